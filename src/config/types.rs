@@ -1,0 +1,365 @@
+//! The validated configuration.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use regex::Regex;
+
+use crate::model::Mode;
+use crate::policy::{Action, Policy, Resource};
+
+/// Everything that a run needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// `[store]`
+    pub store: PathBuf,
+    /// `[schedule]`
+    pub schedule: Schedule,
+    /// `[sync]`
+    pub sync: Sync,
+    /// `[guard]`
+    pub guard: Guard,
+    /// `[[source]]`, in the order of the file. Names are distinct.
+    pub sources: Vec<SourceConfig>,
+    /// `[roles]`, sorted by name.
+    pub roles: BTreeMap<String, RoleConfig>,
+    /// `[[role_template]]`, in the order of the file.
+    pub templates: Vec<RoleTemplate>,
+    /// `[[mapping]]`, in the order of the file.
+    pub mappings: Vec<Mapping>,
+    /// `[[catalog]]`, multiplied out, sorted, distinct.
+    pub catalog: Vec<(Action, Option<Resource>)>,
+    /// `[gateway]` is there (parsed and checked; serving is not built yet).
+    pub gateway: bool,
+    /// A digest of everything that a plan depends on, as hex: the file's meaning, not its layout.
+    /// Store path, schedule and gateway are not in it.
+    pub fingerprint: String,
+    /// Worth telling, though not wrong: a Deny without `resources` whose actions take one, …
+    pub warnings: Vec<String>,
+}
+
+/// `[schedule]`
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// When, seconds first, in UTC. Default `0 */5 * * * *`.
+    pub cron: cron::Schedule,
+    /// The expression as written.
+    pub cron_text: String,
+    /// Each run starts up to this much later. Default 30 s.
+    pub jitter: Duration,
+}
+
+/// `[sync]`
+#[derive(Clone, Debug)]
+pub struct Sync {
+    /// For roles without a `sync_mode`. Default merge.
+    pub default_mode: Mode,
+    /// `on_missing.after`; `None` is `"never"`. Default 1 h.
+    pub missing_after: Option<Duration>,
+    /// Who is provisioned. Default all.
+    pub provision: Provision,
+    /// What the gateway calls people by. Default username.
+    pub username: UsernameFrom,
+}
+
+/// `sync.provision`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Provision {
+    /// Everyone whom a source lists.
+    All,
+    /// Only those whom some rule gives a role.
+    Mapped,
+}
+
+/// `sync.username`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UsernameFrom {
+    /// The source's username.
+    Username,
+    /// The email address.
+    Email,
+}
+
+/// How a source's people are recognised as those of another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LinkBy {
+    /// By username.
+    Username,
+    /// By verified email address.
+    Email,
+}
+
+/// `[guard]`
+#[derive(Clone, Debug)]
+pub struct Guard {
+    /// Of all effective user-role pairs. Default 10.
+    pub max_lost_percent: f64,
+    /// This many lost pairs or fewer never hold. Default 20.
+    pub max_lost_floor: u64,
+    /// Of all enabled users. Default 10.
+    pub max_disabled_percent: f64,
+    /// Role name to the fewest effective holders it may have. Only configured or templated roles.
+    pub protected_roles: BTreeMap<String, u64>,
+}
+
+/// `[[source]]`
+#[derive(Clone, Debug)]
+pub struct SourceConfig {
+    /// Distinct; letters, digits, `-`, `_`, `.`.
+    pub name: String,
+    /// The only roles it may give, as globs; absent: any.
+    pub grants: Option<Vec<globset::GlobMatcher>>,
+    /// How its people are recognised in other sources. Default username.
+    pub link_by: LinkBy,
+    /// What kind, with the kind's own keys.
+    pub kind: SourceKind,
+}
+
+/// The kinds of source.
+#[derive(Clone, Debug)]
+pub enum SourceKind {
+    /// A realm of a Keycloak server.
+    Keycloak(KeycloakConfig),
+    /// An LDAP directory.
+    Ldap(LdapConfig),
+    /// A Keycloak realm export.
+    RealmExport(RealmExportConfig),
+    /// An LDIF file.
+    Ldif(LdifConfig),
+}
+
+impl SourceKind {
+    /// Whether names and groups are an LDAP directory's (live or LDIF).
+    #[must_use]
+    pub fn is_ldap(&self) -> bool {
+        matches!(self, SourceKind::Ldap(_) | SourceKind::Ldif(_))
+    }
+
+    /// Whether it is a file.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        matches!(self, SourceKind::RealmExport(_) | SourceKind::Ldif(_))
+    }
+
+    /// `keycloak`, `ldap` or `file`.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            SourceKind::Keycloak(_) => "keycloak",
+            SourceKind::Ldap(_) => "ldap",
+            SourceKind::RealmExport(_) | SourceKind::Ldif(_) => "file",
+        }
+    }
+}
+
+/// `kind = "keycloak"`
+#[derive(Clone, Debug)]
+pub struct KeycloakConfig {
+    /// `http(s)://host[:port][/prefix]`, without user info, query or fragment.
+    pub url: url::Url,
+    /// The realm's name. Case counts.
+    pub realm: String,
+    /// The client whose service account reads.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: SecretRef,
+    /// The clients whose client roles count.
+    pub clients: Vec<String>,
+    /// Service accounts are people too. Default false.
+    pub service_accounts: bool,
+    /// A CA certificate file (PEM) to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The longest one request may take. Default 60 s.
+    pub timeout: Duration,
+    /// The longest a whole read may take. Default 10 m.
+    pub read_timeout: Duration,
+    /// Requests at once. Default 2.
+    pub concurrency: usize,
+}
+
+/// `kind = "ldap"`
+#[derive(Clone, Debug)]
+pub struct LdapConfig {
+    /// `ldap://`, `ldaps://` or `ldapi://` URLs, tried in order. At least one.
+    pub urls: Vec<url::Url>,
+    /// A CA certificate file (PEM) to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// StartTLS on `ldap://`.
+    pub start_tls: bool,
+    /// The identity to bind as; absent: anonymous, or SASL EXTERNAL over `ldapi://`.
+    pub bind_dn: Option<String>,
+    /// Its password.
+    pub bind_password: Option<SecretRef>,
+    /// What kind of server.
+    pub flavor: Flavor,
+    /// Where the people are.
+    pub users: LdapUsers,
+    /// Where the groups are.
+    pub groups: LdapGroups,
+    /// An entry that must be readable, else the read is partial.
+    pub canary: Option<String>,
+    /// Entries a page. Default 1000.
+    pub page_size: u32,
+    /// The longest one operation may take. Default 60 s.
+    pub timeout: Duration,
+    /// The longest a whole read may take. Default 10 m.
+    pub read_timeout: Duration,
+}
+
+/// `flavor`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flavor {
+    /// Told by the server's root DSE.
+    Auto,
+    /// OpenLDAP.
+    OpenLdap,
+    /// 389 Directory Server. Not built yet: reading says so.
+    Ds389,
+    /// Active Directory. Not built yet: reading says so.
+    ActiveDirectory,
+}
+
+/// `users = { … }`
+#[derive(Clone, Debug)]
+pub struct LdapUsers {
+    /// Search base, a DN.
+    pub base: String,
+    /// Default `(objectClass=inetOrgPerson)`.
+    pub filter: String,
+    /// The attribute that holds the username. Default `uid`.
+    pub username: String,
+    /// The attribute that holds the email address. Default `mail`.
+    pub email: String,
+}
+
+/// `groups = { … }`
+#[derive(Clone, Debug)]
+pub struct LdapGroups {
+    /// Search base, a DN.
+    pub base: String,
+    /// Default `(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))`.
+    pub filter: String,
+    /// The attribute that holds the bare name. Default `cn`.
+    pub name: String,
+    /// Close over nested groups. Default true.
+    pub nested: bool,
+}
+
+/// `kind = "file"` with `realm_export`
+#[derive(Clone, Debug)]
+pub struct RealmExportConfig {
+    /// The export.
+    pub path: PathBuf,
+    /// The clients whose client roles count.
+    pub clients: Vec<String>,
+    /// Service accounts are people too. Default false.
+    pub service_accounts: bool,
+}
+
+/// `kind = "file"` with `ldif`
+#[derive(Clone, Debug)]
+pub struct LdifConfig {
+    /// The LDIF.
+    pub path: PathBuf,
+    /// Where the people are. Base `""` is everywhere.
+    pub users: LdapUsers,
+    /// Where the groups are. Base `""` is everywhere.
+    pub groups: LdapGroups,
+}
+
+/// `{ file = "…" }`, `{ env = "…" }` or `{ credential = "…" }`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SecretRef {
+    /// A file's content, one trailing line end dropped.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+    /// A file in systemd's `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+}
+
+/// `[roles.NAME]`
+#[derive(Clone, Debug)]
+pub struct RoleConfig {
+    /// What it is for.
+    pub description: String,
+    /// Every enabled user holds it.
+    pub everyone: bool,
+    /// What a sync does with it.
+    pub mode: Mode,
+    /// Names at the IdP that give it; where the file is silent, the role's own name.
+    pub external_roles: Vec<String>,
+    /// In order.
+    pub policies: Vec<Policy>,
+}
+
+/// `[[role_template]]`
+#[derive(Clone, Debug)]
+pub struct RoleTemplate {
+    /// The pattern as written.
+    pub name: String,
+    /// The pattern, anchored at both ends.
+    pub regex: Regex,
+    /// What a sync does with its roles.
+    pub mode: Mode,
+    /// What they are for; `${capture}` is filled in.
+    pub description: String,
+    /// Policies whose texts may hold `${capture}`; parsed per role by [`RoleTemplate::policies`].
+    pub policies: Vec<PolicyText>,
+}
+
+/// A policy of a template, before its captures are known.
+#[derive(Clone, Debug)]
+pub struct PolicyText {
+    /// Allow or Deny.
+    pub effect: crate::policy::Effect,
+    /// At least one.
+    pub actions: Vec<String>,
+    /// Absent, or at least one.
+    pub resources: Option<Vec<String>>,
+}
+
+/// `[[mapping]]`
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    /// Its number in the file, from 1: rules are called `mapping[1]`.
+    pub number: usize,
+    /// Only this source; absent: every source.
+    pub source: Option<String>,
+    /// What it names.
+    pub rule: MappingRule,
+    /// The roles it gives. With [`MappingRule::GroupRegex`] they may hold `${capture}`.
+    pub roles: Vec<String>,
+}
+
+/// What a mapping names.
+#[derive(Clone, Debug)]
+pub enum MappingRule {
+    /// `group = "/Eng/ML"` or a DN: a whole identity.
+    Group(String),
+    /// `group = ["Eng", "a/b"]`: a Keycloak group's names from the top.
+    GroupPath(Vec<String>),
+    /// `group_name = "admins"`: a bare name.
+    GroupName(String),
+    /// `group_regex = '…'`: anchored at both ends, on the whole identity.
+    GroupRegex {
+        /// As written.
+        text: String,
+        /// Anchored.
+        regex: Regex,
+    },
+    /// `realm_role = "…"`
+    RealmRole(String),
+    /// `client_role = "client/role"`
+    ClientRole(String),
+    /// `attribute = { name = "…", value = "…" }`
+    Attribute {
+        /// The attribute's name.
+        name: String,
+        /// The value; compared as the source compares (exactly in Keycloak, ignoring case in LDAP).
+        value: String,
+    },
+}

@@ -1,0 +1,35 @@
+//! `idpsyncd` keeps a gateway's idea of *who may do what* in step with the identity providers.
+//!
+//! ```text
+//! sources ──► mirror ──► resolve ──► policy ──► plan ──► guard ──► store ──► gateway
+//! Keycloak    what each   mapping    roles to   now vs   may it    one       SQL views
+//! LDAP        source      rules and  decisions  wanted   happen?   transac-
+//! files       last said   sync modes                               tion
+//! ```
+//!
+//! | arrow | room |
+//! |---|---|
+//! | reading a source; what a partial read means | [`source`] |
+//! | rules, modes, users | [`resolve`] (pure) |
+//! | patterns, evaluation, decisions | [`policy`] (pure) |
+//! | changes, the guard | [`plan`] (pure) |
+//! | schema, mirror, reading, applying | [`store`] |
+//! | one run from end to end | [`pipeline`] |
+//! | the words | [`model`] |
+//! | the TOML file | [`config`] |
+//! | schedule, signals, systemd | [`daemon`] |
+//! | commands and how things print | [`cli`] |
+//!
+//! Only the two ends touch the world: `resolve`, `policy` and `plan` know no clock, no
+//! environment and no I/O. Planning never holds a writer, so it cannot write.
+
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod model;
+pub mod pipeline;
+pub mod plan;
+pub mod policy;
+pub mod resolve;
+pub mod source;
+pub mod store;

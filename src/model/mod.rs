@@ -1,0 +1,32 @@
+//! The words of the design as types: times, texts, usernames, roles, users, grants, state.
+//!
+//! Nothing here reads a clock, a file or a socket; nothing here knows how it is stored.
+
+pub mod state;
+pub mod texts;
+pub mod username;
+
+pub use state::{
+    Grant, GrantKind, Link, LocalGrant, Mode, Reason, ReasonBook, Role, RoleIdx, SetIdx, State,
+    Status, User, UserId,
+};
+pub use texts::{Text, Texts};
+
+/// A moment in UTC. Stored and printed as RFC 3339 with whole seconds.
+pub type Time = chrono::DateTime<chrono::Utc>;
+
+/// `time` as RFC 3339 in UTC with whole seconds, such as `2026-11-23T20:15:00Z`.
+#[must_use]
+pub fn rfc3339(time: Time) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+/// Reads what [`rfc3339`] wrote (any RFC 3339 time will do).
+///
+/// # Errors
+/// The text is not an RFC 3339 time; the message says why.
+pub fn parse_rfc3339(text: &str) -> Result<Time, String> {
+    chrono::DateTime::parse_from_rfc3339(text)
+        .map(|time| time.with_timezone(&chrono::Utc))
+        .map_err(|error| format!("`{text}` is not an RFC 3339 time: {error}"))
+}

@@ -1,0 +1,265 @@
+//! What the store holds about people and roles, as one value: the input and the output of a plan.
+
+use std::collections::HashMap;
+
+use super::{Text, Texts, Time};
+use crate::policy::{Action, Policy, Resource};
+
+/// The store's own number for a person. Never reused.
+pub type UserId = u32;
+
+/// A role's place in [`State::roles`] (sorted by name).
+pub type RoleIdx = u32;
+
+/// A set of reasons in a [`ReasonBook`].
+pub type SetIdx = u32;
+
+/// What a sync does with a role: the design's section 6.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The IdP decides alone.
+    Force,
+    /// The IdP adds and never takes away.
+    Import,
+    /// The IdP's grants and local ones stand side by side.
+    Merge,
+    /// Local grants only.
+    Ignore,
+}
+
+impl Mode {
+    /// Every mode, in the order of the design.
+    pub const ALL: [Mode; 4] = [Mode::Force, Mode::Import, Mode::Merge, Mode::Ignore];
+
+    /// The word that stands in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Force => "force",
+            Mode::Import => "import",
+            Mode::Merge => "merge",
+            Mode::Ignore => "ignore",
+        }
+    }
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A platform role as the store knows it.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Role {
+    /// Its name, exactly as configured.
+    pub name: String,
+    /// What it is for; empty where the configuration does not say.
+    pub description: String,
+    /// Every enabled user holds it without a grant.
+    pub everyone: bool,
+    /// What a sync does with it.
+    pub mode: Mode,
+    /// The template it came from, by the template's `name`; absent where it is declared.
+    pub template: Option<String>,
+    /// What it may and may not, in order.
+    pub policies: Vec<Policy>,
+}
+
+/// How a person stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Status {
+    /// Present and enabled: grants count.
+    Enabled,
+    /// A source says outright that the account is disabled (its name). Grants are kept, none counts.
+    Disabled {
+        /// The source that says so.
+        by: String,
+    },
+    /// Gone from every source since then; keeps what it has until `on_missing.after` has passed.
+    Missing {
+        /// When a complete read first did not list it.
+        since: Time,
+        /// The source that had disabled it before it went: then nothing counts meanwhile either.
+        disabled_by: Option<String>,
+    },
+    /// Gone for longer than that, or replaced by another person of the same name.
+    Deprovisioned {
+        /// Since when.
+        since: Time,
+    },
+}
+
+/// A person.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct User {
+    /// The store's number.
+    pub id: UserId,
+    /// The name the gateway calls it by, after PRECIS `UsernameCaseMapped`. Unique among users
+    /// that are not deprovisioned.
+    pub username: Text,
+    /// The email address; empty where there is none.
+    pub email: Text,
+    /// How it stands.
+    pub status: Status,
+    /// The role set that the gateway sees now, as stored; the empty set's id for a new user.
+    pub role_set: crate::plan::RoleSetId,
+}
+
+/// A person is known in `source` by the stable external id `ext`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Link {
+    /// A place in [`State::sources`].
+    pub source: u16,
+    /// The external id.
+    pub ext: Text,
+    /// The person.
+    pub user: UserId,
+}
+
+/// Where a grant comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash)]
+pub enum GrantKind {
+    /// From an identity provider, for this set of reasons in [`State::reasons`].
+    Idp(SetIdx),
+    /// Made by hand: a place in [`State::locals`].
+    Local(u32),
+}
+
+impl GrantKind {
+    /// Whether an identity provider made it.
+    #[must_use]
+    pub fn is_idp(self) -> bool {
+        matches!(self, GrantKind::Idp(_))
+    }
+}
+
+/// A user holds a role. At most one idp and one local grant a user and role.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Grant {
+    /// The holder.
+    pub user: UserId,
+    /// The role.
+    pub role: RoleIdx,
+    /// Where it comes from.
+    pub kind: GrantKind,
+}
+
+/// The story of a grant made by hand.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct LocalGrant {
+    /// Who made it: an operating-system account name.
+    pub by: String,
+    /// When.
+    pub at: Time,
+    /// Why, in their words.
+    pub reason: String,
+    /// Until when it counts; absent: until removed.
+    pub until: Option<Time>,
+}
+
+/// Why an identity provider's grant exists.
+#[derive(
+    Clone, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+pub struct Reason {
+    /// The source's name.
+    pub source: String,
+    /// The rule, by its key in the configuration, such as `roles.osmo-user.external_roles` or
+    /// `mapping[2]`.
+    pub rule: String,
+    /// What the rule matched, such as ``group `/Eng/ML` ``.
+    pub reference: String,
+    /// From the group or role that lists the person, step by step, to what the rule matched.
+    pub path: Vec<String>,
+}
+
+/// Reasons and sets of them, each held once.
+#[derive(Clone, Debug, Default)]
+pub struct ReasonBook {
+    reasons: Vec<Reason>,
+    by_reason: HashMap<Reason, u32>,
+    sets: Vec<Box<[u32]>>,
+    by_set: HashMap<Box<[u32]>, SetIdx>,
+}
+
+impl ReasonBook {
+    /// The number of `reason`, added where it is new.
+    pub fn reason(&mut self, reason: Reason) -> u32 {
+        if let Some(index) = self.by_reason.get(&reason) {
+            return *index;
+        }
+        let index = u32::try_from(self.reasons.len()).unwrap_or(u32::MAX);
+        self.reasons.push(reason.clone());
+        self.by_reason.insert(reason, index);
+        index
+    }
+
+    /// The number of the set of `reasons`, added where it is new. Order and repeats do not matter.
+    pub fn set(&mut self, reasons: &[u32]) -> SetIdx {
+        if let Some(index) = self.by_set.get(reasons) {
+            return *index;
+        }
+        let mut sorted = reasons.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let sorted: Box<[u32]> = sorted.into();
+        if let Some(index) = self.by_set.get(&sorted) {
+            return *index;
+        }
+        let index = u32::try_from(self.sets.len()).unwrap_or(u32::MAX);
+        self.sets.push(sorted.clone());
+        self.by_set.insert(sorted, index);
+        index
+    }
+
+    /// The reasons of a set, in the order in which they were first seen.
+    pub fn of_set(&self, set: SetIdx) -> impl Iterator<Item = &Reason> {
+        self.sets
+            .get(set as usize)
+            .into_iter()
+            .flat_map(|set| set.iter())
+            .filter_map(|index| self.reasons.get(*index as usize))
+    }
+
+    /// All sets, by number, as numbers of reasons.
+    #[must_use]
+    pub fn sets(&self) -> &[Box<[u32]>] {
+        &self.sets
+    }
+
+    /// All reasons, by number.
+    #[must_use]
+    pub fn reasons(&self) -> &[Reason] {
+        &self.reasons
+    }
+}
+
+/// Everything that a plan starts from and ends in. Sorted throughout, so that two equal states
+/// are equal values.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// The texts of users and links.
+    pub texts: Texts,
+    /// Roles, sorted by name.
+    pub roles: Vec<Role>,
+    /// Names of sources that links speak of. Order is the order in which they were first seen.
+    pub sources: Vec<String>,
+    /// Users, sorted by id.
+    pub users: Vec<User>,
+    /// Links, in any order.
+    pub links: Vec<Link>,
+    /// Grants, sorted by user, role, kind (idp before local).
+    pub grants: Vec<Grant>,
+    /// Why idp grants exist.
+    pub reasons: ReasonBook,
+    /// The stories of local grants.
+    pub locals: Vec<LocalGrant>,
+    /// The concrete requests that decisions are computed for: action, and resource or none.
+    pub catalog: Vec<(Action, Option<Resource>)>,
+    /// The next free user id.
+    pub next_user: UserId,
+}

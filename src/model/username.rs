@@ -1,0 +1,36 @@
+//! Usernames as the store keeps them: PRECIS `UsernameCaseMapped` (RFC 8265, section 3.3).
+
+use std::borrow::Cow;
+
+use precis_profiles::UsernameCaseMapped;
+use precis_profiles::precis_core::profile::PrecisFastInvocation;
+
+/// The form in which usernames are compared and kept.
+///
+/// # Errors
+/// PRECIS refuses the name (empty, white space, control or unassigned characters, mixed
+/// directions); the message says so without quoting control characters.
+pub fn canonical(name: &str) -> Result<Cow<'_, str>, String> {
+    // Plain lower-case ASCII is its own canonical form: the common case costs no allocation.
+    if !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase()) {
+        return Ok(Cow::Borrowed(name));
+    }
+    UsernameCaseMapped::enforce(name)
+        .map_err(|_| format!("`{}` is not a username by RFC 8265", name.escape_debug()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::canonical;
+
+    #[test]
+    fn names_fold_case_and_width_and_refuse_what_precis_refuses() {
+        assert_eq!(canonical("Alice").as_deref(), Ok("alice"));
+        assert_eq!(canonical("alice@example.org").as_deref(), Ok("alice@example.org"));
+        assert_eq!(canonical("Ａｌｉｃｅ").as_deref(), Ok("alice"));
+        assert_eq!(canonical("ÉMILE").as_deref(), Ok("émile"));
+        for bad in ["", " ", "a b", "a\u{0}b", "\u{265a}"] {
+            assert!(canonical(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! From policies to decisions.
+
+use super::{Action, ActionPattern, Resource, ResourcePattern};
+
+/// What a policy does with what it matches.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+pub enum Effect {
+    /// Permit it, unless some policy denies it.
+    Allow,
+    /// Refuse it, whatever else allows it.
+    Deny,
+}
+
+impl Effect {
+    /// `Allow` or `Deny`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Effect::Allow => "Allow",
+            Effect::Deny => "Deny",
+        }
+    }
+}
+
+/// One policy of a role.
+#[derive(Clone, PartialEq, Eq, Debug, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Policy {
+    /// Allow or Deny.
+    pub effect: Effect,
+    /// At least one.
+    pub actions: Vec<ActionPattern>,
+    /// Absent: matches only requests without a resource. Never an empty list.
+    pub resources: Option<Vec<ResourcePattern>>,
+}
+
+impl Policy {
+    /// Whether the policy speaks of this request: the design's section 8.
+    #[must_use]
+    pub fn matches(&self, action: &Action, resource: Option<&Resource>) -> bool {
+        if !self.actions.iter().any(|pattern| pattern.matches(action)) {
+            return false;
+        }
+        match (&self.resources, resource) {
+            (None, None) | (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (Some(patterns), Some(resource)) => {
+                patterns.iter().any(|pattern| pattern.matches(resource))
+            }
+        }
+    }
+}
+
+/// What was decided, and by whom.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict<'a> {
+    /// A policy of this role decided: its effect, the role's name, the policy's place (from 0).
+    Decided(Effect, &'a str, usize),
+    /// No policy speaks of it: denied.
+    NoPolicy,
+}
+
+impl Verdict<'_> {
+    /// Whether the request is permitted.
+    #[must_use]
+    pub fn is_allow(&self) -> bool {
+        matches!(self, Verdict::Decided(Effect::Allow, _, _))
+    }
+}
+
+/// Decides one request for someone who effectively holds `roles` (name and policies). The first
+/// Deny in the given order wins, else the first Allow: give roles sorted by name, so that the role
+/// named is the same in every run.
+pub fn decide<'a>(
+    roles: impl IntoIterator<Item = (&'a str, &'a [Policy])>,
+    action: &Action,
+    resource: Option<&Resource>,
+) -> Verdict<'a> {
+    let mut allowed = Verdict::NoPolicy;
+    for (role, policies) in roles {
+        for (position, policy) in policies.iter().enumerate() {
+            if !policy.matches(action, resource) {
+                continue;
+            }
+            match policy.effect {
+                Effect::Deny => return Verdict::Decided(Effect::Deny, role, position),
+                Effect::Allow if allowed == Verdict::NoPolicy => {
+                    allowed = Verdict::Decided(Effect::Allow, role, position);
+                }
+                Effect::Allow => {}
+            }
+        }
+    }
+    allowed
+}
+
+/// One row of decisions: a request of the catalog, what was decided, and the role that decided.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decision<'a> {
+    /// A place in the catalog.
+    pub request: usize,
+    /// Allow or Deny.
+    pub effect: Effect,
+    /// The role's name.
+    pub role: &'a str,
+}
+
+/// The decisions for the whole catalog of someone who effectively holds `roles` (sorted by name).
+/// Requests that no policy speaks of have no row: they are denied.
+#[must_use]
+pub fn decide_catalog<'a>(
+    roles: &[(&'a str, &'a [Policy])],
+    catalog: &[(Action, Option<Resource>)],
+) -> Vec<Decision<'a>> {
+    catalog
+        .iter()
+        .enumerate()
+        .filter_map(|(request, (action, resource))| {
+            match decide(roles.iter().copied(), action, resource.as_ref()) {
+                Verdict::Decided(effect, role, _) => Some(Decision { request, effect, role }),
+                Verdict::NoPolicy => None,
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,10 @@
+//! Roles' policies: patterns, evaluation, decisions. Pure.
+//!
+//! The semantics are the design's section 8. A pattern is parsed once into a type that cannot be
+//! wrong; what cannot be parsed is a configuration error and never skipped.
+
+mod evaluate;
+mod pattern;
+
+pub use evaluate::{Decision, Effect, Policy, Verdict, decide, decide_catalog};
+pub use pattern::{Action, ActionPattern, PatternError, Resource, ResourcePattern};

@@ -1,0 +1,212 @@
+//! Actions, resources and the patterns that match them. Case counts.
+
+use std::fmt;
+
+/// Why a text is not an action, resource or pattern.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct PatternError(String);
+
+/// A concrete action, `type:Name`.
+#[derive(Clone, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub struct Action {
+    kind: String,
+    name: String,
+}
+
+/// A concrete resource, `scope/id`. The id may hold further slashes.
+#[derive(Clone, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub struct Resource(String);
+
+/// `*:*`, `type:*`, `*:Name` or `type:Name`.
+#[derive(Clone, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub struct ActionPattern {
+    kind: Option<String>,
+    name: Option<String>,
+}
+
+/// `*`, `scope/*`, `scope/prefix*` or `scope/id`.
+#[derive(Clone, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub enum ResourcePattern {
+    /// `*`
+    Any,
+    /// `scope/*` (the prefix then ends in `/`) or `scope/prefix*`: the whole rest, slashes too.
+    Prefix(String),
+    /// One resource.
+    Exact(String),
+}
+
+fn part(text: &str, whole: &str, what: &str) -> Result<(), PatternError> {
+    if text.is_empty() {
+        return Err(PatternError(format!("`{whole}` has an empty {what}")));
+    }
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(PatternError(format!("`{whole}` holds white space or a control character")));
+    }
+    Ok(())
+}
+
+fn split_action(text: &str) -> Result<(&str, &str), PatternError> {
+    let Some((kind, name)) = text.split_once(':') else {
+        return Err(PatternError(format!("`{text}` is not an action: expected `type:Name`")));
+    };
+    part(kind, text, "type")?;
+    part(name, text, "name")?;
+    if name.contains(':') {
+        return Err(PatternError(format!("`{text}` is not an action: it has more than one `:`")));
+    }
+    Ok((kind, name))
+}
+
+impl std::str::FromStr for Action {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        let (kind, name) = split_action(text)?;
+        if text.contains('*') {
+            return Err(PatternError(format!("`{text}` holds a `*`: a concrete action is needed")));
+        }
+        Ok(Action { kind: kind.to_owned(), name: name.to_owned() })
+    }
+}
+
+impl std::str::FromStr for ActionPattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        let (kind, name) = split_action(text)?;
+        let side = |side: &str| match side {
+            "*" => Ok(None),
+            side if side.contains('*') => Err(PatternError(format!(
+                "`{text}` is not an action pattern: `*` stands for a whole type or name"
+            ))),
+            side => Ok(Some(side.to_owned())),
+        };
+        Ok(ActionPattern { kind: side(kind)?, name: side(name)? })
+    }
+}
+
+fn split_resource(text: &str) -> Result<(&str, &str), PatternError> {
+    let Some((scope, id)) = text.split_once('/') else {
+        return Err(PatternError(format!("`{text}` is not a resource: expected `scope/id`")));
+    };
+    part(scope, text, "scope")?;
+    part(id, text, "id")?;
+    Ok((scope, id))
+}
+
+impl std::str::FromStr for Resource {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        split_resource(text)?;
+        if text.contains('*') {
+            return Err(PatternError(format!(
+                "`{text}` holds a `*`: a concrete resource is needed"
+            )));
+        }
+        Ok(Resource(text.to_owned()))
+    }
+}
+
+impl std::str::FromStr for ResourcePattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        if text == "*" {
+            return Ok(ResourcePattern::Any);
+        }
+        let (scope, id) = split_resource(text)?;
+        if scope.contains('*') {
+            return Err(PatternError(format!(
+                "`{text}` is not a resource pattern: a scope is named in whole"
+            )));
+        }
+        match id.strip_suffix('*') {
+            Some(prefix) if prefix.contains('*') => Err(PatternError(format!(
+                "`{text}` is not a resource pattern: only one `*`, at the end"
+            ))),
+            Some(prefix) => Ok(ResourcePattern::Prefix(format!("{scope}/{prefix}"))),
+            None if id.contains('*') => Err(PatternError(format!(
+                "`{text}` is not a resource pattern: only one `*`, at the end"
+            ))),
+            None => Ok(ResourcePattern::Exact(text.to_owned())),
+        }
+    }
+}
+
+impl ActionPattern {
+    /// Whether `action` is one of those meant.
+    #[must_use]
+    pub fn matches(&self, action: &Action) -> bool {
+        self.kind.as_ref().is_none_or(|kind| *kind == action.kind)
+            && self.name.as_ref().is_none_or(|name| *name == action.name)
+    }
+}
+
+impl ResourcePattern {
+    /// Whether `resource` is one of those meant.
+    #[must_use]
+    pub fn matches(&self, resource: &Resource) -> bool {
+        match self {
+            ResourcePattern::Any => true,
+            ResourcePattern::Prefix(prefix) => resource.0.starts_with(prefix),
+            ResourcePattern::Exact(exact) => resource.0 == *exact,
+        }
+    }
+}
+
+impl Resource {
+    /// The text `scope/id`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.name)
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for ActionPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "*".to_owned());
+        write!(f, "{}:{}", side(&self.kind), side(&self.name))
+    }
+}
+
+impl fmt::Display for ResourcePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ResourcePattern::Any => f.write_str("*"),
+            ResourcePattern::Prefix(prefix) => write!(f, "{prefix}*"),
+            ResourcePattern::Exact(exact) => f.write_str(exact),
+        }
+    }
+}
+
+/// Serialised as the text that was parsed.
+macro_rules! as_text {
+    ($($name:ty),*) => {$(
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+as_text!(Action, Resource, ActionPattern, ResourcePattern);

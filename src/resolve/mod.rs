@@ -1,0 +1,1 @@
+//! Mapping rules, sync modes, users. Pure.

@@ -1,0 +1,170 @@
+//! What a source knows, in one compact shape for every kind of source.
+//!
+//! A directory holds *users* and *containers*. A container is whatever a rule can name: a group,
+//! a realm role, a client role, an attribute value. Users are directly in containers
+//! (`members`), and a container can lead to others (`up`): who is in the first is in the second
+//! as well. That one relation says subgroup → parent group, group → its roles, composite role →
+//! what it contains (Keycloak) and nested group → the group that lists it (LDAP). Cycles are
+//! legal everywhere.
+//!
+//! A directory is canonical: users sorted by external id, containers by kind and key, members and
+//! `up` sorted and distinct. Two readings of the same facts are equal whatever their order.
+
+use sha2::{Digest, Sha256};
+
+use crate::model::{Text, Texts};
+
+/// What kind of thing a container is.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A group of people.
+    Group,
+    /// A role of a Keycloak realm.
+    RealmRole,
+    /// A role of a Keycloak client; its identity is `client/role`.
+    ClientRole,
+    /// Everyone with one value of one attribute; its identity is `name=value`.
+    Attribute,
+}
+
+impl Kind {
+    /// For messages: `group`, `realm role`, `client role`, `attribute`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Group => "group",
+            Kind::RealmRole => "realm role",
+            Kind::ClientRole => "client role",
+            Kind::Attribute => "attribute",
+        }
+    }
+}
+
+/// Whether an account is enabled. `Unknown` is for answers that are known to lie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub enum Enabled {
+    /// The source says so outright.
+    Yes,
+    /// The source says outright that it is disabled, locked or expired.
+    No,
+    /// The source said something that cannot be believed.
+    Unknown,
+}
+
+/// A person in a source.
+#[derive(Clone, Copy, Debug)]
+pub struct DirUser {
+    /// Stable external id. Distinct in a directory.
+    pub ext: Text,
+    /// Username as the source spells it.
+    pub username: Text,
+    /// Email address, or empty.
+    pub email: Text,
+    /// Whether the source vouches for the address.
+    pub email_verified: bool,
+    /// Whether the account is enabled.
+    pub enabled: Enabled,
+    /// Keycloak's federation link (the provider's id), or empty.
+    pub federation: Text,
+}
+
+/// Something that a rule can name.
+#[derive(Clone, Copy, Debug)]
+pub struct Container {
+    /// What it is.
+    pub kind: Kind,
+    /// Stable external id; for roles, attributes and things without an id, its identity. Distinct
+    /// among the containers of its kind.
+    pub key: Text,
+    /// Bare name: the group's own name, the role's name, the attribute's value.
+    pub name: Text,
+    /// The whole identity for people: DN as the server spells it, Keycloak path, realm role name,
+    /// `client/role`, `name=value`.
+    pub identity: Text,
+    /// What identities are compared by: for LDAP the normalised DN; elsewhere the identity.
+    pub norm: Text,
+    /// Keycloak: the group right above, as a place in [`Directory::containers`].
+    pub parent: Option<u32>,
+}
+
+/// The content of one source.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    /// The texts of everything here.
+    pub texts: Texts,
+    /// Sorted by external id.
+    pub users: Vec<DirUser>,
+    /// Sorted by kind, then key.
+    pub containers: Vec<Container>,
+    /// For each container the users directly in it: places in `users`, sorted, distinct.
+    pub members: Vec<Vec<u32>>,
+    /// For each container those that its members are in as well: places in `containers`, sorted,
+    /// distinct.
+    pub up: Vec<Vec<u32>>,
+    /// Names compare ignoring case and repeated spaces (LDAP).
+    pub ignore_case: bool,
+}
+
+impl Directory {
+    /// The text of `text`.
+    #[must_use]
+    pub fn text(&self, text: Text) -> &str {
+        self.texts.get(text)
+    }
+
+    /// A group's names from the top, by following `parent`. Its own name alone for other things.
+    #[must_use]
+    pub fn path(&self, container: u32) -> Vec<&str> {
+        let mut names = Vec::new();
+        let mut next = Some(container);
+        while let Some(container) = next.and_then(|index| self.containers.get(index as usize)) {
+            names.push(self.text(container.name));
+            // A cycle of parents cannot be built in Keycloak; a broken export must not hang us.
+            if names.len() > self.containers.len() {
+                break;
+            }
+            next = container.parent;
+        }
+        names.reverse();
+        names
+    }
+
+    /// A digest of everything here, as 64 hex digits. Equal directories have equal digests.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        let text = |hash: &mut Sha256, text: Text| {
+            let text = self.text(text);
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text.as_bytes());
+        };
+        let list = |hash: &mut Sha256, list: &[u32]| {
+            hash.update((list.len() as u64).to_le_bytes());
+            for item in list {
+                hash.update(item.to_le_bytes());
+            }
+        };
+        hash.update([u8::from(self.ignore_case)]);
+        hash.update((self.users.len() as u64).to_le_bytes());
+        for user in &self.users {
+            for field in [user.ext, user.username, user.email, user.federation] {
+                text(&mut hash, field);
+            }
+            hash.update([u8::from(user.email_verified), user.enabled as u8]);
+        }
+        hash.update((self.containers.len() as u64).to_le_bytes());
+        for (index, container) in self.containers.iter().enumerate() {
+            hash.update([container.kind as u8]);
+            for field in [container.key, container.name, container.identity, container.norm] {
+                text(&mut hash, field);
+            }
+            hash.update(container.parent.map_or(0, |parent| u64::from(parent) + 1).to_le_bytes());
+            list(&mut hash, self.members.get(index).map_or(&[], Vec::as_slice));
+            list(&mut hash, self.up.get(index).map_or(&[], Vec::as_slice));
+        }
+        format!("{:x}", hash.finalize())
+    }
+}

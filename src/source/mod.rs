@@ -1,0 +1,101 @@
+//! Where the facts come from: one reader a kind of source, one shape for what they say.
+//!
+//! A reader returns a [`Reading`]: the facts it got, and for each scope whether that was all
+//! ([`Completeness::Complete`]) or not. It never turns an error into an empty list. What an
+//! incomplete scope means is decided in one place, [`merge`]: it can add to the mirror, never
+//! take away.
+
+pub mod directory;
+pub mod file;
+pub mod keycloak;
+pub mod ldap;
+mod merge;
+mod reading;
+
+use futures_util::future::BoxFuture;
+
+pub use directory::{Container, DirUser, Directory, Enabled, Kind};
+pub use merge::{Merged, merge};
+pub use reading::{Completeness, NewContainer, NewUser, Reading, ReadingBuilder, ScopeReport};
+
+/// What the configuration's rules can name, so that a reader can leave out what nobody asks for.
+pub trait Interest: Send + Sync {
+    /// Whether some rule can name this thing. `path` holds a group's names from the top (its own
+    /// name alone in LDAP), `norm` is what [`Container::norm`] holds.
+    fn reaches(&self, kind: Kind, name: &str, identity: &str, norm: &str, path: &[&str]) -> bool;
+
+    /// The attribute values that rules name, as (name, value): a reader makes a
+    /// [`Kind::Attribute`] container of each.
+    fn attributes(&self) -> &[(String, String)];
+}
+
+/// Why a source could not be read at all: nothing is known, so nothing changes.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct SourceError {
+    /// What was tried, on what (endpoint redacted), why it failed, what to do next. One line, no
+    /// secret, no response body beyond a short scrubbed excerpt.
+    pub message: String,
+    /// Trying again soon may help (a connection refused, a time-out, a 5xx), as opposed to what
+    /// only a person can mend (a wrong password, missing rights, a malformed file).
+    pub transient: bool,
+}
+
+impl SourceError {
+    /// One that only a person can mend.
+    #[must_use]
+    pub fn fatal(message: impl Into<String>) -> Self {
+        SourceError { message: message.into(), transient: false }
+    }
+
+    /// One that may pass.
+    #[must_use]
+    pub fn transient(message: impl Into<String>) -> Self {
+        SourceError { message: message.into(), transient: true }
+    }
+}
+
+/// How far a read has come, for people on a terminal and for the watchdog.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// The source's name.
+    pub source: String,
+    /// What is being read, such as `users` or `members of groups`.
+    pub what: &'static str,
+    /// How many so far.
+    pub done: u64,
+    /// How many there are, where that is known.
+    pub total: Option<u64>,
+}
+
+/// Receives [`Progress`]. Called from any thread, often; must be quick and must not block.
+pub type OnProgress = std::sync::Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// One finding of `idpsyncd check` at a live source.
+#[derive(Clone, PartialEq, Eq, Debug, PartialOrd, Ord, serde::Serialize)]
+pub struct Finding {
+    /// An error makes `check` exit 1.
+    pub error: bool,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// A configured source of facts.
+pub trait Source: Send + Sync {
+    /// Its name in the configuration.
+    fn name(&self) -> &str;
+
+    /// Reads everything that `interest` can reach.
+    ///
+    /// # Errors
+    /// Nothing at all could be read; whatever could be is in the reading's scopes instead.
+    fn read<'a>(
+        &'a self,
+        interest: &'a dyn Interest,
+        progress: OnProgress,
+    ) -> BoxFuture<'a, Result<Reading, SourceError>>;
+
+    /// Connects, signs in and looks for what would make a read fail or lie: missing rights, bases
+    /// that do not exist, limits, groups fed by a federation. Reads no more than it must.
+    fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Finding>>;
+}

@@ -1,0 +1,416 @@
+//! What one read brought, and a builder that every reader uses.
+
+use hashbrown::HashMap;
+
+use super::directory::{Container, DirUser, Directory, Enabled, Kind};
+use crate::model::Text;
+
+/// Whether a scope of a read is the whole truth.
+#[derive(Clone, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub enum Completeness {
+    /// All of it: what is not here is absent.
+    Complete,
+    /// Some of it, for this reason: what is not here is unknown.
+    Partial(String),
+    /// Nobody asked, since no rule can reach it: the mirror keeps what it had.
+    NotAsked,
+}
+
+impl Completeness {
+    /// Whether this is [`Completeness::Complete`].
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        *self == Completeness::Complete
+    }
+}
+
+/// One scope of a reading, for people: `users`, `groups`, `roles`, `memberships`.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct ScopeReport {
+    /// The scope's name.
+    pub scope: &'static str,
+    /// How many things were read.
+    pub count: u64,
+    /// Absent where the scope is complete.
+    pub partial: Option<String>,
+}
+
+/// What one source said in one read.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The facts, canonical.
+    pub directory: Directory,
+    /// Whether these are all users.
+    pub users: Completeness,
+    /// Whether these are all groups (with their names and parents).
+    pub groups: Completeness,
+    /// Whether these are all roles of the realm and the configured clients.
+    pub roles: Completeness,
+    /// For each container, whether its direct members are all there.
+    pub members: Vec<Completeness>,
+    /// For each container, whether its `up` is all there.
+    pub up: Vec<Completeness>,
+    /// Things worth telling: ambiguous paths, members outside the base, refused names.
+    pub warnings: Vec<String>,
+    /// The facts come from a file that was read whole: no outage can look like this.
+    pub from_file: bool,
+}
+
+impl Reading {
+    /// Whether every scope that was asked for is complete.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.scopes().iter().all(|scope| scope.partial.is_none())
+    }
+
+    /// The scopes, for people.
+    #[must_use]
+    pub fn scopes(&self) -> Vec<ScopeReport> {
+        fn reason(completeness: &Completeness) -> Option<String> {
+            match completeness {
+                Completeness::Partial(reason) => Some(reason.clone()),
+                Completeness::Complete | Completeness::NotAsked => None,
+            }
+        }
+        let of_kind = |group: bool| {
+            self.directory.containers.iter().filter(|c| (c.kind == Kind::Group) == group).count()
+        };
+        let memberships: usize = self.directory.members.iter().map(Vec::len).sum();
+        let partial = self.members.iter().chain(&self.up).filter_map(reason);
+        let first = partial.clone().next();
+        let others = partial.count().saturating_sub(1);
+        let memberships_partial = first.map(|first| match others {
+            0 => first,
+            n => format!("{first} (and {n} more)"),
+        });
+        vec![
+            ScopeReport {
+                scope: "users",
+                count: self.directory.users.len() as u64,
+                partial: reason(&self.users),
+            },
+            ScopeReport {
+                scope: "groups",
+                count: of_kind(true) as u64,
+                partial: reason(&self.groups),
+            },
+            ScopeReport {
+                scope: "roles",
+                count: of_kind(false) as u64,
+                partial: reason(&self.roles),
+            },
+            ScopeReport {
+                scope: "memberships",
+                count: memberships as u64,
+                partial: memberships_partial,
+            },
+        ]
+    }
+}
+
+/// A user as a reader found it.
+#[derive(Clone, Copy, Debug)]
+pub struct NewUser<'a> {
+    /// Stable external id.
+    pub ext: &'a str,
+    /// Username as the source spells it.
+    pub username: &'a str,
+    /// Email address, or empty.
+    pub email: &'a str,
+    /// Whether the source vouches for it.
+    pub email_verified: bool,
+    /// Whether the account is enabled.
+    pub enabled: Enabled,
+    /// Keycloak's federation link, or empty.
+    pub federation: &'a str,
+}
+
+/// A container as a reader found it.
+#[derive(Clone, Copy, Debug)]
+pub struct NewContainer<'a> {
+    /// What it is.
+    pub kind: Kind,
+    /// Stable external id.
+    pub key: &'a str,
+    /// Bare name.
+    pub name: &'a str,
+    /// Whole identity, for people.
+    pub identity: &'a str,
+    /// What identities are compared by.
+    pub norm: &'a str,
+}
+
+/// Collects what a reader finds, in any order, and makes a canonical [`Reading`] of it.
+///
+/// Users and containers are named by the numbers that [`ReadingBuilder::user`] and
+/// [`ReadingBuilder::container`] return. Members and `up` of a container are complete unless the
+/// reader says otherwise; users, groups and roles too.
+pub struct ReadingBuilder {
+    directory: Directory,
+    by_ext: HashMap<Box<str>, u32>,
+    by_key: HashMap<(Kind, Box<str>), u32>,
+    users: Completeness,
+    groups: Completeness,
+    roles: Completeness,
+    members: Vec<Completeness>,
+    up: Vec<Completeness>,
+    warnings: Vec<String>,
+    from_file: bool,
+}
+
+impl ReadingBuilder {
+    /// An empty reading. `ignore_case`: names compare ignoring case and repeated spaces (LDAP).
+    #[must_use]
+    pub fn new(ignore_case: bool) -> Self {
+        ReadingBuilder {
+            directory: Directory { ignore_case, ..Directory::default() },
+            by_ext: HashMap::new(),
+            by_key: HashMap::new(),
+            users: Completeness::Complete,
+            groups: Completeness::Complete,
+            roles: Completeness::Complete,
+            members: Vec::new(),
+            up: Vec::new(),
+            warnings: Vec::new(),
+            from_file: false,
+        }
+    }
+
+    /// Says that the facts come from a file that was read whole.
+    pub fn from_file(&mut self) {
+        self.from_file = true;
+    }
+
+    /// Adds a user and returns its number; for an external id that is there already, that one's
+    /// number, and the first facts stay.
+    pub fn user(&mut self, user: &NewUser<'_>) -> u32 {
+        if let Some(index) = self.by_ext.get(user.ext) {
+            return *index;
+        }
+        let texts = &mut self.directory.texts;
+        let row = DirUser {
+            ext: texts.add(user.ext),
+            username: texts.add(user.username),
+            email: texts.add(user.email),
+            email_verified: user.email_verified,
+            enabled: user.enabled,
+            federation: texts.add(user.federation),
+        };
+        let index = u32::try_from(self.directory.users.len()).unwrap_or(u32::MAX);
+        self.directory.users.push(row);
+        self.by_ext.insert(user.ext.into(), index);
+        index
+    }
+
+    /// The number of the user with this external id.
+    #[must_use]
+    pub fn find_user(&self, ext: &str) -> Option<u32> {
+        self.by_ext.get(ext).copied()
+    }
+
+    /// Adds a container and returns its number; for a kind and key that are there already, that
+    /// one's number.
+    pub fn container(&mut self, container: &NewContainer<'_>) -> u32 {
+        if let Some(index) = self.by_key.get(&(container.kind, Box::from(container.key))) {
+            return *index;
+        }
+        let texts = &mut self.directory.texts;
+        let row = Container {
+            kind: container.kind,
+            key: texts.add(container.key),
+            name: texts.add(container.name),
+            identity: texts.add(container.identity),
+            norm: texts.add(container.norm),
+            parent: None,
+        };
+        let index = u32::try_from(self.directory.containers.len()).unwrap_or(u32::MAX);
+        self.directory.containers.push(row);
+        self.directory.members.push(Vec::new());
+        self.directory.up.push(Vec::new());
+        self.members.push(Completeness::Complete);
+        self.up.push(Completeness::Complete);
+        self.by_key.insert((container.kind, container.key.into()), index);
+        index
+    }
+
+    /// The number of the container of this kind and key.
+    #[must_use]
+    pub fn find_container(&self, kind: Kind, key: &str) -> Option<u32> {
+        self.by_key.get(&(kind, Box::from(key))).copied()
+    }
+
+    /// Says that `child` is right below `parent` in Keycloak's tree, so that `child`'s members are
+    /// `parent`'s as well.
+    pub fn child(&mut self, parent: u32, child: u32) {
+        if let Some(row) = self.directory.containers.get_mut(child as usize) {
+            row.parent = Some(parent);
+        }
+        self.leads_to(child, parent);
+    }
+
+    /// Says that who is in `from` is in `to` as well.
+    pub fn leads_to(&mut self, from: u32, to: u32) {
+        if let Some(up) = self.directory.up.get_mut(from as usize)
+            && from != to
+        {
+            up.push(to);
+        }
+    }
+
+    /// Says that `user` is directly in `container`.
+    pub fn member(&mut self, container: u32, user: u32) {
+        if let Some(members) = self.directory.members.get_mut(container as usize) {
+            members.push(user);
+        }
+    }
+
+    /// Says how much of a container's direct members was read.
+    pub fn members_are(&mut self, container: u32, completeness: Completeness) {
+        if let Some(slot) = self.members.get_mut(container as usize) {
+            *slot = completeness;
+        }
+    }
+
+    /// Says how much of what a container leads to was read.
+    pub fn up_is(&mut self, container: u32, completeness: Completeness) {
+        if let Some(slot) = self.up.get_mut(container as usize) {
+            *slot = completeness;
+        }
+    }
+
+    /// Says whether all users are here.
+    pub fn users_are(&mut self, completeness: Completeness) {
+        self.users = completeness;
+    }
+
+    /// Says whether all groups are here.
+    pub fn groups_are(&mut self, completeness: Completeness) {
+        self.groups = completeness;
+    }
+
+    /// Says whether all roles are here.
+    pub fn roles_are(&mut self, completeness: Completeness) {
+        self.roles = completeness;
+    }
+
+    /// Marks a user's account as [`Enabled::Unknown`], when a later answer belies the first.
+    pub fn enabled_is(&mut self, user: u32, enabled: Enabled) {
+        if let Some(row) = self.directory.users.get_mut(user as usize) {
+            row.enabled = enabled;
+        }
+    }
+
+    /// Tells people something. Warnings come out sorted and distinct.
+    pub fn warn(&mut self, message: impl Into<String>) {
+        self.warnings.push(message.into());
+    }
+
+    /// How many users and containers there are so far.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.directory.users.len(), self.directory.containers.len())
+    }
+
+    /// The canonical reading.
+    #[must_use]
+    pub fn finish(mut self) -> Reading {
+        drop(std::mem::take(&mut self.by_ext));
+        drop(std::mem::take(&mut self.by_key));
+        self.warnings.sort();
+        self.warnings.dedup();
+        let (directory, _, place) = canonical(self.directory);
+        let mut members = vec![Completeness::Complete; self.members.len()];
+        let mut up = members.clone();
+        for (old, completeness) in self.members.into_iter().enumerate() {
+            if let Some(slot) = place.get(old).and_then(|new| members.get_mut(*new as usize)) {
+                *slot = completeness;
+            }
+        }
+        for (old, completeness) in self.up.into_iter().enumerate() {
+            if let Some(slot) = place.get(old).and_then(|new| up.get_mut(*new as usize)) {
+                *slot = completeness;
+            }
+        }
+        Reading {
+            directory,
+            users: self.users,
+            groups: self.groups,
+            roles: self.roles,
+            members,
+            up,
+            warnings: self.warnings,
+            from_file: self.from_file,
+        }
+    }
+}
+
+/// Sorts a directory into its canonical form. Returns it with the new places of its users and
+/// containers.
+pub(crate) fn canonical(directory: Directory) -> (Directory, Vec<u32>, Vec<u32>) {
+    let Directory { texts, users, containers, members, up, ignore_case } = directory;
+    let user_order = order(users.len(), |a, b| {
+        let ext = |index: u32| texts.get(users.get(index as usize).map_or(Text::EMPTY, |u| u.ext));
+        ext(a).cmp(ext(b))
+    });
+    let key = |index: u32| {
+        containers.get(index as usize).map(|container| (container.kind, texts.get(container.key)))
+    };
+    let container_order = order(containers.len(), |a, b| key(a).cmp(&key(b)));
+    let user_place = inverse(&user_order);
+    let container_place = inverse(&container_order);
+
+    let new_users = user_order.iter().filter_map(|old| users.get(*old as usize).copied()).collect();
+    let new_containers = container_order
+        .iter()
+        .filter_map(|old| containers.get(*old as usize).copied())
+        .map(|mut container| {
+            container.parent =
+                container.parent.and_then(|old| container_place.get(old as usize).copied());
+            container
+        })
+        .collect();
+    let new_members = moved(members, &container_order, &user_place);
+    let new_up = moved(up, &container_order, &container_place);
+    let directory = Directory {
+        texts,
+        users: new_users,
+        containers: new_containers,
+        members: new_members,
+        up: new_up,
+        ignore_case,
+    };
+    (directory, user_place, container_place)
+}
+
+fn order(count: usize, mut compare: impl FnMut(u32, u32) -> std::cmp::Ordering) -> Vec<u32> {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    let mut order: Vec<u32> = (0..count).collect();
+    order.sort_by(|a, b| compare(*a, *b));
+    order
+}
+
+fn inverse(order: &[u32]) -> Vec<u32> {
+    let mut place = vec![0; order.len()];
+    for (new, old) in (0u32..).zip(order) {
+        if let Some(slot) = place.get_mut(*old as usize) {
+            *slot = new;
+        }
+    }
+    place
+}
+
+fn moved(mut lists: Vec<Vec<u32>>, order: &[u32], place: &[u32]) -> Vec<Vec<u32>> {
+    order
+        .iter()
+        .map(|old| {
+            let mut list = lists.get_mut(*old as usize).map(std::mem::take).unwrap_or_default();
+            for item in &mut list {
+                *item = place.get(*item as usize).copied().unwrap_or(*item);
+            }
+            list.sort_unstable();
+            list.dedup();
+            list.shrink_to_fit();
+            list
+        })
+        .collect()
+}
