@@ -363,3 +363,11 @@ pub enum MappingRule {
         value: String,
     },
 }
+
+impl RoleTemplate {
+    /// x
+    pub fn instantiate(&self, role: &str) -> Option<Result<(String, Vec<Policy>), String>> {
+        let _ = role;
+        None
+    }
+}

@@ -300,3 +300,23 @@ pub struct Plan {
     /// How much changes.
     pub summary: Summary,
 }
+
+impl std::fmt::Display for ChangeView {
+    /// One line without colour: `grant-removed alice osmo-user (idp): no source says so any more`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.change)?;
+        for part in [&self.user, &self.role].into_iter().flatten() {
+            write!(f, " {part}")?;
+        }
+        if let Some(origin) = &self.origin {
+            write!(f, " ({origin})")?;
+        }
+        if let (Some(old), Some(new)) = (&self.old, &self.new) {
+            write!(f, ": {old} → {new}")?;
+        }
+        if let Some(why) = &self.why {
+            write!(f, ": {why}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,8 +1,18 @@
 //! The plan: what would change, as a value. Pure; nothing here can write.
 //!
 //! [`Change`] is one step, [`Plan`] is all of them with what the guard said. The same value is
-//! shown, saved while it is held, approved and applied.
+//! shown, saved while it is held, approved and applied. [`plan()`] makes it of what was resolved,
+//! [`approve`] of a held one, [`by_hand`] of what a person asks for; [`apply`] says what a state
+//! becomes.
 
+mod apply;
 mod change;
+pub mod effective;
+mod guard;
+mod make;
+mod view;
 
+pub use apply::apply;
 pub use change::{Cause, Change, ChangeView, Held, Plan, RoleSetId, Summary};
+pub use make::{ByHand, approve, by_hand, plan};
+pub use view::{because, reason, reasons, view};

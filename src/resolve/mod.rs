@@ -1,1 +1,110 @@
-//! Mapping rules, sync modes, users. Pure.
+//! Mapping rules, sync modes, users: from what the sources say to what the store should hold.
+//!
+//! Pure: no clock, no environment, no I/O. Users, groups and roles are small integers inside;
+//! texts stand at the edges. The order of the input never matters, since directories and states
+//! are canonical.
+//!
+//! [`resolve`] lays the rules over the sources' directories (`rules`), follows groups and roles
+//! (`yields`), finds out who is who (`people`), and applies each role's mode (`grants`). What
+//! comes out is the new [`State`] and the [`Change`]s that lead to it.
+
+mod grants;
+mod people;
+mod rules;
+mod yields;
+
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+
+use crate::config::Config;
+use crate::model::{RoleIdx, State, Time};
+use crate::plan::Change;
+use crate::source::Directory;
+
+pub use rules::{Rules, folded};
+
+/// What a source holds, as far as it is known now.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The source's name.
+    pub source: &'a str,
+    /// Its content: the mirror with the current reading laid over it.
+    pub directory: &'a Directory,
+}
+
+/// What resolving came to.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The state once every change is applied. Keeps each role that a change names, removed ones
+    /// as well.
+    pub state: State,
+    /// From the old state to that one, in the order in which they must be done.
+    pub changes: Vec<Change>,
+    /// For each federation link (source and provider): how many of its users were enabled before.
+    pub federated: HashMap<(String, String), u64>,
+    /// Worth telling. Sorted, distinct.
+    pub warnings: BTreeSet<String>,
+    /// The next moment at which something falls due by itself.
+    pub next_due: Option<Time>,
+}
+
+/// Resolves `views` by the rules of `config` against what the store holds in `old`, at `now`.
+///
+/// A configured source without a view was never read: what hangs on it is unknown, so nobody goes
+/// missing and no role of a template disappears because of it.
+#[must_use]
+pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> Resolved {
+    let mut warnings = BTreeSet::new();
+    let mut pairs = Vec::new();
+    let mut blind = Vec::new();
+    for source in &config.sources {
+        match views.iter().find(|view| view.source == source.name) {
+            Some(view) => pairs.push((Rules::new(config, source), view.directory)),
+            None => blind.push(source.name.as_str()),
+        }
+    }
+    let roles = rules::universe(config, &pairs, &old.roles, !blind.is_empty(), &mut warnings);
+    let (mut state, moved) = grants::start(old, &roles);
+    let mut changes = Vec::new();
+    grants::role_changes(old, &roles, &mut state, &mut changes);
+    if state.catalog != config.catalog {
+        state.catalog.clone_from(&config.catalog);
+        changes.push(Change::CatalogChanged);
+    }
+
+    let mut matched = Vec::new();
+    let mut sources = Vec::new();
+    for (rules, directory) in &pairs {
+        let found = rules::matches(rules, directory, &roles, &mut warnings);
+        let yields = yields::Yields::new(rules.source(), directory, &found, &mut state.reasons);
+        matched.push(found);
+        sources.push(people::SourceView { name: rules.source(), directory, yields });
+    }
+    if blind.is_empty() {
+        rules::unmatched(config, &matched, &mut warnings);
+    }
+    drop(matched);
+
+    let people = people::find(config, &sources, &blind, old, &mut state, &mut warnings);
+    let mut resolver = grants::Resolver {
+        config,
+        roles: &roles,
+        sources: &sources,
+        blind: &blind,
+        old,
+        moved: &moved,
+        now,
+        state: &mut state,
+        changes: &mut changes,
+        next_due: None,
+    };
+    resolver.run(&people);
+    let next_due = resolver.next_due;
+    let federated = people.federated;
+    Resolved { state, changes, federated, warnings, next_due }
+}
+
+/// The place of an old role in the new list.
+fn new_role(moved: &[RoleIdx], old: RoleIdx) -> RoleIdx {
+    moved.get(old as usize).copied().unwrap_or(old)
+}

@@ -248,6 +248,12 @@ impl ReadingBuilder {
         self.leads_to(child, parent);
     }
 
+    /// Whether `container` has a parent already.
+    #[must_use]
+    pub fn has_parent(&self, container: u32) -> bool {
+        self.directory.containers.get(container as usize).is_some_and(|row| row.parent.is_some())
+    }
+
     /// Says that who is in `from` is in `to` as well.
     pub fn leads_to(&mut self, from: u32, to: u32) {
         if let Some(up) = self.directory.up.get_mut(from as usize)

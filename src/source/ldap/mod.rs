@@ -1,1 +1,2 @@
 //! The ldap source.
+pub mod dn;

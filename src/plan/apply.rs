@@ -1,0 +1,135 @@
+//! What a state becomes when some changes are applied. Pure: the store does the same to its rows.
+
+use hashbrown::{HashMap, HashSet};
+
+use crate::model::{Grant, GrantKind, Link, RoleIdx, State, Status, UserId};
+
+use super::change::Change;
+
+/// Applies `changes`, a subset of those that lead from `old` to `full`, to `old`. Texts, reasons,
+/// local grants and role numbers are `full`'s.
+#[must_use]
+pub fn apply(old: &State, full: &State, changes: &[Change]) -> State {
+    let mut state = State {
+        texts: full.texts.clone(),
+        roles: full.roles.clone(),
+        sources: full.sources.clone(),
+        users: old.users.clone(),
+        links: old.links.clone(),
+        grants: Vec::new(),
+        reasons: full.reasons.clone(),
+        locals: full.locals.clone(),
+        catalog: old.catalog.clone(),
+        next_user: full.next_user,
+    };
+    roles(old, full, changes, &mut state);
+    users(full, changes, &mut state);
+    grants(old, changes, &mut state);
+    for change in changes {
+        match change {
+            Change::LinkAdded { user, source, ext } => {
+                state.links.push(Link { source: *source, ext: *ext, user: *user });
+            }
+            Change::CatalogChanged => state.catalog.clone_from(&full.catalog),
+            _ => {}
+        }
+    }
+    state
+}
+
+fn roles(old: &State, full: &State, changes: &[Change], state: &mut State) {
+    let mut settled = HashSet::new();
+    for change in changes {
+        if let Change::RoleAdded { role }
+        | Change::RoleChanged { role, .. }
+        | Change::RoleRemoved { role } = change
+        {
+            settled.insert(*role);
+        }
+    }
+    // A role that no change of these speaks of stays as it was.
+    for before in &old.roles {
+        let place = full.roles.binary_search_by(|role| role.name.cmp(&before.name));
+        if let Ok(place) = place
+            && !settled.contains(&u32::try_from(place).unwrap_or(u32::MAX))
+            && let Some(slot) = state.roles.get_mut(place)
+        {
+            slot.clone_from(before);
+        }
+    }
+}
+
+fn users(full: &State, changes: &[Change], state: &mut State) {
+    let wanted = |id: UserId| {
+        let place = full.users.binary_search_by_key(&id, |user| user.id).ok()?;
+        full.users.get(place)
+    };
+    for change in changes {
+        let id = match change {
+            Change::UserCreated { user } => {
+                // New ids are higher than all there are, and come in order.
+                state.users.extend(wanted(*user).cloned());
+                continue;
+            }
+            Change::UserRenamed { user, .. }
+            | Change::EmailChanged { user, .. }
+            | Change::UserDisabled { user, .. }
+            | Change::UserEnabled { user }
+            | Change::UserMissing { user }
+            | Change::UserReturned { user }
+            | Change::UserDeprovisioned { user, .. } => *user,
+            _ => continue,
+        };
+        let Some(full) = wanted(id) else { continue };
+        let Ok(place) = state.users.binary_search_by_key(&id, |user| user.id) else { continue };
+        let Some(user) = state.users.get_mut(place) else { continue };
+        match change {
+            Change::UserRenamed { .. } => user.username = full.username,
+            Change::EmailChanged { .. } => user.email = full.email,
+            Change::UserDisabled { by, .. } => user.status = Status::Disabled { by: by.clone() },
+            Change::UserEnabled { .. } | Change::UserReturned { .. } => {
+                user.status = Status::Enabled;
+            }
+            _ => user.status = full.status.clone(),
+        }
+    }
+}
+
+fn grants(old: &State, changes: &[Change], state: &mut State) {
+    let mut gone: HashSet<(UserId, RoleIdx, bool)> = HashSet::new();
+    let mut other: HashMap<(UserId, RoleIdx), GrantKind> = HashMap::new();
+    for change in changes {
+        match change {
+            Change::GrantRemoved { user, role, kind, .. } => {
+                gone.insert((*user, *role, kind.is_idp()));
+            }
+            Change::GrantReasons { user, role, new, .. } => {
+                other.insert((*user, *role), GrantKind::Idp(*new));
+            }
+            Change::GrantAdded { user, role, kind } => {
+                state.grants.push(Grant { user: *user, role: *role, kind: *kind });
+            }
+            _ => {}
+        }
+    }
+    let moved: Vec<RoleIdx> = old
+        .roles
+        .iter()
+        .map(|before| {
+            let place = state.roles.binary_search_by(|role| role.name.cmp(&before.name));
+            place.ok().and_then(|place| u32::try_from(place).ok()).unwrap_or(RoleIdx::MAX)
+        })
+        .collect();
+    for grant in &old.grants {
+        let role = moved.get(grant.role as usize).copied().unwrap_or(RoleIdx::MAX);
+        if gone.contains(&(grant.user, role, grant.kind.is_idp())) {
+            continue;
+        }
+        let kind = match grant.kind {
+            GrantKind::Idp(_) => other.get(&(grant.user, role)).copied().unwrap_or(grant.kind),
+            GrantKind::Local(_) => grant.kind,
+        };
+        state.grants.push(Grant { user: grant.user, role, kind });
+    }
+    state.grants.sort_unstable_by_key(|grant| (grant.user, grant.role, grant.kind));
+}

@@ -1,0 +1,141 @@
+//! Effective roles: what counts at the gateway now.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+use sha2::{Digest, Sha256};
+
+use crate::model::{GrantKind, RoleIdx, State, Status, Time, User};
+
+use super::change::RoleSetId;
+
+impl RoleSetId {
+    /// The id of the set without roles.
+    pub const EMPTY: RoleSetId = RoleSetId(0xe3b0_c442_98fc_1c14_9afb_f4c8_996f_b924);
+
+    /// The id of the set of these roles. Give names sorted.
+    #[must_use]
+    pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut hash = Sha256::new();
+        for name in names {
+            hash.update(name.as_bytes());
+            hash.update(b"\n");
+        }
+        let digest = hash.finalize();
+        RoleSetId(digest.iter().take(16).fold(0, |id, byte| (id << 8) | u128::from(*byte)))
+    }
+}
+
+/// Everyone's effective roles: distinct sets, and which one each user has.
+#[derive(Clone, Debug, Default)]
+pub struct Effective {
+    /// Distinct sets, each sorted by role (and so by name).
+    pub sets: Vec<Vec<RoleIdx>>,
+    /// Their ids.
+    pub ids: Vec<RoleSetId>,
+    /// For each of the state's users a place in `sets`.
+    pub of_user: Vec<u32>,
+}
+
+impl Effective {
+    /// Works out who effectively holds what in `state` at `now`: linear in users and grants.
+    #[must_use]
+    pub fn of(state: &State, now: Time) -> Self {
+        let everyone: Vec<RoleIdx> = (0u32..)
+            .zip(&state.roles)
+            .filter(|(_, role)| role.everyone)
+            .map(|(index, _)| index)
+            .collect();
+        let mut by_roles: HashMap<Box<[RoleIdx]>, u32> = HashMap::new();
+        let mut out =
+            Effective { of_user: Vec::with_capacity(state.users.len()), ..Self::default() };
+        let mut grants = state.grants.as_slice();
+        let mut roles = Vec::new();
+        for user in &state.users {
+            roles.clear();
+            let mine = grants.iter().take_while(|grant| grant.user == user.id).count();
+            let (mine, rest) = grants.split_at(mine);
+            grants = rest;
+            if counts(user) {
+                roles.extend_from_slice(&everyone);
+                roles.extend(mine.iter().filter(|g| valid(state, g.kind, now)).map(|g| g.role));
+                roles.sort_unstable();
+                roles.dedup();
+            }
+            let set = match by_roles.get(roles.as_slice()) {
+                Some(set) => *set,
+                None => {
+                    let set = u32::try_from(out.sets.len()).unwrap_or(u32::MAX);
+                    let name = |role: &RoleIdx| {
+                        state.roles.get(*role as usize).map_or("", |role| role.name.as_str())
+                    };
+                    out.ids.push(RoleSetId::of(roles.iter().map(name)));
+                    out.sets.push(roles.clone());
+                    by_roles.insert(roles.as_slice().into(), set);
+                    set
+                }
+            };
+            out.of_user.push(set);
+        }
+        out
+    }
+
+    /// The effective roles of the user at `place`, sorted.
+    #[must_use]
+    pub fn roles(&self, place: usize) -> &[RoleIdx] {
+        let set = self.of_user.get(place).copied().unwrap_or(u32::MAX);
+        self.sets.get(set as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// The id of the set of the user at `place`.
+    #[must_use]
+    pub fn id(&self, place: usize) -> RoleSetId {
+        let set = self.of_user.get(place).copied().unwrap_or(u32::MAX);
+        self.ids.get(set as usize).copied().unwrap_or(RoleSetId::EMPTY)
+    }
+
+    /// How many user-role pairs there are.
+    #[must_use]
+    pub fn pairs(&self) -> u64 {
+        (0..self.of_user.len()).map(|place| self.roles(place).len() as u64).sum()
+    }
+
+    /// The distinct sets by id.
+    #[must_use]
+    pub fn set_roles(&self) -> BTreeMap<RoleSetId, Vec<RoleIdx>> {
+        self.ids.iter().copied().zip(self.sets.iter().cloned()).collect()
+    }
+}
+
+/// Whether a user's grants count: enabled, or missing for not too long and not disabled before.
+#[must_use]
+pub fn counts(user: &User) -> bool {
+    match &user.status {
+        Status::Enabled | Status::Missing { disabled_by: None, .. } => true,
+        Status::Disabled { .. }
+        | Status::Missing { disabled_by: Some(_), .. }
+        | Status::Deprovisioned { .. } => false,
+    }
+}
+
+fn valid(state: &State, kind: GrantKind, now: Time) -> bool {
+    match kind {
+        GrantKind::Idp(_) => true,
+        GrantKind::Local(local) => state
+            .locals
+            .get(local as usize)
+            .is_some_and(|local| local.until.is_none_or(|until| until > now)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RoleSetId;
+
+    #[test]
+    fn the_empty_set_has_the_id_of_no_names() {
+        assert_eq!(RoleSetId::of([]), RoleSetId::EMPTY);
+        assert_ne!(RoleSetId::of(["a"]), RoleSetId::EMPTY);
+        assert_ne!(RoleSetId::of(["ab"]), RoleSetId::of(["a", "b"]));
+    }
+}

@@ -1,0 +1,330 @@
+//! May it happen? What the guard holds: the design's section 9. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::{HashMap, HashSet};
+
+use crate::config::Guard;
+use crate::model::{RoleIdx, State, Status, UserId};
+
+use super::change::{Cause, Change};
+use super::effective::Effective;
+
+/// What the guard says of a list of changes.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// For each change whether it waits for a person.
+    pub held: Vec<bool>,
+    /// Why, a sentence for each limit that was passed.
+    pub why: Vec<String>,
+    /// How many effective pairs the held changes would take away.
+    pub lost_pairs: u64,
+    /// Worth telling although nothing is held for it.
+    pub warnings: Vec<String>,
+}
+
+/// What the guard looks at.
+pub struct Case<'a> {
+    /// The limits.
+    pub guard: &'a Guard,
+    /// The state before.
+    pub old: &'a State,
+    /// The state once all changes are applied.
+    pub new: &'a State,
+    /// From the one to the other.
+    pub changes: &'a [Change],
+    /// Who effectively holds what before.
+    pub before: &'a Effective,
+    /// Who effectively holds what after.
+    pub after: &'a Effective,
+    /// For each federation link (source and provider) how many of its users were enabled before.
+    pub federated: &'a std::collections::HashMap<(String, String), u64>,
+}
+
+type Pair = (UserId, RoleIdx);
+
+/// Weighs `case`.
+#[must_use]
+pub fn weigh(case: &Case<'_>) -> Verdict {
+    let mut verdict = Verdict { held: vec![false; case.changes.len()], ..Verdict::default() };
+    // Disables first: what else happens to someone whose disable looks like an outage must not
+    // pass as "disabled anyway".
+    hold_disables(case, &mut verdict);
+    let causes = Causes::of(case.changes, &verdict.held);
+    let lost = lost_pairs(case, &causes);
+    let mut held: BTreeSet<Pair> = BTreeSet::new();
+    let total = case.before.pairs();
+    let count = lost.len() as u64;
+    if exceeds(count, total, case.guard.max_lost_percent, case.guard.max_lost_floor) {
+        verdict.why.push(format!(
+            "{count} of {total} effective user-role pairs would be lost because of absence: more \
+             than max_lost_percent = {} and max_lost_floor = {}",
+            case.guard.max_lost_percent, case.guard.max_lost_floor
+        ));
+        held.extend(lost.iter().copied());
+    }
+    protected(case, &lost, &mut held, &mut verdict);
+    verdict.lost_pairs = held.len() as u64;
+    hold_pairs(case, &held, &causes, &mut verdict);
+    verdict
+}
+
+fn exceeds(count: u64, total: u64, percent: f64, floor: u64) -> bool {
+    // Counts stay far below 2^52, where f64 is exact.
+    #[expect(clippy::cast_precision_loss, reason = "counts of users and pairs are far below 2^52")]
+    let over = count as f64 * 100.0 > percent * total as f64;
+    count > floor && over
+}
+
+/// Why each grant and each user goes.
+struct Causes<'a> {
+    grants: HashMap<Pair, bool>,
+    users: HashMap<UserId, &'a Cause>,
+    disabled: HashSet<UserId>,
+    roles: BTreeSet<RoleIdx>,
+}
+
+impl<'a> Causes<'a> {
+    fn of(changes: &'a [Change], held: &[bool]) -> Self {
+        let mut causes = Causes {
+            grants: HashMap::new(),
+            users: HashMap::new(),
+            disabled: HashSet::new(),
+            roles: BTreeSet::new(),
+        };
+        for (index, change) in changes.iter().enumerate() {
+            match change {
+                Change::GrantRemoved { user, role, cause, .. } => {
+                    *causes.grants.entry((*user, *role)).or_default() |= cause.is_absence();
+                }
+                Change::UserDeprovisioned { user, cause } => {
+                    causes.users.insert(*user, cause);
+                }
+                Change::UserDisabled { user, .. } if held.get(index) == Some(&false) => {
+                    causes.disabled.insert(*user);
+                }
+                Change::RoleRemoved { role } => {
+                    causes.roles.insert(*role);
+                }
+                Change::RoleChanged { role, old } if old.everyone => {
+                    causes.roles.insert(*role);
+                }
+                _ => {}
+            }
+        }
+        causes
+    }
+
+    /// Whether this loss is for absence, not for what an IdP or a person says outright.
+    fn is_absence(&self, pair: Pair) -> bool {
+        if self.disabled.contains(&pair.0) {
+            return false;
+        }
+        self.users.get(&pair.0).is_some_and(|cause| cause.is_absence())
+            || self.grants.get(&pair).copied().unwrap_or(false)
+            || self.roles.contains(&pair.1)
+    }
+}
+
+/// Effective pairs that all changes together would take away because of absence, roles by their
+/// new numbers. A pair that passes to the person who has the username now is not lost.
+fn lost_pairs(case: &Case<'_>, causes: &Causes<'_>) -> BTreeSet<Pair> {
+    let moved: Vec<RoleIdx> = case
+        .old
+        .roles
+        .iter()
+        .map(|role| {
+            let place = case.new.roles.binary_search_by(|other| other.name.cmp(&role.name));
+            place.ok().and_then(|place| u32::try_from(place).ok()).unwrap_or(RoleIdx::MAX)
+        })
+        .collect();
+    let mut lost = BTreeSet::new();
+    let mut same_name: Option<HashMap<&str, usize>> = None;
+    let mut after = 0;
+    for (place, user) in case.old.users.iter().enumerate() {
+        let before = case.before.roles(place);
+        if before.is_empty() {
+            continue;
+        }
+        while case.new.users.get(after).is_some_and(|other| other.id < user.id) {
+            after += 1;
+        }
+        let kept = match case.new.users.get(after) {
+            Some(other) if other.id == user.id => case.after.roles(after),
+            _ => &[],
+        };
+        let replaced = matches!(causes.users.get(&user.id), Some(Cause::Replaced));
+        for role in before {
+            let role = moved.get(*role as usize).copied().unwrap_or(RoleIdx::MAX);
+            if kept.binary_search(&role).is_ok() || !causes.is_absence((user.id, role)) {
+                continue;
+            }
+            if replaced {
+                let heirs = same_name.get_or_insert_with(|| by_name(case.new));
+                let name = case.old.texts.get(user.username);
+                let heir = heirs.get(name).copied().unwrap_or(usize::MAX);
+                if case.after.roles(heir).binary_search(&role).is_ok() {
+                    continue;
+                }
+            }
+            lost.insert((user.id, role));
+        }
+    }
+    lost
+}
+
+/// Places of users that are not deprovisioned, by username.
+fn by_name(state: &State) -> HashMap<&str, usize> {
+    state
+        .users
+        .iter()
+        .enumerate()
+        .filter(|(_, user)| !matches!(user.status, Status::Deprovisioned { .. }))
+        .map(|(place, user)| (state.texts.get(user.username), place))
+        .collect()
+}
+
+fn protected(
+    case: &Case<'_>,
+    lost: &BTreeSet<Pair>,
+    held: &mut BTreeSet<Pair>,
+    verdict: &mut Verdict,
+) {
+    for (name, minimum) in &case.guard.protected_roles {
+        let place = case.new.roles.binary_search_by(|role| role.name.cmp(name)).ok();
+        let Some(role) = place.and_then(|place| u32::try_from(place).ok()) else { continue };
+        let holders = |effective: &Effective, role: RoleIdx| {
+            (0..effective.of_user.len())
+                .filter(|place| effective.roles(*place).binary_search(&role).is_ok())
+                .count() as u64
+        };
+        let old_place = case.old.roles.binary_search_by(|role| role.name.cmp(name)).ok();
+        let before = old_place
+            .and_then(|place| u32::try_from(place).ok())
+            .map_or(0, |role| holders(case.before, role));
+        let left = holders(case.after, role);
+        if left >= *minimum || left >= before {
+            continue;
+        }
+        let absent: Vec<Pair> = lost.iter().filter(|pair| pair.1 == role).copied().collect();
+        if absent.is_empty() {
+            verdict.warnings.push(format!(
+                "protected role `{name}` is left with {left} of at least {minimum} effective \
+                 holders: an identity provider says outright that the others are disabled"
+            ));
+        } else {
+            verdict.why.push(format!(
+                "protected role `{name}` would be left with {left} effective holders, fewer than \
+                 its minimum of {minimum}"
+            ));
+            held.extend(absent);
+        }
+    }
+}
+
+/// Holds the changes that take the pairs in `held` away, and what hangs on those changes.
+fn hold_pairs(case: &Case<'_>, held: &BTreeSet<Pair>, causes: &Causes<'_>, verdict: &mut Verdict) {
+    if held.is_empty() {
+        return;
+    }
+    let users: BTreeSet<UserId> = held.iter().map(|pair| pair.0).collect();
+    let roles: BTreeSet<RoleIdx> =
+        held.iter().map(|pair| pair.1).filter(|role| causes.roles.contains(role)).collect();
+    // Whoever has the username of someone who must stay has to wait.
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    for user in &users {
+        if matches!(causes.users.get(user), Some(Cause::Replaced))
+            && let Ok(place) = case.old.users.binary_search_by_key(user, |user| user.id)
+            && let Some(user) = case.old.users.get(place)
+        {
+            names.insert(case.old.texts.get(user.username));
+        }
+    }
+    let mut heirs: BTreeSet<UserId> = BTreeSet::new();
+    if !names.is_empty() {
+        for user in &case.new.users {
+            let stays = !matches!(user.status, Status::Deprovisioned { .. });
+            if stays && names.contains(case.new.texts.get(user.username)) {
+                heirs.insert(user.id);
+            }
+        }
+    }
+    for (change, slot) in case.changes.iter().zip(&mut verdict.held) {
+        *slot |= match change {
+            Change::GrantRemoved { user, role, cause, .. } => {
+                (cause.is_absence() && held.contains(&(*user, *role)))
+                    || (*cause == Cause::RoleGone && roles.contains(role))
+                    || (*cause == Cause::Replaced && users.contains(user))
+            }
+            Change::UserDeprovisioned { user, .. } => users.contains(user),
+            Change::RoleRemoved { role } | Change::RoleChanged { role, .. } => roles.contains(role),
+            Change::UserCreated { user }
+            | Change::UserRenamed { user, .. }
+            | Change::EmailChanged { user, .. }
+            | Change::UserReturned { user }
+            | Change::LinkAdded { user, .. }
+            | Change::GrantAdded { user, .. }
+            | Change::GrantReasons { user, .. } => heirs.contains(user),
+            Change::UserDisabled { .. }
+            | Change::UserEnabled { .. }
+            | Change::UserMissing { .. }
+            | Change::RoleAdded { .. }
+            | Change::CatalogChanged => false,
+        };
+    }
+}
+
+/// Holds disables that look like an outage: too many at once, of everyone or of one federation.
+fn hold_disables(case: &Case<'_>, verdict: &mut Verdict) {
+    let enabled = |user: UserId| {
+        let place = case.old.users.binary_search_by_key(&user, |user| user.id).ok();
+        place.and_then(|place| case.old.users.get(place)).is_some_and(super::effective::counts)
+    };
+    let mut all: Vec<usize> = Vec::new();
+    let mut by_federation: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
+    for (index, change) in case.changes.iter().enumerate() {
+        if let Change::UserDisabled { user, by, from_file: false, federation } = change
+            && enabled(*user)
+        {
+            all.push(index);
+            let federation = case.new.texts.get(*federation);
+            if !federation.is_empty() {
+                by_federation.entry((by.clone(), federation.to_owned())).or_default().push(index);
+            }
+        }
+    }
+    let (percent, floor) = (case.guard.max_disabled_percent, case.guard.max_lost_floor);
+    let everyone =
+        case.old.users.iter().filter(|user| super::effective::counts(user)).count() as u64;
+    let mut hold = |indexes: &[usize]| {
+        for index in indexes {
+            if let Some(slot) = verdict.held.get_mut(*index) {
+                *slot = true;
+            }
+        }
+    };
+    let mut why = Vec::new();
+    if exceeds(all.len() as u64, everyone, percent, floor) {
+        hold(&all);
+        why.push(format!(
+            "{} of {everyone} enabled users would be disabled at once: more than \
+             max_disabled_percent = {percent} and max_lost_floor = {floor}",
+            all.len()
+        ));
+    }
+    for ((source, federation), indexes) in by_federation {
+        let members =
+            case.federated.get(&(source.clone(), federation.clone())).copied().unwrap_or(0);
+        if exceeds(indexes.len() as u64, members, percent, floor) {
+            hold(&indexes);
+            why.push(format!(
+                "{} of {members} enabled users of `{source}` that come through the federation \
+                 `{federation}` would be disabled at once: more than max_disabled_percent = \
+                 {percent} and max_lost_floor = {floor}; an outage of the directory behind \
+                 Keycloak looks like that",
+                indexes.len()
+            ));
+        }
+    }
+    verdict.why.extend(why);
+}

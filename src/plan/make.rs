@@ -1,0 +1,320 @@
+//! From what was resolved to a plan: the guard weighs it, what may happen is applied on paper,
+//! and effective roles are worked out.
+
+use sha2::{Digest, Sha256};
+
+use crate::config::Guard;
+use crate::model::{Grant, GrantKind, LocalGrant, Mode, RoleIdx, State, Time, UserId, rfc3339};
+use crate::resolve::Resolved;
+
+use super::apply::apply;
+use super::change::{Cause, Change, ChangeView, Held, Plan, Summary};
+use super::effective::Effective;
+use super::guard::{Case, Verdict, weigh};
+use super::view::view;
+
+/// Plans the way from `old` to what was resolved. `pending` is the held plan that waits now: the
+/// same changes keep its id and its time.
+#[must_use]
+pub fn plan(
+    guard: &Guard,
+    resolved: Resolved,
+    old: &State,
+    pending: Option<&Held>,
+    now: Time,
+) -> Plan {
+    let Resolved { state: full, changes, federated, warnings, next_due } = resolved;
+    let before = Effective::of(old, now);
+    let after = Effective::of(&full, now);
+    let case = Case {
+        guard,
+        old,
+        new: &full,
+        changes: &changes,
+        before: &before,
+        after: &after,
+        federated: &federated,
+    };
+    let verdict = weigh(&case);
+    let mut warnings: Vec<String> = warnings.into_iter().collect();
+    warnings.extend(verdict.warnings.iter().cloned());
+    warnings.sort();
+    let held = hold(&verdict, &changes, &full, pending, now);
+    if held.is_none() {
+        let mut plan = finish(old, full, changes, (&before, after), now);
+        plan.warnings = warnings;
+        plan.next_due = next_due;
+        return plan;
+    }
+    let free: Vec<Change> = changes
+        .into_iter()
+        .zip(&verdict.held)
+        .filter(|(_, held)| !**held)
+        .map(|(change, _)| change)
+        .collect();
+    let state = apply(old, &full, &free);
+    let after = Effective::of(&state, now);
+    // Words come from the full state; a change that waits may name what only that one has.
+    let mut plan = finish(old, state, free, (&before, after), now);
+    plan.summary.held = held.as_ref().map_or(0, |held| held.changes.len() as u64);
+    plan.held = held;
+    plan.warnings = warnings;
+    plan.next_due = next_due;
+    plan
+}
+
+/// Plans exactly the changes of `held`, the guard aside.
+///
+/// # Errors
+/// The changes that do not stand any more, in words.
+pub fn approve(
+    resolved: Resolved,
+    old: &State,
+    held: &Held,
+    now: Time,
+) -> Result<Plan, Vec<String>> {
+    let Resolved { state: full, changes, next_due, .. } = resolved;
+    let mut wanted: std::collections::BTreeMap<String, &ChangeView> =
+        held.changes.iter().map(|change| (change.key(), change)).collect();
+    let mut chosen = Vec::new();
+    for change in changes {
+        if wanted.remove(&view(&change, &full).key()).is_some() {
+            chosen.push(change);
+        }
+    }
+    if !wanted.is_empty() {
+        return Err(wanted.into_values().map(ToString::to_string).collect());
+    }
+    let state = apply(old, &full, &chosen);
+    let left = stranded(&state, &chosen);
+    if !left.is_empty() {
+        return Err(left);
+    }
+    let (before, after) = (Effective::of(old, now), Effective::of(&state, now));
+    let mut plan = finish(old, state, chosen, (&before, after), now);
+    plan.next_due = next_due;
+    Ok(plan)
+}
+
+/// Grants that would be left on a role that goes.
+fn stranded(state: &State, changes: &[Change]) -> Vec<String> {
+    let gone: Vec<RoleIdx> = changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::RoleRemoved { role } => Some(*role),
+            _ => None,
+        })
+        .collect();
+    let left = |role: &RoleIdx| state.grants.iter().any(|grant| grant.role == *role);
+    gone.iter()
+        .filter(|role| left(role))
+        .filter_map(|role| state.roles.get(*role as usize))
+        .map(|role| format!("role-removed {}: it has gained holders since", role.name))
+        .collect()
+}
+
+/// What a person asks for by hand.
+#[derive(Clone, Debug)]
+pub enum ByHand {
+    /// `grant add`
+    Add {
+        /// To whom.
+        user: UserId,
+        /// What.
+        role: RoleIdx,
+        /// The story.
+        grant: LocalGrant,
+    },
+    /// `grant remove`
+    Remove {
+        /// From whom.
+        user: UserId,
+        /// What.
+        role: RoleIdx,
+        /// The idp grant (`--imported`), or the local one; `None`: the local one, else the other.
+        imported: Option<bool>,
+        /// Who does it.
+        by: String,
+    },
+}
+
+/// Plans what a person asks for by hand.
+///
+/// # Errors
+/// Why it is refused.
+pub fn by_hand(old: &State, wish: ByHand, now: Time) -> Result<Plan, String> {
+    let mut full = old.clone();
+    let find = |user: UserId, role: RoleIdx, idp: bool| {
+        old.grants.iter().position(|g| g.user == user && g.role == role && g.kind.is_idp() == idp)
+    };
+    let role_def =
+        |role: RoleIdx| old.roles.get(role as usize).ok_or_else(|| "no such role".to_owned());
+    let changes = match wish {
+        ByHand::Add { user, role, grant } => {
+            let def = role_def(role)?;
+            if def.everyone {
+                return Err(format!("role `{}` is everyone's: it needs no grant", def.name));
+            }
+            if def.mode == Mode::Force {
+                return Err(format!(
+                    "role `{}` has mode force: the IdP decides alone, and the next sync would drop \
+                     a local grant; grant it at the IdP, or set sync_mode = \"merge\"",
+                    def.name
+                ));
+            }
+            if find(user, role, false).is_some() {
+                return Err(format!(
+                    "there is a local grant of `{}` already: remove it first (`idpsyncd grant \
+                     remove`)",
+                    def.name
+                ));
+            }
+            let local = u32::try_from(full.locals.len()).unwrap_or(u32::MAX);
+            full.locals.push(grant);
+            let kind = GrantKind::Local(local);
+            full.grants.push(Grant { user, role, kind });
+            full.grants.sort_unstable_by_key(|grant| (grant.user, grant.role, grant.kind));
+            vec![Change::GrantAdded { user, role, kind }]
+        }
+        ByHand::Remove { user, role, imported, by } => {
+            let def = role_def(role)?;
+            let place = match imported {
+                Some(idp) => find(user, role, idp),
+                None => find(user, role, false).or_else(|| find(user, role, true)),
+            };
+            let Some(place) = place else {
+                let what = match imported {
+                    Some(true) => "no imported grant",
+                    Some(false) => "no local grant",
+                    None => "no grant",
+                };
+                return Err(format!("there is {what} of `{}` to remove", def.name));
+            };
+            let grant = full.grants.remove(place);
+            if grant.kind.is_idp() && matches!(def.mode, Mode::Force | Mode::Merge) {
+                return Err(format!(
+                    "the grant of `{}` comes from the IdP and its mode is {}: take it away at the \
+                     IdP, the next sync would bring it back",
+                    def.name, def.mode
+                ));
+            }
+            vec![Change::GrantRemoved { user, role, kind: grant.kind, cause: Cause::ByHand { by } }]
+        }
+    };
+    let (before, after) = (Effective::of(old, now), Effective::of(&full, now));
+    let due = full.locals.iter().filter_map(|local| local.until).filter(|until| *until > now).min();
+    let mut plan = finish(old, full, changes, (&before, after), now);
+    plan.next_due = due;
+    Ok(plan)
+}
+
+fn hold(
+    verdict: &Verdict,
+    changes: &[Change],
+    full: &State,
+    pending: Option<&Held>,
+    now: Time,
+) -> Option<Held> {
+    let mut views: Vec<ChangeView> = changes
+        .iter()
+        .zip(&verdict.held)
+        .filter(|(_, held)| **held)
+        .map(|(change, _)| view(change, full))
+        .collect();
+    if views.is_empty() {
+        return None;
+    }
+    views.sort_by_cached_key(ChangeView::key);
+    let mut hash = Sha256::new();
+    for view in &views {
+        hash.update(view.key().as_bytes());
+        hash.update(b"\n");
+    }
+    let id: String = format!("{:x}", hash.finalize()).chars().take(12).collect();
+    let since = match pending {
+        Some(pending) if pending.id == id => pending.since.clone(),
+        _ => rfc3339(now),
+    };
+    Some(Held {
+        id,
+        since,
+        why: verdict.why.clone(),
+        lost_pairs: verdict.lost_pairs,
+        changes: views,
+    })
+}
+
+fn finish(
+    old: &State,
+    state: State,
+    changes: Vec<Change>,
+    (before, after): (&Effective, Effective),
+    now: Time,
+) -> Plan {
+    let mut summary = Summary::default();
+    for change in &changes {
+        let counter = match change {
+            Change::RoleAdded { .. } | Change::RoleChanged { .. } | Change::RoleRemoved { .. } => {
+                &mut summary.roles_changed
+            }
+            Change::UserCreated { .. } => &mut summary.users_created,
+            Change::UserDisabled { .. } => &mut summary.users_disabled,
+            Change::UserDeprovisioned { .. } => &mut summary.users_deprovisioned,
+            Change::UserRenamed { .. }
+            | Change::EmailChanged { .. }
+            | Change::UserEnabled { .. }
+            | Change::UserMissing { .. }
+            | Change::UserReturned { .. } => &mut summary.users_changed,
+            Change::GrantAdded { .. } => &mut summary.grants_added,
+            Change::GrantRemoved { .. } => &mut summary.grants_removed,
+            Change::LinkAdded { .. } | Change::GrantReasons { .. } | Change::CatalogChanged => {
+                continue;
+            }
+        };
+        *counter += 1;
+    }
+    (summary.pairs_gained, summary.pairs_lost) = gained_and_lost(old, &state, before, &after);
+    let sets = (0..state.users.len()).map(|place| after.id(place)).collect();
+    Plan {
+        at: now,
+        changes,
+        sets,
+        set_roles: after.set_roles(),
+        state,
+        held: None,
+        warnings: Vec::new(),
+        next_due: None,
+        summary,
+    }
+}
+
+/// How many effective pairs appear and disappear, roles compared by name.
+fn gained_and_lost(old: &State, new: &State, before: &Effective, after: &Effective) -> (u64, u64) {
+    let moved: Vec<RoleIdx> = old
+        .roles
+        .iter()
+        .map(|role| {
+            let place = new.roles.binary_search_by(|other| other.name.cmp(&role.name));
+            place.ok().and_then(|place| u32::try_from(place).ok()).unwrap_or(RoleIdx::MAX)
+        })
+        .collect();
+    let (mut gained, mut lost) = (0, 0);
+    let mut at = 0;
+    for (place, user) in new.users.iter().enumerate() {
+        while old.users.get(at).is_some_and(|other| other.id < user.id) {
+            at += 1;
+        }
+        let now = after.roles(place);
+        let was: Vec<RoleIdx> = match old.users.get(at) {
+            Some(other) if other.id == user.id => before
+                .roles(at)
+                .iter()
+                .map(|role| moved.get(*role as usize).copied().unwrap_or(RoleIdx::MAX))
+                .collect(),
+            _ => Vec::new(),
+        };
+        gained += now.iter().filter(|role| was.binary_search(role).is_err()).count() as u64;
+        lost += was.iter().filter(|role| now.binary_search(role).is_err()).count() as u64;
+    }
+    (gained, lost)
+}

@@ -1,0 +1,205 @@
+//! Changes in words.
+
+use crate::model::{GrantKind, Mode, Reason, RoleIdx, State, Status, Text, UserId, rfc3339};
+
+use super::change::{Cause, Change, ChangeView};
+
+/// Puts `change` into words. `state` is the state with all changes applied (held ones too): its
+/// texts, roles and reasons are what the change's numbers mean.
+#[must_use]
+pub fn view(change: &Change, state: &State) -> ChangeView {
+    let mut view = ChangeView {
+        change: kind(change).to_owned(),
+        user: None,
+        user_id: None,
+        role: None,
+        origin: None,
+        old: None,
+        new: None,
+        cause: None,
+        why: None,
+    };
+    let user = |view: &mut ChangeView, id: UserId| {
+        view.user_id = Some(id);
+        let place = state.users.binary_search_by_key(&id, |user| user.id).ok();
+        let user = place.and_then(|place| state.users.get(place));
+        view.user = user.map(|user| state.texts.get(user.username).to_owned());
+        user
+    };
+    let role = |view: &mut ChangeView, role: RoleIdx| {
+        view.role = state.roles.get(role as usize).map(|role| role.name.clone());
+    };
+    let text = |text: Text| Some(state.texts.get(text).to_owned());
+    match change {
+        Change::RoleAdded { role: index } => {
+            role(&mut view, *index);
+            let def = state.roles.get(*index as usize);
+            view.why = def.and_then(|def| {
+                def.template.as_ref().map(|name| format!("made by the template `{name}`"))
+            });
+        }
+        Change::RoleChanged { role: index, old } => {
+            role(&mut view, *index);
+            view.why = state.roles.get(*index as usize).map(|new| difference(old, new));
+        }
+        Change::RoleRemoved { role: index } => {
+            role(&mut view, *index);
+            view.cause = Some(Cause::RoleGone.code().to_owned());
+            view.why = Some(because(&Cause::RoleGone));
+        }
+        Change::UserCreated { user: id } => {
+            if let Some(Status::Disabled { by }) = user(&mut view, *id).map(|user| &user.status) {
+                view.why = Some(format!("disabled in `{by}`"));
+            }
+        }
+        Change::UserRenamed { user: id, old } => {
+            let name = user(&mut view, *id).map(|user| user.username);
+            view.old = text(*old);
+            view.new = name.and_then(text);
+        }
+        Change::EmailChanged { user: id, old } => {
+            let email = user(&mut view, *id).map(|user| user.email);
+            view.old = text(*old);
+            view.new = email.and_then(text);
+        }
+        Change::UserDisabled { user: id, by, .. } => {
+            user(&mut view, *id);
+            view.why = Some(format!("`{by}` says that the account is disabled"));
+        }
+        Change::UserEnabled { user: id }
+        | Change::UserReturned { user: id }
+        | Change::UserMissing { user: id } => {
+            user(&mut view, *id);
+            if matches!(change, Change::UserMissing { .. }) {
+                view.why = Some("no source lists the user any more".to_owned());
+            }
+        }
+        Change::UserDeprovisioned { user: id, cause } => {
+            user(&mut view, *id);
+            view.cause = Some(cause.code().to_owned());
+            view.why = Some(because(cause));
+        }
+        Change::LinkAdded { user: id, source, ext } => {
+            user(&mut view, *id);
+            view.new = text(*ext);
+            view.why = state.sources.get(usize::from(*source)).map(|name| format!("in `{name}`"));
+        }
+        Change::GrantAdded { user: id, role: index, kind } => {
+            user(&mut view, *id);
+            role(&mut view, *index);
+            view.origin = Some(origin(*kind).to_owned());
+            view.why = Some(reasons(state, *kind));
+        }
+        Change::GrantReasons { user: id, role: index, old, new } => {
+            user(&mut view, *id);
+            role(&mut view, *index);
+            view.origin = Some("idp".to_owned());
+            view.old = Some(reasons(state, GrantKind::Idp(*old)));
+            view.new = Some(reasons(state, GrantKind::Idp(*new)));
+        }
+        Change::GrantRemoved { user: id, role: index, kind, cause } => {
+            user(&mut view, *id);
+            role(&mut view, *index);
+            view.origin = Some(origin(*kind).to_owned());
+            view.cause = Some(cause.code().to_owned());
+            view.why = Some(match (cause, kind) {
+                (Cause::NotAtIdp, GrantKind::Idp(_)) => {
+                    format!("{}; it came {}", because(cause), reasons(state, *kind))
+                }
+                _ => because(cause),
+            });
+        }
+        Change::CatalogChanged => {
+            view.why = Some("the catalog of requests in the configuration changed".to_owned());
+        }
+    }
+    view
+}
+
+fn kind(change: &Change) -> &'static str {
+    match change {
+        Change::RoleAdded { .. } => "role-added",
+        Change::RoleChanged { .. } => "role-changed",
+        Change::RoleRemoved { .. } => "role-removed",
+        Change::UserCreated { .. } => "user-created",
+        Change::UserRenamed { .. } => "user-renamed",
+        Change::EmailChanged { .. } => "email-changed",
+        Change::UserDisabled { .. } => "user-disabled",
+        Change::UserEnabled { .. } => "user-enabled",
+        Change::UserMissing { .. } => "user-missing",
+        Change::UserReturned { .. } => "user-returned",
+        Change::UserDeprovisioned { .. } => "user-deprovisioned",
+        Change::LinkAdded { .. } => "link-added",
+        Change::GrantAdded { .. } => "grant-added",
+        Change::GrantReasons { .. } => "grant-reasons",
+        Change::GrantRemoved { .. } => "grant-removed",
+        Change::CatalogChanged => "catalog-changed",
+    }
+}
+
+fn origin(kind: GrantKind) -> &'static str {
+    if kind.is_idp() { "idp" } else { "local" }
+}
+
+/// A cause as a sentence.
+#[must_use]
+pub fn because(cause: &Cause) -> String {
+    match cause {
+        Cause::NotAtIdp => "no source says so any more".to_owned(),
+        Cause::RoleGone => "the role left the configuration or its source".to_owned(),
+        Cause::UserGone { since } => {
+            format!("the user is gone from every source since {}", rfc3339(*since))
+        }
+        Cause::Replaced => "another person has the username now".to_owned(),
+        Cause::Expired => "its time is over".to_owned(),
+        Cause::IdpDecides => format!("mode {}: the IdP decides alone", Mode::Force),
+        Cause::ByHand { by } => format!("removed by {by}"),
+    }
+}
+
+/// Why a grant exists, as a phrase.
+#[must_use]
+pub fn reasons(state: &State, kind: GrantKind) -> String {
+    match kind {
+        GrantKind::Idp(set) => {
+            let mut parts: Vec<String> = state.reasons.of_set(set).map(reason).collect();
+            parts.sort();
+            parts.join("; ")
+        }
+        GrantKind::Local(local) => match state.locals.get(local as usize) {
+            None => String::new(),
+            Some(local) => {
+                let until = local.until.map(|until| format!(" until {}", rfc3339(until)));
+                format!("by {}{}: {}", local.by, until.unwrap_or_default(), local.reason)
+            }
+        },
+    }
+}
+
+/// One reason as a phrase: ``through group `/Eng/ML` → role … (rule, source)``.
+#[must_use]
+pub fn reason(reason: &Reason) -> String {
+    format!("through {} ({}, {})", reason.path.join(" → "), reason.source, reason.rule)
+}
+
+fn difference(old: &crate::model::Role, new: &crate::model::Role) -> String {
+    // Taken apart, so that a new field has to be thought of here.
+    let crate::model::Role { name: _, description, everyone, mode, template, policies } = old;
+    let mut parts = Vec::new();
+    if *policies != new.policies {
+        parts.push("policies".to_owned());
+    }
+    if *mode != new.mode {
+        parts.push(format!("mode {mode} → {}", new.mode));
+    }
+    if *everyone != new.everyone {
+        parts.push(format!("everyone {everyone} → {}", new.everyone));
+    }
+    if *description != new.description {
+        parts.push("description".to_owned());
+    }
+    if *template != new.template {
+        parts.push("template".to_owned());
+    }
+    parts.join(", ")
+}

@@ -1,0 +1,491 @@
+//! What a sync does to each person and each role: the design's sections 6 and 7.
+
+use crate::config::Config;
+use crate::model::{
+    Grant, GrantKind, Link, Mode, Role, RoleIdx, SetIdx, State, Status, Time, User, UserId,
+};
+use crate::plan::{Cause, Change, RoleSetId};
+
+use super::new_role;
+use super::people::{People, Person, PersonLink, SourceView};
+use super::rules::Roles;
+
+/// The new state before anything happened: the old one with the new list of roles, and without
+/// users and grants, which [`Resolver::run`] fills in. With it each old role's new place.
+pub fn start(old: &State, roles: &Roles) -> (State, Vec<RoleIdx>) {
+    let moved =
+        old.roles.iter().map(|role| roles.index(&role.name).unwrap_or(RoleIdx::MAX)).collect();
+    let state = State {
+        texts: old.texts.clone(),
+        roles: roles.defs.clone(),
+        sources: old.sources.clone(),
+        users: Vec::with_capacity(old.users.len()),
+        links: old.links.clone(),
+        grants: Vec::with_capacity(old.grants.len()),
+        reasons: old.reasons.clone(),
+        locals: old.locals.clone(),
+        catalog: old.catalog.clone(),
+        next_user: old.next_user,
+    };
+    (state, moved)
+}
+
+/// Says which roles are new, different or gone.
+pub fn role_changes(old: &State, roles: &Roles, state: &mut State, changes: &mut Vec<Change>) {
+    let mut removed = Vec::new();
+    for (role, (def, live)) in (0u32..).zip(roles.defs.iter().zip(&roles.live)) {
+        let before = old.roles.binary_search_by(|other| other.name.cmp(&def.name));
+        match before.ok().and_then(|place| old.roles.get(place)) {
+            None => changes.push(Change::RoleAdded { role }),
+            Some(_) if !live => {
+                if let Some(slot) = state.roles.get_mut(role as usize) {
+                    slot.everyone = false;
+                    slot.policies.clear();
+                }
+                removed.push(Change::RoleRemoved { role });
+            }
+            Some(before) if before != def => {
+                changes.push(Change::RoleChanged { role, old: Box::new(before.clone()) });
+            }
+            Some(_) => {}
+        }
+    }
+    changes.extend(removed);
+}
+
+/// What one person holds of one role, before and by the IdP's word now.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    idp: Option<SetIdx>,
+    local: Option<u32>,
+    yes: Option<SetIdx>,
+}
+
+/// Walks through everyone once.
+pub struct Resolver<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// Every role a change can name.
+    pub roles: &'a Roles,
+    /// What the sources say.
+    pub sources: &'a [SourceView<'a>],
+    /// Sources that nobody has ever read.
+    pub blind: &'a [&'a str],
+    /// The state before.
+    pub old: &'a State,
+    /// Each old role's new place.
+    pub moved: &'a [RoleIdx],
+    /// The moment of the run.
+    pub now: Time,
+    /// The state after.
+    pub state: &'a mut State,
+    /// From the one to the other.
+    pub changes: &'a mut Vec<Change>,
+    /// The next moment at which something falls due by itself.
+    pub next_due: Option<Time>,
+}
+
+impl Resolver<'_> {
+    /// Settles everyone: old users in order, then newcomers.
+    pub fn run(&mut self, people: &People) {
+        let views: Vec<u16> =
+            self.sources.iter().map(|view| source_place(self.state, view.name)).collect();
+        let mut persons = people.persons.iter().zip(0u32..).peekable();
+        let mut links = people.links.as_slice();
+        let mut grants = self.old.grants.as_slice();
+        let maybe_there = self.maybe_there();
+        for (place, user) in (0u32..).zip(&self.old.users) {
+            let held = take_while(&mut grants, |grant| grant.user == user.id);
+            match persons.next_if(|(person, _)| person.old == Some(place)) {
+                Some((person, index)) => {
+                    let links = take_while(&mut links, |link| link.person == index);
+                    self.present(user, person, links, held, &views);
+                }
+                None if people.replaced.contains(&place) => {
+                    self.deprovision(user, held, &Cause::Replaced);
+                }
+                None if maybe_there.binary_search(&user.id).is_ok() => self.stay(user, held),
+                None => self.absent(user, held),
+            }
+        }
+        for (person, index) in persons {
+            let links = take_while(&mut links, |link| link.person == index);
+            self.newcomer(person, links, &views);
+        }
+    }
+
+    /// Users (ids, sorted) whom a source that was never read may still list.
+    fn maybe_there(&self) -> Vec<UserId> {
+        if self.blind.is_empty() {
+            return Vec::new();
+        }
+        let blind: Vec<bool> =
+            self.old.sources.iter().map(|name| self.blind.contains(&name.as_str())).collect();
+        let mut users: Vec<UserId> = self
+            .old
+            .links
+            .iter()
+            .filter(|link| blind.get(usize::from(link.source)).copied().unwrap_or(false))
+            .map(|link| link.user)
+            .collect();
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
+
+    fn present(
+        &mut self,
+        user: &User,
+        person: &Person,
+        links: &[PersonLink],
+        held: &[Grant],
+        views: &[u16],
+    ) {
+        if person.name != user.username {
+            self.changes.push(Change::UserRenamed { user: user.id, old: user.username });
+        }
+        if person.email != user.email {
+            self.changes.push(Change::EmailChanged { user: user.id, old: user.email });
+        }
+        let disabled = person.disabled.and_then(|by| self.disabled_by(by));
+        let was_enabled = match &user.status {
+            Status::Enabled => true,
+            Status::Disabled { .. } => {
+                if disabled.is_none() {
+                    self.changes.push(Change::UserEnabled { user: user.id });
+                }
+                false
+            }
+            Status::Missing { disabled_by, .. } => {
+                self.changes.push(Change::UserReturned { user: user.id });
+                disabled_by.is_none()
+            }
+            Status::Deprovisioned { .. } => {
+                self.changes.push(Change::UserReturned { user: user.id });
+                true
+            }
+        };
+        let status = match (disabled, person.disabled) {
+            (Some(by), Some(at)) => {
+                let before = match &user.status {
+                    Status::Disabled { by } => Some(by),
+                    _ => None,
+                };
+                if was_enabled || before != Some(&by) {
+                    self.disable(user.id, &by, at);
+                }
+                Status::Disabled { by }
+            }
+            _ => Status::Enabled,
+        };
+        self.state.users.push(User {
+            id: user.id,
+            username: person.name,
+            email: person.email,
+            status,
+            role_set: user.role_set,
+        });
+        self.add_links(user.id, links, views);
+        let wanted = self.wanted(links);
+        self.reconcile(user.id, held, &wanted);
+    }
+
+    fn disabled_by(&self, (view, _): (u16, u32)) -> Option<String> {
+        self.sources.get(usize::from(view)).map(|source| source.name.to_owned())
+    }
+
+    fn disable(&mut self, user: UserId, by: &str, (view, at): (u16, u32)) {
+        let from_file =
+            self.config.sources.iter().any(|source| source.name == by && source.kind.is_file());
+        let federation = self
+            .sources
+            .get(usize::from(view))
+            .and_then(|source| {
+                let row = source.directory.users.get(at as usize)?;
+                Some(source.directory.text(row.federation))
+            })
+            .unwrap_or("");
+        let federation = self.state.texts.add(federation);
+        self.changes.push(Change::UserDisabled { user, by: by.to_owned(), from_file, federation });
+    }
+
+    fn newcomer(&mut self, person: &Person, links: &[PersonLink], views: &[u16]) {
+        let id = self.state.next_user;
+        self.state.next_user = id.saturating_add(1);
+        let status = match person.disabled.and_then(|by| self.disabled_by(by)) {
+            Some(by) => Status::Disabled { by },
+            None => Status::Enabled,
+        };
+        self.state.users.push(User {
+            id,
+            username: person.name,
+            email: person.email,
+            status,
+            role_set: RoleSetId::EMPTY,
+        });
+        self.changes.push(Change::UserCreated { user: id });
+        self.add_links(id, links, views);
+        let wanted = self.wanted(links);
+        self.reconcile(id, &[], &wanted);
+    }
+
+    fn add_links(&mut self, user: UserId, links: &[PersonLink], views: &[u16]) {
+        for link in links.iter().filter(|link| link.new) {
+            let view = usize::from(link.view);
+            let (Some(source), Some(view)) = (views.get(view).copied(), self.sources.get(view))
+            else {
+                continue;
+            };
+            let Some(row) = view.directory.users.get(link.user as usize) else { continue };
+            let ext = self.state.texts.add(view.directory.text(row.ext));
+            self.state.links.push(Link { source, ext, user });
+            self.changes.push(Change::LinkAdded { user, source, ext });
+        }
+    }
+
+    /// What the IdPs say yes to for someone with these links: role and reasons, by role.
+    fn wanted(&mut self, links: &[PersonLink]) -> Vec<(RoleIdx, SetIdx)> {
+        let mut yields = Vec::new();
+        for link in links {
+            if let Some(source) = self.sources.get(usize::from(link.view)) {
+                source.yields.of_user(link.user, &mut yields);
+            }
+        }
+        yields.sort_unstable();
+        yields.dedup();
+        let mut wanted: Vec<(RoleIdx, SetIdx)> = Vec::new();
+        for run in yields.chunk_by(|a, b| a.0 == b.0) {
+            let Some((role, _)) = run.first() else { continue };
+            let reasons: Vec<u32> = run.iter().map(|(_, reason)| *reason).collect();
+            wanted.push((*role, self.state.reasons.set(&reasons)));
+        }
+        wanted
+    }
+
+    /// Applies the mode table to everything that someone present holds or should hold.
+    fn reconcile(&mut self, user: UserId, held: &[Grant], wanted: &[(RoleIdx, SetIdx)]) {
+        let mut held = held;
+        let mut wanted = wanted;
+        loop {
+            let next_held = held.first().map(|grant| new_role(self.moved, grant.role));
+            let next_wanted = wanted.first().map(|(role, _)| *role);
+            let role = match (next_held, next_wanted) {
+                (None, None) => break,
+                (Some(role), None) | (None, Some(role)) => role,
+                (Some(a), Some(b)) => a.min(b),
+            };
+            let mut now = Held::default();
+            let moved = self.moved;
+            for grant in take_while(&mut held, |grant| new_role(moved, grant.role) == role) {
+                match grant.kind {
+                    GrantKind::Idp(set) => now.idp = Some(set),
+                    GrantKind::Local(local) => now.local = Some(local),
+                }
+            }
+            for (_, set) in take_while(&mut wanted, |(other, _)| *other == role) {
+                now.yes = Some(*set);
+            }
+            self.settle(user, role, now);
+        }
+    }
+
+    fn settle(&mut self, user: UserId, role: RoleIdx, mut held: Held) {
+        let Some(mode) = self.mode(role) else {
+            self.drop_all(user, role, held, &Cause::RoleGone);
+            return;
+        };
+        held.local = held.local.filter(|local| !self.expire(user, role, *local));
+        match (mode, held.yes) {
+            (Mode::Ignore, _) | (Mode::Import, None) => self.keep(user, role, held),
+            (Mode::Import | Mode::Merge, Some(yes)) => {
+                self.grant(user, role, held.idp, yes);
+                self.keep(user, role, Held { idp: None, ..held });
+            }
+            (Mode::Force, Some(yes)) => {
+                self.grant(user, role, held.idp, yes);
+                if let Some(local) = held.local {
+                    self.remove(user, role, GrantKind::Local(local), Cause::IdpDecides);
+                }
+            }
+            (Mode::Merge, None) => {
+                if let Some(set) = held.idp {
+                    self.no(user, role, set);
+                }
+                self.keep(user, role, Held { idp: None, ..held });
+            }
+            (Mode::Force, None) => {
+                if let Some(set) = held.idp {
+                    self.no(user, role, set);
+                }
+                match held.local {
+                    // A source that was never read might say yes: that is not a no.
+                    Some(_) if !self.blind.is_empty() => {
+                        self.keep(user, role, Held { idp: None, ..held });
+                    }
+                    Some(local) => {
+                        self.remove(user, role, GrantKind::Local(local), Cause::NotAtIdp);
+                    }
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// The role's mode; `None` where the role is gone.
+    fn mode(&self, role: RoleIdx) -> Option<Mode> {
+        let live = self.roles.live.get(role as usize).copied().unwrap_or(false);
+        self.roles.defs.get(role as usize).filter(|_| live).map(|role: &Role| role.mode)
+    }
+
+    fn grant(&mut self, user: UserId, role: RoleIdx, old: Option<SetIdx>, new: SetIdx) {
+        let kind = GrantKind::Idp(new);
+        self.state.grants.push(Grant { user, role, kind });
+        match old {
+            None => self.changes.push(Change::GrantAdded { user, role, kind }),
+            Some(old) if old != new => {
+                self.changes.push(Change::GrantReasons { user, role, old, new });
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// No source says yes. Where the grant came through a source that cannot be asked any more
+    /// and left no mirror, that is not a no: the grant stays.
+    fn no(&mut self, user: UserId, role: RoleIdx, set: SetIdx) {
+        let unknown = !self.blind.is_empty()
+            && self
+                .old
+                .reasons
+                .of_set(set)
+                .any(|reason| self.blind.contains(&reason.source.as_str()));
+        let kind = GrantKind::Idp(set);
+        if unknown {
+            self.state.grants.push(Grant { user, role, kind });
+        } else {
+            self.remove(user, role, kind, Cause::NotAtIdp);
+        }
+    }
+
+    fn keep(&mut self, user: UserId, role: RoleIdx, held: Held) {
+        if let Some(set) = held.idp {
+            self.state.grants.push(Grant { user, role, kind: GrantKind::Idp(set) });
+        }
+        if let Some(local) = held.local {
+            self.state.grants.push(Grant { user, role, kind: GrantKind::Local(local) });
+        }
+    }
+
+    fn remove(&mut self, user: UserId, role: RoleIdx, kind: GrantKind, cause: Cause) {
+        self.changes.push(Change::GrantRemoved { user, role, kind, cause });
+    }
+
+    fn drop_all(&mut self, user: UserId, role: RoleIdx, held: Held, cause: &Cause) {
+        if let Some(set) = held.idp {
+            self.remove(user, role, GrantKind::Idp(set), cause.clone());
+        }
+        if let Some(local) = held.local {
+            self.remove(user, role, GrantKind::Local(local), cause.clone());
+        }
+    }
+
+    /// Removes a local grant whose time is over; otherwise notes when it will be.
+    fn expire(&mut self, user: UserId, role: RoleIdx, local: u32) -> bool {
+        let until = self.old.locals.get(local as usize).and_then(|local| local.until);
+        match until {
+            Some(until) if until <= self.now => {
+                self.remove(user, role, GrantKind::Local(local), Cause::Expired);
+                true
+            }
+            Some(until) => {
+                self.due(until);
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn due(&mut self, at: Time) {
+        self.next_due = Some(self.next_due.map_or(at, |due| due.min(at)));
+    }
+
+    /// Someone whose standing is unknown: nothing changes but what time and the configuration do.
+    fn stay(&mut self, user: &User, held: &[Grant]) {
+        self.state.users.push(user.clone());
+        self.hold_on(user.id, held, None);
+    }
+
+    /// Someone whom no source lists.
+    fn absent(&mut self, user: &User, held: &[Grant]) {
+        let (since, disabled_by) = match &user.status {
+            Status::Deprovisioned { .. } => {
+                self.stay(user, held);
+                return;
+            }
+            Status::Enabled => (self.now, None),
+            Status::Disabled { by } => (self.now, Some(by.clone())),
+            Status::Missing { since, disabled_by } => (*since, disabled_by.clone()),
+        };
+        let last = self.config.sync.missing_after.map(|after| {
+            chrono::Duration::from_std(after)
+                .ok()
+                .and_then(|after| since.checked_add_signed(after))
+                .unwrap_or(Time::MAX_UTC)
+        });
+        if last.is_some_and(|last| last <= self.now) {
+            self.deprovision(user, held, &Cause::UserGone { since });
+            return;
+        }
+        if let Some(last) = last {
+            self.due(last);
+        }
+        if !matches!(user.status, Status::Missing { .. }) {
+            self.changes.push(Change::UserMissing { user: user.id });
+        }
+        self.state
+            .users
+            .push(User { status: Status::Missing { since, disabled_by }, ..user.clone() });
+        self.hold_on(user.id, held, None);
+    }
+
+    fn deprovision(&mut self, user: &User, held: &[Grant], cause: &Cause) {
+        self.changes.push(Change::UserDeprovisioned { user: user.id, cause: cause.clone() });
+        self.state
+            .users
+            .push(User { status: Status::Deprovisioned { since: self.now }, ..user.clone() });
+        self.hold_on(user.id, held, Some(cause));
+    }
+
+    /// Keeps grants of someone who is not there for a return, but what expired, what belongs to a
+    /// role that is gone, and with `gone` the idp grants of `force` and `merge` roles.
+    fn hold_on(&mut self, user: UserId, held: &[Grant], gone: Option<&Cause>) {
+        for grant in held {
+            let role = new_role(self.moved, grant.role);
+            let mode = self.mode(role);
+            match (grant.kind, mode, gone) {
+                (kind, None, _) => self.remove(user, role, kind, Cause::RoleGone),
+                (GrantKind::Local(local), _, _) if self.expire(user, role, local) => {}
+                (kind @ GrantKind::Idp(_), Some(Mode::Force | Mode::Merge), Some(cause)) => {
+                    self.remove(user, role, kind, cause.clone());
+                }
+                (kind, _, _) => self.state.grants.push(Grant { user, role, kind }),
+            }
+        }
+    }
+}
+
+/// The place of a source's name in the state, added where it is new.
+fn source_place(state: &mut State, name: &str) -> u16 {
+    let place = state.sources.iter().position(|other| other == name).unwrap_or_else(|| {
+        state.sources.push(name.to_owned());
+        state.sources.len() - 1
+    });
+    u16::try_from(place).unwrap_or(u16::MAX)
+}
+
+/// Splits the leading items for which `wanted` holds off `list`.
+fn take_while<'l, T>(list: &mut &'l [T], wanted: impl Fn(&T) -> bool) -> &'l [T] {
+    let count = list.iter().take_while(|item| wanted(item)).count();
+    let (taken, rest) = list.split_at(count);
+    *list = rest;
+    taken
+}
