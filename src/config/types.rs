@@ -32,8 +32,8 @@ pub struct Config {
     pub mappings: Vec<Mapping>,
     /// `[[catalog]]`, multiplied out, sorted, distinct.
     pub catalog: Vec<(Action, Option<Resource>)>,
-    /// `[gateway]` is there (parsed and checked; serving is not built yet).
-    pub gateway: bool,
+    /// `[gateway]`, parsed and checked; serving is not built yet.
+    pub gateway: Option<super::GatewayConfig>,
     /// A digest of everything that a plan depends on, as hex: the file's meaning, not its layout.
     /// Store path, schedule and gateway are not in it.
     pub fingerprint: String,
@@ -307,7 +307,8 @@ pub struct RoleTemplate {
     pub mode: Mode,
     /// What they are for; `${capture}` is filled in.
     pub description: String,
-    /// Policies whose texts may hold `${capture}`; parsed per role by [`RoleTemplate::policies`].
+    /// Policies whose texts may hold `${capture}`; parsed per role by
+    /// [`RoleTemplate::instantiate`].
     pub policies: Vec<PolicyText>,
 }
 

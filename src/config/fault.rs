@@ -1,0 +1,186 @@
+//! What is wrong with a configuration, all of it at once, each fault with its place.
+//!
+//! A fault never quotes a line of the file: the line may hold a secret. It names the key's path
+//! and, where the value cannot be a secret, the value.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What kind of fault, as a stable word for programs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Code {
+    /// Not TOML, or a key given twice.
+    Syntax,
+    /// A key that means nothing here.
+    UnknownKey,
+    /// A required key, or a whole required table, is missing.
+    MissingKey,
+    /// A number where a text belongs, and the like.
+    WrongType,
+    /// The right type, but not a value that is possible here.
+    BadValue,
+    /// It names a source, role or client that the file does not have.
+    UnknownName,
+    /// Two things in the file contradict each other.
+    Conflict,
+}
+
+/// One fault.
+#[derive(Clone, PartialEq, Eq, Debug, PartialOrd, Ord, serde::Serialize)]
+pub struct Fault {
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// The key's path, such as `source[2].users.base`; places in lists count from 1. Empty for the
+    /// file as a whole.
+    pub key: String,
+    /// What kind.
+    pub code: Code,
+    /// What is wrong and what is possible instead.
+    pub message: String,
+    /// The name that was probably meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub did_you_mean: Option<String>,
+}
+
+/// Every fault of one file, sorted by place. Never empty.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct Faults {
+    /// The file, as it was named.
+    pub file: PathBuf,
+    /// Sorted by line, column, key.
+    pub faults: Vec<Fault>,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Fault { line, column, key, code: _, message, did_you_mean } = self;
+        write!(f, "{line}:{column}: ")?;
+        if !key.is_empty() {
+            write!(f, "{key}: ")?;
+        }
+        f.write_str(message)?;
+        match did_you_mean {
+            Some(name) => write!(f, "; did you mean `{name}`?"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Faults {
+    /// One line a fault, `FILE:LINE:COLUMN: KEY: message`, and a last line with their number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for fault in &self.faults {
+            writeln!(f, "{}:{fault}", self.file.display())?;
+        }
+        match self.faults.len() {
+            1 => write!(f, "1 fault in {}", self.file.display()),
+            n => write!(f, "{n} faults in {}", self.file.display()),
+        }
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// A fault at a span of bytes: before its line and column are known.
+#[derive(Clone, Debug)]
+pub(super) struct RawFault {
+    /// Bytes of the file.
+    pub span: std::ops::Range<usize>,
+    /// As in [`Fault`].
+    pub key: String,
+    /// As in [`Fault`].
+    pub code: Code,
+    /// As in [`Fault`].
+    pub message: String,
+    /// As in [`Fault`].
+    pub did_you_mean: Option<String>,
+}
+
+/// Lines and columns of a text.
+pub(super) struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    /// Of `text`.
+    pub(super) fn of(text: &'a str) -> Self {
+        let starts = std::iter::once(0)
+            .chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1))
+            .collect();
+        Lines { text, starts }
+    }
+
+    /// The line (from 1) that holds the byte at `offset`.
+    pub(super) fn line(&self, offset: usize) -> usize {
+        self.starts.partition_point(|start| *start <= offset).max(1)
+    }
+
+    /// Line and column (characters) of `offset`, both from 1.
+    pub(super) fn position(&self, offset: usize) -> (usize, usize) {
+        let offset = offset.min(self.text.len());
+        let line = self.line(offset);
+        let start = self.starts.get(line - 1).copied().unwrap_or(0);
+        let before = self.text.get(start..offset).unwrap_or("");
+        // A byte order mark takes no column in any editor.
+        let column = before.chars().filter(|c| *c != '\u{feff}').count() + 1;
+        (line, column)
+    }
+
+    /// The lines from that of `offset` up to the one before the next table header: after a syntax
+    /// error what the parser made of them cannot be trusted.
+    pub(super) fn rest_of_table(&self, offset: usize) -> std::ops::RangeInclusive<usize> {
+        let first = self.line(offset);
+        let mut last = first;
+        for (index, start) in self.starts.iter().enumerate().skip(first) {
+            let rest = self.text.get(*start..).unwrap_or("");
+            if rest.trim_start_matches([' ', '\t']).starts_with('[') {
+                break;
+            }
+            last = index + 1;
+        }
+        first..=last
+    }
+}
+
+impl Faults {
+    /// Gives faults their places and sorts them.
+    pub(super) fn place(file: &Path, lines: &Lines<'_>, raw: Vec<RawFault>) -> Self {
+        let mut faults: Vec<Fault> = raw
+            .into_iter()
+            .map(|RawFault { span, key, code, message, did_you_mean }| {
+                let (line, column) = lines.position(span.start);
+                Fault { line, column, key, code, message, did_you_mean }
+            })
+            .collect();
+        faults.sort();
+        faults.dedup();
+        Faults { file: file.to_owned(), faults }
+    }
+}
+
+/// The one of `known` that `given` was probably meant to be.
+pub(super) fn near_miss<'k>(
+    given: &str,
+    known: impl IntoIterator<Item = &'k str>,
+) -> Option<String> {
+    let lower = given.to_lowercase();
+    // A third of the letters may be wrong, but at least one and at most three: `fore` is `force`,
+    // while two short words that share a letter are not each other.
+    let most = (lower.chars().count() / 3).clamp(1, 3);
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_lowercase()), name))
+        .filter(|(distance, name)| *distance <= most && *name != given)
+        .min()
+        .map(|(_, name)| name.to_owned())
+}
+
+/// Names for a message: `` `a`, `b`, `c` ``.
+pub(super) fn listed<'k>(names: impl IntoIterator<Item = &'k str>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}

@@ -1,0 +1,246 @@
+//! A digest of everything that a plan depends on: the file's meaning, not its layout.
+//!
+//! Every struct is taken apart field by field, so that a new field does not compile until someone
+//! has decided whether a plan depends on it.
+
+use sha2::{Digest as _, Sha256};
+
+use super::types::{
+    Config, Guard, KeycloakConfig, LdapConfig, LdapGroups, LdapUsers, LdifConfig, LinkBy, Mapping,
+    MappingRule, PolicyText, Provision, RealmExportConfig, RoleConfig, RoleTemplate, SourceConfig,
+    SourceKind, Sync, UsernameFrom,
+};
+use crate::policy::Policy;
+
+/// Every text with its length before it, so that no two different lists write the same bytes.
+#[derive(Default)]
+struct Writer(Sha256);
+
+impl Writer {
+    fn text(&mut self, text: &str) {
+        self.0.update((text.len() as u64).to_le_bytes());
+        self.0.update(text.as_bytes());
+    }
+
+    fn list<T: AsRef<str>>(&mut self, texts: impl IntoIterator<Item = T>) {
+        let texts: Vec<T> = texts.into_iter().collect();
+        self.number(texts.len() as u64);
+        for text in texts {
+            self.text(text.as_ref());
+        }
+    }
+
+    fn maybe<T: AsRef<str>>(&mut self, texts: Option<impl IntoIterator<Item = T>>) {
+        self.flag(texts.is_some());
+        if let Some(texts) = texts {
+            self.list(texts);
+        }
+    }
+
+    fn number(&mut self, number: u64) {
+        self.0.update(number.to_le_bytes());
+    }
+
+    fn flag(&mut self, flag: bool) {
+        self.0.update([u8::from(flag)]);
+    }
+}
+
+/// The digest, as 64 hex digits.
+pub(super) fn fingerprint(config: &Config) -> String {
+    let Config {
+        file: _,
+        store: _,
+        schedule: _,
+        sync: this_sync,
+        guard: this_guard,
+        sources,
+        roles,
+        templates,
+        mappings,
+        catalog,
+        gateway: _,
+        fingerprint: _,
+        warnings: _,
+    } = config;
+    let mut w = Writer::default();
+    // The rendering's own version: change it with the rendering.
+    w.text("idpsyncd configuration 1");
+    sync(&mut w, this_sync);
+    guard(&mut w, this_guard);
+    w.number(sources.len() as u64);
+    for this in sources {
+        source(&mut w, this);
+    }
+    w.number(roles.len() as u64);
+    for (name, this) in roles {
+        w.text(name);
+        role(&mut w, this);
+    }
+    w.number(templates.len() as u64);
+    for this in templates {
+        template(&mut w, this);
+    }
+    w.number(mappings.len() as u64);
+    for this in mappings {
+        mapping(&mut w, this);
+    }
+    w.number(catalog.len() as u64);
+    for (action, resource) in catalog {
+        w.text(&action.to_string());
+        w.maybe(resource.as_ref().map(|resource| [resource.as_str()]));
+    }
+    format!("{:x}", w.0.finalize())
+}
+
+fn sync(w: &mut Writer, sync: &Sync) {
+    let Sync { default_mode, missing_after, provision, username } = sync;
+    w.text(default_mode.as_str());
+    w.flag(missing_after.is_some());
+    w.number(missing_after.map_or(0, |after| after.as_secs()));
+    w.text(match provision {
+        Provision::All => "all",
+        Provision::Mapped => "mapped",
+    });
+    w.text(match username {
+        UsernameFrom::Username => "username",
+        UsernameFrom::Email => "email",
+    });
+}
+
+fn guard(w: &mut Writer, guard: &Guard) {
+    let Guard { max_lost_percent, max_lost_floor, max_disabled_percent, protected_roles } = guard;
+    w.text(&max_lost_percent.to_string());
+    w.number(*max_lost_floor);
+    w.text(&max_disabled_percent.to_string());
+    w.number(protected_roles.len() as u64);
+    for (name, least) in protected_roles {
+        w.text(name);
+        w.number(*least);
+    }
+}
+
+fn source(w: &mut Writer, source: &SourceConfig) {
+    let SourceConfig { name, grants, link_by, kind } = source;
+    w.text(name);
+    w.maybe(grants.as_ref().map(|globs| globs.iter().map(|glob| glob.glob().glob())));
+    w.text(match link_by {
+        LinkBy::Username => "username",
+        LinkBy::Email => "email",
+    });
+    match kind {
+        SourceKind::Keycloak(KeycloakConfig {
+            url,
+            realm,
+            client_id,
+            // Where the secret lies, how the connection is made and how fast: the same facts.
+            client_secret: _,
+            clients,
+            service_accounts,
+            ca_file: _,
+            timeout: _,
+            read_timeout: _,
+            concurrency: _,
+        }) => {
+            w.text("keycloak");
+            w.list([url.as_str(), realm, client_id]);
+            w.list(clients);
+            w.flag(*service_accounts);
+        }
+        SourceKind::Ldap(LdapConfig {
+            urls,
+            ca_file: _,
+            start_tls: _,
+            bind_dn,
+            bind_password: _,
+            flavor,
+            users: this_users,
+            groups: this_groups,
+            canary,
+            page_size: _,
+            timeout: _,
+            read_timeout: _,
+        }) => {
+            w.text("ldap");
+            w.list(urls.iter().map(url::Url::as_str));
+            w.maybe(bind_dn.as_ref().map(|dn| [dn]));
+            w.text(match flavor {
+                super::types::Flavor::Auto => "auto",
+                super::types::Flavor::OpenLdap => "openldap",
+                super::types::Flavor::Ds389 => "389ds",
+                super::types::Flavor::ActiveDirectory => "active-directory",
+            });
+            users(w, this_users);
+            groups(w, this_groups);
+            w.maybe(canary.as_ref().map(|dn| [dn]));
+        }
+        SourceKind::RealmExport(RealmExportConfig { path, clients, service_accounts }) => {
+            w.text("realm_export");
+            w.text(&path.to_string_lossy());
+            w.list(clients);
+            w.flag(*service_accounts);
+        }
+        SourceKind::Ldif(LdifConfig { path, users: this_users, groups: this_groups }) => {
+            w.text("ldif");
+            w.text(&path.to_string_lossy());
+            users(w, this_users);
+            groups(w, this_groups);
+        }
+    }
+}
+
+fn users(w: &mut Writer, users: &LdapUsers) {
+    let LdapUsers { base, filter, username, email } = users;
+    w.list([base, filter, username, email]);
+}
+
+fn groups(w: &mut Writer, groups: &LdapGroups) {
+    let LdapGroups { base, filter, name, nested } = groups;
+    w.list([base, filter, name]);
+    w.flag(*nested);
+}
+
+fn role(w: &mut Writer, role: &RoleConfig) {
+    let RoleConfig { description, everyone, mode, external_roles, policies } = role;
+    w.text(description);
+    w.flag(*everyone);
+    w.text(mode.as_str());
+    w.list(external_roles);
+    w.number(policies.len() as u64);
+    for Policy { effect, actions, resources } in policies {
+        w.text(effect.as_str());
+        w.list(actions.iter().map(ToString::to_string));
+        w.maybe(resources.as_ref().map(|list| list.iter().map(ToString::to_string)));
+    }
+}
+
+fn template(w: &mut Writer, template: &RoleTemplate) {
+    let RoleTemplate { name, regex: _, mode, description, policies } = template;
+    w.text(name);
+    w.text(mode.as_str());
+    w.text(description);
+    w.number(policies.len() as u64);
+    for PolicyText { effect, actions, resources } in policies {
+        w.text(effect.as_str());
+        w.list(actions);
+        w.maybe(resources.as_ref());
+    }
+}
+
+fn mapping(w: &mut Writer, mapping: &Mapping) {
+    let Mapping { number, source, rule, roles } = mapping;
+    w.number(*number as u64);
+    w.maybe(source.as_ref().map(|source| [source]));
+    let (word, texts): (&str, Vec<&str>) = match rule {
+        MappingRule::Group(group) => ("group", vec![group]),
+        MappingRule::GroupPath(names) => ("path", names.iter().map(String::as_str).collect()),
+        MappingRule::GroupName(name) => ("group_name", vec![name]),
+        MappingRule::GroupRegex { text, regex: _ } => ("group_regex", vec![text]),
+        MappingRule::RealmRole(role) => ("realm_role", vec![role]),
+        MappingRule::ClientRole(role) => ("client_role", vec![role]),
+        MappingRule::Attribute { name, value } => ("attribute", vec![name, value]),
+    };
+    w.text(word);
+    w.list(texts);
+    w.list(roles);
+}

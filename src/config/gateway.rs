@@ -1,0 +1,436 @@
+//! `[gateway]`: read and checked in full, so that a file that is right today is right when
+//! serving comes.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::fault::Code;
+use super::reader::{Node, Read, Table, all};
+use super::role::Known;
+use super::value::http_url;
+use crate::policy::{Action, Resource};
+
+/// `[gateway]`
+#[derive(Clone, Debug)]
+pub struct GatewayConfig {
+    /// Where Envoy's ext_authz is answered.
+    pub grpc: Option<Listen>,
+    /// Where `/authz`, `/healthz`, `/readyz` and `/metrics` are answered. One of both is there.
+    pub http: Option<Listen>,
+    /// How a request says whose it is.
+    pub identity: Identity,
+    /// The header for the user's name, lower case. Default `x-osmo-user`.
+    pub user_header: String,
+    /// The header for the roles, lower case. Default `x-osmo-roles`.
+    pub roles_header: String,
+    /// Evidence older than this is not acted on. Default 24 h.
+    pub max_staleness: Duration,
+    /// What happens to someone whom the store has not seen. Default off.
+    pub provision: JustInTime,
+    /// The role of a request without identity; absent: 401.
+    pub anonymous_role: Option<String>,
+    /// Routes that are built in.
+    pub preset: Option<Preset>,
+    /// `[[gateway.jwt]]`; issuers are distinct.
+    pub jwt: Vec<JwtConfig>,
+    /// `[[gateway.route]]`, in the order of the file.
+    pub routes: Vec<RouteConfig>,
+    /// `[[gateway.allowed]]`, in the order of the file; headers are distinct.
+    pub allowed: Vec<AllowedConfig>,
+}
+
+/// Where to listen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Listen {
+    /// `address:port`
+    Tcp(SocketAddr),
+    /// `unix:/path`
+    Unix(PathBuf),
+}
+
+/// `identity`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Identity {
+    /// The bearer token is verified here.
+    Jwt,
+    /// Envoy verified it and passes the payload on.
+    Metadata,
+    /// The gateway verified it and sets a header.
+    Header,
+}
+
+/// `provision`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum JustInTime {
+    /// The sources are asked about that one person.
+    Lookup,
+    /// The token's roles are taken.
+    Claims,
+    /// Nothing.
+    Off,
+}
+
+/// `preset`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Preset {
+    /// OSMO's API.
+    Osmo,
+}
+
+/// `[[gateway.jwt]]`
+#[derive(Clone, Debug)]
+pub struct JwtConfig {
+    /// Compared exactly with `iss`.
+    pub issuer: String,
+    /// One of them must be in `aud` or `azp`. At least one.
+    pub audiences: Vec<String>,
+    /// The claim with the username. Default `preferred_username`.
+    pub username_claim: String,
+    /// The claim with the roles, a path with dots.
+    pub roles_claim: Option<String>,
+}
+
+/// `[[gateway.route]]`
+#[derive(Clone, Debug)]
+pub struct RouteConfig {
+    /// Upper case; empty: any.
+    pub methods: Vec<String>,
+    /// The template as written.
+    pub path: String,
+    /// Its segments.
+    pub segments: Vec<Segment>,
+    /// What a request there does.
+    pub action: Action,
+    /// On what.
+    pub target: Target,
+}
+
+/// A segment of a route's path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Segment {
+    /// Exactly this.
+    Literal(String),
+    /// `{name}`: one segment.
+    Capture(String),
+    /// `*`: one segment; at the end one or more.
+    Any,
+}
+
+/// What a route's action is on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// No resource.
+    Nothing,
+    /// A resource whose text may hold `{capture}`s of the path.
+    Resource(String),
+    /// Some resource of this scope, which the path does not tell.
+    Scope(String),
+}
+
+/// `[[gateway.allowed]]`
+#[derive(Clone, Debug)]
+pub struct AllowedConfig {
+    /// The header, lower case.
+    pub header: String,
+    /// The action that the listed resources are allowed for.
+    pub action: Action,
+    /// The scope whose resources are listed.
+    pub scope: String,
+    /// The actions of the requests that get the header. At least one.
+    pub routes: Vec<Action>,
+}
+
+/// Reads `[gateway]`.
+pub(super) fn gateway(root: &Table<'_>, known: &Known) -> Read<Option<GatewayConfig>> {
+    let Some(node) = root.get("gateway") else { return Ok(None) };
+    let table = node.table()?;
+    let grpc = table.optional("grpc", listen);
+    let http = table.optional("http", listen);
+    if !table.has("grpc") && !table.has("http") {
+        table.missing("grpc", "a gateway needs `grpc` or `http` to listen on");
+    }
+    let identity = table.required("identity", |node| {
+        node.one_of(&[
+            ("jwt", Identity::Jwt),
+            ("metadata", Identity::Metadata),
+            ("header", Identity::Header),
+        ])
+    });
+    let user_header = table.or("user_header", "x-osmo-user".to_owned(), header);
+    let roles_header = table.or("roles_header", "x-osmo-roles".to_owned(), |node| {
+        let name = header(node)?;
+        match &user_header {
+            Ok(user) if *user == name => {
+                Err(node.fault(Code::Conflict, "is the same header as `user_header`"))
+            }
+            _ => Ok(name),
+        }
+    });
+    let max_staleness = table.or("max_staleness", Duration::from_secs(86_400), Node::some_duration);
+    let provision = table.or("provision", JustInTime::Off, |node| {
+        node.one_of(&[
+            ("lookup", JustInTime::Lookup),
+            ("claims", JustInTime::Claims),
+            ("off", JustInTime::Off),
+        ])
+    });
+    let anonymous_role = table.optional("anonymous_role", |node| {
+        let name = node.text()?;
+        known.check(node, &name).map(|()| name)
+    });
+    let preset = table.optional("preset", |node| node.one_of(&[("osmo", Preset::Osmo)]));
+    let jwt = tables(&table, "jwt", |table, issuers: &mut Vec<String>| jwt(table, issuers));
+    check_jwt(&table, &identity, &provision, &jwt);
+    let routes = tables(&table, "route", |table, ()| route(table));
+    let taken: Vec<String> = [&user_header, &roles_header].into_iter().flatten().cloned().collect();
+    let allowed =
+        tables(&table, "allowed", |table, seen: &mut Vec<String>| allowed(table, &taken, seen));
+    table.finish();
+    Ok(Some(GatewayConfig {
+        grpc: grpc?,
+        http: http?,
+        identity: identity?,
+        user_header: user_header?,
+        roles_header: roles_header?,
+        max_staleness: max_staleness?,
+        provision: provision?,
+        anonymous_role: anonymous_role?,
+        preset: preset?,
+        jwt: jwt?,
+        routes: routes?,
+        allowed: allowed?,
+    }))
+}
+
+/// The tables under `key`, read one after the other with something that they share.
+fn tables<T, S: Default>(
+    table: &Table<'_>,
+    key: &'static str,
+    read: impl Fn(&Table<'_>, &mut S) -> Read<T>,
+) -> Read<Vec<T>> {
+    let mut shared = S::default();
+    table.or(key, Vec::new(), |node| {
+        all(node.tables()?.iter().map(|table| read(table, &mut shared)))
+    })
+}
+
+fn listen(node: &Node<'_>) -> Read<Listen> {
+    let text = node.string()?;
+    if let Some(path) = text.strip_prefix("unix:") {
+        if !path.starts_with('/') || path.contains('\0') {
+            return Err(node.bad("a socket's path is absolute: `unix:/run/idpsyncd/authz.sock`"));
+        }
+        return Ok(Listen::Unix(PathBuf::from(path)));
+    }
+    text.parse().map(Listen::Tcp).map_err(|_| {
+        node.bad(format!(
+            "`{}` is neither `address:port` such as `127.0.0.1:9181` nor `unix:/path`",
+            text.escape_debug()
+        ))
+    })
+}
+
+/// A header's name (RFC 9110, section 5.1), in lower case.
+fn header(node: &Node<'_>) -> Read<String> {
+    let name = node.text()?;
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if !name.chars().all(token) {
+        return Err(node.bad(format!("`{}` is not a header's name", name.escape_debug())));
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+fn jwt(table: &Table<'_>, issuers: &mut Vec<String>) -> Read<JwtConfig> {
+    let issuer = table.required("issuer", |node| {
+        node.parsed(http_url)?;
+        // As written: `iss` is compared byte for byte, and a URL type would add a slash.
+        let issuer = node.string()?.to_owned();
+        if issuers.contains(&issuer) {
+            return Err(node.fault(Code::Conflict, format!("`{issuer}` is there already")));
+        }
+        issuers.push(issuer.clone());
+        Ok(issuer)
+    });
+    let audiences =
+        table.required("audiences", |node| all(node.some_list()?.iter().map(Node::text)));
+    let username_claim = table.or("username_claim", "preferred_username".to_owned(), Node::text);
+    let roles_claim = table.optional("roles_claim", Node::text);
+    table.finish();
+    Ok(JwtConfig {
+        issuer: issuer?,
+        audiences: audiences?,
+        username_claim: username_claim?,
+        roles_claim: roles_claim?,
+    })
+}
+
+/// What `identity` and `provision` want of `[[gateway.jwt]]`.
+fn check_jwt(
+    table: &Table<'_>,
+    identity: &Read<Identity>,
+    provision: &Read<JustInTime>,
+    jwt: &Read<Vec<JwtConfig>>,
+) {
+    let (Ok(identity), Ok(jwt)) = (identity, jwt) else { return };
+    match identity {
+        Identity::Jwt if jwt.is_empty() => {
+            table.missing("jwt", "`identity = \"jwt\"` needs a `[[gateway.jwt]]`");
+        }
+        Identity::Header if !jwt.is_empty() => {
+            if let Some(node) = table.get("jwt") {
+                node.fault(Code::Conflict, "no token is seen with `identity = \"header\"`");
+            }
+        }
+        Identity::Jwt | Identity::Metadata | Identity::Header => {}
+    }
+    if !matches!(provision, Ok(JustInTime::Claims)) {
+        return;
+    }
+    let Some(node) = table.get("provision") else { return };
+    if *identity == Identity::Header {
+        node.fault(Code::Conflict, "`claims` needs a token: not with `identity = \"header\"`");
+    } else if jwt.is_empty() || jwt.iter().any(|jwt| jwt.roles_claim.is_none()) {
+        node.fault(Code::Conflict, "`claims` needs `roles_claim` in every `[[gateway.jwt]]`");
+    }
+}
+
+fn route(table: &Table<'_>) -> Read<RouteConfig> {
+    let methods = table.or("methods", Vec::new(), |node| {
+        all(node.some_list()?.iter().map(|node| {
+            let method = node.text()?;
+            if !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
+                return Err(node.bad(format!(
+                    "`{}` is not a method: expected upper case, such as `GET`",
+                    method.escape_debug()
+                )));
+            }
+            Ok(method)
+        }))
+    });
+    let path = table.required("path", |node| {
+        let segments = node.parsed(segments)?;
+        Ok((node.string()?.to_owned(), segments))
+    });
+    let action = table.required("action", |node| node.parsed(str::parse::<Action>));
+    let resource = table.optional("resource", |node| {
+        let text = node.text()?;
+        let known = path.as_ref().ok().map(|(_, segments)| segments.as_slice());
+        check_resource(&text, known).map_err(|error| node.bad(error))?;
+        Ok(text)
+    });
+    let scope = table.optional("scope", |node| node.parsed(scope));
+    let target = match (table.has("resource"), table.has("scope")) {
+        (true, true) => Err(table.fault(
+            Code::Conflict,
+            "has `resource` and `scope`: a path that tells the resource needs no scope",
+        )),
+        _ => (|| {
+            Ok(match (resource?, scope?) {
+                (Some(resource), _) => Target::Resource(resource),
+                (None, Some(scope)) => Target::Scope(scope),
+                (None, None) => Target::Nothing,
+            })
+        })(),
+    };
+    table.finish();
+    let (path, segments) = path?;
+    Ok(RouteConfig { methods: methods?, path, segments, action: action?, target: target? })
+}
+
+/// A path template's segments.
+fn segments(text: &str) -> Result<Vec<Segment>, String> {
+    let shown = text.escape_debug();
+    let Some(rest) = text.strip_prefix('/') else {
+        return Err(format!("`{shown}` does not begin with `/`"));
+    };
+    if text.contains(['?', '#']) || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(format!("`{shown}` is not a path: no query, no `#`, no white space"));
+    }
+    if rest.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut segments = Vec::new();
+    for part in rest.split('/') {
+        let segment = match part {
+            "" => return Err(format!("`{shown}` has an empty segment, which no request can have")),
+            "." | ".." => {
+                return Err(format!("`{shown}` has a dot segment, which no request can have"));
+            }
+            "*" => Segment::Any,
+            part => match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+                Some(name) => {
+                    let valid = !name.is_empty()
+                        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+                    if !valid {
+                        return Err(format!("`{shown}` has a capture without a proper name"));
+                    }
+                    Segment::Capture(name.to_owned())
+                }
+                None if part.contains(['{', '}', '*']) => {
+                    return Err(format!(
+                        "`{shown}` has a `{{name}}` or `*` that is not a whole segment"
+                    ));
+                }
+                None => Segment::Literal(part.to_owned()),
+            },
+        };
+        if matches!(segment, Segment::Capture(_)) && segments.contains(&segment) {
+            return Err(format!("`{shown}` has two captures of one name"));
+        }
+        segments.push(segment);
+    }
+    Ok(segments)
+}
+
+/// A route's resource: with its captures filled in it must be concrete. `path` is absent where it
+/// is at fault itself.
+fn check_resource(text: &str, path: Option<&[Segment]>) -> Result<(), String> {
+    let shown = text.escape_debug();
+    let mut filled = String::new();
+    let mut rest = text;
+    while let Some((literal, tail)) = rest.split_once('{') {
+        let Some((name, tail)) = tail.split_once('}') else {
+            return Err(format!("`{shown}` holds a `{{` without its `}}`"));
+        };
+        let captured = |segment: &Segment| matches!(segment, Segment::Capture(n) if n == name);
+        if path.is_some_and(|path| !path.iter().any(captured)) {
+            return Err(format!("`{shown}` holds `{{{name}}}`, which `path` does not capture"));
+        }
+        filled.push_str(literal);
+        filled.push('x');
+        rest = tail;
+    }
+    filled.push_str(rest);
+    filled.parse::<Resource>().map(drop).map_err(|error| error.to_string())
+}
+
+/// A resource's scope.
+fn scope(text: &str) -> Result<String, String> {
+    let refused = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '*');
+    if text.is_empty() || text.contains(refused) {
+        return Err(format!(
+            "`{}` is not a scope: it is what stands before the `/` of a resource",
+            text.escape_debug()
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn allowed(table: &Table<'_>, taken: &[String], seen: &mut Vec<String>) -> Read<AllowedConfig> {
+    let header = table.required("header", |node| {
+        let name = header(node)?;
+        if taken.contains(&name) || seen.contains(&name) {
+            return Err(node.fault(Code::Conflict, format!("`{name}` is set already")));
+        }
+        seen.push(name.clone());
+        Ok(name)
+    });
+    let action = table.required("action", |node| node.parsed(str::parse::<Action>));
+    let scope = table.required("scope", |node| node.parsed(scope));
+    let routes = table.required("routes", |node| {
+        all(node.some_list()?.iter().map(|node| node.parsed(str::parse::<Action>)))
+    });
+    table.finish();
+    Ok(AllowedConfig { header: header?, action: action?, scope: scope?, routes: routes? })
+}

@@ -1,0 +1,195 @@
+//! `[[mapping]]`: one thing at the IdP, and the roles it gives.
+
+use regex::Regex;
+
+use super::fault::{Code, listed, near_miss};
+use super::reader::{Node, Read, Table, all};
+use super::role::{Known, check_captures};
+use super::source::Facts;
+use super::types::{Mapping, MappingRule};
+use super::value::{anchored, check_role_name};
+
+const RULES: [&str; 6] =
+    ["group", "group_regex", "group_name", "realm_role", "client_role", "attribute"];
+
+/// Reads `[[mapping]]`. `known` must hold every role, `facts` every source.
+pub(super) fn mappings(root: &Table<'_>, known: &Known, facts: &[Facts]) -> Read<Vec<Mapping>> {
+    let Some(node) = root.get("mapping") else { return Ok(Vec::new()) };
+    let tables = node.tables()?;
+    all((1usize..).zip(tables).map(|(number, table)| mapping(&table, number, known, facts)))
+}
+
+fn mapping(table: &Table<'_>, number: usize, known: &Known, facts: &[Facts]) -> Read<Mapping> {
+    // A source whose own name is at fault may be the one that is meant here.
+    let all_named = !facts.is_empty() && facts.iter().all(|fact| fact.name.is_some());
+    let source = table.optional("source", |node| {
+        let name = node.string()?.to_owned();
+        let names = || facts.iter().filter_map(|fact| fact.name.as_deref());
+        if all_named && !names().any(|known| known == name) {
+            return Err(node.fault_near(
+                Code::UnknownName,
+                format!(
+                    "no source is called `{}`; there are {}",
+                    name.escape_debug(),
+                    listed(names())
+                ),
+                near_miss(&name, names()),
+            ));
+        }
+        Ok(name)
+    });
+    let reached: Vec<&Facts> = match &source {
+        Ok(Some(name)) => facts.iter().filter(|f| f.name.as_deref() == Some(name)).collect(),
+        Ok(None) => facts.iter().collect(),
+        Err(_) => Vec::new(),
+    };
+    let mut rules: Vec<Read<MappingRule>> = Vec::new();
+    let mut given = Vec::new();
+    for key in RULES {
+        if let Some(node) = table.get(key) {
+            given.push(key);
+            rules.push(rule(key, &node, &reached));
+        }
+    }
+    let rule = match (rules.pop(), given.as_slice()) {
+        (Some(rule), [_]) => rule,
+        (None, _) => Err(table.fault(
+            Code::MissingKey,
+            format!("names nothing at the IdP: give one of {}", listed(RULES)),
+        )),
+        (Some(_), given) => Err(table.fault(
+            Code::Conflict,
+            format!("has {}: one only; make a mapping of each", listed(given.iter().copied())),
+        )),
+    };
+    let captures = given.contains(&"group_regex");
+    let regex = match &rule {
+        Ok(MappingRule::GroupRegex { regex, .. }) => Some(regex),
+        _ => None,
+    };
+    let roles = table.required("roles", |node| {
+        all(node.some_list()?.iter().map(|node| role(node, captures, regex, known)))
+    });
+    table.finish();
+    Ok(Mapping { number, source: source?, rule: rule?, roles: roles? })
+}
+
+fn role(node: &Node<'_>, captures: bool, regex: Option<&Regex>, known: &Known) -> Read<String> {
+    let name = node.string()?.to_owned();
+    if captures && name.contains('$') {
+        check_captures(node, &name, regex)?;
+        return Ok(name);
+    }
+    if name.contains("${") {
+        return Err(node.bad(format!(
+            "`{}` holds `${{`: only `group_regex` captures anything",
+            name.escape_debug()
+        )));
+    }
+    check_role_name(&name).map_err(|error| node.bad(error))?;
+    known.check(node, &name)?;
+    Ok(name)
+}
+
+/// The rule under `key`. `reached` are the sources that the mapping speaks of: none where that is
+/// unknown, and then nothing is held against the rule.
+fn rule(key: &str, node: &Node<'_>, reached: &[&Facts]) -> Read<MappingRule> {
+    let all_are =
+        |ldap: bool| !reached.is_empty() && reached.iter().all(|fact| fact.ldap == Some(ldap));
+    match key {
+        "group" if node.is_list() => {
+            if all_are(true) {
+                return Err(node.fault(
+                    Code::Conflict,
+                    "a list of names is a Keycloak group: name a group of a directory by its DN",
+                ));
+            }
+            let names = all(node.some_list()?.iter().map(Node::text))?;
+            Ok(MappingRule::GroupPath(names))
+        }
+        "group" => {
+            if node.as_str().is_none() {
+                return Err(node.wrong_type("a DN, a path or a list of names"));
+            }
+            let group = node.text()?;
+            let path = group.starts_with('/') && group.len() > 1;
+            let dn = group.contains('=');
+            if all_are(false) && !path {
+                return Err(node.bad(format!(
+                    "`{group}` is not the path of a Keycloak group: expected the like of `/Eng/ML`"
+                )));
+            }
+            if all_are(true) && !dn {
+                return Err(node.bad(format!(
+                    "`{group}` is not a DN: expected the like of \
+                     `cn=ml,ou=groups,dc=example,dc=org`"
+                )));
+            }
+            if !path && !dn {
+                return Err(node.bad(format!(
+                    "`{group}` is neither a Keycloak path such as `/Eng/ML` nor a DN; for a bare \
+                     name use `group_name`"
+                )));
+            }
+            Ok(MappingRule::Group(group))
+        }
+        "group_name" => node.text().map(MappingRule::GroupName),
+        "group_regex" => {
+            let regex = node.parsed(anchored)?;
+            Ok(MappingRule::GroupRegex { text: node.string()?.to_owned(), regex })
+        }
+        "realm_role" | "client_role" if all_are(true) => Err(node.fault(
+            Code::Conflict,
+            "a directory has no Keycloak roles: use `group` or `group_name`",
+        )),
+        "realm_role" => node.text().map(MappingRule::RealmRole),
+        "client_role" => client_role(node, reached),
+        _ => attribute(node),
+    }
+}
+
+/// `client/role`. Both may hold slashes, so the configured clients say where the first ends.
+fn client_role(node: &Node<'_>, reached: &[&Facts]) -> Read<MappingRule> {
+    let text = node.text()?;
+    let Some((client, role)) = text.split_once('/') else {
+        return Err(node.bad(format!("`{text}` is not a client's role: expected `client/role`")));
+    };
+    if client.is_empty() || role.is_empty() {
+        return Err(node.bad(format!("`{text}` is not a client's role: expected `client/role`")));
+    }
+    let keycloaks = || reached.iter().filter(|fact| fact.ldap != Some(true));
+    if keycloaks().any(|fact| fact.clients.is_none()) || reached.is_empty() {
+        return Ok(MappingRule::ClientRole(text));
+    }
+    let clients = || keycloaks().flat_map(|fact| fact.clients.iter().flatten());
+    let counts = clients().any(|client| {
+        text.strip_prefix(client.as_str())
+            .and_then(|rest| rest.strip_prefix('/'))
+            .is_some_and(|role| !role.is_empty())
+    });
+    if counts {
+        return Ok(MappingRule::ClientRole(text));
+    }
+    Err(node.fault_near(
+        Code::UnknownName,
+        format!("client `{client}` is in no source's `clients`, so its roles do not count"),
+        near_miss(client, clients().map(String::as_str)),
+    ))
+}
+
+/// `{ name = "…", value = "…" }`
+fn attribute(node: &Node<'_>) -> Read<MappingRule> {
+    let Some(table) = node.as_table() else {
+        return Err(node.wrong_type("`{ name = \"…\", value = \"…\" }`"));
+    };
+    let name = table.required("name", |node| {
+        let name = node.text()?;
+        if name.contains('=') {
+            return Err(node.bad(format!("`{name}` is not the name of an attribute")));
+        }
+        Ok(name)
+    });
+    let value = table.required("value", Node::text);
+    table.finish();
+    Ok(MappingRule::Attribute { name: name?, value: value? })
+}

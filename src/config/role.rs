@@ -1,0 +1,327 @@
+//! `[roles]`, `[[role_template]]` and their policies; `[[catalog]]`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use regex::Regex;
+
+use super::fault::{Code, RawFault, listed, near_miss};
+use super::reader::{Node, Read, Reported, Table, all};
+use super::sections::MODES;
+use super::template::{Part, parts, policy};
+use super::types::{PolicyText, RoleConfig, RoleTemplate};
+use super::value::{anchored, check_role_name};
+use crate::model::Mode;
+use crate::policy::{Action, Effect, Policy, Resource};
+
+/// The roles that other sections may name, as far as they could be read.
+#[derive(Default)]
+pub(super) struct Known {
+    /// Names under `[roles]`, whether or not the rest of them is valid, with `everyone`.
+    pub declared: BTreeMap<String, bool>,
+    /// What templates match.
+    pub templates: Vec<Regex>,
+    /// Something could not be read, so that a name that is not here may be there all the same.
+    pub incomplete: bool,
+}
+
+impl Known {
+    /// Whether a role of that name is declared or templated. An unreadable part of the file gets
+    /// the benefit of the doubt: its own fault is enough.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.incomplete
+            || self.declared.contains_key(name)
+            || self.templates.iter().any(|regex| regex.is_match(name))
+    }
+
+    /// Reports `name` at `node` where it is not known.
+    pub(super) fn check(&self, node: &Node<'_>, name: &str) -> Read<()> {
+        if self.has(name) {
+            return Ok(());
+        }
+        Err(node.fault_near(
+            Code::UnknownName,
+            format!("role `{}` is neither declared nor templated", name.escape_debug()),
+            near_miss(name, self.declared.keys().map(String::as_str)),
+        ))
+    }
+}
+
+/// Reads `[roles]`, and notes the names in `known`.
+pub(super) fn roles(
+    root: &Table<'_>,
+    default_mode: Mode,
+    known: &mut Known,
+    warnings: &mut Vec<String>,
+) -> Read<BTreeMap<String, RoleConfig>> {
+    let Some(node) = root.get("roles") else { return Ok(BTreeMap::new()) };
+    let table = node.table().inspect_err(|_| known.incomplete = true)?;
+    let mut lower: BTreeMap<String, String> = BTreeMap::new();
+    let roles = all(table.entries().into_iter().map(|(name, span, node)| {
+        let here = |code, message| {
+            let (span, key) = (span.clone(), node.key.clone());
+            node.ctx.report(RawFault { span, key, code, message, did_you_mean: None })
+        };
+        let named = check_role_name(name).map_err(|error| here(Code::BadValue, error));
+        let alone = match lower.get(&name.to_lowercase()) {
+            Some(other) => Err(here(
+                Code::Conflict,
+                format!("differs from role `{}` in case only", other.escape_debug()),
+            )),
+            None => Ok(()),
+        };
+        lower.entry(name.to_lowercase()).or_insert_with(|| name.to_owned());
+        known.declared.insert(name.to_owned(), false);
+        let role = role(&node, name, default_mode, warnings);
+        if let Ok(RoleConfig { everyone: true, .. }) = &role {
+            known.declared.insert(name.to_owned(), true);
+        }
+        named?;
+        alone?;
+        Ok((name.to_owned(), role?))
+    }));
+    Ok(roles?.into_iter().collect())
+}
+
+fn role(
+    node: &Node<'_>,
+    name: &str,
+    default_mode: Mode,
+    warnings: &mut Vec<String>,
+) -> Read<RoleConfig> {
+    let table = node.table()?;
+    let description =
+        table.or("description", String::new(), |node| node.string().map(str::to_owned));
+    let everyone = table.or("everyone", false, Node::boolean);
+    let mode = table.optional("sync_mode", |node| node.one_of(&MODES));
+    let is_everyone = matches!(everyone, Ok(true));
+    let external_roles = table.optional("external_roles", |node| {
+        let names = all(node.list()?.iter().map(Node::text));
+        if is_everyone && names.as_ref().is_ok_and(|names| !names.is_empty()) {
+            return Err(node.fault(
+                Code::Conflict,
+                "every enabled user holds an `everyone` role without a grant: no name at the IdP \
+                 can give it",
+            ));
+        }
+        names
+    });
+    let policies =
+        table.or("policies", Vec::new(), |node| all(node.tables()?.iter().map(declared_policy)));
+    table.finish();
+    if is_everyone && matches!(mode, Ok(Some(_))) {
+        warnings.push(format!(
+            "{}.sync_mode has no effect: an `everyone` role has no grants that a sync could change",
+            table.key
+        ));
+    }
+    let everyone = everyone?;
+    Ok(RoleConfig {
+        description: description?,
+        everyone,
+        mode: mode?.unwrap_or(default_mode),
+        external_roles: external_roles?
+            .unwrap_or_else(|| if everyone { Vec::new() } else { vec![name.to_owned()] }),
+        policies: policies?,
+    })
+}
+
+/// A policy's texts, each with its node.
+struct PolicyNodes<'a> {
+    effect: Effect,
+    actions: Vec<(Node<'a>, String)>,
+    resources: Option<Vec<(Node<'a>, String)>>,
+}
+
+fn policy_nodes<'a>(table: &Table<'a>) -> Read<PolicyNodes<'a>> {
+    let texts = |node: &Node<'a>| {
+        all(node.some_list()?.into_iter().map(|node| {
+            let text = node.text()?;
+            Ok((node, text))
+        }))
+    };
+    let effect = table.or("effect", Effect::Allow, |node| {
+        node.one_of(&[("Allow", Effect::Allow), ("Deny", Effect::Deny)])
+    });
+    let actions = table.required("actions", texts);
+    let resources = table.optional("resources", texts);
+    table.finish();
+    Ok(PolicyNodes { effect: effect?, actions: actions?, resources: resources? })
+}
+
+fn declared_policy(table: &Table<'_>) -> Read<Policy> {
+    let nodes = policy_nodes(table)?;
+    fn pattern<T>((node, text): &(Node<'_>, String)) -> Read<T>
+    where
+        T: std::str::FromStr<Err: std::fmt::Display>,
+    {
+        if text.contains("${") {
+            return Err(node
+                .bad(format!("`{text}` holds `${{`: captures exist in `[[role_template]]` only")));
+        }
+        text.parse().map_err(|error: T::Err| node.bad(error.to_string()))
+    }
+    let actions = all(nodes.actions.iter().map(pattern));
+    let resources = nodes.resources.map(|texts| all(texts.iter().map(pattern))).transpose();
+    Ok(Policy { effect: nodes.effect, actions: actions?, resources: resources? })
+}
+
+/// Reads `[[role_template]]`, and notes what they match in `known`.
+pub(super) fn templates(
+    root: &Table<'_>,
+    default_mode: Mode,
+    known: &mut Known,
+) -> Read<Vec<RoleTemplate>> {
+    let Some(node) = root.get("role_template") else { return Ok(Vec::new()) };
+    let tables = node.tables().inspect_err(|_| known.incomplete = true)?;
+    let mut names: BTreeMap<String, usize> = BTreeMap::new();
+    all((1usize..).zip(tables).map(|(place, table)| {
+        let name = table.required("name", |node| {
+            let regex = node.parsed(anchored)?;
+            let name = node.string()?.to_owned();
+            if let Some(first) = names.get(&name) {
+                return Err(node.fault(
+                    Code::Conflict,
+                    format!("is the name of `role_template[{first}]` already"),
+                ));
+            }
+            names.insert(name.clone(), place);
+            Ok((name, regex))
+        });
+        match &name {
+            Ok((_, regex)) => known.templates.push(regex.clone()),
+            Err(_) => known.incomplete = true,
+        }
+        let regex = name.as_ref().ok().map(|(_, regex)| regex);
+        let mode = table.or("sync_mode", default_mode, |node| node.one_of(&MODES));
+        let description = table.or("description", String::new(), |node| {
+            let text = node.string()?.to_owned();
+            check_captures(node, &text, regex)?;
+            Ok(text)
+        });
+        let policies = table.or("policies", Vec::new(), |node| {
+            all(node.tables()?.iter().map(|table| template_policy(table, regex)))
+        });
+        table.finish();
+        let (name, regex) = name?;
+        Ok(RoleTemplate {
+            name,
+            regex,
+            mode: mode?,
+            description: description?,
+            policies: policies?,
+        })
+    }))
+}
+
+/// A policy of a template: it must be one with a harmless text in each capture's place.
+fn template_policy(table: &Table<'_>, regex: Option<&Regex>) -> Read<PolicyText> {
+    let PolicyNodes { effect, actions, resources } = policy_nodes(table)?;
+    let check = |(node, text): &(Node<'_>, String), action: bool| -> Read<String> {
+        check_captures(node, text, regex)?;
+        // One text at a time, so that each fault stands at its own place.
+        let (any, text) = ("a:b".to_owned(), text.clone());
+        let probe = PolicyText {
+            effect,
+            actions: vec![if action { text.clone() } else { any }],
+            resources: (!action).then(|| vec![text.clone()]),
+        };
+        policy(&probe, probe_fill).map_err(|error| node.bad(error))?;
+        Ok(text)
+    };
+    let actions = all(actions.iter().map(|text| check(text, true)));
+    let resources =
+        resources.map(|texts| all(texts.iter().map(|text| check(text, false)))).transpose();
+    Ok(PolicyText { effect, actions: actions?, resources: resources? })
+}
+
+fn probe_fill(text: &str) -> Result<String, String> {
+    Ok(parts(text)?
+        .into_iter()
+        .map(|part| match part {
+            Part::Literal(literal) => literal,
+            Part::Capture(_) => "x",
+        })
+        .collect())
+}
+
+/// Reports a malformed `${…}` in `text`, and names that `regex` does not capture. With no regex
+/// (it is at fault itself) any name will do.
+pub(super) fn check_captures(node: &Node<'_>, text: &str, regex: Option<&Regex>) -> Read<()> {
+    let parts = parts(text).map_err(|error| node.bad(error))?;
+    let Some(regex) = regex else { return Ok(()) };
+    let names = || regex.capture_names().flatten();
+    let mut result: Result<(), Reported> = Ok(());
+    for part in parts {
+        if let Part::Capture(name) = part
+            && !names().any(|known| known == name)
+        {
+            let what = match names().count() {
+                0 => "the regular expression captures nothing by name".to_owned(),
+                _ => format!("captured here: {}", listed(names())),
+            };
+            result = Err(node.fault_near(
+                Code::UnknownName,
+                format!("`${{{name}}}` is not captured; {what}"),
+                near_miss(name, names()),
+            ));
+        }
+    }
+    result
+}
+
+/// Reports protected roles that nobody declares or templates, and those that everyone holds.
+pub(super) fn check_protected(
+    root: &Table<'_>,
+    protected: &[(String, Range<usize>, String)],
+    known: &Known,
+) {
+    for (name, span, key) in protected {
+        let report = |code, message, did_you_mean| {
+            let (span, key) = (span.clone(), key.clone());
+            root.ctx.report(RawFault { span, key, code, message, did_you_mean });
+        };
+        if !known.has(name) {
+            report(
+                Code::UnknownName,
+                format!("role `{}` is neither declared nor templated", name.escape_debug()),
+                near_miss(name, known.declared.keys().map(String::as_str)),
+            );
+        } else if known.declared.get(name) == Some(&true) {
+            report(
+                Code::Conflict,
+                "every enabled user holds an `everyone` role: it cannot be protected".to_owned(),
+                None,
+            );
+        }
+    }
+}
+
+/// `[[catalog]]`, multiplied out, sorted, distinct.
+pub(super) fn catalog(root: &Table<'_>) -> Read<Vec<(Action, Option<Resource>)>> {
+    let Some(node) = root.get("catalog") else { return Ok(Vec::new()) };
+    let blocks = all(node.tables()?.iter().map(|table| {
+        let actions = table.required("actions", |node| {
+            all(node.some_list()?.iter().map(|node| node.parsed(str::parse::<Action>)))
+        });
+        let resources = table.optional("resources", |node| {
+            all(node.some_list()?.iter().map(|node| node.parsed(str::parse::<Resource>)))
+        });
+        table.finish();
+        Ok((actions?, resources?))
+    }));
+    let mut catalog = BTreeSet::new();
+    for (actions, resources) in blocks? {
+        for action in actions {
+            match &resources {
+                None => {
+                    catalog.insert((action, None));
+                }
+                Some(resources) => catalog.extend(
+                    resources.iter().map(|resource| (action.clone(), Some(resource.clone()))),
+                ),
+            }
+        }
+    }
+    Ok(catalog.into_iter().collect())
+}

@@ -1,0 +1,187 @@
+//! What is worth telling of a valid configuration.
+
+use super::gateway::{GatewayConfig, Preset, Target};
+use super::types::{Config, MappingRule, RoleConfig, SourceKind};
+use crate::model::Mode;
+use crate::policy::{Action, ActionPattern, Effect};
+
+/// Actions that take a resource in the OSMO preset's routes.
+const OSMO_WITH_RESOURCE: [&str; 13] = [
+    "workflow:Create",
+    "workflow:Read",
+    "workflow:Update",
+    "workflow:Delete",
+    "workflow:Cancel",
+    "workflow:Exec",
+    "workflow:PortForward",
+    "workflow:Rsync",
+    "config:Read",
+    "config:Update",
+    "internal:Operator",
+    "internal:Logger",
+    "internal:Router",
+];
+
+/// Everything worth telling, in the order of the file's sections.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    in_the_clear(config, &mut warnings);
+    toothless_denies(config, &mut warnings);
+    idle_mappings(config, &mut warnings);
+    idle_roles(config, &mut warnings);
+    if let Some(gateway) = &config.gateway
+        && gateway.routes.is_empty()
+        && gateway.preset.is_none()
+    {
+        warnings.push(
+            "gateway has neither `preset` nor `[[gateway.route]]`: every request is denied"
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
+/// Secrets that would cross the network unencrypted.
+fn in_the_clear(config: &Config, warnings: &mut Vec<String>) {
+    let remote = |url: &url::Url| match url.host_str() {
+        Some("localhost" | "127.0.0.1" | "[::1]") | None => false,
+        Some(_) => true,
+    };
+    for source in &config.sources {
+        match &source.kind {
+            SourceKind::Keycloak(keycloak)
+                if keycloak.url.scheme() == "http" && remote(&keycloak.url) =>
+            {
+                warnings.push(format!(
+                    "source `{}`: the client's secret goes over `http://` unencrypted",
+                    source.name
+                ));
+            }
+            SourceKind::Ldap(ldap)
+                if !ldap.start_tls
+                    && ldap.bind_password.is_some()
+                    && ldap.urls.iter().any(|url| url.scheme() == "ldap" && remote(url)) =>
+            {
+                warnings.push(format!(
+                    "source `{}`: the password goes over `ldap://` unencrypted; use `ldaps://` or \
+                     `start_tls = true`",
+                    source.name
+                ));
+            }
+            SourceKind::Keycloak(_)
+            | SourceKind::Ldap(_)
+            | SourceKind::RealmExport(_)
+            | SourceKind::Ldif(_) => {}
+        }
+    }
+}
+
+/// A Deny without `resources` says nothing about requests with one.
+fn toothless_denies(config: &Config, warnings: &mut Vec<String>) {
+    let mut with_resource: Vec<Action> = config
+        .catalog
+        .iter()
+        .filter(|(_, resource)| resource.is_some())
+        .map(|(action, _)| action.clone())
+        .chain(config.gateway.iter().flat_map(route_actions))
+        .collect();
+    with_resource.sort();
+    with_resource.dedup();
+    let mut warn = |place: String, pattern: &ActionPattern| {
+        if let Some(action) = with_resource.iter().find(|action| pattern.matches(action)) {
+            warnings.push(format!(
+                "{place} denies `{pattern}` without `resources`, and `{action}` takes one: it \
+                 denies nothing there; write `resources = [\"*\"]` to deny it everywhere"
+            ));
+        }
+    };
+    for (name, role) in &config.roles {
+        for (place, policy) in (1usize..).zip(&role.policies) {
+            if policy.effect == Effect::Deny && policy.resources.is_none() {
+                for pattern in &policy.actions {
+                    warn(format!("roles.{name}.policies[{place}]"), pattern);
+                }
+            }
+        }
+    }
+    for (number, template) in (1usize..).zip(&config.templates) {
+        for (place, policy) in (1usize..).zip(&template.policies) {
+            if policy.effect == Effect::Deny && policy.resources.is_none() {
+                // A pattern with a capture in it cannot be compared before a role is made.
+                for pattern in policy.actions.iter().filter_map(|text| text.parse().ok()) {
+                    warn(format!("role_template[{number}].policies[{place}]"), &pattern);
+                }
+            }
+        }
+    }
+}
+
+fn route_actions(gateway: &GatewayConfig) -> Vec<Action> {
+    let routes = gateway.routes.iter().filter(|route| route.target != Target::Nothing);
+    let preset: &[&str] = match gateway.preset {
+        Some(Preset::Osmo) => &OSMO_WITH_RESOURCE,
+        None => &[],
+    };
+    routes
+        .map(|route| route.action.clone())
+        .chain(preset.iter().filter_map(|action| action.parse().ok()))
+        .collect()
+}
+
+/// Mappings that can give nothing.
+fn idle_mappings(config: &Config, warnings: &mut Vec<String>) {
+    for mapping in &config.mappings {
+        let number = mapping.number;
+        let source = config.sources.iter().find(|s| Some(&s.name) == mapping.source.as_ref());
+        let grants = source.and_then(|source| Some((source, source.grants.as_ref()?)));
+        for role in mapping.roles.iter().filter(|role| !role.contains("${")) {
+            if let Some(RoleConfig { everyone: true, .. }) = config.roles.get(role) {
+                warnings.push(format!(
+                    "mapping[{number}] gives `{role}`, which every enabled user holds anyway"
+                ));
+            }
+            if let Some(RoleConfig { mode: Mode::Ignore, everyone: false, .. }) =
+                config.roles.get(role)
+            {
+                warnings.push(format!(
+                    "mapping[{number}] gives `{role}`, whose `sync_mode` is `ignore`: it gives \
+                     nothing"
+                ));
+            }
+            if let Some((source, grants)) = grants
+                && !grants.iter().any(|glob| glob.is_match(role))
+            {
+                warnings.push(format!(
+                    "mapping[{number}] gives `{role}`, which is not in the `grants` of source \
+                     `{}`: it gives nothing",
+                    source.name
+                ));
+            }
+            let indirect = match mapping.rule {
+                MappingRule::GroupName(_) => "a group's bare name",
+                MappingRule::GroupRegex { .. } => "a regular expression",
+                _ => continue,
+            };
+            if config.guard.protected_roles.contains_key(role) {
+                warnings.push(format!(
+                    "mapping[{number}] gives `{role}`, which is protected: {indirect} never \
+                     reaches it; name the group in whole, or an IdP role"
+                ));
+            }
+        }
+    }
+}
+
+/// Roles whose keys contradict each other in effect.
+fn idle_roles(config: &Config, warnings: &mut Vec<String>) {
+    for (number, template) in (1usize..).zip(&config.templates) {
+        for name in config.guard.protected_roles.keys() {
+            if !config.roles.contains_key(name) && template.regex.is_match(name) {
+                warnings.push(format!(
+                    "guard.protected_roles.{name} comes from role_template[{number}], and a \
+                     template never reaches a protected role: declare it under `[roles]`"
+                ));
+            }
+        }
+    }
+}
