@@ -1,1 +1,565 @@
 //! One run from end to end: read, merge, resolve, plan, guard, apply.
+//!
+//! [`run`] is what `idpsyncd sync`, the daemon and `check` call. Planning happens on values; the
+//! only writer is opened last, and not at all in a dry run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use sha2::{Digest, Sha256};
+
+use crate::config::{Config, SourceConfig, SourceKind};
+use crate::model::{State, Time};
+use crate::plan::{self, ByHand, Held, Plan};
+use crate::resolve::{Rules, View, resolve};
+use crate::source::file::FileSource;
+use crate::source::keycloak::KeycloakSource;
+use crate::source::ldap::LdapSource;
+use crate::source::{Directory, OnProgress, Reading, ScopeReport, Source, SourceError, merge};
+use crate::store::{
+    Commit, CommitError, LockError, Meta, MirrorUpdate, Reader, RunLock, SourceStatus, StoreError,
+    Writer,
+};
+
+/// What to do in a run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Plan, and write nothing.
+    pub dry_run: bool,
+    /// Read these sources only, the others speak through their mirrors; absent: all.
+    pub sources: Option<Vec<String>>,
+    /// What the lock says of its holder, such as `idpsyncd sync`.
+    pub what: String,
+}
+
+/// How one source fared.
+#[derive(Clone, Debug)]
+pub struct SourceOutcome {
+    /// Its name.
+    pub name: String,
+    /// `keycloak`, `ldap` or `file`.
+    pub kind: &'static str,
+    /// What came of it.
+    pub result: SourceResult,
+    /// When its mirror was last read in full, before this run.
+    pub mirror_at: Option<Time>,
+}
+
+/// What came of reading a source.
+#[derive(Clone, Debug)]
+pub enum SourceResult {
+    /// Every scope is complete.
+    Complete(Vec<ScopeReport>),
+    /// Some scope is not: it may add, never take away.
+    Partial(Vec<ScopeReport>),
+    /// Nothing could be read: its mirror speaks.
+    Failed {
+        /// Why.
+        message: String,
+        /// It may pass.
+        transient: bool,
+    },
+    /// Nobody asked: its mirror speaks.
+    NotAsked,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was planned, and but for a dry run applied. `None`: nothing that a plan depends on
+    /// changed since the last one, so there was nothing to plan.
+    pub plan: Option<Plan>,
+    /// What waits for a person.
+    pub held: Option<Held>,
+    /// How the sources fared, in the order of the configuration.
+    pub sources: Vec<SourceOutcome>,
+    /// Warnings of sources and of the plan. Sorted.
+    pub warnings: Vec<String>,
+    /// The generation before.
+    pub before: u64,
+    /// The generation after; the same where nothing changed.
+    pub generation: u64,
+    /// The moment of the run.
+    pub at: Time,
+    /// The next moment at which something falls due by itself.
+    pub next_due: Option<Time>,
+}
+
+impl Outcome {
+    /// Whether some source failed or was partial.
+    #[must_use]
+    pub fn incomplete(&self) -> bool {
+        self.sources.iter().any(|source| {
+            matches!(source.result, SourceResult::Partial(_) | SourceResult::Failed { .. })
+        })
+    }
+
+    /// Whether some source failed in a way that may pass.
+    #[must_use]
+    pub fn worth_retrying(&self) -> bool {
+        self.sources.iter().any(|source| {
+            matches!(
+                source.result,
+                SourceResult::Partial(_) | SourceResult::Failed { transient: true, .. }
+            )
+        })
+    }
+
+    /// Whether the plan changes anything.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| !plan.changes.is_empty())
+    }
+}
+
+/// Why a run came to nothing: nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Another process is at work.
+    #[error(transparent)]
+    Locked(#[from] LockError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The commit.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A held plan does not stand any more.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Makes the reader of a configured source.
+///
+/// # Errors
+/// A secret or certificate cannot be read, or the HTTP client cannot be made.
+pub fn open_source(config: &SourceConfig) -> Result<Box<dyn Source>, SourceError> {
+    Ok(match &config.kind {
+        SourceKind::Keycloak(keycloak) => Box::new(KeycloakSource::new(&config.name, keycloak)?),
+        SourceKind::Ldap(ldap) => Box::new(LdapSource::new(&config.name, ldap)?),
+        kind @ (SourceKind::RealmExport(_) | SourceKind::Ldif(_)) => {
+            Box::new(FileSource::new(&config.name, kind)?)
+        }
+    })
+}
+
+/// What one source came to know, before it is laid over the mirror.
+enum Word {
+    Said(Box<Reading>),
+    Failed(SourceError),
+    NotAsked,
+}
+
+async fn ask(config: &Config, options: &Options, progress: &OnProgress) -> Vec<Word> {
+    join_all(config.sources.iter().map(|source| async {
+        let asked = options.sources.as_ref().is_none_or(|names| names.contains(&source.name));
+        if !asked {
+            return Word::NotAsked;
+        }
+        let rules = Rules::new(config, source);
+        let reading = match open_source(source) {
+            Ok(opened) => opened.read(&rules, progress.clone()).await,
+            Err(error) => Err(error),
+        };
+        match reading {
+            Ok(reading) => Word::Said(Box::new(reading)),
+            Err(error) => Word::Failed(error),
+        }
+    }))
+    .await
+}
+
+/// One source as far as it is known now.
+struct Known {
+    /// The mirror with the reading laid over it; `None` until somebody needs it, or where there
+    /// is neither.
+    directory: Option<Directory>,
+    /// The stored mirror, where it had to be loaded.
+    mirror: Option<Directory>,
+    /// The digest of `directory`; `None`: nothing is known.
+    digest: Option<String>,
+    /// The reading was complete in every scope.
+    complete: bool,
+    /// There was a reading.
+    read: bool,
+    outcome: SourceOutcome,
+    from_store: bool,
+}
+
+/// Runs once. `now` is the moment of the run.
+///
+/// # Errors
+/// Another process is at work, or the store cannot be read or written. A source that fails is not
+/// an error: it is in the outcome.
+pub async fn run(
+    config: &Config,
+    options: &Options,
+    progress: &OnProgress,
+    now: Time,
+) -> Result<Outcome, RunError> {
+    let path = config.store.as_path();
+    let (_lock, mut writer) = if options.dry_run {
+        (None, None)
+    } else {
+        // The lock comes first, so that of two runs at once one works and the other says so
+        // before it has asked anybody anything.
+        let lock = RunLock::acquire(path, &options.what, now)?;
+        (Some(lock), Some(Writer::open(path)?))
+    };
+    let words = ask(config, options, progress).await;
+    // Everything below is computing and disk: it would hold up other tasks of the runtime.
+    tokio::task::block_in_place(|| settle(config, words, writer.as_mut(), now))
+}
+
+/// Reads what the store says, for a run that may happen without a store.
+fn open_reader(path: &Path) -> Result<Option<Reader>, StoreError> {
+    Reader::open(path)
+}
+
+fn settle(
+    config: &Config,
+    words: Vec<Word>,
+    mut writer: Option<&mut Writer>,
+    now: Time,
+) -> Result<Outcome, RunError> {
+    let path = config.store.as_path();
+    let reader = open_reader(path)?;
+    let mut warnings = Vec::new();
+    let mut known = know(config, words, reader.as_ref(), &mut warnings)?;
+    let token = token(config, &known);
+    loop {
+        let meta = reader.as_ref().map(Reader::meta).transpose()?.unwrap_or_default();
+        let pending = reader.as_ref().map(Reader::held).transpose()?.flatten();
+        let due = meta.next_due.is_some_and(|due| due <= now);
+        if meta.settled.as_deref() == Some(token.as_str()) && !due {
+            if let Some(writer) = writer {
+                writer.touch(&updates(&known, now), &configured(config))?;
+            }
+            return Ok(outcome(known, None, pending, warnings, &meta, meta.generation, now));
+        }
+        load_views(&mut known, reader.as_ref())?;
+        let old = reader.as_ref().map(Reader::state).transpose()?.unwrap_or_default();
+        let views = views(config, &known);
+        let resolved = resolve(config, &views, &old, now);
+        let plan = plan::plan(&config.guard, resolved, &old, pending.as_ref(), now);
+        drop(old);
+        let Some(writer) = writer.as_deref_mut() else {
+            let generation = meta.generation;
+            return Ok(outcome(known, Some(plan), None, warnings, &meta, generation, now));
+        };
+        let committed = writer.commit(&Commit {
+            plan: &plan,
+            base_version: meta.version,
+            mirrors: &updates(&known, now),
+            configured: &configured(config),
+            settled: Some(&token),
+        });
+        match committed {
+            Ok(committed) => {
+                let generation = committed.generation.unwrap_or(meta.generation);
+                return Ok(outcome(known, Some(plan), None, warnings, &meta, generation, now));
+            }
+            // A person granted or removed something meanwhile: what was read still holds, the
+            // plan is made anew on what they left.
+            Err(CommitError::Raced) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn configured(config: &Config) -> Vec<String> {
+    config.sources.iter().map(|source| source.name.clone()).collect()
+}
+
+/// Lays each source's word over its mirror.
+fn know(
+    config: &Config,
+    words: Vec<Word>,
+    reader: Option<&Reader>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Known>, StoreError> {
+    let stored: BTreeMap<String, SourceStatus> = match reader {
+        Some(reader) => reader.sources()?.into_iter().map(|s| (s.name.clone(), s)).collect(),
+        None => BTreeMap::new(),
+    };
+    let mut known = Vec::new();
+    for (source, word) in config.sources.iter().zip(words) {
+        let status = stored.get(&source.name);
+        let stored_digest = status.and_then(|status| status.digest.clone());
+        let mut one = Known {
+            directory: None,
+            mirror: None,
+            digest: stored_digest.clone(),
+            complete: false,
+            read: false,
+            from_store: false,
+            outcome: SourceOutcome {
+                name: source.name.clone(),
+                kind: source.kind.as_str(),
+                result: SourceResult::NotAsked,
+                mirror_at: status.and_then(|status| status.read_at),
+            },
+        };
+        match word {
+            Word::NotAsked => {}
+            Word::Failed(error) => {
+                one.outcome.result =
+                    SourceResult::Failed { message: error.message, transient: error.transient };
+            }
+            Word::Said(reading) => {
+                warnings.extend(reading.warnings.iter().map(|w| format!("{}: {w}", source.name)));
+                let scopes = reading.scopes();
+                one.read = true;
+                one.mirror = match (reader, &stored_digest) {
+                    (Some(reader), Some(_)) if !reading.stands_alone() => {
+                        reader.mirror(&source.name)?.map(|mirror| mirror.directory)
+                    }
+                    _ => None,
+                };
+                let merged = merge(one.mirror.as_ref(), *reading);
+                one.complete = merged.complete;
+                one.digest = Some(merged.directory.digest());
+                if merged.undecided > 0 {
+                    warnings.push(format!(
+                        "{}: {} users are left out until the source can be believed about whether \
+                         they are enabled",
+                        source.name, merged.undecided
+                    ));
+                }
+                one.directory = Some(merged.directory);
+                one.outcome.result = if merged.complete {
+                    SourceResult::Complete(scopes)
+                } else {
+                    SourceResult::Partial(scopes)
+                };
+            }
+        }
+        known.push(one);
+    }
+    Ok(known)
+}
+
+/// What the plan depends on besides the store and the clock: the same token, the same plan.
+fn token(config: &Config, known: &[Known]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(config.fingerprint.as_bytes());
+    for one in known {
+        hash.update(b"\n");
+        hash.update(one.outcome.name.as_bytes());
+        hash.update(b"\t");
+        hash.update(one.digest.as_deref().unwrap_or("never read").as_bytes());
+    }
+    format!("{:x}", hash.finalize())
+}
+
+/// Loads the mirrors that planning or writing needs and that are not there yet.
+fn load_views(known: &mut [Known], reader: Option<&Reader>) -> Result<(), StoreError> {
+    let Some(reader) = reader else { return Ok(()) };
+    for one in known {
+        if one.directory.is_none() {
+            one.directory = reader.mirror(&one.outcome.name)?.map(|mirror| mirror.directory);
+            one.from_store = true;
+        } else if one.mirror.is_none() && !one.from_store {
+            // What is to be written is told from what is there.
+            one.mirror = reader.mirror(&one.outcome.name)?.map(|mirror| mirror.directory);
+        }
+    }
+    Ok(())
+}
+
+fn views<'a>(config: &'a Config, known: &'a [Known]) -> Vec<View<'a>> {
+    config
+        .sources
+        .iter()
+        .zip(known)
+        .filter_map(|(source, one)| {
+            Some(View { source: &source.name, directory: one.directory.as_ref()? })
+        })
+        .collect()
+}
+
+fn updates(known: &[Known], now: Time) -> Vec<MirrorUpdate<'_>> {
+    known
+        .iter()
+        .filter(|one| !matches!(one.outcome.result, SourceResult::NotAsked))
+        .map(|one| MirrorUpdate {
+            source: &one.outcome.name,
+            kind: one.outcome.kind,
+            directory: one.directory.as_ref().filter(|_| one.read),
+            old: one.mirror.as_ref(),
+            digest: one.digest.as_deref().filter(|_| one.read),
+            complete: one.complete,
+            tried_at: now,
+            scopes: match &one.outcome.result {
+                SourceResult::Complete(scopes) | SourceResult::Partial(scopes) => scopes,
+                SourceResult::Failed { .. } | SourceResult::NotAsked => &[],
+            },
+            error: match &one.outcome.result {
+                SourceResult::Failed { message, .. } => Some(message),
+                _ => None,
+            },
+        })
+        .collect()
+}
+
+fn outcome(
+    known: Vec<Known>,
+    mut plan: Option<Plan>,
+    pending: Option<Held>,
+    mut warnings: Vec<String>,
+    meta: &Meta,
+    generation: u64,
+    now: Time,
+) -> Outcome {
+    let mut held = pending;
+    let mut next_due = meta.next_due;
+    if let Some(plan) = &mut plan {
+        warnings.append(&mut plan.warnings);
+        held.clone_from(&plan.held);
+        next_due = plan.next_due;
+    }
+    warnings.sort();
+    warnings.dedup();
+    Outcome {
+        plan,
+        held,
+        sources: known.into_iter().map(|one| one.outcome).collect(),
+        warnings,
+        before: meta.generation,
+        generation,
+        at: now,
+        next_due,
+    }
+}
+
+/// Applies exactly the held plan `id`, if each of its changes still stands.
+///
+/// # Errors
+/// Another process is at work, the store cannot be read or written, there is no such plan, or it
+/// does not stand any more (the message says which changes do not).
+pub fn approve(config: &Config, id: &str, what: &str, now: Time) -> Result<(Plan, u64), RunError> {
+    let path = config.store.as_path();
+    let _lock = RunLock::acquire(path, what, now)?;
+    let mut writer = open_existing(path)?;
+    loop {
+        let reader = existing_reader(path)?;
+        let meta = reader.meta()?;
+        let held = find_held(&reader, id)?;
+        let old = reader.state()?;
+        let mut mirrors = Vec::new();
+        for source in &config.sources {
+            if let Some(mirror) = reader.mirror(&source.name)? {
+                mirrors.push((source.name.clone(), mirror.directory));
+            }
+        }
+        let views: Vec<View<'_>> =
+            mirrors.iter().map(|(source, directory)| View { source, directory }).collect();
+        let resolved = resolve(config, &views, &old, now);
+        let plan = plan::approve(resolved, &old, &held, now).map_err(|gone| {
+            RunError::Refused(format!(
+                "plan {id} does not stand any more, nothing was applied; run `idpsyncd sync` for a \
+                 new one; these changes do not stand:\n  {}",
+                gone.join("\n  ")
+            ))
+        })?;
+        match writer.commit(&Commit {
+            plan: &plan,
+            base_version: meta.version,
+            mirrors: &[],
+            configured: &configured(config),
+            settled: None,
+        }) {
+            Ok(committed) => return Ok((plan, committed.generation.unwrap_or(meta.generation))),
+            Err(CommitError::Raced) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The held plan `id`.
+///
+/// # Errors
+/// The store cannot be read, nothing is held, or something else is.
+pub fn find_held(reader: &Reader, id: &str) -> Result<Held, RunError> {
+    match reader.held()? {
+        Some(held) if held.id == id => Ok(held),
+        Some(held) => Err(RunError::Refused(format!(
+            "there is no held plan `{id}`; the one that waits is `{}`",
+            held.id
+        ))),
+        None => Err(RunError::Refused(format!("there is no held plan `{id}`: nothing is held"))),
+    }
+}
+
+/// Forgets the held plan `id` until the next run asks again.
+///
+/// # Errors
+/// The store cannot be written, or there is no such plan.
+pub fn discard(config: &Config, id: &str) -> Result<(), RunError> {
+    let path = config.store.as_path();
+    let mut writer = open_existing(path)?;
+    find_held(&existing_reader(path)?, id)?;
+    writer.discard_held(id)?;
+    Ok(())
+}
+
+/// Does what a person asks for by hand: `wish` makes it of the state.
+///
+/// # Errors
+/// The store cannot be read or written, or the wish is refused.
+pub fn by_hand(
+    config: &Config,
+    now: Time,
+    wish: impl Fn(&State) -> Result<ByHand, String>,
+) -> Result<(Plan, u64), RunError> {
+    let path = config.store.as_path();
+    let mut writer = open_existing(path)?;
+    loop {
+        let reader = existing_reader(path)?;
+        let meta = reader.meta()?;
+        let held = reader.held()?;
+        let old = reader.state()?;
+        let wish = wish(&old).map_err(RunError::Refused)?;
+        let mut plan = plan::by_hand(&old, wish, now).map_err(RunError::Refused)?;
+        plan.held = held;
+        plan.next_due = match (plan.next_due, meta.next_due) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        match writer.commit(&Commit {
+            plan: &plan,
+            base_version: meta.version,
+            mirrors: &[],
+            configured: &configured(config),
+            settled: None,
+        }) {
+            Ok(committed) => return Ok((plan, committed.generation.unwrap_or(meta.generation))),
+            Err(CommitError::Raced) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// A store to change by hand must be there already: only a sync makes one.
+fn open_existing(path: &Path) -> Result<Writer, RunError> {
+    existing_reader(path)?;
+    Ok(Writer::open(path)?)
+}
+
+/// The store, which must be there.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn existing_reader(path: &Path) -> Result<Reader, RunError> {
+    Reader::open(path)?.ok_or_else(|| {
+        RunError::Refused(format!(
+            "there is no store `{}` yet: run `idpsyncd sync` first",
+            path.display()
+        ))
+    })
+}
+
+/// How long a run may go without progress before it counts as stuck.
+pub const STUCK_AFTER: Duration = Duration::from_secs(15 * 60);

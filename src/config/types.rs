@@ -364,11 +364,3 @@ pub enum MappingRule {
         value: String,
     },
 }
-
-impl RoleTemplate {
-    /// x
-    pub fn instantiate(&self, role: &str) -> Option<Result<(String, Vec<Policy>), String>> {
-        let _ = role;
-        None
-    }
-}

@@ -231,13 +231,12 @@ fn hold(
         hash.update(b"\n");
     }
     let id: String = format!("{:x}", hash.finalize()).chars().take(12).collect();
-    let since = match pending {
-        Some(pending) if pending.id == id => pending.since.clone(),
-        _ => rfc3339(now),
-    };
+    if let Some(pending) = pending.filter(|pending| pending.id == id) {
+        return Some(pending.clone());
+    }
     Some(Held {
         id,
-        since,
+        since: rfc3339(now),
         why: verdict.why.clone(),
         lost_pairs: verdict.lost_pairs,
         changes: views,

@@ -13,6 +13,9 @@ mod people;
 mod rules;
 mod yields;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 

@@ -25,14 +25,7 @@ pub struct Merged {
 #[must_use]
 pub fn merge(mirror: Option<&Directory>, reading: Reading) -> Merged {
     let complete = reading.is_complete();
-    let whole = |list: &[Completeness]| list.iter().all(Completeness::is_complete);
-    let nothing_to_fill = reading.users.is_complete()
-        && reading.groups.is_complete()
-        && reading.roles.is_complete()
-        && whole(&reading.members)
-        && whole(&reading.up)
-        && reading.directory.users.iter().all(|user| user.enabled != Enabled::Unknown);
-    if nothing_to_fill {
+    if reading.stands_alone() {
         return Merged { directory: reading.directory, complete, undecided: 0 };
     }
     let empty = Directory::default();

@@ -63,6 +63,18 @@ impl Reading {
         self.scopes().iter().all(|scope| scope.partial.is_none())
     }
 
+    /// Whether this says everything: no mirror is needed to know what the source holds now.
+    #[must_use]
+    pub fn stands_alone(&self) -> bool {
+        let whole = |list: &[Completeness]| list.iter().all(Completeness::is_complete);
+        self.users.is_complete()
+            && self.groups.is_complete()
+            && self.roles.is_complete()
+            && whole(&self.members)
+            && whole(&self.up)
+            && self.directory.users.iter().all(|user| user.enabled != Enabled::Unknown)
+    }
+
     /// The scopes, for people.
     #[must_use]
     pub fn scopes(&self) -> Vec<ScopeReport> {

@@ -1,0 +1,1244 @@
+//! The semantics of sections 5 to 7 and 9 as rules: tables first, then properties.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::{View, resolve};
+use crate::config::{self, Config};
+use crate::model::{GrantKind, LocalGrant, State, Status, Time, parse_rfc3339};
+use crate::plan::effective::Effective;
+use crate::plan::{self, ByHand, Change, Plan, view};
+use crate::source::{
+    Completeness, Directory, Enabled, Kind, NewContainer, NewUser, Reading, ReadingBuilder, merge,
+};
+
+/// A user of a source: external id, username, groups (by name).
+#[derive(Clone, Debug)]
+struct Person {
+    ext: String,
+    name: String,
+    email: String,
+    enabled: bool,
+    federation: String,
+    groups: Vec<String>,
+    roles: Vec<String>,
+}
+
+fn person(ext: &str, name: &str, groups: &[&str]) -> Person {
+    Person {
+        ext: ext.to_owned(),
+        name: name.to_owned(),
+        email: format!("{name}@example.org"),
+        enabled: true,
+        federation: String::new(),
+        groups: groups.iter().map(|g| (*g).to_owned()).collect(),
+        roles: Vec::new(),
+    }
+}
+
+/// What a Keycloak-like source holds. Groups are paths such as `/Eng/ML`.
+#[derive(Clone, Debug, Default)]
+struct Facts {
+    people: Vec<Person>,
+    groups: Vec<String>,
+    /// Realm roles, and what they are composed of.
+    roles: Vec<(String, Vec<String>)>,
+    /// Roles of groups.
+    group_roles: Vec<(String, String)>,
+}
+
+impl Facts {
+    fn of(people: &[Person]) -> Self {
+        Facts { people: people.to_vec(), ..Facts::default() }
+    }
+
+    fn reading(&self, reversed: bool) -> Reading {
+        let mut builder = ReadingBuilder::new(false);
+        let mut groups: BTreeSet<String> = self.groups.iter().cloned().collect();
+        groups.extend(self.people.iter().flat_map(|p| p.groups.iter().cloned()));
+        for path in groups.clone() {
+            let mut at = path.as_str();
+            while let Some((parent, _)) = at.rsplit_once('/') {
+                if !parent.is_empty() {
+                    groups.insert(parent.to_owned());
+                }
+                at = parent;
+            }
+        }
+        let mut roles: BTreeSet<String> = self.roles.iter().map(|r| r.0.clone()).collect();
+        roles.extend(self.people.iter().flat_map(|p| p.roles.iter().cloned()));
+        let turn = |list: Vec<String>| -> Vec<String> {
+            if reversed { list.into_iter().rev().collect() } else { list }
+        };
+        for path in turn(groups.iter().cloned().collect()) {
+            let name = path.rsplit('/').next().unwrap();
+            builder.container(&NewContainer {
+                kind: Kind::Group,
+                key: &path,
+                name,
+                identity: &path,
+                norm: &path,
+            });
+        }
+        for role in turn(roles.into_iter().collect()) {
+            builder.container(&NewContainer {
+                kind: Kind::RealmRole,
+                key: &role,
+                name: &role,
+                identity: &role,
+                norm: &role,
+            });
+        }
+        for path in &groups {
+            if let Some((parent, _)) = path.rsplit_once('/')
+                && !parent.is_empty()
+            {
+                let child = builder.find_container(Kind::Group, path).unwrap();
+                let parent = builder.find_container(Kind::Group, parent).unwrap();
+                builder.child(parent, child);
+            }
+        }
+        for (role, parts) in &self.roles {
+            let from = builder.find_container(Kind::RealmRole, role).unwrap();
+            for part in parts {
+                if let Some(to) = builder.find_container(Kind::RealmRole, part) {
+                    builder.leads_to(from, to);
+                }
+            }
+        }
+        for (group, role) in &self.group_roles {
+            if let (Some(from), Some(to)) = (
+                builder.find_container(Kind::Group, group),
+                builder.find_container(Kind::RealmRole, role),
+            ) {
+                builder.leads_to(from, to);
+            }
+        }
+        let mut people = self.people.clone();
+        if reversed {
+            people.reverse();
+        }
+        for person in &people {
+            let user = builder.user(&NewUser {
+                ext: &person.ext,
+                username: &person.name,
+                email: &person.email,
+                email_verified: true,
+                enabled: if person.enabled { Enabled::Yes } else { Enabled::No },
+                federation: &person.federation,
+            });
+            for group in &person.groups {
+                let group = builder.find_container(Kind::Group, group).unwrap();
+                builder.member(group, user);
+            }
+            for role in &person.roles {
+                let role = builder.find_container(Kind::RealmRole, role).unwrap();
+                builder.member(role, user);
+            }
+        }
+        builder.finish()
+    }
+
+    fn directory(&self) -> Directory {
+        self.reading(false).directory
+    }
+}
+
+const T0: &str = "2026-01-01T00:00:00Z";
+
+fn at(minutes: i64) -> Time {
+    parse_rfc3339(T0).unwrap() + chrono::Duration::minutes(minutes)
+}
+
+/// A configuration with these sources (Keycloak-like files) and this rest.
+fn config_of(sources: &[&str], rest: &str) -> Config {
+    let mut text = String::from("[store]\npath = \"s.db\"\n");
+    for source in sources {
+        text.push_str(&format!(
+            "[[source]]\nname = \"{source}\"\nkind = \"keycloak\"\nurl = \"https://kc.example.com\"\n\
+             realm = \"r\"\nclient_id = \"c\"\nclient_secret = {{ env = \"X\" }}\n"
+        ));
+    }
+    text.push_str(rest);
+    config::parse(&text, Path::new("test.toml")).unwrap_or_else(|faults| panic!("{faults}\n{text}"))
+}
+
+/// A run's end becomes the next run's start, as it would by way of the store.
+fn stored(plan: &Plan) -> State {
+    let mut state = plan.state.clone();
+    for (user, set) in state.users.iter_mut().zip(&plan.sets) {
+        user.role_set = *set;
+    }
+    let gone: BTreeSet<u32> = plan
+        .changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::RoleRemoved { role } => Some(*role),
+            _ => None,
+        })
+        .collect();
+    let mut next = 0;
+    let places: Vec<u32> = (0..state.roles.len() as u32)
+        .map(|role| {
+            if !gone.contains(&role) {
+                next += 1;
+            }
+            next - u32::from(next > 0)
+        })
+        .collect();
+    assert!(state.grants.iter().all(|grant| !gone.contains(&grant.role)), "a grant of a gone role");
+    for grant in &mut state.grants {
+        grant.role = places[grant.role as usize];
+    }
+    let mut index = 0;
+    state.roles.retain(|_| {
+        index += 1;
+        !gone.contains(&(index - 1))
+    });
+    state
+}
+
+struct World {
+    config: Config,
+    facts: BTreeMap<String, Facts>,
+    state: State,
+    now: Time,
+    pending: Option<plan::Held>,
+}
+
+impl World {
+    fn new(config: Config) -> Self {
+        World { config, facts: BTreeMap::new(), state: State::default(), now: at(0), pending: None }
+    }
+
+    fn with(rest: &str, people: &[Person]) -> Self {
+        let mut world = World::new(config_of(&["kc"], rest));
+        world.says("kc", people);
+        world
+    }
+
+    fn says(&mut self, source: &str, people: &[Person]) {
+        self.facts.insert(source.to_owned(), Facts::of(people));
+    }
+
+    fn plan(&self) -> Plan {
+        let directories: Vec<(String, Directory)> =
+            self.facts.iter().map(|(name, facts)| (name.clone(), facts.directory())).collect();
+        self.plan_on(&directories)
+    }
+
+    fn plan_on(&self, directories: &[(String, Directory)]) -> Plan {
+        let views: Vec<View<'_>> =
+            directories.iter().map(|(source, directory)| View { source, directory }).collect();
+        let resolved = resolve(&self.config, &views, &self.state, self.now);
+        // The rule that makes a plan trustworthy, checked on every plan of every test here.
+        let applied = plan::apply(&self.state, &resolved.state, &resolved.changes);
+        assert_eq!(shape(&applied), shape(&resolved.state), "changes do not lead to the new state");
+        plan::plan(&self.config.guard, resolved, &self.state, self.pending.as_ref(), self.now)
+    }
+
+    fn run(&mut self) -> Plan {
+        let plan = self.plan();
+        self.state = stored(&plan);
+        self.pending.clone_from(&plan.held);
+        plan
+    }
+
+    fn later(&mut self, minutes: i64) {
+        self.now += chrono::Duration::minutes(minutes);
+    }
+
+    fn grant(&mut self, user: &str, role: &str, until: Option<Time>) {
+        let user = self.user(user).id;
+        let role = self.state.roles.iter().position(|r| r.name == role).unwrap() as u32;
+        let grant =
+            LocalGrant { by: "root".to_owned(), at: self.now, reason: "on call".to_owned(), until };
+        let plan = plan::by_hand(&self.state, ByHand::Add { user, role, grant }, self.now).unwrap();
+        self.state = stored(&plan);
+    }
+
+    fn user(&self, name: &str) -> &crate::model::User {
+        self.state
+            .users
+            .iter()
+            .rfind(|user| self.state.texts.get(user.username) == name)
+            .unwrap_or_else(|| panic!("no user {name}"))
+    }
+
+    /// Who holds what: `alice:osmo-user=idp+local`.
+    fn grants(&self) -> String {
+        let mut out: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for grant in &self.state.grants {
+            let user = self.state.users.iter().find(|u| u.id == grant.user).unwrap();
+            let key = format!(
+                "{}:{}",
+                self.state.texts.get(user.username),
+                self.state.roles[grant.role as usize].name
+            );
+            out.entry(key).or_default().push(if grant.kind.is_idp() { "idp" } else { "local" });
+        }
+        out.iter().map(|(k, v)| format!("{k}={}", v.join("+"))).collect::<Vec<_>>().join(" ")
+    }
+
+    /// What counts at the gateway: `alice:osmo-user`.
+    fn effective(&self) -> String {
+        pairs(&self.state, self.now).into_iter().collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn pairs(state: &State, now: Time) -> BTreeSet<String> {
+    let effective = Effective::of(state, now);
+    let mut out = BTreeSet::new();
+    for (place, user) in state.users.iter().enumerate() {
+        for role in effective.roles(place) {
+            out.insert(format!(
+                "{}:{}",
+                state.texts.get(user.username),
+                state.roles[*role as usize].name
+            ));
+        }
+    }
+    out
+}
+
+/// A state in comparable words.
+fn shape(state: &State) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for role in &state.roles {
+        out.push(format!("{role:?}"));
+    }
+    for user in &state.users {
+        out.push(format!(
+            "{} {} {} {:?}",
+            user.id,
+            state.texts.get(user.username),
+            state.texts.get(user.email),
+            user.status
+        ));
+    }
+    for grant in &state.grants {
+        let why = match grant.kind {
+            GrantKind::Idp(set) => format!("{:?}", state.reasons.of_set(set).collect::<Vec<_>>()),
+            GrantKind::Local(local) => format!("{:?}", state.locals[local as usize]),
+        };
+        out.push(format!("{} {} {why}", grant.user, grant.role));
+    }
+    let mut links: Vec<String> = state
+        .links
+        .iter()
+        .map(|l| {
+            format!("{} {} {}", state.sources[l.source as usize], state.texts.get(l.ext), l.user)
+        })
+        .collect();
+    links.sort();
+    out.extend(links);
+    out.push(format!("{:?}", state.catalog));
+    out
+}
+
+fn words(plan: &Plan) -> Vec<String> {
+    plan.changes
+        .iter()
+        .map(|change| view(change, &plan.state).to_string())
+        .filter(|line| !line.starts_with("link-added"))
+        .collect()
+}
+
+fn roles(mode: &str) -> String {
+    format!(
+        "[guard]\nmax_lost_floor = 1000\n[roles.r]\nsync_mode = \"{mode}\"\nexternal_roles = [\"g\"]\n"
+    )
+}
+
+fn switch(world: &mut World, mode: &str) {
+    world.config = config_of(&["kc"], &roles(mode));
+}
+
+#[test]
+fn every_cell_of_the_mode_table() {
+    // What alice holds before (made under merge), the mode, what the IdP says, what she holds then.
+    let table = [
+        ("", "force", true, "idp"),
+        ("", "force", false, ""),
+        ("idp", "force", true, "idp"),
+        ("idp", "force", false, ""),
+        ("local", "force", true, "idp"),
+        ("local", "force", false, ""),
+        ("idp+local", "force", true, "idp"),
+        ("idp+local", "force", false, ""),
+        ("", "import", true, "idp"),
+        ("", "import", false, ""),
+        ("idp", "import", true, "idp"),
+        ("idp", "import", false, "idp"),
+        ("local", "import", true, "idp+local"),
+        ("local", "import", false, "local"),
+        ("idp+local", "import", true, "idp+local"),
+        ("idp+local", "import", false, "idp+local"),
+        ("", "merge", true, "idp"),
+        ("", "merge", false, ""),
+        ("idp", "merge", true, "idp"),
+        ("idp", "merge", false, ""),
+        ("local", "merge", true, "idp+local"),
+        ("local", "merge", false, "local"),
+        ("idp+local", "merge", true, "idp+local"),
+        ("idp+local", "merge", false, "local"),
+        ("", "ignore", true, ""),
+        ("", "ignore", false, ""),
+        ("idp", "ignore", true, "idp"),
+        ("idp", "ignore", false, "idp"),
+        ("local", "ignore", true, "local"),
+        ("local", "ignore", false, "local"),
+        ("idp+local", "ignore", true, "idp+local"),
+        ("idp+local", "ignore", false, "idp+local"),
+    ];
+    for (before, mode, yes, after) in table {
+        let has = before.contains("idp");
+        let alice = |member: bool| person("1", "alice", if member { &["/g"] } else { &[] });
+        let mut world = World::with(&roles("merge"), &[alice(has)]);
+        world.run();
+        if before.contains("local") {
+            world.grant("alice", "r", None);
+        }
+        switch(&mut world, mode);
+        world.says("kc", &[alice(yes)]);
+        world.run();
+        let expected = if after.is_empty() { String::new() } else { format!("alice:r={after}") };
+        assert_eq!(world.grants(), expected, "{before:?} {mode} {yes}");
+        let again = world.run();
+        assert_eq!(words(&again), Vec::<String>::new(), "{before:?} {mode} {yes}: not settled");
+    }
+}
+
+#[test]
+fn a_local_grant_beside_force_goes_without_a_lost_pair_when_the_idp_says_yes() {
+    let mut world = World::with(&roles("merge"), &[person("1", "alice", &["/g"])]);
+    world.run();
+    world.grant("alice", "r", None);
+    switch(&mut world, "force");
+    let plan = world.run();
+    assert_eq!(plan.summary.pairs_lost, 0);
+    assert_eq!(
+        words(&plan),
+        [
+            "role-changed r: mode merge → force",
+            "grant-removed alice r (local): mode force: the IdP decides alone"
+        ]
+    );
+}
+
+#[test]
+fn a_mode_changed_between_runs_takes_effect_in_the_next() {
+    let mut world = World::with(&roles("import"), &[person("1", "alice", &["/g"])]);
+    world.run();
+    world.says("kc", &[person("1", "alice", &[])]);
+    world.run();
+    assert_eq!(world.grants(), "alice:r=idp", "import keeps what was imported");
+    switch(&mut world, "ignore");
+    world.run();
+    assert_eq!(world.grants(), "alice:r=idp", "ignore keeps what was there before");
+    switch(&mut world, "merge");
+    world.run();
+    assert_eq!(world.grants(), "", "merge takes away what no source says any more");
+}
+
+#[test]
+fn a_disabled_user_keeps_grants_and_has_no_effective_role() {
+    for mode in ["force", "import", "merge"] {
+        let mut alice = person("1", "alice", &["/g"]);
+        let mut world = World::with(&roles(mode), std::slice::from_ref(&alice));
+        world.run();
+        assert_eq!(world.effective(), "alice:r");
+        alice.enabled = false;
+        world.says("kc", std::slice::from_ref(&alice));
+        let plan = world.run();
+        assert_eq!(words(&plan), ["user-disabled alice: `kc` says that the account is disabled"]);
+        assert_eq!((world.grants().as_str(), world.effective().as_str()), ("alice:r=idp", ""));
+        alice.enabled = true;
+        world.says("kc", &[alice]);
+        assert_eq!(words(&world.run()), ["user-enabled alice"]);
+        assert_eq!(world.effective(), "alice:r");
+    }
+}
+
+#[test]
+fn a_user_gone_keeps_access_for_a_while_then_loses_it_and_gets_it_back_on_return() {
+    let config = format!("{}[sync]\non_missing = {{ after = \"1h\" }}\n", roles("merge"));
+    let alice = person("1", "alice", &["/g"]);
+    let bob = person("2", "bob", &[]);
+    let mut world = World::with(&config, &[alice.clone(), bob.clone()]);
+    world.run();
+    world.grant("alice", "r", None);
+    world.says("kc", std::slice::from_ref(&bob));
+    let plan = world.run();
+    assert_eq!(words(&plan), ["user-missing alice: no source lists the user any more"]);
+    assert_eq!(plan.next_due, Some(at(60)));
+    assert_eq!(world.effective(), "alice:r", "within the hour nothing is lost");
+    world.later(59);
+    assert_eq!(words(&world.run()), Vec::<String>::new());
+    world.later(1);
+    let plan = world.run();
+    assert_eq!(
+        words(&plan),
+        [
+            "user-deprovisioned alice: the user is gone from every source since 2026-01-01T00:00:00Z",
+            "grant-removed alice r (idp): the user is gone from every source since \
+             2026-01-01T00:00:00Z"
+        ]
+    );
+    assert_eq!((world.grants().as_str(), world.effective().as_str()), ("alice:r=local", ""));
+    assert_eq!(words(&world.run()), Vec::<String>::new());
+    world.says("kc", &[alice, bob]);
+    world.run();
+    assert_eq!(world.effective(), "alice:r");
+    assert_eq!(world.grants(), "alice:r=idp+local");
+}
+
+#[test]
+fn a_user_gone_loses_access_at_once_or_never_where_the_configuration_says_so() {
+    for (after, effective) in [("0s", ""), ("never", "alice:r")] {
+        let config = format!("{}[sync]\non_missing = {{ after = \"{after}\" }}\n", roles("merge"));
+        let mut world =
+            World::with(&config, &[person("1", "alice", &["/g"]), person("2", "bob", &[])]);
+        world.run();
+        world.says("kc", &[person("2", "bob", &[])]);
+        world.run();
+        world.later(1_000_000);
+        world.run();
+        assert_eq!(world.effective(), effective, "{after}");
+    }
+}
+
+#[test]
+fn import_grants_survive_being_deprovisioned() {
+    let config = format!("{}[sync]\non_missing = {{ after = \"0s\" }}\n", roles("import"));
+    let mut world = World::with(&config, &[person("1", "alice", &["/g"]), person("2", "bob", &[])]);
+    world.run();
+    world.says("kc", &[person("2", "bob", &[])]);
+    world.run();
+    assert_eq!((world.grants().as_str(), world.effective().as_str()), ("alice:r=idp", ""));
+    world.says("kc", &[person("1", "alice", &[]), person("2", "bob", &[])]);
+    world.run();
+    assert_eq!(world.effective(), "alice:r");
+}
+
+#[test]
+fn a_rename_keeps_the_grants_and_names_may_swap() {
+    let mut world =
+        World::with(&roles("merge"), &[person("1", "alice", &["/g"]), person("2", "bob", &[])]);
+    world.run();
+    world.grant("alice", "r", None);
+    world.says("kc", &[person("1", "bob", &["/g"]), person("2", "alice", &[])]);
+    world.run();
+    assert_eq!(world.grants(), "bob:r=idp+local");
+    world.says("kc", &[person("1", "carol", &["/g"]), person("2", "bob", &[])]);
+    world.run();
+    assert_eq!(world.grants(), "carol:r=idp+local");
+}
+
+#[test]
+fn a_new_id_under_an_old_name_is_another_person() {
+    let mut world =
+        World::with(&roles("merge"), &[person("1", "alice", &["/g"]), person("2", "bob", &[])]);
+    world.run();
+    world.grant("alice", "r", None);
+    world.says("kc", &[person("9", "alice", &[]), person("2", "bob", &[])]);
+    let plan = world.run();
+    assert_eq!(world.effective(), "", "nothing passes over: {:?}", words(&plan));
+    assert!(
+        plan.warnings.iter().any(|w| w.contains("`alice` belongs to another person now")),
+        "{:?}",
+        plan.warnings
+    );
+    assert!(matches!(world.state.users[0].status, Status::Deprovisioned { .. }));
+    assert_eq!(words(&world.run()), Vec::<String>::new());
+}
+
+#[test]
+fn a_new_id_under_an_old_name_gets_what_the_idp_says_and_that_is_no_loss() {
+    let config =
+        "[guard]\nmax_lost_floor = 0\nmax_lost_percent = 0\n[roles.r]\nexternal_roles = [\"g\"]\n";
+    let mut world = World::with(config, &[person("1", "alice", &["/g"])]);
+    world.run();
+    world.says("kc", &[person("9", "alice", &["/g"])]);
+    let plan = world.run();
+    assert!(plan.held.is_none(), "{:?}", plan.held);
+    assert_eq!(world.effective(), "alice:r");
+}
+
+#[test]
+fn two_sources_for_one_person_say_yes_when_either_does_and_disabled_when_either_does() {
+    let mut world = World::new(config_of(&["a", "b"], &roles("merge")));
+    world.says("a", &[person("1", "alice", &["/g"])]);
+    world.says("b", &[person("x", "Alice", &["/g"])]);
+    world.run();
+    assert_eq!(world.state.users.len(), 1);
+    world.says("a", &[person("1", "alice", &[])]);
+    let plan = world.run();
+    assert_eq!(world.grants(), "alice:r=idp");
+    assert_eq!(plan.summary.pairs_lost, 0);
+    let mut off = person("x", "alice", &["/g"]);
+    off.enabled = false;
+    world.says("b", &[off]);
+    world.run();
+    assert_eq!(world.effective(), "");
+    world.says("b", &[person("y", "zoe", &[])]);
+    world.run();
+    assert_eq!(world.grants(), "", "a still lists alice, and nobody says yes any more");
+    assert_eq!(world.user("alice").status, Status::Enabled);
+}
+
+#[test]
+fn a_person_known_in_one_source_is_linked_by_verified_email_where_configured() {
+    let mut text = roles("merge");
+    text.push_str("[sync]\nlink_by = \"email\"\n");
+    let mut world = World::new(config_of(&["a", "b"], &text));
+    world.says("a", &[person("1", "alice", &[])]);
+    let mut other = person("x", "asmith", &["/g"]);
+    other.email = "Alice@Example.org".to_owned();
+    world.says("b", &[other]);
+    world.run();
+    assert_eq!(world.effective(), "alice:r");
+    assert_eq!(world.state.users.len(), 1);
+}
+
+#[test]
+fn two_people_of_one_source_who_collide_are_left_out_and_the_rest_goes_on() {
+    let mut world = World::with(
+        &roles("merge"),
+        &[
+            person("1", "Bob", &["/g"]),
+            person("2", "bob", &["/g"]),
+            person("3", "a b", &["/g"]),
+            person("4", "carol", &["/g"]),
+        ],
+    );
+    let plan = world.run();
+    assert_eq!(world.effective(), "carol:r");
+    assert!(plan.warnings.iter().any(|w| w.contains("username `bob`")), "{:?}", plan.warnings);
+    assert!(plan.warnings.iter().any(|w| w.contains("`a b` is not a username")));
+    // Who is known already keeps name and access when a newcomer collides.
+    world.says("kc", &[person("4", "carol", &["/g"]), person("5", "Carol", &[])]);
+    world.run();
+    assert_eq!(world.effective(), "carol:r");
+}
+
+#[test]
+fn a_role_removed_from_the_configuration_takes_its_grants_along() {
+    let mut world = World::with(&roles("merge"), &[person("1", "alice", &["/g"])]);
+    world.run();
+    world.grant("alice", "r", None);
+    world.config = config_of(&["kc"], "[guard]\nmax_lost_floor = 1000\n[roles.other]\n");
+    let plan = world.run();
+    assert!(
+        words(&plan)
+            .contains(&"role-removed r: the role left the configuration or its source".to_owned())
+    );
+    assert_eq!((world.grants().as_str(), world.state.roles.len()), ("", 1));
+}
+
+#[test]
+fn a_templates_role_appears_with_the_role_at_the_idp_and_goes_with_it() {
+    let template = "[guard]\nmax_lost_floor = 1000\n[[role_template]]\nname = 'osmo-(?<team>[a-z]+)'\n\
+                    [[role_template.policies]]\nactions = [\"pool:List\"]\nresources = [\"pool/${team}-*\"]\n";
+    let mut alice = person("1", "alice", &[]);
+    let mut world = World::with(template, std::slice::from_ref(&alice));
+    world.run();
+    assert_eq!(world.state.roles.len(), 0);
+    alice.roles = vec!["osmo-ml".to_owned()];
+    world.says("kc", std::slice::from_ref(&alice));
+    world.run();
+    assert_eq!(world.effective(), "alice:osmo-ml");
+    assert_eq!(
+        world.state.roles[0].policies[0].resources.as_ref().unwrap()[0].to_string(),
+        "pool/ml-*"
+    );
+    alice.roles.clear();
+    world.says("kc", &[alice]);
+    world.run();
+    assert_eq!((world.effective().as_str(), world.state.roles.len()), ("", 0));
+}
+
+#[test]
+fn a_source_that_was_never_read_takes_nothing_away() {
+    let mut world = World::new(config_of(&["a", "b"], &roles("merge")));
+    world.says("a", &[person("1", "alice", &["/g"])]);
+    world.says("b", &[person("2", "bob", &["/g"])]);
+    world.run();
+    // The store lost b's mirror (a source renamed and back), and b cannot be read.
+    world.facts.remove("b");
+    let plan = world.run();
+    assert_eq!(words(&plan), Vec::<String>::new());
+    assert_eq!(world.effective(), "alice:r bob:r");
+}
+
+#[test]
+fn subgroups_inherit_downwards_and_never_upwards() {
+    let config =
+        "[roles.eng]\nexternal_roles = []\n[[mapping]]\ngroup = \"/Eng\"\nroles = [\"eng\"]\n";
+    let mut world =
+        World::with(config, &[person("1", "in", &["/Eng/ML"]), person("2", "out", &["/Ops"])]);
+    world.run();
+    assert_eq!(world.effective(), "in:eng");
+    let below =
+        "[roles.eng]\nexternal_roles = []\n[[mapping]]\ngroup = \"/Eng/ML\"\nroles = [\"eng\"]\n";
+    let mut world = World::with(below, &[person("1", "above", &["/Eng"])]);
+    world.facts.get_mut("kc").unwrap().groups.push("/Eng/ML".to_owned());
+    world.run();
+    assert_eq!(world.effective(), "");
+}
+
+#[test]
+fn group_roles_and_composites_are_followed_with_the_path_as_reason() {
+    let config = "[roles.osmo-user]\n";
+    let mut facts = Facts::of(&[person("1", "alice", &["/User/Temp"])]);
+    facts.roles = vec![
+        ("all".to_owned(), vec!["osmo-user".to_owned()]),
+        ("osmo-user".to_owned(), vec!["all".to_owned()]),
+    ];
+    facts.group_roles = vec![("/User".to_owned(), "all".to_owned())];
+    let mut world = World::new(config_of(&["kc"], config));
+    world.facts.insert("kc".to_owned(), facts);
+    let plan = world.run();
+    assert_eq!(
+        words(&plan).last().unwrap(),
+        "grant-added alice osmo-user (idp): through group `/User/Temp` → group `/User` → realm role \
+         `all` → realm role `osmo-user` (kc, roles.osmo-user)"
+    );
+}
+
+#[test]
+fn an_ambiguous_bare_name_grants_nothing_through_a_group_and_is_reported() {
+    let config = "[roles.admins]\n[roles.x]\nexternal_roles = []\n[[mapping]]\ngroup = \"/b/admins\"\nroles = [\"x\"]\n";
+    let mut world = World::with(
+        config,
+        &[person("1", "alice", &["/a/admins"]), person("2", "bob", &["/b/admins"])],
+    );
+    let plan = world.run();
+    assert_eq!(world.effective(), "bob:x");
+    assert!(
+        plan.warnings
+            .iter()
+            .any(|w| w.contains("group name `admins` is ambiguous (`/a/admins`, `/b/admins`)")),
+        "{:?}",
+        plan.warnings
+    );
+}
+
+#[test]
+fn a_protected_role_is_reached_by_an_idp_role_or_a_whole_identity_only() {
+    let base = "[guard]\nprotected_roles = { boss = 0 }\n[roles.boss]\n";
+    let cases: [(&str, bool); 4] = [
+        ("", false),
+        ("[[mapping]]\ngroup = \"/x/boss\"\nroles = [\"boss\"]\n", true),
+        ("[[mapping]]\ngroup_name = \"boss\"\nroles = [\"boss\"]\n", false),
+        ("[[mapping]]\ngroup_regex = '/x/.*'\nroles = [\"boss\"]\n", false),
+    ];
+    for (mapping, reached) in cases {
+        let mut world =
+            World::with(&format!("{base}{mapping}"), &[person("1", "alice", &["/x/boss"])]);
+        let plan = world.run();
+        assert_eq!(world.effective() == "alice:boss", reached, "{mapping}");
+        // The group's bare name is the role's: said in every case, since it gives nothing.
+        assert!(plan.warnings.iter().any(|w| w.contains("protected role `boss`")), "{mapping}");
+    }
+    let mut alice = person("1", "alice", &[]);
+    alice.roles = vec!["boss".to_owned()];
+    let mut world = World::with(base, &[alice]);
+    world.run();
+    assert_eq!(world.effective(), "alice:boss");
+}
+
+#[test]
+fn captured_text_that_could_widen_a_pattern_is_refused_and_reported() {
+    let config = "[[role_template]]\nname = 'osmo-(?<team>.+)'\n[[role_template.policies]]\n\
+                  actions = [\"pool:List\"]\nresources = [\"pool/${team}-*\"]\n[[mapping]]\n\
+                  group_regex = '/OSMO (?<team>.+)'\nroles = [\"osmo-${team}\"]\n";
+    let mut world = World::with(
+        config,
+        &[person("1", "alice", &["/OSMO *"]), person("2", "bob", &["/OSMO ml"])],
+    );
+    let plan = world.run();
+    assert_eq!(world.effective(), "bob:osmo-ml");
+    assert!(
+        plan.warnings.iter().any(|w| w.contains("`${team}` would be `*`")),
+        "{:?}",
+        plan.warnings
+    );
+}
+
+#[test]
+fn a_source_gives_only_what_its_grants_name() {
+    let mut config = config_of(
+        &["kc"],
+        "[roles.a]\nexternal_roles = [\"g\"]\n[roles.osmo-b]\nexternal_roles = [\"g\"]\n",
+    );
+    config.sources[0].grants = Some(vec![globset::Glob::new("osmo-*").unwrap().compile_matcher()]);
+    let mut world = World::new(config);
+    world.says("kc", &[person("1", "alice", &["/g"])]);
+    let plan = world.run();
+    assert_eq!(world.effective(), "alice:osmo-b");
+    assert!(
+        plan.warnings.iter().any(|w| w.contains("`grants` do not name it")),
+        "{:?}",
+        plan.warnings
+    );
+}
+
+#[test]
+fn provision_mapped_takes_only_those_whom_a_rule_gives_a_role() {
+    let config = format!("{}[sync]\nprovision = \"mapped\"\n", roles("merge"));
+    let mut world =
+        World::with(&config, &[person("1", "alice", &["/g"]), person("2", "bob", &["/other"])]);
+    world.run();
+    assert_eq!(world.state.users.len(), 1);
+    world.says("kc", &[person("1", "alice", &[]), person("2", "bob", &[])]);
+    world.run();
+    assert_eq!(world.state.users.len(), 1, "who is provisioned stays");
+}
+
+#[test]
+fn everyone_is_not_a_grant_and_counts_for_the_enabled_alone() {
+    let config = "[roles.all]\neveryone = true\n";
+    let mut off = person("2", "bob", &[]);
+    off.enabled = false;
+    let mut world = World::with(config, &[person("1", "alice", &[]), off]);
+    world.run();
+    assert_eq!((world.effective().as_str(), world.grants().as_str()), ("alice:all", ""));
+}
+
+#[test]
+fn an_expired_local_grant_goes_at_its_moment() {
+    let mut world = World::with(&roles("merge"), &[person("1", "alice", &[])]);
+    world.run();
+    world.grant("alice", "r", Some(at(30)));
+    let plan = world.run();
+    assert_eq!(plan.next_due, Some(at(30)));
+    world.later(30);
+    let plan = world.run();
+    assert_eq!(words(&plan), ["grant-removed alice r (local): its time is over"]);
+    assert!(plan.held.is_none());
+}
+
+fn crowd(count: usize, groups: &[&str]) -> Vec<Person> {
+    (0..count).map(|i| person(&format!("id{i:03}"), &format!("user{i:03}"), groups)).collect()
+}
+
+const STRICT: &str = "[guard]\nmax_lost_percent = 10\nmax_lost_floor = 2\nmax_disabled_percent = 10\n\
+                      [roles.r]\nexternal_roles = [\"g\"]\n";
+
+#[test]
+fn more_lost_pairs_than_floor_and_percent_are_held_and_the_rest_applies() {
+    let mut people = crowd(20, &["/g"]);
+    let mut world = World::with(STRICT, &people);
+    world.run();
+    for person in &mut people[..3] {
+        person.groups.clear();
+    }
+    people.push(person("new", "newcomer", &["/g"]));
+    world.says("kc", &people);
+    let plan = world.run();
+    let held = plan.held.clone().expect("held");
+    assert_eq!((held.lost_pairs, held.changes.len()), (3, 3));
+    assert_eq!(
+        held.why,
+        ["3 of 20 effective user-role pairs would be lost because of absence: more than \
+          max_lost_percent = 10 and max_lost_floor = 2"]
+    );
+    assert_eq!(Effective::of(&world.state, world.now).pairs(), 21, "additions apply, nothing lost");
+    // The same again keeps the id and the time.
+    world.later(5);
+    let again = world.run();
+    assert_eq!(again.held, Some(held.clone()));
+    assert!(again.changes.is_empty());
+    // Other changes supersede it.
+    people[3].groups.clear();
+    world.says("kc", &people);
+    let other = world.run();
+    assert_ne!(other.held.as_ref().unwrap().id, held.id);
+    // Back again: nothing is held any more.
+    world.says("kc", &crowd(20, &["/g"]));
+    assert!(world.run().held.is_none());
+}
+
+#[test]
+fn an_approved_plan_applies_exactly_or_says_what_does_not_stand() {
+    let mut people = crowd(20, &["/g"]);
+    let mut world = World::with(STRICT, &people);
+    world.run();
+    for person in &mut people[..5] {
+        person.groups.clear();
+    }
+    world.says("kc", &people);
+    let held = world.run().held.unwrap();
+    let directory = world.facts["kc"].directory();
+    let view = [View { source: "kc", directory: &directory }];
+    let resolved = resolve(&world.config, &view, &world.state, world.now);
+    let plan = plan::approve(resolved, &world.state, &held, world.now).unwrap();
+    assert_eq!((plan.summary.grants_removed, plan.summary.pairs_lost), (5, 5));
+    // One of them is back: the plan does not stand, and says so.
+    people[0].groups = vec!["/g".to_owned()];
+    world.says("kc", &people);
+    let directory = world.facts["kc"].directory();
+    let view = [View { source: "kc", directory: &directory }];
+    let resolved = resolve(&world.config, &view, &world.state, world.now);
+    let gone = plan::approve(resolved, &world.state, &held, world.now).unwrap_err();
+    assert_eq!(gone.len(), 1);
+    assert!(gone[0].starts_with("grant-removed user000 r (idp)"), "{gone:?}");
+}
+
+#[test]
+fn a_protected_role_short_of_holders_holds_its_own_removals_alone() {
+    let config = "[guard]\nmax_lost_floor = 1000\nprotected_roles = { boss = 1 }\n\
+                  [roles.boss]\nexternal_roles = []\n[roles.r]\nexternal_roles = [\"g\"]\n\
+                  [[mapping]]\ngroup = \"/boss\"\nroles = [\"boss\"]\n";
+    let mut world = World::with(config, &[person("1", "alice", &["/boss", "/g"])]);
+    world.run();
+    world.says("kc", &[person("1", "alice", &[])]);
+    let plan = world.run();
+    assert_eq!(plan.held.as_ref().unwrap().changes.len(), 1);
+    assert_eq!(world.effective(), "alice:boss");
+    // Disabled outright: that applies, with a warning.
+    let mut off = person("1", "alice", &["/boss"]);
+    off.enabled = false;
+    world.says("kc", &[off]);
+    let plan = world.run();
+    assert!(plan.held.is_none());
+    assert!(
+        plan.warnings.iter().any(|w| w.contains("protected role `boss` is left with 0")),
+        "{:?}",
+        plan.warnings
+    );
+    assert_eq!(world.effective(), "");
+}
+
+#[test]
+fn a_protected_roles_last_holder_who_is_gone_stays_until_approved() {
+    let config = "[guard]\nmax_lost_floor = 1000\nprotected_roles = { boss = 1 }\n\
+                  [sync]\non_missing = { after = \"0s\" }\n\
+                  [roles.boss]\nexternal_roles = []\n[roles.r]\nexternal_roles = [\"g\"]\n\
+                  [[mapping]]\ngroup = \"/boss\"\nroles = [\"boss\"]\n";
+    let mut world =
+        World::with(config, &[person("1", "alice", &["/boss", "/g"]), person("2", "bob", &[])]);
+    world.run();
+    world.says("kc", &[person("2", "bob", &[])]);
+    let plan = world.run();
+    assert!(plan.held.is_some());
+    assert_eq!(world.effective(), "alice:boss", "r is not held, boss is");
+}
+
+#[test]
+fn many_disables_at_once_look_like_an_outage_and_are_held_with_what_comes_along() {
+    let mut people = crowd(20, &["/g"]);
+    let mut world = World::with(STRICT, &people);
+    world.run();
+    for person in &mut people[..3] {
+        person.enabled = false;
+        person.groups.clear();
+    }
+    world.says("kc", &people);
+    let plan = world.run();
+    let held = plan.held.unwrap();
+    assert!(
+        held.why.iter().any(|why| why.contains("3 of 20 enabled users would be disabled at once"))
+    );
+    assert_eq!(Effective::of(&world.state, world.now).pairs(), 20, "{:?}", held.why);
+}
+
+#[test]
+fn disables_of_one_federation_are_held_by_its_own_size() {
+    let mut people = crowd(100, &["/g"]);
+    for person in &mut people[..10] {
+        person.federation = "ldap-1".to_owned();
+    }
+    let mut world = World::with(STRICT, &people);
+    world.run();
+    for person in &mut people[..4] {
+        person.enabled = false;
+    }
+    world.says("kc", &people);
+    let plan = world.run();
+    assert!(plan.held.unwrap().why[0].contains("4 of 10 enabled users of `kc`"));
+    // The same four without a federation in common are below a tenth of all.
+    let mut people = crowd(100, &["/g"]);
+    let mut world = World::with(STRICT, &people);
+    world.run();
+    for person in &mut people[..4] {
+        person.enabled = false;
+    }
+    world.says("kc", &people);
+    assert!(world.run().held.is_none());
+}
+
+#[test]
+fn everyone_who_comes_back_under_a_new_id_is_held_when_it_costs_too_much() {
+    let mut world = World::with(STRICT, &crowd(20, &["/g"]));
+    world.run();
+    for i in 0..20 {
+        world.grant(&format!("user{i:03}"), "r", None);
+    }
+    let mut people = crowd(20, &[]);
+    for person in &mut people {
+        person.ext = format!("new-{}", person.ext);
+    }
+    world.says("kc", &people);
+    let plan = world.run();
+    assert!(plan.held.is_some());
+    assert_eq!(Effective::of(&world.state, world.now).pairs(), 20);
+    assert_eq!(world.state.users.len(), 20, "the new ones wait");
+}
+
+#[test]
+fn a_role_that_leaves_the_configuration_is_held_with_its_policies() {
+    let mut world = World::with(STRICT, &crowd(20, &["/g"]));
+    world.run();
+    world.config =
+        config_of(&["kc"], "[guard]\nmax_lost_percent = 10\nmax_lost_floor = 2\n[roles.o]\n");
+    let plan = world.run();
+    assert_eq!(plan.held.unwrap().lost_pairs, 20);
+    assert_eq!(Effective::of(&world.state, world.now).pairs(), 20);
+    assert!(world.state.roles.iter().any(|role| role.name == "r"));
+}
+
+#[test]
+fn everyone_taken_from_a_role_is_a_loss_like_any_other() {
+    let mut world =
+        World::with("[guard]\nmax_lost_floor = 2\n[roles.all]\neveryone = true\n", &crowd(20, &[]));
+    world.run();
+    world.config = config_of(&["kc"], "[guard]\nmax_lost_floor = 2\n[roles.all]\n");
+    let plan = world.run();
+    assert_eq!(plan.held.unwrap().lost_pairs, 20);
+    assert_eq!(Effective::of(&world.state, world.now).pairs(), 20);
+}
+
+#[test]
+fn the_first_sync_into_an_empty_store_never_holds() {
+    let mut world = World::with(
+        "[guard]\nmax_lost_floor = 0\nmax_lost_percent = 0\nprotected_roles = { r = 5 }\n[roles.r]\n",
+        &crowd(3, &[]),
+    );
+    assert!(world.run().held.is_none());
+}
+
+// ---------------------------------------------------------------- properties
+
+const GROUPS: [&str; 5] = ["/a", "/a/x", "/b", "/c", "/d"];
+const MODES: [&str; 4] = ["force", "import", "merge", "ignore"];
+
+fn arbitrary_people() -> impl Strategy<Value = Vec<Person>> {
+    prop::collection::vec(
+        (any::<bool>(), prop::collection::vec(0..GROUPS.len(), 0..4), 0..3u8),
+        0..8,
+    )
+    .prop_map(|list| {
+        list.into_iter()
+            .enumerate()
+            .filter(|(_, (_, _, kind))| *kind > 0)
+            .map(|(i, (enabled, groups, _))| {
+                let names: Vec<&str> = groups.into_iter().map(|g| GROUPS[g]).collect();
+                let mut one = person(&format!("id{i}"), &format!("user{i}"), &names);
+                one.enabled = enabled;
+                one
+            })
+            .collect()
+    })
+}
+
+fn arbitrary_config() -> impl Strategy<Value = String> {
+    prop::collection::vec((0..4usize, 0..GROUPS.len()), 1..4).prop_map(|list| {
+        let mut text = String::from("[guard]\nmax_lost_floor = 100000\n[sync]\non_missing = { after = \"10m\" }\n");
+        for (i, (mode, group)) in list.iter().enumerate() {
+            text.push_str(&format!(
+                "[roles.r{i}]\nsync_mode = \"{}\"\nexternal_roles = []\n[[mapping]]\ngroup = \"{}\"\nroles = [\"r{i}\"]\n",
+                MODES[*mode], GROUPS[*group]
+            ));
+        }
+        text
+    })
+}
+
+/// What the IdP says, worked out the slow way.
+fn oracle(config: &Config, facts: &Facts) -> BTreeSet<(String, String)> {
+    let mut out = BTreeSet::new();
+    for mapping in &config.mappings {
+        let crate::config::MappingRule::Group(wanted) = &mapping.rule else { panic!() };
+        for person in facts.people.iter().filter(|p| p.enabled) {
+            if person.groups.iter().any(|g| g == wanted || g.starts_with(&format!("{wanted}/"))) {
+                out.extend(mapping.roles.iter().map(|role| (person.name.clone(), role.clone())));
+            }
+        }
+    }
+    out
+}
+
+fn all_partial(facts: &Facts) -> Reading {
+    let mut reading = facts.reading(false);
+    let partial = || Completeness::Partial("cut off".to_owned());
+    reading.users = partial();
+    reading.groups = partial();
+    reading.roles = partial();
+    reading.members.iter_mut().for_each(|m| *m = partial());
+    reading.up.iter_mut().for_each(|m| *m = partial());
+    reading
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn a_second_run_on_the_same_input_changes_nothing(
+        config in arbitrary_config(), first in arbitrary_people(), second in arbitrary_people(),
+    ) {
+        let mut world = World::with(&config, &first);
+        world.run();
+        world.says("kc", &second);
+        world.run();
+        let again = world.run();
+        prop_assert!(again.changes.is_empty(), "{:?}", words(&again));
+        prop_assert!(again.sets.iter().zip(&again.state.users).all(|(set, user)| *set == user.role_set));
+    }
+
+    #[test]
+    fn the_order_of_the_input_never_matters(
+        config in arbitrary_config(), first in arbitrary_people(), second in arbitrary_people(),
+    ) {
+        let mut world = World::with(&config, &first);
+        world.run();
+        world.says("kc", &second);
+        let facts = &world.facts["kc"];
+        let one = world.plan_on(&[("kc".to_owned(), facts.reading(false).directory)]);
+        let other = world.plan_on(&[("kc".to_owned(), facts.reading(true).directory)]);
+        prop_assert_eq!(words(&one), words(&other));
+        prop_assert_eq!(shape(&one.state), shape(&other.state));
+        prop_assert_eq!(facts.reading(false).directory.digest(), facts.reading(true).directory.digest());
+    }
+
+    #[test]
+    fn a_partial_read_never_takes_anything_away(
+        config in arbitrary_config(), first in arbitrary_people(), second in arbitrary_people(),
+    ) {
+        let mut world = World::with(&config, &first);
+        world.run();
+        let mirror = world.facts["kc"].directory();
+        let before = pairs(&world.state, world.now);
+        let merged = merge(Some(&mirror), all_partial(&Facts::of(&second)));
+        prop_assert!(!merged.complete);
+        let plan = world.plan_on(&[("kc".to_owned(), merged.directory)]);
+        let taken: Vec<String> = words(&plan).into_iter()
+            .filter(|w| w.starts_with("grant-removed") || w.starts_with("user-missing") || w.starts_with("user-deprovisioned"))
+            .collect();
+        prop_assert!(taken.is_empty(), "{:?}", taken);
+        // What is lost, a source said outright: the account is disabled.
+        let disabled: BTreeSet<String> =
+            second.iter().filter(|p| !p.enabled).map(|p| p.name.clone()).collect();
+        for pair in before.difference(&pairs(&plan.state, world.now)) {
+            prop_assert!(disabled.contains(pair.split(':').next().unwrap()), "{}", pair);
+        }
+    }
+
+    #[test]
+    fn one_partial_group_takes_nothing_away_that_came_through_it(
+        first in arbitrary_people(), second in arbitrary_people(), group in 0..GROUPS.len(),
+    ) {
+        let config = format!(
+            "[guard]\nmax_lost_floor = 100000\n[roles.r]\nexternal_roles = []\n[[mapping]]\ngroup = \"{}\"\nroles = [\"r\"]\n",
+            GROUPS[group]
+        );
+        let mut world = World::with(&config, &first);
+        world.run();
+        let mirror = world.facts["kc"].directory();
+        let mut facts = Facts::of(&second);
+        facts.groups = GROUPS.iter().map(|g| (*g).to_owned()).collect();
+        let mut reading = facts.reading(false);
+        reading.users = Completeness::Partial("cut off".to_owned());
+        for (index, container) in reading.directory.containers.iter().enumerate() {
+            if reading.directory.text(container.identity).starts_with(GROUPS[group]) {
+                reading.members[index] = Completeness::Partial("cut off".to_owned());
+            }
+        }
+        let merged = merge(Some(&mirror), reading);
+        let plan = world.plan_on(&[("kc".to_owned(), merged.directory)]);
+        prop_assert!(!words(&plan).iter().any(|w| w.starts_with("grant-removed")), "{:?}", words(&plan));
+    }
+
+    #[test]
+    fn laying_a_complete_reading_over_any_mirror_gives_the_reading(
+        first in arbitrary_people(), second in arbitrary_people(),
+    ) {
+        let mirror = Facts::of(&first).directory();
+        let reading = Facts::of(&second).reading(false);
+        let digest = reading.directory.digest();
+        prop_assert_eq!(merge(Some(&mirror), reading).directory.digest(), digest);
+        // And a partial one over its own mirror changes nothing.
+        let again = merge(Some(&mirror), all_partial(&Facts::of(&first)));
+        prop_assert_eq!(again.directory.digest(), mirror.digest());
+    }
+
+    #[test]
+    fn effective_holders_of_a_force_role_are_those_of_the_idp(
+        first in arbitrary_people(), second in arbitrary_people(), group in 0..GROUPS.len(),
+    ) {
+        let text = |mode: &str| format!(
+            "[guard]\nmax_lost_floor = 100000\n[sync]\non_missing = {{ after = \"0s\" }}\n[roles.r]\nsync_mode = \"{mode}\"\nexternal_roles = []\n[[mapping]]\ngroup = \"{}\"\nroles = [\"r\"]\n",
+            GROUPS[group]
+        );
+        let mut world = World::with(&text("merge"), &first);
+        world.run();
+        for person in &first {
+            world.grant(&person.name, "r", None);
+        }
+        world.config = config_of(&["kc"], &text("force"));
+        world.says("kc", &second);
+        world.run();
+        let expected: BTreeSet<String> = oracle(&world.config, &world.facts["kc"])
+            .into_iter().map(|(user, role)| format!("{user}:{role}")).collect();
+        prop_assert_eq!(pairs(&world.state, world.now), expected);
+    }
+
+    #[test]
+    fn local_grants_of_a_merge_role_survive_everything(
+        first in arbitrary_people(), then in prop::collection::vec((arbitrary_people(), 0..20i64), 1..5),
+    ) {
+        let mut world = World::with(&roles("merge"), &first);
+        world.run();
+        for person in &first {
+            world.grant(&person.name, "r", None);
+        }
+        let before = world.state.grants.iter().filter(|g| !g.kind.is_idp()).count();
+        for (people, minutes) in then {
+            world.says("kc", &people);
+            world.later(minutes);
+            world.run();
+        }
+        prop_assert_eq!(world.state.grants.iter().filter(|g| !g.kind.is_idp()).count(), before);
+        prop_assert_eq!(before, first.len());
+    }
+
+    #[test]
+    fn what_the_guard_lets_through_is_never_more_than_it_may(
+        first in arbitrary_people(), second in arbitrary_people(), floor in 0..4u64, percent in 0..60u64,
+    ) {
+        let config = format!(
+            "[guard]\nmax_lost_floor = {floor}\nmax_lost_percent = {percent}\nmax_disabled_percent = {percent}\n\
+             [sync]\non_missing = {{ after = \"0s\" }}\n[roles.r]\nexternal_roles = [\"a\", \"b\"]\n[roles.s]\nexternal_roles = [\"c\"]\n"
+        );
+        let mut world = World::with(&config, &first);
+        world.run();
+        let before = pairs(&world.state, world.now);
+        world.says("kc", &second);
+        let plan = world.run();
+        let after = pairs(&world.state, world.now);
+        let disabled: BTreeSet<&str> =
+            second.iter().filter(|p| !p.enabled).map(|p| p.name.as_str()).collect();
+        let lost = before.difference(&after)
+            .filter(|pair| !disabled.contains(pair.split(':').next().unwrap())).count() as u64;
+        prop_assert!(lost <= floor || lost * 100 <= percent * before.len() as u64, "{lost} of {}", before.len());
+        // Nothing is held that would not be lost: additions are all there.
+        if let Some(held) = &plan.held {
+            prop_assert!(held.changes.iter().all(|c| c.change == "grant-removed" || c.change.starts_with("user-d")), "{:?}", held.changes);
+        }
+    }
+}
