@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""Writes a Keycloak realm of a big company as JSON, for POST /admin/realms. The same numbers give
+the same bytes.
+
+usage: bench/gen_realm.py [--users N] [--groups N] [--memberships N] > FILE
+
+A tenth of the groups are top-level units (`/unit-00`, `/unit-01`, …), each with nine teams below
+it (`/unit-00/team-0`, …). Everyone is in the same number of groups, give or take one. There are
+100 realm roles (`bench-00`, …), each with a few direct holders, every tenth one a composite.
+"""
+
+import argparse
+import json
+import sys
+
+REALM = "bench"
+CLIENT = "idpsyncd"
+SECRET = "bench-secret"
+ROLES = 100
+HOLDERS = 20  # of each realm role, directly
+
+
+def paths(groups):
+    """Every group's path: a unit, then its teams."""
+    return [
+        f"/unit-{number // 10:02d}" + ("" if number % 10 == 0 else f"/team-{number % 10 - 1}")
+        for number in range(groups)
+    ]
+
+
+def realm(users, groups, memberships):
+    if groups % 10 or memberships < users or memberships > users * groups:
+        sys.exit("these numbers do not go together: groups in tens, at least one membership each")
+    every = paths(groups)
+    each, more = divmod(memberships, users)
+    # Steps of a length that is odd and not a multiple of five share no factor with a number of
+    # groups like 800, so nobody is in one group twice before all have been gone through.
+    steps = [7, 11, 13, 17, 19, 23, 29, 31]
+    default = f"default-roles-{REALM}"
+    people = []
+    for number in range(users):
+        name = f"u{number:06d}"
+        step = steps[number % len(steps)]
+        count = each + (number < more)
+        roles = [default]
+        if number < ROLES * HOLDERS:
+            roles.append(f"bench-{number % ROLES:02d}")
+        people.append(
+            {
+                "username": name,
+                "email": f"{name}@example.org",
+                "emailVerified": True,
+                "firstName": "Person",
+                "lastName": str(number),
+                "enabled": number % 50 != 0,
+                "groups": [every[(number * 3 + k * step) % groups] for k in range(count)],
+                "realmRoles": roles,
+            }
+        )
+    people.append(
+        {
+            "username": f"service-account-{CLIENT}",
+            "enabled": True,
+            "serviceAccountClientId": CLIENT,
+            "clientRoles": {"realm-management": ["view-users", "view-realm", "view-clients"]},
+        }
+    )
+    roles = [{"name": f"bench-{number:02d}"} for number in range(ROLES)]
+    for number in range(0, ROLES, 10):
+        roles[number]["composite"] = True
+        roles[number]["composites"] = {"realm": [f"bench-{number + 1:02d}"]}
+    units = []
+    for unit in range(groups // 10):
+        teams = [
+            {"name": f"team-{team}", "path": f"/unit-{unit:02d}/team-{team}"} for team in range(9)
+        ]
+        units.append(
+            {
+                "name": f"unit-{unit:02d}",
+                "path": f"/unit-{unit:02d}",
+                "realmRoles": [f"bench-{unit % ROLES:02d}"],
+                "subGroups": teams,
+            }
+        )
+    return {
+        "realm": REALM,
+        "enabled": True,
+        "roles": {"realm": roles},
+        "groups": units,
+        "clients": [
+            {
+                "clientId": CLIENT,
+                "secret": SECRET,
+                "publicClient": False,
+                "serviceAccountsEnabled": True,
+                "standardFlowEnabled": False,
+                "attributes": {"access.token.lifespan": "1800"},
+            }
+        ],
+        "users": people,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description="A big Keycloak realm, on standard output.")
+    parser.add_argument("--users", type=int, default=20_000)
+    parser.add_argument("--groups", type=int, default=800)
+    parser.add_argument("--memberships", type=int, default=60_000)
+    arguments = parser.parse_args()
+    json.dump(realm(arguments.users, arguments.groups, arguments.memberships), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

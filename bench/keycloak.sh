@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# How long reading a big Keycloak realm takes, beside replaying the same URLs with the same
+# concurrency and throwing the bodies away, and beside asking user by user; all in one run.
+#
+# usage: bench/keycloak.sh
+# Environment: IDPSYNCD_BIN (target/release/idpsyncd), BENCH_ROUNDS (3, the best counts),
+#   BENCH_USERS, BENCH_GROUPS, BENCH_MEMBERSHIPS (20000, 800, 60000),
+#   IDPSYNCD_KEYCLOAK_HOME (an unpacked and built Keycloak, with its template database; default:
+#   what tests/tools/keycloak-fetch.sh fetches),
+#   BENCH_REFERENCE_ONLY=1 (only the replay, of a list of URLs made here)
+# Exit status 1 when a limit is not met.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=bench/common.sh
+. bench/common.sh
+
+need java openjdk-17-jre-headless
+need python3 python3
+need curl curl
+need_binary
+
+home="${IDPSYNCD_KEYCLOAK_HOME:-}"
+if [ -z "$home" ]; then home="$(tests/tools/keycloak-fetch.sh)"; fi
+
+users="${BENCH_USERS:-20000}"
+groups="${BENCH_GROUPS:-800}"
+memberships="${BENCH_MEMBERSHIPS:-60000}"
+port="$(free_port)"
+management="$(free_port)"
+
+say "starting Keycloak"
+mkdir "$scratch/db"
+cp "$home/template/keycloakdb.mv.db" "$scratch/db/"
+JAVA_OPTS_KC_HEAP="-Xms512m -Xmx2g" "$home/bin/kc.sh" start --optimized \
+  --cache=local --http-enabled=true --hostname-strict=false \
+  --http-host=127.0.0.1 --http-port="$port" --http-management-port="$management" \
+  "--db-url=jdbc:h2:file:$scratch/db/keycloakdb;NON_KEYWORDS=VALUE" \
+  >"$scratch/keycloak.log" 2>&1 &
+servers+=($!)
+wait_for 180 "${servers[0]}" curl -fsS "http://127.0.0.1:$management/health/ready" ||
+  die "Keycloak did not come up: $(tail -n 20 "$scratch/keycloak.log")"
+
+say "making a realm of $users users, $groups groups, $memberships memberships"
+python3 bench/gen_realm.py --users "$users" --groups "$groups" --memberships "$memberships" \
+  >"$scratch/realm.json"
+
+say "measuring: best of $rounds"
+python3 bench/keycloak_compare.py --port "$port" --scratch "$scratch" --binary "$binary" \
+  --realm-file "$scratch/realm.json" --rounds "$rounds" \
+  ${BENCH_REFERENCE_ONLY:+--reference-only}

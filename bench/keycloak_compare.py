@@ -1,0 +1,269 @@
+#!/usr/bin/env python3
+"""The measuring half of bench/keycloak.sh: makes the realm, then reads it in several ways."""
+
+import argparse
+import http.client
+import json
+import os
+import queue
+import re
+import sys
+import threading
+import time
+import urllib.parse
+
+import gen_realm
+import lib
+
+REPLAY_LIMIT = 1.3
+BY_USER_LIMIT = 4
+TENTH_LIMIT = 1 / 3
+SAMPLE = 200
+CONCURRENCY = 2  # the configuration below says the same to idpsyncd
+
+BASE = f"/admin/realms/{gen_realm.REALM}"
+
+CONFIG = """\
+[store]
+path = "{store}"
+
+[[source]]
+name = "bench-keycloak"
+kind = "keycloak"
+url = "http://127.0.0.1:{port}"
+realm = "{realm}"
+client_id = "{client}"
+client_secret = {{ env = "BENCH_KEYCLOAK_SECRET" }}
+clients = []
+concurrency = {concurrency}
+timeout = "5m"
+read_timeout = "30m"
+
+[roles.bench]
+sync_mode = "force"
+external_roles = []
+[[roles.bench.policies]]
+actions = ["workflow:*"]
+resources = ["pool/bench-*"]
+
+[[mapping]]
+source = "bench-keycloak"
+group_regex = '{groups}'
+roles = ["bench"]
+{template}
+[[catalog]]
+actions = ["workflow:Create"]
+resources = ["pool/bench-a"]
+"""
+
+# Every realm role of the bench matters too, so who holds it is asked.
+TEMPLATE = """
+[[role_template]]
+name = 'bench-(?<number>[0-9]+)'
+[[role_template.policies]]
+actions = ["workflow:*"]
+resources = ["pool/bench-${number}-*"]
+"""
+
+
+class Server:
+    """One kept-alive connection with a bearer token."""
+
+    def __init__(self, port, token=None):
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1800)
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def call(self, method, path, body=None, headers=None):
+        self.connection.request(method, path, body, {**self.headers, **(headers or {})})
+        answer = self.connection.getresponse()
+        content = answer.read()
+        if answer.status >= 300:
+            sys.exit(f"{method} {path.split('?')[0]}: {answer.status} {content[:200]!r}")
+        return content
+
+    def drain(self, path):
+        """Reads a whole answer without looking at it; returns its size."""
+        self.connection.request("GET", path, headers=self.headers)
+        answer = self.connection.getresponse()
+        size = 0
+        while piece := answer.read(1 << 16):
+            size += len(piece)
+        if answer.status != 200:
+            raise RuntimeError(f"GET {path.split('?')[0]}: {answer.status}")
+        return size
+
+
+def token(port, realm, form):
+    body = urllib.parse.urlencode(form)
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    path = f"/realms/{realm}/protocol/openid-connect/token"
+    return json.loads(Server(port).call("POST", path, body, headers))["access_token"]
+
+
+def make_realm(port, file):
+    admin = {"grant_type": "password", "client_id": "admin-cli"}
+    admin |= {"username": "admin", "password": "admin"}
+    server = Server(port, token(port, "master", admin))
+    with open(file, "rb") as body:
+        server.call("POST", "/admin/realms", body.read(), {"Content-Type": "application/json"})
+
+
+def reader_token(port):
+    form = {"grant_type": "client_credentials", "client_id": gen_realm.CLIENT}
+    return token(port, gen_realm.REALM, form | {"client_secret": gen_realm.SECRET})
+
+
+def replay(port, paths):
+    """Seconds and bytes of reading all paths with the configured concurrency."""
+    bearer = reader_token(port)
+    todo = queue.SimpleQueue()
+    for path in paths:
+        todo.put(path)
+    sizes, faults = [], []
+
+    def work():
+        server = Server(port, bearer)
+        try:
+            while True:
+                sizes.append(server.drain(todo.get_nowait()))
+        except queue.Empty:
+            pass
+        except Exception as fault:  # a thread's fault must reach the main one
+            faults.append(fault)
+
+    began = time.perf_counter()
+    workers = [threading.Thread(target=work) for _ in range(CONCURRENCY)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if faults:
+        sys.exit(f"replaying failed: {faults[0]}")
+    return lib.Run(time.perf_counter() - began, 0, ""), sum(sizes)
+
+
+def logged_paths(log):
+    """The paths of the reader's requests, in order, from a debug log: the field `path` of each
+    request's line, in JSON (`"path":"…"`) or text (`path=…`)."""
+    found = []
+    for line in log.splitlines():
+        match = re.search(r'"path":\s*("(?:[^"\\]|\\.)*")', line)
+        if match:
+            path = json.loads(match[1])
+        elif match := re.search(r'\bpath="?([^\s"]+)', line):
+            path = match[1]
+        else:
+            continue
+        if not path.startswith("/") or "/protocol/openid-connect/" in path:
+            continue
+        found.append(path if path.startswith("/admin/") else BASE + path)
+    return found
+
+
+def plain_paths(port):
+    """A list of URLs much like the reader's, where there is no reader yet."""
+    server = Server(port, reader_token(port))
+    tree = f"{BASE}/groups?search=%2A&populateHierarchy=false&max=-1&briefRepresentation=true"
+    groups = json.loads(server.call("GET", tree))
+    paths = [tree, f"{BASE}/users?briefRepresentation=true&max=-1", f"{BASE}/users/count"]
+    paths += [
+        f"{BASE}/groups/{group['id']}/members?briefRepresentation=true&max=-1" for group in groups
+    ]
+    return paths
+
+
+def sample_paths(port):
+    """What asking user by user asks, for a sample spread over all of them; and how many there
+    are."""
+    server = Server(port, reader_token(port))
+    users = json.loads(server.call("GET", f"{BASE}/users?briefRepresentation=true&max=-1"))
+    chosen = users[:: max(1, len(users) // SAMPLE)][:SAMPLE]
+    paths = []
+    for user in chosen:
+        paths.append(f"{BASE}/users/{user['id']}/groups?briefRepresentation=true&max=-1")
+        paths.append(f"{BASE}/users/{user['id']}/role-mappings")
+    return paths, len(chosen), len(users)
+
+
+def configured(scratch, port, name, groups, template):
+    folder = os.path.join(scratch, name)
+    os.mkdir(folder)
+    path = os.path.join(folder, "idpsyncd.toml")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(
+            CONFIG.format(
+                store=os.path.join(folder, "store.db"),
+                port=port,
+                realm=gen_realm.REALM,
+                client=gen_realm.CLIENT,
+                concurrency=CONCURRENCY,
+                groups=groups,
+                template=template,
+            )
+        )
+    return path
+
+
+def dry_run(binary, config, debug=False):
+    env = {"BENCH_KEYCLOAK_SECRET": gen_realm.SECRET}
+    if debug:
+        env |= {"RUST_LOG": "idpsyncd=debug", "IDPSYNCD_LOG_FORMAT": "json"}
+    return lib.run([binary, "sync", "--dry-run", "--config", config], env, config + ".log")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--scratch", required=True)
+    parser.add_argument("--binary", required=True)
+    parser.add_argument("--realm-file", required=True)
+    parser.add_argument("--rounds", type=int, required=True)
+    parser.add_argument("--reference-only", action="store_true")
+    a = parser.parse_args()
+
+    began = time.perf_counter()
+    make_realm(a.port, a.realm_file)
+    lib.figure("making the realm", time.perf_counter() - began, " s")
+
+    # The groups `/unit-00` to `/unit-07` and what is below them: a tenth.
+    every = configured(a.scratch, a.port, "every", "/unit-.*", TEMPLATE)
+    tenth = configured(a.scratch, a.port, "tenth", "/unit-0[0-7](/.*)?", "")
+    if a.reference_only:
+        paths = plain_paths(a.port)
+    else:
+        # This run warms the server, and its debug log is the list of URLs.
+        paths = logged_paths(dry_run(a.binary, every, debug=True).stderr)
+        if len(paths) < 100:
+            sys.exit(f"the debug log names {len(paths)} requests: has its field `path` gone?")
+        dry_run(a.binary, tenth)
+    replay(a.port, paths)
+
+    replays, reads, tenths, size = [], [], [], 0
+    for _ in range(a.rounds):
+        run, size = replay(a.port, paths)
+        replays.append(run)
+        if not a.reference_only:
+            reads.append(dry_run(a.binary, every))
+            tenths.append(dry_run(a.binary, tenth))
+    lib.figure(f"replaying {len(paths)} URLs, {size / 1e6:.1f} MB", lib.best(replays), " s")
+
+    asked, sampled, users = sample_paths(a.port)
+    samples = [replay(a.port, asked)[0] for _ in range(a.rounds)]
+    by_user = lib.best(samples) * users / sampled
+    lib.figure(f"user by user, extrapolated from {sampled}", by_user, " s")
+    if a.reference_only:
+        return 0
+
+    read, few = lib.best(reads), lib.best(tenths)
+    lib.figure("sync --dry-run, rules reach every group", read, " s")
+    lib.figure("sync --dry-run, rules reach a tenth of the groups", few, " s")
+    lib.figure("peak memory", max(item.mebibytes for item in reads), " MiB")
+    judge = lib.Verdicts()
+    judge.at_most("read / replay", read / lib.best(replays), REPLAY_LIMIT)
+    judge.at_least("user by user / read", by_user / read, BY_USER_LIMIT)
+    judge.at_most("a tenth of the groups / all of them", few / read, TENTH_LIMIT)
+    return judge.exit_status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""The measuring half of bench/ldap.sh: raw dumps, a first sync, an unchanged second one."""
+
+import argparse
+import os
+import sqlite3
+import sys
+
+import gen_ldif
+import lib
+
+FIRST_LIMIT = 2.5
+SECOND_LIMIT = 1.3
+MEMORY_LIMIT = 300
+
+PEOPLE = f"ou=people,{gen_ldif.SUFFIX}"
+GROUPS = f"ou=groups,{gen_ldif.SUFFIX}"
+PERSON_FILTER = "(objectClass=inetOrgPerson)"
+GROUP_FILTER = "(objectClass=groupOfNames)"
+
+# Twenty roles, one for each hundred groups. `few` is what a platform's rules look like: 60 of the
+# groups, about 2 roles a person.
+RULES = {"few": "(00|50|99)", "all": "[0-9]{2}"}
+
+CONFIG = """\
+[store]
+path = "{store}"
+
+[[source]]
+name = "bench-ldap"
+kind = "ldap"
+url = "ldap://127.0.0.1:{port}"
+bind_dn = "{bind_dn}"
+bind_password = {{ env = "BENCH_LDAP_PASSWORD" }}
+flavor = "openldap"
+users = {{ base = "{people}", filter = "{person_filter}", username = "uid", email = "mail" }}
+groups = {{ base = "{groups}", filter = "{group_filter}", name = "cn" }}
+
+[[role_template]]
+name = 'bench-(?<team>[0-9]+)'
+sync_mode = "force"
+[[role_template.policies]]
+actions = ["workflow:*", "pool:List"]
+resources = ["pool/bench-${{team}}-*"]
+
+[[mapping]]
+source = "bench-ldap"
+group_regex = 'cn=team-(?<team>[0-9]{{2}}){rules},{groups}'
+roles = ["bench-${{team}}"]
+
+[[catalog]]
+actions = ["workflow:Create", "workflow:Read", "workflow:Cancel"]
+resources = ["pool/bench-00-a", "pool/bench-07-a", "pool/bench-13-a", "pool/bench-19-a"]
+
+[[catalog]]
+actions = ["pool:List"]
+"""
+
+
+def dump(port, base, search_filter, attributes):
+    return lib.run(
+        ["ldapsearch", "-x", "-LLL", "-o", "ldif-wrap=no", "-E", "pr=1000/noprompt"]
+        + ["-H", f"ldap://127.0.0.1:{port}/", "-D", gen_ldif.SERVICE, "-w", gen_ldif.PASSWORD]
+        + ["-b", base, search_filter, *attributes]
+    )
+
+
+def dumps(port):
+    """Both dumps, one after the other: people, then groups."""
+    people = dump(port, PEOPLE, PERSON_FILTER, ["uid", "mail", "entryUUID"])
+    groups = dump(port, GROUPS, GROUP_FILTER, ["member", "entryUUID", "cn"])
+    return lib.Run(people.seconds + groups.seconds, 0, "")
+
+
+def count(store, what):
+    with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as connection:
+        return connection.execute(f"select count(*) from {what}").fetchone()[0]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", required=True)
+    parser.add_argument("--scratch", required=True)
+    parser.add_argument("--binary", required=True)
+    parser.add_argument("--rounds", type=int, required=True)
+    parser.add_argument("--users", type=int, required=True)
+    parser.add_argument("--memberships", type=int, required=True)
+    parser.add_argument("--rules", choices=sorted(RULES), required=True)
+    parser.add_argument("--reference-only", action="store_true")
+    a = parser.parse_args()
+
+    dumps(a.port)  # warms the server
+    reference, first, second = [], [], []
+    for number in range(a.rounds):
+        reference.append(dumps(a.port))
+        if a.reference_only:
+            continue
+        folder = os.path.join(a.scratch, f"round-{number}")
+        os.mkdir(folder)
+        store = os.path.join(folder, "store.db")
+        config = os.path.join(folder, "idpsyncd.toml")
+        with open(config, "w", encoding="utf-8") as file:
+            file.write(
+                CONFIG.format(
+                    store=store,
+                    port=a.port,
+                    bind_dn=gen_ldif.SERVICE,
+                    people=PEOPLE,
+                    groups=GROUPS,
+                    person_filter=PERSON_FILTER,
+                    group_filter=GROUP_FILTER,
+                    rules=RULES[a.rules],
+                )
+            )
+        env = {"BENCH_LDAP_PASSWORD": gen_ldif.PASSWORD}
+        sync = [a.binary, "sync", "--config", config]
+        first.append(lib.run(sync, env, os.path.join(folder, "first.log")))
+        people = count(store, "gateway_user")
+        if people != a.users:
+            sys.exit(f"the store has {people} users, not {a.users}: this measured nothing")
+        second.append(lib.run(sync, env, os.path.join(folder, "second.log")))
+
+    lib.figure("two ldapsearch dumps, one after the other", lib.best(reference), " s")
+    if a.reference_only:
+        return 0
+    lib.figure("first sync into a fresh store", lib.best(first), " s")
+    lib.figure("second sync, nothing changed", lib.best(second), " s")
+    lib.figure("size of the store", os.path.getsize(store) / 2**20, " MiB")
+    lib.figure("user-role pairs in it, thousands", count(store, "gateway_user_role") / 1000, "")
+    lib.figure(
+        "role sets in it",
+        count(store, "(select distinct role_set from gateway_user)"),
+        "",
+    )
+    judge = lib.Verdicts()
+    judge.at_most("first sync / dumps", lib.best(first) / lib.best(reference), FIRST_LIMIT)
+    judge.at_most("second sync / dumps", lib.best(second) / lib.best(reference), SECOND_LIMIT)
+    peak = max(item.mebibytes for item in first + second)
+    # The limit is in megabytes.
+    judge.at_most("peak memory", peak * 2**20 / 1e6, MEMORY_LIMIT, " MB")
+    return judge.exit_status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

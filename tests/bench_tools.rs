@@ -1,0 +1,91 @@
+//! The benches' generators: a bench that measures the wrong company measures nothing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+#[path = "support/skip.rs"]
+mod skip;
+
+/// What a generator in `bench/` prints; nothing where python3 is missing.
+fn generated(test: &str, script: &str, arguments: &[&str]) -> Option<String> {
+    if !skip::has("python3") {
+        skip::skip(test, "no python3");
+        return None;
+    }
+    let output = Command::new("python3")
+        .arg("-B")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_ldif_has_the_numbers_that_were_asked_for_and_no_member_twice() {
+    let arguments = ["--users", "1000", "--groups", "400", "--memberships", "7300"];
+    let name = "the_ldif_has_the_numbers_that_were_asked_for_and_no_member_twice";
+    let Some(ldif) = generated(name, "bench/gen_ldif.py", &arguments) else {
+        return;
+    };
+    let mut people = BTreeSet::new();
+    let mut groups = 0;
+    let mut memberships = BTreeSet::new();
+    for entry in ldif.split("\n\n").filter(|entry| !entry.is_empty()) {
+        let dn = entry.lines().next().unwrap().strip_prefix("dn: ").unwrap();
+        if entry.contains("\nobjectClass: inetOrgPerson\n") {
+            assert!(people.insert(dn), "{dn} twice");
+        }
+        if entry.contains("\nobjectClass: groupOfNames\n") {
+            groups += 1;
+            let members = entry.lines().filter_map(|line| line.strip_prefix("member: "));
+            for member in members {
+                assert!(people.contains(member), "{member} is nobody");
+                assert!(memberships.insert((dn, member)), "{member} twice in a group");
+            }
+        }
+    }
+    assert_eq!((people.len(), groups, memberships.len()), (1000, 400, 7300));
+    assert_eq!(generated(name, "bench/gen_ldif.py", &arguments).unwrap(), ldif);
+}
+
+#[test]
+fn the_realm_has_the_numbers_that_were_asked_for_and_no_membership_twice() {
+    let arguments = ["--users", "500", "--groups", "80", "--memberships", "1501"];
+    let name = "the_realm_has_the_numbers_that_were_asked_for_and_no_membership_twice";
+    let Some(text) = generated(name, "bench/gen_realm.py", &arguments) else {
+        return;
+    };
+    let realm: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut paths = BTreeSet::new();
+    for unit in realm["groups"].as_array().unwrap() {
+        paths.insert(unit["path"].as_str().unwrap());
+        for team in unit["subGroups"].as_array().unwrap() {
+            paths.insert(team["path"].as_str().unwrap());
+        }
+    }
+    let mut people = 0;
+    let mut memberships = BTreeSet::new();
+    for user in realm["users"].as_array().unwrap() {
+        let Some(groups) = user.get("groups").and_then(|groups| groups.as_array()) else {
+            continue; // the service account
+        };
+        people += 1;
+        for group in groups {
+            let (user, group) = (user["username"].as_str().unwrap(), group.as_str().unwrap());
+            assert!(paths.contains(group), "{group} is no group");
+            assert!(memberships.insert((user, group)), "{user} twice in {group}");
+        }
+    }
+    assert_eq!((people, paths.len(), memberships.len()), (500, 80, 1501));
+    assert_eq!(generated(name, "bench/gen_realm.py", &arguments).unwrap(), text);
+}
