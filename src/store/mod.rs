@@ -1,1 +1,44 @@
-//! The SQLite store.
+//! The store: what is known about people and roles, in one file that gateways read.
+//!
+//! ```text
+//! Reader ── state, mirror, meta ──► plan ──► Writer::commit   one transaction
+//! (cannot write)                             (base_version: or Raced)
+//! ```
+//!
+//! | what | where |
+//! |---|---|
+//! | the tables and the gateway's views | `schema/v1.sql`, explained in `docs/store.md` |
+//! | opening, rights, `-wal` and `-shm` | `open` |
+//! | one run at a time | [`RunLock`] |
+//! | reading | [`Reader`]: `load` (the state), `query` (people), `history`, `mirror` |
+//! | writing | [`Writer`]: `apply` (changes), `sets` (role sets, decisions), `mirror` |
+//!
+//! A commit costs what it changes: rows that stay are not written. Nothing outside this folder
+//! knows that it is SQLite, and nothing in it decides what should change: it does what the plan
+//! says, and refuses a plan that does not fit.
+
+mod apply;
+mod codec;
+mod error;
+mod history;
+mod load;
+mod lock;
+mod mirror;
+mod open;
+mod query;
+mod reader;
+mod schema;
+mod sets;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{CommitError, StoreError, StoreErrorKind};
+pub use history::{HistoryFilter, HistoryRow};
+pub use lock::{LockError, RunLock};
+pub use mirror::Mirror;
+pub use query::{Decided, Effective, GrantDetail, UserDetail, UserRow};
+pub use reader::{Meta, Reader, ScopeStatus, SourceStatus};
+pub use schema::SCHEMA_VERSION;
+pub use writer::{Commit, Committed, MirrorUpdate, SourceUpdate, Writer};

@@ -1,0 +1,502 @@
+//! From a plan's changes to rows, inside the commit's transaction.
+//!
+//! Every statement that changes or removes a row must hit exactly one: anything else means that
+//! the plan was made from another state, and rolls the whole commit back.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+
+use rusqlite::{Connection, OptionalExtension, Statement, params};
+
+use super::codec::encode;
+use super::error::Fault;
+use super::history::{self, Log};
+use super::sets::Sets;
+use crate::model::{
+    Grant, GrantKind, LocalGrant, Role, RoleIdx, SetIdx, State, Status, User, UserId,
+};
+use crate::plan::{Change, Plan};
+
+/// Past this many written users, names are checked in one pass over all of them.
+const CHECK_ALL: usize = 5_000;
+
+/// Applies the plan's changes as `generation`. Returns whether there was anything to apply; where
+/// not, nothing was written.
+pub(super) fn apply(conn: &Connection, plan: &Plan, generation: i64) -> Result<bool, Fault> {
+    let state = &plan.state;
+    if state.users.len() != plan.sets.len() {
+        return Err(inconsistent("it has not one role set for each user"));
+    }
+    let set_changed = state.users.iter().zip(&plan.sets).any(|(user, set)| user.role_set != *set);
+    if plan.changes.is_empty() && !set_changed {
+        return Ok(false);
+    }
+    let mut names = Names::new(conn, state);
+    let (decided_anew, catalog) = write_roles(conn, plan, &mut names)?;
+    write_link_sources(conn, state)?;
+    let mut sets = Sets::new(conn, plan);
+    write_users(conn, plan, &mut sets, &mut names)?;
+    write_links(conn, plan)?;
+    write_grants(conn, plan, &mut names)?;
+    remove_roles(conn, plan, &mut names)?;
+    sets.settle(catalog, &decided_anew, &mut |role| names.role(role))?;
+
+    let mut log = Log::open(conn, generation, plan.at)?;
+    for change in &plan.changes {
+        history::record(&mut log, plan, change, &mut names)?;
+    }
+    conn.execute("UPDATE meta SET next_user = ?1", [state.next_user])?;
+    Ok(true)
+}
+
+fn inconsistent(what: impl Into<String>) -> Fault {
+    Fault::Inconsistent(what.into())
+}
+
+fn one(changed: usize, what: impl FnOnce() -> String) -> Result<(), Fault> {
+    if changed == 1 { Ok(()) } else { Err(inconsistent(what())) }
+}
+
+/// The user `id` of a state, and its place.
+pub(super) fn user_of(state: &State, id: UserId) -> Result<(usize, &User), Fault> {
+    state
+        .users
+        .binary_search_by_key(&id, |user| user.id)
+        .ok()
+        .and_then(|place| state.users.get(place).map(|user| (place, user)))
+        .ok_or_else(|| inconsistent(format!("it speaks of user {id}, whom its state has not")))
+}
+
+/// The role `index` of a state.
+pub(super) fn role_of(state: &State, index: RoleIdx) -> Result<&Role, Fault> {
+    state
+        .roles
+        .get(index as usize)
+        .ok_or_else(|| inconsistent(format!("it speaks of role {index}, which its state has not")))
+}
+
+/// The store's numbers for the roles and reasons of a plan's state, each looked up once.
+pub(super) struct Names<'a> {
+    conn: &'a Connection,
+    state: &'a State,
+    roles: HashMap<RoleIdx, i64>,
+    reasons: HashMap<u32, u32>,
+    sets: HashMap<SetIdx, i64>,
+}
+
+impl<'a> Names<'a> {
+    fn new(conn: &'a Connection, state: &'a State) -> Self {
+        Names { conn, state, roles: HashMap::new(), reasons: HashMap::new(), sets: HashMap::new() }
+    }
+
+    /// The number of role `index`, which must be in the store.
+    pub(super) fn role(&mut self, index: RoleIdx) -> Result<i64, Fault> {
+        if let Some(num) = self.roles.get(&index) {
+            return Ok(*num);
+        }
+        let name = &role_of(self.state, index)?.name;
+        let num = self
+            .conn
+            .query_row("SELECT num FROM role WHERE name = ?1", [name], |row| row.get::<_, i64>(0))
+            .optional()?
+            .ok_or_else(|| inconsistent(format!("role `{name}` is not in the store")))?;
+        self.roles.insert(index, num);
+        Ok(num)
+    }
+
+    /// The number of a set of reasons, which is added where it is new.
+    pub(super) fn reasons(&mut self, set: SetIdx) -> Result<i64, Fault> {
+        if let Some(num) = self.sets.get(&set) {
+            return Ok(*num);
+        }
+        let book = &self.state.reasons;
+        let members = book.sets().get(set as usize).ok_or_else(|| {
+            inconsistent(format!("it speaks of set of reasons {set}, which its state has not"))
+        })?;
+        let mut nums =
+            members.iter().map(|reason| self.reason(*reason)).collect::<Result<Vec<_>, _>>()?;
+        nums.sort_unstable();
+        nums.dedup();
+        let content = encode(&nums);
+        self.conn
+            .prepare_cached("INSERT INTO reason_set (reasons) VALUES (?1) ON CONFLICT DO NOTHING")?
+            .execute([&content])?;
+        let num = self
+            .conn
+            .prepare_cached("SELECT num FROM reason_set WHERE reasons = ?1")?
+            .query_row([&content], |row| row.get::<_, i64>(0))?;
+        self.sets.insert(set, num);
+        Ok(num)
+    }
+
+    fn reason(&mut self, index: u32) -> Result<u32, Fault> {
+        if let Some(num) = self.reasons.get(&index) {
+            return Ok(*num);
+        }
+        let reason = self.state.reasons.reasons().get(index as usize).ok_or_else(|| {
+            inconsistent(format!("it speaks of reason {index}, which its state has not"))
+        })?;
+        let path = json(&reason.path)?;
+        let key = params![reason.source, reason.rule, reason.reference, path];
+        self.conn
+            .prepare_cached(
+                "INSERT INTO reason (source, rule, reference, path) VALUES (?1, ?2, ?3, ?4) \
+                 ON CONFLICT DO NOTHING",
+            )?
+            .execute(key)?;
+        let num = self
+            .conn
+            .prepare_cached(
+                "SELECT num FROM reason \
+                 WHERE source = ?1 AND rule = ?2 AND reference = ?3 AND path = ?4",
+            )?
+            .query_row(key, |row| row.get::<_, u32>(0))?;
+        self.reasons.insert(index, num);
+        Ok(num)
+    }
+}
+
+/// As JSON text.
+pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, Fault> {
+    serde_json::to_string(value).map_err(|error| inconsistent(error.to_string()))
+}
+
+/// Writes added and changed roles and the catalog. Returns the roles whose policies changed, and
+/// whether the catalog did.
+fn write_roles(
+    conn: &Connection,
+    plan: &Plan,
+    names: &mut Names<'_>,
+) -> Result<(BTreeSet<RoleIdx>, bool), Fault> {
+    let state = &plan.state;
+    let mut decided_anew = BTreeSet::new();
+    let mut catalog = false;
+    for change in &plan.changes {
+        match change {
+            Change::RoleAdded { role } => {
+                let definition = role_of(state, *role)?;
+                let changed = conn.execute(
+                    "INSERT INTO role \
+                     (name, live, description, everyone, mode, template, policies) \
+                     VALUES (?1, 1, '', 0, '', NULL, '') \
+                     ON CONFLICT (name) DO UPDATE SET live = 1 WHERE live = 0",
+                    [&definition.name],
+                )?;
+                one(changed, || format!("role `{}` is in the store already", definition.name))?;
+                define(conn, names.role(*role)?, definition)?;
+            }
+            Change::RoleChanged { role, old } => {
+                let definition = role_of(state, *role)?;
+                define(conn, names.role(*role)?, definition)?;
+                if definition.policies != old.policies {
+                    decided_anew.insert(*role);
+                }
+            }
+            Change::CatalogChanged => catalog = true,
+            _ => {}
+        }
+    }
+    if catalog {
+        conn.execute("DELETE FROM decision", [])?;
+        conn.execute("DELETE FROM request", [])?;
+        let mut insert =
+            conn.prepare("INSERT INTO request (num, action, resource) VALUES (?1, ?2, ?3)")?;
+        for (num, (action, resource)) in (0i64..).zip(&state.catalog) {
+            let resource = resource.as_ref().map(|resource| resource.as_str());
+            insert.execute(params![num, action.to_string(), resource])?;
+        }
+    }
+    Ok((decided_anew, catalog))
+}
+
+/// Writes the definition of role `num`, which must be there.
+fn define(conn: &Connection, num: i64, role: &Role) -> Result<(), Fault> {
+    let changed = conn.execute(
+        "UPDATE role SET description = ?2, everyone = ?3, mode = ?4, template = ?5, policies = ?6 \
+         WHERE num = ?1 AND live = 1",
+        params![
+            num,
+            role.description,
+            role.everyone,
+            role.mode.as_str(),
+            role.template,
+            json(&role.policies)?
+        ],
+    )?;
+    one(changed, || format!("role `{}` is not in the store", role.name))?;
+    conn.execute("DELETE FROM role_policy WHERE role = ?1", [num])?;
+    let mut insert = conn.prepare_cached(
+        "INSERT INTO role_policy (role, n, position, effect, action, resource) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    let mut n = 0i64;
+    for (position, policy) in (0i64..).zip(&role.policies) {
+        let effect = policy.effect.as_str();
+        // Texts written twice in the configuration are one row.
+        let actions: BTreeSet<String> = policy.actions.iter().map(ToString::to_string).collect();
+        let resources: BTreeSet<Option<String>> = match &policy.resources {
+            None => BTreeSet::from([None]),
+            Some(list) => list.iter().map(|resource| Some(resource.to_string())).collect(),
+        };
+        for action in &actions {
+            for resource in &resources {
+                insert.execute(params![num, n, position, effect, action, resource])?;
+                n = n.saturating_add(1);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes removed roles out of the live ones; history goes on naming them.
+fn remove_roles(conn: &Connection, plan: &Plan, names: &mut Names<'_>) -> Result<(), Fault> {
+    let mut any = false;
+    for change in &plan.changes {
+        let Change::RoleRemoved { role } = change else { continue };
+        let num = names.role(*role)?;
+        let changed = conn.execute(
+            "UPDATE role SET live = 0, policies = '[]' WHERE num = ?1 AND live = 1",
+            [num],
+        )?;
+        one(changed, || format!("a removed role (number {num}) is not in the store"))?;
+        conn.execute("DELETE FROM role_policy WHERE role = ?1", [num])?;
+        any = true;
+    }
+    if !any {
+        return Ok(());
+    }
+    let dangling: bool = conn.query_row(
+        "SELECT EXISTS (SELECT 1 FROM idp_grant WHERE role IN (SELECT num FROM role WHERE live = 0)) \
+             OR EXISTS (SELECT 1 FROM local_grant WHERE role IN (SELECT num FROM role WHERE live = 0))",
+        [],
+        |row| row.get(0),
+    )?;
+    if dangling {
+        return Err(inconsistent("a role is removed that somebody still holds"));
+    }
+    Ok(())
+}
+
+fn write_link_sources(conn: &Connection, state: &State) -> Result<(), Fault> {
+    let mut insert =
+        conn.prepare("INSERT INTO link_source (num, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
+    let mut check = conn.prepare("SELECT name FROM link_source WHERE num = ?1")?;
+    for (num, name) in (0i64..).zip(&state.sources) {
+        insert.execute(params![num, name])?;
+        let stored: Option<String> = check.query_row([num], |row| row.get(0)).optional()?;
+        if stored.as_ref() != Some(name) {
+            return Err(inconsistent(format!("source `{name}` has another place in the store")));
+        }
+    }
+    Ok(())
+}
+
+/// What happens to a user's row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Row {
+    Stays,
+    Changes,
+    IsNew,
+}
+
+/// `status`, `since` and `disabled_by` as stored.
+fn status(status: &Status) -> (i64, Option<i64>, Option<&str>) {
+    match status {
+        Status::Enabled => (0, None, None),
+        Status::Disabled { by } => (1, None, Some(by)),
+        Status::Missing { since, disabled_by } => {
+            (2, Some(since.timestamp()), disabled_by.as_deref())
+        }
+        Status::Deprovisioned { since } => (3, Some(since.timestamp()), None),
+    }
+}
+
+fn write_users(
+    conn: &Connection,
+    plan: &Plan,
+    sets: &mut Sets<'_>,
+    names: &mut Names<'_>,
+) -> Result<(), Fault> {
+    let state = &plan.state;
+    let mut rows = vec![Row::Stays; state.users.len()];
+    for change in &plan.changes {
+        let (user, row) = match change {
+            Change::UserCreated { user } => (*user, Row::IsNew),
+            Change::UserRenamed { user, .. }
+            | Change::EmailChanged { user, .. }
+            | Change::UserDisabled { user, .. }
+            | Change::UserEnabled { user }
+            | Change::UserMissing { user }
+            | Change::UserReturned { user }
+            | Change::UserDeprovisioned { user, .. } => (*user, Row::Changes),
+            _ => continue,
+        };
+        let (place, _) = user_of(state, user)?;
+        if let Some(slot) = rows.get_mut(place)
+            && *slot != Row::IsNew
+        {
+            *slot = row;
+        }
+    }
+    let mut insert = conn.prepare(
+        "INSERT INTO user (id, username, email, status, since, disabled_by, role_set) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    let mut update = conn.prepare(
+        "UPDATE user SET username = ?2, email = ?3, status = ?4, since = ?5, disabled_by = ?6 \
+         WHERE id = ?1",
+    )?;
+    let mut move_to =
+        conn.prepare("UPDATE user SET role_set = ?3 WHERE id = ?1 AND role_set = ?2")?;
+    let mut written: Vec<&User> = Vec::new();
+    for ((user, set), row) in state.users.iter().zip(&plan.sets).zip(&rows) {
+        let (username, email) = (state.texts.get(user.username), state.texts.get(user.email));
+        let (code, since, by) = status(&user.status);
+        let id = user.id;
+        if *row == Row::IsNew {
+            let num = sets.enter(*set, &mut |role| names.role(role))?;
+            insert.execute(params![id, username, email, code, since, by, num])?;
+            written.push(user);
+            continue;
+        }
+        if *row == Row::Changes {
+            let changed = update.execute(params![id, username, email, code, since, by])?;
+            one(changed, || format!("user {id} is not in the store"))?;
+            written.push(user);
+        }
+        if user.role_set != *set {
+            let old = sets.leave(user.role_set)?;
+            let new = sets.enter(*set, &mut |role| names.role(role))?;
+            let changed = move_to.execute(params![id, old, new])?;
+            one(changed, || format!("user {id} has another role set in the store"))?;
+            sets.changed = true;
+        }
+    }
+    distinct_names(conn, state, &written)
+}
+
+/// No two people that are not deprovisioned may share a username: a gateway could not tell them
+/// apart. Checked at the end, since names may be swapped on the way.
+fn distinct_names(conn: &Connection, state: &State, written: &[&User]) -> Result<(), Fault> {
+    let shared = |name: &str| inconsistent(format!("two people would be called `{name}`"));
+    if written.len() > CHECK_ALL {
+        let twice: Option<String> = conn
+            .query_row(
+                "SELECT username FROM user WHERE status <> 3 \
+                 GROUP BY username HAVING count(*) > 1 LIMIT 1",
+                [],
+                |row| row.get(0),
+            )
+            .optional()?;
+        return twice.map_or(Ok(()), |name| Err(shared(&name)));
+    }
+    let mut count =
+        conn.prepare("SELECT count(*) FROM user WHERE username = ?1 AND status <> 3")?;
+    for user in written {
+        let name = state.texts.get(user.username);
+        let live = !matches!(user.status, Status::Deprovisioned { .. });
+        if live && count.query_row([name], |row| row.get::<_, i64>(0))? != 1 {
+            return Err(shared(name));
+        }
+    }
+    Ok(())
+}
+
+fn write_links(conn: &Connection, plan: &Plan) -> Result<(), Fault> {
+    let mut insert = conn.prepare("INSERT INTO link (user, source, ext) VALUES (?1, ?2, ?3)")?;
+    for change in &plan.changes {
+        if let Change::LinkAdded { user, source, ext } = change {
+            if usize::from(*source) >= plan.state.sources.len() {
+                return Err(inconsistent(format!("it links user {user} to an unknown source")));
+            }
+            insert.execute(params![user, source, plan.state.texts.get(*ext)])?;
+        }
+    }
+    Ok(())
+}
+
+/// The local grant's story at `index` of a state.
+pub(super) fn local_of(state: &State, index: u32) -> Result<&LocalGrant, Fault> {
+    state.locals.get(index as usize).ok_or_else(|| {
+        inconsistent(format!("it speaks of local grant {index}, which its state has not"))
+    })
+}
+
+/// The grant that a change speaks of.
+fn grant_of(change: &Change) -> Option<Grant> {
+    match change {
+        Change::GrantAdded { user, role, kind } | Change::GrantRemoved { user, role, kind, .. } => {
+            Some(Grant { user: *user, role: *role, kind: *kind })
+        }
+        Change::GrantReasons { user, role, new, .. } => {
+            Some(Grant { user: *user, role: *role, kind: GrantKind::Idp(*new) })
+        }
+        _ => None,
+    }
+}
+
+struct GrantStatements<'a> {
+    add_idp: Statement<'a>,
+    add_local: Statement<'a>,
+    reasons: Statement<'a>,
+    remove_idp: Statement<'a>,
+    remove_local: Statement<'a>,
+}
+
+fn write_grants(conn: &Connection, plan: &Plan, names: &mut Names<'_>) -> Result<(), Fault> {
+    let mut statements = GrantStatements {
+        add_idp: conn.prepare("INSERT INTO idp_grant (user, role, reasons) VALUES (?1, ?2, ?3)")?,
+        add_local: conn.prepare(
+            "INSERT INTO local_grant (user, role, by, at, reason, until) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?,
+        reasons: conn.prepare("UPDATE idp_grant SET reasons = ?3 WHERE user = ?1 AND role = ?2")?,
+        remove_idp: conn.prepare("DELETE FROM idp_grant WHERE user = ?1 AND role = ?2")?,
+        remove_local: conn.prepare("DELETE FROM local_grant WHERE user = ?1 AND role = ?2")?,
+    };
+    let mut touched: Vec<(u32, Grant)> = (0u32..)
+        .zip(&plan.changes)
+        .filter_map(|(place, change)| grant_of(change).map(|grant| (place, grant)))
+        .collect();
+    // In the order of the rows, which is how they are written fastest. The sort is stable: what
+    // happens to one grant happens in the plan's order.
+    touched.sort_by_key(|(_, grant)| (grant.user, grant.role, Reverse(grant.kind.is_idp())));
+    for (place, grant) in touched {
+        let Some(change) = plan.changes.get(place as usize) else { continue };
+        write_grant(&mut statements, plan, change, grant, names)?;
+    }
+    Ok(())
+}
+
+fn write_grant(
+    statements: &mut GrantStatements<'_>,
+    plan: &Plan,
+    change: &Change,
+    grant: Grant,
+    names: &mut Names<'_>,
+) -> Result<(), Fault> {
+    let (user, role) = (grant.user, names.role(grant.role)?);
+    let changed = match (change, grant.kind) {
+        (Change::GrantRemoved { .. }, GrantKind::Idp(_)) => {
+            statements.remove_idp.execute(params![user, role])?
+        }
+        (Change::GrantRemoved { .. }, GrantKind::Local(_)) => {
+            statements.remove_local.execute(params![user, role])?
+        }
+        (Change::GrantReasons { .. }, GrantKind::Idp(set)) => {
+            statements.reasons.execute(params![user, role, names.reasons(set)?])?
+        }
+        (_, GrantKind::Idp(set)) => {
+            user_of(&plan.state, user)?;
+            statements.add_idp.execute(params![user, role, names.reasons(set)?])?
+        }
+        (_, GrantKind::Local(index)) => {
+            user_of(&plan.state, user)?;
+            let local = local_of(&plan.state, index)?;
+            let until = local.until.map(|until| until.timestamp());
+            let at = local.at.timestamp();
+            statements.add_local.execute(params![user, role, local.by, at, local.reason, until])?
+        }
+    };
+    one(changed, || format!("user {user} has no such grant of role number {role} in the store"))
+}

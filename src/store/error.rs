@@ -1,0 +1,172 @@
+//! What can go wrong with the store, in words for people.
+
+use std::path::Path;
+
+use rusqlite::ErrorCode;
+
+/// What kind of fault it was, for programs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StoreErrorKind {
+    /// The store's folder does not exist.
+    NoFolder,
+    /// The file is not a store of this program.
+    NotOurs,
+    /// The store was written by a newer program.
+    Newer,
+    /// The store was written by an older program, and a reader cannot migrate it.
+    Older,
+    /// No room on the disk.
+    Full,
+    /// Rights are missing, or the file system is read-only.
+    Denied,
+    /// Another process is writing.
+    Busy,
+    /// The content contradicts itself.
+    Damaged,
+    /// Anything else.
+    Other,
+}
+
+/// A store that cannot be opened, read or written. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct StoreError {
+    /// For programs.
+    pub kind: StoreErrorKind,
+    /// What was tried, on what, why it failed, what to do next. One line.
+    pub message: String,
+}
+
+impl StoreError {
+    pub(super) fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
+        StoreError { kind, message: message.into() }
+    }
+}
+
+/// Why a commit did not happen. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Somebody else wrote since the plan was made: read again, plan again.
+    #[error("the store changed while the plan was made: nothing was applied, run it again")]
+    Raced,
+    /// The plan does not fit the store's content: a fault of this program, refused before harm.
+    #[error("the plan does not fit the store: {0}; nothing was applied")]
+    Inconsistent(String),
+    /// The store could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What happens inside, before anybody knows which file it was about.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Sql(rusqlite::Error),
+    Damaged(String),
+    Inconsistent(String),
+    Raced,
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Fault::Sql(error)
+    }
+}
+
+impl Fault {
+    /// As what a reader or an opener reports.
+    pub(super) fn store(self, path: &Path) -> StoreError {
+        let shown = path.display();
+        match self {
+            Fault::Sql(error) => sql(&error, path),
+            Fault::Damaged(what) => StoreError::new(
+                StoreErrorKind::Damaged,
+                format!(
+                    "the store `{shown}` is damaged: {what}; restore it from a backup, or move it away and sync anew"
+                ),
+            ),
+            Fault::Inconsistent(what) => StoreError::new(
+                StoreErrorKind::Damaged,
+                format!("the store `{shown}` contradicts itself: {what}"),
+            ),
+            Fault::Raced => StoreError::new(
+                StoreErrorKind::Busy,
+                format!("the store `{shown}` changed while it was being read: run it again"),
+            ),
+        }
+    }
+
+    /// As what a commit reports.
+    pub(super) fn commit(self, path: &Path) -> CommitError {
+        match self {
+            Fault::Inconsistent(what) => CommitError::Inconsistent(what),
+            Fault::Raced => CommitError::Raced,
+            fault => CommitError::Store(fault.store(path)),
+        }
+    }
+}
+
+/// SQLite's fault in words. `path` is the store's file.
+pub(super) fn sql(error: &rusqlite::Error, path: &Path) -> StoreError {
+    let shown = path.display();
+    let (kind, message) = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => (
+            StoreErrorKind::Full,
+            format!(
+                "cannot write the store `{shown}`: the disk is full; nothing was changed, free some space and run it again"
+            ),
+        ),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => (
+            StoreErrorKind::Denied,
+            format!(
+                "cannot write the store `{shown}`: {error}; this account needs write access to the file and its folder, on a writable file system"
+            ),
+        ),
+        Some(ErrorCode::CannotOpen) => (
+            StoreErrorKind::Denied,
+            format!(
+                "cannot open the store `{shown}`: {error}; this account needs access to the file, its `-wal` and `-shm` files and their folder"
+            ),
+        ),
+        Some(ErrorCode::NotADatabase) => (
+            StoreErrorKind::NotOurs,
+            format!(
+                "`{shown}` is not a store of idpsyncd (not an SQLite database): it was left alone, set `store.path` to another file"
+            ),
+        ),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
+            StoreErrorKind::Busy,
+            format!("the store `{shown}` is being written by another process: try again"),
+        ),
+        Some(ErrorCode::DatabaseCorrupt) => (
+            StoreErrorKind::Damaged,
+            format!(
+                "the store `{shown}` is damaged: {error}; restore it from a backup, or move it away and sync anew"
+            ),
+        ),
+        Some(ErrorCode::SystemIoFailure) => (
+            StoreErrorKind::Other,
+            format!(
+                "cannot use the store `{shown}`: {error}; nothing was changed, look at the disk and the system's log"
+            ),
+        ),
+        _ => (StoreErrorKind::Other, format!("cannot use the store `{shown}`: {error}")),
+    };
+    StoreError::new(kind, message)
+}
+
+/// An operating-system fault while `doing` something (such as `create`) to the store's file.
+pub(super) fn io(doing: &str, path: &Path, error: &std::io::Error) -> StoreError {
+    use std::io::ErrorKind;
+    let shown = path.display();
+    let (kind, next) = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            (StoreErrorKind::Full, "; free some space and run it again")
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => (
+            StoreErrorKind::Denied,
+            "; this account needs access to the file and its folder, on a writable file system",
+        ),
+        _ => (StoreErrorKind::Other, ""),
+    };
+    StoreError::new(kind, format!("cannot {doing} `{shown}`: {error}{next}"))
+}

@@ -1,0 +1,440 @@
+//! Who gained or lost what, when, why, in which generation.
+//!
+//! A row holds numbers; names and sentences are made when it is read. A person's name in a row is
+//! the one after that change: renames are in the history themselves, so it can be told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, Row, Statement, params};
+
+use super::apply::{Names, local_of, role_of, user_of};
+use super::error::{Fault, StoreError};
+use super::load::StoredReasons;
+use super::reader::{Reader, time_at};
+use crate::model::{GrantKind, LocalGrant, Reason, Role, Time, UserId, rfc3339};
+use crate::plan::{Cause, Change, ChangeView, Plan};
+
+/// Which rows of history are wanted. Empty: all.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct HistoryFilter {
+    /// Of those who have or had this username.
+    pub user: Option<String>,
+    /// Of this role.
+    pub role: Option<String>,
+    /// Applied then or later.
+    pub since: Option<Time>,
+    /// The newest so many.
+    pub limit: Option<u64>,
+}
+
+/// One change that was applied.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct HistoryRow {
+    /// In which generation.
+    pub generation: u64,
+    /// When.
+    pub at: Time,
+    /// What.
+    #[serde(flatten)]
+    pub change: ChangeView,
+}
+
+/// The stable words for changes; a row holds a place in this list. Only ever appended to.
+const KINDS: [&str; 16] = [
+    "role-added",
+    "role-changed",
+    "role-removed",
+    "user-created",
+    "user-renamed",
+    "email-changed",
+    "user-disabled",
+    "user-enabled",
+    "user-missing",
+    "user-returned",
+    "user-deprovisioned",
+    "link-added",
+    "grant-added",
+    "grant-reasons",
+    "grant-removed",
+    "catalog-changed",
+];
+
+/// `user-renamed`: the schema has an index of these.
+const RENAMED: i64 = 4;
+
+/// The stable words for causes; a row holds a place in this list. Only ever appended to.
+const CAUSES: [&str; 7] =
+    ["not-at-idp", "role-gone", "user-gone", "replaced", "expired", "idp-decides", "by-hand"];
+
+/// A row that is about to be written.
+#[derive(Default)]
+struct Record<'a> {
+    kind: i64,
+    user: Option<UserId>,
+    role: Option<i64>,
+    origin: Option<i64>,
+    cause: Option<i64>,
+    reasons: Option<i64>,
+    old_reasons: Option<i64>,
+    old: Option<&'a str>,
+    new: Option<&'a str>,
+    note: Option<&'a str>,
+}
+
+/// Where one generation's rows are written.
+pub(super) struct Log<'a> {
+    generation: i64,
+    insert: Statement<'a>,
+}
+
+impl<'a> Log<'a> {
+    /// Begins `generation`.
+    pub(super) fn open(conn: &'a Connection, generation: i64, at: Time) -> Result<Self, Fault> {
+        conn.execute(
+            "INSERT INTO generation (num, at, first) \
+             VALUES (?1, ?2, (SELECT coalesce(max(num), 0) + 1 FROM history))",
+            params![generation, at.timestamp()],
+        )?;
+        let insert = conn.prepare(
+            "INSERT INTO history (generation, kind, user, role, origin, cause, reasons, \
+             old_reasons, old, new, note) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?;
+        Ok(Log { generation, insert })
+    }
+
+    fn write(&mut self, record: &Record<'_>) -> Result<(), Fault> {
+        self.insert.execute(params![
+            self.generation,
+            record.kind,
+            record.user,
+            record.role,
+            record.origin,
+            record.cause,
+            record.reasons,
+            record.old_reasons,
+            record.old,
+            record.new,
+            record.note,
+        ])?;
+        Ok(())
+    }
+}
+
+fn origin(kind: GrantKind) -> Option<i64> {
+    Some(i64::from(!kind.is_idp()))
+}
+
+fn cause_code(cause: &Cause) -> Option<i64> {
+    let place = CAUSES.iter().position(|code| *code == cause.code());
+    place.and_then(|place| i64::try_from(place).ok())
+}
+
+/// What a cause says beyond its code.
+fn cause_note(cause: &Cause) -> Option<String> {
+    match cause {
+        Cause::UserGone { since } => Some(rfc3339(*since)),
+        Cause::ByHand { by } => Some(by.clone()),
+        Cause::NotAtIdp
+        | Cause::RoleGone
+        | Cause::Replaced
+        | Cause::Expired
+        | Cause::IdpDecides => None,
+    }
+}
+
+/// The story of a local grant in a few words.
+fn story(local: &LocalGrant) -> String {
+    let LocalGrant { by, at, reason, until } = local;
+    let until = until.map(|until| format!(", until {}", rfc3339(until))).unwrap_or_default();
+    format!("by `{by}` at {}: {reason}{until}", rfc3339(*at))
+}
+
+/// What differs between two definitions of a role.
+fn differences(old: &Role, new: &Role) -> String {
+    let Role { name: _, description, everyone, mode, template, policies } = old;
+    let mut parts = Vec::new();
+    if *mode != new.mode {
+        parts.push(format!("sync mode {mode} to {}", new.mode));
+    }
+    if *policies != new.policies {
+        parts.push("policies".to_owned());
+    }
+    if *everyone != new.everyone {
+        parts.push(if new.everyone { "held by everyone" } else { "not held by everyone" }.into());
+    }
+    if *template != new.template {
+        parts.push("template".to_owned());
+    }
+    if *description != new.description {
+        parts.push("description".to_owned());
+    }
+    parts.join(", ")
+}
+
+/// Writes `change` of `plan`.
+pub(super) fn record(
+    log: &mut Log<'_>,
+    plan: &Plan,
+    change: &Change,
+    names: &mut Names<'_>,
+) -> Result<(), Fault> {
+    let state = &plan.state;
+    let text = |text| state.texts.get(text);
+    let of = |kind, user: &UserId| Record { kind, user: Some(*user), ..Record::default() };
+    let note;
+    let record = match change {
+        Change::RoleAdded { role } => {
+            Record { kind: 0, role: Some(names.role(*role)?), ..Record::default() }
+        }
+        Change::RoleChanged { role, old } => {
+            note = differences(old, role_of(state, *role)?);
+            let role = Some(names.role(*role)?);
+            Record { kind: 1, role, note: Some(&note), ..Record::default() }
+        }
+        Change::RoleRemoved { role } => {
+            Record { kind: 2, role: Some(names.role(*role)?), ..Record::default() }
+        }
+        Change::UserCreated { user } => of(3, user),
+        Change::UserRenamed { user, old } => {
+            let new = text(user_of(state, *user)?.1.username);
+            Record { old: Some(text(*old)), new: Some(new), ..of(RENAMED, user) }
+        }
+        Change::EmailChanged { user, old } => {
+            let new = text(user_of(state, *user)?.1.email);
+            Record { old: Some(text(*old)), new: Some(new), ..of(5, user) }
+        }
+        Change::UserDisabled { user, by, from_file: _, federation: _ } => {
+            Record { note: Some(by), ..of(6, user) }
+        }
+        Change::UserEnabled { user } => of(7, user),
+        Change::UserMissing { user } => of(8, user),
+        Change::UserReturned { user } => of(9, user),
+        Change::UserDeprovisioned { user, cause } => {
+            note = cause_note(cause).unwrap_or_default();
+            let note = (!note.is_empty()).then_some(note.as_str());
+            Record { cause: cause_code(cause), note, ..of(10, user) }
+        }
+        Change::LinkAdded { user, source, ext } => {
+            let source = state.sources.get(usize::from(*source)).map(String::as_str);
+            Record { new: Some(text(*ext)), note: source, ..of(11, user) }
+        }
+        Change::GrantAdded { user, role, kind } => {
+            let mut record = Record { role: Some(names.role(*role)?), ..of(12, user) };
+            record.origin = origin(*kind);
+            match kind {
+                GrantKind::Idp(set) => record.reasons = Some(names.reasons(*set)?),
+                GrantKind::Local(index) => {
+                    note = story(local_of(state, *index)?);
+                    record.new = Some(&note);
+                }
+            }
+            record
+        }
+        Change::GrantReasons { user, role, old, new } => Record {
+            role: Some(names.role(*role)?),
+            origin: Some(0),
+            reasons: Some(names.reasons(*new)?),
+            old_reasons: Some(names.reasons(*old)?),
+            ..of(13, user)
+        },
+        Change::GrantRemoved { user, role, kind, cause } => {
+            let told = cause_note(cause);
+            let mut record = Record {
+                role: Some(names.role(*role)?),
+                origin: origin(*kind),
+                cause: cause_code(cause),
+                note: told.as_deref(),
+                ..of(14, user)
+            };
+            let was;
+            match kind {
+                GrantKind::Idp(set) => record.old_reasons = Some(names.reasons(*set)?),
+                GrantKind::Local(index) => {
+                    was = story(local_of(state, *index)?);
+                    record.old = Some(&was);
+                    return log.write(&record);
+                }
+            }
+            return log.write(&record);
+        }
+        Change::CatalogChanged => Record { kind: 15, ..Record::default() },
+    };
+    log.write(&record)
+}
+
+impl Reader {
+    /// The changes that were applied, newest first.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn history(&self, filter: &HistoryFilter) -> Result<Vec<HistoryRow>, StoreError> {
+        self.read_as(|conn| read(conn, filter))
+    }
+}
+
+/// Names by which people were known.
+struct PastNames {
+    /// For each person the renames, oldest first: the row's number, the name before it.
+    renames: BTreeMap<UserId, Vec<(i64, String)>>,
+}
+
+impl PastNames {
+    fn load(conn: &Connection) -> Result<Self, Fault> {
+        let mut statement =
+            conn.prepare("SELECT user, num, old FROM history WHERE kind = 4 ORDER BY user, num")?;
+        let mut rows = statement.query([])?;
+        let mut renames: BTreeMap<UserId, Vec<(i64, String)>> = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            renames.entry(row.get(0)?).or_default().push((row.get(1)?, row.get(2)?));
+        }
+        Ok(PastNames { renames })
+    }
+
+    /// The name of `user` right after row `num`, `now` being the present one.
+    fn after(&self, user: UserId, num: i64, now: String) -> String {
+        let later = self.renames.get(&user).and_then(|renames| {
+            renames.iter().find(|(renamed, _)| *renamed > num).map(|(_, old)| old.clone())
+        });
+        later.unwrap_or(now)
+    }
+
+    fn called(&self, name: &str) -> BTreeSet<UserId> {
+        self.renames
+            .iter()
+            .filter(|(_, renames)| renames.iter().any(|(_, old)| old == name))
+            .map(|(user, _)| *user)
+            .collect()
+    }
+}
+
+fn read(conn: &Connection, filter: &HistoryFilter) -> Result<Vec<HistoryRow>, Fault> {
+    let past = PastNames::load(conn)?;
+    let reasons = StoredReasons::load(conn)?;
+    let users = match &filter.user {
+        None => None,
+        Some(name) => {
+            let mut users = past.called(name);
+            let mut statement = conn.prepare("SELECT id FROM user WHERE username = ?1")?;
+            let mut rows = statement.query([name])?;
+            while let Some(row) = rows.next()? {
+                users.insert(row.get(0)?);
+            }
+            Some(users)
+        }
+    };
+    let first: i64 = match filter.since {
+        None => 0,
+        Some(since) => conn.query_row(
+            "SELECT coalesce(min(first), 0x7fffffffffffffff) FROM generation WHERE at >= ?1",
+            [since.timestamp()],
+            |row| row.get(0),
+        )?,
+    };
+    let limit = filter.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let mut statement = conn.prepare(
+        "SELECT h.num, h.generation, g.at, h.kind, h.user, u.username, r.name, h.origin, h.cause, \
+                h.reasons, h.old_reasons, h.old, h.new, h.note \
+         FROM history h JOIN generation g ON g.num = h.generation \
+         LEFT JOIN user u ON u.id = h.user LEFT JOIN role r ON r.num = h.role \
+         WHERE h.num >= ?1 AND (?2 IS NULL OR r.name = ?2) ORDER BY h.num DESC",
+    )?;
+    let mut rows = statement.query(params![first, filter.role])?;
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let Some(row) = rows.next()? else { break };
+        let user: Option<UserId> = row.get(4)?;
+        let wanted = users.as_ref().is_none_or(|users| user.is_some_and(|id| users.contains(&id)));
+        if wanted {
+            found.push(view(row, user, &past, &reasons)?);
+        }
+    }
+    Ok(found)
+}
+
+fn word(list: &[&str], place: Option<i64>) -> Result<Option<String>, Fault> {
+    let Some(place) = place else { return Ok(None) };
+    let word = usize::try_from(place).ok().and_then(|place| list.get(place));
+    word.map(|word| Some((*word).to_owned()))
+        .ok_or_else(|| Fault::Damaged(format!("a row of history has the unknown code {place}")))
+}
+
+/// The groups and roles that a grant came through, in words.
+fn through(reasons: &[&Reason]) -> String {
+    let one = |reason: &Reason| {
+        let Reason { source, rule, reference, path: _ } = reason;
+        format!("{reference} of `{source}` by `{rule}`")
+    };
+    reasons.iter().map(|reason| one(reason)).collect::<Vec<_>>().join("; ")
+}
+
+fn view(
+    row: &Row<'_>,
+    user_id: Option<UserId>,
+    past: &PastNames,
+    stored: &StoredReasons,
+) -> Result<HistoryRow, Fault> {
+    let num: i64 = row.get(0)?;
+    let generation: i64 = row.get(1)?;
+    let change = word(&KINDS, row.get(3)?)?.unwrap_or_default();
+    let now: Option<String> = row.get(5)?;
+    let user = user_id.zip(now).map(|(id, now)| past.after(id, num, now));
+    let origin = word(&["idp", "local"], row.get(7)?)?;
+    let cause = word(&CAUSES, row.get(8)?)?;
+    let words = |column: usize| -> Result<Option<String>, Fault> {
+        let set: Option<i64> = row.get(column)?;
+        set.map(|set| stored.of_set(set).map(|reasons| through(&reasons))).transpose()
+    };
+    let (reasons, old_reasons) = (words(9)?, words(10)?);
+    let old: Option<String> = row.get::<_, Option<String>>(11)?;
+    let new: Option<String> = row.get::<_, Option<String>>(12)?;
+    let note: Option<String> = row.get(13)?;
+    let why = match change.as_str() {
+        "role-changed" => note,
+        "user-disabled" => note.map(|by| format!("`{by}` says that the account is disabled")),
+        "link-added" => note.map(|source| format!("known in `{source}` by this external id")),
+        "grant-added" | "grant-reasons" => {
+            reasons.clone().map(|text| format!("through {text}")).or_else(|| new.clone())
+        }
+        "grant-removed" | "user-deprovisioned" => {
+            let was = old_reasons.clone().map(|text| format!("was through {text}"));
+            let was = was.or_else(|| old.clone().map(|story| format!("was given {story}")));
+            let told = cause.as_deref().map(|cause| sentence(cause, note.as_deref()));
+            let parts: Vec<String> = told.into_iter().chain(was).collect();
+            (!parts.is_empty()).then(|| parts.join("; "))
+        }
+        _ => None,
+    };
+    let (old, new) = match change.as_str() {
+        "grant-reasons" => (old_reasons, reasons),
+        _ => (old, new),
+    };
+    Ok(HistoryRow {
+        generation: u64::try_from(generation).unwrap_or(0),
+        at: time_at(row, 2)?,
+        change: ChangeView {
+            change,
+            user,
+            user_id,
+            role: row.get(6)?,
+            origin,
+            old,
+            new,
+            cause,
+            why,
+        },
+    })
+}
+
+/// A cause in a sentence.
+fn sentence(cause: &str, note: Option<&str>) -> String {
+    match (cause, note) {
+        ("not-at-idp", _) => "no source says yes any more".to_owned(),
+        ("role-gone", _) => "the role is gone".to_owned(),
+        ("user-gone", Some(since)) => format!("gone from every source since {since}"),
+        ("replaced", _) => "another person has the username now".to_owned(),
+        ("expired", _) => "its time is over".to_owned(),
+        ("idp-decides", _) => "in `force` mode the identity provider decides alone".to_owned(),
+        ("by-hand", Some(by)) => format!("removed by `{by}`"),
+        (cause, _) => cause.to_owned(),
+    }
+}

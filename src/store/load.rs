@@ -1,0 +1,285 @@
+//! The state, from its rows.
+
+use std::collections::HashMap;
+
+use rusqlite::Connection;
+
+use super::codec::decode;
+use super::error::Fault;
+use super::reader::{json, time, time_at};
+use crate::model::{
+    Grant, GrantKind, Link, LocalGrant, Mode, Reason, ReasonBook, Role, RoleIdx, SetIdx, State,
+    Status, Texts, User, UserId,
+};
+use crate::plan::RoleSetId;
+use crate::policy::{Action, Resource};
+
+/// Roles' numbers in the store to their places in a state.
+pub(super) type RolePlaces = HashMap<i64, RoleIdx>;
+
+pub(super) fn state(conn: &Connection) -> Result<State, Fault> {
+    let (roles, places) = roles(conn)?;
+    let (sources, source_places) = link_sources(conn)?;
+    let count = count(conn, "SELECT count(*) FROM user")?;
+    let mut texts = Texts::with_capacity(count.saturating_mul(3), 20);
+    let users = users(conn, &mut texts, count)?;
+    let links = links(conn, &mut texts, &source_places, count)?;
+    let (grants, reasons, locals) = grants(conn, &places)?;
+    let next_user = conn.query_row("SELECT next_user FROM meta", [], |row| row.get(0))?;
+    let catalog = catalog(conn)?;
+    Ok(State { texts, roles, sources, users, links, grants, reasons, locals, catalog, next_user })
+}
+
+fn count(conn: &Connection, sql: &str) -> Result<usize, Fault> {
+    let count: i64 = conn.query_row(sql, [], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// The live roles by name.
+pub(super) fn roles(conn: &Connection) -> Result<(Vec<Role>, RolePlaces), Fault> {
+    let mut statement = conn.prepare(
+        "SELECT num, name, description, everyone, mode, template, policies \
+         FROM role WHERE live = 1 ORDER BY name",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut roles = Vec::new();
+    let mut places = HashMap::new();
+    while let Some(row) = rows.next()? {
+        places.insert(row.get(0)?, u32::try_from(roles.len()).unwrap_or(u32::MAX));
+        let mode: String = row.get(4)?;
+        let mode = Mode::ALL
+            .into_iter()
+            .find(|known| known.as_str() == mode)
+            .ok_or_else(|| Fault::Damaged(format!("a role has the unknown mode `{mode}`")))?;
+        roles.push(Role {
+            name: row.get(1)?,
+            description: row.get(2)?,
+            everyone: row.get(3)?,
+            mode,
+            template: row.get(5)?,
+            policies: json(row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?, "policy")?,
+        });
+    }
+    Ok((roles, places))
+}
+
+/// The names of links' sources in the order in which they were first seen.
+pub(super) fn link_sources(conn: &Connection) -> Result<(Vec<String>, HashMap<i64, u16>), Fault> {
+    let mut statement = conn.prepare("SELECT num, name FROM link_source ORDER BY num")?;
+    let mut rows = statement.query([])?;
+    let mut names = Vec::new();
+    let mut places = HashMap::new();
+    while let Some(row) = rows.next()? {
+        places.insert(row.get(0)?, u16::try_from(names.len()).unwrap_or(u16::MAX));
+        names.push(row.get(1)?);
+    }
+    Ok((names, places))
+}
+
+/// The role sets' ids by their numbers.
+fn set_ids(conn: &Connection) -> Result<HashMap<i64, RoleSetId>, Fault> {
+    let mut statement = conn.prepare("SELECT num, id FROM role_set")?;
+    let mut rows = statement.query([])?;
+    let mut ids = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let id: String = row.get(1)?;
+        ids.insert(row.get(0)?, set_id(&id)?);
+    }
+    Ok(ids)
+}
+
+pub(super) fn set_id(id: &str) -> Result<RoleSetId, Fault> {
+    u128::from_str_radix(id, 16)
+        .map(RoleSetId)
+        .map_err(|_| Fault::Damaged(format!("`{id}` is not a role set's id")))
+}
+
+/// How a person stands, from the columns `status`, `since` and `disabled_by` at `first` and after.
+pub(super) fn status(row: &rusqlite::Row<'_>, first: usize) -> Result<Status, Fault> {
+    let by = first.saturating_add(2);
+    let since = first.saturating_add(1);
+    match row.get::<_, i64>(first)? {
+        0 => Ok(Status::Enabled),
+        1 => Ok(Status::Disabled { by: row.get::<_, Option<String>>(by)?.unwrap_or_default() }),
+        2 => Ok(Status::Missing { since: time_at(row, since)?, disabled_by: row.get(by)? }),
+        3 => Ok(Status::Deprovisioned { since: time_at(row, since)? }),
+        other => Err(Fault::Damaged(format!("a user has the unknown status {other}"))),
+    }
+}
+
+fn users(conn: &Connection, texts: &mut Texts, count: usize) -> Result<Vec<User>, Fault> {
+    let sets = set_ids(conn)?;
+    let mut statement = conn.prepare(
+        "SELECT id, username, email, role_set, status, since, disabled_by FROM user ORDER BY id",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut users = Vec::with_capacity(count);
+    while let Some(row) = rows.next()? {
+        let set: i64 = row.get(3)?;
+        let role_set = *sets
+            .get(&set)
+            .ok_or_else(|| Fault::Damaged(format!("a user has the unknown role set {set}")))?;
+        users.push(User {
+            id: row.get(0)?,
+            username: texts.add(text(row, 1)?),
+            email: texts.add(text(row, 2)?),
+            status: status(row, 4)?,
+            role_set,
+        });
+    }
+    Ok(users)
+}
+
+/// A text without a copy of its own.
+pub(super) fn text<'a>(row: &'a rusqlite::Row<'_>, index: usize) -> Result<&'a str, Fault> {
+    row.get_ref(index)?.as_str().map_err(|error| Fault::Damaged(error.to_string()))
+}
+
+fn links(
+    conn: &Connection,
+    texts: &mut Texts,
+    places: &HashMap<i64, u16>,
+    count: usize,
+) -> Result<Vec<Link>, Fault> {
+    let mut statement = conn.prepare("SELECT user, source, ext FROM link ORDER BY user, source")?;
+    let mut rows = statement.query([])?;
+    let mut links = Vec::with_capacity(count);
+    while let Some(row) = rows.next()? {
+        let source = row.get(1)?;
+        let source = *places
+            .get(&source)
+            .ok_or_else(|| Fault::Damaged(format!("a link has the unknown source {source}")))?;
+        links.push(Link { user: row.get(0)?, source, ext: texts.add(text(row, 2)?) });
+    }
+    Ok(links)
+}
+
+fn grants(
+    conn: &Connection,
+    places: &RolePlaces,
+) -> Result<(Vec<Grant>, ReasonBook, Vec<LocalGrant>), Fault> {
+    let place = |role: i64| {
+        places.get(&role).copied().ok_or_else(|| {
+            Fault::Damaged(format!("a grant names role {role}, which does not exist"))
+        })
+    };
+    let idp = count(conn, "SELECT count(*) FROM idp_grant")?;
+    let local = count(conn, "SELECT count(*) FROM local_grant")?;
+    let mut grants: Vec<Grant> = Vec::with_capacity(idp.saturating_add(local));
+    let mut book = ReasonBook::default();
+    {
+        let mut sets = StoredReasons::load(conn)?;
+        let mut statement =
+            conn.prepare("SELECT user, role, reasons FROM idp_grant ORDER BY user, role")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let set = sets.in_book(row.get(2)?, &mut book)?;
+            grants.push(Grant {
+                user: row.get(0)?,
+                role: place(row.get(1)?)?,
+                kind: GrantKind::Idp(set),
+            });
+        }
+    }
+    let mut locals = Vec::with_capacity(local);
+    let mut statement = conn
+        .prepare("SELECT user, role, by, at, reason, until FROM local_grant ORDER BY user, role")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let user: UserId = row.get(0)?;
+        let kind = GrantKind::Local(u32::try_from(locals.len()).unwrap_or(u32::MAX));
+        grants.push(Grant { user, role: place(row.get(1)?)?, kind });
+        locals.push(local_grant(row, 2)?);
+    }
+    // The rows come by the store's numbers of roles, the state wants them by name. That is two
+    // long runs at most in the usual case, which this sort is made for.
+    grants.sort_by_key(|grant| (grant.user, grant.role, !grant.kind.is_idp()));
+    Ok((grants, book, locals))
+}
+
+/// The story of a local grant, from the columns `by`, `at`, `reason`, `until` from `first` on.
+pub(super) fn local_grant(row: &rusqlite::Row<'_>, first: usize) -> Result<LocalGrant, Fault> {
+    let column = |offset: usize| first.saturating_add(offset);
+    Ok(LocalGrant {
+        by: row.get(column(0))?,
+        at: time_at(row, column(1))?,
+        reason: row.get(column(2))?,
+        until: time(row, column(3))?,
+    })
+}
+
+/// Reasons and sets of them as stored, by number.
+#[derive(Default)]
+pub(super) struct StoredReasons {
+    reasons: HashMap<i64, Reason>,
+    sets: HashMap<i64, Vec<u32>>,
+    placed: HashMap<i64, SetIdx>,
+}
+
+impl StoredReasons {
+    pub(super) fn load(conn: &Connection) -> Result<Self, Fault> {
+        let mut stored = StoredReasons::default();
+        let mut statement =
+            conn.prepare("SELECT num, source, rule, reference, path FROM reason")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let reason = Reason {
+                source: row.get(1)?,
+                rule: row.get(2)?,
+                reference: row.get(3)?,
+                path: json(text(row, 4)?, "reason's path")?,
+            };
+            stored.reasons.insert(row.get(0)?, reason);
+        }
+        let mut statement = conn.prepare("SELECT num, reasons FROM reason_set")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let blob = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+            let set = decode(blob)
+                .ok_or_else(|| Fault::Damaged("a set of reasons cannot be read".to_owned()))?;
+            stored.sets.insert(row.get(0)?, set);
+        }
+        Ok(stored)
+    }
+
+    /// The reasons of set `num`.
+    pub(super) fn of_set(&self, num: i64) -> Result<Vec<&Reason>, Fault> {
+        let set = self
+            .sets
+            .get(&num)
+            .ok_or_else(|| Fault::Damaged(format!("set of reasons {num} does not exist")))?;
+        set.iter()
+            .map(|reason| {
+                self.reasons
+                    .get(&i64::from(*reason))
+                    .ok_or_else(|| Fault::Damaged(format!("reason {reason} does not exist")))
+            })
+            .collect()
+    }
+
+    /// The place in `book` of set `num`, which is added where it is new there.
+    fn in_book(&mut self, num: i64, book: &mut ReasonBook) -> Result<SetIdx, Fault> {
+        if let Some(set) = self.placed.get(&num) {
+            return Ok(*set);
+        }
+        let reasons: Vec<u32> =
+            self.of_set(num)?.into_iter().map(|reason| book.reason(reason.clone())).collect();
+        let set = book.set(&reasons);
+        self.placed.insert(num, set);
+        Ok(set)
+    }
+}
+
+fn catalog(conn: &Connection) -> Result<Vec<(Action, Option<Resource>)>, Fault> {
+    let mut statement = conn.prepare("SELECT action, resource FROM request ORDER BY num")?;
+    let mut rows = statement.query([])?;
+    let mut catalog = Vec::new();
+    let damaged = |error: crate::policy::PatternError| Fault::Damaged(error.to_string());
+    while let Some(row) = rows.next()? {
+        let action = text(row, 0)?.parse().map_err(damaged)?;
+        let resource: Option<String> = row.get(1)?;
+        let resource = resource.map(|text| text.parse()).transpose().map_err(damaged)?;
+        catalog.push((action, resource));
+    }
+    Ok(catalog)
+}

@@ -1,0 +1,487 @@
+//! Mirrors: what each source last said, as rows that are written only where they change.
+//!
+//! Every user and container of a mirror has a small number of its own that it keeps for as long as
+//! the source has it. Members are lists of those numbers, so someone new with an external id in
+//! the middle of the alphabet moves nobody else.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, Statement, params};
+
+use super::codec::{decode, encode};
+use super::error::Fault;
+use super::load::text;
+use super::reader::time;
+use crate::model::{Text, Texts, Time};
+use crate::source::{Container, DirUser, Directory, Enabled, Kind};
+
+/// What a source last said.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    /// The facts, canonical.
+    pub directory: Directory,
+    /// [`Directory::digest`] of them.
+    pub digest: String,
+    /// The last complete read; absent where every read so far was partial.
+    pub read_at: Option<Time>,
+    numbers: Numbers,
+}
+
+/// The numbers of a directory's users and containers, place by place.
+#[derive(Clone, Debug, Default)]
+struct Numbers {
+    users: Vec<u32>,
+    containers: Vec<u32>,
+}
+
+/// The row of a source that matters to its mirror.
+struct SourceRow {
+    num: i64,
+    digest: Option<String>,
+    next_user: u32,
+    next_container: u32,
+}
+
+/// By [`kind_code`].
+const KINDS: [Kind; 4] = [Kind::Group, Kind::RealmRole, Kind::ClientRole, Kind::Attribute];
+
+fn kind_code(kind: Kind) -> i64 {
+    match kind {
+        Kind::Group => 0,
+        Kind::RealmRole => 1,
+        Kind::ClientRole => 2,
+        Kind::Attribute => 3,
+    }
+}
+
+fn damaged(what: &str) -> Fault {
+    Fault::Damaged(format!("a mirror {what}"))
+}
+
+/// The first and the last possible id of a source's rows.
+fn range(source: i64) -> (i64, i64) {
+    (id(source, 0), id(source, u32::MAX))
+}
+
+fn id(source: i64, number: u32) -> i64 {
+    (source << 32) | i64::from(number)
+}
+
+/// The thing's own number in a row's id.
+fn number(id: i64) -> u32 {
+    (id & i64::from(u32::MAX)) as u32
+}
+
+fn flags(user: &DirUser) -> i64 {
+    let enabled = match user.enabled {
+        Enabled::Yes => 0,
+        Enabled::No => 1,
+        Enabled::Unknown => 2,
+    };
+    if user.email_verified { enabled | 4 } else { enabled }
+}
+
+/// The mirror of `source`.
+pub(super) fn load(conn: &Connection, source: &str) -> Result<Option<Mirror>, Fault> {
+    let row = conn
+        .query_row(
+            "SELECT num, digest, ignore_case, read_at FROM source \
+             WHERE name = ?1 AND digest IS NOT NULL",
+            [source],
+            |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, time(row, 3)?)),
+        )
+        .optional()?;
+    let Some((num, digest, ignore_case, read_at)) = row else { return Ok(None) };
+    let mut directory = Directory { ignore_case, ..Directory::default() };
+    let mut numbers = Numbers::default();
+    load_users(conn, num, &mut directory, &mut numbers)?;
+    load_containers(conn, num, &mut directory, &mut numbers)?;
+    Ok(Some(Mirror { directory, digest, read_at, numbers }))
+}
+
+fn load_users(
+    conn: &Connection,
+    source: i64,
+    directory: &mut Directory,
+    numbers: &mut Numbers,
+) -> Result<(), Fault> {
+    let federations = federations(conn, &mut directory.texts)?;
+    let (first, last) = range(source);
+    let mut statement = conn.prepare(
+        "SELECT id, ext, username, email, flags, federation FROM mirror_user \
+         WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+    )?;
+    let mut rows = statement.query([first, last])?;
+    let mut found: Vec<(u32, DirUser)> = Vec::new();
+    let texts = &mut directory.texts;
+    while let Some(row) = rows.next()? {
+        let flags: i64 = row.get(4)?;
+        let federation = match row.get::<_, Option<i64>>(5)? {
+            None => Text::EMPTY,
+            Some(num) => *federations.get(&num).ok_or_else(|| damaged("lacks a federation"))?,
+        };
+        let user = DirUser {
+            ext: texts.add(text(row, 1)?),
+            username: texts.add(text(row, 2)?),
+            email: texts.add(text(row, 3)?),
+            email_verified: flags & 4 != 0,
+            enabled: match flags & 3 {
+                0 => Enabled::Yes,
+                1 => Enabled::No,
+                _ => Enabled::Unknown,
+            },
+            federation,
+        };
+        found.push((number(row.get(0)?), user));
+    }
+    // Numbers follow the order of external ids but for those who came later: one long sorted run
+    // and a tail, which this sort is made for.
+    let texts = &directory.texts;
+    found.sort_by(|(_, a), (_, b)| texts.get(a.ext).cmp(texts.get(b.ext)));
+    (numbers.users, directory.users) = found.into_iter().unzip();
+    Ok(())
+}
+
+fn load_containers(
+    conn: &Connection,
+    source: i64,
+    directory: &mut Directory,
+    numbers: &mut Numbers,
+) -> Result<(), Fault> {
+    struct Found {
+        number: u32,
+        container: Container,
+        members: Vec<u32>,
+        up: Vec<u32>,
+    }
+    let user_places = places(&numbers.users);
+    let (first, last) = range(source);
+    let mut statement = conn.prepare(
+        "SELECT id, kind, key, name, identity, norm, parent, members, up FROM mirror_container \
+         WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+    )?;
+    let mut rows = statement.query([first, last])?;
+    let mut found = Vec::new();
+    let texts = &mut directory.texts;
+    while let Some(row) = rows.next()? {
+        let kind: usize = row.get::<_, u32>(1)? as usize;
+        let list = |column: usize| {
+            let blob = row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from)?;
+            decode(blob).ok_or_else(|| damaged("has a list that cannot be read"))
+        };
+        let container = Container {
+            kind: *KINDS.get(kind).ok_or_else(|| damaged("has a thing of unknown kind"))?,
+            key: texts.add(text(row, 2)?),
+            name: texts.add(text(row, 3)?),
+            identity: texts.add(text(row, 4)?),
+            norm: texts.add(text(row, 5)?),
+            parent: row.get(6)?,
+        };
+        let members = to_places(list(7)?, &user_places)?;
+        found.push(Found { number: number(row.get(0)?), container, members, up: list(8)? });
+    }
+    let texts = &directory.texts;
+    found.sort_by(|a, b| {
+        let key = |found: &Found| (found.container.kind, texts.get(found.container.key));
+        key(a).cmp(&key(b))
+    });
+    numbers.containers = found.iter().map(|found| found.number).collect();
+    let container_places = places(&numbers.containers);
+    for mut found in found {
+        if let Some(parent) = found.container.parent {
+            let parent = to_places(vec![parent], &container_places)?;
+            found.container.parent = parent.first().copied();
+        }
+        directory.containers.push(found.container);
+        directory.members.push(found.members);
+        directory.up.push(to_places(found.up, &container_places)?);
+    }
+    Ok(())
+}
+
+/// For each number its place, `u32::MAX` for numbers that nothing has.
+fn places(numbers: &[u32]) -> Vec<u32> {
+    let size = numbers.iter().max().map_or(0, |max| *max as usize + 1);
+    let mut places = vec![u32::MAX; size];
+    for (place, number) in (0u32..).zip(numbers) {
+        if let Some(slot) = places.get_mut(*number as usize) {
+            *slot = place;
+        }
+    }
+    places
+}
+
+/// Turns numbers into places, sorted.
+fn to_places(mut list: Vec<u32>, places: &[u32]) -> Result<Vec<u32>, Fault> {
+    for item in &mut list {
+        *item = match places.get(*item as usize) {
+            Some(place) if *place != u32::MAX => *place,
+            _ => return Err(damaged("lists something that it does not have")),
+        };
+    }
+    list.sort_unstable();
+    Ok(list)
+}
+
+fn federations(conn: &Connection, texts: &mut Texts) -> Result<HashMap<i64, Text>, Fault> {
+    let mut statement = conn.prepare("SELECT num, id FROM federation")?;
+    let mut rows = statement.query([])?;
+    let mut federations = HashMap::new();
+    while let Some(row) = rows.next()? {
+        federations.insert(row.get(0)?, texts.add(text(row, 1)?));
+    }
+    Ok(federations)
+}
+
+/// Makes the stored mirror of `source` say what `new` says. The source must have its row already.
+/// `old` is the mirror as it was loaded; another one in the store means that somebody else wrote.
+pub(super) fn write(
+    conn: &Connection,
+    source: &str,
+    old: Option<&Mirror>,
+    new: &Directory,
+    digest: &str,
+) -> Result<(), Fault> {
+    let mut row = conn.query_row(
+        "SELECT num, digest, next_user, next_container FROM source WHERE name = ?1",
+        [source],
+        |row| {
+            Ok(SourceRow {
+                num: row.get(0)?,
+                digest: row.get(1)?,
+                next_user: row.get(2)?,
+                next_container: row.get(3)?,
+            })
+        },
+    )?;
+    if row.digest.as_deref() != old.map(|old| old.digest.as_str()) {
+        return Err(Fault::Raced);
+    }
+    if row.digest.as_deref() == Some(digest) {
+        return Ok(());
+    }
+    let nothing = (Directory::default(), Numbers::default());
+    let (old, old_numbers) =
+        old.map_or((&nothing.0, &nothing.1), |old| (&old.directory, &old.numbers));
+    let users = write_users(conn, &mut row, (old, old_numbers), new)?;
+    write_containers(conn, &mut row, (old, old_numbers), new, &users)?;
+    conn.execute(
+        "UPDATE source SET digest = ?2, ignore_case = ?3, next_user = ?4, next_container = ?5 \
+         WHERE num = ?1",
+        params![row.num, digest, new.ignore_case, row.next_user, row.next_container],
+    )?;
+    Ok(())
+}
+
+/// Drops the mirror and the row of a source.
+pub(super) fn drop_source(conn: &Connection, num: i64) -> Result<(), Fault> {
+    let (first, last) = range(num);
+    conn.execute("DELETE FROM mirror_user WHERE id BETWEEN ?1 AND ?2", [first, last])?;
+    conn.execute("DELETE FROM mirror_container WHERE id BETWEEN ?1 AND ?2", [first, last])?;
+    conn.execute("DELETE FROM source WHERE num = ?1", [num])?;
+    Ok(())
+}
+
+fn one(changed: usize) -> Result<(), Fault> {
+    if changed == 1 { Ok(()) } else { Err(damaged("lacks a row that it should have")) }
+}
+
+fn place<T: Copy>(list: &[T], place: usize) -> Result<T, Fault> {
+    list.get(place).copied().ok_or_else(|| damaged("is shorter than it says"))
+}
+
+fn taken(next: &mut u32) -> Result<u32, Fault> {
+    let number = *next;
+    *next = number.checked_add(1).ok_or_else(|| damaged("has run out of numbers"))?;
+    Ok(number)
+}
+
+/// Writes the users that differ; both lists are sorted by external id. Returns the new numbers.
+fn write_users(
+    conn: &Connection,
+    row: &mut SourceRow,
+    (old, old_numbers): (&Directory, &Numbers),
+    new: &Directory,
+) -> Result<Vec<u32>, Fault> {
+    let mut insert = conn.prepare(
+        "INSERT INTO mirror_user (id, ext, username, email, flags, federation) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    let mut update = conn.prepare(
+        "UPDATE mirror_user SET ext = ?2, username = ?3, email = ?4, flags = ?5, federation = ?6 \
+         WHERE id = ?1",
+    )?;
+    let mut delete = conn.prepare("DELETE FROM mirror_user WHERE id = ?1")?;
+    let mut federations = Federations::default();
+    let mut put = |statement: &mut Statement<'_>, number: u32, user: &DirUser| {
+        let federation = federations.num(conn, new.text(user.federation))?;
+        let changed = statement.execute(params![
+            id(row.num, number),
+            new.text(user.ext),
+            new.text(user.username),
+            new.text(user.email),
+            flags(user),
+            federation
+        ])?;
+        one(changed)
+    };
+    let same = |a: &DirUser, b: &DirUser| {
+        flags(a) == flags(b)
+            && old.text(a.username) == new.text(b.username)
+            && old.text(a.email) == new.text(b.email)
+            && old.text(a.federation) == new.text(b.federation)
+    };
+    let mut numbers = Vec::with_capacity(new.users.len());
+    let mut at = 0;
+    for user in &new.users {
+        let mut number = None;
+        while let Some(before) = old.users.get(at) {
+            let kept = place(&old_numbers.users, at)?;
+            match old.text(before.ext).cmp(new.text(user.ext)) {
+                Ordering::Greater => break,
+                Ordering::Less => one(delete.execute([id(row.num, kept)])?)?,
+                Ordering::Equal => {
+                    if !same(before, user) {
+                        put(&mut update, kept, user)?;
+                    }
+                    number = Some(kept);
+                }
+            }
+            at = at.saturating_add(1);
+            if number.is_some() {
+                break;
+            }
+        }
+        numbers.push(match number {
+            Some(number) => number,
+            None => {
+                let number = taken(&mut row.next_user)?;
+                put(&mut insert, number, user)?;
+                number
+            }
+        });
+    }
+    for kept in old_numbers.users.iter().skip(at) {
+        one(delete.execute([id(row.num, *kept)])?)?;
+    }
+    Ok(numbers)
+}
+
+/// Where each new container was in the old directory.
+fn matched(old: &Directory, new: &Directory) -> Vec<Option<usize>> {
+    let key = |directory: &Directory, container: &Container| {
+        (container.kind, directory.text(container.key).to_owned())
+    };
+    let mut at = 0;
+    let mut matched = Vec::with_capacity(new.containers.len());
+    for container in &new.containers {
+        let wanted = key(new, container);
+        while old.containers.get(at).is_some_and(|before| key(old, before) < wanted) {
+            at = at.saturating_add(1);
+        }
+        let same = old.containers.get(at).is_some_and(|before| key(old, before) == wanted);
+        matched.push(same.then_some(at));
+    }
+    matched
+}
+
+/// Writes the containers that differ, by name or by members.
+fn write_containers(
+    conn: &Connection,
+    row: &mut SourceRow,
+    (old, old_numbers): (&Directory, &Numbers),
+    new: &Directory,
+    users: &[u32],
+) -> Result<(), Fault> {
+    let matched = matched(old, new);
+    let mut gone = vec![true; old.containers.len()];
+    let mut numbers = Vec::with_capacity(matched.len());
+    for before in &matched {
+        numbers.push(match before {
+            Some(before) => {
+                if let Some(gone) = gone.get_mut(*before) {
+                    *gone = false;
+                }
+                place(&old_numbers.containers, *before)?
+            }
+            None => taken(&mut row.next_container)?,
+        });
+    }
+    let mut delete = conn.prepare("DELETE FROM mirror_container WHERE id = ?1")?;
+    for (gone, number) in gone.iter().zip(&old_numbers.containers) {
+        if *gone {
+            one(delete.execute([id(row.num, *number)])?)?;
+        }
+    }
+    let mut replace = conn.prepare(
+        "INSERT OR REPLACE INTO mirror_container \
+         (id, kind, key, name, identity, norm, parent, members, up) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?;
+    let list = |lists: &[Vec<u32>], at: usize, numbers: &[u32]| -> Result<Vec<u32>, Fault> {
+        let places = lists.get(at).map_or(&[][..], Vec::as_slice);
+        places.iter().map(|item| place(numbers, *item as usize)).collect()
+    };
+    let parent = |container: &Container, numbers: &[u32]| {
+        container.parent.map(|parent| place(numbers, parent as usize)).transpose()
+    };
+    for (at, (container, before)) in new.containers.iter().zip(&matched).enumerate() {
+        // Places follow external ids and keys in both directories, so lists of numbers in order
+        // of places are equal exactly where the lists mean the same.
+        let mut members = list(&new.members, at, users)?;
+        let mut up = list(&new.up, at, &numbers)?;
+        let container_parent = parent(container, &numbers)?;
+        if let Some(before_at) = *before {
+            let before = place(&old.containers, before_at)?;
+            let fields = |directory: &Directory, container: &Container| {
+                [container.name, container.identity, container.norm]
+                    .map(|text| directory.text(text).to_owned())
+            };
+            if fields(old, &before) == fields(new, container)
+                && parent(&before, &old_numbers.containers)? == container_parent
+                && list(&old.members, before_at, &old_numbers.users)? == members
+                && list(&old.up, before_at, &old_numbers.containers)? == up
+            {
+                continue;
+            }
+        }
+        members.sort_unstable();
+        up.sort_unstable();
+        replace.execute(params![
+            id(row.num, place(&numbers, at)?),
+            kind_code(container.kind),
+            new.text(container.key),
+            new.text(container.name),
+            new.text(container.identity),
+            new.text(container.norm),
+            container_parent,
+            encode(&members),
+            encode(&up),
+        ])?;
+    }
+    Ok(())
+}
+
+/// Federation ids are few and long: each is held once.
+#[derive(Default)]
+struct Federations {
+    nums: HashMap<String, i64>,
+}
+
+impl Federations {
+    fn num(&mut self, conn: &Connection, id: &str) -> Result<Option<i64>, Fault> {
+        if id.is_empty() {
+            return Ok(None);
+        }
+        if let Some(num) = self.nums.get(id) {
+            return Ok(Some(*num));
+        }
+        conn.execute("INSERT INTO federation (id) VALUES (?1) ON CONFLICT DO NOTHING", [id])?;
+        let num = conn.query_row("SELECT num FROM federation WHERE id = ?1", [id], |row| {
+            row.get::<_, i64>(0)
+        })?;
+        self.nums.insert(id.to_owned(), num);
+        Ok(Some(num))
+    }
+}

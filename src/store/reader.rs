@@ -1,0 +1,239 @@
+//! Reading the store. Nothing here can write.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::error::{Fault, StoreError, StoreErrorKind};
+use super::open::{ReadConnection, open_read, still};
+use super::schema::SCHEMA_VERSION;
+use crate::model::{State, Time};
+use crate::plan::Held;
+
+/// A store opened for reading. Each method reads one committed state; [`Reader::snapshot`] makes
+/// several read the same one.
+pub struct Reader {
+    read: ReadConnection,
+}
+
+/// The store in a few numbers. All zero and absent for a store into which nothing was committed,
+/// and where there is no store yet.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Meta {
+    /// The schema's version.
+    pub schema_version: i64,
+    /// The committed generation; 0: none yet.
+    pub generation: u64,
+    /// When it was committed.
+    pub applied_at: Option<Time>,
+    /// What the pipeline gave with the last commit: a digest of all that it was planned from.
+    pub settled: Option<String>,
+    /// Raised by every commit that changes state, catalog, held plan or `settled`: what a plan is
+    /// based on.
+    pub version: i64,
+    /// The next moment at which something falls due by itself.
+    pub next_due: Option<Time>,
+}
+
+/// How a source's reads went.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceStatus {
+    /// Its name.
+    pub name: String,
+    /// `keycloak`, `ldap` or `file`; absent before the first try.
+    pub kind: Option<String>,
+    /// It is in the configuration (at the last commit or touch).
+    pub configured: bool,
+    /// The last complete read.
+    pub read_at: Option<Time>,
+    /// The last try.
+    pub tried_at: Option<Time>,
+    /// Why the last try failed altogether; absent where it did not.
+    pub error: Option<String>,
+    /// What the last successful try brought, scope by scope.
+    pub scopes: Vec<ScopeStatus>,
+    /// The digest of its mirror; absent: it has none.
+    pub digest: Option<String>,
+}
+
+/// One scope of a read: `users`, `groups`, `roles`, `memberships`.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct ScopeStatus {
+    /// The scope's name.
+    pub scope: String,
+    /// How many things were read.
+    pub count: u64,
+    /// Why it is not all; absent where it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub partial: Option<String>,
+}
+
+impl From<crate::source::ScopeReport> for ScopeStatus {
+    fn from(report: crate::source::ScopeReport) -> Self {
+        ScopeStatus { scope: report.scope.to_owned(), count: report.count, partial: report.partial }
+    }
+}
+
+impl Reader {
+    /// Opens the store at `path`. Creates and alters nothing (SQLite's `-shm` file, an index
+    /// without facts of its own, may be made anew in place). `None`: there is no store yet.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not a store, or is of another schema version.
+    pub fn open(path: &Path) -> Result<Option<Reader>, StoreError> {
+        let Some((read, version)) = open_read(path, SCHEMA_VERSION)? else { return Ok(None) };
+        if version < SCHEMA_VERSION {
+            return Err(StoreError::new(
+                StoreErrorKind::Older,
+                format!(
+                    "the store `{}` has schema version {version}, this idpsyncd reads \
+                     {SCHEMA_VERSION}: run `idpsyncd sync` once, which migrates it",
+                    path.display()
+                ),
+            ));
+        }
+        Ok(Some(Reader { read }))
+    }
+
+    /// Lets several methods read one and the same committed state. Keep `work` short: the log
+    /// cannot be emptied meanwhile.
+    ///
+    /// # Errors
+    /// Those of `work`, and those of reading.
+    pub fn snapshot<T>(
+        &self,
+        work: impl FnOnce(&Reader) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        // Inside, methods find the transaction open and join it.
+        self.read_as(|_| Ok(work(self)))?
+    }
+
+    /// The store in a few numbers.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn meta(&self) -> Result<Meta, StoreError> {
+        self.read_as(meta)
+    }
+
+    /// Everything that a plan starts from. Only reasons that some grant has are in its book.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn state(&self) -> Result<State, StoreError> {
+        self.read_as(super::load::state)
+    }
+
+    /// How each source's reads went, by name.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn sources(&self) -> Result<Vec<SourceStatus>, StoreError> {
+        self.read_as(sources)
+    }
+
+    /// The changes that wait for a person.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn held(&self) -> Result<Option<Held>, StoreError> {
+        self.read_as(|conn| {
+            let text = conn
+                .query_row("SELECT plan FROM held", [], |row| row.get::<_, String>(0))
+                .optional()?;
+            text.map(|text| json(&text, "held plan")).transpose()
+        })
+    }
+
+    /// The mirror of `source`: what it last said.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn mirror(&self, source: &str) -> Result<Option<super::Mirror>, StoreError> {
+        self.read_as(|conn| super::mirror::load(conn, source))
+    }
+
+    /// Runs `work` on one committed state.
+    pub(super) fn read_as<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        let conn = &self.read.conn;
+        let path = &self.read.path;
+        if !conn.is_autocommit() {
+            return work(conn).map_err(|fault| fault.store(path));
+        }
+        let tx = conn.unchecked_transaction().map_err(|error| Fault::Sql(error).store(path))?;
+        let result = work(&tx).map_err(|fault| fault.store(path));
+        tx.finish().map_err(|error| Fault::Sql(error).store(path))?;
+        // Without locks a writer can have come in between: then whatever was read is worthless,
+        // an error as well.
+        if let Some(before) = &self.read.still {
+            let real = std::fs::canonicalize(path)
+                .map_err(|error| super::error::io("look at", path, &error))?;
+            if still(&real)? != *before {
+                return Err(Fault::Raced.store(path));
+            }
+        }
+        result
+    }
+}
+
+fn meta(conn: &Connection) -> Result<Meta, Fault> {
+    let schema_version = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    Ok(conn.query_row(
+        "SELECT generation, applied_at, settled, version, next_due FROM meta",
+        [],
+        |row| {
+            Ok(Meta {
+                schema_version,
+                generation: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
+                applied_at: time(row, 1)?,
+                settled: row.get(2)?,
+                version: row.get(3)?,
+                next_due: time(row, 4)?,
+            })
+        },
+    )?)
+}
+
+fn sources(conn: &Connection) -> Result<Vec<SourceStatus>, Fault> {
+    let mut statement = conn.prepare(
+        "SELECT name, kind, configured, read_at, tried_at, error, digest, scopes \
+         FROM source ORDER BY name",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut sources = Vec::new();
+    while let Some(row) = rows.next()? {
+        let scopes: Option<String> = row.get(7)?;
+        sources.push(SourceStatus {
+            name: row.get(0)?,
+            kind: row.get(1)?,
+            configured: row.get(2)?,
+            read_at: time(row, 3)?,
+            tried_at: time(row, 4)?,
+            error: row.get(5)?,
+            digest: row.get(6)?,
+            scopes: scopes
+                .map(|scopes| json(&scopes, "source's scopes"))
+                .transpose()?
+                .unwrap_or_default(),
+        });
+    }
+    Ok(sources)
+}
+
+/// The time in column `index`.
+pub(super) fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Time>> {
+    Ok(row.get::<_, Option<i64>>(index)?.and_then(|seconds| Time::from_timestamp(seconds, 0)))
+}
+
+/// The time in column `index`, which must be there.
+pub(super) fn time_at(row: &Row<'_>, index: usize) -> Result<Time, Fault> {
+    time(row, index)?.ok_or_else(|| Fault::Damaged("a time is missing".to_owned()))
+}
+
+/// Reads what was written as JSON.
+pub(super) fn json<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T, Fault> {
+    serde_json::from_str(text).map_err(|error| Fault::Damaged(format!("a {what}: {error}")))
+}

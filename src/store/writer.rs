@@ -1,0 +1,269 @@
+//! Writing the store: one transaction a commit.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite_migration::M;
+
+use super::apply::{apply, json};
+use super::error::{CommitError, Fault, StoreError};
+use super::mirror::{self, Mirror};
+use super::open::{checkpoint, open_write};
+use super::reader::{Reader, ScopeStatus};
+use super::schema::STEPS;
+use crate::model::Time;
+use crate::plan::{Held, Plan};
+use crate::source::Directory;
+
+/// A store opened for writing. Take the [`super::RunLock`] first.
+pub struct Writer {
+    conn: Connection,
+    path: PathBuf,
+}
+
+/// What is to be written, all of it or nothing.
+#[derive(Debug)]
+pub struct Commit<'a> {
+    /// The changes, and the state that they lead to. Its held plan takes the place of the stored
+    /// one, or removes it.
+    pub plan: &'a Plan,
+    /// [`super::Meta::version`] of the state that the plan was made from.
+    pub base_version: i64,
+    /// What the sources said in this run: those that were tried.
+    pub sources: &'a [SourceUpdate<'a>],
+    /// The names of all configured sources. Others are dropped with their mirrors, once nothing
+    /// is held any more: a source that left by mistake and comes back still has its mirror.
+    pub configured: &'a [String],
+    /// What [`super::Meta::settled`] is to be.
+    pub settled: Option<String>,
+}
+
+/// How a read of a source went.
+#[derive(Debug)]
+pub struct SourceUpdate<'a> {
+    /// Its name.
+    pub source: &'a str,
+    /// `keycloak`, `ldap` or `file`.
+    pub kind: &'a str,
+    /// When it was read.
+    pub tried_at: Time,
+    /// Every scope that was asked for is complete: `tried_at` is the new time of the last
+    /// complete read.
+    pub complete: bool,
+    /// Why nothing at all was read. The scopes stay then.
+    pub error: Option<String>,
+    /// What was read, scope by scope.
+    pub scopes: Vec<ScopeStatus>,
+    /// The mirror's new content; absent: it stays as it is. [`Writer::touch`] leaves it out.
+    pub mirror: Option<MirrorUpdate<'a>>,
+}
+
+/// A mirror's new content.
+#[derive(Debug)]
+pub struct MirrorUpdate<'a> {
+    /// The mirror as it was loaded for this run; absent where there was none.
+    pub old: Option<&'a Mirror>,
+    /// The facts now.
+    pub directory: &'a Directory,
+    /// [`Directory::digest`] of them.
+    pub digest: &'a str,
+}
+
+/// What a commit did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Committed {
+    /// The new generation; absent where no user, grant, role set, policy or decision changed.
+    pub generation: Option<u64>,
+    /// [`super::Meta::version`] now.
+    pub version: i64,
+}
+
+impl Writer {
+    /// Opens the store at `path` for writing. Makes the file (mode 0640) where there is none, and
+    /// migrates an older one; the folder must exist.
+    ///
+    /// # Errors
+    /// The folder is missing, the file is not a store, was written by a newer program, or cannot
+    /// be written. The file is as it was.
+    pub fn open(path: &Path) -> Result<Writer, StoreError> {
+        Writer::open_at(path, STEPS)
+    }
+
+    /// As [`Writer::open`], with other versions of the schema.
+    pub(super) fn open_at(path: &Path, steps: &'static [M<'static>]) -> Result<Writer, StoreError> {
+        Ok(Writer { conn: open_write(path, steps)?, path: path.to_owned() })
+    }
+
+    /// The same store for reading.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn reader(&self) -> Result<Reader, StoreError> {
+        let gone = || Fault::Damaged("its file is gone".to_owned()).store(&self.path);
+        Reader::open(&self.path)?.ok_or_else(gone)
+    }
+
+    /// Writes everything of one run in one transaction, safe on disk when this returns.
+    ///
+    /// # Errors
+    /// Another process wrote since the plan was made, the plan does not fit the store, or the
+    /// store cannot be written. Nothing was changed.
+    pub fn commit(&mut self, commit: &Commit<'_>) -> Result<Committed, CommitError> {
+        self.write(|conn| write_commit(conn, commit)).map_err(|fault| fault.commit(&self.path))
+    }
+
+    /// Writes how reads went that brought nothing new: one row a source.
+    ///
+    /// # Errors
+    /// The store cannot be written. Nothing was changed.
+    pub fn touch(
+        &mut self,
+        sources: &[SourceUpdate<'_>],
+        configured: &[String],
+    ) -> Result<(), StoreError> {
+        self.write(|conn| {
+            write_configured(conn, configured)?;
+            sources.iter().try_for_each(|source| write_source(conn, source))
+        })
+        .map_err(|fault| fault.store(&self.path))
+    }
+
+    /// Forgets the held plan `id`. `false`: another one is held, or none.
+    ///
+    /// # Errors
+    /// The store cannot be written. Nothing was changed.
+    pub fn discard_held(&mut self, id: &str) -> Result<bool, StoreError> {
+        self.write(|conn| {
+            let held: Option<String> =
+                conn.query_row("SELECT plan FROM held", [], |row| row.get(0)).optional()?;
+            let Some(held) = held else { return Ok(false) };
+            let held: Held = super::reader::json(&held, "held plan")?;
+            if held.id != id {
+                return Ok(false);
+            }
+            conn.execute("DELETE FROM held", [])?;
+            conn.execute("UPDATE meta SET version = version + 1, settled = NULL", [])?;
+            Ok(true)
+        })
+        .map_err(|fault| fault.store(&self.path))
+    }
+
+    fn write<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+        // IMMEDIATE: another writer is met here, not in the middle.
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = work(&tx)?;
+        tx.commit()?;
+        checkpoint(&self.conn);
+        Ok(done)
+    }
+
+    /// The connection, for tests that provoke faults.
+    #[cfg(test)]
+    pub(super) fn connection(&self) -> &Connection {
+        &self.conn
+    }
+}
+
+fn write_commit(conn: &Connection, commit: &Commit<'_>) -> Result<Committed, Fault> {
+    let plan = commit.plan;
+    let (version, generation, settled): (i64, i64, Option<String>) =
+        conn.query_row("SELECT version, generation, settled FROM meta", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+    if version != commit.base_version {
+        return Err(Fault::Raced);
+    }
+    write_configured(conn, commit.configured)?;
+    for source in commit.sources {
+        write_source(conn, source)?;
+        if let Some(new) = &source.mirror {
+            mirror::write(conn, source.source, new.old, new.directory, new.digest)?;
+        }
+    }
+    if plan.held.is_none() {
+        drop_unconfigured(conn)?;
+    }
+    let next = generation.saturating_add(1);
+    let applied = apply(conn, plan, next)?;
+    if applied {
+        conn.execute(
+            "UPDATE meta SET generation = ?1, applied_at = ?2",
+            params![next, plan.at.timestamp()],
+        )?;
+    }
+    let held = write_held(conn, plan.held.as_ref())?;
+    let changed = applied || held || settled != commit.settled;
+    if changed {
+        conn.execute("UPDATE meta SET version = version + 1, settled = ?1", [&commit.settled])?;
+    }
+    conn.execute(
+        "UPDATE meta SET next_due = ?1 WHERE next_due IS NOT ?1",
+        [plan.next_due.map(|due| due.timestamp())],
+    )?;
+    Ok(Committed {
+        generation: applied.then(|| u64::try_from(next).unwrap_or(0)),
+        version: if changed { version.saturating_add(1) } else { version },
+    })
+}
+
+/// Makes the stored held plan the given one. Returns whether it differed.
+fn write_held(conn: &Connection, held: Option<&Held>) -> Result<bool, Fault> {
+    let text = held.map(json).transpose()?;
+    let stored: Option<String> =
+        conn.query_row("SELECT plan FROM held", [], |row| row.get(0)).optional()?;
+    if stored == text {
+        return Ok(false);
+    }
+    match text {
+        Some(text) => {
+            conn.execute("INSERT OR REPLACE INTO held (id, plan) VALUES (1, ?1)", [text])?
+        }
+        None => conn.execute("DELETE FROM held", [])?,
+    };
+    Ok(true)
+}
+
+/// Marks which sources are configured.
+fn write_configured(conn: &Connection, configured: &[String]) -> Result<(), Fault> {
+    let mut known = Vec::new();
+    let mut statement = conn.prepare("SELECT name, configured FROM source")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        known.push((row.get::<_, String>(0)?, row.get::<_, bool>(1)?));
+    }
+    for (name, was) in &known {
+        let is = configured.contains(name);
+        if is != *was {
+            conn.execute("UPDATE source SET configured = ?2 WHERE name = ?1", params![name, is])?;
+        }
+    }
+    for name in configured {
+        if !known.iter().any(|(known, _)| known == name) {
+            conn.execute("INSERT INTO source (name, configured) VALUES (?1, 1)", [name])?;
+        }
+    }
+    Ok(())
+}
+
+fn drop_unconfigured(conn: &Connection) -> Result<(), Fault> {
+    let mut statement = conn.prepare("SELECT num FROM source WHERE configured = 0")?;
+    let gone: Vec<i64> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    gone.into_iter().try_for_each(|num| mirror::drop_source(conn, num))
+}
+
+/// Writes how a read went.
+fn write_source(conn: &Connection, source: &SourceUpdate<'_>) -> Result<(), Fault> {
+    let SourceUpdate { source: name, kind, tried_at, complete, error, scopes, mirror: _ } = source;
+    let tried_at = tried_at.timestamp();
+    let read_at = complete.then_some(tried_at);
+    let scopes = if error.is_some() { None } else { Some(json(scopes)?) };
+    let changed = conn.execute(
+        "UPDATE source SET kind = ?2, tried_at = ?3, read_at = coalesce(?4, read_at), error = ?5, \
+         scopes = coalesce(?6, scopes) WHERE name = ?1",
+        params![name, kind, tried_at, read_at, error, scopes],
+    )?;
+    if changed != 1 {
+        return Err(Fault::Inconsistent(format!("source `{name}` is not among the configured")));
+    }
+    Ok(())
+}
