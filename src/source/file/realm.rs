@@ -1,0 +1,249 @@
+//! Keycloak realm exports: one file, or a realm's file with its users in files beside it.
+//!
+//! `kc.sh export --file F` writes one file; `--dir D` writes `R-realm.json`, and by default the
+//! users in `R-users-0.json`, `R-users-1.json`, …. The admin console's partial export has the same
+//! shape but leaves people out (it may list service accounts), and so does `--users skip`: such a
+//! file says nothing about people, so it is an error and never an empty company.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::export::{self, Export, Fault};
+use super::graph::Graph;
+use super::people::People;
+use crate::config::RealmExportConfig;
+use crate::source::{OnProgress, Reading, ReadingBuilder, SourceError};
+
+/// Reads the realm export of the source called `source`. `attributes` are the (name, value) pairs
+/// that rules name.
+///
+/// # Errors
+/// The file, or one of those beside it, cannot be read, is cut off, is not an export, or has no
+/// people; the message names the file and the place in it.
+pub(super) fn read(
+    source: &str,
+    config: &RealmExportConfig,
+    attributes: &[(String, String)],
+    progress: &OnProgress,
+) -> Result<Reading, SourceError> {
+    let path = realm_file(&config.path)?;
+    read_file(&path, source, config, attributes, progress)
+}
+
+fn read_file(
+    path: &Path,
+    source: &str,
+    config: &RealmExportConfig,
+    attributes: &[(String, String)],
+    progress: &OnProgress,
+) -> Result<Reading, SourceError> {
+    let failed = |fault: Fault| failed(path, &fault);
+    let text = load(path)?;
+    let export = export::parse(&text).map_err(failed)?;
+    let realm = name_of(&export).map_err(failed)?;
+
+    let mut builder = ReadingBuilder::new(false);
+    builder.from_file();
+    let graph = Graph::build(&export, &config.clients, &mut builder).map_err(failed)?;
+    let has_groups = export.groups.is_some();
+    let service_accounts = config.service_accounts;
+    let mut people =
+        People::new(builder, graph, attributes, service_accounts, has_groups, source, progress);
+    if export.has_users() {
+        people.read(&text).map_err(failed)?;
+    }
+    drop(text);
+
+    let beside = users_files(path, realm)?;
+    if people.persons() > 0 {
+        if let Some(first) = beside.first() {
+            let (first, path) = (first.display(), path.display());
+            people.builder.warn(format!(
+                "`{first}` is not read, nor what follows it: `{path}` has users of its own"
+            ));
+        }
+    } else {
+        for path in &beside {
+            read_beside(path, realm, &mut people)?;
+        }
+    }
+    if people.persons() == 0 {
+        return Err(failed(nobody(&export, realm, people.service_accounts())));
+    }
+    if !has_groups && export.roles().is_none() && !people.in_anything() {
+        return Err(failed(Fault::whole(
+            "it has neither `groups` nor `roles`, and no user is in any: it lists people but not \
+             what they are in; export the whole realm with `kc.sh export`",
+        )));
+    }
+    let mut builder = people.finish();
+    for warning in warnings(&export, config) {
+        builder.warn(warning);
+    }
+    Ok(builder.finish())
+}
+
+fn name_of(export: &Export) -> Result<&str, Fault> {
+    match export.realm.as_deref() {
+        None => Err(Fault::whole("it is not a realm export: it has no `realm`")),
+        Some("") => Err(Fault::whole("it is not a realm export: its `realm` is empty")),
+        Some(realm) => Ok(realm),
+    }
+}
+
+/// What is wrong with an export that lists no person.
+fn nobody(export: &Export, realm: &str, service_accounts: u64) -> Fault {
+    let what = match service_accounts {
+        0 if export.has_users() => "its `users` are an empty list".to_owned(),
+        0 => format!("it has no `users`, and no `{realm}-users-0.json` lies beside it"),
+        1 => "its only user is a service account".to_owned(),
+        n => format!("its {n} users are all service accounts"),
+    };
+    Fault::whole(format!(
+        "{what}, so it says nothing about people, as with the admin console's partial export; \
+         write it with `kc.sh export --realm {realm} --users same_file --file FILE`"
+    ))
+}
+
+fn warnings(export: &Export, config: &RealmExportConfig) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if export.groups.is_none() {
+        warnings.push("the export has no `groups`: nobody is in any".to_owned());
+    }
+    if export.roles().is_none() {
+        warnings.push("the export has no `roles`: what composite roles contain is not known to it"
+            .to_owned());
+    }
+    match export.federated() {
+        0 => {}
+        n => warnings.push(format!(
+            "{n} users of federations without import are left out: an export does not name them"
+        )),
+    }
+    let roles = export.roles().and_then(|roles| roles.client.as_ref());
+    for client in &config.clients {
+        let is = |id: &str| id == client;
+        let listed = export.clients.iter().flatten().filter_map(|c| c.client_id.as_deref());
+        if !listed.chain(roles.into_iter().flatten().map(|(id, _)| id.as_str())).any(is) {
+            warnings.push(format!("client `{client}` of `clients` is not in the export"));
+        }
+    }
+    warnings
+}
+
+fn read_beside(path: &Path, realm: &str, people: &mut People<'_>) -> Result<(), SourceError> {
+    let failed = |fault: Fault| failed(path, &fault);
+    let text = load(path)?;
+    let part = export::parse(&text).map_err(failed)?;
+    match name_of(&part).map_err(failed)? {
+        name if name == realm => {}
+        name => {
+            return Err(failed(Fault::whole(format!(
+                "it is of realm `{name}`, but lies beside realm `{realm}`"
+            ))));
+        }
+    }
+    if !part.has_users() {
+        return Err(failed(Fault::whole("it has no `users`")));
+    }
+    people.read(&text).map_err(failed)
+}
+
+/// The realm's file: `path` itself, or the only `*-realm.json` of the folder that it names.
+fn realm_file(path: &Path) -> Result<PathBuf, SourceError> {
+    let about = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    if !about.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let mut found = names_in(path)?;
+    found.retain(|name| name.ends_with("-realm.json"));
+    match found.as_slice() {
+        [one] => Ok(path.join(one)),
+        [] => Err(failed(path, &Fault::whole("the folder holds no `REALM-realm.json`"))),
+        several => Err(failed(
+            path,
+            &Fault::whole(format!(
+                "the folder holds {} realms (`{}`); name one of the files",
+                several.len(),
+                several.join("`, `")
+            )),
+        )),
+    }
+}
+
+/// The files beside `path` that hold users of `realm`, in their order.
+fn users_files(path: &Path, realm: &str) -> Result<Vec<PathBuf>, SourceError> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let prefix = format!("{realm}-users-");
+    let mut files = BTreeMap::new();
+    for name in names_in(folder)? {
+        let number = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".json"));
+        if let Some(number) = number.and_then(|number| number.parse::<u64>().ok()) {
+            files.insert(number, folder.join(name));
+        }
+    }
+    // A copy that lost a file in the middle would otherwise read as people who are gone. (That the
+    // last ones are there cannot be told from what Keycloak writes.)
+    for (expected, number) in (0..).zip(files.keys()) {
+        if expected != *number {
+            return Err(failed(
+                path,
+                &Fault::whole(format!(
+                    "`{prefix}{expected}.json` is missing beside it, though `{prefix}{number}.json` \
+                     is there: the export was not copied whole"
+                )),
+            ));
+        }
+    }
+    Ok(files.into_values().collect())
+}
+
+fn names_in(folder: &Path) -> Result<Vec<String>, SourceError> {
+    let entries = fs::read_dir(folder).map_err(|error| unreadable(folder, &error))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| unreadable(folder, &error))?;
+        // Names that are not UTF-8 are none of Keycloak's.
+        if let Ok(name) = entry.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The text of a file, read once and whole: what is checked is what is used.
+fn load(path: &Path) -> Result<String, SourceError> {
+    let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
+    let mut text = String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let before = error.as_bytes().get(..good).unwrap_or_default();
+        let line = before.split(|byte| *byte == b'\n').count();
+        let column = before.rsplit(|byte| *byte == b'\n').next().map_or(0, <[u8]>::len);
+        failed(path, &Fault { text: "not UTF-8".to_owned(), at: Some((line, column + 1)) })
+    })?;
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    Ok(text)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> SourceError {
+    let why = match error.kind() {
+        ErrorKind::NotFound => "there is no such file".to_owned(),
+        ErrorKind::PermissionDenied => {
+            "permission denied: let the account that runs this read it".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    failed(path, &Fault::whole(why))
+}
+
+fn failed(path: &Path, fault: &Fault) -> SourceError {
+    SourceError::fatal(format!("cannot read the realm export `{}`: {fault}", path.display()))
+}
