@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use sha2::{Digest, Sha256};
@@ -19,8 +18,8 @@ use crate::source::keycloak::KeycloakSource;
 use crate::source::ldap::LdapSource;
 use crate::source::{Directory, OnProgress, Reading, ScopeReport, Source, SourceError, merge};
 use crate::store::{
-    Commit, CommitError, LockError, Meta, MirrorUpdate, Reader, RunLock, SourceStatus, StoreError,
-    Writer,
+    Commit, CommitError, LockError, Meta, Mirror, MirrorUpdate, Reader, RunLock, SourceStatus,
+    SourceUpdate, StoreError, Writer,
 };
 
 /// What to do in a run.
@@ -173,19 +172,28 @@ async fn ask(config: &Config, options: &Options, progress: &OnProgress) -> Vec<W
 
 /// One source as far as it is known now.
 struct Known {
-    /// The mirror with the reading laid over it; `None` until somebody needs it, or where there
-    /// is neither.
-    directory: Option<Directory>,
-    /// The stored mirror, where it had to be loaded.
-    mirror: Option<Directory>,
-    /// The digest of `directory`; `None`: nothing is known.
+    /// What was read, laid over the mirror; absent where nothing was read.
+    read: Option<Directory>,
+    /// The stored mirror, once somebody needs it.
+    mirror: Option<Mirror>,
+    /// The digest of what is known; absent: nothing is.
     digest: Option<String>,
+    /// The digest of the stored mirror; absent: there is none.
+    stored: Option<String>,
     /// The reading was complete in every scope.
     complete: bool,
-    /// There was a reading.
-    read: bool,
     outcome: SourceOutcome,
-    from_store: bool,
+}
+
+impl Known {
+    fn directory(&self) -> Option<&Directory> {
+        self.read.as_ref().or(self.mirror.as_ref().map(|mirror| &mirror.directory))
+    }
+
+    /// What was read differs from what is stored.
+    fn is_news(&self) -> bool {
+        self.read.is_some() && self.digest != self.stored
+    }
 }
 
 /// Runs once. `now` is the moment of the run.
@@ -252,9 +260,9 @@ fn settle(
         let committed = writer.commit(&Commit {
             plan: &plan,
             base_version: meta.version,
-            mirrors: &updates(&known, now),
+            sources: &updates(&known, now),
             configured: &configured(config),
-            settled: Some(&token),
+            settled: Some(token.clone()),
         });
         match committed {
             Ok(committed) => {
@@ -287,14 +295,13 @@ fn know(
     let mut known = Vec::new();
     for (source, word) in config.sources.iter().zip(words) {
         let status = stored.get(&source.name);
-        let stored_digest = status.and_then(|status| status.digest.clone());
+        let stored = status.and_then(|status| status.digest.clone());
         let mut one = Known {
-            directory: None,
+            read: None,
             mirror: None,
-            digest: stored_digest.clone(),
+            digest: stored.clone(),
+            stored,
             complete: false,
-            read: false,
-            from_store: false,
             outcome: SourceOutcome {
                 name: source.name.clone(),
                 kind: source.kind.as_str(),
@@ -311,14 +318,11 @@ fn know(
             Word::Said(reading) => {
                 warnings.extend(reading.warnings.iter().map(|w| format!("{}: {w}", source.name)));
                 let scopes = reading.scopes();
-                one.read = true;
-                one.mirror = match (reader, &stored_digest) {
-                    (Some(reader), Some(_)) if !reading.stands_alone() => {
-                        reader.mirror(&source.name)?.map(|mirror| mirror.directory)
-                    }
-                    _ => None,
-                };
-                let merged = merge(one.mirror.as_ref(), *reading);
+                if let (Some(reader), false) = (reader, reading.stands_alone()) {
+                    one.mirror = reader.mirror(&source.name)?;
+                }
+                let mirror = one.mirror.as_ref().map(|mirror| &mirror.directory);
+                let merged = merge(mirror, *reading);
                 one.complete = merged.complete;
                 one.digest = Some(merged.directory.digest());
                 if merged.undecided > 0 {
@@ -328,7 +332,7 @@ fn know(
                         source.name, merged.undecided
                     ));
                 }
-                one.directory = Some(merged.directory);
+                one.read = Some(merged.directory);
                 one.outcome.result = if merged.complete {
                     SourceResult::Complete(scopes)
                 } else {
@@ -358,12 +362,9 @@ fn token(config: &Config, known: &[Known]) -> String {
 fn load_views(known: &mut [Known], reader: Option<&Reader>) -> Result<(), StoreError> {
     let Some(reader) = reader else { return Ok(()) };
     for one in known {
-        if one.directory.is_none() {
-            one.directory = reader.mirror(&one.outcome.name)?.map(|mirror| mirror.directory);
-            one.from_store = true;
-        } else if one.mirror.is_none() && !one.from_store {
-            // What is to be written is told from what is there.
-            one.mirror = reader.mirror(&one.outcome.name)?.map(|mirror| mirror.directory);
+        // A view without a reading is the mirror; news is written as what differs from it.
+        if one.mirror.is_none() && (one.read.is_none() || one.is_news()) {
+            one.mirror = reader.mirror(&one.outcome.name)?;
         }
     }
     Ok(())
@@ -375,29 +376,34 @@ fn views<'a>(config: &'a Config, known: &'a [Known]) -> Vec<View<'a>> {
         .iter()
         .zip(known)
         .filter_map(|(source, one)| {
-            Some(View { source: &source.name, directory: one.directory.as_ref()? })
+            Some(View { source: &source.name, directory: one.directory()? })
         })
         .collect()
 }
 
-fn updates(known: &[Known], now: Time) -> Vec<MirrorUpdate<'_>> {
+fn updates(known: &[Known], now: Time) -> Vec<SourceUpdate<'_>> {
     known
         .iter()
         .filter(|one| !matches!(one.outcome.result, SourceResult::NotAsked))
-        .map(|one| MirrorUpdate {
+        .map(|one| SourceUpdate {
             source: &one.outcome.name,
             kind: one.outcome.kind,
-            directory: one.directory.as_ref().filter(|_| one.read),
-            old: one.mirror.as_ref(),
-            digest: one.digest.as_deref().filter(|_| one.read),
-            complete: one.complete,
             tried_at: now,
-            scopes: match &one.outcome.result {
-                SourceResult::Complete(scopes) | SourceResult::Partial(scopes) => scopes,
-                SourceResult::Failed { .. } | SourceResult::NotAsked => &[],
-            },
+            complete: one.complete,
             error: match &one.outcome.result {
-                SourceResult::Failed { message, .. } => Some(message),
+                SourceResult::Failed { message, .. } => Some(message.clone()),
+                _ => None,
+            },
+            scopes: match &one.outcome.result {
+                SourceResult::Complete(scopes) | SourceResult::Partial(scopes) => {
+                    scopes.iter().cloned().map(Into::into).collect()
+                }
+                SourceResult::Failed { .. } | SourceResult::NotAsked => Vec::new(),
+            },
+            mirror: match (&one.read, &one.digest) {
+                (Some(directory), Some(digest)) if one.is_news() => {
+                    Some(MirrorUpdate { old: one.mirror.as_ref(), directory, digest })
+                }
                 _ => None,
             },
         })
@@ -467,7 +473,7 @@ pub fn approve(config: &Config, id: &str, what: &str, now: Time) -> Result<(Plan
         match writer.commit(&Commit {
             plan: &plan,
             base_version: meta.version,
-            mirrors: &[],
+            sources: &[],
             configured: &configured(config),
             settled: None,
         }) {
@@ -531,7 +537,7 @@ pub fn by_hand(
         match writer.commit(&Commit {
             plan: &plan,
             base_version: meta.version,
-            mirrors: &[],
+            sources: &[],
             configured: &configured(config),
             settled: None,
         }) {
@@ -561,5 +567,3 @@ pub fn existing_reader(path: &Path) -> Result<Reader, RunError> {
     })
 }
 
-/// How long a run may go without progress before it counts as stuck.
-pub const STUCK_AFTER: Duration = Duration::from_secs(15 * 60);
