@@ -533,6 +533,45 @@ fn every_toml_block_of_the_documentation_is_right() {
     assert!(seen >= 10, "{seen}");
 }
 
+/// A key that nobody knows makes the report list those that are known: each must have its row.
+#[test]
+fn every_key_is_in_the_reference() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let mut seen = 0;
+    for table in [
+        "[store]",
+        "[schedule]",
+        "[sync]",
+        "[guard]",
+        "[[source]]\nkind = \"keycloak\"",
+        "[[source]]\nkind = \"ldap\"",
+        "[[source]]\nkind = \"ldap\"\n[source.users]",
+        "[[source]]\nkind = \"ldap\"\n[source.groups]",
+        "[[source]]\nkind = \"file\"\nldif = \"x\"",
+        "[[source]]\nkind = \"file\"\nrealm_export = \"x\"",
+        "[roles.x]",
+        "[[roles.x.policies]]",
+        "[[role_template]]",
+        "[[mapping]]",
+        "[[catalog]]",
+        "[gateway]",
+        "[[gateway.jwt]]",
+        "[[gateway.route]]",
+        "[[gateway.allowed]]",
+    ] {
+        let faults = read(&format!("{table}\nqqqqqqqqqqqqqqqq = 1\n")).unwrap_err().faults;
+        let known = faults.iter().find_map(|f| f.message.strip_prefix("unknown key; known here: "));
+        for key in known.unwrap().split(", ") {
+            seen += 1;
+            let row = page.contains(&format!("| {key} |"));
+            let section = page.contains(&format!(".{}]]`", key.trim_matches('`')));
+            assert!(row || section, "{key} of {table} is not in docs/configuration.md");
+        }
+    }
+    assert!(seen > 80, "{seen}");
+}
+
 /// Texts to spoil: the example, and every broken file.
 fn texts() -> Vec<String> {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/idpsyncd.toml");

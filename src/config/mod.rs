@@ -47,7 +47,7 @@ use reader::{Ctx, Read, Table};
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration `{}`: {error}", .file.display())]
+    #[error("cannot read the configuration `{}`: {error}{}", .file.display(), hint(.error))]
     Unreadable {
         /// The file, as it was named.
         file: PathBuf,
@@ -58,6 +58,15 @@ pub enum ConfigError {
     /// The file is wrong, in these ways.
     #[error(transparent)]
     Faults(#[from] Faults),
+}
+
+/// What to do next.
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "; name another with `--config FILE` or `$IDPSYNCD_CONFIG`",
+        std::io::ErrorKind::PermissionDenied => "; it must be readable for the service's user",
+        _ => "",
+    }
 }
 
 /// Reads the configuration `file`. Nothing else is opened: not the secrets, nor what it names.
