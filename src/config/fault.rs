@@ -130,18 +130,23 @@ impl<'a> Lines<'a> {
         (line, column)
     }
 
-    /// The lines from that of `offset` up to the one before the next table header: after a syntax
-    /// error what the parser made of them cannot be trusted.
+    /// The bytes of some lines, line ends included.
+    pub(super) fn bytes(&self, lines: std::ops::RangeInclusive<usize>) -> std::ops::Range<usize> {
+        let start = |line: usize| self.starts.get(line).copied().unwrap_or(self.text.len());
+        start(lines.start().saturating_sub(1))..start(*lines.end())
+    }
+
+    /// A line of `text`, which has the same lines as this.
+    pub(super) fn content<'t>(&self, text: &'t str, line: usize) -> &'t str {
+        text.get(self.bytes(line..=line)).unwrap_or("")
+    }
+
+    /// The lines from that of `offset` up to the one before the next table header.
     pub(super) fn rest_of_table(&self, offset: usize) -> std::ops::RangeInclusive<usize> {
         let first = self.line(offset);
-        let mut last = first;
-        for (index, start) in self.starts.iter().enumerate().skip(first) {
-            let rest = self.text.get(*start..).unwrap_or("");
-            if rest.trim_start_matches([' ', '\t']).starts_with('[') {
-                break;
-            }
-            last = index + 1;
-        }
+        let header = |line: &usize| self.content(self.text, *line).trim_start().starts_with('[');
+        let last =
+            (first + 1..=self.starts.len()).find(header).map_or(self.starts.len(), |l| l - 1);
         first..=last
     }
 }
@@ -173,10 +178,13 @@ pub(super) fn near_miss<'k>(
     let most = (lower.chars().count() / 3).clamp(1, 3);
     known
         .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= most && *name != given)
+        .map(|name| {
+            let distance = strsim::damerau_levenshtein(&lower, &name.to_lowercase());
+            (distance, strsim::damerau_levenshtein(given, name), name)
+        })
+        .filter(|(distance, _, name)| *distance <= most && *name != given)
         .min()
-        .map(|(_, name)| name.to_owned())
+        .map(|(_, _, name)| name.to_owned())
 }
 
 /// Names for a message: `` `a`, `b`, `c` ``.

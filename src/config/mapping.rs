@@ -51,26 +51,29 @@ fn mapping(table: &Table<'_>, number: usize, known: &Known, facts: &[Facts]) -> 
             rules.push(rule(key, &node, &reached));
         }
     }
+    let captures = given.contains(&"group_regex");
+    let regex = rules.iter().flatten().find_map(|rule| match rule {
+        MappingRule::GroupRegex { regex, .. } => Some(regex.clone()),
+        _ => None,
+    });
+    let regex = regex.as_ref();
+    let roles = table.required("roles", |node| {
+        all(node.some_list()?.iter().map(|node| role(node, captures, regex, known)))
+    });
+    table.finish();
     let rule = match (rules.pop(), given.as_slice()) {
         (Some(rule), [_]) => rule,
-        (None, _) => Err(table.fault(
-            Code::MissingKey,
-            format!("names nothing at the IdP: give one of {}", listed(RULES)),
-        )),
+        (None, _) => Err(table.meant(&RULES).unwrap_or_else(|| {
+            table.fault(
+                Code::MissingKey,
+                format!("names nothing at the IdP: give one of {}", listed(RULES)),
+            )
+        })),
         (Some(_), given) => Err(table.fault(
             Code::Conflict,
             format!("has {}: one only; make a mapping of each", listed(given.iter().copied())),
         )),
     };
-    let captures = given.contains(&"group_regex");
-    let regex = match &rule {
-        Ok(MappingRule::GroupRegex { regex, .. }) => Some(regex),
-        _ => None,
-    };
-    let roles = table.required("roles", |node| {
-        all(node.some_list()?.iter().map(|node| role(node, captures, regex, known)))
-    });
-    table.finish();
     Ok(Mapping { number, source: source?, rule: rule?, roles: roles? })
 }
 

@@ -5,9 +5,9 @@
 //! [`SecretRef::read`] follows when a source is made.
 //!
 //! ```text
-//! text ─► TOML tree with places ─► reader: look-ups are recorded, faults collected
-//!                                    ├─ sections, source, role, mapping, gateway ─► Config
-//!                                    └─ fault: places, near misses, one report ──► Faults
+//! text ─► syntax: a tree with places ─► reader: look-ups are recorded, faults collected
+//!                                       ├─ sections, source, role, mapping, gateway ─► Config
+//!                                       └─ fault: places, near misses, one report ──► Faults
 //! ```
 
 mod fault;
@@ -19,6 +19,7 @@ mod role;
 mod secret;
 mod sections;
 mod source;
+mod syntax;
 mod template;
 mod types;
 mod value;
@@ -26,8 +27,7 @@ mod warn;
 
 use std::path::{Path, PathBuf};
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 pub use fault::{Code, Fault, Faults};
 pub use gateway::{
@@ -41,13 +41,13 @@ pub use value::{check_role_name, redacted};
 
 use crate::model::Mode;
 use fault::{Lines, RawFault};
-use reader::{Ctx, Read, Table, child};
+use reader::{Ctx, Read, Table};
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration `{}`: {error}", .file.display())]
+    #[error("cannot read the configuration `{}`: {error}{}", .file.display(), hint(.error))]
     Unreadable {
         /// The file, as it was named.
         file: PathBuf,
@@ -58,6 +58,15 @@ pub enum ConfigError {
     /// The file is wrong, in these ways.
     #[error(transparent)]
     Faults(#[from] Faults),
+}
+
+/// What to do next.
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "; name another with `--config FILE` or `$IDPSYNCD_CONFIG`",
+        std::io::ErrorKind::PermissionDenied => "; it must be readable for the service's user",
+        _ => "",
+    }
 }
 
 /// Reads the configuration `file`. Nothing else is opened: not the secrets, nor what it names.
@@ -92,76 +101,18 @@ pub fn load(file: &Path) -> Result<Config, ConfigError> {
 /// Every fault of the text.
 pub fn parse(text: &str, file: &Path) -> Result<Config, Faults> {
     let lines = Lines::of(text);
-    let (tree, errors) = DeTable::parse_recoverable(text);
+    let repaired = syntax::repair(text, &lines);
+    let (tree, _) = DeTable::parse_recoverable(&repaired.text);
     let base = file.parent().map(Path::to_owned).unwrap_or_default();
     let ctx = Ctx::new(base);
     let root = Table::new(&ctx, String::new(), 0..0, tree.get_ref());
     let config = config(&root, file);
     drop(root);
     let mut faults = ctx.into_faults();
-    if !errors.is_empty() {
-        after_syntax_errors(&lines, &mut faults, &errors, text, &tree);
-    }
+    repaired.report(text, &lines, tree.get_ref(), &mut faults);
     match config {
         Ok(config) if faults.is_empty() => Ok(config),
         _ => Err(Faults::place(file, &lines, faults)),
-    }
-}
-
-/// Puts syntax errors among the faults, and takes out those that may only be their echo: what is
-/// missing or unknown may stand in the part that could not be read, and what the parser made of
-/// the rest of that table is a guess, in which a secret may have become a key.
-fn after_syntax_errors(
-    lines: &Lines<'_>,
-    faults: &mut Vec<RawFault>,
-    errors: &[toml::de::Error],
-    text: &str,
-    tree: &Spanned<DeTable<'_>>,
-) {
-    let start = |error: &toml::de::Error| error.span().map_or(text.len(), |span| span.start);
-    let guessed: Vec<_> = errors.iter().map(|error| lines.rest_of_table(start(error))).collect();
-    faults.retain(|fault| {
-        !matches!(fault.code, Code::MissingKey | Code::UnknownName)
-            // What the parser makes up where a value is missing has no place in the text.
-            && fault.span != (0..0)
-            && !guessed.iter().any(|guess| guess.contains(&lines.line(fault.span.start)))
-    });
-    for error in errors {
-        let span = error.span().unwrap_or(text.len()..text.len());
-        let mut key = String::new();
-        enclosing(tree.get_ref(), "", span.start, &mut (0, &mut key));
-        faults.push(RawFault {
-            span,
-            key,
-            code: Code::Syntax,
-            // The parser's message is a fixed text that quotes nothing of the line.
-            message: error.message().to_owned(),
-            did_you_mean: None,
-        });
-    }
-}
-
-/// The path of the table whose header stands last before `offset`.
-fn enclosing(table: &DeTable<'_>, path: &str, offset: usize, best: &mut (usize, &mut String)) {
-    let mut visit = |value: &Spanned<DeValue<'_>>, path: String| {
-        if let DeValue::Table(table) = value.get_ref() {
-            let start = value.span().start;
-            if start <= offset && start >= best.0 {
-                best.0 = start;
-                best.1.clone_from(&path);
-            }
-            enclosing(table, &path, offset, best);
-        }
-    };
-    for (name, value) in table {
-        let path = child(path, name.get_ref());
-        if let DeValue::Array(array) = value.get_ref() {
-            for (place, item) in (1usize..).zip(array.iter()) {
-                visit(item, format!("{path}[{place}]"));
-            }
-        } else {
-            visit(value, path);
-        }
     }
 }
 

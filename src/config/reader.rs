@@ -48,7 +48,13 @@ impl Ctx {
     pub(super) fn into_faults(self) -> Vec<RawFault> {
         let meant = self.meant.into_inner();
         let mut faults = self.faults.into_inner();
-        faults.retain(|fault| fault.code != Code::MissingKey || !meant.contains(&fault.key));
+        let is_meant = |key: &str| {
+            let below = |meant: &String| {
+                key.strip_prefix(meant.as_str()).is_some_and(|rest| rest.starts_with('.'))
+            };
+            meant.contains(key) || meant.iter().any(below)
+        };
+        faults.retain(|fault| fault.code != Code::MissingKey || !is_meant(&fault.key));
         faults
     }
 }
@@ -301,11 +307,18 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Records that a key is missing.
+    /// The proof that an unknown key was reported that was probably meant to be one of `keys`.
+    /// Ask after [`Table::finish`].
+    pub(super) fn meant(&self, keys: &[&str]) -> Option<Reported> {
+        let meant = self.ctx.meant.borrow();
+        keys.iter().any(|key| meant.contains(&child(&self.key, key))).then_some(Reported(()))
+    }
+
+    /// Records that a key is missing; `key` may go down into tables that are missing with it.
     pub(super) fn missing(&self, key: &str, message: impl Into<String>) -> Reported {
         self.ctx.report(RawFault {
             span: self.span.clone(),
-            key: child(&self.key, key),
+            key: key.split('.').fold(self.key.clone(), |path, key| child(&path, key)),
             code: Code::MissingKey,
             message: message.into(),
             did_you_mean: None,

@@ -126,32 +126,33 @@ fn role(
     })
 }
 
-/// A policy's texts, each with its node.
-struct PolicyNodes<'a> {
+/// A policy whose patterns are read by `action` and `resource`.
+struct ReadPolicy<A, R> {
     effect: Effect,
-    actions: Vec<(Node<'a>, String)>,
-    resources: Option<Vec<(Node<'a>, String)>>,
+    actions: Vec<A>,
+    resources: Option<Vec<R>>,
 }
 
-fn policy_nodes<'a>(table: &Table<'a>) -> Read<PolicyNodes<'a>> {
-    let texts = |node: &Node<'a>| {
-        all(node.some_list()?.into_iter().map(|node| {
-            let text = node.text()?;
-            Ok((node, text))
-        }))
-    };
+fn read_policy<A, R>(
+    table: &Table<'_>,
+    action: impl Fn(&Node<'_>, &str) -> Read<A>,
+    resource: impl Fn(&Node<'_>, &str) -> Read<R>,
+) -> Read<ReadPolicy<A, R>> {
     let effect = table.or("effect", Effect::Allow, |node| {
         node.one_of(&[("Allow", Effect::Allow), ("Deny", Effect::Deny)])
     });
-    let actions = table.required("actions", texts);
-    let resources = table.optional("resources", texts);
+    let actions = table.required("actions", |node| {
+        all(node.some_list()?.iter().map(|node| action(node, &node.text()?)))
+    });
+    let resources = table.optional("resources", |node| {
+        all(node.some_list()?.iter().map(|node| resource(node, &node.text()?)))
+    });
     table.finish();
-    Ok(PolicyNodes { effect: effect?, actions: actions?, resources: resources? })
+    Ok(ReadPolicy { effect: effect?, actions: actions?, resources: resources? })
 }
 
 fn declared_policy(table: &Table<'_>) -> Read<Policy> {
-    let nodes = policy_nodes(table)?;
-    fn pattern<T>((node, text): &(Node<'_>, String)) -> Read<T>
+    fn pattern<T>(node: &Node<'_>, text: &str) -> Read<T>
     where
         T: std::str::FromStr<Err: std::fmt::Display>,
     {
@@ -161,9 +162,8 @@ fn declared_policy(table: &Table<'_>) -> Read<Policy> {
         }
         text.parse().map_err(|error: T::Err| node.bad(error.to_string()))
     }
-    let actions = all(nodes.actions.iter().map(pattern));
-    let resources = nodes.resources.map(|texts| all(texts.iter().map(pattern))).transpose();
-    Ok(Policy { effect: nodes.effect, actions: actions?, resources: resources? })
+    let ReadPolicy { effect, actions, resources } = read_policy(table, pattern, pattern)?;
+    Ok(Policy { effect, actions, resources })
 }
 
 /// Reads `[[role_template]]`, and notes what they match in `known`.
@@ -216,23 +216,23 @@ pub(super) fn templates(
 
 /// A policy of a template: it must be one with a harmless text in each capture's place.
 fn template_policy(table: &Table<'_>, regex: Option<&Regex>) -> Read<PolicyText> {
-    let PolicyNodes { effect, actions, resources } = policy_nodes(table)?;
-    let check = |(node, text): &(Node<'_>, String), action: bool| -> Read<String> {
+    let check = |node: &Node<'_>, text: &str, action: bool| -> Read<String> {
         check_captures(node, text, regex)?;
         // One text at a time, so that each fault stands at its own place.
-        let (any, text) = ("a:b".to_owned(), text.clone());
         let probe = PolicyText {
-            effect,
-            actions: vec![if action { text.clone() } else { any }],
-            resources: (!action).then(|| vec![text.clone()]),
+            effect: Effect::Allow,
+            actions: vec![if action { text.to_owned() } else { "a:b".to_owned() }],
+            resources: (!action).then(|| vec![text.to_owned()]),
         };
         policy(&probe, probe_fill).map_err(|error| node.bad(error))?;
-        Ok(text)
+        Ok(text.to_owned())
     };
-    let actions = all(actions.iter().map(|text| check(text, true)));
-    let resources =
-        resources.map(|texts| all(texts.iter().map(|text| check(text, false)))).transpose();
-    Ok(PolicyText { effect, actions: actions?, resources: resources? })
+    let ReadPolicy { effect, actions, resources } = read_policy(
+        table,
+        |node, text| check(node, text, true),
+        |node, text| check(node, text, false),
+    )?;
+    Ok(PolicyText { effect, actions, resources })
 }
 
 fn probe_fill(text: &str) -> Result<String, String> {

@@ -96,7 +96,7 @@ fn on_missing(node: &Node<'_>) -> Read<Option<Duration>> {
 pub(super) struct ReadGuard {
     /// The guard.
     pub guard: Read<Guard>,
-    /// Names that are protected, with their places, valid or not.
+    /// Names that are protected, with their places and keys.
     pub protected: Vec<(String, Range<usize>, String)>,
 }
 
@@ -127,8 +127,10 @@ pub(super) fn guard(root: &Table<'_>) -> ReadGuard {
             None => return Err(node.wrong_type("a table such as `{ osmo-admin = 1 }`")),
         };
         let entries = all(table.entries().into_iter().map(|(name, span, node)| {
-            protected.push((name.to_owned(), span, child(&table.key, name)));
             let named = check_role_name(name).map_err(|error| node.bad(error));
+            if named.is_ok() {
+                protected.push((name.to_owned(), span, child(&table.key, name)));
+            }
             let least = node.integer(0..=u64::MAX);
             named.and(least).map(|least| (name.to_owned(), least))
         }));

@@ -356,6 +356,9 @@ fn file(table: &Table<'_>, fact: &mut Facts) -> Read<SourceKind> {
             }
             let own = [REALM_EXPORT, LDIF].concat();
             finish(table, "for `kind = \"file\"`", &own);
+            if let (false, Some(reported)) = (both, table.meant(&["realm_export", "ldif"])) {
+                return Err(reported);
+            }
             Err(if both {
                 table.fault(
                     Code::Conflict,

@@ -106,8 +106,12 @@ pub fn redacted(url: &Url) -> String {
 /// A URL of one of `schemes`, without user info, query and fragment. Messages never hold the raw
 /// text: it may carry a password.
 pub(super) fn url(text: &str, schemes: &[&str]) -> Result<Url, String> {
-    let url = Url::parse(text)
-        .map_err(|error| format!("is not a URL: {}", error.to_string().to_lowercase()))?;
+    let url = Url::parse(text).map_err(|error| match error {
+        url::ParseError::RelativeUrlWithoutBase => {
+            "is not a URL: nothing like `https://` stands before the host".to_owned()
+        }
+        error => format!("is not a URL: {}", error.to_string().to_lowercase()),
+    })?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err("holds a user name or password: give those with their own keys".to_owned());
     }

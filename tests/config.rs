@@ -1,0 +1,737 @@
+//! The configuration: what is refused, in which words, and what is not.
+//!
+//! `tests/config/broken/` holds one folder of files, each with the exact report it must get in a
+//! sibling `.txt`. To write the reports anew: `UPDATE_EXPECTED=1 cargo test --test config`, then
+//! read the difference.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use idpsyncd::config::{
+    Code, Config, ConfigError, Faults, Flavor, Identity, LinkBy, MappingRule, Preset, Provision,
+    SecretRef, SourceKind, Target, load, parse,
+};
+use idpsyncd::model::Mode;
+use proptest::prelude::*;
+
+const MINIMAL: &str = r#"
+[store]
+path = "store.db"
+
+[[source]]
+name = "acme"
+kind = "file"
+realm_export = "realm.json"
+"#;
+
+fn read(text: &str) -> Result<Config, Faults> {
+    parse(text, Path::new("/etc/idpsyncd/idpsyncd.toml"))
+}
+
+fn good(text: &str) -> Config {
+    read(text).unwrap_or_else(|faults| panic!("{faults}\nin:\n{text}"))
+}
+
+fn with(text: &str) -> String {
+    format!("{MINIMAL}\n{text}")
+}
+
+fn broken() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/broken");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// The text of every fault, as people and as programs see it.
+fn report(text: &str, file: &Path) -> String {
+    match parse(text, file) {
+        Ok(_) => String::new(),
+        Err(faults) => {
+            format!("{faults}\n{faults:?}\n{}", serde_json::to_string(&faults).unwrap())
+        }
+    }
+}
+
+#[test]
+fn every_broken_file_gets_its_exact_report() {
+    let files = broken();
+    assert!(files.len() >= 45, "{}", files.len());
+    let mut wrong = Vec::new();
+    for path in files {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.file_name().unwrap();
+        let faults = match parse(&text, Path::new(name)) {
+            Err(faults) => format!("{faults}\n"),
+            Ok(_) => "no fault\n".to_owned(),
+        };
+        let expected = path.with_extension("txt");
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            std::fs::write(&expected, &faults).unwrap();
+        }
+        let expected = std::fs::read_to_string(&expected).unwrap_or_default();
+        if expected != faults || faults == "no fault\n" {
+            wrong.push(format!("{}\nexpected:\n{expected}\ngot:\n{faults}", name.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn faults_are_sorted_by_place_and_counted() {
+    for path in broken() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let faults = parse(&text, &path).unwrap_err();
+        let places: Vec<_> = faults.faults.iter().map(|f| (f.line, f.column)).collect();
+        assert!(places.is_sorted(), "{}: {places:?}", path.display());
+        let shown = faults.to_string();
+        assert_eq!(shown.lines().count(), faults.faults.len() + 1, "one line a fault: {shown}");
+    }
+}
+
+#[test]
+fn no_report_holds_a_secret() {
+    for path in broken() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let report = report(&text, &path);
+        assert!(!report.contains("hunter"), "{}: {report}", path.display());
+    }
+}
+
+#[test]
+fn the_report_for_programs_has_the_same_facts() {
+    let faults = read(&with("[sync]\ndefault_mode = \"forse\"\nfoo = 1\n")).unwrap_err();
+    assert_eq!(
+        serde_json::to_value(&faults).unwrap(),
+        serde_json::json!({
+            "file": "/etc/idpsyncd/idpsyncd.toml",
+            "faults": [
+                {
+                    "line": 11,
+                    "column": 16,
+                    "key": "sync.default_mode",
+                    "code": "bad-value",
+                    "message": "`forse` is not one of `force`, `import`, `merge`, `ignore`",
+                    "did_you_mean": "force"
+                },
+                {
+                    "line": 12,
+                    "column": 1,
+                    "key": "sync.foo",
+                    "code": "unknown-key",
+                    "message": "unknown key; known here: `default_mode`, `on_missing`, \
+                                `provision`, `username`, `link_by`"
+                }
+            ]
+        })
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_no_empty_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent = folder.path().join("absent.toml");
+    let error = load(&absent).unwrap_err();
+    assert!(matches!(error, ConfigError::Unreadable { .. }));
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("cannot read the configuration `{}`: ", absent.display()))
+    );
+    let latin = folder.path().join("latin.toml");
+    std::fs::write(&latin, b"[store]\npath = \"\xfcber.db\"\n").unwrap();
+    let error = load(&latin).unwrap_err().to_string();
+    assert!(error.contains("latin.toml:2:9: is not UTF-8 from here on\n1 fault"), "{error}");
+}
+
+#[test]
+fn the_least_file_has_the_documented_defaults() {
+    let config = good(MINIMAL);
+    assert_eq!(config.store, Path::new("/etc/idpsyncd/store.db"));
+    assert_eq!(config.schedule.cron_text, "0 */5 * * * *");
+    assert_eq!(config.schedule.jitter, Duration::from_secs(30));
+    assert_eq!(config.sync.default_mode, Mode::Merge);
+    assert_eq!(config.sync.missing_after, Some(Duration::from_secs(3600)));
+    assert_eq!(config.sync.provision, Provision::All);
+    assert_eq!(config.guard.max_lost_percent, 10.0);
+    assert_eq!(config.guard.max_lost_floor, 20);
+    assert_eq!(config.guard.max_disabled_percent, 10.0);
+    assert!(config.gateway.is_none() && config.roles.is_empty() && config.warnings.is_empty());
+    let source = &config.sources[0];
+    assert!(source.grants.is_none());
+    assert_eq!(source.link_by, LinkBy::Username);
+    let SourceKind::RealmExport(export) = &source.kind else { panic!() };
+    assert_eq!(export.path, Path::new("/etc/idpsyncd/realm.json"));
+    assert!(export.clients.is_empty() && !export.service_accounts);
+}
+
+#[test]
+fn keycloak_and_ldap_have_the_documented_defaults() {
+    let config = good(
+        r#"
+        store = { path = "/s" }
+        [[source]]
+        name = "kc"
+        kind = "keycloak"
+        url = "https://auth.example.com/prefix"
+        realm = "osmo"
+        client_id = "idpsyncd"
+        client_secret = { file = "secret" }
+        [[source]]
+        name = "ldap"
+        kind = "ldap"
+        url = "ldapi:///"
+        users = { base = "ou=people,dc=x" }
+        groups = { base = "ou=groups,dc=x" }
+        [[source]]
+        name = "ldif"
+        kind = "file"
+        ldif = "d.ldif"
+        "#,
+    );
+    let SourceKind::Keycloak(keycloak) = &config.sources[0].kind else { panic!() };
+    assert_eq!(keycloak.client_secret, SecretRef::File("/etc/idpsyncd/secret".into()));
+    assert_eq!((keycloak.timeout.as_secs(), keycloak.read_timeout.as_secs()), (60, 600));
+    assert_eq!(keycloak.concurrency, 2);
+    assert!(keycloak.clients.is_empty(), "only realm roles count");
+    let SourceKind::Ldap(ldap) = &config.sources[1].kind else { panic!() };
+    assert_eq!((ldap.page_size, ldap.flavor), (1000, Flavor::Auto));
+    assert!(!ldap.start_tls && ldap.bind_dn.is_none());
+    assert_eq!(ldap.users.filter, "(objectClass=inetOrgPerson)");
+    assert_eq!((ldap.users.username.as_str(), ldap.users.email.as_str()), ("uid", "mail"));
+    assert_eq!(
+        ldap.groups.filter,
+        "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))"
+    );
+    assert!(ldap.groups.nested && ldap.groups.name == "cn");
+    let SourceKind::Ldif(ldif) = &config.sources[2].kind else { panic!() };
+    assert_eq!((ldif.users.base.as_str(), ldif.groups.base.as_str()), ("", ""));
+}
+
+#[test]
+fn durations_may_be_combined_and_never_means_never() {
+    for (text, seconds) in
+        [("90s", 90), ("5m", 300), ("24h", 86_400), ("1d", 86_400), ("0s", 0), ("1h30m", 5_400)]
+    {
+        let config = good(&with(&format!("[sync]\non_missing = {{ after = \"{text}\" }}")));
+        assert_eq!(config.sync.missing_after, Some(Duration::from_secs(seconds)), "{text}");
+    }
+    let config = good(&with("[sync]\non_missing = { after = \"never\" }"));
+    assert_eq!(config.sync.missing_after, None);
+}
+
+#[test]
+fn a_source_may_link_otherwise_than_the_rest() {
+    let config = good(&format!(
+        "sync = {{ link_by = \"email\" }}\n{MINIMAL}\n[[source]]\nname = \"b\"\nkind = \"file\"\n\
+         ldif = \"d.ldif\"\nlink_by = \"username\"\n"
+    ));
+    assert_eq!(config.sources[0].link_by, LinkBy::Email);
+    assert_eq!(config.sources[1].link_by, LinkBy::Username);
+}
+
+#[test]
+fn a_role_is_reached_by_its_own_name_unless_the_file_says_otherwise() {
+    let config = good(&with(
+        "[sync]\ndefault_mode = \"import\"\n[roles.a]\n[roles.b]\nexternal_roles = []\n\
+         [roles.c]\nexternal_roles = [\"x\"]\nsync_mode = \"force\"\n[roles.d]\neveryone = true\n",
+    ));
+    let external = |name: &str| config.roles[name].external_roles.clone();
+    assert_eq!(external("a"), ["a"]);
+    assert_eq!(external("b"), Vec::<String>::new());
+    assert_eq!(external("c"), ["x"]);
+    assert_eq!(external("d"), Vec::<String>::new());
+    assert_eq!(config.roles["a"].mode, Mode::Import);
+    assert_eq!(config.roles["c"].mode, Mode::Force);
+}
+
+#[test]
+fn the_catalog_is_multiplied_out_sorted_and_distinct() {
+    let config = good(&with(
+        "[[catalog]]\nactions = [\"w:B\", \"w:A\"]\nresources = [\"pool/y\", \"pool/x\"]\n\
+         [[catalog]]\nactions = [\"w:A\", \"p:L\"]\n\
+         [[catalog]]\nactions = [\"w:A\"]\nresources = [\"pool/x\"]\n",
+    ));
+    let rows: Vec<String> = config
+        .catalog
+        .iter()
+        .map(|(action, resource)| match resource {
+            Some(resource) => format!("{action} {resource}"),
+            None => action.to_string(),
+        })
+        .collect();
+    assert_eq!(rows, ["p:L", "w:A", "w:A pool/x", "w:A pool/y", "w:B pool/x", "w:B pool/y"]);
+}
+
+#[test]
+fn rules_are_numbered_from_one_and_regexes_match_in_whole() {
+    let config = good(&with(
+        "[roles.osmo-ml]\n[[mapping]]\ngroup = [\"Eng\", \"a/b\"]\nroles = [\"osmo-ml\"]\n\
+         [[mapping]]\ngroup_regex = 'x|/OSMO (?<team>.+)'\nroles = [\"osmo-${team}\"]\n",
+    ));
+    assert_eq!(config.mappings[0].number, 1);
+    let MappingRule::GroupPath(path) = &config.mappings[0].rule else { panic!() };
+    assert_eq!(path, &["Eng", "a/b"]);
+    let MappingRule::GroupRegex { text, regex } = &config.mappings[1].rule else { panic!() };
+    assert_eq!(text, "x|/OSMO (?<team>.+)");
+    assert!(regex.is_match("/OSMO ml") && !regex.is_match("/Eng/OSMO ml") && !regex.is_match("xx"));
+}
+
+#[test]
+fn the_gateway_is_parsed_in_full() {
+    let config = good(&with(
+        r#"
+        [roles.osmo-default]
+        everyone = true
+        [gateway]
+        grpc = "unix:/run/idpsyncd/authz.sock"
+        http = "127.0.0.1:9180"
+        identity = "jwt"
+        user_header = "X-Osmo-User"
+        provision = "claims"
+        anonymous_role = "osmo-default"
+        preset = "osmo"
+        [[gateway.jwt]]
+        issuer = "https://auth.example.com/realms/osmo"
+        audiences = ["osmo-device"]
+        roles_claim = "realm_access.roles"
+        [[gateway.route]]
+        methods = ["POST"]
+        path = "/api/pool/{pool}/workflow/*"
+        action = "workflow:Create"
+        resource = "pool/{pool}"
+        [[gateway.route]]
+        path = "/api/workflow/*"
+        action = "workflow:Read"
+        scope = "pool"
+        [[gateway.allowed]]
+        header = "x-osmo-allowed-pools"
+        action = "workflow:Create"
+        scope = "pool"
+        routes = ["profile:Read"]
+        "#,
+    ));
+    let gateway = config.gateway.unwrap();
+    assert_eq!(gateway.identity, Identity::Jwt);
+    assert_eq!(gateway.preset, Some(Preset::Osmo));
+    assert_eq!(gateway.user_header, "x-osmo-user");
+    assert_eq!(gateway.max_staleness, Duration::from_secs(86_400));
+    assert_eq!(gateway.routes[0].target, Target::Resource("pool/{pool}".to_owned()));
+    assert_eq!(gateway.routes[1].target, Target::Scope("pool".to_owned()));
+    assert_eq!(gateway.jwt[0].username_claim, "preferred_username");
+}
+
+#[test]
+fn what_is_not_wrong_but_without_effect_is_told() {
+    let config = good(
+        r#"
+        store = { path = "s" }
+        [guard]
+        protected_roles = { admin = 1, team-root = 0 }
+        [[source]]
+        name = "kc"
+        kind = "keycloak"
+        url = "http://auth.example.com"
+        realm = "osmo"
+        client_id = "idpsyncd"
+        client_secret = { env = "S" }
+        grants = ["user"]
+        [[source]]
+        name = "ldap"
+        kind = "ldap"
+        url = "ldap://ldap.example.com"
+        bind_dn = "cn=x"
+        bind_password = { env = "S" }
+        users = { base = "dc=x" }
+        groups = { base = "dc=x" }
+        [roles.admin]
+        [roles.user]
+        [[roles.user.policies]]
+        effect = "Deny"
+        actions = ["workflow:Exec", "pool:List"]
+        [roles.idle]
+        sync_mode = "ignore"
+        [roles.default]
+        everyone = true
+        sync_mode = "force"
+        [[role_template]]
+        name = 'team-.+'
+        [[mapping]]
+        source = "kc"
+        group_name = "admins"
+        roles = ["admin"]
+        [[mapping]]
+        realm_role = "x"
+        roles = ["idle", "default"]
+        [[catalog]]
+        actions = ["workflow:Exec"]
+        resources = ["pool/a"]
+        [gateway]
+        http = "127.0.0.1:1"
+        identity = "header"
+        "#,
+    );
+    assert_eq!(
+        config.warnings,
+        [
+            "roles.default.sync_mode has no effect: an `everyone` role has no grants that a sync \
+             could change",
+            "source `kc`: the client's secret goes over `http://` unencrypted",
+            "source `ldap`: the password goes over `ldap://` unencrypted; use `ldaps://` or \
+             `start_tls = true`",
+            "roles.user.policies[1] denies `workflow:Exec` without `resources`, and \
+             `workflow:Exec` takes one: it denies nothing there; write `resources = [\"*\"]` to \
+             deny it everywhere",
+            "mapping[1] gives `admin`, which is not in the `grants` of source `kc`: it gives \
+             nothing",
+            "mapping[1] gives `admin`, which is protected: a group's bare name never reaches it; \
+             name the group in whole, or an IdP role",
+            "mapping[2] gives `idle`, whose `sync_mode` is `ignore`: it gives nothing",
+            "mapping[2] gives `default`, which every enabled user holds anyway",
+            "guard.protected_roles.team-root comes from role_template[1], and a template never \
+             reaches a protected role: declare it under `[roles]`",
+            "gateway has neither `preset` nor `[[gateway.route]]`: every request is denied",
+        ]
+    );
+}
+
+#[test]
+fn a_deny_without_resources_is_told_of_where_a_route_takes_one() {
+    for route in [
+        "preset = \"osmo\"",
+        "[[gateway.route]]\npath = \"/w/*\"\naction = \"workflow:Exec\"\nscope = \"pool\"",
+        "[[gateway.route]]\npath = \"/w/{p}\"\naction = \"workflow:Exec\"\nresource = \"pool/{p}\"",
+    ] {
+        let config = good(&with(&format!(
+            "[[role_template]]\nname = 'r'\n[[role_template.policies]]\neffect = \"Deny\"\n\
+             actions = [\"*:Exec\"]\n[gateway]\nhttp = \"127.0.0.1:1\"\nidentity = \"header\"\n\
+             {route}\n"
+        )));
+        assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+        assert!(config.warnings[0].starts_with(
+            "role_template[1].policies[1] denies `*:Exec` without `resources`, and `workflow:Exec`"
+        ));
+    }
+}
+
+#[test]
+fn the_fingerprint_is_the_files_meaning() {
+    let base = with("[roles.a]\n[roles.b]\n");
+    let print = |text: &str| good(text).fingerprint;
+    let first = print(&base);
+    assert_eq!(first.len(), 64);
+    // The layout, the store, the schedule, the gateway, a default written out.
+    for same in [
+        with("# a comment\n[roles.b]\n\n\n[roles.a]\nexternal_roles = [\"a\"]\n"),
+        base.replace("store.db", "other.db"),
+        format!("{base}[schedule]\njitter = \"1s\"\n"),
+        format!("{base}[gateway]\nhttp = \"127.0.0.1:1\"\nidentity = \"header\"\n"),
+        format!("{base}[sync]\nprovision = \"all\"\n"),
+    ] {
+        assert_eq!(print(&same), first, "{same}");
+    }
+    for other in [
+        with("[roles.a]\n"),
+        base.replace("\"acme\"", "\"bcme\""),
+        base.replace("realm.json", "other.json"),
+        format!("{base}description = \"x\"\n"),
+        format!("{base}[[roles.b.policies]]\nactions = [\"a:b\"]\n"),
+        format!("{base}[[role_template]]\nname = 'x'\n"),
+        format!("{base}[[catalog]]\nactions = [\"a:b\"]\n"),
+        format!("{base}[[mapping]]\nrealm_role = \"x\"\nroles = [\"a\"]\n"),
+        format!("{base}[guard]\nmax_lost_floor = 21\n"),
+        format!("{base}[sync]\non_missing = {{ after = \"2h\" }}\n"),
+    ] {
+        assert_ne!(print(&other), first, "{other}");
+    }
+}
+
+#[test]
+fn the_fingerprint_does_not_depend_on_where_a_secret_lies() {
+    let keycloak = |secret: &str| {
+        good(&with(&format!(
+            "[[source]]\nname = \"kc\"\nkind = \"keycloak\"\nurl = \"https://a.example.com\"\n\
+             realm = \"r\"\nclient_id = \"c\"\nclient_secret = {secret}\n"
+        )))
+        .fingerprint
+    };
+    assert_eq!(keycloak("{ env = \"A\" }"), keycloak("{ file = \"/b\" }"));
+}
+
+#[test]
+fn the_annotated_example_is_right_and_needs_no_secret_to_load() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/idpsyncd.toml");
+    let config = load(&path).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.warnings, Vec::<String>::new());
+    assert_eq!(config.sources.len(), 2);
+    // What is commented out in it is right as well.
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (start, end) = (text.find("# [gateway]").unwrap(), text.len());
+    let gateway = text[start..end].replace("\n# ", "\n").replace("\n#\n", "\n\n");
+    let whole = format!("{}{}", &text[..start], gateway.trim_start_matches("# "));
+    assert!(good(&whole).gateway.is_some());
+}
+
+/// The blocks of ```` ```toml ```` in a page, each with its first line's number.
+fn toml_blocks(page: &str) -> Vec<(usize, String)> {
+    let mut blocks = Vec::new();
+    let mut block: Option<(usize, String)> = None;
+    for (number, line) in page.lines().enumerate() {
+        match &mut block {
+            None if line.trim() == "```toml" => block = Some((number + 2, String::new())),
+            None => {}
+            Some(_) if line.trim() == "```" => blocks.extend(block.take()),
+            Some((_, text)) => {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    blocks
+}
+
+/// A block with a `[store]` is a whole configuration and must be right as it stands. Any other is
+/// a fragment: whatever is in it must be right, but what it leaves out, or names without showing
+/// it (a role, a source), is taken to be in the rest of the file. A block that only shows keys of
+/// one table begins with that table's header like any TOML.
+#[test]
+fn every_toml_block_of_the_documentation_is_right() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = vec![root.join("README.md")];
+    pages.extend(std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()));
+    pages.sort();
+    let mut seen = 0;
+    for page in pages.iter().filter(|page| page.extension().is_some_and(|e| e == "md")) {
+        let Ok(text) = std::fs::read_to_string(page) else { continue };
+        for (line, block) in toml_blocks(&text) {
+            seen += 1;
+            let Err(mut faults) = parse(&block, page) else { continue };
+            if !block.contains("[store]") {
+                faults
+                    .faults
+                    .retain(|fault| !matches!(fault.code, Code::MissingKey | Code::UnknownName));
+            }
+            assert!(
+                faults.faults.is_empty(),
+                "the block in line {line} of {}:\n{faults}",
+                page.display()
+            );
+        }
+    }
+    assert!(seen >= 10, "{seen}");
+}
+
+/// A key that nobody knows makes the report list those that are known: each must have its row.
+#[test]
+fn every_key_is_in_the_reference() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let mut seen = 0;
+    for table in [
+        "[store]",
+        "[schedule]",
+        "[sync]",
+        "[guard]",
+        "[[source]]\nkind = \"keycloak\"",
+        "[[source]]\nkind = \"ldap\"",
+        "[[source]]\nkind = \"ldap\"\n[source.users]",
+        "[[source]]\nkind = \"ldap\"\n[source.groups]",
+        "[[source]]\nkind = \"file\"\nldif = \"x\"",
+        "[[source]]\nkind = \"file\"\nrealm_export = \"x\"",
+        "[roles.x]",
+        "[[roles.x.policies]]",
+        "[[role_template]]",
+        "[[mapping]]",
+        "[[catalog]]",
+        "[gateway]",
+        "[[gateway.jwt]]",
+        "[[gateway.route]]",
+        "[[gateway.allowed]]",
+    ] {
+        let faults = read(&format!("{table}\nqqqqqqqqqqqqqqqq = 1\n")).unwrap_err().faults;
+        let known = faults.iter().find_map(|f| f.message.strip_prefix("unknown key; known here: "));
+        for key in known.unwrap().split(", ") {
+            seen += 1;
+            let row = page.contains(&format!("| {key} |"));
+            let section = page.contains(&format!(".{}]]`", key.trim_matches('`')));
+            assert!(row || section, "{key} of {table} is not in docs/configuration.md");
+        }
+    }
+    assert!(seen > 80, "{seen}");
+}
+
+/// Texts to spoil: the example, and every broken file.
+fn texts() -> Vec<String> {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/idpsyncd.toml");
+    std::iter::once(example)
+        .chain(broken())
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect()
+}
+
+#[derive(Clone, Debug)]
+enum Spoil {
+    Insert(String),
+    Delete(usize),
+    DeleteLine,
+    RepeatLine,
+    Cut,
+}
+
+fn spoil() -> impl Strategy<Value = (prop::sample::Index, Spoil)> {
+    let bits = prop::sample::select(vec![
+        "\"",
+        "'",
+        "[",
+        "]",
+        "[[",
+        "]]",
+        "{",
+        "}",
+        "=",
+        ".",
+        ",",
+        "\n",
+        "#",
+        "\"\"\"",
+        "'''",
+        "\\",
+        "\0",
+        "é",
+        "\r\n",
+        "x = 1\n",
+        "[store]\n",
+        "[[source]]\n",
+        "[roles]\n",
+        "store.path.x = 1\n",
+        "= = ",
+        "1979-13-45",
+        "0x",
+        "${",
+        "}",
+        "(?<",
+        "\u{feff}",
+        "🦀",
+    ]);
+    (
+        any::<prop::sample::Index>(),
+        prop_oneof![
+            bits.prop_map(|bit| Spoil::Insert(bit.to_owned())),
+            ".{0,3}".prop_map(Spoil::Insert),
+            (1usize..20).prop_map(Spoil::Delete),
+            Just(Spoil::DeleteLine),
+            Just(Spoil::RepeatLine),
+            Just(Spoil::Cut),
+        ],
+    )
+}
+
+fn spoiled(text: &str, spoils: &[(prop::sample::Index, Spoil)]) -> String {
+    let mut text = text.to_owned();
+    for (place, spoil) in spoils {
+        let mut at = place.index(text.len() + 1);
+        while !text.is_char_boundary(at) {
+            at -= 1;
+        }
+        let line = text[..at].rfind('\n').map_or(0, |at| at + 1);
+        let end = text[at..].find('\n').map_or(text.len(), |end| at + end + 1);
+        match spoil {
+            Spoil::Insert(bit) => text.insert_str(at, bit),
+            Spoil::Delete(length) => {
+                let rest: String = text[at..].chars().skip(*length).collect();
+                text.truncate(at);
+                text.push_str(&rest);
+            }
+            Spoil::DeleteLine => text.replace_range(line..end, ""),
+            Spoil::RepeatLine => {
+                let line = text[line..end].to_owned();
+                text.insert_str(end, &line);
+            }
+            Spoil::Cut => text.truncate(at),
+        }
+    }
+    text
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn no_text_makes_it_panic_and_every_refusal_says_why(
+        which in any::<prop::sample::Index>(),
+        spoils in prop::collection::vec(spoil(), 1..6),
+    ) {
+        let texts = texts();
+        let text = spoiled(&texts[which.index(texts.len())], &spoils);
+        if let Err(faults) = read(&text) {
+            prop_assert!(!faults.faults.is_empty());
+            let lines = text.lines().count().max(1);
+            for fault in &faults.faults {
+                prop_assert!(fault.line >= 1 && fault.line <= lines + 1 && fault.column >= 1);
+                prop_assert!(!fault.message.contains('\n'), "{:?}", fault.message);
+            }
+        }
+    }
+
+    #[test]
+    fn no_noise_makes_it_panic(text in "\\PC{0,200}") {
+        let _ = read(&text);
+    }
+
+    /// One slip of the finger anywhere in a file with secrets where they do not belong: whatever
+    /// the report says, it never says them.
+    #[test]
+    fn no_slip_of_the_finger_makes_it_tell_a_secret(
+        at in any::<prop::sample::Index>(),
+        slip in prop::sample::select(vec!["", "\"", "'", "=", "[", "]", "{", "}", "x", " ", "\n", "#", "@", ","]),
+        delete in any::<bool>(),
+    ) {
+        let text = r#"
+[store]
+path = "store.db"
+
+[[source]]
+name = "kc"
+kind = "keycloak"
+url = "https://admin:hunter2@auth.example.com"
+realm = "osmo"
+client_id = "idpsyncd"
+client_secret = "hunter2"
+clients = ["a", "b"]
+
+[[source]]
+name = "kc2"
+kind = "keycloak"
+url = "https://auth.example.com"
+realm = "osmo"
+client_id = "idpsyncd"
+client_secret = ["hunter2", { "hunter2" = "hunter2" }]
+
+[[source]]
+name = "ldap"
+kind = "ldap"
+url = ["ldaps://cn:hunter2@ldap.example.com", "hunter2@ldap.example.com"]
+bind_dn = "cn=idpsyncd,dc=example,dc=org"
+bind_password = { file = "a", hunter2 = "hunter2" }
+users = { base = "dc=x" }
+groups = { base = "dc=x" }
+"#;
+        let at = at.index(text.len());
+        let end = if delete { at + 1 } else { at };
+        let text = format!("{}{slip}{}", &text[..at], &text[end..]);
+        let report = report(&text, Path::new("idpsyncd.toml"));
+        prop_assert!(!report.contains("hunter2"), "{}\n{}", text, report);
+    }
+}
