@@ -207,6 +207,19 @@ pub async fn run(
     progress: &OnProgress,
     now: Time,
 ) -> Result<Outcome, RunError> {
+    run_with_views(config, options, progress, now).await.map(|(outcome, _)| outcome)
+}
+
+/// As [`run`], and returns what each source is known to hold, where that was needed.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with_views(
+    config: &Config,
+    options: &Options,
+    progress: &OnProgress,
+    now: Time,
+) -> Result<(Outcome, Vec<(String, Directory)>), RunError> {
     let path = config.store.as_path();
     let (_lock, mut writer) = if options.dry_run {
         (None, None)
@@ -221,19 +234,15 @@ pub async fn run(
     tokio::task::block_in_place(|| settle(config, words, writer.as_mut(), now))
 }
 
-/// Reads what the store says, for a run that may happen without a store.
-fn open_reader(path: &Path) -> Result<Option<Reader>, StoreError> {
-    Reader::open(path)
-}
-
+/// Everything after the sources have spoken.
 fn settle(
     config: &Config,
     words: Vec<Word>,
     mut writer: Option<&mut Writer>,
     now: Time,
-) -> Result<Outcome, RunError> {
+) -> Result<(Outcome, Vec<(String, Directory)>), RunError> {
     let path = config.store.as_path();
-    let reader = open_reader(path)?;
+    let reader = Reader::open(path)?;
     let mut warnings = Vec::new();
     let mut known = know(config, words, reader.as_ref(), &mut warnings)?;
     let token = token(config, &known);
@@ -418,7 +427,7 @@ fn outcome(
     meta: &Meta,
     generation: u64,
     now: Time,
-) -> Outcome {
+) -> (Outcome, Vec<(String, Directory)>) {
     let mut held = pending;
     let mut next_due = meta.next_due;
     if let Some(plan) = &mut plan {
@@ -428,16 +437,24 @@ fn outcome(
     }
     warnings.sort();
     warnings.dedup();
-    Outcome {
+    let mut directories = Vec::new();
+    let mut sources = Vec::new();
+    for one in known {
+        let directory = one.read.or(one.mirror.map(|mirror| mirror.directory));
+        directories.extend(directory.map(|directory| (one.outcome.name.clone(), directory)));
+        sources.push(one.outcome);
+    }
+    let outcome = Outcome {
         plan,
         held,
-        sources: known.into_iter().map(|one| one.outcome).collect(),
+        sources,
         warnings,
         before: meta.generation,
         generation,
         at: now,
         next_due,
-    }
+    };
+    (outcome, directories)
 }
 
 /// Applies exactly the held plan `id`, if each of its changes still stands.
@@ -566,4 +583,3 @@ pub fn existing_reader(path: &Path) -> Result<Reader, RunError> {
         ))
     })
 }
-

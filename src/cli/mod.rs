@@ -1,1 +1,176 @@
-//! Commands and how things print.
+//! Commands: one file each, and how things print.
+//!
+//! Results go to standard output, logs and errors to standard error. A command returns its exit
+//! status; [`main`] turns what went wrong into one line.
+
+mod args;
+mod authorize;
+mod check;
+mod explain;
+mod grant;
+mod held;
+mod history;
+mod print;
+mod progress;
+mod status;
+mod sync;
+mod time;
+mod user;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::config::{self, Config};
+use crate::daemon;
+use crate::pipeline::RunError;
+use crate::store::StoreError;
+use args::{Cli, Command, Global, Output};
+
+/// Exit statuses: the design's section 3.
+mod exit {
+    pub const DONE: u8 = 0;
+    pub const ERROR: u8 = 1;
+    pub const CHANGES: u8 = 2;
+    pub const HELD: u8 = 3;
+    pub const SOURCE: u8 = 4;
+    pub const DENY: u8 = 5;
+    pub const USAGE: u8 = 64;
+}
+
+/// Why a command came to nothing.
+enum Failure {
+    /// The command line is wrong: status 64.
+    Usage(String),
+    /// Status 1; nothing was changed.
+    Error(String),
+    /// Status 1; the command has printed what is wrong.
+    Said,
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Failure::Error(message)
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        Failure::Error(error.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Failure::Error(error.to_string())
+    }
+}
+
+/// Reads the command line, does what it says, and returns the exit status.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are not errors.
+            let status = if error.use_stderr() { exit::USAGE } else { exit::DONE };
+            return match error.print() {
+                Ok(()) => ExitCode::from(status),
+                Err(_) => ExitCode::from(exit::ERROR),
+            };
+        }
+    };
+    match start(cli) {
+        Ok(status) => ExitCode::from(status),
+        Err(Failure::Said) => ExitCode::from(exit::ERROR),
+        Err(Failure::Error(message)) => {
+            eprintln!("error: {}", message.trim_end());
+            ExitCode::from(exit::ERROR)
+        }
+        Err(Failure::Usage(message)) => {
+            eprintln!("error: {message}\n\nFor more information, try '--help'.");
+            ExitCode::from(exit::USAGE)
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<u8, Failure> {
+    let Cli { global, command } = cli;
+    let quiet = !matches!(command, Command::Run);
+    log(&global, if quiet { "warn" } else { "info" })?;
+    match command {
+        Command::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "idpsyncd", &mut out);
+            print::lines(&[String::from_utf8_lossy(&out).trim_end().to_owned()])?;
+            Ok(exit::DONE)
+        }
+        Command::Man => {
+            let mut out = Vec::new();
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut out)
+                .map_err(|error| format!("cannot write the manual page: {error}"))?;
+            print::lines(&[String::from_utf8_lossy(&out).trim_end().to_owned()])?;
+            Ok(exit::DONE)
+        }
+        Command::Run => {
+            let config = load(&global)?;
+            runtime()?
+                .block_on(daemon::run(&global.config, config))
+                .map_err(|error| error.to_string())?;
+            Ok(exit::DONE)
+        }
+        Command::Check(args) => check::run(&global, &args),
+        Command::Sync(args) => sync::run(&load(&global)?, &args, global.output),
+        Command::Explain(args) => explain::run(&load(&global)?, &args, global.output),
+        Command::Authorize(args) => authorize::run(&load(&global)?, &args, global.output),
+        Command::Status => status::run(&load(&global)?, global.output),
+        Command::Plan(command) => held::run(&load(&global)?, &command, global.output),
+        Command::History(args) => history::run(&load(&global)?, &args, global.output),
+        Command::User(command) => user::run(&load(&global)?, &command, global.output),
+        Command::Grant(command) => grant::run(&load(&global)?, command, global.output),
+    }
+}
+
+/// The configuration; its faults go to standard error as they are.
+fn load(global: &Global) -> Result<Config, Failure> {
+    config::load(&global.config).map_err(|error| {
+        eprintln!("{}", error.to_string().trim_end());
+        Failure::Said
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Error(format!("cannot start the runtime: {error}")))
+}
+
+fn log(global: &Global, default: &str) -> Result<(), Failure> {
+    use tracing_subscriber::EnvFilter;
+    let filter = match &global.log_level {
+        Some(level) => EnvFilter::try_new(level),
+        None => match std::env::var("RUST_LOG") {
+            Ok(filter) if !filter.is_empty() => EnvFilter::try_new(filter),
+            _ => EnvFilter::try_new(default),
+        },
+    }
+    .map_err(|error| Failure::Usage(format!("`--log-level` is not a level or filter: {error}")))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let done = match global.log_format {
+        Output::Json => builder.json().flatten_event(true).try_init(),
+        Output::Text => {
+            use std::io::IsTerminal;
+            builder.with_ansi(std::io::stderr().is_terminal()).try_init()
+        }
+    };
+    done.map_err(|error| Failure::Error(format!("cannot start logging: {error}")))
+}
+
+/// The store's file, for messages.
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

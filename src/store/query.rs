@@ -116,6 +116,14 @@ fn set_roles(conn: &Connection, set: i64) -> Result<Vec<String>, Fault> {
 }
 
 impl Reader {
+    /// Every role that the store knows, with its policies, sorted by name.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn roles(&self) -> Result<Vec<Role>, StoreError> {
+        self.read_as(|conn| super::load::roles(conn).map(|(roles, _)| roles))
+    }
+
     /// Calls `each` for everyone, by username: first those who are not deprovisioned.
     ///
     /// # Errors

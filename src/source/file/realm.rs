@@ -113,8 +113,9 @@ fn warnings(export: &Export, config: &RealmExportConfig) -> Vec<String> {
         warnings.push("the export has no `groups`: nobody is in any".to_owned());
     }
     if export.roles().is_none() {
-        warnings.push("the export has no `roles`: what composite roles contain is not known to it"
-            .to_owned());
+        warnings.push(
+            "the export has no `roles`: what composite roles contain is not known to it".to_owned(),
+        );
     }
     match export.federated() {
         0 => {}

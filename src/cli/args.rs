@@ -1,0 +1,264 @@
+//! The command line's shape.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Keeps a gateway's idea of who may do what in step with Keycloak and LDAP.
+#[derive(Parser, Debug)]
+#[command(
+    name = "idpsyncd",
+    version,
+    about = "Keeps a gateway's idea of who may do what in step with Keycloak and LDAP",
+    after_help = "\
+Examples:
+  idpsyncd check                          what is wrong with the configuration and the sources
+  idpsyncd sync --dry-run                 what a sync would change, without changing it
+  idpsyncd sync                           one sync
+  idpsyncd run                            the daemon
+  idpsyncd explain alice --role osmo-user why alice holds a role, or why not
+  idpsyncd plan show                      what the guard holds
+
+Exit status, the first that applies: 64 usage, 1 error and nothing changed, 4 a source failed or
+was partial, 3 removals are held, 2 a dry run found changes (--detailed-exitcode), 0 done.",
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command.
+#[derive(Args, Debug)]
+pub struct Global {
+    /// The configuration
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "IDPSYNCD_CONFIG",
+        value_name = "FILE",
+        default_value = "/etc/idpsyncd/idpsyncd.toml"
+    )]
+    pub config: PathBuf,
+    /// Results as text for people or as JSON for programs
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
+    pub output: Output,
+    /// Logs (on standard error) as text or as JSON
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        env = "IDPSYNCD_LOG_FORMAT",
+        default_value_t = Output::Text,
+        value_name = "FORMAT"
+    )]
+    pub log_format: Output,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as idpsyncd=debug. Default:
+    /// $RUST_LOG, else info for `run` and warn for the rest
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+/// A format of output.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// A command.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the daemon: sync on the schedule, until SIGTERM
+    Run,
+    /// Sync once
+    #[command(after_help = "\
+Examples:
+  idpsyncd sync --dry-run
+  idpsyncd sync --dry-run --output json --detailed-exitcode
+  idpsyncd sync --source corp-keycloak     the other sources speak through their mirrors
+  idpsyncd sync --offline --dry-run        a changed configuration against the mirrors")]
+    Sync(SyncArgs),
+    /// Report every problem of the configuration and the sources at once
+    #[command(after_help = "Exit status 1 for errors; warnings alone are 0.")]
+    Check(CheckArgs),
+    /// Say why a user holds each role, and why not others
+    #[command(after_help = "\
+Examples:
+  idpsyncd explain alice
+  idpsyncd explain alice --role osmo-admin
+  idpsyncd explain alice --action workflow:Create --resource pool/ml-training")]
+    Explain(ExplainArgs),
+    /// Decide a request from the store: exit 0 Allow, 5 Deny
+    #[command(after_help = "\
+Examples:
+  idpsyncd authorize alice pool:List
+  idpsyncd authorize alice workflow:Create pool/ml-training")]
+    Authorize(AuthorizeArgs),
+    /// Show sources, generation, held plan, next run
+    Status,
+    /// Show, approve or discard what the guard holds
+    #[command(subcommand)]
+    Plan(PlanCommand),
+    /// Show who gained or lost what, when, why, in which generation
+    #[command(after_help = "\
+Examples:
+  idpsyncd history --user alice
+  idpsyncd history --role osmo-admin --since 7d
+  idpsyncd history --since 2026-11-01T00:00:00Z --output json")]
+    History(HistoryArgs),
+    /// Show users
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Add, remove or list local grants
+    #[command(subcommand)]
+    Grant(GrantCommand),
+    /// Write a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual page
+    Man,
+}
+
+/// `idpsyncd sync`
+#[derive(Args, Debug)]
+pub struct SyncArgs {
+    /// Plan and show, write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Read this source only (repeatable); the others speak through their mirrors
+    #[arg(long, value_name = "NAME", conflicts_with = "offline")]
+    pub source: Vec<String>,
+    /// Contact no source: every one speaks through its mirror
+    #[arg(long)]
+    pub offline: bool,
+    /// Exit 2 where a dry run found changes
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// `idpsyncd check`
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Do not connect to any source
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// `idpsyncd explain`
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// The username
+    pub user: String,
+    /// This role only
+    #[arg(long)]
+    pub role: Option<String>,
+    /// This action, such as workflow:Create
+    #[arg(long)]
+    pub action: Option<String>,
+    /// On this resource, such as pool/ml-training
+    #[arg(long, requires = "action")]
+    pub resource: Option<String>,
+}
+
+/// `idpsyncd authorize`
+#[derive(Args, Debug)]
+pub struct AuthorizeArgs {
+    /// The username
+    pub user: String,
+    /// The action, such as workflow:Create
+    pub action: String,
+    /// The resource, such as pool/ml-training
+    pub resource: Option<String>,
+}
+
+/// `idpsyncd plan`
+#[derive(Subcommand, Debug)]
+pub enum PlanCommand {
+    /// Show the held plan
+    Show {
+        /// Its id
+        id: Option<String>,
+    },
+    /// Apply exactly this plan, if each of its changes still stands
+    Approve {
+        /// Its id
+        id: String,
+    },
+    /// Forget this plan until the next run asks again
+    Discard {
+        /// Its id
+        id: String,
+    },
+}
+
+/// `idpsyncd history`
+#[derive(Args, Debug)]
+pub struct HistoryArgs {
+    /// This user only
+    #[arg(long)]
+    pub user: Option<String>,
+    /// This role only
+    #[arg(long)]
+    pub role: Option<String>,
+    /// Since this time (RFC 3339) or for this long (such as 24h or 7d)
+    #[arg(long, value_name = "TIME|DURATION")]
+    pub since: Option<String>,
+    /// At most this many, the newest
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+}
+
+/// `idpsyncd user`
+#[derive(Subcommand, Debug)]
+pub enum UserCommand {
+    /// List all users
+    List,
+    /// Show one user
+    Show {
+        /// The username
+        user: String,
+    },
+}
+
+/// `idpsyncd grant`
+#[derive(Subcommand, Debug)]
+pub enum GrantCommand {
+    /// Grant a role by hand
+    #[command(after_help = "\
+Example:
+  idpsyncd grant add alice osmo-admin --reason \"on call\" --until 24h")]
+    Add {
+        /// The username
+        user: String,
+        /// The role
+        role: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
+        /// Until this time (RFC 3339) or for this long (such as 24h or 7d)
+        #[arg(long, value_name = "TIME|DURATION")]
+        until: Option<String>,
+    },
+    /// Remove a local grant, else the imported one
+    Remove {
+        /// The username
+        user: String,
+        /// The role
+        role: String,
+        /// Remove the imported grant, not the local one
+        #[arg(long)]
+        imported: bool,
+    },
+    /// List local grants
+    List,
+}

@@ -1,0 +1,206 @@
+//! `idpsyncd check`: every problem at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::Utc;
+use futures_util::future::join_all;
+use serde::Serialize;
+
+use super::args::{CheckArgs, Global, Output};
+use super::print::{self, Style};
+use super::{Failure, exit, progress, runtime};
+use crate::config::{self, Config, ConfigError, SourceKind};
+use crate::pipeline::{self, Options, SourceResult, open_source};
+use crate::resolve::{Rules, folded};
+use crate::source::{Directory, Finding, Kind};
+
+/// Everything that was found, errors first.
+#[derive(Serialize)]
+struct Report {
+    format: u32,
+    config: String,
+    errors: Vec<String>,
+    warnings: Vec<String>,
+}
+
+pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<u8, Failure> {
+    let config = match config::load(&global.config) {
+        Ok(config) => config,
+        Err(ConfigError::Faults(faults)) => {
+            match global.output {
+                Output::Json => print::json(&faults)?,
+                Output::Text => print::lines(&[faults.to_string().trim_end().to_owned()])?,
+            }
+            return Ok(exit::ERROR);
+        }
+        Err(error @ ConfigError::Unreadable { .. }) => return Err(error.to_string().into()),
+    };
+    let mut errors = BTreeSet::new();
+    let mut warnings: BTreeSet<String> = config.warnings.iter().cloned().collect();
+    if !args.offline {
+        runtime()?.block_on(connect(&config, &mut errors, &mut warnings))?;
+    }
+    let report = Report {
+        format: 1,
+        config: global.config.display().to_string(),
+        errors: errors.into_iter().collect(),
+        warnings: warnings.into_iter().collect(),
+    };
+    let status = if report.errors.is_empty() { exit::DONE } else { exit::ERROR };
+    if global.output == Output::Json {
+        print::json(&report)?;
+        return Ok(status);
+    }
+    let style = Style::detect();
+    let mut out = Vec::new();
+    for error in &report.errors {
+        out.push(format!("{} {}", style.red("error:"), print::shown(error)));
+    }
+    for warning in &report.warnings {
+        out.push(format!("{} {}", style.yellow("warning:"), print::shown(warning)));
+    }
+    out.push(format!(
+        "{}: {}, {}{}",
+        report.config,
+        print::count(report.errors.len() as u64, "error", "errors"),
+        print::count(report.warnings.len() as u64, "warning", "warnings"),
+        if args.offline { " (no source was contacted)" } else { "" }
+    ));
+    print::lines(&out)?;
+    Ok(status)
+}
+
+/// Asks each source what would make a read fail or lie, reads all of them, and plans without
+/// writing: what the plan warns of is a finding.
+async fn connect(
+    config: &Config,
+    errors: &mut BTreeSet<String>,
+    warnings: &mut BTreeSet<String>,
+) -> Result<(), Failure> {
+    let findings = join_all(config.sources.iter().map(|source| async {
+        let rules = Rules::new(config, source);
+        match open_source(source) {
+            Ok(opened) => (source.name.as_str(), opened.check(&rules).await),
+            Err(error) => {
+                (source.name.as_str(), vec![Finding { error: true, message: error.message }])
+            }
+        }
+    }))
+    .await;
+    for (source, list) in findings {
+        for finding in list {
+            let message = format!("{source}: {}", finding.message);
+            if finding.error {
+                errors.insert(message)
+            } else {
+                warnings.insert(message)
+            };
+        }
+    }
+    let options = Options { dry_run: true, sources: None, what: "idpsyncd check".to_owned() };
+    let (on_progress, end) = progress::on_terminal();
+    let run = pipeline::run_with_views(config, &options, &on_progress, Utc::now()).await;
+    end();
+    let (outcome, directories) = run?;
+    warnings.extend(outcome.warnings.iter().cloned());
+    for source in &outcome.sources {
+        match &source.result {
+            SourceResult::Failed { message, .. } => {
+                errors.insert(format!("{}: {message}", source.name));
+            }
+            SourceResult::Partial(scopes) => {
+                for scope in scopes {
+                    if let Some(why) = &scope.partial {
+                        errors.insert(format!(
+                            "{}: {} cannot be read in full: {why}",
+                            source.name, scope.scope
+                        ));
+                    }
+                }
+            }
+            SourceResult::Complete(_) | SourceResult::NotAsked => {}
+        }
+    }
+    for (source, directory) in &directories {
+        conventions(config, source, directory, warnings);
+    }
+    Ok(())
+}
+
+/// Roles assigned in one client and not in the other, and names outside the convention.
+fn conventions(
+    config: &Config,
+    source: &str,
+    directory: &Directory,
+    warnings: &mut BTreeSet<String>,
+) {
+    let clients = config.sources.iter().find(|s| s.name == source).map(|s| match &s.kind {
+        SourceKind::Keycloak(keycloak) => keycloak.clients.as_slice(),
+        SourceKind::RealmExport(export) => export.clients.as_slice(),
+        SourceKind::Ldap(_) | SourceKind::Ldif(_) => &[],
+    });
+    one_client_only(source, directory, clients.unwrap_or(&[]), warnings);
+    for (container, members) in directory.containers.iter().zip(&directory.members) {
+        let name = directory.text(container.name);
+        if container.kind == Kind::Attribute || name.is_empty() || members.is_empty() {
+            continue;
+        }
+        for template in &config.templates {
+            let near = folded(name).replace([' ', '_'], "-");
+            let outside = !template.regex.is_match(name) && template.regex.is_match(&near);
+            if outside && container.kind != Kind::Group && !config.roles.contains_key(name) {
+                warnings.insert(format!(
+                    "{source}: {} `{}` is outside the convention `{}`: `{near}` would be in it",
+                    container.kind.as_str(),
+                    directory.text(container.identity),
+                    template.name
+                ));
+            }
+        }
+    }
+}
+
+fn one_client_only(
+    source: &str,
+    directory: &Directory,
+    clients: &[String],
+    warnings: &mut BTreeSet<String>,
+) {
+    if clients.len() < 2 {
+        return;
+    }
+    let mut of_role: BTreeMap<&str, BTreeMap<&str, &[u32]>> = BTreeMap::new();
+    for (container, members) in directory.containers.iter().zip(&directory.members) {
+        let name = directory.text(container.name);
+        let identity = directory.text(container.identity);
+        if container.kind != Kind::ClientRole || name.is_empty() {
+            continue;
+        }
+        if let Some(client) = identity.strip_suffix(name).and_then(|c| c.strip_suffix('/')) {
+            of_role.entry(name).or_default().insert(client, members);
+        }
+    }
+    for (role, by_client) in of_role {
+        for client in clients {
+            if !by_client.contains_key(client.as_str()) {
+                let others: Vec<&str> = by_client.keys().copied().collect();
+                warnings.insert(format!(
+                    "{source}: role `{role}` is there in client {} and not in `{client}`",
+                    others.iter().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", ")
+                ));
+            }
+        }
+        let mut lists = by_client.iter();
+        let Some((first, members)) = lists.next() else { continue };
+        for (other, others) in lists {
+            let only = |a: &[u32], b: &[u32]| a.iter().filter(|x| !b.contains(x)).count();
+            let (here, there) = (only(members, others), only(others, members));
+            if here + there > 0 {
+                warnings.insert(format!(
+                    "{source}: role `{role}` is assigned to {here} users in client `{first}` alone \
+                     and to {there} in `{other}` alone; held in either it counts once"
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! `idpsyncd grant`: local grants.
+
+use chrono::Utc;
+use serde_json::json;
+
+use super::args::{GrantCommand, Output};
+use super::print::{self, Table};
+use super::time::{From, moment};
+use super::{Failure, exit};
+use crate::config::Config;
+use crate::model::{GrantKind, LocalGrant, RoleIdx, State, Status, UserId, rfc3339, username};
+use crate::pipeline;
+use crate::plan::ByHand;
+
+pub(super) fn run(config: &Config, command: GrantCommand, output: Output) -> Result<u8, Failure> {
+    match command {
+        GrantCommand::List => list(config, output),
+        GrantCommand::Add { user, role, reason, until } => {
+            let now = Utc::now();
+            let until = match until {
+                Some(text) => Some(moment(&text, now, From::Future).map_err(Failure::Usage)?),
+                None => None,
+            };
+            if until.is_some_and(|until| until <= now) {
+                return Err(Failure::Usage("`--until` is in the past".to_owned()));
+            }
+            if reason.trim().is_empty() {
+                return Err(Failure::Usage("`--reason` is empty".to_owned()));
+            }
+            let grant = LocalGrant { by: account(), at: now, reason, until };
+            let (_, generation) = pipeline::by_hand(config, now, |state| {
+                let (user, role) = (find_user(state, &user)?, find_role(state, &role)?);
+                Ok(ByHand::Add { user, role, grant: grant.clone() })
+            })?;
+            done(output, "added", &user, &role, generation)
+        }
+        GrantCommand::Remove { user, role, imported } => {
+            let by = account();
+            let (_, generation) = pipeline::by_hand(config, Utc::now(), |state| {
+                let (user, role) = (find_user(state, &user)?, find_role(state, &role)?);
+                let imported = imported.then_some(true);
+                Ok(ByHand::Remove { user, role, imported, by: by.clone() })
+            })?;
+            done(output, "removed", &user, &role, generation)
+        }
+    }
+}
+
+fn done(
+    output: Output,
+    what: &str,
+    user: &str,
+    role: &str,
+    generation: u64,
+) -> Result<u8, Failure> {
+    match output {
+        Output::Json => print::json(&json!({
+            "grant": what, "user": user, "role": role, "generation": generation,
+        }))?,
+        Output::Text => print::lines(&[format!(
+            "The grant of `{role}` to `{user}` is {what}: generation {generation} is committed."
+        )])?,
+    }
+    Ok(exit::DONE)
+}
+
+fn list(config: &Config, output: Output) -> Result<u8, Failure> {
+    let state = pipeline::existing_reader(&config.store)?.state()?;
+    let mut rows = Vec::new();
+    for grant in &state.grants {
+        let GrantKind::Local(local) = grant.kind else { continue };
+        let user = state.users.iter().find(|user| user.id == grant.user);
+        let name = user.map_or("", |user| state.texts.get(user.username));
+        let role = state.roles.get(grant.role as usize).map_or("", |role| role.name.as_str());
+        if let Some(local) = state.locals.get(local as usize) {
+            rows.push((name, role, local));
+        }
+    }
+    rows.sort_by_key(|(user, role, _)| (*user, *role));
+    if output == Output::Json {
+        let list: Vec<_> = rows
+            .iter()
+            .map(|(user, role, local)| {
+                json!({
+                    "user": user, "role": role, "by": local.by, "at": rfc3339(local.at),
+                    "reason": local.reason, "until": local.until.map(rfc3339),
+                })
+            })
+            .collect();
+        print::json(&list)?;
+        return Ok(exit::DONE);
+    }
+    if rows.is_empty() {
+        print::lines(&["There are no local grants.".to_owned()])?;
+        return Ok(exit::DONE);
+    }
+    let mut table = Table::default();
+    for (user, role, local) in rows {
+        let until = local
+            .until
+            .map_or_else(|| "until removed".to_owned(), |u| format!("until {}", rfc3339(u)));
+        table.row([user, role, &until, &format!("by {}: {}", local.by, local.reason)]);
+    }
+    print::lines(&table.plain(""))?;
+    Ok(exit::DONE)
+}
+
+/// The account that asks: the one behind `sudo`, where there is one.
+fn account() -> String {
+    ["SUDO_USER", "USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn find_user(state: &State, name: &str) -> Result<UserId, String> {
+    let canonical = username::canonical(name)?;
+    let user = state.users.iter().rfind(|user| {
+        !matches!(user.status, Status::Deprovisioned { .. })
+            && state.texts.get(user.username) == canonical
+    });
+    user.map(|user| user.id).ok_or_else(|| {
+        format!(
+            "the store knows no user `{canonical}`: only someone whom a source lists can be \
+             granted a role"
+        )
+    })
+}
+
+fn find_role(state: &State, name: &str) -> Result<RoleIdx, String> {
+    let place = state.roles.iter().position(|role| role.name == name);
+    place.and_then(|place| u32::try_from(place).ok()).ok_or_else(|| {
+        let near = state
+            .roles
+            .iter()
+            .map(|role| (strsim::damerau_levenshtein(name, &role.name), &role.name))
+            .min()
+            .filter(|(distance, _)| *distance <= 3);
+        let hint = near.map(|(_, near)| format!("; did you mean `{near}`?")).unwrap_or_default();
+        format!("the store knows no role `{name}`{hint}")
+    })
+}

@@ -1,0 +1,70 @@
+//! `idpsyncd plan`: what the guard holds.
+
+use chrono::Utc;
+use serde_json::json;
+
+use super::args::{Output, PlanCommand};
+use super::print::{self, Style};
+use super::sync::{change_lines, held_lines};
+use super::{Failure, exit};
+use crate::config::Config;
+use crate::pipeline;
+use crate::plan::view;
+
+pub(super) fn run(config: &Config, command: &PlanCommand, output: Output) -> Result<u8, Failure> {
+    match command {
+        PlanCommand::Show { id } => show(config, id.as_deref(), output),
+        PlanCommand::Approve { id } => approve(config, id, output),
+        PlanCommand::Discard { id } => {
+            pipeline::discard(config, id)?;
+            match output {
+                Output::Json => print::json(&json!({ "id": id, "discarded": true }))?,
+                Output::Text => print::lines(&[format!(
+                    "Plan {id} is forgotten until the next run asks again."
+                )])?,
+            }
+            Ok(exit::DONE)
+        }
+    }
+}
+
+fn show(config: &Config, id: Option<&str>, output: Output) -> Result<u8, Failure> {
+    let reader = pipeline::existing_reader(&config.store)?;
+    let held = match id {
+        Some(id) => Some(pipeline::find_held(&reader, id)?),
+        None => reader.held()?,
+    };
+    match (output, held) {
+        // With nothing held there is no plan, and so no id.
+        (Output::Json, held) => print::json(&held)?,
+        (Output::Text, None) => print::lines(&["Nothing is held.".to_owned()])?,
+        (Output::Text, Some(held)) => {
+            let mut out = held_lines(&held, Style::detect());
+            out.push(String::new());
+            out.push(format!("To let it happen: idpsyncd plan approve {}", held.id));
+            out.push(format!("To forget it until the next run: idpsyncd plan discard {}", held.id));
+            print::lines(&out)?;
+        }
+    }
+    Ok(exit::DONE)
+}
+
+fn approve(config: &Config, id: &str, output: Output) -> Result<u8, Failure> {
+    let (plan, generation) = pipeline::approve(config, id, "idpsyncd plan approve", Utc::now())?;
+    let changes: Vec<_> = plan.changes.iter().map(|change| view(change, &plan.state)).collect();
+    match output {
+        Output::Json => print::json(&json!({
+            "id": id, "approved": true, "generation": generation,
+            "summary": plan.summary, "changes": changes,
+        }))?,
+        Output::Text => {
+            let style = Style::detect();
+            let mut out = vec![style.bold("What changed")];
+            out.extend(change_lines(&changes, style));
+            out.push(String::new());
+            out.push(format!("Plan {id} is applied: generation {generation} is committed."));
+            print::lines(&out)?;
+        }
+    }
+    Ok(exit::DONE)
+}

@@ -1,0 +1,65 @@
+//! `idpsyncd history`: who gained or lost what, when, why, in which generation.
+
+use chrono::Utc;
+
+use super::args::{HistoryArgs, Output};
+use super::print::{self, Style, Table};
+use super::time::{From, moment};
+use super::{Failure, exit};
+use crate::config::Config;
+use crate::model::rfc3339;
+use crate::pipeline;
+use crate::store::HistoryFilter;
+
+pub(super) fn run(config: &Config, args: &HistoryArgs, output: Output) -> Result<u8, Failure> {
+    let since = match &args.since {
+        Some(text) => Some(moment(text, Utc::now(), From::Past).map_err(Failure::Usage)?),
+        None => None,
+    };
+    let reader = pipeline::existing_reader(&config.store)?;
+    let user = args.user.as_ref().map(|user| {
+        crate::model::username::canonical(user).map_or_else(|_| user.clone(), |u| u.into_owned())
+    });
+    let filter = HistoryFilter { user, role: args.role.clone(), since, limit: args.limit };
+    let rows = reader.history(&filter)?;
+    if output == Output::Json {
+        print::json(&rows)?;
+        return Ok(exit::DONE);
+    }
+    if rows.is_empty() {
+        print::lines(&["Nothing happened that fits.".to_owned()])?;
+        return Ok(exit::DONE);
+    }
+    let style = Style::detect();
+    let mut table = Table::default();
+    for row in &rows {
+        let change = &row.change;
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let origin = change.origin.as_ref().map(|origin| format!(" ({origin})"));
+        let role = format!("{}{}", text(&change.role), origin.unwrap_or_default());
+        let why = match (&change.old, &change.new) {
+            (Some(old), Some(new)) => format!("{old} → {new}"),
+            _ => text(&change.why),
+        };
+        table.row([
+            &row.generation.to_string(),
+            &rfc3339(row.at),
+            &change.change,
+            &text(&change.user),
+            &role,
+            &why,
+        ]);
+    }
+    print::lines(&table.lines("", |row, column, cell| {
+        let change = rows.get(row).map_or("", |row| row.change.change.as_str());
+        match (column, change) {
+            (2, "grant-added" | "user-created" | "user-enabled" | "user-returned") => {
+                style.green(cell)
+            }
+            (2, "grant-removed" | "user-disabled" | "user-deprovisioned") => style.red(cell),
+            (5, _) => style.dim(cell),
+            _ => cell.to_owned(),
+        }
+    }))?;
+    Ok(exit::DONE)
+}

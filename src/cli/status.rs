@@ -1,0 +1,152 @@
+//! `idpsyncd status`: sources, generation, held plan, next run.
+
+use chrono::Utc;
+use serde_json::json;
+
+use super::args::Output;
+use super::print::{self, Style, Table};
+use super::{Failure, exit, shown, time};
+use crate::config::Config;
+use crate::model::{Time, rfc3339};
+use crate::store::{Meta, Reader, SourceStatus};
+
+pub(super) fn run(config: &Config, output: Output) -> Result<u8, Failure> {
+    let reader = Reader::open(&config.store)?;
+    let (meta, stored, held) = match &reader {
+        Some(reader) => reader.snapshot(|r| Ok((r.meta()?, r.sources()?, r.held()?)))?,
+        None => (Meta::default(), Vec::new(), None),
+    };
+    let now = Utc::now();
+    let next = next_run(config, meta.next_due, now);
+    let sources: Vec<(&str, &str, Option<&SourceStatus>)> = config
+        .sources
+        .iter()
+        .map(|source| {
+            let status = stored.iter().find(|status| status.name == source.name);
+            (source.name.as_str(), source.kind.as_str(), status)
+        })
+        .collect();
+    if output == Output::Json {
+        print::json(&json!({
+            "store": shown(&config.store),
+            "exists": reader.is_some(),
+            "schema_version": meta.schema_version,
+            "generation": meta.generation,
+            "applied_at": meta.applied_at.map(rfc3339),
+            "next_run": next.map(rfc3339),
+            "next_due": meta.next_due.map(rfc3339),
+            "held": held.as_ref().map(|held| json!({
+                "id": held.id, "since": held.since, "why": held.why,
+                "lost_pairs": held.lost_pairs, "changes": held.changes.len(),
+            })),
+            "sources": sources.iter().map(|(name, kind, status)| json!({
+                "name": name,
+                "kind": kind,
+                "status": word(*status),
+                "read_at": status.and_then(|s| s.read_at).map(rfc3339),
+                "age_seconds": status.and_then(|s| s.read_at).map(|at| (now - at).num_seconds()),
+                "tried_at": status.and_then(|s| s.tried_at).map(rfc3339),
+                "error": status.and_then(|s| s.error.clone()),
+                "scopes": status.map(|s| s.scopes.clone()).unwrap_or_default(),
+            })).collect::<Vec<_>>(),
+        }))?;
+        return Ok(exit::DONE);
+    }
+    let style = Style::detect();
+    let mut out = Vec::new();
+    let mut facts = Table::default();
+    let store = shown(&config.store);
+    facts
+        .row(["Store", &if reader.is_some() { store } else { format!("{store} (not there yet)") }]);
+    let applied = meta.applied_at.map_or_else(
+        || "never".to_owned(),
+        |at| format!("{} ({})", rfc3339(at), time::ago(at, now)),
+    );
+    facts.row(["Generation", &format!("{}, applied {applied}", meta.generation)]);
+    facts.row(["Next run", &next.map_or_else(|| "none".to_owned(), rfc3339)]);
+    let waiting = held.as_ref().map_or_else(
+        || "nothing".to_owned(),
+        |held| {
+            format!(
+                "plan {} since {}: {} changes, {} effective pairs would be lost",
+                held.id,
+                held.since,
+                held.changes.len(),
+                held.lost_pairs
+            )
+        },
+    );
+    facts.row(["Held", &waiting]);
+    out.extend(facts.lines(
+        "",
+        |_, column, cell| {
+            if column == 0 { style.bold(cell) } else { cell.to_owned() }
+        },
+    ));
+    out.push(String::new());
+    out.push(style.bold("Sources"));
+    out.extend(source_lines(&sources, now, style));
+    if let Some(held) = &held {
+        out.push(String::new());
+        out.push(format!("To see what is held: idpsyncd plan show {}", held.id));
+    }
+    print::lines(&out)?;
+    Ok(exit::DONE)
+}
+
+fn word(status: Option<&SourceStatus>) -> &'static str {
+    match status {
+        None => "never-read",
+        Some(status) if status.error.is_some() => "failed",
+        Some(status) if status.scopes.iter().any(|scope| scope.partial.is_some()) => "partial",
+        Some(status) if status.tried_at.is_none() => "never-read",
+        Some(_) => "complete",
+    }
+}
+
+fn source_lines(
+    sources: &[(&str, &str, Option<&SourceStatus>)],
+    now: Time,
+    style: Style,
+) -> Vec<String> {
+    let mut table = Table::default();
+    let mut notes = Vec::new();
+    for (name, kind, status) in sources {
+        let read = status.and_then(|status| status.read_at).map_or_else(
+            || "never read in full".to_owned(),
+            |at| format!("read in full {} ({})", rfc3339(at), time::ago(at, now)),
+        );
+        table.row([name, kind, word(*status), &read]);
+        let mut mine: Vec<String> = Vec::new();
+        if let Some(status) = status {
+            mine.extend(status.error.clone());
+            mine.extend(
+                status.scopes.iter().filter_map(|scope| {
+                    Some(format!("{}: {}", scope.scope, scope.partial.as_ref()?))
+                }),
+            );
+        }
+        notes.push(mine);
+    }
+    let lines = table.lines("  ", |_, column, cell| match (column, cell) {
+        (2, "failed" | "partial") => style.red(cell),
+        _ => cell.to_owned(),
+    });
+    let mut out = Vec::new();
+    for (line, notes) in lines.into_iter().zip(notes) {
+        out.push(line);
+        out.extend(
+            notes.iter().map(|note| format!("    {} {}", style.red("!"), print::shown(note))),
+        );
+    }
+    out
+}
+
+/// When the daemon would run next: the schedule, or earlier where something falls due.
+fn next_run(config: &Config, due: Option<Time>, now: Time) -> Option<Time> {
+    let tick = config.schedule.cron.after(&now).next();
+    match (tick, due.map(|due| due.max(now))) {
+        (Some(tick), Some(due)) => Some(tick.min(due)),
+        (tick, due) => tick.or(due),
+    }
+}

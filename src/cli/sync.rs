@@ -1,0 +1,376 @@
+//! `idpsyncd sync`: one run, and how a plan reads.
+
+use chrono::Utc;
+use serde::Serialize;
+
+use super::args::{Output, SyncArgs};
+use super::print::{self, Style, Table, count};
+use super::{Failure, exit, progress, runtime};
+use crate::config::Config;
+use crate::model::rfc3339;
+use crate::pipeline::{self, Options, Outcome, SourceOutcome, SourceResult};
+use crate::plan::{ChangeView, Held, Summary, view};
+use crate::source::ScopeReport;
+
+/// How many changes of one kind text lists.
+const MOST_LISTED: usize = 200;
+
+pub(super) fn run(config: &Config, args: &SyncArgs, output: Output) -> Result<u8, Failure> {
+    for name in &args.source {
+        if !config.sources.iter().any(|source| source.name == *name) {
+            let known: Vec<String> =
+                config.sources.iter().map(|source| format!("`{}`", source.name)).collect();
+            return Err(Failure::Usage(format!(
+                "there is no source `{name}` in the configuration: it has {}",
+                known.join(", ")
+            )));
+        }
+    }
+    let sources = match (args.offline, args.source.is_empty()) {
+        (true, _) => Some(Vec::new()),
+        (false, true) => None,
+        (false, false) => Some(args.source.clone()),
+    };
+    let options = Options { dry_run: args.dry_run, sources, what: "idpsyncd sync".to_owned() };
+    let (on_progress, end) = progress::on_terminal();
+    let outcome = runtime()?.block_on(pipeline::run(config, &options, &on_progress, Utc::now()));
+    end();
+    let outcome = outcome?;
+    let status = status(&outcome, args);
+    match output {
+        Output::Json => print::json(&report(&outcome, args.dry_run, status))?,
+        Output::Text => print::lines(&text(config, &outcome, args, Style::detect()))?,
+    }
+    Ok(status)
+}
+
+/// The exit status: the first that applies of the design's section 3.
+fn status(outcome: &Outcome, args: &SyncArgs) -> u8 {
+    if outcome.incomplete() {
+        exit::SOURCE
+    } else if outcome.held.is_some() {
+        exit::HELD
+    } else if args.dry_run && args.detailed_exitcode && outcome.changes() {
+        exit::CHANGES
+    } else {
+        exit::DONE
+    }
+}
+
+/// The JSON form: `docs/output.md`.
+#[derive(Serialize)]
+struct Report<'a> {
+    format: u32,
+    at: String,
+    dry_run: bool,
+    applied: bool,
+    generation_before: u64,
+    generation: u64,
+    exit_status: u8,
+    sources: Vec<SourceReport<'a>>,
+    summary: Summary,
+    changes: Vec<ChangeView>,
+    held: Option<&'a Held>,
+    warnings: &'a [String],
+    next_due: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SourceReport<'a> {
+    name: &'a str,
+    kind: &'a str,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    scopes: &'a [ScopeReport],
+    mirror_at: Option<String>,
+}
+
+fn source_report(source: &SourceOutcome) -> SourceReport<'_> {
+    let (status, error, scopes): (_, _, &[ScopeReport]) = match &source.result {
+        SourceResult::Complete(scopes) => ("complete", None, scopes),
+        SourceResult::Partial(scopes) => ("partial", None, scopes),
+        SourceResult::Failed { message, .. } => ("failed", Some(message.as_str()), &[]),
+        SourceResult::NotAsked => ("not-asked", None, &[]),
+    };
+    SourceReport {
+        name: &source.name,
+        kind: source.kind,
+        status,
+        error,
+        scopes,
+        mirror_at: source.mirror_at.map(rfc3339),
+    }
+}
+
+fn views(outcome: &Outcome) -> Vec<ChangeView> {
+    let plan = outcome.plan.as_ref();
+    plan.map_or_else(Vec::new, |plan| {
+        plan.changes.iter().map(|change| view(change, &plan.state)).collect()
+    })
+}
+
+fn report(outcome: &Outcome, dry_run: bool, exit_status: u8) -> Report<'_> {
+    Report {
+        format: 1,
+        at: rfc3339(outcome.at),
+        dry_run,
+        applied: !dry_run,
+        generation_before: outcome.before,
+        generation: outcome.generation,
+        exit_status,
+        sources: outcome.sources.iter().map(source_report).collect(),
+        summary: outcome.plan.as_ref().map(|plan| plan.summary).unwrap_or_default(),
+        changes: views(outcome),
+        held: outcome.held.as_ref(),
+        warnings: &outcome.warnings,
+        next_due: outcome.next_due.map(rfc3339),
+    }
+}
+
+fn text(config: &Config, outcome: &Outcome, args: &SyncArgs, style: Style) -> Vec<String> {
+    let mut out = Vec::new();
+    out.push(style.bold("Sources"));
+    out.extend(source_lines(outcome, style));
+    let changes = views(outcome);
+    if !changes.is_empty() {
+        out.push(String::new());
+        let title = if args.dry_run { "What would change" } else { "What changed" };
+        out.push(style.bold(title));
+        out.extend(change_lines(&changes, style));
+    }
+    if let Some(held) = &outcome.held {
+        out.push(String::new());
+        out.extend(held_lines(held, style));
+    }
+    if !outcome.warnings.is_empty() {
+        out.push(String::new());
+        out.push(style.bold("Warnings"));
+        for warning in &outcome.warnings {
+            out.push(format!("  {} {}", style.yellow("!"), print::shown(warning)));
+        }
+    }
+    out.push(String::new());
+    out.push(summary_line(outcome, args.dry_run));
+    out.extend(next_lines(config, outcome, args));
+    out
+}
+
+fn source_lines(outcome: &Outcome, style: Style) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut table = Table::default();
+    let mut notes: Vec<Vec<String>> = Vec::new();
+    for source in &outcome.sources {
+        let mirror = match source.mirror_at {
+            Some(at) => format!("its mirror of {} speaks", rfc3339(at)),
+            None => "it was never read in full".to_owned(),
+        };
+        let scopes = |scopes: &[ScopeReport]| {
+            let part = |scope: &ScopeReport| format!("{} {}", scope.count, scope.scope);
+            scopes.iter().map(part).collect::<Vec<_>>().join(", ")
+        };
+        let (status, detail, note) = match &source.result {
+            SourceResult::Complete(list) => ("complete", scopes(list), Vec::new()),
+            SourceResult::Partial(list) => {
+                let partial = |scope: &ScopeReport| {
+                    let why = scope.partial.as_ref()?;
+                    Some(format!("{}: {why}", scope.scope))
+                };
+                let mut note: Vec<String> = list.iter().filter_map(partial).collect();
+                note.push("what was read adds; nothing is taken away for what was not".to_owned());
+                ("partial", scopes(list), note)
+            }
+            SourceResult::Failed { message, .. } => ("failed", mirror, vec![message.clone()]),
+            SourceResult::NotAsked => ("not asked", mirror, Vec::new()),
+        };
+        table.row([&source.name, source.kind, status, &detail]);
+        notes.push(note);
+    }
+    let lines = table.lines("  ", |row, column, cell| {
+        let bad = notes.get(row).is_some_and(|notes| !notes.is_empty());
+        if column == 2 && bad { style.red(cell) } else { cell.to_owned() }
+    });
+    for (line, notes) in lines.into_iter().zip(notes) {
+        out.push(line);
+        out.extend(
+            notes.iter().map(|note| format!("    {} {}", style.red("!"), print::shown(note))),
+        );
+    }
+    out
+}
+
+/// The sections of a plan, in the order in which they are shown: title, sign, changes.
+const SECTIONS: [(&str, &[&str]); 4] = [
+    ("Roles", &["role-added", "role-changed", "role-removed", "catalog-changed"]),
+    (
+        "Users",
+        &[
+            "user-created",
+            "user-returned",
+            "user-enabled",
+            "user-renamed",
+            "email-changed",
+            "user-missing",
+            "user-disabled",
+            "user-deprovisioned",
+        ],
+    ),
+    ("Gained", &["grant-added"]),
+    ("Lost", &["grant-removed"]),
+];
+
+fn sign(change: &str) -> &'static str {
+    match change {
+        "role-added" | "user-created" | "user-returned" | "user-enabled" | "grant-added" => "+",
+        "role-removed" | "user-disabled" | "user-deprovisioned" | "grant-removed" => "-",
+        _ => "~",
+    }
+}
+
+pub(super) fn change_lines(changes: &[ChangeView], style: Style) -> Vec<String> {
+    let mut out = Vec::new();
+    for (title, kinds) in SECTIONS {
+        let mut mine: Vec<&ChangeView> =
+            changes.iter().filter(|change| kinds.contains(&change.change.as_str())).collect();
+        if mine.is_empty() {
+            continue;
+        }
+        mine.sort_by(|a, b| (&a.user, &a.role, &a.change).cmp(&(&b.user, &b.role, &b.change)));
+        out.push(format!("  {title} ({})", mine.len()));
+        let mut table = Table::default();
+        for change in mine.iter().take(MOST_LISTED) {
+            let text = |text: &Option<String>| text.clone().unwrap_or_default();
+            let what = match change.change.as_str() {
+                "grant-added" | "grant-removed" => {
+                    let local = change.origin.as_deref() == Some("local");
+                    format!("{}{}", text(&change.role), if local { " (local)" } else { "" })
+                }
+                "role-added" | "user-created" => String::new(),
+                "role-changed" => "changed".to_owned(),
+                "catalog-changed" => "catalog".to_owned(),
+                other => other.trim_start_matches("user-").replace('-', " "),
+            };
+            let why = match (&change.old, &change.new) {
+                (Some(old), Some(new)) => format!("{old} → {new}"),
+                _ => text(&change.why),
+            };
+            let who = change.user.clone().or_else(|| change.role.clone()).unwrap_or_default();
+            table.row([sign(&change.change), &who, &what, &why]);
+        }
+        let signs: Vec<&str> = mine.iter().map(|change| sign(&change.change)).collect();
+        out.extend(table.lines("    ", |row, column, cell| match (column, signs.get(row)) {
+            (0, Some(&"+")) => style.green(cell),
+            (0, Some(&"-")) => style.red(cell),
+            (0, _) => style.yellow(cell),
+            (3, _) => style.dim(cell),
+            _ => cell.to_owned(),
+        }));
+        if mine.len() > MOST_LISTED {
+            out.push(format!(
+                "    … and {} more (`--output json` has all)",
+                mine.len() - MOST_LISTED
+            ));
+        }
+    }
+    let other = changes.iter().filter(|change| change.change == "grant-reasons").count();
+    if other > 0 {
+        out.push(format!(
+            "  {} for other reasons than before (`--output json` has them)",
+            count(other as u64, "grant stands", "grants stand")
+        ));
+    }
+    out
+}
+
+pub(super) fn held_lines(held: &Held, style: Style) -> Vec<String> {
+    let mut out = vec![style.bold(&format!(
+        "Held: plan {} ({}, {} lost), waiting since {}",
+        held.id,
+        count(held.changes.len() as u64, "change", "changes"),
+        count(held.lost_pairs, "effective pair", "effective pairs"),
+        held.since
+    ))];
+    for why in &held.why {
+        out.push(format!("  {} {why}", style.yellow("!")));
+    }
+    out.extend(change_lines(&held.changes, style));
+    out
+}
+
+fn summary_line(outcome: &Outcome, dry_run: bool) -> String {
+    let Some(plan) = &outcome.plan else {
+        return format!(
+            "Nothing changed since the last run: generation {} stands.",
+            outcome.generation
+        );
+    };
+    let Summary {
+        users_created,
+        users_changed,
+        users_disabled,
+        users_deprovisioned,
+        roles_changed,
+        grants_added,
+        grants_removed,
+        pairs_gained,
+        pairs_lost,
+        held,
+    } = plan.summary;
+    if plan.changes.is_empty() && held == 0 {
+        return format!("Nothing to change: generation {} stands.", outcome.generation);
+    }
+    let mut parts = Vec::new();
+    for (number, one, many) in [
+        (users_created, "user created", "users created"),
+        (users_changed, "user changed", "users changed"),
+        (users_disabled, "user disabled", "users disabled"),
+        (users_deprovisioned, "user deprovisioned", "users deprovisioned"),
+        (roles_changed, "role changed", "roles changed"),
+        (grants_added, "grant added", "grants added"),
+        (grants_removed, "grant removed", "grants removed"),
+        (held, "change held", "changes held"),
+    ] {
+        if number > 0 {
+            parts.push(count(number, one, many));
+        }
+    }
+    if parts.is_empty() {
+        parts.push("nothing that counts for anybody".to_owned());
+    }
+    format!(
+        "{}: {}; effective user-role pairs: +{pairs_gained} -{pairs_lost}.",
+        if dry_run { "Would apply" } else { "Applied" },
+        parts.join(", "),
+    )
+}
+
+fn next_lines(config: &Config, outcome: &Outcome, args: &SyncArgs) -> Vec<String> {
+    let mut out = Vec::new();
+    let file = config.file.display();
+    if args.dry_run {
+        out.push("Nothing was written: this was a dry run.".to_owned());
+        if outcome.changes() {
+            out.push(format!("To apply it: idpsyncd sync --config {file}"));
+        }
+    } else if outcome.generation != outcome.before {
+        out.push(format!("Generation {} is committed.", outcome.generation));
+    }
+    if let Some(held) = &outcome.held {
+        if args.dry_run {
+            out.push(
+                "A sync would keep what is held waiting for `idpsyncd plan approve`.".to_owned(),
+            );
+        } else {
+            let id = &held.id;
+            out.push(format!(
+                "To let the held changes happen: idpsyncd plan approve {id} --config {file}"
+            ));
+        }
+    }
+    if outcome.incomplete() {
+        out.push(
+            "Some source was not read in full: nothing was taken away on its account.".to_owned(),
+        );
+    }
+    out
+}
