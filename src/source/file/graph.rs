@@ -339,7 +339,8 @@ fn matters(listed: &[Listed<'_>]) -> Vec<bool> {
         }
     }
     let mut matters: Vec<bool> = listed.iter().map(|role| role.counts).collect();
-    let mut next: Vec<usize> = (0..listed.len()).filter(|n| matters.get(*n) == Some(&true)).collect();
+    let mut next: Vec<usize> =
+        (0..listed.len()).filter(|n| matters.get(*n) == Some(&true)).collect();
     while let Some(number) = next.pop() {
         for outer in inside.get(number).into_iter().flatten() {
             if let Some(slot) = matters.get_mut(*outer)

@@ -5,9 +5,7 @@ use std::fmt::Write as _;
 
 use super::export::{self, Fault, User};
 use super::graph::{Fit, Graph};
-use crate::source::{
-    Enabled, Kind, NewContainer, NewUser, OnProgress, Progress, ReadingBuilder,
-};
+use crate::source::{Enabled, Kind, NewContainer, NewUser, OnProgress, Progress, ReadingBuilder};
 
 /// How many names a warning shows.
 const SHOWN: usize = 3;
