@@ -171,7 +171,7 @@ pub(super) fn parse(text: &str) -> Result<Export, Fault> {
         Some(first) => {
             whole_json(text)?;
             return Err(Fault::whole(if first == '[' {
-                "it holds a list, not one realm"
+                "it holds a list, not one realm: export one with `kc.sh export --realm REALM`"
             } else {
                 "it is not a realm export: an object `{…}` was expected"
             }));

@@ -119,8 +119,12 @@ fn warnings(export: &Export, config: &RealmExportConfig) -> Vec<String> {
     }
     match export.federated() {
         0 => {}
+        1 => warnings.push(
+            "1 user of a federation without import is left out: an export does not name such"
+                .to_owned(),
+        ),
         n => warnings.push(format!(
-            "{n} users of federations without import are left out: an export does not name them"
+            "{n} users of federations without import are left out: an export does not name such"
         )),
     }
     let roles = export.roles().and_then(|roles| roles.client.as_ref());
