@@ -1,1 +1,3 @@
 //! The file source.
+
+pub mod ldif;

@@ -12,8 +12,10 @@ use super::value;
 pub struct Entry {
     /// The DN as it is spelled.
     pub dn: String,
-    /// Each type once with its values. Ranged values (`member;range=0-1499`) are left out: they
-    /// are Active Directory's way to say that there is more, and are that flavor's business.
+    /// Some attribute came as a range of its values (`member;range=0-1499`), Active Directory's way
+    /// to say that there is more. Such values are left out.
+    pub ranged: bool,
+    /// Each type once with its values.
     attributes: Vec<(String, Vec<Vec<u8>>)>,
 }
 
@@ -21,12 +23,13 @@ impl Entry {
     /// An entry without attributes.
     #[must_use]
     pub fn new(dn: String) -> Self {
-        Entry { dn, attributes: Vec::new() }
+        Entry { dn, ..Entry::default() }
     }
 
     /// Adds values of the attribute `name`, which may carry options and have any of its names.
     pub fn add(&mut self, name: &str, values: impl IntoIterator<Item = Vec<u8>>) {
         if has_range(name) {
+            self.ranged = true;
             return;
         }
         let name = value::attribute(name);
@@ -102,7 +105,7 @@ impl Entry {
         let dn = String::from_utf8(dn)
             .map_err(|error| format!("the DN of an entry is not UTF-8: `{}`", lossy(&error)))?;
         let list = parts.next().and_then(constructed).ok_or(SHAPE)?;
-        let mut entry = Entry { dn, attributes: Vec::with_capacity(list.len()) };
+        let mut entry = Entry { dn, ranged: false, attributes: Vec::with_capacity(list.len()) };
         for attribute in list {
             let mut parts = constructed(attribute).ok_or(SHAPE)?.into_iter();
             let name = parts.next().and_then(primitive).ok_or(SHAPE)?;
@@ -201,6 +204,6 @@ mod tests {
         entry.add("2.5.4.3", [b"a".to_vec()]);
         entry.add("member;range=0-1499", [b"cn=x".to_vec()]);
         assert_eq!(entry.texts("cn").collect::<Vec<_>>(), ["b", "a"]);
-        assert!(!entry.has("member"));
+        assert!(!entry.has("member") && entry.ranged);
     }
 }
