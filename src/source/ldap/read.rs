@@ -1,6 +1,7 @@
 //! Reading a live directory: users and groups at the same time on two connections to one server,
 //! then what moved meanwhile, then the canary.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ldap3::Scope;
@@ -19,7 +20,12 @@ use crate::source::{OnProgress, Progress, Reading, SourceError};
 /// How often everything is read again when an entry was replaced in mid-read.
 const READS: usize = 3;
 /// How often members that lead nowhere are looked into.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 4;
+/// How often a member must have led nowhere before that is believed, and how long to wait between.
+/// A rename reaches the groups a moment after the user: OpenLDAP's `refint` mends them in a task of
+/// its own, and until then a group names someone who is not there.
+const DOUBTS: u32 = 2;
+const MENDING: std::time::Duration = std::time::Duration::from_millis(250);
 /// Up to so many groups are read again one by one; beyond, all of them in one search.
 const SINGLE_GROUPS: usize = 200;
 /// Up to so many members are looked for one by one; beyond, in one search for all users.
@@ -200,10 +206,14 @@ impl Reader {
     /// deletion between the two searches looks like that, and must not become a removal: the
     /// groups are read again, then each member that is still there is looked for.
     async fn settle(&mut self, verdict: &mut Verdict) -> Result<(), SourceError> {
-        for _ in 0..ROUNDS {
+        let mut missed: HashMap<u32, u32> = HashMap::new();
+        for round in 0..ROUNDS {
             let groups = lock(&self.assembler).open_groups();
             if groups.is_empty() {
                 return Ok(());
+            }
+            if round > 0 {
+                tokio::time::sleep(MENDING).await;
             }
             lock(&self.assembler).note_open();
             if let Err(why) = self.groups_again(groups).await? {
@@ -218,18 +228,19 @@ impl Reader {
                 if verdict.users.is_some() || verdict.groups.is_some() {
                     return Ok(());
                 }
-                for (id, _) in open {
-                    lock(&self.assembler).leads_nowhere(id);
-                }
             } else {
-                for (id, dn) in open {
-                    match self.look_for(&dn).await {
-                        Ok(()) => lock(&self.assembler).leads_nowhere(id),
-                        Err(why) => {
-                            verdict.users = Some(why);
-                            return Ok(());
-                        }
+                for (_, dn) in &open {
+                    if let Err(why) = self.look_for(dn).await {
+                        verdict.users = Some(why);
+                        return Ok(());
                     }
+                }
+            }
+            for (id, _) in open {
+                let missed = missed.entry(id).or_default();
+                *missed += 1;
+                if *missed >= DOUBTS {
+                    lock(&self.assembler).leads_nowhere(id);
                 }
             }
         }
