@@ -1,30 +1,95 @@
-//! The ldap source.
-pub mod dn;
+//! An LDAP directory.
+//!
+//! ```text
+//! connect ─► search (users ∥ groups) ─► entry ─► assemble ─► finish ─► Reading
+//!                                                   ▲
+//!                           file::ldif ─► filter ───┘
+//! ```
+//!
+//! The rules that keep a read honest: an error is never an empty list ([`search`]); who changes
+//! its name in mid-read is looked for ([`read`]); what is hidden is not absent ([`finish`]); names
+//! compare as the directory compares them ([`dn`], [`value`]); ids, not names, say who is who
+//! ([`entry`]). Only OpenLDAP is read live so far: Active Directory and 389-DS are recognised and
+//! refused ([`server`]), since each has ways of its own to leave things out.
 
-use crate::source::*;
-/// temporary
-pub struct LdapSource;
+pub mod account;
+mod assemble;
+mod check;
+mod connect;
+pub mod dn;
+pub mod entry;
+mod explain;
+pub mod filter;
+mod finish;
+mod names;
+mod read;
+mod search;
+mod server;
+mod shape;
+pub mod value;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+pub use assemble::Assembler;
+pub use finish::Verdict;
+pub use shape::Shape;
+
+use self::connect::Connector;
+use super::{Finding, Interest, OnProgress, Reading, Source, SourceError};
+use crate::config::LdapConfig;
+
+/// A directory that is read over LDAP.
+pub struct LdapSource {
+    name: String,
+    config: LdapConfig,
+    connector: Connector,
+}
+
 impl LdapSource {
-    /// x
-    pub fn new(_: &str, _: &crate::config::LdapConfig) -> Result<Self, SourceError> {
-        Err(SourceError::fatal("not merged yet"))
+    /// Makes a source of its configuration: reads the password and the CA file, checks names and
+    /// filters. Opens no connection.
+    ///
+    /// # Errors
+    /// One of them cannot be read or is not what it should be; none of these is transient.
+    pub fn new(name: &str, config: &LdapConfig) -> Result<Self, SourceError> {
+        let fatal = |what: String| SourceError::fatal(format!("source `{name}`: {what}"));
+        if config.urls.is_empty() {
+            return Err(fatal("`url` names no server".to_owned()));
+        }
+        for (key, text) in [("users", &config.users.filter), ("groups", &config.groups.filter)] {
+            if ldap3::parse_filter(text).is_err() {
+                let why = match filter::Filter::parse(text) {
+                    Err(error) => error.to_string(),
+                    Ok(_) => format!("`{}` is not a search filter", text.escape_debug()),
+                };
+                return Err(fatal(format!("`{key}.filter`: {why}")));
+            }
+        }
+        Shape::new(&config.users, &config.groups, &[], false, crate::model::Time::default())
+            .map_err(fatal)?;
+        if let Some(canary) = &config.canary {
+            dn::normalize(canary).map_err(|error| fatal(format!("`canary`: {error}")))?;
+        }
+        let connector = Connector::new(name, config)?;
+        Ok(LdapSource { name: name.to_owned(), config: config.clone(), connector })
     }
 }
+
 impl Source for LdapSource {
     fn name(&self) -> &str {
-        ""
+        &self.name
     }
+
     fn read<'a>(
         &'a self,
-        _: &'a dyn Interest,
-        _: OnProgress,
-    ) -> futures_util::future::BoxFuture<'a, Result<Reading, SourceError>> {
-        Box::pin(async { Err(SourceError::fatal("x")) })
+        interest: &'a dyn Interest,
+        progress: OnProgress,
+    ) -> BoxFuture<'a, Result<Reading, SourceError>> {
+        read::read(self, interest.attributes(), chrono::Utc::now(), progress).boxed()
     }
-    fn check<'a>(
-        &'a self,
-        _: &'a dyn Interest,
-    ) -> futures_util::future::BoxFuture<'a, Vec<Finding>> {
-        Box::pin(async { vec![] })
+
+    fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Finding>> {
+        check::check(self, interest.attributes(), chrono::Utc::now()).boxed()
     }
 }

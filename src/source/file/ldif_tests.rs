@@ -1,0 +1,379 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{LdapGroups, LdapUsers};
+use crate::source::{Completeness, Directory, Enabled, Kind};
+
+struct Wants(Vec<(String, String)>);
+
+impl Interest for Wants {
+    fn reaches(&self, _: Kind, _: &str, _: &str, _: &str, _: &[&str]) -> bool {
+        true
+    }
+
+    fn attributes(&self) -> &[(String, String)] {
+        &self.0
+    }
+}
+
+fn config() -> LdifConfig {
+    LdifConfig {
+        path: PathBuf::from("directory.ldif"),
+        users: LdapUsers {
+            base: "ou=people,dc=x".to_owned(),
+            filter: "(objectClass=inetOrgPerson)".to_owned(),
+            username: "uid".to_owned(),
+            email: "mail".to_owned(),
+        },
+        groups: LdapGroups {
+            base: "ou=groups,dc=x".to_owned(),
+            filter: "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))".to_owned(),
+            name: "cn".to_owned(),
+            nested: true,
+        },
+    }
+}
+
+fn read_as(text: &str, config: &LdifConfig, wants: &[(&str, &str)]) -> Result<Reading, String> {
+    let wants = Wants(wants.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect());
+    let now = crate::model::parse_rfc3339("2026-11-23T12:00:00Z").unwrap();
+    read_bytes(text.as_bytes(), config, &wants, now)
+        .map_err(|fault| located(Path::new("directory.ldif"), &fault))
+}
+
+fn read(text: &str) -> Result<Reading, String> {
+    read_as(text, &config(), &[])
+}
+
+fn user(uid: &str) -> String {
+    format!("dn: uid={uid},ou=people,dc=x\nobjectClass: inetOrgPerson\nuid: {uid}\n\n")
+}
+
+fn group(cn: &str, members: &[&str]) -> String {
+    let members: String = members.iter().map(|m| format!("member: {m}\n")).collect();
+    format!("dn: cn={cn},ou=groups,dc=x\nobjectClass: groupOfNames\ncn: {cn}\n{members}\n")
+}
+
+fn members(directory: &Directory, name: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (index, container) in directory.containers.iter().enumerate() {
+        if directory.text(container.name) == name {
+            for member in &directory.members[index] {
+                let user = &directory.users[*member as usize];
+                found.insert(directory.text(user.username).to_owned());
+            }
+        }
+    }
+    found
+}
+
+fn ups(directory: &Directory, name: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (index, container) in directory.containers.iter().enumerate() {
+        if directory.text(container.name) == name {
+            for up in &directory.up[index] {
+                let up = &directory.containers[*up as usize];
+                found.insert(directory.text(up.name).to_owned());
+            }
+        }
+    }
+    found
+}
+
+fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn folding_base64_comments_crlf_and_a_version_are_understood() {
+    let text = "version: 1\r\n\r\n# a comment\r\n  that is folded\r\ndn:: dWlkPWFsaWNlLG91PXBlb3BsZSxkYz14\r\nobjectClass: inetOrg\r\n Person\r\nuid: alice\r\nmail:: YUB4Lm9yZw==\r\nuserPassword::\r\n\r\n\r\n";
+    let reading = read(text).unwrap();
+    let user = &reading.directory.users[0];
+    assert_eq!(reading.directory.text(user.username), "alice");
+    assert_eq!(reading.directory.text(user.email), "a@x.org");
+    assert!(user.email_verified);
+    assert_eq!(user.enabled, Enabled::Yes);
+    assert!(reading.from_file && reading.is_complete());
+}
+
+#[test]
+fn every_kind_of_group_is_read_and_nested_ones_lead_on() {
+    let text = [
+        user("alice"),
+        user("bob"),
+        user("carol"),
+        group("names", &["UID=Alice, OU=People,DC=X", "cn=unique,ou=groups,dc=x"]),
+        "dn: cn=unique,ou=groups,dc=x\nobjectClass: groupOfUniqueNames\ncn: unique\nuniqueMember: uid=bob,ou=people,dc=x#'0101'B\nuniqueMember: cn=names,ou=groups,dc=x\n\n".to_owned(),
+        "dn: cn=posix,ou=groups,dc=x\nobjectClass: posixGroup\ncn: posix\nmemberUid: carol\n\n".to_owned(),
+        "dn: cn=empty,ou=groups,dc=x\nobjectClass: posixGroup\ncn: empty\n\n".to_owned(),
+    ]
+    .concat();
+    let reading = read(&text).unwrap();
+    let directory = &reading.directory;
+    assert_eq!(members(directory, "names"), set(&["alice"]));
+    assert_eq!(members(directory, "unique"), set(&["bob"]));
+    assert_eq!(members(directory, "posix"), set(&["carol"]));
+    assert_eq!(ups(directory, "unique"), set(&["names"]), "nested, and a cycle is legal");
+    assert_eq!(ups(directory, "names"), set(&["unique"]));
+    assert!(reading.is_complete(), "{:?}", reading.members);
+    assert!(reading.warnings.is_empty(), "{:?}", reading.warnings);
+
+    let mut flat = config();
+    flat.groups.nested = false;
+    let reading = read_as(&text, &flat, &[]).unwrap();
+    assert_eq!(ups(&reading.directory, "unique"), set(&[]));
+    assert!(reading.warnings.is_empty(), "{:?}", reading.warnings);
+}
+
+#[test]
+fn two_groups_of_one_name_in_different_branches_stay_two() {
+    let text = [
+        user("alice"),
+        user("bob"),
+        "dn: cn=admins,ou=a,ou=groups,dc=x\nobjectClass: groupOfNames\ncn: admins\nmember: uid=alice,ou=people,dc=x\n\n".to_owned(),
+        "dn: cn=admins,ou=b,ou=groups,dc=x\nobjectClass: groupOfNames\ncn: admins\nmember: uid=bob,ou=people,dc=x\n\n".to_owned(),
+    ]
+    .concat();
+    let reading = read(&text).unwrap();
+    assert_eq!(reading.directory.containers.len(), 2);
+    assert_eq!(reading.directory.members, [vec![0], vec![1]]);
+}
+
+#[test]
+fn placeholders_are_silent_and_members_who_lead_nowhere_are_told_once_a_group() {
+    let text = [
+        user("alice"),
+        group("quiet", &["", "cn=nobody", "cn=quiet,ou=groups,dc=x", "cn=nobody,dc=x"]),
+        group(
+            "loud",
+            &["uid=gone,ou=people,dc=x", "uid=else,dc=y", "not a dn", "uid=alice,ou=people,dc=x"],
+        ),
+        "dn: cn=posix,ou=groups,dc=x\nobjectClass: posixGroup\ncn: posix\nmemberUid: ghost\n\n"
+            .to_owned(),
+    ]
+    .concat();
+    let reading = read(&text).unwrap();
+    assert_eq!(
+        reading.warnings,
+        [
+            "group `cn=loud,ou=groups,dc=x`: 1 member(s) lead to no user or group (gone, or left out by a filter): `uid=gone,ou=people,dc=x`; 1 member(s) are outside the bases of users and groups: `uid=else,dc=y`; 1 member(s) are not distinguished names: `not a dn`",
+            "group `cn=posix,ou=groups,dc=x`: 1 member(s) name no user: `ghost`",
+        ]
+    );
+    assert!(reading.is_complete());
+    assert_eq!(members(&reading.directory, "loud"), set(&["alice"]));
+}
+
+#[test]
+fn a_group_that_must_have_members_and_shows_none_is_unreadable_rather_than_empty() {
+    let text = [user("alice"), group("hidden", &[]), group("open", &["uid=alice,ou=people,dc=x"])];
+    let reading = read(&text.concat()).unwrap();
+    let partial = reading.members.iter().filter(|m| matches!(m, Completeness::Partial(_)));
+    assert_eq!(partial.count(), 1);
+    assert!(reading.up.iter().all(|up| matches!(up, Completeness::Partial(_))));
+
+    let of_389 =
+        "dn: cn=e,ou=groups,dc=x\nobjectClass: groupOfNames\ncn: e\nnsUniqueId: a-b-c-d\n\n";
+    let reading = read(&[user("alice"), of_389.to_owned()].concat()).unwrap();
+    assert!(reading.is_complete(), "389-DS allows empty groups");
+}
+
+#[test]
+fn ids_come_from_the_export_else_from_the_username() {
+    let text = [
+        "dn: uid=a,ou=people,dc=x\nobjectClass: inetOrgPerson\nuid: A\nentryUUID: 0000ABCD-0000-1040-8000-000000000001\n\n",
+        "dn: uid=b,ou=people,dc=x\nobjectClass: inetOrgPerson\nuid: B\n\n",
+        "dn: cn=g,ou=groups,dc=x\nobjectClass: posixGroup\ncn: g\n\n",
+    ]
+    .concat();
+    let reading = read(&text).unwrap();
+    let exts: Vec<&str> =
+        reading.directory.users.iter().map(|user| reading.directory.text(user.ext)).collect();
+    assert_eq!(exts, ["0000abcd-0000-1040-8000-000000000001", "b"]);
+    let container = &reading.directory.containers[0];
+    assert_eq!(reading.directory.text(container.key), "cn=g,ou=groups,dc=x");
+    assert_eq!(reading.directory.text(container.norm), "cn=g,ou=groups,dc=x");
+}
+
+#[test]
+fn two_people_of_one_username_stay_two_for_resolving_to_report() {
+    let text = [
+        "dn: uid=a,ou=1,ou=people,dc=x\nobjectClass: inetOrgPerson\nuid: a\n\n",
+        "dn: uid=a,ou=2,ou=people,dc=x\nobjectClass: inetOrgPerson\nuid: A\n\n",
+        "dn: cn=g,ou=groups,dc=x\nobjectClass: posixGroup\ncn: g\nmemberUid: a\n\n",
+    ];
+    let reading = read(&text.concat()).unwrap();
+    assert_eq!(reading.directory.users.len(), 2);
+    assert_eq!(members(&reading.directory, "g"), set(&[]), "nobody is meant for sure");
+    assert!(reading.warnings[0].contains("name several users"), "{:?}", reading.warnings);
+}
+
+#[test]
+fn attribute_values_that_rules_name_become_containers() {
+    let text = [
+        "dn: uid=a,ou=people,dc=x\nobjectClass: inetOrgPerson\nuid: a\ndepartmentNumber:  RESEARCH  Lab\n\n",
+        "dn: uid=b,ou=people,dc=x\nobjectClass: inetOrgPerson\nuid: b\ndepartmentNumber: Sales\n\n",
+    ]
+    .concat();
+    let wants = [("DepartmentNumber", "Research lab"), ("title", "Boss")];
+    let reading = read_as(&text, &config(), &wants).unwrap();
+    assert_eq!(members(&reading.directory, "Research lab"), set(&["a"]));
+    let container = &reading.directory.containers[0];
+    assert_eq!(container.kind, Kind::Attribute);
+    assert_eq!(reading.directory.text(container.identity), "DepartmentNumber=Research lab");
+    let told = |text: &str| reading.warnings.iter().any(|warning| warning.contains(text));
+    assert!(told("no user shows an attribute `title`"), "{:?}", reading.warnings);
+}
+
+#[test]
+fn disabled_accounts_are_known_by_their_attributes() {
+    let text = format!(
+        "{}dn: uid=l,ou=people,dc=x\nobjectClass: inetOrgPerson\nuid: l\npwdAccountLockedTime: 000001010000Z\n\n",
+        user("alice")
+    );
+    let reading = read(&text).unwrap();
+    let enabled: Vec<Enabled> = reading.directory.users.iter().map(|user| user.enabled).collect();
+    assert_eq!(enabled, [Enabled::Yes, Enabled::No]);
+}
+
+#[test]
+fn what_is_not_whole_or_not_content_is_an_error_that_names_the_place() {
+    let alice = user("alice");
+    for (text, why) in [
+        (String::new(), "directory.ldif`: it is empty"),
+        ("\n\n".to_owned(), "it is empty"),
+        ("# nothing\n".to_owned(), "there is no entry in it"),
+        ("version: 1\n".to_owned(), "there is no entry in it"),
+        ("version: 2\n".to_owned(), "ldif:1`: only version 1"),
+        (format!("{alice}dn: uid=bob,ou=peo"), "ldif:5`: it ends in the middle of a line"),
+        (
+            format!("{alice}dn: uid=bob,ou=people,dc=x\n"),
+            "ldif:5`: the entry `uid=bob,ou=people,dc=x` has no attributes",
+        ),
+        (
+            format!("{alice}dn: uid=b,dc=x\nmail:: YUB4Lm9yZ\n"),
+            "ldif:6`: the value of `mail` is not base64",
+        ),
+        (
+            format!("{alice}dn: uid=b,dc=x\nmail:: YU=4\n"),
+            "ldif:6`: the value of `mail` is not base64",
+        ),
+        (format!("{alice}dn: uid=b,dc=x\nsecret\n"), "ldif:6`: `secret` is not `name: value`"),
+        (format!("{alice}dn: uid=b,dc=x\nmy mail: b\n"), "ldif:6`: `my mail` is not the name"),
+        (format!("{alice}cn: bob\n"), "ldif:5`: an entry starts with `dn:`, not with `cn`"),
+        (format!("{alice}search: 2\nresult: 0 Success\n"), "-LLL"),
+        (
+            format!("{alice}{alice}"),
+            "ldif:5`: the entry `uid=alice,ou=people,dc=x` stands in line 1 already",
+        ),
+        (
+            format!("{}dn: uid=b,dc=x\ncn: b\n", alice.trim_end_matches('\n').to_owned() + "\n"),
+            "a second `dn`",
+        ),
+        ("dn: nonsense\ncn: a\n".to_owned(), "ldif:1`: `nonsense` is not a distinguished name"),
+        (
+            "dn: uid=a,dc=x\nchangetype: modify\n".to_owned(),
+            "ldif:2`: `changetype` makes this a change record",
+        ),
+        (
+            "dn: uid=a,dc=x\njpegPhoto:< file:///etc/shadow\n".to_owned(),
+            "ldif:2`: `jpegPhoto` takes its value from a URL",
+        ),
+        (
+            "dn: uid=a,dc=x\ncn: a\n".to_owned(),
+            "no user: none of its 1 entries is below `ou=people,dc=x`",
+        ),
+        ("dn: cn=a,ou=people,dc=x\nobjectClass: inetOrgPerson\ncn: a\n".to_owned(), "has a `uid`"),
+    ] {
+        let error = read(&text).map(|_| ()).unwrap_err();
+        assert!(error.contains(why), "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn an_export_cut_between_two_lines_is_told_by_its_missing_id() {
+    let entry = |uid: &str, id: u32| {
+        format!(
+            "dn: uid={uid},ou=people,dc=x\nobjectClass: inetOrgPerson\nuid: {uid}\nentryUUID: 00000000-0000-0000-0000-{id:012}\n\n"
+        )
+    };
+    let text = [entry("a", 1), entry("b", 2), entry("c", 3)].concat();
+    assert!(read(&text).is_ok());
+    let cut = text.find("entryUUID: 00000000-0000-0000-0000-000000000003").unwrap();
+    let error = read(&text[..cut]).map(|_| ()).unwrap_err();
+    assert!(error.contains("ldif:11`: the last entry has no id"), "{error}");
+    let twice = [entry("a", 1), entry("b", 1)].concat();
+    assert!(read(&twice).map(|_| ()).unwrap_err().contains("has the id of the one in line 1"));
+}
+
+#[test]
+fn a_bad_filter_or_base_is_an_error() {
+    let mut bad = config();
+    bad.users.filter = "(objectClass=".to_owned();
+    let error = read_as(&user("a"), &bad, &[]).map(|_| ()).unwrap_err();
+    assert!(error.contains("`users.filter`: `(objectClass=` is not a search filter"), "{error}");
+    let mut bad = config();
+    bad.groups.base = "groups".to_owned();
+    let error = read_as(&user("a"), &bad, &[]).map(|_| ()).unwrap_err();
+    assert!(error.contains("`groups.base`: `groups` is not a distinguished name"), "{error}");
+}
+
+#[test]
+fn no_message_quotes_a_value() {
+    let text = "dn: uid=a,dc=x\nuserPassword:: aHVudGVyMg\n";
+    let error = read(text).map(|_| ()).unwrap_err();
+    assert!(!error.contains("aHVudGVyMg"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_entries_never_matters(seed in any::<u64>()) {
+        let mut records = vec![
+            user("a"), user("b"), user("c"), user("d"),
+            group("one", &["uid=a,ou=people,dc=x", "cn=two,ou=groups,dc=x"]),
+            group("two", &["uid=B,ou=people,dc=x", "cn=one,ou=groups,dc=x", "uid=zz,ou=people,dc=x"]),
+            group("three", &["uid=c,ou=people,dc=x"]),
+        ];
+        let straight = read(&records.concat()).unwrap();
+        fastrand::Rng::with_seed(seed).shuffle(&mut records);
+        let shuffled = read(&records.concat()).unwrap();
+        prop_assert_eq!(straight.directory.digest(), shuffled.directory.digest());
+        prop_assert_eq!(straight.warnings, shuffled.warnings);
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_an_error_or_ends_at_a_line(at in 0_usize..400) {
+        let text = [user("a"), user("b"), group("g", &["uid=a,ou=people,dc=x"])].concat();
+        let cut = &text[..at.min(text.len())];
+        if read(cut).is_ok() {
+            prop_assert!(cut.ends_with('\n'));
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused_and_never_a_panic(text in "(dn|cn|member|objectClass|version|#| |\n|:|::|[a-z=,+/]{1,6}|\r\n){0,60}\n") {
+        let _ = read(&text);
+    }
+
+    #[test]
+    fn folding_and_base64_change_nothing(name in "[a-zA-Z]{1,30}", width in 2_usize..20) {
+        let plain = user(&name);
+        let folded: String = plain
+            .lines()
+            .map(|line| {
+                let chars: Vec<char> = line.chars().collect();
+                let rows: Vec<String> =
+                    chars.chunks(width).map(|row| row.iter().collect()).collect();
+                rows.join("\r\n ") + "\r\n"
+            })
+            .collect();
+        let a = read(&plain).unwrap();
+        let b = read(&folded).unwrap();
+        prop_assert_eq!(a.directory.digest(), b.directory.digest());
+    }
+}

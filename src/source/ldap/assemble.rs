@@ -1,0 +1,384 @@
+//! From entries to a reading: who is who, and who is in what. The same for a live directory and
+//! for an LDIF.
+//!
+//! Entries come in any order and are not kept: a user costs its texts, a membership four bytes.
+//! Members are resolved at the end, by normal DN, so a group may come before its members.
+//!
+//! What is not known stays unknown here: an entry without a readable id or name makes its scope
+//! partial, a group that must have members and shows none is unreadable rather than empty.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::entry::Entry;
+use super::names::{Names, Places};
+use super::shape::Shape;
+use super::{account, dn, value};
+use crate::source::{NewUser, ReadingBuilder};
+
+/// A group as it was read.
+pub(super) struct Group {
+    /// Stable id.
+    pub key: String,
+    /// Bare name.
+    pub name: String,
+    /// DN as spelled.
+    pub identity: String,
+    /// Its own DN, as a number.
+    pub dn: u32,
+    /// Members' DNs, as numbers.
+    pub members: Vec<u32>,
+    /// Members' usernames (posixGroup), as numbers.
+    pub uids: Vec<u32>,
+    /// Member values that are not DNs.
+    pub bad: Vec<String>,
+    /// It must have members and shows none.
+    pub unreadable: bool,
+}
+
+/// Things that were seen but cannot be used: how many, and the first by name.
+#[derive(Default)]
+pub(super) struct Odd(BTreeMap<String, u64>, u64);
+
+impl Odd {
+    fn add(&mut self, what: &str) {
+        self.1 += 1;
+        if self.0.len() < 3 {
+            *self.0.entry(what.to_owned()).or_default() += 1;
+        }
+    }
+
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.1
+    }
+
+    /// `3 entries, such as `uid=a``.
+    pub fn shown(&self) -> String {
+        let first = self.0.keys().next().map_or("?", String::as_str);
+        match self.1 {
+            1 => format!("1 entry (`{}`)", first.escape_debug()),
+            count => format!("{count} entries (such as `{}`)", first.escape_debug()),
+        }
+    }
+}
+
+/// Collects entries.
+pub struct Assembler {
+    pub(super) shape: Shape,
+    pub(super) builder: ReadingBuilder,
+    pub(super) dns: Names,
+    pub(super) user_at: Places,
+    pub(super) group_at: Places,
+    pub(super) uids: Names,
+    pub(super) user_of_uid: Places,
+    pub(super) shared_uids: HashSet<u32>,
+    pub(super) groups: Vec<Group>,
+    by_key: HashMap<String, u32>,
+    /// For each wanted value, the users that have it.
+    pub(super) having: Vec<Vec<u32>>,
+    /// For each wanted value, whether any user has the attribute at all.
+    pub(super) seen: Vec<bool>,
+    /// DNs of which it is certain that no user or group of ours has them.
+    pub(super) nowhere: HashSet<u32>,
+    /// While groups are read again: members that lead nowhere so far, as spelled.
+    spelled: Option<BTreeMap<u32, String>>,
+    /// In a file: usernames (folded) of several entries without an id.
+    shared_names: HashSet<String>,
+    pub(super) users_without_id: Odd,
+    pub(super) users_without_name: Odd,
+    pub(super) users_twice: Odd,
+    pub(super) groups_without_id: Odd,
+    pub(super) groups_without_name: Odd,
+    pub(super) groups_twice: Odd,
+}
+
+impl Assembler {
+    /// An empty one.
+    #[must_use]
+    pub fn new(shape: Shape) -> Self {
+        let wanted = shape.wanted.len();
+        Assembler {
+            shape,
+            builder: ReadingBuilder::new(true),
+            dns: Names::default(),
+            user_at: Places::default(),
+            group_at: Places::default(),
+            uids: Names::default(),
+            user_of_uid: Places::default(),
+            shared_uids: HashSet::new(),
+            groups: Vec::new(),
+            by_key: HashMap::new(),
+            having: vec![Vec::new(); wanted],
+            seen: vec![false; wanted],
+            nowhere: HashSet::new(),
+            spelled: None,
+            shared_names: HashSet::new(),
+            users_without_id: Odd::default(),
+            users_without_name: Odd::default(),
+            users_twice: Odd::default(),
+            groups_without_id: Odd::default(),
+            groups_without_name: Odd::default(),
+            groups_twice: Odd::default(),
+        }
+    }
+
+    /// Forgets all users, to read them again.
+    pub fn forget_users(&mut self) {
+        self.builder = ReadingBuilder::new(true);
+        self.user_at.clear();
+        self.uids = Names::default();
+        self.user_of_uid.clear();
+        self.shared_uids.clear();
+        self.having.iter_mut().for_each(Vec::clear);
+        self.seen.fill(false);
+        self.users_without_id = Odd::default();
+        self.users_without_name = Odd::default();
+        self.users_twice = Odd::default();
+        // `memberUid` values were numbered with the names that are gone: groups go as well.
+        self.forget_groups();
+    }
+
+    /// Forgets all groups, to read them again.
+    pub fn forget_groups(&mut self) {
+        self.groups.clear();
+        self.by_key.clear();
+        self.group_at.clear();
+        self.groups_without_id = Odd::default();
+        self.groups_without_name = Odd::default();
+        self.groups_twice = Odd::default();
+    }
+
+    /// In a file: usernames (folded) that several entries without an id bear. Their DNs are their
+    /// ids then.
+    pub fn shared_names(&mut self, names: HashSet<String>) {
+        self.shared_names = names;
+    }
+
+    /// Whether no user was taken in.
+    #[must_use]
+    pub fn has_no_user(&self) -> bool {
+        self.builder.counts().0 == 0
+    }
+
+    /// Whether nothing was read at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.builder.counts().0 == 0 && self.groups.is_empty()
+    }
+
+    /// Whether two entries bore one DN, as happens when one is deleted and made again in
+    /// mid-read: only another read can tell which is alive.
+    #[must_use]
+    pub fn saw_one_dn_twice(&self) -> bool {
+        self.users_twice.count() > 0 || self.groups_twice.count() > 0
+    }
+
+    /// The username of an entry: the value that is in its RDN where there are several.
+    #[must_use]
+    pub fn username_of(&self, entry: &Entry) -> Option<String> {
+        let name = &self.shape.username;
+        let mut values = entry.texts(name).filter(|text| !text.is_empty());
+        match (values.next(), values.next()) {
+            (Some(only), None) => Some(only.to_owned()),
+            // The RDN's value is one of the entry's even where the attribute is unreadable.
+            (first, _) => dn::rdn_value(&entry.dn, name).or(first.map(str::to_owned)),
+        }
+    }
+
+    /// Takes a user's entry in. The same id under another DN is the same user (renamed while being
+    /// read): both DNs lead to it.
+    pub fn user(&mut self, entry: &Entry) {
+        let Ok(norm) = dn::normalized(&entry.dn) else {
+            return self.users_without_id.add(&entry.dn);
+        };
+        let Some(username) = self.username_of(entry) else {
+            return self.users_without_name.add(&entry.dn);
+        };
+        let ext = match entry.stable_id() {
+            Some(id) => id,
+            None if !self.shape.file => return self.users_without_id.add(&entry.dn),
+            None => {
+                let folded = value::folded(&username).into_owned();
+                if self.shared_names.contains(&folded) { norm.to_string() } else { folded }
+            }
+        };
+        let dn = self.dns.id(&norm);
+        if let Some(known) = self.builder.find_user(&ext) {
+            if !self.user_at.get(dn).is_some_and(|at| at != known) {
+                self.user_at.set(dn, known);
+            }
+            return;
+        }
+        if self.user_at.get(dn).is_some() {
+            return self.users_twice.add(&entry.dn);
+        }
+        let user = self.builder.user(&NewUser {
+            ext: &ext,
+            username: &username,
+            email: entry.text(&self.shape.email).unwrap_or(""),
+            // What a directory holds was written by its administrators.
+            email_verified: true,
+            enabled: account::enabled(entry, self.shape.now),
+            federation: "",
+        });
+        self.user_at.set(dn, user);
+        self.nowhere.remove(&dn);
+        for uid in entry.texts("uid") {
+            let uid = self.uids.id(&value::folded(uid));
+            match self.user_of_uid.get(uid) {
+                Some(other) if other != user => {
+                    self.shared_uids.insert(uid);
+                }
+                _ => self.user_of_uid.set(uid, user),
+            }
+        }
+        let slots = self.having.iter_mut().zip(&mut self.seen);
+        for (wanted, (having, seen)) in self.shape.wanted.iter().zip(slots) {
+            *seen |= entry.has(&wanted.attribute);
+            if entry.texts(&wanted.attribute).any(|text| value::folded(text) == wanted.prepared) {
+                having.push(user);
+            }
+        }
+    }
+
+    /// Takes a group's entry in. One with an id that is there already replaces what was read
+    /// before: it is newer.
+    pub fn group(&mut self, entry: &Entry) {
+        let Ok(norm) = dn::normalized(&entry.dn) else {
+            return self.groups_without_id.add(&entry.dn);
+        };
+        let key = match entry.stable_id() {
+            Some(id) => id,
+            None if !self.shape.file => return self.groups_without_id.add(&entry.dn),
+            None => norm.to_string(),
+        };
+        let name = entry
+            .text(&self.shape.name)
+            .map(str::to_owned)
+            .or_else(|| dn::rdn_value(&entry.dn, &self.shape.name));
+        let Some(name) = name else { return self.groups_without_name.add(&entry.dn) };
+        let dn = self.dns.id(&norm);
+        let known = self.by_key.get(&key).copied();
+        if self.group_at.get(dn).is_some_and(|at| Some(at) != known) {
+            return self.groups_twice.add(&entry.dn);
+        }
+        let mut group = Group {
+            key,
+            name,
+            identity: entry.dn.clone(),
+            dn,
+            members: Vec::new(),
+            uids: Vec::new(),
+            bad: Vec::new(),
+            unreadable: is_unreadable(entry, self.shape.file),
+        };
+        self.members_of(entry, &mut group);
+        self.nowhere.remove(&dn);
+        let place = match known {
+            Some(place) => {
+                if let Some(slot) = self.groups.get_mut(place as usize) {
+                    *slot = group;
+                }
+                place
+            }
+            None => {
+                let place = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
+                self.by_key.insert(group.key.clone(), place);
+                self.groups.push(group);
+                place
+            }
+        };
+        self.group_at.set(dn, place);
+    }
+
+    fn members_of(&mut self, entry: &Entry, group: &mut Group) {
+        let values = entry.values("member").iter().map(|value| (value, false));
+        let unique = entry.values("uniquemember").iter().map(|value| (value, true));
+        group.members.reserve_exact(values.len() + unique.len());
+        for (value, unique) in values.chain(unique) {
+            let text = std::str::from_utf8(value).ok();
+            let text = text.map(|text| if unique { without_uid(text) } else { text });
+            let Some((text, norm)) = text.and_then(|t| Some((t, dn::normalized(t).ok()?))) else {
+                group.bad.push(String::from_utf8_lossy(value).into_owned());
+                continue;
+            };
+            if norm.is_empty() {
+                // The empty DN is the purest of placeholders: it names nobody.
+                continue;
+            }
+            let id = self.dns.id(&norm);
+            group.members.push(id);
+            if let Some(spelled) = &mut self.spelled
+                && self.user_at.get(id).is_none()
+                && self.shape.may_be_ours(&norm)
+            {
+                spelled.insert(id, text.to_owned());
+            }
+        }
+        for uid in entry.texts("memberuid").filter(|uid| !uid.is_empty()) {
+            group.uids.push(self.uids.id(&value::folded(uid)));
+        }
+    }
+
+    /// Whether it is still open to what this DN leads.
+    pub(super) fn is_open(&self, id: u32) -> bool {
+        self.user_at.get(id).is_none()
+            && self.group_at.get(id).is_none()
+            && !self.nowhere.contains(&id)
+            && self.shape.may_be_ours(self.dns.text(id))
+    }
+
+    /// The DNs, as spelled, of groups with members of whom it is open to what they lead.
+    #[must_use]
+    pub fn open_groups(&self) -> Vec<String> {
+        let open = |group: &&Group| group.members.iter().any(|id| self.is_open(*id));
+        self.groups.iter().filter(open).map(|group| group.identity.clone()).collect()
+    }
+
+    /// From now on, until [`Assembler::take_open`], notes how open members are spelled.
+    pub fn note_open(&mut self) {
+        self.spelled = Some(BTreeMap::new());
+    }
+
+    /// The members noted since [`Assembler::note_open`] that are open even now: number, and DN as
+    /// spelled.
+    pub fn take_open(&mut self) -> Vec<(u32, String)> {
+        let noted = self.spelled.take().unwrap_or_default();
+        noted.into_iter().filter(|(id, _)| self.is_open(*id)).collect()
+    }
+
+    /// Settles that no user or group of ours has this DN: it was looked for and is not there.
+    pub fn leads_nowhere(&mut self, id: u32) {
+        if self.is_open(id) {
+            self.nowhere.insert(id);
+        }
+    }
+}
+
+/// Whether a group that must have members shows none: then they are hidden from us. 389-DS and
+/// Active Directory allow empty groups; their entries are told by their ids.
+fn is_unreadable(entry: &Entry, file: bool) -> bool {
+    if entry.ranged {
+        return true;
+    }
+    if file && (entry.has("nsuniqueid") || entry.has("objectguid")) {
+        return false;
+    }
+    let of = |class: &str, member: &str| entry.is_a(class) && !entry.has(member);
+    of("groupofnames", "member")
+        || of("groupofuniquenames", "uniquemember")
+        || !(entry.has("objectclass")
+            || entry.has("member")
+            || entry.has("uniquemember")
+            || entry.has("memberuid"))
+}
+
+/// A `uniqueMember` without its optional unique identifier: `DN#'0101'B` (RFC 4517, section
+/// 3.3.21).
+fn without_uid(text: &str) -> &str {
+    let bits = text.strip_suffix("'B").and_then(|rest| rest.rsplit_once("#'"));
+    match bits {
+        Some((dn, bits)) if bits.bytes().all(|bit| matches!(bit, b'0' | b'1')) => dn,
+        _ => text,
+    }
+}

@@ -1,0 +1,288 @@
+//! What a result code or a broken connection means to the person who must mend it.
+//!
+//! The server's own words are quoted, shortened: they hold no secret, since none is sent but in a
+//! bind, whose diagnostics never repeat it.
+
+use ldap3::{LdapError, LdapResult};
+
+/// What went wrong, and whether it may pass by itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// For people: what happened and what to do.
+    pub message: String,
+    /// Trying again soon may help.
+    pub transient: bool,
+    /// The server's result code, where it answered.
+    pub code: Option<u32>,
+}
+
+impl Fault {
+    /// One that did not come from the server as a result code.
+    #[must_use]
+    pub fn local(message: impl Into<String>, transient: bool) -> Self {
+        Fault { message: message.into(), transient, code: None }
+    }
+}
+
+/// The server's words in backticks, with a colon before them; nothing where it said nothing.
+fn said(text: &str) -> String {
+    let text: String = text.trim().chars().filter(|c| !c.is_control()).take(160).collect();
+    if text.is_empty() { String::new() } else { format!(" (the server says `{text}`)") }
+}
+
+/// Why a bind was refused. `who` is the bind DN, or a word for its absence.
+#[must_use]
+pub fn bind(result: &LdapResult, who: &str) -> Fault {
+    let words = said(&result.text);
+    let (why, transient) = match result.rc {
+        8 | 13 => (
+            "the server wants an encrypted connection first: use `ldaps://` or `start_tls = true`",
+            false,
+        ),
+        32 | 34 => ("the bind DN is not one that the server knows: check `bind_dn`", false),
+        48 => {
+            ("the server does not allow this way to sign in: set `bind_dn` and a password", false)
+        }
+        49 => (sub_code(&result.text), false),
+        50 => ("the identity may not sign in: ask the directory's administrator", false),
+        53 if result.text.to_ascii_lowercase().contains("inactivated") => {
+            ("the account is inactivated: ask the directory's administrator to unlock it", false)
+        }
+        51 => ("the server is busy", true),
+        52 => ("the server is unavailable", true),
+        53 => ("the server is unwilling to let it sign in", false),
+        80 => ("the server failed", true),
+        _ => ("the server refused it", false),
+    };
+    Fault {
+        message: format!("signing in as {who} failed with result {}: {why}{words}", result.rc),
+        transient,
+        code: Some(result.rc),
+    }
+}
+
+/// What a result 49 means. Active Directory puts a sub-code into the text (`…, data 52e, …`);
+/// 533, 701 and 773 show only with the right password, so they may be told.
+fn sub_code(text: &str) -> &'static str {
+    let code = text.split("data ").nth(1).and_then(|rest| rest.split([',', ' ']).next());
+    match code {
+        Some("525") => "no such user: check `bind_dn`",
+        Some("52e") => "wrong password, or no such user: check `bind_dn` and `bind_password`",
+        Some("530") => "the account may not sign in at this time",
+        Some("531") => "the account may not sign in from this machine",
+        Some("532") => "the password has expired: set a new one",
+        Some("533") => "the account is disabled",
+        Some("701") => "the account has expired",
+        Some("773") => "the password must be changed before the first use",
+        Some("775") => "the account is locked: wait, or have it unlocked",
+        _ => {
+            "wrong password, no such entry, or a locked account: check `bind_dn` and \
+             `bind_password`; it is not tried again at once, since that can lock the account"
+        }
+    }
+}
+
+/// Why a search over `base` for `what` did not bring everything.
+#[must_use]
+pub fn search(result: &LdapResult, what: &str, base: &str) -> Fault {
+    let words = said(&result.text);
+    let (why, transient) = match result.rc {
+        1 => ("the server refused it, as some do for anonymous readers: set `bind_dn`", false),
+        2 => (
+            "the server did not understand the request, as happens behind a proxy that mixes \
+               connections",
+            true,
+        ),
+        3 => (
+            "its time limit was reached: let the server's `limits` rule for this identity give \
+               more time",
+            true,
+        ),
+        4 => (
+            "its size limit was reached: on OpenLDAP add a `limits` rule for this identity, such \
+             as `limits dn.exact=\"…\" size=unlimited`, or `size.prtotal=unlimited`",
+            false,
+        ),
+        8 | 13 => ("it wants an encrypted connection: use `ldaps://` or `start_tls = true`", false),
+        10 => (
+            "it refers to another server, and references are not followed: give the server \
+                that holds the base as `url`",
+            false,
+        ),
+        11 => (
+            "an administrative limit was reached: on OpenLDAP look at `size.pr` and \
+             `size.prtotal` in the `limits` rule for this identity, and at `page_size`",
+            false,
+        ),
+        12 => ("it does not know paged results", false),
+        18 | 21 | 87 => ("it does not understand the filter: check `filter`", false),
+        32 => (
+            "there is no such base, or this identity may not see it: check `base`, `bind_dn` and \
+             the server's access rules",
+            false,
+        ),
+        34 => ("the base is not a name that it understands: check `base`", false),
+        50 => ("this identity may not search there: grant it read access", false),
+        51 => ("it is busy", true),
+        52 => ("it is unavailable or shutting down", true),
+        53 => ("it is unwilling to go on", true),
+        80 => ("it failed inside; its log will say why", true),
+        _ => ("it ended with an error", true),
+    };
+    Fault {
+        message: format!(
+            "the search for {what} below `{base}` ended early with result {}: {why}{words}",
+            result.rc
+        ),
+        transient,
+        code: Some(result.rc),
+    }
+}
+
+/// Why an operation brought no answer. `doing` is such as `the search for users below `…``.
+#[must_use]
+pub fn broken(error: &LdapError, doing: &str) -> Fault {
+    let (why, transient) = match error {
+        LdapError::LdapResult { result } => {
+            return Fault {
+                message: format!("{doing} failed with result {}{}", result.rc, said(&result.text)),
+                transient: matches!(result.rc, 51 | 52 | 80),
+                code: Some(result.rc),
+            };
+        }
+        LdapError::Io { source } => io(source),
+        LdapError::Timeout { .. } => ("no answer in time".to_owned(), true),
+        LdapError::EndOfStream
+        | LdapError::OpSend { .. }
+        | LdapError::ResultRecv { .. }
+        | LdapError::IdScrubSend { .. }
+        | LdapError::MiscSend { .. } => {
+            ("the connection broke, or the answer could not be understood".to_owned(), true)
+        }
+        LdapError::FilterParsing => ("the filter is not one".to_owned(), false),
+        LdapError::EmptyUnixPath => (
+            "the URL names no socket: write its path as `ldapi://%2Frun%2Fslapd%2Fldapi`"
+                .to_owned(),
+            false,
+        ),
+        LdapError::DNSName { .. } => {
+            ("the host in the URL is not a name that a certificate can be for".to_owned(), false)
+        }
+        other => (other.to_string(), false),
+    };
+    Fault::local(format!("{doing}: {why}"), transient)
+}
+
+/// A connection's input or output error. Those of TLS come wrapped in one.
+fn io(error: &std::io::Error) -> (String, bool) {
+    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+        let text = error.to_string();
+        return if text.contains("tls handshake eof") {
+            (
+                "the server hung up during the TLS handshake: is this port for `ldap://` rather \
+                 than `ldaps://`?"
+                    .to_owned(),
+                true,
+            )
+        } else {
+            (text, true)
+        };
+    };
+    use rustls::CertificateError as Bad;
+    let why = match tls {
+        rustls::Error::InvalidCertificate(Bad::UnknownIssuer) => {
+            "its certificate is signed by an authority that is not trusted: set `ca_file` to that \
+             authority's certificate"
+                .to_owned()
+        }
+        rustls::Error::InvalidCertificate(
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. },
+        ) => "its certificate is for another name: use a host name that stands among the \
+              certificate's subject alternative names"
+            .to_owned(),
+        rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
+            "its certificate has expired: have it renewed".to_owned()
+        }
+        rustls::Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
+            "its certificate is not valid yet: check both clocks".to_owned()
+        }
+        rustls::Error::InvalidMessage(_) => {
+            "it does not speak TLS there: is this port for `ldap://` rather than `ldaps://`?"
+                .to_owned()
+        }
+        other => format!("TLS failed: {other}"),
+    };
+    (why, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(rc: u32, text: &str) -> LdapResult {
+        LdapResult {
+            rc,
+            matched: String::new(),
+            text: text.to_owned(),
+            refs: vec![],
+            ctrls: vec![],
+        }
+    }
+
+    #[test]
+    fn a_refused_bind_says_which_it_was_and_is_never_retried_quickly() {
+        let ad = |code: &str| {
+            format!(
+                "80090308: LdapErr: DSID-0C090447, comment: AcceptSecurityContext error, data {code}, v4563"
+            )
+        };
+        for (rc, text, why) in [
+            (49, String::new(), "wrong password, no such entry, or a locked account"),
+            (49, ad("525"), "no such user"),
+            (49, ad("52e"), "wrong password"),
+            (49, ad("532"), "password has expired"),
+            (49, ad("533"), "account is disabled"),
+            (49, ad("701"), "account has expired"),
+            (49, ad("773"), "must be changed"),
+            (49, ad("775"), "locked"),
+            (8, String::new(), "encrypted connection first"),
+            (34, "Invalid DN".to_owned(), "check `bind_dn`"),
+            (53, "Account inactivated. Contact system administrator.".to_owned(), "inactivated"),
+            (53, "unauthenticated bind (DN with no password) disallowed".to_owned(), "unwilling"),
+        ] {
+            let fault = bind(&result(rc, &text), "`cn=reader`");
+            assert!(fault.message.contains(why), "{rc} {text}: {}", fault.message);
+            assert!(fault.message.contains("`cn=reader`"));
+            assert!(!fault.transient, "{rc} {text}");
+        }
+        assert!(bind(&result(51, ""), "x").transient);
+        assert!(bind(&result(52, ""), "x").transient);
+    }
+
+    #[test]
+    fn a_search_that_ended_early_says_what_to_do() {
+        for (rc, why) in [
+            (3, "time limit"),
+            (4, "size=unlimited"),
+            (10, "references are not followed"),
+            (11, "size.pr"),
+            (32, "no such base"),
+            (50, "grant it read access"),
+            (51, "busy"),
+            (52, "unavailable"),
+            (53, "unwilling"),
+            (80, "failed inside"),
+            (123, "result 123"),
+        ] {
+            let fault = search(&result(rc, ""), "users", "dc=x");
+            assert!(fault.message.contains(why), "{rc}: {}", fault.message);
+            assert_eq!(fault.code, Some(rc));
+        }
+    }
+
+    #[test]
+    fn the_servers_words_are_short_and_on_one_line() {
+        let fault = search(&result(80, &"x\n".repeat(1000)), "users", "dc=x");
+        assert!(fault.message.len() < 500 && !fault.message.contains('\n'));
+    }
+}

@@ -1,0 +1,383 @@
+//! Search filters: RFC 4515 in, a judgement over entries out.
+//!
+//! A live server evaluates the filter itself; this is for an LDIF, and for telling a bad filter
+//! when the configuration is read rather than when the server is asked.
+
+use super::entry::Entry;
+use super::{dn, value};
+
+/// A parsed filter.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Filter {
+    /// All of them; `(&)` is true.
+    And(Vec<Filter>),
+    /// Any of them; `(|)` is false.
+    Or(Vec<Filter>),
+    /// Not this.
+    Not(Box<Filter>),
+    /// A test of one attribute, by its one name.
+    Test(String, Test),
+}
+
+/// What is asked of an attribute's values.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Test {
+    /// `(a=*)`
+    Present,
+    /// `(a=v)`, and `(a~=v)`, which servers may treat alike.
+    Equal(Vec<u8>),
+    /// `(a=i*m*f)`: the pieces between the stars; the first and the last may be empty.
+    Pieces(Vec<Vec<u8>>),
+    /// `(a>=v)`
+    AtLeast(Vec<u8>),
+    /// `(a<=v)`
+    AtMost(Vec<u8>),
+}
+
+/// Why a text is not a filter.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{}` is not a search filter: {why}", filter.escape_debug())]
+pub struct FilterError {
+    filter: String,
+    why: String,
+}
+
+/// How deep filters may nest. Keeps a hostile file from overflowing the stack.
+const DEPTH: usize = 64;
+
+impl Filter {
+    /// Parses `text`. The outermost parentheses may be missing, as servers and tools allow.
+    ///
+    /// # Errors
+    /// It is not a filter, or it is an extensible match (`:=`), which only a server can evaluate;
+    /// the message names the place.
+    pub fn parse(text: &str) -> Result<Self, FilterError> {
+        let trimmed = text.trim();
+        let mut parser = Parser { text: trimmed, at: 0 };
+        let filter = if trimmed.starts_with('(') { parser.filter(0) } else { parser.item() };
+        let filter = filter.and_then(|filter| match parser.rest() {
+            "" => Ok(filter),
+            rest => Err(format!("`{}` follows its end", rest.escape_debug())),
+        });
+        filter.map_err(|why| FilterError { filter: text.to_owned(), why })
+    }
+
+    /// Whether `entry` matches.
+    #[must_use]
+    pub fn matches(&self, entry: &Entry) -> bool {
+        match self {
+            Filter::And(filters) => filters.iter().all(|filter| filter.matches(entry)),
+            Filter::Or(filters) => filters.iter().any(|filter| filter.matches(entry)),
+            Filter::Not(filter) => !filter.matches(entry),
+            Filter::Test(name, test) => entry.values(name).iter().any(|v| test.holds(name, v)),
+        }
+    }
+}
+
+/// The classes above the common person class: an entry of the first is one of the others as well,
+/// whether or not the file lists them (RFC 2798, RFC 4519).
+const PERSONS: &[&str] = &["inetorgperson", "organizationalperson", "person", "top"];
+
+impl Test {
+    fn holds(&self, name: &str, candidate: &[u8]) -> bool {
+        match self {
+            Test::Present => true,
+            Test::Equal(wanted) => equal(name, candidate, wanted),
+            Test::Pieces(pieces) => {
+                let (Ok(candidate), Some(pieces)) = (
+                    std::str::from_utf8(candidate),
+                    pieces.iter().map(|p| std::str::from_utf8(p).ok()).collect::<Option<Vec<_>>>(),
+                ) else {
+                    return false;
+                };
+                fits(name, candidate, &pieces)
+            }
+            Test::AtLeast(bound) => order(name, candidate, bound).is_some_and(|o| o.is_ge()),
+            Test::AtMost(bound) => order(name, candidate, bound).is_some_and(|o| o.is_le()),
+        }
+    }
+}
+
+fn equal(name: &str, candidate: &[u8], wanted: &[u8]) -> bool {
+    let (Ok(candidate), Ok(wanted)) = (std::str::from_utf8(candidate), std::str::from_utf8(wanted))
+    else {
+        return candidate == wanted;
+    };
+    if name == "objectclass" {
+        let place = |class: &str| PERSONS.iter().position(|p| p.eq_ignore_ascii_case(class));
+        return candidate.eq_ignore_ascii_case(wanted)
+            || matches!((place(candidate), place(wanted)), (Some(c), Some(w)) if c <= w);
+    }
+    if value::holds_dns(name)
+        && let (Ok(candidate), Ok(wanted)) = (dn::normalized(candidate), dn::normalized(wanted))
+    {
+        return candidate == wanted;
+    }
+    value::prepared(name, candidate) == value::prepared(name, wanted)
+}
+
+fn fits(name: &str, candidate: &str, pieces: &[&str]) -> bool {
+    // Spaces at the edges of a piece count here, unlike in a whole value: prepare it between
+    // guards, so that only its inside is squeezed.
+    let piece = |piece: &str| {
+        let guarded = format!("|{piece}|");
+        let prepared = value::prepared(name, &guarded);
+        let inner = prepared.strip_prefix('|').and_then(|rest| rest.strip_suffix('|'));
+        inner.unwrap_or(&prepared).to_owned()
+    };
+    let candidate = value::prepared(name, candidate);
+    let (Some((first, rest)), Some(last)) = (pieces.split_first(), pieces.last()) else {
+        return false;
+    };
+    let Some(mut remaining) = candidate.strip_prefix(piece(first).as_str()) else { return false };
+    let last = if rest.is_empty() { "" } else { last };
+    let Some(middle) = remaining.strip_suffix(piece(last).as_str()) else { return false };
+    remaining = middle;
+    for middle in rest.iter().take(rest.len().saturating_sub(1)) {
+        let middle = piece(middle);
+        match remaining.find(middle.as_str()) {
+            Some(at) => remaining = remaining.get(at + middle.len()..).unwrap_or(""),
+            None => return false,
+        }
+    }
+    true
+}
+
+fn order(name: &str, candidate: &[u8], bound: &[u8]) -> Option<std::cmp::Ordering> {
+    let candidate = std::str::from_utf8(candidate).ok()?;
+    let bound = std::str::from_utf8(bound).ok()?;
+    if let (Ok(candidate), Ok(bound)) = (candidate.parse::<i128>(), bound.parse::<i128>()) {
+        return Some(candidate.cmp(&bound));
+    }
+    Some(value::prepared(name, candidate).cmp(&value::prepared(name, bound)))
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Parser<'a> {
+    fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or("")
+    }
+
+    fn eat(&mut self, what: &str) -> bool {
+        let found = self.rest().starts_with(what);
+        if found {
+            self.at = self.at.saturating_add(what.len());
+        }
+        found
+    }
+
+    fn filter(&mut self, depth: usize) -> Result<Filter, String> {
+        if depth > DEPTH {
+            return Err(format!("it nests more than {DEPTH} deep"));
+        }
+        if !self.eat("(") {
+            return Err(format!("a `(` is missing at {}", self.place()));
+        }
+        let filter = if self.eat("&") {
+            Filter::And(self.list(depth)?)
+        } else if self.eat("|") {
+            Filter::Or(self.list(depth)?)
+        } else if self.eat("!") {
+            Filter::Not(Box::new(self.filter(depth.saturating_add(1))?))
+        } else {
+            self.item()?
+        };
+        if !self.eat(")") {
+            return Err(format!("a `)` is missing at {}", self.place()));
+        }
+        Ok(filter)
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Vec<Filter>, String> {
+        let mut filters = Vec::new();
+        while self.rest().starts_with('(') {
+            filters.push(self.filter(depth.saturating_add(1))?);
+        }
+        Ok(filters)
+    }
+
+    fn place(&self) -> String {
+        match self.rest() {
+            "" => "its end".to_owned(),
+            rest => format!("`{}`", rest.chars().take(20).collect::<String>().escape_debug()),
+        }
+    }
+
+    fn item(&mut self) -> Result<Filter, String> {
+        let start = self.place();
+        let rest = self.rest();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || ".-;_".contains(c);
+        let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
+        let name = rest.get(..end).unwrap_or("");
+        if name.is_empty() {
+            return Err(format!("an attribute is missing at {start}"));
+        }
+        let name = value::attribute(name).into_owned();
+        self.at = self.at.saturating_add(end);
+        if self.rest().starts_with(':') {
+            return Err("an extensible match (`:=`) is not supported here".to_owned());
+        }
+        for (operator, make) in [
+            (">=", Test::AtLeast as fn(Vec<u8>) -> Test),
+            ("<=", Test::AtMost),
+            ("~=", Test::Equal),
+        ] {
+            if self.eat(operator) {
+                return match self.pieces()?.as_slice() {
+                    [one] => Ok(Filter::Test(name, make(one.clone()))),
+                    _ => Err(format!("a `*` stands in the value of `{name}{operator}`")),
+                };
+            }
+        }
+        if !self.eat("=") {
+            return Err(format!("an operator is missing at {}", self.place()));
+        }
+        let pieces = self.pieces()?;
+        let test = match pieces.as_slice() {
+            [one] => Test::Equal(one.clone()),
+            [first, last] if first.is_empty() && last.is_empty() => Test::Present,
+            [_, middle @ .., _] if middle.iter().any(Vec::is_empty) => {
+                return Err(format!("two `*` in a row in the value of `{name}`"));
+            }
+            _ => Test::Pieces(pieces),
+        };
+        Ok(Filter::Test(name, test))
+    }
+
+    /// A value cut at its stars, unescaped.
+    fn pieces(&mut self) -> Result<Vec<Vec<u8>>, String> {
+        let rest = self.rest();
+        let end = rest.find(['(', ')']).unwrap_or(rest.len());
+        let value = rest.get(..end).unwrap_or("");
+        self.at = self.at.saturating_add(end);
+        value.split('*').map(unescape).collect()
+    }
+}
+
+/// `\XX` is a byte; a raw backslash is not allowed.
+fn unescape(piece: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = piece.bytes();
+    let mut out = Vec::with_capacity(piece.len());
+    while let Some(byte) = bytes.next() {
+        if byte != b'\\' {
+            out.push(byte);
+            continue;
+        }
+        let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+        let escaped = match (digit(bytes.next()), digit(bytes.next())) {
+            (Some(high), Some(low)) => u8::try_from(high * 16 + low).ok(),
+            _ => None,
+        };
+        out.push(escaped.ok_or_else(|| {
+            format!("a backslash in `{}` is not followed by two hex digits", piece.escape_debug())
+        })?);
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry() -> Entry {
+        let mut entry = Entry::new("uid=alice,dc=x".to_owned());
+        for (name, value) in [
+            ("objectClass", "inetOrgPerson"),
+            ("uid", "alice"),
+            ("cn", "Alice  Liddell"),
+            ("mail", "alice@example.org"),
+            ("uidNumber", "1200"),
+            ("memberOf", "cn=Admins,ou=Groups,dc=x"),
+            ("description", "a (nice) * one"),
+        ] {
+            entry.add(name, [value.as_bytes().to_vec()]);
+        }
+        entry
+    }
+
+    #[test]
+    fn filters_match_as_a_directory_matches() {
+        for (filter, matches) in [
+            ("(uid=alice)", true),
+            ("uid=alice", true),
+            ("(UID=ALICE)", true),
+            ("(userid=alice)", true),
+            ("(0.9.2342.19200300.100.1.1=alice)", true),
+            ("(uid=bob)", false),
+            ("(uid=*)", true),
+            ("(sn=*)", false),
+            ("(!(sn=*))", true),
+            ("(!(sn=x))", true),
+            ("(cn=alice liddell)", true),
+            ("(cn=Al*)", true),
+            ("(cn=*dell)", true),
+            ("(cn=*e li*)", true),
+            ("(cn=a*c*d*l)", true),
+            ("(cn=alice*alice*)", false),
+            ("(cn=*x*)", false),
+            ("(cn=alice liddell*l)", false),
+            ("(cn~=ALICE LIDDELL)", true),
+            ("(uidNumber>=900)", true),
+            ("(uidNumber<=900)", false),
+            ("(uidNumber>=1200)", true),
+            ("(mail>=alice)", true),
+            ("(&)", true),
+            ("(|)", false),
+            ("(&(uid=alice)(!(mail=*@evil.org)))", true),
+            ("(|(uid=bob)(cn=Alice*))", true),
+            ("(&(uid=alice)(cn=Bob))", false),
+            ("(objectClass=inetorgperson)", true),
+            ("(objectClass=person)", true),
+            ("(objectClass=top)", true),
+            ("(objectClass=groupOfNames)", false),
+            ("(memberOf=CN=admins, OU=groups,DC=X)", true),
+            ("(memberOf=cn=admins,dc=x)", false),
+            ("(description=a \\28nice\\29 \\2a one)", true),
+            (" (uid=alice) ", true),
+        ] {
+            let parsed = Filter::parse(filter).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(parsed.matches(&entry()), matches, "{filter}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_filter_is_refused_and_the_place_named() {
+        for (filter, why) in [
+            ("", "an attribute is missing at its end"),
+            ("(uid=alice", "a `)` is missing at its end"),
+            ("(uid=alice))", "`)` follows its end"),
+            ("(&(uid=alice)", "a `)` is missing"),
+            ("(&uid=alice)", "a `)` is missing at `uid=alice)`"),
+            ("(=alice)", "an attribute is missing at `=alice)`"),
+            ("(uid)", "an operator is missing at `)`"),
+            ("(uid=a**b)", "two `*` in a row"),
+            ("(uid>=a*)", "a `*` stands"),
+            ("(uid=a\\2)", "two hex digits"),
+            ("(uid=a\\zz)", "two hex digits"),
+            ("(memberOf:1.2.840.113556.1.4.1941:=cn=a)", "extensible match"),
+            ("(!uid=a)", "a `(` is missing"),
+        ] {
+            let error = Filter::parse(filter).unwrap_err().to_string();
+            assert!(error.contains(why), "{filter}: {error}");
+        }
+        let deep = format!("{}(a=b){}", "(!".repeat(1000), ")".repeat(1000));
+        assert!(Filter::parse(&deep).unwrap_err().to_string().contains("deep"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_filter_or_an_error_and_never_a_panic(text in "[(&|!)a-c=*<>~\\\\0-9: ]{0,30}") {
+            if let Ok(filter) = Filter::parse(&text) {
+                let _ = filter.matches(&entry());
+                prop_assert!(ldap3::parse_filter(text.trim()).is_ok(), "{}", text);
+            }
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! The end of assembling: members are resolved, doubts become partial scopes and warnings.
+
+use super::assemble::{Assembler, Group};
+use super::dn;
+use crate::source::{Completeness, Kind, NewContainer, Reading};
+
+/// How the reads went.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// Why these are not all users.
+    pub users: Option<String>,
+    /// Why these are not all groups.
+    pub groups: Option<String>,
+    /// Why nothing at all can be believed to be all: the canary is not there.
+    pub canary: Option<String>,
+    /// Worth telling.
+    pub warnings: Vec<String>,
+}
+
+/// At most this many groups have a warning of their own, with at most this many names each.
+const WARNED_GROUPS: usize = 50;
+const NAMED: usize = 3;
+
+/// Names that directories put where a group must have a member and has none.
+const PLACEHOLDERS: &[&str] = &["nobody", "none", "empty", "dummy", "placeholder"];
+
+const AGAIN: &str = "the directory changed in mid-read, again and again";
+const GRANT: &str = "grant this identity read access to it";
+
+/// Nothing came and nothing went wrong.
+fn none(what: &str, base: &str) -> String {
+    format!(
+        "the search for {what} below `{base}` succeeded with no entries, which is also what a \
+         server answers whose access rules hide them: check `{what}.base`, `{what}.filter` and \
+         what this identity may read"
+    )
+}
+
+impl Assembler {
+    /// Whether entries were seen that cannot be used, or none where there should be some.
+    #[must_use]
+    pub fn in_doubt(&self) -> bool {
+        self.users_doubt().is_some() || self.groups_doubt().is_some()
+    }
+
+    /// Why these cannot be all users, however well the search ended.
+    pub(super) fn users_doubt(&self) -> Option<String> {
+        let name = &self.shape.username;
+        if self.users_twice.count() > 0 {
+            let odd = self.users_twice.shown();
+            Some(format!("{odd} had the DN of another user: {AGAIN}"))
+        } else if self.users_without_id.count() > 0 {
+            let odd = self.users_without_id.shown();
+            Some(format!("{odd} among the users without a readable `entryUUID`: {GRANT}"))
+        } else if self.users_without_name.count() > 0 {
+            let odd = self.users_without_name.shown();
+            Some(if self.shape.file {
+                format!("{odd} among the users without a `{name}`: left out")
+            } else {
+                format!(
+                    "{odd} among the users without a readable `{name}`, and hidden cannot be told \
+                     from absent: {GRANT}, or add `({name}=*)` to `users.filter`"
+                )
+            })
+        } else if self.builder.counts().0 == 0 {
+            Some(none("users", &self.shape.users_base))
+        } else {
+            None
+        }
+    }
+
+    /// Why these cannot be all groups, however well the search ended.
+    pub(super) fn groups_doubt(&self) -> Option<String> {
+        let name = &self.shape.name;
+        if self.groups_twice.count() > 0 {
+            let odd = self.groups_twice.shown();
+            Some(format!("{odd} had the DN of another group: {AGAIN}"))
+        } else if self.groups_without_id.count() > 0 {
+            let odd = self.groups_without_id.shown();
+            Some(format!("{odd} among the groups without a readable `entryUUID`: {GRANT}"))
+        } else if self.groups_without_name.count() > 0 {
+            let odd = self.groups_without_name.shown();
+            Some(if self.shape.file {
+                format!("{odd} among the groups without a `{name}`: left out")
+            } else {
+                format!("{odd} among the groups without a readable `{name}`: {GRANT}")
+            })
+        } else if self.groups.is_empty() {
+            Some(if self.shape.file {
+                let base = &self.shape.groups_base;
+                format!("no entry below `{base}` is a group by `groups.filter`")
+            } else {
+                none("groups", &self.shape.groups_base)
+            })
+        } else {
+            None
+        }
+    }
+
+    /// The reading. A file is proof by itself: there, entries that cannot be used are warnings.
+    #[must_use]
+    pub fn finish(mut self, mut verdict: Verdict) -> Reading {
+        let (users, groups) = (self.users_doubt(), self.groups_doubt());
+        let mut warnings = std::mem::take(&mut verdict.warnings);
+        if self.shape.file {
+            warnings.extend(users.into_iter().chain(groups));
+        } else {
+            verdict.users = verdict.users.or(users);
+            verdict.groups = verdict.groups.or(groups);
+        }
+        let open_users = self.open(|shape, norm| shape.may_be_user(norm));
+        let open_groups = self.open(|shape, norm| shape.may_be_group(norm));
+        if !self.shape.file {
+            const MOVING: &str = "members of groups changed their names while they were read, or \
+                                  could not be looked up";
+            if open_users {
+                verdict.users.get_or_insert_with(|| MOVING.to_owned());
+            }
+            if open_groups {
+                verdict.groups.get_or_insert_with(|| MOVING.to_owned());
+            }
+        }
+        if let Some(canary) = &verdict.canary {
+            verdict.users.get_or_insert_with(|| canary.clone());
+            verdict.groups.get_or_insert_with(|| canary.clone());
+        }
+
+        let groups = std::mem::take(&mut self.groups);
+        let numbers: Vec<u32> = groups
+            .iter()
+            .map(|group| {
+                self.builder.container(&NewContainer {
+                    kind: Kind::Group,
+                    key: &group.key,
+                    name: &group.name,
+                    identity: &group.identity,
+                    norm: self.dns.text(group.dn),
+                })
+            })
+            .collect();
+        let mut up = verdict.groups.clone();
+        let mut warned = 0_usize;
+        for (group, number) in groups.iter().zip(&numbers) {
+            let lost = self.resolve(group, *number, &numbers);
+            let partial = if let Some(canary) = &verdict.canary {
+                Some(canary.clone())
+            } else if group.unreadable {
+                let why = format!(
+                    "group `{}` shows no members although it must have some: grant this identity \
+                     read access to `member`",
+                    group.identity.escape_debug()
+                );
+                // It may hold any group: what the others lead to is unknown as well.
+                if self.shape.nested {
+                    up.get_or_insert_with(|| why.clone());
+                }
+                Some(why)
+            } else {
+                let unfound = !lost.nobody.is_empty() || !lost.unnamed.is_empty();
+                let unsure = verdict.users.is_some() && unfound;
+                unsure.then(|| {
+                    format!(
+                        "group `{}` has members that are not among the users that could be read",
+                        group.identity.escape_debug()
+                    )
+                })
+            };
+            if let Some(why) = partial {
+                self.builder.members_are(*number, Completeness::Partial(why));
+            } else if let Some(text) = self.told(group, &lost) {
+                warned += 1;
+                if warned <= WARNED_GROUPS {
+                    warnings.push(text);
+                }
+            }
+        }
+        if let Some(more) = warned.checked_sub(WARNED_GROUPS).filter(|more| *more > 0) {
+            warnings.push(format!("{more} more groups have members that lead to no user"));
+        }
+        if let Some(why) = up {
+            for number in &numbers {
+                self.builder.up_is(*number, Completeness::Partial(why.clone()));
+            }
+        }
+        self.attributes(&verdict, &mut warnings);
+
+        let scope = |why: Option<String>| why.map_or(Completeness::Complete, Completeness::Partial);
+        self.builder.users_are(scope(verdict.users));
+        self.builder.groups_are(scope(verdict.groups));
+        if self.shape.file {
+            self.builder.from_file();
+        }
+        for warning in warnings {
+            self.builder.warn(warning);
+        }
+        self.builder.finish()
+    }
+
+    /// Whether some member is open that could be `ours`.
+    fn open(&self, ours: impl Fn(&super::shape::Shape, &str) -> bool) -> bool {
+        let mut members = self.groups.iter().flat_map(|group| &group.members);
+        members.any(|id| self.is_open(*id) && ours(&self.shape, self.dns.text(*id)))
+    }
+
+    /// Puts users and nested groups into the group, and returns who is left.
+    fn resolve(&mut self, group: &Group, number: u32, numbers: &[u32]) -> Lost {
+        let mut lost = Lost::default();
+        for id in &group.members {
+            if let Some(user) = self.user_at.get(*id) {
+                self.builder.member(number, user);
+            } else if let Some(child) = self.group_at.get(*id) {
+                if self.shape.nested
+                    && let Some(child) = numbers.get(child as usize)
+                {
+                    self.builder.leads_to(*child, number);
+                }
+            } else if self.shape.may_be_ours(self.dns.text(*id)) {
+                lost.nobody.push(*id);
+            } else {
+                lost.outside.push(*id);
+            }
+        }
+        for uid in &group.uids {
+            match self.user_of_uid.get(*uid) {
+                Some(_) if self.shared_uids.contains(uid) => lost.shared.push(*uid),
+                Some(user) => self.builder.member(number, user),
+                None => lost.unnamed.push(*uid),
+            }
+        }
+        lost
+    }
+
+    /// What there is to tell about members that lead to no user; nothing for placeholders alone.
+    fn told(&self, group: &Group, lost: &Lost) -> Option<String> {
+        let dns = |ids: &[u32]| -> Vec<String> {
+            let texts = ids.iter().map(|id| self.dns.text(*id));
+            texts.filter(|norm| !is_placeholder(norm)).map(str::to_owned).collect()
+        };
+        let uids = |ids: &[u32]| ids.iter().map(|id| self.uids.text(*id).to_owned()).collect();
+        let parts: Vec<String> = [
+            (dns(&lost.nobody), "lead to no user or group (gone, or left out by a filter)"),
+            (dns(&lost.outside), "are outside the bases of users and groups"),
+            (group.bad.clone(), "are not distinguished names"),
+            (uids(&lost.unnamed), "name no user"),
+            (uids(&lost.shared), "name several users, so they give nothing"),
+        ]
+        .into_iter()
+        .filter(|(names, _)| !names.is_empty())
+        .map(|(mut names, what)| {
+            names.sort();
+            let count = names.len();
+            let named: Vec<String> =
+                names.iter().take(NAMED).map(|n| format!("`{}`", n.escape_debug())).collect();
+            let more = match count.saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("{count} member(s) {what}: {}{more}", named.join(", "))
+        })
+        .collect();
+        let name = group.identity.escape_debug();
+        (!parts.is_empty()).then(|| format!("group `{name}`: {}", parts.join("; ")))
+    }
+
+    /// A container for each attribute value that rules name.
+    fn attributes(&mut self, verdict: &Verdict, warnings: &mut Vec<String>) {
+        let shape = self.shape.clone();
+        let having = std::mem::take(&mut self.having);
+        let nobody = self.builder.counts().0 == 0;
+        for ((wanted, users), seen) in shape.wanted.iter().zip(having).zip(&self.seen) {
+            let number = self.builder.container(&NewContainer {
+                kind: Kind::Attribute,
+                key: &wanted.identity,
+                name: &wanted.value,
+                identity: &wanted.identity,
+                norm: &wanted.identity,
+            });
+            for user in users {
+                self.builder.member(number, user);
+            }
+            let unseen = (!seen && !nobody).then(|| {
+                format!(
+                    "no user shows an attribute `{}`, and hidden cannot be told from absent: \
+                     check the name in the rules and what this identity may read",
+                    wanted.attribute
+                )
+            });
+            if let Some(why) = &verdict.users {
+                self.builder.members_are(number, Completeness::Partial(why.clone()));
+            } else if let Some(why) = unseen {
+                if shape.file {
+                    warnings.push(why);
+                } else {
+                    self.builder.members_are(number, Completeness::Partial(why));
+                }
+            }
+        }
+    }
+}
+
+/// Members of a group that led to no user and no group.
+#[derive(Default)]
+struct Lost {
+    /// Below a base, but not there.
+    nobody: Vec<u32>,
+    /// Below no base.
+    outside: Vec<u32>,
+    /// Usernames that nobody has.
+    unnamed: Vec<u32>,
+    /// Usernames that several have.
+    shared: Vec<u32>,
+}
+
+/// Whether a DN (in normal form) is one that stands for nobody, such as `cn=nobody`.
+fn is_placeholder(norm: &str) -> bool {
+    let rdn = dn::first_rdn(norm);
+    rdn.split_once('=').is_some_and(|(_, value)| PLACEHOLDERS.contains(&value))
+}

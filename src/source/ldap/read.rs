@@ -1,0 +1,318 @@
+//! Reading a live directory: users and groups at the same time on two connections to one server,
+//! then what moved meanwhile, then the canary.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ldap3::Scope;
+use tokio::time::Instant;
+
+use super::assemble::Assembler;
+use super::connect::{Connection, shown};
+use super::entry::Entry;
+use super::finish::Verdict;
+use super::search::{self, End, Limits, Search};
+use super::shape::Shape;
+use super::{LdapSource, server};
+use crate::model::Time;
+use crate::source::{OnProgress, Progress, Reading, SourceError};
+
+/// How often everything is read again when an entry was replaced in mid-read.
+const READS: usize = 3;
+/// How often members that lead nowhere are looked into.
+const ROUNDS: usize = 4;
+/// How often a member must have led nowhere before that is believed, and how long to wait between.
+/// A rename reaches the groups a moment after the user: OpenLDAP's `refint` mends them in a task of
+/// its own, and until then a group names someone who is not there.
+const DOUBTS: u32 = 2;
+const MENDING: std::time::Duration = std::time::Duration::from_millis(250);
+/// Up to so many groups are read again one by one; beyond, all of them in one search.
+const SINGLE_GROUPS: usize = 200;
+/// Up to so many members are looked for one by one; beyond, in one search for all users.
+const SINGLE_MEMBERS: usize = 500;
+
+/// Reads everything. `wanted` are the attribute values that rules name, `now` is the moment at
+/// which accounts are judged.
+pub(super) async fn read(
+    source: &LdapSource,
+    wanted: &[(String, String)],
+    now: Time,
+    progress: OnProgress,
+) -> Result<Reading, SourceError> {
+    let config = &source.config;
+    let named = |error: SourceError| SourceError {
+        message: format!("source `{}`: {}", source.name, error.message),
+        transient: error.transient,
+    };
+    let shape = Shape::new(&config.users, &config.groups, wanted, false, now)
+        .map_err(|why| named(SourceError::fatal(why)))?;
+    let limits =
+        Limits { operation: config.timeout, deadline: Instant::now() + config.read_timeout };
+    let connection = source.connector.connect().await.map_err(named)?;
+    let at = |error: SourceError| SourceError {
+        message: format!("source `{}`: {}: {}", source.name, shown(&connection.url), error.message),
+        transient: error.transient,
+    };
+    server::recognise(&connection, limits, config.flavor).await.map_err(at)?;
+    let mut reader = Reader {
+        name: source.name.clone(),
+        users: Search {
+            what: "users",
+            base: config.users.base.clone(),
+            scope: Scope::Subtree,
+            filter: config.users.filter.clone(),
+            attributes: shape.user_attributes(),
+            page_size: config.page_size,
+        },
+        groups: Search {
+            what: "groups",
+            base: config.groups.base.clone(),
+            scope: Scope::Subtree,
+            filter: config.groups.filter.clone(),
+            attributes: shape.group_attributes(),
+            page_size: config.page_size,
+        },
+        assembler: Arc::new(Mutex::new(Assembler::new(shape))),
+        // Two paged searches on one connection spoil each other. Where the server allows us only
+        // one, they run one after the other.
+        second: source.connector.connect_to(&connection.url).await.ok(),
+        first: connection.clone(),
+        limits,
+        progress,
+        warnings: Vec::new(),
+        transient: false,
+    };
+    let mut verdict = reader.everything().await.map_err(at)?;
+    if let Some(canary) = &config.canary {
+        let found = server::canary(&connection, limits, canary).await;
+        verdict.canary = found.err();
+    }
+    verdict.warnings = std::mem::take(&mut reader.warnings);
+    let Reader { assembler, transient, .. } = reader;
+    let assembler = Arc::into_inner(assembler)
+        .map(|mutex| mutex.into_inner().unwrap_or_else(PoisonError::into_inner))
+        .ok_or_else(|| at(SourceError::transient("a read did not end")))?;
+    if assembler.is_empty() {
+        // Nothing at all is not a reading, whatever the result codes say.
+        let mut reasons = vec![
+            verdict.users.or_else(|| assembler.users_doubt()).unwrap_or_default(),
+            verdict.groups.or_else(|| assembler.groups_doubt()).unwrap_or_default(),
+        ];
+        reasons.dedup();
+        return Err(at(SourceError { message: reasons.join("; "), transient }));
+    }
+    Ok(assembler.finish(verdict))
+}
+
+/// One read in progress.
+struct Reader {
+    name: String,
+    users: Search,
+    groups: Search,
+    assembler: Arc<Mutex<Assembler>>,
+    first: Connection,
+    second: Option<Connection>,
+    limits: Limits,
+    progress: OnProgress,
+    warnings: Vec<String>,
+    /// Some fault so far may pass by itself.
+    transient: bool,
+}
+
+fn lock(assembler: &Mutex<Assembler>) -> MutexGuard<'_, Assembler> {
+    assembler.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Reader {
+    /// Both searches, again while entries were replaced under them, then the open members.
+    async fn everything(&mut self) -> Result<Verdict, SourceError> {
+        for left in (0..READS).rev() {
+            let (users, groups) = self.both().await?;
+            let whole = users.fault.is_none() && groups.fault.is_none();
+            if whole && left > 0 && lock(&self.assembler).saw_one_dn_twice() {
+                tracing::info!(source = %self.name, "an entry was replaced in mid-read: again");
+                lock(&self.assembler).forget_users();
+                continue;
+            }
+            let mut verdict = Verdict {
+                users: users.fault.map(|fault| fault.message),
+                groups: groups.fault.map(|fault| fault.message),
+                ..Verdict::default()
+            };
+            if whole && !lock(&self.assembler).in_doubt() {
+                self.settle(&mut verdict).await?;
+            }
+            return Ok(verdict);
+        }
+        Err(SourceError::transient("the directory changed in mid-read, again and again"))
+    }
+
+    async fn both(&mut self) -> Result<(End, End), SourceError> {
+        let users = self.spawn(self.first.clone(), true);
+        let (users, groups) = match self.second.clone() {
+            Some(second) => {
+                let groups = self.spawn(second, false);
+                (users.await, groups.await)
+            }
+            None => {
+                let users = users.await;
+                (users, self.spawn(self.first.clone(), false).await)
+            }
+        };
+        let mut ended = Vec::with_capacity(2);
+        for (end, what) in [(users, "users"), (groups, "groups")] {
+            // A panic leaves the half-assembled facts in an unknown state: nothing is known.
+            let end = end.map_err(|_| {
+                SourceError::transient(format!("the answers about {what} could not be understood"))
+            })?;
+            if let (Some(size), None) = (end.smaller_pages, &end.fault) {
+                let how = match size {
+                    0 => "was read without pages".to_owned(),
+                    size => format!("was read in pages of {size}"),
+                };
+                self.warnings.push(format!(
+                    "the server refuses pages of the size configured for {what}, which {how}: set \
+                     `page_size`, or raise `size.pr` in the server's `limits` rule"
+                ));
+            }
+            self.transient |= end.fault.as_ref().is_some_and(|fault| fault.transient);
+            ended.push(end);
+        }
+        match (ended.pop(), ended.pop()) {
+            (Some(groups), Some(users)) => Ok((users, groups)),
+            _ => Err(SourceError::transient("a read did not end")),
+        }
+    }
+
+    /// One search in a task of its own, so that a panic is an error and not the end.
+    fn spawn(&self, mut connection: Connection, users: bool) -> tokio::task::JoinHandle<End> {
+        let search = if users { self.users.clone() } else { self.groups.clone() };
+        let assembler = self.assembler.clone();
+        let (limits, progress) = (self.limits, self.progress.clone());
+        let name = self.name.clone();
+        tokio::spawn(async move {
+            let what = search.what;
+            let on_entry = |entry: Entry| {
+                let mut assembler = lock(&assembler);
+                if users { assembler.user(&entry) } else { assembler.group(&entry) }
+            };
+            let on_page =
+                |done| progress(Progress { source: name.clone(), what, done, total: None });
+            search::run(&mut connection.ldap, &search, limits, on_entry, on_page).await
+        })
+    }
+
+    /// Looks into members that lead nowhere although their DN could be one of ours. A rename or a
+    /// deletion between the two searches looks like that, and must not become a removal: the
+    /// groups are read again, then each member that is still there is looked for.
+    async fn settle(&mut self, verdict: &mut Verdict) -> Result<(), SourceError> {
+        let mut missed: HashMap<u32, u32> = HashMap::new();
+        for round in 0..ROUNDS {
+            let groups = lock(&self.assembler).open_groups();
+            if groups.is_empty() {
+                return Ok(());
+            }
+            if round > 0 {
+                tokio::time::sleep(MENDING).await;
+            }
+            lock(&self.assembler).note_open();
+            if let Err(why) = self.groups_again(groups).await? {
+                verdict.groups = Some(why);
+                return Ok(());
+            }
+            let open = lock(&self.assembler).take_open();
+            if open.len() > SINGLE_MEMBERS {
+                let (users, groups) = self.both().await?;
+                verdict.users = users.fault.map(|fault| fault.message);
+                verdict.groups = groups.fault.map(|fault| fault.message);
+                if verdict.users.is_some() || verdict.groups.is_some() {
+                    return Ok(());
+                }
+            } else {
+                for (_, dn) in &open {
+                    if let Err(why) = self.look_for(dn).await {
+                        verdict.users = Some(why);
+                        return Ok(());
+                    }
+                }
+            }
+            for (id, _) in open {
+                let missed = missed.entry(id).or_default();
+                *missed += 1;
+                if *missed >= DOUBTS {
+                    lock(&self.assembler).leads_nowhere(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads these groups again, or all of them where there are many or one is gone. The inner
+    /// error is why that did not bring all.
+    async fn groups_again(
+        &mut self,
+        groups: Vec<String>,
+    ) -> Result<Result<(), String>, SourceError> {
+        if groups.len() <= SINGLE_GROUPS {
+            let mut all_there = true;
+            for dn in groups {
+                match self.one(&dn, false).await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        all_there = false;
+                        break;
+                    }
+                    Err(why) => return Ok(Err(why)),
+                }
+            }
+            if all_there {
+                return Ok(Ok(()));
+            }
+        }
+        lock(&self.assembler).forget_groups();
+        let end = self.spawn(self.first.clone(), false).await.map_err(|_| {
+            SourceError::transient("the answers about groups could not be understood")
+        })?;
+        Ok(end.fault.map_or(Ok(()), |fault| Err(fault.message)))
+    }
+
+    /// Looks for a member: as a user, then as a group.
+    async fn look_for(&mut self, dn: &str) -> Result<(), String> {
+        let (user, group) = {
+            let assembler = lock(&self.assembler);
+            let norm = super::dn::normalize(dn).unwrap_or_default();
+            (assembler.shape.may_be_user(&norm), assembler.shape.may_be_group(&norm))
+        };
+        if user && self.one(dn, true).await? {
+            return Ok(());
+        }
+        if group {
+            self.one(dn, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the entry `dn` by the filter for users or groups and takes it in. Whether it is there.
+    async fn one(&mut self, dn: &str, users: bool) -> Result<bool, String> {
+        let search = Search {
+            base: dn.to_owned(),
+            scope: Scope::Base,
+            page_size: 0,
+            ..if users { self.users.clone() } else { self.groups.clone() }
+        };
+        let mut entries = Vec::new();
+        let on_entry = |entry| entries.push(entry);
+        let end = search::run(&mut self.first.ldap, &search, self.limits, on_entry, |_| {}).await;
+        match end.fault {
+            // 32: no such entry. 34: a name that the server cannot make sense of names nobody.
+            Some(fault) if matches!(fault.code, Some(32 | 34)) => return Ok(false),
+            Some(fault) => return Err(fault.message),
+            None => {}
+        }
+        let mut assembler = lock(&self.assembler);
+        for entry in &entries {
+            if users { assembler.user(entry) } else { assembler.group(entry) }
+        }
+        Ok(!entries.is_empty())
+    }
+}

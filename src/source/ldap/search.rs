@@ -1,0 +1,223 @@
+//! One search, read to its end, and the truth about whether that was all.
+//!
+//! The paging is done here rather than by the crate's adapter: after an error that adapter's
+//! `finish()` returns an earlier page's success. Here each error is an end, and success means
+//! result 0, no references, and an empty last paging cookie.
+
+use std::time::Duration;
+
+use ldap3::asn1::{PL, StructureTag, parse_tag};
+use ldap3::controls::{Control, PagedResults, RawControl};
+use ldap3::{Ldap, LdapResult, Scope};
+use tokio::time::Instant;
+
+use super::entry::{Entry, constructed, primitive};
+use super::explain::{self, Fault};
+
+/// What to search for.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// For messages: `users` or `groups`.
+    pub what: &'static str,
+    /// Where.
+    pub base: String,
+    /// How far down.
+    pub scope: Scope,
+    /// Which.
+    pub filter: String,
+    /// What of them.
+    pub attributes: Vec<String>,
+    /// Entries a page; 0 asks for all at once.
+    pub page_size: u32,
+}
+
+/// How long an operation, and everything together, may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// One operation: the time to the next entry.
+    pub operation: Duration,
+    /// The moment by which everything must be done.
+    pub deadline: Instant,
+}
+
+impl Limits {
+    /// How long the next wait may be; `None` once the deadline has passed.
+    fn next(&self) -> Option<Duration> {
+        let left = self.deadline.checked_duration_since(Instant::now())?;
+        (!left.is_zero()).then(|| left.min(self.operation))
+    }
+}
+
+/// How a search ended.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// How many entries came.
+    pub count: u64,
+    /// Why that was not all; absent: it was.
+    pub fault: Option<Fault>,
+    /// The page size in the end, where the server refused the configured one.
+    pub smaller_pages: Option<u32>,
+}
+
+const PAGED_RESULTS: &str = "1.2.840.113556.1.4.319";
+
+/// Runs `search` to its end, page by page, giving each entry to `on_entry` and the count so far to
+/// `on_page`.
+pub async fn run(
+    ldap: &mut Ldap,
+    search: &Search,
+    limits: Limits,
+    mut on_entry: impl FnMut(Entry),
+    mut on_page: impl FnMut(u64),
+) -> End {
+    let mut end = End { count: 0, fault: None, smaller_pages: None };
+    let mut size = search.page_size;
+    let mut cookie = Vec::new();
+    loop {
+        let before = end.count;
+        let first = cookie.is_empty();
+        let controls = (size > 0).then(|| PagedResults {
+            size: i32::try_from(size).unwrap_or(i32::MAX),
+            cookie: std::mem::take(&mut cookie),
+        });
+        match page(ldap, search, limits, controls, &mut end, &mut on_entry).await {
+            Err(fault) if fault.code == Some(11) && first && end.count == before && size > 0 => {
+                // The page is larger than the server's `size.pr`, or it allows no paging at all:
+                // nothing came, so asking again in another way loses nothing.
+                size = if size > 100 { 100 } else { 0 };
+                end.smaller_pages = Some(size);
+                continue;
+            }
+            Err(fault) => {
+                end.fault = Some(fault);
+                break;
+            }
+            Ok(next) => cookie = next,
+        }
+        on_page(end.count);
+        if cookie.is_empty() {
+            break;
+        }
+    }
+    on_page(end.count);
+    end
+}
+
+/// One page. Returns the cookie for the next, empty after the last.
+async fn page(
+    ldap: &mut Ldap,
+    search: &Search,
+    limits: Limits,
+    control: Option<PagedResults>,
+    end: &mut End,
+    on_entry: &mut impl FnMut(Entry),
+) -> Result<Vec<u8>, Fault> {
+    let Search { what, base, .. } = search;
+    let doing = || format!("the search for {what} below `{base}` broke off");
+    let late = || {
+        Fault::local(
+            format!("{}: `read_timeout` has passed; raise it, or ask why it is slow", doing()),
+            true,
+        )
+    };
+    let asked = control.as_ref().map(|control| (control.size, control.cookie.is_empty()));
+    limits.next().ok_or_else(late)?;
+    // The crate's own limit, a little longer: the one below comes first and says which it was.
+    ldap.with_timeout(limits.operation.saturating_add(Duration::from_secs(1)));
+    if let Some(control) = control {
+        ldap.with_controls(control);
+    }
+    let attributes: Vec<&str> = search.attributes.iter().map(String::as_str).collect();
+    let mut stream = ldap
+        .streaming_search(base, search.scope, &search.filter, attributes)
+        .await
+        .map_err(|error| explain::broken(&error, &doing()))?;
+    let before = end.count;
+    let mut references = Vec::new();
+    let mut bad = None;
+    loop {
+        let Some(wait) = limits.next() else { return Err(late()) };
+        let item = match tokio::time::timeout(wait, stream.next()).await {
+            Err(_) if limits.next().is_none() => return Err(late()),
+            Err(_) => {
+                let limit = limits.operation.as_secs_f64();
+                let why = format!("{}: no answer within {limit} s", doing());
+                return Err(Fault::local(why, true));
+            }
+            Ok(item) => item.map_err(|error| explain::broken(&error, &doing()))?,
+        };
+        match item {
+            None => break,
+            Some(item) if item.is_intermediate() => {}
+            Some(item) if item.is_ref() => references.extend(reference(item.0)),
+            Some(item) => match Entry::from_wire(item.0) {
+                Ok(entry) => {
+                    end.count += 1;
+                    on_entry(entry);
+                }
+                Err(why) => bad = Some(why),
+            },
+        }
+    }
+    let result = stream.finish().await;
+    if result.rc != 0 {
+        return Err(explain::search(&result, what, base));
+    }
+    references.extend(result.refs.iter().cloned());
+    if let Some(first) = references.first() {
+        return Err(Fault::local(
+            format!(
+                "the search for {what} below `{base}` brought {} reference(s) to other servers \
+                 that are not followed, such as `{}`: narrow the base, or give the server that \
+                 holds it all",
+                references.len(),
+                first.escape_debug()
+            ),
+            false,
+        ));
+    }
+    if let Some(why) = bad {
+        return Err(Fault::local(format!("the search for {what} below `{base}`: {why}"), false));
+    }
+    let Some((size, first)) = asked else { return Ok(Vec::new()) };
+    let came = end.count.saturating_sub(before);
+    next_cookie(&result, first && came != u64::from(size.unsigned_abs()))
+        .map_err(|why| Fault::local(format!("{}: {why}", doing()), true))
+}
+
+/// The cookie that the server gave along. A server that knows no paging answers without the
+/// control and with everything at once: believable only on the first page (`may_be_absent`), and
+/// not where exactly one page came.
+fn next_cookie(result: &LdapResult, may_be_absent: bool) -> Result<Vec<u8>, &'static str> {
+    let control = result.ctrls.iter().find(|Control(_, raw)| raw.ctype == PAGED_RESULTS);
+    match control {
+        Some(Control(_, raw)) => {
+            paging_cookie(raw).ok_or("the server's paging control could not be understood")
+        }
+        None if may_be_absent => Ok(Vec::new()),
+        None => Err("the server stopped paging without saying that this was all"),
+    }
+}
+
+/// The cookie in a paged-results control (RFC 2696). Parsed here, since the crate's parser panics.
+fn paging_cookie(raw: &RawControl) -> Option<Vec<u8>> {
+    let (rest, tag) = parse_tag(raw.val.as_deref()?).ok()?;
+    let mut parts = constructed(tag)?.into_iter();
+    let size = parts.next()?;
+    let cookie = parts.next()?;
+    let whole = rest.is_empty() && parts.next().is_none() && size.id == 2 && cookie.id == 4;
+    if whole { primitive(cookie) } else { None }
+}
+
+/// The URLs in a search result reference.
+fn reference(tag: StructureTag) -> Vec<String> {
+    let urls = constructed(tag).unwrap_or_default();
+    let texts: Vec<String> = urls
+        .into_iter()
+        .filter_map(|url| match url.payload {
+            PL::P(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+            PL::C(_) => None,
+        })
+        .collect();
+    if texts.is_empty() { vec!["?".to_owned()] } else { texts }
+}

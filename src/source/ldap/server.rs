@@ -1,0 +1,139 @@
+//! What kind of server this is, and whether it shows us what it must.
+
+use ldap3::Scope;
+
+use super::connect::Connection;
+use super::entry::Entry;
+use super::search::{self, Limits, Search};
+use crate::config::Flavor;
+use crate::source::SourceError;
+
+/// Reads the root DSE and says what kind of server it is.
+///
+/// # Errors
+/// It is, or is configured to be, of a kind that cannot be read yet; or it does not answer.
+pub(super) async fn recognise(
+    connection: &Connection,
+    limits: Limits,
+    configured: Flavor,
+) -> Result<Flavor, SourceError> {
+    let search = Search {
+        what: "the root DSE",
+        base: String::new(),
+        scope: Scope::Base,
+        filter: "(objectClass=*)".to_owned(),
+        attributes: [
+            "objectClass",
+            "vendorName",
+            "vendorVersion",
+            "forestFunctionality",
+            "dsServiceName",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        page_size: 0,
+    };
+    let mut root = Entry::default();
+    let mut ldap = connection.ldap.clone();
+    let end = search::run(&mut ldap, &search, limits, |entry| root = entry, |_| {}).await;
+    if let Some(fault) = end.fault
+        && fault.code.is_none()
+    {
+        return Err(SourceError { message: fault.message, transient: fault.transient });
+    }
+    // A server may hide its root DSE: then the configured flavor stands, else OpenLDAP's ways.
+    let flavor = match (told_by(&root), configured) {
+        (Some(told), _) => told,
+        (None, Flavor::Auto) => Flavor::OpenLdap,
+        (None, configured) => configured,
+    };
+    let flavor = match (flavor, configured) {
+        (Flavor::OpenLdap, Flavor::Ds389 | Flavor::ActiveDirectory) => configured,
+        (flavor, _) => flavor,
+    };
+    let kind = match flavor {
+        Flavor::Auto | Flavor::OpenLdap => return Ok(Flavor::OpenLdap),
+        Flavor::Ds389 => "389 Directory Server",
+        Flavor::ActiveDirectory => "Active Directory",
+    };
+    Err(SourceError::fatal(format!(
+        "reading {kind} is not built yet: only OpenLDAP is (`flavor`); an LDIF of it can be read \
+         as `kind = \"file\"`"
+    )))
+}
+
+fn told_by(root: &Entry) -> Option<Flavor> {
+    let vendor = |name: &str| root.text(name).unwrap_or("").to_ascii_lowercase();
+    if root.is_a("openldaprootdse") {
+        Some(Flavor::OpenLdap)
+    } else if vendor("vendorname").contains("389") || vendor("vendorversion").contains("389") {
+        Some(Flavor::Ds389)
+    } else if root.has("forestfunctionality") || root.has("dsservicename") {
+        Some(Flavor::ActiveDirectory)
+    } else {
+        None
+    }
+}
+
+/// Whether the entry `dn` can be read, and has members where it is a group.
+///
+/// # Errors
+/// It is not, with the reason for making every scope partial.
+pub(super) async fn canary(
+    connection: &Connection,
+    limits: Limits,
+    dn: &str,
+) -> Result<(), String> {
+    let search = Search {
+        what: "the canary",
+        base: dn.to_owned(),
+        scope: Scope::Base,
+        filter: "(objectClass=*)".to_owned(),
+        attributes: ["objectClass", "member", "uniqueMember", "memberUid"]
+            .map(str::to_owned)
+            .to_vec(),
+        page_size: 0,
+    };
+    let mut found = None;
+    let mut ldap = connection.ldap.clone();
+    let end = search::run(&mut ldap, &search, limits, |entry| found = Some(entry), |_| {}).await;
+    let shown = dn.escape_debug();
+    if let Some(fault) = end.fault {
+        return Err(format!("the canary `{shown}` cannot be read: {}", fault.message));
+    }
+    let Some(found) = found else {
+        return Err(format!(
+            "the canary `{shown}` cannot be read: the server's access rules hide it, and so \
+             perhaps others"
+        ));
+    };
+    let group = ["groupofnames", "groupofuniquenames", "posixgroup", "group"];
+    let members = ["member", "uniquemember", "memberuid"];
+    if group.iter().any(|class| found.is_a(class)) && !members.iter().any(|name| found.has(name)) {
+        return Err(format!(
+            "the canary `{shown}` is a group and shows no members: the server's access rules hide \
+             them"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_dse_tells_the_kind_of_server() {
+        let root = |name: &str, value: &str| {
+            let mut entry = Entry::default();
+            entry.add(name, [value.as_bytes().to_vec()]);
+            told_by(&entry)
+        };
+        assert_eq!(root("objectClass", "OpenLDAProotDSE"), Some(Flavor::OpenLdap));
+        assert_eq!(root("vendorName", "389 Project"), Some(Flavor::Ds389));
+        assert_eq!(root("vendorVersion", "389-Directory/2.3.1"), Some(Flavor::Ds389));
+        assert_eq!(root("forestFunctionality", "7"), Some(Flavor::ActiveDirectory));
+        assert_eq!(root("dsServiceName", "CN=NTDS"), Some(Flavor::ActiveDirectory));
+        assert_eq!(root("vendorName", "Apache"), None);
+    }
+}

@@ -1,0 +1,133 @@
+//! What the configuration says about users and groups, made ready for comparing.
+
+use super::{account, dn, value};
+use crate::config::{LdapGroups, LdapUsers};
+use crate::model::Time;
+
+/// A value of an attribute that some rule names.
+#[derive(Clone, Debug)]
+pub struct WantedValue {
+    /// The attribute's one name.
+    pub attribute: String,
+    /// The value, prepared for comparing.
+    pub prepared: String,
+    /// The value as configured.
+    pub value: String,
+    /// `name=value` as configured: the container's key and identity.
+    pub identity: String,
+}
+
+/// The configuration of a directory, live or in a file.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Base of the users, in normal form.
+    pub users_base: String,
+    /// Base of the groups, in normal form.
+    pub groups_base: String,
+    /// The one name of the attribute that holds the username.
+    pub username: String,
+    /// The one name of the attribute that holds the email address.
+    pub email: String,
+    /// The one name of the attribute that holds a group's bare name.
+    pub name: String,
+    /// Groups in groups count.
+    pub nested: bool,
+    /// What rules want to know of users.
+    pub wanted: Vec<WantedValue>,
+    /// The facts come from a file that is read whole.
+    pub file: bool,
+    /// The moment at which accounts are judged.
+    pub now: Time,
+}
+
+impl Shape {
+    /// Makes the configuration ready. `wanted` are attributes and values that rules name.
+    ///
+    /// # Errors
+    /// A base is not a DN.
+    pub fn new(
+        users: &LdapUsers,
+        groups: &LdapGroups,
+        wanted: &[(String, String)],
+        file: bool,
+        now: Time,
+    ) -> Result<Self, String> {
+        let base = |key: &str, base: &str| {
+            dn::normalize(base).map_err(|error| format!("`{key}.base`: {error}"))
+        };
+        let wanted = wanted
+            .iter()
+            .map(|(name, value)| {
+                let attribute = value::attribute(name).into_owned();
+                WantedValue {
+                    prepared: value::folded(value).into_owned(),
+                    value: value.clone(),
+                    identity: format!("{name}={value}"),
+                    attribute,
+                }
+            })
+            .collect();
+        Ok(Shape {
+            users_base: base("users", &users.base)?,
+            groups_base: base("groups", &groups.base)?,
+            username: value::attribute(&users.username).into_owned(),
+            email: value::attribute(&users.email).into_owned(),
+            name: value::attribute(&groups.name).into_owned(),
+            nested: groups.nested,
+            wanted,
+            file,
+            now,
+        })
+    }
+
+    /// The attributes of a user to ask for, operational ones by name.
+    #[must_use]
+    pub fn user_attributes(&self) -> Vec<String> {
+        let mut names = vec!["entryUUID", "uid", &self.username, &self.email];
+        names.extend(account::ATTRIBUTES);
+        names.extend(self.wanted.iter().map(|wanted| wanted.attribute.as_str()));
+        distinct(names)
+    }
+
+    /// The attributes of a group to ask for.
+    #[must_use]
+    pub fn group_attributes(&self) -> Vec<String> {
+        distinct(vec![
+            "entryUUID",
+            "objectClass",
+            &self.name,
+            "member",
+            "uniqueMember",
+            "memberUid",
+        ])
+    }
+
+    /// Whether a user or a nested group could have this DN (in normal form): one that cannot
+    /// lead nowhere here, whatever it names.
+    #[must_use]
+    pub fn may_be_ours(&self, norm: &str) -> bool {
+        self.may_be_user(norm) || self.may_be_group(norm)
+    }
+
+    /// Whether a user could have this DN (in normal form).
+    #[must_use]
+    pub fn may_be_user(&self, norm: &str) -> bool {
+        dn::is_under(norm, &self.users_base)
+    }
+
+    /// Whether a nested group could have this DN (in normal form).
+    #[must_use]
+    pub fn may_be_group(&self, norm: &str) -> bool {
+        self.nested && dn::is_under(norm, &self.groups_base)
+    }
+}
+
+fn distinct(names: Vec<&str>) -> Vec<String> {
+    let mut out: Vec<String> = Vec::with_capacity(names.len());
+    for name in names {
+        if !out.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            out.push(name.to_owned());
+        }
+    }
+    out
+}

@@ -1,0 +1,181 @@
+//! What the tests of the LDAP source share: a configuration, a read, and ways to look at it.
+#![allow(dead_code)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use idpsyncd::config::{Flavor, LdapConfig, LdapGroups, LdapUsers, SecretRef};
+use idpsyncd::source::ldap::LdapSource;
+use idpsyncd::source::{
+    Completeness, Enabled, Finding, Interest, Kind, OnProgress, Reading, Source, SourceError,
+};
+
+use crate::openldap::{OpenLdap, SUFFIX};
+
+/// Rules that name these attribute values and can reach every group.
+pub struct Wants(pub Vec<(String, String)>);
+
+impl Interest for Wants {
+    fn reaches(&self, _: Kind, _: &str, _: &str, _: &str, _: &[&str]) -> bool {
+        true
+    }
+
+    fn attributes(&self) -> &[(String, String)] {
+        &self.0
+    }
+}
+
+/// A configuration for `url`, anonymous.
+pub fn at(url: &str) -> LdapConfig {
+    LdapConfig {
+        urls: vec![url.parse().unwrap()],
+        ca_file: None,
+        start_tls: false,
+        bind_dn: None,
+        bind_password: None,
+        flavor: Flavor::Auto,
+        users: LdapUsers {
+            base: format!("ou=people,{SUFFIX}"),
+            filter: "(objectClass=inetOrgPerson)".to_owned(),
+            username: "uid".to_owned(),
+            email: "mail".to_owned(),
+        },
+        groups: LdapGroups {
+            base: format!("ou=groups,{SUFFIX}"),
+            filter: "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))".to_owned(),
+            name: "cn".to_owned(),
+            nested: true,
+        },
+        canary: None,
+        page_size: 1000,
+        timeout: Duration::from_secs(10),
+        read_timeout: Duration::from_secs(60),
+    }
+}
+
+/// A secret in a file of the server's folder.
+pub fn secret(server: &OpenLdap, text: &str) -> SecretRef {
+    let path = server.dir.path().join(format!("secret-{}", text.len()));
+    std::fs::write(&path, format!("{text}\n")).unwrap();
+    SecretRef::File(path)
+}
+
+/// A configuration for `server` as its reader.
+pub fn reader(server: &OpenLdap) -> LdapConfig {
+    LdapConfig {
+        bind_dn: Some(format!("cn=reader,ou=services,{SUFFIX}")),
+        bind_password: Some(secret(server, "reader-secret")),
+        ..at(&server.url)
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+pub fn read(config: &LdapConfig) -> Result<Reading, SourceError> {
+    read_wanting(config, &[])
+}
+
+pub fn read_wanting(config: &LdapConfig, wanted: &[(&str, &str)]) -> Result<Reading, SourceError> {
+    read_with(config, wanted, Arc::new(|_| {}))
+}
+
+pub fn read_with(
+    config: &LdapConfig,
+    wanted: &[(&str, &str)],
+    on: OnProgress,
+) -> Result<Reading, SourceError> {
+    let source = LdapSource::new("corp", config)?;
+    let wants = Wants(wanted.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect());
+    runtime().block_on(source.read(&wants, on))
+}
+
+pub fn check(config: &LdapConfig) -> Vec<Finding> {
+    let source = LdapSource::new("corp", config).unwrap();
+    runtime().block_on(source.check(&Wants(vec![])))
+}
+
+pub fn assert_complete(reading: &Reading) {
+    assert!(reading.is_complete(), "{:?}", reading.scopes());
+}
+
+/// Why a scope is partial.
+pub fn partial(scope: &Completeness) -> &str {
+    match scope {
+        Completeness::Partial(why) => why,
+        other => panic!("expected a partial scope, found {other:?}"),
+    }
+}
+
+pub fn text(reading: &Reading, text: idpsyncd::model::Text) -> &str {
+    reading.directory.text(text)
+}
+
+pub fn usernames(reading: &Reading) -> Vec<&str> {
+    let mut names: Vec<&str> =
+        reading.directory.users.iter().map(|user| text(reading, user.username)).collect();
+    names.sort_unstable();
+    names
+}
+
+pub fn disabled(reading: &Reading) -> Vec<&str> {
+    let users = reading.directory.users.iter().filter(|user| user.enabled != Enabled::Yes);
+    let mut names: Vec<&str> = users.map(|user| text(reading, user.username)).collect();
+    names.sort_unstable();
+    names
+}
+
+fn place(reading: &Reading, identity: &str) -> usize {
+    let containers = &reading.directory.containers;
+    containers
+        .iter()
+        .position(|container| text(reading, container.identity) == identity)
+        .unwrap_or_else(|| panic!("no container `{identity}`"))
+}
+
+/// The usernames directly in the container with this identity.
+pub fn members<'a>(reading: &'a Reading, identity: &str) -> Vec<&'a str> {
+    let members = reading.directory.members[place(reading, identity)].iter();
+    let users = members.map(|user| &reading.directory.users[*user as usize]);
+    let mut names: Vec<&str> = users.map(|user| text(reading, user.username)).collect();
+    names.sort_unstable();
+    names
+}
+
+/// The identities of what the container with this identity leads to.
+pub fn ups<'a>(reading: &'a Reading, identity: &str) -> Vec<&'a str> {
+    let up = reading.directory.up[place(reading, identity)].iter();
+    up.map(|up| text(reading, reading.directory.containers[*up as usize].identity)).collect()
+}
+
+/// How much of a container's members was read.
+pub fn completeness<'a>(reading: &'a Reading, identity: &str) -> &'a Completeness {
+    &reading.members[place(reading, identity)]
+}
+
+/// The stable id of the user or group of this name.
+pub fn id_of(reading: &Reading, name: &str) -> String {
+    let directory = &reading.directory;
+    let user = directory.users.iter().find(|user| text(reading, user.username) == name);
+    let group = directory
+        .containers
+        .iter()
+        .find(|group| text(reading, group.identity).starts_with(&format!("cn={name},")));
+    let id = user.map(|user| user.ext).or(group.map(|group| group.key));
+    text(reading, id.unwrap_or_else(|| panic!("no user and no group `{name}`"))).to_owned()
+}
+
+/// A port of the loopback where nobody listens.
+pub fn dead_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until `condition` holds; fails after ten seconds.
+pub fn wait_until(mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "it never came about");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
