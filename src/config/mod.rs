@@ -4,6 +4,8 @@
 //! line, column and the key's path. Nothing here opens a connection; secrets are references that
 //! [`SecretRef::read`] follows when a source is made.
 
+mod secret;
 mod types;
 
+pub use secret::SecretError;
 pub use types::*;
