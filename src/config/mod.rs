@@ -7,4 +7,5 @@
 mod secret;
 mod types;
 
+pub use secret::SecretError;
 pub use types::*;

@@ -1,0 +1,167 @@
+//! What would make a read fail or lie, told before it does.
+
+use super::client::Client;
+use super::fault::{NEEDED, management_client};
+use super::federation::{self, Federation};
+use super::groups;
+use super::lies::Health;
+use super::read::Patience;
+use super::roles;
+use super::token::lacking;
+use crate::config::KeycloakConfig;
+use crate::source::{Finding, Interest};
+
+/// Signs in and asks one small question of each kind.
+pub(super) async fn check(
+    client: &Client,
+    config: &KeycloakConfig,
+    interest: &dyn Interest,
+) -> Vec<Finding> {
+    let look = tokio::time::timeout(config.read_timeout, look(client, config, interest));
+    let mut findings = match look.await {
+        Ok(findings) => findings,
+        Err(_) => vec![error(format!(
+            "Keycloak at {} did not answer all questions within {} s",
+            client.endpoint(),
+            config.read_timeout.as_secs_f32()
+        ))],
+    };
+    findings.sort();
+    findings.dedup();
+    findings
+}
+
+/// Any JSON at all.
+fn anything(body: &[u8]) -> serde_json::Result<()> {
+    serde_json::from_slice::<serde::de::IgnoredAny>(body).map(|_| ())
+}
+
+fn error(message: impl Into<String>) -> Finding {
+    Finding { error: true, message: message.into() }
+}
+
+fn warning(message: impl Into<String>) -> Finding {
+    Finding { error: false, message: message.into() }
+}
+
+async fn look(client: &Client, config: &KeycloakConfig, interest: &dyn Interest) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let token = match client.token().await {
+        Ok(token) => token,
+        Err(fault) => return vec![error(client.source_error(fault).message)],
+    };
+    let missing = token.missing_rights();
+    if !missing.is_empty() {
+        return vec![error(lacking(client.client_id(), client.realm(), &missing))];
+    }
+    match &token.rights {
+        None => findings.push(warning(format!(
+            "the token of client `{}` shows no roles (a lightweight token): rights are looked up instead",
+            client.client_id()
+        ))),
+        Some(rights) => {
+            let more: Vec<&str> = rights
+                .iter()
+                .map(String::as_str)
+                .filter(|right| right.starts_with("manage-") || *right == "realm-admin")
+                .collect();
+            if !more.is_empty() {
+                findings.push(warning(format!(
+                    "the service account of client `{}` may do more than reading needs (`{}`): `{}` of client `{}` are enough",
+                    client.client_id(),
+                    more.join("`, `"),
+                    NEEDED.join("`, `"),
+                    management_client(client.realm()),
+                )));
+            }
+        }
+    }
+    let one = [("briefRepresentation", "true"), ("max", "1")];
+    for (path, query) in [
+        (&["users", "count"][..], &[][..]),
+        (&["users"][..], &one[..]),
+        (&["groups", "count"][..], &[][..]),
+        (&["roles"][..], &[][..]),
+    ] {
+        if let Err(fault) = client.get(path, query, anything).await {
+            findings.push(error(client.source_error(fault).message));
+        }
+    }
+    if findings.iter().any(|finding| finding.error) {
+        return findings;
+    }
+    match federation::read(client).await {
+        Ok(federations) => {
+            for it in federations {
+                about_federation(client, &it, &mut findings).await;
+            }
+        }
+        Err(fault) => findings.push(error(client.source_error(fault).message)),
+    }
+    if let Err(fault) = about_names(client, config, interest, &mut findings).await {
+        findings.push(error(client.source_error(fault).message));
+    }
+    findings
+}
+
+/// Clients that are not there, roles that cannot be asked about, what a read will cost.
+async fn about_names(
+    client: &Client,
+    config: &KeycloakConfig,
+    interest: &dyn Interest,
+    findings: &mut Vec<Finding>,
+) -> Result<(), super::fault::CallError> {
+    let clients = roles::clients(client, &config.clients).await?;
+    findings.extend(roles::absent_clients(&clients, &config.clients).into_iter().map(error));
+    let patience = Patience::default();
+    let roles = roles::read(client, &patience, clients, &config.clients).await?;
+    findings.extend(roles.warnings.iter().map(|it| warning(it.clone())));
+    let groups = groups::read(client, &roles).await?;
+    if let Some(doubt) = &groups.doubt {
+        findings.push(error(format!("the groups of the realm cannot be read in full: {doubt}")));
+    }
+    let mut builder = crate::source::ReadingBuilder::new(false);
+    let graph = super::graph::build(&mut builder, &roles, &groups, interest);
+    let default = format!("default-roles-{}", client.realm().to_lowercase());
+    let default = roles.of_realm(&default).and_then(|place| graph.roles.get(place)).copied();
+    if let Some(Some((_, true))) = default {
+        findings.push(warning(format!(
+            "`default-roles-{}`, which everyone normally holds, contains a role that a rule names: everyone gets what that rule gives, and reading it is the dearest call of all",
+            client.realm().to_lowercase()
+        )));
+    }
+    Ok(())
+}
+
+async fn about_federation(client: &Client, it: &Federation, findings: &mut Vec<Finding>) {
+    let name = &it.name;
+    match federation::probe(client, it).await {
+        Ok(Health::Down(reason)) => {
+            findings.push(error(format!("{reason}: what it feeds is partial until it does")));
+        }
+        Ok(_) => {}
+        Err(fault) => findings.push(error(client.source_error(fault).message)),
+    }
+    if !it.imports {
+        findings.push(warning(format!(
+            "federation `{name}` has `Import users` off: nothing proves that all of its people were listed, so nobody of this realm is ever taken for gone; switch it on, or read the directory itself"
+        )));
+    }
+    if it.kind != "ldap" {
+        findings.push(warning(format!(
+            "federation `{name}` is of kind `{}`, whose outages cannot be told for sure",
+            it.kind
+        )));
+    }
+    for (kind, mapper) in &it.odd_mappers {
+        findings.push(warning(if kind.starts_with("msad-") {
+            format!(
+                "mapper `{mapper}` of federation `{name}` takes accounts that are disabled in the directory for disabled, which looks like an outage from outside: their state stays unknown; read the directory itself"
+            )
+        } else {
+            format!(
+                "mapper `{mapper}` (`{kind}`) of federation `{name}` gives something to all of its people without listing anyone: it is not seen here"
+            )
+        }));
+    }
+}

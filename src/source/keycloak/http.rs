@@ -1,0 +1,220 @@
+//! One HTTP request, and the rules for sending it again.
+//!
+//! Knows nothing of Keycloak but how it says "later". Never follows a redirect: one would take
+//! the token, or the secret, somewhere that nobody configured.
+
+use std::error::Error as _;
+use std::path::Path;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+
+use super::fault::Fault;
+use crate::source::SourceError;
+
+/// How often a call is tried again: after about 0.25, 0.5, 1 and 2 s.
+const RETRIES: usize = 4;
+/// The longest wait that a `Retry-After` is granted.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// An answer, whole.
+pub(super) struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// What `Retry-After` asked for.
+    pub retry_after: Option<Duration>,
+    /// Where a redirect would lead, without its query.
+    pub location: Option<String>,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+/// Sends requests.
+#[derive(Clone)]
+pub(super) struct Http {
+    client: reqwest::Client,
+    timeout: Duration,
+}
+
+impl Http {
+    /// `ca_file` is trusted besides the system's certificates.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds no certificate, or TLS cannot be set up.
+    pub(super) fn new(timeout: Duration, ca_file: Option<&Path>) -> Result<Self, SourceError> {
+        let certificates = match ca_file {
+            None => Vec::new(),
+            Some(file) => read_certificates(file)?,
+        };
+        let builder = || {
+            reqwest::Client::builder()
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent(concat!("idpsyncd/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(timeout.min(Duration::from_secs(10)))
+        };
+        let client = builder().tls_certs_merge(certificates.clone()).build().or_else(|error| {
+            // A machine without any certificates of its own (a small container): what `ca_file`
+            // holds is then all there is to trust.
+            if certificates.is_empty() { Err(error) } else { builder().tls_certs_only(certificates).build() }
+        });
+        let client = client.map_err(|error| {
+            SourceError::fatal(format!(
+                "TLS cannot be set up: {}; install the system's CA certificates or set `ca_file`",
+                deepest(&error)
+            ))
+        })?;
+        Ok(Http { client, timeout })
+    }
+
+    /// The client, to build requests with.
+    pub(super) fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    /// Sends `request` once and reads the whole answer, whatever its status.
+    pub(super) async fn send(&self, mut request: reqwest::Request) -> Result<Answer, Fault> {
+        *request.timeout_mut() = Some(self.timeout);
+        let answer = self.client.execute(request).await.map_err(|error| self.fault(&error))?;
+        let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let status = answer.status().as_u16();
+        let retry_after = header(reqwest::header::RETRY_AFTER).and_then(seconds);
+        let location = header(reqwest::header::LOCATION)
+            .map(|target| target.split(['?', '#']).next().unwrap_or_default().to_owned());
+        let body = answer.bytes().await.map_err(|error| self.fault(&error))?.into();
+        Ok(Answer { status, retry_after, location, body })
+    }
+
+    fn fault(&self, error: &reqwest::Error) -> Fault {
+        if error.is_timeout() {
+            return Fault::Timeout(self.timeout);
+        }
+        let cause = deepest(error);
+        if let Some(tls) = tls_trouble(error) {
+            return Fault::Tls(tls);
+        }
+        if error.is_body() || error.is_decode() {
+            return Fault::Broken(format!("it was cut off: {cause}"));
+        }
+        Fault::Connect(cause)
+    }
+}
+
+/// The waits between the attempts of one call.
+pub(super) struct Delays(backon::ExponentialBackoff);
+
+impl Delays {
+    /// For a new call.
+    pub(super) fn new() -> Self {
+        let delays = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(200))
+            .with_factor(2.0)
+            .with_jitter()
+            .with_max_times(RETRIES);
+        Delays(delays.build())
+    }
+
+    /// Waits until the call may be tried again, or returns `fault`: it is none that passes, or
+    /// the call has been tried often enough.
+    pub(super) async fn wait(&mut self, fault: Fault) -> Result<(), Fault> {
+        if !fault.worth_retrying() {
+            return Err(fault);
+        }
+        let Some(delay) = self.0.next() else { return Err(fault) };
+        // The server's wish counts, but only so far: a wait of hours is a failed read.
+        let wish = fault.retry_after().map_or(Duration::ZERO, |wish| wish.min(LONGEST_WAIT));
+        tokio::time::sleep(delay.max(wish)).await;
+        Ok(())
+    }
+}
+
+/// `Retry-After` in seconds. Its other form, a date, is left to the ordinary delays.
+fn seconds(value: &str) -> Option<Duration> {
+    value.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn read_certificates(file: &Path) -> Result<Vec<reqwest::Certificate>, SourceError> {
+    let shown = file.display();
+    let pem = std::fs::read(file).map_err(|error| {
+        SourceError::fatal(format!("`ca_file` `{shown}` cannot be read: {error}"))
+    })?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| {
+        SourceError::fatal(format!("`ca_file` `{shown}` is not PEM: {}", deepest(&error)))
+    })?;
+    if certificates.is_empty() {
+        return Err(SourceError::fatal(format!(
+            "`ca_file` `{shown}` holds no certificate: a PEM file with `BEGIN CERTIFICATE` is needed"
+        )));
+    }
+    Ok(certificates)
+}
+
+/// Each error below `error`, itself first. `io::Error` hides the one that it wraps.
+fn chain(error: &reqwest::Error) -> Vec<String> {
+    let mut texts = Vec::new();
+    let mut next: Option<&(dyn std::error::Error + 'static)> = error.source();
+    while let Some(error) = next {
+        texts.push(error.to_string());
+        next = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    texts
+}
+
+/// The text of the error at the bottom: `Connection refused (os error 111)`. reqwest's own text is
+/// not used where there is another, since it holds the URL.
+fn deepest(error: &reqwest::Error) -> String {
+    chain(error).pop().unwrap_or_else(|| {
+        if error.is_timeout() { "timed out" } else { "the connection failed" }.to_owned()
+    })
+}
+
+/// What to say where TLS is the trouble.
+fn tls_trouble(error: &reqwest::Error) -> Option<String> {
+    let texts = chain(error);
+    let has = |part: &str| texts.iter().any(|text| text.contains(part));
+    let cause = texts.last().cloned().unwrap_or_default();
+    if has("UnknownIssuer") || has("CaUsedAsEndEntity") {
+        return Some(format!(
+            "its certificate is not signed by a CA that is trusted here ({cause}); set `ca_file` to that CA's certificate"
+        ));
+    }
+    if has("NotValidForName") || has("not valid for name") {
+        return Some(format!(
+            "its certificate is for another name ({cause}); use a name that is in it in `url`"
+        ));
+    }
+    if has("invalid peer certificate") {
+        return Some(format!("its certificate is not valid: {cause}"));
+    }
+    if has("InvalidContentType") || has("corrupt message") {
+        return Some(format!("it does not speak TLS on this port ({cause}); is it `http://`?"));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn a_ca_file_without_a_certificate_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("none.pem");
+        let error = Http::new(Duration::from_secs(1), Some(&missing)).err().unwrap();
+        assert!(error.message.contains("none.pem` cannot be read"), "{error}");
+        let empty = folder.path().join("empty.pem");
+        std::fs::write(&empty, "nothing here\n").unwrap();
+        let error = Http::new(Duration::from_secs(1), Some(&empty)).err().unwrap();
+        assert!(error.message.contains("empty.pem` holds no certificate"), "{error}");
+    }
+
+    #[test]
+    fn retry_after_is_read_in_seconds_only() {
+        assert_eq!(seconds(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(seconds("Wed, 21 Oct 2026 07:28:00 GMT"), None);
+        assert_eq!(seconds("-1"), None);
+    }
+}

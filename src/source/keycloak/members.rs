@@ -1,0 +1,286 @@
+//! Who is in which group, and who holds which role: one call a list, for the lists that matter.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::api::{GroupCount, RawMember, each, json};
+use super::client::Client;
+use super::fault::CallError;
+use super::federation::Federation;
+use super::graph::Graph;
+use super::groups::Groups;
+use super::lies::{Empty, Fed, Health};
+use super::read::{Attempt, Patience, Teller, together};
+use super::roles::Roles;
+use super::users::People;
+use crate::source::{Completeness, ReadingBuilder};
+
+const WHOLE: [(&str, &str); 2] = [("briefRepresentation", "true"), ("max", "-1")];
+
+/// What one list said.
+#[derive(Debug)]
+enum Said {
+    /// Not asked: it leads to nothing that a rule can name.
+    Nothing,
+    /// These, by builder number, and so many who are not among the users.
+    Members { users: Vec<u32>, service_accounts: usize, strangers: usize },
+    /// Nothing that can be believed.
+    Unknown(String),
+}
+
+impl Said {
+    fn is_empty(&self) -> bool {
+        self.rows() == Some(0)
+    }
+
+    fn rows(&self) -> Option<usize> {
+        match self {
+            Said::Members { users, service_accounts, strangers } => {
+                Some(users.len() + service_accounts + strangers)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// One list.
+#[derive(Debug)]
+struct List {
+    container: u32,
+    path: Vec<String>,
+    group: bool,
+    identity: String,
+    said: Said,
+    /// Came empty, and so did everything that could show that the database can be read.
+    doubted: bool,
+}
+
+/// All lists of a read.
+pub(super) struct Lists(Vec<List>);
+
+/// The lists of all containers; those that do not matter are not going to be asked.
+pub(super) fn wanted(graph: &Graph, roles: &Roles, groups: &Groups) -> Lists {
+    let mut lists = Vec::new();
+    let mut add = |container, matters: bool, group, identity, path: Vec<&str>| {
+        lists.push(List {
+            container,
+            path: path.into_iter().map(str::to_owned).collect(),
+            group,
+            identity,
+            said: if matters { Said::Unknown(String::new()) } else { Said::Nothing },
+            doubted: false,
+        });
+    };
+    for (group, (container, matters)) in groups.rows.iter().zip(&graph.groups) {
+        add(*container, *matters, true, group.identity(), vec!["groups", &group.id, "members"]);
+    }
+    for (role, container) in roles.rows.iter().zip(&graph.roles) {
+        if let Some((container, matters)) = container {
+            add(*container, *matters, false, roles.identity(role), roles.path(role, "users"));
+        }
+    }
+    Lists(lists)
+}
+
+async fn ask(
+    client: &Client,
+    patience: &Patience,
+    builder: &ReadingBuilder,
+    list: &List,
+) -> Result<Said, CallError> {
+    let path: Vec<&str> = list.path.iter().map(String::as_str).collect();
+    let parse = |body: &[u8]| {
+        let (mut users, mut service_accounts, mut strangers) = (Vec::new(), 0, 0);
+        each(body, |row: RawMember<'_>| match builder.find_user(&row.id) {
+            Some(user) => users.push(user),
+            None if row.username.starts_with("service-account-") => service_accounts += 1,
+            None => strangers += 1,
+        })?;
+        // A person may come twice, where a membership is both imported and live.
+        users.sort_unstable();
+        users.dedup();
+        users.shrink_to_fit();
+        Ok(Said::Members { users, service_accounts, strangers })
+    };
+    Ok(match patience.get(client, &path, &WHOLE, parse).await? {
+        Attempt::Got(said) => said,
+        Attempt::Unknown(reason) => Said::Unknown(reason),
+    })
+}
+
+/// Asks for the lists that matter, then once more for those that came empty: a failing statement
+/// gives `200 []` (keycloak issue 51268), and an empty list is the one that takes most away.
+pub(super) async fn read(
+    client: &Client,
+    patience: &Patience,
+    builder: &ReadingBuilder,
+    lists: &mut Lists,
+    teller: &Teller<'_>,
+) -> Result<(), CallError> {
+    for empties_only in [false, true] {
+        let open: Vec<usize> = (0..lists.0.len())
+            .filter(|place| match lists.0.get(*place).map(|list| &list.said) {
+                Some(Said::Unknown(_)) => !empties_only,
+                Some(said) => empties_only && said.is_empty(),
+                None => false,
+            })
+            .collect();
+        let total = open.len();
+        let what = if empties_only { "empty lists, once more" } else { "members of groups and roles" };
+        let (rows, open, done) = (&lists.0, &open, &AtomicUsize::new(0));
+        let answers = together(total, |n| {
+            Box::pin(async move {
+                let Some((place, list)) =
+                    open.get(n).and_then(|place| Some((*place, rows.get(*place)?)))
+                else {
+                    return Ok(None);
+                };
+                let said = ask(client, patience, builder, list).await?;
+                teller.tell(what, done.fetch_add(1, Ordering::Relaxed) + 1, Some(total));
+                Ok(Some((place, said)))
+            })
+        })
+        .await?;
+        for (place, said) in answers {
+            if let Some(list) = lists.0.get_mut(place) {
+                list.said = said;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Decides about the lists that came empty twice: they are believed where a list of the same
+/// table that is known not to be empty can still be read.
+pub(super) async fn doubt_empties(
+    client: &Client,
+    patience: &Patience,
+    builder: &ReadingBuilder,
+    roles: &Roles,
+    people: &People,
+    lists: &mut Lists,
+) -> Result<(), CallError> {
+    // Without users there is nobody to be in a list. Their own absence was proved by counting.
+    let Some(anybody) = &people.anybody else { return Ok(()) };
+    for group in [true, false] {
+        let of_kind = || lists.0.iter().filter(|list| list.group == group);
+        if !of_kind().any(|list| list.said.is_empty()) {
+            continue;
+        }
+        let shortest = of_kind()
+            .filter(|list| list.said.rows().is_some_and(|rows| rows > 0))
+            .min_by_key(|list| (list.said.rows(), list.container));
+        let witness = match shortest {
+            Some(list) => ask(client, patience, builder, list).await?.rows(),
+            None if group => somebodys_groups(client, patience, anybody).await?,
+            None => default_role(client, patience, roles).await?,
+        };
+        let empty = Empty::after(witness);
+        for list in lists.0.iter_mut().filter(|it| it.group == group && it.said.is_empty()) {
+            list.doubted = empty == Empty::Doubted;
+        }
+    }
+    Ok(())
+}
+
+/// How many of someone's groups bear a name: a count that no cache answers. A failing statement
+/// makes it 500, where a list would be `200 []`. Any number shows that the table can be read.
+async fn somebodys_groups(
+    client: &Client,
+    patience: &Patience,
+    anybody: &str,
+) -> Result<Option<usize>, CallError> {
+    let path = ["users", anybody, "groups", "count"];
+    let count = |body: &[u8]| json::<GroupCount>(body);
+    Ok(match patience.get(client, &path, &[("search", "a")], count).await? {
+        Attempt::Got(_) => Some(1),
+        Attempt::Unknown(_) => None,
+    })
+}
+
+/// One holder of the default role, which normally everyone holds.
+async fn default_role(
+    client: &Client,
+    patience: &Patience,
+    roles: &Roles,
+) -> Result<Option<usize>, CallError> {
+    let name = format!("default-roles-{}", client.realm().to_lowercase());
+    let Some(role) = roles.of_realm(&name).and_then(|place| roles.rows.get(place)) else {
+        return Ok(None);
+    };
+    let query = [("briefRepresentation", "true"), ("first", "0"), ("max", "1")];
+    let count = |body: &[u8]| {
+        let mut count = 0;
+        each(body, |_: RawMember<'_>| count += 1)?;
+        Ok(count)
+    };
+    Ok(match patience.get(client, &roles.path(role, "users"), &query, count).await? {
+        Attempt::Got(count) => Some(count),
+        Attempt::Unknown(_) => None,
+    })
+}
+
+impl Lists {
+    /// The groups that a federation feeds, as far as they were read.
+    pub(super) fn fed_by(&self, federation: &Federation, people: &People) -> Fed {
+        let mut fed = Fed::default();
+        for list in self.0.iter().filter(|it| it.group && federation.feeds_group(&it.identity)) {
+            let Said::Members { users, .. } = &list.said else { continue };
+            fed.asked += 1;
+            let link = |user: &u32| people.links.get(*user as usize).map(|link| &**link);
+            fed.peopled += usize::from(users.iter().any(|it| link(it) == Some(&federation.id)));
+        }
+        fed
+    }
+
+    /// Puts the lists into the reading.
+    pub(super) fn fill(
+        self,
+        builder: &mut ReadingBuilder,
+        federations: &[Federation],
+        users_complete: bool,
+    ) {
+        let mut strange = 0;
+        for list in self.0 {
+            let mut completeness = match &list.said {
+                Said::Nothing => Completeness::NotAsked,
+                Said::Unknown(reason) => {
+                    Completeness::Partial(format!("members of `{}`: {reason}", list.identity))
+                }
+                Said::Members { .. } => Completeness::Complete,
+            };
+            if let Said::Members { users, service_accounts, strangers } = &list.said {
+                users.iter().for_each(|user| builder.member(list.container, *user));
+                // Someone who is in the list and not among the users: made or made anew while
+                // this read ran, or missed by it. Either way this list and the users do not
+                // belong together, so it takes nothing away. Service accounts are left out on
+                // purpose, as far as the users are known to be all.
+                let unknown = if users_complete { *strangers } else { strangers + service_accounts };
+                if unknown > 0 {
+                    strange += unknown;
+                    completeness = Completeness::Partial(format!(
+                        "`{}` lists {unknown} who are not among the users that were read",
+                        list.identity
+                    ));
+                }
+                if list.doubted {
+                    completeness = Empty::Doubted.completeness();
+                }
+                for federation in federations {
+                    let fed = match list.group {
+                        true => federation.feeds_group(&list.identity),
+                        false => federation.feeds_roles(),
+                    };
+                    if let (true, Health::Down(reason)) = (fed, &federation.health) {
+                        completeness = Completeness::Partial(reason.clone());
+                    }
+                }
+            }
+            builder.members_are(list.container, completeness);
+        }
+        if strange > 0 {
+            builder.warn(format!(
+                "{strange} memberships are of people who are not among the users that were read; the next read tells"
+            ));
+        }
+    }
+}

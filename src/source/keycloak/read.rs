@@ -1,0 +1,217 @@
+//! One whole read: what is asked, in which order, and what the answers come to together.
+//!
+//! 1. rights, federations and whether their directories answer
+//! 2. roles and what they contain, groups and their roles: the graph
+//! 3. users, counted before and after
+//! 4. members and holders, only of what leads to something that a rule can name
+//! 5. attributes that rules name
+//! 6. what came empty once more, the directories once more, the rights once more
+//!
+//! Steps 1 to 3 must work, or there is no reading: without them nobody knows what a member list
+//! means. A list of step 4 or 5 that cannot be read is one partial scope.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::api::{RoleRow, json};
+use super::attributes;
+use super::client::Client;
+use super::fault::CallError;
+use super::federation::{self, Federation};
+use super::graph;
+use super::groups;
+use super::lies::{self, Fed, Health};
+use super::members;
+use super::roles;
+use super::token::lacking;
+use super::users;
+use crate::config::KeycloakConfig;
+use crate::source::{Completeness, Interest, OnProgress, Progress, Reading, ReadingBuilder, SourceError};
+
+/// Scopes in a row that may fail before the server is taken for broken.
+const PATIENCE: usize = 5;
+
+/// What one scope's question brought.
+pub(super) enum Attempt<T> {
+    /// An answer.
+    Got(T),
+    /// None that can be believed; for people.
+    Unknown(String),
+}
+
+/// Bears a few failing scopes, not a server that fails at everything.
+#[derive(Default)]
+pub(super) struct Patience(AtomicUsize);
+
+impl Patience {
+    /// As [`Client::get`]; the error is one that ends the read.
+    pub(super) async fn get<R: Send>(
+        &self,
+        client: &Client,
+        path: &[&str],
+        query: &[(&str, &str)],
+        parse: impl Fn(&[u8]) -> serde_json::Result<R> + Send + Sync,
+    ) -> Result<Attempt<R>, CallError> {
+        match client.get(path, query, parse).await {
+            Ok(answer) => {
+                self.0.store(0, Ordering::Relaxed);
+                Ok(Attempt::Got(answer))
+            }
+            Err(error) if error.fault.ends_the_read() => Err(error),
+            Err(error) if self.0.fetch_add(1, Ordering::Relaxed) + 1 >= PATIENCE => Err(error),
+            Err(error) => Ok(Attempt::Unknown(error.to_string())),
+        }
+    }
+}
+
+/// Makes the calls `0..count`, several at once (the client bounds how many reach the server), and
+/// stops at the first that ends the read. The answers come in no order.
+pub(super) async fn together<'a, T: Send + 'a>(
+    count: usize,
+    call: impl Fn(usize) -> BoxFuture<'a, Result<Option<T>, CallError>> + Send,
+) -> Result<Vec<T>, CallError> {
+    let answers = stream::iter(0..count).map(call).buffer_unordered(8);
+    let answers: Vec<Option<T>> = answers.try_collect().await?;
+    Ok(answers.into_iter().flatten().collect())
+}
+
+/// Tells how far the read has come.
+pub(super) struct Teller<'a> {
+    pub source: &'a str,
+    pub progress: &'a OnProgress,
+}
+
+impl Teller<'_> {
+    pub(super) fn tell(&self, what: &'static str, done: usize, total: Option<usize>) {
+        let total = total.map(|total| total as u64);
+        (self.progress)(Progress { source: self.source.to_owned(), what, done: done as u64, total });
+    }
+}
+
+/// Reads everything that `interest` can reach.
+pub(super) async fn read(
+    client: &Client,
+    config: &KeycloakConfig,
+    interest: &dyn Interest,
+    teller: &Teller<'_>,
+) -> Result<Reading, SourceError> {
+    let whole = |error| client.source_error(error);
+    let patience = Patience::default();
+    teller.tell("roles and groups", 0, None);
+
+    let mut federations = federation::read(client).await.map_err(whole)?;
+    for federation in &mut federations {
+        federation.health = federation::probe(client, federation).await.map_err(whole)?;
+    }
+    let clients = roles::clients(client, &config.clients).await.map_err(whole)?;
+    let management = clients
+        .iter()
+        .find(|it| it.name == super::fault::management_client(client.realm()))
+        .map(|it| it.id.clone());
+    if client.token().await.map_err(whole)?.rights.is_none() {
+        // A lightweight token does not tell its rights; the service account's roles do.
+        check_rights(client, management.as_deref()).await?;
+    }
+    let roles = roles::read(client, &patience, clients, &config.clients).await.map_err(whole)?;
+    let groups = groups::read(client, &roles).await.map_err(whole)?;
+
+    teller.tell("users", 0, None);
+    let import_off: Vec<String> =
+        federations.iter().filter(|it| !it.imports).map(|it| it.name.clone()).collect();
+    let list = users::read(client, config.service_accounts, &import_off).await.map_err(whole)?;
+    let mut builder = ReadingBuilder::new(false);
+    let belied = users::belied(client, &list.list).await.map_err(whole)?;
+    let people = users::fill(&mut builder, &list.list, &belied);
+    teller.tell("users", people.links.len(), Some(people.links.len()));
+    for federation in &mut federations {
+        if let Some(places) = belied.get(&federation.id) {
+            let reason = format!(
+                "{} people of federation `{}` look disabled and are not in the list of the disabled: its directory does not answer Keycloak",
+                places.len(),
+                federation.name
+            );
+            federation.health = federation.health.clone().and(Health::Down(reason));
+        }
+    }
+
+    let graph = graph::build(&mut builder, &roles, &groups, interest);
+    let mut lists = members::wanted(&graph, &roles, &groups);
+    members::read(client, &patience, &builder, &mut lists, teller).await.map_err(whole)?;
+    let attributes =
+        attributes::read(client, &patience, &builder, interest.attributes()).await.map_err(whole)?;
+    members::doubt_empties(client, &patience, &builder, &roles, &people, &mut lists)
+        .await
+        .map_err(whole)?;
+
+    // What was true at the start must be true at the end: what lies in between is then as well,
+    // but for an outage that came and went within the read.
+    for federation in &mut federations {
+        let now = federation::probe(client, federation).await.map_err(whole)?;
+        federation.health = federation.health.clone().and(now);
+        let fed = lists.fed_by(federation, &people);
+        if lies::emptied(fed, people.of(&federation.id)) {
+            federation.health = federation.health.clone().and(Health::Down(emptied(federation, fed)));
+        }
+    }
+    check_rights(client, management.as_deref()).await?;
+
+    let mut users_are = list.completeness;
+    for federation in &federations {
+        if let Health::Down(reason) = &federation.health
+            && users_are.is_complete()
+            && (people.of(&federation.id) > 0 || !federation.imports)
+        {
+            users_are = Completeness::Partial(reason.clone());
+        }
+    }
+    lists.fill(&mut builder, &federations, users_are.is_complete());
+    attributes::fill(&mut builder, attributes, &federations);
+    builder.users_are(users_are);
+    builder.groups_are(partial(groups.doubt));
+    roles.warnings.iter().for_each(|warning| builder.warn(warning.clone()));
+    builder.roles_are(partial(roles.doubt));
+    Ok(builder.finish())
+}
+
+fn partial(doubt: Option<String>) -> Completeness {
+    doubt.map_or(Completeness::Complete, Completeness::Partial)
+}
+
+fn emptied(federation: &Federation, fed: Fed) -> String {
+    format!(
+        "none of the {} groups that federation `{}` feeds lists any of its people: an outage looks like that",
+        fed.asked, federation.name
+    )
+}
+
+/// Makes sure that the service account has its rights *now*. They count live, whatever a token
+/// says: taken away in mid-read, lists get short or empty with status 200.
+async fn check_rights(client: &Client, management: Option<&str>) -> Result<(), SourceError> {
+    let whole = |error| client.source_error(error);
+    let token = client.token().await.map_err(whole)?;
+    let (Some(subject), Some(management)) = (&token.subject, management) else {
+        let message = format!(
+            "the rights of client `{}` cannot be told: its token names no user, or the realm shows no client `{}`; leave the `basic` scope to the client and grant `view-clients`",
+            client.client_id(),
+            super::fault::management_client(client.realm()),
+        );
+        return Err(SourceError::fatal(message));
+    };
+    let path = ["users", subject, "role-mappings", "clients", management, "composite"];
+    let rows = |body: &[u8]| json::<Vec<RoleRow>>(body);
+    let granted = client.get(&path, &[], rows).await.map_err(whole)?;
+    let missing: Vec<&str> = super::fault::NEEDED
+        .into_iter()
+        .filter(|right| !granted.iter().any(|role| role.name == *right))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(SourceError::fatal(format!(
+        "reading Keycloak at {} failed: {}",
+        client.endpoint(),
+        lacking(client.client_id(), client.realm(), &missing)
+    )))
+}

@@ -1,0 +1,420 @@
+//! Access tokens of the client's service account: discovered, fetched, renewed ahead of expiry.
+//!
+//! One fetch at a time: whoever needs a token while it is fetched waits for that one. Secret and
+//! token never leave this module but as a request's header.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use openidconnect::core::{CoreClient, CoreProviderMetadata};
+use openidconnect::{
+    ClientId, ClientSecret, HttpRequest, HttpResponse, JsonWebKeySet, OAuth2TokenResponse,
+    RequestTokenError, TokenUrl,
+};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Mutex;
+
+use super::fault::{Fault, NEEDED, management_client, scrub};
+use super::http::{Answer, Delays, Http};
+
+/// A token is renewed this long before it ends, or half its life before, whichever is shorter.
+const AHEAD: Duration = Duration::from_secs(30);
+/// The life of a token whose answer does not tell it.
+const UNTOLD_LIFE: Duration = Duration::from_secs(60);
+
+/// An access token.
+pub(super) struct Token {
+    /// Goes into the `Authorization` header, nowhere else.
+    pub value: SecretString,
+    /// Which fetch brought it; tells an old token from its successor.
+    number: u64,
+    /// Until when it is used.
+    renew_at: Instant,
+    /// The rights it shows; `None` for a lightweight token, which shows none.
+    pub rights: Option<BTreeSet<String>>,
+    /// The service account's user id, where it shows it.
+    pub subject: Option<String>,
+}
+
+impl Token {
+    /// Those of [`NEEDED`] that the token shows not to be granted.
+    pub(super) fn missing_rights(&self) -> Vec<&'static str> {
+        match &self.rights {
+            Some(rights) => NEEDED.into_iter().filter(|right| !rights.contains(*right)).collect(),
+            None => Vec::new(),
+        }
+    }
+}
+
+/// What to say to someone whose service account lacks `missing`.
+pub(super) fn lacking(client_id: &str, realm: &str, missing: &[&str]) -> String {
+    format!(
+        "the service account of client `{client_id}` lacks the right{} `{}`: grant it the role{} of that name of client `{}` (and leave its full scope allowed)",
+        if missing.len() == 1 { "" } else { "s" },
+        missing.join("`, `"),
+        if missing.len() == 1 { "" } else { "s" },
+        management_client(realm),
+    )
+}
+
+/// Hands out tokens.
+pub(super) struct Tokens {
+    /// `…/realms/{realm}`
+    realm_url: String,
+    realm: String,
+    client_id: String,
+    secret: SecretString,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    endpoint: Option<TokenUrl>,
+    issuer: Option<openidconnect::IssuerUrl>,
+    token: Option<Arc<Token>>,
+    fetched: u64,
+}
+
+impl Tokens {
+    pub(super) fn new(base: &str, realm: &str, client_id: &str, secret: SecretString) -> Self {
+        let realm_url = format!("{base}/realms/{}", super::client::encode(realm));
+        Tokens {
+            realm_url,
+            realm: realm.to_owned(),
+            client_id: client_id.to_owned(),
+            secret,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The secret, for cutting it out of texts.
+    pub(super) fn secret(&self) -> &str {
+        self.secret.expose_secret()
+    }
+
+    /// A token that is good for a while.
+    pub(super) async fn get(&self, http: &Http) -> Result<Arc<Token>, Fault> {
+        let mut state = self.state.lock().await;
+        match &state.token {
+            Some(token) if Instant::now() < token.renew_at => Ok(Arc::clone(token)),
+            _ => self.fetch(http, &mut state).await,
+        }
+    }
+
+    /// A token other than `refused`, which the server did not take.
+    pub(super) async fn renew(&self, http: &Http, refused: &Token) -> Result<Arc<Token>, Fault> {
+        let mut state = self.state.lock().await;
+        match &state.token {
+            // Another call has renewed it meanwhile.
+            Some(token) if token.number != refused.number => Ok(Arc::clone(token)),
+            _ => self.fetch(http, &mut state).await,
+        }
+    }
+
+    async fn fetch(&self, http: &Http, state: &mut State) -> Result<Arc<Token>, Fault> {
+        state.token = None;
+        let (endpoint, issuer) = match (&state.endpoint, &state.issuer) {
+            (Some(endpoint), Some(issuer)) => (endpoint.clone(), issuer.clone()),
+            _ => self.discover(http).await?,
+        };
+        let client = CoreClient::new(
+            ClientId::new(self.client_id.clone()),
+            issuer.clone(),
+            // No ID token is ever asked for, so there is nothing to verify with keys.
+            JsonWebKeySet::default(),
+        )
+        .set_client_secret(ClientSecret::new(self.secret.expose_secret().to_owned()))
+        .set_token_uri(endpoint.clone());
+
+        let carrier = Carrier {
+            http: http.clone(),
+            secret: self.secret.clone(),
+            status: AtomicU16::new(0),
+        };
+        // Before the request: a token's life starts no later than this.
+        let asked = Instant::now();
+        let answer = client.exchange_client_credentials().request_async(&carrier).await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.refused(error, carrier.status.load(Ordering::Relaxed))),
+        };
+        let life = answer.expires_in().unwrap_or(UNTOLD_LIFE);
+        let ahead = AHEAD.min(life / 2);
+        let value = answer.access_token().secret();
+        let claims = claims(value);
+        let token = Arc::new(Token {
+            rights: claims.as_ref().and_then(|claims| claims.rights(management_client(&self.realm))),
+            subject: claims.and_then(|claims| claims.sub),
+            value: SecretString::from(value.clone()),
+            number: state.fetched.wrapping_add(1),
+            renew_at: asked + life.saturating_sub(ahead),
+        });
+        state.fetched = token.number;
+        state.token = Some(Arc::clone(&token));
+        state.endpoint = Some(endpoint);
+        state.issuer = Some(issuer);
+        Ok(token)
+    }
+
+    /// Why there is no token, and what to do.
+    fn refused<T: openidconnect::ErrorResponse + 'static>(
+        &self,
+        error: RequestTokenError<Carried, T>,
+        status: u16,
+    ) -> Fault
+    where
+        T: serde::Serialize,
+    {
+        let (client, realm) = (&self.client_id, &self.realm);
+        let said = match error {
+            RequestTokenError::Request(Carried(Fault::Connect(cause))) => return Fault::Connect(cause),
+            RequestTokenError::Request(Carried(fault)) => {
+                return Fault::SignIn {
+                    transient: fault.transient(),
+                    message: format!("fetching a token for client `{client}` in realm `{realm}`: {fault}"),
+                };
+            }
+            RequestTokenError::ServerResponse(said) => {
+                serde_json::to_vec(&said).map(|body| scrub(&body, &[self.secret()])).unwrap_or_default()
+            }
+            RequestTokenError::Parse(_, body) if status != 200 => scrub(&body, &[self.secret()]),
+            // A 200 may hold a token: not a byte of it is shown.
+            RequestTokenError::Parse(..) => "an answer that is no token response".to_owned(),
+            RequestTokenError::Other(_) => "an answer without a body".to_owned(),
+        };
+        let next = if said.contains("not enabled to retrieve service account") {
+            "switch on `Service accounts roles` for this client"
+        } else if said.contains("Public client") || said.contains("Bearer-only") {
+            "switch on `Client authentication` and `Service accounts roles` for this client"
+        } else if said.starts_with("unauthorized_client") {
+            "`client_secret` is wrong: compare it with the client's `Credentials` in Keycloak"
+        } else if said.starts_with("invalid_client") {
+            "no enabled client of this name is in this realm: check `client_id` and `realm`"
+        } else if said.starts_with("invalid_request") && said.contains("disabled") {
+            "enable the service account's user"
+        } else if said.contains("Realm does not exist") {
+            "there is no such realm: check `realm`, upper and lower case count"
+        } else if said.contains("Realm not enabled") {
+            "the realm is disabled: enable it"
+        } else {
+            "check `url`, `realm`, `client_id` and `client_secret`"
+        };
+        fatal(format!(
+            "signing in as client `{client}` in realm `{realm}` was refused (status {status}: {said}): {next}"
+        ))
+    }
+
+    /// Asks the realm where its tokens are handed out (OpenID Connect Discovery 1.0).
+    ///
+    /// The issuer may differ from `url`: a server behind an internal address names its public one.
+    /// That is no danger here, since no token is verified by it; what counts is that the secret
+    /// goes nowhere less safe than `url` itself.
+    async fn discover(
+        &self,
+        http: &Http,
+    ) -> Result<(TokenUrl, openidconnect::IssuerUrl), Fault> {
+        let url = format!("{}/.well-known/openid-configuration", self.realm_url);
+        let request = http
+            .client()
+            .get(&url)
+            .build()
+            .map_err(|_| fatal("the discovery request cannot be built; is `url` right?"))?;
+        let answer = send(http, self.secret(), &request).await?;
+        let realm = &self.realm;
+        if answer.status != 200 {
+            let said = scrub(&answer.body, &[self.secret()]);
+            let next = if said.contains("Realm does not exist") {
+                "check `realm`, upper and lower case count".to_owned()
+            } else if let Some(location) = answer.location {
+                format!("it points to `{location}`: set `url` so that no redirect is needed")
+            } else {
+                match self.other_prefix(http).await {
+                    Some(better) => format!("this server answers below `{better}`: set `url` to that"),
+                    None => "check `url`: it is the part before `/realms/` (with `/auth` where the server has it)".to_owned(),
+                }
+            };
+            return Err(fatal(format!(
+                "realm `{realm}` was not found there (status {}: {said}): {next}",
+                answer.status
+            )));
+        }
+        let metadata: CoreProviderMetadata = serde_json::from_slice(&answer.body).map_err(|_| {
+            fatal(format!(
+                "what is there is not the discovery page of realm `{realm}`: check `url`"
+            ))
+        })?;
+        let endpoint = metadata.token_endpoint().cloned().ok_or_else(|| {
+            fatal(format!("the discovery page of realm `{realm}` names no token endpoint"))
+        })?;
+        if self.realm_url.starts_with("https:") && endpoint.url().scheme() != "https" {
+            return Err(fatal(format!(
+                "realm `{realm}` hands out tokens without TLS at `{}`, where the secret would be readable: set the server's `hostname` to its https address",
+                endpoint.as_str()
+            )));
+        }
+        Ok((endpoint, metadata.issuer().clone()))
+    }
+
+    /// The same server with `/auth` where `url` has none, or without it, if the realm is there.
+    async fn other_prefix(&self, http: &Http) -> Option<String> {
+        let (base, rest) = self.realm_url.rsplit_once("/realms/")?;
+        let other = match base.strip_suffix("/auth") {
+            Some(base) => base.to_owned(),
+            None => format!("{base}/auth"),
+        };
+        let url = format!("{other}/realms/{rest}/.well-known/openid-configuration");
+        let answer = http.send(http.client().get(url).build().ok()?).await.ok()?;
+        (answer.status == 200).then_some(other)
+    }
+}
+
+fn fatal(message: impl Into<String>) -> Fault {
+    Fault::SignIn { message: message.into(), transient: false }
+}
+
+/// A [`Fault`] on its way through `openidconnect`.
+#[derive(Debug, thiserror::Error)]
+#[error("the request failed")]
+struct Carried(Fault);
+
+/// Sends `request` until it is answered with something other than "later".
+async fn send(http: &Http, secret: &str, request: &reqwest::Request) -> Result<Answer, Fault> {
+    let mut delays = Delays::new();
+    loop {
+        let Some(again) = request.try_clone() else {
+            return Err(fatal("the request cannot be sent twice"));
+        };
+        let fault = match http.send(again).await {
+            Ok(answer) if answer.status == 429 || answer.status >= 500 => Fault::Status {
+                status: answer.status,
+                body: scrub(&answer.body, &[secret]),
+                retry_after: answer.retry_after,
+            },
+            Ok(answer) => return Ok(answer),
+            Err(fault) => fault,
+        };
+        delays.wait(fault).await?;
+    }
+}
+
+/// Carries `openidconnect`'s requests to the token endpoint, and notes the status of the answer.
+/// What is refused there is for `openidconnect` to read.
+struct Carrier {
+    http: Http,
+    secret: SecretString,
+    status: AtomicU16,
+}
+
+impl<'c> openidconnect::AsyncHttpClient<'c> for Carrier {
+    type Error = Carried;
+    type Future = BoxFuture<'c, Result<HttpResponse, Carried>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(async move {
+            let request = reqwest::Request::try_from(request)
+                .map_err(|_| Carried(fatal("the token request cannot be built; is `url` right?")))?;
+            let answer = send(&self.http, self.secret.expose_secret(), &request).await;
+            let answer = answer.map_err(Carried)?;
+            self.status.store(answer.status, Ordering::Relaxed);
+            let mut response = HttpResponse::new(answer.body);
+            *response.status_mut() = reqwest::StatusCode::from_u16(answer.status)
+                .map_err(|_| Carried(fatal("the token endpoint answered without a status")))?;
+            Ok(response)
+        })
+    }
+}
+
+/// What is read from an access token. It is *not* verified: it tells what the server granted us,
+/// and the server that could forge it could as well answer anything else.
+#[derive(serde::Deserialize)]
+struct Claims {
+    sub: Option<String>,
+    resource_access: Option<std::collections::HashMap<String, Roles>>,
+    realm_access: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(serde::Deserialize)]
+struct Roles {
+    #[serde(default)]
+    roles: BTreeSet<String>,
+}
+
+impl Claims {
+    /// `None` where the token shows no roles of anything (a lightweight one).
+    fn rights(&self, client: &str) -> Option<BTreeSet<String>> {
+        match &self.resource_access {
+            Some(access) => Some(access.get(client).map(|it| it.roles.clone()).unwrap_or_default()),
+            None => self.realm_access.map(|_| BTreeSet::new()),
+        }
+    }
+}
+
+fn claims(token: &str) -> Option<Claims> {
+    let payload = token.split('.').nth(1)?;
+    serde_json::from_slice(&base64url(payload)?).ok()
+}
+
+/// Decodes base64url without padding (RFC 4648, section 5).
+fn base64url(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let (mut bits, mut count) = (0u32, 0u32);
+    for c in text.trim_end_matches('=').bytes() {
+        let value = match c {
+            b'A'..=b'Z' => c - b'A',
+            b'a'..=b'z' => c - b'a' + 26,
+            b'0'..=b'9' => c - b'0' + 52,
+            b'-' => 62,
+            b'_' => 63,
+            _ => return None,
+        };
+        bits = (bits << 6) | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push(u8::try_from((bits >> count) & 0xff).ok()?);
+        }
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn a_tokens_rights_are_read_from_its_claims() {
+        // {"sub":"s","resource_access":{"realm-management":{"roles":["view-users"]}}}
+        let payload = "eyJzdWIiOiJzIiwicmVzb3VyY2VfYWNjZXNzIjp7InJlYWxtLW1hbmFnZW1lbnQiOnsicm9sZXMiOlsidmlldy11c2VycyJdfX19";
+        let claims = claims(&format!("x.{payload}.y")).unwrap();
+        assert_eq!(claims.sub.as_deref(), Some("s"));
+        let rights = claims.rights("realm-management").unwrap();
+        assert!(rights.contains("view-users"));
+        assert_eq!(claims.rights("other"), Some(BTreeSet::new()));
+    }
+
+    #[test]
+    fn a_token_that_shows_no_roles_at_all_says_nothing_about_rights() {
+        // {"sub":"s"}
+        let claims = claims("x.eyJzdWIiOiJzIn0.y").unwrap();
+        assert_eq!(claims.rights("realm-management"), None);
+    }
+
+    #[test]
+    fn what_is_not_a_jwt_has_no_claims() {
+        for token in ["", "abc", "a.b.c", "a.!!.c", "a..c"] {
+            assert!(claims(token).is_none(), "{token}");
+        }
+    }
+
+    #[test]
+    fn base64url_decodes_every_length() {
+        for (text, bytes) in [("", ""), ("Zg", "f"), ("Zm8", "fo"), ("Zm9v", "foo"), ("Zm9vYg", "foob")] {
+            assert_eq!(base64url(text).unwrap(), bytes.as_bytes());
+        }
+        assert_eq!(base64url("-_8").unwrap(), [0xfb, 0xff]);
+    }
+}
