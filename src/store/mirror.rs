@@ -368,11 +368,16 @@ fn write_users(
     Ok(numbers)
 }
 
-/// Where each new container was in the old directory.
+fn key<'a>(directory: &'a Directory, container: &Container) -> (Kind, &'a str) {
+    (container.kind, directory.text(container.key))
+}
+
+fn names<'a>(directory: &'a Directory, container: &Container) -> [&'a str; 3] {
+    [container.name, container.identity, container.norm].map(|text| directory.text(text))
+}
+
+/// Where each new container was in the old directory; both are sorted by kind and key.
 fn matched(old: &Directory, new: &Directory) -> Vec<Option<usize>> {
-    let key = |directory: &Directory, container: &Container| {
-        (container.kind, directory.text(container.key).to_owned())
-    };
     let mut at = 0;
     let mut matched = Vec::with_capacity(new.containers.len());
     for container in &new.containers {
@@ -434,11 +439,7 @@ fn write_containers(
         let container_parent = parent(container, &numbers)?;
         if let Some(before_at) = *before {
             let before = place(&old.containers, before_at)?;
-            let fields = |directory: &Directory, container: &Container| {
-                [container.name, container.identity, container.norm]
-                    .map(|text| directory.text(text).to_owned())
-            };
-            if fields(old, &before) == fields(new, container)
+            if names(old, &before) == names(new, container)
                 && parent(&before, &old_numbers.containers)? == container_parent
                 && list(&old.members, before_at, &old_numbers.users)? == members
                 && list(&old.up, before_at, &old_numbers.containers)? == up

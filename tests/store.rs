@@ -1,0 +1,757 @@
+//! What a store must do, said without naming how it is stored: through [`Reader`], [`Writer`] and
+//! the columns that gateways read.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod store_support;
+
+use std::collections::BTreeSet;
+
+use idpsyncd::model::{LocalGrant, Status};
+use idpsyncd::plan::{ChangeView, Held};
+use idpsyncd::policy::Effect;
+use idpsyncd::source::Directory;
+use idpsyncd::store::{
+    Commit, CommitError, HistoryFilter, Meta, Reader, ScopeStatus, SourceUpdate, Writer,
+};
+use proptest::prelude::*;
+use store_support::*;
+use tempfile::TempDir;
+
+fn store() -> (TempDir, Writer) {
+    let folder = tempfile::tempdir().unwrap();
+    let writer = Writer::open(&folder.path().join("store.db")).unwrap();
+    (folder, writer)
+}
+
+/// A gateway's question, through a connection of its own: rows of texts, NULL as `-`.
+fn ask(folder: &TempDir, sql: &str) -> Vec<String> {
+    use rusqlite::types::ValueRef;
+    let path = folder.path().join("store.db");
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let conn = rusqlite::Connection::open_with_flags(path, flags).unwrap();
+    let mut statement = conn.prepare(sql).unwrap();
+    let columns = statement.column_count();
+    let rows = statement
+        .query_map([], |row| {
+            let cells: Vec<String> = (0..columns)
+                .map(|column| match row.get_ref(column).unwrap() {
+                    ValueRef::Null => "-".to_owned(),
+                    ValueRef::Integer(number) => number.to_string(),
+                    ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+                    _ => panic!("neither text nor number"),
+                })
+                .collect();
+            Ok(cells.join(" "))
+        })
+        .unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+fn changes_of(writer: &Writer, filter: &HistoryFilter) -> Vec<ChangeView> {
+    let rows = writer.reader().unwrap().history(filter).unwrap();
+    rows.into_iter().map(|row| row.change).collect()
+}
+
+fn company() -> World {
+    let mut world = World::default();
+    world.role(role("admin", vec![policy(Effect::Allow, &["*:*"], Some(&["*"]))]));
+    world.role(role(
+        "ml",
+        vec![
+            policy(Effect::Allow, &["workflow:*", "pool:List"], Some(&["pool/ml-*", "pool/x"])),
+            policy(Effect::Deny, &["pool:Delete"], None),
+        ],
+    ));
+    let mut everyone = role("default", vec![policy(Effect::Allow, &["profile:Read"], None)]);
+    everyone.everyone = true;
+    world.role(everyone);
+    world.catalog = vec![
+        request("pool:List", None),
+        request("workflow:Create", Some("pool/ml-training")),
+        request("workflow:Create", Some("pool/secret")),
+    ];
+    world.person(0, "alice").person(1, "bob").person(2, "carol").person(3, "dora");
+    world.idp(0, "ml", &["/Eng/ML"]).idp(1, "ml", &["/Eng/ML", "/Ops"]);
+    world.idp(2, "admin", &["/Admin"]).local(3, "ml", "ticket 7");
+    world
+}
+
+#[test]
+fn a_new_store_is_empty_and_reads_as_the_state_before_the_first_sync() {
+    let (_folder, writer) = store();
+    let reader = writer.reader().unwrap();
+    let meta = reader.meta().unwrap();
+    assert_eq!(meta, Meta { schema_version: 1, ..Meta::default() });
+    assert_eq!(World::of(&reader.state().unwrap()), World::default());
+    assert_eq!(reader.state().unwrap().next_user, 0);
+    assert!(reader.held().unwrap().is_none());
+    assert!(reader.sources().unwrap().is_empty());
+    assert!(reader.mirror("corp").unwrap().is_none());
+    assert!(reader.history(&HistoryFilter::default()).unwrap().is_empty());
+    assert!(reader.user("alice").unwrap().is_none());
+}
+
+#[test]
+fn gateways_find_who_may_do_what_and_why() {
+    let (folder, mut writer) = store();
+    let committed = commit(&mut writer, &plan(&World::default(), &company(), at(60)));
+    assert_eq!(committed.generation, Some(1));
+
+    let rows = ask(&folder, "SELECT username, email, enabled FROM gateway_user ORDER BY 1");
+    assert_eq!(
+        rows,
+        [
+            "alice alice@example.org 1",
+            "bob bob@example.org 1",
+            "carol carol@example.org 1",
+            "dora dora@example.org 1"
+        ]
+    );
+    let rows = ask(&folder, "SELECT username, role FROM gateway_user_role ORDER BY 1, 2");
+    assert_eq!(
+        rows,
+        [
+            "alice default",
+            "alice ml",
+            "bob default",
+            "bob ml",
+            "carol admin",
+            "carol default",
+            "dora default",
+            "dora ml"
+        ]
+    );
+    let sql = "SELECT action, resource, effect, role FROM gateway_decision \
+               WHERE username = 'alice' ORDER BY 1, 2";
+    assert_eq!(
+        ask(&folder, sql),
+        ["pool:List  Allow ml", "workflow:Create pool/ml-training Allow ml"]
+    );
+    let sql = "SELECT DISTINCT role_set FROM gateway_user WHERE username <> 'carol'";
+    assert_eq!(ask(&folder, sql).len(), 1, "the same roles are the same set");
+    let sql = "SELECT count(*) FROM gateway_role_decision d JOIN gateway_user u USING (role_set) \
+               WHERE u.username = 'bob'";
+    assert_eq!(ask(&folder, sql), ["2"]);
+    let sql = "SELECT position, effect, action, resource FROM gateway_role_policy \
+               WHERE role = 'ml' ORDER BY 1, 3, 4";
+    assert_eq!(
+        ask(&folder, sql),
+        [
+            "0 Allow pool:List pool/ml-*",
+            "0 Allow pool:List pool/x",
+            "0 Allow workflow:* pool/ml-*",
+            "0 Allow workflow:* pool/x",
+            "1 Deny pool:Delete -"
+        ]
+    );
+    let sql =
+        "SELECT schema_version, generation, applied_at, oldest_source_read_at FROM gateway_meta";
+    assert_eq!(ask(&folder, sql), ["1 1 2023-11-14T22:14:20Z -"]);
+}
+
+#[test]
+fn the_same_roles_have_the_same_set_in_every_generation() {
+    let (folder, mut writer) = store();
+    let first = company();
+    commit(&mut writer, &plan(&World::default(), &first, at(0)));
+    let sql = "SELECT role_set FROM gateway_user WHERE username = 'alice'";
+    let before = ask(&folder, sql);
+    let mut second = first.clone();
+    second.idp.remove(&(0, "ml".to_owned()));
+    commit(&mut writer, &plan(&first, &second, at(1)));
+    assert_ne!(ask(&folder, sql), before);
+    commit(&mut writer, &plan(&second, &first, at(2)));
+    assert_eq!(ask(&folder, sql), before);
+    assert_eq!(before[0].len(), 32);
+}
+
+#[test]
+fn a_role_set_that_nobody_has_any_more_goes_with_its_decisions() {
+    let (folder, mut writer) = store();
+    let first = company();
+    commit(&mut writer, &plan(&World::default(), &first, at(0)));
+    let sets = "SELECT count(DISTINCT role_set) FROM gateway_role_decision";
+    assert_eq!(ask(&folder, sets), ["2"]);
+    let mut second = first.clone();
+    second.idp.remove(&(2, "admin".to_owned()));
+    commit(&mut writer, &plan(&first, &second, at(1)));
+    assert_eq!(ask(&folder, sets), ["1"]);
+}
+
+#[test]
+fn decisions_follow_policies_and_catalog() {
+    let (folder, mut writer) = store();
+    let first = company();
+    commit(&mut writer, &plan(&World::default(), &first, at(0)));
+    let mut second = first.clone();
+    second.role(role("ml", vec![policy(Effect::Deny, &["workflow:Create"], Some(&["pool/*"]))]));
+    commit(&mut writer, &plan(&first, &second, at(1)));
+    let sql = "SELECT action, resource, effect, role FROM gateway_decision \
+               WHERE username = 'alice' ORDER BY 1, 2";
+    assert_eq!(
+        ask(&folder, sql),
+        ["workflow:Create pool/ml-training Deny ml", "workflow:Create pool/secret Deny ml"]
+    );
+    let mut third = second.clone();
+    third.catalog = vec![request("profile:Read", None)];
+    let committed = commit(&mut writer, &plan(&second, &third, at(2)));
+    assert_eq!(committed.generation, Some(3));
+    assert_eq!(ask(&folder, sql), ["profile:Read  Allow default"]);
+    let carol = "SELECT action, role FROM gateway_decision WHERE username = 'carol'";
+    assert_eq!(ask(&folder, carol), ["profile:Read admin"]);
+}
+
+#[test]
+fn who_is_not_enabled_has_no_role_and_no_decision() {
+    let (folder, mut writer) = store();
+    let mut world = company();
+    let status = |world: &mut World, id, status| world.people.get_mut(&id).unwrap().status = status;
+    status(&mut world, 0, Status::Disabled { by: "corp".to_owned() });
+    status(&mut world, 1, Status::Missing { since: at(0), disabled_by: None });
+    status(&mut world, 2, Status::Missing { since: at(0), disabled_by: Some("corp".to_owned()) });
+    status(&mut world, 3, Status::Deprovisioned { since: at(0) });
+    commit(&mut writer, &plan(&World::default(), &world, at(0)));
+    let sql = "SELECT username, enabled FROM gateway_user ORDER BY 1";
+    assert_eq!(ask(&folder, sql), ["alice 0", "bob 1", "carol 0", "dora 0"]);
+    assert_eq!(ask(&folder, "SELECT DISTINCT username FROM gateway_user_role"), ["bob"]);
+    assert_eq!(ask(&folder, "SELECT DISTINCT username FROM gateway_decision"), ["bob"]);
+    let detail = writer.reader().unwrap().user("alice").unwrap().unwrap();
+    assert_eq!(detail.grants.len(), 1, "grants are kept for the return");
+    assert!(detail.roles.is_empty());
+}
+
+#[test]
+fn a_username_shows_once_as_the_person_who_has_it_now() {
+    let (folder, mut writer) = store();
+    let mut first = World::default();
+    first.person(0, "alice").person(1, "bob");
+    commit(&mut writer, &plan(&World::default(), &first, at(0)));
+    let mut second = first.clone();
+    second.people.get_mut(&0).unwrap().status = Status::Deprovisioned { since: at(1) };
+    second.people.get_mut(&1).unwrap().status = Status::Deprovisioned { since: at(1) };
+    second.person(2, "alice");
+    second.people.get_mut(&2).unwrap().email = "new@example.org".to_owned();
+    commit(&mut writer, &plan(&first, &second, at(1)));
+    let sql = "SELECT username, email, enabled FROM gateway_user ORDER BY 1";
+    assert_eq!(ask(&folder, sql), ["alice new@example.org 1", "bob bob@example.org 0"]);
+    assert_eq!(writer.reader().unwrap().user("alice").unwrap().unwrap().id, 2);
+    let mut third = second.clone();
+    third.people.get_mut(&2).unwrap().status = Status::Deprovisioned { since: at(2) };
+    commit(&mut writer, &plan(&second, &third, at(2)));
+    assert_eq!(ask(&folder, sql), ["alice new@example.org 0", "bob bob@example.org 0"]);
+}
+
+#[test]
+fn two_people_can_swap_their_names_in_one_run() {
+    let (folder, mut writer) = store();
+    let mut first = World::default();
+    first.person(0, "alice").person(1, "bob");
+    commit(&mut writer, &plan(&World::default(), &first, at(0)));
+    let mut second = first.clone();
+    second.people.get_mut(&0).unwrap().username = "bob".to_owned();
+    second.people.get_mut(&1).unwrap().username = "alice".to_owned();
+    commit(&mut writer, &plan(&first, &second, at(1)));
+    let sql = "SELECT username, email FROM gateway_user ORDER BY 1";
+    assert_eq!(ask(&folder, sql), ["alice bob@example.org", "bob alice@example.org"]);
+    let views =
+        changes_of(&writer, &HistoryFilter { user: Some("bob".into()), ..Default::default() });
+    assert!(views.iter().any(|view| view.user_id == Some(0)), "who is called so now");
+    assert!(views.iter().any(|view| view.user_id == Some(1)), "who was called so before");
+}
+
+#[test]
+fn two_people_of_one_name_are_refused_and_nothing_is_changed() {
+    let (_folder, mut writer) = store();
+    let mut first = World::default();
+    first.person(0, "alice").person(1, "bob");
+    commit(&mut writer, &plan(&World::default(), &first, at(0)));
+    let before = writer.reader().unwrap().meta().unwrap();
+    let mut second = first.clone();
+    second.people.get_mut(&1).unwrap().username = "alice".to_owned();
+    let plan = plan(&first, &second, at(1));
+    let commit = Commit {
+        plan: &plan,
+        base_version: before.version,
+        sources: &[],
+        configured: &[],
+        settled: None,
+    };
+    let error = writer.commit(&commit).unwrap_err();
+    assert!(matches!(error, CommitError::Inconsistent(_)));
+    assert_eq!(
+        error.to_string(),
+        "the plan does not fit the store: two people would be called `alice`; nothing was applied"
+    );
+    assert_eq!(writer.reader().unwrap().meta().unwrap(), before);
+    assert_eq!(World::of(&writer.reader().unwrap().state().unwrap()), first);
+}
+
+#[test]
+fn a_plan_made_from_another_state_is_refused() {
+    let (_folder, mut writer) = store();
+    let first = company();
+    commit(&mut writer, &plan(&World::default(), &first, at(0)));
+    let version = writer.reader().unwrap().meta().unwrap().version;
+    let mut second = first.clone();
+    second.idp.remove(&(0, "ml".to_owned()));
+    let plan = plan(&first, &second, at(1));
+    let commit = |base_version| Commit {
+        plan: &plan,
+        base_version,
+        sources: &[],
+        configured: &[],
+        settled: None,
+    };
+    let error = writer.commit(&commit(version - 1)).unwrap_err();
+    assert!(matches!(error, CommitError::Raced));
+    assert!(writer.commit(&commit(version)).is_ok());
+    // The same plan once more, now with the right version but the wrong state.
+    let error = writer.commit(&commit(version + 1)).unwrap_err();
+    assert!(matches!(error, CommitError::Inconsistent(_)), "{error}");
+}
+
+#[test]
+fn a_commit_without_changes_writes_no_generation() {
+    let (folder, mut writer) = store();
+    let world = company();
+    commit(&mut writer, &plan(&World::default(), &world, at(0)));
+    let before = writer.reader().unwrap().meta().unwrap();
+    let committed = commit(&mut writer, &plan(&world, &world, at(9)));
+    assert_eq!(committed.generation, None);
+    assert_eq!(writer.reader().unwrap().meta().unwrap(), before);
+    assert_eq!(ask(&folder, "SELECT generation FROM gateway_meta"), ["1"]);
+}
+
+#[test]
+fn the_age_of_the_evidence_is_that_of_the_oldest_complete_read() {
+    let (folder, mut writer) = store();
+    let world = company();
+    let plan = plan(&World::default(), &world, at(0));
+    let directory = random_directory(1, 5, 3);
+    let digest = directory.digest();
+    let both = ["corp".to_owned(), "files".to_owned()];
+    let sources = [update("corp", at(10), None, &directory, &digest)];
+    writer
+        .commit(&Commit {
+            plan: &plan,
+            base_version: 0,
+            sources: &sources,
+            configured: &both,
+            settled: None,
+        })
+        .unwrap();
+    let oldest = "SELECT oldest_source_read_at FROM gateway_meta";
+    assert_eq!(ask(&folder, oldest), ["-"], "one source was never read");
+
+    let read = |source, moment, complete, error: Option<&str>| SourceUpdate {
+        source,
+        kind: "file",
+        tried_at: at(moment),
+        complete,
+        error: error.map(str::to_owned),
+        scopes: vec![ScopeStatus { scope: "users".into(), count: 5, partial: None }],
+        mirror: None,
+    };
+    writer.touch(&[read("files", 20, true, None)], &both).unwrap();
+    assert_eq!(ask(&folder, oldest), ["2023-11-14T22:13:30Z"]);
+    // Neither a partial nor a failed read makes the evidence younger.
+    writer.touch(&[read("corp", 30, false, None)], &both).unwrap();
+    writer.touch(&[read("corp", 40, false, Some("connection refused"))], &both).unwrap();
+    assert_eq!(ask(&folder, oldest), ["2023-11-14T22:13:30Z"]);
+    let sources = writer.reader().unwrap().sources().unwrap();
+    assert_eq!(sources[0].error.as_deref(), Some("connection refused"));
+    assert_eq!((sources[0].read_at, sources[0].tried_at), (Some(at(10)), Some(at(40))));
+    assert_eq!(sources[0].scopes.len(), 1, "of the last read that brought something");
+    writer.touch(&[read("corp", 50, true, None)], &both).unwrap();
+    assert_eq!(ask(&folder, oldest), ["2023-11-14T22:13:40Z"]);
+    assert_eq!(writer.reader().unwrap().sources().unwrap()[0].error, None);
+    assert_eq!(ask(&folder, "SELECT generation FROM gateway_meta"), ["1"]);
+}
+
+#[test]
+fn a_source_that_left_keeps_its_mirror_while_anything_is_held() {
+    let (_folder, mut writer) = store();
+    let directory = random_directory(1, 5, 3);
+    let digest = directory.digest();
+    let world = company();
+    let mut first = plan(&World::default(), &world, at(0));
+    let sources = [update("corp", at(10), None, &directory, &digest)];
+    let configured = ["corp".to_owned()];
+    let mut go =
+        |plan: &idpsyncd::plan::Plan, base_version, sources: &[_], configured: &[String]| {
+            writer
+                .commit(&Commit { plan, base_version, sources, configured, settled: None })
+                .unwrap()
+                .version
+        };
+    let version = go(&first, 0, &sources, &configured);
+    first = plan(&world, &world, at(1));
+    first.held = Some(Held {
+        id: "abcdefabcdef".into(),
+        since: "2026-01-01T00:00:00Z".into(),
+        why: vec!["too many".into()],
+        lost_pairs: 3,
+        changes: Vec::new(),
+    });
+    let version = go(&first, version, &[], &[]);
+    let other = plan(&world, &world, at(2));
+    let reader = Reader::open(&_folder.path().join("store.db")).unwrap().unwrap();
+    assert!(reader.mirror("corp").unwrap().is_some());
+    assert!(!reader.sources().unwrap()[0].configured);
+    go(&other, version, &[], &[]);
+    assert!(reader.mirror("corp").unwrap().is_none());
+    assert!(reader.sources().unwrap().is_empty());
+}
+
+#[test]
+fn a_held_plan_is_kept_word_for_word_until_discarded_or_replaced() {
+    let (_folder, mut writer) = store();
+    let world = company();
+    let mut plan = plan(&World::default(), &world, at(0));
+    let held = Held {
+        id: "0123456789ab".into(),
+        since: "2026-01-01T00:00:00Z".into(),
+        why: vec!["too many".into()],
+        lost_pairs: 3,
+        changes: vec![ChangeView {
+            change: "grant-removed".into(),
+            user: Some("alice".into()),
+            user_id: Some(0),
+            role: Some("ml".into()),
+            origin: Some("idp".into()),
+            old: None,
+            new: None,
+            cause: Some("not-at-idp".into()),
+            why: Some("gone".into()),
+        }],
+    };
+    plan.held = Some(held.clone());
+    plan.next_due = Some(at(99));
+    let commit = Commit {
+        plan: &plan,
+        base_version: 0,
+        sources: &[],
+        configured: &[],
+        settled: Some("digest".into()),
+    };
+    let version = writer.commit(&commit).unwrap().version;
+    let reader = writer.reader().unwrap();
+    assert_eq!(reader.held().unwrap(), Some(held));
+    let meta = reader.meta().unwrap();
+    assert_eq!(meta.settled.as_deref(), Some("digest"));
+    assert_eq!(meta.next_due, Some(at(99)));
+    assert_eq!(meta.version, version);
+    assert!(!writer.discard_held("ffffffffffff").unwrap());
+    assert!(writer.discard_held("0123456789ab").unwrap());
+    assert!(!writer.discard_held("0123456789ab").unwrap());
+    let meta = reader.meta().unwrap();
+    assert_eq!(meta.settled, None, "the next run asks again");
+    assert_eq!(meta.version, version + 1);
+    assert!(reader.held().unwrap().is_none());
+}
+
+#[test]
+fn history_tells_who_gained_and_lost_what_and_why() {
+    let (_folder, mut writer) = store();
+    let first = company();
+    commit(&mut writer, &plan(&World::default(), &first, at(0)));
+    let mut second = first.clone();
+    second.idp.remove(&(0, "ml".to_owned()));
+    second.local.remove(&(3, "ml".to_owned()));
+    second.people.get_mut(&0).unwrap().username = "alison".to_owned();
+    commit(&mut writer, &plan(&first, &second, at(100)));
+
+    let reader = writer.reader().unwrap();
+    let filter = HistoryFilter { user: Some("alice".into()), ..Default::default() };
+    let rows = reader.history(&filter).unwrap();
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let view = &row.change;
+            format!(
+                "{} {} {} {} {}: {}",
+                row.generation,
+                view.change,
+                view.user.as_deref().unwrap_or("-"),
+                view.role.as_deref().unwrap_or("-"),
+                view.cause.as_deref().unwrap_or("-"),
+                view.why.as_deref().unwrap_or("-")
+            )
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "2 grant-removed alison ml not-at-idp: no source says yes any more; was through group \
+             `/Eng/ML` of `corp` by `mapping[1]`",
+            "2 user-renamed alison - -: -",
+            "1 grant-added alice ml -: through group `/Eng/ML` of `corp` by `mapping[1]`",
+            "1 link-added alice - -: known in `corp` by this external id",
+            "1 user-created alice - -: -",
+        ]
+    );
+    assert_eq!(rows[0].at, at(100));
+    assert_eq!(rows[1].change.old.as_deref(), Some("alice"));
+    let by_new_name = HistoryFilter { user: Some("alison".into()), ..Default::default() };
+    assert_eq!(reader.history(&by_new_name).unwrap(), rows, "by either name");
+
+    let since = HistoryFilter { since: Some(at(1)), ..Default::default() };
+    assert!(reader.history(&since).unwrap().iter().all(|row| row.generation == 2));
+    let newest = HistoryFilter { limit: Some(1), ..Default::default() };
+    assert_eq!(reader.history(&newest).unwrap().len(), 1);
+    let later = HistoryFilter { since: Some(at(101)), ..Default::default() };
+    assert!(reader.history(&later).unwrap().is_empty());
+    let of_role = HistoryFilter { role: Some("ml".into()), ..Default::default() };
+    let views = changes_of(&writer, &of_role);
+    assert_eq!(views.len(), 6);
+    let dora = views.iter().find(|view| view.cause.as_deref() == Some("by-hand")).unwrap();
+    assert_eq!(dora.user.as_deref(), Some("dora"));
+    assert_eq!(dora.origin.as_deref(), Some("local"));
+    assert_eq!(
+        dora.why.as_deref(),
+        Some("removed by `ops`; was given by `ops` at 2023-11-14T22:13:20Z: ticket 7")
+    );
+}
+
+#[test]
+fn history_goes_on_naming_a_role_that_is_gone() {
+    let (_folder, mut writer) = store();
+    let first = company();
+    commit(&mut writer, &plan(&World::default(), &first, at(0)));
+    let mut second = first.clone();
+    second.roles.remove("admin");
+    second.idp.retain(|(_, role), _| role != "admin");
+    commit(&mut writer, &plan(&first, &second, at(1)));
+    assert_eq!(World::of(&writer.reader().unwrap().state().unwrap()), second);
+    let of_role = HistoryFilter { role: Some("admin".into()), ..Default::default() };
+    let codes: Vec<String> =
+        changes_of(&writer, &of_role).into_iter().map(|view| view.change).collect();
+    assert_eq!(codes, ["role-removed", "grant-removed", "grant-added", "role-added"]);
+    // And a role of that name can come back.
+    commit(&mut writer, &plan(&second, &first, at(2)));
+    assert_eq!(World::of(&writer.reader().unwrap().state().unwrap()), first);
+}
+
+#[test]
+fn a_role_that_somebody_still_holds_cannot_be_removed() {
+    let (_folder, mut writer) = store();
+    let first = company();
+    commit(&mut writer, &plan(&World::default(), &first, at(0)));
+    let mut second = first.clone();
+    second.roles.remove("admin");
+    second.idp.retain(|(_, role), _| role != "admin");
+    let mut plan = plan(&first, &second, at(1));
+    plan.changes.retain(|change| !matches!(change, idpsyncd::plan::Change::GrantRemoved { .. }));
+    let commit =
+        Commit { plan: &plan, base_version: 1, sources: &[], configured: &[], settled: None };
+    assert!(matches!(writer.commit(&commit), Err(CommitError::Inconsistent(_))));
+    assert_eq!(World::of(&writer.reader().unwrap().state().unwrap()), first);
+}
+
+#[test]
+fn people_are_found_with_all_that_is_known_of_their_grants() {
+    let (_folder, mut writer) = store();
+    commit(&mut writer, &plan(&World::default(), &company(), at(0)));
+    let reader = writer.reader().unwrap();
+    let bob = reader.user("bob").unwrap().unwrap();
+    assert_eq!(bob.roles, ["default", "ml"]);
+    assert_eq!(bob.links, [("corp".to_owned(), "ext-bob".to_owned())]);
+    assert_eq!(bob.grants.len(), 1);
+    let groups: BTreeSet<&str> =
+        bob.grants[0].reasons.iter().map(|reason| reason.reference.as_str()).collect();
+    assert_eq!(groups, BTreeSet::from(["group `/Eng/ML`", "group `/Ops`"]));
+    let dora = reader.user("dora").unwrap().unwrap();
+    let story = LocalGrant { by: "ops".into(), at: at(0), reason: "ticket 7".into(), until: None };
+    assert_eq!(dora.grants[0].local, Some(story));
+
+    let mut names = Vec::new();
+    reader
+        .users(&mut |row| names.push(format!("{}: {}", row.username, row.roles.join(","))))
+        .unwrap();
+    assert_eq!(
+        names,
+        ["alice: default,ml", "bob: default,ml", "carol: admin,default", "dora: default,ml"]
+    );
+
+    let effective = reader.roles_of("carol").unwrap().unwrap();
+    let roles: Vec<&str> = effective.roles.iter().map(|role| role.name.as_str()).collect();
+    assert_eq!(roles, ["admin", "default"]);
+    assert!(reader.roles_of("nobody").unwrap().is_none());
+
+    let decided = |name: &str, action: &str, resource: Option<&str>| {
+        let (action, resource) = request(action, resource);
+        let decided = reader.decision(name, &action, resource.as_ref()).unwrap();
+        decided.map(|decided| (decided.effect, decided.role))
+    };
+    assert_eq!(decided("alice", "pool:List", None), Some((Effect::Allow, "ml".to_owned())));
+    assert_eq!(decided("alice", "workflow:Create", Some("pool/secret")), None);
+    assert_eq!(
+        decided("carol", "workflow:Create", Some("pool/secret")),
+        Some((Effect::Allow, "admin".to_owned()))
+    );
+}
+
+#[test]
+fn a_mirror_that_somebody_else_wrote_meanwhile_is_not_overwritten() {
+    let (_folder, mut writer) = store();
+    let world = World::default();
+    let plan = plan(&world, &world, at(0));
+    let configured = ["corp".to_owned()];
+    let (one, two) = (random_directory(1, 5, 3), random_directory(2, 5, 3));
+    let (first, second) = (one.digest(), two.digest());
+    let mut go = |sources: &[SourceUpdate<'_>]| {
+        writer.commit(&Commit {
+            plan: &plan,
+            base_version: 0,
+            sources,
+            configured: &configured,
+            settled: None,
+        })
+    };
+    go(&[update("corp", at(0), None, &one, &first)]).unwrap();
+    let error = go(&[update("corp", at(1), None, &two, &second)]).unwrap_err();
+    assert!(matches!(error, CommitError::Raced));
+}
+
+/// The numbers that decide whether someone was left alone.
+fn mirror_rows(folder: &TempDir) -> BTreeSet<String> {
+    ask(folder, "SELECT id, ext, username, email, flags, federation FROM mirror_user")
+        .into_iter()
+        .collect()
+}
+
+#[test]
+fn someone_new_in_a_source_moves_nobody_else() {
+    use idpsyncd::source::{Enabled, NewUser, ReadingBuilder};
+    let (folder, mut writer) = store();
+    let world = World::default();
+    let plan = plan(&world, &world, at(0));
+    let configured = ["corp".to_owned()];
+    let build = |exts: &[&str]| {
+        let mut build = ReadingBuilder::new(false);
+        for ext in exts {
+            build.user(&NewUser {
+                ext,
+                username: ext,
+                email: "",
+                email_verified: false,
+                enabled: Enabled::Yes,
+                federation: "f",
+            });
+        }
+        build.finish().directory
+    };
+    let mut go = |old: Option<&idpsyncd::store::Mirror>, directory: &Directory| {
+        let digest = directory.digest();
+        let sources = [update("corp", at(0), old, directory, &digest)];
+        writer
+            .commit(&Commit {
+                plan: &plan,
+                base_version: 0,
+                sources: &sources,
+                configured: &configured,
+                settled: None,
+            })
+            .unwrap();
+        writer.reader().unwrap().mirror("corp").unwrap().unwrap()
+    };
+    let first = go(None, &build(&["b", "d", "f"]));
+    let before = mirror_rows(&folder);
+    let second = go(Some(&first), &build(&["a", "b", "c", "d", "f"]));
+    let after = mirror_rows(&folder);
+    assert!(after.is_superset(&before));
+    assert_eq!(after.len(), before.len() + 2);
+    let third = go(Some(&second), &build(&["a", "f"]));
+    assert!(after.is_superset(&mirror_rows(&folder)));
+    let empty = go(Some(&third), &build(&[]));
+    assert!(empty.directory.users.is_empty(), "an empty mirror is one, and not none");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_loaded_state_is_the_one_that_was_planned(seed in any::<u64>()) {
+        let (folder, mut writer) = store();
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut world = World::default();
+        let mut generation = 0;
+        for step in 0..6 {
+            let next = next_world(&world, &mut random, at(step));
+            let plan = plan(&world, &next, at(step));
+            let committed = commit(&mut writer, &plan);
+            if !plan.changes.is_empty() {
+                generation += 1;
+            }
+            prop_assert_eq!(committed.generation.is_some(), !plan.changes.is_empty());
+            let reader = writer.reader().unwrap();
+            let state = reader.state().unwrap();
+            prop_assert_eq!(&World::of(&state), &next);
+            prop_assert_eq!(state.next_user, plan.state.next_user);
+            prop_assert_eq!(reader.meta().unwrap().generation, generation);
+            // What the gateway sees, from the definition.
+            let mut pairs = BTreeSet::new();
+            for (id, person) in &next.people {
+                for role in next.effective(*id) {
+                    pairs.insert(format!("{} {role}", person.username));
+                }
+            }
+            let seen = ask(&folder, "SELECT username, role FROM gateway_user_role");
+            prop_assert_eq!(seen.len(), pairs.len());
+            prop_assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), pairs);
+            let mut decisions = BTreeSet::new();
+            for (id, person) in &next.people {
+                let effective = next.effective(*id);
+                let roles: Vec<_> = effective
+                    .iter()
+                    .map(|name| (name.as_str(), next.roles[name].policies.as_slice()))
+                    .collect();
+                for decision in idpsyncd::policy::decide_catalog(&roles, &next.catalog) {
+                    let (action, resource) = &next.catalog[decision.request];
+                    let resource = resource.as_ref().map_or("", |resource| resource.as_str());
+                    let (name, effect) = (&person.username, decision.effect.as_str());
+                    decisions.insert(format!("{name} {action} {resource} {effect} {}", decision.role));
+                }
+            }
+            let sql = "SELECT username, action, resource, effect, role FROM gateway_decision";
+            prop_assert_eq!(ask(&folder, sql).into_iter().collect::<BTreeSet<_>>(), decisions);
+            let stored = "SELECT count(*) FROM role_set WHERE users <> \
+                          (SELECT count(*) FROM user WHERE role_set = num) OR users = 0";
+            prop_assert_eq!(ask(&folder, stored), ["0"]);
+            world = next;
+        }
+        let rows: u64 = ask(&folder, "SELECT count(*) FROM history")[0].parse().unwrap();
+        prop_assert_eq!(writer.reader().unwrap().history(&HistoryFilter::default()).unwrap().len() as u64, rows);
+    }
+
+    #[test]
+    fn a_loaded_mirror_is_the_directory_that_was_read(seeds in prop::collection::vec(any::<u64>(), 1..6)) {
+        let (_folder, mut writer) = store();
+        let world = World::default();
+        let plan = plan(&world, &world, at(0));
+        let configured = ["corp".to_owned(), "other".to_owned()];
+        for seed in seeds {
+            for name in &configured {
+                let old = writer.reader().unwrap().mirror(name).unwrap();
+                let directory = random_directory(seed, (seed % 17) as u32 + 1, (seed % 7) as u32 + 1);
+                let digest = directory.digest();
+                let sources = [update(name, at(0), old.as_ref(), &directory, &digest)];
+                let base_version = writer.reader().unwrap().meta().unwrap().version;
+                let commit = Commit {
+                    plan: &plan, base_version, sources: &sources, configured: &configured, settled: None,
+                };
+                prop_assert_eq!(writer.commit(&commit).unwrap().generation, None);
+                let mirror = writer.reader().unwrap().mirror(name).unwrap().unwrap();
+                prop_assert_eq!(&mirror.digest, &digest);
+                prop_assert_eq!(mirror.directory.digest(), digest);
+            }
+        }
+    }
+}

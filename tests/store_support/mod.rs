@@ -1,0 +1,524 @@
+//! What the store's tests share: a world of plain maps, and a plan between two of them.
+//!
+//! The plan here is made by comparing worlds, by none of the program's own planning: what is
+//! tested is that the store does what a plan says, whoever made it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    dead_code
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use idpsyncd::model::{
+    Grant, GrantKind, Link, LocalGrant, Mode, Reason, Role, State, Status, Time, User, UserId,
+};
+use idpsyncd::plan::{Cause, Change, Plan, RoleSetId, Summary};
+use idpsyncd::policy::{Action, Effect, Policy, Resource};
+use idpsyncd::source::{Directory, Enabled, Kind, NewContainer, NewUser, ReadingBuilder};
+use idpsyncd::store::{Commit, Committed, Mirror, MirrorUpdate, SourceUpdate, Writer};
+
+pub fn at(seconds: i64) -> Time {
+    Time::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Person {
+    pub username: String,
+    pub email: String,
+    pub status: Status,
+    pub links: BTreeSet<(String, String)>,
+}
+
+impl Person {
+    pub fn new(username: &str) -> Person {
+        Person {
+            username: username.to_owned(),
+            email: format!("{username}@example.org"),
+            status: Status::Enabled,
+            links: BTreeSet::from([("corp".to_owned(), format!("ext-{username}"))]),
+        }
+    }
+
+    pub fn enabled(&self) -> bool {
+        matches!(self.status, Status::Enabled | Status::Missing { disabled_by: None, .. })
+    }
+}
+
+/// A state as people would write it down.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct World {
+    pub roles: BTreeMap<String, Role>,
+    pub sources: Vec<String>,
+    pub people: BTreeMap<UserId, Person>,
+    pub idp: BTreeMap<(UserId, String), BTreeSet<Reason>>,
+    pub local: BTreeMap<(UserId, String), LocalGrant>,
+    pub catalog: Vec<(Action, Option<Resource>)>,
+}
+
+pub fn policy(effect: Effect, actions: &[&str], resources: Option<&[&str]>) -> Policy {
+    Policy {
+        effect,
+        actions: actions.iter().map(|action| action.parse().unwrap()).collect(),
+        resources: resources.map(|list| list.iter().map(|one| one.parse().unwrap()).collect()),
+    }
+}
+
+pub fn role(name: &str, policies: Vec<Policy>) -> Role {
+    Role {
+        name: name.to_owned(),
+        description: String::new(),
+        everyone: false,
+        mode: Mode::Merge,
+        template: None,
+        policies,
+    }
+}
+
+pub fn reason(group: &str) -> Reason {
+    Reason {
+        source: "corp".to_owned(),
+        rule: "mapping[1]".to_owned(),
+        reference: format!("group `{group}`"),
+        path: vec![format!("{group}/below"), group.to_owned()],
+    }
+}
+
+pub fn request(action: &str, resource: Option<&str>) -> (Action, Option<Resource>) {
+    (action.parse().unwrap(), resource.map(|resource| resource.parse().unwrap()))
+}
+
+impl World {
+    /// The names of the roles that count for someone.
+    pub fn effective(&self, user: UserId) -> BTreeSet<String> {
+        let Some(person) = self.people.get(&user) else { return BTreeSet::new() };
+        if !person.enabled() {
+            return BTreeSet::new();
+        }
+        let mine = |grants: Vec<&(UserId, String)>| -> Vec<String> {
+            grants.into_iter().filter(|(id, _)| *id == user).map(|(_, role)| role.clone()).collect()
+        };
+        let range = (user, String::new())..(user + 1, String::new());
+        let mut roles: BTreeSet<String> = self
+            .roles
+            .values()
+            .filter(|role| role.everyone)
+            .map(|role| role.name.clone())
+            .collect();
+        roles.extend(mine(self.idp.range(range.clone()).map(|(key, _)| key).collect()));
+        roles.extend(mine(self.local.range(range).map(|(key, _)| key).collect()));
+        roles
+    }
+
+    pub fn person(&mut self, id: UserId, username: &str) -> &mut Self {
+        for source in Person::new(username).links.iter().map(|(source, _)| source.clone()) {
+            if !self.sources.contains(&source) {
+                self.sources.push(source);
+            }
+        }
+        self.people.insert(id, Person::new(username));
+        self
+    }
+
+    pub fn role(&mut self, role: Role) -> &mut Self {
+        self.roles.insert(role.name.clone(), role);
+        self
+    }
+
+    pub fn idp(&mut self, user: UserId, role: &str, groups: &[&str]) -> &mut Self {
+        self.idp
+            .insert((user, role.to_owned()), groups.iter().map(|group| reason(group)).collect());
+        self
+    }
+
+    pub fn local(&mut self, user: UserId, role: &str, why: &str) -> &mut Self {
+        let local =
+            LocalGrant { by: "ops".to_owned(), at: at(0), reason: why.to_owned(), until: None };
+        self.local.insert((user, role.to_owned()), local);
+        self
+    }
+
+    /// What a state says.
+    pub fn of(state: &State) -> World {
+        let text = |text| state.texts.get(text).to_owned();
+        let role = |index: u32| state.roles[index as usize].name.clone();
+        let mut world = World {
+            roles: state.roles.iter().map(|role| (role.name.clone(), role.clone())).collect(),
+            sources: state.sources.clone(),
+            catalog: state.catalog.clone(),
+            ..World::default()
+        };
+        for user in &state.users {
+            let person = Person {
+                username: text(user.username),
+                email: text(user.email),
+                status: user.status.clone(),
+                links: BTreeSet::new(),
+            };
+            assert!(world.people.insert(user.id, person).is_none());
+        }
+        for link in &state.links {
+            let source = state.sources[usize::from(link.source)].clone();
+            let new =
+                world.people.get_mut(&link.user).unwrap().links.insert((source, text(link.ext)));
+            assert!(new);
+        }
+        for grant in &state.grants {
+            let key = (grant.user, role(grant.role));
+            match grant.kind {
+                GrantKind::Idp(set) => {
+                    let reasons = state.reasons.of_set(set).cloned().collect();
+                    assert!(world.idp.insert(key, reasons).is_none());
+                }
+                GrantKind::Local(index) => {
+                    let local = state.locals[index as usize].clone();
+                    assert!(world.local.insert(key, local).is_none());
+                }
+            }
+        }
+        world
+    }
+}
+
+pub fn set_id<'a>(roles: impl IntoIterator<Item = &'a String>) -> RoleSetId {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    for role in roles {
+        hash.update(role.as_bytes());
+        hash.update([0]);
+    }
+    let bytes: [u8; 16] = hash.finalize()[..16].try_into().unwrap();
+    RoleSetId(u128::from_be_bytes(bytes))
+}
+
+/// The plan that leads from `old` to `new`.
+pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
+    let mut state = State { sources: new.sources.clone(), ..State::default() };
+    assert!(new.sources.starts_with(&old.sources));
+    // Roles that go are kept: changes name them.
+    let mut roles = old.roles.clone();
+    roles.extend(new.roles.clone());
+    state.roles = roles.values().cloned().collect();
+    state.catalog = new.catalog.clone();
+    let index: BTreeMap<&str, u32> =
+        (0u32..).zip(roles.keys()).map(|(i, n)| (n.as_str(), i)).collect();
+    let role = |name: &str| index[name];
+    let mut changes = Vec::new();
+
+    for name in roles.keys() {
+        match (old.roles.get(name), new.roles.get(name)) {
+            (None, Some(_)) => changes.push(Change::RoleAdded { role: role(name) }),
+            (Some(before), Some(after)) if before != after => {
+                changes
+                    .push(Change::RoleChanged { role: role(name), old: Box::new(before.clone()) });
+            }
+            _ => {}
+        }
+    }
+    if old.catalog != new.catalog {
+        changes.push(Change::CatalogChanged);
+    }
+    let mut sets = Vec::new();
+    let mut set_roles = BTreeMap::new();
+    for (id, person) in &new.people {
+        let user = User {
+            id: *id,
+            username: state.texts.add(&person.username),
+            email: state.texts.add(&person.email),
+            status: person.status.clone(),
+            role_set: set_id(&old.effective(*id)),
+        };
+        state.users.push(user);
+        let effective = new.effective(*id);
+        let set = set_id(&effective);
+        sets.push(set);
+        set_roles.insert(set, effective.iter().map(|name| role(name)).collect());
+        let user = *id;
+        let before = old.people.get(id);
+        match before {
+            None => changes.push(Change::UserCreated { user }),
+            Some(before) => {
+                if before.username != person.username {
+                    let old = state.texts.add(&before.username);
+                    changes.push(Change::UserRenamed { user, old });
+                }
+                if before.email != person.email {
+                    let old = state.texts.add(&before.email);
+                    changes.push(Change::EmailChanged { user, old });
+                }
+            }
+        }
+        let was = before.map_or(&Status::Enabled, |before| &before.status);
+        if *was != person.status {
+            changes.push(match &person.status {
+                Status::Enabled if matches!(was, Status::Disabled { .. }) => {
+                    Change::UserEnabled { user }
+                }
+                Status::Enabled => Change::UserReturned { user },
+                Status::Disabled { by } => Change::UserDisabled {
+                    user,
+                    by: by.clone(),
+                    from_file: false,
+                    federation: idpsyncd::model::Text::EMPTY,
+                },
+                Status::Missing { .. } => Change::UserMissing { user },
+                Status::Deprovisioned { since } => {
+                    Change::UserDeprovisioned { user, cause: Cause::UserGone { since: *since } }
+                }
+            });
+        }
+        for (source, ext) in &person.links {
+            let place = new.sources.iter().position(|known| known == source).unwrap();
+            let source = u16::try_from(place).unwrap();
+            let link = Link { source, ext: state.texts.add(ext), user };
+            state.links.push(link);
+            let known = before.is_some_and(|before| {
+                before.links.contains(&(new.sources[place].clone(), ext.clone()))
+            });
+            if !known {
+                changes.push(Change::LinkAdded { user, source, ext: link.ext });
+            }
+        }
+    }
+    let set_of = |state: &mut State, reasons: &BTreeSet<Reason>| {
+        let reasons: Vec<u32> =
+            reasons.iter().map(|reason| state.reasons.reason(reason.clone())).collect();
+        state.reasons.set(&reasons)
+    };
+    for ((user, name), reasons) in &new.idp {
+        let set = set_of(&mut state, reasons);
+        let grant = Grant { user: *user, role: role(name), kind: GrantKind::Idp(set) };
+        state.grants.push(grant);
+        match old.idp.get(&(*user, name.clone())) {
+            None => {
+                changes.push(Change::GrantAdded { user: *user, role: role(name), kind: grant.kind })
+            }
+            Some(before) if before != reasons => {
+                let old = set_of(&mut state, before);
+                changes.push(Change::GrantReasons { user: *user, role: role(name), old, new: set });
+            }
+            Some(_) => {}
+        }
+    }
+    for ((user, name), reasons) in &old.idp {
+        if !new.idp.contains_key(&(*user, name.clone())) {
+            let kind = GrantKind::Idp(set_of(&mut state, reasons));
+            let cause = Cause::NotAtIdp;
+            changes.push(Change::GrantRemoved { user: *user, role: role(name), kind, cause });
+        }
+    }
+    let local = |state: &mut State, story: &LocalGrant| {
+        state.locals.push(story.clone());
+        GrantKind::Local(u32::try_from(state.locals.len() - 1).unwrap())
+    };
+    for ((user, name), story) in &old.local {
+        if new.local.get(&(*user, name.clone())) != Some(story) {
+            let kind = local(&mut state, story);
+            let cause = Cause::ByHand { by: "ops".to_owned() };
+            changes.push(Change::GrantRemoved { user: *user, role: role(name), kind, cause });
+        }
+    }
+    for ((user, name), story) in &new.local {
+        let kind = local(&mut state, story);
+        state.grants.push(Grant { user: *user, role: role(name), kind });
+        if old.local.get(&(*user, name.clone())) != Some(story) {
+            changes.push(Change::GrantAdded { user: *user, role: role(name), kind });
+        }
+    }
+    for name in old.roles.keys().filter(|name| !new.roles.contains_key(*name)) {
+        changes.push(Change::RoleRemoved { role: role(name) });
+    }
+    state.grants.sort_by_key(|grant| (grant.user, grant.role, grant.kind));
+    state.next_user = new.people.keys().next_back().map_or(0, |last| last + 1);
+    Plan {
+        at: moment,
+        changes,
+        state,
+        sets,
+        set_roles,
+        held: None,
+        warnings: Vec::new(),
+        next_due: None,
+        summary: Summary::default(),
+    }
+}
+
+/// Commits `plan` alone, on the store as it is.
+pub fn commit(writer: &mut Writer, plan: &Plan) -> Committed {
+    let base_version = writer.reader().unwrap().meta().unwrap().version;
+    let commit = Commit { plan, base_version, sources: &[], configured: &[], settled: None };
+    writer.commit(&commit).unwrap()
+}
+
+/// A complete read at `moment` that found `directory`.
+pub fn update<'a>(
+    source: &'a str,
+    moment: Time,
+    old: Option<&'a Mirror>,
+    directory: &'a Directory,
+    digest: &'a str,
+) -> SourceUpdate<'a> {
+    SourceUpdate {
+        source,
+        kind: "ldap",
+        tried_at: moment,
+        complete: true,
+        error: None,
+        scopes: Vec::new(),
+        mirror: Some(MirrorUpdate { old, directory, digest }),
+    }
+}
+
+/// A directory of so many people and groups, arbitrary but the same for the same seed.
+pub fn random_directory(seed: u64, users: u32, groups: u32) -> Directory {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut build = ReadingBuilder::new(random.bool());
+    let mut people = Vec::new();
+    for _ in 0..users {
+        let name = random.u32(0..users * 2);
+        let email = if random.bool() { format!("u{name}@example.org") } else { String::new() };
+        let federation = ["", "", "f-1", "f-2"][random.usize(0..4)];
+        people.push(build.user(&NewUser {
+            ext: &format!("ext-{name}"),
+            username: &format!("u{}", random.u32(0..9)),
+            email: &email,
+            email_verified: random.bool(),
+            enabled: [Enabled::Yes, Enabled::No, Enabled::Unknown][random.usize(0..3)],
+            federation,
+        }));
+    }
+    let mut containers = Vec::new();
+    for _ in 0..groups {
+        let name = format!("g{}", random.u32(0..groups * 2));
+        let kinds = [Kind::Group, Kind::RealmRole, Kind::ClientRole, Kind::Attribute];
+        let container = build.container(&NewContainer {
+            kind: kinds[random.usize(0..4)],
+            key: &name,
+            name: &format!("n{}", random.u32(0..3)),
+            identity: &format!("/{name}"),
+            norm: &name,
+        });
+        containers.push(container);
+        for person in &people {
+            if random.u32(0..3) == 0 {
+                build.member(container, *person);
+            }
+        }
+    }
+    for from in &containers {
+        if random.bool() {
+            build.leads_to(*from, containers[random.usize(0..containers.len())]);
+        } else if random.bool() {
+            build.child(containers[random.usize(0..containers.len())], *from);
+        }
+    }
+    build.finish().directory
+}
+
+/// One of many worlds that can follow `old`.
+pub fn next_world(old: &World, random: &mut fastrand::Rng, moment: Time) -> World {
+    let mut world = old.clone();
+    let names = ["a", "b", "c", "d", "e"];
+    let actions = ["workflow:Create", "workflow:*", "pool:List", "*:*"];
+    let resources = ["pool/ml-*", "pool/x", "*"];
+    for _ in 0..random.usize(0..3) {
+        let name = names[random.usize(0..names.len())];
+        let policies = (0..random.usize(0..3))
+            .map(|_| {
+                let effect = if random.u8(0..4) == 0 { Effect::Deny } else { Effect::Allow };
+                let action = actions[random.usize(0..actions.len())];
+                let resource = resources[random.usize(0..resources.len())];
+                policy(effect, &[action], random.bool().then_some(&[resource]))
+            })
+            .collect();
+        let mut new = role(name, policies);
+        new.mode = Mode::ALL[random.usize(0..4)];
+        new.everyone = random.u8(0..5) == 0;
+        new.template = random.bool().then(|| "t-(.*)".to_owned());
+        if random.u8(0..4) == 0 {
+            world.roles.remove(name);
+            world.idp.retain(|(_, role), _| role != name);
+            world.local.retain(|(_, role), _| role != name);
+        } else {
+            world.roles.insert(name.to_owned(), new);
+        }
+    }
+    for _ in 0..random.usize(0..4) {
+        let id = world.people.keys().next_back().map_or(0, |last| last + 1);
+        let mut person = Person::new(&format!("u{id}"));
+        person.links = (0..random.usize(0..3))
+            .map(|source| (format!("s{source}"), format!("x{id}-{source}")))
+            .collect();
+        world.people.insert(id, person);
+    }
+    let ids: Vec<UserId> = world.people.keys().copied().collect();
+    for id in &ids {
+        let person = world.people.get_mut(id).unwrap();
+        if random.u8(0..6) == 0 {
+            person.email = format!("m{}@example.org", random.u8(0..9));
+        }
+        if random.u8(0..4) == 0 {
+            person.status = match random.u8(0..5) {
+                0 | 1 => Status::Enabled,
+                2 => Status::Disabled { by: "corp".to_owned() },
+                3 => Status::Missing {
+                    since: moment,
+                    disabled_by: random.bool().then(|| "corp".to_owned()),
+                },
+                _ => Status::Deprovisioned { since: moment },
+            };
+        }
+    }
+    if ids.len() >= 2 && random.bool() {
+        // Two people swap their names.
+        let (a, b) = (ids[random.usize(0..ids.len())], ids[random.usize(0..ids.len())]);
+        let name = world.people[&a].username.clone();
+        let other = std::mem::replace(&mut world.people.get_mut(&b).unwrap().username, name);
+        world.people.get_mut(&a).unwrap().username = other;
+    }
+    let roles: Vec<String> = world.roles.keys().cloned().collect();
+    for id in &ids {
+        for role in &roles {
+            let key = (*id, role.clone());
+            match random.u8(0..12) {
+                0 => drop(world.idp.remove(&key)),
+                1 | 2 => {
+                    let groups = (0..random.usize(1..4))
+                        .map(|_| reason(&format!("/g{}", random.u8(0..4))))
+                        .collect();
+                    world.idp.insert(key, groups);
+                }
+                3 => drop(world.local.remove(&key)),
+                4 => {
+                    let until = random.bool().then(|| at(i64::from(random.u16(..))));
+                    let reason = format!("ticket {}", random.u8(0..9));
+                    let local = LocalGrant { by: "ops".to_owned(), at: moment, reason, until };
+                    world.local.insert(key, local);
+                }
+                _ => {}
+            }
+        }
+    }
+    if random.u8(0..4) == 0 {
+        world.catalog = [
+            request("workflow:Create", Some("pool/ml-1")),
+            request("workflow:Create", Some("pool/x")),
+            request("pool:List", None),
+        ]
+        .into_iter()
+        .filter(|_| random.bool())
+        .collect();
+    }
+    for person in world.people.values() {
+        for (source, _) in &person.links {
+            if !world.sources.contains(source) {
+                world.sources.push(source.clone());
+            }
+        }
+    }
+    world
+}
