@@ -3,9 +3,154 @@
 //! [`load`] reads a TOML file and returns either a [`Config`] or *every* fault in it, each with
 //! line, column and the key's path. Nothing here opens a connection; secrets are references that
 //! [`SecretRef::read`] follows when a source is made.
+//!
+//! ```text
+//! text ─► syntax: a tree with places ─► reader: look-ups are recorded, faults collected
+//!                                       ├─ sections, source, role, mapping, gateway ─► Config
+//!                                       └─ fault: places, near misses, one report ──► Faults
+//! ```
 
+mod fault;
+mod fingerprint;
+mod gateway;
+mod mapping;
+mod reader;
+mod role;
 mod secret;
+mod sections;
+mod source;
+mod syntax;
+mod template;
 mod types;
+mod value;
+mod warn;
 
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+pub use fault::{Code, Fault, Faults};
+pub use gateway::{
+    AllowedConfig, GatewayConfig, Identity, JustInTime, JwtConfig, Listen, Preset, RouteConfig,
+    Segment, Target,
+};
 pub use secret::SecretError;
+pub use template::expand;
 pub use types::*;
+pub use value::{check_role_name, redacted};
+
+use crate::model::Mode;
+use fault::{Lines, RawFault};
+use reader::{Ctx, Read, Table};
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration `{}`: {error}{}", .file.display(), hint(.error))]
+    Unreadable {
+        /// The file, as it was named.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+    /// The file is wrong, in these ways.
+    #[error(transparent)]
+    Faults(#[from] Faults),
+}
+
+/// What to do next.
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "; name another with `--config FILE` or `$IDPSYNCD_CONFIG`",
+        std::io::ErrorKind::PermissionDenied => "; it must be readable for the service's user",
+        _ => "",
+    }
+}
+
+/// Reads the configuration `file`. Nothing else is opened: not the secrets, nor what it names.
+///
+/// # Errors
+/// The file cannot be read, or holds faults: all of them.
+pub fn load(file: &Path) -> Result<Config, ConfigError> {
+    let bytes = std::fs::read(file)
+        .map_err(|error| ConfigError::Unreadable { file: file.to_owned(), error })?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(parse(text, file)?),
+        Err(error) => {
+            let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            // The part before the first bad byte is valid, so this borrows and replaces nothing.
+            let before = String::from_utf8_lossy(valid);
+            let fault = RawFault {
+                span: before.len()..before.len(),
+                key: String::new(),
+                code: Code::Syntax,
+                message: "is not UTF-8 from here on".to_owned(),
+                did_you_mean: None,
+            };
+            Err(Faults::place(file, &Lines::of(&before), vec![fault]).into())
+        }
+    }
+}
+
+/// Parses the configuration `text` of `file`, whose folder relative paths start from. Reads no
+/// file, no environment and no clock.
+///
+/// # Errors
+/// Every fault of the text.
+pub fn parse(text: &str, file: &Path) -> Result<Config, Faults> {
+    let lines = Lines::of(text);
+    let repaired = syntax::repair(text, &lines);
+    let (tree, _) = DeTable::parse_recoverable(&repaired.text);
+    let base = file.parent().map(Path::to_owned).unwrap_or_default();
+    let ctx = Ctx::new(base);
+    let root = Table::new(&ctx, String::new(), 0..0, tree.get_ref());
+    let config = config(&root, file);
+    drop(root);
+    let mut faults = ctx.into_faults();
+    repaired.report(text, &lines, tree.get_ref(), &mut faults);
+    match config {
+        Ok(config) if faults.is_empty() => Ok(config),
+        _ => Err(Faults::place(file, &lines, faults)),
+    }
+}
+
+/// The whole file. Every section is read before the first `?`, so that every fault is found.
+fn config(root: &Table<'_>, file: &Path) -> Read<Config> {
+    let store = sections::store(root);
+    let schedule = sections::schedule(root);
+    let sync = sections::sync(root);
+    let sections::ReadGuard { guard, protected } = sections::guard(root);
+    let (default_mode, link_by) = sync
+        .as_ref()
+        .map_or((Mode::Merge, LinkBy::Username), |(sync, link_by)| (sync.default_mode, *link_by));
+    let source::ReadSources { sources, facts } = source::sources(root, link_by);
+    let mut known = role::Known::default();
+    let mut warnings = Vec::new();
+    let roles = role::roles(root, default_mode, &mut known, &mut warnings);
+    let templates = role::templates(root, default_mode, &mut known);
+    role::check_protected(root, &protected, &known);
+    let mappings = mapping::mappings(root, &known, &facts);
+    let catalog = role::catalog(root);
+    let gateway = gateway::gateway(root, &known);
+    root.finish();
+    let mut config = Config {
+        file: file.to_owned(),
+        store: store?,
+        schedule: schedule?,
+        sync: sync?.0,
+        guard: guard?,
+        sources: sources?,
+        roles: roles?,
+        templates: templates?,
+        mappings: mappings?,
+        catalog: catalog?,
+        gateway: gateway?,
+        fingerprint: String::new(),
+        warnings,
+    };
+    config.warnings.extend(warn::warnings(&config));
+    config.fingerprint = fingerprint::fingerprint(&config);
+    Ok(config)
+}

@@ -1,3 +1,110 @@
-//! The file source.
+//! Sources that are files: a Keycloak realm export, or an LDIF. No server is asked.
+//!
+//! A file that was read whole is proof by itself: no outage looks like it. So whatever casts doubt
+//! on "whole" (cut off, malformed, another file, an export without its people) is an error that
+//! names the place, and never a smaller company.
 
-pub mod ldif;
+mod export;
+mod graph;
+mod ldif;
+mod people;
+mod realm;
+
+use futures_util::future::BoxFuture;
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+use super::{Finding, Interest, OnProgress, Reading, Source, SourceError};
+use crate::config::{LdifConfig, RealmExportConfig, SourceKind};
+
+/// A file that is read like a server.
+#[derive(Debug)]
+pub struct FileSource {
+    name: String,
+    file: File,
+}
+
+#[derive(Debug)]
+enum File {
+    RealmExport(RealmExportConfig),
+    Ldif(LdifConfig),
+}
+
+impl FileSource {
+    /// The source called `name`. Nothing is opened yet.
+    ///
+    /// # Errors
+    /// `kind` is not a file's.
+    pub fn new(name: &str, kind: &SourceKind) -> Result<Self, SourceError> {
+        let file = match kind {
+            SourceKind::RealmExport(config) => File::RealmExport(config.clone()),
+            SourceKind::Ldif(config) => File::Ldif(config.clone()),
+            SourceKind::Keycloak(_) | SourceKind::Ldap(_) => {
+                return Err(SourceError::fatal(format!(
+                    "source `{name}` is of kind `{}`, not a file",
+                    kind.as_str()
+                )));
+            }
+        };
+        Ok(FileSource { name: name.to_owned(), file })
+    }
+
+    fn read_now(
+        &self,
+        interest: &dyn Interest,
+        progress: &OnProgress,
+    ) -> Result<Reading, SourceError> {
+        match &self.file {
+            File::RealmExport(config) => {
+                realm::read(&self.name, config, interest.attributes(), progress)
+            }
+            File::Ldif(config) => ldif::read_ldif(config, interest),
+        }
+    }
+}
+
+impl Source for FileSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn read<'a>(
+        &'a self,
+        interest: &'a dyn Interest,
+        progress: OnProgress,
+    ) -> BoxFuture<'a, Result<Reading, SourceError>> {
+        Box::pin(async move { off_the_runtime(|| self.read_now(interest, &progress)) })
+    }
+
+    fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Finding>> {
+        Box::pin(async move {
+            let silent: OnProgress = std::sync::Arc::new(|_| {});
+            match off_the_runtime(|| self.read_now(interest, &silent)) {
+                Err(error) => vec![Finding { error: true, message: error.message }],
+                Ok(reading) => findings(reading),
+            }
+        })
+    }
+}
+
+/// What a reading has to say besides its facts: why it is partial, and its warnings.
+fn findings(reading: Reading) -> Vec<Finding> {
+    let partial = reading.scopes().into_iter().filter_map(|scope| {
+        scope.partial.map(|why| format!("the {} are not all there: {why}", scope.scope))
+    });
+    let partial: Vec<String> = partial.collect();
+    partial
+        .into_iter()
+        .chain(reading.warnings)
+        .map(|message| Finding { error: false, message })
+        .collect()
+}
+
+/// Runs what keeps a processor busy for as long as a file is large, without keeping the runtime's
+/// other tasks (the daemon's signals and watchdog) from theirs.
+fn off_the_runtime<T>(work: impl FnOnce() -> T) -> T {
+    // `block_in_place` panics in a runtime of one thread, where there is nobody to hand over to.
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
