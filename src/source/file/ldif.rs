@@ -192,8 +192,7 @@ impl<'a> Records<'a> {
     /// The next entry and the line it starts in.
     fn next_entry(&mut self) -> Result<Option<(usize, Entry)>, Fault> {
         let mut current: Option<(usize, Entry, bool)> = None;
-        loop {
-            let Some((line, text)) = self.logical() else { break };
+        while let Some((line, text)) = self.logical() {
             if text.is_empty() {
                 if current.is_some() {
                     break;
