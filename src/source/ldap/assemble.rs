@@ -204,7 +204,7 @@ impl Assembler {
         };
         let dn = self.dns.id(&norm);
         if let Some(known) = self.builder.find_user(&ext) {
-            if !self.user_at.get(dn).is_some_and(|at| at != known) {
+            if self.user_at.get(dn).is_none() {
                 self.user_at.set(dn, known);
             }
             return;
