@@ -98,12 +98,6 @@ impl Table {
     pub fn plain(&self, indent: &str) -> Vec<String> {
         self.lines(indent, |_, _, cell| cell.to_owned())
     }
-
-    /// Whether there is no row.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
 }
 
 /// A text from outside, made safe for a terminal: control characters come escaped.

@@ -235,7 +235,11 @@ pub(super) fn change_lines(changes: &[ChangeView], style: Style) -> Vec<String> 
         if mine.is_empty() {
             continue;
         }
-        mine.sort_by(|a, b| (&a.user, &a.role, &a.change).cmp(&(&b.user, &b.role, &b.change)));
+        let key = |change: &ChangeView| {
+            let named = change.user.is_some() || change.role.is_some();
+            (!named, change.user.clone(), change.role.clone(), change.change.clone())
+        };
+        mine.sort_by_cached_key(|change| key(change));
         out.push(format!("  {title} ({})", mine.len()));
         let mut table = Table::default();
         for change in mine.iter().take(MOST_LISTED) {
@@ -245,16 +249,20 @@ pub(super) fn change_lines(changes: &[ChangeView], style: Style) -> Vec<String> 
                     let local = change.origin.as_deref() == Some("local");
                     format!("{}{}", text(&change.role), if local { " (local)" } else { "" })
                 }
-                "role-added" | "user-created" => String::new(),
+                "user-created" => text(&change.new),
+                "role-added" => String::new(),
                 "role-changed" => "changed".to_owned(),
-                "catalog-changed" => "catalog".to_owned(),
+                "catalog-changed" => "changed".to_owned(),
                 other => other.trim_start_matches("user-").replace('-', " "),
             };
-            let why = match (&change.old, &change.new) {
-                (Some(old), Some(new)) => format!("{old} → {new}"),
+            let why = match (change.change.as_str(), &change.old, &change.new) {
+                ("user-renamed" | "email-changed", Some(old), Some(new)) => {
+                    format!("{old} → {new}")
+                }
                 _ => text(&change.why),
             };
-            let who = change.user.clone().or_else(|| change.role.clone()).unwrap_or_default();
+            let who = change.user.clone().or_else(|| change.role.clone());
+            let who = who.unwrap_or_else(|| "(catalog)".to_owned());
             table.row([sign(&change.change), &who, &what, &why]);
         }
         let signs: Vec<&str> = mine.iter().map(|change| sign(&change.change)).collect();

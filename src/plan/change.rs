@@ -213,9 +213,12 @@ pub struct ChangeView {
     /// [`Cause::code`], for what is taken away.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cause: Option<String>,
-    /// Why, in a sentence: for a grant the group or role it came through.
+    /// Why, in a sentence: for a grant the shortest way it came.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub why: Option<String>,
+    /// For an idp grant every way it came, shortest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub reasons: Vec<crate::model::Reason>,
 }
 
 impl ChangeView {

@@ -18,6 +18,7 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
         new: None,
         cause: None,
         why: None,
+        reasons: Vec::new(),
     };
     let user = |view: &mut ChangeView, id: UserId| {
         view.user_id = Some(id);
@@ -48,9 +49,11 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
             view.why = Some(because(&Cause::RoleGone));
         }
         Change::UserCreated { user: id } => {
-            if let Some(Status::Disabled { by }) = user(&mut view, *id).map(|user| &user.status) {
+            let user = user(&mut view, *id);
+            if let Some(Status::Disabled { by }) = user.map(|user| &user.status) {
                 view.why = Some(format!("disabled in `{by}`"));
             }
+            view.new = user.map(|user| user.email).filter(|email| !email.is_empty()).and_then(text);
         }
         Change::UserRenamed { user: id, old } => {
             let name = user(&mut view, *id).map(|user| user.username);
@@ -89,6 +92,7 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
             role(&mut view, *index);
             view.origin = Some(origin(*kind).to_owned());
             view.why = Some(reasons(state, *kind));
+            view.reasons = all_reasons(state, *kind);
         }
         Change::GrantReasons { user: id, role: index, old, new } => {
             user(&mut view, *id);
@@ -96,12 +100,14 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
             view.origin = Some("idp".to_owned());
             view.old = Some(reasons(state, GrantKind::Idp(*old)));
             view.new = Some(reasons(state, GrantKind::Idp(*new)));
+            view.reasons = all_reasons(state, GrantKind::Idp(*new));
         }
         Change::GrantRemoved { user: id, role: index, kind, cause } => {
             user(&mut view, *id);
             role(&mut view, *index);
             view.origin = Some(origin(*kind).to_owned());
             view.cause = Some(cause.code().to_owned());
+            view.reasons = all_reasons(state, *kind);
             view.why = Some(match (cause, kind) {
                 (Cause::NotAtIdp, GrantKind::Idp(_)) => {
                     format!("{}; it came {}", because(cause), reasons(state, *kind))
@@ -157,15 +163,37 @@ pub fn because(cause: &Cause) -> String {
     }
 }
 
+/// Every way an idp grant came, shortest first; none for a local one.
+fn all_reasons(state: &State, kind: GrantKind) -> Vec<Reason> {
+    let GrantKind::Idp(set) = kind else { return Vec::new() };
+    sorted(state.reasons.of_set(set).cloned().collect())
+}
+
+/// Reasons with the shortest way first.
+#[must_use]
+pub fn sorted(mut reasons: Vec<Reason>) -> Vec<Reason> {
+    reasons.sort_by(|a, b| (a.path.len(), a).cmp(&(b.path.len(), b)));
+    reasons
+}
+
+/// Several reasons as a phrase: the shortest way, and how many more there are.
+#[must_use]
+pub fn shortest(reasons: &[Reason]) -> String {
+    match reasons {
+        [] => String::new(),
+        [only] => reason(only),
+        [first, rest @ ..] => {
+            let ways = if rest.len() == 1 { "way" } else { "ways" };
+            format!("{}, and {} more {ways}", reason(first), rest.len())
+        }
+    }
+}
+
 /// Why a grant exists, as a phrase.
 #[must_use]
 pub fn reasons(state: &State, kind: GrantKind) -> String {
     match kind {
-        GrantKind::Idp(set) => {
-            let mut parts: Vec<String> = state.reasons.of_set(set).map(reason).collect();
-            parts.sort();
-            parts.join("; ")
-        }
+        GrantKind::Idp(_) => shortest(&all_reasons(state, kind)),
         GrantKind::Local(local) => match state.locals.get(local as usize) {
             None => String::new(),
             Some(local) => {

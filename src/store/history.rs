@@ -12,7 +12,7 @@ use super::error::{Fault, StoreError};
 use super::load::StoredReasons;
 use super::reader::{Reader, time_at};
 use crate::model::{GrantKind, LocalGrant, Reason, Role, Time, UserId, rfc3339};
-use crate::plan::{Cause, Change, ChangeView, Plan};
+use crate::plan::{Cause, Change, ChangeView, Plan, shortest, sorted};
 
 /// Which rows of history are wanted. Empty: all.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -358,15 +358,6 @@ fn word(list: &[&str], place: Option<i64>) -> Result<Option<String>, Fault> {
         .ok_or_else(|| Fault::Damaged(format!("a row of history has the unknown code {place}")))
 }
 
-/// The groups and roles that a grant came through, in words.
-fn through(reasons: &[&Reason]) -> String {
-    let one = |reason: &Reason| {
-        let Reason { source, rule, reference, path: _ } = reason;
-        format!("{reference} of `{source}` by `{rule}`")
-    };
-    reasons.iter().map(|reason| one(reason)).collect::<Vec<_>>().join("; ")
-}
-
 fn view(
     row: &Row<'_>,
     user_id: Option<UserId>,
@@ -380,11 +371,13 @@ fn view(
     let user = user_id.zip(now).map(|(id, now)| past.after(id, num, now));
     let origin = word(&["idp", "local"], row.get(7)?)?;
     let cause = word(&CAUSES, row.get(8)?)?;
-    let words = |column: usize| -> Result<Option<String>, Fault> {
-        let set: Option<i64> = row.get(column)?;
-        set.map(|set| stored.of_set(set).map(|reasons| through(&reasons))).transpose()
+    let ways = |column: usize| -> Result<Vec<Reason>, Fault> {
+        let Some(set) = row.get::<_, Option<i64>>(column)? else { return Ok(Vec::new()) };
+        Ok(sorted(stored.of_set(set)?.into_iter().cloned().collect()))
     };
-    let (reasons, old_reasons) = (words(9)?, words(10)?);
+    let (ways, old_ways) = (ways(9)?, ways(10)?);
+    let words = |ways: &[Reason]| (!ways.is_empty()).then(|| shortest(ways));
+    let (reasons, old_reasons) = (words(&ways), words(&old_ways));
     let old: Option<String> = row.get::<_, Option<String>>(11)?;
     let new: Option<String> = row.get::<_, Option<String>>(12)?;
     let note: Option<String> = row.get(13)?;
@@ -392,11 +385,9 @@ fn view(
         "role-changed" => note,
         "user-disabled" => note.map(|by| format!("`{by}` says that the account is disabled")),
         "link-added" => note.map(|source| format!("known in `{source}` by this external id")),
-        "grant-added" | "grant-reasons" => {
-            reasons.clone().map(|text| format!("through {text}")).or_else(|| new.clone())
-        }
+        "grant-added" | "grant-reasons" => reasons.clone().or_else(|| new.clone()),
         "grant-removed" | "user-deprovisioned" => {
-            let was = old_reasons.clone().map(|text| format!("was through {text}"));
+            let was = old_reasons.clone().map(|text| format!("it came {text}"));
             let was = was.or_else(|| old.clone().map(|story| format!("was given {story}")));
             let told = cause.as_deref().map(|cause| sentence(cause, note.as_deref()));
             let parts: Vec<String> = told.into_iter().chain(was).collect();
@@ -421,6 +412,7 @@ fn view(
             new,
             cause,
             why,
+            reasons: if ways.is_empty() { old_ways } else { ways },
         },
     })
 }

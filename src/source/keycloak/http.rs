@@ -55,7 +55,11 @@ impl Http {
         let client = builder().tls_certs_merge(certificates.clone()).build().or_else(|error| {
             // A machine without any certificates of its own (a small container): what `ca_file`
             // holds is then all there is to trust.
-            if certificates.is_empty() { Err(error) } else { builder().tls_certs_only(certificates).build() }
+            if certificates.is_empty() {
+                Err(error)
+            } else {
+                builder().tls_certs_only(certificates).build()
+            }
         });
         let client = client.map_err(|error| {
             SourceError::fatal(format!(
