@@ -246,6 +246,32 @@ async fn a_rename_between_the_two_searches_loses_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rename_that_a_posix_group_already_knows_loses_nobody() {
+    let fake = Fake::start(
+        9,
+        Arc::new(|ask: &Ask| {
+            if ask.base == people() && ask.before > 0 {
+                vec![person_as("alicia", 1), Say::Done(0, None)]
+            } else if ask.base.contains("groups") {
+                let attributes = vec![
+                    ("cn", vec!["posix".to_owned()]),
+                    ("objectClass", vec!["posixGroup".to_owned()]),
+                    ("entryUUID", vec!["group-posix".to_owned()]),
+                    ("memberUid", vec!["alicia".to_owned(), "bob".to_owned()]),
+                ];
+                vec![Say::Entry(group_dn("posix").into_bytes(), attributes), end()]
+            } else {
+                healthy(ask)
+            }
+        }),
+    )
+    .await;
+    let reading = read_config(&impatient(&fake.url)).await.unwrap();
+    assert_complete(&reading);
+    assert_eq!(members(&reading, &group_dn("posix")), ["alice", "bob"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn someone_who_joins_between_the_two_searches_is_read_too() {
     let fake = Fake::start(
         9,

@@ -7,7 +7,7 @@
 //! What is not known stays unknown here: an entry without a readable id or name makes its scope
 //! partial, a group that must have members and shows none is unreadable rather than empty.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::entry::Entry;
 use super::names::{Names, Places};
@@ -207,7 +207,7 @@ impl Assembler {
             if self.user_at.get(dn).is_none() {
                 self.user_at.set(dn, known);
             }
-            return;
+            return self.uids_of(entry, known);
         }
         if self.user_at.get(dn).is_some() {
             return self.users_twice.add(&entry.dn);
@@ -223,6 +223,17 @@ impl Assembler {
         });
         self.user_at.set(dn, user);
         self.nowhere.remove(&dn);
+        self.uids_of(entry, user);
+        let slots = self.having.iter_mut().zip(&mut self.seen);
+        for (wanted, (having, seen)) in self.shape.wanted.iter().zip(slots) {
+            *seen |= entry.has(&wanted.attribute);
+            if entry.texts(&wanted.attribute).any(|text| value::folded(text) == wanted.prepared) {
+                having.push(user);
+            }
+        }
+    }
+
+    fn uids_of(&mut self, entry: &Entry, user: u32) {
         for uid in entry.texts("uid") {
             let uid = self.uids.id(&value::folded(uid));
             match self.user_of_uid.get(uid) {
@@ -232,13 +243,17 @@ impl Assembler {
                 _ => self.user_of_uid.set(uid, user),
             }
         }
-        let slots = self.having.iter_mut().zip(&mut self.seen);
-        for (wanted, (having, seen)) in self.shape.wanted.iter().zip(slots) {
-            *seen |= entry.has(&wanted.attribute);
-            if entry.texts(&wanted.attribute).any(|text| value::folded(text) == wanted.prepared) {
-                having.push(user);
-            }
-        }
+    }
+
+    /// The usernames that posixGroups list and nobody has, prepared for comparing, distinct.
+    #[must_use]
+    pub fn unknown_uids(&self) -> Vec<String> {
+        let listed = self.groups.iter().flat_map(|group| &group.uids);
+        let unknown: BTreeSet<&str> = listed
+            .filter(|uid| self.user_of_uid.get(**uid).is_none())
+            .map(|uid| self.uids.text(*uid))
+            .collect();
+        unknown.into_iter().map(str::to_owned).collect()
     }
 
     /// Takes a group's entry in. One with an id that is there already replaces what was read

@@ -141,6 +141,7 @@ impl Reader {
             };
             if whole && !lock(&self.assembler).in_doubt() {
                 self.settle(&mut verdict).await?;
+                self.look_for_uids(&mut verdict).await?;
             }
             return Ok(verdict);
         }
@@ -242,6 +243,38 @@ impl Reader {
                 if *missed >= DOUBTS {
                     lock(&self.assembler).leads_nowhere(id);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for usernames that posixGroups list and nobody has: someone may have got that name
+    /// after the users were read.
+    async fn look_for_uids(&mut self, verdict: &mut Verdict) -> Result<(), SourceError> {
+        let unknown = lock(&self.assembler).unknown_uids();
+        if unknown.len() > SINGLE_MEMBERS {
+            let end = self.spawn(self.first.clone(), true).await.map_err(|_| {
+                SourceError::transient("the answers about users could not be understood")
+            })?;
+            verdict.users = end.fault.map(|fault| fault.message);
+            return Ok(());
+        }
+        for uid in unknown {
+            let filter = &self.users.filter;
+            let filter =
+                if filter.starts_with('(') { filter.clone() } else { format!("({filter})") };
+            let search = Search {
+                filter: format!("(&{filter}(uid={}))", ldap3::ldap_escape(uid)),
+                page_size: 0,
+                ..self.users.clone()
+            };
+            let assembler = self.assembler.clone();
+            let on_entry = |entry: Entry| lock(&assembler).user(&entry);
+            let limits = self.limits;
+            let end = search::run(&mut self.first.ldap, &search, limits, on_entry, |_| {}).await;
+            if let Some(fault) = end.fault {
+                verdict.users = Some(fault.message);
+                return Ok(());
             }
         }
         Ok(())
