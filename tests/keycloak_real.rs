@@ -20,8 +20,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idpsyncd::source::{Completeness, Enabled, Kind};
-use support::kc_reading::{self, Everything, Facts, Named, Source_, config, facts, source, try_read};
 use serde_json::json;
+use support::kc_reading::{
+    self, Everything, Facts, Named, Source_, config, facts, source, try_read,
+};
 use support::kc_slapd::{Slapd, federate};
 use support::keycloak::{Keycloak, RIGHTS, Realm};
 
@@ -65,8 +67,11 @@ fn a_full_read_says_what_keycloak_itself_computes_for_everyone() {
     for (name, group) in
         [("ann", &eng), ("bob", &ml), ("cay", &deep), ("dan", &flat), ("eve-ü", &eng)]
     {
-        let user = realm.user(name, json!({"email": format!("{}@example.org", &name[..3]),
-            "emailVerified": name == "ann"}));
+        let user = realm.user(
+            name,
+            json!({"email": format!("{}@example.org", &name[..3]),
+            "emailVerified": name == "ann"}),
+        );
         realm.join(&user, group);
         users.push((name, user));
     }
@@ -98,7 +103,9 @@ fn a_full_read_says_what_keycloak_itself_computes_for_everyone() {
         assert_eq!(user.enabled, if *name == "off" { Enabled::No } else { Enabled::Yes });
         assert_eq!(user.email_verified, *name == "ann");
         let mut theirs = BTreeSet::new();
-        for role in realm.get(&format!("/users/{id}/role-mappings/realm/composite")).as_array().unwrap() {
+        for role in
+            realm.get(&format!("/users/{id}/role-mappings/realm/composite")).as_array().unwrap()
+        {
             theirs.insert(role["name"].as_str().unwrap().to_owned());
         }
         let path = format!("/users/{id}/role-mappings/clients/{browser}/composite");
@@ -106,7 +113,9 @@ fn a_full_read_says_what_keycloak_itself_computes_for_everyone() {
             theirs.insert(format!("osmo-browser-flow/{}", role["name"].as_str().unwrap()));
         }
         let mut ours = facts.roles_of(name);
-        ours.retain(|role| !role.contains('/') || role.starts_with("osmo-") || role.starts_with("odd"));
+        ours.retain(|role| {
+            !role.contains('/') || role.starts_with("osmo-") || role.starts_with("odd")
+        });
         assert_eq!(ours, theirs, "{name}");
     }
     assert_eq!(facts.groups_of("cay"), ["/Eng", "/Eng/ML", "/Eng/ML/a/b ü?#;%"]);
@@ -230,7 +239,11 @@ fn a_role_called_dot_dot_is_refused_and_told() {
     let ann = realm.user("ann", json!({}));
     let source = reader(keycloak, &realm);
     let reading = try_read(&source, Arc::new(Everything::default())).unwrap();
-    assert!(reading.warnings.iter().any(|it| it.contains("`..` of the realm")), "{:?}", reading.warnings);
+    assert!(
+        reading.warnings.iter().any(|it| it.contains("`..` of the realm")),
+        "{:?}",
+        reading.warnings
+    );
     assert!(!facts(&reading).roles_of("ann").contains(".."), "{ann}");
 }
 
@@ -279,7 +292,10 @@ fn what_is_wrong_with_the_sign_in_is_said_with_what_to_do_and_no_secret() {
         assert!(!error.message.contains(secret) && !error.message.contains("eyJ"), "{error}");
         assert_eq!(error.transient, parts[0] == "Connection refused", "{error}");
         let findings = kc_reading::check(&source, Arc::new(Everything::default()));
-        assert!(findings.iter().any(|it| it.error && it.message.contains(parts[0])), "{findings:?}");
+        assert!(
+            findings.iter().any(|it| it.error && it.message.contains(parts[0])),
+            "{findings:?}"
+        );
     }
 }
 
@@ -317,7 +333,12 @@ fn check_finds_what_would_make_a_read_fail_or_lie() {
     assert!(has(false, "may do more than reading needs (`manage-users`)"), "{findings:?}");
     config.clients = vec!["osmo-browser-flow".to_owned()];
     realm.take(
-        &format!("users/{}", realm.get("/users?exact=false&username=service-account-idpsyncd")[0]["id"].as_str().unwrap()),
+        &format!(
+            "users/{}",
+            realm.get("/users?exact=false&username=service-account-idpsyncd")[0]["id"]
+                .as_str()
+                .unwrap()
+        ),
         &realm.right("manage-users"),
     );
     let findings = kc_reading::check(&source(&config, SECRET), Arc::new(Named::default()));
@@ -372,7 +393,10 @@ fn a_directory_that_is_down_takes_nothing_away() {
     }
     assert_eq!(down.users["local"].enabled, Enabled::Yes);
     let findings = kc_reading::check(&source, Arc::new(Everything::default()));
-    assert!(findings.iter().any(|it| it.error && it.message.contains("federation `ldap`")), "{findings:?}");
+    assert!(
+        findings.iter().any(|it| it.error && it.message.contains("federation `ldap`")),
+        "{findings:?}"
+    );
 
     slapd.start_again();
     let back = read(&source);
@@ -414,7 +438,8 @@ fn a_federation_that_is_switched_off_or_lost_its_bind_or_base_takes_nothing_away
     // The directory answers for people and not for groups: nothing but their all being empty
     // at once tells.
     let mappers = realm.get(&format!("/components?parent={federation}"));
-    let mapper = mappers.as_array().unwrap().iter().find(|it| it["providerId"] == "group-ldap-mapper");
+    let mapper =
+        mappers.as_array().unwrap().iter().find(|it| it["providerId"] == "group-ldap-mapper");
     let mut mapper = mapper.unwrap().clone();
     mapper["config"]["groups.dn"] = json!(["ou=nowhere,dc=example,dc=org"]);
     realm.put(&format!("/components/{}", mapper["id"].as_str().unwrap()), &mapper);

@@ -94,6 +94,9 @@ pub struct User {
     pub enabled: Enabled,
 }
 
+/// Kind, identity, usernames, completeness, places of what it leads to.
+type Row = (Kind, String, Vec<String>, Completeness, Vec<u32>);
+
 /// What a reading says, by name.
 #[derive(Debug)]
 pub struct Facts {
@@ -103,8 +106,7 @@ pub struct Facts {
     pub reading_complete: bool,
     pub scopes: Vec<ScopeReport>,
     pub digest: String,
-    /// Kind, identity, usernames, completeness, places of what it leads to.
-    containers: Vec<(Kind, String, Vec<String>, Completeness, Vec<u32>)>,
+    containers: Vec<Row>,
 }
 
 pub fn facts(reading: &Reading) -> Facts {
@@ -169,13 +171,16 @@ impl Facts {
     /// Identities of a user's effective roles.
     pub fn roles_of(&self, username: &str) -> BTreeSet<String> {
         let of = self.all_of(username).into_iter().map(|n| &self.containers[n]);
-        of.filter(|it| matches!(it.0, Kind::RealmRole | Kind::ClientRole)).map(|it| it.1.clone()).collect()
+        of.filter(|it| matches!(it.0, Kind::RealmRole | Kind::ClientRole))
+            .map(|it| it.1.clone())
+            .collect()
     }
 
     /// Identities of a user's groups, with those above.
     pub fn groups_of(&self, username: &str) -> Vec<String> {
         let of = self.all_of(username).into_iter().map(|n| &self.containers[n]);
-        let mut groups: Vec<_> = of.filter(|it| it.0 == Kind::Group).map(|it| it.1.clone()).collect();
+        let mut groups: Vec<_> =
+            of.filter(|it| it.0 == Kind::Group).map(|it| it.1.clone()).collect();
         groups.sort();
         groups
     }

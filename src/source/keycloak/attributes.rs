@@ -124,11 +124,7 @@ fn query(name: &str, value: &str) -> Option<String> {
 }
 
 /// Puts the values into the reading.
-pub(super) fn fill(
-    builder: &mut ReadingBuilder,
-    all: Vec<Holders>,
-    federations: &[Federation],
-) {
+pub(super) fn fill(builder: &mut ReadingBuilder, all: Vec<Holders>, federations: &[Federation]) {
     for holders in all {
         let identity = format!("{}={}", holders.name, holders.value);
         let container = builder.container(&NewContainer {

@@ -13,8 +13,7 @@ use crate::config::KeycloakConfig;
 use crate::source::SourceError;
 
 /// Everything but RFC 3986's unreserved characters: a name may hold `/ % ? # ;`.
-const SEGMENT: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// `text` as one segment of a path. Not for `.` and `..`, which URL libraries take for
 /// directions even when encoded: such roles are refused before they get here.

@@ -87,10 +87,9 @@ impl Fault {
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Fault::Connect(cause) => write!(
-                f,
-                "cannot connect: {cause}; is the server running, and is `url` right?"
-            ),
+            Fault::Connect(cause) => {
+                write!(f, "cannot connect: {cause}; is the server running, and is `url` right?")
+            }
             Fault::Tls(cause) => write!(f, "cannot connect safely: {cause}"),
             Fault::Timeout(after) => write!(
                 f,
@@ -176,7 +175,11 @@ pub(super) fn scrub(body: &[u8], secrets: &[&str]) -> String {
     }
     let word = |word: &str| {
         // A token, a key, a hash: long and without spaces. A uuid (36) stays.
-        if word.chars().count() > 40 || word.contains("eyJ") { "…".to_owned() } else { word.to_owned() }
+        if word.chars().count() > 40 || word.contains("eyJ") {
+            "…".to_owned()
+        } else {
+            word.to_owned()
+        }
     };
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let clean = clean.split_whitespace().map(word).collect::<Vec<_>>().join(" ");
@@ -197,8 +200,10 @@ struct ErrorBody {
 
 impl ErrorBody {
     fn text(self) -> Option<String> {
-        let parts: Vec<String> =
-            [self.error, self.error_description, self.error_message].into_iter().flatten().collect();
+        let parts: Vec<String> = [self.error, self.error_description, self.error_message]
+            .into_iter()
+            .flatten()
+            .collect();
         if parts.is_empty() { None } else { Some(parts.join(": ")) }
     }
 }
@@ -220,7 +225,10 @@ mod tests {
             (r#"{"errorMessage":"no"}"#, "no"),
             ("", ""),
             ("<html><body>secret page</body></html>", "a page of HTML (from a proxy?)"),
-            ("Bootstrap in progress.\r\nRetry in 1 seconds.", "Bootstrap in progress. Retry in 1 seconds."),
+            (
+                "Bootstrap in progress.\r\nRetry in 1 seconds.",
+                "Bootstrap in progress. Retry in 1 seconds.",
+            ),
             (&format!("bad token {token} refused"), "bad token … refused"),
             ("you sent hunter2", "you sent …"),
         ];

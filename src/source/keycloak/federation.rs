@@ -134,7 +134,8 @@ mod tests {
     use super::*;
 
     fn made(settings: &str, mappers: &str) -> Federation {
-        let component = format!(r#"{{"id":"L","name":"corp","providerId":"ldap","config":{settings}}}"#);
+        let component =
+            format!(r#"{{"id":"L","name":"corp","providerId":"ldap","config":{settings}}}"#);
         federation(
             json(component.as_bytes()).unwrap(),
             &json::<Vec<Component>>(mappers.as_bytes()).unwrap(),

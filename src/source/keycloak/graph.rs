@@ -100,7 +100,8 @@ fn closure(roles: &Roles, groups: &Groups, interest: &dyn Interest) -> Vec<bool>
         matter.push(interest.reaches(kind, name, &identity, &identity, &[name]));
         role.contains.iter().for_each(|to| lead(first_role + place, first_role + to));
     }
-    let mut open: Vec<usize> = (0..matter.len()).filter(|n| matter.get(*n) == Some(&true)).collect();
+    let mut open: Vec<usize> =
+        (0..matter.len()).filter(|n| matter.get(*n) == Some(&true)).collect();
     while let Some(next) = open.pop() {
         for from in down.get(next).map_or(&[][..], Vec::as_slice) {
             if let Some(seen) = matter.get_mut(*from)

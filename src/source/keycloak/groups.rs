@@ -156,7 +156,10 @@ fn build(
             },
             None => {
                 group.doubt = Some("it came without its roles".to_owned());
-                doubt = Some(format!("group `{}` is in one list and not in the other", group.identity()));
+                doubt = Some(format!(
+                    "group `{}` is in one list and not in the other",
+                    group.identity()
+                ));
             }
         }
         if let Some(reason) = &mut group.doubt {

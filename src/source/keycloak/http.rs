@@ -55,7 +55,11 @@ impl Http {
         let client = builder().tls_certs_merge(certificates.clone()).build().or_else(|error| {
             // A machine without any certificates of its own (a small container): what `ca_file`
             // holds is then all there is to trust.
-            if certificates.is_empty() { Err(error) } else { builder().tls_certs_only(certificates).build() }
+            if certificates.is_empty() {
+                Err(error)
+            } else {
+                builder().tls_certs_only(certificates).build()
+            }
         });
         let client = client.map_err(|error| {
             SourceError::fatal(format!(
@@ -175,7 +179,12 @@ fn tls_trouble(error: &reqwest::Error) -> Option<String> {
     let texts = chain(error);
     let has = |part: &str| texts.iter().any(|text| text.contains(part));
     let cause = texts.last().cloned().unwrap_or_default();
-    if has("UnknownIssuer") || has("CaUsedAsEndEntity") {
+    if has("CaUsedAsEndEntity") {
+        return Some(format!(
+            "it shows a CA's own certificate ({cause}); give it one signed by that CA, or a self-signed one made with `CA:FALSE`"
+        ));
+    }
+    if has("UnknownIssuer") {
         return Some(format!(
             "its certificate is not signed by a CA that is trusted here ({cause}); set `ca_file` to that CA's certificate"
         ));

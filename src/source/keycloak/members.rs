@@ -125,7 +125,8 @@ pub(super) async fn read(
             })
             .collect();
         let total = open.len();
-        let what = if empties_only { "empty lists, once more" } else { "members of groups and roles" };
+        let what =
+            if empties_only { "empty lists, once more" } else { "members of groups and roles" };
         let (rows, open, done) = (&lists.0, &open, &AtomicUsize::new(0));
         let answers = together(total, |n| {
             Box::pin(async move {
@@ -254,7 +255,8 @@ impl Lists {
                 // this read ran, or missed by it. Either way this list and the users do not
                 // belong together, so it takes nothing away. Service accounts are left out on
                 // purpose, as far as the users are known to be all.
-                let unknown = if users_complete { *strangers } else { strangers + service_accounts };
+                let unknown =
+                    if users_complete { *strangers } else { strangers + service_accounts };
                 if unknown > 0 {
                     strange += unknown;
                     completeness = Completeness::Partial(format!(

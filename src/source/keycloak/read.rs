@@ -28,7 +28,9 @@ use super::roles;
 use super::token::lacking;
 use super::users;
 use crate::config::KeycloakConfig;
-use crate::source::{Completeness, Interest, OnProgress, Progress, Reading, ReadingBuilder, SourceError};
+use crate::source::{
+    Completeness, Interest, OnProgress, Progress, Reading, ReadingBuilder, SourceError,
+};
 
 /// Scopes in a row that may fail before the server is taken for broken.
 const PATIENCE: usize = 5;
@@ -86,7 +88,12 @@ pub(super) struct Teller<'a> {
 impl Teller<'_> {
     pub(super) fn tell(&self, what: &'static str, done: usize, total: Option<usize>) {
         let total = total.map(|total| total as u64);
-        (self.progress)(Progress { source: self.source.to_owned(), what, done: done as u64, total });
+        (self.progress)(Progress {
+            source: self.source.to_owned(),
+            what,
+            done: done as u64,
+            total,
+        });
     }
 }
 
@@ -139,8 +146,9 @@ pub(super) async fn read(
     let graph = graph::build(&mut builder, &roles, &groups, interest);
     let mut lists = members::wanted(&graph, &roles, &groups);
     members::read(client, &patience, &builder, &mut lists, teller).await.map_err(whole)?;
-    let attributes =
-        attributes::read(client, &patience, &builder, interest.attributes()).await.map_err(whole)?;
+    let attributes = attributes::read(client, &patience, &builder, interest.attributes())
+        .await
+        .map_err(whole)?;
     members::doubt_empties(client, &patience, &builder, &roles, &people, &mut lists)
         .await
         .map_err(whole)?;
@@ -152,7 +160,8 @@ pub(super) async fn read(
         federation.health = federation.health.clone().and(now);
         let fed = lists.fed_by(federation, &people);
         if lies::emptied(fed, people.of(&federation.id)) {
-            federation.health = federation.health.clone().and(Health::Down(emptied(federation, fed)));
+            federation.health =
+                federation.health.clone().and(Health::Down(emptied(federation, fed)));
         }
     }
     check_rights(client, management.as_deref()).await?;

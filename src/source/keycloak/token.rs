@@ -129,11 +129,8 @@ impl Tokens {
         .set_client_secret(ClientSecret::new(self.secret.expose_secret().to_owned()))
         .set_token_uri(endpoint.clone());
 
-        let carrier = Carrier {
-            http: http.clone(),
-            secret: self.secret.clone(),
-            status: AtomicU16::new(0),
-        };
+        let carrier =
+            Carrier { http: http.clone(), secret: self.secret.clone(), status: AtomicU16::new(0) };
         // Before the request: a token's life starts no later than this.
         let asked = Instant::now();
         let answer = client.exchange_client_credentials().request_async(&carrier).await;
@@ -146,7 +143,9 @@ impl Tokens {
         let value = answer.access_token().secret();
         let claims = claims(value);
         let token = Arc::new(Token {
-            rights: claims.as_ref().and_then(|claims| claims.rights(management_client(&self.realm))),
+            rights: claims
+                .as_ref()
+                .and_then(|claims| claims.rights(management_client(&self.realm))),
             subject: claims.and_then(|claims| claims.sub),
             value: SecretString::from(value.clone()),
             number: state.fetched.wrapping_add(1),
@@ -160,26 +159,27 @@ impl Tokens {
     }
 
     /// Why there is no token, and what to do.
-    fn refused<T: openidconnect::ErrorResponse + 'static>(
+    fn refused<T: openidconnect::ErrorResponse + serde::Serialize + 'static>(
         &self,
         error: RequestTokenError<Carried, T>,
         status: u16,
-    ) -> Fault
-    where
-        T: serde::Serialize,
-    {
+    ) -> Fault {
         let (client, realm) = (&self.client_id, &self.realm);
         let said = match error {
-            RequestTokenError::Request(Carried(Fault::Connect(cause))) => return Fault::Connect(cause),
+            RequestTokenError::Request(Carried(Fault::Connect(cause))) => {
+                return Fault::Connect(cause);
+            }
             RequestTokenError::Request(Carried(fault)) => {
                 return Fault::SignIn {
                     transient: fault.transient(),
-                    message: format!("fetching a token for client `{client}` in realm `{realm}`: {fault}"),
+                    message: format!(
+                        "fetching a token for client `{client}` in realm `{realm}`: {fault}"
+                    ),
                 };
             }
-            RequestTokenError::ServerResponse(said) => {
-                serde_json::to_vec(&said).map(|body| scrub(&body, &[self.secret()])).unwrap_or_default()
-            }
+            RequestTokenError::ServerResponse(said) => serde_json::to_vec(&said)
+                .map(|body| scrub(&body, &[self.secret()]))
+                .unwrap_or_default(),
             RequestTokenError::Parse(_, body) if status != 200 => scrub(&body, &[self.secret()]),
             // A 200 may hold a token: not a byte of it is shown.
             RequestTokenError::Parse(..) => "an answer that is no token response".to_owned(),
@@ -212,10 +212,7 @@ impl Tokens {
     /// The issuer may differ from `url`: a server behind an internal address names its public one.
     /// That is no danger here, since no token is verified by it; what counts is that the secret
     /// goes nowhere less safe than `url` itself.
-    async fn discover(
-        &self,
-        http: &Http,
-    ) -> Result<(TokenUrl, openidconnect::IssuerUrl), Fault> {
+    async fn discover(&self, http: &Http) -> Result<(TokenUrl, openidconnect::IssuerUrl), Fault> {
         let url = format!("{}/.well-known/openid-configuration", self.realm_url);
         let request = http
             .client()
@@ -241,11 +238,12 @@ impl Tokens {
                 answer.status
             )));
         }
-        let metadata: CoreProviderMetadata = serde_json::from_slice(&answer.body).map_err(|_| {
-            fatal(format!(
-                "what is there is not the discovery page of realm `{realm}`: check `url`"
-            ))
-        })?;
+        let metadata: CoreProviderMetadata =
+            serde_json::from_slice(&answer.body).map_err(|_| {
+                fatal(format!(
+                    "what is there is not the discovery page of realm `{realm}`: check `url`"
+                ))
+            })?;
         let endpoint = metadata.token_endpoint().cloned().ok_or_else(|| {
             fatal(format!("the discovery page of realm `{realm}` names no token endpoint"))
         })?;
@@ -314,8 +312,9 @@ impl<'c> openidconnect::AsyncHttpClient<'c> for Carrier {
 
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(async move {
-            let request = reqwest::Request::try_from(request)
-                .map_err(|_| Carried(fatal("the token request cannot be built; is `url` right?")))?;
+            let request = reqwest::Request::try_from(request).map_err(|_| {
+                Carried(fatal("the token request cannot be built; is `url` right?"))
+            })?;
             let answer = send(&self.http, self.secret.expose_secret(), &request).await;
             let answer = answer.map_err(Carried)?;
             self.status.store(answer.status, Ordering::Relaxed);
@@ -412,7 +411,9 @@ mod tests {
 
     #[test]
     fn base64url_decodes_every_length() {
-        for (text, bytes) in [("", ""), ("Zg", "f"), ("Zm8", "fo"), ("Zm9v", "foo"), ("Zm9vYg", "foob")] {
+        for (text, bytes) in
+            [("", ""), ("Zg", "f"), ("Zm8", "fo"), ("Zm9v", "foo"), ("Zm9vYg", "foob")]
+        {
             assert_eq!(base64url(text).unwrap(), bytes.as_bytes());
         }
         assert_eq!(base64url("-_8").unwrap(), [0xfb, 0xff]);
