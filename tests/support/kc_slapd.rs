@@ -22,7 +22,10 @@ impl Slapd {
     /// Starts one with these people and groups (name, members). `None` where it is not installed.
     pub fn start(people: &[&str], groups: &[(&str, &[&str])]) -> Option<Slapd> {
         if !std::path::Path::new("/usr/sbin/slapd").exists() {
-            assert!(std::env::var("CI").is_ok_and(|ci| ci == "true") == false, "no slapd, and CI=true");
+            assert!(
+                std::env::var("CI").is_ok_and(|ci| ci == "true") == false,
+                "no slapd, and CI=true"
+            );
             println!("skipped: slapd is not installed");
             return None;
         }
@@ -115,37 +118,45 @@ impl Drop for Slapd {
 pub fn federate(realm: &Realm<'_>, slapd: &Slapd, import: bool, mode: &str) -> String {
     let parent = realm.get("")["id"].clone();
     let setting = |pairs: &[(&str, &str)]| -> Value {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), json!([value]))).collect::<serde_json::Map<_, _>>().into()
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), json!([value])))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
     };
     let federation = realm.post(
         "/components",
         &json!({"name": "ldap", "providerId": "ldap", "parentId": parent,
-            "providerType": "org.keycloak.storage.UserStorageProvider",
-            "config": setting(&[
-                ("enabled", "true"), ("priority", "0"), ("editMode", "READ_ONLY"),
-                ("importEnabled", if import { "true" } else { "false" }), ("vendor", "other"),
-                ("usernameLDAPAttribute", "uid"), ("rdnLDAPAttribute", "uid"),
-                ("uuidLDAPAttribute", "entryUUID"), ("userObjectClasses", "inetOrgPerson"),
-                ("connectionUrl", &slapd.url), ("usersDn", "ou=people,dc=example,dc=org"),
-                ("authType", "simple"), ("bindDn", "cn=admin,dc=example,dc=org"),
-                ("bindCredential", "secret"), ("searchScope", "1"), ("pagination", "false"),
-                ("connectionTimeout", "2000"), ("readTimeout", "2000"),
-            ])}),
+        "providerType": "org.keycloak.storage.UserStorageProvider",
+        "config": setting(&[
+            ("enabled", "true"), ("priority", "0"), ("editMode", "READ_ONLY"),
+            ("importEnabled", if import { "true" } else { "false" }), ("vendor", "other"),
+            ("usernameLDAPAttribute", "uid"), ("rdnLDAPAttribute", "uid"),
+            ("uuidLDAPAttribute", "entryUUID"), ("userObjectClasses", "inetOrgPerson"),
+            ("connectionUrl", &slapd.url), ("usersDn", "ou=people,dc=example,dc=org"),
+            ("authType", "simple"), ("bindDn", "cn=admin,dc=example,dc=org"),
+            ("bindCredential", "secret"), ("searchScope", "1"), ("pagination", "false"),
+            ("connectionTimeout", "2000"), ("readTimeout", "2000"),
+        ])}),
     );
     let mapper = realm.post(
         "/components",
         &json!({"name": "groups", "providerId": "group-ldap-mapper", "parentId": federation,
-            "providerType": "org.keycloak.storage.ldap.mappers.LDAPStorageMapper",
-            "config": setting(&[
-                ("groups.dn", "ou=groups,dc=example,dc=org"), ("group.name.ldap.attribute", "cn"),
-                ("group.object.classes", "groupOfNames"), ("membership.ldap.attribute", "member"),
-                ("membership.attribute.type", "DN"), ("membership.user.ldap.attribute", "uid"),
-                ("mode", mode), ("groups.path", "/"), ("preserve.group.inheritance", "false"),
-                ("user.roles.retrieve.strategy", "LOAD_GROUPS_BY_MEMBER_ATTRIBUTE"),
-            ])}),
+        "providerType": "org.keycloak.storage.ldap.mappers.LDAPStorageMapper",
+        "config": setting(&[
+            ("groups.dn", "ou=groups,dc=example,dc=org"), ("group.name.ldap.attribute", "cn"),
+            ("group.object.classes", "groupOfNames"), ("membership.ldap.attribute", "member"),
+            ("membership.attribute.type", "DN"), ("membership.user.ldap.attribute", "uid"),
+            ("mode", mode), ("groups.path", "/"), ("preserve.group.inheritance", "false"),
+            ("user.roles.retrieve.strategy", "LOAD_GROUPS_BY_MEMBER_ATTRIBUTE"),
+        ])}),
     );
     if import {
-        realm.call("POST", &format!("/user-storage/{federation}/sync?action=triggerFullSync"), None);
+        realm.call(
+            "POST",
+            &format!("/user-storage/{federation}/sync?action=triggerFullSync"),
+            None,
+        );
     }
     realm.call(
         "POST",

@@ -61,8 +61,11 @@ impl Keycloak {
             }
         };
         let folder = tempfile::tempdir().unwrap();
-        std::fs::copy(home.join("template/keycloakdb.mv.db"), folder.path().join("keycloakdb.mv.db"))
-            .unwrap();
+        std::fs::copy(
+            home.join("template/keycloakdb.mv.db"),
+            folder.path().join("keycloakdb.mv.db"),
+        )
+        .unwrap();
         let (port, management) = (free_port(), free_port());
         let mut keycloak = Keycloak {
             url: format!("http://127.0.0.1:{port}"),
@@ -83,7 +86,8 @@ impl Keycloak {
         let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
         // The shell waits for its standard input to close, which it does when this process ends,
         // even by a signal: no server outlives its tests.
-        let watch = r#""$@" </dev/null & server=$!; read line; kill $server 2>/dev/null; wait $server"#;
+        let watch =
+            r#""$@" </dev/null & server=$!; read line; kill $server 2>/dev/null; wait $server"#;
         let child = Command::new("sh")
             .args(["-c", watch, "sh"])
             .arg(self.home.join("bin/kc.sh"))
@@ -106,7 +110,8 @@ impl Keycloak {
         let ready = format!("http://127.0.0.1:{}/health/ready", self.management);
         let deadline = Instant::now() + Duration::from_secs(240);
         while http("GET", &ready, None, None).is_none_or(|(status, _, _)| status != 200) {
-            let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            let log =
+                || std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
             assert!(Instant::now() < deadline, "Keycloak does not come up:\n{}", log());
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "Keycloak ended:\n{}", log());
@@ -231,7 +236,9 @@ impl Realm<'_> {
     /// Makes a group, on top or below another; its id.
     pub fn group(&self, name: &str, parent: Option<&str>) -> String {
         match parent {
-            Some(parent) => self.post(&format!("/groups/{parent}/children"), &json!({"name": name})),
+            Some(parent) => {
+                self.post(&format!("/groups/{parent}/children"), &json!({"name": name}))
+            }
             None => self.post("/groups", &json!({"name": name})),
         }
     }

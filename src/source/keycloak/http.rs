@@ -179,7 +179,12 @@ fn tls_trouble(error: &reqwest::Error) -> Option<String> {
     let texts = chain(error);
     let has = |part: &str| texts.iter().any(|text| text.contains(part));
     let cause = texts.last().cloned().unwrap_or_default();
-    if has("UnknownIssuer") || has("CaUsedAsEndEntity") {
+    if has("CaUsedAsEndEntity") {
+        return Some(format!(
+            "it shows a CA's own certificate ({cause}); give it one signed by that CA, or a self-signed one made with `CA:FALSE`"
+        ));
+    }
+    if has("UnknownIssuer") {
         return Some(format!(
             "its certificate is not signed by a CA that is trusted here ({cause}); set `ca_file` to that CA's certificate"
         ));

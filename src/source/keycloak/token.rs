@@ -159,14 +159,11 @@ impl Tokens {
     }
 
     /// Why there is no token, and what to do.
-    fn refused<T: openidconnect::ErrorResponse + 'static>(
+    fn refused<T: openidconnect::ErrorResponse + serde::Serialize + 'static>(
         &self,
         error: RequestTokenError<Carried, T>,
         status: u16,
-    ) -> Fault
-    where
-        T: serde::Serialize,
-    {
+    ) -> Fault {
         let (client, realm) = (&self.client_id, &self.realm);
         let said = match error {
             RequestTokenError::Request(Carried(Fault::Connect(cause))) => {

@@ -1,0 +1,187 @@
+//! Readings of the Keycloak source as facts that a test can name.
+
+#![allow(dead_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use idpsyncd::config::{KeycloakConfig, SecretRef};
+use idpsyncd::source::keycloak::KeycloakSource;
+use idpsyncd::source::{
+    Completeness, Enabled, Finding, Interest, Kind, OnProgress, Reading, ScopeReport, Source,
+    SourceError,
+};
+
+pub type Source_ = Arc<KeycloakSource>;
+
+/// A configuration for client `idpsyncd`, with OSMO's two clients.
+pub fn config(url: &str, realm: &str) -> KeycloakConfig {
+    KeycloakConfig {
+        url: url.parse().unwrap(),
+        realm: realm.to_owned(),
+        client_id: "idpsyncd".to_owned(),
+        client_secret: SecretRef::File(PathBuf::from("unused")),
+        clients: Vec::new(),
+        service_accounts: false,
+        ca_file: None,
+        timeout: Duration::from_secs(30),
+        read_timeout: Duration::from_secs(120),
+        concurrency: 2,
+    }
+}
+
+/// A source; clients that exist in the realm under OSMO's names count.
+pub fn source(config: &KeycloakConfig, secret: &str) -> Source_ {
+    Arc::new(KeycloakSource::with_secret("kc", config, secret.to_owned().into()).unwrap())
+}
+
+/// Rules that can name everything.
+#[derive(Default)]
+pub struct Everything(Vec<(String, String)>);
+
+impl Interest for Everything {
+    fn reaches(&self, _: Kind, _: &str, _: &str, _: &str, _: &[&str]) -> bool {
+        true
+    }
+    fn attributes(&self) -> &[(String, String)] {
+        &self.0
+    }
+}
+
+/// Rules that can name these bare names and attributes.
+#[derive(Default)]
+pub struct Named {
+    pub names: Vec<String>,
+    pub attributes: Vec<(String, String)>,
+}
+
+impl Interest for Named {
+    fn reaches(&self, _: Kind, name: &str, _: &str, _: &str, _: &[&str]) -> bool {
+        self.names.iter().any(|wanted| wanted == name)
+    }
+    fn attributes(&self) -> &[(String, String)] {
+        &self.attributes
+    }
+}
+
+pub fn try_read(source: &Source_, interest: Arc<dyn Interest>) -> Result<Reading, SourceError> {
+    try_read_telling(source, interest, Arc::new(|_| {}))
+}
+
+pub fn try_read_telling(
+    source: &Source_,
+    interest: Arc<dyn Interest>,
+    progress: OnProgress,
+) -> Result<Reading, SourceError> {
+    runtime().block_on(source.read(&*interest, progress))
+}
+
+pub fn check(source: &Source_, interest: Arc<dyn Interest>) -> Vec<Finding> {
+    runtime().block_on(source.check(&*interest))
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[derive(Debug)]
+pub struct User {
+    pub id: String,
+    pub email: String,
+    pub email_verified: bool,
+    pub enabled: Enabled,
+}
+
+/// Kind, identity, usernames, completeness, places of what it leads to.
+type Row = (Kind, String, Vec<String>, Completeness, Vec<u32>);
+
+/// What a reading says, by name.
+#[derive(Debug)]
+pub struct Facts {
+    /// By username.
+    pub users: BTreeMap<String, User>,
+    pub users_are: Completeness,
+    pub reading_complete: bool,
+    pub scopes: Vec<ScopeReport>,
+    pub digest: String,
+    containers: Vec<Row>,
+}
+
+pub fn facts(reading: &Reading) -> Facts {
+    let directory = &reading.directory;
+    let text = |text| directory.text(text).to_owned();
+    let users = directory.users.iter().map(|user| {
+        let facts = User {
+            id: text(user.ext),
+            email: text(user.email),
+            email_verified: user.email_verified,
+            enabled: user.enabled,
+        };
+        (text(user.username), facts)
+    });
+    let containers = directory.containers.iter().enumerate().map(|(n, container)| {
+        let members = directory.members[n].iter();
+        (
+            container.kind,
+            text(container.identity),
+            members.map(|user| text(directory.users[*user as usize].username)).collect(),
+            reading.members[n].clone(),
+            directory.up[n].clone(),
+        )
+    });
+    Facts {
+        users: users.collect(),
+        users_are: reading.users.clone(),
+        reading_complete: reading.is_complete(),
+        scopes: reading.scopes(),
+        digest: directory.digest(),
+        containers: containers.collect(),
+    }
+}
+
+impl Facts {
+    /// Direct members of a container.
+    pub fn direct(&self, kind: Kind, identity: &str) -> Vec<String> {
+        let found = self.containers.iter().find(|it| it.0 == kind && it.1 == identity);
+        found.unwrap_or_else(|| panic!("no {kind:?} {identity}")).2.clone()
+    }
+
+    /// How much of a container's members was read.
+    pub fn members_are(&self, identity: &str) -> Completeness {
+        let found = self.containers.iter().find(|it| it.1 == identity);
+        found.unwrap_or_else(|| panic!("no {identity}")).3.clone()
+    }
+
+    /// Everything that a user is in, by whatever way.
+    fn all_of(&self, username: &str) -> BTreeSet<usize> {
+        let mut open: Vec<usize> = (0..self.containers.len())
+            .filter(|n| self.containers[*n].2.iter().any(|it| it == username))
+            .collect();
+        let mut seen = BTreeSet::new();
+        while let Some(next) = open.pop() {
+            if seen.insert(next) {
+                open.extend(self.containers[next].4.iter().map(|up| *up as usize));
+            }
+        }
+        seen
+    }
+
+    /// Identities of a user's effective roles.
+    pub fn roles_of(&self, username: &str) -> BTreeSet<String> {
+        let of = self.all_of(username).into_iter().map(|n| &self.containers[n]);
+        of.filter(|it| matches!(it.0, Kind::RealmRole | Kind::ClientRole))
+            .map(|it| it.1.clone())
+            .collect()
+    }
+
+    /// Identities of a user's groups, with those above.
+    pub fn groups_of(&self, username: &str) -> Vec<String> {
+        let of = self.all_of(username).into_iter().map(|n| &self.containers[n]);
+        let mut groups: Vec<_> =
+            of.filter(|it| it.0 == Kind::Group).map(|it| it.1.clone()).collect();
+        groups.sort();
+        groups
+    }
+}
