@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, Row, Statement, params};
 
-use super::apply::{Names, local_of, role_of, user_of};
+use super::apply::{Names, role_of, user_of};
 use super::error::{Fault, StoreError};
+use super::grants::local_of;
 use super::load::StoredReasons;
 use super::reader::{Reader, time_at};
 use crate::model::{GrantKind, LocalGrant, Reason, Role, Time, UserId, rfc3339};
