@@ -129,14 +129,14 @@ fn whole(path: &Path) -> u64 {
         assert!(texts("SELECT username FROM gateway_user").is_empty());
         return 0;
     }
-    let people = PEOPLE.to_string();
+    let people = [PEOPLE.to_string()];
     assert_eq!(texts("SELECT DISTINCT email FROM gateway_user"), [format!("g{g}@example.org")]);
-    assert_eq!(texts("SELECT CAST(count(*) AS TEXT) FROM gateway_user"), [people.clone()]);
+    assert_eq!(texts("SELECT CAST(count(*) AS TEXT) FROM gateway_user"), people);
     assert_eq!(texts("SELECT DISTINCT role FROM gateway_user_role"), [format!("r{}", g % 3)]);
-    assert_eq!(texts("SELECT CAST(count(*) AS TEXT) FROM gateway_user_role"), [people.clone()]);
+    assert_eq!(texts("SELECT CAST(count(*) AS TEXT) FROM gateway_user_role"), people);
     assert_eq!(texts("SELECT DISTINCT action FROM gateway_decision"), [format!("w:G{g}")]);
     assert_eq!(texts("SELECT DISTINCT role FROM gateway_decision"), [format!("r{}", g % 3)]);
-    assert_eq!(texts("SELECT CAST(count(*) AS TEXT) FROM gateway_decision"), [people]);
+    assert_eq!(texts("SELECT CAST(count(*) AS TEXT) FROM gateway_decision"), people);
     assert_eq!(texts("SELECT CAST(count(*) AS TEXT) FROM gateway_role_decision"), ["1"]);
 
     let reader = Reader::open(path).unwrap().unwrap();

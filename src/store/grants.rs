@@ -53,16 +53,22 @@ pub(super) fn write_grants(
         remove_idp: conn.prepare("DELETE FROM idp_grant WHERE user = ?1 AND role = ?2")?,
         remove_local: conn.prepare("DELETE FROM local_grant WHERE user = ?1 AND role = ?2")?,
     };
-    let mut touched: Vec<(u32, Grant)> = (0u32..)
+    let grant = |place: &u32| plan.changes.get(*place as usize).and_then(grant_of);
+    let mut touched: Vec<u32> = (0u32..)
         .zip(&plan.changes)
-        .filter_map(|(place, change)| grant_of(change).map(|grant| (place, grant)))
+        .filter(|(_, change)| grant_of(change).is_some())
+        .map(|(place, _)| place)
         .collect();
     // In the order of the rows, which is how they are written fastest. The sort is stable: what
     // happens to one grant happens in the plan's order.
-    touched.sort_by_key(|(_, grant)| (grant.user, grant.role, Reverse(grant.kind.is_idp())));
-    for (place, grant) in touched {
-        let Some(change) = plan.changes.get(place as usize) else { continue };
-        write_grant(&mut statements, plan, change, grant, names)?;
+    touched.sort_by_key(|place| {
+        grant(place).map(|grant| (grant.user, grant.role, Reverse(grant.kind.is_idp())))
+    });
+    for place in touched {
+        let change = plan.changes.get(place as usize);
+        if let Some((change, grant)) = change.zip(grant(&place)) {
+            write_grant(&mut statements, plan, change, grant, names)?;
+        }
     }
     Ok(())
 }
