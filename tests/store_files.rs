@@ -260,6 +260,11 @@ fn another_account_reads_while_the_writer_runs_after_it_ended_and_after_it_was_k
     assert_eq!(long.ask("again"), "generation 2");
     drop(long);
     expect(2, "after everybody ended");
+    // The last to leave is who would take the log along.
+    let mut writer = write();
+    assert_eq!(writer.ask("end"), "closed");
+    drop(writer);
+    expect(2, "after the writer ended as the last");
 
     let mut writer = write();
     assert_eq!(writer.ask("grow"), "generation 3");
@@ -403,9 +408,12 @@ fn a_log_without_its_index_is_not_silently_left_out() {
     assert_eq!(writer.reader().unwrap().meta().unwrap().generation, 2);
 }
 
+/// What it is, how it is made, how it is refused.
+type Case<'a> = (&'a str, &'a dyn Fn(&Path), StoreErrorKind, &'a str);
+
 #[test]
 fn what_is_not_a_store_is_refused_and_left_alone() {
-    let cases: [(&str, &dyn Fn(&Path), StoreErrorKind, &str); 4] = [
+    let cases: [Case; 4] = [
         (
             "a text",
             &|path| {
