@@ -3,18 +3,16 @@
 //! Every statement that changes or removes a row must hit exactly one: anything else means that
 //! the plan was made from another state, and rolls the whole commit back.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
-use rusqlite::{Connection, OptionalExtension, Statement, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::encode;
 use super::error::Fault;
+use super::grants::write_grants;
 use super::history::{self, Log};
 use super::sets::Sets;
-use crate::model::{
-    Grant, GrantKind, LocalGrant, Role, RoleIdx, SetIdx, State, Status, User, UserId,
-};
+use crate::model::{Role, RoleIdx, SetIdx, State, Status, User, UserId};
 use crate::plan::{Change, Plan};
 
 /// Past this many written users, names are checked in one pass over all of them.
@@ -49,11 +47,11 @@ pub(super) fn apply(conn: &Connection, plan: &Plan, generation: i64) -> Result<b
     Ok(true)
 }
 
-fn inconsistent(what: impl Into<String>) -> Fault {
+pub(super) fn inconsistent(what: impl Into<String>) -> Fault {
     Fault::Inconsistent(what.into())
 }
 
-fn one(changed: usize, what: impl FnOnce() -> String) -> Result<(), Fault> {
+pub(super) fn one(changed: usize, what: impl FnOnce() -> String) -> Result<(), Fault> {
     if changed == 1 { Ok(()) } else { Err(inconsistent(what())) }
 }
 
@@ -413,90 +411,4 @@ fn write_links(conn: &Connection, plan: &Plan) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-/// The local grant's story at `index` of a state.
-pub(super) fn local_of(state: &State, index: u32) -> Result<&LocalGrant, Fault> {
-    state.locals.get(index as usize).ok_or_else(|| {
-        inconsistent(format!("it speaks of local grant {index}, which its state has not"))
-    })
-}
-
-/// The grant that a change speaks of.
-fn grant_of(change: &Change) -> Option<Grant> {
-    match change {
-        Change::GrantAdded { user, role, kind } | Change::GrantRemoved { user, role, kind, .. } => {
-            Some(Grant { user: *user, role: *role, kind: *kind })
-        }
-        Change::GrantReasons { user, role, new, .. } => {
-            Some(Grant { user: *user, role: *role, kind: GrantKind::Idp(*new) })
-        }
-        _ => None,
-    }
-}
-
-struct GrantStatements<'a> {
-    add_idp: Statement<'a>,
-    add_local: Statement<'a>,
-    reasons: Statement<'a>,
-    remove_idp: Statement<'a>,
-    remove_local: Statement<'a>,
-}
-
-fn write_grants(conn: &Connection, plan: &Plan, names: &mut Names<'_>) -> Result<(), Fault> {
-    let mut statements = GrantStatements {
-        add_idp: conn.prepare("INSERT INTO idp_grant (user, role, reasons) VALUES (?1, ?2, ?3)")?,
-        add_local: conn.prepare(
-            "INSERT INTO local_grant (user, role, by, at, reason, until) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?,
-        reasons: conn.prepare("UPDATE idp_grant SET reasons = ?3 WHERE user = ?1 AND role = ?2")?,
-        remove_idp: conn.prepare("DELETE FROM idp_grant WHERE user = ?1 AND role = ?2")?,
-        remove_local: conn.prepare("DELETE FROM local_grant WHERE user = ?1 AND role = ?2")?,
-    };
-    let mut touched: Vec<(u32, Grant)> = (0u32..)
-        .zip(&plan.changes)
-        .filter_map(|(place, change)| grant_of(change).map(|grant| (place, grant)))
-        .collect();
-    // In the order of the rows, which is how they are written fastest. The sort is stable: what
-    // happens to one grant happens in the plan's order.
-    touched.sort_by_key(|(_, grant)| (grant.user, grant.role, Reverse(grant.kind.is_idp())));
-    for (place, grant) in touched {
-        let Some(change) = plan.changes.get(place as usize) else { continue };
-        write_grant(&mut statements, plan, change, grant, names)?;
-    }
-    Ok(())
-}
-
-fn write_grant(
-    statements: &mut GrantStatements<'_>,
-    plan: &Plan,
-    change: &Change,
-    grant: Grant,
-    names: &mut Names<'_>,
-) -> Result<(), Fault> {
-    let (user, role) = (grant.user, names.role(grant.role)?);
-    let changed = match (change, grant.kind) {
-        (Change::GrantRemoved { .. }, GrantKind::Idp(_)) => {
-            statements.remove_idp.execute(params![user, role])?
-        }
-        (Change::GrantRemoved { .. }, GrantKind::Local(_)) => {
-            statements.remove_local.execute(params![user, role])?
-        }
-        (Change::GrantReasons { .. }, GrantKind::Idp(set)) => {
-            statements.reasons.execute(params![user, role, names.reasons(set)?])?
-        }
-        (_, GrantKind::Idp(set)) => {
-            user_of(&plan.state, user)?;
-            statements.add_idp.execute(params![user, role, names.reasons(set)?])?
-        }
-        (_, GrantKind::Local(index)) => {
-            user_of(&plan.state, user)?;
-            let local = local_of(&plan.state, index)?;
-            let until = local.until.map(|until| until.timestamp());
-            let at = local.at.timestamp();
-            statements.add_local.execute(params![user, role, local.by, at, local.reason, until])?
-        }
-    };
-    one(changed, || format!("user {user} has no such grant of role number {role} in the store"))
 }

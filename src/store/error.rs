@@ -105,16 +105,24 @@ impl Fault {
     }
 }
 
+/// `SQLITE_IOERR_SHMSIZE` (<https://www.sqlite.org/rescode.html#ioerr_shmsize>).
+const SHM_SIZE: i32 = 4874;
+
 /// SQLite's fault in words. `path` is the store's file.
 pub(super) fn sql(error: &rusqlite::Error, path: &Path) -> StoreError {
     let shown = path.display();
+    let full = || {
+        let message = format!(
+            "cannot write the store `{shown}`: the disk is full; nothing was changed, free some \
+             space and run it again"
+        );
+        (StoreErrorKind::Full, message)
+    };
+    let extended = error.sqlite_error().map_or(0, |error| error.extended_code);
     let (kind, message) = match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => (
-            StoreErrorKind::Full,
-            format!(
-                "cannot write the store `{shown}`: the disk is full; nothing was changed, free some space and run it again"
-            ),
-        ),
+        // The log's index has no room: SQLite calls that an I/O error.
+        Some(ErrorCode::SystemIoFailure) if extended == SHM_SIZE => full(),
+        Some(ErrorCode::DiskFull) => full(),
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => (
             StoreErrorKind::Denied,
             format!(

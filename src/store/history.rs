@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, Row, Statement, params};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
-use super::apply::{Names, local_of, role_of, user_of};
+use super::apply::{Names, role_of, user_of};
 use super::error::{Fault, StoreError};
+use super::grants::local_of;
 use super::load::StoredReasons;
 use super::reader::{Reader, time_at};
 use crate::model::{GrantKind, LocalGrant, Reason, Role, Time, UserId, rfc3339};
@@ -319,7 +320,19 @@ fn read(conn: &Connection, filter: &HistoryFilter) -> Result<Vec<HistoryRow>, Fa
             while let Some(row) = rows.next()? {
                 users.insert(row.get(0)?);
             }
-            Some(users)
+            Some(super::apply::json(&users)?)
+        }
+    };
+    let role: Option<i64> = match &filter.role {
+        None => None,
+        Some(name) => {
+            let num = conn
+                .query_row("SELECT num FROM role WHERE name = ?1", [name], |row| row.get(0))
+                .optional()?;
+            if num.is_none() {
+                return Ok(Vec::new());
+            }
+            num
         }
     };
     let first: i64 = match filter.since {
@@ -330,23 +343,20 @@ fn read(conn: &Connection, filter: &HistoryFilter) -> Result<Vec<HistoryRow>, Fa
             |row| row.get(0),
         )?,
     };
-    let limit = filter.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let limit = filter.limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(i64::MAX);
     let mut statement = conn.prepare(
         "SELECT h.num, h.generation, g.at, h.kind, h.user, u.username, r.name, h.origin, h.cause, \
                 h.reasons, h.old_reasons, h.old, h.new, h.note \
          FROM history h JOIN generation g ON g.num = h.generation \
          LEFT JOIN user u ON u.id = h.user LEFT JOIN role r ON r.num = h.role \
-         WHERE h.num >= ?1 AND (?2 IS NULL OR r.name = ?2) ORDER BY h.num DESC",
+         WHERE h.num >= ?1 AND (?2 IS NULL OR h.role = ?2) \
+           AND (?3 IS NULL OR h.user IN (SELECT value FROM json_each(?3))) \
+         ORDER BY h.num DESC LIMIT ?4",
     )?;
-    let mut rows = statement.query(params![first, filter.role])?;
+    let mut rows = statement.query(params![first, role, users, limit])?;
     let mut found = Vec::new();
-    while found.len() < limit {
-        let Some(row) = rows.next()? else { break };
-        let user: Option<UserId> = row.get(4)?;
-        let wanted = users.as_ref().is_none_or(|users| user.is_some_and(|id| users.contains(&id)));
-        if wanted {
-            found.push(view(row, user, &past, &reasons)?);
-        }
+    while let Some(row) = rows.next()? {
+        found.push(view(row, row.get(4)?, &past, &reasons)?);
     }
     Ok(found)
 }

@@ -11,7 +11,7 @@
 //! | opening, rights, `-wal` and `-shm` | `open` |
 //! | one run at a time | [`RunLock`] |
 //! | reading | [`Reader`]: `load` (the state), `query` (people), `history`, `mirror` |
-//! | writing | [`Writer`]: `apply` (changes), `sets` (role sets, decisions), `mirror` |
+//! | writing | [`Writer`]: `apply` (changes), `grants`, `sets` (role sets, decisions), `mirror` |
 //!
 //! A commit costs what it changes: rows that stay are not written. Nothing outside this folder
 //! knows that it is SQLite, and nothing in it decides what should change: it does what the plan
@@ -20,6 +20,7 @@
 mod apply;
 mod codec;
 mod error;
+mod grants;
 mod history;
 mod load;
 mod lock;

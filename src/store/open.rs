@@ -280,11 +280,11 @@ fn create(path: &Path) -> Result<(), StoreError> {
 /// belongs to the folder's owner. Anybody else cannot give files away, and need not.
 pub(super) fn give_to(file: &fs::File, folder: &fs::Metadata) {
     let Ok(meta) = file.metadata() else { return };
-    if meta.uid() == 0 && folder.uid() != 0 {
-        if let Err(error) = std::os::unix::fs::fchown(file, Some(folder.uid()), Some(folder.gid()))
-        {
-            tracing::debug!(%error, "the store's file stays root's");
-        }
+    if meta.uid() == 0
+        && folder.uid() != 0
+        && let Err(error) = std::os::unix::fs::fchown(file, Some(folder.uid()), Some(folder.gid()))
+    {
+        tracing::debug!(%error, "the store's file stays root's");
     }
 }
 

@@ -1,1 +1,147 @@
+//! What cannot be tested from outside: other schemas, and faults in the midst of a commit.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+use rusqlite_migration::M;
+use tempfile::TempDir;
+
+use super::schema::{SCHEMA_VERSION, STEPS};
+use super::{Commit, CommitError, Meta, Reader, StoreErrorKind, Writer};
+use crate::model::{State, Status, Time, User};
+use crate::plan::{Change, Plan, RoleSetId, Summary};
+
+const V1: M<'static> = M::up(include_str!("schema/v1.sql"));
+const WITH_SECOND: &[M<'static>] = &[V1, M::up("ALTER TABLE meta ADD COLUMN extra INTEGER")];
+const WITH_BROKEN: &[M<'static>] = &[
+    V1,
+    M::up("ALTER TABLE meta ADD COLUMN extra INTEGER; DROP TABLE user; SELECT * FROM no_such"),
+];
+
+fn path() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    (folder, path)
+}
+
+/// A plan that provisions so many people, from nothing.
+fn plan(people: u32) -> Plan {
+    let mut state = State { next_user: people, ..State::default() };
+    for id in 0..people {
+        let username = state.texts.add(&format!("user-{id}"));
+        let email = state.texts.add(&format!("user-{id}@example.org"));
+        let role_set = RoleSetId(0);
+        state.users.push(User { id, username, email, status: Status::Enabled, role_set });
+    }
+    Plan {
+        at: Time::from_timestamp(1_700_000_000, 0).unwrap(),
+        changes: (0..people).map(|user| Change::UserCreated { user }).collect(),
+        sets: vec![RoleSetId(0); people as usize],
+        set_roles: [(RoleSetId(0), Vec::new())].into(),
+        state,
+        held: None,
+        warnings: Vec::new(),
+        next_due: None,
+        summary: Summary::default(),
+    }
+}
+
+fn commit(plan: &Plan) -> Commit<'_> {
+    Commit { plan, base_version: 0, sources: &[], configured: &[], settled: None }
+}
+
+#[test]
+fn the_schema_version_is_said_alike_everywhere() {
+    assert_eq!(usize::try_from(SCHEMA_VERSION), Ok(STEPS.len()));
+    let (_folder, path) = path();
+    let writer = Writer::open(&path).unwrap();
+    let number =
+        |sql: &str| -> i64 { writer.connection().query_row(sql, [], |row| row.get(0)).unwrap() };
+    assert_eq!(number("PRAGMA user_version"), SCHEMA_VERSION);
+    assert_eq!(number("SELECT schema_version FROM gateway_meta"), SCHEMA_VERSION);
+}
+
+#[test]
+fn an_older_store_is_migrated_with_its_content_and_then_refused_by_older_programs() {
+    let (_folder, path) = path();
+    Writer::open(&path).unwrap().commit(&commit(&plan(3))).unwrap();
+    let writer = Writer::open_at(&path, WITH_SECOND).unwrap();
+    let conn = writer.connection();
+    let users: i64 = conn.query_row("SELECT count(*) FROM gateway_user", [], |r| r.get(0)).unwrap();
+    assert_eq!(users, 3);
+    conn.query_row("SELECT extra FROM meta", [], |_| Ok(())).unwrap();
+    drop(writer);
+    let before = std::fs::read(&path).unwrap();
+    for error in [Writer::open(&path).err().unwrap(), Reader::open(&path).err().unwrap()] {
+        assert_eq!(error.kind, StoreErrorKind::Newer);
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), before, "untouched");
+}
+
+#[test]
+fn a_migration_that_fails_leaves_the_store_as_it_was() {
+    let (_folder, path) = path();
+    Writer::open(&path).unwrap().commit(&commit(&plan(3))).unwrap();
+    let error = Writer::open_at(&path, WITH_BROKEN).err().unwrap();
+    assert!(error.message.contains("no_such"), "{error}");
+    let reader = Reader::open(&path).unwrap().unwrap();
+    assert_eq!(reader.meta().unwrap().schema_version, 1);
+    assert_eq!(reader.state().unwrap().users.len(), 3);
+    let extra =
+        Connection::open(&path).unwrap().query_row("SELECT extra FROM meta", [], |_| Ok(()));
+    assert!(extra.is_err());
+}
+
+#[test]
+fn a_disk_that_fills_up_in_the_midst_of_a_commit_changes_nothing() {
+    let (_folder, path) = path();
+    let mut writer = Writer::open(&path).unwrap();
+    let pages: i64 =
+        writer.connection().query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+    let big = plan(2_000);
+    for more in [1, 3, 9, 27] {
+        let limit = pages + more;
+        writer.connection().pragma_update(None, "max_page_count", limit).unwrap();
+        let error = writer.commit(&commit(&big)).unwrap_err();
+        let CommitError::Store(error) = error else { panic!("{error}") };
+        assert_eq!(error.kind, StoreErrorKind::Full);
+        let reader = writer.reader().unwrap();
+        assert_eq!(reader.meta().unwrap(), Meta { schema_version: 1, ..Meta::default() });
+        assert!(reader.state().unwrap().users.is_empty());
+    }
+    writer.connection().pragma_update(None, "max_page_count", 1_000_000).unwrap();
+    assert_eq!(writer.commit(&commit(&big)).unwrap().generation, Some(1));
+}
+
+#[test]
+fn two_writers_of_one_store_cannot_both_apply_what_they_planned_from_one_state() {
+    let (_folder, path) = path();
+    let (mut one, mut two) = (Writer::open(&path).unwrap(), Writer::open(&path).unwrap());
+    let plan = plan(3);
+    one.commit(&commit(&plan)).unwrap();
+    assert!(matches!(two.commit(&commit(&plan)), Err(CommitError::Raced)));
+}
+
+#[test]
+fn a_plan_whose_parts_do_not_fit_is_refused_before_anything_is_written() {
+    let (_folder, path) = path();
+    let mut writer = Writer::open(&path).unwrap();
+    let mut short = plan(3);
+    short.sets.pop();
+    let mut unknown = plan(3);
+    unknown.changes.push(Change::UserMissing { user: 77 });
+    let mut twice = plan(3);
+    twice.changes.push(Change::UserRenamed { user: 0, old: crate::model::Text::EMPTY });
+    twice.state.users[1].username = twice.state.users[0].username;
+    let mut no_set = plan(3);
+    no_set.set_roles.clear();
+    let mut no_role = plan(3);
+    no_role.set_roles.insert(RoleSetId(0), vec![5]);
+    for plan in [short, unknown, twice, no_set, no_role] {
+        let error = writer.commit(&commit(&plan)).unwrap_err();
+        assert!(matches!(error, CommitError::Inconsistent(_)), "{error}");
+        assert!(writer.reader().unwrap().state().unwrap().users.is_empty());
+    }
+}

@@ -1,5 +1,5 @@
 -- Schema 1. Tables are private to idpsyncd; the views at the end are for gateways (docs/store.md).
--- Times are whole seconds since 1970 in UTC. Numbers (`num`) are the store's own and never reused.
+-- Times are whole seconds since 1970 in UTC. Numbers (`num`) are the store's own.
 -- No STRICT tables and no JSON functions: gateways bring their own, perhaps old, SQLite.
 
 PRAGMA application_id = 1768190067; -- 'idps'
