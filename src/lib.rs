@@ -27,6 +27,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod model;
+pub mod pipeline;
 pub mod plan;
 pub mod policy;
 pub mod resolve;
