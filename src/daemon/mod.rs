@@ -43,7 +43,7 @@ use attempt::{Attempt, End, Pulse, Ran};
 use notify::Notify;
 use report::Told;
 use schedule::{Agenda, Why};
-use status::{Status, one_line};
+use status::{Running, Status, one_line};
 use watchdog::Watchdog;
 
 /// How often the store is looked at between runs: this late, at most, is a grant's expiry seen
@@ -249,20 +249,23 @@ impl Daemon {
 
     fn begin(&mut self, now: Time) {
         let why = self.agenda.begin(now);
-        // Who can be read is left in peace by a retry, and who refuses is not asked in a hurry:
-        // a wrong password tried again and again locks the account.
-        let asked = self.again.take().filter(|_| why == Why::Retry);
+        let asked = self.asked(why);
         tracing::debug!(why = why.as_str(), ?asked, "a run starts");
         let config = Arc::clone(&self.config);
         self.attempt = Some(Attempt::start(config, asked, why, now, &self.pulse));
-        self.status.running = Some(now);
+    }
+
+    /// Which sources a run asks; `None`: all.
+    fn asked(&mut self, why: Why) -> Option<Vec<String>> {
+        // Who could be read is left in peace by a retry, and who refuses is not asked in a hurry:
+        // a wrong password tried again and again locks the account.
+        self.again.take().filter(|_| why == Why::Retry)
     }
 
     /// The run under way has ended.
     fn ended(&mut self, end: End) {
         let Some(Attempt { began, why, asked, .. }) = self.attempt.take() else { return };
         self.pulse.fetch_add(1, Ordering::SeqCst);
-        self.status.running = None;
         self.looked = None;
         let retry = match end {
             End::Ran(ran) => {
@@ -399,6 +402,10 @@ impl Daemon {
     /// Brings the status line up to date.
     fn tell(&mut self) {
         self.status.next = self.agenda.next();
+        self.status.running = self.attempt.as_ref().map(|attempt| {
+            let phase = if attempt.settling() { Running::Writing } else { Running::Reading };
+            phase(attempt.began)
+        });
         self.notify.status(self.status.line());
     }
 
@@ -419,6 +426,88 @@ impl Daemon {
             self.ended(end);
         } else {
             tracing::info!("a source does not give way: its read is left, nothing is written");
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use crate::pipeline::{Outcome, SourceOutcome};
+
+    fn daemon() -> Daemon {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("idpsyncd.toml");
+        let sources = ["a", "b", "c", "d"].map(|name| {
+            format!(
+                "[[source]]\nname = \"{name}\"\nkind = \"file\"\nrealm_export = \"{name}.json\"\n"
+            )
+        });
+        let text = format!("[store]\npath = \"store.db\"\n[roles.r]\n{}", sources.concat());
+        std::fs::write(&file, text).unwrap();
+        Daemon::new(&file, config::load(&file).unwrap())
+    }
+
+    fn ran(sources: Vec<(&str, SourceResult)>) -> Ran {
+        let sources = sources.into_iter().map(|(name, result)| SourceOutcome {
+            name: name.to_owned(),
+            kind: "file",
+            result,
+            mirror_at: None,
+        });
+        let outcome = Outcome {
+            plan: None,
+            held: None,
+            sources: sources.collect(),
+            warnings: Vec::new(),
+            before: 1,
+            generation: 1,
+            at: Utc::now(),
+            next_due: None,
+        };
+        Ran { outcome, summary: None }
+    }
+
+    fn failed(transient: bool) -> SourceResult {
+        SourceResult::Failed { message: "no".to_owned(), transient }
+    }
+
+    fn failing(daemon: &Daemon) -> Vec<&str> {
+        daemon.status.failing.iter().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn a_retry_asks_only_sources_whose_fault_may_pass() {
+        let mut daemon = daemon();
+        let run = ran(vec![
+            ("a", SourceResult::Complete(Vec::new())),
+            ("b", failed(true)),
+            ("c", failed(false)),
+            ("d", SourceResult::Partial(Vec::new())),
+        ]);
+        daemon.ran(&run, Why::Tick, true);
+        assert_eq!(failing(&daemon), ["b", "c", "d"]);
+        assert_eq!(daemon.asked(Why::Retry).unwrap(), ["b", "d"]);
+
+        // The retry brings one of them back; who was not asked stands as before.
+        let run = ran(vec![
+            ("a", SourceResult::NotAsked),
+            ("b", SourceResult::Complete(Vec::new())),
+            ("c", SourceResult::NotAsked),
+            ("d", failed(true)),
+        ]);
+        daemon.ran(&run, Why::Retry, false);
+        assert_eq!(failing(&daemon), ["c", "d"]);
+        assert_eq!(daemon.asked(Why::Retry).unwrap(), ["d"]);
+    }
+
+    #[test]
+    fn every_other_run_asks_all_sources() {
+        for why in [Why::Start, Why::Reload, Why::Tick, Why::Due] {
+            let mut daemon = daemon();
+            daemon.ran(&ran(vec![("b", failed(true))]), Why::Tick, true);
+            assert_eq!(daemon.asked(why), None, "{why:?}");
         }
     }
 }

@@ -9,6 +9,15 @@ use crate::model::{Time, rfc3339};
 /// systemd keeps a status line of any length, people do not read one.
 const LONGEST: usize = 1000;
 
+/// How far the run under way is, and since when it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Running {
+    /// The sources are asked.
+    Reading(Time),
+    /// All that was asked has been heard.
+    Writing(Time),
+}
+
 /// How the daemon stands.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Status {
@@ -22,8 +31,8 @@ pub struct Status {
     pub held: Option<String>,
     /// Why the configuration file is not in force.
     pub broken: Option<String>,
-    /// The run under way: since when.
-    pub running: Option<Time>,
+    /// The run under way.
+    pub running: Option<Running>,
     /// The next run.
     pub next: Option<(Time, Why)>,
 }
@@ -48,7 +57,12 @@ impl fmt::Display for Status {
             write!(f, "; held plan {id}")?;
         }
         match (running, next) {
-            (Some(since), _) => write!(f, "; running since {}", rfc3339(*since))?,
+            (Some(Running::Reading(since)), _) => {
+                write!(f, "; reading, run of {}", rfc3339(*since))?;
+            }
+            (Some(Running::Writing(since)), _) => {
+                write!(f, "; planning and writing, run of {}", rfc3339(*since))?;
+            }
             (None, Some((_, Why::Start | Why::Reload))) => f.write_str("; next run now")?,
             (None, Some((at, why))) => {
                 write!(f, "; next run {} ({})", rfc3339(*at), why.as_str())?;
@@ -112,13 +126,13 @@ mod tests {
         let status = Status {
             last: Some((at("10:00:00"), Some("the disk is full".to_owned()))),
             broken: Some("2 faults in `a.toml`".to_owned()),
-            running: Some(at("10:05:00")),
+            running: Some(Running::Writing(at("10:05:00"))),
             ..Status::default()
         };
         assert_eq!(
             status.line(),
             "the store is not loaded yet; last run 2026-03-01T10:00:00Z failed: the disk is full; \
-             running since 2026-03-01T10:05:00Z; the old configuration is in force: 2 faults in \
+             planning and writing, run of 2026-03-01T10:05:00Z; the old configuration is in force: 2 faults in \
              `a.toml`"
         );
     }
