@@ -16,7 +16,9 @@ use crate::resolve::{Rules, View, resolve};
 use crate::source::file::FileSource;
 use crate::source::keycloak::KeycloakSource;
 use crate::source::ldap::LdapSource;
-use crate::source::{Directory, OnProgress, Reading, ScopeReport, Source, SourceError, merge};
+use crate::source::{
+    Directory, OnProgress, Progress, Reading, ScopeReport, Source, SourceError, merge,
+};
 use crate::store::{
     Commit, CommitError, LockError, Meta, Mirror, MirrorUpdate, Reader, RunLock, SourceStatus,
     SourceUpdate, StoreError, Writer,
@@ -196,6 +198,10 @@ impl Known {
     }
 }
 
+/// The [`Progress::what`] (with no source) that says: every source has been heard. Whoever drops the
+/// run's future before that can be sure that nothing is written.
+pub const PLANNING: &str = "planning";
+
 /// Runs once. `now` is the moment of the run.
 ///
 /// # Errors
@@ -230,6 +236,10 @@ pub async fn run_with_views(
         (Some(lock), Some(Writer::open(path)?))
     };
     let words = ask(config, options, progress).await;
+    progress(Progress { source: String::new(), what: PLANNING, done: 0, total: None });
+    // The last point at which a run that nobody wants any more ends without writing: a source that
+    // never gives way (a file) would otherwise carry it past its cancellation.
+    tokio::task::yield_now().await;
     // Everything below is computing and disk: it would hold up other tasks of the runtime.
     tokio::task::block_in_place(|| settle(config, words, writer.as_mut(), now))
 }

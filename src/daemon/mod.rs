@@ -1,4 +1,513 @@
-//! Schedule, signals, systemd.
-pub async fn run(_: &std::path::Path, _: crate::config::Config) -> Result<(), String> {
+//! `idpsyncd run`: schedule, signals, systemd.
+//!
+//! ```text
+//!  SIGHUP ─► load the file ─► good: in force, run now │ broken: the old one stays
+//!  SIGTERM, SIGINT ─► drop what is being read, finish what is being written, end
+//!                         ┌───────────────────────────────┐
+//!  agenda ── it is time ─►│ one run, a task of its own    │── end ─► log, status line, agenda
+//!  (tick, due, retry)     │ (pipeline::run)               │
+//!                         └───────────────────────────────┘
+//! ```
+//!
+//! One loop owns everything and sleeps until something happens; at most one run is under way.
+//! What a run does is decided by [`crate::pipeline`], when there is one by [`schedule`], whether
+//! systemd hears of life by [`watchdog`]. Nothing here can take anything from anybody.
+//!
+//! The daemon is ready (`READY=1`) once the store has been loaded, whatever the sources say: what
+//! is in it is what gateways live on. A store that cannot be used is an error at start; later, and
+//! while another process works on it, it is tried again.
+
+mod attempt;
+mod glance;
+mod notify;
+mod report;
+mod schedule;
+mod status;
+mod watchdog;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::{self, Config, ConfigError};
+use crate::model::Time;
+use crate::pipeline::{RunError, SourceResult};
+use crate::store::{LockError, StoreError, StoreErrorKind};
+
+use attempt::{Attempt, End, Pulse, Ran};
+use notify::Notify;
+use report::Told;
+use schedule::{Agenda, Why};
+use status::{Running, Status, one_line};
+use watchdog::Watchdog;
+
+/// How often the store is looked at between runs: this late, at most, is a grant's expiry seen
+/// that was made after the last run and ends before the next one.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// How long a dropped run may take to let go of the store's lock before the daemon ends without
+/// waiting for it.
+const LET_GO: Duration = Duration::from_secs(1);
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Signals cannot be received.
+    #[error("cannot listen for signals: {0}")]
+    Signals(#[source] std::io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT. `config` is what `config_file` holds now; SIGHUP reads it again.
+/// Needs a runtime of several threads. A source's read that does not give way may still be on one
+/// of them when this returns: end the runtime without waiting for it.
+///
+/// # Errors
+/// The store cannot be used, or signals cannot be received.
+pub async fn run(config_file: &Path, config: Config) -> Result<(), DaemonError> {
+    // First of all, so that a signal that comes early does not end the process.
+    let mut signals = Signals::new().map_err(DaemonError::Signals)?;
+    let mut daemon = Daemon::new(config_file, config);
+    daemon.open()?;
+    loop {
+        daemon.turn();
+        let wake = daemon.wake();
+        tokio::select! {
+            wish = signals.next() => match wish {
+                Wish::Reload => daemon.reload(),
+                Wish::Stop => break,
+            },
+            end = under_way(&mut daemon.attempt) => daemon.ended(end),
+            () = tokio::time::sleep(wake) => {}
+        }
+    }
+    daemon.stop().await;
     Ok(())
+}
+
+/// What a signal asks for.
+enum Wish {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    hup: Signal,
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Signals {
+            hup: signal(SignalKind::hangup())?,
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.hup.recv() => Wish::Reload,
+            _ = self.term.recv() => Wish::Stop,
+            _ = self.int.recv() => Wish::Stop,
+        }
+    }
+}
+
+/// The end of the run under way; never, where there is none.
+async fn under_way(attempt: &mut Option<Attempt>) -> End {
+    match attempt {
+        Some(attempt) => attempt.end().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn jitter(limit: Duration) -> Duration {
+    let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(fastrand::u64(0..=limit))
+}
+
+struct Daemon {
+    file: PathBuf,
+    config: Arc<Config>,
+    agenda: Agenda,
+    attempt: Option<Attempt>,
+    /// Which sources a retry asks; absent: all.
+    again: Option<Vec<String>>,
+    /// What all runs together got done.
+    pulse: Pulse,
+    watchdog: Watchdog,
+    notify: Notify,
+    status: Status,
+    told: Told,
+    /// The store has been loaded once.
+    ready: bool,
+    /// When the store was looked at last.
+    looked: Option<Instant>,
+}
+
+impl Daemon {
+    fn new(file: &Path, config: Config) -> Self {
+        Daemon {
+            file: file.to_owned(),
+            agenda: Agenda::new(&config.schedule, Utc::now()),
+            config: Arc::new(config),
+            attempt: None,
+            again: None,
+            pulse: Pulse::default(),
+            watchdog: Watchdog::new(notify::watchdog_limit()),
+            notify: Notify::default(),
+            status: Status::default(),
+            told: Told::default(),
+            ready: false,
+            looked: None,
+        }
+    }
+
+    /// Makes sure of the store before anything else.
+    fn open(&mut self) -> Result<(), DaemonError> {
+        self.announce();
+        let busy = tokio::task::block_in_place(|| glance::prepare(&self.config.store, Utc::now()))?;
+        let Some(busy) = busy else { return Ok(self.look()?) };
+        // The first run says it too, and tries again.
+        tracing::debug!("{busy}");
+        match self.look() {
+            // Whoever works on it may be making or migrating it.
+            Err(error) if !matches!(error.kind, StoreErrorKind::Busy | StoreErrorKind::Older) => {
+                Err(error.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks at the store, loads it whole the first time.
+    fn look(&mut self) -> Result<(), StoreError> {
+        self.looked = Some(Instant::now());
+        let path = self.config.store.as_path();
+        let first = !self.ready;
+        let seen = tokio::task::block_in_place(|| {
+            if first { glance::load(path) } else { glance::glance(path) }
+        })?;
+        let Some(seen) = seen else { return Ok(()) };
+        self.agenda.set_due(seen.next_due);
+        self.status.generation = Some(seen.generation);
+        report::held(&mut self.told, seen.held.as_ref());
+        self.status.held = seen.held.map(|held| held.id);
+        if first {
+            self.ready = true;
+            tracing::info!(generation = seen.generation, "the store is loaded");
+            self.notify.ready();
+        }
+        Ok(())
+    }
+
+    /// One turn of the loop: what time says is to be done.
+    fn turn(&mut self) {
+        self.agenda.see(Utc::now(), &mut jitter);
+        if self.attempt.is_none() && self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+            match self.look() {
+                Ok(()) => {
+                    self.told.clear("store");
+                }
+                Err(error) if self.told.news("store", &error.message) => {
+                    tracing::warn!("{error}");
+                }
+                Err(_) => {}
+            }
+        }
+        let now = Utc::now();
+        if self.attempt.is_none() && self.agenda.next().is_some_and(|(at, _)| at <= now) {
+            self.begin(now);
+        }
+        let count = self.pulse.load(Ordering::SeqCst);
+        if self.watchdog.feed(Instant::now(), self.attempt.is_some(), count) {
+            self.notify.watchdog();
+        }
+        self.tell();
+    }
+
+    /// How long to sleep if nothing happens.
+    fn wake(&self) -> Duration {
+        let mut wake = self.watchdog.look_every().unwrap_or(LOOK).min(LOOK);
+        if self.attempt.is_none()
+            && let Some((at, _)) = self.agenda.next()
+        {
+            // Short sleeps also find out soon that the clock was set or the machine slept.
+            wake = wake.min((at - Utc::now()).to_std().unwrap_or_default());
+        }
+        // A timer has milliseconds, the agenda has finer moments: no turns in between.
+        wake.max(Duration::from_millis(1))
+    }
+
+    fn begin(&mut self, now: Time) {
+        let why = self.agenda.begin(now);
+        let asked = self.asked(why);
+        tracing::debug!(why = why.as_str(), ?asked, "a run starts");
+        let config = Arc::clone(&self.config);
+        self.attempt = Some(Attempt::start(config, asked, why, now, &self.pulse));
+    }
+
+    /// Which sources a run asks; `None`: all.
+    fn asked(&mut self, why: Why) -> Option<Vec<String>> {
+        // Who could be read is left in peace by a retry, and who refuses is not asked in a hurry:
+        // a wrong password tried again and again locks the account.
+        self.again.take().filter(|_| why == Why::Retry)
+    }
+
+    /// The run under way has ended.
+    fn ended(&mut self, end: End) {
+        let Some(Attempt { began, why, asked, .. }) = self.attempt.take() else { return };
+        self.pulse.fetch_add(1, Ordering::SeqCst);
+        self.looked = None;
+        let retry = match end {
+            End::Ran(ran) => {
+                self.told.clear("run");
+                self.status.last = Some((began, None));
+                self.ran(&ran, why, asked.is_none());
+                ran.outcome.worth_retrying()
+            }
+            End::Failed(error) => {
+                let locked = matches!(error, RunError::Locked(LockError::Held { .. }));
+                self.failed(began, &error.to_string(), locked);
+                self.again = asked;
+                true
+            }
+            End::Panicked(text) => {
+                self.failed(began, &format!("a fault in idpsyncd itself: {text}"), false);
+                self.again = asked;
+                true
+            }
+            End::Dropped => {
+                tracing::info!("the run was dropped while the sources were read: nothing changed");
+                false
+            }
+        };
+        self.agenda.end(Utc::now(), retry, &mut jitter);
+    }
+
+    fn ran(&mut self, ran: &Ran, why: Why, all: bool) {
+        report::ran(&mut self.told, ran, why, all);
+        let mut again = Vec::new();
+        for source in &ran.outcome.sources {
+            match &source.result {
+                SourceResult::NotAsked => continue,
+                SourceResult::Complete(_) => {
+                    self.status.failing.remove(&source.name);
+                    continue;
+                }
+                SourceResult::Partial(_) | SourceResult::Failed { transient: true, .. } => {
+                    again.push(source.name.clone());
+                }
+                SourceResult::Failed { transient: false, .. } => {}
+            }
+            self.status.failing.insert(source.name.clone());
+        }
+        self.again = Some(again);
+    }
+
+    fn failed(&mut self, began: Time, why: &str, passing: bool) {
+        self.status.last = Some((began, Some(why.to_owned())));
+        if !self.told.news("run", why) {
+            return;
+        }
+        if passing {
+            tracing::warn!("the run came to nothing, it is tried again: {why}");
+        } else {
+            tracing::error!("the run came to nothing, it is tried again: {why}");
+        }
+    }
+
+    /// SIGHUP.
+    fn reload(&mut self) {
+        // Before the daemon is ready systemd does not expect to hear of a reload.
+        if self.ready {
+            self.notify.reloading();
+        }
+        match tokio::task::block_in_place(|| self.load()) {
+            Ok(config) => {
+                tracing::info!(file = %self.file.display(), "the configuration is in force");
+                self.status.broken = None;
+                self.agenda.reload(&config.schedule);
+                let names: BTreeSet<&str> =
+                    config.sources.iter().map(|source| source.name.as_str()).collect();
+                self.status.failing.retain(|name| names.contains(name.as_str()));
+                self.config = Arc::new(config);
+                self.announce();
+                self.again = None;
+                // A run under the old configuration is dropped while it reads; one that writes
+                // already goes on to its end, and the new one's run follows.
+                if let Some(attempt) = &self.attempt {
+                    attempt.cancel();
+                }
+            }
+            Err(why) => {
+                tracing::error!("the configuration was not loaded, the old one stays: {why}");
+                self.status.broken = Some(one_line(&why));
+            }
+        }
+        self.tell();
+        if self.ready {
+            self.notify.ready();
+        }
+    }
+
+    /// Loads the file and makes sure that its store can be used; logs each fault.
+    fn load(&self) -> Result<Config, String> {
+        let config = config::load(&self.file).map_err(|error| match error {
+            ConfigError::Faults(faults) => {
+                for fault in &faults.faults {
+                    tracing::error!(
+                        file = %faults.file.display(),
+                        line = fault.line,
+                        column = fault.column,
+                        key = fault.key,
+                        "{fault}"
+                    );
+                }
+                let count = faults.faults.len();
+                let count =
+                    if count == 1 { "1 fault".to_owned() } else { format!("{count} faults") };
+                let first = faults.faults.first().map(|fault| format!(", the first at {fault}"));
+                format!("`{}` has {count}{}", faults.file.display(), first.unwrap_or_default())
+            }
+            error @ ConfigError::Unreadable { .. } => error.to_string(),
+        })?;
+        if config.store != self.config.store {
+            glance::prepare(&config.store, Utc::now()).map_err(|error| error.to_string())?;
+        }
+        Ok(config)
+    }
+
+    /// Logs what is worth telling about the configuration that is now in force.
+    fn announce(&self) {
+        for warning in &self.config.warnings {
+            tracing::warn!("{warning}");
+        }
+        if self.config.gateway.is_some() {
+            tracing::warn!(
+                "`[gateway]` is configured, but serving is not built yet: nothing listens; \
+                 gateways read the store itself"
+            );
+        }
+    }
+
+    /// Brings the status line up to date.
+    fn tell(&mut self) {
+        self.status.next = self.agenda.next();
+        self.status.running = self.attempt.as_ref().map(|attempt| {
+            let phase = if attempt.settling() { Running::Writing } else { Running::Reading };
+            phase(attempt.began)
+        });
+        self.notify.status(self.status.line());
+    }
+
+    /// SIGTERM: ends after the running transaction. Further signals change nothing.
+    async fn stop(&mut self) {
+        self.notify.stopping();
+        let Some(attempt) = &mut self.attempt else { return };
+        attempt.cancel();
+        if attempt.settling() {
+            tracing::info!("stopping after the running transaction");
+            let end = attempt.end().await;
+            self.ended(end);
+            return;
+        }
+        // It will not write any more. Given a moment, it lets go of the lock in good order; if it
+        // hangs, the kernel does that when the process ends.
+        if let Ok(end) = tokio::time::timeout(LET_GO, attempt.end()).await {
+            self.ended(end);
+        } else {
+            tracing::info!("a source does not give way: its read is left, nothing is written");
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use crate::pipeline::{Outcome, SourceOutcome};
+
+    fn daemon() -> Daemon {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("idpsyncd.toml");
+        let sources = ["a", "b", "c", "d"].map(|name| {
+            format!(
+                "[[source]]\nname = \"{name}\"\nkind = \"file\"\nrealm_export = \"{name}.json\"\n"
+            )
+        });
+        let text = format!("[store]\npath = \"store.db\"\n[roles.r]\n{}", sources.concat());
+        std::fs::write(&file, text).unwrap();
+        Daemon::new(&file, config::load(&file).unwrap())
+    }
+
+    fn ran(sources: Vec<(&str, SourceResult)>) -> Ran {
+        let sources = sources.into_iter().map(|(name, result)| SourceOutcome {
+            name: name.to_owned(),
+            kind: "file",
+            result,
+            mirror_at: None,
+        });
+        let outcome = Outcome {
+            plan: None,
+            held: None,
+            sources: sources.collect(),
+            warnings: Vec::new(),
+            before: 1,
+            generation: 1,
+            at: Utc::now(),
+            next_due: None,
+        };
+        Ran { outcome, summary: None }
+    }
+
+    fn failed(transient: bool) -> SourceResult {
+        SourceResult::Failed { message: "no".to_owned(), transient }
+    }
+
+    fn failing(daemon: &Daemon) -> Vec<&str> {
+        daemon.status.failing.iter().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn a_retry_asks_only_sources_whose_fault_may_pass() {
+        let mut daemon = daemon();
+        let run = ran(vec![
+            ("a", SourceResult::Complete(Vec::new())),
+            ("b", failed(true)),
+            ("c", failed(false)),
+            ("d", SourceResult::Partial(Vec::new())),
+        ]);
+        daemon.ran(&run, Why::Tick, true);
+        assert_eq!(failing(&daemon), ["b", "c", "d"]);
+        assert_eq!(daemon.asked(Why::Retry).unwrap(), ["b", "d"]);
+
+        // The retry brings one of them back; who was not asked stands as before.
+        let run = ran(vec![
+            ("a", SourceResult::NotAsked),
+            ("b", SourceResult::Complete(Vec::new())),
+            ("c", SourceResult::NotAsked),
+            ("d", failed(true)),
+        ]);
+        daemon.ran(&run, Why::Retry, false);
+        assert_eq!(failing(&daemon), ["c", "d"]);
+        assert_eq!(daemon.asked(Why::Retry).unwrap(), ["d"]);
+    }
+
+    #[test]
+    fn every_other_run_asks_all_sources() {
+        for why in [Why::Start, Why::Reload, Why::Tick, Why::Due] {
+            let mut daemon = daemon();
+            daemon.ran(&ran(vec![("b", failed(true))]), Why::Tick, true);
+            assert_eq!(daemon.asked(why), None, "{why:?}");
+        }
+    }
 }

@@ -1,0 +1,158 @@
+//! One run as a task of its own, so that the main loop goes on turning and a panic ends the run
+//! and not the daemon.
+//!
+//! Until the sources have been read the task can be dropped at any moment: nothing is written
+//! before, and the run's lock goes with it. Once it [settles](Attempt::settling) it is left alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::task::{JoinError, JoinHandle};
+
+use super::schedule::Why;
+use crate::config::Config;
+use crate::model::Time;
+use crate::pipeline::{self, Options, Outcome, PLANNING, RunError};
+use crate::plan::{Summary, view};
+use crate::source::{OnProgress, Progress};
+
+/// What the lock says of its holder.
+pub const WHAT: &str = "idpsyncd run";
+
+/// Counts what runs get done, over all runs: what the watchdog is fed by.
+pub type Pulse = Arc<AtomicU64>;
+
+/// A run under way.
+#[derive(Debug)]
+pub struct Attempt {
+    /// When it began.
+    pub began: Time,
+    /// Why it began.
+    pub why: Why,
+    /// Which sources it asks; absent: all.
+    pub asked: Option<Vec<String>>,
+    handle: JoinHandle<Result<Ran, RunError>>,
+    settling: Arc<AtomicBool>,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Ran {
+    /// As the pipeline tells it, without the plan: that holds the whole company.
+    pub outcome: Outcome,
+    /// How much changed; absent where there was nothing to plan.
+    pub summary: Option<Summary>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum End {
+    /// It came to something.
+    Ran(Box<Ran>),
+    /// It came to nothing, and nothing was changed.
+    Failed(RunError),
+    /// It was dropped while the sources were read: nothing was changed.
+    Dropped,
+    /// It panicked: nothing was changed, or everything.
+    Panicked(String),
+}
+
+impl Attempt {
+    /// Starts a run.
+    #[must_use]
+    pub fn start(
+        config: Arc<Config>,
+        asked: Option<Vec<String>>,
+        why: Why,
+        now: Time,
+        pulse: &Pulse,
+    ) -> Attempt {
+        let settling = Arc::new(AtomicBool::new(false));
+        pulse.fetch_add(1, Ordering::SeqCst);
+        let progress: OnProgress = {
+            let (settling, pulse) = (Arc::clone(&settling), Arc::clone(pulse));
+            Arc::new(move |progress: Progress| {
+                if progress.source.is_empty() && progress.what == PLANNING {
+                    settling.store(true, Ordering::SeqCst);
+                }
+                pulse.fetch_add(1, Ordering::SeqCst);
+            })
+        };
+        let options = Options { dry_run: false, sources: asked.clone(), what: WHAT.to_owned() };
+        let handle = tokio::spawn(async move {
+            let outcome = pipeline::run(&config, &options, &progress, now).await?;
+            Ok(tokio::task::block_in_place(|| shorten(outcome)))
+        });
+        Attempt { began: now, why, asked, handle, settling }
+    }
+
+    /// How it ends. May be dropped and called again until it has returned.
+    pub async fn end(&mut self) -> End {
+        classify((&mut self.handle).await)
+    }
+
+    /// Drops it, if it is still reading. What is in its transaction goes on to its end.
+    pub fn cancel(&self) {
+        self.handle.abort();
+    }
+
+    /// Whether it may have begun to plan and to write. After [`Attempt::cancel`], `false` means
+    /// that it never will.
+    #[must_use]
+    pub fn settling(&self) -> bool {
+        self.settling.load(Ordering::SeqCst)
+    }
+}
+
+fn classify(result: Result<Result<Ran, RunError>, JoinError>) -> End {
+    match result {
+        Ok(Ok(ran)) => End::Ran(Box::new(ran)),
+        Ok(Err(error)) => End::Failed(error),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+                End::Panicked(text.unwrap_or("without a message").to_owned())
+            }
+            Err(_) => End::Dropped,
+        },
+    }
+}
+
+/// Logs every change, and lets go of the plan, here and not in the main loop: it may be large.
+fn shorten(mut outcome: Outcome) -> Ran {
+    let plan = outcome.plan.take();
+    if let Some(plan) = &plan
+        && tracing::enabled!(tracing::Level::DEBUG)
+    {
+        for change in &plan.changes {
+            tracing::debug!(generation = outcome.generation, "{}", view(change, &plan.state));
+        }
+    }
+    Ran { summary: plan.map(|plan| plan.summary), outcome }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_end_of_the_run_with_its_message() {
+        let handle = tokio::spawn(async { panic!("number {}", 7) });
+        assert!(matches!(classify(handle.await), End::Panicked(text) if text == "number 7"));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_cancelled_is_dropped() {
+        let handle = tokio::spawn(std::future::pending());
+        handle.abort();
+        assert!(matches!(classify(handle.await), End::Dropped));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_fails_says_why() {
+        let handle = tokio::spawn(async { Err(RunError::Refused("no".to_owned())) });
+        assert!(matches!(classify(handle.await), End::Failed(RunError::Refused(_))));
+    }
+}

@@ -1,0 +1,73 @@
+//! What the daemon looks up in the store between runs.
+//!
+//! People write to it meanwhile: a grant with an expiry has to be run for at that very moment, an
+//! approved plan is not held any more. The main loop looks often enough that this is no matter of
+//! ticks. Opening and three rows each time: nothing stays open that an administrator's `mv` would
+//! leave behind.
+
+use std::path::Path;
+
+use crate::model::Time;
+use crate::plan::Held;
+use crate::store::{LockError, Reader, RunLock, StoreError, StoreErrorKind, Writer};
+
+use super::attempt::WHAT;
+
+/// The store between runs.
+#[derive(Debug)]
+pub struct Glance {
+    /// The committed generation.
+    pub generation: u64,
+    /// The next moment at which something falls due by itself.
+    pub next_due: Option<Time>,
+    /// What waits for a person.
+    pub held: Option<Held>,
+}
+
+/// Looks at the store. `None`: there is none yet.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn glance(path: &Path) -> Result<Option<Glance>, StoreError> {
+    let Some(reader) = Reader::open(path)? else { return Ok(None) };
+    reader.snapshot(look).map(Some)
+}
+
+/// Loads the store whole, once: a daemon that says it is ready must have something that gateways
+/// can live on. `None`: there is none yet.
+///
+/// # Errors
+/// The store cannot be read, or contradicts itself.
+pub fn load(path: &Path) -> Result<Option<Glance>, StoreError> {
+    let Some(reader) = Reader::open(path)? else { return Ok(None) };
+    reader
+        .snapshot(|reader| {
+            reader.state()?;
+            look(reader)
+        })
+        .map(Some)
+}
+
+fn look(reader: &Reader) -> Result<Glance, StoreError> {
+    let meta = reader.meta()?;
+    let held = reader.held()?;
+    Ok(Glance { generation: meta.generation, next_due: meta.next_due, held })
+}
+
+/// Makes or migrates the store, so that what is wrong with it shows before anybody is asked
+/// anything. `Some`: another process is at work on it, and who; it was left alone.
+///
+/// # Errors
+/// The store cannot be made, migrated or written.
+pub fn prepare(path: &Path, now: Time) -> Result<Option<String>, StoreError> {
+    let _lock = match RunLock::acquire(path, WHAT, now) {
+        Ok(lock) => lock,
+        Err(error @ LockError::Held { .. }) => return Ok(Some(error.to_string())),
+        Err(LockError::Store(error)) => return Err(error),
+    };
+    match Writer::open(path) {
+        Ok(_) => Ok(None),
+        Err(error) if error.kind == StoreErrorKind::Busy => Ok(Some(error.message)),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,231 @@
+//! What the log is told of a run, and what not: a warning that is the same as in the run before is
+//! logged once, until it changes or goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::attempt::Ran;
+use super::schedule::Why;
+use crate::pipeline::{SourceOutcome, SourceResult};
+use crate::plan::{Held, Summary};
+
+/// What was said and still holds, by subject.
+#[derive(Debug, Default)]
+pub struct Told {
+    by_subject: BTreeMap<String, String>,
+    warnings: BTreeSet<String>,
+}
+
+impl Told {
+    /// Whether `text` is news about `subject`.
+    pub fn news(&mut self, subject: &str, text: &str) -> bool {
+        if self.by_subject.get(subject).is_some_and(|told| told == text) {
+            return false;
+        }
+        self.by_subject.insert(subject.to_owned(), text.to_owned());
+        true
+    }
+
+    /// There is nothing to say about `subject` any more. Returns whether there was.
+    pub fn clear(&mut self, subject: &str) -> bool {
+        self.by_subject.remove(subject).is_some()
+    }
+
+    /// Those of `warnings` that were not there before. `all`: what is not among them is over;
+    /// otherwise only some sources spoke, and the silence of the others means nothing.
+    pub fn new_warnings<'a>(&mut self, warnings: &'a [String], all: bool) -> Vec<&'a str> {
+        let fresh = warnings.iter().filter(|warning| !self.warnings.contains(*warning));
+        let fresh: Vec<&str> = fresh.map(String::as_str).collect();
+        let known = std::mem::take(&mut self.warnings);
+        self.warnings = warnings.iter().cloned().collect();
+        if !all {
+            self.warnings.extend(known);
+        }
+        fresh
+    }
+}
+
+/// Why a source's read was not whole; `None`: it was, or nobody asked.
+#[must_use]
+pub fn fault(source: &SourceOutcome) -> Option<String> {
+    match &source.result {
+        SourceResult::Complete(_) | SourceResult::NotAsked => None,
+        SourceResult::Failed { message, .. } => Some(message.clone()),
+        SourceResult::Partial(scopes) => {
+            let why: Vec<String> = scopes
+                .iter()
+                .filter_map(|scope| {
+                    scope.partial.as_ref().map(|why| format!("{}: {why}", scope.scope))
+                })
+                .collect();
+            Some(format!("not everything could be read: {}", why.join("; ")))
+        }
+    }
+}
+
+/// How a run's sources fared, in a few words.
+fn sources(sources: &[SourceOutcome]) -> String {
+    let words = sources.iter().map(|source| {
+        let word = match source.result {
+            SourceResult::Complete(_) => "complete",
+            SourceResult::Partial(_) => "partial",
+            SourceResult::Failed { .. } => "failed",
+            SourceResult::NotAsked => "not asked",
+        };
+        format!("{} {word}", source.name)
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// Logs what `ran` came to. `all`: every source was asked.
+pub fn ran(told: &mut Told, ran: &Ran, why: Why, all: bool) {
+    let outcome = &ran.outcome;
+    let (summary, sources) = (ran.summary.unwrap_or_default(), sources(&outcome.sources));
+    let Summary {
+        users_created,
+        users_changed,
+        users_disabled,
+        users_deprovisioned,
+        roles_changed,
+        grants_added,
+        grants_removed,
+        pairs_gained,
+        pairs_lost,
+        held,
+    } = summary;
+    let generation = outcome.generation;
+    if generation == outcome.before {
+        tracing::info!(why = why.as_str(), generation, sources, "run done: nothing changed");
+    } else {
+        tracing::info!(
+            why = why.as_str(),
+            generation,
+            users_created,
+            users_changed,
+            users_disabled,
+            users_deprovisioned,
+            roles_changed,
+            grants_added,
+            grants_removed,
+            pairs_gained,
+            pairs_lost,
+            held,
+            sources,
+            "run done: generation {generation} is committed"
+        );
+    }
+    for source in &outcome.sources {
+        one_source(told, source);
+    }
+    for warning in told.new_warnings(&outcome.warnings, all) {
+        tracing::warn!("{warning}");
+    }
+    self::held(told, outcome.held.as_ref());
+}
+
+fn one_source(told: &mut Told, source: &SourceOutcome) {
+    if matches!(source.result, SourceResult::NotAsked) {
+        return;
+    }
+    let subject = format!("source {}", source.name);
+    match fault(source) {
+        None => {
+            if told.clear(&subject) {
+                tracing::info!(source = source.name, "source `{}` is whole again", source.name);
+            }
+        }
+        Some(fault) => {
+            if told.news(&subject, &fault) {
+                let since = source.mirror_at.map(crate::model::rfc3339);
+                tracing::warn!(
+                    source = source.name,
+                    last_complete_read = since.unwrap_or_else(|| "never".to_owned()),
+                    "source `{}`: {fault}",
+                    source.name
+                );
+            }
+        }
+    }
+}
+
+/// Logs that something is held, or not any more.
+pub fn held(told: &mut Told, held: Option<&Held>) {
+    const SUBJECT: &str = "held";
+    let Some(held) = held else {
+        if told.clear(SUBJECT) {
+            tracing::info!("no removals are held any more");
+        }
+        return;
+    };
+    if told.news(SUBJECT, &held.id) {
+        let id = &held.id;
+        tracing::warn!(
+            plan = id,
+            changes = held.changes.len(),
+            lost_pairs = held.lost_pairs,
+            "removals are held: {}; look with `idpsyncd plan show {id}`, then `idpsyncd plan \
+             approve {id}` or `idpsyncd plan discard {id}`",
+            held.why.join("; ")
+        );
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use crate::source::ScopeReport;
+
+    #[test]
+    fn what_repeats_is_told_once_until_it_changes_or_goes() {
+        let mut told = Told::default();
+        assert!(told.news("source a", "refused"));
+        assert!(!told.news("source a", "refused"));
+        assert!(told.news("source b", "refused"));
+        assert!(told.news("source a", "timed out"));
+        assert!(told.clear("source a"));
+        assert!(!told.clear("source a"));
+        assert!(told.news("source a", "timed out"));
+    }
+
+    #[test]
+    fn a_warning_that_went_and_came_back_is_told_again() {
+        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let mut told = Told::default();
+        assert_eq!(told.new_warnings(&texts(&["a", "b"]), true), ["a", "b"]);
+        assert_eq!(told.new_warnings(&texts(&["a", "b"]), true), [""; 0]);
+        assert_eq!(told.new_warnings(&texts(&["a", "c"]), true), ["c"]);
+        assert_eq!(told.new_warnings(&texts(&["a", "b"]), true), ["b"]);
+    }
+
+    #[test]
+    fn a_run_of_some_sources_does_not_make_the_others_warnings_new() {
+        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let mut told = Told::default();
+        told.new_warnings(&texts(&["a", "b"]), true);
+        assert_eq!(told.new_warnings(&texts(&["c"]), false), ["c"]);
+        assert_eq!(told.new_warnings(&texts(&["a", "b", "c"]), true), [""; 0]);
+    }
+
+    #[test]
+    fn a_partial_read_is_told_scope_by_scope() {
+        let scope = |scope, partial: Option<&str>| ScopeReport {
+            scope,
+            count: 3,
+            partial: partial.map(str::to_owned),
+        };
+        let source = SourceOutcome {
+            name: "ldap".to_owned(),
+            kind: "ldap",
+            result: SourceResult::Partial(vec![
+                scope("users", None),
+                scope("groups", Some("size limit")),
+                scope("memberships", Some("cut off")),
+            ]),
+            mirror_at: None,
+        };
+        assert_eq!(
+            fault(&source).unwrap(),
+            "not everything could be read: groups: size limit; memberships: cut off"
+        );
+    }
+}
