@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
-use futures_util::future::join_all;
 use sha2::{Digest, Sha256};
+use tokio::task::JoinSet;
 
 use crate::config::{Config, SourceConfig, SourceKind};
 use crate::model::{State, Time};
@@ -153,23 +154,49 @@ enum Word {
     NotAsked,
 }
 
+/// Asks all sources at the same time, each in a task of its own: one that is busy parsing does not
+/// keep the others waiting. Dropping the future ends the tasks.
 async fn ask(config: &Config, options: &Options, progress: &OnProgress) -> Vec<Word> {
-    join_all(config.sources.iter().map(|source| async {
+    let config = Arc::new(config.clone());
+    let mut tasks = JoinSet::new();
+    let mut words: Vec<Word> = Vec::new();
+    for (index, source) in config.sources.iter().enumerate() {
         let asked = options.sources.as_ref().is_none_or(|names| names.contains(&source.name));
         if !asked {
-            return Word::NotAsked;
+            words.push(Word::NotAsked);
+            continue;
         }
-        let rules = Rules::new(config, source);
-        let reading = match open_source(source) {
-            Ok(opened) => opened.read(&rules, progress.clone()).await,
-            Err(error) => Err(error),
-        };
-        match reading {
-            Ok(reading) => Word::Said(Box::new(reading)),
-            Err(error) => Word::Failed(error),
+        // What stands if the task dies without a word: a reader that panicked knows nothing.
+        words.push(Word::Failed(SourceError::transient(
+            "reading ended in a fault of this program, nothing is known; please report it",
+        )));
+        let (config, progress) = (Arc::clone(&config), progress.clone());
+        tasks.spawn(async move { (index, ask_one(&config, index, progress).await) });
+    }
+    while let Some(done) = tasks.join_next().await {
+        match done {
+            Ok((index, word)) => {
+                if let Some(slot) = words.get_mut(index) {
+                    *slot = word;
+                }
+            }
+            Err(error) => tracing::error!(%error, "a source's reader died"),
         }
-    }))
-    .await
+    }
+    words
+}
+
+async fn ask_one(config: &Config, index: usize, progress: OnProgress) -> Word {
+    let Some(source) = config.sources.get(index) else { return Word::NotAsked };
+    let rules = Rules::new(config, source);
+    let reading = match open_source(source) {
+        Ok(opened) => opened.read(&rules, progress).await,
+        Err(error) => Err(error),
+    };
+    match reading {
+        Ok(reading) => Word::Said(Box::new(reading)),
+        Err(error) => Word::Failed(error),
+    }
 }
 
 /// One source as far as it is known now.

@@ -430,6 +430,7 @@ fn a_held_plan_is_kept_word_for_word_until_discarded_or_replaced() {
             new: None,
             cause: Some("not-at-idp".into()),
             why: Some("gone".into()),
+            reasons: Vec::new(),
         }],
     };
     plan.held = Some(held.clone());

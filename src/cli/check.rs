@@ -169,38 +169,58 @@ fn one_client_only(
     if clients.len() < 2 {
         return;
     }
-    let mut of_role: BTreeMap<&str, BTreeMap<&str, &[u32]>> = BTreeMap::new();
-    for (container, members) in directory.containers.iter().zip(&directory.members) {
+    let mut of_role: BTreeMap<&str, BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
+    for (index, container) in (0u32..).zip(&directory.containers) {
         let name = directory.text(container.name);
         let identity = directory.text(container.identity);
         if container.kind != Kind::ClientRole || name.is_empty() {
             continue;
         }
         if let Some(client) = identity.strip_suffix(name).and_then(|c| c.strip_suffix('/')) {
-            of_role.entry(name).or_default().insert(client, members);
+            of_role.entry(name).or_default().insert(client, holders(directory, index));
         }
     }
     for (role, by_client) in of_role {
         for client in clients {
             if !by_client.contains_key(client.as_str()) {
-                let others: Vec<&str> = by_client.keys().copied().collect();
+                let others: Vec<String> = by_client.keys().map(|c| format!("`{c}`")).collect();
                 warnings.insert(format!(
                     "{source}: role `{role}` is there in client {} and not in `{client}`",
-                    others.iter().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", ")
+                    others.join(", ")
                 ));
             }
         }
         let mut lists = by_client.iter();
-        let Some((first, members)) = lists.next() else { continue };
-        for (other, others) in lists {
-            let only = |a: &[u32], b: &[u32]| a.iter().filter(|x| !b.contains(x)).count();
-            let (here, there) = (only(members, others), only(others, members));
-            if here + there > 0 {
-                warnings.insert(format!(
-                    "{source}: role `{role}` is assigned to {here} users in client `{first}` alone \
-                     and to {there} in `{other}` alone; held in either it counts once"
-                ));
+        let Some((first, here)) = lists.next() else { continue };
+        for (other, there) in lists {
+            for (has, lacks, only) in
+                [(first, other, here.difference(there)), (other, first, there.difference(here))]
+            {
+                let only: Vec<String> = only.map(|who| format!("`{who}`")).collect();
+                if let Some(few) = only.get(..only.len().min(5)).filter(|few| !few.is_empty()) {
+                    let more = only.len() - few.len();
+                    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                    warnings.insert(format!(
+                        "{source}: role `{role}` is assigned in client `{has}` and not in \
+                         `{lacks}` to {}{more}; held in either it counts once",
+                        few.join(", ")
+                    ));
+                }
             }
         }
     }
+}
+
+/// Who is directly given what container `role` is: users, and groups or roles that lead to it.
+fn holders(directory: &Directory, role: u32) -> BTreeSet<&str> {
+    let mut out = BTreeSet::new();
+    for user in directory.members.get(role as usize).into_iter().flatten() {
+        out.extend(directory.users.get(*user as usize).map(|row| directory.text(row.username)));
+    }
+    for (container, up) in directory.containers.iter().zip(&directory.up) {
+        if up.binary_search(&role).is_ok() {
+            out.insert(directory.text(container.identity));
+        }
+    }
+    out
 }

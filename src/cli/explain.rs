@@ -232,13 +232,18 @@ fn rules_for(config: &Config, role: &Role) -> Vec<String> {
         out.push(format!("a role or group called `{}` (template `{template}`)", role.name));
     }
     for mapping in &config.mappings {
-        if mapping.roles.contains(&role.name)
-            || matches!(mapping.rule, MappingRule::GroupRegex { .. })
-        {
+        if mapping.roles.iter().any(|target| may_come_to(target, &role.name)) {
             out.push(rule(mapping));
         }
     }
     out
+}
+
+/// Whether a mapping's role, captures filled in, can be `role`.
+fn may_come_to(target: &str, role: &str) -> bool {
+    let Some((before, rest)) = target.split_once("${") else { return target == role };
+    let after = rest.rsplit_once('}').map_or("", |(_, after)| after);
+    role.len() > before.len() + after.len() && role.starts_with(before) && role.ends_with(after)
 }
 
 fn rule(mapping: &Mapping) -> String {

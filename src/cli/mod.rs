@@ -116,9 +116,11 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         }
         Command::Run => {
             let config = load(&global)?;
-            runtime()?
-                .block_on(daemon::run(&global.config, config))
-                .map_err(|error| error.to_string())?;
+            let runtime = runtime()?;
+            let done = runtime.block_on(daemon::run(&global.config, config));
+            // A file that never answers must not keep the daemon from ending.
+            runtime.shutdown_background();
+            done.map_err(|error| error.to_string())?;
             Ok(exit::DONE)
         }
         Command::Check(args) => check::run(&global, &args),

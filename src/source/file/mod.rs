@@ -6,7 +6,7 @@
 
 mod export;
 mod graph;
-mod ldif;
+pub mod ldif;
 mod people;
 mod realm;
 
