@@ -9,7 +9,7 @@ use super::change::{Cause, Change, ChangeView};
 #[must_use]
 pub fn view(change: &Change, state: &State) -> ChangeView {
     let mut view = ChangeView {
-        change: kind(change).to_owned(),
+        change: change.kind().to_owned(),
         user: None,
         user_id: None,
         role: None,
@@ -122,24 +122,28 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
     view
 }
 
-fn kind(change: &Change) -> &'static str {
-    match change {
-        Change::RoleAdded { .. } => "role-added",
-        Change::RoleChanged { .. } => "role-changed",
-        Change::RoleRemoved { .. } => "role-removed",
-        Change::UserCreated { .. } => "user-created",
-        Change::UserRenamed { .. } => "user-renamed",
-        Change::EmailChanged { .. } => "email-changed",
-        Change::UserDisabled { .. } => "user-disabled",
-        Change::UserEnabled { .. } => "user-enabled",
-        Change::UserMissing { .. } => "user-missing",
-        Change::UserReturned { .. } => "user-returned",
-        Change::UserDeprovisioned { .. } => "user-deprovisioned",
-        Change::LinkAdded { .. } => "link-added",
-        Change::GrantAdded { .. } => "grant-added",
-        Change::GrantReasons { .. } => "grant-reasons",
-        Change::GrantRemoved { .. } => "grant-removed",
-        Change::CatalogChanged => "catalog-changed",
+impl Change {
+    /// The stable word for it: see [`ChangeView::change`].
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Change::RoleAdded { .. } => "role-added",
+            Change::RoleChanged { .. } => "role-changed",
+            Change::RoleRemoved { .. } => "role-removed",
+            Change::UserCreated { .. } => "user-created",
+            Change::UserRenamed { .. } => "user-renamed",
+            Change::EmailChanged { .. } => "email-changed",
+            Change::UserDisabled { .. } => "user-disabled",
+            Change::UserEnabled { .. } => "user-enabled",
+            Change::UserMissing { .. } => "user-missing",
+            Change::UserReturned { .. } => "user-returned",
+            Change::UserDeprovisioned { .. } => "user-deprovisioned",
+            Change::LinkAdded { .. } => "link-added",
+            Change::GrantAdded { .. } => "grant-added",
+            Change::GrantReasons { .. } => "grant-reasons",
+            Change::GrantRemoved { .. } => "grant-removed",
+            Change::CatalogChanged => "catalog-changed",
+        }
     }
 }
 
