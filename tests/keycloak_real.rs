@@ -486,9 +486,13 @@ fn a_server_that_stops_in_mid_read_gives_an_error_or_a_partial_read_and_recovers
     assert!(healthy.reading_complete);
 
     let (begun, wait) = std::sync::mpsc::channel();
+    let (stopped, go_on) = std::sync::mpsc::channel::<()>();
+    let go_on = std::sync::Mutex::new(go_on);
     let progress: idpsyncd::source::OnProgress = Arc::new(move |progress| {
         if progress.what.starts_with("members") && progress.done == 5 {
-            let _ = begun.send(());
+            begun.send(()).unwrap();
+            // The reader goes on only once the server is gone, however slow the machine.
+            go_on.lock().unwrap().recv_timeout(Duration::from_secs(60)).unwrap();
         }
     });
     let reading = {
@@ -499,6 +503,7 @@ fn a_server_that_stops_in_mid_read_gives_an_error_or_a_partial_read_and_recovers
     };
     wait.recv_timeout(Duration::from_secs(60)).unwrap();
     keycloak.stop();
+    stopped.send(()).unwrap();
     match reading.join().unwrap() {
         Ok(reading) => assert!(!reading.is_complete(), "a server that is gone read whole"),
         Err(error) => assert!(error.transient, "{error}"),

@@ -490,10 +490,10 @@ fn history_tells_who_gained_and_lost_what_and_why() {
     assert_eq!(
         lines,
         [
-            "2 grant-removed alison ml not-at-idp: no source says yes any more; was through group \
-             `/Eng/ML` of `corp` by `mapping[1]`",
+            "2 grant-removed alison ml not-at-idp: no source says yes any more; it came through \
+             /Eng/ML/below → /Eng/ML (corp, mapping[1])",
             "2 user-renamed alison - -: -",
-            "1 grant-added alice ml -: through group `/Eng/ML` of `corp` by `mapping[1]`",
+            "1 grant-added alice ml -: through /Eng/ML/below → /Eng/ML (corp, mapping[1])",
             "1 link-added alice - -: known in `corp` by this external id",
             "1 user-created alice - -: -",
         ]

@@ -35,13 +35,16 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
         Change::RoleAdded { role: index } => {
             role(&mut view, *index);
             let def = state.roles.get(*index as usize);
+            view.new = def.map(definition);
             view.why = def.and_then(|def| {
                 def.template.as_ref().map(|name| format!("made by the template `{name}`"))
             });
         }
         Change::RoleChanged { role: index, old } => {
             role(&mut view, *index);
-            view.why = state.roles.get(*index as usize).map(|new| difference(old, new));
+            let new = state.roles.get(*index as usize);
+            view.new = new.map(definition);
+            view.why = new.map(|new| difference(old, new));
         }
         Change::RoleRemoved { role: index } => {
             role(&mut view, *index);
@@ -212,6 +215,13 @@ pub fn reasons(state: &State, kind: GrantKind) -> String {
 #[must_use]
 pub fn reason(reason: &Reason) -> String {
     format!("through {} ({}, {})", reason.path.join(" → "), reason.source, reason.rule)
+}
+
+/// A digest of a role's definition: 12 hex digits. Who approves a held change approves this one.
+fn definition(role: &crate::model::Role) -> String {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(format!("{role:?}").as_bytes());
+    format!("{digest:x}").chars().take(12).collect()
 }
 
 fn difference(old: &crate::model::Role, new: &crate::model::Role) -> String {

@@ -172,6 +172,9 @@ impl Client {
             // The semaphore is never closed.
             return Err(Fault::Connect("shutting down".to_owned()));
         };
+        let url = request.url();
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        tracing::debug!(path = %format_args!("{}{query}", url.path()), "GET");
         self.http.send(request).await
     }
 
