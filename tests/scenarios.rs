@@ -400,7 +400,7 @@ fn a_missing_right_at_openldap_is_named() {
         (format!("dn.subtree=\"ou=groups,{SUFFIX}\""), "access"),
         (format!("dn.subtree=\"ou=people,{SUFFIX}\""), "access"),
         ("attrs=member".to_owned(), "`member`"),
-        ("attrs=uid".to_owned(), "`uid`"),
+        ("attrs=entryUUID".to_owned(), "`entryUUID`"),
     ] {
         let rule = format!("access to {what} by {reader} none\naccess to * by * read\n");
         world.stop();
