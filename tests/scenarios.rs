@@ -321,6 +321,12 @@ fn a_server_that_is_down_is_told_with_its_address(world: impl World) {
         assert!(trouble.contains(part), "`{part}` in: {trouble}");
     }
     assert_eq!(home.views(), views);
+    // It is given a chance to come back, and is not besieged.
+    let gate = Gate::to(nobody);
+    home.configure(&world.source_at(gate.port), options);
+    home.sync(4);
+    assert!((1..=5).contains(&gate.clients()), "{} attempts", gate.clients());
+    assert_eq!(home.views(), views);
     home.configure(&world.source(), options);
     assert!(home.sync(0).is_quiet());
     assert_eq!(home.views(), views);

@@ -23,6 +23,8 @@ struct Inner {
 struct State {
     /// Bytes of answers since the last [`Gate::hold_after`].
     passed: u64,
+    /// How many clients have come since then.
+    clients: u64,
     /// How many may pass; absent: any number.
     limit: Option<u64>,
     /// Answers are waiting.
@@ -39,8 +41,12 @@ impl Gate {
         let inner = gate.inner.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                if inner.state.lock().unwrap().cut {
-                    continue;
+                {
+                    let mut state = inner.state.lock().unwrap();
+                    state.clients += 1;
+                    if state.cut {
+                        continue;
+                    }
                 }
                 // Where nobody listens behind, the client is hung up on.
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
@@ -81,6 +87,11 @@ impl Gate {
     /// How many bytes of answers have passed since the last [`Gate::hold_after`].
     pub fn passed(&self) -> u64 {
         self.inner.state.lock().unwrap().passed
+    }
+
+    /// How many clients have come since the last [`Gate::hold_after`], or ever.
+    pub fn clients(&self) -> u64 {
+        self.inner.state.lock().unwrap().clients
     }
 }
 
