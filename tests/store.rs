@@ -490,8 +490,8 @@ fn history_tells_who_gained_and_lost_what_and_why() {
     assert_eq!(
         lines,
         [
-            "2 grant-removed alison ml not-at-idp: no source says yes any more; it came through \
-             /Eng/ML/below → /Eng/ML (corp, mapping[1])",
+            "2 grant-removed alison ml not-at-idp: no source says so any more; it came \
+             through /Eng/ML/below → /Eng/ML (corp, mapping[1])",
             "2 user-renamed alison - -: -",
             "1 grant-added alice ml -: through /Eng/ML/below → /Eng/ML (corp, mapping[1])",
             "1 link-added alice - -: known in `corp` by this external id",
@@ -517,7 +517,7 @@ fn history_tells_who_gained_and_lost_what_and_why() {
     assert_eq!(dora.origin.as_deref(), Some("local"));
     assert_eq!(
         dora.why.as_deref(),
-        Some("removed by `ops`; was given by `ops` at 2023-11-14T22:13:20Z: ticket 7")
+        Some("removed by ops; was given by `ops` at 2023-11-14T22:13:20Z: ticket 7")
     );
 }
 

@@ -105,7 +105,14 @@ Examples:
     /// Show sources, generation, held plan, next run
     Status,
     /// Show, approve or discard what the guard holds
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  idpsyncd plan show
+  idpsyncd plan approve 1a2b3c4d5e6f       lets exactly that happen
+  idpsyncd plan discard 1a2b3c4d5e6f       forgets it until the next run asks again"
+    )]
     Plan(PlanCommand),
     /// Show who gained or lost what, when, why, in which generation
     #[command(after_help = "\

@@ -7,7 +7,7 @@ use super::args::{ExplainArgs, Output};
 use super::print::{self, Style};
 use super::user::{detail, find, header, origin, why};
 use super::{Failure, authorize, exit};
-use crate::config::{Config, Mapping, MappingRule};
+use crate::config::{Config, Mapping};
 use crate::model::{Mode, Role, rfc3339};
 use crate::pipeline;
 use crate::policy::{Action, Effect, Policy, Resource, Verdict, decide};
@@ -247,17 +247,8 @@ fn may_come_to(target: &str, role: &str) -> bool {
 }
 
 fn rule(mapping: &Mapping) -> String {
-    let what = match &mapping.rule {
-        MappingRule::Group(group) => format!("group `{group}`"),
-        MappingRule::GroupPath(path) => format!("group `{}`", path.join("` → `")),
-        MappingRule::GroupName(name) => format!("a group called `{name}`"),
-        MappingRule::GroupRegex { text, .. } => format!("groups like `{text}`"),
-        MappingRule::RealmRole(role) => format!("realm role `{role}`"),
-        MappingRule::ClientRole(role) => format!("client role `{role}`"),
-        MappingRule::Attribute { name, value } => format!("attribute `{name}` = `{value}`"),
-    };
     let source = mapping.source.as_ref().map(|s| format!(" of `{s}`")).unwrap_or_default();
-    format!("{what}{source} (mapping[{}])", mapping.number)
+    format!("{}{source} (mapping[{}])", mapping.rule, mapping.number)
 }
 
 /// The decision, as JSON and as lines, with the roles that would allow it.

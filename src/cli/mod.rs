@@ -10,6 +10,7 @@ mod explain;
 mod grant;
 mod held;
 mod history;
+mod man;
 mod print;
 mod progress;
 mod status;
@@ -107,11 +108,7 @@ fn start(cli: Cli) -> Result<u8, Failure> {
             Ok(exit::DONE)
         }
         Command::Man => {
-            let mut out = Vec::new();
-            clap_mangen::Man::new(Cli::command())
-                .render(&mut out)
-                .map_err(|error| format!("cannot write the manual page: {error}"))?;
-            print::lines(&[String::from_utf8_lossy(&out).trim_end().to_owned()])?;
+            print::lines(&[man::page()?])?;
             Ok(exit::DONE)
         }
         Command::Run => {

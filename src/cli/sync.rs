@@ -170,7 +170,9 @@ fn source_lines(outcome: &Outcome, style: Style) -> Vec<String> {
             None => "it was never read in full".to_owned(),
         };
         let scopes = |scopes: &[ScopeReport]| {
-            let part = |scope: &ScopeReport| format!("{} {}", scope.count, scope.scope);
+            let part = |scope: &ScopeReport| {
+                count(scope.count, scope.scope.trim_end_matches('s'), scope.scope)
+            };
             scopes.iter().map(part).collect::<Vec<_>>().join(", ")
         };
         let (status, detail, note) = match &source.result {

@@ -1,6 +1,7 @@
 //! The validated configuration.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -363,4 +364,19 @@ pub enum MappingRule {
         /// The value; compared as the source compares (exactly in Keycloak, ignoring case in LDAP).
         value: String,
     },
+}
+
+/// In words, such as "group `/Eng/ML`".
+impl fmt::Display for MappingRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MappingRule::Group(group) => write!(f, "group `{group}`"),
+            MappingRule::GroupPath(path) => write!(f, "group `{}`", path.join("` → `")),
+            MappingRule::GroupName(name) => write!(f, "a group called `{name}`"),
+            MappingRule::GroupRegex { text, .. } => write!(f, "groups like `{text}`"),
+            MappingRule::RealmRole(role) => write!(f, "realm role `{role}`"),
+            MappingRule::ClientRole(role) => write!(f, "client role `{role}`"),
+            MappingRule::Attribute { name, value } => write!(f, "attribute `{name}` = `{value}`"),
+        }
+    }
 }

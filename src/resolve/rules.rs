@@ -584,7 +584,10 @@ fn ambiguous_name(source: &str, directory: &Directory, bare: &str) -> String {
 pub fn unmatched(config: &Config, matched: &[Matched], warnings: &mut BTreeSet<String>) {
     for mapping in &config.mappings {
         if !matched.iter().any(|m| m.mappings_used.contains(&mapping.number)) {
-            warnings.insert(format!("mapping[{}] matches nothing in any source", mapping.number));
+            warnings.insert(format!(
+                "mapping[{}], {}, matches nothing in any source",
+                mapping.number, mapping.rule
+            ));
         }
     }
     for (name, role) in &config.roles {

@@ -427,16 +427,18 @@ fn view(
     })
 }
 
-/// A cause in a sentence.
+/// A cause in a sentence, in the words of [`crate::plan::because`].
 fn sentence(cause: &str, note: Option<&str>) -> String {
     match (cause, note) {
-        ("not-at-idp", _) => "no source says yes any more".to_owned(),
-        ("role-gone", _) => "the role is gone".to_owned(),
-        ("user-gone", Some(since)) => format!("gone from every source since {since}"),
+        ("not-at-idp", _) => "no source says so any more".to_owned(),
+        ("role-gone", _) => "the role left the configuration or its source".to_owned(),
+        ("user-gone", Some(since)) => {
+            format!("the user is gone from every source since {since}")
+        }
         ("replaced", _) => "another person has the username now".to_owned(),
         ("expired", _) => "its time is over".to_owned(),
-        ("idp-decides", _) => "in `force` mode the identity provider decides alone".to_owned(),
-        ("by-hand", Some(by)) => format!("removed by `{by}`"),
+        ("idp-decides", _) => "mode force: the IdP decides alone".to_owned(),
+        ("by-hand", Some(by)) => format!("removed by {by}"),
         (cause, _) => cause.to_owned(),
     }
 }
