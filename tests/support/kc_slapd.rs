@@ -22,10 +22,7 @@ impl Slapd {
     /// Starts one with these people and groups (name, members). `None` where it is not installed.
     pub fn start(people: &[&str], groups: &[(&str, &[&str])]) -> Option<Slapd> {
         if !std::path::Path::new("/usr/sbin/slapd").exists() {
-            assert!(
-                std::env::var("CI").is_ok_and(|ci| ci == "true") == false,
-                "no slapd, and CI=true"
-            );
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "no slapd, and CI=true");
             println!("skipped: slapd is not installed");
             return None;
         }
