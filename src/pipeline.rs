@@ -219,6 +219,11 @@ impl Known {
         self.read.as_ref().or(self.mirror.as_ref().map(|mirror| &mirror.directory))
     }
 
+    /// It was read in full, now or earlier.
+    fn proven(&self) -> bool {
+        self.complete || self.outcome.mirror_at.is_some()
+    }
+
     /// What was read differs from what is stored.
     fn is_news(&self) -> bool {
         self.read.is_some() && self.digest != self.stored
@@ -283,14 +288,17 @@ fn settle(
     let mut warnings = Vec::new();
     let mut known = know(config, words, reader.as_ref(), &mut warnings)?;
     let token = token(config, &known);
+    let mut tries = 0;
     loop {
         let meta = reader.as_ref().map(Reader::meta).transpose()?.unwrap_or_default();
         let pending = reader.as_ref().map(Reader::held).transpose()?.flatten();
         let due = meta.next_due.is_some_and(|due| due <= now);
-        if meta.settled.as_deref() == Some(token.as_str()) && !due {
-            if let Some(writer) = writer {
-                writer.touch(&updates(&known, now), &configured(config))?;
-            }
+        // A dry run tells everything, warnings that a sync has told before as well.
+        if let Some(writer) = writer.as_deref_mut()
+            && meta.settled.as_deref() == Some(token.as_str())
+            && !due
+        {
+            writer.touch(&updates(&known, now), &configured(config))?;
             return Ok(outcome(known, None, pending, warnings, &meta, meta.generation, now));
         }
         load_views(&mut known, reader.as_ref())?;
@@ -317,11 +325,14 @@ fn settle(
             }
             // A person granted or removed something meanwhile: what was read still holds, the
             // plan is made anew on what they left.
-            Err(CommitError::Raced) => {}
+            Err(CommitError::Raced) if tries < MOST_TRIES => tries += 1,
             Err(error) => return Err(error.into()),
         }
     }
 }
+
+/// How often a plan is made anew because a person changed something meanwhile.
+const MOST_TRIES: u32 = 5;
 
 fn configured(config: &Config) -> Vec<String> {
     config.sources.iter().map(|source| source.name.clone()).collect()
@@ -400,6 +411,7 @@ fn token(config: &Config, known: &[Known]) -> String {
         hash.update(one.outcome.name.as_bytes());
         hash.update(b"\t");
         hash.update(one.digest.as_deref().unwrap_or("never read").as_bytes());
+        hash.update([u8::from(one.proven())]);
     }
     format!("{:x}", hash.finalize())
 }
@@ -422,7 +434,8 @@ fn views<'a>(config: &'a Config, known: &'a [Known]) -> Vec<View<'a>> {
         .iter()
         .zip(known)
         .filter_map(|(source, one)| {
-            Some(View { source: &source.name, directory: one.directory()? })
+            let proven = one.proven();
+            Some(View { source: &source.name, directory: one.directory()?, proven })
         })
         .collect()
 }
@@ -511,11 +524,17 @@ pub fn approve(config: &Config, id: &str, what: &str, now: Time) -> Result<(Plan
         let mut mirrors = Vec::new();
         for source in &config.sources {
             if let Some(mirror) = reader.mirror(&source.name)? {
-                mirrors.push((source.name.clone(), mirror.directory));
+                mirrors.push((source.name.clone(), mirror));
             }
         }
-        let views: Vec<View<'_>> =
-            mirrors.iter().map(|(source, directory)| View { source, directory }).collect();
+        let views: Vec<View<'_>> = mirrors
+            .iter()
+            .map(|(source, mirror)| View {
+                source,
+                directory: &mirror.directory,
+                proven: mirror.read_at.is_some(),
+            })
+            .collect();
         let resolved = resolve(config, &views, &old, now);
         let plan = plan::approve(resolved, &old, &held, now).map_err(|gone| {
             RunError::Refused(format!(

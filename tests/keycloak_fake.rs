@@ -57,7 +57,8 @@ struct Realm {
 struct Fake {
     server: MockServer,
     realm: Arc<Mutex<Realm>>,
-    runtime: tokio::runtime::Runtime,
+    // Dropped last: the server's task runs on it.
+    _runtime: tokio::runtime::Runtime,
 }
 
 struct Answer(Arc<Mutex<Realm>>);
@@ -246,7 +247,7 @@ impl Fake {
             Mock::given(any()).respond_with(Answer(Arc::clone(&realm))).mount(&server).await;
             server
         });
-        Fake { server, realm, runtime }
+        Fake { server, realm, _runtime: runtime }
     }
 
     fn source(&self) -> Source_ {
@@ -295,13 +296,6 @@ impl Fake {
             realm.mappers = vec![json!({"id": "m", "providerId": "group-ldap-mapper",
                 "config": {"mode": ["READ_ONLY"], "groups.path": ["/"]}})];
         });
-    }
-}
-
-impl Drop for Fake {
-    fn drop(&mut self) {
-        // The server's task must end before its runtime does.
-        let _ = &self.runtime;
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::args::{Output, PlanCommand};
 use super::print::{self, Style};
-use super::sync::{change_lines, held_lines};
+use super::sync::{held_lines, view_lines};
 use super::{Failure, exit};
 use crate::config::Config;
 use crate::pipeline;
@@ -60,7 +60,7 @@ fn approve(config: &Config, id: &str, output: Output) -> Result<u8, Failure> {
         Output::Text => {
             let style = Style::detect();
             let mut out = vec![style.bold("What changed")];
-            out.extend(change_lines(&changes, style));
+            out.extend(view_lines(&changes, style));
             out.push(String::new());
             out.push(format!("Plan {id} is applied: generation {generation} is committed."));
             print::lines(&out)?;

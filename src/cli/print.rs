@@ -137,9 +137,17 @@ pub fn lines(lines: &[String]) -> Result<(), String> {
 /// # Errors
 /// Standard output cannot be written.
 pub fn json(value: &impl serde::Serialize) -> Result<(), String> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| format!("cannot write JSON: {error}"))?;
-    lines(&[text])
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let done = serde_json::to_writer_pretty(&mut out, value)
+        .map_err(std::io::Error::from)
+        .and_then(|()| out.write_all(b"\n"))
+        .and_then(|()| out.flush());
+    match done {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `1 user`, `2 users`.

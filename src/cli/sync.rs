@@ -9,7 +9,7 @@ use super::{Failure, exit, progress, runtime};
 use crate::config::Config;
 use crate::model::rfc3339;
 use crate::pipeline::{self, Options, Outcome, SourceOutcome, SourceResult};
-use crate::plan::{ChangeView, Held, Summary, view};
+use crate::plan::{Change, ChangeView, Held, Plan, Summary, view};
 use crate::source::ScopeReport;
 
 /// How many changes of one kind text lists.
@@ -69,7 +69,7 @@ struct Report<'a> {
     exit_status: u8,
     sources: Vec<SourceReport<'a>>,
     summary: Summary,
-    changes: Vec<ChangeView>,
+    changes: Changes<'a>,
     held: Option<&'a Held>,
     warnings: &'a [String],
     next_due: Option<String>,
@@ -103,11 +103,15 @@ fn source_report(source: &SourceOutcome) -> SourceReport<'_> {
     }
 }
 
-fn views(outcome: &Outcome) -> Vec<ChangeView> {
-    let plan = outcome.plan.as_ref();
-    plan.map_or_else(Vec::new, |plan| {
-        plan.changes.iter().map(|change| view(change, &plan.state)).collect()
-    })
+/// A plan's changes, put into words one by one as they are written: a first sync has millions.
+struct Changes<'a>(Option<&'a Plan>);
+
+impl Serialize for Changes<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let changes =
+            self.0.into_iter().flat_map(|plan| plan.changes.iter().map(move |c| (c, plan)));
+        serializer.collect_seq(changes.map(|(change, plan)| view(change, &plan.state)))
+    }
 }
 
 fn report(outcome: &Outcome, dry_run: bool, exit_status: u8) -> Report<'_> {
@@ -121,7 +125,7 @@ fn report(outcome: &Outcome, dry_run: bool, exit_status: u8) -> Report<'_> {
         exit_status,
         sources: outcome.sources.iter().map(source_report).collect(),
         summary: outcome.plan.as_ref().map(|plan| plan.summary).unwrap_or_default(),
-        changes: views(outcome),
+        changes: Changes(outcome.plan.as_ref()),
         held: outcome.held.as_ref(),
         warnings: &outcome.warnings,
         next_due: outcome.next_due.map(rfc3339),
@@ -132,12 +136,12 @@ fn text(config: &Config, outcome: &Outcome, args: &SyncArgs, style: Style) -> Ve
     let mut out = Vec::new();
     out.push(style.bold("Sources"));
     out.extend(source_lines(outcome, style));
-    let changes = views(outcome);
-    if !changes.is_empty() {
+    if let Some(plan) = outcome.plan.as_ref().filter(|plan| !plan.changes.is_empty()) {
         out.push(String::new());
         let title = if args.dry_run { "What would change" } else { "What changed" };
         out.push(style.bold(title));
-        out.extend(change_lines(&changes, style));
+        let words = |change: &Change| view(change, &plan.state);
+        out.extend(change_lines(&plan.changes, |change| change.kind(), words, style));
     }
     if let Some(held) = &outcome.held {
         out.push(String::new());
@@ -229,11 +233,24 @@ fn sign(change: &str) -> &'static str {
     }
 }
 
-pub(super) fn change_lines(changes: &[ChangeView], style: Style) -> Vec<String> {
+/// The lines of a list of changes. `kind` tells the word for one, `words` puts it into words: only
+/// what is listed is.
+pub(super) fn change_lines<T>(
+    changes: &[T],
+    kind: impl Fn(&T) -> &str,
+    words: impl Fn(&T) -> ChangeView,
+    style: Style,
+) -> Vec<String> {
     let mut out = Vec::new();
     for (title, kinds) in SECTIONS {
-        let mut mine: Vec<&ChangeView> =
-            changes.iter().filter(|change| kinds.contains(&change.change.as_str())).collect();
+        let mut mine = Vec::new();
+        let mut total = 0;
+        for change in changes.iter().filter(|change| kinds.contains(&kind(change))) {
+            total += 1;
+            if total <= MOST_LISTED {
+                mine.push(words(change));
+            }
+        }
         if mine.is_empty() {
             continue;
         }
@@ -241,10 +258,10 @@ pub(super) fn change_lines(changes: &[ChangeView], style: Style) -> Vec<String> 
             let named = change.user.is_some() || change.role.is_some();
             (!named, change.user.clone(), change.role.clone(), change.change.clone())
         };
-        mine.sort_by_cached_key(|change| key(change));
-        out.push(format!("  {title} ({})", mine.len()));
+        mine.sort_by_cached_key(key);
+        out.push(format!("  {title} ({total})"));
         let mut table = Table::default();
-        for change in mine.iter().take(MOST_LISTED) {
+        for change in &mine {
             let text = |text: &Option<String>| text.clone().unwrap_or_default();
             let what = match change.change.as_str() {
                 "grant-added" | "grant-removed" => {
@@ -275,14 +292,12 @@ pub(super) fn change_lines(changes: &[ChangeView], style: Style) -> Vec<String> 
             (3, _) => style.dim(cell),
             _ => cell.to_owned(),
         }));
-        if mine.len() > MOST_LISTED {
-            out.push(format!(
-                "    … and {} more (`--output json` has all)",
-                mine.len() - MOST_LISTED
-            ));
+        if total > MOST_LISTED {
+            let more = total - MOST_LISTED;
+            out.push(format!("    … and {more} more (`--output json` has all)"));
         }
     }
-    let other = changes.iter().filter(|change| change.change == "grant-reasons").count();
+    let other = changes.iter().filter(|change| kind(change) == "grant-reasons").count();
     if other > 0 {
         out.push(format!(
             "  {} for other reasons than before (`--output json` has them)",
@@ -290,6 +305,11 @@ pub(super) fn change_lines(changes: &[ChangeView], style: Style) -> Vec<String> 
         ));
     }
     out
+}
+
+/// The lines of changes that are in words already.
+pub(super) fn view_lines(changes: &[ChangeView], style: Style) -> Vec<String> {
+    change_lines(changes, |change| change.change.as_str(), ChangeView::clone, style)
 }
 
 pub(super) fn held_lines(held: &Held, style: Style) -> Vec<String> {
@@ -303,7 +323,7 @@ pub(super) fn held_lines(held: &Held, style: Style) -> Vec<String> {
     for why in &held.why {
         out.push(format!("  {} {why}", style.yellow("!")));
     }
-    out.extend(change_lines(&held.changes, style));
+    out.extend(view_lines(&held.changes, style));
     out
 }
 

@@ -160,6 +160,7 @@ fn idle_mappings(config: &Config, warnings: &mut Vec<String>) {
             let indirect = match mapping.rule {
                 MappingRule::GroupName(_) => "a group's bare name",
                 MappingRule::GroupRegex { .. } => "a regular expression",
+                MappingRule::Attribute { .. } => "an attribute",
                 _ => continue,
             };
             if config.guard.protected_roles.contains_key(role) {

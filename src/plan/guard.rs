@@ -242,10 +242,22 @@ fn hold_pairs(case: &Case<'_>, held: &BTreeSet<Pair>, causes: &Causes<'_>, verdi
     }
     let mut heirs: BTreeSet<UserId> = BTreeSet::new();
     if !names.is_empty() {
-        for user in &case.new.users {
-            let stays = !matches!(user.status, Status::Deprovisioned { .. });
-            if stays && names.contains(case.new.texts.get(user.username)) {
-                heirs.insert(user.id);
+        // Whoever has to wait keeps the name that somebody else may want in turn.
+        loop {
+            let mut more = false;
+            for user in &case.new.users {
+                let stays = !matches!(user.status, Status::Deprovisioned { .. });
+                if stays && names.contains(case.new.texts.get(user.username)) {
+                    more |= heirs.insert(user.id);
+                }
+            }
+            for heir in heirs.iter().filter_map(|heir| old_user(case, *heir)) {
+                if !matches!(heir.status, Status::Deprovisioned { .. }) {
+                    names.insert(case.old.texts.get(heir.username));
+                }
+            }
+            if !more {
+                break;
             }
         }
     }
@@ -265,13 +277,23 @@ fn hold_pairs(case: &Case<'_>, held: &BTreeSet<Pair>, causes: &Causes<'_>, verdi
             | Change::LinkAdded { user, .. }
             | Change::GrantAdded { user, .. }
             | Change::GrantReasons { user, .. } => heirs.contains(user),
-            Change::UserDisabled { .. }
-            | Change::UserEnabled { .. }
+            // Someone who comes back disabled under a name that is not free yet stays away.
+            Change::UserDisabled { user, .. } => {
+                heirs.contains(user)
+                    && old_user(case, *user)
+                        .is_some_and(|user| matches!(user.status, Status::Deprovisioned { .. }))
+            }
+            Change::UserEnabled { .. }
             | Change::UserMissing { .. }
             | Change::RoleAdded { .. }
             | Change::CatalogChanged => false,
         };
     }
+}
+
+fn old_user<'a>(case: &Case<'a>, id: UserId) -> Option<&'a crate::model::User> {
+    let place = case.old.users.binary_search_by_key(&id, |user| user.id).ok()?;
+    case.old.users.get(place)
 }
 
 /// Holds disables that look like an outage: too many at once, of everyone or of one federation.

@@ -39,7 +39,7 @@ pub fn plan(
     let mut warnings: Vec<String> = warnings.into_iter().collect();
     warnings.extend(verdict.warnings.iter().cloned());
     warnings.sort();
-    let held = hold(&verdict, &changes, &full, pending, now);
+    let held = hold(&verdict, &changes, (old, &full), pending, now);
     if held.is_none() {
         let mut plan = finish(old, full, changes, (&before, after), now);
         plan.warnings = warnings;
@@ -78,7 +78,7 @@ pub fn approve(
         held.changes.iter().map(|change| (change.key(), change)).collect();
     let mut chosen = Vec::new();
     for change in changes {
-        if wanted.remove(&view(&change, &full).key()).is_some() {
+        if wanted.remove(&portable(&change, old, &full).key()).is_some() {
             chosen.push(change);
         }
     }
@@ -208,10 +208,19 @@ pub fn by_hand(old: &State, wish: ByHand, now: Time) -> Result<Plan, String> {
     Ok(plan)
 }
 
+/// A change in words that mean the same in a later run: someone who is still to be created has no
+/// number yet, since others may come first. Its ways are left out, `why` has the shortest.
+fn portable(change: &Change, old: &State, full: &State) -> ChangeView {
+    let mut view = view(change, full);
+    view.user_id = view.user_id.filter(|id| *id < old.next_user);
+    view.reasons = Vec::new();
+    view
+}
+
 fn hold(
     verdict: &Verdict,
     changes: &[Change],
-    full: &State,
+    (old, full): (&State, &State),
     pending: Option<&Held>,
     now: Time,
 ) -> Option<Held> {
@@ -219,7 +228,7 @@ fn hold(
         .iter()
         .zip(&verdict.held)
         .filter(|(_, held)| **held)
-        .map(|(change, _)| view(change, full))
+        .map(|(change, _)| portable(change, old, full))
         .collect();
     if views.is_empty() {
         return None;

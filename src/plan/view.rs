@@ -9,7 +9,7 @@ use super::change::{Cause, Change, ChangeView};
 #[must_use]
 pub fn view(change: &Change, state: &State) -> ChangeView {
     let mut view = ChangeView {
-        change: kind(change).to_owned(),
+        change: change.kind().to_owned(),
         user: None,
         user_id: None,
         role: None,
@@ -35,13 +35,16 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
         Change::RoleAdded { role: index } => {
             role(&mut view, *index);
             let def = state.roles.get(*index as usize);
+            view.new = def.map(definition);
             view.why = def.and_then(|def| {
                 def.template.as_ref().map(|name| format!("made by the template `{name}`"))
             });
         }
         Change::RoleChanged { role: index, old } => {
             role(&mut view, *index);
-            view.why = state.roles.get(*index as usize).map(|new| difference(old, new));
+            let new = state.roles.get(*index as usize);
+            view.new = new.map(definition);
+            view.why = new.map(|new| difference(old, new));
         }
         Change::RoleRemoved { role: index } => {
             role(&mut view, *index);
@@ -122,24 +125,28 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
     view
 }
 
-fn kind(change: &Change) -> &'static str {
-    match change {
-        Change::RoleAdded { .. } => "role-added",
-        Change::RoleChanged { .. } => "role-changed",
-        Change::RoleRemoved { .. } => "role-removed",
-        Change::UserCreated { .. } => "user-created",
-        Change::UserRenamed { .. } => "user-renamed",
-        Change::EmailChanged { .. } => "email-changed",
-        Change::UserDisabled { .. } => "user-disabled",
-        Change::UserEnabled { .. } => "user-enabled",
-        Change::UserMissing { .. } => "user-missing",
-        Change::UserReturned { .. } => "user-returned",
-        Change::UserDeprovisioned { .. } => "user-deprovisioned",
-        Change::LinkAdded { .. } => "link-added",
-        Change::GrantAdded { .. } => "grant-added",
-        Change::GrantReasons { .. } => "grant-reasons",
-        Change::GrantRemoved { .. } => "grant-removed",
-        Change::CatalogChanged => "catalog-changed",
+impl Change {
+    /// The stable word for it: see [`ChangeView::change`].
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Change::RoleAdded { .. } => "role-added",
+            Change::RoleChanged { .. } => "role-changed",
+            Change::RoleRemoved { .. } => "role-removed",
+            Change::UserCreated { .. } => "user-created",
+            Change::UserRenamed { .. } => "user-renamed",
+            Change::EmailChanged { .. } => "email-changed",
+            Change::UserDisabled { .. } => "user-disabled",
+            Change::UserEnabled { .. } => "user-enabled",
+            Change::UserMissing { .. } => "user-missing",
+            Change::UserReturned { .. } => "user-returned",
+            Change::UserDeprovisioned { .. } => "user-deprovisioned",
+            Change::LinkAdded { .. } => "link-added",
+            Change::GrantAdded { .. } => "grant-added",
+            Change::GrantReasons { .. } => "grant-reasons",
+            Change::GrantRemoved { .. } => "grant-removed",
+            Change::CatalogChanged => "catalog-changed",
+        }
     }
 }
 
@@ -208,6 +215,13 @@ pub fn reasons(state: &State, kind: GrantKind) -> String {
 #[must_use]
 pub fn reason(reason: &Reason) -> String {
     format!("through {} ({}, {})", reason.path.join(" → "), reason.source, reason.rule)
+}
+
+/// A digest of a role's definition: 12 hex digits. Who approves a held change approves this one.
+fn definition(role: &crate::model::Role) -> String {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(format!("{role:?}").as_bytes());
+    format!("{digest:x}").chars().take(12).collect()
 }
 
 fn difference(old: &crate::model::Role, new: &crate::model::Role) -> String {

@@ -1,8 +1,10 @@
 //! What a sync does to each person and each role: the design's sections 6 and 7.
 
+use std::collections::{BTreeSet, HashSet};
+
 use crate::config::Config;
 use crate::model::{
-    Grant, GrantKind, Link, Mode, Role, RoleIdx, SetIdx, State, Status, Time, User, UserId,
+    Grant, GrantKind, Link, Mode, Reason, Role, RoleIdx, SetIdx, State, Status, Time, User, UserId,
 };
 use crate::plan::{Cause, Change, RoleSetId};
 
@@ -71,6 +73,11 @@ pub struct Resolver<'a> {
     pub sources: &'a [SourceView<'a>],
     /// Sources that nobody has ever read.
     pub blind: &'a [&'a str],
+    /// Roles that somebody may hold through a container whose members nobody has read in full.
+    pub unknown_roles: &'a BTreeSet<RoleIdx>,
+    /// What rules match now in containers whose members are known: source, rule, reference. Only
+    /// of sources that have unknown ones.
+    pub standing: &'a HashSet<(String, String, String)>,
     /// The state before.
     pub old: &'a State,
     /// Each old role's new place.
@@ -119,8 +126,7 @@ impl Resolver<'_> {
         if self.blind.is_empty() {
             return Vec::new();
         }
-        let blind: Vec<bool> =
-            self.old.sources.iter().map(|name| self.blind.contains(&name.as_str())).collect();
+        let blind: Vec<bool> = self.old.sources.iter().map(|name| self.is_unknown(name)).collect();
         let mut users: Vec<UserId> = self
             .old
             .links
@@ -131,6 +137,15 @@ impl Resolver<'_> {
         users.sort_unstable();
         users.dedup();
         users
+    }
+
+    /// Whether what `source` once said may still hold: it was never read in full under this name,
+    /// or it is not configured any more while another was never read, which may be the same one
+    /// under a new name.
+    fn is_unknown(&self, source: &str) -> bool {
+        self.blind.contains(&source)
+            || (!self.blind.is_empty()
+                && !self.config.sources.iter().any(|config| config.name == source))
     }
 
     fn present(
@@ -291,6 +306,8 @@ impl Resolver<'_> {
 
     fn settle(&mut self, user: UserId, role: RoleIdx, mut held: Held) {
         let Some(mode) = self.mode(role) else {
+            // While the guard holds this, time goes on for local grants.
+            held.local.into_iter().for_each(|local| self.note_end(local));
             self.drop_all(user, role, held, &Cause::RoleGone);
             return;
         };
@@ -319,7 +336,7 @@ impl Resolver<'_> {
                 }
                 match held.local {
                     // A source that was never read might say yes: that is not a no.
-                    Some(_) if !self.blind.is_empty() => {
+                    Some(_) if !self.blind.is_empty() || self.unknown_roles.contains(&role) => {
                         self.keep(user, role, Held { idp: None, ..held });
                     }
                     Some(local) => {
@@ -352,12 +369,17 @@ impl Resolver<'_> {
     /// No source says yes. Where the grant came through a source that cannot be asked any more
     /// and left no mirror, that is not a no: the grant stays.
     fn no(&mut self, user: UserId, role: RoleIdx, set: SetIdx) {
-        let unknown = !self.blind.is_empty()
-            && self
-                .old
-                .reasons
-                .of_set(set)
-                .any(|reason| self.blind.contains(&reason.source.as_str()));
+        let mut reasons = self.old.reasons.of_set(set);
+        let unknown = if self.unknown_roles.contains(&role) {
+            // A container that nobody has read in full may say yes. Only a rule that gave the
+            // role, still stands, and is known not to list the person any more is a no.
+            !reasons.any(|reason| {
+                let Reason { source, rule, reference, path: _ } = reason;
+                self.standing.contains(&(source.clone(), rule.clone(), reference.clone()))
+            })
+        } else {
+            reasons.any(|reason| self.is_unknown(&reason.source))
+        };
         let kind = GrantKind::Idp(set);
         if unknown {
             self.state.grants.push(Grant { user, role, kind });
@@ -401,6 +423,14 @@ impl Resolver<'_> {
                 false
             }
             None => false,
+        }
+    }
+
+    /// Notes when a local grant ends, if that is to come.
+    fn note_end(&mut self, local: u32) {
+        let until = self.old.locals.get(local as usize).and_then(|local| local.until);
+        if let Some(until) = until.filter(|until| *until > self.now) {
+            self.due(until);
         }
     }
 
@@ -462,7 +492,12 @@ impl Resolver<'_> {
             let role = new_role(self.moved, grant.role);
             let mode = self.mode(role);
             match (grant.kind, mode, gone) {
-                (kind, None, _) => self.remove(user, role, kind, Cause::RoleGone),
+                (kind, None, _) => {
+                    if let GrantKind::Local(local) = kind {
+                        self.note_end(local);
+                    }
+                    self.remove(user, role, kind, Cause::RoleGone);
+                }
                 (GrantKind::Local(local), _, _) if self.expire(user, role, local) => {}
                 (kind @ GrantKind::Idp(_), Some(Mode::Force | Mode::Merge), Some(cause)) => {
                     self.remove(user, role, kind, cause.clone());

@@ -17,7 +17,7 @@ mod yields;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::config::Config;
 use crate::model::{RoleIdx, State, Time};
@@ -33,6 +33,8 @@ pub struct View<'a> {
     pub source: &'a str,
     /// Its content: the mirror with the current reading laid over it.
     pub directory: &'a Directory,
+    /// It has been read in full, now or earlier. Where not, what it does not list is unknown.
+    pub proven: bool,
 }
 
 /// What resolving came to.
@@ -53,8 +55,9 @@ pub struct Resolved {
 
 /// Resolves `views` by the rules of `config` against what the store holds in `old`, at `now`.
 ///
-/// A configured source without a view was never read: what hangs on it is unknown, so nobody goes
-/// missing and no role of a template disappears because of it.
+/// A configured source without a view, or with one that is not proven, was never read in full: what
+/// hangs on it is unknown, so nobody goes missing and no role of a template disappears because of
+/// it.
 #[must_use]
 pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> Resolved {
     let mut warnings = BTreeSet::new();
@@ -62,7 +65,12 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
     let mut blind = Vec::new();
     for source in &config.sources {
         match views.iter().find(|view| view.source == source.name) {
-            Some(view) => pairs.push((Rules::new(config, source), view.directory)),
+            Some(view) => {
+                pairs.push((Rules::new(config, source), view.directory));
+                if !view.proven {
+                    blind.push(source.name.as_str());
+                }
+            }
             None => blind.push(source.name.as_str()),
         }
     }
@@ -76,10 +84,16 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
     }
 
     let mut matched = Vec::new();
+    let mut unknown_roles = BTreeSet::new();
+    let mut standing = HashSet::new();
     let mut sources = Vec::new();
     for (rules, directory) in &pairs {
         let found = rules::matches(rules, directory, &roles, &mut warnings);
         let yields = yields::Yields::new(rules.source(), directory, &found, &mut state.reasons);
+        if !yields.unknown.is_empty() {
+            unknown_roles.extend(yields.unknown.iter().copied());
+            standing.extend(standing_rules(rules.source(), directory, &found));
+        }
         matched.push(found);
         sources.push(people::SourceView { name: rules.source(), directory, yields });
     }
@@ -94,6 +108,8 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
         roles: &roles,
         sources: &sources,
         blind: &blind,
+        unknown_roles: &unknown_roles,
+        standing: &standing,
         old,
         moved: &moved,
         now,
@@ -105,6 +121,22 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
     let next_due = resolver.next_due;
     let federated = people.federated;
     Resolved { state, changes, federated, warnings, next_due }
+}
+
+/// What rules match now in containers whose members are known: source, rule, reference.
+fn standing_rules(
+    source: &str,
+    directory: &Directory,
+    matched: &rules::Matched,
+) -> Vec<(String, String, String)> {
+    let mut out = Vec::new();
+    for (index, (container, gives)) in (0u32..).zip(directory.containers.iter().zip(&matched.gives))
+    {
+        for (_, rule) in gives.iter().filter(|_| container.known) {
+            out.push((source.to_owned(), rule.clone(), yields::label(directory, index)));
+        }
+    }
+    out
 }
 
 /// The place of an old role in the new list.

@@ -391,6 +391,12 @@ where
         }
         let mut here: HashSet<u32> =
             self.links.iter().filter(|link| link.view == view).map(|link| link.person).collect();
+        // With `username = "email"` a name is an address: nobody becomes another source's person
+        // by an address that only an unverified row has given that person.
+        let vouched: HashSet<u32> = match self.config.sync.username {
+            UsernameFrom::Username => HashSet::new(),
+            UsernameFrom::Email => self.vouched(),
+        };
         let by_email = match link_by {
             LinkBy::Email => self.by_email(view),
             LinkBy::Username => HashMap::new(),
@@ -404,12 +410,26 @@ where
             }
             let email = source.directory.text(row.email).to_lowercase();
             let same_person = match link_by {
-                LinkBy::Username => self.taken.get(name).copied().filter(|_| self.may_link(row)),
+                LinkBy::Username => self.taken.get(name).copied().filter(|person| {
+                    let any_name = self.config.sync.username == UsernameFrom::Username;
+                    self.may_link(row) && (any_name || vouched.contains(person))
+                }),
                 LinkBy::Email if row.email_verified && !email.is_empty() => {
                     by_email.get(&email).copied().flatten()
                 }
                 LinkBy::Email => None,
             };
+            if let Some(stale) = self.stale_holder(name) {
+                if !here.contains(&stale) {
+                    self.collision(source.name, name);
+                    continue;
+                }
+                // The source itself calls that person something else now, and someone new by the
+                // old name: the gateway must not take the one for the other.
+                self.leave(stale, name);
+                self.newcomer(view, *user, name, absent, link_by);
+                continue;
+            }
             match (same_person, self.taken.get(name)) {
                 (Some(person), _) if !here.contains(&person) => {
                     here.insert(person);
@@ -419,6 +439,36 @@ where
                 (None, None) => self.newcomer(view, *user, name, absent, link_by),
             }
         }
+    }
+
+    /// Who has `name` in the store although no source calls that person so any more.
+    fn stale_holder(&self, name: &str) -> Option<u32> {
+        let person = *self.taken.get(name)?;
+        let draft = self.drafts.get(person as usize)?;
+        (draft.claim != Some(name)).then_some(person)
+    }
+
+    /// Lets a person go whose name another one has now.
+    fn leave(&mut self, person: u32, name: &'n str) {
+        self.taken.remove(name);
+        if let Some(draft) = self.drafts.get_mut(person as usize) {
+            draft.out = true;
+            let old = draft.old;
+            self.replace(old, name);
+        }
+    }
+
+    /// Persons whom some verified address stands for.
+    fn vouched(&self) -> HashSet<u32> {
+        self.links
+            .iter()
+            .filter(|link| {
+                let view = self.sources.get(usize::from(link.view));
+                let row = view.and_then(|view| view.directory.users.get(link.user as usize));
+                row.is_some_and(|row| row.email_verified)
+            })
+            .map(|link| link.person)
+            .collect()
     }
 
     /// Whether a name is proof enough that two sources mean one person: an address that nobody
@@ -444,7 +494,9 @@ where
                 .directory
                 .users
                 .get(user as usize)
-                .is_some_and(|row| self.may_link(row) && link_by == LinkBy::Username);
+                .is_some_and(|row| self.may_link(row) && link_by == LinkBy::Username)
+                // Whether the one who is gone had the address verified is not known any more.
+                && self.config.sync.username == UsernameFrom::Username;
             if !same_source && trusted {
                 place = old;
             } else if maybe_there {

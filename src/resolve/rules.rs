@@ -492,7 +492,9 @@ pub fn matches(
             }
             let loose = matches!(
                 ready.mapping.rule,
-                MappingRule::GroupName(_) | MappingRule::GroupRegex { .. }
+                MappingRule::GroupName(_)
+                    | MappingRule::GroupRegex { .. }
+                    | MappingRule::Attribute { .. }
             );
             let targets = if ready.regex.is_some() {
                 targets(rules, ready, directory, index)

@@ -232,8 +232,10 @@ impl World {
     }
 
     fn plan_on(&self, directories: &[(String, Directory)]) -> Plan {
-        let views: Vec<View<'_>> =
-            directories.iter().map(|(source, directory)| View { source, directory }).collect();
+        let views: Vec<View<'_>> = directories
+            .iter()
+            .map(|(source, directory)| View { source, directory, proven: true })
+            .collect();
         let resolved = resolve(&self.config, &views, &self.state, self.now);
         // The rule that makes a plan trustworthy, checked on every plan of every test here.
         let applied = plan::apply(&self.state, &resolved.state, &resolved.changes);
@@ -823,6 +825,246 @@ fn an_expired_local_grant_goes_at_its_moment() {
     assert!(plan.held.is_none());
 }
 
+/// Plans on `reading` laid over `mirror`, as the pipeline does.
+fn over(world: &World, mirror: &Directory, reading: Reading) -> Plan {
+    world.plan_on(&[("kc".to_owned(), merge(Some(mirror), reading).directory)])
+}
+
+fn two_groups(group: &str) -> String {
+    format!("[guard]\nmax_lost_floor = 1000\n[roles.r]\nexternal_roles = [\"{group}\"]\n")
+}
+
+#[test]
+fn a_group_that_was_never_read_is_unknown_and_not_empty() {
+    let mut world = World::with(&two_groups("one"), &[person("1", "alice", &["/one"])]);
+    let mut facts = world.facts["kc"].clone();
+    facts.groups.push("/two".to_owned());
+    let not_asked = |reading: &mut Reading, what: Completeness| {
+        for (index, container) in reading.directory.containers.iter().enumerate() {
+            if reading.directory.text(container.identity) == "/two" {
+                reading.members[index] = what.clone();
+            }
+        }
+    };
+    let mut first = facts.reading(false);
+    not_asked(&mut first, Completeness::NotAsked);
+    let mirror = merge(None, first).directory;
+    let plan = world.plan_on(&[("kc".to_owned(), mirror.clone())]);
+    world.state = stored(&plan);
+    assert_eq!(world.effective(), "alice:r");
+    // The rule now names the other group, which nobody has ever read: offline, or cut off.
+    world.config = config_of(&["kc"], &two_groups("two"));
+    let plan = world.plan_on(&[("kc".to_owned(), mirror.clone())]);
+    assert!(!words(&plan).iter().any(|w| w.starts_with("grant-removed")), "{:?}", words(&plan));
+    let mut cut = facts.reading(false);
+    not_asked(&mut cut, Completeness::Partial("cut off".to_owned()));
+    let plan = over(&world, &mirror, cut);
+    assert!(!words(&plan).iter().any(|w| w.starts_with("grant-removed")), "{:?}", words(&plan));
+    // Read in full: alice is not in it.
+    let plan = over(&world, &mirror, facts.reading(false));
+    assert!(words(&plan).iter().any(|w| w.starts_with("grant-removed")), "{:?}", words(&plan));
+}
+
+#[test]
+fn who_leaves_a_group_that_was_read_loses_the_role_though_another_group_is_unknown() {
+    let config = "[guard]\nmax_lost_floor = 1000\n[roles.r]\nexternal_roles = [\"one\", \"two\"]\n";
+    let mut world =
+        World::with(config, &[person("1", "alice", &["/one"]), person("2", "bob", &["/one"])]);
+    world.facts.get_mut("kc").unwrap().groups.push("/two".to_owned());
+    world.run();
+    let mut facts = Facts::of(&[person("1", "alice", &[]), person("2", "bob", &["/one"])]);
+    facts.groups = vec!["/one".to_owned(), "/two".to_owned()];
+    let mut reading = facts.reading(false);
+    for (index, container) in reading.directory.containers.iter().enumerate() {
+        if reading.directory.text(container.identity) == "/two" {
+            reading.members[index] = Completeness::Partial("cut off".to_owned());
+        }
+    }
+    let plan = world.plan_on(&[("kc".to_owned(), merge(None, reading).directory)]);
+    assert_eq!(plan.summary.grants_removed, 1, "{:?}", words(&plan));
+}
+
+#[test]
+fn what_a_group_held_before_nobody_asked_for_it_is_forgotten() {
+    let facts = Facts::of(&[person("1", "alice", &["/one"])]);
+    let mirror = facts.directory();
+    let mut reading =
+        Facts { groups: vec!["/one".to_owned()], ..Facts::of(&[person("1", "alice", &[])]) }
+            .reading(false);
+    reading.members[0] = Completeness::NotAsked;
+    let merged = merge(Some(&mirror), reading).directory;
+    assert!(merged.members[0].is_empty() && !merged.containers[0].known);
+}
+
+#[test]
+fn a_group_made_again_under_its_path_is_not_ambiguous_in_a_partial_read() {
+    let mut world = World::with(&two_groups("one"), &[person("1", "alice", &["/one"])]);
+    world.run();
+    let mirror = world.facts["kc"].directory();
+    let mut builder = ReadingBuilder::new(false);
+    let group = builder.container(&NewContainer {
+        kind: Kind::Group,
+        key: "another id",
+        name: "one",
+        identity: "/one",
+        norm: "/one",
+    });
+    let alice = person("1", "alice", &[]);
+    let user = builder.user(&NewUser {
+        ext: &alice.ext,
+        username: &alice.name,
+        email: &alice.email,
+        email_verified: true,
+        enabled: Enabled::Yes,
+        federation: "",
+    });
+    builder.member(group, user);
+    builder.groups_are(Completeness::Partial("cut off".to_owned()));
+    let plan = over(&world, &mirror, builder.finish());
+    assert_eq!(words(&plan), Vec::<String>::new());
+}
+
+#[test]
+fn a_new_person_under_a_name_that_its_holder_has_given_up_inherits_nothing() {
+    let mut world =
+        World::with(&roles("merge"), &[person("1", "alice", &["/g"]), person("2", "bob", &[])]);
+    world.run();
+    world.grant("alice", "r", None);
+    // The first alice wants a name that is taken, so the store goes on calling her alice.
+    world.says(
+        "kc",
+        &[person("1", "bob", &["/g"]), person("2", "bob", &[]), person("9", "alice", &[])],
+    );
+    world.run();
+    assert_eq!(world.effective(), "", "{}", world.grants());
+}
+
+#[test]
+fn an_address_that_nobody_verified_captures_no_account_of_another_source() {
+    let mut text = roles("merge");
+    text.push_str("[sync]\nusername = \"email\"\n");
+    let mut world = World::new(config_of(&["a", "b"], &text));
+    let mut builder = ReadingBuilder::new(false);
+    builder.user(&NewUser {
+        ext: "m",
+        username: "mallory",
+        email: "admin@example.org",
+        email_verified: false,
+        enabled: Enabled::Yes,
+        federation: "",
+    });
+    let a = builder.finish().directory;
+    let mut admin = person("1", "admin", &["/g"]);
+    admin.email = "admin@example.org".to_owned();
+    let b = Facts::of(&[admin]).directory();
+    let plan = world.plan_on(&[("a".to_owned(), a), ("b".to_owned(), b)]);
+    world.state = stored(&plan);
+    assert_eq!(world.effective(), "");
+}
+
+#[test]
+fn a_source_renamed_and_not_yet_readable_takes_nobody_away() {
+    let config = format!("{}[sync]\non_missing = {{ after = \"0s\" }}\n", roles("merge"));
+    let mut world = World::with(&config, &[person("1", "alice", &["/g"])]);
+    world.run();
+    world.config = config_of(&["renamed"], &config);
+    world.facts.clear();
+    assert_eq!(words(&world.run()), Vec::<String>::new());
+    assert_eq!(world.effective(), "alice:r");
+}
+
+#[test]
+fn an_attribute_never_reaches_a_protected_role() {
+    let config = "[guard]\nprotected_roles = { boss = 0 }\n[roles.boss]\nexternal_roles = []\n\
+                  [[mapping]]\nattribute = { name = \"dep\", value = \"IT\" }\nroles = [\"boss\"]\n";
+    let world = World::with(config, &[]);
+    let mut builder = ReadingBuilder::new(false);
+    let user = builder.user(&NewUser {
+        ext: "1",
+        username: "alice",
+        email: "",
+        email_verified: false,
+        enabled: Enabled::Yes,
+        federation: "",
+    });
+    let it = builder.container(&NewContainer {
+        kind: Kind::Attribute,
+        key: "dep=IT",
+        name: "IT",
+        identity: "dep=IT",
+        norm: "dep=IT",
+    });
+    builder.member(it, user);
+    let plan = world.plan_on(&[("kc".to_owned(), builder.finish().directory)]);
+    assert_eq!(plan.summary.grants_added, 0, "{:?}", words(&plan));
+}
+
+#[test]
+fn a_local_grant_ends_on_time_though_its_roles_removal_is_held() {
+    let mut world = World::with(STRICT, &crowd(20, &["/g"]));
+    world.run();
+    let mut people = crowd(20, &["/g"]);
+    people.push(person("x", "zed", &[]));
+    world.says("kc", &people);
+    world.run();
+    world.grant("zed", "r", Some(at(30)));
+    world.config =
+        config_of(&["kc"], "[guard]\nmax_lost_percent = 10\nmax_lost_floor = 2\n[roles.o]\n");
+    let plan = world.run();
+    assert!(plan.held.is_some());
+    assert_eq!(plan.next_due, Some(at(30)));
+    world.later(30);
+    world.run();
+    assert!(!world.effective().contains("zed:r"), "{}", world.effective());
+}
+
+#[test]
+fn who_waits_for_a_held_name_keeps_the_name_that_another_wants() {
+    let config = "[guard]\nmax_lost_floor = 1000\nprotected_roles = { boss = 1 }\n\
+                  [sync]\non_missing = { after = \"0s\" }\n[roles.boss]\nexternal_roles = []\n\
+                  [[mapping]]\ngroup = \"/boss\"\nroles = [\"boss\"]\n";
+    let mut world =
+        World::with(config, &[person("1", "alice", &["/boss"]), person("2", "bob", &[])]);
+    world.run();
+    world.says("kc", &[person("2", "alice", &[]), person("3", "bob", &[])]);
+    let plan = world.run();
+    assert!(plan.held.is_some());
+    let mut names: Vec<&str> = world
+        .state
+        .users
+        .iter()
+        .filter(|user| !matches!(user.status, Status::Deprovisioned { .. }))
+        .map(|user| world.state.texts.get(user.username))
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["alice", "bob"], "two people never share a username");
+}
+
+#[test]
+fn a_held_plan_with_newcomers_keeps_its_id_and_can_be_approved_later() {
+    let mut world = World::with(STRICT, &crowd(20, &["/g"]));
+    world.run();
+    let renewed = |extra: usize| {
+        let mut people = crowd(20, &[]);
+        for person in &mut people {
+            person.ext = format!("new-{}", person.ext);
+        }
+        people.extend((0..extra).map(|i| person(&format!("a{i}"), &format!("a{i}"), &[])));
+        people
+    };
+    world.says("kc", &renewed(0));
+    let held = world.run().held.unwrap();
+    world.says("kc", &renewed(3));
+    let again = world.run();
+    assert_eq!(again.held.as_ref().map(|held| &held.id), Some(&held.id));
+    let directory = world.facts["kc"].directory();
+    let view = [View { source: "kc", directory: &directory, proven: true }];
+    let resolved = resolve(&world.config, &view, &world.state, world.now);
+    let plan = plan::approve(resolved, &world.state, &held, world.now).unwrap();
+    world.state = stored(&plan);
+    assert_eq!(Effective::of(&world.state, world.now).pairs(), 0);
+}
+
 fn crowd(count: usize, groups: &[&str]) -> Vec<Person> {
     (0..count).map(|i| person(&format!("id{i:03}"), &format!("user{i:03}"), groups)).collect()
 }
@@ -875,7 +1117,7 @@ fn an_approved_plan_applies_exactly_or_says_what_does_not_stand() {
     world.says("kc", &people);
     let held = world.run().held.unwrap();
     let directory = world.facts["kc"].directory();
-    let view = [View { source: "kc", directory: &directory }];
+    let view = [View { source: "kc", directory: &directory, proven: true }];
     let resolved = resolve(&world.config, &view, &world.state, world.now);
     let plan = plan::approve(resolved, &world.state, &held, world.now).unwrap();
     assert_eq!((plan.summary.grants_removed, plan.summary.pairs_lost), (5, 5));
@@ -883,7 +1125,7 @@ fn an_approved_plan_applies_exactly_or_says_what_does_not_stand() {
     people[0].groups = vec!["/g".to_owned()];
     world.says("kc", &people);
     let directory = world.facts["kc"].directory();
-    let view = [View { source: "kc", directory: &directory }];
+    let view = [View { source: "kc", directory: &directory, proven: true }];
     let resolved = resolve(&world.config, &view, &world.state, world.now);
     let gone = plan::approve(resolved, &world.state, &held, world.now).unwrap_err();
     assert_eq!(gone.len(), 1);

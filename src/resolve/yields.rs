@@ -1,5 +1,7 @@
 //! From rules to people: what being directly in a container gives, and why.
 
+use std::collections::BTreeSet;
+
 use crate::model::{Reason, ReasonBook, RoleIdx};
 use crate::source::Directory;
 
@@ -12,6 +14,8 @@ pub struct Yields {
     /// For each user the containers that give something, as a run in `containers`.
     starts: Vec<u32>,
     containers: Vec<u32>,
+    /// Roles that somebody may hold through a container whose members nobody has read in full.
+    pub unknown: BTreeSet<RoleIdx>,
 }
 
 impl Yields {
@@ -30,9 +34,12 @@ impl Yields {
         let mut seen = vec![0u32; count];
         let mut came = vec![0u32; count];
         let mut queue: Vec<u32> = Vec::new();
+        let mut unknown = BTreeSet::new();
         for start in 0..u32::try_from(count).unwrap_or(u32::MAX) {
             let mut found = Vec::new();
-            if directory.members.get(start as usize).is_some_and(|members| !members.is_empty()) {
+            let known = directory.containers.get(start as usize).is_none_or(|row| row.known);
+            let used = directory.members.get(start as usize).is_some_and(|list| !list.is_empty());
+            if used || !known {
                 queue.clear();
                 queue.push(start);
                 mark(&mut seen, start, start + 1);
@@ -54,11 +61,14 @@ impl Yields {
                 }
                 found.sort_unstable();
                 found.dedup();
+                if !known {
+                    unknown.extend(found.iter().map(|(role, _)| *role));
+                }
             }
             of.push(found);
         }
         let (starts, containers) = by_user(directory, &of);
-        Yields { of, starts, containers }
+        Yields { of, starts, containers, unknown }
     }
 
     /// Appends what `user` gets, as (role, reason), in no particular order.
@@ -79,6 +89,14 @@ fn mark(list: &mut [u32], at: u32, value: u32) {
     }
 }
 
+/// What a reason calls a container.
+#[must_use]
+pub fn label(directory: &Directory, container: u32) -> String {
+    directory.containers.get(container as usize).map_or_else(String::new, |row| {
+        format!("{} `{}`", row.kind.as_str(), directory.text(row.identity))
+    })
+}
+
 fn reason(
     source: &str,
     directory: &Directory,
@@ -86,11 +104,7 @@ fn reason(
     (start, end): (u32, u32),
     came: &[u32],
 ) -> Reason {
-    let label = |container: u32| {
-        directory.containers.get(container as usize).map_or_else(String::new, |row| {
-            format!("{} `{}`", row.kind.as_str(), directory.text(row.identity))
-        })
-    };
+    let label = |container: u32| label(directory, container);
     let mut path = vec![label(end)];
     let mut at = end;
     while at != start {

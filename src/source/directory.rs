@@ -88,6 +88,9 @@ pub struct Container {
     pub norm: Text,
     /// Keycloak: the group right above, as a place in [`Directory::containers`].
     pub parent: Option<u32>,
+    /// Its direct members have been read in full at least once since somebody asked for them.
+    /// Where not, who is not among them is unknown, not absent.
+    pub known: bool,
 }
 
 /// The content of one source.
@@ -157,7 +160,7 @@ impl Directory {
         }
         hash.update((self.containers.len() as u64).to_le_bytes());
         for (index, container) in self.containers.iter().enumerate() {
-            hash.update([container.kind as u8]);
+            hash.update([container.kind as u8, u8::from(container.known)]);
             for field in [container.key, container.name, container.identity, container.norm] {
                 text(&mut hash, field);
             }

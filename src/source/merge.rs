@@ -57,36 +57,97 @@ pub fn merge(mirror: Option<&Directory>, reading: Reading) -> Merged {
         }
     }
 
+    let mut same_norm: HashMap<(Kind, &str), (Kind, &str)> = HashMap::new();
     for container in &new.containers {
         builder.container(&container_of(new, container));
+        let key = (container.kind, new.text(container.key));
+        same_norm.insert((container.kind, new.text(container.norm)), key);
     }
     let kept = |kind: Kind| match kind {
         Kind::Group => !reading.groups.is_complete(),
         Kind::RealmRole | Kind::ClientRole | Kind::Attribute => !reading.roles.is_complete(),
     };
     for container in old.containers.iter().filter(|container| kept(container.kind)) {
-        builder.container(&container_of(old, container));
+        // Deleted and made again under the same identity: the new one has taken its place, and
+        // two of one name would only be ambiguous.
+        if !same_norm.contains_key(&(container.kind, old.text(container.norm))) {
+            builder.container(&container_of(old, container));
+        }
     }
 
-    relate(&mut builder, new, |_| (true, true));
-    // For each container of the mirror: whether its members and what it leads to still stand.
     let read: HashMap<(Kind, &str), usize> = new
         .containers
         .iter()
         .enumerate()
         .map(|(index, container)| ((container.kind, new.text(container.key)), index))
         .collect();
-    relate(&mut builder, old, |container| {
-        let open = |list: &[Completeness], index: usize| {
-            list.get(index).is_none_or(|completeness| !completeness.is_complete())
-        };
-        match read.get(&(container.kind, old.text(container.key))) {
-            Some(index) => (open(&reading.members, *index), open(&reading.up, *index)),
-            // Not read at all: `relate` passes over it unless the builder kept it above.
-            None => (true, true),
+    // Where a container of the mirror is now: under its own key, else under its identity.
+    let heir = |container: &Container| -> (Kind, &str) {
+        let key = (container.kind, old.text(container.key));
+        if read.contains_key(&key) {
+            return key;
         }
+        let norm = (container.kind, old.text(container.norm));
+        same_norm.get(&norm).copied().filter(|_| kept(container.kind)).unwrap_or(key)
+    };
+    relate(
+        &mut builder,
+        new,
+        |container| (container.kind, new.text(container.key)),
+        |_| (true, true),
+    );
+    // For each container of the mirror: whether its members and what it leads to still stand.
+    relate(&mut builder, old, heir, |container| match read.get(&heir(container)) {
+        Some(index) => {
+            // Nobody asked: what the mirror had is as old as the last question, so it is
+            // forgotten, and `known` says so.
+            let members = matches!(reading.members.get(*index), Some(Completeness::Partial(_)));
+            let up = reading.up.get(*index).is_none_or(|up| !up.is_complete());
+            (members, up)
+        }
+        // Not read at all: `relate` passes over it unless the builder kept it above.
+        None => (true, true),
     });
+    tell_known(&mut builder, old, &reading, heir);
     Merged { directory: builder.finish().directory, complete, undecided }
+}
+
+/// Says whose members are known: read in full now, or in the mirror where this read adds to it.
+fn tell_known<'d>(
+    builder: &mut ReadingBuilder,
+    old: &'d Directory,
+    reading: &Reading,
+    heir: impl Fn(&Container) -> (Kind, &'d str),
+) {
+    let unknown = || Completeness::Partial("never read in full".to_owned());
+    for (container, members) in reading.directory.containers.iter().zip(&reading.members) {
+        let key = reading.directory.text(container.key);
+        if !members.is_complete()
+            && let Some(place) = builder.find_container(container.kind, key)
+        {
+            builder.members_are(place, unknown());
+        }
+    }
+    let read: HashMap<(Kind, &str), &Completeness> = reading
+        .directory
+        .containers
+        .iter()
+        .zip(&reading.members)
+        .map(|(container, members)| {
+            ((container.kind, reading.directory.text(container.key)), members)
+        })
+        .collect();
+    for container in &old.containers {
+        let (kind, key) = heir(container);
+        let Some(place) = builder.find_container(kind, key) else { continue };
+        match read.get(&(kind, key)) {
+            Some(Completeness::Partial(_)) | None if container.known => {
+                builder.members_are(place, Completeness::Complete);
+            }
+            None => builder.members_are(place, unknown()),
+            Some(_) => {}
+        }
+    }
 }
 
 fn user_of<'a>(directory: &'a Directory, user: &DirUser) -> NewUser<'a> {
@@ -111,10 +172,11 @@ fn container_of<'a>(directory: &'a Directory, container: &Container) -> NewConta
 }
 
 /// Copies `from`'s members and what containers lead to, where `wanted` says so (members, up) and
-/// the builder has both ends.
-fn relate(
+/// the builder has both ends; `key` tells what a container is called there.
+fn relate<'d>(
     builder: &mut ReadingBuilder,
     from: &Directory,
+    key: impl Fn(&Container) -> (Kind, &'d str),
     wanted: impl Fn(&Container) -> (bool, bool),
 ) {
     let users: Vec<Option<u32>> =
@@ -122,7 +184,10 @@ fn relate(
     let places: Vec<Option<u32>> = from
         .containers
         .iter()
-        .map(|container| builder.find_container(container.kind, from.text(container.key)))
+        .map(|container| {
+            let (kind, key) = key(container);
+            builder.find_container(kind, key)
+        })
         .collect();
     let place = |index: u32| places.get(index as usize).copied().flatten();
     for (index, container) in (0u32..).zip(&from.containers) {

@@ -234,6 +234,7 @@ impl ReadingBuilder {
             identity: texts.add(container.identity),
             norm: texts.add(container.norm),
             parent: None,
+            known: true,
         };
         let index = u32::try_from(self.directory.containers.len()).unwrap_or(u32::MAX);
         self.directory.containers.push(row);
@@ -336,6 +337,9 @@ impl ReadingBuilder {
         drop(std::mem::take(&mut self.by_key));
         self.warnings.sort();
         self.warnings.dedup();
+        for (container, members) in self.directory.containers.iter_mut().zip(&self.members) {
+            container.known = members.is_complete();
+        }
         let (directory, _, place) = canonical(self.directory);
         let mut members = vec![Completeness::Complete; self.members.len()];
         let mut up = members.clone();

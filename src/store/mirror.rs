@@ -158,7 +158,7 @@ fn load_containers(
     let user_places = places(&numbers.users);
     let (first, last) = range(source);
     let mut statement = conn.prepare(
-        "SELECT id, kind, key, name, identity, norm, parent, members, up FROM mirror_container \
+        "SELECT id, kind, key, name, identity, norm, parent, members, up, known FROM mirror_container \
          WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
     )?;
     let mut rows = statement.query([first, last])?;
@@ -177,6 +177,7 @@ fn load_containers(
             identity: texts.add(text(row, 4)?),
             norm: texts.add(text(row, 5)?),
             parent: row.get(6)?,
+            known: row.get(9)?,
         };
         let members = to_places(list(7)?, &user_places)?;
         found.push(Found { number: number(row.get(0)?), container, members, up: list(8)? });
@@ -421,8 +422,8 @@ fn write_containers(
     }
     let mut replace = conn.prepare(
         "INSERT OR REPLACE INTO mirror_container \
-         (id, kind, key, name, identity, norm, parent, members, up) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+         (id, kind, key, name, identity, norm, parent, members, up, known) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     let list = |lists: &[Vec<u32>], at: usize, numbers: &[u32]| -> Result<Vec<u32>, Fault> {
         let places = lists.get(at).map_or(&[][..], Vec::as_slice);
@@ -440,6 +441,7 @@ fn write_containers(
         if let Some(before_at) = *before {
             let before = place(&old.containers, before_at)?;
             if names(old, &before) == names(new, container)
+                && before.known == container.known
                 && parent(&before, &old_numbers.containers)? == container_parent
                 && list(&old.members, before_at, &old_numbers.users)? == members
                 && list(&old.up, before_at, &old_numbers.containers)? == up
@@ -459,6 +461,7 @@ fn write_containers(
             container_parent,
             encode(&members),
             encode(&up),
+            container.known,
         ])?;
     }
     Ok(())

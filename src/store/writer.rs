@@ -31,8 +31,9 @@ pub struct Commit<'a> {
     pub base_version: i64,
     /// What the sources said in this run: those that were tried.
     pub sources: &'a [SourceUpdate<'a>],
-    /// The names of all configured sources. Others are dropped with their mirrors, once nothing
-    /// is held any more: a source that left by mistake and comes back still has its mirror.
+    /// The names of all configured sources. Others are dropped with their mirrors by a run (a
+    /// commit with `settled`), once nothing is held any more: a source that left by mistake and
+    /// comes back still has its mirror.
     pub configured: &'a [String],
     /// What [`super::Meta::settled`] is to be.
     pub settled: Option<String>,
@@ -180,7 +181,8 @@ fn write_commit(conn: &Connection, commit: &Commit<'_>) -> Result<Committed, Fau
             mirror::write(conn, source.source, new.old, new.directory, new.digest)?;
         }
     }
-    if plan.held.is_none() {
+    // Only a run has weighed what a source's absence means; what a person does by hand has not.
+    if plan.held.is_none() && commit.settled.is_some() {
         drop_unconfigured(conn)?;
     }
     let next = generation.saturating_add(1);

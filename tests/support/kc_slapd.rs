@@ -22,10 +22,8 @@ impl Slapd {
     /// Starts one with these people and groups (name, members). `None` where it is not installed.
     pub fn start(people: &[&str], groups: &[(&str, &[&str])]) -> Option<Slapd> {
         if !std::path::Path::new("/usr/sbin/slapd").exists() {
-            assert!(
-                std::env::var("CI").is_ok_and(|ci| ci == "true") == false,
-                "no slapd, and CI=true"
-            );
+            let ci = std::env::var("CI");
+            assert_ne!(ci.as_deref(), Ok("true"), "no slapd, and CI=true");
             println!("skipped: slapd is not installed");
             return None;
         }

@@ -99,7 +99,7 @@ impl Client {
         let answer = match self.send(&call).await {
             Ok(answer) if answer.status == 200 => Ok(()),
             Ok(answer) => Err(self.status(&answer)),
-            Err(fault) => Err(fault),
+            Err(Unanswered::Tokenless(fault) | Unanswered::Lost(fault)) => Err(fault),
         };
         answer.map_err(|fault| call.failed(fault))
     }
@@ -139,7 +139,9 @@ impl Client {
                     )),
                 },
                 Ok(answer) => self.status(&answer),
-                Err(fault) => fault,
+                // Asking for a token has its own retries: with ours on top they would multiply.
+                Err(Unanswered::Tokenless(fault)) => return Err(call.failed(fault)),
+                Err(Unanswered::Lost(fault)) => fault,
             };
             if let Err(fault) = delays.wait(fault).await {
                 return Err(call.failed(fault));
@@ -147,15 +149,15 @@ impl Client {
         }
     }
 
-    async fn send(&self, call: &Call) -> Result<Answer, Fault> {
-        let token = self.tokens.get(&self.http).await?;
-        let answer = self.send_with(call, &token).await?;
+    async fn send(&self, call: &Call) -> Result<Answer, Unanswered> {
+        let token = self.tokens.get(&self.http).await.map_err(Unanswered::Tokenless)?;
+        let answer = self.send_with(call, &token).await.map_err(Unanswered::Lost)?;
         if answer.status != 401 {
             return Ok(answer);
         }
         // Ended early (a restarted server, a clock that jumped): a new one, once.
-        let token = self.tokens.renew(&self.http, &token).await?;
-        self.send_with(call, &token).await
+        let token = self.tokens.renew(&self.http, &token).await.map_err(Unanswered::Tokenless)?;
+        self.send_with(call, &token).await.map_err(Unanswered::Lost)
     }
 
     async fn send_with(&self, call: &Call, token: &Token) -> Result<Answer, Fault> {
@@ -172,6 +174,9 @@ impl Client {
             // The semaphore is never closed.
             return Err(Fault::Connect("shutting down".to_owned()));
         };
+        let url = request.url();
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        tracing::debug!(path = %format_args!("{}{query}", url.path()), "GET");
         self.http.send(request).await
     }
 
@@ -182,6 +187,14 @@ impl Client {
         }
         Fault::Status { status: answer.status, body, retry_after: answer.retry_after }
     }
+}
+
+/// Why a call that was sent once has no answer.
+enum Unanswered {
+    /// There is no token, however often one was asked for.
+    Tokenless(Fault),
+    /// The call itself went wrong.
+    Lost(Fault),
 }
 
 /// One question, ready to be sent as often as needed.

@@ -124,11 +124,14 @@ impl Delays {
             return Err(fault);
         }
         let Some(delay) = self.0.next() else { return Err(fault) };
-        // The server's wish counts, but only so far: a wait of hours is a failed read.
-        let wish = fault.retry_after().map_or(Duration::ZERO, |wish| wish.min(LONGEST_WAIT));
-        tokio::time::sleep(delay.max(wish)).await;
+        tokio::time::sleep(pause(delay, fault.retry_after())).await;
         Ok(())
     }
+}
+
+/// How long to wait: the server's wish counts, but only so far. A wait of hours is a failed read.
+fn pause(delay: Duration, wish: Option<Duration>) -> Duration {
+    delay.max(wish.unwrap_or_default().min(LONGEST_WAIT))
 }
 
 /// `Retry-After` in seconds. Its other form, a date, is left to the ordinary delays.
@@ -218,6 +221,19 @@ mod tests {
         std::fs::write(&empty, "nothing here\n").unwrap();
         let error = Http::new(Duration::from_secs(1), Some(&empty)).err().unwrap();
         assert!(error.message.contains("empty.pem` holds no certificate"), "{error}");
+    }
+
+    #[test]
+    fn the_servers_wish_is_granted_up_to_a_bound() {
+        let seconds = Duration::from_secs;
+        for (delay, wish, pause_) in [
+            (seconds(1), None, seconds(1)),
+            (seconds(1), Some(seconds(7)), seconds(7)),
+            (seconds(2), Some(seconds(1)), seconds(2)),
+            (seconds(1), Some(seconds(86_400)), LONGEST_WAIT),
+        ] {
+            assert_eq!(pause(delay, wish), pause_);
+        }
     }
 
     #[test]

@@ -309,7 +309,8 @@ impl Assembler {
     fn members_of(&mut self, entry: &Entry, group: &mut Group) {
         let values = entry.values("member").iter().map(|value| (value, false));
         let unique = entry.values("uniquemember").iter().map(|value| (value, true));
-        group.members.reserve_exact(values.len() + unique.len());
+        let mut spellings = Vec::with_capacity(values.len().saturating_add(unique.len()));
+        let mut norms = Vec::with_capacity(spellings.capacity());
         for (value, unique) in values.chain(unique) {
             let text = std::str::from_utf8(value).ok();
             let text = text.map(|text| if unique { without_uid(text) } else { text });
@@ -317,17 +318,18 @@ impl Assembler {
                 group.bad.push(String::from_utf8_lossy(value).into_owned());
                 continue;
             };
-            if norm.is_empty() {
-                // The empty DN is the purest of placeholders: it names nobody.
-                continue;
+            // The empty DN is the purest of placeholders: it names nobody.
+            if !norm.is_empty() {
+                spellings.push(text);
+                norms.push(norm);
             }
-            let id = self.dns.id(&norm);
-            group.members.push(id);
-            if let Some(spelled) = &mut self.spelled
-                && self.user_at.get(id).is_none()
-                && self.shape.may_be_ours(&norm)
-            {
-                spelled.insert(id, text.to_owned());
+        }
+        group.members = self.dns.ids(&norms);
+        if let Some(spelled) = &mut self.spelled {
+            for ((text, norm), id) in spellings.into_iter().zip(&norms).zip(&group.members) {
+                if self.user_at.get(*id).is_none() && self.shape.may_be_ours(norm) {
+                    spelled.insert(*id, text.to_owned());
+                }
             }
         }
         for uid in entry.texts("memberuid").filter(|uid| !uid.is_empty()) {

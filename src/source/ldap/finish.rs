@@ -156,8 +156,9 @@ impl Assembler {
                 }
                 Some(why)
             } else {
-                let unfound = !lost.nobody.is_empty() || !lost.unnamed.is_empty();
-                let unsure = verdict.users.is_some() && unfound;
+                // Not all users are known, so whoever was not found may be one of them: even below
+                // no base, since a base with a slip in it is a reason why users are not known.
+                let unsure = verdict.users.is_some() && !lost.is_empty();
                 unsure.then(|| {
                     format!(
                         "group `{}` has members that are not among the users that could be read",
@@ -309,6 +310,13 @@ struct Lost {
     unnamed: Vec<u32>,
     /// Usernames that several have.
     shared: Vec<u32>,
+}
+
+impl Lost {
+    fn is_empty(&self) -> bool {
+        let Lost { nobody, outside, unnamed, shared } = self;
+        [nobody, outside, unnamed, shared].iter().all(|list| list.is_empty())
+    }
 }
 
 /// Whether a DN (in normal form) is one that stands for nobody, such as `cn=nobody`.

@@ -178,7 +178,8 @@ CREATE TABLE mirror_container (
     norm     TEXT    NOT NULL,
     parent   INTEGER,
     members  BLOB    NOT NULL, -- users' numbers, sorted, as varints of differences
-    up       BLOB    NOT NULL  -- containers' numbers, likewise
+    up       BLOB    NOT NULL, -- containers' numbers, likewise
+    known    INTEGER NOT NULL  -- 1: its members were read in full once; 0: who is not in is unknown
 );
 
 -- The views. Their names and columns are stable within a schema version.
