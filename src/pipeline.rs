@@ -71,7 +71,7 @@ pub enum SourceResult {
 #[derive(Debug)]
 pub struct Outcome {
     /// What was planned, and but for a dry run applied. `None`: nothing that a plan depends on
-    /// changed since the last one, so there was nothing to plan.
+    /// changed since the last one, so there was nothing to plan. A dry run always has one.
     pub plan: Option<Plan>,
     /// What waits for a person.
     pub held: Option<Held>,
@@ -287,10 +287,13 @@ fn settle(
         let meta = reader.as_ref().map(Reader::meta).transpose()?.unwrap_or_default();
         let pending = reader.as_ref().map(Reader::held).transpose()?.flatten();
         let due = meta.next_due.is_some_and(|due| due <= now);
-        if meta.settled.as_deref() == Some(token.as_str()) && !due {
-            if let Some(writer) = writer {
-                writer.touch(&updates(&known, now), &configured(config))?;
-            }
+        // A dry run plans in any case: somebody asked what there is to tell, and what a plan warns
+        // of is not stored.
+        if meta.settled.as_deref() == Some(token.as_str())
+            && !due
+            && let Some(writer) = writer.as_deref_mut()
+        {
+            writer.touch(&updates(&known, now), &configured(config))?;
             return Ok(outcome(known, None, pending, warnings, &meta, meta.generation, now));
         }
         load_views(&mut known, reader.as_ref())?;
