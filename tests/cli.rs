@@ -541,6 +541,12 @@ fn check_exits_0_with_warnings_alone_and_1_with_errors() {
     assert!(report["warnings"][0].as_str().unwrap().contains("Nobody"), "{report:#}");
     assert_eq!(report["config"], "idpsyncd.toml");
 
+    // A sync that has told the same before takes nothing from it.
+    home.run(&["sync"]).exits(0);
+    assert_eq!(home.json(&["check"]), report);
+    home.run(&["sync", "--dry-run"]).exits(0).says("Nobody");
+    fs::remove_file(home.path("store.db")).unwrap();
+
     fs::remove_file(home.path("acme.json")).unwrap();
     home.run(&["check"]).exits(1).says("error: acme: ").says("acme.json");
     let report = home.run(&["check", "--output", "json"]).exits(1).json();

@@ -114,6 +114,13 @@ impl Serialize for Changes<'_> {
     }
 }
 
+/// The numbers of the plan. Where nothing had to be planned, what was held before still waits.
+fn summary(outcome: &Outcome) -> Summary {
+    let held = outcome.held.as_ref().map_or(0, |held| held.changes.len() as u64);
+    let unplanned = Summary { held, ..Summary::default() };
+    outcome.plan.as_ref().map_or(unplanned, |plan| plan.summary)
+}
+
 fn report(outcome: &Outcome, dry_run: bool, exit_status: u8) -> Report<'_> {
     Report {
         format: 1,
@@ -124,7 +131,7 @@ fn report(outcome: &Outcome, dry_run: bool, exit_status: u8) -> Report<'_> {
         generation: outcome.generation,
         exit_status,
         sources: outcome.sources.iter().map(source_report).collect(),
-        summary: outcome.plan.as_ref().map(|plan| plan.summary).unwrap_or_default(),
+        summary: summary(outcome),
         changes: Changes(outcome.plan.as_ref()),
         held: outcome.held.as_ref(),
         warnings: &outcome.warnings,

@@ -15,4 +15,4 @@ mod view;
 pub use apply::apply;
 pub use change::{Cause, Change, ChangeView, Held, Plan, RoleSetId, Summary};
 pub use make::{ByHand, approve, by_hand, plan};
-pub use view::{because, reason, reasons, shortest, sorted, view};
+pub use view::{LOCAL_NOT_AT_IDP, because, reason, reasons, shortest, sorted, view};

@@ -115,6 +115,8 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
                 (Cause::NotAtIdp, GrantKind::Idp(_)) => {
                     format!("{}; it came {}", because(cause), reasons(state, *kind))
                 }
+                // Only force takes a local grant for it, and no source ever said so of that one.
+                (Cause::NotAtIdp, GrantKind::Local(_)) => LOCAL_NOT_AT_IDP.to_owned(),
                 _ => because(cause),
             });
         }
@@ -153,6 +155,9 @@ impl Change {
 fn origin(kind: GrantKind) -> &'static str {
     if kind.is_idp() { "idp" } else { "local" }
 }
+
+/// Why a local grant goes that no source backs.
+pub const LOCAL_NOT_AT_IDP: &str = "mode force: the IdP decides alone, and gives no such role";
 
 /// A cause as a sentence.
 #[must_use]

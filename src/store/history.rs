@@ -13,7 +13,7 @@ use super::grants::local_of;
 use super::load::StoredReasons;
 use super::reader::{Reader, time_at};
 use crate::model::{GrantKind, LocalGrant, Reason, Role, Time, UserId, rfc3339};
-use crate::plan::{Cause, Change, ChangeView, Plan, shortest, sorted};
+use crate::plan::{Cause, Change, ChangeView, LOCAL_NOT_AT_IDP, Plan, shortest, sorted};
 
 /// Which rows of history are wanted. Empty: all.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -399,7 +399,10 @@ fn view(
         "grant-removed" | "user-deprovisioned" => {
             let was = old_reasons.clone().map(|text| format!("it came {text}"));
             let was = was.or_else(|| old.clone().map(|story| format!("was given {story}")));
-            let told = cause.as_deref().map(|cause| sentence(cause, note.as_deref()));
+            let told = match (cause.as_deref(), origin.as_deref()) {
+                (Some("not-at-idp"), Some("local")) => Some(LOCAL_NOT_AT_IDP.to_owned()),
+                (cause, _) => cause.map(|cause| sentence(cause, note.as_deref())),
+            };
             let parts: Vec<String> = told.into_iter().chain(was).collect();
             (!parts.is_empty()).then(|| parts.join("; "))
         }
