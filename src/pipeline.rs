@@ -514,6 +514,7 @@ fn outcome(
 /// does not stand any more (the message says which changes do not).
 pub fn approve(config: &Config, id: &str, what: &str, now: Time) -> Result<(Plan, u64), RunError> {
     let path = config.store.as_path();
+    existing_reader(path)?;
     let _lock = RunLock::acquire(path, what, now)?;
     let mut writer = open_existing(path)?;
     loop {
