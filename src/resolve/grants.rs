@@ -10,7 +10,7 @@ use crate::plan::{Cause, Change, RoleSetId};
 
 use super::new_role;
 use super::people::{People, Person, PersonLink, SourceView};
-use super::rules::Roles;
+use super::roles::Roles;
 
 /// The new state before anything happened: the old one with the new list of roles, and without
 /// users and grants, which [`Resolver::run`] fills in. With it each old role's new place.

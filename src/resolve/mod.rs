@@ -4,12 +4,14 @@
 //! texts stand at the edges. The order of the input never matters, since directories and states
 //! are canonical.
 //!
-//! [`resolve`] lays the rules over the sources' directories (`rules`), follows groups and roles
+//! [`resolve`] finds out which roles there are (`roles`), lays the rules over the sources' directories
+//! (`rules`), follows groups and roles
 //! (`yields`), finds out who is who (`people`), and applies each role's mode (`grants`). What
 //! comes out is the new [`State`] and the [`Change`]s that lead to it.
 
 mod grants;
 mod people;
+mod roles;
 mod rules;
 mod yields;
 
@@ -74,7 +76,7 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
             None => blind.push(source.name.as_str()),
         }
     }
-    let roles = rules::universe(config, &pairs, &old.roles, !blind.is_empty(), &mut warnings);
+    let roles = roles::universe(config, &pairs, &old.roles, !blind.is_empty(), &mut warnings);
     let (mut state, moved) = grants::start(old, &roles);
     let mut changes = Vec::new();
     grants::role_changes(old, &roles, &mut state, &mut changes);

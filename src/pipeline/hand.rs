@@ -1,0 +1,145 @@
+//! What people do by hand to a store that is there: approve or discard a held plan, grant and
+//! remove. Each is a plan like any other, and one commit.
+
+use std::path::Path;
+
+use super::{RunError, configured};
+use crate::config::Config;
+use crate::model::{State, Time};
+use crate::plan::{self, ByHand, Held, Plan};
+use crate::resolve::{View, resolve};
+use crate::store::{Commit, CommitError, Reader, RunLock, Writer};
+
+/// Applies exactly the held plan `id`, if each of its changes still stands.
+///
+/// # Errors
+/// Another process is at work, the store cannot be read or written, there is no such plan, or it
+/// does not stand any more (the message says which changes do not).
+pub fn approve(config: &Config, id: &str, what: &str, now: Time) -> Result<(Plan, u64), RunError> {
+    let path = config.store.as_path();
+    existing_reader(path)?;
+    let _lock = RunLock::acquire(path, what, now)?;
+    let mut writer = open_existing(path)?;
+    loop {
+        let reader = existing_reader(path)?;
+        let meta = reader.meta()?;
+        let held = find_held(&reader, id)?;
+        let old = reader.state()?;
+        let mut mirrors = Vec::new();
+        for source in &config.sources {
+            if let Some(mirror) = reader.mirror(&source.name)? {
+                mirrors.push((source.name.clone(), mirror));
+            }
+        }
+        let views: Vec<View<'_>> = mirrors
+            .iter()
+            .map(|(source, mirror)| View {
+                source,
+                directory: &mirror.directory,
+                proven: mirror.read_at.is_some(),
+            })
+            .collect();
+        let resolved = resolve(config, &views, &old, now);
+        let plan = plan::approve(resolved, &old, &held, now).map_err(|gone| {
+            RunError::Refused(format!(
+                "plan {id} does not stand any more, nothing was applied; run `idpsyncd sync` for a \
+                 new one; these changes do not stand:\n  {}",
+                gone.join("\n  ")
+            ))
+        })?;
+        match writer.commit(&Commit {
+            plan: &plan,
+            base_version: meta.version,
+            sources: &[],
+            configured: &configured(config),
+            settled: None,
+        }) {
+            Ok(committed) => return Ok((plan, committed.generation.unwrap_or(meta.generation))),
+            Err(CommitError::Raced) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The held plan `id`.
+///
+/// # Errors
+/// The store cannot be read, nothing is held, or something else is.
+pub fn find_held(reader: &Reader, id: &str) -> Result<Held, RunError> {
+    match reader.held()? {
+        Some(held) if held.id == id => Ok(held),
+        Some(held) => Err(RunError::Refused(format!(
+            "there is no held plan `{id}`; the one that waits is `{}`",
+            held.id
+        ))),
+        None => Err(RunError::Refused(format!("there is no held plan `{id}`: nothing is held"))),
+    }
+}
+
+/// Forgets the held plan `id` until the next run asks again.
+///
+/// # Errors
+/// The store cannot be written, or there is no such plan.
+pub fn discard(config: &Config, id: &str) -> Result<(), RunError> {
+    let path = config.store.as_path();
+    let mut writer = open_existing(path)?;
+    find_held(&existing_reader(path)?, id)?;
+    writer.discard_held(id)?;
+    Ok(())
+}
+
+/// Does what a person asks for by hand: `wish` makes it of the state.
+///
+/// # Errors
+/// The store cannot be read or written, or the wish is refused.
+pub fn by_hand(
+    config: &Config,
+    now: Time,
+    wish: impl Fn(&State) -> Result<ByHand, String>,
+) -> Result<(Plan, u64), RunError> {
+    let path = config.store.as_path();
+    let mut writer = open_existing(path)?;
+    loop {
+        let reader = existing_reader(path)?;
+        let meta = reader.meta()?;
+        let held = reader.held()?;
+        let old = reader.state()?;
+        let wish = wish(&old).map_err(RunError::Refused)?;
+        let mut plan = plan::by_hand(&old, wish, now).map_err(RunError::Refused)?;
+        plan.held = held;
+        plan.next_due = match (plan.next_due, meta.next_due) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        match writer.commit(&Commit {
+            plan: &plan,
+            base_version: meta.version,
+            sources: &[],
+            configured: &configured(config),
+            settled: None,
+        }) {
+            Ok(committed) => return Ok((plan, committed.generation.unwrap_or(meta.generation))),
+            Err(CommitError::Raced) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// A store to change by hand must be there already: only a sync makes one.
+fn open_existing(path: &Path) -> Result<Writer, RunError> {
+    existing_reader(path)?;
+    Ok(Writer::open(path)?)
+}
+
+/// The store, which must be there.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn existing_reader(path: &Path) -> Result<Reader, RunError> {
+    Reader::open(path)?.ok_or_else(|| {
+        RunError::Refused(format!(
+            "there is no store `{}` yet: run `idpsyncd sync` first",
+            path.display()
+        ))
+    })
+}
