@@ -224,6 +224,12 @@ fn groups_are_renamed_moved_and_deleted(world: impl World) {
 
     world.rename_group("ml", "team");
     let id = lost(&["grant-removed ann ml not-at-idp", "grant-removed bob ml not-at-idp"]);
+    // Nothing has changed since, and whoever asks is still told.
+    let dry = lenient.run(&["sync", "--dry-run", "--output", "json"]).report(0);
+    assert!(dry.is_quiet() && dry.warnings().contains("`ml`"), "{}", dry.0);
+    assert!(lenient.run(&["check"]).out.contains("`ml`"), "so does check");
+    let dry = strict.run(&["sync", "--dry-run", "--output", "json"]).report(3);
+    assert_eq!(dry.0["held"]["id"], id.as_str(), "and what waits, waits");
     lenient.assert_roles(&[("ann", ""), ("bob", ""), ("cay", "ops opsmate"), ("dan", "")]);
     approve(id);
 

@@ -436,6 +436,7 @@ pub fn matches(
         mappings_used: BTreeSet::new(),
         names_used: BTreeSet::new(),
     };
+    let mut ambiguous: BTreeSet<String> = BTreeSet::new();
     for (index, container) in (0u32..).zip(&directory.containers) {
         let name = directory.text(container.name);
         let identity = directory.text(container.identity);
@@ -464,7 +465,7 @@ pub fn matches(
                         rules.source()
                     ));
                 } else if namesakes {
-                    warnings.insert(ambiguous_name(rules.source(), directory, &bare));
+                    ambiguous.insert(bare.clone());
                 } else {
                     found.push((*role, rule.clone()));
                 }
@@ -475,7 +476,7 @@ pub fn matches(
             let rule = format!("mapping[{number}]");
             matched.mappings_used.insert(number);
             if namesakes && matches!(ready.mapping.rule, MappingRule::GroupName(_)) {
-                warnings.insert(ambiguous_name(rules.source(), directory, &bare));
+                ambiguous.insert(bare.clone());
                 continue;
             }
             let by_path = matches!(
@@ -554,6 +555,7 @@ pub fn matches(
             *slot = found;
         }
     }
+    warnings.extend(ambiguous.iter().map(|bare| ambiguous_name(rules.source(), directory, bare)));
     matched
 }
 
@@ -573,10 +575,14 @@ fn ambiguous_name(source: &str, directory: &Directory, bare: &str) -> String {
         .map(|c| directory.text(c.identity))
         .collect();
     bearers.sort_unstable();
+    let mut shown: Vec<String> = bearers.iter().take(10).map(|b| format!("`{b}`")).collect();
+    if let Some(more) = bearers.len().checked_sub(10).filter(|more| *more > 0) {
+        shown.push(format!("and {more} more"));
+    }
     format!(
         "{source}: group name `{bare}` is ambiguous ({}): nothing granted through it; map the \
          group by its whole identity",
-        bearers.iter().map(|b| format!("`{b}`")).collect::<Vec<_>>().join(", ")
+        shown.join(", ")
     )
 }
 

@@ -2,6 +2,10 @@
 
 #![allow(dead_code)]
 
+#[allow(clippy::duplicate_mod)]
+#[path = "skip.rs"]
+mod skip;
+
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,9 +26,7 @@ impl Slapd {
     /// Starts one with these people and groups (name, members). `None` where it is not installed.
     pub fn start(people: &[&str], groups: &[(&str, &[&str])]) -> Option<Slapd> {
         if !std::path::Path::new("/usr/sbin/slapd").exists() {
-            let ci = std::env::var("CI");
-            assert_ne!(ci.as_deref(), Ok("true"), "no slapd, and CI=true");
-            println!("skipped: slapd is not installed");
+            skip::skip(&skip::test(), "slapd is not installed (Debian: slapd ldap-utils)");
             return None;
         }
         let folder = tempfile::tempdir().unwrap();

@@ -17,6 +17,10 @@
 
 #![allow(dead_code)]
 
+#[allow(clippy::duplicate_mod)]
+#[path = "skip.rs"]
+mod skip;
+
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -52,11 +56,8 @@ impl Keycloak {
     pub fn start() -> Option<Keycloak> {
         let home = match fetched() {
             Ok(home) => home,
-            Err(reason) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
-                panic!("no Keycloak, and CI=true: {reason}")
-            }
             Err(reason) => {
-                println!("skipped: no Keycloak: {reason}");
+                skip::skip(&skip::test(), &format!("no Keycloak: {reason}"));
                 return None;
             }
         };

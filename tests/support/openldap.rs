@@ -13,6 +13,10 @@
 //! `skipped: …` and `start` returns `None`.
 #![allow(dead_code)]
 
+#[allow(clippy::duplicate_mod)]
+#[path = "skip.rs"]
+mod skip;
+
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -58,8 +62,7 @@ impl OpenLdap {
 
     fn start_as(ldif: &str, conf_extra: &str, tls: bool) -> Option<OpenLdap> {
         if !installed("slapd") || !installed("slapadd") {
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "slapd is not installed");
-            eprintln!("skipped: slapd is not installed (Debian: slapd ldap-utils)");
+            skip::skip(&skip::test(), "slapd is not installed (Debian: slapd ldap-utils)");
             return None;
         }
         let dir = tempfile::tempdir().expect("a folder");

@@ -28,6 +28,7 @@ pub fn skip(test: &str, why: &str) {
 
 /// Whether `program` is there to be run: a path, or a name found on `$PATH` or in `/usr/sbin`.
 #[must_use]
+#[allow(dead_code)]
 pub fn has(program: &str) -> bool {
     if program.contains('/') {
         return std::path::Path::new(program).is_file();
@@ -36,4 +37,11 @@ pub fn has(program: &str) -> bool {
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])
         .any(|dir| dir.join(program).is_file())
+}
+
+/// The test that runs now, by the name of its thread.
+#[must_use]
+#[allow(dead_code)]
+pub fn test() -> String {
+    std::thread::current().name().unwrap_or("a test").to_owned()
 }
