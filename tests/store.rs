@@ -384,14 +384,11 @@ fn a_source_that_left_keeps_its_mirror_while_anything_is_held() {
     let mut first = plan(&World::default(), &world, at(0));
     let sources = [update("corp", at(10), None, &directory, &digest)];
     let configured = ["corp".to_owned()];
-    let mut go =
-        |plan: &idpsyncd::plan::Plan, base_version, sources: &[_], configured: &[String]| {
-            writer
-                .commit(&Commit { plan, base_version, sources, configured, settled: None })
-                .unwrap()
-                .version
-        };
-    let version = go(&first, 0, &sources, &configured);
+    let run = Some("a run".to_owned());
+    let mut go = |plan: &_, base_version, sources: &[_], configured: &[String], settled| {
+        writer.commit(&Commit { plan, base_version, sources, configured, settled }).unwrap().version
+    };
+    let version = go(&first, 0, &sources, &configured, run.clone());
     first = plan(&world, &world, at(1));
     first.held = Some(Held {
         id: "abcdefabcdef".into(),
@@ -400,12 +397,14 @@ fn a_source_that_left_keeps_its_mirror_while_anything_is_held() {
         lost_pairs: 3,
         changes: Vec::new(),
     });
-    let version = go(&first, version, &[], &[]);
+    let version = go(&first, version, &[], &[], run.clone());
     let other = plan(&world, &world, at(2));
     let reader = Reader::open(&_folder.path().join("store.db")).unwrap().unwrap();
     assert!(reader.mirror("corp").unwrap().is_some());
     assert!(!reader.sources().unwrap()[0].configured);
-    go(&other, version, &[], &[]);
+    let version = go(&other, version, &[], &[], None);
+    assert!(reader.mirror("corp").unwrap().is_some(), "nothing done by hand drops it");
+    go(&plan(&world, &world, at(3)), version, &[], &[], run);
     assert!(reader.mirror("corp").unwrap().is_none());
     assert!(reader.sources().unwrap().is_empty());
 }
