@@ -214,7 +214,7 @@ fn source_lines(outcome: &Outcome, style: Style) -> Vec<String> {
 
 /// The sections of a plan, in the order in which they are shown: title, sign, changes.
 const SECTIONS: [(&str, &[&str]); 4] = [
-    ("Roles", &["role-added", "role-changed", "role-removed", "catalog-changed"]),
+    ("Roles and catalog", &["role-added", "role-changed", "role-removed", "catalog-changed"]),
     (
         "Users",
         &[

@@ -197,7 +197,7 @@ pub(super) fn templated_names(rules: &Rules<'_>, directory: &Directory) -> BTree
     for (index, container) in (0u32..).zip(&directory.containers) {
         let name = directory.text(container.name);
         match container.kind {
-            Kind::RealmRole | Kind::ClientRole if template(name) => {
+            Kind::RealmRole | Kind::ClientRole if !name.is_empty() && template(name) => {
                 names.insert(name.to_owned());
             }
             Kind::RealmRole | Kind::ClientRole | Kind::Attribute => {}

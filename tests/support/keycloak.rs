@@ -21,6 +21,7 @@
 #[path = "skip.rs"]
 mod skip;
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -353,7 +354,16 @@ fn fetched() -> Result<PathBuf, String> {
 
 /// A port that was free a moment ago, on the loopback.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    // The kernel hands the same port out again as soon as it is free: each is given once here, so
+    // that tests that run side by side never talk to each other's server.
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("a port").port();
+        if GIVEN.lock().expect("no test panics in here").insert(port) {
+            return port;
+        }
+    }
 }
 
 /// Runs `future` on the runtime of this module and waits for it.

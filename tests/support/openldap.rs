@@ -17,10 +17,12 @@
 #[path = "skip.rs"]
 mod skip;
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// What everything is below.
@@ -271,7 +273,16 @@ fn make_certificates(dir: &Path) {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
+    // The kernel hands the same port out again as soon as it is free: each is given once here, so
+    // that tests that run side by side never talk to each other's server.
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("a port").port();
+        if GIVEN.lock().expect("no test panics in here").insert(port) {
+            return port;
+        }
+    }
 }
 
 fn installed(program: &str) -> bool {
