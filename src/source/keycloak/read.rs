@@ -12,7 +12,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::api::{RoleRow, json};
@@ -121,13 +121,18 @@ pub(super) async fn read(
         // A lightweight token does not tell its rights; the service account's roles do.
         check_rights(client, management.as_deref()).await?;
     }
-    let roles = roles::read(client, &patience, clients, &config.clients).await.map_err(whole)?;
-    let groups = groups::read(client, &roles).await.map_err(whole)?;
-
     teller.tell("users", 0, None);
     let import_off: Vec<String> =
         federations.iter().filter(|it| !it.imports).map(|it| it.name.clone()).collect();
-    let list = users::read(client, config.service_accounts, &import_off).await.map_err(whole)?;
+    // The list of users is one long call, roles and groups are many short ones: neither needs the
+    // other, so they share the time.
+    let structure = async {
+        let roles = roles::read(client, &patience, clients, &config.clients).await?;
+        let groups = groups::read(client, &roles).await?;
+        Ok((roles, groups))
+    };
+    let people = users::read(client, config.service_accounts, &import_off);
+    let ((roles, groups), list) = try_join(structure, people).await.map_err(whole)?;
     let mut builder = ReadingBuilder::new(false);
     let belied = users::belied(client, &list.list).await.map_err(whole)?;
     let people = users::fill(&mut builder, &list.list, &belied);
