@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use super::{RunError, configured};
+use super::{MOST_TRIES, RunError, configured};
 use crate::config::Config;
 use crate::model::{State, Time};
 use crate::plan::{self, ByHand, Held, Plan};
 use crate::resolve::{View, resolve};
-use crate::store::{Commit, CommitError, Reader, RunLock, Writer};
+use crate::store::{Commit, CommitError, Meta, Reader, RunLock, Writer};
 
 /// Applies exactly the held plan `id`, if each of its changes still stands.
 ///
@@ -19,11 +19,8 @@ pub fn approve(config: &Config, id: &str, what: &str, now: Time) -> Result<(Plan
     let path = config.store.as_path();
     existing_reader(path)?;
     let _lock = RunLock::acquire(path, what, now)?;
-    let mut writer = open_existing(path)?;
-    loop {
-        let reader = existing_reader(path)?;
-        let meta = reader.meta()?;
-        let held = find_held(&reader, id)?;
+    commit(config, |reader, _| {
+        let held = find_held(reader, id)?;
         let old = reader.state()?;
         let mut mirrors = Vec::new();
         for source in &config.sources {
@@ -40,13 +37,29 @@ pub fn approve(config: &Config, id: &str, what: &str, now: Time) -> Result<(Plan
             })
             .collect();
         let resolved = resolve(config, &views, &old, now);
-        let plan = plan::approve(resolved, &old, &held, now).map_err(|gone| {
+        plan::approve(resolved, &old, &held, now).map_err(|gone| {
             RunError::Refused(format!(
                 "plan {id} does not stand any more, nothing was applied; run `idpsyncd sync` for a \
                  new one; these changes do not stand:\n  {}",
                 gone.join("\n  ")
             ))
-        })?;
+        })
+    })
+}
+
+/// Commits what `make` plans from the store as it is; again, a few times, where somebody else
+/// wrote meanwhile.
+fn commit(
+    config: &Config,
+    make: impl Fn(&Reader, &Meta) -> Result<Plan, RunError>,
+) -> Result<(Plan, u64), RunError> {
+    let path = config.store.as_path();
+    let mut writer = open_existing(path)?;
+    let mut tries = 0;
+    loop {
+        let reader = existing_reader(path)?;
+        let meta = reader.meta()?;
+        let plan = make(&reader, &meta)?;
         match writer.commit(&Commit {
             plan: &plan,
             base_version: meta.version,
@@ -55,7 +68,7 @@ pub fn approve(config: &Config, id: &str, what: &str, now: Time) -> Result<(Plan
             settled: None,
         }) {
             Ok(committed) => return Ok((plan, committed.generation.unwrap_or(meta.generation))),
-            Err(CommitError::Raced) => {}
+            Err(CommitError::Raced) if tries < MOST_TRIES => tries += 1,
             Err(error) => return Err(error.into()),
         }
     }
@@ -84,8 +97,11 @@ pub fn discard(config: &Config, id: &str) -> Result<(), RunError> {
     let path = config.store.as_path();
     let mut writer = open_existing(path)?;
     find_held(&existing_reader(path)?, id)?;
-    writer.discard_held(id)?;
-    Ok(())
+    if writer.discard_held(id)? {
+        return Ok(());
+    }
+    // A run held something else in between.
+    Err(RunError::Refused(format!("there is no held plan `{id}` any more: nothing was discarded")))
 }
 
 /// Does what a person asks for by hand: `wish` makes it of the state.
@@ -97,11 +113,7 @@ pub fn by_hand(
     now: Time,
     wish: impl Fn(&State) -> Result<ByHand, String>,
 ) -> Result<(Plan, u64), RunError> {
-    let path = config.store.as_path();
-    let mut writer = open_existing(path)?;
-    loop {
-        let reader = existing_reader(path)?;
-        let meta = reader.meta()?;
+    commit(config, |reader, meta| {
         let held = reader.held()?;
         let old = reader.state()?;
         let wish = wish(&old).map_err(RunError::Refused)?;
@@ -111,18 +123,8 @@ pub fn by_hand(
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        match writer.commit(&Commit {
-            plan: &plan,
-            base_version: meta.version,
-            sources: &[],
-            configured: &configured(config),
-            settled: None,
-        }) {
-            Ok(committed) => return Ok((plan, committed.generation.unwrap_or(meta.generation))),
-            Err(CommitError::Raced) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+        Ok(plan)
+    })
 }
 
 /// A store to change by hand must be there already: only a sync makes one.

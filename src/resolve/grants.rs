@@ -75,8 +75,8 @@ pub struct Resolver<'a> {
     pub blind: &'a [&'a str],
     /// Roles that somebody may hold through a container whose members nobody has read in full.
     pub unknown_roles: &'a BTreeSet<RoleIdx>,
-    /// What rules match now in containers whose members are known: source, rule, reference. Only
-    /// of sources that have unknown ones.
+    /// What rules match now in containers whose members are known, in every source: source, rule,
+    /// reference. Empty where no role is unknown.
     pub standing: &'a HashSet<(String, String, String)>,
     /// The state before.
     pub old: &'a State,

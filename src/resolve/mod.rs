@@ -92,12 +92,21 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
     for (rules, directory) in &pairs {
         let found = rules::matches(rules, directory, &roles, &mut warnings);
         let yields = yields::Yields::new(rules.source(), directory, &found, &mut state.reasons);
-        if !yields.unknown.is_empty() {
-            unknown_roles.extend(yields.unknown.iter().copied());
-            standing.extend(standing_rules(rules.source(), directory, &found));
-        }
+        unknown_roles.extend(yields.unknown.iter().copied());
         matched.push(found);
         sources.push(people::SourceView { name: rules.source(), directory, yields });
+    }
+    if !unknown_roles.is_empty() {
+        for ((rules, directory), found) in pairs.iter().zip(&matched) {
+            standing.extend(standing_rules(rules.source(), directory, found));
+        }
+        for role in unknown_roles.iter().filter_map(|role| roles.defs.get(*role as usize)) {
+            warnings.insert(format!(
+                "role `{}`: a group or role that may give it was never read in full; whoever may \
+                 hold it through that keeps it meanwhile",
+                role.name
+            ));
+        }
     }
     if blind.is_empty() {
         rules::unmatched(config, &matched, &mut warnings);

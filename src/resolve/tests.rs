@@ -885,6 +885,22 @@ fn who_leaves_a_group_that_was_read_loses_the_role_though_another_group_is_unkno
 }
 
 #[test]
+fn who_leaves_a_group_of_one_source_loses_the_role_though_another_source_has_an_unknown_one() {
+    let mut world = World::new(config_of(&["a", "b"], &roles("merge")));
+    world.says("a", &[person("1", "alice", &["/g"]), person("2", "bob", &["/g"])]);
+    world.says("b", &[person("x", "zoe", &[])]);
+    world.run();
+    let a = Facts::of(&[person("1", "alice", &[]), person("2", "bob", &["/g"])]).directory();
+    let b = Facts { groups: vec!["/g".to_owned()], ..Facts::of(&[person("x", "zoe", &[])]) };
+    let mut b = b.reading(false);
+    b.members[0] = Completeness::Partial("cut off".to_owned());
+    let b = merge(None, b).directory;
+    let plan = world.plan_on(&[("a".to_owned(), a), ("b".to_owned(), b)]);
+    assert_eq!(plan.summary.grants_removed, 1, "{:?}", words(&plan));
+    assert!(plan.warnings.iter().any(|w| w.contains("never read in full")), "{:?}", plan.warnings);
+}
+
+#[test]
 fn what_a_group_held_before_nobody_asked_for_it_is_forgotten() {
     let facts = Facts::of(&[person("1", "alice", &["/one"])]);
     let mirror = facts.directory();
