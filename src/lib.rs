@@ -18,6 +18,7 @@
 //! | the words | [`model`] |
 //! | the TOML file | [`config`] |
 //! | schedule, signals, systemd | [`daemon`] |
+//! | what the gateway asks, and who asks | [`gateway`] |
 //! | commands and how things print | [`cli`] |
 //!
 //! Only the two ends touch the world: `resolve`, `policy` and `plan` know no clock, no
@@ -26,6 +27,7 @@
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod gateway;
 pub mod model;
 pub mod pipeline;
 pub mod plan;

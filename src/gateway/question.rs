@@ -1,0 +1,77 @@
+//! The shapes that the rooms of the gateway hand to each other.
+
+use std::sync::Arc;
+
+/// A place among the actions that the routes name.
+pub type ActionIdx = u32;
+
+/// What a request is about, once its route is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Question<'a> {
+    /// The route's action.
+    pub action: ActionIdx,
+    /// On what.
+    pub on: On<'a>,
+}
+
+/// What a request's action is on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum On<'a> {
+    /// No resource.
+    Nothing,
+    /// This resource, `scope/id`; concrete.
+    Resource(&'a str),
+    /// Some resource of this scope that the path does not tell: allowed where some Allow for the
+    /// action could match a resource of that scope and no Deny covers the whole scope.
+    SomeOf(&'a str),
+}
+
+/// One header of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Header<'a> {
+    /// It is not there.
+    Absent,
+    /// It is there once, as text.
+    One(&'a str),
+    /// It is there more than once, or is not text.
+    Bad,
+}
+
+/// The headers of a request, whatever protocol brought them.
+pub trait Headers {
+    /// The header `name` (lower case).
+    fn header(&self, name: &str) -> Header<'_>;
+}
+
+/// Someone whose identity is proven.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Caller {
+    /// The username in the form in which the store keeps names
+    /// ([`crate::model::username::canonical`]).
+    pub username: Arc<str>,
+    /// The token's issuer; absent where a header named the user.
+    pub issuer: Option<String>,
+    /// The token's `sub`, where it has one.
+    pub subject: Option<String>,
+    /// The roles that the verified token names (`roles_claim`); absent where the configuration
+    /// names no such claim or the token has none.
+    pub roles: Option<Vec<String>>,
+}
+
+/// Who asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Identity {
+    /// The request bears no identity at all.
+    Nobody,
+    /// A caller whose identity is proven.
+    Caller(Arc<Caller>),
+}
+
+/// Why nobody knows who asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Unidentified {
+    /// What the request bears is no proof: 401. For the log only.
+    Refused(String),
+    /// It cannot be judged now (no keys of the issuer could be had yet): 503. For the log only.
+    Unavailable(String),
+}
