@@ -368,6 +368,7 @@ fn the_age_of_the_evidence_is_that_of_the_oldest_complete_read() {
     let sources = writer.reader().unwrap().sources().unwrap();
     assert_eq!(sources[0].error.as_deref(), Some("connection refused"));
     assert_eq!((sources[0].read_at, sources[0].tried_at), (Some(at(10)), Some(at(40))));
+    assert_eq!(sources[0].spoke_at, Some(at(30)), "a partial read brings something");
     assert_eq!(sources[0].scopes.len(), 1, "of the last read that brought something");
     writer.touch(&[read("corp", 50, true, None)], &both).unwrap();
     assert_eq!(ask(&folder, oldest), ["2023-11-14T22:13:40Z"]);

@@ -3,7 +3,7 @@
 //! Every statement that changes or removes a row must hit exactly one: anything else means that
 //! the plan was made from another state, and rolls the whole commit back.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -33,13 +33,13 @@ pub(super) fn apply(conn: &Connection, plan: &Plan, generation: i64) -> Result<b
     let (decided_anew, catalog) = write_roles(conn, plan, &mut names)?;
     write_link_sources(conn, state)?;
     let mut sets = Sets::new(conn, plan);
-    write_users(conn, plan, &mut sets, &mut names)?;
+    let silent = write_users(conn, plan, &mut sets, &mut names)?;
     write_links(conn, plan)?;
     write_grants(conn, plan, &mut names)?;
     remove_roles(conn, plan, &mut names)?;
     sets.settle(catalog, &decided_anew, &mut |role| names.role(role))?;
 
-    let mut log = Log::open(conn, generation, plan.at)?;
+    let mut log = Log::open(conn, generation, plan.at, silent)?;
     for change in &plan.changes {
         history::record(&mut log, plan, change, &mut names)?;
     }
@@ -309,12 +309,14 @@ fn status(status: &Status) -> (i64, Option<i64>, Option<&str>) {
     }
 }
 
+/// Writes users' rows. Returns whether somebody's role set changed of whom no change of the plan
+/// speaks: who follows the store by its history cannot see that.
 fn write_users(
     conn: &Connection,
     plan: &Plan,
     sets: &mut Sets<'_>,
     names: &mut Names<'_>,
-) -> Result<(), Fault> {
+) -> Result<bool, Fault> {
     let state = &plan.state;
     let mut rows = vec![Row::Stays; state.users.len()];
     for change in &plan.changes {
@@ -347,6 +349,8 @@ fn write_users(
     let mut move_to =
         conn.prepare("UPDATE user SET role_set = ?3 WHERE id = ?1 AND role_set = ?2")?;
     let mut written: Vec<&User> = Vec::new();
+    // Who gets another role set, and nothing else so far.
+    let mut moved: HashSet<UserId> = HashSet::new();
     for ((user, set), row) in state.users.iter().zip(&plan.sets).zip(&rows) {
         let (username, email) = (state.texts.get(user.username), state.texts.get(user.email));
         let (code, since, by) = status(&user.status);
@@ -368,9 +372,20 @@ fn write_users(
             let changed = move_to.execute(params![id, old, new])?;
             one(changed, || format!("user {id} has another role set in the store"))?;
             sets.changed = true;
+            if *row == Row::Stays {
+                moved.insert(id);
+            }
         }
     }
-    distinct_names(conn, state, &written)
+    distinct_names(conn, state, &written)?;
+    if !moved.is_empty() {
+        for change in &plan.changes {
+            if let Change::GrantAdded { user, .. } | Change::GrantRemoved { user, .. } = change {
+                moved.remove(user);
+            }
+        }
+    }
+    Ok(!moved.is_empty())
 }
 
 /// No two people that are not deprovisioned may share a username: a gateway could not tell them

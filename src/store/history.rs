@@ -61,7 +61,7 @@ const KINDS: [&str; 16] = [
 ];
 
 /// `user-renamed`: the schema has an index of these.
-const RENAMED: i64 = 4;
+pub(super) const RENAMED: i64 = 4;
 
 /// The stable words for causes; a row holds a place in this list. Only ever appended to.
 const CAUSES: [&str; 7] =
@@ -89,12 +89,17 @@ pub(super) struct Log<'a> {
 }
 
 impl<'a> Log<'a> {
-    /// Begins `generation`.
-    pub(super) fn open(conn: &'a Connection, generation: i64, at: Time) -> Result<Self, Fault> {
+    /// Begins `generation`. `silent`: it changes somebody's role set of whom it has no row.
+    pub(super) fn open(
+        conn: &'a Connection,
+        generation: i64,
+        at: Time,
+        silent: bool,
+    ) -> Result<Self, Fault> {
         conn.execute(
-            "INSERT INTO generation (num, at, first) \
-             VALUES (?1, ?2, (SELECT coalesce(max(num), 0) + 1 FROM history))",
-            params![generation, at.timestamp()],
+            "INSERT INTO generation (num, at, first, silent) \
+             VALUES (?1, ?2, (SELECT coalesce(max(num), 0) + 1 FROM history), ?3)",
+            params![generation, at.timestamp(), silent],
         )?;
         let insert = conn.prepare(
             "INSERT INTO history (generation, kind, user, role, origin, cause, reasons, \

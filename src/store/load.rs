@@ -30,7 +30,7 @@ pub(super) fn state(conn: &Connection) -> Result<State, Fault> {
     Ok(State { texts, roles, sources, users, links, grants, reasons, locals, catalog, next_user })
 }
 
-fn count(conn: &Connection, sql: &str) -> Result<usize, Fault> {
+pub(super) fn count(conn: &Connection, sql: &str) -> Result<usize, Fault> {
     let count: i64 = conn.query_row(sql, [], |row| row.get(0))?;
     Ok(usize::try_from(count).unwrap_or(0))
 }
@@ -270,7 +270,8 @@ impl StoredReasons {
     }
 }
 
-fn catalog(conn: &Connection) -> Result<Vec<(Action, Option<Resource>)>, Fault> {
+/// The requests that decisions are stored for.
+pub(super) fn catalog(conn: &Connection) -> Result<Vec<(Action, Option<Resource>)>, Fault> {
     let mut statement = conn.prepare("SELECT action, resource FROM request ORDER BY num")?;
     let mut rows = statement.query([])?;
     let mut catalog = Vec::new();

@@ -10,7 +10,7 @@
 //! | the tables and the gateway's views | `schema/v1.sql`, explained in `docs/store.md` |
 //! | opening, rights, `-wal` and `-shm` | `open` |
 //! | one run at a time | [`RunLock`] |
-//! | reading | [`Reader`]: `load` (the state), `query` (people), `history`, `mirror` |
+//! | reading | [`Reader`]: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `history`, `mirror` |
 //! | writing | [`Writer`]: `apply` (changes), `grants`, `sets` (role sets, decisions), `mirror` |
 //!
 //! A commit costs what it changes: rows that stay are not written. Nothing outside this folder
@@ -20,6 +20,7 @@
 mod apply;
 mod codec;
 mod error;
+mod gateway;
 mod grants;
 mod history;
 mod load;
@@ -36,6 +37,7 @@ mod writer;
 mod tests;
 
 pub use error::{CommitError, StoreError, StoreErrorKind};
+pub use gateway::{Footprint, SeenSet, SeenUser, Since, Standing};
 pub use history::{HistoryFilter, HistoryRow};
 pub use lock::{LockError, RunLock};
 pub use mirror::Mirror;

@@ -48,6 +48,8 @@ pub struct SourceStatus {
     pub read_at: Option<Time>,
     /// The last try.
     pub tried_at: Option<Time>,
+    /// The last try that brought something, all of it or a part.
+    pub spoke_at: Option<Time>,
     /// Why the last try failed altogether; absent where it did not.
     pub error: Option<String>,
     /// What the last successful try brought, scope by scope.
@@ -153,6 +155,11 @@ impl Reader {
         self.read_as(|conn| super::mirror::load(conn, source))
     }
 
+    /// `fault` of this store.
+    pub(super) fn fault(&self, fault: Fault) -> StoreError {
+        fault.store(&self.read.path)
+    }
+
     /// Runs `work` on one committed state.
     pub(super) fn read_as<T>(
         &self,
@@ -199,7 +206,8 @@ fn meta(conn: &Connection) -> Result<Meta, Fault> {
 
 fn sources(conn: &Connection) -> Result<Vec<SourceStatus>, Fault> {
     let mut statement = conn.prepare(
-        "SELECT name, kind, configured, read_at, tried_at, error, digest, scopes \
+        "SELECT name, kind, configured, read_at, tried_at, error, digest, scopes, \
+                spoke_at \
          FROM source ORDER BY name",
     )?;
     let mut rows = statement.query([])?;
@@ -212,6 +220,7 @@ fn sources(conn: &Connection) -> Result<Vec<SourceStatus>, Fault> {
             configured: row.get(2)?,
             read_at: time(row, 3)?,
             tried_at: time(row, 4)?,
+            spoke_at: time(row, 8)?,
             error: row.get(5)?,
             digest: row.get(6)?,
             scopes: scopes

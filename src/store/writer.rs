@@ -258,11 +258,12 @@ fn write_source(conn: &Connection, source: &SourceUpdate<'_>) -> Result<(), Faul
     let SourceUpdate { source: name, kind, tried_at, complete, error, scopes, mirror: _ } = source;
     let tried_at = tried_at.timestamp();
     let read_at = complete.then_some(tried_at);
+    let spoke_at = error.is_none().then_some(tried_at);
     let scopes = if error.is_some() { None } else { Some(json(scopes)?) };
     let changed = conn.execute(
         "UPDATE source SET kind = ?2, tried_at = ?3, read_at = coalesce(?4, read_at), error = ?5, \
-         scopes = coalesce(?6, scopes) WHERE name = ?1",
-        params![name, kind, tried_at, read_at, error, scopes],
+         scopes = coalesce(?6, scopes), spoke_at = coalesce(?7, spoke_at) WHERE name = ?1",
+        params![name, kind, tried_at, read_at, error, scopes, spoke_at],
     )?;
     if changed != 1 {
         return Err(Fault::Inconsistent(format!("source `{name}` is not among the configured")));

@@ -118,7 +118,9 @@ CREATE TABLE local_grant (
 CREATE TABLE generation (
     num   INTEGER PRIMARY KEY,
     at    INTEGER NOT NULL,
-    first INTEGER NOT NULL -- its first row of history
+    first INTEGER NOT NULL, -- its first row of history
+    -- 1: somebody's role set changed whom no row of its history names (an `everyone` role, say)
+    silent INTEGER NOT NULL
 );
 CREATE TABLE history (
     num         INTEGER PRIMARY KEY,
@@ -149,6 +151,7 @@ CREATE TABLE source (
     kind           TEXT,
     read_at        INTEGER, -- last complete read
     tried_at       INTEGER,
+    spoke_at       INTEGER, -- last try that brought something, all of it or a part
     error          TEXT,
     scopes         TEXT,    -- JSON: the last reading, scope by scope
     digest         TEXT,    -- of the mirror; none: no mirror

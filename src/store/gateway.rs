@@ -1,0 +1,335 @@
+//! What a gateway keeps in memory, read in bulk, and what changed of it since.
+//!
+//! [`Reader::since`] tells from the history whom a reader that knows one generation has to look at
+//! again. That is safe because every way in which the row that gateways see under a username can
+//! change leaves a trace:
+//!
+//! | what changes | where it is seen |
+//! |---|---|
+//! | the row's status, or whom it is about | a row of history that names the user |
+//! | the username | `user-renamed`, which holds the old name too |
+//! | the role set, by a grant | the grant's row of history |
+//! | the role set, by a role that everyone holds, or a way nobody thought of | `generation.silent` |
+//! | policies, the set of roles, the catalog | rows of history that name no user |
+//!
+//! Where a trace is missing (a store that was restored from a backup, say), [`Since::Unknown`]
+//! tells to read everything anew.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Row, Rows, Statement};
+
+use super::error::{Fault, StoreError, io};
+use super::load::{set_id, text};
+use super::open::beside;
+use super::reader::Reader;
+use crate::model::{Time, UserId};
+use crate::plan::RoleSetId;
+use crate::policy::{Action, Resource};
+
+/// How someone stands at the gateway.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing<'a> {
+    /// The role set counts: enabled, or missing for not too long and not disabled before.
+    Enabled,
+    /// This source says or said that the account is disabled.
+    Disabled(&'a str),
+    /// Gone, or replaced by another person.
+    Deprovisioned,
+}
+
+/// The row that gateways see under a username.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SeenUser<'a> {
+    /// The username.
+    pub username: &'a str,
+    /// How it stands.
+    pub standing: Standing<'a>,
+    /// The number of its role set. It may stand for another set in another generation.
+    pub set: i64,
+}
+
+/// A role set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SeenSet {
+    /// Its id.
+    pub id: RoleSetId,
+    /// The names of its roles, sorted.
+    pub roles: Vec<String>,
+}
+
+/// What was committed since a generation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Since {
+    /// Nothing.
+    Nothing,
+    /// What these usernames stand for may differ, and nothing else.
+    Changed {
+        /// The usernames, those that nobody has any more too.
+        names: BTreeSet<String>,
+        /// Roles, policies or the catalog may differ.
+        rules: bool,
+    },
+    /// More than is worth telling, or nobody can tell: read everything.
+    Unknown,
+}
+
+/// What tells a file from another one, and from itself after a change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Footprint {
+    file: (u64, u64),
+    content: (u64, i64, i64, i64, i64),
+    log: Option<u64>,
+    index: bool,
+}
+
+impl Footprint {
+    /// The footprint of the store's file at `path` now, behind symbolic links. `None`: there is no
+    /// file.
+    ///
+    /// # Errors
+    /// The file cannot be looked at.
+    pub fn of(path: &Path) -> Result<Option<Footprint>, StoreError> {
+        let real = match std::fs::canonicalize(path) {
+            Ok(real) => real,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io("look at the store", path, &error)),
+        };
+        let look = |path: &Path| match std::fs::metadata(path) {
+            Ok(meta) => Ok(Some(meta)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io("look at the store", path, &error)),
+        };
+        let Some(meta) = look(&real)? else { return Ok(None) };
+        Ok(Some(Footprint {
+            file: (meta.dev(), meta.ino()),
+            content: (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()),
+            log: look(&beside(&real, "-wal"))?.map(|meta| meta.len()),
+            index: look(&beside(&real, "-shm"))?.is_some(),
+        }))
+    }
+
+    /// Whether both are of one file, changed or not.
+    #[must_use]
+    pub fn same_file(&self, other: &Footprint) -> bool {
+        self.file == other.file
+    }
+}
+
+/// `status`, `disabled_by` and `role_set` of `user`, after its `username`.
+const COLUMNS: &str = "username, status, disabled_by, role_set";
+
+fn seen<'a>(row: &'a Row<'_>) -> Result<SeenUser<'a>, Fault> {
+    let by = row.get_ref(2)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+    let standing = match row.get::<_, i64>(1)? {
+        0 => Standing::Enabled,
+        1 => Standing::Disabled(by.unwrap_or_default()),
+        2 => by.map_or(Standing::Enabled, Standing::Disabled),
+        3 => Standing::Deprovisioned,
+        other => return Err(Fault::Damaged(format!("a user has the unknown status {other}"))),
+    };
+    Ok(SeenUser { username: text(row, 0)?, standing, set: row.get(3)? })
+}
+
+/// Puts roles (a set's number, a live role's name) into their sets.
+fn fill(rows: &mut Rows<'_>, sets: &mut HashMap<i64, SeenSet>) -> Result<(), Fault> {
+    let damaged = |what: &str| Fault::Damaged(what.to_owned());
+    while let Some(row) = rows.next()? {
+        let role: Option<String> = row.get(1)?;
+        let role = role.ok_or_else(|| damaged("a role set has a role that does not exist"))?;
+        let set = sets.get_mut(&row.get(0)?);
+        set.ok_or_else(|| damaged("a role belongs to no role set"))?.roles.push(role);
+    }
+    Ok(())
+}
+
+impl Reader {
+    /// How many people there are, deprovisioned ones too.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn count_users(&self) -> Result<usize, StoreError> {
+        self.read_as(|conn| super::load::count(conn, "SELECT count(*) FROM user"))
+    }
+
+    /// Calls `each` for everyone, in the order of the store's numbers, deprovisioned people too:
+    /// of several who have one username the gateway sees the one who is not deprovisioned, else
+    /// the last. What `each` finds wrong with a row ends the reading.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn seen_users(
+        &self,
+        mut each: impl FnMut(SeenUser<'_>) -> Result<(), String>,
+    ) -> Result<(), StoreError> {
+        self.read_as(|conn| {
+            let mut statement = conn.prepare(&format!("SELECT {COLUMNS} FROM user ORDER BY id"))?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                each(seen(row)?).map_err(Fault::Damaged)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `each` for every one of `names` with what gateways see under it; `None`: nobody has
+    /// it.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn seen_under(
+        &self,
+        names: &BTreeSet<String>,
+        mut each: impl FnMut(&str, Option<SeenUser<'_>>),
+    ) -> Result<(), StoreError> {
+        self.read_as(|conn| {
+            // The rule of the view `gateway_user`.
+            let mut statement = conn.prepare(&format!(
+                "SELECT {COLUMNS} FROM user WHERE username = ?1 \
+                 ORDER BY status = 3, id DESC LIMIT 1"
+            ))?;
+            for name in names {
+                let mut rows = statement.query([name])?;
+                match rows.next()? {
+                    Some(row) => each(name, Some(seen(row)?)),
+                    None => each(name, None),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The role sets of these numbers, those that [`SeenUser::set`] holds.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn seen_sets_of(&self, nums: &BTreeSet<i64>) -> Result<HashMap<i64, SeenSet>, StoreError> {
+        self.read_as(|conn| {
+            let mut id = conn.prepare("SELECT id FROM role_set WHERE num = ?1")?;
+            let mut roles = conn.prepare(
+                "SELECT m.role_set, r.name FROM role_set_role m \
+                 LEFT JOIN role r ON r.num = m.role AND r.live = 1 \
+                 WHERE m.role_set = ?1 ORDER BY r.name",
+            )?;
+            let mut sets = HashMap::with_capacity(nums.len());
+            for num in nums {
+                let id: Option<String> = id.query_row([num], |row| row.get(0)).optional()?;
+                let unknown = || Fault::Damaged(format!("a user has the unknown role set {num}"));
+                let id = set_id(&id.ok_or_else(unknown)?)?;
+                sets.insert(*num, SeenSet { id, roles: Vec::new() });
+                fill(&mut roles.query([num])?, &mut sets)?;
+            }
+            Ok(sets)
+        })
+    }
+
+    /// All role sets by their numbers.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn seen_sets(&self) -> Result<HashMap<i64, SeenSet>, StoreError> {
+        self.read_as(|conn| {
+            let mut sets = HashMap::new();
+            let mut statement = conn.prepare("SELECT num, id FROM role_set")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let id = set_id(text(row, 1)?)?;
+                sets.insert(row.get(0)?, SeenSet { id, roles: Vec::new() });
+            }
+            let mut statement = conn.prepare(
+                "SELECT m.role_set, r.name FROM role_set_role m \
+                 LEFT JOIN role r ON r.num = m.role AND r.live = 1 ORDER BY r.name",
+            )?;
+            fill(&mut statement.query([])?, &mut sets)?;
+            Ok(sets)
+        })
+    }
+
+    /// The fault of a store whose content contradicts itself: `what`.
+    pub(crate) fn damaged(&self, what: String) -> StoreError {
+        self.fault(Fault::Damaged(what))
+    }
+
+    /// The requests that decisions are stored for.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn catalog(&self) -> Result<Vec<(Action, Option<Resource>)>, StoreError> {
+        self.read_as(super::load::catalog)
+    }
+
+    /// What was committed since `generation`, which was committed at `applied_at`. More than `most`
+    /// people are not worth telling.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn since(
+        &self,
+        generation: u64,
+        applied_at: Option<Time>,
+        most: usize,
+    ) -> Result<Since, StoreError> {
+        self.read_as(|conn| since(conn, generation, applied_at, most))
+    }
+}
+
+fn since(
+    conn: &Connection,
+    generation: u64,
+    applied_at: Option<Time>,
+    most: usize,
+) -> Result<Since, Fault> {
+    let known = i64::try_from(generation).unwrap_or(i64::MAX);
+    let at = applied_at.map(|at| at.timestamp());
+    let now: (i64, Option<i64>) =
+        conn.query_row("SELECT generation, applied_at FROM meta", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    if now == (known, at) {
+        return Ok(Since::Nothing);
+    }
+    // The generation as this store knows it: another moment means that its history is another.
+    let here: Option<i64> = conn
+        .query_row("SELECT at FROM generation WHERE num = ?1", [known], |row| row.get(0))
+        .optional()?;
+    if now.0 <= known || here.is_none() || here != at {
+        return Ok(Since::Unknown);
+    }
+    let (count, silent, first): (i64, bool, i64) = conn.query_row(
+        "SELECT count(*), max(silent), min(first) FROM generation WHERE num > ?1",
+        [known],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    )?;
+    if silent || count != now.0.saturating_sub(known) {
+        return Ok(Since::Unknown);
+    }
+    let mut names = BTreeSet::new();
+    let mut users: HashSet<UserId> = HashSet::new();
+    let mut rules = false;
+    let mut statement =
+        conn.prepare("SELECT user, kind = ?2, old FROM history WHERE num >= ?1 ORDER BY num")?;
+    let mut rows = statement.query([first, super::history::RENAMED])?;
+    while let Some(row) = rows.next()? {
+        let Some(user) = row.get::<_, Option<UserId>>(0)? else {
+            rules = true;
+            continue;
+        };
+        users.insert(user);
+        if row.get(1)? {
+            names.insert(row.get(2)?);
+        }
+        if users.len().max(names.len()) > most {
+            return Ok(Since::Unknown);
+        }
+    }
+    let mut name: Statement<'_> = conn.prepare("SELECT username FROM user WHERE id = ?1")?;
+    for user in users {
+        let name: Option<String> = name.query_row([user], |row| row.get(0)).optional()?;
+        let gone = || Fault::Damaged(format!("history speaks of user {user}, who does not exist"));
+        names.insert(name.ok_or_else(gone)?);
+    }
+    Ok(Since::Changed { names, rules })
+}
