@@ -14,3 +14,4 @@
 //! both are bounded. Nothing here can take anything from anybody.
 
 pub mod question;
+pub mod snapshot;

@@ -1,0 +1,350 @@
+//! The policies of all roles, turned round so that a question finds those that speak of it.
+//!
+//! ```text
+//! action ──► class ──► nothing                                   ┐
+//!            (actions   exact  "pool/x"    by hash               │ each an Allow and a Deny lane:
+//!            that the   prefix "pool/ml-"  sorted, with a link   │ (role, position) by role, the
+//!            same       any    "*"         to the next shorter   │ first position of each role
+//!            policies   scope  "pool"      by hash               ┘
+//!            name)
+//! ```
+//!
+//! A lane holds the roles whose policies speak of it, whoever holds them; a set of roles is met
+//! with it when it is asked. So the size is that of the policies, however many sets there are.
+
+use hashbrown::HashMap;
+
+use crate::gateway::question::{On, Question};
+use crate::policy::{Action, ActionPattern, Effect, Policy, ResourcePattern};
+
+/// A role by its place among all, sorted by name, and a policy by its place in the role.
+pub(super) type Place = (u32, u32);
+
+/// Roles whose policies speak of something: sorted by role, each once with its first policy.
+type Lane = Box<[Place]>;
+
+/// Who allows and who denies something.
+#[derive(Clone, Debug, Default)]
+struct Lanes {
+    allow: Lane,
+    deny: Lane,
+}
+
+/// What was decided, and by whom.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decided<'a> {
+    /// Permitted.
+    Allow {
+        /// The role.
+        role: &'a str,
+        /// The place of its policy, from 0.
+        policy: usize,
+    },
+    /// Refused outright.
+    Deny {
+        /// The role.
+        role: &'a str,
+        /// The place of its policy, from 0.
+        policy: usize,
+    },
+    /// No policy speaks of it: refused.
+    NoPolicy,
+}
+
+impl Decided<'_> {
+    /// Whether the request is permitted.
+    #[must_use]
+    pub fn is_allow(&self) -> bool {
+        matches!(self, Decided::Allow { .. })
+    }
+}
+
+/// The policies of all roles, for the actions that are asked about.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    /// Roles' names, sorted.
+    names: Vec<Box<str>>,
+    /// For each action its class.
+    class_of: Vec<u32>,
+    classes: Vec<Class>,
+}
+
+/// Actions of which exactly the same policies speak.
+#[derive(Debug, Default)]
+struct Class {
+    nothing: Lanes,
+    any: Lanes,
+    exact: HashMap<Box<str>, Lanes>,
+    /// Sorted by text.
+    prefixes: Vec<Prefix>,
+    /// For a scope: who could allow something in it, and who denies all of it. Those of `any` are
+    /// not repeated.
+    scopes: HashMap<Box<str>, Lanes>,
+}
+
+#[derive(Debug)]
+struct Prefix {
+    text: Box<str>,
+    /// The place of the longest other prefix that this one begins with.
+    shorter: Option<u32>,
+    lanes: Lanes,
+}
+
+impl Rules {
+    /// Compiles the policies of `roles` (name and policies, sorted by name) for `actions`, whose
+    /// places are what questions name.
+    pub(super) fn new<'a>(
+        roles: &[(&'a str, &'a [Policy])],
+        actions: impl IntoIterator<Item = &'a Action>,
+    ) -> Rules {
+        let mut known: HashMap<Vec<Place>, u32> = HashMap::new();
+        let mut rules = Rules {
+            names: roles.iter().map(|(name, _)| Box::from(*name)).collect(),
+            ..Rules::default()
+        };
+        for action in actions {
+            let speaking: Vec<(Place, &Policy)> = (0u32..)
+                .zip(roles)
+                .flat_map(|(role, (_, policies))| {
+                    (0u32..)
+                        .zip(*policies)
+                        .map(move |(position, policy)| ((role, position), policy))
+                })
+                .filter(|(_, policy)| speaks_of(&policy.actions, action))
+                .collect();
+            let key: Vec<Place> = speaking.iter().map(|(place, _)| *place).collect();
+            let class = *known.entry(key).or_insert_with(|| {
+                let class = u32::try_from(rules.classes.len()).unwrap_or(u32::MAX);
+                rules.classes.push(Class::new(&speaking));
+                class
+            });
+            rules.class_of.push(class);
+        }
+        rules
+    }
+
+    /// Roles' names, sorted; a role's place is what sets hold.
+    pub(super) fn names(&self) -> &[Box<str>] {
+        &self.names
+    }
+
+    /// How many classes of actions there are.
+    #[cfg(test)]
+    pub(super) fn classes(&self) -> usize {
+        self.classes.len()
+    }
+
+    /// The place of the role `name`.
+    pub(super) fn place(&self, name: &str) -> Option<u32> {
+        let place = self.names.binary_search_by(|known| (**known).cmp(name)).ok()?;
+        u32::try_from(place).ok()
+    }
+
+    /// Decides for someone who holds `set` (places of roles, sorted). The same role and policy as
+    /// [`crate::policy::decide`] finds.
+    pub(super) fn decide(&self, set: &[u32], question: &Question<'_>) -> Decided<'_> {
+        let class = self.class_of.get(question.action as usize);
+        let Some(class) = class.and_then(|class| self.classes.get(*class as usize)) else {
+            return Decided::NoPolicy;
+        };
+        match question.on {
+            On::Nothing => self.answer(set, [&class.nothing]),
+            On::Resource(resource) => {
+                if !is_concrete(resource) {
+                    return Decided::NoPolicy;
+                }
+                let exact = class.exact.get(resource);
+                let lanes = exact.into_iter().chain([&class.any]).chain(class.prefixes(resource));
+                self.answer(set, lanes)
+            }
+            On::SomeOf(scope) => {
+                let named = class.scopes.get(scope);
+                self.answer(set, named.into_iter().chain([&class.any]))
+            }
+        }
+    }
+
+    /// The first Deny of `lanes` that a role of `set` has, else the first Allow.
+    fn answer<'l>(
+        &self,
+        set: &[u32],
+        lanes: impl IntoIterator<Item = &'l Lanes, IntoIter: Clone>,
+    ) -> Decided<'_> {
+        let lanes = lanes.into_iter();
+        let role = |role: u32| self.names.get(role as usize).map_or("", |name| &**name);
+        let deny = lanes.clone().filter_map(|lanes| meet(set, &lanes.deny)).min();
+        if let Some((place, policy)) = deny {
+            return Decided::Deny { role: role(place), policy: policy as usize };
+        }
+        match lanes.filter_map(|lanes| meet(set, &lanes.allow)).min() {
+            Some((place, policy)) => Decided::Allow { role: role(place), policy: policy as usize },
+            None => Decided::NoPolicy,
+        }
+    }
+}
+
+fn speaks_of(patterns: &[ActionPattern], action: &Action) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(action))
+}
+
+/// The first role that both lists have. Both are sorted by role.
+pub(super) fn meet(set: &[u32], lane: &[Place]) -> Option<Place> {
+    /// Where one list is so many times the other, its places are looked up one by one.
+    const LOPSIDED: usize = 8;
+    if lane.len() > set.len().saturating_mul(LOPSIDED) {
+        return set.iter().find_map(|role| {
+            let found = lane.binary_search_by_key(role, |(role, _)| *role).ok()?;
+            lane.get(found).copied()
+        });
+    }
+    if set.len() > lane.len().saturating_mul(LOPSIDED) {
+        return lane.iter().find(|(role, _)| set.binary_search(role).is_ok()).copied();
+    }
+    let mut set = set.iter();
+    let mut next = set.next()?;
+    for place in lane {
+        while *next < place.0 {
+            next = set.next()?;
+        }
+        if *next == place.0 {
+            return Some(*place);
+        }
+    }
+    None
+}
+
+/// Whether `text` is a resource that a request can name, by the rule of
+/// [`crate::policy::Resource`], without making one.
+pub(super) fn is_concrete(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'*';
+    let shape = text.split_once('/').is_some_and(|(scope, id)| !scope.is_empty() && !id.is_empty());
+    shape
+        && (text.bytes().all(plain)
+            || !text.chars().any(|c| c == '*' || c.is_whitespace() || c.is_control()))
+}
+
+/// What stands before the `/` of a resource or a pattern.
+fn scope_of(text: &str) -> &str {
+    text.split_once('/').map_or(text, |(scope, _)| scope)
+}
+
+/// A class while it is made.
+#[derive(Default)]
+struct Draft<'a> {
+    nothing: DraftLanes,
+    any: DraftLanes,
+    exact: HashMap<&'a str, DraftLanes>,
+    prefixes: std::collections::BTreeMap<&'a str, DraftLanes>,
+    scopes: HashMap<&'a str, DraftLanes>,
+}
+
+#[derive(Default)]
+struct DraftLanes {
+    allow: Vec<Place>,
+    deny: Vec<Place>,
+}
+
+impl DraftLanes {
+    /// Places come sorted, so that the first of a role is the one that counts.
+    fn add(&mut self, effect: Effect, place: Place) {
+        let lane = match effect {
+            Effect::Allow => &mut self.allow,
+            Effect::Deny => &mut self.deny,
+        };
+        if lane.last().is_none_or(|(role, _)| *role != place.0) {
+            lane.push(place);
+        }
+    }
+
+    fn finish(self) -> Lanes {
+        Lanes { allow: self.allow.into(), deny: self.deny.into() }
+    }
+}
+
+impl Class {
+    /// Of the policies that speak of its actions, in the order of their places.
+    fn new(speaking: &[(Place, &Policy)]) -> Class {
+        let mut draft = Draft::default();
+        for (place, policy) in speaking {
+            let (place, effect) = (*place, policy.effect);
+            draft.nothing.add(effect, place);
+            for pattern in policy.resources.iter().flatten() {
+                match pattern {
+                    ResourcePattern::Any => draft.any.add(effect, place),
+                    ResourcePattern::Exact(text) => {
+                        draft.exact.entry(text).or_default().add(effect, place);
+                        if effect == Effect::Allow {
+                            draft.scopes.entry(scope_of(text)).or_default().add(effect, place);
+                        }
+                    }
+                    ResourcePattern::Prefix(text) => {
+                        draft.prefixes.entry(text).or_default().add(effect, place);
+                        let scope = scope_of(text);
+                        let whole = text.len() == scope.len().saturating_add(1);
+                        if effect == Effect::Allow || whole {
+                            draft.scopes.entry(scope).or_default().add(effect, place);
+                        }
+                    }
+                }
+            }
+        }
+        let finish = |map: HashMap<&str, DraftLanes>| {
+            map.into_iter().map(|(text, lanes)| (Box::from(text), lanes.finish())).collect()
+        };
+        Class {
+            nothing: draft.nothing.finish(),
+            any: draft.any.finish(),
+            exact: finish(draft.exact),
+            prefixes: link(draft.prefixes),
+            scopes: finish(draft.scopes),
+        }
+    }
+
+    /// The lanes of the prefixes that `resource` begins with.
+    fn prefixes(&self, resource: &str) -> Prefixes<'_> {
+        // Of what sorts before `resource`, the last one shares the most with it. Whatever prefix
+        // of `resource` there is, is that one or one that it begins with itself.
+        let after = self.prefixes.partition_point(|prefix| *prefix.text <= *resource);
+        let mut next = after.checked_sub(1);
+        while let Some(prefix) = next.and_then(|place| self.prefixes.get(place)) {
+            if resource.starts_with(&*prefix.text) {
+                break;
+            }
+            next = prefix.shorter.map(|place| place as usize);
+        }
+        Prefixes { all: &self.prefixes, next }
+    }
+}
+
+/// Links each prefix to the next shorter one.
+fn link(sorted: std::collections::BTreeMap<&str, DraftLanes>) -> Vec<Prefix> {
+    let mut prefixes: Vec<Prefix> = Vec::with_capacity(sorted.len());
+    // The prefixes that the last one begins with, itself included, the longest last.
+    let mut open: Vec<(u32, &str)> = Vec::new();
+    for (place, (text, lanes)) in (0u32..).zip(sorted) {
+        while open.last().is_some_and(|(_, shorter)| !text.starts_with(shorter)) {
+            open.pop();
+        }
+        let shorter = open.last().map(|(place, _)| *place);
+        open.push((place, text));
+        prefixes.push(Prefix { text: text.into(), shorter, lanes: lanes.finish() });
+    }
+    prefixes
+}
+
+/// From the longest matching prefix to the shortest.
+#[derive(Clone)]
+struct Prefixes<'a> {
+    all: &'a [Prefix],
+    next: Option<usize>,
+}
+
+impl<'a> Iterator for Prefixes<'a> {
+    type Item = &'a Lanes;
+
+    fn next(&mut self) -> Option<&'a Lanes> {
+        let prefix = self.all.get(self.next?)?;
+        self.next = prefix.shorter.map(|place| place as usize);
+        Some(&prefix.lanes)
+    }
+}

@@ -1,0 +1,276 @@
+//! From the store's rows to a [`Snapshot`], all of them or those that changed.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
+
+use hashbrown::HashMap;
+
+use super::decide::Rules;
+use super::people::{People, Stands, Word};
+use super::{Compiled, RoleSet, SetRef, Snapshot, Wanted};
+use crate::plan::RoleSetId;
+use crate::policy::Policy;
+use crate::store::{Reader, SeenSet, Since, Standing, StoreError};
+
+/// At least so many changed names are kept beside the others before all are read anew.
+const RECENT: usize = 4_096;
+
+/// And else this part of all users.
+const RECENT_PART: usize = 16;
+
+/// The place among reasons of people who are deprovisioned.
+const DEPROVISIONED: Stands = Stands::Disabled(0);
+
+const DEPROVISIONED_WORDS: &str =
+    "the account is gone from every source, or another person has taken its place";
+
+/// Role sets, each once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sets {
+    list: Vec<Arc<RoleSet>>,
+    by_id: HashMap<RoleSetId, u32>,
+}
+
+impl Sets {
+    pub(super) fn get(&self, set: SetRef) -> Option<&RoleSet> {
+        self.list.get(set.0 as usize).map(|set| &**set)
+    }
+
+    /// The place of the set `id` of the roles `names` (sorted), which is added where it is new.
+    /// A name that no role has is a contradiction of the store.
+    fn place(
+        &mut self,
+        id: RoleSetId,
+        names: &[String],
+        compiled: &Compiled,
+    ) -> Result<SetRef, String> {
+        if let Some(place) = self.by_id.get(&id) {
+            return Ok(SetRef(*place));
+        }
+        let roles = names
+            .iter()
+            .map(|name| {
+                let unknown = || format!("a role set has the role `{name}`, which does not exist");
+                compiled.rules.place(name).ok_or_else(unknown)
+            })
+            .collect::<Result<_, _>>()?;
+        let place = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
+        self.list.push(Arc::new(RoleSet::new(roles, compiled)));
+        self.by_id.insert(id, place);
+        Ok(SetRef(place))
+    }
+
+    /// The same sets at the same places under other rules. A set with a role that is no more
+    /// belongs to nobody now: it stays as an empty one, which is allowed nothing.
+    fn under(&self, old: &Rules, new: &Compiled) -> Sets {
+        let mut by_id = self.by_id.clone();
+        let mut gone = BTreeSet::new();
+        let list = (0u32..)
+            .zip(&self.list)
+            .map(|(place, set)| {
+                let name = |role: &u32| old.names().get(*role as usize);
+                let roles: Option<Box<[u32]>> =
+                    set.roles.iter().map(|role| new.rules.place(name(role)?)).collect();
+                let roles = roles.unwrap_or_else(|| {
+                    gone.insert(place);
+                    Box::default()
+                });
+                Arc::new(RoleSet::new(roles, new))
+            })
+            .collect();
+        by_id.retain(|_, place| !gone.contains(place));
+        Sets { list, by_id }
+    }
+}
+
+impl RoleSet {
+    fn new(roles: Box<[u32]>, compiled: &Compiled) -> RoleSet {
+        let names = compiled.rules.names();
+        let name = |role: &u32| names.get(*role as usize).map_or("", |name| &**name);
+        let header: Vec<&str> = roles.iter().map(name).collect();
+        RoleSet {
+            header: header.join(",").into(),
+            allowed: compiled.listed.iter().map(|_| OnceLock::new()).collect(),
+            roles,
+        }
+    }
+}
+
+impl Compiled {
+    fn load(reader: &Reader, wanted: &Wanted) -> Result<Compiled, StoreError> {
+        let roles = reader.roles()?;
+        let roles: Vec<(&str, &[Policy])> =
+            roles.iter().map(|role| (&*role.name, &*role.policies)).collect();
+        let asked = wanted.actions.iter().chain(wanted.allowed.iter().map(|list| &list.action));
+        let resources: BTreeSet<Box<str>> = reader
+            .catalog()?
+            .into_iter()
+            .filter_map(|(_, resource)| resource)
+            .map(|resource| resource.as_str().into())
+            .collect();
+        let of_scope = |scope: &str| {
+            let inside =
+                |resource: &str| resource.split_once('/').is_some_and(|(of, _)| of == scope);
+            resources.iter().filter(|resource| inside(resource)).cloned().collect()
+        };
+        Ok(Compiled {
+            rules: Rules::new(&roles, asked),
+            listed: wanted.allowed.iter().map(|list| of_scope(&list.scope)).collect(),
+        })
+    }
+}
+
+/// The place of `text` in `why`, where it is added if it is new: there are as many as sources.
+fn reason(why: &mut Vec<Arc<str>>, text: &str) -> u32 {
+    let place = why.iter().position(|known| **known == *text).unwrap_or_else(|| {
+        why.push(text.into());
+        why.len().saturating_sub(1)
+    });
+    u32::try_from(place).unwrap_or(u32::MAX)
+}
+
+/// What someone stands for; `Err` holds the number of the set that counts.
+fn stands(standing: Standing<'_>, set: i64, why: &mut Vec<Arc<str>>) -> Result<Stands, i64> {
+    match standing {
+        Standing::Enabled => Err(set),
+        Standing::Disabled(by) => {
+            let words = format!("`{by}` says that the account is disabled");
+            Ok(Stands::Disabled(reason(why, &words)))
+        }
+        Standing::Deprovisioned => Ok(DEPROVISIONED),
+    }
+}
+
+impl Snapshot {
+    /// The store's committed state, all of it: one transaction.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn load(reader: &Reader, wanted: Arc<Wanted>) -> Result<Snapshot, StoreError> {
+        reader.snapshot(|reader| {
+            let meta = reader.meta()?;
+            let compiled = Arc::new(Compiled::load(reader, &wanted)?);
+            let mut sets = Sets::default();
+            let mut places: HashMap<i64, u32> = HashMap::new();
+            for (num, SeenSet { id, roles }) in reader.seen_sets()? {
+                let set = sets.place(id, &roles, &compiled).map_err(|e| reader.damaged(e))?;
+                places.insert(num, set.0);
+            }
+            let mut why = vec![DEPROVISIONED_WORDS.into()];
+            let mut people = People::with_capacity(reader.count_users()?);
+            reader.seen_users(|user| {
+                let stands = match stands(user.standing, user.set, &mut why) {
+                    Ok(stands) => stands,
+                    Err(set) => Stands::Enabled(
+                        *places
+                            .get(&set)
+                            .ok_or_else(|| format!("a user has the unknown role set {set}"))?,
+                    ),
+                };
+                let word = Word::of(stands);
+                people.put(user.username, |old| match old {
+                    // Somebody else has the name: the deprovisioned one is not shown.
+                    Some(old) if stands == DEPROVISIONED && old != word => old,
+                    _ => word,
+                });
+                Ok(())
+            })?;
+            let mut snapshot = Snapshot {
+                generation: meta.generation,
+                applied_at: meta.applied_at,
+                wanted,
+                compiled,
+                sets,
+                anonymous: None,
+                why,
+                users: people.len(),
+                people: Arc::new(people),
+                recent: People::default(),
+            };
+            snapshot.name_anonymous();
+            Ok(snapshot)
+        })
+    }
+
+    /// The same with all that was committed since; `None`: nothing was. Where few people changed
+    /// it costs what they cost; where many did, or the history cannot tell, it is
+    /// [`Snapshot::load`].
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn caught_up(&self, reader: &Reader) -> Result<Option<Snapshot>, StoreError> {
+        let room = RECENT.max(self.users / RECENT_PART).saturating_sub(self.recent.len());
+        reader.snapshot(|reader| match reader.since(self.generation, self.applied_at, room)? {
+            Since::Nothing => Ok(None),
+            Since::Unknown => Snapshot::load(reader, Arc::clone(&self.wanted)).map(Some),
+            Since::Changed { names, rules } => self.with(reader, &names, rules).map(Some),
+        })
+    }
+
+    /// The same with what `names` stand for now, and where `rules` says so with the roles,
+    /// policies and catalog of now.
+    fn with(
+        &self,
+        reader: &Reader,
+        names: &BTreeSet<String>,
+        rules: bool,
+    ) -> Result<Snapshot, StoreError> {
+        let meta = reader.meta()?;
+        let (compiled, mut sets) = if rules {
+            let compiled = Compiled::load(reader, &self.wanted)?;
+            let sets = self.sets.under(&self.compiled.rules, &compiled);
+            (Arc::new(compiled), sets)
+        } else {
+            (Arc::clone(&self.compiled), self.sets.clone())
+        };
+        let mut why = self.why.clone();
+        let mut seen: Vec<(&str, Result<Stands, i64>)> = Vec::with_capacity(names.len());
+        let mut rows = Vec::with_capacity(names.len());
+        reader.seen_under(names, |_, user| {
+            rows.push(
+                user.map_or(Ok(Stands::Nobody), |user| stands(user.standing, user.set, &mut why)),
+            );
+        })?;
+        seen.extend(names.iter().map(String::as_str).zip(rows));
+        let wanted_sets = seen.iter().filter_map(|(_, stands)| stands.err()).collect();
+        let mut places: HashMap<i64, SetRef> = HashMap::new();
+        for (num, SeenSet { id, roles }) in reader.seen_sets_of(&wanted_sets)? {
+            let set = sets.place(id, &roles, &compiled).map_err(|e| reader.damaged(e))?;
+            places.insert(num, set);
+        }
+        let mut recent = self.recent.clone();
+        let mut users = self.users;
+        for (name, stands) in seen {
+            let stands = stands.or_else(|set| {
+                let unknown = || reader.damaged(format!("a user has the unknown role set {set}"));
+                places.get(&set).map(|set| Stands::Enabled(set.0)).ok_or_else(unknown)
+            })?;
+            let known = |word: Word| word.stands() != Stands::Nobody;
+            let (was, is) = (self.word(name).is_some_and(known), stands != Stands::Nobody);
+            users = users.saturating_add(usize::from(is)).saturating_sub(usize::from(was));
+            recent.put(name, |_| Word::of(stands));
+        }
+        let mut snapshot = Snapshot {
+            generation: meta.generation,
+            applied_at: meta.applied_at,
+            wanted: Arc::clone(&self.wanted),
+            compiled,
+            sets,
+            anonymous: None,
+            why,
+            people: Arc::clone(&self.people),
+            recent,
+            users,
+        };
+        snapshot.name_anonymous();
+        Ok(snapshot)
+    }
+
+    /// Finds or makes the set of the anonymous role.
+    fn name_anonymous(&mut self) {
+        let Some(role) = &self.wanted.anonymous_role else { return };
+        let id = RoleSetId::of([role.as_str()]);
+        // A role that the store does not know: nobody is let in without an identity.
+        self.anonymous = self.sets.place(id, std::slice::from_ref(role), &self.compiled).ok();
+    }
+}

@@ -1,0 +1,204 @@
+//! The committed generation in memory: who is who, and what each role set may.
+
+mod decide;
+mod load;
+mod people;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, OnceLock};
+
+pub use decide::Decided;
+
+use self::decide::Rules;
+use self::load::Sets;
+use self::people::{People, Stands, Word};
+use super::question::{ActionIdx, On, Question};
+use crate::model::Time;
+use crate::policy::Action;
+
+/// What decisions will be asked for: made from the routes and `[gateway]`.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The actions that routes name; an action's place is its [`ActionIdx`].
+    pub actions: Vec<Action>,
+    /// `[[gateway.allowed]]`; a table's place is what [`Snapshot::allowed_header`] takes.
+    pub allowed: Vec<crate::config::AllowedConfig>,
+    /// The role of a request without identity.
+    pub anonymous_role: Option<String>,
+}
+
+/// A role set of one [`Snapshot`]. It means nothing to another one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct SetRef(u32);
+
+/// What the store knows of a username.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Found<'a> {
+    /// Nothing.
+    Unknown,
+    /// Someone who has no effective role, and why: disabled, or deprovisioned.
+    Disabled(&'a str),
+    /// Someone whose roles count.
+    Enabled(SetRef),
+}
+
+/// One committed generation, never changed once made.
+///
+/// ```text
+/// username ─► recent ─┐ what changed since `people` was read: a few entries, copied each time
+///             people ─┴► word ─► Enabled(set) ─► sets ─► roles, headers
+///             1 M names          Disabled(why)              │
+///             shared                                        ▼
+///                                question ────────────► rules (see `decide`)
+/// ```
+///
+/// | part | bytes |
+/// |---|---|
+/// | `people`: names end to end, and where each ends | the name + 4 a user |
+/// | `people`: table of (name, word), at most 7/8 full, a power of two | 9 a place: 10 to 21 a user |
+/// | `recent` | as `people`; at most a sixteenth of its users (or 4,096) |
+/// | a role set: its roles, the roles header | 4 + the name for each role, and about 150 |
+/// | an allowed header, made when first asked for | its text, a set |
+/// | `rules`: all roles' policies, turned round | 8 a policy, pattern and class of actions |
+///
+/// A million people with names of 20 bytes take about 45 MB, however many roles they have.
+/// [`Snapshot::caught_up`] shares `people`, `rules` and the sets with the snapshot it starts from.
+#[derive(Debug)]
+pub struct Snapshot {
+    generation: u64,
+    applied_at: Option<Time>,
+    wanted: Arc<Wanted>,
+    compiled: Arc<Compiled>,
+    sets: Sets,
+    anonymous: Option<SetRef>,
+    /// Why people are disabled, each text once.
+    why: Vec<Arc<str>>,
+    people: Arc<People>,
+    recent: People,
+    users: usize,
+}
+
+/// What comes from roles, catalog and [`Wanted`] alone.
+#[derive(Debug, Default)]
+struct Compiled {
+    /// For the actions of [`Wanted::actions`], and after them those of [`Wanted::allowed`].
+    rules: Rules,
+    /// For each of [`Wanted::allowed`] the catalog's resources of its scope, sorted.
+    listed: Vec<Vec<Box<str>>>,
+}
+
+/// A role set.
+#[derive(Debug)]
+struct RoleSet {
+    /// Places of roles in [`Rules::names`], sorted.
+    roles: Box<[u32]>,
+    header: Box<str>,
+    /// For each of [`Wanted::allowed`], once it was asked for.
+    allowed: Box<[OnceLock<Box<str>>]>,
+}
+
+impl Snapshot {
+    /// The number of the generation; 0: nothing was committed yet.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// When it was committed.
+    #[must_use]
+    pub fn applied_at(&self) -> Option<Time> {
+        self.applied_at
+    }
+
+    /// How many usernames are known, those of disabled and deprovisioned people too.
+    #[must_use]
+    pub fn users(&self) -> usize {
+        self.users
+    }
+
+    /// How many usernames changed since all were last read: those that are kept apart.
+    #[must_use]
+    pub fn recent(&self) -> usize {
+        self.recent.len()
+    }
+
+    /// What the actions' places in questions were taken from.
+    #[must_use]
+    pub fn wanted(&self) -> &Arc<Wanted> {
+        &self.wanted
+    }
+
+    /// Who `username` is, in the form of [`crate::model::username::canonical`]: by the rule of the
+    /// view `gateway_user`. Someone missing whom no source had disabled counts as enabled.
+    #[must_use]
+    pub fn user(&self, username: &str) -> Found<'_> {
+        match self.word(username).map(Word::stands) {
+            None | Some(Stands::Nobody) => Found::Unknown,
+            Some(Stands::Enabled(set)) => Found::Enabled(SetRef(set)),
+            Some(Stands::Disabled(why)) => {
+                Found::Disabled(self.why.get(why as usize).map_or("", |why| &**why))
+            }
+        }
+    }
+
+    fn word(&self, username: &str) -> Option<Word> {
+        self.recent.get(username).or_else(|| self.people.get(username))
+    }
+
+    /// The set of [`Wanted::anonymous_role`] alone. `None`: none is configured, or the store does
+    /// not know the role (yet).
+    #[must_use]
+    pub fn anonymous(&self) -> Option<SetRef> {
+        self.anonymous
+    }
+
+    /// Decides `question` for someone with the roles of `set`, as [`crate::policy::decide`] does,
+    /// with the role and the policy that decide. Refused with [`Decided::NoPolicy`]: a resource
+    /// that is not concrete, an action out of range, a set of another snapshot out of range.
+    ///
+    /// Allocates nothing.
+    #[must_use]
+    pub fn decide(&self, set: SetRef, question: &Question<'_>) -> Decided<'_> {
+        self.sets
+            .get(set)
+            .map_or(Decided::NoPolicy, |set| self.compiled.rules.decide(&set.roles, question))
+    }
+
+    /// The names of the roles of `set`, sorted, separated by commas (no role's name holds one).
+    #[must_use]
+    pub fn roles_header(&self, set: SetRef) -> &str {
+        self.sets.get(set).map_or("", |set| &set.header)
+    }
+
+    /// The value of the header of [`Wanted::allowed`] at `place`: of the catalog's resources of
+    /// its scope those on which `set` allows its action, without their `scope/`, sorted, separated
+    /// by commas. OSMO's `x-osmo-allowed-pools` lists pools by name, so it is what stands after
+    /// the `/`. An id that holds a comma is left out: it would read as two.
+    ///
+    /// Worked out when first asked for, and kept.
+    #[must_use]
+    pub fn allowed_header(&self, set: SetRef, place: usize) -> &str {
+        let Some(role_set) = self.sets.get(set) else { return "" };
+        let Some(once) = role_set.allowed.get(place) else { return "" };
+        once.get_or_init(|| {
+            let action = self.wanted.actions.len().saturating_add(place);
+            let action = ActionIdx::try_from(action).unwrap_or(ActionIdx::MAX);
+            let mut list = String::new();
+            for resource in self.compiled.listed.get(place).into_iter().flatten() {
+                let question = Question { action, on: On::Resource(resource) };
+                let id = resource.split_once('/').map_or("", |(_, id)| id);
+                if id.contains(',')
+                    || !self.compiled.rules.decide(&role_set.roles, &question).is_allow()
+                {
+                    continue;
+                }
+                if !list.is_empty() {
+                    list.push(',');
+                }
+                list.push_str(id);
+            }
+            list.into()
+        })
+    }
+}

@@ -1,0 +1,89 @@
+//! Usernames and what each stands for, small.
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::hash::BuildHasher;
+
+use crate::model::{Text, Texts};
+
+/// What a username stands for, in four bytes: two of the bits tell what the rest is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Word(u32);
+
+/// A [`Word`] in the open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stands {
+    /// Someone whose role set counts: its place.
+    Enabled(u32),
+    /// Someone whose does not: the place of the reason.
+    Disabled(u32),
+    /// Nobody any more.
+    Nobody,
+}
+
+const KIND: u32 = 0xc000_0000;
+const DISABLED: u32 = 0x4000_0000;
+const NOBODY: u32 = 0x8000_0000;
+
+impl Word {
+    /// Of a meaning whose place is below 2^30; a greater one, which memory cannot hold, would read
+    /// as nobody.
+    pub(super) fn of(stands: Stands) -> Word {
+        Word(match stands {
+            Stands::Enabled(place) if place & KIND == 0 => place,
+            Stands::Disabled(place) if place & KIND == 0 => place | DISABLED,
+            Stands::Enabled(_) | Stands::Disabled(_) | Stands::Nobody => NOBODY,
+        })
+    }
+
+    pub(super) fn stands(self) -> Stands {
+        match self.0 & KIND {
+            0 => Stands::Enabled(self.0),
+            DISABLED => Stands::Disabled(self.0 & !KIND),
+            _ => Stands::Nobody,
+        }
+    }
+}
+
+/// A map from usernames to [`Word`]s: the names end to end in one text, and a table of places.
+#[derive(Clone, Debug, Default)]
+pub(super) struct People {
+    names: Texts,
+    table: HashTable<(Text, Word)>,
+    hasher: DefaultHashBuilder,
+}
+
+impl People {
+    /// An empty map with room for so many.
+    pub(super) fn with_capacity(count: usize) -> People {
+        People {
+            names: Texts::with_capacity(count, 16),
+            table: HashTable::with_capacity(count),
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// What `name` stands for; `None`: it is not in this map.
+    pub(super) fn get(&self, name: &str) -> Option<Word> {
+        if self.table.is_empty() {
+            return None;
+        }
+        let hash = self.hasher.hash_one(name);
+        self.table.find(hash, |(text, _)| self.names.get(*text) == name).map(|(_, word)| *word)
+    }
+
+    /// Says what `name` stands for: what `word` makes of what it stood for so far.
+    pub(super) fn put(&mut self, name: &str, word: impl FnOnce(Option<Word>) -> Word) {
+        let People { names, table, hasher } = self;
+        let hash = hasher.hash_one(name);
+        if let Some((_, old)) = table.find_mut(hash, |(text, _)| names.get(*text) == name) {
+            *old = word(Some(*old));
+            return;
+        }
+        let entry = (names.add(name), word(None));
+        table.insert_unique(hash, entry, |(text, _)| hasher.hash_one(names.get(*text)));
+    }
+}
