@@ -221,7 +221,7 @@ fn a_route_that_does_not_tell_the_resource() {
     let allow = |resources| policy(Effect::Allow, &["workflow:*"], resources);
     let deny = |resources| policy(Effect::Deny, &["workflow:*"], resources);
     let yes = Some(("r0", 0));
-    let table: &[(&str, Vec<Policy>, Option<(&str, usize)>)] = &[
+    let table = [
         ("nothing is said", vec![], None),
         ("everything", vec![allow(Some(&["*"]))], yes),
         ("the whole scope", vec![allow(Some(&["pool/*"]))], yes),
