@@ -22,6 +22,7 @@ mod codec;
 mod error;
 mod grants;
 mod history;
+mod keys;
 mod load;
 mod lock;
 mod mirror;
