@@ -341,8 +341,14 @@ fn as_safe(issuer: &str, keys: &url::Url) -> Result<(), String> {
 fn discovery_fault(error: DiscoveryError<Carried>, issuer: &str) -> String {
     match error {
         DiscoveryError::Request(Carried(why)) => why,
+        DiscoveryError::Response(status, _, _) if status.is_server_error() => {
+            format!("its discovery page answered with status {}", status.as_u16())
+        }
         DiscoveryError::Response(status, _, _) if status != 200 => {
-            format!("its discovery page answered with status {status}: is `issuer` right?")
+            format!(
+                "its discovery page answered with status {}: is `issuer` right?",
+                status.as_u16()
+            )
         }
         DiscoveryError::Response(..) => {
             "its discovery page is not JSON: is `issuer` right?".to_owned()

@@ -111,7 +111,12 @@ fn issuer(identifier: &Identifier) -> &Arc<Issuer> {
 }
 
 async fn ask(identifier: &Identifier, sent: &Sent) -> Result<Identity, Unidentified> {
-    identifier.identify(sent, None, now()).await
+    sendable(identifier.identify(sent, None, now())).await
+}
+
+/// Headers need not be shared among threads, and yet the answer may come on another.
+fn sendable<F: Future + Send>(future: F) -> F {
+    future
 }
 
 fn unavailable(answer: Result<Identity, Unidentified>) -> String {
@@ -135,6 +140,78 @@ async fn keys_are_read_at_the_start_and_for_whoever_comes_first() {
 
     let identifier = idp.identifier(ALWAYS);
     assert_eq!(&*caller(ask(&identifier, &sent).await).username, "ann", "without a start as well");
+}
+
+#[tokio::test]
+async fn keys_are_read_again_and_again_without_being_asked_for() {
+    let (old, new) = (Signer::es256("old"), Signer::es256("new"));
+    let idp = Idp::start(vec![old.jwk()]).await;
+    idp.discovery(ResponseTemplate::new(503));
+    let often = Pace { refresh: Duration::from_millis(1), ..NEVER };
+    let identifier = idp.identifier(often);
+    let reading = identifier.start();
+    while issuer(&identifier).fault().is_none() {
+        tokio::task::yield_now().await;
+    }
+    idp.discovery(ResponseTemplate::new(200).set_body_json(discovery(&idp.issuer)));
+    while ask(&identifier, &idp.token(&old)).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    idp.keys(vec![new.jwk()]);
+    while ask(&identifier, &idp.token(&new)).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert!(reason(ask(&identifier, &idp.token(&old)).await).contains("`old`"));
+    // It ends with the handle, and what was read stays.
+    drop(reading);
+    caller(ask(&identifier, &idp.token(&new)).await);
+}
+
+/// What is logged, from here on and on this thread.
+fn logged() -> (tracing::subscriber::DefaultGuard, impl Fn() -> String) {
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    (guard, move || String::from_utf8(log.0.lock().unwrap().clone()).unwrap())
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_issuer_is_told_once_and_no_token_ever() {
+    let (_guard, log) = logged();
+    let key = Signer::es256("key");
+    let idp = Idp::start(vec![key.jwk()]).await;
+    let identifier = idp.identifier(ALWAYS);
+    let warned = || log().lines().filter(|line| line.contains(" WARN ")).count();
+    let token = key.token(&claims_of(&idp.issuer));
+    caller(ask(&identifier, &bearer(&token)).await);
+    reason(ask(&identifier, &idp.token(&Signer::es256("key"))).await);
+    assert_eq!(warned(), 0, "{}", log());
+    for (status, told) in [(500, 1), (500, 1), (404, 2), (404, 2), (200, 2), (404, 3)] {
+        idp.discovery(ResponseTemplate::new(status).set_body_json(discovery(&idp.issuer)));
+        assert_eq!(issuer(&identifier).refresh().await, status == 200);
+        assert_eq!(warned(), told, "{}", log());
+    }
+    assert!(log().contains("those known stay in use"), "{}", log());
+    assert!(log().contains("can be read again"), "{}", log());
+    for part in token.split('.') {
+        assert!(!log().contains(part), "{}", log());
+    }
 }
 
 #[tokio::test]
