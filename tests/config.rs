@@ -307,6 +307,7 @@ fn the_gateway_is_parsed_in_full() {
         issuer = "https://auth.example.com/realms/osmo"
         audiences = ["osmo-device"]
         roles_claim = "realm_access.roles"
+        ca_file = "corp.pem"
         [[gateway.route]]
         methods = ["POST"]
         path = "/api/pool/{pool}/workflow/*"
@@ -331,6 +332,7 @@ fn the_gateway_is_parsed_in_full() {
     assert_eq!(gateway.routes[0].target, Target::Resource("pool/{pool}".to_owned()));
     assert_eq!(gateway.routes[1].target, Target::Scope("pool".to_owned()));
     assert_eq!(gateway.jwt[0].username_claim, "preferred_username");
+    assert_eq!(gateway.jwt[0].ca_file.as_deref(), Some(Path::new("/etc/idpsyncd/corp.pem")));
 }
 
 #[test]

@@ -89,6 +89,8 @@ pub struct JwtConfig {
     pub username_claim: String,
     /// The claim with the roles, a path with dots.
     pub roles_claim: Option<String>,
+    /// A CA certificate file (PEM) to trust besides the system's, for reading the keys.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `[[gateway.route]]`
@@ -256,12 +258,14 @@ fn jwt(table: &Table<'_>, issuers: &mut Vec<String>) -> Read<JwtConfig> {
         table.required("audiences", |node| all(node.some_list()?.iter().map(Node::text)));
     let username_claim = table.or("username_claim", "preferred_username".to_owned(), Node::text);
     let roles_claim = table.optional("roles_claim", Node::text);
+    let ca_file = table.optional("ca_file", Node::path);
     table.finish();
     Ok(JwtConfig {
         issuer: issuer?,
         audiences: audiences?,
         username_claim: username_claim?,
         roles_claim: roles_claim?,
+        ca_file: ca_file?,
     })
 }
 

@@ -14,5 +14,6 @@
 //! both are bounded. Nothing here can take anything from anybody.
 
 pub mod follow;
+pub mod identity;
 pub mod question;
 pub mod snapshot;

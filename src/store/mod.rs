@@ -10,8 +10,8 @@
 //! | the tables and the gateway's views | `schema/v1.sql`, explained in `docs/store.md` |
 //! | opening, rights, `-wal` and `-shm` | `open` |
 //! | one run at a time | [`RunLock`] |
-//! | reading | [`Reader`]: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `history`, `mirror` |
-//! | writing | [`Writer`]: `apply` (changes), `grants`, `sets` (role sets, decisions), `mirror` |
+//! | reading | [`Reader`]: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `history`, `mirror`, `keys` (issuers') |
+//! | writing | [`Writer`]: `apply` (changes), `grants`, `sets` (role sets, decisions), `mirror`, `keys` |
 //!
 //! A commit costs what it changes: rows that stay are not written. Nothing outside this folder
 //! knows that it is SQLite, and nothing in it decides what should change: it does what the plan
@@ -23,6 +23,7 @@ mod error;
 mod gateway;
 mod grants;
 mod history;
+mod keys;
 mod load;
 mod lock;
 mod mirror;

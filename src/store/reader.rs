@@ -160,6 +160,14 @@ impl Reader {
         fault.store(&self.read.path)
     }
 
+    /// The keys kept for `issuer` (compared exactly): a JWK set. `None`: there are none.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn keys(&self, issuer: &str) -> Result<Option<String>, StoreError> {
+        self.read_as(|conn| super::keys::load(conn, issuer))
+    }
+
     /// Runs `work` on one committed state.
     pub(super) fn read_as<T>(
         &self,

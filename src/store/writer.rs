@@ -149,6 +149,17 @@ impl Writer {
         .map_err(|fault| fault.store(&self.path))
     }
 
+    /// Keeps `keys`, a JWK set of public keys, for `issuer`; `at` is when they were read. Writes
+    /// where they differ from those kept, and nothing that a plan is based on: neither the
+    /// generation nor [`super::Meta::version`] changes, so this needs no [`super::RunLock`].
+    ///
+    /// # Errors
+    /// The store cannot be written. Nothing was changed.
+    pub fn keep_keys(&mut self, issuer: &str, keys: &str, at: Time) -> Result<(), StoreError> {
+        self.write(|conn| super::keys::keep(conn, issuer, keys, at))
+            .map_err(|fault| fault.store(&self.path))
+    }
+
     fn write<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
         // IMMEDIATE: another writer is met here, not in the middle.
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -333,6 +333,37 @@ impl Realm<'_> {
         self.find(&format!("/clients/{}/roles", self.client_uuid("realm-management")), name)
     }
 
+    /// The realm as its tokens name it (`iss`).
+    pub fn issuer(&self) -> String {
+        format!("{}/realms/{}", self.keycloak.url, self.name)
+    }
+
+    /// Makes a user who can sign in with a password; the id.
+    pub fn person(&self, username: &str, password: &str) -> String {
+        self.user(
+            username,
+            json!({"firstName": "Test", "lastName": "Person", "emailVerified": true,
+                "email": format!("{username}@example.org"),
+                "credentials": [{"type": "password", "value": password, "temporary": false}]}),
+        )
+    }
+
+    /// Signs a user in by password: what the token endpoint answers (`access_token`, `id_token`,
+    /// `refresh_token`). The client must be public and allow direct access.
+    pub fn sign_in(&self, client: &str, username: &str, password: &str) -> Value {
+        let url = format!("{}/protocol/openid-connect/token", self.issuer());
+        let form = [
+            ("grant_type", "password"),
+            ("client_id", client),
+            ("username", username),
+            ("password", password),
+            ("scope", "openid"),
+        ];
+        let (status, body) = post_form(&url, &form);
+        assert_eq!(status, 200, "signing in as {username}: {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
     /// Lets users have attributes that the user profile does not declare.
     pub fn allow_attributes(&self) {
         let mut profile = self.get("/users/profile");

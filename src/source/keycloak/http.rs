@@ -42,32 +42,7 @@ impl Http {
     /// # Errors
     /// The file cannot be read or holds no certificate, or TLS cannot be set up.
     pub(super) fn new(timeout: Duration, ca_file: Option<&Path>) -> Result<Self, SourceError> {
-        let certificates = match ca_file {
-            None => Vec::new(),
-            Some(file) => read_certificates(file)?,
-        };
-        let builder = || {
-            reqwest::Client::builder()
-                .redirect(reqwest::redirect::Policy::none())
-                .user_agent(concat!("idpsyncd/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(timeout.min(Duration::from_secs(10)))
-        };
-        let client = builder().tls_certs_merge(certificates.clone()).build().or_else(|error| {
-            // A machine without any certificates of its own (a small container): what `ca_file`
-            // holds is then all there is to trust.
-            if certificates.is_empty() {
-                Err(error)
-            } else {
-                builder().tls_certs_only(certificates).build()
-            }
-        });
-        let client = client.map_err(|error| {
-            SourceError::fatal(format!(
-                "TLS cannot be set up: {}; install the system's CA certificates or set `ca_file`",
-                deepest(&error)
-            ))
-        })?;
-        Ok(Http { client, timeout })
+        Ok(Http { client: http_client(timeout, ca_file)?, timeout })
     }
 
     /// The client, to build requests with.
@@ -101,6 +76,48 @@ impl Http {
         }
         Fault::Connect(cause)
     }
+}
+
+/// What sends requests over TLS and never follows a redirect. A connection must stand within
+/// `timeout`, or 10 s; `ca_file` is trusted besides the system's certificates.
+///
+/// # Errors
+/// The file cannot be read or holds no certificate, or TLS cannot be set up.
+pub(crate) fn http_client(
+    timeout: Duration,
+    ca_file: Option<&Path>,
+) -> Result<reqwest::Client, SourceError> {
+    let certificates = match ca_file {
+        None => Vec::new(),
+        Some(file) => read_certificates(file)?,
+    };
+    let builder = || {
+        reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("idpsyncd/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(timeout.min(Duration::from_secs(10)))
+    };
+    let client = builder().tls_certs_merge(certificates.clone()).build().or_else(|error| {
+        // A machine without any certificates of its own (a small container): what `ca_file`
+        // holds is then all there is to trust.
+        if certificates.is_empty() {
+            Err(error)
+        } else {
+            builder().tls_certs_only(certificates).build()
+        }
+    });
+    client.map_err(|error| {
+        SourceError::fatal(format!(
+            "TLS cannot be set up: {}; install the system's CA certificates or set `ca_file`",
+            deepest(&error)
+        ))
+    })
+}
+
+/// Why no whole answer came, in words, without the URL: TLS where that is the trouble, otherwise
+/// the error at the bottom.
+pub(crate) fn cause(error: &reqwest::Error) -> String {
+    tls_trouble(error).unwrap_or_else(|| deepest(error))
 }
 
 /// The waits between the attempts of one call.

@@ -35,6 +35,8 @@ mod roles;
 mod token;
 mod users;
 
+pub(crate) use http::{cause, http_client};
+
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 

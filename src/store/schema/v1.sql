@@ -185,6 +185,13 @@ CREATE TABLE mirror_container (
     known    INTEGER NOT NULL  -- 1: its members were read in full once; 0: who is not in is unknown
 );
 
+-- With what issuers of tokens sign. No part of any generation.
+CREATE TABLE jwks (
+    issuer  TEXT    PRIMARY KEY,
+    keys    TEXT    NOT NULL, -- JSON: a JWK set of public keys
+    read_at INTEGER NOT NULL  -- when these keys were first read
+);
+
 -- The views. Their names and columns are stable within a schema version.
 
 CREATE VIEW gateway_meta AS

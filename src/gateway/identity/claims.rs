@@ -1,0 +1,329 @@
+//! What a token's claims say (RFC 7519, section 4), read strictly: a claim of a wrong type, or one
+//! that is there twice, refuses the token, since two readers could take it for different things.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use jsonwebtoken::errors::ErrorKind;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::super::question::Caller;
+use super::shown;
+use crate::config::JwtConfig;
+use crate::model::{Time, username::canonical};
+
+/// By how many seconds our clock and an issuer's may differ.
+const LEEWAY: i64 = 30;
+
+/// What `typ` says in the payload of Keycloak's tokens that are no access tokens
+/// (`org.keycloak.util.TokenUtil`).
+const NO_ACCESS_TOKENS: [&str; 4] = ["ID", "Refresh", "Offline", "Logout"];
+
+/// A JSON object.
+pub(super) type Object = Map<String, Value>;
+
+/// For how long claims hold, in seconds since 1970, the leeway included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Span {
+    from: i64,
+    until: i64,
+}
+
+impl Span {
+    /// Whether the claims hold now.
+    pub(super) fn holds(self, now: Time) -> bool {
+        (self.from..self.until).contains(&now.timestamp())
+    }
+}
+
+/// Decodes a part of a token: base64url without padding of a JSON object, in which no name is
+/// there twice at any depth. `what` names the part in errors.
+pub(super) fn part(encoded: &str, what: &str) -> Result<Object, String> {
+    // The decoder wants a whole token, and looks at the middle only.
+    let token = format!(".{encoded}.");
+    let decoded = jsonwebtoken::dangerous::insecure_decode_claims::<Strict>(token);
+    let fault = match decoded {
+        Ok(Strict(Value::Object(object))) => return Ok(object),
+        Ok(_) => "not a JSON object".to_owned(),
+        Err(error) => match error.kind() {
+            ErrorKind::Base64(_) => "not base64url".to_owned(),
+            // `Strict` takes every value; what it refuses, it words itself.
+            ErrorKind::Json(error) if error.is_data() => error.to_string(),
+            _ => "not JSON".to_owned(),
+        },
+    };
+    Err(format!("its {what} cannot be read: {fault}"))
+}
+
+/// Any JSON value in which no name is there twice.
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StrictVisitor).map(Strict)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Strict(value)) = seq.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut object = Object::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if object.contains_key(&name) {
+                return Err(de::Error::custom(format!("`{}` is there twice", shown(&name))));
+            }
+            let Strict(value) = map.next_value()?;
+            object.insert(name, value);
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+/// The claim `name`, which is text where it is there.
+pub(super) fn text<'o>(object: &'o Object, name: &str) -> Result<Option<&'o str>, String> {
+    match object.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("`{name}` is not a string")),
+    }
+}
+
+/// The claim `name`, a NumericDate (seconds since 1970, perhaps a fraction) where it is there.
+fn date(object: &Object, name: &str) -> Result<Option<i64>, String> {
+    // Up to here a double has every whole number.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let Some(value) = object.get(name) else { return Ok(None) };
+    if let Some(seconds) = value.as_i64() {
+        return Ok(Some(seconds));
+    }
+    match value.as_f64() {
+        Some(seconds) if seconds.abs() <= EXACT => Ok(Some(seconds.floor() as i64)),
+        _ => Err(format!("`{name}` is not a time in seconds")),
+    }
+}
+
+/// When the claims hold. `expires`: `exp` must be there. `iat` is no condition (RFC 7519, section
+/// 4.1.6), but must be a time where it is there.
+///
+/// # Errors
+/// A time is missing or is none, or the claims do not hold now.
+pub(super) fn span(object: &Object, expires: bool, now: Time) -> Result<Span, String> {
+    date(object, "iat")?;
+    let from = date(object, "nbf")?.map_or(i64::MIN, |nbf| nbf.saturating_sub(LEEWAY));
+    let until = match date(object, "exp")? {
+        Some(exp) => exp.saturating_add(LEEWAY),
+        None if expires => return Err("it has no `exp`: it would hold for ever".to_owned()),
+        None => i64::MAX,
+    };
+    let span = Span { from, until };
+    match now.timestamp() {
+        now if now >= until => Err(format!("it expired {} s ago", now.abs_diff(until - LEEWAY))),
+        now if now < from => {
+            Err(format!("it is not valid for another {} s (`nbf`)", now.abs_diff(from)))
+        }
+        _ => Ok(span),
+    }
+}
+
+/// Refuses claims that are meant for somebody else: none of `audiences` is in `aud` (a string or a
+/// list) or is `azp`.
+pub(super) fn audience(object: &Object, audiences: &[String]) -> Result<(), String> {
+    let is_ours = |name: &str| audiences.iter().any(|ours| ours == name);
+    let mut named = Vec::new();
+    match object.get("aud") {
+        None => {}
+        Some(Value::String(name)) => named.push(name.as_str()),
+        Some(Value::Array(names)) => {
+            for name in names {
+                named.push(name.as_str().ok_or("`aud` holds something that is not a string")?);
+            }
+        }
+        Some(_) => return Err("`aud` is neither a string nor a list".to_owned()),
+    }
+    named.extend(text(object, "azp")?);
+    if named.iter().any(|name| is_ours(name)) {
+        return Ok(());
+    }
+    Err(match named.as_slice() {
+        [] => "it names no audience: neither `aud` nor `azp`".to_owned(),
+        names => format!("it is meant for `{}`, none of `audiences`", shown(&names.join("`, `"))),
+    })
+}
+
+/// Refuses tokens that say of themselves that they are no bearer's access token: Keycloak's ID,
+/// refresh and log-out tokens, and tokens bound to a key that is not shown here (RFC 7800).
+pub(super) fn kind(object: &Object) -> Result<(), String> {
+    if let Some(kind) = text(object, "typ")?
+        && NO_ACCESS_TOKENS.iter().any(|no| no.eq_ignore_ascii_case(kind))
+    {
+        return Err(format!("it is no access token: its claim `typ` is `{}`", shown(kind)));
+    }
+    if object.contains_key("cnf") {
+        return Err("it is bound to a key (`cnf`), and a bearer token proves none".to_owned());
+    }
+    Ok(())
+}
+
+/// Whom the claims name.
+///
+/// # Errors
+/// The user's claim is missing or no username, or a claim has a wrong type.
+pub(super) fn caller(
+    object: &Object,
+    issuer: Option<&str>,
+    username_claim: &str,
+    roles_claim: Option<&str>,
+) -> Result<Caller, String> {
+    let subject = text(object, "sub")?.map(str::to_owned);
+    let name = match find(object, username_claim) {
+        None => return Err(format!("it has no claim `{username_claim}` with the username")),
+        Some(Value::String(name)) => name,
+        Some(_) => return Err(format!("`{username_claim}` is not a string")),
+    };
+    let username = username(name).map_err(|error| format!("`{username_claim}`: {error}"))?;
+    let roles = match roles_claim.and_then(|claim| Some((claim, find(object, claim)?))) {
+        None => None,
+        Some((_, Value::String(role))) => Some(vec![role.clone()]),
+        Some((claim, Value::Array(roles))) => {
+            let role = |role: &Value| role.as_str().map(str::to_owned);
+            let roles: Option<Vec<String>> = roles.iter().map(role).collect();
+            Some(roles.ok_or_else(|| format!("`{claim}` holds something that is not a string"))?)
+        }
+        // Taking it for "no roles" would make something unknown empty.
+        Some((claim, _)) => return Err(format!("`{claim}` is neither a string nor a list")),
+    };
+    Ok(Caller { username, issuer: issuer.map(str::to_owned), subject, roles })
+}
+
+/// As [`caller`], for an issuer's configuration.
+pub(super) fn caller_of(object: &Object, config: &JwtConfig) -> Result<Caller, String> {
+    caller(object, Some(&config.issuer), &config.username_claim, config.roles_claim.as_deref())
+}
+
+/// A name in the store's form.
+pub(super) fn username(name: &str) -> Result<Arc<str>, String> {
+    if name.is_empty() {
+        return Err("the username is empty".to_owned());
+    }
+    match canonical(name) {
+        Ok(Cow::Borrowed(name)) => Ok(name.into()),
+        Ok(Cow::Owned(name)) => Ok(name.into()),
+        Err(_) => Err(format!("`{}` is not a username by RFC 8265", shown(name))),
+    }
+}
+
+/// What is at `path`: a name, or names with dots between them. Names may hold dots themselves
+/// (`resource_access.my.client.roles`), so the longest name that leads somewhere wins; above all
+/// one that is the whole rest.
+fn find<'o>(object: &'o Object, path: &str) -> Option<&'o Value> {
+    if let Some(value) = object.get(path) {
+        return Some(value);
+    }
+    path.rmatch_indices('.').find_map(|(dot, _)| {
+        let (name, rest) = (path.get(..dot)?, path.get(dot + 1..)?);
+        find(object.get(name)?.as_object()?, rest)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_path_finds_the_longest_name_first() {
+        let claims = json!({
+            "groups": 1,
+            "a.b": 2,
+            "a": {"b": 3, "c": 4},
+            "realm_access": {"roles": 5},
+            "resource_access": {
+                "osmo-device": {"roles": 6},
+                "my.client": {"roles": 7},
+                "my": {"client": {"roles": 8}, "other": {"roles": 9}},
+            },
+            "text": "x",
+        });
+        let object = claims.as_object().unwrap();
+        for (path, expected) in [
+            ("groups", Some(1)),
+            ("a.b", Some(2)),
+            ("a.c", Some(4)),
+            ("realm_access.roles", Some(5)),
+            ("resource_access.osmo-device.roles", Some(6)),
+            ("resource_access.my.client.roles", Some(7)),
+            ("resource_access.my.other.roles", Some(9)),
+            ("resource_access.none.roles", None),
+            ("text.x", None),
+            ("", None),
+            (".", None),
+            ("a.", None),
+        ] {
+            assert_eq!(find(object, path).and_then(Value::as_i64), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_date_is_a_number_of_seconds() {
+        for (value, expected) in [
+            (json!(17), Some(17)),
+            (json!(-17), Some(-17)),
+            (json!(17.9), Some(17)),
+            (json!(1.7e9), Some(1_700_000_000)),
+            (json!(u64::MAX), None),
+            (json!(1e300), None),
+            (json!("17"), None),
+            (json!(null), None),
+            (json!([17]), None),
+        ] {
+            let claims = json!({"exp": value});
+            assert_eq!(date(claims.as_object().unwrap(), "exp").ok().flatten(), expected);
+        }
+    }
+}

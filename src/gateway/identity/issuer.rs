@@ -1,0 +1,441 @@
+//! One issuer: where its keys are, and when they are read.
+//!
+//! Keys are read in the background, and once more when a token names a key that is not known. The
+//! latter is what strangers can provoke, so it is rationed, and one read at a time serves everyone
+//! who waits. A read that fails, or that brings no key, says nothing about the keys that are
+//! known: they stay. A read that brings keys says which keys there are: the others go.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use futures_util::future::BoxFuture;
+use openidconnect::core::CoreProviderMetadata;
+use openidconnect::{DiscoveryError, HttpRequest, HttpResponse, IssuerUrl};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use tokio::sync::watch;
+
+use super::keys::KeySet;
+use super::{KeyShelf, WAIT, shown};
+use crate::config::JwtConfig;
+use crate::source::keycloak::{cause, http_client};
+
+/// How long one answer of an issuer may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How large an issuer's answer may be. Keycloak's are 10 KB at most.
+const LIMIT: usize = 512 * 1024;
+/// How soon a failed read is tried again at first; each further time after twice that.
+const RETRY: Duration = Duration::from_secs(1);
+/// The longest time until a failed read is tried again.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+
+/// How often keys are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Between two reads that nobody asked for.
+    pub refresh: Duration,
+    /// A read for the sake of an unknown key is allowed once in this time.
+    pub ration: Duration,
+    /// So many of them may come at once after a rest.
+    pub burst: u32,
+    /// How long a request waits for a read.
+    pub wait: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace {
+            refresh: Duration::from_secs(300),
+            ration: Duration::from_secs(5),
+            burst: 2,
+            wait: WAIT,
+        }
+    }
+}
+
+/// An issuer whose tokens are verified.
+pub(super) struct Issuer {
+    /// What its tokens must say.
+    pub config: JwtConfig,
+    client: reqwest::Client,
+    keys: ArcSwapOption<KeySet>,
+    pace: Pace,
+    state: Mutex<State>,
+    shelf: Option<Arc<dyn KeyShelf>>,
+    /// One write to the shelf at a time, each of the newest keys.
+    shelving: tokio::sync::Mutex<()>,
+}
+
+struct State {
+    /// Closes when the read under way ends.
+    running: Option<watch::Receiver<()>>,
+    /// Reads for the sake of unknown keys that are left.
+    left: u32,
+    /// Since when `left` has been growing.
+    since: Instant,
+    /// Why the last read failed; absent where it did not. Told once.
+    fault: Option<String>,
+}
+
+impl Issuer {
+    /// With the keys that `shelf` has kept.
+    ///
+    /// # Errors
+    /// Its `ca_file` cannot be used, or TLS cannot be set up.
+    pub(super) fn new(
+        config: &JwtConfig,
+        shelf: Option<Arc<dyn KeyShelf>>,
+        pace: Pace,
+    ) -> Result<Arc<Issuer>, String> {
+        let name = &config.issuer;
+        let client = http_client(TIMEOUT, config.ca_file.as_deref())
+            .map_err(|error| format!("issuer `{name}`: {}", error.message))?;
+        let kept = shelf.as_ref().and_then(|shelf| shelf.load(name)).and_then(|text| {
+            KeySet::read(text.as_bytes(), None)
+                .inspect_err(|why| tracing::warn!("the kept keys of issuer `{name}`: {why}"))
+                .ok()
+        });
+        Ok(Arc::new(Issuer {
+            config: config.clone(),
+            client,
+            keys: ArcSwapOption::new(kept.map(Arc::new)),
+            pace,
+            state: Mutex::new(State {
+                running: None,
+                left: pace.burst,
+                since: Instant::now(),
+                fault: None,
+            }),
+            shelf,
+            shelving: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// Its keys, where any are known.
+    pub(super) fn keys(&self) -> Option<Arc<KeySet>> {
+        self.keys.load_full()
+    }
+
+    /// Why the last read failed, where it did.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.state().fault.clone()
+    }
+
+    /// Waits, within bounds, until its keys have been read once more: by the read under way, or by
+    /// a new one where the ration allows it.
+    pub(super) async fn reread(self: &Arc<Self>) {
+        let Some(mut running) = self.running(true) else { return };
+        let _ = tokio::time::timeout(self.pace.wait, running.changed()).await;
+    }
+
+    /// Reads its keys now; whether that worked. A read under way counts.
+    pub(super) async fn refresh(self: &Arc<Self>) -> bool {
+        if let Some(mut running) = self.running(false) {
+            // Nothing is ever sent: it ends when the read does.
+            let _ = running.changed().await;
+        }
+        self.state().fault.is_none()
+    }
+
+    /// Reads its keys from time to time.
+    pub(super) async fn refresh_forever(self: Arc<Self>) {
+        let mut retry = RETRY;
+        loop {
+            let pause = if self.refresh().await {
+                retry = RETRY;
+                self.pace.refresh
+            } else {
+                let pause = retry.min(self.pace.refresh);
+                retry = (retry * 2).min(LONGEST_RETRY);
+                pause
+            };
+            // A tenth more or less, so that many gateways do not ask at the same moment.
+            tokio::time::sleep(pause.mul_f64(0.9 + 0.2 * fastrand::f64())).await;
+        }
+    }
+
+    /// Waits until what was read so far is on the shelf.
+    #[cfg(test)]
+    pub(super) async fn shelved(self: &Arc<Self>) {
+        Arc::clone(self).keep().await;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What is in there is right at every moment, also where a thread ended badly.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The read under way, or a new one; `None` where `rationed` and nothing is left.
+    fn running(self: &Arc<Self>, rationed: bool) -> Option<watch::Receiver<()>> {
+        let mut state = self.state();
+        if let Some(running) = &state.running {
+            return Some(running.clone());
+        }
+        if rationed && !state.take(&self.pace) {
+            return None;
+        }
+        let (sender, receiver) = watch::channel(());
+        state.running = Some(receiver.clone());
+        drop(state);
+        let landing = Landing { issuer: Arc::clone(self), _sender: sender };
+        // A task of its own: it goes on when the request that asked for it is gone.
+        tokio::spawn(async move {
+            let read = landing.issuer.read().await;
+            let issuer = Arc::clone(&landing.issuer);
+            issuer.tell(read);
+            drop(landing);
+            issuer.keep().await;
+        });
+        Some(receiver)
+    }
+
+    /// Reads its keys and puts them in place.
+    async fn read(&self) -> Result<(), String> {
+        let body = self.fetch().await?;
+        let old = self.keys();
+        let new = Arc::new(KeySet::read(&body, old.as_deref())?);
+        self.keys.store(Some(Arc::clone(&new)));
+        if let Some(old) = old {
+            old.bury(&new);
+        }
+        Ok(())
+    }
+
+    /// Says what is new about how reading goes.
+    fn tell(&self, read: Result<(), String>) {
+        let issuer = &self.config.issuer;
+        let fault = read.err();
+        let before = std::mem::replace(&mut self.state().fault, fault.clone());
+        match (before, fault) {
+            (Some(_), None) => tracing::info!("the keys of issuer `{issuer}` can be read again"),
+            (before, Some(fault)) if before.as_ref() != Some(&fault) => {
+                let known = if self.keys.load().is_some() {
+                    "those known stay in use"
+                } else {
+                    "no token of its can be verified until they are read"
+                };
+                tracing::warn!("cannot read the keys of issuer `{issuer}`: {fault}; {known}");
+            }
+            (None, None) => tracing::debug!("read the keys of issuer `{issuer}`"),
+            (_, Some(fault)) => {
+                tracing::debug!("still cannot read the keys of issuer `{issuer}`: {fault}");
+            }
+        }
+    }
+
+    /// Puts its keys on the shelf, if they could be read.
+    async fn keep(self: Arc<Self>) {
+        let Some(shelf) = self.shelf.clone() else { return };
+        let _turn = self.shelving.lock().await;
+        if self.state().fault.is_some() {
+            return;
+        }
+        let Some(text) = self.keys().and_then(|keys| keys.to_json()) else { return };
+        let issuer = self.config.issuer.clone();
+        let kept = tokio::task::spawn_blocking(move || shelf.keep(&issuer, &text)).await;
+        if let Err(error) = kept {
+            tracing::warn!("keeping the keys of issuer `{}`: {error}", self.config.issuer);
+        }
+    }
+
+    /// Its JWK set, as it answers it.
+    async fn fetch(&self) -> Result<Vec<u8>, String> {
+        let issuer = &self.config.issuer;
+        let url = IssuerUrl::new(issuer.clone()).map_err(|_| "it is not a URL".to_owned())?;
+        let carrier = Carrier { client: &self.client, discovered: AtomicBool::new(false) };
+        let found = CoreProviderMetadata::discover_async(url, &carrier).await;
+        let found = found.map_err(|error| discovery_fault(error, issuer))?;
+        let keys = found.jwks_uri();
+        as_safe(issuer, keys.url())?;
+        let request = self
+            .client
+            .get(keys.url().clone())
+            .header(ACCEPT, HeaderValue::from_static("application/jwk-set+json, application/json"))
+            .build()
+            .map_err(|_| format!("`{}` cannot be asked for", keys.as_str()))?;
+        let answer = send(&self.client, request).await?;
+        match answer.status {
+            200 => Ok(answer.body),
+            status => Err(format!("`{}` answered with status {status}", keys.as_str())),
+        }
+    }
+}
+
+impl State {
+    /// Takes one read from the ration.
+    fn take(&mut self, pace: &Pace) -> bool {
+        let ration = pace.ration.max(Duration::from_millis(1));
+        let grown = self.since.elapsed().as_millis() / ration.as_millis();
+        if grown > 0 {
+            self.left =
+                pace.burst.min(self.left.saturating_add(grown.try_into().unwrap_or(u32::MAX)));
+            self.since = Instant::now();
+        }
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// Ends a read, however it ends: whoever waits goes on, and another may begin.
+struct Landing {
+    issuer: Arc<Issuer>,
+    _sender: watch::Sender<()>,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.issuer.state().running = None;
+    }
+}
+
+/// An answer, whole.
+struct Answer {
+    status: u16,
+    content_type: Option<HeaderValue>,
+    body: Vec<u8>,
+}
+
+/// Sends `request` once. Redirects are not followed, and a body larger than [`LIMIT`] is refused.
+async fn send(client: &reqwest::Client, mut request: reqwest::Request) -> Result<Answer, String> {
+    *request.timeout_mut() = Some(TIMEOUT);
+    let url = request.url().clone();
+    let failed = |error: &reqwest::Error| {
+        if error.is_timeout() {
+            format!("`{url}` gave no whole answer within {} s", TIMEOUT.as_secs())
+        } else {
+            format!("asking `{url}`: {}", cause(error))
+        }
+    };
+    let mut answer = client.execute(request).await.map_err(|error| failed(&error))?;
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))? {
+        if body.len() + chunk.len() > LIMIT {
+            return Err(format!("`{url}` answered with more than {} KiB", LIMIT / 1024));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer {
+        status: answer.status().as_u16(),
+        content_type: answer.headers().get(CONTENT_TYPE).cloned(),
+        body,
+    })
+}
+
+/// Refuses keys that come less safely than the word of where they are.
+fn as_safe(issuer: &str, keys: &url::Url) -> Result<(), String> {
+    if issuer.starts_with("https:") && keys.scheme() != "https" {
+        return Err(format!(
+            "it has its keys at `{keys}`, without TLS, where anybody on the way could put their own"
+        ));
+    }
+    Ok(())
+}
+
+/// Why discovery brought nothing, without anything of the answer's body.
+fn discovery_fault(error: DiscoveryError<Carried>, issuer: &str) -> String {
+    match error {
+        DiscoveryError::Request(Carried(why)) => why,
+        DiscoveryError::Response(status, _, _) if status.is_server_error() => {
+            format!("its discovery page answered with status {}", status.as_u16())
+        }
+        DiscoveryError::Response(status, _, _) if status != 200 => {
+            format!(
+                "its discovery page answered with status {}: is `issuer` right?",
+                status.as_u16()
+            )
+        }
+        DiscoveryError::Response(..) => {
+            "its discovery page is not JSON: is `issuer` right?".to_owned()
+        }
+        DiscoveryError::Parse(error) => format!(
+            "its discovery page is not one of OpenID Connect (at `{}`)",
+            shown(&error.path().to_string())
+        ),
+        DiscoveryError::Validation(_) => format!(
+            "the server there calls itself otherwise: set `issuer` to exactly what its tokens have in `iss` (it is `{issuer}` now)"
+        ),
+        error => format!("its discovery page cannot be used: {error}"),
+    }
+}
+
+/// Why a request of `openidconnect` failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Carried(String);
+
+/// Carries `openidconnect`'s requests.
+///
+/// After discovery it would read the keys itself, and let the whole set fall for one key of a kind
+/// it does not know. So its second request, the one for the keys, is not sent but answered with an
+/// empty set.
+struct Carrier<'c> {
+    client: &'c reqwest::Client,
+    discovered: AtomicBool,
+}
+
+impl<'c> openidconnect::AsyncHttpClient<'c> for Carrier<'_> {
+    type Error = Carried;
+    type Future = BoxFuture<'c, Result<HttpResponse, Carried>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(async move {
+            if self.discovered.swap(true, Ordering::Relaxed) {
+                return Ok(HttpResponse::new(br#"{"keys":[]}"#.to_vec()));
+            }
+            let request = reqwest::Request::try_from(request)
+                .map_err(|_| Carried("the discovery request cannot be built".to_owned()))?;
+            let answer = send(self.client, request).await.map_err(Carried)?;
+            let mut response = HttpResponse::new(answer.body);
+            *response.status_mut() = reqwest::StatusCode::from_u16(answer.status)
+                .map_err(|_| Carried("it answered without a status".to_owned()))?;
+            if let Some(kind) = answer.content_type {
+                response.headers_mut().insert(CONTENT_TYPE, kind);
+            }
+            Ok(response)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::{Duration, Instant};
+
+    use super::{Pace, State, as_safe};
+
+    #[test]
+    fn the_ration_grows_back_to_the_burst_and_no_further() {
+        let pace = Pace::default();
+        let rested = |seconds| State {
+            running: None,
+            left: 0,
+            since: Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap(),
+            fault: None,
+        };
+        for (seconds, allowed) in [(0, 0), (4, 0), (6, 1), (11, 2), (1000, 2)] {
+            let mut state = rested(seconds);
+            let taken = (0..10).filter(|_| state.take(&pace)).count();
+            assert_eq!(taken, allowed, "after {seconds} s");
+        }
+    }
+
+    #[test]
+    fn keys_come_over_tls_where_the_issuer_does() {
+        for (issuer, keys, safe) in [
+            ("https://a.example/realms/x", "https://b.example/keys", true),
+            ("https://a.example/realms/x", "http://a.example/keys", false),
+            ("https://a.example/realms/x", "file:///etc/keys", false),
+            ("http://a.example/realms/x", "http://a.example/keys", true),
+            ("http://a.example/realms/x", "https://a.example/keys", true),
+        ] {
+            let keys = url::Url::parse(keys).unwrap();
+            assert_eq!(as_safe(issuer, &keys).is_ok(), safe, "{issuer} {keys}");
+        }
+    }
+}

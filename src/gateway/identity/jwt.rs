@@ -1,0 +1,270 @@
+//! The bearer token of the `authorization` header (RFC 6750), verified as a JWS (RFC 7515) that is
+//! a JWT (RFC 7519), by the rules of RFC 8725.
+//!
+//! The token says which issuer it is from and which key signed it; neither is believed, both only
+//! choose what it is verified with: an issuer's own keys, and of those the ones that are made for
+//! the algorithm. Nothing in a token's header can bring a key of its own.
+
+use std::sync::Arc;
+
+use jsonwebtoken::Algorithm;
+use jsonwebtoken::crypto::verify;
+
+use super::super::question::{Caller, Header, Identity, Unidentified};
+use super::cache::{Cache, Verified};
+use super::claims::{self, Object, Span};
+use super::issuer::Issuer;
+use super::keys::{Key, KeySet, TRIES, algorithm};
+use super::shown;
+use crate::model::Time;
+
+/// The longest token, in bytes.
+const LONGEST: usize = 16 * 1024;
+
+/// What the `typ` of a token's header may be, in lower case (RFC 7519, section 5.1, and RFC 9068,
+/// section 2.1).
+const TYPES: [&str; 4] = ["jwt", "application/jwt", "at+jwt", "application/at+jwt"];
+
+/// Verifies tokens.
+pub(super) struct Verifier {
+    issuers: Vec<Arc<Issuer>>,
+    cache: Cache,
+}
+
+/// What a first look at a request tells.
+pub(super) enum Look<'a> {
+    /// Who asks, or that nobody knows.
+    Done(Result<Identity, Unidentified>),
+    /// The issuer's keys must be read first.
+    Wait(Pending<'a>),
+}
+
+/// A token whose key is not known yet.
+pub(super) struct Pending<'a> {
+    verifier: &'a Verifier,
+    token: &'a str,
+    claimed: Claimed<'a>,
+}
+
+/// What a token claims, judged but not proven.
+struct Claimed<'a> {
+    parsed: Parsed,
+    issuer: &'a Arc<Issuer>,
+    caller: Arc<Caller>,
+    span: Span,
+}
+
+/// How a token says that it is signed.
+struct Parsed {
+    algorithm: Algorithm,
+    kid: Option<String>,
+    /// Where the signature begins, and how long that is which it signs.
+    signature: usize,
+    signed: usize,
+}
+
+/// Why a token was not verified.
+enum Unproven {
+    /// It is bad, whatever keys there are.
+    Bad(String),
+    /// Its key may be one that is not known yet.
+    Unknown(String),
+}
+
+impl Verifier {
+    pub(super) fn new(issuers: Vec<Arc<Issuer>>) -> Self {
+        Verifier { issuers, cache: Cache::new() }
+    }
+
+    pub(super) fn issuers(&self) -> &[Arc<Issuer>] {
+        &self.issuers
+    }
+
+    /// Who asks, as far as it can be told from memory.
+    pub(super) fn look<'a>(&'a self, authorization: Header<'a>, now: Time) -> Look<'a> {
+        let token = match authorization {
+            Header::Absent => return Look::Done(Ok(Identity::Nobody)),
+            Header::One(value) => bearer(value),
+            Header::Bad => Err("there is more than one `authorization` header, or it is not text"),
+        };
+        let token = match token {
+            Ok(token) => token,
+            Err(why) => return Look::Done(Err(Unidentified::Refused(why.to_owned()))),
+        };
+        if let Some(caller) = self.cache.get(token, now) {
+            return Look::Done(Ok(Identity::Caller(caller)));
+        }
+        let claimed = match self.claimed(token, now) {
+            Ok(claimed) => claimed,
+            Err(why) => return Look::Done(Err(refused(&why))),
+        };
+        match self.verify(token, &claimed) {
+            Ok(identity) => Look::Done(Ok(identity)),
+            Err(Unproven::Bad(why)) => Look::Done(Err(refused(&why))),
+            Err(Unproven::Unknown(_)) => Look::Wait(Pending { verifier: self, token, claimed }),
+        }
+    }
+
+    /// Takes a token apart and judges what it claims. This comes before its signature, so that
+    /// nobody waits, and no issuer is asked, for a token that no key could save.
+    fn claimed(&self, token: &str, now: Time) -> Result<Claimed<'_>, String> {
+        let (parsed, claims) = Parsed::new(token)?;
+        let named =
+            claims::text(&claims, "iss")?.ok_or_else(|| "it names no issuer (`iss`)".to_owned())?;
+        let issuer = self.issuers.iter().find(|issuer| issuer.config.issuer == named);
+        let issuer = issuer
+            .ok_or_else(|| format!("no `[[gateway.jwt]]` is for its issuer `{}`", shown(named)))?;
+        claims::kind(&claims)?;
+        claims::audience(&claims, &issuer.config.audiences)?;
+        let span = claims::span(&claims, true, now)?;
+        let caller = Arc::new(claims::caller_of(&claims, &issuer.config)?);
+        Ok(Claimed { parsed, issuer, caller, span })
+    }
+
+    /// Makes of what a token claims what is proven, by a key of the issuer that it claims.
+    fn verify(&self, token: &str, claimed: &Claimed<'_>) -> Result<Identity, Unproven> {
+        let Claimed { parsed, issuer, caller, span } = claimed;
+        let keys = issuer.keys();
+        let keys = keys.ok_or_else(|| Unproven::Unknown("no key is known".to_owned()))?;
+        let key = Arc::clone(parsed.signed_by(token, &keys)?);
+        self.cache.put(token, Verified { caller: Arc::clone(caller), span: *span, key });
+        Ok(Identity::Caller(Arc::clone(caller)))
+    }
+
+    /// How many tokens are remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.cache.len()
+    }
+}
+
+impl Pending<'_> {
+    /// Who asks, once the issuer's keys have been read, or could not be.
+    pub(super) async fn identify(self) -> Result<Identity, Unidentified> {
+        let Pending { verifier, token, claimed } = self;
+        let issuer = claimed.issuer;
+        issuer.reread().await;
+        match verifier.verify(token, &claimed) {
+            Ok(identity) => Ok(identity),
+            Err(Unproven::Unknown(_)) if issuer.keys().is_none() => {
+                let fault = issuer.fault();
+                Err(Unidentified::Unavailable(format!(
+                    "the keys of issuer `{}` have not been had yet: {}",
+                    issuer.config.issuer,
+                    fault.as_deref().unwrap_or("it has not answered so far")
+                )))
+            }
+            Err(Unproven::Unknown(why) | Unproven::Bad(why)) => Err(refused(&why)),
+        }
+    }
+}
+
+fn refused(why: &str) -> Unidentified {
+    Unidentified::Refused(format!("the bearer token is refused: {why}"))
+}
+
+/// The one token of an `authorization` header (RFC 6750, section 2.1).
+fn bearer(value: &str) -> Result<&str, &'static str> {
+    if value.is_empty() {
+        return Err("the `authorization` header is empty");
+    }
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err("the `authorization` header has another scheme than `Bearer`");
+    }
+    let token = token.trim_start_matches(' ');
+    if token.is_empty() {
+        return Err("the `authorization` header has no token");
+    }
+    if token.len() > LONGEST {
+        return Err("the bearer token is longer than 16 KiB");
+    }
+    if !token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+        return Err("the `authorization` header has something else than one JWT");
+    }
+    Ok(token)
+}
+
+impl Parsed {
+    /// Takes a token apart; also gives its claims.
+    fn new(token: &str) -> Result<(Parsed, Object), String> {
+        let mut parts = token.split('.');
+        let (header, payload, signature) =
+            match (parts.next(), parts.next(), parts.next(), parts.count()) {
+                (Some(header), Some(payload), Some(signature), 0) => (header, payload, signature),
+                (_, _, Some(_), 2) => return Err("it is encrypted (JWE)".to_owned()),
+                _ => return Err("it is not a JWT of three parts".to_owned()),
+            };
+        let header = claims::part(header, "header")?;
+        // RFC 7515, section 4.1.11: an extension that is not understood must be refused, and none
+        // is understood here.
+        if header.contains_key("crit") {
+            return Err("its header has `crit`, critical extensions".to_owned());
+        }
+        // Keys, or the way to them, that the token itself brings. Certificates (`x5c`, `x5t`) are
+        // common there and harmless, since they are not looked at.
+        if let Some(name) = ["jwk", "jku", "x5u"].into_iter().find(|it| header.contains_key(*it)) {
+            return Err(format!("its header brings a key of its own (`{name}`)"));
+        }
+        let named = claims::text(&header, "alg")?
+            .ok_or_else(|| "its header names no algorithm (`alg`)".to_owned())?;
+        let algorithm = algorithm(named).ok_or_else(|| {
+            format!("its algorithm `{}` is not one of the asymmetric ones", shown(named))
+        })?;
+        if let Some(kind) = claims::text(&header, "typ")?
+            && !TYPES.iter().any(|known| known.eq_ignore_ascii_case(kind))
+        {
+            return Err(format!("it is no access token: its type `typ` is `{}`", shown(kind)));
+        }
+        let kid = claims::text(&header, "kid")?.map(str::to_owned);
+        let claims = claims::part(payload, "payload")?;
+        if signature.is_empty() {
+            return Err("it has no signature".to_owned());
+        }
+        let begin = token.len() - signature.len();
+        Ok((Parsed { algorithm, kid, signature: begin, signed: begin - 1 }, claims))
+    }
+
+    /// The key that signed it.
+    fn signed_by<'k>(&self, token: &str, keys: &'k KeySet) -> Result<&'k Arc<Key>, Unproven> {
+        let (Some(message), Some(signature)) =
+            (token.get(..self.signed), token.get(self.signature..))
+        else {
+            return Err(Unproven::Bad("it is not a JWT of three parts".to_owned()));
+        };
+        // What cannot be read as a signature, or with this key, is not signed by it.
+        let signed_with = |key: &&Arc<Key>| {
+            key.fits(self.algorithm)
+                && verify(signature, message.as_bytes(), &key.decoding, self.algorithm)
+                    .unwrap_or(false)
+        };
+        let bad = || Unproven::Bad("its signature is wrong".to_owned());
+        let Some(kid) = &self.kid else {
+            // An issuer without names for its keys may have a new one.
+            return keys
+                .all()
+                .filter(|key| key.fits(self.algorithm))
+                .take(TRIES)
+                .find(signed_with)
+                .ok_or_else(|| {
+                    Unproven::Unknown("no known key of its issuer has signed it".to_owned())
+                });
+        };
+        let mut named = keys.named(kid).peekable();
+        if named.peek().is_none() {
+            let nameless = keys.nameless().filter(|key| key.fits(self.algorithm));
+            return nameless.take(TRIES).find(signed_with).ok_or_else(|| {
+                Unproven::Unknown(format!("its issuer has no key called `{}`", shown(kid)))
+            });
+        }
+        let mut fitting = named.filter(|key| key.fits(self.algorithm)).take(TRIES).peekable();
+        if fitting.peek().is_none() {
+            return Err(Unproven::Bad(format!(
+                "the key called `{}` is not for {:?}",
+                shown(kid),
+                self.algorithm
+            )));
+        }
+        fitting.find(signed_with).ok_or_else(bad)
+    }
+}
