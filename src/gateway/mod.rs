@@ -13,6 +13,7 @@
 //! whom the store does not know, and the keys of an issuer that signs with a key not seen before;
 //! both are bounded. Nothing here can take anything from anybody.
 
+pub mod coverage;
 pub mod osmo;
 pub mod path;
 pub mod question;
