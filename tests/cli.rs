@@ -264,6 +264,8 @@ fn a_wrong_command_line_exits_64_before_anything_is_touched() {
         &["authorize", "ada", "workflow:Exec", "pool/*"],
         &["authorize", "ada", "workflow:Exec", "*"],
         &["authorize", "ada", "workflow:Exec", "pool"],
+        &["authorize", "ada", "pool:List", "--request", "GET /api/pool"],
+        &["authorize", "ada", "--request"],
         &["explain", "ada", "--action", "workflow:*"],
         &["explain", "ada", "--action", "workflow:Exec", "--resource", "pool/*"],
         &["explain", "ada", "--resource", "pool/x"],
@@ -572,6 +574,30 @@ fn check_reports_several_problems_at_once() {
         .says("lonely");
 }
 
+#[test]
+fn check_tells_of_routes_that_nobody_may_take_and_of_policies_that_no_route_asks_for() {
+    let home = Home::new();
+    home.configure(&format!(
+        "{CONFIG}{GATEWAY}\n[[gateway.route]]\npath = \"/admin\"\naction = \"admin:Rule\"\n\
+         [roles.old]\n[[roles.old.policies]]\nactions = [\"queue:*\"]\n"
+    ));
+    let warnings = |args: &[&str]| home.json(args)["warnings"].clone();
+    assert_eq!(
+        warnings(&["check", "--offline"]),
+        json!([
+            "gateway.route[6] (`/admin`) asks for `admin:Rule`, which no role allows: every such \
+             request is denied",
+            "roles.old.policies[1] allows `queue:*`, which no route asks for",
+        ])
+    );
+    home.run(&["check", "--offline"]).exits(0).says("warning: gateway.route[6] (`/admin`)");
+    // They are findings of a check, and no words of every run.
+    home.run(&["sync"]).exits(0).says_nothing_of("queue:*");
+    // Without a route nothing is asked for by any.
+    home.configure(CONFIG);
+    assert_eq!(warnings(&["check", "--offline"]), json!([]));
+}
+
 // ---- authorize, explain ------------------------------------------------------------------------
 
 #[test]
@@ -602,6 +628,206 @@ fn authorize_exits_0_or_5_and_names_the_role_and_the_policy() {
     }
     let answer = home.json(&["authorize", "ada", "workflow:Exec", "pool/ml-a"]);
     assert_eq!((&answer["role"], &answer["policy"]), (&json!("brake"), &json!(1)));
+}
+
+const GATEWAY: &str = r#"
+[gateway]
+http = "127.0.0.1:9180"
+identity = "header"
+
+[[gateway.route]]
+methods = ["POST"]
+path = "/api/pool/{pool}/workflow"
+action = "workflow:Create"
+resource = "pool/{pool}"
+
+[[gateway.route]]
+methods = ["GET"]
+path = "/api/pool"
+action = "pool:List"
+
+[[gateway.route]]
+methods = ["GET"]
+path = "/api/workflow/*"
+action = "workflow:Read"
+scope = "pool"
+
+[[gateway.route]]
+methods = ["POST", "WEBSOCKET"]
+path = "/api/workflow/*/exec"
+action = "workflow:Exec"
+scope = "pool"
+
+[[gateway.route]]
+path = "/login"
+action = "auth:Login"
+"#;
+
+#[test]
+fn authorize_takes_a_request_and_shows_its_route_action_resource_and_who_decided() {
+    let home = Home::synced();
+    home.configure(&format!("{CONFIG}{GATEWAY}"));
+    let create = "route:    POST /api/pool/{pool}/workflow (gateway.route[1])\n\
+                  action:   workflow:Create\n";
+    let exec = "route:    POST|WEBSOCKET /api/workflow/*/exec (gateway.route[4])\n\
+                action:   workflow:Exec\nresource: some pool\n";
+    for (user, request, status, says) in [
+        (
+            "ben",
+            "POST /api/pool/ml-a/workflow?x=1",
+            0,
+            format!("{create}resource: pool/ml-a\nAllow: role `ml`, policy 2 says Allow"),
+        ),
+        (
+            "ben",
+            "POST /api/pool/%6Dl-a/workflow",
+            0,
+            format!("{create}resource: pool/ml-a\nAllow: role `ml`, policy 2 says Allow"),
+        ),
+        (
+            "ben",
+            "POST /api/pool/x/workflow",
+            5,
+            format!("{create}resource: pool/x\nDeny: no policy of `all`, `ml` speaks of it"),
+        ),
+        (
+            "nobody",
+            "POST /api/pool/x/workflow",
+            5,
+            format!("{create}resource: pool/x\nDeny: the store knows no such user"),
+        ),
+        (
+            "eve",
+            "GET /api/pool",
+            5,
+            "route:    GET /api/pool (gateway.route[2])\naction:   pool:List\nresource: none\n\
+             Deny: the user is disabled in `acme`: no role counts"
+                .to_owned(),
+        ),
+        (
+            "finn",
+            "BREW /login",
+            0,
+            "route:    any method /login (gateway.route[5])\naction:   auth:Login\n\
+             resource: none\nAllow: role `all`, policy 1 says Allow"
+                .to_owned(),
+        ),
+        // Some pool: whoever may on one; a Deny on all of them.
+        (
+            "ben",
+            "WEBSOCKET /api/workflow/w1/exec",
+            0,
+            format!("{exec}Allow: role `ml`, policy 2 says Allow"),
+        ),
+        (
+            "ada",
+            "WEBSOCKET /api/workflow/w1/exec",
+            5,
+            format!("{exec}Deny: role `brake`, policy 1 says Deny"),
+        ),
+        (
+            "finn",
+            "POST /api/workflow/w1/exec",
+            5,
+            format!("{exec}Deny: no policy of `all` speaks of it"),
+        ),
+        (
+            "ada",
+            "GET /api/workflow/w1/exec",
+            0,
+            "route:    GET /api/workflow/* (gateway.route[3])\naction:   workflow:Read\n\
+             resource: some pool\nAllow: role `ml`, policy 2 says Allow"
+                .to_owned(),
+        ),
+        // No route, or no path.
+        ("ben", "GET /api/pools", 5, "Deny: no route names this path".to_owned()),
+        (
+            "ben",
+            "DELETE /api/pool",
+            5,
+            "Deny: no route takes this method on this path; it takes GET".to_owned(),
+        ),
+        ("ben", "GET /api/pool/", 5, "Deny: the path ends in `/`, and no route does".to_owned()),
+        (
+            "ben",
+            "GET /api/x/../pool",
+            5,
+            "Deny: the path holds a dot segment (`.` or `..`)".to_owned(),
+        ),
+        (
+            "ben",
+            "POST /api/pool/*/workflow",
+            5,
+            "Deny: the path tells no concrete resource for `pool/{pool}`: a `*` or white space is \
+             in its place"
+                .to_owned(),
+        ),
+    ] {
+        let done = home.run(&["authorize", user, "--request", request]).exits(status);
+        assert_eq!(done.out, format!("{says}\n"), "{user} {request}");
+        assert_eq!(done.err, "", "{user} {request}");
+    }
+    home.run(&["authorize", "ben", "--request", "/api/pool"]).exits(64).complains("a method");
+    home.run(&["authorize", "ben", "--request", ""]).exits(64);
+}
+
+#[test]
+fn authorize_tells_programs_the_request_and_its_route() {
+    let home = Home::synced();
+    home.configure(&format!("{CONFIG}{GATEWAY}"));
+    let ask = |user: &str, request: &str| home.json(&["authorize", user, "--request", request]);
+    assert_eq!(
+        ask("ben", "POST /api/pool/ml-a/workflow"),
+        json!({
+            "user": "ben", "action": "workflow:Create", "resource": "pool/ml-a",
+            "effect": "Allow", "role": "ml", "policy": 2,
+            "why": "role `ml`, policy 2 says Allow",
+            "request": "POST /api/pool/ml-a/workflow",
+            "route": { "methods": ["POST"], "path": "/api/pool/{pool}/workflow", "scope": null,
+                "from": "gateway.route[1]" },
+        })
+    );
+    let some = ask("ben", "GET /api/workflow/w1");
+    assert_eq!((&some["resource"], &some["route"]["scope"]), (&json!(null), &json!("pool")));
+    assert_eq!(
+        ask("ben", "GET /nowhere"),
+        json!({
+            "user": "ben", "action": null, "resource": null, "effect": "Deny", "role": null,
+            "policy": null, "why": "no route names this path", "request": "GET /nowhere",
+            "route": null,
+        })
+    );
+    // Without a request there is nothing new.
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(
+        keys(&home.json(&["authorize", "ben", "pool:List"])),
+        ["user", "action", "resource", "effect", "role", "policy", "why"]
+    );
+}
+
+#[test]
+fn authorize_knows_the_presets_routes() {
+    let home = Home::synced();
+    home.configure(&format!(
+        "{CONFIG}\n[gateway]\nhttp = \"127.0.0.1:9180\"\nidentity = \"header\"\npreset = \"osmo\"\n"
+    ));
+    home.run(&["authorize", "ben", "--request", "POST /api/pool/ml-a/workflow"])
+        .exits(0)
+        .says("route:    POST /api/pool/{pool}/workflow (preset `osmo`)\n")
+        .says("resource: pool/ml-a\n");
+}
+
+#[test]
+fn authorize_of_a_request_without_a_gateway_is_an_error_that_says_so() {
+    let home = Home::synced();
+    home.run(&["authorize", "ben", "--request", "GET /api/pool"])
+        .exits(1)
+        .complains("`idpsyncd.toml` has no `[gateway]`, so no route tells the action of a request");
+    // A gateway without a route has none for it: denied.
+    home.configure(&format!(
+        "{CONFIG}\n[gateway]\nhttp = \"127.0.0.1:9180\"\nidentity = \"header\"\n"
+    ));
+    home.run(&["authorize", "ben", "--request", "GET /api/pool"]).exits(5).says("no route");
 }
 
 #[test]

@@ -429,6 +429,21 @@ fn a_deny_without_resources_is_told_of_where_a_route_takes_one() {
 }
 
 #[test]
+fn a_route_that_says_the_same_as_the_presets_is_no_ambiguity() {
+    for route in [
+        "methods = [\"POST\"]\npath = \"/api/pool/{p}/workflow\"\naction = \"workflow:Create\"\n\
+         resource = \"pool/{p}\"",
+        "path = \"/api/workflow\"\nmethods = [\"GET\", \"HEAD\"]\naction = \"workflow:List\"",
+        "path = \"/api/agent/{x}/{backend}\"\naction = \"agent:Other\"",
+    ] {
+        good(&with(&format!(
+            "[gateway]\nhttp = \"127.0.0.1:1\"\nidentity = \"header\"\npreset = \"osmo\"\n\
+             [[gateway.route]]\n{route}\n"
+        )));
+    }
+}
+
+#[test]
 fn the_fingerprint_is_the_files_meaning() {
     let base = with("[roles.a]\n[roles.b]\n");
     let print = |text: &str| good(text).fingerprint;

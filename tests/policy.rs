@@ -14,8 +14,9 @@ use std::path::Path;
 use idpsyncd::config;
 use idpsyncd::policy::{
     Action, ActionPattern, Decision, Effect, Policy, Resource, ResourcePattern, Verdict, decide,
-    decide_catalog,
+    decide_catalog, decide_some,
 };
+use proptest::prelude::*;
 
 // ---- patterns ----------------------------------------------------------------------------------
 
@@ -295,6 +296,97 @@ fn the_catalog_has_a_row_for_what_some_policy_speaks_of_and_none_for_the_rest() 
         ]
     );
     assert_eq!(decide_catalog(&[], &catalog), []);
+}
+
+// ---- some resource of a scope -------------------------------------------------------------------
+
+#[test]
+fn some_resource_is_allowed_where_an_allow_could_match_one_and_no_deny_covers_the_scope() {
+    let read = &["workflow:Read"][..];
+    let other = &["workflow:Exec", "pool:*"][..];
+    let all = allow(&["*:*"], Some(&["*"]));
+    for (policies, by) in [
+        (vec![], None),
+        (vec![allow(read, Some(&["pool/ml"]))], Some(0)),
+        (vec![allow(read, Some(&["pool/ml-*"]))], Some(0)),
+        (vec![allow(read, Some(&["pool/*"]))], Some(0)),
+        (vec![allow(read, Some(&["pool/a/b*"]))], Some(0)),
+        (vec![allow(&["*:Read"], Some(&["*"]))], Some(0)),
+        (vec![allow(read, Some(&["config/*", "pool/x"]))], Some(0)),
+        // Another action, another scope, one that only begins like it, none.
+        (vec![allow(other, Some(&["pool/*"]))], None),
+        (vec![allow(read, Some(&["config/*"]))], None),
+        (vec![allow(read, Some(&["pool2/*", "poo/*", "Pool/*", "pool2/pool/*"]))], None),
+        (vec![allow(read, None)], None),
+        // What does not cover the scope takes away single resources, which the upstream narrows.
+        (vec![deny(read, Some(&["pool/ml-*", "pool/x", "config/*"])), all.clone()], Some(1)),
+        (vec![deny(read, None), all.clone()], Some(1)),
+        (vec![deny(other, Some(&["*"])), all.clone()], Some(1)),
+        (vec![allow(read, Some(&["pool/x"])), deny(read, Some(&["pool/x"]))], Some(0)),
+        // What covers it denies, wherever it stands.
+        (vec![deny(read, Some(&["*"])), all.clone()], Some(0)),
+        (vec![deny(read, Some(&["pool/*"])), all.clone()], Some(0)),
+        (vec![all.clone(), deny(&["workflow:*"], Some(&["x/y", "pool/*"]))], Some(1)),
+        (vec![deny(read, Some(&["pool/*"]))], Some(0)),
+    ] {
+        let roles = || [("role", policies.as_slice())];
+        let verdict = decide_some(roles(), &"workflow:Read".parse().unwrap(), "pool");
+        let expected = by.map_or(Verdict::NoPolicy, |place| {
+            Verdict::Decided(policies[place].effect, "role", place)
+        });
+        assert_eq!(verdict, expected, "{policies:?}");
+    }
+}
+
+#[test]
+fn some_resource_names_the_first_role_that_allows_and_any_role_that_denies() {
+    let yes = [allow(&["a:B"], Some(&["s/x"]))];
+    let no = [deny(&["a:B"], Some(&["s/*"]))];
+    let action = "a:B".parse().unwrap();
+    let ask = |roles: &[(&'static str, &'static [Policy])]| {
+        decide_some(roles.iter().copied(), &action, "s")
+    };
+    let (yes, no): (&'static [Policy], &'static [Policy]) =
+        (yes.to_vec().leak(), no.to_vec().leak());
+    assert_eq!(ask(&[("a", yes), ("b", yes)]), Verdict::Decided(Effect::Allow, "a", 0));
+    assert_eq!(ask(&[("a", yes), ("b", no)]), Verdict::Decided(Effect::Deny, "b", 0));
+    assert_eq!(ask(&[]), Verdict::NoPolicy);
+}
+
+fn any_policy() -> impl Strategy<Value = Policy> {
+    let patterns = vec!["*", "pool/*", "pool/a*", "pool/a", "pool/a/*", "config/*", "config/a"];
+    (
+        any::<bool>(),
+        prop::sample::select(vec!["a:B", "a:*", "*:*", "c:D"]),
+        prop::option::of(prop::sample::subsequence(patterns, 1..4)),
+    )
+        .prop_map(|(yes, action, resources)| {
+            let effect = if yes { Effect::Allow } else { Effect::Deny };
+            policy(effect, &[action], resources.as_deref())
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+
+    /// The gateway is never narrower than the upstream that narrows it, and nobody passes to whom
+    /// every resource of the scope is refused by one policy or by the lack of any.
+    #[test]
+    fn who_may_act_on_one_resource_may_act_on_some(
+        policies in prop::collection::vec(any_policy(), 0..5),
+    ) {
+        let action: Action = "a:B".parse().unwrap();
+        let roles = || [("role", policies.as_slice())];
+        let some = decide_some(roles(), &action, "pool").is_allow();
+        let names = ["pool/a", "pool/ab", "pool/a/b", "pool/b", "pool/zzz"];
+        let on = |name: &&str| {
+            let resource: Resource = name.parse().unwrap();
+            decide(roles(), &action, Some(&resource))
+        };
+        prop_assert!(some || !names.iter().any(|name| on(name).is_allow()), "{:?}", policies);
+        let silent = names.iter().all(|name| on(name) == Verdict::NoPolicy);
+        prop_assert!(!(some && silent), "{:?}", policies);
+    }
 }
 
 // ---- what the configuration refuses and warns of ------------------------------------------------

@@ -100,7 +100,9 @@ Examples:
     #[command(after_help = "\
 Examples:
   idpsyncd authorize alice pool:List
-  idpsyncd authorize alice workflow:Create pool/ml-training")]
+  idpsyncd authorize alice workflow:Create pool/ml-training
+  idpsyncd authorize alice --request \"POST /api/pool/ml-training/workflow\"
+  idpsyncd authorize alice --request \"WEBSOCKET /api/workflow/my-run/exec\"")]
     Authorize(AuthorizeArgs),
     /// Show sources, generation, held plan, next run
     Status,
@@ -183,9 +185,14 @@ pub struct AuthorizeArgs {
     /// The username
     pub user: String,
     /// The action, such as workflow:Create
-    pub action: String,
+    #[arg(required_unless_present = "request")]
+    pub action: Option<String>,
     /// The resource, such as pool/ml-training
     pub resource: Option<String>,
+    /// In place of them a request as the gateway gets it: the route tells action and resource.
+    /// WEBSOCKET for a WebSocket upgrade
+    #[arg(long, value_name = "METHOD PATH", conflicts_with_all = ["action", "resource"])]
+    pub request: Option<String>,
 }
 
 /// `idpsyncd plan`

@@ -4,45 +4,135 @@ use serde_json::json;
 
 use super::args::{AuthorizeArgs, Output};
 use super::{Failure, exit, print};
-use crate::config::Config;
+use crate::config::{Config, Target};
+use crate::gateway::path::Path;
+use crate::gateway::route::{Matched, Routes, WEBSOCKET};
 use crate::model::Status;
 use crate::pipeline;
-use crate::policy::{Action, Resource, Verdict, decide};
+use crate::policy::{Action, Resource, Verdict, decide, decide_some};
 
 pub(super) fn run(config: &Config, args: &AuthorizeArgs, output: Output) -> Result<u8, Failure> {
-    let action: Action = args.action.parse().map_err(|error| usage("action", &error))?;
-    let resource: Option<Resource> = match &args.resource {
-        Some(resource) => Some(resource.parse().map_err(|error| usage("resource", &error))?),
-        None => None,
-    };
-    let reader = pipeline::existing_reader(&config.store)?;
-    let user = crate::model::username::canonical(&args.user).unwrap_or(args.user.as_str().into());
-    let Some(effective) = reader.roles_of(&user)? else {
-        return answer(args, output, None, "the store knows no such user");
-    };
-    if let Some(why) = suspended(&effective.status) {
-        return answer(args, output, None, &why);
+    match &args.request {
+        Some(request) => by_request(config, args, request, output),
+        None => {
+            // The command line has refused that both are absent.
+            let action = args.action.as_deref().unwrap_or_default();
+            let action = action.parse().map_err(|error| usage("action", &error))?;
+            let on = match &args.resource {
+                Some(text) => {
+                    On::Resource(text.parse().map_err(|error| usage("resource", &error))?)
+                }
+                None => On::Nothing,
+            };
+            let answer = decided(config, &args.user, &action, &on)?;
+            answer.say(args, Some((&action, &on)), None, output)
+        }
     }
-    let roles = effective.roles.iter().map(|role| (role.name.as_str(), role.policies.as_slice()));
-    match decide(roles, &action, resource.as_ref()) {
-        Verdict::Decided(effect, role, position) => {
-            let why = format!("role `{role}`, policy {} says {}", position + 1, effect.as_str());
-            answer(args, output, Some((effect.as_str(), role, position + 1)), &why)
-        }
-        Verdict::NoPolicy if effective.roles.is_empty() => {
-            answer(args, output, None, "the user has no effective role")
-        }
-        Verdict::NoPolicy => {
-            let names: Vec<String> =
-                effective.roles.iter().map(|role| format!("`{}`", role.name)).collect();
-            let why = format!("no policy of {} speaks of it", names.join(", "));
-            answer(args, output, None, &why)
-        }
+}
+
+/// What the action is on.
+enum On {
+    Nothing,
+    Resource(Resource),
+    SomeOf(String),
+}
+
+/// A decision and why.
+struct Answer {
+    effect: &'static str,
+    /// The role's name, and the policy's number from 1.
+    by: Option<(String, usize)>,
+    why: String,
+}
+
+impl Answer {
+    fn deny(why: impl Into<String>) -> Self {
+        Answer { effect: "Deny", by: None, why: why.into() }
     }
 }
 
 fn usage(what: &str, error: &crate::policy::PatternError) -> Failure {
     Failure::Usage(format!("the {what} is not concrete: {error}"))
+}
+
+/// `--request "POST /api/pool/x/workflow"`: what the gateway would make of it for this user.
+fn by_request(
+    config: &Config,
+    args: &AuthorizeArgs,
+    request: &str,
+    output: Output,
+) -> Result<u8, Failure> {
+    let Some((method, target)) = request.split_once(' ') else {
+        return Err(Failure::Usage(
+            "`--request` wants a method and a path, such as `POST /api/pool/x/workflow`".to_owned(),
+        ));
+    };
+    let Some(gateway) = &config.gateway else {
+        return Err(Failure::Error(format!(
+            "`{}` has no `[gateway]`, so no route tells the action of a request: add one, or name \
+             the action itself",
+            super::shown(&config.file)
+        )));
+    };
+    let routes = Routes::new(gateway);
+    // An upgrade begins as a GET (RFC 6455, section 4.1).
+    let websocket = method == WEBSOCKET;
+    let method = if websocket { "GET" } else { method };
+    let path = match Path::parse(target) {
+        Ok(path) => path,
+        Err(why) => return Answer::deny(why.to_string()).say(args, None, None, output),
+    };
+    let matched = match routes.find(method, websocket, &path) {
+        Ok(matched) => matched,
+        Err(why) => return Answer::deny(why.to_string()).say(args, None, None, output),
+    };
+    let action = &matched.route.action;
+    let on = match (&matched.resource, &matched.route.target) {
+        (Some(resource), _) => match resource.parse() {
+            Ok(resource) => On::Resource(resource),
+            Err(error) => {
+                let why = format!("the path tells no concrete resource: {error}");
+                return Answer::deny(why).say(args, None, Some(&matched), output);
+            }
+        },
+        (None, Target::Scope(scope)) => On::SomeOf(scope.clone()),
+        (None, Target::Nothing | Target::Resource(_)) => On::Nothing,
+    };
+    let answer = decided(config, &args.user, action, &on)?;
+    answer.say(args, Some((action, &on)), Some(&matched), output)
+}
+
+/// The store's decision.
+fn decided(config: &Config, user: &str, action: &Action, on: &On) -> Result<Answer, Failure> {
+    let reader = pipeline::existing_reader(&config.store)?;
+    let user = crate::model::username::canonical(user).unwrap_or(user.into());
+    let Some(effective) = reader.roles_of(&user)? else {
+        return Ok(Answer::deny("the store knows no such user"));
+    };
+    if let Some(why) = suspended(&effective.status) {
+        return Ok(Answer::deny(why));
+    }
+    let roles = effective.roles.iter().map(|role| (role.name.as_str(), role.policies.as_slice()));
+    let verdict = match on {
+        On::Nothing => decide(roles, action, None),
+        On::Resource(resource) => decide(roles, action, Some(resource)),
+        On::SomeOf(scope) => decide_some(roles, action, scope),
+    };
+    Ok(match verdict {
+        Verdict::Decided(effect, role, position) => Answer {
+            effect: effect.as_str(),
+            by: Some((role.to_owned(), position + 1)),
+            why: format!("role `{role}`, policy {} says {}", position + 1, effect.as_str()),
+        },
+        Verdict::NoPolicy if effective.roles.is_empty() => {
+            Answer::deny("the user has no effective role")
+        }
+        Verdict::NoPolicy => {
+            let names: Vec<String> =
+                effective.roles.iter().map(|role| format!("`{}`", role.name)).collect();
+            Answer::deny(format!("no policy of {} speaks of it", names.join(", ")))
+        }
+    })
 }
 
 /// Why nothing counts, in words; `None` where grants count.
@@ -59,24 +149,71 @@ pub(super) fn suspended(status: &Status) -> Option<String> {
     }
 }
 
-fn answer(
-    args: &AuthorizeArgs,
-    output: Output,
-    decided: Option<(&str, &str, usize)>,
-    why: &str,
-) -> Result<u8, Failure> {
-    let effect = decided.map_or("Deny", |(effect, _, _)| effect);
-    match output {
-        Output::Json => print::json(&json!({
-            "user": args.user,
-            "action": args.action,
-            "resource": args.resource,
-            "effect": effect,
-            "role": decided.map(|(_, role, _)| role),
-            "policy": decided.map(|(_, _, policy)| policy),
-            "why": why,
-        }))?,
-        Output::Text => print::lines(&[format!("{effect}: {why}")])?,
+impl Answer {
+    /// Prints it, with what was asked as far as it is known.
+    fn say(
+        &self,
+        args: &AuthorizeArgs,
+        asked: Option<(&Action, &On)>,
+        matched: Option<&Matched<'_>>,
+        output: Output,
+    ) -> Result<u8, Failure> {
+        let Answer { effect, by, why } = self;
+        match output {
+            Output::Json => {
+                let resource = match asked {
+                    Some((_, On::Resource(resource))) => Some(resource.as_str()),
+                    _ => None,
+                };
+                let mut value = json!({
+                    "user": args.user,
+                    "action": asked.map(|(action, _)| action.to_string()),
+                    "resource": resource,
+                    "effect": effect,
+                    "role": by.as_ref().map(|(role, _)| role),
+                    "policy": by.as_ref().map(|(_, policy)| policy),
+                    "why": why,
+                });
+                if let (Some(request), Some(value)) = (&args.request, value.as_object_mut()) {
+                    value.insert("request".to_owned(), json!(request));
+                    value.insert("route".to_owned(), matched.map_or(json!(null), route));
+                }
+                print::json(&value)?;
+            }
+            Output::Text => {
+                let mut lines = Vec::new();
+                if let Some(matched) = matched {
+                    lines.push(format!("route:    {}", matched.route));
+                }
+                if let (Some(_), Some((action, on))) = (&args.request, asked) {
+                    lines.push(format!("action:   {action}"));
+                    lines.push(match on {
+                        On::Nothing => "resource: none".to_owned(),
+                        On::Resource(resource) => {
+                            format!("resource: {}", print::shown(resource.as_str()))
+                        }
+                        On::SomeOf(scope) => format!("resource: some {scope}"),
+                    });
+                }
+                lines.push(format!("{effect}: {why}"));
+                print::lines(&lines)?;
+            }
+        }
+        Ok(if *effect == "Allow" { exit::DONE } else { exit::DENY })
     }
-    Ok(if effect == "Allow" { exit::DONE } else { exit::DENY })
+}
+
+/// A route for programs. `scope` is there where the path does not tell the resource.
+fn route(matched: &Matched<'_>) -> serde_json::Value {
+    let route = matched.route;
+    let scope = match &route.target {
+        Target::Scope(scope) => Some(scope),
+        Target::Nothing | Target::Resource(_) => None,
+    };
+    json!({
+        "methods": route.methods,
+        "path": route.path,
+        "scope": scope,
+        "from": route.origin.to_string(),
+    })
 }

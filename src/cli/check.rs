@@ -10,6 +10,7 @@ use super::args::{CheckArgs, Global, Output};
 use super::print::{self, Style};
 use super::{Failure, exit, progress, runtime};
 use crate::config::{self, Config, ConfigError, SourceKind};
+use crate::gateway::coverage;
 use crate::pipeline::{self, Options, SourceResult, open_source};
 use crate::resolve::{Rules, folded};
 use crate::source::{Directory, Finding, Kind};
@@ -37,6 +38,7 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<u8, Failure> {
     };
     let mut errors = BTreeSet::new();
     let mut warnings: BTreeSet<String> = config.warnings.iter().cloned().collect();
+    warnings.extend(coverage::warnings(&config));
     if !args.offline {
         runtime()?.block_on(connect(&config, &mut errors, &mut warnings))?;
     }

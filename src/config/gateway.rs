@@ -1,6 +1,7 @@
 //! `[gateway]`: read and checked in full, so that a file that is right today is right when
 //! serving comes.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use super::fault::Code;
 use super::reader::{Node, Read, Table, all};
 use super::role::Known;
+use super::routes::Shapes;
 use super::value::http_url;
 use crate::policy::{Action, Resource};
 
@@ -184,7 +186,15 @@ pub(super) fn gateway(root: &Table<'_>, known: &Known) -> Read<Option<GatewayCon
     let preset = table.optional("preset", |node| node.one_of(&[("osmo", Preset::Osmo)]));
     let jwt = tables(&table, "jwt", |table, issuers: &mut Vec<String>| jwt(table, issuers));
     check_jwt(&table, &identity, &provision, &jwt);
-    let routes = tables(&table, "route", |table, ()| route(table));
+    // Own routes and the preset's compete by one rule, so they can tie too.
+    let shapes = RefCell::new(Shapes::of(preset.as_ref().ok().copied().flatten()));
+    let routes = tables(&table, "route", |table, ()| {
+        let route = route(table)?;
+        match (shapes.borrow_mut().add(&route, table.key.clone()), table.get("path")) {
+            (Some(tie), Some(path)) => Err(path.fault(Code::Conflict, tie)),
+            _ => Ok(route),
+        }
+    });
     let taken: Vec<String> = [&user_header, &roles_header].into_iter().flatten().cloned().collect();
     let allowed =
         tables(&table, "allowed", |table, seen: &mut Vec<String>| allowed(table, &taken, seen));
@@ -376,7 +386,10 @@ fn segments(text: &str) -> Result<Vec<Segment>, String> {
                         "`{shown}` has a `{{name}}` or `*` that is not a whole segment"
                     ));
                 }
-                None => Segment::Literal(part.to_owned()),
+                None => {
+                    check_literal(part).map_err(|why| format!("`{shown}` {why}"))?;
+                    Segment::Literal(part.to_owned())
+                }
             },
         };
         if matches!(segment, Segment::Capture(_)) && segments.contains(&segment) {
@@ -385,6 +398,18 @@ fn segments(text: &str) -> Result<Vec<Segment>, String> {
         segments.push(segment);
     }
     Ok(segments)
+}
+
+/// Refuses what no request's segment, decoded once, could equal ([`crate::gateway::path`]).
+fn check_literal(part: &str) -> Result<(), &'static str> {
+    let escape = |three: &[u8]| matches!(three, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
+    if part.contains(['\\', ';']) {
+        Err("holds a `\\` or `;`, with which every request is refused")
+    } else if part.as_bytes().windows(3).any(escape) {
+        Err("is percent-encoded: requests are compared decoded, so write the character itself")
+    } else {
+        Ok(())
+    }
 }
 
 /// A route's resource: with its captures filled in it must be concrete. `path` is absent where it

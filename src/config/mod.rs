@@ -16,6 +16,7 @@ mod gateway;
 mod mapping;
 mod reader;
 mod role;
+mod routes;
 mod secret;
 mod sections;
 mod source;
@@ -34,6 +35,8 @@ pub use gateway::{
     AllowedConfig, GatewayConfig, Identity, JustInTime, JwtConfig, Listen, Preset, RouteConfig,
     Segment, Target,
 };
+#[cfg(test)]
+pub(crate) use routes::Shapes;
 pub use secret::SecretError;
 pub use template::expand;
 pub use types::*;

@@ -1,26 +1,10 @@
 //! What is worth telling of a valid configuration.
 
-use super::gateway::{GatewayConfig, Preset, Target};
+use super::gateway::{GatewayConfig, Target};
 use super::types::{Config, MappingRule, RoleConfig, SourceKind};
+use crate::gateway::route::configured;
 use crate::model::Mode;
 use crate::policy::{Action, ActionPattern, Effect};
-
-/// Actions that take a resource in the OSMO preset's routes.
-const OSMO_WITH_RESOURCE: [&str; 13] = [
-    "workflow:Create",
-    "workflow:Read",
-    "workflow:Update",
-    "workflow:Delete",
-    "workflow:Cancel",
-    "workflow:Exec",
-    "workflow:PortForward",
-    "workflow:Rsync",
-    "config:Read",
-    "config:Update",
-    "internal:Operator",
-    "internal:Logger",
-    "internal:Router",
-];
 
 /// Everything worth telling, in the order of the file's sections.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
@@ -116,16 +100,10 @@ fn toothless_denies(config: &Config, warnings: &mut Vec<String>) {
     }
 }
 
-fn route_actions(gateway: &GatewayConfig) -> Vec<Action> {
-    let routes = gateway.routes.iter().filter(|route| route.target != Target::Nothing);
-    let preset: &[&str] = match gateway.preset {
-        Some(Preset::Osmo) => &OSMO_WITH_RESOURCE,
-        None => &[],
-    };
-    routes
-        .map(|route| route.action.clone())
-        .chain(preset.iter().filter_map(|action| action.parse().ok()))
-        .collect()
+/// The actions that take a resource in the routes, the preset's too.
+fn route_actions(gateway: &GatewayConfig) -> impl Iterator<Item = Action> + use<> {
+    let routes = configured(gateway).into_iter().map(|(_, route)| route);
+    routes.filter(|route| route.target != Target::Nothing).map(|route| route.action)
 }
 
 /// Mappings that can give nothing.

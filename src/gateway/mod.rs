@@ -13,7 +13,11 @@
 //! whom the store does not know, and the keys of an issuer that signs with a key not seen before;
 //! both are bounded. Nothing here can take anything from anybody.
 
+pub mod coverage;
 pub mod follow;
 pub mod identity;
+pub mod osmo;
+pub mod path;
 pub mod question;
+pub mod route;
 pub mod snapshot;

@@ -95,6 +95,40 @@ pub fn decide<'a>(
     allowed
 }
 
+/// Decides a request on some resource of `scope` that its path does not tell, for someone who
+/// effectively holds `roles` (as in [`decide`]): the design's section 11. A Deny that covers the
+/// whole scope wins, else the first Allow that could match a resource of it. Only policies with
+/// `resources` speak of such a request. Who gets an Allow may still be denied each single resource:
+/// what serves the request narrows it.
+pub fn decide_some<'a>(
+    roles: impl IntoIterator<Item = (&'a str, &'a [Policy])>,
+    action: &Action,
+    scope: &str,
+) -> Verdict<'a> {
+    let mut allowed = Verdict::NoPolicy;
+    for (role, policies) in roles {
+        for (position, policy) in policies.iter().enumerate() {
+            let Some(resources) = &policy.resources else { continue };
+            if !policy.actions.iter().any(|pattern| pattern.matches(action)) {
+                continue;
+            }
+            match policy.effect {
+                Effect::Deny if resources.iter().any(|pattern| pattern.covers(scope)) => {
+                    return Verdict::Decided(Effect::Deny, role, position);
+                }
+                Effect::Allow
+                    if allowed == Verdict::NoPolicy
+                        && resources.iter().any(|pattern| pattern.reaches(scope)) =>
+                {
+                    allowed = Verdict::Decided(Effect::Allow, role, position);
+                }
+                Effect::Deny | Effect::Allow => {}
+            }
+        }
+    }
+    allowed
+}
+
 /// One row of decisions: a request of the catalog, what was decided, and the role that decided.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Decision<'a> {

@@ -6,5 +6,5 @@
 mod evaluate;
 mod pattern;
 
-pub use evaluate::{Decision, Effect, Policy, Verdict, decide, decide_catalog};
+pub use evaluate::{Decision, Effect, Policy, Verdict, decide, decide_catalog, decide_some};
 pub use pattern::{Action, ActionPattern, PatternError, Resource, ResourcePattern};

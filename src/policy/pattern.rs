@@ -58,6 +58,14 @@ fn split_action(text: &str) -> Result<(&str, &str), PatternError> {
     Ok((kind, name))
 }
 
+impl Action {
+    /// An action that this program itself spells, such as those of a built-in route. The caller's
+    /// tests show that it reads back as it is written.
+    pub(crate) fn spelt(kind: &'static str, name: &'static str) -> Self {
+        Action { kind: kind.to_owned(), name: name.to_owned() }
+    }
+}
+
 impl std::str::FromStr for Action {
     type Err = PatternError;
 
@@ -152,6 +160,40 @@ impl ResourcePattern {
             ResourcePattern::Any => true,
             ResourcePattern::Prefix(prefix) => resource.0.starts_with(prefix),
             ResourcePattern::Exact(exact) => resource.0 == *exact,
+        }
+    }
+
+    /// Whether every resource of `scope` is one of those meant.
+    #[must_use]
+    pub fn covers(&self, scope: &str) -> bool {
+        match self {
+            ResourcePattern::Any => true,
+            ResourcePattern::Prefix(prefix) => prefix.strip_suffix('/') == Some(scope),
+            ResourcePattern::Exact(_) => false,
+        }
+    }
+
+    /// Whether some resource of `scope` is one of those meant.
+    #[must_use]
+    pub fn reaches(&self, scope: &str) -> bool {
+        match self {
+            ResourcePattern::Any => true,
+            // A pattern names its scope in whole: what stands before its first slash.
+            ResourcePattern::Prefix(text) | ResourcePattern::Exact(text) => {
+                text.split_once('/').is_some_and(|(own, _)| own == scope)
+            }
+        }
+    }
+
+    /// Whether some resource that begins with `start` is one of those meant.
+    #[must_use]
+    pub fn meets(&self, start: &str) -> bool {
+        match self {
+            ResourcePattern::Any => true,
+            ResourcePattern::Prefix(prefix) => {
+                prefix.starts_with(start) || start.starts_with(prefix.as_str())
+            }
+            ResourcePattern::Exact(exact) => exact.starts_with(start),
         }
     }
 }

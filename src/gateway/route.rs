@@ -1,0 +1,436 @@
+//! Which route a request takes: its action, and on what.
+//!
+//! Routes are kept as a tree of segments. What a node has, in the order in which it is tried: the
+//! child for exactly this segment, the child for any segment (`{name}` and `*` alike), the routes
+//! with a `*` at the end. So the first route found is the most specific: a literal segment before
+//! any, from the left; then more segments before fewer; and on the same path, a route that lists the
+//! method before one that takes any. The configuration's own routes and those of the preset compete
+//! by the same rule; two that tie are refused when it is read ([`crate::config`]).
+
+use std::borrow::Cow;
+
+use super::osmo;
+use super::path::Path;
+use super::question::{ActionIdx, On, Question};
+use crate::config::{GatewayConfig, Preset, RouteConfig, Segment, Target};
+use crate::policy::Action;
+
+/// What stands in `methods` for a WebSocket upgrade.
+pub const WEBSOCKET: &str = "WEBSOCKET";
+
+/// Where a route comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// It is built in.
+    Preset(Preset),
+    /// The configuration's `gateway.route[n]`, from 1.
+    Own(usize),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Origin::Preset(Preset::Osmo) => f.write_str("preset `osmo`"),
+            Origin::Own(number) => write!(f, "gateway.route[{number}]"),
+        }
+    }
+}
+
+/// Every route of a configuration, the preset's first.
+#[must_use]
+pub fn configured(config: &GatewayConfig) -> Vec<(Origin, RouteConfig)> {
+    let preset = config.preset.map_or_else(Vec::new, built_in);
+    let own = (1usize..).zip(&config.routes).map(|(n, route)| (Origin::Own(n), route.clone()));
+    preset.into_iter().chain(own).collect()
+}
+
+/// The routes of a preset.
+#[must_use]
+pub fn built_in(preset: Preset) -> Vec<(Origin, RouteConfig)> {
+    let routes = match preset {
+        Preset::Osmo => osmo::routes(),
+    };
+    routes.into_iter().map(|route| (Origin::Preset(preset), route)).collect()
+}
+
+/// A route, ready to be taken.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// As in the configuration: upper case; empty: any.
+    pub methods: Vec<String>,
+    /// The template as written.
+    pub path: String,
+    /// What a request there does.
+    pub action: Action,
+    /// The action's place among [`Routes::actions`].
+    pub index: ActionIdx,
+    /// As in the configuration.
+    pub target: Target,
+    /// The target's resource in parts; empty without one.
+    resource: Vec<Part>,
+}
+
+/// A part of a resource.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Part {
+    Text(String),
+    /// The segment of the path at this place, from 0.
+    Segment(usize),
+}
+
+/// The routes of a configuration.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    /// The preset's first.
+    routes: Vec<Route>,
+    actions: Vec<Action>,
+    /// The first is the root.
+    nodes: Vec<Node>,
+}
+
+/// What follows the same segments. Numbers are places among the nodes and the routes.
+#[derive(Clone, Default, Debug)]
+struct Node {
+    /// By exactly this segment, sorted.
+    literals: Vec<(Box<str>, usize)>,
+    /// By any segment.
+    any: Option<usize>,
+    /// Routes that end here.
+    here: Vec<usize>,
+    /// Routes that end in a `*` here: one segment or more.
+    below: Vec<usize>,
+}
+
+/// The route that a request takes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Matched<'r> {
+    /// The route.
+    pub route: &'r Route,
+    /// The resource with what the path told filled in; concrete. Absent where the route's target
+    /// is none.
+    pub resource: Option<Cow<'r, str>>,
+}
+
+/// Why a request takes no route. In words for the log and the answer's body; nothing of the request
+/// is quoted.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refused {
+    /// No route has such a path.
+    #[error("no route names this path")]
+    NoRoute,
+    /// A slash at the end is one empty segment more, which no route has.
+    #[error("the path ends in `/`, and no route does")]
+    EndsInSlash,
+    /// A segment with a `;`: to some servers what follows it is no part of the segment, so that
+    /// they would serve another path than the one decided.
+    #[error("a segment of the path holds a `;`, which servers read in different ways")]
+    Parameters,
+    /// Routes have such a path, but none of them takes the method.
+    #[error("no route takes this method on this path; it takes {}", .takes.join(", "))]
+    WrongMethod {
+        /// The methods taken, sorted.
+        takes: Vec<String>,
+    },
+    /// What the path tells makes no concrete resource.
+    #[error(
+        "the path tells no concrete resource for `{template}`: a `*` or white space is in its place"
+    )]
+    NotConcrete {
+        /// The route's `resource` as written.
+        template: String,
+    },
+}
+
+impl PartialEq for Route {
+    /// The same route of the same configuration.
+    fn eq(&self, other: &Self) -> bool {
+        self.origin == other.origin && self.path == other.path && self.methods == other.methods
+    }
+}
+
+impl Eq for Route {}
+
+impl std::fmt::Display for Route {
+    /// `POST /api/pool/{pool}/workflow (preset `osmo`)`
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.methods.as_slice() {
+            [] => f.write_str("any method")?,
+            methods => f.write_str(&methods.join("|"))?,
+        }
+        write!(f, " {} ({})", self.path, self.origin)
+    }
+}
+
+impl Route {
+    fn new(origin: Origin, config: RouteConfig, actions: &mut Vec<Action>) -> Self {
+        let RouteConfig { methods, path, segments, action, target } = config;
+        let place = actions.iter().position(|known| *known == action).unwrap_or_else(|| {
+            actions.push(action.clone());
+            actions.len() - 1
+        });
+        let resource = match &target {
+            Target::Resource(text) => parts(text, &segments),
+            Target::Nothing | Target::Scope(_) => Vec::new(),
+        };
+        Route {
+            origin,
+            methods,
+            path,
+            action,
+            // Distinct actions of a file; it would not fit in memory before this saturates.
+            index: ActionIdx::try_from(place).unwrap_or(ActionIdx::MAX),
+            target,
+            resource,
+        }
+    }
+
+    /// Whether it lists a method.
+    fn lists(&self, method: &str) -> bool {
+        self.methods.iter().any(|own| own == method)
+    }
+
+    /// The resource of a request whose path fits.
+    fn resource(&self, path: &Path<'_>) -> Result<Option<Cow<'_, str>>, Refused> {
+        match self.resource.as_slice() {
+            [] => return Ok(None),
+            [Part::Text(text)] => return Ok(Some(Cow::Borrowed(text))),
+            _ => {}
+        }
+        let mut resource = String::with_capacity(64);
+        for part in &self.resource {
+            match part {
+                Part::Text(text) => resource.push_str(text),
+                Part::Segment(place) => {
+                    let told = path.segments().nth(*place).unwrap_or_default();
+                    // As `policy::Resource` has it; the template itself was checked when read.
+                    let vague = |c: char| c == '*' || c.is_whitespace() || c.is_control();
+                    if told.is_empty() || told.contains(vague) {
+                        let template = match &self.target {
+                            Target::Resource(text) => text.clone(),
+                            Target::Nothing | Target::Scope(_) => String::new(),
+                        };
+                        return Err(Refused::NotConcrete { template });
+                    }
+                    resource.push_str(told);
+                }
+            }
+        }
+        Ok(Some(Cow::Owned(resource)))
+    }
+}
+
+/// A resource's text in parts. The configuration has refused a capture that the path does not have.
+fn parts(text: &str, segments: &[Segment]) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some((literal, tail)) = rest.split_once('{') {
+        let Some((name, tail)) = tail.split_once('}') else { break };
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal.to_owned()));
+        }
+        let captured = |segment: &Segment| matches!(segment, Segment::Capture(n) if n == name);
+        // A place that no path has: such a route's requests are refused as not concrete.
+        parts.push(Part::Segment(segments.iter().position(captured).unwrap_or(usize::MAX)));
+        rest = tail;
+    }
+    if !rest.is_empty() {
+        parts.push(Part::Text(rest.to_owned()));
+    }
+    parts
+}
+
+impl Routes {
+    /// The routes of `config`, its preset's and its own.
+    #[must_use]
+    pub fn new(config: &GatewayConfig) -> Self {
+        Routes::of(configured(config))
+    }
+
+    fn of(configured: Vec<(Origin, RouteConfig)>) -> Self {
+        let mut routes =
+            Routes { routes: Vec::new(), actions: Vec::new(), nodes: vec![Node::default()] };
+        for (origin, config) in configured {
+            routes.add(origin, config);
+        }
+        routes
+    }
+
+    fn add(&mut self, origin: Origin, config: RouteConfig) {
+        let number = self.routes.len();
+        let below = config.segments.last() == Some(&Segment::Any);
+        let single = config.segments.len() - usize::from(below);
+        let mut at = 0;
+        for segment in config.segments.iter().take(single) {
+            at = self.child(at, segment);
+        }
+        if let Some(node) = self.nodes.get_mut(at) {
+            if below { node.below.push(number) } else { node.here.push(number) }
+        }
+        self.routes.push(Route::new(origin, config, &mut self.actions));
+    }
+
+    /// The node below `at` for a segment; made where there is none.
+    fn child(&mut self, at: usize, segment: &Segment) -> usize {
+        let fresh = self.nodes.len();
+        let Some(node) = self.nodes.get_mut(at) else { return at };
+        let found = match segment {
+            Segment::Literal(text) => {
+                match node.literals.binary_search_by(|(own, _)| (**own).cmp(text.as_str())) {
+                    Ok(place) => node.literals.get(place).map_or(fresh, |(_, child)| *child),
+                    Err(place) => {
+                        node.literals.insert(place, (text.as_str().into(), fresh));
+                        fresh
+                    }
+                }
+            }
+            Segment::Capture(_) | Segment::Any => *node.any.get_or_insert(fresh),
+        };
+        if found == fresh {
+            self.nodes.push(Node::default());
+        }
+        found
+    }
+
+    /// The actions that the routes name, each once.
+    #[must_use]
+    pub fn actions(&self) -> &[Action] {
+        &self.actions
+    }
+
+    /// All routes, the preset's first.
+    #[must_use]
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// The route of a request: among those whose path and method fit the most specific one.
+    ///
+    /// - `method` is compared exactly (RFC 9110, section 9.1): case counts, and `HEAD` is not `GET`
+    ///   but where a route lists it.
+    /// - `websocket` says that the request is a WebSocket upgrade: it counts as the method
+    ///   `WEBSOCKET` as well as its own. The more specific path wins whichever of the two fits it;
+    ///   on the same path a route that lists `WEBSOCKET` wins over one that lists the own method.
+    ///   So `GET /api/workflow/x/exec` is workflow:Read, and the upgrade of the same workflow:Exec.
+    /// - The path decides before the method: a path whose most specific route takes other methods
+    ///   goes to the next route that takes this one, and only on the same path a route that lists
+    ///   the method goes before one that takes any.
+    ///
+    /// # Errors
+    /// No route fits, or the path tells no concrete resource: the request is denied.
+    pub fn find<'r>(
+        &'r self,
+        method: &str,
+        websocket: bool,
+        path: &Path<'_>,
+    ) -> Result<Matched<'r>, Refused> {
+        // No literal holds a `;` or is empty: only a capture or `*` could take such a segment.
+        if path.has_parameters() {
+            return Err(Refused::Parameters);
+        }
+        if path.ends_in_slash() {
+            return Err(Refused::EndsInSlash);
+        }
+        let asked = Asked { method, websocket };
+        let Some(route) = self.walk(0, Some(path.text()).filter(|text| !text.is_empty()), asked)
+        else {
+            return Err(self.refused(path));
+        };
+        Ok(Matched { route, resource: route.resource(path)? })
+    }
+
+    /// The most specific route from the node `at` on, for the segments that are left. No node is
+    /// visited twice: the tree has one way to each.
+    fn walk(&self, at: usize, rest: Option<&str>, asked: Asked<'_>) -> Option<&Route> {
+        let node = self.nodes.get(at)?;
+        let Some(rest) = rest else { return self.pick(&node.here, asked) };
+        let (segment, after) = cut(rest);
+        node.literal(segment)
+            .and_then(|child| self.walk(child, after, asked))
+            .or_else(|| node.any.and_then(|child| self.walk(child, after, asked)))
+            .or_else(|| self.pick(&node.below, asked))
+    }
+
+    /// The one of some routes of one path that takes the request: one that lists the upgrade, one
+    /// that lists the method, one that takes any.
+    fn pick(&self, routes: &[usize], asked: Asked<'_>) -> Option<&Route> {
+        let routes = || routes.iter().filter_map(|number| self.routes.get(*number));
+        let Asked { method, websocket } = asked;
+        // `WEBSOCKET` is nobody's own method: who sends it as one is no upgrade.
+        let upgrade = routes().find(|route| websocket && route.lists(WEBSOCKET));
+        upgrade
+            .or_else(|| routes().find(|route| method != WEBSOCKET && route.lists(method)))
+            .or_else(|| routes().find(|route| route.methods.is_empty() && !method.is_empty()))
+    }
+
+    /// Why there is no route: whether another method would have one.
+    fn refused(&self, path: &Path<'_>) -> Refused {
+        let mut fitting = Vec::new();
+        self.fitting(0, Some(path.text()).filter(|text| !text.is_empty()), &mut fitting);
+        let methods = fitting.iter().flat_map(|route| match route.methods.as_slice() {
+            [] => vec!["any".to_owned()],
+            methods => methods.to_vec(),
+        });
+        let takes: std::collections::BTreeSet<String> = methods.collect();
+        match takes.is_empty() {
+            true => Refused::NoRoute,
+            false => Refused::WrongMethod { takes: takes.into_iter().collect() },
+        }
+    }
+
+    /// The routes whose path fits, whatever their methods.
+    fn fitting<'r>(&'r self, at: usize, rest: Option<&str>, found: &mut Vec<&'r Route>) {
+        let Some(node) = self.nodes.get(at) else { return };
+        let mut take = |routes: &[usize]| {
+            found.extend(routes.iter().filter_map(|number| self.routes.get(*number)));
+        };
+        let Some(rest) = rest else { return take(&node.here) };
+        take(&node.below);
+        let (segment, after) = cut(rest);
+        for child in node.literal(segment).into_iter().chain(node.any) {
+            self.fitting(child, after, found);
+        }
+    }
+}
+
+/// The first segment and the rest. As `split_once`, but faster on texts as short as these.
+fn cut(rest: &str) -> (&str, Option<&str>) {
+    let slash = rest.bytes().position(|byte| byte == b'/').unwrap_or(rest.len());
+    match rest.split_at_checked(slash) {
+        Some((segment, after)) => (segment, after.strip_prefix('/')),
+        None => (rest, None),
+    }
+}
+
+/// What a request's method is.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    method: &'a str,
+    websocket: bool,
+}
+
+impl Node {
+    /// The child for exactly this segment.
+    fn literal(&self, segment: &str) -> Option<usize> {
+        let place = self.literals.binary_search_by(|(own, _)| (**own).cmp(segment)).ok()?;
+        self.literals.get(place).map(|(_, child)| *child)
+    }
+}
+
+impl Matched<'_> {
+    /// What the request asks.
+    #[must_use]
+    pub fn question(&self) -> Question<'_> {
+        let on = match (&self.resource, &self.route.target) {
+            (Some(resource), _) => On::Resource(resource),
+            (None, Target::Scope(scope)) => On::SomeOf(scope),
+            (None, Target::Nothing | Target::Resource(_)) => On::Nothing,
+        };
+        Question { action: self.route.index, on }
+    }
+}
+
+#[cfg(test)]
+#[path = "route_tests.rs"]
+pub(crate) mod tests;

@@ -1,0 +1,362 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::parse;
+
+/// A configuration with these lines in it.
+pub(crate) fn gateway(lines: &str) -> GatewayConfig {
+    let text = format!(
+        "[store]\npath = \"s\"\n[[source]]\nname = \"a\"\nkind = \"file\"\nrealm_export = \"r\"\n\
+         [gateway]\nhttp = \"127.0.0.1:1\"\nidentity = \"header\"\n{lines}\n"
+    );
+    let config = parse(&text, std::path::Path::new("/t.toml"));
+    config.unwrap_or_else(|faults| panic!("{faults}\n{text}")).gateway.unwrap()
+}
+
+/// Routes `METHODS PATH ACTION [TARGET]`, methods joined by `|` or `any`, a target with a slash a
+/// resource, without one a scope.
+fn routes(lines: &[&str]) -> Routes {
+    let mut text = String::new();
+    for line in lines {
+        let parts: Vec<&str> = line.split(' ').collect();
+        text += "[[gateway.route]]\n";
+        if parts[0] != "any" {
+            let methods: Vec<&str> = parts[0].split('|').collect();
+            text += &format!("methods = {methods:?}\n");
+        }
+        text += &format!("path = {:?}\naction = {:?}\n", parts[1], parts[2]);
+        if let Some(target) = parts.get(3) {
+            let key = if target.contains('/') { "resource" } else { "scope" };
+            text += &format!("{key} = {target:?}\n");
+        }
+    }
+    Routes::new(&gateway(&text))
+}
+
+/// `METHOD TARGET`, `+` after the method: an upgrade. What is found: `ACTION [RESOURCE]`.
+pub(crate) fn found(routes: &Routes, request: &str) -> Result<String, Refused> {
+    let (method, target) = request.split_once(' ').unwrap();
+    let websocket = method.ends_with('+');
+    let path = Path::parse(target).unwrap_or_else(|why| panic!("{target}: {why}"));
+    let matched = routes.find(method.trim_end_matches('+'), websocket, &path)?;
+    let question = matched.question();
+    let action = &routes.actions()[question.action as usize];
+    assert_eq!(*action, matched.route.action);
+    Ok(match question.on {
+        On::Nothing => action.to_string(),
+        On::Resource(resource) => {
+            resource.parse::<crate::policy::Resource>().unwrap();
+            format!("{action} {resource}")
+        }
+        On::SomeOf(scope) => format!("{action} some {scope}"),
+    })
+}
+
+#[track_caller]
+fn finds(routes: &Routes, request: &str, expected: &str) {
+    assert_eq!(found(routes, request).unwrap(), expected, "{request}");
+}
+
+#[track_caller]
+fn refuses(routes: &Routes, request: &str, why: &str) {
+    assert_eq!(found(routes, request).unwrap_err().to_string(), why, "{request}");
+}
+
+#[test]
+fn a_request_gets_its_action_and_the_resource_that_the_path_tells() {
+    let routes = routes(&[
+        "POST /pool/{pool}/workflow w:Create pool/{pool}",
+        "GET /pool p:List",
+        "GET /w/* w:Read pool",
+        "any /x/{a}/{b} x:Y {b}/of-{a}/{b}",
+        "GET / root:Read",
+        "GET /fixed/{a} f:Read pool/fixed",
+    ]);
+    finds(&routes, "POST /pool/ml-a/workflow", "w:Create pool/ml-a");
+    finds(&routes, "POST /pool/ml%2Da/workflow?x=/y", "w:Create pool/ml-a");
+    finds(&routes, "GET /pool", "p:List");
+    finds(&routes, "GET /w/1", "w:Read some pool");
+    finds(&routes, "GET /w/1/2/3", "w:Read some pool");
+    finds(&routes, "BREW /x/1/2", "x:Y 2/of-1/2");
+    finds(&routes, "GET /", "root:Read");
+    finds(&routes, "GET /fixed/y", "f:Read pool/fixed");
+    assert_eq!(routes.actions().len(), 6);
+    assert_eq!(routes.routes()[0].to_string(), "POST /pool/{pool}/workflow (gateway.route[1])");
+    assert_eq!(routes.routes()[3].to_string(), "any method /x/{a}/{b} (gateway.route[4])");
+}
+
+#[test]
+fn an_action_of_several_routes_has_one_place() {
+    let routes = routes(&["GET /a t:A", "GET /b t:B", "GET /c t:A"]);
+    let names: Vec<String> = routes.actions().iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["t:A", "t:B"]);
+    let places: Vec<ActionIdx> = routes.routes().iter().map(|route| route.index).collect();
+    assert_eq!(places, [0, 1, 0]);
+}
+
+#[test]
+fn the_most_specific_path_wins_whatever_the_order() {
+    let mut lines = vec![
+        "GET /* t:Rest",
+        "GET /a/* t:A",
+        "GET /a/{x} t:One",
+        "GET /a/b t:B",
+        "GET /a/*/c t:Any-c",
+        "GET /a/{x}/c/* t:Any-c-rest",
+        "GET /a/b/* t:B-rest",
+        "GET /{x}/b/c t:X-b-c",
+    ];
+    for _ in 0..lines.len() {
+        lines.rotate_left(1);
+        let routes = routes(&lines);
+        for (path, action) in [
+            ("/z", "t:Rest"),
+            ("/z/y", "t:Rest"),
+            ("/a", "t:Rest"),
+            ("/a/z", "t:One"),
+            ("/a/b", "t:B"),
+            ("/a/z/y", "t:A"),
+            ("/a/z/c", "t:Any-c"),
+            ("/a/z/c/d", "t:Any-c-rest"),
+            // A literal counts from the left, before the number of segments.
+            ("/a/b/c", "t:B-rest"),
+            ("/z/b/c", "t:X-b-c"),
+            ("/z/b/d", "t:Rest"),
+        ] {
+            finds(&routes, &format!("GET {path}"), action);
+        }
+    }
+}
+
+#[test]
+fn a_path_whose_best_route_takes_another_method_falls_to_the_next_that_takes_this_one() {
+    let routes = routes(&[
+        "POST /w/*/cancel w:Cancel pool",
+        "GET /w/* w:Read pool",
+        "any /w/x/y w:Any",
+        "DELETE /w/x/* w:Delete",
+    ]);
+    finds(&routes, "POST /w/a/cancel", "w:Cancel some pool");
+    finds(&routes, "GET /w/a/cancel", "w:Read some pool");
+    finds(&routes, "DELETE /w/x/cancel", "w:Delete");
+    finds(&routes, "GET /w/x/cancel", "w:Read some pool");
+    finds(&routes, "DELETE /w/x/y", "w:Any");
+    refuses(
+        &routes,
+        "PUT /w/a/cancel",
+        "no route takes this method on this path; it takes GET, POST",
+    );
+}
+
+#[test]
+fn on_one_path_a_route_that_lists_the_method_goes_before_one_that_takes_any() {
+    for lines in [["any /a/* t:Any", "GET /a/{x} t:One"], ["any /a/{x} t:One", "GET /a/* t:Any"]] {
+        // Only on the same path: the path decides first.
+        finds(&routes(&lines), "GET /a/b", "t:One");
+    }
+    for lines in [["any /a/* t:Any", "GET /a/* t:Get"], ["GET /a/* t:Get", "any /a/* t:Any"]] {
+        let routes = routes(&lines);
+        finds(&routes, "GET /a/b", "t:Get");
+        finds(&routes, "GET+ /a/b", "t:Get");
+        finds(&routes, "PUT /a/b", "t:Any");
+    }
+}
+
+#[test]
+fn methods_compare_exactly_and_head_is_not_get() {
+    let routes =
+        routes(&["GET /a t:Read", "GET|HEAD /b t:Read", "any /c t:Read", "WEBSOCKET /d t:W"]);
+    let why = "no route takes this method on this path; it takes GET";
+    for method in ["HEAD", "get", "Get", "GETS", "GE", "OPTIONS", "*", "any"] {
+        refuses(&routes, &format!("{method} /a"), why);
+    }
+    finds(&routes, "HEAD /b", "t:Read");
+    finds(&routes, "HEAD /c", "t:Read");
+    finds(&routes, "get /c", "t:Read");
+    // Nobody becomes an upgrade by a method of that name.
+    refuses(&routes, "WEBSOCKET /d", "no route takes this method on this path; it takes WEBSOCKET");
+    let nothing = routes.find("", false, &Path::parse("/c").unwrap());
+    assert!(matches!(nothing, Err(Refused::WrongMethod { .. })));
+}
+
+#[test]
+fn an_upgrade_counts_as_websocket_as_well_as_its_own_method() {
+    let routes = routes(&[
+        "POST|WEBSOCKET /w/*/exec w:Exec pool",
+        "GET /w/* w:Read pool",
+        "GET /same t:Get",
+        "WEBSOCKET /same t:Upgrade",
+        "any /port/* p:Forward",
+        "GET /port/here p:Read",
+        "WEBSOCKET /v/* v:Upgrade",
+        "GET /v/x v:Read",
+        "any /w/*/exec w:Other",
+        "any /v/x v:Any",
+    ]);
+    finds(&routes, "GET /w/a/exec", "w:Other");
+    finds(&routes, "GET+ /w/a/exec", "w:Exec some pool");
+    finds(&routes, "POST /w/a/exec", "w:Exec some pool");
+    finds(&routes, "GET /w/a/cancel", "w:Read some pool");
+    // No route takes an upgrade there, so it is what its own method says.
+    finds(&routes, "GET+ /w/a/logs", "w:Read some pool");
+    // On one path the upgrade wins, whatever the order.
+    finds(&routes, "GET /same", "t:Get");
+    finds(&routes, "GET+ /same", "t:Upgrade");
+    finds(&routes, "BREW+ /same", "t:Upgrade");
+    // Any is any.
+    finds(&routes, "GET+ /port/x", "p:Forward");
+    // The more specific path comes first.
+    finds(&routes, "GET+ /port/here", "p:Read");
+    finds(&routes, "GET+ /v/x", "v:Read");
+    finds(&routes, "POST+ /v/y", "v:Upgrade");
+    // A listed method before any.
+    finds(&routes, "POST+ /v/x", "v:Any");
+    finds(&routes, "DELETE+ /w/a/exec", "w:Exec some pool");
+    refuses(&routes, "POST /v/y", "no route takes this method on this path; it takes WEBSOCKET");
+}
+
+#[test]
+fn what_no_route_names_is_refused_and_said() {
+    let routes = routes(&["GET /a/{x} t:A pool/{x}", "GET /b/* t:B", "GET /c t:C"]);
+    for path in ["/", "/a", "/a/b/c", "/b", "/C", "/cc", "/c/d", "/{x}", "/a.b"] {
+        refuses(&routes, &format!("GET {path}"), "no route names this path");
+    }
+    let slash = "the path ends in `/`, and no route does";
+    for path in ["/a/", "/a/b/", "/b/", "/b/c/", "/c/", "/c/?x"] {
+        refuses(&routes, &format!("GET {path}"), slash);
+    }
+    let parameters = "a segment of the path holds a `;`, which servers read in different ways";
+    for path in ["/a/b;c", "/a/b%3bc", "/b/c;d/e", "/c;x", "/c;", "/;/c", "/a;x/b"] {
+        refuses(&routes, &format!("GET {path}"), parameters);
+    }
+}
+
+#[test]
+fn what_the_path_tells_must_make_a_concrete_resource() {
+    let routes = routes(&["GET /a/{x} t:A pool/{x}", "GET /b/{x} t:B", "GET /c/* t:C pool"]);
+    let why =
+        "the path tells no concrete resource for `pool/{x}`: a `*` or white space is in its place";
+    for path in ["/a/*", "/a/ml-*", "/a/%2A", "/a/a%20b", "/a/%20", "/a/a%C2%A0b", "/a/%E2%80%A8"] {
+        refuses(&routes, &format!("GET {path}"), why);
+    }
+    // Where it makes none, it is only a path.
+    finds(&routes, "GET /b/*", "t:B");
+    finds(&routes, "GET /c/a%20b", "t:C some pool");
+    finds(&routes, "GET /a/$%7Bteam%7D", "t:A pool/${team}");
+    finds(&routes, "GET /a/%7Bx%7D", "t:A pool/{x}");
+}
+
+#[test]
+fn a_path_of_very_many_segments_is_answered() {
+    let routes = routes(&["GET /a/* t:A", "GET /*/a/* t:B", "GET /*/*/a t:C"]);
+    let deep = "/a".repeat(crate::gateway::path::MAX_PATH / 2 - 2);
+    finds(&routes, &format!("GET {deep}"), "t:A");
+    refuses(&routes, &format!("GET /b/b{deep}"), "no route names this path");
+}
+
+// ---- against a matcher that looks at every route -----------------------------------------------
+
+/// How specific each segment is, the smaller the more; `None` where the path does not fit.
+fn ranks(route: &RouteConfig, path: &[&str]) -> Option<Vec<u8>> {
+    let open = route.segments.last() == Some(&Segment::Any);
+    let fits =
+        if open { path.len() >= route.segments.len() } else { path.len() == route.segments.len() };
+    if !fits {
+        return None;
+    }
+    let last = route.segments.len();
+    route
+        .segments
+        .iter()
+        .zip(path)
+        .enumerate()
+        .map(|(at, (segment, text))| match segment {
+            Segment::Literal(own) if own == text => Some(0),
+            Segment::Literal(_) => None,
+            Segment::Any if at + 1 == last => Some(2),
+            Segment::Any | Segment::Capture(_) => Some(1),
+        })
+        .collect()
+}
+
+fn naive(
+    all: &[(Origin, RouteConfig)],
+    method: &str,
+    websocket: bool,
+    path: &[&str],
+) -> Option<Origin> {
+    let any = |route: &RouteConfig| route.methods.is_empty();
+    let lists = |route: &RouteConfig, method: &str| route.methods.iter().any(|own| own == method);
+    all.iter()
+        .filter_map(|(origin, route)| {
+            let method = match (websocket && lists(route, WEBSOCKET), lists(route, method)) {
+                (true, _) => 0,
+                (_, true) => 1,
+                _ if any(route) => 2,
+                _ => return None,
+            };
+            Some((ranks(route, path)?, method, *origin))
+        })
+        .min_by_key(|(ranks, method, _)| (ranks.clone(), *method))
+        .map(|(_, _, origin)| origin)
+}
+
+fn template() -> impl Strategy<Value = Vec<Segment>> {
+    let segment = prop_oneof![
+        3 => prop::sample::select(vec!["a", "b", "c"]).prop_map(|t| Segment::Literal(t.to_owned())),
+        1 => Just(Segment::Any),
+        1 => Just(Segment::Capture("x".to_owned())),
+    ];
+    prop::collection::vec(segment, 0..5)
+}
+
+fn method_lists() -> impl Strategy<Value = Vec<String>> {
+    let names = prop::sample::subsequence(vec!["GET", "POST", WEBSOCKET], 0..3);
+    names.prop_map(|names| names.into_iter().map(str::to_owned).collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn the_tree_finds_what_looking_at_every_route_finds(
+        made in prop::collection::vec((template(), method_lists()), 1..12),
+        asked in prop::collection::vec(
+            (prop::collection::vec(prop::sample::select(vec!["a", "b", "c", "d"]), 0..6),
+             prop::sample::select(vec!["GET", "POST", "PUT"]),
+             any::<bool>()),
+            20,
+        ),
+    ) {
+        // Routes that tie are refused when the configuration is read.
+        let mut all: Vec<(Origin, RouteConfig)> = Vec::new();
+        let mut shapes = crate::config::Shapes::default();
+        for (segments, methods) in made {
+            let route = RouteConfig {
+                methods,
+                path: format!("{segments:?}"),
+                segments,
+                action: "t:A".parse().unwrap(),
+                target: Target::Nothing,
+            };
+            if shapes.add(&route, String::new()).is_none() {
+                all.push((Origin::Own(all.len() + 1), route));
+            }
+        }
+        let routes = Routes::of(all.clone());
+        for (path, method, websocket) in asked {
+            let target = format!("/{}", path.join("/"));
+            let found = routes.find(method, websocket, &Path::parse(&target).unwrap());
+            let expected = naive(&all, method, websocket, &path);
+            prop_assert_eq!(found.as_ref().ok().map(|m| m.route.origin), expected, "{} {}", method, target);
+            let some = all.iter().any(|(_, route)| ranks(route, &path).is_some());
+            match found {
+                Err(Refused::NoRoute) => prop_assert!(!some),
+                Err(Refused::WrongMethod { .. }) => prop_assert!(some),
+                other => prop_assert!(other.is_ok()),
+            }
+        }
+    }
+}
