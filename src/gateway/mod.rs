@@ -13,4 +13,5 @@
 //! whom the store does not know, and the keys of an issuer that signs with a key not seen before;
 //! both are bounded. Nothing here can take anything from anybody.
 
+pub mod provision;
 pub mod question;

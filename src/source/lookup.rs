@@ -5,7 +5,10 @@
 //! can only add, so what it cannot see is no danger; what it must never do is take an answer that
 //! nobody can believe for "there is nobody".
 
-use super::directory::{Enabled, Kind};
+use hashbrown::HashMap;
+
+use super::directory::{DirUser, Directory, Enabled, Kind};
+use super::reading::canonical;
 use crate::config::UsernameFrom;
 use crate::model::username;
 
@@ -82,4 +85,72 @@ impl Sighting {
         self.within.sort();
         self.within.dedup();
     }
+}
+
+/// `directory` (canonical) with `people` in it as well: those who are not there yet, and what each
+/// is within, as far as the directory has such things under the same names. Who is there already
+/// stays as they are, but for being disabled where either says so.
+#[must_use]
+pub fn with_people(mut directory: Directory, people: &[Sighting]) -> Directory {
+    if people.is_empty() {
+        return directory;
+    }
+    let count = directory.users.len();
+    let mut added: HashMap<&str, u32> = HashMap::new();
+    for person in people {
+        let known = directory
+            .users
+            .get(..count)
+            .unwrap_or_default()
+            .binary_search_by(|user| directory.text(user.ext).cmp(&person.ext))
+            .ok()
+            .and_then(|place| u32::try_from(place).ok())
+            .or_else(|| added.get(person.ext.as_str()).copied());
+        let place = match known {
+            Some(place) => {
+                if person.enabled == Enabled::No
+                    && let Some(user) = directory.users.get_mut(place as usize)
+                {
+                    user.enabled = Enabled::No;
+                }
+                place
+            }
+            None => {
+                let place = u32::try_from(directory.users.len()).unwrap_or(u32::MAX);
+                let texts = &mut directory.texts;
+                directory.users.push(DirUser {
+                    ext: texts.add(&person.ext),
+                    username: texts.add(&person.username),
+                    email: texts.add(&person.email),
+                    email_verified: person.email_verified,
+                    enabled: person.enabled,
+                    federation: texts.add(&person.federation),
+                });
+                added.insert(&person.ext, place);
+                place
+            }
+        };
+        for within in &person.within {
+            if let Some(container) = find_container(&directory, within)
+                && let Some(members) = directory.members.get_mut(container)
+            {
+                members.push(place);
+            }
+        }
+    }
+    canonical(directory).0
+}
+
+/// The place of what `within` names among the containers of a canonical directory; `None` where
+/// it is not there, or goes by another name there.
+#[must_use]
+pub fn find_container(directory: &Directory, within: &Within) -> Option<usize> {
+    let place = directory
+        .containers
+        .binary_search_by(|container| {
+            (container.kind, directory.text(container.key)).cmp(&(within.kind, &within.key))
+        })
+        .ok()?;
+    let name = directory.text(directory.containers.get(place)?.name);
+    within.name.as_deref().is_none_or(|now| now == name).then_some(place)
 }

@@ -270,7 +270,8 @@ impl StoredReasons {
     }
 }
 
-fn catalog(conn: &Connection) -> Result<Vec<(Action, Option<Resource>)>, Fault> {
+/// The catalog.
+pub(super) fn catalog(conn: &Connection) -> Result<Vec<(Action, Option<Resource>)>, Fault> {
     let mut statement = conn.prepare("SELECT action, resource FROM request ORDER BY num")?;
     let mut rows = statement.query([])?;
     let mut catalog = Vec::new();
