@@ -7,6 +7,8 @@ mod claims;
 mod hand;
 mod meanwhile;
 pub mod person;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
