@@ -12,6 +12,9 @@
 //!
 //! Nothing here can take anything from anybody: [`crate::pipeline::person`] only adds.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
