@@ -181,6 +181,21 @@ pub struct KeycloakConfig {
     pub concurrency: usize,
 }
 
+impl KeycloakConfig {
+    /// Whether this is the realm that issues tokens as `issuer`: `{url}/realms/{realm}`.
+    #[must_use]
+    pub fn issues(&self, issuer: &str) -> bool {
+        let base = self.url.as_str().trim_end_matches('/');
+        let realm = issuer.strip_prefix(base).and_then(|rest| rest.strip_prefix("/realms/"));
+        realm.is_some_and(|realm| {
+            realm == self.realm
+                || percent_encoding::percent_decode_str(realm)
+                    .decode_utf8()
+                    .is_ok_and(|realm| realm == self.realm)
+        })
+    }
+}
+
 /// `kind = "ldap"`
 #[derive(Clone, Debug)]
 pub struct LdapConfig {

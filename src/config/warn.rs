@@ -1,6 +1,6 @@
 //! What is worth telling of a valid configuration.
 
-use super::gateway::{GatewayConfig, Target};
+use super::gateway::{GatewayConfig, JustInTime, Target};
 use super::types::{Config, MappingRule, RoleConfig, SourceKind};
 use crate::gateway::route::configured;
 use crate::model::Mode;
@@ -22,7 +22,28 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    idle_claims(config, &mut warnings);
     warnings
+}
+
+/// Issuers whose tokens' roles can give nothing: what bounds them is the source that issued them.
+fn idle_claims(config: &Config, warnings: &mut Vec<String>) {
+    let Some(gateway) = &config.gateway else { return };
+    if gateway.provision != JustInTime::Claims {
+        return;
+    }
+    for jwt in &gateway.jwt {
+        let issued = config.sources.iter().any(|source| {
+            matches!(&source.kind, SourceKind::Keycloak(keycloak) if keycloak.issues(&jwt.issuer))
+        });
+        if !issued {
+            warnings.push(format!(
+                "gateway.jwt: no `[[source]]` is the Keycloak realm of issuer `{}`: `provision = \
+                 \"claims\"` gives its tokens' bearers nothing",
+                jwt.issuer
+            ));
+        }
+    }
 }
 
 /// Secrets that would cross the network unencrypted.

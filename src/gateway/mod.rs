@@ -18,6 +18,7 @@ pub mod follow;
 pub mod identity;
 pub mod osmo;
 pub mod path;
+pub mod provision;
 pub mod question;
 pub mod route;
 pub mod snapshot;

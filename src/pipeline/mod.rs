@@ -3,7 +3,12 @@
 //! [`run`] is what `idpsyncd sync`, the daemon and `check` call. Planning happens on values; the
 //! only writer is opened last, and not at all in a dry run.
 
+mod claims;
 mod hand;
+mod meanwhile;
+pub mod person;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +30,8 @@ use crate::store::{
     Commit, CommitError, LockError, Meta, Mirror, MirrorUpdate, Reader, RunLock, SourceStatus,
     SourceUpdate, StoreError, Writer,
 };
+
+use self::meanwhile::{Marks, catch_up};
 
 pub use hand::{approve, by_hand, discard, existing_reader, find_held};
 
@@ -270,19 +277,21 @@ pub async fn run_with_views(
         let lock = RunLock::acquire(path, &options.what, now)?;
         (Some(lock), Some(Writer::open(path)?))
     };
+    let marks = Marks::take(path)?;
     let words = ask(config, options, progress).await;
     progress(Progress { source: String::new(), what: PLANNING, done: 0, total: None });
     // The last point at which a run that nobody wants any more ends without writing: a source that
     // never gives way (a file) would otherwise carry it past its cancellation.
     tokio::task::yield_now().await;
     // Everything below is computing and disk: it would hold up other tasks of the runtime.
-    tokio::task::block_in_place(|| settle(config, words, writer.as_mut(), now))
+    tokio::task::block_in_place(|| settle(config, words, &marks, writer.as_mut(), now))
 }
 
 /// Everything after the sources have spoken.
 fn settle(
     config: &Config,
     words: Vec<Word>,
+    marks: &Marks,
     mut writer: Option<&mut Writer>,
     now: Time,
 ) -> Result<(Outcome, Vec<(String, Directory)>), RunError> {
@@ -290,10 +299,11 @@ fn settle(
     let reader = Reader::open(path)?;
     let mut warnings = Vec::new();
     let mut known = know(config, words, reader.as_ref(), &mut warnings)?;
-    let token = token(config, &known);
     let mut tries = 0;
     loop {
         let meta = reader.as_ref().map(Reader::meta).transpose()?.unwrap_or_default();
+        catch_up(&mut known, reader.as_ref(), marks)?;
+        let token = token(config, &known);
         let pending = reader.as_ref().map(Reader::held).transpose()?.flatten();
         let due = meta.next_due.is_some_and(|due| due <= now);
         // A dry run tells everything, warnings that a sync has told before as well.
@@ -326,8 +336,8 @@ fn settle(
                 let generation = committed.generation.unwrap_or(meta.generation);
                 return Ok(outcome(known, Some(plan), None, warnings, &meta, generation, now));
             }
-            // A person granted or removed something meanwhile: what was read still holds, the
-            // plan is made anew on what they left.
+            // A person granted or removed something meanwhile, or a stranger was provisioned: what
+            // was read still holds, the plan is made anew on what they left.
             Err(CommitError::Raced) if tries < MOST_TRIES => tries += 1,
             Err(error) => return Err(error.into()),
         }

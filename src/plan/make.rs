@@ -96,6 +96,28 @@ pub fn approve(
     Ok(plan)
 }
 
+/// Plans one stranger's provisioning: `chosen`, of the changes that lead from `old` to `full`.
+///
+/// # Errors
+/// Something is chosen that is not the making of one enabled user, with links and idp grants.
+pub fn stranger(old: &State, full: &State, chosen: Vec<Change>, now: Time) -> Result<Plan, String> {
+    let mut made = None;
+    for change in &chosen {
+        let fits = match change {
+            Change::UserCreated { user } => made.replace(*user).is_none(),
+            Change::LinkAdded { user, .. }
+            | Change::GrantAdded { user, kind: GrantKind::Idp(_), .. } => Some(*user) == made,
+            _ => false,
+        };
+        if !fits {
+            return Err(view(change, full).to_string());
+        }
+    }
+    let state = apply(old, full, &chosen);
+    let (before, after) = (Effective::of(old, now), Effective::of(&state, now));
+    Ok(finish(old, state, chosen, (&before, after), now))
+}
+
 /// Grants that would be left on a role that goes.
 fn stranded(state: &State, changes: &[Change]) -> Vec<String> {
     let gone: Vec<RoleIdx> = changes

@@ -2,8 +2,8 @@
 //!
 //! [`Change`] is one step, [`Plan`] is all of them with what the guard said. The same value is
 //! shown, saved while it is held, approved and applied. [`plan()`] makes it of what was resolved,
-//! [`approve`] of a held one, [`by_hand`] of what a person asks for; [`apply`] says what a state
-//! becomes.
+//! [`approve`] of a held one, [`by_hand`] of what a person asks for, [`stranger`] of one newcomer;
+//! [`apply`] says what a state becomes.
 
 mod apply;
 mod change;
@@ -14,5 +14,5 @@ mod view;
 
 pub use apply::apply;
 pub use change::{Cause, Change, ChangeView, Held, Plan, RoleSetId, Summary};
-pub use make::{ByHand, approve, by_hand, plan};
+pub use make::{ByHand, approve, by_hand, plan, stranger};
 pub use view::{LOCAL_NOT_AT_IDP, because, reason, reasons, shortest, sorted, view};

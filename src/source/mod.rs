@@ -9,12 +9,14 @@ pub mod directory;
 pub mod file;
 pub mod keycloak;
 pub mod ldap;
+mod lookup;
 mod merge;
 mod reading;
 
 use futures_util::future::BoxFuture;
 
 pub use directory::{Container, DirUser, Directory, Enabled, Kind};
+pub use lookup::{Looked, Sighting, Who, Within, find_container, with_people};
 pub use merge::{Merged, merge};
 pub use reading::{Completeness, NewContainer, NewUser, Reading, ReadingBuilder, ScopeReport};
 
@@ -94,6 +96,17 @@ pub trait Source: Send + Sync {
         interest: &'a dyn Interest,
         progress: OnProgress,
     ) -> BoxFuture<'a, Result<Reading, SourceError>>;
+
+    /// Asks about one person. Bounded in time, as each call is; meant to be asked many times on one
+    /// and the same value, which keeps connections and tokens where it can.
+    ///
+    /// # Errors
+    /// No answer, or none that can be believed: nothing is known of the person.
+    fn lookup<'a>(
+        &'a self,
+        interest: &'a dyn Interest,
+        who: &'a Who,
+    ) -> BoxFuture<'a, Result<Looked, SourceError>>;
 
     /// Connects, signs in and looks for what would make a read fail or lie: missing rights, bases
     /// that do not exist, limits, groups fed by a federation. Reads no more than it must.

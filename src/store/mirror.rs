@@ -30,9 +30,9 @@ pub struct Mirror {
 
 /// The numbers of a directory's users and containers, place by place.
 #[derive(Clone, Debug, Default)]
-struct Numbers {
-    users: Vec<u32>,
-    containers: Vec<u32>,
+pub(super) struct Numbers {
+    pub(super) users: Vec<u32>,
+    pub(super) containers: Vec<u32>,
 }
 
 /// The row of a source that matters to its mirror.
@@ -55,31 +55,58 @@ fn kind_code(kind: Kind) -> i64 {
     }
 }
 
-fn damaged(what: &str) -> Fault {
+pub(super) fn damaged(what: &str) -> Fault {
     Fault::Damaged(format!("a mirror {what}"))
 }
 
 /// The first and the last possible id of a source's rows.
-fn range(source: i64) -> (i64, i64) {
+pub(super) fn range(source: i64) -> (i64, i64) {
     (id(source, 0), id(source, u32::MAX))
 }
 
-fn id(source: i64, number: u32) -> i64 {
+pub(super) fn id(source: i64, number: u32) -> i64 {
     (source << 32) | i64::from(number)
 }
 
 /// The thing's own number in a row's id.
-fn number(id: i64) -> u32 {
+pub(super) fn number(id: i64) -> u32 {
     (id & i64::from(u32::MAX)) as u32
 }
 
-fn flags(user: &DirUser) -> i64 {
-    let enabled = match user.enabled {
+/// A user's `flags`.
+pub(super) fn flags(enabled: Enabled, email_verified: bool) -> i64 {
+    let enabled = match enabled {
         Enabled::Yes => 0,
         Enabled::No => 1,
         Enabled::Unknown => 2,
     };
-    if user.email_verified { enabled | 4 } else { enabled }
+    if email_verified { enabled | 4 } else { enabled }
+}
+
+/// A user, from the columns `id, ext, username, email, flags, federation`.
+pub(super) fn read_user(
+    row: &rusqlite::Row<'_>,
+    texts: &mut Texts,
+    federations: &HashMap<i64, Text>,
+) -> Result<(u32, DirUser), Fault> {
+    let flags: i64 = row.get(4)?;
+    let federation = match row.get::<_, Option<i64>>(5)? {
+        None => Text::EMPTY,
+        Some(num) => *federations.get(&num).ok_or_else(|| damaged("lacks a federation"))?,
+    };
+    let user = DirUser {
+        ext: texts.add(text(row, 1)?),
+        username: texts.add(text(row, 2)?),
+        email: texts.add(text(row, 3)?),
+        email_verified: flags & 4 != 0,
+        enabled: match flags & 3 {
+            0 => Enabled::Yes,
+            1 => Enabled::No,
+            _ => Enabled::Unknown,
+        },
+        federation,
+    };
+    Ok((number(row.get(0)?), user))
 }
 
 /// The mirror of `source`.
@@ -96,7 +123,7 @@ pub(super) fn load(conn: &Connection, source: &str) -> Result<Option<Mirror>, Fa
     let mut directory = Directory { ignore_case, ..Directory::default() };
     let mut numbers = Numbers::default();
     load_users(conn, num, &mut directory, &mut numbers)?;
-    load_containers(conn, num, &mut directory, &mut numbers)?;
+    load_containers(conn, num, &mut directory, &mut numbers, None)?;
     Ok(Some(Mirror { directory, digest, read_at, numbers }))
 }
 
@@ -116,24 +143,7 @@ fn load_users(
     let mut found: Vec<(u32, DirUser)> = Vec::new();
     let texts = &mut directory.texts;
     while let Some(row) = rows.next()? {
-        let flags: i64 = row.get(4)?;
-        let federation = match row.get::<_, Option<i64>>(5)? {
-            None => Text::EMPTY,
-            Some(num) => *federations.get(&num).ok_or_else(|| damaged("lacks a federation"))?,
-        };
-        let user = DirUser {
-            ext: texts.add(text(row, 1)?),
-            username: texts.add(text(row, 2)?),
-            email: texts.add(text(row, 3)?),
-            email_verified: flags & 4 != 0,
-            enabled: match flags & 3 {
-                0 => Enabled::Yes,
-                1 => Enabled::No,
-                _ => Enabled::Unknown,
-            },
-            federation,
-        };
-        found.push((number(row.get(0)?), user));
+        found.push(read_user(row, texts, &federations)?);
     }
     // Numbers follow the order of external ids but for those who came later: one long sorted run
     // and a tail, which this sort is made for.
@@ -143,17 +153,21 @@ fn load_users(
     Ok(())
 }
 
-fn load_containers(
+/// Loads the containers with their members; with `only` without, and returns instead, for each,
+/// who of these users (by number) is in it.
+pub(super) fn load_containers(
     conn: &Connection,
     source: i64,
     directory: &mut Directory,
     numbers: &mut Numbers,
-) -> Result<(), Fault> {
+    only: Option<&[u32]>,
+) -> Result<Vec<Vec<u32>>, Fault> {
     struct Found {
         number: u32,
         container: Container,
         members: Vec<u32>,
         up: Vec<u32>,
+        those: Vec<u32>,
     }
     let user_places = places(&numbers.users);
     let (first, last) = range(source);
@@ -179,8 +193,17 @@ fn load_containers(
             parent: row.get(6)?,
             known: row.get(9)?,
         };
-        let members = to_places(list(7)?, &user_places)?;
-        found.push(Found { number: number(row.get(0)?), container, members, up: list(8)? });
+        let (members, those) = match only {
+            None => (to_places(list(7)?, &user_places)?, Vec::new()),
+            // Most strangers are in no mirror: then no list need be looked at.
+            Some([]) => (Vec::new(), Vec::new()),
+            Some(only) => {
+                let mut those = list(7)?;
+                those.retain(|user| only.contains(user));
+                (Vec::new(), those)
+            }
+        };
+        found.push(Found { number: number(row.get(0)?), container, members, up: list(8)?, those });
     }
     let texts = &directory.texts;
     found.sort_by(|a, b| {
@@ -189,7 +212,9 @@ fn load_containers(
     });
     numbers.containers = found.iter().map(|found| found.number).collect();
     let container_places = places(&numbers.containers);
+    let mut those = Vec::with_capacity(found.len());
     for mut found in found {
+        those.push(found.those);
         if let Some(parent) = found.container.parent {
             let parent = to_places(vec![parent], &container_places)?;
             found.container.parent = parent.first().copied();
@@ -198,7 +223,7 @@ fn load_containers(
         directory.members.push(found.members);
         directory.up.push(to_places(found.up, &container_places)?);
     }
-    Ok(())
+    Ok(those)
 }
 
 /// For each number its place, `u32::MAX` for numbers that nothing has.
@@ -225,7 +250,10 @@ fn to_places(mut list: Vec<u32>, places: &[u32]) -> Result<Vec<u32>, Fault> {
     Ok(list)
 }
 
-fn federations(conn: &Connection, texts: &mut Texts) -> Result<HashMap<i64, Text>, Fault> {
+pub(super) fn federations(
+    conn: &Connection,
+    texts: &mut Texts,
+) -> Result<HashMap<i64, Text>, Fault> {
     let mut statement = conn.prepare("SELECT num, id FROM federation")?;
     let mut rows = statement.query([])?;
     let mut federations = HashMap::new();
@@ -284,7 +312,7 @@ pub(super) fn drop_source(conn: &Connection, num: i64) -> Result<(), Fault> {
     Ok(())
 }
 
-fn one(changed: usize) -> Result<(), Fault> {
+pub(super) fn one(changed: usize) -> Result<(), Fault> {
     if changed == 1 { Ok(()) } else { Err(damaged("lacks a row that it should have")) }
 }
 
@@ -292,7 +320,7 @@ fn place<T: Copy>(list: &[T], place: usize) -> Result<T, Fault> {
     list.get(place).copied().ok_or_else(|| damaged("is shorter than it says"))
 }
 
-fn taken(next: &mut u32) -> Result<u32, Fault> {
+pub(super) fn taken(next: &mut u32) -> Result<u32, Fault> {
     let number = *next;
     *next = number.checked_add(1).ok_or_else(|| damaged("has run out of numbers"))?;
     Ok(number)
@@ -322,13 +350,13 @@ fn write_users(
             new.text(user.ext),
             new.text(user.username),
             new.text(user.email),
-            flags(user),
+            flags(user.enabled, user.email_verified),
             federation
         ])?;
         one(changed)
     };
     let same = |a: &DirUser, b: &DirUser| {
-        flags(a) == flags(b)
+        flags(a.enabled, a.email_verified) == flags(b.enabled, b.email_verified)
             && old.text(a.username) == new.text(b.username)
             && old.text(a.email) == new.text(b.email)
             && old.text(a.federation) == new.text(b.federation)
@@ -469,12 +497,13 @@ fn write_containers(
 
 /// Federation ids are few and long: each is held once.
 #[derive(Default)]
-struct Federations {
+pub(super) struct Federations {
     nums: HashMap<String, i64>,
 }
 
 impl Federations {
-    fn num(&mut self, conn: &Connection, id: &str) -> Result<Option<i64>, Fault> {
+    /// The number of the federation `id`, added where it is new; none for the empty id.
+    pub(super) fn num(&mut self, conn: &Connection, id: &str) -> Result<Option<i64>, Fault> {
         if id.is_empty() {
             return Ok(None);
         }

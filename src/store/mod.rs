@@ -11,6 +11,7 @@
 //! | opening, rights, `-wal` and `-shm` | `open` |
 //! | one run at a time | [`RunLock`] |
 //! | reading | [`Reader`]: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `history`, `mirror`, `keys` (issuers') |
+//! | reading and writing for one stranger | `person` |
 //! | writing | [`Writer`]: `apply` (changes), `grants`, `sets` (role sets, decisions), `mirror`, `keys` |
 //!
 //! A commit costs what it changes: rows that stay are not written. Nothing outside this folder
@@ -28,6 +29,7 @@ mod load;
 mod lock;
 mod mirror;
 mod open;
+mod person;
 mod query;
 mod reader;
 mod schema;
@@ -42,6 +44,7 @@ pub use gateway::{Footprint, SeenSet, SeenUser, Since, Standing};
 pub use history::{HistoryFilter, HistoryRow};
 pub use lock::{LockError, RunLock};
 pub use mirror::Mirror;
+pub use person::{Acquaintance, MirrorPerson, Skeleton, Stranger, Surroundings};
 pub use query::{Decided, Effective, GrantDetail, UserDetail, UserRow};
 pub use reader::{Meta, Reader, ScopeStatus, SourceStatus};
 pub use schema::SCHEMA_VERSION;

@@ -139,12 +139,39 @@ impl Reader {
     /// # Errors
     /// The store cannot be read.
     pub fn held(&self) -> Result<Option<Held>, StoreError> {
-        self.read_as(|conn| {
-            let text = conn
-                .query_row("SELECT plan FROM held", [], |row| row.get::<_, String>(0))
-                .optional()?;
-            text.map(|text| json(&text, "held plan")).transpose()
-        })
+        self.read_as(held)
+    }
+
+    /// What bears on one stranger.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn surroundings(
+        &self,
+        stranger: &super::Stranger<'_>,
+    ) -> Result<super::Surroundings, StoreError> {
+        self.read_as(|conn| super::person::surroundings(conn, stranger))
+    }
+
+    /// For each source the number that the next newcomer to its mirror gets. Such numbers only
+    /// rise.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn marks(&self) -> Result<std::collections::BTreeMap<String, u32>, StoreError> {
+        self.read_as(super::person::marks)
+    }
+
+    /// Those who came into the mirror of `source` under numbers from `mark` on.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn added_since(
+        &self,
+        source: &str,
+        mark: u32,
+    ) -> Result<Vec<crate::source::Sighting>, StoreError> {
+        self.read_as(|conn| super::person::added_since(conn, source, mark))
     }
 
     /// The mirror of `source`: what it last said.
@@ -194,7 +221,15 @@ impl Reader {
     }
 }
 
-fn meta(conn: &Connection) -> Result<Meta, Fault> {
+/// The held plan.
+pub(super) fn held(conn: &Connection) -> Result<Option<Held>, Fault> {
+    let text =
+        conn.query_row("SELECT plan FROM held", [], |row| row.get::<_, String>(0)).optional()?;
+    text.map(|text| json(&text, "held plan")).transpose()
+}
+
+/// The store in a few numbers.
+pub(super) fn meta(conn: &Connection) -> Result<Meta, Fault> {
     let schema_version = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     Ok(conn.query_row(
         "SELECT generation, applied_at, settled, version, next_due FROM meta",

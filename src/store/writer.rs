@@ -9,6 +9,7 @@ use super::apply::{apply, json};
 use super::error::{CommitError, Fault, StoreError};
 use super::mirror::{self, Mirror};
 use super::open::{checkpoint, open_write};
+use super::person::MirrorPerson;
 use super::reader::{Reader, ScopeStatus};
 use super::schema::STEPS;
 use crate::model::Time;
@@ -111,6 +112,24 @@ impl Writer {
     /// store cannot be written. Nothing was changed.
     pub fn commit(&mut self, commit: &Commit<'_>) -> Result<Committed, CommitError> {
         self.write(|conn| write_commit(conn, commit)).map_err(|fault| fault.commit(&self.path))
+    }
+
+    /// As [`Writer::commit`], and puts `people` into the mirrors of their sources in the same
+    /// transaction.
+    ///
+    /// # Errors
+    /// As [`Writer::commit`].
+    pub fn commit_people(
+        &mut self,
+        commit: &Commit<'_>,
+        people: &[MirrorPerson<'_>],
+    ) -> Result<Committed, CommitError> {
+        self.write(|conn| {
+            let committed = write_commit(conn, commit)?;
+            people.iter().try_for_each(|it| super::person::add(conn, committed.version, it))?;
+            Ok(committed)
+        })
+        .map_err(|fault| fault.commit(&self.path))
     }
 
     /// Writes how reads went that brought nothing new: one row a source.

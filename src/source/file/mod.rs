@@ -13,7 +13,10 @@ mod realm;
 use futures_util::future::BoxFuture;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::{Finding, Interest, OnProgress, Reading, Source, SourceError};
+use super::{
+    Directory, Finding, Interest, Looked, OnProgress, Reading, Sighting, Source, SourceError, Who,
+    Within,
+};
 use crate::config::{LdifConfig, RealmExportConfig, SourceKind};
 
 /// A file that is read like a server.
@@ -75,6 +78,18 @@ impl Source for FileSource {
         Box::pin(async move { off_the_runtime(|| self.read_now(interest, &progress)) })
     }
 
+    fn lookup<'a>(
+        &'a self,
+        interest: &'a dyn Interest,
+        who: &'a Who,
+    ) -> BoxFuture<'a, Result<Looked, SourceError>> {
+        Box::pin(async move {
+            let silent: OnProgress = std::sync::Arc::new(|_| {});
+            let reading = off_the_runtime(|| self.read_now(interest, &silent))?;
+            Ok(pick(&reading.directory, who))
+        })
+    }
+
     fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Finding>> {
         Box::pin(async move {
             let silent: OnProgress = std::sync::Arc::new(|_| {});
@@ -84,6 +99,39 @@ impl Source for FileSource {
             }
         })
     }
+}
+
+/// The one person of a directory who bears the name.
+fn pick(directory: &Directory, who: &Who) -> Looked {
+    let mut found = (0u32..)
+        .zip(&directory.users)
+        .filter(|(_, user)| who.is(directory.text(user.username), directory.text(user.email)));
+    let (place, user) = match (found.next(), found.next()) {
+        (None, _) => return Looked::Nobody,
+        (Some(only), None) => only,
+        (Some(_), Some(_)) => return Looked::Several,
+    };
+    let text = |text| directory.text(text).to_owned();
+    let mut sighting = Sighting {
+        ext: text(user.ext),
+        username: text(user.username),
+        email: text(user.email),
+        email_verified: user.email_verified,
+        enabled: user.enabled,
+        federation: text(user.federation),
+        within: Vec::new(),
+    };
+    for (container, members) in directory.containers.iter().zip(&directory.members) {
+        if members.binary_search(&place).is_ok() {
+            sighting.within.push(Within {
+                kind: container.kind,
+                key: text(container.key),
+                name: Some(text(container.name)),
+            });
+        }
+    }
+    sighting.sort();
+    Looked::Found(Box::new(sighting))
 }
 
 /// What a reading has to say besides its facts: why it is partial, and its warnings.

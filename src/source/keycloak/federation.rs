@@ -5,7 +5,8 @@ use super::client::Client;
 use super::fault::{CallError, Fault};
 use super::lies::Health;
 
-const STORAGE: &str = "org.keycloak.storage.UserStorageProvider";
+/// The type of a federation among the components.
+pub(super) const STORAGE: &str = "org.keycloak.storage.UserStorageProvider";
 
 /// A name that nobody bears.
 const NOBODY: &str = "idpsyncd-asks-whether-anybody-answers";
@@ -106,7 +107,18 @@ pub(super) async fn probe(client: &Client, federation: &Federation) -> Result<He
     if federation.kind != "ldap" {
         return Ok(Health::Untold);
     }
-    let id = format!("f:{}:{NOBODY}", federation.id);
+    Ok(match answers(client, &federation.id).await? {
+        Health::Down(_) => Health::Down(format!(
+            "the directory behind federation `{}` does not answer Keycloak",
+            federation.name
+        )),
+        health => health,
+    })
+}
+
+/// As [`probe`], of the LDAP federation with this id, whatever its settings.
+pub(super) async fn answers(client: &Client, federation: &str) -> Result<Health, CallError> {
+    let id = format!("f:{federation}:{NOBODY}");
     let mut tries = 0;
     loop {
         tries += 1;
@@ -120,10 +132,7 @@ pub(super) async fn probe(client: &Client, federation: &Federation) -> Result<He
         }
         // A connection that the directory dropped while it was idle fails once.
         if tries == 2 {
-            return Ok(Health::Down(format!(
-                "the directory behind federation `{}` does not answer Keycloak",
-                federation.name
-            )));
+            return Ok(Health::Down("its directory does not answer Keycloak".to_owned()));
         }
     }
 }

@@ -9,6 +9,7 @@
 //!      ─► members      who is in it: one call a group or role that matters
 //!      ─► attributes   who has a value that a rule names
 //!      ─► lies         where a 200 is not believed (pure)
+//! lookup ─► one person, by id or name
 //! client ─► token, http, fault, api
 //! ```
 //!
@@ -29,6 +30,7 @@ mod graph;
 mod groups;
 mod http;
 mod lies;
+mod lookup;
 mod members;
 mod read;
 mod roles;
@@ -40,7 +42,7 @@ pub(crate) use http::{cause, http_client};
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 
-use super::{Finding, Interest, OnProgress, Reading, Source, SourceError};
+use super::{Finding, Interest, Looked, OnProgress, Reading, Source, SourceError, Who};
 use crate::config::KeycloakConfig;
 
 /// A realm as a source.
@@ -107,6 +109,14 @@ impl Source for KeycloakSource {
         progress: OnProgress,
     ) -> BoxFuture<'a, Result<Reading, SourceError>> {
         Box::pin(async move { self.read_in_time(interest, &progress).await })
+    }
+
+    fn lookup<'a>(
+        &'a self,
+        interest: &'a dyn Interest,
+        who: &'a Who,
+    ) -> BoxFuture<'a, Result<Looked, SourceError>> {
+        Box::pin(lookup::lookup(&self.client, &self.config, interest, who))
     }
 
     fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Finding>> {

@@ -21,6 +21,7 @@ pub mod entry;
 mod explain;
 pub mod filter;
 mod finish;
+mod lookup;
 mod names;
 mod read;
 mod search;
@@ -36,7 +37,7 @@ pub use finish::Verdict;
 pub use shape::Shape;
 
 use self::connect::Connector;
-use super::{Finding, Interest, OnProgress, Reading, Source, SourceError};
+use super::{Finding, Interest, Looked, OnProgress, Reading, Source, SourceError, Who};
 use crate::config::LdapConfig;
 
 /// A directory that is read over LDAP.
@@ -87,6 +88,14 @@ impl Source for LdapSource {
         progress: OnProgress,
     ) -> BoxFuture<'a, Result<Reading, SourceError>> {
         read::read(self, interest.attributes(), chrono::Utc::now(), progress).boxed()
+    }
+
+    fn lookup<'a>(
+        &'a self,
+        interest: &'a dyn Interest,
+        who: &'a Who,
+    ) -> BoxFuture<'a, Result<Looked, SourceError>> {
+        lookup::lookup(self, interest.attributes(), who, chrono::Utc::now()).boxed()
     }
 
     fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Finding>> {

@@ -1,0 +1,136 @@
+//! What the roles of a verified token mean: which of the source's groups and roles they are.
+//!
+//! A token says names, not ids. A name counts where it can mean one thing only; where it could be
+//! a group or a role, or a role of either of two clients, it gives nothing until the next sync.
+
+use super::person::Claimed;
+use crate::config::{Config, SourceKind, UsernameFrom};
+use crate::model::{GrantKind, Reason};
+use crate::plan::Change;
+use crate::resolve::Resolved;
+use crate::source::{Directory, Enabled, Kind, Sighting, Who, Within};
+use crate::store::Skeleton;
+
+/// Whom the token of source `name` shows. The mirror, where it has them, knows whether they are disabled.
+///
+/// # Errors
+/// The mirror has that id under another name, or it is a client's account.
+pub(super) fn sighting(
+    config: &Config,
+    name: &str,
+    who: &Who,
+    claimed: &Claimed,
+    skeleton: &Skeleton,
+) -> Result<Sighting, String> {
+    let people_only = config.sources.iter().any(|source| {
+        let realm = match &source.kind {
+            SourceKind::Keycloak(keycloak) => !keycloak.service_accounts,
+            SourceKind::Ldap(_) | SourceKind::RealmExport(_) | SourceKind::Ldif(_) => false,
+        };
+        source.name == name && realm
+    });
+    if people_only && who.username.starts_with("service-account-") {
+        return Err("the account of a client is nobody (`service_accounts`)".to_owned());
+    }
+    let row = skeleton.rows.iter().find(|row| row.ext == claimed.subject);
+    if let Some(row) = row {
+        if !who.is(&row.username, &row.email) {
+            return Err("the mirror knows the token's `sub` by another name".to_owned());
+        }
+        return Ok(Sighting { within: within(&skeleton.directory, claimed), ..row.clone() });
+    }
+    let (username, email) = match config.sync.username {
+        UsernameFrom::Username => (who.username.clone(), String::new()),
+        UsernameFrom::Email => (String::new(), who.username.clone()),
+    };
+    Ok(Sighting {
+        ext: claimed.subject.clone(),
+        username,
+        email,
+        // A token is no proof that another source's address is the same person's.
+        email_verified: false,
+        enabled: Enabled::Yes,
+        federation: String::new(),
+        within: within(&skeleton.directory, claimed),
+    })
+}
+
+/// What the claim's names are in the mirror. Sorted, distinct.
+fn within(directory: &Directory, claimed: &Claimed) -> Vec<Within> {
+    let client =
+        claimed.claim.strip_prefix("resource_access.").and_then(|rest| rest.strip_suffix(".roles"));
+    let of_realm = claimed.claim == "realm_access.roles";
+    let mut found = Vec::new();
+    for name in &claimed.roles {
+        match &client {
+            Some(client) => found.push(Within {
+                kind: Kind::ClientRole,
+                key: format!("{client}/{name}"),
+                name: None,
+            }),
+            None if of_realm => {
+                found.push(Within { kind: Kind::RealmRole, key: name.clone(), name: None });
+            }
+            None => found.extend(only(directory, name)),
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// The one thing that `name` can mean: a group by its path, or whatever bears the bare name.
+fn only(directory: &Directory, name: &str) -> Option<Within> {
+    let by_path = name.starts_with('/');
+    let mut bearers = directory.containers.iter().filter(|container| {
+        let group = container.kind == Kind::Group;
+        if by_path {
+            group && directory.text(container.identity) == name
+        } else {
+            container.kind != Kind::Attribute && directory.text(container.name) == name
+        }
+    });
+    match (bearers.next(), bearers.next()) {
+        (Some(only), None) => {
+            Some(Within { kind: only.kind, key: directory.text(only.key).to_owned(), name: None })
+        }
+        _ => None,
+    }
+}
+
+/// Says in the reasons that come through `source` that a token's claim said so, and takes back
+/// what only a group of the claim would give of a protected role.
+pub(super) fn mark(config: &Config, source: &str, claim: &str, resolved: &mut Resolved) {
+    let Resolved { state, changes, .. } = resolved;
+    let roles = &state.roles;
+    let book = &mut state.reasons;
+    changes.retain_mut(|change| {
+        let Change::GrantAdded { role, kind: GrantKind::Idp(set), .. } = change else {
+            return true;
+        };
+        let protected = roles
+            .get(*role as usize)
+            .is_some_and(|role| config.guard.protected_roles.contains_key(&role.name));
+        let kept: Vec<Reason> = book
+            .of_set(*set)
+            .filter(|reason| reason.source != source || !protected || !by_group(reason))
+            .cloned()
+            .collect();
+        let numbers: Vec<u32> = kept
+            .into_iter()
+            .map(|mut reason| {
+                if reason.source == source {
+                    reason.path.insert(0, format!("token claim `{claim}`"));
+                }
+                book.reason(reason)
+            })
+            .collect();
+        *set = book.set(&numbers);
+        !numbers.is_empty()
+    });
+}
+
+/// Whether the way begins at a group.
+fn by_group(reason: &Reason) -> bool {
+    reason.path.first().is_some_and(|first| first.starts_with(Kind::Group.as_str()))
+}

@@ -1,0 +1,456 @@
+//! One person, just in time: asked for alone, resolved by the same rules, committed as a
+//! generation of its own.
+//!
+//! ```text
+//! ask: every source at once ─┐
+//! claimed: the token's roles ┴─► settle: surroundings ─► resolve ─► plan ─► commit, or why not
+//! ```
+//!
+//! Only a stranger is ever provisioned, and only enabled: [`settle`] makes one user with links and
+//! idp grants, or nothing. It resolves with the same [`resolve`] as a run, over what the mirrors say
+//! groups and roles are, in a store without anybody else, where there is nothing to take away. What
+//! would need more than that (a role that is new, somebody known under another name, a name that
+//! two bear) is left to the next sync.
+//!
+//! What a mirror does not have (a group made since the last sync) gives nothing yet. So nobody is
+//! given here what that sync would not give.
+
+use futures_util::future::join_all;
+
+use super::claims;
+use super::{MOST_TRIES, RunError, configured};
+use crate::config::{Config, LinkBy, SourceConfig, SourceKind};
+use crate::gateway::question::Caller;
+use crate::model::{Status, Time};
+use crate::plan::{self, Change, effective};
+use crate::resolve::{Resolved, Rules, View, resolve};
+use crate::source::{
+    Directory, Enabled, Looked, Sighting, Source, SourceError, Who, find_container, with_people,
+};
+use crate::store::{
+    Acquaintance, Commit, CommitError, MirrorPerson, Reader, Skeleton, Stranger, Surroundings,
+    Writer,
+};
+
+/// What one source says of the person, or a token in its name.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// They are there.
+    Found(Box<Sighting>),
+    /// A token that the source issued names these roles.
+    Claimed(Box<Claimed>),
+    /// There is certainly nobody of that name.
+    Nobody,
+    /// More than one person comes to that name.
+    Several,
+    /// It could not be asked, or not believed: its mirror speaks. Why.
+    Failed(String),
+    /// Nobody asked: its mirror speaks.
+    NotAsked,
+}
+
+/// What a verified token says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claimed {
+    /// The token's `sub`: the external id.
+    pub subject: String,
+    /// The claim's path, such as `realm_access.roles`.
+    pub claim: String,
+    /// What the claim holds.
+    pub roles: Vec<String>,
+}
+
+/// What came of provisioning one person.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Person {
+    /// They are provisioned, in this generation.
+    Provisioned {
+        /// The generation.
+        generation: u64,
+    },
+    /// The store knows them already and they may get in; nothing was done.
+    Known {
+        /// The generation that was looked at.
+        generation: u64,
+    },
+    /// No source knows them.
+    Nobody,
+    /// It must not be done, or not here: why. For the log.
+    Refused(String),
+    /// It cannot be told now: why. For the log.
+    Unavailable(String),
+}
+
+/// A source that can be asked, or why it cannot.
+pub type Opened = Result<Box<dyn Source>, SourceError>;
+
+/// Asks all sources about the caller at the same time and provisions them.
+/// `sources` are those of the configuration, in its order.
+///
+/// # Errors
+/// The store cannot be read or written. A source that fails is not an error.
+pub async fn lookup_person(
+    config: &Config,
+    sources: &[Opened],
+    caller: &Caller,
+    now: Time,
+) -> Result<Person, RunError> {
+    let answers = ask(config, sources, caller).await;
+    settle(config, caller, answers, now)
+}
+
+/// Provisions the caller by the roles that their verified token names.
+///
+/// # Errors
+/// The store cannot be read or written.
+pub fn claims_person(config: &Config, caller: &Caller, now: Time) -> Result<Person, RunError> {
+    match claimed(config, caller) {
+        Ok(answers) => settle(config, caller, answers, now),
+        Err(why) => Ok(Person::Refused(why)),
+    }
+}
+
+/// Whether `source` is the Keycloak realm that issues tokens as `issuer`.
+#[must_use]
+pub fn issues(source: &SourceConfig, issuer: &str) -> bool {
+    matches!(&source.kind, SourceKind::Keycloak(keycloak) if keycloak.issues(issuer))
+}
+
+/// What each source says of the caller, in the order of the configuration.
+pub async fn ask(config: &Config, sources: &[Opened], caller: &Caller) -> Vec<Answer> {
+    let all = config.sources.iter().zip(sources);
+    join_all(all.map(|(source, opened)| ask_one(config, source, opened, caller))).await
+}
+
+async fn ask_one(
+    config: &Config,
+    source: &SourceConfig,
+    opened: &Opened,
+    caller: &Caller,
+) -> Answer {
+    let failed = |error: &SourceError| Answer::Failed(format!("{}: {error}", source.name));
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(error) => return failed(error),
+    };
+    let issued = caller.issuer.as_ref().is_some_and(|issuer| issues(source, issuer));
+    let who = who(config, caller, issued);
+    let rules = Rules::new(config, source);
+    match opened.lookup(&rules, &who).await {
+        Ok(Looked::Found(sighting)) if sighting.enabled == Enabled::Unknown => Answer::Failed(
+            format!("{}: cannot be believed now about whether the account is enabled", source.name),
+        ),
+        Ok(Looked::Found(sighting)) => Answer::Found(sighting),
+        Ok(Looked::Nobody) => Answer::Nobody,
+        Ok(Looked::Several) => Answer::Several,
+        Err(error) => failed(&error),
+    }
+}
+
+fn who(config: &Config, caller: &Caller, issued: bool) -> Who {
+    Who {
+        username: caller.username.as_ref().to_owned(),
+        by: config.sync.username,
+        subject: caller.subject.clone().filter(|_| issued),
+    }
+}
+
+/// The token's word as the answer of the source that issued it.
+///
+/// # Errors
+/// No source issued it, or it does not say enough.
+fn claimed(config: &Config, caller: &Caller) -> Result<Vec<Answer>, String> {
+    let issuer = caller.issuer.as_deref().ok_or("no token names the caller's roles")?;
+    let place =
+        config.sources.iter().position(|source| issues(source, issuer)).ok_or_else(|| {
+            format!(
+                "no source is the realm of issuer `{}`: its tokens give nothing",
+                issuer.escape_debug()
+            )
+        })?;
+    let subject = caller.subject.clone().ok_or("the token has no `sub`")?;
+    let roles = caller.roles.clone().ok_or("the token lacks the claim with the roles")?;
+    let jwt = config.gateway.iter().flat_map(|gateway| &gateway.jwt);
+    let claim = jwt
+        .filter(|jwt| jwt.issuer == issuer)
+        .find_map(|jwt| jwt.roles_claim.clone())
+        .ok_or("no `roles_claim` is configured for the token's issuer")?;
+    let mut answers = vec![Answer::NotAsked; config.sources.len()];
+    if let Some(slot) = answers.get_mut(place) {
+        *slot = Answer::Claimed(Box::new(Claimed { subject, claim, roles }));
+    }
+    Ok(answers)
+}
+
+/// Provisions the caller by what the sources said, or says why not. Blocks on the disk.
+///
+/// # Errors
+/// The store cannot be read or written.
+pub fn settle(
+    config: &Config,
+    caller: &Caller,
+    answers: Vec<Answer>,
+    now: Time,
+) -> Result<Person, RunError> {
+    let path = config.store.as_path();
+    let who = who(config, caller, false);
+    let Some(reader) = Reader::open(path)? else {
+        return Ok(Person::Unavailable("no sync has run yet".to_owned()));
+    };
+    let mut tries = 0;
+    loop {
+        let around = reader.surroundings(&stranger(config, &who, &answers))?;
+        let ready = match decide(config, &who, &answers, &around, now) {
+            Ok(ready) => ready,
+            Err(person) => return Ok(person),
+        };
+        let people: Vec<MirrorPerson<'_>> = ready
+            .people
+            .iter()
+            .map(|(source, skeleton, person)| MirrorPerson { source, skeleton, person })
+            .collect();
+        let committed = Writer::open(path)?.commit_people(
+            &Commit {
+                plan: &ready.plan,
+                base_version: around.meta.version,
+                sources: &[],
+                configured: &configured(config),
+                settled: None,
+            },
+            &people,
+        );
+        match committed {
+            Ok(committed) => {
+                let generation = committed.generation.unwrap_or(around.meta.generation);
+                return Ok(Person::Provisioned { generation });
+            }
+            Err(CommitError::Raced) if tries < MOST_TRIES => tries += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn stranger<'a>(config: &'a Config, who: &'a Who, answers: &'a [Answer]) -> Stranger<'a> {
+    let mut exts = Vec::new();
+    let mut emails = Vec::new();
+    let by_email = config.sources.iter().any(|source| source.link_by == LinkBy::Email);
+    for (source, answer) in config.sources.iter().zip(answers) {
+        match answer {
+            Answer::Found(person) => {
+                exts.push((source.name.as_str(), person.ext.as_str()));
+                if by_email && person.email_verified && !person.email.is_empty() {
+                    emails.push(person.email.to_lowercase());
+                }
+            }
+            Answer::Claimed(claimed) => exts.push((source.name.as_str(), claimed.subject.as_str())),
+            Answer::Nobody | Answer::Several | Answer::Failed(_) | Answer::NotAsked => {}
+        }
+    }
+    let sources = config.sources.iter().map(|source| source.name.as_str()).collect();
+    Stranger { who, sources, exts, emails }
+}
+
+/// What is to be committed.
+struct Ready<'a> {
+    plan: plan::Plan,
+    /// Whom the mirrors get: source, mirror, person.
+    people: Vec<(&'a str, &'a Skeleton, Sighting)>,
+}
+
+/// One source's part in the decision.
+struct Part<'a> {
+    source: &'a SourceConfig,
+    skeleton: &'a Skeleton,
+    /// Who the source says the person is, now.
+    found: Option<Sighting>,
+    /// Who of the mirror may be the person.
+    rows: Vec<Sighting>,
+}
+
+/// Decides about the stranger. `Err` is not an error but the answer, where nothing is to be done.
+fn decide<'a>(
+    config: &'a Config,
+    who: &Who,
+    answers: &[Answer],
+    around: &'a Surroundings,
+    now: Time,
+) -> Result<Ready<'a>, Person> {
+    acquainted(who, &around.known, around.meta.generation)?;
+    let parts = parts(config, who, answers, around)?;
+    let directories: Vec<Directory> = parts
+        .iter()
+        .map(|part| {
+            let people: Vec<Sighting> = part.found.iter().chain(&part.rows).cloned().collect();
+            with_people(part.skeleton.directory.clone(), &people)
+        })
+        .collect();
+    // Not proven: whatever these small views do not show is unknown, not absent.
+    let views: Vec<View<'_>> = parts
+        .iter()
+        .zip(&directories)
+        .map(|(part, directory)| View { source: &part.source.name, directory, proven: false })
+        .collect();
+    let mut resolved = resolve(config, &views, &around.state, now);
+    for (source, answer) in config.sources.iter().zip(answers) {
+        if let Answer::Claimed(claimed) = answer {
+            claims::mark(config, &source.name, &claimed.claim, &mut resolved);
+        }
+    }
+    let plan = additions(who, around, resolved, now)?;
+    let people = parts
+        .into_iter()
+        .filter_map(|part| Some((part.source.name.as_str(), part.skeleton, part.found?)))
+        .collect();
+    Ok(Ready { plan, people })
+}
+
+/// Whether the store knows the person already.
+fn acquainted(who: &Who, known: &[Acquaintance], generation: u64) -> Result<(), Person> {
+    let gone = |status: &Status| matches!(status, Status::Deprovisioned { .. });
+    let same = |one: &&Acquaintance| one.username == who.username;
+    let alive = known.iter().filter(same).find(|one| !gone(&one.status));
+    match alive.or_else(|| known.iter().find(same)).or(known.first()) {
+        None => Ok(()),
+        Some(one) if one.username != who.username => Err(Person::Refused(format!(
+            "the store knows the person as `{}`: left to the next sync",
+            one.username.escape_debug()
+        ))),
+        Some(one) if may_enter(&one.status) => Err(Person::Known { generation }),
+        Some(one) => Err(Person::Refused(match &one.status {
+            Status::Disabled { by } => format!("disabled in `{by}`"),
+            Status::Missing { disabled_by: Some(by), .. } => {
+                format!("disabled in `{by}`, and gone from there")
+            }
+            _ => "deprovisioned: left to the next sync".to_owned(),
+        })),
+    }
+}
+
+fn may_enter(status: &Status) -> bool {
+    match status {
+        Status::Enabled | Status::Missing { disabled_by: None, .. } => true,
+        Status::Disabled { .. } | Status::Missing { .. } | Status::Deprovisioned { .. } => false,
+    }
+}
+
+/// Puts each source's word and what its mirror has together.
+fn parts<'a>(
+    config: &'a Config,
+    who: &Who,
+    answers: &[Answer],
+    around: &'a Surroundings,
+) -> Result<Vec<Part<'a>>, Person> {
+    let mut parts = Vec::new();
+    let mut failed: Vec<String> = Vec::new();
+    for (source, answer) in config.sources.iter().zip(answers) {
+        let skeleton = around.mirrors.get(&source.name);
+        if matches!(answer, Answer::Several) {
+            return Err(Person::Refused(format!(
+                "{}: more than one user comes to the username `{}`",
+                source.name,
+                who.username.escape_debug()
+            )));
+        }
+        if let Answer::Failed(why) = answer {
+            failed.push(why.clone());
+        }
+        let Some(skeleton) = skeleton else {
+            if matches!(answer, Answer::Found(_) | Answer::Claimed(_)) {
+                failed.push(format!("{}: has not been read by a sync yet", source.name));
+            }
+            continue;
+        };
+        let found = match answer {
+            Answer::Found(person) => Some(person.as_ref().clone()),
+            Answer::Claimed(claimed) => {
+                let shown = claims::sighting(config, &source.name, who, claimed, skeleton);
+                Some(shown.map_err(Person::Refused)?)
+            }
+            _ => None,
+        };
+        let asked = matches!(answer, Answer::Found(_) | Answer::Claimed(_) | Answer::Nobody);
+        let mut rows = Vec::new();
+        for row in &skeleton.rows {
+            if found.as_ref().is_some_and(|found| found.ext == row.ext) {
+                continue;
+            }
+            if !(asked && who.is(&row.username, &row.email)) {
+                rows.push(row.clone());
+            } else if found.is_some() {
+                return Err(Person::Refused(format!(
+                    "{}: another user of the username `{}` was there at the last read",
+                    source.name,
+                    who.username.escape_debug()
+                )));
+            }
+        }
+        if let Some(found) = &found {
+            for within in &found.within {
+                if find_container(&skeleton.directory, within).is_none() {
+                    tracing::info!(
+                        source = %source.name,
+                        what = within.kind.as_str(),
+                        key = %within.key.escape_debug(),
+                        "came after the last read: gives nothing until the next sync"
+                    );
+                }
+            }
+        }
+        parts.push(Part { source, skeleton, found, rows });
+    }
+    if parts.iter().any(|part| part.found.is_some()) {
+        return Ok(parts);
+    }
+    // Whoever was not heard may know the person.
+    Err(if failed.is_empty() { Person::Nobody } else { Person::Unavailable(failed.join("; ")) })
+}
+
+/// The plan that makes the person, if that is all that resolving comes to.
+fn additions(
+    who: &Who,
+    around: &Surroundings,
+    resolved: Resolved,
+    now: Time,
+) -> Result<plan::Plan, Person> {
+    let Resolved { state: full, changes, warnings, .. } = resolved;
+    let config_first = |change: &Change| match change {
+        Change::RoleAdded { .. }
+        | Change::RoleChanged { .. }
+        | Change::RoleRemoved { .. }
+        | Change::CatalogChanged => Some(Person::Refused(format!(
+            "roles or the catalog have changed since the last sync ({}): left to the next one",
+            plan::view(change, &full)
+        ))),
+        _ => None,
+    };
+    if let Some(first) = changes.iter().find_map(config_first) {
+        return Err(first);
+    }
+    let Some(user) = full.users.first() else {
+        let told: Vec<String> = warnings
+            .into_iter()
+            .filter(|warning| warning.contains(&format!("`{}`", who.username)))
+            .collect();
+        return Err(Person::Refused(if told.is_empty() {
+            "no rule gives the person a role, or no name that they could be called".to_owned()
+        } else {
+            told.join("; ")
+        }));
+    };
+    let name = full.texts.get(user.username);
+    if full.users.len() > 1 || name != who.username {
+        return Err(Person::Refused("others would come along: left to the next sync".to_owned()));
+    }
+    if !effective::counts(user) {
+        let by = match &user.status {
+            Status::Disabled { by } => by.as_str(),
+            _ => "?",
+        };
+        return Err(Person::Refused(format!("disabled in `{by}`")));
+    }
+    let mut plan = plan::stranger(&around.state, &full, changes, now)
+        .map_err(|what| Person::Refused(format!("would need `{what}`: left to the next sync")))?;
+    plan.held.clone_from(&around.held);
+    plan.next_due = around.meta.next_due;
+    Ok(plan)
+}

@@ -1,0 +1,781 @@
+//! Just in time, against the next full sync: the same facts, the same roles.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::meanwhile::{Marks, catch_up};
+use super::person::{Opened, Person, claims_person, lookup_person, settle};
+use super::{Options, Outcome, configured, know, load_views, open_source, run, updates, views};
+use crate::config::{self, Config};
+use crate::gateway::question::Caller;
+use crate::model::{Time, parse_rfc3339};
+use crate::source::OnProgress;
+use crate::store::Reader;
+
+const GROUPS: [&str; 6] = ["Eng", "ML", "Ops", "Eng", "osmo-blue", "osmo-red"];
+const ROLES: [&str; 6] = ["plain", "bundle", "deep", "osmo-green", "admin", "viewer"];
+
+fn now() -> Time {
+    parse_rfc3339("2026-11-23T12:00:00Z").unwrap()
+}
+
+/// A company in a folder of its own: configuration, exports, store.
+struct Home {
+    folder: tempfile::TempDir,
+    config: Config,
+}
+
+impl Home {
+    fn new(toml: &str) -> Home {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("[store]\npath = \"store.db\"\n{toml}");
+        let file = folder.path().join("idpsyncd.toml");
+        std::fs::write(&file, text).unwrap();
+        let config = config::load(&file).unwrap_or_else(|error| panic!("{error}"));
+        Home { folder, config }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, realm: &Value) {
+        std::fs::write(self.file(name), serde_json::to_vec(realm).unwrap()).unwrap();
+    }
+
+    fn sync(&self) -> Outcome {
+        self.sync_only(None)
+    }
+
+    fn sync_only(&self, sources: Option<Vec<String>>) -> Outcome {
+        let options = Options { dry_run: false, sources, what: "test".to_owned() };
+        let silent: OnProgress = Arc::new(|_| {});
+        wait(run(&self.config, &options, &silent, now())).unwrap()
+    }
+
+    fn lookup(&self, name: &str) -> Person {
+        let sources: Vec<Opened> = self.config.sources.iter().map(open_source).collect();
+        wait(lookup_person(&self.config, &sources, &caller(name), now())).unwrap()
+    }
+
+    fn reader(&self) -> Reader {
+        Reader::open(&self.config.store).unwrap().unwrap()
+    }
+
+    /// Effective roles by user.
+    fn roles(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let conn = rusqlite::Connection::open(self.file("store.db")).unwrap();
+        let mut users: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut all = conn.prepare("SELECT username FROM gateway_user").unwrap();
+        for name in all.query_map([], |row| row.get::<_, String>(0)).unwrap() {
+            users.insert(name.unwrap(), BTreeSet::new());
+        }
+        let mut held = conn.prepare("SELECT username, role FROM gateway_user_role").unwrap();
+        let rows = held.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        for row in rows {
+            let (user, role): (String, String) = row.unwrap();
+            users.entry(user).or_default().insert(role);
+        }
+        users
+    }
+
+    /// Grants of one user with their reasons, as the store has them.
+    fn grants(&self, name: &str) -> BTreeSet<String> {
+        let state = self.reader().state().unwrap();
+        let user = state.users.iter().find(|user| state.texts.get(user.username) == name).unwrap();
+        let grants = state.grants.iter().filter(|grant| grant.user == user.id);
+        grants
+            .map(|grant| {
+                let role = &state.roles[grant.role as usize].name;
+                format!("{role}: {}", crate::plan::reasons(&state, grant.kind))
+            })
+            .collect()
+    }
+}
+
+fn wait<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+fn caller(name: &str) -> Caller {
+    Caller { username: name.into(), issuer: None, subject: None, roles: None }
+}
+
+/// A user of an export.
+#[derive(Clone, Debug)]
+struct User {
+    name: usize,
+    enabled: bool,
+    groups: Vec<usize>,
+    roles: Vec<usize>,
+    department: bool,
+}
+
+fn path(parents: &[Option<usize>], group: usize) -> String {
+    let above = parents[group].map(|parent| path(parents, parent)).unwrap_or_default();
+    format!("{above}/{}", GROUPS[group])
+}
+
+#[derive(Clone, Debug)]
+struct Company {
+    /// Above each group an earlier one.
+    parents: Vec<Option<usize>>,
+    group_roles: Vec<Vec<usize>>,
+    /// What each role contains: later ones.
+    contains: Vec<Vec<usize>>,
+    users: Vec<User>,
+}
+
+impl Company {
+    fn realm(&self, people: &[User]) -> Value {
+        let names = |roles: &[usize]| roles.iter().map(|role| ROLES[*role]).collect::<Vec<_>>();
+        let roles: Vec<Value> = ROLES
+            .iter()
+            .enumerate()
+            .map(|(n, name)| {
+                let parts = names(&self.contains[n]);
+                let mut role = json!({"id": format!("r{n}"), "name": name,
+                    "composite": !parts.is_empty(), "clientRole": false});
+                if !parts.is_empty() {
+                    role["composites"] = json!({"realm": parts});
+                }
+                role
+            })
+            .collect();
+        let users: Vec<Value> = people
+            .iter()
+            .map(|user| {
+                let groups: Vec<String> =
+                    user.groups.iter().map(|group| path(&self.parents, *group)).collect();
+                let mut row = json!({"id": format!("id-{}", user.name),
+                    "username": format!("u{}", user.name), "enabled": user.enabled,
+                    "realmRoles": names(&user.roles), "groups": groups});
+                if user.department {
+                    row["attributes"] = json!({"department": ["Research"]});
+                }
+                row
+            })
+            .collect();
+        json!({"realm": "r", "roles": {"realm": roles}, "groups": self.below(None), "users": users})
+    }
+
+    fn below(&self, parent: Option<usize>) -> Vec<Value> {
+        (0..GROUPS.len())
+            .filter(|group| self.parents[*group] == parent)
+            .map(|group| {
+                let roles: Vec<&str> =
+                    self.group_roles[group].iter().map(|role| ROLES[*role]).collect();
+                json!({"id": format!("g{group}"), "name": GROUPS[group],
+                    "path": path(&self.parents, group), "realmRoles": roles,
+                    "subGroups": self.below(Some(group))})
+            })
+            .collect()
+    }
+}
+
+fn some(below: usize) -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::btree_set(0..below, 0..3).prop_map(|set| set.into_iter().collect())
+}
+
+prop_compose! {
+    fn company()(
+        parents in prop::collection::vec(any::<Option<prop::sample::Index>>(), GROUPS.len()),
+        group_roles in prop::collection::vec(some(ROLES.len()), GROUPS.len()),
+        contains in prop::collection::vec(some(ROLES.len()), ROLES.len()),
+        users in prop::collection::vec(
+            (prop::bool::weighted(0.85), some(GROUPS.len()), some(ROLES.len()), any::<bool>()), 2..7),
+    ) -> Company {
+        Company {
+            parents: parents.into_iter().enumerate().map(|(group, parent)| {
+                parent.filter(|_| group > 0).map(|parent| parent.index(group))
+            }).collect(),
+            group_roles,
+            contains: contains.into_iter().enumerate()
+                .map(|(role, parts)| parts.into_iter().filter(|part| *part > role).collect())
+                .collect(),
+            users: users.into_iter().enumerate()
+                .map(|(name, (enabled, groups, roles, department))| {
+                    User { name, enabled, groups, roles, department }
+                })
+                .collect(),
+        }
+    }
+}
+
+const RULES: &str = r#"
+[sync]
+provision = "PROVISION"
+[guard]
+protected_roles = { top = 0 }
+[[source]]
+name = "realm"
+kind = "file"
+realm_export = "realm.json"
+grants = ["t*", "f*", "i*", "m*", "g*", "osmo-*"]
+[roles.everyone]
+everyone = true
+[roles.forced]
+sync_mode = "force"
+external_roles = ["plain", "ML"]
+[roles.imported]
+sync_mode = "import"
+external_roles = ["deep", "Ops"]
+[roles.merged]
+external_roles = ["viewer"]
+[roles.ignored]
+sync_mode = "ignore"
+external_roles = ["plain"]
+[roles.beyond]
+external_roles = ["plain"]
+[roles.top]
+external_roles = ["admin", "Eng"]
+[[role_template]]
+name = 'osmo-(?<team>[a-z]+)'
+sync_mode = "merge"
+[[mapping]]
+group = "/Eng/ML"
+roles = ["merged"]
+[[mapping]]
+attribute = { name = "department", value = "Research" }
+roles = ["forced"]
+[[mapping]]
+group_regex = '/(?<team>Ops|Eng)'
+roles = ["merged"]
+"#;
+
+fn rules(provision: &str) -> String {
+    RULES.replace("PROVISION", provision)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn who_is_looked_up_has_what_the_next_full_sync_gives(
+        company in company(), mapped in any::<bool>(),
+    ) {
+        let home = Home::new(&rules(if mapped { "mapped" } else { "all" }));
+        let (first, others) = company.users.split_at(1);
+        home.write("realm.json", &company.realm(first));
+        home.sync();
+        // Everyone else comes after the sync, and half of them is looked up.
+        home.write("realm.json", &company.realm(&company.users));
+        let before = home.roles();
+        let mut met = BTreeSet::new();
+        for user in others.iter().step_by(2) {
+            let name = format!("u{}", user.name);
+            match home.lookup(&name) {
+                Person::Provisioned { .. } => {
+                    prop_assert!(user.enabled, "{name}");
+                    met.insert(name);
+                }
+                Person::Refused(_) => {}
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        let jit = home.roles();
+        let grants: BTreeMap<_, _> = met.iter().map(|name| (name.clone(), home.grants(name))).collect();
+        for (name, roles) in &before {
+            prop_assert_eq!(jit.get(name), Some(roles), "somebody else changed");
+        }
+        prop_assert_eq!(jit.len(), before.len() + met.len());
+        home.sync();
+        let full = home.roles();
+        for user in others {
+            let name = format!("u{}", user.name);
+            if met.contains(&name) {
+                prop_assert_eq!(&jit[&name], &full[&name], "{}", name);
+                prop_assert_eq!(&grants[&name], &home.grants(&name), "{}", name);
+            } else if user.name % 2 == 1 {
+                // Who was refused is not let in by the sync either.
+                prop_assert!(full.get(&name).is_none_or(BTreeSet::is_empty), "{}", name);
+            }
+        }
+    }
+}
+
+fn person(name: usize, groups: &[usize], roles: &[usize]) -> User {
+    User { name, enabled: true, groups: groups.into(), roles: roles.into(), department: false }
+}
+
+fn small() -> Company {
+    Company {
+        parents: vec![None, Some(0), None, Some(2), None, None],
+        group_roles: vec![vec![], vec![3], vec![], vec![], vec![], vec![]],
+        contains: vec![vec![], vec![2], vec![5], vec![], vec![], vec![]],
+        users: Vec::new(),
+    }
+}
+
+fn provisioned(person: &Person) -> u64 {
+    match person {
+        Person::Provisioned { generation } => *generation,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(person: Person, part: &str) {
+    match person {
+        Person::Refused(why) => assert!(why.contains(part), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_generation_of_its_own_says_why_and_the_next_sync_has_nothing_to_add() {
+    let home = Home::new(&rules("all"));
+    let company = small();
+    home.write("realm.json", &company.realm(&[person(0, &[], &[])]));
+    home.sync();
+    home.write("realm.json", &company.realm(&[person(0, &[], &[]), person(1, &[1], &[1])]));
+    assert_eq!(provisioned(&home.lookup("u1")), 2);
+    let grants = home.grants("u1");
+    let has = |part: &str| grants.iter().any(|grant| grant.contains(part));
+    assert!(has("forced: through group `/Eng/ML`"), "{grants:?}");
+    assert!(has("osmo-green: through group `/Eng/ML` → realm role `osmo-green`"), "{grants:?}");
+    assert!(has("merged: through group `/Eng/ML`"), "{grants:?}");
+    assert!(has("imported: through realm role `bundle` → realm role `deep`"), "{grants:?}");
+    assert!(home.reader().meta().unwrap().settled.is_none(), "the next run compares everything");
+    assert_eq!(home.lookup("u1"), Person::Known { generation: 2 });
+    let outcome = home.sync();
+    assert!(!outcome.changes(), "{:?}", outcome.plan.unwrap().changes);
+    assert_eq!(outcome.generation, 2);
+    let again = home.sync();
+    assert!(again.plan.is_none(), "settled again");
+}
+
+#[test]
+fn a_failing_source_does_not_make_a_newcomer_missing() {
+    let home = Home::new(&rules("all"));
+    let company = small();
+    home.write("realm.json", &company.realm(&[person(0, &[], &[])]));
+    home.sync();
+    home.write("realm.json", &company.realm(&[person(0, &[], &[]), person(1, &[1], &[])]));
+    provisioned(&home.lookup("u1"));
+    let held = home.roles();
+    std::fs::write(home.file("realm.json"), "cut off").unwrap();
+    let outcome = home.sync();
+    assert!(outcome.incomplete() && !outcome.changes());
+    assert_eq!(home.roles(), held);
+    assert!(held["u1"].contains("forced"));
+}
+
+#[test]
+fn who_is_no_stranger_is_left_to_the_sync() {
+    let home = Home::new(&format!(
+        "{}\n",
+        rules("all")
+            .replace("provision = \"all\"", "provision = \"all\"\non_missing = { after = \"0s\" }")
+    ));
+    let company = small();
+    let off = |user: User| User { enabled: false, ..user };
+    home.write(
+        "realm.json",
+        &company.realm(&[
+            person(0, &[], &[]),
+            off(person(1, &[1], &[])),
+            person(2, &[1], &[]),
+            person(3, &[], &[]),
+        ]),
+    );
+    home.sync();
+    home.write(
+        "realm.json",
+        &company.realm(&[person(0, &[], &[]), off(person(1, &[1], &[])), person(3, &[], &[])]),
+    );
+    home.sync();
+    let before = home.roles();
+    // Enabled, back and renamed at the source since.
+    let mut realm = company.realm(&[
+        person(0, &[], &[]),
+        person(1, &[1], &[]),
+        person(2, &[1], &[]),
+        person(3, &[1], &[]),
+    ]);
+    realm["users"][3]["username"] = json!("renamed");
+    home.write("realm.json", &realm);
+    refused(home.lookup("u1"), "disabled in `realm`");
+    refused(home.lookup("u2"), "deprovisioned");
+    refused(home.lookup("renamed"), "knows the person as `u3`");
+    assert_eq!(home.roles(), before);
+    assert_eq!(home.lookup("nobody"), Person::Nobody);
+}
+
+#[test]
+fn disabled_unmapped_and_colliding_strangers_are_refused() {
+    let home = Home::new(&rules("mapped"));
+    let company = small();
+    home.write("realm.json", &company.realm(&[person(0, &[], &[])]));
+    home.sync();
+    let mut realm = company.realm(&[
+        person(0, &[], &[]),
+        User { enabled: false, ..person(1, &[1], &[]) },
+        person(2, &[4], &[]),
+        person(3, &[1], &[]),
+        person(4, &[1], &[]),
+        person(5, &[], &[]),
+    ]);
+    realm["users"][4]["username"] = json!("U3");
+    home.write("realm.json", &realm);
+    refused(home.lookup("u1"), "disabled in `realm`");
+    refused(home.lookup("u3"), "more than one");
+    refused(home.lookup("u5"), "no rule gives");
+    assert_eq!(home.roles().len(), 0, "{:?}", home.roles());
+    home.sync();
+    assert!(!home.roles().contains_key("u5") && !home.roles().contains_key("u3"));
+}
+
+#[test]
+fn what_came_after_the_last_read_gives_nothing_until_the_next() {
+    let home = Home::new(&rules("all"));
+    let mut company = small();
+    company.parents[5] = Some(4);
+    home.write("realm.json", &company.realm(&[person(0, &[], &[])]));
+    home.sync();
+    let mut realm = company.realm(&[person(0, &[], &[]), person(1, &[1], &[])]);
+    realm["groups"].as_array_mut().unwrap().push(json!({"id": "new", "name": "Fresh",
+        "path": "/Fresh", "realmRoles": ["viewer"], "subGroups": []}));
+    realm["users"][1]["groups"].as_array_mut().unwrap().push(json!("/Fresh"));
+    home.write("realm.json", &realm);
+    provisioned(&home.lookup("u1"));
+    let (jit, full) = (home.roles(), {
+        home.sync();
+        home.roles()
+    });
+    assert!(jit["u1"].is_subset(&full["u1"]));
+    assert!(jit["u1"].contains("forced"));
+}
+
+const TWO: &str = r#"
+[[source]]
+name = "a"
+kind = "file"
+realm_export = "a.json"
+[[source]]
+name = "b"
+kind = "file"
+realm_export = "b.json"
+[roles.forced]
+external_roles = ["plain"]
+[roles.merged]
+external_roles = ["viewer"]
+"#;
+
+#[test]
+fn several_sources_know_one_person_and_disabled_in_any_is_disabled() {
+    let home = Home::new(TWO);
+    let company = small();
+    let nobody = company.realm(&[person(0, &[], &[])]);
+    home.write("a.json", &nobody);
+    home.write("b.json", &nobody);
+    home.sync();
+    let off = |user: User| User { enabled: false, ..user };
+    let zero = person(0, &[], &[]);
+    home.write(
+        "a.json",
+        &company.realm(&[
+            zero.clone(),
+            person(1, &[], &[0]),
+            person(2, &[], &[0]),
+            person(3, &[], &[0]),
+        ]),
+    );
+    home.write(
+        "b.json",
+        &company.realm(&[zero.clone(), person(1, &[], &[5]), off(person(2, &[], &[]))]),
+    );
+    provisioned(&home.lookup("u1"));
+    assert_eq!(home.roles()["u1"], ["forced", "merged"].map(str::to_owned).into());
+    refused(home.lookup("u2"), "disabled in `b`");
+    // b is away and never named u3: a's word stands.
+    std::fs::write(home.file("b.json"), "gone").unwrap();
+    provisioned(&home.lookup("u3"));
+    // Nobody of what could be heard knows u4; b might.
+    assert!(matches!(home.lookup("u4"), Person::Unavailable(_)));
+    home.sync();
+    let after = home.roles();
+    assert_eq!(after["u1"], ["forced", "merged"].map(str::to_owned).into());
+    assert_eq!(after["u3"], ["forced"].map(str::to_owned).into());
+}
+
+#[test]
+fn a_mirror_that_says_disabled_counts_while_its_source_is_away() {
+    let home = Home::new(&format!("[sync]\nprovision = \"mapped\"\n{TWO}"));
+    let company = small();
+    let zero = person(0, &[], &[]);
+    home.write("a.json", &company.realm(std::slice::from_ref(&zero)));
+    // In b's mirror, and for want of a role not in the store.
+    let off = User { enabled: false, ..person(1, &[], &[]) };
+    home.write("b.json", &company.realm(&[zero.clone(), off, person(2, &[], &[])]));
+    home.sync();
+    assert!(home.roles().is_empty());
+    home.write("a.json", &company.realm(&[zero, person(1, &[], &[0]), person(2, &[], &[0])]));
+    std::fs::write(home.file("b.json"), "gone").unwrap();
+    refused(home.lookup("u1"), "disabled in `b`");
+    provisioned(&home.lookup("u2"));
+    let state = home.reader().state().unwrap();
+    assert_eq!(state.links.len(), 2, "linked to what b's mirror has as well");
+}
+
+#[test]
+fn a_look_up_before_the_first_sync_is_unavailable() {
+    let home = Home::new(TWO);
+    assert!(matches!(home.lookup("u1"), Person::Unavailable(_)));
+    assert!(!Path::new(&home.file("store.db")).exists());
+}
+
+/// The people of `realm` as the file source shows them.
+fn sighted(home: &Home, realm: &Value, name: &str) -> super::person::Answer {
+    home.write("aside.json", realm);
+    let mut source = home.config.sources[0].clone();
+    if let config::SourceKind::RealmExport(export) = &mut source.kind {
+        export.path = home.file("aside.json");
+    }
+    let mut config = home.config.clone();
+    config.sources = vec![source.clone()];
+    let opened = vec![open_source(&source)];
+    wait(super::person::ask(&config, &opened, &caller(name))).remove(0)
+}
+
+#[test]
+fn a_run_that_began_to_read_before_someone_came_does_not_lose_them() {
+    let home = Home::new(&rules("all"));
+    let company = small();
+    let zero = person(0, &[], &[]);
+    home.write("realm.json", &company.realm(std::slice::from_ref(&zero)));
+    home.sync();
+    let later = company.realm(&[zero.clone(), person(1, &[1], &[1])]);
+    let answer = sighted(&home, &later, "u1");
+    // A role that the run is to see changed, so that it has something to commit of its own.
+    home.write("realm.json", &company.realm(&[zero, person(7, &[], &[5])]));
+    let config = home.config.clone();
+    let came: OnProgress = Arc::new(move |progress| {
+        // Every source has been heard, nothing is planned yet.
+        if progress.what == super::PLANNING {
+            let done = settle(&config, &caller("u1"), vec![answer.clone()], now()).unwrap();
+            provisioned(&done);
+        }
+    });
+    let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
+    wait(run(&home.config, &options, &came, now())).unwrap();
+    let roles = home.roles();
+    assert!(roles["u1"].contains("forced") && roles["u1"].contains("osmo-green"), "{roles:?}");
+    assert!(roles.contains_key("u7"));
+    let state = home.reader().state().unwrap();
+    assert!(state.users.iter().all(|user| user.status == crate::model::Status::Enabled));
+    let mirror = home.reader().mirror("realm").unwrap().unwrap();
+    assert_eq!(mirror.digest, mirror.directory.digest(), "the mirror is what its digest says");
+    assert_eq!(mirror.directory.users.len(), 3);
+    // The next run decides, and it knows nothing of u1.
+    home.sync();
+    let state = home.reader().state().unwrap();
+    let missing =
+        |user: &crate::model::User| matches!(user.status, crate::model::Status::Missing { .. });
+    assert_eq!(state.users.iter().filter(|user| missing(user)).count(), 1);
+}
+
+#[test]
+fn a_commit_that_races_with_a_newcomer_plans_and_writes_anew() {
+    let home = Home::new(&rules("all"));
+    let company = small();
+    let zero = person(0, &[], &[]);
+    home.write("realm.json", &company.realm(std::slice::from_ref(&zero)));
+    home.sync();
+    let answer = sighted(&home, &company.realm(&[zero.clone(), person(1, &[1], &[])]), "u1");
+    home.write("realm.json", &company.realm(&[zero, person(7, &[], &[5])]));
+
+    // As `settle` of a run does it, with somebody coming between plan and commit.
+    let marks = Marks::take(&home.config.store).unwrap();
+    let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
+    let silent: OnProgress = Arc::new(|_| {});
+    let words = wait(super::ask(&home.config, &options, &silent));
+    let reader = home.reader();
+    let mut known = know(&home.config, words, Some(&reader), &mut Vec::new()).unwrap();
+    let mut writer = crate::store::Writer::open(&home.config.store).unwrap();
+    let mut commit = |known: &mut Vec<super::Known>, newcomer: bool| {
+        let meta = reader.meta().unwrap();
+        catch_up(known, Some(&reader), &marks).unwrap();
+        load_views(known, Some(&reader)).unwrap();
+        let old = reader.state().unwrap();
+        let resolved =
+            crate::resolve::resolve(&home.config, &views(&home.config, known), &old, now());
+        let plan = crate::plan::plan(&home.config.guard, resolved, &old, None, now());
+        if newcomer {
+            let done = settle(&home.config, &caller("u1"), vec![answer.clone()], now()).unwrap();
+            provisioned(&done);
+        }
+        writer.commit(&crate::store::Commit {
+            plan: &plan,
+            base_version: meta.version,
+            sources: &updates(known, now()),
+            configured: &configured(&home.config),
+            settled: Some("token".to_owned()),
+        })
+    };
+    let raced = commit(&mut known, true);
+    assert!(matches!(raced, Err(crate::store::CommitError::Raced)), "{raced:?}");
+    commit(&mut known, false).unwrap();
+    let roles = home.roles();
+    assert!(roles["u1"].contains("forced") && roles.contains_key("u7"), "{roles:?}");
+    let mirror = home.reader().mirror("realm").unwrap().unwrap();
+    assert_eq!(mirror.digest, mirror.directory.digest());
+    assert_eq!(mirror.directory.users.len(), 3);
+}
+
+const CLAIMS: &str = r#"
+[guard]
+protected_roles = { top = 0 }
+[[source]]
+name = "kc"
+kind = "keycloak"
+url = "http://127.0.0.1:1"
+realm = "r"
+client_id = "reader"
+client_secret = { env = "PATH" }
+clients = ["app"]
+grants = ["t*", "f*", "m*", "i*"]
+[roles.everyone]
+everyone = true
+[roles.forced]
+sync_mode = "force"
+external_roles = ["plain", "ML"]
+[roles.merged]
+external_roles = ["viewer"]
+[roles.imported]
+sync_mode = "import"
+external_roles = ["inner"]
+[roles.beyond]
+external_roles = ["plain"]
+[roles.top]
+external_roles = ["admin"]
+[[mapping]]
+group = "/Top"
+roles = ["top"]
+[gateway]
+identity = "jwt"
+provision = "claims"
+http = "127.0.0.1:0"
+preset = "osmo"
+[[gateway.jwt]]
+issuer = "http://127.0.0.1:1/realms/r"
+audiences = ["app"]
+roles_claim = "CLAIM"
+"#;
+
+/// A store whose mirror of `kc` has some groups and roles, and nobody but `old`.
+fn with_mirror(claim: &str) -> Home {
+    use crate::source::{Enabled, Kind, NewContainer, NewUser, ReadingBuilder};
+    let home = Home::new(&CLAIMS.replace("CLAIM", claim));
+    let mut builder = ReadingBuilder::new(false);
+    let mut add = |kind, key: &str, name: &str, identity: &str| {
+        builder.container(&NewContainer { kind, key, name, identity, norm: identity })
+    };
+    let plain = add(Kind::RealmRole, "plain", "plain", "plain");
+    let viewer = add(Kind::RealmRole, "viewer", "viewer", "viewer");
+    add(Kind::RealmRole, "admin", "admin", "admin");
+    add(Kind::RealmRole, "inner", "inner", "inner");
+    add(Kind::ClientRole, "app/inner", "inner", "app/inner");
+    let ml = add(Kind::Group, "g1", "ML", "/Eng/ML");
+    let eng = add(Kind::Group, "g0", "Eng", "/Eng");
+    add(Kind::Group, "g2", "Top", "/Top");
+    add(Kind::Group, "g3", "twice", "/a/twice");
+    builder.child(eng, ml);
+    builder.leads_to(plain, viewer);
+    builder.user(&NewUser {
+        ext: "old",
+        username: "old",
+        email: "",
+        email_verified: false,
+        enabled: Enabled::Yes,
+        federation: "",
+    });
+    builder.user(&NewUser {
+        ext: "off",
+        username: "off",
+        email: "",
+        email_verified: false,
+        enabled: Enabled::No,
+        federation: "",
+    });
+    let word = super::Word::Said(Box::new(builder.finish()));
+    let mut writer = crate::store::Writer::open(&home.config.store).unwrap();
+    super::settle(&home.config, vec![word], &Marks::default(), Some(&mut writer), now()).unwrap();
+    home
+}
+
+fn bearer(name: &str, roles: &[&str]) -> Caller {
+    Caller {
+        username: name.into(),
+        issuer: Some("http://127.0.0.1:1/realms/r".to_owned()),
+        subject: Some(format!("sub-{name}")),
+        roles: Some(roles.iter().map(|role| (*role).to_owned()).collect()),
+    }
+}
+
+fn claim(home: &Home, caller: &Caller) -> Person {
+    claims_person(&home.config, caller, now()).unwrap()
+}
+
+#[test]
+fn a_tokens_roles_go_through_mapping_modes_and_grants_and_say_where_they_came_from() {
+    let home = with_mirror("realm_access.roles");
+    provisioned(&claim(&home, &bearer("ann", &["plain", "unheard-of", "admin"])));
+    let roles = &home.roles()["ann"];
+    assert_eq!(*roles, ["everyone", "forced", "merged", "top"].map(str::to_owned).into());
+    let grants = home.grants("ann");
+    let through = "merged: through token claim `realm_access.roles` → realm role `plain` → realm role \
+                   `viewer` (kc, roles.merged)";
+    assert!(grants.contains(through), "{grants:?}");
+    let state = home.reader().state().unwrap();
+    assert!(state.links.iter().any(|link| state.texts.get(link.ext) == "sub-ann"));
+    let mirror = home.reader().mirror("kc").unwrap().unwrap();
+    assert_eq!(mirror.directory.users.len(), 3);
+}
+
+#[test]
+fn a_groups_claim_counts_where_it_can_mean_one_thing_and_never_gives_a_protected_role() {
+    let home = with_mirror("groups");
+    let names = ["/Eng/ML", "/Top", "twice", "inner"];
+    provisioned(&claim(&home, &bearer("ann", &names)));
+    assert_eq!(home.roles()["ann"], ["everyone", "forced"].map(str::to_owned).into());
+    provisioned(&claim(&home, &bearer("bob", &["ML", "viewer"])));
+    assert_eq!(home.roles()["bob"], ["everyone", "forced", "merged"].map(str::to_owned).into());
+}
+
+#[test]
+fn a_clients_roles_are_that_clients() {
+    let home = with_mirror("resource_access.app.roles");
+    provisioned(&claim(&home, &bearer("ann", &["inner", "plain"])));
+    assert_eq!(home.roles()["ann"], ["everyone", "imported"].map(str::to_owned).into());
+}
+
+#[test]
+fn a_token_that_proves_too_little_gives_nothing() {
+    let home = with_mirror("realm_access.roles");
+    let before = home.roles();
+    let other = Caller {
+        issuer: Some("http://127.0.0.1:1/realms/other".to_owned()),
+        ..bearer("ann", &["plain"])
+    };
+    refused(claim(&home, &other), "no source is the realm");
+    refused(claim(&home, &Caller { subject: None, ..bearer("ann", &["plain"]) }), "no `sub`");
+    refused(claim(&home, &Caller { roles: None, ..bearer("ann", &[]) }), "lacks the claim");
+    refused(claim(&home, &bearer("service-account-x", &["plain"])), "account of a client");
+    // Disabled, as the mirror and the store have it.
+    refused(claim(&home, &bearer("off", &["plain"])), "disabled in `kc`");
+    // Another person's id, or a new id under a name that is taken.
+    let thief = Caller { subject: Some("old".to_owned()), ..bearer("ann", &["plain"]) };
+    refused(claim(&home, &thief), "knows the person as `old`");
+    assert!(matches!(claim(&home, &bearer("old", &["plain"])), Person::Known { .. }));
+    assert_eq!(home.roles(), before);
+}
