@@ -528,6 +528,97 @@ fn a_mirror_that_says_disabled_counts_while_its_source_is_away() {
 }
 
 #[test]
+fn an_address_that_links_to_somebody_known_is_left_to_the_sync() {
+    for linked in ["a", "b"] {
+        let toml = TWO.replace(
+            &format!("realm_export = \"{linked}.json\""),
+            &format!("realm_export = \"{linked}.json\"\nlink_by = \"email\""),
+        );
+        let home = Home::new(&toml);
+        let company = small();
+        let with = |n: usize, name: &str, verified: bool| {
+            let mut realm = company.realm(&[person(0, &[], &[]), person(n, &[], &[0])]);
+            realm["users"][1]["username"] = json!(name);
+            realm["users"][1]["email"] = json!("Ann@Example.org");
+            realm["users"][1]["emailVerified"] = json!(verified);
+            realm
+        };
+        let nobody = company.realm(&[person(0, &[], &[])]);
+        home.write("a.json", &nobody);
+        home.write("b.json", &with(1, "annie", true));
+        home.sync();
+        home.write("a.json", &with(2, "ann", true));
+        let before = home.roles();
+        refused(home.lookup("ann"), "knows the person as `annie`");
+        assert_eq!(home.roles(), before);
+        // An address that nobody verified is no link.
+        home.write("a.json", &with(2, "ann", false));
+        provisioned(&home.lookup("ann"));
+        let jit = home.roles();
+        home.sync();
+        assert_eq!(home.roles(), jit);
+    }
+}
+
+#[test]
+fn where_people_are_called_by_their_address_they_are_looked_up_by_it() {
+    let home = Home::new(&format!("[sync]\nusername = \"email\"\n{TWO}"));
+    let company = small();
+    let mut first = company.realm(&[person(0, &[], &[])]);
+    first["users"][0]["email"] = json!("root@example.org");
+    home.write("b.json", &first);
+    home.write("a.json", &first);
+    home.sync();
+    let mut later = company.realm(&[person(0, &[], &[]), person(1, &[], &[0])]);
+    later["users"][0]["email"] = json!("root@example.org");
+    later["users"][1]["email"] = json!("Ann@Example.org");
+    home.write("a.json", &later);
+    assert_eq!(home.lookup("u1"), Person::Nobody);
+    provisioned(&home.lookup("ann@example.org"));
+    let jit = home.roles();
+    assert!(jit["ann@example.org"].contains("forced"));
+    home.sync();
+    assert_eq!(home.roles(), jit);
+}
+
+/// Not a test of facts: prints what a stranger costs beside many others. Run with `--ignored`.
+#[test]
+#[ignore = "measures time"]
+fn what_a_stranger_costs_beside_many() {
+    let home = Home::new(&rules("all"));
+    let company = small();
+    let many: Vec<User> = (0..200_000).map(|name| person(name, &[1], &[1])).collect();
+    home.write("realm.json", &company.realm(&many));
+    let start = std::time::Instant::now();
+    home.sync();
+    println!("first sync {:?}", start.elapsed());
+    let new = 1_000_000;
+    for n in new..new + 5 {
+        let name = format!("u{n}");
+        let answer = sighted(&home, &company.realm(&[person(n, &[1], &[1])]), &name);
+        let start = std::time::Instant::now();
+        let around = home.reader();
+        let who = crate::source::Who {
+            username: name.clone(),
+            by: config::UsernameFrom::Username,
+            subject: None,
+        };
+        let id = format!("id-{n}");
+        around
+            .surroundings(&crate::store::Stranger {
+                who: &who,
+                sources: vec!["realm"],
+                exts: vec![("realm", &id)],
+                emails: Vec::new(),
+            })
+            .unwrap();
+        let read = start.elapsed();
+        provisioned(&settle(&home.config, &caller(&name), vec![answer], now()).unwrap());
+        println!("surroundings {read:?}, all {:?}", start.elapsed().saturating_sub(read));
+    }
+}
+
+#[test]
 fn a_look_up_before_the_first_sync_is_unavailable() {
     let home = Home::new(TWO);
     assert!(matches!(home.lookup("u1"), Person::Unavailable(_)));
