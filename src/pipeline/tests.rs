@@ -581,6 +581,41 @@ fn where_people_are_called_by_their_address_they_are_looked_up_by_it() {
     assert_eq!(home.roles(), jit);
 }
 
+#[test]
+fn who_was_in_the_mirror_already_is_there_as_they_are_now() {
+    let home = Home::new(&rules("mapped"));
+    let company = small();
+    let zero = person(0, &[1], &[]);
+    // No rule gives u1 anything: in the mirror, not in the store.
+    home.write("realm.json", &company.realm(&[zero.clone(), person(1, &[5], &[])]));
+    home.sync();
+    assert!(!home.roles().contains_key("u1"));
+    let later = company.realm(&[zero, person(1, &[4], &[5])]);
+    home.write("realm.json", &later);
+    provisioned(&home.lookup("u1"));
+    let mirror = home.reader().mirror("realm").unwrap().unwrap();
+    let place = |name: &str| {
+        let texts = &mirror.directory;
+        let found = texts.users.iter().position(|user| texts.text(user.username) == name);
+        u32::try_from(found.unwrap()).unwrap()
+    };
+    let within: Vec<&str> = mirror
+        .directory
+        .containers
+        .iter()
+        .zip(&mirror.directory.members)
+        .filter(|(_, members)| members.contains(&place("u1")))
+        .map(|(container, _)| mirror.directory.text(container.identity))
+        .collect();
+    assert_eq!(within, ["/osmo-blue", "viewer"]);
+    assert_eq!(mirror.directory.users.len(), 2);
+    // A source that fails now leaves them what they have.
+    std::fs::write(home.file("realm.json"), "cut off").unwrap();
+    assert!(!home.sync().changes());
+    home.write("realm.json", &later);
+    assert!(!home.sync().changes());
+}
+
 /// Not a test of facts: prints what a stranger costs beside many others. Run with `--ignored`.
 #[test]
 #[ignore = "measures time"]
