@@ -879,6 +879,18 @@ fn a_groups_claim_counts_where_it_can_mean_one_thing_and_never_gives_a_protected
 }
 
 #[test]
+fn an_issuer_that_is_no_source_is_warned_of() {
+    let toml = CLAIMS.replace("CLAIM", "realm_access.roles");
+    let about = |toml: &str| {
+        let warnings = Home::new(toml).config.warnings;
+        warnings.into_iter().filter(|it| it.contains("is the Keycloak realm of issuer")).count()
+    };
+    assert_eq!(about(&toml), 0);
+    assert_eq!(about(&toml.replace("/realms/r\"", "/realms/other\"")), 1);
+    assert_eq!(about(&toml.replace("\"claims\"", "\"lookup\"").replace("/realms/r\"", "/x\"")), 0);
+}
+
+#[test]
 fn a_clients_roles_are_that_clients() {
     let home = with_mirror("resource_access.app.roles");
     provisioned(&claim(&home, &bearer("ann", &["inner", "plain"])));
