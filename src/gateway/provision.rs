@@ -23,6 +23,7 @@ use chrono::Utc;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use quick_cache::sync::Cache;
+use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::question::Caller;
@@ -115,8 +116,28 @@ struct Key {
     username: Arc<str>,
     issuer: Option<String>,
     subject: Option<String>,
-    /// With `claims` the answer hangs on them.
-    roles: Option<Vec<String>>,
+    /// With `claims` the answer hangs on the roles: a digest, since a token may name many.
+    roles: Option<[u8; 32]>,
+}
+
+impl Key {
+    fn of(caller: &Caller, mode: JustInTime) -> Self {
+        let digest = |roles: &Vec<String>| {
+            let mut hash = Sha256::new();
+            for role in roles {
+                hash.update((role.len() as u64).to_le_bytes());
+                hash.update(role.as_bytes());
+            }
+            hash.finalize().into()
+        };
+        let roles = caller.roles.as_ref().filter(|_| mode == JustInTime::Claims);
+        Key {
+            username: Arc::clone(&caller.username),
+            issuer: caller.issuer.clone(),
+            subject: caller.subject.clone(),
+            roles: roles.map(digest),
+        }
+    }
 }
 
 type Flight = Shared<BoxFuture<'static, Provisioned>>;
@@ -185,12 +206,7 @@ impl Provisioner {
         if inner.mode == JustInTime::Off {
             return Provisioned::Refused("`gateway.provision` is \"off\"".into());
         }
-        let key = Key {
-            username: Arc::clone(&caller.username),
-            issuer: caller.issuer.clone(),
-            subject: caller.subject.clone(),
-            roles: caller.roles.clone().filter(|_| inner.mode == JustInTime::Claims),
-        };
+        let key = Key::of(caller, inner.mode);
         if let Some(known) = inner.remembered(&key) {
             return known;
         }

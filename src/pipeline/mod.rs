@@ -1,7 +1,8 @@
 //! One run from end to end: read, merge, resolve, plan, guard, apply.
 //!
 //! [`run`] is what `idpsyncd sync`, the daemon and `check` call. Planning happens on values; the
-//! only writer is opened last, and not at all in a dry run.
+//! only writer is opened last, and not at all in a dry run. [`person`] does the same for one person
+//! who has just arrived.
 
 mod claims;
 mod hand;

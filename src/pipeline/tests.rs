@@ -528,6 +528,132 @@ fn a_mirror_that_says_disabled_counts_while_its_source_is_away() {
 }
 
 #[test]
+fn an_address_that_links_to_somebody_known_is_left_to_the_sync() {
+    for linked in ["a", "b"] {
+        let toml = TWO.replace(
+            &format!("realm_export = \"{linked}.json\""),
+            &format!("realm_export = \"{linked}.json\"\nlink_by = \"email\""),
+        );
+        let home = Home::new(&toml);
+        let company = small();
+        let with = |n: usize, name: &str, verified: bool| {
+            let mut realm = company.realm(&[person(0, &[], &[]), person(n, &[], &[0])]);
+            realm["users"][1]["username"] = json!(name);
+            realm["users"][1]["email"] = json!("Ann@Example.org");
+            realm["users"][1]["emailVerified"] = json!(verified);
+            realm
+        };
+        let nobody = company.realm(&[person(0, &[], &[])]);
+        home.write("a.json", &nobody);
+        home.write("b.json", &with(1, "annie", true));
+        home.sync();
+        home.write("a.json", &with(2, "ann", true));
+        let before = home.roles();
+        refused(home.lookup("ann"), "knows the person as `annie`");
+        assert_eq!(home.roles(), before);
+        // An address that nobody verified is no link.
+        home.write("a.json", &with(2, "ann", false));
+        provisioned(&home.lookup("ann"));
+        let jit = home.roles();
+        home.sync();
+        assert_eq!(home.roles(), jit);
+    }
+}
+
+#[test]
+fn where_people_are_called_by_their_address_they_are_looked_up_by_it() {
+    let home = Home::new(&format!("[sync]\nusername = \"email\"\n{TWO}"));
+    let company = small();
+    let mut first = company.realm(&[person(0, &[], &[])]);
+    first["users"][0]["email"] = json!("root@example.org");
+    home.write("b.json", &first);
+    home.write("a.json", &first);
+    home.sync();
+    let mut later = company.realm(&[person(0, &[], &[]), person(1, &[], &[0])]);
+    later["users"][0]["email"] = json!("root@example.org");
+    later["users"][1]["email"] = json!("Ann@Example.org");
+    home.write("a.json", &later);
+    assert_eq!(home.lookup("u1"), Person::Nobody);
+    provisioned(&home.lookup("ann@example.org"));
+    let jit = home.roles();
+    assert!(jit["ann@example.org"].contains("forced"));
+    home.sync();
+    assert_eq!(home.roles(), jit);
+}
+
+#[test]
+fn who_was_in_the_mirror_already_is_there_as_they_are_now() {
+    let home = Home::new(&rules("mapped"));
+    let company = small();
+    let zero = person(0, &[1], &[]);
+    // No rule gives u1 anything: in the mirror, not in the store.
+    home.write("realm.json", &company.realm(&[zero.clone(), person(1, &[5], &[])]));
+    home.sync();
+    assert!(!home.roles().contains_key("u1"));
+    let later = company.realm(&[zero, person(1, &[4], &[5])]);
+    home.write("realm.json", &later);
+    provisioned(&home.lookup("u1"));
+    let mirror = home.reader().mirror("realm").unwrap().unwrap();
+    let place = |name: &str| {
+        let texts = &mirror.directory;
+        let found = texts.users.iter().position(|user| texts.text(user.username) == name);
+        u32::try_from(found.unwrap()).unwrap()
+    };
+    let within: Vec<&str> = mirror
+        .directory
+        .containers
+        .iter()
+        .zip(&mirror.directory.members)
+        .filter(|(_, members)| members.contains(&place("u1")))
+        .map(|(container, _)| mirror.directory.text(container.identity))
+        .collect();
+    assert_eq!(within, ["/osmo-blue", "viewer"]);
+    assert_eq!(mirror.directory.users.len(), 2);
+    // A source that fails now leaves them what they have.
+    std::fs::write(home.file("realm.json"), "cut off").unwrap();
+    assert!(!home.sync().changes());
+    home.write("realm.json", &later);
+    assert!(!home.sync().changes());
+}
+
+/// Not a test of facts: prints what a stranger costs beside many others. Run with `--ignored`.
+#[test]
+#[ignore = "measures time"]
+fn what_a_stranger_costs_beside_many() {
+    let home = Home::new(&rules("all"));
+    let company = small();
+    let many: Vec<User> = (0..200_000).map(|name| person(name, &[1], &[1])).collect();
+    home.write("realm.json", &company.realm(&many));
+    let start = std::time::Instant::now();
+    home.sync();
+    println!("first sync {:?}", start.elapsed());
+    let new = 1_000_000;
+    for n in new..new + 5 {
+        let name = format!("u{n}");
+        let answer = sighted(&home, &company.realm(&[person(n, &[1], &[1])]), &name);
+        let start = std::time::Instant::now();
+        let around = home.reader();
+        let who = crate::source::Who {
+            username: name.clone(),
+            by: config::UsernameFrom::Username,
+            subject: None,
+        };
+        let id = format!("id-{n}");
+        around
+            .surroundings(&crate::store::Stranger {
+                who: &who,
+                sources: vec!["realm"],
+                exts: vec![("realm", &id)],
+                emails: Vec::new(),
+            })
+            .unwrap();
+        let read = start.elapsed();
+        provisioned(&settle(&home.config, &caller(&name), vec![answer], now()).unwrap());
+        println!("surroundings {read:?}, all {:?}", start.elapsed().saturating_sub(read));
+    }
+}
+
+#[test]
 fn a_look_up_before_the_first_sync_is_unavailable() {
     let home = Home::new(TWO);
     assert!(matches!(home.lookup("u1"), Person::Unavailable(_)));
@@ -750,6 +876,18 @@ fn a_groups_claim_counts_where_it_can_mean_one_thing_and_never_gives_a_protected
     assert_eq!(home.roles()["ann"], ["everyone", "forced"].map(str::to_owned).into());
     provisioned(&claim(&home, &bearer("bob", &["ML", "viewer"])));
     assert_eq!(home.roles()["bob"], ["everyone", "forced", "merged"].map(str::to_owned).into());
+}
+
+#[test]
+fn an_issuer_that_is_no_source_is_warned_of() {
+    let toml = CLAIMS.replace("CLAIM", "realm_access.roles");
+    let about = |toml: &str| {
+        let warnings = Home::new(toml).config.warnings;
+        warnings.into_iter().filter(|it| it.contains("is the Keycloak realm of issuer")).count()
+    };
+    assert_eq!(about(&toml), 0);
+    assert_eq!(about(&toml.replace("/realms/r\"", "/realms/other\"")), 1);
+    assert_eq!(about(&toml.replace("\"claims\"", "\"lookup\"").replace("/realms/r\"", "/x\"")), 0);
 }
 
 #[test]

@@ -14,9 +14,10 @@ use super::mirror::{
     taken,
 };
 use super::reader::{self, Meta};
+use crate::config::UsernameFrom;
 use crate::model::{ReasonBook, State, Status, Texts, UserId};
 use crate::plan::Held;
-use crate::source::{Directory, Sighting, Who, Within};
+use crate::source::{DirUser, Directory, Sighting, Who, Within};
 
 /// Who is asked about.
 #[derive(Clone, Debug)]
@@ -199,6 +200,20 @@ fn place(
     people
 }
 
+/// A mirror's row, not yet within anything.
+fn sighting(texts: &Texts, user: &DirUser) -> Sighting {
+    let text = |text| texts.get(text).to_owned();
+    Sighting {
+        ext: text(user.ext),
+        username: text(user.username),
+        email: text(user.email),
+        email_verified: user.email_verified,
+        enabled: user.enabled,
+        federation: text(user.federation),
+        within: Vec::new(),
+    }
+}
+
 /// The rows of a mirror that may be the stranger, by number.
 fn candidates(
     conn: &Connection,
@@ -211,31 +226,20 @@ fn candidates(
         stranger.exts.iter().filter(|(name, _)| *name == source).map(|(_, ext)| *ext).collect();
     let mut texts = Texts::default();
     let federations = federations(conn, &mut texts)?;
-    // SQLite folds ASCII only; whoever bears anything else is compared below.
-    let mut statement = conn.prepare_cached(
-        "SELECT id, ext, username, email, flags, federation FROM mirror_user \
-         WHERE id BETWEEN ?1 AND ?2 AND (username = ?3 COLLATE NOCASE OR email = ?3 COLLATE NOCASE \
-            OR username GLOB '*[^ -~]*' OR email GLOB '*[^ -~]*' \
-            OR ext = ?4 OR (?5 <> '' AND email = ?5 COLLATE NOCASE))",
-    )?;
     let mut found: BTreeMap<u32, Sighting> = BTreeMap::new();
-    let rounds = exts.len().max(stranger.emails.len()).max(1);
-    for round in 0..rounds {
-        let ext = exts.get(round).copied().unwrap_or("");
-        let email = stranger.emails.get(round).map_or("", String::as_str);
-        let mut rows = statement.query(params![first, last, who.username, ext, email])?;
+    let mut take = |test: &str, value: &str| -> Result<(), Fault> {
+        let mut statement = conn.prepare_cached(&format!(
+            "SELECT id, ext, username, email, flags, federation FROM mirror_user \
+             WHERE {test} AND id BETWEEN ?1 AND ?2"
+        ))?;
+        let mut rows = if value.is_empty() {
+            statement.query(params![first, last])?
+        } else {
+            statement.query(params![first, last, value])?
+        };
         while let Some(row) = rows.next()? {
             let (number, user) = read_user(row, &mut texts, &federations)?;
-            let text = |text| texts.get(text).to_owned();
-            let person = Sighting {
-                ext: text(user.ext),
-                username: text(user.username),
-                email: text(user.email),
-                email_verified: user.email_verified,
-                enabled: user.enabled,
-                federation: text(user.federation),
-                within: Vec::new(),
-            };
+            let person = sighting(&texts, &user);
             if who.is(&person.username, &person.email)
                 || exts.contains(&person.ext.as_str())
                 || stranger.emails.contains(&person.email.to_lowercase())
@@ -243,6 +247,25 @@ fn candidates(
                 found.insert(number, person);
             }
         }
+        Ok(())
+    };
+    for ext in exts.iter().filter(|ext| !ext.is_empty()) {
+        take("ext = ?3", ext)?;
+    }
+    // SQLite folds ASCII only; whoever bears anything else is compared above.
+    if who.by == UsernameFrom::Username {
+        take("username = ?3 COLLATE NOCASE", &who.username)?;
+        take("username GLOB '*[^ -~]*'", "")?;
+    }
+    // There is no index of addresses: these pass over all of the mirror.
+    if who.by == UsernameFrom::Email {
+        take("email = ?3 COLLATE NOCASE", &who.username)?;
+    }
+    for email in stranger.emails.iter().filter(|email| !email.is_empty()) {
+        take("email = ?3 COLLATE NOCASE", email)?;
+    }
+    if who.by == UsernameFrom::Email || !stranger.emails.is_empty() {
+        take("email GLOB '*[^ -~]*'", "")?;
     }
     Ok(found.into_iter().collect())
 }
@@ -274,19 +297,7 @@ pub(super) fn added_since(
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let (number, user) = read_user(row, &mut texts, &federations)?;
-        let text = |text| texts.get(text).to_owned();
-        found.push((
-            number,
-            Sighting {
-                ext: text(user.ext),
-                username: text(user.username),
-                email: text(user.email),
-                email_verified: user.email_verified,
-                enabled: user.enabled,
-                federation: text(user.federation),
-                within: Vec::new(),
-            },
-        ));
+        found.push((number, sighting(&texts, &user)));
     }
     if found.is_empty() {
         return Ok(Vec::new());

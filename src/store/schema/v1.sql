@@ -85,6 +85,8 @@ CREATE TABLE link (
     ext    TEXT    NOT NULL,
     PRIMARY KEY (user, source, ext)
 ) WITHOUT ROWID;
+-- For a stranger's look-up: who is known by this id?
+CREATE INDEX link_ext ON link (ext);
 
 -- Reasons and sets of them are only ever added: history refers to them too.
 CREATE TABLE reason (
@@ -172,6 +174,11 @@ CREATE TABLE mirror_user (
     flags      INTEGER NOT NULL, -- 0..2 enabled yes, no, unknown; + 4: email verified
     federation INTEGER
 );
+-- For a stranger's look-up: who has this id, who bears this name? SQLite folds ASCII only, and few
+-- names hold anything else.
+CREATE INDEX mirror_user_ext ON mirror_user (ext);
+CREATE INDEX mirror_user_name ON mirror_user (username COLLATE NOCASE);
+CREATE INDEX mirror_user_odd ON mirror_user (id) WHERE username GLOB '*[^ -~]*';
 CREATE TABLE mirror_container (
     id       INTEGER PRIMARY KEY,
     kind     INTEGER NOT NULL,

@@ -1,0 +1,327 @@
+//! Just in time against a fake Keycloak that takes 20 ms an answer, for counting calls and for
+//! faults that a real server does not commit on demand.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use idpsyncd::config::{self, Config};
+use idpsyncd::gateway::provision::{Limits, Provisioned, Provisioner};
+use idpsyncd::gateway::question::Caller;
+use idpsyncd::pipeline::{Options, run};
+use idpsyncd::source::OnProgress;
+use serde_json::{Value, json};
+use wiremock::matchers::any;
+use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
+
+/// What the fake was asked, and how it misbehaves.
+#[derive(Default)]
+struct Realm {
+    log: Vec<String>,
+    /// Begin of a call to its answer: status, body.
+    faults: BTreeMap<&'static str, (u16, &'static str)>,
+    /// What `lea` of the federation `F` is shown as.
+    lea_enabled: bool,
+}
+
+struct Answer(Arc<Mutex<Realm>>);
+
+const DELAY: Duration = Duration::from_millis(20);
+
+fn user(id: &str, name: &str) -> Value {
+    json!({"id": id, "username": name, "enabled": true, "emailVerified": false})
+}
+
+impl Respond for Answer {
+    fn respond(&self, request: &Request) -> ResponseTemplate {
+        let mut realm = self.0.lock().unwrap();
+        let path = request.url.path().to_owned();
+        let query = request.url.query().unwrap_or_default().to_owned();
+        let json = |value: Value| ResponseTemplate::new(200).set_body_json(value).set_delay(DELAY);
+        let base = format!("http://{}", request.headers["host"].to_str().unwrap());
+        if path == "/realms/r/.well-known/openid-configuration" {
+            let at = |end: &str| format!("{base}/realms/r/protocol/openid-connect/{end}");
+            return json(json!({"issuer": format!("{base}/realms/r"),
+                "authorization_endpoint": at("auth"), "token_endpoint": at("token"),
+                "jwks_uri": at("certs"), "response_types_supported": ["code"],
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": ["RS256"]}));
+        }
+        if path == "/realms/r/protocol/openid-connect/token" {
+            realm.log.push("POST token".to_owned());
+            // {"sub":"reader"}: a lightweight token, which shows no rights.
+            return json(json!({"access_token": "x.eyJzdWIiOiJyZWFkZXIifQ.y", "expires_in": 300,
+                "token_type": "Bearer"}));
+        }
+        let below = path.strip_prefix("/admin/realms/r/").unwrap();
+        let call = if query.is_empty() { below.to_owned() } else { format!("{below}?{query}") };
+        realm.log.push(call.clone());
+        let fault = realm.faults.iter().find(|(begin, _)| call.starts_with(**begin));
+        if let Some((_, (status, body))) = fault {
+            return ResponseTemplate::new(*status).set_body_string(*body).set_delay(DELAY);
+        }
+        let role = |name: &str| json!({"id": format!("id-{name}"), "name": name});
+        let known = ["0", "root"];
+        let parts: Vec<&str> = below.split('/').collect();
+        match parts.as_slice() {
+            ["components"] => json(json!([])),
+            ["clients"] => json(json!([{"id": "rm", "clientId": "realm-management"}])),
+            ["clients", _, "roles"] => json(json!([role("view-users")])),
+            ["roles"] => json(json!([role("team")])),
+            ["roles", _, "users"] => json(json!([user(known[0], known[1])])),
+            ["groups", "count"] => json(json!({"count": 1})),
+            ["groups"] if query.contains("search=") || query.contains("first=0") => {
+                let mut group = json!({"id": "g1", "name": "eng", "path": "/eng", "subGroups": []});
+                if query.contains("briefRepresentation=false") {
+                    group["realmRoles"] = json!(["team"]);
+                    group["clientRoles"] = json!({});
+                }
+                json(json!([group]))
+            }
+            ["groups", "g1", "members"] => json(json!([user(known[0], known[1])])),
+            ["groups"] => json(json!([])),
+            ["users", "count"] => json(json!(i32::from(query.is_empty()))),
+            ["users"] if query.contains("username=") => {
+                let name = query.split("username=").nth(1).unwrap().split('&').next().unwrap();
+                match name {
+                    "lea" => {
+                        let mut lea = user("id-lea", "lea");
+                        lea["federationLink"] = json!("F");
+                        lea["enabled"] = json!(realm.lea_enabled);
+                        json(json!([lea]))
+                    }
+                    name if name.starts_with('s') => {
+                        json(json!([user(&format!("id-{name}"), name)]))
+                    }
+                    _ => json(json!([])),
+                }
+            }
+            ["users"] => json(json!([user(known[0], known[1])])),
+            ["users", "reader", "role-mappings", ..] => json(
+                ["view-users", "view-realm", "view-clients"].iter().map(|it| role(it)).collect(),
+            ),
+            ["users", _, "groups"] => json(json!([{"id": "g1", "name": "eng"}])),
+            ["users", _, "role-mappings"] => json(json!({"realmMappings": [role("team")]})),
+            ["users", id] if id.starts_with("id-s") => json(user(id, &id[3..])),
+            ["users", _] => ResponseTemplate::new(404)
+                .set_body_string(r#"{"error":"User not found"}"#)
+                .set_delay(DELAY),
+            _ => panic!("the fake does not know {call}"),
+        }
+    }
+}
+
+struct Home {
+    folder: tempfile::TempDir,
+    server: MockServer,
+    realm: Arc<Mutex<Realm>>,
+    config: Arc<Config>,
+}
+
+impl Home {
+    async fn new() -> Home {
+        let realm = Arc::new(Mutex::new(Realm::default()));
+        let server = MockServer::start().await;
+        Mock::given(any()).respond_with(Answer(Arc::clone(&realm))).mount(&server).await;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("secret"), "hunter2").unwrap();
+        let file = folder.path().join("idpsyncd.toml");
+        let url = server.uri();
+        let text = format!(
+            r#"
+[store]
+path = "store.db"
+[[source]]
+name = "kc"
+kind = "keycloak"
+url = "{url}"
+realm = "r"
+client_id = "idpsyncd"
+client_secret = {{ file = "secret" }}
+[roles.member]
+external_roles = ["team"]
+[gateway]
+http = "127.0.0.1:0"
+identity = "header"
+provision = "lookup"
+preset = "osmo"
+"#
+        );
+        std::fs::write(&file, text).unwrap();
+        let config = Arc::new(config::load(&file).unwrap_or_else(|error| panic!("{error}")));
+        let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
+        let silent: OnProgress = Arc::new(|_| {});
+        let outcome = run(&config, &options, &silent, chrono::Utc::now()).await.unwrap();
+        assert!(!outcome.incomplete(), "{:?}", outcome.sources);
+        realm.lock().unwrap().log.clear();
+        Home { folder, server, realm, config }
+    }
+
+    fn provisioner(&self, limits: Limits) -> Provisioner {
+        Provisioner::new(Arc::clone(&self.config), limits, Arc::new(()))
+    }
+
+    fn by_id(&self, name: &str) -> Arc<Caller> {
+        Arc::new(Caller {
+            username: name.into(),
+            issuer: Some(format!("{}/realms/r", self.server.uri())),
+            subject: Some(format!("id-{name}")),
+            roles: None,
+        })
+    }
+
+    fn calls(&self) -> Vec<String> {
+        let mut calls = std::mem::take(&mut self.realm.lock().unwrap().log);
+        calls.sort();
+        calls
+    }
+
+    fn set(&self, begin: &'static str, status: u16, body: &'static str) {
+        self.realm.lock().unwrap().faults.insert(begin, (status, body));
+    }
+
+    fn mend(&self) {
+        self.realm.lock().unwrap().faults.clear();
+    }
+
+    /// How many hold the role.
+    fn members(&self) -> u64 {
+        let conn = rusqlite::Connection::open(self.folder.path().join("store.db")).unwrap();
+        conn.query_row("SELECT count(*) FROM gateway_user_role", [], |row| row.get::<_, i64>(0))
+            .unwrap()
+            .unsigned_abs()
+    }
+}
+
+fn by_name(name: &str) -> Arc<Caller> {
+    Arc::new(Caller { username: name.into(), issuer: None, subject: None, roles: None })
+}
+
+fn patient() -> Limits {
+    Limits {
+        deadline: Duration::from_secs(300),
+        lookup: Duration::from_secs(120),
+        memory: Duration::ZERO,
+        ..Limits::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_up_by_id_is_three_calls_and_the_token_is_kept() {
+    let home = Home::new().await;
+    let provisioner = home.provisioner(patient());
+    let who = home.by_id("s1");
+    let answers = join_all((0..1000).map(|_| provisioner.provision(&who))).await;
+    assert!(answers.iter().all(|it| matches!(it, Provisioned::Committed { .. })));
+    let calls = home.calls();
+    assert_eq!(
+        calls,
+        [
+            "POST token",
+            "users/id-s1",
+            "users/id-s1/groups?briefRepresentation=true&first=0&max=-1",
+            "users/id-s1/role-mappings",
+        ]
+    );
+    provisioner.provision(&by_name("s2")).await;
+    let calls = home.calls();
+    assert_eq!(calls.len(), 3, "{calls:?}");
+    assert!(!calls.contains(&"POST token".to_owned()));
+    assert_eq!(home.members(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_strangers_cost_no_more_than_the_queue_takes() {
+    let home = Home::new().await;
+    let limits = Limits { queue: 56, ..patient() };
+    let provisioner = home.provisioner(limits);
+    let callers: Vec<_> = (0..1000).map(|n| home.by_id(&format!("s{n}"))).collect();
+    let answers = join_all(callers.iter().map(|who| provisioner.provision(who))).await;
+    let committed = answers.iter().filter(|it| matches!(it, Provisioned::Committed { .. })).count();
+    // Those who are polled after the first have landed may find a place.
+    assert!(committed >= 64, "{committed}");
+    assert_eq!(home.calls().len(), 3 * committed + 1);
+    assert_eq!(home.members(), committed as u64 + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_list_is_nobody_only_beside_a_count_that_says_so() {
+    let home = Home::new().await;
+    let provisioner = home.provisioner(patient());
+    assert_eq!(provisioner.provision(&by_name("nobody")).await, Provisioned::Nobody);
+    assert_eq!(provisioner.provision(&home.by_id("nobody")).await, Provisioned::Nobody);
+    let unavailable = [
+        // A failing statement: the list is empty, the count fails.
+        ("users?", 200, "[]", "users/count", 400, "x"),
+        ("users?", 200, "[]", "users/count", 200, "1"),
+        // Cut off, or glued.
+        ("users?", 200, "[{\"id\":", "zzz", 200, ""),
+        ("users/id-s1", 200, "{}{\"error\":1}", "zzz", 200, ""),
+        // Only one body says that a user is gone.
+        ("users/id-s1", 404, "{\"error\":\"Realm not found.\"}", "zzz", 200, ""),
+        ("users/id-s1", 403, "{\"error\":\"HTTP 403 Forbidden\"}", "zzz", 200, ""),
+    ];
+    let before = home.members();
+    for (a, a_status, a_body, b, b_status, b_body) in unavailable {
+        home.mend();
+        home.set(a, a_status, a_body);
+        home.set(b, b_status, b_body);
+        let who = if a.starts_with("users?") { by_name("s1") } else { home.by_id("s1") };
+        let answer = provisioner.provision(&who).await;
+        assert!(matches!(answer, Provisioned::Unavailable(_)), "{a} {a_body}: {answer:?}");
+    }
+    assert_eq!(home.members(), before);
+    home.mend();
+    assert!(matches!(provisioner.provision(&by_name("s1")).await, Provisioned::Committed { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn someone_of_a_federation_is_believed_while_its_directory_answers() {
+    let home = Home::new().await;
+    let provisioner = home.provisioner(patient());
+    home.set("components", 200, r#"[{"id":"F","name":"corp","providerId":"ldap","config":{}}]"#);
+    home.set("users/f%3AF", 500, r#"{"error":"unknown_error"}"#);
+    for enabled in [false, true] {
+        home.realm.lock().unwrap().lea_enabled = enabled;
+        let answer = provisioner.provision(&by_name("lea")).await;
+        let Provisioned::Unavailable(why) = answer else { panic!("{answer:?}") };
+        assert!(why.contains("cannot be believed"), "{why}");
+    }
+    home.realm.lock().unwrap().faults.remove("users/f%3AF");
+    home.realm.lock().unwrap().lea_enabled = false;
+    let answer = provisioner.provision(&by_name("lea")).await;
+    assert!(matches!(answer, Provisioned::Refused(_)), "{answer:?}");
+    home.realm.lock().unwrap().lea_enabled = true;
+    let answer = provisioner.provision(&by_name("lea")).await;
+    assert!(matches!(answer, Provisioned::Committed { .. }), "{answer:?}");
+}
+
+/// Not a test of facts: prints how long strangers wait. Run with `--ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures time"]
+async fn how_long_a_stranger_waits() {
+    let home = Home::new().await;
+    let provisioner = home.provisioner(Limits::default());
+    for (label, id) in [("by id", true), ("by name", false)] {
+        let mut times = Vec::new();
+        for n in 0..200 {
+            let name = format!("s{n}{id}").to_lowercase();
+            let who = if id { home.by_id(&name) } else { by_name(&name) };
+            let start = Instant::now();
+            let answer = provisioner.provision(&who).await;
+            times.push(start.elapsed());
+            assert!(matches!(answer, Provisioned::Committed { .. }), "{answer:?}");
+        }
+        times.sort();
+        println!("{label}: median {:?}, p99 {:?}", times[100], times[197]);
+    }
+}
