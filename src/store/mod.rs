@@ -21,6 +21,7 @@ mod apply;
 mod codec;
 mod error;
 mod grants;
+mod held;
 mod history;
 mod load;
 mod lock;
