@@ -36,7 +36,11 @@ pub fn read_ldif_at(
     let bytes = std::fs::read(path).map_err(|error| {
         SourceError::fatal(format!("cannot read `{}`: {error}", path.display()))
     })?;
-    read_bytes(&bytes, config, interest, now).map_err(|why| SourceError::fatal(located(path, &why)))
+    let assembler = read_bytes(&bytes, config, interest, now)
+        .map_err(|why| SourceError::fatal(located(path, &why)))?;
+    // The bytes are half of what this needs, and what follows needs as much again.
+    drop(bytes);
+    Ok(assembler.finish(Verdict::default()))
 }
 
 /// What is wrong, and in which line (0: in the file as a whole).
@@ -61,7 +65,7 @@ fn read_bytes(
     config: &LdifConfig,
     interest: &dyn Interest,
     now: Time,
-) -> Result<Reading, Fault> {
+) -> Result<Assembler, Fault> {
     let shape = Shape::new(&config.users, &config.groups, interest.attributes(), true, now)
         .map_err(whole)?;
     let filter = |key: &str, text: &str| {
@@ -118,7 +122,8 @@ fn read_bytes(
             }
         }
     }
-    drop((lines_of, ids));
+    let SharedNames { once, twice } = shared;
+    drop((lines_of, ids, once));
     if count == 0 {
         return Err(whole("there is no entry in it: a directory is never empty"));
     }
@@ -134,7 +139,7 @@ fn read_bytes(
             config.users.base, config.users.filter
         )));
     }
-    assembler.shared_names(shared.twice);
+    assembler.shared_names(twice);
     let mut records = Records::new(bytes)?;
     while let Some((line, entry)) = records.next_entry()? {
         let norm = dn::normalize(&entry.dn).map_err(|e| Fault { line, why: e.to_string() })?;
@@ -150,7 +155,7 @@ fn read_bytes(
             config.users.username
         )));
     }
-    Ok(assembler.finish(Verdict::default()))
+    Ok(assembler)
 }
 
 /// What an entry is to us.
