@@ -2,10 +2,11 @@
 """Writes the LDIF of a big company: people, groups, memberships. The same numbers give the same
 bytes.
 
-usage: bench/gen_ldif.py [--users N] [--groups N] [--memberships N] > FILE
+usage: bench/gen_ldif.py [--users N] [--groups N] [--memberships N] [--moved PERCENT] > FILE
 
 As in real directories a few groups hold a great part: one group in 200 holds a fifth of the people,
-19 in 200 a hundredth, the others share what is left of the memberships.
+19 in 200 a hundredth, the others share what is left of the memberships. With `--moved` the company
+is the same some time later: so many of each group's members have left it, and others have come.
 """
 
 import argparse
@@ -35,21 +36,22 @@ def sizes(users, groups, memberships):
     return wanted
 
 
-def members(group, size, users):
+def members(group, size, users, moved=0.0):
     """Distinct people, spread over the whole company: steps of a length that shares no factor with
-    their number."""
+    their number. `moved` percent of them left at one end, and as many came at the other."""
     step = 7919 + 2 * group
     while math.gcd(step, users) != 1:
         step += 1
     start = group * 104729 % users
-    return ((start + k * step) % users for k in range(size))
+    shift = min(int(size * moved / 100), users - size)
+    return ((start + k * step) % users for k in range(shift, size + shift))
 
 
 def uid(number):
     return f"u{number:07d}"
 
 
-def write(out, users, groups, memberships):
+def write(out, users, groups, memberships, moved=0.0):
     out.write(f"dn: {SUFFIX}\nobjectClass: domain\ndc: example\n\n")
     for unit in ("people", "groups", "services"):
         out.write(f"dn: ou={unit},{SUFFIX}\nobjectClass: organizationalUnit\nou: {unit}\n\n")
@@ -68,7 +70,7 @@ def write(out, users, groups, memberships):
         out.write(f"dn: cn={name},ou=groups,{SUFFIX}\nobjectClass: groupOfNames\ncn: {name}\n")
         out.writelines(
             f"member: uid={uid(number)},ou=people,{SUFFIX}\n"
-            for number in members(group, size, users)
+            for number in members(group, size, users, moved)
         )
         out.write("\n")
 
@@ -78,8 +80,9 @@ def main():
     parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--groups", type=int, default=2_000)
     parser.add_argument("--memberships", type=int, default=730_000)
-    arguments = parser.parse_args()
-    write(sys.stdout, arguments.users, arguments.groups, arguments.memberships)
+    parser.add_argument("--moved", type=float, default=0.0)
+    a = parser.parse_args()
+    write(sys.stdout, a.users, a.groups, a.memberships, a.moved)
 
 
 if __name__ == "__main__":

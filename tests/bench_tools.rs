@@ -59,6 +59,30 @@ fn the_ldif_has_the_numbers_that_were_asked_for_and_no_member_twice() {
 }
 
 #[test]
+fn a_company_that_has_moved_has_the_same_people_and_so_many_other_memberships() {
+    let name = "a_company_that_has_moved_has_the_same_people_and_so_many_other_memberships";
+    let arguments = ["--users", "1000", "--groups", "400", "--memberships", "20000"];
+    let moved = [&arguments[..], &["--moved", "10"]].concat();
+    let Some(before) = generated(name, "bench/gen_ldif.py", &arguments) else { return };
+    let Some(after) = generated(name, "bench/gen_ldif.py", &moved) else { return };
+    let memberships = |ldif: &str| -> BTreeSet<String> {
+        let entries = ldif.split("\n\n").filter(|entry| entry.contains("groupOfNames"));
+        let pairs = entries.flat_map(|entry| {
+            let group = entry.lines().next().unwrap();
+            let members = entry.lines().filter(|line| line.starts_with("member: "));
+            members.map(move |line| format!("{group} {line}")).collect::<Vec<_>>()
+        });
+        pairs.collect()
+    };
+    let (old, new) = (memberships(&before), memberships(&after));
+    assert_eq!((old.len(), new.len()), (20_000, 20_000));
+    let left = old.difference(&new).count();
+    assert!((1_600..=2_000).contains(&left), "about a tenth, rounded down in each group: {left}");
+    let people = |ldif: &str| ldif.matches("objectClass: inetOrgPerson").count();
+    assert_eq!(people(&before), people(&after));
+}
+
+#[test]
 fn the_realm_has_the_numbers_that_were_asked_for_and_no_membership_twice() {
     let arguments = ["--users", "500", "--groups", "80", "--memberships", "1501"];
     let name = "the_realm_has_the_numbers_that_were_asked_for_and_no_membership_twice";

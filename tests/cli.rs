@@ -962,6 +962,24 @@ fn what_looks_like_an_accident_is_held_shown_and_applied_only_by_approval() {
 }
 
 #[test]
+fn status_does_not_read_the_changes_that_wait() {
+    let home = Home::synced();
+    home.lose_three();
+    let id = home.json(&["sync"])["held"]["id"].as_str().unwrap().to_owned();
+    let conn = rusqlite::Connection::open(home.path("store.db")).unwrap();
+    assert_eq!(conn.execute("UPDATE held_change SET change = 'broken'", []).unwrap(), 3);
+    let held = home.json(&["status"])["held"].clone();
+    assert_eq!(
+        (&held["id"], &held["changes"], &held["lost_pairs"]),
+        (&json!(id), &json!(3), &json!(3))
+    );
+    home.run(&["status"]).exits(0).says("3 changes, 3 effective pairs would be lost");
+    home.run(&["plan", "show"]).exits(1).complains("is damaged: a held change");
+    home.run(&["plan", "approve", &id]).exits(1).complains("is damaged: a held change");
+    home.run(&["plan", "discard", &id]).exits(0);
+}
+
+#[test]
 fn a_discarded_plan_is_forgotten_until_the_next_run_asks_again() {
     let home = Home::synced();
     home.lose_three();

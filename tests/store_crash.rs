@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use idpsyncd::model::Status;
-use idpsyncd::plan::Held;
+use idpsyncd::plan::{ChangeView, Held};
 use idpsyncd::policy::Effect;
 use idpsyncd::source::{Directory, Enabled, NewUser, ReadingBuilder};
 use idpsyncd::store::{Commit, HistoryFilter, Reader, Writer};
@@ -63,13 +63,26 @@ fn directory(g: u64) -> Directory {
     build.finish().directory
 }
 
+/// Enough changes that a kill can come between two of them.
 fn held(g: u64) -> Held {
+    let change = |user: u32| ChangeView {
+        change: "grant-removed".to_owned(),
+        user: Some(format!("user-{user}")),
+        user_id: Some(user),
+        role: Some(format!("r{g}")),
+        origin: None,
+        old: None,
+        new: None,
+        cause: None,
+        why: None,
+        reasons: Vec::new(),
+    };
     Held {
         id: format!("{g:012x}"),
         since: String::new(),
         why: Vec::new(),
         lost_pairs: g,
-        changes: Vec::new(),
+        changes: (0..200).map(change).collect(),
     }
 }
 

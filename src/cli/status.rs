@@ -13,7 +13,7 @@ use crate::store::{Meta, Reader, SourceStatus};
 pub(super) fn run(config: &Config, output: Output) -> Result<u8, Failure> {
     let reader = Reader::open(&config.store)?;
     let (meta, stored, held) = match &reader {
-        Some(reader) => reader.snapshot(|r| Ok((r.meta()?, r.sources()?, r.held()?)))?,
+        Some(reader) => reader.snapshot(|r| Ok((r.meta()?, r.sources()?, r.held_head()?)))?,
         None => (Meta::default(), Vec::new(), None),
     };
     let now = Utc::now();
@@ -35,10 +35,7 @@ pub(super) fn run(config: &Config, output: Output) -> Result<u8, Failure> {
             "applied_at": meta.applied_at.map(rfc3339),
             "next_run": next.map(rfc3339),
             "next_due": meta.next_due.map(rfc3339),
-            "held": held.as_ref().map(|held| json!({
-                "id": held.id, "since": held.since, "why": held.why,
-                "lost_pairs": held.lost_pairs, "changes": held.changes.len(),
-            })),
+            "held": held,
             "sources": sources.iter().map(|(name, kind, status)| json!({
                 "name": name,
                 "kind": kind,
@@ -69,10 +66,7 @@ pub(super) fn run(config: &Config, output: Output) -> Result<u8, Failure> {
         |held| {
             format!(
                 "plan {} since {}: {} changes, {} effective pairs would be lost",
-                held.id,
-                held.since,
-                held.changes.len(),
-                held.lost_pairs
+                held.id, held.since, held.changes, held.lost_pairs
             )
         },
     );

@@ -11,6 +11,7 @@ use crate::model::rfc3339;
 use crate::pipeline::{self, Options, Outcome, SourceOutcome, SourceResult};
 use crate::plan::{Change, ChangeView, Held, Plan, Summary, view};
 use crate::source::ScopeReport;
+use crate::store::Reader;
 
 /// How many changes of one kind text lists.
 const MOST_LISTED: usize = 200;
@@ -37,11 +38,25 @@ pub(super) fn run(config: &Config, args: &SyncArgs, output: Output) -> Result<u8
     end();
     let outcome = outcome?;
     let status = status(&outcome, args);
+    let stored = stored_held(config, &outcome)?;
+    let held = outcome.plan.as_ref().and_then(|plan| plan.held.as_ref()).or(stored.as_ref());
     match output {
-        Output::Json => print::json(&report(&outcome, args.dry_run, status))?,
-        Output::Text => print::lines(&text(config, &outcome, args, Style::detect()))?,
+        Output::Json => print::json(&report(&outcome, held, args.dry_run, status))?,
+        Output::Text => print::lines(&text(config, &outcome, held, args, Style::detect()))?,
     }
     Ok(status)
+}
+
+/// What waits, from the store: where nothing had to be planned, the changes are only there.
+fn stored_held(config: &Config, outcome: &Outcome) -> Result<Option<Held>, Failure> {
+    match (&outcome.plan, &outcome.held) {
+        (None, Some(head)) => {
+            // Somebody may have settled it since: then it does not wait any more.
+            let held = Reader::open(&config.store)?.map(|reader| reader.held()).transpose()?;
+            Ok(held.flatten().filter(|held| held.id == head.id))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// The exit status: the first that applies of the design's section 3.
@@ -116,12 +131,17 @@ impl Serialize for Changes<'_> {
 
 /// The numbers of the plan. Where nothing had to be planned, what was held before still waits.
 fn summary(outcome: &Outcome) -> Summary {
-    let held = outcome.held.as_ref().map_or(0, |held| held.changes.len() as u64);
+    let held = outcome.held.as_ref().map_or(0, |held| held.changes);
     let unplanned = Summary { held, ..Summary::default() };
     outcome.plan.as_ref().map_or(unplanned, |plan| plan.summary)
 }
 
-fn report(outcome: &Outcome, dry_run: bool, exit_status: u8) -> Report<'_> {
+fn report<'a>(
+    outcome: &'a Outcome,
+    held: Option<&'a Held>,
+    dry_run: bool,
+    exit_status: u8,
+) -> Report<'a> {
     Report {
         format: 1,
         at: rfc3339(outcome.at),
@@ -133,13 +153,19 @@ fn report(outcome: &Outcome, dry_run: bool, exit_status: u8) -> Report<'_> {
         sources: outcome.sources.iter().map(source_report).collect(),
         summary: summary(outcome),
         changes: Changes(outcome.plan.as_ref()),
-        held: outcome.held.as_ref(),
+        held,
         warnings: &outcome.warnings,
         next_due: outcome.next_due.map(rfc3339),
     }
 }
 
-fn text(config: &Config, outcome: &Outcome, args: &SyncArgs, style: Style) -> Vec<String> {
+fn text(
+    config: &Config,
+    outcome: &Outcome,
+    held: Option<&Held>,
+    args: &SyncArgs,
+    style: Style,
+) -> Vec<String> {
     let mut out = Vec::new();
     out.push(style.bold("Sources"));
     out.extend(source_lines(outcome, style));
@@ -150,7 +176,7 @@ fn text(config: &Config, outcome: &Outcome, args: &SyncArgs, style: Style) -> Ve
         let words = |change: &Change| view(change, &plan.state);
         out.extend(change_lines(&plan.changes, |change| change.kind(), words, style));
     }
-    if let Some(held) = &outcome.held {
+    if let Some(held) = held {
         out.push(String::new());
         out.extend(held_lines(held, style));
     }

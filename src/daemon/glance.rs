@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use crate::model::Time;
-use crate::plan::Held;
+use crate::plan::HeldHead;
 use crate::store::{LockError, Reader, RunLock, StoreError, StoreErrorKind, Writer};
 
 use super::attempt::WHAT;
@@ -21,7 +21,7 @@ pub struct Glance {
     /// The next moment at which something falls due by itself.
     pub next_due: Option<Time>,
     /// What waits for a person.
-    pub held: Option<Held>,
+    pub held: Option<HeldHead>,
 }
 
 /// Looks at the store. `None`: there is none yet.
@@ -50,7 +50,7 @@ pub fn load(path: &Path) -> Result<Option<Glance>, StoreError> {
 
 fn look(reader: &Reader) -> Result<Glance, StoreError> {
     let meta = reader.meta()?;
-    let held = reader.held()?;
+    let held = reader.held_head()?;
     Ok(Glance { generation: meta.generation, next_due: meta.next_due, held })
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::attempt::Ran;
 use super::schedule::Why;
 use crate::pipeline::{SourceOutcome, SourceResult};
-use crate::plan::{Held, Summary};
+use crate::plan::{HeldHead, Summary};
 
 /// What was said and still holds, by subject.
 #[derive(Debug, Default)]
@@ -148,7 +148,7 @@ fn one_source(told: &mut Told, source: &SourceOutcome) {
 }
 
 /// Logs that something is held, or not any more.
-pub fn held(told: &mut Told, held: Option<&Held>) {
+pub fn held(told: &mut Told, held: Option<&HeldHead>) {
     const SUBJECT: &str = "held";
     let Some(held) = held else {
         if told.clear(SUBJECT) {
@@ -160,7 +160,7 @@ pub fn held(told: &mut Told, held: Option<&Held>) {
         let id = &held.id;
         tracing::warn!(
             plan = id,
-            changes = held.changes.len(),
+            changes = held.changes,
             lost_pairs = held.lost_pairs,
             "removals are held: {}; look with `idpsyncd plan show {id}`, then `idpsyncd plan \
              approve {id}` or `idpsyncd plan discard {id}`",

@@ -79,14 +79,29 @@ fn commit(
 /// # Errors
 /// The store cannot be read, nothing is held, or something else is.
 pub fn find_held(reader: &Reader, id: &str) -> Result<Held, RunError> {
-    match reader.held()? {
-        Some(held) if held.id == id => Ok(held),
-        Some(held) => Err(RunError::Refused(format!(
-            "there is no held plan `{id}`; the one that waits is `{}`",
-            held.id
+    reader.snapshot(|reader| {
+        let head = reader.held_head()?;
+        // Only the plan that is asked for is worth reading in full.
+        Ok(match this_one(head.as_ref().map(|held| held.id.as_str()), id) {
+            Ok(()) => reader.held()?.ok_or_else(|| none_held(id)),
+            Err(error) => Err(error),
+        })
+    })?
+}
+
+/// Whether the plan that waits is `id`.
+fn this_one(waits: Option<&str>, id: &str) -> Result<(), RunError> {
+    match waits {
+        Some(waits) if waits == id => Ok(()),
+        Some(waits) => Err(RunError::Refused(format!(
+            "there is no held plan `{id}`; the one that waits is `{waits}`"
         ))),
-        None => Err(RunError::Refused(format!("there is no held plan `{id}`: nothing is held"))),
+        None => Err(none_held(id)),
     }
+}
+
+fn none_held(id: &str) -> RunError {
+    RunError::Refused(format!("there is no held plan `{id}`: nothing is held"))
 }
 
 /// Forgets the held plan `id` until the next run asks again.
@@ -96,7 +111,7 @@ pub fn find_held(reader: &Reader, id: &str) -> Result<Held, RunError> {
 pub fn discard(config: &Config, id: &str) -> Result<(), RunError> {
     let path = config.store.as_path();
     let mut writer = open_existing(path)?;
-    find_held(&existing_reader(path)?, id)?;
+    this_one(existing_reader(path)?.held_head()?.as_ref().map(|held| held.id.as_str()), id)?;
     if writer.discard_held(id)? {
         return Ok(());
     }

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{Config, SourceConfig, SourceKind};
 use crate::model::Time;
-use crate::plan::{self, Held, Plan};
+use crate::plan::{self, Held, HeldHead, Plan};
 use crate::resolve::{Rules, View, resolve};
 use crate::source::file::FileSource;
 use crate::source::keycloak::KeycloakSource;
@@ -84,8 +84,9 @@ pub struct Outcome {
     /// What was planned, and but for a dry run applied. `None`: nothing that a plan depends on
     /// changed since the last one, so there was nothing to plan.
     pub plan: Option<Plan>,
-    /// What waits for a person.
-    pub held: Option<Held>,
+    /// What waits for a person. Its changes are in the plan, or in the store where nothing was
+    /// planned.
+    pub held: Option<HeldHead>,
     /// How the sources fared, in the order of the configuration.
     pub sources: Vec<SourceOutcome>,
     /// Warnings of sources and of the plan. Sorted.
@@ -305,7 +306,7 @@ fn settle(
         let meta = reader.as_ref().map(Reader::meta).transpose()?.unwrap_or_default();
         catch_up(&mut known, reader.as_ref(), marks)?;
         let token = token(config, &known);
-        let pending = reader.as_ref().map(Reader::held).transpose()?.flatten();
+        let pending = reader.as_ref().map(Reader::held_head).transpose()?.flatten();
         let due = meta.next_due.is_some_and(|due| due <= now);
         // A dry run tells everything, warnings that a sync has told before as well.
         if let Some(writer) = writer.as_deref_mut()
@@ -486,7 +487,7 @@ fn updates(known: &[Known], now: Time) -> Vec<SourceUpdate<'_>> {
 fn outcome(
     known: Vec<Known>,
     mut plan: Option<Plan>,
-    pending: Option<Held>,
+    pending: Option<HeldHead>,
     mut warnings: Vec<String>,
     meta: &Meta,
     generation: u64,
@@ -496,7 +497,7 @@ fn outcome(
     let mut next_due = meta.next_due;
     if let Some(plan) = &mut plan {
         warnings.append(&mut plan.warnings);
-        held.clone_from(&plan.held);
+        held = plan.held.as_ref().map(Held::head);
         next_due = plan.next_due;
     }
     warnings.sort();

@@ -255,6 +255,36 @@ pub struct Held {
     pub changes: Vec<ChangeView>,
 }
 
+impl Held {
+    /// All of it but the changes.
+    #[must_use]
+    pub fn head(&self) -> HeldHead {
+        let Held { id, since, why, lost_pairs, changes } = self;
+        HeldHead {
+            id: id.clone(),
+            since: since.clone(),
+            why: why.clone(),
+            lost_pairs: *lost_pairs,
+            changes: changes.len() as u64,
+        }
+    }
+}
+
+/// [`Held`] without the changes, of which there may be millions: what a status line or a log needs.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct HeldHead {
+    /// As [`Held::id`].
+    pub id: String,
+    /// As [`Held::since`].
+    pub since: String,
+    /// As [`Held::why`].
+    pub why: Vec<String>,
+    /// As [`Held::lost_pairs`].
+    pub lost_pairs: u64,
+    /// How many changes wait.
+    pub changes: u64,
+}
+
 /// How much a plan changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
 pub struct Summary {

@@ -8,7 +8,7 @@ use crate::model::{Grant, GrantKind, LocalGrant, Mode, RoleIdx, State, Time, Use
 use crate::resolve::Resolved;
 
 use super::apply::apply;
-use super::change::{Cause, Change, ChangeView, Held, Plan, Summary};
+use super::change::{Cause, Change, ChangeView, Held, HeldHead, Plan, Summary};
 use super::effective::Effective;
 use super::guard::{Case, Verdict, weigh};
 use super::view::view;
@@ -20,7 +20,7 @@ pub fn plan(
     guard: &Guard,
     resolved: Resolved,
     old: &State,
-    pending: Option<&Held>,
+    pending: Option<&HeldHead>,
     now: Time,
 ) -> Plan {
     let Resolved { state: full, changes, federated, warnings, next_due } = resolved;
@@ -243,7 +243,7 @@ fn hold(
     verdict: &Verdict,
     changes: &[Change],
     (old, full): (&State, &State),
-    pending: Option<&Held>,
+    pending: Option<&HeldHead>,
     now: Time,
 ) -> Option<Held> {
     let mut views: Vec<ChangeView> = changes
@@ -263,7 +263,8 @@ fn hold(
     }
     let id: String = format!("{:x}", hash.finalize()).chars().take(12).collect();
     if let Some(pending) = pending.filter(|pending| pending.id == id) {
-        return Some(pending.clone());
+        let HeldHead { id: _, since, why, lost_pairs, changes: _ } = pending.clone();
+        return Some(Held { id, since, why, lost_pairs, changes: views });
     }
     Some(Held {
         id,

@@ -13,6 +13,6 @@ mod make;
 mod view;
 
 pub use apply::apply;
-pub use change::{Cause, Change, ChangeView, Held, Plan, RoleSetId, Summary};
+pub use change::{Cause, Change, ChangeView, Held, HeldHead, Plan, RoleSetId, Summary};
 pub use make::{ByHand, approve, by_hand, plan, stranger};
 pub use view::{LOCAL_NOT_AT_IDP, because, reason, reasons, shortest, sorted, view};

@@ -207,7 +207,7 @@ struct World {
     facts: BTreeMap<String, Facts>,
     state: State,
     now: Time,
-    pending: Option<plan::Held>,
+    pending: Option<plan::HeldHead>,
 }
 
 impl World {
@@ -246,7 +246,7 @@ impl World {
     fn run(&mut self) -> Plan {
         let plan = self.plan();
         self.state = stored(&plan);
-        self.pending.clone_from(&plan.held);
+        self.pending = plan.held.as_ref().map(plan::Held::head);
         plan
     }
 

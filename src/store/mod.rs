@@ -23,6 +23,7 @@ mod codec;
 mod error;
 mod gateway;
 mod grants;
+mod held;
 mod history;
 mod keys;
 mod load;

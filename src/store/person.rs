@@ -89,7 +89,7 @@ pub(super) fn surroundings(
     stranger: &Stranger<'_>,
 ) -> Result<Surroundings, Fault> {
     let meta = reader::meta(conn)?;
-    let held = reader::held(conn)?;
+    let held = super::held::load(conn)?;
     let mut mirrors = BTreeMap::new();
     for source in &stranger.sources {
         if let Some(skeleton) = skeleton(conn, source, stranger)? {

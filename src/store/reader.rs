@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 
 use super::error::{Fault, StoreError, StoreErrorKind};
 use super::open::{ReadConnection, open_read, still};
 use super::schema::SCHEMA_VERSION;
 use crate::model::{State, Time};
-use crate::plan::Held;
+use crate::plan::{Held, HeldHead};
 
 /// A store opened for reading. Each method reads one committed state; [`Reader::snapshot`] makes
 /// several read the same one.
@@ -134,12 +134,21 @@ impl Reader {
         self.read_as(sources)
     }
 
-    /// The changes that wait for a person.
+    /// What is said of the changes that wait for a person, without reading them: one row, however
+    /// many they are.
     ///
     /// # Errors
     /// The store cannot be read.
+    pub fn held_head(&self) -> Result<Option<HeldHead>, StoreError> {
+        self.read_as(super::held::head)
+    }
+
+    /// The changes that wait for a person, all of them in memory.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
     pub fn held(&self) -> Result<Option<Held>, StoreError> {
-        self.read_as(held)
+        self.read_as(super::held::load)
     }
 
     /// What bears on one stranger.
@@ -219,13 +228,6 @@ impl Reader {
         }
         result
     }
-}
-
-/// The held plan.
-pub(super) fn held(conn: &Connection) -> Result<Option<Held>, Fault> {
-    let text =
-        conn.query_row("SELECT plan FROM held", [], |row| row.get::<_, String>(0)).optional()?;
-    text.map(|text| json(&text, "held plan")).transpose()
 }
 
 /// The store in a few numbers.

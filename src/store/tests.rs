@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::schema::{SCHEMA_VERSION, STEPS};
 use super::{Commit, CommitError, Meta, Reader, StoreErrorKind, Writer};
 use crate::model::{State, Status, Time, User};
-use crate::plan::{Change, Plan, RoleSetId, Summary};
+use crate::plan::{Change, ChangeView, Held, Plan, RoleSetId, Summary};
 
 const V1: M<'static> = M::up(include_str!("schema/v1.sql"));
 const WITH_SECOND: &[M<'static>] = &[V1, M::up("ALTER TABLE meta ADD COLUMN extra INTEGER")];
@@ -144,4 +144,92 @@ fn a_plan_whose_parts_do_not_fit_is_refused_before_anything_is_written() {
         assert!(matches!(error, CommitError::Inconsistent(_)), "{error}");
         assert!(writer.reader().unwrap().state().unwrap().users.is_empty());
     }
+}
+
+/// So many removals that wait.
+fn held(id: &str, count: u32) -> Held {
+    let change = |user: u32| ChangeView {
+        change: "grant-removed".to_owned(),
+        user: Some(format!("user-{user}")),
+        user_id: Some(user),
+        role: Some("ml".to_owned()),
+        origin: Some("idp".to_owned()),
+        old: None,
+        new: None,
+        cause: Some("not-at-idp".to_owned()),
+        why: Some("no source says so any more".to_owned()),
+        reasons: Vec::new(),
+    };
+    Held {
+        id: id.to_owned(),
+        since: "2026-01-01T00:00:00Z".to_owned(),
+        why: vec!["too many".to_owned()],
+        lost_pairs: u64::from(count),
+        changes: (0..count).map(change).collect(),
+    }
+}
+
+#[test]
+fn what_is_said_of_a_hold_is_read_without_its_changes_however_many_they_are() {
+    let (_folder, path) = path();
+    let mut writer = Writer::open(&path).unwrap();
+    let mut plan = plan(1);
+    let held = held("0123456789ab", 200_000);
+    plan.held = Some(held.clone());
+    writer.commit(&commit(&plan)).unwrap();
+    let reader = writer.reader().unwrap();
+    assert_eq!(reader.held().unwrap().as_ref(), Some(&held));
+    // A change that nobody can read shows who reads it.
+    let broken = "UPDATE held_change SET change = 'broken' WHERE num = 100000";
+    assert_eq!(writer.connection().execute(broken, []).unwrap(), 1);
+    assert_eq!(reader.held_head().unwrap(), Some(held.head()));
+    let error = reader.held().unwrap_err();
+    assert!(error.message.contains("a held change"), "{error}");
+    // One that is missing is missed.
+    writer.connection().execute("DELETE FROM held_change WHERE num = 100000", []).unwrap();
+    let error = reader.held().unwrap_err();
+    assert!(error.message.contains("has 200000 changes, 199999 are there"), "{error}");
+    assert_eq!(reader.held_head().unwrap(), Some(held.head()));
+    assert!(writer.discard_held("0123456789ab").unwrap());
+    assert_eq!(rows(&writer), 0);
+}
+
+fn rows(writer: &Writer) -> i64 {
+    let count = "SELECT count(*) FROM held_change";
+    writer.connection().query_row(count, [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn holding_the_same_plan_again_writes_nothing_and_another_takes_its_place() {
+    let (_folder, path) = path();
+    let mut writer = Writer::open(&path).unwrap();
+    let mut first = plan(1);
+    first.held = Some(held("aaaaaaaaaaaa", 3));
+    let version = writer.commit(&commit(&first)).unwrap().version;
+    let reader = writer.reader().unwrap();
+
+    // Whatever changes a row from here on fails.
+    let guard = "CREATE TEMP TRIGGER guard BEFORE INSERT ON main.held_change \
+                 BEGIN SELECT RAISE(ABORT, 'written'); END";
+    writer.connection().execute_batch(guard).unwrap();
+    let mut again = Plan { changes: Vec::new(), ..first.clone() };
+    fn base(plan: &Plan, base_version: i64) -> Commit<'_> {
+        Commit { base_version, ..commit(plan) }
+    }
+    assert_eq!(writer.commit(&base(&again, version)).unwrap().version, version);
+    assert_eq!(reader.held().unwrap(), again.held);
+
+    // A commit that fails in the midst of the new rows leaves the old ones.
+    again.held = Some(held("bbbbbbbbbbbb", 2));
+    let error = writer.commit(&base(&again, version)).unwrap_err();
+    assert!(error.to_string().contains("written"), "{error}");
+    assert_eq!(reader.held().unwrap(), first.held);
+
+    writer.connection().execute_batch("DROP TRIGGER guard").unwrap();
+    let version = writer.commit(&base(&again, version)).unwrap().version;
+    assert_eq!(reader.held().unwrap(), again.held);
+    assert_eq!(rows(&writer), 2);
+    again.held = None;
+    writer.commit(&base(&again, version)).unwrap();
+    assert_eq!((reader.held_head().unwrap(), rows(&writer)), (None, 0));
 }

@@ -2,18 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 use rusqlite_migration::M;
 
 use super::apply::{apply, json};
 use super::error::{CommitError, Fault, StoreError};
+use super::held;
 use super::mirror::{self, Mirror};
 use super::open::{checkpoint, open_write};
 use super::person::MirrorPerson;
 use super::reader::{Reader, ScopeStatus};
 use super::schema::STEPS;
 use crate::model::Time;
-use crate::plan::{Held, Plan};
+use crate::plan::Plan;
 use crate::source::Directory;
 
 /// A store opened for writing. Take the [`super::RunLock`] first.
@@ -154,14 +155,10 @@ impl Writer {
     /// The store cannot be written. Nothing was changed.
     pub fn discard_held(&mut self, id: &str) -> Result<bool, StoreError> {
         self.write(|conn| {
-            let held: Option<String> =
-                conn.query_row("SELECT plan FROM held", [], |row| row.get(0)).optional()?;
-            let Some(held) = held else { return Ok(false) };
-            let held: Held = super::reader::json(&held, "held plan")?;
-            if held.id != id {
+            if held::id(conn)?.as_deref() != Some(id) {
                 return Ok(false);
             }
-            conn.execute("DELETE FROM held", [])?;
+            held::write(conn, None)?;
             conn.execute("UPDATE meta SET version = version + 1, settled = NULL", [])?;
             Ok(true)
         })
@@ -223,7 +220,7 @@ fn write_commit(conn: &Connection, commit: &Commit<'_>) -> Result<Committed, Fau
             params![next, plan.at.timestamp()],
         )?;
     }
-    let held = write_held(conn, plan.held.as_ref())?;
+    let held = held::write(conn, plan.held.as_ref())?;
     let changed = applied || held || settled != commit.settled;
     if changed {
         conn.execute("UPDATE meta SET version = version + 1, settled = ?1", [&commit.settled])?;
@@ -236,23 +233,6 @@ fn write_commit(conn: &Connection, commit: &Commit<'_>) -> Result<Committed, Fau
         generation: applied.then(|| u64::try_from(next).unwrap_or(0)),
         version: if changed { version.saturating_add(1) } else { version },
     })
-}
-
-/// Makes the stored held plan the given one. Returns whether it differed.
-fn write_held(conn: &Connection, held: Option<&Held>) -> Result<bool, Fault> {
-    let text = held.map(json).transpose()?;
-    let stored: Option<String> =
-        conn.query_row("SELECT plan FROM held", [], |row| row.get(0)).optional()?;
-    if stored == text {
-        return Ok(false);
-    }
-    match text {
-        Some(text) => {
-            conn.execute("INSERT OR REPLACE INTO held (id, plan) VALUES (1, ?1)", [text])?
-        }
-        None => conn.execute("DELETE FROM held", [])?,
-    };
-    Ok(true)
 }
 
 /// Marks which sources are configured.

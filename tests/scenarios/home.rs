@@ -232,7 +232,8 @@ impl Home {
             while let Some(row) = rows.next().unwrap() {
                 let mut line = String::new();
                 for (place, column) in columns.iter().enumerate() {
-                    if !column.ends_with("read_at") && column != "tried_at" {
+                    if !column.ends_with("read_at") && column != "tried_at" && column != "spoke_at"
+                    {
                         let cell: Cell = row.get(place).unwrap();
                         line += &format!("{column}={cell:?} ");
                     }

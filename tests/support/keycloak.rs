@@ -41,9 +41,18 @@ pub struct Keycloak {
     port: u16,
     management: u16,
     home: PathBuf,
+    database: Database,
     folder: tempfile::TempDir,
     child: Option<Child>,
     token: Mutex<Option<(String, Instant)>>,
+}
+
+/// Where a server keeps its realms.
+enum Database {
+    /// A file of its own folder, copied from the template.
+    H2,
+    /// A PostgreSQL database, by its JDBC URL, and who Keycloak is there. It has no password.
+    Postgres { url: String, user: String },
 }
 
 impl Keycloak {
@@ -55,31 +64,42 @@ impl Keycloak {
 
     /// A server of one's own, for tests that stop it. `None` where none can be had (and says so).
     pub fn start() -> Option<Keycloak> {
-        let home = match fetched() {
+        let keycloak = Keycloak::stopped(&[], Database::H2)?;
+        let database = keycloak.folder.path().join("keycloakdb.mv.db");
+        std::fs::copy(keycloak.home.join("template/keycloakdb.mv.db"), database).unwrap();
+        Some(keycloak.started())
+    }
+
+    /// As [`Keycloak::start`], on an empty PostgreSQL database: its JDBC URL, and who owns it.
+    pub fn start_on_postgres(url: &str, user: &str) -> Option<Keycloak> {
+        let database = Database::Postgres { url: url.to_owned(), user: user.to_owned() };
+        Some(Keycloak::stopped(&["postgres"], database)?.started())
+    }
+
+    fn stopped(fetch: &[&str], database: Database) -> Option<Keycloak> {
+        let home = match fetched(fetch) {
             Ok(home) => home,
             Err(reason) => {
                 skip::skip(&skip::test(), &format!("no Keycloak: {reason}"));
                 return None;
             }
         };
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::copy(
-            home.join("template/keycloakdb.mv.db"),
-            folder.path().join("keycloakdb.mv.db"),
-        )
-        .unwrap();
         let (port, management) = (free_port(), free_port());
-        let mut keycloak = Keycloak {
+        Some(Keycloak {
             url: format!("http://127.0.0.1:{port}"),
             port,
             management,
             home,
-            folder,
+            database,
+            folder: tempfile::tempdir().unwrap(),
             child: None,
             token: Mutex::default(),
-        };
-        keycloak.start_again();
-        Some(keycloak)
+        })
+    }
+
+    fn started(mut self) -> Keycloak {
+        self.start_again();
+        self
     }
 
     /// Starts the stopped server on its old port and database, and waits until it is ready.
@@ -90,25 +110,32 @@ impl Keycloak {
         // even by a signal: no server outlives its tests.
         let watch =
             r#""$@" </dev/null & server=$!; read line; kill $server 2>/dev/null; wait $server"#;
-        let child = Command::new("sh")
+        let mut command = Command::new("sh");
+        command
             .args(["-c", watch, "sh"])
             .arg(self.home.join("bin/kc.sh"))
             .args(["start", "--optimized", "--cache=local", "--http-enabled=true"])
             .args(["--hostname-strict=false", "--http-host=127.0.0.1"])
             .arg(format!("--http-port={}", self.port))
             .arg(format!("--http-management-port={}", self.management))
-            .arg(format!(
-                "--db-url=jdbc:h2:file:{}/keycloakdb;NON_KEYWORDS=VALUE",
-                self.folder.path().display()
-            ))
             .env("JAVA_OPTS_APPEND", "-XX:TieredStopAtLevel=1")
             .env("JAVA_OPTS_KC_HEAP", "-Xms64m -Xmx512m")
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.child = Some(child);
+            .stderr(log);
+        match &self.database {
+            Database::H2 => command.arg(format!(
+                "--db-url=jdbc:h2:file:{}/keycloakdb;NON_KEYWORDS=VALUE",
+                self.folder.path().display()
+            )),
+            Database::Postgres { url, user } => command
+                .arg(format!("--db-url={url}"))
+                .arg(format!("--db-username={user}"))
+                // The template has its admin already.
+                .env("KC_BOOTSTRAP_ADMIN_USERNAME", "admin")
+                .env("KC_BOOTSTRAP_ADMIN_PASSWORD", "admin"),
+        };
+        self.child = Some(command.spawn().unwrap());
         let ready = format!("http://127.0.0.1:{}/health/ready", self.management);
         let deadline = Instant::now() + Duration::from_secs(240);
         while http("GET", &ready, None, None).is_none_or(|(status, _, _)| status != 200) {
@@ -119,6 +146,11 @@ impl Keycloak {
             assert!(ended.is_none(), "Keycloak ended:\n{}", log());
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// The port that it listens on, on the loopback.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Stops the server; its database stays. Returns when it has ended.
@@ -173,6 +205,35 @@ impl Keycloak {
         let token = answer["access_token"].as_str().unwrap().to_owned();
         *slot = Some((token.clone(), Instant::now() + Duration::from_secs(40)));
         token
+    }
+}
+
+impl Keycloak {
+    /// A new token for what is asked next: while the server is in trouble there is none to be had.
+    pub fn sign_in_again(&self) {
+        *self.token.lock().unwrap() = None;
+        self.admin_token();
+    }
+
+    /// A token of a client's service account.
+    pub fn client_token(&self, realm: &str, client: &str, secret: &str) -> String {
+        let url = format!("{}/realms/{realm}/protocol/openid-connect/token", self.url);
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", client),
+            ("client_secret", secret),
+        ];
+        let (status, body) = post_form(&url, &form);
+        assert_eq!(status, 200, "signing in as `{client}`: {body}");
+        let answer: Value = serde_json::from_str(&body).unwrap();
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Status and body of `/admin/realms{path}`, asked with `token`.
+    pub fn get_with(&self, token: &str, path: &str) -> (u16, String) {
+        let url = format!("{}/admin/realms{path}", self.url);
+        let (status, body, _) = http("GET", &url, Some(token), None).expect("no answer");
+        (status, body)
     }
 }
 
@@ -372,10 +433,11 @@ impl Realm<'_> {
     }
 }
 
-/// The unpacked distribution; fetched, built and given a template database where it is missing.
-fn fetched() -> Result<PathBuf, String> {
+/// The unpacked distribution; fetched, built and, for H2, given a template database where it is
+/// missing. `arguments` say for which database.
+fn fetched(arguments: &[&str]) -> Result<PathBuf, String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/keycloak-fetch.sh");
-    let run = Command::new(script).output().map_err(|error| error.to_string())?;
+    let run = Command::new(script).args(arguments).output().map_err(|error| error.to_string())?;
     if !run.status.success() {
         return Err(String::from_utf8_lossy(&run.stderr).trim().to_owned());
     }

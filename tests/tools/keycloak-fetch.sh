@@ -2,6 +2,10 @@
 # Fetches Keycloak for the tests, builds it once and makes a template database, all below
 # ${IDPSYNCD_TEST_CACHE:-$HOME/.cache/idpsyncd-tests}. Prints the folder of the distribution.
 #
+#   keycloak-fetch.sh            one built for H2, with a template database
+#   keycloak-fetch.sh postgres   one built for PostgreSQL (what a build is for cannot be changed at a
+#                                start); no template: it fills the empty database it is started on
+#
 # Needs java 17, mvn and unzip. A second run finds everything in place and only prints. Two at
 # once are safe: the second waits for the first.
 #
@@ -11,7 +15,11 @@ set -eu
 
 version=26.7.3
 cache=${IDPSYNCD_TEST_CACHE:-$HOME/.cache/idpsyncd-tests}
-home=$cache/keycloak-$version
+case ${1:-} in
+'') home=$cache/keycloak-$version db=dev-file ;;
+postgres) home=$cache/keycloak-$version-postgres db=postgres ;;
+*) echo "keycloak-fetch: \`$1\` is no database: leave it out, or say \`postgres\`" >&2; exit 64 ;;
+esac
 mkdir -p "$cache"
 
 exec 9>"$cache/keycloak.lock"
@@ -19,7 +27,8 @@ flock 9
 
 say() { echo "keycloak-fetch: $*" >&2; }
 
-if [ ! -e "$home/template.done" ]; then
+# Unpacks the distribution into $home and builds it for $db.
+build() {
     for tool in java mvn unzip curl; do
         command -v "$tool" >/dev/null || { say "\`$tool\` is not installed"; exit 1; }
     done
@@ -39,9 +48,18 @@ if [ ! -e "$home/template.done" ]; then
     mv "$cache/unpack/keycloak-$version" "$home"
     rm -rf "$cache/unpack"
 
-    say "building"
-    "$home/bin/kc.sh" build --db=dev-file --health-enabled=true >"$home/build.log" 2>&1 9>&- ||
+    say "building for $db"
+    "$home/bin/kc.sh" build --db=$db --health-enabled=true >"$home/build.log" 2>&1 9>&- ||
         { cat "$home/build.log" >&2; exit 1; }
+}
+
+if [ $db = postgres ]; then
+    if [ ! -e "$home/build.done" ]; then
+        build
+        touch "$home/build.done"
+    fi
+elif [ ! -e "$home/template.done" ]; then
+    build
 
     say "making the template database"
     mkdir -p "$home/template"

@@ -36,7 +36,11 @@ pub fn read_ldif_at(
     let bytes = std::fs::read(path).map_err(|error| {
         SourceError::fatal(format!("cannot read `{}`: {error}", path.display()))
     })?;
-    read_bytes(&bytes, config, interest, now).map_err(|why| SourceError::fatal(located(path, &why)))
+    let assembler = read_bytes(&bytes, config, interest, now)
+        .map_err(|why| SourceError::fatal(located(path, &why)))?;
+    // The bytes are half of what this needs, and what follows needs as much again.
+    drop(bytes);
+    Ok(assembler.finish(Verdict::default()))
 }
 
 /// What is wrong, and in which line (0: in the file as a whole).
@@ -61,7 +65,7 @@ fn read_bytes(
     config: &LdifConfig,
     interest: &dyn Interest,
     now: Time,
-) -> Result<Reading, Fault> {
+) -> Result<Assembler, Fault> {
     let shape = Shape::new(&config.users, &config.groups, interest.attributes(), true, now)
         .map_err(whole)?;
     let filter = |key: &str, text: &str| {
@@ -69,8 +73,18 @@ fn read_bytes(
     };
     let (user, group) =
         (filter("users", &config.users.filter)?, filter("groups", &config.groups.filter)?);
-    let mut people = Vec::new();
-    let mut groups = Vec::new();
+    let chosen = |entry: &Entry, norm: &str| {
+        if dn::is_under(norm, &shape.users_base) && user.matches(entry) {
+            Chosen::User
+        } else if dn::is_under(norm, &shape.groups_base) && group.matches(entry) {
+            Chosen::Group
+        } else {
+            Chosen::Other
+        }
+    };
+    let mut assembler = Assembler::new(shape.clone());
+    let mut shared = SharedNames::default();
+    let mut people = 0_u64;
     let mut lines_of: HashMap<String, usize> = HashMap::new();
     let mut with_id = 0_u64;
     let mut last_with_id = true;
@@ -78,16 +92,25 @@ fn read_bytes(
     let mut ids: HashMap<String, usize> = HashMap::new();
     let mut records = Records::new(bytes)?;
     let mut count = 0_u64;
+    // Entries are read twice and never kept: a million of them with their members would take
+    // several times the file's size. The first time shows whether the file is whole, and which
+    // names are borne twice.
     while let Some((line, entry)) = records.next_entry()? {
         count += 1;
         let norm = dn::normalize(&entry.dn).map_err(|e| Fault { line, why: e.to_string() })?;
-        if let Some(first) = lines_of.insert(norm.clone(), line) {
-            let why = format!("the entry `{}` stands in line {first} already", entry.dn);
-            return Err(Fault { line, why });
-        }
         let id = entry.stable_id();
         last_with_id = id.is_some();
         last_line = line;
+        if chosen(&entry, &norm) == Chosen::User {
+            people += 1;
+            if id.is_none() {
+                shared.see(assembler.username_of(&entry));
+            }
+        }
+        if let Some(first) = lines_of.insert(norm, line) {
+            let why = format!("the entry `{}` stands in line {first} already", entry.dn);
+            return Err(Fault { line, why });
+        }
         if let Some(id) = id {
             with_id += 1;
             if let Some(first) = ids.insert(id, line) {
@@ -98,12 +121,9 @@ fn read_bytes(
                 return Err(Fault { line, why });
             }
         }
-        if dn::is_under(&norm, &shape.users_base) && user.matches(&entry) {
-            people.push(entry);
-        } else if dn::is_under(&norm, &shape.groups_base) && group.matches(&entry) {
-            groups.push(entry);
-        }
     }
+    let SharedNames { once, twice } = shared;
+    drop((lines_of, ids, once));
     if count == 0 {
         return Err(whole("there is no entry in it: a directory is never empty"));
     }
@@ -112,37 +132,59 @@ fn read_bytes(
         let why = "the last entry has no id, unlike all others: the file looks cut off";
         return Err(Fault { line: last_line, why: why.to_owned() });
     }
-    if people.is_empty() {
+    if people == 0 {
         return Err(whole(format!(
             "no user: none of its {count} entries is below `{}` and matches `{}` (`users.base`, \
              `users.filter`)",
             config.users.base, config.users.filter
         )));
     }
-    let mut assembler = Assembler::new(shape);
-    assembler.shared_names(shared_names(&assembler, &people));
-    people.iter().for_each(|entry| assembler.user(entry));
-    groups.iter().for_each(|entry| assembler.group(entry));
+    assembler.shared_names(twice);
+    let mut records = Records::new(bytes)?;
+    while let Some((line, entry)) = records.next_entry()? {
+        let norm = dn::normalize(&entry.dn).map_err(|e| Fault { line, why: e.to_string() })?;
+        match chosen(&entry, &norm) {
+            Chosen::User => assembler.user(&entry),
+            Chosen::Group => assembler.group(&entry),
+            Chosen::Other => {}
+        }
+    }
     if assembler.has_no_user() {
         return Err(whole(format!(
-            "no user: none of its {} users has a `{}` (`users.username`)",
-            people.len(),
+            "no user: none of its {people} users has a `{}` (`users.username`)",
             config.users.username
         )));
     }
-    Ok(assembler.finish(Verdict::default()))
+    Ok(assembler)
 }
 
-/// Usernames (folded) that several entries without an id bear: such people are told apart by DN,
-/// so that resolving sees two and provisions neither.
-fn shared_names(assembler: &Assembler, people: &[Entry]) -> HashSet<String> {
-    let mut seen = HashSet::new();
-    let names = people
-        .iter()
-        .filter(|entry| entry.stable_id().is_none())
-        .filter_map(|entry| assembler.username_of(entry))
-        .map(|name| value::folded(&name).into_owned());
-    names.filter(|name| !seen.insert(name.clone())).collect()
+/// What an entry is to us.
+#[derive(PartialEq, Eq)]
+enum Chosen {
+    User,
+    Group,
+    Other,
+}
+
+/// Usernames (folded) of entries without an id.
+#[derive(Default)]
+struct SharedNames {
+    once: HashSet<String>,
+    /// Those that several bear: such people are told apart by DN, so that resolving sees two and
+    /// provisions neither.
+    twice: HashSet<String>,
+}
+
+impl SharedNames {
+    fn see(&mut self, name: Option<String>) {
+        let Some(name) = name else { return };
+        let folded = value::folded(&name).into_owned();
+        if self.once.contains(&folded) {
+            self.twice.insert(folded);
+        } else {
+            self.once.insert(folded);
+        }
+    }
 }
 
 /// The records of a file, one after the other.

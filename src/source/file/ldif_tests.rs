@@ -43,6 +43,7 @@ fn read_as(text: &str, config: &LdifConfig, wants: &[(&str, &str)]) -> Result<Re
     let wants = Wants(wants.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect());
     let now = crate::model::parse_rfc3339("2026-11-23T12:00:00Z").unwrap();
     read_bytes(text.as_bytes(), config, &wants, now)
+        .map(|assembler| assembler.finish(Verdict::default()))
         .map_err(|fault| located(Path::new("directory.ldif"), &fault))
 }
 

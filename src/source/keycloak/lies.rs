@@ -4,7 +4,7 @@
 //! | the lie | what gives it away |
 //! |---|---|
 //! | a failing statement gives `200 []` for users | counts before and after: [`users`] |
-//! | the same for members and role holders | the question is put again, then a list of the same table that is known not to be empty: [`Empty`] |
+//! | the same for members and role holders | the question is put again; before and after that, a list of the same table that is known not to be empty: [`Empty`] |
 //! | a lost connection: a body cut off, an error glued on | the strict parsers of `api` |
 //! | LDAP down, import on: its people look disabled | the list of the disabled goes by the database: [`belied`] |
 //! | LDAP down, live group mapper: its groups look empty | the directory is asked for somebody: [`Health`]; all of its groups empty at once: [`emptied`] |
@@ -120,14 +120,14 @@ impl Empty {
         }
     }
 
-    /// For the list's scope.
-    pub(super) fn completeness(self) -> Completeness {
+    /// For the scope of the list of the members of `identity`.
+    pub(super) fn completeness(self, identity: &str) -> Completeness {
         match self {
             Empty::Believed => Completeness::Complete,
-            Empty::Doubted => Completeness::Partial(
-                "the list came empty, and nothing shows that the server's database could be read"
-                    .to_owned(),
-            ),
+            Empty::Doubted => Completeness::Partial(format!(
+                "members of `{identity}`: the list came empty, and nothing shows that the server's \
+                 database could be read; see the server's log"
+            )),
         }
     }
 }
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(Empty::after(Some(1)), Empty::Believed);
         assert_eq!(Empty::after(Some(0)), Empty::Doubted);
         assert_eq!(Empty::after(None), Empty::Doubted);
-        assert!(!Empty::Doubted.completeness().is_complete());
+        assert!(!Empty::Doubted.completeness("/x").is_complete());
     }
 
     #[test]

@@ -50,7 +50,7 @@ struct List {
     group: bool,
     identity: String,
     said: Said,
-    /// Came empty, and so did everything that could show that the database can be read.
+    /// Came empty, and nothing showed that the database could be read at that time.
     doubted: bool,
 }
 
@@ -109,49 +109,67 @@ async fn ask(
 
 /// Asks for the lists that matter, then once more for those that came empty: a failing statement
 /// gives `200 []` (keycloak issue 51268), and an empty list is the one that takes most away.
+///
+/// Between the two rounds and at the end ([`doubt_empties`]) a list that is known not to be empty
+/// has to show that its table can be read. So a trouble that spans both rounds is seen even where
+/// it is over in the end, and one that is over between them has to come back in time to be
+/// believed.
 pub(super) async fn read(
+    client: &Client,
+    patience: &Patience,
+    builder: &ReadingBuilder,
+    roles: &Roles,
+    people: &People,
+    lists: &mut Lists,
+    teller: &Teller<'_>,
+) -> Result<(), CallError> {
+    round(client, patience, builder, lists, teller, false).await?;
+    doubt_empties(client, patience, builder, roles, people, lists).await?;
+    round(client, patience, builder, lists, teller, true).await
+}
+
+async fn round(
     client: &Client,
     patience: &Patience,
     builder: &ReadingBuilder,
     lists: &mut Lists,
     teller: &Teller<'_>,
+    empties_only: bool,
 ) -> Result<(), CallError> {
-    for empties_only in [false, true] {
-        let open: Vec<usize> = (0..lists.0.len())
-            .filter(|place| match lists.0.get(*place).map(|list| &list.said) {
-                Some(Said::Unknown(_)) => !empties_only,
-                Some(said) => empties_only && said.is_empty(),
-                None => false,
-            })
-            .collect();
-        let total = open.len();
-        let what =
-            if empties_only { "empty lists, once more" } else { "members of groups and roles" };
-        let (rows, open, done) = (&lists.0, &open, &AtomicUsize::new(0));
-        let answers = together(total, |n| {
-            Box::pin(async move {
-                let Some((place, list)) =
-                    open.get(n).and_then(|place| Some((*place, rows.get(*place)?)))
-                else {
-                    return Ok(None);
-                };
-                let said = ask(client, patience, builder, list).await?;
-                teller.tell(what, done.fetch_add(1, Ordering::Relaxed) + 1, Some(total));
-                Ok(Some((place, said)))
-            })
+    let open: Vec<usize> = (0..lists.0.len())
+        .filter(|place| match lists.0.get(*place).map(|list| &list.said) {
+            Some(Said::Unknown(_)) => !empties_only,
+            Some(said) => empties_only && said.is_empty(),
+            None => false,
         })
-        .await?;
-        for (place, said) in answers {
-            if let Some(list) = lists.0.get_mut(place) {
-                list.said = said;
-            }
+        .collect();
+    let total = open.len();
+    let what = if empties_only { "empty lists, once more" } else { "members of groups and roles" };
+    let (rows, open, done) = (&lists.0, &open, &AtomicUsize::new(0));
+    let answers = together(total, |n| {
+        Box::pin(async move {
+            let Some((place, list)) =
+                open.get(n).and_then(|place| Some((*place, rows.get(*place)?)))
+            else {
+                return Ok(None);
+            };
+            let said = ask(client, patience, builder, list).await?;
+            teller.tell(what, done.fetch_add(1, Ordering::Relaxed) + 1, Some(total));
+            Ok(Some((place, said)))
+        })
+    })
+    .await?;
+    for (place, said) in answers {
+        if let Some(list) = lists.0.get_mut(place) {
+            list.doubted &= said.is_empty();
+            list.said = said;
         }
     }
     Ok(())
 }
 
-/// Decides about the lists that came empty twice: they are believed where a list of the same
-/// table that is known not to be empty can still be read.
+/// Doubts the lists that came empty, unless a list of the same table that is known not to be empty
+/// can be read now. A doubt stays until the list comes with rows.
 pub(super) async fn doubt_empties(
     client: &Client,
     patience: &Patience,
@@ -164,7 +182,7 @@ pub(super) async fn doubt_empties(
     let Some(anybody) = &people.anybody else { return Ok(()) };
     for group in [true, false] {
         let of_kind = || lists.0.iter().filter(|list| list.group == group);
-        if !of_kind().any(|list| list.said.is_empty()) {
+        if !of_kind().any(|list| list.said.is_empty() && !list.doubted) {
             continue;
         }
         let shortest = of_kind()
@@ -177,7 +195,7 @@ pub(super) async fn doubt_empties(
         };
         let empty = Empty::after(witness);
         for list in lists.0.iter_mut().filter(|it| it.group == group && it.said.is_empty()) {
-            list.doubted = empty == Empty::Doubted;
+            list.doubted |= empty == Empty::Doubted;
         }
     }
     Ok(())
@@ -265,7 +283,7 @@ impl Lists {
                     ));
                 }
                 if list.doubted {
-                    completeness = Empty::Doubted.completeness();
+                    completeness = Empty::Doubted.completeness(&list.identity);
                 }
                 for federation in federations {
                     let fed = match list.group {

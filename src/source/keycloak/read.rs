@@ -5,7 +5,7 @@
 //! 3. users, counted before and after
 //! 4. members and holders, only of what leads to something that a rule can name
 //! 5. attributes that rules name
-//! 6. what came empty once more, the directories once more, the rights once more
+//! 6. what shows that empty lists were no lies, the directories once more, the rights once more
 //!
 //! Steps 1 to 3 must work, or there is no reading: without them nobody knows what a member list
 //! means. A list of step 4 or 5 that cannot be read is one partial scope.
@@ -150,7 +150,9 @@ pub(super) async fn read(
 
     let graph = graph::build(&mut builder, &roles, &groups, interest);
     let mut lists = members::wanted(&graph, &roles, &groups);
-    members::read(client, &patience, &builder, &mut lists, teller).await.map_err(whole)?;
+    members::read(client, &patience, &builder, &roles, &people, &mut lists, teller)
+        .await
+        .map_err(whole)?;
     let attributes = attributes::read(client, &patience, &builder, interest.attributes())
         .await
         .map_err(whole)?;

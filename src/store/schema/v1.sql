@@ -141,9 +141,18 @@ CREATE TABLE history (
 -- Renames are few, and tell under which name someone was known at any time.
 CREATE INDEX history_rename ON history (user, num) WHERE kind = 4;
 
+-- What waits for a person: a head that is looked at often, and its changes, perhaps millions.
 CREATE TABLE held (
-    id   INTEGER PRIMARY KEY CHECK (id = 1),
-    plan TEXT NOT NULL -- JSON
+    id         INTEGER PRIMARY KEY CHECK (id = 1),
+    plan       TEXT    NOT NULL, -- the plan's id
+    since      TEXT    NOT NULL,
+    why        TEXT    NOT NULL, -- JSON: sentences
+    lost_pairs INTEGER NOT NULL,
+    changes    INTEGER NOT NULL  -- how many rows held_change has
+);
+CREATE TABLE held_change (
+    num    INTEGER PRIMARY KEY, -- from 1, in the plan's order
+    change TEXT NOT NULL        -- JSON
 );
 
 CREATE TABLE source (

@@ -1,0 +1,185 @@
+//! A small PostgreSQL for tests, in a folder of its own, and the troubles it can have.
+//!
+//! The server of Debian's `postgresql`, without a cluster of the system's: made by `initdb` in a
+//! temporary folder, on a free port of the loopback, without passwords, without fsync. It refuses to
+//! run as root, so root runs it as `nobody`.
+
+#![allow(dead_code)]
+
+#[allow(clippy::duplicate_mod)]
+#[path = "skip.rs"]
+mod skip;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::keycloak::free_port;
+
+/// A running server. Stopped when dropped, and when the test process ends in whatever way.
+pub struct Postgres {
+    /// Where it listens, on the loopback.
+    pub port: u16,
+    programs: PathBuf,
+    folder: tempfile::TempDir,
+    child: Child,
+}
+
+impl Postgres {
+    /// Starts one. `None` where it is not installed (and says so).
+    pub fn start() -> Option<Postgres> {
+        let Some(programs) = programs() else {
+            skip::skip(&skip::test(), "PostgreSQL is not installed (Debian: postgresql)");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        if let Some((uid, gid)) = other_account() {
+            std::os::unix::fs::chown(&path, Some(uid), Some(gid)).unwrap();
+        }
+        let data = path.join("data");
+        let made = as_other(&programs.join("initdb"))
+            .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"])
+            .arg("--no-sync")
+            .arg("-D")
+            .arg(&data)
+            .current_dir(&path)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let port = free_port();
+        let log = std::fs::File::create(path.join("log")).unwrap();
+        // As for Keycloak: no server outlives its tests. An immediate stop is enough for data that
+        // nobody keeps.
+        let watch = r#""$@" </dev/null & server=$!; read line; kill -QUIT $server; wait $server"#;
+        let mut server = as_other(&programs.join("postgres"));
+        server.arg("-D").arg(&data).args(["-p", &port.to_string()]).arg("-k").arg(&path);
+        for setting in ["listen_addresses=127.0.0.1", "fsync=off", "full_page_writes=off"] {
+            server.args(["-c", setting]);
+        }
+        let child = Command::new("sh")
+            .args(["-c", watch, "sh"])
+            .arg(server.get_program())
+            .args(server.get_args())
+            .current_dir(&path)
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut postgres = Postgres { port, programs, folder, child };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !postgres.ready() {
+            let log = || std::fs::read_to_string(path.join("log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "PostgreSQL does not come up:\n{}", log());
+            let ended = postgres.child.try_wait().unwrap();
+            assert!(ended.is_none(), "PostgreSQL ended:\n{}", log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Some(postgres)
+    }
+
+    /// Makes an empty database for `user`, who owns it and is no superuser. Returns its JDBC URL.
+    pub fn database(&self, name: &str, user: &str) -> String {
+        self.sql("postgres", &format!("CREATE ROLE {user} LOGIN"));
+        self.sql("postgres", &format!("CREATE DATABASE {name} OWNER {user}"));
+        format!("jdbc:postgresql://127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// Runs SQL in a database, as superuser; what it printed, cells and rows apart by `|` and new
+    /// lines.
+    pub fn sql(&self, database: &str, sql: &str) -> String {
+        let run = self.psql(database).args(["-c", sql]).output().unwrap();
+        assert!(run.status.success(), "{sql}: {}", String::from_utf8_lossy(&run.stderr));
+        String::from_utf8(run.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// Holds tables locked against everybody, readers too, until the lock is dropped.
+    pub fn lock(&self, database: &str, tables: &str) -> Locked {
+        let mut child =
+            self.psql(database).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let locking = format!("BEGIN;\nLOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE;\n");
+        input.write_all(locking.as_bytes()).unwrap();
+        let mut locked = Locked { child, input: Some(input), output };
+        locked.say("locked");
+        locked
+    }
+
+    fn psql(&self, database: &str) -> Command {
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"])
+            .args(["-p", &self.port.to_string(), "-U", "postgres", "-d", database])
+            .stdin(Stdio::null())
+            .env_clear();
+        psql
+    }
+
+    fn ready(&self) -> bool {
+        self.psql("postgres").args(["-c", "SELECT 1"]).output().unwrap().status.success()
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// Tables that are locked.
+pub struct Locked {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Locked {
+    /// Waits until everything sent before has been done.
+    fn say(&mut self, word: &str) {
+        let input = self.input.as_mut().expect("it is open");
+        input.write_all(format!("\\echo {word}\n").as_bytes()).unwrap();
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), word);
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // The end of its input ends psql, and its transaction with it.
+        drop(self.input.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// The folder of the newest server's programs.
+fn programs() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
+    let newest = versions
+        .max_by_key(|it| it.file_name().to_str().and_then(|version| version.parse::<u32>().ok()))?;
+    let programs = newest.path().join("bin");
+    programs.join("postgres").is_file().then_some(programs)
+}
+
+/// For root: who runs the server instead, as uid and gid.
+fn other_account() -> Option<(u32, u32)> {
+    let id = |arguments: &[&str]| {
+        let run = Command::new("id").args(arguments).output().unwrap();
+        String::from_utf8(run.stdout).unwrap().trim().parse::<u32>().unwrap()
+    };
+    (id(&["-u"]) == 0).then(|| (id(&["-u", "nobody"]), id(&["-g", "nobody"])))
+}
+
+/// `program`, to be run by an account that is not root.
+fn as_other(program: &Path) -> Command {
+    let Some((uid, gid)) = other_account() else { return Command::new(program) };
+    let mut command = Command::new("setpriv");
+    command
+        .args([&format!("--reuid={uid}"), &format!("--regid={gid}"), "--clear-groups"])
+        .arg("--")
+        .arg(program);
+    command
+}
