@@ -16,6 +16,9 @@ use std::process::{Command, Output};
 #[path = "support/skip.rs"]
 mod skip;
 
+/// Both units.
+const UNITS: [&str; 2] = ["idpsyncd.service", "idpsyncd-serve.service"];
+
 /// 2.0 on `systemd-analyze security`'s scale, in its tenths.
 const MOST_EXPOSURE: u32 = 20;
 
@@ -56,12 +59,14 @@ fn the_unit_verifies_without_a_word() {
             "no systemd-analyze (Debian: systemd)",
         );
     }
-    let unit = unit();
-    let installed = "ExecStart=/usr/bin/idpsyncd ";
-    assert!(unit.contains(installed), "the unit starts {installed}");
-    // The command must exist for systemd to be content: the one that was built.
-    let here = format!("ExecStart={} ", env!("CARGO_BIN_EXE_idpsyncd"));
-    assert_eq!(verify(&unit.replace(installed, &here)), "");
+    for name in UNITS {
+        let unit = fs::read_to_string(shipped(name)).unwrap();
+        let installed = "ExecStart=/usr/bin/idpsyncd ";
+        assert!(unit.contains(installed), "{name} starts {installed}");
+        // The command must exist for systemd to be content: the one that was built.
+        let here = format!("ExecStart={} ", env!("CARGO_BIN_EXE_idpsyncd"));
+        assert_eq!(verify(&unit.replace(installed, &here)), "", "{name}");
+    }
 }
 
 #[test]
@@ -84,15 +89,17 @@ fn the_unit_is_exposed_by_two_points_at_most() {
             "no systemd-analyze (Debian: systemd)",
         );
     }
-    let output = Command::new("systemd-analyze")
-        .args(["security", "--offline=true", "--no-pager"])
-        .arg(format!("--threshold={MOST_EXPOSURE}"))
-        .arg(shipped("idpsyncd.service"))
-        .output()
-        .unwrap();
-    let said = text(&output);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("Overall exposure level"), "{said}");
+    for name in UNITS {
+        let output = Command::new("systemd-analyze")
+            .args(["security", "--offline=true", "--no-pager"])
+            .arg(format!("--threshold={MOST_EXPOSURE}"))
+            .arg(shipped(name))
+            .output()
+            .unwrap();
+        let said = text(&output);
+        assert!(output.status.success(), "{name}: {said}");
+        assert!(said.contains("Overall exposure level"), "{name}: {said}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ Examples:
   idpsyncd sync --dry-run                 what a sync would change, without changing it
   idpsyncd sync                           one sync
   idpsyncd run                            the daemon
+  idpsyncd serve                          answer gateways from a store that another process writes
   idpsyncd explain alice --role osmo-user why alice holds a role, or why not
   idpsyncd plan show                      what the guard holds
 
@@ -59,7 +60,7 @@ pub struct Global {
     )]
     pub log_format: Output,
     /// What is logged: error, warn, info, debug, trace, or a filter such as idpsyncd=debug. Default:
-    /// $RUST_LOG, else info for `run` and warn for the rest
+    /// $RUST_LOG, else info for `run` and `serve`, warn for the rest
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<String>,
 }
@@ -76,8 +77,16 @@ pub enum Output {
 /// A command.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Run the daemon: sync on the schedule, until SIGTERM
+    /// Run the daemon: sync on the schedule and answer gateways, until SIGTERM
     Run,
+    /// Answer gateways only, from a store that another process writes, until SIGTERM
+    #[command(after_help = "\
+Contacts no source and reads none of their secrets; follows the store within a second.
+
+Example:
+  idpsyncd serve --config /etc/idpsyncd/idpsyncd.toml
+  curl http://127.0.0.1:9180/readyz")]
+    Serve,
     /// Sync once
     #[command(after_help = "\
 Examples:

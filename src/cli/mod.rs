@@ -25,6 +25,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::config::{self, Config};
 use crate::daemon;
+use crate::gateway;
 use crate::pipeline::RunError;
 use crate::store::StoreError;
 use args::{Cli, Command, Global, Output};
@@ -98,7 +99,7 @@ pub fn main() -> ExitCode {
 
 fn start(cli: Cli) -> Result<u8, Failure> {
     let Cli { global, command } = cli;
-    let quiet = !matches!(command, Command::Run);
+    let quiet = !matches!(command, Command::Run | Command::Serve);
     log(&global, if quiet { "warn" } else { "info" })?;
     match command {
         Command::Completions { shell } => {
@@ -116,6 +117,14 @@ fn start(cli: Cli) -> Result<u8, Failure> {
             let runtime = runtime()?;
             let done = runtime.block_on(daemon::run(&global.config, config));
             // A file that never answers must not keep the daemon from ending.
+            runtime.shutdown_background();
+            done.map_err(|error| error.to_string())?;
+            Ok(exit::DONE)
+        }
+        Command::Serve => {
+            let config = load(&global)?;
+            let runtime = runtime()?;
+            let done = runtime.block_on(gateway::serve::serve(&global.config, config));
             runtime.shutdown_background();
             done.map_err(|error| error.to_string())?;
             Ok(exit::DONE)

@@ -20,6 +20,10 @@ pub struct GatewayConfig {
     pub grpc: Option<Listen>,
     /// Where `/authz`, `/healthz`, `/readyz` and `/metrics` are answered. One of both is there.
     pub http: Option<Listen>,
+    /// TLS on the TCP listeners; absent: plain.
+    pub tls: Option<TlsConfig>,
+    /// `grpc.health.v1.Health` is answered beside ext_authz. Default false.
+    pub grpc_health: bool,
     /// How a request says whose it is.
     pub identity: Identity,
     /// The header for the user's name, lower case. Default `x-osmo-user`.
@@ -49,6 +53,17 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// `unix:/path`
     Unix(PathBuf),
+}
+
+/// `[gateway.tls]`: files in PEM, read at start and again on SIGHUP.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsConfig {
+    /// The certificate, followed by those that lead to its CA.
+    pub cert_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+    /// CA certificates: only clients with a certificate of theirs are served. Absent: any client.
+    pub client_ca_file: Option<PathBuf>,
 }
 
 /// `identity`
@@ -81,7 +96,7 @@ pub enum Preset {
 }
 
 /// `[[gateway.jwt]]`
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct JwtConfig {
     /// Compared exactly with `iss`.
     pub issuer: String,
@@ -133,7 +148,7 @@ pub enum Target {
 }
 
 /// `[[gateway.allowed]]`
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AllowedConfig {
     /// The header, lower case.
     pub header: String,
@@ -154,6 +169,14 @@ pub(super) fn gateway(root: &Table<'_>, known: &Known) -> Read<Option<GatewayCon
     if !table.has("grpc") && !table.has("http") {
         table.missing("grpc", "a gateway needs `grpc` or `http` to listen on");
     }
+    let tls = table.optional("tls", |node| tls(&node.table()?));
+    if let (Ok(Some(_)), Ok(grpc), Ok(http)) = (&tls, &grpc, &http)
+        && ![grpc, http].into_iter().flatten().any(|listen| matches!(listen, Listen::Tcp(_)))
+        && let Some(node) = table.get("tls")
+    {
+        node.fault(Code::Conflict, "there is no TCP listener: unix sockets have no TLS");
+    }
+    let grpc_health = table.or("grpc_health", false, |node| node.boolean());
     let identity = table.required("identity", |node| {
         node.one_of(&[
             ("jwt", Identity::Jwt),
@@ -202,6 +225,8 @@ pub(super) fn gateway(root: &Table<'_>, known: &Known) -> Read<Option<GatewayCon
     Ok(Some(GatewayConfig {
         grpc: grpc?,
         http: http?,
+        tls: tls?,
+        grpc_health: grpc_health?,
         identity: identity?,
         user_header: user_header?,
         roles_header: roles_header?,
@@ -241,6 +266,14 @@ fn listen(node: &Node<'_>) -> Read<Listen> {
             text.escape_debug()
         ))
     })
+}
+
+fn tls(table: &Table<'_>) -> Read<TlsConfig> {
+    let cert_file = table.required("cert_file", Node::path);
+    let key_file = table.required("key_file", Node::path);
+    let client_ca_file = table.optional("client_ca_file", Node::path);
+    table.finish();
+    Ok(TlsConfig { cert_file: cert_file?, key_file: key_file?, client_ca_file: client_ca_file? })
 }
 
 /// A header's name (RFC 9110, section 5.1), in lower case.

@@ -33,7 +33,7 @@ use toml::de::DeTable;
 pub use fault::{Code, Fault, Faults};
 pub use gateway::{
     AllowedConfig, GatewayConfig, Identity, JustInTime, JwtConfig, Listen, Preset, RouteConfig,
-    Segment, Target,
+    Segment, Target, TlsConfig,
 };
 #[cfg(test)]
 pub(crate) use routes::Shapes;

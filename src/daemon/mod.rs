@@ -22,6 +22,7 @@ mod glance;
 mod notify;
 mod report;
 mod schedule;
+mod signals;
 mod status;
 mod watchdog;
 
@@ -31,20 +32,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config};
+use crate::gateway::{Gateway, GatewayError, Part};
 use crate::model::Time;
 use crate::pipeline::{RunError, SourceResult};
 use crate::store::{LockError, StoreError, StoreErrorKind};
+use chrono::Utc;
 
 use attempt::{Attempt, End, Pulse, Ran};
-use notify::Notify;
 use report::Told;
 use schedule::{Agenda, Why};
 use status::{Running, Status, one_line};
-use watchdog::Watchdog;
+
+pub(crate) use notify::{Notify, watchdog_limit};
+pub(crate) use report::log_faults;
+pub(crate) use signals::{Signals, Wish};
+pub(crate) use watchdog::Watchdog;
 
 /// How often the store is looked at between runs: this late, at most, is a grant's expiry seen
 /// that was made after the last run and ends before the next one.
@@ -63,6 +66,9 @@ pub enum DaemonError {
     /// Signals cannot be received.
     #[error("cannot listen for signals: {0}")]
     Signals(#[source] std::io::Error),
+    /// The gateway's side did not start.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
 }
 
 /// Runs until SIGTERM or SIGINT. `config` is what `config_file` holds now; SIGHUP reads it again.
@@ -70,18 +76,20 @@ pub enum DaemonError {
 /// of them when this returns: end the runtime without waiting for it.
 ///
 /// # Errors
-/// The store cannot be used, or signals cannot be received.
+/// The store cannot be used, signals cannot be received, or the gateway's side cannot listen.
 pub async fn run(config_file: &Path, config: Config) -> Result<(), DaemonError> {
     // First of all, so that a signal that comes early does not end the process.
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
     let mut daemon = Daemon::new(config_file, config);
+    // Before any identity provider is asked: what is in the store is answered from at once.
+    daemon.gateway = Gateway::start(&daemon.config, Part::Daemon).await?;
     daemon.open()?;
     loop {
         daemon.turn();
         let wake = daemon.wake();
         tokio::select! {
             wish = signals.next() => match wish {
-                Wish::Reload => daemon.reload(),
+                Wish::Reload => daemon.reload().await,
                 Wish::Stop => break,
             },
             end = under_way(&mut daemon.attempt) => daemon.ended(end),
@@ -90,36 +98,6 @@ pub async fn run(config_file: &Path, config: Config) -> Result<(), DaemonError> 
     }
     daemon.stop().await;
     Ok(())
-}
-
-/// What a signal asks for.
-enum Wish {
-    Reload,
-    Stop,
-}
-
-struct Signals {
-    hup: Signal,
-    term: Signal,
-    int: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Signals {
-            hup: signal(SignalKind::hangup())?,
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> Wish {
-        tokio::select! {
-            _ = self.hup.recv() => Wish::Reload,
-            _ = self.term.recv() => Wish::Stop,
-            _ = self.int.recv() => Wish::Stop,
-        }
-    }
 }
 
 /// The end of the run under way; never, where there is none.
@@ -152,6 +130,8 @@ struct Daemon {
     ready: bool,
     /// When the store was looked at last.
     looked: Option<Instant>,
+    /// What answers gateways, where it is configured.
+    gateway: Option<Gateway>,
 }
 
 impl Daemon {
@@ -163,12 +143,13 @@ impl Daemon {
             attempt: None,
             again: None,
             pulse: Pulse::default(),
-            watchdog: Watchdog::new(notify::watchdog_limit()),
+            watchdog: Watchdog::new(watchdog_limit()),
             notify: Notify::default(),
             status: Status::default(),
             told: Told::default(),
             ready: false,
             looked: None,
+            gateway: None,
         }
     }
 
@@ -200,6 +181,9 @@ impl Daemon {
         self.agenda.set_due(seen.next_due);
         self.status.generation = Some(seen.generation);
         report::held(&mut self.told, seen.held.as_ref());
+        if let Some(gateway) = &self.gateway {
+            gateway.metrics().held(seen.held.as_ref().map_or(0, |held| held.changes));
+        }
         self.status.held = seen.held.map(|held| held.id);
         if first {
             self.ready = true;
@@ -295,6 +279,10 @@ impl Daemon {
 
     fn ran(&mut self, ran: &Ran, why: Why, all: bool) {
         report::ran(&mut self.told, ran, why, all);
+        if let Some(gateway) = &self.gateway {
+            gateway.committed();
+            gateway.metrics().ran(&ran.outcome, ran.summary.as_ref());
+        }
         let mut again = Vec::new();
         for source in &ran.outcome.sources {
             match &source.result {
@@ -315,6 +303,9 @@ impl Daemon {
 
     fn failed(&mut self, began: Time, why: &str, passing: bool) {
         self.status.last = Some((began, Some(why.to_owned())));
+        if let Some(gateway) = &self.gateway {
+            gateway.metrics().run_failed();
+        }
         if !self.told.news("run", why) {
             return;
         }
@@ -326,12 +317,16 @@ impl Daemon {
     }
 
     /// SIGHUP.
-    fn reload(&mut self) {
+    async fn reload(&mut self) {
         // Before the daemon is ready systemd does not expect to hear of a reload.
         if self.ready {
             self.notify.reloading();
         }
-        match tokio::task::block_in_place(|| self.load()) {
+        let loaded = match tokio::task::block_in_place(|| self.load()) {
+            Ok(config) => self.reload_gateway(&config).await.map(|()| config),
+            Err(why) => Err(why),
+        };
+        match loaded {
             Ok(config) => {
                 tracing::info!(file = %self.file.display(), "the configuration is in force");
                 self.status.broken = None;
@@ -359,27 +354,30 @@ impl Daemon {
         }
     }
 
+    /// Puts the gateway's part of `config` in force; where that fails nothing changes.
+    async fn reload_gateway(&mut self, config: &Config) -> Result<(), String> {
+        match &mut self.gateway {
+            Some(gateway) if config.gateway.is_some() => {
+                gateway.reload(config).await.map_err(|error| error.to_string())
+            }
+            Some(_) => {
+                if let Some(gateway) = self.gateway.take() {
+                    gateway.stop().await;
+                }
+                Ok(())
+            }
+            None => {
+                self.gateway = Gateway::start(config, Part::Daemon)
+                    .await
+                    .map_err(|error| error.to_string())?;
+                Ok(())
+            }
+        }
+    }
+
     /// Loads the file and makes sure that its store can be used; logs each fault.
     fn load(&self) -> Result<Config, String> {
-        let config = config::load(&self.file).map_err(|error| match error {
-            ConfigError::Faults(faults) => {
-                for fault in &faults.faults {
-                    tracing::error!(
-                        file = %faults.file.display(),
-                        line = fault.line,
-                        column = fault.column,
-                        key = fault.key,
-                        "{fault}"
-                    );
-                }
-                let count = faults.faults.len();
-                let count =
-                    if count == 1 { "1 fault".to_owned() } else { format!("{count} faults") };
-                let first = faults.faults.first().map(|fault| format!(", the first at {fault}"));
-                format!("`{}` has {count}{}", faults.file.display(), first.unwrap_or_default())
-            }
-            error @ ConfigError::Unreadable { .. } => error.to_string(),
-        })?;
+        let config = config::load(&self.file).map_err(log_faults)?;
         if config.store != self.config.store {
             glance::prepare(&config.store, Utc::now()).map_err(|error| error.to_string())?;
         }
@@ -390,12 +388,6 @@ impl Daemon {
     fn announce(&self) {
         for warning in &self.config.warnings {
             tracing::warn!("{warning}");
-        }
-        if self.config.gateway.is_some() {
-            tracing::warn!(
-                "`[gateway]` is configured, but serving is not built yet: nothing listens; \
-                 gateways read the store itself"
-            );
         }
     }
 
@@ -412,6 +404,15 @@ impl Daemon {
     /// SIGTERM: ends after the running transaction. Further signals change nothing.
     async fn stop(&mut self) {
         self.notify.stopping();
+        if let Some(gateway) = self.gateway.take() {
+            let (stopped, ()) = tokio::join!(gateway.stop(), self.stop_run());
+            return stopped;
+        }
+        self.stop_run().await;
+    }
+
+    /// Lets the run under way finish what it writes, and drops what it reads.
+    async fn stop_run(&mut self) {
         let Some(attempt) = &mut self.attempt else { return };
         attempt.cancel();
         if attempt.settling() {

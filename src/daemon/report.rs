@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::attempt::Ran;
 use super::schedule::Why;
+use crate::config::ConfigError;
 use crate::pipeline::{SourceOutcome, SourceResult};
 use crate::plan::{HeldHead, Summary};
 
@@ -42,6 +43,27 @@ impl Told {
         }
         fresh
     }
+}
+
+/// Logs each fault of a configuration; returns them in a sentence.
+pub fn log_faults(error: ConfigError) -> String {
+    let faults = match error {
+        ConfigError::Faults(faults) => faults,
+        error @ ConfigError::Unreadable { .. } => return error.to_string(),
+    };
+    for fault in &faults.faults {
+        tracing::error!(
+            file = %faults.file.display(),
+            line = fault.line,
+            column = fault.column,
+            key = fault.key,
+            "{fault}"
+        );
+    }
+    let count = faults.faults.len();
+    let count = if count == 1 { "1 fault".to_owned() } else { format!("{count} faults") };
+    let first = faults.faults.first().map(|fault| format!(", the first at {fault}"));
+    format!("`{}` has {count}{}", faults.file.display(), first.unwrap_or_default())
 }
 
 /// Why a source's read was not whole; `None`: it was, or nobody asked.

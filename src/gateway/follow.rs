@@ -30,6 +30,8 @@ pub struct Loaded {
     pub snapshot: Arc<Snapshot>,
     /// How old the evidence is that the store was made from.
     pub evidence: Evidence,
+    /// Each configured source, and when it was last read in full.
+    pub reads: Vec<(String, Option<Time>)>,
 }
 
 /// How old what the configured sources said is: the oldest of them counts.
@@ -382,7 +384,13 @@ impl Follow {
         self.replaced = false;
         // First, so that whoever waited for a generation finds nothing in its way.
         self.well();
-        self.publish(Loaded { snapshot, evidence: Evidence::of(&sources) }, began);
+        let evidence = Evidence::of(&sources);
+        let reads = sources
+            .into_iter()
+            .filter(|source| source.configured)
+            .map(|source| (source.name, source.read_at))
+            .collect();
+        self.publish(Loaded { snapshot, evidence, reads }, began);
         Ok(())
     }
 
@@ -390,7 +398,9 @@ impl Follow {
         let old = self.shared.loaded.load_full();
         let same_snapshot =
             old.as_ref().is_some_and(|old| Arc::ptr_eq(&old.snapshot, &new.snapshot));
-        if same_snapshot && old.as_ref().is_some_and(|old| old.evidence == new.evidence) {
+        let same_evidence =
+            |old: &Arc<Loaded>| old.evidence == new.evidence && old.reads == new.reads;
+        if same_snapshot && old.as_ref().is_some_and(same_evidence) {
             return;
         }
         let generation = new.snapshot.generation();

@@ -1,24 +1,349 @@
 //! The gateway asks: who is this, what does the request do, on what, and may they?
 //!
 //! ```text
-//! Envoy gRPC ┐                       ┌ identity ─ who (JWT, metadata, header)      ┐
-//! Envoy HTTP ┤                       │ path, route ─ which action, on what         │
-//! nginx      ├─► grpc, http ─► decide┤ snapshot ─ the committed generation, memory ├─► answer
-//! Traefik    │                       │ provision ─ someone nobody has seen yet     │
-//! Caddy      ┘                       └─────────────────────────────────────────────┘
-//!                                      follow ─ swaps in each new generation whole
+//! Envoy gRPC ┐                     ┌ identity ─ who (JWT, metadata, header)      ┐
+//! Envoy HTTP ┤                     │ path, route ─ which action, on what         │
+//! nginx      ├─► grpc, http ─► desk┤ snapshot ─ the committed generation, memory ├─► answer
+//! Traefik    │                     │ provision ─ someone nobody has seen yet     │
+//! Caddy      ┘                     └─────────────────────────────────────────────┘
+//!                                    follow ─ swaps in each new generation whole
 //! ```
 //!
 //! A request is answered from memory. What it may wait for is a just-in-time look-up of someone
 //! whom the store does not know, and the keys of an issuer that signs with a key not seen before;
 //! both are bounded. Nothing here can take anything from anybody.
+//!
+//! `idpsyncd run` serves beside the sync, [`serve`] alone.
 
+pub mod answer;
 pub mod coverage;
+pub mod desk;
 pub mod follow;
+pub mod front;
+pub mod grpc;
+pub mod http;
 pub mod identity;
+pub mod listen;
+pub mod metrics;
 pub mod osmo;
 pub mod path;
 pub mod provision;
 pub mod question;
 pub mod route;
+pub mod serve;
 pub mod snapshot;
+pub mod tls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::config::{Config, GatewayConfig, JustInTime, Listen};
+use desk::Desk;
+use follow::Follower;
+use front::Front;
+use grpc::ExtAuthz;
+use identity::{Identifier, KeyReading, StoreShelf};
+use listen::{Listening, Tls};
+use metrics::Metrics;
+use provision::{Limits, Observer, Provisioner};
+use snapshot::Wanted;
+
+/// How long a reload waits at a time for the new configuration's view of the store.
+const LOADED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Why the gateway's side did not start, or was not reloaded: in words for a person.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct GatewayError(String);
+
+/// What this process is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// `idpsyncd run`: syncs as well, and provisions just in time.
+    Daemon,
+    /// `idpsyncd serve`: only answers, over a store that another process writes.
+    Alone,
+}
+
+/// The gateway's side at work.
+pub struct Gateway {
+    part: Part,
+    config: GatewayConfig,
+    store: std::path::PathBuf,
+    front: Arc<Front>,
+    metrics: Arc<Metrics>,
+    identifier: Arc<Identifier>,
+    reading: KeyReading,
+    follower: Arc<Follower>,
+    tls: Tls,
+    grpc: Option<Listening>,
+    http: Option<Listening>,
+    /// Waits for the view of a configuration that was loaded anew.
+    coming: Option<JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// Starts what `config`'s `[gateway]` says; `None` where there is none. Listens at once:
+    /// until a generation is loaded every request is refused.
+    ///
+    /// # Errors
+    /// An address cannot be had, a TLS file cannot be used.
+    pub async fn start(config: &Config, part: Part) -> Result<Option<Gateway>, GatewayError> {
+        let Some(gateway) = &config.gateway else { return Ok(None) };
+        let tls = Tls::default();
+        tls.store(acceptor(gateway)?);
+        let (identifier, reading) = identifier(config, gateway, part)?;
+        let follower = follower(config, Desk::wanted(gateway))?;
+        let metrics = Arc::new(Metrics::new(part == Part::Daemon));
+        let provisioner = provisioner(config, gateway, part, &metrics);
+        let desk = Desk::new(gateway, Arc::clone(&identifier), Arc::clone(&follower), provisioner);
+        let front = Arc::new(Front::new(Arc::new(desk), Arc::clone(&metrics)));
+        let mut this = Gateway {
+            part,
+            config: gateway.clone(),
+            store: config.store.clone(),
+            front,
+            metrics,
+            identifier,
+            reading,
+            follower,
+            tls,
+            grpc: None,
+            http: None,
+            coming: None,
+        };
+        this.grpc = this.listen_grpc(gateway).await?;
+        this.http = this.listen_http(gateway).await?;
+        Ok(Some(this))
+    }
+
+    /// Where gRPC is answered over TCP.
+    #[must_use]
+    pub fn grpc_address(&self) -> Option<SocketAddr> {
+        self.grpc.as_ref().and_then(Listening::address)
+    }
+
+    /// Where HTTP is answered over TCP.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().and_then(Listening::address)
+    }
+
+    /// The generation that requests are answered from; 0: none yet.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        let desk = self.front.desk();
+        let loaded = desk.follower().loaded();
+        loaded.as_ref().map_or(0, |loaded| loaded.snapshot.generation())
+    }
+
+    /// How many users it has.
+    #[must_use]
+    pub fn users(&self) -> usize {
+        let desk = self.front.desk();
+        let loaded = desk.follower().loaded();
+        loaded.as_ref().map_or(0, |loaded| loaded.snapshot.users())
+    }
+
+    /// The metrics, for what a sync counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Something was committed: look at the store at once.
+    pub fn committed(&self) {
+        self.follower.nudge();
+    }
+
+    /// Why nothing can be decided now; `None`: a generation is loaded and fresh.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<String> {
+        self.front.desk().not_ready()
+    }
+
+    /// Puts `config` in force. Listeners whose address stays go on; requests are answered by the
+    /// old configuration until the new one's view of the store is loaded.
+    ///
+    /// # Errors
+    /// An address cannot be had, a TLS file cannot be used: the old configuration stays in force.
+    pub async fn reload(&mut self, config: &Config) -> Result<(), GatewayError> {
+        let Some(gateway) = &config.gateway else { return Ok(()) };
+        let acceptor = acceptor(gateway)?;
+        let same_identity = self.config.identity == gateway.identity
+            && self.config.user_header == gateway.user_header
+            && self.config.jwt == gateway.jwt
+            && self.store == config.store;
+        let identity =
+            if same_identity { None } else { Some(identifier(config, gateway, self.part)?) };
+        // Everything that can fail comes before the first change.
+        let grpc = match (&gateway.grpc, &self.config.grpc) {
+            (new, old) if new == old => None,
+            _ => Some(self.listen_grpc(gateway).await?),
+        };
+        let http = match (&gateway.http, &self.config.http) {
+            (new, old) if new == old => None,
+            _ => Some(self.listen_http(gateway).await?),
+        };
+        let wanted = Desk::wanted(gateway);
+        let follower = if self.store == config.store && Desk::wanted(&self.config) == wanted {
+            // What is loaded is right for the new configuration as well.
+            Arc::clone(&self.follower)
+        } else {
+            follower(config, wanted)?
+        };
+        if gateway.grpc_health != self.config.grpc_health && gateway.grpc == self.config.grpc {
+            tracing::warn!("`gateway.grpc_health` takes effect with the next start");
+        }
+        self.tls.store(acceptor);
+        let old = [
+            grpc.and_then(|new| std::mem::replace(&mut self.grpc, new)),
+            http.and_then(|new| std::mem::replace(&mut self.http, new)),
+        ];
+        for listening in old.into_iter().flatten() {
+            tokio::spawn(listening.stop());
+        }
+        if let Some((identifier, reading)) = identity {
+            self.identifier = identifier;
+            self.reading = reading;
+        }
+        let provisioner = provisioner(config, gateway, self.part, &self.metrics);
+        let desk =
+            Desk::new(gateway, Arc::clone(&self.identifier), Arc::clone(&follower), provisioner);
+        if let Some(coming) = self.coming.take() {
+            coming.abort();
+        }
+        let front = Arc::clone(&self.front);
+        let coming = Arc::clone(&follower);
+        self.coming = Some(tokio::spawn(async move {
+            while !coming.at_least(1, Instant::now() + LOADED_WITHIN).await {}
+            front.put(Arc::new(desk));
+            tracing::info!("requests are answered by the new configuration");
+        }));
+        self.follower = follower;
+        self.config = gateway.clone();
+        self.store.clone_from(&config.store);
+        Ok(())
+    }
+
+    /// Accepts nothing more and lets open requests end.
+    pub async fn stop(mut self) {
+        if let Some(coming) = self.coming.take() {
+            coming.abort();
+        }
+        let (grpc, http) = (self.grpc.take(), self.http.take());
+        tokio::join!(stop(grpc), stop(http));
+    }
+
+    async fn listen_grpc(&self, config: &GatewayConfig) -> Result<Option<Listening>, GatewayError> {
+        let Some(at) = &config.grpc else { return Ok(None) };
+        let service = AuthorizationServer::new(ExtAuthz::new(Arc::clone(&self.front)));
+        let mut routes = tonic::service::Routes::new(service);
+        if config.grpc_health {
+            routes = routes.add_service(health().await);
+        }
+        self.listen("grpc", at, routes.prepare().into_axum_router()).await.map(Some)
+    }
+
+    async fn listen_http(&self, config: &GatewayConfig) -> Result<Option<Listening>, GatewayError> {
+        let Some(at) = &config.http else { return Ok(None) };
+        let front = Arc::clone(&self.front);
+        let router = Router::new().fallback(move |request: Request<Body>| {
+            let front = Arc::clone(&front);
+            async move { http::respond(front, request).await }
+        });
+        self.listen("http", at, router).await.map(Some)
+    }
+
+    async fn listen(
+        &self,
+        key: &str,
+        at: &Listen,
+        router: Router,
+    ) -> Result<Listening, GatewayError> {
+        let shown = match at {
+            Listen::Tcp(address) => address.to_string(),
+            Listen::Unix(path) => format!("unix:{}", path.display()),
+        };
+        let listening =
+            Listening::start(at, Arc::clone(&self.tls), router).await.map_err(|error| {
+                GatewayError(format!("cannot listen at `{shown}` (`gateway.{key}`): {error}"))
+            })?;
+        let address = listening.address().map_or(shown, |address| address.to_string());
+        tracing::info!(address, "`gateway.{key}` listens at {address}");
+        Ok(listening)
+    }
+}
+
+async fn stop(listening: Option<Listening>) {
+    if let Some(listening) = listening {
+        listening.stop().await;
+    }
+}
+
+/// `grpc.health.v1.Health`, which says that ext_authz is served.
+async fn health()
+-> tonic_health::pb::health_server::HealthServer<impl tonic_health::pb::health_server::Health> {
+    let (reporter, service) = tonic_health::server::health_reporter();
+    reporter.set_serving::<AuthorizationServer<ExtAuthz>>().await;
+    service
+}
+
+fn acceptor(
+    config: &GatewayConfig,
+) -> Result<Option<Arc<tokio_rustls::TlsAcceptor>>, GatewayError> {
+    let tls = config.tls.as_ref().map(tls::acceptor).transpose();
+    tls.map(|tls| tls.map(Arc::new))
+        .map_err(|error| GatewayError(format!("`gateway.tls`: {error}")))
+}
+
+fn follower(config: &Config, wanted: Arc<Wanted>) -> Result<Arc<Follower>, GatewayError> {
+    Follower::start(&config.store, wanted).map(Arc::new).map_err(|error| {
+        GatewayError(format!("cannot start a thread to follow the store: {error}"))
+    })
+}
+
+fn identifier(
+    config: &Config,
+    gateway: &GatewayConfig,
+    part: Part,
+) -> Result<(Arc<Identifier>, KeyReading), GatewayError> {
+    let shelf = StoreShelf::new(config.store.clone(), part == Part::Daemon);
+    let identifier = tokio::task::block_in_place(|| {
+        Identifier::new(gateway, Some(Arc::new(shelf))).map_err(GatewayError)
+    })?;
+    let identifier = Arc::new(identifier);
+    let reading = identifier.start();
+    Ok((identifier, reading))
+}
+
+fn provisioner(
+    config: &Config,
+    gateway: &GatewayConfig,
+    part: Part,
+    metrics: &Arc<Metrics>,
+) -> Option<Arc<Provisioner>> {
+    match (gateway.provision, part) {
+        (JustInTime::Off, _) => None,
+        (JustInTime::Lookup | JustInTime::Claims, Part::Alone) => {
+            tracing::warn!(
+                "`gateway.provision` needs the identity providers' credentials and a store to \
+                 write: `idpsyncd serve` has neither, so whom the store does not know is refused"
+            );
+            None
+        }
+        (JustInTime::Lookup | JustInTime::Claims, Part::Daemon) => {
+            let observer: Arc<dyn Observer> = Arc::<Metrics>::clone(metrics);
+            let config = Arc::new(config.clone());
+            Some(Arc::new(Provisioner::new(config, Limits::default(), observer)))
+        }
+    }
+}

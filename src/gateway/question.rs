@@ -38,7 +38,7 @@ pub enum Header<'a> {
 }
 
 /// The headers of a request, whatever protocol brought them.
-pub trait Headers {
+pub trait Headers: Sync {
     /// The header `name` (lower case).
     fn header(&self, name: &str) -> Header<'_>;
 }

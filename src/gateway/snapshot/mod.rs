@@ -18,7 +18,7 @@ use crate::model::Time;
 use crate::policy::Action;
 
 /// What decisions will be asked for: made from the routes and `[gateway]`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Wanted {
     /// The actions that routes name; an action's place is its [`ActionIdx`].
     pub actions: Vec<Action>,

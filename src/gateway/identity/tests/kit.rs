@@ -220,6 +220,8 @@ pub fn jwt(issuer: &str) -> JwtConfig {
 
 pub fn config(identity: Way, jwt: Vec<JwtConfig>) -> GatewayConfig {
     GatewayConfig {
+        tls: None,
+        grpc_health: false,
         grpc: None,
         http: None,
         identity,

@@ -1,0 +1,82 @@
+//! What a gateway is told, whatever protocol it speaks.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+/// The answer to one request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// Let it pass, with these headers for the upstream.
+    Allow(Vec<Set>),
+    /// Nobody is known to ask: 401. A stranger is told nothing else.
+    Unauthenticated,
+    /// Refused: 403.
+    Denied(Box<Denial>),
+    /// Nobody can be decided about now: 503, with a reason that gives nothing away.
+    Unavailable(String),
+}
+
+/// A header of the upstream's request: set (overwritten), or removed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Set {
+    /// Lower case.
+    pub name: Arc<str>,
+    /// Absent: a client may have sent it, so it is removed.
+    pub value: Option<String>,
+}
+
+/// Why a known caller is refused: told to the caller, and logged.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Denial {
+    /// What the request does, where a route says so.
+    pub action: Option<String>,
+    /// On what: `pool/x`, or `pool/*` for some resource of a scope; absent: nothing.
+    pub resource: Option<String>,
+    /// In words.
+    pub why: String,
+}
+
+/// The challenge that goes with a 401 (RFC 6750, section 3).
+pub const CHALLENGE: &str = "Bearer";
+
+impl Answer {
+    /// The HTTP status for a gateway that takes any: 200, 401, 403 or 503.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Answer::Allow(_) => 200,
+            Answer::Unauthenticated => 401,
+            Answer::Denied(_) => 403,
+            Answer::Unavailable(_) => 503,
+        }
+    }
+
+    /// The word for metrics: `allow`, `unauthenticated`, `deny` or `unavailable`.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Answer::Allow(_) => "allow",
+            Answer::Unauthenticated => "unauthenticated",
+            Answer::Denied(_) => "deny",
+            Answer::Unavailable(_) => "unavailable",
+        }
+    }
+
+    /// The body, as JSON; empty where it is let pass.
+    #[must_use]
+    pub fn body(&self) -> String {
+        match self {
+            Answer::Allow(_) => String::new(),
+            Answer::Unauthenticated => json!({ "error": "unauthenticated" }).to_string(),
+            Answer::Denied(denial) => json!({
+                "error": "denied",
+                "action": denial.action,
+                "resource": denial.resource,
+                "why": denial.why,
+            })
+            .to_string(),
+            Answer::Unavailable(why) => json!({ "error": "unavailable", "why": why }).to_string(),
+        }
+    }
+}

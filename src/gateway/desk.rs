@@ -1,0 +1,309 @@
+//! Where a request is answered: who, which action on what, may they, and what the upstream is told.
+//!
+//! One desk serves one configuration; a reload makes another. The order matters: a caller whom
+//! nobody can identify learns nothing about routes, and evidence that is too old decides nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use tokio::time::Instant;
+
+use super::answer::{Answer, Denial, Set};
+use super::follow::Follower;
+use super::identity::Identifier;
+use super::path::Path;
+use super::provision::{Provisioned, Provisioner};
+use super::question::{Caller, Headers, Identity, On, Question, Unidentified};
+use super::route::Routes;
+use super::snapshot::{Decided, Found, SetRef, Snapshot, Wanted};
+use crate::config::GatewayConfig;
+
+/// How long a request waits for a generation that was committed for its caller to be loaded.
+const LOADED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Headers of OSMO's that name a token or a workflow. Nothing here can vouch for them, so with
+/// `preset = "osmo"` what a client sends of them never reaches the upstream.
+const OSMO_HEADERS: [&str; 2] = ["x-osmo-token-name", "x-osmo-workflow-id"];
+
+/// A request as a gateway tells of it.
+pub struct Incoming<'a> {
+    /// The original request's method, as it was sent.
+    pub method: &'a str,
+    /// The original request's target: path and query, as they were sent.
+    pub target: &'a str,
+    /// It asks for an upgrade to a WebSocket (RFC 6455, section 4.1).
+    pub websocket: bool,
+    /// Its headers.
+    pub headers: &'a dyn Headers,
+    /// What Envoy's `jwt_authn` verified, by payload name; absent where the protocol has no place
+    /// for it.
+    pub payloads: Option<&'a serde_json::Value>,
+}
+
+/// Everything that answering needs, for one configuration.
+pub struct Desk {
+    config: GatewayConfig,
+    routes: Routes,
+    identifier: Arc<Identifier>,
+    follower: Arc<Follower>,
+    provisioner: Option<Arc<Provisioner>>,
+    user_header: Arc<str>,
+    roles_header: Arc<str>,
+    allowed_headers: Vec<Arc<str>>,
+    removed_headers: Vec<Arc<str>>,
+}
+
+impl Desk {
+    /// What decisions will be asked for under `config`: what a [`Follower`] is to load.
+    #[must_use]
+    pub fn wanted(config: &GatewayConfig) -> Arc<Wanted> {
+        Arc::new(Wanted {
+            actions: Routes::new(config).actions().to_vec(),
+            allowed: config.allowed.clone(),
+            anonymous_role: config.anonymous_role.clone(),
+        })
+    }
+
+    /// A desk. `follower` must have been made for [`Desk::wanted`] of the same configuration;
+    /// `provisioner` is absent where nobody is provisioned just in time.
+    #[must_use]
+    pub fn new(
+        config: &GatewayConfig,
+        identifier: Arc<Identifier>,
+        follower: Arc<Follower>,
+        provisioner: Option<Arc<Provisioner>>,
+    ) -> Desk {
+        let named = |name: &str| Arc::from(name);
+        let set: Vec<&str> = [&config.user_header, &config.roles_header]
+            .into_iter()
+            .chain(config.allowed.iter().map(|allowed| &allowed.header))
+            .map(String::as_str)
+            .collect();
+        let foreign: &[&str] = if config.preset.is_some() { &OSMO_HEADERS } else { &[] };
+        Desk {
+            routes: Routes::new(config),
+            identifier,
+            follower,
+            provisioner,
+            user_header: named(&config.user_header),
+            roles_header: named(&config.roles_header),
+            allowed_headers: config.allowed.iter().map(|allowed| named(&allowed.header)).collect(),
+            removed_headers: foreign
+                .iter()
+                .filter(|name| !set.contains(name))
+                .map(|name| named(name))
+                .collect(),
+            config: config.clone(),
+        }
+    }
+
+    /// What follows the store for this desk.
+    #[must_use]
+    pub fn follower(&self) -> &Arc<Follower> {
+        &self.follower
+    }
+
+    /// How many just-in-time look-ups are under way.
+    #[must_use]
+    pub fn lookups_running(&self) -> usize {
+        self.provisioner.as_ref().map_or(0, |provisioner| provisioner.in_flight())
+    }
+
+    /// Why nothing can be decided now; `None`: a generation is loaded and fresh.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<String> {
+        self.follower.stale(Utc::now(), self.config.max_staleness).map(|stale| stale.words)
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, incoming: &Incoming<'_>) -> Answer {
+        if let Some(why) = self.not_ready() {
+            tracing::warn!("a request is refused: {why}");
+            return Answer::Unavailable(why);
+        }
+        let now = Utc::now();
+        let identity = self.identifier.identify(incoming.headers, incoming.payloads, now).await;
+        let caller = match identity {
+            Ok(Identity::Nobody) => return self.nobody(incoming),
+            Ok(Identity::Caller(caller)) => caller,
+            Err(Unidentified::Refused(why)) => {
+                tracing::info!("a request is refused, its identity is not proven: {why}");
+                return Answer::Unauthenticated;
+            }
+            Err(Unidentified::Unavailable(why)) => {
+                tracing::warn!("a request is refused, its identity cannot be judged now: {why}");
+                return Answer::Unavailable("identities cannot be verified at the moment".into());
+            }
+        };
+        match self.caller(&caller, incoming) {
+            Some(answer) => answer,
+            None => self.stranger(&caller, incoming).await,
+        }
+    }
+
+    /// Answers a caller whom the store knows; `None`: it does not. From one generation, however
+    /// many are committed meanwhile.
+    fn caller(&self, caller: &Caller, incoming: &Incoming<'_>) -> Option<Answer> {
+        let loaded = self.follower.loaded();
+        let Some(loaded) = &*loaded else {
+            return Some(Answer::Unavailable("no generation of the store is loaded".to_owned()));
+        };
+        match loaded.snapshot.user(&caller.username) {
+            Found::Enabled(set) => {
+                Some(self.known(&loaded.snapshot, set, Some(&caller.username), incoming))
+            }
+            Found::Disabled(why) => Some(self.deny(caller, incoming, why.to_owned())),
+            Found::Unknown => None,
+        }
+    }
+
+    /// A request without any identity.
+    fn nobody(&self, incoming: &Incoming<'_>) -> Answer {
+        let loaded = self.follower.loaded();
+        let Some(loaded) = &*loaded else { return Answer::Unauthenticated };
+        let Some(set) = loaded.snapshot.anonymous() else {
+            tracing::debug!("a request without identity is refused");
+            return Answer::Unauthenticated;
+        };
+        match self.known(&loaded.snapshot, set, None, incoming) {
+            // What somebody might do there is not for strangers to know.
+            Answer::Denied(_) => Answer::Unauthenticated,
+            answer => answer,
+        }
+    }
+
+    /// Someone whom the store does not know.
+    async fn stranger(&self, caller: &Arc<Caller>, incoming: &Incoming<'_>) -> Answer {
+        let unknown = "the store knows no such user";
+        let Some(provisioner) = &self.provisioner else {
+            return self.deny(caller, incoming, unknown.to_owned());
+        };
+        match provisioner.provision(caller).await {
+            Provisioned::Committed { generation } => {
+                self.follower.nudge();
+                let deadline = Instant::now() + LOADED_WITHIN;
+                if !self.follower.at_least(generation, deadline).await {
+                    let why = "the user was provisioned just now and is not loaded yet";
+                    return self.deny(caller, incoming, why.to_owned());
+                }
+            }
+            Provisioned::Nobody => {
+                let why = format!("{unknown}, nor does any source");
+                return self.deny(caller, incoming, why);
+            }
+            Provisioned::Refused(why) => {
+                return self.deny(caller, incoming, format!("{unknown}: {why}"));
+            }
+            Provisioned::Unavailable(why) => {
+                let why = format!("{unknown}, and the look-up did not succeed: {why}");
+                return self.deny(caller, incoming, why);
+            }
+        }
+        self.caller(caller, incoming)
+            .unwrap_or_else(|| self.deny(caller, incoming, unknown.to_owned()))
+    }
+
+    /// Someone who holds the roles of `set`; `user` is absent for the anonymous role.
+    fn known(
+        &self,
+        snapshot: &Snapshot,
+        set: SetRef,
+        user: Option<&str>,
+        incoming: &Incoming<'_>,
+    ) -> Answer {
+        let refused =
+            |why: String| denied(user, incoming, Denial { action: None, resource: None, why });
+        let path = match Path::parse(incoming.target) {
+            Ok(path) => path,
+            Err(error) => return refused(error.to_string()),
+        };
+        let matched = match self.routes.find(incoming.method, incoming.websocket, &path) {
+            Ok(matched) => matched,
+            Err(error) => return refused(error.to_string()),
+        };
+        let question = matched.question();
+        let decided = snapshot.decide(set, &question);
+        let why = match decided {
+            Decided::Allow { role, policy } => {
+                tracing::debug!(user, role, policy, method = incoming.method, "allowed");
+                return Answer::Allow(self.headers(snapshot, set, user, question.action));
+            }
+            Decided::Deny { role, policy } => {
+                format!("role `{role}`, policy {} says Deny", policy.saturating_add(1))
+            }
+            Decided::NoPolicy => "no policy of the user's roles allows it".to_owned(),
+        };
+        denied(user, incoming, self.about(&question, why))
+    }
+
+    /// The headers for the upstream. Each that is ever set is either set or removed, so that none
+    /// comes from a client.
+    fn headers(
+        &self,
+        snapshot: &Snapshot,
+        set: SetRef,
+        user: Option<&str>,
+        action: super::question::ActionIdx,
+    ) -> Vec<Set> {
+        let mut headers =
+            Vec::with_capacity(2usize.saturating_add(self.allowed_headers.len()).saturating_add(2));
+        headers.push(Set { name: Arc::clone(&self.user_header), value: user.map(str::to_owned) });
+        let roles = snapshot.roles_header(set);
+        headers.push(Set {
+            name: Arc::clone(&self.roles_header),
+            value: Some(roles.to_owned()).filter(|roles| !roles.is_empty()),
+        });
+        let action = self.routes.actions().get(action as usize);
+        for (place, (name, allowed)) in
+            self.allowed_headers.iter().zip(&self.config.allowed).enumerate()
+        {
+            let wanted = action.is_some_and(|action| allowed.routes.contains(action));
+            let value = wanted.then(|| snapshot.allowed_header(set, place).to_owned());
+            headers.push(Set { name: Arc::clone(name), value });
+        }
+        for name in &self.removed_headers {
+            headers.push(Set { name: Arc::clone(name), value: None });
+        }
+        headers
+    }
+
+    /// A known caller is refused for who they are, whatever they ask.
+    fn deny(&self, caller: &Caller, incoming: &Incoming<'_>, why: String) -> Answer {
+        let path = Path::parse(incoming.target).ok();
+        let matched = path
+            .as_ref()
+            .and_then(|path| self.routes.find(incoming.method, incoming.websocket, path).ok());
+        let denial = match &matched {
+            Some(matched) => self.about(&matched.question(), why),
+            None => Denial { why, ..Denial::default() },
+        };
+        denied(Some(&caller.username), incoming, denial)
+    }
+
+    /// A denial of `question`.
+    fn about(&self, question: &Question<'_>, why: String) -> Denial {
+        let action = self.routes.actions().get(question.action as usize).map(ToString::to_string);
+        let resource = match question.on {
+            On::Nothing => None,
+            On::Resource(resource) => Some(resource.to_owned()),
+            On::SomeOf(scope) => Some(format!("{scope}/*")),
+        };
+        Denial { action, resource, why }
+    }
+}
+
+/// Logs a denial and makes the answer of it.
+fn denied(user: Option<&str>, incoming: &Incoming<'_>, denial: Denial) -> Answer {
+    let path = incoming.target.split('?').next().unwrap_or_default();
+    tracing::info!(
+        user,
+        method = %incoming.method.escape_debug(),
+        path = %path.escape_debug(),
+        action = denial.action,
+        resource = denial.resource,
+        "denied: {}",
+        denial.why
+    );
+    Answer::Denied(Box::new(denial))
+}

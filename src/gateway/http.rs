@@ -1,0 +1,239 @@
+//! The HTTP listener: `/authz` for gateways, `/healthz`, `/readyz` and `/metrics` for whoever
+//! watches.
+//!
+//! Who asks at `/authz` is told by how they ask, never by what a client could add:
+//!
+//! | gateway | how it tells of the original request |
+//! |---|---|
+//! | nginx `auth_request` | `X-Original-URI`, `X-Original-Method` |
+//! | Traefik ForwardAuth, Caddy `forward_auth` | `X-Forwarded-Uri`, `X-Forwarded-Method` |
+//! | Envoy ext_authz over HTTP with `path_prefix: /authz` | the request's own method and path |
+//!
+//! A client can send the headers of the gateway that is not there. So a request with both kinds is
+//! decided only where both say the same, and one with half a kind is refused.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+
+use super::answer::{Answer, CHALLENGE, Denial, Set};
+use super::desk::Incoming;
+use super::front::Front;
+use super::question::{Header, Headers};
+
+/// Where gateways ask.
+const AUTHZ: &str = "/authz";
+
+const ORIGINAL: (&str, &str) = ("x-original-uri", "x-original-method");
+const FORWARDED: (&str, &str) = ("x-forwarded-uri", "x-forwarded-method");
+
+impl Headers for HeaderMap {
+    fn header(&self, name: &str) -> Header<'_> {
+        let mut values = self.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Header::Absent,
+            (Some(value), None) => {
+                std::str::from_utf8(value.as_bytes()).map_or(Header::Bad, Header::One)
+            }
+            (Some(_), Some(_)) => Header::Bad,
+        }
+    }
+}
+
+/// Whether the request asks for an upgrade to a WebSocket (RFC 6455, section 4.1).
+pub(super) fn asks_for_websocket(headers: &dyn Headers) -> bool {
+    match headers.header("upgrade") {
+        Header::One(value) => {
+            value.split(',').any(|word| word.trim().eq_ignore_ascii_case("websocket"))
+        }
+        Header::Absent | Header::Bad => false,
+    }
+}
+
+/// Answers one request of the HTTP listener. Its body is not read.
+pub async fn respond(front: Arc<Front>, request: Request<Body>) -> Response<Body> {
+    let (request, _) = request.into_parts();
+    let path = request.uri.path();
+    match path {
+        AUTHZ => authz(&front, &request).await,
+        _ if path.starts_with("/authz/") => envoy(&front, &request).await,
+        "/healthz" => watched(&request, || text(StatusCode::OK, "ok\n".to_owned())),
+        "/readyz" => watched(&request, || match front.desk().not_ready() {
+            None => text(StatusCode::OK, "ready\n".to_owned()),
+            Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+        }),
+        "/metrics" => watched(&request, || metrics(&front)),
+        _ => text(StatusCode::NOT_FOUND, "not found\n".to_owned()),
+    }
+}
+
+/// What only GET and HEAD may ask for.
+fn watched(request: &Parts, answer: impl FnOnce() -> Response<Body>) -> Response<Body> {
+    if matches!(request.method, Method::GET | Method::HEAD) {
+        return answer();
+    }
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "use GET\n".to_owned());
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+fn text(status: StatusCode, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn metrics(front: &Front) -> Response<Body> {
+    match front.metrics().encode(&front.desk()) {
+        Ok(body) => {
+            let mut response = text(StatusCode::OK, body);
+            response.headers_mut().insert(
+                CONTENT_TYPE,
+                HeaderValue::from_static(
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                ),
+            );
+            response
+        }
+        Err(error) => {
+            text(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write the metrics: {error}\n"))
+        }
+    }
+}
+
+/// nginx, Traefik, Caddy: headers tell of the original request.
+async fn authz(front: &Front, request: &Parts) -> Response<Body> {
+    let began = Instant::now();
+    let headers = &request.headers;
+    let (protocol, answer) = match told(headers) {
+        Ok(told) => {
+            let incoming = Incoming {
+                method: told.method,
+                target: told.uri,
+                websocket: asks_for_websocket(headers),
+                headers,
+                payloads: None,
+            };
+            (told.protocol, front.desk().answer(&incoming).await)
+        }
+        Err(why) => {
+            tracing::warn!("a request to {AUTHZ} is refused: {why}");
+            let denial = Denial { why: why.to_owned(), ..Denial::default() };
+            ("auth_request", Answer::Denied(Box::new(denial)))
+        }
+    };
+    front.metrics().decided(protocol, answer.word(), began.elapsed());
+    // nginx turns anything but 2xx, 401 and 403 into a 500 for the client.
+    let nginx = protocol == "auth_request";
+    response(answer, nginx)
+}
+
+/// Envoy over HTTP: the original request's own method and path, below the prefix.
+async fn envoy(front: &Front, request: &Parts) -> Response<Body> {
+    let began = Instant::now();
+    let target = request.uri.path_and_query().map_or("", |target| target.as_str());
+    let headers = &request.headers;
+    let incoming = Incoming {
+        method: request.method.as_str(),
+        target: target.strip_prefix(AUTHZ).unwrap_or_default(),
+        websocket: asks_for_websocket(headers),
+        headers,
+        payloads: None,
+    };
+    let answer = front.desk().answer(&incoming).await;
+    front.metrics().decided("http", answer.word(), began.elapsed());
+    response(answer, false)
+}
+
+/// The original request, as a gateway's headers tell of it.
+struct Told<'a> {
+    protocol: &'static str,
+    method: &'a str,
+    uri: &'a str,
+}
+
+/// Who asks, and of what; else why nothing can be made of it.
+fn told(headers: &HeaderMap) -> Result<Told<'_>, &'static str> {
+    let original = pair(headers, ORIGINAL)?;
+    let forwarded = pair(headers, FORWARDED)?;
+    match (original, forwarded) {
+        (Some(original), Some(forwarded)) if original != forwarded => Err(
+            "the `X-Original-` and the `X-Forwarded-` headers tell of different requests: a client \
+             sends those that the gateway does not set; let the gateway remove them",
+        ),
+        (Some((uri, method)), _) => Ok(Told { protocol: "auth_request", method, uri }),
+        (None, Some((uri, method))) => Ok(Told { protocol: "forward_auth", method, uri }),
+        (None, None) => {
+            Err("no header tells of the original request: nginx sends `X-Original-URI` and \
+             `X-Original-Method`, Traefik and Caddy send `X-Forwarded-Uri` and \
+             `X-Forwarded-Method`, Envoy puts the path behind `/authz`")
+        }
+    }
+}
+
+type Pair<'a> = Option<(&'a str, &'a str)>;
+
+fn pair<'a>(headers: &'a HeaderMap, names: (&str, &str)) -> Result<Pair<'a>, &'static str> {
+    match (headers.header(names.0), headers.header(names.1)) {
+        (Header::Absent, Header::Absent) => Ok(None),
+        (Header::One(uri), Header::One(method)) => Ok(Some((uri, method))),
+        (Header::Bad, _) | (_, Header::Bad) => {
+            Err("a header that tells of the original request is there more than once, or no text")
+        }
+        (Header::Absent, _) | (_, Header::Absent) => Err(
+            "of the two headers that tell of the original request (its URI and its method) only \
+             one is there",
+        ),
+    }
+}
+
+fn response(answer: Answer, nginx: bool) -> Response<Body> {
+    let status = match answer.status() {
+        503 if nginx => 403,
+        status => status,
+    };
+    let mut response = Response::new(Body::from(answer.body()));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    match answer {
+        Answer::Allow(sets) => {
+            for set in sets {
+                // A header that is absent here may pass through from the client: Envoy copies only
+                // what is there. Empty overwrites it.
+                if upstream(headers, &set).is_none() {
+                    tracing::error!("the header `{}` cannot be written: denied", set.name);
+                    let denial = Denial {
+                        why: format!("the header `{}` cannot be written", set.name),
+                        ..Denial::default()
+                    };
+                    return self::response(Answer::Denied(Box::new(denial)), nginx);
+                }
+            }
+        }
+        Answer::Unauthenticated => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+        }
+        Answer::Denied(_) | Answer::Unavailable(_) => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+    }
+    response
+}
+
+fn upstream(headers: &mut HeaderMap, set: &Set) -> Option<()> {
+    let name = HeaderName::from_bytes(set.name.as_bytes()).ok()?;
+    let value = HeaderValue::from_str(set.value.as_deref().unwrap_or_default())
+        .or_else(|_| HeaderValue::from_bytes(set.value.as_deref().unwrap_or_default().as_bytes()))
+        .ok()?;
+    headers.insert(name, value);
+    Some(())
+}

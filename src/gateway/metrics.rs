@@ -1,0 +1,270 @@
+//! Metrics for Prometheus (OpenMetrics text). Label sets are bounded: protocols, results, kinds of
+//! change, and the names of configured sources; never a user.
+
+use std::fmt;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use chrono::Utc;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use super::desk::Desk;
+use super::provision::Observer;
+use crate::model::Time;
+use crate::pipeline::{Outcome, SourceResult};
+use crate::plan::Summary;
+
+/// The protocols in which gateways ask.
+const PROTOCOLS: [&str; 4] = ["grpc", "http", "auth_request", "forward_auth"];
+/// What answers come to: the words of [`super::answer::Answer::word`].
+const RESULTS: [&str; 4] = ["allow", "deny", "unauthenticated", "unavailable"];
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Asked {
+    protocol: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Protocol {
+    protocol: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Ended {
+    result: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct SourceRead {
+    source: String,
+    result: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct SourceName {
+    source: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+/// What is counted for one protocol, at hand without a lock.
+struct Line {
+    protocol: &'static str,
+    results: Vec<(&'static str, Counter)>,
+    seconds: Histogram,
+}
+
+/// Everything that is counted.
+pub struct Metrics {
+    registry: Registry,
+    lines: Vec<Line>,
+    syncs: Family<Ended, Counter>,
+    last_sync: Gauge,
+    reads: Family<SourceRead, Counter>,
+    ages: Family<SourceName, Gauge>,
+    changes: Family<Kind, Counter>,
+    held: Gauge,
+    generation: Gauge,
+    users: Gauge,
+    ready: Gauge,
+    lookups: Family<Ended, Counter>,
+    lookup_seconds: Histogram,
+    lookups_running: Gauge,
+    /// Ages are set and written in one go.
+    writing: Mutex<()>,
+}
+
+impl Metrics {
+    /// Nothing has been counted yet. `syncs`: this process syncs as well; without it what syncs
+    /// count is not shown at all, since zero would be a lie.
+    #[must_use]
+    pub fn new(syncs: bool) -> Metrics {
+        let mut registry = Registry::with_prefix("idpsyncd");
+        let decisions = Family::<Asked, Counter>::default();
+        // From 1 µs to about 4 s: a decision from memory up to a look-up.
+        let seconds = Family::<Protocol, Histogram>::new_with_constructor(|| {
+            Histogram::new(exponential_buckets(1e-6, 4.0, 12))
+        });
+        let lines = PROTOCOLS
+            .into_iter()
+            .map(|protocol| Line {
+                protocol,
+                results: RESULTS
+                    .into_iter()
+                    .map(|result| {
+                        let counter = decisions.get_or_create_owned(&Asked { protocol, result });
+                        (result, counter)
+                    })
+                    .collect(),
+                seconds: seconds.get_or_create_owned(&Protocol { protocol }),
+            })
+            .collect();
+        let metrics = Metrics {
+            lines,
+            syncs: Family::default(),
+            last_sync: Gauge::default(),
+            reads: Family::default(),
+            ages: Family::default(),
+            changes: Family::default(),
+            held: Gauge::default(),
+            generation: Gauge::default(),
+            users: Gauge::default(),
+            ready: Gauge::default(),
+            lookups: Family::default(),
+            lookup_seconds: Histogram::new(exponential_buckets(1e-3, 2.0, 13)),
+            lookups_running: Gauge::default(),
+            registry: Registry::default(),
+            writing: Mutex::new(()),
+        };
+        registry.register("decisions", "Requests answered, by protocol and result", decisions);
+        registry.register_with_unit(
+            "decision_duration",
+            "How long answers took",
+            Unit::Seconds,
+            seconds,
+        );
+        registry.register_with_unit(
+            "source_age",
+            "How old the last complete read of a source is",
+            Unit::Seconds,
+            metrics.ages.clone(),
+        );
+        registry.register("generation", "The generation answered from", metrics.generation.clone());
+        registry.register("users", "Users in that generation", metrics.users.clone());
+        registry.register(
+            "ready",
+            "1: a generation is loaded and fresh; 0: every request is refused",
+            metrics.ready.clone(),
+        );
+        if syncs {
+            registry.register("syncs", "Runs, by result", metrics.syncs.clone());
+            registry.register_with_unit(
+                "last_sync_timestamp",
+                "When the last run that came to an end began, since 1970",
+                Unit::Seconds,
+                metrics.last_sync.clone(),
+            );
+            registry.register("source_reads", "Reads, by source and result", metrics.reads.clone());
+            registry.register(
+                "changes",
+                "Changes committed by runs, by kind",
+                metrics.changes.clone(),
+            );
+            registry.register("held_changes", "Changes that the guard holds", metrics.held.clone());
+            registry.register(
+                "lookups",
+                "Just-in-time look-ups, by result",
+                metrics.lookups.clone(),
+            );
+            registry.register_with_unit(
+                "lookup_duration",
+                "How long just-in-time look-ups took",
+                Unit::Seconds,
+                metrics.lookup_seconds.clone(),
+            );
+            registry.register(
+                "lookups_running",
+                "Just-in-time look-ups under way",
+                metrics.lookups_running.clone(),
+            );
+        }
+        Metrics { registry, ..metrics }
+    }
+
+    /// A request in `protocol` was answered: `result` is [`super::answer::Answer::word`].
+    pub fn decided(&self, protocol: &str, result: &str, took: Duration) {
+        let Some(line) = self.lines.iter().find(|line| line.protocol == protocol) else { return };
+        line.seconds.observe(took.as_secs_f64());
+        if let Some((_, counter)) = line.results.iter().find(|(word, _)| *word == result) {
+            counter.inc();
+        }
+    }
+
+    /// A run ended. `summary` is of what was committed; absent: nothing was planned.
+    pub fn ran(&self, outcome: &Outcome, summary: Option<&Summary>) {
+        let result = if outcome.incomplete() { "partial" } else { "complete" };
+        self.syncs.get_or_create(&Ended { result }).inc();
+        self.last_sync.set(outcome.at.timestamp());
+        for source in &outcome.sources {
+            let result = match source.result {
+                SourceResult::Complete(_) => "complete",
+                SourceResult::Partial(_) => "partial",
+                SourceResult::Failed { .. } => "failed",
+                SourceResult::NotAsked => continue,
+            };
+            self.reads.get_or_create(&SourceRead { source: source.name.clone(), result }).inc();
+        }
+        self.held(outcome.held.as_ref().map_or(0, |held| held.changes));
+        let Some(summary) = summary.filter(|_| outcome.generation != outcome.before) else {
+            return;
+        };
+        for (kind, count) in [
+            ("user_created", summary.users_created),
+            ("user_changed", summary.users_changed),
+            ("user_disabled", summary.users_disabled),
+            ("user_deprovisioned", summary.users_deprovisioned),
+            ("role_changed", summary.roles_changed),
+            ("grant_added", summary.grants_added),
+            ("grant_removed", summary.grants_removed),
+        ] {
+            self.changes.get_or_create(&Kind { kind }).inc_by(count);
+        }
+    }
+
+    /// A run came to nothing.
+    pub fn run_failed(&self) {
+        self.syncs.get_or_create(&Ended { result: "failed" }).inc();
+    }
+
+    /// So many changes are held.
+    pub fn held(&self, changes: u64) {
+        self.held.set(i64::try_from(changes).unwrap_or(i64::MAX));
+    }
+
+    /// Everything as OpenMetrics text; what depends on the moment is asked of `desk`.
+    ///
+    /// # Errors
+    /// Those of the encoder.
+    pub fn encode(&self, desk: &Desk) -> Result<String, fmt::Error> {
+        let _one = self.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.ready.set(i64::from(desk.not_ready().is_none()));
+        let running = desk.lookups_running();
+        self.lookups_running.set(i64::try_from(running).unwrap_or(i64::MAX));
+        self.ages.clear();
+        if let Some(loaded) = &*desk.follower().loaded() {
+            self.generation.set(i64::try_from(loaded.snapshot.generation()).unwrap_or(i64::MAX));
+            self.users.set(i64::try_from(loaded.snapshot.users()).unwrap_or(i64::MAX));
+            let now = Utc::now();
+            for (source, read_at) in &loaded.reads {
+                if let Some(read_at) = read_at {
+                    let source = SourceName { source: source.clone() };
+                    self.ages.get_or_create(&source).set(age(now, *read_at));
+                }
+            }
+        }
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl Observer for Metrics {
+    fn ended(&self, result: &'static str, took: Duration) {
+        self.lookups.get_or_create(&Ended { result }).inc();
+        self.lookup_seconds.observe(took.as_secs_f64());
+    }
+}
+
+fn age(now: Time, then: Time) -> i64 {
+    now.signed_duration_since(then).num_seconds().max(0)
+}

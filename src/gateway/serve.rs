@@ -1,0 +1,87 @@
+//! `idpsyncd serve`: the gateway's side alone, over a store that another process writes.
+//!
+//! Reads no secret of a source and contacts none. SIGHUP reads the configuration again (a broken
+//! one leaves the old one in force), SIGTERM lets open requests end.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::{Gateway, GatewayError, Part};
+use crate::config::{self, Config};
+use crate::daemon::{Notify, Signals, Watchdog, Wish, log_faults, watchdog_limit};
+
+/// How often systemd is told how things are.
+const TELL: Duration = Duration::from_secs(2);
+
+/// Serves until SIGTERM or SIGINT. `config` is what `config_file` holds now.
+///
+/// # Errors
+/// There is no `[gateway]`, an address cannot be had, a TLS file cannot be used, or signals cannot
+/// be received.
+pub async fn serve(config_file: &Path, config: Config) -> Result<(), GatewayError> {
+    let mut signals = Signals::new()
+        .map_err(|error| GatewayError(format!("cannot listen for signals: {error}")))?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let Some(mut gateway) = Gateway::start(&config, Part::Alone).await? else {
+        return Err(GatewayError(format!(
+            "`{}` has no `[gateway]`: there is nothing to serve",
+            config_file.display()
+        )));
+    };
+    let mut notify = Notify::default();
+    let mut watchdog = Watchdog::new(watchdog_limit());
+    notify.ready();
+    loop {
+        notify.status(match gateway.not_ready() {
+            None => "serving".to_owned(),
+            Some(why) => format!("refusing every request: {why}"),
+        });
+        if watchdog.feed(Instant::now(), false, 0) {
+            notify.watchdog();
+        }
+        let wake = watchdog.look_every().unwrap_or(TELL).min(TELL);
+        tokio::select! {
+            wish = signals.next() => match wish {
+                Wish::Reload => {
+                    notify.reloading();
+                    reload(&mut gateway, config_file).await;
+                    notify.ready();
+                }
+                Wish::Stop => break,
+            },
+            () = tokio::time::sleep(wake) => {}
+        }
+    }
+    notify.stopping();
+    gateway.stop().await;
+    Ok(())
+}
+
+/// Puts the file in force, or says why not.
+async fn reload(gateway: &mut Gateway, file: &Path) {
+    let config = match config::load(file) {
+        Ok(config) if config.gateway.is_some() => config,
+        Ok(_) => {
+            tracing::error!(
+                "the configuration was not loaded, the old one stays: `[gateway]` is gone"
+            );
+            return;
+        }
+        Err(error) => {
+            let why = log_faults(error);
+            tracing::error!("the configuration was not loaded, the old one stays: {why}");
+            return;
+        }
+    };
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    match gateway.reload(&config).await {
+        Ok(()) => tracing::info!(file = %file.display(), "the configuration is in force"),
+        Err(why) => {
+            tracing::error!("the configuration was not loaded, the old one stays: {why}");
+        }
+    }
+}

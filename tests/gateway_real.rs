@@ -1,0 +1,322 @@
+//! Real gateways in front of a platform: Envoy and nginx with the very files that the README
+//! shows, a real Keycloak that issues the tokens, and the real binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+#[path = "support"]
+mod support {
+    pub mod gateways;
+    pub mod idpsyncd;
+    pub mod keycloak;
+    #[allow(dead_code)]
+    pub mod skip;
+}
+
+use serde_json::{Value, json};
+use support::gateways::{Got, Platform, Ports, Wire, envoy, free_port, nginx, send};
+use support::idpsyncd::{Home, Idpsyncd};
+use support::keycloak::{Keycloak, RIGHTS, Realm, wait};
+
+const CREATE: &str = "/api/pool/ml-training/workflow";
+
+/// A company in a realm: Ann of the ML team, Bob of no team.
+struct Company<'k> {
+    realm: Realm<'k>,
+    ann: String,
+    team: String,
+    wire: Wire,
+}
+
+impl<'k> Company<'k> {
+    fn new(keycloak: &'k Keycloak, name: &str) -> Company<'k> {
+        let realm = keycloak.realm(name);
+        realm.reader("idpsyncd", "secret", &RIGHTS);
+        realm.post(
+            "/clients",
+            &json!({"clientId": "osmo-device", "enabled": true, "publicClient": true,
+                "directAccessGrantsEnabled": true}),
+        );
+        let team = realm.group("ML", None);
+        let ann = person(&realm, "ann");
+        person(&realm, "bob");
+        realm.join(&ann, &team);
+        let port = keycloak.url.rsplit(':').next().unwrap().parse().unwrap();
+        Company { realm, ann, team, wire: Wire::to(port) }
+    }
+
+    /// The server as everybody here sees it: over a wire that can be cut.
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.wire.port)
+    }
+
+    fn token(&self, user: &str) -> String {
+        let url =
+            format!("{}/realms/{}/protocol/openid-connect/token", self.url(), self.realm.name);
+        let form = [
+            ("grant_type", "password"),
+            ("client_id", "osmo-device"),
+            ("username", user),
+            ("password", "pass"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let answer = wait(async move {
+            reqwest::Client::new().post(url).form(&form).send().await.unwrap().text().await.unwrap()
+        });
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    fn home(&self, grpc: u16, http: u16) -> Home {
+        let (url, realm) = (self.url(), &self.realm.name);
+        Home::new(&format!(
+            r#"
+            [store]
+            path = "store.db"
+            [schedule]
+            cron = "0 0 0 1 1 *"
+            [[source]]
+            name = "kc"
+            kind = "keycloak"
+            url = "{url}"
+            realm = "{realm}"
+            client_id = "idpsyncd"
+            client_secret = {{ env = "KC_SECRET" }}
+            clients = ["osmo-device"]
+            [roles.osmo-default]
+            everyone = true
+            external_roles = []
+            [[roles.osmo-default.policies]]
+            actions = ["profile:*", "system:Health"]
+            resources = ["*"]
+            [roles.osmo-ml]
+            sync_mode = "force"
+            external_roles = ["ML"]
+            [[roles.osmo-ml.policies]]
+            actions = ["workflow:*"]
+            resources = ["pool/ml-*"]
+            [[catalog]]
+            actions = ["workflow:Create"]
+            resources = ["pool/ml-training", "pool/ml-inference", "pool/secret"]
+            [gateway]
+            grpc = "127.0.0.1:{grpc}"
+            http = "127.0.0.1:{http}"
+            identity = "jwt"
+            preset = "osmo"
+            provision = "lookup"
+            [[gateway.jwt]]
+            issuer = "{url}/realms/{realm}"
+            audiences = ["osmo-device"]
+            [[gateway.allowed]]
+            header = "x-osmo-allowed-pools"
+            action = "workflow:Create"
+            scope = "pool"
+            routes = ["profile:Read", "resources:Read"]
+            "#
+        ))
+    }
+}
+
+fn person(realm: &Realm<'_>, name: &str) -> String {
+    realm.user(
+        name,
+        json!({"firstName": name, "lastName": "Test", "email": format!("{name}@example.org"),
+            "emailVerified": true,
+            "credentials": [{"type": "password", "value": "pass", "temporary": false}]}),
+    )
+}
+
+fn run(home: &Home) -> Idpsyncd {
+    home.start_with("run", &[("KC_SECRET", std::path::Path::new("secret"))])
+}
+
+/// Which gateway, and where.
+struct Gate<'a> {
+    name: &'static str,
+    port: u16,
+    platform: &'a Platform,
+}
+
+impl Gate<'_> {
+    fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Got {
+        send(self.port, method, target.as_bytes(), headers)
+    }
+
+    fn as_user(&self, method: &str, target: &str, token: &str) -> Got {
+        self.ask(method, target, &[("authorization", &format!("Bearer {token}"))])
+    }
+
+    /// The request is let pass; the headers that reached the platform.
+    fn passes(&self, got: &Got) -> Value {
+        assert_eq!(got.status, 200, "{}: {got:?}", self.name);
+        assert_eq!(self.platform.take().len(), 1, "{}", self.name);
+        got.json()["headers"].clone()
+    }
+
+    /// The request is refused with this status, and nothing reached the platform.
+    fn refused(&self, got: &Got, status: u16) {
+        assert_eq!(got.status, status, "{}: {got:?}", self.name);
+        assert_eq!(self.platform.take().len(), 0, "{}: it reached the platform", self.name);
+    }
+}
+
+#[test]
+fn a_company_behind_envoy_and_nginx() {
+    let Some(keycloak) = Keycloak::shared() else { return };
+    let company = Company::new(keycloak, "gates");
+    let (grpc, http) = (free_port(), free_port());
+    let home = company.home(grpc, http);
+    let platform = Platform::start();
+    let Some((_envoy, envoy_port)) =
+        envoy("config/envoy.yaml", Ports { idpsyncd: grpc, platform: platform.port }, &[])
+    else {
+        return;
+    };
+    let Some((_nginx, nginx_port)) = nginx(Ports { idpsyncd: http, platform: platform.port })
+    else {
+        return;
+    };
+    let gates = [
+        Gate { name: "Envoy", port: envoy_port, platform: &platform },
+        Gate { name: "nginx", port: nginx_port, platform: &platform },
+    ];
+
+    // Nobody at home: fail closed.
+    for gate in &gates {
+        let got = gate.ask("GET", "/health", &[]);
+        assert!(got.status >= 400, "{}: {got:?}", gate.name);
+        assert_eq!(platform.take().len(), 0);
+    }
+
+    let mut daemon = run(&home);
+    ready(&mut daemon, http);
+    let (ann, bob) = (company.token("ann"), company.token("bob"));
+    for gate in &gates {
+        // Allowed, with headers of idpsyncd's own, whatever the client sends.
+        let bearer = format!("Bearer {ann}");
+        let forged = [
+            ("authorization", bearer.as_str()),
+            ("x-osmo-user", "root"),
+            ("X-Osmo-Roles", "osmo-admin"),
+            ("x-osmo-allowed-pools", "secret"),
+            ("x-osmo-token-name", "stolen"),
+            ("x-osmo-workflow-id", "w1"),
+        ];
+        let headers = gate.passes(&gate.ask("POST", CREATE, &forged));
+        assert_eq!(headers["x-osmo-user"], "ann", "{}", gate.name);
+        assert_eq!(headers["x-osmo-roles"], "osmo-default,osmo-ml", "{}", gate.name);
+        for name in ["x-osmo-allowed-pools", "x-osmo-token-name", "x-osmo-workflow-id"] {
+            assert_eq!(headers[name], Value::Null, "{}: {name}", gate.name);
+        }
+        let headers = gate.passes(&gate.ask("GET", "/api/profile/settings?x=1", &forged));
+        assert_eq!(headers["x-osmo-allowed-pools"], "ml-inference,ml-training", "{}", gate.name);
+
+        // Denied, and told why where the gateway passes it on.
+        let got = gate.as_user("POST", "/api/pool/secret/workflow", &ann);
+        gate.refused(&got, 403);
+        if gate.name == "Envoy" {
+            let body = got.json();
+            assert_eq!(body["action"], "workflow:Create");
+            assert_eq!(body["resource"], "pool/secret");
+        }
+        gate.refused(&gate.as_user("POST", CREATE, &bob), 403);
+        gate.refused(&gate.as_user("GET", "/nowhere", &ann), 403);
+
+        // Nobody: told nothing.
+        let got = gate.ask("POST", CREATE, &[("x-osmo-user", "ann")]);
+        gate.refused(&got, 401);
+        assert!(!got.body.contains("workflow"), "{got:?}");
+        assert_eq!(got.headers["www-authenticate"], "Bearer", "{}", gate.name);
+        gate.refused(&gate.as_user("POST", CREATE, "no.such.token"), 401);
+        let twice = [("authorization", bearer.as_str()), ("authorization", bearer.as_str())];
+        let got = gate.ask("POST", CREATE, &twice);
+        assert!(matches!(got.status, 400 | 401), "{}: {got:?}", gate.name);
+        assert_eq!(platform.take().len(), 0, "{}", gate.name);
+    }
+
+    // Somebody new is let in at once, without a sync.
+    let cay = person(&company.realm, "cay");
+    company.realm.join(&cay, &company.team);
+    let cay = company.token("cay");
+    for gate in &gates {
+        let headers = gate.passes(&gate.as_user("POST", CREATE, &cay));
+        assert_eq!(headers["x-osmo-user"], "cay", "{}", gate.name);
+    }
+
+    // A role taken away in Keycloak is gone after the next sync.
+    company.realm.leave(&company.ann, &company.team);
+    daemon.signal("HUP");
+    for gate in &gates {
+        daemon.until("the role is gone", || {
+            let got = gate.as_user("POST", CREATE, &ann);
+            platform.take();
+            (got.status == 403).then_some(())
+        });
+        let headers = gate.passes(&gate.as_user("GET", "/api/profile/settings", &ann));
+        assert_eq!(headers["x-osmo-roles"], "osmo-default", "{}", gate.name);
+        gate.passes(&gate.as_user("POST", CREATE, &cay));
+    }
+
+    // Stopped: nobody passes.
+    daemon.stop();
+    for gate in &gates {
+        let got = gate.as_user("POST", CREATE, &cay);
+        assert!(got.status >= 400, "{}: {got:?}", gate.name);
+        assert_eq!(platform.take().len(), 0, "{}", gate.name);
+    }
+
+    // Started again while the identity provider is away: what the store holds is enough.
+    company.wire.cut();
+    let mut daemon = run(&home);
+    ready(&mut daemon, http);
+    for gate in &gates {
+        daemon.until("Cay passes", || {
+            let got = gate.as_user("POST", CREATE, &cay);
+            (got.status == 200).then_some(())
+        });
+        platform.take();
+        gate.refused(&gate.as_user("POST", CREATE, &ann), 403);
+    }
+}
+
+/// Waits until `/readyz` says so.
+fn ready(daemon: &mut Idpsyncd, http: u16) {
+    daemon.until("it is ready", || {
+        std::net::TcpStream::connect(("127.0.0.1", http)).ok()?;
+        (send(http, "GET", b"/readyz", &[]).status == 200).then_some(())
+    });
+}
+
+#[test]
+fn a_token_that_envoy_verified() {
+    let Some(keycloak) = Keycloak::shared() else { return };
+    let company = Company::new(keycloak, "verified");
+    let (grpc, http) = (free_port(), free_port());
+    let home = company.home(grpc, http);
+    let text = std::fs::read_to_string(home.path("idpsyncd.toml")).unwrap();
+    home.configure(&text.replace("identity = \"jwt\"", "identity = \"metadata\""));
+    let platform = Platform::start();
+    let port = company.wire.port;
+    let more = [
+        ("127.0.0.1:8180/realms/osmo", format!("127.0.0.1:{port}/realms/{}", company.realm.name)),
+        ("port_value: 8180", format!("port_value: {port}")),
+    ];
+    let ports = Ports { idpsyncd: grpc, platform: platform.port };
+    let Some((_envoy, port)) = envoy("config/envoy-jwt.yaml", ports, &more) else { return };
+    let gate = Gate { name: "Envoy", port, platform: &platform };
+    let mut daemon = run(&home);
+    ready(&mut daemon, http);
+    let (ann, bob) = (company.token("ann"), company.token("bob"));
+    // Envoy reads the keys with the first token that it sees.
+    let headers = gate.passes(&gate.as_user("POST", CREATE, &ann));
+    assert_eq!(headers["x-osmo-user"], "ann");
+    assert_eq!(headers["x-osmo-roles"], "osmo-default,osmo-ml");
+    gate.refused(&gate.as_user("POST", CREATE, &bob), 403);
+    gate.refused(&gate.as_user("POST", CREATE, "no.such.token"), 401);
+    gate.refused(&gate.ask("POST", CREATE, &[("x-osmo-user", "ann")]), 401);
+    daemon.stop();
+}
