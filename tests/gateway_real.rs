@@ -320,3 +320,107 @@ fn a_token_that_envoy_verified() {
     gate.refused(&gate.ask("POST", CREATE, &[("x-osmo-user", "ann")]), 401);
     daemon.stop();
 }
+
+/// A line of `tests/gateway_paths.txt`: method, target as bytes.
+fn hostile() -> Vec<(String, Vec<u8>)> {
+    let text = std::fs::read_to_string(support::gateways::shipped("tests/gateway_paths.txt"));
+    let mut lines = Vec::new();
+    for line in text.unwrap().lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let mut fields = line.split('\t');
+        let (method, target) = (fields.next().unwrap(), fields.next().unwrap());
+        // An upgrade says something of the method, not of the path.
+        if method.is_empty() || method.ends_with('+') {
+            continue;
+        }
+        let mut bytes = Vec::new();
+        let mut rest = target;
+        while let Some((before, after)) = rest.split_once("\\x") {
+            bytes.extend_from_slice(before.as_bytes());
+            bytes.push(u8::from_str_radix(&after[..2], 16).unwrap());
+            rest = &after[2..];
+        }
+        bytes.extend_from_slice(rest.as_bytes());
+        lines.push((method.to_owned(), bytes));
+    }
+    lines
+}
+
+/// The segments as the most careless of platforms would read them: decoded as often as it goes,
+/// backslashes for slashes, no empty segments, parameters cut off, dot segments followed.
+fn carelessly(target: &str) -> Vec<String> {
+    let mut path = target.split(['?', '#']).next().unwrap().to_owned();
+    for _ in 0..4 {
+        path = percent_encoding::percent_decode_str(&path).decode_utf8_lossy().into_owned();
+    }
+    let mut segments: Vec<String> = Vec::new();
+    for segment in path.replace('\\', "/").split('/') {
+        match segment.split(';').next().unwrap() {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            segment => segments.push(segment.to_owned()),
+        }
+    }
+    segments
+}
+
+#[test]
+fn no_path_is_decided_as_one_thing_and_served_as_another() {
+    let (grpc, http) = (free_port(), free_port());
+    let home = Home::new(&format!(
+        r#"
+        [store]
+        path = "store.db"
+        [[source]]
+        name = "acme"
+        kind = "file"
+        realm_export = "realm.json"
+        [roles.lister]
+        external_roles = ["Listers"]
+        [[roles.lister.policies]]
+        actions = ["pool:List"]
+        [gateway]
+        grpc = "127.0.0.1:{grpc}"
+        http = "127.0.0.1:{http}"
+        identity = "header"
+        preset = "osmo"
+        "#
+    ));
+    let realm = json!({"realm": "acme", "roles": {"realm": [], "client": {}},
+        "groups": [{"id": "g", "name": "Listers", "path": "/Listers", "subGroups": []}],
+        "users": [{"id": "u", "username": "lim", "enabled": true, "groups": ["/Listers"]}]});
+    std::fs::write(home.path("realm.json"), realm.to_string()).unwrap();
+    home.ok(&["sync"], 0);
+    let platform = Platform::start();
+    let Some((_envoy, envoy)) =
+        envoy("config/envoy.yaml", Ports { idpsyncd: grpc, platform: platform.port }, &[])
+    else {
+        return;
+    };
+    let Some((_nginx, nginx)) = nginx(Ports { idpsyncd: http, platform: platform.port }) else {
+        return;
+    };
+    let mut server = home.start("serve");
+    ready(&mut server, http);
+    let lines = hostile();
+    assert!(lines.len() >= 40, "{}", lines.len());
+    for (name, port) in [("Envoy", envoy), ("nginx", nginx)] {
+        let mut passed = 0;
+        for (method, target) in &lines {
+            let got = send(port, method, target, &[("x-osmo-user", "lim")]);
+            let shown = String::from_utf8_lossy(target);
+            // What he may do is list pools, and that is what the platform must make of it.
+            for reached in platform.take() {
+                passed += 1;
+                assert_eq!(got.status, 200, "{name}: {shown}: {got:?}");
+                let read = carelessly(&reached.target);
+                let fine = [["api", "pool"], ["api", "pool_quota"]].iter().any(|fine| read == fine);
+                assert!(fine, "{name}: {shown} reached the platform as {}", reached.target);
+            }
+            assert!(got.status != 500, "{name}: {shown}: {got:?}");
+        }
+        assert!(passed >= 3, "{name}: the proper ones pass: {passed}");
+    }
+    server.stop();
+}
