@@ -570,16 +570,6 @@ fn what_repeats_from_run_to_run_is_logged_once() {
     assert_eq!(home.log().matches("there is no such file").count(), 1, "{}", home.log());
 }
 
-#[test]
-fn a_gateway_in_the_configuration_is_said_not_to_be_served_yet() {
-    let home = Home::new(NEVER);
-    home.configure(NEVER, "[gateway]\ngrpc = \"127.0.0.1:9181\"\nidentity = \"header\"");
-    let mut daemon = home.start();
-    daemon.hear_status("generation 1; last run ");
-    daemon.stop();
-    assert!(home.log().contains("serving is not built yet"), "{}", home.log());
-}
-
 /// The path that systemd gives is used as it is.
 #[test]
 fn a_socket_that_is_gone_does_not_stop_the_daemon() {

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use idpsyncd::config::{self, Config};
@@ -303,25 +303,4 @@ async fn someone_of_a_federation_is_believed_while_its_directory_answers() {
     home.realm.lock().unwrap().lea_enabled = true;
     let answer = provisioner.provision(&by_name("lea")).await;
     assert!(matches!(answer, Provisioned::Committed { .. }), "{answer:?}");
-}
-
-/// Not a test of facts: prints how long strangers wait. Run with `--ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures time"]
-async fn how_long_a_stranger_waits() {
-    let home = Home::new().await;
-    let provisioner = home.provisioner(Limits::default());
-    for (label, id) in [("by id", true), ("by name", false)] {
-        let mut times = Vec::new();
-        for n in 0..200 {
-            let name = format!("s{n}{id}").to_lowercase();
-            let who = if id { home.by_id(&name) } else { by_name(&name) };
-            let start = Instant::now();
-            let answer = provisioner.provision(&who).await;
-            times.push(start.elapsed());
-            assert!(matches!(answer, Provisioned::Committed { .. }), "{answer:?}");
-        }
-        times.sort();
-        println!("{label}: median {:?}, p99 {:?}", times[100], times[197]);
-    }
 }

@@ -41,8 +41,12 @@ fn text(output: &Output) -> String {
 /// `systemd-analyze verify` on a unit's text; what it complained of. It exits 0 for unknown keys,
 /// so silence is what counts.
 fn verify(unit: &str) -> String {
+    verify_as("idpsyncd.service", unit)
+}
+
+fn verify_as(name: &str, unit: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("idpsyncd.service");
+    let file = folder.path().join(name);
     fs::write(&file, unit).unwrap();
     let output =
         Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output().unwrap();
@@ -65,7 +69,7 @@ fn the_unit_verifies_without_a_word() {
         assert!(unit.contains(installed), "{name} starts {installed}");
         // The command must exist for systemd to be content: the one that was built.
         let here = format!("ExecStart={} ", env!("CARGO_BIN_EXE_idpsyncd"));
-        assert_eq!(verify(&unit.replace(installed, &here)), "", "{name}");
+        assert_eq!(verify_as(name, &unit.replace(installed, &here)), "", "{name}");
     }
 }
 

@@ -616,43 +616,6 @@ fn who_was_in_the_mirror_already_is_there_as_they_are_now() {
     assert!(!home.sync().changes());
 }
 
-/// Not a test of facts: prints what a stranger costs beside many others. Run with `--ignored`.
-#[test]
-#[ignore = "measures time"]
-fn what_a_stranger_costs_beside_many() {
-    let home = Home::new(&rules("all"));
-    let company = small();
-    let many: Vec<User> = (0..200_000).map(|name| person(name, &[1], &[1])).collect();
-    home.write("realm.json", &company.realm(&many));
-    let start = std::time::Instant::now();
-    home.sync();
-    println!("first sync {:?}", start.elapsed());
-    let new = 1_000_000;
-    for n in new..new + 5 {
-        let name = format!("u{n}");
-        let answer = sighted(&home, &company.realm(&[person(n, &[1], &[1])]), &name);
-        let start = std::time::Instant::now();
-        let around = home.reader();
-        let who = crate::source::Who {
-            username: name.clone(),
-            by: config::UsernameFrom::Username,
-            subject: None,
-        };
-        let id = format!("id-{n}");
-        around
-            .surroundings(&crate::store::Stranger {
-                who: &who,
-                sources: vec!["realm"],
-                exts: vec![("realm", &id)],
-                emails: Vec::new(),
-            })
-            .unwrap();
-        let read = start.elapsed();
-        provisioned(&settle(&home.config, &caller(&name), vec![answer], now()).unwrap());
-        println!("surroundings {read:?}, all {:?}", start.elapsed().saturating_sub(read));
-    }
-}
-
 #[test]
 fn a_look_up_before_the_first_sync_is_unavailable() {
     let home = Home::new(TWO);
