@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The gateway's side: ext_authz over gRPC beside the barest tonic server; p99 while a generation of
-# a million users loads; one evaluation beside cedar-policy; the memory of `idpsyncd serve` with a
-# million users, while a second generation is loaded too.
+# a million users loads; one evaluation beside cedar-policy; tokens and strangers; the memory of
+# `idpsyncd serve` with a million users, while a second generation is loaded too.
 #
 # usage: bench/gateway.sh
 # Environment: IDPSYNCD_BIN (target/release/idpsyncd), BENCH_USERS (1000000)
@@ -78,6 +78,9 @@ cargo bench --bench ext_authz -- --store "$scratch/one.db" --next "$scratch/two.
 
 say "one evaluation"
 cargo bench --bench gateway || failed=1
+
+say "who asks"
+cargo bench --bench callers || failed=1
 
 say "memory of \`idpsyncd serve\`"
 rm -f "$scratch"/store.db*

@@ -659,3 +659,61 @@ fn grpc_health_is_answered_where_it_is_wanted() {
     assert_eq!(ask(stage.grpc).unwrap_err().code(), tonic::Code::Unimplemented);
     server.stop();
 }
+
+/// base64url without padding (RFC 4648, section 5).
+fn base64(text: &str) -> String {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut out = String::new();
+    for chunk in text.as_bytes().chunks(3) {
+        let bits = chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte));
+        let bits = bits << (8 * (3 - chunk.len()));
+        for place in 0..=chunk.len() {
+            let letter = (bits >> (18 - 6 * place)) & 63;
+            out.push(char::from(LETTERS[letter as usize]));
+        }
+    }
+    out
+}
+
+#[test]
+fn an_open_request_ends_before_the_server_does() {
+    // An issuer that takes the connection and never answers: whoever comes with a key that is not
+    // known yet waits for it, for a moment.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let issuer = format!("http://{}/realms/r", silent.local_addr().unwrap());
+    let stage = Stage::new("");
+    let text = std::fs::read_to_string(stage.home.path("idpsyncd.toml")).unwrap();
+    stage.home.configure(&format!(
+        "{}\n[[gateway.jwt]]\nissuer = \"{issuer}\"\naudiences = [\"a\"]\n",
+        text.replace("identity = \"header\"", "identity = \"jwt\"")
+    ));
+    let server = stage.serve();
+    let exp = chrono::Utc::now().timestamp() + 300;
+    let claims = json!({"iss": issuer, "aud": "a", "exp": exp, "preferred_username": "ann"});
+    let token = format!(
+        "Bearer {}.{}.{}",
+        base64(r#"{"alg":"RS256","kid":"k"}"#),
+        base64(&claims.to_string()),
+        base64(&"s".repeat(256))
+    );
+    let http = stage.http;
+    let asked = std::thread::spawn(move || {
+        let headers = [
+            ("authorization", token.as_str()),
+            ("X-Forwarded-Uri", CREATE),
+            ("X-Forwarded-Method", "POST"),
+        ];
+        send(http, "GET", b"/authz", &headers)
+    });
+    // Once the issuer is asked the request is under way, or will be in a moment.
+    let _asked = silent.accept().unwrap();
+    let open = || {
+        let established = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let port = format!(":{http:04X} ");
+        established.lines().any(|line| line.contains(&port) && line.contains(" 01 "))
+    };
+    support::gateways::await_that("the request is open", open);
+    server.stop();
+    let got = asked.join().unwrap();
+    assert!(matches!(got.status, 401 | 503), "answered, not cut: {got:?}");
+}
