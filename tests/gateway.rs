@@ -47,7 +47,8 @@ fn realm(home: &Home, users: &[(&str, &str, bool)]) {
         .collect();
     let realm = json!({
         "realm": "acme",
-        "groups": [{"id": "g1", "name": "ML", "path": "/ML", "subGroups": []}],
+        "groups": [{"id": "g1", "name": "ML", "path": "/ML", "subGroups": []},
+            {"id": "g2", "name": "Readers", "path": "/Readers", "subGroups": []}],
         "roles": {"realm": [], "client": {}},
         "users": users,
     });
@@ -55,8 +56,8 @@ fn realm(home: &Home, users: &[(&str, &str, bool)]) {
     std::fs::rename(home.path("realm.new"), home.path("realm.json")).unwrap();
 }
 
-const PEOPLE: [(&str, &str, bool); 3] =
-    [("ann", "/ML", true), ("bob", "", true), ("dan", "/ML", false)];
+const PEOPLE: [(&str, &str, bool); 4] =
+    [("ann", "/ML", true), ("bob", "", true), ("dan", "/ML", false), ("rea", "/Readers", true)];
 
 fn config(gateway: &str) -> String {
     format!(
@@ -84,6 +85,11 @@ fn config(gateway: &str) -> String {
         effect = "Deny"
         actions = ["workflow:*"]
         resources = ["pool/ml-closed"]
+        [roles.reader]
+        external_roles = ["Readers"]
+        [[roles.reader.policies]]
+        actions = ["workflow:Read"]
+        resources = ["*"]
         [[catalog]]
         actions = ["workflow:Create"]
         resources = ["pool/ml-training", "pool/ml-closed", "pool/ml-inference", "pool/other"]
@@ -287,6 +293,12 @@ fn envoy_over_grpc() {
     let exec = "/api/workflow/w1/exec";
     let headers = [("x-osmo-user", "ann"), ("upgrade", "websocket")];
     ok(&stage.check(envoy("GET", exec, &headers)));
+    // Any other upgrade would lead past everybody who asks.
+    for upgrade in ["h2c", "websocket, h2c", "h2c,websocket"] {
+        let headers = [("x-osmo-user", "ann"), ("upgrade", upgrade)];
+        let response = stage.check(envoy("GET", "/health", &headers));
+        assert_eq!(denied(&response).0, 403, "{upgrade}");
+    }
     let log = server.log();
     assert!(log.contains("denied: ") && log.contains("ml-closed"), "{log}");
     server.stop();
@@ -319,6 +331,17 @@ fn nginx_traefik_caddy_and_envoy_over_http() {
     let uri = ("X-Forwarded-Uri", CREATE);
     assert_eq!(forwarded(&[uri, ("X-Forwarded-Method", "POST")]).status, 200);
     assert_eq!(forwarded(&[uri, ("X-Forwarded-Method", "DELETE")]).status, 403);
+
+    // A WebSocket, also where the gateway does not tell of `Upgrade`: to run things there is not to
+    // read of them.
+    let exec = "/api/workflow/w1/exec";
+    let reader = |more: &[(&str, &str)]| stage.nginx("rea", "GET", exec, more).status;
+    assert_eq!(reader(&[]), 200);
+    assert_eq!(reader(&[("Upgrade", "WebSocket")]), 403);
+    assert_eq!(reader(&[("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")]), 403);
+    assert_eq!(reader(&[("Upgrade", "websocket"), ("Upgrade", "x")]), 403);
+    assert_eq!(stage.nginx("ann", "GET", exec, &[("Upgrade", "websocket")]).status, 200);
+    assert_eq!(stage.nginx("ann", "GET", "/api/pool", &[("Upgrade", "h2c")]).status, 403);
 
     // What a client adds to what its gateway says makes no difference, or none to its favour.
     let closed = "/api/pool/ml-closed/workflow";
@@ -383,7 +406,8 @@ fn who_watches_sees_health_readiness_and_metrics() {
     stage.ready(&mut server);
     assert_eq!(stage.nginx("ann", "POST", CREATE, &[]).status, 200);
     assert_eq!(stage.nginx("bob", "POST", CREATE, &[]).status, 403);
-    realm(&stage.home, &[("ann", "", true), ("bob", "/ML", true), ("dan", "/ML", false)]);
+    let moved = [("ann", "", true), ("bob", "/ML", true), PEOPLE[2], PEOPLE[3]];
+    realm(&stage.home, &moved);
     stage.home.ok(&["sync"], 0);
     server.until("the new generation is answered from", || {
         (stage.nginx("bob", "POST", CREATE, &[]).status == 200).then_some(())
@@ -398,7 +422,7 @@ fn who_watches_sees_health_readiness_and_metrics() {
         line.unwrap_or_else(|| panic!("no {name} in\n{metrics}")).rsplit(' ').next().unwrap()
     };
     assert_eq!(value("idpsyncd_generation"), "2");
-    assert_eq!(value("idpsyncd_users"), "3");
+    assert_eq!(value("idpsyncd_users"), "4");
     assert_eq!(value("idpsyncd_ready"), "1");
     let denied = r#"idpsyncd_decisions_total{protocol="auth_request",result="deny"}"#;
     assert!(value(denied).parse::<u64>().unwrap() >= 2);
@@ -462,7 +486,7 @@ fn run_serves_beside_the_sync_and_a_reload_changes_routes_and_addresses() {
     assert!(metrics.contains(r#"idpsyncd_syncs_total{result="complete"} 1"#), "{metrics}");
     let reads = r#"idpsyncd_source_reads_total{source="acme",result="complete"} 1"#;
     assert!(metrics.contains(reads), "{metrics}");
-    assert!(metrics.contains(r#"idpsyncd_changes_total{kind="user_created"} 3"#), "{metrics}");
+    assert!(metrics.contains(r#"idpsyncd_changes_total{kind="user_created"} 4"#), "{metrics}");
 
     // SIGHUP reads the realm and the configuration again: another address, another route.
     let http = free_port();

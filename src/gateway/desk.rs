@@ -4,6 +4,7 @@
 //! nobody can identify learns nothing about routes, and evidence that is too old decides nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
@@ -26,14 +27,26 @@ const LOADED_WITHIN: Duration = Duration::from_secs(2);
 /// `preset = "osmo"` what a client sends of them never reaches the upstream.
 const OSMO_HEADERS: [&str; 2] = ["x-osmo-token-name", "x-osmo-workflow-id"];
 
+/// An upgrade of the connection (RFC 9110, section 7.8).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Upgrade {
+    /// None.
+    None,
+    /// To a WebSocket: an action of its own.
+    WebSocket,
+    /// To something else, such as `h2c`. A platform that takes it would serve whatever is sent
+    /// afterwards, and nobody would be asked: refused.
+    Other,
+}
+
 /// A request as a gateway tells of it.
 pub struct Incoming<'a> {
     /// The original request's method, as it was sent.
     pub method: &'a str,
     /// The original request's target: path and query, as they were sent.
     pub target: &'a str,
-    /// It asks for an upgrade to a WebSocket (RFC 6455, section 4.1).
-    pub websocket: bool,
+    /// What upgrade it asks for.
+    pub upgrade: Upgrade,
     /// Its headers.
     pub headers: &'a dyn Headers,
     /// What Envoy's `jwt_authn` verified, by payload name; absent where the protocol has no place
@@ -52,6 +65,8 @@ pub struct Desk {
     roles_header: Arc<str>,
     allowed_headers: Vec<Arc<str>>,
     removed_headers: Vec<Arc<str>>,
+    /// The last request found nothing to decide by.
+    refusing: AtomicBool,
 }
 
 impl Desk {
@@ -95,6 +110,7 @@ impl Desk {
                 .map(|name| named(name))
                 .collect(),
             config: config.clone(),
+            refusing: AtomicBool::new(false),
         }
     }
 
@@ -119,8 +135,14 @@ impl Desk {
     /// Answers one request.
     pub async fn answer(&self, incoming: &Incoming<'_>) -> Answer {
         if let Some(why) = self.not_ready() {
-            tracing::warn!("a request is refused: {why}");
+            // Once, however many ask meanwhile.
+            if !self.refusing.swap(true, Ordering::Relaxed) {
+                tracing::warn!("every request is refused: {why}");
+            }
             return Answer::Unavailable(why);
+        }
+        if self.refusing.load(Ordering::Relaxed) && self.refusing.swap(false, Ordering::Relaxed) {
+            tracing::info!("requests are decided again");
         }
         let now = Utc::now();
         let identity = self.identifier.identify(incoming.headers, incoming.payloads, now).await;
@@ -218,7 +240,13 @@ impl Desk {
             Ok(path) => path,
             Err(error) => return refused(error.to_string()),
         };
-        let matched = match self.routes.find(incoming.method, incoming.websocket, &path) {
+        if incoming.upgrade == Upgrade::Other {
+            return refused(
+                "asks for an upgrade of the connection that is no WebSocket".to_owned(),
+            );
+        }
+        let websocket = incoming.upgrade == Upgrade::WebSocket;
+        let matched = match self.routes.find(incoming.method, websocket, &path) {
             Ok(matched) => matched,
             Err(error) => return refused(error.to_string()),
         };
@@ -271,9 +299,9 @@ impl Desk {
     /// A known caller is refused for who they are, whatever they ask.
     fn deny(&self, caller: &Caller, incoming: &Incoming<'_>, why: String) -> Answer {
         let path = Path::parse(incoming.target).ok();
-        let matched = path
-            .as_ref()
-            .and_then(|path| self.routes.find(incoming.method, incoming.websocket, path).ok());
+        let websocket = incoming.upgrade == Upgrade::WebSocket;
+        let matched =
+            path.as_ref().and_then(|path| self.routes.find(incoming.method, websocket, path).ok());
         let denial = match &matched {
             Some(matched) => self.about(&matched.question(), why),
             None => Denial { why, ..Denial::default() },

@@ -56,11 +56,10 @@ impl Authorization for ExtAuthz {
             return Err(Status::invalid_argument("the request has no `attributes.request.http`"));
         };
         let headers = EnvoyHeaders { http: &http };
-        let websocket = super::http::asks_for_websocket(&headers);
         let incoming = Incoming {
             method: &http.method,
             target: &http.path,
-            websocket,
+            upgrade: super::http::upgrade(&http.method, &headers),
             headers: &headers,
             payloads: payloads.as_ref(),
         };

@@ -21,7 +21,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::answer::{Answer, CHALLENGE, Denial, Set};
-use super::desk::Incoming;
+use super::desk::{Incoming, Upgrade};
 use super::front::Front;
 use super::question::{Header, Headers};
 
@@ -44,13 +44,18 @@ impl Headers for HeaderMap {
     }
 }
 
-/// Whether the request asks for an upgrade to a WebSocket (RFC 6455, section 4.1).
-pub(super) fn asks_for_websocket(headers: &dyn Headers) -> bool {
+/// What upgrade a request with this method asks for (RFC 9110, section 7.8). A WebSocket begins as
+/// a GET (RFC 6455, section 4.1); gateways that do not tell of `Upgrade` do tell of the key that
+/// goes with it.
+pub(super) fn upgrade(method: &str, headers: &dyn Headers) -> Upgrade {
     match headers.header("upgrade") {
-        Header::One(value) => {
-            value.split(',').any(|word| word.trim().eq_ignore_ascii_case("websocket"))
-        }
-        Header::Absent | Header::Bad => false,
+        Header::Absent if headers.header("sec-websocket-key") == Header::Absent => Upgrade::None,
+        Header::One(value) if value.trim().is_empty() => Upgrade::None,
+        Header::Absent if method == "GET" => Upgrade::WebSocket,
+        Header::Absent => Upgrade::None,
+        Header::One(value) if !value.trim().eq_ignore_ascii_case("websocket") => Upgrade::Other,
+        Header::One(_) if method == "GET" => Upgrade::WebSocket,
+        Header::One(_) | Header::Bad => Upgrade::Other,
     }
 }
 
@@ -117,7 +122,7 @@ async fn authz(front: &Front, request: &Parts) -> Response<Body> {
             let incoming = Incoming {
                 method: told.method,
                 target: told.uri,
-                websocket: asks_for_websocket(headers),
+                upgrade: upgrade(told.method, headers),
                 headers,
                 payloads: None,
             };
@@ -143,7 +148,7 @@ async fn envoy(front: &Front, request: &Parts) -> Response<Body> {
     let incoming = Incoming {
         method: request.method.as_str(),
         target: target.strip_prefix(AUTHZ).unwrap_or_default(),
-        websocket: asks_for_websocket(headers),
+        upgrade: upgrade(request.method.as_str(), headers),
         headers,
         payloads: None,
     };

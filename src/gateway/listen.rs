@@ -23,8 +23,12 @@ use crate::config::Listen;
 
 /// How long open requests may take once the listener ends.
 const GRACE: Duration = Duration::from_secs(10);
-/// How long a client may take for its TLS handshake, or for a request's headers.
+/// How long a client may take for its TLS handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client may take for a request's headers, the time in which a connection lies idle
+/// included: longer than gateways keep theirs (nginx and Envoy a minute or less in the shipped
+/// configurations).
+const IDLE: Duration = Duration::from_secs(120);
 /// A gateway sends all headers of its client on: more of them than nginx and Envoy let through.
 const MOST_HEADERS: usize = 512;
 /// Requests at once on one HTTP/2 connection: a gateway has few connections and many requests.
@@ -179,11 +183,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .max_headers(MOST_HEADERS);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE).max_headers(MOST_HEADERS);
     builder
         .http2()
         .timer(TokioTimer::new())

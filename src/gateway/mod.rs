@@ -211,9 +211,10 @@ impl Gateway {
         for listening in old.into_iter().flatten() {
             tokio::spawn(listening.stop());
         }
+        let mut old_reading = None;
         if let Some((identifier, reading)) = identity {
             self.identifier = identifier;
-            self.reading = reading;
+            old_reading = Some(std::mem::replace(&mut self.reading, reading));
         }
         let provisioner = provisioner(config, gateway, self.part, &self.metrics);
         let desk =
@@ -226,6 +227,8 @@ impl Gateway {
         self.coming = Some(tokio::spawn(async move {
             while !coming.at_least(1, Instant::now() + LOADED_WITHIN).await {}
             front.put(Arc::new(desk));
+            // Until now the old desk answered: its keys had to be kept up to date.
+            drop(old_reading);
             tracing::info!("requests are answered by the new configuration");
         }));
         self.follower = follower;

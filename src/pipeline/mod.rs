@@ -12,7 +12,7 @@ pub mod person;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
@@ -303,6 +303,9 @@ fn settle(
     let mut known = know(config, words, reader.as_ref(), &mut warnings)?;
     let mut tries = 0;
     loop {
+        // Once somebody was faster, nobody is provisioned until this run is through: else a stream
+        // of strangers could keep it from ever taking anything away.
+        let _quiet = (tries > 0).then(quiet);
         let meta = reader.as_ref().map(Reader::meta).transpose()?.unwrap_or_default();
         catch_up(&mut known, reader.as_ref(), marks)?;
         let token = token(config, &known);
@@ -344,6 +347,12 @@ fn settle(
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Held by whoever commits for one person, and by a run that lost against such a commit.
+fn quiet() -> MutexGuard<'static, ()> {
+    static QUIET: Mutex<()> = Mutex::new(());
+    QUIET.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How often a plan is made anew because a person changed something meanwhile.

@@ -194,6 +194,7 @@ pub fn settle(
 ) -> Result<Person, RunError> {
     let path = config.store.as_path();
     let who = who(config, caller, false);
+    let _quiet = super::quiet();
     let Some(reader) = Reader::open(path)? else {
         return Ok(Person::Unavailable("no sync has run yet".to_owned()));
     };
