@@ -216,6 +216,9 @@ impl<'a> Parser<'a> {
         if name.is_empty() {
             return Err(format!("an attribute is missing at {start}"));
         }
+        if !is_description(name) {
+            return Err(format!("`{name}` is not an attribute, at {start}"));
+        }
         let name = value::attribute(name).into_owned();
         self.at = self.at.saturating_add(end);
         if self.rest().starts_with(':') {
@@ -277,6 +280,17 @@ fn unescape(piece: &str) -> Result<Vec<u8>, String> {
         })?);
     }
     Ok(out)
+}
+
+/// Whether `text` is an attribute description (RFC 4512, section 2.5): a name that begins with a
+/// letter (some servers take `_` in it), or a numeric OID; options may follow.
+fn is_description(text: &str) -> bool {
+    let mut parts = text.split(';');
+    let name = parts.next().unwrap_or_default();
+    let digits = |arc: &str| !arc.is_empty() && arc.bytes().all(|b| b.is_ascii_digit());
+    let oid = name.contains('.') && name.split('.').all(digits);
+    let named = name.starts_with(|c: char| c.is_ascii_alphabetic()) && !name.contains('.');
+    (oid || named) && parts.all(|option| !option.is_empty())
 }
 
 #[cfg(test)]
@@ -357,6 +371,9 @@ mod tests {
             ("(&uid=alice)", "a `)` is missing at `uid=alice)`"),
             ("(=alice)", "an attribute is missing at `=alice)`"),
             ("(uid)", "an operator is missing at `)`"),
+            ("(0a=b)", "`0a` is not an attribute"),
+            ("(0=b)", "`0` is not an attribute"),
+            ("(uid;=b)", "`uid;` is not an attribute"),
             ("(uid=a**b)", "two `*` in a row"),
             ("(uid>=a*)", "a `*` stands"),
             ("(uid=a\\2)", "two hex digits"),
