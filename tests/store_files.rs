@@ -340,6 +340,194 @@ fn what_root_makes_in_the_daemons_folder_belongs_to_the_daemon() {
     drop((lock, writer));
 }
 
+/// What somebody puts under a name that is used in the store's folder. `target` is a file of another
+/// person's, of which nothing may change.
+type Trap = (&'static str, fn(&Path, &Path));
+
+const TRAPS: [Trap; 6] = [
+    ("a symbolic link", |name, target| std::os::unix::fs::symlink(target, name).unwrap()),
+    ("a symbolic link", |name, target| {
+        std::os::unix::fs::symlink(target.with_file_name("made by whoever follows"), name).unwrap();
+    }),
+    ("one of 2 names (hard links) of a file", |name, target| fs::hard_link(target, name).unwrap()),
+    ("a folder", |name, _| fs::create_dir(name).unwrap()),
+    ("a pipe", |name, _| assert!(Command::new("mkfifo").arg(name).status().unwrap().success())),
+    ("a socket", |name, _| {
+        drop(std::os::unix::net::UnixListener::bind(name).unwrap());
+    }),
+];
+
+/// Content, mode, owner, number of names.
+fn facts(path: &Path) -> (Vec<u8>, u32, (u32, u32), u64) {
+    let meta = fs::metadata(path).unwrap();
+    (fs::read(path).unwrap(), meta.mode(), (meta.uid(), meta.gid()), meta.nlink())
+}
+
+/// A run as far as files go.
+fn run(path: &Path) -> Result<(), String> {
+    let _lock = RunLock::acquire(path, "idpsyncd sync", at(0)).map_err(|e| e.to_string())?;
+    Writer::open(path).map(drop).map_err(|e| e.to_string())
+}
+
+#[test]
+fn nothing_in_the_stores_folder_is_followed_truncated_or_given_away() {
+    let owners: &[Option<u32>] = if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        &[None, Some(DAEMON)]
+    } else {
+        &[None]
+    };
+    for owner in owners {
+        for suffix in [".lock", "-wal", "-shm", "-journal", ""] {
+            for (there, (what, put)) in TRAPS.iter().enumerate() {
+                let case = format!("store.db{suffix} is {what} ({there}), folder of {owner:?}");
+                let base = tempfile::tempdir().unwrap();
+                let theirs = base.path().join("theirs");
+                let folder = base.path().join("state");
+                for made in [&theirs, &folder] {
+                    fs::create_dir(made).unwrap();
+                }
+                fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
+                let target = theirs.join("precious");
+                fs::write(&target, "precious").unwrap();
+                fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
+                let path = folder.join("store.db");
+                let name = folder.join(format!("store.db{suffix}"));
+                put(&name, &target);
+                std::os::unix::fs::chown(&folder, *owner, owner.map(|_| GROUP)).unwrap();
+                let before = facts(&target);
+
+                let error = run(&path).expect_err(&case);
+                let expected = match (suffix, *what) {
+                    ("", "a symbolic link") => format!(
+                        "the store `{}` is a symbolic link, and none is followed: set \
+                         `store.path` to the file itself",
+                        path.display()
+                    ),
+                    ("", what) if !what.starts_with("one") => format!(
+                        "the store `{}` is not a file: set `store.path` to a file",
+                        path.display()
+                    ),
+                    (_, what) => format!("cannot use `{}`: it is {what}", name.display()),
+                };
+                assert!(error.starts_with(&expected), "{case}: {error}");
+                assert_eq!(facts(&target), before, "{case}");
+                assert_eq!(fs::read_dir(&theirs).unwrap().count(), 1, "{case}: nothing was made");
+                // Readers do no better by a link.
+                if what.contains("symbolic") && suffix == "" {
+                    assert!(Reader::open(&path).is_err(), "{case}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_device_is_not_opened_for_a_lock() {
+    if !root() {
+        return;
+    }
+    let (folder, path) = folder();
+    let name = folder.path().join("store.db.lock");
+    let made = Command::new("mknod").arg(&name).args(["c", "1", "3"]).status().unwrap();
+    if !made.success() {
+        return skip::skip(&skip::test(), "cannot make a device");
+    }
+    let error = run(&path).unwrap_err();
+    assert!(error.contains("it is a device"), "{error}");
+}
+
+#[test]
+fn a_link_on_the_way_to_the_folder_is_the_administrators() {
+    let base = tempfile::tempdir().unwrap();
+    fs::create_dir(base.path().join("real")).unwrap();
+    std::os::unix::fs::symlink("real", base.path().join("state")).unwrap();
+    run(&base.path().join("state/store.db")).unwrap();
+    assert!(base.path().join("real/store.db").is_file());
+}
+
+#[test]
+fn a_lock_file_that_is_no_lock_keeps_its_content() {
+    let (folder, path) = folder();
+    let name = folder.path().join("store.db.lock");
+    fs::write(&name, "precious").unwrap();
+    let lock = RunLock::acquire(&path, "idpsyncd sync", at(0)).unwrap();
+    let error = RunLock::acquire(&path, "idpsyncd run", at(0)).unwrap_err().to_string();
+    assert!(error.contains("a process that has just started"), "{error}");
+    drop(lock);
+    assert_eq!(fs::read_to_string(&name).unwrap(), "precious");
+    // One that a killed process left behind is signed anew.
+    fs::write(&name, "process 1, `idpsyncd run`, since 2020-01-01T00:00:00Z\n").unwrap();
+    let lock = RunLock::acquire(&path, "idpsyncd sync", at(0)).unwrap();
+    assert!(fs::read_to_string(&name).unwrap().contains("`idpsyncd sync`"));
+    drop(lock);
+    assert_eq!(fs::read_to_string(&name).unwrap(), "");
+}
+
+#[test]
+fn root_works_in_somebody_elses_folder_as_its_owner_and_is_root_again_afterwards() {
+    if !root() {
+        return;
+    }
+    let (folder, path) = folder();
+    std::os::unix::fs::chown(folder.path(), Some(DAEMON), Some(GROUP)).unwrap();
+    // What only root may touch is out of reach in there.
+    let name = folder.path().join("store.db.lock");
+    fs::write(&name, "").unwrap();
+    fs::set_permissions(&name, fs::Permissions::from_mode(0o600)).unwrap();
+    let error = run(&path).unwrap_err();
+    let expected = format!("root works on it as uid {DAEMON}, gid {GROUP}, whose folder it is");
+    assert!(error.contains("cannot open the lock") && error.contains(&expected), "{error}");
+    let mine = folder.path().join("mine");
+    fs::write(&mine, "").unwrap();
+    assert_eq!(facts(&mine).2, (0, 0), "root again");
+
+    // In a folder of root's that others may write, the store's owner is whose files they are.
+    std::os::unix::fs::chown(folder.path(), Some(0), Some(GROUP)).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o2770)).unwrap();
+    fs::remove_file(&name).unwrap();
+    fs::write(&path, "").unwrap();
+    std::os::unix::fs::chown(&path, Some(DAEMON), Some(GROUP)).unwrap();
+    run(&path).unwrap();
+    for name in ["store.db", "store.db-wal", "store.db-shm", "store.db.lock"] {
+        assert_eq!(facts(&folder.path().join(name)).2, (DAEMON, GROUP), "{name}");
+    }
+}
+
+#[test]
+fn root_that_may_not_become_the_owner_says_what_to_do() {
+    if !root() {
+        return;
+    }
+    if !skip::has("setpriv") {
+        return skip::skip(&skip::test(), "no setpriv (Debian: util-linux)");
+    }
+    let (folder, path) = folder();
+    std::os::unix::fs::chown(folder.path(), Some(DAEMON), Some(GROUP)).unwrap();
+    let exe = std::env::current_exe().unwrap();
+    let stripped = |capabilities: &str, job: &str| {
+        let plain = this_test(&exe, job, &path);
+        let mut command = Command::new("setpriv");
+        command.arg(format!("--bounding-set={capabilities}")).arg("--inh-caps=-all");
+        command.arg(plain.get_program()).args(plain.get_args());
+        command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        Talk::start(command).said()
+    };
+    let said = stripped("-setuid,-setgid", "open");
+    let expected = format!("run it as that account: `setpriv --reuid {DAEMON} --regid {GROUP}");
+    assert!(said.contains(&expected), "{said}");
+    assert!(content(folder.path()).is_empty());
+    // Root without any capability is an account like others: it reads what it may.
+    run(&path).unwrap();
+    grow(&mut Writer::open(&path).unwrap());
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for name in ["store.db", "store.db-wal", "store.db-shm"] {
+        let path = folder.path().join(name);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    assert_eq!(stripped("-all", "read"), "generation 1");
+}
+
 #[test]
 fn reading_creates_and_alters_nothing() {
     let (folder, path) = folder();

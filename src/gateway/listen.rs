@@ -2,7 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use rustix::fs::OFlags;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -121,8 +123,24 @@ fn unix(path: &Path) -> io::Result<UnixListener> {
         Err(error) => return Err(error),
     }
     let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
+    permit(path)?;
     Ok(listener)
+}
+
+/// Lets the gateway's group connect to the socket at `path`. By a handle on the socket itself: of
+/// somebody who may write the folder and puts a link in its place, nothing else gets the mode.
+fn permit(path: &Path) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW;
+    let node = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    let meta = node.metadata()?;
+    if !meta.file_type().is_socket() || meta.nlink() > 1 {
+        return Err(io::Error::other("something else has taken its name"));
+    }
+    let node = format!("/proc/self/fd/{}", node.as_raw_fd());
+    std::fs::set_permissions(node, std::fs::Permissions::from_mode(SOCKET_MODE))
 }
 
 /// Accepts until told to stop, then waits for open requests.

@@ -61,6 +61,7 @@ pub enum CommitError {
 #[derive(Debug)]
 pub(super) enum Fault {
     Sql(rusqlite::Error),
+    Store(StoreError),
     Damaged(String),
     Inconsistent(String),
     Raced,
@@ -78,6 +79,7 @@ impl Fault {
         let shown = path.display();
         match self {
             Fault::Sql(error) => sql(&error, path),
+            Fault::Store(error) => error,
             Fault::Damaged(what) => StoreError::new(
                 StoreErrorKind::Damaged,
                 format!(

@@ -16,15 +16,14 @@
 //! tells to read everything anew.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, Rows, Statement};
 
-use super::error::{Fault, StoreError, io};
+use super::error::{Fault, StoreError};
+use super::files::Place;
 use super::load::{set_id, text};
-use super::open::beside;
 use super::reader::Reader;
 use crate::model::{Time, UserId};
 use crate::plan::RoleSetId;
@@ -87,28 +86,19 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// The footprint of the store's file at `path` now, behind symbolic links. `None`: there is no
-    /// file.
+    /// The footprint of the store's file at `path` now. `None`: there is no file.
     ///
     /// # Errors
     /// The file cannot be looked at.
     pub fn of(path: &Path) -> Result<Option<Footprint>, StoreError> {
-        let real = match std::fs::canonicalize(path) {
-            Ok(real) => real,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io("look at the store", path, &error)),
-        };
-        let look = |path: &Path| match std::fs::metadata(path) {
-            Ok(meta) => Ok(Some(meta)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(io("look at the store", path, &error)),
-        };
-        let Some(meta) = look(&real)? else { return Ok(None) };
+        let Some(place) = Place::existing(path)? else { return Ok(None) };
+        let _acting = place.act()?;
+        let Some(meta) = place.file()? else { return Ok(None) };
         Ok(Some(Footprint {
             file: (meta.dev(), meta.ino()),
             content: (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()),
-            log: look(&beside(&real, "-wal"))?.map(|meta| meta.len()),
-            index: look(&beside(&real, "-shm"))?.is_some(),
+            log: place.side("-wal")?,
+            index: place.side("-shm")?.is_some(),
         }))
     }
 

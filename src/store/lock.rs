@@ -1,12 +1,11 @@
 //! One run at a time: a lock beside the store.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{StoreError, io};
-use super::open::{beside, folder, give_to};
+use super::files::Place;
 use crate::model::{Time, rfc3339};
 
 /// Held while a process plans and writes. The kernel lets go of it when the process ends, however
@@ -14,6 +13,8 @@ use crate::model::{Time, rfc3339};
 #[derive(Debug)]
 pub struct RunLock {
     file: File,
+    /// The file names this process.
+    signed: bool,
 }
 
 /// Why the lock was not had.
@@ -39,26 +40,18 @@ impl RunLock {
     /// # Errors
     /// Somebody else has it, or its file cannot be made.
     pub fn acquire(path: &Path, what: &str, at: Time) -> Result<RunLock, LockError> {
-        let home = folder(path)?;
-        let name = beside(path, ".lock");
+        let place = Place::of(path)?;
+        let _acting = place.act()?;
         // Mode 0600: whoever can open the file can take the lock, and a gateway that only reads
         // must not be able to keep the daemon from working.
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&name)
-            .map_err(|error| io("open the lock", &name, &error))?;
+        let mut file = place.open_side(".lock", "open the lock", 0o600)?;
+        let name = place.beside(".lock");
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
                 // Whoever holds it writes its name right after taking it.
-                let read = file.take(500).read_to_string(&mut holder);
-                let holder = match read {
-                    Ok(_) if !holder.trim().is_empty() => holder.trim().to_owned(),
+                let holder = match told(&mut file) {
+                    Ok(Some(holder)) if !holder.is_empty() => holder,
                     _ => "a process that has just started".to_owned(),
                 };
                 return Err(LockError::Held { store: path.to_owned(), holder });
@@ -67,23 +60,44 @@ impl RunLock {
                 return Err(LockError::Store(io("lock", &name, &error)));
             }
         }
-        give_to(&file, &home);
-        let text = format!("process {}, `{what}`, since {}\n", std::process::id(), rfc3339(at));
-        let write = |file: &mut File| -> std::io::Result<()> {
+        let text = format!("{WHO} {}, `{what}`, since {}\n", std::process::id(), rfc3339(at));
+        let write = |file: &mut File| -> std::io::Result<bool> {
+            // A file of this name that is no lock's loses nothing by being locked.
+            if told(file)?.is_none() {
+                return Ok(false);
+            }
             file.set_len(0)?;
             file.rewind()?;
-            file.write_all(text.as_bytes())
+            file.write_all(text.as_bytes())?;
+            Ok(true)
         };
         // The lock holds without the text: a full disk must not stop a run that would free none.
-        if let Err(error) = write(&mut file) {
+        let signed = write(&mut file).unwrap_or_else(|error| {
             tracing::debug!(%error, "the lock's file stays empty");
-        }
-        Ok(RunLock { file })
+            false
+        });
+        Ok(RunLock { file, signed })
     }
+}
+
+/// What the text of a lock begins with.
+const WHO: &str = "process";
+
+/// Whom the lock's file names: empty, nobody; `None`: it holds something else.
+fn told(file: &mut File) -> std::io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.take(500).read_to_end(&mut bytes)?;
+    let text = String::from_utf8(bytes).unwrap_or_else(|_| "?".to_owned());
+    let ours = text.is_empty() || text.starts_with(WHO);
+    Ok(ours.then(|| text.trim().to_owned()))
 }
 
 impl Drop for RunLock {
     fn drop(&mut self) {
+        if !self.signed {
+            return;
+        }
         // So that the next holder is never shown under this one's name.
         if let Err(error) = self.file.set_len(0) {
             tracing::debug!(%error, "the lock's file keeps an old name");

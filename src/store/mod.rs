@@ -8,7 +8,8 @@
 //! | what | where |
 //! |---|---|
 //! | the tables and the gateway's views | `schema/v1.sql`, explained in `docs/store.md` |
-//! | opening, rights, `-wal` and `-shm` | `open` |
+//! | opening, `-wal` and `-shm` | `open` |
+//! | whose the files are, links among them | `files` |
 //! | one run at a time | [`RunLock`] |
 //! | reading | [`Reader`]: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `history`, `mirror`, `keys` (issuers') |
 //! | reading and writing for one stranger | `person` |
@@ -21,6 +22,7 @@
 mod apply;
 mod codec;
 mod error;
+mod files;
 mod gateway;
 mod grants;
 mod held;

@@ -6,11 +6,9 @@
 //! checkpoints on close (which is what deletes them) but after each commit, which empties the
 //! `-wal` and leaves it where it is.
 
-use std::ffi::OsString;
 use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -18,9 +16,11 @@ use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::M;
 
 use super::error::{StoreError, StoreErrorKind, io, sql};
+use super::files::Place;
 use super::schema::{Identity, identify, migrate};
 
-/// Owner reads and writes, group reads.
+/// Owner reads and writes, group reads. `-wal` and `-shm` take their mode and owner from the
+/// store's file (SQLite does that).
 const FILE_MODE: u32 = 0o640;
 
 /// How long to wait for another process's transaction.
@@ -36,50 +36,22 @@ pub(super) struct Still {
 /// A read-only connection.
 pub(super) struct ReadConnection {
     pub(super) conn: Connection,
-    pub(super) path: PathBuf,
+    pub(super) place: Place,
     /// Present where the file is read without locks; then it must not change meanwhile.
     pub(super) still: Option<Still>,
 }
 
-/// `path` with `suffix` added to its last part.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    PathBuf::from(name)
-}
+/// The path holds no link when it is given to SQLite: one that appears later is not followed.
+const OPEN: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX.union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
 
-fn size(path: &Path) -> Result<Option<u64>, StoreError> {
-    match fs::metadata(path) {
-        Ok(meta) => Ok(Some(meta.len())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io("look at", path, &error)),
-    }
-}
-
-/// How the file stands now.
-pub(super) fn still(path: &Path) -> Result<Still, StoreError> {
-    let meta = fs::metadata(path).map_err(|error| io("look at", path, &error))?;
+/// How the file stands now. Only ever `stat`, never `open`: closing any descriptor of the file
+/// would drop the locks that SQLite holds on it in this process (POSIX locks belong to the
+/// process).
+pub(super) fn still(place: &Place) -> Result<Still, StoreError> {
+    let meta =
+        fs::symlink_metadata(&place.real).map_err(|error| io("look at", &place.shown, &error))?;
     let file = (meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec());
-    Ok(Still { file, wal: size(&beside(path, "-wal"))?.unwrap_or(0) })
-}
-
-/// The file itself, behind symbolic links: SQLite puts `-wal` and `-shm` beside that one.
-fn resolve(path: &Path) -> Result<Option<PathBuf>, StoreError> {
-    let real = match fs::canonicalize(path) {
-        Ok(real) => real,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io("open the store", path, &error)),
-    };
-    // Only ever `stat`, never `open`: closing any descriptor of the file would drop the locks
-    // that SQLite holds on it in this process (POSIX locks belong to the process).
-    let meta = fs::metadata(&real).map_err(|error| io("open the store", path, &error))?;
-    if !meta.is_file() {
-        return Err(StoreError::new(
-            StoreErrorKind::NotOurs,
-            format!("the store `{}` is not a file: set `store.path` to a file", path.display()),
-        ));
-    }
-    Ok(Some(real))
+    Ok(Still { file, wal: place.side("-wal")?.unwrap_or(0) })
 }
 
 /// Opens the store read-only, creating nothing. `None`: there is no store yet. Also tells what the
@@ -88,12 +60,13 @@ pub(super) fn open_read(
     path: &Path,
     known: i64,
 ) -> Result<Option<(ReadConnection, i64)>, StoreError> {
-    let Some(real) = resolve(path)? else { return Ok(None) };
-    if size(&real)? == Some(0) {
-        return Ok(None);
+    let Some(place) = Place::existing(path)? else { return Ok(None) };
+    let _acting = place.act()?;
+    match place.file()? {
+        Some(meta) if meta.len() > 0 => {}
+        _ => return Ok(None),
     }
-    let wal = size(&beside(&real, "-wal"))?;
-    let shm = size(&beside(&real, "-shm"))?;
+    let (wal, shm) = (place.side("-wal")?, place.side("-shm")?);
     let immutable = match (wal, shm) {
         (Some(_), Some(_)) => false,
         // Nothing is in the log, so nobody has it open and the file alone is the whole store
@@ -112,23 +85,24 @@ pub(super) fn open_read(
             ));
         }
     };
-    let before = if immutable { Some(still(&real)?) } else { None };
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let before = if immutable { Some(still(&place)?) } else { None };
+    let told = |error: rusqlite::Error| place.whose(sql(&error, path));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OPEN;
     let conn = if immutable {
-        Connection::open_with_flags(uri(&real), flags | OpenFlags::SQLITE_OPEN_URI)
+        Connection::open_with_flags(uri(&place.real), flags | OpenFlags::SQLITE_OPEN_URI)
     } else {
-        Connection::open_with_flags(&real, flags)
+        Connection::open_with_flags(&place.real, flags)
     }
-    .map_err(|error| sql(&error, path))?;
-    let read = ReadConnection { conn, path: path.to_owned(), still: before };
+    .map_err(told)?;
+    let read = ReadConnection { conn, place: place.clone(), still: before };
     let setup = || -> rusqlite::Result<()> {
         read.conn.busy_timeout(BUSY)?;
         read.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         read.conn.pragma_update(None, "query_only", true)?;
         Ok(())
     };
-    setup().map_err(|error| sql(&error, path))?;
-    match identify(&read.conn, path, known)? {
+    setup().map_err(told)?;
+    match identify(&read.conn, path, known).map_err(|error| place.whose(error))? {
         Identity::Fresh => Ok(None),
         Identity::Ours(version) => Ok(Some((read, version))),
     }
@@ -170,38 +144,40 @@ impl Drop for ReadConnection {
 pub(super) fn open_write(
     path: &Path,
     steps: &'static [M<'static>],
-) -> Result<Connection, StoreError> {
+) -> Result<(Connection, Place), StoreError> {
     let known = i64::try_from(steps.len()).unwrap_or(i64::MAX);
+    let place = Place::of(path)?;
+    let _acting = place.act()?;
+    place.sound()?;
     // What is not ours, or newer, is refused before anything could alter it. Only a log without
     // its index cannot be looked at that way; opening it for writing does not alter the file.
     match open_read(path, known) {
         Ok(_) => {}
-        Err(error) if resolve(path)?.is_some_and(|real| orphaned_log(&real)) => {
+        Err(error) if orphaned_log(&place) => {
             tracing::debug!(%error, "recovering the store's log");
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(place.whose(error)),
     }
-    create(path)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let real = resolve(path)?.unwrap_or_else(|| path.to_owned());
-    let mut conn = Connection::open_with_flags(&real, flags).map_err(|error| sql(&error, path))?;
+    place.make(FILE_MODE)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OPEN;
+    let told = |error: rusqlite::Error| place.whose(sql(&error, path));
+    let mut conn = Connection::open_with_flags(&place.real, flags).map_err(told)?;
     let denied = |why: &str| {
-        StoreError::new(
+        place.whose(StoreError::new(
             StoreErrorKind::Denied,
             format!(
                 "cannot write the store `{}`: {why}; this account needs write access to the file \
                  and its folder, on a writable file system",
                 path.display()
             ),
-        )
+        ))
     };
     // SQLite falls back to reading where it may not write.
-    if conn.is_readonly("main").map_err(|error| sql(&error, path))? {
+    if conn.is_readonly("main").map_err(told)? {
         return Err(denied("it is read-only here"));
     }
-    conn.busy_timeout(BUSY).map_err(|error| sql(&error, path))?;
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
-        .map_err(|error| sql(&error, path))?;
+    conn.busy_timeout(BUSY).map_err(told)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(told)?;
     identify(&conn, path, known)?;
     let setup = |conn: &Connection| -> rusqlite::Result<String> {
         let mode = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
@@ -214,78 +190,17 @@ pub(super) fn open_write(
         conn.set_prepared_statement_cache_capacity(64);
         Ok(mode)
     };
-    let mode = setup(&conn).map_err(|error| sql(&error, path))?;
+    let mode = setup(&conn).map_err(told)?;
     if mode != "wal" {
         return Err(denied("its file system cannot hold a write-ahead log (a network share?)"));
     }
     migrate(&mut conn, steps, path)?;
     checkpoint(&conn);
-    Ok(conn)
+    Ok((conn, place))
 }
 
-fn orphaned_log(real: &Path) -> bool {
-    matches!(size(&beside(real, "-wal")), Ok(Some(1..)))
-        && matches!(size(&beside(real, "-shm")), Ok(None))
-}
-
-/// The folder of the store, which must exist: it is never made, since its rights are what keeps
-/// others out.
-pub(super) fn folder(path: &Path) -> Result<fs::Metadata, StoreError> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    match fs::metadata(folder) {
-        Ok(meta) if meta.is_dir() => Ok(meta),
-        Ok(_) => Err(StoreError::new(
-            StoreErrorKind::NoFolder,
-            format!("the store's folder `{}` is not a folder", folder.display()),
-        )),
-        Err(error) if error.kind() == ErrorKind::NotFound => Err(StoreError::new(
-            StoreErrorKind::NoFolder,
-            format!(
-                "the store's folder `{}` does not exist: create it, writable for this account",
-                folder.display()
-            ),
-        )),
-        Err(error) => Err(io("look at the store's folder", folder, &error)),
-    }
-}
-
-/// Makes the empty file where there is none, with its mode whatever the umask. `-wal` and `-shm`
-/// take their mode and owner from it (SQLite does that).
-fn create(path: &Path) -> Result<(), StoreError> {
-    let home = folder(path)?;
-    let made =
-        fs::OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path);
-    let file = match made {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            // Still empty: its making was cut short, perhaps before it had its mode.
-            if size(path)? == Some(0) {
-                fs::set_permissions(path, fs::Permissions::from_mode(FILE_MODE))
-                    .map_err(|error| io("set the mode of", path, &error))?;
-            }
-            return Ok(());
-        }
-        Err(error) => return Err(io("create the store", path, &error)),
-    };
-    file.set_permissions(fs::Permissions::from_mode(FILE_MODE))
-        .map_err(|error| io("set the mode of", path, &error))?;
-    give_to(&file, &home);
-    Ok(())
-}
-
-/// Root's first run in the daemon's folder must not lock the daemon out: what root creates there
-/// belongs to the folder's owner. Anybody else cannot give files away, and need not.
-pub(super) fn give_to(file: &fs::File, folder: &fs::Metadata) {
-    let Ok(meta) = file.metadata() else { return };
-    if meta.uid() == 0
-        && folder.uid() != 0
-        && let Err(error) = std::os::unix::fs::fchown(file, Some(folder.uid()), Some(folder.gid()))
-    {
-        tracing::debug!(%error, "the store's file stays root's");
-    }
+fn orphaned_log(place: &Place) -> bool {
+    matches!((place.side("-wal"), place.side("-shm")), (Ok(Some(1..)), Ok(None)))
 }
 
 /// Moves the log's content into the file and empties the log. The commit is safe in the log

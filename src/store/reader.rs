@@ -193,7 +193,7 @@ impl Reader {
 
     /// `fault` of this store.
     pub(super) fn fault(&self, fault: Fault) -> StoreError {
-        fault.store(&self.read.path)
+        fault.store(&self.read.place.shown)
     }
 
     /// The keys kept for `issuer` (compared exactly): a JWK set. `None`: there are none.
@@ -210,21 +210,21 @@ impl Reader {
         work: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
         let conn = &self.read.conn;
-        let path = &self.read.path;
+        let place = &self.read.place;
+        let path = &place.shown;
         if !conn.is_autocommit() {
             return work(conn).map_err(|fault| fault.store(path));
         }
+        let _acting = place.act()?;
         let tx = conn.unchecked_transaction().map_err(|error| Fault::Sql(error).store(path))?;
         let result = work(&tx).map_err(|fault| fault.store(path));
         tx.finish().map_err(|error| Fault::Sql(error).store(path))?;
         // Without locks a writer can have come in between: then whatever was read is worthless,
         // an error as well.
-        if let Some(before) = &self.read.still {
-            let real = std::fs::canonicalize(path)
-                .map_err(|error| super::error::io("look at", path, &error))?;
-            if still(&real)? != *before {
-                return Err(Fault::Raced.store(path));
-            }
+        if let Some(before) = &self.read.still
+            && still(place)? != *before
+        {
+            return Err(Fault::Raced.store(path));
         }
         result
     }

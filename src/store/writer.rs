@@ -1,12 +1,13 @@
 //! Writing the store: one transaction a commit.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 use rusqlite_migration::M;
 
 use super::apply::{apply, json};
 use super::error::{CommitError, Fault, StoreError};
+use super::files::Place;
 use super::held;
 use super::mirror::{self, Mirror};
 use super::open::{checkpoint, open_write};
@@ -20,7 +21,7 @@ use crate::source::Directory;
 /// A store opened for writing. Take the [`super::RunLock`] first.
 pub struct Writer {
     conn: Connection,
-    path: PathBuf,
+    place: Place,
 }
 
 /// What is to be written, all of it or nothing.
@@ -94,7 +95,8 @@ impl Writer {
 
     /// As [`Writer::open`], with other versions of the schema.
     pub(super) fn open_at(path: &Path, steps: &'static [M<'static>]) -> Result<Writer, StoreError> {
-        Ok(Writer { conn: open_write(path, steps)?, path: path.to_owned() })
+        let (conn, place) = open_write(path, steps)?;
+        Ok(Writer { conn, place })
     }
 
     /// The same store for reading.
@@ -102,8 +104,8 @@ impl Writer {
     /// # Errors
     /// It cannot be read.
     pub fn reader(&self) -> Result<Reader, StoreError> {
-        let gone = || Fault::Damaged("its file is gone".to_owned()).store(&self.path);
-        Reader::open(&self.path)?.ok_or_else(gone)
+        let gone = || Fault::Damaged("its file is gone".to_owned()).store(&self.place.shown);
+        Reader::open(&self.place.shown)?.ok_or_else(gone)
     }
 
     /// Writes everything of one run in one transaction, safe on disk when this returns.
@@ -112,7 +114,8 @@ impl Writer {
     /// Another process wrote since the plan was made, the plan does not fit the store, or the
     /// store cannot be written. Nothing was changed.
     pub fn commit(&mut self, commit: &Commit<'_>) -> Result<Committed, CommitError> {
-        self.write(|conn| write_commit(conn, commit)).map_err(|fault| fault.commit(&self.path))
+        self.write(|conn| write_commit(conn, commit))
+            .map_err(|fault| fault.commit(&self.place.shown))
     }
 
     /// As [`Writer::commit`], and puts `people` into the mirrors of their sources in the same
@@ -130,7 +133,7 @@ impl Writer {
             people.iter().try_for_each(|it| super::person::add(conn, committed.version, it))?;
             Ok(committed)
         })
-        .map_err(|fault| fault.commit(&self.path))
+        .map_err(|fault| fault.commit(&self.place.shown))
     }
 
     /// Writes how reads went that brought nothing new: one row a source.
@@ -146,7 +149,7 @@ impl Writer {
             write_configured(conn, configured)?;
             sources.iter().try_for_each(|source| write_source(conn, source))
         })
-        .map_err(|fault| fault.store(&self.path))
+        .map_err(|fault| fault.store(&self.place.shown))
     }
 
     /// Forgets the held plan `id`. `false`: another one is held, or none.
@@ -162,7 +165,7 @@ impl Writer {
             conn.execute("UPDATE meta SET version = version + 1, settled = NULL", [])?;
             Ok(true)
         })
-        .map_err(|fault| fault.store(&self.path))
+        .map_err(|fault| fault.store(&self.place.shown))
     }
 
     /// Keeps `keys`, a JWK set of public keys, for `issuer`; `at` is when they were read. Writes
@@ -173,10 +176,11 @@ impl Writer {
     /// The store cannot be written. Nothing was changed.
     pub fn keep_keys(&mut self, issuer: &str, keys: &str, at: Time) -> Result<(), StoreError> {
         self.write(|conn| super::keys::keep(conn, issuer, keys, at))
-            .map_err(|fault| fault.store(&self.path))
+            .map_err(|fault| fault.store(&self.place.shown))
     }
 
     fn write<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+        let _acting = self.place.act().map_err(Fault::Store)?;
         // IMMEDIATE: another writer is met here, not in the middle.
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let done = work(&tx)?;
