@@ -10,6 +10,7 @@ mod explain;
 mod grant;
 mod held;
 mod history;
+mod log;
 mod man;
 mod print;
 mod progress;
@@ -100,7 +101,7 @@ pub fn main() -> ExitCode {
 fn start(cli: Cli) -> Result<u8, Failure> {
     let Cli { global, command } = cli;
     let quiet = !matches!(command, Command::Run | Command::Serve);
-    log(&global, if quiet { "warn" } else { "info" })?;
+    start_logging(&global, if quiet { "warn" } else { "info" })?;
     match command {
         Command::Completions { shell } => {
             let mut out = Vec::new();
@@ -157,8 +158,9 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|error| Failure::Error(format!("cannot start the runtime: {error}")))
 }
 
-fn log(global: &Global, default: &str) -> Result<(), Failure> {
+fn start_logging(global: &Global, default: &str) -> Result<(), Failure> {
     use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::fmt::format::JsonFields;
     let filter = match &global.log_level {
         Some(level) => EnvFilter::try_new(level),
         None => match std::env::var("RUST_LOG") {
@@ -169,7 +171,9 @@ fn log(global: &Global, default: &str) -> Result<(), Failure> {
     .map_err(|error| Failure::Usage(format!("`--log-level` is not a level or filter: {error}")))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let done = match global.log_format {
-        Output::Json => builder.json().flatten_event(true).try_init(),
+        Output::Json => {
+            builder.fmt_fields(JsonFields::new()).event_format(log::JsonLines::new()).try_init()
+        }
         Output::Text => {
             use std::io::IsTerminal;
             builder.with_ansi(std::io::stderr().is_terminal()).try_init()

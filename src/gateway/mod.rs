@@ -34,6 +34,7 @@ pub mod serve;
 pub mod snapshot;
 pub mod tls;
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -278,12 +279,35 @@ impl Gateway {
         };
         let listening =
             Listening::start(at, Arc::clone(&self.tls), router).await.map_err(|error| {
-                GatewayError(format!("cannot listen at `{shown}` (`gateway.{key}`): {error}"))
+                let own = std::env::var_os("RUNTIME_DIRECTORY");
+                let advice = socket_advice(at, own.as_deref());
+                GatewayError(format!(
+                    "cannot listen at `{shown}` (`gateway.{key}`): {error}{advice}"
+                ))
             })?;
         let address = listening.address().map_or(shown, |address| address.to_string());
         tracing::info!(address, "`gateway.{key}` listens at {address}");
         Ok(listening)
     }
+}
+
+/// What to do where a socket cannot be made. `own` is systemd's `$RUNTIME_DIRECTORY`
+/// (systemd.exec(5)): the folders, separated by colons, that are the service's own below `/run`.
+/// Empty where there is nothing to say.
+fn socket_advice(at: &Listen, own: Option<&OsStr>) -> String {
+    let (Listen::Unix(path), Some(own)) = (at, own.and_then(OsStr::to_str)) else {
+        return String::new();
+    };
+    let folders: Vec<&str> = own.split(':').filter(|folder| !folder.is_empty()).collect();
+    if folders.is_empty() || folders.iter().any(|folder| path.starts_with(folder)) {
+        return String::new();
+    }
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
+    let (folder, first) = (folders.join("` or `"), folders.first().copied().unwrap_or_default());
+    format!(
+        "; this service's own folder for sockets is `{folder}`: set `unix:{first}/{name}` in its \
+         configuration"
+    )
 }
 
 async fn stop(listening: Option<Listening>) {
@@ -348,5 +372,22 @@ fn provisioner(
             let config = Arc::new(config.clone());
             Some(Arc::new(Provisioner::new(config, Limits::default(), observer)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_in_another_services_folder_is_told_whose_folder_is_its_own() {
+        let at = |path: &str| Listen::Unix(path.into());
+        let serve = Some(OsStr::new("/run/idpsyncd-serve"));
+        let said = socket_advice(&at("/run/idpsyncd/authz.sock"), serve);
+        assert!(said.contains("set `unix:/run/idpsyncd-serve/authz.sock`"), "{said}");
+        assert_eq!(socket_advice(&at("/run/idpsyncd-serve/authz.sock"), serve), "");
+        assert_eq!(socket_advice(&at("/run/idpsyncd/authz.sock"), None), "");
+        let tcp = Listen::Tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 9180)));
+        assert_eq!(socket_advice(&tcp, serve), "");
     }
 }
