@@ -81,7 +81,7 @@ fn directory(users: u32) -> Directory {
 fn once(config: &Config, directory: &Directory, old: &State) -> (Plan, Duration) {
     let now = parse_rfc3339("2026-01-01T00:00:00Z").unwrap();
     let start = Instant::now();
-    let resolved = resolve(config, &[View { source: "kc", directory, proven: true }], old, now);
+    let resolved = resolve(config, &[View { source: "kc", directory }], old, now);
     let plan = plan::plan(&config.guard, resolved, old, None, now);
     let mut decisions = 0;
     for roles in plan.set_roles.values() {

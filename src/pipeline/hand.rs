@@ -30,11 +30,7 @@ pub fn approve(config: &Config, id: &str, what: &str, now: Time) -> Result<(Plan
         }
         let views: Vec<View<'_>> = mirrors
             .iter()
-            .map(|(source, mirror)| View {
-                source,
-                directory: &mirror.directory,
-                proven: mirror.read_at.is_some(),
-            })
+            .map(|(source, mirror)| View { source, directory: &mirror.directory })
             .collect();
         let resolved = resolve(config, &views, &old, now);
         plan::approve(resolved, &old, &held, now).map_err(|gone| {

@@ -231,11 +231,6 @@ impl Known {
         self.read.as_ref().or(self.mirror.as_ref().map(|mirror| &mirror.directory))
     }
 
-    /// It was read in full, now or earlier.
-    fn proven(&self) -> bool {
-        self.complete || self.outcome.mirror_at.is_some()
-    }
-
     /// What was read differs from what is stored.
     fn is_news(&self) -> bool {
         self.read.is_some() && self.digest != self.stored
@@ -435,7 +430,6 @@ fn token(config: &Config, known: &[Known]) -> String {
         hash.update(one.outcome.name.as_bytes());
         hash.update(b"\t");
         hash.update(one.digest.as_deref().unwrap_or("never read").as_bytes());
-        hash.update([u8::from(one.proven())]);
     }
     format!("{:x}", hash.finalize())
 }
@@ -458,8 +452,7 @@ fn views<'a>(config: &'a Config, known: &'a [Known]) -> Vec<View<'a>> {
         .iter()
         .zip(known)
         .filter_map(|(source, one)| {
-            let proven = one.proven();
-            Some(View { source: &source.name, directory: one.directory()?, proven })
+            Some(View { source: &source.name, directory: one.directory()? })
         })
         .collect()
 }

@@ -285,11 +285,11 @@ fn decide<'a>(
             with_people(part.skeleton.directory.clone(), &people)
         })
         .collect();
-    // Not proven: whatever these small views do not show is unknown, not absent.
+    // Whatever these small views do not show is unknown, not absent: they prove nothing.
     let views: Vec<View<'_>> = parts
         .iter()
         .zip(&directories)
-        .map(|(part, directory)| View { source: &part.source.name, directory, proven: false })
+        .map(|(part, directory)| View { source: &part.source.name, directory })
         .collect();
     let mut resolved = resolve(config, &views, &around.state, now);
     for (source, answer) in config.sources.iter().zip(answers) {

@@ -8,6 +8,7 @@ use crate::model::{
 };
 use crate::plan::{Cause, Change, RoleSetId};
 
+use super::gaps::Gaps;
 use super::new_role;
 use super::people::{People, Person, PersonLink, SourceView};
 use super::roles::Roles;
@@ -71,8 +72,8 @@ pub struct Resolver<'a> {
     pub roles: &'a Roles,
     /// What the sources say.
     pub sources: &'a [SourceView<'a>],
-    /// Sources that nobody has ever read.
-    pub blind: &'a [&'a str],
+    /// What nobody has ever read in full.
+    pub gaps: &'a Gaps<'a>,
     /// Roles that somebody may hold through a container whose members nobody has read in full.
     pub unknown_roles: &'a BTreeSet<RoleIdx>,
     /// What rules match now in containers whose members are known, in every source: source, rule,
@@ -92,7 +93,7 @@ pub struct Resolver<'a> {
     pub next_due: Option<Time>,
 }
 
-impl Resolver<'_> {
+impl<'a> Resolver<'a> {
     /// Settles everyone: old users in order, then newcomers.
     pub fn run(&mut self, people: &People) {
         let views: Vec<u16> =
@@ -121,12 +122,13 @@ impl Resolver<'_> {
         }
     }
 
-    /// Users (ids, sorted) whom a source that was never read may still list.
+    /// Users (ids, sorted) whom a source may still list unseen.
     fn maybe_there(&self) -> Vec<UserId> {
-        if self.blind.is_empty() {
+        let blind: Vec<bool> =
+            self.old.sources.iter().map(|name| self.gaps.may_list(name)).collect();
+        if !blind.contains(&true) {
             return Vec::new();
         }
-        let blind: Vec<bool> = self.old.sources.iter().map(|name| self.is_unknown(name)).collect();
         let mut users: Vec<UserId> = self
             .old
             .links
@@ -137,15 +139,6 @@ impl Resolver<'_> {
         users.sort_unstable();
         users.dedup();
         users
-    }
-
-    /// Whether what `source` once said may still hold: it was never read in full under this name,
-    /// or it is not configured any more while another was never read, which may be the same one
-    /// under a new name.
-    fn is_unknown(&self, source: &str) -> bool {
-        self.blind.contains(&source)
-            || (!self.blind.is_empty()
-                && !self.config.sources.iter().any(|config| config.name == source))
     }
 
     fn present(
@@ -202,7 +195,8 @@ impl Resolver<'_> {
         });
         self.add_links(user.id, links, views);
         let wanted = self.wanted(links);
-        self.reconcile(user.id, held, &wanted);
+        let seen = self.seen(links);
+        self.reconcile(user.id, held, &wanted, &seen);
     }
 
     fn disabled_by(&self, (view, _): (u16, u32)) -> Option<String> {
@@ -241,7 +235,7 @@ impl Resolver<'_> {
         self.changes.push(Change::UserCreated { user: id });
         self.add_links(id, links, views);
         let wanted = self.wanted(links);
-        self.reconcile(id, &[], &wanted);
+        self.reconcile(id, &[], &wanted, &[]);
     }
 
     fn add_links(&mut self, user: UserId, links: &[PersonLink], views: &[u16]) {
@@ -256,6 +250,12 @@ impl Resolver<'_> {
             self.state.links.push(Link { source, ext, user });
             self.changes.push(Change::LinkAdded { user, source, ext });
         }
+    }
+
+    /// The sources that list the person with these links.
+    fn seen(&self, links: &[PersonLink]) -> Vec<&'a str> {
+        let views = links.iter().filter_map(|link| self.sources.get(usize::from(link.view)));
+        views.map(|view| view.name).collect()
     }
 
     /// What the IdPs say yes to for someone with these links: role and reasons, by role.
@@ -278,7 +278,13 @@ impl Resolver<'_> {
     }
 
     /// Applies the mode table to everything that someone present holds or should hold.
-    fn reconcile(&mut self, user: UserId, held: &[Grant], wanted: &[(RoleIdx, SetIdx)]) {
+    fn reconcile(
+        &mut self,
+        user: UserId,
+        held: &[Grant],
+        wanted: &[(RoleIdx, SetIdx)],
+        seen: &[&str],
+    ) {
         let mut held = held;
         let mut wanted = wanted;
         loop {
@@ -300,11 +306,11 @@ impl Resolver<'_> {
             for (_, set) in take_while(&mut wanted, |(other, _)| *other == role) {
                 now.yes = Some(*set);
             }
-            self.settle(user, role, now);
+            self.settle(user, role, now, seen);
         }
     }
 
-    fn settle(&mut self, user: UserId, role: RoleIdx, mut held: Held) {
+    fn settle(&mut self, user: UserId, role: RoleIdx, mut held: Held, seen: &[&str]) {
         let Some(mode) = self.mode(role) else {
             // While the guard holds this, time goes on for local grants.
             held.local.into_iter().for_each(|local| self.note_end(local));
@@ -326,17 +332,17 @@ impl Resolver<'_> {
             }
             (Mode::Merge, None) => {
                 if let Some(set) = held.idp {
-                    self.no(user, role, set);
+                    self.no(user, role, set, seen);
                 }
                 self.keep(user, role, Held { idp: None, ..held });
             }
             (Mode::Force, None) => {
                 if let Some(set) = held.idp {
-                    self.no(user, role, set);
+                    self.no(user, role, set, seen);
                 }
                 match held.local {
-                    // A source that was never read might say yes: that is not a no.
-                    Some(_) if !self.blind.is_empty() || self.unknown_roles.contains(&role) => {
+                    // What nobody has read in full might say yes: that is not a no.
+                    Some(_) if self.gaps.may_give(seen) || self.unknown_roles.contains(&role) => {
                         self.keep(user, role, Held { idp: None, ..held });
                     }
                     Some(local) => {
@@ -366,9 +372,9 @@ impl Resolver<'_> {
         }
     }
 
-    /// No source says yes. Where the grant came through a source that cannot be asked any more
-    /// and left no mirror, that is not a no: the grant stays.
-    fn no(&mut self, user: UserId, role: RoleIdx, set: SetIdx) {
+    /// No source says yes. Where the grant came through something that nobody has read in full,
+    /// that is not a no: the grant stays.
+    fn no(&mut self, user: UserId, role: RoleIdx, set: SetIdx, seen: &[&str]) {
         let mut reasons = self.old.reasons.of_set(set);
         let unknown = if self.unknown_roles.contains(&role) {
             // A container that nobody has read in full may say yes. Only a rule that gave the
@@ -378,7 +384,7 @@ impl Resolver<'_> {
                 self.standing.contains(&(source.clone(), rule.clone(), reference.clone()))
             })
         } else {
-            reasons.any(|reason| self.is_unknown(&reason.source))
+            reasons.any(|reason| self.gaps.may_stand(reason, seen))
         };
         let kind = GrantKind::Idp(set);
         if unknown {

@@ -9,6 +9,7 @@
 //! (`yields`), finds out who is who (`people`), and applies each role's mode (`grants`). What
 //! comes out is the new [`State`] and the [`Change`]s that lead to it.
 
+mod gaps;
 mod grants;
 mod people;
 mod roles;
@@ -33,10 +34,9 @@ pub use rules::{Rules, folded};
 pub struct View<'a> {
     /// The source's name.
     pub source: &'a str,
-    /// Its content: the mirror with the current reading laid over it.
+    /// Its content: the mirror with the current reading laid over it. It says itself which of its
+    /// lists are all there; what is not on the others is unknown.
     pub directory: &'a Directory,
-    /// It has been read in full, now or earlier. Where not, what it does not list is unknown.
-    pub proven: bool,
 }
 
 /// What resolving came to.
@@ -57,26 +57,19 @@ pub struct Resolved {
 
 /// Resolves `views` by the rules of `config` against what the store holds in `old`, at `now`.
 ///
-/// A configured source without a view, or with one that is not proven, was never read in full: what
-/// hangs on it is unknown, so nobody goes missing and no role of a template disappears because of
-/// it.
+/// What a source has never said in full is unknown (`gaps`): nobody goes missing, no grant ends and
+/// no role of a template disappears because of it. What was read in full counts by itself.
 #[must_use]
 pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> Resolved {
     let mut warnings = BTreeSet::new();
     let mut pairs = Vec::new();
-    let mut blind = Vec::new();
     for source in &config.sources {
-        match views.iter().find(|view| view.source == source.name) {
-            Some(view) => {
-                pairs.push((Rules::new(config, source), view.directory));
-                if !view.proven {
-                    blind.push(source.name.as_str());
-                }
-            }
-            None => blind.push(source.name.as_str()),
+        if let Some(view) = views.iter().find(|view| view.source == source.name) {
+            pairs.push((Rules::new(config, source), view.directory));
         }
     }
-    let roles = roles::universe(config, &pairs, &old.roles, !blind.is_empty(), &mut warnings);
+    let gaps = gaps::Gaps::of(config, views);
+    let roles = roles::universe(config, &pairs, &old.roles, gaps.containers(), &mut warnings);
     let (mut state, moved) = grants::start(old, &roles);
     let mut changes = Vec::new();
     grants::role_changes(old, &roles, &mut state, &mut changes);
@@ -108,17 +101,17 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
             ));
         }
     }
-    if blind.is_empty() {
+    if !gaps.containers() {
         rules::unmatched(config, &matched, &mut warnings);
     }
     drop(matched);
 
-    let people = people::find(config, &sources, &blind, old, &mut state, &mut warnings);
+    let people = people::find(config, &sources, &gaps, old, &mut state, &mut warnings);
     let mut resolver = grants::Resolver {
         config,
         roles: &roles,
         sources: &sources,
-        blind: &blind,
+        gaps: &gaps,
         unknown_roles: &unknown_roles,
         standing: &standing,
         old,

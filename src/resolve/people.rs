@@ -15,6 +15,7 @@ use crate::config::{Config, Provision, UsernameFrom};
 use crate::model::{State, Status, Text, Texts, UserId, username};
 use crate::source::{DirUser, Directory, Enabled};
 
+use super::gaps::Gaps;
 use super::yields::Yields;
 
 /// One source, ready to be resolved.
@@ -96,12 +97,12 @@ struct Finder<'a, 'n> {
     warnings: &'a mut BTreeSet<String>,
 }
 
-/// Finds everyone whom a view lists. `blind` names sources that were never read: users known
-/// there may still be there, so their names are not free.
+/// Finds everyone whom a view lists. A source that may list people whom nobody saw may still
+/// have users known there, so their names are not free.
 pub fn find(
     config: &Config,
     sources: &[SourceView<'_>],
-    blind: &[&str],
+    gaps: &Gaps<'_>,
     old: &State,
     state: &mut State,
     warnings: &mut BTreeSet<String>,
@@ -123,7 +124,7 @@ pub fn find(
         warnings,
     };
     let unlinked = finder.known();
-    let absent = finder.absent(blind);
+    let absent = finder.absent(gaps);
     finder.name_known(&absent);
     for (view, users) in unlinked.iter().enumerate() {
         finder.meet(u16::try_from(view).unwrap_or(u16::MAX), users, &absent);
@@ -181,8 +182,8 @@ const MOST_NAMED: u32 = 50;
 
 /// Old users whom no view lists.
 struct Absent<'a> {
-    /// By username, those that are not deprovisioned: place, and whether a blind source may still
-    /// have them.
+    /// By username, those that are not deprovisioned: place, and whether a source may still
+    /// list them unseen.
     by_name: HashMap<&'a str, (u32, bool)>,
     /// Sources (names) that once knew each of them.
     sources: HashMap<u32, Vec<&'a str>>,
@@ -257,7 +258,7 @@ where
         self.links.push(PersonLink { person, view, user, new });
     }
 
-    fn absent(&self, blind: &[&str]) -> Absent<'a> {
+    fn absent(&self, gaps: &Gaps<'_>) -> Absent<'a> {
         let mut place_of: HashMap<UserId, u32> = HashMap::new();
         for (place, user) in (0u32..).zip(&self.old.users) {
             let gone = self.draft_of.get(place as usize).is_some_and(|draft| *draft == NOBODY);
@@ -280,7 +281,7 @@ where
             .map(|place| {
                 let maybe_there = sources
                     .get(place)
-                    .is_some_and(|names| names.iter().any(|name| blind.contains(name)));
+                    .is_some_and(|names| names.iter().any(|name| gaps.may_list(name)));
                 (self.old_name(*place), (*place, maybe_there))
             })
             .collect();

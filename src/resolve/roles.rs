@@ -52,8 +52,8 @@ impl Roles {
 }
 
 /// The roles that exist now: declared ones, those that templates make of what the sources hold,
-/// and what the store still has. `keep_missing` names sources that nobody has ever read: then a
-/// template's role that no source shows is unknown, not gone.
+/// and what the store still has. `keep_missing`: some source may hold groups or roles that
+/// nobody saw, so a template's role that no source shows is unknown, not gone.
 #[must_use]
 pub fn universe(
     config: &Config,

@@ -14,7 +14,8 @@ pub struct Yields {
     /// For each user the containers that give something, as a run in `containers`.
     starts: Vec<u32>,
     containers: Vec<u32>,
-    /// Roles that somebody may hold through a container whose members nobody has read in full.
+    /// Roles that somebody may hold through a container of which nobody has read in full who is in
+    /// it, or what it leads to.
     pub unknown: BTreeSet<RoleIdx>,
 }
 
@@ -35,6 +36,7 @@ impl Yields {
         let mut came = vec![0u32; count];
         let mut queue: Vec<u32> = Vec::new();
         let mut unknown = BTreeSet::new();
+        let mut leads_anywhere = false;
         for start in 0..u32::try_from(count).unwrap_or(u32::MAX) {
             let mut found = Vec::new();
             let known = directory.containers.get(start as usize).is_none_or(|row| row.known);
@@ -46,6 +48,8 @@ impl Yields {
                 let mut next = 0;
                 while let Some(container) = queue.get(next).copied() {
                     next += 1;
+                    leads_anywhere |=
+                        directory.containers.get(container as usize).is_some_and(|c| !c.up_known);
                     for (role, rule) in matched.gives.get(container as usize).into_iter().flatten()
                     {
                         let reason = reason(source, directory, rule, (start, container), &came);
@@ -66,6 +70,10 @@ impl Yields {
                 }
             }
             of.push(found);
+        }
+        if leads_anywhere {
+            let gives = matched.gives.iter().flatten();
+            unknown.extend(gives.map(|(role, _)| *role));
         }
         let (starts, containers) = by_user(directory, &of);
         Yields { of, starts, containers, unknown }

@@ -91,6 +91,33 @@ pub struct Container {
     /// Its direct members have been read in full at least once since somebody asked for them.
     /// Where not, who is not among them is unknown, not absent.
     pub known: bool,
+    /// What it leads to has been read in full at least once. Where not, its members may be in
+    /// anything of the source.
+    pub up_known: bool,
+}
+
+/// Which lists of a source have been read in full at least once. Where one has not, what is not on
+/// it is unknown, not absent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Proven {
+    /// The users.
+    pub users: bool,
+    /// The groups.
+    pub groups: bool,
+    /// The roles.
+    pub roles: bool,
+}
+
+impl Proven {
+    /// Everything.
+    pub const ALL: Proven = Proven { users: true, groups: true, roles: true };
+
+    /// Whether both groups and roles have been: whatever a rule can name, but for attributes,
+    /// which are there because rules name them.
+    #[must_use]
+    pub fn containers(self) -> bool {
+        self.groups && self.roles
+    }
 }
 
 /// The content of one source.
@@ -109,6 +136,8 @@ pub struct Directory {
     pub up: Vec<Vec<u32>>,
     /// Names compare ignoring case and repeated spaces (LDAP).
     pub ignore_case: bool,
+    /// Which of the lists above are all there, or were once and have been kept up since.
+    pub proven: Proven,
 }
 
 impl Directory {
@@ -150,7 +179,8 @@ impl Directory {
                 hash.update(item.to_le_bytes());
             }
         };
-        hash.update([u8::from(self.ignore_case)]);
+        let Proven { users, groups, roles } = self.proven;
+        hash.update([self.ignore_case, users, groups, roles].map(u8::from));
         hash.update((self.users.len() as u64).to_le_bytes());
         for user in &self.users {
             for field in [user.ext, user.username, user.email, user.federation] {
@@ -160,7 +190,7 @@ impl Directory {
         }
         hash.update((self.containers.len() as u64).to_le_bytes());
         for (index, container) in self.containers.iter().enumerate() {
-            hash.update([container.kind as u8, u8::from(container.known)]);
+            hash.update([container.kind as u8, container.known.into(), container.up_known.into()]);
             for field in [container.key, container.name, container.identity, container.norm] {
                 text(&mut hash, field);
             }

@@ -4,10 +4,12 @@
 //! mirror said, a partial one adds to it, one that was not asked for leaves it alone. Nothing
 //! below this line can tell a partial read from a complete one, so nothing below it can take
 //! something away because a read was partial.
+//!
+//! Every list stands for itself: one that was read in full counts, whatever became of the others.
 
 use hashbrown::HashMap;
 
-use super::directory::{Container, DirUser, Directory, Enabled, Kind};
+use super::directory::{Container, DirUser, Directory, Enabled, Kind, Proven};
 use super::reading::{Completeness, NewContainer, NewUser, Reading, ReadingBuilder};
 
 /// A source's content as far as it is known now.
@@ -90,29 +92,38 @@ pub fn merge(mirror: Option<&Directory>, reading: Reading) -> Merged {
         let norm = (container.kind, old.text(container.norm));
         same_norm.get(&norm).copied().filter(|_| kept(container.kind)).unwrap_or(key)
     };
-    relate(
-        &mut builder,
-        new,
-        |container| (container.kind, new.text(container.key)),
-        |_| (true, true),
-    );
-    // For each container of the mirror: whether its members and what it leads to still stand.
-    relate(&mut builder, old, heir, |container| match read.get(&heir(container)) {
-        Some(index) => {
-            // Nobody asked: what the mirror had is as old as the last question, so it is
-            // forgotten, and `known` says so.
-            let members = matches!(reading.members.get(*index), Some(Completeness::Partial(_)));
-            let up = reading.up.get(*index).is_none_or(|up| !up.is_complete());
-            (members, up)
-        }
-        // Not read at all: `relate` passes over it unless the builder kept it above.
-        None => (true, true),
-    });
+    let key = |container: &Container| (container.kind, new.text(container.key));
+    relate(&mut builder, new, key, |_| true, |_, _| true);
+    // What of the mirror still stands. A container that was not read at all stands as it is;
+    // `relate` passes over it unless the builder kept it above.
+    //
+    // Nobody asked for its members: what the mirror had is as old as the last question, so it is
+    // forgotten, and `known` says so.
+    let list_stands = |container: &Container| {
+        read.get(&heir(container)).is_none_or(|index| {
+            matches!(reading.members.get(*index), Some(Completeness::Partial(_)))
+        })
+    };
+    let up_stands = |container: &Container| {
+        read.get(&heir(container))
+            .is_none_or(|index| reading.up.get(*index).is_none_or(|up| !up.is_complete()))
+    };
+    let edge_stands = |from: &Container, to: &Container| {
+        if reading.nested_by_list { list_stands(to) } else { up_stands(from) }
+    };
+    relate(&mut builder, old, heir, list_stands, edge_stands);
     tell_known(&mut builder, old, &reading, heir);
-    Merged { directory: builder.finish().directory, complete, undecided }
+    let mut directory = builder.finish().directory;
+    directory.proven = Proven {
+        users: reading.users.is_complete() || old.proven.users,
+        groups: reading.groups.is_complete() || old.proven.groups,
+        roles: reading.roles.is_complete() || old.proven.roles,
+    };
+    Merged { directory, complete, undecided }
 }
 
-/// Says whose members are known: read in full now, or in the mirror where this read adds to it.
+/// Says whose members, and of what it is known where it leads: read in full now, or in the mirror
+/// where this read adds to it.
 fn tell_known<'d>(
     builder: &mut ReadingBuilder,
     old: &'d Directory,
@@ -120,32 +131,40 @@ fn tell_known<'d>(
     heir: impl Fn(&Container) -> (Kind, &'d str),
 ) {
     let unknown = || Completeness::Partial("never read in full".to_owned());
-    for (container, members) in reading.directory.containers.iter().zip(&reading.members) {
-        let key = reading.directory.text(container.key);
-        if !members.is_complete()
-            && let Some(place) = builder.find_container(container.kind, key)
-        {
+    let new = &reading.directory;
+    let lists = || reading.members.iter().zip(&reading.up);
+    for (container, (members, up)) in new.containers.iter().zip(lists()) {
+        let Some(place) = builder.find_container(container.kind, new.text(container.key)) else {
+            continue;
+        };
+        if !members.is_complete() {
             builder.members_are(place, unknown());
         }
+        if !up.is_complete() {
+            builder.up_is(place, unknown());
+        }
     }
-    let read: HashMap<(Kind, &str), &Completeness> = reading
-        .directory
+    let read: HashMap<(Kind, &str), (&Completeness, &Completeness)> = new
         .containers
         .iter()
-        .zip(&reading.members)
-        .map(|(container, members)| {
-            ((container.kind, reading.directory.text(container.key)), members)
-        })
+        .zip(lists())
+        .map(|(container, lists)| ((container.kind, new.text(container.key)), lists))
         .collect();
     for container in &old.containers {
         let (kind, key) = heir(container);
         let Some(place) = builder.find_container(kind, key) else { continue };
-        match read.get(&(kind, key)) {
+        let read = read.get(&(kind, key));
+        match read.map(|(members, _)| *members) {
             Some(Completeness::Partial(_)) | None if container.known => {
                 builder.members_are(place, Completeness::Complete);
             }
             None => builder.members_are(place, unknown()),
             Some(_) => {}
+        }
+        match read.map(|(_, up)| *up) {
+            Some(Completeness::Complete) => {}
+            Some(_) | None if container.up_known => builder.up_is(place, Completeness::Complete),
+            Some(_) | None => builder.up_is(place, unknown()),
         }
     }
 }
@@ -171,13 +190,15 @@ fn container_of<'a>(directory: &'a Directory, container: &Container) -> NewConta
     }
 }
 
-/// Copies `from`'s members and what containers lead to, where `wanted` says so (members, up) and
-/// the builder has both ends; `key` tells what a container is called there.
+/// Copies `from`'s members and what containers lead to, where `members` of a container and `edge`
+/// (from one to another) say so and the builder has both ends; `key` tells what a container is
+/// called there.
 fn relate<'d>(
     builder: &mut ReadingBuilder,
     from: &Directory,
     key: impl Fn(&Container) -> (Kind, &'d str),
-    wanted: impl Fn(&Container) -> (bool, bool),
+    members: impl Fn(&Container) -> bool,
+    edge: impl Fn(&Container, &Container) -> bool,
 ) {
     let users: Vec<Option<u32>> =
         from.users.iter().map(|user| builder.find_user(from.text(user.ext))).collect();
@@ -192,25 +213,26 @@ fn relate<'d>(
     let place = |index: u32| places.get(index as usize).copied().flatten();
     for (index, container) in (0u32..).zip(&from.containers) {
         let Some(target) = place(index) else { continue };
-        let (members, up) = wanted(container);
-        if members {
+        if members(container) {
             for member in from.members.get(index as usize).into_iter().flatten() {
                 if let Some(user) = users.get(*member as usize).copied().flatten() {
                     builder.member(target, user);
                 }
             }
         }
-        if up {
-            for to in from.up.get(index as usize).into_iter().flatten() {
-                if let Some(to) = place(*to) {
-                    builder.leads_to(target, to);
-                }
+        let stands = |to: u32| {
+            let other = from.containers.get(to as usize)?;
+            place(to).filter(|_| edge(container, other))
+        };
+        for to in from.up.get(index as usize).into_iter().flatten() {
+            if let Some(to) = stands(*to) {
+                builder.leads_to(target, to);
             }
-            if let Some(parent) = container.parent.and_then(place)
-                && !builder.has_parent(target)
-            {
-                builder.child(parent, target);
-            }
+        }
+        if let Some(parent) = container.parent.and_then(stands)
+            && !builder.has_parent(target)
+        {
+            builder.child(parent, target);
         }
     }
 }

@@ -15,7 +15,7 @@ mod reading;
 
 use futures_util::future::BoxFuture;
 
-pub use directory::{Container, DirUser, Directory, Enabled, Kind};
+pub use directory::{Container, DirUser, Directory, Enabled, Kind, Proven};
 pub use lookup::{Looked, Sighting, Who, Within, find_container, with_people};
 pub use merge::{Merged, merge};
 pub use reading::{Completeness, NewContainer, NewUser, Reading, ReadingBuilder, ScopeReport};

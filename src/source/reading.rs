@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-use super::directory::{Container, DirUser, Directory, Enabled, Kind};
+use super::directory::{Container, DirUser, Directory, Enabled, Kind, Proven};
 use crate::model::Text;
 
 /// Whether a scope of a read is the whole truth.
@@ -54,6 +54,9 @@ pub struct Reading {
     pub warnings: Vec<String>,
     /// The facts come from a file that was read whole: no outage can look like this.
     pub from_file: bool,
+    /// It is a group's list that says which groups are in it (LDAP), so that list's completeness
+    /// covers them too. Otherwise a group or role says itself what it leads to: `up` tells.
+    pub nested_by_list: bool,
 }
 
 impl Reading {
@@ -168,6 +171,7 @@ pub struct ReadingBuilder {
     up: Vec<Completeness>,
     warnings: Vec<String>,
     from_file: bool,
+    nested_by_list: bool,
 }
 
 impl ReadingBuilder {
@@ -185,12 +189,18 @@ impl ReadingBuilder {
             up: Vec::new(),
             warnings: Vec::new(),
             from_file: false,
+            nested_by_list: false,
         }
     }
 
     /// Says that the facts come from a file that was read whole.
     pub fn from_file(&mut self) {
         self.from_file = true;
+    }
+
+    /// Says that a group's list of members says which groups are in it as well.
+    pub fn nested_by_list(&mut self) {
+        self.nested_by_list = true;
     }
 
     /// Adds a user and returns its number; for an external id that is there already, that one's
@@ -235,6 +245,7 @@ impl ReadingBuilder {
             norm: texts.add(container.norm),
             parent: None,
             known: true,
+            up_known: true,
         };
         let index = u32::try_from(self.directory.containers.len()).unwrap_or(u32::MAX);
         self.directory.containers.push(row);
@@ -337,9 +348,16 @@ impl ReadingBuilder {
         drop(std::mem::take(&mut self.by_key));
         self.warnings.sort();
         self.warnings.dedup();
-        for (container, members) in self.directory.containers.iter_mut().zip(&self.members) {
+        let whole = self.members.iter().zip(&self.up);
+        for (container, (members, up)) in self.directory.containers.iter_mut().zip(whole) {
             container.known = members.is_complete();
+            container.up_known = up.is_complete();
         }
+        self.directory.proven = Proven {
+            users: self.users.is_complete(),
+            groups: self.groups.is_complete(),
+            roles: self.roles.is_complete(),
+        };
         let (directory, _, place) = canonical(self.directory);
         let mut members = vec![Completeness::Complete; self.members.len()];
         let mut up = members.clone();
@@ -362,6 +380,7 @@ impl ReadingBuilder {
             up,
             warnings: self.warnings,
             from_file: self.from_file,
+            nested_by_list: self.nested_by_list,
         }
     }
 }
@@ -369,7 +388,7 @@ impl ReadingBuilder {
 /// Sorts a directory into its canonical form. Returns it with the new places of its users and
 /// containers.
 pub(crate) fn canonical(directory: Directory) -> (Directory, Vec<u32>, Vec<u32>) {
-    let Directory { texts, users, containers, members, up, ignore_case } = directory;
+    let Directory { texts, users, containers, members, up, ignore_case, proven } = directory;
     let user_order = order(users.len(), |a, b| {
         let ext = |index: u32| texts.get(users.get(index as usize).map_or(Text::EMPTY, |u| u.ext));
         ext(a).cmp(ext(b))
@@ -400,6 +419,7 @@ pub(crate) fn canonical(directory: Directory) -> (Directory, Vec<u32>, Vec<u32>)
         members: new_members,
         up: new_up,
         ignore_case,
+        proven,
     };
     (directory, user_place, container_place)
 }

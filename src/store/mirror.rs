@@ -14,7 +14,7 @@ use super::error::Fault;
 use super::load::text;
 use super::reader::time;
 use crate::model::{Text, Texts, Time};
-use crate::source::{Container, DirUser, Directory, Enabled, Kind};
+use crate::source::{Container, DirUser, Directory, Enabled, Kind, Proven};
 
 /// What a source last said.
 #[derive(Clone, Debug)]
@@ -73,6 +73,16 @@ pub(super) fn number(id: i64) -> u32 {
     (id & i64::from(u32::MAX)) as u32
 }
 
+/// A source's `proven`.
+fn proven_code(proven: Proven) -> i64 {
+    let Proven { users, groups, roles } = proven;
+    i64::from(users) | i64::from(groups) << 1 | i64::from(roles) << 2
+}
+
+fn proven_of(code: i64) -> Proven {
+    Proven { users: code & 1 != 0, groups: code & 2 != 0, roles: code & 4 != 0 }
+}
+
 /// A user's `flags`.
 pub(super) fn flags(enabled: Enabled, email_verified: bool) -> i64 {
     let enabled = match enabled {
@@ -113,14 +123,18 @@ pub(super) fn read_user(
 pub(super) fn load(conn: &Connection, source: &str) -> Result<Option<Mirror>, Fault> {
     let row = conn
         .query_row(
-            "SELECT num, digest, ignore_case, read_at FROM source \
+            "SELECT num, digest, ignore_case, read_at, proven FROM source \
              WHERE name = ?1 AND digest IS NOT NULL",
             [source],
-            |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, time(row, 3)?)),
+            |row| {
+                let read_at = time(row, 3)?;
+                Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, read_at, row.get(4)?))
+            },
         )
         .optional()?;
-    let Some((num, digest, ignore_case, read_at)) = row else { return Ok(None) };
-    let mut directory = Directory { ignore_case, ..Directory::default() };
+    let Some((num, digest, ignore_case, read_at, proven)) = row else { return Ok(None) };
+    let proven = proven_of(proven);
+    let mut directory = Directory { ignore_case, proven, ..Directory::default() };
     let mut numbers = Numbers::default();
     load_users(conn, num, &mut directory, &mut numbers)?;
     load_containers(conn, num, &mut directory, &mut numbers, None)?;
@@ -172,7 +186,8 @@ pub(super) fn load_containers(
     let user_places = places(&numbers.users);
     let (first, last) = range(source);
     let mut statement = conn.prepare(
-        "SELECT id, kind, key, name, identity, norm, parent, members, up, known FROM mirror_container \
+        "SELECT id, kind, key, name, identity, norm, parent, members, up, known, up_known \
+         FROM mirror_container \
          WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
     )?;
     let mut rows = statement.query([first, last])?;
@@ -192,6 +207,7 @@ pub(super) fn load_containers(
             norm: texts.add(text(row, 5)?),
             parent: row.get(6)?,
             known: row.get(9)?,
+            up_known: row.get(10)?,
         };
         let (members, those) = match only {
             None => (to_places(list(7)?, &user_places)?, Vec::new()),
@@ -296,9 +312,16 @@ pub(super) fn write(
     let users = write_users(conn, &mut row, (old, old_numbers), new)?;
     write_containers(conn, &mut row, (old, old_numbers), new, &users)?;
     conn.execute(
-        "UPDATE source SET digest = ?2, ignore_case = ?3, next_user = ?4, next_container = ?5 \
-         WHERE num = ?1",
-        params![row.num, digest, new.ignore_case, row.next_user, row.next_container],
+        "UPDATE source SET digest = ?2, ignore_case = ?3, next_user = ?4, next_container = ?5, \
+         proven = ?6 WHERE num = ?1",
+        params![
+            row.num,
+            digest,
+            new.ignore_case,
+            row.next_user,
+            row.next_container,
+            proven_code(new.proven)
+        ],
     )?;
     Ok(())
 }
@@ -450,8 +473,8 @@ fn write_containers(
     }
     let mut replace = conn.prepare(
         "INSERT OR REPLACE INTO mirror_container \
-         (id, kind, key, name, identity, norm, parent, members, up, known) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+         (id, kind, key, name, identity, norm, parent, members, up, known, up_known) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
     let list = |lists: &[Vec<u32>], at: usize, numbers: &[u32]| -> Result<Vec<u32>, Fault> {
         let places = lists.get(at).map_or(&[][..], Vec::as_slice);
@@ -469,7 +492,7 @@ fn write_containers(
         if let Some(before_at) = *before {
             let before = place(&old.containers, before_at)?;
             if names(old, &before) == names(new, container)
-                && before.known == container.known
+                && (before.known, before.up_known) == (container.known, container.up_known)
                 && parent(&before, &old_numbers.containers)? == container_parent
                 && list(&old.members, before_at, &old_numbers.users)? == members
                 && list(&old.up, before_at, &old_numbers.containers)? == up
@@ -490,6 +513,7 @@ fn write_containers(
             encode(&members),
             encode(&up),
             container.known,
+            container.up_known,
         ])?;
     }
     Ok(())

@@ -12,11 +12,15 @@ use super::schema::{SCHEMA_VERSION, STEPS};
 use super::{Commit, CommitError, Meta, Reader, StoreErrorKind, Writer};
 use crate::model::{State, Status, Time, User};
 use crate::plan::{Change, ChangeView, Held, Plan, RoleSetId, Summary};
+use crate::source::Proven;
 
 const V1: M<'static> = M::up(include_str!("schema/v1.sql"));
-const WITH_SECOND: &[M<'static>] = &[V1, M::up("ALTER TABLE meta ADD COLUMN extra INTEGER")];
+const FIRST: &[M<'static>] = &[V1];
+const V2: M<'static> = M::up(include_str!("schema/v2.sql"));
+const WITH_NEXT: &[M<'static>] = &[V1, V2, M::up("ALTER TABLE meta ADD COLUMN extra INTEGER")];
 const WITH_BROKEN: &[M<'static>] = &[
     V1,
+    V2,
     M::up("ALTER TABLE meta ADD COLUMN extra INTEGER; DROP TABLE user; SELECT * FROM no_such"),
 ];
 
@@ -67,7 +71,7 @@ fn the_schema_version_is_said_alike_everywhere() {
 fn an_older_store_is_migrated_with_its_content_and_then_refused_by_older_programs() {
     let (_folder, path) = path();
     Writer::open(&path).unwrap().commit(&commit(&plan(3))).unwrap();
-    let writer = Writer::open_at(&path, WITH_SECOND).unwrap();
+    let writer = Writer::open_at(&path, WITH_NEXT).unwrap();
     let conn = writer.connection();
     let users: i64 = conn.query_row("SELECT count(*) FROM gateway_user", [], |r| r.get(0)).unwrap();
     assert_eq!(users, 3);
@@ -81,13 +85,37 @@ fn an_older_store_is_migrated_with_its_content_and_then_refused_by_older_program
 }
 
 #[test]
+fn what_a_mirror_of_version_1_proves_is_what_its_source_was_once_read_in_full() {
+    let (_folder, path) = path();
+    let writer = Writer::open_at(&path, FIRST).unwrap();
+    writer
+        .connection()
+        .execute_batch(
+            "INSERT INTO source (num, name, configured, read_at, digest) \
+             VALUES (1, 'whole', 1, 1700000000, 'x'), (2, 'partial', 1, NULL, 'y');
+             INSERT INTO mirror_container VALUES \
+             (4294967296, 0, 'g', 'g', 'g', 'g', NULL, x'', x'', 1), \
+             (8589934592, 0, 'g', 'g', 'g', 'g', NULL, x'', x'', 1)",
+        )
+        .unwrap();
+    drop(writer);
+    let reader = Writer::open(&path).unwrap().reader().unwrap();
+    let facts = |source: &str| {
+        let directory = reader.mirror(source).unwrap().unwrap().directory;
+        (directory.proven, directory.containers[0].known, directory.containers[0].up_known)
+    };
+    assert_eq!(facts("whole"), (Proven::ALL, true, true));
+    assert_eq!(facts("partial"), (Proven::default(), true, false));
+}
+
+#[test]
 fn a_migration_that_fails_leaves_the_store_as_it_was() {
     let (_folder, path) = path();
     Writer::open(&path).unwrap().commit(&commit(&plan(3))).unwrap();
     let error = Writer::open_at(&path, WITH_BROKEN).err().unwrap();
     assert!(error.message.contains("no_such"), "{error}");
     let reader = Reader::open(&path).unwrap().unwrap();
-    assert_eq!(reader.meta().unwrap().schema_version, 1);
+    assert_eq!(reader.meta().unwrap().schema_version, SCHEMA_VERSION);
     assert_eq!(reader.state().unwrap().users.len(), 3);
     let extra =
         Connection::open(&path).unwrap().query_row("SELECT extra FROM meta", [], |_| Ok(()));
@@ -108,7 +136,10 @@ fn a_disk_that_fills_up_in_the_midst_of_a_commit_changes_nothing() {
         let CommitError::Store(error) = error else { panic!("{error}") };
         assert_eq!(error.kind, StoreErrorKind::Full);
         let reader = writer.reader().unwrap();
-        assert_eq!(reader.meta().unwrap(), Meta { schema_version: 1, ..Meta::default() });
+        assert_eq!(
+            reader.meta().unwrap(),
+            Meta { schema_version: SCHEMA_VERSION, ..Meta::default() }
+        );
         assert!(reader.state().unwrap().users.is_empty());
     }
     writer.connection().pragma_update(None, "max_page_count", 1_000_000).unwrap();

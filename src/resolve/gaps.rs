@@ -1,0 +1,95 @@
+//! What is not known of the sources, list by list.
+//!
+//! A source says many things, and each that was read in full counts by itself: who is not on a
+//! list that was read is not on it, whatever became of the other lists. What is kept here is the
+//! rest: lists of which nobody ever saw the whole.
+
+use std::collections::HashSet;
+
+use super::View;
+use super::yields::label;
+use crate::config::Config;
+use crate::model::Reason;
+
+/// The lists that nobody ever saw in full.
+pub struct Gaps<'a> {
+    config: &'a Config,
+    /// Configured sources without a word: neither read nor kept.
+    silent: Vec<&'a str>,
+    /// Sources that may hold users whom nobody saw.
+    users: Vec<&'a str>,
+    /// Sources that may hold groups or roles that nobody saw.
+    containers: Vec<&'a str>,
+    /// The groups and roles that are there, in sources that may hold others.
+    seen: HashSet<(&'a str, String)>,
+}
+
+impl<'a> Gaps<'a> {
+    /// Looks for them in `views`.
+    pub fn of(config: &'a Config, views: &[View<'a>]) -> Self {
+        let mut gaps = Gaps {
+            config,
+            silent: Vec::new(),
+            users: Vec::new(),
+            containers: Vec::new(),
+            seen: HashSet::new(),
+        };
+        for source in &config.sources {
+            let name = source.name.as_str();
+            let Some(view) = views.iter().find(|view| view.source == name) else {
+                gaps.silent.push(name);
+                gaps.users.push(name);
+                gaps.containers.push(name);
+                continue;
+            };
+            if !view.directory.proven.users {
+                gaps.users.push(name);
+            }
+            if !view.directory.proven.containers() {
+                gaps.containers.push(name);
+                let all = 0..u32::try_from(view.directory.containers.len()).unwrap_or(u32::MAX);
+                gaps.seen.extend(all.map(|at| (view.source, label(view.directory, at))));
+            }
+        }
+        gaps
+    }
+
+    /// Whether there are none.
+    pub fn none(&self) -> bool {
+        self.users.is_empty() && self.containers.is_empty()
+    }
+
+    /// Whether some source may hold a group or role that nobody saw.
+    pub fn containers(&self) -> bool {
+        !self.containers.is_empty()
+    }
+
+    /// Whether `source` may list people whom nobody saw. Of a source that is not configured any
+    /// more that is so while another has such a gap: it may be the same one under a new name.
+    pub fn may_list(&self, source: &str) -> bool {
+        self.users.contains(&source) || (!self.users.is_empty() && self.is_gone(source))
+    }
+
+    /// Whether what `reason` says may still hold of somebody for whom no source says it now. `seen`:
+    /// the sources that list the person.
+    pub fn may_stand(&self, reason: &Reason, seen: &[&str]) -> bool {
+        let Reason { source, rule: _, reference: _, path } = reason;
+        let source = source.as_str();
+        if self.silent.contains(&source) || (!self.none() && self.is_gone(source)) {
+            return true;
+        }
+        let unseen = |name: &String| !self.seen.contains(&(source, name.clone()));
+        (self.users.contains(&source) && !seen.contains(&source))
+            || (self.containers.contains(&source) && path.iter().any(unseen))
+    }
+
+    /// Whether some source may give somebody a role without anybody having seen it. `seen`: the
+    /// sources that list the person.
+    pub fn may_give(&self, seen: &[&str]) -> bool {
+        self.containers() || self.users.iter().any(|source| !seen.contains(source))
+    }
+
+    fn is_gone(&self, source: &str) -> bool {
+        !self.config.sources.iter().any(|config| config.name == source)
+    }
+}
