@@ -1,16 +1,22 @@
-//! LDIF (RFC 2849): a directory in a file, content records only.
+//! LDIF (RFC 2849): a directory in a file.
 //!
-//! A file that is cut off, malformed or empty is an error that names the place. Entries become a
-//! reading by the same logic as those of a live directory ([`Assembler`]); the filters that a
-//! server would evaluate are evaluated here.
+//! A file that is cut off, malformed or empty is an error that names the place ([`records`]).
+//! Entries become a reading by the same logic as those of a live directory ([`Assembler`]); what a
+//! server does before is done here: it evaluates the filters, and keeps to itself what no ordinary
+//! search returns.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use super::encoding;
+use super::records::{self, Fault, Record, Records, whole};
 use crate::config::LdifConfig;
 use crate::model::Time;
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::filter::Filter;
+use crate::source::ldap::presence::{Presence, is_the_servers_own, presence};
+use crate::source::ldap::roles::Roles;
 use crate::source::ldap::{Assembler, Shape, Verdict, dn, value};
 use crate::source::{Interest, Reading, SourceError};
 
@@ -36,6 +42,8 @@ pub fn read_ldif_at(
     let bytes = std::fs::read(path).map_err(|error| {
         SourceError::fatal(format!("cannot read `{}`: {error}", path.display()))
     })?;
+    let bytes =
+        encoding::utf8(bytes).map_err(|why| SourceError::fatal(located(path, &whole(why))))?;
     let assembler = read_bytes(&bytes, config, interest, now)
         .map_err(|why| SourceError::fatal(located(path, &why)))?;
     // The bytes are half of what this needs, and what follows needs as much again.
@@ -43,21 +51,11 @@ pub fn read_ldif_at(
     Ok(assembler.finish(Verdict::default()))
 }
 
-/// What is wrong, and in which line (0: in the file as a whole).
-struct Fault {
-    line: usize,
-    why: String,
-}
-
 fn located(path: &Path, fault: &Fault) -> String {
     match fault.line {
         0 => format!("`{}`: {}", path.display(), fault.why),
         line => format!("`{}:{line}`: {}", path.display(), fault.why),
     }
-}
-
-fn whole(why: impl Into<String>) -> Fault {
-    Fault { line: 0, why: why.into() }
 }
 
 fn read_bytes(
@@ -68,21 +66,8 @@ fn read_bytes(
 ) -> Result<Assembler, Fault> {
     let shape = Shape::new(&config.users, &config.groups, interest.attributes(), true, now)
         .map_err(whole)?;
-    let filter = |key: &str, text: &str| {
-        Filter::parse(text).map_err(|error| whole(format!("`{key}.filter`: {error}")))
-    };
-    let (user, group) =
-        (filter("users", &config.users.filter)?, filter("groups", &config.groups.filter)?);
-    let chosen = |entry: &Entry, norm: &str| {
-        if dn::is_under(norm, &shape.users_base) && user.matches(entry) {
-            Chosen::User
-        } else if dn::is_under(norm, &shape.groups_base) && group.matches(entry) {
-            Chosen::Group
-        } else {
-            Chosen::Other
-        }
-    };
-    let mut assembler = Assembler::new(shape.clone());
+    let choice = Choice::new(config, &shape)?;
+    let mut assembler = Assembler::new(shape);
     let mut shared = SharedNames::default();
     let mut people = 0_u64;
     let mut lines_of: HashMap<String, usize> = HashMap::new();
@@ -90,36 +75,50 @@ fn read_bytes(
     let mut last_with_id = true;
     let mut last_line = 0;
     let mut ids: HashMap<String, usize> = HashMap::new();
+    let mut roles = Roles::default();
+    let mut conflicts = Conflicts::default();
     let mut records = Records::new(bytes)?;
     let mut count = 0_u64;
     // Entries are read twice and never kept: a million of them with their members would take
     // several times the file's size. The first time shows whether the file is whole, and which
     // names are borne twice.
-    while let Some((line, entry)) = records.next_entry()? {
+    while let Some(record) = records.next_record()? {
+        let Record { line, entry, .. } = &record;
+        let line = *line;
         count += 1;
         let norm = dn::normalize(&entry.dn).map_err(|e| Fault { line, why: e.to_string() })?;
         let id = entry.stable_id();
         last_with_id = id.is_some();
+        with_id += u64::from(last_with_id);
         last_line = line;
-        if chosen(&entry, &norm) == Chosen::User {
+        match presence(entry, &norm) {
+            Presence::There | Presence::Subentry => roles.see(entry, &norm),
+            Presence::Gone => {}
+            Presence::Conflict => conflicts.see(&norm),
+        }
+        let chosen = choice.of(entry, &norm);
+        if chosen == Chosen::NotThere {
+            continue;
+        }
+        choice.is_whole(&record, &norm, &chosen)?;
+        if chosen == Chosen::User {
             people += 1;
             if id.is_none() {
-                shared.see(assembler.username_of(&entry));
+                shared.see(assembler.username_of(entry));
             }
         }
         if let Some(first) = lines_of.insert(norm, line) {
             let why = format!("the entry `{}` stands in line {first} already", entry.dn);
             return Err(Fault { line, why });
         }
-        if let Some(id) = id {
-            with_id += 1;
-            if let Some(first) = ids.insert(id, line) {
-                let why = format!(
-                    "the entry `{}` has the id of the one in line {first}: two exports in one file?",
-                    entry.dn
-                );
-                return Err(Fault { line, why });
-            }
+        if let Some(id) = id
+            && let Some(first) = ids.insert(id, line)
+        {
+            let why = format!(
+                "the entry `{}` has the id of the one in line {first}: two exports in one file?",
+                entry.dn
+            );
+            return Err(Fault { line, why });
         }
     }
     let SharedNames { once, twice } = shared;
@@ -140,13 +139,15 @@ fn read_bytes(
         )));
     }
     assembler.shared_names(twice);
+    assembler.inactivation(roles.inactivation());
+    conflicts.tell(&mut assembler);
     let mut records = Records::new(bytes)?;
-    while let Some((line, entry)) = records.next_entry()? {
+    while let Some(Record { line, entry, .. }) = records.next_record()? {
         let norm = dn::normalize(&entry.dn).map_err(|e| Fault { line, why: e.to_string() })?;
-        match chosen(&entry, &norm) {
+        match choice.of(&entry, &norm) {
             Chosen::User => assembler.user(&entry),
             Chosen::Group => assembler.group(&entry),
-            Chosen::Other => {}
+            Chosen::Other | Chosen::NotThere => {}
         }
     }
     if assembler.has_no_user() {
@@ -158,12 +159,125 @@ fn read_bytes(
     Ok(assembler)
 }
 
+/// Which entries of the file are users, which are groups: what a server's searches would say.
+struct Choice {
+    users: Search,
+    groups: Search,
+}
+
+/// One of the two searches.
+struct Search {
+    base: String,
+    filter: Filter,
+    /// What is read to evaluate the filter.
+    tested: Vec<String>,
+    /// What is read of an entry that it brings.
+    read: Vec<String>,
+}
+
+impl Search {
+    fn new(key: &str, base: &str, filter: &str, read: &[String]) -> Result<Self, Fault> {
+        let filter =
+            Filter::parse(filter).map_err(|error| whole(format!("`{key}.filter`: {error}")))?;
+        let mut tested = vec!["objectclass".to_owned()];
+        filter.each_attribute(&mut |name| tested.push(name.to_owned()));
+        let read = read.iter().map(|name| value::attribute(name).into_owned());
+        let read = read.chain(["nsuniqueid", "objectguid"].map(str::to_owned)).collect();
+        Ok(Search { base: base.to_owned(), filter, tested, read })
+    }
+
+    /// Whether the search goes over the entry `norm`. The server's own suffixes are below no
+    /// company's.
+    fn covers(&self, norm: &str) -> bool {
+        dn::is_under(norm, &self.base) && (!self.base.is_empty() || !is_the_servers_own(norm))
+    }
+}
+
+impl Choice {
+    fn new(config: &LdifConfig, shape: &Shape) -> Result<Self, Fault> {
+        let LdifConfig { users, groups, .. } = config;
+        Ok(Choice {
+            users: Search::new(
+                "users",
+                &shape.users_base,
+                &users.filter,
+                &shape.user_attributes(),
+            )?,
+            groups: Search::new(
+                "groups",
+                &shape.groups_base,
+                &groups.filter,
+                &shape.group_attributes(),
+            )?,
+        })
+    }
+
+    /// What `entry` is, whose DN is `norm` in normal form.
+    fn of(&self, entry: &Entry, norm: &str) -> Chosen {
+        if !presence(entry, norm).is_there() {
+            Chosen::NotThere
+        } else if self.users.covers(norm) && self.users.filter.matches(entry) {
+            Chosen::User
+        } else if self.groups.covers(norm) && self.groups.filter.matches(entry) {
+            Chosen::Group
+        } else {
+            Chosen::Other
+        }
+    }
+
+    /// Whether everything that is read of an entry stands in the file itself.
+    fn is_whole(&self, record: &Record, norm: &str, chosen: &Chosen) -> Result<(), Fault> {
+        for (name, line) in &record.elsewhere {
+            let needed = [(&self.users, Chosen::User), (&self.groups, Chosen::Group)]
+                .into_iter()
+                .filter(|(search, _)| search.covers(norm))
+                .any(|(search, is)| {
+                    search.tested.contains(name) || (*chosen == is && search.read.contains(name))
+                });
+            if needed {
+                return Err(Fault { line: *line, why: records::from_url(name) });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Entries that replication left beside another of their name: nobody, and worth telling.
+#[derive(Default)]
+struct Conflicts {
+    count: u64,
+    /// The smallest DN in normal form.
+    first: Option<String>,
+}
+
+impl Conflicts {
+    fn see(&mut self, norm: &str) {
+        self.count += 1;
+        if self.first.as_deref().is_none_or(|first| norm < first) {
+            self.first = Some(norm.to_owned());
+        }
+    }
+
+    fn tell(&self, assembler: &mut Assembler) {
+        if let Some(first) = &self.first {
+            assembler.warn(format!(
+                "{} entries are replication conflicts, which no search returns, and are passed \
+                 over (such as `{}`): settle them on the server",
+                self.count,
+                first.escape_debug()
+            ));
+        }
+    }
+}
+
 /// What an entry is to us.
 #[derive(PartialEq, Eq)]
 enum Chosen {
     User,
     Group,
     Other,
+    /// No ordinary search returns it.
+    NotThere,
 }
 
 /// Usernames (folded) of entries without an id.
@@ -176,7 +290,7 @@ struct SharedNames {
 }
 
 impl SharedNames {
-    fn see(&mut self, name: Option<String>) {
+    fn see(&mut self, name: Option<Cow<'_, str>>) {
         let Some(name) = name else { return };
         let folded = value::folded(&name).into_owned();
         if self.once.contains(&folded) {
@@ -185,190 +299,6 @@ impl SharedNames {
             self.once.insert(folded);
         }
     }
-}
-
-/// The records of a file, one after the other.
-struct Records<'a> {
-    rest: &'a [u8],
-    line: usize,
-}
-
-impl<'a> Records<'a> {
-    fn new(bytes: &'a [u8]) -> Result<Self, Fault> {
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Err(whole("it is empty"));
-        }
-        if !bytes.ends_with(b"\n") {
-            let line = bytes.iter().filter(|byte| **byte == b'\n').count().saturating_add(1);
-            let why = "it ends in the middle of a line (the line end is missing): the file looks \
-                       cut off";
-            return Err(Fault { line, why: why.to_owned() });
-        }
-        Ok(Records { rest: bytes, line: 0 })
-    }
-
-    /// The next physical line, without its end.
-    fn physical(&mut self) -> Option<&'a [u8]> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let end = self.rest.iter().position(|byte| *byte == b'\n').unwrap_or(self.rest.len());
-        let line = self.rest.get(..end).unwrap_or(&[]);
-        self.rest = self.rest.get(end.saturating_add(1)..).unwrap_or(&[]);
-        self.line = self.line.saturating_add(1);
-        Some(line.strip_suffix(b"\r").unwrap_or(line))
-    }
-
-    /// The next line with what is folded into it, and its number. An empty one ends a record.
-    fn logical(&mut self) -> Option<(usize, Vec<u8>)> {
-        let mut whole = self.physical()?.to_vec();
-        let number = self.line;
-        while self.rest.first() == Some(&b' ') {
-            let more = self.physical().and_then(|line| line.get(1..)).unwrap_or(&[]);
-            whole.extend_from_slice(more);
-        }
-        Some((number, whole))
-    }
-
-    /// The next entry and the line it starts in.
-    fn next_entry(&mut self) -> Result<Option<(usize, Entry)>, Fault> {
-        let mut current: Option<(usize, Entry, bool)> = None;
-        while let Some((line, text)) = self.logical() {
-            if text.is_empty() {
-                if current.is_some() {
-                    break;
-                }
-                continue;
-            }
-            if text.starts_with(b"#") {
-                continue;
-            }
-            let (name, value) = attribute(&text).map_err(|why| Fault { line, why })?;
-            match &mut current {
-                None => match start(name, &value) {
-                    Start::Version => {}
-                    Start::Entry(dn) => current = Some((line, Entry::new(dn), false)),
-                    Start::Wrong(why) => return Err(Fault { line, why }),
-                },
-                Some((_, entry, any)) => {
-                    if name.eq_ignore_ascii_case("changetype")
-                        || name.eq_ignore_ascii_case("control")
-                    {
-                        let why = format!(
-                            "`{name}` makes this a change record: only content is read, as \
-                             `slapcat` and `ldapsearch -LLL` write it"
-                        );
-                        return Err(Fault { line, why });
-                    }
-                    if name.eq_ignore_ascii_case("dn") {
-                        let why = "a second `dn` in one entry: an empty line is missing before it";
-                        return Err(Fault { line, why: why.to_owned() });
-                    }
-                    *any = true;
-                    entry.add(name, [value]);
-                }
-            }
-        }
-        match current {
-            None => Ok(None),
-            Some((line, entry, false)) => {
-                let why = format!("the entry `{}` has no attributes", entry.dn.escape_debug());
-                Err(Fault { line, why })
-            }
-            Some((line, entry, true)) => Ok(Some((line, entry))),
-        }
-    }
-}
-
-/// How a record starts.
-enum Start {
-    Version,
-    Entry(String),
-    Wrong(String),
-}
-
-fn start(name: &str, value: &[u8]) -> Start {
-    let text = String::from_utf8(value.to_vec());
-    match (name.to_ascii_lowercase().as_str(), text) {
-        ("version", Ok(version)) if version.trim() == "1" => Start::Version,
-        ("version", _) => Start::Wrong("only version 1 of LDIF is known".to_owned()),
-        ("dn", Ok(dn)) => Start::Entry(dn),
-        ("dn", Err(_)) => Start::Wrong("the `dn` is not UTF-8".to_owned()),
-        ("search" | "result" | "ref", _) => Start::Wrong(format!(
-            "`{name}` belongs to the report that `ldapsearch` prints around its answer: export \
-             with `-LLL`, and check that its result was 0"
-        )),
-        _ => Start::Wrong(format!("an entry starts with `dn:`, not with `{name}`")),
-    }
-}
-
-/// `name: text`, `name:: base64` or `name:< URL`.
-fn attribute(line: &[u8]) -> Result<(&str, Vec<u8>), String> {
-    let shown = || {
-        // Never the value: it may be a password.
-        let start = line.split(|byte| *byte == b':').next().unwrap_or(&[]);
-        String::from_utf8_lossy(start).chars().take(30).collect::<String>()
-    };
-    let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-        return Err(format!("`{}` is not `name: value`", shown().escape_debug()));
-    };
-    let (name, rest) = line.split_at(colon);
-    let name = std::str::from_utf8(name).ok().filter(|name| {
-        let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-        first && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-;_=".contains(&b))
-    });
-    let Some(name) = name else {
-        return Err(format!("`{}` is not the name of an attribute", shown().escape_debug()));
-    };
-    let rest = rest.get(1..).unwrap_or(&[]);
-    match rest.first() {
-        Some(b'<') => Err(format!(
-            "`{name}` takes its value from a URL (`:<`), which is not followed: export the value \
-             itself"
-        )),
-        Some(b':') => {
-            let text = rest.get(1..).unwrap_or(&[]).trim_ascii();
-            let bytes = base64(text)
-                .ok_or_else(|| format!("the value of `{name}` is not base64, or is cut off"))?;
-            Ok((name, bytes))
-        }
-        _ => Ok((name, rest.trim_ascii_start().to_vec())),
-    }
-}
-
-/// Decodes base64 (RFC 4648) with its padding; `None` where it is malformed or cut off.
-fn base64(text: &[u8]) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(4) {
-        return None;
-    }
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    let last = (text.len() / 4).checked_sub(1);
-    for (index, group) in text.chunks_exact(4).enumerate() {
-        let padding = group.iter().rev().take_while(|byte| **byte == b'=').count();
-        if padding > 2 || (padding > 0 && Some(index) != last) {
-            return None;
-        }
-        let mut bits = 0_u32;
-        for byte in group.iter().take(4 - padding) {
-            bits = bits << 6 | u32::from(sextet(*byte)?);
-        }
-        bits <<= 6 * padding;
-        let [_, bytes @ ..] = bits.to_be_bytes();
-        out.extend_from_slice(bytes.get(..3 - padding)?);
-    }
-    Some(out)
-}
-
-fn sextet(byte: u8) -> Option<u8> {
-    Some(match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -282,9 +282,18 @@ fn what_is_not_whole_or_not_content_is_an_error_that_names_the_place() {
             "ldif:2`: `changetype` makes this a change record",
         ),
         (
-            "dn: uid=a,dc=x\njpegPhoto:< file:///etc/shadow\n".to_owned(),
-            "ldif:2`: `jpegPhoto` takes its value from a URL",
+            "dn: uid=a,dc=x\nchangetype: delete\n".to_owned(),
+            "ldif:2`: `changetype` makes this a change record",
         ),
+        (
+            "dn: uid=a,dc=x\ncontrol: 1.2.3 true\nobjectClass: person\n".to_owned(),
+            "ldif:2`: `control` belongs to a change record",
+        ),
+        (
+            "dn: uid=a,dc=x\nchangetype: add\n".to_owned(),
+            "ldif:1`: the entry `uid=a,dc=x` has no attributes",
+        ),
+        ("dn:< file:///etc/shadow\n".to_owned(), "ldif:1`: `dn` takes its value from a URL"),
         (
             "dn: uid=a,dc=x\ncn: a\n".to_owned(),
             "no user: none of its 1 entries is below `ou=people,dc=x`",
@@ -294,6 +303,148 @@ fn what_is_not_whole_or_not_content_is_an_error_that_names_the_place() {
         let error = read(&text).map(|_| ()).unwrap_err();
         assert!(error.contains(why), "{text:?}: {error}");
     }
+}
+
+#[test]
+fn a_record_that_adds_an_entry_says_that_it_is_there() {
+    for lines in [
+        "changetype: add\n",
+        "changeType: ADD\r\n",
+        "changetype:: YWRk\n",
+        "control: 1.2.3 true\nchangetype: add\n",
+        "# a comment\nchangetype: add\n",
+    ] {
+        let text = user("alice").replacen("objectClass", &format!("{lines}objectClass"), 1);
+        let reading =
+            read(&[text, user("bob")].concat()).map(|reading| reading.directory.users.len());
+        assert_eq!(reading, Ok(2), "{lines:?}");
+    }
+}
+
+#[test]
+fn a_value_at_a_url_is_an_error_only_where_it_is_needed() {
+    let at = |dn: &str, class: &str, name: &str| {
+        format!("dn: {dn}\nobjectClass: {class}\nuid: a\ncn: a\n{name}:< file:///etc/shadow\n\n")
+    };
+    let person = |name: &str| at("uid=a,ou=people,dc=x", "inetOrgPerson", name);
+    let group = |name: &str| at("cn=a,ou=groups,dc=x", "groupOfNames", name);
+    let mut titled = config();
+    titled.users.filter = "(&(objectClass=inetOrgPerson)(!(title=Leaver)))".to_owned();
+    for (text, needed) in [
+        (person("jpegPhoto"), false),
+        (person("userCertificate;binary"), false),
+        (person("member"), false),
+        (person("mail"), true),
+        (person("2.5.4.12"), true),
+        (person("shadowExpire"), true),
+        (person("nsUniqueId"), true),
+        (person("departmentNumber"), true),
+        (group("mail"), false),
+        (group("member"), true),
+        (group("objectClass"), true),
+        (at("cn=printer,ou=people,dc=x", "device", "mail"), false),
+        (at("cn=printer,ou=people,dc=x", "device", "objectClass"), true),
+        (at("cn=printer,ou=devices,dc=x", "device", "objectClass"), false),
+    ] {
+        let read =
+            read_as(&[user("z"), text.clone()].concat(), &titled, &[("departmentNumber", "1")]);
+        match read {
+            Ok(_) => assert!(!needed, "{text}"),
+            Err(error) => {
+                assert!(needed && error.contains("takes its value from a URL"), "{text}: {error}");
+                assert!(!error.contains("shadow:") && !error.contains("/etc"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_no_search_returns_is_neither_a_user_nor_a_group_nor_in_the_way_of_one() {
+    let plain = [user("ada"), group("admins", &["uid=ada,ou=people,dc=x"])].concat();
+    let expected = read(&plain).unwrap();
+    let extra = [
+        "dn: nsuniqueid=1-1-1-1,uid=ada,ou=people,dc=x\nobjectClass: inetOrgPerson\nobjectClass: nsTombstone\nuid: ada\n\n",
+        "dn: nsuniqueid=1-1-1-2,cn=admins,ou=groups,dc=x\nobjectClass: groupOfNames\nobjectClass: nsTombstone\ncn: admins\nmember: uid=bo,ou=people,dc=x\n\n",
+        "dn: CN=bo\\0ADEL:77,CN=Deleted Objects,OU=people,DC=x\nobjectClass: inetOrgPerson\nuid: bo\nisDeleted: TRUE\n\n",
+        "dn: uid=glue,ou=people,dc=x\nobjectClass: inetOrgPerson\nobjectClass: glue\nuid: glue\n\n",
+        "dn: cn=policy,ou=people,dc=x\nobjectClass: inetOrgPerson\nobjectClass: subentry\nuid: policy\n\n",
+    ];
+    let reading = read(&[plain.as_str(), &extra.concat()].concat()).unwrap();
+    assert_eq!(reading.directory.digest(), expected.directory.digest());
+    assert_eq!(reading.warnings, expected.warnings);
+    // One of the deleted alone is nobody at all.
+    assert!(read(extra[0]).map(|_| ()).unwrap_err().contains("no user"));
+
+    let conflict = "dn: nsuniqueid=1-1-1-3+uid=ada,ou=people,dc=x\nobjectClass: inetOrgPerson\nuid: ada\nnsds5ReplConflict: namingConflict uid=ada\n\n";
+    let reading = read(&[plain.as_str(), conflict].concat()).unwrap();
+    assert_eq!(reading.directory.digest(), expected.directory.digest());
+    assert!(reading.warnings[0].contains("replication conflicts"), "{:?}", reading.warnings);
+}
+
+#[test]
+fn the_servers_own_suffixes_are_below_no_company_s() {
+    let mut everywhere = config();
+    everywhere.users.base = String::new();
+    let manager = "dn: uid=rm,cn=config\nobjectClass: inetOrgPerson\nuid: rm\n\n";
+    let text = [user("ada"), manager.to_owned()].concat();
+    let reading = read_as(&text, &everywhere, &[]).unwrap();
+    assert_eq!(reading.directory.users.len(), 1);
+    everywhere.users.base = "cn=config".to_owned();
+    let reading = read_as(&text, &everywhere, &[]).unwrap();
+    assert_eq!(reading.directory.text(reading.directory.users[0].username), "rm");
+}
+
+#[test]
+fn an_account_is_inactivated_by_the_roles_that_the_export_defines() {
+    let role = |cn: &str, value: &str| {
+        format!(
+            "dn: cn={cn},dc=x\nobjectClass: LDAPsubentry\nobjectClass: nsRoleDefinition\ncn: {cn}\n{value}\n"
+        )
+    };
+    let holder = |uid: &str, line: &str| user(uid).replacen("uid: ", &format!("{line}\nuid: "), 1);
+    let text = [
+        holder("locked", "nsRoleDN: cn=nsManagedDisabledRole,dc=x"),
+        holder("leaver", "nsRoleDN: cn=Leavers,dc=x"),
+        holder("staff", "nsRoleDN: cn=Staff,dc=x"),
+        role("nsManagedDisabledRole", ""),
+        role(
+            "nsDisabledRole",
+            "nsRoleDN: cn=nsManagedDisabledRole,dc=x\nnsRoleDN: cn=leavers,dc=x\n",
+        ),
+        role("leavers", ""),
+        role("staff", ""),
+    ];
+    let reading = read(&text.concat()).unwrap();
+    let states: Vec<(&str, Enabled)> = reading
+        .directory
+        .users
+        .iter()
+        .map(|user| (reading.directory.text(user.username), user.enabled))
+        .collect();
+    assert_eq!(states, [("leaver", Enabled::No), ("locked", Enabled::No), ("staff", Enabled::Yes)]);
+}
+
+#[test]
+fn whoever_has_a_value_that_cannot_be_read_is_named_with_it() {
+    let with = |uid: &str, line: &str| user(uid).replacen("uid: ", &format!("{line}\nuid: "), 1);
+    let text = [
+        user("alice"),
+        with("bob", "pwdEndTime: soon"),
+        with("carol", "nsAccountLock: perhaps"),
+        "dn: cn=odd,ou=people,dc=x\nobjectClass: inetOrgPerson\nuid:: //5iaW4=\n\n".to_owned(),
+    ];
+    let reading = read(&text.concat()).unwrap();
+    for told in [
+        r"user `uid=bob,ou=people,dc=x`: `pwdEndTime` is `soon`, which is no time",
+        r"user `uid=carol,ou=people,dc=x`: `nsAccountLock` is `perhaps`, which is no boolean",
+        r"user `cn=odd,ou=people,dc=x`: `uid` is `\xff\xfebin`, which is no text (UTF-8)",
+    ] {
+        assert!(reading.warnings.iter().any(|w| w.starts_with(told)), "{:?}", reading.warnings);
+    }
+    let crowd: String = (0..60).map(|n| with(&format!("u{n:02}"), "pwdEndTime: soon")).collect();
+    let reading = read(&crowd).unwrap();
+    assert_eq!(reading.warnings.iter().filter(|w| w.starts_with("user `")).count(), 50);
+    assert!(reading.warnings.iter().any(|w| w.starts_with("10 more users")));
 }
 
 #[test]

@@ -4,11 +4,13 @@
 //! on "whole" (cut off, malformed, another file, an export without its people) is an error that
 //! names the place, and never a smaller company.
 
+mod encoding;
 mod export;
 mod graph;
 pub mod ldif;
 mod people;
 mod realm;
+mod records;
 
 use futures_util::future::BoxFuture;
 use tokio::runtime::{Handle, RuntimeFlavor};

@@ -7,10 +7,14 @@
 //! What is not known stays unknown here: an entry without a readable id or name makes its scope
 //! partial, a group that must have members and shows none is unreadable rather than empty.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::account::{Account, Unreadable};
 use super::entry::Entry;
 use super::names::{Names, Places};
+use super::presence::presence;
+use super::roles::Inactivation;
 use super::shape::Shape;
 use super::{account, dn, value};
 use crate::source::{NewUser, ReadingBuilder};
@@ -62,6 +66,32 @@ impl Odd {
     }
 }
 
+/// Users with a value that cannot be understood, each by name with the value; beyond
+/// [`Unclear::MOST`] only how many.
+#[derive(Default)]
+pub(super) struct Unclear(BTreeMap<String, String>, u64);
+
+impl Unclear {
+    const MOST: usize = 50;
+
+    fn add(&mut self, dn: &str, what: String) {
+        let before = self.0.insert(dn.to_owned(), what);
+        self.1 = self.1.saturating_add(u64::from(before.is_none()));
+        // The smallest names, not the first ones: the order of entries must not matter.
+        if self.0.len() > Self::MOST {
+            self.0.pop_last();
+        }
+    }
+
+    /// A warning for each, and one for those beyond.
+    pub fn warnings(&self) -> Vec<String> {
+        let each = self.0.iter().map(|(dn, what)| format!("user `{}`: {what}", dn.escape_debug()));
+        let more = self.1.saturating_sub(self.0.len() as u64);
+        let more = (more > 0).then(|| format!("{more} more users have values that cannot be read"));
+        each.chain(more).collect()
+    }
+}
+
 /// Collects entries.
 pub struct Assembler {
     pub(super) shape: Shape,
@@ -84,6 +114,9 @@ pub struct Assembler {
     spelled: Option<BTreeMap<u32, String>>,
     /// In a file: usernames (folded) of several entries without an id.
     shared_names: HashSet<String>,
+    /// In a file: the roles by which accounts are inactivated.
+    inactivation: Inactivation,
+    pub(super) unclear: Unclear,
     pub(super) users_without_id: Odd,
     pub(super) users_without_name: Odd,
     pub(super) users_twice: Odd,
@@ -113,6 +146,8 @@ impl Assembler {
             nowhere: HashSet::new(),
             spelled: None,
             shared_names: HashSet::new(),
+            inactivation: Inactivation::default(),
+            unclear: Unclear::default(),
             users_without_id: Odd::default(),
             users_without_name: Odd::default(),
             users_twice: Odd::default(),
@@ -131,6 +166,7 @@ impl Assembler {
         self.shared_uids.clear();
         self.having.iter_mut().for_each(Vec::clear);
         self.seen.fill(false);
+        self.unclear = Unclear::default();
         self.users_without_id = Odd::default();
         self.users_without_name = Odd::default();
         self.users_twice = Odd::default();
@@ -154,6 +190,16 @@ impl Assembler {
         self.shared_names = names;
     }
 
+    /// In a file: the roles by which accounts are inactivated.
+    pub fn inactivation(&mut self, roles: Inactivation) {
+        self.inactivation = roles;
+    }
+
+    /// Notes something worth telling.
+    pub fn warn(&mut self, message: String) {
+        self.builder.warn(message);
+    }
+
     /// Whether no user was taken in.
     #[must_use]
     pub fn has_no_user(&self) -> bool {
@@ -173,16 +219,30 @@ impl Assembler {
         self.users_twice.count() > 0 || self.groups_twice.count() > 0
     }
 
-    /// The username of an entry: the value that is in its RDN where there are several.
+    /// The username of an entry. Where it has one and none that is text, what can be shown of that:
+    /// no name, as whoever reads it will find, but not nobody either.
     #[must_use]
-    pub fn username_of(&self, entry: &Entry) -> Option<String> {
+    pub fn username_of<'e>(&self, entry: &'e Entry) -> Option<Cow<'e, str>> {
         let name = &self.shape.username;
-        let mut values = entry.texts(name).filter(|text| !text.is_empty());
-        match (values.next(), values.next()) {
-            (Some(only), None) => Some(only.to_owned()),
-            // The RDN's value is one of the entry's even where the attribute is unreadable.
-            (first, _) => dn::rdn_value(&entry.dn, name).or(first.map(str::to_owned)),
+        let odd = || entry.plainest(name).iter().find(|value| std::str::from_utf8(value).is_err());
+        entry.text(name).or_else(|| odd().map(|value| String::from_utf8_lossy(value)))
+    }
+
+    /// The email address of an entry, or nothing. Spaces at its ends are no part of it.
+    #[must_use]
+    pub fn email_of<'e>(&self, entry: &'e Entry) -> Cow<'e, str> {
+        match entry.text(&self.shape.email) {
+            None => Cow::Borrowed(""),
+            Some(Cow::Borrowed(text)) => Cow::Borrowed(text.trim()),
+            Some(Cow::Owned(text)) => Cow::Owned(text.trim().to_owned()),
         }
+    }
+
+    /// What an entry says about its account.
+    #[must_use]
+    pub fn account_of(&self, entry: &Entry) -> Account {
+        let norm = dn::normalized(&entry.dn).unwrap_or_default();
+        account::judge(entry, &norm, &self.inactivation, self.shape.now)
     }
 
     /// Takes a user's entry in. The same id under another DN is the same user (renamed while being
@@ -191,6 +251,9 @@ impl Assembler {
         let Ok(norm) = dn::normalized(&entry.dn) else {
             return self.users_without_id.add(&entry.dn);
         };
+        if !presence(entry, &norm).is_there() {
+            return;
+        }
         let Some(username) = self.username_of(entry) else {
             return self.users_without_name.add(&entry.dn);
         };
@@ -212,15 +275,17 @@ impl Assembler {
         if self.user_at.get(dn).is_some() {
             return self.users_twice.add(&entry.dn);
         }
+        let account = self.account_of(entry);
         let user = self.builder.user(&NewUser {
             ext: &ext,
             username: &username,
-            email: entry.text(&self.shape.email).unwrap_or(""),
+            email: &self.email_of(entry),
             // What a directory holds was written by its administrators.
             email_verified: true,
-            enabled: account::enabled(entry, self.shape.now),
+            enabled: account.enabled,
             federation: "",
         });
+        self.note_unclear(entry, account.unreadable);
         self.user_at.set(dn, user);
         self.nowhere.remove(&dn);
         self.uids_of(entry, user);
@@ -233,8 +298,23 @@ impl Assembler {
         }
     }
 
+    fn note_unclear(&mut self, entry: &Entry, of_account: Option<Unreadable>) {
+        if let Some(value) = of_account {
+            let what = format!(
+                "{value}: whether the account is enabled is unknown, so what was last known \
+                 stands, and a newcomer is left out"
+            );
+            self.unclear.add(&entry.dn, what);
+        } else if entry.text(&self.shape.username).is_none() {
+            let value = entry.plainest(&self.shape.username).first().map_or(&[][..], Vec::as_slice);
+            let name = self.shape.username.clone();
+            let value = Unreadable::new(name, value, "text (UTF-8)");
+            self.unclear.add(&entry.dn, format!("{value}: not provisioned"));
+        }
+    }
+
     fn uids_of(&mut self, entry: &Entry, user: u32) {
-        for uid in entry.texts("uid") {
+        for uid in entry.plainest_texts("uid") {
             let uid = self.uids.id(&value::folded(uid));
             match self.user_of_uid.get(uid) {
                 Some(other) if other != user => {
@@ -262,16 +342,17 @@ impl Assembler {
         let Ok(norm) = dn::normalized(&entry.dn) else {
             return self.groups_without_id.add(&entry.dn);
         };
+        if !presence(entry, &norm).is_there() {
+            return;
+        }
         let key = match entry.stable_id() {
             Some(id) => id,
             None if !self.shape.file => return self.groups_without_id.add(&entry.dn),
             None => norm.to_string(),
         };
-        let name = entry
-            .text(&self.shape.name)
-            .map(str::to_owned)
-            .or_else(|| dn::rdn_value(&entry.dn, &self.shape.name));
-        let Some(name) = name else { return self.groups_without_name.add(&entry.dn) };
+        let Some(name) = entry.text(&self.shape.name) else {
+            return self.groups_without_name.add(&entry.dn);
+        };
         let dn = self.dns.id(&norm);
         let known = self.by_key.get(&key).copied();
         if self.group_at.get(dn).is_some_and(|at| Some(at) != known) {
@@ -279,7 +360,7 @@ impl Assembler {
         }
         let mut group = Group {
             key,
-            name,
+            name: name.into_owned(),
             identity: entry.dn.clone(),
             dn,
             members: Vec::new(),

@@ -68,13 +68,15 @@ pub fn is_under(norm: &str, base: &str) -> bool {
     }
 }
 
-/// The first value of the first RDN whose type has the one name `attribute` (see
-/// [`value::attribute`]), as it is spelled.
+/// The values in the first RDN of the type with the one name `attribute` (see
+/// [`value::attribute`]), as they are spelled; none where `dn` is no DN.
 #[must_use]
-pub fn rdn_value(dn: &str, attribute: &str) -> Option<String> {
-    let rdns = parse(dn).ok()?;
-    let ava = rdns.first()?.iter().find(|ava| ava.name == attribute)?;
-    String::from_utf8(ava.value.clone()).ok()
+pub fn rdn_values(dn: &str, attribute: &str) -> Vec<String> {
+    let rdns = parse(dn).unwrap_or_default();
+    let avas = rdns.into_iter().next().unwrap_or_default().into_iter();
+    avas.filter(|ava| ava.name == attribute && !ava.opaque)
+        .filter_map(|ava| String::from_utf8(ava.value).ok())
+        .collect()
 }
 
 /// The values of the first RDN in normal form, for telling placeholders.

@@ -89,9 +89,11 @@ fn under_means_whole_rdns() {
 
 #[test]
 fn the_rdn_tells_its_value_as_spelled() {
-    assert_eq!(rdn_value("UID=Alice\\+B,dc=x", "uid").as_deref(), Some("Alice+B"));
-    assert_eq!(rdn_value("cn=a+uid=b,dc=x", "uid").as_deref(), Some("b"));
-    assert_eq!(rdn_value("cn=a,uid=b", "uid"), None);
+    assert_eq!(rdn_values("UID=Alice\\+B,dc=x", "uid"), ["Alice+B"]);
+    assert_eq!(rdn_values("cn=a+uid=b,dc=x", "uid"), ["b"]);
+    assert_eq!(rdn_values("cn=b+cn=a", "cn"), ["b", "a"]);
+    assert_eq!(rdn_values("cn=a,uid=b", "uid"), [""; 0]);
+    assert_eq!(rdn_values("uid", "uid"), [""; 0]);
 }
 
 fn value() -> impl Strategy<Value = String> {

@@ -3,9 +3,12 @@
 //! Taken apart by hand rather than by `ldap3::SearchEntry::construct`, which panics on a
 //! reference and on a DN that is not UTF-8, and copies every value.
 
+use std::borrow::Cow;
+
 use ldap3::asn1::{PL, StructureTag};
 
-use super::value;
+use super::options::{self, Description, Options};
+use super::{dn, value};
 
 /// An entry. Attribute types have their one name ([`value::attribute`]), values are bytes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -15,8 +18,26 @@ pub struct Entry {
     /// Some attribute came as a range of its values (`member;range=0-1499`), Active Directory's way
     /// to say that there is more. Such values are left out.
     pub ranged: bool,
-    /// Each type once with its values.
-    attributes: Vec<(String, Vec<Vec<u8>>)>,
+    /// Each type once.
+    attributes: Vec<Attribute>,
+}
+
+/// The values of one attribute type and of its subtypes by options.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Attribute {
+    /// The type's one name.
+    name: String,
+    /// The plain values, then those with options.
+    values: Vec<Vec<u8>>,
+    /// The options of each value that has some.
+    options: Vec<String>,
+}
+
+impl Attribute {
+    fn plain(&self) -> &[Vec<u8>] {
+        let plain = self.values.len().saturating_sub(self.options.len());
+        self.values.get(..plain).unwrap_or(&[])
+    }
 }
 
 impl Entry {
@@ -27,25 +48,78 @@ impl Entry {
     }
 
     /// Adds values of the attribute `name`, which may carry options and have any of its names.
+    /// What has been deleted and is only kept for replication is not added.
     pub fn add(&mut self, name: &str, values: impl IntoIterator<Item = Vec<u8>>) {
-        if has_range(name) {
-            self.ranged = true;
-            return;
-        }
+        let (name, options) = options::split(name);
+        let options = match options {
+            Options::None => None,
+            Options::Some(options) => Some(options),
+            Options::Deleted => return,
+            Options::Range => {
+                self.ranged = true;
+                return;
+            }
+        };
         let name = value::attribute(name);
-        match self.attributes.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, known)) => known.extend(values),
-            None => self.attributes.push((name.into_owned(), values.into_iter().collect())),
+        let known = self.attributes.iter_mut().position(|known| known.name == name);
+        let known = known.unwrap_or_else(|| {
+            let name = name.into_owned();
+            self.attributes.push(Attribute { name, ..Attribute::default() });
+            self.attributes.len().saturating_sub(1)
+        });
+        let Some(known) = self.attributes.get_mut(known) else { return };
+        match options {
+            None if known.options.is_empty() => known.values.extend(values),
+            None => {
+                let plain = known.plain().len();
+                known.values.splice(plain..plain, values);
+            }
+            Some(options) => {
+                let before = known.values.len();
+                known.values.extend(values);
+                let came = known.values.len().saturating_sub(before);
+                known.options.extend(std::iter::repeat_n(options, came));
+            }
         }
     }
 
-    /// The values of `name` (its one name), none where it is absent.
+    fn attribute(&self, name: &str) -> Option<&Attribute> {
+        self.attributes.iter().find(|known| known.name == name)
+    }
+
+    /// The one names of the attributes that are there.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.attributes.iter().map(|known| known.name.as_str())
+    }
+
+    /// The values of `name` (its one name), plain ones first; none where it is absent.
     #[must_use]
     pub fn values(&self, name: &str) -> &[Vec<u8>] {
-        self.attributes
-            .iter()
-            .find(|(known, _)| known == name)
-            .map_or(&[], |(_, values)| values.as_slice())
+        self.attribute(name).map_or(&[], |known| known.values.as_slice())
+    }
+
+    /// The plain values of `name` (its one name), or those with options where there is no other.
+    #[must_use]
+    pub fn plainest(&self, name: &str) -> &[Vec<u8>] {
+        match self.attribute(name) {
+            None => &[],
+            Some(known) if known.plain().is_empty() => &known.values,
+            Some(known) => known.plain(),
+        }
+    }
+
+    /// The values that `description` means: of its type and, where it names options, with those
+    /// (RFC 4512, section 2.5).
+    pub fn described(&self, description: &Description) -> impl Iterator<Item = &[u8]> {
+        let known = self.attribute(&description.name);
+        let plain = known
+            .map_or(&[][..], |known| if description.is_narrow() { &[] } else { known.plain() });
+        let (others, options) = known.map_or((&[][..], &[][..]), |known| {
+            let others = known.values.get(known.plain().len()..).unwrap_or(&[]);
+            (others, known.options.as_slice())
+        });
+        let others = others.iter().zip(options).filter(|(_, options)| description.means(options));
+        plain.iter().chain(others.map(|(value, _)| value)).map(Vec::as_slice)
     }
 
     /// Whether `name` (its one name) is there at all.
@@ -59,10 +133,41 @@ impl Entry {
         self.values(name).iter().filter_map(|value| std::str::from_utf8(value).ok())
     }
 
-    /// The first value of `name` (its one name) that is text and not empty.
+    /// The values of [`Entry::plainest`] that are text.
+    pub fn plainest_texts(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.plainest(name).iter().filter_map(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// The one value of `name` (its one name) that stands for the entry where one is wanted: a
+    /// plain one before one with options, of those the one in the entry's RDN, else the smallest.
+    /// Only texts that are more than spaces.
     #[must_use]
-    pub fn text(&self, name: &str) -> Option<&str> {
-        self.texts(name).find(|text| !text.is_empty())
+    pub fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        let known = self.attribute(name);
+        let plain = known.map_or(&[][..], Attribute::plain);
+        if let [only] = plain
+            && let Some(text) = text_of(only)
+        {
+            return Some(Cow::Borrowed(text));
+        }
+        let rdn = dn::rdn_values(&self.dn, name);
+        let in_rdn = |text: &&str| {
+            rdn.iter().any(|value| value::prepared(name, value) == value::prepared(name, text))
+        };
+        let texts = || plain.iter().filter_map(|value| text_of(value));
+        if let Some(text) = smallest(name, texts().filter(in_rdn)) {
+            return Some(Cow::Borrowed(text));
+        }
+        if let Some(text) = smallest(name, texts()) {
+            return Some(Cow::Borrowed(text));
+        }
+        // What stands in the RDN is a plain value of the entry, even where the attribute is hidden.
+        let rdn = rdn.iter().filter_map(|text| text_of(text.as_bytes()));
+        if let Some(text) = smallest(name, rdn) {
+            return Some(Cow::Owned(text.to_owned()));
+        }
+        smallest(name, self.values(name).iter().filter_map(|value| text_of(value)))
+            .map(Cow::Borrowed)
     }
 
     /// Whether the entry is of the object class `class` (lower case).
@@ -71,11 +176,12 @@ impl Entry {
         self.texts("objectclass").any(|known| known.eq_ignore_ascii_case(class))
     }
 
-    /// The id that stays through rename and move: entryUUID (RFC 4530) in lower case, else
-    /// 389-DS's nsUniqueId, else Active Directory's objectGUID (mixed-endian).
+    /// The id that stays through rename and move: 389-DS's nsUniqueId, else entryUUID (RFC 4530),
+    /// both in lower case, else Active Directory's objectGUID (mixed-endian). An entry of 389-DS
+    /// always has the first and may get the second later, by a plug-in: it stays who it is.
     #[must_use]
     pub fn stable_id(&self) -> Option<String> {
-        let text = self.text("entryuuid").or_else(|| self.text("nsuniqueid"));
+        let text = self.text("nsuniqueid").or_else(|| self.text("entryuuid"));
         if let Some(text) = text {
             return Some(text.trim().to_ascii_lowercase());
         }
@@ -124,10 +230,17 @@ impl Entry {
     }
 }
 
-fn has_range(name: &str) -> bool {
-    name.split(';')
-        .skip(1)
-        .any(|option| option.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("range=")))
+/// The text that `value` is, where it is one and more than spaces.
+fn text_of(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value).ok().filter(|text| !text.trim().is_empty())
+}
+
+/// The smallest of `texts` as `attribute` compares them; of those that compare equal, by bytes.
+fn smallest<'t>(attribute: &str, texts: impl Iterator<Item = &'t str>) -> Option<&'t str> {
+    texts.min_by(|a, b| {
+        let prepared = value::prepared(attribute, a).cmp(&value::prepared(attribute, b));
+        prepared.then_with(|| a.cmp(b))
+    })
 }
 
 /// The parts of a constructed value.
@@ -197,13 +310,79 @@ mod tests {
         assert_eq!(with("cn", b"a"), None);
     }
 
+    fn entry(dn: &str, attributes: &[(&str, &str)]) -> Entry {
+        let mut entry = Entry::new(dn.to_owned());
+        for (name, value) in attributes {
+            entry.add(name, [value.as_bytes().to_vec()]);
+        }
+        entry
+    }
+
     #[test]
-    fn options_are_dropped_and_ranges_left_out() {
-        let mut entry = Entry::new("cn=a".to_owned());
-        entry.add("CN;lang-de", [b"b".to_vec()]);
-        entry.add("2.5.4.3", [b"a".to_vec()]);
+    fn plain_values_come_before_those_with_options_and_ranges_are_left_out() {
+        let mut entry = entry("cn=a", &[("CN;lang-de", "b"), ("2.5.4.3", "a"), ("cn;x", "c")]);
+        entry.add("commonName", [b"d".to_vec()]);
         entry.add("member;range=0-1499", [b"cn=x".to_vec()]);
-        assert_eq!(entry.texts("cn").collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(entry.texts("cn").collect::<Vec<_>>(), ["a", "d", "b", "c"]);
+        assert_eq!(entry.plainest("cn"), [b"a".to_vec(), b"d".to_vec()]);
         assert!(!entry.has("member") && entry.ranged);
+        for (description, values) in [
+            ("cn", ["a", "d", "b", "c"].as_slice()),
+            ("cn;lang-de", &["b"]),
+            ("cn;LANG-DE", &["b"]),
+            ("cn;X", &["c"]),
+            ("cn;lang-en", &[]),
+            ("sn", &[]),
+        ] {
+            let description = Description::new(description);
+            let described = entry.described(&description);
+            let texts: Vec<&str> = described.map(|v| std::str::from_utf8(v).unwrap()).collect();
+            assert_eq!(texts, values, "{description:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_deleted_and_is_kept_for_replication_is_not_there() {
+        const UPDATED: &str = "vucsn-6b084186000100070000";
+        const DELETED: &str = "vdcsn-6b084186000300070000;deleted";
+        for name in ["member", "uid", "mail", "cn", "objectClass", "nsUniqueId", "nsAccountLock"] {
+            let mut entry = Entry::new("cn=a".to_owned());
+            entry.add(&format!("{name};{UPDATED};{DELETED}"), [b"cn=gone".to_vec()]);
+            entry.add(&format!("{name};adcsn-6b08;deletedattribute"), [b"cn=gone".to_vec()]);
+            let one = value::attribute(name).into_owned();
+            assert!(!entry.has(&one), "{name}");
+            entry.add(&format!("{name};{UPDATED};mdcsn-6b08"), [b"cn=here".to_vec()]);
+            entry.add(&format!("{name};x-a"), [b"cn=other".to_vec()]);
+            assert_eq!(entry.plainest(&one), [b"cn=here".to_vec()], "{name}");
+        }
+    }
+
+    #[test]
+    fn of_several_values_the_plain_one_then_the_one_in_the_rdn_then_the_smallest_stands() {
+        for (dn, attributes, text) in [
+            ("uid=a", [("cn;lang-de", "A"), ("cn", "b")].as_slice(), Some("b")),
+            ("cn=b", &[("cn", "a"), ("cn", "b")], Some("b")),
+            ("CN=B", &[("cn", "a"), ("cn", "b")], Some("b")),
+            ("cn=x  y", &[("cn", "a"), ("cn", "X Y")], Some("X Y")),
+            ("uid=a", &[("cn", "c"), ("cn", "b"), ("cn;x", "a")], Some("b")),
+            ("uid=a", &[("cn", "b"), ("cn", "B"), ("cn", "c")], Some("B")),
+            ("uid=a", &[("cn", "Z"), ("cn", "y")], Some("y")),
+            ("cn=gone", &[("cn", "c"), ("cn", "b")], Some("b")),
+            ("cn=gone", &[("cn", "only")], Some("only")),
+            ("uid=a+cn=b", &[("cn", "a"), ("cn", "b")], Some("b")),
+            ("cn=c+cn=b", &[("cn", "a"), ("cn", "b"), ("cn", "c")], Some("b")),
+            ("cn=b,cn=a", &[("cn", "a"), ("cn", "b")], Some("b")),
+            ("cn=b", &[("cn;lang-de", "a")], Some("b")),
+            ("cn=b", &[], Some("b")),
+            ("uid=a", &[("cn;lang-de", "b"), ("cn;lang-en", "a")], Some("a")),
+            ("uid=a", &[("cn", ""), ("cn", "  "), ("cn;x", "a")], Some("a")),
+            ("uid=a", &[("cn", "  ")], None),
+            ("uid=a", &[], None),
+        ] {
+            assert_eq!(entry(dn, attributes).text("cn").as_deref(), text, "{dn} {attributes:?}");
+        }
+        let mut odd = entry("uid=a", &[("cn;x", "a")]);
+        odd.add("cn", [vec![0xff]]);
+        assert_eq!(odd.text("cn").as_deref(), Some("a"), "only texts");
     }
 }

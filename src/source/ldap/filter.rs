@@ -4,6 +4,7 @@
 //! when the configuration is read rather than when the server is asked.
 
 use super::entry::Entry;
+use super::options::Description;
 use super::{dn, value};
 
 /// A parsed filter.
@@ -15,8 +16,8 @@ pub enum Filter {
     Or(Vec<Filter>),
     /// Not this.
     Not(Box<Filter>),
-    /// A test of one attribute, by its one name.
-    Test(String, Test),
+    /// A test of the values that a description means.
+    Test(Description, Test),
 }
 
 /// What is asked of an attribute's values.
@@ -62,6 +63,17 @@ impl Filter {
         filter.map_err(|why| FilterError { filter: text.to_owned(), why })
     }
 
+    /// Gives the one name of each attribute that is tested to `on`.
+    pub fn each_attribute(&self, on: &mut impl FnMut(&str)) {
+        match self {
+            Filter::And(filters) | Filter::Or(filters) => {
+                filters.iter().for_each(|filter| filter.each_attribute(on));
+            }
+            Filter::Not(filter) => filter.each_attribute(on),
+            Filter::Test(of, _) => on(&of.name),
+        }
+    }
+
     /// Whether `entry` matches.
     #[must_use]
     pub fn matches(&self, entry: &Entry) -> bool {
@@ -69,7 +81,7 @@ impl Filter {
             Filter::And(filters) => filters.iter().all(|filter| filter.matches(entry)),
             Filter::Or(filters) => filters.iter().any(|filter| filter.matches(entry)),
             Filter::Not(filter) => !filter.matches(entry),
-            Filter::Test(name, test) => entry.values(name).iter().any(|v| test.holds(name, v)),
+            Filter::Test(of, test) => entry.described(of).any(|v| test.holds(&of.name, v)),
         }
     }
 }
@@ -219,7 +231,7 @@ impl<'a> Parser<'a> {
         if !is_description(name) {
             return Err(format!("`{name}` is not an attribute, at {start}"));
         }
-        let name = value::attribute(name).into_owned();
+        let of = Description::new(name);
         self.at = self.at.saturating_add(end);
         if self.rest().starts_with(':') {
             return Err("an extensible match (`:=`) is not supported here".to_owned());
@@ -231,7 +243,7 @@ impl<'a> Parser<'a> {
         ] {
             if self.eat(operator) {
                 return match self.pieces()?.as_slice() {
-                    [one] => Ok(Filter::Test(name, make(one.clone()))),
+                    [one] => Ok(Filter::Test(of, make(one.clone()))),
                     _ => Err(format!("a `*` stands in the value of `{name}{operator}`")),
                 };
             }
@@ -248,7 +260,7 @@ impl<'a> Parser<'a> {
             }
             _ => Test::Pieces(pieces),
         };
-        Ok(Filter::Test(name, test))
+        Ok(Filter::Test(of, test))
     }
 
     /// A value cut at its stars, unescaped.
@@ -310,6 +322,7 @@ mod tests {
             ("uidNumber", "1200"),
             ("memberOf", "cn=Admins,ou=Groups,dc=x"),
             ("description", "a (nice) * one"),
+            ("title;lang-de", "Leiterin"),
         ] {
             entry.add(name, [value.as_bytes().to_vec()]);
         }
@@ -355,6 +368,13 @@ mod tests {
             ("(memberOf=cn=admins,dc=x)", false),
             ("(description=a \\28nice\\29 \\2a one)", true),
             (" (uid=alice) ", true),
+            ("(title=leiterin)", true),
+            ("(title=*)", true),
+            ("(title;lang-de=Leit*)", true),
+            ("(title;LANG-DE=*)", true),
+            ("(title;lang-en=*)", false),
+            ("(!(title;lang-en=*))", true),
+            ("(uid;lang-de=alice)", false),
         ] {
             let parsed = Filter::parse(filter).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(parsed.matches(&entry()), matches, "{filter}");

@@ -102,6 +102,7 @@ impl Assembler {
     pub fn finish(mut self, mut verdict: Verdict) -> Reading {
         let (users, groups) = (self.users_doubt(), self.groups_doubt());
         let mut warnings = std::mem::take(&mut verdict.warnings);
+        warnings.extend(self.unclear.warnings());
         if self.shape.file {
             warnings.extend(users.into_iter().chain(groups));
         } else {

@@ -8,10 +8,12 @@ use tokio::time::Instant;
 
 use super::assemble::Assembler;
 use super::connect::{Connection, shown};
+use super::dn;
 use super::entry::Entry;
+use super::presence::presence;
 use super::search::{self, Limits, Search};
 use super::shape::Shape;
-use super::{LdapSource, account, dn, server, value};
+use super::{LdapSource, server, value};
 use crate::config::UsernameFrom;
 use crate::model::Time;
 use crate::source::{Kind, Looked, Sighting, SourceError, Who, Within};
@@ -41,7 +43,7 @@ pub(super) async fn lookup(
     server::recognise(&connection, limits, config.flavor).await.map_err(at)?;
     let assembler = Assembler::new(shape);
     let mut asker = Asker { source, connection: connection.clone(), limits, assembler };
-    asker.ask(who, now).await.map_err(at)
+    asker.ask(who).await.map_err(at)
 }
 
 struct Asker<'a> {
@@ -53,7 +55,7 @@ struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    async fn ask(&mut self, who: &Who, now: Time) -> Result<Looked, SourceError> {
+    async fn ask(&mut self, who: &Who) -> Result<Looked, SourceError> {
         let users = &self.source.config.users;
         let attribute = match who.by {
             UsernameFrom::Username => &users.username,
@@ -64,7 +66,8 @@ impl Asker<'_> {
         let mut found: Vec<(Entry, String)> = Vec::new();
         for entry in entries {
             let Some(username) = self.assembler.username_of(&entry) else { continue };
-            if who.is(&username, entry.text(&self.assembler.shape.email).unwrap_or("")) {
+            let username = username.into_owned();
+            if who.is(&username, &self.assembler.email_of(&entry)) {
                 found.push((entry, username));
             }
         }
@@ -79,6 +82,13 @@ impl Asker<'_> {
                 entry.dn.escape_debug()
             )));
         };
+        let account = self.assembler.account_of(&entry);
+        if let Some(unreadable) = account.unreadable {
+            return Err(SourceError::fatal(format!(
+                "`{}`: {unreadable}: whether the account is enabled cannot be told",
+                entry.dn.escape_debug()
+            )));
+        }
         let mut within = self.groups(&entry).await?;
         for wanted in &self.assembler.shape.wanted {
             let has = |text: &str| value::folded(text) == wanted.prepared;
@@ -93,10 +103,10 @@ impl Asker<'_> {
         let mut sighting = Sighting {
             ext,
             username,
-            email: entry.text(&self.assembler.shape.email).unwrap_or("").to_owned(),
+            email: self.assembler.email_of(&entry).into_owned(),
             // What a directory holds was written by its administrators.
             email_verified: true,
-            enabled: account::enabled(&entry, now),
+            enabled: account.enabled,
             federation: String::new(),
             within,
         };
@@ -119,7 +129,7 @@ impl Asker<'_> {
         let mut entries =
             self.found_groups(&format!("(|(member={it})(uniqueMember={it}))")).await?;
         let uids: Vec<String> =
-            entry.texts("uid").filter(|uid| !uid.is_empty()).map(str::to_owned).collect();
+            entry.plainest_texts("uid").filter(|uid| !uid.is_empty()).map(str::to_owned).collect();
         for uid in uids {
             let uid = ldap_escape(uid).into_owned();
             let listed = self.found_groups(&format!("(memberUid={uid})")).await?;
@@ -129,11 +139,10 @@ impl Asker<'_> {
         }
         let mut within = Vec::new();
         for group in entries {
-            let name = &self.assembler.shape.name;
-            let name =
-                group.text(name).map(str::to_owned).or_else(|| dn::rdn_value(&group.dn, name));
+            let name = group.text(&self.assembler.shape.name);
             if let (Some(key), Some(name)) = (group.stable_id(), name) {
-                within.push(Within { kind: Kind::Group, key, name: Some(name) });
+                let name = Some(name.into_owned());
+                within.push(Within { kind: Kind::Group, key, name });
             }
         }
         Ok(within)
@@ -165,7 +174,11 @@ impl Asker<'_> {
         let search = Search { what, base, scope: Scope::Subtree, filter, attributes, page_size };
         let mut entries = Vec::new();
         let ldap = &mut self.connection.ldap;
-        let on_entry = |entry| entries.push(entry);
+        let on_entry = |entry: Entry| {
+            if dn::normalized(&entry.dn).is_ok_and(|norm| presence(&entry, &norm).is_there()) {
+                entries.push(entry);
+            }
+        };
         let end = search::run(ldap, &search, self.limits, on_entry, |_| {}).await;
         match end.fault {
             None => Ok(entries),

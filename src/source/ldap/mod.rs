@@ -8,8 +8,9 @@
 //!
 //! The rules that keep a read honest: an error is never an empty list ([`search`]); who changes
 //! its name in mid-read is looked for ([`read`]); what is hidden is not absent ([`finish`]); names
-//! compare as the directory compares them ([`dn`], [`value`]); ids, not names, say who is who
-//! ([`entry`]). Only OpenLDAP is read live so far: Active Directory and 389-DS are recognised and
+//! compare as the directory compares them ([`dn`], [`value`]); ids, not names, say who is who, and of
+//! several values one rule says which counts ([`entry`]); what an ordinary search does not return is
+//! not there ([`presence`]). Only OpenLDAP is read live so far: Active Directory and 389-DS are recognised and
 //! refused ([`server`]), since each has ways of its own to leave things out.
 
 pub mod account;
@@ -23,10 +24,14 @@ pub mod filter;
 mod finish;
 mod lookup;
 mod names;
+pub mod options;
+pub mod presence;
 mod read;
+pub mod roles;
 mod search;
 mod server;
 mod shape;
+pub mod time;
 pub mod value;
 
 use futures_util::FutureExt;

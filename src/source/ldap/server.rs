@@ -63,7 +63,7 @@ pub(super) async fn recognise(
 }
 
 fn told_by(root: &Entry) -> Option<Flavor> {
-    let vendor = |name: &str| root.text(name).unwrap_or("").to_ascii_lowercase();
+    let vendor = |name: &str| root.text(name).unwrap_or_default().to_ascii_lowercase();
     if root.is_a("openldaprootdse") {
         Some(Flavor::OpenLdap)
     } else if vendor("vendorname").contains("389") || vendor("vendorversion").contains("389") {

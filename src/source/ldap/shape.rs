@@ -83,8 +83,8 @@ impl Shape {
     /// The attributes of a user to ask for, operational ones by name.
     #[must_use]
     pub fn user_attributes(&self) -> Vec<String> {
-        let mut names = vec!["entryUUID", "uid", &self.username, &self.email];
-        names.extend(account::ATTRIBUTES);
+        let mut names: Vec<&str> = vec!["entryUUID", "uid", &self.username, &self.email];
+        names.extend(account::attributes().map(|name| -> &str { name }));
         names.extend(self.wanted.iter().map(|wanted| wanted.attribute.as_str()));
         distinct(names)
     }
