@@ -13,8 +13,9 @@ pub enum Answer {
     Unauthenticated,
     /// Refused: 403.
     Denied(Box<Denial>),
-    /// Nobody can be decided about now: 503, with a reason that gives nothing away.
-    Unavailable(String),
+    /// Nobody can be decided about now: 503, with a reason that gives nothing away: no source, no
+    /// address, no age.
+    Unavailable(&'static str),
 }
 
 /// A header of the upstream's request: set (overwritten), or removed.
@@ -26,7 +27,8 @@ pub struct Set {
     pub value: Option<String>,
 }
 
-/// Why a known caller is refused: told to the caller, and logged.
+/// Why a caller is refused, as the caller is told. Somebody whom the store does not know, or who is
+/// not enabled, is told no source, no address and no age.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Denial {
     /// What the request does, where a route says so.

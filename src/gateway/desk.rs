@@ -11,21 +11,25 @@ use chrono::Utc;
 use tokio::time::Instant;
 
 use super::answer::{Answer, Denial, Set};
-use super::follow::Follower;
+use super::follow::{Follower, NOTHING_LOADED, Stale};
 use super::identity::Identifier;
 use super::path::Path;
 use super::provision::{Provisioned, Provisioner};
 use super::question::{Caller, Headers, Identity, On, Question, Unidentified};
-use super::route::Routes;
+use super::route::{Matched, Refused, Routes};
 use super::snapshot::{Decided, Found, SetRef, Snapshot, Wanted};
+use super::throttle::Throttle;
 use crate::config::GatewayConfig;
 
 /// How long a request waits for a generation that was committed for its caller to be loaded.
 const LOADED_WITHIN: Duration = Duration::from_secs(2);
 
-/// Headers of OSMO's that name a token or a workflow. Nothing here can vouch for them, so with
-/// `preset = "osmo"` what a client sends of them never reaches the upstream.
-const OSMO_HEADERS: [&str; 2] = ["x-osmo-token-name", "x-osmo-workflow-id"];
+/// Headers that OSMO believes, whoever sent them. With `preset = "osmo"` what a client sends of them
+/// never reaches the upstream: each is set where the configuration says how, and removed otherwise.
+const OSMO_HEADERS: [&str; 3] = ["x-osmo-allowed-pools", "x-osmo-token-name", "x-osmo-workflow-id"];
+
+/// What somebody is told whom the store does not know. Why is in the log: it may name sources.
+const UNKNOWN: &str = "the store knows no such user";
 
 /// An upgrade of the connection (RFC 9110, section 7.8).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +38,9 @@ pub enum Upgrade {
     None,
     /// To a WebSocket: an action of its own.
     WebSocket,
+    /// Perhaps to a WebSocket: the gateway does not tell of `Upgrade`, and the key that goes with a
+    /// WebSocket is there, which a client can send with any GET.
+    Hidden,
     /// To something else, such as `h2c`. A platform that takes it would serve whatever is sent
     /// afterwards, and nobody would be asked: refused.
     Other,
@@ -67,6 +74,48 @@ pub struct Desk {
     removed_headers: Vec<Arc<str>>,
     /// The last request found nothing to decide by.
     refusing: AtomicBool,
+    lines: Lines,
+}
+
+/// Log lines that strangers can cause.
+struct Lines {
+    unproven: Arc<Throttle>,
+    unjudged: Arc<Throttle>,
+    anonymous: Arc<Throttle>,
+}
+
+impl Lines {
+    fn new() -> Lines {
+        Lines {
+            unproven: Throttle::new(|why, count| match count {
+                1 => {
+                    tracing::info!(count, "a request is refused, its identity is not proven: {why}")
+                }
+                _ => tracing::info!(
+                    count,
+                    "{count} more requests are refused, their identity is not proven; the last: {why}"
+                ),
+            }),
+            unjudged: Throttle::new(|why, count| match count {
+                1 => tracing::warn!(
+                    count,
+                    "a request is refused, its identity cannot be judged now: {why}"
+                ),
+                _ => tracing::warn!(
+                    count,
+                    "{count} more requests are refused, their identity cannot be judged now; the \
+                     last: {why}"
+                ),
+            }),
+            anonymous: Throttle::new(|why, count| match count {
+                1 => tracing::info!(count, "a request without identity is denied: {why}"),
+                _ => tracing::info!(
+                    count,
+                    "{count} more requests without identity are denied; the last: {why}"
+                ),
+            }),
+        }
+    }
 }
 
 impl Desk {
@@ -111,6 +160,7 @@ impl Desk {
                 .collect(),
             config: config.clone(),
             refusing: AtomicBool::new(false),
+            lines: Lines::new(),
         }
     }
 
@@ -128,18 +178,18 @@ impl Desk {
 
     /// Why nothing can be decided now; `None`: a generation is loaded and fresh.
     #[must_use]
-    pub fn not_ready(&self) -> Option<String> {
-        self.follower.stale(Utc::now(), self.config.max_staleness).map(|stale| stale.words)
+    pub fn not_ready(&self) -> Option<Stale> {
+        self.follower.stale(Utc::now(), self.config.max_staleness)
     }
 
     /// Answers one request.
     pub async fn answer(&self, incoming: &Incoming<'_>) -> Answer {
-        if let Some(why) = self.not_ready() {
+        if let Some(Stale { told, words, .. }) = self.not_ready() {
             // Once, however many ask meanwhile.
             if !self.refusing.swap(true, Ordering::Relaxed) {
-                tracing::warn!("every request is refused: {why}");
+                tracing::warn!("every request is refused: {words}");
             }
-            return Answer::Unavailable(why);
+            return Answer::Unavailable(told);
         }
         if self.refusing.load(Ordering::Relaxed) && self.refusing.swap(false, Ordering::Relaxed) {
             tracing::info!("requests are decided again");
@@ -150,12 +200,12 @@ impl Desk {
             Ok(Identity::Nobody) => return self.nobody(incoming),
             Ok(Identity::Caller(caller)) => caller,
             Err(Unidentified::Refused(why)) => {
-                tracing::info!("a request is refused, its identity is not proven: {why}");
+                self.lines.unproven.note(&why);
                 return Answer::Unauthenticated;
             }
             Err(Unidentified::Unavailable(why)) => {
-                tracing::warn!("a request is refused, its identity cannot be judged now: {why}");
-                return Answer::Unavailable("identities cannot be verified at the moment".into());
+                self.lines.unjudged.note(&why);
+                return Answer::Unavailable("identities cannot be verified at the moment");
             }
         };
         match self.caller(&caller, incoming) {
@@ -169,13 +219,15 @@ impl Desk {
     fn caller(&self, caller: &Caller, incoming: &Incoming<'_>) -> Option<Answer> {
         let loaded = self.follower.loaded();
         let Some(loaded) = &*loaded else {
-            return Some(Answer::Unavailable("no generation of the store is loaded".to_owned()));
+            return Some(Answer::Unavailable(NOTHING_LOADED));
         };
         match loaded.snapshot.user(&caller.username) {
             Found::Enabled(set) => {
                 Some(self.known(&loaded.snapshot, set, Some(&caller.username), incoming))
             }
-            Found::Disabled(why) => Some(self.deny(caller, incoming, why.to_owned())),
+            Found::Disabled(why) => {
+                Some(self.deny(caller, incoming, "the user is disabled or deprovisioned", why))
+            }
             Found::Unknown => None,
         }
     }
@@ -197,9 +249,8 @@ impl Desk {
 
     /// Someone whom the store does not know.
     async fn stranger(&self, caller: &Arc<Caller>, incoming: &Incoming<'_>) -> Answer {
-        let unknown = "the store knows no such user";
         let Some(provisioner) = &self.provisioner else {
-            return self.deny(caller, incoming, unknown.to_owned());
+            return self.deny(caller, incoming, UNKNOWN, UNKNOWN);
         };
         match provisioner.provision(caller).await {
             Provisioned::Committed { generation } => {
@@ -207,23 +258,24 @@ impl Desk {
                 let deadline = Instant::now() + LOADED_WITHIN;
                 if !self.follower.at_least(generation, deadline).await {
                     let why = "the user was provisioned just now and is not loaded yet";
-                    return self.deny(caller, incoming, why.to_owned());
+                    return self.deny(caller, incoming, why, why);
                 }
             }
             Provisioned::Nobody => {
-                let why = format!("{unknown}, nor does any source");
-                return self.deny(caller, incoming, why);
+                let why = format!("{UNKNOWN}, nor does any source");
+                return self.deny(caller, incoming, UNKNOWN, &why);
             }
             Provisioned::Refused(why) => {
-                return self.deny(caller, incoming, format!("{unknown}: {why}"));
+                return self.deny(caller, incoming, UNKNOWN, &format!("{UNKNOWN}: {why}"));
             }
             Provisioned::Unavailable(why) => {
-                let why = format!("{unknown}, and the look-up did not succeed: {why}");
-                return self.deny(caller, incoming, why);
+                let told = "the store knows no such user, and nobody can be asked at the moment";
+                let why = format!("{UNKNOWN}, and the look-up did not succeed: {why}");
+                return self.deny(caller, incoming, told, &why);
             }
         }
         self.caller(caller, incoming)
-            .unwrap_or_else(|| self.deny(caller, incoming, unknown.to_owned()))
+            .unwrap_or_else(|| self.deny(caller, incoming, UNKNOWN, UNKNOWN))
     }
 
     /// Someone who holds the roles of `set`; `user` is absent for the anonymous role.
@@ -235,7 +287,7 @@ impl Desk {
         incoming: &Incoming<'_>,
     ) -> Answer {
         let refused =
-            |why: String| denied(user, incoming, Denial { action: None, resource: None, why });
+            |why: String| self.denied(user, incoming, Denial { why, ..Denial::default() }, None);
         let path = match Path::parse(incoming.target) {
             Ok(path) => path,
             Err(error) => return refused(error.to_string()),
@@ -245,24 +297,41 @@ impl Desk {
                 "asks for an upgrade of the connection that is no WebSocket".to_owned(),
             );
         }
-        let websocket = incoming.upgrade == Upgrade::WebSocket;
-        let matched = match self.routes.find(incoming.method, websocket, &path) {
+        let (matched, also) = match self.find(incoming, &path) {
             Ok(matched) => matched,
             Err(error) => return refused(error.to_string()),
         };
-        let question = matched.question();
-        let decided = snapshot.decide(set, &question);
-        let why = match decided {
-            Decided::Allow { role, policy } => {
-                tracing::debug!(user, role, policy, method = incoming.method, "allowed");
-                return Answer::Allow(self.headers(snapshot, set, user, question.action));
+        for matched in std::iter::once(&matched).chain(&also) {
+            let question = matched.question();
+            let why = match snapshot.decide(set, &question) {
+                Decided::Allow { role, policy } => {
+                    tracing::debug!(user, role, policy, method = incoming.method, "allowed");
+                    continue;
+                }
+                Decided::Deny { role, policy } => {
+                    format!("role `{role}`, policy {} says Deny", policy.saturating_add(1))
+                }
+                Decided::NoPolicy => "no policy of the user's roles allows it".to_owned(),
+            };
+            return self.denied(user, incoming, self.about(&question, why), None);
+        }
+        Answer::Allow(self.headers(snapshot, set, user, matched.question().action))
+    }
+
+    /// The route of a request; two where it may be a WebSocket or not and the path has routes for
+    /// both.
+    fn find(
+        &self,
+        incoming: &Incoming<'_>,
+        path: &Path<'_>,
+    ) -> Result<(Matched<'_>, Option<Matched<'_>>), Refused> {
+        match incoming.upgrade {
+            Upgrade::Hidden => self.routes.find_either(incoming.method, path),
+            upgrade => {
+                let websocket = upgrade == Upgrade::WebSocket;
+                Ok((self.routes.find(incoming.method, websocket, path)?, None))
             }
-            Decided::Deny { role, policy } => {
-                format!("role `{role}`, policy {} says Deny", policy.saturating_add(1))
-            }
-            Decided::NoPolicy => "no policy of the user's roles allows it".to_owned(),
-        };
-        denied(user, incoming, self.about(&question, why))
+        }
     }
 
     /// The headers for the upstream. Each that is ever set is either set or removed, so that none
@@ -296,17 +365,16 @@ impl Desk {
         headers
     }
 
-    /// A known caller is refused for who they are, whatever they ask.
-    fn deny(&self, caller: &Caller, incoming: &Incoming<'_>, why: String) -> Answer {
+    /// A caller is refused for who they are, whatever they ask: `told` so, while the log has `why`,
+    /// which may name sources and addresses.
+    fn deny(&self, caller: &Caller, incoming: &Incoming<'_>, told: &str, why: &str) -> Answer {
         let path = Path::parse(incoming.target).ok();
-        let websocket = incoming.upgrade == Upgrade::WebSocket;
-        let matched =
-            path.as_ref().and_then(|path| self.routes.find(incoming.method, websocket, path).ok());
+        let matched = path.as_ref().and_then(|path| self.find(incoming, path).ok());
         let denial = match &matched {
-            Some(matched) => self.about(&matched.question(), why),
-            None => Denial { why, ..Denial::default() },
+            Some((matched, _)) => self.about(&matched.question(), told.to_owned()),
+            None => Denial { why: told.to_owned(), ..Denial::default() },
         };
-        denied(Some(&caller.username), incoming, denial)
+        self.denied(Some(&caller.username), incoming, denial, Some(why))
     }
 
     /// A denial of `question`.
@@ -319,19 +387,31 @@ impl Desk {
         };
         Denial { action, resource, why }
     }
-}
 
-/// Logs a denial and makes the answer of it.
-fn denied(user: Option<&str>, incoming: &Incoming<'_>, denial: Denial) -> Answer {
-    let path = incoming.target.split('?').next().unwrap_or_default();
-    tracing::info!(
-        user,
-        method = %incoming.method.escape_debug(),
-        path = %path.escape_debug(),
-        action = denial.action,
-        resource = denial.resource,
-        "denied: {}",
-        denial.why
-    );
-    Answer::Denied(Box::new(denial))
+    /// Logs a denial and makes the answer of it. `why` is for the log, where that says more than
+    /// the caller is told.
+    fn denied(
+        &self,
+        user: Option<&str>,
+        incoming: &Incoming<'_>,
+        denial: Denial,
+        why: Option<&str>,
+    ) -> Answer {
+        let why = why.unwrap_or(&denial.why);
+        match user {
+            None => self.lines.anonymous.note(why),
+            Some(user) => {
+                let path = incoming.target.split('?').next().unwrap_or_default();
+                tracing::info!(
+                    user,
+                    method = %incoming.method.escape_debug(),
+                    path = %path.escape_debug(),
+                    action = denial.action,
+                    resource = denial.resource,
+                    "denied: {why}"
+                );
+            }
+        }
+        Answer::Denied(Box::new(denial))
+    }
 }

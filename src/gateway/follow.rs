@@ -82,6 +82,7 @@ impl Evidence {
                 let age = now.signed_duration_since(*at).to_std().unwrap_or_default();
                 (age > max).then(|| Stale {
                     since: Some(*at),
+                    told: "the evidence is too old to decide by",
                     words: format!(
                         "what source `{source}` says is of {}, older than `gateway.max_staleness` \
                          permits: see `idpsyncd status`",
@@ -91,21 +92,30 @@ impl Evidence {
             }
             Evidence::Ageless(source) => Some(Stale {
                 since: None,
+                told: NO_EVIDENCE,
                 words: format!("nobody knows how old what source `{source}` says is: sync it"),
             }),
             Evidence::None => Some(Stale {
                 since: None,
+                told: NO_EVIDENCE,
                 words: "no source was read yet: see `idpsyncd status`".to_owned(),
             }),
         }
     }
 }
 
+/// What whoever asks is told where nothing is loaded.
+pub const NOTHING_LOADED: &str = "there is nothing to decide by at the moment";
+/// What whoever asks is told where no source has said anything.
+const NO_EVIDENCE: &str = "there is no evidence to decide by yet";
+
 /// Why nothing may be decided now.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stale {
     /// Of when the evidence is; absent where there is none, or nothing is loaded.
     pub since: Option<Time>,
+    /// Why, for whoever asks: it names no source and no age.
+    pub told: &'static str,
     /// Why, in one line, for people who run the gateway.
     pub words: String,
 }
@@ -194,13 +204,14 @@ impl Follower {
     pub fn stale(&self, now: Time, max_staleness: Duration) -> Option<Stale> {
         if self.shared.ended.load(Ordering::Relaxed) {
             let words = "the store is not followed any more: restart idpsyncd".to_owned();
-            return Some(Stale { since: None, words });
+            return Some(Stale { since: None, told: NOTHING_LOADED, words });
         }
         match &*self.loaded() {
             Some(loaded) => loaded.evidence.stale(now, max_staleness),
             None => {
                 let why = self.trouble().map_or(String::new(), |why| format!(": {why}"));
-                Some(Stale { since: None, words: format!("no generation is loaded{why}") })
+                let words = format!("no generation is loaded{why}");
+                Some(Stale { since: None, told: NOTHING_LOADED, words })
             }
         }
     }

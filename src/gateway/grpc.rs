@@ -22,6 +22,7 @@ use tonic::{Code, Request, Response, Status};
 use super::answer::{Answer, CHALLENGE};
 use super::desk::Incoming;
 use super::front::Front;
+use super::http::Tells;
 use super::question::{Header, Headers};
 
 /// The namespace in which Envoy's `jwt_authn` filter leaves the payloads that it verified.
@@ -59,7 +60,7 @@ impl Authorization for ExtAuthz {
         let incoming = Incoming {
             method: &http.method,
             target: &http.path,
-            upgrade: super::http::upgrade(&http.method, &headers),
+            upgrade: super::http::upgrade(&http.method, &headers, Tells::Upgrade),
             headers: &headers,
             payloads: payloads.as_ref(),
         };

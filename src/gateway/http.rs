@@ -44,18 +44,40 @@ impl Headers for HeaderMap {
     }
 }
 
+/// Whether a gateway tells of the `Upgrade` that a client sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Tells {
+    /// It does: one that is not there proves that there is none.
+    Upgrade,
+    /// It may not, as Traefik, which drops it as a header of the connection.
+    Key,
+}
+
 /// What upgrade a request with this method asks for (RFC 9110, section 7.8). A WebSocket begins as
-/// a GET (RFC 6455, section 4.1); gateways that do not tell of `Upgrade` do tell of the key that
-/// goes with it.
-pub(super) fn upgrade(method: &str, headers: &dyn Headers) -> Upgrade {
-    match headers.header("upgrade") {
-        Header::Absent if headers.header("sec-websocket-key") == Header::Absent => Upgrade::None,
-        Header::One(value) if value.trim().is_empty() => Upgrade::None,
-        Header::Absent if method == "GET" => Upgrade::WebSocket,
-        Header::Absent => Upgrade::None,
-        Header::One(value) if !value.trim().eq_ignore_ascii_case("websocket") => Upgrade::Other,
-        Header::One(_) if method == "GET" => Upgrade::WebSocket,
-        Header::One(_) | Header::Bad => Upgrade::Other,
+/// a GET (RFC 6455, section 4.1).
+pub(super) fn upgrade(method: &str, headers: &dyn Headers, tells: Tells) -> Upgrade {
+    // RFC 7540, section 3.2.1: it goes with an upgrade to h2c and with nothing else. A platform may
+    // take one by it alone, where a gateway drops or hides the rest.
+    if headers.header("http2-settings") != Header::Absent {
+        return Upgrade::Other;
+    }
+    let asked = match headers.header("upgrade") {
+        Header::Absent => None,
+        Header::One(value) => Some(value.trim()).filter(|value| !value.is_empty()),
+        Header::Bad => return Upgrade::Other,
+    };
+    match asked {
+        Some(value) if method == "GET" && value.eq_ignore_ascii_case("websocket") => {
+            Upgrade::WebSocket
+        }
+        Some(_) => Upgrade::Other,
+        None if tells == Tells::Key
+            && method == "GET"
+            && headers.header("sec-websocket-key") != Header::Absent =>
+        {
+            Upgrade::Hidden
+        }
+        None => Upgrade::None,
     }
 }
 
@@ -69,7 +91,9 @@ pub async fn respond(front: Arc<Front>, request: Request<Body>) -> Response<Body
         "/healthz" => watched(&request, || text(StatusCode::OK, "ok\n".to_owned())),
         "/readyz" => watched(&request, || match front.desk().not_ready() {
             None => text(StatusCode::OK, "ready\n".to_owned()),
-            Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+            Some(why) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", why.told))
+            }
         }),
         "/metrics" => watched(&request, || metrics(&front)),
         _ => text(StatusCode::NOT_FOUND, "not found\n".to_owned()),
@@ -122,14 +146,14 @@ async fn authz(front: &Front, request: &Parts) -> Response<Body> {
             let incoming = Incoming {
                 method: told.method,
                 target: told.uri,
-                upgrade: upgrade(told.method, headers),
+                upgrade: upgrade(told.method, headers, told.tells),
                 headers,
                 payloads: None,
             };
             (told.protocol, front.desk().answer(&incoming).await)
         }
         Err(why) => {
-            tracing::warn!("a request to {AUTHZ} is refused: {why}");
+            front.unclear(why);
             let denial = Denial { why: why.to_owned(), ..Denial::default() };
             ("auth_request", Answer::Denied(Box::new(denial)))
         }
@@ -148,7 +172,7 @@ async fn envoy(front: &Front, request: &Parts) -> Response<Body> {
     let incoming = Incoming {
         method: request.method.as_str(),
         target: target.strip_prefix(AUTHZ).unwrap_or_default(),
-        upgrade: upgrade(request.method.as_str(), headers),
+        upgrade: upgrade(request.method.as_str(), headers, Tells::Upgrade),
         headers,
         payloads: None,
     };
@@ -162,19 +186,31 @@ struct Told<'a> {
     protocol: &'static str,
     method: &'a str,
     uri: &'a str,
+    tells: Tells,
 }
 
 /// Who asks, and of what; else why nothing can be made of it.
 fn told(headers: &HeaderMap) -> Result<Told<'_>, &'static str> {
     let original = pair(headers, ORIGINAL)?;
     let forwarded = pair(headers, FORWARDED)?;
+    let hidden = |method| upgrade(method, headers, Tells::Key) == Upgrade::Hidden;
     match (original, forwarded) {
         (Some(original), Some(forwarded)) if original != forwarded => Err(
             "the `X-Original-` and the `X-Forwarded-` headers tell of different requests: a client \
              sends those that the gateway does not set; let the gateway remove them",
         ),
-        (Some((uri, method)), _) => Ok(Told { protocol: "auth_request", method, uri }),
-        (None, Some((uri, method))) => Ok(Told { protocol: "forward_auth", method, uri }),
+        // By the one kind it is no WebSocket, by the other it may be.
+        (Some((_, method)), Some(_)) if hidden(method) => {
+            Err("a WebSocket's key without `Upgrade`, and both the `X-Original-` and the \
+             `X-Forwarded-` headers: a client sends those that the gateway does not set; let the \
+             gateway remove them")
+        }
+        (Some((uri, method)), _) => {
+            Ok(Told { protocol: "auth_request", method, uri, tells: Tells::Upgrade })
+        }
+        (None, Some((uri, method))) => {
+            Ok(Told { protocol: "forward_auth", method, uri, tells: Tells::Key })
+        }
         (None, None) => {
             Err("no header tells of the original request: nginx sends `X-Original-URI` and \
              `X-Original-Method`, Traefik and Caddy send `X-Forwarded-Uri` and \

@@ -32,6 +32,7 @@ pub mod question;
 pub mod route;
 pub mod serve;
 pub mod snapshot;
+pub mod throttle;
 pub mod tls;
 
 use std::ffi::OsStr;
@@ -168,7 +169,7 @@ impl Gateway {
     /// Why nothing can be decided now; `None`: a generation is loaded and fresh.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
-        self.front.desk().not_ready()
+        self.front.desk().not_ready().map(|stale| stale.words)
     }
 
     /// Puts `config` in force. Listeners whose address stays go on; requests are answered by the

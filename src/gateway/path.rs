@@ -19,8 +19,8 @@ pub enum BadPath {
     /// Longer than [`MAX_PATH`].
     #[error("the path is longer than {MAX_PATH} bytes")]
     TooLong,
-    /// `#`: no client sends one, and servers differ in what they make of it.
-    #[error("the path holds a fragment (`#`)")]
+    /// `#`, behind the query too: no client sends one, and servers differ in what they make of it.
+    #[error("the request's target holds a fragment (`#`)")]
     Fragment,
     /// White space as it is.
     #[error("the path holds white space that is not percent-encoded")]
@@ -81,8 +81,8 @@ const fn refused(byte: u8) -> Option<BadPath> {
 
 impl<'a> Path<'a> {
     /// Reads a request's target as the gateway passes it: a path from its `/` on, with the query if
-    /// it has one. The query is cut and not looked at. Allocates only where something is
-    /// percent-encoded.
+    /// it has one. The query is cut; all that is asked of it is that no fragment follows. Allocates
+    /// only where something is percent-encoded.
     ///
     /// Absolute form (`http://host/a`) is refused: Envoy, nginx, Traefik and Caddy pass the path
     /// alone, so a target with a scheme was made by something else.
@@ -90,7 +90,10 @@ impl<'a> Path<'a> {
     /// # Errors
     /// The target is not such a path, or is one that servers read in different ways.
     pub fn parse(target: &'a str) -> Result<Self, BadPath> {
-        let raw = target.split_once('?').map_or(target, |(path, _)| path);
+        let (raw, query) = target.split_once('?').unwrap_or((target, ""));
+        if query.contains('#') {
+            return Err(BadPath::Fragment);
+        }
         let Some(raw) = raw.strip_prefix('/') else { return Err(BadPath::NotAPath) };
         if raw.len() >= MAX_PATH {
             return Err(BadPath::TooLong);

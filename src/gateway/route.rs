@@ -2,10 +2,12 @@
 //!
 //! Routes are kept as a tree of segments. What a node has, in the order in which it is tried: the
 //! child for exactly this segment, the child for any segment (`{name}` and `*` alike), the routes
-//! with a `*` at the end. So the first route found is the most specific: a literal segment before
-//! any, from the left; then more segments before fewer; and on the same path, a route that lists the
-//! method before one that takes any. The configuration's own routes and those of the preset compete
-//! by the same rule; two that tie are refused when it is read ([`crate::config`]).
+//! with a `*` at the end. So the first path found is the most specific: a literal segment before
+//! any, from the left; then more segments before fewer. The routes of that path alone decide, one
+//! that lists the method before one that takes any: a method that none of them takes is refused, and
+//! no broader path is asked, so no request is decided as something else than what its path is for.
+//! The configuration's own routes and those of the preset compete by the same rule; two that tie are
+//! refused when it is read ([`crate::config`]).
 
 use std::borrow::Cow;
 
@@ -127,7 +129,7 @@ pub enum Refused {
     /// they would serve another path than the one decided.
     #[error("a segment of the path holds a `;`, which servers read in different ways")]
     Parameters,
-    /// Routes have such a path, but none of them takes the method.
+    /// The most specific path that fits has routes, but none of them takes the method.
     #[error("no route takes this method on this path; it takes {}", .takes.join(", "))]
     WrongMethod {
         /// The methods taken, sorted.
@@ -305,26 +307,54 @@ impl Routes {
         &self.routes
     }
 
-    /// The route of a request: among those whose path and method fit the most specific one.
+    /// The route of a request: one of the most specific path that fits.
     ///
     /// - `method` is compared exactly (RFC 9110, section 9.1): case counts, and `HEAD` is not `GET`
     ///   but where a route lists it.
     /// - `websocket` says that the request is a WebSocket upgrade: it counts as the method
-    ///   `WEBSOCKET` as well as its own. The more specific path wins whichever of the two fits it;
-    ///   on the same path a route that lists `WEBSOCKET` wins over one that lists the own method.
-    ///   So `GET /api/workflow/x/exec` is workflow:Read, and the upgrade of the same workflow:Exec.
-    /// - The path decides before the method: a path whose most specific route takes other methods
-    ///   goes to the next route that takes this one, and only on the same path a route that lists
-    ///   the method goes before one that takes any.
+    ///   `WEBSOCKET` as well as its own, and a route that lists `WEBSOCKET` wins over one that lists
+    ///   the own method.
+    /// - A route that lists the method goes before one that takes any.
     ///
     /// # Errors
-    /// No route fits, or the path tells no concrete resource: the request is denied.
+    /// No path fits, the path's routes take other methods, or the path tells no concrete resource:
+    /// the request is denied.
     pub fn find<'r>(
         &'r self,
         method: &str,
         websocket: bool,
         path: &Path<'_>,
     ) -> Result<Matched<'r>, Refused> {
+        let routes = self.of_path(path)?;
+        let upgrade = || websocket.then(|| self.upgrade(routes)).flatten();
+        let Some(route) = upgrade().or_else(|| self.own(routes, method)) else {
+            return Err(self.wrong_method(routes));
+        };
+        Ok(Matched { route, resource: route.resource(path)? })
+    }
+
+    /// The routes of a request that may be a WebSocket upgrade or not, as far as anybody can tell:
+    /// that of its own method and that of `WEBSOCKET`, at least one. It is to be allowed as what
+    /// each of them says.
+    ///
+    /// # Errors
+    /// As [`Routes::find`].
+    pub fn find_either<'r>(
+        &'r self,
+        method: &str,
+        path: &Path<'_>,
+    ) -> Result<(Matched<'r>, Option<Matched<'r>>), Refused> {
+        let routes = self.of_path(path)?;
+        let matched = |route: &'r Route| Ok(Matched { route, resource: route.resource(path)? });
+        match (self.own(routes, method), self.upgrade(routes)) {
+            (Some(own), upgrade) => Ok((matched(own)?, upgrade.map(matched).transpose()?)),
+            (None, Some(upgrade)) => Ok((matched(upgrade)?, None)),
+            (None, None) => Err(self.wrong_method(routes)),
+        }
+    }
+
+    /// The routes of the most specific path that fits.
+    fn of_path(&self, path: &Path<'_>) -> Result<&[usize], Refused> {
         // No literal holds a `;` or is empty: only a capture or `*` could take such a segment.
         if path.has_parameters() {
             return Err(Refused::Parameters);
@@ -332,66 +362,53 @@ impl Routes {
         if path.ends_in_slash() {
             return Err(Refused::EndsInSlash);
         }
-        let asked = Asked { method, websocket };
-        let Some(route) = self.walk(0, Some(path.text()).filter(|text| !text.is_empty()), asked)
-        else {
-            return Err(self.refused(path));
-        };
-        Ok(Matched { route, resource: route.resource(path)? })
+        self.walk(0, Some(path.text()).filter(|text| !text.is_empty())).ok_or(Refused::NoRoute)
     }
 
-    /// The most specific route from the node `at` on, for the segments that are left. No node is
-    /// visited twice: the tree has one way to each.
-    fn walk(&self, at: usize, rest: Option<&str>, asked: Asked<'_>) -> Option<&Route> {
+    /// The routes of the most specific path from the node `at` on, for the segments that are left.
+    /// No node is visited twice: the tree has one way to each.
+    fn walk(&self, at: usize, rest: Option<&str>) -> Option<&[usize]> {
         let node = self.nodes.get(at)?;
-        let Some(rest) = rest else { return self.pick(&node.here, asked) };
+        let Some(rest) = rest else { return some(&node.here) };
         let (segment, after) = cut(rest);
         node.literal(segment)
-            .and_then(|child| self.walk(child, after, asked))
-            .or_else(|| node.any.and_then(|child| self.walk(child, after, asked)))
-            .or_else(|| self.pick(&node.below, asked))
+            .and_then(|child| self.walk(child, after))
+            .or_else(|| node.any.and_then(|child| self.walk(child, after)))
+            .or_else(|| some(&node.below))
     }
 
-    /// The one of some routes of one path that takes the request: one that lists the upgrade, one
-    /// that lists the method, one that takes any.
-    fn pick(&self, routes: &[usize], asked: Asked<'_>) -> Option<&Route> {
-        let routes = || routes.iter().filter_map(|number| self.routes.get(*number));
-        let Asked { method, websocket } = asked;
+    /// The one of a path's routes that takes an upgrade as such.
+    fn upgrade<'r>(&'r self, routes: &'r [usize]) -> Option<&'r Route> {
+        self.routes_of(routes).find(|route| route.lists(WEBSOCKET))
+    }
+
+    /// The one of a path's routes that takes a request by its own method: one that lists it, else
+    /// one that takes any.
+    fn own<'r>(&'r self, routes: &'r [usize], method: &str) -> Option<&'r Route> {
+        let find = |takes: &dyn Fn(&Route) -> bool| self.routes_of(routes).find(|it| takes(it));
         // `WEBSOCKET` is nobody's own method: who sends it as one is no upgrade.
-        let upgrade = routes().find(|route| websocket && route.lists(WEBSOCKET));
-        upgrade
-            .or_else(|| routes().find(|route| method != WEBSOCKET && route.lists(method)))
-            .or_else(|| routes().find(|route| route.methods.is_empty() && !method.is_empty()))
+        find(&|route| method != WEBSOCKET && route.lists(method))
+            .or_else(|| find(&|route| route.methods.is_empty() && !method.is_empty()))
     }
 
-    /// Why there is no route: whether another method would have one.
-    fn refused(&self, path: &Path<'_>) -> Refused {
-        let mut fitting = Vec::new();
-        self.fitting(0, Some(path.text()).filter(|text| !text.is_empty()), &mut fitting);
-        let methods = fitting.iter().flat_map(|route| match route.methods.as_slice() {
+    /// What a path's routes take.
+    fn wrong_method(&self, routes: &[usize]) -> Refused {
+        let methods = self.routes_of(routes).flat_map(|route| match route.methods.as_slice() {
             [] => vec!["any".to_owned()],
             methods => methods.to_vec(),
         });
         let takes: std::collections::BTreeSet<String> = methods.collect();
-        match takes.is_empty() {
-            true => Refused::NoRoute,
-            false => Refused::WrongMethod { takes: takes.into_iter().collect() },
-        }
+        Refused::WrongMethod { takes: takes.into_iter().collect() }
     }
 
-    /// The routes whose path fits, whatever their methods.
-    fn fitting<'r>(&'r self, at: usize, rest: Option<&str>, found: &mut Vec<&'r Route>) {
-        let Some(node) = self.nodes.get(at) else { return };
-        let mut take = |routes: &[usize]| {
-            found.extend(routes.iter().filter_map(|number| self.routes.get(*number)));
-        };
-        let Some(rest) = rest else { return take(&node.here) };
-        take(&node.below);
-        let (segment, after) = cut(rest);
-        for child in node.literal(segment).into_iter().chain(node.any) {
-            self.fitting(child, after, found);
-        }
+    fn routes_of<'r>(&'r self, routes: &'r [usize]) -> impl Iterator<Item = &'r Route> {
+        routes.iter().filter_map(|number| self.routes.get(*number))
     }
+}
+
+/// The routes, where there are any.
+fn some(routes: &[usize]) -> Option<&[usize]> {
+    (!routes.is_empty()).then_some(routes)
 }
 
 /// The first segment and the rest. As `split_once`, but faster on texts as short as these.
@@ -401,13 +418,6 @@ fn cut(rest: &str) -> (&str, Option<&str>) {
         Some((segment, after)) => (segment, after.strip_prefix('/')),
         None => (rest, None),
     }
-}
-
-/// What a request's method is.
-#[derive(Clone, Copy)]
-struct Asked<'a> {
-    method: &'a str,
-    websocket: bool,
 }
 
 impl Node {

@@ -131,23 +131,73 @@ fn the_most_specific_path_wins_whatever_the_order() {
 }
 
 #[test]
-fn a_path_whose_best_route_takes_another_method_falls_to_the_next_that_takes_this_one() {
+fn the_most_specific_path_decides_alone() {
     let routes = routes(&[
         "POST /w/*/cancel w:Cancel pool",
         "GET /w/* w:Read pool",
+        "any /* t:Rest",
         "any /w/x/y w:Any",
         "DELETE /w/x/* w:Delete",
+        "PUT /w/{id} w:Update pool",
     ]);
     finds(&routes, "POST /w/a/cancel", "w:Cancel some pool");
-    finds(&routes, "GET /w/a/cancel", "w:Read some pool");
     finds(&routes, "DELETE /w/x/cancel", "w:Delete");
-    finds(&routes, "GET /w/x/cancel", "w:Read some pool");
     finds(&routes, "DELETE /w/x/y", "w:Any");
-    refuses(
-        &routes,
-        "PUT /w/a/cancel",
-        "no route takes this method on this path; it takes GET, POST",
-    );
+    finds(&routes, "PUT /w/a", "w:Update some pool");
+    finds(&routes, "GET /w/a/b", "w:Read some pool");
+    finds(&routes, "PROPFIND /v", "t:Rest");
+    for (method, path, takes) in [
+        ("GET", "/w/a/cancel", "POST"),
+        ("HEAD", "/w/a/cancel", "POST"),
+        ("post", "/w/a/cancel", "POST"),
+        ("PROPFIND", "/w/a/cancel", "POST"),
+        // The literal on the left is the more specific one, before the one at the end.
+        ("POST", "/w/x/cancel", "DELETE"),
+        ("GET", "/w/x/cancel", "DELETE"),
+        ("GET", "/w/a", "PUT"),
+        ("put", "/w/a", "PUT"),
+        ("OPTIONS", "/w/a/b", "GET"),
+        ("get", "/w/a/b", "GET"),
+    ] {
+        let why = format!("no route takes this method on this path; it takes {takes}");
+        refuses(&routes, &format!("{method} {path}"), &why);
+    }
+}
+
+#[test]
+fn what_may_be_an_upgrade_is_to_be_allowed_as_both_where_the_path_has_both() {
+    let routes = routes(&[
+        "GET /both b:Get",
+        "WEBSOCKET /both b:Upgrade",
+        "any /any a:Any",
+        "WEBSOCKET /any a:Upgrade",
+        "WEBSOCKET /only/{x} o:Upgrade pool/{x}",
+        "GET /plain p:Get",
+        "POST /post p:Post",
+        "any /* t:Rest",
+        "WEBSOCKET /v/* v:Upgrade",
+        "GET /v/x v:Get",
+    ]);
+    let either = |method: &str, target: &str| {
+        let (first, also) = routes.find_either(method, &Path::parse(target).unwrap())?;
+        let action = |matched: &Matched<'_>| matched.route.action.to_string();
+        Ok::<_, Refused>((action(&first), also.as_ref().map(action)))
+    };
+    let one = |action: &str| (action.to_owned(), None);
+    let two = |own: &str, upgrade: &str| (own.to_owned(), Some(upgrade.to_owned()));
+    assert_eq!(either("GET", "/both").unwrap(), two("b:Get", "b:Upgrade"));
+    assert_eq!(either("GET", "/any").unwrap(), two("a:Any", "a:Upgrade"));
+    assert_eq!(either("GET", "/only/a").unwrap(), one("o:Upgrade"));
+    assert_eq!(either("GET", "/plain").unwrap(), one("p:Get"));
+    assert_eq!(either("GET", "/elsewhere").unwrap(), one("t:Rest"));
+    // Whatever broader paths would make of it.
+    assert_eq!(either("GET", "/v/x").unwrap(), one("v:Get"));
+    assert_eq!(either("GET", "/v/y").unwrap(), one("v:Upgrade"));
+    let takes = |methods: &[&str]| Refused::WrongMethod {
+        takes: methods.iter().map(|method| (*method).to_owned()).collect(),
+    };
+    assert_eq!(either("GET", "/post"), Err(takes(&["POST"])));
+    assert!(matches!(either("GET", "/only/*"), Err(Refused::NotConcrete { .. })));
 }
 
 #[test]
@@ -199,7 +249,7 @@ fn an_upgrade_counts_as_websocket_as_well_as_its_own_method() {
     finds(&routes, "GET+ /w/a/exec", "w:Exec some pool");
     finds(&routes, "POST /w/a/exec", "w:Exec some pool");
     finds(&routes, "GET /w/a/cancel", "w:Read some pool");
-    // No route takes an upgrade there, so it is what its own method says.
+    // No route of that path takes an upgrade, so it is what its own method says.
     finds(&routes, "GET+ /w/a/logs", "w:Read some pool");
     // On one path the upgrade wins, whatever the order.
     finds(&routes, "GET /same", "t:Get");
@@ -207,7 +257,7 @@ fn an_upgrade_counts_as_websocket_as_well_as_its_own_method() {
     finds(&routes, "BREW+ /same", "t:Upgrade");
     // Any is any.
     finds(&routes, "GET+ /port/x", "p:Forward");
-    // The more specific path comes first.
+    // The most specific path decides.
     finds(&routes, "GET+ /port/here", "p:Read");
     finds(&routes, "GET+ /v/x", "v:Read");
     finds(&routes, "POST+ /v/y", "v:Upgrade");
@@ -281,26 +331,26 @@ fn ranks(route: &RouteConfig, path: &[&str]) -> Option<Vec<u8>> {
         .collect()
 }
 
+/// The most specific path first, then the method among its routes.
 fn naive(
     all: &[(Origin, RouteConfig)],
     method: &str,
     websocket: bool,
     path: &[&str],
 ) -> Option<Origin> {
-    let any = |route: &RouteConfig| route.methods.is_empty();
     let lists = |route: &RouteConfig, method: &str| route.methods.iter().any(|own| own == method);
+    let best = all.iter().filter_map(|(_, route)| ranks(route, path)).min()?;
     all.iter()
+        .filter(|(_, route)| ranks(route, path).as_ref() == Some(&best))
         .filter_map(|(origin, route)| {
-            let method = match (websocket && lists(route, WEBSOCKET), lists(route, method)) {
-                (true, _) => 0,
-                (_, true) => 1,
-                _ if any(route) => 2,
-                _ => return None,
-            };
-            Some((ranks(route, path)?, method, *origin))
+            match (websocket && lists(route, WEBSOCKET), lists(route, method)) {
+                (true, _) => Some((0, *origin)),
+                (_, true) => Some((1, *origin)),
+                _ => route.methods.is_empty().then_some((2, *origin)),
+            }
         })
-        .min_by_key(|(ranks, method, _)| (ranks.clone(), *method))
-        .map(|(_, _, origin)| origin)
+        .min_by_key(|(rank, _)| *rank)
+        .map(|(_, origin)| origin)
 }
 
 fn template() -> impl Strategy<Value = Vec<Segment>> {
