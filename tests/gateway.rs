@@ -36,6 +36,11 @@ use tonic::transport::Channel;
 
 const CREATE: &str = "/api/pool/ml-training/workflow";
 
+/// What anybody is told where the evidence is too old.
+const OLD: &str = "the evidence is too old to decide by";
+
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
 fn realm(home: &Home, users: &[(&str, &str, bool)]) {
     let users: Vec<Value> = users
         .iter()
@@ -265,6 +270,7 @@ fn envoy_over_grpc() {
             denied(&stage.check(envoy("POST", CREATE, &[("x-osmo-user", user)])));
         assert_eq!((status, code), (403, 7));
         assert!(body["why"].as_str().unwrap().contains(why), "{body}");
+        assert!(!body["why"].as_str().unwrap().contains("acme"), "{body}");
     }
 
     let (status, code, body) = denied(&stage.check(envoy("POST", CREATE, &[])));
@@ -294,12 +300,25 @@ fn envoy_over_grpc() {
     let headers = [("x-osmo-user", "ann"), ("upgrade", "websocket")];
     ok(&stage.check(envoy("GET", exec, &headers)));
     // Any other upgrade would lead past everybody who asks.
-    for upgrade in ["h2c", "websocket, h2c", "h2c,websocket"] {
-        let headers = [("x-osmo-user", "ann"), ("upgrade", upgrade)];
+    for upgrade in [
+        &[("upgrade", "h2c")][..],
+        &[("upgrade", "websocket, h2c")],
+        &[("upgrade", "h2c,websocket")],
+        &[("http2-settings", "AAMAAABkAARAAAAAAAIAAAAA")],
+        &[("http2-settings", "")],
+        &[("upgrade", "websocket"), ("http2-settings", "AAMAAABk")],
+    ] {
+        let headers = [&[("x-osmo-user", "ann")][..], upgrade].concat();
         let response = stage.check(envoy("GET", "/health", &headers));
-        assert_eq!(denied(&response).0, 403, "{upgrade}");
+        assert_eq!(denied(&response).0, 403, "{upgrade:?}");
+    }
+    // The key alone is no WebSocket: Envoy tells of `Upgrade`, and the platform serves a GET.
+    for path in [exec, "/api/workflow/w1/exec/x", "/api/pool#/../users", "/health?a#b"] {
+        let headers = [("x-osmo-user", "ann"), ("sec-websocket-key", KEY)];
+        assert_eq!(denied(&stage.check(envoy("GET", path, &headers))).0, 403, "{path}");
     }
     let log = server.log();
+    assert!(log.contains("`acme` says that the account is disabled"), "{log}");
     assert!(log.contains("denied: ") && log.contains("ml-closed"), "{log}");
     server.stop();
 }
@@ -332,16 +351,32 @@ fn nginx_traefik_caddy_and_envoy_over_http() {
     assert_eq!(forwarded(&[uri, ("X-Forwarded-Method", "POST")]).status, 200);
     assert_eq!(forwarded(&[uri, ("X-Forwarded-Method", "DELETE")]).status, 403);
 
-    // A WebSocket, also where the gateway does not tell of `Upgrade`: to run things there is not to
-    // read of them.
-    let exec = "/api/workflow/w1/exec";
-    let reader = |more: &[(&str, &str)]| stage.nginx("rea", "GET", exec, more).status;
-    assert_eq!(reader(&[]), 200);
-    assert_eq!(reader(&[("Upgrade", "WebSocket")]), 403);
-    assert_eq!(reader(&[("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")]), 403);
-    assert_eq!(reader(&[("Upgrade", "websocket"), ("Upgrade", "x")]), 403);
-    assert_eq!(stage.nginx("ann", "GET", exec, &[("Upgrade", "websocket")]).status, 200);
-    assert_eq!(stage.nginx("ann", "GET", "/api/pool", &[("Upgrade", "h2c")]).status, 403);
+    // A WebSocket is an action of its own: to run things there is not to read of them.
+    let (logs, exec) = ("/api/workflow/w1/logs", "/api/workflow/w1/exec");
+    let rea = |uri: &str, more: &[(&str, &str)]| stage.nginx("rea", "GET", uri, more).status;
+    let ann = |uri: &str, more: &[(&str, &str)]| stage.nginx("ann", "GET", uri, more).status;
+    assert_eq!(rea(logs, &[]), 200);
+    assert_eq!(rea(logs, &[("Upgrade", "WebSocket")]), 200, "no route takes it as such there");
+    assert_eq!(rea(logs, &[("Upgrade", "websocket"), ("Upgrade", "x")]), 403);
+    assert_eq!(rea(exec, &[("Upgrade", "WebSocket")]), 403);
+    assert_eq!(ann(exec, &[("Upgrade", "websocket")]), 200);
+    assert_eq!(ann("/health", &[("Upgrade", "h2c")]), 403);
+    assert_eq!(ann("/health", &[("HTTP2-Settings", "AAMAAABk")]), 403);
+    // nginx tells of `Upgrade`, so a key alone is none, and the platform serves a GET.
+    assert_eq!(ann(exec, &[("Sec-WebSocket-Key", KEY)]), 403);
+    assert_eq!(rea(logs, &[("Sec-WebSocket-Key", KEY)]), 200);
+    // Traefik does not: there a WebSocket is known by its key.
+    let traefik = |uri: &str, more: &[(&str, &str)]| {
+        let told = [("X-Forwarded-Uri", uri), ("X-Forwarded-Method", "GET")];
+        forwarded(&[&told[..], more].concat()).status
+    };
+    assert_eq!(traefik(exec, &[("Sec-WebSocket-Key", KEY)]), 200);
+    assert_eq!(traefik(exec, &[]), 403);
+    assert_eq!(traefik("/health", &[("Sec-WebSocket-Key", KEY)]), 200);
+    assert_eq!(traefik("/health", &[("Sec-WebSocket-Key", KEY), ("HTTP2-Settings", "")]), 403);
+    // Who could be behind either is neither.
+    let both = [("X-Original-URI", exec), ("X-Original-Method", "GET"), ("Sec-WebSocket-Key", KEY)];
+    assert_eq!(traefik(exec, &both), 403);
 
     // What a client adds to what its gateway says makes no difference, or none to its favour.
     let closed = "/api/pool/ml-closed/workflow";
@@ -388,6 +423,100 @@ fn nginx_traefik_caddy_and_envoy_over_http() {
 }
 
 #[test]
+fn what_may_be_a_websocket_must_be_allowed_as_both() {
+    let stage = Stage::new(
+        r#"
+        [[gateway.route]]
+        methods = ["GET"]
+        path = "/term/{id}"
+        action = "term:Read"
+        [[gateway.route]]
+        methods = ["WEBSOCKET"]
+        path = "/term/{id}"
+        action = "workflow:Exec"
+        scope = "pool"
+        [roles.terminal]
+        everyone = true
+        external_roles = []
+        [[roles.terminal.policies]]
+        actions = ["term:Read"]
+        "#,
+    );
+    let server = stage.serve();
+    let ask = |user: &str, kind: [&str; 2], more: &[(&str, &str)]| {
+        let told = [("x-osmo-user", user), (kind[0], "/term/1"), (kind[1], "GET")];
+        send(stage.http, "GET", b"/authz", &[&told[..], more].concat()).status
+    };
+    let (nginx, traefik) =
+        (["X-Original-URI", "X-Original-Method"], ["X-Forwarded-Uri", "X-Forwarded-Method"]);
+    let key = [("Sec-WebSocket-Key", KEY)];
+    let upgrade = [("Sec-WebSocket-Key", KEY), ("Upgrade", "websocket")];
+    // Bob may read of it, and not run things in it; Ann may do both.
+    for kind in [nginx, traefik] {
+        assert_eq!(ask("bob", kind, &[]), 200);
+        assert_eq!(ask("bob", kind, &upgrade), 403);
+        assert_eq!(ask("ann", kind, &upgrade), 200);
+    }
+    assert_eq!(ask("bob", nginx, &key), 200);
+    assert_eq!(ask("bob", traefik, &key), 403);
+    assert_eq!(ask("ann", traefik, &key), 200);
+    server.stop();
+}
+
+#[test]
+fn what_osmo_believes_never_comes_from_a_client() {
+    // Without `[[gateway.allowed]]` nothing here sets the pools.
+    let stage = Stage::new("");
+    let server = stage.serve();
+    let names = ["x-osmo-allowed-pools", "x-osmo-token-name", "x-osmo-workflow-id"];
+    for path in ["/api/profile/settings", "/health"] {
+        let mut headers = vec![("x-osmo-user", "ann")];
+        headers.extend(names.map(|name| (name, "forged")));
+        let response = stage.check(envoy("GET", path, &headers));
+        assert_eq!(ok(&response).headers_to_remove, names, "{path}");
+        let told = [("X-Forwarded-Uri", path), ("X-Forwarded-Method", "GET")];
+        let traefik = send(stage.http, "GET", b"/authz", &[&headers[..], &told].concat());
+        let envoy = send(stage.http, "GET", format!("/authz{path}").as_bytes(), &headers);
+        let nginx = stage.nginx("ann", "GET", path, &headers[1..]);
+        for got in [traefik, envoy, nginx] {
+            assert_eq!(got.status, 200, "{path}: {got:?}");
+            for name in names {
+                assert_eq!(got.headers[name], "", "{path}: {name}");
+            }
+        }
+    }
+    server.stop();
+}
+
+#[test]
+fn of_a_flood_of_refusals_every_one_is_counted() {
+    let stage = Stage::new("anonymous_role = \"osmo-default\"");
+    let mut server = stage.serve();
+    // No identity (two of one header), an anonymous request that is denied.
+    for _ in 0..50 {
+        let twice = [("x-osmo-user", "ann")];
+        assert_eq!(stage.nginx("bob", "GET", "/health", &twice).status, 401);
+        assert_eq!(stage.nginx("", "GET", "/nowhere", &[]).status, 401);
+    }
+    // One line tells of one, or of as many more.
+    for (one, more) in [
+        ("a request is refused, its identity is not proven", " more requests are refused"),
+        ("a request without identity is denied", " more requests without identity are denied"),
+    ] {
+        server.until("all are told of", || {
+            let log = std::fs::read_to_string(stage.home.path("serve.log")).unwrap();
+            let counted = log.match_indices(more).map(|(at, _)| {
+                let number = log[..at].rsplit(|c: char| !c.is_ascii_digit()).next().unwrap();
+                number.parse::<usize>().unwrap()
+            });
+            let told = counted.sum::<usize>() + log.matches(one).count();
+            (told == 50).then_some(())
+        });
+    }
+    server.stop();
+}
+
+#[test]
 fn who_watches_sees_health_readiness_and_metrics() {
     let stage = Stage::empty("");
     // No store yet: alive, not ready, and every request is refused.
@@ -424,6 +553,9 @@ fn who_watches_sees_health_readiness_and_metrics() {
     assert_eq!(value("idpsyncd_generation"), "2");
     assert_eq!(value("idpsyncd_users"), "4");
     assert_eq!(value("idpsyncd_ready"), "1");
+    assert_eq!(value(r#"idpsyncd_connections{listener="grpc"}"#), "0");
+    assert!(value(r#"idpsyncd_connections{listener="http"}"#).parse::<u64>().unwrap() >= 1);
+    assert_eq!(value(r#"idpsyncd_connections_too_slow_total{listener="http"}"#), "0");
     let denied = r#"idpsyncd_decisions_total{protocol="auth_request",result="deny"}"#;
     assert!(value(denied).parse::<u64>().unwrap() >= 2);
     assert!(metrics.contains(r#"idpsyncd_source_age_seconds{source="acme"}"#), "{metrics}");
@@ -443,13 +575,15 @@ fn evidence_that_is_too_old_decides_nothing() {
     server.until("the evidence is too old", || {
         std::net::TcpStream::connect(("127.0.0.1", stage.http)).ok()?;
         let got = stage.get("/readyz");
-        (got.status == 503 && got.body.contains("acme")).then_some(())
+        (got.status == 503 && got.body == format!("not ready: {OLD}\n")).then_some(())
     });
     assert_eq!(stage.nginx("ann", "POST", CREATE, &[]).status, 403);
     let response = stage.check(envoy("GET", "/health", &[("x-osmo-user", "ann")]));
     let (status, code, body) = denied(&response);
     assert_eq!((status, code), (503, 14));
-    assert_eq!(body["error"], "unavailable");
+    assert_eq!(body, json!({"error": "unavailable", "why": OLD}));
+    // Which source, and since when, is in the log.
+    server.until_logged("every request is refused: what source `acme` says is of");
     // A sync that changes nothing makes the evidence fresh, without a new generation.
     server.until("a request passes right after a sync", || {
         stage.home.ok(&["sync"], 0);

@@ -38,6 +38,8 @@ pub struct GatewayConfig {
     pub anonymous_role: Option<String>,
     /// Routes that are built in.
     pub preset: Option<Preset>,
+    /// Connections that each listener has open at once. Default 10,000.
+    pub max_connections: usize,
     /// `[[gateway.jwt]]`; issuers are distinct.
     pub jwt: Vec<JwtConfig>,
     /// `[[gateway.route]]`, in the order of the file.
@@ -207,6 +209,8 @@ pub(super) fn gateway(root: &Table<'_>, known: &Known) -> Read<Option<GatewayCon
         known.check(node, &name).map(|()| name)
     });
     let preset = table.optional("preset", |node| node.one_of(&[("osmo", Preset::Osmo)]));
+    let max_connections =
+        table.or("max_connections", 10_000, |node| node.integer(1..=u64::from(u32::MAX)));
     let jwt = tables(&table, "jwt", |table, issuers: &mut Vec<String>| jwt(table, issuers));
     check_jwt(&table, &identity, &provision, &jwt);
     // Own routes and the preset's compete by one rule, so they can tie too.
@@ -234,6 +238,7 @@ pub(super) fn gateway(root: &Table<'_>, known: &Known) -> Read<Option<GatewayCon
         provision: provision?,
         anonymous_role: anonymous_role?,
         preset: preset?,
+        max_connections: usize::try_from(max_connections?).unwrap_or(usize::MAX),
         jwt: jwt?,
         routes: routes?,
         allowed: allowed?,

@@ -15,6 +15,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::desk::Desk;
+use super::listen::Counts;
 use super::provision::Observer;
 use crate::model::Time;
 use crate::pipeline::{Outcome, SourceResult};
@@ -53,6 +54,11 @@ struct SourceName {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Listener {
+    listener: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Kind {
     kind: &'static str,
 }
@@ -80,6 +86,8 @@ pub struct Metrics {
     lookups: Family<Ended, Counter>,
     lookup_seconds: Histogram,
     lookups_running: Gauge,
+    connections: Family<Listener, Gauge>,
+    too_slow: Family<Listener, Counter>,
     /// Ages are set and written in one go.
     writing: Mutex<()>,
 }
@@ -123,6 +131,8 @@ impl Metrics {
             lookups: Family::default(),
             lookup_seconds: Histogram::new(exponential_buckets(1e-3, 2.0, 13)),
             lookups_running: Gauge::default(),
+            connections: Family::default(),
+            too_slow: Family::default(),
             registry: Registry::default(),
             writing: Mutex::new(()),
         };
@@ -138,6 +148,12 @@ impl Metrics {
             "How old the last complete read of a source is",
             Unit::Seconds,
             metrics.ages.clone(),
+        );
+        registry.register("connections", "Open connections", metrics.connections.clone());
+        registry.register(
+            "connections_too_slow",
+            "Connections that were cut: no whole head of a request came in time",
+            metrics.too_slow.clone(),
         );
         registry.register("generation", "The generation answered from", metrics.generation.clone());
         registry.register("users", "Users in that generation", metrics.users.clone());
@@ -187,6 +203,16 @@ impl Metrics {
         line.seconds.observe(took.as_secs_f64());
         if let Some((_, counter)) = line.results.iter().find(|(word, _)| *word == result) {
             counter.inc();
+        }
+    }
+
+    /// What the connections of a listener are counted on: `grpc` or `http`.
+    #[must_use]
+    pub fn connections(&self, listener: &'static str) -> Counts {
+        let listener = Listener { listener };
+        Counts {
+            open: self.connections.get_or_create_owned(&listener),
+            too_slow: self.too_slow.get_or_create_owned(&listener),
         }
     }
 

@@ -53,7 +53,7 @@ use follow::Follower;
 use front::Front;
 use grpc::ExtAuthz;
 use identity::{Identifier, KeyReading, StoreShelf};
-use listen::{Listening, Tls};
+use listen::{Bounds, Listening, Tls};
 use metrics::Metrics;
 use provision::{Limits, Observer, Provisioner};
 use snapshot::Wanted;
@@ -86,6 +86,8 @@ pub struct Gateway {
     reading: KeyReading,
     follower: Arc<Follower>,
     tls: Tls,
+    /// How many connections each listener may have.
+    most: usize,
     grpc: Option<Listening>,
     http: Option<Listening>,
     /// Waits for the view of a configuration that was loaded anew.
@@ -118,6 +120,7 @@ impl Gateway {
             reading,
             follower,
             tls,
+            most: affordable(gateway),
             grpc: None,
             http: None,
             coming: None,
@@ -186,6 +189,7 @@ impl Gateway {
             && self.store == config.store;
         let identity =
             if same_identity { None } else { Some(identifier(config, gateway, self.part)?) };
+        self.most = affordable(gateway);
         // Everything that can fail comes before the first change.
         let grpc = match (&gateway.grpc, &self.config.grpc) {
             (new, old) if new == old => None,
@@ -202,6 +206,9 @@ impl Gateway {
         } else {
             follower(config, wanted)?
         };
+        for listening in [&self.grpc, &self.http].into_iter().flatten() {
+            listening.limit(self.most);
+        }
         if gateway.grpc_health != self.config.grpc_health && gateway.grpc == self.config.grpc {
             tracing::warn!("`gateway.grpc_health` takes effect with the next start");
         }
@@ -270,7 +277,7 @@ impl Gateway {
 
     async fn listen(
         &self,
-        key: &str,
+        key: &'static str,
         at: &Listen,
         router: Router,
     ) -> Result<Listening, GatewayError> {
@@ -278,14 +285,14 @@ impl Gateway {
             Listen::Tcp(address) => address.to_string(),
             Listen::Unix(path) => format!("unix:{}", path.display()),
         };
-        let listening =
-            Listening::start(at, Arc::clone(&self.tls), router).await.map_err(|error| {
-                let own = std::env::var_os("RUNTIME_DIRECTORY");
-                let advice = socket_advice(at, own.as_deref());
-                GatewayError(format!(
-                    "cannot listen at `{shown}` (`gateway.{key}`): {error}{advice}"
-                ))
-            })?;
+        let (bounds, counts) = (Bounds::new(self.most), self.metrics.connections(key));
+        let listening = Listening::start(at, Arc::clone(&self.tls), router, bounds, counts)
+            .await
+            .map_err(|error| {
+            let own = std::env::var_os("RUNTIME_DIRECTORY");
+            let advice = socket_advice(at, own.as_deref());
+            GatewayError(format!("cannot listen at `{shown}` (`gateway.{key}`): {error}{advice}"))
+        })?;
         let address = listening.address().map_or(shown, |address| address.to_string());
         tracing::info!(address, "`gateway.{key}` listens at {address}");
         Ok(listening)
@@ -309,6 +316,12 @@ fn socket_advice(at: &Listen, own: Option<&OsStr>) -> String {
         "; this service's own folder for sockets is `{folder}`: set `unix:{first}/{name}` in its \
          configuration"
     )
+}
+
+/// How many connections each listener may have.
+fn affordable(config: &GatewayConfig) -> usize {
+    let listeners = [&config.grpc, &config.http].into_iter().flatten().count();
+    listen::affordable(config.max_connections, listeners)
 }
 
 async fn stop(listening: Option<Listening>) {

@@ -231,6 +231,7 @@ pub fn config(identity: Way, jwt: Vec<JwtConfig>) -> GatewayConfig {
         provision: JustInTime::Off,
         anonymous_role: None,
         preset: None,
+        max_connections: 10,
         jwt,
         routes: Vec::new(),
         allowed: Vec::new(),
