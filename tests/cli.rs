@@ -558,6 +558,66 @@ fn check_exits_0_with_warnings_alone_and_1_with_errors() {
 }
 
 #[test]
+fn check_tells_of_secrets_that_every_user_of_the_machine_may_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new();
+    home.configure(&format!(
+        r#"{CONFIG}
+        [[source]]
+        name = "kc"
+        kind = "keycloak"
+        url = "https://kc.example"
+        realm = "r"
+        client_id = "c"
+        client_secret = {{ file = "kc.secret" }}
+        [[source]]
+        name = "dir"
+        kind = "ldap"
+        url = "ldaps://dir.example"
+        bind_dn = "cn=reader"
+        bind_password = {{ file = "ldap.secret" }}
+        users = {{ base = "ou=p", username = "uid" }}
+        groups = {{ base = "ou=g", name = "cn" }}
+        [gateway]
+        http = "127.0.0.1:9"
+        identity = "header"
+        [gateway.tls]
+        cert_file = "tls.pem"
+        key_file = "tls.key"
+        client_ca_file = "ca.pem"
+        [[gateway.route]]
+        path = "/login"
+        action = "auth:Login"
+        "#
+    ));
+    let secrets = ["kc.secret", "ldap.secret", "tls.key"];
+    home.write("tls.pem", "public");
+    let warned = |mode: u32| {
+        for name in secrets {
+            home.write(name, "secret");
+            let rights = fs::Permissions::from_mode(mode);
+            fs::set_permissions(home.path(name), rights).unwrap();
+        }
+        let report = home.json(&["check", "--offline"]);
+        let warnings = report["warnings"].as_array().unwrap().clone();
+        let of = |name: &&str| {
+            let mark = format!("{name}`: `chmod o-rwx` it");
+            warnings.iter().any(|warning| warning.as_str().unwrap().contains(&mark))
+        };
+        assert!(!warnings.iter().any(|warning| warning.as_str().unwrap().contains("tls.pem")));
+        secrets.iter().filter(|name| of(name)).count()
+    };
+    assert_eq!(warned(0o644), 3);
+    assert_eq!(warned(0o604), 3);
+    assert_eq!(warned(0o640), 0);
+    assert_eq!(warned(0o600), 0);
+    for name in secrets {
+        fs::remove_file(home.path(name)).unwrap();
+    }
+    home.run(&["check", "--offline"]).exits(0);
+}
+
+#[test]
 fn check_reports_several_problems_at_once() {
     let home = Home::new();
     fs::remove_file(home.path("acme.json")).unwrap();
@@ -733,11 +793,18 @@ fn authorize_takes_a_request_and_shows_its_route_action_resource_and_who_decided
         ),
         (
             "ada",
-            "GET /api/workflow/w1/exec",
+            "GET /api/workflow/w1/logs",
             0,
             "route:    GET /api/workflow/* (gateway.route[3])\naction:   workflow:Read\n\
              resource: some pool\nAllow: role `ml`, policy 2 says Allow"
                 .to_owned(),
+        ),
+        // The most specific path decides alone.
+        (
+            "ada",
+            "GET /api/workflow/w1/exec",
+            5,
+            "Deny: no route takes this method on this path; it takes POST, WEBSOCKET".to_owned(),
         ),
         // No route, or no path.
         ("ben", "GET /api/pools", 5, "Deny: no route names this path".to_owned()),

@@ -409,6 +409,88 @@ fn what_is_not_wrong_but_without_effect_is_told() {
     );
 }
 
+/// The warnings about what others could reach or read.
+fn exposed(text: &str) -> Vec<String> {
+    let marks = ["ldap://", "in the clear", "client_ca_file", "anonymous_role"];
+    let of = |warning: &String| marks.iter().any(|mark| warning.contains(mark));
+    good(text).warnings.into_iter().filter(of).collect()
+}
+
+#[test]
+fn an_ldap_without_tls_is_told_of_even_where_nobody_signs_in() {
+    let ldap = |url: &str, more: &str| {
+        exposed(&format!(
+            "[store]\npath = \"s\"\n[[source]]\nname = \"dir\"\nkind = \"ldap\"\nurl = {url}\n{more}\n\
+             users = {{ base = \"ou=p\", username = \"uid\" }}\n\
+             groups = {{ base = \"ou=g\", name = \"cn\" }}\n"
+        ))
+    };
+    for url in ["\"ldap://dir.example.com\"", "[\"ldaps://a.example\", \"ldap://192.0.2.7\"]"] {
+        let warnings = ldap(url, "");
+        assert!(
+            matches!(&warnings[..], [one] if one.starts_with("source `dir`: what the directory says")),
+            "{warnings:?}"
+        );
+    }
+    for url in
+        ["ldap://localhost", "ldap://127.0.0.1:3389", "ldap://[::1]:3389", "ldap://127.9.9.9"]
+    {
+        assert_eq!(ldap(&format!("{url:?}"), ""), [""; 0], "{url}");
+    }
+    assert_eq!(ldap("\"ldaps://dir.example.com\"", ""), [""; 0]);
+    assert_eq!(ldap("\"ldap://dir.example.com\"", "start_tls = true"), [""; 0]);
+}
+
+#[test]
+fn listeners_that_others_reach_are_told_of() {
+    let gateway = |lines: &str| exposed(&with(&format!("[gateway]\npreset = \"osmo\"\n{lines}")));
+    let header = "identity = \"header\"";
+    let tls = "[gateway.tls]\ncert_file = \"c\"\nkey_file = \"k\"";
+    for (listen, open) in [
+        ("http = \"0.0.0.0:1\"", 1),
+        ("grpc = \"[::]:1\"", 1),
+        ("grpc = \"192.0.2.1:1\"\nhttp = \"10.0.0.1:1\"", 2),
+        ("grpc = \"192.0.2.1:1\"\nhttp = \"127.0.0.1:1\"", 1),
+        ("grpc = \"127.0.0.1:1\"\nhttp = \"[::1]:1\"", 0),
+        ("grpc = \"unix:/run/a\"\nhttp = \"127.3.3.3:1\"", 0),
+        ("http = \"[::ffff:127.0.0.1]:1\"", 0),
+    ] {
+        let warnings = gateway(&format!("{listen}\n{header}"));
+        assert_eq!(warnings.len(), open, "{listen}: {warnings:?}");
+        for warning in warnings {
+            assert!(warning.contains("in the clear") && warning.contains("whomever it names"));
+        }
+    }
+    let warnings = gateway(&format!("http = \"0.0.0.0:1\"\n{header}\n{tls}"));
+    assert!(
+        matches!(&warnings[..], [one] if one.starts_with("gateway.tls has no `client_ca_file`")),
+        "{warnings:?}"
+    );
+    let with_ca = format!("http = \"0.0.0.0:1\"\n{header}\n{tls}\nclient_ca_file = \"ca\"");
+    assert_eq!(gateway(&with_ca), [""; 0]);
+}
+
+#[test]
+fn an_anonymous_role_that_may_do_everything_is_told_of() {
+    let anonymous = |role: &str| {
+        exposed(&with(&format!(
+            "[gateway]\nhttp = \"127.0.0.1:1\"\nidentity = \"header\"\npreset = \"osmo\"\n\
+             anonymous_role = \"anon\"\n{role}"
+        )))
+    };
+    let policies = |table: &str, more: &str| {
+        format!("[[{table}.policies]]\nactions = [\"system:Health\", \"*:*\"]\n{more}\n")
+    };
+    let role = |more: &str| format!("[roles.anon]\n{}", policies("roles.anon", more));
+    for resources in ["", "resources = [\"*\"]", "resources = [\"pool/x\"]"] {
+        assert_eq!(anonymous(&role(resources)).len(), 1, "{resources}");
+    }
+    assert_eq!(anonymous(&role("effect = \"Deny\"")), [""; 0]);
+    let template = format!("[[role_template]]\nname = 'an.+'\n{}", policies("role_template", ""));
+    assert_eq!(anonymous(&template).len(), 1);
+    assert_eq!(anonymous("[roles.anon]\n[[roles.anon.policies]]\nactions = [\"*:Read\"]"), [""; 0]);
+}
+
 #[test]
 fn a_deny_without_resources_is_told_of_where_a_route_takes_one() {
     for route in [

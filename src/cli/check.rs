@@ -39,6 +39,7 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<u8, Failure> {
     let mut errors = BTreeSet::new();
     let mut warnings: BTreeSet<String> = config.warnings.iter().cloned().collect();
     warnings.extend(coverage::warnings(&config));
+    warnings.extend(config::readable_secrets(&config));
     if !args.offline {
         runtime()?.block_on(connect(&config, &mut errors, &mut warnings))?;
     }

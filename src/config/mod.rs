@@ -10,6 +10,7 @@
 //!                                       └─ fault: places, near misses, one report ──► Faults
 //! ```
 
+mod exposure;
 mod fault;
 mod fingerprint;
 mod gateway;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+pub use exposure::readable_secrets;
 pub use fault::{Code, Fault, Faults};
 pub use gateway::{
     AllowedConfig, GatewayConfig, Identity, JustInTime, JwtConfig, Listen, Preset, RouteConfig,

@@ -1,5 +1,6 @@
 //! What is worth telling of a valid configuration.
 
+use super::exposure;
 use super::gateway::{GatewayConfig, JustInTime, Target};
 use super::types::{Config, MappingRule, RoleConfig, SourceKind};
 use crate::gateway::route::configured;
@@ -9,7 +10,7 @@ use crate::policy::{Action, ActionPattern, Effect};
 /// Everything worth telling, in the order of the file's sections.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
-    in_the_clear(config, &mut warnings);
+    exposure::warnings(config, &mut warnings);
     toothless_denies(config, &mut warnings);
     idle_mappings(config, &mut warnings);
     idle_roles(config, &mut warnings);
@@ -42,41 +43,6 @@ fn idle_claims(config: &Config, warnings: &mut Vec<String>) {
                  \"claims\"` gives its tokens' bearers nothing",
                 jwt.issuer
             ));
-        }
-    }
-}
-
-/// Secrets that would cross the network unencrypted.
-fn in_the_clear(config: &Config, warnings: &mut Vec<String>) {
-    let remote = |url: &url::Url| match url.host_str() {
-        Some("localhost" | "127.0.0.1" | "[::1]") | None => false,
-        Some(_) => true,
-    };
-    for source in &config.sources {
-        match &source.kind {
-            SourceKind::Keycloak(keycloak)
-                if keycloak.url.scheme() == "http" && remote(&keycloak.url) =>
-            {
-                warnings.push(format!(
-                    "source `{}`: the client's secret goes over `http://` unencrypted",
-                    source.name
-                ));
-            }
-            SourceKind::Ldap(ldap)
-                if !ldap.start_tls
-                    && ldap.bind_password.is_some()
-                    && ldap.urls.iter().any(|url| url.scheme() == "ldap" && remote(url)) =>
-            {
-                warnings.push(format!(
-                    "source `{}`: the password goes over `ldap://` unencrypted; use `ldaps://` or \
-                     `start_tls = true`",
-                    source.name
-                ));
-            }
-            SourceKind::Keycloak(_)
-            | SourceKind::Ldap(_)
-            | SourceKind::RealmExport(_)
-            | SourceKind::Ldif(_) => {}
         }
     }
 }

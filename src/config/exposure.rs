@@ -1,0 +1,137 @@
+//! What a valid configuration lays open to others: on the network, and on the disk.
+
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use url::Url;
+
+use super::gateway::{GatewayConfig, Identity, Listen};
+use super::types::{Config, SecretRef, SourceKind};
+use crate::policy::Effect;
+
+/// What others on the network could read, change or ask.
+pub(super) fn warnings(config: &Config, warnings: &mut Vec<String>) {
+    for source in &config.sources {
+        let name = &source.name;
+        match &source.kind {
+            SourceKind::Keycloak(keycloak)
+                if keycloak.url.scheme() == "http" && remote(&keycloak.url) =>
+            {
+                warnings.push(format!(
+                    "source `{name}`: the client's secret goes over `http://` unencrypted"
+                ));
+            }
+            SourceKind::Ldap(ldap)
+                if !ldap.start_tls
+                    && ldap.urls.iter().any(|url| url.scheme() == "ldap" && remote(url)) =>
+            {
+                warnings.push(match ldap.bind_password {
+                    Some(_) => format!(
+                        "source `{name}`: the password goes over `ldap://` unencrypted; use \
+                         `ldaps://` or `start_tls = true`"
+                    ),
+                    None => format!(
+                        "source `{name}`: what the directory says comes over `ldap://` unencrypted, \
+                         so whoever is on the way can change it and give roles; use `ldaps://` or \
+                         `start_tls = true`"
+                    ),
+                });
+            }
+            SourceKind::Keycloak(_)
+            | SourceKind::Ldap(_)
+            | SourceKind::RealmExport(_)
+            | SourceKind::Ldif(_) => {}
+        }
+    }
+    if let Some(gateway) = &config.gateway {
+        listeners(gateway, warnings);
+        anonymous(config, gateway, warnings);
+    }
+}
+
+/// Whether a URL leads to another machine.
+fn remote(url: &Url) -> bool {
+    let Some(host) = url.host_str() else { return false };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match host.parse::<IpAddr>() {
+        Ok(address) => !address.to_canonical().is_loopback(),
+        Err(_) => !host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+/// Listeners that more than the gateway can reach.
+fn listeners(gateway: &GatewayConfig, warnings: &mut Vec<String>) {
+    let named = match gateway.identity {
+        Identity::Header => ", and be whomever it names",
+        Identity::Jwt | Identity::Metadata => "",
+    };
+    for (key, listen) in [("grpc", &gateway.grpc), ("http", &gateway.http)] {
+        if let (Some(Listen::Tcp(address)), None) = (listen, &gateway.tls)
+            && !address.ip().to_canonical().is_loopback()
+        {
+            warnings.push(format!(
+                "gateway.{key} listens at `{address}` in the clear, beyond this machine: whoever \
+                 reaches it can ask{named}, and whoever is on the way can read tokens and change \
+                 answers; use the loopback, a unix socket, or `[gateway.tls]` with `client_ca_file`"
+            ));
+        }
+    }
+    if gateway.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_none()) {
+        warnings.push(format!(
+            "gateway.tls has no `client_ca_file`: any client that reaches the listener can \
+             ask{named}"
+        ));
+    }
+}
+
+/// An anonymous role that may do everything.
+fn anonymous(config: &Config, gateway: &GatewayConfig, warnings: &mut Vec<String>) {
+    const EVERYTHING: &str = "*:*";
+    let Some(name) = &gateway.anonymous_role else { return };
+    let declared = config.roles.get(name).into_iter().flat_map(|role| &role.policies).any(|it| {
+        it.effect == Effect::Allow && it.actions.iter().any(|own| own.to_string() == EVERYTHING)
+    });
+    let templates = config.templates.iter().filter(|template| template.regex.is_match(name));
+    let templated = !config.roles.contains_key(name)
+        && templates
+            .flat_map(|template| &template.policies)
+            .any(|it| it.effect == Effect::Allow && it.actions.iter().any(|own| own == EVERYTHING));
+    if declared || templated {
+        warnings.push(format!(
+            "gateway.anonymous_role `{name}` allows `*:*`: whoever asks, without any identity, may \
+             do everything on its resources; name the actions"
+        ));
+    }
+}
+
+/// Files with a secret that every user of this machine may read, told as warnings. Reads the files'
+/// modes, nothing else; one that is not there is for whoever needs it to report.
+#[must_use]
+pub fn readable_secrets(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut look = |what: String, path: &Path| {
+        let others =
+            std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0);
+        if others {
+            warnings.push(format!(
+                "{what}: every user of this machine may read the secret in `{}`: `chmod o-rwx` it",
+                path.display()
+            ));
+        }
+    };
+    for source in &config.sources {
+        let secret = match &source.kind {
+            SourceKind::Keycloak(keycloak) => Some(&keycloak.client_secret),
+            SourceKind::Ldap(ldap) => ldap.bind_password.as_ref(),
+            SourceKind::RealmExport(_) | SourceKind::Ldif(_) => None,
+        };
+        if let Some(SecretRef::File(path)) = secret {
+            look(format!("source `{}`", source.name), path);
+        }
+    }
+    if let Some(tls) = config.gateway.as_ref().and_then(|gateway| gateway.tls.as_ref()) {
+        look("gateway.tls.key_file".to_owned(), &tls.key_file);
+    }
+    warnings
+}
