@@ -1,5 +1,5 @@
-//! Real gateways in front of a platform: Envoy and nginx with the very files that the README
-//! shows, a real Keycloak that issues the tokens, and the real binary.
+//! Real gateways in front of a platform: Envoy, nginx and Caddy with the very files that the
+//! repository ships, a real Keycloak that issues the tokens, and the real binary.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,7 +18,9 @@ mod support {
 }
 
 use serde_json::{Value, json};
-use support::gateways::{Got, Platform, Ports, Wire, envoy, free_port, nginx, send};
+use support::gateways::{
+    Got, Platform, Ports, Server, Wire, caddy, envoy, free_port, nginx, send, shipped,
+};
 use support::idpsyncd::{Home, Idpsyncd};
 use support::keycloak::{Keycloak, RIGHTS, Realm, wait};
 
@@ -164,26 +166,34 @@ impl Gate<'_> {
     }
 }
 
+/// Envoy, nginx and Caddy in front of one platform; `None` where one of them is not to be had. In
+/// Caddy's file `more` is replaced.
+fn gates<'p>(
+    grpc: u16,
+    http: u16,
+    platform: &'p Platform,
+    more: &[(&str, String)],
+) -> Option<([Server; 3], [Gate<'p>; 3])> {
+    let ports = |idpsyncd| Ports { idpsyncd, platform: platform.port };
+    let (envoy, first) = envoy("config/envoy.yaml", ports(grpc), &[])?;
+    let (nginx, second) = nginx(ports(http))?;
+    let (caddy, third) = caddy(ports(http), more)?;
+    let gates = [("Envoy", first), ("nginx", second), ("Caddy", third)].map(|(name, port)| Gate {
+        name,
+        port,
+        platform,
+    });
+    Some(([envoy, nginx, caddy], gates))
+}
+
 #[test]
-fn a_company_behind_envoy_and_nginx() {
+fn a_company_behind_envoy_nginx_and_caddy() {
     let Some(keycloak) = Keycloak::shared() else { return };
     let company = Company::new(keycloak, "gates");
     let (grpc, http) = (free_port(), free_port());
     let home = company.home(grpc, http);
     let platform = Platform::start();
-    let Some((_envoy, envoy_port)) =
-        envoy("config/envoy.yaml", Ports { idpsyncd: grpc, platform: platform.port }, &[])
-    else {
-        return;
-    };
-    let Some((_nginx, nginx_port)) = nginx(Ports { idpsyncd: http, platform: platform.port })
-    else {
-        return;
-    };
-    let gates = [
-        Gate { name: "Envoy", port: envoy_port, platform: &platform },
-        Gate { name: "nginx", port: nginx_port, platform: &platform },
-    ];
+    let Some((_servers, gates)) = gates(grpc, http, &platform, &[]) else { return };
 
     // Nobody at home: fail closed.
     for gate in &gates {
@@ -210,7 +220,7 @@ fn a_company_behind_envoy_and_nginx() {
         assert_eq!(headers["x-osmo-user"], "ann", "{}", gate.name);
         assert_eq!(headers["x-osmo-roles"], "osmo-default,osmo-ml", "{}", gate.name);
         for name in ["x-osmo-allowed-pools", "x-osmo-token-name", "x-osmo-workflow-id"] {
-            assert_eq!(headers[name], Value::Null, "{}: {name}", gate.name);
+            assert!(nothing(&headers[name]), "{}: {name}: {headers}", gate.name);
         }
         let headers = gate.passes(&gate.ask("GET", "/api/profile/settings?x=1", &forged));
         assert_eq!(headers["x-osmo-allowed-pools"], "ml-inference,ml-training", "{}", gate.name);
@@ -218,7 +228,7 @@ fn a_company_behind_envoy_and_nginx() {
         // Denied, and told why where the gateway passes it on.
         let got = gate.as_user("POST", "/api/pool/secret/workflow", &ann);
         gate.refused(&got, 403);
-        if gate.name == "Envoy" {
+        if gate.name != "nginx" {
             let body = got.json();
             assert_eq!(body["action"], "workflow:Create");
             assert_eq!(body["resource"], "pool/secret");
@@ -283,6 +293,11 @@ fn a_company_behind_envoy_and_nginx() {
     }
 }
 
+/// Whether a header tells the platform nothing: it is not there, or empty.
+fn nothing(header: &Value) -> bool {
+    header.as_str().unwrap_or_default().is_empty()
+}
+
 /// Waits until `/readyz` says so.
 fn ready(daemon: &mut Idpsyncd, http: u16) {
     daemon.until("it is ready", || {
@@ -323,7 +338,7 @@ fn a_token_that_envoy_verified() {
 
 /// A line of `tests/gateway_paths.txt`: method, target as bytes.
 fn hostile() -> Vec<(String, Vec<u8>)> {
-    let text = std::fs::read_to_string(support::gateways::shipped("tests/gateway_paths.txt"));
+    let text = std::fs::read_to_string(shipped("tests/gateway_paths.txt"));
     let mut lines = Vec::new();
     for line in text.unwrap().lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let mut fields = line.split('\t');
@@ -365,9 +380,9 @@ fn carelessly(target: &str) -> Vec<String> {
     segments
 }
 
-#[test]
-fn no_path_is_decided_as_one_thing_and_served_as_another() {
-    let (grpc, http) = (free_port(), free_port());
+/// A home without an identity provider: Lim may list pools, open a terminal and read his profile,
+/// and the gateway names the user.
+fn lim(grpc: u16, http: u16) -> Home {
     let home = Home::new(&format!(
         r#"
         [store]
@@ -379,12 +394,16 @@ fn no_path_is_decided_as_one_thing_and_served_as_another() {
         [roles.lister]
         external_roles = ["Listers"]
         [[roles.lister.policies]]
-        actions = ["pool:List"]
+        actions = ["pool:List", "profile:Read", "term:Open"]
         [gateway]
         grpc = "127.0.0.1:{grpc}"
         http = "127.0.0.1:{http}"
         identity = "header"
         preset = "osmo"
+        [[gateway.route]]
+        methods = ["WEBSOCKET"]
+        path = "/term/{{id}}"
+        action = "term:Open"
         "#
     ));
     let realm = json!({"realm": "acme", "roles": {"realm": [], "client": {}},
@@ -392,20 +411,25 @@ fn no_path_is_decided_as_one_thing_and_served_as_another() {
         "users": [{"id": "u", "username": "lim", "enabled": true, "groups": ["/Listers"]}]});
     std::fs::write(home.path("realm.json"), realm.to_string()).unwrap();
     home.ok(&["sync"], 0);
+    home
+}
+
+/// What makes Caddy name the user: its file removes the header, as it must where tokens tell.
+fn lim_behind_caddy() -> [(&'static str, String); 1] {
+    [("uri /authz", "uri /authz\nheader_up x-osmo-user lim".to_owned())]
+}
+
+#[test]
+fn no_path_is_decided_as_one_thing_and_served_as_another() {
+    let (grpc, http) = (free_port(), free_port());
+    let home = lim(grpc, http);
     let platform = Platform::start();
-    let Some((_envoy, envoy)) =
-        envoy("config/envoy.yaml", Ports { idpsyncd: grpc, platform: platform.port }, &[])
-    else {
-        return;
-    };
-    let Some((_nginx, nginx)) = nginx(Ports { idpsyncd: http, platform: platform.port }) else {
-        return;
-    };
+    let Some((_servers, gates)) = gates(grpc, http, &platform, &lim_behind_caddy()) else { return };
     let mut server = home.start("serve");
     ready(&mut server, http);
     let lines = hostile();
     assert!(lines.len() >= 40, "{}", lines.len());
-    for (name, port) in [("Envoy", envoy), ("nginx", nginx)] {
+    for Gate { name, port, .. } in gates {
         let mut passed = 0;
         for (method, target) in &lines {
             let got = send(port, method, target, &[("x-osmo-user", "lim")]);
@@ -423,4 +447,87 @@ fn no_path_is_decided_as_one_thing_and_served_as_another() {
         assert!(passed >= 3, "{name}: the proper ones pass: {passed}");
     }
     server.stop();
+}
+
+#[test]
+fn no_header_of_a_client_makes_another_of_it() {
+    const KEY: (&str, &str) = ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let (grpc, http) = (free_port(), free_port());
+    let home = lim(grpc, http);
+    let platform = Platform::start();
+    let Some((_servers, gates)) = gates(grpc, http, &platform, &lim_behind_caddy()) else { return };
+    let mut server = home.start("serve");
+    ready(&mut server, http);
+    for gate in &gates {
+        let name = gate.name;
+        let ask = |target: &str, more: &[(&str, &str)]| {
+            gate.ask("GET", target, &[&[("x-osmo-user", "lim")], more].concat())
+        };
+        for target in ["/api/pool", "/api/profile/settings"] {
+            let headers = gate.passes(&ask(target, &[]));
+            assert_eq!(headers["x-osmo-user"], "lim", "{name}");
+            assert_eq!(headers["x-osmo-roles"], "lister", "{name}");
+            // Named as headers of the connection, which a gateway drops. To Envoy and nginx the
+            // client itself names the user here.
+            let named = if name == "Caddy" { "x-osmo-user, X-Osmo-Roles" } else { "X-Osmo-Roles" };
+            let headers = gate.passes(&ask(target, &[("connection", named)]));
+            assert_eq!(headers["x-osmo-user"], "lim", "{name}");
+            assert_eq!(headers["x-osmo-roles"], "lister", "{name}");
+            // Nobody sets the pools here: they are not the client's to say.
+            let forged = ["x-osmo-allowed-pools", "x-osmo-token-name", "x-osmo-workflow-id"];
+            let sent = forged.map(|header| (header, "forged"));
+            let headers = gate.passes(&ask(target, &sent));
+            for header in forged {
+                assert!(nothing(&headers[header]), "{name}: {header}: {headers}");
+            }
+            let got = ask(target, &[("x_osmo_user", "root"), ("X_Osmo_Roles", "osmo-admin")]);
+            for reached in platform.take() {
+                assert!(!reached.headers.contains_key("x_osmo_user"), "{name}: {reached:?}");
+                assert!(!reached.headers.contains_key("x_osmo_roles"), "{name}: {reached:?}");
+            }
+            assert!(matches!(got.status, 200 | 400), "{name}: {got:?}");
+        }
+        // The key alone is no WebSocket, and the platform would serve a GET.
+        gate.refused(&ask("/term/1", &[]), 403);
+        gate.refused(&ask("/term/1", &[KEY]), 403);
+        let upgrade = [KEY, ("Connection", "Upgrade"), ("Upgrade", "websocket")];
+        let sent = [&upgrade[..], &[("Sec-WebSocket-Version", "13")]].concat();
+        ask("/term/1", &sent);
+        let reached = platform.take();
+        assert_eq!(reached.len(), 1, "{name}: {reached:?}");
+        assert_eq!(reached[0].headers["upgrade"], "websocket", "{name}");
+        // No upgrade to h2c, by either of its headers, reaches the platform.
+        for upgrade in [
+            &[("Upgrade", "h2c"), ("Connection", "Upgrade, HTTP2-Settings")][..],
+            &[("Upgrade", "h2c"), ("Connection", "Upgrade")],
+            &[("Connection", "HTTP2-Settings")],
+            &[],
+        ] {
+            let sent = [upgrade, &[("HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA")]].concat();
+            ask("/api/pool", &sent);
+            for reached in platform.take() {
+                assert!(!reached.headers.contains_key("upgrade"), "{name}: {reached:?}");
+                assert!(!reached.headers.contains_key("http2-settings"), "{name}: {reached:?}");
+            }
+        }
+    }
+    server.stop();
+}
+
+#[test]
+fn every_file_that_is_shipped_for_a_gateway_names_every_header() {
+    let headers = [
+        "x-osmo-user",
+        "x-osmo-roles",
+        "x-osmo-allowed-pools",
+        "x-osmo-token-name",
+        "x-osmo-workflow-id",
+    ];
+    // Over gRPC Envoy is told which to remove.
+    for file in ["config/nginx.conf", "config/Caddyfile", "config/traefik.yaml"] {
+        let text = std::fs::read_to_string(shipped(file)).unwrap().to_ascii_lowercase();
+        for header in headers {
+            assert!(text.contains(header), "{file}: {header}");
+        }
+    }
 }

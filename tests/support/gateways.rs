@@ -1,4 +1,4 @@
-//! Real gateways for tests: Envoy and nginx, started with the very files under `config/` (other
+//! Real gateways for tests: Envoy, nginx and Caddy, started with the very files under `config/` (other
 //! ports and folders put in), a platform behind them that echoes what reached it, and a raw HTTP
 //! client that sends a request target exactly as it is given.
 
@@ -115,13 +115,7 @@ pub struct Ports {
 /// Envoy with a shipped configuration; the server and its port. `None` where there is no Envoy
 /// (and says so).
 pub fn envoy(file: &str, ports: Ports, more: &[(&str, String)]) -> Option<(Server, u16)> {
-    let fetch = Command::new(shipped("tests/tools/envoy-fetch.sh")).output().unwrap();
-    if !fetch.status.success() {
-        let why = String::from_utf8_lossy(&fetch.stderr).trim().to_owned();
-        skip::skip(&skip::test(), &format!("no Envoy: {why}"));
-        return None;
-    }
-    let binary = String::from_utf8_lossy(&fetch.stdout).trim().to_owned();
+    let binary = fetched("Envoy", "tests/tools/envoy-fetch.sh")?;
     let folder = tempfile::tempdir().unwrap();
     let (public, admin) = (free_port(), free_port());
     let mut pairs = vec![
@@ -144,6 +138,40 @@ pub fn envoy(file: &str, ports: Ports, more: &[(&str, String)]) -> Option<(Serve
         "--log-level",
         "warning",
     ];
+    let log = folder.path().join("log");
+    let mut server = Server::start(command.map(str::to_owned).to_vec(), log, folder);
+    server.await_port(public);
+    Some((server, public))
+}
+
+/// The program that a script fetches; `None` where it cannot be had (and says so).
+fn fetched(name: &str, script: &str) -> Option<String> {
+    let fetch = Command::new(shipped(script)).output().unwrap();
+    if !fetch.status.success() {
+        let why = String::from_utf8_lossy(&fetch.stderr).trim().to_owned();
+        skip::skip(&skip::test(), &format!("no {name}: {why}"));
+        return None;
+    }
+    Some(String::from_utf8_lossy(&fetch.stdout).trim().to_owned())
+}
+
+/// Caddy with the shipped configuration; the server and its port. `None` where there is no Caddy
+/// (and says so).
+pub fn caddy(ports: Ports, more: &[(&str, String)]) -> Option<(Server, u16)> {
+    let binary = fetched("Caddy", "tests/tools/caddy-fetch.sh")?;
+    let folder = tempfile::tempdir().unwrap();
+    let public = free_port();
+    let mut pairs = vec![
+        ("http://:8080 {", format!("http://:{public} {{\n\tbind 127.0.0.1")),
+        ("forward_auth 127.0.0.1:9180", format!("forward_auth 127.0.0.1:{}", ports.idpsyncd)),
+        ("reverse_proxy 127.0.0.1:8000", format!("reverse_proxy 127.0.0.1:{}", ports.platform)),
+    ];
+    pairs.extend(more.iter().cloned());
+    let text = replaced(&std::fs::read_to_string(shipped("config/Caddyfile")).unwrap(), &pairs);
+    let config = folder.path().join("Caddyfile");
+    std::fs::write(&config, text).unwrap();
+    let home = format!("XDG_DATA_HOME={0}", folder.path().display());
+    let command = ["env", &home, &binary, "run", "--config", config.to_str().unwrap()];
     let log = folder.path().join("log");
     let mut server = Server::start(command.map(str::to_owned).to_vec(), log, folder);
     server.await_port(public);
@@ -317,8 +345,15 @@ pub fn send(port: u16, method: &str, target: &[u8], headers: &[(&str, &str)]) ->
         return nothing;
     }
     let mut answer = Vec::new();
-    // A gateway that refuses may reset the connection: what came before counts.
-    let _ = stream.read_to_end(&mut answer);
+    let mut buffer = [0; 4096];
+    // A gateway that refuses may reset the connection: what came before counts. Or it may keep it
+    // open for a while: what it has announced is enough.
+    while !whole(&answer) {
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => answer.extend_from_slice(&buffer[..count]),
+        }
+    }
     let answer = String::from_utf8_lossy(&answer);
     let Some((head, body)) = answer.split_once("\r\n\r\n") else { return nothing };
     let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
@@ -326,6 +361,17 @@ pub fn send(port: u16, method: &str, target: &[u8], headers: &[(&str, &str)]) ->
     let chunked = headers.get("transfer-encoding").is_some_and(|value| value.contains("chunked"));
     let body = if chunked { unchunked(body) } else { body.to_owned() };
     Got { status, headers, body }
+}
+
+/// Whether an answer is there with the whole body that it announces. `false` where only the end of
+/// the connection tells.
+fn whole(answer: &[u8]) -> bool {
+    let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return false;
+    };
+    let head = parsed(&String::from_utf8_lossy(&answer[..end]));
+    let length = head.headers.get("content-length").and_then(|length| length.parse().ok());
+    length.is_some_and(|length: usize| answer.len() >= end + 4 + length)
 }
 
 fn unchunked(mut body: &str) -> String {
