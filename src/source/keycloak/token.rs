@@ -1,4 +1,8 @@
-//! Access tokens of the client's service account: discovered, fetched, renewed ahead of expiry.
+//! Access tokens of the client's service account: fetched, renewed ahead of expiry.
+//!
+//! Everything is asked below `url`. A server behind an internal address names public ones in its
+//! discovery page (`--hostname`, the realm's `frontendUrl`), which may not be reachable from here,
+//! so that page is not asked.
 //!
 //! One fetch at a time: whoever needs a token while it is fetched waits for that one. Secret and
 //! token never leave this module but as a request's header.
@@ -9,10 +13,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use openidconnect::core::{CoreClient, CoreProviderMetadata};
+use openidconnect::core::CoreClient;
 use openidconnect::{
-    ClientId, ClientSecret, HttpRequest, HttpResponse, JsonWebKeySet, OAuth2TokenResponse,
-    RequestTokenError, TokenUrl,
+    ClientId, ClientSecret, HttpRequest, HttpResponse, IssuerUrl, JsonWebKeySet,
+    OAuth2TokenResponse, RequestTokenError, TokenUrl,
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
@@ -33,7 +37,8 @@ pub(super) struct Token {
     number: u64,
     /// Until when it is used.
     renew_at: Instant,
-    /// The rights it shows; `None` for a lightweight token, which shows none.
+    /// The rights it shows; `None` where it shows none: a lightweight token, or a realm whose
+    /// client scope has its role mappers renamed or deleted.
     pub rights: Option<BTreeSet<String>>,
     /// The service account's user id, where it shows it.
     pub subject: Option<String>,
@@ -72,8 +77,6 @@ pub(super) struct Tokens {
 
 #[derive(Default)]
 struct State {
-    endpoint: Option<TokenUrl>,
-    issuer: Option<openidconnect::IssuerUrl>,
     token: Option<Arc<Token>>,
     fetched: u64,
 }
@@ -116,27 +119,30 @@ impl Tokens {
 
     async fn fetch(&self, http: &Http, state: &mut State) -> Result<Arc<Token>, Fault> {
         state.token = None;
-        let (endpoint, issuer) = match (&state.endpoint, &state.issuer) {
-            (Some(endpoint), Some(issuer)) => (endpoint.clone(), issuer.clone()),
-            _ => self.discover(http).await?,
-        };
+        let unusable = |_| fatal(format!("`{}` cannot be asked; is `url` right?", self.realm_url));
+        let endpoint = TokenUrl::new(self.endpoint()).map_err(unusable)?;
+        let issuer = IssuerUrl::new(self.realm_url.clone()).map_err(unusable)?;
         let client = CoreClient::new(
             ClientId::new(self.client_id.clone()),
-            issuer.clone(),
+            issuer,
             // No ID token is ever asked for, so there is nothing to verify with keys.
             JsonWebKeySet::default(),
         )
         .set_client_secret(ClientSecret::new(self.secret.expose_secret().to_owned()))
-        .set_token_uri(endpoint.clone());
+        .set_token_uri(endpoint);
 
-        let carrier =
-            Carrier { http: http.clone(), secret: self.secret.clone(), status: AtomicU16::new(0) };
+        let carrier = Carrier {
+            http: http.clone(),
+            secret: self.secret.clone(),
+            status: AtomicU16::new(0),
+            location: std::sync::Mutex::default(),
+        };
         // Before the request: a token's life starts no later than this.
         let asked = Instant::now();
         let answer = client.exchange_client_credentials().request_async(&carrier).await;
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return Err(self.refused(error, carrier.status.load(Ordering::Relaxed))),
+            Err(error) => return Err(self.refused(http, error, &carrier).await),
         };
         let life = answer.expires_in().unwrap_or(UNTOLD_LIFE);
         let ahead = AHEAD.min(life / 2);
@@ -153,27 +159,29 @@ impl Tokens {
         });
         state.fetched = token.number;
         state.token = Some(Arc::clone(&token));
-        state.endpoint = Some(endpoint);
-        state.issuer = Some(issuer);
         Ok(token)
     }
 
+    /// Where tokens are handed out.
+    fn endpoint(&self) -> String {
+        format!("{}/protocol/openid-connect/token", self.realm_url)
+    }
+
     /// Why there is no token, and what to do.
-    fn refused<T: openidconnect::ErrorResponse + serde::Serialize + 'static>(
+    async fn refused<T: openidconnect::ErrorResponse + serde::Serialize + 'static>(
         &self,
+        http: &Http,
         error: RequestTokenError<Carried, T>,
-        status: u16,
+        carrier: &Carrier,
     ) -> Fault {
-        let (client, realm) = (&self.client_id, &self.realm);
+        let (client, realm, endpoint) = (&self.client_id, &self.realm, self.endpoint());
+        let status = carrier.status.load(Ordering::Relaxed);
         let said = match error {
-            RequestTokenError::Request(Carried(Fault::Connect(cause))) => {
-                return Fault::Connect(cause);
-            }
             RequestTokenError::Request(Carried(fault)) => {
                 return Fault::SignIn {
                     transient: fault.transient(),
                     message: format!(
-                        "fetching a token for client `{client}` in realm `{realm}`: {fault}"
+                        "fetching a token for client `{client}` at `{endpoint}`: {fault}"
                     ),
                 };
             }
@@ -185,7 +193,25 @@ impl Tokens {
             RequestTokenError::Parse(..) => "an answer that is no token response".to_owned(),
             RequestTokenError::Other(_) => "an answer without a body".to_owned(),
         };
-        let next = if said.contains("not enabled to retrieve service account") {
+        let known = said.contains("Realm does not exist");
+        let next = if let Some(location) = carrier.location() {
+            format!("it points to `{location}`: set `url` so that no redirect is needed")
+        } else if status == 404
+            && !known
+            && let Some(better) = self.other_prefix(http).await
+        {
+            format!("this server answers below `{better}`: set `url` to that")
+        } else {
+            Self::advice(&said, status).to_owned()
+        };
+        fatal(format!(
+            "signing in as client `{client}` in realm `{realm}` was refused at `{endpoint}` (status {status}: {said}): {next}"
+        ))
+    }
+
+    /// What to do about a refusal.
+    fn advice(said: &str, status: u16) -> &'static str {
+        if said.contains("not enabled to retrieve service account") {
             "switch on `Service accounts roles` for this client"
         } else if said.contains("Public client") || said.contains("Bearer-only") {
             "switch on `Client authentication` and `Service accounts roles` for this client"
@@ -199,61 +225,11 @@ impl Tokens {
             "there is no such realm: check `realm`, upper and lower case count"
         } else if said.contains("Realm not enabled") {
             "the realm is disabled: enable it"
+        } else if matches!(status, 400 | 401 | 403) {
+            "check `client_id` and `client_secret`"
         } else {
-            "check `url`, `realm`, `client_id` and `client_secret`"
-        };
-        fatal(format!(
-            "signing in as client `{client}` in realm `{realm}` was refused (status {status}: {said}): {next}"
-        ))
-    }
-
-    /// Asks the realm where its tokens are handed out (OpenID Connect Discovery 1.0).
-    ///
-    /// The issuer may differ from `url`: a server behind an internal address names its public one.
-    /// That is no danger here, since no token is verified by it; what counts is that the secret
-    /// goes nowhere less safe than `url` itself.
-    async fn discover(&self, http: &Http) -> Result<(TokenUrl, openidconnect::IssuerUrl), Fault> {
-        let url = format!("{}/.well-known/openid-configuration", self.realm_url);
-        let request = http
-            .client()
-            .get(&url)
-            .build()
-            .map_err(|_| fatal("the discovery request cannot be built; is `url` right?"))?;
-        let answer = send(http, self.secret(), &request).await?;
-        let realm = &self.realm;
-        if answer.status != 200 {
-            let said = scrub(&answer.body, &[self.secret()]);
-            let next = if said.contains("Realm does not exist") {
-                "check `realm`, upper and lower case count".to_owned()
-            } else if let Some(location) = answer.location {
-                format!("it points to `{location}`: set `url` so that no redirect is needed")
-            } else {
-                match self.other_prefix(http).await {
-                    Some(better) => format!("this server answers below `{better}`: set `url` to that"),
-                    None => "check `url`: it is the part before `/realms/` (with `/auth` where the server has it)".to_owned(),
-                }
-            };
-            return Err(fatal(format!(
-                "realm `{realm}` was not found there (status {}: {said}): {next}",
-                answer.status
-            )));
+            "check `url`: it is the part before `/realms/` (with `/auth` where the server has it)"
         }
-        let metadata: CoreProviderMetadata =
-            serde_json::from_slice(&answer.body).map_err(|_| {
-                fatal(format!(
-                    "what is there is not the discovery page of realm `{realm}`: check `url`"
-                ))
-            })?;
-        let endpoint = metadata.token_endpoint().cloned().ok_or_else(|| {
-            fatal(format!("the discovery page of realm `{realm}` names no token endpoint"))
-        })?;
-        if self.realm_url.starts_with("https:") && endpoint.url().scheme() != "https" {
-            return Err(fatal(format!(
-                "realm `{realm}` hands out tokens without TLS at `{}`, where the secret would be readable: set the server's `hostname` to its https address",
-                endpoint.as_str()
-            )));
-        }
-        Ok((endpoint, metadata.issuer().clone()))
     }
 
     /// The same server with `/auth` where `url` has none, or without it, if the realm is there.
@@ -304,6 +280,14 @@ struct Carrier {
     http: Http,
     secret: SecretString,
     status: AtomicU16,
+    /// Where a redirect would have led, without its query.
+    location: std::sync::Mutex<Option<String>>,
+}
+
+impl Carrier {
+    fn location(&self) -> Option<String> {
+        self.location.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
 }
 
 impl<'c> openidconnect::AsyncHttpClient<'c> for Carrier {
@@ -318,6 +302,8 @@ impl<'c> openidconnect::AsyncHttpClient<'c> for Carrier {
             let answer = send(&self.http, self.secret.expose_secret(), &request).await;
             let answer = answer.map_err(Carried)?;
             self.status.store(answer.status, Ordering::Relaxed);
+            *self.location.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+                answer.location;
             let mut response = HttpResponse::new(answer.body);
             *response.status_mut() = reqwest::StatusCode::from_u16(answer.status)
                 .map_err(|_| Carried(fatal("the token endpoint answered without a status")))?;
@@ -328,32 +314,26 @@ impl<'c> openidconnect::AsyncHttpClient<'c> for Carrier {
 
 /// What is read from an access token. It is *not* verified: it tells what the server granted us,
 /// and the server that could forge it could as well answer anything else.
-#[derive(serde::Deserialize)]
 struct Claims {
     sub: Option<String>,
-    resource_access: Option<std::collections::HashMap<String, Roles>>,
-    realm_access: Option<serde::de::IgnoredAny>,
-}
-
-#[derive(serde::Deserialize)]
-struct Roles {
-    #[serde(default)]
-    roles: BTreeSet<String>,
+    resource_access: serde_json::Value,
 }
 
 impl Claims {
-    /// `None` where the token shows no roles of anything (a lightweight one).
+    /// The roles of `client`. `None` where the token shows none of that client: which claims bear
+    /// roles is up to the mappers of the realm's client scopes, so their absence proves nothing.
     fn rights(&self, client: &str) -> Option<BTreeSet<String>> {
-        match &self.resource_access {
-            Some(access) => Some(access.get(client).map(|it| it.roles.clone()).unwrap_or_default()),
-            None => self.realm_access.map(|_| BTreeSet::new()),
-        }
+        let roles = self.resource_access.get(client)?.get("roles")?.as_array()?;
+        roles.iter().map(|role| role.as_str().map(str::to_owned)).collect()
     }
 }
 
 fn claims(token: &str) -> Option<Claims> {
     let payload = token.split('.').nth(1)?;
-    serde_json::from_slice(&base64url(payload)?).ok()
+    let claims: serde_json::Value = serde_json::from_slice(&base64url(payload)?).ok()?;
+    let text = |name: &str| claims.get(name).and_then(|it| it.as_str()).map(str::to_owned);
+    let resource_access = claims.get("resource_access").cloned().unwrap_or_default();
+    Some(Claims { sub: text("sub"), resource_access })
 }
 
 /// Decodes base64url without padding (RFC 4648, section 5).
@@ -392,14 +372,25 @@ mod tests {
         assert_eq!(claims.sub.as_deref(), Some("s"));
         let rights = claims.rights("realm-management").unwrap();
         assert!(rights.contains("view-users"));
-        assert_eq!(claims.rights("other"), Some(BTreeSet::new()));
+        assert_eq!(claims.rights("other"), None, "not shown is not \"none\"");
     }
 
     #[test]
-    fn a_token_that_shows_no_roles_at_all_says_nothing_about_rights() {
+    fn a_token_whose_role_claims_are_renamed_or_gone_says_nothing_about_rights() {
+        let shown = |value: serde_json::Value| Claims { sub: None, resource_access: value };
+        for value in [
+            serde_json::Value::Null,
+            serde_json::json!({}),
+            serde_json::json!({"account": {"roles": ["view-profile"]}}),
+            serde_json::json!({"roles": ["view-users"]}),
+            serde_json::json!({"realm-management": ["view-users"]}),
+            serde_json::json!({"realm-management": {"roles": "view-users"}}),
+            serde_json::json!(["view-users"]),
+        ] {
+            assert_eq!(shown(value.clone()).rights("realm-management"), None, "{value}");
+        }
         // {"sub":"s"}
-        let claims = claims("x.eyJzdWIiOiJzIn0.y").unwrap();
-        assert_eq!(claims.rights("realm-management"), None);
+        assert_eq!(claims("x.eyJzdWIiOiJzIn0.y").unwrap().rights("realm-management"), None);
     }
 
     #[test]
