@@ -55,6 +55,12 @@ struct Realm {
     life: u64,
     /// So many calls are answered 401.
     unauthorized: usize,
+    /// What the token says instead of `sub` and the rights.
+    claims: Option<Value>,
+    /// How many organizations there are; none: the feature is off.
+    organizations: Option<u64>,
+    /// Who leaves (the list at this path, or the realm for `users`) once its first page is read.
+    leaves: Option<(&'static str, &'static str)>,
 }
 
 struct Fake {
@@ -86,19 +92,12 @@ impl Respond for Answer {
         let path = request.url.path().to_owned();
         let query = request.url.query().unwrap_or_default().to_owned();
         let json = |value: Value| ResponseTemplate::new(200).set_body_json(value);
-        let base = format!("http://{}", request.headers["host"].to_str().unwrap());
-        if path == "/realms/r/.well-known/openid-configuration" {
-            let at = |end: &str| format!("{base}/realms/r/protocol/openid-connect/{end}");
-            return json(json!({"issuer": format!("{base}/realms/r"),
-                "authorization_endpoint": at("auth"), "token_endpoint": at("token"),
-                "jwks_uri": at("certs"), "response_types_supported": ["code"],
-                "subject_types_supported": ["public"],
-                "id_token_signing_alg_values_supported": ["RS256"]}));
-        }
         if path == "/realms/r/protocol/openid-connect/token" {
             realm.log.push("POST token".to_owned());
-            let claims = json!({"sub": "reader", "realm_access": {"roles": []},
-                "resource_access": {"realm-management": {"roles": realm.rights}}});
+            let claims = realm.claims.clone().unwrap_or_else(|| {
+                json!({"sub": "reader", "realm_access": {"roles": []},
+                    "resource_access": {"realm-management": {"roles": realm.rights}}})
+            });
             let number = realm.log.len();
             let token = format!("eyJ.{}.{number}", base64url(claims.to_string().as_bytes()));
             return json(json!({"access_token": token, "expires_in": realm.life,
@@ -126,6 +125,17 @@ impl Respond for Answer {
                 return answer;
             }
         }
+        // A page of a list, as `first` and `max` ask for it.
+        let page = |list: Value| {
+            let asked = |name: &str| {
+                let value = request.url.query_pairs().find(|(key, _)| key == name)?.1.into_owned();
+                value.parse::<i64>().ok()
+            };
+            let first = usize::try_from(asked("first").unwrap_or(0)).unwrap();
+            let max = asked("max").and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
+            let rows = list.as_array().unwrap().iter().skip(first).take(max).cloned();
+            ResponseTemplate::new(200).set_body_json(rows.collect::<Vec<_>>())
+        };
         let people = |realm: &Realm, name: &str| {
             let ids = realm.members.get(name).cloned().unwrap_or_default();
             let by_id = |id: &String| {
@@ -150,19 +160,28 @@ impl Respond for Answer {
             }
             group
         };
-        match parts.as_slice() {
+        let answer = match parts.as_slice() {
+            ["organizations", "count"] => match realm.organizations {
+                Some(count) => json(json!(count)),
+                None => ResponseTemplate::new(404).set_body_string(
+                    r#"{"errorMessage":"Organizations not enabled for this realm."}"#,
+                ),
+            },
+            ["clients", "uuid-own", "service-account-user"] => json(json!({"id": "reader"})),
             ["components"] if query.contains("parent=") => json(json!(realm.mappers)),
             ["components"] => json(json!(realm.federations)),
             ["clients"] => json(json!([
                 {"id": "uuid-app", "clientId": "app", "secret": "app-secret"},
                 {"id": "uuid-rm", "clientId": "realm-management"},
+                {"id": "uuid-own", "clientId": "idpsyncd"},
             ])),
+            ["clients", "uuid-own", "roles"] => json(json!([])),
             ["clients", "uuid-app", "roles"] => json(json!([role("op", false, "uuid-app")])),
             ["clients", "uuid-rm", "roles"] => json(json!([role("view-users", false, "uuid-rm")])),
-            ["clients", _, "roles", name, "users"] => json(people(&realm, name)),
+            ["clients", _, "roles", name, "users"] => page(people(&realm, name)),
             ["roles"] => json(json!([role("admin", true, ""), role("default-roles-r", false, "")])),
             ["roles", "admin", "composites"] => json(json!([role("op", false, "uuid-app")])),
-            ["roles", name, "users"] => json(people(&realm, name)),
+            ["roles", name, "users"] => page(people(&realm, name)),
             ["groups", "count"] => json(json!({"count": 3})),
             ["groups"] if query.contains("search=") => json(json!([
                 group("g1", "team", None, &[]),
@@ -181,7 +200,7 @@ impl Respond for Answer {
                     "g2" => "g2",
                     _ => "g3",
                 };
-                json(people(&realm, id))
+                page(people(&realm, id))
             }
             ["users", "count"] => {
                 let offset = match realm.count_offsets.len() {
@@ -191,9 +210,9 @@ impl Respond for Answer {
                 json(json!(realm.users.len() as i64 + offset))
             }
             ["users"] if query.contains("enabled=false") => {
-                json(json!(realm.disabled.iter().map(|id| user(id, false, "")).collect::<Vec<_>>()))
+                page(json!(realm.disabled.iter().map(|id| user(id, false, "")).collect::<Vec<_>>()))
             }
-            ["users"] => json(json!(realm.users)),
+            ["users"] => page(json!(realm.users)),
             ["users", _, "groups", "count"] => json(json!({"count": 1})),
             ["users", "reader", "role-mappings", ..] => json(
                 realm
@@ -207,7 +226,23 @@ impl Respond for Answer {
                 ResponseTemplate::new(404).set_body_string(r#"{"error":"User not found"}"#)
             }
             _ => panic!("the fake does not know {call}"),
+        };
+        if let Some((list, who)) = realm.leaves
+            && below == list
+            && query.contains("first=0")
+        {
+            realm.leaves = None;
+            match parts.as_slice() {
+                ["groups", id, "members"] => {
+                    realm.members.get_mut(*id).unwrap().retain(|it| it != who)
+                }
+                _ => {
+                    realm.users.retain(|it| it["id"] != json!(who));
+                    realm.members.values_mut().for_each(|list| list.retain(|it| it != who));
+                }
+            }
         }
+        answer
     }
 }
 
@@ -241,7 +276,14 @@ impl Fake {
                 ("default-roles-r", ids(&["1", "2", "3"])),
             ]
             .into(),
-            rights: vec!["view-users", "view-realm", "view-clients", "query-users"],
+            rights: vec![
+                "view-users",
+                "view-realm",
+                "view-clients",
+                "query-users",
+                "view-organizations",
+            ],
+            organizations: Some(0),
             life: 300,
             ..Realm::default()
         }));
@@ -321,6 +363,8 @@ fn a_read_makes_as_many_calls_as_there_are_scopes_and_none_a_user() {
         "GET clients".to_owned(),
         "GET clients/uuid-app/roles".to_owned(),
         "GET clients/uuid-rm/roles".to_owned(),
+        "GET clients/uuid-own/roles".to_owned(),
+        "GET organizations/count".to_owned(),
         "GET roles".to_owned(),
         "GET roles/admin/composites".to_owned(),
         "GET groups?search=*&populateHierarchy=false&max=-1&briefRepresentation=true&subGroupsCount=false".to_owned(),
@@ -354,6 +398,101 @@ fn a_read_makes_as_many_calls_as_there_are_scopes_and_none_a_user() {
     });
     assert!(fake.read().reading_complete);
     assert_eq!(fake.calls(""), calls, "a thousand users cost no call more");
+}
+
+impl Fake {
+    /// Makes a thousand people more, all of them in /team/sub.
+    fn grow(&self) {
+        self.set(|realm| {
+            for n in 1000..2000 {
+                realm.users.push(user(&n.to_string(), true, ""));
+                realm.members.get_mut("g2").unwrap().push(n.to_string());
+            }
+        });
+    }
+}
+
+#[test]
+fn people_are_read_in_pages_unless_organizations_are_proved_absent() {
+    let whole = Fake::new();
+    whole.grow();
+    let whole = whole.try_read().unwrap().directory.digest();
+    let rights = ["view-users", "view-realm", "view-clients"];
+    let more = [rights.as_slice(), &["view-organizations"]].concat();
+    // One organization; the feature off, which hides those that there are; no right to see any.
+    for (organizations, rights) in [(Some(1), &more), (None, &more), (Some(0), &rights.to_vec())] {
+        let fake = Fake::new();
+        fake.grow();
+        fake.set(|realm| {
+            realm.organizations = organizations;
+            realm.rights = rights.clone();
+        });
+        let reading = fake.try_read().unwrap();
+        assert!(reading.is_complete(), "{:?}", reading.scopes());
+        assert_eq!(reading.directory.digest(), whole, "the same, however it was read");
+        let log = fake.realm.lock().unwrap().log.clone();
+        let lists = |it: &&String| {
+            let path = it.split('?').next().unwrap();
+            path == "GET users" || path.ends_with("/members") || path.ends_with("/users")
+        };
+        for call in log.iter().filter(lists) {
+            let max = call.split("max=").nth(1).and_then(|max| max.parse::<u32>().ok());
+            assert!(max.is_some_and(|max| max <= 1000), "{call}");
+        }
+        assert!(fake.calls("GET users?") > 2 && fake.calls("GET groups/g2/members") > 1);
+        assert_eq!(fake.calls("GET groups/g1/members"), 1, "a short list is one call");
+    }
+}
+
+#[test]
+fn someone_who_goes_while_pages_are_read_hides_nobody_else() {
+    for (list, who) in [("users", "1000"), ("groups/g2/members", "1000")] {
+        let fake = Fake::new();
+        fake.grow();
+        fake.set(|realm| {
+            realm.organizations = Some(1);
+            realm.leaves = Some((list, who));
+        });
+        let reading = fake.try_read().unwrap();
+        assert!(reading.is_complete(), "{:?}", reading.scopes());
+        let facts = facts(&reading);
+        let members = facts.direct(idpsyncd::source::Kind::Group, "/team/sub");
+        assert_eq!(members.len(), 1000, "{list}");
+        assert!(!members.contains(&"u1000".to_owned()) && members.contains(&"u1100".to_owned()));
+    }
+}
+
+#[test]
+fn rights_that_the_token_does_not_show_are_looked_up() {
+    let realm_only = json!({"sub": "reader", "realm_access": {"roles": ["x"]}});
+    for claims in [
+        realm_only.clone(),
+        json!({"sub": "reader"}),
+        json!({}),
+        json!({"sub": "reader", "resource_access": {"account": {"roles": ["view-profile"]}}}),
+        json!({"sub": "reader", "resource_access": {"roles": ["view-users"]}}),
+    ] {
+        let fake = Fake::new();
+        fake.set(|realm| realm.claims = Some(claims.clone()));
+        let reading = fake.try_read().unwrap();
+        assert!(reading.is_complete(), "{claims}");
+        assert_eq!(reading.directory.digest(), Fake::new().try_read().unwrap().directory.digest());
+        fake.set(|realm| realm.rights = vec!["view-users", "view-clients"]);
+        let error = fake.try_read().unwrap_err();
+        assert!(error.message.contains("lacks the right `view-realm`"), "{claims}: {error}");
+    }
+}
+
+#[test]
+fn a_token_is_asked_for_below_url_and_an_error_names_the_host() {
+    let fake = Fake::new();
+    assert!(fake.read().reading_complete, "the fake has no discovery page");
+    let mut config = config("http://127.0.0.1:9", "r");
+    config.timeout = Duration::from_secs(1);
+    let error = try_read(&source(&config, SECRET), Arc::new(Everything::default())).unwrap_err();
+    assert!(error.transient);
+    let endpoint = "`http://127.0.0.1:9/realms/r/protocol/openid-connect/token`";
+    assert!(error.message.contains(endpoint), "{error}");
 }
 
 #[test]
@@ -734,7 +873,7 @@ fn a_certificate_that_nobody_trusts_is_told_and_a_ca_file_mends_it() {
     }
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut server = std::process::Command::new("openssl")
-        .args(["s_server", "-www", "-quiet", "-accept", &format!("127.0.0.1:{port}"), "-cert"])
+        .args(["s_server", "-rev", "-quiet", "-accept", &format!("127.0.0.1:{port}"), "-cert"])
         .arg(&cert)
         .arg("-key")
         .arg(&key)
@@ -759,6 +898,6 @@ fn a_certificate_that_nobody_trusts_is_told_and_a_ca_file_mends_it() {
     server.kill().unwrap();
     server.wait().unwrap();
     assert!(untrusted.contains("set `ca_file`"), "{untrusted}");
-    assert!(trusted.contains("discovery page"), "TLS works, the page is not Keycloak's: {trusted}");
+    assert!(trusted.contains("HTTP version"), "TLS works, it is no Keycloak: {trusted}");
     assert!(misnamed.contains("for another name"), "{misnamed}");
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 
+use super::pages::Page;
 use crate::model::{Text, Texts};
 
 /// A role, brief.
@@ -107,38 +108,81 @@ pub(super) struct UserRow {
 pub(super) struct UserList {
     pub texts: Texts,
     pub rows: Vec<UserRow>,
+    seen: hashbrown::HashSet<Box<str>>,
+    /// A federation's id is short and comes with each of its people: kept once.
+    links: HashMap<String, Text>,
 }
 
 impl UserList {
     /// Parses a list of brief users.
+    #[cfg(test)]
     pub(super) fn parse(body: &[u8]) -> serde_json::Result<Self> {
-        let mut list = UserList { texts: Texts::with_capacity(0, 0), rows: Vec::new() };
-        let mut seen = hashbrown::HashSet::new();
-        // A federation's id is short and comes with each of its people: kept once.
-        let mut links: HashMap<String, Text> = HashMap::new();
+        UserList::page(body).map(|page| page.what)
+    }
+
+    /// Parses a page of a list of brief users.
+    pub(super) fn page(body: &[u8]) -> serde_json::Result<Page<Self>> {
+        let mut list = UserList { texts: Texts::with_capacity(0, 0), ..UserList::default() };
+        let (mut rows, mut first, mut last) = (0, String::new(), String::new());
         each(body, |user: RawUser<'_>| {
-            if !seen.insert(Box::<str>::from(&*user.id)) {
-                return;
+            if rows == 0 {
+                first = user.id.clone().into_owned();
             }
-            let texts = &mut list.texts;
-            let link = user.federation_link.as_deref().or_else(|| provider_of(&user.id));
-            let federation = match link {
-                None => Text::EMPTY,
-                Some(link) => match links.get(link) {
-                    Some(text) => *text,
-                    None => *links.entry(link.to_owned()).or_insert_with(|| texts.add(link)),
-                },
-            };
-            list.rows.push(UserRow {
-                id: texts.add(&user.id),
-                username: texts.add(&user.username),
-                email: texts.add(user.email.as_deref().unwrap_or_default()),
-                email_verified: user.email_verified.unwrap_or(false),
-                enabled: user.enabled,
-                federation,
-            });
+            rows += 1;
+            last.clear();
+            last.push_str(&user.id);
+            list.add(
+                &user.id,
+                &user.username,
+                user.email.as_deref().unwrap_or_default(),
+                (user.email_verified.unwrap_or(false), user.enabled),
+                user.federation_link.as_deref().or_else(|| provider_of(&user.id)),
+            );
         })?;
-        Ok(list)
+        Ok(Page { what: list, rows, first, last })
+    }
+
+    /// Takes over the users of `page`, but those who are here.
+    pub(super) fn extend(&mut self, page: &UserList) {
+        for row in &page.rows {
+            let federation = Some(page.text(row.federation)).filter(|it| !it.is_empty());
+            self.add(
+                page.text(row.id),
+                page.text(row.username),
+                page.text(row.email),
+                (row.email_verified, row.enabled),
+                federation,
+            );
+        }
+    }
+
+    fn add(
+        &mut self,
+        id: &str,
+        username: &str,
+        email: &str,
+        (email_verified, enabled): (bool, bool),
+        link: Option<&str>,
+    ) {
+        if !self.seen.insert(id.into()) {
+            return;
+        }
+        let texts = &mut self.texts;
+        let federation = match link {
+            None => Text::EMPTY,
+            Some(link) => match self.links.get(link) {
+                Some(text) => *text,
+                None => *self.links.entry(link.to_owned()).or_insert_with(|| texts.add(link)),
+            },
+        };
+        self.rows.push(UserRow {
+            id: texts.add(id),
+            username: texts.add(username),
+            email: texts.add(email),
+            email_verified,
+            enabled,
+            federation,
+        });
     }
 
     /// The text of `text`.
@@ -168,6 +212,28 @@ pub(super) struct RawFull<'a> {
     pub id: Cow<'a, str>,
     #[serde(default)]
     pub attributes: Option<BTreeMap<String, Vec<String>>>,
+}
+
+/// The people of a page by id and username, handed to `take` one by one; a repeated first row is
+/// passed over. The page itself holds nothing.
+pub(super) fn members(
+    body: &[u8],
+    repeats: bool,
+    mut take: impl FnMut(RawMember<'_>),
+) -> serde_json::Result<Page<()>> {
+    let mut page = Page { what: (), rows: 0, first: String::new(), last: String::new() };
+    each(body, |row: RawMember<'_>| {
+        if page.rows == 0 {
+            page.first = row.id.clone().into_owned();
+        }
+        page.rows += 1;
+        page.last.clear();
+        page.last.push_str(&row.id);
+        if page.rows > 1 || !repeats {
+            take(row);
+        }
+    })?;
+    Ok(page)
 }
 
 /// Parses an array row by row: `row` is called for each. Nothing may follow the array.

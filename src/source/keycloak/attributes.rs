@@ -4,12 +4,13 @@
 //! that it cannot parse for none at all, which finds *everyone*. So the answer is a list of
 //! candidates, and their attributes are read in batches and compared exactly.
 
-use super::api::{RawFull, RawMember, each, json};
-use super::client::Client;
+use super::api::{RawFull, each, json, members};
 use super::fault::CallError;
 use super::federation::Federation;
 use super::lies::Health;
-use super::read::{Attempt, Patience};
+use super::members::Asker;
+use super::pages::{self, Page, TRIES};
+use super::read::Attempt;
 use crate::source::{Completeness, Kind, NewContainer, ReadingBuilder};
 
 /// People in one call of the full form: more cost more than in proportion, and their ids must fit
@@ -28,8 +29,7 @@ pub(super) struct Holders {
 
 /// Asks for each value.
 pub(super) async fn read(
-    client: &Client,
-    patience: &Patience,
+    asker: Asker<'_>,
     builder: &ReadingBuilder,
     wanted: &[(String, String)],
 ) -> Result<Vec<Holders>, CallError> {
@@ -42,7 +42,7 @@ pub(super) async fn read(
             completeness: Completeness::Complete,
             hidden: 0,
         };
-        if let Attempt::Unknown(reason) = one(client, patience, builder, &mut holders).await? {
+        if let Attempt::Unknown(reason) = one(asker, builder, &mut holders).await? {
             holders.completeness =
                 Completeness::Partial(format!("attribute `{name}={value}`: {reason}"));
         }
@@ -52,24 +52,16 @@ pub(super) async fn read(
 }
 
 async fn one(
-    client: &Client,
-    patience: &Patience,
+    asker: Asker<'_>,
     builder: &ReadingBuilder,
     holders: &mut Holders,
 ) -> Result<Attempt<()>, CallError> {
+    let Asker { client, patience, .. } = asker;
     let Some(q) = query(&holders.name, &holders.value) else {
         let reason = "Keycloak's search cannot express a name with quotes or backslashes, or a value that ends in a backslash";
         return Ok(Attempt::Unknown(reason.to_owned()));
     };
-    let whole = [("q", q.as_str()), ("briefRepresentation", "true"), ("max", "-1")];
-    let ids = |body: &[u8]| {
-        let mut ids = Vec::new();
-        each(body, |row: RawMember<'_>| ids.push(row.id.into_owned()))?;
-        ids.sort();
-        ids.dedup();
-        Ok(ids)
-    };
-    let mut ids = match patience.get(client, &["users"], &whole, ids).await? {
+    let mut ids = match candidates(asker, &q).await? {
         Attempt::Got(ids) => ids,
         Attempt::Unknown(reason) => return Ok(Attempt::Unknown(reason)),
     };
@@ -111,6 +103,41 @@ async fn one(
         return Ok(Attempt::Unknown(format!("{listed} were listed, {count} counted")));
     }
     Ok(Attempt::Got(()))
+}
+
+/// The ids that a search finds, distinct.
+async fn candidates(asker: Asker<'_>, q: &str) -> Result<Attempt<Vec<String>>, CallError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let pass = pages::read(asker.paging, pages::USUAL, |span| {
+            Box::pin(async move {
+                let mut query = vec![("q", q), ("briefRepresentation", "true")];
+                query.extend(span.query.iter().map(|(key, value)| (*key, value.as_str())));
+                let parse = |body: &[u8]| {
+                    let mut ids = Vec::new();
+                    let Page { rows, first, last, .. } =
+                        members(body, span.repeats, |row| ids.push(row.id.into_owned()))?;
+                    Ok(Page { what: ids, rows, first, last })
+                };
+                asker.patience.get(asker.client, &["users"], &query, parse).await
+            })
+        });
+        match pass.await? {
+            Attempt::Unknown(reason) => return Ok(Attempt::Unknown(reason)),
+            Attempt::Got(pass) if !pass.slipped => {
+                let mut ids = pass.pages.concat();
+                ids.sort();
+                ids.dedup();
+                return Ok(Attempt::Got(ids));
+            }
+            Attempt::Got(_) if tries == TRIES => {
+                let reason = "people came or went whenever the pages were read";
+                return Ok(Attempt::Unknown(reason.to_owned()));
+            }
+            Attempt::Got(_) => {}
+        }
+    }
 }
 
 /// The search for an exact value: both sides quoted, since they may hold spaces and colons. A

@@ -6,6 +6,7 @@ use super::federation::{self, Federation};
 use super::groups;
 use super::lies::Health;
 use super::read::Patience;
+use super::rights;
 use super::roles;
 use super::token::lacking;
 use crate::config::KeycloakConfig;
@@ -55,10 +56,21 @@ async fn look(client: &Client, config: &KeycloakConfig, interest: &dyn Interest)
         return vec![error(lacking(client.client_id(), client.realm(), &missing))];
     }
     match &token.rights {
-        None => findings.push(warning(format!(
-            "the token of client `{}` shows no roles (a lightweight token): rights are looked up instead",
-            client.client_id()
-        ))),
+        None => {
+            findings.push(warning(format!(
+            "the token of client `{}` shows no roles of client `{}` (a lightweight token, or a client scope without its role mappers): rights are looked up instead",
+                client.client_id(),
+                management_client(client.realm()),
+            )));
+            let looked = match roles::clients(client, &config.clients).await {
+                Ok(clients) => rights::check(client, &clients).await.map(|_| ()),
+                Err(fault) => Err(client.source_error(fault)),
+            };
+            if let Err(missing) = looked {
+                findings.push(error(missing.message));
+                return findings;
+            }
+        }
         Some(rights) => {
             let more: Vec<&str> = rights
                 .iter()

@@ -1,20 +1,20 @@
-//! Who is in which group, and who holds which role: one call a list, for the lists that matter.
+//! Who is in which group, and who holds which role: one call a list (or a page of a long one), for
+//! the lists that matter.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::api::{GroupCount, RawMember, each, json};
+use super::api::{GroupCount, RawMember, each, json, members};
 use super::client::Client;
 use super::fault::CallError;
 use super::federation::Federation;
 use super::graph::Graph;
 use super::groups::Groups;
 use super::lies::{Empty, Fed, Health};
+use super::pages::{self, Page, Paging, Span, TRIES};
 use super::read::{Attempt, Patience, Teller, together};
 use super::roles::Roles;
 use super::users::People;
 use crate::source::{Completeness, ReadingBuilder};
-
-const WHOLE: [(&str, &str); 2] = [("briefRepresentation", "true"), ("max", "-1")];
 
 /// What one list said.
 #[derive(Debug)]
@@ -81,30 +81,76 @@ pub(super) fn wanted(graph: &Graph, roles: &Roles, groups: &Groups) -> Lists {
     Lists(lists)
 }
 
-async fn ask(
-    client: &Client,
-    patience: &Patience,
+/// Whom to ask, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Asker<'a> {
+    pub client: &'a Client,
+    pub patience: &'a Patience,
+    pub paging: Paging,
+}
+
+/// The rows of one page.
+#[derive(Default)]
+struct Rows {
+    users: Vec<u32>,
+    service_accounts: usize,
+    strangers: usize,
+}
+
+async fn ask(asker: Asker<'_>, builder: &ReadingBuilder, list: &List) -> Result<Said, CallError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let pass = pages::read(asker.paging, pages::USUAL, |span| {
+            Box::pin(page(asker, builder, list, span))
+        });
+        match pass.await? {
+            Attempt::Unknown(reason) => return Ok(Said::Unknown(reason)),
+            Attempt::Got(pass) if !pass.slipped => return Ok(joined(pass.pages)),
+            Attempt::Got(_) if tries == TRIES => {
+                let reason = "people came or went whenever its pages were read";
+                return Ok(Said::Unknown(reason.to_owned()));
+            }
+            Attempt::Got(_) => {}
+        }
+    }
+}
+
+async fn page(
+    asker: Asker<'_>,
     builder: &ReadingBuilder,
     list: &List,
-) -> Result<Said, CallError> {
+    span: Span,
+) -> Result<Attempt<Page<Rows>>, CallError> {
     let path: Vec<&str> = list.path.iter().map(String::as_str).collect();
+    let mut query = vec![("briefRepresentation", "true")];
+    query.extend(span.query.iter().map(|(key, value)| (*key, value.as_str())));
     let parse = |body: &[u8]| {
-        let (mut users, mut service_accounts, mut strangers) = (Vec::new(), 0, 0);
-        each(body, |row: RawMember<'_>| match builder.find_user(&row.id) {
-            Some(user) => users.push(user),
-            None if row.username.starts_with("service-account-") => service_accounts += 1,
-            None => strangers += 1,
-        })?;
-        // A person may come twice, where a membership is both imported and live.
-        users.sort_unstable();
-        users.dedup();
-        users.shrink_to_fit();
-        Ok(Said::Members { users, service_accounts, strangers })
+        let mut rows = Rows::default();
+        let Page { rows: count, first, last, .. } =
+            members(body, span.repeats, |row| match builder.find_user(&row.id) {
+                Some(user) => rows.users.push(user),
+                None if row.username.starts_with("service-account-") => rows.service_accounts += 1,
+                None => rows.strangers += 1,
+            })?;
+        Ok(Page { what: rows, rows: count, first, last })
     };
-    Ok(match patience.get(client, &path, &WHOLE, parse).await? {
-        Attempt::Got(said) => said,
-        Attempt::Unknown(reason) => Said::Unknown(reason),
-    })
+    asker.patience.get(asker.client, &path, &query, parse).await
+}
+
+fn joined(pages: Vec<Rows>) -> Said {
+    let mut all = Rows::default();
+    for page in pages {
+        all.users.extend(page.users);
+        all.service_accounts += page.service_accounts;
+        all.strangers += page.strangers;
+    }
+    let Rows { mut users, service_accounts, strangers } = all;
+    // A person may come twice, where a membership is both imported and live.
+    users.sort_unstable();
+    users.dedup();
+    users.shrink_to_fit();
+    Said::Members { users, service_accounts, strangers }
 }
 
 /// Asks for the lists that matter, then once more for those that came empty: a failing statement
@@ -115,22 +161,20 @@ async fn ask(
 /// it is over in the end, and one that is over between them has to come back in time to be
 /// believed.
 pub(super) async fn read(
-    client: &Client,
-    patience: &Patience,
+    asker: Asker<'_>,
     builder: &ReadingBuilder,
     roles: &Roles,
     people: &People,
     lists: &mut Lists,
     teller: &Teller<'_>,
 ) -> Result<(), CallError> {
-    round(client, patience, builder, lists, teller, false).await?;
-    doubt_empties(client, patience, builder, roles, people, lists).await?;
-    round(client, patience, builder, lists, teller, true).await
+    round(asker, builder, lists, teller, false).await?;
+    doubt_empties(asker, builder, roles, people, lists).await?;
+    round(asker, builder, lists, teller, true).await
 }
 
 async fn round(
-    client: &Client,
-    patience: &Patience,
+    asker: Asker<'_>,
     builder: &ReadingBuilder,
     lists: &mut Lists,
     teller: &Teller<'_>,
@@ -153,7 +197,7 @@ async fn round(
             else {
                 return Ok(None);
             };
-            let said = ask(client, patience, builder, list).await?;
+            let said = ask(asker, builder, list).await?;
             teller.tell(what, done.fetch_add(1, Ordering::Relaxed) + 1, Some(total));
             Ok(Some((place, said)))
         })
@@ -171,8 +215,7 @@ async fn round(
 /// Doubts the lists that came empty, unless a list of the same table that is known not to be empty
 /// can be read now. A doubt stays until the list comes with rows.
 pub(super) async fn doubt_empties(
-    client: &Client,
-    patience: &Patience,
+    asker: Asker<'_>,
     builder: &ReadingBuilder,
     roles: &Roles,
     people: &People,
@@ -180,6 +223,7 @@ pub(super) async fn doubt_empties(
 ) -> Result<(), CallError> {
     // Without users there is nobody to be in a list. Their own absence was proved by counting.
     let Some(anybody) = &people.anybody else { return Ok(()) };
+    let Asker { client, patience, .. } = asker;
     for group in [true, false] {
         let of_kind = || lists.0.iter().filter(|list| list.group == group);
         if !of_kind().any(|list| list.said.is_empty() && !list.doubted) {
@@ -189,7 +233,7 @@ pub(super) async fn doubt_empties(
             .filter(|list| list.said.rows().is_some_and(|rows| rows > 0))
             .min_by_key(|list| (list.said.rows(), list.container));
         let witness = match shortest {
-            Some(list) => ask(client, patience, builder, list).await?.rows(),
+            Some(list) => ask(asker, builder, list).await?.rows(),
             None if group => somebodys_groups(client, patience, anybody).await?,
             None => default_role(client, patience, roles).await?,
         };

@@ -5,6 +5,7 @@
 //!      ─► roles        roles of the realm and its clients, composites
 //!      ─► groups       the tree, each group's roles
 //!      ─► users        who exists, who is enabled; counted before and after
+//!         pages        lists of people, as large as the server bears
 //!      ─► graph        what leads to something that a rule can name
 //!      ─► members      who is in it: one call a group or role that matters
 //!      ─► attributes   who has a value that a rule names
@@ -13,7 +14,7 @@
 //! client ─► token, http, fault, api
 //! ```
 //!
-//! As many calls as scopes, never one a user. Nothing here knows the mirror: an answer that
+//! As many calls as scopes (and pages of large ones), never one a user. Nothing here knows the mirror: an answer that
 //! cannot be believed makes its scope partial, and what that means is decided elsewhere.
 //!
 //! The service account needs the roles `view-users`, `view-realm` and `view-clients` of client
@@ -32,7 +33,9 @@ mod http;
 mod lies;
 mod lookup;
 mod members;
+mod pages;
 mod read;
+mod rights;
 mod roles;
 mod token;
 mod users;

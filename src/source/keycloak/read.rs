@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::future::{BoxFuture, try_join};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::api::{RoleRow, json};
 use super::attributes;
 use super::client::Client;
 use super::fault::CallError;
@@ -23,9 +22,10 @@ use super::federation::{self, Federation};
 use super::graph;
 use super::groups;
 use super::lies::{self, Fed, Health};
-use super::members;
+use super::members::{self, Asker};
+use super::pages;
+use super::rights;
 use super::roles;
-use super::token::lacking;
 use super::users;
 use crate::config::KeycloakConfig;
 use crate::source::{
@@ -113,28 +113,26 @@ pub(super) async fn read(
         federation.health = federation::probe(client, federation).await.map_err(whole)?;
     }
     let clients = roles::clients(client, &config.clients).await.map_err(whole)?;
-    let management = clients
-        .iter()
-        .find(|it| it.name == super::fault::management_client(client.realm()))
-        .map(|it| it.id.clone());
-    if client.token().await.map_err(whole)?.rights.is_none() {
-        // A lightweight token does not tell its rights; the service account's roles do.
-        check_rights(client, management.as_deref()).await?;
-    }
+    let rights = match &client.token().await.map_err(whole)?.rights {
+        Some(rights) => rights.iter().cloned().collect(),
+        // The token does not tell its rights; the service account's roles do.
+        None => rights::check(client, &clients).await?,
+    };
+    let paging = pages::paging(client, &rights, &federations).await.map_err(whole)?;
     teller.tell("users", 0, None);
     let import_off: Vec<String> =
         federations.iter().filter(|it| !it.imports).map(|it| it.name.clone()).collect();
-    // The list of users is one long call, roles and groups are many short ones: neither needs the
+    // The list of users is one long matter, roles and groups are many short ones: neither needs the
     // other, so they share the time.
     let structure = async {
         let roles = roles::read(client, &patience, clients, &config.clients).await?;
         let groups = groups::read(client, &roles).await?;
         Ok((roles, groups))
     };
-    let people = users::read(client, config.service_accounts, &import_off);
+    let people = users::read(client, paging, config.service_accounts, &import_off, teller);
     let ((roles, groups), list) = try_join(structure, people).await.map_err(whole)?;
     let mut builder = ReadingBuilder::new(false);
-    let belied = users::belied(client, &list.list).await.map_err(whole)?;
+    let belied = users::belied(client, paging, &list.list).await.map_err(whole)?;
     let people = users::fill(&mut builder, &list.list, &belied);
     teller.tell("users", people.links.len(), Some(people.links.len()));
     for federation in &mut federations {
@@ -150,15 +148,11 @@ pub(super) async fn read(
 
     let graph = graph::build(&mut builder, &roles, &groups, interest);
     let mut lists = members::wanted(&graph, &roles, &groups);
-    members::read(client, &patience, &builder, &roles, &people, &mut lists, teller)
-        .await
-        .map_err(whole)?;
-    let attributes = attributes::read(client, &patience, &builder, interest.attributes())
-        .await
-        .map_err(whole)?;
-    members::doubt_empties(client, &patience, &builder, &roles, &people, &mut lists)
-        .await
-        .map_err(whole)?;
+    let asker = Asker { client, patience: &patience, paging };
+    members::read(asker, &builder, &roles, &people, &mut lists, teller).await.map_err(whole)?;
+    let attributes =
+        attributes::read(asker, &builder, interest.attributes()).await.map_err(whole)?;
+    members::doubt_empties(asker, &builder, &roles, &people, &mut lists).await.map_err(whole)?;
 
     // What was true at the start must be true at the end: what lies in between is then as well,
     // but for an outage that came and went within the read.
@@ -171,7 +165,7 @@ pub(super) async fn read(
                 federation.health.clone().and(Health::Down(emptied(federation, fed)));
         }
     }
-    check_rights(client, management.as_deref()).await?;
+    rights::check(client, &roles.clients).await?;
 
     let mut users_are = list.completeness;
     for federation in &federations {
@@ -200,34 +194,4 @@ fn emptied(federation: &Federation, fed: Fed) -> String {
         "none of the {} groups that federation `{}` feeds lists any of its people: an outage looks like that",
         fed.asked, federation.name
     )
-}
-
-/// Makes sure that the service account has its rights *now*. They count live, whatever a token
-/// says: taken away in mid-read, lists get short or empty with status 200.
-async fn check_rights(client: &Client, management: Option<&str>) -> Result<(), SourceError> {
-    let whole = |error| client.source_error(error);
-    let token = client.token().await.map_err(whole)?;
-    let (Some(subject), Some(management)) = (&token.subject, management) else {
-        let message = format!(
-            "the rights of client `{}` cannot be told: its token names no user, or the realm shows no client `{}`; leave the `basic` scope to the client and grant `view-clients`",
-            client.client_id(),
-            super::fault::management_client(client.realm()),
-        );
-        return Err(SourceError::fatal(message));
-    };
-    let path = ["users", subject, "role-mappings", "clients", management, "composite"];
-    let rows = |body: &[u8]| json::<Vec<RoleRow>>(body);
-    let granted = client.get(&path, &[], rows).await.map_err(whole)?;
-    let missing: Vec<&str> = super::fault::NEEDED
-        .into_iter()
-        .filter(|right| !granted.iter().any(|role| role.name == *right))
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(SourceError::fatal(format!(
-        "reading Keycloak at {} failed: {}",
-        client.endpoint(),
-        lacking(client.client_id(), client.realm(), &missing)
-    )))
 }

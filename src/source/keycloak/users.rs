@@ -1,15 +1,15 @@
 //! Who exists, and who is enabled.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::api::{RawMember, UserList, each, json};
+use super::api::{UserList, json};
 use super::client::Client;
 use super::fault::CallError;
 use super::lies;
+use super::pages::{self, Paging, TRIES};
+use super::read::{Attempt, Teller};
 use crate::source::{Completeness, Enabled, NewUser, ReadingBuilder};
-
-/// How often users are read before a mismatch is taken as lasting.
-const TRIES: usize = 3;
 
 /// The users as the server listed them.
 pub(super) struct Listed {
@@ -33,27 +33,32 @@ impl People {
     }
 }
 
-/// Reads all users, counted before and after, again where the counts differ.
+/// Reads all users, counted before and after, again where the counts differ or pages slipped:
+/// listing imports and purges people of a directory while it runs.
 ///
-/// One call without offsets: listing imports and purges people of a directory while it runs, and
-/// pages would slip. Without a filter service accounts are left out; any filter brings them, even
-/// `exact=false`, which filters nothing.
+/// Without a filter service accounts are left out; any filter brings them, even `exact=false`,
+/// which filters nothing.
 pub(super) async fn read(
     client: &Client,
+    paging: Paging,
     service_accounts: bool,
     import_off: &[String],
+    teller: &Teller<'_>,
 ) -> Result<Listed, CallError> {
     let filter: &[(&str, &str)] = if service_accounts { &[("exact", "false")] } else { &[] };
-    let mut query = vec![("briefRepresentation", "true"), ("max", "-1")];
-    query.extend(filter);
     let count = || client.get(&["users", "count"], filter, |body| json::<u64>(body));
     let mut before = count().await?;
     let mut tries = 0;
     loop {
         tries += 1;
-        let list = client.get(&["users"], &query, UserList::parse).await?;
+        let total = usize::try_from(before).ok();
+        let told = |read| teller.tell("users", read, total);
+        let (list, slipped) = list(client, paging, filter, &told).await?;
         let after = count().await?;
-        let completeness = lies::users(before, &list, after, import_off);
+        let mut completeness = lies::users(before, &list, after, import_off);
+        if slipped && completeness.is_complete() {
+            completeness = Completeness::Partial(SLIPPED.to_owned());
+        }
         let again = before != after || !completeness.is_complete() && import_off.is_empty();
         if !again || tries == TRIES {
             return Ok(Listed { list, completeness });
@@ -62,25 +67,58 @@ pub(super) async fn read(
     }
 }
 
+const SLIPPED: &str = "people came or went whenever the pages of users were read";
+
+/// Lists users once, and says whether pages slipped. `told` hears how many were read so far.
+async fn list(
+    client: &Client,
+    paging: Paging,
+    filter: &[(&str, &str)],
+    told: &(dyn Fn(usize) + Sync),
+) -> Result<(UserList, bool), CallError> {
+    let read = &AtomicUsize::new(0);
+    let pass = pages::read(paging, pages::SMALL, |span| {
+        Box::pin(async move {
+            let mut query = vec![("briefRepresentation", "true")];
+            query.extend(span.query.iter().map(|(key, value)| (*key, value.as_str())));
+            query.extend(filter);
+            let page = client.get(&["users"], &query, UserList::page).await?;
+            told(read.fetch_add(page.rows, Ordering::Relaxed) + page.rows);
+            Ok(Attempt::Got(page))
+        })
+    });
+    let mut whole = UserList::default();
+    let mut slipped = true;
+    if let Attempt::Got(pass) = pass.await? {
+        slipped = pass.slipped;
+        let mut pages = pass.pages.into_iter();
+        whole = pages.next().unwrap_or_default();
+        pages.for_each(|page| whole.extend(&page));
+    }
+    Ok((whole, slipped))
+}
+
 /// The federations that are down, told by their people: see [`lies::belied`]. Asks only where
 /// someone of a federation is shown disabled.
 pub(super) async fn belied(
     client: &Client,
-    list: &UserList,
+    paging: Paging,
+    all: &UserList,
 ) -> Result<BTreeMap<String, Vec<usize>>, CallError> {
     // Nobody is disabled by the database as far as we know: who would then be belied?
-    if lies::belied(list, &BTreeSet::new()).is_empty() {
+    if lies::belied(all, &BTreeSet::new()).is_empty() {
         return Ok(BTreeMap::new());
     }
-    let query = [("enabled", "false"), ("briefRepresentation", "true"), ("max", "-1")];
-    let disabled = client.get(&["users"], &query, |body| {
-        let mut ids = BTreeSet::new();
-        each(body, |row: RawMember<'_>| {
-            ids.insert(row.id.into_owned());
-        })?;
-        Ok(ids)
-    });
-    Ok(lies::belied(list, &disabled.await?))
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let (disabled, slipped) = list(client, paging, &[("enabled", "false")], &|_| {}).await?;
+        if !slipped || tries == TRIES {
+            let ids = disabled.rows.iter().map(|row| disabled.text(row.id).to_owned()).collect();
+            // Someone who slipped through is taken for belied: that takes nothing away.
+            return Ok(lies::belied(all, &ids));
+        }
+    }
 }
 
 /// Puts the users into the reading. Those who are belied are neither enabled nor disabled.
