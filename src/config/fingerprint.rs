@@ -174,9 +174,10 @@ fn source(w: &mut Writer, source: &SourceConfig) {
             groups(w, this_groups);
             w.maybe(canary.as_ref().map(|dn| [dn]));
         }
-        SourceKind::RealmExport(RealmExportConfig { path, clients, service_accounts }) => {
+        SourceKind::RealmExport(RealmExportConfig { path, realm, clients, service_accounts }) => {
             w.text("realm_export");
             w.text(&path.to_string_lossy());
+            w.maybe(realm.as_ref().map(|realm| [realm]));
             w.list(clients);
             w.flag(*service_accounts);
         }

@@ -38,7 +38,7 @@ const LDAP: &[&str] = &[
     "timeout",
     "read_timeout",
 ];
-const REALM_EXPORT: &[&str] = &["realm_export", "clients", "service_accounts"];
+const REALM_EXPORT: &[&str] = &["realm_export", "realm", "clients", "service_accounts"];
 const LDIF: &[&str] = &["ldif", "users", "groups"];
 
 const USERS_FILTER: &str = "(objectClass=inetOrgPerson)";
@@ -176,16 +176,18 @@ fn clients(table: &Table<'_>, fact: &mut Facts) -> Read<Vec<String>> {
     clients
 }
 
+fn realm_name(node: &Node<'_>) -> Read<String> {
+    let realm = node.text()?;
+    // Keycloak refuses these characters in a realm's name, and the name goes into URLs.
+    if realm.contains(['/', '?', '#', '%', '\\']) || realm == "." || realm == ".." {
+        return Err(node.bad(format!("`{realm}` is not the name of a realm")));
+    }
+    Ok(realm)
+}
+
 fn keycloak(table: &Table<'_>, fact: &mut Facts) -> Read<KeycloakConfig> {
     let url = table.required("url", |node| node.parsed(http_url));
-    let realm = table.required("realm", |node| {
-        let realm = node.text()?;
-        // Keycloak refuses these characters in a realm's name, and the name goes into URLs.
-        if realm.contains(['/', '?', '#', '%', '\\']) || realm == "." || realm == ".." {
-            return Err(node.bad(format!("`{realm}` is not the name of a realm")));
-        }
-        Ok(realm)
-    });
+    let realm = table.required("realm", realm_name);
     let client_id = table.required("client_id", Node::text);
     let client_secret = table.required("client_secret", Node::secret);
     let clients = clients(table, fact);
@@ -333,11 +335,13 @@ fn file(table: &Table<'_>, fact: &mut Facts) -> Read<SourceKind> {
         (true, false) => {
             fact.ldap = Some(false);
             let path = table.required("realm_export", Node::path);
+            let realm = table.optional("realm", realm_name);
             let clients = clients(table, fact);
             let service_accounts = table.or("service_accounts", false, Node::boolean);
             finish(table, "beside `realm_export`", REALM_EXPORT);
             Ok(SourceKind::RealmExport(RealmExportConfig {
                 path: path?,
+                realm: realm?,
                 clients: clients?,
                 service_accounts: service_accounts?,
             }))

@@ -269,6 +269,8 @@ pub struct LdapGroups {
 pub struct RealmExportConfig {
     /// The export.
     pub path: PathBuf,
+    /// Which realm of several; absent: the only one.
+    pub realm: Option<String>,
     /// The clients whose client roles count.
     pub clients: Vec<String>,
     /// Service accounts are people too. Default false.

@@ -301,6 +301,15 @@ impl ReadingBuilder {
         }
     }
 
+    /// Says how much was read of the direct members of every container of a kind so far.
+    pub fn all_members_are(&mut self, kind: Kind, completeness: &Completeness) {
+        for (container, slot) in self.directory.containers.iter().zip(&mut self.members) {
+            if container.kind == kind {
+                *slot = completeness.clone();
+            }
+        }
+    }
+
     /// Says how much of what a container leads to was read.
     pub fn up_is(&mut self, container: u32, completeness: Completeness) {
         if let Some(slot) = self.up.get_mut(container as usize) {

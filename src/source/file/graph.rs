@@ -11,10 +11,19 @@
 //! [`UNCOUNTED`]; only `identity` shows people what it is. One that leads to nothing that counts
 //! (all of `account`, `realm-management`, …) is left out.
 
-use std::collections::HashMap;
+//!
+//! # Roles that are not listed
+//!
+//! Keycloak's import makes a role that somebody holds, so it counts as one that contains nothing.
+//! But the roles that Keycloak itself makes are there whether the file lists them or not: what those
+//! contain is unknown ([`super::builtin`]).
 
-use super::export::{ByClient, Export, Fault, Group, Role};
-use crate::source::{Completeness, Kind, NewContainer, ReadingBuilder};
+use std::collections::{HashMap, HashSet};
+
+use super::builtin::Builtin;
+use super::export::{Composites, Export, Group, Role};
+use super::odd::{ByClient, Names, Oddities};
+use crate::source::{Completeness, Interest, Kind, NewContainer, ReadingBuilder};
 
 /// Before the key and `norm` of a role whose client does not count. No client role's identity
 /// begins so: a blank never stands before the first `/` there by accident, and a mapping's client
@@ -31,12 +40,12 @@ enum Place {
 }
 
 /// What a user's path of a group means.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub(super) enum Fit {
     /// One group.
     One(u32),
-    /// This many groups: nobody can tell which is meant.
-    Several(usize),
+    /// These groups: nobody can tell which is meant.
+    Several(Vec<u32>),
     /// No group.
     None,
 }
@@ -44,11 +53,15 @@ pub(super) enum Fit {
 /// Where everything is.
 pub(super) struct Graph<'a> {
     counted: &'a [String],
+    builtin: Builtin,
+    interest: &'a dyn Interest,
     paths: HashMap<String, Vec<u32>>,
     realm: HashMap<String, Place>,
     client: HashMap<String, HashMap<String, Place>>,
     /// Roles that someone holds but the file does not list.
     unlisted: Vec<String>,
+    /// Why the roles that could be read may not be all that are listed.
+    doubt: Option<String>,
 }
 
 /// A role as listed, before it is known whether it matters.
@@ -57,39 +70,56 @@ struct Listed<'a> {
     role: &'a Role,
     counts: bool,
     contains: Vec<usize>,
-    /// Why it is not known what it contains.
-    unknown: Option<String>,
+    /// How much of what it contains is known.
+    up: Completeness,
+}
+
+impl Listed<'_> {
+    fn unknown(&mut self, why: String) {
+        if !matches!(self.up, Completeness::Partial(_)) {
+            self.up = Completeness::Partial(why);
+        }
+    }
 }
 
 impl<'a> Graph<'a> {
-    /// Makes the containers of `export`. `counted` are the clients whose roles count.
+    /// Makes the containers of `export`. `counted` are the clients whose roles count, `interest` is
+    /// what rules can name.
     pub(super) fn build(
         export: &Export,
         counted: &'a [String],
+        interest: &'a dyn Interest,
         builder: &mut ReadingBuilder,
-    ) -> Result<Self, Fault> {
+        odd: &mut Oddities,
+    ) -> Self {
         let mut graph = Graph {
             counted,
+            builtin: Builtin::of(export),
+            interest,
             paths: HashMap::new(),
             realm: HashMap::new(),
             client: HashMap::new(),
             unlisted: Vec::new(),
+            doubt: odd.doubts.roles.clone(),
         };
-        graph.roles(export, builder)?;
+        graph.roles(export, builder, odd);
         let groups = export.groups.as_deref().unwrap_or_default();
         let escaped = escapes_slashes(groups, "");
-        graph.groups(groups, &mut Vec::new(), None, escaped, builder)?;
-        Ok(graph)
+        graph.groups(groups, &mut Vec::new(), None, escaped, builder, odd);
+        graph
     }
 
     /// The groups that a user's `path` fits.
     pub(super) fn group(&self, path: &str) -> Fit {
-        // Keycloak writes a `/` in front, and takes paths without one.
+        // Keycloak writes a `/` in front and none behind, and takes paths without the one and with
+        // the other.
+        let front =
+            || format!("/{}", path.strip_suffix('/').unwrap_or(path).trim_start_matches('/'));
         let found = self.paths.get(path).or_else(|| self.paths.get(&format!("/{path}")));
-        match found.map(Vec::as_slice) {
+        match found.or_else(|| self.paths.get(&front())).map(Vec::as_slice) {
             None | Some([]) => Fit::None,
             Some([one]) => Fit::One(*one),
-            Some(several) => Fit::Several(several.len()),
+            Some(several) => Fit::Several(several.to_vec()),
         }
     }
 
@@ -97,17 +127,18 @@ impl<'a> Graph<'a> {
     /// is not listed, as Keycloak's import does; [`Graph::unlisted`] tells of it.
     pub(super) fn held(
         &mut self,
-        realm: Option<&[String]>,
-        client: Option<&ByClient>,
+        realm: &Names,
+        client: &ByClient,
         builder: &mut ReadingBuilder,
     ) -> Vec<u32> {
         let mut held = Vec::new();
-        for name in realm.unwrap_or_default() {
-            held.push(self.place(None, name, builder));
+        // Keycloak's import takes names of held roles without the spaces around them.
+        for name in &realm.list {
+            held.push(self.place(None, name.trim(), builder));
         }
-        for (client, names) in client.into_iter().flatten() {
+        for (client, names) in &client.list {
             for name in names {
-                held.push(self.place(Some(client), name, builder));
+                held.push(self.place(Some(client), name.trim(), builder));
             }
         }
         let at = |place| if let Place::At(container) = place { Some(container) } else { None };
@@ -135,8 +166,15 @@ impl<'a> Graph<'a> {
         let place = if refused(client, name, builder) {
             Place::Nowhere
         } else if self.counts(client) {
-            self.unlisted.push(title(client, name));
-            Place::At(container(builder, client, name, None, true))
+            let number = container(builder, client, name, None, true);
+            if self.builtin.is(client, name) {
+                builder.up_is(number, self.inside(client, name));
+            } else if let Some(doubt) = &self.doubt {
+                builder.up_is(number, Completeness::Partial(doubt.clone()));
+            } else {
+                self.unlisted.push(title(client, name));
+            }
+            Place::At(number)
         } else {
             Place::Nowhere
         };
@@ -156,75 +194,142 @@ impl<'a> Graph<'a> {
         client.is_none_or(|client| self.counted.iter().any(|counted| counted == client))
     }
 
-    fn roles(&mut self, export: &Export, builder: &mut ReadingBuilder) -> Result<(), Fault> {
-        let mut listed = self.listed(export, builder)?;
+    /// What is known of what a role contains that Keycloak makes and the file does not list: nothing,
+    /// so what was known before stays. Where a rule names what it normally contains, that is missed
+    /// now.
+    fn inside(&self, client: Option<&str>, name: &str) -> Completeness {
+        let missed = self.builtin.normally_in(client, name).find(|(client, name)| {
+            let (kind, identity) = match client {
+                None => (Kind::RealmRole, (*name).to_owned()),
+                Some(client) => (Kind::ClientRole, format!("{client}/{name}")),
+            };
+            self.counts(*client) && self.interest.reaches(kind, name, &identity, &identity, &[name])
+        });
+        match missed {
+            None => Completeness::NotAsked,
+            Some((inner, inner_name)) => Completeness::Partial(format!(
+                "{} is not listed under `roles`, and Keycloak normally puts {} into it",
+                title(client, name),
+                title(inner, inner_name)
+            )),
+        }
+    }
+
+    fn roles(&mut self, export: &Export, builder: &mut ReadingBuilder, odd: &mut Oddities) {
+        let implied = self.implied(export);
+        let mut listed = self.listed(export, builder);
+        for (client, role) in &implied {
+            let (client, name) = (client.as_deref(), role.name.as_str());
+            self.put(client, name, Place::Nowhere);
+            listed.push(Listed {
+                client,
+                role,
+                counts: self.counts(client),
+                contains: Vec::new(),
+                up: self.inside(client, name),
+            });
+        }
         contents(&mut listed);
+        self.defaults(export, &mut listed);
         let matters = matters(&listed);
         let mut places = Vec::with_capacity(listed.len());
         for (role, matters) in listed.iter().zip(&matters) {
             let place = if *matters {
-                Place::At(self.listed_container(role, builder)?)
+                Place::At(listed_container(role, builder, odd))
             } else {
                 Place::Nowhere
             };
             self.put(role.client, &role.role.name, place);
             places.push(place);
         }
-        for (role, place) in listed.iter().zip(&places) {
+        for (role, place) in listed.into_iter().zip(&places) {
             let Place::At(from) = *place else { continue };
             for inner in &role.contains {
                 if let Some(Place::At(to)) = places.get(*inner) {
                     builder.leads_to(from, *to);
                 }
             }
-            if let Some(why) = &role.unknown {
-                builder.up_is(from, Completeness::Partial(why.clone()));
-            }
+            builder.up_is(from, role.up);
         }
-        Ok(())
     }
 
-    fn listed<'e>(
-        &mut self,
-        export: &'e Export,
-        builder: &mut ReadingBuilder,
-    ) -> Result<Vec<Listed<'e>>, Fault> {
-        let Some(roles) = export.roles() else { return Ok(Vec::new()) };
-        let realm = roles.realm.iter().flatten().map(|role| (None, role));
-        let client = roles.client.iter().flatten();
-        let client = client.flat_map(|(id, roles)| roles.iter().map(|r| (Some(id.as_str()), r)));
-        let mut listed = Vec::new();
-        for (client, role) in realm.chain(client) {
+    /// The roles that Keycloak makes, that the file does not list, and that something listed
+    /// contains; and the role of new users where the file says in the old way what it contains.
+    fn implied(&self, export: &Export) -> Vec<(Option<String>, Role)> {
+        let mut known: HashSet<(Option<&str>, &str)> = HashSet::new();
+        let mut wanted: Vec<(Option<&str>, &str)> = Vec::new();
+        for (client, role) in each_role(export) {
+            known.insert((client, &role.name));
+            wanted.extend(role.composites.iter().flat_map(inner));
+        }
+        let defaults = old_defaults(export);
+        if !defaults.is_empty() {
+            wanted.push((None, self.builtin.default_role()));
+        }
+        wanted.extend(defaults);
+        let mut implied = Vec::new();
+        for (client, name) in wanted {
+            if known.insert((client, name)) && self.builtin.is(client, name) {
+                let role =
+                    Role { id: None, name: name.to_owned(), composite: false, composites: None };
+                implied.push((client.map(str::to_owned), role));
+            }
+        }
+        implied
+    }
+
+    /// Puts into the role of new users what the file says in the way of older servers.
+    fn defaults(&self, export: &Export, listed: &mut [Listed<'_>]) {
+        let default_role = self.builtin.default_role();
+        let place = |client: Option<&str>, name: &str| {
+            listed.iter().position(|it| it.client == client && it.role.name == name)
+        };
+        let Some(outer) = place(None, default_role) else { return };
+        let inner: Vec<_> = old_defaults(export)
+            .into_iter()
+            .map(|(client, name)| place(client, name).ok_or_else(|| title(client, name)))
+            .collect();
+        let Some(outer) = listed.get_mut(outer) else { return };
+        for inner in inner {
+            match inner {
+                Ok(inner) => outer.contains.push(inner),
+                Err(title) => outer.unknown(format!(
+                    "new users are given {title}, which the file does not list under `roles`"
+                )),
+            }
+        }
+        let doubt = export.default_roles.doubt.as_ref();
+        let doubt = doubt.or(export.clients.iter().find_map(|it| it.default_roles.doubt.as_ref()));
+        if let (None, Some(doubt)) = (&export.default_role, doubt) {
+            outer.unknown(doubt.clone());
+        }
+    }
+
+    fn listed<'e>(&mut self, export: &'e Export, builder: &mut ReadingBuilder) -> Vec<Listed<'e>> {
+        let mut listed: Vec<Listed<'e>> = Vec::new();
+        for (client, role) in each_role(export) {
             if refused(client, &role.name, builder) {
                 self.put(client, &role.name, Place::Nowhere);
                 continue;
             }
             if self.put(client, &role.name, Place::Nowhere).is_some() {
-                let title = title(client, &role.name);
-                return Err(Fault::whole(format!("`roles` lists {title} twice")));
+                let why = format!("`roles` lists {} twice", title(client, &role.name));
+                builder.warn(format!("{why}: the first counts"));
+                let same = |it: &&mut Listed<'_>| it.client == client && it.role.name == role.name;
+                if let Some(first) = listed.iter_mut().find(same) {
+                    first.unknown(why);
+                }
+                continue;
             }
             let counts = self.counts(client);
-            listed.push(Listed { client, role, counts, contains: Vec::new(), unknown: None });
+            let mut one =
+                Listed { client, role, counts, contains: Vec::new(), up: Completeness::Complete };
+            if let Some(doubt) = role.composites.as_ref().and_then(|it| it.doubt.clone()) {
+                one.unknown(doubt);
+            }
+            listed.push(one);
         }
-        Ok(listed)
-    }
-
-    fn listed_container(
-        &self,
-        listed: &Listed<'_>,
-        builder: &mut ReadingBuilder,
-    ) -> Result<u32, Fault> {
-        let Listed { client, role, counts, .. } = listed;
-        let (_, before) = builder.counts();
-        let number = container(builder, *client, &role.name, role.id.as_deref(), *counts);
-        if builder.counts().1 == before {
-            return Err(Fault::whole(format!(
-                "{} has the `id` of another role: `{}`",
-                title(*client, &role.name),
-                role.id.as_deref().unwrap_or_default()
-            )));
-        }
-        Ok(number)
+        listed
     }
 
     fn groups<'e>(
@@ -234,45 +339,107 @@ impl<'a> Graph<'a> {
         parent: Option<u32>,
         escaped: bool,
         builder: &mut ReadingBuilder,
-    ) -> Result<(), Fault> {
+        odd: &mut Oddities,
+    ) {
         for group in groups {
             above.push(&group.name);
             let path = joined(above, false);
-            if group.name.is_empty() {
-                return Err(Fault::whole(format!("the group `{path}` has an empty name")));
-            }
-            // Without an id the names from the top are what identifies a group; joined by what no
-            // name can hold, as `a/b` and `b` below `a` are two groups.
-            let key = group.id.clone().unwrap_or_else(|| above.join("\u{0}"));
-            let (_, before) = builder.counts();
-            let number = builder.container(&NewContainer {
-                kind: Kind::Group,
-                key: &key,
-                name: &group.name,
-                identity: &path,
-                norm: &path,
-            });
-            if builder.counts().1 == before {
-                return Err(Fault::whole(match &group.id {
-                    Some(id) => format!("the group `{path}` has the `id` of another: `{id}`"),
-                    None => format!("two groups are `{path}`, and neither has an `id`"),
-                }));
-            }
+            let number = new_group(group, above, &path, builder);
             if let Some(parent) = parent {
                 builder.child(parent, number);
             }
             let spelt = if escaped { joined(above, true) } else { path };
             self.paths.entry(spelt).or_default().push(number);
-            let roles = group.realm_roles.as_deref();
-            for role in self.held(roles, group.client_roles.as_ref(), builder) {
+            let (realm, client) = (&group.realm_roles, &group.client_roles);
+            for role in self.held(realm, client, builder) {
                 builder.leads_to(number, role);
             }
-            let below = group.sub_groups.as_deref().unwrap_or_default();
-            self.groups(below, above, Some(number), escaped, builder)?;
+            if let Some(doubt) = realm.doubt.as_ref().or(client.doubt.as_ref()) {
+                builder.up_is(number, Completeness::Partial(doubt.clone()));
+                odd.doubts.roles.get_or_insert(doubt.clone());
+            }
+            self.groups(&group.sub_groups, above, Some(number), escaped, builder, odd);
             above.pop();
         }
-        Ok(())
     }
+}
+
+/// Makes a group's container.
+fn new_group(group: &Group, names: &[&str], path: &str, builder: &mut ReadingBuilder) -> u32 {
+    // Without an id the names from the top are what identifies a group; joined by what no name can
+    // hold, as `a/b` and `b` below `a` are two groups.
+    let by_names = names.join("\u{0}");
+    let mut key = group.id.clone().unwrap_or_else(|| by_names.clone());
+    let mut tries = 0;
+    loop {
+        let (_, before) = builder.counts();
+        let number = builder.container(&NewContainer {
+            kind: Kind::Group,
+            key: &key,
+            name: &group.name,
+            identity: path,
+            norm: path,
+        });
+        if builder.counts().1 > before {
+            return number;
+        }
+        if tries == 0 {
+            builder.warn(match &group.id {
+                Some(_) => format!("the group `{path}` has the `id` of another group"),
+                None => format!("two groups are `{path}`, and neither has an `id`"),
+            });
+        }
+        tries += 1;
+        key = format!("{by_names}\u{0}{tries}");
+    }
+}
+
+/// Every role that is listed, with its client.
+fn each_role(export: &Export) -> impl Iterator<Item = (Option<&str>, &Role)> {
+    let roles = export.roles.as_ref();
+    let realm = roles.into_iter().flat_map(|roles| &roles.realm).map(|role| (None, role));
+    let client = roles.into_iter().flat_map(|roles| &roles.client);
+    realm.chain(client.flat_map(|(id, roles)| roles.iter().map(|role| (Some(id.as_str()), role))))
+}
+
+/// What is in a composite role.
+fn inner(composites: &Composites) -> impl Iterator<Item = (Option<&str>, &str)> {
+    let realm = composites.realm.list.iter().map(|name| (None, name.as_str()));
+    let client = composites.client.list.iter();
+    realm.chain(
+        client.flat_map(|(id, names)| names.iter().map(|name| (Some(id.as_str()), name.as_str()))),
+    )
+}
+
+/// The roles that older servers gave to new users; none where the file says it in the new way, as
+/// Keycloak's import has it.
+fn old_defaults(export: &Export) -> Vec<(Option<&str>, &str)> {
+    if export.default_role.is_some() {
+        return Vec::new();
+    }
+    let realm = export.default_roles.list.iter().map(|name| (None, name.trim()));
+    let client = export.clients.iter().flat_map(|client| {
+        client.default_roles.list.iter().map(|name| (Some(client.id.as_str()), name.trim()))
+    });
+    realm.chain(client).collect()
+}
+
+/// Makes the container of a listed role.
+fn listed_container(listed: &Listed<'_>, builder: &mut ReadingBuilder, odd: &mut Oddities) -> u32 {
+    let Listed { client, role, counts, .. } = listed;
+    let (_, before) = builder.counts();
+    let number = container(builder, *client, &role.name, role.id.as_deref(), *counts);
+    if builder.counts().1 > before {
+        return number;
+    }
+    let title = title(*client, &role.name);
+    builder.warn(format!("{title} has the `id` of another role"));
+    let number = container(builder, *client, &role.name, None, *counts);
+    if builder.counts().1 == before {
+        // Its name is another's id as well: nobody writes that by accident.
+        odd.doubts.roles.get_or_insert(format!("{title} has the `id` of another role"));
+    }
+    number
 }
 
 /// The path of a group whose names from the top are `names`.
@@ -290,7 +457,7 @@ fn escapes_slashes(groups: &[Group], above: &str) -> bool {
     groups.iter().any(|group| {
         let path = format!("{above}/{}", group.name.replace('/', "~/"));
         (group.name.contains('/') && group.path.as_ref() == Some(&path))
-            || escapes_slashes(group.sub_groups.as_deref().unwrap_or_default(), &path)
+            || escapes_slashes(&group.sub_groups, &path)
     })
 }
 
@@ -300,28 +467,22 @@ fn contents(listed: &mut [Listed<'_>]) {
         listed.iter().enumerate().map(|(n, l)| ((l.client, l.role.name.as_str()), n)).collect();
     for outer in listed {
         let own = title(outer.client, &outer.role.name);
-        let Some(composites) = outer.role.composites() else {
+        let Some(composites) = &outer.role.composites else {
             // `composite` without `composites` is how the admin API lists roles, not how an export
             // writes them: what is in it is unknown, which is not the same as nothing.
-            if outer.role.composite == Some(true) {
-                let why = format!("{own} is composite, but the file does not say of what");
-                outer.unknown = Some(why);
+            if outer.role.composite {
+                outer.unknown(format!("{own} is composite, but the file does not say of what"));
             }
             continue;
         };
-        let realm = composites.realm.iter().flatten().map(|name| (None, name));
-        let client = composites.client.iter().flatten();
-        let client =
-            client.flat_map(|(id, names)| names.iter().map(|name| (Some(id.as_str()), name)));
-        for (client, name) in realm.chain(client) {
-            match numbers.get(&(client, name.as_str())) {
+        for (client, name) in inner(composites) {
+            match numbers.get(&(client, name)) {
                 Some(inner) => outer.contains.push(*inner),
                 None if is_dots(name) => {}
                 // What this inner role contains is unknown, so what the outer one gives is too.
                 None => {
                     let inner = title(client, name);
-                    let why = format!("{own} contains {inner}, which the file does not list");
-                    outer.unknown.get_or_insert(why);
+                    outer.unknown(format!("{own} contains {inner}, which the file does not list"));
                 }
             }
         }

@@ -2,12 +2,24 @@
 //!
 //! A file that was read whole is proof by itself: no outage looks like it. So whatever casts doubt
 //! on "whole" (cut off, malformed, another file, an export without its people) is an error that
-//! names the place, and never a smaller company.
+//! names the place, and never a smaller company. What is merely odd in a realm export costs that one
+//! value, or leaves one scope partial.
+//!
+//! ```text
+//! realm ─► document   is it JSON, which realm of it, what of that is looked at
+//!       ─► export     groups, roles, clients
+//!       ─► graph      who leads to whom; builtin: roles that are there without being listed
+//!       ─► people     users, and what they are in
+//!          odd        what is left out, and which scope that leaves in doubt
+//! ```
 
+mod builtin;
+mod document;
 mod encoding;
 mod export;
 mod graph;
 pub mod ldif;
+mod odd;
 mod people;
 mod realm;
 mod records;
@@ -59,9 +71,7 @@ impl FileSource {
         progress: &OnProgress,
     ) -> Result<Reading, SourceError> {
         match &self.file {
-            File::RealmExport(config) => {
-                realm::read(&self.name, config, interest.attributes(), progress)
-            }
+            File::RealmExport(config) => realm::read(&self.name, config, interest, progress),
             File::Ldif(config) => ldif::read_ldif(config, interest),
         }
     }

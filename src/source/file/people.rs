@@ -3,9 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use super::export::{self, Fault, User};
+use serde_json::{Map, Value};
+
+use super::document::{self, Fault};
 use super::graph::{Fit, Graph};
-use crate::source::{Enabled, Kind, NewContainer, NewUser, OnProgress, Progress, ReadingBuilder};
+use super::odd::{At, Oddities, kind, text};
+use crate::source::{
+    Completeness, Enabled, Kind, NewContainer, NewUser, OnProgress, Progress, ReadingBuilder,
+};
 
 /// How many names a warning shows.
 const SHOWN: usize = 3;
@@ -17,6 +22,8 @@ const STEP: u64 = 4096;
 pub(super) struct People<'a> {
     /// What is read so far.
     pub(super) builder: ReadingBuilder,
+    /// What was odd so far.
+    pub(super) odd: Oddities,
     graph: Graph<'a>,
     /// Wanted attributes: name, value, container.
     attributes: Vec<(&'a str, &'a str, u32)>,
@@ -27,7 +34,8 @@ pub(super) struct People<'a> {
     persons: u64,
     service_accounts: u64,
     in_anything: bool,
-    doubtful: BTreeMap<(String, usize), Tally>,
+    doubtful: BTreeMap<(String, Vec<u32>), Tally>,
+    in_groups: Option<Tally>,
 }
 
 /// How many users something concerns, and the first few of their names.
@@ -40,8 +48,10 @@ struct Tally {
 impl<'a> People<'a> {
     /// Goes on with `builder`, which `graph` has filled. `has_groups`: the export says what groups
     /// there are.
+    #[expect(clippy::too_many_arguments, reason = "each is of another kind, and they are set once")]
     pub(super) fn new(
         mut builder: ReadingBuilder,
+        odd: Oddities,
         graph: Graph<'a>,
         attributes: &'a [(String, String)],
         take_service_accounts: bool,
@@ -65,6 +75,7 @@ impl<'a> People<'a> {
             .collect();
         People {
             builder,
+            odd,
             graph,
             attributes,
             take_service_accounts,
@@ -75,16 +86,16 @@ impl<'a> People<'a> {
             service_accounts: 0,
             in_anything: false,
             doubtful: BTreeMap::new(),
+            in_groups: None,
         }
     }
 
     /// Reads the `users` of one file.
     ///
     /// # Errors
-    /// A user without a name, one whose id is another's, a value of the wrong shape: with its
-    /// place.
+    /// The text is no realm.
     pub(super) fn read(&mut self, text: &str) -> Result<(), Fault> {
-        export::each_user(text, &mut |user| self.take(&user)).map(|_| ())
+        document::each_user(text, &mut |index, user| self.take(index, user))
     }
 
     /// How many people there are, service accounts aside.
@@ -102,103 +113,224 @@ impl<'a> People<'a> {
         self.in_anything
     }
 
-    /// The builder, with the warnings that the users gave rise to.
+    /// The builder, with the warnings that the users gave rise to and what they leave in doubt.
     pub(super) fn finish(mut self) -> ReadingBuilder {
         self.graph.unlisted(&mut self.builder);
-        for ((path, fits), tally) in &self.doubtful {
-            self.builder.warn(match fits {
-                0 => format!("group path `{path}` fits no group: {tally} not counted in it"),
-                fits => format!(
-                    "group path `{path}` fits {fits} groups, as `/` in a group's name is not \
-                     escaped: {tally} not counted in any of them"
-                ),
-            });
+        for ((path, groups), tally) in &self.doubtful {
+            if groups.is_empty() {
+                let text = format!("group path `{path}` fits no group: {tally} not counted in it");
+                self.builder.warn(text);
+                continue;
+            }
+            let count = groups.len();
+            let text = format!(
+                "group path `{path}` fits {count} groups, as `/` in a group's name is not \
+                 escaped: {tally} not counted in any of them"
+            );
+            // Somebody is in one of them: whoever was known to be stays.
+            for group in groups {
+                self.builder.members_are(*group, Completeness::Partial(text.clone()));
+            }
+            self.builder.warn(text);
+        }
+        if let Some(tally) = self.in_groups {
+            let text = format!("{tally} in groups, but the export has no `groups`");
+            self.odd.doubts.groups.get_or_insert(text);
+        }
+        let doubts = &self.odd.doubts;
+        let partial = |doubt: &str| Completeness::Partial(doubt.to_owned());
+        if let Some(doubt) = &doubts.in_groups {
+            self.builder.all_members_are(Kind::Group, &partial(doubt));
+        }
+        if let Some(doubt) = &doubts.in_roles {
+            self.builder.all_members_are(Kind::RealmRole, &partial(doubt));
+            self.builder.all_members_are(Kind::ClientRole, &partial(doubt));
+        }
+        for (name, _, container) in &self.attributes {
+            let doubt = doubts.attributes.get(&None);
+            if let Some(doubt) = doubts.attributes.get(&Some((*name).to_owned())).or(doubt) {
+                self.builder.members_are(*container, partial(doubt));
+            }
+        }
+        if let Some(doubt) = &doubts.users {
+            self.builder.users_are(partial(doubt));
+        }
+        if let Some(doubt) = &doubts.groups {
+            self.builder.groups_are(partial(doubt));
+        }
+        // A role that somebody holds and nothing lists is known from them alone.
+        if let Some(doubt) = doubts.roles.as_ref().or(doubts.in_roles.as_ref()) {
+            self.builder.roles_are(partial(doubt));
+        }
+        for warning in self.odd.warnings() {
+            self.builder.warn(warning);
         }
         self.builder
     }
 
-    fn take(&mut self, user: &User) -> Result<(), String> {
-        if user.username.is_empty() {
-            return Err(" has an empty `username`".to_owned());
-        }
-        let lists = |names: &Option<Vec<String>>| names.as_ref().is_some_and(|n| !n.is_empty());
-        let client_roles = user.client_roles.as_ref();
-        if lists(&user.groups) && !self.has_groups {
-            return Err(" is in groups, but the export has no `groups`: export the whole realm \
-                        with `kc.sh export`"
-                .to_owned());
-        }
-        self.in_anything |= lists(&user.groups)
-            || lists(&user.realm_roles)
-            || client_roles.is_some_and(|clients| !clients.is_empty());
-        if user.service_account_client_id.is_some() {
+    fn take(&mut self, index: usize, value: &Value) {
+        let users = At::top("users");
+        let at = users.item(index);
+        let Value::Object(user) = value else {
+            let doubt = self.odd.note(at, format!("is {}, not a user: left out", kind(value)));
+            if !value.is_null() {
+                self.odd.doubts.somebody(&doubt);
+            }
+            return;
+        };
+        let username = match self.odd.text(user, "username", at) {
+            Ok(Some(name)) if !name.is_empty() => name,
+            _ => {
+                let doubt = self.odd.note(at, "has no `username`: left out");
+                self.odd.doubts.somebody(&doubt);
+                return;
+            }
+        };
+        let account = self.odd.text(user, "serviceAccountClientId", at);
+        // Whatever stands there, it is no person's.
+        let service_account = account.map_or(true, |id| id.is_some_and(|id| !id.is_empty()));
+        let groups = self.odd.names(user.get("groups"), at.key("groups"));
+        let realm_roles = self.odd.names(user.get("realmRoles"), at.key("realmRoles"));
+        let (client_roles, key) = self.odd.renamed(user, "clientRoles", "applicationRoles", at);
+        let client_roles = self.odd.by_client(client_roles, at.key(key));
+        self.in_anything |= !groups.list.is_empty()
+            || !realm_roles.list.is_empty()
+            || !client_roles.list.is_empty();
+        if service_account {
             self.service_accounts += 1;
             if !self.take_service_accounts {
-                return Ok(());
+                return;
             }
         } else {
             self.persons += 1;
         }
-        let number = self.add(user)?;
-        for path in user.groups.iter().flatten() {
+        if let Some(doubt) = &groups.doubt {
+            self.odd.doubts.in_groups.get_or_insert_with(|| doubt.clone());
+        }
+        if let Some(doubt) = realm_roles.doubt.as_ref().or(client_roles.doubt.as_ref()) {
+            self.odd.doubts.in_roles.get_or_insert_with(|| doubt.clone());
+        }
+        let Some(number) = self.add(user, &username, at) else { return };
+        for path in &groups.list {
             match self.graph.group(path) {
                 Fit::One(group) => self.builder.member(group, number),
                 // Which group is meant is unknown, and a guess could let someone in.
-                Fit::Several(groups) => self.doubt(path, groups, &user.username),
-                Fit::None => self.doubt(path, 0, &user.username),
+                Fit::Several(groups) => self.doubt(path, groups, &username),
+                Fit::None if self.has_groups => self.doubt(path, Vec::new(), &username),
+                Fit::None => {}
             }
         }
-        let realm_roles = user.realm_roles.as_deref();
-        for role in self.graph.held(realm_roles, client_roles, &mut self.builder) {
+        if !groups.list.is_empty() && !self.has_groups {
+            self.in_groups.get_or_insert_default().add(&username);
+        }
+        for role in self.graph.held(&realm_roles, &client_roles, &mut self.builder) {
             self.builder.member(role, number);
         }
-        for (name, values) in user.attributes.iter().flatten() {
-            for (wanted, value, container) in &self.attributes {
-                if wanted == name && values.0.iter().any(|one| one == value) {
-                    self.builder.member(*container, number);
+        self.attributes_of(user, number, at.key("attributes"));
+    }
+
+    fn attributes_of(&mut self, user: &Map<String, Value>, number: u32, at: At<'_>) {
+        let all = match user.get("attributes") {
+            None | Some(Value::Null) => return,
+            Some(Value::Object(all)) => all,
+            Some(other) => {
+                let doubt = self.odd.note(at, format!("is {}, not an object", kind(other)));
+                self.odd.doubts.attributes.entry(None).or_insert(doubt);
+                return;
+            }
+        };
+        for (name, value) in all {
+            let at = at.name(name);
+            // Keycloak writes a list; its import takes a lone value as well.
+            let (values, lone) = match value {
+                Value::Array(values) => (values.as_slice(), false),
+                Value::Null => continue,
+                one => (std::slice::from_ref(one), true),
+            };
+            for (index, value) in values.iter().enumerate() {
+                let Some(has) = text(value) else {
+                    let at = if lone { at } else { at.item(index) };
+                    let doubt = self.odd.note(at, format!("is {}: left out", kind(value)));
+                    if !value.is_null() {
+                        self.odd.doubts.attributes.entry(Some(name.clone())).or_insert(doubt);
+                    }
+                    continue;
+                };
+                for (wanted, value, container) in &self.attributes {
+                    if wanted == name && has == *value {
+                        self.builder.member(*container, number);
+                    }
                 }
             }
         }
-        Ok(())
     }
 
-    fn add(&mut self, user: &User) -> Result<u32, String> {
-        let ext = match user.id.as_deref() {
-            Some("") => return Err(" has an empty `id`".to_owned()),
-            Some(id) => id,
-            None => &user.username,
+    /// Adds the user; none where who it is cannot be told.
+    fn add(&mut self, user: &Map<String, Value>, username: &str, at: At<'_>) -> Option<u32> {
+        let id = match self.odd.text(user, "id", at) {
+            Ok(Some(id)) if id.is_empty() => Err("has an empty `id`: left out"),
+            Ok(id) => Ok(id),
+            Err(_) => Err("has no readable `id`: left out"),
         };
-        if self.builder.find_user(ext).is_some() {
-            return Err(match user.id {
-                Some(_) => format!(" has the `id` of a user before it: `{ext}`"),
-                None => format!(
-                    " has no `id`, and its username `{ext}` identifies a user before it already"
-                ),
-            });
-        }
+        let unique = |id: Option<String>| {
+            let ext = id.as_deref().unwrap_or(username);
+            match (self.builder.find_user(ext), &id) {
+                (None, _) => Ok(ext.to_owned()),
+                (Some(_), Some(_)) => Err("has the `id` of a user before it: left out"),
+                (Some(_), None) => Err("has no `id`, and the name of a user before it: left out"),
+            }
+        };
+        let ext = match id.and_then(unique) {
+            Ok(ext) => ext,
+            Err(what) => {
+                // Who it is in truth may be known from before: nobody is taken for gone.
+                let doubt = self.odd.note_of(username, at, what);
+                self.odd.doubts.somebody(&doubt);
+                return None;
+            }
+        };
+        let enabled = match self.odd.flag(user, "enabled", at) {
+            Ok(Some(true)) => Enabled::Yes,
+            Ok(Some(false)) => Enabled::No,
+            Ok(None) => {
+                let what = "is missing: disabled, as for Keycloak's import";
+                self.odd.note_of(username, at.key("enabled"), what);
+                Enabled::No
+            }
+            Err(_) => Enabled::Unknown,
+        };
+        let odd = &mut self.odd;
+        let mut text = |key: &str| odd.text(user, key, at).ok().flatten().unwrap_or_default();
+        let (email, federation) = (text("email"), text("federationLink"));
+        let verified = self.odd.flag(user, "emailVerified", at).ok().flatten();
         let number = self.builder.user(&NewUser {
-            ext,
-            username: &user.username,
-            email: user.email.as_deref().unwrap_or_default(),
-            email_verified: user.email_verified == Some(true),
-            enabled: if user.enabled { Enabled::Yes } else { Enabled::No },
-            federation: user.federation_link.as_deref().unwrap_or_default(),
+            ext: &ext,
+            username,
+            email: &email,
+            email_verified: verified == Some(true),
+            enabled,
+            federation: &federation,
         });
         let done = self.builder.counts().0 as u64;
         if done.is_multiple_of(STEP) {
             let source = self.source.to_owned();
             (self.progress)(Progress { source, what: "users", done, total: None });
         }
-        Ok(number)
+        Some(number)
     }
 
-    fn doubt(&mut self, path: &str, groups: usize, username: &str) {
-        let tally = self.doubtful.entry((path.to_owned(), groups)).or_default();
-        tally.count += 1;
+    fn doubt(&mut self, path: &str, groups: Vec<u32>, username: &str) {
+        self.doubtful.entry((path.to_owned(), groups)).or_default().add(username);
+    }
+}
+
+impl Tally {
+    fn add(&mut self, username: &str) {
+        self.count += 1;
         // The smallest names, not the first ones: the order of the file must not matter.
-        tally.names.insert(username.to_owned());
-        if tally.names.len() > SHOWN {
-            tally.names.pop_last();
+        self.names.insert(username.to_owned());
+        if self.names.len() > SHOWN {
+            self.names.pop_last();
         }
     }
 }

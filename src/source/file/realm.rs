@@ -10,14 +10,16 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::export::{self, Export, Fault};
+use super::builtin;
+use super::document::{self, Fault};
+use super::export::{self, Export};
 use super::graph::Graph;
+use super::odd::Oddities;
 use super::people::People;
 use crate::config::RealmExportConfig;
-use crate::source::{OnProgress, Reading, ReadingBuilder, SourceError};
+use crate::source::{Interest, OnProgress, Reading, ReadingBuilder, SourceError};
 
-/// Reads the realm export of the source called `source`. `attributes` are the (name, value) pairs
-/// that rules name.
+/// Reads the realm export of the source called `source`. `interest` is what rules can name.
 ///
 /// # Errors
 /// The file, or one of those beside it, cannot be read, is cut off, is not an export, or has no
@@ -25,36 +27,45 @@ use crate::source::{OnProgress, Reading, ReadingBuilder, SourceError};
 pub(super) fn read(
     source: &str,
     config: &RealmExportConfig,
-    attributes: &[(String, String)],
+    interest: &dyn Interest,
     progress: &OnProgress,
 ) -> Result<Reading, SourceError> {
-    let path = realm_file(&config.path)?;
-    read_file(&path, source, config, attributes, progress)
+    let path = realm_file(&config.path, config.realm.as_deref())?;
+    read_file(&path, source, config, interest, progress)
 }
 
 fn read_file(
     path: &Path,
     source: &str,
     config: &RealmExportConfig,
-    attributes: &[(String, String)],
+    interest: &dyn Interest,
     progress: &OnProgress,
 ) -> Result<Reading, SourceError> {
     let failed = |fault: Fault| failed(path, &fault);
-    let text = load(path)?;
-    let export = export::parse(&text).map_err(failed)?;
-    let realm = name_of(&export).map_err(failed)?;
+    let file = load(path)?;
+    let text = document::pick(&file, config.realm.as_deref()).map_err(failed)?;
+    let mut odd = Oddities::default();
+    let export = export::parse(text, &mut odd).map_err(failed)?;
+    let realm = export.realm.as_str();
 
     let mut builder = ReadingBuilder::new(false);
     builder.from_file();
-    let graph = Graph::build(&export, &config.clients, &mut builder).map_err(failed)?;
+    let graph = Graph::build(&export, &config.clients, interest, &mut builder, &mut odd);
     let has_groups = export.groups.is_some();
-    let service_accounts = config.service_accounts;
-    let mut people =
-        People::new(builder, graph, attributes, service_accounts, has_groups, source, progress);
-    if export.has_users() {
-        people.read(&text).map_err(failed)?;
+    let mut people = People::new(
+        builder,
+        odd,
+        graph,
+        interest.attributes(),
+        config.service_accounts,
+        has_groups,
+        source,
+        progress,
+    );
+    if export.has_users {
+        people.read(text).map_err(failed)?;
     }
-    drop(text);
+    drop(file);
 
     let beside = users_files(path, realm)?;
     if people.persons() > 0 {
@@ -70,13 +81,14 @@ fn read_file(
         }
     }
     if people.persons() == 0 {
-        return Err(failed(nobody(&export, realm, people.service_accounts())));
+        return Err(failed(nobody(&export, people.service_accounts())));
     }
-    if !has_groups && export.roles().is_none() && !people.in_anything() {
-        return Err(failed(Fault::whole(
-            "it has neither `groups` nor `roles`, and no user is in any: it lists people but not \
-             what they are in; export the whole realm with `kc.sh export`",
-        )));
+    if !has_groups && export.roles.is_none() && !people.in_anything() {
+        let why = "it has neither `groups` nor `roles`, and no user is in any: it lists people but \
+                   not what they are in; export the whole realm with `kc.sh export`";
+        let doubts = &mut people.odd.doubts;
+        doubts.groups.get_or_insert_with(|| why.to_owned());
+        doubts.roles.get_or_insert_with(|| why.to_owned());
     }
     let mut builder = people.finish();
     for warning in warnings(&export, config) {
@@ -85,18 +97,11 @@ fn read_file(
     Ok(builder.finish())
 }
 
-fn name_of(export: &Export) -> Result<&str, Fault> {
-    match export.realm.as_deref() {
-        None => Err(Fault::whole("it is not a realm export: it has no `realm`")),
-        Some("") => Err(Fault::whole("it is not a realm export: its `realm` is empty")),
-        Some(realm) => Ok(realm),
-    }
-}
-
 /// What is wrong with an export that lists no person.
-fn nobody(export: &Export, realm: &str, service_accounts: u64) -> Fault {
+fn nobody(export: &Export, service_accounts: u64) -> Fault {
+    let realm = &export.realm;
     let what = match service_accounts {
-        0 if export.has_users() => "its `users` are an empty list".to_owned(),
+        0 if export.has_users => "its `users` are an empty list".to_owned(),
         0 => format!("it has no `users`, and no `{realm}-users-0.json` lies beside it"),
         1 => "its only user is a service account".to_owned(),
         n => format!("its {n} users are all service accounts"),
@@ -109,15 +114,22 @@ fn nobody(export: &Export, realm: &str, service_accounts: u64) -> Fault {
 
 fn warnings(export: &Export, config: &RealmExportConfig) -> Vec<String> {
     let mut warnings = Vec::new();
+    if export.enabled == Some(false) {
+        warnings.push(format!(
+            "the realm `{}` is disabled: nobody can sign in there, yet its people count here; \
+             enable it and export it again, or leave this source out",
+            export.realm
+        ));
+    }
     if export.groups.is_none() {
         warnings.push("the export has no `groups`: nobody is in any".to_owned());
     }
-    if export.roles().is_none() {
+    if export.roles.is_none() {
         warnings.push(
             "the export has no `roles`: what composite roles contain is not known to it".to_owned(),
         );
     }
-    match export.federated() {
+    match export.federated {
         0 => {}
         1 => warnings.push(
             "1 user of a federation without import is left out: an export does not name such"
@@ -127,50 +139,54 @@ fn warnings(export: &Export, config: &RealmExportConfig) -> Vec<String> {
             "{n} users of federations without import are left out: an export does not name such"
         )),
     }
-    let roles = export.roles().and_then(|roles| roles.client.as_ref());
-    for client in &config.clients {
-        let is = |id: &str| id == client;
-        let listed = export.clients.iter().flatten().filter_map(|c| c.client_id.as_deref());
-        if !listed.chain(roles.into_iter().flatten().map(|(id, _)| id.as_str())).any(is) {
-            warnings.push(format!("client `{client}` of `clients` is not in the export"));
-        }
+    let roles = export.roles.iter().flat_map(|roles| &roles.client).map(|(id, _)| id);
+    let known: Vec<&String> = export.clients.iter().map(|it| &it.id).chain(roles).collect();
+    let absent = |client: &&String| !known.contains(client) && !builtin::is_client(client);
+    for client in config.clients.iter().filter(absent) {
+        warnings.push(format!("client `{client}` of `clients` is not in the export"));
     }
     warnings
 }
 
 fn read_beside(path: &Path, realm: &str, people: &mut People<'_>) -> Result<(), SourceError> {
     let failed = |fault: Fault| failed(path, &fault);
-    let text = load(path)?;
-    let part = export::parse(&text).map_err(failed)?;
-    match name_of(&part).map_err(failed)? {
-        name if name == realm => {}
-        name => {
-            return Err(failed(Fault::whole(format!(
-                "it is of realm `{name}`, but lies beside realm `{realm}`"
-            ))));
-        }
+    let file = load(path)?;
+    let text = document::pick(&file, None).map_err(failed)?;
+    let part = export::parse(text, &mut people.odd).map_err(failed)?;
+    if part.realm != realm {
+        let name = &part.realm;
+        return Err(failed(Fault::whole(format!(
+            "it is of realm `{name}`, but lies beside realm `{realm}`"
+        ))));
     }
-    if !part.has_users() {
+    if !part.has_users {
         return Err(failed(Fault::whole("it has no `users`")));
     }
-    people.read(&text).map_err(failed)
+    people.read(text).map_err(failed)
 }
 
-/// The realm's file: `path` itself, or the only `*-realm.json` of the folder that it names.
-fn realm_file(path: &Path) -> Result<PathBuf, SourceError> {
+/// The realm's file: `path` itself, or of the folder that it names the `*-realm.json` of that realm,
+/// or the only one.
+fn realm_file(path: &Path, realm: Option<&str>) -> Result<PathBuf, SourceError> {
     let about = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if !about.is_dir() {
         return Ok(path.to_owned());
     }
     let mut found = names_in(path)?;
-    found.retain(|name| name.ends_with("-realm.json"));
+    found.retain(|name| match realm {
+        Some(realm) => *name == format!("{realm}-realm.json"),
+        None => name.ends_with("-realm.json"),
+    });
     match found.as_slice() {
         [one] => Ok(path.join(one)),
-        [] => Err(failed(path, &Fault::whole("the folder holds no `REALM-realm.json`"))),
+        [] => {
+            let realm = realm.unwrap_or("REALM");
+            Err(failed(path, &Fault::whole(format!("the folder holds no `{realm}-realm.json`"))))
+        }
         several => Err(failed(
             path,
             &Fault::whole(format!(
-                "the folder holds {} realms (`{}`); name one of the files",
+                "the folder holds {} realms (`{}`): pick one with `realm = \"…\"`",
                 several.len(),
                 several.join("`, `")
             )),
@@ -236,7 +252,7 @@ fn load(path: &Path) -> Result<String, SourceError> {
     if text.starts_with('\u{feff}') {
         text.drain(..'\u{feff}'.len_utf8());
     }
-    Ok(text)
+    Ok(document::without_comments(text))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> SourceError {
