@@ -355,6 +355,9 @@ fn roles_that_keycloak_makes_are_unknown_where_they_are_not_listed_and_not_nothi
     assert_eq!(reading.warnings, Vec::<String>::new());
     let after = merge(Some(&before), reading);
     assert!(after.complete && held(&after.directory).contains("cay dev"), "what was known stays");
+    // Where nothing was known, it is no reason to doubt what everyone who holds it has otherwise.
+    let first = merge(None, read(&unlisted)).directory;
+    assert!(first.containers.iter().all(|it| it.up_known));
 
     // A rule names what it normally contains: that is missed.
     for name in ["offline_access", "uma_authorization", "account/view-profile"] {

@@ -140,7 +140,7 @@ fn tell_known<'d>(
         if !members.is_complete() {
             builder.members_are(place, unknown());
         }
-        if !up.is_complete() {
+        if matches!(up, Completeness::Partial(_)) {
             builder.up_is(place, unknown());
         }
     }

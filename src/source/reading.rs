@@ -310,7 +310,8 @@ impl ReadingBuilder {
         }
     }
 
-    /// Says how much of what a container leads to was read.
+    /// Says how much of what a container leads to was read. [`Completeness::NotAsked`]: the source
+    /// does not say, so what was known stands and is taken for all.
     pub fn up_is(&mut self, container: u32, completeness: Completeness) {
         if let Some(slot) = self.up.get_mut(container as usize) {
             *slot = completeness;
@@ -360,7 +361,7 @@ impl ReadingBuilder {
         let whole = self.members.iter().zip(&self.up);
         for (container, (members, up)) in self.directory.containers.iter_mut().zip(whole) {
             container.known = members.is_complete();
-            container.up_known = up.is_complete();
+            container.up_known = !matches!(up, Completeness::Partial(_));
         }
         self.directory.proven = Proven {
             users: self.users.is_complete(),
