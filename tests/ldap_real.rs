@@ -323,21 +323,97 @@ fn a_canary_that_cannot_be_read_makes_everything_partial() {
     assert!(reading.members.iter().chain(&reading.up).all(|scope| !scope.is_complete()));
 }
 
+/// Attribute types that some servers have and OpenLDAP can be taught.
+const TAUGHT: &str = "\
+#global attributetype ( 1.1.9.1 NAME 'krbPrincipalExpiration' SYNTAX 1.3.6.1.4.1.1466.115.121.1.24 )
+#global attributetype ( 1.1.9.2 NAME 'inetUserStatus' SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
+#global attributetype ( 1.1.9.3 NAME 'loginDisabled' SYNTAX 1.3.6.1.4.1.1466.115.121.1.7 )
+#global attributetype ( 1.1.9.4 NAME 'nsRoleDN' SYNTAX 1.3.6.1.4.1.1466.115.121.1.12 )
+#global attributetype ( 1.1.9.5 NAME 'ds-pwp-account-disabled' SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
+";
+
 #[test]
 fn accounts_locked_for_good_or_expired_are_disabled_and_locked_out_ones_are_not() {
+    let taught =
+        |uid: &str, line: &str| person(uid, &format!("objectClass: extensibleObject\n{line}\n"));
     let ldif = [
         company(),
         person("locked", "pwdAccountLockedTime: 000001010000Z\n"),
+        person("locked2", "pwdAccountLockedTime: 0000010100Z\n"),
         person("lockedout", "pwdAccountLockedTime: 20200101000000Z\n"),
         person("expired", "objectClass: shadowAccount\nshadowExpire: 1\n"),
         person("never", "objectClass: shadowAccount\nshadowExpire: -1\n"),
+        person("zero", "objectClass: shadowAccount\nshadowExpire: 0\n"),
+        taught("kerberos", "krbPrincipalExpiration: 2020010100+0100"),
+        taught("status", "inetUserStatus: Inactive"),
+        taught("status2", "inetUserStatus: active"),
+        taught("login", "loginDisabled: TRUE"),
+        taught("role", "nsRoleDN: cn=nsManagedDisabledRole,dc=example,dc=org"),
+        taught("ping", "ds-pwp-account-disabled: true"),
+        taught("odd", "inetUserStatus: hold"),
     ]
     .concat();
-    let extra = "moduleload ppolicy\noverlay ppolicy";
-    let Some(server) = OpenLdap::start(&ldif, extra) else { return };
+    let extra = format!("moduleload ppolicy\noverlay ppolicy\n{TAUGHT}");
+    let Some(server) = OpenLdap::start(&ldif, &extra) else { return };
     let reading = read(&reader(&server)).unwrap();
     assert_complete(&reading);
-    assert_eq!(disabled(&reading), ["expired", "locked"]);
+    assert_eq!(
+        disabled(&reading),
+        ["expired", "kerberos", "locked", "locked2", "login", "odd", "ping", "role", "status"]
+    );
+    let odd = "user `uid=odd,ou=people,dc=example,dc=org`: `inetUserStatus` is `hold`";
+    assert!(reading.warnings.iter().any(|w| w.starts_with(odd)), "{:?}", reading.warnings);
+}
+
+#[test]
+fn of_several_values_the_plain_one_then_the_one_in_the_rdn_stands_and_edge_spaces_do_not_count() {
+    let ldif = [
+        tree(),
+        person("alice", ""),
+        format!(
+            "dn: cn=Ed Elm,ou=people,{SUFFIX}\nobjectClass: inetOrgPerson\ncn: Ed Elm\nsn: Elm\n\
+             uid;lang-en: alice\nuid: ed\nmail;lang-en: chief@example.org\n\
+             mail: ed@example.org\n\n"
+        ),
+        // `charlie ` with a space at its end.
+        format!(
+            "dn: cn=Charlie,ou=people,{SUFFIX}\nobjectClass: inetOrgPerson\ncn: Charlie\nsn: C\n\
+             uid:: Y2hhcmxpZSA=\n\n"
+        ),
+        format!(
+            "dn: cn=Admins,ou=groups,{SUFFIX}\nobjectClass: groupOfNames\ncn;lang-de: Verwaltung\n\
+             cn: Admins\nmember: {}\n\n",
+            person_dn("alice")
+        ),
+        format!(
+            "dn: cn=Staff,ou=groups,{SUFFIX}\nobjectClass: posixGroup\ncn: Crew\ncn: Staff\n\
+             gidNumber: 7\nmemberUid: ed\nmemberUid: charlie\nmemberUid: alice\n\n"
+        ),
+    ];
+    let Some(server) = OpenLdap::start(&ldif.concat(), "") else { return };
+    let reading = read(&reader(&server)).unwrap();
+    assert_complete(&reading);
+    assert_eq!(usernames(&reading), ["alice", "charlie ", "ed"]);
+    let emails: Vec<&str> =
+        reading.directory.users.iter().map(|user| text(&reading, user.email)).collect();
+    assert!(emails.contains(&"ed@example.org"), "{emails:?}");
+    let names: Vec<&str> =
+        reading.directory.containers.iter().map(|group| text(&reading, group.name)).collect();
+    assert_eq!(names, ["Admins", "Staff"]);
+    assert_eq!(members(&reading, &group_dn("Staff")), ["alice", "charlie ", "ed"]);
+
+    let mut german = reader(&server);
+    german.groups.name = "cn;lang-de".to_owned();
+    let reading = read(&german).unwrap();
+    let name = |group: &str| id_of(&reading, group);
+    assert!(!name("Admins").is_empty());
+    let container = reading
+        .directory
+        .containers
+        .iter()
+        .find(|c| text(&reading, c.identity).starts_with("cn=Admins"))
+        .unwrap();
+    assert_eq!(text(&reading, container.name), "Verwaltung");
 }
 
 #[test]

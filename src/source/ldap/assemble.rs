@@ -39,15 +39,19 @@ pub(super) struct Group {
     pub unreadable: bool,
 }
 
-/// Things that were seen but cannot be used: how many, and the first by name.
+/// Things that were seen but cannot be used: how many, and the smallest by name.
 #[derive(Default)]
-pub(super) struct Odd(BTreeMap<String, u64>, u64);
+pub(super) struct Odd(BTreeSet<String>, u64);
 
 impl Odd {
+    const MOST: usize = 10;
+
     fn add(&mut self, what: &str) {
-        self.1 += 1;
-        if self.0.len() < 3 {
-            *self.0.entry(what.to_owned()).or_default() += 1;
+        self.1 = self.1.saturating_add(1);
+        self.0.insert(what.to_owned());
+        // The smallest names, not the first ones: the order of entries must not matter.
+        if self.0.len() > Self::MOST {
+            self.0.pop_last();
         }
     }
 
@@ -56,13 +60,16 @@ impl Odd {
         self.1
     }
 
-    /// `3 entries, such as `uid=a``.
+    /// `12 entries (`uid=a`, `uid=b`, … and 2 more)`.
     pub fn shown(&self) -> String {
-        let first = self.0.keys().next().map_or("?", String::as_str);
-        match self.1 {
-            1 => format!("1 entry (`{}`)", first.escape_debug()),
-            count => format!("{count} entries (such as `{}`)", first.escape_debug()),
-        }
+        let names: Vec<String> =
+            self.0.iter().map(|name| format!("`{}`", name.escape_debug())).collect();
+        let more = match self.1.saturating_sub(names.len() as u64) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let entries = if self.1 == 1 { "entry" } else { "entries" };
+        format!("{} {entries} ({}{more})", self.1, names.join(", "))
     }
 }
 
@@ -292,7 +299,7 @@ impl Assembler {
         let slots = self.having.iter_mut().zip(&mut self.seen);
         for (wanted, (having, seen)) in self.shape.wanted.iter().zip(slots) {
             *seen |= entry.has(&wanted.attribute);
-            if entry.texts(&wanted.attribute).any(|text| value::folded(text) == wanted.prepared) {
+            if wanted.is_of(entry) {
                 having.push(user);
             }
         }

@@ -84,6 +84,7 @@ impl Entry {
     }
 
     fn attribute(&self, name: &str) -> Option<&Attribute> {
+        let name = name.split(';').next().unwrap_or(name);
         self.attributes.iter().find(|known| known.name == name)
     }
 
@@ -140,9 +141,15 @@ impl Entry {
 
     /// The one value of `name` (its one name) that stands for the entry where one is wanted: a
     /// plain one before one with options, of those the one in the entry's RDN, else the smallest.
-    /// Only texts that are more than spaces.
+    /// Only texts that are more than spaces. Where `name` has options ([`Description::text`]), only
+    /// values with those.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        if name.contains(';') {
+            let wanted = Description::new(name);
+            let texts = self.described(&wanted).filter_map(text_of);
+            return smallest(&wanted.name, texts).map(Cow::Borrowed);
+        }
         let known = self.attribute(name);
         let plain = known.map_or(&[][..], Attribute::plain);
         if let [only] = plain
@@ -381,6 +388,9 @@ mod tests {
         ] {
             assert_eq!(entry(dn, attributes).text("cn").as_deref(), text, "{dn} {attributes:?}");
         }
+        let several = entry("cn=b", &[("cn", "b"), ("cn;x", "d"), ("cn;x;y", "c"), ("cn;z", "a")]);
+        assert_eq!(several.text("cn;x").as_deref(), Some("c"), "the options that were asked for");
+        assert_eq!(several.text("cn;w"), None);
         let mut odd = entry("uid=a", &[("cn;x", "a")]);
         odd.add("cn", [vec![0xff]]);
         assert_eq!(odd.text("cn").as_deref(), Some("a"), "only texts");

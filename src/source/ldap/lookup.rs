@@ -13,7 +13,7 @@ use super::entry::Entry;
 use super::presence::presence;
 use super::search::{self, Limits, Search};
 use super::shape::Shape;
-use super::{LdapSource, server, value};
+use super::{LdapSource, server};
 use crate::config::UsernameFrom;
 use crate::model::Time;
 use crate::source::{Kind, Looked, Sighting, SourceError, Who, Within};
@@ -91,8 +91,7 @@ impl Asker<'_> {
         }
         let mut within = self.groups(&entry).await?;
         for wanted in &self.assembler.shape.wanted {
-            let has = |text: &str| value::folded(text) == wanted.prepared;
-            if entry.texts(&wanted.attribute).any(has) {
+            if wanted.is_of(&entry) {
                 within.push(Within {
                     kind: Kind::Attribute,
                     key: wanted.identity.clone(),

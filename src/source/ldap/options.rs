@@ -36,6 +36,12 @@ impl Description {
         Description { name: value::attribute(text).into_owned(), options }
     }
 
+    /// The description as a server is asked for it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        [&[self.name.clone()][..], &self.options].concat().join(";")
+    }
+
     /// Whether a value with these options (as in [`Options::Some`]; empty: a plain one) is meant.
     pub(super) fn means(&self, options: &str) -> bool {
         self.options.iter().all(|wanted| options.split(';').any(|option| option == wanted))
@@ -118,6 +124,8 @@ mod tests {
 
     #[test]
     fn a_description_means_its_type_and_every_subtype() {
+        assert_eq!(Description::new("commonName;Lang-DE;x").text(), "cn;lang-de;x");
+        assert_eq!(Description::new("2.5.4.3").text(), "cn");
         for (description, options, means) in [
             ("cn", "", true),
             ("cn", "lang-de", true),

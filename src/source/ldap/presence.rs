@@ -46,6 +46,10 @@ pub fn presence(entry: &Entry, norm: &str) -> Presence {
     // 389-DS gives this name to the deleted (`nsuniqueid=…,uid=bo`) and to conflicts
     // (`nsuniqueid=…+uid=bo`), and to nothing else.
     let rdn = dn::first_rdn(norm);
+    if rdn.starts_with("cenotaphid=") {
+        // What it leaves under the old name of someone who was renamed.
+        return Presence::Gone;
+    }
     if rdn.split('+').any(|part| part.starts_with("nsuniqueid=")) {
         return if rdn.contains('+') { Presence::Conflict } else { Presence::Gone };
     }
@@ -102,6 +106,7 @@ mod tests {
         const ID: &str = "37308bb0-e9a511f1-b677cffc-6c9d0053";
         let tombstone = format!("nsuniqueid={ID},{BO}");
         let conflict = format!("nsUniqueId={ID}+{BO}");
+        let renamed = format!("cenotaphID={ID},{BO}");
         let turned = format!("uid=bo+nsuniqueid={ID},ou=people,dc=x");
         for (dn, attribute, expected) in [
             (BO, ("cn", "bo"), Presence::There),
@@ -112,6 +117,7 @@ mod tests {
             (BO, ("nsds5ReplConflict", "namingConflict uid=bo"), Presence::Conflict),
             (BO, ("nsds5ReplConflict;vdcsn-6b08;deleted", "namingConflict"), Presence::There),
             (&tombstone, ("cn", "bo"), Presence::Gone),
+            (&renamed, ("cn", "bo"), Presence::Gone),
             (&conflict, ("cn", "bo"), Presence::Conflict),
             (&turned, ("cn", "bo"), Presence::Conflict),
             ("uid=nsuniqueid\\=1,dc=x", ("cn", "bo"), Presence::There),

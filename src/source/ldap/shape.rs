@@ -1,5 +1,7 @@
 //! What the configuration says about users and groups, made ready for comparing.
 
+use super::entry::Entry;
+use super::options::Description;
 use super::{account, dn, value};
 use crate::config::{LdapGroups, LdapUsers};
 use crate::model::Time;
@@ -9,12 +11,23 @@ use crate::model::Time;
 pub struct WantedValue {
     /// The attribute's one name.
     pub attribute: String,
+    /// Which of its values count.
+    pub description: Description,
     /// The value, prepared for comparing.
     pub prepared: String,
     /// The value as configured.
     pub value: String,
     /// `name=value` as configured: the container's key and identity.
     pub identity: String,
+}
+
+impl WantedValue {
+    /// Whether `entry` has this value.
+    #[must_use]
+    pub fn is_of(&self, entry: &Entry) -> bool {
+        let texts = entry.described(&self.description).filter_map(|v| std::str::from_utf8(v).ok());
+        texts.into_iter().any(|text| value::folded(text) == self.prepared)
+    }
 }
 
 /// The configuration of a directory, live or in a file.
@@ -24,11 +37,11 @@ pub struct Shape {
     pub users_base: String,
     /// Base of the groups, in normal form.
     pub groups_base: String,
-    /// The one name of the attribute that holds the username.
+    /// The one name of the attribute that holds the username, with the options its values must have.
     pub username: String,
-    /// The one name of the attribute that holds the email address.
+    /// The same for the email address.
     pub email: String,
-    /// The one name of the attribute that holds a group's bare name.
+    /// The same for a group's bare name.
     pub name: String,
     /// Groups in groups count.
     pub nested: bool,
@@ -58,21 +71,22 @@ impl Shape {
         let wanted = wanted
             .iter()
             .map(|(name, value)| {
-                let attribute = value::attribute(name).into_owned();
+                let description = Description::new(name);
                 WantedValue {
                     prepared: value::folded(value).into_owned(),
                     value: value.clone(),
                     identity: format!("{name}={value}"),
-                    attribute,
+                    attribute: description.name.clone(),
+                    description,
                 }
             })
             .collect();
         Ok(Shape {
             users_base: base("users", &users.base)?,
             groups_base: base("groups", &groups.base)?,
-            username: value::attribute(&users.username).into_owned(),
-            email: value::attribute(&users.email).into_owned(),
-            name: value::attribute(&groups.name).into_owned(),
+            username: Description::new(&users.username).text(),
+            email: Description::new(&users.email).text(),
+            name: Description::new(&groups.name).text(),
             nested: groups.nested,
             wanted,
             file,
