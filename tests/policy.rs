@@ -13,8 +13,8 @@ use std::path::Path;
 
 use idpsyncd::config;
 use idpsyncd::policy::{
-    Action, ActionPattern, Decision, Effect, Policy, Resource, ResourcePattern, Verdict, decide,
-    decide_catalog, decide_some,
+    Action, ActionPattern, Decision, Effect, Policy, Resource, ResourcePattern, Verdict, combined,
+    decide, decide_catalog, decide_some, effects,
 };
 use proptest::prelude::*;
 
@@ -600,6 +600,16 @@ fn cedar_decides_the_same_and_for_the_same_policies() {
 
             let rows = decide_catalog(&held, std::slice::from_ref(&parsed));
             let row_allows = rows.iter().any(|row| row.effect == Effect::Allow);
+            let catalog = std::slice::from_ref(&parsed);
+            let each: Vec<_> =
+                held.iter().map(|(_, policies)| effects(policies, catalog)).collect();
+            let each: Vec<&[Option<Effect>]> = each.iter().map(Vec::as_slice).collect();
+            let combined = combined(&each, 0).map(|(effect, place)| (effect, held[place].0));
+            let decided = match verdict {
+                Verdict::Decided(effect, role, _) => Some((effect, role)),
+                Verdict::NoPolicy => None,
+            };
+            assert_eq!(combined, decided, "{asked}");
             assert_eq!(row_allows, answer.allow, "{asked}: {rows:?}");
 
             without_resource += usize::from(parsed.1.is_none());

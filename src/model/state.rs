@@ -1,6 +1,6 @@
 //! What the store holds about people and roles, as one value: the input and the output of a plan.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::{Text, Texts, Time};
 use crate::policy::{Action, Policy, Resource};

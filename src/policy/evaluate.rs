@@ -158,3 +158,29 @@ pub fn decide_catalog<'a>(
         })
         .collect()
 }
+
+/// What one role's policies say of each request of the catalog; nothing where none speaks of it.
+/// Many role sets have the role: [`combined`] decides for each of them from this.
+#[must_use]
+pub fn effects(policies: &[Policy], catalog: &[(Action, Option<Resource>)]) -> Vec<Option<Effect>> {
+    catalog
+        .iter()
+        .map(|(action, resource)| match decide([("", policies)], action, resource.as_ref()) {
+            Verdict::Decided(effect, ..) => Some(effect),
+            Verdict::NoPolicy => None,
+        })
+        .collect()
+}
+
+/// What is decided of the request at `request` of the catalog for someone who effectively holds
+/// roles with these [`effects`] (sorted by the roles' names): the effect, and the place of the role
+/// that decides. The same as [`decide`] of all their policies: the first Deny wins, else the first
+/// Allow.
+#[must_use]
+pub fn combined(roles: &[&[Option<Effect>]], request: usize) -> Option<(Effect, usize)> {
+    let first = |effect: Effect| {
+        let says = |role: &&[Option<Effect>]| role.get(request) == Some(&Some(effect));
+        roles.iter().position(says).map(|place| (effect, place))
+    };
+    first(Effect::Deny).or_else(|| first(Effect::Allow))
+}

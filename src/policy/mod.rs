@@ -6,5 +6,7 @@
 mod evaluate;
 mod pattern;
 
-pub use evaluate::{Decision, Effect, Policy, Verdict, decide, decide_catalog, decide_some};
+pub use evaluate::{
+    Decision, Effect, Policy, Verdict, combined, decide, decide_catalog, decide_some, effects,
+};
 pub use pattern::{Action, ActionPattern, PatternError, Resource, ResourcePattern};

@@ -3,17 +3,19 @@
 //! Every statement that changes or removes a row must hit exactly one: anything else means that
 //! the plan was made from another state, and rolls the whole commit back.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
+use hashbrown::{HashMap, HashSet};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::batch::{Batch, filling};
 use super::codec::encode;
 use super::error::Fault;
 use super::grants::write_grants;
 use super::history::{self, Log};
 use super::sets::Sets;
 use crate::model::{Role, RoleIdx, SetIdx, State, Status, User, UserId};
-use crate::plan::{Change, Plan};
+use crate::plan::{Change, Plan, RoleSetId};
 
 /// Past this many written users, names are checked in one pass over all of them.
 const CHECK_ALL: usize = 5_000;
@@ -32,7 +34,7 @@ pub(super) fn apply(conn: &Connection, plan: &Plan, generation: i64) -> Result<b
     let mut names = Names::new(conn, state);
     let (decided_anew, catalog) = write_roles(conn, plan, &mut names)?;
     write_link_sources(conn, state)?;
-    let mut sets = Sets::new(conn, plan);
+    let mut sets = Sets::new(conn, plan)?;
     let silent = write_users(conn, plan, &mut sets, &mut names)?;
     write_links(conn, plan)?;
     write_grants(conn, plan, &mut names)?;
@@ -43,6 +45,7 @@ pub(super) fn apply(conn: &Connection, plan: &Plan, generation: i64) -> Result<b
     for change in &plan.changes {
         history::record(&mut log, plan, change, &mut names)?;
     }
+    log.finish()?;
     conn.execute("UPDATE meta SET next_user = ?1", [state.next_user])?;
     Ok(true)
 }
@@ -79,12 +82,14 @@ pub(super) struct Names<'a> {
     state: &'a State,
     roles: HashMap<RoleIdx, i64>,
     reasons: HashMap<u32, u32>,
-    sets: HashMap<SetIdx, i64>,
+    /// By set; 0 where it was not needed yet.
+    sets: Vec<i64>,
 }
 
 impl<'a> Names<'a> {
     fn new(conn: &'a Connection, state: &'a State) -> Self {
-        Names { conn, state, roles: HashMap::new(), reasons: HashMap::new(), sets: HashMap::new() }
+        let sets = vec![0; state.reasons.sets().len()];
+        Names { conn, state, roles: HashMap::new(), reasons: HashMap::new(), sets }
     }
 
     /// The number of role `index`, which must be in the store.
@@ -104,7 +109,7 @@ impl<'a> Names<'a> {
 
     /// The number of a set of reasons, which is added where it is new.
     pub(super) fn reasons(&mut self, set: SetIdx) -> Result<i64, Fault> {
-        if let Some(num) = self.sets.get(&set) {
+        if let Some(num) = self.sets.get(set as usize).filter(|num| **num != 0) {
             return Ok(*num);
         }
         let book = &self.state.reasons;
@@ -116,14 +121,20 @@ impl<'a> Names<'a> {
         nums.sort_unstable();
         nums.dedup();
         let content = encode(&nums);
-        self.conn
+        let added = self
+            .conn
             .prepare_cached("INSERT INTO reason_set (reasons) VALUES (?1) ON CONFLICT DO NOTHING")?
             .execute([&content])?;
-        let num = self
-            .conn
-            .prepare_cached("SELECT num FROM reason_set WHERE reasons = ?1")?
-            .query_row([&content], |row| row.get::<_, i64>(0))?;
-        self.sets.insert(set, num);
+        let num = if added == 1 {
+            self.conn.last_insert_rowid()
+        } else {
+            self.conn
+                .prepare_cached("SELECT num FROM reason_set WHERE reasons = ?1")?
+                .query_row([&content], |row| row.get::<_, i64>(0))?
+        };
+        if let Some(slot) = self.sets.get_mut(set as usize) {
+            *slot = num;
+        }
         Ok(num)
     }
 
@@ -338,10 +349,16 @@ fn write_users(
             *slot = row;
         }
     }
-    let mut insert = conn.prepare(
-        "INSERT INTO user (id, username, email, status, since, disabled_by, role_set) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?;
+    let mut coming: HashMap<RoleSetId, i64> = HashMap::new();
+    for ((user, set), row) in state.users.iter().zip(&plan.sets).zip(&rows) {
+        if *row == Row::IsNew || user.role_set != *set {
+            let users = coming.entry(*set).or_default();
+            *users = users.saturating_add(1);
+        }
+    }
+    sets.make(&coming, &mut |role| names.role(role))?;
+    let mut insert =
+        Batch::new(conn, "user (id, username, email, status, since, disabled_by, role_set)");
     let mut update = conn.prepare(
         "UPDATE user SET username = ?2, email = ?3, status = ?4, since = ?5, disabled_by = ?6 \
          WHERE id = ?1",
@@ -356,8 +373,16 @@ fn write_users(
         let (code, since, by) = status(&user.status);
         let id = user.id;
         if *row == Row::IsNew {
-            let num = sets.enter(*set, &mut |role| names.role(role))?;
-            insert.execute(params![id, username, email, code, since, by, num])?;
+            let num = sets.enter(*set)?;
+            insert.add([
+                id.into(),
+                username.into(),
+                email.into(),
+                code.into(),
+                since.into(),
+                by.into(),
+                num.into(),
+            ])?;
             written.push(user);
             continue;
         }
@@ -368,15 +393,15 @@ fn write_users(
         }
         if user.role_set != *set {
             let old = sets.leave(user.role_set)?;
-            let new = sets.enter(*set, &mut |role| names.role(role))?;
+            let new = sets.enter(*set)?;
             let changed = move_to.execute(params![id, old, new])?;
             one(changed, || format!("user {id} has another role set in the store"))?;
-            sets.changed = true;
             if *row == Row::Stays {
                 moved.insert(id);
             }
         }
     }
+    insert.finish()?;
     distinct_names(conn, state, &written)?;
     if !moved.is_empty() {
         for change in &plan.changes {
@@ -416,14 +441,19 @@ fn distinct_names(conn: &Connection, state: &State, written: &[&User]) -> Result
 }
 
 fn write_links(conn: &Connection, plan: &Plan) -> Result<(), Fault> {
-    let mut insert = conn.prepare("INSERT INTO link (user, source, ext) VALUES (?1, ?2, ?3)")?;
-    for change in &plan.changes {
-        if let Change::LinkAdded { user, source, ext } = change {
-            if usize::from(*source) >= plan.state.sources.len() {
-                return Err(inconsistent(format!("it links user {user} to an unknown source")));
+    let added = |change: &&Change| matches!(change, Change::LinkAdded { .. });
+    let coming = plan.changes.iter().filter(added).count();
+    filling(conn, "link", coming, || {
+        let mut rows = Batch::new(conn, "link (user, source, ext)");
+        for change in &plan.changes {
+            if let Change::LinkAdded { user, source, ext } = change {
+                if usize::from(*source) >= plan.state.sources.len() {
+                    return Err(inconsistent(format!("it links user {user} to an unknown source")));
+                }
+                let ext = plan.state.texts.get(*ext);
+                rows.add([(*user).into(), i64::from(*source).into(), ext.into()])?;
             }
-            insert.execute(params![user, source, plan.state.texts.get(*ext)])?;
         }
-    }
-    Ok(())
+        rows.finish()
+    })
 }

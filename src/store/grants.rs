@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use rusqlite::{Connection, Statement, params};
 
 use super::apply::{Names, inconsistent, one, user_of};
+use super::batch::Batch;
 use super::error::Fault;
 use crate::model::{Grant, GrantKind, LocalGrant, State};
 use crate::plan::{Change, Plan};
@@ -30,7 +31,7 @@ fn grant_of(change: &Change) -> Option<Grant> {
 }
 
 struct GrantStatements<'a> {
-    add_idp: Statement<'a>,
+    add_idp: Batch<'a, 'a, 3>,
     add_local: Statement<'a>,
     reasons: Statement<'a>,
     remove_idp: Statement<'a>,
@@ -44,7 +45,7 @@ pub(super) fn write_grants(
     names: &mut Names<'_>,
 ) -> Result<(), Fault> {
     let mut statements = GrantStatements {
-        add_idp: conn.prepare("INSERT INTO idp_grant (user, role, reasons) VALUES (?1, ?2, ?3)")?,
+        add_idp: Batch::new(conn, "idp_grant (user, role, reasons)"),
         add_local: conn.prepare(
             "INSERT INTO local_grant (user, role, by, at, reason, until) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -70,7 +71,7 @@ pub(super) fn write_grants(
             write_grant(&mut statements, plan, change, grant, names)?;
         }
     }
-    Ok(())
+    statements.add_idp.finish()
 }
 
 fn write_grant(
@@ -81,6 +82,12 @@ fn write_grant(
     names: &mut Names<'_>,
 ) -> Result<(), Fault> {
     let (user, role) = (grant.user, names.role(grant.role)?);
+    if let (Change::GrantAdded { .. }, GrantKind::Idp(set)) = (change, grant.kind) {
+        user_of(&plan.state, user)?;
+        return statements.add_idp.add([user.into(), role.into(), names.reasons(set)?.into()]);
+    }
+    // What happens to one grant happens in the plan's order.
+    statements.add_idp.flush()?;
     let changed = match (change, grant.kind) {
         (Change::GrantRemoved { .. }, GrantKind::Idp(_)) => {
             statements.remove_idp.execute(params![user, role])?
@@ -88,12 +95,8 @@ fn write_grant(
         (Change::GrantRemoved { .. }, GrantKind::Local(_)) => {
             statements.remove_local.execute(params![user, role])?
         }
-        (Change::GrantReasons { .. }, GrantKind::Idp(set)) => {
-            statements.reasons.execute(params![user, role, names.reasons(set)?])?
-        }
         (_, GrantKind::Idp(set)) => {
-            user_of(&plan.state, user)?;
-            statements.add_idp.execute(params![user, role, names.reasons(set)?])?
+            statements.reasons.execute(params![user, role, names.reasons(set)?])?
         }
         (_, GrantKind::Local(index)) => {
             user_of(&plan.state, user)?;

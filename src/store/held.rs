@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::apply::json;
+use super::batch::Batch;
 use super::error::Fault;
 use super::reader;
 use crate::plan::{ChangeView, Held, HeldHead};
@@ -65,10 +66,11 @@ pub(super) fn write(conn: &Connection, held: Option<&Held>) -> Result<bool, Faul
         "INSERT INTO held (id, plan, since, why, lost_pairs, changes) VALUES (1, ?1, ?2, ?3, ?4, ?5)",
         params![id, since, json(why)?, number(*lost_pairs)?, number(changes.len() as u64)?],
     )?;
-    let mut insert = conn.prepare("INSERT INTO held_change (num, change) VALUES (?1, ?2)")?;
+    let mut rows = Batch::new(conn, "held_change (num, change)");
     for (num, change) in (1_i64..).zip(changes) {
-        insert.execute(params![num, json(change)?])?;
+        rows.add([num.into(), json(change)?.into()])?;
     }
+    rows.finish()?;
     Ok(true)
 }
 

@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::apply::{Names, role_of, user_of};
+use super::batch::{Batch, Cell};
 use super::error::{Fault, StoreError};
 use super::grants::local_of;
 use super::load::StoredReasons;
@@ -67,9 +68,8 @@ pub(super) const RENAMED: i64 = 4;
 const CAUSES: [&str; 7] =
     ["not-at-idp", "role-gone", "user-gone", "replaced", "expired", "idp-decides", "by-hand"];
 
-/// A row that is about to be written.
-#[derive(Default)]
-struct Record<'a> {
+/// A row that is about to be written. `'v` is the plan's.
+struct Record<'v> {
     kind: i64,
     user: Option<UserId>,
     role: Option<i64>,
@@ -77,21 +77,37 @@ struct Record<'a> {
     cause: Option<i64>,
     reasons: Option<i64>,
     old_reasons: Option<i64>,
-    old: Option<&'a str>,
-    new: Option<&'a str>,
-    note: Option<&'a str>,
+    old: Cell<'v>,
+    new: Cell<'v>,
+    note: Cell<'v>,
 }
 
-/// Where one generation's rows are written.
-pub(super) struct Log<'a> {
+/// A row of this kind that says nothing more.
+fn bare<'v>(kind: i64) -> Record<'v> {
+    Record {
+        kind,
+        user: None,
+        role: None,
+        origin: None,
+        cause: None,
+        reasons: None,
+        old_reasons: None,
+        old: Cell::Null,
+        new: Cell::Null,
+        note: Cell::Null,
+    }
+}
+
+/// Where one generation's rows are written. [`Log::finish`] comes last.
+pub(super) struct Log<'c, 'v> {
     generation: i64,
-    insert: Statement<'a>,
+    rows: Batch<'c, 'v, 11>,
 }
 
-impl<'a> Log<'a> {
+impl<'c, 'v> Log<'c, 'v> {
     /// Begins `generation`. `silent`: it changes somebody's role set of whom it has no row.
     pub(super) fn open(
-        conn: &'a Connection,
+        conn: &'c Connection,
         generation: i64,
         at: Time,
         silent: bool,
@@ -101,28 +117,35 @@ impl<'a> Log<'a> {
              VALUES (?1, ?2, (SELECT coalesce(max(num), 0) + 1 FROM history), ?3)",
             params![generation, at.timestamp(), silent],
         )?;
-        let insert = conn.prepare(
-            "INSERT INTO history (generation, kind, user, role, origin, cause, reasons, \
-             old_reasons, old, new, note) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-        )?;
-        Ok(Log { generation, insert })
+        let rows = Batch::new(
+            conn,
+            "history (generation, kind, user, role, origin, cause, reasons, old_reasons, old, \
+             new, note)",
+        );
+        Ok(Log { generation, rows })
     }
 
-    fn write(&mut self, record: &Record<'_>) -> Result<(), Fault> {
-        self.insert.execute(params![
-            self.generation,
-            record.kind,
-            record.user,
-            record.role,
-            record.origin,
-            record.cause,
-            record.reasons,
-            record.old_reasons,
-            record.old,
-            record.new,
-            record.note,
-        ])?;
-        Ok(())
+    fn write(&mut self, record: Record<'v>) -> Result<(), Fault> {
+        let Record { kind, user, role, origin, cause, reasons, old_reasons, old, new, note } =
+            record;
+        self.rows.add([
+            self.generation.into(),
+            kind.into(),
+            user.into(),
+            role.into(),
+            origin.into(),
+            cause.into(),
+            reasons.into(),
+            old_reasons.into(),
+            old,
+            new,
+            note,
+        ])
+    }
+
+    /// Writes the last rows.
+    pub(super) fn finish(self) -> Result<(), Fault> {
+        self.rows.finish()
     }
 }
 
@@ -178,63 +201,56 @@ fn differences(old: &Role, new: &Role) -> String {
 }
 
 /// Writes `change` of `plan`.
-pub(super) fn record(
-    log: &mut Log<'_>,
-    plan: &Plan,
-    change: &Change,
+pub(super) fn record<'v>(
+    log: &mut Log<'_, 'v>,
+    plan: &'v Plan,
+    change: &'v Change,
     names: &mut Names<'_>,
 ) -> Result<(), Fault> {
     let state = &plan.state;
-    let text = |text| state.texts.get(text);
-    let of = |kind, user: &UserId| Record { kind, user: Some(*user), ..Record::default() };
-    let note;
+    let text = |text| Cell::from(state.texts.get(text));
+    let of = |kind, user: &UserId| Record { user: Some(*user), ..bare(kind) };
     let record = match change {
-        Change::RoleAdded { role } => {
-            Record { kind: 0, role: Some(names.role(*role)?), ..Record::default() }
-        }
+        Change::RoleAdded { role } => Record { role: Some(names.role(*role)?), ..bare(0) },
         Change::RoleChanged { role, old } => {
-            note = differences(old, role_of(state, *role)?);
-            let role = Some(names.role(*role)?);
-            Record { kind: 1, role, note: Some(&note), ..Record::default() }
+            let note = differences(old, role_of(state, *role)?).into();
+            Record { role: Some(names.role(*role)?), note, ..bare(1) }
         }
-        Change::RoleRemoved { role } => {
-            Record { kind: 2, role: Some(names.role(*role)?), ..Record::default() }
-        }
+        Change::RoleRemoved { role } => Record { role: Some(names.role(*role)?), ..bare(2) },
         Change::UserCreated { user } => of(3, user),
         Change::UserRenamed { user, old } => {
             let new = text(user_of(state, *user)?.1.username);
-            Record { old: Some(text(*old)), new: Some(new), ..of(RENAMED, user) }
+            Record { old: text(*old), new, ..of(RENAMED, user) }
         }
         Change::EmailChanged { user, old } => {
             let new = text(user_of(state, *user)?.1.email);
-            Record { old: Some(text(*old)), new: Some(new), ..of(5, user) }
+            Record { old: text(*old), new, ..of(5, user) }
         }
         Change::UserDisabled { user, by, from_file: _, federation: _ } => {
-            Record { note: Some(by), ..of(6, user) }
+            Record { note: by.as_str().into(), ..of(6, user) }
         }
         Change::UserEnabled { user } => of(7, user),
         Change::UserMissing { user } => of(8, user),
         Change::UserReturned { user } => of(9, user),
         Change::UserDeprovisioned { user, cause } => {
-            note = cause_note(cause).unwrap_or_default();
-            let note = (!note.is_empty()).then_some(note.as_str());
-            Record { cause: cause_code(cause), note, ..of(10, user) }
+            Record { cause: cause_code(cause), note: cause_note(cause).into(), ..of(10, user) }
         }
         Change::LinkAdded { user, source, ext } => {
             let source = state.sources.get(usize::from(*source)).map(String::as_str);
-            Record { new: Some(text(*ext)), note: source, ..of(11, user) }
+            Record { new: text(*ext), note: source.into(), ..of(11, user) }
         }
         Change::GrantAdded { user, role, kind } => {
-            let mut record = Record { role: Some(names.role(*role)?), ..of(12, user) };
-            record.origin = origin(*kind);
+            let (role, origin) = (Some(names.role(*role)?), origin(*kind));
             match kind {
-                GrantKind::Idp(set) => record.reasons = Some(names.reasons(*set)?),
+                GrantKind::Idp(set) => {
+                    let reasons = Some(names.reasons(*set)?);
+                    Record { role, origin, reasons, ..of(12, user) }
+                }
                 GrantKind::Local(index) => {
-                    note = story(local_of(state, *index)?);
-                    record.new = Some(&note);
+                    let new = story(local_of(state, *index)?).into();
+                    Record { role, origin, new, ..of(12, user) }
                 }
             }
-            record
         }
         Change::GrantReasons { user, role, old, new } => Record {
             role: Some(names.role(*role)?),
@@ -244,28 +260,23 @@ pub(super) fn record(
             ..of(13, user)
         },
         Change::GrantRemoved { user, role, kind, cause } => {
-            let told = cause_note(cause);
-            let mut record = Record {
-                role: Some(names.role(*role)?),
-                origin: origin(*kind),
-                cause: cause_code(cause),
-                note: told.as_deref(),
-                ..of(14, user)
-            };
-            let was;
+            let role = Some(names.role(*role)?);
+            let (origin, note) = (origin(*kind), cause_note(cause).into());
+            let cause = cause_code(cause);
             match kind {
-                GrantKind::Idp(set) => record.old_reasons = Some(names.reasons(*set)?),
+                GrantKind::Idp(set) => {
+                    let old_reasons = Some(names.reasons(*set)?);
+                    Record { role, origin, cause, note, old_reasons, ..of(14, user) }
+                }
                 GrantKind::Local(index) => {
-                    was = story(local_of(state, *index)?);
-                    record.old = Some(&was);
-                    return log.write(&record);
+                    let old = story(local_of(state, *index)?).into();
+                    Record { role, origin, cause, note, old, ..of(14, user) }
                 }
             }
-            return log.write(&record);
         }
-        Change::CatalogChanged => Record { kind: 15, ..Record::default() },
+        Change::CatalogChanged => bare(15),
     };
-    log.write(&record)
+    log.write(record)
 }
 
 impl Reader {

@@ -7,8 +7,9 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, Statement, params};
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
+use super::batch::{Batch, Cell, filling};
 use super::codec::{decode, encode};
 use super::error::Fault;
 use super::load::text;
@@ -309,7 +310,10 @@ pub(super) fn write(
     let nothing = (Directory::default(), Numbers::default());
     let (old, old_numbers) =
         old.map_or((&nothing.0, &nothing.1), |old| (&old.directory, &old.numbers));
-    let users = write_users(conn, &mut row, (old, old_numbers), new)?;
+    let coming = new.users.len().saturating_sub(old.users.len());
+    let users = filling(conn, "mirror_user", coming, || {
+        write_users(conn, &mut row, (old, old_numbers), new)
+    })?;
     write_containers(conn, &mut row, (old, old_numbers), new, &users)?;
     conn.execute(
         "UPDATE source SET digest = ?2, ignore_case = ?3, next_user = ?4, next_container = ?5, \
@@ -356,27 +360,24 @@ fn write_users(
     (old, old_numbers): (&Directory, &Numbers),
     new: &Directory,
 ) -> Result<Vec<u32>, Fault> {
-    let mut insert = conn.prepare(
-        "INSERT INTO mirror_user (id, ext, username, email, flags, federation) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?;
+    let mut insert = Batch::new(conn, "mirror_user (id, ext, username, email, flags, federation)");
     let mut update = conn.prepare(
         "UPDATE mirror_user SET ext = ?2, username = ?3, email = ?4, flags = ?5, federation = ?6 \
          WHERE id = ?1",
     )?;
     let mut delete = conn.prepare("DELETE FROM mirror_user WHERE id = ?1")?;
     let mut federations = Federations::default();
-    let mut put = |statement: &mut Statement<'_>, number: u32, user: &DirUser| {
+    let source = row.num;
+    let mut cells = |number: u32, user: &DirUser| -> Result<[Cell<'_>; 6], Fault> {
         let federation = federations.num(conn, new.text(user.federation))?;
-        let changed = statement.execute(params![
-            id(row.num, number),
-            new.text(user.ext),
-            new.text(user.username),
-            new.text(user.email),
-            flags(user.enabled, user.email_verified),
-            federation
-        ])?;
-        one(changed)
+        Ok([
+            id(source, number).into(),
+            new.text(user.ext).into(),
+            new.text(user.username).into(),
+            new.text(user.email).into(),
+            flags(user.enabled, user.email_verified).into(),
+            federation.into(),
+        ])
     };
     let same = |a: &DirUser, b: &DirUser| {
         flags(a.enabled, a.email_verified) == flags(b.enabled, b.email_verified)
@@ -395,7 +396,7 @@ fn write_users(
                 Ordering::Less => one(delete.execute([id(row.num, kept)])?)?,
                 Ordering::Equal => {
                     if !same(before, user) {
-                        put(&mut update, kept, user)?;
+                        one(update.execute(params_from_iter(cells(kept, user)?))?)?;
                     }
                     number = Some(kept);
                 }
@@ -409,11 +410,12 @@ fn write_users(
             Some(number) => number,
             None => {
                 let number = taken(&mut row.next_user)?;
-                put(&mut insert, number, user)?;
+                insert.add(cells(number, user)?)?;
                 number
             }
         });
     }
+    insert.finish()?;
     for kept in old_numbers.users.iter().skip(at) {
         one(delete.execute([id(row.num, *kept)])?)?;
     }

@@ -13,13 +13,14 @@
 //! | one run at a time | [`RunLock`] |
 //! | reading | [`Reader`]: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `history`, `mirror`, `keys` (issuers') |
 //! | reading and writing for one stranger | `person` |
-//! | writing | [`Writer`]: `apply` (changes), `grants`, `sets` (role sets, decisions), `mirror`, `keys` |
+//! | writing | [`Writer`]: `apply` (changes), `grants`, `sets` (role sets, decisions), `mirror`, `keys`; `batch` (many rows a statement) |
 //!
 //! A commit costs what it changes: rows that stay are not written. Nothing outside this folder
 //! knows that it is SQLite, and nothing in it decides what should change: it does what the plan
 //! says, and refuses a plan that does not fit.
 
 mod apply;
+mod batch;
 mod codec;
 mod error;
 mod files;

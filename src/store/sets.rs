@@ -4,27 +4,37 @@
 //! it, and goes with its last one. Decisions of a set that stays are written anew only where the
 //! catalog changed, or the policies of one of its roles.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, OptionalExtension, Statement, params};
+use hashbrown::HashMap;
+use rusqlite::{Connection, OptionalExtension};
 
+use super::apply::role_of;
+use super::batch::Batch;
 use super::error::Fault;
 use crate::model::RoleIdx;
 use crate::plan::{Plan, RoleSetId};
-use crate::policy::{Effect, Policy, decide_catalog};
+use crate::policy::{Effect, combined, effects};
 
-/// Where role sets are looked up and written during one commit.
+/// Where role sets are looked up and written during one commit. [`Sets::settle`] comes last.
 pub(super) struct Sets<'a> {
     conn: &'a Connection,
     plan: &'a Plan,
     /// Numbers of sets that were needed so far.
     nums: HashMap<RoleSetId, i64>,
-    /// How many users each set gained, less those it lost.
+    /// How many users each set gained, less those it lost. Not of those made here.
     gained: BTreeMap<i64, i64>,
-    /// Sets that this commit made: their decisions are new already.
+    /// Sets that this commit made: their decisions are new already, and so is their count.
     made: BTreeSet<i64>,
-    /// Something that a gateway can see has changed.
-    pub(super) changed: bool,
+    /// What each role that was needed so far says of the catalog.
+    effects: HashMap<RoleIdx, Vec<Option<Effect>>>,
+    /// The next free number.
+    next: i64,
+    /// There was no set at all before this commit.
+    first: bool,
+    sets: Batch<'a, 'a, 3>,
+    roles: Batch<'a, 'a, 2>,
+    decisions: Batch<'a, 'a, 4>,
 }
 
 fn unknown(id: RoleSetId) -> Fault {
@@ -32,21 +42,31 @@ fn unknown(id: RoleSetId) -> Fault {
 }
 
 impl<'a> Sets<'a> {
-    pub(super) fn new(conn: &'a Connection, plan: &'a Plan) -> Self {
-        Sets {
+    pub(super) fn new(conn: &'a Connection, plan: &'a Plan) -> Result<Self, Fault> {
+        let last: Option<i64> =
+            conn.query_row("SELECT max(num) FROM role_set", [], |row| row.get(0))?;
+        Ok(Sets {
             conn,
             plan,
             nums: HashMap::new(),
             gained: BTreeMap::new(),
             made: BTreeSet::new(),
-            changed: false,
-        }
+            effects: HashMap::new(),
+            next: last.unwrap_or(0).saturating_add(1),
+            first: last.is_none(),
+            sets: Batch::new(conn, "role_set (num, id, users)"),
+            roles: Batch::new(conn, "role_set_role (role_set, role)"),
+            decisions: Batch::new(conn, "decision (role_set, request, allow, role)"),
+        })
     }
 
     /// The number of the stored set `id`.
     fn stored(&mut self, id: RoleSetId) -> Result<Option<i64>, Fault> {
         if let Some(num) = self.nums.get(&id) {
             return Ok(Some(*num));
+        }
+        if self.first {
+            return Ok(None);
         }
         let num = self
             .conn
@@ -59,81 +79,79 @@ impl<'a> Sets<'a> {
         Ok(num)
     }
 
-    /// A user gets set `id`: its number. `role` gives roles' numbers in the store.
-    pub(super) fn enter(
+    /// Makes those sets of `coming` (who gets which set: how many users) that are not there, before
+    /// anybody enters one. In the order of their ids, in which they are indexed fastest. `role`
+    /// gives roles' numbers in the store.
+    pub(super) fn make(
         &mut self,
-        id: RoleSetId,
+        coming: &HashMap<RoleSetId, i64>,
         role: &mut dyn FnMut(RoleIdx) -> Result<i64, Fault>,
-    ) -> Result<i64, Fault> {
-        let num = match self.stored(id)? {
-            Some(num) => num,
-            None => self.make(id, role)?,
-        };
-        let gained = self.gained.entry(num).or_default();
-        *gained = gained.saturating_add(1);
+    ) -> Result<(), Fault> {
+        let plan = self.plan;
+        for (id, members) in &plan.set_roles {
+            let Some(users) = coming.get(id) else { continue };
+            if self.stored(*id)?.is_some() {
+                continue;
+            }
+            let num = self.next;
+            self.next = num.saturating_add(1);
+            self.sets.add([num.into(), id.to_string().into(), (*users).into()])?;
+            for index in members {
+                self.roles.add([num.into(), role(*index)?.into()])?;
+            }
+            self.decide(num, members, role)?;
+            self.nums.insert(*id, num);
+            self.made.insert(num);
+        }
+        Ok(())
+    }
+
+    /// A user gets set `id`, one of those that were announced to [`Sets::make`]: its number.
+    pub(super) fn enter(&mut self, id: RoleSetId) -> Result<i64, Fault> {
+        let num = self.stored(id)?.ok_or_else(|| unknown(id))?;
+        if !self.made.contains(&num) {
+            let gained = self.gained.entry(num).or_default();
+            *gained = gained.saturating_add(1);
+        }
         Ok(num)
     }
 
     /// A user loses set `id`: its number.
     pub(super) fn leave(&mut self, id: RoleSetId) -> Result<i64, Fault> {
-        let num = self
-            .stored(id)?
-            .ok_or_else(|| Fault::Inconsistent(format!("role set {id} is not in the store")))?;
+        let gone = || Fault::Inconsistent(format!("role set {id} is not in the store"));
+        let num = self.stored(id)?.ok_or_else(gone)?;
+        if self.made.contains(&num) {
+            return Err(gone());
+        }
         let gained = self.gained.entry(num).or_default();
         *gained = gained.saturating_sub(1);
         Ok(num)
     }
 
-    fn make(
-        &mut self,
-        id: RoleSetId,
-        role: &mut dyn FnMut(RoleIdx) -> Result<i64, Fault>,
-    ) -> Result<i64, Fault> {
-        let roles = self.plan.set_roles.get(&id).ok_or_else(|| unknown(id))?;
-        self.conn
-            .prepare_cached("INSERT INTO role_set (id, users) VALUES (?1, 0)")?
-            .execute([id.to_string()])?;
-        let num = self.conn.last_insert_rowid();
-        let mut member = self
-            .conn
-            .prepare_cached("INSERT INTO role_set_role (role_set, role) VALUES (?1, ?2)")?;
-        for index in roles {
-            member.execute([num, role(*index)?])?;
-        }
-        self.decide(num, roles, role)?;
-        self.nums.insert(id, num);
-        self.made.insert(num);
-        self.changed = true;
-        Ok(num)
-    }
-
     /// Writes the decisions of set `num`, which has none.
     fn decide(
-        &self,
+        &mut self,
         num: i64,
         roles: &[RoleIdx],
         role: &mut dyn FnMut(RoleIdx) -> Result<i64, Fault>,
     ) -> Result<(), Fault> {
         let state = &self.plan.state;
-        let mut named: Vec<(&str, &[Policy])> = Vec::with_capacity(roles.len());
-        let mut index_of: HashMap<&str, RoleIdx> = HashMap::with_capacity(roles.len());
         for index in roles {
-            let role = state.roles.get(*index as usize).ok_or_else(|| {
-                Fault::Inconsistent(format!("a role set names role {index}, which is not there"))
-            })?;
-            named.push((&role.name, &role.policies));
-            index_of.insert(&role.name, *index);
+            if !self.effects.contains_key(index) {
+                let role = role_of(state, *index)?;
+                self.effects.insert(*index, effects(&role.policies, &state.catalog));
+            }
         }
-        let mut insert: Statement<'_> = self.conn.prepare(
-            "INSERT INTO decision (role_set, request, allow, role) VALUES (?1, ?2, ?3, ?4)",
-        )?;
-        for decision in decide_catalog(&named, &state.catalog) {
-            let index = index_of.get(decision.role).copied().unwrap_or(RoleIdx::MAX);
-            insert.execute(params![
-                num,
-                i64::try_from(decision.request).unwrap_or(i64::MAX),
-                decision.effect == Effect::Allow,
-                role(index)?,
+        let known: Vec<&[Option<Effect>]> =
+            roles.iter().filter_map(|index| self.effects.get(index).map(Vec::as_slice)).collect();
+        for request in 0..state.catalog.len() {
+            let Some((effect, place)) = combined(&known, request) else { continue };
+            let index = roles.get(place).copied().unwrap_or(RoleIdx::MAX);
+            self.decisions.add([
+                num.into(),
+                i64::try_from(request).unwrap_or(i64::MAX).into(),
+                (effect == Effect::Allow).into(),
+                role(index)?.into(),
             ])?;
         }
         Ok(())
@@ -142,7 +160,7 @@ impl<'a> Sets<'a> {
     /// Counts the users, drops sets that nobody has, and decides anew for those that stay and
     /// whose decisions may differ: all (`catalog`), or those with one of `roles`.
     pub(super) fn settle(
-        &mut self,
+        mut self,
         catalog: bool,
         roles: &BTreeSet<RoleIdx>,
         role: &mut dyn FnMut(RoleIdx) -> Result<i64, Fault>,
@@ -159,15 +177,27 @@ impl<'a> Sets<'a> {
                 self.conn.execute("DELETE FROM decision WHERE role_set = ?1", [num])?;
                 self.conn.execute("DELETE FROM role_set_role WHERE role_set = ?1", [num])?;
                 self.conn.execute("DELETE FROM role_set WHERE num = ?1", [num])?;
-                self.changed = true;
             }
         }
-        if !catalog && roles.is_empty() {
-            return Ok(());
+        drop(count);
+        if catalog || !roles.is_empty() {
+            self.decide_anew(catalog, roles, role)?;
         }
-        self.nums.clear();
-        let sets = &self.plan.set_roles;
-        for (id, members) in sets {
+        self.sets.finish()?;
+        self.roles.finish()?;
+        self.decisions.finish()
+    }
+
+    fn decide_anew(
+        &mut self,
+        catalog: bool,
+        roles: &BTreeSet<RoleIdx>,
+        role: &mut dyn FnMut(RoleIdx) -> Result<i64, Fault>,
+    ) -> Result<(), Fault> {
+        // Some of them may be gone.
+        self.nums.retain(|_, num| self.made.contains(num));
+        let plan = self.plan;
+        for (id, members) in &plan.set_roles {
             if !catalog && !members.iter().any(|member| roles.contains(member)) {
                 continue;
             }
@@ -176,7 +206,6 @@ impl<'a> Sets<'a> {
             if !self.made.contains(&num) {
                 self.conn.execute("DELETE FROM decision WHERE role_set = ?1", [num])?;
                 self.decide(num, members, role)?;
-                self.changed = true;
             }
         }
         Ok(())
