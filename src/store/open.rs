@@ -23,6 +23,10 @@ use super::schema::{Identity, identify, migrate};
 /// store's file (SQLite does that).
 const FILE_MODE: u32 = 0o640;
 
+/// Every page of a commit costs a few calls of the system, in the log and in the file: a quarter as
+/// many as with SQLite's 4096 bytes, for a few kilobytes more where one row changes.
+const PAGE_SIZE: i64 = 16_384;
+
 /// How long to wait for another process's transaction.
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -180,6 +184,8 @@ pub(super) fn open_write(
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(told)?;
     identify(&conn, path, known)?;
     let setup = |conn: &Connection| -> rusqlite::Result<String> {
+        // Only a file that is still empty takes it.
+        conn.pragma_update(None, "page_size", PAGE_SIZE)?;
         let mode = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
         // In WAL mode FULL is what makes a commit survive a power cut.
         conn.pragma_update(None, "synchronous", "FULL")?;
