@@ -5,7 +5,7 @@
 # usage: bench/ldap.sh
 # Environment: IDPSYNCD_BIN (target/release/idpsyncd), BENCH_ROUNDS (3, the best counts),
 #   BENCH_USERS, BENCH_GROUPS, BENCH_MEMBERSHIPS (100000, 2000, 730000),
-#   BENCH_RULES=few|all (few: 60 groups give 20 roles; all: every group does),
+#   BENCH_RULES="few all" (few: 60 groups give 20 roles; all: every group does; each has its limits),
 #   BENCH_REFERENCE_ONLY=1 (only the dumps)
 # Exit status 1 when a limit is not met.
 set -euo pipefail
@@ -23,6 +23,7 @@ PATH="$PATH:/usr/sbin:/sbin"
 users="${BENCH_USERS:-100000}"
 groups="${BENCH_GROUPS:-2000}"
 memberships="${BENCH_MEMBERSHIPS:-730000}"
+read -ra rules <<<"${BENCH_RULES:-few all}"
 service="cn=idpsyncd,ou=services,dc=example,dc=org"
 port="$(free_port)"
 
@@ -60,5 +61,4 @@ wait_for 20 "${servers[0]}" ldapsearch -x -H "ldap://127.0.0.1:$port/" -b "" -s 
 
 say "measuring: best of $rounds"
 python3 bench/ldap_compare.py --port "$port" --scratch "$scratch" --binary "$binary" \
-  --rounds "$rounds" --users "$users" --memberships "$memberships" \
-  --rules "${BENCH_RULES:-few}" ${BENCH_REFERENCE_ONLY:+--reference-only}
+  --rounds "$rounds" --users "$users" --rules "${rules[@]}" ${BENCH_REFERENCE_ONLY:+--reference-only}

@@ -7,12 +7,14 @@ import time
 
 
 class Run:
-    """One run of a command: wall-clock seconds, peak resident MiB, what it wrote to stderr."""
+    """One run of a command: wall-clock seconds, peak resident MiB, what it wrote to stderr, its
+    processor seconds."""
 
-    def __init__(self, seconds, mebibytes, stderr):
+    def __init__(self, seconds, mebibytes, stderr, cpu=0.0):
         self.seconds = seconds
         self.mebibytes = mebibytes
         self.stderr = stderr
+        self.cpu = cpu
 
 
 def run(command, env=None, stderr_to=None):
@@ -38,12 +40,17 @@ def run(command, env=None, stderr_to=None):
     if child.returncode != 0:
         tail = "\n".join(text.splitlines()[-20:])
         sys.exit(f"`{' '.join(command)}` ended with {child.returncode}\n{tail}")
-    return Run(seconds, usage.ru_maxrss / 1024, text)
+    return Run(seconds, usage.ru_maxrss / 1024, text, usage.ru_utime + usage.ru_stime)
 
 
 def best(runs):
     """The fastest of several runs: what else goes on on a machine only ever adds."""
     return min(item.seconds for item in runs)
+
+
+def least_cpu(runs):
+    """The least processor time of several runs: it says more than the clock on a busy machine."""
+    return min(item.cpu for item in runs)
 
 
 class Verdicts:
