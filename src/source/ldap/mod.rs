@@ -22,6 +22,7 @@ pub mod entry;
 mod explain;
 pub mod filter;
 mod finish;
+mod known;
 mod lookup;
 mod names;
 pub mod options;

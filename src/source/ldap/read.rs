@@ -13,7 +13,7 @@ use super::entry::Entry;
 use super::finish::Verdict;
 use super::search::{self, End, Limits, Search};
 use super::shape::Shape;
-use super::{LdapSource, server};
+use super::{LdapSource, known, server};
 use crate::model::Time;
 use crate::source::{OnProgress, Progress, Reading, SourceError};
 
@@ -54,6 +54,7 @@ pub(super) async fn read(
         transient: error.transient,
     };
     server::recognise(&connection, limits, config.flavor).await.map_err(at)?;
+    let known = known::attribute_types(&connection, limits).await;
     let mut reader = Reader {
         name: source.name.clone(),
         users: Search {
@@ -61,7 +62,7 @@ pub(super) async fn read(
             base: config.users.base.clone(),
             scope: Scope::Subtree,
             filter: config.users.filter.clone(),
-            attributes: shape.user_attributes(),
+            attributes: known::asked(shape.user_attributes(), known.as_ref()),
             page_size: config.page_size,
         },
         groups: Search {
