@@ -57,7 +57,9 @@ impl Done {
 
 fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_idpsyncd"));
-    for name in ["IDPSYNCD_CONFIG", "IDPSYNCD_LOG_FORMAT", "RUST_LOG", "NO_COLOR", "SUDO_USER"] {
+    for name in
+        ["IDPSYNCD_CONFIG", "IDPSYNCD_LOG_FORMAT", "RUST_LOG", "NO_COLOR", "SUDO_USER", "SUDO_UID"]
+    {
         command.env_remove(name);
     }
     command.env("USER", "tester").env("COLUMNS", "100");
@@ -408,6 +410,17 @@ fn a_source_that_fails_exits_4_while_the_rest_is_applied_and_nothing_of_it_is_lo
     assert_eq!(home.roles("hal"), ["all", "ml"]);
     assert_eq!(home.roles("ada"), ["all", "brake", "ml"]);
     home.run(&["sync"]).exits(4).says("failed").says("its mirror of").says("acme.json");
+    // On standard error too, whatever the command and its format.
+    for args in [
+        &["sync"][..],
+        &["sync", "--output", "json"],
+        &["sync", "--dry-run"],
+        &["sync", "--source", "acme", "--output", "json"],
+        &["check"],
+        &["check", "--output", "json"],
+    ] {
+        home.run(args).complains("source `acme` failed: ").complains("acme.json");
+    }
     home.run(&["status"]).exits(0).says("failed").says("acme.json");
     // Before removals that are held.
     home.write("plant.json", &realm(&[]));
@@ -1159,6 +1172,46 @@ fn users_are_listed_and_shown_with_their_status_roles_and_where_they_are_known()
     home.run(&["user", "show", "nobody"]).exits(1).complains("no user `nobody`");
 }
 
+/// Who runs this, as a grant has it.
+fn real_user() -> String {
+    let id = |flag: &str| {
+        let output = Command::new("id").arg(flag).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let uid = id("-u");
+    match id("-un") {
+        name if name.is_empty() || name == uid => format!("uid {uid}"),
+        name => format!("{name} (uid {uid})"),
+    }
+}
+
+#[test]
+fn who_grants_is_the_real_user_whatever_the_environment_says() {
+    let home = Home::synced();
+    let config = home.folder.path().join("idpsyncd.toml");
+    let by = |variables: &[(&str, &str)]| {
+        let command = |args: &[&str]| {
+            let mut command = binary();
+            command.env_remove("USER").env_remove("LOGNAME").env_remove("HOME");
+            command.envs(variables.iter().copied()).args(args).arg("--config").arg(&config);
+            done(&mut command).exits(0)
+        };
+        command(&["grant", "add", "finn", "hand", "--reason", "on call"]);
+        let list = command(&["grant", "list", "--output", "json"]).json();
+        command(&["grant", "remove", "finn", "hand"]);
+        list[0]["by"].as_str().unwrap().to_owned()
+    };
+    let me = real_user();
+    assert_eq!(by(&[]), me);
+    assert_eq!(by(&[("USER", "mallory"), ("LOGNAME", "mallory")]), me);
+    // Sudo's word is root's alone.
+    let expected =
+        if me.ends_with("(uid 0)") { format!("{me}, by sudo for uid 59999") } else { me };
+    assert_eq!(by(&[("SUDO_UID", "59999"), ("SUDO_USER", "mallory")]), expected);
+    // Both stories are kept.
+    assert!(home.run(&["history", "--user", "finn"]).exits(0).out.contains(&expected));
+}
+
 #[test]
 fn a_local_grant_is_added_with_a_reason_listed_and_removed() {
     let home = Home::synced();
@@ -1178,11 +1231,11 @@ fn a_local_grant_is_added_with_a_reason_listed_and_removed() {
     assert_eq!(home.roles("finn"), ["all", "hand"]);
     home.run(&["grant", "list"])
         .exits(0)
-        .says("finn  hand  until 2999-01-02T00:00:00Z  by tester: on call\n");
+        .says(&format!("finn  hand  until 2999-01-02T00:00:00Z  by {}: on call\n", real_user()));
     let list = home.json(&["grant", "list"]);
     assert_eq!(
         (&list[0]["user"], &list[0]["by"], &list[0]["until"]),
-        (&json!("finn"), &json!("tester"), &json!("2999-01-02T00:00:00Z"))
+        (&json!("finn"), &json!(real_user()), &json!("2999-01-02T00:00:00Z"))
     );
     assert_eq!(home.json(&["status"])["next_due"], "2999-01-02T00:00:00Z");
     home.run(&["explain", "finn"]).exits(0).says("hand (local, mode ignore)").says("on call");

@@ -26,10 +26,12 @@ fn root() -> &'static Path {
 /// Runs `idpsyncd` with `args` in `folder`: exit status, standard output, standard error.
 fn idpsyncd(folder: &Path, args: &[String]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_idpsyncd"));
-    for name in ["IDPSYNCD_CONFIG", "IDPSYNCD_LOG_FORMAT", "RUST_LOG", "NO_COLOR", "SUDO_USER"] {
+    for name in
+        ["IDPSYNCD_CONFIG", "IDPSYNCD_LOG_FORMAT", "RUST_LOG", "NO_COLOR", "SUDO_USER", "SUDO_UID"]
+    {
         command.env_remove(name);
     }
-    let output = command.env("USER", "tester").current_dir(folder).args(args).output().unwrap();
+    let output = command.current_dir(folder).args(args).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::args::{CheckArgs, Global, Output};
 use super::print::{self, Style};
+use super::sync::complain;
 use super::{Failure, exit, progress, runtime};
 use crate::config::{self, Config, ConfigError, SourceKind};
 use crate::gateway::coverage;
@@ -105,6 +106,7 @@ async fn connect(
     let run = pipeline::run_with_views(config, &options, &on_progress, Utc::now()).await;
     end();
     let (outcome, directories) = run?;
+    complain(&outcome);
     warnings.extend(outcome.warnings.iter().cloned());
     for source in &outcome.sources {
         match &source.result {

@@ -3,6 +3,7 @@
 use chrono::Utc;
 use serde_json::json;
 
+use super::account::account;
 use super::args::{GrantCommand, Output};
 use super::print::{self, Table};
 use super::time::{From, moment};
@@ -103,14 +104,6 @@ fn list(config: &Config, output: Output) -> Result<u8, Failure> {
     }
     print::lines(&table.plain(""))?;
     Ok(exit::DONE)
-}
-
-/// The account that asks: the one behind `sudo`, where there is one.
-fn account() -> String {
-    ["SUDO_USER", "USER", "LOGNAME"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 fn find_user(state: &State, name: &str) -> Result<UserId, String> {

@@ -3,6 +3,7 @@
 //! Results go to standard output, logs and errors to standard error. A command returns its exit
 //! status; [`main`] turns what went wrong into one line.
 
+mod account;
 mod args;
 mod authorize;
 mod check;

@@ -132,6 +132,11 @@ pub fn lines(lines: &[String]) -> Result<(), String> {
     Ok(())
 }
 
+/// Says a line on standard error. Where nobody can hear it the command goes on all the same.
+pub fn aside(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Writes `value` as JSON to standard output, on several lines.
 ///
 /// # Errors

@@ -37,6 +37,7 @@ pub(super) fn run(config: &Config, args: &SyncArgs, output: Output) -> Result<u8
     let outcome = runtime()?.block_on(pipeline::run(config, &options, &on_progress, Utc::now()));
     end();
     let outcome = outcome?;
+    complain(&outcome);
     let status = status(&outcome, args);
     let stored = stored_held(config, &outcome)?;
     let held = outcome.plan.as_ref().and_then(|plan| plan.held.as_ref()).or(stored.as_ref());
@@ -45,6 +46,33 @@ pub(super) fn run(config: &Config, args: &SyncArgs, output: Output) -> Result<u8
         Output::Text => print::lines(&text(config, &outcome, held, args, Style::detect()))?,
     }
     Ok(status)
+}
+
+/// Says on standard error which sources failed or were partial: standard output goes to a file or a
+/// program, and whoever looks after the machine sees only this.
+pub(super) fn complain(outcome: &Outcome) {
+    complaints(&outcome.sources).iter().for_each(|line| print::aside(line));
+}
+
+fn complaints(sources: &[SourceOutcome]) -> Vec<String> {
+    let mut out = Vec::new();
+    for source in sources {
+        let name = &source.name;
+        match &source.result {
+            SourceResult::Failed { message, .. } => {
+                out.push(format!("source `{name}` failed: {}", print::shown(message)));
+            }
+            SourceResult::Partial(scopes) => {
+                for scope in scopes {
+                    let Some(why) = &scope.partial else { continue };
+                    let (scope, why) = (scope.scope, print::shown(why));
+                    out.push(format!("source `{name}` was partial: {scope}: {why}"));
+                }
+            }
+            SourceResult::Complete(_) | SourceResult::NotAsked => {}
+        }
+    }
+    out
 }
 
 /// What waits, from the store: where nothing had to be planned, the changes are only there.
@@ -436,4 +464,44 @@ fn next_lines(config: &Config, outcome: &Outcome, args: &SyncArgs) -> Vec<String
         );
     }
     out
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_source_that_was_not_read_in_full_is_complained_of() {
+        let scope = |scope, partial: Option<&str>| ScopeReport {
+            scope,
+            count: 1,
+            partial: partial.map(str::to_owned),
+        };
+        let result = |name: &str, result| SourceOutcome {
+            name: name.to_owned(),
+            kind: "ldap",
+            result,
+            mirror_at: None,
+        };
+        let sources = [
+            result("whole", SourceResult::Complete(vec![scope("users", None)])),
+            result("asleep", SourceResult::NotAsked),
+            result("gone", SourceResult::Failed { message: "no\rroute".into(), transient: true }),
+            result(
+                "half",
+                SourceResult::Partial(vec![
+                    scope("users", None),
+                    scope("groups", Some("hidden members")),
+                ]),
+            ),
+        ];
+        assert_eq!(
+            complaints(&sources),
+            [
+                "source `gone` failed: no\\rroute",
+                "source `half` was partial: groups: hidden members"
+            ]
+        );
+    }
 }
