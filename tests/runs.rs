@@ -1,6 +1,7 @@
 //! Whole runs, a folder each: `tests/runs/NAME/config.toml`, and for each step the files that change
 //! before it (a configuration too). A step is a sync, or what stands in its `commands`, one command
-//! line each; `{held}` is the id of the held plan. What came out, and what the gateway sees then, is
+//! line each; `{held}` is the id of the held plan, and a line that begins with `@80` is run on a
+//! terminal of 80 columns. What came out, and what the gateway sees then, is
 //! in `expected.txt`; `UPDATE_EXPECTED=1` writes it anew.
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +13,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use regex::Regex;
 use rusqlite::types::ValueRef;
@@ -34,6 +35,27 @@ fn idpsyncd(folder: &Path, args: &[String]) -> (i32, String, String) {
     let output = command.current_dir(folder).args(args).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// As [`idpsyncd`] with a terminal of `width` columns in place of standard output.
+fn on_terminal(folder: &Path, width: &str, args: &[String]) -> (i32, String, String) {
+    let program = env!("CARGO_BIN_EXE_idpsyncd");
+    let args = args.iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(" ");
+    let mut command = Command::new("script");
+    command.env_remove("RUST_LOG").env("NO_COLOR", "1").current_dir(folder).stdin(Stdio::null());
+    let line = format!("stty cols {width}; exec '{program}' {args} 2>stderr");
+    let output = command.args(["-qec", &line, "/dev/null"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap().replace('\r', "");
+    let stderr = fs::read_to_string(folder.join("stderr")).unwrap();
+    let wide = |line: &str| {
+        // A character of these tests takes one column, or two where it is Chinese.
+        line.chars().map(|c| if c >= '\u{3000}' { 2 } else { 1 }).sum::<usize>()
+    };
+    let most = width.parse().unwrap();
+    for line in text.lines() {
+        assert!(wide(line) <= most, "{} columns in {width}: {line}", wide(line));
+    }
+    (output.status.code().unwrap(), text, stderr)
 }
 
 /// Every moment becomes `TIME`.
@@ -158,9 +180,16 @@ fn run(name: &str) {
             }
         }
         for line in commands {
-            let mut args = words(&line.replace("{held}", &held(at)));
+            let (width, bare) = match line.strip_prefix('@').and_then(|line| line.split_once(' ')) {
+                Some((width, bare)) => (Some(width), bare),
+                None => (None, line.as_str()),
+            };
+            let mut args = words(&bare.replace("{held}", &held(at)));
             args.extend(["--config".to_owned(), "config.toml".to_owned()]);
-            let (status, stdout, stderr) = idpsyncd(at, &args);
+            let (status, stdout, stderr) = match width {
+                Some(width) => on_terminal(at, width, &args),
+                None => idpsyncd(at, &args),
+            };
             out.push_str(&format!("$ idpsyncd {line}\n{}{stderr}", spread(&stdout)));
             out.push_str(&format!("exit status {status}\n\n"));
         }
@@ -219,6 +248,7 @@ runs!(
     disable,
     held_and_approved,
     join_and_leave,
+    many_changes,
     mode_changed,
     rename,
     role_removed,
@@ -226,6 +256,29 @@ runs!(
     template_role_appears,
     two_sources,
 );
+
+#[test]
+fn all_tells_every_change_one_by_one_and_json_always_does() {
+    let from = root().join("tests/runs/many_changes");
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for file in ["config.toml", "step1/corp.ldif"] {
+        fs::copy(from.join(file), at.join(file.rsplit('/').next().unwrap())).unwrap();
+    }
+    let args = |line: &str| words(&format!("{line} --config config.toml"));
+    let (_, all, _) = idpsyncd(at, &args("sync --dry-run --all"));
+    let (_, on_terminal, _) = on_terminal(at, "80", &args("sync --dry-run --all"));
+    let (_, json, _) = idpsyncd(at, &args("sync --dry-run --output json"));
+    for (text, what) in [(all, "text"), (on_terminal, "text on a terminal")] {
+        for (begins, many) in [("    +  ", 672), ("    -  ", 0), ("    …", 0)] {
+            let lines = text.lines().filter(|line| line.starts_with(begins)).count();
+            assert_eq!(lines, many, "{what}: {begins}");
+        }
+    }
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let told = json["changes"].as_array().unwrap().iter();
+    assert_eq!(told.filter(|change| change["change"] == "grant-added").count(), 399);
+}
 
 // ---- the quickstart ----------------------------------------------------------------------------
 

@@ -93,7 +93,12 @@ Examples:
   idpsyncd sync --dry-run
   idpsyncd sync --dry-run --output json --detailed-exitcode
   idpsyncd sync --source corp-keycloak     the other sources speak through their mirrors
-  idpsyncd sync --offline --dry-run        a changed configuration against the mirrors")]
+  idpsyncd sync --offline --dry-run        a changed configuration against the mirrors
+  idpsyncd sync --dry-run --all | less     every change, a line each
+
+Losses come first. More than 30 changes of a kind (200, where standard output is no terminal) are told
+by what causes them: per role and rule how many people gain or lose it, through what, and the first
+names; of losses the first 200.")]
     Sync(SyncArgs),
     /// Report every problem of the configuration and the sources at once
     #[command(after_help = "Exit status 1 for errors; warnings alone are 0.")]
@@ -162,6 +167,9 @@ pub struct SyncArgs {
     /// Exit 2 where a dry run found changes
     #[arg(long)]
     pub detailed_exitcode: bool,
+    /// Tell every change one by one, however many
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `idpsyncd check`
@@ -211,11 +219,17 @@ pub enum PlanCommand {
     Show {
         /// Its id
         id: Option<String>,
+        /// Tell every change one by one, however many
+        #[arg(long)]
+        all: bool,
     },
     /// Apply exactly this plan, if each of its changes still stands
     Approve {
         /// Its id
         id: String,
+        /// Tell every change one by one, however many
+        #[arg(long)]
+        all: bool,
     },
     /// Forget this plan until the next run asks again
     Discard {

@@ -5,16 +5,15 @@ use serde_json::json;
 
 use super::args::{Output, PlanCommand};
 use super::print::{self, Style};
-use super::sync::{held_lines, view_lines};
-use super::{Failure, exit};
+use super::{Failure, changes, exit};
 use crate::config::Config;
 use crate::pipeline;
-use crate::plan::view;
+use crate::plan::{Changes, view};
 
 pub(super) fn run(config: &Config, command: &PlanCommand, output: Output) -> Result<u8, Failure> {
     match command {
-        PlanCommand::Show { id } => show(config, id.as_deref(), output),
-        PlanCommand::Approve { id } => approve(config, id, output),
+        PlanCommand::Show { id, all } => show(config, id.as_deref(), *all, output),
+        PlanCommand::Approve { id, all } => approve(config, id, *all, output),
         PlanCommand::Discard { id } => {
             pipeline::discard(config, id)?;
             match output {
@@ -28,7 +27,7 @@ pub(super) fn run(config: &Config, command: &PlanCommand, output: Output) -> Res
     }
 }
 
-fn show(config: &Config, id: Option<&str>, output: Output) -> Result<u8, Failure> {
+fn show(config: &Config, id: Option<&str>, all: bool, output: Output) -> Result<u8, Failure> {
     let reader = pipeline::existing_reader(&config.store)?;
     let held = match id {
         Some(id) => Some(pipeline::find_held(&reader, id)?),
@@ -39,7 +38,7 @@ fn show(config: &Config, id: Option<&str>, output: Output) -> Result<u8, Failure
         (Output::Json, held) => print::json(&held)?,
         (Output::Text, None) => print::lines(&["Nothing is held.".to_owned()])?,
         (Output::Text, Some(held)) => {
-            let mut out = held_lines(&held, Style::detect());
+            let mut out = changes::held_lines(&held, all, Style::detect());
             out.push(String::new());
             out.push(format!("To let it happen: idpsyncd plan approve {}", held.id));
             out.push(format!("To forget it until the next run: idpsyncd plan discard {}", held.id));
@@ -49,18 +48,22 @@ fn show(config: &Config, id: Option<&str>, output: Output) -> Result<u8, Failure
     Ok(exit::DONE)
 }
 
-fn approve(config: &Config, id: &str, output: Output) -> Result<u8, Failure> {
+fn approve(config: &Config, id: &str, all: bool, output: Output) -> Result<u8, Failure> {
     let (plan, generation) = pipeline::approve(config, id, "idpsyncd plan approve", Utc::now())?;
-    let changes: Vec<_> = plan.changes.iter().map(|change| view(change, &plan.state)).collect();
     match output {
-        Output::Json => print::json(&json!({
-            "id": id, "approved": true, "generation": generation,
-            "summary": plan.summary, "changes": changes,
-        }))?,
+        Output::Json => {
+            let words = |change| view(change, &plan.state);
+            let changes: Vec<_> = plan.changes.iter().map(words).collect();
+            print::json(&json!({
+                "id": id, "approved": true, "generation": generation,
+                "summary": plan.summary, "changes": changes,
+            }))?;
+        }
         Output::Text => {
             let style = Style::detect();
             let mut out = vec![style.bold("What changed")];
-            out.extend(view_lines(&changes, style));
+            let changes = Changes::Planned(&plan.changes, &plan.state);
+            out.extend(changes::lines(changes, all, style));
             out.push(String::new());
             out.push(format!("Plan {id} is applied: generation {generation} is committed."));
             print::lines(&out)?;

@@ -6,6 +6,7 @@
 mod account;
 mod args;
 mod authorize;
+mod changes;
 mod check;
 mod explain;
 mod grant;
@@ -107,11 +108,11 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         Command::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "idpsyncd", &mut out);
-            print::lines(&[String::from_utf8_lossy(&out).trim_end().to_owned()])?;
+            print::plain(&[String::from_utf8_lossy(&out).trim_end().to_owned()])?;
             Ok(exit::DONE)
         }
         Command::Man => {
-            print::lines(&[man::page()?])?;
+            print::plain(&[man::page()?])?;
             Ok(exit::DONE)
         }
         Command::Run => {

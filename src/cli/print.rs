@@ -2,10 +2,13 @@
 
 use std::io::{IsTerminal, Write};
 
-/// Colours, or none.
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Colours, or none; how much fits on a line.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
     colour: bool,
+    width: Option<usize>,
 }
 
 impl Style {
@@ -13,7 +16,14 @@ impl Style {
     #[must_use]
     pub fn detect() -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Style { colour: std::io::stdout().is_terminal() && !plain }
+        let width = terminal_width();
+        Style { colour: width.is_some() && !plain, width }
+    }
+
+    /// The terminal's width; `None`: it is no terminal, and lines are as long as they are.
+    #[must_use]
+    pub fn width(self) -> Option<usize> {
+        self.width
     }
 
     fn paint(self, code: &str, text: &str) -> String {
@@ -68,7 +78,7 @@ impl Table {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns)
             .map(|column| {
-                let width = |row: &Vec<String>| row.get(column).map_or(0, |c| c.chars().count());
+                let width = |row: &Vec<String>| row.get(column).map_or(0, |c| c.width());
                 self.rows.iter().map(width).max().unwrap_or(0).min(48)
             })
             .collect();
@@ -80,11 +90,8 @@ impl Table {
                 let last = cells.iter().rposition(|cell| !cell.is_empty()).unwrap_or(0);
                 for (column, cell) in cells.iter().enumerate().take(last + 1) {
                     let width = widths.get(column).copied().unwrap_or(0);
-                    let padding = if column == last {
-                        0
-                    } else {
-                        width.saturating_sub(cell.chars().count()) + 2
-                    };
+                    let padding =
+                        if column == last { 0 } else { width.saturating_sub(cell.width()) + 2 };
                     line.push_str(&paint(row, column, cell));
                     line.extend(std::iter::repeat_n(' ', padding));
                 }
@@ -116,12 +123,104 @@ pub fn shown(text: &str) -> String {
     }
 }
 
-/// Writes lines to standard output. A reader that has gone away (`| head`) is no error.
+/// Standard output's width, where that is a terminal.
+fn terminal_width() -> Option<usize> {
+    let out = std::io::stdout();
+    if !out.is_terminal() {
+        return None;
+    }
+    let said = rustix::termios::tcgetwinsize(&out).map_or(0, |size| usize::from(size.ws_col));
+    let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
+    // Some terminals do not know their width. On a very narrow one nothing reads well anyway.
+    let width = if said > 0 { Some(said) } else { columns() };
+    Some(width.unwrap_or(80).max(NARROWEST))
+}
+
+const NARROWEST: usize = 40;
+
+/// `line` in as many lines as it takes at `width`, the further ones beginning with `indent`. It is
+/// broken at spaces, and within a word that is wider than a line; nothing is left out. Colours take
+/// no room.
+#[must_use]
+pub fn wrap(line: &str, width: Option<usize>, indent: &str) -> Vec<String> {
+    let Some(width) = width else { return vec![line.to_owned()] };
+    let indent_width = indent.width();
+    let mut out = Vec::new();
+    let mut current = String::new();
+    let mut used = 0;
+    // The last space after some text: where it is, and how wide what comes before and with it is.
+    let mut space: Option<(usize, usize)> = None;
+    let mut has_text = false;
+    let mut escape = false;
+    for c in line.chars() {
+        if escape || c == '\u{1b}' {
+            escape = c != 'm';
+            current.push(c);
+            continue;
+        }
+        let wide = c.width().unwrap_or(0);
+        if used + wide > width && has_text {
+            if c == ' ' {
+                // It would be the first of the next line.
+                out.push(std::mem::replace(&mut current, indent.to_owned()));
+                (used, space, has_text) = (indent_width, None, false);
+                continue;
+            }
+            let (rest, rest_width) = match space {
+                // What comes after the space must fit where it goes.
+                Some((place, before)) if indent_width + used - before + wide <= width => {
+                    let rest = current.split_off(place).split_off(1);
+                    current.truncate(current.trim_end().len());
+                    (rest, used - before)
+                }
+                _ => (String::new(), 0),
+            };
+            out.push(std::mem::replace(&mut current, format!("{indent}{rest}")));
+            (used, space, has_text) = (indent_width + rest_width, None, rest_width > 0);
+        }
+        match c {
+            ' ' if !has_text && !out.is_empty() => continue,
+            ' ' if has_text => space = Some((current.len(), used + 1)),
+            ' ' => {}
+            _ => has_text = true,
+        }
+        current.push(c);
+        used += wide;
+    }
+    if has_text || out.is_empty() {
+        out.push(current);
+    } else if let Some(last) = out.last_mut() {
+        // What is left is the end of a colour.
+        last.push_str(current.trim_start());
+    }
+    out
+}
+
+/// Writes lines to standard output, on a terminal so that they fit it. A reader that has gone away
+/// (`| head`) is no error.
 ///
 /// # Errors
 /// Standard output cannot be written.
 pub fn lines(lines: &[String]) -> Result<(), String> {
-    let mut out = std::io::stdout().lock();
+    let width = terminal_width();
+    let fitted: Vec<String> = lines
+        .iter()
+        .flat_map(|text| text.split('\n'))
+        .flat_map(|line| {
+            let depth = line.len() - line.trim_start_matches(' ').len();
+            let indent = if depth == 0 { 2 } else { depth + 5 };
+            wrap(line, width, &" ".repeat(indent))
+        })
+        .collect();
+    plain(&fitted)
+}
+
+/// Writes lines to standard output as they are.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn plain(lines: &[String]) -> Result<(), String> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for line in lines {
         match writeln!(out, "{line}") {
             Ok(()) => {}
@@ -129,7 +228,12 @@ pub fn lines(lines: &[String]) -> Result<(), String> {
             Err(error) => return Err(format!("cannot write to standard output: {error}")),
         }
     }
-    Ok(())
+    match out.flush() {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Says a line on standard error. Where nobody can hear it the command goes on all the same.
@@ -159,4 +263,30 @@ pub fn json(value: &impl serde::Serialize) -> Result<(), String> {
 #[must_use]
 pub fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_broken_at_spaces_and_nothing_of_it_is_lost() {
+        let cases: [(&str, usize, &[&str]); 8] = [
+            ("short", 10, &["short"]),
+            ("", 10, &[""]),
+            ("  one two three", 9, &["  one two", "    three"]),
+            ("one two three", 9, &["one two", "    three"]),
+            // Wider than a line.
+            ("abcdefghijklmnop", 10, &["abcdefghij", "    klmnop"]),
+            ("a bcdefghijklmnop", 10, &["a bcdefghi", "    jklmno", "    p"]),
+            // A Chinese character takes two columns.
+            ("王小明 王小明", 8, &["王小明", "    王小", "    明"]),
+            // Colours take none.
+            ("\u{1b}[31mred\u{1b}[0m words here", 9, &["\u{1b}[31mred\u{1b}[0m words", "    here"]),
+        ];
+        for (line, width, expected) in cases {
+            assert_eq!(wrap(line, Some(width), "    "), expected, "{line}");
+            assert_eq!(wrap(line, None, "    "), [line]);
+        }
+    }
 }

@@ -5,16 +5,13 @@ use serde::Serialize;
 
 use super::args::{Output, SyncArgs};
 use super::print::{self, Style, Table, count};
-use super::{Failure, exit, progress, runtime};
+use super::{Failure, changes, exit, progress, runtime};
 use crate::config::Config;
 use crate::model::rfc3339;
 use crate::pipeline::{self, Options, Outcome, SourceOutcome, SourceResult};
-use crate::plan::{Change, ChangeView, Held, Plan, Summary, view};
+use crate::plan::{self, Held, Plan, Summary, view};
 use crate::source::ScopeReport;
 use crate::store::Reader;
-
-/// How many changes of one kind text lists.
-const MOST_LISTED: usize = 200;
 
 pub(super) fn run(config: &Config, args: &SyncArgs, output: Output) -> Result<u8, Failure> {
     for name in &args.source {
@@ -197,16 +194,17 @@ fn text(
     let mut out = Vec::new();
     out.push(style.bold("Sources"));
     out.extend(source_lines(outcome, style));
+    // What is lost comes before what is gained, and what waits for a person before all.
+    if let Some(held) = held {
+        out.push(String::new());
+        out.extend(changes::held_lines(held, args.all, style));
+    }
     if let Some(plan) = outcome.plan.as_ref().filter(|plan| !plan.changes.is_empty()) {
         out.push(String::new());
         let title = if args.dry_run { "What would change" } else { "What changed" };
         out.push(style.bold(title));
-        let words = |change: &Change| view(change, &plan.state);
-        out.extend(change_lines(&plan.changes, |change| change.kind(), words, style));
-    }
-    if let Some(held) = held {
-        out.push(String::new());
-        out.extend(held_lines(held, style));
+        let changes = plan::Changes::Planned(&plan.changes, &plan.state);
+        out.extend(changes::lines(changes, args.all, style));
     }
     if !outcome.warnings.is_empty() {
         out.push(String::new());
@@ -263,128 +261,6 @@ fn source_lines(outcome: &Outcome, style: Style) -> Vec<String> {
             notes.iter().map(|note| format!("    {} {}", style.red("!"), print::shown(note))),
         );
     }
-    out
-}
-
-/// The sections of a plan, in the order in which they are shown: title, sign, changes.
-const SECTIONS: [(&str, &[&str]); 4] = [
-    ("Roles and catalog", &["role-added", "role-changed", "role-removed", "catalog-changed"]),
-    (
-        "Users",
-        &[
-            "user-created",
-            "user-returned",
-            "user-enabled",
-            "user-renamed",
-            "email-changed",
-            "user-missing",
-            "user-disabled",
-            "user-deprovisioned",
-        ],
-    ),
-    ("Gained", &["grant-added"]),
-    ("Lost", &["grant-removed"]),
-];
-
-fn sign(change: &str) -> &'static str {
-    match change {
-        "role-added" | "user-created" | "user-returned" | "user-enabled" | "grant-added" => "+",
-        "role-removed" | "user-disabled" | "user-deprovisioned" | "grant-removed" => "-",
-        _ => "~",
-    }
-}
-
-/// The lines of a list of changes. `kind` tells the word for one, `words` puts it into words: only
-/// what is listed is.
-pub(super) fn change_lines<T>(
-    changes: &[T],
-    kind: impl Fn(&T) -> &str,
-    words: impl Fn(&T) -> ChangeView,
-    style: Style,
-) -> Vec<String> {
-    let mut out = Vec::new();
-    for (title, kinds) in SECTIONS {
-        let mut mine = Vec::new();
-        let mut total = 0;
-        for change in changes.iter().filter(|change| kinds.contains(&kind(change))) {
-            total += 1;
-            if total <= MOST_LISTED {
-                mine.push(words(change));
-            }
-        }
-        if mine.is_empty() {
-            continue;
-        }
-        let key = |change: &ChangeView| {
-            let named = change.user.is_some() || change.role.is_some();
-            (!named, change.user.clone(), change.role.clone(), change.change.clone())
-        };
-        mine.sort_by_cached_key(key);
-        out.push(format!("  {title} ({total})"));
-        let mut table = Table::default();
-        for change in &mine {
-            let text = |text: &Option<String>| text.clone().unwrap_or_default();
-            let what = match change.change.as_str() {
-                "grant-added" | "grant-removed" => {
-                    let local = change.origin.as_deref() == Some("local");
-                    format!("{}{}", text(&change.role), if local { " (local)" } else { "" })
-                }
-                "user-created" => text(&change.new),
-                "role-added" => String::new(),
-                "role-changed" => "changed".to_owned(),
-                "catalog-changed" => "changed".to_owned(),
-                other => other.trim_start_matches("user-").replace('-', " "),
-            };
-            let why = match (change.change.as_str(), &change.old, &change.new) {
-                ("user-renamed" | "email-changed", Some(old), Some(new)) => {
-                    format!("{old} → {new}")
-                }
-                _ => text(&change.why),
-            };
-            let who = change.user.clone().or_else(|| change.role.clone());
-            let who = who.unwrap_or_else(|| "(catalog)".to_owned());
-            table.row([sign(&change.change), &who, &what, &why]);
-        }
-        let signs: Vec<&str> = mine.iter().map(|change| sign(&change.change)).collect();
-        out.extend(table.lines("    ", |row, column, cell| match (column, signs.get(row)) {
-            (0, Some(&"+")) => style.green(cell),
-            (0, Some(&"-")) => style.red(cell),
-            (0, _) => style.yellow(cell),
-            (3, _) => style.dim(cell),
-            _ => cell.to_owned(),
-        }));
-        if total > MOST_LISTED {
-            let more = total - MOST_LISTED;
-            out.push(format!("    … and {more} more (`--output json` has all)"));
-        }
-    }
-    let other = changes.iter().filter(|change| kind(change) == "grant-reasons").count();
-    if other > 0 {
-        out.push(format!(
-            "  {} for other reasons than before (`--output json` has them)",
-            count(other as u64, "grant stands", "grants stand")
-        ));
-    }
-    out
-}
-
-/// The lines of changes that are in words already.
-pub(super) fn view_lines(changes: &[ChangeView], style: Style) -> Vec<String> {
-    change_lines(changes, |change| change.change.as_str(), ChangeView::clone, style)
-}
-
-pub(super) fn held_lines(held: &Held, style: Style) -> Vec<String> {
-    let mut out = vec![style.bold(&format!(
-        "Held: plan {} ({}, {} lost), waiting since {}",
-        held.id,
-        count(held.changes.len() as u64, "change", "changes"),
-        count(held.lost_pairs, "effective pair", "effective pairs"),
-        held.since
-    ))];
-    for why in &held.why {
-        out.push(format!("  {} {why}", style.yellow("!")));
-    }
-    out.extend(view_lines(&held.changes, style));
     out
 }
 

@@ -1,0 +1,234 @@
+//! How a plan's changes read: losses first, one by one while they are few, by what causes them where
+//! they are many.
+
+use super::print::{Style, Table, count, shown, wrap};
+use crate::plan::{ChangeView, Changes, Gist, Held};
+
+/// The most changes of one kind that are told one by one: on a terminal what a person still reads;
+/// elsewhere what a mail or a log still bears.
+const EACH_ON_TERMINAL: usize = 30;
+const EACH_ELSEWHERE: usize = 200;
+
+/// Of losses so many are told by name.
+const NAMED_LOSSES: usize = 200;
+
+/// Of every other group the first so many.
+const NAMED: usize = 5;
+
+/// The most groups of one kind.
+const GROUPS: usize = 40;
+
+/// How the changes of one section are signed.
+struct Section {
+    title: &'static str,
+    kinds: &'static [&'static str],
+}
+
+/// The sections in the order in which they are shown: what is lost before what is gained.
+const SECTIONS: [Section; 6] = [
+    Section { title: "Lost", kinds: &["grant-removed"] },
+    Section {
+        title: "Users disabled or gone",
+        kinds: &["user-deprovisioned", "user-disabled", "user-missing"],
+    },
+    Section { title: "Roles gone", kinds: &["role-removed"] },
+    Section {
+        title: "Roles and catalog",
+        kinds: &["role-added", "role-changed", "catalog-changed"],
+    },
+    Section {
+        title: "Users",
+        kinds: &["user-created", "user-returned", "user-enabled", "user-renamed", "email-changed"],
+    },
+    Section { title: "Gained", kinds: &["grant-added"] },
+];
+
+fn is_loss(kind: &str) -> bool {
+    sign(kind) == "-" || kind == "user-missing"
+}
+
+fn sign(kind: &str) -> &'static str {
+    match kind {
+        "role-added" | "user-created" | "user-returned" | "user-enabled" | "grant-added" => "+",
+        "role-removed" | "user-disabled" | "user-deprovisioned" | "grant-removed" => "-",
+        _ => "~",
+    }
+}
+
+/// The lines of `changes`; with `all` every change has its own.
+pub(super) fn lines(changes: Changes<'_>, all: bool, style: Style) -> Vec<String> {
+    let each = match (all, style.width()) {
+        (true, _) => usize::MAX,
+        (false, Some(_)) => EACH_ON_TERMINAL,
+        (false, None) => EACH_ELSEWHERE,
+    };
+    let all_counts = changes.counts();
+    let count_of = |kind: &str| all_counts.get(kind).copied().unwrap_or(0);
+    let mut out = Vec::new();
+    let mut grouped = false;
+    for Section { title, kinds } in SECTIONS {
+        let counts: Vec<(&str, usize)> =
+            kinds.iter().map(|kind| (*kind, count_of(kind))).filter(|(_, n)| *n > 0).collect();
+        let total: usize = counts.iter().map(|(_, count)| count).sum();
+        if total == 0 {
+            continue;
+        }
+        out.push(format!("  {title} ({total})"));
+        let (few, many): (Vec<_>, Vec<_>) = counts.iter().partition(|(_, count)| *count <= each);
+        for (kind, _) in many {
+            grouped = true;
+            let names = if is_loss(kind) { NAMED_LOSSES } else { NAMED };
+            out.extend(gist_lines(kind, changes.gist(kind, names), style));
+        }
+        let few: Vec<ChangeView> = few.iter().flat_map(|(kind, _)| changes.of(kind)).collect();
+        out.extend(each_line(few, style));
+    }
+    let other = count_of("grant-reasons");
+    if other > 0 {
+        out.push(format!(
+            "  {} for other reasons than before (`--output json` has them)",
+            count(other as u64, "grant stands", "grants stand")
+        ));
+    }
+    if grouped {
+        out.push("  `--all` tells every change one by one.".to_owned());
+    }
+    out
+}
+
+/// A line for each.
+fn each_line(mut mine: Vec<ChangeView>, style: Style) -> Vec<String> {
+    let key = |change: &ChangeView| {
+        let named = change.user.is_some() || change.role.is_some();
+        (!named, change.user.clone(), change.role.clone(), change.change.clone())
+    };
+    mine.sort_by_cached_key(key);
+    let mut table = Table::default();
+    for change in &mine {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let what = match change.change.as_str() {
+            "grant-added" | "grant-removed" => {
+                let local = change.origin.as_deref() == Some("local");
+                format!("{}{}", text(&change.role), if local { " (local)" } else { "" })
+            }
+            "user-created" => text(&change.new),
+            "role-added" => String::new(),
+            "role-changed" => "changed".to_owned(),
+            "catalog-changed" => "changed".to_owned(),
+            other => other.trim_start_matches("user-").replace('-', " "),
+        };
+        let why = match (change.change.as_str(), &change.old, &change.new) {
+            ("user-renamed" | "email-changed", Some(old), Some(new)) => {
+                format!("{old} → {new}")
+            }
+            _ => text(&change.why),
+        };
+        let who = change.user.clone().or_else(|| change.role.clone());
+        let who = who.unwrap_or_else(|| "(catalog)".to_owned());
+        table.row([sign(&change.change), &who, &what, &why]);
+    }
+    let signs: Vec<&str> = mine.iter().map(|change| sign(&change.change)).collect();
+    table.lines("    ", |row, column, cell| match (column, signs.get(row)) {
+        (0, Some(sign)) => signed(sign, style),
+        (3, _) => style.dim(cell),
+        _ => cell.to_owned(),
+    })
+}
+
+fn signed(sign: &str, style: Style) -> String {
+    match sign {
+        "+" => style.green(sign),
+        "-" => style.red(sign),
+        sign => style.yellow(sign),
+    }
+}
+
+/// Under a group's line: as far in as its text.
+const UNDER: &str = "         ";
+
+/// The changes of one kind by what causes them: per role and rule how many, through what, who first.
+fn gist_lines(kind: &str, gists: Vec<Gist>, style: Style) -> Vec<String> {
+    let mut out = Vec::new();
+    let more = gists.split_at_checked(GROUPS).map_or(&[][..], |(_, more)| more);
+    let (groups, rest): (usize, u64) = (more.len(), more.iter().map(|gist| gist.count).sum());
+    // Of losses as many names as there is room for, and of every group the first few.
+    let mut room = NAMED_LOSSES;
+    for gist in gists.iter().take(GROUPS) {
+        let what = match &gist.role {
+            Some(role) if gist.origin.as_deref() == Some("local") => format!("{role} (local)"),
+            Some(role) => role.clone(),
+            None => noun(kind).to_owned(),
+        };
+        let cause = if gist.cause.is_empty() { String::new() } else { format!(", {}", gist.cause) };
+        let head = shown(&format!("{what}: {}{cause}", people(kind, gist.count)));
+        let mark = format!("    {}  ", signed(sign(kind), style));
+        out.extend(wrap(&format!("{mark}{head}"), style.width(), UNDER));
+        let ways: Vec<String> =
+            gist.ways.iter().take(3).map(|(way, many)| format!("{way} ({many})")).collect();
+        if !ways.is_empty() {
+            let more = gist.ways.len() - ways.len();
+            let more = if more > 0 { format!(", {more} more ways") } else { String::new() };
+            let line = shown(&format!("through {}{more}", ways.join(", ")));
+            out.extend(
+                wrap(&format!("{UNDER}{line}"), style.width(), UNDER)
+                    .iter()
+                    .map(|line| style.dim(line)),
+            );
+        }
+        let most = if is_loss(kind) { room.max(NAMED) } else { NAMED };
+        let names: Vec<&str> = gist.names.iter().take(most).map(String::as_str).collect();
+        room = room.saturating_sub(names.len());
+        let more = gist.count.saturating_sub(names.len() as u64);
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        let line = shown(&format!("{}{more}", names.join(", ")));
+        out.extend(wrap(&format!("{UNDER}{line}"), style.width(), UNDER));
+    }
+    if groups > 0 {
+        let groups = count(groups as u64, "other role or rule", "other roles and rules");
+        out.push(format!("    … and {} by {groups}", count(rest, "more", "more")));
+    }
+    out
+}
+
+/// What a group without a role is called.
+fn noun(kind: &str) -> &'static str {
+    match kind {
+        "user-created" => "new",
+        "user-returned" => "back again",
+        "user-enabled" => "enabled",
+        "user-renamed" => "renamed",
+        "email-changed" => "another email address",
+        "user-missing" => "missing",
+        "user-disabled" => "disabled",
+        "user-deprovisioned" => "deprovisioned",
+        "role-added" => "new",
+        "role-changed" => "changed",
+        "role-removed" => "gone",
+        _ => "changed",
+    }
+}
+
+fn people(kind: &str, number: u64) -> String {
+    match kind {
+        "role-added" | "role-changed" | "role-removed" => count(number, "role", "roles"),
+        "grant-removed" => count(number, "person loses it", "people lose it"),
+        "grant-added" => count(number, "person gains it", "people gain it"),
+        _ => count(number, "person", "people"),
+    }
+}
+
+/// What the guard holds.
+pub(super) fn held_lines(held: &Held, all: bool, style: Style) -> Vec<String> {
+    let mut out = vec![style.bold(&format!(
+        "Held: plan {} ({}, {} lost), waiting since {}",
+        held.id,
+        count(held.changes.len() as u64, "change", "changes"),
+        count(held.lost_pairs, "effective pair", "effective pairs"),
+        held.since
+    ))];
+    for why in &held.why {
+        out.push(format!("  {} {}", style.yellow("!"), shown(why)));
+    }
+    out.extend(lines(Changes::Worded(&held.changes), all, style));
+    out
+}

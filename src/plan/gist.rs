@@ -1,0 +1,264 @@
+//! Many changes told by what causes them: a plan of thousands of changes that a person can judge.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::change::{Cause, Change, ChangeView};
+use super::view::{because, sorted, view};
+use crate::model::{GrantKind, RoleIdx, SetIdx, State, Status, User, UserId};
+
+/// Changes of one kind that have one cause in common.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Gist {
+    /// The role that is gained or lost; for a change of a role itself none.
+    pub role: Option<String>,
+    /// `idp` or `local`, of a grant.
+    pub origin: Option<String>,
+    /// What they have in common: the rule and its source, or why; empty where there is no more to
+    /// say than what changes.
+    pub cause: String,
+    /// How many changes.
+    pub count: u64,
+    /// Through what, for grants by a rule: each way and how many take it, the most taken first.
+    pub ways: Vec<(String, u64)>,
+    /// Whom or what it concerns, the first so many in order; a renamed one with the old name.
+    pub names: Vec<String>,
+}
+
+/// Changes as they are listed: those of a plan, or in words already.
+#[derive(Clone, Copy)]
+pub enum Changes<'a> {
+    /// Of a plan, with the state that has all of them applied.
+    Planned(&'a [Change], &'a State),
+    /// Those of a held plan.
+    Worded(&'a [ChangeView]),
+}
+
+impl<'a> Changes<'a> {
+    /// How many of each kind: see [`ChangeView::change`].
+    #[must_use]
+    pub fn counts(self) -> HashMap<&'a str, usize> {
+        let mut counts = HashMap::new();
+        let mut count = |kind| *counts.entry(kind).or_default() += 1;
+        match self {
+            Changes::Planned(changes, _) => changes.iter().for_each(|c| count(c.kind())),
+            Changes::Worded(changes) => changes.iter().for_each(|c| count(c.change.as_str())),
+        }
+        counts
+    }
+
+    /// Those of `kind` in words, in no order.
+    #[must_use]
+    pub fn of(self, kind: &str) -> Vec<ChangeView> {
+        match self {
+            Changes::Planned(changes, state) => {
+                let mine = changes.iter().filter(|change| change.kind() == kind);
+                mine.map(|change| view(change, state)).collect()
+            }
+            Changes::Worded(changes) => {
+                changes.iter().filter(|change| change.change == kind).cloned().collect()
+            }
+        }
+    }
+
+    /// Those of `kind` by what causes them, by role and cause; of each the first `names`.
+    #[must_use]
+    pub fn gist(self, kind: &str, names: usize) -> Vec<Gist> {
+        let mut groups = Groups { names, groups: BTreeMap::new() };
+        match self {
+            Changes::Planned(changes, state) => {
+                // Counted by numbers first: millions of changes have few causes.
+                let mut counted: HashMap<Cheap<'_>, Tally<'_, &str>> = HashMap::new();
+                let mut created: HashMap<Option<&str>, Names<&str>> = HashMap::new();
+                for change in changes.iter().filter(|change| change.kind() == kind) {
+                    let (user, key) = match change {
+                        Change::GrantAdded { user, role, kind: GrantKind::Idp(set) } => {
+                            (user, (*role, *set, None))
+                        }
+                        Change::GrantRemoved { user, role, kind: GrantKind::Idp(set), cause } => {
+                            (user, (*role, *set, Some(cause)))
+                        }
+                        Change::UserCreated { user } => {
+                            let by = find(state, *user).and_then(|user| match &user.status {
+                                Status::Disabled { by } => Some(by.as_str()),
+                                _ => None,
+                            });
+                            created.entry(by).or_default().add(name(state, *user), 1, names);
+                            continue;
+                        }
+                        change => {
+                            groups.add_view(&view(change, state));
+                            continue;
+                        }
+                    };
+                    let (role, set, cause) = key;
+                    let key = (role, set, cause.map_or("", Cause::code));
+                    let tally = counted.entry(key).or_insert_with(|| (cause, Names::default()));
+                    tally.1.add(name(state, *user), 1, names);
+                }
+                for (by, tally) in created {
+                    let cause = by.map_or_else(String::new, |by| format!("disabled in `{by}`"));
+                    groups.at((None, "", &cause)).names.take(tally, names);
+                }
+                for ((role, set, _), (cause, tally)) in counted {
+                    let (by, way) = through(state, set);
+                    let cause = match cause {
+                        None => by,
+                        Some(cause @ Cause::NotAtIdp) => {
+                            format!("{}; it came {by}", because(cause))
+                        }
+                        Some(cause) => common(cause),
+                    };
+                    let role = state.roles.get(role as usize).map(|role| role.name.as_str());
+                    let group = groups.at((role, "idp", &cause));
+                    group.count(&way, tally.count);
+                    group.names.take(tally, names);
+                }
+            }
+            Changes::Worded(changes) => {
+                changes.iter().filter(|c| c.change == kind).for_each(|c| groups.add_view(c));
+            }
+        }
+        groups.done()
+    }
+}
+
+fn find(state: &State, user: UserId) -> Option<&User> {
+    let place = state.users.binary_search_by_key(&user, |user| user.id).ok()?;
+    state.users.get(place)
+}
+
+fn name(state: &State, user: UserId) -> &str {
+    find(state, user).map_or("", |user| state.texts.get(user.username))
+}
+
+/// [`Cause::UserGone`] without the time.
+const GONE: &str = "gone from every source for too long";
+
+/// What stands in a sentence before the way by which something had come: see [`view`].
+const CAME_THROUGH: &str = "; it came through ";
+
+/// A cause without what differs from one person to the next.
+fn common(cause: &Cause) -> String {
+    match cause {
+        Cause::UserGone { since: _ } => GONE.to_owned(),
+        cause => because(cause),
+    }
+}
+
+/// How a set of reasons reads: the rule of the shortest, and the way to it.
+fn through(state: &State, set: SetIdx) -> (String, String) {
+    let reasons = sorted(state.reasons.of_set(set).cloned().collect());
+    reasons.first().map_or_else(Default::default, |first| {
+        (format!("by {} ({})", first.rule, first.source), first.path.join(" → "))
+    })
+}
+
+/// Role, set of reasons, and the cause's word.
+type Cheap<'a> = (RoleIdx, SetIdx, &'a str);
+
+/// One of the causes, and whom it concerns.
+type Tally<'a, T> = (Option<&'a Cause>, Names<T>);
+
+/// How many, and the first of their names.
+struct Names<T> {
+    count: u64,
+    first: BTreeSet<T>,
+}
+
+impl<T> Default for Names<T> {
+    fn default() -> Self {
+        Names { count: 0, first: BTreeSet::new() }
+    }
+}
+
+impl<T: Ord> Names<T> {
+    fn add(&mut self, name: T, count: u64, most: usize) {
+        self.count += count;
+        self.keep(name, most);
+    }
+
+    fn keep(&mut self, name: T, most: usize) {
+        if self.first.len() >= most && self.first.last().is_none_or(|last| *last <= name) {
+            return;
+        }
+        self.first.insert(name);
+        if self.first.len() > most {
+            self.first.pop_last();
+        }
+    }
+}
+
+impl Names<String> {
+    fn take(&mut self, other: Names<&str>, most: usize) {
+        self.count += other.count;
+        other.first.into_iter().for_each(|name| self.keep(name.to_owned(), most));
+    }
+}
+
+/// Role, origin, cause.
+type Key = (Option<String>, String, String);
+
+#[derive(Default)]
+struct Group {
+    names: Names<String>,
+    ways: HashMap<String, u64>,
+}
+
+impl Group {
+    fn count(&mut self, way: &str, count: u64) {
+        if !way.is_empty() {
+            *self.ways.entry(way.to_owned()).or_default() += count;
+        }
+    }
+}
+
+struct Groups {
+    names: usize,
+    groups: BTreeMap<Key, Group>,
+}
+
+impl Groups {
+    fn at(&mut self, (role, origin, cause): (Option<&str>, &str, &str)) -> &mut Group {
+        let key = (role.map(str::to_owned), origin.to_owned(), cause.to_owned());
+        self.groups.entry(key).or_default()
+    }
+
+    /// What is in words already: its sentence is its cause.
+    fn add_view(&mut self, view: &ChangeView) {
+        let mut name = view.user.clone().or_else(|| view.role.clone()).unwrap_or_default();
+        let mut cause = view.why.clone().unwrap_or_default();
+        if let ("user-renamed" | "email-changed", Some(old), Some(new)) =
+            (view.change.as_str(), &view.old, &view.new)
+        {
+            let who = if view.change == "user-renamed" { "" } else { name.as_str() };
+            name = format!("{who} {old} → {new}").trim().to_owned();
+            cause.clear();
+        }
+        if view.cause.as_deref() == Some("user-gone") {
+            cause = GONE.to_owned();
+        }
+        // Of a held loss the sentence has the way, which differs from one to the next.
+        let (cause, way) = cause.split_once(CAME_THROUGH).unwrap_or((cause.as_str(), ""));
+        let role = if view.origin.is_some() { view.role.as_deref() } else { None };
+        let names = self.names;
+        let group = self.at((role, view.origin.as_deref().unwrap_or_default(), cause));
+        group.count(way, 1);
+        group.names.add(name, 1, names);
+    }
+
+    fn done(self) -> Vec<Gist> {
+        let gist = |((role, origin, cause), group): (Key, Group)| {
+            let mut ways: Vec<(String, u64)> = group.ways.into_iter().collect();
+            ways.sort_by(|(a, many), (b, more)| more.cmp(many).then(a.cmp(b)));
+            Gist {
+                role,
+                origin: Some(origin).filter(|origin| !origin.is_empty()),
+                cause,
+                count: group.names.count,
+                ways,
+                names: group.names.first.into_iter().collect(),
+            }
+        };
+        self.groups.into_iter().map(gist).collect()
+    }
+}
