@@ -113,3 +113,28 @@ fn the_realm_has_the_numbers_that_were_asked_for_and_no_membership_twice() {
     assert_eq!((people, paths.len(), memberships.len()), (500, 80, 1501));
     assert_eq!(generated(name, "bench/gen_realm.py", &arguments).unwrap(), text);
 }
+
+#[test]
+fn only_what_is_built_for_release_has_its_paths_replaced() {
+    let called = |args: &[&str]| {
+        let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(".cargo/rustc"))
+            .arg("echo")
+            .args(args)
+            .env("CARGO_HOME", "/somewhere/cargo")
+            .env("OUT_DIR", "/somewhere/out")
+            .current_dir("/")
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    };
+    assert_eq!(
+        called(&["--crate-name", "x", "-C", "debuginfo=2"]),
+        "--crate-name x -C debuginfo=2"
+    );
+    assert_eq!(
+        called(&["-C", "opt-level=3"]),
+        "-C opt-level=3 --remap-path-prefix=/=. \
+         --remap-path-prefix=/somewhere/cargo/registry/src=crates \
+         --remap-path-prefix=/somewhere/out=out"
+    );
+}
