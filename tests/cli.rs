@@ -108,7 +108,7 @@ resources = ["pool/ml-*"]
 
 [roles.brake]
 sync_mode = "force"
-external_roles = ["Brake"]
+external_roles = []
 [[roles.brake.policies]]
 effect = "Deny"
 actions = ["workflow:Exec"]
@@ -128,6 +128,10 @@ sync_mode = "ignore"
 everyone = true
 [[roles.all.policies]]
 actions = ["auth:Login"]
+
+[[mapping]]
+group = "/Brake"
+roles = ["brake"]
 
 [[catalog]]
 actions = ["workflow:Create", "workflow:Exec"]
@@ -952,6 +956,50 @@ fn explain_tells_why_not_and_what_was_taken_away() {
         .exits(1)
         .complains("knows no role `nothing`");
     home.run(&["explain", "nobody"]).exits(1).complains("the store knows no user `nobody`");
+}
+
+#[test]
+fn explain_tells_what_stands_in_the_way_a_name_in_doubt_or_a_held_plan() {
+    let home = Home::synced();
+    // A second group `ML`: ben is in the first, finn in the second.
+    let mut export: Value = serde_json::from_str(&realm(ACME)).unwrap();
+    export["groups"].as_array_mut().unwrap().push(json!({ "id": "g-x", "name": "X", "path": "/X",
+        "subGroups": [{ "id": "g-x-ml", "name": "ML", "path": "/X/ML", "subGroups": [] }] }));
+    export["users"][5]["groups"] = json!(["/X/ML"]);
+    home.write("acme.json", &export.to_string());
+    home.run(&["sync"]).exits(0).says("group name `ML` is ambiguous (`/ML`, `/X/ML`)");
+    let doubt = "acme: group name `ML` is ambiguous (`/ML`, `/X/ML`)";
+    home.run(&["explain", "finn", "--role", "ml"]).exits(0).says("- ml\n").says(doubt);
+    home.run(&["explain", "ben", "--role", "ml"]).exits(0).says("+ ml (idp").says(doubt);
+    home.run(&["explain", "gil", "--role", "ml"]).exits(0).says_nothing_of("ambiguous");
+    assert!(home.json(&["explain", "finn"])["in_doubt"][0].as_str().unwrap().starts_with(doubt));
+
+    let home = Home::synced();
+    home.lose_three();
+    home.run(&["sync"]).exits(3);
+    let id = home.json(&["plan", "show"])["id"].as_str().unwrap().to_owned();
+    home.run(&["explain", "ben", "--role", "ml"])
+        .exits(0)
+        .says(&format!("waits in the held plan {id}: grant-removed ben ml (idp)"));
+    let told = home.json(&["explain", "ben"]);
+    assert_eq!(told["held"]["id"], json!(id));
+    assert_eq!(told["held"]["changes"][0]["change"], "grant-removed");
+    assert_eq!(home.json(&["explain", "ada"])["held"], Value::Null);
+}
+
+#[test]
+fn explain_names_of_the_rules_with_a_capture_those_that_could_give_the_role() {
+    let home = Home::new();
+    home.configure(&format!(
+        "{CONFIG}\n[roles.team-red]\nexternal_roles = []\n\
+         [[mapping]]\ngroup_regex = '/Crew (?<c>red|blue)'\nroles = [\"team-${{c}}\"]\n\
+         [[mapping]]\ngroup_regex = '/Gang (?<g>green|grey)'\nroles = [\"team-${{g}}\"]\n"
+    ));
+    home.run(&["sync"]).exits(0);
+    home.run(&["explain", "finn", "--role", "team-red"])
+        .exits(0)
+        .says("mapping[2]")
+        .says_nothing_of("mapping[3]");
 }
 
 #[test]

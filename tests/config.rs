@@ -404,6 +404,9 @@ fn what_is_not_wrong_but_without_effect_is_told() {
             "mapping[2] gives `default`, which every enabled user holds anyway",
             "guard.protected_roles.team-root comes from role_template[1], and a template never \
              reaches a protected role: declare it under `[roles]`",
+            "roles.user denies, and hangs on the bare name `user`: who renames a group that bears it \
+             lifts the restriction; set `external_roles = []` and name the group in whole (`group`, \
+             `group_id`), or an IdP role",
             "gateway has neither `preset` nor `[[gateway.route]]`: every request is denied",
         ]
     );
@@ -492,6 +495,118 @@ fn an_anonymous_role_that_may_do_everything_is_told_of() {
 }
 
 #[test]
+fn a_source_without_grants_that_could_give_a_protected_role_is_told_of() {
+    let source = |name: &str, kind: &str| {
+        format!("[[source]]\nname = \"{name}\"\nkind = \"file\"\n{kind}\n")
+    };
+    let (realm, ldif) =
+        (source("kc", "realm_export = \"r.json\""), source("dir", "ldif = \"d.ldif\""));
+    let boss =
+        "[roles.boss]\n[[roles.boss.policies]]\nactions = [\"*:*\"]\nresources = [\"pool/a\"]\n";
+    let none = boss.replace("[roles.boss]\n", "[roles.boss]\nexternal_roles = []\n");
+    let map = |rule: &str| format!("{none}[[mapping]]\n{rule}\nroles = [\"boss\"]\n");
+    let told = |text: &str| -> Vec<String> {
+        let config = good(&format!("[store]\npath = \"s\"\n{text}"));
+        let named = config.warnings.iter().filter(|it| it.contains("has no `grants`"));
+        named.map(|it| it.split('`').nth(1).unwrap().to_owned()).collect()
+    };
+    assert_eq!(told(&format!("{realm}{ldif}{boss}")), ["kc"], "an IdP role of that name");
+    assert_eq!(told(&format!("{realm}{ldif}{none}")), Vec::<String>::new());
+    assert_eq!(told(&format!("{realm}{ldif}{}", map("group = \"/a\""))), ["kc"]);
+    assert_eq!(told(&format!("{realm}{ldif}{}", map("group = \"cn=a\""))), ["dir"]);
+    assert_eq!(told(&format!("{realm}{ldif}{}", map("group_id = \"a-b\""))), ["kc", "dir"]);
+    assert_eq!(
+        told(&format!("{realm}{ldif}{}", map("source = \"dir\"\ngroup_id = \"a-b\""))),
+        ["dir"]
+    );
+    assert_eq!(told(&format!("{realm}{ldif}{}", map("group_name = \"a\""))), Vec::<String>::new());
+    assert_eq!(told(&format!("{realm}grants = [\"x\"]\n{boss}")), Vec::<String>::new());
+    let config = good(&format!(
+        "[store]\npath = \"s\"\n[guard]\nprotected_roles = {{ b = 0 }}\n{realm}[roles.b]\n"
+    ));
+    assert!(config.warnings.iter().any(|it| it.contains("can give `b`, which is protected")));
+}
+
+#[test]
+fn a_deny_role_that_hangs_on_a_bare_name_is_told_of() {
+    let deny =
+        "[[roles.no.policies]]\neffect = \"Deny\"\nactions = [\"a:B\"]\nresources = [\"*\"]\n";
+    let told = |text: &str| {
+        let config = good(&with(text));
+        config.warnings.iter().filter(|it| it.contains("lifts the restriction")).count()
+    };
+    assert_eq!(told(&format!("[roles.no]\n{deny}")), 1, "its own name is one");
+    assert_eq!(told(&format!("[roles.no]\nexternal_roles = [\"x\"]\n{deny}")), 1);
+    let none = format!("[roles.no]\nexternal_roles = []\n{deny}");
+    assert_eq!(told(&none), 0);
+    let map = |rule: &str| format!("{none}[[mapping]]\n{rule}\nroles = [\"no\"]\n");
+    assert_eq!(told(&map("group_name = \"x\"")), 1);
+    assert_eq!(told(&map("group = \"/x\"")), 0);
+    assert_eq!(told(&map("group_id = \"x\"")), 0);
+    assert_eq!(told(&format!("[roles.no]\n[[roles.no.policies]]\nactions = [\"a:C\"]\n{deny}")), 0);
+}
+
+#[test]
+fn a_template_that_allows_everything_makes_nothing_and_is_told_of() {
+    let text = "[[role_template]]\nname = 't-(?<n>.+)'\n[[role_template.policies]]\nactions = [\"*:*\"]\nresources = [\"pool/${n}\"]\n";
+    let warnings = good(&with(text)).warnings;
+    assert!(warnings.iter().any(|it| it.contains("role_template[1] allows `*:*`")), "{warnings:?}");
+}
+
+#[test]
+fn a_slash_at_the_end_of_a_path_is_left_out_and_a_client_role_has_a_list_form() {
+    let config = good(
+        r#"
+        store = { path = "s" }
+        [[source]]
+        name = "kc"
+        kind = "file"
+        realm_export = "r.json"
+        clients = ["a", "a/b"]
+        lifecycle = false
+        [[source]]
+        name = "dir"
+        kind = "file"
+        ldif = "d.ldif"
+        email_verified = true
+        [roles.r]
+        [[mapping]]
+        group = "/Eng/ML/"
+        roles = ["r"]
+        [[mapping]]
+        client_role = "a/b/c"
+        roles = ["r"]
+        [[mapping]]
+        client_role = ["a", "b/c"]
+        roles = ["r"]
+        [[mapping]]
+        group_id = "7D1C"
+        roles = ["r"]
+        "#,
+    );
+    let rule = |place: usize| config.mappings[place].rule.to_string();
+    assert_eq!(rule(0), "group `/Eng/ML`");
+    assert_eq!(rule(2), "role `b/c` of client `a`");
+    assert_eq!(rule(3), "the group with the id `7D1C`");
+    assert!(!config.sources[0].lifecycle && config.sources[1].lifecycle);
+    assert!(matches!(&config.sources[1].kind, SourceKind::Ldif(it) if it.users.email_verified));
+    assert!(
+        config
+            .warnings
+            .iter()
+            .any(|it| it.contains("mapping[1].group: `/Eng/ML/` is read as `/Eng/ML`"))
+    );
+    assert!(
+        config.warnings.iter().any(|it| it.contains(
+            "mapping[2].client_role: `a/b/c` is ambiguous, it may be role `b/c` of client `a` or role \
+             `c` of client `a/b`"
+        )),
+        "{:?}",
+        config.warnings
+    );
+}
+
+#[test]
 fn a_deny_without_resources_is_told_of_where_a_route_takes_one() {
     for route in [
         "preset = \"osmo\"",
@@ -503,10 +618,10 @@ fn a_deny_without_resources_is_told_of_where_a_route_takes_one() {
              actions = [\"*:Exec\"]\n[gateway]\nhttp = \"127.0.0.1:1\"\nidentity = \"header\"\n\
              {route}\n"
         )));
-        assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
-        assert!(config.warnings[0].starts_with(
-            "role_template[1].policies[1] denies `*:Exec` without `resources`, and `workflow:Exec`"
-        ));
+        let told = "role_template[1].policies[1] denies `*:Exec` without `resources`, and \
+                    `workflow:Exec`";
+        let count = config.warnings.iter().filter(|it| it.starts_with(told)).count();
+        assert_eq!(count, 1, "{:?}", config.warnings);
     }
 }
 

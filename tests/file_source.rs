@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 struct Rules(Vec<(String, String)>);
 
 impl Interest for Rules {
-    fn reaches(&self, _: Kind, _: &str, _: &str, _: &str, _: &[&str]) -> bool {
+    fn reaches(&self, _: Kind, _: &str, _: &str, _: &str, _: &str, _: &[&str]) -> bool {
         true
     }
 

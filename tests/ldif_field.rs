@@ -18,7 +18,7 @@ use idpsyncd::source::{Enabled, Interest, Kind, Reading, Source};
 struct Everything;
 
 impl Interest for Everything {
-    fn reaches(&self, _: Kind, _: &str, _: &str, _: &str, _: &[&str]) -> bool {
+    fn reaches(&self, _: Kind, _: &str, _: &str, _: &str, _: &str, _: &[&str]) -> bool {
         true
     }
 

@@ -1,5 +1,8 @@
 //! `idpsyncd explain`: why a user holds each role, and why not others. What was granted is told
-//! from the reasons that were recorded when it was granted, never worked out again.
+//! from the reasons that were recorded when it was granted, never worked out again. What stands in
+//! the way is told with it: a name in doubt, changes that wait for a person.
+
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
@@ -7,10 +10,12 @@ use super::args::{ExplainArgs, Output};
 use super::print::{self, Style};
 use super::user::{detail, find, header, origin, why};
 use super::{Failure, authorize, exit};
-use crate::config::{Config, Mapping};
+use crate::config::{Config, Mapping, MappingRule, could_be};
 use crate::model::{Mode, Role, rfc3339};
 use crate::pipeline;
+use crate::plan::{ChangeView, Held};
 use crate::policy::{Action, Effect, Policy, Resource, Verdict, decide};
+use crate::resolve::{InDoubt, in_doubt, label};
 use crate::source::Directory;
 use crate::store::{HistoryFilter, Reader, UserDetail};
 
@@ -30,7 +35,9 @@ pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result
         None => None,
     };
     let reader = pipeline::existing_reader(&config.store)?;
-    let user = find(&reader, &args.user)?;
+    let held = reader.held()?;
+    let user =
+        find(&reader, &args.user).map_err(|failure| waits(failure, held.as_ref(), &args.user))?;
     let state_roles = roles(&reader)?;
     if let Some(role) = &args.role
         && !state_roles.iter().any(|known| known.name == *role)
@@ -40,14 +47,19 @@ pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result
             state_roles.iter().map(|r| format!("`{}`", r.name)).collect::<Vec<_>>().join(", ")
         )));
     }
-    let places = places(&reader, &user)?;
+    let (places, within) = places(&reader, &user)?;
+    let ways = Obstacles {
+        doubts: doubts(config, &reader, &state_roles, &within)?,
+        held: held.as_ref(),
+        user: &user.username,
+    };
     let suspended = authorize::suspended(&user.status);
     let wanted = |role: &str| args.role.as_ref().is_none_or(|wanted| wanted == role);
     let mut not = Vec::new();
     for role in state_roles.iter().filter(|role| wanted(&role.name)) {
         let granted = user.grants.iter().any(|grant| grant.role == role.name);
         if !granted && !user.roles.contains(&role.name) {
-            not.push(why_not(config, &reader, &user, role, suspended.as_deref())?);
+            not.push(why_not(config, &reader, &user, role, suspended.as_deref(), &ways)?);
         }
     }
     let decision = action.as_ref().map(|action| {
@@ -65,6 +77,8 @@ pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result
                     "everyone".to_owned(),
                     json!(everyone(&state_roles, &user).collect::<Vec<_>>()),
                 );
+                map.insert("in_doubt".to_owned(), json!(ways.told()));
+                map.insert("held".to_owned(), ways.held_json());
                 let not: Vec<Value> =
                     not.iter().map(|not| json!({ "role": not.role, "why": not.lines })).collect();
                 map.insert("not_held".to_owned(), json!(not));
@@ -95,6 +109,11 @@ pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result
                     grant.mode
                 ));
                 out.extend(why(grant).iter().map(|why| format!("      {why}")));
+                out.extend(
+                    ways.before(&grant.role)
+                        .iter()
+                        .map(|line| format!("      {}", style.yellow(line))),
+                );
                 if !counts {
                     let why = suspended.as_deref().unwrap_or("its time is over");
                     out.push(format!("      does not count: {why}"));
@@ -107,6 +126,12 @@ pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result
             for not in &not {
                 out.push(format!("  {} {}", style.red("-"), not.role));
                 out.extend(not.lines.iter().map(|line| format!("      {}", style.dim(line))));
+            }
+            let others = ways.of_the_user();
+            if !others.is_empty() {
+                out.push(String::new());
+                out.push(style.bold("Waits for a person"));
+                out.extend(others.into_iter().map(|line| format!("  {line}")));
             }
             if !places.is_empty() {
                 out.push(String::new());
@@ -136,9 +161,91 @@ fn everyone<'a>(roles: &'a [Role], user: &'a UserDetail) -> impl Iterator<Item =
         .map(|role| role.name.as_str())
 }
 
-/// What the mirrors say the user is directly in.
-fn places(reader: &Reader, user: &UserDetail) -> Result<Vec<String>, Failure> {
+/// What stands in the way of a user's roles.
+struct Obstacles<'a> {
+    /// Names in doubt that the user bears something of.
+    doubts: Vec<InDoubt>,
+    held: Option<&'a Held>,
+    user: &'a str,
+}
+
+impl Obstacles<'_> {
+    /// What stands before `role`, a line each.
+    fn before(&self, role: &str) -> Vec<String> {
+        let doubts = self.doubts.iter().filter(|doubt| doubt.roles.contains(role));
+        let mut lines: Vec<String> = doubts.map(|doubt| print::shown(&doubt.told)).collect();
+        lines.extend(self.waiting(|change| change.role.as_deref() == Some(role)));
+        lines
+    }
+
+    /// What waits that is about the user and no role.
+    fn of_the_user(&self) -> Vec<String> {
+        self.waiting(|change| change.role.is_none())
+    }
+
+    fn waiting(&self, wanted: impl Fn(&ChangeView) -> bool) -> Vec<String> {
+        let Some(held) = self.held else { return Vec::new() };
+        let mine = held.changes.iter().filter(|change| change.user.as_deref() == Some(self.user));
+        mine.filter(|change| wanted(change)).map(|change| waiting(held, change)).collect()
+    }
+
+    fn told(&self) -> Vec<&str> {
+        self.doubts.iter().map(|doubt| doubt.told.as_str()).collect()
+    }
+
+    fn held_json(&self) -> Value {
+        let Some(held) = self.held else { return Value::Null };
+        let mine = held.changes.iter().filter(|change| change.user.as_deref() == Some(self.user));
+        let mine: Vec<&ChangeView> = mine.collect();
+        if mine.is_empty() { Value::Null } else { json!({ "id": held.id, "changes": mine }) }
+    }
+}
+
+fn waiting(held: &Held, change: &ChangeView) -> String {
+    format!("waits in the held plan {}: {}", held.id, print::shown(&change.to_string()))
+}
+
+/// The failure to find a user, with what is held of somebody of that name.
+fn waits(failure: Failure, held: Option<&Held>, name: &str) -> Failure {
+    let canonical = crate::model::username::canonical(name).unwrap_or(name.into());
+    let change = held.and_then(|held| {
+        let mut changes = held.changes.iter();
+        Some((held, changes.find(|change| change.user.as_deref() == Some(canonical.as_ref()))?))
+    });
+    match (failure, change) {
+        (Failure::Error(message), Some((held, change))) => {
+            Failure::Error(format!("{message}; {}", waiting(held, change)))
+        }
+        (failure, _) => failure,
+    }
+}
+
+/// Names in doubt, of those things that the user is in.
+fn doubts(
+    config: &Config,
+    reader: &Reader,
+    roles: &[Role],
+    within: &BTreeSet<(String, String)>,
+) -> Result<Vec<InDoubt>, Failure> {
+    let mut structures = Vec::new();
+    for source in &config.sources {
+        structures.extend(reader.structure(&source.name)?.map(|it| (source.name.as_str(), it)));
+    }
+    let all: Vec<(&str, &Directory)> = structures.iter().map(|(name, it)| (*name, it)).collect();
+    let mut doubts = in_doubt(config, &all, roles);
+    doubts.retain(|doubt| {
+        doubt.bearers.iter().any(|it| within.contains(&(doubt.source.clone(), it.clone())))
+    });
+    Ok(doubts)
+}
+
+/// What a user is in, directly or not, by source and as reasons call it.
+type Within = BTreeSet<(String, String)>;
+
+/// What the mirrors say the user is directly in, in words; and all that they are in.
+fn places(reader: &Reader, user: &UserDetail) -> Result<(Vec<String>, Within), Failure> {
     let mut out = Vec::new();
+    let mut within = Within::new();
     for (source, ext) in &user.links {
         let Some(mirror) = reader.mirror(source)? else {
             out.push(format!("{source}: it was never read"));
@@ -151,20 +258,25 @@ fn places(reader: &Reader, user: &UserDetail) -> Result<Vec<String>, Failure> {
             continue;
         };
         let place = u32::try_from(place).unwrap_or(u32::MAX);
-        let mut mine: Vec<String> = directory
-            .containers
-            .iter()
+        let mut open: Vec<u32> = (0u32..)
             .zip(&directory.members)
             .filter(|(_, members)| members.binary_search(&place).is_ok())
-            .map(|(container, _)| {
-                format!("{} `{}`", container.kind.as_str(), directory.text(container.identity))
-            })
+            .map(|(container, _)| container)
             .collect();
+        let mut mine: Vec<String> =
+            open.iter().map(|container| label(directory, *container)).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(container) = open.pop() {
+            if seen.insert(container) {
+                within.insert((source.clone(), label(directory, container)));
+                open.extend(directory.up.get(container as usize).into_iter().flatten());
+            }
+        }
         mine.sort();
         let mine = if mine.is_empty() { "nothing".to_owned() } else { mine.join(", ") };
         out.push(format!("{source}: directly in {mine}"));
     }
-    Ok(out)
+    Ok((out, within))
 }
 
 /// Why `user` does not hold `role`: the mode, the rules that would give it, what became of it.
@@ -174,8 +286,9 @@ fn why_not(
     user: &UserDetail,
     role: &Role,
     suspended: Option<&str>,
+    ways: &Obstacles<'_>,
 ) -> Result<WhyNot, Failure> {
-    let mut lines = Vec::new();
+    let mut lines = ways.before(&role.name);
     if role.everyone {
         lines.push(format!(
             "everyone who is enabled holds it, but {}",
@@ -218,32 +331,41 @@ fn why_not(
 
 fn rules_for(config: &Config, role: &Role) -> Vec<String> {
     let mut out = Vec::new();
+    let what = if config.is_protected(&role.name) { "a role" } else { "a role or group" };
     if let Some(declared) = config.roles.get(&role.name) {
         if !declared.external_roles.is_empty() {
             let names: Vec<String> =
                 declared.external_roles.iter().map(|name| format!("`{name}`")).collect();
-            out.push(format!(
-                "a role or group called {} (roles.{})",
-                names.join(" or "),
-                role.name
-            ));
+            out.push(format!("{what} called {} (roles.{})", names.join(" or "), role.name));
         }
     } else if let Some(template) = &role.template {
-        out.push(format!("a role or group called `{}` (template `{template}`)", role.name));
+        out.push(format!("{what} called `{}` (template `{template}`)", role.name));
     }
     for mapping in &config.mappings {
-        if mapping.roles.iter().any(|target| may_come_to(target, &role.name)) {
+        if could_give(config, mapping, &role.name) {
             out.push(rule(mapping));
         }
     }
     out
 }
 
-/// Whether a mapping's role, captures filled in, can be `role`.
-fn may_come_to(target: &str, role: &str) -> bool {
-    let Some((before, rest)) = target.split_once("${") else { return target == role };
-    let after = rest.rsplit_once('}').map_or("", |(_, after)| after);
-    role.len() > before.len() + after.len() && role.starts_with(before) && role.ends_with(after)
+/// Whether a mapping can give `role`: a protected one is reached by nothing loose, and a pattern
+/// comes to what its captures can be.
+fn could_give(config: &Config, mapping: &Mapping, role: &str) -> bool {
+    let loose = match &mapping.rule {
+        MappingRule::GroupRegex { regex, .. } => {
+            let comes_to = |target: &String| could_be(target, regex, role);
+            return !config.is_protected(role) && mapping.roles.iter().any(comes_to);
+        }
+        MappingRule::GroupName(_) | MappingRule::Attribute { .. } => true,
+        MappingRule::Group(_)
+        | MappingRule::GroupPath(_)
+        | MappingRule::GroupId(_)
+        | MappingRule::RealmRole(_)
+        | MappingRule::ClientRole(_)
+        | MappingRule::ClientRoleOf { .. } => false,
+    };
+    !(loose && config.is_protected(role)) && mapping.roles.iter().any(|target| target == role)
 }
 
 fn rule(mapping: &Mapping) -> String {

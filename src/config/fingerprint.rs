@@ -65,7 +65,7 @@ pub(super) fn fingerprint(config: &Config) -> String {
     } = config;
     let mut w = Writer::default();
     // The rendering's own version: change it with the rendering.
-    w.text("idpsyncd configuration 1");
+    w.text("idpsyncd configuration 2");
     sync(&mut w, this_sync);
     guard(&mut w, this_guard);
     w.number(sources.len() as u64);
@@ -121,13 +121,14 @@ fn guard(w: &mut Writer, guard: &Guard) {
 }
 
 fn source(w: &mut Writer, source: &SourceConfig) {
-    let SourceConfig { name, grants, link_by, kind } = source;
+    let SourceConfig { name, grants, link_by, lifecycle, kind } = source;
     w.text(name);
     w.maybe(grants.as_ref().map(|globs| globs.iter().map(|glob| glob.glob().glob())));
     w.text(match link_by {
         LinkBy::Username => "username",
         LinkBy::Email => "email",
     });
+    w.flag(*lifecycle);
     match kind {
         SourceKind::Keycloak(KeycloakConfig {
             url,
@@ -191,8 +192,9 @@ fn source(w: &mut Writer, source: &SourceConfig) {
 }
 
 fn users(w: &mut Writer, users: &LdapUsers) {
-    let LdapUsers { base, filter, username, email } = users;
+    let LdapUsers { base, filter, username, email, email_verified } = users;
     w.list([base, filter, username, email]);
+    w.flag(*email_verified);
 }
 
 fn groups(w: &mut Writer, groups: &LdapGroups) {
@@ -235,10 +237,12 @@ fn mapping(w: &mut Writer, mapping: &Mapping) {
     let (word, texts): (&str, Vec<&str>) = match rule {
         MappingRule::Group(group) => ("group", vec![group]),
         MappingRule::GroupPath(names) => ("path", names.iter().map(String::as_str).collect()),
+        MappingRule::GroupId(id) => ("group_id", vec![id]),
         MappingRule::GroupName(name) => ("group_name", vec![name]),
         MappingRule::GroupRegex { text, regex: _ } => ("group_regex", vec![text]),
         MappingRule::RealmRole(role) => ("realm_role", vec![role]),
         MappingRule::ClientRole(role) => ("client_role", vec![role]),
+        MappingRule::ClientRoleOf { client, role } => ("client_role_of", vec![client, role]),
         MappingRule::Attribute { name, value } => ("attribute", vec![name, value]),
     };
     w.text(word);

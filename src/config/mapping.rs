@@ -9,17 +9,29 @@ use super::source::Facts;
 use super::types::{Mapping, MappingRule};
 use super::value::{anchored, check_role_name};
 
-const RULES: [&str; 6] =
-    ["group", "group_regex", "group_name", "realm_role", "client_role", "attribute"];
+const RULES: [&str; 7] =
+    ["group", "group_id", "group_regex", "group_name", "realm_role", "client_role", "attribute"];
 
 /// Reads `[[mapping]]`. `known` must hold every role, `facts` every source.
-pub(super) fn mappings(root: &Table<'_>, known: &Known, facts: &[Facts]) -> Read<Vec<Mapping>> {
+pub(super) fn mappings(
+    root: &Table<'_>,
+    known: &Known,
+    facts: &[Facts],
+    warnings: &mut Vec<String>,
+) -> Read<Vec<Mapping>> {
     let Some(node) = root.get("mapping") else { return Ok(Vec::new()) };
     let tables = node.tables()?;
-    all((1usize..).zip(tables).map(|(number, table)| mapping(&table, number, known, facts)))
+    let numbered = (1usize..).zip(tables);
+    all(numbered.map(|(number, table)| mapping(&table, number, known, facts, warnings)))
 }
 
-fn mapping(table: &Table<'_>, number: usize, known: &Known, facts: &[Facts]) -> Read<Mapping> {
+fn mapping(
+    table: &Table<'_>,
+    number: usize,
+    known: &Known,
+    facts: &[Facts],
+    warnings: &mut Vec<String>,
+) -> Read<Mapping> {
     // A source whose own name is at fault may be the one that is meant here.
     let all_named = !facts.is_empty() && facts.iter().all(|fact| fact.name.is_some());
     let source = table.optional("source", |node| {
@@ -48,7 +60,7 @@ fn mapping(table: &Table<'_>, number: usize, known: &Known, facts: &[Facts]) -> 
     for key in RULES {
         if let Some(node) = table.get(key) {
             given.push(key);
-            rules.push(rule(key, &node, &reached));
+            rules.push(rule(key, &node, &reached, warnings));
         }
     }
     let captures = given.contains(&"group_regex");
@@ -96,7 +108,12 @@ fn role(node: &Node<'_>, captures: bool, regex: Option<&Regex>, known: &Known) -
 
 /// The rule under `key`. `reached` are the sources that the mapping speaks of: none where that is
 /// unknown, and then nothing is held against the rule.
-fn rule(key: &str, node: &Node<'_>, reached: &[&Facts]) -> Read<MappingRule> {
+fn rule(
+    key: &str,
+    node: &Node<'_>,
+    reached: &[&Facts],
+    warnings: &mut Vec<String>,
+) -> Read<MappingRule> {
     let all_are =
         |ldap: bool| !reached.is_empty() && reached.iter().all(|fact| fact.ldap == Some(ldap));
     match key {
@@ -134,8 +151,19 @@ fn rule(key: &str, node: &Node<'_>, reached: &[&Facts]) -> Read<MappingRule> {
                      name use `group_name`"
                 )));
             }
-            Ok(MappingRule::Group(group))
+            match group.trim_end_matches('/') {
+                short if path && !short.is_empty() && short.len() < group.len() => {
+                    warnings.push(format!(
+                        "{}: `{group}` is read as `{short}`: a group whose own name ends in a slash \
+                         is named by the names from the top, `group = [\"…\", \"…\"]`",
+                        node.key
+                    ));
+                    Ok(MappingRule::Group(short.to_owned()))
+                }
+                _ => Ok(MappingRule::Group(group)),
+            }
         }
+        "group_id" => group_id(node),
         "group_name" => node.text().map(MappingRule::GroupName),
         "group_regex" => {
             let regex = node.parsed(anchored)?;
@@ -146,13 +174,55 @@ fn rule(key: &str, node: &Node<'_>, reached: &[&Facts]) -> Read<MappingRule> {
             "a directory has no Keycloak roles: use `group` or `group_name`",
         )),
         "realm_role" => node.text().map(MappingRule::RealmRole),
-        "client_role" => client_role(node, reached),
+        "client_role" => client_role(node, reached, warnings),
         _ => attribute(node),
     }
 }
 
-/// `client/role`. Both may hold slashes, so the configured clients say where the first ends.
-fn client_role(node: &Node<'_>, reached: &[&Facts]) -> Read<MappingRule> {
+/// A stable id: Keycloak's, `entryUUID`, `objectGUID`, `nsUniqueId`.
+fn group_id(node: &Node<'_>) -> Read<MappingRule> {
+    let id = node.text()?;
+    if id.starts_with('/') || id.contains('=') || id.chars().any(char::is_whitespace) {
+        return Err(node.bad(format!(
+            "`{}` is not the id of a group: a path or a DN goes under `group`",
+            id.escape_debug()
+        )));
+    }
+    Ok(MappingRule::GroupId(id))
+}
+
+/// `["client", "role"]`
+fn client_role_of(node: &Node<'_>, reached: &[&Facts]) -> Read<MappingRule> {
+    let names = all(node.some_list()?.iter().map(Node::text))?;
+    let [client, role] = names.as_slice() else {
+        return Err(node.bad("is not a list of two names, `[\"client\", \"role\"]`"));
+    };
+    let keycloaks = || reached.iter().filter(|fact| fact.ldap != Some(true));
+    let clients = || keycloaks().flat_map(|fact| fact.clients.iter().flatten());
+    let unknown = reached.is_empty() || keycloaks().any(|fact| fact.clients.is_none());
+    if !unknown && !clients().any(|known| known == client) {
+        return Err(node.fault_near(
+            Code::UnknownName,
+            format!("client `{client}` is in no source's `clients`, so its roles do not count"),
+            near_miss(client, clients().map(String::as_str)),
+        ));
+    }
+    Ok(MappingRule::ClientRoleOf { client: client.clone(), role: role.clone() })
+}
+
+/// `client/role`. Both may hold slashes, so the configured clients say where the first ends; where
+/// two of them fit, the roles that there are decide, and a list says it outright.
+fn client_role(
+    node: &Node<'_>,
+    reached: &[&Facts],
+    warnings: &mut Vec<String>,
+) -> Read<MappingRule> {
+    if node.is_list() {
+        return client_role_of(node, reached);
+    }
+    if node.as_str().is_none() {
+        return Err(node.wrong_type("`\"client/role\"` or a list of the two names"));
+    }
     let text = node.text()?;
     let Some((client, role)) = text.split_once('/') else {
         return Err(node.bad(format!("`{text}` is not a client's role: expected `client/role`")));
@@ -165,12 +235,27 @@ fn client_role(node: &Node<'_>, reached: &[&Facts]) -> Read<MappingRule> {
         return Ok(MappingRule::ClientRole(text));
     }
     let clients = || keycloaks().flat_map(|fact| fact.clients.iter().flatten());
-    let counts = clients().any(|client| {
-        text.strip_prefix(client.as_str())
-            .and_then(|rest| rest.strip_prefix('/'))
-            .is_some_and(|role| !role.is_empty())
-    });
-    if counts {
+    let role_of = |client: &str| {
+        let role = text.strip_prefix(client).and_then(|rest| rest.strip_prefix('/'));
+        role.filter(|role| !role.is_empty()).map(str::to_owned)
+    };
+    let mut readings: Vec<(&str, String)> =
+        clients().filter_map(|client| Some((client.as_str(), role_of(client)?))).collect();
+    readings.sort();
+    readings.dedup();
+    if readings.len() > 1 {
+        let ways: Vec<String> = readings
+            .iter()
+            .map(|(client, role)| format!("role `{role}` of client `{client}`"))
+            .collect();
+        warnings.push(format!(
+            "{}: `{text}` is ambiguous, it may be {}: write it as a list, \
+             `client_role = [\"client\", \"role\"]`",
+            node.key,
+            ways.join(" or ")
+        ));
+    }
+    if !readings.is_empty() {
         return Ok(MappingRule::ClientRole(text));
     }
     Err(node.fault_near(

@@ -40,7 +40,7 @@ pub use gateway::{
 #[cfg(test)]
 pub(crate) use routes::Shapes;
 pub use secret::SecretError;
-pub use template::expand;
+pub use template::{could_be, expand};
 pub use types::*;
 pub use value::{check_role_name, redacted};
 
@@ -136,7 +136,7 @@ fn config(root: &Table<'_>, file: &Path) -> Read<Config> {
     let roles = role::roles(root, default_mode, &mut known, &mut warnings);
     let templates = role::templates(root, default_mode, &mut known);
     role::check_protected(root, &protected, &known);
-    let mappings = mapping::mappings(root, &known, &facts);
+    let mappings = mapping::mappings(root, &known, &facts, &mut warnings);
     let catalog = role::catalog(root);
     let gateway = gateway::gateway(root, &known);
     root.finish();

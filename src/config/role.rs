@@ -29,9 +29,12 @@ impl Known {
     /// Whether a role of that name is declared or templated. An unreadable part of the file gets
     /// the benefit of the doubt: its own fault is enough.
     pub(super) fn has(&self, name: &str) -> bool {
+        let declared = self.declared.contains_key(name);
+        // A declared role goes before a template's, and no two roles differ in case only.
+        let apart = || !self.declared.keys().any(|known| one_case(known) == one_case(name));
         self.incomplete
-            || self.declared.contains_key(name)
-            || self.templates.iter().any(|regex| regex.is_match(name))
+            || declared
+            || (self.templates.iter().any(|regex| regex.is_match(name)) && apart())
     }
 
     /// Reports `name` at `node` where it is not known.
@@ -45,6 +48,12 @@ impl Known {
             near_miss(name, self.declared.keys().map(String::as_str)),
         ))
     }
+}
+
+/// A name in the form in which case does not count. Upper case first: `ſ`, for one, is an `s` only
+/// that way.
+fn one_case(name: &str) -> String {
+    name.to_uppercase().to_lowercase()
 }
 
 /// Reads `[roles]`, and notes the names in `known`.
@@ -63,14 +72,14 @@ pub(super) fn roles(
             node.ctx.report(RawFault { span, key, code, message, did_you_mean: None })
         };
         let named = check_role_name(name).map_err(|error| here(Code::BadValue, error));
-        let alone = match lower.get(&name.to_lowercase()) {
+        let alone = match lower.get(&one_case(name)) {
             Some(other) => Err(here(
                 Code::Conflict,
                 format!("differs from role `{}` in case only", other.escape_debug()),
             )),
             None => Ok(()),
         };
-        lower.entry(name.to_lowercase()).or_insert_with(|| name.to_owned());
+        lower.entry(one_case(name)).or_insert_with(|| name.to_owned());
         known.declared.insert(name.to_owned(), false);
         let role = role(&node, name, default_mode, warnings);
         if let Ok(RoleConfig { everyone: true, .. }) = &role {

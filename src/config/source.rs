@@ -31,6 +31,7 @@ const LDAP: &[&str] = &[
     "bind_dn",
     "bind_password",
     "flavor",
+    "email_verified",
     "users",
     "groups",
     "canary",
@@ -39,7 +40,7 @@ const LDAP: &[&str] = &[
     "read_timeout",
 ];
 const REALM_EXPORT: &[&str] = &["realm_export", "realm", "clients", "service_accounts"];
-const LDIF: &[&str] = &["ldif", "users", "groups"];
+const LDIF: &[&str] = &["ldif", "email_verified", "users", "groups"];
 
 const USERS_FILTER: &str = "(objectClass=inetOrgPerson)";
 const GROUPS_FILTER: &str =
@@ -95,9 +96,16 @@ pub(super) fn sources(root: &Table<'_>, link_by: LinkBy) -> ReadSources {
         let grants =
             table.optional("grants", |node| all(node.list()?.iter().map(|n| n.parsed(glob))));
         let link_by = table.or("link_by", link_by, |node| node.one_of(&LINKS));
+        let lifecycle = table.or("lifecycle", true, Node::boolean);
         let kind = kind(&table, &mut fact);
         facts.push(fact);
-        Ok(SourceConfig { name: name?, grants: grants?, link_by: link_by?, kind: kind? })
+        Ok(SourceConfig {
+            name: name?,
+            grants: grants?,
+            link_by: link_by?,
+            lifecycle: lifecycle?,
+            kind: kind?,
+        })
     }));
     ReadSources { sources, facts }
 }
@@ -289,6 +297,7 @@ fn base(table: &Table<'_>, live: bool) -> Read<String> {
 }
 
 fn users(table: &Table<'_>, live: bool) -> Read<LdapUsers> {
+    let email_verified = table.or("email_verified", false, Node::boolean);
     let Some(node) = table.get("users") else {
         if live {
             return Err(table.missing("users.base", "required key is missing"));
@@ -298,6 +307,7 @@ fn users(table: &Table<'_>, live: bool) -> Read<LdapUsers> {
             filter: USERS_FILTER.to_owned(),
             username: "uid".to_owned(),
             email: "mail".to_owned(),
+            email_verified: email_verified?,
         });
     };
     let table = node.table()?;
@@ -306,7 +316,13 @@ fn users(table: &Table<'_>, live: bool) -> Read<LdapUsers> {
     let username = table.or("username", "uid".to_owned(), |node| node.parsed(ldap_attribute));
     let email = table.or("email", "mail".to_owned(), |node| node.parsed(ldap_attribute));
     table.finish();
-    Ok(LdapUsers { base: base?, filter: filter?, username: username?, email: email? })
+    Ok(LdapUsers {
+        base: base?,
+        filter: filter?,
+        username: username?,
+        email: email?,
+        email_verified: email_verified?,
+    })
 }
 
 fn groups(table: &Table<'_>, live: bool) -> Read<LdapGroups> {

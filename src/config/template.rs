@@ -1,15 +1,18 @@
 //! Texts with `${capture}` in them, and the roles that templates make.
 //!
 //! Captured text comes from the identity provider: whoever may name a group there must not be
-//! able to write a pattern. So a capture that holds `*`, `/`, `$`, white space or control
-//! characters is refused, and so is one that is empty where a pattern would use it: `pool/${team}*`
-//! with nothing captured would be `pool/*`.
+//! able to write a pattern, or a role's name that only looks like another. So a capture that holds
+//! `*`, `/`, `$`, white space, control or format characters is refused, and so is one that is empty
+//! where a pattern would use it: `pool/${team}*` with nothing captured would be `pool/*`.
+
+use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
+use regex_syntax::hir::{Hir, HirKind};
 
 use super::types::{PolicyText, RoleTemplate};
 use super::value::check_role_name;
-use crate::policy::{ActionPattern, Policy, ResourcePattern};
+use crate::policy::{ActionPattern, Effect, Policy, ResourcePattern};
 
 /// A part of a text with captures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,24 +59,48 @@ pub(super) fn parts(text: &str) -> Result<Vec<Part<'_>>, String> {
     Ok(parts)
 }
 
+/// What no screen shows: the format characters (zero-width ones, those that turn the direction of
+/// writing, tags), and what Unicode calls ignorable besides (fillers, variation selectors).
+static UNSEEN: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"[\p{Cf}\p{Default_Ignorable_Code_Point}]").ok());
+
+/// The first character of `text` that no screen shows.
+fn unseen(text: &str) -> Option<char> {
+    if text.is_ascii() {
+        return None;
+    }
+    match UNSEEN.as_ref() {
+        Some(regex) => regex.find(text).and_then(|found| found.as_str().chars().next()),
+        // Cannot be, and then nothing is let through that could be one.
+        None => text.chars().find(|c| !c.is_ascii()),
+    }
+}
+
 /// Whether a captured text may go into a role's name or a pattern.
 ///
 /// # Errors
 /// Which character is refused, in which capture.
 fn check_capture(name: &str, value: &str) -> Result<(), String> {
-    let refused =
-        value.chars().find(|c| matches!(c, '*' | '/' | '$') || c.is_whitespace() || c.is_control());
-    match refused {
-        None => Ok(()),
-        Some(c) => {
-            let what = match c {
-                '*' | '/' | '$' => format!("`{c}`"),
-                c if c.is_whitespace() => "white space".to_owned(),
-                _ => "a control character".to_owned(),
-            };
-            Err(format!("capture `{name}` is `{}`, which holds {what}", value.escape_debug()))
-        }
-    }
+    let plain = |c: &char| matches!(c, '*' | '/' | '$') || c.is_whitespace() || c.is_control();
+    let what = match value.chars().find(plain) {
+        Some(c @ ('*' | '/' | '$')) => format!("`{c}`"),
+        Some(c) if c.is_whitespace() => "white space".to_owned(),
+        Some(_) => "a control character".to_owned(),
+        None => match unseen(value) {
+            Some(c) => format!("a format character (`{}`)", c.escape_unicode()),
+            None => return Ok(()),
+        },
+    };
+    Err(format!("capture `{name}` is `{}`, which holds {what}", shown(value)))
+}
+
+/// `text` with what no screen shows escaped.
+fn shown(text: &str) -> String {
+    let escaped = |c: char| match unseen(c.encode_utf8(&mut [0; 4])) {
+        Some(c) => c.escape_unicode().to_string(),
+        None => c.escape_debug().to_string(),
+    };
+    text.chars().map(escaped).collect()
 }
 
 /// Fills captures into `text`.
@@ -104,8 +131,45 @@ pub fn expand(text: &str, regex: &Regex, identity: &str) -> Option<Result<String
     Some(
         fill(text, &captures)
             .and_then(|role| check_role_name(&role).map(|()| role))
-            .map_err(|error| format!("`{}` is refused: {error}", identity.escape_debug())),
+            .map_err(|error| format!("`{}` is refused: {error}", shown(identity))),
     )
+}
+
+/// Whether `text`, a role's name of a `group_regex` mapping, can come to `role`: whether `regex` can
+/// capture what would have to stand in it.
+#[must_use]
+pub fn could_be(text: &str, regex: &Regex, role: &str) -> bool {
+    let Ok(parts) = parts(text) else { return false };
+    let Ok(whole) = regex_syntax::parse(regex.as_str()) else { return true };
+    let mut pattern = String::from("^");
+    for (number, part) in parts.into_iter().enumerate() {
+        match part {
+            Part::Literal(literal) => pattern.push_str(&regex::escape(literal)),
+            Part::Capture(name) => {
+                let Some(captured) = captured(&whole, name) else { return false };
+                pattern.push_str(&format!("(?<part{number}>{captured})"));
+            }
+        }
+    }
+    pattern.push('$');
+    // What cannot be put together again (a capture within a capture) may be anything.
+    let Ok(pattern) = Regex::new(&pattern) else { return true };
+    let Some(found) = pattern.captures(role) else { return false };
+    let mut parts = pattern.capture_names().flatten().filter_map(|name| found.name(name));
+    parts.all(|part| !part.is_empty() && check_capture("", part.as_str()).is_ok())
+}
+
+/// What the capture `name` of a pattern takes.
+fn captured<'h>(hir: &'h Hir, name: &str) -> Option<&'h Hir> {
+    match hir.kind() {
+        HirKind::Capture(capture) if capture.name.as_deref() == Some(name) => Some(&capture.sub),
+        HirKind::Capture(capture) => captured(&capture.sub, name),
+        HirKind::Repetition(repetition) => captured(&repetition.sub, name),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
+            parts.iter().find_map(|part| captured(part, name))
+        }
+        HirKind::Empty | HirKind::Literal(_) | HirKind::Class(_) | HirKind::Look(_) => None,
+    }
 }
 
 /// Reads a policy's texts, through `fill`.
@@ -129,6 +193,23 @@ pub(super) fn policy(
 }
 
 impl RoleTemplate {
+    /// Whether its roles allow every action. A capture never holds `*`, so the text tells.
+    #[must_use]
+    pub fn allows_all(&self) -> bool {
+        let any =
+            |text: &String| text.parse::<ActionPattern>().is_ok_and(|pattern| pattern.is_any());
+        self.policies
+            .iter()
+            .any(|policy| policy.effect == Effect::Allow && policy.actions.iter().any(any))
+    }
+
+    /// Whether its roles do nothing but deny.
+    #[must_use]
+    pub fn only_denies(&self) -> bool {
+        !self.policies.is_empty()
+            && self.policies.iter().all(|policy| policy.effect == Effect::Deny)
+    }
+
     /// The description and policies of the role `role_name`, with what the name's captures hold
     /// filled in.
     ///
@@ -141,7 +222,7 @@ impl RoleTemplate {
         Some(self.fill_in(role_name, &captures).map_err(|error| {
             format!(
                 "role `{}` of template `{}` is refused: {error}",
-                role_name.escape_debug(),
+                shown(role_name),
                 self.name.escape_debug()
             )
         }))
@@ -153,6 +234,9 @@ impl RoleTemplate {
         captures: &Captures<'_>,
     ) -> Result<(String, Vec<Policy>), String> {
         check_role_name(role_name)?;
+        if let Some(c) = unseen(role_name) {
+            return Err(format!("it holds a format character (`{}`)", c.escape_unicode()));
+        }
         // Captures that no text uses are checked too: one rule, whatever the policies are today.
         for name in self.regex.capture_names().flatten() {
             if let Some(value) = captures.name(name) {
@@ -175,7 +259,6 @@ mod tests {
     use super::*;
     use crate::config::value::anchored;
     use crate::model::Mode;
-    use crate::policy::Effect;
 
     fn template(name: &str, resource: &str) -> RoleTemplate {
         RoleTemplate {
@@ -218,10 +301,15 @@ mod tests {
             ("osmo-a b", "it holds white space or a control character"),
             ("osmo-a\nb", "it holds white space or a control character"),
             ("osmo-a,b", "it holds a comma"),
+            ("osmo-a\u{200b}b", "a format character"),
+            ("osmo-a\u{202e}b", "a format character"),
+            ("osmo-a\u{ad}b", "a format character"),
+            ("osmo-a\u{e0061}", "a format character"),
+            ("osmo-a\u{3164}", "a format character"),
         ] {
             let error = template.instantiate(name).unwrap().unwrap_err();
             assert!(error.contains(reason), "{name:?}: {error}");
-            assert!(!error.contains('\n'), "{error:?}");
+            assert!(!error.contains('\n') && unseen(&error).is_none(), "{error:?}");
         }
     }
 
@@ -235,6 +323,26 @@ mod tests {
             expand("osmo-${team}", &regex, "/OSMO a/b").unwrap().unwrap_err(),
             "`/OSMO a/b` is refused: capture `team` is `a/b`, which holds `/`"
         );
+    }
+
+    #[test]
+    fn what_a_capture_can_never_be_no_mapping_comes_to() {
+        let regex = anchored(r"/OSMO (?<team>robotics|sim(?<n>\d))(?: (?<part>[a-z.]+))?").unwrap();
+        for (text, role, can) in [
+            ("osmo-${team}", "osmo-robotics", true),
+            ("osmo-${team}", "osmo-sim7", true),
+            ("osmo-${team}", "osmo-sim", false),
+            ("osmo-${team}", "osmo-ml", false),
+            ("osmo-${team}", "osmo-", false),
+            ("osmo-${team}-x", "osmo-robotics-x", true),
+            ("osmo-${team}-x", "osmo-robotics", false),
+            ("${part}.${team}", "a.b.robotics", true),
+            ("${part}.${team}", "a.b.c", false),
+            ("osmo-user", "osmo-user", true),
+            ("osmo-user", "osmo-users", false),
+        ] {
+            assert_eq!(could_be(text, &regex, role), can, "{text} {role}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use crate::model::Mode;
-use crate::policy::{Action, Policy, Resource};
+use crate::policy::{self, Action, Policy, Resource};
 
 /// Everything that a run needs to know.
 #[derive(Clone, Debug)]
@@ -40,6 +40,22 @@ pub struct Config {
     pub fingerprint: String,
     /// Worth telling, though not wrong: a Deny without `resources` whose actions take one, …
     pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Whether it is for the source `name` to say who is there, enabled or gone. One that is not
+    /// configured may once have said so.
+    #[must_use]
+    pub fn says_who_is_there(&self, name: &str) -> bool {
+        self.sources.iter().find(|source| source.name == name).is_none_or(|it| it.lifecycle)
+    }
+
+    /// Whether the role `name` is protected: it allows everything somewhere, or `[guard]` says so.
+    #[must_use]
+    pub fn is_protected(&self, name: &str) -> bool {
+        self.guard.protected_roles.contains_key(name)
+            || self.roles.get(name).is_some_and(|role| policy::allow_all(&role.policies))
+    }
 }
 
 /// `[schedule]`
@@ -115,6 +131,8 @@ pub struct SourceConfig {
     pub grants: Option<Vec<globset::GlobMatcher>>,
     /// How its people are recognised in other sources. Default username.
     pub link_by: LinkBy,
+    /// It says who is there, enabled or gone; `false`: it gives roles only. Default true.
+    pub lifecycle: bool,
     /// What kind, with the kind's own keys.
     pub kind: SourceKind,
 }
@@ -249,6 +267,8 @@ pub struct LdapUsers {
     pub username: String,
     /// The attribute that holds the email address. Default `mail`.
     pub email: String,
+    /// The source's `email_verified`: nobody can write their own address there. Default false.
+    pub email_verified: bool,
 }
 
 /// `groups = { … }`
@@ -361,6 +381,8 @@ pub enum MappingRule {
     Group(String),
     /// `group = ["Eng", "a/b"]`: a Keycloak group's names from the top.
     GroupPath(Vec<String>),
+    /// `group_id = "…"`: a stable id, which survives renames.
+    GroupId(String),
     /// `group_name = "admins"`: a bare name.
     GroupName(String),
     /// `group_regex = '…'`: anchored at both ends, on the whole identity.
@@ -374,6 +396,13 @@ pub enum MappingRule {
     RealmRole(String),
     /// `client_role = "client/role"`
     ClientRole(String),
+    /// `client_role = ["client", "role"]`: told apart where either holds a slash.
+    ClientRoleOf {
+        /// The client's id.
+        client: String,
+        /// The role's name.
+        role: String,
+    },
     /// `attribute = { name = "…", value = "…" }`
     Attribute {
         /// The attribute's name.
@@ -389,10 +418,14 @@ impl fmt::Display for MappingRule {
         match self {
             MappingRule::Group(group) => write!(f, "group `{group}`"),
             MappingRule::GroupPath(path) => write!(f, "group `{}`", path.join("` → `")),
+            MappingRule::GroupId(id) => write!(f, "the group with the id `{id}`"),
             MappingRule::GroupName(name) => write!(f, "a group called `{name}`"),
             MappingRule::GroupRegex { text, .. } => write!(f, "groups like `{text}`"),
             MappingRule::RealmRole(role) => write!(f, "realm role `{role}`"),
             MappingRule::ClientRole(role) => write!(f, "client role `{role}`"),
+            MappingRule::ClientRoleOf { client, role } => {
+                write!(f, "role `{role}` of client `{client}`")
+            }
             MappingRule::Attribute { name, value } => write!(f, "attribute `{name}` = `{value}`"),
         }
     }

@@ -1,5 +1,7 @@
 //! What is worth telling of a valid configuration.
 
+mod naming;
+
 use super::exposure;
 use super::gateway::{GatewayConfig, JustInTime, Target};
 use super::types::{Config, MappingRule, RoleConfig, SourceKind};
@@ -14,6 +16,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     toothless_denies(config, &mut warnings);
     idle_mappings(config, &mut warnings);
     idle_roles(config, &mut warnings);
+    naming::warnings(config, &mut warnings);
     if let Some(gateway) = &config.gateway
         && gateway.routes.is_empty()
         && gateway.preset.is_none()
@@ -128,7 +131,7 @@ fn idle_mappings(config: &Config, warnings: &mut Vec<String>) {
                 MappingRule::Attribute { .. } => "an attribute",
                 _ => continue,
             };
-            if config.guard.protected_roles.contains_key(role) {
+            if config.is_protected(role) {
                 warnings.push(format!(
                     "mapping[{number}] gives `{role}`, which is protected: {indirect} never \
                      reaches it; name the group in whole, or an IdP role"
@@ -148,6 +151,13 @@ fn idle_roles(config: &Config, warnings: &mut Vec<String>) {
                      template never reaches a protected role: declare it under `[roles]`"
                 ));
             }
+        }
+        if template.allows_all() {
+            warnings.push(format!(
+                "role_template[{number}] allows `*:*`, which makes each of its roles a protected \
+                 one, and a template never reaches such a role: it gives nothing; declare the roles \
+                 under `[roles]`, or name the actions"
+            ));
         }
     }
 }

@@ -4,11 +4,11 @@
 //! a group or a role, or a role of either of two clients, it gives nothing until the next sync.
 
 use super::person::Claimed;
-use crate::config::{Config, SourceKind, UsernameFrom};
-use crate::model::{GrantKind, Reason};
+use crate::config::{Config, SourceConfig, SourceKind, UsernameFrom};
+use crate::model::{GrantKind, Reason, Role};
 use crate::plan::Change;
-use crate::resolve::Resolved;
-use crate::source::{Directory, Enabled, Kind, Sighting, Who, Within};
+use crate::resolve::{Resolved, may_deny};
+use crate::source::{Container, Directory, Enabled, Kind, Sighting, Who, Within, client_role_key};
 use crate::store::Skeleton;
 
 /// Whom the token of source `name` shows. The mirror, where it has them, knows whether they are disabled.
@@ -17,21 +17,20 @@ use crate::store::Skeleton;
 /// The mirror has that id under another name, or it is a client's account.
 pub(super) fn sighting(
     config: &Config,
-    name: &str,
+    source: &SourceConfig,
     who: &Who,
     claimed: &Claimed,
     skeleton: &Skeleton,
+    roles: &[Role],
 ) -> Result<Sighting, String> {
-    let people_only = config.sources.iter().any(|source| {
-        let realm = match &source.kind {
-            SourceKind::Keycloak(keycloak) => !keycloak.service_accounts,
-            SourceKind::Ldap(_) | SourceKind::RealmExport(_) | SourceKind::Ldif(_) => false,
-        };
-        source.name == name && realm
-    });
+    let people_only = match &source.kind {
+        SourceKind::Keycloak(keycloak) => !keycloak.service_accounts,
+        SourceKind::Ldap(_) | SourceKind::RealmExport(_) | SourceKind::Ldif(_) => false,
+    };
     if people_only && who.username.starts_with("service-account-") {
         return Err("the account of a client is nobody (`service_accounts`)".to_owned());
     }
+    restricted(config, source, claimed, skeleton, roles)?;
     let row = skeleton.rows.iter().find(|row| row.ext == claimed.subject);
     if let Some(row) = row {
         if !who.is(&row.username, &row.email) {
@@ -55,6 +54,31 @@ pub(super) fn sighting(
     })
 }
 
+/// Refuses a claim with a name that can mean several things where one of them brings a role that
+/// only denies: which is meant is told by the next sync, and until then nobody escapes it so.
+fn restricted(
+    config: &Config,
+    source: &SourceConfig,
+    claimed: &Claimed,
+    skeleton: &Skeleton,
+    roles: &[Role],
+) -> Result<(), String> {
+    if claimed.claim == "realm_access.roles" || claimed.claim.starts_with("resource_access.") {
+        return Ok(());
+    }
+    for name in &claimed.roles {
+        let bearers = bearers(&skeleton.directory, name);
+        if bearers.len() > 1 && may_deny(config, source, &skeleton.directory, roles, &bearers) {
+            return Err(format!(
+                "the claim names `{}`, which can mean several things, and a role that denies hangs \
+                 on one of them: left to the next sync",
+                name.escape_debug()
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// What the claim's names are in the mirror. Sorted, distinct.
 fn within(directory: &Directory, claimed: &Claimed) -> Vec<Within> {
     let client =
@@ -65,7 +89,7 @@ fn within(directory: &Directory, claimed: &Claimed) -> Vec<Within> {
         match &client {
             Some(client) => found.push(Within {
                 kind: Kind::ClientRole,
-                key: format!("{client}/{name}"),
+                key: client_role_key(client, name),
                 name: None,
             }),
             None if of_realm => {
@@ -79,23 +103,26 @@ fn within(directory: &Directory, claimed: &Claimed) -> Vec<Within> {
     found
 }
 
-/// The one thing that `name` can mean: a group by its path, or whatever bears the bare name.
+/// The one thing that `name` can mean.
 fn only(directory: &Directory, name: &str) -> Option<Within> {
+    let bearers = bearers(directory, name);
+    let [only] = bearers.as_slice() else { return None };
+    let only = directory.containers.get(*only as usize)?;
+    Some(Within { kind: only.kind, key: directory.text(only.key).to_owned(), name: None })
+}
+
+/// What `name` can mean: a group by its path, or whatever bears the bare name.
+fn bearers(directory: &Directory, name: &str) -> Vec<u32> {
     let by_path = name.starts_with('/');
-    let mut bearers = directory.containers.iter().filter(|container| {
-        let group = container.kind == Kind::Group;
+    let bears = |container: &Container| {
         if by_path {
-            group && directory.text(container.identity) == name
+            container.kind == Kind::Group && directory.text(container.identity) == name
         } else {
             container.kind != Kind::Attribute && directory.text(container.name) == name
         }
-    });
-    match (bearers.next(), bearers.next()) {
-        (Some(only), None) => {
-            Some(Within { kind: only.kind, key: directory.text(only.key).to_owned(), name: None })
-        }
-        _ => None,
-    }
+    };
+    let all = (0u32..).zip(&directory.containers);
+    all.filter(|(_, container)| bears(container)).map(|(index, _)| index).collect()
 }
 
 /// Says in the reasons that come through `source` that a token's claim said so, and takes back
@@ -108,9 +135,8 @@ pub(super) fn mark(config: &Config, source: &str, claim: &str, resolved: &mut Re
         let Change::GrantAdded { role, kind: GrantKind::Idp(set), .. } = change else {
             return true;
         };
-        let protected = roles
-            .get(*role as usize)
-            .is_some_and(|role| config.guard.protected_roles.contains_key(&role.name));
+        let protected =
+            roles.get(*role as usize).is_some_and(|role| config.is_protected(&role.name));
         let kept: Vec<Reason> = book
             .of_set(*set)
             .filter(|reason| reason.source != source || !protected || !by_group(reason))

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use crate::config::{Config, SourceConfig, SourceKind};
 use crate::model::Time;
 use crate::plan::{self, Held, HeldHead, Plan};
-use crate::resolve::{Rules, View, resolve};
+use crate::resolve::{Rules, View, in_doubt, resolve};
 use crate::source::file::FileSource;
 use crate::source::keycloak::KeycloakSource;
 use crate::source::ldap::LdapSource;
@@ -312,9 +312,11 @@ fn settle(
             && !due
         {
             writer.touch(&updates(&known, now), &configured(config))?;
+            warnings.extend(doubts(config, &known, reader.as_ref())?);
             return Ok(outcome(known, None, pending, warnings, &meta, meta.generation, now));
         }
         load_views(&mut known, reader.as_ref())?;
+        warnings.extend(renamed_groups(config, &known));
         let old = reader.as_ref().map(Reader::state).transpose()?.unwrap_or_default();
         let views = views(config, &known);
         let resolved = resolve(config, &views, &old, now);
@@ -444,6 +446,34 @@ fn load_views(known: &mut [Known], reader: Option<&Reader>) -> Result<(), StoreE
         }
     }
     Ok(())
+}
+
+/// What is in doubt, for a run that plans nothing: that is told in every run.
+fn doubts(
+    config: &Config,
+    known: &[Known],
+    reader: Option<&Reader>,
+) -> Result<Vec<String>, StoreError> {
+    let Some(reader) = reader else { return Ok(Vec::new()) };
+    let mut kept = Vec::new();
+    for one in known.iter().filter(|one| one.directory().is_none()) {
+        kept.extend(reader.structure(&one.outcome.name)?.map(|it| (one.outcome.name.as_str(), it)));
+    }
+    let read = known.iter().filter_map(|one| Some((one.outcome.name.as_str(), one.directory()?)));
+    let all: Vec<(&str, &Directory)> =
+        read.chain(kept.iter().map(|(name, directory)| (*name, directory))).collect();
+    Ok(in_doubt(config, &all, &reader.roles()?).into_iter().map(|doubt| doubt.told).collect())
+}
+
+/// Groups that rules name in whole and that are called otherwise since the last read.
+fn renamed_groups(config: &Config, known: &[Known]) -> Vec<String> {
+    let news = config.sources.iter().zip(known).filter(|(_, one)| one.is_news());
+    news.filter_map(|(source, one)| {
+        let (old, new) = (&one.mirror.as_ref()?.directory, one.read.as_ref()?);
+        Some(crate::resolve::renamed_groups(config, source, old, new))
+    })
+    .flatten()
+    .collect()
 }
 
 fn views<'a>(config: &'a Config, known: &'a [Known]) -> Vec<View<'a>> {

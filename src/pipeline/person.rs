@@ -23,9 +23,10 @@ use crate::config::{Config, LinkBy, SourceConfig, SourceKind};
 use crate::gateway::question::Caller;
 use crate::model::{Status, Time};
 use crate::plan::{self, Change, effective};
-use crate::resolve::{Resolved, Rules, View, resolve};
+use crate::resolve::{NewGroup, Resolved, Rules, View, new_group, resolve};
 use crate::source::{
-    Directory, Enabled, Looked, Sighting, Source, SourceError, Who, find_container, with_people,
+    Directory, Enabled, Kind, Looked, Sighting, Source, SourceError, Who, Within, find_container,
+    with_people,
 };
 use crate::store::{
     Acquaintance, Commit, CommitError, MirrorPerson, Reader, Skeleton, Stranger, Surroundings,
@@ -137,9 +138,13 @@ async fn ask_one(
     let who = who(config, caller, issued);
     let rules = Rules::new(config, source);
     match opened.lookup(&rules, &who).await {
-        Ok(Looked::Found(sighting)) if sighting.enabled == Enabled::Unknown => Answer::Failed(
-            format!("{}: cannot be believed now about whether the account is enabled", source.name),
-        ),
+        // Whether the account is enabled is not for a source to say that gives roles only.
+        Ok(Looked::Found(sighting)) if sighting.enabled == Enabled::Unknown && source.lifecycle => {
+            Answer::Failed(format!(
+                "{}: cannot be believed now about whether the account is enabled",
+                source.name
+            ))
+        }
         Ok(Looked::Found(sighting)) => Answer::Found(sighting),
         Ok(Looked::Nobody) => Answer::Nobody,
         Ok(Looked::Several) => Answer::Several,
@@ -364,7 +369,8 @@ fn parts<'a>(
         let found = match answer {
             Answer::Found(person) => Some(person.as_ref().clone()),
             Answer::Claimed(claimed) => {
-                let shown = claims::sighting(config, &source.name, who, claimed, skeleton);
+                let roles = &around.state.roles;
+                let shown = claims::sighting(config, source, who, claimed, skeleton, roles);
                 Some(shown.map_err(Person::Refused)?)
             }
             _ => None,
@@ -388,6 +394,7 @@ fn parts<'a>(
         if let Some(found) = &found {
             for within in &found.within {
                 if find_container(&skeleton.directory, within).is_none() {
+                    new_group_gives_nothing(config, source, skeleton, within)?;
                     tracing::info!(
                         source = %source.name,
                         what = within.kind.as_str(),
@@ -399,11 +406,37 @@ fn parts<'a>(
         }
         parts.push(Part { source, skeleton, found, rows });
     }
-    if parts.iter().any(|part| part.found.is_some()) {
+    // Whom only sources know that give roles only is nobody here.
+    if parts.iter().any(|part| part.found.is_some() && part.source.lifecycle) {
         return Ok(parts);
     }
     // Whoever was not heard may know the person.
     Err(if failed.is_empty() { Person::Nobody } else { Person::Unavailable(failed.join("; ")) })
+}
+
+/// Lets a group pass that came after the last read: it gives nothing yet, which the next sync makes
+/// good. Not so where it would keep something from the person, or make the name doubtful that a
+/// group of the mirror bears: then the person waits for that sync.
+fn new_group_gives_nothing(
+    config: &Config,
+    source: &SourceConfig,
+    skeleton: &Skeleton,
+    within: &Within,
+) -> Result<(), Person> {
+    let Some(name) = within.name.as_deref().filter(|_| within.kind == Kind::Group) else {
+        return Ok(());
+    };
+    let why = match new_group(config, source, &skeleton.directory, (&within.key, name)) {
+        NewGroup::Nothing => return Ok(()),
+        NewGroup::Denies => "a role that denies hangs on its name",
+        NewGroup::InDoubt => "another group bears its name, which is in doubt now",
+    };
+    Err(Person::Refused(format!(
+        "{}: the person is in group `{}`, which came after the last read, and {why}: left to the \
+         next sync",
+        source.name,
+        name.escape_debug()
+    )))
 }
 
 /// The plan that makes the person, if that is all that resolving comes to.

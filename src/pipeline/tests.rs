@@ -17,6 +17,8 @@ use crate::model::{Time, parse_rfc3339};
 use crate::source::OnProgress;
 use crate::store::Reader;
 
+mod naming;
+
 const GROUPS: [&str; 6] = ["Eng", "ML", "Ops", "Eng", "osmo-blue", "osmo-red"];
 const ROLES: [&str; 6] = ["plain", "bundle", "deep", "osmo-green", "admin", "viewer"];
 
@@ -761,6 +763,26 @@ audiences = ["app"]
 roles_claim = "CLAIM"
 "#;
 
+/// A store whose mirror of `kc` has these groups, and nobody in it.
+fn mirrored(toml: &str, groups: impl FnOnce(&mut dyn FnMut(&str, &str, &str))) -> Home {
+    use crate::source::{Kind, NewContainer, ReadingBuilder};
+    let home = Home::new(toml);
+    let mut builder = ReadingBuilder::new(false);
+    groups(&mut |key, name, identity| {
+        let kind = Kind::Group;
+        builder.container(&NewContainer { kind, key, name, identity, norm: identity });
+    });
+    keep(&home, builder.finish());
+    home
+}
+
+/// Puts a reading into the store as the mirror of `kc`.
+fn keep(home: &Home, reading: crate::source::Reading) {
+    let word = super::Word::Said(Box::new(reading));
+    let mut writer = crate::store::Writer::open(&home.config.store).unwrap();
+    super::settle(&home.config, vec![word], &Marks::default(), Some(&mut writer), now()).unwrap();
+}
+
 /// A store whose mirror of `kc` has some groups and roles, and nobody but `old`.
 fn with_mirror(claim: &str) -> Home {
     use crate::source::{Enabled, Kind, NewContainer, NewUser, ReadingBuilder};
@@ -796,9 +818,7 @@ fn with_mirror(claim: &str) -> Home {
         enabled: Enabled::No,
         federation: "",
     });
-    let word = super::Word::Said(Box::new(builder.finish()));
-    let mut writer = crate::store::Writer::open(&home.config.store).unwrap();
-    super::settle(&home.config, vec![word], &Marks::default(), Some(&mut writer), now()).unwrap();
+    keep(&home, builder.finish());
     home
 }
 

@@ -2,7 +2,7 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::model::{Grant, GrantKind, Link, RoleIdx, State, Status, UserId};
+use crate::model::{Grant, GrantKind, Link, RoleIdx, State, Status, Text, UserId};
 
 use super::change::Change;
 
@@ -25,14 +25,21 @@ pub fn apply(old: &State, full: &State, changes: &[Change]) -> State {
     roles(old, full, changes, &mut state);
     users(full, changes, &mut state);
     grants(old, changes, &mut state);
+    let mut outgrown: HashSet<(UserId, u16, Text)> = HashSet::new();
     for change in changes {
         match change {
             Change::LinkAdded { user, source, ext } => {
                 state.links.push(Link { source: *source, ext: *ext, user: *user });
             }
+            Change::LinkRemoved { user, source, ext } => {
+                outgrown.insert((*user, *source, *ext));
+            }
             Change::CatalogChanged => state.catalog.clone_from(&full.catalog),
             _ => {}
         }
+    }
+    if !outgrown.is_empty() {
+        state.links.retain(|link| !outgrown.contains(&(link.user, link.source, link.ext)));
     }
     state
 }

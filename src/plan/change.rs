@@ -111,8 +111,6 @@ pub enum Change {
         user: UserId,
         /// The source's name.
         by: String,
-        /// The source is a file: proof by itself.
-        from_file: bool,
         /// Keycloak's federation link, or empty.
         federation: Text,
     },
@@ -146,6 +144,16 @@ pub enum Change {
         /// The source, a place in [`State::sources`].
         source: u16,
         /// The external id.
+        ext: Text,
+    },
+    /// The source shows a stable id for somebody whom it named by username alone: the link by
+    /// username goes.
+    LinkRemoved {
+        /// Who.
+        user: UserId,
+        /// The source, a place in [`State::sources`].
+        source: u16,
+        /// What stood for an id.
         ext: Text,
     },
     /// A grant is made.
@@ -189,7 +197,7 @@ pub enum Change {
 pub struct ChangeView {
     /// `role-added`, `role-changed`, `role-removed`, `user-created`, `user-renamed`,
     /// `email-changed`, `user-disabled`, `user-enabled`, `user-missing`, `user-returned`,
-    /// `user-deprovisioned`, `link-added`, `grant-added`, `grant-reasons`, `grant-removed`,
+    /// `user-deprovisioned`, `link-added`, `link-removed`, `grant-added`, `grant-reasons`, `grant-removed`,
     /// `catalog-changed`.
     pub change: String,
     /// The username (the new one, where it changed).

@@ -275,6 +275,7 @@ fn hold_pairs(case: &Case<'_>, held: &BTreeSet<Pair>, causes: &Causes<'_>, verdi
             | Change::EmailChanged { user, .. }
             | Change::UserReturned { user }
             | Change::LinkAdded { user, .. }
+            | Change::LinkRemoved { user, .. }
             | Change::GrantAdded { user, .. }
             | Change::GrantReasons { user, .. } => heirs.contains(user),
             // Someone who comes back disabled under a name that is not free yet stays away.
@@ -305,7 +306,7 @@ fn hold_disables(case: &Case<'_>, verdict: &mut Verdict) {
     let mut all: Vec<usize> = Vec::new();
     let mut by_federation: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
     for (index, change) in case.changes.iter().enumerate() {
-        if let Change::UserDisabled { user, by, from_file: false, federation } = change
+        if let Change::UserDisabled { user, by, federation } = change
             && enabled(*user)
         {
             all.push(index);

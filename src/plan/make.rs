@@ -298,7 +298,10 @@ fn finish(
             | Change::UserReturned { .. } => &mut summary.users_changed,
             Change::GrantAdded { .. } => &mut summary.grants_added,
             Change::GrantRemoved { .. } => &mut summary.grants_removed,
-            Change::LinkAdded { .. } | Change::GrantReasons { .. } | Change::CatalogChanged => {
+            Change::LinkAdded { .. }
+            | Change::LinkRemoved { .. }
+            | Change::GrantReasons { .. }
+            | Change::CatalogChanged => {
                 continue;
             }
         };

@@ -90,6 +90,11 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
             view.new = text(*ext);
             view.why = state.sources.get(usize::from(*source)).map(|name| format!("in `{name}`"));
         }
+        Change::LinkRemoved { user: id, source, ext } => {
+            user(&mut view, *id);
+            view.old = text(*ext);
+            view.why = state.sources.get(usize::from(*source)).map(|name| outgrown(name));
+        }
         Change::GrantAdded { user: id, role: index, kind } => {
             user(&mut view, *id);
             role(&mut view, *index);
@@ -144,6 +149,7 @@ impl Change {
             Change::UserReturned { .. } => "user-returned",
             Change::UserDeprovisioned { .. } => "user-deprovisioned",
             Change::LinkAdded { .. } => "link-added",
+            Change::LinkRemoved { .. } => "link-removed",
             Change::GrantAdded { .. } => "grant-added",
             Change::GrantReasons { .. } => "grant-reasons",
             Change::GrantRemoved { .. } => "grant-removed",
@@ -158,6 +164,12 @@ fn origin(kind: GrantKind) -> &'static str {
 
 /// Why a local grant goes that no source backs.
 pub const LOCAL_NOT_AT_IDP: &str = "mode force: the IdP decides alone, and gives no such role";
+
+/// Why a link goes, as a sentence.
+#[must_use]
+pub fn outgrown(source: &str) -> String {
+    format!("`{source}` shows an id for the person now, and named them by username alone before")
+}
 
 /// A cause as a sentence.
 #[must_use]
@@ -222,11 +234,29 @@ pub fn reason(reason: &Reason) -> String {
     format!("through {} ({}, {})", reason.path.join(" → "), reason.source, reason.rule)
 }
 
-/// A digest of a role's definition: 12 hex digits. Who approves a held change approves this one.
+/// A digest of a role's definition: 12 hex digits. Who approves a held change approves this one, so
+/// the encoding is fixed: a held plan keeps its id under a later version of this program.
 fn definition(role: &crate::model::Role) -> String {
     use sha2::{Digest, Sha256};
-    let digest = Sha256::digest(format!("{role:?}").as_bytes());
-    format!("{digest:x}").chars().take(12).collect()
+    let crate::model::Role { name, description, everyone, mode, template, policies } = role;
+    let mut hash = Sha256::new();
+    let mut put = |text: &str| {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    };
+    put(name);
+    put(description);
+    put(if *everyone { "everyone" } else { "" });
+    put(mode.as_str());
+    put(template.as_deref().unwrap_or_default());
+    for crate::policy::Policy { effect, actions, resources } in policies {
+        put(effect.as_str());
+        put(&actions.len().to_string());
+        actions.iter().for_each(|action| put(&action.to_string()));
+        put(&resources.as_ref().map_or_else(|| "any".to_owned(), |list| list.len().to_string()));
+        resources.iter().flatten().for_each(|resource| put(&resource.to_string()));
+    }
+    format!("{:x}", hash.finalize()).chars().take(12).collect()
 }
 
 fn difference(old: &crate::model::Role, new: &crate::model::Role) -> String {

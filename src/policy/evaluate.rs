@@ -52,6 +52,20 @@ impl Policy {
     }
 }
 
+/// Whether `policies` allow every action, on whatever resources.
+#[must_use]
+pub fn allow_all(policies: &[Policy]) -> bool {
+    policies.iter().any(|policy| {
+        policy.effect == Effect::Allow && policy.actions.iter().any(ActionPattern::is_any)
+    })
+}
+
+/// Whether `policies` do nothing but deny, and do so at all: who holds them has less, never more.
+#[must_use]
+pub fn only_deny(policies: &[Policy]) -> bool {
+    !policies.is_empty() && policies.iter().all(|policy| policy.effect == Effect::Deny)
+}
+
 /// What was decided, and by whom.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict<'a> {

@@ -144,6 +144,12 @@ impl std::str::FromStr for ResourcePattern {
 }
 
 impl ActionPattern {
+    /// Whether this is `*:*`.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.kind.is_none() && self.name.is_none()
+    }
+
     /// Whether `action` is one of those meant.
     #[must_use]
     pub fn matches(&self, action: &Action) -> bool {

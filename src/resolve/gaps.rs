@@ -64,10 +64,13 @@ impl<'a> Gaps<'a> {
         !self.containers.is_empty()
     }
 
-    /// Whether `source` may list people whom nobody saw. Of a source that is not configured any
-    /// more that is so while another has such a gap: it may be the same one under a new name.
+    /// Whether `source` may list people whom nobody saw, and it is for it to say who is there. Of a
+    /// source that is not configured any more that is so while another has such a gap: it may be
+    /// the same one under a new name.
     pub fn may_list(&self, source: &str) -> bool {
-        self.users.contains(&source) || (!self.users.is_empty() && self.is_gone(source))
+        let open = |name: &&&str| self.config.says_who_is_there(name);
+        let mut gaps = self.users.iter().filter(open);
+        if self.is_gone(source) { gaps.next().is_some() } else { gaps.any(|name| *name == source) }
     }
 
     /// Whether what `reason` says may still hold of somebody for whom no source says it now. `seen`:

@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashSet};
 
 use crate::config::Config;
 use crate::model::{
-    Grant, GrantKind, Link, Mode, Reason, Role, RoleIdx, SetIdx, State, Status, Time, User, UserId,
+    Grant, GrantKind, Link, Mode, Reason, Role, RoleIdx, SetIdx, State, Status, Text, Time, User,
+    UserId,
 };
 use crate::plan::{Cause, Change, RoleSetId};
 
@@ -120,6 +121,23 @@ impl<'a> Resolver<'a> {
             let links = take_while(&mut links, |link| link.person == index);
             self.newcomer(person, links, &views);
         }
+        self.forget(&people.outgrown);
+    }
+
+    /// Takes away links that an id has taken the place of.
+    fn forget(&mut self, outgrown: &[(u32, u16, Text)]) {
+        if outgrown.is_empty() {
+            return;
+        }
+        let mut gone = HashSet::new();
+        for (place, source, ext) in outgrown {
+            let Some(user) = self.old.users.get(*place as usize).map(|user| user.id) else {
+                continue;
+            };
+            gone.insert((user, *source, *ext));
+            self.changes.push(Change::LinkRemoved { user, source: *source, ext: *ext });
+        }
+        self.state.links.retain(|link| !gone.contains(&(link.user, link.source, link.ext)));
     }
 
     /// Users (ids, sorted) whom a source may still list unseen.
@@ -194,7 +212,7 @@ impl<'a> Resolver<'a> {
             role_set: user.role_set,
         });
         self.add_links(user.id, links, views);
-        let wanted = self.wanted(links);
+        let wanted = self.wanted(links, held);
         let seen = self.seen(links);
         self.reconcile(user.id, held, &wanted, &seen);
     }
@@ -204,8 +222,6 @@ impl<'a> Resolver<'a> {
     }
 
     fn disable(&mut self, user: UserId, by: &str, (view, at): (u16, u32)) {
-        let from_file =
-            self.config.sources.iter().any(|source| source.name == by && source.kind.is_file());
         let federation = self
             .sources
             .get(usize::from(view))
@@ -215,7 +231,7 @@ impl<'a> Resolver<'a> {
             })
             .unwrap_or("");
         let federation = self.state.texts.add(federation);
-        self.changes.push(Change::UserDisabled { user, by: by.to_owned(), from_file, federation });
+        self.changes.push(Change::UserDisabled { user, by: by.to_owned(), federation });
     }
 
     fn newcomer(&mut self, person: &Person, links: &[PersonLink], views: &[u16]) {
@@ -234,7 +250,7 @@ impl<'a> Resolver<'a> {
         });
         self.changes.push(Change::UserCreated { user: id });
         self.add_links(id, links, views);
-        let wanted = self.wanted(links);
+        let wanted = self.wanted(links, &[]);
         self.reconcile(id, &[], &wanted, &[]);
     }
 
@@ -259,11 +275,12 @@ impl<'a> Resolver<'a> {
     }
 
     /// What the IdPs say yes to for someone with these links: role and reasons, by role.
-    fn wanted(&mut self, links: &[PersonLink]) -> Vec<(RoleIdx, SetIdx)> {
+    fn wanted(&mut self, links: &[PersonLink], held: &[Grant]) -> Vec<(RoleIdx, SetIdx)> {
         let mut yields = Vec::new();
         for link in links {
             if let Some(source) = self.sources.get(usize::from(link.view)) {
                 source.yields.of_user(link.user, &mut yields);
+                self.kept_in_doubt(source, link.user, held, &mut yields);
             }
         }
         yields.sort_unstable();
@@ -275,6 +292,32 @@ impl<'a> Resolver<'a> {
             wanted.push((*role, self.state.reasons.set(&reasons)));
         }
         wanted
+    }
+
+    /// Appends what someone keeps who is in a bearer of a name in doubt, and holds the role through
+    /// that name.
+    fn kept_in_doubt(
+        &self,
+        source: &SourceView<'_>,
+        user: u32,
+        held: &[Grant],
+        out: &mut Vec<(RoleIdx, u32)>,
+    ) {
+        let mut doubtful = Vec::new();
+        source.yields.doubtful_of_user(user, &mut doubtful);
+        for (role, reason, doubt) in doubtful {
+            let Some(doubt) = source.doubts.list.get(doubt as usize) else { continue };
+            let mut mine = held.iter().filter(|grant| new_role(self.moved, grant.role) == role);
+            let through = mine.any(|grant| match grant.kind {
+                GrantKind::Idp(set) => {
+                    self.old.reasons.of_set(set).any(|it| doubt.is_behind(source.name, it))
+                }
+                GrantKind::Local(_) => false,
+            });
+            if through {
+                out.push((role, reason));
+            }
+        }
     }
 
     /// Applies the mode table to everything that someone present holds or should hold.

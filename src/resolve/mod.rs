@@ -9,8 +9,11 @@
 //! (`yields`), finds out who is who (`people`), and applies each role's mode (`grants`). What
 //! comes out is the new [`State`] and the [`Change`]s that lead to it.
 
+mod doubt;
 mod gaps;
 mod grants;
+mod inspect;
+mod matching;
 mod people;
 mod roles;
 mod rules;
@@ -27,7 +30,9 @@ use crate::model::{RoleIdx, State, Time};
 use crate::plan::Change;
 use crate::source::Directory;
 
+pub use inspect::{InDoubt, NewGroup, in_doubt, may_deny, new_group, renamed_groups};
 pub use rules::{Rules, folded};
+pub use yields::label;
 
 /// What a source holds, as far as it is known now.
 #[derive(Clone, Copy)]
@@ -83,15 +88,16 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
     let mut standing = HashSet::new();
     let mut sources = Vec::new();
     for (rules, directory) in &pairs {
-        let found = rules::matches(rules, directory, &roles, &mut warnings);
+        let mut found = matching::matches(rules, directory, &roles, &mut warnings);
         let yields = yields::Yields::new(rules.source(), directory, &found, &mut state.reasons);
         unknown_roles.extend(yields.unknown.iter().copied());
+        let doubts = std::mem::take(&mut found.doubts);
         matched.push(found);
-        sources.push(people::SourceView { name: rules.source(), directory, yields });
+        sources.push(people::SourceView { name: rules.source(), directory, yields, doubts });
     }
     if !unknown_roles.is_empty() {
-        for ((rules, directory), found) in pairs.iter().zip(&matched) {
-            standing.extend(standing_rules(rules.source(), directory, found));
+        for (source, found) in sources.iter().zip(&matched) {
+            standing.extend(standing_rules(source, found));
         }
         for role in unknown_roles.iter().filter_map(|role| roles.defs.get(*role as usize)) {
             warnings.insert(format!(
@@ -102,7 +108,7 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
         }
     }
     if !gaps.containers() {
-        rules::unmatched(config, &matched, &mut warnings);
+        matching::unmatched(config, &matched, &mut warnings);
     }
     drop(matched);
 
@@ -127,17 +133,20 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
     Resolved { state, changes, federated, warnings, next_due }
 }
 
-/// What rules match now in containers whose members are known: source, rule, reference.
+/// What rules match now in containers whose members are known: source, rule, reference. By a name
+/// in doubt only where the members of all its bearers are: who is in any of them keeps the role.
 fn standing_rules(
-    source: &str,
-    directory: &Directory,
-    matched: &rules::Matched,
+    source: &people::SourceView<'_>,
+    matched: &matching::Matched,
 ) -> Vec<(String, String, String)> {
+    let directory = source.directory;
     let mut out = Vec::new();
     for (index, (container, gives)) in (0u32..).zip(directory.containers.iter().zip(&matched.gives))
     {
-        for (_, rule) in gives.iter().filter(|_| container.known) {
-            out.push((source.to_owned(), rule.clone(), yields::label(directory, index)));
+        let sure = |doubt: u32| source.doubts.list.get(doubt as usize).is_some_and(|it| it.known);
+        for given in gives.iter().filter(|given| container.known && given.doubt.is_none_or(sure)) {
+            let name = source.name.to_owned();
+            out.push((name, given.rule.clone(), yields::label(directory, index)));
         }
     }
     out

@@ -3,18 +3,22 @@
 //! A person is known by external id, source by source. Only where an id is new do names matter:
 //! another source's person of that name (or verified address) is the same one, the same source's
 //! is not (`newcomers`). Whoever cannot be named without doubt is left out and reported; nobody else
-//! waits.
+//! waits. A source with `lifecycle = false` only adds to those whom others list (`roles_only`).
+//! Somebody known by username alone takes the id that a source shows later (`ids`).
 
+mod ids;
 mod newcomers;
+mod roles_only;
 
 use std::collections::{BTreeSet, HashMap as StdMap};
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::config::{Config, Provision, UsernameFrom};
-use crate::model::{State, Status, Text, Texts, UserId, username};
+use crate::config::{Config, LinkBy, Provision, UsernameFrom};
+use crate::model::{Link, State, Status, Text, Texts, UserId, username};
 use crate::source::{DirUser, Directory, Enabled};
 
+use super::doubt::Doubts;
 use super::gaps::Gaps;
 use super::yields::Yields;
 
@@ -26,6 +30,8 @@ pub struct SourceView<'a> {
     pub directory: &'a Directory,
     /// What its containers give.
     pub yields: Yields,
+    /// What is in doubt in it.
+    pub doubts: Doubts,
 }
 
 /// Someone whom at least one source lists now.
@@ -63,11 +69,35 @@ pub struct People {
     pub links: Vec<PersonLink>,
     /// Old users (places) whose name another person has now.
     pub replaced: BTreeSet<u32>,
+    /// Links that an id has taken the place of: old user (place), source, what was known of them.
+    pub outgrown: Vec<(u32, u16, Text)>,
     /// For each federation link (source and provider) how many of its users were enabled before.
     pub federated: StdMap<(String, String), u64>,
 }
 
 const NOBODY: u32 = u32::MAX;
+
+/// A source as people are found in it.
+#[derive(Clone, Copy)]
+struct Terms {
+    /// It says who is there.
+    lifecycle: bool,
+    /// How its people are recognised in other sources.
+    link_by: LinkBy,
+    /// Its people may have been known by username alone.
+    without_ids: bool,
+}
+
+/// How the state knows somebody in a source.
+#[derive(Clone, Copy)]
+struct Known {
+    /// The old user's place.
+    place: u32,
+    /// A place in [`State::sources`].
+    source: u16,
+    /// The external id, in the old state's texts.
+    ext: Text,
+}
 
 /// A person in the making.
 #[derive(Clone, Copy)]
@@ -83,6 +113,8 @@ struct Draft<'n> {
 struct Finder<'a, 'n> {
     config: &'a Config,
     sources: &'a [SourceView<'a>],
+    /// Parallel to `sources`.
+    terms: Vec<Terms>,
     old: &'a State,
     /// Canonical names, view by view, user by user; empty where refused.
     names: &'n [Vec<Text>],
@@ -94,6 +126,7 @@ struct Finder<'a, 'n> {
     /// Who is called what.
     taken: HashMap<&'n str, u32>,
     replaced: BTreeSet<u32>,
+    outgrown: Vec<(u32, u16, Text)>,
     warnings: &'a mut BTreeSet<String>,
 }
 
@@ -110,9 +143,11 @@ pub fn find(
     let mut texts = Texts::default();
     let names: Vec<Vec<Text>> =
         sources.iter().map(|view| canonical_names(config, view, &mut texts, warnings)).collect();
+    let terms = sources.iter().map(|view| terms(config, view.name)).collect();
     let mut finder = Finder {
         config,
         sources,
+        terms,
         old,
         names: &names,
         texts: &texts,
@@ -121,16 +156,47 @@ pub fn find(
         draft_of: vec![NOBODY; old.users.len()],
         taken: HashMap::new(),
         replaced: BTreeSet::new(),
+        outgrown: Vec::new(),
         warnings,
     };
-    let unlinked = finder.known();
+    let mut unlinked: Vec<Vec<u32>> = vec![Vec::new(); sources.len()];
+    for view in finder.views(true) {
+        let rest = finder.known(view);
+        put(&mut unlinked, view, rest);
+    }
+    let mut alone = vec![0; sources.len()];
+    for view in finder.views(false) {
+        let (rest, without) = finder.known_to_others(view);
+        put(&mut unlinked, view, rest);
+        put(&mut alone, view, without);
+    }
     let absent = finder.absent(gaps);
-    finder.name_known(&absent);
-    for (view, users) in unlinked.iter().enumerate() {
-        finder.meet(u16::try_from(view).unwrap_or(u16::MAX), users, &absent);
+    finder.name_known(&absent, &unlinked);
+    let of = |view: u16| unlinked.get(usize::from(view)).map_or(&[][..], Vec::as_slice);
+    for view in finder.views(true) {
+        finder.meet(view, of(view), &absent);
+    }
+    for view in finder.views(false) {
+        let known_alone = alone.get(usize::from(view)).copied().unwrap_or(0);
+        finder.join(view, of(view), known_alone);
     }
     finder.drop_unmapped();
     finder.finish(state)
+}
+
+fn terms(config: &Config, name: &str) -> Terms {
+    let source = config.sources.iter().find(|source| source.name == name);
+    Terms {
+        lifecycle: source.is_none_or(|source| source.lifecycle),
+        link_by: source.map_or(LinkBy::Username, |source| source.link_by),
+        without_ids: source.is_some_and(|it| it.kind.is_file() || it.kind.is_ldap()),
+    }
+}
+
+fn put<T>(list: &mut [T], view: u16, value: T) {
+    if let Some(slot) = list.get_mut(usize::from(view)) {
+        *slot = value;
+    }
 }
 
 /// The name that `user` would have, as written.
@@ -198,6 +264,17 @@ where
         Some(self.texts.get(text)).filter(|name| !name.is_empty())
     }
 
+    /// The views that say who is there; or those that give roles only.
+    fn views(&self, lifecycle: bool) -> Vec<u16> {
+        let numbered = (0u16..).zip(&self.terms);
+        numbered.filter(|(_, it)| it.lifecycle == lifecycle).map(|(view, _)| view).collect()
+    }
+
+    fn terms_of(&self, view: u16) -> Terms {
+        let unknown = Terms { lifecycle: false, link_by: LinkBy::Email, without_ids: false };
+        self.terms.get(usize::from(view)).copied().unwrap_or(unknown)
+    }
+
     fn old_user(&self, place: u32) -> Option<&'a crate::model::User> {
         self.old.users.get(place as usize)
     }
@@ -215,43 +292,63 @@ where
         index
     }
 
-    /// Finds those whom the state knows by external id. Returns the others, view by view.
-    fn known(&mut self) -> Vec<Vec<u32>> {
-        let mut place_of: HashMap<UserId, u32> = HashMap::with_capacity(self.old.users.len());
-        for (place, user) in (0u32..).zip(&self.old.users) {
-            place_of.insert(user.id, place);
-        }
-        let mut unlinked = Vec::new();
-        for (view_index, view) in (0u16..).zip(self.sources) {
-            let mut by_ext: HashMap<&str, u32> = HashMap::new();
-            if let Some(source) = self.old.sources.iter().position(|name| name == view.name) {
-                for link in self.old.links.iter().filter(|l| usize::from(l.source) == source) {
-                    if let Some(place) = place_of.get(&link.user) {
-                        by_ext.insert(self.old.texts.get(link.ext), *place);
-                    }
-                }
+    /// The place of an old user.
+    fn place_of(&self, user: UserId) -> Option<u32> {
+        let place = self.old.users.binary_search_by_key(&user, |user| user.id).ok()?;
+        u32::try_from(place).ok()
+    }
+
+    /// Old users (places) by the external ids under which the state knows them in a view's source.
+    fn by_ext(&self, view: u16) -> HashMap<&'a str, Known> {
+        let Some(name) = self.sources.get(usize::from(view)).map(|view| view.name) else {
+            return HashMap::new();
+        };
+        let Some(source) = self.old.sources.iter().position(|other| other == name) else {
+            return HashMap::new();
+        };
+        let links = self.old.links.iter().filter(|link| usize::from(link.source) == source);
+        let known = |link: &Link| {
+            let place = self.place_of(link.user)?;
+            let known = Known { place, source: link.source, ext: link.ext };
+            Some((self.old.texts.get(link.ext), known))
+        };
+        links.filter_map(known).collect()
+    }
+
+    /// Finds those of a view whom the state knows by external id. Returns the others.
+    fn known(&mut self, view: u16) -> Vec<u32> {
+        let Some(source) = self.sources.get(usize::from(view)) else { return Vec::new() };
+        let by_ext = self.by_ext(view);
+        let mut rest = Vec::new();
+        for (index, user) in (0u32..).zip(&source.directory.users) {
+            match by_ext.get(source.directory.text(user.ext)) {
+                Some(link) => self.recognise(link.place, view, index, false),
+                None => rest.push(index),
             }
-            let mut rest = Vec::new();
-            for (user_index, user) in (0u32..).zip(&view.directory.users) {
-                let Some(place) = by_ext.get(view.directory.text(user.ext)).copied() else {
-                    rest.push(user_index);
-                    continue;
-                };
-                let claim = self.name_of(view_index, user_index);
-                let draft = match self.draft_of.get(place as usize).copied() {
-                    Some(draft) if draft != NOBODY => draft,
-                    _ => self.add(place, claim),
-                };
-                if let Some(draft) = self.drafts.get_mut(draft as usize)
-                    && draft.claim.is_none()
-                {
-                    draft.claim = claim;
-                }
-                self.link(draft, view_index, user_index, false);
-            }
-            unlinked.push(rest);
         }
-        unlinked
+        let with_ids = self.with_ids_now(view, &rest, &by_ext);
+        rest.retain(|index| {
+            let Some(link) = with_ids.get(index) else { return true };
+            self.recognise(link.place, view, *index, true);
+            self.outgrow(*link);
+            false
+        });
+        rest
+    }
+
+    /// Takes the view's user for the old one at `place`.
+    fn recognise(&mut self, place: u32, view: u16, user: u32, new: bool) {
+        let claim = self.name_of(view, user);
+        let draft = match self.draft_of.get(place as usize).copied() {
+            Some(draft) if draft != NOBODY => draft,
+            _ => self.add(place, claim),
+        };
+        if let Some(draft) = self.drafts.get_mut(draft as usize)
+            && draft.claim.is_none()
+        {
+            draft.claim = claim;
+        }
+        self.link(draft, view, user, new);
     }
 
     fn link(&mut self, person: u32, view: u16, user: u32, new: bool) {
@@ -288,8 +385,10 @@ where
         Absent { by_name, sources }
     }
 
-    /// Settles what those known by id are called. Who keeps a name goes before who wants it.
-    fn name_known(&mut self, absent: &Absent<'_>) {
+    /// Settles what those known by id are called. Who keeps a name goes before who wants it, and
+    /// nobody takes a name by which another source knows somebody whom nobody here is: that account
+    /// would be linked to whoever has its name, and give them its roles.
+    fn name_known(&mut self, absent: &Absent<'_>, unlinked: &[Vec<u32>]) {
         let mut movers: Vec<u32> = Vec::new();
         for index in 0..u32::try_from(self.drafts.len()).unwrap_or(NOBODY) {
             let Some(draft) = self.drafts.get(index as usize).copied() else { continue };
@@ -303,6 +402,7 @@ where
                 movers.push(index);
             }
         }
+        let elsewhere = self.borne_elsewhere(&movers, unlinked);
         let mut refused: HashSet<u32> = HashSet::new();
         loop {
             let mut wanted: HashMap<&str, u32> = HashMap::new();
@@ -317,7 +417,8 @@ where
                 let free = !claim.is_empty()
                     && !self.taken.contains_key(claim)
                     && !absent.by_name.get(claim).is_some_and(|(_, maybe_there)| *maybe_there)
-                    && wanted.get(claim).is_some_and(|count| *count == 1);
+                    && wanted.get(claim).is_some_and(|count| *count == 1)
+                    && (claim == self.old_name(draft.old) || !elsewhere.contains(index));
                 if free || !refused.insert(*index) {
                     continue;
                 }
@@ -337,6 +438,42 @@ where
                 self.call(index, claim);
             }
         }
+    }
+
+    /// Of those who want another name, those who want one that an account bears which nobody is
+    /// linked to, in a source where they are not known themselves.
+    fn borne_elsewhere(&self, movers: &[u32], unlinked: &[Vec<u32>]) -> HashSet<u32> {
+        let mut bearers: HashMap<&str, Vec<u16>> = HashMap::new();
+        for index in movers {
+            if let Some(claim) = self.drafts.get(*index as usize).and_then(|draft| draft.claim) {
+                bearers.insert(claim, Vec::new());
+            }
+        }
+        if bearers.is_empty() {
+            return HashSet::new();
+        }
+        for (view, users) in (0u16..).zip(unlinked) {
+            for user in users {
+                let bearer = self.name_of(view, *user).and_then(|name| bearers.get_mut(name));
+                if let Some(views) = bearer {
+                    views.push(view);
+                }
+            }
+        }
+        bearers.retain(|_, views| !views.is_empty());
+        if bearers.is_empty() {
+            return HashSet::new();
+        }
+        let mut at_home: HashSet<(u32, u16)> = HashSet::new();
+        for link in &self.links {
+            at_home.insert((link.person, link.view));
+        }
+        let elsewhere = |index: &&u32| {
+            let claim = self.drafts.get(**index as usize).and_then(|draft| draft.claim);
+            let views = claim.and_then(|claim| bearers.get(claim));
+            views.is_some_and(|views| views.iter().any(|it| !at_home.contains(&(**index, *it))))
+        };
+        movers.iter().filter(elsewhere).copied().collect()
     }
 
     fn refuse_rename(&mut self, index: u32, draft: Draft<'n>) {
@@ -422,7 +559,9 @@ where
         });
         links.sort_unstable();
 
-        let mut people = People { replaced: self.replaced, ..People::default() };
+        let (replaced, outgrown) = (self.replaced, self.outgrown);
+        let terms = self.terms;
+        let mut people = People { replaced, outgrown, ..People::default() };
         people.persons.reserve(order.len());
         let mut at = 0;
         for (person, index) in (0u32..).zip(order) {
@@ -434,6 +573,10 @@ where
                 at += 1;
                 let Some(source) = self.sources.get(usize::from(link.view)) else { continue };
                 let Some(row) = source.directory.users.get(link.user as usize) else { continue };
+                // Whoever gives roles only has no say in the rest.
+                if !terms.get(usize::from(link.view)).is_some_and(|it| it.lifecycle) {
+                    continue;
+                }
                 if email.is_empty() {
                     email = source.directory.text(row.email);
                 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::rules::{Rules, folded, templated_names};
 use crate::config::Config;
 use crate::model::{Role, RoleIdx};
+use crate::policy::{allow_all, only_deny};
 use crate::source::Directory;
 
 /// Every role that a plan can speak of, sorted by name.
@@ -16,6 +17,8 @@ pub struct Roles {
     pub defs: Vec<Role>,
     /// For each whether the configuration (or a source, through a template) still has it.
     pub live: Vec<bool>,
+    /// For each whether it is protected.
+    protected: Vec<bool>,
     by_name: BTreeMap<String, RoleIdx>,
     by_folded: BTreeMap<String, RoleIdx>,
     /// Names that give a role: external name to role and rule.
@@ -33,6 +36,26 @@ impl Roles {
             self.by_name.get(name).copied()
         };
         found.filter(|index| self.live.get(*index as usize).copied().unwrap_or(false))
+    }
+
+    /// The name of the role at `role`; empty where there is none.
+    pub(super) fn name(&self, role: RoleIdx) -> &str {
+        self.defs.get(role as usize).map_or("", |role| role.name.as_str())
+    }
+
+    /// Whether only an IdP role, or a group that is named in whole, reaches it.
+    pub(super) fn is_protected(&self, role: RoleIdx) -> bool {
+        self.protected.get(role as usize).copied().unwrap_or(true)
+    }
+
+    /// Whether it does nothing but deny.
+    pub(super) fn only_denies(&self, role: RoleIdx) -> bool {
+        self.defs.get(role as usize).is_some_and(|role| only_deny(&role.policies))
+    }
+
+    /// Whether every enabled user holds it.
+    pub(super) fn is_everyone(&self, role: RoleIdx) -> bool {
+        self.defs.get(role as usize).is_some_and(|role| role.everyone)
     }
 
     /// The place of the role called `name`, live or not.
@@ -111,7 +134,7 @@ pub fn universe(
                         name.escape_debug()
                     ));
                 }
-                Some(Ok(_)) if config.guard.protected_roles.contains_key(&name) => {
+                Some(Ok((_, policies))) if config.is_protected(&name) || allow_all(&policies) => {
                     warnings.insert(format!(
                         "protected role `{name}` is not made by a template: declare it under \
                          [roles]"
@@ -140,10 +163,11 @@ pub fn universe(
             break;
         }
     }
-    assemble(live, external, stored)
+    assemble(config, live, external, stored)
 }
 
 fn assemble(
+    config: &Config,
     live: BTreeMap<String, Role>,
     external: Vec<(String, String, String)>,
     stored: &[Role],
@@ -158,6 +182,7 @@ fn assemble(
         if is_live {
             roles.by_folded.insert(folded(&name), index);
         }
+        roles.protected.push(config.is_protected(&name));
         roles.by_name.insert(name, index);
         roles.defs.push(role);
         roles.live.push(is_live);

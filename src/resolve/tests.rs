@@ -16,6 +16,9 @@ use crate::source::{
     Completeness, Directory, Enabled, Kind, NewContainer, NewUser, Reading, ReadingBuilder, merge,
 };
 
+mod naming;
+mod who;
+
 /// A user of a source: external id, username, groups (by name).
 #[derive(Clone, Debug)]
 struct Person {
@@ -711,7 +714,7 @@ fn group_roles_and_composites_are_followed_with_the_path_as_reason() {
 }
 
 #[test]
-fn an_ambiguous_bare_name_grants_nothing_through_a_group_and_is_reported() {
+fn an_ambiguous_bare_name_gives_nobody_anything_new_and_is_reported() {
     let config = "[roles.admins]\n[roles.x]\nexternal_roles = []\n[[mapping]]\ngroup = \"/b/admins\"\nroles = [\"x\"]\n";
     let mut world = World::with(
         config,
@@ -764,7 +767,7 @@ fn captured_text_that_could_widen_a_pattern_is_refused_and_reported() {
     let plan = world.run();
     assert_eq!(world.effective(), "bob:osmo-ml");
     assert!(
-        plan.warnings.iter().any(|w| w.contains("`${team}` would be `*`")),
+        plan.warnings.iter().any(|w| w.contains("capture `team` is `*`")),
         "{:?}",
         plan.warnings
     );
@@ -1350,6 +1353,39 @@ fn many_disables_at_once_look_like_an_outage_and_are_held_with_what_comes_along(
         held.why.iter().any(|why| why.contains("3 of 20 enabled users would be disabled at once"))
     );
     assert_eq!(Effective::of(&world.state, world.now).pairs(), 20, "{:?}", held.why);
+}
+
+#[test]
+fn a_file_that_disables_many_or_loses_many_is_held_like_any_source() {
+    let text = format!(
+        "[store]\npath = \"s.db\"\n[[source]]\nname = \"dir\"\nkind = \"file\"\n\
+         realm_export = \"r.json\"\n{STRICT}"
+    );
+    let mut people = crowd(20, &["/g"]);
+    let mut world = World::new(config::parse(&text, Path::new("t.toml")).unwrap());
+    world.says("dir", &people);
+    world.run();
+    for person in &mut people[..3] {
+        person.enabled = false;
+    }
+    world.says("dir", &people);
+    assert!(world.run().held.unwrap().why[0].contains("3 of 20 enabled users"));
+    let mut people = crowd(20, &["/g"]);
+    people.drain(..3).for_each(drop);
+    people.extend(crowd(3, &[]));
+    world.says("dir", &people);
+    assert!(world.run().held.unwrap().why[0].contains("3 of 20 effective user-role pairs"));
+}
+
+#[test]
+fn a_held_plans_id_is_made_from_its_content_by_a_fixed_encoding() {
+    let mut world = World::with(STRICT, &crowd(20, &["/g"]));
+    world.run();
+    world.config =
+        config_of(&["kc"], "[guard]\nmax_lost_percent = 10\nmax_lost_floor = 2\n[roles.o]\n");
+    let first = world.run().held.unwrap();
+    // Later versions of this program give the same changes the same id.
+    assert_eq!(first.id, "016e170f1a51");
 }
 
 #[test]

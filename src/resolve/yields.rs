@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use crate::model::{Reason, ReasonBook, RoleIdx};
 use crate::source::Directory;
 
-use super::rules::Matched;
+use super::matching::Matched;
 
 /// What the containers of one source give to those directly in them.
 pub struct Yields {
     /// For each container its roles, each with a reason's number; sorted, distinct.
     of: Vec<Vec<(RoleIdx, u32)>>,
+    /// Likewise what it gives by a name in doubt, each with the doubt's number.
+    doubtful: Vec<Vec<(RoleIdx, u32, u32)>>,
     /// For each user the containers that give something, as a run in `containers`.
     starts: Vec<u32>,
     containers: Vec<u32>,
@@ -31,6 +33,7 @@ impl Yields {
     ) -> Self {
         let count = directory.containers.len();
         let mut of = Vec::with_capacity(count);
+        let mut doubtful = Vec::with_capacity(count);
         // `seen[c] == start + 1` when `c` was reached from `start`, by way of `came[c]`.
         let mut seen = vec![0u32; count];
         let mut came = vec![0u32; count];
@@ -39,6 +42,7 @@ impl Yields {
         let mut leads_anywhere = false;
         for start in 0..u32::try_from(count).unwrap_or(u32::MAX) {
             let mut found = Vec::new();
+            let mut maybe = Vec::new();
             let known = directory.containers.get(start as usize).is_none_or(|row| row.known);
             let used = directory.members.get(start as usize).is_some_and(|list| !list.is_empty());
             if used || !known {
@@ -50,10 +54,14 @@ impl Yields {
                     next += 1;
                     leads_anywhere |=
                         directory.containers.get(container as usize).is_some_and(|c| !c.up_known);
-                    for (role, rule) in matched.gives.get(container as usize).into_iter().flatten()
-                    {
-                        let reason = reason(source, directory, rule, (start, container), &came);
-                        found.push((*role, reasons.reason(reason)));
+                    for given in matched.gives.get(container as usize).into_iter().flatten() {
+                        let ends = (start, container);
+                        let reason =
+                            reasons.reason(reason(source, directory, &given.rule, ends, &came));
+                        match given.doubt {
+                            None => found.push((given.role, reason)),
+                            Some(doubt) => maybe.push((given.role, reason, doubt)),
+                        }
                     }
                     for to in directory.up.get(container as usize).into_iter().flatten() {
                         if seen.get(*to as usize).is_some_and(|mark| *mark != start + 1) {
@@ -65,29 +73,55 @@ impl Yields {
                 }
                 found.sort_unstable();
                 found.dedup();
+                maybe.sort_unstable();
+                maybe.dedup();
                 if !known {
                     unknown.extend(found.iter().map(|(role, _)| *role));
+                    unknown.extend(maybe.iter().map(|(role, _, _)| *role));
                 }
             }
             of.push(found);
+            doubtful.push(maybe);
         }
         if leads_anywhere {
             let gives = matched.gives.iter().flatten();
-            unknown.extend(gives.map(|(role, _)| *role));
+            unknown.extend(gives.map(|given| given.role));
         }
-        let (starts, containers) = by_user(directory, &of);
-        Yields { of, starts, containers, unknown }
+        let gives = |at: usize| {
+            of.get(at).is_some_and(|list| !list.is_empty())
+                || doubtful.get(at).is_some_and(|list| !list.is_empty())
+        };
+        let (starts, containers) = by_user(directory, gives);
+        if doubtful.iter().all(Vec::is_empty) {
+            doubtful = Vec::new();
+        }
+        Yields { of, doubtful, starts, containers, unknown }
     }
 
     /// Appends what `user` gets, as (role, reason), in no particular order.
     pub fn of_user(&self, user: u32, out: &mut Vec<(RoleIdx, u32)>) {
-        let bound = |at: u32| self.starts.get(at as usize).copied().unwrap_or(0) as usize;
-        let run = self.containers.get(bound(user)..bound(user + 1)).unwrap_or(&[]);
-        for container in run {
+        for container in self.containers_of(user) {
             if let Some(yields) = self.of.get(*container as usize) {
                 out.extend_from_slice(yields);
             }
         }
+    }
+
+    /// Appends what `user` is in by a name in doubt, as (role, reason, doubt), likewise.
+    pub fn doubtful_of_user(&self, user: u32, out: &mut Vec<(RoleIdx, u32, u32)>) {
+        if self.doubtful.is_empty() {
+            return;
+        }
+        for container in self.containers_of(user) {
+            if let Some(yields) = self.doubtful.get(*container as usize) {
+                out.extend_from_slice(yields);
+            }
+        }
+    }
+
+    fn containers_of(&self, user: u32) -> &[u32] {
+        let bound = |at: u32| self.starts.get(at as usize).copied().unwrap_or(0) as usize;
+        self.containers.get(bound(user)..bound(user + 1)).unwrap_or(&[])
     }
 }
 
@@ -124,12 +158,8 @@ fn reason(
 }
 
 /// Turns "container has these members" round, for containers that give something.
-fn by_user(directory: &Directory, of: &[Vec<(RoleIdx, u32)>]) -> (Vec<u32>, Vec<u32>) {
-    let giving = || {
-        (0u32..)
-            .zip(&directory.members)
-            .filter(|(index, _)| of.get(*index as usize).is_some_and(|yields| !yields.is_empty()))
-    };
+fn by_user(directory: &Directory, gives: impl Fn(usize) -> bool) -> (Vec<u32>, Vec<u32>) {
+    let giving = || (0u32..).zip(&directory.members).filter(|(index, _)| gives(*index as usize));
     let mut starts = vec![0u32; directory.users.len() + 1];
     for (_, members) in giving() {
         for member in members {

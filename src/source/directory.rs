@@ -43,6 +43,13 @@ impl Kind {
     }
 }
 
+/// The key of a client's role. `client/role` would be the same for two roles where a client's id or
+/// a role's name holds a slash.
+#[must_use]
+pub fn client_role_key(client: &str, role: &str) -> String {
+    format!("{}/{role}", client.replace('%', "%25").replace('/', "%2F"))
+}
+
 /// Whether an account is enabled. `Unknown` is for answers that are known to lie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 pub enum Enabled {

@@ -15,16 +15,24 @@ mod reading;
 
 use futures_util::future::BoxFuture;
 
-pub use directory::{Container, DirUser, Directory, Enabled, Kind, Proven};
+pub use directory::{Container, DirUser, Directory, Enabled, Kind, Proven, client_role_key};
 pub use lookup::{Looked, Sighting, Who, Within, find_container, with_people};
 pub use merge::{Merged, merge};
 pub use reading::{Completeness, NewContainer, NewUser, Reading, ReadingBuilder, ScopeReport};
 
 /// What the configuration's rules can name, so that a reader can leave out what nobody asks for.
 pub trait Interest: Send + Sync {
-    /// Whether some rule can name this thing. `path` holds a group's names from the top (its own
-    /// name alone in LDAP), `norm` is what [`Container::norm`] holds.
-    fn reaches(&self, kind: Kind, name: &str, identity: &str, norm: &str, path: &[&str]) -> bool;
+    /// Whether some rule can name this thing. `key` and `norm` are what [`Container`] holds under
+    /// those names, `path` holds a group's names from the top (its own name alone in LDAP).
+    fn reaches(
+        &self,
+        kind: Kind,
+        key: &str,
+        name: &str,
+        identity: &str,
+        norm: &str,
+        path: &[&str],
+    ) -> bool;
 
     /// The attribute values that rules name, as (name, value): a reader makes a
     /// [`Kind::Attribute`] container of each.

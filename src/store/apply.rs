@@ -441,6 +441,14 @@ fn distinct_names(conn: &Connection, state: &State, written: &[&User]) -> Result
 }
 
 fn write_links(conn: &Connection, plan: &Plan) -> Result<(), Fault> {
+    let mut remove =
+        conn.prepare("DELETE FROM link WHERE user = ?1 AND source = ?2 AND ext = ?3")?;
+    for change in &plan.changes {
+        if let Change::LinkRemoved { user, source, ext } = change {
+            let changed = remove.execute(params![user, source, plan.state.texts.get(*ext)])?;
+            one(changed, || format!("user {user} is not known by that external id"))?;
+        }
+    }
     let added = |change: &&Change| matches!(change, Change::LinkAdded { .. });
     let coming = plan.changes.iter().filter(added).count();
     filling(conn, "link", coming, || {

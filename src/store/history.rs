@@ -14,7 +14,7 @@ use super::grants::local_of;
 use super::load::StoredReasons;
 use super::reader::{Reader, time_at};
 use crate::model::{GrantKind, LocalGrant, Reason, Role, Time, UserId, rfc3339};
-use crate::plan::{Cause, Change, ChangeView, LOCAL_NOT_AT_IDP, Plan, shortest, sorted};
+use crate::plan::{Cause, Change, ChangeView, LOCAL_NOT_AT_IDP, Plan, outgrown, shortest, sorted};
 
 /// Which rows of history are wanted. Empty: all.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -42,7 +42,7 @@ pub struct HistoryRow {
 }
 
 /// The stable words for changes; a row holds a place in this list. Only ever appended to.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "role-added",
     "role-changed",
     "role-removed",
@@ -59,6 +59,7 @@ const KINDS: [&str; 16] = [
     "grant-reasons",
     "grant-removed",
     "catalog-changed",
+    "link-removed",
 ];
 
 /// `user-renamed`: the schema has an index of these.
@@ -226,7 +227,7 @@ pub(super) fn record<'v>(
             let new = text(user_of(state, *user)?.1.email);
             Record { old: text(*old), new, ..of(5, user) }
         }
-        Change::UserDisabled { user, by, from_file: _, federation: _ } => {
+        Change::UserDisabled { user, by, federation: _ } => {
             Record { note: by.as_str().into(), ..of(6, user) }
         }
         Change::UserEnabled { user } => of(7, user),
@@ -238,6 +239,10 @@ pub(super) fn record<'v>(
         Change::LinkAdded { user, source, ext } => {
             let source = state.sources.get(usize::from(*source)).map(String::as_str);
             Record { new: text(*ext), note: source.into(), ..of(11, user) }
+        }
+        Change::LinkRemoved { user, source, ext } => {
+            let source = state.sources.get(usize::from(*source)).map(String::as_str);
+            Record { old: text(*ext), note: source.into(), ..of(16, user) }
         }
         Change::GrantAdded { user, role, kind } => {
             let (role, origin) = (Some(names.role(*role)?), origin(*kind));
@@ -411,6 +416,7 @@ fn view(
         "role-changed" => note,
         "user-disabled" => note.map(|by| format!("`{by}` says that the account is disabled")),
         "link-added" => note.map(|source| format!("known in `{source}` by this external id")),
+        "link-removed" => note.map(|source| outgrown(&source)),
         "grant-added" | "grant-reasons" => reasons.clone().or_else(|| new.clone()),
         "grant-removed" | "user-deprovisioned" => {
             let was = old_reasons.clone().map(|text| format!("it came {text}"));

@@ -142,6 +142,22 @@ pub(super) fn load(conn: &Connection, source: &str) -> Result<Option<Mirror>, Fa
     Ok(Some(Mirror { directory, digest, read_at, numbers }))
 }
 
+/// The groups, roles and attribute values of the mirror of `source`, and what they lead to, without
+/// anybody in them.
+pub(super) fn structure(conn: &Connection, source: &str) -> Result<Option<Directory>, Fault> {
+    let row = conn
+        .query_row(
+            "SELECT num, ignore_case FROM source WHERE name = ?1 AND digest IS NOT NULL",
+            [source],
+            |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)),
+        )
+        .optional()?;
+    let Some((num, ignore_case)) = row else { return Ok(None) };
+    let mut directory = Directory { ignore_case, ..Directory::default() };
+    load_containers(conn, num, &mut directory, &mut Numbers::default(), Some(&[]))?;
+    Ok(Some(directory))
+}
+
 fn load_users(
     conn: &Connection,
     source: i64,

@@ -191,6 +191,15 @@ impl Reader {
         self.read_as(|conn| super::mirror::load(conn, source))
     }
 
+    /// What groups, roles and attribute values the mirror of `source` has, and what they lead to:
+    /// nobody is in them.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn structure(&self, source: &str) -> Result<Option<crate::source::Directory>, StoreError> {
+        self.read_as(|conn| super::mirror::structure(conn, source))
+    }
+
     /// `fault` of this store.
     pub(super) fn fault(&self, fault: Fault) -> StoreError {
         fault.store(&self.read.place.shown)

@@ -262,7 +262,6 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
                 Status::Disabled { by } => Change::UserDisabled {
                     user,
                     by: by.clone(),
-                    from_file: false,
                     federation: idpsyncd::model::Text::EMPTY,
                 },
                 Status::Missing { .. } => Change::UserMissing { user },

@@ -42,7 +42,7 @@ pub fn source(config: &KeycloakConfig, secret: &str) -> Source_ {
 pub struct Everything(Vec<(String, String)>);
 
 impl Interest for Everything {
-    fn reaches(&self, _: Kind, _: &str, _: &str, _: &str, _: &[&str]) -> bool {
+    fn reaches(&self, _: Kind, _: &str, _: &str, _: &str, _: &str, _: &[&str]) -> bool {
         true
     }
     fn attributes(&self) -> &[(String, String)] {
@@ -58,7 +58,7 @@ pub struct Named {
 }
 
 impl Interest for Named {
-    fn reaches(&self, _: Kind, name: &str, _: &str, _: &str, _: &[&str]) -> bool {
+    fn reaches(&self, _: Kind, _: &str, name: &str, _: &str, _: &str, _: &[&str]) -> bool {
         self.names.iter().any(|wanted| wanted == name)
     }
     fn attributes(&self) -> &[(String, String)] {

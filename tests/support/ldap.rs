@@ -16,7 +16,7 @@ use crate::openldap::{OpenLdap, SUFFIX};
 pub struct Wants(pub Vec<(String, String)>);
 
 impl Interest for Wants {
-    fn reaches(&self, _: Kind, _: &str, _: &str, _: &str, _: &[&str]) -> bool {
+    fn reaches(&self, _: Kind, _: &str, _: &str, _: &str, _: &str, _: &[&str]) -> bool {
         true
     }
 
@@ -39,6 +39,7 @@ pub fn at(url: &str) -> LdapConfig {
             filter: "(objectClass=inetOrgPerson)".to_owned(),
             username: "uid".to_owned(),
             email: "mail".to_owned(),
+            email_verified: false,
         },
         groups: LdapGroups {
             base: format!("ou=groups,{SUFFIX}"),

@@ -3,9 +3,65 @@
 use hashbrown::{HashMap, HashSet};
 
 use crate::config::{LinkBy, UsernameFrom};
+use crate::model::UserId;
 use crate::source::DirUser;
 
 use super::{Absent, Finder, NOBODY};
+
+/// What it takes to tell whether a view's newcomers are somebody whom another source lists.
+pub(super) struct Acquaintances {
+    link_by: LinkBy,
+    /// By verified address, lower case, persons of other views; `None` where two share one.
+    by_email: HashMap<String, Option<u32>>,
+    /// Verified addresses, lower case, that several of the newcomers have.
+    shared_emails: HashSet<String>,
+    /// Persons whom some verified address stands for.
+    vouched: HashSet<u32>,
+    /// Persons whom a name may stand for: known in a source that links by it. Absent: everybody is.
+    by_name: Option<HashSet<u32>>,
+    /// Of those whose names newcomers bear, the old users whom this source knows, or knew, by
+    /// another id.
+    otherwise: HashSet<UserId>,
+}
+
+impl Acquaintances {
+    /// The person whom `user` of `view`, called `name`, is.
+    pub(super) fn same_person(
+        &self,
+        finder: &Finder<'_, '_>,
+        view: u16,
+        user: u32,
+        name: &str,
+    ) -> Option<u32> {
+        let source = finder.sources.get(usize::from(view))?;
+        let row = source.directory.users.get(user as usize)?;
+        match self.link_by {
+            LinkBy::Username => finder.taken.get(name).copied().filter(|person| {
+                let any_name = finder.config.sync.username == UsernameFrom::Username;
+                finder.is_called(*person, name)
+                    && finder.may_link(row)
+                    && (any_name || self.vouched.contains(person))
+                    && self.by_name.as_ref().is_none_or(|known| known.contains(person))
+            }),
+            LinkBy::Email if row.email_verified => {
+                let email = source.directory.text(row.email).to_lowercase();
+                self.by_email
+                    .get(&email)
+                    .copied()
+                    .flatten()
+                    .filter(|_| !email.is_empty() && !self.shared_emails.contains(&email))
+            }
+            LinkBy::Email => None,
+        }
+    }
+
+    /// Whether the source of these newcomers knew the person by another id: a new id under an old
+    /// name is another person. A verified address says more than a name.
+    pub(super) fn was_otherwise(&self, finder: &Finder<'_, '_>, person: u32) -> bool {
+        let old = finder.drafts.get(person as usize).and_then(|draft| finder.old_user(draft.old));
+        self.link_by == LinkBy::Username && old.is_some_and(|it| self.otherwise.contains(&it.id))
+    }
+}
 
 impl<'a, 'n> Finder<'a, 'n>
 where
@@ -14,12 +70,6 @@ where
     /// Finds out about those whom the state does not know by id.
     pub(super) fn meet(&mut self, view: u16, users: &[u32], absent: &Absent<'_>) {
         let Some(source) = self.sources.get(usize::from(view)) else { return };
-        let link_by = self
-            .config
-            .sources
-            .iter()
-            .find(|config| config.name == source.name)
-            .map_or(LinkBy::Username, |config| config.link_by);
         let mut namesakes: HashMap<&str, u32> = HashMap::new();
         for user in users {
             if let Some(name) = self.name_of(view, *user) {
@@ -28,34 +78,14 @@ where
         }
         let mut here: HashSet<u32> =
             self.links.iter().filter(|link| link.view == view).map(|link| link.person).collect();
-        // With `username = "email"` a name is an address: nobody becomes another source's person
-        // by an address that only an unverified row has given that person.
-        let vouched: HashSet<u32> = match self.config.sync.username {
-            UsernameFrom::Username => HashSet::new(),
-            UsernameFrom::Email => self.vouched(),
-        };
-        let by_email = match link_by {
-            LinkBy::Email => self.by_email(view),
-            LinkBy::Username => HashMap::new(),
-        };
+        let acquaintances = self.acquaintances(view, users);
         for user in users {
             let Some(name) = self.name_of(view, *user) else { continue };
-            let Some(row) = source.directory.users.get(*user as usize) else { continue };
             if namesakes.get(name).is_some_and(|count| *count > 1) {
                 self.collision(source.name, name);
                 continue;
             }
-            let email = source.directory.text(row.email).to_lowercase();
-            let same_person = match link_by {
-                LinkBy::Username => self.taken.get(name).copied().filter(|person| {
-                    let any_name = self.config.sync.username == UsernameFrom::Username;
-                    self.may_link(row) && (any_name || vouched.contains(person))
-                }),
-                LinkBy::Email if row.email_verified && !email.is_empty() => {
-                    by_email.get(&email).copied().flatten()
-                }
-                LinkBy::Email => None,
-            };
+            let same_person = acquaintances.same_person(self, view, *user, name);
             if let Some(stale) = self.stale_holder(name) {
                 if !here.contains(&stale) {
                     self.collision(source.name, name);
@@ -64,25 +94,53 @@ where
                 // The source itself calls that person something else now, and someone new by the
                 // old name: the gateway must not take the one for the other.
                 self.leave(stale, name);
-                self.newcomer(view, *user, name, absent, link_by);
+                self.newcomer(view, *user, name, absent);
                 continue;
             }
             match (same_person, self.taken.get(name)) {
-                (Some(person), _) if !here.contains(&person) => {
-                    here.insert(person);
-                    self.link(person, view, *user, true);
+                (Some(person), _)
+                    if !here.contains(&person) && acquaintances.was_otherwise(self, person) =>
+                {
+                    self.other_id(source.name, name);
                 }
+                (Some(person), _) if here.insert(person) => self.link(person, view, *user, true),
                 (Some(_), _) | (None, Some(_)) => self.collision(source.name, name),
-                (None, None) => self.newcomer(view, *user, name, absent, link_by),
+                (None, None) => self.newcomer(view, *user, name, absent),
             }
         }
+    }
+
+    /// What tells who of a view's newcomers is whom.
+    pub(super) fn acquaintances(&self, view: u16, users: &[u32]) -> Acquaintances {
+        let link_by = self.terms_of(view).link_by;
+        let by_username = link_by == LinkBy::Username;
+        // With `username = "email"` a name is an address: nobody becomes another source's person
+        // by an address that only an unverified row has given that person.
+        let vouched = match self.config.sync.username {
+            UsernameFrom::Email if by_username => self.vouched(),
+            UsernameFrom::Email | UsernameFrom::Username => HashSet::new(),
+        };
+        let mixed = self.terms.iter().any(|terms| terms.link_by == LinkBy::Email);
+        let names = users.iter().filter_map(|user| self.name_of(view, *user));
+        let (by_email, shared_emails, otherwise) = if by_username {
+            (HashMap::new(), HashSet::new(), self.known_otherwise(view, names))
+        } else {
+            (self.by_email(view), self.shared_emails(view, users), HashSet::new())
+        };
+        let by_name = (by_username && mixed).then(|| self.known_by_name());
+        Acquaintances { link_by, by_email, shared_emails, vouched, by_name, otherwise }
+    }
+
+    /// Whether a source calls `person` so now, not only the store.
+    fn is_called(&self, person: u32, name: &str) -> bool {
+        self.drafts.get(person as usize).is_some_and(|draft| draft.claim == Some(name))
     }
 
     /// Who has `name` in the store although no source calls that person so any more.
     fn stale_holder(&self, name: &str) -> Option<u32> {
         let person = *self.taken.get(name)?;
-        let draft = self.drafts.get(person as usize)?;
-        (draft.claim != Some(name)).then_some(person)
+        self.drafts.get(person as usize)?;
+        (!self.is_called(person, name)).then_some(person)
     }
 
     /// Lets a person go whose name another one has now.
@@ -95,17 +153,48 @@ where
         }
     }
 
+    /// Links of sources that say who is there: person, and the source's row.
+    fn vouchers(&self) -> impl Iterator<Item = (u16, u32, &'a DirUser)> {
+        self.links.iter().filter_map(|link| {
+            let view = self.sources.get(usize::from(link.view))?;
+            let row = view.directory.users.get(link.user as usize)?;
+            self.terms_of(link.view).lifecycle.then_some((link.view, link.person, row))
+        })
+    }
+
     /// Persons whom some verified address stands for.
     fn vouched(&self) -> HashSet<u32> {
-        self.links
-            .iter()
-            .filter(|link| {
-                let view = self.sources.get(usize::from(link.view));
-                let row = view.and_then(|view| view.directory.users.get(link.user as usize));
-                row.is_some_and(|row| row.email_verified)
-            })
-            .map(|link| link.person)
+        let verified = self.vouchers().filter(|(_, _, row)| row.email_verified);
+        verified.map(|(_, person, _)| person).collect()
+    }
+
+    /// Persons who are known in a source that links by name.
+    fn known_by_name(&self) -> HashSet<u32> {
+        self.vouchers()
+            .filter(|(view, _, _)| self.terms_of(*view).link_by == LinkBy::Username)
+            .map(|(_, person, _)| person)
             .collect()
+    }
+
+    /// Of the persons called by `names`, the old users whom the state knows in this view's source.
+    fn known_otherwise<'x>(
+        &self,
+        view: u16,
+        names: impl Iterator<Item = &'x str>,
+    ) -> HashSet<UserId> {
+        let old_id = |person: &u32| {
+            let draft = self.drafts.get(*person as usize)?;
+            self.old_user(draft.old).map(|user| user.id)
+        };
+        let candidates: HashSet<UserId> =
+            names.filter_map(|name| self.taken.get(name)).filter_map(old_id).collect();
+        if candidates.is_empty() {
+            return candidates;
+        }
+        let name = self.sources.get(usize::from(view)).map(|view| view.name);
+        let of = |source: u16| self.old.sources.get(usize::from(source)).map(String::as_str);
+        let links = self.old.links.iter().filter(|link| of(link.source) == name);
+        links.map(|link| link.user).filter(|user| candidates.contains(user)).collect()
     }
 
     /// Whether a name is proof enough that two sources mean one person: an address that nobody
@@ -114,27 +203,11 @@ where
         self.config.sync.username == UsernameFrom::Username || row.email_verified
     }
 
-    fn newcomer(
-        &mut self,
-        view: u16,
-        user: u32,
-        name: &'n str,
-        absent: &Absent<'_>,
-        link_by: LinkBy,
-    ) {
+    fn newcomer(&mut self, view: u16, user: u32, name: &'n str, absent: &Absent<'_>) {
         let Some(source) = self.sources.get(usize::from(view)) else { return };
         let mut place = NOBODY;
         if let Some((old, maybe_there)) = absent.by_name.get(name).copied() {
-            let same_source =
-                absent.sources.get(&old).is_some_and(|names| names.contains(&source.name));
-            let trusted = source
-                .directory
-                .users
-                .get(user as usize)
-                .is_some_and(|row| self.may_link(row) && link_by == LinkBy::Username)
-                // Whether the one who is gone had the address verified is not known any more.
-                && self.config.sync.username == UsernameFrom::Username;
-            if !same_source && trusted {
+            if self.moved_here(view, user, old, absent) {
                 place = old;
             } else if maybe_there {
                 self.collision(source.name, name);
@@ -148,33 +221,71 @@ where
         self.link(person, view, user, true);
     }
 
+    /// Whether a newcomer is the person of that name whom no source lists: one whose sources are
+    /// not asked any more, none of which is this one. Where they are asked and do not list the
+    /// person, that one is gone, and a stranger may have taken the name.
+    fn moved_here(&self, view: u16, user: u32, old: u32, absent: &Absent<'_>) -> bool {
+        let Some(source) = self.sources.get(usize::from(view)) else { return false };
+        let Some(row) = source.directory.users.get(user as usize) else { return false };
+        let configured = |name: &&str| self.config.sources.iter().any(|it| it.name == **name);
+        let elsewhere = absent
+            .sources
+            .get(&old)
+            .is_none_or(|names| !names.is_empty() && !names.iter().any(|it| configured(it)));
+        elsewhere
+            && self.may_link(row)
+            && self.terms_of(view).link_by == LinkBy::Username
+            // Whether the one who is gone had the address verified is not known any more.
+            && self.config.sync.username == UsernameFrom::Username
+    }
+
     /// Persons of other views by verified address; `None` where two share one.
     fn by_email(&self, view: u16) -> HashMap<String, Option<u32>> {
         let mut found: HashMap<String, Option<u32>> = HashMap::new();
-        for link in self.links.iter().filter(|link| link.view != view) {
-            let Some(source) = self.sources.get(usize::from(link.view)) else { continue };
-            let Some(row) = source.directory.users.get(link.user as usize) else { continue };
+        for (other, person, row) in self.vouchers().filter(|(other, _, _)| *other != view) {
+            let Some(source) = self.sources.get(usize::from(other)) else { continue };
             let email = source.directory.text(row.email).to_lowercase();
             let usable = row.email_verified && !email.is_empty();
-            if !usable || self.drafts.get(link.person as usize).is_none_or(|draft| draft.out) {
+            if !usable || self.drafts.get(person as usize).is_none_or(|draft| draft.out) {
                 continue;
             }
             found
                 .entry(email)
-                .and_modify(|person| {
-                    if *person != Some(link.person) {
-                        *person = None;
+                .and_modify(|known| {
+                    if *known != Some(person) {
+                        *known = None;
                     }
                 })
-                .or_insert(Some(link.person));
+                .or_insert(Some(person));
         }
         found
     }
 
-    fn collision(&mut self, source: &str, name: &str) {
+    /// Verified addresses, lower case, that several of `users` have: nobody can tell whose.
+    fn shared_emails(&self, view: u16, users: &[u32]) -> HashSet<String> {
+        let Some(source) = self.sources.get(usize::from(view)) else { return HashSet::new() };
+        let rows = users.iter().filter_map(|user| source.directory.users.get(*user as usize));
+        let mut once: HashSet<String> = HashSet::new();
+        rows.filter(|row| row.email_verified)
+            .map(|row| source.directory.text(row.email).to_lowercase())
+            .filter(|email| !email.is_empty() && !once.insert(email.clone()))
+            .collect()
+    }
+
+    pub(super) fn collision(&mut self, source: &str, name: &str) {
         self.warnings.insert(format!(
             "{source}: more than one user comes to the username `{name}`: the newcomer is not \
              provisioned"
+        ));
+    }
+
+    /// Somebody whom the source knew by another id, and whom others still list, has a namesake
+    /// there.
+    pub(super) fn other_id(&mut self, source: &str, name: &str) {
+        self.warnings.insert(format!(
+            "{source}: `{name}` has another id there than before, and a new id under an old name is \
+             another person: the newcomer is not provisioned while another source lists the one \
+             before; where the accounts were only made anew, give the source another `name`"
         ));
     }
 }

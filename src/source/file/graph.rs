@@ -23,7 +23,7 @@ use std::collections::{HashMap, HashSet};
 use super::builtin::Builtin;
 use super::export::{Composites, Export, Group, Role};
 use super::odd::{ByClient, Names, Oddities};
-use crate::source::{Completeness, Interest, Kind, NewContainer, ReadingBuilder};
+use crate::source::{Completeness, Interest, Kind, NewContainer, ReadingBuilder, client_role_key};
 
 /// Before the key and `norm` of a role whose client does not count. No client role's identity
 /// begins so: a blank never stands before the first `/` there by accident, and a mapping's client
@@ -203,7 +203,9 @@ impl<'a> Graph<'a> {
                 None => (Kind::RealmRole, (*name).to_owned()),
                 Some(client) => (Kind::ClientRole, format!("{client}/{name}")),
             };
-            self.counts(*client) && self.interest.reaches(kind, name, &identity, &identity, &[name])
+            let key = client.map_or_else(|| (*name).to_owned(), |it| client_role_key(it, name));
+            self.counts(*client)
+                && self.interest.reaches(kind, &key, name, &identity, &key, &[name])
         });
         match missed {
             None => Completeness::NotAsked,
@@ -523,18 +525,18 @@ fn container(
     counts: bool,
 ) -> u32 {
     let identity = client.map_or_else(|| name.to_owned(), |client| format!("{client}/{name}"));
-    let key = id.unwrap_or(&identity);
+    let norm = client.map_or_else(|| name.to_owned(), |client| client_role_key(client, name));
+    let key = id.unwrap_or(&norm);
     let kind = if client.is_some() { Kind::ClientRole } else { Kind::RealmRole };
     if counts {
-        let norm = &identity;
-        builder.container(&NewContainer { kind, key, name, identity: &identity, norm })
+        builder.container(&NewContainer { kind, key, name, identity: &identity, norm: &norm })
     } else {
         builder.container(&NewContainer {
             kind,
             key: &format!("{UNCOUNTED}{key}"),
             name: "",
             identity: &identity,
-            norm: &format!("{UNCOUNTED}{identity}"),
+            norm: &format!("{UNCOUNTED}{norm}"),
         })
     }
 }

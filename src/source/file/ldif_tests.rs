@@ -12,7 +12,7 @@ use crate::source::{Completeness, Directory, Enabled, Kind};
 struct Wants(Vec<(String, String)>);
 
 impl Interest for Wants {
-    fn reaches(&self, _: Kind, _: &str, _: &str, _: &str, _: &[&str]) -> bool {
+    fn reaches(&self, _: Kind, _: &str, _: &str, _: &str, _: &str, _: &[&str]) -> bool {
         true
     }
 
@@ -29,6 +29,7 @@ fn config() -> LdifConfig {
             filter: "(objectClass=inetOrgPerson)".to_owned(),
             username: "uid".to_owned(),
             email: "mail".to_owned(),
+            email_verified: false,
         },
         groups: LdapGroups {
             base: "ou=groups,dc=x".to_owned(),
@@ -97,7 +98,10 @@ fn folding_base64_comments_crlf_and_a_version_are_understood() {
     let user = &reading.directory.users[0];
     assert_eq!(reading.directory.text(user.username), "alice");
     assert_eq!(reading.directory.text(user.email), "a@x.org");
-    assert!(user.email_verified);
+    assert!(!user.email_verified, "it is not said that nobody can write their own");
+    let mut vouched = config();
+    vouched.users.email_verified = true;
+    assert!(read_as(text, &vouched, &[]).unwrap().directory.users[0].email_verified);
     assert_eq!(user.enabled, Enabled::Yes);
     assert!(reading.from_file && reading.is_complete());
 }

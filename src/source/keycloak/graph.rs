@@ -44,13 +44,13 @@ pub(super) fn build(
             graph.roles.push(None);
             continue;
         }
-        let identity = roles.identity(role);
+        let (identity, key) = (roles.identity(role), roles.key(role));
         let container = builder.container(&NewContainer {
             kind: if role.client.is_some() { Kind::ClientRole } else { Kind::RealmRole },
-            key: &identity,
+            key: &key,
             name: if counts { &role.name } else { "" },
             identity: &identity,
-            norm: &identity,
+            norm: &key,
         });
         graph.roles.push(Some((container, *matters)));
     }
@@ -89,15 +89,16 @@ fn closure(roles: &Roles, groups: &Groups, interest: &dyn Interest) -> Vec<bool>
     for (place, group) in groups.rows.iter().enumerate() {
         let path: Vec<&str> = group.path.iter().map(String::as_str).collect();
         let identity = group.identity();
-        matter.push(interest.reaches(Kind::Group, &group.name, &identity, &identity, &path));
+        let (id, name) = (&group.id, &group.name);
+        matter.push(interest.reaches(Kind::Group, id, name, &identity, &identity, &path));
         group.parent.into_iter().for_each(|parent| lead(place, parent));
         group.roles.iter().for_each(|role| lead(place, first_role + role));
     }
     for (place, role) in roles.rows.iter().enumerate() {
-        let identity = roles.identity(role);
+        let (identity, key) = (roles.identity(role), roles.key(role));
         let kind = if role.client.is_some() { Kind::ClientRole } else { Kind::RealmRole };
         let name = if roles.counts(role) { role.name.as_str() } else { "" };
-        matter.push(interest.reaches(kind, name, &identity, &identity, &[name]));
+        matter.push(interest.reaches(kind, &key, name, &identity, &key, &[name]));
         role.contains.iter().for_each(|to| lead(first_role + place, first_role + to));
     }
     let mut open: Vec<usize> =

@@ -18,7 +18,9 @@ use super::fault::{CallError, Fault};
 use super::federation;
 use super::lies::Health;
 use crate::config::{KeycloakConfig, UsernameFrom};
-use crate::source::{Enabled, Interest, Kind, Looked, Sighting, SourceError, Who, Within};
+use crate::source::{
+    Enabled, Interest, Kind, Looked, Sighting, SourceError, Who, Within, client_role_key,
+};
 
 /// A user in full.
 #[derive(Deserialize, Clone, Debug)]
@@ -231,7 +233,7 @@ fn found_as(
     }
     for of in mappings.client_mappings.into_values() {
         for role in of.mappings.into_iter().filter(|role| !refused(role)) {
-            let key = format!("{}/{}", of.client, role.name);
+            let key = client_role_key(&of.client, &role.name);
             within.push(Within { kind: Kind::ClientRole, key, name: None });
         }
     }

@@ -9,6 +9,7 @@ use super::api::{ClientRow, RoleRow, each, json};
 use super::client::Client;
 use super::fault::CallError;
 use super::read::{Attempt, Patience, together};
+use crate::source::client_role_key;
 
 /// A client of the realm.
 #[derive(Debug)]
@@ -72,6 +73,14 @@ impl Roles {
     pub(super) fn identity(&self, role: &Role) -> String {
         match role.client.and_then(|client| self.clients.get(client)) {
             Some(client) => format!("{}/{}", client.name, role.name),
+            None => role.name.clone(),
+        }
+    }
+
+    /// What the mirror knows it by.
+    pub(super) fn key(&self, role: &Role) -> String {
+        match role.client.and_then(|client| self.clients.get(client)) {
+            Some(client) => client_role_key(&client.name, &role.name),
             None => role.name.clone(),
         }
     }

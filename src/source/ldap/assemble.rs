@@ -287,8 +287,7 @@ impl Assembler {
             ext: &ext,
             username: &username,
             email: &self.email_of(entry),
-            // What a directory holds was written by its administrators.
-            email_verified: true,
+            email_verified: self.shape.email_verified,
             enabled: account.enabled,
             federation: "",
         });

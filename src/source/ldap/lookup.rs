@@ -103,8 +103,7 @@ impl Asker<'_> {
             ext,
             username,
             email: self.assembler.email_of(&entry).into_owned(),
-            // What a directory holds was written by its administrators.
-            email_verified: true,
+            email_verified: self.assembler.shape.email_verified,
             enabled: account.enabled,
             federation: String::new(),
             within,

@@ -14,7 +14,9 @@ pub struct WantedValue {
     /// Which of its values count.
     pub description: Description,
     /// The value, prepared for comparing.
-    pub prepared: String,
+    prepared: String,
+    /// The value as a DN in normal form, where one can stand.
+    dn: Option<String>,
     /// The value as configured.
     pub value: String,
     /// `name=value` as configured: the container's key and identity.
@@ -22,11 +24,31 @@ pub struct WantedValue {
 }
 
 impl WantedValue {
+    fn new(name: &str, value: &str) -> Self {
+        let description = Description::new(name);
+        // Of an attribute that is not known to hold DNs, two parts are proof enough: nothing else
+        // is written so.
+        let may_be_dn = value::holds_dns(&description.name) || value.contains(',');
+        WantedValue {
+            prepared: value::folded(value).into_owned(),
+            dn: if may_be_dn { dn::normalize(value).ok() } else { None },
+            value: value.to_owned(),
+            identity: format!("{name}={value}"),
+            attribute: description.name.clone(),
+            description,
+        }
+    }
+
     /// Whether `entry` has this value.
     #[must_use]
     pub fn is_of(&self, entry: &Entry) -> bool {
         let texts = entry.described(&self.description).filter_map(|v| std::str::from_utf8(v).ok());
-        texts.into_iter().any(|text| value::folded(text) == self.prepared)
+        texts.into_iter().any(|text| self.is(text))
+    }
+
+    fn is(&self, text: &str) -> bool {
+        value::folded(text) == self.prepared
+            || self.dn.as_ref().is_some_and(|dn| dn::normalized(text).is_ok_and(|it| it == *dn))
     }
 }
 
@@ -41,6 +63,8 @@ pub struct Shape {
     pub username: String,
     /// The same for the email address.
     pub email: String,
+    /// What stands there was verified: nobody can write their own.
+    pub email_verified: bool,
     /// The same for a group's bare name.
     pub name: String,
     /// Groups in groups count.
@@ -68,24 +92,13 @@ impl Shape {
         let base = |key: &str, base: &str| {
             dn::normalize(base).map_err(|error| format!("`{key}.base`: {error}"))
         };
-        let wanted = wanted
-            .iter()
-            .map(|(name, value)| {
-                let description = Description::new(name);
-                WantedValue {
-                    prepared: value::folded(value).into_owned(),
-                    value: value.clone(),
-                    identity: format!("{name}={value}"),
-                    attribute: description.name.clone(),
-                    description,
-                }
-            })
-            .collect();
+        let wanted = wanted.iter().map(|(name, value)| WantedValue::new(name, value)).collect();
         Ok(Shape {
             users_base: base("users", &users.base)?,
             groups_base: base("groups", &groups.base)?,
             username: Description::new(&users.username).text(),
             email: Description::new(&users.email).text(),
+            email_verified: users.email_verified,
             name: Description::new(&groups.name).text(),
             nested: groups.nested,
             wanted,

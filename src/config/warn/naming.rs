@@ -1,0 +1,104 @@
+//! What somebody could gain or lift by naming things at an identity provider, and which source says
+//! who is there.
+
+use crate::config::types::{Config, Mapping, MappingRule, RoleConfig, SourceConfig};
+use crate::model::Mode;
+use crate::policy::only_deny;
+
+pub(super) fn warnings(config: &Config, warnings: &mut Vec<String>) {
+    open_sources(config, warnings);
+    restrictions_by_name(config, warnings);
+    nobody_says_who_is_there(config, warnings);
+}
+
+/// Sources that nothing keeps from giving a protected role.
+fn open_sources(config: &Config, warnings: &mut Vec<String>) {
+    for source in config.sources.iter().filter(|source| source.grants.is_none()) {
+        let given: Vec<String> = config
+            .roles
+            .iter()
+            .filter(|(name, role)| {
+                config.is_protected(name) && may_give(config, source, name, role)
+            })
+            .map(|(name, _)| format!("`{name}`"))
+            .collect();
+        if !given.is_empty() {
+            warnings.push(format!(
+                "source `{}` has no `grants`, so whoever administers it can give {}, which {} \
+                 protected: list in `grants` the roles that it is to give",
+                source.name,
+                given.join(", "),
+                if given.len() == 1 { "is" } else { "are" }
+            ));
+        }
+    }
+}
+
+/// Whether some rule could give the protected role `name` through `source`: an IdP role of that
+/// name, or what a mapping names in whole.
+fn may_give(config: &Config, source: &SourceConfig, name: &str, role: &RoleConfig) -> bool {
+    if role.everyone || role.mode == Mode::Ignore {
+        return false;
+    }
+    let ldap = source.kind.is_ldap();
+    let maps = |mapping: &Mapping| {
+        let here = mapping.source.as_ref().is_none_or(|it| *it == source.name);
+        let reaches = match &mapping.rule {
+            MappingRule::Group(group) => ldap != group.starts_with('/'),
+            MappingRule::GroupId(_) => true,
+            MappingRule::GroupPath(_)
+            | MappingRule::RealmRole(_)
+            | MappingRule::ClientRole(_)
+            | MappingRule::ClientRoleOf { .. } => !ldap,
+            MappingRule::GroupName(_)
+            | MappingRule::GroupRegex { .. }
+            | MappingRule::Attribute { .. } => false,
+        };
+        here && reaches && mapping.roles.iter().any(|role| role == name)
+    };
+    (!ldap && !role.external_roles.is_empty()) || config.mappings.iter().any(maps)
+}
+
+/// Roles that only deny, and that somebody holds for a bare name: who renames the group lifts the
+/// restriction.
+fn restrictions_by_name(config: &Config, warnings: &mut Vec<String>) {
+    for (name, role) in &config.roles {
+        if !only_deny(&role.policies) || role.everyone || role.mode == Mode::Ignore {
+            continue;
+        }
+        let mut names: Vec<String> =
+            role.external_roles.iter().map(|it| format!("`{it}`")).collect();
+        for mapping in config.mappings.iter().filter(|mapping| mapping.roles.contains(name)) {
+            if let MappingRule::GroupName(bare) = &mapping.rule {
+                names.push(format!("`{bare}` (mapping[{}])", mapping.number));
+            }
+        }
+        if !names.is_empty() {
+            warnings.push(format!(
+                "roles.{name} denies, and hangs on the bare name {}: who renames a group that bears \
+                 it lifts the restriction; set `external_roles = []` and name the group in whole \
+                 (`group`, `group_id`), or an IdP role",
+                names.join(", ")
+            ));
+        }
+    }
+    for (number, template) in (1usize..).zip(&config.templates) {
+        if template.only_denies() {
+            warnings.push(format!(
+                "role_template[{number}] denies, and hangs on bare names: who renames a group that \
+                 bears one lifts the restriction; declare the role under `[roles]` and name the group \
+                 in whole (`group`, `group_id`)"
+            ));
+        }
+    }
+}
+
+/// Without a source that says who is there, nobody is.
+fn nobody_says_who_is_there(config: &Config, warnings: &mut Vec<String>) {
+    if config.sources.iter().all(|source| !source.lifecycle) {
+        warnings.push(
+            "every source has `lifecycle = false`: none says who is there, so nobody is provisioned"
+                .to_owned(),
+        );
+    }
+}

@@ -1,0 +1,181 @@
+//! Names in doubt: a bare name that two groups of one source bear, a path or `client/role` that two
+//! things fit.
+//!
+//! Whoever may make a group can bring a name into doubt, so doubt must neither give nor take: it
+//! gives nobody anything new, and who holds a role through the name and is in one of its bearers
+//! keeps it. A role that only denies is held by the members of all bearers, or a second group would
+//! lift the restriction. The choice between these is made in [`super::matching`] and
+//! [`super::grants`]; here is what is in doubt, and who holds something through it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::Reason;
+use crate::source::ldap::dn;
+use crate::source::{Directory, Kind};
+
+use super::rules::folded;
+use super::yields::label;
+
+/// One name in doubt.
+#[derive(Clone, Debug)]
+pub struct Doubt {
+    kind: Kind,
+    /// A group's bare name, in the form in which names compare; absent: what is in doubt is an
+    /// identity.
+    bare: Option<String>,
+    /// Names compare as directories compare them.
+    fold: bool,
+    /// What bears it, as reasons call it.
+    labels: BTreeSet<String>,
+    /// For people: the bearers' identities, each as often as it occurs.
+    bearers: Vec<String>,
+    /// The members of every bearer have been read in full once.
+    pub known: bool,
+}
+
+/// How many bearers a message names.
+const SHOWN: usize = 10;
+
+impl Doubt {
+    /// Whether somebody who held a role in `source` for `reason` held it through this name. The
+    /// rule does not matter: its key changes with its place in the file.
+    pub fn is_behind(&self, source: &str, reason: &Reason) -> bool {
+        reason.source == source
+            && (self.labels.contains(&reason.reference) || self.was_borne(&reason.reference))
+    }
+
+    /// Whether the group that a reason refers to bore the name, though it is called otherwise or
+    /// is elsewhere by now.
+    fn was_borne(&self, reference: &str) -> bool {
+        let Some(bare) = &self.bare else { return false };
+        let group = reference.strip_prefix(Kind::Group.as_str());
+        let identity = group.and_then(|it| it.strip_prefix(" `")?.strip_suffix('`'));
+        let Some(identity) = identity else { return false };
+        if !self.fold {
+            return identity.strip_suffix(bare.as_str()).is_some_and(|above| above.ends_with('/'));
+        }
+        let Ok(norm) = dn::normalize(identity) else { return false };
+        let mut parts = dn::first_rdn(&norm).split('+');
+        parts.any(|part| part.split_once('=').is_some_and(|(_, value)| value == bare))
+    }
+
+    /// What bears it, as reasons call it.
+    pub fn labels(&self) -> &BTreeSet<String> {
+        &self.labels
+    }
+
+    /// For people: what is in doubt in `source`, what that means, and what to do about it.
+    pub fn sentence(&self, source: &str) -> String {
+        format!(
+            "{source}: {}: nobody gains anything through it, who holds a role through it keeps it, \
+             and what a role only denies is denied to the members of all; {}",
+            self.told(),
+            self.advice()
+        )
+    }
+
+    fn told(&self) -> String {
+        let mut shown: Vec<String> =
+            self.bearers.iter().take(SHOWN).map(|bearer| format!("`{bearer}`")).collect();
+        if let Some(more) = self.bearers.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+            shown.push(format!("and {more} more"));
+        }
+        match (&self.bare, self.bearers.first()) {
+            (Some(bare), _) => {
+                format!("group name `{bare}` is ambiguous ({})", shown.join(", "))
+            }
+            (None, first) => format!(
+                "{} `{}` is ambiguous ({} fit it, since a name may hold a slash)",
+                if self.kind == Kind::Group { "the path" } else { self.kind.as_str() },
+                first.map_or("", String::as_str),
+                self.bearers.len()
+            ),
+        }
+    }
+
+    fn advice(&self) -> &'static str {
+        match (&self.bare, self.kind) {
+            (Some(_), _) => "map the group by its whole identity (`group`, `group_id`)",
+            (None, Kind::Group) => {
+                "name the group with `group = [\"…\", \"…\"]`, or by its `group_id`"
+            }
+            (None, _) => "write it as a list, `client_role = [\"client\", \"role\"]`",
+        }
+    }
+}
+
+/// Everything that is in doubt in one source.
+#[derive(Debug, Default)]
+pub struct Doubts {
+    /// The names in doubt, by their numbers.
+    pub list: Vec<Doubt>,
+    by_name: BTreeMap<String, u32>,
+    by_identity: BTreeMap<(Kind, String), u32>,
+}
+
+impl Doubts {
+    /// Looks for what several groups, or several roles of clients, of `directory` are called.
+    pub fn of(directory: &Directory) -> Self {
+        let mut names: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+        let mut identities: BTreeMap<(Kind, String), Vec<u32>> = BTreeMap::new();
+        for (index, thing) in (0u32..).zip(&directory.containers) {
+            let name = directory.text(thing.name);
+            match thing.kind {
+                Kind::Group => {
+                    let bare = if directory.ignore_case { folded(name) } else { name.to_owned() };
+                    names.entry(bare).or_default().push(index);
+                }
+                // Without a name nothing reaches it, so it cannot be meant.
+                Kind::ClientRole if !name.is_empty() => {}
+                Kind::ClientRole | Kind::RealmRole | Kind::Attribute => continue,
+            }
+            let identity = directory.text(thing.identity).to_owned();
+            identities.entry((thing.kind, identity)).or_default().push(index);
+        }
+        let mut doubts = Doubts::default();
+        for (bare, bearers) in names.into_iter().filter(|(_, bearers)| bearers.len() > 1) {
+            let doubt = doubts.add(directory, Kind::Group, Some(bare.clone()), &bearers);
+            doubts.by_name.insert(bare, doubt);
+        }
+        for ((kind, identity), bearers) in identities.into_iter().filter(|(_, it)| it.len() > 1) {
+            let doubt = doubts.add(directory, kind, None, &bearers);
+            doubts.by_identity.insert((kind, identity), doubt);
+        }
+        doubts
+    }
+
+    fn add(
+        &mut self,
+        directory: &Directory,
+        kind: Kind,
+        bare: Option<String>,
+        bearers: &[u32],
+    ) -> u32 {
+        let things = || bearers.iter().filter_map(|it| directory.containers.get(*it as usize));
+        let mut identities: Vec<String> =
+            things().map(|thing| directory.text(thing.identity).to_owned()).collect();
+        identities.sort_unstable();
+        self.list.push(Doubt {
+            kind,
+            bare,
+            fold: directory.ignore_case,
+            labels: bearers.iter().map(|bearer| label(directory, *bearer)).collect(),
+            bearers: identities,
+            known: things().all(|thing| thing.known),
+        });
+        u32::try_from(self.list.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// The doubt about a bare name, in the form in which names compare.
+    pub fn about_name(&self, bare: &str) -> Option<u32> {
+        self.by_name.get(bare).copied()
+    }
+
+    /// The doubt about a path or a `client/role`.
+    pub fn about_identity(&self, kind: Kind, identity: &str) -> Option<u32> {
+        if self.by_identity.is_empty() {
+            return None;
+        }
+        self.by_identity.get(&(kind, identity.to_owned())).copied()
+    }
+}

@@ -1,0 +1,189 @@
+//! What can be told of sources without resolving anybody: names in doubt, and groups that a rule
+//! names in whole and that are called otherwise now.
+
+use std::collections::BTreeSet;
+
+use crate::config::{Config, MappingRule, SourceConfig};
+use crate::model::Role;
+use crate::policy::only_deny;
+use crate::source::{Directory, Kind};
+
+use super::matching::matches;
+use super::roles::universe;
+use super::rules::{Rules, Thing};
+
+/// A name in doubt that stands before roles.
+#[derive(Clone, Debug)]
+pub struct InDoubt {
+    /// The source.
+    pub source: String,
+    /// The roles.
+    pub roles: BTreeSet<String>,
+    /// What bears the name, as [`crate::model::Reason::path`] calls it.
+    pub bearers: BTreeSet<String>,
+    /// What is in doubt, what that means, and what to do about it.
+    pub told: String,
+}
+
+/// What is in doubt in the sources, by name and content. `stored` are the store's roles: those that
+/// templates once made are among them.
+#[must_use]
+pub fn in_doubt(config: &Config, sources: &[(&str, &Directory)], stored: &[Role]) -> Vec<InDoubt> {
+    let configured = |name: &str| config.sources.iter().find(|source| source.name == name);
+    let pairs: Vec<(Rules<'_>, &Directory)> = sources
+        .iter()
+        .filter_map(|(name, directory)| Some((Rules::new(config, configured(name)?), *directory)))
+        .collect();
+    let mut unused = BTreeSet::new();
+    let roles = universe(config, &pairs, stored, true, &mut unused);
+    let mut found = Vec::new();
+    for (rules, directory) in &pairs {
+        let matched = matches(rules, directory, &roles, &mut unused);
+        for (number, doubt) in (0u32..).zip(&matched.doubts.list) {
+            let doubted = matched.doubted.iter().filter(|(it, _)| *it == number);
+            let names: BTreeSet<String> =
+                doubted.map(|(_, role)| roles.name(*role).to_owned()).collect();
+            if !names.is_empty() {
+                found.push(InDoubt {
+                    source: rules.source().to_owned(),
+                    roles: names,
+                    bearers: doubt.labels().clone(),
+                    told: doubt.sentence(rules.source()),
+                });
+            }
+        }
+    }
+    found
+}
+
+/// Says of each group that a mapping names in whole, by path, DN or id, what it is called now, where
+/// that changed between `old` and `new`.
+#[must_use]
+pub fn renamed_groups(
+    config: &Config,
+    source: &SourceConfig,
+    old: &Directory,
+    new: &Directory,
+) -> Vec<String> {
+    let rules = Rules::new(config, source);
+    let mut told = Vec::new();
+    for (index, group) in (0u32..).zip(&old.containers) {
+        if group.kind != Kind::Group {
+            continue;
+        }
+        let key = old.text(group.key);
+        let now = new
+            .containers
+            .binary_search_by(|other| (other.kind, new.text(other.key)).cmp(&(Kind::Group, key)))
+            .ok()
+            .and_then(|place| new.containers.get(place));
+        let Some(now) = now.filter(|now| new.text(now.norm) != old.text(group.norm)) else {
+            continue;
+        };
+        let path = old.path(index);
+        let thing = Thing {
+            kind: group.kind,
+            key,
+            name: old.text(group.name),
+            identity: old.text(group.identity),
+            norm: old.text(group.norm),
+            path: &path,
+        };
+        for ready in rules.mappings.iter().filter(|ready| rules.hits(ready, &thing)) {
+            let advice = match &ready.mapping.rule {
+                MappingRule::GroupId(_) => "the rule goes on by its id".to_owned(),
+                MappingRule::Group(_) | MappingRule::GroupPath(_) => {
+                    format!("name it so, or by `group_id = \"{key}\"`, which survives renames")
+                }
+                _ => continue,
+            };
+            told.push(format!(
+                "{}: group `{}`, which mapping[{}] names in whole, is called `{}` now: {advice}",
+                source.name,
+                thing.identity.escape_debug(),
+                ready.mapping.number,
+                new.text(now.identity).escape_debug()
+            ));
+        }
+    }
+    told
+}
+
+/// Whether a role that only denies is given to those in one of these containers, or in what they
+/// lead to.
+#[must_use]
+pub fn may_deny(
+    config: &Config,
+    source: &SourceConfig,
+    directory: &Directory,
+    stored: &[Role],
+    containers: &[u32],
+) -> bool {
+    let pairs = [(Rules::new(config, source), directory)];
+    let mut unused = BTreeSet::new();
+    let roles = universe(config, &pairs, stored, true, &mut unused);
+    let [(rules, _)] = &pairs;
+    let matched = matches(rules, directory, &roles, &mut unused);
+    let mut seen: BTreeSet<u32> = BTreeSet::new();
+    let mut open = containers.to_vec();
+    while let Some(next) = open.pop() {
+        if !seen.insert(next) {
+            continue;
+        }
+        let gives = matched.gives.get(next as usize).into_iter().flatten();
+        if gives.into_iter().any(|given| roles.only_denies(given.role)) {
+            return true;
+        }
+        open.extend(directory.up.get(next as usize).into_iter().flatten());
+    }
+    false
+}
+
+/// What a group that a mirror does not have yet means for somebody who is in it, told from its bare
+/// name: more than that it gives nothing yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NewGroup {
+    /// Nothing more.
+    Nothing,
+    /// A role that only denies hangs on the name.
+    Denies,
+    /// A rule names a group so, and the mirror has one: the name is in doubt now.
+    InDoubt,
+}
+
+/// Looks at the bare name `name` of a group with the id `key`, which `directory` does not have.
+#[must_use]
+pub fn new_group(
+    config: &Config,
+    source: &SourceConfig,
+    directory: &Directory,
+    (key, name): (&str, &str),
+) -> NewGroup {
+    let rules = Rules::new(config, source);
+    let bare = rules.bare(name);
+    let mut named = false;
+    let mut denies = false;
+    for (role, declared) in &config.roles {
+        let mut maps = config.mappings.iter().filter(|mapping| mapping.roles.contains(role));
+        let by_name = declared.external_roles.iter().any(|it| rules.bare(it) == bare)
+            || maps.any(|mapping| {
+                mapping.source.as_ref().is_none_or(|it| *it == source.name)
+                    && matches!(&mapping.rule, MappingRule::GroupName(it) if rules.bare(it) == bare)
+            });
+        named |= by_name;
+        denies |= by_name && only_deny(&declared.policies);
+    }
+    named |= config.templates.iter().any(|template| template.regex.is_match(name));
+    let other = |group: &crate::source::Container| {
+        group.kind == Kind::Group
+            && directory.text(group.key) != key
+            && rules.bare(directory.text(group.name)) == bare
+    };
+    if denies {
+        NewGroup::Denies
+    } else if named && directory.containers.iter().any(other) {
+        NewGroup::InDoubt
+    } else {
+        NewGroup::Nothing
+    }
+}

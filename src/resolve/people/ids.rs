@@ -1,0 +1,80 @@
+//! Ids that appear later: somebody known by username alone, in a file without ids, who shows one.
+//!
+//! Until then the username was all that the source told, so it is the same person, who takes the
+//! id: the link by username goes. That is no way to become somebody else: it takes a source that
+//! may hold people without ids, somebody whom the state knows there by nothing but the username
+//! that the state calls them by, who is not there without an id any more, and one account of that
+//! name.
+
+use hashbrown::HashMap;
+
+use crate::model::Status;
+use crate::source::ldap::value;
+
+use super::{Finder, Known};
+
+impl<'a, 'n> Finder<'a, 'n>
+where
+    'a: 'n,
+{
+    /// Of a view's users whom the state does not know by id, those whom it knows by username
+    /// alone, with how.
+    pub(super) fn with_ids_now(
+        &self,
+        view: u16,
+        users: &[u32],
+        by_ext: &HashMap<&'a str, Known>,
+    ) -> HashMap<u32, Known> {
+        if users.is_empty() || by_ext.is_empty() || !self.terms_of(view).without_ids {
+            return HashMap::new();
+        }
+        let Some(source) = self.sources.get(usize::from(view)) else { return HashMap::new() };
+        let directory = source.directory;
+        let listed = |ext: &str| {
+            directory.users.binary_search_by(|user| directory.text(user.ext).cmp(ext)).is_ok()
+        };
+        let mut ways: HashMap<u32, u32> = HashMap::new();
+        for link in by_ext.values() {
+            *ways.entry(link.place).or_default() += 1;
+        }
+        let mut bearers: HashMap<&str, u32> = HashMap::new();
+        for index in 0..u32::try_from(directory.users.len()).unwrap_or(u32::MAX) {
+            if let Some(name) = self.name_of(view, index) {
+                *bearers.entry(name).or_default() += 1;
+            }
+        }
+        let mut found = HashMap::new();
+        for index in users {
+            let Some(row) = directory.users.get(*index as usize) else { continue };
+            let Some(name) = self.name_of(view, *index) else { continue };
+            let username = directory.text(row.username);
+            let folded = value::folded(username);
+            let ext = directory.text(row.ext);
+            if ext == username || ext == folded || bearers.get(name) != Some(&1) {
+                continue;
+            }
+            // What a realm export, or an LDIF, has in an id's place.
+            let known = [username, &folded]
+                .into_iter()
+                .find_map(|stand_in| by_ext.get_key_value(stand_in))
+                .filter(|(stand_in, link)| {
+                    let alive = self
+                        .old_user(link.place)
+                        .is_some_and(|user| !matches!(user.status, Status::Deprovisioned { .. }));
+                    alive
+                        && !listed(stand_in)
+                        && ways.get(&link.place) == Some(&1)
+                        && self.old_name(link.place) == name
+                });
+            if let Some((_, link)) = known {
+                found.insert(*index, *link);
+            }
+        }
+        found
+    }
+
+    /// Notes that the old user's link by username goes.
+    pub(super) fn outgrow(&mut self, link: Known) {
+        self.outgrown.push((link.place, link.source, link.ext));
+    }
+}
