@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 struct Rules(Vec<&'static str>, Vec<(String, String)>);
 
 impl Interest for Rules {
-    fn reaches(&self, _: Kind, _: &str, identity: &str, _: &str, _: &[&str]) -> bool {
+    fn reaches(&self, _: Kind, _: &str, _: &str, identity: &str, _: &str, _: &[&str]) -> bool {
         self.0.contains(&identity)
     }
 
