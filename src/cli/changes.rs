@@ -15,7 +15,7 @@ const NAMED_LOSSES: usize = 200;
 /// Of every other group the first so many.
 const NAMED: usize = 5;
 
-/// The most groups of one kind.
+/// The most groups of one kind; of losses as many as names.
 const GROUPS: usize = 40;
 
 /// How the changes of one section are signed.
@@ -149,11 +149,12 @@ const UNDER: &str = "         ";
 /// The changes of one kind by what causes them: per role and rule how many, through what, who first.
 fn gist_lines(kind: &str, gists: Vec<Gist>, style: Style) -> Vec<String> {
     let mut out = Vec::new();
-    let more = gists.split_at_checked(GROUPS).map_or(&[][..], |(_, more)| more);
+    let most_groups = if is_loss(kind) { NAMED_LOSSES } else { GROUPS };
+    let more = gists.split_at_checked(most_groups).map_or(&[][..], |(_, more)| more);
     let (groups, rest): (usize, u64) = (more.len(), more.iter().map(|gist| gist.count).sum());
     // Of losses as many names as there is room for, and of every group the first few.
     let mut room = NAMED_LOSSES;
-    for gist in gists.iter().take(GROUPS) {
+    for gist in gists.iter().take(most_groups) {
         let what = match &gist.role {
             Some(role) if gist.origin.as_deref() == Some("local") => format!("{role} (local)"),
             Some(role) => role.clone(),
@@ -167,7 +168,11 @@ fn gist_lines(kind: &str, gists: Vec<Gist>, style: Style) -> Vec<String> {
             gist.ways.iter().take(3).map(|(way, many)| format!("{way} ({many})")).collect();
         if !ways.is_empty() {
             let more = gist.ways.len() - ways.len();
-            let more = if more > 0 { format!(", {more} more ways") } else { String::new() };
+            let more = if more > 0 {
+                format!(", and {}", count(more as u64, "more way", "more ways"))
+            } else {
+                String::new()
+            };
             let line = shown(&format!("through {}{more}", ways.join(", ")));
             out.extend(
                 wrap(&format!("{UNDER}{line}"), style.width(), UNDER)
@@ -231,4 +236,58 @@ pub(super) fn held_lines(held: &Held, all: bool, style: Style) -> Vec<String> {
     }
     out.extend(lines(Changes::Worded(&held.changes), all, style));
     out
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    fn grant(change: &str, user: &str, role: &str) -> ChangeView {
+        let text = format!(
+            r#"{{"change": "{change}", "user": "{user}", "role": "{role}", "origin": "idp",
+                 "why": "no source says so any more; it came through group `/{role}` (a, b)"}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn each_of_200_losses_is_told_by_name_however_many_roles_they_are_of() {
+        for roles in [1, 7, 60, 200] {
+            let name = |n: usize| format!("p{n:03}x");
+            let lost: Vec<ChangeView> = (0..200)
+                .map(|n| grant("grant-removed", &name(n), &format!("r{}", n % roles)))
+                .collect();
+            let text = lines(Changes::Worded(&lost), false, Style::plain(Some(80))).join("\n");
+            for n in 0..200 {
+                assert!(text.contains(&name(n)), "{} of {roles} roles\n{text}", name(n));
+            }
+        }
+    }
+
+    #[test]
+    fn losses_come_before_gains_and_many_of_either_are_told_by_cause() {
+        let of = |change: &str, many: usize| -> Vec<ChangeView> {
+            (0..many).map(|n| grant(change, &format!("u{n:04}"), "admin")).collect()
+        };
+        for (gained, lost, width, expected) in [
+            (30, 30, Some(80), 60),
+            (31, 31, Some(80), 2),
+            (200, 200, None, 400),
+            (201, 201, None, 2),
+        ] {
+            let all = [of("grant-added", gained), of("grant-removed", lost)].concat();
+            let text = lines(Changes::Worded(&all), false, Style::plain(width));
+            let signed = |sign: &str| {
+                let mine = format!("    {sign}  ");
+                let at = text.iter().enumerate().filter(|(_, line)| line.starts_with(&mine));
+                at.map(|(place, _)| place).collect::<Vec<_>>()
+            };
+            let (minus, plus) = (signed("-"), signed("+"));
+            assert_eq!(minus.len() + plus.len(), expected, "{gained} {width:?}");
+            assert!(minus.last() < plus.first(), "{text:#?}");
+            let every = lines(Changes::Worded(&all), true, Style::plain(width));
+            assert_eq!(every.len(), gained + lost + 2, "with --all");
+        }
+    }
 }

@@ -20,6 +20,12 @@ impl Style {
         Style { colour: width.is_some() && !plain, width }
     }
 
+    /// Without colours, at a width.
+    #[cfg(test)]
+    pub(super) fn plain(width: Option<usize>) -> Self {
+        Style { colour: false, width }
+    }
+
     /// The terminal's width; `None`: it is no terminal, and lines are as long as they are.
     #[must_use]
     pub fn width(self) -> Option<usize> {

@@ -239,7 +239,7 @@ impl Place {
             let (uid, gid) = (uid.as_raw(), gid.as_raw());
             error.message.push_str(&format!(
                 " (root works on it as uid {uid}, gid {gid}, whose folder it is: what lies there \
-                 must be that account's)"
+                 must be that account's, and the folders above must let it through)"
             ));
         }
         error
