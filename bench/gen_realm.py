@@ -2,11 +2,12 @@
 """Writes a Keycloak realm of a big company as JSON, for POST /admin/realms. The same numbers give
 the same bytes.
 
-usage: bench/gen_realm.py [--users N] [--groups N] [--memberships N] > FILE
+usage: bench/gen_realm.py [--users N] [--groups N] [--memberships N] [--organization] > FILE
 
 A tenth of the groups are top-level units (`/unit-00`, `/unit-01`, …), each with nine teams below
 it (`/unit-00/team-0`, …). Everyone is in the same number of groups, give or take one. There are
-100 realm roles (`bench-00`, …), each with a few direct holders, every tenth one a composite.
+100 realm roles (`bench-00`, …), each with a few direct holders, every tenth one a composite. With
+`--organization` the realm has another name, and one organization without members.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import json
 import sys
 
 REALM = "bench"
+WITH_ORGANIZATION = "bench-organization"
 CLIENT = "idpsyncd"
 SECRET = "bench-secret"
 ROLES = 100
@@ -28,7 +30,7 @@ def paths(groups):
     ]
 
 
-def realm(users, groups, memberships):
+def realm(users, groups, memberships, name=REALM):
     if groups % 10 or memberships < users or memberships > users * groups:
         sys.exit("these numbers do not go together: groups in tens, at least one membership each")
     every = paths(groups)
@@ -36,10 +38,10 @@ def realm(users, groups, memberships):
     # Steps of a length that is odd and not a multiple of five share no factor with a number of
     # groups like 800, so nobody is in one group twice before all have been gone through.
     steps = [7, 11, 13, 17, 19, 23, 29, 31]
-    default = f"default-roles-{REALM}"
+    default = f"default-roles-{name}"
     people = []
     for number in range(users):
-        name = f"u{number:06d}"
+        username = f"u{number:06d}"
         step = steps[number % len(steps)]
         count = each + (number < more)
         roles = [default]
@@ -47,8 +49,8 @@ def realm(users, groups, memberships):
             roles.append(f"bench-{number % ROLES:02d}")
         people.append(
             {
-                "username": name,
-                "email": f"{name}@example.org",
+                "username": username,
+                "email": f"{username}@example.org",
                 "emailVerified": True,
                 "firstName": "Person",
                 "lastName": str(number),
@@ -82,9 +84,13 @@ def realm(users, groups, memberships):
                 "subGroups": teams,
             }
         )
+    organization = {"name": "one", "alias": "one", "enabled": True}
+    organization["domains"] = [{"name": "one.example.org"}]
+    extra = {"organizationsEnabled": True, "organizations": [organization]}
     return {
-        "realm": REALM,
+        "realm": name,
         "enabled": True,
+        **(extra if name == WITH_ORGANIZATION else {}),
         "roles": {"realm": roles},
         "groups": units,
         "clients": [
@@ -106,8 +112,11 @@ def main():
     parser.add_argument("--users", type=int, default=20_000)
     parser.add_argument("--groups", type=int, default=800)
     parser.add_argument("--memberships", type=int, default=60_000)
+    parser.add_argument("--organization", action="store_true")
     arguments = parser.parse_args()
-    json.dump(realm(arguments.users, arguments.groups, arguments.memberships), sys.stdout)
+    name = WITH_ORGANIZATION if arguments.organization else REALM
+    made = realm(arguments.users, arguments.groups, arguments.memberships, name)
+    json.dump(made, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -513,3 +513,87 @@ fn a_server_that_stops_in_mid_read_gives_an_error_or_a_partial_read_and_recovers
     assert!(back.reading_complete);
     assert_eq!(back.digest, healthy.digest);
 }
+
+/// The mapper of that name in the realm's client scope `roles`.
+fn role_mapper(realm: &Realm<'_>, name: &str) -> (String, serde_json::Value) {
+    let scope = realm.find("/client-scopes", "roles");
+    let mappers =
+        format!("/client-scopes/{}/protocol-mappers/models", scope["id"].as_str().unwrap());
+    let mapper = realm.find(&mappers, name);
+    (format!("{mappers}/{}", mapper["id"].as_str().unwrap()), mapper)
+}
+
+#[test]
+fn a_realm_whose_tokens_show_roles_elsewhere_or_nowhere_is_read_whole() {
+    let Some(keycloak) = Keycloak::shared() else { return };
+    let realm = keycloak.realm("claims");
+    let group = realm.group("Eng", None);
+    let ann = realm.user("ann", json!({}));
+    realm.join(&ann, &group);
+    let account = realm.reader("idpsyncd", SECRET, &RIGHTS);
+    let read = || {
+        // A token of its own for each read: what it shows has changed.
+        let source = source(&config(&keycloak.url, "claims"), SECRET);
+        try_read(&source, Arc::new(Everything::default()))
+    };
+    let before = read().unwrap();
+    assert!(before.is_complete());
+    let (path, mut mapper) = role_mapper(&realm, "client roles");
+    // As for Grafana or Argo CD: the claim has another name, or every client's roles lie together.
+    for name in ["roles", "resource_access.roles"] {
+        mapper["config"]["claim.name"] = json!(name);
+        realm.put(&path, &mapper);
+        assert_eq!(read().unwrap().directory.digest(), before.directory.digest(), "{name}");
+    }
+    realm.delete(&path);
+    assert_eq!(read().unwrap().directory.digest(), before.directory.digest());
+    realm.delete(&role_mapper(&realm, "realm roles").0);
+    assert_eq!(read().unwrap().directory.digest(), before.directory.digest());
+    // A right that is really missing is still told by name.
+    realm.take(&format!("users/{account}"), &realm.right("view-realm"));
+    let error = read().unwrap_err();
+    assert!(error.message.contains("`view-realm`"), "{error}");
+}
+
+#[test]
+fn a_server_with_a_public_name_that_is_not_reachable_is_read_by_its_url() {
+    let Some(keycloak) = Keycloak::shared() else { return };
+    let realm = keycloak.realm("frontend");
+    realm.user("ann", json!({}));
+    let source = reader(keycloak, &realm);
+    let mut settings = realm.get("");
+    settings["attributes"]["frontendUrl"] = json!("https://login.example.invalid");
+    realm.put("", &settings);
+    assert!(try_read(&source, Arc::new(Everything::default())).unwrap().is_complete());
+}
+
+#[test]
+fn a_realm_with_an_organization_is_read_in_pages_and_says_the_same() {
+    let Some(keycloak) = Keycloak::shared() else { return };
+    let realm = keycloak.realm("organized");
+    let group = realm.group("Eng", None);
+    let users: Vec<_> = (0..230)
+        .map(|n| json!({"username": format!("u{n:03}"), "enabled": n % 7 != 0, "groups": ["/Eng"]}))
+        .collect();
+    realm.call(
+        "POST",
+        "/partialImport",
+        Some(&json!({"users": users, "ifResourceExists": "FAIL"})),
+    );
+    let account = realm.reader("idpsyncd", SECRET, &RIGHTS);
+    let read = || {
+        let source = source(&config(&keycloak.url, "organized"), SECRET);
+        let reading = try_read(&source, Arc::new(Everything::default())).unwrap();
+        assert!(reading.is_complete(), "{:?}", reading.scopes());
+        reading.directory.digest()
+    };
+    let without = read();
+    let mut settings = realm.get("");
+    settings["organizationsEnabled"] = json!(true);
+    realm.put("", &settings);
+    // Allowed to see that there is none: everyone in one answer.
+    realm.give(&format!("users/{account}"), &realm.right("view-organizations"));
+    assert_eq!(read(), without);
+    realm.post("/organizations", &json!({"name": "one", "domains": [{"name": "one.example.org"}]}));
+    assert_eq!(read(), without, "{group}");
+}
