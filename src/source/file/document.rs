@@ -237,10 +237,8 @@ impl<'de> Visitor<'de> for Top<'_> {
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "users" => {
-                    let each = match &mut self.users {
-                        Some(each) => Some(&mut **each as &mut dyn FnMut(&Value)),
-                        None => None,
-                    };
+                    let each = self.users.as_mut();
+                    let each = each.map(|each| &mut **each as &mut dyn FnMut(&Value));
                     realm.users.push(map.next_value_seed(Sketch { keys: &[], each })?);
                 }
                 "federatedUsers" => {
