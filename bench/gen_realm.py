@@ -18,6 +18,8 @@ REALM = "bench"
 WITH_ORGANIZATION = "bench-organization"
 CLIENT = "idpsyncd"
 SECRET = "bench-secret"
+# With the last the reader can prove that there is no organization, and need not read in pages.
+RIGHTS = ["view-users", "view-realm", "view-clients", "view-organizations"]
 ROLES = 100
 HOLDERS = 20  # of each realm role, directly
 
@@ -64,7 +66,7 @@ def realm(users, groups, memberships, name=REALM):
             "username": f"service-account-{CLIENT}",
             "enabled": True,
             "serviceAccountClientId": CLIENT,
-            "clientRoles": {"realm-management": ["view-users", "view-realm", "view-clients"]},
+            "clientRoles": {"realm-management": RIGHTS},
         }
     )
     roles = [{"name": f"bench-{number:02d}"} for number in range(ROLES)]
@@ -86,11 +88,11 @@ def realm(users, groups, memberships, name=REALM):
         )
     organization = {"name": "one", "alias": "one", "enabled": True}
     organization["domains"] = [{"name": "one.example.org"}]
-    extra = {"organizationsEnabled": True, "organizations": [organization]}
     return {
         "realm": name,
         "enabled": True,
-        **(extra if name == WITH_ORGANIZATION else {}),
+        "organizationsEnabled": True,
+        "organizations": [organization] if name == WITH_ORGANIZATION else [],
         "roles": {"realm": roles},
         "groups": units,
         "clients": [
