@@ -616,8 +616,11 @@ fn run_serves_beside_the_sync_and_a_reload_changes_routes_and_addresses() {
     let mut daemon = stage.home.start("run");
     stage.ready(&mut daemon);
     assert_eq!(stage.nginx("ann", "POST", CREATE, &[]).status, 200);
-    let metrics = stage.get("/metrics").body;
-    assert!(metrics.contains(r#"idpsyncd_syncs_total{result="complete"} 1"#), "{metrics}");
+    // What a run commits is served before the run is counted.
+    let metrics = daemon.until("the run is counted", || {
+        let metrics = stage.get("/metrics").body;
+        metrics.contains(r#"idpsyncd_syncs_total{result="complete"} 1"#).then_some(metrics)
+    });
     let reads = r#"idpsyncd_source_reads_total{source="acme",result="complete"} 1"#;
     assert!(metrics.contains(reads), "{metrics}");
     assert!(metrics.contains(r#"idpsyncd_changes_total{kind="user_created"} 4"#), "{metrics}");
