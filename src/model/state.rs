@@ -118,6 +118,10 @@ pub struct Link {
     pub ext: Text,
     /// The person.
     pub user: UserId,
+    /// What the source calls this account, where the person could not be called so, or not yet;
+    /// empty: by what is no username. While that is not the username, the account is nobody's at
+    /// the gateway.
+    pub claim: Option<Text>,
 }
 
 /// Where a grant comes from.

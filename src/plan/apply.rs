@@ -26,10 +26,15 @@ pub fn apply(old: &State, full: &State, changes: &[Change]) -> State {
     users(full, changes, &mut state);
     grants(old, changes, &mut state);
     let mut outgrown: HashSet<(UserId, u16, Text)> = HashSet::new();
+    let mut claims: HashMap<(UserId, u16, Text), Option<Text>> = HashMap::new();
     for change in changes {
         match change {
             Change::LinkAdded { user, source, ext } => {
-                state.links.push(Link { source: *source, ext: *ext, user: *user });
+                let claim = None;
+                state.links.push(Link { source: *source, ext: *ext, user: *user, claim });
+            }
+            Change::LinkClaims { user, source, ext, claim } => {
+                claims.insert((*user, *source, *ext), *claim);
             }
             Change::LinkRemoved { user, source, ext } => {
                 outgrown.insert((*user, *source, *ext));
@@ -40,6 +45,13 @@ pub fn apply(old: &State, full: &State, changes: &[Change]) -> State {
     }
     if !outgrown.is_empty() {
         state.links.retain(|link| !outgrown.contains(&(link.user, link.source, link.ext)));
+    }
+    if !claims.is_empty() {
+        for link in &mut state.links {
+            if let Some(claim) = claims.get(&(link.user, link.source, link.ext)) {
+                link.claim = *claim;
+            }
+        }
     }
     state
 }

@@ -156,6 +156,18 @@ pub enum Change {
         /// What stood for an id.
         ext: Text,
     },
+    /// The source calls the account by a name that the person does not have, or does so no more:
+    /// [`crate::model::Link::claim`].
+    LinkClaims {
+        /// Who.
+        user: UserId,
+        /// The source, a place in [`State::sources`].
+        source: u16,
+        /// The external id.
+        ext: Text,
+        /// The name; `None`: no such name any more.
+        claim: Option<Text>,
+    },
     /// A grant is made.
     GrantAdded {
         /// Who.
@@ -197,7 +209,7 @@ pub enum Change {
 pub struct ChangeView {
     /// `role-added`, `role-changed`, `role-removed`, `user-created`, `user-renamed`,
     /// `email-changed`, `user-disabled`, `user-enabled`, `user-missing`, `user-returned`,
-    /// `user-deprovisioned`, `link-added`, `link-removed`, `grant-added`, `grant-reasons`, `grant-removed`,
+    /// `user-deprovisioned`, `link-added`, `link-removed`, `link-refused`, `link-accepted`, `grant-added`, `grant-reasons`, `grant-removed`,
     /// `catalog-changed`.
     pub change: String,
     /// The username (the new one, where it changed).

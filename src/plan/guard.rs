@@ -286,6 +286,7 @@ fn hold_pairs(case: &Case<'_>, held: &BTreeSet<Pair>, causes: &Causes<'_>, verdi
             }
             Change::UserEnabled { .. }
             | Change::UserMissing { .. }
+            | Change::LinkClaims { .. }
             | Change::RoleAdded { .. }
             | Change::CatalogChanged => false,
         };

@@ -1,6 +1,7 @@
 //! From what was resolved to a plan: the guard weighs it, what may happen is applied on paper,
 //! and effective roles are worked out.
 
+use hashbrown::HashSet;
 use sha2::{Digest, Sha256};
 
 use crate::config::Guard;
@@ -41,6 +42,7 @@ pub fn plan(
     warnings.sort();
     let held = hold(&verdict, &changes, (old, &full), pending, now);
     if held.is_none() {
+        let changes = unsettled(old, &full, changes);
         let mut plan = finish(old, full, changes, (&before, after), now);
         plan.warnings = warnings;
         plan.next_due = next_due;
@@ -52,6 +54,7 @@ pub fn plan(
         .filter(|(_, held)| !**held)
         .map(|(change, _)| change)
         .collect();
+    let free = unsettled(old, &apply(old, &full, &free), free);
     let state = apply(old, &full, &free);
     let after = Effective::of(&state, now);
     // Words come from the full state; a change that waits may name what only that one has.
@@ -61,6 +64,25 @@ pub fn plan(
     plan.warnings = warnings;
     plan.next_due = next_due;
     plan
+}
+
+/// `changes` without the names that people have in `new`, the state after them: an account that is
+/// called as its person is says nothing that must be kept.
+fn unsettled(old: &State, new: &State, mut changes: Vec<Change>) -> Vec<Change> {
+    let called = |user: UserId| {
+        let place = new.users.binary_search_by_key(&user, |user| user.id).ok()?;
+        new.users.get(place).map(|user| new.texts.get(user.username))
+    };
+    let claimed = old.links.iter().filter(|link| link.claim.is_some());
+    let claimed: HashSet<_> = claimed.map(|link| (link.user, link.source, link.ext)).collect();
+    changes.retain(|change| match change {
+        Change::LinkClaims { user, source, ext, claim: Some(claim) } => {
+            claimed.contains(&(*user, *source, *ext))
+                || called(*user) != Some(new.texts.get(*claim))
+        }
+        _ => true,
+    });
+    changes
 }
 
 /// Plans exactly the changes of `held`, the guard aside.
@@ -300,6 +322,7 @@ fn finish(
             Change::GrantRemoved { .. } => &mut summary.grants_removed,
             Change::LinkAdded { .. }
             | Change::LinkRemoved { .. }
+            | Change::LinkClaims { .. }
             | Change::GrantReasons { .. }
             | Change::CatalogChanged => {
                 continue;

@@ -17,4 +17,6 @@ pub use apply::apply;
 pub use change::{Cause, Change, ChangeView, Held, HeldHead, Plan, RoleSetId, Summary};
 pub use gist::{Changes, Gist};
 pub use make::{ByHand, approve, by_hand, plan, stranger};
-pub use view::{LOCAL_NOT_AT_IDP, because, outgrown, reason, reasons, shortest, sorted, view};
+pub use view::{
+    LOCAL_NOT_AT_IDP, because, claims, outgrown, reason, reasons, shortest, sorted, view,
+};

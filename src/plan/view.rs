@@ -95,6 +95,12 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
             view.old = text(*ext);
             view.why = state.sources.get(usize::from(*source)).map(|name| outgrown(name));
         }
+        Change::LinkClaims { user: id, source, ext, claim } => {
+            user(&mut view, *id);
+            view.new = text(*ext);
+            let source = state.sources.get(usize::from(*source)).map_or("", String::as_str);
+            view.why = Some(claims(source, claim.map(|claim| state.texts.get(claim))));
+        }
         Change::GrantAdded { user: id, role: index, kind } => {
             user(&mut view, *id);
             role(&mut view, *index);
@@ -132,6 +138,21 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
     view
 }
 
+/// What it means that `source` calls an account `claim`.
+pub fn claims(source: &str, claim: Option<&str>) -> String {
+    match claim {
+        None => format!("`{source}` calls the account as the person is called"),
+        Some("") => format!(
+            "`{source}` calls the account by what is no username: at the gateway it is nobody's"
+        ),
+        Some(name) => format!(
+            "`{source}` calls the account `{}`, as the person is not called: at the gateway it is \
+             nobody's",
+            name.escape_debug()
+        ),
+    }
+}
+
 impl Change {
     /// The stable word for it: see [`ChangeView::change`].
     #[must_use]
@@ -150,6 +171,8 @@ impl Change {
             Change::UserDeprovisioned { .. } => "user-deprovisioned",
             Change::LinkAdded { .. } => "link-added",
             Change::LinkRemoved { .. } => "link-removed",
+            Change::LinkClaims { claim: Some(_), .. } => "link-refused",
+            Change::LinkClaims { claim: None, .. } => "link-accepted",
             Change::GrantAdded { .. } => "grant-added",
             Change::GrantReasons { .. } => "grant-reasons",
             Change::GrantRemoved { .. } => "grant-removed",

@@ -263,7 +263,7 @@ impl<'a> Resolver<'a> {
             };
             let Some(row) = view.directory.users.get(link.user as usize) else { continue };
             let ext = self.state.texts.add(view.directory.text(row.ext));
-            self.state.links.push(Link { source, ext, user });
+            self.state.links.push(Link { source, ext, user, claim: None });
             self.changes.push(Change::LinkAdded { user, source, ext });
         }
     }
@@ -558,7 +558,7 @@ impl<'a> Resolver<'a> {
 }
 
 /// The place of a source's name in the state, added where it is new.
-fn source_place(state: &mut State, name: &str) -> u16 {
+pub fn source_place(state: &mut State, name: &str) -> u16 {
     let place = state.sources.iter().position(|other| other == name).unwrap_or_else(|| {
         state.sources.push(name.to_owned());
         state.sources.len() - 1

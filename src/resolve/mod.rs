@@ -6,9 +6,11 @@
 //!
 //! [`resolve`] finds out which roles there are (`roles`), lays the rules over the sources' directories
 //! (`rules`), follows groups and roles
-//! (`yields`), finds out who is who (`people`), and applies each role's mode (`grants`). What
+//! (`yields`), finds out who is who (`people`), applies each role's mode (`grants`), and says which
+//! accounts are called otherwise than their person (`claims`). What
 //! comes out is the new [`State`] and the [`Change`]s that lead to it.
 
+mod claims;
 mod doubt;
 mod gaps;
 mod grants;
@@ -129,6 +131,7 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
     };
     resolver.run(&people);
     let next_due = resolver.next_due;
+    claims::settle(old, &people, &sources, &mut state, &mut changes);
     let federated = people.federated;
     Resolved { state, changes, federated, warnings, next_due }
 }

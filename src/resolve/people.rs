@@ -58,6 +58,8 @@ pub struct PersonLink {
     pub user: u32,
     /// The state has no such link yet.
     pub new: bool,
+    /// [`crate::model::Link::claim`] as it is to be, in the new state's texts.
+    pub claim: Option<Text>,
 }
 
 /// Everyone.
@@ -352,7 +354,7 @@ where
     }
 
     fn link(&mut self, person: u32, view: u16, user: u32, new: bool) {
-        self.links.push(PersonLink { person, view, user, new });
+        self.links.push(PersonLink { person, view, user, new, claim: None });
     }
 
     fn absent(&self, gaps: &Gaps<'_>) -> Absent<'a> {
@@ -536,6 +538,19 @@ where
         }
     }
 
+    /// What the source calls an account that the state knows, where the person is to be called so,
+    /// and may not; empty: by what is no username.
+    fn claim(&self, draft: &Draft<'n>, link: &PersonLink) -> Option<&'n str> {
+        if link.new {
+            return None;
+        }
+        let old_name = self.old_user(draft.old).map(|user| self.old.texts.get(user.username))?;
+        match self.name_of(link.view, link.user) {
+            None => Some(""),
+            Some(name) => (draft.claim == Some(name) && name != old_name).then_some(name),
+        }
+    }
+
     fn finish(mut self, state: &mut State) -> People {
         // Old ones by id, new ones by name: numbers and output never depend on the input's order.
         let mut order: Vec<u32> = (0u32..)
@@ -559,7 +574,8 @@ where
         });
         links.sort_unstable();
 
-        let (replaced, outgrown) = (self.replaced, self.outgrown);
+        let (replaced, outgrown) =
+            (std::mem::take(&mut self.replaced), std::mem::take(&mut self.outgrown));
         let terms = self.terms;
         let mut people = People { replaced, outgrown, ..People::default() };
         people.persons.reserve(order.len());
@@ -569,7 +585,12 @@ where
             let old = self.old.users.get(draft.old as usize);
             let mut email = "";
             let mut disabled = None;
-            while let Some(link) = links.get(at).filter(|link| link.person == person) {
+            while let Some(link) = links.get(at).copied().filter(|link| link.person == person) {
+                if let Some(claim) = self.claim(draft, &link)
+                    && let Some(slot) = links.get_mut(at)
+                {
+                    slot.claim = Some(state.texts.add(claim));
+                }
                 at += 1;
                 let Some(source) = self.sources.get(usize::from(link.view)) else { continue };
                 let Some(row) = source.directory.users.get(link.user as usize) else { continue };

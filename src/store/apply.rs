@@ -463,5 +463,15 @@ fn write_links(conn: &Connection, plan: &Plan) -> Result<(), Fault> {
             }
         }
         rows.finish()
-    })
+    })?;
+    let mut claims =
+        conn.prepare("UPDATE link SET claim = ?4 WHERE user = ?1 AND source = ?2 AND ext = ?3")?;
+    let text = |text| plan.state.texts.get(text);
+    for change in &plan.changes {
+        if let Change::LinkClaims { user, source, ext, claim } = change {
+            let changed = claims.execute(params![user, source, text(*ext), claim.map(text)])?;
+            one(changed, || format!("user {user} is not known by that external id"))?;
+        }
+    }
+    Ok(())
 }

@@ -42,7 +42,7 @@ pub struct HistoryRow {
 }
 
 /// The stable words for changes; a row holds a place in this list. Only ever appended to.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 19] = [
     "role-added",
     "role-changed",
     "role-removed",
@@ -60,6 +60,8 @@ const KINDS: [&str; 17] = [
     "grant-removed",
     "catalog-changed",
     "link-removed",
+    "link-refused",
+    "link-accepted",
 ];
 
 /// `user-renamed`: the schema has an index of these.
@@ -244,6 +246,12 @@ pub(super) fn record<'v>(
             let source = state.sources.get(usize::from(*source)).map(String::as_str);
             Record { old: text(*ext), note: source.into(), ..of(16, user) }
         }
+        Change::LinkClaims { user, source, ext, claim } => {
+            let kind = if claim.is_some() { 17 } else { 18 };
+            let source = state.sources.get(usize::from(*source)).map(String::as_str);
+            let old = claim.map(text).into();
+            Record { old, new: text(*ext), note: source.into(), ..of(kind, user) }
+        }
         Change::GrantAdded { user, role, kind } => {
             let (role, origin) = (Some(names.role(*role)?), origin(*kind));
             match kind {
@@ -417,6 +425,9 @@ fn view(
         "user-disabled" => note.map(|by| format!("`{by}` says that the account is disabled")),
         "link-added" => note.map(|source| format!("known in `{source}` by this external id")),
         "link-removed" => note.map(|source| outgrown(&source)),
+        "link-refused" | "link-accepted" => {
+            note.map(|source| crate::plan::claims(&source, old.as_deref()))
+        }
         "grant-added" | "grant-reasons" => reasons.clone().or_else(|| new.clone()),
         "grant-removed" | "user-deprovisioned" => {
             let was = old_reasons.clone().map(|text| format!("it came {text}"));
@@ -432,6 +443,8 @@ fn view(
     };
     let (old, new) = match change.as_str() {
         "grant-reasons" => (old_reasons, reasons),
+        // What the account was called is in the sentence.
+        "link-refused" => (None, new),
         _ => (old, new),
     };
     Ok(HistoryRow {

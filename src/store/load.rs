@@ -141,7 +141,8 @@ fn links(
     places: &HashMap<i64, u16>,
     count: usize,
 ) -> Result<Vec<Link>, Fault> {
-    let mut statement = conn.prepare("SELECT user, source, ext FROM link ORDER BY user, source")?;
+    let mut statement =
+        conn.prepare("SELECT user, source, ext, claim FROM link ORDER BY user, source")?;
     let mut rows = statement.query([])?;
     let mut links = Vec::with_capacity(count);
     while let Some(row) = rows.next()? {
@@ -149,7 +150,9 @@ fn links(
         let source = *places
             .get(&source)
             .ok_or_else(|| Fault::Damaged(format!("a link has the unknown source {source}")))?;
-        links.push(Link { user: row.get(0)?, source, ext: texts.add(text(row, 2)?) });
+        let claim = row.get_ref(3)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+        let claim = claim.map(|claim| texts.add(claim));
+        links.push(Link { user: row.get(0)?, source, ext: texts.add(text(row, 2)?), claim });
     }
     Ok(links)
 }

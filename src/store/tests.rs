@@ -109,6 +109,32 @@ fn what_a_mirror_of_version_1_proves_is_what_its_source_was_once_read_in_full() 
 }
 
 #[test]
+fn a_store_of_the_first_schema_shows_whose_each_id_is_once_it_is_migrated() {
+    let (_folder, path) = path();
+    let old = Writer::open_at(&path, FIRST).unwrap();
+    old.connection()
+        .execute_batch(
+            "INSERT INTO role_set (num, id, users) VALUES (1, '0', 3);
+             INSERT INTO user VALUES (1, 'ann', '', 0, NULL, NULL, 1), \
+                 (2, 'bob', '', 3, 5, NULL, 1), (3, 'cay', '', 1, NULL, 'kc', 1);
+             INSERT INTO link_source VALUES (0, 'kc');
+             INSERT INTO link VALUES (1, 0, 'id-ann'), (2, 0, 'id-bob'), (3, 0, 'id-cay');",
+        )
+        .unwrap();
+    drop(old);
+    let writer = Writer::open(&path).unwrap();
+    let mut all = writer
+        .connection()
+        .prepare("SELECT source || ' ' || external_id || ' ' || username FROM gateway_user_link")
+        .unwrap();
+    let rows = all.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    let mut links: Vec<String> = rows.map(Result::unwrap).collect();
+    links.sort();
+    // Bob is gone: another person may have his name by now.
+    assert_eq!(links, ["kc id-ann ann", "kc id-cay cay"]);
+}
+
+#[test]
 fn a_migration_that_fails_leaves_the_store_as_it_was() {
     let (_folder, path) = path();
     Writer::open(&path).unwrap().commit(&commit(&plan(3))).unwrap();

@@ -273,7 +273,7 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
         for (source, ext) in &person.links {
             let place = new.sources.iter().position(|known| known == source).unwrap();
             let source = u16::try_from(place).unwrap();
-            let link = Link { source, ext: state.texts.add(ext), user };
+            let link = Link { source, ext: state.texts.add(ext), user, claim: None };
             state.links.push(link);
             let known = before.is_some_and(|before| {
                 before.links.contains(&(new.sources[place].clone(), ext.clone()))

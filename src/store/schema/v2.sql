@@ -9,6 +9,11 @@ ALTER TABLE mirror_container ADD COLUMN up_known INTEGER NOT NULL DEFAULT 1;
 UPDATE mirror_container SET up_known = 0
  WHERE id >> 32 IN (SELECT num FROM source WHERE read_at IS NULL);
 
+-- What the source calls this account, where that is not, or not yet, what the person is called:
+-- a rename that was refused or waits ('': a name that is no username). Such an account is nobody's
+-- at the gateway. NULL: nothing of the kind.
+ALTER TABLE link ADD COLUMN claim TEXT;
+
 DROP VIEW gateway_meta;
 CREATE VIEW gateway_meta AS
 SELECT 2 AS schema_version,
@@ -19,3 +24,12 @@ SELECT 2 AS schema_version,
                     THEN strftime('%Y-%m-%dT%H:%M:%SZ', min(read_at), 'unixepoch') END
           FROM source WHERE configured = 1) AS oldest_source_read_at
   FROM meta;
+
+-- Who somebody is by a source's own id, such as a token's `sub`. Nobody who is deprovisioned:
+-- another person may have the name by now.
+CREATE VIEW gateway_user_link AS
+SELECT s.name AS source, l.ext AS external_id, u.username
+  FROM link l
+  JOIN link_source s ON s.num = l.source
+  JOIN user u ON u.id = l.user
+ WHERE u.status <> 3 AND (l.claim IS NULL OR l.claim = u.username);

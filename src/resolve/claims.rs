@@ -1,0 +1,68 @@
+//! Accounts that a source calls otherwise than the person is called: a rename that was refused, or
+//! one that the guard may yet hold. Such an account must not pass for the person at the gateway.
+
+use hashbrown::{HashMap, HashSet};
+
+use crate::model::{State, Text, UserId};
+use crate::plan::Change;
+
+use super::grants::source_place;
+use super::people::{People, SourceView};
+
+/// What a source calls one account that the state knows.
+struct Account<'a> {
+    source: u16,
+    ext: &'a str,
+    claim: Option<Text>,
+}
+
+/// Brings [`crate::model::Link::claim`] of everybody whom a source lists up to date.
+pub fn settle(
+    old: &State,
+    people: &People,
+    sources: &[SourceView<'_>],
+    state: &mut State,
+    changes: &mut Vec<Change>,
+) {
+    let kept = old.links.iter().filter(|link| link.claim.is_some()).map(|link| link.user);
+    let mut concerned: HashSet<UserId> = kept.collect();
+    let user_of = |person: u32| {
+        let place = people.persons.get(person as usize)?.old?;
+        old.users.get(place as usize).map(|user| user.id)
+    };
+    let claimed = people.links.iter().filter(|link| link.claim.is_some());
+    concerned.extend(claimed.filter_map(|link| user_of(link.person)));
+    if concerned.is_empty() {
+        return;
+    }
+    let places: Vec<u16> = sources.iter().map(|view| source_place(state, view.name)).collect();
+    let mut accounts: HashMap<UserId, Vec<Account<'_>>> = HashMap::new();
+    for link in people.links.iter().filter(|link| !link.new) {
+        let Some(user) = user_of(link.person).filter(|user| concerned.contains(user)) else {
+            continue;
+        };
+        let at = usize::from(link.view);
+        let (Some(source), Some(view)) = (places.get(at).copied(), sources.get(at)) else {
+            continue;
+        };
+        let Some(row) = view.directory.users.get(link.user as usize) else { continue };
+        let ext = view.directory.text(row.ext);
+        accounts.entry(user).or_default().push(Account { source, ext, claim: link.claim });
+    }
+    let texts = &state.texts;
+    let word = |claim: Option<Text>| claim.map(|claim| texts.get(claim));
+    for link in &mut state.links {
+        let Some(accounts) = accounts.get(&link.user) else { continue };
+        let same = |it: &&Account<'_>| it.source == link.source && it.ext == texts.get(link.ext);
+        let Some(account) = accounts.iter().find(same) else { continue };
+        if word(account.claim) != word(link.claim) {
+            link.claim = account.claim;
+            changes.push(Change::LinkClaims {
+                user: link.user,
+                source: link.source,
+                ext: link.ext,
+                claim: link.claim,
+            });
+        }
+    }
+}
