@@ -305,6 +305,7 @@ fn the_gateway_is_parsed_in_full() {
         preset = "osmo"
         [[gateway.jwt]]
         issuer = "https://auth.example.com/realms/osmo"
+        source = "acme"
         audiences = ["osmo-device"]
         roles_claim = "realm_access.roles"
         ca_file = "corp.pem"

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fault::Code;
+use super::jwt::{self, Around, JwtConfig, SubjectHeader};
 use super::reader::{Node, Read, Table, all};
 use super::role::Known;
 use super::routes::Shapes;
-use super::value::http_url;
 use crate::policy::{Action, Resource};
 
 /// `[gateway]`
@@ -40,12 +40,27 @@ pub struct GatewayConfig {
     pub preset: Option<Preset>,
     /// Connections that each listener has open at once. Default 10,000.
     pub max_connections: usize,
+    /// With `identity = "header"`: the gateway says who somebody is by id.
+    pub subject: Option<SubjectHeader>,
     /// `[[gateway.jwt]]`; issuers are distinct.
     pub jwt: Vec<JwtConfig>,
     /// `[[gateway.route]]`, in the order of the file.
     pub routes: Vec<RouteConfig>,
     /// `[[gateway.allowed]]`, in the order of the file; headers are distinct.
     pub allowed: Vec<AllowedConfig>,
+}
+
+impl GatewayConfig {
+    /// The sources whose ids callers are known by, sorted, distinct.
+    #[must_use]
+    pub fn id_sources(&self) -> Vec<String> {
+        let tokens = self.jwt.iter().filter_map(JwtConfig::source);
+        let header = self.subject.iter().map(|subject| subject.source.as_str());
+        let mut sources: Vec<String> = tokens.chain(header).map(str::to_owned).collect();
+        sources.sort();
+        sources.dedup();
+        sources
+    }
 }
 
 /// Where to listen.
@@ -95,21 +110,6 @@ pub enum JustInTime {
 pub enum Preset {
     /// OSMO's API.
     Osmo,
-}
-
-/// `[[gateway.jwt]]`
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct JwtConfig {
-    /// Compared exactly with `iss`.
-    pub issuer: String,
-    /// One of them must be in `aud` or `azp`. At least one.
-    pub audiences: Vec<String>,
-    /// The claim with the username. Default `preferred_username`.
-    pub username_claim: String,
-    /// The claim with the roles, a path with dots.
-    pub roles_claim: Option<String>,
-    /// A CA certificate file (PEM) to trust besides the system's, for reading the keys.
-    pub ca_file: Option<PathBuf>,
 }
 
 /// `[[gateway.route]]`
@@ -163,7 +163,11 @@ pub struct AllowedConfig {
 }
 
 /// Reads `[gateway]`.
-pub(super) fn gateway(root: &Table<'_>, known: &Known) -> Read<Option<GatewayConfig>> {
+pub(super) fn gateway(
+    root: &Table<'_>,
+    known: &Known,
+    around: &Around<'_>,
+) -> Read<Option<GatewayConfig>> {
     let Some(node) = root.get("gateway") else { return Ok(None) };
     let table = node.table()?;
     let grpc = table.optional("grpc", listen);
@@ -211,8 +215,14 @@ pub(super) fn gateway(root: &Table<'_>, known: &Known) -> Read<Option<GatewayCon
     let preset = table.optional("preset", |node| node.one_of(&[("osmo", Preset::Osmo)]));
     let max_connections =
         table.or("max_connections", 10_000, |node| node.integer(1..=u64::from(u32::MAX)));
-    let jwt = tables(&table, "jwt", |table, issuers: &mut Vec<String>| jwt(table, issuers));
-    check_jwt(&table, &identity, &provision, &jwt);
+    let way = identity.as_ref().ok().copied();
+    let subject = jwt::subject(&table, way, header, around);
+    let jwt = tables(&table, "jwt", |table, issuers: &mut Vec<String>| {
+        jwt::jwt(table, issuers, way, around)
+    });
+    if let Ok(jwt) = &jwt {
+        jwt::check(&table, way, provision.as_ref().ok().copied(), jwt);
+    }
     // Own routes and the preset's compete by one rule, so they can tie too.
     let shapes = RefCell::new(Shapes::of(preset.as_ref().ok().copied().flatten()));
     let routes = tables(&table, "route", |table, ()| {
@@ -239,6 +249,7 @@ pub(super) fn gateway(root: &Table<'_>, known: &Known) -> Read<Option<GatewayCon
         anonymous_role: anonymous_role?,
         preset: preset?,
         max_connections: usize::try_from(max_connections?).unwrap_or(usize::MAX),
+        subject: subject?,
         jwt: jwt?,
         routes: routes?,
         allowed: allowed?,
@@ -289,62 +300,6 @@ fn header(node: &Node<'_>) -> Read<String> {
         return Err(node.bad(format!("`{}` is not a header's name", name.escape_debug())));
     }
     Ok(name.to_ascii_lowercase())
-}
-
-fn jwt(table: &Table<'_>, issuers: &mut Vec<String>) -> Read<JwtConfig> {
-    let issuer = table.required("issuer", |node| {
-        node.parsed(http_url)?;
-        // As written: `iss` is compared byte for byte, and a URL type would add a slash.
-        let issuer = node.string()?.to_owned();
-        if issuers.contains(&issuer) {
-            return Err(node.fault(Code::Conflict, format!("`{issuer}` is there already")));
-        }
-        issuers.push(issuer.clone());
-        Ok(issuer)
-    });
-    let audiences =
-        table.required("audiences", |node| all(node.some_list()?.iter().map(Node::text)));
-    let username_claim = table.or("username_claim", "preferred_username".to_owned(), Node::text);
-    let roles_claim = table.optional("roles_claim", Node::text);
-    let ca_file = table.optional("ca_file", Node::path);
-    table.finish();
-    Ok(JwtConfig {
-        issuer: issuer?,
-        audiences: audiences?,
-        username_claim: username_claim?,
-        roles_claim: roles_claim?,
-        ca_file: ca_file?,
-    })
-}
-
-/// What `identity` and `provision` want of `[[gateway.jwt]]`.
-fn check_jwt(
-    table: &Table<'_>,
-    identity: &Read<Identity>,
-    provision: &Read<JustInTime>,
-    jwt: &Read<Vec<JwtConfig>>,
-) {
-    let (Ok(identity), Ok(jwt)) = (identity, jwt) else { return };
-    match identity {
-        Identity::Jwt if jwt.is_empty() => {
-            table.missing("jwt", "`identity = \"jwt\"` needs a `[[gateway.jwt]]`");
-        }
-        Identity::Header if !jwt.is_empty() => {
-            if let Some(node) = table.get("jwt") {
-                node.fault(Code::Conflict, "no token is seen with `identity = \"header\"`");
-            }
-        }
-        Identity::Jwt | Identity::Metadata | Identity::Header => {}
-    }
-    if !matches!(provision, Ok(JustInTime::Claims)) {
-        return;
-    }
-    let Some(node) = table.get("provision") else { return };
-    if *identity == Identity::Header {
-        node.fault(Code::Conflict, "`claims` needs a token: not with `identity = \"header\"`");
-    } else if jwt.is_empty() || jwt.iter().any(|jwt| jwt.roles_claim.is_none()) {
-        node.fault(Code::Conflict, "`claims` needs `roles_claim` in every `[[gateway.jwt]]`");
-    }
 }
 
 fn route(table: &Table<'_>) -> Read<RouteConfig> {

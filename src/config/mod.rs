@@ -14,6 +14,7 @@ mod exposure;
 mod fault;
 mod fingerprint;
 mod gateway;
+mod jwt;
 mod mapping;
 mod reader;
 mod role;
@@ -34,9 +35,10 @@ use toml::de::DeTable;
 pub use exposure::readable_secrets;
 pub use fault::{Code, Fault, Faults};
 pub use gateway::{
-    AllowedConfig, GatewayConfig, Identity, JustInTime, JwtConfig, Listen, Preset, RouteConfig,
-    Segment, Target, TlsConfig,
+    AllowedConfig, GatewayConfig, Identity, JustInTime, Listen, Preset, RouteConfig, Segment,
+    Target, TlsConfig,
 };
+pub use jwt::{IdentifyBy, JwtConfig, SubjectHeader};
 #[cfg(test)]
 pub(crate) use routes::Shapes;
 pub use secret::SecretError;
@@ -138,7 +140,11 @@ fn config(root: &Table<'_>, file: &Path) -> Read<Config> {
     role::check_protected(root, &protected, &known);
     let mappings = mapping::mappings(root, &known, &facts, &mut warnings);
     let catalog = role::catalog(root);
-    let gateway = gateway::gateway(root, &known);
+    let around = jwt::Around {
+        sources: sources.as_ref().ok().map(Vec::as_slice),
+        username: sync.as_ref().map_or(UsernameFrom::Username, |(sync, _)| sync.username),
+    };
+    let gateway = gateway::gateway(root, &known, &around);
     root.finish();
     let mut config = Config {
         file: file.to_owned(),

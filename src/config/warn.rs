@@ -4,6 +4,7 @@ mod naming;
 
 use super::exposure;
 use super::gateway::{GatewayConfig, JustInTime, Target};
+use super::jwt::{IdentifyBy, local};
 use super::types::{Config, MappingRule, RoleConfig, SourceKind};
 use crate::gateway::route::configured;
 use crate::model::Mode;
@@ -26,24 +27,44 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
-    idle_claims(config, &mut warnings);
+    names_decide(config, &mut warnings);
     warnings
 }
 
-/// Issuers whose tokens' roles can give nothing: what bounds them is the source that issued them.
+/// Issuers whose tokens are believed by name, or whose keys are believed from anybody on the way.
+fn names_decide(config: &Config, warnings: &mut Vec<String>) {
+    for jwt in config.gateway.iter().flat_map(|gateway| &gateway.jwt) {
+        let issuer = &jwt.issuer;
+        if jwt.identify == IdentifyBy::Username {
+            warnings.push(format!(
+                "gateway.jwt: names decide for issuer `{issuer}` (`identify_by = \"username\"`): \
+                 whoever gets a name there is whom the store calls so"
+            ));
+        }
+        let remote = |text: &String| {
+            url::Url::parse(text).is_ok_and(|url| url.scheme() == "http" && !local(&url))
+        };
+        if jwt.jwks_url.as_ref().is_some_and(remote) {
+            warnings.push(format!(
+                "gateway.jwt: the keys of issuer `{issuer}` come over `http://` from another \
+                 machine: anybody on the way can put their own, and be anyone"
+            ));
+        }
+    }
+    idle_claims(config, warnings);
+}
+
+/// Issuers whose tokens' roles can give nothing: what bounds them is the source whose ids they have.
 fn idle_claims(config: &Config, warnings: &mut Vec<String>) {
     let Some(gateway) = &config.gateway else { return };
     if gateway.provision != JustInTime::Claims {
         return;
     }
     for jwt in &gateway.jwt {
-        let issued = config.sources.iter().any(|source| {
-            matches!(&source.kind, SourceKind::Keycloak(keycloak) if keycloak.issues(&jwt.issuer))
-        });
-        if !issued {
+        if jwt.source().is_none() {
             warnings.push(format!(
-                "gateway.jwt: no `[[source]]` is the Keycloak realm of issuer `{}`: `provision = \
-                 \"claims\"` gives its tokens' bearers nothing",
+                "gateway.jwt: issuer `{}` is no source: `provision = \"claims\"` gives its tokens' \
+                 bearers nothing",
                 jwt.issuer
             ));
         }

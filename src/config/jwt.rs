@@ -1,0 +1,288 @@
+//! `[[gateway.jwt]]`: whose tokens prove who somebody is, and whose ids are in them.
+
+use std::path::PathBuf;
+
+use super::fault::{Code, listed, near_miss};
+use super::gateway::{Identity, JustInTime};
+use super::reader::{Node, Read, Table, all};
+use super::types::{SourceConfig, SourceKind, UsernameFrom};
+use super::value::http_url;
+
+/// `[[gateway.jwt]]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JwtConfig {
+    /// Compared exactly with `iss`.
+    pub issuer: String,
+    /// What of its tokens says who somebody is.
+    pub identify: IdentifyBy,
+    /// One of them must be in `aud` or `azp`. At least one.
+    pub audiences: Vec<String>,
+    /// `azp` must be there and one of them; absent: any `azp` that the audiences admit.
+    pub authorized_parties: Option<Vec<String>>,
+    /// The claim with the username. Default `preferred_username`.
+    pub username_claim: String,
+    /// That claim holds email addresses, which count where the token says that they are verified.
+    pub names_are_addresses: bool,
+    /// The claim with the roles, a path with dots.
+    pub roles_claim: Option<String>,
+    /// Where its keys are, in place of discovery: `http(s)://…`.
+    pub jwks_url: Option<String>,
+    /// A CA certificate file (PEM) to trust besides the system's, for reading the keys.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// What of a token says who somebody is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum IdentifyBy {
+    /// `sub`, which is an external id of this source.
+    Source(String),
+    /// The name in `username_claim`: the issuer is no source.
+    Username,
+}
+
+impl JwtConfig {
+    /// The source whose ids `sub` is.
+    #[must_use]
+    pub fn source(&self) -> Option<&str> {
+        match &self.identify {
+            IdentifyBy::Source(name) => Some(name),
+            IdentifyBy::Username => None,
+        }
+    }
+}
+
+/// `subject_header`: the gateway says who somebody is by a source's id.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SubjectHeader {
+    /// The header, lower case.
+    pub header: String,
+    /// The source whose ids it holds.
+    pub source: String,
+}
+
+/// What the rest of the file says that matters here.
+pub(super) struct Around<'a> {
+    /// Every source; absent where one is at fault.
+    pub sources: Option<&'a [SourceConfig]>,
+    /// Which of the names people are known by at the gateway.
+    pub username: UsernameFrom,
+}
+
+impl Around<'_> {
+    /// The source that `node` names.
+    fn named(&self, node: &Node<'_>) -> Read<String> {
+        let name = node.text()?;
+        let Some(sources) = self.sources else { return Ok(name) };
+        let names = || sources.iter().map(|source| source.name.as_str());
+        if names().any(|known| known == name) {
+            return Ok(name);
+        }
+        Err(node.fault_near(
+            Code::UnknownName,
+            format!("no source is called `{}`; there are {}", name.escape_debug(), listed(names())),
+            near_miss(&name, names()),
+        ))
+    }
+
+    /// The Keycloak realm that issues tokens as `issuer`.
+    fn issuing(&self, issuer: &str) -> Option<&str> {
+        let issues = |source: &&SourceConfig| matches!(&source.kind, SourceKind::Keycloak(keycloak) if keycloak.issues(issuer));
+        self.sources?.iter().find(issues).map(|source| source.name.as_str())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Sub,
+    Username,
+}
+
+/// Reads one `[[gateway.jwt]]`.
+pub(super) fn jwt(
+    table: &Table<'_>,
+    issuers: &mut Vec<String>,
+    identity: Option<Identity>,
+    around: &Around<'_>,
+) -> Read<JwtConfig> {
+    let jwks_url = table.optional("jwks_url", |node| {
+        node.parsed(jwks_url)?;
+        Ok(node.string()?.to_owned())
+    });
+    // Where the keys come from the issuer itself, it is more than a text to compare.
+    let asked = identity != Some(Identity::Metadata) && !table.has("jwks_url");
+    let issuer = table.required("issuer", |node| {
+        // As written: `iss` is compared byte for byte, and a URL type would add a slash.
+        let issuer = node.text()?;
+        if asked || issuer.contains("://") {
+            let url = node.parsed(http_url)?;
+            if asked && identity == Some(Identity::Jwt) && url.scheme() == "http" && !local(&url) {
+                return Err(node.bad(
+                    "its keys would come over `http://` from another machine, where anybody on \
+                     the way could put their own and be anyone: use `https://`, or `jwks_url`",
+                ));
+            }
+        }
+        if issuers.contains(&issuer) {
+            return Err(node.fault(Code::Conflict, format!("`{issuer}` is there already")));
+        }
+        issuers.push(issuer.clone());
+        Ok(issuer)
+    });
+    let source = table.optional("source", |node| around.named(node));
+    let by = table.or("identify_by", By::Sub, |node| {
+        node.one_of(&[("sub", By::Sub), ("username", By::Username)])
+    });
+    let audiences = table.required("audiences", names);
+    let authorized_parties = table.optional("authorized_parties", names);
+    let username_claim = table.or("username_claim", "preferred_username".to_owned(), Node::text);
+    let roles_claim = table.optional("roles_claim", Node::text);
+    let ca_file = table.optional("ca_file", Node::path);
+    let identify = (|| {
+        let (issuer, source, by) = (issuer.as_ref(), source.as_ref(), by.as_ref());
+        let (Ok(issuer), Ok(source), Ok(by)) = (issuer, source, by) else { return Ok(None) };
+        identify(table, issuer, source.as_deref(), *by, around).map(Some)
+    })();
+    table.finish();
+    let (issuer, source, _) = (issuer?, source?, by?);
+    let username_claim = username_claim?;
+    Ok(JwtConfig {
+        issuer,
+        // Absent only where a fault was reported above.
+        identify: identify?.unwrap_or(IdentifyBy::Source(source.unwrap_or_default())),
+        audiences: audiences?,
+        authorized_parties: authorized_parties?,
+        names_are_addresses: around.username == UsernameFrom::Email || username_claim == "email",
+        username_claim,
+        roles_claim: roles_claim?,
+        jwks_url: jwks_url?,
+        ca_file: ca_file?,
+    })
+}
+
+/// What tells who somebody is: the source's ids wherever there is a source to have them.
+fn identify(
+    table: &Table<'_>,
+    issuer: &str,
+    source: Option<&str>,
+    by: By,
+    around: &Around<'_>,
+) -> Read<IdentifyBy> {
+    let refuse = |key: &'static str, why: String| match table.get(key) {
+        Some(node) => node.fault(Code::Conflict, why),
+        None => table.missing(key, why),
+    };
+    let issuing = around.issuing(issuer);
+    match (by, source.or(issuing)) {
+        (By::Sub, Some(name)) => Ok(IdentifyBy::Source(name.to_owned())),
+        (By::Sub, None) if around.sources.is_none() => Ok(IdentifyBy::Source(String::new())),
+        (By::Sub, None) => Err(table.missing(
+            "source",
+            format!(
+                "no `[[source]]` is the Keycloak realm of issuer `{}`: say whose ids its tokens \
+                 have in `sub` (`source = \"…\"`), or let names decide \
+                 (`identify_by = \"username\"`)",
+                issuer.escape_debug()
+            ),
+        )),
+        (By::Username, None) => Ok(IdentifyBy::Username),
+        (By::Username, Some(name)) => Err(refuse(
+            "identify_by",
+            format!(
+                "the tokens have the ids of source `{name}` in `sub`, and those decide: names are \
+                 for issuers that are no source"
+            ),
+        )),
+    }
+}
+
+/// Reads `subject_header` and `subject_source`, which name the ids that a gateway vouches for.
+pub(super) fn subject(
+    table: &Table<'_>,
+    identity: Option<Identity>,
+    header: impl Fn(&Node<'_>) -> Read<String>,
+    around: &Around<'_>,
+) -> Read<Option<SubjectHeader>> {
+    let name = table.optional("subject_header", header);
+    let source = table.optional("subject_source", |node| around.named(node));
+    if identity.is_some_and(|identity| identity != Identity::Header) {
+        if table.has("subject_header") {
+            table.refuse("subject_header", "goes with `identity = \"header\"`");
+        }
+        return Ok(None);
+    }
+    if !table.has("subject_header") && table.has("subject_source") {
+        table.refuse("subject_source", "goes with `subject_header`");
+    }
+    let (name, source) = (name?, source?);
+    let Some(header) = name else { return Ok(None) };
+    let source = match (source, around.sources) {
+        (Some(source), _) => source,
+        (None, None) => String::new(),
+        (None, Some([only])) => only.name.clone(),
+        (None, Some(several)) => {
+            let keycloak = |source: &&SourceConfig| matches!(source.kind, SourceKind::Keycloak(_));
+            let mut realms = several.iter().filter(keycloak);
+            match (realms.next(), realms.next()) {
+                (Some(only), None) => only.name.clone(),
+                _ => {
+                    return Err(table.missing(
+                        "subject_source",
+                        "there are several sources: say whose ids `subject_header` holds",
+                    ));
+                }
+            }
+        }
+    };
+    Ok(Some(SubjectHeader { header, source }))
+}
+
+/// What `identity` and `provision` want of `[[gateway.jwt]]`.
+pub(super) fn check(
+    table: &Table<'_>,
+    identity: Option<Identity>,
+    provision: Option<JustInTime>,
+    jwt: &[JwtConfig],
+) {
+    let Some(identity) = identity else { return };
+    match identity {
+        Identity::Jwt | Identity::Metadata if jwt.is_empty() => {
+            let word = if identity == Identity::Jwt { "jwt" } else { "metadata" };
+            table.missing("jwt", format!("`identity = \"{word}\"` needs a `[[gateway.jwt]]`"));
+        }
+        Identity::Header if !jwt.is_empty() => {
+            if let Some(node) = table.get("jwt") {
+                node.fault(Code::Conflict, "no token is seen with `identity = \"header\"`");
+            }
+        }
+        Identity::Jwt | Identity::Metadata | Identity::Header => {}
+    }
+    if provision != Some(JustInTime::Claims) {
+        return;
+    }
+    let Some(node) = table.get("provision") else { return };
+    if identity == Identity::Header {
+        node.fault(Code::Conflict, "`claims` needs a token: not with `identity = \"header\"`");
+    } else if jwt.is_empty() || jwt.iter().any(|jwt| jwt.roles_claim.is_none()) {
+        node.fault(Code::Conflict, "`claims` needs `roles_claim` in every `[[gateway.jwt]]`");
+    }
+}
+
+/// Whether nothing of what `url` names crosses a network.
+pub(super) fn local(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+/// `http(s)://…`, perhaps with a query, which some issuers tell their tenants by.
+fn jwks_url(text: &str) -> Result<url::Url, String> {
+    http_url(text.split_once('?').map_or(text, |(before, _)| before))?;
+    url::Url::parse(text).map_err(|_| "is not a URL".to_owned())
+}
+
+fn names(node: &Node<'_>) -> Read<Vec<String>> {
+    all(node.some_list()?.iter().map(Node::text))
+}
