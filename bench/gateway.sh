@@ -47,6 +47,7 @@ realm_export = "realm.json"
 [gateway]
 http = "127.0.0.1:$http"
 identity = "header"
+subject_header = "x-osmo-subject"   # so that people are found by id, as with tokens
 preset = "osmo"
 [roles.osmo-default]
 everyone = true

@@ -44,7 +44,9 @@ impl KeyShelf for Shelf {
         Some(self.0.clone())
     }
 
-    fn keep(&self, _: &str, _: &str) {}
+    fn keep(&self, _: &str, _: &str) -> bool {
+        true
+    }
 }
 
 struct Bearer(String);
@@ -94,7 +96,7 @@ fn tokens() -> bool {
     let config = format!(
         "[store]\npath = \"s.db\"\n[[source]]\nname = \"a\"\nkind = \"file\"\nrealm_export = \"r.json\"\n\
          [gateway]\nhttp = \"127.0.0.1:1\"\nidentity = \"jwt\"\npreset = \"osmo\"\n\
-         [[gateway.jwt]]\nissuer = \"{ISSUER}\"\naudiences = [\"osmo-device\"]\n"
+         [[gateway.jwt]]\nissuer = \"{ISSUER}\"\nsource = \"a\"\naudiences = [\"osmo-device\"]\n"
     );
     let config = config::parse(&config, Path::new("bench.toml")).unwrap();
     let key = DecodingKey::from_jwk(&jwk).unwrap();

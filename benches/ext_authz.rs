@@ -49,7 +49,8 @@ const ROUNDS: usize = 3;
 fn configuration(store: &Path, realm: &Path, grpc: SocketAddr) -> Config {
     let mut text = format!(
         "[store]\npath = \"{}\"\n[[source]]\nname = \"acme\"\nkind = \"file\"\nrealm_export = \"{}\"\n\
-         [gateway]\ngrpc = \"{grpc}\"\nidentity = \"header\"\npreset = \"osmo\"\nmax_staleness = \"8760h\"\n\
+         [gateway]\ngrpc = \"{grpc}\"\nidentity = \"header\"\n\
+         subject_header = \"x-osmo-subject\"\npreset = \"osmo\"\nmax_staleness = \"8760h\"\n\
          [roles.osmo-default]\neveryone = true\nexternal_roles = []\n\
          [[roles.osmo-default.policies]]\nactions = [\"profile:*\", \"pool:List\"]\n\
          [[catalog]]\nactions = [\"workflow:Create\"]\nresources = [{}]\n",
@@ -76,7 +77,7 @@ fn realm(users: usize) -> String {
     let people: Vec<String> = (0..users)
         .map(|n| {
             format!(
-                r#"{{"id":"id-{n}","username":"user{n}","enabled":true,"groups":["/g{}","/g{}","/g{}"]}}"#,
+                r#"{{"id":"{n:08x}-1111-4222-8333-444455556666","username":"user{n}","enabled":true,"groups":["/g{}","/g{}","/g{}"]}}"#,
                 n % ROLES,
                 (n * 7 + 1) % ROLES,
                 (n * 13 + 2) % ROLES
@@ -107,7 +108,7 @@ fn request(n: usize, users: usize) -> CheckRequest {
         ("x-forwarded-for", "192.0.2.17".to_owned()),
         ("x-forwarded-proto", "https".to_owned()),
         ("x-request-id", format!("6b2f3f0e-{user:08}")),
-        ("x-osmo-user", format!("user{user}")),
+        ("x-osmo-subject", format!("{user:08x}-1111-4222-8333-444455556666")),
     ];
     let path = headers[2].1.clone();
     CheckRequest {

@@ -770,7 +770,11 @@ fn tls_lets_in_who_has_a_certificate_of_the_ca() {
 fn a_payload_that_envoy_verified_says_who_it_is() {
     let stage = Stage::new("");
     let text = std::fs::read_to_string(stage.home.path("idpsyncd.toml")).unwrap();
-    stage.home.configure(&text.replace("identity = \"header\"", "identity = \"metadata\""));
+    stage.home.configure(&format!(
+        "{}\n[[gateway.jwt]]\nissuer = \"https://a.example\"\nsource = \"acme\"\n\
+         audiences = [\"a\"]\n",
+        text.replace("identity = \"header\"", "identity = \"metadata\"")
+    ));
     let server = stage.serve();
     let text = |text: &str| Protobuf { kind: Some(Kind::StringValue(text.to_owned())) };
     let object = |fields: &[(&str, Protobuf)]| Struct {
@@ -787,10 +791,22 @@ fn a_payload_that_envoy_verified_says_who_it_is() {
             ..Metadata::default()
         }
     };
-    let ann = payload(object(&[("preferred_username", text("ann"))]));
-    ok(&stage.check_with(envoy("POST", CREATE, &[]), Some(ann)));
-    let number = Protobuf { kind: Some(Kind::NumberValue(7.0)) };
-    let odd = payload(object(&[("preferred_username", number)]));
+    let number = |number: f64| Protobuf { kind: Some(Kind::NumberValue(number)) };
+    let exp = number(chrono::Utc::now().timestamp() as f64 + 300.0);
+    let claims = |sub: Protobuf, name: &str| {
+        let issuer = ("iss", text("https://a.example"));
+        let rest = [("aud", text("a")), ("exp", exp.clone()), ("preferred_username", text(name))];
+        payload(object(&[&[issuer, ("sub", sub)][..], &rest[..]].concat()))
+    };
+    // Who has the id, whatever the name is.
+    for name in ["ann", "bob", "no such name"] {
+        let answer =
+            stage.check_with(envoy("POST", CREATE, &[]), Some(claims(text("id-ann"), name)));
+        assert_eq!(set(ok(&answer))["x-osmo-user"], "ann");
+    }
+    let stranger = stage.check_with(envoy("POST", CREATE, &[]), Some(claims(text("x"), "ann")));
+    assert_eq!(denied(&stranger).0, 403);
+    let odd = claims(number(7.0), "ann");
     let response = stage.check_with(envoy("POST", CREATE, &[]), Some(odd));
     assert_eq!(denied(&response).0, 401);
     // Neither a header nor a token stands in for it.
@@ -845,12 +861,12 @@ fn an_open_request_ends_before_the_server_does() {
     let stage = Stage::new("");
     let text = std::fs::read_to_string(stage.home.path("idpsyncd.toml")).unwrap();
     stage.home.configure(&format!(
-        "{}\n[[gateway.jwt]]\nissuer = \"{issuer}\"\naudiences = [\"a\"]\n",
+        "{}\n[[gateway.jwt]]\nissuer = \"{issuer}\"\nsource = \"acme\"\naudiences = [\"a\"]\n",
         text.replace("identity = \"header\"", "identity = \"jwt\"")
     ));
     let server = stage.serve();
     let exp = chrono::Utc::now().timestamp() + 300;
-    let claims = json!({"iss": issuer, "aud": "a", "exp": exp, "preferred_username": "ann"});
+    let claims = json!({"iss": issuer, "aud": "a", "exp": exp, "sub": "id-ann"});
     let token = format!(
         "Bearer {}.{}.{}",
         base64(r#"{"alg":"RS256","kid":"k"}"#),

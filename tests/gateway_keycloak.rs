@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use chrono::{TimeDelta, Utc};
 use idpsyncd::config::{GatewayConfig, parse};
 use idpsyncd::gateway::identity::{Identifier, KeyShelf};
-use idpsyncd::gateway::question::{Caller, Header, Headers, Identity, Unidentified};
+use idpsyncd::gateway::question::{Caller, Header, Headers, Identity, KnownBy, Unidentified};
 use idpsyncd::model::Time;
 use serde_json::{Value, json};
 use support::keycloak::{Keycloak, Realm};
@@ -48,6 +48,7 @@ fn gateway(issuer: &str) -> GatewayConfig {
         identity = "jwt"
         [[gateway.jwt]]
         issuer = "{issuer}"
+        source = "acme"
         audiences = ["{CLIENT}"]
         roles_claim = "realm_access.roles"
         "#
@@ -113,8 +114,8 @@ async fn access_tokens_are_proof_and_what_else_keycloak_issues_is_not() {
     let answer = realm.sign_in(CLIENT, "Ann", "pw");
     let token = answer["access_token"].as_str().unwrap();
     let caller = passes(&identifier, token).await;
-    assert_eq!(&*caller.username, "ann");
-    assert_eq!(caller.subject.as_deref(), Some(ann.as_str()));
+    assert_eq!(caller.name.as_deref(), Some("ann"));
+    assert_eq!(caller.known_by, KnownBy::Id { source: "acme".to_owned(), ext: ann });
     assert_eq!(caller.issuer, Some(realm.issuer()));
     assert!(caller.roles.as_ref().unwrap().contains(&"osmo-ml".to_owned()), "{caller:?}");
 
@@ -165,13 +166,13 @@ async fn every_algorithm_that_keycloak_signs_with_is_verified() {
             &json!({"clientId": CLIENT, "attributes": attributes}),
         );
         let token = access_token(&realm, CLIENT);
-        assert_eq!(&*passes(&identifier, &token).await.username, "ann", "{algorithm}");
+        assert_eq!(passes(&identifier, &token).await.name.as_deref(), Some("ann"), "{algorithm}");
     }
     let attributes = json!({"access.token.signed.response.alg": "ES512"});
     realm
         .put(&format!("/clients/{client}"), &json!({"clientId": CLIENT, "attributes": attributes}));
     let why = refused(&identifier, &access_token(&realm, CLIENT)).await;
-    assert!(why.contains("algorithm `ES512`"), "{why}");
+    assert!(why.contains("`ES512`, which idpsyncd cannot verify"), "{why}");
 }
 
 /// Tells what is kept.
@@ -182,8 +183,8 @@ impl KeyShelf for Told {
         None
     }
 
-    fn keep(&self, _: &str, jwks: &str) {
-        self.0.lock().unwrap().send(jwks.to_owned()).unwrap();
+    fn keep(&self, _: &str, jwks: &str) -> bool {
+        self.0.lock().unwrap().send(jwks.to_owned()).is_ok()
     }
 }
 
@@ -195,7 +196,9 @@ impl KeyShelf for Kept {
         Some(self.0.clone())
     }
 
-    fn keep(&self, _: &str, _: &str) {}
+    fn keep(&self, _: &str, _: &str) -> bool {
+        true
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

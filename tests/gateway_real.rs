@@ -41,7 +41,11 @@ impl<'k> Company<'k> {
         realm.post(
             "/clients",
             &json!({"clientId": "osmo-device", "enabled": true, "publicClient": true,
-                "directAccessGrantsEnabled": true}),
+                "directAccessGrantsEnabled": true, "protocolMappers": [{
+                    "name": "audience", "protocol": "openid-connect",
+                    "protocolMapper": "oidc-audience-mapper", "config": {
+                        "included.client.audience": "osmo-device",
+                        "access.token.claim": "true", "id.token.claim": "false"}}]}),
         );
         let team = realm.group("ML", None);
         let ann = person(&realm, "ann");
@@ -57,11 +61,17 @@ impl<'k> Company<'k> {
     }
 
     fn token(&self, user: &str) -> String {
+        self.tokens(user)["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// What Keycloak answers to whoever signs in.
+    fn tokens(&self, user: &str) -> Value {
         let url =
             format!("{}/realms/{}/protocol/openid-connect/token", self.url(), self.realm.name);
         let form = [
             ("grant_type", "password"),
             ("client_id", "osmo-device"),
+            ("scope", "openid"),
             ("username", user),
             ("password", "pass"),
         ]
@@ -70,7 +80,8 @@ impl<'k> Company<'k> {
             reqwest::Client::new().post(url).form(&form).send().await.unwrap().text().await.unwrap()
         });
         let answer: Value = serde_json::from_str(&answer).unwrap();
-        answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+        assert!(answer["access_token"].is_string(), "{answer}");
+        answer
     }
 
     fn home(&self, grpc: u16, http: u16) -> Home {
@@ -271,6 +282,13 @@ fn a_company_behind_envoy_nginx_and_caddy() {
         gate.passes(&gate.as_user("POST", CREATE, &cay));
     }
 
+    // What a restart without the identity provider lives on.
+    daemon.until("the signing keys are kept", || {
+        let conn = rusqlite::Connection::open(home.path("store.db")).ok()?;
+        let kept = conn.query_row("SELECT count(*) FROM jwks", [], |row| row.get::<_, i64>(0));
+        (kept.ok()? > 0).then_some(())
+    });
+
     // Stopped: nobody passes.
     daemon.stop();
     for gate in &gates {
@@ -333,6 +351,15 @@ fn a_token_that_envoy_verified() {
     gate.refused(&gate.as_user("POST", CREATE, &bob), 403);
     gate.refused(&gate.as_user("POST", CREATE, "no.such.token"), 401);
     gate.refused(&gate.ask("POST", CREATE, &[("x-osmo-user", "ann")]), 401);
+
+    // An ID token has the signature, the issuer and the audience, and is no access token.
+    let id_token = company.tokens("ann")["id_token"].as_str().unwrap().to_owned();
+    gate.refused(&gate.as_user("POST", CREATE, &id_token), 401);
+    // Whoever takes a name is nobody, until a sync has looked at it.
+    company.realm.delete(&format!("/users/{}", company.ann));
+    person(&company.realm, "ann");
+    let thief = company.token("ann");
+    gate.refused(&gate.as_user("POST", CREATE, &thief), 403);
     daemon.stop();
 }
 

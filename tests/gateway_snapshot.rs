@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use idpsyncd::config::AllowedConfig;
-use idpsyncd::gateway::question::{On, Question};
+use idpsyncd::gateway::question::{KnownBy, On, Question};
 use idpsyncd::gateway::snapshot::{Decided, Found, Snapshot, Wanted};
 use idpsyncd::model::{Status, Time};
 use idpsyncd::policy::{Effect, Verdict, decide};
 use idpsyncd::store::{Reader, StoreErrorKind, Writer};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 use tempfile::TempDir;
 
 use store_support::{Person, World, at, commit, next_world, plan, policy, request, role};
@@ -42,6 +42,7 @@ fn wanted() -> Arc<Wanted> {
             allowed("x-other", "pool:List"),
         ],
         anonymous_role: Some("a".to_owned()),
+        sources: vec!["corp".to_owned()],
     })
 }
 
@@ -102,6 +103,7 @@ fn agrees_with_the_views(snapshot: &Snapshot, path: &Path, world: &World) {
         .collect::<Result<_, _>>()
         .unwrap();
     assert_eq!(snapshot.users(), rows.len());
+    agrees_with_the_links(snapshot, &conn, world);
     for (name, enabled) in rows {
         let set = match snapshot.user(&name) {
             Found::Enabled(set) if enabled => set,
@@ -147,6 +149,44 @@ fn agrees_with_the_views(snapshot: &Snapshot, path: &Path, world: &World) {
             let ids: Vec<&str> = ids.into_iter().collect();
             assert_eq!(snapshot.allowed_header(set, place), ids.join(","));
         }
+    }
+}
+
+/// Whoever has an id is that person, by the view, and under the name that the person has now.
+fn agrees_with_the_links(snapshot: &Snapshot, conn: &Connection, world: &World) {
+    let mut owners: BTreeMap<&(String, String), Vec<&Status>> = BTreeMap::new();
+    for person in world.people.values() {
+        for link in person.links.iter().filter(|(source, _)| source == "corp") {
+            owners.entry(link).or_default().push(&person.status);
+        }
+    }
+    for ((source, ext), owners) in owners {
+        if owners.len() > 1 {
+            continue;
+        }
+        let sql = "SELECT l.username, u.enabled FROM gateway_user_link l \
+                   JOIN gateway_user u ON u.username = l.username \
+                   WHERE l.source = ?1 AND l.external_id = ?2";
+        let row: Option<(String, bool)> = conn
+            .query_row(sql, [source, ext], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()
+            .unwrap();
+        let known_by = KnownBy::Id { source: source.clone(), ext: ext.clone() };
+        let (found, name) = snapshot.caller(&known_by);
+        match row {
+            Some((username, enabled)) => {
+                assert_eq!(name, username);
+                let expected = snapshot.user(&username);
+                assert!(matches!(expected, Found::Enabled(_)) == enabled);
+                assert_eq!(found, expected, "{ext}");
+            }
+            None => {
+                assert!(matches!(owners[0], Status::Deprovisioned { .. }), "{ext}");
+                assert!(matches!(found, Found::Disabled(_)), "{ext} is {found:?}");
+            }
+        }
+        let other = KnownBy::Id { source: "other".to_owned(), ext: ext.clone() };
+        assert_eq!(snapshot.caller(&other), (Found::Unknown, ""));
     }
 }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use idpsyncd::config::{self, Config};
 use idpsyncd::gateway::provision::{Limits, Provisioned, Provisioner};
-use idpsyncd::gateway::question::Caller;
+use idpsyncd::gateway::question::{Caller, KnownBy};
 use idpsyncd::pipeline::{Options, Outcome, run};
 use idpsyncd::source::OnProgress;
 use idpsyncd::store::Reader;
@@ -75,7 +75,7 @@ impl Home {
     }
 
     fn by_name(&self, name: &str) -> Provisioned {
-        self.provision(Caller { username: name.into(), issuer: None, subject: None, roles: None })
+        self.provision(Caller::named(name))
     }
 
     /// Effective roles by user.
@@ -192,20 +192,19 @@ fn keycloak_someone_new_has_at_once_what_the_next_sync_gives() {
     realm.user("off", json!({"enabled": false}));
     realm.user("plain", json!({}));
 
-    // By name, by the id of a token that the realm issued, and by a name that is someone else's.
+    // By name, and by the id of a token that the realm issued, whatever name is in it.
     committed(&home.by_name("ann"));
     let token = |name: &str, subject: &str| Caller {
-        username: name.into(),
+        known_by: KnownBy::Id { source: "kc".to_owned(), ext: subject.to_owned() },
+        name: Some(name.into()),
         issuer: Some(format!("{}/realms/jit", keycloak.url)),
-        subject: Some(subject.to_owned()),
         roles: None,
     };
-    assert_eq!(home.provision(token("plain", &bob)), Provisioned::Nobody);
     assert_eq!(
         home.provision(token("bob", "00000000-0000-4000-8000-000000000000")),
         Provisioned::Nobody
     );
-    committed(&home.provision(token("bob", &bob)));
+    committed(&home.provision(token("plain", &bob)));
     committed(&home.by_name("plain"));
     refused(home.by_name("off"), "disabled in `kc`");
     assert_eq!(home.by_name("no-one"), Provisioned::Nobody);

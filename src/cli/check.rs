@@ -81,6 +81,11 @@ async fn connect(
     errors: &mut BTreeSet<String>,
     warnings: &mut BTreeSet<String>,
 ) -> Result<(), Failure> {
+    if let Some(gateway) = &config.gateway {
+        // Gateways may run where the issuer can be reached, and this not: no errors.
+        let faults = crate::gateway::identity::faults(gateway).await;
+        warnings.extend(faults.into_iter().map(|fault| format!("gateway.jwt: {fault}")));
+    }
     let findings = join_all(config.sources.iter().map(|source| async {
         let rules = Rules::new(config, source);
         match open_source(source) {

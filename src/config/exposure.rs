@@ -51,7 +51,7 @@ pub(super) fn warnings(config: &Config, warnings: &mut Vec<String>) {
 }
 
 /// Whether a URL leads to another machine.
-fn remote(url: &Url) -> bool {
+pub(super) fn remote(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     match host.parse::<IpAddr>() {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::exposure::remote;
 use super::fault::{Code, listed, near_miss};
 use super::gateway::{Identity, JustInTime};
 use super::reader::{Node, Read, Table, all};
@@ -115,7 +116,7 @@ pub(super) fn jwt(
         let issuer = node.text()?;
         if asked || issuer.contains("://") {
             let url = node.parsed(http_url)?;
-            if asked && identity == Some(Identity::Jwt) && url.scheme() == "http" && !local(&url) {
+            if asked && identity == Some(Identity::Jwt) && url.scheme() == "http" && remote(&url) {
                 return Err(node.bad(
                     "its keys would come over `http://` from another machine, where anybody on \
                      the way could put their own and be anyone: use `https://`, or `jwks_url`",
@@ -264,16 +265,6 @@ pub(super) fn check(
         node.fault(Code::Conflict, "`claims` needs a token: not with `identity = \"header\"`");
     } else if jwt.is_empty() || jwt.iter().any(|jwt| jwt.roles_claim.is_none()) {
         node.fault(Code::Conflict, "`claims` needs `roles_claim` in every `[[gateway.jwt]]`");
-    }
-}
-
-/// Whether nothing of what `url` names crosses a network.
-pub(super) fn local(url: &url::Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
     }
 }
 

@@ -4,8 +4,8 @@ mod naming;
 
 use super::exposure;
 use super::gateway::{GatewayConfig, JustInTime, Target};
-use super::jwt::{IdentifyBy, local};
-use super::types::{Config, MappingRule, RoleConfig, SourceKind};
+use super::jwt::IdentifyBy;
+use super::types::{Config, MappingRule, RoleConfig};
 use crate::gateway::route::configured;
 use crate::model::Mode;
 use crate::policy::{Action, ActionPattern, Effect};
@@ -41,10 +41,10 @@ fn names_decide(config: &Config, warnings: &mut Vec<String>) {
                  whoever gets a name there is whom the store calls so"
             ));
         }
-        let remote = |text: &String| {
-            url::Url::parse(text).is_ok_and(|url| url.scheme() == "http" && !local(&url))
+        let in_the_clear = |text: &String| {
+            url::Url::parse(text).is_ok_and(|url| url.scheme() == "http" && exposure::remote(&url))
         };
-        if jwt.jwks_url.as_ref().is_some_and(remote) {
+        if jwt.jwks_url.as_ref().is_some_and(in_the_clear) {
             warnings.push(format!(
                 "gateway.jwt: the keys of issuer `{issuer}` come over `http://` from another \
                  machine: anybody on the way can put their own, and be anyone"

@@ -126,6 +126,7 @@ impl Desk {
             actions: Routes::new(config).actions().to_vec(),
             allowed: config.allowed.clone(),
             anonymous_role: config.anonymous_role.clone(),
+            sources: config.id_sources(),
         })
     }
 
@@ -221,10 +222,10 @@ impl Desk {
         let Some(loaded) = &*loaded else {
             return Some(Answer::Unavailable(NOTHING_LOADED));
         };
-        match loaded.snapshot.user(&caller.username) {
-            Found::Enabled(set) => {
-                Some(self.known(&loaded.snapshot, set, Some(&caller.username), incoming))
-            }
+        let (found, name) = loaded.snapshot.caller(&caller.known_by);
+        match found {
+            // The upstream is told what the store calls the person, not what the token does.
+            Found::Enabled(set) => Some(self.known(&loaded.snapshot, set, Some(name), incoming)),
             Found::Disabled(why) => {
                 Some(self.deny(caller, incoming, "the user is disabled or deprovisioned", why))
             }
@@ -374,7 +375,7 @@ impl Desk {
             Some((matched, _)) => self.about(&matched.question(), told.to_owned()),
             None => Denial { why: told.to_owned(), ..Denial::default() },
         };
-        self.denied(Some(&caller.username), incoming, denial, Some(why))
+        self.denied(Some(caller.shown()), incoming, denial, Some(why))
     }
 
     /// A denial of `question`.

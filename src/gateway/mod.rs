@@ -185,6 +185,7 @@ impl Gateway {
         let acceptor = acceptor(gateway)?;
         let same_identity = self.config.identity == gateway.identity
             && self.config.user_header == gateway.user_header
+            && self.config.subject == gateway.subject
             && self.config.jwt == gateway.jwt
             && self.store == config.store;
         let identity =
@@ -252,7 +253,7 @@ impl Gateway {
             coming.abort();
         }
         let (grpc, http) = (self.grpc.take(), self.http.take());
-        tokio::join!(stop(grpc), stop(http));
+        tokio::join!(stop(grpc), stop(http), self.reading.end(&self.identifier));
     }
 
     async fn listen_grpc(&self, config: &GatewayConfig) -> Result<Option<Listening>, GatewayError> {

@@ -26,7 +26,7 @@ use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-use super::question::Caller;
+use super::question::{Caller, KnownBy};
 use crate::config::{Config, JustInTime, SourceConfig, SourceKind};
 use crate::pipeline::open_source;
 use crate::pipeline::person::{self, Answer, Opened, Person};
@@ -113,29 +113,29 @@ pub struct Provisioner(Arc<Inner>);
 /// One person as a token shows them. Another token's answer is no answer for this one.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Key {
-    username: Arc<str>,
+    known_by: KnownBy,
     issuer: Option<String>,
-    subject: Option<String>,
-    /// With `claims` the answer hangs on the roles: a digest, since a token may name many.
-    roles: Option<[u8; 32]>,
+    /// With `claims` the answer hangs on the roles, and on the name: a digest, since a token may
+    /// name many.
+    claimed: Option<[u8; 32]>,
 }
 
 impl Key {
     fn of(caller: &Caller, mode: JustInTime) -> Self {
-        let digest = |roles: &Vec<String>| {
+        let digest = || {
             let mut hash = Sha256::new();
-            for role in roles {
-                hash.update((role.len() as u64).to_le_bytes());
-                hash.update(role.as_bytes());
+            let name = caller.name.as_deref().unwrap_or_default();
+            let roles = caller.roles.iter().flatten().map(String::as_str);
+            for part in std::iter::once(name).chain(roles) {
+                hash.update((part.len() as u64).to_le_bytes());
+                hash.update(part.as_bytes());
             }
             hash.finalize().into()
         };
-        let roles = caller.roles.as_ref().filter(|_| mode == JustInTime::Claims);
         Key {
-            username: Arc::clone(&caller.username),
+            known_by: caller.known_by.clone(),
             issuer: caller.issuer.clone(),
-            subject: caller.subject.clone(),
-            roles: roles.map(digest),
+            claimed: (mode == JustInTime::Claims).then(digest),
         }
     }
 }

@@ -43,19 +43,54 @@ pub trait Headers: Sync {
     fn header(&self, name: &str) -> Header<'_>;
 }
 
+/// What says who somebody is.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum KnownBy {
+    /// A source's own id. Whatever name comes with it decides nothing.
+    Id {
+        /// The source's name.
+        source: String,
+        /// The external id: a token's `sub`, say.
+        ext: String,
+    },
+    /// A name in the form in which the store keeps names
+    /// ([`crate::model::username::canonical`]): the gateway vouches for it, or an issuer that is
+    /// no source.
+    Name(Arc<str>),
+}
+
 /// Someone whose identity is proven.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Caller {
-    /// The username in the form in which the store keeps names
-    /// ([`crate::model::username::canonical`]).
-    pub username: Arc<str>,
+    /// What says who it is.
+    pub known_by: KnownBy,
+    /// The name that came along, in the store's form; absent where there was none, or none that
+    /// could be believed.
+    pub name: Option<Arc<str>>,
     /// The token's issuer; absent where a header named the user.
     pub issuer: Option<String>,
-    /// The token's `sub`, where it has one.
-    pub subject: Option<String>,
     /// The roles that the verified token names (`roles_claim`); absent where the configuration
     /// names no such claim or the token has none.
     pub roles: Option<Vec<String>>,
+}
+
+impl Caller {
+    /// Someone whom a gateway's header names.
+    #[must_use]
+    pub fn named(name: impl Into<Arc<str>>) -> Caller {
+        let name = name.into();
+        let known_by = KnownBy::Name(Arc::clone(&name));
+        Caller { known_by, name: Some(name), issuer: None, roles: None }
+    }
+
+    /// What to call it in a log.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        match &self.known_by {
+            KnownBy::Name(name) => name,
+            KnownBy::Id { ext, .. } => ext,
+        }
+    }
 }
 
 /// Who asks.

@@ -8,7 +8,9 @@ use crate::config::{Config, SourceConfig, SourceKind, UsernameFrom};
 use crate::model::{GrantKind, Reason, Role};
 use crate::plan::Change;
 use crate::resolve::{Resolved, may_deny};
-use crate::source::{Container, Directory, Enabled, Kind, Sighting, Who, Within, client_role_key};
+use crate::source::{
+    Container, Directory, Enabled, Kind, Named, Sighting, Within, client_role_key,
+};
 use crate::store::Skeleton;
 
 /// Whom the token of source `name` shows. The mirror, where it has them, knows whether they are disabled.
@@ -18,7 +20,7 @@ use crate::store::Skeleton;
 pub(super) fn sighting(
     config: &Config,
     source: &SourceConfig,
-    who: &Who,
+    who: &Named,
     claimed: &Claimed,
     skeleton: &Skeleton,
     roles: &[Role],

@@ -19,14 +19,15 @@ use futures_util::future::join_all;
 
 use super::claims;
 use super::{MOST_TRIES, RunError, configured};
-use crate::config::{Config, LinkBy, SourceConfig, SourceKind};
-use crate::gateway::question::Caller;
+use crate::config::{Config, LinkBy, SourceConfig, UsernameFrom};
+use crate::gateway::question::{Caller, KnownBy};
+use crate::model::username::canonical;
 use crate::model::{Status, Time};
 use crate::plan::{self, Change, effective};
 use crate::resolve::{NewGroup, Resolved, Rules, View, new_group, resolve};
 use crate::source::{
-    Directory, Enabled, Kind, Looked, Sighting, Source, SourceError, Who, Within, find_container,
-    with_people,
+    Directory, Enabled, Kind, Looked, Named, Sighting, Source, SourceError, Who, Within,
+    find_container, with_people,
 };
 use crate::store::{
     Acquaintance, Commit, CommitError, MirrorPerson, Reader, Skeleton, Stranger, Surroundings,
@@ -111,33 +112,51 @@ pub fn claims_person(config: &Config, caller: &Caller, now: Time) -> Result<Pers
     }
 }
 
-/// Whether `source` is the Keycloak realm that issues tokens as `issuer`.
-#[must_use]
-pub fn issues(source: &SourceConfig, issuer: &str) -> bool {
-    matches!(&source.kind, SourceKind::Keycloak(keycloak) if keycloak.issues(issuer))
-}
-
 /// What each source says of the caller, in the order of the configuration.
+///
+/// Where the caller is known by a source's id, that source is asked first, by it: what the person
+/// is called is for the source to say, and the others are asked about whoever is called so.
 pub async fn ask(config: &Config, sources: &[Opened], caller: &Caller) -> Vec<Answer> {
-    let all = config.sources.iter().zip(sources);
-    join_all(all.map(|(source, opened)| ask_one(config, source, opened, caller))).await
+    let all = || config.sources.iter().zip(sources);
+    let (owner, ext) = match &caller.known_by {
+        KnownBy::Name(name) => {
+            let who = Who::Named(named(config, name));
+            return join_all(all().map(|(source, opened)| ask_one(config, source, opened, &who)))
+                .await;
+        }
+        KnownBy::Id { source, ext } => (source, ext),
+    };
+    let mut answer = Answer::NotAsked;
+    if let Some((source, opened)) = all().find(|(source, _)| source.name == *owner) {
+        answer = ask_one(config, source, opened, &Who::Id(ext.clone())).await;
+    }
+    let called = match &answer {
+        Answer::Found(person) => called(config, person).ok(),
+        _ => None,
+    };
+    let who = called.map(Who::Named);
+    let others = all().map(|(source, opened)| async {
+        match &who {
+            Some(who) if source.name != *owner => ask_one(config, source, opened, who).await,
+            _ => Answer::NotAsked,
+        }
+    });
+    let mut answers = join_all(others).await;
+    let place = config.sources.iter().position(|source| source.name == *owner);
+    if let Some(slot) = place.and_then(|place| answers.get_mut(place)) {
+        *slot = answer;
+    }
+    answers
 }
 
-async fn ask_one(
-    config: &Config,
-    source: &SourceConfig,
-    opened: &Opened,
-    caller: &Caller,
-) -> Answer {
+async fn ask_one(config: &Config, source: &SourceConfig, opened: &Opened, who: &Who) -> Answer {
     let failed = |error: &SourceError| Answer::Failed(format!("{}: {error}", source.name));
     let opened = match opened {
         Ok(opened) => opened,
         Err(error) => return failed(error),
     };
-    let issued = caller.issuer.as_ref().is_some_and(|issuer| issues(source, issuer));
-    let who = who(config, caller, issued);
     let rules = Rules::new(config, source);
-    match opened.lookup(&rules, &who).await {
+    match opened.lookup(&rules, who).await {
         // Whether the account is enabled is not for a source to say that gives roles only.
         Ok(Looked::Found(sighting)) if sighting.enabled == Enabled::Unknown && source.lifecycle => {
             Answer::Failed(format!(
@@ -152,11 +171,45 @@ async fn ask_one(
     }
 }
 
-fn who(config: &Config, caller: &Caller, issued: bool) -> Who {
-    Who {
-        username: caller.username.as_ref().to_owned(),
-        by: config.sync.username,
-        subject: caller.subject.clone().filter(|_| issued),
+fn named(config: &Config, name: &str) -> Named {
+    Named { username: name.to_owned(), by: config.sync.username }
+}
+
+/// What a source calls a person.
+///
+/// # Errors
+/// It is no username: why.
+fn called(config: &Config, person: &Sighting) -> Result<Named, String> {
+    let name = match config.sync.username {
+        UsernameFrom::Username => &person.username,
+        UsernameFrom::Email => &person.email,
+    };
+    canonical(name).map(|name| named(config, &name))
+}
+
+/// What the person is to be called. `Err` is not an error but the answer, where nobody is: a
+/// source that knows no such id settles it.
+fn who(config: &Config, caller: &Caller, answers: &[Answer]) -> Result<Named, Person> {
+    let source = match &caller.known_by {
+        KnownBy::Name(name) => return Ok(named(config, name)),
+        KnownBy::Id { source, .. } => source,
+    };
+    let mut all = config.sources.iter().zip(answers);
+    match all.find(|(config, _)| config.name == *source) {
+        Some((_, Answer::Found(person))) => called(config, person)
+            .map_err(|why| Person::Refused(format!("{source}: not provisioned: {why}"))),
+        Some((_, Answer::Claimed(_))) => match &caller.name {
+            Some(name) => Ok(named(config, name)),
+            None => Err(Person::Refused("the token names no username for them".to_owned())),
+        },
+        Some((_, Answer::Nobody)) => Err(Person::Nobody),
+        Some((_, Answer::Several)) => {
+            Err(Person::Refused(format!("{source}: more than one user has the id")))
+        }
+        Some((_, Answer::Failed(why))) => Err(Person::Unavailable(why.clone())),
+        Some((_, Answer::NotAsked)) | None => {
+            Err(Person::Refused(format!("nobody asked source `{source}`, whose id it is")))
+        }
     }
 }
 
@@ -166,14 +219,15 @@ fn who(config: &Config, caller: &Caller, issued: bool) -> Who {
 /// No source issued it, or it does not say enough.
 fn claimed(config: &Config, caller: &Caller) -> Result<Vec<Answer>, String> {
     let issuer = caller.issuer.as_deref().ok_or("no token names the caller's roles")?;
-    let place =
-        config.sources.iter().position(|source| issues(source, issuer)).ok_or_else(|| {
-            format!(
-                "no source is the realm of issuer `{}`: its tokens give nothing",
-                issuer.escape_debug()
-            )
-        })?;
-    let subject = caller.subject.clone().ok_or("the token has no `sub`")?;
+    let KnownBy::Id { source, ext: subject } = &caller.known_by else {
+        return Err(format!(
+            "issuer `{}` is no source: its tokens give nothing",
+            issuer.escape_debug()
+        ));
+    };
+    let place = config.sources.iter().position(|known| known.name == *source);
+    let place = place.ok_or_else(|| format!("no source is called `{source}`"))?;
+    let subject = subject.clone();
     let roles = caller.roles.clone().ok_or("the token lacks the claim with the roles")?;
     let jwt = config.gateway.iter().flat_map(|gateway| &gateway.jwt);
     let claim = jwt
@@ -198,7 +252,10 @@ pub fn settle(
     now: Time,
 ) -> Result<Person, RunError> {
     let path = config.store.as_path();
-    let who = who(config, caller, false);
+    let who = match who(config, caller, &answers) {
+        Ok(who) => who,
+        Err(person) => return Ok(person),
+    };
     let _quiet = super::quiet();
     let Some(reader) = Reader::open(path)? else {
         return Ok(Person::Unavailable("no sync has run yet".to_owned()));
@@ -206,7 +263,8 @@ pub fn settle(
     let mut tries = 0;
     loop {
         let around = reader.surroundings(&stranger(config, &who, &answers))?;
-        let ready = match decide(config, &who, &answers, &around, now) {
+        let asked = Asked { caller, who: &who };
+        let ready = match decide(config, &asked, &answers, &around, now) {
             Ok(ready) => ready,
             Err(person) => return Ok(person),
         };
@@ -236,7 +294,7 @@ pub fn settle(
     }
 }
 
-fn stranger<'a>(config: &'a Config, who: &'a Who, answers: &'a [Answer]) -> Stranger<'a> {
+fn stranger<'a>(config: &'a Config, who: &'a Named, answers: &'a [Answer]) -> Stranger<'a> {
     let mut exts = Vec::new();
     let mut emails = Vec::new();
     let by_email = config.sources.iter().any(|source| source.link_by == LinkBy::Email);
@@ -254,6 +312,14 @@ fn stranger<'a>(config: &'a Config, who: &'a Who, answers: &'a [Answer]) -> Stra
     }
     let sources = config.sources.iter().map(|source| source.name.as_str()).collect();
     Stranger { who, sources, exts, emails }
+}
+
+/// Who is to be provisioned.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    caller: &'a Caller,
+    /// What they are to be called.
+    who: &'a Named,
 }
 
 /// What is to be committed.
@@ -276,12 +342,13 @@ struct Part<'a> {
 /// Decides about the stranger. `Err` is not an error but the answer, where nothing is to be done.
 fn decide<'a>(
     config: &'a Config,
-    who: &Who,
+    asked: &Asked<'_>,
     answers: &[Answer],
     around: &'a Surroundings,
     now: Time,
 ) -> Result<Ready<'a>, Person> {
-    acquainted(who, &around.known, around.meta.generation)?;
+    let who = asked.who;
+    acquainted(asked, &around.known, around.meta.generation)?;
     let parts = parts(config, who, answers, around)?;
     let directories: Vec<Directory> = parts
         .iter()
@@ -310,26 +377,49 @@ fn decide<'a>(
     Ok(Ready { plan, people })
 }
 
-/// Whether the store knows the person already.
-fn acquainted(who: &Who, known: &[Acquaintance], generation: u64) -> Result<(), Person> {
+/// Whether the store knows the person already. Who is known by an id is whoever has it: somebody
+/// else of the same name is nobody whom they could be taken for.
+fn acquainted(asked: &Asked<'_>, known: &[Acquaintance], generation: u64) -> Result<(), Person> {
+    let who = asked.who;
     let gone = |status: &Status| matches!(status, Status::Deprovisioned { .. });
-    let same = |one: &&Acquaintance| one.username == who.username;
-    let alive = known.iter().filter(same).find(|one| !gone(&one.status));
-    match alive.or_else(|| known.iter().find(same)).or(known.first()) {
-        None => Ok(()),
-        Some(one) if one.username != who.username => Err(Person::Refused(format!(
-            "the store knows the person as `{}`: left to the next sync",
-            one.username.escape_debug()
-        ))),
-        Some(one) if may_enter(&one.status) => Err(Person::Known { generation }),
-        Some(one) => Err(Person::Refused(match &one.status {
-            Status::Disabled { by } => format!("disabled in `{by}`"),
-            Status::Missing { disabled_by: Some(by), .. } => {
-                format!("disabled in `{by}`, and gone from there")
-            }
-            _ => "deprovisioned: left to the next sync".to_owned(),
-        })),
-    }
+    let same: Box<dyn Fn(&&Acquaintance) -> bool> = match &asked.caller.known_by {
+        KnownBy::Name(_) => Box::new(|one| one.username == who.username),
+        KnownBy::Id { source, ext } => {
+            Box::new(move |one| one.ids.iter().any(|(of, id, _)| (of, id) == (source, ext)))
+        }
+    };
+    let alive = known.iter().filter(&same).find(|one| !gone(&one.status));
+    let Some(one) = alive.or_else(|| known.iter().find(&same)) else {
+        return match known.first() {
+            None => Ok(()),
+            Some(one) if one.username != who.username => Err(Person::Refused(format!(
+                "the store knows the person as `{}`: left to the next sync",
+                one.username.escape_debug()
+            ))),
+            Some(one) => Err(Person::Refused(format!(
+                "the store knows somebody else as `{}`, or the person by another id: left to the \
+                 next sync",
+                one.username.escape_debug()
+            ))),
+        };
+    };
+    let refused = match &asked.caller.known_by {
+        KnownBy::Name(_) => false,
+        KnownBy::Id { source, ext } => {
+            one.ids.iter().any(|(of, id, refused)| *refused && (of, id) == (source, ext))
+        }
+    };
+    Err(match &one.status {
+        _ if refused => Person::Refused(
+            "the source calls the account otherwise than the person is called".to_owned(),
+        ),
+        status if may_enter(status) => Person::Known { generation },
+        Status::Disabled { by } => Person::Refused(format!("disabled in `{by}`")),
+        Status::Missing { disabled_by: Some(by), .. } => {
+            Person::Refused(format!("disabled in `{by}`, and gone from there"))
+        }
+        _ => Person::Refused("deprovisioned: left to the next sync".to_owned()),
+    })
 }
 
 fn may_enter(status: &Status) -> bool {
@@ -342,7 +432,7 @@ fn may_enter(status: &Status) -> bool {
 /// Puts each source's word and what its mirror has together.
 fn parts<'a>(
     config: &'a Config,
-    who: &Who,
+    who: &Named,
     answers: &[Answer],
     around: &'a Surroundings,
 ) -> Result<Vec<Part<'a>>, Person> {
@@ -441,7 +531,7 @@ fn new_group_gives_nothing(
 
 /// The plan that makes the person, if that is all that resolving comes to.
 fn additions(
-    who: &Who,
+    who: &Named,
     around: &Surroundings,
     resolved: Resolved,
     now: Time,

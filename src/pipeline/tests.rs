@@ -12,7 +12,7 @@ use super::meanwhile::{Marks, catch_up};
 use super::person::{Opened, Person, claims_person, lookup_person, settle};
 use super::{Options, Outcome, configured, know, load_views, open_source, run, updates, views};
 use crate::config::{self, Config};
-use crate::gateway::question::Caller;
+use crate::gateway::question::{Caller, KnownBy};
 use crate::model::{Time, parse_rfc3339};
 use crate::source::OnProgress;
 use crate::store::Reader;
@@ -110,7 +110,7 @@ fn wait<T: Send>(future: impl Future<Output = T> + Send) -> T {
 }
 
 fn caller(name: &str) -> Caller {
-    Caller { username: name.into(), issuer: None, subject: None, roles: None }
+    Caller::named(name)
 }
 
 /// A user of an export.
@@ -822,11 +822,15 @@ fn with_mirror(claim: &str) -> Home {
     home
 }
 
+fn by_id(ext: &str) -> KnownBy {
+    KnownBy::Id { source: "kc".to_owned(), ext: ext.to_owned() }
+}
+
 fn bearer(name: &str, roles: &[&str]) -> Caller {
     Caller {
-        username: name.into(),
+        known_by: by_id(&format!("sub-{name}")),
+        name: Some(name.into()),
         issuer: Some("http://127.0.0.1:1/realms/r".to_owned()),
-        subject: Some(format!("sub-{name}")),
         roles: Some(roles.iter().map(|role| (*role).to_owned()).collect()),
     }
 }
@@ -866,11 +870,12 @@ fn an_issuer_that_is_no_source_is_warned_of() {
     let toml = CLAIMS.replace("CLAIM", "realm_access.roles");
     let about = |toml: &str| {
         let warnings = Home::new(toml).config.warnings;
-        warnings.into_iter().filter(|it| it.contains("is the Keycloak realm of issuer")).count()
+        warnings.into_iter().filter(|it| it.contains("is no source: `provision")).count()
     };
     assert_eq!(about(&toml), 0);
-    assert_eq!(about(&toml.replace("/realms/r\"", "/realms/other\"")), 1);
-    assert_eq!(about(&toml.replace("\"claims\"", "\"lookup\"").replace("/realms/r\"", "/x\"")), 0);
+    let named = toml.replace("/realms/r\"", "/realms/other\"\nidentify_by = \"username\"");
+    assert_eq!(about(&named), 1);
+    assert_eq!(about(&named.replace("\"claims\"", "\"lookup\"")), 0);
 }
 
 #[test]
@@ -884,19 +889,18 @@ fn a_clients_roles_are_that_clients() {
 fn a_token_that_proves_too_little_gives_nothing() {
     let home = with_mirror("realm_access.roles");
     let before = home.roles();
-    let other = Caller {
-        issuer: Some("http://127.0.0.1:1/realms/other".to_owned()),
-        ..bearer("ann", &["plain"])
-    };
-    refused(claim(&home, &other), "no source is the realm");
-    refused(claim(&home, &Caller { subject: None, ..bearer("ann", &["plain"]) }), "no `sub`");
+    let other = Caller { known_by: KnownBy::Name("ann".into()), ..bearer("ann", &["plain"]) };
+    refused(claim(&home, &other), "is no source");
+    refused(claim(&home, &Caller { name: None, ..bearer("ann", &["plain"]) }), "no username");
     refused(claim(&home, &Caller { roles: None, ..bearer("ann", &[]) }), "lacks the claim");
     refused(claim(&home, &bearer("service-account-x", &["plain"])), "account of a client");
     // Disabled, as the mirror and the store have it.
-    refused(claim(&home, &bearer("off", &["plain"])), "disabled in `kc`");
-    // Another person's id, or a new id under a name that is taken.
-    let thief = Caller { subject: Some("old".to_owned()), ..bearer("ann", &["plain"]) };
-    refused(claim(&home, &thief), "knows the person as `old`");
-    assert!(matches!(claim(&home, &bearer("old", &["plain"])), Person::Known { .. }));
+    let off = Caller { known_by: by_id("off"), ..bearer("off", &["plain"]) };
+    refused(claim(&home, &off), "disabled in `kc`");
+    // Whoever has the id is that person, and a new id under a name that is taken is nobody.
+    let known = Caller { known_by: by_id("old"), ..bearer("ann", &["plain"]) };
+    assert!(matches!(claim(&home, &known), Person::Known { .. }));
+    refused(claim(&home, &bearer("old", &["plain"])), "knows somebody else as `old`");
+    refused(claim(&home, &bearer("off", &["plain"])), "knows somebody else as `off`");
     assert_eq!(home.roles(), before);
 }

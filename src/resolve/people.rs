@@ -576,7 +576,7 @@ where
 
         let (replaced, outgrown) =
             (std::mem::take(&mut self.replaced), std::mem::take(&mut self.outgrown));
-        let terms = self.terms;
+        let terms = std::mem::take(&mut self.terms);
         let mut people = People { replaced, outgrown, ..People::default() };
         people.persons.reserve(order.len());
         let mut at = 0;

@@ -14,17 +14,23 @@ use crate::model::username;
 
 /// Who is asked about.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Who {
+pub enum Who {
+    /// Whoever has this stable external id in the source, whatever they are called.
+    Id(String),
+    /// Whoever bears this name.
+    Named(Named),
+}
+
+/// Someone of whom a name is known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Named {
     /// The username in its canonical form ([`username::canonical`]).
     pub username: String,
     /// Which of a person's names that is.
     pub by: UsernameFrom,
-    /// The person's stable external id in this source, where a token that the source itself
-    /// issued tells it.
-    pub subject: Option<String>,
 }
 
-impl Who {
+impl Named {
     /// Whether a person with this username and email address bears the name that is asked for.
     #[must_use]
     pub fn is(&self, username: &str, email: &str) -> bool {
@@ -41,7 +47,7 @@ impl Who {
 pub enum Looked {
     /// There is exactly one such person.
     Found(Box<Sighting>),
-    /// There is certainly nobody of that name (and id).
+    /// There is certainly nobody of that id or name.
     Nobody,
     /// More than one person comes to that name: nobody can tell which is meant.
     Several,

@@ -16,7 +16,7 @@ mod reading;
 use futures_util::future::BoxFuture;
 
 pub use directory::{Container, DirUser, Directory, Enabled, Kind, Proven, client_role_key};
-pub use lookup::{Looked, Sighting, Who, Within, find_container, with_people};
+pub use lookup::{Looked, Named, Sighting, Who, Within, find_container, with_people};
 pub use merge::{Merged, merge};
 pub use reading::{Completeness, NewContainer, NewUser, Reading, ReadingBuilder, ScopeReport};
 

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | the row's status, or whom it is about | a row of history that names the user |
 //! | the username | `user-renamed`, which holds the old name too |
+//! | whose an id is, and whether it counts | `link-added`, `link-removed`, `link-refused`, `link-accepted` |
 //! | the role set, by a grant | the grant's row of history |
 //! | the role set, by a role that everyone holds, or a way nobody thought of | `generation.silent` |
 //! | policies, the set of roles, the catalog | rows of history that name no user |
@@ -15,7 +16,7 @@
 //! Where a trace is missing (a store that was restored from a backup, say), [`Since::Unknown`]
 //! tells to read everything anew.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -51,6 +52,17 @@ pub struct SeenUser<'a> {
     pub set: i64,
 }
 
+/// An external id of somebody.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SeenLink {
+    /// Whose id it is: a place among the sources that were asked for.
+    pub source: u16,
+    /// The id.
+    pub ext: String,
+    /// The source calls the account otherwise than the person is called: it is nobody's.
+    pub refused: bool,
+}
+
 /// A role set.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SeenSet {
@@ -69,6 +81,10 @@ pub enum Since {
     Changed {
         /// The usernames, those that nobody has any more too.
         names: BTreeSet<String>,
+        /// Whose ids may differ, or stand for something else: the store's numbers.
+        users: BTreeSet<UserId>,
+        /// Ids that were taken from somebody: source, id. They may be somebody's again.
+        unlinked: BTreeSet<(String, String)>,
         /// Roles, policies or the catalog may differ.
         rules: bool,
     },
@@ -109,8 +125,59 @@ impl Footprint {
     }
 }
 
-/// `status`, `disabled_by` and `role_set` of `user`, after its `username`.
-const COLUMNS: &str = "username, status, disabled_by, role_set";
+/// `status`, `disabled_by` and `role_set` of `user`, after its `username`; then its number.
+const COLUMNS: &str = "username, status, disabled_by, role_set, id";
+
+/// The links of people in order, those of some sources.
+struct Links<'a> {
+    rows: Rows<'a>,
+    /// The sources' numbers in the store, in the order in which they were asked for.
+    sources: Vec<Option<i64>>,
+    /// The next link: whose it is, and what the source calls it.
+    next: Option<(UserId, SeenLink, Option<String>)>,
+}
+
+impl<'a> Links<'a> {
+    /// `rows` hold user, source, ext and claim, in order of users.
+    fn new(rows: Rows<'a>, sources: Vec<Option<i64>>) -> Result<Self, Fault> {
+        let mut links = Links { rows, sources, next: None };
+        links.advance()?;
+        Ok(links)
+    }
+
+    fn advance(&mut self) -> Result<(), Fault> {
+        while let Some(row) = self.rows.next()? {
+            let source: i64 = row.get(1)?;
+            let place = self.sources.iter().position(|wanted| *wanted == Some(source));
+            let Some(place) = place.and_then(|place| u16::try_from(place).ok()) else { continue };
+            let link = SeenLink { source: place, ext: row.get(2)?, refused: false };
+            self.next = Some((row.get(0)?, link, row.get(3)?));
+            return Ok(());
+        }
+        self.next = None;
+        Ok(())
+    }
+
+    /// Puts the links of `user`, whose name is `name`, into `links`. People must come in order.
+    fn of(&mut self, user: UserId, name: &str, links: &mut Vec<SeenLink>) -> Result<(), Fault> {
+        links.clear();
+        while let Some((whose, link, claim)) = self.next.take_if(|(whose, ..)| *whose <= user) {
+            if whose == user {
+                let refused = claim.is_some_and(|claim| claim != name);
+                links.push(SeenLink { refused, ..link });
+            }
+            self.advance()?;
+        }
+        Ok(())
+    }
+}
+
+/// The numbers of sources in the store; `None`: nobody is linked to it.
+fn numbers(conn: &Connection, sources: &[String]) -> Result<Vec<Option<i64>>, Fault> {
+    let mut statement = conn.prepare("SELECT num FROM link_source WHERE name = ?1")?;
+    let number = |name: &String| statement.query_row([name], |row| row.get(0)).optional();
+    Ok(sources.iter().map(number).collect::<Result<_, _>>()?)
+}
 
 fn seen<'a>(row: &'a Row<'_>) -> Result<SeenUser<'a>, Fault> {
     let by = row.get_ref(2)?.as_str_or_null().map_err(rusqlite::Error::from)?;
@@ -145,21 +212,87 @@ impl Reader {
         self.read_as(|conn| super::load::count(conn, "SELECT count(*) FROM user"))
     }
 
+    /// How many ids each of `sources` has given to people, as a measure for memory.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn count_links(&self, sources: &[String]) -> Result<Vec<usize>, StoreError> {
+        self.read_as(|conn| {
+            let mut count = conn.prepare("SELECT count(*) FROM link WHERE source = ?1")?;
+            let mut counts = Vec::with_capacity(sources.len());
+            for number in numbers(conn, sources)? {
+                let links = match number {
+                    Some(number) => count.query_row([number], |row| row.get::<_, i64>(0))?,
+                    None => 0,
+                };
+                counts.push(usize::try_from(links).unwrap_or(0));
+            }
+            Ok(counts)
+        })
+    }
+
     /// Calls `each` for everyone, in the order of the store's numbers, deprovisioned people too:
     /// of several who have one username the gateway sees the one who is not deprovisioned, else
-    /// the last. What `each` finds wrong with a row ends the reading.
+    /// the last. With each come the ids that `sources` know the person by. What `each` finds wrong
+    /// with a row ends the reading.
     ///
     /// # Errors
     /// The store cannot be read, or contradicts itself.
     pub fn seen_users(
         &self,
-        mut each: impl FnMut(SeenUser<'_>) -> Result<(), String>,
+        sources: &[String],
+        mut each: impl FnMut(SeenUser<'_>, &[SeenLink]) -> Result<(), String>,
     ) -> Result<(), StoreError> {
         self.read_as(|conn| {
             let mut statement = conn.prepare(&format!("SELECT {COLUMNS} FROM user ORDER BY id"))?;
             let mut rows = statement.query([])?;
+            let mut of_links =
+                conn.prepare("SELECT user, source, ext, claim FROM link ORDER BY user, source")?;
+            let numbers = numbers(conn, sources)?;
+            // Nobody's ids are wanted: they are not read.
+            let mut all = match numbers.iter().any(Option::is_some) {
+                true => Some(Links::new(of_links.query([])?, numbers)?),
+                false => None,
+            };
+            let mut links = Vec::new();
             while let Some(row) = rows.next()? {
-                each(seen(row)?).map_err(Fault::Damaged)?;
+                let user = seen(row)?;
+                if let Some(all) = &mut all {
+                    all.of(row.get(4)?, user.username, &mut links)?;
+                }
+                each(user, &links).map_err(Fault::Damaged)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `each` for everyone of `users`, the store's numbers, with the ids that `sources` know
+    /// the person by.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn seen_numbers(
+        &self,
+        users: &BTreeSet<UserId>,
+        sources: &[String],
+        mut each: impl FnMut(SeenUser<'_>, &[SeenLink]),
+    ) -> Result<(), StoreError> {
+        if sources.is_empty() {
+            return Ok(());
+        }
+        self.read_as(|conn| {
+            let mut person = conn.prepare(&format!("SELECT {COLUMNS} FROM user WHERE id = ?1"))?;
+            let mut of_links =
+                conn.prepare("SELECT user, source, ext, claim FROM link WHERE user = ?1")?;
+            let numbers = numbers(conn, sources)?;
+            let mut links = Vec::new();
+            for number in users {
+                let mut rows = person.query([number])?;
+                let Some(row) = rows.next()? else { continue };
+                let user = seen(row)?;
+                let rows = of_links.query([number])?;
+                Links::new(rows, numbers.clone())?.of(*number, user.username, &mut links)?;
+                each(user, &links);
             }
             Ok(())
         })
@@ -297,29 +430,36 @@ fn since(
         return Ok(Since::Unknown);
     }
     let mut names = BTreeSet::new();
-    let mut users: HashSet<UserId> = HashSet::new();
+    let mut users: BTreeSet<UserId> = BTreeSet::new();
+    let mut unlinked = BTreeSet::new();
     let mut rules = false;
     let mut statement =
-        conn.prepare("SELECT user, kind = ?2, old FROM history WHERE num >= ?1 ORDER BY num")?;
-    let mut rows = statement.query([first, super::history::RENAMED])?;
+        conn.prepare("SELECT user, kind, old, note FROM history WHERE num >= ?1 ORDER BY num")?;
+    let mut rows = statement.query([first])?;
     while let Some(row) = rows.next()? {
         let Some(user) = row.get::<_, Option<UserId>>(0)? else {
             rules = true;
             continue;
         };
         users.insert(user);
-        if row.get(1)? {
-            names.insert(row.get(2)?);
+        match row.get(1)? {
+            super::history::RENAMED => {
+                names.insert(row.get(2)?);
+            }
+            super::history::UNLINKED => {
+                unlinked.insert((row.get(3)?, row.get(2)?));
+            }
+            _ => {}
         }
         if users.len().max(names.len()) > most {
             return Ok(Since::Unknown);
         }
     }
     let mut name: Statement<'_> = conn.prepare("SELECT username FROM user WHERE id = ?1")?;
-    for user in users {
+    for user in &users {
         let name: Option<String> = name.query_row([user], |row| row.get(0)).optional()?;
         let gone = || Fault::Damaged(format!("history speaks of user {user}, who does not exist"));
         names.insert(name.ok_or_else(gone)?);
     }
-    Ok(Since::Changed { names, rules })
+    Ok(Since::Changed { names, users, unlinked, rules })
 }

@@ -67,6 +67,9 @@ const KINDS: [&str; 19] = [
 /// `user-renamed`: the schema has an index of these.
 pub(super) const RENAMED: i64 = 4;
 
+/// `link-removed`
+pub(super) const UNLINKED: i64 = 16;
+
 /// The stable words for causes; a row holds a place in this list. Only ever appended to.
 const CAUSES: [&str; 7] =
     ["not-at-idp", "role-gone", "user-gone", "replaced", "expired", "idp-decides", "by-hand"];
@@ -244,7 +247,7 @@ pub(super) fn record<'v>(
         }
         Change::LinkRemoved { user, source, ext } => {
             let source = state.sources.get(usize::from(*source)).map(String::as_str);
-            Record { old: text(*ext), note: source.into(), ..of(16, user) }
+            Record { old: text(*ext), note: source.into(), ..of(UNLINKED, user) }
         }
         Change::LinkClaims { user, source, ext, claim } => {
             let kind = if claim.is_some() { 17 } else { 18 };

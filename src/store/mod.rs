@@ -44,7 +44,7 @@ mod writer;
 mod tests;
 
 pub use error::{CommitError, StoreError, StoreErrorKind};
-pub use gateway::{Footprint, SeenSet, SeenUser, Since, Standing};
+pub use gateway::{Footprint, SeenLink, SeenSet, SeenUser, Since, Standing};
 pub use history::{HistoryFilter, HistoryRow};
 pub use lock::{LockError, RunLock};
 pub use mirror::Mirror;

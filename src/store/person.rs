@@ -17,13 +17,13 @@ use super::reader::{self, Meta};
 use crate::config::UsernameFrom;
 use crate::model::{ReasonBook, State, Status, Texts, UserId};
 use crate::plan::Held;
-use crate::source::{DirUser, Directory, Sighting, Who, Within};
+use crate::source::{DirUser, Directory, Named, Sighting, Within};
 
 /// Who is asked about.
 #[derive(Clone, Debug)]
 pub struct Stranger<'a> {
     /// The name.
-    pub who: &'a Who,
+    pub who: &'a Named,
     /// The configured sources, by name.
     pub sources: Vec<&'a str>,
     /// External ids that the person is known by: source, id.
@@ -58,6 +58,9 @@ pub struct Acquaintance {
     pub username: String,
     /// How they stand.
     pub status: Status,
+    /// By which of the ids that were asked for they are known: source, id, and whether the source
+    /// calls that account otherwise than the person is called.
+    pub ids: Vec<(String, String, bool)>,
 }
 
 /// A mirror without its people, but for those who may be the one in question.
@@ -122,22 +125,24 @@ pub(super) fn surroundings(
 fn known(conn: &Connection, name: &str, ids: &[(&str, &str)]) -> Result<Vec<Acquaintance>, Fault> {
     const COLUMNS: &str = "u.id, u.username, u.status, u.since, u.disabled_by";
     let mut found: BTreeMap<UserId, Acquaintance> = BTreeMap::new();
-    let mut take = |row: &rusqlite::Row<'_>| -> Result<(), Fault> {
+    let mut take = |row: &rusqlite::Row<'_>, id: Option<(String, String, bool)>| {
         let (user, username) = (row.get(0)?, row.get(1)?);
-        found.insert(user, Acquaintance { user, username, status: load::status(row, 2)? });
-        Ok(())
+        let status = load::status(row, 2)?;
+        let new = Acquaintance { user, username, status, ids: Vec::new() };
+        found.entry(user).or_insert(new).ids.extend(id);
+        Ok::<(), Fault>(())
     };
     let mut statement =
         conn.prepare_cached(&format!("SELECT {COLUMNS} FROM user u WHERE u.username = ?1"))?;
     let mut rows = statement.query([name])?;
     while let Some(row) = rows.next()? {
-        take(row)?;
+        take(row, None)?;
     }
     if !ids.is_empty() {
         // One pass over the links, whatever the number of ids.
         let marks = vec!["?"; ids.len()].join(", ");
         let sql = format!(
-            "SELECT {COLUMNS}, s.name, l.ext FROM link l \
+            "SELECT {COLUMNS}, s.name, l.ext, l.claim IS NOT NULL AND l.claim <> u.username FROM link l \
              JOIN link_source s ON s.num = l.source \
              JOIN user u ON u.id = l.user WHERE l.ext IN ({marks})"
         );
@@ -146,7 +151,7 @@ fn known(conn: &Connection, name: &str, ids: &[(&str, &str)]) -> Result<Vec<Acqu
         while let Some(row) = rows.next()? {
             let (source, ext): (String, String) = (row.get(5)?, row.get(6)?);
             if ids.contains(&(source.as_str(), ext.as_str())) {
-                take(row)?;
+                take(row, Some((source, ext, row.get(7)?)))?;
             }
         }
     }

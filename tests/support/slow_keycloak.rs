@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use idpsyncd::config::{self, Config};
 use idpsyncd::gateway::provision::{Limits, Provisioner};
-use idpsyncd::gateway::question::Caller;
+use idpsyncd::gateway::question::{Caller, KnownBy};
 use idpsyncd::pipeline::{Options, run};
 use idpsyncd::source::OnProgress;
 use serde_json::{Value, json};
@@ -171,9 +171,9 @@ preset = "osmo"
     /// A caller whose token the realm issued.
     pub fn by_id(&self, name: &str) -> Arc<Caller> {
         Arc::new(Caller {
-            username: name.into(),
+            known_by: KnownBy::Id { source: "kc".to_owned(), ext: format!("id-{name}") },
+            name: Some(name.into()),
             issuer: Some(format!("{}/realms/r", self.server.uri())),
-            subject: Some(format!("id-{name}")),
             roles: None,
         })
     }
@@ -206,5 +206,5 @@ preset = "osmo"
 
 /// A caller of whom only the name is known.
 pub fn by_name(name: &str) -> Arc<Caller> {
-    Arc::new(Caller { username: name.into(), issuer: None, subject: None, roles: None })
+    Arc::new(Caller::named(name))
 }

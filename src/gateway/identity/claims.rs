@@ -9,17 +9,21 @@ use jsonwebtoken::errors::ErrorKind;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::super::question::Caller;
+use super::super::question::{Caller, KnownBy};
 use super::shown;
-use crate::config::JwtConfig;
+use crate::config::{IdentifyBy, JwtConfig};
 use crate::model::{Time, username::canonical};
 
 /// By how many seconds our clock and an issuer's may differ.
 const LEEWAY: i64 = 30;
 
-/// What `typ` says in the payload of Keycloak's tokens that are no access tokens
+/// What the `typ` of a token's header may be, in lower case (RFC 7519, section 5.1, and RFC 9068,
+/// section 2.1).
+const HEADER_TYPES: [&str; 4] = ["jwt", "application/jwt", "at+jwt", "application/at+jwt"];
+
+/// What `typ` may be in the payload, where Keycloak says what a token is
 /// (`org.keycloak.util.TokenUtil`).
-const NO_ACCESS_TOKENS: [&str; 4] = ["ID", "Refresh", "Offline", "Logout"];
+const PAYLOAD_TYPES: [&str; 1] = ["bearer"];
 
 /// A JSON object.
 pub(super) type Object = Map<String, Value>;
@@ -147,18 +151,17 @@ fn date(object: &Object, name: &str) -> Result<Option<i64>, String> {
     }
 }
 
-/// When the claims hold. `expires`: `exp` must be there. `iat` is no condition (RFC 7519, section
+/// When the claims hold. `exp` must be there. `iat` is no condition (RFC 7519, section
 /// 4.1.6), but must be a time where it is there.
 ///
 /// # Errors
 /// A time is missing or is none, or the claims do not hold now.
-pub(super) fn span(object: &Object, expires: bool, now: Time) -> Result<Span, String> {
+fn span(object: &Object, now: Time) -> Result<Span, String> {
     date(object, "iat")?;
     let from = date(object, "nbf")?.map_or(i64::MIN, |nbf| nbf.saturating_sub(LEEWAY));
     let until = match date(object, "exp")? {
         Some(exp) => exp.saturating_add(LEEWAY),
-        None if expires => return Err("it has no `exp`: it would hold for ever".to_owned()),
-        None => i64::MAX,
+        None => return Err("it has no `exp`: it would hold for ever".to_owned()),
     };
     let span = Span { from, until };
     match now.timestamp() {
@@ -170,10 +173,46 @@ pub(super) fn span(object: &Object, expires: bool, now: Time) -> Result<Span, St
     }
 }
 
+/// Judges what a token claims, whoever verified its signature: who it is from is settled, the rest
+/// is not.
+///
+/// # Errors
+/// It is no bearer's access token for these clients, does not hold now, or names nobody.
+pub(super) fn judge(
+    claims: &Object,
+    config: &JwtConfig,
+    now: Time,
+) -> Result<(Caller, Span), String> {
+    kind(claims)?;
+    audience(claims, config)?;
+    let span = span(claims, now)?;
+    Ok((caller(claims, config)?, span))
+}
+
+/// Refuses a token whose header says that it is something else than a JWT for a bearer, or that
+/// it brings along what it is to be verified with.
+pub(super) fn header(header: &Object) -> Result<(), String> {
+    // RFC 7515, section 4.1.11: an extension that is not understood must be refused, and none
+    // is understood here.
+    if header.contains_key("crit") {
+        return Err("its header has `crit`, critical extensions".to_owned());
+    }
+    // Keys, or the way to them, that the token itself brings. Certificates (`x5c`, `x5t`) are
+    // common there and harmless, since they are not looked at.
+    if let Some(name) = ["jwk", "jku", "x5u"].into_iter().find(|it| header.contains_key(*it)) {
+        return Err(format!("its header brings a key of its own (`{name}`)"));
+    }
+    if let Some(kind) = text(header, "typ")?
+        && !HEADER_TYPES.iter().any(|known| known.eq_ignore_ascii_case(kind))
+    {
+        return Err(format!("it is no access token: its type `typ` is `{}`", shown(kind)));
+    }
+    Ok(())
+}
+
 /// Refuses claims that are meant for somebody else: none of `audiences` is in `aud` (a string or a
-/// list) or is `azp`.
-pub(super) fn audience(object: &Object, audiences: &[String]) -> Result<(), String> {
-    let is_ours = |name: &str| audiences.iter().any(|ours| ours == name);
+/// list) or is `azp`, or `azp` is none of `authorized_parties`.
+fn audience(object: &Object, config: &JwtConfig) -> Result<(), String> {
     let mut named = Vec::new();
     match object.get("aud") {
         None => {}
@@ -185,23 +224,40 @@ pub(super) fn audience(object: &Object, audiences: &[String]) -> Result<(), Stri
         }
         Some(_) => return Err("`aud` is neither a string nor a list".to_owned()),
     }
-    named.extend(text(object, "azp")?);
-    if named.iter().any(|name| is_ours(name)) {
-        return Ok(());
+    let party = text(object, "azp")?;
+    named.extend(party);
+    if !named.iter().any(|name| config.audiences.iter().any(|ours| ours == name)) {
+        return Err(match named.as_slice() {
+            [] => "it names no audience: neither `aud` nor `azp`".to_owned(),
+            names => {
+                format!("it is meant for `{}`, none of `audiences`", shown(&names.join("`, `")))
+            }
+        });
     }
-    Err(match named.as_slice() {
-        [] => "it names no audience: neither `aud` nor `azp`".to_owned(),
-        names => format!("it is meant for `{}`, none of `audiences`", shown(&names.join("`, `"))),
-    })
+    let Some(parties) = &config.authorized_parties else { return Ok(()) };
+    match party {
+        Some(party) if parties.iter().any(|ours| ours == party) => Ok(()),
+        Some(party) => Err(format!(
+            "it was issued to `{}`, none of `authorized_parties` (`azp`)",
+            shown(party)
+        )),
+        None => Err("it does not say whom it was issued to (`azp`)".to_owned()),
+    }
 }
 
-/// Refuses tokens that say of themselves that they are no bearer's access token: Keycloak's ID,
-/// refresh and log-out tokens, and tokens bound to a key that is not shown here (RFC 7800).
-pub(super) fn kind(object: &Object) -> Result<(), String> {
+/// Refuses tokens that say of themselves that they are no bearer's access token: ID, refresh and
+/// log-out tokens, and tokens bound to a key that is not shown here (RFC 7800).
+fn kind(object: &Object) -> Result<(), String> {
     if let Some(kind) = text(object, "typ")?
-        && NO_ACCESS_TOKENS.iter().any(|no| no.eq_ignore_ascii_case(kind))
+        && !PAYLOAD_TYPES.iter().any(|known| known.eq_ignore_ascii_case(kind))
     {
         return Err(format!("it is no access token: its claim `typ` is `{}`", shown(kind)));
+    }
+    // Only ID tokens have these (OpenID Connect Core 1.0, section 3.3.2.11), and only security
+    // events, such as log-out tokens, that (RFC 8417, section 2.2).
+    if let Some(name) = ["at_hash", "c_hash", "events"].iter().find(|it| object.contains_key(**it))
+    {
+        return Err(format!("it is no access token: it has the claim `{name}`"));
     }
     if object.contains_key("cnf") {
         return Err("it is bound to a key (`cnf`), and a bearer token proves none".to_owned());
@@ -212,20 +268,22 @@ pub(super) fn kind(object: &Object) -> Result<(), String> {
 /// Whom the claims name.
 ///
 /// # Errors
-/// The user's claim is missing or no username, or a claim has a wrong type.
-pub(super) fn caller(
-    object: &Object,
-    issuer: Option<&str>,
-    username_claim: &str,
-    roles_claim: Option<&str>,
-) -> Result<Caller, String> {
-    let subject = text(object, "sub")?.map(str::to_owned);
-    let name = match find(object, username_claim) {
-        None => return Err(format!("it has no claim `{username_claim}` with the username")),
-        Some(Value::String(name)) => name,
-        Some(_) => return Err(format!("`{username_claim}` is not a string")),
+/// What decides who it is is missing or cannot be believed, or a claim has a wrong type.
+fn caller(object: &Object, config: &JwtConfig) -> Result<Caller, String> {
+    let subject = text(object, "sub")?;
+    let name = name(object, config)?;
+    let (known_by, name) = match &config.identify {
+        IdentifyBy::Source(source) => {
+            let ext = subject.filter(|subject| !subject.is_empty());
+            let ext = ext.ok_or_else(|| "it has no `sub`, which says who it is".to_owned())?;
+            (KnownBy::Id { source: source.clone(), ext: ext.to_owned() }, name.ok())
+        }
+        IdentifyBy::Username => {
+            let name = name?;
+            (KnownBy::Name(Arc::clone(&name)), Some(name))
+        }
     };
-    let username = username(name).map_err(|error| format!("`{username_claim}`: {error}"))?;
+    let roles_claim = config.roles_claim.as_deref();
     let roles = match roles_claim.and_then(|claim| Some((claim, find(object, claim)?))) {
         None => None,
         Some((_, Value::String(role))) => Some(vec![role.clone()]),
@@ -237,24 +295,43 @@ pub(super) fn caller(
         // Taking it for "no roles" would make something unknown empty.
         Some((claim, _)) => return Err(format!("`{claim}` is neither a string nor a list")),
     };
-    Ok(Caller { username, issuer: issuer.map(str::to_owned), subject, roles })
+    Ok(Caller { known_by, name, issuer: Some(config.issuer.clone()), roles })
 }
 
-/// As [`caller`], for an issuer's configuration.
-pub(super) fn caller_of(object: &Object, config: &JwtConfig) -> Result<Caller, String> {
-    caller(object, Some(&config.issuer), &config.username_claim, config.roles_claim.as_deref())
+/// The name that the claims give; the inner error: none that could be believed.
+fn name(object: &Object, config: &JwtConfig) -> Result<Result<Arc<str>, String>, String> {
+    let claim = &config.username_claim;
+    let name = match find(object, claim) {
+        None => return Ok(Err(format!("it has no claim `{claim}` with the username"))),
+        Some(Value::String(name)) => name,
+        Some(_) => return Err(format!("`{claim}` is not a string")),
+    };
+    if config.names_are_addresses && object.get("email_verified") != Some(&Value::Bool(true)) {
+        return Ok(Err(format!(
+            "`{claim}` is an address, and nobody has verified it (`email_verified`)"
+        )));
+    }
+    Ok(username(name).map_err(|error| format!("`{claim}`: {error}")))
 }
 
-/// A name in the store's form.
+/// A name in the store's form. Only case may differ: a name that merely looks like another's, in
+/// wide letters or with a combining accent, is somebody else's word for it.
 pub(super) fn username(name: &str) -> Result<Arc<str>, String> {
     if name.is_empty() {
         return Err("the username is empty".to_owned());
     }
-    match canonical(name) {
-        Ok(Cow::Borrowed(name)) => Ok(name.into()),
-        Ok(Cow::Owned(name)) => Ok(name.into()),
-        Err(_) => Err(format!("`{}` is not a username by RFC 8265", shown(name))),
+    let refused = || format!("`{}` is not a username by RFC 8265", shown(name));
+    match canonical(name).map_err(|_| refused())? {
+        Cow::Borrowed(same) if same == name => Ok(same.into()),
+        other if other == name.to_lowercase() || other.chars().eq(lower(name)) => {
+            Ok(Arc::from(&*other))
+        }
+        _ => Err(format!("`{}` is another name's spelling by RFC 8265", shown(name))),
     }
+}
+
+fn lower(name: &str) -> impl Iterator<Item = char> {
+    name.chars().flat_map(char::to_lowercase)
 }
 
 /// What is at `path`: a name, or names with dots between them. Names may hold dots themselves

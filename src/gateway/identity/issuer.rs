@@ -30,6 +30,12 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The longest time until a failed read is tried again.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
+/// How soon keys that could not be kept are tried again at first; each further time after twice
+/// that.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest time until that.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
 /// How often keys are read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
@@ -63,8 +69,8 @@ pub(super) struct Issuer {
     pace: Pace,
     state: Mutex<State>,
     shelf: Option<Arc<dyn KeyShelf>>,
-    /// One write to the shelf at a time, each of the newest keys.
-    shelving: tokio::sync::Mutex<()>,
+    /// Keys were read that are not on the shelf yet.
+    unkept: tokio::sync::Notify,
 }
 
 struct State {
@@ -108,7 +114,7 @@ impl Issuer {
                 fault: None,
             }),
             shelf,
-            shelving: tokio::sync::Mutex::default(),
+            unkept: tokio::sync::Notify::new(),
         }))
     }
 
@@ -158,7 +164,7 @@ impl Issuer {
     /// Waits until what was read so far is on the shelf.
     #[cfg(test)]
     pub(super) async fn shelved(self: &Arc<Self>) {
-        Arc::clone(self).keep().await;
+        assert!(self.keep().await, "the shelf did not take them");
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -185,7 +191,7 @@ impl Issuer {
             let issuer = Arc::clone(&landing.issuer);
             issuer.tell(read);
             drop(landing);
-            issuer.keep().await;
+            issuer.unkept.notify_one();
         });
         Some(receiver)
     }
@@ -224,23 +230,76 @@ impl Issuer {
         }
     }
 
-    /// Puts its keys on the shelf, if they could be read.
-    async fn keep(self: Arc<Self>) {
-        let Some(shelf) = self.shelf.clone() else { return };
-        let _turn = self.shelving.lock().await;
-        if self.state().fault.is_some() {
-            return;
+    /// Puts each set of keys that is read on the shelf. Where that cannot be done now, such as while
+    /// a run holds the store, it is tried again until it is: a restart without the issuer lives on
+    /// what is kept.
+    pub(super) async fn keep_forever(self: Arc<Self>) {
+        loop {
+            self.unkept.notified().await;
+            let mut pause = FIRST_PAUSE;
+            while !self.keep().await {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
         }
-        let Some(text) = self.keys().and_then(|keys| keys.to_json()) else { return };
+    }
+
+    /// Puts the keys that are known on the shelf, if the last read brought them. `false`: to be
+    /// tried again.
+    pub(super) async fn keep(&self) -> bool {
+        let Some(shelf) = self.shelf.clone() else { return true };
+        if self.state().fault.is_some() {
+            return true;
+        }
+        let Some(text) = self.keys().and_then(|keys| keys.to_json()) else { return true };
         let issuer = self.config.issuer.clone();
         let kept = tokio::task::spawn_blocking(move || shelf.keep(&issuer, &text)).await;
-        if let Err(error) = kept {
+        kept.unwrap_or_else(|error| {
             tracing::warn!("keeping the keys of issuer `{}`: {error}", self.config.issuer);
+            true
+        })
+    }
+
+    /// What is wrong with its keys as they are there now, for `idpsyncd check`. Keeps nothing.
+    pub(super) async fn faults(&self) -> Vec<String> {
+        let issuer = &self.config.issuer;
+        match self.read().await {
+            Err(why) => vec![format!("cannot read the keys of issuer `{issuer}`: {why}")],
+            Ok(()) => {
+                let keys = self.keys();
+                let left_out = keys.iter().flat_map(|keys| &keys.left_out);
+                let say = |left: &String| {
+                    format!(
+                        "a key of issuer `{issuer}` cannot be used, and tokens that it signs are \
+                         refused: {left}"
+                    )
+                };
+                left_out.map(say).collect()
+            }
         }
     }
 
     /// Its JWK set, as it answers it.
     async fn fetch(&self) -> Result<Vec<u8>, String> {
+        let keys = match &self.config.jwks_url {
+            Some(keys) => keys.clone(),
+            None => self.discover().await?,
+        };
+        let request = self
+            .client
+            .get(&keys)
+            .header(ACCEPT, HeaderValue::from_static("application/jwk-set+json, application/json"))
+            .build()
+            .map_err(|_| format!("`{keys}` cannot be asked for"))?;
+        let answer = send(&self.client, request).await?;
+        match answer.status {
+            200 => Ok(answer.body),
+            status => Err(format!("`{keys}` answered with status {status}")),
+        }
+    }
+
+    /// Where its keys are, as its discovery page says.
+    async fn discover(&self) -> Result<String, String> {
         let issuer = &self.config.issuer;
         let url = IssuerUrl::new(issuer.clone()).map_err(|_| "it is not a URL".to_owned())?;
         let carrier = Carrier { client: &self.client, discovered: AtomicBool::new(false) };
@@ -248,17 +307,7 @@ impl Issuer {
         let found = found.map_err(|error| discovery_fault(error, issuer))?;
         let keys = found.jwks_uri();
         as_safe(issuer, keys.url())?;
-        let request = self
-            .client
-            .get(keys.url().clone())
-            .header(ACCEPT, HeaderValue::from_static("application/jwk-set+json, application/json"))
-            .build()
-            .map_err(|_| format!("`{}` cannot be asked for", keys.as_str()))?;
-        let answer = send(&self.client, request).await?;
-        match answer.status {
-            200 => Ok(answer.body),
-            status => Err(format!("`{}` answered with status {status}", keys.as_str())),
-        }
+        Ok(keys.url().to_string())
     }
 }
 

@@ -13,6 +13,8 @@ use jsonwebtoken::jwk::{
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde_json::Value;
 
+use super::shown;
+
 /// The most keys that one token is tried with.
 pub(super) const TRIES: usize = 8;
 /// The least size of an RSA key: 2048 bits (RFC 7518, section 3.3).
@@ -26,6 +28,9 @@ const RSA: [Algorithm; 6] = [
     Algorithm::PS384,
     Algorithm::PS512,
 ];
+
+/// Algorithms that are as good as those below, and that nothing here can verify.
+pub(super) const CANNOT: [&str; 2] = ["ES512", "ES256K"];
 
 /// The algorithm called `name`, if it is one that a token may be signed with here: an asymmetric
 /// one (RFC 7518, section 3.1, and RFC 8037).
@@ -95,6 +100,9 @@ impl Key {
             AlgorithmParameters::EllipticCurve(key) => match key.curve {
                 EllipticCurve::P256 => vec![Algorithm::ES256],
                 EllipticCurve::P384 => vec![Algorithm::ES384],
+                EllipticCurve::P521 => {
+                    return Err("its curve is P-521 (`ES512`), which idpsyncd cannot verify".into());
+                }
                 _ => return Err("its curve is not known".to_owned()),
             },
             AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
@@ -133,6 +141,8 @@ impl Key {
 /// An issuer's keys at one time. Never empty.
 pub(super) struct KeySet {
     keys: Vec<Arc<Key>>,
+    /// Of the keys for signatures that were left out: their names, and why.
+    pub left_out: Vec<String>,
 }
 
 impl KeySet {
@@ -150,6 +160,7 @@ impl KeySet {
             .ok_or("what it answered is no JWK set: it has no list `keys`")?;
         let mut keys: Vec<Arc<Key>> = Vec::new();
         let mut left_out = Vec::new();
+        let mut told = Vec::new();
         for value in listed {
             match Key::new(value) {
                 Ok(key) if keys.iter().any(|known| known.jwk == key.jwk) => {}
@@ -157,7 +168,15 @@ impl KeySet {
                     let known = old.and_then(|old| old.keys.iter().find(|it| it.jwk == key.jwk));
                     keys.push(known.cloned().unwrap_or_else(|| Arc::new(key)));
                 }
-                Err(why) => left_out.push(why),
+                Err(why) => {
+                    // A key for encryption is none for signatures, and nothing to tell of.
+                    if value.get("use").is_none_or(|of| of == "sig") {
+                        let kid =
+                            value.get("kid").and_then(Value::as_str).unwrap_or("without name");
+                        told.push(format!("`{}`: {why}", shown(kid)));
+                    }
+                    left_out.push(why);
+                }
             }
         }
         if keys.is_empty() {
@@ -171,7 +190,7 @@ impl KeySet {
                 ),
             });
         }
-        Ok(KeySet { keys })
+        Ok(KeySet { keys, left_out: told })
     }
 
     /// The keys as a JWK set, in an order of their own: the same keys give the same text.
@@ -257,7 +276,7 @@ mod tests {
             (rsa(json!({"n": "§"})), "base64url"),
             (rsa(json!({"n": 5})), "`kty`"),
             (json!({"kty": "oct", "k": "c2VjcmV0"}), "symmetric"),
-            (json!({"kty": "EC", "crv": "P-521", "x": x48, "y": x48}), "curve"),
+            (json!({"kty": "EC", "crv": "P-521", "x": x48, "y": x48}), "cannot verify"),
             (json!({"kty": "EC", "crv": "P-256", "x": x48, "y": x48}), "too short"),
             (json!({"kty": "OKP", "crv": "Ed25519", "x": "AA"}), "too short"),
             (json!({"kty": "OKP", "crv": "X25519", "x": x32}), "`kty`"),

@@ -2,9 +2,10 @@
 //! (<https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/http/jwt_authn/v3/config.proto>,
 //! `payload_in_metadata`).
 //!
-//! Envoy checked the signature. Which issuers and audiences count is checked here again, so that a
-//! provider that Envoy knows for another purpose names nobody here. The `authorization` header is
-//! not looked at.
+//! Envoy checked the signature, and nothing else that would not be checked here again: by the same
+//! rules as a token that is verified here. So a provider that Envoy knows for another purpose, or
+//! another kind of token, names nobody. The token's header counts where the filter passes it on
+//! (`header_in_metadata`). The `authorization` header is not looked at.
 
 use std::sync::Arc;
 
@@ -16,16 +17,13 @@ use super::shown;
 use crate::config::JwtConfig;
 use crate::model::Time;
 
-/// The claim with the username where no `[[gateway.jwt]]` names one.
-const USERNAME: &str = "preferred_username";
-
 /// Reads verified payloads.
 pub(super) struct Payloads {
     issuers: Vec<JwtConfig>,
 }
 
 impl Payloads {
-    /// `issuers` are those that count; empty: whatever Envoy verified.
+    /// `issuers` are those that count.
     pub(super) fn new(issuers: &[JwtConfig]) -> Self {
         Payloads { issuers: issuers.to_vec() }
     }
@@ -50,21 +48,8 @@ impl Payloads {
             Some(Value::Object(payloads)) => payloads,
             Some(_) => return Err("it is not an object".to_owned()),
         };
-        let all: Vec<&Object> =
-            payloads.values().filter_map(Value::as_object).filter(|it| has_claims(it)).collect();
-        if self.issuers.is_empty() {
-            return match all.as_slice() {
-                [] => Ok(Identity::Nobody),
-                [one] => {
-                    claims::span(one, false, now)?;
-                    let issuer = claims::text(one, "iss")?;
-                    Ok(Identity::Caller(Arc::new(claims::caller(one, issuer, USERNAME, None)?)))
-                }
-                several => {
-                    Err(format!("there are {} of them, and one at most counts", several.len()))
-                }
-            };
-        }
+        let objects = || payloads.values().filter_map(Value::as_object);
+        let all: Vec<&Object> = objects().filter(|it| has_claims(it)).collect();
         let ours: Vec<(&JwtConfig, &Object)> =
             all.iter().filter_map(|object| Some((self.issuer(object)?, *object))).collect();
         match ours.as_slice() {
@@ -78,9 +63,12 @@ impl Payloads {
                 }),
             },
             [(config, one)] => {
-                claims::audience(one, &config.audiences)?;
-                claims::span(one, false, now)?;
-                Ok(Identity::Caller(Arc::new(claims::caller_of(one, config)?)))
+                // Which header belongs to which payload nobody says: each must do.
+                for header in objects().filter(|it| is_header(it)) {
+                    claims::header(header)?;
+                }
+                let (caller, _) = claims::judge(one, config, now)?;
+                Ok(Identity::Caller(Arc::new(caller)))
             }
             several => Err(format!(
                 "there are {} of configured issuers, and one at most counts",
@@ -98,5 +86,10 @@ impl Payloads {
 /// Tells a payload from what else the filter may put there: a token's header
 /// (`header_in_metadata`) or the reason of a failure (`failed_status_in_metadata`).
 fn has_claims(object: &Object) -> bool {
-    ["iss", "sub", "exp", USERNAME].iter().any(|name| object.contains_key(*name))
+    let claims = ["iss", "sub", "exp", "preferred_username"];
+    claims.iter().any(|name| object.contains_key(*name))
+}
+
+fn is_header(object: &Object) -> bool {
+    object.contains_key("alg") && !has_claims(object)
 }

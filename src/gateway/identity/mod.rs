@@ -36,6 +36,7 @@ use tokio::task::JoinSet;
 
 pub use shelf::StoreShelf;
 
+use self::header::Vouched;
 use self::issuer::{Issuer, Pace};
 use self::jwt::{Look, Verifier};
 use self::metadata::Payloads;
@@ -53,7 +54,8 @@ pub trait KeyShelf: Send + Sync {
     fn load(&self, issuer: &str) -> Option<String>;
 
     /// Keeps `jwks`, a JWK set of public keys, for `issuer`, in place of what was kept before.
-    fn keep(&self, issuer: &str, jwks: &str);
+    /// `false`: not yet, it is to be tried again.
+    fn keep(&self, issuer: &str, jwks: &str) -> bool;
 }
 
 /// Tells who asks, in the way that the configuration names.
@@ -64,13 +66,23 @@ pub struct Identifier {
 enum Is {
     Jwt(Verifier),
     Metadata(Payloads),
-    Header(String),
+    Header(Vouched),
 }
 
 /// Reads the issuers' keys for as long as it lives.
 #[must_use = "dropping it ends the reading of keys"]
 pub struct KeyReading {
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
+}
+
+impl KeyReading {
+    /// Ends it. What was read and could not be kept so far gets one more try.
+    pub async fn end(mut self, identifier: &Identifier) {
+        self.tasks.shutdown().await;
+        for issuer in identifier.issuers() {
+            issuer.keep().await;
+        }
+    }
 }
 
 impl Identifier {
@@ -97,7 +109,7 @@ impl Identifier {
                 Is::Jwt(Verifier::new(issuers.collect::<Result<_, _>>()?))
             }
             Way::Metadata => Is::Metadata(Payloads::new(&config.jwt)),
-            Way::Header => Is::Header(config.user_header.clone()),
+            Way::Header => Is::Header(Vouched::new(config)),
         };
         Ok(Identifier { way })
     }
@@ -110,8 +122,9 @@ impl Identifier {
         let mut tasks = JoinSet::new();
         for issuer in self.issuers() {
             tasks.spawn(Arc::clone(issuer).refresh_forever());
+            tasks.spawn(Arc::clone(issuer).keep_forever());
         }
-        KeyReading { _tasks: tasks }
+        KeyReading { tasks }
     }
 
     /// Tells who asks. `payloads` is the filter metadata of `envoy.filters.http.jwt_authn`
@@ -132,7 +145,7 @@ impl Identifier {
         let look = match &self.way {
             Is::Jwt(verifier) => verifier.look(headers.header("authorization"), now),
             Is::Metadata(known) => Look::Done(known.identify(payloads, now)),
-            Is::Header(name) => Look::Done(header::identify(name, headers.header(name))),
+            Is::Header(vouched) => Look::Done(vouched.identify(headers)),
         };
         async move {
             match look {
@@ -148,6 +161,21 @@ impl Identifier {
             Is::Metadata(_) | Is::Header(_) => &[],
         }
     }
+}
+
+/// What `idpsyncd check` finds wrong with the keys of the issuers that tokens are verified with:
+/// each is asked once, all at the same time.
+pub async fn faults(config: &GatewayConfig) -> Vec<String> {
+    if config.identity != Way::Jwt {
+        return Vec::new();
+    }
+    let each = config.jwt.iter().map(|jwt| async {
+        match Issuer::new(jwt, None, Pace::default()) {
+            Ok(issuer) => issuer.faults().await,
+            Err(why) => vec![why],
+        }
+    });
+    futures_util::future::join_all(each).await.into_iter().flatten().collect()
 }
 
 /// What a stranger sent, for the log: short, and without characters that could forge a line.

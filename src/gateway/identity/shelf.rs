@@ -64,18 +64,20 @@ impl KeyShelf for StoreShelf {
         self.or_tell(&doing, self.read(issuer)).flatten().flatten()
     }
 
-    fn keep(&self, issuer: &str, jwks: &str) {
+    fn keep(&self, issuer: &str, jwks: &str) -> bool {
         if !self.writes {
-            return;
+            return true;
         }
         // Held over the writing: two issuers' keys do not meet there.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.get(issuer).is_some_and(|kept| kept == jwks) {
-            return;
+            return true;
         }
-        let doing = format!("the keys of issuer `{issuer}` cannot be kept");
-        if self.or_tell(&doing, self.write(issuer, jwks)) == Some(true) {
+        let doing = format!("the keys of issuer `{issuer}` cannot be kept yet");
+        let done = self.or_tell(&doing, self.write(issuer, jwks)) == Some(true);
+        if done {
             kept.insert(issuer.to_owned(), jwks.to_owned());
         }
+        done
     }
 }

@@ -71,6 +71,7 @@ impl Source for Handle {
             self.0.asked.fetch_add(1, Ordering::SeqCst);
             let now = self.0.now.fetch_add(1, Ordering::SeqCst) + 1;
             self.0.most.fetch_max(now, Ordering::SeqCst);
+            let Who::Named(who) = who else { return Ok(Looked::Nobody) };
             let _ = self.0.heard.send(who.username.clone());
             let passed = self.0.gate.acquire().await;
             self.0.now.fetch_sub(1, Ordering::SeqCst);
@@ -168,7 +169,7 @@ impl Home {
 }
 
 fn caller(name: &str) -> Arc<Caller> {
-    Arc::new(Caller { username: name.into(), issuer: None, subject: None, roles: None })
+    Arc::new(Caller::named(name))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the shape of an answer")]
@@ -278,7 +279,7 @@ async fn nobody_is_remembered_for_a_while_and_an_outage_is_not() {
     }
     assert_eq!(home.asked(), 1);
     // Another token is another question: its answer could be another one.
-    let other = Caller { subject: Some("x".to_owned()), ..caller("ann").as_ref().clone() };
+    let other = Caller { issuer: Some("x".to_owned()), ..caller("ann").as_ref().clone() };
     home.provisioner.provision(&Arc::new(other)).await;
     assert_eq!(home.asked(), 2);
     home.ahead.store(29, Ordering::SeqCst);

@@ -6,11 +6,13 @@ use std::sync::{Arc, OnceLock};
 use hashbrown::HashMap;
 
 use super::decide::Rules;
+use super::ids::{Ids, Owner};
 use super::people::{People, Stands, Word};
 use super::{Compiled, RoleSet, SetRef, Snapshot, Wanted};
+use crate::model::{Text, UserId};
 use crate::plan::RoleSetId;
 use crate::policy::Policy;
-use crate::store::{Reader, SeenSet, Since, Standing, StoreError};
+use crate::store::{Reader, SeenLink, SeenSet, Since, Standing, StoreError};
 
 /// At least so many changed names are kept beside the others before all are read anew.
 const RECENT: usize = 4_096;
@@ -23,6 +25,11 @@ const DEPROVISIONED: Stands = Stands::Disabled(0);
 
 const DEPROVISIONED_WORDS: &str =
     "the account is gone from every source, or another person has taken its place";
+
+/// The place among reasons of accounts that their source calls otherwise than the person is called.
+const REFUSED: Stands = Stands::Disabled(1);
+
+const REFUSED_WORDS: &str = "the account is called by a name that is not, or not yet, the person's";
 
 /// Role sets, each once.
 #[derive(Clone, Debug, Default)]
@@ -129,6 +136,16 @@ fn reason(why: &mut Vec<Arc<str>>, text: &str) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
 }
 
+/// Says that the ids of `links` are `owner`'s.
+fn own(ids: &mut [Ids], links: &[SeenLink], owner: Owner) {
+    for link in links {
+        let Some(ids) = ids.get_mut(usize::from(link.source)) else { continue };
+        let gone = owner.word == Word::of(DEPROVISIONED);
+        let word = if link.refused && !gone { Word::of(REFUSED) } else { owner.word };
+        ids.put(&link.ext, |_| Owner { word, ..owner });
+    }
+}
+
 /// What someone stands for; `Err` holds the number of the set that counts.
 fn stands(standing: Standing<'_>, set: i64, why: &mut Vec<Arc<str>>) -> Result<Stands, i64> {
     match standing {
@@ -156,9 +173,16 @@ impl Snapshot {
                 let set = sets.place(id, &roles, &compiled).map_err(|e| reader.damaged(e))?;
                 places.insert(num, set.0);
             }
-            let mut why = vec![DEPROVISIONED_WORDS.into()];
-            let mut people = People::with_capacity(reader.count_users()?);
-            reader.seen_users(|user| {
+            let mut why = vec![DEPROVISIONED_WORDS.into(), REFUSED_WORDS.into()];
+            let count = reader.count_users()?;
+            let mut people = People::with_capacity(count);
+            let mut ids = Vec::new();
+            for links in reader.count_links(&wanted.sources)? {
+                ids.push(Ids::with_capacity(links));
+            }
+            // Those of people who are gone: whoever has such an id now comes first.
+            let mut gone: Vec<(SeenLink, Owner)> = Vec::new();
+            reader.seen_users(&wanted.sources, |user, links| {
                 let stands = match stands(user.standing, user.set, &mut why) {
                     Ok(stands) => stands,
                     Err(set) => Stands::Enabled(
@@ -168,13 +192,25 @@ impl Snapshot {
                     ),
                 };
                 let word = Word::of(stands);
-                people.put(user.username, |old| match old {
+                let name = people.put(user.username, |old| match old {
                     // Somebody else has the name: the deprovisioned one is not shown.
                     Some(old) if stands == DEPROVISIONED && old != word => old,
                     _ => word,
                 });
+                let owner = Owner { name, word };
+                if stands == DEPROVISIONED {
+                    gone.extend(links.iter().map(|link| (link.clone(), owner)));
+                } else {
+                    own(&mut ids, links, owner);
+                }
                 Ok(())
             })?;
+            for (link, owner) in gone {
+                if ids.get(usize::from(link.source)).is_some_and(|ids| ids.get(&link.ext).is_none())
+                {
+                    own(&mut ids, &[link], owner);
+                }
+            }
             let mut snapshot = Snapshot {
                 generation: meta.generation,
                 applied_at: meta.applied_at,
@@ -185,6 +221,8 @@ impl Snapshot {
                 why,
                 users: people.len(),
                 people: Arc::new(people),
+                recent_ids: ids.iter().map(|_| Ids::default()).collect(),
+                ids: ids.into(),
                 recent: People::default(),
             };
             snapshot.name_anonymous();
@@ -203,16 +241,19 @@ impl Snapshot {
         reader.snapshot(|reader| match reader.since(self.generation, self.applied_at, room)? {
             Since::Nothing => Ok(None),
             Since::Unknown => Snapshot::load(reader, Arc::clone(&self.wanted)).map(Some),
-            Since::Changed { names, rules } => self.with(reader, &names, rules).map(Some),
+            Since::Changed { names, users, unlinked, rules } => {
+                self.with(reader, &names, (&users, &unlinked), rules).map(Some)
+            }
         })
     }
 
-    /// The same with what `names` stand for now, and where `rules` says so with the roles,
-    /// policies and catalog of now.
+    /// The same with what `names`, the ids of `users` and those that they had stand for now, and where `rules` says so
+    /// with the roles, policies and catalog of now.
     fn with(
         &self,
         reader: &Reader,
         names: &BTreeSet<String>,
+        (users, unlinked): (&BTreeSet<UserId>, &BTreeSet<(String, String)>),
         rules: bool,
     ) -> Result<Snapshot, StoreError> {
         let meta = reader.meta()?;
@@ -232,23 +273,52 @@ impl Snapshot {
             );
         })?;
         seen.extend(names.iter().map(String::as_str).zip(rows));
-        let wanted_sets = seen.iter().filter_map(|(_, stands)| stands.err()).collect();
+        let mut owned: Vec<(String, Vec<SeenLink>, Result<Stands, i64>)> = Vec::new();
+        reader.seen_numbers(users, &self.wanted.sources, |user, links| {
+            if !links.is_empty() {
+                let stands = stands(user.standing, user.set, &mut why);
+                owned.push((user.username.to_owned(), links.to_vec(), stands));
+            }
+        })?;
+        let sets_of = seen.iter().map(|(_, stands)| stands);
+        let sets_of = sets_of.chain(owned.iter().map(|(_, _, stands)| stands));
+        let wanted_sets = sets_of.filter_map(|stands| stands.err()).collect();
         let mut places: HashMap<i64, SetRef> = HashMap::new();
         for (num, SeenSet { id, roles }) in reader.seen_sets_of(&wanted_sets)? {
             let set = sets.place(id, &roles, &compiled).map_err(|e| reader.damaged(e))?;
             places.insert(num, set);
         }
-        let mut recent = self.recent.clone();
-        let mut users = self.users;
-        for (name, stands) in seen {
-            let stands = stands.or_else(|set| {
+        let placed = |stands: Result<Stands, i64>| {
+            stands.or_else(|set| {
                 let unknown = || reader.damaged(format!("a user has the unknown role set {set}"));
                 places.get(&set).map(|set| Stands::Enabled(set.0)).ok_or_else(unknown)
-            })?;
+            })
+        };
+        let mut recent = self.recent.clone();
+        let mut recent_ids = self.recent_ids.clone();
+        let mut users = self.users;
+        for (name, stands) in seen {
+            let stands = placed(stands)?;
             let known = |word: Word| word.stands() != Stands::Nobody;
             let (was, is) = (self.word(name).is_some_and(known), stands != Stands::Nobody);
             users = users.saturating_add(usize::from(is)).saturating_sub(usize::from(was));
             recent.put(name, |_| Word::of(stands));
+        }
+        for (source, ext) in unlinked {
+            let place = self.wanted.sources.iter().position(|wanted| wanted == source);
+            if let Some(ids) = place.and_then(|place| recent_ids.get_mut(place)) {
+                let nobody = Owner { name: Text::EMPTY, word: Word::of(Stands::Nobody) };
+                ids.put(ext, |_| nobody);
+            }
+        }
+        // Whoever is gone goes before whoever has the same id now.
+        owned.sort_by_key(|(_, _, stands)| *stands != Ok(DEPROVISIONED));
+        for (name, links, stands) in owned {
+            let word = Word::of(placed(stands)?);
+            // Whoever has the name stands for it, which need not be this one.
+            let shown = self.word(&name).unwrap_or(Word::of(Stands::Nobody));
+            let name = recent.put(&name, |old| old.unwrap_or(shown));
+            own(&mut recent_ids, &links, Owner { name, word });
         }
         let mut snapshot = Snapshot {
             generation: meta.generation,
@@ -259,7 +329,9 @@ impl Snapshot {
             anonymous: None,
             why,
             people: Arc::clone(&self.people),
+            ids: Arc::clone(&self.ids),
             recent,
+            recent_ids,
             users,
         };
         snapshot.name_anonymous();

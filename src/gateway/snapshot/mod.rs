@@ -1,6 +1,7 @@
 //! The committed generation in memory: who is who, and what each role set may.
 
 mod decide;
+mod ids;
 mod load;
 mod people;
 #[cfg(test)]
@@ -11,9 +12,10 @@ use std::sync::{Arc, OnceLock};
 pub use decide::Decided;
 
 use self::decide::Rules;
+use self::ids::Ids;
 use self::load::Sets;
 use self::people::{People, Stands, Word};
-use super::question::{ActionIdx, On, Question};
+use super::question::{ActionIdx, KnownBy, On, Question};
 use crate::model::Time;
 use crate::policy::Action;
 
@@ -26,13 +28,15 @@ pub struct Wanted {
     pub allowed: Vec<crate::config::AllowedConfig>,
     /// The role of a request without identity.
     pub anonymous_role: Option<String>,
+    /// The sources whose ids callers are known by, distinct.
+    pub sources: Vec<String>,
 }
 
 /// A role set of one [`Snapshot`]. It means nothing to another one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct SetRef(u32);
 
-/// What the store knows of a username.
+/// What the store knows of a caller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Found<'a> {
     /// Nothing.
@@ -47,23 +51,26 @@ pub enum Found<'a> {
 ///
 /// ```text
 /// username ─► recent ─┐ what changed since `people` was read: a few entries, copied each time
-///             people ─┴► word ─► Enabled(set) ─► sets ─► roles, headers
-///             1 M names          Disabled(why)              │
-///             shared                                        ▼
-///                                question ────────────► rules (see `decide`)
+///             people ─┤
+///             1 M     ├► word ─► Enabled(set) ─► sets ─► roles, headers
+/// id ───────► recent ─┤          Disabled(why)              │
+///             ids    ─┘                                     ▼
+///             1 M, shared        question ────────────► rules (see `decide`)
 /// ```
 ///
 /// | part | bytes |
 /// |---|---|
 /// | `people`: names end to end, and where each ends | the name + 4 a user |
 /// | `people`: table of (name, word), at most 7/8 full, a power of two | 9 a place: 10 to 21 a user |
-/// | `recent` | as `people`; at most a sixteenth of its users (or 4,096) |
+/// | `ids`: the ids of [`Wanted::sources`] end to end | 17 a UUID, else its text + 5 |
+/// | `ids`: table of (id, name, word) | 13 a place: 15 to 30 a user and source |
+/// | `recent` | as `people` and `ids`; at most a sixteenth of its users (or 4,096) |
 /// | a role set: its roles, the roles header | 4 + the name for each role, and about 150 |
 /// | an allowed header, made when first asked for | its text, a set |
 /// | `rules`: all roles' policies, turned round | 8 a policy, pattern and class of actions |
 ///
 /// A million people with names of 19 bytes and 5,000 role sets take about 51 MiB
-/// (`benches/gateway.rs`), however many roles each has.
+/// (`benches/gateway.rs`), however many roles each has, and 42 MiB more with a UUID each.
 /// [`Snapshot::caught_up`] shares `people`, `rules` and the sets with the snapshot it starts from.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -76,7 +83,11 @@ pub struct Snapshot {
     /// Why people are disabled, each text once.
     why: Vec<Arc<str>>,
     people: Arc<People>,
+    /// For each of [`Wanted::sources`] its ids, with names of `people`.
+    ids: Arc<[Ids]>,
     recent: People,
+    /// Likewise, with names of `recent`.
+    recent_ids: Vec<Ids>,
     users: usize,
 }
 
@@ -134,7 +145,31 @@ impl Snapshot {
     /// view `gateway_user`. Someone missing whom no source had disabled counts as enabled.
     #[must_use]
     pub fn user(&self, username: &str) -> Found<'_> {
-        match self.word(username).map(Word::stands) {
+        self.found(self.word(username))
+    }
+
+    /// Who a caller is and what the store calls them: by the id alone where they are known by one.
+    /// The name is empty where they are unknown.
+    #[must_use]
+    pub fn caller<'a>(&'a self, known_by: &'a KnownBy) -> (Found<'a>, &'a str) {
+        let (source, ext) = match known_by {
+            KnownBy::Name(name) => return (self.user(name), name),
+            KnownBy::Id { source, ext } => (source, ext),
+        };
+        let Some(place) = self.wanted.sources.iter().position(|wanted| wanted == source) else {
+            return (Found::Unknown, "");
+        };
+        if let Some(owner) = self.recent_ids.get(place).and_then(|ids| ids.get(ext)) {
+            return (self.found(Some(owner.word)), self.recent.name(owner.name));
+        }
+        match self.ids.get(place).and_then(|ids| ids.get(ext)) {
+            Some(owner) => (self.found(Some(owner.word)), self.people.name(owner.name)),
+            None => (Found::Unknown, ""),
+        }
+    }
+
+    fn found(&self, word: Option<Word>) -> Found<'_> {
+        match word.map(Word::stands) {
             None | Some(Stands::Nobody) => Found::Unknown,
             Some(Stands::Enabled(set)) => Found::Enabled(SetRef(set)),
             Some(Stands::Disabled(why)) => {

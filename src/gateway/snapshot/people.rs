@@ -75,15 +75,22 @@ impl People {
         self.table.find(hash, |(text, _)| self.names.get(*text) == name).map(|(_, word)| *word)
     }
 
-    /// Says what `name` stands for: what `word` makes of what it stood for so far.
-    pub(super) fn put(&mut self, name: &str, word: impl FnOnce(Option<Word>) -> Word) {
+    /// A name that [`People::put`] has placed.
+    pub(super) fn name(&self, place: Text) -> &str {
+        self.names.get(place)
+    }
+
+    /// Says what `name` stands for: what `word` makes of what it stood for so far. Returns the
+    /// name's place.
+    pub(super) fn put(&mut self, name: &str, word: impl FnOnce(Option<Word>) -> Word) -> Text {
         let People { names, table, hasher } = self;
         let hash = hasher.hash_one(name);
-        if let Some((_, old)) = table.find_mut(hash, |(text, _)| names.get(*text) == name) {
+        if let Some((place, old)) = table.find_mut(hash, |(text, _)| names.get(*text) == name) {
             *old = word(Some(*old));
-            return;
+            return *place;
         }
         let entry = (names.add(name), word(None));
         table.insert_unique(hash, entry, |(text, _)| hasher.hash_one(names.get(*text)));
+        entry.0
     }
 }

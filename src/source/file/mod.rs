@@ -113,11 +113,12 @@ impl Source for FileSource {
     }
 }
 
-/// The one person of a directory who bears the name.
+/// The one person of a directory who is meant.
 fn pick(directory: &Directory, who: &Who) -> Looked {
-    let mut found = (0u32..)
-        .zip(&directory.users)
-        .filter(|(_, user)| who.is(directory.text(user.username), directory.text(user.email)));
+    let mut found = (0u32..).zip(&directory.users).filter(|(_, user)| match who {
+        Who::Id(id) => directory.text(user.ext) == id,
+        Who::Named(who) => who.is(directory.text(user.username), directory.text(user.email)),
+    });
     let (place, user) = match (found.next(), found.next()) {
         (None, _) => return Looked::Nobody,
         (Some(only), None) => only,

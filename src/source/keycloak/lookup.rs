@@ -19,7 +19,7 @@ use super::federation;
 use super::lies::Health;
 use crate::config::{KeycloakConfig, UsernameFrom};
 use crate::source::{
-    Enabled, Interest, Kind, Looked, Sighting, SourceError, Who, Within, client_role_key,
+    Enabled, Interest, Kind, Looked, Named, Sighting, SourceError, Who, Within, client_role_key,
 };
 
 /// A user in full.
@@ -93,24 +93,23 @@ async fn ask(
     interest: &dyn Interest,
     who: &Who,
 ) -> Result<Looked, CallError> {
-    match &who.subject {
+    match who {
         // URL libraries take these for directions, and nobody has such an id.
-        Some(id) if id.is_empty() || id == "." || id == ".." => Ok(Looked::Nobody),
-        Some(id) => {
+        Who::Id(id) if id.is_empty() || id == "." || id == ".." => Ok(Looked::Nobody),
+        Who::Id(id) => {
             let found = try_join3(by_id(client, id), groups(client, id), mappings(client, id));
             let (user, groups, mappings) = match found.await {
                 Ok((user, groups, mappings)) => (user, groups, mappings),
                 Err(error) if is_gone(&error) => return Ok(Looked::Nobody),
                 Err(error) => return Err(error),
             };
-            // Renamed since the token was made, or a name that Keycloak does not know the person by.
-            if user.id != *id || !who.is(&user.username, user.email()) || left_out(config, &user) {
+            if user.id != *id || left_out(config, &user) {
                 return Ok(Looked::Nobody);
             }
             let enabled = enabled(client, &user).await?;
             Ok(found_as(user, enabled, groups, mappings, interest))
         }
-        None => {
+        Who::Named(who) => {
             let Some(user) = by_name(client, config, who).await? else { return Ok(Looked::Nobody) };
             let Ok(user) = user else { return Ok(Looked::Several) };
             let rest = try_join3(
@@ -145,7 +144,7 @@ struct Several;
 async fn by_name(
     client: &Client,
     config: &KeycloakConfig,
-    who: &Who,
+    who: &Named,
 ) -> Result<Option<Result<User, Several>>, CallError> {
     let key = match who.by {
         UsernameFrom::Username => "username",

@@ -1,4 +1,4 @@
-//! One person: the entry that bears the name, then the groups that list it.
+//! One person: the entry that has the id or bears the name, then the groups that list it.
 //!
 //! Groups in groups are the mirror's business: what the person is *directly* in is asked here.
 //! Names and DNs go into filters escaped (RFC 4515, section 3).
@@ -57,17 +57,26 @@ struct Asker<'a> {
 impl Asker<'_> {
     async fn ask(&mut self, who: &Who) -> Result<Looked, SourceError> {
         let users = &self.source.config.users;
-        let attribute = match who.by {
-            UsernameFrom::Username => &users.username,
-            UsernameFrom::Email => &users.email,
+        let test = match who {
+            Who::Id(id) => by_id(id),
+            Who::Named(who) => {
+                let attribute = match who.by {
+                    UsernameFrom::Username => &users.username,
+                    UsernameFrom::Email => &users.email,
+                };
+                format!("({attribute}={})", ldap_escape(who.username.as_str()))
+            }
         };
-        let test = format!("({attribute}={})", ldap_escape(who.username.as_str()));
         let entries = self.users(&test).await?;
         let mut found: Vec<(Entry, String)> = Vec::new();
         for entry in entries {
             let Some(username) = self.assembler.username_of(&entry) else { continue };
             let username = username.into_owned();
-            if who.is(&username, &self.assembler.email_of(&entry)) {
+            let meant = match who {
+                Who::Id(id) => entry.stable_id().as_ref() == Some(id),
+                Who::Named(who) => who.is(&username, &self.assembler.email_of(&entry)),
+            };
+            if meant {
                 found.push((entry, username));
             }
         }
@@ -183,6 +192,22 @@ impl Asker<'_> {
             Some(fault) => Err(SourceError { message: fault.message, transient: fault.transient }),
         }
     }
+}
+
+/// A filter for the entry with this stable id, by whichever attribute the server has for it.
+fn by_id(id: &str) -> String {
+    let text = ldap_escape(id);
+    let mut tests = format!("(entryUUID={text})(nsUniqueId={text})");
+    // Active Directory's is bytes, of which the first three fields are the other way round.
+    let digits: Vec<char> = id.chars().filter(|c| *c != '-').collect();
+    if digits.len() == 32 && digits.iter().all(char::is_ascii_hexdigit) {
+        let pairs: Vec<&[char]> = digits.chunks(2).collect();
+        let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
+        let pairs = order.into_iter().filter_map(|place: usize| pairs.get(place));
+        let bytes: String = pairs.flat_map(|pair| std::iter::once(&'\\').chain(*pair)).collect();
+        tests.push_str(&format!("(objectGUID={bytes})"));
+    }
+    format!("(|{tests})")
 }
 
 /// Both filters at once. A filter may be configured without its brackets.

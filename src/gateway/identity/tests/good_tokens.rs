@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::super::{Identifier, Is};
 use super::kit::*;
-use crate::gateway::question::Caller;
+use crate::config::IdentifyBy;
+use crate::gateway::question::{Caller, KnownBy};
 
 fn remembered(identifier: &Identifier) -> usize {
     match &identifier.way {
@@ -35,9 +36,9 @@ fn a_token_of_every_algorithm_is_proof() {
             let identifier = offline(vec![jwt(ISSUER)], &[(ISSUER, vec![jwk.clone()])]);
             let caller = caller(at_once(&identifier, &bearer(&signer.token(&claims())), now()));
             let expected = Caller {
-                username: "ann".into(),
+                known_by: known_by("7b9f2c1e"),
+                name: Some("ann".into()),
                 issuer: Some(ISSUER.to_owned()),
-                subject: Some("7b9f2c1e".to_owned()),
                 roles: Some(vec!["osmo-user".to_owned(), "offline_access".to_owned()]),
             };
             assert_eq!(*caller, expected, "{jwk}");
@@ -50,7 +51,11 @@ fn what_may_differ_among_good_tokens() {
     let key = Signer::es256("ec");
     let identifier = offline(vec![jwt(ISSUER)], &[(ISSUER, vec![key.jwk()])]);
     let passes = |name: &str, sent: &Sent| {
-        assert_eq!(&*caller(at_once(&identifier, sent, now())).username, "ann", "{name}");
+        assert_eq!(
+            &*caller(at_once(&identifier, sent, now())).name.as_deref().unwrap_or_default(),
+            "ann",
+            "{name}"
+        );
     };
     for (name, claims) in [
         ("aud one of them", but("aud", json!("osmo-device"))),
@@ -61,12 +66,11 @@ fn what_may_differ_among_good_tokens() {
         ("exp far away", but("exp", json!(i64::MAX))),
         ("valid in a moment", but("nbf", json!(NOW + 30))),
         ("issued in the future", but("iat", json!(NOW + 3600))),
-        ("no sub", without("sub")),
         ("no typ", without("typ")),
         ("no roles", without("realm_access")),
         ("a claim null", but("locale", Value::Null)),
+        ("claim typ in capitals", but("typ", json!("BEARER"))),
         ("a name in capitals", but("preferred_username", json!("ANN"))),
-        ("a wide name", but("preferred_username", json!("ａｎｎ"))),
     ] {
         passes(name, &bearer(&key.token(&claims)));
     }
@@ -92,10 +96,12 @@ fn names_and_roles_come_from_the_configured_claims() {
     config.username_claim = "email".to_owned();
     config.roles_claim = Some("resource_access.osmo.device.roles".to_owned());
     let identifier = offline(vec![config.clone()], &[(ISSUER, vec![key.jwk()])]);
+    config.names_are_addresses = true;
     let mut claims = but("email", json!("Ann@Example.org"));
+    claims["email_verified"] = json!(true);
     claims["resource_access"] = json!({"osmo.device": {"roles": ["osmo-ml"]}});
     let found = caller(at_once(&identifier, &bearer(&key.token(&claims)), now()));
-    assert_eq!(&*found.username, "ann@example.org");
+    assert_eq!(&*found.name.as_deref().unwrap_or_default(), "ann@example.org");
     assert_eq!(found.roles, Some(vec!["osmo-ml".to_owned()]));
     claims["resource_access"] = json!({"osmo.device": {"roles": "osmo-ml"}});
     let found = caller(at_once(&identifier, &bearer(&key.token(&claims)), now()));
@@ -113,6 +119,88 @@ fn names_and_roles_come_from_the_configured_claims() {
 }
 
 #[test]
+fn an_id_proves_who_it_is_whatever_name_comes_with_it() {
+    let key = Signer::es256("ec");
+    let identifier = offline(vec![jwt(ISSUER)], &[(ISSUER, vec![key.jwk()])]);
+    let named = |claims: &Value| {
+        let found = caller(at_once(&identifier, &bearer(&key.token(claims)), now()));
+        assert_eq!(found.known_by, known_by("7b9f2c1e"));
+        found.name.clone()
+    };
+    assert_eq!(named(&claims()).as_deref(), Some("ann"));
+    assert_eq!(named(&without("preferred_username")), None);
+    for name in ["", "ann admin", "ann\nx: y", "ａｎｎ", "e\u{301}mile", "\u{265a}"] {
+        assert_eq!(named(&but("preferred_username", json!(name))), None, "{name:?}");
+    }
+}
+
+#[test]
+fn where_names_decide_only_one_that_is_written_as_it_is_kept_does() {
+    let key = Signer::es256("ec");
+    let identifier = |addresses| {
+        let mut config = jwt(ISSUER);
+        config.identify = IdentifyBy::Username;
+        config.names_are_addresses = addresses;
+        offline(vec![config], &[(ISSUER, vec![key.jwk()])])
+    };
+    let plain = identifier(false);
+    let ask = |claims: &Value| at_once(&plain, &bearer(&key.token(claims)), now());
+    for (name, kept) in [("ann", "ann"), ("ANN", "ann"), ("\u{c9}mile", "\u{e9}mile")] {
+        let mut claims = but("preferred_username", json!(name));
+        claims.as_object_mut().unwrap().remove("sub");
+        assert_eq!(caller(ask(&claims)).known_by, KnownBy::Name(kept.into()));
+    }
+    for (name, why) in [
+        ("", "the username is empty"),
+        ("ann admin", "not a username"),
+        ("ann\nx: y", "not a username"),
+        ("ａｎｎ", "another name's spelling"),
+        ("e\u{301}mile", "another name's spelling"),
+        (" ann", "username"),
+    ] {
+        let told = reason(ask(&but("preferred_username", json!(name))));
+        assert!(told.contains(why), "{name:?}: {told}");
+    }
+    assert!(reason(ask(&without("preferred_username"))).contains("no claim"));
+    // An address is its owner's where somebody has seen to that.
+    let by_address = identifier(true);
+    let ask = |claims: &Value| at_once(&by_address, &bearer(&key.token(claims)), now());
+    for verified in [json!(false), json!("true"), json!(1), Value::Null] {
+        assert!(reason(ask(&but("email_verified", verified))).contains("`email_verified`"));
+    }
+    assert!(reason(ask(&claims())).contains("`email_verified`"));
+    assert_eq!(
+        caller(ask(&but("email_verified", json!(true)))).known_by,
+        KnownBy::Name("ann".into())
+    );
+}
+
+#[test]
+fn whom_a_token_was_issued_to_counts_where_that_is_said() {
+    let key = Signer::es256("ec");
+    let mut config = jwt(ISSUER);
+    config.authorized_parties = Some(vec!["osmo-device".to_owned()]);
+    let identifier = offline(vec![config], &[(ISSUER, vec![key.jwk()])]);
+    let ask = |claims: &Value| at_once(&identifier, &bearer(&key.token(claims)), now());
+    let ours = |azp: &str| {
+        let mut claims = but("aud", json!(["account", "osmo-browser-flow"]));
+        claims["azp"] = json!(azp);
+        claims
+    };
+    caller(ask(&ours("osmo-device")));
+    // Keycloak puts every client that the user has roles of into `aud`, whoever asked.
+    assert!(reason(ask(&ours("shop"))).contains("issued to `shop`"));
+    assert!(reason(ask(&ours("osmo-browser-flow"))).contains("issued to"));
+    let mut none = ours("");
+    none.as_object_mut().unwrap().remove("azp");
+    assert!(reason(ask(&none)).contains("whom it was issued to"));
+    // The audience counts all the same.
+    let mut elsewhere = but("azp", json!("osmo-device"));
+    elsewhere["aud"] = json!("account");
+    caller(ask(&elsewhere));
+}
+
+#[test]
 fn of_keys_that_share_a_name_the_right_one_is_found() {
     let (one, two, nameless) = (Signer::es256("k"), Signer::es256("k"), Signer::es256("n"));
     let mut anonymous = nameless.jwk();
@@ -121,10 +209,22 @@ fn of_keys_that_share_a_name_the_right_one_is_found() {
     let identifier = offline(vec![jwt(ISSUER)], &[(ISSUER, keys)]);
     for signer in [&one, &two, &Signer::rsa("k", 0), &nameless] {
         let token = signer.token(&claims());
-        assert_eq!(&*caller(at_once(&identifier, &bearer(&token), now())).username, "ann");
+        assert_eq!(
+            &*caller(at_once(&identifier, &bearer(&token), now()))
+                .name
+                .as_deref()
+                .unwrap_or_default(),
+            "ann"
+        );
         let header = json!({"alg": format!("{:?}", signer.algorithm)}).to_string();
         let token = signer.sign(&header, &claims().to_string());
-        assert_eq!(&*caller(at_once(&identifier, &bearer(&token), now())).username, "ann");
+        assert_eq!(
+            &*caller(at_once(&identifier, &bearer(&token), now()))
+                .name
+                .as_deref()
+                .unwrap_or_default(),
+            "ann"
+        );
     }
 }
 

@@ -136,10 +136,14 @@ async fn keys_are_read_at_the_start_and_for_whoever_comes_first() {
     assert_eq!(idp.reads(), 0, "the ration is empty");
     let _reading = identifier.start();
     assert!(issuer(&identifier).refresh().await);
-    assert_eq!(&*caller(ask(&identifier, &sent).await).username, "ann");
+    assert_eq!(&*caller(ask(&identifier, &sent).await).name.as_deref().unwrap_or_default(), "ann");
 
     let identifier = idp.identifier(ALWAYS);
-    assert_eq!(&*caller(ask(&identifier, &sent).await).username, "ann", "without a start as well");
+    assert_eq!(
+        &*caller(ask(&identifier, &sent).await).name.as_deref().unwrap_or_default(),
+        "ann",
+        "without a start as well"
+    );
 }
 
 #[tokio::test]
@@ -225,7 +229,7 @@ async fn keys_rotate() {
     caller(ask(&identifier, &after).await);
     assert_eq!(idp.reads(), 2, "the unknown key made it read once more");
     let remembered = caller(ask(&identifier, &before).await);
-    assert_eq!(&*remembered.username, "ann", "both are keys now");
+    assert_eq!(&*remembered.name.as_deref().unwrap_or_default(), "ann", "both are keys now");
     idp.keys(vec![new.jwk()]);
     caller(ask(&identifier, &before).await);
     assert!(issuer(&identifier).refresh().await);
@@ -421,7 +425,10 @@ async fn kept_keys_work_before_any_issuer_was_reached() {
     assert!(shelf.load(&idp.issuer).unwrap().contains("\"kid\":\"key\""));
     idp.discovery(ResponseTemplate::new(503));
     let restarted = idp.with_shelf(NEVER, Arc::clone(&shelf));
-    assert_eq!(&*caller(at_once(&restarted, &sent, now())).username, "ann");
+    assert_eq!(
+        &*caller(at_once(&restarted, &sent, now())).name.as_deref().unwrap_or_default(),
+        "ann"
+    );
     // What is no JWK set is as good as nothing.
     shelf.keep(&idp.issuer, "{}");
     let restarted = idp.with_shelf(NEVER, shelf);
@@ -473,4 +480,92 @@ fn a_ca_file_that_cannot_be_used_is_said_at_once() {
     one.ca_file = Some("/nonexistent/ca.pem".into());
     let error = Identifier::new(&config(Way::Jwt, vec![one]), None).err().unwrap();
     assert!(error.contains(ISSUER) && error.contains("/nonexistent/ca.pem"), "{error}");
+}
+
+/// A shelf that somebody else holds for a while.
+struct Held {
+    kept: Shelf,
+    tries: AtomicUsize,
+    busy: usize,
+}
+
+impl KeyShelf for Held {
+    fn load(&self, issuer: &str) -> Option<String> {
+        self.kept.load(issuer)
+    }
+
+    fn keep(&self, issuer: &str, jwks: &str) -> bool {
+        let free = self.tries.fetch_add(1, Ordering::SeqCst) >= self.busy;
+        free && self.kept.keep(issuer, jwks)
+    }
+}
+
+#[tokio::test]
+async fn keys_that_could_not_be_kept_are_kept_in_the_end_and_the_newest_are() {
+    let (old, new) = (Signer::es256("old"), Signer::es256("new"));
+    let idp = Idp::start(vec![old.jwk()]).await;
+    let shelf = Arc::new(Held { kept: Shelf::default(), tries: AtomicUsize::new(0), busy: 3 });
+    let config = config(Way::Jwt, vec![jwt(&idp.issuer)]);
+    let kept: Arc<dyn KeyShelf> = Arc::clone(&shelf) as _;
+    let identifier = Arc::new(Identifier::with_pace(&config, Some(kept), ALWAYS).unwrap());
+    let reading = identifier.start();
+    caller(ask(&identifier, &idp.token(&old)).await);
+    idp.keys(vec![new.jwk()]);
+    assert!(issuer(&identifier).refresh().await);
+    let has = |kid: &str| shelf.load(&idp.issuer).is_some_and(|text| text.contains(kid));
+    while !has("\"kid\":\"new\"") {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(!has("\"kid\":\"old\""));
+    assert!(shelf.tries.load(Ordering::SeqCst) > 3);
+    reading.end(&identifier).await;
+}
+
+#[tokio::test]
+async fn what_could_not_be_kept_gets_one_more_try_at_the_end() {
+    let key = Signer::es256("key");
+    let idp = Idp::start(vec![key.jwk()]).await;
+    let shelf = Arc::new(Shelf::default());
+    let identifier = idp.with_shelf(ALWAYS, Arc::clone(&shelf));
+    // Read without a reading that would keep them.
+    caller(ask(&identifier, &idp.token(&key)).await);
+    assert_eq!(shelf.load(&idp.issuer), None);
+    let idle = super::super::KeyReading { tasks: tokio::task::JoinSet::new() };
+    idle.end(&identifier).await;
+    assert!(shelf.load(&idp.issuer).is_some());
+}
+
+#[tokio::test]
+async fn keys_at_an_address_of_their_own_need_no_discovery() {
+    let key = Signer::es256("key");
+    let idp = Idp::start(vec![key.jwk()]).await;
+    idp.discovery(ResponseTemplate::new(500));
+    let mut jwt = jwt("osmo");
+    jwt.jwks_url = Some(format!("{}/realms/osmo/protocol/openid-connect/certs", idp.server.uri()));
+    let config = config(Way::Jwt, vec![jwt]);
+    let identifier = Identifier::with_pace(&config, None, ALWAYS).unwrap();
+    // The issuer is a text to compare, and no more.
+    caller(ask(&identifier, &bearer(&key.token(&claims_of("osmo")))).await);
+    let other = bearer(&key.token(&claims_of("osmo2")));
+    assert!(reason(ask(&identifier, &other).await).contains("no `[[gateway.jwt]]`"));
+    idp.answer(ResponseTemplate::new(404));
+    assert!(!issuer(&identifier).refresh().await);
+    assert!(issuer(&identifier).fault().unwrap().contains("/certs` answered with status 404"));
+}
+
+#[tokio::test]
+async fn a_check_tells_which_keys_cannot_verify() {
+    let key = Signer::es256("key");
+    let x = "A".repeat(88);
+    let large = json!({"kty": "EC", "crv": "P-521", "x": x, "y": x, "kid": "large", "use": "sig"});
+    let encryption = json!({"kty": "RSA", "use": "enc", "kid": "e", "alg": "RSA-OAEP"});
+    let idp = Idp::start(vec![key.jwk(), large, encryption]).await;
+    let config = config(Way::Jwt, vec![jwt(&idp.issuer)]);
+    let told = super::super::faults(&config).await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("`large`") && told[0].contains("cannot verify"), "{told:?}");
+    assert!(told[0].contains("ES512") && told[0].contains(&idp.issuer), "{told:?}");
+    idp.discovery(ResponseTemplate::new(503));
+    let told = super::super::faults(&config).await;
+    assert!(told.len() == 1 && told[0].contains("status 503"), "{told:?}");
 }

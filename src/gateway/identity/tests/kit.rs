@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 
 use super::super::issuer::Pace;
 use super::super::{Identifier, KeyShelf};
-use crate::config::{GatewayConfig, Identity as Way, JustInTime, JwtConfig};
-use crate::gateway::question::{Caller, Header, Headers, Identity, Unidentified};
+use crate::config::{GatewayConfig, IdentifyBy, Identity as Way, JustInTime, JwtConfig};
+use crate::gateway::question::{Caller, Header, Headers, Identity, KnownBy, Unidentified};
 use crate::model::Time;
 
 pub const ISSUER: &str = "https://auth.example.com/realms/osmo";
@@ -203,16 +203,21 @@ impl KeyShelf for Shelf {
         self.0.lock().unwrap().get(issuer).cloned()
     }
 
-    fn keep(&self, issuer: &str, jwks: &str) {
+    fn keep(&self, issuer: &str, jwks: &str) -> bool {
         self.0.lock().unwrap().insert(issuer.to_owned(), jwks.to_owned());
+        true
     }
 }
 
 pub fn jwt(issuer: &str) -> JwtConfig {
     JwtConfig {
         issuer: issuer.to_owned(),
+        identify: IdentifyBy::Source("kc".to_owned()),
         audiences: vec!["osmo-browser-flow".to_owned(), "osmo-device".to_owned()],
+        authorized_parties: None,
         username_claim: "preferred_username".to_owned(),
+        names_are_addresses: false,
+        jwks_url: None,
         roles_claim: Some("realm_access.roles".to_owned()),
         ca_file: None,
     }
@@ -232,6 +237,7 @@ pub fn config(identity: Way, jwt: Vec<JwtConfig>) -> GatewayConfig {
         anonymous_role: None,
         preset: None,
         max_connections: 10,
+        subject: None,
         jwt,
         routes: Vec::new(),
         allowed: Vec::new(),
@@ -265,6 +271,11 @@ pub fn caller(answer: Result<Identity, Unidentified>) -> Arc<Caller> {
         Ok(Identity::Caller(caller)) => caller,
         other => panic!("nobody is identified: {other:?}"),
     }
+}
+
+/// Whom the store knows by this id.
+pub fn known_by(ext: &str) -> KnownBy {
+    KnownBy::Id { source: "kc".to_owned(), ext: ext.to_owned() }
 }
 
 pub fn reason(answer: Result<Identity, Unidentified>) -> String {

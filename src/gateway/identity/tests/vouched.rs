@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::Identifier;
 use super::kit::*;
-use crate::config::Identity as Way;
+use crate::config::{Identity as Way, SubjectHeader};
 use crate::gateway::question::{Caller, Identity, Unidentified};
 
 fn metadata(issuers: Vec<&str>) -> Identifier {
@@ -29,9 +29,9 @@ fn the_verified_payload_of_a_configured_issuer_is_proof() {
     let identifier = metadata(vec![ISSUER, "https://b.example"]);
     let found = caller(told(&identifier, &json!({"osmo": claims()})));
     let expected = Caller {
-        username: "ann".into(),
+        known_by: known_by("7b9f2c1e"),
+        name: Some("ann".into()),
         issuer: Some(ISSUER.to_owned()),
-        subject: Some("7b9f2c1e".to_owned()),
         roles: Some(vec!["osmo-user".to_owned(), "offline_access".to_owned()]),
     };
     assert_eq!(*found, expected);
@@ -45,8 +45,7 @@ fn the_verified_payload_of_a_configured_issuer_is_proof() {
         "text": "x",
         "osmo": claims,
     });
-    assert_eq!(&*caller(told(&identifier, &beside)).username, "ann");
-    assert_eq!(&*caller(told(&identifier, &json!({"p": without("exp")}))).username, "ann");
+    assert_eq!(&*caller(told(&identifier, &beside)).name.as_deref().unwrap_or_default(), "ann");
 }
 
 #[test]
@@ -80,8 +79,7 @@ fn a_payload_that_does_not_fit_is_refused() {
         (json!({"p": but("exp", json!(NOW - 30))}), "expired"),
         (json!({"p": but("exp", json!("later"))}), "`exp` is not a time"),
         (json!({"p": but("nbf", json!(NOW + 100))}), "not valid for another"),
-        (json!({"p": without("preferred_username")}), "no claim"),
-        (json!({"p": but("preferred_username", json!("a b"))}), "not a username"),
+        (json!({"p": without("exp")}), "no `exp`"),
         (json!({"p": but("realm_access", json!({"roles": 1}))}), "neither"),
     ] {
         let told = reason(told(&identifier, &payloads));
@@ -90,16 +88,26 @@ fn a_payload_that_does_not_fit_is_refused() {
 }
 
 #[test]
-fn with_no_issuer_configured_whatever_envoy_verified_counts() {
-    let identifier = metadata(vec![]);
-    let found = caller(told(&identifier, &json!({"p": claims_of("https://any.example")})));
-    assert_eq!((&*found.username, found.roles.as_ref()), ("ann", None));
-    assert_eq!(found.issuer.as_deref(), Some("https://any.example"));
-    assert!(
-        reason(told(&identifier, &json!({"a": claims(), "b": claims()}))).contains("2 of them")
-    );
-    assert!(reason(told(&identifier, &json!({"a": but("exp", json!(0))}))).contains("expired"));
-    assert_eq!(told(&identifier, &json!({"a": {"alg": "x"}})), Ok(Identity::Nobody));
+fn a_header_that_envoy_passes_on_counts_too() {
+    let identifier = metadata(vec![ISSUER]);
+    let with = |header: Value| told(&identifier, &json!({"p": claims(), "h": header}));
+    for header in [
+        json!({"alg": "ES512", "kid": "k"}),
+        json!({"alg": "RS256", "typ": "at+jwt"}),
+        json!({"alg": "RS256", "typ": "JWT", "x5t": "abc"}),
+    ] {
+        caller(with(header));
+    }
+    for (header, why) in [
+        (json!({"alg": "RS256", "typ": "logout+jwt"}), "its type `typ` is `logout+jwt`"),
+        (json!({"alg": "RS256", "typ": "dpop+jwt"}), "its type `typ`"),
+        (json!({"alg": "RS256", "typ": 1}), "`typ` is not a string"),
+        (json!({"alg": "RS256", "crit": ["b64"]}), "`crit`"),
+        (json!({"alg": "RS256", "jku": "https://evil.example"}), "`jku`"),
+    ] {
+        let told = reason(with(header.clone()));
+        assert!(told.contains(why), "{header}: {told}");
+    }
 }
 
 #[test]
@@ -113,17 +121,38 @@ fn a_header_names_the_user_and_nothing_else_does() {
     for (name, username) in
         [("ann", "ann"), ("Ann@Example.org", "ann@example.org"), ("émile", "émile")]
     {
-        let expected =
-            Caller { username: username.into(), issuer: None, subject: None, roles: None };
+        let expected = Caller::named(username);
         assert_eq!(ask(user(name)), Ok(Identity::Caller(Arc::new(expected))));
     }
     assert_eq!(ask(vec![]), Ok(Identity::Nobody));
     assert_eq!(ask(user("")), Ok(Identity::Nobody));
     let token = ("authorization", "Bearer x.y.z".to_owned());
     assert_eq!(ask(vec![token]), Ok(Identity::Nobody), "the token is no fallback");
-    for bad in [" ", "ann bob", "ann\u{0}", "\u{265a}"] {
+    for bad in [" ", "ann bob", "ann\u{0}", "\u{265a}", "ａｎｎ", "e\u{301}mile"] {
         assert!(reason(ask(user(bad))).contains("`x-osmo-user`"), "{bad:?}");
     }
     let twice = vec![("x-osmo-user", "ann".to_owned()), ("x-osmo-user", "admin".to_owned())];
     assert!(reason(ask(twice)).contains("more than once"));
+}
+
+#[test]
+fn a_header_that_holds_an_id_decides_and_the_name_beside_it_does_not() {
+    let mut config = config(Way::Header, vec![]);
+    let header = "x-osmo-subject".to_owned();
+    config.subject = Some(SubjectHeader { header, source: "kc".to_owned() });
+    let identifier = Identifier::new(&config, None).unwrap();
+    let ask = |sent: &[(&'static str, &str)]| {
+        let sent = sent.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        identifier.identify(&Sent(sent), None, now()).now_or_never().unwrap()
+    };
+    for name in ["admin", "ann admin", ""] {
+        let found = caller(ask(&[("x-osmo-subject", "id-ann"), ("x-osmo-user", name)]));
+        assert_eq!(found.known_by, known_by("id-ann"), "{name}");
+    }
+    caller(ask(&[("x-osmo-subject", "id-ann")]));
+    assert_eq!(ask(&[]), Ok(Identity::Nobody));
+    assert_eq!(ask(&[("x-osmo-subject", ""), ("x-osmo-user", "")]), Ok(Identity::Nobody));
+    assert!(reason(ask(&[("x-osmo-user", "ann")])).contains("without `x-osmo-subject`"));
+    let twice = ask(&[("x-osmo-subject", "id-ann"), ("x-osmo-subject", "id-admin")]);
+    assert!(reason(twice).contains("more than once"));
 }
