@@ -726,6 +726,12 @@ proptest! {
             let stored = "SELECT count(*) FROM role_set WHERE users <> \
                           (SELECT count(*) FROM user WHERE role_set = num) OR users = 0";
             prop_assert_eq!(ask(&folder, stored), ["0"]);
+            let stored = "SELECT count(*) FROM decision_list WHERE sets = 0 OR sets <> \
+                          (SELECT count(*) FROM role_set WHERE list = decision_list.num)";
+            prop_assert_eq!(ask(&folder, stored), ["0"]);
+            let stored = "SELECT count(*) FROM decision \
+                          WHERE list NOT IN (SELECT num FROM decision_list)";
+            prop_assert_eq!(ask(&folder, stored), ["0"]);
             world = next;
         }
         let rows: u64 = ask(&folder, "SELECT count(*) FROM history")[0].parse().unwrap();

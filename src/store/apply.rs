@@ -207,6 +207,8 @@ fn write_roles(
     }
     if catalog {
         conn.execute("DELETE FROM decision", [])?;
+        // Requests get other numbers: no list is what it was, whatever its digest says.
+        conn.execute("UPDATE decision_list SET digest = CAST('gone ' || num AS BLOB)", [])?;
         conn.execute("DELETE FROM request", [])?;
         let mut insert =
             conn.prepare("INSERT INTO request (num, action, resource) VALUES (?1, ?2, ?3)")?;

@@ -2,12 +2,14 @@
 //!
 //! Users share role sets, and decisions hang on sets: a set is written when its first user gets
 //! it, and goes with its last one. Decisions of a set that stays are written anew only where the
-//! catalog changed, or the policies of one of its roles.
+//! catalog changed, or the policies of one of its roles. Sets with the same decisions share one
+//! list of them ([`Lists`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 use rusqlite::{Connection, OptionalExtension};
+use sha2::{Digest, Sha256};
 
 use super::apply::role_of;
 use super::batch::Batch;
@@ -28,13 +30,13 @@ pub(super) struct Sets<'a> {
     made: BTreeSet<i64>,
     /// What each role that was needed so far says of the catalog.
     effects: HashMap<RoleIdx, Vec<Option<Effect>>>,
+    lists: Lists<'a>,
     /// The next free number.
     next: i64,
     /// There was no set at all before this commit.
     first: bool,
-    sets: Batch<'a, 'a, 3>,
+    sets: Batch<'a, 'a, 4>,
     roles: Batch<'a, 'a, 2>,
-    decisions: Batch<'a, 'a, 4>,
 }
 
 fn unknown(id: RoleSetId) -> Fault {
@@ -52,11 +54,11 @@ impl<'a> Sets<'a> {
             gained: BTreeMap::new(),
             made: BTreeSet::new(),
             effects: HashMap::new(),
+            lists: Lists::new(conn)?,
             next: last.unwrap_or(0).saturating_add(1),
             first: last.is_none(),
-            sets: Batch::new(conn, "role_set (num, id, users)"),
+            sets: Batch::new(conn, "role_set (num, id, users, list)"),
             roles: Batch::new(conn, "role_set_role (role_set, role)"),
-            decisions: Batch::new(conn, "decision (role_set, request, allow, role)"),
         })
     }
 
@@ -95,11 +97,11 @@ impl<'a> Sets<'a> {
             }
             let num = self.next;
             self.next = num.saturating_add(1);
-            self.sets.add([num.into(), id.to_string().into(), (*users).into()])?;
+            let list = self.decide(members, role)?;
+            self.sets.add([num.into(), id.to_string().into(), (*users).into(), list.into()])?;
             for index in members {
                 self.roles.add([num.into(), role(*index)?.into()])?;
             }
-            self.decide(num, members, role)?;
             self.nums.insert(*id, num);
             self.made.insert(num);
         }
@@ -128,13 +130,12 @@ impl<'a> Sets<'a> {
         Ok(num)
     }
 
-    /// Writes the decisions of set `num`, which has none.
+    /// Decides for a set of `roles`: the number of its list of decisions.
     fn decide(
         &mut self,
-        num: i64,
         roles: &[RoleIdx],
         role: &mut dyn FnMut(RoleIdx) -> Result<i64, Fault>,
-    ) -> Result<(), Fault> {
+    ) -> Result<i64, Fault> {
         let state = &self.plan.state;
         for index in roles {
             if !self.effects.contains_key(index) {
@@ -144,17 +145,17 @@ impl<'a> Sets<'a> {
         }
         let known: Vec<&[Option<Effect>]> =
             roles.iter().filter_map(|index| self.effects.get(index).map(Vec::as_slice)).collect();
+        let mut decisions = Vec::new();
         for request in 0..state.catalog.len() {
             let Some((effect, place)) = combined(&known, request) else { continue };
             let index = roles.get(place).copied().unwrap_or(RoleIdx::MAX);
-            self.decisions.add([
-                num.into(),
-                i64::try_from(request).unwrap_or(i64::MAX).into(),
-                (effect == Effect::Allow).into(),
-                role(index)?.into(),
-            ])?;
+            decisions.push(Decided {
+                request: i64::try_from(request).unwrap_or(i64::MAX),
+                allow: effect == Effect::Allow,
+                role: role(index)?,
+            });
         }
-        Ok(())
+        self.lists.enter(&decisions)
     }
 
     /// Counts the users, drops sets that nobody has, and decides anew for those that stay and
@@ -165,16 +166,17 @@ impl<'a> Sets<'a> {
         roles: &BTreeSet<RoleIdx>,
         role: &mut dyn FnMut(RoleIdx) -> Result<i64, Fault>,
     ) -> Result<(), Fault> {
-        let mut count = self
-            .conn
-            .prepare("UPDATE role_set SET users = users + ?2 WHERE num = ?1 RETURNING users")?;
+        let mut count = self.conn.prepare(
+            "UPDATE role_set SET users = users + ?2 WHERE num = ?1 RETURNING users, list",
+        )?;
         for (num, gained) in &self.gained {
-            let users: i64 = count.query_row([*num, *gained], |row| row.get(0))?;
+            let (users, list): (i64, i64) =
+                count.query_row([*num, *gained], |row| Ok((row.get(0)?, row.get(1)?)))?;
             if users < 0 {
                 return Err(Fault::Inconsistent("a role set lost users it never had".to_owned()));
             }
             if users == 0 {
-                self.conn.execute("DELETE FROM decision WHERE role_set = ?1", [num])?;
+                self.lists.leave(list);
                 self.conn.execute("DELETE FROM role_set_role WHERE role_set = ?1", [num])?;
                 self.conn.execute("DELETE FROM role_set WHERE num = ?1", [num])?;
             }
@@ -185,7 +187,7 @@ impl<'a> Sets<'a> {
         }
         self.sets.finish()?;
         self.roles.finish()?;
-        self.decisions.finish()
+        self.lists.settle()
     }
 
     fn decide_anew(
@@ -197,6 +199,8 @@ impl<'a> Sets<'a> {
         // Some of them may be gone.
         self.nums.retain(|_, num| self.made.contains(num));
         let plan = self.plan;
+        let mut list_of = self.conn.prepare("SELECT list FROM role_set WHERE num = ?1")?;
+        let mut change = self.conn.prepare("UPDATE role_set SET list = ?2 WHERE num = ?1")?;
         for (id, members) in &plan.set_roles {
             if !catalog && !members.iter().any(|member| roles.contains(member)) {
                 continue;
@@ -204,8 +208,116 @@ impl<'a> Sets<'a> {
             // A set may be listed that no user has.
             let Some(num) = self.stored(*id)? else { continue };
             if !self.made.contains(&num) {
-                self.conn.execute("DELETE FROM decision WHERE role_set = ?1", [num])?;
-                self.decide(num, members, role)?;
+                let before: i64 = list_of.query_row([num], |row| row.get(0))?;
+                let list = self.decide(members, role)?;
+                self.lists.leave(before);
+                if list != before {
+                    change.execute([num, list])?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One decision of a list: a request's and a role's number in the store.
+struct Decided {
+    request: i64,
+    allow: bool,
+    role: i64,
+}
+
+/// Lists of decisions. A list is found by its content, and goes with the last set that has it.
+struct Lists<'a> {
+    conn: &'a Connection,
+    /// By digest, those that were needed so far.
+    nums: HashMap<[u8; 32], i64>,
+    /// How many sets each list gained, less those it lost.
+    gained: BTreeMap<i64, i64>,
+    next: i64,
+    lists: Batch<'a, 'a, 3>,
+    decisions: Batch<'a, 'a, 4>,
+}
+
+impl<'a> Lists<'a> {
+    fn new(conn: &'a Connection) -> Result<Self, Fault> {
+        let next =
+            conn.query_row("SELECT coalesce(max(num), 0) + 1 FROM decision_list", [], |row| {
+                row.get(0)
+            })?;
+        Ok(Lists {
+            conn,
+            nums: HashMap::new(),
+            gained: BTreeMap::new(),
+            next,
+            lists: Batch::new(conn, "decision_list (num, digest, sets)"),
+            decisions: Batch::new(conn, "decision (list, request, allow, role)"),
+        })
+    }
+
+    /// A set gets the list of these `decisions`: its number.
+    fn enter(&mut self, decisions: &[Decided]) -> Result<i64, Fault> {
+        let mut content = Vec::with_capacity(decisions.len().saturating_mul(17));
+        for Decided { request, allow, role } in decisions {
+            content.extend_from_slice(&request.to_le_bytes());
+            content.push(u8::from(*allow));
+            content.extend_from_slice(&role.to_le_bytes());
+        }
+        let digest: [u8; 32] = Sha256::digest(&content).into();
+        let num = match self.nums.get(&digest) {
+            Some(num) => *num,
+            None => {
+                let stored: Option<i64> = self
+                    .conn
+                    .prepare_cached("SELECT num FROM decision_list WHERE digest = ?1")?
+                    .query_row([digest.as_slice()], |row| row.get(0))
+                    .optional()?;
+                let num = match stored {
+                    Some(num) => num,
+                    None => self.make(&digest, decisions)?,
+                };
+                self.nums.insert(digest, num);
+                num
+            }
+        };
+        let gained = self.gained.entry(num).or_default();
+        *gained = gained.saturating_add(1);
+        Ok(num)
+    }
+
+    fn make(&mut self, digest: &[u8; 32], decisions: &[Decided]) -> Result<i64, Fault> {
+        let num = self.next;
+        self.next = num.saturating_add(1);
+        self.lists.add([num.into(), digest.to_vec().into(), 0_i64.into()])?;
+        for Decided { request, allow, role } in decisions {
+            self.decisions.add([num.into(), (*request).into(), (*allow).into(), (*role).into()])?;
+        }
+        Ok(num)
+    }
+
+    /// A set loses list `num`.
+    fn leave(&mut self, num: i64) {
+        let gained = self.gained.entry(num).or_default();
+        *gained = gained.saturating_sub(1);
+    }
+
+    /// Counts the sets, and drops the lists that none has.
+    fn settle(mut self) -> Result<(), Fault> {
+        self.lists.flush()?;
+        self.decisions.flush()?;
+        let mut count = self
+            .conn
+            .prepare("UPDATE decision_list SET sets = sets + ?2 WHERE num = ?1 RETURNING sets")?;
+        for (num, gained) in self.gained.iter().filter(|(_, gained)| **gained != 0) {
+            let sets: i64 = count.query_row([*num, *gained], |row| row.get(0))?;
+            if sets < 0 {
+                return Err(Fault::Inconsistent(
+                    "a list of decisions lost sets it never had".to_owned(),
+                ));
+            }
+            if sets == 0 {
+                self.conn.execute("DELETE FROM decision WHERE list = ?1", [num])?;
+                self.conn.execute("DELETE FROM decision_list WHERE num = ?1", [num])?;
             }
         }
         Ok(())

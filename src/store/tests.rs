@@ -203,6 +203,44 @@ fn a_plan_whose_parts_do_not_fit_is_refused_before_anything_is_written() {
     }
 }
 
+#[test]
+fn what_version_1_decided_stands_until_it_is_decided_anew() {
+    let (_folder, path) = path();
+    Writer::open_at(&path, FIRST)
+        .unwrap()
+        .connection()
+        .execute_batch(
+            "INSERT INTO role VALUES (1, 'ml', 1, '', 0, 'merge', NULL, '[]');
+             INSERT INTO request VALUES (0, 'w:Create', 'pool/a'), (1, 'w:Read', NULL);
+             INSERT INTO role_set VALUES (3, '00000000000000000000000000000003', 1), \
+                                         (7, '00000000000000000000000000000007', 1);
+             INSERT INTO role_set_role VALUES (3, 1), (7, 1);
+             INSERT INTO decision VALUES (3, 0, 1, 1), (7, 0, 1, 1), (7, 1, 0, 1);
+             INSERT INTO user VALUES (0, 'ada', '', 0, NULL, NULL, 3), (1, 'bob', '', 0, NULL, NULL, 7)",
+        )
+        .unwrap();
+    let writer = Writer::open(&path).unwrap();
+    let rows = |sql: &str| -> Vec<String> {
+        let mut statement = writer.connection().prepare(sql).unwrap();
+        let found = statement.query_map([], |row| row.get(0)).unwrap();
+        found.collect::<Result<_, _>>().unwrap()
+    };
+    let said =
+        ["ada w:Create pool/a Allow ml", "bob w:Create pool/a Allow ml", "bob w:Read  Deny ml"];
+    let columns = "action || ' ' || resource || ' ' || effect || ' ' || role";
+    assert_eq!(
+        rows(&format!("SELECT username || ' ' || {columns} FROM gateway_decision ORDER BY 1")),
+        said
+    );
+    assert_eq!(
+        rows(&format!(
+            "SELECT username || ' ' || {columns} FROM gateway_role_decision \
+             JOIN gateway_user USING (role_set) ORDER BY 1"
+        )),
+        said
+    );
+}
+
 /// So many removals that wait.
 fn held(id: &str, count: u32) -> Held {
     let change = |user: u32| ChangeView {

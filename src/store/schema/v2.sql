@@ -14,6 +14,45 @@ UPDATE mirror_container SET up_known = 0
 -- at the gateway. NULL: nothing of the kind.
 ALTER TABLE link ADD COLUMN claim TEXT;
 
+-- Role sets whose decisions are the same share one list of them; nobody's list goes. What was decided
+-- before is a list for each set, until it is decided anew.
+CREATE TABLE decision_list (
+    num    INTEGER PRIMARY KEY,
+    digest BLOB    NOT NULL UNIQUE, -- of its decisions
+    sets   INTEGER NOT NULL         -- how many role sets have it
+);
+INSERT INTO decision_list (num, digest, sets)
+SELECT num, CAST('of set ' || num AS BLOB), 1 FROM role_set;
+ALTER TABLE role_set ADD COLUMN list INTEGER NOT NULL DEFAULT 0;
+UPDATE role_set SET list = num;
+DROP VIEW gateway_role_decision;
+DROP VIEW gateway_decision;
+ALTER TABLE decision RENAME COLUMN role_set TO list;
+
+CREATE VIEW gateway_role_decision AS
+SELECT s.id AS role_set,
+       q.action,
+       coalesce(q.resource, '') AS resource,
+       CASE d.allow WHEN 1 THEN 'Allow' ELSE 'Deny' END AS effect,
+       r.name AS role
+  FROM role_set s
+  JOIN decision d ON d.list = s.list
+  JOIN request q ON q.num = d.request
+  JOIN role r ON r.num = d.role;
+
+CREATE VIEW gateway_decision AS
+SELECT u.username,
+       q.action,
+       coalesce(q.resource, '') AS resource,
+       CASE d.allow WHEN 1 THEN 'Allow' ELSE 'Deny' END AS effect,
+       r.name AS role
+  FROM user u
+  JOIN role_set s ON s.num = u.role_set
+  JOIN decision d ON d.list = s.list
+  JOIN request q ON q.num = d.request
+  JOIN role r ON r.num = d.role
+ WHERE u.status = 0 OR (u.status = 2 AND u.disabled_by IS NULL);
+
 DROP VIEW gateway_meta;
 CREATE VIEW gateway_meta AS
 SELECT 2 AS schema_version,
