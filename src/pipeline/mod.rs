@@ -319,23 +319,34 @@ fn settle(
         warnings.extend(renamed_groups(config, &known));
         let old = reader.as_ref().map(Reader::state).transpose()?.unwrap_or_default();
         let views = views(config, &known);
-        let resolved = resolve(config, &views, &old, now);
-        let plan = plan::plan(&config.guard, resolved, &old, pending.as_ref(), now);
-        drop(old);
+        let make = || {
+            let resolved = resolve(config, &views, &old, now);
+            plan::plan(&config.guard, resolved, &old, pending.as_ref(), now)
+        };
         let Some(writer) = writer.as_deref_mut() else {
-            let generation = meta.generation;
+            let (plan, generation) = (make(), meta.generation);
             return Ok(outcome(known, Some(plan), None, warnings, &meta, generation, now));
         };
-        let committed = writer.commit(&Commit {
-            plan: &plan,
-            base_version: meta.version,
-            sources: &updates(&known, now),
-            configured: &configured(config),
-            settled: Some(token.clone()),
-        });
+        let (sources, configured) = (updates(&known, now), configured(config));
+        let committed = if meta.generation == 0 {
+            writer.commit_beside(meta.version, &sources, &configured, &token, make)
+        } else {
+            let plan = make();
+            drop(old);
+            let (base_version, settled) = (meta.version, Some(token));
+            let commit = Commit {
+                plan: &plan,
+                base_version,
+                sources: &sources,
+                configured: &configured,
+                settled,
+            };
+            writer.commit(&commit).map(|committed| (plan, committed))
+        };
         match committed {
-            Ok(committed) => {
+            Ok((plan, committed)) => {
                 let generation = committed.generation.unwrap_or(meta.generation);
+                drop(sources);
                 return Ok(outcome(known, Some(plan), None, warnings, &meta, generation, now));
             }
             // A person granted or removed something meanwhile, or a stranger was provisioned: what

@@ -118,6 +118,34 @@ impl Writer {
             .map_err(|fault| fault.commit(&self.place.shown))
     }
 
+    /// As [`Writer::commit`] for a plan that is still to be made: `make` makes it while the mirrors
+    /// are written, which need none. That is for a first run, which writes the most: in a later one
+    /// it would keep those waiting who want to write meanwhile.
+    ///
+    /// # Errors
+    /// As [`Writer::commit`].
+    pub fn commit_beside(
+        &mut self,
+        base_version: i64,
+        sources: &[SourceUpdate<'_>],
+        configured: &[String],
+        settled: &str,
+        make: impl FnOnce() -> Plan + Send,
+    ) -> Result<(Plan, Committed), CommitError> {
+        self.write(|conn| {
+            let (plan, written) = std::thread::scope(|scope| {
+                let planning = scope.spawn(make);
+                let written = write_sources(conn, base_version, sources, configured);
+                let plan = planning.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                (plan, written)
+            });
+            written?;
+            let committed = write_plan(conn, &plan, Some(settled))?;
+            Ok((plan, committed))
+        })
+        .map_err(|fault| fault.commit(&self.place.shown))
+    }
+
     /// As [`Writer::commit`], and puts `people` into the mirrors of their sources in the same
     /// transaction.
     ///
@@ -197,23 +225,40 @@ impl Writer {
 }
 
 fn write_commit(conn: &Connection, commit: &Commit<'_>) -> Result<Committed, Fault> {
-    let plan = commit.plan;
-    let (version, generation, settled): (i64, i64, Option<String>) =
-        conn.query_row("SELECT version, generation, settled FROM meta", [], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?;
-    if version != commit.base_version {
+    let Commit { plan, base_version, sources, configured, settled } = commit;
+    write_sources(conn, *base_version, sources, configured)?;
+    write_plan(conn, plan, settled.as_deref())
+}
+
+/// Writes what the sources said.
+fn write_sources(
+    conn: &Connection,
+    base_version: i64,
+    sources: &[SourceUpdate<'_>],
+    configured: &[String],
+) -> Result<(), Fault> {
+    let version: i64 = conn.query_row("SELECT version FROM meta", [], |row| row.get(0))?;
+    if version != base_version {
         return Err(Fault::Raced);
     }
-    write_configured(conn, commit.configured)?;
-    for source in commit.sources {
+    write_configured(conn, configured)?;
+    for source in sources {
         write_source(conn, source)?;
         if let Some(new) = &source.mirror {
             mirror::write(conn, source.source, new.old, new.directory, new.digest)?;
         }
     }
+    Ok(())
+}
+
+/// Writes what a plan changes.
+fn write_plan(conn: &Connection, plan: &Plan, settled: Option<&str>) -> Result<Committed, Fault> {
+    let (version, generation, before): (i64, i64, Option<String>) =
+        conn.query_row("SELECT version, generation, settled FROM meta", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
     // Only a run has weighed what a source's absence means; what a person does by hand has not.
-    if plan.held.is_none() && commit.settled.is_some() {
+    if plan.held.is_none() && settled.is_some() {
         drop_unconfigured(conn)?;
     }
     let next = generation.saturating_add(1);
@@ -225,9 +270,9 @@ fn write_commit(conn: &Connection, commit: &Commit<'_>) -> Result<Committed, Fau
         )?;
     }
     let held = held::write(conn, plan.held.as_ref())?;
-    let changed = applied || held || settled != commit.settled;
+    let changed = applied || held || settled != before.as_deref();
     if changed {
-        conn.execute("UPDATE meta SET version = version + 1, settled = ?1", [&commit.settled])?;
+        conn.execute("UPDATE meta SET version = version + 1, settled = ?1", [settled])?;
     }
     conn.execute(
         "UPDATE meta SET next_due = ?1 WHERE next_due IS NOT ?1",
