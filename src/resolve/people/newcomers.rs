@@ -231,7 +231,7 @@ where
         let elsewhere = absent
             .sources
             .get(&old)
-            .is_none_or(|names| !names.is_empty() && !names.iter().any(|it| configured(it)));
+            .is_none_or(|names| !names.is_empty() && !names.iter().any(configured));
         elsewhere
             && self.may_link(row)
             && self.terms_of(view).link_by == LinkBy::Username
