@@ -5,7 +5,7 @@
 //! | `pwdAccountLockedTime` | OpenLDAP ppolicy | a time in year 0 (`000001010000Z`): locked for good by an administrator |
 //! | `pwdStartTime`, `pwdEndTime` | OpenLDAP ppolicy | before the one, from the other on |
 //! | `shadowExpire` | RFC 2307 | that day (since 1970) has come; 0 and less are never |
-//! | `krbPrincipalExpiration` | MIT Kerberos, FreeIPA | from then on |
+//! | `krbPrincipalExpiration` | MIT Kerberos, FreeIPA | from then on; the first moment of 1970 is never |
 //! | `nsAccountLock` | 389-DS, FreeIPA | `true`, in any case |
 //! | `nsRoleDN`, `nsRole` | 389-DS | a role by which accounts are inactivated ([`roles`](super::roles)) |
 //! | `inetUserStatus` | Sun, 389-DS | `inactive`, `deleted` |
@@ -125,6 +125,9 @@ enum Rule {
     From,
     /// The account is disabled from this time on.
     Until,
+    /// As [`Rule::Until`], but the first moment of 1970 is never: MIT Kerberos keeps "does not
+    /// expire" as 0 and writes it so.
+    UntilUnlessZero,
     /// As [`Rule::Until`], in days since 1970.
     Days,
     /// As [`Rule::Until`], in tenths of microseconds since 1601.
@@ -144,7 +147,7 @@ const RULES: &[(&str, Rule)] = &[
     ("ds-pwp-account-disabled", TRUE_DISABLES),
     ("ds-pwp-account-expiration-time", Rule::Until),
     ("inetUserStatus", Rule::Word(&["active"], &["inactive", "deleted"])),
-    ("krbPrincipalExpiration", Rule::Until),
+    ("krbPrincipalExpiration", Rule::UntilUnlessZero),
     ("loginDisabled", TRUE_DISABLES),
     ("loginExpirationTime", Rule::Until),
     ("msDS-UserAccountDisabled", TRUE_DISABLES),
@@ -212,6 +215,10 @@ impl Rule {
             Rule::Lock => time().map(|time| time.year != 0),
             Rule::From => time().map(|time| Moment::from(now) >= time.moment),
             Rule::Until => time().map(|time| Moment::from(now) < time.moment),
+            Rule::UntilUnlessZero => {
+                let until = time()?.moment;
+                Some(until == Moment::from(Time::UNIX_EPOCH) || Moment::from(now) < until)
+            }
             Rule::Days => {
                 let day = text.parse::<i64>().ok()?;
                 Some(day <= 0 || now.timestamp().div_euclid(86_400) < day)
@@ -235,7 +242,9 @@ impl Rule {
 
     fn wants(&self) -> &'static str {
         match self {
-            Rule::Lock | Rule::From | Rule::Until => "time (RFC 4517, section 3.3.13)",
+            Rule::Lock | Rule::From | Rule::Until | Rule::UntilUnlessZero => {
+                "time (RFC 4517, section 3.3.13)"
+            }
             Rule::Days => "number of days",
             Rule::Ticks | Rule::Flags => "number",
             Rule::Word(["false"], _) => "boolean (`TRUE`, `FALSE`)",
@@ -300,6 +309,9 @@ mod tests {
             ("shadowExpire", "never", Enabled::Unknown),
             ("krbPrincipalExpiration", "20200101000000Z", Enabled::No),
             ("krbPrincipalExpiration", "20991231235959Z", Enabled::Yes),
+            ("krbPrincipalExpiration", "19700101000000Z", Enabled::Yes),
+            ("krbPrincipalExpiration", "19700101000001Z", Enabled::No),
+            ("pwdEndTime", "19700101000000Z", Enabled::No),
             ("nsAccountLock", "TRUE", Enabled::No),
             ("nsAccountLock", "true", Enabled::No),
             ("nsAccountLock", "False", Enabled::Yes),

@@ -449,11 +449,11 @@ fn every_bad_token_is_refused_for_its_own_reason() {
     }
     // The very tokens that the bad ones were made from are good.
     assert_eq!(
-        &*caller(at_once(&w.identifier, &bearer(&good), now())).name.as_deref().unwrap_or_default(),
+        caller(at_once(&w.identifier, &bearer(&good), now())).name.as_deref().unwrap_or_default(),
         "ann"
     );
     assert_eq!(
-        &*caller(at_once(&w.identifier, &bearer(&ec.token(&claims())), now()))
+        caller(at_once(&w.identifier, &bearer(&ec.token(&claims())), now()))
             .name
             .as_deref()
             .unwrap_or_default(),

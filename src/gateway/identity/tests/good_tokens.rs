@@ -52,7 +52,7 @@ fn what_may_differ_among_good_tokens() {
     let identifier = offline(vec![jwt(ISSUER)], &[(ISSUER, vec![key.jwk()])]);
     let passes = |name: &str, sent: &Sent| {
         assert_eq!(
-            &*caller(at_once(&identifier, sent, now())).name.as_deref().unwrap_or_default(),
+            caller(at_once(&identifier, sent, now())).name.as_deref().unwrap_or_default(),
             "ann",
             "{name}"
         );
@@ -101,7 +101,7 @@ fn names_and_roles_come_from_the_configured_claims() {
     claims["email_verified"] = json!(true);
     claims["resource_access"] = json!({"osmo.device": {"roles": ["osmo-ml"]}});
     let found = caller(at_once(&identifier, &bearer(&key.token(&claims)), now()));
-    assert_eq!(&*found.name.as_deref().unwrap_or_default(), "ann@example.org");
+    assert_eq!(found.name.as_deref().unwrap_or_default(), "ann@example.org");
     assert_eq!(found.roles, Some(vec!["osmo-ml".to_owned()]));
     claims["resource_access"] = json!({"osmo.device": {"roles": "osmo-ml"}});
     let found = caller(at_once(&identifier, &bearer(&key.token(&claims)), now()));
@@ -210,7 +210,7 @@ fn of_keys_that_share_a_name_the_right_one_is_found() {
     for signer in [&one, &two, &Signer::rsa("k", 0), &nameless] {
         let token = signer.token(&claims());
         assert_eq!(
-            &*caller(at_once(&identifier, &bearer(&token), now()))
+            caller(at_once(&identifier, &bearer(&token), now()))
                 .name
                 .as_deref()
                 .unwrap_or_default(),
@@ -219,7 +219,7 @@ fn of_keys_that_share_a_name_the_right_one_is_found() {
         let header = json!({"alg": format!("{:?}", signer.algorithm)}).to_string();
         let token = signer.sign(&header, &claims().to_string());
         assert_eq!(
-            &*caller(at_once(&identifier, &bearer(&token), now()))
+            caller(at_once(&identifier, &bearer(&token), now()))
                 .name
                 .as_deref()
                 .unwrap_or_default(),

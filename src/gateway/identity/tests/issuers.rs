@@ -136,11 +136,11 @@ async fn keys_are_read_at_the_start_and_for_whoever_comes_first() {
     assert_eq!(idp.reads(), 0, "the ration is empty");
     let _reading = identifier.start();
     assert!(issuer(&identifier).refresh().await);
-    assert_eq!(&*caller(ask(&identifier, &sent).await).name.as_deref().unwrap_or_default(), "ann");
+    assert_eq!(caller(ask(&identifier, &sent).await).name.as_deref().unwrap_or_default(), "ann");
 
     let identifier = idp.identifier(ALWAYS);
     assert_eq!(
-        &*caller(ask(&identifier, &sent).await).name.as_deref().unwrap_or_default(),
+        caller(ask(&identifier, &sent).await).name.as_deref().unwrap_or_default(),
         "ann",
         "without a start as well"
     );
@@ -229,7 +229,7 @@ async fn keys_rotate() {
     caller(ask(&identifier, &after).await);
     assert_eq!(idp.reads(), 2, "the unknown key made it read once more");
     let remembered = caller(ask(&identifier, &before).await);
-    assert_eq!(&*remembered.name.as_deref().unwrap_or_default(), "ann", "both are keys now");
+    assert_eq!(remembered.name.as_deref().unwrap_or_default(), "ann", "both are keys now");
     idp.keys(vec![new.jwk()]);
     caller(ask(&identifier, &before).await);
     assert!(issuer(&identifier).refresh().await);
@@ -426,7 +426,7 @@ async fn kept_keys_work_before_any_issuer_was_reached() {
     idp.discovery(ResponseTemplate::new(503));
     let restarted = idp.with_shelf(NEVER, Arc::clone(&shelf));
     assert_eq!(
-        &*caller(at_once(&restarted, &sent, now())).name.as_deref().unwrap_or_default(),
+        caller(at_once(&restarted, &sent, now())).name.as_deref().unwrap_or_default(),
         "ann"
     );
     // What is no JWK set is as good as nothing.

@@ -45,7 +45,7 @@ fn the_verified_payload_of_a_configured_issuer_is_proof() {
         "text": "x",
         "osmo": claims,
     });
-    assert_eq!(&*caller(told(&identifier, &beside)).name.as_deref().unwrap_or_default(), "ann");
+    assert_eq!(caller(told(&identifier, &beside)).name.as_deref().unwrap_or_default(), "ann");
 }
 
 #[test]
