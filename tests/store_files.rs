@@ -413,7 +413,7 @@ fn nothing_in_the_stores_folder_is_followed_truncated_or_given_away() {
                 assert_eq!(facts(&target), before, "{case}");
                 assert_eq!(fs::read_dir(&theirs).unwrap().count(), 1, "{case}: nothing was made");
                 // Readers do no better by a link.
-                if what.contains("symbolic") && suffix == "" {
+                if what.contains("symbolic") && suffix.is_empty() {
                     assert!(Reader::open(&path).is_err(), "{case}");
                 }
             }

@@ -241,7 +241,7 @@ mod tests {
         for count in [0, 1, 99, 100, 101, 199, 200, 2999, 3000] {
             for short_is_last in [true, false] {
                 let list: Vec<u32> = (0..count).collect();
-                let (read, slipped, _) = read_of(short_is_last, &[list.clone()]);
+                let (read, slipped, _) = read_of(short_is_last, std::slice::from_ref(&list));
                 assert_eq!((read, slipped), (list, false), "{count} {short_is_last}");
             }
         }
