@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use store_support::{Person, World, at, commit, plan, role};
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Waits until `done`, looking again and again, and fails at the deadline.
 async fn until(what: &str, mut done: impl FnMut() -> bool) {

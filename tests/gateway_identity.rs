@@ -217,6 +217,27 @@ fn cases() -> Vec<Case> {
             )
         },
         Case {
+            hr: &[("hr-a", "alice", "")],
+            nobody: &[("id-b", "alice")],
+            somebody: &[("id-root", "root", "root")],
+            ..case(
+                "a new id under the name of somebody whom another source still lists",
+                &[&[ROOT, ("id-a", "alice", "")], &[ROOT, ("id-b", "alice", "")]],
+                "the newcomer is not provisioned while another source lists",
+            )
+        },
+        Case {
+            source: "lifecycle = false",
+            hr: &[("hr-root", "root", "")],
+            nobody: &[("id-x", "xavier"), ("id-x", "root")],
+            somebody: &[("id-root", "xavier", "root")],
+            ..case(
+                "somebody whom only a source knows that gives roles only",
+                &[&[ROOT], &[ROOT, ("id-x", "xavier", "")]],
+                "are known to it alone",
+            )
+        },
+        Case {
             source: "link_by = \"email\"",
             hr: &[("hr-bob", "bob", "bob@example.org"), ("hr-rob", "robert", "rob@example.org")],
             // He is Robert, who is called Bob in the realm; the other Bob has no account there.

@@ -216,6 +216,11 @@ fn a_company_behind_envoy_nginx_and_caddy() {
     let mut daemon = run(&home);
     ready(&mut daemon, http);
     let (ann, bob) = (company.token("ann"), company.token("bob"));
+    daemon.until("the keys are read", || {
+        let got = gates[0].as_user("GET", "/api/profile/settings", &ann);
+        platform.take();
+        (got.status == 200).then_some(())
+    });
     for gate in &gates {
         // Allowed, with headers of idpsyncd's own, whatever the client sends.
         let bearer = format!("Bearer {ann}");
@@ -264,6 +269,12 @@ fn a_company_behind_envoy_nginx_and_caddy() {
     company.realm.join(&cay, &company.team);
     let cay = company.token("cay");
     for gate in &gates {
+        // A look-up has its deadline, which a busy machine may miss at first.
+        daemon.until("Cay is looked up", || {
+            let got = gate.as_user("POST", CREATE, &cay);
+            platform.take();
+            (got.status == 200).then_some(())
+        });
         let headers = gate.passes(&gate.as_user("POST", CREATE, &cay));
         assert_eq!(headers["x-osmo-user"], "cay", "{}", gate.name);
     }
@@ -344,7 +355,12 @@ fn a_token_that_envoy_verified() {
     let mut daemon = run(&home);
     ready(&mut daemon, http);
     let (ann, bob) = (company.token("ann"), company.token("bob"));
-    // Envoy reads the keys with the first token that it sees.
+    // Envoy reads the keys with the first token that it sees, for as long as it takes.
+    daemon.until("Envoy has the keys", || {
+        let got = gate.as_user("POST", CREATE, &ann);
+        platform.take();
+        (got.status == 200).then_some(())
+    });
     let headers = gate.passes(&gate.as_user("POST", CREATE, &ann));
     assert_eq!(headers["x-osmo-user"], "ann");
     assert_eq!(headers["x-osmo-roles"], "osmo-default,osmo-ml");

@@ -22,8 +22,9 @@ use std::sync::Arc;
 use idpsyncd::config::{self, Config};
 use idpsyncd::gateway::provision::{Limits, Provisioned, Provisioner};
 use idpsyncd::gateway::question::{Caller, KnownBy};
-use idpsyncd::pipeline::{Options, Outcome, run};
-use idpsyncd::source::OnProgress;
+use idpsyncd::pipeline::{Options, Outcome, open_source, run};
+use idpsyncd::resolve::Rules;
+use idpsyncd::source::{Looked, OnProgress, Who};
 use idpsyncd::store::Reader;
 use serde_json::json;
 use support::kc_slapd::{Slapd, federate};
@@ -355,4 +356,21 @@ groups = {{ base = "ou=groups,{SUFFIX}", filter = "(|(objectClass=groupOfNames)(
     };
     assert_eq!(mine(home.grants()), jit);
     home.sync_agrees();
+
+    // By the directory's own id, whatever the person is called.
+    let state = Reader::open(&home.config.store).unwrap().unwrap().state().unwrap();
+    let ann = state.users.iter().find(|user| state.texts.get(user.username) == "ann").unwrap().id;
+    let link = state.links.iter().find(|link| link.user == ann).unwrap();
+    let ext = state.texts.get(link.ext).to_owned();
+    let source = &home.config.sources[0];
+    let (opened, rules) = (open_source(source).unwrap(), Rules::new(&home.config, source));
+    let asked = |id: &str| {
+        let who = Who::Id(id.to_owned());
+        home.runtime.block_on(opened.lookup(&rules, &who)).unwrap()
+    };
+    let Looked::Found(found) = asked(&ext) else { panic!("{ext} is nobody") };
+    assert_eq!((found.username.as_str(), found.ext), ("ann", ext));
+    for id in ["", "*", "ann", "00000000-0000-4000-8000-000000000000", "a)(uid=ann"] {
+        assert_eq!(asked(id), Looked::Nobody, "{id}");
+    }
 }

@@ -10,6 +10,7 @@ mod meanwhile;
 pub mod person;
 #[cfg(test)]
 mod tests;
+mod who;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -18,10 +18,10 @@
 use futures_util::future::join_all;
 
 use super::claims;
+use super::who::{Asked, acquainted, called, named, who};
 use super::{MOST_TRIES, RunError, configured};
-use crate::config::{Config, LinkBy, SourceConfig, UsernameFrom};
+use crate::config::{Config, LinkBy, SourceConfig};
 use crate::gateway::question::{Caller, KnownBy};
-use crate::model::username::canonical;
 use crate::model::{Status, Time};
 use crate::plan::{self, Change, effective};
 use crate::resolve::{NewGroup, Resolved, Rules, View, new_group, resolve};
@@ -30,8 +30,7 @@ use crate::source::{
     find_container, with_people,
 };
 use crate::store::{
-    Acquaintance, Commit, CommitError, MirrorPerson, Reader, Skeleton, Stranger, Surroundings,
-    Writer,
+    Commit, CommitError, MirrorPerson, Reader, Skeleton, Stranger, Surroundings, Writer,
 };
 
 /// What one source says of the person, or a token in its name.
@@ -171,48 +170,6 @@ async fn ask_one(config: &Config, source: &SourceConfig, opened: &Opened, who: &
     }
 }
 
-fn named(config: &Config, name: &str) -> Named {
-    Named { username: name.to_owned(), by: config.sync.username }
-}
-
-/// What a source calls a person.
-///
-/// # Errors
-/// It is no username: why.
-fn called(config: &Config, person: &Sighting) -> Result<Named, String> {
-    let name = match config.sync.username {
-        UsernameFrom::Username => &person.username,
-        UsernameFrom::Email => &person.email,
-    };
-    canonical(name).map(|name| named(config, &name))
-}
-
-/// What the person is to be called. `Err` is not an error but the answer, where nobody is: a
-/// source that knows no such id settles it.
-fn who(config: &Config, caller: &Caller, answers: &[Answer]) -> Result<Named, Person> {
-    let source = match &caller.known_by {
-        KnownBy::Name(name) => return Ok(named(config, name)),
-        KnownBy::Id { source, .. } => source,
-    };
-    let mut all = config.sources.iter().zip(answers);
-    match all.find(|(config, _)| config.name == *source) {
-        Some((_, Answer::Found(person))) => called(config, person)
-            .map_err(|why| Person::Refused(format!("{source}: not provisioned: {why}"))),
-        Some((_, Answer::Claimed(_))) => match &caller.name {
-            Some(name) => Ok(named(config, name)),
-            None => Err(Person::Refused("the token names no username for them".to_owned())),
-        },
-        Some((_, Answer::Nobody)) => Err(Person::Nobody),
-        Some((_, Answer::Several)) => {
-            Err(Person::Refused(format!("{source}: more than one user has the id")))
-        }
-        Some((_, Answer::Failed(why))) => Err(Person::Unavailable(why.clone())),
-        Some((_, Answer::NotAsked)) | None => {
-            Err(Person::Refused(format!("nobody asked source `{source}`, whose id it is")))
-        }
-    }
-}
-
 /// The token's word as the answer of the source that issued it.
 ///
 /// # Errors
@@ -314,14 +271,6 @@ fn stranger<'a>(config: &'a Config, who: &'a Named, answers: &'a [Answer]) -> St
     Stranger { who, sources, exts, emails }
 }
 
-/// Who is to be provisioned.
-#[derive(Clone, Copy)]
-struct Asked<'a> {
-    caller: &'a Caller,
-    /// What they are to be called.
-    who: &'a Named,
-}
-
 /// What is to be committed.
 struct Ready<'a> {
     plan: plan::Plan,
@@ -375,58 +324,6 @@ fn decide<'a>(
         .filter_map(|part| Some((part.source.name.as_str(), part.skeleton, part.found?)))
         .collect();
     Ok(Ready { plan, people })
-}
-
-/// Whether the store knows the person already. Who is known by an id is whoever has it: somebody
-/// else of the same name is nobody whom they could be taken for.
-fn acquainted(asked: &Asked<'_>, known: &[Acquaintance], generation: u64) -> Result<(), Person> {
-    let who = asked.who;
-    let gone = |status: &Status| matches!(status, Status::Deprovisioned { .. });
-    let same: Box<dyn Fn(&&Acquaintance) -> bool> = match &asked.caller.known_by {
-        KnownBy::Name(_) => Box::new(|one| one.username == who.username),
-        KnownBy::Id { source, ext } => {
-            Box::new(move |one| one.ids.iter().any(|(of, id, _)| (of, id) == (source, ext)))
-        }
-    };
-    let alive = known.iter().filter(&same).find(|one| !gone(&one.status));
-    let Some(one) = alive.or_else(|| known.iter().find(&same)) else {
-        return match known.first() {
-            None => Ok(()),
-            Some(one) if one.username != who.username => Err(Person::Refused(format!(
-                "the store knows the person as `{}`: left to the next sync",
-                one.username.escape_debug()
-            ))),
-            Some(one) => Err(Person::Refused(format!(
-                "the store knows somebody else as `{}`, or the person by another id: left to the \
-                 next sync",
-                one.username.escape_debug()
-            ))),
-        };
-    };
-    let refused = match &asked.caller.known_by {
-        KnownBy::Name(_) => false,
-        KnownBy::Id { source, ext } => {
-            one.ids.iter().any(|(of, id, refused)| *refused && (of, id) == (source, ext))
-        }
-    };
-    Err(match &one.status {
-        _ if refused => Person::Refused(
-            "the source calls the account otherwise than the person is called".to_owned(),
-        ),
-        status if may_enter(status) => Person::Known { generation },
-        Status::Disabled { by } => Person::Refused(format!("disabled in `{by}`")),
-        Status::Missing { disabled_by: Some(by), .. } => {
-            Person::Refused(format!("disabled in `{by}`, and gone from there"))
-        }
-        _ => Person::Refused("deprovisioned: left to the next sync".to_owned()),
-    })
-}
-
-fn may_enter(status: &Status) -> bool {
-    match status {
-        Status::Enabled | Status::Missing { disabled_by: None, .. } => true,
-        Status::Disabled { .. } | Status::Missing { .. } | Status::Deprovisioned { .. } => false,
-    }
 }
 
 /// Puts each source's word and what its mirror has together.
