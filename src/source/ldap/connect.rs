@@ -1,17 +1,17 @@
 //! Opening a connection: URL, TLS, signing in. The servers are tried in order.
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ldap3::{Ldap, LdapConnAsync, LdapConnSettings};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, StdStream};
 use secrecy::{ExposeSecret, SecretString};
-use url::Url;
+use tokio::net::TcpStream;
+use url::{Host, Url};
 
 use super::explain::{self, Fault};
+use super::tls::Trust;
 use crate::config::LdapConfig;
 use crate::source::SourceError;
 
@@ -42,7 +42,7 @@ impl Identity {
 pub struct Connector {
     urls: Vec<Url>,
     start_tls: bool,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Trust>,
     bind: Option<(String, Arc<SecretString>)>,
     timeout: Duration,
 }
@@ -89,7 +89,7 @@ impl Connector {
         let encrypted = config.start_tls || config.urls.iter().any(|url| url.scheme() == "ldaps");
         let tls = match encrypted {
             false => None,
-            true => Some(Arc::new(tls(config.ca_file.as_deref()).map_err(fatal)?)),
+            true => Some(Trust::new(config.ca_file.as_deref()).map_err(fatal)?),
         };
         Ok(Connector {
             urls: config.urls.clone(),
@@ -130,22 +130,14 @@ impl Connector {
     /// # Errors
     /// It does not answer in time, TLS fails, or it does not let us in.
     pub async fn connect_to(&self, url: &Url) -> Result<Connection, Fault> {
-        let mut settings = LdapConnSettings::new().set_conn_timeout(self.timeout);
-        if self.start_tls && url.scheme() == "ldap" {
-            settings = settings.set_starttls(true);
-        }
-        if let Some(tls) = &self.tls {
-            settings = settings.set_config(tls.clone());
-        }
-        let opening = LdapConnAsync::from_url_with_settings(settings, url);
         // The crate's own time limit does not cover a local socket.
-        let (connection, mut ldap) = match tokio::time::timeout(self.timeout, opening).await {
+        let opened = tokio::time::timeout(self.timeout, self.open(url)).await;
+        let (connection, mut ldap) = match opened {
             Err(_) => {
                 let limit = self.timeout.as_secs_f64();
                 return Err(Fault::local(format!("connecting took more than {limit} s"), true));
             }
-            Ok(Err(error)) => return Err(explain::broken(&error, "connecting failed")),
-            Ok(Ok(pair)) => pair,
+            Ok(opened) => opened?,
         };
         // A panic in the driver (it has some, on malformed answers) ends its task: the handle then
         // reports a broken connection.
@@ -156,6 +148,34 @@ impl Connector {
         });
         self.sign_in(&mut ldap, url).await?;
         Ok(Connection { ldap, url: url.clone() })
+    }
+
+    async fn open(&self, url: &Url) -> Result<(LdapConnAsync, Ldap), Fault> {
+        let failed = |error: LdapError| explain::broken(&error, "connecting failed");
+        let mut settings = LdapConnSettings::new().set_conn_timeout(self.timeout);
+        let start_tls = self.start_tls && url.scheme() == "ldap";
+        if start_tls {
+            settings = settings.set_starttls(true);
+        }
+        let mut url = Cow::Borrowed(url);
+        if let Some(tls) = self.tls.as_ref().filter(|_| start_tls || url.scheme() == "ldaps") {
+            settings = match ipv6(&url) {
+                None => settings.set_config(tls.by_name()),
+                Some(address) => {
+                    // The crate takes the brackets of the literal for part of a name and refuses
+                    // it. So it is given the connection, and a name that nothing is done with.
+                    let port = url.port().unwrap_or(if start_tls { 389 } else { 636 });
+                    let io = |source: std::io::Error| failed(LdapError::Io { source });
+                    let stream = TcpStream::connect((address, port)).await.map_err(io)?;
+                    let stream = stream.into_std().map_err(io)?;
+                    let _ = url.to_mut().set_host(Some("address.invalid"));
+                    let config = tls.by_address(address);
+                    let config = config.map_err(|why| Fault::local(why, false))?;
+                    settings.set_std_stream(StdStream::Tcp(stream)).set_config(config)
+                }
+            };
+        }
+        LdapConnAsync::from_url_with_settings(settings, &url).await.map_err(failed)
     }
 
     /// How this source signs in at `url`.
@@ -197,40 +217,12 @@ pub fn shown(url: &Url) -> String {
     }
 }
 
-/// The TLS configuration: trusts the certificates in `ca_file`, else the system's.
-fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(path) => {
-            let shown = path.display();
-            let certificates = CertificateDer::pem_file_iter(path)
-                .map_err(|error| format!("cannot read `ca_file` `{shown}`: {error}"))?;
-            for certificate in certificates {
-                let certificate = certificate
-                    .map_err(|error| format!("`ca_file` `{shown}` is not PEM: {error}"))?;
-                roots.add(certificate).map_err(|error| {
-                    format!("`ca_file` `{shown}` holds a certificate that cannot be used: {error}")
-                })?;
-            }
-            if roots.is_empty() {
-                return Err(format!("`ca_file` `{shown}` holds no certificate in PEM form"));
-            }
-        }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-            if roots.is_empty() {
-                return Err("the system has no trusted certificates: set `ca_file`".to_owned());
-            }
-        }
+/// The address that `url` names its server by, where it is an IPv6 literal. Schemes that a browser
+/// does not know leave it as text.
+fn ipv6(url: &Url) -> Option<Ipv6Addr> {
+    match url.host()? {
+        Host::Ipv6(address) => Some(address),
+        Host::Ipv4(_) => None,
+        Host::Domain(text) => text.strip_prefix('[')?.strip_suffix(']')?.parse().ok(),
     }
-    // Named outright: with more than one provider compiled in, the default is undecided and
-    // rustls panics.
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("cannot set up TLS: {error}"))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
 }

@@ -206,6 +206,12 @@ fn io(error: &std::io::Error) -> (String, bool) {
         rustls::Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
             "its certificate is not valid yet: check both clocks".to_owned()
         }
+        rustls::Error::InvalidCertificate(Bad::Other(other)) if is_a_ca(other) => {
+            "the server's own certificate is that of an authority (`CA:TRUE`), as `openssl req \
+             -x509` makes them, and such a one is no server's: issue one for the server with \
+             `basicConstraints = CA:FALSE`, signed by that authority, which stays in `ca_file`"
+                .to_owned()
+        }
         rustls::Error::InvalidMessage(_) => {
             "it does not speak TLS there: is this port for `ldap://` rather than `ldaps://`?"
                 .to_owned()
@@ -213,6 +219,12 @@ fn io(error: &std::io::Error) -> (String, bool) {
         other => format!("TLS failed: {other}"),
     };
     (why, false)
+}
+
+/// Whether a certificate was refused for being an authority's. The verifier's own type of error is
+/// not among what rustls gives out, so its word is all there is; only this sentence hangs on it.
+fn is_a_ca(error: &rustls::OtherError) -> bool {
+    error.0.to_string() == "CaUsedAsEndEntity"
 }
 
 #[cfg(test)]

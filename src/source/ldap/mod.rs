@@ -33,6 +33,7 @@ mod search;
 mod server;
 mod shape;
 pub mod time;
+mod tls;
 pub mod value;
 
 use futures_util::FutureExt;
