@@ -79,6 +79,13 @@ pub fn rdn_values(dn: &str, attribute: &str) -> Vec<String> {
         .collect()
 }
 
+/// Every `type=value` of `dn`: the type's one name, and the value's bytes. None where it is no DN.
+#[must_use]
+pub fn parts(dn: &str) -> Vec<(String, Vec<u8>)> {
+    let rdns = parse(dn).unwrap_or_default();
+    rdns.into_iter().flatten().map(|ava| (ava.name, ava.value)).collect()
+}
+
 /// The values of the first RDN in normal form, for telling placeholders.
 #[must_use]
 pub(crate) fn first_rdn(norm: &str) -> &str {

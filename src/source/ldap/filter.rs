@@ -4,7 +4,9 @@
 //! when the configuration is read rather than when the server is asked.
 
 use super::entry::Entry;
+use super::extensible::Extensible;
 use super::options::Description;
+use super::schema::Schema;
 use super::{dn, value};
 
 /// A parsed filter.
@@ -18,6 +20,8 @@ pub enum Filter {
     Not(Box<Filter>),
     /// A test of the values that a description means.
     Test(Description, Test),
+    /// By a rule of its own.
+    Extensible(Extensible),
 }
 
 /// What is asked of an attribute's values.
@@ -27,6 +31,8 @@ pub enum Test {
     Present,
     /// `(a=v)`, and `(a~=v)`, which servers may treat alike.
     Equal(Vec<u8>),
+    /// `(objectClass=c)`: one of these, in lower case.
+    Class(Vec<String>),
     /// `(a=i*m*f)`: the pieces between the stars; the first and the last may be empty.
     Pieces(Vec<Vec<u8>>),
     /// `(a>=v)`
@@ -50,8 +56,8 @@ impl Filter {
     /// Parses `text`. The outermost parentheses may be missing, as servers and tools allow.
     ///
     /// # Errors
-    /// It is not a filter, or it is an extensible match (`:=`), which only a server can evaluate;
-    /// the message names the place.
+    /// It is not a filter, or it has an extensible match (`:=`) that only a server can evaluate; the
+    /// message names the place.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         let trimmed = text.trim();
         let mut parser = Parser { text: trimmed, at: 0 };
@@ -70,7 +76,10 @@ impl Filter {
                 filters.iter().for_each(|filter| filter.each_attribute(on));
             }
             Filter::Not(filter) => filter.each_attribute(on),
-            Filter::Test(of, _) => on(&of.name),
+            Filter::Test(of, _) | Filter::Extensible(Extensible { of, .. }) => {
+                on(&of.name);
+                value::subtypes(&of.name).iter().for_each(|subtype| on(subtype));
+            }
         }
     }
 
@@ -81,20 +90,39 @@ impl Filter {
             Filter::And(filters) => filters.iter().all(|filter| filter.matches(entry)),
             Filter::Or(filters) => filters.iter().any(|filter| filter.matches(entry)),
             Filter::Not(filter) => !filter.matches(entry),
-            Filter::Test(of, test) => entry.described(of).any(|v| test.holds(&of.name, v)),
+            Filter::Test(of, test) => some(entry, of, |v| test.holds(&of.name, v)),
+            Filter::Extensible(extensible) => extensible.matches(entry),
         }
     }
 }
 
-/// The classes above the common person class: an entry of the first is one of the others as well,
-/// whether or not the file lists them (RFC 2798, RFC 4519).
-const PERSONS: &[&str] = &["inetorgperson", "organizationalperson", "person", "top"];
+/// Whether some value that `of` means holds: one of its type, or of those that hold its values too.
+pub(super) fn some(entry: &Entry, of: &Description, holds: impl Fn(&[u8]) -> bool) -> bool {
+    entry.described(of).any(&holds)
+        || (!value::subtypes(&of.name).is_empty()
+            && of.subtypes().any(|of| entry.described(&of).any(&holds)))
+}
+
+impl Test {
+    /// Whether entries are of `class`: by any of its names, and whether or not the classes above
+    /// their own are listed (RFC 4512, section 3.3). Everything is of the class `top`.
+    fn class(class: &[u8]) -> Self {
+        let common = Schema::common();
+        match std::str::from_utf8(class) {
+            Ok(class) if common.is_a("top", class) => Test::Present,
+            Ok(class) => Test::Class(common.kinds(class)),
+            Err(_) => Test::Equal(class.to_vec()),
+        }
+    }
+}
 
 impl Test {
     fn holds(&self, name: &str, candidate: &[u8]) -> bool {
         match self {
             Test::Present => true,
             Test::Equal(wanted) => equal(name, candidate, wanted),
+            Test::Class(kinds) => std::str::from_utf8(candidate)
+                .is_ok_and(|class| kinds.iter().any(|kind| kind.eq_ignore_ascii_case(class))),
             Test::Pieces(pieces) => {
                 let (Ok(candidate), Some(pieces)) = (
                     std::str::from_utf8(candidate),
@@ -110,15 +138,13 @@ impl Test {
     }
 }
 
-fn equal(name: &str, candidate: &[u8], wanted: &[u8]) -> bool {
+pub(super) fn equal(name: &str, candidate: &[u8], wanted: &[u8]) -> bool {
     let (Ok(candidate), Ok(wanted)) = (std::str::from_utf8(candidate), std::str::from_utf8(wanted))
     else {
         return candidate == wanted;
     };
     if name == "objectclass" {
-        let place = |class: &str| PERSONS.iter().position(|p| p.eq_ignore_ascii_case(class));
-        return candidate.eq_ignore_ascii_case(wanted)
-            || matches!((place(candidate), place(wanted)), (Some(c), Some(w)) if c <= w);
+        return Schema::common().is_a(candidate, wanted);
     }
     if value::holds_dns(name)
         && let (Ok(candidate), Ok(wanted)) = (dn::normalized(candidate), dn::normalized(wanted))
@@ -234,7 +260,15 @@ impl<'a> Parser<'a> {
         let of = Description::new(name);
         self.at = self.at.saturating_add(end);
         if self.rest().starts_with(':') {
-            return Err("an extensible match (`:=`) is not supported here".to_owned());
+            let rest = self.rest();
+            let Some((how, _)) = rest.split_once(":=") else {
+                return Err(format!("an operator is missing at {}", self.place()));
+            };
+            self.at = self.at.saturating_add(how.len()).saturating_add(2);
+            return match self.pieces()?.as_slice() {
+                [one] => Extensible::new(of, how, one.clone()).map(Filter::Extensible),
+                _ => Err(format!("a `*` stands in the value of `{name}{how}:=`")),
+            };
         }
         for (operator, make) in [
             (">=", Test::AtLeast as fn(Vec<u8>) -> Test),
@@ -253,6 +287,7 @@ impl<'a> Parser<'a> {
         }
         let pieces = self.pieces()?;
         let test = match pieces.as_slice() {
+            [one] if of.name == "objectclass" => Test::class(one),
             [one] => Test::Equal(one.clone()),
             [first, last] if first.is_empty() && last.is_empty() => Test::Present,
             [_, middle @ .., _] if middle.iter().any(Vec::is_empty) => {
@@ -366,6 +401,32 @@ mod tests {
             ("(objectClass=groupOfNames)", false),
             ("(memberOf=CN=admins, OU=groups,DC=X)", true),
             ("(memberOf=cn=admins,dc=x)", false),
+            ("(2.5.4.3=alice liddell)", true),
+            ("(name=alice liddell)", true),
+            ("(2.5.4.41=leiterin)", true),
+            ("(name;lang-de=leiterin)", true),
+            ("(name;lang-de=alice liddell)", false),
+            ("(name=alice)", false),
+            ("(name=*)", true),
+            ("(givenName=*)", false),
+            ("(objectClass=2.16.840.1.113730.3.2.2)", true),
+            ("(objectClass=2.5.6.6)", true),
+            ("(objectClass=residentialPerson)", false),
+            ("(cn:=ALICE liddell)", true),
+            ("(cn:caseExactMatch:=Alice Liddell)", true),
+            ("(cn:caseExactMatch:=alice liddell)", false),
+            ("(cn:2.5.13.5:=Alice Liddell)", true),
+            ("(name:caseIgnoreMatch:=leiterin)", true),
+            ("(dc:dn:=X)", true),
+            ("(dc:=x)", false),
+            ("(ou:dn:=x)", false),
+            ("(uid:dn:caseExactMatch:=alice)", true),
+            ("(memberOf:distinguishedNameMatch:=CN=admins,OU=groups,DC=X)", true),
+            ("(uidNumber:1.2.840.113556.1.4.803:=1200)", true),
+            ("(uidNumber:1.2.840.113556.1.4.803:=1201)", false),
+            ("(uidNumber:1.2.840.113556.1.4.804:=1201)", true),
+            ("(uidNumber:1.2.840.113556.1.4.804:=1)", false),
+            ("(uidNumber:integerMatch:=01200)", true),
             ("(description=a \\28nice\\29 \\2a one)", true),
             (" (uid=alice) ", true),
             ("(title=leiterin)", true),
@@ -398,7 +459,10 @@ mod tests {
             ("(uid>=a*)", "a `*` stands"),
             ("(uid=a\\2)", "two hex digits"),
             ("(uid=a\\zz)", "two hex digits"),
-            ("(memberOf:1.2.840.113556.1.4.1941:=cn=a)", "extensible match"),
+            ("(memberOf:1.2.840.113556.1.4.1941:=cn=a)", "only a server evaluates it"),
+            ("(cn:dn:a:b:=x)", "only a server evaluates it"),
+            ("(cn:dn=x)", "an operator is missing"),
+            ("(cn:=a*)", "a `*` stands"),
             ("(!uid=a)", "a `(` is missing"),
         ] {
             let error = Filter::parse(filter).unwrap_err().to_string();

@@ -42,6 +42,13 @@ impl Description {
         [&[self.name.clone()][..], &self.options].concat().join(";")
     }
 
+    /// The same of each type whose values are values of this one too.
+    pub(super) fn subtypes(&self) -> impl Iterator<Item = Description> {
+        let options = self.options.clone();
+        let subtypes = value::subtypes(&self.name).iter();
+        subtypes.map(move |name| Description { name: (*name).to_owned(), options: options.clone() })
+    }
+
     /// Whether a value with these options (as in [`Options::Some`]; empty: a plain one) is meant.
     pub(super) fn means(&self, options: &str) -> bool {
         self.options.iter().all(|wanted| options.split(';').any(|option| option == wanted))

@@ -18,9 +18,11 @@ const ALIASES: &[(&str, &str)] = &[
     ("1.3.6.1.1.1.1.1", "gidnumber"),
     ("1.3.6.1.1.1.1.12", "memberuid"),
     ("1.3.6.1.1.16.4", "entryuuid"),
+    ("2.16.840.1.113730.3.1.198", "memberurl"),
     ("2.16.840.1.113730.3.1.241", "displayname"),
     ("2.16.840.1.113730.3.1.3", "employeenumber"),
     ("2.5.4.0", "objectclass"),
+    ("2.5.4.1", "aliasedobjectname"),
     ("2.5.4.10", "o"),
     ("2.5.4.11", "ou"),
     ("2.5.4.12", "title"),
@@ -29,21 +31,28 @@ const ALIASES: &[(&str, &str)] = &[
     ("2.5.4.3", "cn"),
     ("2.5.4.31", "member"),
     ("2.5.4.32", "owner"),
+    ("2.5.4.33", "roleoccupant"),
     ("2.5.4.34", "seealso"),
     ("2.5.4.4", "sn"),
+    ("2.5.4.41", "name"),
     ("2.5.4.42", "givenname"),
+    ("2.5.4.43", "initials"),
+    ("2.5.4.44", "generationqualifier"),
     ("2.5.4.45", "x500uniqueidentifier"),
     ("2.5.4.46", "dnqualifier"),
+    ("2.5.4.49", "distinguishedname"),
     ("2.5.4.5", "serialnumber"),
     ("2.5.4.50", "uniquemember"),
     ("2.5.4.6", "c"),
     ("2.5.4.7", "l"),
     ("2.5.4.8", "st"),
     ("2.5.4.9", "street"),
+    ("aliasedentryname", "aliasedobjectname"),
     ("commonname", "cn"),
     ("countryname", "c"),
     ("domaincomponent", "dc"),
     ("emailaddress", "email"),
+    ("gn", "givenname"),
     ("localityname", "l"),
     ("organizationalunitname", "ou"),
     ("organizationname", "o"),
@@ -112,11 +121,17 @@ pub fn holds_dns(attribute: &str) -> bool {
     DNS.binary_search(&attribute).is_ok()
 }
 
+/// Whether the values of `attribute` (its one name) keep their case when compared.
+#[must_use]
+pub fn is_exact(attribute: &str) -> bool {
+    EXACT.binary_search(&attribute).is_ok()
+}
+
 /// The form in which two values of `attribute` (its one name) compare equal by its matching rule.
 #[must_use]
 pub fn prepared<'a>(attribute: &str, text: &'a str) -> Cow<'a, str> {
-    if EXACT.binary_search(&attribute).is_ok() {
-        return prepare(text, false);
+    if is_exact(attribute) {
+        return exact(text);
     }
     if attribute == "telephonenumber" {
         // telephoneNumberMatch: spaces and hyphens do not count (RFC 4518, section 2.6.3).
@@ -124,6 +139,46 @@ pub fn prepared<'a>(attribute: &str, text: &'a str) -> Cow<'a, str> {
         return Cow::Owned(prepare(&kept, true).into_owned());
     }
     folded(text)
+}
+
+/// Attribute types whose values others hold as well (RFC 4512, section 2.5.1), with those.
+const SUBTYPES: &[(&str, &[&str])] = &[
+    ("distinguishedname", &["member", "owner", "roleoccupant", "seealso"]),
+    (
+        "name",
+        &[
+            "c",
+            "cn",
+            "dmdname",
+            "generationqualifier",
+            "givenname",
+            "initials",
+            "l",
+            "o",
+            "ou",
+            "sn",
+            "st",
+            "title",
+        ],
+    ),
+];
+
+/// The types (by their one names) whose values are values of `attribute` (its one name) too.
+#[must_use]
+pub fn subtypes(attribute: &str) -> &'static [&'static str] {
+    SUBTYPES.iter().find(|(name, _)| *name == attribute).map_or(&[], |(_, subtypes)| subtypes)
+}
+
+/// Whether values of `attribute` are values of `wanted` (both by their one names).
+#[must_use]
+pub fn is_kind_of(attribute: &str, wanted: &str) -> bool {
+    attribute == wanted || subtypes(wanted).contains(&attribute)
+}
+
+/// The form in which texts compare equal where case counts (caseExactMatch).
+#[must_use]
+pub fn exact(text: &str) -> Cow<'_, str> {
+    prepare(text, false)
 }
 
 /// The form in which texts compare equal ignoring case and repeated spaces (caseIgnoreMatch).
