@@ -212,12 +212,36 @@ fn keycloak_and_ldap_have_the_documented_defaults() {
     assert_eq!(ldap.users.filter, "(objectClass=inetOrgPerson)");
     assert_eq!((ldap.users.username.as_str(), ldap.users.email.as_str()), ("uid", "mail"));
     assert_eq!(
-        ldap.groups.filter,
+        ldap.groups.as_ref().unwrap().filter,
         "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))"
     );
-    assert!(ldap.groups.nested && ldap.groups.name == "cn");
+    let groups = ldap.groups.as_ref().unwrap();
+    assert!(groups.nested && groups.name == "cn" && !groups.primary);
     let SourceKind::Ldif(ldif) = &config.sources[2].kind else { panic!() };
-    assert_eq!((ldif.users.base.as_str(), ldif.groups.base.as_str()), ("", ""));
+    assert_eq!((ldif.users.base.as_str(), ldif.groups.as_ref().unwrap().base.as_str()), ("", ""));
+}
+
+#[test]
+fn a_directory_can_be_said_to_have_no_groups() {
+    let source = |groups: &str| {
+        format!(
+            "store = {{ path = \"/s\" }}\n[[source]]\nname = \"dir\"\nkind = \"ldap\"\n\
+             url = \"ldapi:///\"\nusers = {{ base = \"dc=x\" }}\ngroups = {groups}\n"
+        )
+    };
+    let groups = |text: &str| match good(text).sources.remove(0).kind {
+        SourceKind::Ldap(ldap) => ldap.groups,
+        SourceKind::Ldif(ldif) => ldif.groups,
+        _ => panic!(),
+    };
+    assert!(groups(&source("false")).is_none());
+    let file = source("false").replace("ldap\"\nurl = \"ldapi:///", "file\"\nldif = \"d.ldif");
+    assert!(groups(&file).is_none());
+    assert!(groups(&source("{ base = \"dc=x\", primary = true }")).unwrap().primary);
+    let faults = read(&source("true")).unwrap_err().to_string();
+    assert!(faults.contains("`false` where there are no groups"), "{faults}");
+    let [none, some] = ["false", "{ base = \"dc=x\" }"].map(|groups| good(&source(groups)));
+    assert_ne!(none.fingerprint, some.fingerprint);
 }
 
 #[test]

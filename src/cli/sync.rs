@@ -336,7 +336,8 @@ fn next_lines(config: &Config, outcome: &Outcome, args: &SyncArgs) -> Vec<String
     }
     if outcome.incomplete() {
         out.push(
-            "Some source was not read in full: nothing was taken away on its account.".to_owned(),
+            "Some source was not read in full: what is unknown there takes nothing away."
+                .to_owned(),
         );
     }
     out

@@ -172,7 +172,7 @@ fn source(w: &mut Writer, source: &SourceConfig) {
                 super::types::Flavor::ActiveDirectory => "active-directory",
             });
             users(w, this_users);
-            groups(w, this_groups);
+            groups(w, this_groups.as_ref());
             w.maybe(canary.as_ref().map(|dn| [dn]));
         }
         SourceKind::RealmExport(RealmExportConfig { path, realm, clients, service_accounts }) => {
@@ -186,7 +186,7 @@ fn source(w: &mut Writer, source: &SourceConfig) {
             w.text("ldif");
             w.text(&path.to_string_lossy());
             users(w, this_users);
-            groups(w, this_groups);
+            groups(w, this_groups.as_ref());
         }
     }
 }
@@ -197,10 +197,13 @@ fn users(w: &mut Writer, users: &LdapUsers) {
     w.flag(*email_verified);
 }
 
-fn groups(w: &mut Writer, groups: &LdapGroups) {
-    let LdapGroups { base, filter, name, nested } = groups;
+fn groups(w: &mut Writer, groups: Option<&LdapGroups>) {
+    let Some(LdapGroups { base, filter, name, nested, primary }) = groups else {
+        return w.text("no groups");
+    };
     w.list([base, filter, name]);
     w.flag(*nested);
+    w.flag(*primary);
 }
 
 fn role(w: &mut Writer, role: &RoleConfig) {

@@ -135,6 +135,11 @@ impl<'a> Node<'a> {
         self.value.as_str()
     }
 
+    /// The boolean here, if it is one; records nothing.
+    pub(super) fn as_bool(&self) -> Option<bool> {
+        self.value.as_bool()
+    }
+
     /// Whether this is a list.
     pub(super) fn is_list(&self) -> bool {
         self.value.is_array()

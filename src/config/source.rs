@@ -325,25 +325,38 @@ fn users(table: &Table<'_>, live: bool) -> Read<LdapUsers> {
     })
 }
 
-fn groups(table: &Table<'_>, live: bool) -> Read<LdapGroups> {
+fn groups(table: &Table<'_>, live: bool) -> Read<Option<LdapGroups>> {
     let Some(node) = table.get("groups") else {
         if live {
             return Err(table.missing("groups.base", "required key is missing"));
         }
-        return Ok(LdapGroups {
+        return Ok(Some(LdapGroups {
             base: String::new(),
             filter: GROUPS_FILTER.to_owned(),
             name: "cn".to_owned(),
             nested: true,
-        });
+            primary: false,
+        }));
     };
+    match node.as_bool() {
+        Some(false) => return Ok(None),
+        Some(true) => return Err(node.wrong_type("a table, or `false` where there are no groups")),
+        None => {}
+    }
     let table = node.table()?;
     let base = base(&table, live);
     let filter = table.or("filter", GROUPS_FILTER.to_owned(), |node| node.parsed(ldap_filter));
     let name = table.or("name", "cn".to_owned(), |node| node.parsed(ldap_attribute));
     let nested = table.or("nested", true, Node::boolean);
+    let primary = table.or("primary", false, Node::boolean);
     table.finish();
-    Ok(LdapGroups { base: base?, filter: filter?, name: name?, nested: nested? })
+    Ok(Some(LdapGroups {
+        base: base?,
+        filter: filter?,
+        name: name?,
+        nested: nested?,
+        primary: primary?,
+    }))
 }
 
 fn file(table: &Table<'_>, fact: &mut Facts) -> Read<SourceKind> {

@@ -231,8 +231,8 @@ pub struct LdapConfig {
     pub flavor: Flavor,
     /// Where the people are.
     pub users: LdapUsers,
-    /// Where the groups are.
-    pub groups: LdapGroups,
+    /// Where the groups are; absent: it has none, as `groups = false` says.
+    pub groups: Option<LdapGroups>,
     /// An entry that must be readable, else the read is partial.
     pub canary: Option<String>,
     /// Entries a page. Default 1000.
@@ -282,6 +282,8 @@ pub struct LdapGroups {
     pub name: String,
     /// Close over nested groups. Default true.
     pub nested: bool,
+    /// A `posixGroup` has its primary members too, by `gidNumber`. Default false.
+    pub primary: bool,
 }
 
 /// `kind = "file"` with `realm_export`
@@ -304,8 +306,8 @@ pub struct LdifConfig {
     pub path: PathBuf,
     /// Where the people are. Base `""` is everywhere.
     pub users: LdapUsers,
-    /// Where the groups are. Base `""` is everywhere.
-    pub groups: LdapGroups,
+    /// Where the groups are. Base `""` is everywhere. Absent: it has none.
+    pub groups: Option<LdapGroups>,
 }
 
 /// `{ file = "…" }`, `{ env = "…" }` or `{ credential = "…" }`

@@ -42,6 +42,8 @@ pub struct Reading {
     pub directory: Directory,
     /// Whether these are all users.
     pub users: Completeness,
+    /// Why not all users have the name that they should have: those are here with an empty one.
+    pub unnamed: Option<String>,
     /// Whether these are all groups (with their names and parents).
     pub groups: Completeness,
     /// Whether these are all roles of the realm and the configured clients.
@@ -102,7 +104,7 @@ impl Reading {
             ScopeReport {
                 scope: "users",
                 count: self.directory.users.len() as u64,
-                partial: reason(&self.users),
+                partial: reason(&self.users).or_else(|| self.unnamed.clone()),
             },
             ScopeReport {
                 scope: "groups",
@@ -165,6 +167,7 @@ pub struct ReadingBuilder {
     by_ext: HashMap<Box<str>, u32>,
     by_key: HashMap<(Kind, Box<str>), u32>,
     users: Completeness,
+    unnamed: Option<String>,
     groups: Completeness,
     roles: Completeness,
     members: Vec<Completeness>,
@@ -183,6 +186,7 @@ impl ReadingBuilder {
             by_ext: HashMap::new(),
             by_key: HashMap::new(),
             users: Completeness::Complete,
+            unnamed: None,
             groups: Completeness::Complete,
             roles: Completeness::Complete,
             members: Vec::new(),
@@ -323,6 +327,11 @@ impl ReadingBuilder {
         self.users = completeness;
     }
 
+    /// Says why not all users have the name that they should have.
+    pub fn unnamed(&mut self, why: Option<String>) {
+        self.unnamed = why;
+    }
+
     /// Says whether all groups are here.
     pub fn groups_are(&mut self, completeness: Completeness) {
         self.groups = completeness;
@@ -384,6 +393,7 @@ impl ReadingBuilder {
         Reading {
             directory,
             users: self.users,
+            unnamed: self.unnamed,
             groups: self.groups,
             roles: self.roles,
             members,

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use idpsyncd::config::{Flavor, LdapConfig, LdapGroups, LdapUsers, SecretRef};
+use idpsyncd::config::{Flavor, LdapConfig, LdapGroups, LdapUsers, SecretRef, UsernameFrom};
 use idpsyncd::source::ldap::LdapSource;
 use idpsyncd::source::{
-    Completeness, Enabled, Finding, Interest, Kind, OnProgress, Reading, Source, SourceError,
+    Completeness, Enabled, Finding, Interest, Kind, Looked, Named, OnProgress, Reading, Source,
+    SourceError, Who,
 };
 
 use crate::openldap::{OpenLdap, SUFFIX};
@@ -41,12 +42,13 @@ pub fn at(url: &str) -> LdapConfig {
             email: "mail".to_owned(),
             email_verified: false,
         },
-        groups: LdapGroups {
+        groups: Some(LdapGroups {
             base: format!("ou=groups,{SUFFIX}"),
             filter: "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))".to_owned(),
             name: "cn".to_owned(),
             nested: true,
-        },
+            primary: false,
+        }),
         canary: None,
         page_size: 1000,
         timeout: Duration::from_secs(10),
@@ -70,7 +72,7 @@ pub fn reader(server: &OpenLdap) -> LdapConfig {
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
@@ -90,6 +92,22 @@ pub fn read_with(
     let source = LdapSource::new("corp", config)?;
     let wants = Wants(wanted.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect());
     runtime().block_on(source.read(&wants, on))
+}
+
+/// The keys of what a look-up says that this person is directly in, sorted.
+pub fn sighting(config: &LdapConfig, wanted: &[(&str, &str)], name: &str) -> Vec<String> {
+    let source = LdapSource::new("corp", config).unwrap();
+    let wants = Wants(wanted.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect());
+    let username = idpsyncd::model::username::canonical(name).unwrap().into_owned();
+    let who = Who::Named(Named { username, by: UsernameFrom::Username });
+    match runtime().block_on(source.lookup(&wants, &who)).unwrap() {
+        Looked::Found(found) => {
+            let mut keys: Vec<String> = found.within.into_iter().map(|within| within.key).collect();
+            keys.sort();
+            keys
+        }
+        other => panic!("{name}: {other:?}"),
+    }
 }
 
 pub fn check(config: &LdapConfig) -> Vec<Finding> {

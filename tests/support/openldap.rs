@@ -38,6 +38,9 @@ pub struct OpenLdap {
     pub url: String,
     /// `ldaps://localhost:PORT`; empty unless started with TLS.
     pub ldaps_url: String,
+    /// `ldap://[::1]:PORT` and `ldaps://[::1]:PORT`; absent unless started with TLS, and on a
+    /// machine without IPv6.
+    pub ipv6: Option<[String; 2]>,
     /// `ldapi://%2F…`
     pub ldapi_url: String,
     /// The port of [`OpenLdap::url`].
@@ -53,16 +56,21 @@ impl OpenLdap {
     /// configuration: `limits`, `access`, `overlay` and their directives (a first line
     /// `moduleload X` loads a module; `#global` before a line puts it before the database).
     pub fn start(ldif: &str, conf_extra: &str) -> Option<OpenLdap> {
-        Self::start_as(ldif, conf_extra, false)
+        Self::start_as(ldif, conf_extra, Tls::No)
     }
 
-    /// The same with `ldaps://localhost` and StartTLS, by a certificate for `localhost` (not for
-    /// `127.0.0.1`) from an authority of its own, `ca.pem`.
+    /// The same with `ldaps://localhost` and StartTLS, by a certificate for `localhost` and `::1`
+    /// (not for `127.0.0.1`) from an authority of its own, `ca.pem`.
     pub fn start_tls(ldif: &str, conf_extra: &str) -> Option<OpenLdap> {
-        Self::start_as(ldif, conf_extra, true)
+        Self::start_as(ldif, conf_extra, Tls::Issued)
     }
 
-    fn start_as(ldif: &str, conf_extra: &str, tls: bool) -> Option<OpenLdap> {
+    /// The same by a certificate that it signed itself, `ca.pem`.
+    pub fn start_self_signed(ldif: &str, conf_extra: &str) -> Option<OpenLdap> {
+        Self::start_as(ldif, conf_extra, Tls::SelfSigned)
+    }
+
+    fn start_as(ldif: &str, conf_extra: &str, tls: Tls) -> Option<OpenLdap> {
         if !installed("slapd") || !installed("slapadd") {
             skip::skip(&skip::test(), "slapd is not installed (Debian: slapd ldap-utils)");
             return None;
@@ -71,10 +79,11 @@ impl OpenLdap {
         let path = dir.path();
         std::fs::create_dir(path.join("db")).expect("a database folder");
         std::fs::write(path.join("data.ldif"), ldif).expect("the LDIF");
-        if tls {
-            make_certificates(path);
+        if tls != Tls::No {
+            make_certificates(path, tls);
         }
-        std::fs::write(path.join("slapd.conf"), conf(path, conf_extra, tls)).expect("slapd.conf");
+        std::fs::write(path.join("slapd.conf"), conf(path, conf_extra, tls != Tls::No))
+            .expect("slapd.conf");
         let slapadd = run(Command::new("slapadd")
             .args(["-q", "-b", SUFFIX, "-f"])
             .arg(path.join("slapd.conf"))
@@ -86,6 +95,7 @@ impl OpenLdap {
         let mut server = OpenLdap {
             url: String::new(),
             ldaps_url: String::new(),
+            ipv6: None,
             ldapi_url,
             port: 0,
             dir,
@@ -97,10 +107,16 @@ impl OpenLdap {
             server.port = free_port();
             server.url = format!("ldap://127.0.0.1:{}", server.port);
             server.listen = format!("{}/ {}", server.url, server.ldapi_url);
-            if tls {
+            if tls != Tls::No {
                 let port = free_port();
                 server.ldaps_url = format!("ldaps://localhost:{port}");
                 server.listen += &format!(" ldaps://127.0.0.1:{port}/");
+                if TcpListener::bind("[::1]:0").is_ok() {
+                    let urls =
+                        ["ldap", "ldaps"].map(|kind| format!("{kind}://[::1]:{}", free_port()));
+                    server.listen += &format!(" {}/ {}/", urls[0], urls[1]);
+                    server.ipv6 = Some(urls);
+                }
             }
             if server.start_again() {
                 return Some(server);
@@ -255,8 +271,16 @@ fn conf(dir: &Path, extra: &str, tls: bool) -> String {
     conf + &database
 }
 
-/// A CA, a certificate for `localhost` by it, and another CA.
-fn make_certificates(dir: &Path) {
+/// By what certificate a server is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tls {
+    No,
+    Issued,
+    SelfSigned,
+}
+
+/// A CA, a certificate for `localhost` by it (or the CA's own), and another CA.
+fn make_certificates(dir: &Path, tls: Tls) {
     let openssl = |arguments: &str| {
         let output = run(Command::new("openssl").args(arguments.split(' ')).current_dir(dir));
         assert!(output.status.success(), "openssl: {}", text(&output.stderr));
@@ -264,8 +288,16 @@ fn make_certificates(dir: &Path) {
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
     openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=Test-CA"));
     openssl(&format!("req -x509 {key} -keyout other.key -out other-ca.pem -subj /CN=Other-CA"));
+    if tls == Tls::SelfSigned {
+        let san = "-addext subjectAltName=DNS:localhost";
+        openssl(&format!(
+            "req -x509 {key} -keyout server.key -out ca.pem -subj /CN=localhost {san}"
+        ));
+        std::fs::copy(dir.join("ca.pem"), dir.join("server.pem")).expect("a copy");
+        return;
+    }
     openssl(&format!("req {key} -keyout server.key -out server.csr -subj /CN=localhost"));
-    std::fs::write(dir.join("san"), "subjectAltName=DNS:localhost\n").expect("a file");
+    std::fs::write(dir.join("san"), "subjectAltName=DNS:localhost,IP:::1\n").expect("a file");
     openssl(
         "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san \
          -out server.pem",

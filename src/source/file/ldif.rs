@@ -9,13 +9,12 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use super::choice::Choice;
 use super::encoding;
-use super::records::{self, Fault, Record, Records, whole};
+use super::records::{Fault, Record, Records, whole};
 use crate::config::LdifConfig;
 use crate::model::Time;
-use crate::source::ldap::entry::Entry;
-use crate::source::ldap::filter::Filter;
-use crate::source::ldap::presence::{Presence, is_the_servers_own, presence};
+use crate::source::ldap::presence::{Presence, presence};
 use crate::source::ldap::roles::Roles;
 use crate::source::ldap::{Assembler, Shape, Verdict, dn, value};
 use crate::source::{Interest, Reading, SourceError};
@@ -44,11 +43,11 @@ pub fn read_ldif_at(
     })?;
     let bytes =
         encoding::utf8(bytes).map_err(|why| SourceError::fatal(located(path, &whole(why))))?;
-    let assembler = read_bytes(&bytes, config, interest, now)
+    let (assembler, verdict) = read_bytes(&bytes, config, interest, now)
         .map_err(|why| SourceError::fatal(located(path, &why)))?;
     // The bytes are half of what this needs, and what follows needs as much again.
     drop(bytes);
-    Ok(assembler.finish(Verdict::default()))
+    Ok(assembler.finish(verdict, interest))
 }
 
 fn located(path: &Path, fault: &Fault) -> String {
@@ -63,10 +62,12 @@ fn read_bytes(
     config: &LdifConfig,
     interest: &dyn Interest,
     now: Time,
-) -> Result<Assembler, Fault> {
-    let shape = Shape::new(&config.users, &config.groups, interest.attributes(), true, now)
-        .map_err(whole)?;
+) -> Result<(Assembler, Verdict), Fault> {
+    let groups = config.groups.as_ref();
+    let shape =
+        Shape::new(&config.users, groups, interest.attributes(), true, now).map_err(whole)?;
     let choice = Choice::new(config, &shape)?;
+    let mut verdict = Verdict::default();
     let mut assembler = Assembler::new(shape);
     let mut shared = SharedNames::default();
     let mut people = 0_u64;
@@ -96,12 +97,10 @@ fn read_bytes(
             Presence::Gone => {}
             Presence::Conflict => conflicts.see(&norm),
         }
-        let chosen = choice.of(entry, &norm);
-        if chosen == Chosen::NotThere {
-            continue;
-        }
-        choice.is_whole(&record, &norm, &chosen)?;
-        if chosen == Chosen::User {
+        let Some(chosen) = choice.of(entry, &norm) else { continue };
+        choice.refer(entry, &norm, &mut verdict);
+        choice.is_whole(&record, &norm, chosen)?;
+        if chosen.user {
             people += 1;
             if id.is_none() {
                 shared.see(assembler.username_of(entry));
@@ -144,10 +143,12 @@ fn read_bytes(
     let mut records = Records::new(bytes)?;
     while let Some(Record { line, entry, .. }) = records.next_record()? {
         let norm = dn::normalize(&entry.dn).map_err(|e| Fault { line, why: e.to_string() })?;
-        match choice.of(&entry, &norm) {
-            Chosen::User => assembler.user(&entry),
-            Chosen::Group => assembler.group(&entry),
-            Chosen::Other | Chosen::NotThere => {}
+        let chosen = choice.of(&entry, &norm).unwrap_or_default();
+        if chosen.user {
+            assembler.user(&entry);
+        }
+        if chosen.group {
+            assembler.group(&entry);
         }
     }
     if assembler.has_no_user() {
@@ -156,90 +157,7 @@ fn read_bytes(
             config.users.username
         )));
     }
-    Ok(assembler)
-}
-
-/// Which entries of the file are users, which are groups: what a server's searches would say.
-struct Choice {
-    users: Search,
-    groups: Search,
-}
-
-/// One of the two searches.
-struct Search {
-    base: String,
-    filter: Filter,
-    /// What is read to evaluate the filter.
-    tested: Vec<String>,
-    /// What is read of an entry that it brings.
-    read: Vec<String>,
-}
-
-impl Search {
-    fn new(key: &str, base: &str, filter: &str, read: &[String]) -> Result<Self, Fault> {
-        let filter =
-            Filter::parse(filter).map_err(|error| whole(format!("`{key}.filter`: {error}")))?;
-        let mut tested = vec!["objectclass".to_owned()];
-        filter.each_attribute(&mut |name| tested.push(name.to_owned()));
-        let read = read.iter().map(|name| value::attribute(name).into_owned());
-        let read = read.chain(["nsuniqueid", "objectguid"].map(str::to_owned)).collect();
-        Ok(Search { base: base.to_owned(), filter, tested, read })
-    }
-
-    /// Whether the search goes over the entry `norm`. The server's own suffixes are below no
-    /// company's.
-    fn covers(&self, norm: &str) -> bool {
-        dn::is_under(norm, &self.base) && (!self.base.is_empty() || !is_the_servers_own(norm))
-    }
-}
-
-impl Choice {
-    fn new(config: &LdifConfig, shape: &Shape) -> Result<Self, Fault> {
-        let LdifConfig { users, groups, .. } = config;
-        Ok(Choice {
-            users: Search::new(
-                "users",
-                &shape.users_base,
-                &users.filter,
-                &shape.user_attributes(),
-            )?,
-            groups: Search::new(
-                "groups",
-                &shape.groups_base,
-                &groups.filter,
-                &shape.group_attributes(),
-            )?,
-        })
-    }
-
-    /// What `entry` is, whose DN is `norm` in normal form.
-    fn of(&self, entry: &Entry, norm: &str) -> Chosen {
-        if !presence(entry, norm).is_there() {
-            Chosen::NotThere
-        } else if self.users.covers(norm) && self.users.filter.matches(entry) {
-            Chosen::User
-        } else if self.groups.covers(norm) && self.groups.filter.matches(entry) {
-            Chosen::Group
-        } else {
-            Chosen::Other
-        }
-    }
-
-    /// Whether everything that is read of an entry stands in the file itself.
-    fn is_whole(&self, record: &Record, norm: &str, chosen: &Chosen) -> Result<(), Fault> {
-        for (name, line) in &record.elsewhere {
-            let needed = [(&self.users, Chosen::User), (&self.groups, Chosen::Group)]
-                .into_iter()
-                .filter(|(search, _)| search.covers(norm))
-                .any(|(search, is)| {
-                    search.tested.contains(name) || (*chosen == is && search.read.contains(name))
-                });
-            if needed {
-                return Err(Fault { line: *line, why: records::from_url(name) });
-            }
-        }
-        Ok(())
-    }
+    Ok((assembler, verdict))
 }
 
 /// Entries that replication left beside another of their name: nobody, and worth telling.
@@ -268,16 +186,6 @@ impl Conflicts {
             ));
         }
     }
-}
-
-/// What an entry is to us.
-#[derive(PartialEq, Eq)]
-enum Chosen {
-    User,
-    Group,
-    Other,
-    /// No ordinary search returns it.
-    NotThere,
 }
 
 /// Usernames (folded) of entries without an id.

@@ -31,12 +31,13 @@ fn config() -> LdifConfig {
             email: "mail".to_owned(),
             email_verified: false,
         },
-        groups: LdapGroups {
+        groups: Some(LdapGroups {
             base: "ou=groups,dc=x".to_owned(),
             filter: "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))".to_owned(),
             name: "cn".to_owned(),
             nested: true,
-        },
+            primary: false,
+        }),
     }
 }
 
@@ -44,7 +45,7 @@ fn read_as(text: &str, config: &LdifConfig, wants: &[(&str, &str)]) -> Result<Re
     let wants = Wants(wants.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect());
     let now = crate::model::parse_rfc3339("2026-11-23T12:00:00Z").unwrap();
     read_bytes(text.as_bytes(), config, &wants, now)
-        .map(|assembler| assembler.finish(Verdict::default()))
+        .map(|(assembler, verdict)| assembler.finish(verdict, &wants))
         .map_err(|fault| located(Path::new("directory.ldif"), &fault))
 }
 
@@ -129,7 +130,7 @@ fn every_kind_of_group_is_read_and_nested_ones_lead_on() {
     assert!(reading.warnings.is_empty(), "{:?}", reading.warnings);
 
     let mut flat = config();
-    flat.groups.nested = false;
+    flat.groups.as_mut().unwrap().nested = false;
     let reading = read_as(&text, &flat, &[]).unwrap();
     assert_eq!(ups(&reading.directory, "unique"), set(&[]));
     assert!(reading.warnings.is_empty(), "{:?}", reading.warnings);
@@ -175,17 +176,55 @@ fn placeholders_are_silent_and_members_who_lead_nowhere_are_told_once_a_group() 
 }
 
 #[test]
-fn a_group_that_must_have_members_and_shows_none_is_unreadable_rather_than_empty() {
-    let text = [user("alice"), group("hidden", &[]), group("open", &["uid=alice,ou=people,dc=x"])];
+fn a_group_without_members_in_a_file_has_none_and_nobody_is_told_of_rights() {
+    let text = [user("alice"), group("none", &[]), group("open", &["uid=alice,ou=people,dc=x"])];
     let reading = read(&text.concat()).unwrap();
-    let partial = reading.members.iter().filter(|m| matches!(m, Completeness::Partial(_)));
-    assert_eq!(partial.count(), 1);
-    assert!(reading.up.iter().all(|up| matches!(up, Completeness::Partial(_))));
+    assert!(reading.is_complete() && reading.stands_alone(), "{:?}", reading.scopes());
+    assert_eq!(reading.warnings, [""; 0]);
+    assert_eq!(members(&reading.directory, "none"), set(&[]));
+}
 
-    let of_389 =
-        "dn: cn=e,ou=groups,dc=x\nobjectClass: groupOfNames\ncn: e\nnsUniqueId: a-b-c-d\n\n";
-    let reading = read(&[user("alice"), of_389.to_owned()].concat()).unwrap();
-    assert!(reading.is_complete(), "389-DS allows empty groups");
+#[test]
+fn groups_whose_members_are_not_read_are_told_by_name_and_are_never_empty() {
+    let of = |cn: &str, class: &str, rest: &str| {
+        format!("dn: cn={cn},ou=groups,dc=x\nobjectClass: {class}\ncn: {cn}\n{rest}\n")
+    };
+    let mut config = config();
+    config.groups.as_mut().unwrap().filter = "(objectClass=*)".to_owned();
+    for (name, class, rest, told) in [
+        (
+            "desk",
+            "groupOfURLs",
+            "memberURL: ldap:///ou=people,dc=x??sub?(title=x)\n",
+            "`memberURL`",
+        ),
+        (
+            "boss",
+            "organizationalRole",
+            "roleOccupant: uid=alice,ou=people,dc=x\n",
+            "`roleOccupant`",
+        ),
+        ("post", "nisMailAlias", "rfc822MailMember: alice\n", "`rfc822MailMember`"),
+        ("net", "nisNetgroup", "nisNetgroupTriple: (,alice,)\n", "`nisNetgroupTriple`"),
+        ("unit", "organizationalUnit", "", "`organizationalUnit`"),
+        (
+            "mixed",
+            "groupOfNames",
+            "member: uid=alice,ou=people,dc=x\nmemberURL: ldap:///\n",
+            "`memberURL`",
+        ),
+    ] {
+        let text = [user("alice"), of(name, class, rest), group("other", &[])].concat();
+        let reading = read_as(&text, &config, &[]).unwrap();
+        let partial: Vec<&Completeness> =
+            reading.members.iter().filter(|members| !members.is_complete()).collect();
+        let [Completeness::Partial(why)] = partial.as_slice() else {
+            panic!("{name}: {partial:?}")
+        };
+        assert!(why.contains(told) && why.contains(&format!("cn={name},")), "{why}");
+        assert!(reading.warnings.iter().any(|w| w.contains(&format!("`cn={name},"))), "{name}");
+        assert!(!reading.is_complete() && reading.groups.is_complete());
+    }
 }
 
 #[test]
@@ -474,7 +513,7 @@ fn a_bad_filter_or_base_is_an_error() {
     let error = read_as(&user("a"), &bad, &[]).map(|_| ()).unwrap_err();
     assert!(error.contains("`users.filter`: `(objectClass=` is not a search filter"), "{error}");
     let mut bad = config();
-    bad.groups.base = "groups".to_owned();
+    bad.groups.as_mut().unwrap().base = "groups".to_owned();
     let error = read_as(&user("a"), &bad, &[]).map(|_| ()).unwrap_err();
     assert!(error.contains("`groups.base`: `groups` is not a distinguished name"), "{error}");
 }

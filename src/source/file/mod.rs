@@ -14,6 +14,7 @@
 //! ```
 
 mod builtin;
+mod choice;
 mod document;
 mod encoding;
 mod export;

@@ -4,18 +4,22 @@
 //! Entries come in any order and are not kept: a user costs its texts, a membership four bytes.
 //! Members are resolved at the end, by normal DN, so a group may come before its members.
 //!
-//! What is not known stays unknown here: an entry without a readable id or name makes its scope
-//! partial, a group that must have members and shows none is unreadable rather than empty.
+//! What is not known stays unknown here: an entry without a readable id makes its scope partial, and
+//! what a group without members is, [`lists`](super::lists) judges when all are there.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::account::{Account, Unreadable};
 use super::entry::Entry;
+use super::lists::{Classes, Judge, Shown};
 use super::names::{Names, Places};
 use super::presence::presence;
+use super::primary::{Primary, primary};
 use super::roles::Inactivation;
+use super::schema::{self, Schema};
 use super::shape::Shape;
+use super::tally::{Odd, Unclear};
 use super::{account, dn, value};
 use crate::source::{NewUser, ReadingBuilder};
 
@@ -35,68 +39,10 @@ pub(super) struct Group {
     pub uids: Vec<u32>,
     /// Member values that are not DNs.
     pub bad: Vec<String>,
-    /// It must have members and shows none.
-    pub unreadable: bool,
-}
-
-/// Things that were seen but cannot be used: how many, and the smallest by name.
-#[derive(Default)]
-pub(super) struct Odd(BTreeSet<String>, u64);
-
-impl Odd {
-    const MOST: usize = 10;
-
-    fn add(&mut self, what: &str) {
-        self.1 = self.1.saturating_add(1);
-        self.0.insert(what.to_owned());
-        // The smallest names, not the first ones: the order of entries must not matter.
-        if self.0.len() > Self::MOST {
-            self.0.pop_last();
-        }
-    }
-
-    /// How many.
-    pub fn count(&self) -> u64 {
-        self.1
-    }
-
-    /// `12 entries (`uid=a`, `uid=b`, … and 2 more)`.
-    pub fn shown(&self) -> String {
-        let names: Vec<String> =
-            self.0.iter().map(|name| format!("`{}`", name.escape_debug())).collect();
-        let more = match self.1.saturating_sub(names.len() as u64) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let entries = if self.1 == 1 { "entry" } else { "entries" };
-        format!("{} {entries} ({}{more})", self.1, names.join(", "))
-    }
-}
-
-/// Users with a value that cannot be understood, each by name with the value; beyond
-/// [`Unclear::MOST`] only how many.
-#[derive(Default)]
-pub(super) struct Unclear(BTreeMap<String, String>, u64);
-
-impl Unclear {
-    const MOST: usize = 50;
-
-    fn add(&mut self, dn: &str, what: String) {
-        let before = self.0.insert(dn.to_owned(), what);
-        self.1 = self.1.saturating_add(u64::from(before.is_none()));
-        // The smallest names, not the first ones: the order of entries must not matter.
-        if self.0.len() > Self::MOST {
-            self.0.pop_last();
-        }
-    }
-
-    /// A warning for each, and one for those beyond.
-    pub fn warnings(&self) -> Vec<String> {
-        let each = self.0.iter().map(|(dn, what)| format!("user `{}`: {what}", dn.escape_debug()));
-        let more = self.1.saturating_sub(self.0.len() as u64);
-        let more = (more > 0).then(|| format!("{more} more users have values that cannot be read"));
-        each.chain(more).collect()
-    }
+    /// What it shows of its list.
+    pub shown: Shown,
+    /// Whose primary group it is.
+    pub primary: Primary,
 }
 
 /// Collects entries.
@@ -119,6 +65,16 @@ pub struct Assembler {
     pub(super) nowhere: HashSet<u32>,
     /// While groups are read again: members that lead nowhere so far, as spelled.
     spelled: Option<BTreeMap<u32, String>>,
+    /// What object classes groups have.
+    pub(super) classes: Classes,
+    /// The live server's schema, once it was asked for.
+    pub(super) schema: Option<Schema>,
+    /// Classes of groups for which the server puts members in the place of a URL.
+    pub(super) expanded: HashSet<u32>,
+    /// Users by the `gidNumber` of their primary group.
+    pub(super) of_gid: HashMap<i64, Vec<u32>>,
+    /// Users whose primary group cannot be read.
+    pub(super) users_without_gid: Odd,
     /// In a file: usernames (folded) of several entries without an id.
     shared_names: HashSet<String>,
     /// In a file: the roles by which accounts are inactivated.
@@ -152,6 +108,11 @@ impl Assembler {
             seen: vec![false; wanted],
             nowhere: HashSet::new(),
             spelled: None,
+            classes: Classes::default(),
+            schema: None,
+            expanded: HashSet::new(),
+            of_gid: HashMap::new(),
+            users_without_gid: Odd::default(),
             shared_names: HashSet::new(),
             inactivation: Inactivation::default(),
             unclear: Unclear::default(),
@@ -174,6 +135,8 @@ impl Assembler {
         self.having.iter_mut().for_each(Vec::clear);
         self.seen.fill(false);
         self.unclear = Unclear::default();
+        self.of_gid.clear();
+        self.users_without_gid = Odd::default();
         self.users_without_id = Odd::default();
         self.users_without_name = Odd::default();
         self.users_twice = Odd::default();
@@ -261,8 +224,17 @@ impl Assembler {
         if !presence(entry, &norm).is_there() {
             return;
         }
-        let Some(username) = self.username_of(entry) else {
-            return self.users_without_name.add(&entry.dn);
+        let username = match self.username_of(entry) {
+            Some(username) => username,
+            None => {
+                self.users_without_name.add(&entry.dn);
+                if self.shape.file {
+                    return;
+                }
+                // Hidden cannot be told from absent. Who it is says the id: somebody known keeps
+                // the name, nobody new gets one.
+                Cow::Borrowed("")
+            }
         };
         let ext = match entry.stable_id() {
             Some(id) => id,
@@ -295,6 +267,13 @@ impl Assembler {
         self.user_at.set(dn, user);
         self.nowhere.remove(&dn);
         self.uids_of(entry, user);
+        if self.shape.primary {
+            match primary(entry, "posixaccount") {
+                Primary::Of(gid) => self.of_gid.entry(gid).or_default().push(user),
+                Primary::Hidden => self.users_without_gid.add(&entry.dn),
+                Primary::No => {}
+            }
+        }
         let slots = self.having.iter_mut().zip(&mut self.seen);
         for (wanted, (having, seen)) in self.shape.wanted.iter().zip(slots) {
             *seen |= entry.has(&wanted.attribute);
@@ -372,7 +351,11 @@ impl Assembler {
             members: Vec::new(),
             uids: Vec::new(),
             bad: Vec::new(),
-            unreadable: is_unreadable(entry, self.shape.file),
+            shown: self.classes.shown(entry),
+            primary: match self.shape.primary && entry.is_a("posixgroup") {
+                true => primary(entry, "posixgroup"),
+                false => Primary::No,
+            },
         };
         self.members_of(entry, &mut group);
         self.nowhere.remove(&dn);
@@ -424,6 +407,43 @@ impl Assembler {
         }
     }
 
+    /// Whether the server's schema is wanted to tell what groups without members are.
+    #[must_use]
+    pub fn wants_schema(&self) -> bool {
+        let common = Schema::common();
+        let judge = Judge::new(self.shown(), &self.classes, common, &self.expanded, false);
+        self.shown().any(|shown| shown.is_bare() || judge.doubt(shown).is_some())
+    }
+
+    pub(super) fn shown(&self) -> impl Iterator<Item = Shown> {
+        self.groups.iter().map(|group| group.shown)
+    }
+
+    /// Takes the server's schema in.
+    pub fn schema_is(&mut self, schema: Schema) {
+        self.schema = Some(schema);
+    }
+
+    /// Whether some group names members by what a server may put members in the place of.
+    #[must_use]
+    pub fn may_be_expanded(&self) -> bool {
+        self.shown().any(Shown::may_be_expanded)
+    }
+
+    /// Takes in how a group is stored. Where it came with more members than it stores, the server
+    /// has put them in, as it does for every group of such classes.
+    pub fn stored(&mut self, entry: &Entry) {
+        let Some(known) = entry.stable_id().and_then(|key| self.by_key.get(&key).copied()) else {
+            return;
+        };
+        let Some(group) = self.groups.get(known as usize) else { return };
+        let came = [group.members.len(), group.uids.len(), group.bad.len()].iter().sum::<usize>();
+        let stored: usize = schema::MEMBERS.iter().map(|name| entry.values(name).len()).sum();
+        if stored < came {
+            self.expanded.insert(group.shown.classes);
+        }
+    }
+
     /// Whether it is still open to what this DN leads.
     pub(super) fn is_open(&self, id: u32) -> bool {
         self.user_at.get(id).is_none()
@@ -459,27 +479,9 @@ impl Assembler {
     }
 }
 
-/// Whether a group that must have members shows none: then they are hidden from us. 389-DS and
-/// Active Directory allow empty groups; their entries are told by their ids.
-fn is_unreadable(entry: &Entry, file: bool) -> bool {
-    if entry.ranged {
-        return true;
-    }
-    if file && (entry.has("nsuniqueid") || entry.has("objectguid")) {
-        return false;
-    }
-    let of = |class: &str, member: &str| entry.is_a(class) && !entry.has(member);
-    of("groupofnames", "member")
-        || of("groupofuniquenames", "uniquemember")
-        || !(entry.has("objectclass")
-            || entry.has("member")
-            || entry.has("uniquemember")
-            || entry.has("memberuid"))
-}
-
 /// A `uniqueMember` without its optional unique identifier: `DN#'0101'B` (RFC 4517, section
 /// 3.3.21).
-fn without_uid(text: &str) -> &str {
+pub(super) fn without_uid(text: &str) -> &str {
     let bits = text.strip_suffix("'B").and_then(|rest| rest.rsplit_once("#'"));
     match bits {
         Some((dn, bits)) if bits.bytes().all(|bit| matches!(bit, b'0' | b'1')) => dn,

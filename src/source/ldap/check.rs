@@ -6,14 +6,10 @@
 use super::connect::Identity;
 use super::{LdapSource, read};
 use crate::model::Time;
-use crate::source::{Completeness, Finding};
+use crate::source::{Completeness, Finding, Interest};
 
 /// What would make a read fail or lie, and what is unwise.
-pub(super) async fn check(
-    source: &LdapSource,
-    wanted: &[(String, String)],
-    now: Time,
-) -> Vec<Finding> {
+pub(super) async fn check(source: &LdapSource, interest: &dyn Interest, now: Time) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut find = |error: bool, message: String| findings.push(Finding { error, message });
     for url in &source.config.urls {
@@ -42,7 +38,7 @@ pub(super) async fn check(
             Identity::Simple(..) | Identity::External => {}
         }
     }
-    match read::read(source, wanted, now, std::sync::Arc::new(|_| {})).await {
+    match read::read(source, interest, now, std::sync::Arc::new(|_| {})).await {
         Err(error) => find(true, error.message),
         Ok(reading) => {
             let scopes = [&reading.users, &reading.groups];
@@ -50,6 +46,9 @@ pub(super) async fn check(
                 if let Completeness::Partial(why) = scope {
                     find(true, format!("source `{}`: {why}", source.name));
                 }
+            }
+            if let Some(why) = &reading.unnamed {
+                find(true, format!("source `{}`: {why}", source.name));
             }
             for warning in reading.warnings {
                 find(false, format!("source `{}`: {warning}", source.name));

@@ -1,8 +1,13 @@
 //! The end of assembling: members are resolved, doubts become partial scopes and warnings.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use super::assemble::{Assembler, Group};
 use super::dn;
-use crate::source::{Completeness, Kind, NewContainer, Reading};
+use super::lists::{self, Doubted, Judge};
+use super::primary::Primary;
+use super::schema::Schema;
+use crate::source::{Completeness, Interest, Kind, NewContainer, Reading};
 
 /// How the reads went.
 #[derive(Clone, Debug, Default)]
@@ -37,31 +42,27 @@ fn none(what: &str, base: &str) -> String {
 }
 
 impl Assembler {
-    /// Whether entries were seen that cannot be used, or none where there should be some.
-    #[must_use]
-    pub fn in_doubt(&self) -> bool {
-        self.users_doubt().is_some() || self.groups_doubt().is_some()
+    /// Why not all users have a username.
+    fn unnamed(&self) -> Option<String> {
+        let name = &self.shape.username;
+        let odd = self.users_without_name.shown();
+        (self.users_without_name.count() > 0).then(|| match self.shape.file {
+            true => format!("{odd} among the users without a `{name}`: left out"),
+            false => format!(
+                "{odd} among the users without a readable `{name}`, and hidden cannot be told \
+                 from absent: {GRANT}, or add `({name}=*)` to `users.filter`"
+            ),
+        })
     }
 
     /// Why these cannot be all users, however well the search ended.
     pub(super) fn users_doubt(&self) -> Option<String> {
-        let name = &self.shape.username;
         if self.users_twice.count() > 0 {
             let odd = self.users_twice.shown();
             Some(format!("{odd} had the DN of another user: {AGAIN}"))
         } else if self.users_without_id.count() > 0 {
             let odd = self.users_without_id.shown();
             Some(format!("{odd} among the users without a readable `entryUUID`: {GRANT}"))
-        } else if self.users_without_name.count() > 0 {
-            let odd = self.users_without_name.shown();
-            Some(if self.shape.file {
-                format!("{odd} among the users without a `{name}`: left out")
-            } else {
-                format!(
-                    "{odd} among the users without a readable `{name}`, and hidden cannot be told \
-                     from absent: {GRANT}, or add `({name}=*)` to `users.filter`"
-                )
-            })
         } else if self.builder.counts().0 == 0 {
             Some(none("users", &self.shape.users_base))
         } else {
@@ -72,6 +73,7 @@ impl Assembler {
     /// Why these cannot be all groups, however well the search ended.
     pub(super) fn groups_doubt(&self) -> Option<String> {
         let name = &self.shape.name;
+        let base = self.shape.groups_base.as_ref()?;
         if self.groups_twice.count() > 0 {
             let odd = self.groups_twice.shown();
             Some(format!("{odd} had the DN of another group: {AGAIN}"))
@@ -87,28 +89,31 @@ impl Assembler {
             })
         } else if self.groups.is_empty() {
             Some(if self.shape.file {
-                let base = &self.shape.groups_base;
                 format!("no entry below `{base}` is a group by `groups.filter`")
             } else {
-                none("groups", &self.shape.groups_base)
+                none("groups", base)
             })
         } else {
             None
         }
     }
 
-    /// The reading. A file is proof by itself: there, entries that cannot be used are warnings.
+    /// The reading. A file is proof by itself: there, entries that cannot be used are warnings. What
+    /// is not known of groups that no rule of `interest` reaches leaves nothing unknown.
     #[must_use]
-    pub fn finish(mut self, mut verdict: Verdict) -> Reading {
+    pub fn finish(mut self, mut verdict: Verdict, interest: &dyn Interest) -> Reading {
         let (users, groups) = (self.users_doubt(), self.groups_doubt());
         let mut warnings = std::mem::take(&mut verdict.warnings);
         warnings.extend(self.unclear.warnings());
         if self.shape.file {
-            warnings.extend(users.into_iter().chain(groups));
+            warnings.extend(users.into_iter().chain(self.unnamed()).chain(groups));
         } else {
+            let unnamed = self.unnamed();
+            self.builder.unnamed(unnamed);
             verdict.users = verdict.users.or(users);
             verdict.groups = verdict.groups.or(groups);
         }
+        // A member who is nowhere to be found may be someone whom the searches passed by.
         let open_users = self.open(|shape, norm| shape.may_be_user(norm));
         let open_groups = self.open(|shape, norm| shape.may_be_group(norm));
         if !self.shape.file {
@@ -139,36 +144,24 @@ impl Assembler {
                 })
             })
             .collect();
-        let mut up = verdict.groups.clone();
+        self.builder.nested_by_list();
+        let doubts = self.doubts(&groups);
+        let reached = self.reached(&groups, &doubts, interest);
         let mut warned = 0_usize;
-        for (group, number) in groups.iter().zip(&numbers) {
+        for (place, (group, number)) in groups.iter().zip(&numbers).enumerate() {
             let lost = self.resolve(group, *number, &numbers);
-            let partial = if let Some(canary) = &verdict.canary {
-                Some(canary.clone())
-            } else if group.unreadable {
-                let why = format!(
-                    "group `{}` shows no members although it must have some: grant this identity \
-                     read access to `member`",
-                    group.identity.escape_debug()
-                );
-                // It may hold any group: what the others lead to is unknown as well.
-                if self.shape.nested {
-                    up.get_or_insert_with(|| why.clone());
-                }
-                Some(why)
-            } else {
-                // Not all users are known, so whoever was not found may be one of them: even below
-                // no base, since a base with a slip in it is a reason why users are not known.
-                let unsure = verdict.users.is_some() && !lost.is_empty();
-                unsure.then(|| {
-                    format!(
-                        "group `{}` has members that are not among the users that could be read",
-                        group.identity.escape_debug()
-                    )
-                })
+            let doubt = doubts.get(&place);
+            let partial = match (&verdict.canary, doubt) {
+                (Some(canary), _) => Some(canary.clone()),
+                (None, Some(doubt)) => Some(doubt.told.clone()),
+                (None, None) => self.unsure(group, &lost, &verdict),
             };
             if let Some(why) = partial {
-                self.builder.members_are(*number, Completeness::Partial(why));
+                let asked = verdict.canary.is_some() || doubt.is_none() || reached.contains(&place);
+                self.builder.members_are(
+                    *number,
+                    if asked { Completeness::Partial(why) } else { Completeness::NotAsked },
+                );
             } else if let Some(text) = self.told(group, &lost) {
                 warned += 1;
                 if warned <= WARNED_GROUPS {
@@ -179,11 +172,10 @@ impl Assembler {
         if let Some(more) = warned.checked_sub(WARNED_GROUPS).filter(|more| *more > 0) {
             warnings.push(format!("{more} more groups have members that lead to no user"));
         }
-        if let Some(why) = up {
-            for number in &numbers {
-                self.builder.up_is(*number, Completeness::Partial(why.clone()));
-            }
-        }
+        warnings.extend(lists::warnings(doubts.iter().map(|(place, doubt)| {
+            let identity = groups.get(*place).map_or("", |group| group.identity.as_str());
+            (doubt, identity, reached.contains(place))
+        })));
         self.attributes(&verdict, &mut warnings);
 
         let scope = |why: Option<String>| why.map_or(Completeness::Complete, Completeness::Partial);
@@ -207,6 +199,11 @@ impl Assembler {
     /// Puts users and nested groups into the group, and returns who is left.
     fn resolve(&mut self, group: &Group, number: u32, numbers: &[u32]) -> Lost {
         let mut lost = Lost::default();
+        if let Primary::Of(gid) = group.primary {
+            for user in self.of_gid.get(&gid).into_iter().flatten() {
+                self.builder.member(number, *user);
+            }
+        }
         for id in &group.members {
             if let Some(user) = self.user_at.get(*id) {
                 self.builder.member(number, user);
@@ -230,6 +227,86 @@ impl Assembler {
             }
         }
         lost
+    }
+
+    /// Why not all members of a group that showed a list are known.
+    fn unsure(&self, group: &Group, lost: &Lost, verdict: &Verdict) -> Option<String> {
+        let name = group.identity.escape_debug();
+        // Not all users are known, so whoever was not found may be one of them: even below no base,
+        // since a base with a slip in it is a reason why users are not known. So with groups.
+        let may_be_group = |id: &u32| self.shape.may_be_group(self.dns.text(*id));
+        if (verdict.users.is_some() && !lost.is_empty())
+            || (verdict.groups.is_some() && lost.nobody.iter().any(may_be_group))
+        {
+            return Some(format!(
+                "group `{name}` has members that are not among the users that could be read"
+            ));
+        }
+        let odd = self.users_without_gid.shown();
+        match group.primary {
+            Primary::No => None,
+            _ if self.shape.file => None,
+            Primary::Hidden => Some(format!(
+                "group `{name}` shows no readable `gidNumber`, so its primary members are unknown: \
+                 {GRANT}"
+            )),
+            Primary::Of(_) if self.users_without_gid.count() > 0 => Some(format!(
+                "group `{name}` may have primary members among {odd} without a readable \
+                 `gidNumber`: {GRANT}"
+            )),
+            Primary::Of(_) => verdict.users.is_some().then(|| {
+                format!("group `{name}` may have primary members among users that were not read")
+            }),
+        }
+    }
+
+    /// Why the lists of some groups (by place) are not all known.
+    fn doubts(&self, groups: &[Group]) -> BTreeMap<usize, Doubted> {
+        let schema = self.schema.as_ref().unwrap_or(Schema::common());
+        let shown = groups.iter().map(|group| group.shown);
+        let judge = Judge::new(shown, &self.classes, schema, &self.expanded, self.shape.file);
+        let doubt = |(place, group): (usize, &Group)| {
+            let doubt = judge.doubt(group.shown)?;
+            Some((place, judge.doubted(&group.identity, doubt)))
+        };
+        groups.iter().enumerate().filter_map(doubt).collect()
+    }
+
+    /// Those of the doubted groups that some rule can reach: themselves, or through a group that
+    /// they are in.
+    fn reached(
+        &self,
+        groups: &[Group],
+        doubts: &BTreeMap<usize, Doubted>,
+        interest: &dyn Interest,
+    ) -> HashSet<usize> {
+        if doubts.is_empty() {
+            return HashSet::new();
+        }
+        let mut above: HashMap<usize, Vec<usize>> = HashMap::new();
+        for (place, group) in groups.iter().enumerate().filter(|_| self.shape.nested) {
+            let inner = group.members.iter().filter_map(|id| self.group_at.get(*id));
+            inner.for_each(|inner| above.entry(inner as usize).or_default().push(place));
+        }
+        let reaches = |place: usize| {
+            groups.get(place).is_some_and(|group| {
+                let (name, norm) = (group.name.as_str(), self.dns.text(group.dn));
+                let Group { key, identity, .. } = group;
+                interest.reaches(Kind::Group, key, name, identity, norm, &[name])
+            })
+        };
+        let leads = |start: usize| {
+            let (mut seen, mut next) = (HashSet::from([start]), vec![start]);
+            while let Some(place) = next.pop() {
+                if reaches(place) {
+                    return true;
+                }
+                let above = above.get(&place).into_iter().flatten();
+                next.extend(above.copied().filter(|place| seen.insert(*place)));
+            }
+            false
+        };
+        doubts.keys().copied().filter(|place| leads(*place)).collect()
     }
 
     /// What there is to tell about members that lead to no user; nothing for placeholders alone.

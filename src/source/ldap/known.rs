@@ -8,6 +8,7 @@ use ldap3::Scope;
 use super::account;
 use super::connect::Connection;
 use super::entry::Entry;
+use super::schema::Schema;
 use super::search::{self, Limits, Search};
 
 /// The names, in lower case, of the attribute types in the server's subschema (RFC 4512, section
@@ -16,11 +17,24 @@ pub(super) async fn attribute_types(
     connection: &Connection,
     limits: Limits,
 ) -> Option<HashSet<String>> {
-    let root = one(connection, limits, String::new(), "subschemaSubentry").await?;
-    let place = root.text("subschemasubentry")?.into_owned();
-    let subschema = one(connection, limits, place, "attributeTypes").await?;
+    let subschema = subschema(connection, limits, "attributeTypes").await?;
     let names: HashSet<String> = subschema.texts("attributetypes").flat_map(names).collect();
     (!names.is_empty()).then_some(names)
+}
+
+/// The object classes that the server knows; those that servers commonly have where it does not show
+/// them.
+pub(super) async fn object_classes(connection: &Connection, limits: Limits) -> Schema {
+    let subschema = subschema(connection, limits, "objectClasses").await;
+    let schema = subschema.map(|entry| Schema::of(entry.texts("objectclasses")));
+    schema.filter(|schema| !schema.is_empty()).unwrap_or_else(|| Schema::common().clone())
+}
+
+/// The server's subschema, with this attribute.
+async fn subschema(connection: &Connection, limits: Limits, attribute: &str) -> Option<Entry> {
+    let root = one(connection, limits, String::new(), "subschemaSubentry").await?;
+    let place = root.text("subschemasubentry")?.into_owned();
+    one(connection, limits, place, attribute).await
 }
 
 async fn one(

@@ -2,18 +2,24 @@
 //!
 //! Groups in groups are the mirror's business: what the person is *directly* in is asked here.
 //! Names and DNs go into filters escaped (RFC 4515, section 3).
+//!
+//! What a full read finds, a look-up must find as well. Two things a plain filter does not: a name
+//! in another case where servers compare the attribute exactly (`memberUid`), and a `uniqueMember`
+//! with a unique identifier behind its DN, which matches no DN alone (RFC 4517, section 4.2.31).
+
+use std::collections::HashMap;
 
 use ldap3::{Scope, ldap_escape};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::assemble::Assembler;
+use super::assemble::{Assembler, without_uid};
 use super::connect::{Connection, shown};
-use super::dn;
 use super::entry::Entry;
 use super::presence::presence;
-use super::search::{self, Limits, Search};
+use super::search::{self, Limits, Search, both};
 use super::shape::Shape;
-use super::{LdapSource, server};
+use super::{LdapSource, dn, server, value};
 use crate::config::UsernameFrom;
 use crate::model::Time;
 use crate::source::{Kind, Looked, Sighting, SourceError, Who, Within};
@@ -31,7 +37,7 @@ pub(super) async fn lookup(
         message: format!("source `{}`: {}", source.name, error.message),
         transient: error.transient,
     };
-    let shape = Shape::new(&config.users, &config.groups, wanted, false, now)
+    let shape = Shape::new(&config.users, config.groups.as_ref(), wanted, false, now)
         .map_err(|why| named(SourceError::fatal(why)))?;
     let limits =
         Limits { operation: config.timeout, deadline: Instant::now() + config.read_timeout };
@@ -44,6 +50,33 @@ pub(super) async fn lookup(
     let assembler = Assembler::new(shape);
     let mut asker = Asker { source, connection: connection.clone(), limits, assembler };
     asker.ask(who).await.map_err(at)
+}
+
+/// How long what [`Unfiltered`] holds counts.
+const UNFILTERED_FOR: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Members that no filter finds: groups by normal DN, and when they were looked through.
+#[derive(Default)]
+pub(super) struct Unfiltered(Mutex<Option<(Instant, HashMap<String, Vec<Within>>)>>);
+
+/// A filter for `value`, in any case even where servers compare `attribute` exactly.
+fn in_any_case(attribute: &str, value: &str) -> String {
+    // caseIgnoreMatch and caseIgnoreIA5Match: the one that does not fit the attribute is undefined,
+    // which in an `|` is as good as false.
+    const RULES: [&str; 2] = ["2.5.13.2", "1.3.6.1.4.1.1466.109.114.2"];
+    let value = ldap_escape(value);
+    let plain = format!("({attribute}={value})");
+    if !value::is_exact(&value::attribute(attribute)) {
+        return plain;
+    }
+    let any = RULES.map(|rule| format!("({attribute}:{rule}:={value})"));
+    format!("(|{plain}{})", any.concat())
+}
+
+/// Being directly in `group`, whose name is in the attribute `name`.
+fn within_of(group: &Entry, name: &str) -> Option<Within> {
+    let name = group.text(name)?.into_owned();
+    Some(Within { kind: Kind::Group, key: group.stable_id()?, name: Some(name) })
 }
 
 struct Asker<'a> {
@@ -64,7 +97,7 @@ impl Asker<'_> {
                     UsernameFrom::Username => &users.username,
                     UsernameFrom::Email => &users.email,
                 };
-                format!("({attribute}={})", ldap_escape(who.username.as_str()))
+                in_any_case(attribute, &who.username)
             }
         };
         let entries = self.users(&test).await?;
@@ -130,7 +163,8 @@ impl Asker<'_> {
         Ok(Looked::Nobody)
     }
 
-    /// The groups that list the entry: by its DN, or by its `uid`, which must be its alone.
+    /// The groups that list the entry: by its DN, or by its `uid`, which must be its alone; and its
+    /// primary group.
     async fn groups(&mut self, entry: &Entry) -> Result<Vec<Within>, SourceError> {
         let it = ldap_escape(entry.dn.as_str()).into_owned();
         let mut entries =
@@ -138,21 +172,68 @@ impl Asker<'_> {
         let uids: Vec<String> =
             entry.plainest_texts("uid").filter(|uid| !uid.is_empty()).map(str::to_owned).collect();
         for uid in uids {
-            let uid = ldap_escape(uid).into_owned();
-            let listed = self.found_groups(&format!("(memberUid={uid})")).await?;
-            if !listed.is_empty() && self.users(&format!("(uid={uid})")).await?.len() == 1 {
+            let listed = self.found_groups(&in_any_case("memberUid", &uid)).await?;
+            if !listed.is_empty() && self.is_alone(&uid).await? {
                 entries.extend(listed);
             }
         }
-        let mut within = Vec::new();
-        for group in entries {
-            let name = group.text(&self.assembler.shape.name);
-            if let (Some(key), Some(name)) = (group.stable_id(), name) {
-                let name = Some(name.into_owned());
-                within.push(Within { kind: Kind::Group, key, name });
-            }
+        if self.assembler.shape.primary
+            && let Some(Ok(gid)) = entry.texts("gidnumber").next().map(|t| t.trim().parse::<i64>())
+        {
+            let test = format!("(&(objectClass=posixGroup)(gidNumber={gid}))");
+            entries.extend(self.found_groups(&test).await?);
         }
+        let mut within = self.unfiltered(entry).await?;
+        let name = &self.assembler.shape.name;
+        within.extend(entries.iter().filter_map(|group| within_of(group, name)));
         Ok(within)
+    }
+
+    /// Whether one user alone has this `uid`.
+    async fn is_alone(&mut self, uid: &str) -> Result<bool, SourceError> {
+        let users = self.users(&format!("(uid={})", ldap_escape(uid))).await?;
+        let folded = value::folded(uid);
+        let has = |user: &&Entry| user.plainest_texts("uid").any(|u| value::folded(u) == folded);
+        Ok(users.iter().filter(has).count() == 1)
+    }
+
+    /// The groups that list the entry's DN with a unique identifier behind it. All lists are looked
+    /// through for that, once in [`UNFILTERED_FOR`] at most.
+    async fn unfiltered(&mut self, entry: &Entry) -> Result<Vec<Within>, SourceError> {
+        let source = self.source;
+        let Some(groups) = &source.config.groups else { return Ok(Vec::new()) };
+        let mut known = source.unfiltered.0.lock().await;
+        if known.as_ref().is_none_or(|(at, _)| at.elapsed() >= UNFILTERED_FOR) {
+            let name = self.assembler.shape.name.as_str();
+            let search = Search {
+                what: "groups",
+                base: groups.base.clone(),
+                scope: Scope::Subtree,
+                filter: both(&groups.filter, "(uniqueMember=*)"),
+                attributes: ["entryUUID", "uniqueMember", name].map(str::to_owned).to_vec(),
+                page_size: source.config.page_size,
+            };
+            let mut lists: HashMap<String, Vec<Within>> = HashMap::new();
+            let on_entry = |group: Entry| {
+                for value in group.texts("uniquemember") {
+                    let dn = without_uid(value);
+                    if dn.len() < value.len()
+                        && let (Ok(norm), Some(it)) = (dn::normalize(dn), within_of(&group, name))
+                    {
+                        lists.entry(norm).or_default().push(it);
+                    }
+                }
+            };
+            let ldap = &mut self.connection.ldap;
+            let end = search::run(ldap, &search, self.limits, on_entry, |_| {}).await;
+            if let Some(fault) = end.fault {
+                return Err(SourceError { message: fault.message, transient: fault.transient });
+            }
+            *known = Some((Instant::now(), lists));
+        }
+        let lists = known.as_ref().zip(dn::normalize(&entry.dn).ok());
+        let found = lists.and_then(|((_, lists), norm)| lists.get(&norm));
+        Ok(found.cloned().unwrap_or_default())
     }
 
     async fn users(&mut self, test: &str) -> Result<Vec<Entry>, SourceError> {
@@ -164,9 +245,10 @@ impl Asker<'_> {
 
     async fn found_groups(&mut self, test: &str) -> Result<Vec<Entry>, SourceError> {
         let config = &self.source.config;
+        let Some(groups) = &config.groups else { return Ok(Vec::new()) };
         // Not the members: there may be many, and one of them is known.
         let attributes = vec!["entryUUID".to_owned(), self.assembler.shape.name.clone()];
-        let (base, filter) = (config.groups.base.clone(), both(&config.groups.filter, test));
+        let (base, filter) = (groups.base.clone(), both(&groups.filter, test));
         self.search("groups", base, filter, attributes).await
     }
 
@@ -208,13 +290,4 @@ fn by_id(id: &str) -> String {
         tests.push_str(&format!("(objectGUID={bytes})"));
     }
     format!("(|{tests})")
-}
-
-/// Both filters at once. A filter may be configured without its brackets.
-fn both(filter: &str, test: &str) -> String {
-    if filter.starts_with('(') {
-        format!("(&{filter}{test})")
-    } else {
-        format!("(&({filter}){test})")
-    }
 }

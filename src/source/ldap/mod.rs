@@ -24,16 +24,19 @@ mod extensible;
 pub mod filter;
 mod finish;
 mod known;
+mod lists;
 mod lookup;
 mod names;
 pub mod options;
 pub mod presence;
+mod primary;
 mod read;
 pub mod roles;
 pub mod schema;
 mod search;
 mod server;
 mod shape;
+mod tally;
 pub mod time;
 mod tls;
 pub mod value;
@@ -54,6 +57,8 @@ pub struct LdapSource {
     name: String,
     config: LdapConfig,
     connector: Connector,
+    /// For look-ups: members that no filter finds.
+    unfiltered: lookup::Unfiltered,
 }
 
 impl LdapSource {
@@ -67,7 +72,9 @@ impl LdapSource {
         if config.urls.is_empty() {
             return Err(fatal("`url` names no server".to_owned()));
         }
-        for (key, text) in [("users", &config.users.filter), ("groups", &config.groups.filter)] {
+        let users = ("users", &config.users.filter);
+        let groups = config.groups.as_ref().map(|groups| ("groups", &groups.filter));
+        for (key, text) in [users].into_iter().chain(groups) {
             if ldap3::parse_filter(text).is_err() {
                 let why = match filter::Filter::parse(text) {
                     Err(error) => error.to_string(),
@@ -76,13 +83,14 @@ impl LdapSource {
                 return Err(fatal(format!("`{key}.filter`: {why}")));
             }
         }
-        Shape::new(&config.users, &config.groups, &[], false, crate::model::Time::default())
-            .map_err(fatal)?;
+        let now = crate::model::Time::default();
+        Shape::new(&config.users, config.groups.as_ref(), &[], false, now).map_err(fatal)?;
         if let Some(canary) = &config.canary {
             dn::normalize(canary).map_err(|error| fatal(format!("`canary`: {error}")))?;
         }
         let connector = Connector::new(name, config)?;
-        Ok(LdapSource { name: name.to_owned(), config: config.clone(), connector })
+        let (config, unfiltered) = (config.clone(), lookup::Unfiltered::default());
+        Ok(LdapSource { name: name.to_owned(), config, connector, unfiltered })
     }
 }
 
@@ -96,7 +104,7 @@ impl Source for LdapSource {
         interest: &'a dyn Interest,
         progress: OnProgress,
     ) -> BoxFuture<'a, Result<Reading, SourceError>> {
-        read::read(self, interest.attributes(), chrono::Utc::now(), progress).boxed()
+        read::read(self, interest, chrono::Utc::now(), progress).boxed()
     }
 
     fn lookup<'a>(
@@ -108,6 +116,6 @@ impl Source for LdapSource {
     }
 
     fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Finding>> {
-        check::check(self, interest.attributes(), chrono::Utc::now()).boxed()
+        check::check(self, interest, chrono::Utc::now()).boxed()
     }
 }

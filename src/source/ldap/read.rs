@@ -13,9 +13,9 @@ use super::entry::Entry;
 use super::finish::Verdict;
 use super::search::{self, End, Limits, Search};
 use super::shape::Shape;
-use super::{LdapSource, known, server};
+use super::{LdapSource, known, lists, server};
 use crate::model::Time;
-use crate::source::{OnProgress, Progress, Reading, SourceError};
+use crate::source::{Interest, OnProgress, Progress, Reading, SourceError};
 
 /// How often everything is read again when an entry was replaced in mid-read.
 const READS: usize = 3;
@@ -31,11 +31,11 @@ const SINGLE_GROUPS: usize = 200;
 /// Up to so many members are looked for one by one; beyond, in one search for all users.
 const SINGLE_MEMBERS: usize = 500;
 
-/// Reads everything. `wanted` are the attribute values that rules name, `now` is the moment at
-/// which accounts are judged.
+/// Reads everything. `interest` is what rules can name, `now` is the moment at which accounts are
+/// judged.
 pub(super) async fn read(
     source: &LdapSource,
-    wanted: &[(String, String)],
+    interest: &dyn Interest,
     now: Time,
     progress: OnProgress,
 ) -> Result<Reading, SourceError> {
@@ -44,7 +44,8 @@ pub(super) async fn read(
         message: format!("source `{}`: {}", source.name, error.message),
         transient: error.transient,
     };
-    let shape = Shape::new(&config.users, &config.groups, wanted, false, now)
+    let (groups, wanted) = (config.groups.as_ref(), interest.attributes());
+    let shape = Shape::new(&config.users, groups, wanted, false, now)
         .map_err(|why| named(SourceError::fatal(why)))?;
     let limits =
         Limits { operation: config.timeout, deadline: Instant::now() + config.read_timeout };
@@ -65,14 +66,14 @@ pub(super) async fn read(
             attributes: known::asked(shape.user_attributes(), known.as_ref()),
             page_size: config.page_size,
         },
-        groups: Search {
+        groups: groups.map(|groups| Search {
             what: "groups",
-            base: config.groups.base.clone(),
+            base: groups.base.clone(),
             scope: Scope::Subtree,
-            filter: config.groups.filter.clone(),
+            filter: groups.filter.clone(),
             attributes: shape.group_attributes(),
             page_size: config.page_size,
-        },
+        }),
         assembler: Arc::new(Mutex::new(Assembler::new(shape))),
         // Two paged searches on one connection spoil each other. Where the server allows us only
         // one, they run one after the other.
@@ -88,6 +89,7 @@ pub(super) async fn read(
         let found = server::canary(&connection, limits, canary).await;
         verdict.canary = found.err();
     }
+    reader.understand_groups().await;
     verdict.warnings = std::mem::take(&mut reader.warnings);
     let Reader { assembler, transient, .. } = reader;
     let assembler = Arc::into_inner(assembler)
@@ -102,14 +104,15 @@ pub(super) async fn read(
         reasons.dedup();
         return Err(at(SourceError { message: reasons.join("; "), transient }));
     }
-    Ok(assembler.finish(verdict))
+    Ok(assembler.finish(verdict, interest))
 }
 
 /// One read in progress.
 struct Reader {
     name: String,
     users: Search,
-    groups: Search,
+    /// Absent: there are none.
+    groups: Option<Search>,
     assembler: Arc<Mutex<Assembler>>,
     first: Connection,
     second: Option<Connection>,
@@ -140,7 +143,9 @@ impl Reader {
                 groups: groups.fault.map(|fault| fault.message),
                 ..Verdict::default()
             };
-            if whole && !lock(&self.assembler).in_doubt() {
+            let users_are_whole =
+                verdict.users.is_none() && lock(&self.assembler).users_doubt().is_none();
+            if users_are_whole {
                 self.settle(&mut verdict).await?;
                 self.look_for_uids(&mut verdict).await?;
             }
@@ -151,7 +156,8 @@ impl Reader {
 
     async fn both(&mut self) -> Result<(End, End), SourceError> {
         let users = self.spawn(self.first.clone(), true);
-        let (users, groups) = match self.second.clone() {
+        let second = self.second.clone().filter(|_| self.groups.is_some());
+        let (users, groups) = match second {
             Some(second) => {
                 let groups = self.spawn(second, false);
                 (users.await, groups.await)
@@ -188,11 +194,12 @@ impl Reader {
 
     /// One search in a task of its own, so that a panic is an error and not the end.
     fn spawn(&self, mut connection: Connection, users: bool) -> tokio::task::JoinHandle<End> {
-        let search = if users { self.users.clone() } else { self.groups.clone() };
+        let search = if users { Some(self.users.clone()) } else { self.groups.clone() };
         let assembler = self.assembler.clone();
         let (limits, progress) = (self.limits, self.progress.clone());
         let name = self.name.clone();
         tokio::spawn(async move {
+            let Some(search) = search else { return End::nothing() };
             let what = search.what;
             let on_entry = |entry: Entry| {
                 let mut assembler = lock(&assembler);
@@ -261,11 +268,9 @@ impl Reader {
             return Ok(());
         }
         for uid in unknown {
-            let filter = &self.users.filter;
-            let filter =
-                if filter.starts_with('(') { filter.clone() } else { format!("({filter})") };
+            let test = format!("(uid={})", ldap3::ldap_escape(uid));
             let search = Search {
-                filter: format!("(&{filter}(uid={}))", ldap3::ldap_escape(uid)),
+                filter: search::both(&self.users.filter, &test),
                 page_size: 0,
                 ..self.users.clone()
             };
@@ -326,14 +331,34 @@ impl Reader {
         Ok(())
     }
 
+    /// Asks what it takes to understand groups that show no members, or name them by a URL.
+    async fn understand_groups(&mut self) {
+        if lock(&self.assembler).wants_schema() {
+            let schema = known::object_classes(&self.first, self.limits).await;
+            lock(&self.assembler).schema_is(schema);
+        }
+        let Some(groups) = self.groups.clone() else { return };
+        if !lock(&self.assembler).may_be_expanded() {
+            return;
+        }
+        let filter = search::both(&groups.filter, &format!("({}=*)", lists::EXPANDED));
+        let search = Search { filter, page_size: 0, ..groups };
+        let assembler = self.assembler.clone();
+        let on_entry = |entry: Entry| lock(&assembler).stored(&entry);
+        search::as_stored(&mut self.first.ldap);
+        // What does not come tells nothing: then a URL stays what is not read.
+        let limits = self.limits;
+        let end = search::run(&mut self.first.ldap, &search, limits, on_entry, |_| {}).await;
+        if let Some(fault) = end.fault {
+            tracing::debug!(source = %self.name, why = %fault.message, "groups as they are stored");
+        }
+    }
+
     /// Reads the entry `dn` by the filter for users or groups and takes it in. Whether it is there.
     async fn one(&mut self, dn: &str, users: bool) -> Result<bool, String> {
-        let search = Search {
-            base: dn.to_owned(),
-            scope: Scope::Base,
-            page_size: 0,
-            ..if users { self.users.clone() } else { self.groups.clone() }
-        };
+        let kind = if users { Some(&self.users) } else { self.groups.as_ref() };
+        let Some(kind) = kind.cloned() else { return Ok(false) };
+        let search = Search { base: dn.to_owned(), scope: Scope::Base, page_size: 0, ..kind };
         let mut entries = Vec::new();
         let on_entry = |entry| entries.push(entry);
         let end = search::run(&mut self.first.ldap, &search, self.limits, on_entry, |_| {}).await;

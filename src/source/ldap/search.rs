@@ -31,6 +31,13 @@ pub struct Search {
     pub page_size: u32,
 }
 
+/// Asks for entries as they are stored (RFC 3296), for the next operation: nothing put in for what
+/// they hold, so that it can be told what a server puts in.
+pub fn as_stored(ldap: &mut Ldap) {
+    const MANAGE_DSA_IT: &str = "2.16.840.1.113730.3.4.2";
+    ldap.with_controls(RawControl { ctype: MANAGE_DSA_IT.to_owned(), crit: true, val: None });
+}
+
 /// How long an operation, and everything together, may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -59,6 +66,24 @@ pub struct End {
     pub smaller_pages: Option<u32>,
 }
 
+impl End {
+    /// Of a search for nothing.
+    #[must_use]
+    pub fn nothing() -> Self {
+        End { count: 0, fault: None, smaller_pages: None }
+    }
+}
+
+/// Both filters at once. A filter may be configured without its brackets.
+#[must_use]
+pub fn both(filter: &str, test: &str) -> String {
+    if filter.starts_with('(') {
+        format!("(&{filter}{test})")
+    } else {
+        format!("(&({filter}){test})")
+    }
+}
+
 const PAGED_RESULTS: &str = "1.2.840.113556.1.4.319";
 
 /// Runs `search` to its end, page by page, giving each entry to `on_entry` and the count so far to
@@ -70,7 +95,7 @@ pub async fn run(
     mut on_entry: impl FnMut(Entry),
     mut on_page: impl FnMut(u64),
 ) -> End {
-    let mut end = End { count: 0, fault: None, smaller_pages: None };
+    let mut end = End::nothing();
     let mut size = search.page_size;
     let mut cookie = Vec::new();
     loop {

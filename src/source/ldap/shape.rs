@@ -2,7 +2,7 @@
 
 use super::entry::Entry;
 use super::options::Description;
-use super::{account, dn, value};
+use super::{account, dn, lists, value};
 use crate::config::{LdapGroups, LdapUsers};
 use crate::model::Time;
 
@@ -57,8 +57,8 @@ impl WantedValue {
 pub struct Shape {
     /// Base of the users, in normal form.
     pub users_base: String,
-    /// Base of the groups, in normal form.
-    pub groups_base: String,
+    /// Base of the groups, in normal form; absent: there are none.
+    pub groups_base: Option<String>,
     /// The one name of the attribute that holds the username, with the options its values must have.
     pub username: String,
     /// The same for the email address.
@@ -69,6 +69,8 @@ pub struct Shape {
     pub name: String,
     /// Groups in groups count.
     pub nested: bool,
+    /// A `posixGroup` has its primary members too.
+    pub primary: bool,
     /// What rules want to know of users.
     pub wanted: Vec<WantedValue>,
     /// The facts come from a file that is read whole.
@@ -84,7 +86,7 @@ impl Shape {
     /// A base is not a DN.
     pub fn new(
         users: &LdapUsers,
-        groups: &LdapGroups,
+        groups: Option<&LdapGroups>,
         wanted: &[(String, String)],
         file: bool,
         now: Time,
@@ -95,12 +97,13 @@ impl Shape {
         let wanted = wanted.iter().map(|(name, value)| WantedValue::new(name, value)).collect();
         Ok(Shape {
             users_base: base("users", &users.base)?,
-            groups_base: base("groups", &groups.base)?,
+            groups_base: groups.map(|groups| base("groups", &groups.base)).transpose()?,
             username: Description::new(&users.username).text(),
             email: Description::new(&users.email).text(),
             email_verified: users.email_verified,
-            name: Description::new(&groups.name).text(),
-            nested: groups.nested,
+            name: groups.map(|groups| Description::new(&groups.name).text()).unwrap_or_default(),
+            nested: groups.is_some_and(|groups| groups.nested),
+            primary: groups.is_some_and(|groups| groups.primary),
             wanted,
             file,
             now,
@@ -112,6 +115,9 @@ impl Shape {
     pub fn user_attributes(&self) -> Vec<String> {
         let mut names: Vec<&str> = vec!["entryUUID", "uid", &self.username, &self.email];
         names.extend(account::attributes().map(|name| -> &str { name }));
+        if self.primary {
+            names.extend(["objectClass", "gidNumber"]);
+        }
         names.extend(self.wanted.iter().map(|wanted| wanted.attribute.as_str()));
         distinct(names)
     }
@@ -119,14 +125,13 @@ impl Shape {
     /// The attributes of a group to ask for.
     #[must_use]
     pub fn group_attributes(&self) -> Vec<String> {
-        distinct(vec![
-            "entryUUID",
-            "objectClass",
-            &self.name,
-            "member",
-            "uniqueMember",
-            "memberUid",
-        ])
+        let mut names = vec!["entryUUID", "objectClass", &self.name];
+        names.extend(["member", "uniqueMember", "memberUid"]);
+        names.extend(lists::UNREAD);
+        if self.primary {
+            names.push("gidNumber");
+        }
+        distinct(names)
     }
 
     /// Whether a user or a nested group could have this DN (in normal form): one that cannot
@@ -145,7 +150,8 @@ impl Shape {
     /// Whether a nested group could have this DN (in normal form).
     #[must_use]
     pub fn may_be_group(&self, norm: &str) -> bool {
-        self.nested && dn::is_under(norm, &self.groups_base)
+        let under = |base: &String| dn::is_under(norm, base);
+        self.nested && self.groups_base.as_ref().is_some_and(under)
     }
 }
 
