@@ -55,9 +55,12 @@ pub(super) async fn lookup(
 /// How long what [`Unfiltered`] holds counts.
 const UNFILTERED_FOR: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Members that no filter finds: groups by normal DN, and when they were looked through.
+/// Members that no filter finds: the groups by the member's normal DN.
+type Lists = HashMap<String, Vec<Within>>;
+
+/// Those of a source, and when they were looked through.
 #[derive(Default)]
-pub(super) struct Unfiltered(Mutex<Option<(Instant, HashMap<String, Vec<Within>>)>>);
+pub(super) struct Unfiltered(Mutex<Option<(Instant, Lists)>>);
 
 /// A filter for `value`, in any case even where servers compare `attribute` exactly.
 fn in_any_case(attribute: &str, value: &str) -> String {
@@ -213,7 +216,7 @@ impl Asker<'_> {
                 attributes: ["entryUUID", "uniqueMember", name].map(str::to_owned).to_vec(),
                 page_size: source.config.page_size,
             };
-            let mut lists: HashMap<String, Vec<Within>> = HashMap::new();
+            let mut lists = Lists::new();
             let on_entry = |group: Entry| {
                 for value in group.texts("uniquemember") {
                     let dn = without_uid(value);
