@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::change::{Cause, Change, ChangeView};
-use super::view::{because, sorted, view};
-use crate::model::{GrantKind, RoleIdx, SetIdx, State, Status, User, UserId};
+use super::view::{because, by_way, view};
+use crate::model::{GrantKind, Reason, ReasonBook, RoleIdx, SetIdx, State, Status, User, UserId};
 
 /// Changes of one kind that have one cause in common.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -67,15 +67,17 @@ impl<'a> Changes<'a> {
         match self {
             Changes::Planned(changes, state) => {
                 // Counted by numbers first: millions of changes have few causes.
-                let mut counted: HashMap<Cheap<'_>, Tally<'_, &str>> = HashMap::new();
+                let ranks = Ranks::of(&state.reasons);
+                let mut counted: hashbrown::HashMap<Cheap<'_>, Tally<'_, &str>> =
+                    hashbrown::HashMap::new();
                 let mut created: HashMap<Option<&str>, Names<&str>> = HashMap::new();
                 for change in changes.iter().filter(|change| change.kind() == kind) {
                     let (user, key) = match change {
                         Change::GrantAdded { user, role, kind: GrantKind::Idp(set) } => {
-                            (user, (*role, *set, None))
+                            (user, (*role, ranks.first(*set), None))
                         }
                         Change::GrantRemoved { user, role, kind: GrantKind::Idp(set), cause } => {
-                            (user, (*role, *set, Some(cause)))
+                            (user, (*role, ranks.first(*set), Some(cause)))
                         }
                         Change::UserCreated { user } => {
                             let by = find(state, *user).and_then(|user| match &user.status {
@@ -90,8 +92,8 @@ impl<'a> Changes<'a> {
                             continue;
                         }
                     };
-                    let (role, set, cause) = key;
-                    let key = (role, set, cause.map_or("", Cause::code));
+                    let (role, reason, cause) = key;
+                    let key = (role, reason, cause.map_or("", Cause::code));
                     let tally = counted.entry(key).or_insert_with(|| (cause, Names::default()));
                     tally.1.add(name(state, *user), 1, names);
                 }
@@ -99,8 +101,8 @@ impl<'a> Changes<'a> {
                     let cause = by.map_or_else(String::new, |by| format!("disabled in `{by}`"));
                     groups.at((None, "", &cause)).names.take(tally, names);
                 }
-                for ((role, set, _), (cause, tally)) in counted {
-                    let (by, way) = through(state, set);
+                for ((role, reason, _), (cause, tally)) in counted {
+                    let (by, way) = through(state, reason);
                     let cause = match cause {
                         None => by,
                         Some(cause @ Cause::NotAtIdp) => {
@@ -145,16 +147,44 @@ fn common(cause: &Cause) -> String {
     }
 }
 
-/// How a set of reasons reads: the rule of the shortest, and the way to it.
-fn through(state: &State, set: SetIdx) -> (String, String) {
-    let reasons = sorted(state.reasons.of_set(set).cloned().collect());
-    reasons.first().map_or_else(Default::default, |first| {
-        (format!("by {} ({})", first.rule, first.source), first.path.join(" → "))
-    })
+/// How a reason reads: its rule, and the way to it.
+fn through(state: &State, reason: Option<u32>) -> (String, String) {
+    reason
+        .and_then(|reason| state.reasons.reasons().get(reason as usize))
+        .map_or_else(Default::default, |first| {
+            (format!("by {} ({})", first.rule, first.source), first.path.join(" → "))
+        })
 }
 
-/// Role, set of reasons, and the cause's word.
-type Cheap<'a> = (RoleIdx, SetIdx, &'a str);
+/// Which reason of a set comes first, as [`super::sorted`] has it, without looking at any text again.
+struct Ranks<'a> {
+    book: &'a ReasonBook,
+    /// By reason: its place among all, sorted.
+    of: Vec<u32>,
+}
+
+impl<'a> Ranks<'a> {
+    fn of(book: &'a ReasonBook) -> Self {
+        let reasons = book.reasons();
+        let mut order: Vec<(&Reason, u32)> = reasons.iter().zip(0u32..).collect();
+        order.sort_by(|(a, _), (b, _)| by_way(a, b));
+        let mut of = vec![u32::MAX; reasons.len()];
+        for (rank, (_, reason)) in (0u32..).zip(order) {
+            if let Some(slot) = of.get_mut(reason as usize) {
+                *slot = rank;
+            }
+        }
+        Ranks { book, of }
+    }
+
+    fn first(&self, set: SetIdx) -> Option<u32> {
+        let set = self.book.sets().get(set as usize)?;
+        set.iter().copied().min_by_key(|reason| self.of.get(*reason as usize))
+    }
+}
+
+/// Role, first reason, and the cause's word.
+type Cheap<'a> = (RoleIdx, Option<u32>, &'a str);
 
 /// One of the causes, and whom it concerns.
 type Tally<'a, T> = (Option<&'a Cause>, Names<T>);

@@ -219,8 +219,13 @@ fn all_reasons(state: &State, kind: GrantKind) -> Vec<Reason> {
 /// Reasons with the shortest way first.
 #[must_use]
 pub fn sorted(mut reasons: Vec<Reason>) -> Vec<Reason> {
-    reasons.sort_by(|a, b| (a.path.len(), a).cmp(&(b.path.len(), b)));
+    reasons.sort_by(by_way);
     reasons
+}
+
+/// The shorter way first.
+pub(super) fn by_way(a: &Reason, b: &Reason) -> std::cmp::Ordering {
+    (a.path.len(), a).cmp(&(b.path.len(), b))
 }
 
 /// Several reasons as a phrase: the shortest way, and how many more there are.
