@@ -164,7 +164,7 @@ fn people(realm: &Realm<'_>) -> String {
 const TABLES: [(&str, &str, &str); 3] = [
     ("user_group_membership", "/members?", "members of `/"),
     ("user_role_mapping", "/roles/ops/users?", "members of `ops`"),
-    ("user_entity", "/users?briefRepresentation=true&max=-1", "/users/count"),
+    ("user_entity", "/acme/users?briefRepresentation=true&first=0", "/users/count"),
 ];
 
 /// What brings a table into trouble, for as long as the value that it returns lives.
