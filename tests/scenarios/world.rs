@@ -118,7 +118,7 @@ impl World for Ldap {
         self.server.modify(&format!("dn: {}\nchangetype: delete\n", openldap::person_dn(user)));
     }
     fn set_enabled(&self, user: &str, enabled: bool) {
-        let expire = if enabled { -1 } else { 0 };
+        let expire = if enabled { -1 } else { 1 };
         self.server.modify(&format!(
             "dn: {}\nchangetype: modify\nreplace: shadowExpire\nshadowExpire: {expire}\n",
             openldap::person_dn(user)
