@@ -98,7 +98,7 @@ fn file_and_server_and_look_up_say_the_same_of_an_odd_directory() {
         within.sort();
         let expected = match name.as_str() {
             "MixedCase" => of(&["Names", "Unique", "Px"]),
-            "deux" => of(&["Names", "Unique", "Px"]),
+            "two" => of(&["Names", "Unique", "Px"]),
             "kim" => of(&["Names", "Px"]),
             "both" => of(&["Names"]),
             "bo" => of(&["both"]),

@@ -68,15 +68,12 @@ pub fn is_under(norm: &str, base: &str) -> bool {
     }
 }
 
-/// The values in the first RDN of the type with the one name `attribute` (see
-/// [`value::attribute`]), as they are spelled; none where `dn` is no DN.
+/// Every `type=value` of the first RDN whose value is a text: the type's one name, and the value.
 #[must_use]
-pub fn rdn_values(dn: &str, attribute: &str) -> Vec<String> {
+pub fn rdn(dn: &str) -> Vec<(String, String)> {
     let rdns = parse(dn).unwrap_or_default();
-    let avas = rdns.into_iter().next().unwrap_or_default().into_iter();
-    avas.filter(|ava| ava.name == attribute && !ava.opaque)
-        .filter_map(|ava| String::from_utf8(ava.value).ok())
-        .collect()
+    let avas = rdns.into_iter().next().unwrap_or_default().into_iter().filter(|ava| !ava.opaque);
+    avas.filter_map(|ava| Some((ava.name, String::from_utf8(ava.value).ok()?))).collect()
 }
 
 /// Every `type=value` of `dn`: the type's one name, and the value's bytes. None where it is no DN.

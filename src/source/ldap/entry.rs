@@ -140,7 +140,8 @@ impl Entry {
     }
 
     /// The one value of `name` (its one name) that stands for the entry where one is wanted: a
-    /// plain one before one with options, of those the one in the entry's RDN, else the smallest.
+    /// plain one before one with options, of those the one in the entry's RDN (there as a value of
+    /// this type, else of another: `cn=two` and `uid: two`), else the smallest.
     /// Only texts that are more than spaces. Where `name` has options ([`Description::text`]), only
     /// values with those.
     #[must_use]
@@ -157,19 +158,20 @@ impl Entry {
         {
             return Some(Cow::Borrowed(text));
         }
-        let rdn = dn::rdn_values(&self.dn, name);
-        let in_rdn = |text: &&str| {
-            rdn.iter().any(|value| value::prepared(name, value) == value::prepared(name, text))
-        };
+        let mut rdn = dn::rdn(&self.dn);
         let texts = || plain.iter().filter_map(|value| text_of(value));
-        if let Some(text) = smallest(name, texts().filter(in_rdn)) {
+        let same = |a: &str, b: &str| value::prepared(name, a) == value::prepared(name, b);
+        let of_this = |text: &&str| rdn.iter().any(|(of, value)| of == name && same(value, text));
+        let of_another = |text: &&str| rdn.iter().any(|(_, value)| same(value, text));
+        if let Some(text) = smallest(name, texts().filter(of_this))
+            .or_else(|| smallest(name, texts().filter(of_another)))
+            .or_else(|| smallest(name, texts()))
+        {
             return Some(Cow::Borrowed(text));
         }
-        if let Some(text) = smallest(name, texts()) {
-            return Some(Cow::Borrowed(text));
-        }
+        rdn.retain(|(of, _)| of == name);
         // What stands in the RDN is a plain value of the entry, even where the attribute is hidden.
-        let rdn = rdn.iter().filter_map(|text| text_of(text.as_bytes()));
+        let rdn = rdn.iter().filter_map(|(_, text)| text_of(text.as_bytes()));
         if let Some(text) = smallest(name, rdn) {
             return Some(Cow::Owned(text.to_owned()));
         }
@@ -374,6 +376,9 @@ mod tests {
             ("uid=a", &[("cn", "c"), ("cn", "b"), ("cn;x", "a")], Some("b")),
             ("uid=a", &[("cn", "b"), ("cn", "B"), ("cn", "c")], Some("B")),
             ("uid=a", &[("cn", "Z"), ("cn", "y")], Some("y")),
+            ("uid=z", &[("cn", "Z"), ("cn", "y")], Some("Z")),
+            ("uid=z", &[("cn", "Y"), ("cn;x", "z")], Some("Y")),
+            ("uid=z", &[], None),
             ("cn=gone", &[("cn", "c"), ("cn", "b")], Some("b")),
             ("cn=gone", &[("cn", "only")], Some("only")),
             ("uid=a+cn=b", &[("cn", "a"), ("cn", "b")], Some("b")),
