@@ -353,7 +353,7 @@ fn refused(home: &Home, parts: &[&str]) {
     // The same for people.
     let text = home.run(&["sync"]);
     assert_eq!(text.status, 4);
-    assert!(text.out.contains("nothing was taken away"), "{}", text.out);
+    assert!(text.out.contains("takes nothing away"), "{}", text.out);
 }
 
 on_both!(a_wrong_secret_and_a_wrong_place_are_told_so_that_they_can_be_mended);
