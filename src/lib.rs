@@ -17,6 +17,7 @@
 //! | one run from end to end | [`pipeline`] |
 //! | the words | [`model`] |
 //! | the TOML file | [`config`] |
+//! | OSMO's files, cloud identities | [`platform`] |
 //! | schedule, signals, systemd | [`daemon`] |
 //! | what the gateway asks, and who asks | [`gateway`] |
 //! | commands and how things print | [`cli`] |
@@ -31,6 +32,7 @@ pub mod gateway;
 pub mod model;
 pub mod pipeline;
 pub mod plan;
+pub mod platform;
 pub mod policy;
 pub mod resolve;
 pub mod source;

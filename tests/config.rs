@@ -757,6 +757,8 @@ fn every_toml_block_of_the_documentation_is_right() {
         for (line, block) in toml_blocks(&text) {
             seen += 1;
             let Err(mut faults) = parse(&block, page) else { continue };
+            // The platform's files are not here.
+            faults.faults.retain(|fault| fault.code != Code::Unreadable);
             if !block.contains("[store]") {
                 faults
                     .faults
@@ -794,6 +796,7 @@ fn every_key_is_in_the_reference() {
         "[[role_template]]",
         "[[mapping]]",
         "[[catalog]]",
+        "[import]",
         "[gateway]",
         "[gateway.tls]",
         "[[gateway.jwt]]",

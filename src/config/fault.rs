@@ -24,11 +24,17 @@ pub enum Code {
     UnknownName,
     /// Two things in the file contradict each other.
     Conflict,
+    /// A file that the configuration names cannot be read.
+    Unreadable,
 }
 
 /// One fault.
 #[derive(Clone, PartialEq, Eq, Debug, PartialOrd, Ord, serde::Serialize)]
 pub struct Fault {
+    /// The file that it is in, where that is one that the configuration names; absent: it is in the
+    /// configuration itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
     /// From 1.
     pub line: usize,
     /// From 1, in characters.
@@ -45,18 +51,18 @@ pub struct Fault {
     pub did_you_mean: Option<String>,
 }
 
-/// Every fault of one file, sorted by place. Never empty.
+/// Every fault of a configuration, its own ones first, sorted by place. Never empty.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct Faults {
     /// The file, as it was named.
     pub file: PathBuf,
-    /// Sorted by line, column, key.
+    /// Sorted by file, line, column, key.
     pub faults: Vec<Fault>,
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fault { line, column, key, code: _, message, did_you_mean } = self;
+        let Fault { file: _, line, column, key, code: _, message, did_you_mean } = self;
         write!(f, "{line}:{column}: ")?;
         if !key.is_empty() {
             write!(f, "{key}: ")?;
@@ -73,7 +79,7 @@ impl fmt::Display for Faults {
     /// One line a fault, `FILE:LINE:COLUMN: KEY: message`, and a last line with their number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for fault in &self.faults {
-            writeln!(f, "{}:{fault}", self.file.display())?;
+            writeln!(f, "{}:{fault}", fault.file.as_ref().unwrap_or(&self.file).display())?;
         }
         match self.faults.len() {
             1 => write!(f, "1 fault in {}", self.file.display()),
@@ -152,14 +158,20 @@ impl<'a> Lines<'a> {
 }
 
 impl Faults {
-    /// Gives faults their places and sorts them.
-    pub(super) fn place(file: &Path, lines: &Lines<'_>, raw: Vec<RawFault>) -> Self {
+    /// Gives faults their places, adds those of other files, and sorts them.
+    pub(super) fn place(
+        file: &Path,
+        lines: &Lines<'_>,
+        raw: Vec<RawFault>,
+        elsewhere: Vec<Fault>,
+    ) -> Self {
         let mut faults: Vec<Fault> = raw
             .into_iter()
             .map(|RawFault { span, key, code, message, did_you_mean }| {
                 let (line, column) = lines.position(span.start);
-                Fault { line, column, key, code, message, did_you_mean }
+                Fault { file: None, line, column, key, code, message, did_you_mean }
             })
+            .chain(elsewhere)
             .collect();
         faults.sort();
         faults.dedup();
@@ -168,7 +180,7 @@ impl Faults {
 }
 
 /// The one of `known` that `given` was probably meant to be.
-pub(super) fn near_miss<'k>(
+pub(crate) fn near_miss<'k>(
     given: &str,
     known: impl IntoIterator<Item = &'k str>,
 ) -> Option<String> {

@@ -6,14 +6,17 @@
 //!
 //! ```text
 //! text ─► syntax: a tree with places ─► reader: look-ups are recorded, faults collected
+//!                                       ├─ files, import: what a platform's files declare
 //!                                       ├─ sections, source, role, mapping, gateway ─► Config
 //!                                       └─ fault: places, near misses, one report ──► Faults
 //! ```
 
 mod exposure;
 mod fault;
+mod files;
 mod fingerprint;
 mod gateway;
+mod import;
 mod jwt;
 mod mapping;
 mod reader;
@@ -33,7 +36,9 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use exposure::readable_secrets;
+pub(crate) use fault::near_miss;
 pub use fault::{Code, Fault, Faults};
+pub use files::Files;
 pub use gateway::{
     AllowedConfig, GatewayConfig, Identity, JustInTime, Listen, Preset, RouteConfig, Segment,
     Target, TlsConfig,
@@ -76,7 +81,8 @@ fn hint(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// Reads the configuration `file`. Nothing else is opened: not the secrets, nor what it names.
+/// Reads the configuration `file`, and the platform's files that it names. Nothing else is opened:
+/// not the secrets, nor a source's files.
 ///
 /// # Errors
 /// The file cannot be read, or holds faults: all of them.
@@ -84,7 +90,7 @@ pub fn load(file: &Path) -> Result<Config, ConfigError> {
     let bytes = std::fs::read(file)
         .map_err(|error| ConfigError::Unreadable { file: file.to_owned(), error })?;
     match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok(parse(text, file)?),
+        Ok(text) => Ok(parse_with(text, file, Files::Disk)?),
         Err(error) => {
             let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
             // The part before the first bad byte is valid, so this borrows and replaces nothing.
@@ -96,7 +102,7 @@ pub fn load(file: &Path) -> Result<Config, ConfigError> {
                 message: "is not UTF-8 from here on".to_owned(),
                 did_you_mean: None,
             };
-            Err(Faults::place(file, &Lines::of(&before), vec![fault]).into())
+            Err(Faults::place(file, &Lines::of(&before), vec![fault], Vec::new()).into())
         }
     }
 }
@@ -105,21 +111,29 @@ pub fn load(file: &Path) -> Result<Config, ConfigError> {
 /// file, no environment and no clock.
 ///
 /// # Errors
-/// Every fault of the text.
+/// Every fault of the text; a file that it names is one.
 pub fn parse(text: &str, file: &Path) -> Result<Config, Faults> {
+    parse_with(text, file, Files::none())
+}
+
+/// As [`parse`], with the platform's files that the text names from `files`.
+///
+/// # Errors
+/// Every fault of the text and of those files.
+pub fn parse_with(text: &str, file: &Path, files: Files) -> Result<Config, Faults> {
     let lines = Lines::of(text);
     let repaired = syntax::repair(text, &lines);
     let (tree, _) = DeTable::parse_recoverable(&repaired.text);
     let base = file.parent().map(Path::to_owned).unwrap_or_default();
-    let ctx = Ctx::new(base);
+    let ctx = Ctx::new(base, files);
     let root = Table::new(&ctx, String::new(), 0..0, tree.get_ref());
     let config = config(&root, file);
     drop(root);
-    let mut faults = ctx.into_faults();
+    let (mut faults, elsewhere) = ctx.into_faults();
     repaired.report(text, &lines, tree.get_ref(), &mut faults);
     match config {
-        Ok(config) if faults.is_empty() => Ok(config),
-        _ => Err(Faults::place(file, &lines, faults)),
+        Ok(config) if faults.is_empty() && elsewhere.is_empty() => Ok(config),
+        _ => Err(Faults::place(file, &lines, faults, elsewhere)),
     }
 }
 
@@ -135,7 +149,10 @@ fn config(root: &Table<'_>, file: &Path) -> Read<Config> {
     let source::ReadSources { sources, facts } = source::sources(root, link_by);
     let mut known = role::Known::default();
     let mut warnings = Vec::new();
-    let roles = role::roles(root, default_mode, &mut known, &mut warnings);
+    let import = import::import(root, &mut warnings);
+    known.incomplete |= import.is_err();
+    let imported = import::roles(&import);
+    let roles = role::roles(root, default_mode, imported, &mut known, &mut warnings);
     let templates = role::templates(root, default_mode, &mut known);
     role::check_protected(root, &protected, &known);
     let mappings = mapping::mappings(root, &known, &facts, &mut warnings);
@@ -153,7 +170,7 @@ fn config(root: &Table<'_>, file: &Path) -> Read<Config> {
         sync: sync?.0,
         guard: guard?,
         sources: sources?,
-        roles: roles?,
+        roles: import.and(roles)?,
         templates: templates?,
         mappings: mappings?,
         catalog: catalog?,

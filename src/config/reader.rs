@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::fault::{Code, RawFault, listed, near_miss};
+use super::fault::{Code, Fault, RawFault, listed, near_miss};
+use super::files::Files;
 
 /// A fault was recorded.
 #[derive(Clone, Copy, Debug)]
@@ -23,19 +24,28 @@ pub(super) struct Reported(());
 pub(super) type Read<T> = Result<T, Reported>;
 
 /// Collects what is found.
-#[derive(Default)]
 pub(super) struct Ctx {
     /// The folder that relative paths start from.
     pub base: PathBuf,
+    /// Where the files come from that the configuration names.
+    pub files: Files,
     faults: RefCell<Vec<RawFault>>,
+    /// Those of the files that the configuration names.
+    elsewhere: RefCell<Vec<Fault>>,
     /// Keys that some unknown key was probably meant to be: not reported as missing as well.
     meant: RefCell<BTreeSet<String>>,
 }
 
 impl Ctx {
     /// For a file in `base`.
-    pub(super) fn new(base: PathBuf) -> Self {
-        Ctx { base, ..Ctx::default() }
+    pub(super) fn new(base: PathBuf, files: Files) -> Self {
+        Ctx {
+            base,
+            files,
+            faults: RefCell::default(),
+            elsewhere: RefCell::default(),
+            meant: RefCell::default(),
+        }
     }
 
     /// Records a fault.
@@ -44,8 +54,15 @@ impl Ctx {
         Reported(())
     }
 
-    /// Everything that was recorded. A key that is there but misspelt is one fault, not two.
-    pub(super) fn into_faults(self) -> Vec<RawFault> {
+    /// Records a fault of a file that the configuration names.
+    pub(super) fn report_in(&self, fault: Fault) -> Reported {
+        self.elsewhere.borrow_mut().push(fault);
+        Reported(())
+    }
+
+    /// Everything that was recorded: of the configuration itself, and of the files that it names. A
+    /// key that is there but misspelt is one fault, not two.
+    pub(super) fn into_faults(self) -> (Vec<RawFault>, Vec<Fault>) {
         let meant = self.meant.into_inner();
         let mut faults = self.faults.into_inner();
         let is_meant = |key: &str| {
@@ -55,7 +72,7 @@ impl Ctx {
             meant.contains(key) || meant.iter().any(below)
         };
         faults.retain(|fault| fault.code != Code::MissingKey || !is_meant(&fault.key));
-        faults
+        (faults, self.elsewhere.into_inner())
     }
 }
 

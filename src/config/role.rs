@@ -12,6 +12,7 @@ use super::template::{Part, parts, policy};
 use super::types::{PolicyText, RoleConfig, RoleTemplate};
 use super::value::{anchored, check_role_name};
 use crate::model::Mode;
+use crate::platform::osmo::Imported;
 use crate::policy::{Action, Effect, Policy, Resource};
 
 /// The roles that other sections may name, as far as they could be read.
@@ -56,23 +57,55 @@ fn one_case(name: &str) -> String {
     name.to_uppercase().to_lowercase()
 }
 
-/// Reads `[roles]`, and notes the names in `known`.
+/// Reads `[roles]`, adds the `imported` ones, and notes the names in `known`.
 pub(super) fn roles(
     root: &Table<'_>,
     default_mode: Mode,
+    imported: BTreeMap<String, Imported>,
     known: &mut Known,
     warnings: &mut Vec<String>,
 ) -> Read<BTreeMap<String, RoleConfig>> {
-    let Some(node) = root.get("roles") else { return Ok(BTreeMap::new()) };
-    let table = node.table().inspect_err(|_| known.incomplete = true)?;
+    let table = match root.get("roles") {
+        Some(node) => Some(node.table().inspect_err(|_| known.incomplete = true)?),
+        None => None,
+    };
+    let entries = table.as_ref().map(Table::entries).unwrap_or_default();
     let mut lower: BTreeMap<String, String> = BTreeMap::new();
-    let roles = all(table.entries().into_iter().map(|(name, span, node)| {
+    let mut roles = BTreeMap::new();
+    let mut apart = Ok(());
+    for (name, Imported { role, declared }) in &imported {
+        // What only a chart has of itself gives way.
+        if declared.is_none() && entries.iter().any(|(own, ..)| own == name) {
+            continue;
+        }
+        if let Some(other) = lower.get(&one_case(name)) {
+            apart = Err(root.fault(
+                Code::Conflict,
+                format!(
+                    "import.osmo: roles `{}` and `{}` differ in case only",
+                    other.escape_debug(),
+                    name.escape_debug()
+                ),
+            ));
+        }
+        lower.insert(one_case(name), name.clone());
+        known.declared.insert(name.clone(), role.everyone);
+        roles.insert(name.clone(), role.clone());
+    }
+    let declared = all(entries.into_iter().map(|(name, span, node)| {
         let here = |code, message| {
             let (span, key) = (span.clone(), node.key.clone());
             node.ctx.report(RawFault { span, key, code, message, did_you_mean: None })
         };
         let named = check_role_name(name).map_err(|error| here(Code::BadValue, error));
         let alone = match lower.get(&one_case(name)) {
+            Some(other) if other == name => Err(here(
+                Code::Conflict,
+                format!(
+                    "is declared in `{}` already (`[import] osmo`)",
+                    imported.get(name).and_then(|it| it.declared.as_deref()).unwrap_or_default()
+                ),
+            )),
             Some(other) => Err(here(
                 Code::Conflict,
                 format!("differs from role `{}` in case only", other.escape_debug()),
@@ -89,7 +122,9 @@ pub(super) fn roles(
         alone?;
         Ok((name.to_owned(), role?))
     }));
-    Ok(roles?.into_iter().collect())
+    apart?;
+    roles.extend(declared?);
+    Ok(roles)
 }
 
 fn role(

@@ -129,7 +129,9 @@ impl Repaired {
                 let line = lines.line(fault.span.start);
                 !self.doubtful.iter().any(|lines| lines.contains(&line))
             }
-            Code::Syntax | Code::WrongType | Code::BadValue | Code::Conflict => true,
+            Code::Syntax | Code::WrongType | Code::BadValue | Code::Conflict | Code::Unreadable => {
+                true
+            }
         });
         for (span, message) in &self.errors {
             let content = lines.content(original, lines.line(span.start)).trim();

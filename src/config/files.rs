@@ -1,0 +1,265 @@
+//! The files that a configuration names. They are read through one value, so that whoever parses a
+//! configuration says what it may open: [`Files::Disk`] in earnest, [`Files::Held`] where nothing
+//! may be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Error, ErrorKind, Read as _, Result};
+use std::path::{Component, Path, PathBuf};
+
+use super::fault::{Code, Fault, Lines};
+use super::reader::{Node, Read, all};
+
+/// No file that a configuration names is larger: what a platform says of roles takes kilobytes.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// Where the files that a configuration names come from.
+#[derive(Clone, Debug)]
+pub enum Files {
+    /// The file system.
+    Disk,
+    /// These and no others, by path.
+    Held(BTreeMap<PathBuf, Vec<u8>>),
+}
+
+impl Files {
+    /// None at all.
+    #[must_use]
+    pub fn none() -> Self {
+        Files::Held(BTreeMap::new())
+    }
+
+    /// The content of `file`.
+    fn read(&self, file: &Path) -> Result<Vec<u8>> {
+        match self {
+            Files::Held(files) => {
+                files.get(file).cloned().ok_or_else(|| Error::from(ErrorKind::NotFound))
+            }
+            Files::Disk => {
+                // Looked at before it is opened: opening a pipe would wait for its other end.
+                if !std::fs::metadata(file)?.is_file() {
+                    return Err(Error::other("it is no regular file"));
+                }
+                let mut bytes = Vec::new();
+                std::fs::File::open(file)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+                if bytes.len() as u64 > MOST_BYTES {
+                    return Err(Error::other("it is larger than 64 MiB"));
+                }
+                Ok(bytes)
+            }
+        }
+    }
+
+    /// What `folder` holds, in no order. Nothing where there is no such folder.
+    fn list(&self, folder: &Path) -> Result<Vec<String>> {
+        match self {
+            Files::Held(files) => {
+                let below = files.keys().filter_map(|file| file.strip_prefix(folder).ok());
+                let first = below.filter_map(|rest| rest.components().next());
+                Ok(first.map(|it| it.as_os_str().to_string_lossy().into_owned()).collect())
+            }
+            Files::Disk => {
+                let entries = match std::fs::read_dir(folder) {
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            ErrorKind::NotFound | ErrorKind::NotADirectory
+                        ) =>
+                    {
+                        return Ok(Vec::new());
+                    }
+                    entries => entries?,
+                };
+                // A name that is not UTF-8 fits no pattern of a TOML file.
+                let names = entries.map(|entry| Ok(entry?.file_name().into_string().ok()));
+                Ok(names.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+            }
+        }
+    }
+
+    /// The paths that fit `pattern`, sorted. As in a shell: a `*` goes no further than a slash, and
+    /// fits no name that begins with a dot.
+    fn glob(&self, pattern: &Path) -> std::result::Result<Vec<PathBuf>, String> {
+        let mut found = vec![PathBuf::new()];
+        for part in pattern.components() {
+            let text = part.as_os_str().to_string_lossy();
+            if !matches!(part, Component::Normal(_)) || !is_pattern(&text) {
+                found.iter_mut().for_each(|path| path.push(part));
+                continue;
+            }
+            if text.contains("**") {
+                return Err("holds `**`: name each level of folders".to_owned());
+            }
+            let glob = globset::GlobBuilder::new(&text).literal_separator(true).build();
+            let glob = glob.map_err(|error| format!("is not a pattern: {}", error.kind()))?;
+            let (glob, dotted) = (glob.compile_matcher(), text.starts_with('.'));
+            let mut next = BTreeSet::new();
+            for folder in &found {
+                let names = self.list(folder).map_err(|error| {
+                    format!("cannot look into the folder `{}`: {error}", folder.display())
+                })?;
+                let fits =
+                    |name: &String| glob.is_match(name) && (dotted || !name.starts_with('.'));
+                next.extend(names.into_iter().filter(fits).map(|name| folder.join(name)));
+            }
+            found = next.into_iter().collect();
+        }
+        Ok(found)
+    }
+}
+
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '[', '{'])
+}
+
+/// A file that a key names.
+pub(super) struct NamedFile {
+    /// As it is told: from the configuration's folder.
+    pub path: PathBuf,
+    /// Its content, without a byte order mark.
+    pub text: String,
+}
+
+/// The files that a key names.
+#[derive(Default)]
+pub(super) struct Named {
+    /// Each once: in the order of the list, those of one pattern sorted.
+    pub found: Vec<NamedFile>,
+    /// What is in the list and is not there: files, and patterns that nothing fits.
+    pub absent: Vec<String>,
+}
+
+/// What it means that a file is not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Absent {
+    /// What was in it would be gone: a fault.
+    IsFault,
+    /// What it would say is unknown: left to the caller.
+    IsTold,
+}
+
+impl Node<'_> {
+    /// The files of a list of paths and patterns (`sa/*.yaml`), read. One that cannot be read is a
+    /// fault, always: its content is unknown.
+    pub(super) fn files(&self, absent: Absent) -> Read<Named> {
+        let mut named = Named::default();
+        let mut seen = BTreeSet::new();
+        all(self.some_list()?.iter().map(|node| {
+            let path = node.path()?;
+            let paths = if is_pattern(node.string()?) {
+                self.ctx.files.glob(&path).map_err(|error| node.bad(error))?
+            } else {
+                vec![path.clone()]
+            };
+            if paths.is_empty() {
+                return node.not_there(&path, absent, "no file fits", &mut named);
+            }
+            for path in paths {
+                if !seen.insert(path.clone()) {
+                    continue;
+                }
+                match self.ctx.files.read(&path) {
+                    Ok(bytes) => named.found.push(node.decoded(path, bytes)?),
+                    Err(error) if error.kind() == ErrorKind::NotFound => {
+                        node.not_there(&path, absent, "there is no file", &mut named)?;
+                    }
+                    Err(error) => {
+                        return Err(node.fault(
+                            Code::Unreadable,
+                            format!("cannot read `{}`: {}", path.display(), plain(&error)),
+                        ));
+                    }
+                }
+            }
+            Ok(())
+        }))?;
+        Ok(named)
+    }
+
+    fn not_there(&self, path: &Path, absent: Absent, what: &str, named: &mut Named) -> Read<()> {
+        match absent {
+            Absent::IsFault => {
+                Err(self.fault(Code::Unreadable, format!("{what} `{}`", path.display())))
+            }
+            Absent::IsTold => {
+                named.absent.push(format!("{}: {what} `{}`", self.key, path.display()));
+                Ok(())
+            }
+        }
+    }
+
+    fn decoded(&self, path: PathBuf, bytes: Vec<u8>) -> Read<NamedFile> {
+        match String::from_utf8(bytes) {
+            Ok(text) => {
+                let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+                Ok(NamedFile { path, text })
+            }
+            Err(error) => {
+                let valid = error.utf8_error().valid_up_to();
+                let before = error.as_bytes().get(..valid).unwrap_or_default();
+                let before = String::from_utf8_lossy(before);
+                let (line, column) = Lines::of(&before).position(before.len());
+                Err(self.ctx.report_in(Fault {
+                    file: Some(path),
+                    line,
+                    column,
+                    key: String::new(),
+                    code: Code::Syntax,
+                    message: "is not UTF-8 from here on".to_owned(),
+                    did_you_mean: None,
+                }))
+            }
+        }
+    }
+}
+
+/// The cause of an error, without the system's number.
+fn plain(error: &Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    text.to_lowercase()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    fn held(paths: &[&str]) -> Files {
+        Files::Held(paths.iter().map(|path| (PathBuf::from(path), Vec::new())).collect())
+    }
+
+    #[test]
+    fn a_pattern_fits_as_in_a_shell_and_what_it_fits_is_sorted() {
+        let files =
+            held(&["/c/sa/b.yaml", "/c/sa/a.yaml", "/c/sa/.x.yaml", "/c/sa/d/e.yaml", "/c/o"]);
+        for (pattern, expected) in [
+            ("/c/sa/*.yaml", &["/c/sa/a.yaml", "/c/sa/b.yaml"][..]),
+            ("/c/*/a.yaml", &["/c/sa/a.yaml"]),
+            ("/c/sa/*/*.yaml", &["/c/sa/d/e.yaml"]),
+            ("/c/sa/{a,b}.yaml", &["/c/sa/a.yaml", "/c/sa/b.yaml"]),
+            ("/c/sa/[ab].yaml", &["/c/sa/a.yaml", "/c/sa/b.yaml"]),
+            ("/c/sa/.*.yaml", &["/c/sa/.x.yaml"]),
+            ("/d/*.yaml", &[]),
+        ] {
+            let found = files.glob(Path::new(pattern)).unwrap();
+            let expected: Vec<PathBuf> = expected.iter().map(PathBuf::from).collect();
+            assert_eq!(found, expected, "{pattern}");
+        }
+        assert!(files.glob(Path::new("/c/**/a")).is_err());
+    }
+
+    #[test]
+    fn the_disk_answers_as_a_map_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("sa")).unwrap();
+        for name in ["sa/b.yaml", "sa/a.yaml", "sa/.x.yaml"] {
+            std::fs::write(at(name), name).unwrap();
+        }
+        assert_eq!(Files::Disk.glob(&at("sa/*.yaml")).unwrap(), [at("sa/a.yaml"), at("sa/b.yaml")]);
+        assert_eq!(Files::Disk.glob(&at("none/*.yaml")).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(Files::Disk.read(&at("sa/a.yaml")).unwrap(), b"sa/a.yaml");
+        assert_eq!(Files::Disk.read(&at("no")).unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(Files::Disk.read(&at("sa")).is_err());
+    }
+}

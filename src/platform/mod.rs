@@ -1,0 +1,8 @@
+//! The platforms whose own configuration is read, and what it says: [`osmo`].
+//!
+//! Everything here is computed from texts: who reads the files is [`crate::config`]. What a text
+//! says comes out as the configuration's own types, so that everything after it knows nothing
+//! special of where a role was declared.
+
+pub mod osmo;
+pub mod yaml;

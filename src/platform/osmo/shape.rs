@@ -1,0 +1,272 @@
+//! Which sections a document has, in whichever of the shapes OSMO's configuration comes in.
+
+use super::super::yaml::{Key, Node, Place, Value};
+use super::Reading;
+use super::helm;
+use crate::config::{Code, near_miss};
+
+/// A name, where it stands, and what it stands for.
+pub(super) type Entry = (String, Place, Node);
+
+/// What a document has.
+#[derive(Default)]
+pub(super) struct Sections {
+    pub roles: Vec<Entry>,
+    pub pools: Vec<Entry>,
+    pub templates: Vec<Entry>,
+    /// Roles that the chart has where these values are silent.
+    pub default_roles: Vec<(String, Node)>,
+    /// Likewise pod templates.
+    pub default_templates: Vec<(String, Node)>,
+}
+
+/// The sections of the rendered file. What the others say bears on nobody's access.
+const SECTIONS: [&str; 10] = [
+    "roles",
+    "pools",
+    "pod_templates",
+    "backends",
+    "service",
+    "workflow",
+    "dataset",
+    "resource_validations",
+    "group_templates",
+    "backend_tests",
+];
+
+/// As the chart's values spell them, with what is beside them.
+const IN_VALUES: [&str; 16] = [
+    "roles",
+    "pools",
+    "podTemplates",
+    "pod_templates",
+    "backends",
+    "service",
+    "workflow",
+    "dataset",
+    "resourceValidations",
+    "resource_validations",
+    "groupTemplates",
+    "group_templates",
+    "backendTests",
+    "backend_tests",
+    "enabled",
+    "extraAnnotations",
+];
+
+/// What one of OSMO's things is told by, where nothing but its content says what it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Thing {
+    Role,
+    Pool,
+    Template,
+}
+
+pub(super) fn sections(reading: &mut Reading<'_>, document: &Node) -> Sections {
+    let mut sections = Sections::default();
+    // The API's requests wrap what its answers say.
+    let root = match document.get("configs") {
+        Some(configs) if is_request(document) => configs,
+        _ => document,
+    };
+    match &root.value {
+        Value::List(items) => listed_roles(reading, items, &mut sections),
+        Value::Map(entries) => {
+            if let Some(values) = root.get("configuration").filter(|it| it.map().is_some()) {
+                chart(reading, "configuration", values, &mut sections);
+            } else if let Some(values) = root.get("services").and_then(|it| it.get("configs")) {
+                chart(reading, "services.configs", values, &mut sections);
+            } else if entries.iter().any(|(key, _)| SECTIONS.contains(&key.name.as_str())) {
+                rendered(reading, root, &mut sections);
+            } else {
+                bare(reading, root, entries, &mut sections);
+            }
+        }
+        _ => unrecognised(reading, root),
+    }
+    sections
+}
+
+/// `{configs, description?, tags?}`
+fn is_request(document: &Node) -> bool {
+    let known = ["configs", "description", "tags"];
+    document.map().unwrap_or_default().iter().all(|(key, _)| known.contains(&key.name.as_str()))
+}
+
+fn unrecognised(reading: &mut Reading<'_>, node: &Node) {
+    let what = if node.get("managed_configs").is_some() {
+        "`managed_configs` is a layout of earlier releases: render the chart anew"
+    } else if node.get("kind").and_then(Node::text) == Some("ConfigMap") {
+        "this is the ConfigMap itself: give the text under `data`, `config.yaml`, as a file"
+    } else if node.get("services").is_some() {
+        "these values have no `services.configs`: OSMO's roles are in its database, export them with \
+         its API (`GET /api/configs/role`)"
+    } else {
+        "this is none of the shapes of OSMO's configuration: expected the rendered `config.yaml` \
+         (`roles`, `pools`, `pod_templates`), chart values (`services.configs` or `configuration`), \
+         or an answer of the API"
+    };
+    reading.fault(node.place, "", Code::UnknownKey, what);
+}
+
+/// The answers of `GET /api/configs/role`, each role with its name in it.
+fn listed_roles(reading: &mut Reading<'_>, items: &[Node], sections: &mut Sections) {
+    for (number, item) in (1usize..).zip(items) {
+        let key = format!("[{number}]");
+        let Some(entries) = item.map() else {
+            let message = format!("expected a role, found {}", item.kind());
+            reading.fault(item.place, &key, Code::WrongType, message);
+            continue;
+        };
+        match entries.iter().find(|(key, _)| key.name == "name") {
+            None => {
+                let message = "a role without a `name`";
+                reading.fault(item.place, &key, Code::MissingKey, message);
+            }
+            Some((_, name)) => {
+                if let Some(text) = reading.text(&format!("{key}.name"), name) {
+                    sections.roles.push((text, item.place, item.clone()));
+                }
+            }
+        }
+    }
+}
+
+fn rendered(reading: &mut Reading<'_>, root: &Node, sections: &mut Sections) {
+    reading.only("", root, &SECTIONS);
+    // A key without anything under it names no section.
+    for fault in &mut reading.faults {
+        if let Some(key) = fault.key.strip_prefix('.') {
+            fault.key = key.to_owned();
+        }
+    }
+    fill(reading, root, sections);
+}
+
+/// Takes the entries of the sections of `root`.
+fn fill(reading: &mut Reading<'_>, root: &Node, sections: &mut Sections) {
+    if let Some(roles) = root.get("roles") {
+        match &roles.value {
+            Value::List(items) => listed_roles(reading, items, sections),
+            _ => sections.roles.extend(named(reading, "roles", Some(roles))),
+        }
+    }
+    sections.pools.extend(named(reading, "pools", root.get("pools")));
+    sections.templates.extend(named(reading, "pod_templates", root.get("pod_templates")));
+}
+
+fn named(reading: &mut Reading<'_>, key: &str, node: Option<&Node>) -> Vec<Entry> {
+    let Some(node) = node.filter(|node| !node.is_null()) else { return Vec::new() };
+    let Some(entries) = node.map() else {
+        let message = format!("expected a map, found {}", node.kind());
+        reading.fault(node.place, key, Code::WrongType, message);
+        return Vec::new();
+    };
+    entries.iter().map(|(key, node)| (key.name.clone(), key.place, node.clone())).collect()
+}
+
+/// Values of one of the charts, over what the chart has itself.
+fn chart(reading: &mut Reading<'_>, key: &str, values: &Node, sections: &mut Sections) {
+    if values.is_null() {
+        return unrecognised(reading, values);
+    }
+    let Some(entries) = values.map() else {
+        let message = format!("expected a map, found {}", values.kind());
+        return reading.fault(values.place, key, Code::WrongType, message);
+    };
+    for (name, _) in entries {
+        if IN_VALUES.contains(&name.name.as_str()) {
+            continue;
+        }
+        let read = ["roles", "pools", "podTemplates", "backends"];
+        let full = format!("{key}.{}", name.name.escape_debug());
+        match near_miss(&name.name, read) {
+            None => reading.warn(name.place, &full, "is not read: it is not known here"),
+            near => {
+                reading.fault_near(name.place, &full, Code::UnknownKey, "unknown key", near);
+            }
+        }
+    }
+    if values.get("enabled").is_some_and(|it| it.value == Value::Bool(false)) {
+        let message =
+            "is false: this OSMO takes its roles from its database, not from these values";
+        reading.warn(values.place, &format!("{key}.enabled"), message);
+    }
+    let values = spelt_as_rendered(values);
+    let defaults = helm::defaults();
+    let merged = helm::merge(&defaults, &values);
+    let given =
+        |section: &str, name: &str| values.get(section).is_some_and(|it| it.get(name).is_some());
+    let mut all = Sections::default();
+    fill(reading, &merged, &mut all);
+    // Where no default stands behind it, a null says nothing: so it is for Helm.
+    let is_there = |entry: &Entry| !entry.2.is_null();
+    for entry in all.roles.into_iter().filter(is_there) {
+        if given("roles", &entry.0) {
+            sections.roles.push(entry);
+        } else {
+            sections.default_roles.push((entry.0, entry.2));
+        }
+    }
+    for entry in all.templates.into_iter().filter(is_there) {
+        if given("pod_templates", &entry.0) {
+            sections.templates.push(entry);
+        } else {
+            sections.default_templates.push((entry.0, entry.2));
+        }
+    }
+    sections.pools.extend(all.pools.into_iter().filter(is_there));
+    if !sections.default_roles.is_empty() {
+        let names: Vec<&str> =
+            sections.default_roles.iter().map(|(name, _)| name.as_str()).collect();
+        let message = format!(
+            "these values leave out `{}`: taken as the chart has them (6.4); the rendered \
+             `config.yaml`, or `helm get values --all`, says what is really there",
+            names.join("`, `")
+        );
+        reading.warn(values.place, key, &message);
+    }
+}
+
+/// With the rendered file's names of the sections.
+fn spelt_as_rendered(values: &Node) -> Node {
+    let entries = values.map().unwrap_or_default().iter().map(|(key, node)| {
+        let name = match key.name.as_str() {
+            "podTemplates" => "pod_templates",
+            other => other,
+        };
+        (Key { name: name.to_owned(), place: key.place }, node.clone())
+    });
+    Node { place: values.place, value: Value::Map(entries.collect()) }
+}
+
+/// A map whose content alone says what it is: names to templates, pools or roles, or one role.
+fn bare(reading: &mut Reading<'_>, root: &Node, entries: &[(Key, Node)], sections: &mut Sections) {
+    if root.get("name").and_then(Node::text).is_some() && root.get("policies").is_some() {
+        return listed_roles(reading, std::slice::from_ref(root), sections);
+    }
+    let things: Vec<Option<Thing>> = entries.iter().map(|(_, node)| thing(node)).collect();
+    let Some(Some(first)) = things.first().copied() else { return unrecognised(reading, root) };
+    if things.iter().any(|thing| *thing != Some(first)) {
+        return unrecognised(reading, root);
+    }
+    let all = entries.iter().map(|(key, node)| (key.name.clone(), key.place, node.clone()));
+    match first {
+        Thing::Role => sections.roles.extend(all),
+        Thing::Pool => sections.pools.extend(all),
+        Thing::Template => sections.templates.extend(all),
+    }
+}
+
+fn thing(node: &Node) -> Option<Thing> {
+    let has = |keys: &[&str]| keys.iter().any(|key| node.get(key).is_some());
+    if has(&["policies"]) {
+        Some(Thing::Role)
+    } else if has(&["platforms", "common_pod_template", "default_platform", "backend"]) {
+        Some(Thing::Pool)
+    } else if has(&["spec", "metadata"]) {
+        Some(Thing::Template)
+    } else {
+        None
+    }
+}
