@@ -208,6 +208,7 @@ fn plan(users: u32) -> Plan {
         changes,
         state,
         sets: of_user,
+        token_sets: Vec::new(),
         set_roles: sets.into_iter().collect(),
         held: None,
         warnings: Vec::new(),

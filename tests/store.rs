@@ -425,6 +425,7 @@ fn a_held_plan_is_kept_word_for_word_until_discarded_or_replaced() {
             user: Some("alice".into()),
             user_id: Some(0),
             role: Some("ml".into()),
+            token: None,
             origin: Some("idp".into()),
             old: None,
             new: None,

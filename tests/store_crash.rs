@@ -70,6 +70,7 @@ fn held(g: u64) -> Held {
         user: Some(format!("user-{user}")),
         user_id: Some(user),
         role: Some(format!("r{g}")),
+        token: None,
         origin: None,
         old: None,
         new: None,

@@ -279,6 +279,9 @@ fn summary_line(outcome: &Outcome, dry_run: bool) -> String {
         roles_changed,
         grants_added,
         grants_removed,
+        tokens_added,
+        tokens_removed,
+        token_roles_lost,
         pairs_gained,
         pairs_lost,
         held,
@@ -295,6 +298,9 @@ fn summary_line(outcome: &Outcome, dry_run: bool) -> String {
         (roles_changed, "role changed", "roles changed"),
         (grants_added, "grant added", "grants added"),
         (grants_removed, "grant removed", "grants removed"),
+        (tokens_added, "token made", "tokens made"),
+        (tokens_removed, "token removed", "tokens removed"),
+        (token_roles_lost, "role lost by a token", "roles lost by tokens"),
         (held, "change held", "changes held"),
     ] {
         if number > 0 {

@@ -1,9 +1,10 @@
-//! The words of the design as types: times, texts, usernames, roles, users, grants, state.
+//! The words of the design as types: times, texts, usernames, roles, users, grants, tokens, state.
 //!
 //! Nothing here reads a clock, a file or a socket; nothing here knows how it is stored.
 
 pub mod state;
 pub mod texts;
+pub mod token;
 pub mod username;
 
 pub use state::{
@@ -11,6 +12,7 @@ pub use state::{
     Status, User, UserId,
 };
 pub use texts::{Text, Texts};
+pub use token::{NewToken, Token, Tokens};
 
 /// A moment in UTC. Stored and printed as RFC 3339 with whole seconds.
 pub type Time = chrono::DateTime<chrono::Utc>;

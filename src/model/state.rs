@@ -1,8 +1,10 @@
 //! What the store holds about people and roles, as one value: the input and the output of a plan.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 
-use super::{Text, Texts, Time};
+use super::{Text, Texts, Time, Tokens};
 use crate::policy::{Action, Policy, Resource};
 
 /// The store's own number for a person. Never reused.
@@ -262,6 +264,8 @@ pub struct State {
     pub reasons: ReasonBook,
     /// The stories of local grants.
     pub locals: Vec<LocalGrant>,
+    /// Access tokens, shared by the states of one run until one changes them.
+    pub tokens: Arc<Tokens>,
     /// The concrete requests that decisions are computed for: action, and resource or none.
     pub catalog: Vec<(Action, Option<Resource>)>,
     /// The next free user id.

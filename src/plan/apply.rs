@@ -19,6 +19,8 @@ pub fn apply(old: &State, full: &State, changes: &[Change]) -> State {
         grants: Vec::new(),
         reasons: full.reasons.clone(),
         locals: full.locals.clone(),
+        // As they were: what becomes of them follows from the rest, and is settled last.
+        tokens: old.tokens.clone(),
         catalog: old.catalog.clone(),
         next_user: full.next_user,
     };

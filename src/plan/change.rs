@@ -1,6 +1,6 @@
 //! One change, and how it reads.
 
-use crate::model::{GrantKind, Role, RoleIdx, SetIdx, State, Text, Time, UserId};
+use crate::model::{GrantKind, NewToken, Role, RoleIdx, SetIdx, State, Text, Time, UserId};
 
 /// The id of a role set: the first 16 bytes of a SHA-256 over its roles' names, so that it means
 /// the same in every generation and on every machine. Printed as 32 hex digits.
@@ -32,6 +32,10 @@ pub enum Cause {
     Expired,
     /// `force`: the IdP decides alone, and it says yes itself.
     IdpDecides,
+    /// Everyone held the role, and does no more.
+    NotEveryone,
+    /// A token of the same name with another secret takes its place.
+    NewSecret,
     /// Somebody removed it by hand: who and why.
     ByHand {
         /// An operating-system account name.
@@ -45,12 +49,16 @@ impl Cause {
     pub fn is_absence(&self) -> bool {
         match self {
             Cause::NotAtIdp | Cause::RoleGone | Cause::UserGone { .. } | Cause::Replaced => true,
-            Cause::Expired | Cause::IdpDecides | Cause::ByHand { .. } => false,
+            Cause::Expired
+            | Cause::IdpDecides
+            | Cause::NotEveryone
+            | Cause::NewSecret
+            | Cause::ByHand { .. } => false,
         }
     }
 
     /// A stable word: `not-at-idp`, `role-gone`, `user-gone`, `replaced`, `expired`,
-    /// `idp-decides`, `by-hand`.
+    /// `idp-decides`, `not-everyone`, `new-secret`, `by-hand`.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -60,6 +68,8 @@ impl Cause {
             Cause::Replaced => "replaced",
             Cause::Expired => "expired",
             Cause::IdpDecides => "idp-decides",
+            Cause::NotEveryone => "not-everyone",
+            Cause::NewSecret => "new-secret",
             Cause::ByHand { .. } => "by-hand",
         }
     }
@@ -201,6 +211,33 @@ pub enum Change {
     },
     /// The catalog of requests changed: decisions are computed anew.
     CatalogChanged,
+    /// An access token is made. Comes after a [`Change::TokenRemoved`] of the same name.
+    TokenAdded {
+        /// Its owner.
+        user: UserId,
+        /// The token.
+        token: Box<NewToken>,
+    },
+    /// An access token goes, for good.
+    TokenRemoved {
+        /// Its owner.
+        user: UserId,
+        /// Its name.
+        name: String,
+        /// Why.
+        cause: Cause,
+    },
+    /// An access token loses a role, for good, since its owner does.
+    TokenRoleLost {
+        /// Its owner.
+        user: UserId,
+        /// Its name.
+        name: String,
+        /// What.
+        role: RoleIdx,
+        /// Why the owner holds it no more.
+        cause: Cause,
+    },
 }
 
 /// One change in words, for people, programs, history and held plans. Fields that do not apply
@@ -209,8 +246,9 @@ pub enum Change {
 pub struct ChangeView {
     /// `role-added`, `role-changed`, `role-removed`, `user-created`, `user-renamed`,
     /// `email-changed`, `user-disabled`, `user-enabled`, `user-missing`, `user-returned`,
-    /// `user-deprovisioned`, `link-added`, `link-removed`, `link-refused`, `link-accepted`, `grant-added`, `grant-reasons`, `grant-removed`,
-    /// `catalog-changed`.
+    /// `user-deprovisioned`, `link-added`, `link-removed`, `link-refused`,
+    /// `link-accepted`, `grant-added`, `grant-reasons`, `grant-removed`, `catalog-changed`,
+    /// `token-added`, `token-removed`, `token-role-lost`.
     pub change: String,
     /// The username (the new one, where it changed).
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -221,6 +259,9 @@ pub struct ChangeView {
     /// The role.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub role: Option<String>,
+    /// The user's access token, by name.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub token: Option<String>,
     /// `idp` or `local`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub origin: Option<String>,
@@ -246,8 +287,10 @@ impl ChangeView {
     #[must_use]
     pub fn key(&self) -> String {
         let part = |part: &Option<String>| part.clone().unwrap_or_default();
+        // Only those of tokens name one: the keys of all others are what they have always been.
+        let token = self.token.as_ref().map(|token| format!("\t{token}")).unwrap_or_default();
         format!(
-            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
+            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}{token}",
             self.change,
             part(&self.user),
             self.user_id.map(|id| id.to_string()).unwrap_or_default(),
@@ -322,6 +365,12 @@ pub struct Summary {
     pub grants_added: u64,
     /// Grants taken away.
     pub grants_removed: u64,
+    /// Access tokens made.
+    pub tokens_added: u64,
+    /// Access tokens that went.
+    pub tokens_removed: u64,
+    /// Roles that access tokens lost.
+    pub token_roles_lost: u64,
     /// Effective user-role pairs gained.
     pub pairs_gained: u64,
     /// Effective user-role pairs lost, for any reason.
@@ -337,11 +386,14 @@ pub struct Plan {
     pub at: Time,
     /// What applies now: what is not held. In the order in which it must be done.
     pub changes: Vec<Change>,
-    /// The state after `changes`. Users' role sets are in `sets`.
+    /// The state after `changes`. Users' role sets are in `sets`, tokens' in `token_sets`.
     pub state: State,
     /// For each of `state.users` the role set it has after `changes`.
     pub sets: Vec<RoleSetId>,
-    /// Every set that `sets` names, with its roles in order of their names.
+    /// The tokens (places in `state.tokens`) that are new or get another role set than the stored
+    /// one, with that set.
+    pub token_sets: Vec<(u32, RoleSetId)>,
+    /// Every set that users or tokens have, with its roles in order of their names.
     pub set_roles: std::collections::BTreeMap<RoleSetId, Vec<RoleIdx>>,
     /// What waits for a person.
     pub held: Option<Held>,
@@ -358,7 +410,7 @@ impl std::fmt::Display for ChangeView {
     /// One line without colour: `grant-removed alice osmo-user (idp): no source says so any more`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.change)?;
-        for part in [&self.user, &self.role].into_iter().flatten() {
+        for part in [&self.user, &self.token, &self.role].into_iter().flatten() {
             write!(f, " {part}")?;
         }
         if let Some(origin) = &self.origin {

@@ -118,7 +118,7 @@ pub fn counts(user: &User) -> bool {
     }
 }
 
-fn valid(state: &State, kind: GrantKind, now: Time) -> bool {
+pub(super) fn valid(state: &State, kind: GrantKind, now: Time) -> bool {
     match kind {
         GrantKind::Idp(_) => true,
         GrantKind::Local(local) => state

@@ -256,6 +256,9 @@ impl Groups {
     /// What is in words already: its sentence is its cause.
     fn add_view(&mut self, view: &ChangeView) {
         let mut name = view.user.clone().or_else(|| view.role.clone()).unwrap_or_default();
+        if let Some(token) = &view.token {
+            name = format!("{name}/{token}");
+        }
         let mut cause = view.why.clone().unwrap_or_default();
         if let ("user-renamed" | "email-changed", Some(old), Some(new)) =
             (view.change.as_str(), &view.old, &view.new)
@@ -269,7 +272,8 @@ impl Groups {
         }
         // Of a held loss the sentence has the way, which differs from one to the next.
         let (cause, way) = cause.split_once(CAME_THROUGH).unwrap_or((cause.as_str(), ""));
-        let role = if view.origin.is_some() { view.role.as_deref() } else { None };
+        let of_role = view.origin.is_some() || view.token.is_some();
+        let role = if of_role { view.role.as_deref() } else { None };
         let names = self.names;
         let group = self.at((role, view.origin.as_deref().unwrap_or_default(), cause));
         group.count(way, 1);

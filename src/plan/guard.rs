@@ -277,7 +277,10 @@ fn hold_pairs(case: &Case<'_>, held: &BTreeSet<Pair>, causes: &Causes<'_>, verdi
             | Change::LinkAdded { user, .. }
             | Change::LinkRemoved { user, .. }
             | Change::GrantAdded { user, .. }
-            | Change::GrantReasons { user, .. } => heirs.contains(user),
+            | Change::GrantReasons { user, .. }
+            | Change::TokenAdded { user, .. } => heirs.contains(user),
+            // Whoever stays keeps the token that would have gone along.
+            Change::TokenRemoved { user, cause, .. } => cause.is_absence() && users.contains(user),
             // Someone who comes back disabled under a name that is not free yet stays away.
             Change::UserDisabled { user, .. } => {
                 heirs.contains(user)
@@ -288,6 +291,7 @@ fn hold_pairs(case: &Case<'_>, held: &BTreeSet<Pair>, causes: &Causes<'_>, verdi
             | Change::UserMissing { .. }
             | Change::LinkClaims { .. }
             | Change::RoleAdded { .. }
+            | Change::TokenRoleLost { .. }
             | Change::CatalogChanged => false,
         };
     }

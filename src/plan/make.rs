@@ -5,13 +5,17 @@ use hashbrown::HashSet;
 use sha2::{Digest, Sha256};
 
 use crate::config::Guard;
-use crate::model::{Grant, GrantKind, LocalGrant, Mode, RoleIdx, State, Time, UserId, rfc3339};
+use crate::model::{
+    Grant, GrantKind, LocalGrant, Mode, NewToken, RoleIdx, State, Status, Time, User, UserId,
+    rfc3339, token,
+};
 use crate::resolve::Resolved;
 
 use super::apply::apply;
 use super::change::{Cause, Change, ChangeView, Held, HeldHead, Plan, Summary};
-use super::effective::Effective;
+use super::effective::{Effective, counts, valid};
 use super::guard::{Case, Verdict, weigh};
+use super::tokens;
 use super::view::view;
 
 /// Plans the way from `old` to what was resolved. `pending` is the held plan that waits now: the
@@ -180,6 +184,24 @@ pub enum ByHand {
         /// Who does it.
         by: String,
     },
+    /// `token create`
+    AddToken {
+        /// For whom.
+        user: UserId,
+        /// The token. Without roles: with every role that the user is granted now.
+        token: Box<NewToken>,
+        /// Takes the place of a token of the same name.
+        replace: bool,
+    },
+    /// `token revoke`
+    RemoveToken {
+        /// From whom.
+        user: UserId,
+        /// Its name.
+        name: String,
+        /// Who does it, and why if they say so.
+        by: String,
+    },
 }
 
 /// Plans what a person asks for by hand.
@@ -188,6 +210,7 @@ pub enum ByHand {
 /// Why it is refused.
 pub fn by_hand(old: &State, wish: ByHand, now: Time) -> Result<Plan, String> {
     let mut full = old.clone();
+    let before = Effective::of(old, now);
     let find = |user: UserId, role: RoleIdx, idp: bool| {
         old.grants.iter().position(|g| g.user == user && g.role == role && g.kind.is_idp() == idp)
     };
@@ -244,12 +267,100 @@ pub fn by_hand(old: &State, wish: ByHand, now: Time) -> Result<Plan, String> {
             }
             vec![Change::GrantRemoved { user, role, kind: grant.kind, cause: Cause::ByHand { by } }]
         }
+        ByHand::AddToken { user, token, replace } => {
+            add_token(old, &before, user, *token, replace, now)?
+        }
+        ByHand::RemoveToken { user, name, by } => {
+            if old.tokens.find(user, &name).is_none() {
+                return Err(no_token(&name));
+            }
+            vec![Change::TokenRemoved { user, name, cause: Cause::ByHand { by } }]
+        }
     };
-    let (before, after) = (Effective::of(old, now), Effective::of(&full, now));
+    let after = Effective::of(&full, now);
     let due = full.locals.iter().filter_map(|local| local.until).filter(|until| *until > now).min();
     let mut plan = finish(old, full, changes, (&before, after), now);
     plan.next_due = due;
     Ok(plan)
+}
+
+fn no_token(name: &str) -> String {
+    format!("there is no token `{}` of that user", name.escape_debug())
+}
+
+/// The changes that make `new` a token of `user`.
+fn add_token(
+    old: &State,
+    before: &Effective,
+    user: UserId,
+    mut new: NewToken,
+    replace: bool,
+    now: Time,
+) -> Result<Vec<Change>, String> {
+    token::check_name(&new.name)?;
+    let place = old.users.binary_search_by_key(&user, |user| user.id).ok();
+    let place = place.ok_or_else(|| "there is no such user".to_owned())?;
+    let owner = old.users.get(place).ok_or_else(|| "there is no such user".to_owned())?;
+    may_own(old, owner)?;
+    if new.expires_at <= now {
+        return Err(format!("it would have expired at {}", rfc3339(new.expires_at)));
+    }
+    let name = |role: &RoleIdx| old.roles.get(*role as usize).map(|role| role.name.clone());
+    let held: Vec<String> = before.roles(place).iter().filter_map(name).collect();
+    if new.roles.is_empty() {
+        let grants = old.grants.iter().filter(|grant| grant.user == user);
+        let granted = grants.filter(|grant| valid(old, grant.kind, now));
+        new.roles = granted.filter_map(|grant| name(&grant.role)).collect();
+        if new.roles.is_empty() {
+            return Err("nothing is granted to the user: a token needs at least one role; grant \
+                        one, or name a role that everyone holds"
+                .to_owned());
+        }
+    }
+    new.roles.sort();
+    new.roles.dedup();
+    if let Some(role) = new.roles.iter().find(|role| held.binary_search(role).is_err()) {
+        let all = if held.is_empty() { "none".to_owned() } else { held.join(", ") };
+        return Err(format!(
+            "the user does not hold `{}` now: a token can have no more than its owner (who holds: \
+             {all})",
+            role.escape_debug()
+        ));
+    }
+    let there = old.tokens.find(user, &new.name);
+    if there.is_some() && !replace {
+        return Err(format!(
+            "the user has a token `{}` already: take another name, or revoke that one first",
+            new.name
+        ));
+    }
+    let same = |other: &&token::Token| other.digest == new.digest;
+    if let Some(other) = old.tokens.list().iter().find(same)
+        && Some(other) != there
+    {
+        return Err("another token has this secret: take one of your own".to_owned());
+    }
+    let mut changes = Vec::new();
+    if there.is_some() {
+        let (name, cause) = (new.name.clone(), Cause::NewSecret);
+        changes.push(Change::TokenRemoved { user, name, cause });
+    }
+    changes.push(Change::TokenAdded { user, token: Box::new(new) });
+    Ok(changes)
+}
+
+/// Whether somebody may get a token.
+fn may_own(state: &State, user: &User) -> Result<(), String> {
+    if counts(user) {
+        return Ok(());
+    }
+    let name = state.texts.get(user.username);
+    Err(match &user.status {
+        Status::Disabled { by } | Status::Missing { disabled_by: Some(by), .. } => {
+            format!("user `{name}` is disabled in `{by}`: no token is made for them meanwhile")
+        }
+        _ => format!("user `{name}` is gone: no token is made for them"),
+    })
 }
 
 /// A change in words that mean the same in a later run: someone who is still to be created has no
@@ -299,11 +410,13 @@ fn hold(
 
 fn finish(
     old: &State,
-    state: State,
-    changes: Vec<Change>,
+    mut state: State,
+    mut changes: Vec<Change>,
     (before, after): (&Effective, Effective),
     now: Time,
 ) -> Plan {
+    let tokens::Settled { sets: token_sets, set_roles: of_tokens } =
+        tokens::settle(&mut state, &mut changes, &after, now);
     let mut summary = Summary::default();
     for change in &changes {
         let counter = match change {
@@ -320,6 +433,9 @@ fn finish(
             | Change::UserReturned { .. } => &mut summary.users_changed,
             Change::GrantAdded { .. } => &mut summary.grants_added,
             Change::GrantRemoved { .. } => &mut summary.grants_removed,
+            Change::TokenAdded { .. } => &mut summary.tokens_added,
+            Change::TokenRemoved { .. } => &mut summary.tokens_removed,
+            Change::TokenRoleLost { .. } => &mut summary.token_roles_lost,
             Change::LinkAdded { .. }
             | Change::LinkRemoved { .. }
             | Change::LinkClaims { .. }
@@ -332,11 +448,14 @@ fn finish(
     }
     (summary.pairs_gained, summary.pairs_lost) = gained_and_lost(old, &state, before, &after);
     let sets = (0..state.users.len()).map(|place| after.id(place)).collect();
+    let mut set_roles = after.set_roles();
+    set_roles.extend(of_tokens);
     Plan {
         at: now,
         changes,
         sets,
-        set_roles: after.set_roles(),
+        token_sets,
+        set_roles,
         state,
         held: None,
         warnings: Vec::new(),

@@ -11,6 +11,7 @@ pub mod effective;
 mod gist;
 mod guard;
 mod make;
+mod tokens;
 mod view;
 
 pub use apply::apply;
@@ -18,5 +19,6 @@ pub use change::{Cause, Change, ChangeView, Held, HeldHead, Plan, RoleSetId, Sum
 pub use gist::{Changes, Gist};
 pub use make::{ByHand, approve, by_hand, plan, stranger};
 pub use view::{
-    LOCAL_NOT_AT_IDP, because, claims, outgrown, reason, reasons, shortest, sorted, view,
+    LOCAL_NOT_AT_IDP, because, claims, outgrown, reason, reasons, shortest, sorted, token_story,
+    view,
 };

@@ -1,6 +1,8 @@
 //! Changes in words.
 
-use crate::model::{GrantKind, Mode, Reason, RoleIdx, State, Status, Text, UserId, rfc3339};
+use crate::model::{
+    GrantKind, Mode, NewToken, Reason, RoleIdx, State, Status, Text, UserId, rfc3339,
+};
 
 use super::change::{Cause, Change, ChangeView};
 
@@ -13,6 +15,7 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
         user: None,
         user_id: None,
         role: None,
+        token: None,
         origin: None,
         old: None,
         new: None,
@@ -131,6 +134,24 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
                 _ => because(cause),
             });
         }
+        Change::TokenAdded { user: id, token } => {
+            user(&mut view, *id);
+            view.token = Some(token.name.clone());
+            view.why = Some(token_story(token));
+        }
+        Change::TokenRemoved { user: id, name, cause } => {
+            user(&mut view, *id);
+            view.token = Some(name.clone());
+            view.cause = Some(cause.code().to_owned());
+            view.why = Some(because(cause));
+        }
+        Change::TokenRoleLost { user: id, name, role: index, cause } => {
+            user(&mut view, *id);
+            role(&mut view, *index);
+            view.token = Some(name.clone());
+            view.cause = Some(cause.code().to_owned());
+            view.why = Some(because(cause));
+        }
         Change::CatalogChanged => {
             view.why = Some("the catalog of requests in the configuration changed".to_owned());
         }
@@ -177,6 +198,39 @@ impl Change {
             Change::GrantReasons { .. } => "grant-reasons",
             Change::GrantRemoved { .. } => "grant-removed",
             Change::CatalogChanged => "catalog-changed",
+            Change::TokenAdded { .. } => "token-added",
+            Change::TokenRemoved { .. } => "token-removed",
+            Change::TokenRoleLost { .. } => "token-role-lost",
+        }
+    }
+}
+
+impl Change {
+    /// Whom it speaks of, if of somebody.
+    #[must_use]
+    pub fn user(&self) -> Option<UserId> {
+        match self {
+            Change::UserCreated { user }
+            | Change::UserRenamed { user, .. }
+            | Change::EmailChanged { user, .. }
+            | Change::UserDisabled { user, .. }
+            | Change::UserEnabled { user }
+            | Change::UserMissing { user }
+            | Change::UserReturned { user }
+            | Change::UserDeprovisioned { user, .. }
+            | Change::LinkAdded { user, .. }
+            | Change::LinkRemoved { user, .. }
+            | Change::LinkClaims { user, .. }
+            | Change::GrantAdded { user, .. }
+            | Change::GrantReasons { user, .. }
+            | Change::GrantRemoved { user, .. }
+            | Change::TokenAdded { user, .. }
+            | Change::TokenRemoved { user, .. }
+            | Change::TokenRoleLost { user, .. } => Some(*user),
+            Change::RoleAdded { .. }
+            | Change::RoleChanged { .. }
+            | Change::RoleRemoved { .. }
+            | Change::CatalogChanged => None,
         }
     }
 }
@@ -206,8 +260,20 @@ pub fn because(cause: &Cause) -> String {
         Cause::Replaced => "another person has the username now".to_owned(),
         Cause::Expired => "its time is over".to_owned(),
         Cause::IdpDecides => format!("mode {}: the IdP decides alone", Mode::Force),
+        Cause::NotEveryone => "everyone held the role, and does no more".to_owned(),
+        Cause::NewSecret => "a token of that name with another secret takes its place".to_owned(),
         Cause::ByHand { by } => format!("removed by {by}"),
     }
+}
+
+/// How a token came to be, as a phrase.
+#[must_use]
+pub fn token_story(token: &NewToken) -> String {
+    let NewToken { name: _, digest: _, expires_at, roles, description, by, at: _ } = token;
+    let roles = if roles.is_empty() { "no role".to_owned() } else { roles.join(", ") };
+    let until = rfc3339(*expires_at);
+    let what = if description.is_empty() { String::new() } else { format!(": {description}") };
+    format!("by {by} until {until} with {roles}{what}")
 }
 
 /// Every way an idp grant came, shortest first; none for a local one.

@@ -28,6 +28,7 @@ pub fn start(old: &State, roles: &Roles) -> (State, Vec<RoleIdx>) {
         grants: Vec::with_capacity(old.grants.len()),
         reasons: old.reasons.clone(),
         locals: old.locals.clone(),
+        tokens: old.tokens.clone(),
         catalog: old.catalog.clone(),
         next_user: old.next_user,
     };

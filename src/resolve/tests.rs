@@ -17,6 +17,7 @@ use crate::source::{
 };
 
 mod naming;
+mod tokens;
 mod who;
 
 /// A user of a source: external id, username, groups (by name).
@@ -175,6 +176,13 @@ fn stored(plan: &Plan) -> State {
     let mut state = plan.state.clone();
     for (user, set) in state.users.iter_mut().zip(&plan.sets) {
         user.role_set = *set;
+    }
+    if !plan.token_sets.is_empty() {
+        let tokens = std::sync::Arc::make_mut(&mut state.tokens);
+        for (place, set) in &plan.token_sets {
+            let roles = tokens.list()[*place as usize].roles;
+            tokens.put(*place, roles, *set);
+        }
     }
     let gone: BTreeSet<u32> = plan
         .changes

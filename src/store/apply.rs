@@ -14,6 +14,7 @@ use super::error::Fault;
 use super::grants::write_grants;
 use super::history::{self, Log};
 use super::sets::Sets;
+use super::tokens::{self, write_tokens};
 use crate::model::{Role, RoleIdx, SetIdx, State, Status, User, UserId};
 use crate::plan::{Change, Plan, RoleSetId};
 
@@ -28,16 +29,17 @@ pub(super) fn apply(conn: &Connection, plan: &Plan, generation: i64) -> Result<b
         return Err(inconsistent("it has not one role set for each user"));
     }
     let set_changed = state.users.iter().zip(&plan.sets).any(|(user, set)| user.role_set != *set);
-    if plan.changes.is_empty() && !set_changed {
+    if plan.changes.is_empty() && !set_changed && plan.token_sets.is_empty() {
         return Ok(false);
     }
     let mut names = Names::new(conn, state);
     let (decided_anew, catalog) = write_roles(conn, plan, &mut names)?;
     write_link_sources(conn, state)?;
     let mut sets = Sets::new(conn, plan)?;
-    let silent = write_users(conn, plan, &mut sets, &mut names)?;
+    let mut silent = write_users(conn, plan, &mut sets, &mut names)?;
     write_links(conn, plan)?;
     write_grants(conn, plan, &mut names)?;
+    silent |= write_tokens(conn, plan, &mut sets, &mut names)?;
     remove_roles(conn, plan, &mut names)?;
     sets.settle(catalog, &decided_anew, &mut |role| names.role(role))?;
 
@@ -105,6 +107,13 @@ impl<'a> Names<'a> {
             .ok_or_else(|| inconsistent(format!("role `{name}` is not in the store")))?;
         self.roles.insert(index, num);
         Ok(num)
+    }
+
+    /// The number of the role called `name`, one of the plan's state.
+    pub(super) fn role_called(&mut self, name: &str) -> Result<i64, Fault> {
+        let place = self.state.roles.binary_search_by(|role| role.name.as_str().cmp(name)).ok();
+        let index = place.and_then(|place| RoleIdx::try_from(place).ok());
+        self.role(index.ok_or_else(|| inconsistent(format!("its state has no role `{name}`")))?)
     }
 
     /// The number of a set of reasons, which is added where it is new.
@@ -278,12 +287,13 @@ fn remove_roles(conn: &Connection, plan: &Plan, names: &mut Names<'_>) -> Result
     }
     let dangling: bool = conn.query_row(
         "SELECT EXISTS (SELECT 1 FROM idp_grant WHERE role IN (SELECT num FROM role WHERE live = 0)) \
-             OR EXISTS (SELECT 1 FROM local_grant WHERE role IN (SELECT num FROM role WHERE live = 0))",
+             OR EXISTS (SELECT 1 FROM local_grant WHERE role IN (SELECT num FROM role WHERE live = 0)) \
+             OR EXISTS (SELECT 1 FROM token_role WHERE role IN (SELECT num FROM role WHERE live = 0))",
         [],
         |row| row.get(0),
     )?;
     if dangling {
-        return Err(inconsistent("a role is removed that somebody still holds"));
+        return Err(inconsistent("a role is removed that somebody or a token still has"));
     }
     Ok(())
 }
@@ -324,10 +334,10 @@ fn status(status: &Status) -> (i64, Option<i64>, Option<&str>) {
 
 /// Writes users' rows. Returns whether somebody's role set changed of whom no change of the plan
 /// speaks: who follows the store by its history cannot see that.
-fn write_users(
+fn write_users<'a>(
     conn: &Connection,
-    plan: &Plan,
-    sets: &mut Sets<'_>,
+    plan: &'a Plan,
+    sets: &mut Sets<'a>,
     names: &mut Names<'_>,
 ) -> Result<bool, Fault> {
     let state = &plan.state;
@@ -358,6 +368,7 @@ fn write_users(
             *users = users.saturating_add(1);
         }
     }
+    tokens::coming(plan, &mut coming);
     sets.make(&coming, &mut |role| names.role(role))?;
     let mut insert =
         Batch::new(conn, "user (id, username, email, status, since, disabled_by, role_set)");

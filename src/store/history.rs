@@ -14,7 +14,9 @@ use super::grants::local_of;
 use super::load::StoredReasons;
 use super::reader::{Reader, time_at};
 use crate::model::{GrantKind, LocalGrant, Reason, Role, Time, UserId, rfc3339};
-use crate::plan::{Cause, Change, ChangeView, LOCAL_NOT_AT_IDP, Plan, outgrown, shortest, sorted};
+use crate::plan::{
+    Cause, Change, ChangeView, LOCAL_NOT_AT_IDP, Plan, outgrown, shortest, sorted, token_story,
+};
 
 /// Which rows of history are wanted. Empty: all.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -42,7 +44,7 @@ pub struct HistoryRow {
 }
 
 /// The stable words for changes; a row holds a place in this list. Only ever appended to.
-const KINDS: [&str; 19] = [
+const KINDS: [&str; 22] = [
     "role-added",
     "role-changed",
     "role-removed",
@@ -62,6 +64,9 @@ const KINDS: [&str; 19] = [
     "link-removed",
     "link-refused",
     "link-accepted",
+    "token-added",
+    "token-removed",
+    "token-role-lost",
 ];
 
 /// `user-renamed`: the schema has an index of these.
@@ -71,8 +76,17 @@ pub(super) const RENAMED: i64 = 4;
 pub(super) const UNLINKED: i64 = 16;
 
 /// The stable words for causes; a row holds a place in this list. Only ever appended to.
-const CAUSES: [&str; 7] =
-    ["not-at-idp", "role-gone", "user-gone", "replaced", "expired", "idp-decides", "by-hand"];
+const CAUSES: [&str; 9] = [
+    "not-at-idp",
+    "role-gone",
+    "user-gone",
+    "replaced",
+    "expired",
+    "idp-decides",
+    "by-hand",
+    "not-everyone",
+    "new-secret",
+];
 
 /// A row that is about to be written. `'v` is the plan's.
 struct Record<'v> {
@@ -173,7 +187,9 @@ fn cause_note(cause: &Cause) -> Option<String> {
         | Cause::RoleGone
         | Cause::Replaced
         | Cause::Expired
-        | Cause::IdpDecides => None,
+        | Cause::IdpDecides
+        | Cause::NotEveryone
+        | Cause::NewSecret => None,
     }
 }
 
@@ -291,6 +307,24 @@ pub(super) fn record<'v>(
             }
         }
         Change::CatalogChanged => bare(15),
+        Change::TokenAdded { user, token } => Record {
+            new: token.name.as_str().into(),
+            note: token_story(token).into(),
+            ..of(19, user)
+        },
+        Change::TokenRemoved { user, name, cause } => Record {
+            old: name.as_str().into(),
+            cause: cause_code(cause),
+            note: cause_note(cause).into(),
+            ..of(20, user)
+        },
+        Change::TokenRoleLost { user, name, role, cause } => Record {
+            role: Some(names.role(*role)?),
+            old: name.as_str().into(),
+            cause: cause_code(cause),
+            note: cause_note(cause).into(),
+            ..of(21, user)
+        },
     };
     log.write(record)
 }
@@ -431,6 +465,10 @@ fn view(
         "link-refused" | "link-accepted" => {
             note.map(|source| crate::plan::claims(&source, old.as_deref()))
         }
+        "token-added" => note,
+        "token-removed" | "token-role-lost" => {
+            cause.as_deref().map(|cause| sentence(cause, note.as_deref()))
+        }
         "grant-added" | "grant-reasons" => reasons.clone().or_else(|| new.clone()),
         "grant-removed" | "user-deprovisioned" => {
             let was = old_reasons.clone().map(|text| format!("it came {text}"));
@@ -444,7 +482,12 @@ fn view(
         }
         _ => None,
     };
+    let mut token = None;
     let (old, new) = match change.as_str() {
+        "token-added" | "token-removed" | "token-role-lost" => {
+            token = new.or(old);
+            (None, None)
+        }
         "grant-reasons" => (old_reasons, reasons),
         // What the account was called is in the sentence.
         "link-refused" => (None, new),
@@ -458,6 +501,7 @@ fn view(
             user,
             user_id,
             role: row.get(6)?,
+            token,
             origin,
             old,
             new,
@@ -479,6 +523,8 @@ fn sentence(cause: &str, note: Option<&str>) -> String {
         ("replaced", _) => "another person has the username now".to_owned(),
         ("expired", _) => "its time is over".to_owned(),
         ("idp-decides", _) => "mode force: the IdP decides alone".to_owned(),
+        ("not-everyone", _) => "everyone held the role, and does no more".to_owned(),
+        ("new-secret", _) => "a token of that name with another secret takes its place".to_owned(),
         ("by-hand", Some(by)) => format!("removed by {by}"),
         (cause, _) => cause.to_owned(),
     }

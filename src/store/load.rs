@@ -22,12 +22,26 @@ pub(super) fn state(conn: &Connection) -> Result<State, Fault> {
     let (sources, source_places) = link_sources(conn)?;
     let count = count(conn, "SELECT count(*) FROM user")?;
     let mut texts = Texts::with_capacity(count.saturating_mul(3), 20);
-    let users = users(conn, &mut texts, count)?;
+    let sets = set_ids(conn)?;
+    let users = users(conn, &mut texts, &sets, count)?;
     let links = links(conn, &mut texts, &source_places, count)?;
     let (grants, reasons, locals) = grants(conn, &places)?;
+    let tokens = super::tokens::load(conn, &sets)?.into();
     let next_user = conn.query_row("SELECT next_user FROM meta", [], |row| row.get(0))?;
     let catalog = catalog(conn)?;
-    Ok(State { texts, roles, sources, users, links, grants, reasons, locals, catalog, next_user })
+    Ok(State {
+        texts,
+        roles,
+        sources,
+        users,
+        links,
+        grants,
+        reasons,
+        locals,
+        tokens,
+        catalog,
+        next_user,
+    })
 }
 
 pub(super) fn count(conn: &Connection, sql: &str) -> Result<usize, Fault> {
@@ -77,7 +91,7 @@ pub(super) fn link_sources(conn: &Connection) -> Result<(Vec<String>, HashMap<i6
 }
 
 /// The role sets' ids by their numbers.
-fn set_ids(conn: &Connection) -> Result<HashMap<i64, RoleSetId>, Fault> {
+pub(super) fn set_ids(conn: &Connection) -> Result<HashMap<i64, RoleSetId>, Fault> {
     let mut statement = conn.prepare("SELECT num, id FROM role_set")?;
     let mut rows = statement.query([])?;
     let mut ids = HashMap::new();
@@ -107,8 +121,12 @@ pub(super) fn status(row: &rusqlite::Row<'_>, first: usize) -> Result<Status, Fa
     }
 }
 
-fn users(conn: &Connection, texts: &mut Texts, count: usize) -> Result<Vec<User>, Fault> {
-    let sets = set_ids(conn)?;
+fn users(
+    conn: &Connection,
+    texts: &mut Texts,
+    sets: &HashMap<i64, RoleSetId>,
+    count: usize,
+) -> Result<Vec<User>, Fault> {
     let mut statement = conn.prepare(
         "SELECT id, username, email, role_set, status, since, disabled_by FROM user ORDER BY id",
     )?;

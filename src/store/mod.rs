@@ -11,9 +11,9 @@
 //! | opening, `-wal` and `-shm` | `open` |
 //! | whose the files are, links among them | `files` |
 //! | one run at a time | [`RunLock`] |
-//! | reading | [`Reader`]: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `history`, `mirror`, `keys` (issuers') |
+//! | reading | [`Reader`]: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `tokens`, `history`, `mirror`, `keys` (issuers') |
 //! | reading and writing for one stranger | `person` |
-//! | writing | [`Writer`]: `apply` (changes), `grants`, `sets` (role sets, decisions), `mirror`, `keys`; `batch` (many rows a statement) |
+//! | writing | [`Writer`]: `apply` (changes), `grants`, `tokens`, `sets` (role sets, decisions), `mirror`, `keys`; `batch` (many rows a statement) |
 //!
 //! A commit costs what it changes: rows that stay are not written. Nothing outside this folder
 //! knows that it is SQLite, and nothing in it decides what should change: it does what the plan
@@ -38,6 +38,7 @@ mod query;
 mod reader;
 mod schema;
 mod sets;
+mod tokens;
 mod writer;
 
 #[cfg(test)]
@@ -52,4 +53,5 @@ pub use person::{Acquaintance, MirrorPerson, Skeleton, Stranger, Surroundings};
 pub use query::{Decided, Effective, GrantDetail, UserDetail, UserRow};
 pub use reader::{Meta, Reader, ScopeStatus, SourceStatus};
 pub use schema::SCHEMA_VERSION;
+pub use tokens::TokenRow;
 pub use writer::{Commit, Committed, MirrorUpdate, SourceUpdate, Writer};

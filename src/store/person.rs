@@ -110,6 +110,7 @@ pub(super) fn surroundings(
         grants: Vec::new(),
         reasons: ReasonBook::default(),
         locals: Vec::new(),
+        tokens: Default::default(),
         catalog: load::catalog(conn)?,
         next_user: conn.query_row("SELECT next_user FROM meta", [], |row| row.get(0))?,
     };

@@ -124,6 +124,21 @@ impl Reader {
         self.read_as(|conn| super::load::roles(conn).map(|(roles, _)| roles))
     }
 
+    /// The roles of role set `id` by name, sorted; none where the store has no such set.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn roles_of_set(&self, id: RoleSetId) -> Result<Vec<String>, StoreError> {
+        self.read_as(|conn| {
+            let num = conn
+                .query_row("SELECT num FROM role_set WHERE id = ?1", [id.to_string()], |row| {
+                    row.get(0)
+                })
+                .optional()?;
+            num.map_or_else(|| Ok(Vec::new()), |num| set_roles(conn, num))
+        })
+    }
+
     /// Calls `each` for everyone, by username: first those who are not deprovisioned.
     ///
     /// # Errors

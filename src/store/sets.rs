@@ -1,7 +1,7 @@
 //! Role sets and their decisions.
 //!
-//! Users share role sets, and decisions hang on sets: a set is written when its first user gets
-//! it, and goes with its last one. Decisions of a set that stays are written anew only where the
+//! Users and their tokens share role sets, and decisions hang on sets: a set is written when the
+//! first of them gets it, and goes with the last one. Decisions of a set that stays are written anew only where the
 //! catalog changed, or the policies of one of its roles. Sets with the same decisions share one
 //! list of them ([`Lists`]).
 
@@ -24,7 +24,7 @@ pub(super) struct Sets<'a> {
     plan: &'a Plan,
     /// Numbers of sets that were needed so far.
     nums: HashMap<RoleSetId, i64>,
-    /// How many users each set gained, less those it lost. Not of those made here.
+    /// How many users and tokens each set gained, less those it lost. Not of those made here.
     gained: BTreeMap<i64, i64>,
     /// Sets that this commit made: their decisions are new already, and so is their count.
     made: BTreeSet<i64>,
@@ -81,7 +81,7 @@ impl<'a> Sets<'a> {
         Ok(num)
     }
 
-    /// Makes those sets of `coming` (who gets which set: how many users) that are not there, before
+    /// Makes those sets of `coming` (how many users and tokens get which set) that are not there, before
     /// anybody enters one. In the order of their ids, in which they are indexed fastest. `role`
     /// gives roles' numbers in the store.
     pub(super) fn make(
@@ -108,7 +108,7 @@ impl<'a> Sets<'a> {
         Ok(())
     }
 
-    /// A user gets set `id`, one of those that were announced to [`Sets::make`]: its number.
+    /// A user or token gets set `id`, one of those that were announced to [`Sets::make`]: its number.
     pub(super) fn enter(&mut self, id: RoleSetId) -> Result<i64, Fault> {
         let num = self.stored(id)?.ok_or_else(|| unknown(id))?;
         if !self.made.contains(&num) {
@@ -118,7 +118,7 @@ impl<'a> Sets<'a> {
         Ok(num)
     }
 
-    /// A user loses set `id`: its number.
+    /// A user or token loses set `id`: its number.
     pub(super) fn leave(&mut self, id: RoleSetId) -> Result<i64, Fault> {
         let gone = || Fault::Inconsistent(format!("role set {id} is not in the store"));
         let num = self.stored(id)?.ok_or_else(gone)?;
@@ -128,6 +128,12 @@ impl<'a> Sets<'a> {
         let gained = self.gained.entry(num).or_default();
         *gained = gained.saturating_sub(1);
         Ok(num)
+    }
+
+    /// A token that goes had the set of this number.
+    pub(super) fn left(&mut self, num: i64) {
+        let gained = self.gained.entry(num).or_default();
+        *gained = gained.saturating_sub(1);
     }
 
     /// Decides for a set of `roles`: the number of its list of decisions.
@@ -205,7 +211,7 @@ impl<'a> Sets<'a> {
             if !catalog && !members.iter().any(|member| roles.contains(member)) {
                 continue;
             }
-            // A set may be listed that no user has.
+            // A set may be listed that nobody has.
             let Some(num) = self.stored(*id)? else { continue };
             if !self.made.contains(&num) {
                 let before: i64 = list_of.query_row([num], |row| row.get(0))?;

@@ -10,17 +10,20 @@ use tempfile::TempDir;
 
 use super::schema::{SCHEMA_VERSION, STEPS};
 use super::{Commit, CommitError, Meta, Reader, StoreErrorKind, Writer};
-use crate::model::{State, Status, Time, User};
+use crate::model::{NewToken, State, Status, Time, Token, User};
 use crate::plan::{Change, ChangeView, Held, Plan, RoleSetId, Summary};
 use crate::source::Proven;
 
 const V1: M<'static> = M::up(include_str!("schema/v1.sql"));
 const FIRST: &[M<'static>] = &[V1];
 const V2: M<'static> = M::up(include_str!("schema/v2.sql"));
-const WITH_NEXT: &[M<'static>] = &[V1, V2, M::up("ALTER TABLE meta ADD COLUMN extra INTEGER")];
+const SECOND: &[M<'static>] = &[V1, V2];
+const V3: M<'static> = M::up(include_str!("schema/v3.sql"));
+const WITH_NEXT: &[M<'static>] = &[V1, V2, V3, M::up("ALTER TABLE meta ADD COLUMN extra INTEGER")];
 const WITH_BROKEN: &[M<'static>] = &[
     V1,
     V2,
+    V3,
     M::up("ALTER TABLE meta ADD COLUMN extra INTEGER; DROP TABLE user; SELECT * FROM no_such"),
 ];
 
@@ -43,6 +46,7 @@ fn plan(people: u32) -> Plan {
         at: Time::from_timestamp(1_700_000_000, 0).unwrap(),
         changes: (0..people).map(|user| Change::UserCreated { user }).collect(),
         sets: vec![RoleSetId(0); people as usize],
+        token_sets: Vec::new(),
         set_roles: [(RoleSetId(0), Vec::new())].into(),
         state,
         held: None,
@@ -132,6 +136,52 @@ fn a_store_of_the_first_schema_shows_whose_each_id_is_once_it_is_migrated() {
     links.sort();
     // Bob is gone: another person may have his name by now.
     assert_eq!(links, ["kc id-ann ann", "kc id-cay cay"]);
+}
+
+#[test]
+fn a_store_of_the_second_schema_has_no_tokens_and_takes_some() {
+    let (_folder, path) = path();
+    let old = Writer::open_at(&path, SECOND).unwrap();
+    old.connection()
+        .execute_batch(
+            "INSERT INTO role_set (num, id, users, list) \
+                 VALUES (1, '00000000000000000000000000000000', 1, 1);
+             INSERT INTO decision_list VALUES (1, x'00', 1);
+             INSERT INTO user VALUES (1, 'ann', '', 0, NULL, NULL, 1);",
+        )
+        .unwrap();
+    drop(old);
+    let mut writer = Writer::open(&path).unwrap();
+    let state = writer.reader().unwrap().state().unwrap();
+    assert!(state.tokens.list().is_empty());
+    let new = NewToken {
+        name: "ci".to_owned(),
+        digest: [7; 32],
+        expires_at: Time::from_timestamp(1_800_000_000, 0).unwrap(),
+        roles: Vec::new(),
+        description: "nightly".to_owned(),
+        by: "root".to_owned(),
+        at: Time::from_timestamp(1_700_000_000, 0).unwrap(),
+    };
+    let mut again = plan(0);
+    again.set_roles = [(RoleSetId(0), Vec::new())].into();
+    again.sets = vec![RoleSetId(0)];
+    again.changes = vec![Change::TokenAdded { user: 1, token: Box::new(new.clone()) }];
+    again.token_sets = vec![(0, RoleSetId(0))];
+    again.state = state;
+    let tokens = std::sync::Arc::make_mut(&mut again.state.tokens);
+    let (name, roles) = (tokens.add_name(&new.name), tokens.roles_place(&[]));
+    let (digest, expires_at, role_set) = (new.digest, new.expires_at, RoleSetId(1));
+    tokens.push(Token { user: 1, name, roles, digest, expires_at, role_set });
+    writer.commit(&commit(&again)).unwrap();
+    let shown: (String, String, String, String) = writer
+        .connection()
+        .query_row("SELECT * FROM gateway_token", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })
+        .unwrap();
+    let expected = ("ann", "ci", "2027-01-15T08:00:00Z", "00000000000000000000000000000000");
+    assert_eq!((&*shown.0, &*shown.1, &*shown.2, &*shown.3), expected);
 }
 
 #[test]
@@ -248,6 +298,7 @@ fn held(id: &str, count: u32) -> Held {
         user: Some(format!("user-{user}")),
         user_id: Some(user),
         role: Some("ml".to_owned()),
+        token: None,
         origin: Some("idp".to_owned()),
         old: None,
         new: None,

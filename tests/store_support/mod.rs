@@ -338,6 +338,7 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
         changes,
         state,
         sets,
+        token_sets: Vec::new(),
         set_roles,
         held: None,
         warnings: Vec::new(),

@@ -1,0 +1,298 @@
+//! What becomes of access tokens: the design's section 12. Settled last, from the state that all
+//! other changes lead to, so that it holds whoever made them: a run, a person, an approved plan.
+//!
+//! - A token goes with its owner: of somebody who is deprovisioned none is left.
+//! - A role that the owner does not hold in the new state leaves the token, for good: what stays in
+//!   it has been held in every generation since it was made. To be disabled is not to lose.
+//! - It decides with those of its owner's effective roles that are its own, that everyone holds, or
+//!   that deny something. While none of the owner's counts, it has none.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+
+use crate::model::{
+    Grant, GrantKind, NewToken, RoleIdx, State, Status, Time, Token, Tokens, User, UserId,
+};
+use crate::policy::Effect;
+
+use super::change::{Cause, Change, RoleSetId};
+use super::effective::{Effective, counts, valid};
+
+/// What tokens decide with.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// Of tokens that are new, or have another set now: see [`super::Plan::token_sets`].
+    pub(super) sets: Vec<(u32, RoleSetId)>,
+    /// Every set that a token has.
+    pub(super) set_roles: BTreeMap<RoleSetId, Vec<RoleIdx>>,
+}
+
+/// Does to the tokens of `state` what `changes` say of them, appends to `changes` what follows for
+/// them from all the others, and finds out what each decides with. `state` is the one after
+/// `changes`, but for its tokens, which are as they were; `after` is who effectively holds what in
+/// it at `now`.
+pub(super) fn settle(
+    state: &mut State,
+    changes: &mut Vec<Change>,
+    after: &Effective,
+    now: Time,
+) -> Settled {
+    asked(state, changes);
+    if state.tokens.list().is_empty() {
+        return Settled::default();
+    }
+    let fates = fates(state, after, now);
+    if !fates.gone.is_empty() || !fates.lost.is_empty() {
+        follow(state, changes, fates, now);
+    }
+    sets(state, after)
+}
+
+/// Does what the changes say of tokens themselves.
+fn asked(state: &mut State, changes: &[Change]) {
+    let mut removed: HashSet<(UserId, &str)> = HashSet::new();
+    let mut added: Vec<(UserId, &NewToken)> = Vec::new();
+    for change in changes {
+        match change {
+            Change::TokenAdded { user, token } => added.push((*user, token)),
+            Change::TokenRemoved { user, name, .. } => {
+                removed.insert((*user, name));
+            }
+            _ => {}
+        }
+    }
+    if removed.is_empty() && added.is_empty() {
+        return;
+    }
+    let tokens = Arc::make_mut(&mut state.tokens);
+    if !removed.is_empty() {
+        let gone: HashSet<u32> = (0u32..)
+            .zip(tokens.list())
+            .filter(|(_, token)| removed.contains(&(token.user, tokens.name(token))))
+            .map(|(place, _)| place)
+            .collect();
+        tokens.retain(|place, _| !gone.contains(&place));
+    }
+    for (user, new) in added {
+        let NewToken { name, digest, expires_at, roles, description: _, by: _, at: _ } = new;
+        let (name, roles) = (tokens.add_name(name), tokens.roles_place(roles));
+        let (digest, expires_at, role_set) = (*digest, *expires_at, NOT_STORED);
+        tokens.push(Token { user, name, roles, digest, expires_at, role_set });
+    }
+    tokens.sort();
+}
+
+/// The set of a token that is in no store yet: no set of roles has this id.
+const NOT_STORED: RoleSetId = RoleSetId(0);
+
+/// What happens to tokens that are not as they were.
+#[derive(Default)]
+struct Fates {
+    /// Whose owners are gone.
+    gone: Vec<u32>,
+    /// Which lose roles.
+    lost: Vec<(u32, Vec<RoleIdx>)>,
+}
+
+/// Each token with its owner's place among the state's users, in order.
+fn with_owners(state: &State) -> impl Iterator<Item = (u32, &Token, Option<(usize, &User)>)> {
+    let mut at = 0;
+    (0u32..).zip(state.tokens.list()).map(move |(place, token)| {
+        while state.users.get(at).is_some_and(|user| user.id < token.user) {
+            at += 1;
+        }
+        let owner = state.users.get(at).filter(|user| user.id == token.user);
+        (place, token, owner.map(|user| (at, user)))
+    })
+}
+
+/// The lists of roles that tokens have, as places in the state's roles, sorted.
+fn places(state: &State) -> Vec<Vec<RoleIdx>> {
+    let place = |name: &String| {
+        let place = state.roles.binary_search_by(|role| role.name.cmp(name)).ok()?;
+        u32::try_from(place).ok()
+    };
+    let lists = state.tokens.lists_of_roles().iter();
+    lists.map(|names| names.iter().filter_map(place).collect()).collect()
+}
+
+fn fates(state: &State, after: &Effective, now: Time) -> Fates {
+    let places = places(state);
+    let mut fates = Fates::default();
+    // By the owner's set and the token's list: a million tokens have few of both.
+    let mut known: HashMap<(u32, u32), Vec<RoleIdx>> = HashMap::new();
+    for (place, token, owner) in with_owners(state) {
+        let Some((at, user)) = owner.filter(|(_, user)| !gone(user)) else {
+            fates.gone.push(place);
+            continue;
+        };
+        let list = places.get(token.roles as usize).map_or(&[][..], Vec::as_slice);
+        if !counts(user) {
+            // Nothing counts for the owner, who may hold it all the same.
+            let lost: Vec<RoleIdx> =
+                list.iter().filter(|role| !holds(state, user.id, **role, now)).copied().collect();
+            if !lost.is_empty() {
+                fates.lost.push((place, lost));
+            }
+            continue;
+        }
+        let set = after.of_user.get(at).copied().unwrap_or(u32::MAX);
+        let lost = known.entry((set, token.roles)).or_insert_with(|| {
+            let held = after.roles(at);
+            list.iter().filter(|role| held.binary_search(role).is_err()).copied().collect()
+        });
+        if !lost.is_empty() {
+            fates.lost.push((place, lost.clone()));
+        }
+    }
+    fates
+}
+
+fn gone(user: &User) -> bool {
+    matches!(user.status, Status::Deprovisioned { .. })
+}
+
+/// The grants of a user.
+fn grants_of(state: &State, user: UserId) -> &[Grant] {
+    let from = state.grants.partition_point(|grant| grant.user < user);
+    let mine = state.grants.get(from..).unwrap_or_default();
+    mine.get(..mine.partition_point(|grant| grant.user == user)).unwrap_or_default()
+}
+
+/// Whether somebody holds a role, whether or not anything counts for them now.
+fn holds(state: &State, user: UserId, role: RoleIdx, now: Time) -> bool {
+    state.roles.get(role as usize).is_some_and(|role| role.everyone)
+        || grants_of(state, user)
+            .iter()
+            .any(|grant| grant.role == role && valid(state, grant.kind, now))
+}
+
+/// Lets that happen to the tokens, and says so.
+fn follow(state: &mut State, changes: &mut Vec<Change>, fates: Fates, now: Time) {
+    let causes = Causes::of(state, changes, &fates);
+    let tokens = &state.tokens;
+    let token = |place: u32| tokens.list().get(place as usize);
+    let mut more = Vec::new();
+    for token in fates.gone.iter().filter_map(|place| token(*place)) {
+        let cause = causes.owners.get(&token.user).cloned();
+        more.push(Change::TokenRemoved {
+            user: token.user,
+            name: tokens.name(token).to_owned(),
+            cause: cause.unwrap_or(Cause::UserGone { since: now }),
+        });
+    }
+    let mut kept: Vec<(u32, Vec<String>, RoleSetId)> = Vec::new();
+    for (place, lost) in &fates.lost {
+        let Some(token) = token(*place) else { continue };
+        for role in lost {
+            more.push(Change::TokenRoleLost {
+                user: token.user,
+                name: tokens.name(token).to_owned(),
+                role: *role,
+                cause: causes.of_loss(state, token.user, *role),
+            });
+        }
+        let name = |role: &RoleIdx| state.roles.get(*role as usize).map(|role| &role.name);
+        let lost: HashSet<&String> = lost.iter().filter_map(name).collect();
+        let kept_roles = tokens.roles(token).iter().filter(|role| !lost.contains(role));
+        kept.push((*place, kept_roles.cloned().collect(), token.role_set));
+    }
+    changes.append(&mut more);
+    let tokens: &mut Tokens = Arc::make_mut(&mut state.tokens);
+    for (place, roles, role_set) in kept {
+        let roles = tokens.roles_place(&roles);
+        tokens.put(place, roles, role_set);
+    }
+    let gone: HashSet<u32> = fates.gone.into_iter().collect();
+    if !gone.is_empty() {
+        tokens.retain(|place, _| !gone.contains(&place));
+    }
+}
+
+/// Why owners go, and why they lose what their tokens lose with them.
+struct Causes {
+    owners: HashMap<UserId, Cause>,
+    grants: HashMap<(UserId, RoleIdx), Cause>,
+    roles: HashMap<RoleIdx, Cause>,
+}
+
+impl Causes {
+    fn of(state: &State, changes: &[Change], fates: &Fates) -> Causes {
+        let mut causes =
+            Causes { owners: HashMap::new(), grants: HashMap::new(), roles: HashMap::new() };
+        let owner = |place: u32| state.tokens.list().get(place as usize).map(|token| token.user);
+        let losers: HashSet<UserId> =
+            fates.lost.iter().filter_map(|(place, _)| owner(*place)).collect();
+        for change in changes {
+            match change {
+                Change::UserDeprovisioned { user, cause } => {
+                    causes.owners.insert(*user, cause.clone());
+                }
+                Change::GrantRemoved { user, role, cause, .. } if losers.contains(user) => {
+                    causes.grants.insert((*user, *role), cause.clone());
+                }
+                Change::RoleRemoved { role } => {
+                    causes.roles.insert(*role, Cause::RoleGone);
+                }
+                Change::RoleChanged { role, old } if old.everyone => {
+                    causes.roles.insert(*role, Cause::NotEveryone);
+                }
+                _ => {}
+            }
+        }
+        causes
+    }
+
+    fn of_loss(&self, state: &State, user: UserId, role: RoleIdx) -> Cause {
+        if let Some(cause) = self.grants.get(&(user, role)).or(self.roles.get(&role)) {
+            return cause.clone();
+        }
+        // The grant is still there, and its time is over.
+        let over = grants_of(state, user)
+            .iter()
+            .any(|grant| grant.role == role && matches!(grant.kind, GrantKind::Local(_)));
+        if over { Cause::Expired } else { Cause::NotAtIdp }
+    }
+}
+
+/// What each token decides with.
+fn sets(state: &State, after: &Effective) -> Settled {
+    let places = places(state);
+    let always: Vec<bool> = state
+        .roles
+        .iter()
+        .map(|role| {
+            role.everyone || role.policies.iter().any(|policy| policy.effect == Effect::Deny)
+        })
+        .collect();
+    let mut settled = Settled::default();
+    let mut known: HashMap<(u32, u32), RoleSetId> = HashMap::new();
+    for (place, token, owner) in with_owners(state) {
+        let at = owner.map_or(usize::MAX, |(at, _)| at);
+        // Of someone for whom nothing counts that is the empty set.
+        let held = after.roles(at);
+        let of_owner = after.of_user.get(at).copied().unwrap_or(u32::MAX);
+        let id = *known.entry((of_owner, token.roles)).or_insert_with(|| {
+            let own = places.get(token.roles as usize).map_or(&[][..], Vec::as_slice);
+            let roles: Vec<RoleIdx> = held
+                .iter()
+                .filter(|role| {
+                    own.binary_search(role).is_ok()
+                        || always.get(**role as usize).copied().unwrap_or(true)
+                })
+                .copied()
+                .collect();
+            let name =
+                |role: &RoleIdx| state.roles.get(*role as usize).map_or("", |role| &role.name);
+            let id = RoleSetId::of(roles.iter().map(name));
+            settled.set_roles.insert(id, roles);
+            id
+        });
+        if id != token.role_set {
+            settled.sets.push((place, id));
+        }
+    }
+    settled
+}
