@@ -54,6 +54,7 @@ pub(super) fn fingerprint(config: &Config) -> String {
         schedule: _,
         sync: this_sync,
         guard: this_guard,
+        tokens: _,
         sources,
         roles,
         templates,

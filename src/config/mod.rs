@@ -146,6 +146,7 @@ fn config(root: &Table<'_>, file: &Path) -> Read<Config> {
     let (default_mode, link_by) = sync
         .as_ref()
         .map_or((Mode::Merge, LinkBy::Username), |(sync, link_by)| (sync.default_mode, *link_by));
+    let tokens = sections::tokens(root);
     let source::ReadSources { sources, facts } = source::sources(root, link_by);
     let mut known = role::Known::default();
     let mut warnings = Vec::new();
@@ -169,6 +170,7 @@ fn config(root: &Table<'_>, file: &Path) -> Read<Config> {
         schedule: schedule?,
         sync: sync?.0,
         guard: guard?,
+        tokens: tokens?,
         sources: sources?,
         roles: import.and(roles)?,
         templates: templates?,

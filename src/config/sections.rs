@@ -1,4 +1,4 @@
-//! `[store]`, `[schedule]`, `[sync]`, `[guard]`.
+//! `[store]`, `[schedule]`, `[sync]`, `[guard]`, `[tokens]`.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reader::{Node, Read, Table, all, child};
-use super::types::{Guard, LinkBy, Provision, Schedule, Sync, UsernameFrom};
+use super::types::{Guard, LinkBy, Provision, Schedule, Sync, TokensConfig, UsernameFrom};
 use super::value::{check_role_name, cron, default_schedule};
 use crate::model::Mode;
 
@@ -90,6 +90,16 @@ fn on_missing(node: &Node<'_>) -> Read<Option<Duration>> {
     });
     table.finish();
     after
+}
+
+/// `[tokens]`
+pub(super) fn tokens(root: &Table<'_>) -> Read<TokensConfig> {
+    let defaults = TokensConfig { max_lifetime: Duration::from_secs(365 * 86_400) };
+    let Some(node) = root.get("tokens") else { return Ok(defaults) };
+    let table = node.table()?;
+    let max_lifetime = table.or("max_lifetime", defaults.max_lifetime, Node::some_duration);
+    table.finish();
+    Ok(TokensConfig { max_lifetime: max_lifetime? })
 }
 
 /// `[guard]`, and where each protected role stands.

@@ -23,6 +23,8 @@ pub struct Config {
     pub sync: Sync,
     /// `[guard]`
     pub guard: Guard,
+    /// `[tokens]`
+    pub tokens: TokensConfig,
     /// `[[source]]`, in the order of the file. Names are distinct.
     pub sources: Vec<SourceConfig>,
     /// `[roles]`, sorted by name.
@@ -36,7 +38,7 @@ pub struct Config {
     /// `[gateway]`, parsed and checked; serving is not built yet.
     pub gateway: Option<super::GatewayConfig>,
     /// A digest of everything that a plan depends on, as hex: the file's meaning, not its layout.
-    /// Store path, schedule and gateway are not in it.
+    /// Store path, schedule, tokens and gateway are not in it.
     pub fingerprint: String,
     /// Worth telling, though not wrong: a Deny without `resources` whose actions take one, …
     pub warnings: Vec<String>,
@@ -56,6 +58,13 @@ impl Config {
         self.guard.protected_roles.contains_key(name)
             || self.roles.get(name).is_some_and(|role| policy::allow_all(&role.policies))
     }
+}
+
+/// `[tokens]`
+#[derive(Clone, Copy, Debug)]
+pub struct TokensConfig {
+    /// No token is made that is good for longer. Default 365 days.
+    pub max_lifetime: Duration,
 }
 
 /// `[schedule]`
