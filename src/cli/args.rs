@@ -143,6 +143,17 @@ Examples:
     /// Add, remove or list local grants
     #[command(subcommand)]
     Grant(GrantCommand),
+    /// Create, list, show or revoke access tokens
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  idpsyncd token create svc-ci nightly --role osmo-user --expires 90d
+  idpsyncd token create alice laptop --expires 2027-01-31 --description \"osmo login\"
+  idpsyncd token list --user svc-ci
+  idpsyncd token revoke svc-ci nightly --reason \"left in a build log\""
+    )]
+    Token(TokenCommand),
     /// Write a completion script for a shell
     Completions {
         /// The shell
@@ -298,4 +309,63 @@ Example:
     },
     /// List local grants
     List,
+}
+
+/// `idpsyncd token`
+#[derive(Subcommand, Debug)]
+pub enum TokenCommand {
+    /// Make a token, and write its secret to standard output: once, it is kept nowhere
+    #[command(after_help = "\
+Examples:
+  idpsyncd token create svc-ci nightly --role osmo-user --expires 90d
+  idpsyncd token create alice laptop --expires 2027-01-31 > laptop.token   (umask 077)
+
+Standard output has the secret alone: 43 characters and a line end (with --output json an object with
+it). A date ends at its 00:00 UTC. Without --role the token has every role that is granted to the user
+now. It never has more than its owner: a role that the user loses leaves it for good.")]
+    Create(TokenArgs),
+    /// List all tokens
+    List {
+        /// Of this user only
+        #[arg(long)]
+        user: Option<String>,
+    },
+    /// Show one token: its roles, and with which of them it decides now
+    Show {
+        /// The username
+        user: String,
+        /// The token's name
+        name: String,
+    },
+    /// Take a token away, for good
+    #[command(after_help = "\
+Example:
+  idpsyncd token revoke alice laptop --reason \"lost on the train\"")]
+    Revoke {
+        /// The username
+        user: String,
+        /// The token's name
+        name: String,
+        /// Why, for the history
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+/// `idpsyncd token create`
+#[derive(Args, Debug)]
+pub struct TokenArgs {
+    /// The username
+    pub user: String,
+    /// The token's name: a letter, then letters, digits, `-` and `_`
+    pub name: String,
+    /// A role that the user holds (repeatable); without it every role that is granted to the user
+    #[arg(long = "role", value_name = "ROLE")]
+    pub roles: Vec<String>,
+    /// Good until this date (2027-01-31, 00:00 UTC) or for this long (such as 24h or 30d)
+    #[arg(long, value_name = "DATE|DURATION")]
+    pub expires: String,
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
 }

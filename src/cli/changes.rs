@@ -25,13 +25,14 @@ struct Section {
 }
 
 /// The sections in the order in which they are shown: what is lost before what is gained.
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 7] = [
     Section { title: "Lost", kinds: &["grant-removed"] },
     Section {
         title: "Users disabled or gone",
         kinds: &["user-deprovisioned", "user-disabled", "user-missing"],
     },
     Section { title: "Roles gone", kinds: &["role-removed"] },
+    Section { title: "Access tokens", kinds: &["token-removed", "token-role-lost", "token-added"] },
     Section {
         title: "Roles and catalog",
         kinds: &["role-added", "role-changed", "catalog-changed"],
@@ -49,8 +50,10 @@ fn is_loss(kind: &str) -> bool {
 
 fn sign(kind: &str) -> &'static str {
     match kind {
-        "role-added" | "user-created" | "user-returned" | "user-enabled" | "grant-added" => "+",
-        "role-removed" | "user-disabled" | "user-deprovisioned" | "grant-removed" => "-",
+        "role-added" | "user-created" | "user-returned" | "user-enabled" | "grant-added"
+        | "token-added" => "+",
+        "role-removed" | "user-disabled" | "user-deprovisioned" | "grant-removed"
+        | "token-removed" | "token-role-lost" => "-",
         _ => "~",
     }
 }
@@ -100,7 +103,8 @@ pub(super) fn lines(changes: Changes<'_>, all: bool, style: Style) -> Vec<String
 fn each_line(mut mine: Vec<ChangeView>, style: Style) -> Vec<String> {
     let key = |change: &ChangeView| {
         let named = change.user.is_some() || change.role.is_some();
-        (!named, change.user.clone(), change.role.clone(), change.change.clone())
+        let names = (change.user.clone(), change.token.clone(), change.role.clone());
+        (!named, names, change.change.clone())
     };
     mine.sort_by_cached_key(key);
     let mut table = Table::default();
@@ -110,6 +114,10 @@ fn each_line(mut mine: Vec<ChangeView>, style: Style) -> Vec<String> {
             "grant-added" | "grant-removed" => {
                 let local = change.origin.as_deref() == Some("local");
                 format!("{}{}", text(&change.role), if local { " (local)" } else { "" })
+            }
+            "token-added" | "token-removed" => format!("token {}", text(&change.token)),
+            "token-role-lost" => {
+                format!("token {}: {}", text(&change.token), text(&change.role))
             }
             "user-created" => text(&change.new),
             "role-added" => String::new(),
@@ -206,9 +214,10 @@ fn noun(kind: &str) -> &'static str {
         "user-missing" => "missing",
         "user-disabled" => "disabled",
         "user-deprovisioned" => "deprovisioned",
-        "role-added" => "new",
+        "role-added" | "token-added" => "new",
         "role-changed" => "changed",
-        "role-removed" => "gone",
+        "role-removed" | "token-removed" => "gone",
+        "token-role-lost" => "a role lost",
         _ => "changed",
     }
 }
@@ -216,6 +225,8 @@ fn noun(kind: &str) -> &'static str {
 fn people(kind: &str, number: u64) -> String {
     match kind {
         "role-added" | "role-changed" | "role-removed" => count(number, "role", "roles"),
+        "token-added" | "token-removed" => count(number, "token", "tokens"),
+        "token-role-lost" => count(number, "token loses it", "tokens lose it"),
         "grant-removed" => count(number, "person loses it", "people lose it"),
         "grant-added" => count(number, "person gains it", "people gain it"),
         _ => count(number, "person", "people"),

@@ -4,12 +4,13 @@
 
 use std::collections::BTreeSet;
 
+use chrono::Utc;
 use serde_json::{Value, json};
 
 use super::args::{ExplainArgs, Output};
 use super::print::{self, Style};
 use super::user::{detail, find, header, origin, why};
-use super::{Failure, authorize, exit};
+use super::{Failure, authorize, exit, token};
 use crate::config::{Config, Mapping, MappingRule, could_be};
 use crate::model::{Mode, Role, rfc3339};
 use crate::pipeline;
@@ -73,6 +74,8 @@ pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result
             if let Some(map) = value.as_object_mut() {
                 map.insert("suspended".to_owned(), json!(suspended));
                 map.insert("memberships".to_owned(), json!(places));
+                let tokens = token::of_user(&reader, user.id, Utc::now())?;
+                map.insert("tokens".to_owned(), json!(tokens));
                 map.insert(
                     "everyone".to_owned(),
                     json!(everyone(&state_roles, &user).collect::<Vec<_>>()),
@@ -126,6 +129,12 @@ pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result
             for not in &not {
                 out.push(format!("  {} {}", style.red("-"), not.role));
                 out.extend(not.lines.iter().map(|line| format!("      {}", style.dim(line))));
+            }
+            let tokens = token::lines_of_user(&reader, user.id, Utc::now())?;
+            if !tokens.is_empty() && args.role.is_none() {
+                out.push(String::new());
+                out.push(style.bold("Access tokens"));
+                out.extend(tokens);
             }
             let others = ways.of_the_user();
             if !others.is_empty() {

@@ -107,17 +107,22 @@ fn list(config: &Config, output: Output) -> Result<u8, Failure> {
 }
 
 fn find_user(state: &State, name: &str) -> Result<UserId, String> {
+    user_called(state, name)?.ok_or_else(|| {
+        format!(
+            "the store knows no user `{}`: only someone whom a source lists can be granted a role",
+            username::canonical(name).unwrap_or_default()
+        )
+    })
+}
+
+/// Whoever is called `name` and is not deprovisioned.
+pub(super) fn user_called(state: &State, name: &str) -> Result<Option<UserId>, String> {
     let canonical = username::canonical(name)?;
     let user = state.users.iter().rfind(|user| {
         !matches!(user.status, Status::Deprovisioned { .. })
             && state.texts.get(user.username) == canonical
     });
-    user.map(|user| user.id).ok_or_else(|| {
-        format!(
-            "the store knows no user `{canonical}`: only someone whom a source lists can be \
-             granted a role"
-        )
-    })
+    Ok(user.map(|user| user.id))
 }
 
 fn find_role(state: &State, name: &str) -> Result<RoleIdx, String> {

@@ -36,7 +36,13 @@ pub(super) fn run(config: &Config, args: &HistoryArgs, output: Output) -> Result
         let change = &row.change;
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let origin = change.origin.as_ref().map(|origin| format!(" ({origin})"));
+        let token = change.token.as_ref().map(|token| format!("token {token}"));
         let role = format!("{}{}", text(&change.role), origin.unwrap_or_default());
+        let role = match token {
+            Some(token) if role.is_empty() => token,
+            Some(token) => format!("{token}: {role}"),
+            None => role,
+        };
         let why = match (&change.old, &change.new) {
             (Some(old), Some(new)) => format!("{old} → {new}"),
             _ => text(&change.why),
@@ -53,10 +59,15 @@ pub(super) fn run(config: &Config, args: &HistoryArgs, output: Output) -> Result
     print::lines(&table.lines("", |row, column, cell| {
         let change = rows.get(row).map_or("", |row| row.change.change.as_str());
         match (column, change) {
-            (2, "grant-added" | "user-created" | "user-enabled" | "user-returned") => {
-                style.green(cell)
-            }
-            (2, "grant-removed" | "user-disabled" | "user-deprovisioned") => style.red(cell),
+            (
+                2,
+                "grant-added" | "user-created" | "user-enabled" | "user-returned" | "token-added",
+            ) => style.green(cell),
+            (
+                2,
+                "grant-removed" | "user-disabled" | "user-deprovisioned" | "token-removed"
+                | "token-role-lost",
+            ) => style.red(cell),
             (5, _) => style.dim(cell),
             _ => cell.to_owned(),
         }

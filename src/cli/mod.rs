@@ -19,6 +19,7 @@ mod progress;
 mod status;
 mod sync;
 mod time;
+mod token;
 mod user;
 
 use std::path::Path;
@@ -141,6 +142,7 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         Command::History(args) => history::run(&load(&global)?, &args, global.output),
         Command::User(command) => user::run(&load(&global)?, &command, global.output),
         Command::Grant(command) => grant::run(&load(&global)?, command, global.output),
+        Command::Token(command) => token::run(&load(&global)?, command, global.output),
     }
 }
 

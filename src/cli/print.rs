@@ -265,6 +265,20 @@ pub fn json(value: &impl serde::Serialize) -> Result<(), String> {
     }
 }
 
+/// Writes `items` as a list in JSON to standard output, one after the other.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn json_list<T: serde::Serialize>(items: impl Iterator<Item = T>) -> Result<(), String> {
+    struct List<I>(std::cell::RefCell<I>);
+    impl<T: serde::Serialize, I: Iterator<Item = T>> serde::Serialize for List<I> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(&mut *self.0.borrow_mut())
+        }
+    }
+    json(&List(std::cell::RefCell::new(items)))
+}
+
 /// `1 user`, `2 users`.
 #[must_use]
 pub fn count(number: u64, one: &str, many: &str) -> String {

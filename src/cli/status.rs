@@ -12,11 +12,12 @@ use crate::store::{Meta, Reader, SourceStatus};
 
 pub(super) fn run(config: &Config, output: Output) -> Result<u8, Failure> {
     let reader = Reader::open(&config.store)?;
-    let (meta, stored, held) = match &reader {
-        Some(reader) => reader.snapshot(|r| Ok((r.meta()?, r.sources()?, r.held_head()?)))?,
-        None => (Meta::default(), Vec::new(), None),
-    };
     let now = Utc::now();
+    let (meta, stored, held, (tokens, expired)) = match &reader {
+        Some(reader) => reader
+            .snapshot(|r| Ok((r.meta()?, r.sources()?, r.held_head()?, r.count_tokens(now)?)))?,
+        None => (Meta::default(), Vec::new(), None, (0, 0)),
+    };
     let next = next_run(config, meta.next_due, now);
     let sources: Vec<(&str, &str, Option<&SourceStatus>)> = config
         .sources
@@ -36,6 +37,8 @@ pub(super) fn run(config: &Config, output: Output) -> Result<u8, Failure> {
             "next_run": next.map(rfc3339),
             "next_due": meta.next_due.map(rfc3339),
             "held": held,
+            "tokens": tokens,
+            "tokens_expired": expired,
             "sources": sources.iter().map(|(name, kind, status)| json!({
                 "name": name,
                 "kind": kind,
@@ -71,6 +74,10 @@ pub(super) fn run(config: &Config, output: Output) -> Result<u8, Failure> {
         },
     );
     facts.row(["Held", &waiting]);
+    if tokens > 0 {
+        let over = if expired > 0 { format!(", {expired} of them expired") } else { String::new() };
+        facts.row(["Tokens", &format!("{tokens}{over}")]);
+    }
     out.extend(facts.lines(
         "",
         |_, column, cell| {

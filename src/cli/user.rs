@@ -1,10 +1,11 @@
 //! `idpsyncd user`: people.
 
+use chrono::Utc;
 use serde_json::{Value, json};
 
 use super::args::{Output, UserCommand};
 use super::print::{self, Style, Table};
-use super::{Failure, exit};
+use super::{Failure, exit, token};
 use crate::config::Config;
 use crate::model::{Status, rfc3339};
 use crate::pipeline;
@@ -18,7 +19,14 @@ pub(super) fn run(config: &Config, command: &UserCommand, output: Output) -> Res
         UserCommand::Show { user } => {
             let user = find(&reader, user)?;
             match output {
-                Output::Json => print::json(&detail(&user))?,
+                Output::Json => {
+                    let mut value = detail(&user);
+                    let tokens = token::of_user(&reader, user.id, Utc::now())?;
+                    if let Some(map) = value.as_object_mut() {
+                        map.insert("tokens".to_owned(), json!(tokens));
+                    }
+                    print::json(&value)?;
+                }
                 Output::Text => {
                     let style = Style::detect();
                     let mut out = header(&user, style);
@@ -35,6 +43,12 @@ pub(super) fn run(config: &Config, command: &UserCommand, output: Output) -> Res
                             grant.mode
                         ));
                         out.extend(why(grant).iter().map(|w| format!("    {}", style.dim(w))));
+                    }
+                    let tokens = token::lines_of_user(&reader, user.id, Utc::now())?;
+                    if !tokens.is_empty() {
+                        out.push(String::new());
+                        out.push(style.bold("Access tokens"));
+                        out.extend(tokens);
                     }
                     print::lines(&out)?;
                 }

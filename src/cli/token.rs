@@ -1,0 +1,401 @@
+//! `idpsyncd token`: access tokens.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+
+use chrono::{NaiveDate, Utc};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::account::account;
+use super::args::{Output, TokenArgs, TokenCommand};
+use super::grant::user_called;
+use super::print::{self, Style, Table};
+use super::time::{From, moment};
+use super::user::{find, status_word};
+use super::{Failure, exit};
+use crate::config::Config;
+use crate::model::{NewToken, State, Status, Time, UserId, rfc3339, token};
+use crate::pipeline;
+use crate::plan::{ByHand, Change};
+use crate::store::{Reader, TokenRow};
+
+pub(super) fn run(config: &Config, command: TokenCommand, output: Output) -> Result<u8, Failure> {
+    match command {
+        TokenCommand::Create(args) => create(config, args, output),
+        TokenCommand::List { user } => list(config, user.as_deref(), output),
+        TokenCommand::Show { user, name } => show(config, &user, &name, output),
+        TokenCommand::Revoke { user, name, reason } => {
+            revoke(config, &user, &name, reason.as_deref(), output)
+        }
+    }
+}
+
+fn create(config: &Config, args: TokenArgs, output: Output) -> Result<u8, Failure> {
+    let TokenArgs { user, name, roles, expires, description } = args;
+    let now = Utc::now();
+    token::check_name(&name).map_err(Failure::Usage)?;
+    let expires_at = expiry(&expires, now).map_err(Failure::Usage)?;
+    let distinct: BTreeSet<&String> = roles.iter().collect();
+    if distinct.len() < roles.len() {
+        return Err(Failure::Usage("a `--role` is named twice".to_owned()));
+    }
+    within(expires_at, now, config.tokens.max_lifetime).map_err(Failure::Error)?;
+    let secret = secret()?;
+    let new = NewToken {
+        name: name.clone(),
+        digest: token::digest(secret.expose_secret()),
+        expires_at,
+        roles,
+        description: description.unwrap_or_default().trim().to_owned(),
+        by: account(),
+        at: now,
+    };
+    let (plan, generation) = pipeline::by_hand(config, now, |state| {
+        let user = find_user(state, &user)?;
+        Ok(ByHand::AddToken { user, token: Box::new(new.clone()), replace: false })
+    })?;
+    let made = plan.changes.iter().find_map(|change| match change {
+        Change::TokenAdded { token, .. } => Some(token),
+        _ => None,
+    });
+    let roles = made.map(|made| made.roles.as_slice()).unwrap_or_default();
+    let told = match output {
+        Output::Text => told(&secret, "\n"),
+        Output::Json => {
+            let value = json!({
+                "user": user, "name": name, "expires_at": rfc3339(expires_at), "roles": roles,
+                "description": new.description, "generation": generation,
+                "secret": secret.expose_secret(),
+            });
+            told(&SecretString::from(format!("{value:#}")), "\n")
+        }
+    };
+    told.map_err(|error| {
+        Failure::Error(format!(
+            "token `{name}` is made, but its secret cannot be written to standard output: {error}; \
+             nobody knows it, so revoke it: idpsyncd token revoke {user} {name}"
+        ))
+    })?;
+    print::aside(&format!(
+        "Token `{name}` of `{user}` is good until {}, with {}; its secret is not shown again.",
+        rfc3339(expires_at),
+        roles.join(", ")
+    ));
+    Ok(exit::DONE)
+}
+
+/// Writes the secret. Unlike for other results it matters whether anybody read it.
+fn told(secret: &SecretString, end: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(secret.expose_secret().as_bytes())?;
+    out.write_all(end.as_bytes())?;
+    out.flush()
+}
+
+/// A new secret: 32 bytes of the system's randomness as base64url, 43 characters.
+fn secret() -> Result<SecretString, Failure> {
+    let mut bytes = [0u8; 32];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()) {
+            Ok(more) => filled += more,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => {
+                return Err(Failure::Error(format!(
+                    "cannot make a secret: the system gives no random bytes: {error}"
+                )));
+            }
+        }
+    }
+    let secret = base64url(&bytes);
+    bytes.fill(0);
+    Ok(SecretString::from(secret))
+}
+
+/// RFC 4648, section 5, without padding.
+fn base64url(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |place: usize| u32::from(chunk.get(place).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..=chunk.len() {
+            let six = (bits >> (18 - 6 * place)) & 0x3f;
+            text.extend(ALPHABET.get(six as usize).map(|byte| char::from(*byte)));
+        }
+    }
+    text
+}
+
+/// When it ends: a date ends at its 00:00 UTC.
+fn expiry(text: &str, now: Time) -> Result<Time, String> {
+    if text.len() == 10
+        && let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d")
+    {
+        return Ok(date.and_time(chrono::NaiveTime::MIN).and_utc());
+    }
+    moment(text, now, From::Future).map_err(|_| {
+        format!("`{text}` is neither a date such as `2027-01-31` nor a duration such as `30d`")
+    })
+}
+
+/// Whether a token may be good until `expires_at`.
+fn within(expires_at: Time, now: Time, most: std::time::Duration) -> Result<(), String> {
+    if expires_at <= now {
+        return Err(format!("`--expires` is in the past: {}", rfc3339(expires_at)));
+    }
+    let last = chrono::Duration::from_std(most).ok().and_then(|most| now.checked_add_signed(most));
+    match last {
+        Some(last) if expires_at > last => Err(format!(
+            "a token may be good until {} at most (tokens.max_lifetime), not until {}",
+            rfc3339(last),
+            rfc3339(expires_at)
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn find_user(state: &State, name: &str) -> Result<UserId, String> {
+    user_called(state, name)?.ok_or_else(|| {
+        format!("the store knows no user `{}`: `idpsyncd user list` shows all", name.escape_debug())
+    })
+}
+
+/// A token as it is shown to programs.
+#[derive(Serialize)]
+struct Shown {
+    user: String,
+    name: String,
+    expires_at: String,
+    expired: bool,
+    roles: Vec<String>,
+    description: String,
+    by: String,
+    at: String,
+    owner: &'static str,
+}
+
+impl Shown {
+    fn of(row: &TokenRow, now: Time) -> Shown {
+        Shown {
+            user: row.user.clone(),
+            name: row.name.clone(),
+            expires_at: rfc3339(row.expires_at),
+            expired: row.expires_at <= now,
+            roles: row.roles.to_vec(),
+            description: row.description.clone(),
+            by: row.by.to_string(),
+            at: rfc3339(row.at),
+            owner: status_word(&row.owner),
+        }
+    }
+}
+
+/// The tokens of a user in JSON, as `token list` has them.
+pub(super) fn of_user(reader: &Reader, user: UserId, now: Time) -> Result<Vec<Value>, Failure> {
+    let rows = rows(reader, Some(user))?;
+    Ok(rows.iter().map(|row| json!(Shown::of(row, now))).collect())
+}
+
+/// The tokens of a user, a line each.
+pub(super) fn lines_of_user(
+    reader: &Reader,
+    user: UserId,
+    now: Time,
+) -> Result<Vec<String>, Failure> {
+    let mut table = Table::default();
+    for row in rows(reader, Some(user))? {
+        table.row([&row.name, &ends(&row, now), &roles(&row), &row.description]);
+    }
+    Ok(table.plain("  "))
+}
+
+fn rows(reader: &Reader, user: Option<UserId>) -> Result<Vec<TokenRow>, Failure> {
+    let mut rows = Vec::new();
+    reader.tokens(user, &mut |row| rows.push(row))?;
+    Ok(rows)
+}
+
+fn roles(row: &TokenRow) -> String {
+    if row.roles.is_empty() { "no role any more".to_owned() } else { row.roles.join(", ") }
+}
+
+/// Until when it counts, or that it does not.
+fn ends(row: &TokenRow, now: Time) -> String {
+    if row.expires_at <= now {
+        return format!("expired {}", rfc3339(row.expires_at));
+    }
+    let until = format!("until {}", rfc3339(row.expires_at));
+    match &row.owner {
+        Status::Enabled | Status::Missing { disabled_by: None, .. } => until,
+        _ => format!("{until}, refused: its owner is disabled"),
+    }
+}
+
+fn list(config: &Config, user: Option<&str>, output: Output) -> Result<u8, Failure> {
+    let reader = pipeline::existing_reader(&config.store)?;
+    let now = Utc::now();
+    let user = user.map(|user| find(&reader, user)).transpose()?;
+    let rows = rows(&reader, user.map(|user| user.id))?;
+    if output == Output::Json {
+        print::json_list(rows.iter().map(|row| Shown::of(row, now)))?;
+        return Ok(exit::DONE);
+    }
+    if rows.is_empty() {
+        print::lines(&["There are no tokens.".to_owned()])?;
+        return Ok(exit::DONE);
+    }
+    let mut table = Table::default();
+    for row in &rows {
+        table.row([&row.user, &row.name, &ends(row, now), &roles(row), &row.description]);
+    }
+    print::lines(&table.plain(""))?;
+    Ok(exit::DONE)
+}
+
+fn show(config: &Config, user: &str, name: &str, output: Output) -> Result<u8, Failure> {
+    let reader = pipeline::existing_reader(&config.store)?;
+    let now = Utc::now();
+    let (row, effective) = reader.snapshot(|reader| {
+        let canonical = crate::model::username::canonical(user).unwrap_or(user.into());
+        let Some(user) = reader.user(&canonical)? else { return Ok((None, Vec::new())) };
+        let mut found = None;
+        reader.tokens(Some(user.id), &mut |row| {
+            if row.name == name {
+                found = Some(row);
+            }
+        })?;
+        let set = found.as_ref().map(|row| row.role_set);
+        let effective = set.map(|set| reader.roles_of_set(set)).transpose()?.unwrap_or_default();
+        Ok((found, effective))
+    })?;
+    let Some(row) = row else {
+        return Err(Failure::Error(format!(
+            "there is no token `{}` of a user `{}`: `idpsyncd token list` shows all",
+            name.escape_debug(),
+            user.escape_debug()
+        )));
+    };
+    if output == Output::Json {
+        let mut value = json!(Shown::of(&row, now));
+        if let Some(map) = value.as_object_mut() {
+            map.insert("role_set".to_owned(), json!(row.role_set.to_string()));
+            map.insert("effective".to_owned(), json!(effective));
+        }
+        print::json(&value)?;
+        return Ok(exit::DONE);
+    }
+    let style = Style::detect();
+    let effective = if effective.is_empty() { "none".to_owned() } else { effective.join(", ") };
+    let mut table = Table::default();
+    table.row(["Token", &row.name]);
+    table.row(["User", &row.user]);
+    table.row(["Good", &ends(&row, now)]);
+    table.row(["Roles", &roles(&row)]);
+    table.row(["Effective", &effective]);
+    if !row.description.is_empty() {
+        table.row(["For", &row.description]);
+    }
+    table.row(["Made", &format!("by {} at {}", row.by, rfc3339(row.at))]);
+    print::lines(&table.lines(
+        "",
+        |_, column, cell| {
+            if column == 0 { style.bold(cell) } else { cell.to_owned() }
+        },
+    ))?;
+    Ok(exit::DONE)
+}
+
+fn revoke(
+    config: &Config,
+    user: &str,
+    name: &str,
+    reason: Option<&str>,
+    output: Output,
+) -> Result<u8, Failure> {
+    let by = match reason.map(str::trim).filter(|reason| !reason.is_empty()) {
+        Some(reason) => format!("{}: {reason}", account()),
+        None => account(),
+    };
+    let (_, generation) = pipeline::by_hand(config, Utc::now(), |state| {
+        let user = find_user(state, user)?;
+        Ok(ByHand::RemoveToken { user, name: name.to_owned(), by: by.clone() })
+    })?;
+    match output {
+        Output::Json => print::json(&json!({
+            "token": "revoked", "user": user, "name": name, "generation": generation,
+        }))?,
+        Output::Text => print::lines(&[format!(
+            "Token `{name}` of `{user}` is revoked: generation {generation} is committed."
+        )])?,
+    }
+    Ok(exit::DONE)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use crate::model::parse_rfc3339;
+
+    #[test]
+    fn a_secret_is_43_characters_of_base64url_and_another_one_each_time() {
+        let secrets: BTreeSet<String> =
+            (0..50).map(|_| secret().ok().unwrap().expose_secret().to_owned()).collect();
+        assert_eq!(secrets.len(), 50);
+        for secret in secrets {
+            assert_eq!(secret.len(), token::SECRET_LENGTH);
+            assert!(secret.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)));
+        }
+        // RFC 4648, section 10, without padding; and the two letters that tell base64url.
+        for (bytes, text) in [
+            (&b""[..], ""),
+            (b"f", "Zg"),
+            (b"fo", "Zm8"),
+            (b"foo", "Zm9v"),
+            (b"foob", "Zm9vYg"),
+            (b"foobar", "Zm9vYmFy"),
+            (b"\xfb\xff", "-_8"),
+        ] {
+            assert_eq!(base64url(bytes), text);
+        }
+    }
+
+    #[test]
+    fn a_date_ends_at_its_midnight_and_a_duration_counts_from_now() {
+        let now = parse_rfc3339("2026-11-26T15:30:00Z").unwrap();
+        for (text, expected) in [
+            ("2026-11-27", "2026-11-27T00:00:00Z"),
+            ("2028-02-29", "2028-02-29T00:00:00Z"),
+            ("30d", "2026-12-26T15:30:00Z"),
+            ("90s", "2026-11-26T15:31:30Z"),
+            ("2027-01-01T12:00:00+02:00", "2027-01-01T10:00:00Z"),
+        ] {
+            assert_eq!(expiry(text, now).map(rfc3339).as_deref(), Ok(expected), "{text}");
+        }
+        for text in ["", "never", "2027-02-29", "2027-13-01", "27-01-01", "2027-1-1", "-5d", "30"] {
+            assert!(expiry(text, now).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_token_is_eternal_and_none_is_over_before_it_begins() {
+        let now = parse_rfc3339("2026-11-26T15:30:00Z").unwrap();
+        let most = std::time::Duration::from_secs(365 * 86_400);
+        for (text, good) in [
+            ("2026-11-26", false), // over since midnight
+            ("0s", false),
+            ("1s", true),
+            ("2027-11-26", true),
+            ("365d", true),
+            ("2027-11-27", false),
+            ("366d", false),
+            ("100000d", false),
+        ] {
+            let expires_at = expiry(text, now).unwrap();
+            assert_eq!(within(expires_at, now, most).is_ok(), good, "{text}");
+        }
+    }
+}
