@@ -13,6 +13,7 @@ use super::codec::encode;
 use super::error::Fault;
 use super::grants::write_grants;
 use super::history::{self, Log};
+use super::past::{Past, redefined};
 use super::sets::Sets;
 use super::tokens::{self, write_tokens};
 use crate::model::{Role, RoleIdx, SetIdx, State, Status, User, UserId};
@@ -33,12 +34,12 @@ pub(super) fn apply(conn: &Connection, plan: &Plan, generation: i64) -> Result<b
         return Ok(false);
     }
     let mut names = Names::new(conn, state);
-    let (decided_anew, catalog) = write_roles(conn, plan, &mut names)?;
+    let (decided_anew, catalog) = write_roles(conn, plan, &mut names, generation)?;
     write_link_sources(conn, state)?;
     let mut sets = Sets::new(conn, plan)?;
-    let mut silent = write_users(conn, plan, &mut sets, &mut names)?;
+    let mut silent = write_users(conn, plan, &mut sets, &mut names, generation)?;
     write_links(conn, plan)?;
-    write_grants(conn, plan, &mut names)?;
+    write_grants(conn, plan, &mut names, generation)?;
     silent |= write_tokens(conn, plan, &mut sets, &mut names)?;
     remove_roles(conn, plan, &mut names)?;
     sets.settle(catalog, &decided_anew, &mut |role| names.role(role))?;
@@ -185,6 +186,7 @@ fn write_roles(
     conn: &Connection,
     plan: &Plan,
     names: &mut Names<'_>,
+    generation: i64,
 ) -> Result<(BTreeSet<RoleIdx>, bool), Fault> {
     let state = &plan.state;
     let mut decided_anew = BTreeSet::new();
@@ -201,11 +203,11 @@ fn write_roles(
                     [&definition.name],
                 )?;
                 one(changed, || format!("role `{}` is in the store already", definition.name))?;
-                define(conn, names.role(*role)?, definition)?;
+                define(conn, names.role(*role)?, definition, generation)?;
             }
             Change::RoleChanged { role, old } => {
                 let definition = role_of(state, *role)?;
-                define(conn, names.role(*role)?, definition)?;
+                define(conn, names.role(*role)?, definition, generation)?;
                 if definition.policies != old.policies {
                     decided_anew.insert(*role);
                 }
@@ -230,7 +232,8 @@ fn write_roles(
 }
 
 /// Writes the definition of role `num`, which must be there.
-fn define(conn: &Connection, num: i64, role: &Role) -> Result<(), Fault> {
+fn define(conn: &Connection, num: i64, role: &Role, generation: i64) -> Result<(), Fault> {
+    redefined(conn, num, role.everyone, generation)?;
     let changed = conn.execute(
         "UPDATE role SET description = ?2, everyone = ?3, mode = ?4, template = ?5, policies = ?6 \
          WHERE num = ?1 AND live = 1",
@@ -339,6 +342,7 @@ fn write_users<'a>(
     plan: &'a Plan,
     sets: &mut Sets<'a>,
     names: &mut Names<'_>,
+    generation: i64,
 ) -> Result<bool, Fault> {
     let state = &plan.state;
     let mut rows = vec![Row::Stays; state.users.len()];
@@ -371,7 +375,8 @@ fn write_users<'a>(
     tokens::coming(plan, &mut coming);
     sets.make(&coming, &mut |role| names.role(role))?;
     let mut insert =
-        Batch::new(conn, "user (id, username, email, status, since, disabled_by, role_set)");
+        Batch::new(conn, "user (id, username, email, status, since, disabled_by, role_set, made)");
+    let mut past = Past::new(conn, generation);
     let mut update = conn.prepare(
         "UPDATE user SET username = ?2, email = ?3, status = ?4, since = ?5, disabled_by = ?6 \
          WHERE id = ?1",
@@ -395,6 +400,7 @@ fn write_users<'a>(
                 since.into(),
                 by.into(),
                 num.into(),
+                generation.into(),
             ])?;
             written.push(user);
             continue;
@@ -406,6 +412,7 @@ fn write_users<'a>(
         }
         if user.role_set != *set {
             let old = sets.leave(user.role_set)?;
+            past.held(id, old)?;
             let new = sets.enter(*set)?;
             let changed = move_to.execute(params![id, old, new])?;
             one(changed, || format!("user {id} has another role set in the store"))?;
@@ -415,6 +422,7 @@ fn write_users<'a>(
         }
     }
     insert.finish()?;
+    past.finish()?;
     distinct_names(conn, state, &written)?;
     if !moved.is_empty() {
         for change in &plan.changes {

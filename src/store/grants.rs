@@ -7,6 +7,7 @@ use rusqlite::{Connection, Statement, params};
 use super::apply::{Names, inconsistent, one, user_of};
 use super::batch::Batch;
 use super::error::Fault;
+use super::past::KEEP_LOCAL;
 use crate::model::{Grant, GrantKind, LocalGrant, State};
 use crate::plan::{Change, Plan};
 
@@ -34,6 +35,7 @@ struct GrantStatements<'a> {
     add_idp: Batch<'a, 'a, 3>,
     add_local: Statement<'a>,
     reasons: Statement<'a>,
+    keep_local: Statement<'a>,
     remove_idp: Statement<'a>,
     remove_local: Statement<'a>,
 }
@@ -43,14 +45,16 @@ pub(super) fn write_grants(
     conn: &Connection,
     plan: &Plan,
     names: &mut Names<'_>,
+    generation: i64,
 ) -> Result<(), Fault> {
     let mut statements = GrantStatements {
         add_idp: Batch::new(conn, "idp_grant (user, role, reasons)"),
         add_local: conn.prepare(
-            "INSERT INTO local_grant (user, role, by, at, reason, until) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO local_grant (user, role, by, at, reason, until, made) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?,
         reasons: conn.prepare("UPDATE idp_grant SET reasons = ?3 WHERE user = ?1 AND role = ?2")?,
+        keep_local: conn.prepare(KEEP_LOCAL)?,
         remove_idp: conn.prepare("DELETE FROM idp_grant WHERE user = ?1 AND role = ?2")?,
         remove_local: conn.prepare("DELETE FROM local_grant WHERE user = ?1 AND role = ?2")?,
     };
@@ -68,7 +72,7 @@ pub(super) fn write_grants(
     for place in touched {
         let change = plan.changes.get(place as usize);
         if let Some((change, grant)) = change.zip(grant(&place)) {
-            write_grant(&mut statements, plan, change, grant, names)?;
+            write_grant(&mut statements, plan, (change, grant), names, generation)?;
         }
     }
     statements.add_idp.finish()
@@ -77,9 +81,9 @@ pub(super) fn write_grants(
 fn write_grant(
     statements: &mut GrantStatements<'_>,
     plan: &Plan,
-    change: &Change,
-    grant: Grant,
+    (change, grant): (&Change, Grant),
     names: &mut Names<'_>,
+    generation: i64,
 ) -> Result<(), Fault> {
     let (user, role) = (grant.user, names.role(grant.role)?);
     if let (Change::GrantAdded { .. }, GrantKind::Idp(set)) = (change, grant.kind) {
@@ -93,6 +97,7 @@ fn write_grant(
             statements.remove_idp.execute(params![user, role])?
         }
         (Change::GrantRemoved { .. }, GrantKind::Local(_)) => {
+            statements.keep_local.execute(params![user, role, generation])?;
             statements.remove_local.execute(params![user, role])?
         }
         (_, GrantKind::Idp(set)) => {
@@ -103,7 +108,8 @@ fn write_grant(
             let local = local_of(&plan.state, index)?;
             let until = local.until.map(|until| until.timestamp());
             let at = local.at.timestamp();
-            statements.add_local.execute(params![user, role, local.by, at, local.reason, until])?
+            let (by, reason) = (&local.by, &local.reason);
+            statements.add_local.execute(params![user, role, by, at, reason, until, generation])?
         }
     };
     one(changed, || format!("user {user} has no such grant of role number {role} in the store"))

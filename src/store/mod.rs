@@ -11,14 +11,15 @@
 //! | opening, `-wal` and `-shm` | `open` |
 //! | whose the files are, links among them | `files` |
 //! | one run at a time | [`RunLock`] |
-//! | reading | [`Reader`]: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `tokens`, `history`, `mirror`, `keys` (issuers') |
+//! | reading | [`Reader`]: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `tokens`, `history`, `access` (who held what at any generation), `review`, `mirror`, `keys` (issuers') |
 //! | reading and writing for one stranger | `person` |
-//! | writing | [`Writer`]: `apply` (changes), `grants`, `tokens`, `sets` (role sets, decisions), `mirror`, `keys`; `batch` (many rows a statement) |
+//! | writing | [`Writer`]: `apply` (changes), `grants`, `tokens`, `sets` (role sets, decisions), `past` (what people held before), `mirror`, `keys`; `batch` (many rows a statement) |
 //!
 //! A commit costs what it changes: rows that stay are not written. Nothing outside this folder
 //! knows that it is SQLite, and nothing in it decides what should change: it does what the plan
 //! says, and refuses a plan that does not fit.
 
+mod access;
 mod apply;
 mod batch;
 mod codec;
@@ -33,9 +34,11 @@ mod load;
 mod lock;
 mod mirror;
 mod open;
+mod past;
 mod person;
 mod query;
 mod reader;
+mod review;
 mod schema;
 mod sets;
 mod tokens;
@@ -44,6 +47,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use access::{Access, AccessChange, AccessFilter, AsOf, Began, Generation, Untold, Ways};
 pub use error::{CommitError, StoreError, StoreErrorKind};
 pub use gateway::{Footprint, SeenLink, SeenSet, SeenUser, Since, Standing};
 pub use history::{HistoryFilter, HistoryRow};
@@ -52,6 +56,7 @@ pub use mirror::Mirror;
 pub use person::{Acquaintance, MirrorPerson, Skeleton, Stranger, Surroundings};
 pub use query::{Decided, Effective, GrantDetail, UserDetail, UserRow};
 pub use reader::{Meta, Reader, ScopeStatus, SourceStatus};
+pub use review::Review;
 pub use schema::SCHEMA_VERSION;
 pub use tokens::TokenRow;
 pub use writer::{Commit, Committed, MirrorUpdate, SourceUpdate, Writer};

@@ -1,6 +1,7 @@
 //! Questions about people.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -168,6 +169,30 @@ impl Reader {
                     status: status(row, 3)?,
                     roles,
                 });
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `each` for everyone whose roles count now, by username, with the number of the role set
+    /// (as [`Reader::seen_sets`] has it), until it breaks off.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn holders(
+        &self,
+        each: &mut dyn FnMut(&str, i64) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.read_as(|conn| {
+            let mut statement = conn.prepare(
+                "SELECT username, role_set FROM user \
+                 WHERE status = 0 OR (status = 2 AND disabled_by IS NULL) ORDER BY username",
+            )?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                if each(super::load::text(row, 0)?, row.get(1)?).is_break() {
+                    break;
+                }
             }
             Ok(())
         })

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use rusqlite::Connection;
@@ -9,7 +10,10 @@ use rusqlite_migration::M;
 use tempfile::TempDir;
 
 use super::schema::{SCHEMA_VERSION, STEPS};
-use super::{Commit, CommitError, Meta, Reader, StoreErrorKind, Writer};
+use super::{
+    Access, AccessFilter, AsOf, Began, Commit, CommitError, Meta, Reader, StoreErrorKind, Untold,
+    Writer,
+};
 use crate::model::{NewToken, State, Status, Time, Token, User};
 use crate::plan::{Change, ChangeView, Held, Plan, RoleSetId, Summary};
 use crate::source::Proven;
@@ -110,6 +114,40 @@ fn what_a_mirror_of_version_1_proves_is_what_its_source_was_once_read_in_full() 
     };
     assert_eq!(facts("whole"), (Proven::ALL, true, true));
     assert_eq!(facts("partial"), (Proven::default(), true, false));
+}
+
+#[test]
+fn a_store_of_the_second_schema_knows_who_holds_what_from_its_migration_on() {
+    let (_folder, path) = path();
+    let old = Writer::open_at(&path, SECOND).unwrap();
+    old.connection()
+        .execute_batch(
+            "UPDATE meta SET generation = 2, applied_at = 1700000060;
+             INSERT INTO generation VALUES (1, 1700000000, 1, 0), (2, 1700000060, 2, 0);
+             INSERT INTO role VALUES (7, 'ml', 1, '', 0, 'merge', NULL, '[]');
+             INSERT INTO role_set (num, id, users) VALUES (1, '0', 1);
+             INSERT INTO role_set_role VALUES (1, 7);
+             INSERT INTO user VALUES (0, 'ann', '', 0, NULL, NULL, 1);
+             INSERT INTO local_grant VALUES (0, 7, 'ops', 1700000000, 'on call', NULL);",
+        )
+        .unwrap();
+    drop(old);
+    let reader = Writer::open(&path).unwrap().reader().unwrap();
+    let now = Time::from_timestamp(1_800_000_000, 0).unwrap();
+    let asked = |num| reader.generation(AsOf::Generation(num), now);
+    assert!(matches!(asked(1), Err(Untold::NotKept { asked: 1, .. })));
+    let migrated = asked(2).unwrap();
+    let mut rows = Vec::new();
+    let mut each = |access| {
+        rows.push(access);
+        ControlFlow::Continue(())
+    };
+    reader.access(2, &AccessFilter::default(), &mut each).unwrap();
+    let [Access { since, local, everyone: false, idp: None, .. }] = &rows[..] else {
+        panic!("{rows:?}");
+    };
+    assert_eq!(*since, Began::Before(migrated));
+    assert_eq!(local.as_ref().unwrap().reason, "on call");
 }
 
 #[test]

@@ -203,8 +203,15 @@ impl Writer {
     /// # Errors
     /// The store cannot be written. Nothing was changed.
     pub fn keep_keys(&mut self, issuer: &str, keys: &str, at: Time) -> Result<(), StoreError> {
-        self.write(|conn| super::keys::keep(conn, issuer, keys, at))
-            .map_err(|fault| fault.store(&self.place.shown))
+        self.aside(|conn| super::keys::keep(conn, issuer, keys, at))
+    }
+
+    /// Writes something that is no part of a generation.
+    pub(super) fn aside<T>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        self.write(work).map_err(|fault| fault.store(&self.place.shown))
     }
 
     fn write<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {

@@ -41,3 +41,51 @@ SELECT u.username,
   JOIN user u ON u.id = t.user
   JOIN role_set s ON s.num = t.role_set
  WHERE u.status <> 3;
+
+-- What people effectively held before: with what they hold now, the state at any generation since
+-- `held_from`. What was held before that was not kept: unknown, not nothing.
+ALTER TABLE meta ADD COLUMN held_from INTEGER NOT NULL DEFAULT 0;
+UPDATE meta SET held_from = generation;
+-- In which generation somebody came; 0: in `held_from` or before.
+ALTER TABLE user ADD COLUMN made INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE past_set (
+    num   INTEGER PRIMARY KEY,
+    roles BLOB NOT NULL UNIQUE -- numbers, sorted, as varints of differences
+);
+CREATE TABLE past_held (
+    user     INTEGER NOT NULL,
+    until    INTEGER NOT NULL, -- the generation that gave the user other roles
+    past_set INTEGER NOT NULL, -- what it took
+    PRIMARY KEY (user, until)
+) WITHOUT ROWID;
+-- Was `role` everyone's until generation `until` defined it anew?
+CREATE TABLE role_past (
+    role     INTEGER NOT NULL,
+    until    INTEGER NOT NULL,
+    everyone INTEGER NOT NULL,
+    PRIMARY KEY (role, until)
+) WITHOUT ROWID;
+-- Local grants that are gone. An idp grant's past is in the history.
+ALTER TABLE local_grant ADD COLUMN made INTEGER NOT NULL DEFAULT 0; -- as of `user`
+CREATE TABLE local_grant_past (
+    num    INTEGER PRIMARY KEY,
+    user   INTEGER NOT NULL,
+    role   INTEGER NOT NULL,
+    by     TEXT    NOT NULL,
+    at     INTEGER NOT NULL,
+    reason TEXT    NOT NULL,
+    until  INTEGER,
+    made   INTEGER NOT NULL,
+    gone   INTEGER NOT NULL -- the generation that took it away
+);
+CREATE INDEX local_grant_past_user ON local_grant_past (user);
+
+-- Somebody has looked at who holds what. No part of any generation.
+CREATE TABLE review (
+    num        INTEGER PRIMARY KEY,
+    name       TEXT    NOT NULL,
+    generation INTEGER NOT NULL, -- the state that was looked at
+    by         TEXT    NOT NULL, -- who, as they say
+    account    TEXT    NOT NULL, -- whose account it was
+    at         INTEGER NOT NULL
+);

@@ -1,0 +1,79 @@
+//! That somebody has looked at who holds what.
+
+use rusqlite::{Connection, params};
+
+use super::error::{Fault, StoreError};
+use super::reader::{Reader, time_at};
+use super::writer::Writer;
+use crate::model::Time;
+
+/// Somebody has looked at who held what at a generation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Review {
+    /// The review's name: those of one name follow each other.
+    pub name: String,
+    /// The state that was looked at.
+    pub generation: u64,
+    /// Who has looked, in their own words.
+    pub by: String,
+    /// Whose account it was that said so.
+    pub account: String,
+    /// When it was said.
+    pub at: Time,
+}
+
+impl Reader {
+    /// All reviews, newest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn reviews(&self) -> Result<Vec<Review>, StoreError> {
+        self.read_as(|conn| read(conn, None))
+    }
+
+    /// The last review of this name.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn last_review(&self, name: &str) -> Result<Option<Review>, StoreError> {
+        self.read_as(|conn| Ok(read(conn, Some(name))?.into_iter().next()))
+    }
+}
+
+impl Writer {
+    /// Records `review`. Writes nothing that a plan is based on: neither the generation nor
+    /// [`super::Meta::version`] changes, so this needs no [`super::RunLock`].
+    ///
+    /// # Errors
+    /// The store cannot be written. Nothing was changed.
+    pub fn sign(&mut self, review: &Review) -> Result<(), StoreError> {
+        let Review { name, generation, by, account, at } = review;
+        let generation = i64::try_from(*generation).unwrap_or(i64::MAX);
+        self.aside(|conn| {
+            conn.execute(
+                "INSERT INTO review (name, generation, by, account, at) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![name, generation, by, account, at.timestamp()],
+            )?;
+            Ok(())
+        })
+    }
+}
+
+fn read(conn: &Connection, name: Option<&str>) -> Result<Vec<Review>, Fault> {
+    let mut statement = conn.prepare(
+        "SELECT name, generation, by, account, at FROM review \
+         WHERE ?1 IS NULL OR name = ?1 ORDER BY num DESC",
+    )?;
+    let mut rows = statement.query([name])?;
+    let mut reviews = Vec::new();
+    while let Some(row) = rows.next()? {
+        reviews.push(Review {
+            name: row.get(0)?,
+            generation: u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0),
+            by: row.get(2)?,
+            account: row.get(3)?,
+            at: time_at(row, 4)?,
+        });
+    }
+    Ok(reviews)
+}
