@@ -18,6 +18,7 @@ Examples:
   idpsyncd run                            the daemon
   idpsyncd serve                          answer gateways from a store that another process writes
   idpsyncd explain alice --role osmo-user why alice holds a role, or why not
+  idpsyncd report access                  who holds what, since when and why
   idpsyncd plan show                      what the guard holds
 
 Exit status, the first that applies: 64 usage, 1 error and nothing changed, 4 a source failed or
@@ -27,15 +28,15 @@ was partial, 3 removals are held, 2 a dry run found changes (--detailed-exitcode
 pub struct Cli {
     /// What holds for every command.
     #[command(flatten)]
-    pub global: Global,
+    pub global: GlobalArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What holds for every command.
+/// What holds for every command, as it is written.
 #[derive(Args, Debug)]
-pub struct Global {
+pub struct GlobalArgs {
     /// The configuration
     #[arg(
         long,
@@ -46,9 +47,15 @@ pub struct Global {
         default_value = "/etc/idpsyncd/idpsyncd.toml"
     )]
     pub config: PathBuf,
-    /// Results as text for people or as JSON for programs
-    #[arg(long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
-    pub output: Output,
+    /// Results as text for people, as JSON for programs, or (`who` and `report access` only) as CSV
+    #[arg(
+        long = "output",
+        global = true,
+        value_enum,
+        default_value_t = Format::Text,
+        value_name = "FORMAT"
+    )]
+    pub format: Format,
     /// Logs (on standard error) as text or as JSON
     #[arg(
         long,
@@ -63,6 +70,32 @@ pub struct Global {
     /// $RUST_LOG, else info for `run` and `serve`, warn for the rest
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<String>,
+}
+
+/// What holds for every command.
+#[derive(Debug)]
+pub struct Global {
+    /// As in [`GlobalArgs`].
+    pub config: PathBuf,
+    /// What every command writes.
+    pub output: Output,
+    /// What the commands write that have rows for a spreadsheet too.
+    pub format: Format,
+    /// As in [`GlobalArgs`].
+    pub log_format: Output,
+    /// As in [`GlobalArgs`].
+    pub log_level: Option<String>,
+}
+
+/// A format of rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// For spreadsheets.
+    Csv,
 }
 
 /// A format of output.
@@ -118,6 +151,30 @@ Examples:
   idpsyncd authorize alice --request \"POST /api/pool/ml-training/workflow\"
   idpsyncd authorize alice --request \"WEBSOCKET /api/workflow/my-run/exec\"")]
     Authorize(AuthorizeArgs),
+    /// List everyone who may do something, or who holds a role, from the store
+    #[command(after_help = "\
+Examples:
+  idpsyncd who pool:List
+  idpsyncd who workflow:Create pool/ml-training
+  idpsyncd who --request \"POST /api/pool/ml-training/workflow\"
+  idpsyncd who --role osmo-admin
+  idpsyncd who workflow:Create pool/ml-training --output csv > who.csv
+
+The role that is named is the one whose policy decides, as `authorize` names it. Who is denied by any of
+their roles is not listed.")]
+    Who(WhoArgs),
+    /// Report who holds what, since when, why and by whom: for a review
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  idpsyncd report access --output csv > access.csv
+  idpsyncd report access --as-of 2026-11-01T00:00:00Z
+  idpsyncd report access --since-last-review quarterly
+  idpsyncd report sign quarterly --by \"Ada Berg\" --generation 42
+  idpsyncd report list"
+    )]
+    Report(ReportCommand),
     /// Show sources, generation, held plan, next run
     Status,
     /// Show, approve or discard what the guard holds
@@ -221,6 +278,80 @@ pub struct AuthorizeArgs {
     /// WEBSOCKET for a WebSocket upgrade
     #[arg(long, value_name = "METHOD PATH", conflicts_with_all = ["action", "resource"])]
     pub request: Option<String>,
+}
+
+/// `idpsyncd who`
+#[derive(Args, Debug)]
+pub struct WhoArgs {
+    /// The action, such as workflow:Create
+    #[arg(required_unless_present_any = ["request", "role"])]
+    pub action: Option<String>,
+    /// The resource, such as pool/ml-training
+    pub resource: Option<String>,
+    /// In place of them a request as the gateway gets it: the route tells action and resource.
+    /// WEBSOCKET for a WebSocket upgrade
+    #[arg(long, value_name = "METHOD PATH", conflicts_with_all = ["action", "resource"])]
+    pub request: Option<String>,
+    /// In place of them a role: everyone who effectively holds it
+    #[arg(long, conflicts_with_all = ["action", "resource", "request"])]
+    pub role: Option<String>,
+}
+
+/// `idpsyncd report`
+#[derive(Subcommand, Debug)]
+pub enum ReportCommand {
+    /// Report who effectively holds what, since when, why and by whom
+    #[command(after_help = "\
+Examples:
+  idpsyncd report access
+  idpsyncd report access --user alice
+  idpsyncd report access --role osmo-admin --output json
+  idpsyncd report access --as-of 41                      as it was at generation 41
+  idpsyncd report access --as-of 2026-11-01              as it was at 00:00 UTC of that day
+  idpsyncd report access --since-last-review quarterly   what is not as it was then
+
+A past state is told as the gateways saw it. A moment between two generations means the earlier one.")]
+    Access(AccessArgs),
+    /// Record that somebody has looked at who holds what
+    #[command(after_help = "\
+Example:
+  idpsyncd report sign quarterly --by \"Ada Berg\" --generation 42
+
+Changes nobody's access, and makes no generation. Name the generation that was looked at (`report
+access` says which it was): without it, it is the newest.")]
+    Sign(SignArgs),
+    /// List who has looked at what and when, newest first
+    List,
+}
+
+/// `idpsyncd report access`
+#[derive(Args, Debug)]
+pub struct AccessArgs {
+    /// This user only, by the username at that time
+    #[arg(long)]
+    pub user: Option<String>,
+    /// This role only
+    #[arg(long)]
+    pub role: Option<String>,
+    /// The state at this time (RFC 3339, or a day: at 00:00 UTC) or generation
+    #[arg(long, value_name = "TIME|GENERATION")]
+    pub as_of: Option<String>,
+    /// Only what is not as it was at the last `report sign NAME`
+    #[arg(long, value_name = "NAME")]
+    pub since_last_review: Option<String>,
+}
+
+/// `idpsyncd report sign`
+#[derive(Args, Debug)]
+pub struct SignArgs {
+    /// The review's name, such as quarterly
+    pub name: String,
+    /// Who has looked
+    #[arg(long, value_name = "WHO")]
+    pub by: String,
+    /// The generation that was looked at; the newest where absent
+    #[arg(long, value_name = "N")]
+    pub generation: Option<u64>,
 }
 
 /// `idpsyncd plan`

@@ -3,38 +3,35 @@
 use serde_json::json;
 
 use super::args::{AuthorizeArgs, Output};
+use super::request::{self, On};
 use super::{Failure, exit, print};
 use crate::config::{Config, Target};
-use crate::gateway::path::Path;
-use crate::gateway::route::{Matched, Routes, WEBSOCKET};
+use crate::gateway::route::{Matched, Routes};
 use crate::model::Status;
 use crate::pipeline;
-use crate::policy::{Action, Resource, Verdict, decide, decide_some};
+use crate::policy::{Action, Verdict, decide, decide_some};
 
 pub(super) fn run(config: &Config, args: &AuthorizeArgs, output: Output) -> Result<u8, Failure> {
     match &args.request {
-        Some(request) => by_request(config, args, request, output),
+        Some(request) => {
+            let routes = Routes::new(request::gateway(config)?);
+            let told = request::told(&routes, request)?;
+            match told.asks {
+                Ok((action, on)) => {
+                    let answer = decided(config, &args.user, &action, &on)?;
+                    answer.say(args, Some((&action, &on)), told.matched.as_ref(), output)
+                }
+                Err(why) => Answer::deny(why).say(args, None, told.matched.as_ref(), output),
+            }
+        }
         None => {
             // The command line has refused that both are absent.
             let action = args.action.as_deref().unwrap_or_default();
-            let action = action.parse().map_err(|error| usage("action", &error))?;
-            let on = match &args.resource {
-                Some(text) => {
-                    On::Resource(text.parse().map_err(|error| usage("resource", &error))?)
-                }
-                None => On::Nothing,
-            };
+            let (action, on) = request::named(action, args.resource.as_deref())?;
             let answer = decided(config, &args.user, &action, &on)?;
             answer.say(args, Some((&action, &on)), None, output)
         }
     }
-}
-
-/// What the action is on.
-enum On {
-    Nothing,
-    Resource(Resource),
-    SomeOf(String),
 }
 
 /// A decision and why.
@@ -49,57 +46,6 @@ impl Answer {
     fn deny(why: impl Into<String>) -> Self {
         Answer { effect: "Deny", by: None, why: why.into() }
     }
-}
-
-fn usage(what: &str, error: &crate::policy::PatternError) -> Failure {
-    Failure::Usage(format!("the {what} is not concrete: {error}"))
-}
-
-/// `--request "POST /api/pool/x/workflow"`: what the gateway would make of it for this user.
-fn by_request(
-    config: &Config,
-    args: &AuthorizeArgs,
-    request: &str,
-    output: Output,
-) -> Result<u8, Failure> {
-    let Some((method, target)) = request.split_once(' ') else {
-        return Err(Failure::Usage(
-            "`--request` wants a method and a path, such as `POST /api/pool/x/workflow`".to_owned(),
-        ));
-    };
-    let Some(gateway) = &config.gateway else {
-        return Err(Failure::Error(format!(
-            "`{}` has no `[gateway]`, so no route tells the action of a request: add one, or name \
-             the action itself",
-            super::shown(&config.file)
-        )));
-    };
-    let routes = Routes::new(gateway);
-    // An upgrade begins as a GET (RFC 6455, section 4.1).
-    let websocket = method == WEBSOCKET;
-    let method = if websocket { "GET" } else { method };
-    let path = match Path::parse(target) {
-        Ok(path) => path,
-        Err(why) => return Answer::deny(why.to_string()).say(args, None, None, output),
-    };
-    let matched = match routes.find(method, websocket, &path) {
-        Ok(matched) => matched,
-        Err(why) => return Answer::deny(why.to_string()).say(args, None, None, output),
-    };
-    let action = &matched.route.action;
-    let on = match (&matched.resource, &matched.route.target) {
-        (Some(resource), _) => match resource.parse() {
-            Ok(resource) => On::Resource(resource),
-            Err(error) => {
-                let why = format!("the path tells no concrete resource: {error}");
-                return Answer::deny(why).say(args, None, Some(&matched), output);
-            }
-        },
-        (None, Target::Scope(scope)) => On::SomeOf(scope.clone()),
-        (None, Target::Nothing | Target::Resource(_)) => On::Nothing,
-    };
-    let answer = decided(config, &args.user, action, &on)?;
-    answer.say(args, Some((action, &on)), Some(&matched), output)
 }
 
 /// The store's decision.

@@ -127,14 +127,17 @@ pub(super) fn user_called(state: &State, name: &str) -> Result<Option<UserId>, S
 
 fn find_role(state: &State, name: &str) -> Result<RoleIdx, String> {
     let place = state.roles.iter().position(|role| role.name == name);
-    place.and_then(|place| u32::try_from(place).ok()).ok_or_else(|| {
-        let near = state
-            .roles
-            .iter()
-            .map(|role| (strsim::damerau_levenshtein(name, &role.name), &role.name))
-            .min()
-            .filter(|(distance, _)| *distance <= 3);
-        let hint = near.map(|(_, near)| format!("; did you mean `{near}`?")).unwrap_or_default();
-        format!("the store knows no role `{name}`{hint}")
-    })
+    place
+        .and_then(|place| u32::try_from(place).ok())
+        .ok_or_else(|| no_such_role(name, state.roles.iter().map(|role| role.name.as_str())))
+}
+
+/// That none of the roles `known` is called `name`, and which one may be meant.
+pub(super) fn no_such_role<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let near = known
+        .map(|known| (strsim::damerau_levenshtein(name, known), known))
+        .min()
+        .filter(|(distance, _)| *distance <= 3);
+    let hint = near.map(|(_, near)| format!("; did you mean `{near}`?")).unwrap_or_default();
+    format!("the store knows no role `{}`{hint}", name.escape_debug())
 }

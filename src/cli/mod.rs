@@ -16,11 +16,15 @@ mod log;
 mod man;
 mod print;
 mod progress;
+mod report;
+mod request;
+mod sheet;
 mod status;
 mod sync;
 mod time;
 mod token;
 mod user;
+mod who;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -32,7 +36,7 @@ use crate::daemon;
 use crate::gateway;
 use crate::pipeline::RunError;
 use crate::store::StoreError;
-use args::{Cli, Command, Global, Output};
+use args::{Cli, Command, Format, Global, GlobalArgs, Output, ReportCommand};
 
 /// Exit statuses: the design's section 3.
 mod exit {
@@ -103,6 +107,7 @@ pub fn main() -> ExitCode {
 
 fn start(cli: Cli) -> Result<u8, Failure> {
     let Cli { global, command } = cli;
+    let global = understood(global, &command)?;
     let quiet = !matches!(command, Command::Run | Command::Serve);
     start_logging(&global, if quiet { "warn" } else { "info" })?;
     match command {
@@ -137,6 +142,8 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         Command::Sync(args) => sync::run(&load(&global)?, &args, global.output),
         Command::Explain(args) => explain::run(&load(&global)?, &args, global.output),
         Command::Authorize(args) => authorize::run(&load(&global)?, &args, global.output),
+        Command::Who(args) => who::run(&load(&global)?, &args, global.format),
+        Command::Report(command) => report::run(&global, &command),
         Command::Status => status::run(&load(&global)?, global.output),
         Command::Plan(command) => held::run(&load(&global)?, &command, global.output),
         Command::History(args) => history::run(&load(&global)?, &args, global.output),
@@ -144,6 +151,23 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         Command::Grant(command) => grant::run(&load(&global)?, command, global.output),
         Command::Token(command) => token::run(&load(&global)?, command, global.output),
     }
+}
+
+/// What holds for every command. CSV is for the commands alone that have rows for a spreadsheet.
+fn understood(args: GlobalArgs, command: &Command) -> Result<Global, Failure> {
+    let GlobalArgs { config, format, log_format, log_level } = args;
+    let rows = matches!(command, Command::Who(_) | Command::Report(ReportCommand::Access(_)));
+    let output = match format {
+        Format::Csv if !rows => {
+            return Err(Failure::Usage(
+                "`--output csv` is for `who` and `report access` alone: use `text` or `json`"
+                    .to_owned(),
+            ));
+        }
+        Format::Text | Format::Csv => Output::Text,
+        Format::Json => Output::Json,
+    };
+    Ok(Global { config, output, format, log_format, log_level })
 }
 
 /// The configuration; its faults go to standard error as they are.

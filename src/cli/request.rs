@@ -1,0 +1,93 @@
+//! What is asked for on the command line: an action, on a resource or none, named outright or by a
+//! request that some route fits.
+
+use super::Failure;
+use crate::config::{Config, GatewayConfig, Target};
+use crate::gateway::path::Path;
+use crate::gateway::route::{Matched, Routes, WEBSOCKET};
+use crate::policy::{Action, PatternError, Resource};
+
+/// What an action is on.
+pub(super) enum On {
+    /// Nothing.
+    Nothing,
+    /// One resource.
+    Resource(Resource),
+    /// Some resource of a scope, which the route does not tell.
+    SomeOf(String),
+}
+
+impl On {
+    /// `on pool/x`, `on some pool`, or nothing; with a space before it.
+    pub(super) fn phrase(&self) -> String {
+        match self {
+            On::Nothing => String::new(),
+            On::Resource(resource) => format!(" on `{}`", resource.as_str()),
+            On::SomeOf(scope) => format!(" on some {scope}"),
+        }
+    }
+}
+
+/// Reads an action and a resource, which must be concrete.
+pub(super) fn named(action: &str, resource: Option<&str>) -> Result<(Action, On), Failure> {
+    let action = action.parse().map_err(|error| usage("action", &error))?;
+    let on = match resource {
+        Some(text) => On::Resource(text.parse().map_err(|error| usage("resource", &error))?),
+        None => On::Nothing,
+    };
+    Ok((action, on))
+}
+
+fn usage(what: &str, error: &PatternError) -> Failure {
+    Failure::Usage(format!("the {what} is not concrete: {error}"))
+}
+
+/// The gateway, whose routes tell what a request is about.
+pub(super) fn gateway(config: &Config) -> Result<&GatewayConfig, Failure> {
+    config.gateway.as_ref().ok_or_else(|| {
+        Failure::Error(format!(
+            "`{}` has no `[gateway]`, so no route tells the action of a request: add one, or name \
+             the action itself",
+            super::shown(&config.file)
+        ))
+    })
+}
+
+/// What a request is about.
+pub(super) struct Told<'r> {
+    /// The route that fits it.
+    pub(super) matched: Option<Matched<'r>>,
+    /// What it asks for; else why it is denied to everyone.
+    pub(super) asks: Result<(Action, On), String>,
+}
+
+/// What the gateway makes of `request`, such as `POST /api/pool/x/workflow`.
+pub(super) fn told<'r>(routes: &'r Routes, request: &str) -> Result<Told<'r>, Failure> {
+    let Some((method, target)) = request.split_once(' ') else {
+        return Err(Failure::Usage(
+            "`--request` wants a method and a path, such as `POST /api/pool/x/workflow`".to_owned(),
+        ));
+    };
+    // An upgrade begins as a GET (RFC 6455, section 4.1).
+    let websocket = method == WEBSOCKET;
+    let method = if websocket { "GET" } else { method };
+    let nowhere = |why: String| Told { matched: None, asks: Err(why) };
+    let path = match Path::parse(target) {
+        Ok(path) => path,
+        Err(why) => return Ok(nowhere(why.to_string())),
+    };
+    let matched = match routes.find(method, websocket, &path) {
+        Ok(matched) => matched,
+        Err(why) => return Ok(nowhere(why.to_string())),
+    };
+    let on = match (&matched.resource, &matched.route.target) {
+        (Some(resource), _) => match resource.parse() {
+            Ok(resource) => Ok(On::Resource(resource)),
+            Err(error) => Err(format!("the path tells no concrete resource: {error}")),
+        },
+        (None, Target::Scope(scope)) => Ok(On::SomeOf(scope.clone())),
+        (None, Target::Nothing | Target::Resource(_)) => Ok(On::Nothing),
+    };
+    let asks = on.map(|on| (matched.route.action.clone(), on));
+    Ok(Told { matched: Some(matched), asks })
+}

@@ -1,0 +1,132 @@
+//! `idpsyncd who`: everyone who may, or who holds a role.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::args::{Format, WhoArgs};
+use super::grant::no_such_role;
+use super::request::{self, On};
+use super::sheet::{Line, Sheet};
+use super::{Failure, exit, print};
+use crate::config::Config;
+use crate::gateway::route::Routes;
+use crate::pipeline;
+use crate::policy::{Action, Effect, Verdict, decide, decide_some};
+use crate::store::{Reader, StoreError};
+
+/// Somebody, and the role through which they may.
+#[derive(serde::Serialize)]
+struct Holder<'a> {
+    user: &'a str,
+    role: &'a str,
+}
+
+impl Line for Holder<'_> {
+    fn cells(&self) -> Vec<Cow<'_, str>> {
+        vec![self.user.into(), self.role.into()]
+    }
+}
+
+pub(super) fn run(config: &Config, args: &WhoArgs, format: Format) -> Result<u8, Failure> {
+    if let Some(role) = &args.role {
+        let reader = pipeline::existing_reader(&config.store)?;
+        return by_role(&reader, role, format);
+    }
+    let Some(request) = &args.request else {
+        // The command line has refused that all three are absent.
+        let action = args.action.as_deref().unwrap_or_default();
+        let (action, on) = request::named(action, args.resource.as_deref())?;
+        let reader = pipeline::existing_reader(&config.store)?;
+        return by_action(&reader, &action, &on, format);
+    };
+    let routes = Routes::new(request::gateway(config)?);
+    match request::told(&routes, request)?.asks {
+        Ok((action, on)) => {
+            let reader = pipeline::existing_reader(&config.store)?;
+            by_action(&reader, &action, &on, format)
+        }
+        Err(why) => {
+            let nobody = format!("Nobody may: {why}.");
+            list(format, &nobody, |_| Ok(()))
+        }
+    }
+}
+
+fn by_role(reader: &Reader, role: &str, format: Format) -> Result<u8, Failure> {
+    let nobody = format!("Nobody holds `{}`.", print::shown(role));
+    let roles = reader.roles()?;
+    if !roles.iter().any(|known| known.name == role) {
+        let known = roles.iter().map(|role| role.name.as_str());
+        return Err(Failure::Error(no_such_role(role, known)));
+    }
+    list(format, &nobody, |sheet| {
+        reader.snapshot(|reader| {
+            let sets = reader.seen_sets()?;
+            let through: HashMap<i64, &str> = sets
+                .iter()
+                .filter(|(_, set)| set.roles.iter().any(|held| held == role))
+                .map(|(num, _)| (*num, role))
+                .collect();
+            everyone_of(reader, &through, sheet)
+        })
+    })
+}
+
+fn by_action(reader: &Reader, action: &Action, on: &On, format: Format) -> Result<u8, Failure> {
+    let nobody = format!("Nobody may do `{action}`{}.", print::shown(&on.phrase()));
+    list(format, &nobody, |sheet| {
+        reader.snapshot(|reader| {
+            let roles = reader.roles()?;
+            let policies: HashMap<&str, &[_]> =
+                roles.iter().map(|role| (role.name.as_str(), role.policies.as_slice())).collect();
+            // Each set is decided once, however many have it.
+            let mut through: HashMap<i64, &str> = HashMap::new();
+            for (num, set) in reader.seen_sets()? {
+                let mut held = Vec::with_capacity(set.roles.len());
+                for role in &set.roles {
+                    // A role left out could be the one that denies.
+                    let known = policies.get_key_value(role.as_str()).ok_or_else(|| {
+                        reader.damaged(format!("a role set has the unknown role `{role}`"))
+                    })?;
+                    held.push((*known.0, *known.1));
+                }
+                let verdict = match on {
+                    On::Nothing => decide(held, action, None),
+                    On::Resource(resource) => decide(held, action, Some(resource)),
+                    On::SomeOf(scope) => decide_some(held, action, scope),
+                };
+                if let Verdict::Decided(Effect::Allow, role, _) = verdict {
+                    through.insert(num, role);
+                }
+            }
+            everyone_of(reader, &through, sheet)
+        })
+    })
+}
+
+/// Puts out everyone who has one of the sets, with the role that goes with it.
+fn everyone_of(
+    reader: &Reader,
+    through: &HashMap<i64, &str>,
+    sheet: &mut Sheet,
+) -> Result<(), StoreError> {
+    reader.holders(&mut |user, set| match through.get(&set) {
+        Some(role) => sheet.row(&Holder { user, role }),
+        None => std::ops::ControlFlow::Continue(()),
+    })
+}
+
+/// Prints what `fill` puts out; in text `nobody` says so where that is nothing.
+fn list(
+    format: Format,
+    nobody: &str,
+    fill: impl FnOnce(&mut Sheet) -> Result<(), StoreError>,
+) -> Result<u8, Failure> {
+    let mut sheet = Sheet::new(format, &["user", "role"]);
+    fill(&mut sheet)?;
+    if sheet.rows() == 0 {
+        sheet.note(nobody);
+    }
+    sheet.finish()?;
+    Ok(exit::DONE)
+}
