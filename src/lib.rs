@@ -17,7 +17,7 @@
 //! | one run from end to end | [`pipeline`] |
 //! | the words | [`model`] |
 //! | the TOML file | [`config`] |
-//! | OSMO's files, cloud identities | [`platform`] |
+//! | the platforms' own files | [`platform`] |
 //! | schedule, signals, systemd | [`daemon`] |
 //! | what the gateway asks, and who asks | [`gateway`] |
 //! | commands and how things print | [`cli`] |

@@ -1,8 +1,9 @@
-//! The platforms whose own configuration is read, and what it says: [`osmo`].
+//! The platforms whose own configuration is read, and what it says: [`osmo`], [`h2o`].
 //!
 //! Everything here is computed from texts: who reads the files is [`crate::config`]. What a text
 //! says comes out as the configuration's own types, so that everything after it knows nothing
 //! special of where a role was declared.
 
+pub mod h2o;
 pub mod osmo;
 pub mod yaml;

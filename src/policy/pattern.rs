@@ -144,6 +144,12 @@ impl std::str::FromStr for ResourcePattern {
 }
 
 impl ActionPattern {
+    /// A pattern that this program itself spells: `kind:name`, or `kind:*`. The caller's tests show
+    /// that it reads back as it is written.
+    pub(crate) fn spelt(kind: &'static str, name: Option<&'static str>) -> Self {
+        ActionPattern { kind: Some(kind.to_owned()), name: name.map(str::to_owned) }
+    }
+
     /// Whether this is `*:*`.
     #[must_use]
     pub fn is_any(&self) -> bool {
