@@ -797,6 +797,8 @@ fn every_key_is_in_the_reference() {
         "[[mapping]]",
         "[[catalog]]",
         "[import]",
+        "[h2o]",
+        "[[h2o.tag]]",
         "[gateway]",
         "[gateway.tls]",
         "[[gateway.jwt]]",

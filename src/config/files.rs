@@ -49,6 +49,14 @@ impl Files {
         }
     }
 
+    /// Whether there is a folder of this name.
+    fn is_folder(&self, folder: &Path) -> bool {
+        match self {
+            Files::Held(files) => files.keys().any(|file| file.parent() == Some(folder)),
+            Files::Disk => folder.is_dir(),
+        }
+    }
+
     /// What `folder` holds, in no order. Nothing where there is no such folder.
     fn list(&self, folder: &Path) -> Result<Vec<String>> {
         match self {
@@ -86,25 +94,36 @@ impl Files {
                 found.iter_mut().for_each(|path| path.push(part));
                 continue;
             }
-            if text.contains("**") {
-                return Err("holds `**`: name each level of folders".to_owned());
-            }
-            let glob = globset::GlobBuilder::new(&text).literal_separator(true).build();
-            let glob = glob.map_err(|error| format!("is not a pattern: {}", error.kind()))?;
-            let (glob, dotted) = (glob.compile_matcher(), text.starts_with('.'));
+            let fits = fits(&text)?;
             let mut next = BTreeSet::new();
             for folder in &found {
                 let names = self.list(folder).map_err(|error| {
                     format!("cannot look into the folder `{}`: {error}", folder.display())
                 })?;
-                let fits =
-                    |name: &String| glob.is_match(name) && (dotted || !name.starts_with('.'));
-                next.extend(names.into_iter().filter(fits).map(|name| folder.join(name)));
+                let names = names.into_iter().filter(|name| fits(name));
+                next.extend(names.map(|name| folder.join(name)));
             }
             found = next.into_iter().collect();
         }
         Ok(found)
     }
+}
+
+/// Which names of a folder fit `pattern`.
+fn fits(pattern: &str) -> std::result::Result<impl Fn(&str) -> bool + use<>, String> {
+    if pattern.contains("**") {
+        return Err("holds `**`: name each level of folders".to_owned());
+    }
+    let glob = globset::GlobBuilder::new(pattern).literal_separator(true).build();
+    let glob = glob.map_err(|error| format!("is not a pattern: {}", error.kind()))?;
+    let (glob, dotted) = (glob.compile_matcher(), pattern.starts_with('.'));
+    Ok(move |name: &str| glob.is_match(name) && (dotted || !name.starts_with('.')))
+}
+
+/// Whether a file called `name` fits the last part of a path or pattern.
+#[must_use]
+pub fn name_fits(pattern: &str, name: &str) -> bool {
+    if is_pattern(pattern) { fits(pattern).is_ok_and(|fits| fits(name)) } else { pattern == name }
 }
 
 fn is_pattern(text: &str) -> bool {
@@ -135,6 +154,9 @@ pub(super) enum Absent {
     IsFault,
     /// What it would say is unknown: left to the caller.
     IsTold,
+    /// A file that is named in whole, or a folder, would be gone: a fault. That a pattern fits none of
+    /// a folder's files yet is left to the caller.
+    FileIsFault,
 }
 
 impl Node<'_> {
@@ -180,7 +202,19 @@ impl Node<'_> {
             Absent::IsFault => {
                 Err(self.fault(Code::Unreadable, format!("{what} `{}`", path.display())))
             }
-            Absent::IsTold => {
+            Absent::FileIsFault if !self.as_str().is_some_and(is_pattern) => {
+                Err(self.fault(Code::Unreadable, format!("{what} `{}`", path.display())))
+            }
+            Absent::FileIsFault
+                if !path.parent().is_some_and(|it| self.ctx.files.is_folder(it)) =>
+            {
+                let why = format!(
+                    "{what} `{}`, nor is there such a folder: make it where it is to be empty",
+                    path.display()
+                );
+                Err(self.fault(Code::Unreadable, why))
+            }
+            Absent::FileIsFault | Absent::IsTold => {
                 named.absent.push(format!("{}: {what} `{}`", self.key, path.display()));
                 Ok(())
             }

@@ -61,6 +61,8 @@ pub(super) fn fingerprint(config: &Config) -> String {
         mappings,
         catalog,
         gateway: _,
+        // What it implies is in the roles.
+        h2o: _,
         fingerprint: _,
         warnings: _,
     } = config;

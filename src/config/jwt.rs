@@ -67,6 +67,8 @@ pub(super) struct Around<'a> {
     pub sources: Option<&'a [SourceConfig]>,
     /// Which of the names people are known by at the gateway.
     pub username: UsernameFrom,
+    /// The claim with the roles, where a `[[gateway.jwt]]` names none.
+    pub roles_claim: Option<&'a str>,
 }
 
 impl Around<'_> {
@@ -154,7 +156,7 @@ pub(super) fn jwt(
         authorized_parties: authorized_parties?,
         names_are_addresses: around.username == UsernameFrom::Email || username_claim == "email",
         username_claim,
-        roles_claim: roles_claim?,
+        roles_claim: roles_claim?.or_else(|| around.roles_claim.map(str::to_owned)),
         jwks_url: jwks_url?,
         ca_file: ca_file?,
     })

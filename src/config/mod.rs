@@ -16,6 +16,7 @@ mod fault;
 mod files;
 mod fingerprint;
 mod gateway;
+mod h2o;
 mod import;
 mod jwt;
 mod mapping;
@@ -38,12 +39,14 @@ use toml::de::DeTable;
 pub use exposure::readable_secrets;
 pub(crate) use fault::near_miss;
 pub use fault::{Code, Fault, Faults};
-pub use files::Files;
+pub use files::{Files, name_fits};
 pub use gateway::{
     AllowedConfig, GatewayConfig, Identity, JustInTime, Listen, Preset, RouteConfig, Segment,
     Target, TlsConfig,
 };
+pub use h2o::{H2oConfig, H2oTag, IamFile};
 pub use jwt::{IdentifyBy, JwtConfig, SubjectHeader};
+pub use role::role_in_another_case;
 #[cfg(test)]
 pub(crate) use routes::Shapes;
 pub use secret::SecretError;
@@ -153,14 +156,18 @@ fn config(root: &Table<'_>, file: &Path) -> Read<Config> {
     let import = import::import(root, &mut warnings);
     known.incomplete |= import.is_err();
     let imported = import::roles(&import);
+    let h2o = h2o::h2o(root, &mut warnings);
     let roles = role::roles(root, default_mode, imported, &mut known, &mut warnings);
     let templates = role::templates(root, default_mode, &mut known);
+    let made = templates.as_deref().ok();
+    let roles = h2o::imply(&h2o, roles, made, default_mode, root, &mut known);
     role::check_protected(root, &protected, &known);
     let mappings = mapping::mappings(root, &known, &facts, &mut warnings);
     let catalog = role::catalog(root);
     let around = jwt::Around {
         sources: sources.as_ref().ok().map(Vec::as_slice),
         username: sync.as_ref().map_or(UsernameFrom::Username, |(sync, _)| sync.username),
+        roles_claim: h2o.role_claim(),
     };
     let gateway = gateway::gateway(root, &known, &around);
     root.finish();
@@ -177,6 +184,7 @@ fn config(root: &Table<'_>, file: &Path) -> Read<Config> {
         mappings: mappings?,
         catalog: catalog?,
         gateway: gateway?,
+        h2o: h2o.done()?,
         fingerprint: String::new(),
         warnings,
     };

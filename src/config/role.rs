@@ -53,8 +53,16 @@ impl Known {
 
 /// A name in the form in which case does not count. Upper case first: `ſ`, for one, is an `s` only
 /// that way.
-fn one_case(name: &str) -> String {
+pub(super) fn one_case(name: &str) -> String {
     name.to_uppercase().to_lowercase()
+}
+
+/// The one of `known` that differs from `name` in case only.
+pub fn role_in_another_case<'k>(
+    name: &str,
+    mut known: impl Iterator<Item = &'k str>,
+) -> Option<&'k str> {
+    known.find(|other| *other != name && one_case(other) == one_case(name))
 }
 
 /// Reads `[roles]`, adds the `imported` ones, and notes the names in `known`.

@@ -37,6 +37,8 @@ pub struct Config {
     pub catalog: Vec<(Action, Option<Resource>)>,
     /// `[gateway]`, parsed and checked; serving is not built yet.
     pub gateway: Option<super::GatewayConfig>,
+    /// `[h2o]`; the roles that it implies are in `roles`.
+    pub h2o: Option<super::H2oConfig>,
     /// A digest of everything that a plan depends on, as hex: the file's meaning, not its layout.
     /// Store path, schedule, tokens and gateway are not in it.
     pub fingerprint: String,

@@ -18,6 +18,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     idle_mappings(config, &mut warnings);
     idle_roles(config, &mut warnings);
     naming::warnings(config, &mut warnings);
+    open_administrators(config, &mut warnings);
     if let Some(gateway) = &config.gateway
         && gateway.routes.is_empty()
         && gateway.preset.is_none()
@@ -68,6 +69,20 @@ fn idle_claims(config: &Config, warnings: &mut Vec<String>) {
                 jwt.issuer
             ));
         }
+    }
+}
+
+/// H2O takes administrators' roles from tokens alone; here a group's name gives one as well.
+fn open_administrators(config: &Config, warnings: &mut Vec<String>) {
+    let admin = config.h2o.as_ref().and_then(|h2o| h2o.admin_role.as_ref());
+    let Some((name, role)) = admin.and_then(|name| config.roles.get_key_value(name)) else {
+        return;
+    };
+    if !config.is_protected(name) && !role.everyone && !role.external_roles.is_empty() {
+        warnings.push(format!(
+            "h2o.admin_role `{name}` is not protected, so whoever makes a group of that name at a \
+             source can give it: list it under `[guard] protected_roles`"
+        ));
     }
 }
 
