@@ -211,6 +211,9 @@ Examples:
   idpsyncd token revoke svc-ci nightly --reason \"left in a build log\""
     )]
     Token(TokenCommand),
+    /// The policies of H2O's App Store
+    #[command(name = "h2o", subcommand)]
+    H2o(H2oCommand),
     /// Write a completion script for a shell
     Completions {
         /// The shell
@@ -499,4 +502,36 @@ pub struct TokenArgs {
     /// What it is for
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
+}
+
+/// `idpsyncd h2o`
+#[derive(Subcommand, Debug)]
+pub enum H2oCommand {
+    /// Check, import or export IAM policies
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  idpsyncd h2o iam check policies.json     names what is not understood; needs no configuration
+  idpsyncd h2o iam import policies.json    stores them beside the files of `[h2o] iam`
+  idpsyncd h2o iam export > policies.json  all of them, in a form that `import` takes"
+    )]
+    Iam(IamCommand),
+}
+
+/// `idpsyncd h2o iam`
+#[derive(Subcommand, Debug)]
+pub enum IamCommand {
+    /// Say whether a file is understood in whole: exit 0, or 1 with every fault
+    Check {
+        /// JSON: one policy, or a list of them
+        file: PathBuf,
+    },
+    /// Store a file's policies beside the `iam` files; those that are there already change nothing
+    Import {
+        /// JSON: one policy, or a list of them
+        file: PathBuf,
+    },
+    /// Write all policies as JSON
+    Export,
 }

@@ -10,6 +10,7 @@ mod changes;
 mod check;
 mod explain;
 mod grant;
+mod h2o;
 mod held;
 mod history;
 mod log;
@@ -150,6 +151,7 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         Command::User(command) => user::run(&load(&global)?, &command, global.output),
         Command::Grant(command) => grant::run(&load(&global)?, command, global.output),
         Command::Token(command) => token::run(&load(&global)?, command, global.output),
+        Command::H2o(command) => h2o::run(&global, &command),
     }
 }
 
