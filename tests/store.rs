@@ -558,6 +558,87 @@ fn a_role_that_somebody_still_holds_cannot_be_removed() {
 }
 
 #[test]
+fn a_token_that_its_store_has_not_as_planned_is_refused_and_nothing_is_changed() {
+    let (_folder, mut writer) = store();
+    let mut with_token = company();
+    with_token.token(0, "ci", 1, &["ml"]);
+    commit(&mut writer, &plan(&World::default(), &company(), at(0)));
+    let refused = |writer: &mut Writer, old: &World, new: &World| {
+        let base_version = writer.reader().unwrap().meta().unwrap().version;
+        let plan = plan(old, new, at(1));
+        let commit =
+            Commit { plan: &plan, base_version, sources: &[], configured: &[], settled: None };
+        let error = writer.commit(&commit).unwrap_err();
+        assert!(matches!(error, CommitError::Inconsistent(_) | CommitError::Store(_)), "{error}");
+    };
+    // It loses a role, goes, or gets another set, and is not there at all.
+    let mut without_role = with_token.clone();
+    without_role.token(0, "ci", 1, &[]);
+    let mut disabled = with_token.clone();
+    disabled.people.get_mut(&0).unwrap().status = Status::Disabled { by: "corp".to_owned() };
+    for next in [&without_role, &company(), &disabled] {
+        refused(&mut writer, &with_token, next);
+    }
+    commit(&mut writer, &plan(&company(), &with_token, at(1)));
+    // One of that name is there, or one of that secret.
+    refused(&mut writer, &company(), &with_token);
+    let mut same_secret = company();
+    same_secret.token(1, "other", 1, &["ml"]);
+    refused(&mut writer, &company(), &same_secret);
+    // A role goes that it has.
+    let mut gone = with_token.clone();
+    gone.roles.remove("ml");
+    gone.idp.retain(|(_, role), _| role != "ml");
+    gone.local.retain(|(_, role), _| role != "ml");
+    refused(&mut writer, &with_token, &gone);
+    assert_eq!(World::of(&writer.reader().unwrap().state().unwrap()), with_token);
+}
+
+#[test]
+fn a_token_whose_set_changes_alone_makes_a_generation_that_names_nobody() {
+    let (folder, mut writer) = store();
+    let mut world = company();
+    world.token(0, "ci", 1, &["ml"]);
+    commit(&mut writer, &plan(&World::default(), &world, at(0)));
+    let mut again = plan(&world, &world, at(1));
+    assert_eq!(commit(&mut writer, &again).generation, None);
+    // As where a role of its owner's gains a policy that denies.
+    let all = set_id(&world.effective(0));
+    again.token_sets = vec![(0, all)];
+    assert_eq!(commit(&mut writer, &again).generation, Some(2));
+    let sql = "SELECT t.role_set = u.role_set FROM gateway_token t JOIN gateway_user u \
+               USING (username)";
+    assert_eq!(ask(&folder, sql), ["1"]);
+    assert_eq!(ask(&folder, "SELECT num, silent FROM generation ORDER BY num"), ["1 0", "2 1"]);
+}
+
+#[test]
+fn history_tells_of_a_token_from_its_making_to_its_end() {
+    let (_folder, mut writer) = store();
+    let mut one = company();
+    one.token(0, "ci", 1, &["default", "ml"]);
+    commit(&mut writer, &plan(&World::default(), &one, at(0)));
+    let mut two = one.clone();
+    two.token(0, "ci", 1, &["default"]);
+    commit(&mut writer, &plan(&one, &two, at(1)));
+    commit(&mut writer, &plan(&two, &company(), at(2)));
+    let filter = HistoryFilter { user: Some("alice".to_owned()), ..HistoryFilter::default() };
+    let told: Vec<String> = changes_of(&writer, &filter)
+        .iter()
+        .filter(|change| change.token.as_deref() == Some("ci"))
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "token-removed alice ci: removed by ops",
+            "token-role-lost alice ci ml: no source says so any more",
+            "token-added alice ci: by ops until 2023-11-14T22:13:21Z with default, ml: for tests",
+        ]
+    );
+}
+
+#[test]
 fn people_are_found_with_all_that_is_known_of_their_grants() {
     let (_folder, mut writer) = store();
     commit(&mut writer, &plan(&World::default(), &company(), at(0)));
@@ -724,8 +805,19 @@ proptest! {
             }
             let sql = "SELECT username, action, resource, effect, role FROM gateway_decision";
             prop_assert_eq!(ask(&folder, sql).into_iter().collect::<BTreeSet<_>>(), decisions);
-            let stored = "SELECT count(*) FROM role_set WHERE users <> \
-                          (SELECT count(*) FROM user WHERE role_set = num) OR users = 0";
+            let mut tokens = BTreeSet::new();
+            for ((user, name), pass) in &next.tokens {
+                let set = set_id(&next.decides(*user, pass));
+                let until = idpsyncd::model::rfc3339(pass.expires_at);
+                tokens.insert(format!("{} {name} {until} {set}", next.people[user].username));
+            }
+            let sql = "SELECT username, name, expires_at, role_set FROM gateway_token";
+            prop_assert_eq!(ask(&folder, sql).into_iter().collect::<BTreeSet<_>>(), tokens);
+            let stored = "SELECT count(*) FROM role_set WHERE users = 0 OR users <> \
+                          (SELECT count(*) FROM user WHERE role_set = role_set.num) + \
+                          (SELECT count(*) FROM token WHERE role_set = role_set.num)";
+            prop_assert_eq!(ask(&folder, stored), ["0"]);
+            let stored = "SELECT count(*) FROM token_role WHERE token NOT IN (SELECT num FROM token)";
             prop_assert_eq!(ask(&folder, stored), ["0"]);
             let stored = "SELECT count(*) FROM decision_list WHERE sets = 0 OR sets <> \
                           (SELECT count(*) FROM role_set WHERE list = decision_list.num)";

@@ -24,6 +24,8 @@ use store_support::*;
 
 const CHILD: &str = "IDPSYNCD_TEST_CRASH_STORE";
 const PEOPLE: u32 = 300;
+/// So many of them have a token.
+const TOKENS: u32 = 40;
 /// So many kills that hit a commit, of at most so many tries.
 const KILLS: u32 = 50;
 const TRIES: u32 = 400;
@@ -43,7 +45,11 @@ fn world(g: u64) -> World {
         let person = world.people.get_mut(&id).unwrap();
         person.email = format!("g{g}@example.org");
         person.status = Status::Enabled;
-        world.idp(id, &format!("r{}", g % 3), &[&format!("/g{g}")]);
+        let role = format!("r{}", g % 3);
+        world.idp(id, &role, &[&format!("/g{g}")]);
+        if id < TOKENS {
+            world.token(id, &format!("t{g}"), g * u64::from(TOKENS) + u64::from(id), &[&role]);
+        }
     }
     world
 }
@@ -152,6 +158,12 @@ fn whole(path: &Path) -> u64 {
     assert_eq!(texts("SELECT DISTINCT role FROM gateway_decision"), [format!("r{}", g % 3)]);
     assert_eq!(texts("SELECT CAST(count(*) AS TEXT) FROM gateway_decision"), people);
     assert_eq!(texts("SELECT CAST(count(*) AS TEXT) FROM gateway_role_decision"), ["1"]);
+
+    assert_eq!(texts("SELECT DISTINCT name FROM gateway_token"), [format!("t{g}")]);
+    assert_eq!(texts("SELECT CAST(count(*) AS TEXT) FROM gateway_token"), [TOKENS.to_string()]);
+    let sql = "SELECT DISTINCT t.role_set FROM gateway_token t JOIN gateway_role_decision d \
+               USING (role_set)";
+    assert_eq!(texts(sql).len(), 1);
 
     let reader = Reader::open(path).unwrap().unwrap();
     assert_eq!(World::of(&reader.state().unwrap()), world(g));

@@ -15,7 +15,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use idpsyncd::model::{
-    Grant, GrantKind, Link, LocalGrant, Mode, Reason, Role, State, Status, Time, User, UserId,
+    Grant, GrantKind, Link, LocalGrant, Mode, NewToken, Reason, Role, State, Status, Time, Token,
+    User, UserId,
 };
 use idpsyncd::plan::{Cause, Change, Plan, RoleSetId, Summary};
 use idpsyncd::policy::{Action, Effect, Policy, Resource};
@@ -49,6 +50,14 @@ impl Person {
     }
 }
 
+/// An access token.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pass {
+    pub digest: [u8; 32],
+    pub expires_at: Time,
+    pub roles: BTreeSet<String>,
+}
+
 /// A state as people would write it down.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct World {
@@ -57,6 +66,7 @@ pub struct World {
     pub people: BTreeMap<UserId, Person>,
     pub idp: BTreeMap<(UserId, String), BTreeSet<Reason>>,
     pub local: BTreeMap<(UserId, String), LocalGrant>,
+    pub tokens: BTreeMap<(UserId, String), Pass>,
     pub catalog: Vec<(Action, Option<Resource>)>,
 }
 
@@ -112,6 +122,20 @@ impl World {
         roles.extend(mine(self.idp.range(range.clone()).map(|(key, _)| key).collect()));
         roles.extend(mine(self.local.range(range).map(|(key, _)| key).collect()));
         roles
+    }
+
+    /// What a token decides with, in these tests: of the owner's roles its own.
+    pub fn decides(&self, user: UserId, token: &Pass) -> BTreeSet<String> {
+        self.effective(user).intersection(&token.roles).cloned().collect()
+    }
+
+    pub fn token(&mut self, user: UserId, name: &str, secret: u64, roles: &[&str]) -> &mut Self {
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&secret.to_be_bytes());
+        let roles = roles.iter().map(|role| (*role).to_owned()).collect();
+        let expires_at = at(i64::try_from(secret % 1_000_000).unwrap());
+        self.tokens.insert((user, name.to_owned()), Pass { digest, expires_at, roles });
+        self
     }
 
     pub fn person(&mut self, id: UserId, username: &str) -> &mut Self {
@@ -179,6 +203,15 @@ impl World {
                     assert!(world.local.insert(key, local).is_none());
                 }
             }
+        }
+        for token in state.tokens.list() {
+            let pass = Pass {
+                digest: token.digest,
+                expires_at: token.expires_at,
+                roles: state.tokens.roles(token).iter().cloned().collect(),
+            };
+            let key = (token.user, state.tokens.name(token).to_owned());
+            assert!(world.tokens.insert(key, pass).is_none());
         }
         world
     }
@@ -328,6 +361,7 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
             changes.push(Change::GrantAdded { user: *user, role: role(name), kind });
         }
     }
+    let token_sets = tokens(old, new, moment, &role, &mut state, &mut changes, &mut set_roles);
     for name in old.roles.keys().filter(|name| !new.roles.contains_key(*name)) {
         changes.push(Change::RoleRemoved { role: role(name) });
     }
@@ -338,13 +372,79 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
         changes,
         state,
         sets,
-        token_sets: Vec::new(),
+        token_sets,
         set_roles,
         held: None,
         warnings: Vec::new(),
         next_due: None,
         summary: Summary::default(),
     }
+}
+
+/// What happens to tokens, and which get another set.
+fn tokens(
+    old: &World,
+    new: &World,
+    moment: Time,
+    role: &dyn Fn(&str) -> u32,
+    state: &mut State,
+    changes: &mut Vec<Change>,
+    set_roles: &mut BTreeMap<RoleSetId, Vec<u32>>,
+) -> Vec<(u32, RoleSetId)> {
+    let stays = |key: &(UserId, String), pass: &Pass| {
+        new.tokens.get(key).is_some_and(|now| now.digest == pass.digest)
+    };
+    for ((user, name), pass) in &old.tokens {
+        if !stays(&(*user, name.clone()), pass) {
+            let cause = Cause::ByHand { by: "ops".to_owned() };
+            changes.push(Change::TokenRemoved { user: *user, name: name.clone(), cause });
+        }
+    }
+    let tokens = std::sync::Arc::make_mut(&mut state.tokens);
+    let mut token_sets = Vec::new();
+    for (place, (key, pass)) in (0u32..).zip(&new.tokens) {
+        let (user, name) = (key.0, key.1.clone());
+        let before = old.tokens.get(key).filter(|before| before.digest == pass.digest);
+        match before {
+            None => {
+                let token = Box::new(NewToken {
+                    name: name.clone(),
+                    digest: pass.digest,
+                    expires_at: pass.expires_at,
+                    roles: pass.roles.iter().cloned().collect(),
+                    description: "for tests".to_owned(),
+                    by: "ops".to_owned(),
+                    at: moment,
+                });
+                changes.push(Change::TokenAdded { user, token });
+            }
+            Some(before) => {
+                assert!(before.roles.is_superset(&pass.roles), "a token never gains a role");
+                for lost in before.roles.difference(&pass.roles) {
+                    let (name, role, cause) = (name.clone(), role(lost), Cause::NotAtIdp);
+                    changes.push(Change::TokenRoleLost { user, name, role, cause });
+                }
+            }
+        }
+        let decides = new.decides(user, pass);
+        let set = set_id(&decides);
+        set_roles.insert(set, decides.iter().map(|name| role(name)).collect());
+        let stored = before.map(|before| set_id(&old.decides(user, before)));
+        if stored != Some(set) {
+            token_sets.push((place, set));
+        }
+        let names: Vec<String> = pass.roles.iter().cloned().collect();
+        let token = Token {
+            user,
+            name: tokens.add_name(&name),
+            roles: tokens.roles_place(&names),
+            digest: pass.digest,
+            expires_at: pass.expires_at,
+            role_set: stored.unwrap_or_default(),
+        };
+        tokens.push(token);
+    }
+    token_sets
 }
 
 /// Commits `plan` alone, on the store as it is.
@@ -502,6 +602,23 @@ pub fn next_world(old: &World, random: &mut fastrand::Rng, moment: Time) -> Worl
                 _ => {}
             }
         }
+    }
+    for id in &ids {
+        let mut held: Vec<String> = world.effective(*id).into_iter().collect();
+        held.retain(|_| random.bool());
+        if random.u8(0..3) == 0 && !held.is_empty() {
+            let held: Vec<&str> = held.iter().map(String::as_str).collect();
+            let name = ["ci", "laptop"][random.usize(0..2)];
+            world.token(*id, name, random.u64(..), &held);
+        }
+    }
+    let (live, people) = (world.roles.clone(), world.people.clone());
+    world.tokens.retain(|(user, _), _| {
+        let gone = matches!(people[user].status, Status::Deprovisioned { .. });
+        !gone && random.u8(0..8) != 0
+    });
+    for pass in world.tokens.values_mut() {
+        pass.roles.retain(|role| live.contains_key(role) && random.u8(0..6) != 0);
     }
     if random.u8(0..4) == 0 {
         world.catalog = [
