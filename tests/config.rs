@@ -785,6 +785,7 @@ fn every_key_is_in_the_reference() {
         "[schedule]",
         "[sync]",
         "[guard]",
+        "[tokens]",
         "[[source]]\nkind = \"keycloak\"",
         "[[source]]\nkind = \"ldap\"",
         "[[source]]\nkind = \"ldap\"\n[source.users]",

@@ -270,6 +270,19 @@ fn a_disabled_owners_token_decides_with_nothing_and_is_whole_again_after() {
     assert_eq!(World::lost(&world.run()), "ci s not-at-idp");
     in_groups(&mut world, &["/g", "/h"]);
     assert_eq!(world.token_of("alice", "ci"), "r; all r");
+    // What ends meanwhile has ended with whatever is committed next.
+    let mut off = person("1", "alice", &["/g"]);
+    off.enabled = false;
+    world.grant("alice", "s", Some(world.now + chrono::Duration::minutes(5)));
+    world.token("alice", "two", &["s"]).unwrap();
+    world.says("kc", &[off, person("2", "bob", &["/g"])]);
+    world.run();
+    assert_eq!(world.token_of("alice", "two"), "s; ");
+    world.later(6);
+    let plan = world.token("bob", "ci", &[]).unwrap();
+    assert_eq!(World::lost(&plan), "two s expired");
+    in_groups(&mut world, &["/g", "/h"]);
+    assert_eq!(world.token_of("alice", "two"), "; all");
     // Gone, and not yet for long.
     world.says("kc", &[]);
     world.run();
