@@ -33,7 +33,7 @@ fn expected(world: &World, before: &Held, generation: u64) -> Held {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
 
     #[test]
     fn the_report_as_of_each_generation_is_what_the_views_were(seed in any::<u64>()) {
@@ -51,6 +51,9 @@ proptest! {
                 then.insert(generation, (view(&path), last.clone()));
             }
             world = next;
+            if step % 4 != 3 {
+                continue;
+            }
             let reader = writer.reader().unwrap();
             for (generation, (view, held_then)) in &then {
                 let rows = all(&reader, *generation);
