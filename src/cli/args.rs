@@ -136,10 +136,11 @@ names; of losses the first 200.")]
     /// Report every problem of the configuration and the sources at once
     #[command(after_help = "Exit status 1 for errors; warnings alone are 0.")]
     Check(CheckArgs),
-    /// Say why a user holds each role, and why not others
+    /// Say why a user holds each role, and why not others; or who reaches a cloud identity
     #[command(after_help = "\
 Examples:
   idpsyncd explain alice
+  idpsyncd explain --workload arn:aws:iam::123456789012:role/vision
   idpsyncd explain alice --role osmo-admin
   idpsyncd explain alice --action workflow:Create --resource pool/ml-training")]
     Explain(ExplainArgs),
@@ -255,7 +256,15 @@ pub struct CheckArgs {
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
     /// The username
-    pub user: String,
+    #[arg(required_unless_present = "workload")]
+    pub user: Option<String>,
+    /// In place of a user a cloud identity: who reaches it, through which pool and platform, by which role
+    #[arg(
+        long,
+        value_name = "IDENTITY",
+        conflicts_with_all = ["user", "role", "action", "resource"]
+    )]
+    pub workload: Option<String>,
     /// This role only
     #[arg(long)]
     pub role: Option<String>,

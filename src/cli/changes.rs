@@ -35,7 +35,7 @@ const SECTIONS: [Section; 7] = [
     Section { title: "Access tokens", kinds: &["token-removed", "token-role-lost", "token-added"] },
     Section {
         title: "Roles and catalog",
-        kinds: &["role-added", "role-changed", "catalog-changed"],
+        kinds: &["role-added", "role-changed", "catalog-changed", "workload-changed"],
     },
     Section {
         title: "Users",
@@ -122,7 +122,7 @@ fn each_line(mut mine: Vec<ChangeView>, style: Style) -> Vec<String> {
             "user-created" => text(&change.new),
             "role-added" => String::new(),
             "role-changed" => "changed".to_owned(),
-            "catalog-changed" => "changed".to_owned(),
+            "catalog-changed" | "workload-changed" => "changed".to_owned(),
             other => other.trim_start_matches("user-").replace('-', " "),
         };
         let why = match (change.change.as_str(), &change.old, &change.new) {
@@ -132,7 +132,10 @@ fn each_line(mut mine: Vec<ChangeView>, style: Style) -> Vec<String> {
             _ => text(&change.why),
         };
         let who = change.user.clone().or_else(|| change.role.clone());
-        let who = who.unwrap_or_else(|| "(catalog)".to_owned());
+        let who = who.unwrap_or_else(|| match change.change.as_str() {
+            "workload-changed" => "(cloud identities)".to_owned(),
+            _ => "(catalog)".to_owned(),
+        });
         table.row([sign(&change.change), &who, &what, &why]);
     }
     let signs: Vec<&str> = mine.iter().map(|change| sign(&change.change)).collect();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::args::{ExplainArgs, Output};
 use super::print::{self, Style};
 use super::user::{detail, find, header, origin, why};
-use super::{Failure, authorize, exit, token};
+use super::{Failure, authorize, exit, reach, token};
 use crate::config::{Config, Mapping, MappingRule, could_be};
 use crate::model::{Mode, Role, rfc3339};
 use crate::pipeline;
@@ -27,6 +27,11 @@ struct WhyNot {
 }
 
 pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result<u8, Failure> {
+    let name = match (&args.workload, &args.user) {
+        (Some(identity), _) => return reach::explain(config, identity, output),
+        (None, Some(name)) => name,
+        (None, None) => return Err(Failure::Usage("name a user, or `--workload`".to_owned())),
+    };
     let action: Option<Action> = match &args.action {
         Some(action) => Some(action.parse().map_err(|e| Failure::Usage(format!("{e}")))?),
         None => None,
@@ -37,8 +42,7 @@ pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result
     };
     let reader = pipeline::existing_reader(&config.store)?;
     let held = reader.held()?;
-    let user =
-        find(&reader, &args.user).map_err(|failure| waits(failure, held.as_ref(), &args.user))?;
+    let user = find(&reader, name).map_err(|failure| waits(failure, held.as_ref(), name))?;
     let state_roles = roles(&reader)?;
     if let Some(role) = &args.role
         && !state_roles.iter().any(|known| known.name == *role)

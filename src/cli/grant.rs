@@ -5,13 +5,13 @@ use serde_json::json;
 
 use super::account::account;
 use super::args::{GrantCommand, Output};
-use super::print::{self, Table};
+use super::print::{self, Style, Table};
 use super::time::{From, moment};
-use super::{Failure, exit};
+use super::{Failure, exit, reach};
 use crate::config::Config;
 use crate::model::{GrantKind, LocalGrant, RoleIdx, State, Status, UserId, rfc3339, username};
 use crate::pipeline;
-use crate::plan::ByHand;
+use crate::plan::{ByHand, Plan};
 
 pub(super) fn run(config: &Config, command: GrantCommand, output: Output) -> Result<u8, Failure> {
     match command {
@@ -29,20 +29,20 @@ pub(super) fn run(config: &Config, command: GrantCommand, output: Output) -> Res
                 return Err(Failure::Usage("`--reason` is empty".to_owned()));
             }
             let grant = LocalGrant { by: account(), at: now, reason, until };
-            let (_, generation) = pipeline::by_hand(config, now, |state| {
+            let (plan, generation) = pipeline::by_hand(config, now, |state| {
                 let (user, role) = (find_user(state, &user)?, find_role(state, &role)?);
                 Ok(ByHand::Add { user, role, grant: grant.clone() })
             })?;
-            done(output, "added", &user, &role, generation)
+            done(output, "added", &user, &role, (&plan, generation))
         }
         GrantCommand::Remove { user, role, imported } => {
             let by = account();
-            let (_, generation) = pipeline::by_hand(config, Utc::now(), |state| {
+            let (plan, generation) = pipeline::by_hand(config, Utc::now(), |state| {
                 let (user, role) = (find_user(state, &user)?, find_role(state, &role)?);
                 let imported = imported.then_some(true);
                 Ok(ByHand::Remove { user, role, imported, by: by.clone() })
             })?;
-            done(output, "removed", &user, &role, generation)
+            done(output, "removed", &user, &role, (&plan, generation))
         }
     }
 }
@@ -52,15 +52,26 @@ fn done(
     what: &str,
     user: &str,
     role: &str,
-    generation: u64,
+    (plan, generation): (&Plan, u64),
 ) -> Result<u8, Failure> {
     match output {
-        Output::Json => print::json(&json!({
-            "grant": what, "user": user, "role": role, "generation": generation,
-        }))?,
-        Output::Text => print::lines(&[format!(
-            "The grant of `{role}` to `{user}` is {what}: generation {generation} is committed."
-        )])?,
+        Output::Json => {
+            let mut value = json!({
+                "grant": what, "user": user, "role": role, "generation": generation,
+            });
+            if let (false, Some(map)) = (plan.widened.is_empty(), value.as_object_mut()) {
+                let rows = reach::Rows(&plan.widened, Some(&plan.state));
+                map.insert("reach".to_owned(), json!(rows));
+            }
+            print::json(&value)?;
+        }
+        Output::Text => {
+            let mut out = vec![format!(
+                "The grant of `{role}` to `{user}` is {what}: generation {generation} is committed."
+            )];
+            out.extend(reach::lines(&plan.widened, &plan.state, true, Style::detect()));
+            print::lines(&out)?;
+        }
     }
     Ok(exit::DONE)
 }

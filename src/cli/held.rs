@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::args::{Output, PlanCommand};
 use super::print::{self, Style};
-use super::{Failure, changes, exit};
+use super::{Failure, changes, exit, reach};
 use crate::config::Config;
 use crate::pipeline;
 use crate::plan::{Changes, view};
@@ -57,6 +57,7 @@ fn approve(config: &Config, id: &str, all: bool, output: Output) -> Result<u8, F
             print::json(&json!({
                 "id": id, "approved": true, "generation": generation,
                 "summary": plan.summary, "changes": changes,
+                "reach": reach::Rows(&plan.widened, Some(&plan.state)),
             }))?;
         }
         Output::Text => {
@@ -64,6 +65,7 @@ fn approve(config: &Config, id: &str, all: bool, output: Output) -> Result<u8, F
             let mut out = vec![style.bold("What changed")];
             let changes = Changes::Planned(&plan.changes, &plan.state);
             out.extend(changes::lines(changes, all, style));
+            out.extend(reach::lines(&plan.widened, &plan.state, all, style));
             out.push(String::new());
             out.push(format!("Plan {id} is applied: generation {generation} is committed."));
             print::lines(&out)?;

@@ -17,6 +17,7 @@ mod log;
 mod man;
 mod print;
 mod progress;
+mod reach;
 mod report;
 mod request;
 mod sheet;

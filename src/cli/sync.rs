@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::args::{Output, SyncArgs};
 use super::print::{self, Style, Table, count};
-use super::{Failure, changes, exit, progress, runtime};
+use super::{Failure, changes, exit, progress, reach, runtime};
 use crate::config::Config;
 use crate::model::rfc3339;
 use crate::pipeline::{self, Options, Outcome, SourceOutcome, SourceResult};
@@ -110,6 +110,7 @@ struct Report<'a> {
     sources: Vec<SourceReport<'a>>,
     summary: Summary,
     changes: Changes<'a>,
+    reach: reach::Rows<'a>,
     held: Option<&'a Held>,
     warnings: &'a [String],
     next_due: Option<String>,
@@ -178,6 +179,10 @@ fn report<'a>(
         sources: outcome.sources.iter().map(source_report).collect(),
         summary: summary(outcome),
         changes: Changes(outcome.plan.as_ref()),
+        reach: reach::Rows(
+            outcome.plan.as_ref().map_or(&[], |plan| &plan.widened),
+            outcome.plan.as_ref().map(|plan| &plan.state),
+        ),
         held,
         warnings: &outcome.warnings,
         next_due: outcome.next_due.map(rfc3339),
@@ -205,6 +210,11 @@ fn text(
         out.push(style.bold(title));
         let changes = plan::Changes::Planned(&plan.changes, &plan.state);
         out.extend(changes::lines(changes, args.all, style));
+        let reach = reach::lines(&plan.widened, &plan.state, args.all, style);
+        if !reach.is_empty() {
+            out.push(String::new());
+            out.extend(reach);
+        }
     }
     if !outcome.warnings.is_empty() {
         out.push(String::new());

@@ -88,12 +88,15 @@ impl Files {
     /// fits no name that begins with a dot.
     fn glob(&self, pattern: &Path) -> std::result::Result<Vec<PathBuf>, String> {
         let mut found = vec![PathBuf::new()];
+        let mut certain = true;
         for part in pattern.components() {
             let text = part.as_os_str().to_string_lossy();
-            if !matches!(part, Component::Normal(_)) || !is_pattern(&text) {
+            if !matches!(part, Component::Normal(_)) || (!is_pattern(&text) && certain) {
                 found.iter_mut().for_each(|path| path.push(part));
                 continue;
             }
+            // From a pattern on, a name is looked for like any other.
+            certain = false;
             let fits = fits(&text)?;
             let mut next = BTreeSet::new();
             for folder in &found {

@@ -10,6 +10,7 @@ use super::types::{
     MappingRule, PolicyText, Provision, RealmExportConfig, RoleConfig, RoleTemplate, SourceConfig,
     SourceKind, Sync, UsernameFrom,
 };
+use crate::model::WorkloadIdentity;
 use crate::policy::Policy;
 
 /// Every text with its length before it, so that no two different lists write the same bytes.
@@ -60,6 +61,7 @@ pub(super) fn fingerprint(config: &Config) -> String {
         templates,
         mappings,
         catalog,
+        workload: this_workload,
         gateway: _,
         // What it implies is in the roles.
         h2o: _,
@@ -93,6 +95,7 @@ pub(super) fn fingerprint(config: &Config) -> String {
         w.text(&action.to_string());
         w.maybe(resource.as_ref().map(|resource| [resource.as_str()]));
     }
+    workload(&mut w, this_workload);
     format!("{:x}", w.0.finalize())
 }
 
@@ -233,6 +236,19 @@ fn template(w: &mut Writer, template: &RoleTemplate) {
         w.text(effect.as_str());
         w.list(actions);
         w.maybe(resources.as_ref());
+    }
+}
+
+fn workload(w: &mut Writer, rows: &[WorkloadIdentity]) {
+    w.number(rows.len() as u64);
+    for row in rows {
+        let WorkloadIdentity { pool, platform, namespace, service_account, cloud, identity, why } =
+            row;
+        w.list([pool, platform, why]);
+        w.maybe(namespace.as_ref().map(|it| [it]));
+        w.maybe(service_account.as_ref().map(|it| [it]));
+        w.maybe(cloud.map(|cloud| [cloud.as_str()]));
+        w.maybe(identity.as_ref().map(|it| [it]));
     }
 }
 

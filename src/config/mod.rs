@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! text ─► syntax: a tree with places ─► reader: look-ups are recorded, faults collected
-//!                                       ├─ files, import: what a platform's files declare
+//!                                       ├─ files, import, workload: what a platform's files say
 //!                                       ├─ sections, source, role, mapping, gateway ─► Config
 //!                                       └─ fault: places, near misses, one report ──► Faults
 //! ```
@@ -31,6 +31,7 @@ mod template;
 mod types;
 mod value;
 mod warn;
+mod workload;
 
 use std::path::{Path, PathBuf};
 
@@ -164,6 +165,7 @@ fn config(root: &Table<'_>, file: &Path) -> Read<Config> {
     role::check_protected(root, &protected, &known);
     let mappings = mapping::mappings(root, &known, &facts, &mut warnings);
     let catalog = role::catalog(root);
+    let workload = workload::workload(root, &import, &mut warnings);
     let around = jwt::Around {
         sources: sources.as_ref().ok().map(Vec::as_slice),
         username: sync.as_ref().map_or(UsernameFrom::Username, |(sync, _)| sync.username),
@@ -183,6 +185,7 @@ fn config(root: &Table<'_>, file: &Path) -> Read<Config> {
         templates: templates?,
         mappings: mappings?,
         catalog: catalog?,
+        workload: workload?,
         gateway: gateway?,
         h2o: h2o.done()?,
         fingerprint: String::new(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use crate::model::Mode;
+use crate::model::{Mode, WorkloadIdentity};
 use crate::policy::{self, Action, Policy, Resource};
 
 /// Everything that a run needs to know.
@@ -35,6 +35,8 @@ pub struct Config {
     pub mappings: Vec<Mapping>,
     /// `[[catalog]]`, multiplied out, sorted, distinct.
     pub catalog: Vec<(Action, Option<Resource>)>,
+    /// `[workload]`: who the pods of the imported pools are in the clouds. Sorted, distinct.
+    pub workload: Vec<WorkloadIdentity>,
     /// `[gateway]`, parsed and checked; serving is not built yet.
     pub gateway: Option<super::GatewayConfig>,
     /// `[h2o]`; the roles that it implies are in `roles`.

@@ -6,6 +6,7 @@ pub mod state;
 pub mod texts;
 pub mod token;
 pub mod username;
+pub mod workload;
 
 pub use state::{
     Grant, GrantKind, Link, LocalGrant, Mode, Reason, ReasonBook, Role, RoleIdx, SetIdx, State,
@@ -13,6 +14,7 @@ pub use state::{
 };
 pub use texts::{Text, Texts};
 pub use token::{NewToken, Token, Tokens};
+pub use workload::{Cloud, WorkloadIdentity};
 
 /// A moment in UTC. Stored and printed as RFC 3339 with whole seconds.
 pub type Time = chrono::DateTime<chrono::Utc>;

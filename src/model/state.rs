@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::{Text, Texts, Time, Tokens};
+use super::{Text, Texts, Time, Tokens, WorkloadIdentity};
 use crate::policy::{Action, Policy, Resource};
 
 /// The store's own number for a person. Never reused.
@@ -268,6 +268,8 @@ pub struct State {
     pub tokens: Arc<Tokens>,
     /// The concrete requests that decisions are computed for: action, and resource or none.
     pub catalog: Vec<(Action, Option<Resource>)>,
+    /// Who the pods of pools are in the clouds. Sorted, distinct.
+    pub workload: Vec<WorkloadIdentity>,
     /// The next free user id.
     pub next_user: UserId,
 }

@@ -438,7 +438,8 @@ fn additions(
         Change::RoleAdded { .. }
         | Change::RoleChanged { .. }
         | Change::RoleRemoved { .. }
-        | Change::CatalogChanged => Some(Person::Refused(format!(
+        | Change::CatalogChanged
+        | Change::WorkloadChanged => Some(Person::Refused(format!(
             "roles or the catalog have changed since the last sync ({}): left to the next one",
             plan::view(change, &full)
         ))),

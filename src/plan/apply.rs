@@ -22,6 +22,7 @@ pub fn apply(old: &State, full: &State, changes: &[Change]) -> State {
         // As they were: what becomes of them follows from the rest, and is settled last.
         tokens: old.tokens.clone(),
         catalog: old.catalog.clone(),
+        workload: old.workload.clone(),
         next_user: full.next_user,
     };
     roles(old, full, changes, &mut state);
@@ -42,6 +43,7 @@ pub fn apply(old: &State, full: &State, changes: &[Change]) -> State {
                 outgrown.insert((*user, *source, *ext));
             }
             Change::CatalogChanged => state.catalog.clone_from(&full.catalog),
+            Change::WorkloadChanged => state.workload.clone_from(&full.workload),
             _ => {}
         }
     }

@@ -238,6 +238,8 @@ pub enum Change {
         /// Why the owner holds it no more.
         cause: Cause,
     },
+    /// Who pools' pods are in the clouds changed.
+    WorkloadChanged,
 }
 
 /// One change in words, for people, programs, history and held plans. Fields that do not apply
@@ -248,7 +250,7 @@ pub struct ChangeView {
     /// `email-changed`, `user-disabled`, `user-enabled`, `user-missing`, `user-returned`,
     /// `user-deprovisioned`, `link-added`, `link-removed`, `link-refused`,
     /// `link-accepted`, `grant-added`, `grant-reasons`, `grant-removed`, `catalog-changed`,
-    /// `token-added`, `token-removed`, `token-role-lost`.
+    /// `workload-changed`, `token-added`, `token-removed`, `token-role-lost`.
     pub change: String,
     /// The username (the new one, where it changed).
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -402,6 +404,8 @@ pub struct Plan {
     /// The next moment at which something falls due without any source changing: a local grant's
     /// end, a missing user's last moment.
     pub next_due: Option<Time>,
+    /// Who reaches more in the clouds than before.
+    pub widened: Vec<super::Widened>,
     /// How much changes.
     pub summary: Summary,
 }

@@ -292,7 +292,8 @@ fn hold_pairs(case: &Case<'_>, held: &BTreeSet<Pair>, causes: &Causes<'_>, verdi
             | Change::LinkClaims { .. }
             | Change::RoleAdded { .. }
             | Change::TokenRoleLost { .. }
-            | Change::CatalogChanged => false,
+            | Change::CatalogChanged
+            | Change::WorkloadChanged => false,
         };
     }
 }

@@ -15,6 +15,7 @@ use super::apply::apply;
 use super::change::{Cause, Change, ChangeView, Held, HeldHead, Plan, Summary};
 use super::effective::{Effective, counts, valid};
 use super::guard::{Case, Verdict, weigh};
+use super::reach::widened;
 use super::tokens;
 use super::view::view;
 
@@ -440,13 +441,15 @@ fn finish(
             | Change::LinkRemoved { .. }
             | Change::LinkClaims { .. }
             | Change::GrantReasons { .. }
-            | Change::CatalogChanged => {
+            | Change::CatalogChanged
+            | Change::WorkloadChanged => {
                 continue;
             }
         };
         *counter += 1;
     }
     (summary.pairs_gained, summary.pairs_lost) = gained_and_lost(old, &state, before, &after);
+    let widened = widened((old, before), (&state, &after));
     let sets = (0..state.users.len()).map(|place| after.id(place)).collect();
     let mut set_roles = after.set_roles();
     set_roles.extend(of_tokens);
@@ -460,6 +463,7 @@ fn finish(
         held: None,
         warnings: Vec::new(),
         next_due: None,
+        widened,
         summary,
     }
 }

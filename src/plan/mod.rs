@@ -11,6 +11,7 @@ pub mod effective;
 mod gist;
 mod guard;
 mod make;
+mod reach;
 mod tokens;
 mod view;
 
@@ -18,6 +19,7 @@ pub use apply::apply;
 pub use change::{Cause, Change, ChangeView, Held, HeldHead, Plan, RoleSetId, Summary};
 pub use gist::{Changes, Gist};
 pub use make::{ByHand, approve, by_hand, plan, stranger};
+pub use reach::{Reached, Widened};
 pub use view::{
     LOCAL_NOT_AT_IDP, because, claims, outgrown, reason, reasons, shortest, sorted, token_story,
     view,

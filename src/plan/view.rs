@@ -155,6 +155,9 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
         Change::CatalogChanged => {
             view.why = Some("the catalog of requests in the configuration changed".to_owned());
         }
+        Change::WorkloadChanged => {
+            view.why = Some("who pools' pods are in the clouds changed".to_owned());
+        }
     }
     view
 }
@@ -198,6 +201,7 @@ impl Change {
             Change::GrantReasons { .. } => "grant-reasons",
             Change::GrantRemoved { .. } => "grant-removed",
             Change::CatalogChanged => "catalog-changed",
+            Change::WorkloadChanged => "workload-changed",
             Change::TokenAdded { .. } => "token-added",
             Change::TokenRemoved { .. } => "token-removed",
             Change::TokenRoleLost { .. } => "token-role-lost",
@@ -230,7 +234,8 @@ impl Change {
             Change::RoleAdded { .. }
             | Change::RoleChanged { .. }
             | Change::RoleRemoved { .. }
-            | Change::CatalogChanged => None,
+            | Change::CatalogChanged
+            | Change::WorkloadChanged => None,
         }
     }
 }

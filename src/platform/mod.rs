@@ -1,4 +1,5 @@
-//! The platforms whose own configuration is read, and what it says: [`osmo`], [`h2o`].
+//! The platforms whose own configuration is read, and what it says: [`osmo`], [`h2o`]; and who OSMO's
+//! pods are in the clouds: [`workload`].
 //!
 //! Everything here is computed from texts: who reads the files is [`crate::config`]. What a text
 //! says comes out as the configuration's own types, so that everything after it knows nothing
@@ -6,4 +7,5 @@
 
 pub mod h2o;
 pub mod osmo;
+pub mod workload;
 pub mod yaml;

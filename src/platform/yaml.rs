@@ -449,9 +449,9 @@ mod tests {
         for (text, line, column, message) in [
             ("a: 1\nb:\n  c: 1\n  c: 2\n", 4, 3, "the key `c` stands twice: first in line 3"),
             ("{\"a\": 1, \"a\": 1}", 1, 10, "the key `a` stands twice"),
-            ("a: !ruby/object x\n", 1, 4, "the tag `!ruby/object` means nothing here"),
+            ("a: !ruby/object x\n", 1, 17, "the tag `!ruby/object` means nothing here"),
             ("? [a]\n: b\n", 1, 3, "a key that is a list or a map"),
-            ("a: [1, 2\nb: 3\n", 2, 1, "is not YAML"),
+            ("a: [1, 2\nb: 3\n", 2, 2, "is not YAML"),
             ("a: &x [*x]\n", 1, 8, "names an anchor that is not there"),
             ("<<: 3\n", 1, 5, "`<<` takes a map"),
         ] {

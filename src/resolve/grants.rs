@@ -30,6 +30,7 @@ pub fn start(old: &State, roles: &Roles) -> (State, Vec<RoleIdx>) {
         locals: old.locals.clone(),
         tokens: old.tokens.clone(),
         catalog: old.catalog.clone(),
+        workload: old.workload.clone(),
         next_user: old.next_user,
     };
     (state, moved)

@@ -84,6 +84,10 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
         state.catalog.clone_from(&config.catalog);
         changes.push(Change::CatalogChanged);
     }
+    if state.workload != config.workload {
+        state.workload.clone_from(&config.workload);
+        changes.push(Change::WorkloadChanged);
+    }
 
     let mut matched = Vec::new();
     let mut unknown_roles = BTreeSet::new();

@@ -16,7 +16,8 @@ use super::history::{self, Log};
 use super::past::{Past, redefined};
 use super::sets::Sets;
 use super::tokens::{self, write_tokens};
-use crate::model::{Role, RoleIdx, SetIdx, State, Status, User, UserId};
+use crate::model::workload::requests;
+use crate::model::{Cloud, Role, RoleIdx, SetIdx, State, Status, User, UserId, WorkloadIdentity};
 use crate::plan::{Change, Plan, RoleSetId};
 
 /// Past this many written users, names are checked in one pass over all of them.
@@ -212,7 +213,7 @@ fn write_roles(
                     decided_anew.insert(*role);
                 }
             }
-            Change::CatalogChanged => catalog = true,
+            Change::CatalogChanged | Change::WorkloadChanged => catalog = true,
             _ => {}
         }
     }
@@ -221,14 +222,48 @@ fn write_roles(
         // Requests get other numbers: no list is what it was, whatever its digest says.
         conn.execute("UPDATE decision_list SET digest = CAST('gone ' || num AS BLOB)", [])?;
         conn.execute("DELETE FROM request", [])?;
-        let mut insert =
-            conn.prepare("INSERT INTO request (num, action, resource) VALUES (?1, ?2, ?3)")?;
-        for (num, (action, resource)) in (0i64..).zip(&state.catalog) {
+        let mut insert = conn.prepare(
+            "INSERT INTO request (num, action, resource, listed) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        let requests = requests(&state.catalog, &state.workload);
+        for (num, (action, resource)) in (0usize..).zip(&requests) {
             let resource = resource.as_ref().map(|resource| resource.as_str());
-            insert.execute(params![num, action.to_string(), resource])?;
+            insert.execute(params![
+                i64::try_from(num).unwrap_or(i64::MAX),
+                action.to_string(),
+                resource,
+                num < state.catalog.len()
+            ])?;
         }
+        write_workload(conn, &state.workload)?;
     }
     Ok((decided_anew, catalog))
+}
+
+/// Writes who pools' pods are in the clouds.
+fn write_workload(conn: &Connection, workload: &[WorkloadIdentity]) -> Result<(), Fault> {
+    conn.execute("DELETE FROM workload", [])?;
+    let mut insert = conn.prepare(
+        "INSERT INTO workload \
+         (num, pool, platform, namespace, service_account, cloud, identity, why) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    for (num, row) in (0i64..).zip(workload) {
+        let WorkloadIdentity { pool, platform, namespace, service_account, cloud, identity, why } =
+            row;
+        let cloud = cloud.map(Cloud::as_str);
+        insert.execute(params![
+            num,
+            pool,
+            platform,
+            namespace,
+            service_account,
+            cloud,
+            identity,
+            why
+        ])?;
+    }
+    Ok(())
 }
 
 /// Writes the definition of role `num`, which must be there.

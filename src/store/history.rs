@@ -44,7 +44,7 @@ pub struct HistoryRow {
 }
 
 /// The stable words for changes; a row holds a place in this list. Only ever appended to.
-const KINDS: [&str; 22] = [
+const KINDS: [&str; 23] = [
     "role-added",
     "role-changed",
     "role-removed",
@@ -67,6 +67,7 @@ const KINDS: [&str; 22] = [
     "token-added",
     "token-removed",
     "token-role-lost",
+    "workload-changed",
 ];
 
 /// `user-renamed`: the schema has an index of these.
@@ -325,6 +326,7 @@ pub(super) fn record<'v>(
             note: cause_note(cause).into(),
             ..of(21, user)
         },
+        Change::WorkloadChanged => bare(22),
     };
     log.write(record)
 }

@@ -8,8 +8,8 @@ use super::codec::decode;
 use super::error::Fault;
 use super::reader::{json, time, time_at};
 use crate::model::{
-    Grant, GrantKind, Link, LocalGrant, Mode, Reason, ReasonBook, Role, RoleIdx, SetIdx, State,
-    Status, Texts, User, UserId,
+    Cloud, Grant, GrantKind, Link, LocalGrant, Mode, Reason, ReasonBook, Role, RoleIdx, SetIdx,
+    State, Status, Texts, User, UserId, WorkloadIdentity,
 };
 use crate::plan::RoleSetId;
 use crate::policy::{Action, Resource};
@@ -28,7 +28,7 @@ pub(super) fn state(conn: &Connection) -> Result<State, Fault> {
     let (grants, reasons, locals) = grants(conn, &places)?;
     let tokens = super::tokens::load(conn, &sets)?.into();
     let next_user = conn.query_row("SELECT next_user FROM meta", [], |row| row.get(0))?;
-    let catalog = catalog(conn)?;
+    let (catalog, workload) = (catalog(conn)?, workload(conn)?);
     Ok(State {
         texts,
         roles,
@@ -40,6 +40,7 @@ pub(super) fn state(conn: &Connection) -> Result<State, Fault> {
         locals,
         tokens,
         catalog,
+        workload,
         next_user,
     })
 }
@@ -291,9 +292,10 @@ impl StoredReasons {
     }
 }
 
-/// The requests that decisions are stored for.
+/// The catalog's requests.
 pub(super) fn catalog(conn: &Connection) -> Result<Vec<(Action, Option<Resource>)>, Fault> {
-    let mut statement = conn.prepare("SELECT action, resource FROM request ORDER BY num")?;
+    let mut statement =
+        conn.prepare("SELECT action, resource FROM request WHERE listed = 1 ORDER BY num")?;
     let mut rows = statement.query([])?;
     let mut catalog = Vec::new();
     let damaged = |error: crate::policy::PatternError| Fault::Damaged(error.to_string());
@@ -304,4 +306,42 @@ pub(super) fn catalog(conn: &Connection) -> Result<Vec<(Action, Option<Resource>
         catalog.push((action, resource));
     }
     Ok(catalog)
+}
+
+/// Who pools' pods are in the clouds.
+pub(super) fn workload(conn: &Connection) -> Result<Vec<WorkloadIdentity>, Fault> {
+    let mut statement = conn.prepare(
+        "SELECT pool, platform, namespace, service_account, cloud, identity, why \
+         FROM workload ORDER BY num",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut workload = Vec::new();
+    while let Some(row) = rows.next()? {
+        workload.push(workload_identity(row, 0)?);
+    }
+    Ok(workload)
+}
+
+/// A row of `workload`, from the columns `pool` to `why` from `first` on.
+pub(super) fn workload_identity(
+    row: &rusqlite::Row<'_>,
+    first: usize,
+) -> Result<WorkloadIdentity, Fault> {
+    let column = |offset: usize| first.saturating_add(offset);
+    let cloud: Option<String> = row.get(column(4))?;
+    let cloud = cloud
+        .map(|text| {
+            let known = Cloud::ALL.into_iter().find(|cloud| cloud.as_str() == text);
+            known.ok_or_else(|| Fault::Damaged(format!("there is no cloud `{text}`")))
+        })
+        .transpose()?;
+    Ok(WorkloadIdentity {
+        pool: row.get(column(0))?,
+        platform: row.get(column(1))?,
+        namespace: row.get(column(2))?,
+        service_account: row.get(column(3))?,
+        cloud,
+        identity: row.get(column(5))?,
+        why: row.get(column(6))?,
+    })
 }

@@ -11,7 +11,7 @@
 //! | opening, `-wal` and `-shm` | `open` |
 //! | whose the files are, links among them | `files` |
 //! | one run at a time | [`RunLock`] |
-//! | reading | [`Reader`]: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `tokens`, `history`, `access` (who held what at any generation), `review`, `mirror`, `keys` (issuers') |
+//! | reading | [`Reader`]: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `tokens`, `history`, `access` (who held what at any generation), `review`, `mirror`, `keys` (issuers'), `workload` (who reaches what in the clouds) |
 //! | reading and writing for one stranger | `person` |
 //! | writing | [`Writer`]: `apply` (changes), `grants`, `tokens`, `sets` (role sets, decisions), `past` (what people held before), `mirror`, `keys`; `batch` (many rows a statement) |
 //!
@@ -42,6 +42,7 @@ mod review;
 mod schema;
 mod sets;
 mod tokens;
+mod workload;
 mod writer;
 
 #[cfg(test)]
@@ -59,4 +60,5 @@ pub use reader::{Meta, Reader, ScopeStatus, SourceStatus};
 pub use review::Review;
 pub use schema::SCHEMA_VERSION;
 pub use tokens::TokenRow;
+pub use workload::ReachedBy;
 pub use writer::{Commit, Committed, MirrorUpdate, SourceUpdate, Writer};

@@ -112,6 +112,7 @@ pub(super) fn surroundings(
         locals: Vec::new(),
         tokens: Default::default(),
         catalog: load::catalog(conn)?,
+        workload: load::workload(conn)?,
         next_user: conn.query_row("SELECT next_user FROM meta", [], |row| row.get(0))?,
     };
     let mut ids: Vec<(&str, &str)> = stranger.exts.clone();

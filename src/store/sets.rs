@@ -15,8 +15,9 @@ use super::apply::role_of;
 use super::batch::Batch;
 use super::error::Fault;
 use crate::model::RoleIdx;
+use crate::model::workload::requests;
 use crate::plan::{Plan, RoleSetId};
-use crate::policy::{Effect, combined, effects};
+use crate::policy::{Action, Effect, Resource, combined, effects};
 
 /// Where role sets are looked up and written during one commit. [`Sets::settle`] comes last.
 pub(super) struct Sets<'a> {
@@ -28,7 +29,9 @@ pub(super) struct Sets<'a> {
     gained: BTreeMap<i64, i64>,
     /// Sets that this commit made: their decisions are new already, and so is their count.
     made: BTreeSet<i64>,
-    /// What each role that was needed so far says of the catalog.
+    /// What decisions are kept for.
+    requests: Vec<(Action, Option<Resource>)>,
+    /// What each role that was needed so far says of the requests.
     effects: HashMap<RoleIdx, Vec<Option<Effect>>>,
     lists: Lists<'a>,
     /// The next free number.
@@ -50,6 +53,7 @@ impl<'a> Sets<'a> {
         Ok(Sets {
             conn,
             plan,
+            requests: requests(&plan.state.catalog, &plan.state.workload),
             nums: HashMap::new(),
             gained: BTreeMap::new(),
             made: BTreeSet::new(),
@@ -146,13 +150,13 @@ impl<'a> Sets<'a> {
         for index in roles {
             if !self.effects.contains_key(index) {
                 let role = role_of(state, *index)?;
-                self.effects.insert(*index, effects(&role.policies, &state.catalog));
+                self.effects.insert(*index, effects(&role.policies, &self.requests));
             }
         }
         let known: Vec<&[Option<Effect>]> =
             roles.iter().filter_map(|index| self.effects.get(index).map(Vec::as_slice)).collect();
         let mut decisions = Vec::new();
-        for request in 0..state.catalog.len() {
+        for request in 0..self.requests.len() {
             let Some((effect, place)) = combined(&known, request) else { continue };
             let index = roles.get(place).copied().unwrap_or(RoleIdx::MAX);
             decisions.push(Decided {

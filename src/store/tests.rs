@@ -56,6 +56,7 @@ fn plan(people: u32) -> Plan {
         held: None,
         warnings: Vec::new(),
         next_due: None,
+        widened: Vec::new(),
         summary: Summary::default(),
     }
 }

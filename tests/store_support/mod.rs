@@ -377,6 +377,7 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
         held: None,
         warnings: Vec::new(),
         next_due: None,
+        widened: Vec::new(),
         summary: Summary::default(),
     }
 }

@@ -245,7 +245,12 @@ fn bare(reading: &mut Reading<'_>, root: &Node, entries: &[(Key, Node)], section
     if root.get("name").and_then(Node::text).is_some() && root.get("policies").is_some() {
         return listed_roles(reading, std::slice::from_ref(root), sections);
     }
-    let things: Vec<Option<Thing>> = entries.iter().map(|(_, node)| thing(node)).collect();
+    if entries.is_empty() {
+        return reading.warn(root.place, "osmo", "nothing is in this file");
+    }
+    // What is empty says nothing of what it is: the others do.
+    let said = entries.iter().filter(|(_, node)| node.map().is_none_or(|it| !it.is_empty()));
+    let things: Vec<Option<Thing>> = said.map(|(_, node)| thing(node)).collect();
     let Some(Some(first)) = things.first().copied() else { return unrecognised(reading, root) };
     if things.iter().any(|thing| *thing != Some(first)) {
         return unrecognised(reading, root);

@@ -89,3 +89,61 @@ CREATE TABLE review (
     account    TEXT    NOT NULL, -- whose account it was
     at         INTEGER NOT NULL
 );
+-- Who the pods of pools are in the clouds. NULL: unknown, and `why` says so.
+CREATE TABLE workload (
+    num             INTEGER PRIMARY KEY,
+    pool            TEXT NOT NULL,
+    platform        TEXT NOT NULL,
+    namespace       TEXT,
+    service_account TEXT,
+    cloud           TEXT, -- aws, azure, gcp
+    identity        TEXT,
+    why             TEXT NOT NULL
+);
+-- 0: no request of the catalog, but one that tells who reaches a pool of `workload`.
+ALTER TABLE request ADD COLUMN listed INTEGER NOT NULL DEFAULT 1;
+
+DROP VIEW gateway_role_decision;
+CREATE VIEW gateway_role_decision AS
+SELECT s.id AS role_set,
+       q.action,
+       coalesce(q.resource, '') AS resource,
+       CASE d.allow WHEN 1 THEN 'Allow' ELSE 'Deny' END AS effect,
+       r.name AS role
+  FROM role_set s
+  JOIN decision d ON d.list = s.list
+  JOIN request q ON q.num = d.request
+  JOIN role r ON r.num = d.role
+ WHERE q.listed = 1;
+
+DROP VIEW gateway_decision;
+CREATE VIEW gateway_decision AS
+SELECT u.username,
+       q.action,
+       coalesce(q.resource, '') AS resource,
+       CASE d.allow WHEN 1 THEN 'Allow' ELSE 'Deny' END AS effect,
+       r.name AS role
+  FROM user u
+  JOIN role_set s ON s.num = u.role_set
+  JOIN decision d ON d.list = s.list
+  JOIN request q ON q.num = d.request
+  JOIN role r ON r.num = d.role
+ WHERE q.listed = 1
+   AND (u.status = 0 OR (u.status = 2 AND u.disabled_by IS NULL));
+
+-- Who reaches which cloud identity: whoever may start pods in the pool, or get into them.
+CREATE VIEW gateway_workload_identity AS
+SELECT u.username,
+       w.pool,
+       w.platform,
+       w.namespace,
+       w.service_account,
+       w.cloud,
+       w.identity,
+       q.action AS via_action
+  FROM user u
+  JOIN role_set s ON s.num = u.role_set
+  JOIN decision d ON d.list = s.list AND d.allow = 1
+  JOIN request q ON q.num = d.request AND q.action IN ('workflow:Create', 'workflow:Exec')
+  JOIN workload w ON q.resource = 'pool/' || w.pool
+ WHERE u.status = 0 OR (u.status = 2 AND u.disabled_by IS NULL);

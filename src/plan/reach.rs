@@ -1,0 +1,130 @@
+//! What people reach in the clouds, before a plan and after it.
+
+use std::collections::BTreeSet;
+
+use hashbrown::HashMap;
+
+use super::effective::Effective;
+use crate::model::workload::{VIA, pool, via};
+use crate::model::{RoleIdx, State, UserId, WorkloadIdentity};
+use crate::policy::{Policy, decide};
+
+/// An identity that is reached, or an unknown one, and by which action.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct Reached {
+    /// What, through which pool and platform.
+    pub row: WorkloadIdentity,
+    /// A place in [`VIA`].
+    pub via: usize,
+}
+
+impl Reached {
+    /// `workflow:Create` or `workflow:Exec`.
+    #[must_use]
+    pub fn via_action(&self) -> String {
+        VIA.get(self.via).map_or_else(String::new, |(kind, name)| format!("{kind}:{name}"))
+    }
+}
+
+/// People who reach the same that they did not reach before.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Widened {
+    /// What. Sorted.
+    pub reached: Vec<Reached>,
+    /// Who, sorted.
+    pub users: Vec<UserId>,
+}
+
+/// Who reaches in `new` what they did not reach in `old`. Worked out by pair of role sets, not by
+/// person.
+pub(super) fn widened(
+    (old, before): (&State, &Effective),
+    (new, after): (&State, &Effective),
+) -> Vec<Widened> {
+    if new.workload.is_empty() {
+        return Vec::new();
+    }
+    let same = old.workload == new.workload && old.roles == new.roles;
+    let was = Reach::of(old);
+    let is = Reach::of(new);
+    let mut by_pair: HashMap<(Option<u32>, u32), Option<usize>> = HashMap::new();
+    let mut out: Vec<Widened> = Vec::new();
+    let mut at = 0;
+    for (place, user) in new.users.iter().enumerate() {
+        while old.users.get(at).is_some_and(|other| other.id < user.id) {
+            at += 1;
+        }
+        let earlier = old.users.get(at).filter(|other| other.id == user.id).map(|_| at);
+        if same && earlier.is_some_and(|at| before.id(at) == after.id(place)) {
+            continue;
+        }
+        let set = |effective: &Effective, place: usize| effective.of_user.get(place).copied();
+        let pair = (earlier.and_then(|at| set(before, at)), set(after, place).unwrap_or(u32::MAX));
+        let group = by_pair.entry(pair).or_insert_with(|| {
+            let had = earlier.map(|at| was.by(old, before.roles(at))).unwrap_or_default();
+            let had: BTreeSet<_> = had.iter().map(key).collect();
+            let has = is.by(new, after.roles(place));
+            let reached: Vec<Reached> =
+                has.into_iter().filter(|reached| !had.contains(&key(reached))).collect();
+            if reached.is_empty() {
+                return None;
+            }
+            if let Some(known) = out.iter().position(|group| group.reached == reached) {
+                return Some(known);
+            }
+            out.push(Widened { reached, users: Vec::new() });
+            Some(out.len().saturating_sub(1))
+        });
+        if let Some(group) = group.and_then(|group| out.get_mut(group)) {
+            group.users.push(user.id);
+        }
+    }
+    out
+}
+
+/// What makes a reach another one: not where the pods run, nor why something is unknown.
+type Key = (String, String, Option<String>, Option<&'static str>, usize);
+
+fn key(reached: &Reached) -> Key {
+    let WorkloadIdentity { pool, platform, cloud, identity, .. } = &reached.row;
+    let cloud = cloud.map(crate::model::Cloud::as_str);
+    (pool.clone(), platform.clone(), identity.clone(), cloud, reached.via)
+}
+
+/// A state's identities by pool.
+struct Reach<'a> {
+    pools: Vec<(&'a str, Vec<&'a WorkloadIdentity>)>,
+}
+
+impl<'a> Reach<'a> {
+    fn of(state: &'a State) -> Self {
+        let mut pools: Vec<(&str, Vec<&WorkloadIdentity>)> = Vec::new();
+        for row in &state.workload {
+            match pools.last_mut().filter(|(pool, _)| *pool == row.pool) {
+                Some((_, rows)) => rows.push(row),
+                None => pools.push((&row.pool, vec![row])),
+            }
+        }
+        Reach { pools }
+    }
+
+    /// What someone reaches who effectively holds `roles`.
+    fn by(&self, state: &State, roles: &[RoleIdx]) -> BTreeSet<Reached> {
+        let held = || {
+            roles.iter().filter_map(|role| state.roles.get(*role as usize)).map(|role| {
+                let policies: &[Policy] = &role.policies;
+                (role.name.as_str(), policies)
+            })
+        };
+        let mut out = BTreeSet::new();
+        for (name, rows) in &self.pools {
+            let Some(resource) = pool(name) else { continue };
+            for (place, action) in via().iter().enumerate() {
+                if decide(held(), action, Some(&resource)).is_allow() {
+                    out.extend(rows.iter().map(|row| Reached { row: (*row).clone(), via: place }));
+                }
+            }
+        }
+        out
+    }
+}

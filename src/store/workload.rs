@@ -1,0 +1,69 @@
+//! Who reaches what in the clouds.
+
+use rusqlite::Connection;
+
+use super::error::{Fault, StoreError};
+use super::load::workload_identity;
+use super::reader::Reader;
+use crate::model::WorkloadIdentity;
+
+/// Somebody reaches an identity, or an unknown one.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ReachedBy {
+    /// What, through which pool and platform.
+    pub row: WorkloadIdentity,
+    /// Who.
+    pub user: String,
+    /// `workflow:Create` or `workflow:Exec`.
+    pub via_action: String,
+    /// The role that allows it.
+    pub role: String,
+}
+
+/// The rows of `gateway_workload_identity` with the role that allows each.
+const REACHED: &str = "SELECT u.username, q.action, r.name, w.pool, w.platform, w.namespace, w.service_account, \
+            w.cloud, w.identity, w.why \
+       FROM workload w \
+       JOIN request q ON q.resource = 'pool/' || w.pool \
+                     AND q.action IN ('workflow:Create', 'workflow:Exec') \
+       JOIN decision d ON d.request = q.num AND d.allow = 1 \
+       JOIN role r ON r.num = d.role \
+       JOIN role_set s ON s.list = d.list \
+       JOIN user u ON u.role_set = s.num \
+      WHERE (w.identity = ?1 OR w.identity IS NULL) \
+        AND (u.status = 0 OR (u.status = 2 AND u.disabled_by IS NULL))";
+
+impl Reader {
+    /// Who reaches `identity` (compared exactly), and who reaches what is unknown and so may be it.
+    /// Sorted.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn reached_by(&self, identity: &str) -> Result<Vec<ReachedBy>, StoreError> {
+        self.read_as(|conn| reached_by(conn, identity))
+    }
+
+    /// Who pools' pods are in the clouds. Sorted.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn workload(&self) -> Result<Vec<WorkloadIdentity>, StoreError> {
+        self.read_as(super::load::workload)
+    }
+}
+
+fn reached_by(conn: &Connection, identity: &str) -> Result<Vec<ReachedBy>, Fault> {
+    let mut statement = conn.prepare(REACHED)?;
+    let mut rows = statement.query([identity])?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next()? {
+        out.push(ReachedBy {
+            user: row.get(0)?,
+            via_action: row.get(1)?,
+            role: row.get(2)?,
+            row: workload_identity(row, 3)?,
+        });
+    }
+    out.sort();
+    Ok(out)
+}
