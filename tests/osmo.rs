@@ -243,12 +243,28 @@ fn what_is_not_understood_is_refused_with_file_place_and_role() {
         ("hello: world\n".to_owned(), "this is none of the shapes of OSMO's configuration"),
         ("hello".to_owned(), "this is none of the shapes"),
         ("# nothing\n".to_owned(), "/c/o.yaml:1:1: is empty"),
-        ("roles: {r: {policies: [}}\n".to_owned(), "/c/o.yaml:1:24: is not YAML"),
+        ("roles: {r: {policies: [}}\n".to_owned(), "/c/o.yaml:1:23: is not YAML"),
         ("roles: []x\n".to_owned(), "is not YAML"),
     ] {
         let report = faults(&[("o.yaml", &text)], "");
         assert!(report.contains(fault), "{text}\nwanted: {fault}\ngot: {report}");
         assert!(report.contains("/c/"), "{report}");
+    }
+}
+
+#[test]
+fn what_says_nothing_is_no_fault() {
+    for text in [
+        "roles:\n",
+        "roles: {}\npools: {}\n",
+        "[]",
+        "{}",
+        r#"{"pools": {}}"#,
+        r#"{"quiet": {}, "loud": {"spec": {}}}"#,
+        "COMPUTED VALUES:\nservices:\n  configs:\n    roles: null\n",
+    ] {
+        let config = good(&[("o.yaml", text)], "");
+        assert!(config.roles.is_empty(), "{text}: {}", told(&config));
     }
 }
 
@@ -352,5 +368,83 @@ fn the_fingerprint_is_the_files_meaning_too() {
         "roles: {r: {sync_mode: force, policies: [{actions: ['a:B']}]}}",
     ] {
         assert_ne!(print(other), first, "{other}");
+    }
+}
+
+/// A command on one of the examples: its status and standard output.
+fn example(name: &str, args: &[&str]) -> (Option<i32>, String) {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples").join(name);
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_idpsyncd"))
+        .args(args)
+        .arg("--config")
+        .arg(config.join("idpsyncd.toml"))
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    (output.status.code(), text + &String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn the_example_of_an_installation_is_accepted_and_gives_what_it_says() {
+    let (status, text) = example("osmo", &["check", "--offline", "--output", "json"]);
+    assert_eq!(status, Some(0), "{text}");
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["errors"], serde_json::json!([]), "{text}");
+    assert_eq!(report["warnings"], serde_json::json!([]), "{text}");
+    let (status, text) = example("osmo", &["sync", "--dry-run", "--output", "json"]);
+    assert_eq!(status, Some(0), "{text}");
+    let plan: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for role in ["osmo-admin", "osmo-user", "osmo-ml-team", "osmo-auditor"] {
+        let changes = plan["changes"].as_array().unwrap();
+        let given = changes.iter().any(|it| it["change"] == "grant-added" && it["role"] == role);
+        assert!(given, "nobody gets {role}");
+    }
+}
+
+#[test]
+fn the_example_of_cloud_identities_is_accepted_and_says_who_reaches_them() {
+    let (status, text) = example("workload", &["check", "--offline"]);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(text.contains("leaves the service account to run time"), "{text}");
+    let (status, text) = example("workload", &["sync", "--dry-run", "--output", "json"]);
+    assert_eq!(status, Some(0), "{text}");
+    let plan: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let clouds: std::collections::BTreeSet<&str> =
+        plan["reach"].as_array().unwrap().iter().filter_map(|row| row["cloud"].as_str()).collect();
+    assert_eq!(clouds.into_iter().collect::<Vec<_>>(), ["aws", "azure"]);
+}
+
+mod noise {
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_noise_makes_it_panic(text in "\\PC{0,120}") {
+            let _ = super::with(&[("o.yaml", &text)], "");
+        }
+
+        /// Whatever is cut out of a whole file or put into it: a refusal says why and where.
+        #[test]
+        fn no_slip_of_the_finger_makes_it_panic(
+            at in any::<prop::sample::Index>(),
+            much in 0usize..12,
+            put in "[\\[\\]{}:,'\"*&!|>#\n -]{0,4}",
+        ) {
+            let whole = include_str!("osmo/rendered/config.yaml");
+            let start = at.index(whole.len());
+            let text = format!(
+                "{}{put}{}",
+                whole.get(..start).unwrap_or_default(),
+                whole.get(start + much..).unwrap_or_default()
+            );
+            if let Err(faults) = super::with(&[("o.yaml", &text)], "") {
+                for fault in faults.faults {
+                    prop_assert!(fault.line >= 1 && fault.column >= 1 && !fault.message.is_empty());
+                }
+            }
+        }
     }
 }
