@@ -789,20 +789,24 @@ proptest! {
             let seen = ask(&folder, "SELECT username, role FROM gateway_user_role");
             prop_assert_eq!(seen.len(), pairs.len());
             prop_assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), pairs);
-            let mut decisions = BTreeSet::new();
-            for (id, person) in &next.people {
-                let effective = next.effective(*id);
+            let decided = |who: &str, effective: &BTreeSet<String>| -> Vec<String> {
                 let roles: Vec<_> = effective
                     .iter()
                     .map(|name| (name.as_str(), next.roles[name].policies.as_slice()))
                     .collect();
-                for decision in idpsyncd::policy::decide_catalog(&roles, &next.catalog) {
+                let decisions = idpsyncd::policy::decide_catalog(&roles, &next.catalog);
+                let words = decisions.into_iter().map(|decision| {
                     let (action, resource) = &next.catalog[decision.request];
                     let resource = resource.as_ref().map_or("", |resource| resource.as_str());
-                    let (name, effect) = (&person.username, decision.effect.as_str());
-                    decisions.insert(format!("{name} {action} {resource} {effect} {}", decision.role));
-                }
-            }
+                    let effect = decision.effect.as_str();
+                    format!("{who} {action} {resource} {effect} {}", decision.role)
+                });
+                words.collect()
+            };
+            let people = next.people.iter();
+            let decisions: BTreeSet<String> = people
+                .flat_map(|(id, person)| decided(&person.username, &next.effective(*id)))
+                .collect();
             let sql = "SELECT username, action, resource, effect, role FROM gateway_decision";
             prop_assert_eq!(ask(&folder, sql).into_iter().collect::<BTreeSet<_>>(), decisions);
             let mut tokens = BTreeSet::new();
@@ -813,6 +817,17 @@ proptest! {
             }
             let sql = "SELECT username, name, expires_at, role_set FROM gateway_token";
             prop_assert_eq!(ask(&folder, sql).into_iter().collect::<BTreeSet<_>>(), tokens);
+            let decisions: BTreeSet<String> = next
+                .tokens
+                .iter()
+                .flat_map(|((user, name), pass)| {
+                    let who = format!("{} {name}", next.people[user].username);
+                    decided(&who, &next.decides(*user, pass))
+                })
+                .collect();
+            let sql = "SELECT t.username, t.name, d.action, d.resource, d.effect, d.role \
+                       FROM gateway_token t JOIN gateway_role_decision d USING (role_set)";
+            prop_assert_eq!(ask(&folder, sql).into_iter().collect::<BTreeSet<_>>(), decisions);
             let stored = "SELECT count(*) FROM role_set WHERE users = 0 OR users <> \
                           (SELECT count(*) FROM user WHERE role_set = role_set.num) + \
                           (SELECT count(*) FROM token WHERE role_set = role_set.num)";

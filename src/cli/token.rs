@@ -57,10 +57,12 @@ fn create(config: &Config, args: TokenArgs, output: Output) -> Result<u8, Failur
         Ok(ByHand::AddToken { user, token: Box::new(new.clone()), replace: false })
     })?;
     let made = plan.changes.iter().find_map(|change| match change {
-        Change::TokenAdded { token, .. } => Some(token),
+        Change::TokenAdded { user, token } => Some((*user, token)),
         _ => None,
     });
-    let roles = made.map(|made| made.roles.as_slice()).unwrap_or_default();
+    let roles = made.map(|(_, made)| made.roles.as_slice()).unwrap_or_default();
+    let owner = plan.state.users.iter().find(|user| Some(user.id) == made.map(|(id, _)| id));
+    let user = owner.map_or(user.as_str(), |owner| plan.state.texts.get(owner.username));
     let told = match output {
         Output::Text => told(&secret, "\n"),
         Output::Json => {
