@@ -72,7 +72,7 @@ fn held(rows: &[Access]) -> Held {
     rows.iter()
         .map(|row| {
             let Access { user_id, role, everyone, idp, local, .. } = row;
-            let idp = idp.as_ref().map(|ways| ways.all.clone());
+            let idp = idp.as_ref().map(|ways| ways.all());
             let why = Why { everyone: *everyone, idp, local: local.clone() };
             ((*user_id, role.to_string()), (began(row), why))
         })

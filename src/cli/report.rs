@@ -116,9 +116,6 @@ struct Held {
     why: String,
     by: Option<String>,
     service: bool,
-    /// `why` for people, who get the shortest of several ways.
-    #[serde(skip)]
-    short: String,
 }
 
 const COLUMNS: [&str; 7] = ["user", "role", "since", "origin", "why", "by", "service"];
@@ -133,25 +130,24 @@ fn columns(
 }
 
 impl Held {
-    fn of(access: Access) -> Held {
+    /// People read the shortest of several ways, programs get all.
+    fn of(access: Access, format: Format) -> Held {
         let Access { user_id: _, user, role, since, everyone, idp, local, service } = access;
         let mut origins = Vec::new();
-        // For programs, for people.
-        let mut why: Vec<(String, String)> = Vec::new();
-        let same = |text: String| (text.clone(), text);
+        let mut why = Vec::new();
         if everyone {
             origins.push("everyone");
-            why.push(same("everyone who is enabled holds it".to_owned()));
+            why.push("everyone who is enabled holds it".to_owned());
         }
         if let Some(ways) = idp {
             origins.push("idp");
-            why.push((ways.all.clone(), ways.shortest.clone()));
+            why.push(if format == Format::Text { ways.shortest() } else { ways.all() });
         }
         let mut by = None;
         if let Some(local) = local {
             origins.push("local");
             let until = local.until.map(|until| format!(" (until {})", rfc3339(until)));
-            why.push(same(format!("{}{}", local.reason, until.unwrap_or_default())));
+            why.push(format!("{}{}", local.reason, until.unwrap_or_default()));
             by = Some(local.by);
         }
         let (since, since_before) = match since {
@@ -164,10 +160,9 @@ impl Held {
             since,
             since_before,
             origin: origins.join("+"),
-            why: why.iter().map(|(all, _)| all.as_str()).collect::<Vec<_>>().join("; "),
+            why: why.join("; "),
             by,
             service,
-            short: why.iter().map(|(_, short)| short.as_str()).collect::<Vec<_>>().join("; "),
         }
     }
 
@@ -204,7 +199,7 @@ impl Line for Held {
         {
             *user = format!("{} (service)", self.user).into();
         }
-        cells.push(told(&self.short, self.by.as_deref()).into());
+        cells.push(told(&self.why, self.by.as_deref()).into());
         cells
     }
 }
@@ -230,7 +225,7 @@ fn everything(
         Sheet::new(format, columns(format, &COLUMNS, &["user", "role", "since", "origin", "why"]));
     if let Some(at) = at {
         sheet.note(&format!("Who holds what at {}", named(at)));
-        reader.access(at.num, filter, &mut |access| sheet.row(&Held::of(access)))?;
+        reader.access(at.num, filter, &mut |access| sheet.row(&Held::of(access, format)))?;
     }
     if sheet.rows() == 0 {
         sheet.note("Nobody holds anything that fits.");
@@ -256,20 +251,19 @@ const CHANGED: [&str; 9] =
     ["change", "user", "role", "since", "origin", "why", "by", "service", "was"];
 
 impl Changed {
-    fn of(change: AccessChange) -> Changed {
+    fn of(change: AccessChange, format: Format) -> Changed {
+        let held = |access| Held::of(access, format);
         match change {
-            AccessChange::Added(is) => Changed { change: "added", held: Held::of(is), was: None },
-            AccessChange::Removed(was) => {
-                Changed { change: "removed", held: Held::of(was), was: None }
-            }
+            AccessChange::Added(is) => Changed { change: "added", held: held(is), was: None },
+            AccessChange::Removed(was) => Changed { change: "removed", held: held(was), was: None },
             AccessChange::Changed { was, is } => {
-                Changed { change: "changed", held: Held::of(is), was: Some(Held::of(was)) }
+                Changed { change: "changed", held: held(is), was: Some(held(was)) }
             }
         }
     }
 
-    /// What differs, as it was, in words; `why` gives the words of a row's reasons.
-    fn was(&self, why: impl Fn(&Held) -> &str) -> String {
+    /// What differs, as it was, in words.
+    fn was(&self) -> String {
         let Some(was) = &self.was else { return String::new() };
         let mut parts = Vec::new();
         if was.user != self.held.user {
@@ -279,7 +273,7 @@ impl Changed {
             parts.push(format!("since {}", was.since()));
         }
         if (&was.origin, &was.why, &was.by) != (&self.held.origin, &self.held.why, &self.held.by) {
-            parts.push(format!("{} {}", was.origin, told(why(was), was.by.as_deref())));
+            parts.push(format!("{} {}", was.origin, told(&was.why, was.by.as_deref())));
         }
         if was.service != self.held.service {
             parts.push(if was.service { "a service account" } else { "no service account" }.into());
@@ -292,7 +286,7 @@ impl Line for Changed {
     fn cells(&self) -> Vec<Cow<'_, str>> {
         let mut cells = vec![Cow::Borrowed(self.change)];
         cells.extend(self.held.cells());
-        cells.push(self.was(|held| &held.why).into());
+        cells.push(self.was().into());
         cells
     }
 
@@ -304,7 +298,7 @@ impl Line for Changed {
         };
         let mut cells = vec![Cow::Borrowed(mark)];
         cells.extend(self.held.shown());
-        let was = self.was(|held| &held.short);
+        let was = self.was();
         if !was.is_empty()
             && let Some(last) = cells.last_mut()
         {
@@ -357,11 +351,11 @@ fn changes(
             Some(last) => {
                 let from = reader.generation(AsOf::Generation(last.generation), Utc::now())?;
                 reader.access_changes((from.num, at.num), filter, &mut |change| {
-                    sheet.row(&Changed::of(change))
+                    sheet.row(&Changed::of(change, format))
                 })?;
             }
             None => reader.access(at.num, filter, &mut |access| {
-                sheet.row(&Changed::of(AccessChange::Added(access)))
+                sheet.row(&Changed::of(AccessChange::Added(access), format))
             })?,
         }
     }

@@ -21,6 +21,6 @@ pub use gist::{Changes, Gist};
 pub use make::{ByHand, approve, by_hand, plan, stranger};
 pub use reach::{Reached, Widened};
 pub use view::{
-    LOCAL_NOT_AT_IDP, because, claims, outgrown, reason, reasons, shortest, sorted, token_story,
-    view,
+    LOCAL_NOT_AT_IDP, and_more, because, by_way, claims, outgrown, reason, reasons, shortest,
+    sorted, token_story, view,
 };

@@ -295,7 +295,8 @@ pub fn sorted(mut reasons: Vec<Reason>) -> Vec<Reason> {
 }
 
 /// The shorter way first.
-pub(super) fn by_way(a: &Reason, b: &Reason) -> std::cmp::Ordering {
+#[must_use]
+pub fn by_way(a: &Reason, b: &Reason) -> std::cmp::Ordering {
     (a.path.len(), a).cmp(&(b.path.len(), b))
 }
 
@@ -305,11 +306,15 @@ pub fn shortest(reasons: &[Reason]) -> String {
     match reasons {
         [] => String::new(),
         [only] => reason(only),
-        [first, rest @ ..] => {
-            let ways = if rest.len() == 1 { "way" } else { "ways" };
-            format!("{}, and {} more {ways}", reason(first), rest.len())
-        }
+        [first, rest @ ..] => and_more(&reason(first), rest.len()),
     }
+}
+
+/// The way `first` in words, and how many more there are: at least one.
+#[must_use]
+pub fn and_more(first: &str, more: usize) -> String {
+    let ways = if more == 1 { "way" } else { "ways" };
+    format!("{first}, and {more} more {ways}")
 }
 
 /// Why a grant exists, as a phrase.

@@ -14,10 +14,10 @@ use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 use super::apply::json;
 use super::codec::decode;
 use super::error::{Fault, StoreError};
-use super::load::{StoredReasons, local_grant, text};
+use super::load::{local_grant, stored_reason, text};
 use super::reader::{Reader, time_at};
-use crate::model::{LocalGrant, Time, UserId, rfc3339};
-use crate::plan::{reason, shortest, sorted};
+use crate::model::{LocalGrant, Reason, Time, UserId, rfc3339};
+use crate::plan::{and_more, by_way, reason};
 
 /// Which state is meant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,13 +93,26 @@ pub enum Began {
     Before(Generation),
 }
 
-/// The ways in which a grant came, in words.
+/// The ways in which a grant came, in words, the shortest first; at least one.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ways {
+pub struct Ways(Vec<Rc<str>>);
+
+impl Ways {
     /// The shortest, and how many more there are.
-    pub shortest: String,
-    /// Every one, the shortest first.
-    pub all: String,
+    #[must_use]
+    pub fn shortest(&self) -> String {
+        match self.0.as_slice() {
+            [] => String::new(),
+            [only] => only.to_string(),
+            [first, rest @ ..] => and_more(first, rest.len()),
+        }
+    }
+
+    /// Every one.
+    #[must_use]
+    pub fn all(&self) -> String {
+        self.0.join("; ")
+    }
 }
 
 /// Somebody effectively holds a role.
@@ -116,7 +129,7 @@ pub struct Access {
     /// Everyone who is enabled holds the role.
     pub everyone: bool,
     /// The ways in which identity providers give it; absent: none does.
-    pub idp: Option<Rc<Ways>>,
+    pub idp: Option<Ways>,
     /// The story of a grant by hand.
     pub local: Option<LocalGrant>,
     /// The person is a service account.
@@ -184,7 +197,7 @@ impl Reader {
 
     /// Calls `each` for every pair of user and role that the views showed at `generation` (one that
     /// [`Reader::generation`] gave), by username, then by role, until it breaks off. What is in
-    /// memory meanwhile are role sets, reasons, and about 30 bytes for each grant that changed
+    /// memory meanwhile are role sets, single reasons, and about 30 bytes for each grant that changed
     /// since.
     ///
     /// # Errors
@@ -512,12 +525,13 @@ struct Shelf<'c> {
     roles: HashMap<i64, (Rc<str>, bool)>,
     sets: HashMap<i64, Rc<Set>>,
     past_sets: HashMap<i64, Rc<Set>>,
-    reasons: StoredReasons,
-    ways: HashMap<i64, Rc<Ways>>,
+    /// Reasons in words, each with its place among all of them, the shorter way first.
+    reasons: HashMap<u32, (usize, Rc<str>)>,
     generations: HashMap<i64, Generation>,
     from: Option<Generation>,
     of_set: Statement<'c>,
     of_past_set: Statement<'c>,
+    of_reasons: Statement<'c>,
     past: Statement<'c>,
     idp: Statement<'c>,
     local: Statement<'c>,
@@ -545,12 +559,12 @@ impl<'c> Shelf<'c> {
             roles,
             sets: HashMap::new(),
             past_sets: HashMap::new(),
-            reasons: StoredReasons::load(conn)?,
-            ways: HashMap::new(),
+            reasons: reasons(conn)?,
             generations: HashMap::new(),
             from: held_from(conn)?,
             of_set: conn.prepare("SELECT role FROM role_set_role WHERE role_set = ?1")?,
             of_past_set: conn.prepare("SELECT roles FROM past_set WHERE num = ?1")?,
+            of_reasons: conn.prepare("SELECT reasons FROM reason_set WHERE num = ?1")?,
             past: conn.prepare(
                 "SELECT until, past_set FROM past_held WHERE user = ?1 ORDER BY until DESC",
             )?,
@@ -669,17 +683,32 @@ impl<'c> Shelf<'c> {
         Rc::new(Set { nums, by_name })
     }
 
-    /// The reasons of set `num` in words.
-    fn ways(&mut self, num: i64) -> Result<Rc<Ways>, Fault> {
-        if let Some(ways) = self.ways.get(&num) {
-            return Ok(Rc::clone(ways));
+    /// The reasons of set `num` in words. Looked up each time: of such sets there may be as many as
+    /// grants.
+    fn ways(&mut self, num: i64) -> Result<Ways, Fault> {
+        let damaged = || Fault::Damaged(format!("set of reasons {num} cannot be read"));
+        let set: Option<Vec<u8>> = self.of_reasons.query_row([num], |row| row.get(0)).optional()?;
+        let set = set.and_then(|set| decode(&set)).ok_or_else(damaged)?;
+        let mut ways = Vec::with_capacity(set.len());
+        for reason in set {
+            ways.push(self.reasons.get(&reason).ok_or_else(damaged)?);
         }
-        let reasons = sorted(self.reasons.of_set(num)?.into_iter().cloned().collect());
-        let all: Vec<String> = reasons.iter().map(reason).collect();
-        let ways = Rc::new(Ways { shortest: shortest(&reasons), all: all.join("; ") });
-        self.ways.insert(num, Rc::clone(&ways));
-        Ok(ways)
+        ways.sort_unstable_by_key(|(place, _)| *place);
+        Ok(Ways(ways.into_iter().map(|(_, words)| Rc::clone(words)).collect()))
     }
+}
+
+/// All reasons in words, by number.
+fn reasons(conn: &Connection) -> Result<HashMap<u32, (usize, Rc<str>)>, Fault> {
+    let mut all: Vec<(u32, Reason)> = Vec::new();
+    let mut statement = conn.prepare("SELECT num, source, rule, reference, path FROM reason")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        all.push((row.get(0)?, stored_reason(row, 1)?));
+    }
+    all.sort_by(|(_, a), (_, b)| by_way(a, b));
+    let words = all.iter().enumerate();
+    Ok(words.map(|(place, (num, it))| (*num, (place, reason(it).into()))).collect())
 }
 
 /// The rows of two numbers that `statement` finds for `user`.

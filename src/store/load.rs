@@ -230,6 +230,17 @@ pub(super) fn local_grant(row: &rusqlite::Row<'_>, first: usize) -> Result<Local
     })
 }
 
+/// A reason, from the columns `source`, `rule`, `reference`, `path` from `first` on.
+pub(super) fn stored_reason(row: &rusqlite::Row<'_>, first: usize) -> Result<Reason, Fault> {
+    let column = |offset: usize| first.saturating_add(offset);
+    Ok(Reason {
+        source: row.get(column(0))?,
+        rule: row.get(column(1))?,
+        reference: row.get(column(2))?,
+        path: json(text(row, column(3))?, "reason's path")?,
+    })
+}
+
 /// Reasons and sets of them as stored, by number.
 #[derive(Default)]
 pub(super) struct StoredReasons {
@@ -245,13 +256,7 @@ impl StoredReasons {
             conn.prepare("SELECT num, source, rule, reference, path FROM reason")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let reason = Reason {
-                source: row.get(1)?,
-                rule: row.get(2)?,
-                reference: row.get(3)?,
-                path: json(text(row, 4)?, "reason's path")?,
-            };
-            stored.reasons.insert(row.get(0)?, reason);
+            stored.reasons.insert(row.get(0)?, stored_reason(row, 1)?);
         }
         let mut statement = conn.prepare("SELECT num, reasons FROM reason_set")?;
         let mut rows = statement.query([])?;
