@@ -33,6 +33,8 @@ struct Company {
     /// By group `g0`… a role `r0`…: mode and whether everyone has it; absent: not configured.
     roles: [Option<(usize, bool)>; 4],
     people: Vec<Someone>,
+    /// Who has left, and may return.
+    gone: Vec<Someone>,
     next: u32,
     runtime: tokio::runtime::Runtime,
 }
@@ -47,6 +49,7 @@ impl Company {
             now: parse_rfc3339("2026-11-23T12:00:00Z").unwrap(),
             roles,
             people: Vec::new(),
+            gone: Vec::new(),
             next: 0,
             runtime: tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(1)
@@ -78,8 +81,14 @@ impl Company {
         let somebody = self.random.usize(0..self.people.len().max(1));
         let group = self.random.usize(0..4);
         match self.random.u8(0..10) {
+            0 if self.random.bool() && !self.gone.is_empty() => {
+                let back = self.gone.remove(0);
+                if !self.people.iter().any(|other| other.name == back.name) {
+                    self.people.push(back);
+                }
+            }
             0 => self.hire(),
-            1 if self.people.len() > 1 => drop(self.people.remove(somebody)),
+            1 if self.people.len() > 1 => self.gone.push(self.people.remove(somebody)),
             2 => {
                 let mode = self.random.usize(0..4);
                 let everyone = self.random.u8(0..4) == 0;
@@ -252,7 +261,7 @@ proptest! {
                 0 | 1 => company.by_hand(),
                 2 => company.approve(),
                 _ => {
-                    (0..company.random.usize(0..4)).for_each(|_| company.happen());
+                    (0..company.random.usize(0..5)).for_each(|_| company.happen());
                     company.sync();
                 }
             }
