@@ -214,6 +214,7 @@ fn plan(users: u32) -> Plan {
         warnings: Vec::new(),
         next_due: None,
         summary: Summary::default(),
+        records: idpsyncd::plan::Records::default(),
     }
 }
 

@@ -15,6 +15,7 @@ use idpsyncd::model::{State, parse_rfc3339};
 use idpsyncd::plan::{self, Plan};
 use idpsyncd::policy::decide_catalog;
 use idpsyncd::resolve::{View, resolve};
+use idpsyncd::source::local;
 use idpsyncd::source::{Directory, Enabled, Kind, NewContainer, NewUser, ReadingBuilder};
 
 /// Two hundred roles behind two thousand groups; the other groups mean nothing here.
@@ -81,7 +82,9 @@ fn directory(users: u32) -> Directory {
 fn once(config: &Config, directory: &Directory, old: &State) -> (Plan, Duration) {
     let now = parse_rfc3339("2026-01-01T00:00:00Z").unwrap();
     let start = Instant::now();
-    let resolved = resolve(config, &[View { source: "kc", directory }], old, now);
+    let nobody = local::nobody();
+    let by_hand = View { source: local::NAME, directory: &nobody };
+    let resolved = resolve(config, &[View { source: "kc", directory }, by_hand], old, now);
     let plan = plan::plan(&config.guard, resolved, old, None, now);
     let mut decisions = 0;
     for roles in plan.set_roles.values() {

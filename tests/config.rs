@@ -714,7 +714,8 @@ fn the_annotated_example_is_right_and_needs_no_secret_to_load() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/idpsyncd.toml");
     let config = load(&path).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.warnings, Vec::<String>::new());
-    assert_eq!(config.sources.len(), 2);
+    let names: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
+    assert_eq!(names, ["corp-keycloak", "corp-ldap", "local"]);
     // What is commented out in it is right as well.
     let text = std::fs::read_to_string(&path).unwrap();
     let (start, end) = (text.find("# [gateway]").unwrap(), text.len());
@@ -786,6 +787,7 @@ fn every_key_is_in_the_reference() {
         "[sync]",
         "[guard]",
         "[tokens]",
+        "[default_admin]",
         "[[source]]\nkind = \"keycloak\"",
         "[[source]]\nkind = \"ldap\"",
         "[[source]]\nkind = \"ldap\"\n[source.users]",

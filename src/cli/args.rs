@@ -195,7 +195,7 @@ Examples:
   idpsyncd history --role osmo-admin --since 7d
   idpsyncd history --since 2026-11-01T00:00:00Z --output json")]
     History(HistoryArgs),
-    /// Show users
+    /// Show users; add, disable, enable or remove local ones
     #[command(subcommand)]
     User(UserCommand),
     /// Add, remove or list local grants
@@ -418,6 +418,64 @@ pub enum UserCommand {
     Show {
         /// The username
         user: String,
+    },
+    /// Add a user whom no identity provider brings, or a service account
+    #[command(after_help = "\
+Names are ASCII letters and digits, with `_`, `.`, `@` and `-` between them. A name that an identity
+provider's user has is linked with that one; a service account's or the default admin's never is. Where
+there is no `[[source]]` and no store yet, this makes it, as `idpsyncd sync` would.
+
+Examples:
+  idpsyncd user add ann --email ann@example.com --reason \"no account at the IdP yet\"
+  idpsyncd user add svc-ci --service --reason \"nightly builds, ticket 4711\"")]
+    Add {
+        /// The username
+        name: String,
+        /// The email address
+        #[arg(long)]
+        email: Option<String>,
+        /// A service account: nobody signs in as it, only tokens speak for it
+        #[arg(long)]
+        service: bool,
+        /// Why
+        #[arg(long)]
+        reason: String,
+    },
+    /// Disable a local user: grants and tokens are kept, none counts
+    #[command(after_help = "\
+Example:
+  idpsyncd user disable svc-ci --reason \"its host is being looked at\"")]
+    Disable {
+        /// The username
+        name: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
+    },
+    /// Enable a local user again
+    #[command(after_help = "\
+Example:
+  idpsyncd user enable svc-ci --reason \"the host is clean\"")]
+    Enable {
+        /// The username
+        name: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
+    },
+    /// Remove a local user with every grant and token, at once
+    #[command(after_help = "\
+Of somebody whom an identity provider lists as well only the local side goes. Whoever is added again
+under an old name is a new person.
+
+Example:
+  idpsyncd user remove svc-ci --reason \"replaced by svc-build\"")]
+    Remove {
+        /// The username
+        name: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
     },
 }
 

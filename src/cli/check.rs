@@ -41,7 +41,10 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<u8, Failure> {
     let mut warnings: BTreeSet<String> = config.warnings.iter().cloned().collect();
     warnings.extend(coverage::warnings(&config));
     warnings.extend(config::readable_secrets(&config));
-    if !args.offline {
+    let admin = pipeline::check_default_admin(&config);
+    errors.extend(admin.as_ref().err().cloned());
+    // Without the default admin's secret nothing can be planned.
+    if !args.offline && admin.is_ok() {
         runtime()?.block_on(connect(&config, &mut errors, &mut warnings))?;
     }
     let report = Report {
@@ -86,7 +89,8 @@ async fn connect(
         let faults = crate::gateway::identity::faults(gateway).await;
         warnings.extend(faults.into_iter().map(|fault| format!("gateway.jwt: {fault}")));
     }
-    let findings = join_all(config.sources.iter().map(|source| async {
+    let asked = config.sources.iter().filter(|source| !source.kind.is_local());
+    let findings = join_all(asked.map(|source| async {
         let rules = Rules::new(config, source);
         match open_source(source) {
             Ok(opened) => (source.name.as_str(), opened.check(&rules).await),
@@ -147,7 +151,7 @@ fn conventions(
     let clients = config.sources.iter().find(|s| s.name == source).map(|s| match &s.kind {
         SourceKind::Keycloak(keycloak) => keycloak.clients.as_slice(),
         SourceKind::RealmExport(export) => export.clients.as_slice(),
-        SourceKind::Ldap(_) | SourceKind::Ldif(_) => &[],
+        SourceKind::Ldap(_) | SourceKind::Ldif(_) | SourceKind::Local => &[],
     });
     one_client_only(source, directory, clients.unwrap_or(&[]), warnings);
     for (container, members) in directory.containers.iter().zip(&directory.members) {

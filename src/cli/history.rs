@@ -7,7 +7,7 @@ use super::print::{self, Style, Table};
 use super::time::{From, moment};
 use super::{Failure, exit};
 use crate::config::Config;
-use crate::model::rfc3339;
+use crate::model::{Deed, rfc3339};
 use crate::pipeline;
 use crate::store::HistoryFilter;
 
@@ -46,6 +46,16 @@ pub(super) fn run(config: &Config, args: &HistoryArgs, output: Output) -> Result
         let why = match (&change.old, &change.new) {
             (Some(old), Some(new)) => format!("{old} → {new}"),
             _ => text(&change.why),
+        };
+        // A local grant's sentence says who gave it already.
+        let told = |deed: &&Deed| !why.contains(&deed.by);
+        let why = match row.deed.as_ref().filter(told) {
+            Some(Deed { by, reason }) if why.is_empty() => format!("by {by}: {reason}"),
+            Some(Deed { by, reason }) => format!("{why}; by {by}: {reason}"),
+            None => match &row.deed {
+                Some(Deed { reason, .. }) if !why.contains(reason) => format!("{why}: {reason}"),
+                _ => why,
+            },
         };
         table.row([
             &row.generation.to_string(),

@@ -149,7 +149,7 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         Command::Status => status::run(&load(&global)?, global.output),
         Command::Plan(command) => held::run(&load(&global)?, &command, global.output),
         Command::History(args) => history::run(&load(&global)?, &args, global.output),
-        Command::User(command) => user::run(&load(&global)?, &command, global.output),
+        Command::User(command) => user::run(&load(&global)?, command, global.output),
         Command::Grant(command) => grant::run(&load(&global)?, command, global.output),
         Command::Token(command) => token::run(&load(&global)?, command, global.output),
         Command::H2o(command) => h2o::run(&global, &command),

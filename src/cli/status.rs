@@ -8,6 +8,7 @@ use super::print::{self, Style, Table};
 use super::{Failure, exit, shown, time};
 use crate::config::Config;
 use crate::model::{Time, rfc3339};
+use crate::source::local::NAME as LOCAL;
 use crate::store::{Meta, Reader, SourceStatus};
 
 pub(super) fn run(config: &Config, output: Output) -> Result<u8, Failure> {
@@ -26,6 +27,10 @@ pub(super) fn run(config: &Config, output: Output) -> Result<u8, Failure> {
             let status = stored.iter().find(|status| status.name == source.name);
             (source.name.as_str(), source.kind.as_str(), status)
         })
+        // Where nobody was added by hand there is nothing to tell of.
+        .filter(|(_, kind, status)| {
+            *kind != LOCAL || !config.has_idp() || status.is_some_and(SourceStatus::holds_anybody)
+        })
         .collect();
     if output == Output::Json {
         print::json(&json!({
@@ -42,9 +47,12 @@ pub(super) fn run(config: &Config, output: Output) -> Result<u8, Failure> {
             "sources": sources.iter().map(|(name, kind, status)| json!({
                 "name": name,
                 "kind": kind,
-                "status": word(*status),
+                "status": if *kind == LOCAL { "complete" } else { word(*status) },
                 "read_at": status.and_then(|s| s.read_at).map(rfc3339),
-                "age_seconds": status.and_then(|s| s.read_at).map(|at| (now - at).num_seconds()),
+                "age_seconds": match *kind {
+                    LOCAL => Some(0),
+                    _ => status.and_then(|s| s.read_at).map(|at| (now - at).num_seconds()),
+                },
                 "tried_at": status.and_then(|s| s.tried_at).map(rfc3339),
                 "error": status.and_then(|s| s.error.clone()),
                 "scopes": status.map(|s| s.scopes.clone()).unwrap_or_default(),
@@ -117,7 +125,9 @@ fn source_lines(
             || "never read in full".to_owned(),
             |at| format!("read in full {} ({})", rfc3339(at), time::ago(at, now)),
         );
-        table.row([name, kind, word(*status), &read]);
+        let read = if *kind == LOCAL { "the store itself: always current" } else { &read };
+        let word = if *kind == LOCAL { "complete" } else { word(*status) };
+        table.row([name, kind, word, read]);
         let mut mine: Vec<String> = Vec::new();
         if let Some(status) = status {
             mine.extend(status.error.clone());

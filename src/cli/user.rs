@@ -3,59 +3,153 @@
 use chrono::Utc;
 use serde_json::{Value, json};
 
+use super::account::account;
 use super::args::{Output, UserCommand};
 use super::print::{self, Style, Table};
-use super::{Failure, exit, token};
+use super::{Failure, exit, runtime, token};
 use crate::config::Config;
-use crate::model::{Status, rfc3339};
-use crate::pipeline;
-use crate::plan::reason;
+use crate::model::{Deed, LocalAccount, Status, Time, rfc3339};
+use crate::pipeline::{self, Options, UserWish};
+use crate::plan::{self, Plan, reason};
+use crate::source::{OnProgress, local};
 use crate::store::{GrantDetail, Reader, UserDetail};
 
-pub(super) fn run(config: &Config, command: &UserCommand, output: Output) -> Result<u8, Failure> {
-    let reader = pipeline::existing_reader(&config.store)?;
+pub(super) fn run(config: &Config, command: UserCommand, output: Output) -> Result<u8, Failure> {
     match command {
-        UserCommand::List => list(&reader, output),
+        UserCommand::List => list(&pipeline::existing_reader(&config.store)?, output),
         UserCommand::Show { user } => {
-            let user = find(&reader, user)?;
-            match output {
-                Output::Json => {
-                    let mut value = detail(&user);
-                    let tokens = token::of_user(&reader, user.id, Utc::now())?;
-                    if let Some(map) = value.as_object_mut() {
-                        map.insert("tokens".to_owned(), json!(tokens));
-                    }
-                    print::json(&value)?;
-                }
-                Output::Text => {
-                    let style = Style::detect();
-                    let mut out = header(&user, style);
-                    out.push(String::new());
-                    out.push(style.bold("Grants"));
-                    if user.grants.is_empty() {
-                        out.push("  none".to_owned());
-                    }
-                    for grant in &user.grants {
-                        out.push(format!(
-                            "  {} ({}, mode {})",
-                            grant.role,
-                            origin(grant),
-                            grant.mode
-                        ));
-                        out.extend(why(grant).iter().map(|w| format!("    {}", style.dim(w))));
-                    }
-                    let tokens = token::lines_of_user(&reader, user.id, Utc::now())?;
-                    if !tokens.is_empty() {
-                        out.push(String::new());
-                        out.push(style.bold("Access tokens"));
-                        out.extend(tokens);
-                    }
-                    print::lines(&out)?;
-                }
+            let reader = pipeline::existing_reader(&config.store)?;
+            show(&reader, &find(&reader, &user)?, output)
+        }
+        UserCommand::Add { name, email, service, reason } => {
+            local::check_id(&name).map_err(Failure::Usage)?;
+            let email = email.unwrap_or_default();
+            if email.chars().any(|c| c.is_control() || c.is_whitespace()) {
+                return Err(Failure::Usage(format!(
+                    "`{}` is not an email address",
+                    email.escape_debug()
+                )));
             }
-            Ok(exit::DONE)
+            change(config, (&name, &UserWish::Add { email, service }), reason, output)
+        }
+        UserCommand::Disable { name, reason } => {
+            change(config, (&name, &UserWish::Disable), reason, output)
+        }
+        UserCommand::Enable { name, reason } => {
+            change(config, (&name, &UserWish::Enable), reason, output)
+        }
+        UserCommand::Remove { name, reason } => {
+            change(config, (&name, &UserWish::Remove), reason, output)
         }
     }
+}
+
+/// Does `wish` to the user `name`.
+fn change(
+    config: &Config,
+    (name, wish): (&str, &UserWish),
+    reason: String,
+    output: Output,
+) -> Result<u8, Failure> {
+    if reason.trim().is_empty() {
+        return Err(Failure::Usage("`--reason` is empty".to_owned()));
+    }
+    if matches!(wish, UserWish::Add { .. }) {
+        first_store(config)?;
+    }
+    let deed = Deed { by: account(), reason };
+    let done = pipeline::change_user(config, name, wish, &deed, Utc::now())?;
+    let what = match wish {
+        UserWish::Add { .. } => "added",
+        UserWish::Disable => "disabled",
+        UserWish::Enable => "enabled",
+        UserWish::Remove => "removed",
+    };
+    let standing = done.as_ref().and_then(|(plan, _)| still(plan, name));
+    let generation = done.map(|(_, generation)| generation);
+    match output {
+        Output::Json => {
+            print::json(&json!({ "user": name, "done": what, "generation": generation }))?;
+        }
+        Output::Text => {
+            let mut out = vec![match generation {
+                Some(generation) => {
+                    format!("`{name}` is {what}: generation {generation} is committed.")
+                }
+                None => format!("`{name}` is {what} already: nothing to do."),
+            }];
+            out.extend(standing);
+            print::lines(&out)?;
+        }
+    }
+    Ok(exit::DONE)
+}
+
+/// What an identity provider says of the user all the same.
+fn still(plan: &Plan, name: &str) -> Option<String> {
+    let name = crate::model::username::canonical(name).ok()?;
+    let user = plan::local::called(&plan.state, &name)?;
+    let sources = plan::local::known_in(&plan.state, user);
+    (!sources.is_empty()).then(|| {
+        let sources: Vec<String> = sources.iter().map(|source| format!("`{source}`")).collect();
+        format!("The user is known in {} as well, which has its own say.", sources.join(", "))
+    })
+}
+
+/// Where there is no identity provider that could be down, the first user need not wait for a sync:
+/// it is made here.
+fn first_store(config: &Config) -> Result<(), Failure> {
+    let none = match Reader::open(&config.store)? {
+        Some(reader) => reader.meta()?.generation == 0,
+        None => true,
+    };
+    if none && !config.has_idp() {
+        let options = Options { dry_run: false, sources: None, what: "idpsyncd user".to_owned() };
+        let silent: OnProgress = std::sync::Arc::new(|_| {});
+        runtime()?.block_on(pipeline::run(config, &options, &silent, Utc::now()))?;
+    }
+    Ok(())
+}
+
+fn show(reader: &Reader, user: &UserDetail, output: Output) -> Result<u8, Failure> {
+    if output == Output::Json {
+        let mut value = detail(user);
+        let tokens = token::of_user(reader, user.id, Utc::now())?;
+        if let Some(map) = value.as_object_mut() {
+            map.insert("tokens".to_owned(), json!(tokens));
+        }
+        print::json(&value)?;
+        return Ok(exit::DONE);
+    }
+    let style = Style::detect();
+    let mut out = header(user, style);
+    out.push(String::new());
+    out.push(style.bold("Grants"));
+    if user.grants.is_empty() {
+        out.push("  none".to_owned());
+    }
+    for grant in &user.grants {
+        out.push(format!("  {} ({}, mode {})", grant.role, origin(grant), grant.mode));
+        out.extend(why(grant).iter().map(|w| format!("    {}", style.dim(w))));
+    }
+    let tokens = token::lines_of_user(reader, user.id, Utc::now())?;
+    if !tokens.is_empty() {
+        out.push(String::new());
+        out.push(style.bold("Access tokens"));
+        out.extend(tokens);
+    }
+    print::lines(&out)?;
+    Ok(exit::DONE)
+}
+
+/// What was done to a local account, a line each.
+fn story(local: &LocalAccount) -> Vec<String> {
+    let line = |what: &str, deed: &Deed, at: Time| {
+        format!("{what} by {} at {}: {}", deed.by, rfc3339(at), deed.reason)
+    };
+    let mut out = vec![line("added", &local.added, local.added_at)];
+    out.extend(local.last.as_ref().map(|last| line(last.what.as_str(), &last.deed, last.at)));
+    out
 }
 
 fn list(reader: &Reader, output: Output) -> Result<u8, Failure> {
@@ -67,7 +161,8 @@ fn list(reader: &Reader, output: Output) -> Result<u8, Failure> {
             .map(|row| {
                 json!({
                     "username": row.username, "email": row.email, "user_id": row.id,
-                    "status": status_word(&row.status), "roles": &row.roles[..],
+                    "status": status_word(&row.status), "service": row.service,
+                    "roles": &row.roles[..],
                 })
             })
             .collect();
@@ -76,7 +171,9 @@ fn list(reader: &Reader, output: Output) -> Result<u8, Failure> {
     }
     let mut table = Table::default();
     for row in &rows {
-        table.row([&row.username, &row.email, status_word(&row.status), &row.roles.join(", ")]);
+        let service = if row.service { ", service" } else { "" };
+        let status = format!("{}{service}", status_word(&row.status));
+        table.row([&row.username, &row.email, &status, &row.roles.join(", ")]);
     }
     print::lines(&table.plain(""))?;
     Ok(exit::DONE)
@@ -132,7 +229,13 @@ pub(super) fn header(user: &UserDetail, style: Style) -> Vec<String> {
     if !user.email.is_empty() {
         table.row(["Email", &user.email]);
     }
+    if user.local.as_ref().is_some_and(|local| local.service) {
+        table.row(["Kind", "service account: only tokens speak for it"]);
+    }
     table.row(["Status", &standing(&user.status)]);
+    for line in user.local.iter().flat_map(story) {
+        table.row(["By hand", &line]);
+    }
     let links: Vec<String> =
         user.links.iter().map(|(source, ext)| format!("{source} ({ext})")).collect();
     table.row(["Known in", &links.join(", ")]);
@@ -177,6 +280,18 @@ pub(super) fn detail(user: &UserDetail) -> Value {
         "status": status_word(&user.status),
         "since": since,
         "disabled_by": by,
+        "service": user.local.as_ref().is_some_and(|local| local.service),
+        "local": user.local.as_ref().map(|local| json!({
+            "by": local.added.by,
+            "at": rfc3339(local.added_at),
+            "reason": local.added.reason,
+            "last": local.last.as_ref().map(|last| json!({
+                "done": last.what.as_str(),
+                "by": last.deed.by,
+                "at": rfc3339(last.at),
+                "reason": last.deed.reason,
+            })),
+        })),
         "role_set": user.role_set.to_string(),
         "roles": user.roles,
         "links": user.links.iter().map(|(source, id)| json!({ "source": source, "id": id }))

@@ -41,7 +41,8 @@ pub(super) fn warnings(config: &Config, warnings: &mut Vec<String>) {
             SourceKind::Keycloak(_)
             | SourceKind::Ldap(_)
             | SourceKind::RealmExport(_)
-            | SourceKind::Ldif(_) => {}
+            | SourceKind::Ldif(_)
+            | SourceKind::Local => {}
         }
     }
     if let Some(gateway) = &config.gateway {
@@ -124,11 +125,14 @@ pub fn readable_secrets(config: &Config) -> Vec<String> {
         let secret = match &source.kind {
             SourceKind::Keycloak(keycloak) => Some(&keycloak.client_secret),
             SourceKind::Ldap(ldap) => ldap.bind_password.as_ref(),
-            SourceKind::RealmExport(_) | SourceKind::Ldif(_) => None,
+            SourceKind::RealmExport(_) | SourceKind::Ldif(_) | SourceKind::Local => None,
         };
         if let Some(SecretRef::File(path)) = secret {
             look(format!("source `{}`", source.name), path);
         }
+    }
+    if let Some(SecretRef::File(path)) = config.default_admin.as_ref().map(|it| &it.password) {
+        look("default_admin.password".to_owned(), path);
     }
     if let Some(tls) = config.gateway.as_ref().and_then(|gateway| gateway.tls.as_ref()) {
         look("gateway.tls.key_file".to_owned(), &tls.key_file);

@@ -6,9 +6,9 @@
 use sha2::{Digest as _, Sha256};
 
 use super::types::{
-    Config, Guard, KeycloakConfig, LdapConfig, LdapGroups, LdapUsers, LdifConfig, LinkBy, Mapping,
-    MappingRule, PolicyText, Provision, RealmExportConfig, RoleConfig, RoleTemplate, SourceConfig,
-    SourceKind, Sync, UsernameFrom,
+    Config, DefaultAdmin, Guard, KeycloakConfig, LdapConfig, LdapGroups, LdapUsers, LdifConfig,
+    LinkBy, Mapping, MappingRule, PolicyText, Provision, RealmExportConfig, RoleConfig,
+    RoleTemplate, SourceConfig, SourceKind, Sync, UsernameFrom,
 };
 use crate::model::WorkloadIdentity;
 use crate::policy::Policy;
@@ -57,6 +57,7 @@ pub(super) fn fingerprint(config: &Config) -> String {
         guard: this_guard,
         tokens: _,
         sources,
+        default_admin,
         roles,
         templates,
         mappings,
@@ -77,6 +78,10 @@ pub(super) fn fingerprint(config: &Config) -> String {
     for this in sources {
         source(&mut w, this);
     }
+    // Where the secret lies says nothing of what it is: a run looks at that itself.
+    w.maybe(
+        default_admin.as_ref().map(|DefaultAdmin { username, password: _, role }| [username, role]),
+    );
     w.number(roles.len() as u64);
     for (name, this) in roles {
         w.text(name);
@@ -188,6 +193,7 @@ fn source(w: &mut Writer, source: &SourceConfig) {
             w.list(clients);
             w.flag(*service_accounts);
         }
+        SourceKind::Local => w.text("local"),
         SourceKind::Ldif(LdifConfig { path, users: this_users, groups: this_groups }) => {
             w.text("ldif");
             w.text(&path.to_string_lossy());

@@ -172,6 +172,7 @@ fn config(root: &Table<'_>, file: &Path) -> Read<Config> {
         roles_claim: h2o.role_claim(),
     };
     let gateway = gateway::gateway(root, &known, &around);
+    let default_admin = sections::default_admin(root, &known, roles.as_ref().ok());
     root.finish();
     let mut config = Config {
         file: file.to_owned(),
@@ -180,7 +181,9 @@ fn config(root: &Table<'_>, file: &Path) -> Read<Config> {
         sync: sync?.0,
         guard: guard?,
         tokens: tokens?,
-        sources: sources?,
+        // Last: where several sources know somebody, an identity provider has the first word.
+        sources: sources?.into_iter().chain([SourceConfig::local()]).collect(),
+        default_admin: default_admin?,
         roles: import.and(roles)?,
         templates: templates?,
         mappings: mappings?,

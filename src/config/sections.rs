@@ -1,14 +1,19 @@
-//! `[store]`, `[schedule]`, `[sync]`, `[guard]`, `[tokens]`.
+//! `[store]`, `[schedule]`, `[sync]`, `[guard]`, `[tokens]`, `[default_admin]`.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::fault::Code;
 use super::reader::{Node, Read, Table, all, child};
-use super::types::{Guard, LinkBy, Provision, Schedule, Sync, TokensConfig, UsernameFrom};
+use super::role::Known;
+use super::types::{
+    DefaultAdmin, Guard, LinkBy, Provision, RoleConfig, Schedule, Sync, TokensConfig, UsernameFrom,
+};
 use super::value::{check_role_name, cron, default_schedule};
-use crate::model::Mode;
+use crate::model::{Mode, username};
+use crate::source::local;
 
 /// The words of `sync_mode`.
 pub(super) const MODES: [(&str, Mode); 4] = [
@@ -156,4 +161,38 @@ pub(super) fn guard(root: &Table<'_>) -> ReadGuard {
         })
     })();
     ReadGuard { guard, protected }
+}
+
+/// `[default_admin]`. `roles`: those under `[roles]`, as far as they could be read.
+pub(super) fn default_admin(
+    root: &Table<'_>,
+    known: &Known,
+    roles: Option<&BTreeMap<String, RoleConfig>>,
+) -> Read<Option<DefaultAdmin>> {
+    let Some(node) = root.get("default_admin") else { return Ok(None) };
+    let table = node.table()?;
+    let username = table.required("username", |node| {
+        let name = node.text()?;
+        local::check_id(&name).map_err(|error| node.bad(error))?;
+        username::canonical(&name).map(|name| name.into_owned()).map_err(|error| node.bad(error))
+    });
+    let password = table.required("password", Node::secret);
+    let role = table.required("role", |node| {
+        let name = node.text()?;
+        known.check(node, &name)?;
+        let Some(roles) = roles else { return Ok(name) };
+        let why = match roles.get(&name) {
+            Some(role) if role.everyone => {
+                "is everyone's, so holding it makes nobody an administrator"
+            }
+            Some(_) => return Ok(name),
+            None => {
+                "is made by a template where a source has it; name one that is declared under \
+                 `[roles]`"
+            }
+        };
+        Err(node.fault(Code::Conflict, format!("role `{}` {why}", name.escape_debug())))
+    });
+    table.finish();
+    Ok(Some(DefaultAdmin { username: username?, password: password?, role: role? }))
 }

@@ -68,12 +68,10 @@ pub(super) struct ReadSources {
 /// Reads `[[source]]`.
 pub(super) fn sources(root: &Table<'_>, link_by: LinkBy) -> ReadSources {
     let tables = match root.get("source").map(|node| node.tables()) {
-        Some(Ok(tables)) if !tables.is_empty() => tables,
+        Some(Ok(tables)) => tables,
         Some(Err(reported)) => return ReadSources { sources: Err(reported), facts: Vec::new() },
-        Some(Ok(_)) | None => {
-            let reported = root.missing("source", "no source: at least one `[[source]]` is needed");
-            return ReadSources { sources: Err(reported), facts: Vec::new() };
-        }
+        // Nobody but those whom `local` has.
+        None => return ReadSources { sources: Ok(Vec::new()), facts: Vec::new() },
     };
     let mut facts = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
@@ -81,6 +79,13 @@ pub(super) fn sources(root: &Table<'_>, link_by: LinkBy) -> ReadSources {
         let mut fact = Facts::default();
         let name = table.required("name", |node| {
             let name = node.parsed(source_name)?;
+            if name == crate::source::local::NAME {
+                return Err(node.fault(
+                    Code::Conflict,
+                    "`local` is the name of the built-in source, which has the people that are \
+                     added by hand: give this one another name",
+                ));
+            }
             fact.name = Some(name.clone());
             match places.get(&name) {
                 Some(first) => Err(node.fault(

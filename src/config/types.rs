@@ -25,8 +25,10 @@ pub struct Config {
     pub guard: Guard,
     /// `[tokens]`
     pub tokens: TokensConfig,
-    /// `[[source]]`, in the order of the file. Names are distinct.
+    /// `[[source]]`, in the order of the file, and `local` after them. Names are distinct.
     pub sources: Vec<SourceConfig>,
+    /// `[default_admin]`
+    pub default_admin: Option<DefaultAdmin>,
     /// `[roles]`, sorted by name.
     pub roles: BTreeMap<String, RoleConfig>,
     /// `[[role_template]]`, in the order of the file.
@@ -54,6 +56,35 @@ impl Config {
     #[must_use]
     pub fn says_who_is_there(&self, name: &str) -> bool {
         self.sources.iter().find(|source| source.name == name).is_none_or(|it| it.lifecycle)
+    }
+
+    /// Whether there is any `[[source]]`: identity providers beside `local`.
+    #[must_use]
+    pub fn has_idp(&self) -> bool {
+        self.sources.iter().any(|source| !source.kind.is_local())
+    }
+
+    /// What the people of the source `name` are called by. The people of `local` are called what
+    /// whoever added them says.
+    #[must_use]
+    pub fn called_by(&self, name: &str) -> UsernameFrom {
+        match self.source(name) {
+            Some(source) if source.kind.is_local() => UsernameFrom::Username,
+            _ => self.sync.username,
+        }
+    }
+
+    /// Which people of the source `name` are provisioned. Whoever is added by hand is.
+    #[must_use]
+    pub fn provision_of(&self, name: &str) -> Provision {
+        match self.source(name) {
+            Some(source) if source.kind.is_local() => Provision::All,
+            _ => self.sync.provision,
+        }
+    }
+
+    fn source(&self, name: &str) -> Option<&SourceConfig> {
+        self.sources.iter().find(|source| source.name == name)
     }
 
     /// Whether the role `name` is protected: it allows everything somewhere, or `[guard]` says so.
@@ -150,6 +181,31 @@ pub struct SourceConfig {
     pub kind: SourceKind,
 }
 
+impl SourceConfig {
+    /// The built-in source, which is in every configuration.
+    #[must_use]
+    pub fn local() -> Self {
+        SourceConfig {
+            name: crate::source::local::NAME.to_owned(),
+            grants: None,
+            link_by: LinkBy::Username,
+            lifecycle: true,
+            kind: SourceKind::Local,
+        }
+    }
+}
+
+/// `[default_admin]`: ensured at every start and sync.
+#[derive(Clone, Debug)]
+pub struct DefaultAdmin {
+    /// What the user is called, as the store keeps names.
+    pub username: String,
+    /// The secret of the user's token. Read where the user is ensured.
+    pub password: SecretRef,
+    /// The role that the user is granted: declared, and not `everyone`'s.
+    pub role: String,
+}
+
 /// The kinds of source.
 #[derive(Clone, Debug)]
 pub enum SourceKind {
@@ -161,6 +217,9 @@ pub enum SourceKind {
     RealmExport(RealmExportConfig),
     /// An LDIF file.
     Ldif(LdifConfig),
+    /// The built-in one: its mirror in the store is all there is of it, changed by commands and by
+    /// `[default_admin]` alone.
+    Local,
 }
 
 impl SourceKind {
@@ -176,10 +235,17 @@ impl SourceKind {
         matches!(self, SourceKind::RealmExport(_) | SourceKind::Ldif(_))
     }
 
-    /// `keycloak`, `ldap` or `file`.
+    /// Whether it is the built-in source.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        matches!(self, SourceKind::Local)
+    }
+
+    /// `keycloak`, `ldap`, `file` or `local`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
+            SourceKind::Local => "local",
             SourceKind::Keycloak(_) => "keycloak",
             SourceKind::Ldap(_) => "ldap",
             SourceKind::RealmExport(_) | SourceKind::Ldif(_) => "file",

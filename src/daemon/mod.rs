@@ -69,6 +69,9 @@ pub enum DaemonError {
     /// The gateway's side did not start.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
+    /// `[default_admin]` has no secret that will do.
+    #[error("{0}")]
+    DefaultAdmin(String),
 }
 
 /// Runs until SIGTERM or SIGINT. `config` is what `config_file` holds now; SIGHUP reads it again.
@@ -81,6 +84,7 @@ pub async fn run(config_file: &Path, config: Config) -> Result<(), DaemonError> 
     // First of all, so that a signal that comes early does not end the process.
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
     let mut daemon = Daemon::new(config_file, config);
+    crate::pipeline::check_default_admin(&daemon.config).map_err(DaemonError::DefaultAdmin)?;
     // Before any identity provider is asked: what is in the store is answered from at once.
     daemon.gateway = Gateway::start(&daemon.config, Part::Daemon).await?;
     daemon.open()?;
@@ -378,6 +382,7 @@ impl Daemon {
     /// Loads the file and makes sure that its store can be used; logs each fault.
     fn load(&self) -> Result<Config, String> {
         let config = config::load(&self.file).map_err(log_faults)?;
+        crate::pipeline::check_default_admin(&config)?;
         if config.store != self.config.store {
             glance::prepare(&config.store, Utc::now()).map_err(|error| error.to_string())?;
         }

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::snapshot::{Snapshot, Wanted};
 use crate::model::{Time, rfc3339};
+use crate::source::local;
 use crate::store::{Footprint, Reader, SCHEMA_VERSION, SourceStatus, StoreError, StoreErrorKind};
 
 /// How often the store is looked at.
@@ -39,6 +40,8 @@ pub struct Loaded {
 pub enum Evidence {
     /// No configured source has said anything that counts.
     None,
+    /// All that counts is what the store itself says: it is never old.
+    Present,
     /// This source's word counts, and nobody knows how old it is.
     Ageless(Arc<str>),
     /// This source's is the oldest.
@@ -51,13 +54,18 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    /// Of what the store knows of its sources. A source that was read in full is as old as the
+    /// Of what the store knows of its sources. `local` is always of now, and makes nothing older. A
+    /// source that was read in full is as old as the
     /// last such read. One that never was gives what its mirror holds, which is as old as the last
     /// read that brought anything; without a mirror it gives nothing, and does not count.
     #[must_use]
     pub fn of(sources: &[SourceStatus]) -> Evidence {
         let mut oldest: Option<(Time, &str)> = None;
-        for source in sources.iter().filter(|source| source.configured) {
+        let (local, others): (Vec<&SourceStatus>, Vec<&SourceStatus>) = sources
+            .iter()
+            .filter(|source| source.configured)
+            .partition(|source| source.name == local::NAME);
+        for source in &others {
             let at = match (source.read_at, source.digest.is_some()) {
                 (Some(at), _) => at,
                 (None, true) => match source.spoke_at {
@@ -70,13 +78,22 @@ impl Evidence {
                 oldest = Some((at, &source.name));
             }
         }
-        oldest.map_or(Evidence::None, |(at, name)| Evidence::Oldest { at, source: name.into() })
+        // What people said by hand counts of itself, before any other source was read too.
+        let by_hand = |local: &&SourceStatus| {
+            local.digest.is_some() && (others.is_empty() || local.holds_anybody())
+        };
+        match oldest {
+            Some((at, name)) => Evidence::Oldest { at, source: name.into() },
+            None if local.iter().any(by_hand) => Evidence::Present,
+            None => Evidence::None,
+        }
     }
 
     /// Why it is not to be acted on at `now`; `None`: it is at most `max` old.
     #[must_use]
     pub fn stale(&self, now: Time, max: Duration) -> Option<Stale> {
         match self {
+            Evidence::Present => None,
             Evidence::Oldest { at, source } => {
                 // A negative age is that of a clock that was set back: not old.
                 let age = now.signed_duration_since(*at).to_std().unwrap_or_default();
@@ -398,7 +415,7 @@ impl Follow {
         let evidence = Evidence::of(&sources);
         let reads = sources
             .into_iter()
-            .filter(|source| source.configured)
+            .filter(|source| source.configured && source.name != local::NAME)
             .map(|source| (source.name, source.read_at))
             .collect();
         self.publish(Loaded { snapshot, evidence, reads }, began);
@@ -451,7 +468,7 @@ mod tests {
 
     use super::Evidence;
     use crate::model::Time;
-    use crate::store::SourceStatus;
+    use crate::store::{ScopeStatus, SourceStatus};
 
     fn at(seconds: i64) -> Time {
         Time::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
@@ -475,6 +492,10 @@ mod tests {
     #[test]
     fn the_oldest_source_whose_word_counts_is_the_age_of_the_evidence() {
         let left = SourceStatus { configured: false, ..source("left", Some(1), true, Some(1)) };
+        let by_hand = |count| SourceStatus {
+            scopes: vec![ScopeStatus { scope: "users".to_owned(), count, partial: None }],
+            ..source("local", Some(1), true, Some(1))
+        };
         let oldest =
             |seconds, name: &str| Evidence::Oldest { at: at(seconds), source: name.into() };
         let table = [
@@ -503,6 +524,22 @@ mod tests {
             (
                 "a part that was read later makes a complete read no younger",
                 vec![source("a", Some(20), true, Some(90))],
+                oldest(20, "a"),
+            ),
+            ("local alone", vec![source("local", Some(1), true, Some(1))], Evidence::Present),
+            (
+                "local and one that was never read",
+                vec![source("a", None, false, None), by_hand(1)],
+                Evidence::Present,
+            ),
+            (
+                "a local without anybody, and one that was never read",
+                vec![source("a", None, false, None), by_hand(0)],
+                Evidence::None,
+            ),
+            (
+                "local makes nothing older, and nothing younger",
+                vec![source("a", Some(20), true, Some(20)), by_hand(1)],
                 oldest(20, "a"),
             ),
             (

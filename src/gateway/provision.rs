@@ -237,7 +237,7 @@ fn tuned(source: &SourceConfig, limits: &Limits) -> SourceConfig {
             ldap.timeout = ldap.timeout.min(limits.lookup);
             ldap.read_timeout = ldap.read_timeout.min(limits.lookup);
         }
-        SourceKind::RealmExport(_) | SourceKind::Ldif(_) => {}
+        SourceKind::RealmExport(_) | SourceKind::Ldif(_) | SourceKind::Local => {}
     }
     source
 }

@@ -2,12 +2,14 @@
 //!
 //! Nothing here reads a clock, a file or a socket; nothing here knows how it is stored.
 
+pub mod account;
 pub mod state;
 pub mod texts;
 pub mod token;
 pub mod username;
 pub mod workload;
 
+pub use account::{Deed, Done, LastDeed, LocalAccount};
 pub use state::{
     Grant, GrantKind, Link, LocalGrant, Mode, Reason, ReasonBook, Role, RoleIdx, SetIdx, State,
     Status, User, UserId,

@@ -27,7 +27,10 @@ pub(super) fn sighting(
 ) -> Result<Sighting, String> {
     let people_only = match &source.kind {
         SourceKind::Keycloak(keycloak) => !keycloak.service_accounts,
-        SourceKind::Ldap(_) | SourceKind::RealmExport(_) | SourceKind::Ldif(_) => false,
+        SourceKind::Ldap(_)
+        | SourceKind::RealmExport(_)
+        | SourceKind::Ldif(_)
+        | SourceKind::Local => false,
     };
     if people_only && who.username.starts_with("service-account-") {
         return Err("the account of a client is nobody (`service_accounts`)".to_owned());

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::model::{State, Time};
 use crate::plan::{self, ByHand, Held, Plan};
 use crate::resolve::{View, resolve};
+use crate::source::local;
 use crate::store::{Commit, CommitError, Meta, Reader, RunLock, Writer};
 
 /// Applies exactly the held plan `id`, if each of its changes still stands.
@@ -28,10 +29,15 @@ pub fn approve(config: &Config, id: &str, what: &str, now: Time) -> Result<(Plan
                 mirrors.push((source.name.clone(), mirror));
             }
         }
-        let views: Vec<View<'_>> = mirrors
+        let nobody = local::nobody();
+        let mut views: Vec<View<'_>> = mirrors
             .iter()
             .map(|(source, mirror)| View { source, directory: &mirror.directory })
             .collect();
+        // Where nobody was ever added by hand, that is known.
+        if !views.iter().any(|view| view.source == local::NAME) {
+            views.push(View { source: local::NAME, directory: &nobody });
+        }
         let resolved = resolve(config, &views, &old, now);
         plan::approve(resolved, &old, &held, now).map_err(|gone| {
             RunError::Refused(format!(

@@ -4,8 +4,10 @@
 //! only writer is opened last, and not at all in a dry run. [`person`] does the same for one person
 //! who has just arrived.
 
+mod admin;
 mod claims;
 mod hand;
+mod local;
 mod meanwhile;
 pub mod person;
 #[cfg(test)]
@@ -35,7 +37,9 @@ use crate::store::{
 
 use self::meanwhile::{Marks, catch_up};
 
+pub use admin::check as check_default_admin;
 pub use hand::{approve, by_hand, discard, existing_reader, find_held};
+pub use local::{UserWish, change_user};
 
 /// What to do in a run.
 #[derive(Clone, Debug)]
@@ -53,7 +57,7 @@ pub struct Options {
 pub struct SourceOutcome {
     /// Its name.
     pub name: String,
-    /// `keycloak`, `ldap` or `file`.
+    /// `keycloak`, `ldap`, `file` or `local`.
     pub kind: &'static str,
     /// What came of it.
     pub result: SourceResult,
@@ -157,6 +161,11 @@ pub fn open_source(config: &SourceConfig) -> Result<Box<dyn Source>, SourceError
         kind @ (SourceKind::RealmExport(_) | SourceKind::Ldif(_)) => {
             Box::new(FileSource::new(&config.name, kind)?)
         }
+        SourceKind::Local => {
+            return Err(SourceError::fatal(
+                "the store itself is this source: there is nobody else to ask",
+            ));
+        }
     })
 }
 
@@ -175,7 +184,7 @@ async fn ask(config: &Config, options: &Options, progress: &OnProgress) -> Vec<W
     let mut words: Vec<Word> = Vec::new();
     for (index, source) in config.sources.iter().enumerate() {
         let asked = options.sources.as_ref().is_none_or(|names| names.contains(&source.name));
-        if !asked {
+        if !asked || source.kind.is_local() {
             words.push(Word::NotAsked);
             continue;
         }
@@ -232,6 +241,13 @@ impl Known {
         self.read.as_ref().or(self.mirror.as_ref().map(|mirror| &mirror.directory))
     }
 
+    /// It is `local`, and nobody was added by hand.
+    fn is_idle(&self) -> bool {
+        self.outcome.kind == SourceKind::Local.as_str()
+            && matches!(&self.outcome.result, SourceResult::Complete(scopes)
+                if scopes.iter().all(|scope| scope.count == 0))
+    }
+
     /// What was read differs from what is stored.
     fn is_news(&self) -> bool {
         self.read.is_some() && self.digest != self.stored
@@ -267,6 +283,8 @@ pub async fn run_with_views(
     now: Time,
 ) -> Result<(Outcome, Vec<(String, Directory)>), RunError> {
     let path = config.store.as_path();
+    // A secret that will not do is an error before anybody was asked anything.
+    let admin = admin::Admin::read(config).map_err(RunError::Refused)?;
     let (_lock, mut writer) = if options.dry_run {
         (None, None)
     } else {
@@ -282,13 +300,14 @@ pub async fn run_with_views(
     // never gives way (a file) would otherwise carry it past its cancellation.
     tokio::task::yield_now().await;
     // Everything below is computing and disk: it would hold up other tasks of the runtime.
+    let words = (words, admin);
     tokio::task::block_in_place(|| settle(config, words, &marks, writer.as_mut(), now))
 }
 
 /// Everything after the sources have spoken.
 fn settle(
     config: &Config,
-    words: Vec<Word>,
+    (words, admin): (Vec<Word>, Option<admin::Admin>),
     marks: &Marks,
     mut writer: Option<&mut Writer>,
     now: Time,
@@ -304,7 +323,9 @@ fn settle(
         let _quiet = (tries > 0).then(quiet);
         let meta = reader.as_ref().map(Reader::meta).transpose()?.unwrap_or_default();
         catch_up(&mut known, reader.as_ref(), marks)?;
-        let token = token(config, &known);
+        local::refresh(config, &mut known, reader.as_ref())?;
+        let ensure = admin::Ensure::of(config, admin.as_ref(), &mut known, reader.as_ref(), now)?;
+        let token = token(config, &known, admin.as_ref());
         let pending = reader.as_ref().map(Reader::held_head).transpose()?.flatten();
         let due = meta.next_due.is_some_and(|due| due <= now);
         // A dry run tells everything, warnings that a sync has told before as well.
@@ -321,8 +342,11 @@ fn settle(
         let old = reader.as_ref().map(Reader::state).transpose()?.unwrap_or_default();
         let views = views(config, &known);
         let make = || {
-            let resolved = resolve(config, &views, &old, now);
-            plan::plan(&config.guard, resolved, &old, pending.as_ref(), now)
+            let mut resolved = resolve(config, &views, &old, now);
+            ensure.amend(&mut resolved, &old, now);
+            let mut plan = plan::plan(&config.guard, resolved, &old, pending.as_ref(), now);
+            plan.records.accounts.clone_from(&ensure.accounts);
+            plan
         };
         let Some(writer) = writer.as_deref_mut() else {
             let (plan, generation) = (make(), meta.generation);
@@ -436,9 +460,12 @@ fn know(
 }
 
 /// What the plan depends on besides the store and the clock: the same token, the same plan.
-fn token(config: &Config, known: &[Known]) -> String {
+fn token(config: &Config, known: &[Known], admin: Option<&admin::Admin>) -> String {
     let mut hash = Sha256::new();
     hash.update(config.fingerprint.as_bytes());
+    if let Some(admin) = admin {
+        hash.update(admin.digest);
+    }
     for one in known {
         hash.update(b"\n");
         hash.update(one.outcome.name.as_bytes());
@@ -548,7 +575,12 @@ fn outcome(
     warnings.dedup();
     let mut directories = Vec::new();
     let mut sources = Vec::new();
+    let alone = known.len() == 1;
     for one in known {
+        // Where nobody was added by hand there is nothing to tell of.
+        if one.is_idle() && !alone {
+            continue;
+        }
         let directory = one.read.or(one.mirror.map(|mirror| mirror.directory));
         directories.extend(directory.map(|directory| (one.outcome.name.clone(), directory)));
         sources.push(one.outcome);

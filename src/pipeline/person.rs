@@ -149,6 +149,10 @@ pub async fn ask(config: &Config, sources: &[Opened], caller: &Caller) -> Vec<An
 }
 
 async fn ask_one(config: &Config, source: &SourceConfig, opened: &Opened, who: &Who) -> Answer {
+    // What the store itself says is there without asking.
+    if source.kind.is_local() {
+        return Answer::NotAsked;
+    }
     let failed = |error: &SourceError| Answer::Failed(format!("{}: {error}", source.name));
     let opened = match opened {
         Ok(opened) => opened,

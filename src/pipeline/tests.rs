@@ -780,7 +780,8 @@ fn mirrored(toml: &str, groups: impl FnOnce(&mut dyn FnMut(&str, &str, &str))) -
 fn keep(home: &Home, reading: crate::source::Reading) {
     let word = super::Word::Said(Box::new(reading));
     let mut writer = crate::store::Writer::open(&home.config.store).unwrap();
-    super::settle(&home.config, vec![word], &Marks::default(), Some(&mut writer), now()).unwrap();
+    let words = (vec![word, super::Word::NotAsked], None);
+    super::settle(&home.config, words, &Marks::default(), Some(&mut writer), now()).unwrap();
 }
 
 /// A store whose mirror of `kc` has some groups and roles, and nobody but `old`.

@@ -1,6 +1,8 @@
 //! One change, and how it reads.
 
-use crate::model::{GrantKind, NewToken, Role, RoleIdx, SetIdx, State, Text, Time, UserId};
+use crate::model::{
+    Deed, GrantKind, LocalAccount, NewToken, Role, RoleIdx, SetIdx, State, Text, Time, UserId,
+};
 
 /// The id of a role set: the first 16 bytes of a SHA-256 over its roles' names, so that it means
 /// the same in every generation and on every machine. Printed as 32 hex digits.
@@ -408,6 +410,17 @@ pub struct Plan {
     pub widened: Vec<super::Widened>,
     /// How much changes.
     pub summary: Summary,
+    /// What is written down beside the changes.
+    pub records: Records,
+}
+
+/// What the store keeps beside a plan's changes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Records {
+    /// Who asked for all of it by hand, and why; absent: a run did.
+    pub deed: Option<Deed>,
+    /// Stories of local accounts, as they are to be.
+    pub accounts: Vec<LocalAccount>,
 }
 
 impl std::fmt::Display for ChangeView {

@@ -210,7 +210,8 @@ fn protected(
         if absent.is_empty() {
             verdict.warnings.push(format!(
                 "protected role `{name}` is left with {left} of at least {minimum} effective \
-                 holders: an identity provider says outright that the others are disabled"
+                 holders: an identity provider says outright that the others are disabled, or \
+                 they were taken out by hand"
             ));
         } else {
             verdict.why.push(format!(

@@ -12,7 +12,7 @@ use crate::model::{
 use crate::resolve::Resolved;
 
 use super::apply::apply;
-use super::change::{Cause, Change, ChangeView, Held, HeldHead, Plan, Summary};
+use super::change::{Cause, Change, ChangeView, Held, HeldHead, Plan, Records, Summary};
 use super::effective::{Effective, counts, valid};
 use super::guard::{Case, Verdict, weigh};
 use super::reach::widened;
@@ -409,7 +409,7 @@ fn hold(
     })
 }
 
-fn finish(
+pub(super) fn finish(
     old: &State,
     mut state: State,
     mut changes: Vec<Change>,
@@ -465,6 +465,7 @@ fn finish(
         next_due: None,
         widened,
         summary,
+        records: Records::default(),
     }
 }
 

@@ -250,6 +250,9 @@ pub const LOCAL_NOT_AT_IDP: &str = "mode force: the IdP decides alone, and gives
 /// Why a link goes, as a sentence.
 #[must_use]
 pub fn outgrown(source: &str) -> String {
+    if source == crate::source::local::NAME {
+        return format!("removed from `{source}`");
+    }
     format!("`{source}` shows an id for the person now, and named them by username alone before")
 }
 

@@ -243,7 +243,9 @@ pub fn unmatched(config: &Config, matched: &[Matched], warnings: &mut BTreeSet<S
             ));
         }
     }
-    for (name, role) in &config.roles {
+    // Where there is no identity provider every role is given by hand.
+    let given = config.roles.iter().filter(|_| config.has_idp());
+    for (name, role) in given {
         if role.everyone || role.external_roles.is_empty() || role.mode == Mode::Ignore {
             continue;
         }

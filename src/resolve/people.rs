@@ -88,6 +88,8 @@ struct Terms {
     link_by: LinkBy,
     /// Its people may have been known by username alone.
     without_ids: bool,
+    /// Which of them are provisioned.
+    provision: Provision,
 }
 
 /// How the state knows somebody in a source.
@@ -129,6 +131,8 @@ struct Finder<'a, 'n> {
     taken: HashMap<&'n str, u32>,
     replaced: BTreeSet<u32>,
     outgrown: Vec<(u32, u16, Text)>,
+    /// Persons with an account that is never linked with another source's.
+    apart: HashSet<u32>,
     warnings: &'a mut BTreeSet<String>,
 }
 
@@ -159,6 +163,7 @@ pub fn find(
         taken: HashMap::new(),
         replaced: BTreeSet::new(),
         outgrown: Vec::new(),
+        apart: HashSet::new(),
         warnings,
     };
     let mut unlinked: Vec<Vec<u32>> = vec![Vec::new(); sources.len()];
@@ -192,6 +197,7 @@ fn terms(config: &Config, name: &str) -> Terms {
         lifecycle: source.is_none_or(|source| source.lifecycle),
         link_by: source.map_or(LinkBy::Username, |source| source.link_by),
         without_ids: source.is_some_and(|it| it.kind.is_file() || it.kind.is_ldap()),
+        provision: config.provision_of(name),
     }
 }
 
@@ -202,8 +208,8 @@ fn put<T>(list: &mut [T], view: u16, value: T) {
 }
 
 /// The name that `user` would have, as written.
-fn raw_name<'d>(config: &Config, directory: &'d Directory, user: &DirUser) -> &'d str {
-    match config.sync.username {
+fn raw_name<'d>(by: UsernameFrom, directory: &'d Directory, user: &DirUser) -> &'d str {
+    match by {
         UsernameFrom::Username => directory.text(user.username),
         UsernameFrom::Email => directory.text(user.email),
     }
@@ -216,11 +222,12 @@ fn canonical_names(
     warnings: &mut BTreeSet<String>,
 ) -> Vec<Text> {
     let directory = view.directory;
+    let by = config.called_by(view.name);
     let mut refused = 0u32;
     let names = directory
         .users
         .iter()
-        .map(|user| match username::canonical(raw_name(config, directory, user)) {
+        .map(|user| match username::canonical(raw_name(by, directory, user)) {
             Ok(name) => texts.add(&name),
             Err(why) => {
                 refused += 1;
@@ -273,7 +280,12 @@ where
     }
 
     fn terms_of(&self, view: u16) -> Terms {
-        let unknown = Terms { lifecycle: false, link_by: LinkBy::Email, without_ids: false };
+        let unknown = Terms {
+            lifecycle: false,
+            link_by: LinkBy::Email,
+            without_ids: false,
+            provision: Provision::Mapped,
+        };
         self.terms.get(usize::from(view)).copied().unwrap_or(unknown)
     }
 
@@ -354,7 +366,17 @@ where
     }
 
     fn link(&mut self, person: u32, view: u16, user: u32, new: bool) {
+        if !self.linkable(view, user) {
+            self.apart.insert(person);
+        }
         self.links.push(PersonLink { person, view, user, new, claim: None });
+    }
+
+    /// Whether the view's user may be somebody whom another source lists too.
+    fn linkable(&self, view: u16, user: u32) -> bool {
+        let source = self.sources.get(usize::from(view));
+        let row = source.and_then(|source| source.directory.users.get(user as usize));
+        row.is_none_or(|row| row.linkable)
     }
 
     fn absent(&self, gaps: &Gaps<'_>) -> Absent<'a> {
@@ -525,6 +547,12 @@ where
         let mut mapped = vec![false; self.drafts.len()];
         let mut yields = Vec::new();
         for link in &self.links {
+            if self.terms_of(link.view).provision == Provision::All {
+                if let Some(slot) = mapped.get_mut(link.person as usize) {
+                    *slot = true;
+                }
+                continue;
+            }
             yields.clear();
             if let Some(source) = self.sources.get(usize::from(link.view)) {
                 source.yields.of_user(link.user, &mut yields);

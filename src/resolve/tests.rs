@@ -12,6 +12,7 @@ use crate::config::{self, Config};
 use crate::model::{GrantKind, LocalGrant, State, Status, Time, parse_rfc3339};
 use crate::plan::effective::Effective;
 use crate::plan::{self, ByHand, Change, Plan, view};
+use crate::source::local;
 use crate::source::{
     Completeness, Directory, Enabled, Kind, NewContainer, NewUser, Reading, ReadingBuilder, merge,
 };
@@ -243,8 +244,12 @@ impl World {
     }
 
     fn plan_on(&self, directories: &[(String, Directory)]) -> Plan {
-        let views: Vec<View<'_>> =
+        let mut views: Vec<View<'_>> =
             directories.iter().map(|(source, directory)| View { source, directory }).collect();
+        let nobody = local::nobody();
+        if !views.iter().any(|view| view.source == local::NAME) {
+            views.push(View { source: local::NAME, directory: &nobody });
+        }
         let resolved = resolve(&self.config, &views, &self.state, self.now);
         // The rule that makes a plan trustworthy, checked on every plan of every test here.
         let applied = plan::apply(&self.state, &resolved.state, &resolved.changes);

@@ -76,6 +76,9 @@ pub struct DirUser {
     pub enabled: Enabled,
     /// Keycloak's federation link (the provider's id), or empty.
     pub federation: Text,
+    /// Another source's account of the same name may be the same person. `false`: whoever bears
+    /// that name elsewhere is somebody else.
+    pub linkable: bool,
 }
 
 /// Something that a rule can name.
@@ -193,7 +196,9 @@ impl Directory {
             for field in [user.ext, user.username, user.email, user.federation] {
                 text(&mut hash, field);
             }
-            hash.update([u8::from(user.email_verified), user.enabled as u8]);
+            // Of accounts that can be linked the digest is what it was before there were others.
+            let bits = u8::from(user.email_verified) | u8::from(!user.linkable) << 1;
+            hash.update([bits, user.enabled as u8]);
         }
         hash.update((self.containers.len() as u64).to_le_bytes());
         for (index, container) in self.containers.iter().enumerate() {

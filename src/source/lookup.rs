@@ -131,6 +131,8 @@ pub fn with_people(mut directory: Directory, people: &[Sighting]) -> Directory {
                     email_verified: person.email_verified,
                     enabled: person.enabled,
                     federation: texts.add(&person.federation),
+                    // Whoever the mirror knows otherwise is in the store, and no stranger.
+                    linkable: true,
                 });
                 added.insert(&person.ext, place);
                 place

@@ -9,6 +9,7 @@ pub mod directory;
 pub mod file;
 pub mod keycloak;
 pub mod ldap;
+pub mod local;
 mod lookup;
 mod merge;
 mod reading;

@@ -221,6 +221,7 @@ impl ReadingBuilder {
             email_verified: user.email_verified,
             enabled: user.enabled,
             federation: texts.add(user.federation),
+            linkable: true,
         };
         let index = u32::try_from(self.directory.users.len()).unwrap_or(u32::MAX);
         self.directory.users.push(row);

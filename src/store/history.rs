@@ -13,7 +13,7 @@ use super::error::{Fault, StoreError};
 use super::grants::local_of;
 use super::load::StoredReasons;
 use super::reader::{Reader, time_at};
-use crate::model::{GrantKind, LocalGrant, Reason, Role, Time, UserId, rfc3339};
+use crate::model::{Deed, GrantKind, LocalGrant, Reason, Role, Time, UserId, rfc3339};
 use crate::plan::{
     Cause, Change, ChangeView, LOCAL_NOT_AT_IDP, Plan, outgrown, shortest, sorted, token_story,
 };
@@ -41,6 +41,9 @@ pub struct HistoryRow {
     /// What.
     #[serde(flatten)]
     pub change: ChangeView,
+    /// Who asked for it by hand, and why; absent for what a run did.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub deed: Option<Deed>,
 }
 
 /// The stable words for changes; a row holds a place in this list. Only ever appended to.
@@ -132,11 +135,13 @@ impl<'c, 'v> Log<'c, 'v> {
         generation: i64,
         at: Time,
         silent: bool,
+        deed: Option<&Deed>,
     ) -> Result<Self, Fault> {
+        let (by, reason) = (deed.map(|deed| &deed.by), deed.map(|deed| &deed.reason));
         conn.execute(
-            "INSERT INTO generation (num, at, first, silent) \
-             VALUES (?1, ?2, (SELECT coalesce(max(num), 0) + 1 FROM history), ?3)",
-            params![generation, at.timestamp(), silent],
+            "INSERT INTO generation (num, at, first, silent, by, reason) \
+             VALUES (?1, ?2, (SELECT coalesce(max(num), 0) + 1 FROM history), ?3, ?4, ?5)",
+            params![generation, at.timestamp(), silent, by, reason],
         )?;
         let rows = Batch::new(
             conn,
@@ -414,7 +419,7 @@ fn read(conn: &Connection, filter: &HistoryFilter) -> Result<Vec<HistoryRow>, Fa
     let limit = filter.limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(i64::MAX);
     let mut statement = conn.prepare(
         "SELECT h.num, h.generation, g.at, h.kind, h.user, u.username, r.name, h.origin, h.cause, \
-                h.reasons, h.old_reasons, h.old, h.new, h.note \
+                h.reasons, h.old_reasons, h.old, h.new, h.note, g.by, g.reason \
          FROM history h JOIN generation g ON g.num = h.generation \
          LEFT JOIN user u ON u.id = h.user LEFT JOIN role r ON r.num = h.role \
          WHERE h.num >= ?1 AND (?2 IS NULL OR h.role = ?2) \
@@ -511,6 +516,10 @@ fn view(
             why,
             reasons: if ways.is_empty() { old_ways } else { ways },
         },
+        deed: row
+            .get::<_, Option<String>>(14)?
+            .zip(row.get(15)?)
+            .map(|(by, reason)| Deed { by, reason }),
     })
 }
 

@@ -84,7 +84,13 @@ fn proven_of(code: i64) -> Proven {
     Proven { users: code & 1 != 0, groups: code & 2 != 0, roles: code & 4 != 0 }
 }
 
-/// A user's `flags`.
+/// A row's `flags`.
+fn user_flags(user: &DirUser) -> i64 {
+    let flags = flags(user.enabled, user.email_verified);
+    if user.linkable { flags } else { flags | 8 }
+}
+
+/// The `flags` of a user that can be linked.
 pub(super) fn flags(enabled: Enabled, email_verified: bool) -> i64 {
     let enabled = match enabled {
         Enabled::Yes => 0,
@@ -116,6 +122,7 @@ pub(super) fn read_user(
             _ => Enabled::Unknown,
         },
         federation,
+        linkable: flags & 8 == 0,
     };
     Ok((number(row.get(0)?), user))
 }
@@ -391,12 +398,12 @@ fn write_users(
             new.text(user.ext).into(),
             new.text(user.username).into(),
             new.text(user.email).into(),
-            flags(user.enabled, user.email_verified).into(),
+            user_flags(user).into(),
             federation.into(),
         ])
     };
     let same = |a: &DirUser, b: &DirUser| {
-        flags(a.enabled, a.email_verified) == flags(b.enabled, b.email_verified)
+        user_flags(a) == user_flags(b)
             && old.text(a.username) == new.text(b.username)
             && old.text(a.email) == new.text(b.email)
             && old.text(a.federation) == new.text(b.federation)

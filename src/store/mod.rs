@@ -13,6 +13,7 @@
 //! | one run at a time | [`RunLock`] |
 //! | reading | [`Reader`]: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `tokens`, `history`, `access` (who held what at any generation), `review`, `mirror`, `keys` (issuers'), `workload` (who reaches what in the clouds) |
 //! | reading and writing for one stranger | `person` |
+//! | people who were added by hand | `accounts` |
 //! | writing | [`Writer`]: `apply` (changes), `grants`, `tokens`, `sets` (role sets, decisions), `past` (what people held before), `mirror`, `keys`; `batch` (many rows a statement) |
 //!
 //! A commit costs what it changes: rows that stay are not written. Nothing outside this folder
@@ -20,6 +21,7 @@
 //! says, and refuses a plan that does not fit.
 
 mod access;
+mod accounts;
 mod apply;
 mod batch;
 mod codec;

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::error::{Fault, StoreError};
 use super::load::{StoredReasons, local_grant, roles, set_id, status};
 use super::reader::Reader;
-use crate::model::{LocalGrant, Mode, Reason, Role, Status, UserId};
+use crate::model::{LocalAccount, LocalGrant, Mode, Reason, Role, Status, UserId};
 use crate::plan::RoleSetId;
 use crate::policy::{Action, Effect, Resource};
 
@@ -26,6 +26,8 @@ pub struct UserRow {
     pub status: Status,
     /// The effective roles, sorted; shared by everyone who has the same.
     pub roles: Rc<[String]>,
+    /// A service account: only tokens speak for it.
+    pub service: bool,
 }
 
 /// A person with everything that is known about the grants.
@@ -47,6 +49,8 @@ pub struct UserDetail {
     pub links: Vec<(String, String)>,
     /// The grants, by role, idp before local; those of someone who is disabled too.
     pub grants: Vec<GrantDetail>,
+    /// Who added the person by hand, where `local` knows them.
+    pub local: Option<LocalAccount>,
 }
 
 /// A grant and its story.
@@ -147,6 +151,7 @@ impl Reader {
     pub fn users(&self, each: &mut dyn FnMut(UserRow)) -> Result<(), StoreError> {
         self.read_as(|conn| {
             let mut sets: HashMap<i64, Rc<[String]>> = HashMap::new();
+            let services = super::accounts::services(conn)?;
             let mut statement = conn.prepare(
                 "SELECT id, username, email, status, since, disabled_by, role_set FROM user \
                  ORDER BY username, status = 3, id DESC",
@@ -168,6 +173,7 @@ impl Reader {
                     email: row.get(2)?,
                     status: status(row, 3)?,
                     roles,
+                    service: services.contains(&row.get(0)?),
                 });
             }
             Ok(())
@@ -222,6 +228,7 @@ impl Reader {
                 roles: set_roles(conn, found.set)?,
                 links,
                 grants: grants(conn, found.id)?,
+                local: super::accounts::of_user(conn, found.id)?,
             }))
         })
     }

@@ -40,7 +40,7 @@ pub struct Meta {
 pub struct SourceStatus {
     /// Its name.
     pub name: String,
-    /// `keycloak`, `ldap` or `file`; absent before the first try.
+    /// `keycloak`, `ldap`, `file` or `local`; absent before the first try.
     pub kind: Option<String>,
     /// It is in the configuration (at the last commit or touch).
     pub configured: bool,
@@ -56,6 +56,14 @@ pub struct SourceStatus {
     pub scopes: Vec<ScopeStatus>,
     /// The digest of its mirror; absent: it has none.
     pub digest: Option<String>,
+}
+
+impl SourceStatus {
+    /// Whether the last read brought anything.
+    #[must_use]
+    pub fn holds_anybody(&self) -> bool {
+        self.scopes.iter().any(|scope| scope.count > 0)
+    }
 }
 
 /// One scope of a read: `users`, `groups`, `roles`, `memberships`.

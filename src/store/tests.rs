@@ -58,6 +58,7 @@ fn plan(people: u32) -> Plan {
         next_due: None,
         widened: Vec::new(),
         summary: Summary::default(),
+        records: crate::plan::Records::default(),
     }
 }
 
@@ -221,6 +222,34 @@ fn a_store_of_the_second_schema_has_no_tokens_and_takes_some() {
         .unwrap();
     let expected = ("ann", "ci", "2027-01-15T08:00:00Z", "00000000000000000000000000000000");
     assert_eq!((&*shown.0, &*shown.1, &*shown.2, &*shown.3), expected);
+}
+
+#[test]
+fn what_a_source_called_local_left_is_not_taken_for_the_built_in_sources() {
+    let (_folder, path) = path();
+    let old = Writer::open_at(&path, FIRST).unwrap();
+    old.connection()
+        .execute_batch(
+            "INSERT INTO role_set (num, id, users) VALUES (1, '0', 1);
+             INSERT INTO source (num, name, configured, read_at, digest) \
+             VALUES (1, 'local', 1, 1700000000, 'x');
+             INSERT INTO mirror_user VALUES (4294967296, 'id-ann', 'ann', '', 0, NULL);
+             INSERT INTO user VALUES (1, 'ann', '', 1, NULL, 'local', 1);
+             INSERT INTO link_source VALUES (0, 'local');
+             INSERT INTO link VALUES (1, 0, 'id-ann');
+             INSERT INTO reason VALUES (1, 'local', 'r', 'g', '[]');",
+        )
+        .unwrap();
+    drop(old);
+    let writer = Writer::open(&path).unwrap();
+    for (table, column) in
+        [("source", "name"), ("link_source", "name"), ("reason", "source"), ("user", "disabled_by")]
+    {
+        let sql = format!("SELECT {column} FROM {table}");
+        let name: String = writer.connection().query_row(&sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(name, "local (before schema 3)", "{table}");
+    }
+    assert!(writer.reader().unwrap().mirror("local").unwrap().is_none());
 }
 
 #[test]

@@ -277,7 +277,9 @@ fn write_plan(conn: &Connection, plan: &Plan, settled: Option<&str>) -> Result<C
         )?;
     }
     let held = held::write(conn, plan.held.as_ref())?;
-    let changed = applied || held || settled != before.as_deref();
+    super::accounts::write(conn, &plan.records.accounts)?;
+    let changed =
+        applied || held || !plan.records.accounts.is_empty() || settled != before.as_deref();
     if changed {
         conn.execute("UPDATE meta SET version = version + 1, settled = ?1", [settled])?;
     }

@@ -379,6 +379,7 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
         next_due: None,
         widened: Vec::new(),
         summary: Summary::default(),
+        records: idpsyncd::plan::Records::default(),
     }
 }
 

@@ -13,7 +13,8 @@ pub(super) fn warnings(config: &Config, warnings: &mut Vec<String>) {
 
 /// Sources that nothing keeps from giving a protected role.
 fn open_sources(config: &Config, warnings: &mut Vec<String>) {
-    for source in config.sources.iter().filter(|source| source.grants.is_none()) {
+    let open = |source: &&SourceConfig| source.grants.is_none() && !source.kind.is_local();
+    for source in config.sources.iter().filter(open) {
         let given: Vec<String> = config
             .roles
             .iter()
@@ -95,9 +96,11 @@ fn restrictions_by_name(config: &Config, warnings: &mut Vec<String>) {
 
 /// Without a source that says who is there, nobody is.
 fn nobody_says_who_is_there(config: &Config, warnings: &mut Vec<String>) {
-    if config.sources.iter().all(|source| !source.lifecycle) {
+    let says = |source: &SourceConfig| source.lifecycle && !source.kind.is_local();
+    if config.has_idp() && !config.sources.iter().any(says) {
         warnings.push(
-            "every source has `lifecycle = false`: none says who is there, so nobody is provisioned"
+            "every source has `lifecycle = false`: none says who is there, so nobody is provisioned \
+             but those who are added by hand"
                 .to_owned(),
         );
     }

@@ -97,6 +97,13 @@ where
                 self.newcomer(view, *user, name, absent);
                 continue;
             }
+            if let Some(holder) = self.taken.get(name)
+                && same_person.is_none_or(|person| person == *holder)
+                && (self.apart.contains(holder) || !self.linkable(view, *user))
+            {
+                self.stays_apart(source.name, name);
+                continue;
+            }
             match (same_person, self.taken.get(name)) {
                 (Some(person), _)
                     if !here.contains(&person) && acquaintances.was_otherwise(self, person) =>
@@ -233,6 +240,7 @@ where
             .get(&old)
             .is_none_or(|names| !names.is_empty() && !names.iter().any(configured));
         elsewhere
+            && row.linkable
             && self.may_link(row)
             && self.terms_of(view).link_by == LinkBy::Username
             // Whether the one who is gone had the address verified is not known any more.
@@ -246,7 +254,10 @@ where
             let Some(source) = self.sources.get(usize::from(other)) else { continue };
             let email = source.directory.text(row.email).to_lowercase();
             let usable = row.email_verified && !email.is_empty();
-            if !usable || self.drafts.get(person as usize).is_none_or(|draft| draft.out) {
+            if !usable
+                || self.apart.contains(&person)
+                || self.drafts.get(person as usize).is_none_or(|draft| draft.out)
+            {
                 continue;
             }
             found
@@ -276,6 +287,14 @@ where
         self.warnings.insert(format!(
             "{source}: more than one user comes to the username `{name}`: the newcomer is not \
              provisioned"
+        ));
+    }
+
+    /// Somebody bears the name of an account that is nobody else's.
+    pub(super) fn stays_apart(&mut self, source: &str, name: &str) {
+        self.warnings.insert(format!(
+            "{source}: `{name}` is the name of a service account or the default admin, which is \
+             never linked with another source's account: the newcomer is not provisioned"
         ));
     }
 

@@ -57,6 +57,9 @@ where
                 continue;
             }
             match acquaintances.same_person(self, view, *user, name) {
+                Some(person) if self.apart.contains(&person) => {
+                    self.stays_apart(source.name, name);
+                }
                 Some(person) if acquaintances.was_otherwise(self, person) => {
                     self.other_id(source.name, name);
                 }

@@ -56,7 +56,7 @@ impl FileSource {
         let file = match kind {
             SourceKind::RealmExport(config) => File::RealmExport(config.clone()),
             SourceKind::Ldif(config) => File::Ldif(config.clone()),
-            SourceKind::Keycloak(_) | SourceKind::Ldap(_) => {
+            SourceKind::Keycloak(_) | SourceKind::Ldap(_) | SourceKind::Local => {
                 return Err(SourceError::fatal(format!(
                     "source `{name}` is of kind `{}`, not a file",
                     kind.as_str()

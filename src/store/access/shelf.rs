@@ -1,10 +1,11 @@
 //! What somebody held at a moment, put together.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
+use super::super::accounts;
 use super::super::codec::decode;
 use super::super::error::Fault;
 use super::super::load::{local_grant, stored_reason, text};
@@ -35,6 +36,8 @@ pub(super) struct Shelf<'c> {
     reasons: HashMap<u32, (usize, Rc<str>)>,
     generations: HashMap<i64, Generation>,
     from: Option<Generation>,
+    /// Whom `local` knows as service accounts.
+    services: HashSet<UserId>,
     of_set: Statement<'c>,
     of_past_set: Statement<'c>,
     of_reasons: Statement<'c>,
@@ -68,6 +71,7 @@ impl<'c> Shelf<'c> {
             reasons: reasons(conn)?,
             generations: HashMap::new(),
             from: held_from(conn)?,
+            services: accounts::services(conn)?,
             of_set: conn.prepare("SELECT role FROM role_set_role WHERE role_set = ?1")?,
             of_past_set: conn.prepare("SELECT roles FROM past_set WHERE num = ?1")?,
             of_reasons: conn.prepare("SELECT reasons FROM reason_set WHERE num = ?1")?,
@@ -123,7 +127,7 @@ impl<'c> Shelf<'c> {
         let mut local = stories(&mut self.local, person.id, moment.generation)?;
         local.extend(stories(&mut self.local_past, person.id, moment.generation)?);
         let user: Rc<str> = name.into();
-        let service = self.service(person.id)?;
+        let service = self.services.contains(&person.id);
         let mut held = Vec::with_capacity(roles.len());
         for num in roles {
             let lacked = before.iter().find(|(_, set)| set.nums.binary_search(&num).is_err());
@@ -142,11 +146,6 @@ impl<'c> Shelf<'c> {
             });
         }
         Ok(held)
-    }
-
-    /// Whether `user` is a service account.
-    fn service(&mut self, _user: UserId) -> Result<bool, Fault> {
-        Ok(false)
     }
 
     fn began(&mut self, generation: i64) -> Result<Began, Fault> {

@@ -25,10 +25,15 @@ CREATE VIEW gateway_meta AS
 SELECT 3 AS schema_version,
        generation,
        strftime('%Y-%m-%dT%H:%M:%SZ', applied_at, 'unixepoch') AS applied_at,
-       -- NULL while some configured source has never been read in full: its age is unknown.
+       -- NULL while some configured source has never been read in full: its age is unknown. What
+       -- `local` says is always of now; where nothing else is configured, the last run's time.
        (SELECT CASE WHEN count(*) = count(read_at)
                     THEN strftime('%Y-%m-%dT%H:%M:%SZ', min(read_at), 'unixepoch') END
-          FROM source WHERE configured = 1) AS oldest_source_read_at
+          FROM source
+         WHERE configured = 1
+           AND (name <> 'local' OR NOT EXISTS (SELECT 1 FROM source
+                                                WHERE configured = 1 AND name <> 'local')))
+           AS oldest_source_read_at
   FROM meta;
 
 -- Tokens whose owner is not gone. Whether one has expired is for the reader's clock to say.
@@ -147,3 +152,29 @@ SELECT u.username,
   JOIN request q ON q.num = d.request AND q.action IN ('workflow:Create', 'workflow:Exec')
   JOIN workload w ON q.resource = 'pool/' || w.pool
  WHERE u.status = 0 OR (u.status = 2 AND u.disabled_by IS NULL);
+-- People who were added by hand: what their rows in the mirror of `local` do not say. The rows of
+-- those who were removed stay.
+CREATE TABLE local_user (
+    ext         TEXT    PRIMARY KEY, -- the external id in the source `local`
+    service     INTEGER NOT NULL,    -- 1: only tokens speak for it
+    admin       INTEGER NOT NULL,    -- 1: `[default_admin]` sees to it
+    by          TEXT    NOT NULL,    -- who added it, when and why
+    at          INTEGER NOT NULL,
+    reason      TEXT    NOT NULL,
+    last        TEXT,                -- what was done to it last: disabled, enabled, removed
+    last_by     TEXT,
+    last_at     INTEGER,
+    last_reason TEXT
+) WITHOUT ROWID;
+
+-- Who asked by hand for what a generation changed, and why. NULL: a run did.
+ALTER TABLE generation ADD COLUMN by TEXT;
+ALTER TABLE generation ADD COLUMN reason TEXT;
+
+-- A source could be called `local` once; now that is the built-in one. What another of that name
+-- left is known as that of a source which left the configuration, so nobody becomes somebody else.
+UPDATE source SET name = 'local (before schema 3)' WHERE name = 'local';
+UPDATE link_source SET name = 'local (before schema 3)' WHERE name = 'local';
+UPDATE reason SET source = 'local (before schema 3)' WHERE source = 'local';
+UPDATE user SET disabled_by = 'local (before schema 3)' WHERE disabled_by = 'local';
+UPDATE meta SET settled = NULL;

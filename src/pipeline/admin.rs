@@ -1,0 +1,294 @@
+//! `[default_admin]`: a local user who is there whatever identity providers do. Every run sees to
+//! it: the account, its grant, and nothing of it where the section was taken out. It is part of the
+//! run's own plan, so a dry run shows it and one transaction does it.
+
+use secrecy::ExposeSecret as _;
+
+use super::{Known, RunError, local};
+use crate::config::{Config, DefaultAdmin};
+use crate::model::token::{self, SECRET_LENGTH};
+use crate::model::username::canonical;
+use crate::model::{Deed, LocalAccount, NewToken, State, Status, Time, UserId};
+use crate::plan::{self, Cause, Change};
+use crate::resolve::Resolved;
+use crate::source::local::{NAME, NewAccount, changed, find, free_id, nobody, with, without};
+use crate::source::{Directory, Enabled};
+use crate::store::Reader;
+
+/// Who did it, in the store's words: no account of the operating system is called so.
+const BY: &str = "[default_admin]";
+/// What its token is called.
+const TOKEN: &str = "default-admin-token";
+/// How long that is good for: as long as OSMO's.
+const LIFETIME: chrono::Days = chrono::Days::new(3650);
+const REASON: &str = "the default admin of the configuration";
+
+/// The section, and what its secret comes to.
+pub(super) struct Admin {
+    username: String,
+    role: String,
+    /// Of the secret.
+    pub(super) digest: token::Digest,
+}
+
+/// Whether `[default_admin]` can be ensured: whether its secret is there, and is one.
+///
+/// # Errors
+/// It cannot: the message says why, and nothing of the secret but its length.
+pub fn check(config: &Config) -> Result<(), String> {
+    Admin::read(config).map(|_| ())
+}
+
+impl Admin {
+    /// Reads the secret, where there is such a section.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub(super) fn read(config: &Config) -> Result<Option<Admin>, String> {
+        let Some(DefaultAdmin { username, password, role }) = &config.default_admin else {
+            return Ok(None);
+        };
+        let key = "default_admin.password";
+        let secret = password.read().map_err(|error| format!("{key}: {error}"))?;
+        let secret = secret.expose_secret();
+        let count = secret.chars().count();
+        if count != SECRET_LENGTH {
+            return Err(format!(
+                "{key}: the secret from {password} has {count} characters and must have exactly \
+                 {SECRET_LENGTH}, 32 random bytes in base64url: `openssl rand -base64 32 | tr '+/' '-_' | \
+                 tr -d '='` makes one"
+            ));
+        }
+        if !secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
+            return Err(format!(
+                "{key}: the secret from {password} has characters that are none of base64url's: \
+                 letters, digits, `-` and `_`"
+            ));
+        }
+        let digest = token::digest(secret);
+        Ok(Some(Admin { username: username.clone(), role: role.clone(), digest }))
+    }
+}
+
+/// What a run has to do about it.
+#[derive(Default)]
+pub(super) struct Ensure<'a> {
+    /// Who is to be there, and under which external id.
+    admin: Option<(&'a Admin, String)>,
+    /// Accounts of an earlier section, that go with it.
+    out: Vec<String>,
+    /// Those who were there before the section, and stay without what it gave them.
+    left: Vec<String>,
+    /// Their stories, as they are to be.
+    pub(super) accounts: Vec<LocalAccount>,
+}
+
+impl<'a> Ensure<'a> {
+    /// Finds out, and lets `local` say what it must from now on.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the name is that of somebody whom an identity provider brought.
+    pub(super) fn of(
+        config: &Config,
+        admin: Option<&'a Admin>,
+        known: &mut [Known],
+        reader: Option<&Reader>,
+        now: Time,
+    ) -> Result<Self, RunError> {
+        let mut ensure = Ensure::default();
+        let before = reader.map(Reader::default_admins).transpose()?.unwrap_or_default();
+        let name = |account: &LocalAccount| {
+            account.ext.split_once('~').map_or(account.ext.clone(), |(name, _)| name.to_owned())
+        };
+        let mut gone = Vec::new();
+        for account in before {
+            match admin {
+                Some(admin) if name(&account) == admin.username => {
+                    ensure.admin = Some((admin, account.ext));
+                }
+                _ => gone.push(account),
+            }
+        }
+        let missing = admin.filter(|_| ensure.admin.is_none());
+        if gone.is_empty() && missing.is_none() {
+            return Ok(ensure);
+        }
+        super::load_views(known, reader)?;
+        let place = config.sources.iter().position(|source| source.kind.is_local());
+        let stored = place.and_then(|place| known.get(place)).and_then(Known::directory);
+        let mut directory = stored.cloned().unwrap_or_else(nobody);
+        for mut account in gone {
+            account.admin = false;
+            if account.added.by == BY {
+                directory = without(directory, &account.ext);
+                ensure.out.push(account.ext.clone());
+            } else {
+                let linkable = !account.service;
+                directory = changed(directory, &account.ext, |row| row.linkable = linkable);
+                ensure.left.push(account.ext.clone());
+            }
+            ensure.accounts.push(account);
+        }
+        if let Some(admin) = missing {
+            nobody_else(config, admin, known, reader)?;
+            let (made, account) = ensure.made(admin, directory, reader, now)?;
+            directory = made;
+            ensure.admin = Some((admin, account.ext.clone()));
+            ensure.accounts.push(account);
+        }
+        if let Some(one) = place.and_then(|place| known.get_mut(place)) {
+            local::says(one, directory);
+        }
+        Ok(ensure)
+    }
+
+    /// The default admin's account: a new one, or that of a local user of the name.
+    fn made(
+        &self,
+        admin: &Admin,
+        directory: Directory,
+        reader: Option<&Reader>,
+        now: Time,
+    ) -> Result<(Directory, LocalAccount), RunError> {
+        let there = find(&directory, &admin.username);
+        if let Some(ext) = there.map(|row| directory.text(row.ext).to_owned()) {
+            let account = reader.map(|reader| reader.local_account(&ext)).transpose()?.flatten();
+            let Some(account) = account else {
+                return Err(RunError::Refused(format!(
+                    "the store does not say who added `{}`: it is damaged",
+                    admin.username
+                )));
+            };
+            let directory = changed(directory, &ext, |row| {
+                row.linkable = false;
+                row.enabled = Enabled::Yes;
+            });
+            return Ok((directory, LocalAccount { admin: true, ..account }));
+        }
+        let state = reader.map(Reader::state).transpose()?;
+        let known = |ext: &str| {
+            state.as_ref().is_some_and(|state| plan::local::person(state, ext).is_some())
+        };
+        let ext = free_id(&admin.username, known);
+        let account =
+            NewAccount { ext: &ext, username: &admin.username, email: "", linkable: false };
+        let directory = with(directory, &account);
+        let added = Deed { by: BY.to_owned(), reason: REASON.to_owned() };
+        let account =
+            LocalAccount { ext, service: false, admin: true, added, added_at: now, last: None };
+        Ok((directory, account))
+    }
+
+    /// Puts into what was resolved that the default admin holds the role, and that an earlier one is
+    /// gone.
+    pub(super) fn amend(&self, resolved: &mut Resolved, old: &State, now: Time) {
+        for ext in &self.out {
+            plan::local::take_out(resolved, old, ext, BY, now);
+        }
+        let person = |resolved: &Resolved, ext: &str| plan::local::person(&resolved.state, ext);
+        for ext in &self.left {
+            if let Some(user) = person(resolved, ext) {
+                plan::local::ensure_grant(resolved, user, None, BY, (REASON, now));
+                remove_token(resolved, old, user, Cause::ByHand { by: BY.to_owned() });
+            }
+        }
+        let Some((admin, ext)) = &self.admin else { return };
+        match person(resolved, ext) {
+            Some(user) => {
+                let role = Some(admin.role.as_str());
+                plan::local::ensure_grant(resolved, user, role, BY, (REASON, now));
+                ensure_token(resolved, old, user, admin, now);
+            }
+            None => {
+                resolved.warnings.insert(format!(
+                    "the default admin `{}` is not there: nobody can be called so now",
+                    admin.username
+                ));
+            }
+        }
+    }
+}
+
+/// Sees to it that the token is there, with this secret and that role alone.
+fn ensure_token(resolved: &mut Resolved, old: &State, user: UserId, admin: &Admin, now: Time) {
+    let there = old.tokens.find(user, TOKEN);
+    let same = there.is_some_and(|it| it.digest == admin.digest);
+    let whole = there
+        .is_some_and(|it| it.expires_at > now && *old.tokens.roles(it) == [admin.role.clone()]);
+    if same && whole {
+        return;
+    }
+    // Whoever goes in this plan takes their tokens along.
+    let stays = |user: UserId| {
+        let place = resolved.state.users.binary_search_by_key(&user, |user| user.id);
+        let row = place.ok().and_then(|place| resolved.state.users.get(place));
+        row.is_some_and(|row| !matches!(row.status, Status::Deprovisioned { .. }))
+    };
+    let other = |it: &&token::Token| it.digest == admin.digest && it.user != user && stays(it.user);
+    if old.tokens.list().iter().any(|it| other(&it)) {
+        resolved.warnings.insert(format!(
+            "`{TOKEN}` cannot be made: another token has the secret of `[default_admin]`, give it \
+             one of its own"
+        ));
+        return;
+    }
+    let cause = if same { Cause::ByHand { by: BY.to_owned() } } else { Cause::NewSecret };
+    remove_token(resolved, old, user, cause);
+    let token = NewToken {
+        name: TOKEN.to_owned(),
+        digest: admin.digest,
+        expires_at: now.checked_add_days(LIFETIME).unwrap_or(Time::MAX_UTC),
+        roles: vec![admin.role.clone()],
+        description: REASON.to_owned(),
+        by: BY.to_owned(),
+        at: now,
+    };
+    resolved.changes.push(Change::TokenAdded { user, token: Box::new(token) });
+}
+
+fn remove_token(resolved: &mut Resolved, old: &State, user: UserId, cause: Cause) {
+    if old.tokens.find(user, TOKEN).is_some() {
+        let name = TOKEN.to_owned();
+        resolved.changes.push(Change::TokenRemoved { user, name, cause });
+    }
+}
+
+/// Nobody whom an identity provider brought is touched: the name must be free, or a local user's.
+fn nobody_else(
+    config: &Config,
+    admin: &Admin,
+    known: &[Known],
+    reader: Option<&Reader>,
+) -> Result<(), RunError> {
+    let name = &admin.username;
+    let taken = |source: &str| {
+        RunError::Refused(format!(
+            "`[default_admin]` is to be called `{name}`, and that is somebody whom `{source}` \
+             brought: nobody was touched; give the default admin another `username`"
+        ))
+    };
+    let user = reader.map(|reader| reader.user(name)).transpose()?.flatten();
+    if let Some(user) = user.filter(|user| !matches!(user.status, Status::Deprovisioned { .. })) {
+        let others = user.links.iter().find(|(source, _)| source != NAME);
+        if let Some((source, _)) = others {
+            return Err(taken(source));
+        }
+    }
+    for (source, one) in config.sources.iter().zip(known) {
+        let Some(directory) = one.directory() else { continue };
+        if source.kind.is_local() || !source.lifecycle {
+            continue;
+        }
+        let called = |row: &crate::source::DirUser| {
+            let raw = match config.called_by(&source.name) {
+                crate::config::UsernameFrom::Username => directory.text(row.username),
+                crate::config::UsernameFrom::Email => directory.text(row.email),
+            };
+            canonical(raw).is_ok_and(|called| called == *name)
+        };
+        if directory.users.iter().any(called) {
+            return Err(taken(&source.name));
+        }
+    }
+    Ok(())
+}

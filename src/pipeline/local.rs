@@ -1,0 +1,285 @@
+//! `local` in a run, and what people do by hand to those whom it lists.
+//!
+//! Nobody is asked for what `local` says: its mirror in the store is all there is. A run takes it
+//! as it is at the moment of planning, so whoever was added or removed while the other sources were
+//! read is not brought back or lost.
+
+use super::hand::existing_reader;
+use super::{Known, MOST_TRIES, RunError, SourceResult, configured};
+use crate::config::Config;
+use crate::model::username::canonical;
+use crate::model::{Deed, Done, LastDeed, LocalAccount, State, Time};
+use crate::plan::{self, Plan, Records};
+use crate::resolve::{Resolved, View, resolve};
+use crate::source::local::{self, NAME, NewAccount, nobody};
+use crate::source::{Directory, Enabled, ScopeReport};
+use crate::store::{
+    Commit, CommitError, Mirror, MirrorUpdate, Reader, SourceUpdate, StoreError, Writer,
+};
+
+/// Takes what `local` says from the store as it is now: complete, whatever was asked.
+pub(super) fn refresh(
+    config: &Config,
+    known: &mut [Known],
+    reader: Option<&Reader>,
+) -> Result<(), StoreError> {
+    for (source, one) in config.sources.iter().zip(known) {
+        if !source.kind.is_local() {
+            continue;
+        }
+        one.complete = true;
+        one.mirror = None;
+        if one.stored.is_some() {
+            one.read = None;
+            one.digest.clone_from(&one.stored);
+            let count = reader.map(Reader::local_accounts).transpose()?.unwrap_or_default();
+            one.outcome.result = SourceResult::Complete(scopes(count));
+        } else {
+            says(one, nobody());
+        }
+    }
+    Ok(())
+}
+
+/// Lets `local` say `directory` from now on.
+pub(super) fn says(one: &mut Known, directory: Directory) {
+    one.outcome.result = SourceResult::Complete(scopes(directory.users.len() as u64));
+    one.digest = Some(directory.digest());
+    one.read = Some(directory);
+}
+
+fn scopes(count: u64) -> Vec<ScopeReport> {
+    vec![ScopeReport { scope: "users", count, partial: None }]
+}
+
+/// What somebody asks for by hand of one person.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum UserWish {
+    /// `user add`
+    Add {
+        /// An email address, or empty.
+        email: String,
+        /// A service account.
+        service: bool,
+    },
+    /// `user disable`
+    Disable,
+    /// `user enable`
+    Enable,
+    /// `user remove`
+    Remove,
+}
+
+/// Does `wish` to the person called `name`, in one transaction and one generation. `None`: there
+/// was nothing to do.
+///
+/// # Errors
+/// The store is not there or cannot be written, or the wish is refused: nothing was changed.
+pub fn change_user(
+    config: &Config,
+    name: &str,
+    wish: &UserWish,
+    deed: &Deed,
+    now: Time,
+) -> Result<Option<(Plan, u64)>, RunError> {
+    let path = config.store.as_path();
+    existing_reader(path)?;
+    let mut writer = Writer::open(path)?;
+    let mut tries = 0;
+    loop {
+        let reader = existing_reader(path)?;
+        let meta = reader.meta()?;
+        let held = reader.held()?;
+        let desk = Desk::open(config, &reader, name, now)?;
+        let Some(Ready { directory, account, mut plan }) =
+            desk.ready(wish, deed).map_err(RunError::Refused)?
+        else {
+            return Ok(None);
+        };
+        if let Some(short) = plan::local::shortfall(&desk.old, &plan, &protected(config, &desk.old))
+        {
+            return Err(RunError::Refused(short));
+        }
+        plan.held = held;
+        plan.next_due = meta.next_due;
+        plan.records = Records { deed: Some(deed.clone()), accounts: vec![account] };
+        let digest = directory.digest();
+        let committed = writer.commit(&Commit {
+            plan: &plan,
+            base_version: meta.version,
+            sources: &[SourceUpdate {
+                source: NAME,
+                kind: NAME,
+                tried_at: now,
+                complete: true,
+                error: None,
+                scopes: scopes(directory.users.len() as u64).into_iter().map(Into::into).collect(),
+                mirror: Some(MirrorUpdate {
+                    old: desk.mirror.as_ref(),
+                    directory: &directory,
+                    digest: &digest,
+                }),
+            }],
+            configured: &configured(config),
+            settled: None,
+        });
+        match committed {
+            Ok(done) => return Ok(Some((plan, done.generation.unwrap_or(meta.generation)))),
+            Err(CommitError::Raced) if tries < MOST_TRIES => tries += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Each protected role of `state` with the fewest holders it may have by somebody's hand.
+fn protected(config: &Config, state: &State) -> Vec<(String, u64)> {
+    let names = state.roles.iter().map(|role| &role.name);
+    names
+        .filter(|name| config.is_protected(name))
+        .map(|name| {
+            let least = config.guard.protected_roles.get(name).copied().unwrap_or(1);
+            (name.clone(), least.max(1))
+        })
+        .collect()
+}
+
+/// What is looked at for a wish.
+struct Desk<'a> {
+    config: &'a Config,
+    reader: &'a Reader,
+    name: String,
+    old: State,
+    mirror: Option<Mirror>,
+    now: Time,
+}
+
+/// What is to be committed.
+struct Ready {
+    directory: Directory,
+    account: LocalAccount,
+    plan: Plan,
+}
+
+impl<'a> Desk<'a> {
+    fn open(
+        config: &'a Config,
+        reader: &'a Reader,
+        name: &str,
+        now: Time,
+    ) -> Result<Self, RunError> {
+        let name = canonical(name).map_err(RunError::Refused)?.into_owned();
+        let (old, mirror) = (reader.state()?, reader.mirror(NAME)?);
+        Ok(Desk { config, reader, name, old, mirror, now })
+    }
+
+    fn ready(&self, wish: &UserWish, deed: &Deed) -> Result<Option<Ready>, String> {
+        let directory = self.mirror.as_ref().map_or_else(nobody, |it| it.directory.clone());
+        let row = local::find(&directory, &self.name)
+            .map(|row| (directory.text(row.ext).to_owned(), row.enabled));
+        let name = self.name.escape_debug();
+        let (what, enabled) = match wish {
+            UserWish::Add { email, service } => {
+                if row.is_some() {
+                    return Err(format!("there is a local user `{name}` already"));
+                }
+                return self.added(directory, (email, *service), deed).map(Some);
+            }
+            UserWish::Disable => (Done::Disabled, Enabled::No),
+            UserWish::Enable => (Done::Enabled, Enabled::Yes),
+            UserWish::Remove => (Done::Removed, Enabled::No),
+        };
+        let Some((ext, was)) = row else { return Err(self.stranger(what)) };
+        let account = self.reader.local_account(&ext).map_err(|error| error.to_string())?;
+        let mut account = account
+            .ok_or_else(|| format!("the store does not say who added `{name}`: it is damaged"))?;
+        let admin = self.config.default_admin.as_ref().filter(|it| it.username == self.name);
+        if let Some(admin) = admin.filter(|_| account.admin && what != Done::Enabled) {
+            return Err(format!(
+                "`{name}` is the default admin, who holds `{}`: take `[default_admin]` out of the \
+                 configuration and sync",
+                admin.role
+            ));
+        }
+        if what != Done::Removed && was == enabled {
+            return Ok(None);
+        }
+        account.last = Some(LastDeed { what, deed: deed.clone(), at: self.now });
+        if what == Done::Removed {
+            let directory = local::without(directory, &ext);
+            let resolved = self.resolved(&directory)?;
+            let plan = plan::local::remove(resolved, &self.old, &ext, &deed.by, self.now)?;
+            return Ok(Some(Ready { directory, account, plan }));
+        }
+        let directory = local::changed(directory, &ext, |row| row.enabled = enabled);
+        let user = plan::local::person(&self.old, &ext)
+            .ok_or_else(|| format!("the store knows no user `{name}`: run `idpsyncd sync`"))?;
+        let plan = plan::local::stand(&self.old, user, enabled == Enabled::Yes, self.now);
+        Ok(Some(Ready { directory, account, plan }))
+    }
+
+    /// Somebody new, or the local side of somebody whom another source lists.
+    fn added(
+        &self,
+        directory: Directory,
+        (email, service): (&str, bool),
+        deed: &Deed,
+    ) -> Result<Ready, String> {
+        let name = self.name.escape_debug();
+        let admin = self.config.default_admin.as_ref();
+        if admin.is_some_and(|admin| admin.username == self.name) {
+            return Err(format!(
+                "`{name}` is the default admin of the configuration: `idpsyncd sync` makes it"
+            ));
+        }
+        if let Some(holder) = plan::local::called(&self.old, &self.name).filter(|_| service) {
+            return Err(format!(
+                "`{name}` is somebody whom {} knows: a service account needs a name of its own",
+                listed(&plan::local::known_in(&self.old, holder))
+            ));
+        }
+        let known = |ext: &str| plan::local::person(&self.old, ext).is_some();
+        let ext = local::free_id(&self.name, known);
+        let account = NewAccount { ext: &ext, username: &self.name, email, linkable: !service };
+        let directory = local::with(directory, &account);
+        let resolved = self.resolved(&directory)?;
+        let plan = plan::local::add(resolved, &self.old, (&self.name, &ext), self.now)?;
+        let (added, added_at) = (deed.clone(), self.now);
+        let account = LocalAccount { ext, service, admin: false, added, added_at, last: None };
+        Ok(Ready { directory, account, plan })
+    }
+
+    /// What the mirrors come to with `directory` as that of `local`.
+    fn resolved(&self, directory: &Directory) -> Result<Resolved, String> {
+        let mut mirrors = Vec::new();
+        for source in self.config.sources.iter().filter(|source| !source.kind.is_local()) {
+            let mirror = self.reader.mirror(&source.name).map_err(|error| error.to_string())?;
+            mirrors.extend(mirror.map(|mirror| (source.name.as_str(), mirror)));
+        }
+        let others =
+            mirrors.iter().map(|(source, mirror)| View { source, directory: &mirror.directory });
+        let views: Vec<View<'_>> = others.chain([View { source: NAME, directory }]).collect();
+        Ok(resolve(self.config, &views, &self.old, self.now))
+    }
+
+    /// Why nothing can be done to somebody whom `local` does not list.
+    fn stranger(&self, what: Done) -> String {
+        let name = self.name.escape_debug();
+        match plan::local::called(&self.old, &self.name) {
+            Some(user) => format!(
+                "`{name}` is known in {} alone and was not added by hand: they are {} there",
+                listed(&plan::local::known_in(&self.old, user)),
+                what.as_str()
+            ),
+            None => format!("the store knows no user `{name}`: `idpsyncd user list` shows all"),
+        }
+    }
+}
+
+/// Names of sources in words.
+fn listed(sources: &[&str]) -> String {
+    let names: Vec<String> = sources.iter().map(|name| format!("`{name}`")).collect();
+    match names.as_slice() {
+        [] => "a source that is not configured any more".to_owned(),
+        names => names.join(" and "),
+    }
+}

@@ -1,0 +1,282 @@
+//! What is done by hand to one person of `local`: of all that resolving comes to only what concerns
+//! that person, so that nothing else that waits for the next sync slips in.
+//!
+//! To be removed by hand is no absence. Whoever no other source lists is gone at once, with every
+//! grant, and the guard has only one thing to say: a protected role is not left without a holder.
+
+use crate::model::{Grant, GrantKind, LocalGrant, RoleIdx, State, Status, Time, UserId};
+use crate::resolve::Resolved;
+use crate::source::local::NAME;
+
+use super::apply::apply;
+use super::change::{Cause, Change, Plan};
+use super::effective::Effective;
+use super::make::finish;
+
+/// Whom the source `local` knows by `ext`.
+#[must_use]
+pub fn person(state: &State, ext: &str) -> Option<UserId> {
+    let source = place(state)?;
+    let mine = |link: &&crate::model::Link| {
+        usize::from(link.source) == source && state.texts.get(link.ext) == ext
+    };
+    state.links.iter().find(mine).map(|link| link.user)
+}
+
+fn place(state: &State) -> Option<usize> {
+    state.sources.iter().position(|name| name == NAME)
+}
+
+/// Whoever is called `name`, deprovisioned people aside.
+#[must_use]
+pub fn called(state: &State, name: &str) -> Option<UserId> {
+    let mine = |user: &&crate::model::User| {
+        !matches!(user.status, Status::Deprovisioned { .. })
+            && state.texts.get(user.username) == name
+    };
+    state.users.iter().find(mine).map(|user| user.id)
+}
+
+/// The sources that know `user`, but for `local`. Sorted.
+#[must_use]
+pub fn known_in(state: &State, user: UserId) -> Vec<&str> {
+    let mine = state.links.iter().filter(|link| link.user == user);
+    let mut names: Vec<&str> = mine
+        .filter_map(|link| state.sources.get(usize::from(link.source)).map(String::as_str))
+        .filter(|name| *name != NAME)
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// `user add`: what makes the account `ext`, called `name`, somebody.
+///
+/// # Errors
+/// Who is who keeps it from being anybody: why.
+pub fn add(
+    resolved: Resolved,
+    old: &State,
+    (name, ext): (&str, &str),
+    now: Time,
+) -> Result<Plan, String> {
+    let Resolved { state: full, changes, warnings, .. } = resolved;
+    let Some(user) = person(&full, ext) else {
+        let told: Vec<String> =
+            warnings.into_iter().filter(|it| it.contains(&format!("`{name}`"))).collect();
+        return Err(if told.is_empty() {
+            format!("`{name}` cannot be added: nothing says why")
+        } else {
+            told.join("; ")
+        });
+    };
+    let nameless = |user: UserId| user_at(old, user).is_some_and(|user| user.email.is_empty());
+    let chosen: Vec<Change> = changes
+        .into_iter()
+        .filter(|change| change.user() == Some(user))
+        .filter(|change| match change {
+            Change::UserCreated { .. } | Change::UserReturned { .. } => true,
+            Change::EmailChanged { user, .. } => nameless(*user),
+            Change::LinkAdded { source, .. } => Some(usize::from(*source)) == place(&full),
+            // What other sources have to say of the person waits for the next sync.
+            _ => false,
+        })
+        .collect();
+    let state = apply(old, &full, &chosen);
+    let bearers = state.users.iter().filter(|user| {
+        !matches!(user.status, Status::Deprovisioned { .. })
+            && state.texts.get(user.username) == name
+    });
+    if bearers.count() > 1 {
+        return Err(format!(
+            "`{name}` is still the name of somebody whom no source lists any more: it is free once \
+             they are deprovisioned (`on_missing`), or under another name"
+        ));
+    }
+    Ok(planned(old, state, chosen, now))
+}
+
+/// `user disable`, `user enable`: how `local` says that the person stands.
+#[must_use]
+pub fn stand(old: &State, user: UserId, enabled: bool, now: Time) -> Plan {
+    let mut state = old.clone();
+    let place = state.users.binary_search_by_key(&user, |user| user.id).ok();
+    let mut changes = Vec::new();
+    if let Some(row) = place.and_then(|place| state.users.get_mut(place)) {
+        match (&row.status, enabled) {
+            (Status::Enabled, false) => {
+                row.status = Status::Disabled { by: NAME.to_owned() };
+                let federation = crate::model::Text::EMPTY;
+                changes.push(Change::UserDisabled { user, by: NAME.to_owned(), federation });
+            }
+            (Status::Disabled { by }, true) if by == NAME => {
+                row.status = Status::Enabled;
+                changes.push(Change::UserEnabled { user });
+            }
+            // Another source says so as well, or the person is gone from it: that stands.
+            _ => {}
+        }
+    }
+    planned(old, state, changes, now)
+}
+
+/// `user remove`: the account `ext` goes. `resolved`: without it.
+///
+/// # Errors
+/// The store knows nobody by that account.
+pub fn remove(
+    mut resolved: Resolved,
+    old: &State,
+    ext: &str,
+    by: &str,
+    now: Time,
+) -> Result<Plan, String> {
+    let user = person(old, ext).ok_or("the store knows nobody by that local account")?;
+    take_out(&mut resolved, old, ext, by, now);
+    let Resolved { state: full, changes, .. } = resolved;
+    let was_local = user_at(old, user)
+        .is_some_and(|user| matches!(&user.status, Status::Disabled { by } if by == NAME));
+    let chosen: Vec<Change> = changes
+        .into_iter()
+        .filter(|change| change.user() == Some(user))
+        .filter(|change| match change {
+            Change::UserDeprovisioned { cause, .. } | Change::GrantRemoved { cause, .. } => {
+                matches!(cause, Cause::ByHand { .. })
+            }
+            Change::LinkRemoved { source, .. } => Some(usize::from(*source)) == place(&full),
+            Change::UserEnabled { .. } | Change::UserDisabled { .. } => was_local,
+            Change::EmailChanged { .. } => true,
+            _ => false,
+        })
+        .collect();
+    let state = apply(old, &full, &chosen);
+    Ok(planned(old, state, chosen, now))
+}
+
+/// Makes of an account that `local` has no more that the person is gone at once, where no other
+/// source lists them; otherwise only that `local` does not know them.
+pub fn take_out(resolved: &mut Resolved, old: &State, ext: &str, by: &str, now: Time) {
+    let Some(user) = person(old, ext) else { return };
+    let Resolved { state, changes, .. } = resolved;
+    let Ok(at) = state.users.binary_search_by_key(&user, |user| user.id) else { return };
+    let Some(row) = state.users.get_mut(at) else { return };
+    let cause = || Cause::ByHand { by: by.to_owned() };
+    if !matches!(row.status, Status::Missing { .. } | Status::Deprovisioned { .. }) {
+        let source = state.sources.iter().position(|name| name == NAME);
+        let source = source.and_then(|source| u16::try_from(source).ok()).unwrap_or(u16::MAX);
+        let link = state.links.iter().position(|link| {
+            link.user == user && link.source == source && state.texts.get(link.ext) == ext
+        });
+        if let Some(link) = link.map(|link| state.links.swap_remove(link)) {
+            changes.push(Change::LinkRemoved { user, source, ext: link.ext });
+        }
+        return;
+    }
+    row.status = Status::Deprovisioned { since: now };
+    changes.retain(|change| change.user() != Some(user));
+    changes.push(Change::UserDeprovisioned { user, cause: cause() });
+    state.grants.retain(|grant| grant.user != user);
+    for grant in old.grants.iter().filter(|grant| grant.user == user) {
+        let name = old.roles.get(grant.role as usize).map_or("", |role| role.name.as_str());
+        if let Some(role) = role_at(state, name) {
+            changes.push(Change::GrantRemoved { user, role, kind: grant.kind, cause: cause() });
+        }
+    }
+}
+
+/// Sees to it that `user` has a local grant of `role`, whatever its mode says of grants by hand, and
+/// none of another role by the same `by`. Without a `role`: none at all by `by`.
+pub fn ensure_grant(
+    resolved: &mut Resolved,
+    user: UserId,
+    role: Option<&str>,
+    by: &str,
+    (reason, now): (&str, Time),
+) {
+    let Resolved { state, changes, .. } = resolved;
+    let wanted = role.and_then(|role| role_at(state, role));
+    // Mode force has just dropped it: that is about those of whom the IdP has a say.
+    let dropped = changes.iter().position(|change| {
+        matches!(change, Change::GrantRemoved { user: who, role, kind: GrantKind::Local(_), cause }
+            if *who == user && Some(*role) == wanted && *cause != Cause::Expired)
+    });
+    if let Some(Change::GrantRemoved { role, kind, .. }) = dropped.map(|at| changes.remove(at)) {
+        state.grants.push(Grant { user, role, kind });
+        state.grants.sort_unstable_by_key(|grant| (grant.user, grant.role, grant.kind));
+    }
+    let locals = &state.locals;
+    let mut held = false;
+    state.grants.retain(|grant| {
+        let GrantKind::Local(local) = grant.kind else { return true };
+        if grant.user != user {
+            return true;
+        }
+        if Some(grant.role) == wanted {
+            held = true;
+            return true;
+        }
+        if locals.get(local as usize).is_none_or(|local| local.by != by) {
+            return true;
+        }
+        let new = |change: &Change| {
+            matches!(change, Change::GrantAdded { user: who, role, kind }
+                if (*who, *role, *kind) == (grant.user, grant.role, grant.kind))
+        };
+        if changes.iter().any(new) {
+            changes.retain(|change| !new(change));
+        } else {
+            let (role, kind) = (grant.role, grant.kind);
+            let cause = Cause::ByHand { by: by.to_owned() };
+            changes.push(Change::GrantRemoved { user, role, kind, cause });
+        }
+        false
+    });
+    let Some(role) = wanted.filter(|_| !held) else { return };
+    let kind = GrantKind::Local(u32::try_from(state.locals.len()).unwrap_or(u32::MAX));
+    state.locals.push(LocalGrant {
+        by: by.to_owned(),
+        at: now,
+        reason: reason.to_owned(),
+        until: None,
+    });
+    state.grants.push(Grant { user, role, kind });
+    state.grants.sort_unstable_by_key(|grant| (grant.user, grant.role, grant.kind));
+    changes.push(Change::GrantAdded { user, role, kind });
+}
+
+/// The protected role that `plan` would leave with fewer holders than it may have, in a sentence.
+/// `protected`: each with the fewest.
+#[must_use]
+pub fn shortfall(old: &State, plan: &Plan, protected: &[(String, u64)]) -> Option<String> {
+    let (before, after) = (Effective::of(old, plan.at), Effective::of(&plan.state, plan.at));
+    let holders = |state: &State, effective: &Effective, name: &str| {
+        let Some(role) = role_at(state, name) else { return 0 };
+        let mine = |place: &usize| effective.roles(*place).binary_search(&role).is_ok();
+        (0..effective.of_user.len()).filter(mine).count() as u64
+    };
+    protected.iter().find_map(|(name, least)| {
+        let was = holders(old, &before, name);
+        let left = holders(&plan.state, &after, name);
+        (left < *least && left < was).then(|| {
+            format!(
+                "protected role `{name}` would be left with {left} effective holders, fewer than \
+                 {least}: give it to somebody else first"
+            )
+        })
+    })
+}
+
+fn role_at(state: &State, name: &str) -> Option<RoleIdx> {
+    let place = state.roles.binary_search_by(|role| role.name.as_str().cmp(name)).ok()?;
+    u32::try_from(place).ok()
+}
+
+fn user_at(state: &State, user: UserId) -> Option<&crate::model::User> {
+    let place = state.users.binary_search_by_key(&user, |user| user.id).ok()?;
+    state.users.get(place)
+}
+
+fn planned(old: &State, state: State, changes: Vec<Change>, now: Time) -> Plan {
+    let (before, after) = (Effective::of(old, now), Effective::of(&state, now));
+    finish(old, state, changes, (&before, after), now)
+}
