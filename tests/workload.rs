@@ -427,6 +427,28 @@ fn check_warns_of_what_is_unknown_or_looks_wrong_and_refuses_what_it_cannot_read
     assert!(text.contains("cannot read") && text.contains("sa/folder.yaml"), "{text}");
 }
 
+#[test]
+fn the_daemon_takes_changed_files_at_sighup_and_keeps_what_it_has_where_they_are_broken() {
+    let home = home();
+    home.configure(&format!("{CONFIG}\n[schedule]\ncron = \"0 0 0 1 1 *\"\n"));
+    let mut daemon = home.start("run");
+    daemon.until_logged("people reach a cloud identity that they did not reach before");
+    let other = manifests().replace(AWS, "arn:aws:iam::123456789012:role/other");
+    std::fs::write(home.path("sa/all.yaml"), other).unwrap();
+    daemon.signal("HUP");
+    daemon.until("the other role", || {
+        view(&home).iter().any(|row| row.contains("role/other")).then_some(())
+    });
+    let (rows, before) = (view(&home), generation(&home));
+    std::fs::write(home.path("config.yaml"), OSMO.replace("sync_mode: force", "sync_mode: forse"))
+        .unwrap();
+    daemon.signal("HUP");
+    daemon.until_logged("roles.vision.sync_mode: `forse` is not one of");
+    daemon.until_logged("config.yaml:");
+    assert_eq!((view(&home), generation(&home)), (rows, before));
+    daemon.stop();
+}
+
 /// One role's policies, as text and as values.
 fn policies() -> impl Strategy<Value = Vec<(bool, usize, usize)>> {
     prop::collection::vec((any::<bool>(), 0usize..5, 0usize..5), 0..3)

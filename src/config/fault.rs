@@ -79,7 +79,7 @@ impl fmt::Display for Faults {
     /// One line a fault, `FILE:LINE:COLUMN: KEY: message`, and a last line with their number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for fault in &self.faults {
-            writeln!(f, "{}:{fault}", fault.file.as_ref().unwrap_or(&self.file).display())?;
+            writeln!(f, "{}:{fault}", self.file_of(fault).display())?;
         }
         match self.faults.len() {
             1 => write!(f, "1 fault in {}", self.file.display()),
@@ -89,6 +89,14 @@ impl fmt::Display for Faults {
 }
 
 impl std::error::Error for Faults {}
+
+impl Faults {
+    /// The file that `fault` is in.
+    #[must_use]
+    pub fn file_of<'f>(&'f self, fault: &'f Fault) -> &'f Path {
+        fault.file.as_deref().unwrap_or(&self.file)
+    }
+}
 
 /// A fault at a span of bytes: before its line and column are known.
 #[derive(Clone, Debug)]

@@ -129,6 +129,19 @@ fn shorten(mut outcome: Outcome) -> Ran {
             tracing::debug!(generation = outcome.generation, "{}", view(change, &plan.state));
         }
     }
+    for widened in plan.iter().flat_map(|plan| &plan.widened) {
+        for reached in &widened.reached {
+            tracing::info!(
+                generation = outcome.generation,
+                identity = reached.row.identity.as_deref().unwrap_or("unknown"),
+                pool = reached.row.pool,
+                platform = reached.row.platform,
+                via_action = reached.via_action(),
+                people = widened.users.len(),
+                "people reach a cloud identity that they did not reach before"
+            );
+        }
+    }
     Ran { summary: plan.map(|plan| plan.summary), outcome }
 }
 

@@ -53,7 +53,7 @@ pub fn log_faults(error: ConfigError) -> String {
     };
     for fault in &faults.faults {
         tracing::error!(
-            file = %faults.file.display(),
+            file = %faults.file_of(fault).display(),
             line = fault.line,
             column = fault.column,
             key = fault.key,
@@ -62,7 +62,10 @@ pub fn log_faults(error: ConfigError) -> String {
     }
     let count = faults.faults.len();
     let count = if count == 1 { "1 fault".to_owned() } else { format!("{count} faults") };
-    let first = faults.faults.first().map(|fault| format!(", the first at {fault}"));
+    let first = faults.faults.first().map(|fault| match &fault.file {
+        None => format!(", the first at {fault}"),
+        Some(file) => format!(", the first at {}:{fault}", file.display()),
+    });
     format!("`{}` has {count}{}", faults.file.display(), first.unwrap_or_default())
 }
 

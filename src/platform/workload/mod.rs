@@ -267,7 +267,7 @@ impl Told {
     fn shared(&self, workload: &Workload) -> BTreeMap<String, BTreeSet<Account>> {
         let mut bearers: BTreeMap<String, BTreeSet<Account>> = BTreeMap::new();
         let annotated = workload.accounts.iter().flat_map(|(account, manifest)| {
-            manifest.identities.iter().map(move |(_, identity)| (identity, account))
+            manifest.identities.values().map(move |identity| (identity, account))
         });
         let associated = workload
             .associations
