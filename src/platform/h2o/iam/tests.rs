@@ -298,8 +298,43 @@ fn policies() -> impl Strategy<Value = Vec<IamPolicy>> {
     prop::collection::vec(policy, 0..4)
 }
 
+/// The vendor's rule, word for word: a policy counts if its resources match; any statement of any
+/// policy that denies denies; else one that allows allows.
+fn by_the_vendors_rule(
+    policies: &[IamPolicy],
+    held: &[&str],
+    action: &str,
+    resource: &str,
+) -> bool {
+    let (action, resource) = (action.parse().unwrap(), resource.parse().unwrap());
+    let counting =
+        policies.iter().filter(|policy| policy.resources.iter().any(|it| it.matches(&resource)));
+    let speaks = |statement: &&Statement| {
+        statement.roles.iter().any(|role| held.contains(&role.as_str()))
+            && statement.actions.iter().any(|it| it.matches(&action))
+    };
+    let effects: Vec<Effect> = counting
+        .flat_map(|policy| policy.statements.iter().filter(speaks))
+        .map(|statement| statement.effect)
+        .collect();
+    !effects.contains(&Effect::Deny) && effects.contains(&Effect::Allow)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn roles_decide_as_the_vendors_rule_over_all_policies(
+        policies in policies(),
+        held in prop::sample::subsequence(vec!["SUPPORT", "a-b", "ünï", "role:role", "none"], 0..=5),
+        action in prop::sample::select(vec!["instance:view_log", "app:read", "app:run", "x:y"]),
+        resource in prop::sample::select(vec!["instance/17", "instance/1", "app/x", "tag/a/b"]),
+    ) {
+        prop_assert_eq!(
+            decided(&policies, &held, action, Some(resource)),
+            by_the_vendors_rule(&policies, &held, action, resource)
+        );
+    }
 
     #[test]
     fn what_is_written_reads_back_as_it_was(policies in policies()) {
