@@ -3,14 +3,14 @@
 //! [`Change`] is one step, [`Plan`] is all of them with what the guard said. The same value is
 //! shown, saved while it is held, approved and applied. [`plan()`] makes it of what was resolved,
 //! [`approve`] of a held one, [`by_hand`] of what a person asks for, [`stranger`] of one newcomer,
-//! [`local`] of what is done by hand to one person;
-//! [`apply`] says what a state becomes.
+//! [`local`] of what is done by hand to one person, [`import()`] of another platform's database; [`apply`] says what a state becomes.
 
 mod apply;
 mod change;
 pub mod effective;
 mod gist;
 mod guard;
+mod import;
 pub mod local;
 mod make;
 mod reach;
@@ -20,6 +20,7 @@ mod view;
 pub use apply::apply;
 pub use change::{Cause, Change, ChangeView, Held, HeldHead, Plan, Records, RoleSetId, Summary};
 pub use gist::{Changes, Gist};
+pub use import::{Brought, import, long_lived};
 pub use make::{ByHand, approve, by_hand, plan, stranger};
 pub use reach::{Reached, Widened};
 pub use view::{

@@ -8,6 +8,7 @@
 //! Nothing is skipped: what is not understood is a fault that names file, place and role. What
 //! differs from OSMO's own reading is in `docs/osmo.md`, row by row.
 
+pub mod database;
 mod helm;
 mod pool;
 mod role;
