@@ -215,6 +215,9 @@ Examples:
     /// The policies of H2O's App Store
     #[command(name = "h2o", subcommand)]
     H2o(H2oCommand),
+    /// Take over what another platform keeps in its database
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Write a completion script for a shell
     Completions {
         /// The shell
@@ -601,4 +604,25 @@ pub enum IamCommand {
     },
     /// Write all policies as JSON
     Export,
+}
+
+/// `idpsyncd import`
+#[derive(Subcommand, Debug)]
+pub enum ImportCommand {
+    /// OSMO's users, the roles that somebody assigned there, and access tokens with their secrets
+    #[command(after_help = "\
+Examples:
+  PGPASSFILE=~/.pgpass idpsyncd import osmo-db postgresql://reader@db.example.com/osmo --dry-run
+  idpsyncd import osmo-db 'postgresql://reader@db.example.com/osmo?sslrootcert=/etc/ssl/corp.pem'
+
+An account that can only read is enough. The password comes from $PGPASSWORD, or the file $PGPASSFILE
+(~/.pgpass). TLS is verified; a server on this machine needs none. What is here already stays as it is,
+so the same import again changes nothing. A dry run exits 2 where it would change something, else 0.")]
+    OsmoDb {
+        /// postgresql://USER@HOST[:PORT]/DATABASE[?sslmode=…&sslrootcert=FILE]
+        url: String,
+        /// Plan and show, write nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
 }

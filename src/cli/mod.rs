@@ -13,6 +13,7 @@ mod grant;
 mod h2o;
 mod held;
 mod history;
+mod import;
 mod log;
 mod man;
 mod print;
@@ -153,6 +154,10 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         Command::Grant(command) => grant::run(&load(&global)?, command, global.output),
         Command::Token(command) => token::run(&load(&global)?, command, global.output),
         Command::H2o(command) => h2o::run(&global, &command),
+        Command::Import(command) => {
+            import::hide_password(&command)?;
+            import::run(&load(&global)?, &command, global.output)
+        }
     }
 }
 

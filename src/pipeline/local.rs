@@ -48,7 +48,7 @@ pub(super) fn says(one: &mut Known, directory: Directory) {
     one.read = Some(directory);
 }
 
-fn scopes(count: u64) -> Vec<ScopeReport> {
+pub(super) fn scopes(count: u64) -> Vec<ScopeReport> {
     vec![ScopeReport { scope: "users", count, partial: None }]
 }
 

@@ -9,6 +9,7 @@ mod claims;
 mod hand;
 mod local;
 mod meanwhile;
+pub mod osmo_db;
 pub mod person;
 #[cfg(test)]
 mod tests;

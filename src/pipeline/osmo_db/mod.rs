@@ -1,0 +1,317 @@
+//! `import osmo-db`: OSMO's own database, read once, into the store.
+//!
+//! ```text
+//! read: rows ─► platform::osmo::database: accounts ─► who is who here ─► plan::import ─► one commit
+//! ```
+//!
+//! Nobody becomes somebody else. Whom the store knows by that name keeps being who they are; whom
+//! only OSMO knows becomes a local user. Whether a source lists somebody must be known first: where
+//! one was never read in full, nothing is imported.
+
+mod read;
+mod url;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use read::read;
+pub use url::{Tls, Url};
+
+use super::hand::existing_reader;
+use super::local::scopes;
+use super::{MOST_TRIES, RunError, configured};
+use crate::config::{Config, UsernameFrom};
+use crate::model::username::canonical;
+use crate::model::{Deed, LocalAccount, LocalGrant, NewToken, State, Status, Time, UserId};
+use crate::plan::{self, Brought, Plan, Records};
+use crate::platform::osmo::database::{self, Account, Accounts, Assigned, Database, TokenWish};
+use crate::resolve::{Resolved, View, resolve};
+use crate::source::Directory;
+use crate::source::local::{self, NAME, NewAccount, check_id, free_id, nobody};
+use crate::store::{Commit, CommitError, Meta, Mirror, MirrorUpdate, Reader, SourceUpdate, Writer};
+
+/// What OSMO's scripts are called; nothing else tells them from people there.
+const SERVICE: &str = "svc-";
+
+/// What an import came to.
+#[derive(Debug)]
+pub struct Import {
+    /// What changed, or would.
+    pub plan: Plan,
+    /// The generation before.
+    pub before: u64,
+    /// The generation now.
+    pub generation: u64,
+    /// What was left out and why, and what is worth knowing, a sentence each, sorted.
+    pub left_out: Vec<String>,
+}
+
+/// Imports `rows`, in one transaction and one generation; with `dry_run` only plans it.
+///
+/// # Errors
+/// There is no store, it cannot be read or written, or a source was never read in full: nothing was
+/// changed.
+pub fn import(
+    config: &Config,
+    rows: &Database,
+    deed: &Deed,
+    dry_run: bool,
+    now: Time,
+) -> Result<Import, RunError> {
+    let path = config.store.as_path();
+    let accounts = database::accounts(rows, now);
+    let mut writer = None;
+    let mut tries = 0;
+    loop {
+        let reader = existing_reader(path)?;
+        let meta = reader.meta()?;
+        let before = meta.generation;
+        let Ready { desk, directory, new, mut plan, left_out } =
+            Desk::open(config, &reader, now)?.ready(&accounts, deed)?;
+        if dry_run || plan.changes.is_empty() {
+            return Ok(Import { plan, before, generation: before, left_out });
+        }
+        let stories = new.into_iter().map(|(ext, service)| LocalAccount {
+            ext,
+            service,
+            admin: false,
+            added: deed.clone(),
+            added_at: now,
+            last: None,
+        });
+        plan.records = Records { deed: Some(deed.clone()), accounts: stories.collect() };
+        finish(&reader, &meta, &mut plan)?;
+        let digest = directory.digest();
+        let update = SourceUpdate {
+            source: NAME,
+            kind: NAME,
+            tried_at: now,
+            complete: true,
+            error: None,
+            scopes: scopes(directory.users.len() as u64).into_iter().map(Into::into).collect(),
+            mirror: Some(MirrorUpdate {
+                old: desk.mirror.as_ref(),
+                directory: &directory,
+                digest: &digest,
+            }),
+        };
+        let writer = match &mut writer {
+            Some(writer) => writer,
+            none => none.insert(Writer::open(path)?),
+        };
+        match writer.commit(&Commit {
+            plan: &plan,
+            base_version: meta.version,
+            sources: &[update],
+            configured: &configured(config),
+            settled: None,
+        }) {
+            Ok(done) => {
+                let generation = done.generation.unwrap_or(before);
+                return Ok(Import { plan, before, generation, left_out });
+            }
+            Err(CommitError::Raced) if tries < MOST_TRIES => tries += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// What waits goes on waiting.
+fn finish(reader: &Reader, meta: &Meta, plan: &mut Plan) -> Result<(), RunError> {
+    plan.held = reader.held()?;
+    plan.next_due = meta.next_due;
+    Ok(())
+}
+
+/// What is looked at.
+struct Desk<'a> {
+    config: &'a Config,
+    now: Time,
+    old: State,
+    /// That of `local`.
+    mirror: Option<Mirror>,
+    others: Vec<(&'a str, Mirror)>,
+}
+
+/// What is to be committed.
+struct Ready<'a> {
+    desk: Desk<'a>,
+    directory: Directory,
+    /// The external ids of the new local users, and which are service accounts.
+    new: Vec<(String, bool)>,
+    plan: Plan,
+    left_out: Vec<String>,
+}
+
+impl<'a> Desk<'a> {
+    fn open(config: &'a Config, reader: &Reader, now: Time) -> Result<Self, RunError> {
+        let (old, mirror) = (reader.state()?, reader.mirror(NAME)?);
+        let mut others = Vec::new();
+        for source in config.sources.iter().filter(|source| !source.kind.is_local()) {
+            let Some(mirror) = reader.mirror(&source.name)? else {
+                return Err(RunError::Refused(format!(
+                    "source `{}` was never read, so whom it lists is not known: run `idpsyncd \
+                     sync` first",
+                    source.name
+                )));
+            };
+            others.push((source.name.as_str(), mirror));
+        }
+        Ok(Desk { config, now, old, mirror, others })
+    }
+
+    fn ready(self, accounts: &Accounts, deed: &Deed) -> Result<Ready<'a>, RunError> {
+        let mut left_out: BTreeSet<String> = accounts.left_out.iter().cloned().collect();
+        let known = self.known();
+        let listed = self.listed();
+        let mut directory = self.mirror.as_ref().map_or_else(nobody, |it| it.directory.clone());
+        let given = self.given();
+        let mut new: BTreeMap<&str, (String, bool)> = BTreeMap::new();
+        for account in &accounts.accounts {
+            let name = account.name.as_str();
+            if known.contains_key(name) {
+                continue;
+            }
+            if let Err(why) = self.may_be(account, &listed) {
+                left_out.insert(why);
+                continue;
+            }
+            let ext = free_id(name, |ext| given.contains(ext));
+            let service = name.starts_with(SERVICE);
+            let row = NewAccount { ext: &ext, username: name, email: "", linkable: !service };
+            directory = local::with(directory, &row);
+            new.insert(name, (ext, service));
+        }
+        let resolved = self.resolved(&directory);
+        let of_ext = people(&resolved.state);
+        let mut made = BTreeSet::new();
+        let mut brought = Vec::new();
+        for account in &accounts.accounts {
+            let user = match (known.get(account.name.as_str()), new.get(account.name.as_str())) {
+                (Some(user), _) => *user,
+                (None, Some((ext, _))) => match of_ext.get(ext.as_str()) {
+                    Some(user) => {
+                        made.insert(*user);
+                        *user
+                    }
+                    None => {
+                        left_out.insert(format!(
+                            "user `{}` cannot be added: {}",
+                            account.id.escape_debug(),
+                            told(&resolved, &account.name)
+                        ));
+                        continue;
+                    }
+                },
+                (None, None) => continue,
+            };
+            brought.push(self.brought(user, account, deed));
+        }
+        let mut new: Vec<(String, bool)> = new.into_values().collect();
+        new.retain(|(ext, _)| of_ext.contains_key(ext.as_str()));
+        left_out.extend(plan::long_lived(&brought, self.now + self.config.tokens.max_lifetime));
+        let place = resolved.state.sources.iter().position(|name| name == NAME);
+        let place = place.and_then(|place| u16::try_from(place).ok());
+        drop(of_ext);
+        let (plan, more) = plan::import(&self.old, resolved, (place, &made), &brought, self.now);
+        left_out.extend(more);
+        let left_out = left_out.into_iter().collect();
+        Ok(Ready { desk: self, directory, new, plan, left_out })
+    }
+
+    /// Whoever is here, by name.
+    fn known(&self) -> BTreeMap<String, UserId> {
+        let here =
+            |user: &&crate::model::User| !matches!(user.status, Status::Deprovisioned { .. });
+        let users = self.old.users.iter().filter(here);
+        users.map(|user| (self.old.texts.get(user.username).to_owned(), user.id)).collect()
+    }
+
+    /// Every id that `local` has given.
+    fn given(&self) -> BTreeSet<String> {
+        let local = self.old.sources.iter().position(|name| name == NAME);
+        let mine = self.old.links.iter().filter(|link| Some(usize::from(link.source)) == local);
+        mine.map(|link| self.old.texts.get(link.ext).to_owned()).collect()
+    }
+
+    /// Whom another source lists, provisioned or not, by name.
+    fn listed(&self) -> BTreeMap<String, &'a str> {
+        let mut listed = BTreeMap::new();
+        for (source, Mirror { directory, .. }) in &self.others {
+            for row in &directory.users {
+                let name = match self.config.sync.username {
+                    UsernameFrom::Username => row.username,
+                    UsernameFrom::Email => row.email,
+                };
+                if let Ok(name) = canonical(directory.text(name)) {
+                    listed.entry(name.into_owned()).or_insert(*source);
+                }
+            }
+        }
+        listed
+    }
+
+    /// Whether somebody whom the store does not know may become a local user.
+    fn may_be(&self, account: &Account, listed: &BTreeMap<String, &str>) -> Result<(), String> {
+        let id = account.id.escape_debug();
+        if let Some(source) = listed.get(&account.name) {
+            return Err(format!(
+                "user `{id}` is listed by source `{source}` and has no account here: the sync says \
+                 why"
+            ));
+        }
+        let admin = self.config.default_admin.as_ref();
+        if admin.is_some_and(|admin| admin.username == account.name) {
+            return Err(format!(
+                "user `{id}` is the default admin of the configuration: `idpsyncd sync` makes it"
+            ));
+        }
+        check_id(&account.name).map_err(|why| format!("user {why}"))
+    }
+
+    /// What the mirrors come to with `directory` as that of `local`.
+    fn resolved(&self, directory: &Directory) -> Resolved {
+        let others =
+            self.others.iter().map(|(source, it)| View { source, directory: &it.directory });
+        let views: Vec<View<'_>> = others.chain([View { source: NAME, directory }]).collect();
+        resolve(self.config, &views, &self.old, self.now)
+    }
+
+    fn brought(&self, user: UserId, account: &Account, deed: &Deed) -> Brought {
+        let grant = |Assigned { role, by, at }: &Assigned| {
+            let (by, at) = (by.clone(), *at);
+            (role.clone(), LocalGrant { by, at, reason: deed.reason.clone(), until: None })
+        };
+        let token = |wish: &TokenWish| {
+            let TokenWish { name, digest, expires_at, roles, description, by, at } = wish.clone();
+            NewToken { name, digest, expires_at, roles, description, by, at }
+        };
+        // The default admin's token is its password's here.
+        let admin = self.config.default_admin.as_ref();
+        let admin = admin.is_some_and(|admin| admin.username == account.name);
+        let own = |wish: &&TokenWish| !admin || wish.name != DEFAULT_ADMIN_TOKEN;
+        Brought {
+            user,
+            name: account.id.clone(),
+            grants: account.grants.iter().map(grant).collect(),
+            tokens: account.tokens.iter().filter(own).map(token).collect(),
+        }
+    }
+}
+
+/// The token that the default admin has, here and at OSMO.
+const DEFAULT_ADMIN_TOKEN: &str = "default-admin-token";
+
+/// Whom the source `local` knows, by external id.
+fn people(state: &State) -> BTreeMap<&str, UserId> {
+    let local = state.sources.iter().position(|name| name == NAME);
+    let mine = state.links.iter().filter(|link| Some(usize::from(link.source)) == local);
+    mine.map(|link| (state.texts.get(link.ext), link.user)).collect()
+}
+
+/// What resolving says of a name that came to nobody.
+fn told(resolved: &Resolved, name: &str) -> String {
+    let quoted = format!("`{name}`");
+    let told: Vec<&str> =
+        resolved.warnings.iter().filter(|it| it.contains(&quoted)).map(String::as_str).collect();
+    if told.is_empty() { "nothing says why".to_owned() } else { told.join("; ") }
+}
