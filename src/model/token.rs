@@ -121,7 +121,13 @@ impl Tokens {
     /// What `token` is called.
     #[must_use]
     pub fn name(&self, token: &Token) -> &str {
-        self.names.get(token.name)
+        self.text(token.name)
+    }
+
+    /// A name that a token has or has had: [`Token::name`].
+    #[must_use]
+    pub fn text(&self, name: Text) -> &str {
+        self.names.get(name)
     }
 
     /// The roles of `token` by name, sorted: [`Token::roles`].

@@ -224,8 +224,8 @@ pub enum Change {
     TokenRemoved {
         /// Its owner.
         user: UserId,
-        /// Its name.
-        name: String,
+        /// Its name, of the texts of [`State::tokens`].
+        name: Text,
         /// Why.
         cause: Cause,
     },
@@ -233,12 +233,12 @@ pub enum Change {
     TokenRoleLost {
         /// Its owner.
         user: UserId,
-        /// Its name.
-        name: String,
+        /// Its name, of the texts of [`State::tokens`].
+        name: Text,
         /// What.
         role: RoleIdx,
         /// Why the owner holds it no more.
-        cause: Cause,
+        cause: Box<Cause>,
     },
     /// Who pools' pods are in the clouds changed.
     WorkloadChanged,
@@ -440,5 +440,16 @@ impl std::fmt::Display for ChangeView {
             write!(f, ": {why}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Change;
+
+    /// A first sync of a million people with seven million memberships has nine million of them.
+    #[test]
+    fn a_change_is_small() {
+        assert!(std::mem::size_of::<Change>() <= 40, "{}", std::mem::size_of::<Change>());
     }
 }

@@ -272,10 +272,8 @@ pub fn by_hand(old: &State, wish: ByHand, now: Time) -> Result<Plan, String> {
             add_token(old, &before, user, *token, replace, now)?
         }
         ByHand::RemoveToken { user, name, by } => {
-            if old.tokens.find(user, &name).is_none() {
-                return Err(no_token(&name));
-            }
-            vec![Change::TokenRemoved { user, name, cause: Cause::ByHand { by } }]
+            let token = old.tokens.find(user, &name).ok_or_else(|| no_token(&name))?;
+            vec![Change::TokenRemoved { user, name: token.name, cause: Cause::ByHand { by } }]
         }
     };
     let after = Effective::of(&full, now);
@@ -342,8 +340,8 @@ fn add_token(
         return Err("another token has this secret: take one of your own".to_owned());
     }
     let mut changes = Vec::new();
-    if there.is_some() {
-        let (name, cause) = (new.name.clone(), Cause::NewSecret);
+    if let Some(there) = there {
+        let (name, cause) = (there.name, Cause::NewSecret);
         changes.push(Change::TokenRemoved { user, name, cause });
     }
     changes.push(Change::TokenAdded { user, token: Box::new(new) });

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use crate::model::{
-    Grant, GrantKind, NewToken, RoleIdx, State, Status, Time, Token, Tokens, User, UserId,
+    Grant, GrantKind, NewToken, RoleIdx, State, Status, Text, Time, Token, Tokens, User, UserId,
 };
 use crate::policy::Effect;
 
@@ -52,13 +52,13 @@ pub(super) fn settle(
 
 /// Does what the changes say of tokens themselves.
 fn asked(state: &mut State, changes: &[Change]) {
-    let mut removed: HashSet<(UserId, &str)> = HashSet::new();
+    let mut removed: HashSet<(UserId, Text)> = HashSet::new();
     let mut added: Vec<(UserId, &NewToken)> = Vec::new();
     for change in changes {
         match change {
             Change::TokenAdded { user, token } => added.push((*user, token)),
             Change::TokenRemoved { user, name, .. } => {
-                removed.insert((*user, name));
+                removed.insert((*user, *name));
             }
             _ => {}
         }
@@ -70,7 +70,7 @@ fn asked(state: &mut State, changes: &[Change]) {
     if !removed.is_empty() {
         let gone: HashSet<u32> = (0u32..)
             .zip(tokens.list())
-            .filter(|(_, token)| removed.contains(&(token.user, tokens.name(token))))
+            .filter(|(_, token)| removed.contains(&(token.user, token.name)))
             .map(|(place, _)| place)
             .collect();
         tokens.retain(|place, _| !gone.contains(&place));
@@ -179,7 +179,7 @@ fn follow(state: &mut State, changes: &mut Vec<Change>, fates: Fates, now: Time)
         let cause = causes.owners.get(&token.user).cloned();
         more.push(Change::TokenRemoved {
             user: token.user,
-            name: tokens.name(token).to_owned(),
+            name: token.name,
             cause: cause.unwrap_or(Cause::UserGone { since: now }),
         });
     }
@@ -189,9 +189,9 @@ fn follow(state: &mut State, changes: &mut Vec<Change>, fates: Fates, now: Time)
         for role in lost {
             more.push(Change::TokenRoleLost {
                 user: token.user,
-                name: tokens.name(token).to_owned(),
+                name: token.name,
                 role: *role,
-                cause: causes.of_loss(state, token.user, *role),
+                cause: Box::new(causes.of_loss(state, token.user, *role)),
             });
         }
         let name = |role: &RoleIdx| state.roles.get(*role as usize).map(|role| &role.name);

@@ -141,14 +141,14 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
         }
         Change::TokenRemoved { user: id, name, cause } => {
             user(&mut view, *id);
-            view.token = Some(name.clone());
+            view.token = Some(state.tokens.text(*name).to_owned());
             view.cause = Some(cause.code().to_owned());
             view.why = Some(because(cause));
         }
         Change::TokenRoleLost { user: id, name, role: index, cause } => {
             user(&mut view, *id);
             role(&mut view, *index);
-            view.token = Some(name.clone());
+            view.token = Some(state.tokens.text(*name).to_owned());
             view.cause = Some(cause.code().to_owned());
             view.why = Some(because(cause));
         }

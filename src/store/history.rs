@@ -319,14 +319,14 @@ pub(super) fn record<'v>(
             ..of(19, user)
         },
         Change::TokenRemoved { user, name, cause } => Record {
-            old: name.as_str().into(),
+            old: state.tokens.text(*name).into(),
             cause: cause_code(cause),
             note: cause_note(cause).into(),
             ..of(20, user)
         },
         Change::TokenRoleLost { user, name, role, cause } => Record {
             role: Some(names.role(*role)?),
-            old: name.as_str().into(),
+            old: state.tokens.text(*name).into(),
             cause: cause_code(cause),
             note: cause_note(cause).into(),
             ..of(21, user)

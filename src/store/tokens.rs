@@ -37,7 +37,7 @@ pub(super) fn write_tokens<'a>(
     };
     for change in &plan.changes {
         let Change::TokenRemoved { user, name, .. } = change else { continue };
-        let (num, set) = found(*user, name)?;
+        let (num, set) = found(*user, plan.state.tokens.text(*name))?;
         conn.prepare_cached("DELETE FROM token_role WHERE token = ?1")?.execute([num])?;
         conn.prepare_cached("DELETE FROM token WHERE num = ?1")?.execute([num])?;
         sets.left(set);
@@ -45,6 +45,7 @@ pub(super) fn write_tokens<'a>(
     let new = add(conn, plan, sets, names)?;
     for change in &plan.changes {
         let Change::TokenRoleLost { user, name, role, .. } = change else { continue };
+        let name = plan.state.tokens.text(*name);
         let (num, _) = found(*user, name)?;
         let gone = conn
             .prepare_cached("DELETE FROM token_role WHERE token = ?1 AND role = ?2")?

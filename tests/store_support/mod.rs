@@ -396,13 +396,13 @@ fn tokens(
     let stays = |key: &(UserId, String), pass: &Pass| {
         new.tokens.get(key).is_some_and(|now| now.digest == pass.digest)
     };
+    let tokens = std::sync::Arc::make_mut(&mut state.tokens);
     for ((user, name), pass) in &old.tokens {
         if !stays(&(*user, name.clone()), pass) {
-            let cause = Cause::ByHand { by: "ops".to_owned() };
-            changes.push(Change::TokenRemoved { user: *user, name: name.clone(), cause });
+            let (name, cause) = (tokens.add_name(name), Cause::ByHand { by: "ops".to_owned() });
+            changes.push(Change::TokenRemoved { user: *user, name, cause });
         }
     }
-    let tokens = std::sync::Arc::make_mut(&mut state.tokens);
     let mut token_sets = Vec::new();
     for (place, (key, pass)) in (0u32..).zip(&new.tokens) {
         let (user, name) = (key.0, key.1.clone());
@@ -423,7 +423,8 @@ fn tokens(
             Some(before) => {
                 assert!(before.roles.is_superset(&pass.roles), "a token never gains a role");
                 for lost in before.roles.difference(&pass.roles) {
-                    let (name, role, cause) = (name.clone(), role(lost), Cause::NotAtIdp);
+                    let (role, cause) = (role(lost), Box::new(Cause::NotAtIdp));
+                    let name = tokens.add_name(&name);
                     changes.push(Change::TokenRoleLost { user, name, role, cause });
                 }
             }
