@@ -177,6 +177,7 @@ struct Shown {
     by: String,
     at: String,
     owner: &'static str,
+    service: bool,
 }
 
 impl Shown {
@@ -191,6 +192,7 @@ impl Shown {
             by: row.by.to_string(),
             at: rfc3339(row.at),
             owner: status_word(&row.owner),
+            service: row.service,
         }
     }
 }
@@ -251,7 +253,8 @@ fn list(config: &Config, user: Option<&str>, output: Output) -> Result<u8, Failu
     }
     let mut table = Table::default();
     for row in &rows {
-        table.row([&row.user, &row.name, &ends(row, now), &roles(row), &row.description]);
+        let user = format!("{}{}", row.user, if row.service { " (service)" } else { "" });
+        table.row([&user, &row.name, &ends(row, now), &roles(row), &row.description]);
     }
     print::lines(&table.plain(""))?;
     Ok(exit::DONE)
@@ -293,7 +296,8 @@ fn show(config: &Config, user: &str, name: &str, output: Output) -> Result<u8, F
     let effective = if effective.is_empty() { "none".to_owned() } else { effective.join(", ") };
     let mut table = Table::default();
     table.row(["Token", &row.name]);
-    table.row(["User", &row.user]);
+    let kind = if row.service { " (service account)" } else { "" };
+    table.row(["User", &format!("{}{kind}", row.user)]);
     table.row(["Good", &ends(&row, now)]);
     table.row(["Roles", &roles(&row)]);
     table.row(["Effective", &effective]);

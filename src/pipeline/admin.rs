@@ -247,9 +247,8 @@ fn ensure_token(resolved: &mut Resolved, old: &State, user: UserId, admin: &Admi
 }
 
 fn remove_token(resolved: &mut Resolved, old: &State, user: UserId, cause: Cause) {
-    if old.tokens.find(user, TOKEN).is_some() {
-        let name = TOKEN.to_owned();
-        resolved.changes.push(Change::TokenRemoved { user, name, cause });
+    if let Some(token) = old.tokens.find(user, TOKEN) {
+        resolved.changes.push(Change::TokenRemoved { user, name: token.name, cause });
     }
 }
 

@@ -209,6 +209,8 @@ pub struct TokenRow {
     pub user: String,
     /// How the owner stands.
     pub owner: Status,
+    /// The owner is a service account.
+    pub service: bool,
     /// Its name.
     pub name: String,
     /// From then on it is refused.
@@ -237,6 +239,7 @@ impl Reader {
     ) -> Result<(), StoreError> {
         self.read_as(|conn| {
             let sets = super::load::set_ids(conn)?;
+            let services = super::accounts::services(conn)?;
             let mut names: HashMap<i64, String> = HashMap::new();
             let mut lists: HashMap<Vec<i64>, Rc<[String]>> = HashMap::new();
             let mut makers: HashMap<String, Rc<str>> = HashMap::new();
@@ -279,8 +282,10 @@ impl Reader {
                     }
                 };
                 let set: i64 = row.get(11)?;
+                let user_id = row.get(1)?;
                 each(TokenRow {
-                    user_id: row.get(1)?,
+                    user_id,
+                    service: services.contains(&user_id),
                     user: row.get(2)?,
                     owner: status(row, 3)?,
                     name: row.get(6)?,
