@@ -309,6 +309,27 @@ fn the_report_says_who_holds_what_since_when_why_and_by_whom() {
 }
 
 #[test]
+fn a_service_account_is_told_from_a_person_while_it_is_there_and_afterwards() {
+    let home = Home::new(ACME);
+    home.run(&["user", "add", "robot", "--service", "--reason", "nightly runs"]).exits(0);
+    home.run(&["grant", "add", "robot", "hand", "--reason", "lists pools"]).exits(0);
+    let then = home.generation().to_string();
+    let row = &home.json(&["report", "access", "--role", "hand"])[0];
+    assert_eq!((&row["user"], &row["service"]), (&json!("robot"), &json!(true)));
+    assert_eq!((&row["origin"], &row["why"]), (&json!("local"), &json!("lists pools")));
+    assert_eq!(home.json(&["report", "access", "--user", "ben"])[0]["service"], false);
+    home.run(&["report", "access", "--user", "robot"]).exits(0).says("\nrobot (service)  all");
+    let csv = home.run(&["report", "access", "--user", "robot", "--output", "csv"]).exits(0).out;
+    assert!(csv.lines().skip(1).all(|line| line.ends_with(",true")), "{csv}");
+    assert_eq!(home.rows(&["who", "--role", "hand"], &["user"]), ["robot"]);
+
+    home.run(&["user", "remove", "robot", "--reason", "runs no more"]).exits(0);
+    assert_eq!(home.json(&["report", "access", "--role", "hand"]), json!([]));
+    let row = &home.json(&["report", "access", "--role", "hand", "--as-of", &then])[0];
+    assert_eq!((&row["user"], &row["service"]), (&json!("robot"), &json!(true)));
+}
+
+#[test]
 fn a_past_state_is_told_by_generation_and_by_time() {
     let home = Home::new(ACME);
     home.people(&[("ada", &["ML"]), ("ben", &[]), ("cay", &["ML"]), ("dan", &["ML"])]);

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use idpsyncd::config::{self, Config};
-use idpsyncd::model::{GrantKind, LocalGrant, Time, parse_rfc3339};
-use idpsyncd::pipeline::{self, Options};
+use idpsyncd::model::{Deed, GrantKind, LocalGrant, Time, parse_rfc3339};
+use idpsyncd::pipeline::{self, Options, UserWish};
 use idpsyncd::plan::ByHand;
 use idpsyncd::source::OnProgress;
 use idpsyncd::store::Reader;
@@ -181,6 +181,20 @@ impl Company {
         });
     }
 
+    /// Somebody who needs no source is added, disabled, enabled or removed.
+    fn by_name(&mut self) {
+        let config = self.config();
+        let name = format!("l{}", self.random.u8(0..3));
+        let wish = match self.random.u8(0..6) {
+            0 => UserWish::Disable,
+            1 => UserWish::Enable,
+            2 => UserWish::Remove,
+            _ => UserWish::Add { email: String::new(), service: self.random.bool() },
+        };
+        let deed = Deed { by: "ops".to_owned(), reason: "because".to_owned() };
+        let _refused = pipeline::change_user(&config, &name, &wish, &deed, self.now);
+    }
+
     fn approve(&mut self) {
         let config = self.config();
         if let Some(held) = self.reader().held_head().unwrap() {
@@ -242,7 +256,7 @@ proptest! {
         company.sync();
         let mut then: BTreeMap<u64, (BTreeSet<(String, String)>, Held)> = BTreeMap::new();
         let mut last = Held::new();
-        for _ in 0..14 {
+        for _ in 0..16 {
             let generation = company.reader().meta().unwrap().generation;
             if generation > 0 && !then.contains_key(&generation) {
                 let seen = view(&company.file("store.db"));
@@ -257,9 +271,10 @@ proptest! {
             }
             let minutes = company.random.i64(1..25);
             company.now += chrono::Duration::minutes(minutes);
-            match company.random.u8(0..6) {
+            match company.random.u8(0..8) {
                 0 | 1 => company.by_hand(),
                 2 => company.approve(),
+                3 | 4 => company.by_name(),
                 _ => {
                     (0..company.random.usize(0..5)).for_each(|_| company.happen());
                     company.sync();
