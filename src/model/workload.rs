@@ -1,6 +1,12 @@
 //! Who pods are in the clouds.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+
 use crate::policy::{Action, Resource};
+
+/// What may be asked: an action, and the resource or none.
+type Request = (Action, Option<Resource>);
 
 /// A cloud that knows pods by their service account.
 #[derive(
@@ -70,10 +76,11 @@ pub fn pool(name: &str) -> Option<Resource> {
 /// `catalog`, and after it those requests that are not in it and tell who reaches the pools of
 /// `workload`: what decisions are kept for.
 #[must_use]
-pub fn requests(
-    catalog: &[(Action, Option<Resource>)],
-    workload: &[WorkloadIdentity],
-) -> Vec<(Action, Option<Resource>)> {
+pub fn requests<'a>(catalog: &'a [Request], workload: &[WorkloadIdentity]) -> Cow<'a, [Request]> {
+    if workload.is_empty() {
+        return Cow::Borrowed(catalog);
+    }
+    let listed: HashSet<&Request> = catalog.iter().collect();
     let mut all = catalog.to_vec();
     let mut last = None;
     for row in workload {
@@ -84,12 +91,12 @@ pub fn requests(
         let Some(resource) = pool(&row.pool) else { continue };
         for action in via() {
             let request = (action, Some(resource.clone()));
-            if !catalog.contains(&request) {
+            if !listed.contains(&request) {
                 all.push(request);
             }
         }
     }
-    all
+    Cow::Owned(all)
 }
 
 #[cfg(test)]

@@ -226,7 +226,7 @@ fn write_roles(
             "INSERT INTO request (num, action, resource, listed) VALUES (?1, ?2, ?3, ?4)",
         )?;
         let requests = requests(&state.catalog, &state.workload);
-        for (num, (action, resource)) in (0usize..).zip(&requests) {
+        for (num, (action, resource)) in (0usize..).zip(requests.iter()) {
             let resource = resource.as_ref().map(|resource| resource.as_str());
             insert.execute(params![
                 i64::try_from(num).unwrap_or(i64::MAX),

@@ -5,6 +5,7 @@
 //! catalog changed, or the policies of one of its roles. Sets with the same decisions share one
 //! list of them ([`Lists`]).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
@@ -30,7 +31,7 @@ pub(super) struct Sets<'a> {
     /// Sets that this commit made: their decisions are new already, and so is their count.
     made: BTreeSet<i64>,
     /// What decisions are kept for.
-    requests: Vec<(Action, Option<Resource>)>,
+    requests: Cow<'a, [(Action, Option<Resource>)]>,
     /// What each role that was needed so far says of the requests.
     effects: HashMap<RoleIdx, Vec<Option<Effect>>>,
     lists: Lists<'a>,
