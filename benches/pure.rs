@@ -93,7 +93,7 @@ fn once(config: &Config, directory: &Directory, old: &State) -> (Plan, Duration)
             .filter_map(|role| plan.state.roles.get(*role as usize))
             .map(|role| (role.name.as_str(), role.policies.as_slice()))
             .collect();
-        decisions += decide_catalog(&roles, &config.catalog).len();
+        decisions += decide_catalog(&roles, &config.catalog, None).len();
     }
     let took = start.elapsed();
     assert!(decisions > 0, "nothing was decided");

@@ -77,14 +77,33 @@ fn a_pattern_reads_back_as_it_was_written_and_nothing_else_is_a_pattern() {
         assert!(bad.parse::<ActionPattern>().is_err(), "{bad:?}");
         assert!(serde_json::from_value::<ActionPattern>(bad.into()).is_err(), "{bad:?}");
     }
-    for good in ["*", "pool/*", "pool/ml-*", "pool/ml/*", "pool/ml"] {
+    for good in ["*", "pool/*", "pool/ml-*", "pool/ml/*", "pool/ml", "user/${self}"] {
         let pattern: ResourcePattern = good.parse().unwrap();
         assert_eq!(pattern.to_string(), good);
         assert_eq!(serde_json::to_value(&pattern).unwrap(), good);
         assert_eq!(serde_json::from_value::<ResourcePattern>(good.into()).unwrap(), pattern);
     }
     for bad in [
-        "", "pool", "pool/", "/*", "**", "*/ml", "p*/ml", "pool/*ml", "pool/m*l", "pool/**", "a/ *",
+        "",
+        "pool",
+        "pool/",
+        "/*",
+        "**",
+        "*/ml",
+        "p*/ml",
+        "pool/*ml",
+        "pool/m*l",
+        "pool/**",
+        "a/ *",
+        "${self}",
+        "${self}/x",
+        "user/${self}*",
+        "user/${self}/*",
+        "user/x${self}",
+        "user/${SELF}",
+        "user/${name}",
+        "user/${",
+        "user/${self}${self}",
     ] {
         assert!(bad.parse::<ResourcePattern>().is_err(), "{bad:?}");
         assert!(serde_json::from_value::<ResourcePattern>(bad.into()).is_err(), "{bad:?}");
@@ -133,8 +152,10 @@ fn a_resource_pattern_means_the_whole_rest_slashes_too_and_case_counts() {
         ("poo/*", &[][..]),
     ] {
         let parsed: ResourcePattern = pattern.parse().unwrap();
-        let matched: Vec<&str> =
-            all.into_iter().filter(|resource| parsed.matches(&resource.parse().unwrap())).collect();
+        let matched: Vec<&str> = all
+            .into_iter()
+            .filter(|resource| parsed.matches(&resource.parse().unwrap(), Some("x")))
+            .collect();
         assert_eq!(matched, meant, "{pattern}");
     }
 }
@@ -173,7 +194,11 @@ fn a_policy_without_resources_speaks_only_of_requests_without_one_and_so_does_a_
             [("workflow:List", true), ("pool:List", false), ("workflow:List pool/ml", false)]
         {
             let (action, resource) = request(asked);
-            assert_eq!(policy.matches(&action, resource.as_ref()), matches, "{effect:?} {asked}");
+            assert_eq!(
+                policy.matches(&action, resource.as_ref(), None),
+                matches,
+                "{effect:?} {asked}"
+            );
         }
     }
 }
@@ -193,7 +218,11 @@ fn a_policy_with_resources_matches_a_request_without_one_by_its_action_alone_all
             ("pool:Read pool/ml-a", false),
         ] {
             let (action, resource) = request(asked);
-            assert_eq!(policy.matches(&action, resource.as_ref()), matches, "{effect:?} {asked}");
+            assert_eq!(
+                policy.matches(&action, resource.as_ref(), None),
+                matches,
+                "{effect:?} {asked}"
+            );
         }
     }
 }
@@ -210,7 +239,7 @@ fn any_pattern_of_a_policy_is_enough() {
         ("a:B x/2", false),
     ] {
         let (action, resource) = request(asked);
-        assert_eq!(policy.matches(&action, resource.as_ref()), matches, "{asked}");
+        assert_eq!(policy.matches(&action, resource.as_ref(), None), matches, "{asked}");
     }
 }
 
@@ -261,7 +290,7 @@ fn any_deny_of_any_role_wins_else_any_allow_else_deny() {
     ];
     for (roles, asked, wanted) in table {
         let (action, resource) = request(asked);
-        let verdict = decide(roles.iter().copied(), &action, resource.as_ref());
+        let verdict = decide(roles.iter().copied(), &action, resource.as_ref(), None);
         assert_eq!(verdict, wanted, "{asked}");
         assert_eq!(verdict.is_allow(), matches!(wanted, Verdict::Decided(Effect::Allow, _, _)));
     }
@@ -272,7 +301,7 @@ fn a_deny_without_resources_denies_nothing_on_a_resource() {
     let roles = [allow(&["workflow:*"], Some(&["*"])), deny(&["workflow:*"], None)];
     let asked = |text: &str| {
         let (action, resource) = request(text);
-        decide([("role", &roles[..])], &action, resource.as_ref()).is_allow()
+        decide([("role", &roles[..])], &action, resource.as_ref(), None).is_allow()
     };
     assert!(asked("workflow:Exec pool/a"));
     assert!(!asked("workflow:Exec"));
@@ -286,7 +315,7 @@ fn the_catalog_has_a_row_for_what_some_policy_speaks_of_and_none_for_the_rest() 
         .collect();
     let one = [allow(&["workflow:*", "pool:List"], Some(&["pool/*"]))];
     let two = [deny(&["workflow:Exec"], Some(&["pool/b"]))];
-    let decisions = decide_catalog(&[("one", &one), ("two", &two)], &catalog);
+    let decisions = decide_catalog(&[("one", &one), ("two", &two)], &catalog, None);
     assert_eq!(
         decisions,
         [
@@ -295,7 +324,7 @@ fn the_catalog_has_a_row_for_what_some_policy_speaks_of_and_none_for_the_rest() 
             Decision { request: 2, effect: Effect::Deny, role: "two" },
         ]
     );
-    assert_eq!(decide_catalog(&[], &catalog), []);
+    assert_eq!(decide_catalog(&[], &catalog, None), []);
 }
 
 // ---- some resource of a scope -------------------------------------------------------------------
@@ -330,7 +359,7 @@ fn some_resource_is_allowed_where_an_allow_could_match_one_and_no_deny_covers_th
         (vec![deny(read, Some(&["pool/*"]))], Some(0)),
     ] {
         let roles = || [("role", policies.as_slice())];
-        let verdict = decide_some(roles(), &"workflow:Read".parse().unwrap(), "pool");
+        let verdict = decide_some(roles(), &"workflow:Read".parse().unwrap(), "pool", None);
         let expected = by.map_or(Verdict::NoPolicy, |place| {
             Verdict::Decided(policies[place].effect, "role", place)
         });
@@ -344,7 +373,7 @@ fn some_resource_names_the_first_role_that_allows_and_any_role_that_denies() {
     let no = [deny(&["a:B"], Some(&["s/*"]))];
     let action = "a:B".parse().unwrap();
     let ask = |roles: &[(&'static str, &'static [Policy])]| {
-        decide_some(roles.iter().copied(), &action, "s")
+        decide_some(roles.iter().copied(), &action, "s", None)
     };
     let (yes, no): (&'static [Policy], &'static [Policy]) =
         (yes.to_vec().leak(), no.to_vec().leak());
@@ -377,16 +406,104 @@ proptest! {
     ) {
         let action: Action = "a:B".parse().unwrap();
         let roles = || [("role", policies.as_slice())];
-        let some = decide_some(roles(), &action, "pool").is_allow();
+        let some = decide_some(roles(), &action, "pool", None).is_allow();
         let names = ["pool/a", "pool/ab", "pool/a/b", "pool/b", "pool/zzz"];
         let on = |name: &&str| {
             let resource: Resource = name.parse().unwrap();
-            decide(roles(), &action, Some(&resource))
+            decide(roles(), &action, Some(&resource), None)
         };
         prop_assert!(some || !names.iter().any(|name| on(name).is_allow()), "{:?}", policies);
         let silent = names.iter().all(|name| on(name) == Verdict::NoPolicy);
         prop_assert!(!(some && silent), "{:?}", policies);
     }
+}
+
+// ---- whoever asks -------------------------------------------------------------------------------
+
+/// What the text of a pattern means, read off it: `${self}` is the whole id and the whole name.
+fn naive(pattern: &str, resource: &str, me: Option<&str>) -> bool {
+    if let (Some(scope), Some(me)) = (pattern.strip_suffix("${self}"), me) {
+        return resource == format!("{scope}{me}");
+    }
+    match pattern.strip_suffix('*') {
+        Some(start) => resource.starts_with(start),
+        None => resource == pattern,
+    }
+}
+
+/// Ids and names that are each other's beginnings, and names that would be patterns.
+const SELVES: [&str; 12] =
+    ["a", "ann", "ann*", "*", "a/*", "a/b", "ann/x", "annie", "Ann", "${self}", "user/a", "ü"];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn the_callers_own_is_what_is_named_exactly_so_whatever_the_name_holds(
+        policies in prop::collection::vec(
+            (
+                any::<bool>(),
+                prop::sample::subsequence(
+                    vec!["user/${self}", "home/${self}", "user/a*", "user/ann", "home/*", "*"],
+                    1..4,
+                ),
+            ),
+            0..4,
+        ),
+        me in prop::option::weighted(0.9, prop::sample::select(SELVES.to_vec())),
+        scope in prop::sample::select(vec!["user", "home", "us"]),
+        id in prop::sample::select(SELVES.to_vec()),
+    ) {
+        let action: Action = "auth:Token".parse().unwrap();
+        let text = format!("{scope}/{id}");
+        let Ok(resource) = text.parse::<Resource>() else {
+            let refused = id.contains('*') || id.contains("${self}");
+            prop_assert!(refused, "{}", text);
+            return Ok(());
+        };
+        let parsed: Vec<Policy> = policies
+            .iter()
+            .map(|(yes, resources)| {
+                policy(if *yes { Effect::Allow } else { Effect::Deny }, &["auth:*"], Some(resources))
+            })
+            .collect();
+        let says = |effect: Effect| {
+            parsed.iter().zip(&policies).position(|(parsed, (_, resources))| {
+                parsed.effect == effect && resources.iter().any(|it| naive(it, &text, me))
+            })
+        };
+        let expected = match (says(Effect::Deny), says(Effect::Allow)) {
+            (Some(place), _) => Verdict::Decided(Effect::Deny, "role", place),
+            (None, Some(place)) => Verdict::Decided(Effect::Allow, "role", place),
+            (None, None) => Verdict::NoPolicy,
+        };
+        let roles = [("role", parsed.as_slice())];
+        prop_assert_eq!(decide(roles, &action, Some(&resource), me), expected);
+        // What is stored for a role set says the same to each of those who share it.
+        let catalog = [(action.clone(), Some(resource.clone()))];
+        let each = effects(&parsed, &catalog);
+        let said = combined(&[&each], 0);
+        let mine = if me == Some(id) { said.own } else { said.others };
+        let expected = match expected {
+            Verdict::Decided(effect, ..) => Some(effect),
+            Verdict::NoPolicy => None,
+        };
+        prop_assert_eq!(mine.map(|(effect, _)| effect), expected);
+    }
+}
+
+#[test]
+fn somebody_may_act_on_some_resource_where_one_could_be_their_own() {
+    let own = [allow(&["auth:Token"], Some(&["user/${self}"]))];
+    let none = [allow(&["*:*"], Some(&["*"])), deny(&["auth:Token"], Some(&["user/${self}"]))];
+    let action = "auth:Token".parse().unwrap();
+    let ask = |policies: &[Policy], scope, me| {
+        decide_some([("role", policies)], &action, scope, me).is_allow()
+    };
+    assert!(ask(&own, "user", Some("ann")));
+    assert!(!ask(&own, "user", None), "nobody has a name");
+    assert!(!ask(&own, "use", Some("ann")));
+    assert!(ask(&none, "user", Some("ann")), "others' are left");
 }
 
 // ---- what the configuration refuses and warns of ------------------------------------------------
@@ -585,7 +702,7 @@ fn cedar_decides_the_same_and_for_the_same_policies() {
             );
             let held: Vec<(&str, &[Policy])> =
                 held.iter().map(|(role, policies)| (*role, policies.as_slice())).collect();
-            let verdict = decide(held.iter().copied(), &parsed.0, parsed.1.as_ref());
+            let verdict = decide(held.iter().copied(), &parsed.0, parsed.1.as_ref(), None);
             let asked = format!(
                 "set {set}: {action} {resource:?} with {:?} of {roles:#?}",
                 held.iter().map(|(role, _)| role).collect::<Vec<_>>()
@@ -598,13 +715,13 @@ fn cedar_decides_the_same_and_for_the_same_policies() {
             };
             assert_eq!(named.as_ref(), answer.reasons.first(), "{asked}");
 
-            let rows = decide_catalog(&held, std::slice::from_ref(&parsed));
+            let rows = decide_catalog(&held, std::slice::from_ref(&parsed), None);
             let row_allows = rows.iter().any(|row| row.effect == Effect::Allow);
             let catalog = std::slice::from_ref(&parsed);
             let each: Vec<_> =
                 held.iter().map(|(_, policies)| effects(policies, catalog)).collect();
-            let each: Vec<&[Option<Effect>]> = each.iter().map(Vec::as_slice).collect();
-            let combined = combined(&each, 0).map(|(effect, place)| (effect, held[place].0));
+            let each: Vec<_> = each.iter().map(Vec::as_slice).collect();
+            let combined = combined(&each, 0).others.map(|(effect, place)| (effect, held[place].0));
             let decided = match verdict {
                 Verdict::Decided(effect, role, _) => Some((effect, role)),
                 Verdict::NoPolicy => None,

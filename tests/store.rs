@@ -99,6 +99,76 @@ fn a_new_store_is_empty_and_reads_as_the_state_before_the_first_sync() {
 }
 
 #[test]
+fn what_hangs_on_who_asks_is_each_ones_own_decision_and_no_role_sets() {
+    let (folder, mut writer) = store();
+    let mut world = World::default();
+    world
+        .role(role("a-own", vec![policy(Effect::Allow, &["auth:Token"], Some(&["user/${self}"]))]));
+    world.role(role(
+        "not-own",
+        vec![policy(Effect::Deny, &["auth:Token"], Some(&["user/${self}"]))],
+    ));
+    world.role(role("z-all", vec![policy(Effect::Allow, &["*:*"], Some(&["*"]))]));
+    world.catalog = vec![
+        request("auth:Token", None),
+        request("auth:Token", Some("user/alice")),
+        request("auth:Token", Some("user/bob")),
+        request("auth:Token", Some("user/dora")),
+    ];
+    world.person(0, "alice").person(1, "bob").person(2, "carol").person(3, "dora");
+    for user in 0..4 {
+        world.idp(user, "a-own", &["/all"]);
+    }
+    // Dora may make tokens for everybody but herself, Carol for everybody.
+    world.idp(2, "z-all", &["/ops"]).idp(3, "z-all", &["/ops"]).idp(3, "not-own", &["/no"]);
+    commit(&mut writer, &plan(&World::default(), &world, at(60)));
+    let rows = ask(
+        &folder,
+        "SELECT username, resource, effect, role FROM gateway_decision \
+         WHERE resource <> '' ORDER BY 1, 2",
+    );
+    assert_eq!(
+        rows,
+        [
+            "alice user/alice Allow a-own",
+            "bob user/bob Allow a-own",
+            "carol user/alice Allow z-all",
+            "carol user/bob Allow z-all",
+            "carol user/dora Allow z-all",
+            "dora user/alice Allow z-all",
+            "dora user/bob Allow z-all",
+            "dora user/dora Deny not-own",
+        ]
+    );
+    // Of a set that several share only what is true of each of them; no row is no.
+    let rows = ask(
+        &folder,
+        "SELECT u.username, d.resource, d.effect, d.role FROM gateway_role_decision d \
+         JOIN gateway_user u USING (role_set) ORDER BY 1, 2",
+    );
+    assert_eq!(
+        rows,
+        [
+            "alice  Allow a-own",
+            "bob  Allow a-own",
+            "carol  Allow a-own",
+            "carol user/alice Allow z-all",
+            "carol user/bob Allow z-all",
+            "carol user/dora Allow z-all",
+            "dora  Deny not-own",
+        ]
+    );
+    let patterns = "SELECT resource FROM gateway_role_policy WHERE role = 'a-own'";
+    assert_eq!(ask(&folder, patterns), ["user/${self}"]);
+    let reader = writer.reader().unwrap();
+    let asked = |who: &str| {
+        let (action, resource) = request("auth:Token", Some("user/bob"));
+        reader.decision(who, &action, resource.as_ref()).unwrap().map(|it| it.effect)
+    };
+    assert_eq!((asked("bob"), asked("alice")), (Some(Effect::Allow), None));
+}
+
+#[test]
 fn gateways_find_who_may_do_what_and_why() {
     let (folder, mut writer) = store();
     let committed = commit(&mut writer, &plan(&World::default(), &company(), at(60)));
@@ -794,7 +864,7 @@ proptest! {
                     .iter()
                     .map(|name| (name.as_str(), next.roles[name].policies.as_slice()))
                     .collect();
-                let decisions = idpsyncd::policy::decide_catalog(&roles, &next.catalog);
+                let decisions = idpsyncd::policy::decide_catalog(&roles, &next.catalog, None);
                 let words = decisions.into_iter().map(|decision| {
                     let (action, resource) = &next.catalog[decision.request];
                     let resource = resource.as_ref().map_or("", |resource| resource.as_str());

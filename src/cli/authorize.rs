@@ -59,10 +59,11 @@ fn decided(config: &Config, user: &str, action: &Action, on: &On) -> Result<Answ
         return Ok(Answer::deny(why));
     }
     let roles = effective.roles.iter().map(|role| (role.name.as_str(), role.policies.as_slice()));
+    let me = Some(&*user);
     let verdict = match on {
-        On::Nothing => decide(roles, action, None),
-        On::Resource(resource) => decide(roles, action, Some(resource)),
-        On::SomeOf(scope) => decide_some(roles, action, scope),
+        On::Nothing => decide(roles, action, None, me),
+        On::Resource(resource) => decide(roles, action, Some(resource), me),
+        On::SomeOf(scope) => decide_some(roles, action, scope, me),
     };
     Ok(match verdict {
         Verdict::Decided(effect, role, position) => Answer {

@@ -70,7 +70,7 @@ pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result
     let decision = action.as_ref().map(|action| {
         let held: Vec<&Role> =
             state_roles.iter().filter(|role| user.roles.contains(&role.name)).collect();
-        decision(&held, &state_roles, action, resource.as_ref())
+        decision(&held, &state_roles, (action, resource.as_ref()), &user.username)
     });
     match output {
         Output::Json => {
@@ -390,14 +390,15 @@ fn rule(mapping: &Mapping) -> String {
 fn decision(
     held: &[&Role],
     all: &[Role],
-    action: &Action,
-    resource: Option<&Resource>,
+    (action, resource): (&Action, Option<&Resource>),
+    me: &str,
 ) -> (Value, Vec<String>) {
     let policies = |role: &&Role| -> Vec<Policy> { role.policies.clone() };
     let held: Vec<(&str, Vec<Policy>)> =
         held.iter().map(|role| (role.name.as_str(), policies(role))).collect();
-    let verdict =
-        decide(held.iter().map(|(name, policies)| (*name, policies.as_slice())), action, resource);
+    let me = Some(me);
+    let roles = held.iter().map(|(name, policies)| (*name, policies.as_slice()));
+    let verdict = decide(roles, action, resource, me);
     let (effect, role, policy, mut lines) = match verdict {
         Verdict::Decided(effect, role, position) => (
             effect.as_str(),
@@ -421,7 +422,7 @@ fn decision(
         .filter(|role| !held.iter().any(|(name, _)| *name == role.name))
         .filter(|role| {
             let one = std::iter::once((role.name.as_str(), role.policies.as_slice()));
-            matches!(decide(one, action, resource), Verdict::Decided(Effect::Allow, _, _))
+            matches!(decide(one, action, resource, me), Verdict::Decided(Effect::Allow, _, _))
         })
         .map(|role| role.name.as_str())
         .collect();

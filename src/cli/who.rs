@@ -11,7 +11,7 @@ use super::{Failure, exit, print};
 use crate::config::Config;
 use crate::gateway::route::Routes;
 use crate::pipeline;
-use crate::policy::{Action, Effect, Verdict, decide, decide_some};
+use crate::policy::{Action, Effect, Said, Verdict, decide, decide_some};
 use crate::store::{Reader, StoreError};
 
 /// Somebody, and the role through which they may.
@@ -62,12 +62,12 @@ fn by_role(reader: &Reader, role: &str, format: Format) -> Result<u8, Failure> {
     list(format, &nobody, |sheet| {
         reader.snapshot(|reader| {
             let sets = reader.seen_sets()?;
-            let through: HashMap<i64, &str> = sets
+            let through: Through<'_> = sets
                 .iter()
                 .filter(|(_, set)| set.roles.iter().any(|held| held == role))
-                .map(|(num, _)| (*num, role))
+                .map(|(num, _)| (*num, Said { others: Some(role), own: Some(role) }))
                 .collect();
-            everyone_of(reader, &through, sheet)
+            everyone_of(reader, &through, None, sheet)
         })
     })
 }
@@ -80,7 +80,12 @@ fn by_action(reader: &Reader, action: &Action, on: &On, format: Format) -> Resul
             let policies: HashMap<&str, &[_]> =
                 roles.iter().map(|role| (role.name.as_str(), role.policies.as_slice())).collect();
             // Each set is decided once, however many have it.
-            let mut through: HashMap<i64, &str> = HashMap::new();
+            let mut through = Through::new();
+            // But for the one whom the resource is named after: `${self}` may say otherwise there.
+            let named = match on {
+                On::Resource(resource) => Some(resource.id()),
+                On::Nothing | On::SomeOf(_) => None,
+            };
             for (num, set) in reader.seen_sets()? {
                 let mut held = Vec::with_capacity(set.roles.len());
                 for role in &set.roles {
@@ -90,27 +95,46 @@ fn by_action(reader: &Reader, action: &Action, on: &On, format: Format) -> Resul
                     })?;
                     held.push((*known.0, *known.1));
                 }
-                let verdict = match on {
-                    On::Nothing => decide(held, action, None),
-                    On::Resource(resource) => decide(held, action, Some(resource)),
-                    On::SomeOf(scope) => decide_some(held, action, scope),
+                let allows = |me: Option<&str>| {
+                    let held = held.iter().copied();
+                    let verdict = match on {
+                        On::Nothing => decide(held, action, None, me),
+                        On::Resource(resource) => decide(held, action, Some(resource), me),
+                        // Everybody here has a name.
+                        On::SomeOf(scope) => decide_some(held, action, scope, Some("")),
+                    };
+                    match verdict {
+                        Verdict::Decided(Effect::Allow, role, _) => Some(role),
+                        Verdict::Decided(Effect::Deny, ..) | Verdict::NoPolicy => None,
+                    }
                 };
-                if let Verdict::Decided(Effect::Allow, role, _) = verdict {
-                    through.insert(num, role);
+                let others = allows(None);
+                let own = named.map_or(others, |_| allows(named));
+                if others.is_some() || own.is_some() {
+                    through.insert(num, Said { others, own });
                 }
             }
-            everyone_of(reader, &through, sheet)
+            everyone_of(reader, &through, named, sheet)
         })
     })
 }
 
-/// Puts out everyone who has one of the sets, with the role that goes with it.
+/// By a set's number the role through which those who have it may.
+type Through<'a> = HashMap<i64, Said<Option<&'a str>>>;
+
+/// Puts out everyone who has one of the sets, with the role that goes with it; `named`: whom the
+/// resource is named after.
 fn everyone_of(
     reader: &Reader,
-    through: &HashMap<i64, &str>,
+    through: &Through<'_>,
+    named: Option<&str>,
     sheet: &mut Sheet,
 ) -> Result<(), StoreError> {
-    reader.holders(&mut |user, set| match through.get(&set) {
+    let role = |user: &str, set: i64| {
+        let said = through.get(&set)?;
+        if named == Some(user) { said.own } else { said.others }
+    };
+    reader.holders(&mut |user, set| match role(user, set) {
         Some(role) => sheet.row(&Holder { user, role }),
         None => std::ops::ControlFlow::Continue(()),
     })

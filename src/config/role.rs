@@ -1,5 +1,6 @@
 //! `[roles]`, `[[role_template]]` and their policies; `[[catalog]]`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -8,7 +9,7 @@ use regex::Regex;
 use super::fault::{Code, RawFault, listed, near_miss};
 use super::reader::{Node, Read, Reported, Table, all};
 use super::sections::MODES;
-use super::template::{Part, parts, policy};
+use super::template::{CALLER, Part, SELF, parts, policy};
 use super::types::{PolicyText, RoleConfig, RoleTemplate};
 use super::value::{anchored, check_role_name};
 use crate::model::Mode;
@@ -208,7 +209,7 @@ fn declared_policy(table: &Table<'_>) -> Read<Policy> {
     where
         T: std::str::FromStr<Err: std::fmt::Display>,
     {
-        if text.contains("${") {
+        if without_self(text).contains("${") {
             return Err(node
                 .bad(format!("`{text}` holds `${{`: captures exist in `[[role_template]]` only")));
         }
@@ -231,6 +232,12 @@ pub(super) fn templates(
         let name = table.required("name", |node| {
             let regex = node.parsed(anchored)?;
             let name = node.string()?.to_owned();
+            if regex.capture_names().flatten().any(|name| name == SELF) {
+                return Err(node.bad(
+                    "captures something as `self`, and `${self}` in a policy is the caller's \
+                     username: choose another name",
+                ));
+            }
             if let Some(first) = names.get(&name) {
                 return Err(node.fault(
                     Code::Conflict,
@@ -269,7 +276,8 @@ pub(super) fn templates(
 /// A policy of a template: it must be one with a harmless text in each capture's place.
 fn template_policy(table: &Table<'_>, regex: Option<&Regex>) -> Read<PolicyText> {
     let check = |node: &Node<'_>, text: &str, action: bool| -> Read<String> {
-        check_captures(node, text, regex)?;
+        let captures = if action { Cow::Borrowed(text) } else { without_self(text) };
+        check_captures(node, &captures, regex)?;
         // One text at a time, so that each fault stands at its own place.
         let probe = PolicyText {
             effect: Effect::Allow,
@@ -292,9 +300,18 @@ fn probe_fill(text: &str) -> Result<String, String> {
         .into_iter()
         .map(|part| match part {
             Part::Literal(literal) => literal,
+            Part::Capture(SELF) => CALLER,
             Part::Capture(_) => "x",
         })
         .collect())
+}
+
+/// A resource pattern's text without what stands for the caller's username, which is no capture.
+fn without_self(text: &str) -> Cow<'_, str> {
+    match text.contains(CALLER) {
+        true => Cow::Owned(text.replace(CALLER, "")),
+        false => Cow::Borrowed(text),
+    }
 }
 
 /// Reports a malformed `${…}` in `text`, and names that `regex` does not capture. With no regex

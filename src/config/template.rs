@@ -14,6 +14,13 @@ use super::types::{PolicyText, RoleTemplate};
 use super::value::check_role_name;
 use crate::policy::{ActionPattern, Effect, Policy, ResourcePattern};
 
+/// What no capture may be called: in a policy's resource it is the caller's username, which only a
+/// request tells.
+pub(super) const SELF: &str = "self";
+
+/// How it is written there.
+pub(super) const CALLER: &str = "${self}";
+
 /// A part of a text with captures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Part<'a> {
@@ -109,6 +116,7 @@ fn fill(text: &str, captures: &Captures<'_>) -> Result<String, String> {
     for part in parts(text)? {
         match part {
             Part::Literal(literal) => filled.push_str(literal),
+            Part::Capture(SELF) => filled.push_str(CALLER),
             Part::Capture(name) => match captures.name(name).map(|m| m.as_str()) {
                 Some(value) if !value.is_empty() => {
                     check_capture(name, value)?;

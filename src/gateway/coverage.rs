@@ -101,12 +101,12 @@ impl Allow {
         match &route.target {
             Target::Nothing => true,
             Target::Scope(scope) => resources.any(|reach| match reach {
-                Reach::Pattern(pattern) => pattern.reaches(scope),
+                Reach::Pattern(pattern) => pattern.reaches(scope, SOMEBODY),
                 Reach::From(start) => meet(start, &format!("{scope}/")),
             }),
             Target::Resource(text) => match (text.split_once('{'), text.parse()) {
                 (None, Ok(resource)) => resources.any(|reach| match reach {
-                    Reach::Pattern(pattern) => pattern.matches(&resource),
+                    Reach::Pattern(pattern) => pattern.matches(&resource, Some(resource.id())),
                     Reach::From(start) => resource.as_str().starts_with(start),
                 }),
                 (told, _) => {
@@ -120,6 +120,9 @@ impl Allow {
         }
     }
 }
+
+/// Somebody who has a username, whichever.
+const SOMEBODY: Option<&str> = Some("");
 
 /// Whether some text begins with both.
 fn meet(one: &str, other: &str) -> bool {
@@ -164,7 +167,7 @@ fn of_template(place: String, policy: &PolicyText) -> Allow {
         false => text.parse().ok(),
     };
     let reach = |text: &String| match (text.split_once("${"), text.parse()) {
-        (None, Ok(pattern)) => Reach::Pattern(pattern),
+        (_, Ok(pattern)) => Reach::Pattern(pattern),
         (start, _) => Reach::From(start.map_or(text.as_str(), |(start, _)| start).to_owned()),
     };
     Allow {

@@ -110,7 +110,7 @@ fn the_presets_routes_are_told_of_by_action() {
          which no role allows there: every such request is denied"
     );
     assert!(told.iter().all(|told| told.starts_with("preset `osmo` asks for ")), "{told:#?}");
-    assert_eq!(told.len(), 14);
+    assert_eq!(told.len(), 17);
 }
 
 #[test]

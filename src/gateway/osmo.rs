@@ -3,6 +3,11 @@
 //!
 //! The paths name a workflow, not its pool: such a route is on some pool, and OSMO's service, which
 //! knows the pool, narrows it.
+//!
+//! OSMO's registry does not name all of its API: users, their roles, who holds a role, and what makes
+//! or removes configuration. There only an Allow of `*:*` reaches those. Here they are `user:Manage`,
+//! `config:Create` and `config:Delete`, which none of OSMO's own roles but `*:*` allows; on what, the
+//! path tells, so that `*:*` on a pool reaches none of them.
 
 use self::Row::{Nothing, Resource, Scope};
 use crate::config::{RouteConfig, Segment, Target};
@@ -91,6 +96,22 @@ const TABLE: &[(&str, &str, Methods, Row, Paths)] = &[
         Resource("config/{config}"),
         &["/api/configs/{config}", "/api/configs/{config}/*"],
     ),
+    ("config", "Create", POST, Scope("config"), &["/api/configs"]),
+    (
+        "config",
+        "Create",
+        POST,
+        Resource("config/{config}"),
+        &["/api/configs/{config}", "/api/configs/{config}/*"],
+    ),
+    ("config", "Delete", DELETE, Scope("config"), &["/api/configs"]),
+    (
+        "config",
+        "Delete",
+        DELETE,
+        Resource("config/{config}"),
+        &["/api/configs/{config}", "/api/configs/{config}/*"],
+    ),
     ("auth", "Login", GET, Nothing, &["/api/auth/login", "/api/auth/keys"]),
     (
         "auth",
@@ -106,6 +127,21 @@ const TABLE: &[(&str, &str, Methods, Row, Paths)] = &[
         ANY,
         Resource("user/{user}"),
         &["/api/auth/user/{user}/access_token", "/api/auth/user/{user}/access_token/*"],
+    ),
+    ("user", "Manage", ANY, Scope("user"), &["/api/auth/user"]),
+    (
+        "user",
+        "Manage",
+        ANY,
+        Resource("user/{user}"),
+        &["/api/auth/user/{user}", "/api/auth/user/{user}/*"],
+    ),
+    (
+        "user",
+        "Manage",
+        ANY,
+        Resource("role/{role}"),
+        &["/api/auth/roles/{role}", "/api/auth/roles/{role}/*"],
     ),
     ("mcp", "Access", &["GET", "POST", "DELETE"], Nothing, &["/mcp"]),
     ("system", "Health", ANY, Nothing, &["/health"]),

@@ -63,11 +63,14 @@ const LINES: &[Line] = &[
         &[("GET GET+", "app:Read"), ("PUT PATCH", "app:Update"), ("DELETE", "app:Delete")]),
     ("GET GET+", "/api/resources", "resources:Read", &[]),
     ("GET GET+", "/api/resources/x/y", "resources:Read", &[]),
-    ("GET GET+", "/api/configs", "config:Read some config", &[]),
+    ("GET GET+", "/api/configs", "config:Read some config",
+        &[("POST POST+", "config:Create some config"), ("DELETE", "config:Delete some config")]),
     ("GET GET+", "/api/configs/pool", "config:Read config/pool",
-        &[("PUT PATCH", "config:Update config/pool")]),
+        &[("PUT PATCH", "config:Update config/pool"), ("POST POST+", "config:Create config/pool"),
+          ("DELETE", "config:Delete config/pool")]),
     ("GET GET+", "/api/configs/pool/x/y", "config:Read config/pool",
-        &[("PUT PATCH", "config:Update config/pool")]),
+        &[("PUT PATCH", "config:Update config/pool"), ("POST POST+", "config:Create config/pool"),
+          ("DELETE", "config:Delete config/pool")]),
     ("GET GET+", "/api/auth/login", "auth:Login", &[]),
     ("GET GET+", "/api/auth/keys", "auth:Login", &[]),
     (EVERY, "/api/auth/jwt/refresh_token", "auth:Refresh", &[]),
@@ -76,6 +79,13 @@ const LINES: &[Line] = &[
     (EVERY, "/api/auth/access_token/x/y", "auth:Token", &[]),
     (EVERY, "/api/auth/user/ada/access_token", "auth:Token user/ada", &[]),
     (EVERY, "/api/auth/user/ada/access_token/x", "auth:Token user/ada", &[]),
+    (EVERY, "/api/auth/user", "user:Manage some user", &[]),
+    (EVERY, "/api/auth/user/ada", "user:Manage user/ada", &[]),
+    (EVERY, "/api/auth/user/ada/roles/x", "user:Manage user/ada", &[]),
+    (EVERY, "/api/auth/user/ada/access_tokens", "user:Manage user/ada", &[]),
+    (EVERY, "/api/auth/user/access_token", "user:Manage user/access_token", &[]),
+    (EVERY, "/api/auth/roles/osmo-admin", "user:Manage role/osmo-admin", &[]),
+    (EVERY, "/api/auth/roles/osmo-admin/users", "user:Manage role/osmo-admin", &[]),
     ("GET POST DELETE GET+ POST+", "/mcp", "mcp:Access", &[]),
     (EVERY, "/health", "system:Health", &[]),
     (EVERY, "/api/version", "system:Version", &[]),
@@ -142,10 +152,9 @@ const NOTHING: &[&str] = &[
     "/api/auth/jwt",
     "/api/auth/jwt/refresh_token/x",
     "/api/auth/refresh_token",
-    "/api/auth/user/ada",
-    "/api/auth/user",
-    "/api/auth/user/access_token",
-    "/api/auth/user/ada/access_tokens",
+    "/api/auth/users",
+    "/api/auth/roles",
+    "/api/auth/role/x",
     "/mcp/x",
     "/mc",
     "/health/x",
@@ -191,6 +200,87 @@ fn every_row_of_the_platforms_table_is_that_action_and_every_other_method_there_
     }
 }
 
+/// What its registry does not name: of the platform's own roles, as its chart has them, only `*:*`
+/// on everything reaches it.
+#[test]
+fn nobody_but_who_may_do_everything_manages_users_or_makes_configuration() {
+    const ROLES: &[(&str, &[&str], &[&str])] = &[
+        ("osmo-admin", &["*:*"], &["*"]),
+        (
+            "osmo-user",
+            &[
+                "app:*",
+                "auth:Token",
+                "credentials:*",
+                "mcp:Access",
+                "pool:List",
+                "profile:Read",
+                "profile:Update",
+                "resources:Read",
+                "user:List",
+                "workflow:List",
+                "workflow:Read",
+            ],
+            &["*"],
+        ),
+        ("osmo-user too", &["workflow:*"], &["pool/default"]),
+        (
+            "osmo-default",
+            &["auth:Login", "auth:Refresh", "auth:Token", "profile:*", "system:Health"],
+            &["*"],
+        ),
+        ("osmo-ctrl", &["internal:Logger", "internal:Router"], &["*"]),
+        ("osmo-backend", &["internal:Operator", "config:Read", "pool:List"], &["*"]),
+        ("all on a pool", &["*:*"], &["pool/*"]),
+    ];
+    let routes = preset();
+    for (request, also) in [
+        ("GET /api/auth/user", &[][..]),
+        ("POST /api/auth/user", &[]),
+        ("DELETE /api/auth/user/ada", &[]),
+        ("POST /api/auth/user/ada/roles", &[]),
+        ("DELETE /api/auth/user/ada/roles/osmo-admin", &[]),
+        ("POST /api/auth/roles/osmo-admin/users", &[]),
+        ("POST /api/configs/pool", &[]),
+        ("DELETE /api/configs/pool/x", &[]),
+        ("POST /api/configs", &[]),
+        // As before.
+        ("POST /api/auth/user/ada/access_token/x", &["osmo-default", "osmo-user"]),
+        ("GET /api/users", &["all on a pool", "osmo-user"]),
+        ("GET /api/configs/pool", &["osmo-backend"]),
+    ] {
+        let (method, target) = request.split_once(' ').unwrap();
+        let path = Path::parse(target).unwrap();
+        let matched = routes.find(method, false, &path).unwrap();
+        let mut may: Vec<&str> = Vec::new();
+        for (role, actions, resources) in ROLES {
+            let policy = crate::policy::Policy {
+                effect: crate::policy::Effect::Allow,
+                actions: actions.iter().map(|action| action.parse().unwrap()).collect(),
+                resources: Some(resources.iter().map(|text| text.parse().unwrap()).collect()),
+            };
+            let (roles, action) = ([(*role, std::slice::from_ref(&policy))], &matched.route.action);
+            let verdict = match (&matched.resource, &matched.route.target) {
+                (None, Target::Scope(scope)) => {
+                    crate::policy::decide_some(roles, action, scope, Some("eve"))
+                }
+                (resource, _) => {
+                    let resource = resource.as_ref().map(|text| text.parse().unwrap());
+                    crate::policy::decide(roles, action, resource.as_ref(), Some("eve"))
+                }
+            };
+            if verdict.is_allow() {
+                may.push(role);
+            }
+        }
+        let mut expected = also.to_vec();
+        expected.push("osmo-admin");
+        expected.sort_unstable();
+        may.sort_unstable();
+        assert_eq!(may, expected, "{request}");
+    }
+}
+
 #[test]
 fn what_lies_beside_the_rows_is_nothing() {
     let routes = preset();
@@ -217,7 +307,7 @@ fn every_route_is_reached_by_some_line() {
         }
     }
     assert_eq!(missed, Vec::<String>::new());
-    assert_eq!(routes.actions().len(), 33, "{:?}", routes.actions());
+    assert_eq!(routes.actions().len(), 36, "{:?}", routes.actions());
 }
 
 /// Written into a configuration, the table is read as the same routes: no fault, no tie, and each

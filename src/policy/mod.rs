@@ -7,7 +7,7 @@ mod evaluate;
 mod pattern;
 
 pub use evaluate::{
-    Decision, Effect, Policy, Verdict, allow_all, combined, decide, decide_catalog, decide_some,
-    effects, only_deny,
+    Decision, Effect, Policy, Said, Verdict, allow_all, combined, decide, decide_catalog,
+    decide_some, effects, only_deny,
 };
 pub use pattern::{Action, ActionPattern, PatternError, Resource, ResourcePattern};

@@ -25,7 +25,7 @@ pub struct ActionPattern {
     name: Option<String>,
 }
 
-/// `*`, `scope/*`, `scope/prefix*` or `scope/id`.
+/// `*`, `scope/*`, `scope/prefix*`, `scope/id` or `scope/${self}`.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 pub enum ResourcePattern {
     /// `*`
@@ -34,7 +34,14 @@ pub enum ResourcePattern {
     Prefix(String),
     /// One resource.
     Exact(String),
+    /// `scope/${self}` (the scope is kept): the resource of that scope whose id is the caller's
+    /// username, the whole of it and no more. The name is compared, never put into a pattern, so
+    /// that no name can widen one.
+    Own(String),
 }
+
+/// What stands for the caller's username in a pattern.
+const SELF: &str = "${self}";
 
 fn part(text: &str, whole: &str, what: &str) -> Result<(), PatternError> {
     if text.is_empty() {
@@ -113,6 +120,11 @@ impl std::str::FromStr for Resource {
                 "`{text}` holds a `*`: a concrete resource is needed"
             )));
         }
+        if text.contains(SELF) {
+            return Err(PatternError(format!(
+                "`{text}` holds `{SELF}`: a concrete resource is needed, that is a name for policies"
+            )));
+        }
         Ok(Resource(text.to_owned()))
     }
 }
@@ -128,6 +140,15 @@ impl std::str::FromStr for ResourcePattern {
         if scope.contains('*') {
             return Err(PatternError(format!(
                 "`{text}` is not a resource pattern: a scope is named in whole"
+            )));
+        }
+        if id == SELF && !scope.contains("${") {
+            return Ok(ResourcePattern::Own(scope.to_owned()));
+        }
+        if text.contains("${") {
+            return Err(PatternError(format!(
+                "`{text}` is not a resource pattern: of what stands in `${{…}}` only `{SELF}` is \
+                 known, the caller's username, and it stands for a whole id"
             )));
         }
         match id.strip_suffix('*') {
@@ -165,13 +186,18 @@ impl ActionPattern {
 }
 
 impl ResourcePattern {
-    /// Whether `resource` is one of those meant.
+    /// Whether `resource` is one of those meant where somebody called `me` asks; `None`: nobody
+    /// who has a username.
     #[must_use]
-    pub fn matches(&self, resource: &Resource) -> bool {
+    pub fn matches(&self, resource: &Resource, me: Option<&str>) -> bool {
         match self {
             ResourcePattern::Any => true,
             ResourcePattern::Prefix(prefix) => resource.0.starts_with(prefix),
             ResourcePattern::Exact(exact) => resource.0 == *exact,
+            ResourcePattern::Own(scope) => {
+                let (of, id) = resource.parts();
+                of == scope && me == Some(id)
+            }
         }
     }
 
@@ -181,15 +207,16 @@ impl ResourcePattern {
         match self {
             ResourcePattern::Any => true,
             ResourcePattern::Prefix(prefix) => prefix.strip_suffix('/') == Some(scope),
-            ResourcePattern::Exact(_) => false,
+            ResourcePattern::Exact(_) | ResourcePattern::Own(_) => false,
         }
     }
 
-    /// Whether some resource of `scope` is one of those meant.
+    /// Whether some resource of `scope` is one of those meant, where somebody called `me` asks.
     #[must_use]
-    pub fn reaches(&self, scope: &str) -> bool {
+    pub fn reaches(&self, scope: &str, me: Option<&str>) -> bool {
         match self {
             ResourcePattern::Any => true,
+            ResourcePattern::Own(own) => own == scope && me.is_some(),
             // A pattern names its scope in whole: what stands before its first slash.
             ResourcePattern::Prefix(text) | ResourcePattern::Exact(text) => {
                 text.split_once('/').is_some_and(|(own, _)| own == scope)
@@ -197,7 +224,8 @@ impl ResourcePattern {
         }
     }
 
-    /// Whether some resource that begins with `start` is one of those meant.
+    /// Whether some resource that begins with `start` is one of those meant, where somebody asks
+    /// who may have any username.
     #[must_use]
     pub fn meets(&self, start: &str) -> bool {
         match self {
@@ -206,6 +234,10 @@ impl ResourcePattern {
                 prefix.starts_with(start) || start.starts_with(prefix.as_str())
             }
             ResourcePattern::Exact(exact) => exact.starts_with(start),
+            ResourcePattern::Own(scope) => match start.strip_prefix(scope.as_str()) {
+                Some(rest) => rest.is_empty() || rest.starts_with('/'),
+                None => scope.starts_with(start),
+            },
         }
     }
 }
@@ -215,6 +247,17 @@ impl Resource {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The id: what stands behind the first `/`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.parts().1
+    }
+
+    /// The scope and the id. Both are there: it was parsed.
+    fn parts(&self) -> (&str, &str) {
+        self.0.split_once('/').unwrap_or((&self.0, ""))
     }
 }
 
@@ -243,6 +286,7 @@ impl fmt::Display for ResourcePattern {
             ResourcePattern::Any => f.write_str("*"),
             ResourcePattern::Prefix(prefix) => write!(f, "{prefix}*"),
             ResourcePattern::Exact(exact) => f.write_str(exact),
+            ResourcePattern::Own(scope) => write!(f, "{scope}/{SELF}"),
         }
     }
 }

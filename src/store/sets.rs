@@ -18,7 +18,7 @@ use super::error::Fault;
 use crate::model::RoleIdx;
 use crate::model::workload::requests;
 use crate::plan::{Plan, RoleSetId};
-use crate::policy::{Action, Effect, Resource, combined, effects};
+use crate::policy::{Action, Effect, Resource, Said, combined, effects};
 
 /// Where role sets are looked up and written during one commit. [`Sets::settle`] comes last.
 pub(super) struct Sets<'a> {
@@ -33,7 +33,7 @@ pub(super) struct Sets<'a> {
     /// What decisions are kept for.
     requests: Cow<'a, [(Action, Option<Resource>)]>,
     /// What each role that was needed so far says of the requests.
-    effects: HashMap<RoleIdx, Vec<Option<Effect>>>,
+    effects: HashMap<RoleIdx, Vec<Said<Option<Effect>>>>,
     lists: Lists<'a>,
     /// The next free number.
     next: i64,
@@ -154,17 +154,25 @@ impl<'a> Sets<'a> {
                 self.effects.insert(*index, effects(&role.policies, &self.requests));
             }
         }
-        let known: Vec<&[Option<Effect>]> =
+        let known: Vec<&[Said<Option<Effect>>]> =
             roles.iter().filter_map(|index| self.effects.get(index).map(Vec::as_slice)).collect();
         let mut decisions = Vec::new();
         for request in 0..self.requests.len() {
-            let Some((effect, place)) = combined(&known, request) else { continue };
-            let index = roles.get(place).copied().unwrap_or(RoleIdx::MAX);
-            decisions.push(Decided {
-                request: i64::try_from(request).unwrap_or(i64::MAX),
-                allow: effect == Effect::Allow,
-                role: role(index)?,
-            });
+            let Said { others, own } = combined(&known, request);
+            let each = match others == own {
+                true => [(Whose::All, others), (Whose::Own, None)],
+                false => [(Whose::Others, others), (Whose::Own, own)],
+            };
+            for (whose, decided) in each {
+                let Some((effect, place)) = decided else { continue };
+                let index = roles.get(place).copied().unwrap_or(RoleIdx::MAX);
+                decisions.push(Decided {
+                    request: i64::try_from(request).unwrap_or(i64::MAX),
+                    whose,
+                    allow: effect == Effect::Allow,
+                    role: role(index)?,
+                });
+            }
         }
         self.lists.enter(&decisions)
     }
@@ -231,9 +239,21 @@ impl<'a> Sets<'a> {
     }
 }
 
+/// For whom of those who have a role set a decision is: that differs only by `${self}`.
+#[derive(Clone, Copy)]
+enum Whose {
+    /// For everybody.
+    All = 0,
+    /// For everybody but the one whom the resource is named after.
+    Others = 1,
+    /// For that one.
+    Own = 2,
+}
+
 /// One decision of a list: a request's and a role's number in the store.
 struct Decided {
     request: i64,
+    whose: Whose,
     allow: bool,
     role: i64,
 }
@@ -247,7 +267,7 @@ struct Lists<'a> {
     gained: BTreeMap<i64, i64>,
     next: i64,
     lists: Batch<'a, 'a, 3>,
-    decisions: Batch<'a, 'a, 4>,
+    decisions: Batch<'a, 'a, 5>,
 }
 
 impl<'a> Lists<'a> {
@@ -262,15 +282,16 @@ impl<'a> Lists<'a> {
             gained: BTreeMap::new(),
             next,
             lists: Batch::new(conn, "decision_list (num, digest, sets)"),
-            decisions: Batch::new(conn, "decision (list, request, allow, role)"),
+            decisions: Batch::new(conn, "decision (list, request, whose, allow, role)"),
         })
     }
 
     /// A set gets the list of these `decisions`: its number.
     fn enter(&mut self, decisions: &[Decided]) -> Result<i64, Fault> {
-        let mut content = Vec::with_capacity(decisions.len().saturating_mul(17));
-        for Decided { request, allow, role } in decisions {
+        let mut content = Vec::with_capacity(decisions.len().saturating_mul(18));
+        for Decided { request, whose, allow, role } in decisions {
             content.extend_from_slice(&request.to_le_bytes());
+            content.push(*whose as u8);
             content.push(u8::from(*allow));
             content.extend_from_slice(&role.to_le_bytes());
         }
@@ -300,8 +321,14 @@ impl<'a> Lists<'a> {
         let num = self.next;
         self.next = num.saturating_add(1);
         self.lists.add([num.into(), digest.to_vec().into(), 0_i64.into()])?;
-        for Decided { request, allow, role } in decisions {
-            self.decisions.add([num.into(), (*request).into(), (*allow).into(), (*role).into()])?;
+        for Decided { request, whose, allow, role } in decisions {
+            self.decisions.add([
+                num.into(),
+                (*request).into(),
+                (*whose as i64).into(),
+                (*allow).into(),
+                (*role).into(),
+            ])?;
         }
         Ok(num)
     }

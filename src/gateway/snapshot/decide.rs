@@ -5,8 +5,8 @@
 //!            (actions   exact  "pool/x"    by hash               │ each an Allow and a Deny lane:
 //!            that the   prefix "pool/ml-"  sorted, with a link   │ (role, position) by role, the
 //!            same       any    "*"         to the next shorter   │ first position of each role
-//!            policies   scope  "pool"      by hash               ┘
-//!            name)
+//!            policies   scope  "pool"      by hash               │
+//!            name)      own    "user"      by hash: `${self}`    ┘
 //! ```
 //!
 //! A lane holds the roles whose policies speak of it, whoever holds them; a set of roles is met
@@ -14,7 +14,7 @@
 
 use hashbrown::HashMap;
 
-use crate::gateway::question::{On, Question};
+use crate::gateway::question::{ActionIdx, On, Question};
 use crate::policy::{Action, ActionPattern, Effect, Policy, ResourcePattern};
 
 /// A role by its place among all, sorted by name, and a policy by its place in the role.
@@ -80,6 +80,10 @@ struct Class {
     /// For a scope: who could allow something in it, and who denies all of it. Those of `any` are
     /// not repeated.
     scopes: HashMap<Box<str>, Lanes>,
+    /// For a scope: who speaks of the resource that is named after whoever asks.
+    own: HashMap<Box<str>, Lanes>,
+    /// Of those the Allows, which could allow something in the scope.
+    own_scopes: HashMap<Box<str>, Lanes>,
 }
 
 #[derive(Debug)]
@@ -134,15 +138,27 @@ impl Rules {
         self.classes.len()
     }
 
+    /// Whether what is said of `action` on resources of `scope` hangs on who asks.
+    pub(super) fn hangs_on_who_asks(&self, action: ActionIdx, scope: &str) -> bool {
+        let class = self.class_of.get(action as usize);
+        let class = class.and_then(|class| self.classes.get(*class as usize));
+        class.is_some_and(|class| class.own.contains_key(scope))
+    }
+
     /// The place of the role `name`.
     pub(super) fn place(&self, name: &str) -> Option<u32> {
         let place = self.names.binary_search_by(|known| (**known).cmp(name)).ok()?;
         u32::try_from(place).ok()
     }
 
-    /// Decides for someone who holds `set` (places of roles, sorted). The same role and policy as
-    /// [`crate::policy::decide`] finds.
-    pub(super) fn decide(&self, set: &[u32], question: &Question<'_>) -> Decided<'_> {
+    /// Decides for someone called `me` (`None`: nobody who has a username) who holds `set` (places
+    /// of roles, sorted). The same role and policy as [`crate::policy::decide`] finds.
+    pub(super) fn decide(
+        &self,
+        set: &[u32],
+        me: Option<&str>,
+        question: &Question<'_>,
+    ) -> Decided<'_> {
         let class = self.class_of.get(question.action as usize);
         let Some(class) = class.and_then(|class| self.classes.get(*class as usize)) else {
             return Decided::NoPolicy;
@@ -153,13 +169,14 @@ impl Rules {
                 if !is_concrete(resource) {
                     return Decided::NoPolicy;
                 }
-                let exact = class.exact.get(resource);
-                let lanes = exact.into_iter().chain([&class.any]).chain(class.prefixes(resource));
-                self.answer(set, lanes)
+                let named = [class.exact.get(resource), class.own(resource, me)];
+                let lanes = named.into_iter().flatten();
+                self.answer(set, lanes.chain([&class.any]).chain(class.prefixes(resource)))
             }
             On::SomeOf(scope) => {
-                let named = class.scopes.get(scope);
-                self.answer(set, named.into_iter().chain([&class.any]))
+                let own = me.and_then(|_| class.own_scopes.get(scope));
+                let named = [class.scopes.get(scope), own];
+                self.answer(set, named.into_iter().flatten().chain([&class.any]))
             }
         }
     }
@@ -216,11 +233,12 @@ pub(super) fn meet(set: &[u32], lane: &[Place]) -> Option<Place> {
 /// Whether `text` is a resource that a request can name, by the rule of
 /// [`crate::policy::Resource`], without making one.
 pub(super) fn is_concrete(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'*';
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'*' | b'$');
     let shape = text.split_once('/').is_some_and(|(scope, id)| !scope.is_empty() && !id.is_empty());
     shape
         && (text.bytes().all(plain)
-            || !text.chars().any(|c| c == '*' || c.is_whitespace() || c.is_control()))
+            || !(text.contains("${self}")
+                || text.chars().any(|c| c == '*' || c.is_whitespace() || c.is_control())))
 }
 
 /// What stands before the `/` of a resource or a pattern.
@@ -236,6 +254,8 @@ struct Draft<'a> {
     exact: HashMap<&'a str, DraftLanes>,
     prefixes: std::collections::BTreeMap<&'a str, DraftLanes>,
     scopes: HashMap<&'a str, DraftLanes>,
+    own: HashMap<&'a str, DraftLanes>,
+    own_scopes: HashMap<&'a str, DraftLanes>,
 }
 
 #[derive(Default)]
@@ -285,6 +305,12 @@ impl Class {
                             draft.scopes.entry(scope).or_default().add(effect, place);
                         }
                     }
+                    ResourcePattern::Own(scope) => {
+                        draft.own.entry(scope).or_default().add(effect, place);
+                        if effect == Effect::Allow {
+                            draft.own_scopes.entry(scope).or_default().add(effect, place);
+                        }
+                    }
                 }
             }
         }
@@ -297,7 +323,19 @@ impl Class {
             exact: finish(draft.exact),
             prefixes: link(draft.prefixes),
             scopes: finish(draft.scopes),
+            own: finish(draft.own),
+            own_scopes: finish(draft.own_scopes),
         }
+    }
+
+    /// The lanes of `${self}`, where `resource` is named after `me`. Names are compared as they
+    /// are: nothing in one means anything else.
+    fn own(&self, resource: &str, me: Option<&str>) -> Option<&Lanes> {
+        if self.own.is_empty() {
+            return None;
+        }
+        let (scope, id) = resource.split_once('/')?;
+        if me == Some(id) { self.own.get(scope) } else { None }
     }
 
     /// The lanes of the prefixes that `resource` begins with.

@@ -26,8 +26,20 @@ const PATTERNS: [&str; 7] =
 const SCOPES: [&str; 4] = ["pool", "poo", "config", "user"];
 const IDS: [&str; 13] =
     ["m", "ml", "ml-", "ml-a", "ml-a/b", "ml/a", "l", "x", "ML", "/", "a/ml", "ml-a/bc", "ü"];
-const ID_PATTERNS: [&str; 14] = [
+const ID_PATTERNS: [&str; 16] = [
     "*", "*", "m*", "ml*", "ml-*", "ml-a*", "ml/*", "ml-a", "ml-a/b", "ml", "x", "a/*", "/*", "ü*",
+    "${self}", "${self}",
+];
+/// Who asks. Some names would be patterns, if a name could be one.
+const NAMES: [Option<&str>; 8] = [
+    None,
+    Some("ml"),
+    Some("ml-a/b"),
+    Some("ü"),
+    Some("*"),
+    Some("ml*"),
+    Some("${self}"),
+    Some(""),
 ];
 
 fn resource() -> impl Strategy<Value = String> {
@@ -104,6 +116,7 @@ fn some_of<'a>(
     roles: impl Iterator<Item = (&'a str, &'a [Policy])>,
     action: &Action,
     scope: &str,
+    me: Option<&str>,
 ) -> Verdict<'a> {
     let mut allowed = Verdict::NoPolicy;
     for (role, policies) in roles {
@@ -122,7 +135,11 @@ fn some_of<'a>(
                 }
                 Effect::Allow => {
                     let inside = format!("{scope}/");
-                    let could = texts.iter().any(|text| *text == "*" || text.starts_with(&inside));
+                    let could = texts.iter().any(|text| {
+                        *text == "*"
+                            || text.starts_with(&inside)
+                                && (me.is_some() || !text.ends_with("${self}"))
+                    });
                     if could && allowed == Verdict::NoPolicy {
                         allowed = Verdict::Decided(Effect::Allow, role, place);
                     }
@@ -144,12 +161,14 @@ proptest! {
         let actions = actions();
         let (rules, set) = compiled(&roles, &actions);
         for (place, action) in (0u32..).zip(&actions) {
-            let ask = |on| as_verdict(rules.decide(&set, &Question { action: place, on }));
-            prop_assert_eq!(ask(On::Nothing), decide(held(&roles), action, None));
-            for text in &resources {
-                let resource: Resource = text.parse().unwrap();
-                let expected = decide(held(&roles), action, Some(&resource));
-                prop_assert_eq!(ask(On::Resource(text)), expected, "{} {}", action, text);
+            for me in NAMES {
+                let ask = |on| as_verdict(rules.decide(&set, me, &Question { action: place, on }));
+                prop_assert_eq!(ask(On::Nothing), decide(held(&roles), action, None, me));
+                for text in &resources {
+                    let resource: Resource = text.parse().unwrap();
+                    let expected = decide(held(&roles), action, Some(&resource), me);
+                    prop_assert_eq!(ask(On::Resource(text)), expected, "{:?} {} {}", me, action, text);
+                }
             }
         }
     }
@@ -159,14 +178,15 @@ proptest! {
         let actions = actions();
         let (rules, set) = compiled(&roles, &actions);
         for (place, action) in (0u32..).zip(&actions) {
-            for scope in SCOPES {
+            for (scope, me) in SCOPES.into_iter().flat_map(|scope| NAMES.map(|me| (scope, me))) {
                 let question = Question { action: place, on: On::SomeOf(scope) };
-                let decided = as_verdict(rules.decide(&set, &question));
-                prop_assert_eq!(decided, some_of(held(&roles), action, scope), "{} {}", action, scope);
+                let decided = as_verdict(rules.decide(&set, me, &question));
+                let expected = some_of(held(&roles), action, scope, me);
+                prop_assert_eq!(decided, expected, "{:?} {} {}", me, action, scope);
                 // Whoever may act on any one resource gets past the gateway.
                 for id in IDS {
                     let resource: Resource = format!("{scope}/{id}").parse().unwrap();
-                    if decide(held(&roles), action, Some(&resource)).is_allow() {
+                    if decide(held(&roles), action, Some(&resource), me).is_allow() {
                         prop_assert!(decided.is_allow(), "{} {}", action, resource);
                     }
                 }
@@ -190,7 +210,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_request_can_name_is_what_can_be_parsed(text in "[a-z*/\\x00-\\x20üあ\u{a0}\u{85}-]{0,6}") {
+    fn what_a_request_can_name_is_what_can_be_parsed(text in "(\\$\\{self\\})?[a-z$*/\\x00-\\x20üあ\u{a0}\u{85}-]{0,6}") {
         prop_assert_eq!(is_concrete(&text), text.parse::<Resource>().is_ok(), "{:?}", text);
     }
 
@@ -239,7 +259,7 @@ fn a_route_that_does_not_tell_the_resource() {
     let ask = |policies: &[Policy]| {
         let rules = Rules::new(&[("r0", policies)], &actions);
         let question = Question { action: 0, on: On::SomeOf("pool") };
-        match rules.decide(&[0], &question) {
+        match rules.decide(&[0], None, &question) {
             Decided::Allow { role, policy } => Ok(Some((role.to_owned(), policy))),
             Decided::Deny { role, policy } => Err((role.to_owned(), policy)),
             Decided::NoPolicy => Ok(None),
@@ -260,13 +280,15 @@ fn a_route_that_does_not_tell_the_resource() {
 fn what_is_out_of_range_or_not_concrete_is_refused() {
     let all = [policy(Effect::Allow, &["*:*"], Some(&["*"]))];
     let rules = Rules::new(&[("r0", &all)], &actions());
-    let ask = |action, on| rules.decide(&[0], &Question { action, on }).is_allow();
+    let ask = |action, on| rules.decide(&[0], Some("${self}"), &Question { action, on }).is_allow();
     assert!(ask(0, On::Resource("pool/x")));
     assert!(!ask(99, On::Nothing));
-    for bad in ["", "pool", "pool/", "/x", "pool/*", "*", "*/x", "pool/a b", "pool/a\u{0}"] {
+    for bad in
+        ["", "pool", "pool/", "/x", "pool/*", "*", "*/x", "pool/a b", "pool/a\u{0}", "pool/${self}"]
+    {
         assert!(!ask(0, On::Resource(bad)), "{bad:?}");
     }
-    assert!(!rules.decide(&[77], &Question { action: 0, on: On::Nothing }).is_allow());
+    assert!(!rules.decide(&[77], None, &Question { action: 0, on: On::Nothing }).is_allow());
 }
 
 #[test]

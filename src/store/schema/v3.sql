@@ -108,7 +108,24 @@ CREATE TABLE workload (
 -- 0: no request of the catalog, but one that tells who reaches a pool of `workload`.
 ALTER TABLE request ADD COLUMN listed INTEGER NOT NULL DEFAULT 1;
 
+-- A decision may hang on who asks, by `${self}` in a policy. `whose`: 0 everybody's; 1 everybody's but
+-- the one whom the resource is named after (`user/ann`: Ann); 2 that one's alone.
 DROP VIEW gateway_role_decision;
+DROP VIEW gateway_decision;
+ALTER TABLE decision RENAME TO decision_2;
+CREATE TABLE decision (
+    list    INTEGER NOT NULL,
+    request INTEGER NOT NULL,
+    whose   INTEGER NOT NULL,
+    allow   INTEGER NOT NULL,
+    role    INTEGER NOT NULL,
+    PRIMARY KEY (list, request, whose)
+) WITHOUT ROWID;
+INSERT INTO decision (list, request, whose, allow, role)
+SELECT list, request, 0, allow, role FROM decision_2;
+DROP TABLE decision_2;
+
+-- What does not hang on who asks.
 CREATE VIEW gateway_role_decision AS
 SELECT s.id AS role_set,
        q.action,
@@ -119,9 +136,8 @@ SELECT s.id AS role_set,
   JOIN decision d ON d.list = s.list
   JOIN request q ON q.num = d.request
   JOIN role r ON r.num = d.role
- WHERE q.listed = 1;
+ WHERE q.listed = 1 AND d.whose = 0;
 
-DROP VIEW gateway_decision;
 CREATE VIEW gateway_decision AS
 SELECT u.username,
        q.action,
@@ -134,7 +150,9 @@ SELECT u.username,
   JOIN request q ON q.num = d.request
   JOIN role r ON r.num = d.role
  WHERE q.listed = 1
-   AND (u.status = 0 OR (u.status = 2 AND u.disabled_by IS NULL));
+   AND (u.status = 0 OR (u.status = 2 AND u.disabled_by IS NULL))
+   AND (d.whose = 0
+        OR (d.whose = 2) = (substr(q.resource, instr(q.resource, '/') + 1) = u.username));
 
 -- Who reaches which cloud identity: whoever may start pods in the pool, or get into them.
 CREATE VIEW gateway_workload_identity AS
@@ -151,7 +169,9 @@ SELECT u.username,
   JOIN decision d ON d.list = s.list AND d.allow = 1
   JOIN request q ON q.num = d.request AND q.action IN ('workflow:Create', 'workflow:Exec')
   JOIN workload w ON q.resource = 'pool/' || w.pool
- WHERE u.status = 0 OR (u.status = 2 AND u.disabled_by IS NULL);
+ WHERE (u.status = 0 OR (u.status = 2 AND u.disabled_by IS NULL))
+   AND (d.whose = 0 OR (d.whose = 2) = (w.pool = u.username));
+
 -- People who were added by hand: what their rows in the mirror of `local` do not say. The rows of
 -- those who were removed stay.
 CREATE TABLE local_user (

@@ -27,6 +27,7 @@ fn decided(policies: &[IamPolicy], roles: &[&str], action: &str, resource: Optio
         held.map(|(role, policies)| (*role, policies.as_slice())),
         &action.parse().unwrap(),
         resource.as_ref(),
+        None,
     )
     .is_allow()
 }

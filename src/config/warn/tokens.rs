@@ -1,0 +1,68 @@
+//! Who could make access tokens in somebody else's name.
+
+use crate::config::types::Config;
+use crate::policy::{Action, ActionPattern, Effect, Policy, ResourcePattern};
+
+/// The scope of people.
+const USER: &str = "user";
+
+/// Roles whose holders may make tokens for others (`auth:Token` on `user/…`) and may not manage them
+/// (`user:Manage`): such a token can be an administrator's, with all that one's roles.
+pub(super) fn warnings(config: &Config, warnings: &mut Vec<String>) {
+    let (token, manage) = (Action::spelt("auth", "Token"), Action::spelt("user", "Manage"));
+    let mut warn = |place: String, on: &str| {
+        warnings.push(format!(
+            "{place} allows `auth:Token` on `{on}`, and nothing of the role allows `user:Manage` \
+             there: whoever holds it can make a token in somebody else's name, an administrator's \
+             too; for their own tokens write `resources = [\"user/${{self}}\"]`"
+        ));
+    };
+    for (name, role) in &config.roles {
+        let manages = allows(&role.policies, &manage)
+            .any(|(_, patterns)| patterns.iter().any(|pattern| pattern.reaches(USER, Some(""))));
+        for (place, patterns) in allows(&role.policies, &token).filter(|_| !manages) {
+            if let Some(others) = patterns.iter().find(|pattern| others(pattern)) {
+                warn(format!("roles.{name}.policies[{place}]"), &others.to_string());
+            }
+        }
+    }
+    for (number, template) in (1usize..).zip(&config.templates) {
+        let speaks = |texts: &[String], action: &Action| {
+            let matches = |text: &String| {
+                text.parse().is_ok_and(|pattern: ActionPattern| pattern.matches(action))
+            };
+            texts.iter().any(matches)
+        };
+        let reach = |text: &String| {
+            text == "*" || (text.starts_with("user/") && *text != format!("{USER}/${{self}}"))
+        };
+        let allowed = (1usize..).zip(&template.policies).filter(|(_, policy)| {
+            policy.effect == Effect::Allow && policy.resources.iter().flatten().any(reach)
+        });
+        if allowed.clone().any(|(_, policy)| speaks(&policy.actions, &manage)) {
+            continue;
+        }
+        for (place, policy) in allowed.filter(|(_, policy)| speaks(&policy.actions, &token)) {
+            if let Some(others) = policy.resources.iter().flatten().find(|text| reach(text)) {
+                warn(format!("role_template[{number}].policies[{place}]"), others);
+            }
+        }
+    }
+}
+
+/// The Allows of `action` with resources: their numbers from 1, and the resources.
+fn allows<'a>(
+    policies: &'a [Policy],
+    action: &'a Action,
+) -> impl Iterator<Item = (usize, &'a [ResourcePattern])> {
+    (1usize..).zip(policies).filter_map(|(place, policy)| {
+        let speaks = policy.effect == Effect::Allow
+            && policy.actions.iter().any(|pattern| pattern.matches(action));
+        policy.resources.as_deref().filter(|_| speaks).map(|resources| (place, resources))
+    })
+}
+
+/// Whether some person is meant who need not be the one who asks.
+fn others(pattern: &ResourcePattern) -> bool {
+    !matches!(pattern, ResourcePattern::Own(_)) && pattern.reaches(USER, None)
+}
