@@ -235,6 +235,7 @@ fn wanted() -> Arc<Wanted> {
         }],
         anonymous_role: Some("osmo-default".to_owned()),
         sources: vec!["realm".to_owned()],
+        tokens: false,
     })
 }
 
@@ -359,7 +360,7 @@ fn speed(path: &Path, users: u32) -> bool {
         let on = asked.resource.as_deref().map_or(On::Nothing, On::Resource);
         let action = u32::try_from(asked.action).unwrap();
         match snapshot.caller(&asked.by_id).0 {
-            Found::Enabled(set) => snapshot.decide(set, &Question { action, on }).is_allow(),
+            Found::Enabled(set) => snapshot.decide(set, None, &Question { action, on }).is_allow(),
             other => panic!("{} is {other:?}", asked.user),
         }
     };
@@ -367,7 +368,7 @@ fn speed(path: &Path, users: u32) -> bool {
         let action = u32::try_from(asked.action).unwrap();
         let by_name = snapshot.user(&asked.user);
         let Found::Enabled(set) = by_name else { panic!("unknown") };
-        snapshot.decide(set, &Question { action, on: On::SomeOf("pool") }).is_allow()
+        snapshot.decide(set, None, &Question { action, on: On::SomeOf("pool") }).is_allow()
     };
 
     let roles = roles();
@@ -451,7 +452,7 @@ fn measure(path: &Path) -> bool {
     let second = load(path);
     for user in 0..u32::try_from(SETS).unwrap() {
         let Found::Enabled(set) = second.user(&name(user)) else { panic!("unknown") };
-        assert!(second.allowed_header(set, 0).contains("default"));
+        assert!(second.allowed_header(set, None, 0).contains("default"));
     }
     let (two, peak) = (mib("VmRSS") - start, mib("VmHWM"));
     assert_eq!(first.users(), second.users());

@@ -43,6 +43,7 @@ fn wanted() -> Arc<Wanted> {
         ],
         anonymous_role: Some("a".to_owned()),
         sources: vec!["corp".to_owned()],
+        tokens: false,
     })
 }
 
@@ -66,11 +67,11 @@ fn answers(snapshot: &Snapshot, names: &BTreeSet<String>) -> BTreeMap<String, Ve
     let of = |set| {
         let mut answers = vec![snapshot.roles_header(set).to_owned()];
         for place in 0..snapshot.wanted().allowed.len() {
-            answers.push(snapshot.allowed_header(set, place).to_owned());
+            answers.push(snapshot.allowed_header(set, None, place).into_owned());
         }
         for action in 0..3 {
             for on in ON {
-                let decided = snapshot.decide(set, &Question { action, on });
+                let decided = snapshot.decide(set, None, &Question { action, on });
                 answers.push(format!("{action} {on:?} {decided:?}"));
             }
         }
@@ -127,14 +128,14 @@ fn agrees_with_the_views(snapshot: &Snapshot, path: &Path, world: &World) {
                     On::Resource(text) => Some(text.parse().unwrap()),
                     On::SomeOf(_) => continue,
                 };
-                let expected = match decide(held(), &action_of, resource.as_ref()) {
+                let expected = match decide(held(), &action_of, resource.as_ref(), None) {
                     Verdict::Decided(Effect::Allow, role, policy) => {
                         Decided::Allow { role, policy }
                     }
                     Verdict::Decided(Effect::Deny, role, policy) => Decided::Deny { role, policy },
                     Verdict::NoPolicy => Decided::NoPolicy,
                 };
-                assert_eq!(snapshot.decide(set, &Question { action, on }), expected);
+                assert_eq!(snapshot.decide(set, None, &Question { action, on }), expected);
             }
         }
         for (place, list) in snapshot.wanted().allowed.iter().enumerate() {
@@ -142,12 +143,12 @@ fn agrees_with_the_views(snapshot: &Snapshot, path: &Path, world: &World) {
                 .catalog
                 .iter()
                 .filter_map(|(_, resource)| resource.as_ref())
-                .filter(|resource| decide(held(), &list.action, Some(resource)).is_allow())
+                .filter(|resource| decide(held(), &list.action, Some(resource), None).is_allow())
                 .filter_map(|resource| resource.as_str().strip_prefix("pool/"))
                 .filter(|id| !id.contains(','))
                 .collect();
             let ids: Vec<&str> = ids.into_iter().collect();
-            assert_eq!(snapshot.allowed_header(set, place), ids.join(","));
+            assert_eq!(snapshot.allowed_header(set, None, place), ids.join(","));
         }
     }
 }
@@ -301,14 +302,14 @@ fn headers_name_the_roles_and_the_catalogs_resources_that_are_allowed() {
     };
     assert_eq!(snapshot.roles_header(set("ann")), "a,b");
     // Sorted, each once, whatever the catalog's actions; an id with a comma would read as two.
-    assert_eq!(snapshot.allowed_header(set("ann"), 0), "ml-1,ml-2,x");
-    assert_eq!(snapshot.allowed_header(set("ann"), 1), "", "no role lists pools");
-    assert_eq!(snapshot.allowed_header(set("ann"), 2), "", "out of range");
+    assert_eq!(snapshot.allowed_header(set("ann"), None, 0), "ml-1,ml-2,x");
+    assert_eq!(snapshot.allowed_header(set("ann"), None, 1), "", "no role lists pools");
+    assert_eq!(snapshot.allowed_header(set("ann"), None, 2), "", "out of range");
     assert_eq!(snapshot.roles_header(set("ben")), "");
-    assert_eq!(snapshot.allowed_header(set("ben"), 0), "");
+    assert_eq!(snapshot.allowed_header(set("ben"), None, 0), "");
     let anonymous = snapshot.anonymous().unwrap();
     assert_eq!(snapshot.roles_header(anonymous), "a");
-    assert_eq!(snapshot.allowed_header(anonymous, 0), "ml-1,ml-2");
+    assert_eq!(snapshot.allowed_header(anonymous, None, 0), "ml-1,ml-2");
     step(&mut writer, &mut world, at(2), |world| {
         world.idp.clear();
         world.roles.remove("a");
@@ -419,7 +420,7 @@ fn changed_policies_reach_those_whom_nothing_else_changes() {
     let old = load(&path);
     let question = Question { action: 0, on: On::Resource("pool/ml-1") };
     let may = |snapshot: &Snapshot| match snapshot.user("ann") {
-        Found::Enabled(set) => snapshot.decide(set, &question).is_allow(),
+        Found::Enabled(set) => snapshot.decide(set, None, &question).is_allow(),
         other => panic!("{other:?}"),
     };
     assert!(may(&old));
@@ -437,7 +438,7 @@ fn changed_policies_reach_those_whom_nothing_else_changes() {
     let newest = caught_up(&newer, &path).unwrap();
     assert!(may(&newest));
     let set = newest.anonymous().unwrap();
-    assert_eq!(newest.allowed_header(set, 0), "ml-2", "the catalog is the new one");
+    assert_eq!(newest.allowed_header(set, None, 0), "ml-2", "the catalog is the new one");
 }
 
 #[test]

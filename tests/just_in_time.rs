@@ -200,6 +200,7 @@ fn keycloak_someone_new_has_at_once_what_the_next_sync_gives() {
         name: Some(name.into()),
         issuer: Some(format!("{}/realms/jit", keycloak.url)),
         roles: None,
+        named: None,
     };
     assert_eq!(
         home.provision(token("bob", "00000000-0000-4000-8000-000000000000")),

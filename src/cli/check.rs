@@ -85,6 +85,7 @@ async fn connect(
     warnings: &mut BTreeSet<String>,
 ) -> Result<(), Failure> {
     if let Some(gateway) = &config.gateway {
+        errors.extend(crate::gateway::signing_fault(gateway));
         // Gateways may run where the issuer can be reached, and this not: no errors.
         let faults = crate::gateway::identity::faults(gateway).await;
         warnings.extend(faults.into_iter().map(|fault| format!("gateway.jwt: {fault}")));

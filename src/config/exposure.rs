@@ -134,6 +134,10 @@ pub fn readable_secrets(config: &Config) -> Vec<String> {
     if let Some(SecretRef::File(path)) = config.default_admin.as_ref().map(|it| &it.password) {
         look("default_admin.password".to_owned(), path);
     }
+    let tokens = config.gateway.as_ref().and_then(|gateway| gateway.tokens.as_ref());
+    if let Some(SecretRef::File(path)) = tokens.and_then(|tokens| tokens.signing_key.as_ref()) {
+        look("gateway.tokens.signing_key".to_owned(), path);
+    }
     if let Some(tls) = config.gateway.as_ref().and_then(|gateway| gateway.tls.as_ref()) {
         look("gateway.tls.key_file".to_owned(), &tls.key_file);
     }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::credentials::{self, TOKEN_NAME, TokensConfig};
 use super::fault::Code;
 use super::jwt::{self, Around, JwtConfig, SubjectHeader};
 use super::reader::{Node, Read, Table, all};
@@ -42,7 +43,10 @@ pub struct GatewayConfig {
     pub max_connections: usize,
     /// With `identity = "header"`: the gateway says who somebody is by id.
     pub subject: Option<SubjectHeader>,
-    /// `[[gateway.jwt]]`; issuers are distinct.
+    /// `[gateway.tokens]`; absent: access tokens are no credentials.
+    pub tokens: Option<TokensConfig>,
+    /// `[[gateway.jwt]]`; issuers are distinct. With an exchange whose issuer is not among them, that
+    /// too ([`JwtConfig::exchanged`]).
     pub jwt: Vec<JwtConfig>,
     /// `[[gateway.route]]`, in the order of the file.
     pub routes: Vec<RouteConfig>,
@@ -183,13 +187,26 @@ pub(super) fn gateway(
         node.fault(Code::Conflict, "there is no TCP listener: unix sockets have no TLS");
     }
     let grpc_health = table.or("grpc_health", false, |node| node.boolean());
-    let identity = table.required("identity", |node| {
+    let tokens = credentials::tokens(&table);
+    let read = |node: &Node<'_>| {
         node.one_of(&[
             ("jwt", Identity::Jwt),
             ("metadata", Identity::Metadata),
             ("header", Identity::Header),
         ])
-    });
+    };
+    let identity = match &tokens {
+        // Where access tokens alone say who asks, they come as bearer tokens do.
+        Ok(Some(_)) => table.or("identity", Identity::Jwt, read),
+        _ => table.required("identity", read),
+    };
+    let header = |node: &Node<'_>| match header(node)? {
+        name if name == TOKEN_NAME => Err(node.fault(
+            Code::Conflict,
+            format!("`{TOKEN_NAME}` tells which access token asks, and nothing else"),
+        )),
+        name => Ok(name),
+    };
     let user_header = table.or("user_header", "x-osmo-user".to_owned(), header);
     let roles_header = table.or("roles_header", "x-osmo-roles".to_owned(), |node| {
         let name = header(node)?;
@@ -218,10 +235,11 @@ pub(super) fn gateway(
     let way = identity.as_ref().ok().copied();
     let subject = jwt::subject(&table, way, header, around);
     let jwt = tables(&table, "jwt", |table, issuers: &mut Vec<String>| {
-        jwt::jwt(table, issuers, way, around)
+        let exchanges = matches!(&tokens, Ok(Some(TokensConfig { signing_key: Some(_) })));
+        jwt::jwt(table, issuers, &jwt::Setting { identity: way, exchanges, known, around })
     });
-    if let Ok(jwt) = &jwt {
-        jwt::check(&table, way, provision.as_ref().ok().copied(), jwt);
+    if let (Ok(jwt), Ok(tokens)) = (&jwt, &tokens) {
+        jwt::check(&table, way, provision.as_ref().ok().copied(), jwt, tokens.is_some());
     }
     // Own routes and the preset's compete by one rule, so they can tie too.
     let shapes = RefCell::new(Shapes::of(preset.as_ref().ok().copied().flatten()));
@@ -232,10 +250,18 @@ pub(super) fn gateway(
             _ => Ok(route),
         }
     });
-    let taken: Vec<String> = [&user_header, &roles_header].into_iter().flatten().cloned().collect();
+    let mut taken: Vec<String> =
+        [&user_header, &roles_header].into_iter().flatten().cloned().collect();
+    taken.push(TOKEN_NAME.to_owned());
     let allowed =
         tables(&table, "allowed", |table, seen: &mut Vec<String>| allowed(table, &taken, seen));
     table.finish();
+    let (tokens, mut jwt) = (tokens?, jwt?);
+    if let Some(TokensConfig { signing_key: Some(_) }) = &tokens
+        && !jwt.iter().any(|jwt| jwt.issuer == jwt::OSMO)
+    {
+        jwt.push(JwtConfig::exchanged());
+    }
     Ok(Some(GatewayConfig {
         grpc: grpc?,
         http: http?,
@@ -250,7 +276,8 @@ pub(super) fn gateway(
         preset: preset?,
         max_connections: usize::try_from(max_connections?).unwrap_or(usize::MAX),
         subject: subject?,
-        jwt: jwt?,
+        tokens,
+        jwt,
         routes: routes?,
         allowed: allowed?,
     }))

@@ -6,6 +6,7 @@ use super::exposure::remote;
 use super::fault::{Code, listed, near_miss};
 use super::gateway::{Identity, JustInTime};
 use super::reader::{Node, Read, Table, all};
+use super::role::Known;
 use super::types::{SourceConfig, SourceKind, UsernameFrom};
 use super::value::http_url;
 
@@ -30,7 +31,18 @@ pub struct JwtConfig {
     pub jwks_url: Option<String>,
     /// A CA certificate file (PEM) to trust besides the system's, for reading the keys.
     pub ca_file: Option<PathBuf>,
+    /// The issuer is OSMO's service, or this program's exchange in its place: its tokens name roles
+    /// of the platform. These it may name for pods and backends, whoever holds them; for everybody
+    /// else what is named counts where the user holds it.
+    pub service_roles: Option<Vec<String>>,
 }
+
+/// The issuer of OSMO's own tokens.
+pub const OSMO: &str = "osmo";
+
+/// The claims of OSMO's tokens with the username and the roles.
+const OSMO_NAME: &str = "unique_name";
+const OSMO_ROLES: &str = "roles";
 
 /// What of a token says who somebody is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,6 +54,24 @@ pub enum IdentifyBy {
 }
 
 impl JwtConfig {
+    /// The issuer of what access tokens are exchanged for here, where the file does not name it: its
+    /// keys are this program's own, and it speaks for no service.
+    #[must_use]
+    pub fn exchanged() -> JwtConfig {
+        JwtConfig {
+            issuer: OSMO.to_owned(),
+            identify: IdentifyBy::Username,
+            audiences: vec![OSMO.to_owned()],
+            authorized_parties: None,
+            username_claim: OSMO_NAME.to_owned(),
+            names_are_addresses: false,
+            roles_claim: Some(OSMO_ROLES.to_owned()),
+            jwks_url: None,
+            ca_file: None,
+            service_roles: Some(Vec::new()),
+        }
+    }
+
     /// The source whose ids `sub` is.
     #[must_use]
     pub fn source(&self) -> Option<&str> {
@@ -100,23 +130,45 @@ enum By {
     Username,
 }
 
+/// What the rest of `[gateway]` says that matters here.
+pub(super) struct Setting<'a> {
+    /// `identity`; absent where it is at fault.
+    pub identity: Option<Identity>,
+    /// Access tokens are exchanged here: the keys of OSMO's issuer may be this program's own.
+    pub exchanges: bool,
+    /// The roles that there are.
+    pub known: &'a Known,
+    /// What the rest of the file says.
+    pub around: &'a Around<'a>,
+}
+
 /// Reads one `[[gateway.jwt]]`.
 pub(super) fn jwt(
     table: &Table<'_>,
     issuers: &mut Vec<String>,
-    identity: Option<Identity>,
-    around: &Around<'_>,
+    setting: &Setting<'_>,
 ) -> Read<JwtConfig> {
+    let Setting { identity, exchanges, known, around } = *setting;
+    // OSMO's service is told by its issuer's name too: without the list it names nothing by itself.
+    let named = table.get("issuer").and_then(|node| node.as_str().map(str::to_owned));
+    let osmo = table.has("service_roles") || named.as_deref() == Some(OSMO);
     let jwks_url = table.optional("jwks_url", |node| {
         node.parsed(jwks_url)?;
         Ok(node.string()?.to_owned())
     });
     // Where the keys come from the issuer itself, it is more than a text to compare.
-    let asked = identity != Some(Identity::Metadata) && !table.has("jwks_url");
+    let own = exchanges && named.as_deref() == Some(OSMO);
+    let asked = identity != Some(Identity::Metadata) && !table.has("jwks_url") && !own;
     let issuer = table.required("issuer", |node| {
         // As written: `iss` is compared byte for byte, and a URL type would add a slash.
         let issuer = node.text()?;
-        if asked || issuer.contains("://") {
+        if asked && osmo && !issuer.contains("://") {
+            table.missing(
+                "jwks_url",
+                "an issuer that is no URL tells nobody where its keys are: OSMO has them at \
+                 `/api/auth/keys`",
+            );
+        } else if asked || issuer.contains("://") {
             let url = node.parsed(http_url)?;
             if asked && identity == Some(Identity::Jwt) && url.scheme() == "http" && remote(&url) {
                 return Err(node.bad(
@@ -132,13 +184,31 @@ pub(super) fn jwt(
         Ok(issuer)
     });
     let source = table.optional("source", |node| around.named(node));
-    let by = table.or("identify_by", By::Sub, |node| {
-        node.one_of(&[("sub", By::Sub), ("username", By::Username)])
+    // OSMO's tokens have no `sub`.
+    let by = table.or("identify_by", if osmo { By::Username } else { By::Sub }, |node| match node
+        .one_of(&[("sub", By::Sub), ("username", By::Username)])?
+    {
+        By::Sub if osmo => {
+            Err(node
+                .fault(Code::Conflict, "OSMO's tokens have no `sub`: `identify_by = \"username\"`"))
+        }
+        by => Ok(by),
     });
-    let audiences = table.required("audiences", names);
+    let audiences = match osmo {
+        true => table.or("audiences", vec![OSMO.to_owned()], names),
+        false => table.required("audiences", names),
+    };
     let authorized_parties = table.optional("authorized_parties", names);
-    let username_claim = table.or("username_claim", "preferred_username".to_owned(), Node::text);
-    let roles_claim = table.optional("roles_claim", Node::text);
+    let name = if osmo { OSMO_NAME } else { "preferred_username" };
+    let username_claim = table.or("username_claim", name.to_owned(), Node::text);
+    let roles = osmo.then(|| OSMO_ROLES.to_owned());
+    let roles_claim = table.optional("roles_claim", Node::text).map(|claim| claim.or(roles));
+    let service_roles = table.optional("service_roles", |node| {
+        all(node.list()?.iter().map(|node| {
+            let name = node.text()?;
+            known.check(node, &name).map(|()| name)
+        }))
+    });
     let ca_file = table.optional("ca_file", Node::path);
     let identify = (|| {
         let (issuer, source, by) = (issuer.as_ref(), source.as_ref(), by.as_ref());
@@ -154,11 +224,14 @@ pub(super) fn jwt(
         identify: identify?.unwrap_or(IdentifyBy::Source(source.unwrap_or_default())),
         audiences: audiences?,
         authorized_parties: authorized_parties?,
-        names_are_addresses: around.username == UsernameFrom::Email || username_claim == "email",
+        // OSMO says what it was told by a gateway, and verifies no address.
+        names_are_addresses: !osmo
+            && (around.username == UsernameFrom::Email || username_claim == "email"),
         username_claim,
         roles_claim: roles_claim?.or_else(|| around.roles_claim.map(str::to_owned)),
         jwks_url: jwks_url?,
         ca_file: ca_file?,
+        service_roles: service_roles?.or_else(|| osmo.then(Vec::new)),
     })
 }
 
@@ -245,12 +318,19 @@ pub(super) fn check(
     identity: Option<Identity>,
     provision: Option<JustInTime>,
     jwt: &[JwtConfig],
+    tokens: bool,
 ) {
     let Some(identity) = identity else { return };
     match identity {
-        Identity::Jwt | Identity::Metadata if jwt.is_empty() => {
+        Identity::Jwt | Identity::Metadata if jwt.is_empty() && !tokens => {
             let word = if identity == Identity::Jwt { "jwt" } else { "metadata" };
-            table.missing("jwt", format!("`identity = \"{word}\"` needs a `[[gateway.jwt]]`"));
+            table.missing(
+                "jwt",
+                format!(
+                    "`identity = \"{word}\"` needs a `[[gateway.jwt]]`, or access tokens \
+                     (`[gateway.tokens]`)"
+                ),
+            );
         }
         Identity::Header if !jwt.is_empty() => {
             if let Some(node) = table.get("jwt") {
@@ -265,7 +345,9 @@ pub(super) fn check(
     let Some(node) = table.get("provision") else { return };
     if identity == Identity::Header {
         node.fault(Code::Conflict, "`claims` needs a token: not with `identity = \"header\"`");
-    } else if jwt.is_empty() || jwt.iter().any(|jwt| jwt.roles_claim.is_none()) {
+    } else if !jwt.iter().any(|jwt| jwt.service_roles.is_none())
+        || jwt.iter().any(|jwt| jwt.roles_claim.is_none())
+    {
         node.fault(Code::Conflict, "`claims` needs `roles_claim` in every `[[gateway.jwt]]`");
     }
 }

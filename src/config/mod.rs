@@ -11,6 +11,7 @@
 //!                                       └─ fault: places, near misses, one report ──► Faults
 //! ```
 
+mod credentials;
 mod exposure;
 mod fault;
 mod files;
@@ -37,6 +38,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+pub use credentials::{TOKEN_NAME, TokensConfig};
 pub use exposure::readable_secrets;
 pub(crate) use fault::near_miss;
 pub use fault::{Code, Fault, Faults};
@@ -46,8 +48,8 @@ pub use gateway::{
     Target, TlsConfig,
 };
 pub use h2o::{H2oConfig, H2oTag, IamFile};
-pub use jwt::{IdentifyBy, JwtConfig, SubjectHeader};
 pub use role::role_in_another_case;
+pub use jwt::{IdentifyBy, JwtConfig, OSMO, SubjectHeader};
 #[cfg(test)]
 pub(crate) use routes::Shapes;
 pub use secret::SecretError;

@@ -1,6 +1,7 @@
 //! What is worth telling of a valid configuration.
 
 mod naming;
+mod tokens;
 
 use super::exposure;
 use super::gateway::{GatewayConfig, JustInTime, Target};
@@ -19,6 +20,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     idle_roles(config, &mut warnings);
     naming::warnings(config, &mut warnings);
     open_administrators(config, &mut warnings);
+    tokens::warnings(config, &mut warnings);
     if let Some(gateway) = &config.gateway
         && gateway.routes.is_empty()
         && gateway.preset.is_none()
@@ -36,7 +38,9 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
 fn names_decide(config: &Config, warnings: &mut Vec<String>) {
     for jwt in config.gateway.iter().flat_map(|gateway| &gateway.jwt) {
         let issuer = &jwt.issuer;
-        if jwt.identify == IdentifyBy::Username {
+        // What is exchanged here names whom the store calls so.
+        let exchanged = jwt.service_roles.is_some() && jwt.jwks_url.is_none();
+        if jwt.identify == IdentifyBy::Username && !exchanged {
             warnings.push(format!(
                 "gateway.jwt: names decide for issuer `{issuer}` (`identify_by = \"username\"`): \
                  whoever gets a name there is whom the store calls so"
@@ -62,7 +66,7 @@ fn idle_claims(config: &Config, warnings: &mut Vec<String>) {
         return;
     }
     for jwt in &gateway.jwt {
-        if jwt.source().is_none() {
+        if jwt.source().is_none() && jwt.service_roles.is_none() {
             warnings.push(format!(
                 "gateway.jwt: issuer `{}` is no source: `provision = \"claims\"` gives its tokens' \
                  bearers nothing",

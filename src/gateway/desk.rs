@@ -11,22 +11,30 @@ use chrono::Utc;
 use tokio::time::Instant;
 
 use super::answer::{Answer, Denial, Set};
+use super::exchange::{Exchange, Exchanged};
 use super::follow::{Follower, NOTHING_LOADED, Stale};
 use super::identity::Identifier;
+use super::lines::Lines;
 use super::path::Path;
 use super::provision::{Provisioned, Provisioner};
-use super::question::{Caller, Headers, Identity, On, Question, Unidentified};
+use super::question::{Caller, Digest, Headers, Identity, On, Question, Unidentified};
 use super::route::{Matched, Refused, Routes};
-use super::snapshot::{Decided, Found, SetRef, Snapshot, Wanted};
-use super::throttle::Throttle;
-use crate::config::GatewayConfig;
+use super::snapshot::{Bearer, Decided, Found, Held, Snapshot, Wanted};
+use crate::config::{GatewayConfig, TOKEN_NAME};
+use crate::model::Time;
 
 /// How long a request waits for a generation that was committed for its caller to be loaded.
 const LOADED_WITHIN: Duration = Duration::from_secs(2);
 
-/// Headers that OSMO believes, whoever sent them. With `preset = "osmo"` what a client sends of them
-/// never reaches the upstream: each is set where the configuration says how, and removed otherwise.
-const OSMO_HEADERS: [&str; 3] = ["x-osmo-allowed-pools", "x-osmo-token-name", "x-osmo-workflow-id"];
+/// A header that OSMO believes, whoever sent it. With `preset = "osmo"` what a client sends of it
+/// never reaches the upstream: it is set where the configuration says how, and removed otherwise.
+const ALLOWED_POOLS: &str = "x-osmo-allowed-pools";
+
+/// Another: set from OSMO's own tokens.
+const WORKFLOW_ID: &str = "x-osmo-workflow-id";
+
+/// What somebody is told whose account does not count.
+const DISABLED: &str = "the user is disabled or deprovisioned";
 
 /// What somebody is told whom the store does not know. Why is in the log: it may name sources.
 const UNKNOWN: &str = "the store knows no such user";
@@ -61,6 +69,51 @@ pub struct Incoming<'a> {
     pub payloads: Option<&'a serde_json::Value>,
 }
 
+/// What kind of credential a request bears.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Credential {
+    /// Something that has the shape of an access token.
+    Token,
+    /// Another, or none.
+    Other,
+}
+
+/// Who asks, as the upstream and the log are told.
+#[derive(Clone, Copy, Default)]
+struct Who<'a> {
+    /// The username; absent: nobody.
+    user: Option<&'a str>,
+    /// The access token that speaks for the user.
+    token: Option<&'a str>,
+    /// The workflow that does.
+    workflow: Option<&'a str>,
+}
+
+impl<'a> Who<'a> {
+    fn of(caller: &'a Caller) -> Who<'a> {
+        let named = caller.named.as_ref();
+        Who {
+            user: Some(caller.shown()),
+            token: named.and_then(|named| named.token.as_deref()),
+            workflow: named.and_then(|named| named.workflow.as_deref()),
+        }
+    }
+}
+
+/// What whoever exchanges a token is told that is none.
+const INVALID: &str = "Access Token is invalid";
+
+/// Whose the access token with this digest is, if it is good at `now`; else why not, for the log.
+fn good<'s>(snapshot: &'s Snapshot, digest: &Digest, now: Time) -> Result<Bearer<'s>, String> {
+    let Some(bearer) = snapshot.token(digest) else {
+        return Err("there is no such access token, or no more".to_owned());
+    };
+    match now.timestamp() < bearer.until {
+        true => Ok(bearer),
+        false => Err(format!("access token `{}` of `{}` has expired", bearer.name, bearer.owner)),
+    }
+}
+
 /// Everything that answering needs, for one configuration.
 pub struct Desk {
     config: GatewayConfig,
@@ -72,50 +125,13 @@ pub struct Desk {
     roles_header: Arc<str>,
     allowed_headers: Vec<Arc<str>>,
     removed_headers: Vec<Arc<str>>,
+    token_header: Arc<str>,
+    /// Absent where nobody believes it: no preset, no issuer of OSMO's.
+    workflow_header: Option<Arc<str>>,
+    exchange: Option<Arc<Exchange>>,
     /// The last request found nothing to decide by.
     refusing: AtomicBool,
     lines: Lines,
-}
-
-/// Log lines that strangers can cause.
-struct Lines {
-    unproven: Arc<Throttle>,
-    unjudged: Arc<Throttle>,
-    anonymous: Arc<Throttle>,
-}
-
-impl Lines {
-    fn new() -> Lines {
-        Lines {
-            unproven: Throttle::new(|why, count| match count {
-                1 => {
-                    tracing::info!(count, "a request is refused, its identity is not proven: {why}")
-                }
-                _ => tracing::info!(
-                    count,
-                    "{count} more requests are refused, their identity is not proven; the last: {why}"
-                ),
-            }),
-            unjudged: Throttle::new(|why, count| match count {
-                1 => tracing::warn!(
-                    count,
-                    "a request is refused, its identity cannot be judged now: {why}"
-                ),
-                _ => tracing::warn!(
-                    count,
-                    "{count} more requests are refused, their identity cannot be judged now; the \
-                     last: {why}"
-                ),
-            }),
-            anonymous: Throttle::new(|why, count| match count {
-                1 => tracing::info!(count, "a request without identity is denied: {why}"),
-                _ => tracing::info!(
-                    count,
-                    "{count} more requests without identity are denied; the last: {why}"
-                ),
-            }),
-        }
-    }
 }
 
 impl Desk {
@@ -127,6 +143,7 @@ impl Desk {
             allowed: config.allowed.clone(),
             anonymous_role: config.anonymous_role.clone(),
             sources: config.id_sources(),
+            tokens: config.tokens.is_some(),
         })
     }
 
@@ -145,7 +162,9 @@ impl Desk {
             .chain(config.allowed.iter().map(|allowed| &allowed.header))
             .map(String::as_str)
             .collect();
-        let foreign: &[&str] = if config.preset.is_some() { &OSMO_HEADERS } else { &[] };
+        let free = |name: &str| !set.contains(&name);
+        let osmo = config.preset.is_some();
+        let named_here = config.jwt.iter().any(|jwt| jwt.service_roles.is_some());
         Desk {
             routes: Routes::new(config),
             identifier,
@@ -154,15 +173,32 @@ impl Desk {
             user_header: named(&config.user_header),
             roles_header: named(&config.roles_header),
             allowed_headers: config.allowed.iter().map(|allowed| named(&allowed.header)).collect(),
-            removed_headers: foreign
-                .iter()
-                .filter(|name| !set.contains(name))
-                .map(|name| named(name))
+            removed_headers: Some(ALLOWED_POOLS)
+                .filter(|name| osmo && free(name))
+                .map(named)
+                .into_iter()
                 .collect(),
+            token_header: named(TOKEN_NAME),
+            workflow_header: Some(WORKFLOW_ID)
+                .filter(|name| (osmo || named_here) && free(name))
+                .map(named),
+            exchange: None,
             config: config.clone(),
             refusing: AtomicBool::new(false),
             lines: Lines::new(),
         }
+    }
+
+    /// The same, which exchanges access tokens as well.
+    #[must_use]
+    pub fn exchanging(self, exchange: Option<Arc<Exchange>>) -> Desk {
+        Desk { exchange, ..self }
+    }
+
+    /// What access tokens are exchanged by, where they are.
+    #[must_use]
+    pub fn exchange(&self) -> Option<&Arc<Exchange>> {
+        self.exchange.as_ref()
     }
 
     /// What follows the store for this desk.
@@ -185,12 +221,22 @@ impl Desk {
 
     /// Answers one request.
     pub async fn answer(&self, incoming: &Incoming<'_>) -> Answer {
+        self.decide(incoming).await.0
+    }
+
+    /// Answers one request, and tells by what kind of credential.
+    pub async fn decide(&self, incoming: &Incoming<'_>) -> (Answer, Credential) {
+        let (answer, credential) = self.decided(incoming).await;
+        (answer, credential.unwrap_or(Credential::Other))
+    }
+
+    async fn decided(&self, incoming: &Incoming<'_>) -> (Answer, Option<Credential>) {
         if let Some(Stale { told, words, .. }) = self.not_ready() {
             // Once, however many ask meanwhile.
             if !self.refusing.swap(true, Ordering::Relaxed) {
                 tracing::warn!("every request is refused: {words}");
             }
-            return Answer::Unavailable(told);
+            return (Answer::Unavailable(told), None);
         }
         if self.refusing.load(Ordering::Relaxed) && self.refusing.swap(false, Ordering::Relaxed) {
             tracing::info!("requests are decided again");
@@ -198,21 +244,77 @@ impl Desk {
         let now = Utc::now();
         let identity = self.identifier.identify(incoming.headers, incoming.payloads, now).await;
         let caller = match identity {
-            Ok(Identity::Nobody) => return self.nobody(incoming),
+            Ok(Identity::Nobody) => return (self.nobody(incoming), None),
             Ok(Identity::Caller(caller)) => caller,
+            Ok(Identity::Token(digest)) => {
+                return (self.token(&digest, incoming, now), Some(Credential::Token));
+            }
             Err(Unidentified::Refused(why)) => {
                 self.lines.unproven.note(&why);
-                return Answer::Unauthenticated;
+                return (Answer::Unauthenticated, None);
             }
             Err(Unidentified::Unavailable(why)) => {
                 self.lines.unjudged.note(&why);
-                return Answer::Unavailable("identities cannot be verified at the moment");
+                let why = "identities cannot be verified at the moment";
+                return (Answer::Unavailable(why), None);
             }
         };
         match self.caller(&caller, incoming) {
-            Some(answer) => answer,
-            None => self.stranger(&caller, incoming).await,
+            Some(answer) => (answer, None),
+            None => (self.stranger(&caller, incoming).await, None),
         }
+    }
+
+    /// Answers whoever bears an access token. Nobody is told whether there ever was such a token.
+    fn token(&self, digest: &Digest, incoming: &Incoming<'_>, now: Time) -> Answer {
+        let loaded = self.follower.loaded();
+        let Some(loaded) = &*loaded else { return Answer::Unavailable(NOTHING_LOADED) };
+        let bearer = match good(&loaded.snapshot, digest, now) {
+            Ok(bearer) => bearer,
+            Err(why) => {
+                self.lines.unproven.note(&why);
+                return Answer::Unauthenticated;
+            }
+        };
+        let who = Who { user: Some(bearer.owner), token: Some(bearer.name), workflow: None };
+        match bearer.found {
+            Found::Enabled(set) => self.known(&loaded.snapshot, set.into(), who, incoming),
+            Found::Disabled(why) => self.deny(who, incoming, DISABLED, why),
+            Found::Unknown => Answer::Unauthenticated,
+        }
+    }
+
+    /// Exchanges an access token for a JWT that names its owner and its roles, as OSMO does.
+    pub async fn exchanged(&self, token: &str) -> Exchanged {
+        let Some(exchange) = &self.exchange else { return Exchanged::Off };
+        if let Some(stale) = self.not_ready() {
+            return Exchanged::Unavailable(stale.told);
+        }
+        let Some(digest) = exchange.digest(token) else {
+            return Exchanged::Refused(format!("Access token has invalid length {}", token.len()));
+        };
+        let now = Utc::now();
+        let claims = {
+            let loaded = self.follower.loaded();
+            let Some(loaded) = &*loaded else { return Exchanged::Unavailable(NOTHING_LOADED) };
+            match good(&loaded.snapshot, &digest, now) {
+                Ok(Bearer { found: Found::Enabled(set), owner, name, until }) => {
+                    tracing::debug!(user = owner, token = name, "an access token is exchanged");
+                    let roles = loaded.snapshot.roles_header(set);
+                    exchange.claims(owner, name, roles, until, now)
+                }
+                Ok(Bearer { owner, name, .. }) => {
+                    let why = format!("the owner `{owner}` of access token `{name}` is disabled");
+                    self.lines.unexchanged.note(&why);
+                    return Exchanged::Refused(INVALID.to_owned());
+                }
+                Err(why) => {
+                    self.lines.unexchanged.note(&why);
+                    return Exchanged::Refused(INVALID.to_owned());
+                }
+            }
+        };
+        exchange.sign(claims).await
     }
 
     /// Answers a caller whom the store knows; `None`: it does not. From one generation, however
@@ -222,15 +324,28 @@ impl Desk {
         let Some(loaded) = &*loaded else {
             return Some(Answer::Unavailable(NOTHING_LOADED));
         };
-        let (found, name) = loaded.snapshot.caller(&caller.known_by);
-        match found {
-            // The upstream is told what the store calls the person, not what the token does.
-            Found::Enabled(set) => Some(self.known(&loaded.snapshot, set, Some(name), incoming)),
+        let snapshot = &loaded.snapshot;
+        let (found, name) = snapshot.caller(&caller.known_by);
+        let set = match found {
+            Found::Enabled(set) => Some(set),
             Found::Disabled(why) => {
-                Some(self.deny(caller, incoming, "the user is disabled or deprovisioned", why))
+                return Some(self.deny(Who::of(caller), incoming, DISABLED, why));
             }
             Found::Unknown => None,
-        }
+        };
+        let (set, named) = match (&caller.named, set) {
+            // The upstream is told what the store calls the person, not what the token does.
+            (None, Some(set)) => {
+                let who = Who { user: Some(name), token: None, workflow: None };
+                return Some(self.known(snapshot, set.into(), who, incoming));
+            }
+            (Some(named), set) if named.service || set.is_some() => (set, named),
+            (_, _) => return None,
+        };
+        let user = if set.is_some() { name } else { caller.shown() };
+        let bounded = snapshot.bounded(set, named);
+        let who = Who { user: Some(user), ..Who::of(caller) };
+        Some(self.known(snapshot, Held::Bounded(&bounded), who, incoming))
     }
 
     /// A request without any identity.
@@ -241,7 +356,7 @@ impl Desk {
             tracing::debug!("a request without identity is refused");
             return Answer::Unauthenticated;
         };
-        match self.known(&loaded.snapshot, set, None, incoming) {
+        match self.known(&loaded.snapshot, set.into(), Who::default(), incoming) {
             // What somebody might do there is not for strangers to know.
             Answer::Denied(_) => Answer::Unauthenticated,
             answer => answer,
@@ -250,8 +365,12 @@ impl Desk {
 
     /// Someone whom the store does not know.
     async fn stranger(&self, caller: &Arc<Caller>, incoming: &Incoming<'_>) -> Answer {
-        let Some(provisioner) = &self.provisioner else {
-            return self.deny(caller, incoming, UNKNOWN, UNKNOWN);
+        let who = Who::of(caller);
+        // What OSMO's own tokens name are roles of the platform, and whoever they name is no source's
+        // to vouch for.
+        let provisioner = self.provisioner.as_ref().filter(|_| caller.named.is_none());
+        let Some(provisioner) = provisioner else {
+            return self.deny(who, incoming, UNKNOWN, UNKNOWN);
         };
         match provisioner.provision(caller).await {
             Provisioned::Committed { generation } => {
@@ -259,36 +378,36 @@ impl Desk {
                 let deadline = Instant::now() + LOADED_WITHIN;
                 if !self.follower.at_least(generation, deadline).await {
                     let why = "the user was provisioned just now and is not loaded yet";
-                    return self.deny(caller, incoming, why, why);
+                    return self.deny(who, incoming, why, why);
                 }
             }
             Provisioned::Nobody => {
                 let why = format!("{UNKNOWN}, nor does any source");
-                return self.deny(caller, incoming, UNKNOWN, &why);
+                return self.deny(who, incoming, UNKNOWN, &why);
             }
             Provisioned::Refused(why) => {
-                return self.deny(caller, incoming, UNKNOWN, &format!("{UNKNOWN}: {why}"));
+                return self.deny(who, incoming, UNKNOWN, &format!("{UNKNOWN}: {why}"));
             }
             Provisioned::Unavailable(why) => {
                 let told = "the store knows no such user, and nobody can be asked at the moment";
                 let why = format!("{UNKNOWN}, and the look-up did not succeed: {why}");
-                return self.deny(caller, incoming, told, &why);
+                return self.deny(who, incoming, told, &why);
             }
         }
-        self.caller(caller, incoming)
-            .unwrap_or_else(|| self.deny(caller, incoming, UNKNOWN, UNKNOWN))
+        self.caller(caller, incoming).unwrap_or_else(|| self.deny(who, incoming, UNKNOWN, UNKNOWN))
     }
 
-    /// Someone who holds the roles of `set`; `user` is absent for the anonymous role.
+    /// Someone who holds the roles of `held`; nobody for the anonymous role.
     fn known(
         &self,
         snapshot: &Snapshot,
-        set: SetRef,
-        user: Option<&str>,
+        held: Held<'_>,
+        who: Who<'_>,
         incoming: &Incoming<'_>,
     ) -> Answer {
+        let user = who.user;
         let refused =
-            |why: String| self.denied(user, incoming, Denial { why, ..Denial::default() }, None);
+            |why: String| self.denied(who, incoming, Denial { why, ..Denial::default() }, None);
         let path = match Path::parse(incoming.target) {
             Ok(path) => path,
             Err(error) => return refused(error.to_string()),
@@ -304,7 +423,7 @@ impl Desk {
         };
         for matched in std::iter::once(&matched).chain(&also) {
             let question = matched.question();
-            let why = match snapshot.decide(set, &question) {
+            let why = match snapshot.decide(held, user, &question) {
                 Decided::Allow { role, policy } => {
                     tracing::debug!(user, role, policy, method = incoming.method, "allowed");
                     continue;
@@ -314,9 +433,9 @@ impl Desk {
                 }
                 Decided::NoPolicy => "no policy of the user's roles allows it".to_owned(),
             };
-            return self.denied(user, incoming, self.about(&question, why), None);
+            return self.denied(who, incoming, self.about(&question, why), None);
         }
-        Answer::Allow(self.headers(snapshot, set, user, matched.question().action))
+        Answer::Allow(self.headers(snapshot, held, who, matched.question().action))
     }
 
     /// The route of a request; two where it may be a WebSocket or not and the path has routes for
@@ -340,14 +459,14 @@ impl Desk {
     fn headers(
         &self,
         snapshot: &Snapshot,
-        set: SetRef,
-        user: Option<&str>,
+        held: Held<'_>,
+        who: Who<'_>,
         action: super::question::ActionIdx,
     ) -> Vec<Set> {
-        let mut headers =
-            Vec::with_capacity(2usize.saturating_add(self.allowed_headers.len()).saturating_add(2));
+        let user = who.user;
+        let mut headers = Vec::with_capacity(5usize.saturating_add(self.allowed_headers.len()));
         headers.push(Set { name: Arc::clone(&self.user_header), value: user.map(str::to_owned) });
-        let roles = snapshot.roles_header(set);
+        let roles = snapshot.roles_header(held);
         headers.push(Set {
             name: Arc::clone(&self.roles_header),
             value: Some(roles.to_owned()).filter(|roles| !roles.is_empty()),
@@ -357,25 +476,33 @@ impl Desk {
             self.allowed_headers.iter().zip(&self.config.allowed).enumerate()
         {
             let wanted = action.is_some_and(|action| allowed.routes.contains(action));
-            let value = wanted.then(|| snapshot.allowed_header(set, place).to_owned());
+            let value = wanted.then(|| snapshot.allowed_header(held, user, place).into_owned());
             headers.push(Set { name: Arc::clone(name), value });
         }
         for name in &self.removed_headers {
             headers.push(Set { name: Arc::clone(name), value: None });
         }
+        headers.push(Set {
+            name: Arc::clone(&self.token_header),
+            value: who.token.map(str::to_owned),
+        });
+        if let Some(name) = &self.workflow_header {
+            let value = who.workflow.map(str::to_owned);
+            headers.push(Set { name: Arc::clone(name), value });
+        }
         headers
     }
 
-    /// A caller is refused for who they are, whatever they ask: `told` so, while the log has `why`,
+    /// Somebody is refused for who they are, whatever they ask: `told` so, while the log has `why`,
     /// which may name sources and addresses.
-    fn deny(&self, caller: &Caller, incoming: &Incoming<'_>, told: &str, why: &str) -> Answer {
+    fn deny(&self, who: Who<'_>, incoming: &Incoming<'_>, told: &str, why: &str) -> Answer {
         let path = Path::parse(incoming.target).ok();
         let matched = path.as_ref().and_then(|path| self.find(incoming, path).ok());
         let denial = match &matched {
             Some((matched, _)) => self.about(&matched.question(), told.to_owned()),
             None => Denial { why: told.to_owned(), ..Denial::default() },
         };
-        self.denied(Some(caller.shown()), incoming, denial, Some(why))
+        self.denied(who, incoming, denial, Some(why))
     }
 
     /// A denial of `question`.
@@ -393,18 +520,19 @@ impl Desk {
     /// the caller is told.
     fn denied(
         &self,
-        user: Option<&str>,
+        who: Who<'_>,
         incoming: &Incoming<'_>,
         denial: Denial,
         why: Option<&str>,
     ) -> Answer {
         let why = why.unwrap_or(&denial.why);
-        match user {
+        match who.user {
             None => self.lines.anonymous.note(why),
             Some(user) => {
                 let path = incoming.target.split('?').next().unwrap_or_default();
                 tracing::info!(
                     user,
+                    token = who.token,
                     method = %incoming.method.escape_debug(),
                     path = %path.escape_debug(),
                     action = denial.action,

@@ -64,8 +64,8 @@ impl Authorization for ExtAuthz {
             headers: &headers,
             payloads: payloads.as_ref(),
         };
-        let answer = self.front.desk().answer(&incoming).await;
-        self.front.metrics().decided("grpc", answer.word(), began.elapsed());
+        let (answer, by) = self.front.desk().decide(&incoming).await;
+        self.front.metrics().decided("grpc", by, answer.word(), began.elapsed());
         Ok(Response::new(response(answer)))
     }
 }

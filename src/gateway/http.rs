@@ -21,8 +21,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::answer::{Answer, CHALLENGE, Denial, Set};
-use super::desk::{Incoming, Upgrade};
+use super::desk::{Credential, Incoming, Upgrade};
 use super::front::Front;
+use super::http_exchange::{self, EXCHANGE, KEYS};
 use super::question::{Header, Headers};
 
 /// Where gateways ask.
@@ -81,9 +82,9 @@ pub(super) fn upgrade(method: &str, headers: &dyn Headers, tells: Tells) -> Upgr
     }
 }
 
-/// Answers one request of the HTTP listener. Its body is not read.
+/// Answers one request of the HTTP listener. But for an exchange its body is not read.
 pub async fn respond(front: Arc<Front>, request: Request<Body>) -> Response<Body> {
-    let (request, _) = request.into_parts();
+    let (request, body) = request.into_parts();
     let path = request.uri.path();
     match path {
         AUTHZ => authz(&front, &request).await,
@@ -96,8 +97,14 @@ pub async fn respond(front: Arc<Front>, request: Request<Body>) -> Response<Body
             }
         }),
         "/metrics" => watched(&request, || metrics(&front)),
-        _ => text(StatusCode::NOT_FOUND, "not found\n".to_owned()),
+        KEYS => http_exchange::keys(&front, &request).unwrap_or_else(not_found),
+        EXCHANGE => http_exchange::exchange(&front, &request, body).await.unwrap_or_else(not_found),
+        _ => not_found(),
     }
+}
+
+fn not_found() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, "not found\n".to_owned())
 }
 
 /// What only GET and HEAD may ask for.
@@ -141,6 +148,7 @@ fn metrics(front: &Front) -> Response<Body> {
 async fn authz(front: &Front, request: &Parts) -> Response<Body> {
     let began = Instant::now();
     let headers = &request.headers;
+    let mut by = Credential::Other;
     let (protocol, answer) = match told(headers) {
         Ok(told) => {
             let incoming = Incoming {
@@ -150,7 +158,9 @@ async fn authz(front: &Front, request: &Parts) -> Response<Body> {
                 headers,
                 payloads: None,
             };
-            (told.protocol, front.desk().answer(&incoming).await)
+            let (answer, credential) = front.desk().decide(&incoming).await;
+            by = credential;
+            (told.protocol, answer)
         }
         Err(why) => {
             front.unclear(why);
@@ -158,7 +168,7 @@ async fn authz(front: &Front, request: &Parts) -> Response<Body> {
             ("auth_request", Answer::Denied(Box::new(denial)))
         }
     };
-    front.metrics().decided(protocol, answer.word(), began.elapsed());
+    front.metrics().decided(protocol, by, answer.word(), began.elapsed());
     // nginx turns anything but 2xx, 401 and 403 into a 500 for the client.
     let nginx = protocol == "auth_request";
     response(answer, nginx)
@@ -176,8 +186,8 @@ async fn envoy(front: &Front, request: &Parts) -> Response<Body> {
         headers,
         payloads: None,
     };
-    let answer = front.desk().answer(&incoming).await;
-    front.metrics().decided("http", answer.word(), began.elapsed());
+    let (answer, by) = front.desk().decide(&incoming).await;
+    front.metrics().decided("http", by, answer.word(), began.elapsed());
     response(answer, false)
 }
 

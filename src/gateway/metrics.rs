@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use super::desk::Desk;
+use super::desk::{Credential, Desk};
 use super::listen::Counts;
 use super::provision::Observer;
 use crate::model::Time;
@@ -67,13 +67,24 @@ struct Kind {
 struct Line {
     protocol: &'static str,
     results: Vec<(&'static str, Counter)>,
+    /// Of those the ones whose credential is an access token.
+    by_token: Vec<(&'static str, Counter)>,
     seconds: Histogram,
+}
+
+fn counters(
+    family: &Family<Asked, Counter>,
+    protocol: &'static str,
+) -> Vec<(&'static str, Counter)> {
+    let counter = |result| family.get_or_create_owned(&Asked { protocol, result });
+    RESULTS.into_iter().map(|result| (result, counter(result))).collect()
 }
 
 /// Everything that is counted.
 pub struct Metrics {
     registry: Registry,
     lines: Vec<Line>,
+    exchanges: Family<Ended, Counter>,
     syncs: Family<Ended, Counter>,
     last_sync: Gauge,
     reads: Family<SourceRead, Counter>,
@@ -99,6 +110,7 @@ impl Metrics {
     pub fn new(syncs: bool) -> Metrics {
         let mut registry = Registry::with_prefix("idpsyncd");
         let decisions = Family::<Asked, Counter>::default();
+        let by_token = Family::<Asked, Counter>::default();
         // From 1 µs to about 4 s: a decision from memory up to a look-up.
         let seconds = Family::<Protocol, Histogram>::new_with_constructor(|| {
             Histogram::new(exponential_buckets(1e-6, 4.0, 12))
@@ -107,18 +119,14 @@ impl Metrics {
             .into_iter()
             .map(|protocol| Line {
                 protocol,
-                results: RESULTS
-                    .into_iter()
-                    .map(|result| {
-                        let counter = decisions.get_or_create_owned(&Asked { protocol, result });
-                        (result, counter)
-                    })
-                    .collect(),
+                results: counters(&decisions, protocol),
+                by_token: counters(&by_token, protocol),
                 seconds: seconds.get_or_create_owned(&Protocol { protocol }),
             })
             .collect();
         let metrics = Metrics {
             lines,
+            exchanges: Family::default(),
             syncs: Family::default(),
             last_sync: Gauge::default(),
             reads: Family::default(),
@@ -137,6 +145,16 @@ impl Metrics {
             writing: Mutex::new(()),
         };
         registry.register("decisions", "Requests answered, by protocol and result", decisions);
+        registry.register(
+            "token_decisions",
+            "Of the decisions those about a request that bears an access token",
+            by_token,
+        );
+        registry.register(
+            "token_exchanges",
+            "Access tokens exchanged for a JWT or not, by result",
+            metrics.exchanges.clone(),
+        );
         registry.register_with_unit(
             "decision_duration",
             "How long answers took",
@@ -198,12 +216,23 @@ impl Metrics {
     }
 
     /// A request in `protocol` was answered: `result` is [`super::answer::Answer::word`].
-    pub fn decided(&self, protocol: &str, result: &str, took: Duration) {
+    pub fn decided(&self, protocol: &str, by: Credential, result: &str, took: Duration) {
         let Some(line) = self.lines.iter().find(|line| line.protocol == protocol) else { return };
         line.seconds.observe(took.as_secs_f64());
-        if let Some((_, counter)) = line.results.iter().find(|(word, _)| *word == result) {
-            counter.inc();
+        let one = |counters: &[(&'static str, Counter)]| {
+            if let Some((_, counter)) = counters.iter().find(|(word, _)| *word == result) {
+                counter.inc();
+            }
+        };
+        one(&line.results);
+        if by == Credential::Token {
+            one(&line.by_token);
         }
+    }
+
+    /// An access token was exchanged, or not: `made`, `refused` or `unavailable`.
+    pub fn exchanged(&self, result: &'static str) {
+        self.exchanges.get_or_create(&Ended { result }).inc();
     }
 
     /// What the connections of a listener are counted on: `grpc` or `http`.

@@ -1,7 +1,7 @@
 //! The gateway asks: who is this, what does the request do, on what, and may they?
 //!
 //! ```text
-//! Envoy gRPC ┐                     ┌ identity ─ who (JWT, metadata, header)      ┐
+//! Envoy gRPC ┐                     ┌ identity ─ who (JWT, token, metadata, …)    ┐
 //! Envoy HTTP ┤                     │ path, route ─ which action, on what         │
 //! nginx      ├─► grpc, http ─► desk┤ snapshot ─ the committed generation, memory ├─► answer
 //! Traefik    │                     │ provision ─ someone nobody has seen yet     │
@@ -18,11 +18,14 @@
 pub mod answer;
 pub mod coverage;
 pub mod desk;
+pub mod exchange;
 pub mod follow;
 pub mod front;
 pub mod grpc;
 pub mod http;
+mod http_exchange;
 pub mod identity;
+mod lines;
 pub mod listen;
 pub mod metrics;
 pub mod osmo;
@@ -49,6 +52,7 @@ use tokio::time::Instant;
 
 use crate::config::{Config, GatewayConfig, JustInTime, Listen};
 use desk::Desk;
+use exchange::Exchange;
 use follow::Follower;
 use front::Front;
 use grpc::ExtAuthz;
@@ -104,11 +108,13 @@ impl Gateway {
         let Some(gateway) = &config.gateway else { return Ok(None) };
         let tls = Tls::default();
         tls.store(acceptor(gateway)?);
-        let (identifier, reading) = identifier(config, gateway, part)?;
+        let exchange = exchanging(gateway)?;
+        let (identifier, reading) = identifier(config, gateway, part, exchange.as_deref())?;
         let follower = follower(config, Desk::wanted(gateway))?;
         let metrics = Arc::new(Metrics::new(part == Part::Daemon));
         let provisioner = provisioner(config, gateway, part, &metrics);
         let desk = Desk::new(gateway, Arc::clone(&identifier), Arc::clone(&follower), provisioner);
+        let desk = desk.exchanging(exchange);
         let front = Arc::new(Front::new(Arc::new(desk), Arc::clone(&metrics)));
         let mut this = Gateway {
             part,
@@ -183,13 +189,22 @@ impl Gateway {
     pub async fn reload(&mut self, config: &Config) -> Result<(), GatewayError> {
         let Some(gateway) = &config.gateway else { return Ok(()) };
         let acceptor = acceptor(gateway)?;
+        let exchange = exchanging(gateway)?;
+        let keys =
+            |exchange: Option<&Arc<Exchange>>| exchange.map(|exchange| exchange.jwks().to_owned());
         let same_identity = self.config.identity == gateway.identity
+            && self.config.preset == gateway.preset
+            && self.config.tokens.is_some() == gateway.tokens.is_some()
+            && keys(exchange.as_ref()) == keys(self.front.desk().exchange())
             && self.config.user_header == gateway.user_header
             && self.config.subject == gateway.subject
             && self.config.jwt == gateway.jwt
             && self.store == config.store;
-        let identity =
-            if same_identity { None } else { Some(identifier(config, gateway, self.part)?) };
+        let identity = if same_identity {
+            None
+        } else {
+            Some(identifier(config, gateway, self.part, exchange.as_deref())?)
+        };
         self.most = affordable(gateway);
         // Everything that can fail comes before the first change.
         let grpc = match (&gateway.grpc, &self.config.grpc) {
@@ -228,7 +243,8 @@ impl Gateway {
         }
         let provisioner = provisioner(config, gateway, self.part, &self.metrics);
         let desk =
-            Desk::new(gateway, Arc::clone(&self.identifier), Arc::clone(&follower), provisioner);
+            Desk::new(gateway, Arc::clone(&self.identifier), Arc::clone(&follower), provisioner)
+                .exchanging(exchange);
         if let Some(coming) = self.coming.take() {
             coming.abort();
         }
@@ -353,14 +369,36 @@ fn follower(config: &Config, wanted: Arc<Wanted>) -> Result<Arc<Follower>, Gatew
     })
 }
 
+/// What access tokens are exchanged by, where the configuration says so.
+fn exchanging(config: &GatewayConfig) -> Result<Option<Arc<Exchange>>, GatewayError> {
+    let tokens = config.tokens.as_ref();
+    let Some(key) = tokens.and_then(|tokens| tokens.signing_key.as_ref()) else { return Ok(None) };
+    let made = key.read().map_err(|error| error.to_string());
+    let made = made.and_then(|pem| Exchange::new(&pem).map_err(|why| format!("{key}: {why}")));
+    made.map(|exchange| Some(Arc::new(exchange)))
+        .map_err(|why| GatewayError(format!("`gateway.tokens.signing_key`: {why}")))
+}
+
+/// What `idpsyncd check` finds wrong with the key that signs what access tokens are exchanged for.
+#[must_use]
+pub fn signing_fault(config: &GatewayConfig) -> Option<String> {
+    exchanging(config).err().map(|error| error.to_string())
+}
+
 fn identifier(
     config: &Config,
     gateway: &GatewayConfig,
     part: Part,
+    exchange: Option<&Exchange>,
 ) -> Result<(Arc<Identifier>, KeyReading), GatewayError> {
     let shelf = StoreShelf::new(config.store.clone(), part == Part::Daemon);
     let identifier = tokio::task::block_in_place(|| {
-        Identifier::new(gateway, Some(Arc::new(shelf))).map_err(GatewayError)
+        let shelf = Some(Arc::new(shelf) as _);
+        match exchange {
+            Some(exchange) => Identifier::with_own(gateway, shelf, exchange.jwks()),
+            None => Identifier::new(gateway, shelf),
+        }
+        .map_err(GatewayError)
     })?;
     let identifier = Arc::new(identifier);
     let reading = identifier.start();

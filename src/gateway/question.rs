@@ -72,6 +72,32 @@ pub struct Caller {
     /// The roles that the verified token names (`roles_claim`); absent where the configuration
     /// names no such claim or the token has none.
     pub roles: Option<Vec<String>>,
+    /// What bounds the roles that count, where the token is OSMO's.
+    pub named: Option<Named>,
+}
+
+/// What a token of OSMO's says beside who it is. It names roles of the platform, and no others count.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Named {
+    /// The roles that count: for a service those that its issuer may name, for anybody else those of
+    /// them that the user holds.
+    pub roles: Vec<String>,
+    /// It is a pod's or a backend's, not a person's: nobody need hold what it names.
+    pub service: bool,
+    /// The access token that it was made from.
+    pub token: Option<String>,
+    /// The workflow that it is for.
+    pub workflow: Option<String>,
+}
+
+/// The SHA-256 of an access token's text.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Digest(…)")
+    }
 }
 
 impl Caller {
@@ -80,7 +106,7 @@ impl Caller {
     pub fn named(name: impl Into<Arc<str>>) -> Caller {
         let name = name.into();
         let known_by = KnownBy::Name(Arc::clone(&name));
-        Caller { known_by, name: Some(name), issuer: None, roles: None }
+        Caller { known_by, name: Some(name), issuer: None, roles: None, named: None }
     }
 
     /// What to call it in a log.
@@ -100,6 +126,8 @@ pub enum Identity {
     Nobody,
     /// A caller whose identity is proven.
     Caller(Arc<Caller>),
+    /// Whoever bears the access token with this digest: the generation knows whether there is one.
+    Token(Digest),
 }
 
 /// Why nobody knows who asks.

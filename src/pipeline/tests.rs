@@ -833,6 +833,7 @@ fn bearer(name: &str, roles: &[&str]) -> Caller {
         name: Some(name.into()),
         issuer: Some("http://127.0.0.1:1/realms/r".to_owned()),
         roles: Some(roles.iter().map(|role| (*role).to_owned()).collect()),
+        named: None,
     }
 }
 

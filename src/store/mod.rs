@@ -24,6 +24,7 @@ mod access;
 mod accounts;
 mod apply;
 mod batch;
+mod bearers;
 mod codec;
 mod error;
 mod files;
@@ -51,6 +52,7 @@ mod writer;
 mod tests;
 
 pub use access::{Access, AccessChange, AccessFilter, AsOf, Began, Generation, Untold, Ways};
+pub use bearers::SeenToken;
 pub use error::{CommitError, StoreError, StoreErrorKind};
 pub use gateway::{Footprint, SeenLink, SeenSet, SeenUser, Since, Standing};
 pub use history::{HistoryFilter, HistoryRow};

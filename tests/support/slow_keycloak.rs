@@ -175,6 +175,7 @@ preset = "osmo"
             name: Some(name.into()),
             issuer: Some(format!("{}/realms/r", self.server.uri())),
             roles: None,
+            named: None,
         })
     }
 

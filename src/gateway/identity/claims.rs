@@ -9,7 +9,7 @@ use jsonwebtoken::errors::ErrorKind;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::super::question::{Caller, KnownBy};
+use super::super::question::{Caller, KnownBy, Named};
 use super::shown;
 use crate::config::{IdentifyBy, JwtConfig};
 use crate::model::{Time, username::canonical};
@@ -295,7 +295,43 @@ fn caller(object: &Object, config: &JwtConfig) -> Result<Caller, String> {
         // Taking it for "no roles" would make something unknown empty.
         Some((claim, _)) => return Err(format!("`{claim}` is neither a string nor a list")),
     };
-    Ok(Caller { known_by, name, issuer: Some(config.issuer.clone()), roles })
+    let issuer = Some(config.issuer.clone());
+    let Some(service_roles) = &config.service_roles else {
+        return Ok(Caller { known_by, name, issuer, roles, named: None });
+    };
+    let named = named(object, name.as_deref(), roles.unwrap_or_default(), service_roles)?;
+    // They are roles of the platform, not names at an identity provider: nothing maps them.
+    Ok(Caller { known_by, name, issuer, roles: None, named: Some(named) })
+}
+
+/// How the names of OSMO's backends begin (`src/service/core/auth/backend_secret_auth.py`).
+const BACKEND: &str = "backend-operator-";
+
+/// What a token of OSMO's says beside who it is: `name` it is, who is named `roles`.
+fn named(
+    object: &Object,
+    name: Option<&str>,
+    mut roles: Vec<String>,
+    service_roles: &[String],
+) -> Result<Named, String> {
+    let workflow = header_value(object, "osmo_workflow_id")?;
+    let token = header_value(object, "osmo_token_name")?;
+    let service = workflow.is_some() || name.is_some_and(|name| name.starts_with(BACKEND));
+    if service {
+        roles.retain(|role| service_roles.contains(role));
+    }
+    Ok(Named { roles, service, token, workflow })
+}
+
+/// A claim that the upstream is told in a header, in which it must not read as anything else.
+fn header_value(object: &Object, name: &str) -> Result<Option<String>, String> {
+    const LONGEST: usize = 256;
+    let Some(value) = text(object, name)? else { return Ok(None) };
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b',';
+    if value.is_empty() || value.len() > LONGEST || !value.bytes().all(plain) {
+        return Err(format!("`{name}` is not a name that can be passed on: `{}`", shown(value)));
+    }
+    Ok(Some(value.to_owned()))
 }
 
 /// The name that the claims give; the inner error: none that could be believed.

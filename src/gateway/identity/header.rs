@@ -35,7 +35,7 @@ impl Vouched {
             (Some(ext), name) => {
                 let known_by = KnownBy::Id { source: source.clone(), ext: ext.to_owned() };
                 let name = name.and_then(|name| username(name).ok());
-                let caller = Caller { known_by, name, issuer: None, roles: None };
+                let caller = Caller { known_by, name, issuer: None, roles: None, named: None };
                 Ok(Identity::Caller(Arc::new(caller)))
             }
             (None, None) => Ok(Identity::Nobody),

@@ -64,6 +64,8 @@ impl Default for Pace {
 pub(super) struct Issuer {
     /// What its tokens must say.
     pub config: JwtConfig,
+    /// Its keys that are this program's own, as those of an exchange.
+    pub own: Option<Arc<KeySet>>,
     client: reqwest::Client,
     keys: ArcSwapOption<KeySet>,
     pace: Pace,
@@ -91,10 +93,13 @@ impl Issuer {
     /// Its `ca_file` cannot be used, or TLS cannot be set up.
     pub(super) fn new(
         config: &JwtConfig,
+        own: Option<Arc<KeySet>>,
         shelf: Option<Arc<dyn KeyShelf>>,
         pace: Pace,
     ) -> Result<Arc<Issuer>, String> {
         let name = &config.issuer;
+        // One that has no keys but these is never asked, nor is anything of it kept.
+        let shelf = shelf.filter(|_| own.is_none() || config.jwks_url.is_some());
         let client = http_client(TIMEOUT, config.ca_file.as_deref())
             .map_err(|error| format!("issuer `{name}`: {}", error.message))?;
         let kept = shelf.as_ref().and_then(|shelf| shelf.load(name)).and_then(|text| {
@@ -104,6 +109,7 @@ impl Issuer {
         });
         Ok(Arc::new(Issuer {
             config: config.clone(),
+            own,
             client,
             keys: ArcSwapOption::new(kept.map(Arc::new)),
             pace,
@@ -120,7 +126,15 @@ impl Issuer {
 
     /// Its keys, where any are known.
     pub(super) fn keys(&self) -> Option<Arc<KeySet>> {
-        self.keys.load_full()
+        match self.is_own() {
+            true => self.own.clone(),
+            false => self.keys.load_full(),
+        }
+    }
+
+    /// Whether it has no keys but this program's own, so that nobody is asked for them.
+    pub(super) fn is_own(&self) -> bool {
+        self.own.is_some() && self.config.jwks_url.is_none()
     }
 
     /// Why the last read failed, where it did.
@@ -131,6 +145,9 @@ impl Issuer {
     /// Waits, within bounds, until its keys have been read once more: by the read under way, or by
     /// a new one where the ration allows it.
     pub(super) async fn reread(self: &Arc<Self>) {
+        if self.is_own() {
+            return;
+        }
         let Some(mut running) = self.running(true) else { return };
         let _ = tokio::time::timeout(self.pace.wait, running.changed()).await;
     }

@@ -1,5 +1,5 @@
-//! The bearer token of the `authorization` header (RFC 6750), verified as a JWS (RFC 7515) that is
-//! a JWT (RFC 7519), by the rules of RFC 8725.
+//! A bearer token (RFC 6750), verified as a JWS (RFC 7515) that is a JWT (RFC 7519), by the rules of
+//! RFC 8725.
 //!
 //! The token says which issuer it is from and which key signed it; neither is believed, both only
 //! choose what it is verified with: an issuer's own keys, and of those the ones that are made for
@@ -10,16 +10,13 @@ use std::sync::Arc;
 use jsonwebtoken::Algorithm;
 use jsonwebtoken::crypto::verify;
 
-use super::super::question::{Caller, Header, Identity, Unidentified};
+use super::super::question::{Caller, Identity, Unidentified};
 use super::cache::{Cache, Verified};
 use super::claims::{self, Object, Span};
 use super::issuer::Issuer;
 use super::keys::{CANNOT, Key, KeySet, TRIES, algorithm};
 use super::shown;
 use crate::model::Time;
-
-/// The longest token, in bytes.
-const LONGEST: usize = 16 * 1024;
 
 /// Verifies tokens.
 pub(super) struct Verifier {
@@ -76,17 +73,8 @@ impl Verifier {
         &self.issuers
     }
 
-    /// Who asks, as far as it can be told from memory.
-    pub(super) fn look<'a>(&'a self, authorization: Header<'a>, now: Time) -> Look<'a> {
-        let token = match authorization {
-            Header::Absent => return Look::Done(Ok(Identity::Nobody)),
-            Header::One(value) => bearer(value),
-            Header::Bad => Err("there is more than one `authorization` header, or it is not text"),
-        };
-        let token = match token {
-            Ok(token) => token,
-            Err(why) => return Look::Done(Err(Unidentified::Refused(why.to_owned()))),
-        };
+    /// Who bears `token`, as far as it can be told from memory.
+    pub(super) fn look<'a>(&'a self, token: &'a str, now: Time) -> Look<'a> {
         if let Some(caller) = self.cache.get(token, now) {
             return Look::Done(Ok(Identity::Caller(caller)));
         }
@@ -117,7 +105,8 @@ impl Verifier {
     /// Makes of what a token claims what is proven, by a key of the issuer that it claims.
     fn verify(&self, token: &str, claimed: &Claimed<'_>) -> Result<Identity, Unproven> {
         let Claimed { parsed, issuer, caller, span } = claimed;
-        let keys = issuer.keys();
+        let own = issuer.own.as_ref().filter(|own| parsed.names_one_of(own));
+        let keys = own.cloned().or_else(|| issuer.keys());
         let keys = keys.ok_or_else(|| Unproven::Unknown("no key is known".to_owned()))?;
         let key = Arc::clone(parsed.signed_by(token, &keys)?);
         self.cache.put(token, Verified { caller: Arc::clone(caller), span: *span, key });
@@ -156,28 +145,6 @@ fn refused(why: &str) -> Unidentified {
     Unidentified::Refused(format!("the bearer token is refused: {why}"))
 }
 
-/// The one token of an `authorization` header (RFC 6750, section 2.1).
-fn bearer(value: &str) -> Result<&str, &'static str> {
-    if value.is_empty() {
-        return Err("the `authorization` header is empty");
-    }
-    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err("the `authorization` header has another scheme than `Bearer`");
-    }
-    let token = token.trim_start_matches(' ');
-    if token.is_empty() {
-        return Err("the `authorization` header has no token");
-    }
-    if token.len() > LONGEST {
-        return Err("the bearer token is longer than 16 KiB");
-    }
-    if !token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
-        return Err("the `authorization` header has something else than one JWT");
-    }
-    Ok(token)
-}
-
 impl Parsed {
     /// Takes a token apart; also gives its claims.
     fn new(token: &str) -> Result<(Parsed, Object), String> {
@@ -206,6 +173,11 @@ impl Parsed {
         }
         let begin = token.len() - signature.len();
         Ok((Parsed { algorithm, kid, signature: begin, signed: begin - 1 }, claims))
+    }
+
+    /// Whether it names one of `keys`.
+    fn names_one_of(&self, keys: &KeySet) -> bool {
+        self.kid.as_ref().is_some_and(|kid| keys.named(kid).next().is_some())
     }
 
     /// The key that signed it.

@@ -10,7 +10,9 @@
 //! ```
 //!
 //! The configuration names one of the three ways. None is ever a fallback for another: with
-//! `metadata` the `authorization` header is not looked at, with `jwt` no metadata is.
+//! `metadata` no JWT in a header is believed, with `jwt` no metadata is. Where access tokens count,
+//! they do beside each: `credential` tells them by their shape. A request with one and an identity of
+//! the other way as well is refused: it would be two people's.
 //!
 //! A request waits for an issuer only where its token names a key that is not known, and not
 //! longer than a second. Keys are known, or the token is refused; nothing here is ever let
@@ -18,6 +20,7 @@
 
 mod cache;
 mod claims;
+mod credential;
 mod header;
 mod issuer;
 mod jwt;
@@ -34,14 +37,17 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+pub use credential::digest;
 pub use shelf::StoreShelf;
 
+use self::credential::{Places, is_jwt, is_token};
 use self::header::Vouched;
 use self::issuer::{Issuer, Pace};
 use self::jwt::{Look, Verifier};
+use self::keys::KeySet;
 use self::metadata::Payloads;
 use super::question::{Headers, Identity, Unidentified};
-use crate::config::{GatewayConfig, Identity as Way};
+use crate::config::{GatewayConfig, Identity as Way, JwtConfig, OSMO};
 use crate::model::Time;
 
 /// How long a request with an unknown key waits for the issuer.
@@ -61,6 +67,9 @@ pub trait KeyShelf: Send + Sync {
 /// Tells who asks, in the way that the configuration names.
 pub struct Identifier {
     way: Is,
+    /// Access tokens count.
+    tokens: bool,
+    places: Places,
 }
 
 enum Is {
@@ -95,23 +104,50 @@ impl Identifier {
         config: &GatewayConfig,
         keys: Option<Arc<dyn KeyShelf>>,
     ) -> Result<Identifier, String> {
-        Identifier::with_pace(config, keys, Pace::default())
+        Identifier::made(config, keys, None, Pace::default())
     }
 
+    /// As [`Identifier::new`], with the JWK set of what access tokens are exchanged for here.
+    ///
+    /// # Errors
+    /// Those of [`Identifier::new`].
+    pub fn with_own(
+        config: &GatewayConfig,
+        keys: Option<Arc<dyn KeyShelf>>,
+        own: &str,
+    ) -> Result<Identifier, String> {
+        Identifier::made(config, keys, Some(own), Pace::default())
+    }
+
+    #[cfg(test)]
     fn with_pace(
         config: &GatewayConfig,
         keys: Option<Arc<dyn KeyShelf>>,
         pace: Pace,
     ) -> Result<Identifier, String> {
+        Identifier::made(config, keys, None, pace)
+    }
+
+    fn made(
+        config: &GatewayConfig,
+        keys: Option<Arc<dyn KeyShelf>>,
+        own: Option<&str>,
+        pace: Pace,
+    ) -> Result<Identifier, String> {
+        let own = own.map(|own| KeySet::read(own.as_bytes(), None).map(Arc::new)).transpose()?;
         let way = match config.identity {
             Way::Jwt => {
-                let issuers = config.jwt.iter().map(|jwt| Issuer::new(jwt, keys.clone(), pace));
+                let issuers = config.jwt.iter().map(|jwt| {
+                    let own = own.clone().filter(|_| jwt.issuer == OSMO);
+                    Issuer::new(jwt, own, keys.clone(), pace)
+                });
                 Is::Jwt(Verifier::new(issuers.collect::<Result<_, _>>()?))
             }
             Way::Metadata => Is::Metadata(Payloads::new(&config.jwt)),
             Way::Header => Is::Header(Vouched::new(config)),
         };
-        Ok(Identifier { way })
+        let places = Places { osmo_auth: config.preset.is_some() };
+        Ok(Identifier { way, tokens: config.tokens.is_some(), places })
     }
 
     /// Starts reading the issuers' keys (OpenID Connect Discovery 1.0, then `jwks_uri`) on the
@@ -120,7 +156,7 @@ impl Identifier {
     /// token is verified here nothing is read.
     pub fn start(self: &Arc<Self>) -> KeyReading {
         let mut tasks = JoinSet::new();
-        for issuer in self.issuers() {
+        for issuer in self.issuers().iter().filter(|issuer| !issuer.is_own()) {
             tasks.spawn(Arc::clone(issuer).refresh_forever());
             tasks.spawn(Arc::clone(issuer).keep_forever());
         }
@@ -143,15 +179,53 @@ impl Identifier {
         now: Time,
     ) -> impl Future<Output = Result<Identity, Unidentified>> + Send + use<'a> {
         let look = match &self.way {
-            Is::Jwt(verifier) => verifier.look(headers.header("authorization"), now),
-            Is::Metadata(known) => Look::Done(known.identify(payloads, now)),
-            Is::Header(vouched) => Look::Done(vouched.identify(headers)),
+            Is::Jwt(verifier) => match self.places.bearer(headers) {
+                Ok(None) => Look::Done(Ok(Identity::Nobody)),
+                Ok(Some(token)) if self.tokens && is_token(token) => {
+                    Look::Done(Ok(Identity::Token(digest(token))))
+                }
+                Ok(Some(token)) => verifier.look(token, now),
+                Err(why) => Look::Done(Err(Unidentified::Refused(why.to_owned()))),
+            },
+            Is::Metadata(known) => {
+                Look::Done(self.beside(headers, || known.identify(payloads, now), true))
+            }
+            Is::Header(vouched) => {
+                Look::Done(self.beside(headers, || vouched.identify(headers), false))
+            }
         };
         async move {
             match look {
                 Look::Done(done) => done,
                 Look::Wait(pending) => pending.identify().await,
             }
+        }
+    }
+
+    /// Who asks where access tokens come beside an identity that the gateway tells, if they count.
+    /// `verifies`: the gateway passes on what it verified of a JWT, so that one of which it passes on
+    /// nothing has failed.
+    fn beside(
+        &self,
+        headers: &dyn Headers,
+        told: impl FnOnce() -> Result<Identity, Unidentified>,
+        verifies: bool,
+    ) -> Result<Identity, Unidentified> {
+        let refused = |why: &str| Err(Unidentified::Refused(why.to_owned()));
+        let found = match self.tokens.then(|| self.places.among_others(headers)) {
+            None | Some(Ok(None)) => return told(),
+            Some(Ok(Some(found))) => found,
+            Some(Err(why)) => return refused(why),
+        };
+        match (is_token(found), told()?) {
+            (true, Identity::Nobody) => Ok(Identity::Token(digest(found))),
+            (true, _) => {
+                refused("it bears an access token, and the gateway names somebody as well")
+            }
+            (false, Identity::Nobody) if verifies && is_jwt(found) => {
+                refused("it bears a JWT of which the gateway has verified nothing")
+            }
+            (false, told) => Ok(told),
         }
     }
 
@@ -169,8 +243,10 @@ pub async fn faults(config: &GatewayConfig) -> Vec<String> {
     if config.identity != Way::Jwt {
         return Vec::new();
     }
-    let each = config.jwt.iter().map(|jwt| async {
-        match Issuer::new(jwt, None, Pace::default()) {
+    // What is exchanged here needs no keys from anywhere.
+    let own = |jwt: &&JwtConfig| jwt.issuer == OSMO && jwt.jwks_url.is_none();
+    let each = config.jwt.iter().filter(|jwt| !own(jwt)).map(|jwt| async {
+        match Issuer::new(jwt, None, None, Pace::default()) {
             Ok(issuer) => issuer.faults().await,
             Err(why) => vec![why],
         }

@@ -8,11 +8,13 @@ use hashbrown::HashMap;
 use super::decide::Rules;
 use super::ids::{Ids, Owner};
 use super::people::{People, Stands, Word};
+use super::tokens::{Draft, Tokens};
 use super::{Compiled, RoleSet, SetRef, Snapshot, Wanted};
+use crate::gateway::question::Digest;
 use crate::model::{Text, UserId};
 use crate::plan::RoleSetId;
-use crate::policy::Policy;
-use crate::store::{Reader, SeenLink, SeenSet, Since, Standing, StoreError};
+use crate::policy::{Effect, Policy};
+use crate::store::{Reader, SeenLink, SeenSet, SeenToken, Since, Standing, StoreError};
 
 /// At least so many changed names are kept beside the others before all are read anew.
 const RECENT: usize = 4_096;
@@ -106,6 +108,12 @@ impl RoleSet {
 impl Compiled {
     fn load(reader: &Reader, wanted: &Wanted) -> Result<Compiled, StoreError> {
         let roles = reader.roles()?;
+        let denies = |policy: &Policy| policy.effect == Effect::Deny;
+        let binding = (0u32..)
+            .zip(&roles)
+            .filter(|(_, role)| role.everyone || role.policies.iter().any(denies))
+            .map(|(place, _)| place)
+            .collect();
         let roles: Vec<(&str, &[Policy])> =
             roles.iter().map(|role| (&*role.name, &*role.policies)).collect();
         let asked = wanted.actions.iter().chain(wanted.allowed.iter().map(|list| &list.action));
@@ -123,6 +131,7 @@ impl Compiled {
         Ok(Compiled {
             rules: Rules::new(&roles, asked),
             listed: wanted.allowed.iter().map(|list| of_scope(&list.scope)).collect(),
+            binding,
         })
     }
 }
@@ -134,6 +143,23 @@ fn reason(why: &mut Vec<Arc<str>>, text: &str) -> u32 {
         why.len().saturating_sub(1)
     });
     u32::try_from(place).unwrap_or(u32::MAX)
+}
+
+fn unknown_set(token: &SeenToken<'_>) -> String {
+    format!("an access token of `{}` has the unknown role set {}", token.owner, token.set)
+}
+
+fn unknown_owner(token: &SeenToken<'_>) -> String {
+    format!("an access token is of `{}`, whom nobody knows", token.owner)
+}
+
+/// An access token of somebody who changed.
+struct Made {
+    digest: Digest,
+    owner: String,
+    name: String,
+    until: i64,
+    set: i64,
 }
 
 /// Says that the ids of `links` are `owner`'s.
@@ -211,9 +237,20 @@ impl Snapshot {
                     own(&mut ids, &[link], owner);
                 }
             }
+            let mut tokens = Draft::default();
+            if wanted.tokens {
+                tokens = Draft::with_capacity(reader.count_tokens()?);
+                reader.seen_tokens(|token| {
+                    let set = places.get(&token.set).ok_or_else(|| unknown_set(&token))?;
+                    let owner = people.place(token.owner).ok_or_else(|| unknown_owner(&token))?;
+                    tokens.add(Digest(token.digest), owner, *set, token.until, token.name)
+                })?;
+            }
             let mut snapshot = Snapshot {
                 generation: meta.generation,
                 applied_at: meta.applied_at,
+                tokens: Arc::new(tokens.finish()),
+                recent_tokens: Tokens::default(),
                 wanted,
                 compiled,
                 sets,
@@ -280,9 +317,27 @@ impl Snapshot {
                 owned.push((user.username.to_owned(), links.to_vec(), stands));
             }
         })?;
+        let mut made: Vec<Made> = Vec::new();
+        if self.wanted.tokens {
+            reader.seen_tokens_of(names, |token| {
+                made.push(Made {
+                    digest: Digest(token.digest),
+                    owner: token.owner.to_owned(),
+                    name: token.name.to_owned(),
+                    until: token.until,
+                    set: token.set,
+                });
+                Ok(())
+            })?;
+            let room = RECENT.max(self.tokens.len() / RECENT_PART);
+            if made.len().saturating_add(self.recent_tokens.len()) > room {
+                return Snapshot::load(reader, Arc::clone(&self.wanted));
+            }
+        }
         let sets_of = seen.iter().map(|(_, stands)| stands);
         let sets_of = sets_of.chain(owned.iter().map(|(_, _, stands)| stands));
-        let wanted_sets = sets_of.filter_map(|stands| stands.err()).collect();
+        let wanted_sets = sets_of.filter_map(|stands| stands.err());
+        let wanted_sets = wanted_sets.chain(made.iter().map(|made| made.set)).collect();
         let mut places: HashMap<i64, SetRef> = HashMap::new();
         for (num, SeenSet { id, roles }) in reader.seen_sets_of(&wanted_sets)? {
             let set = sets.place(id, &roles, &compiled).map_err(|e| reader.damaged(e))?;
@@ -320,9 +375,14 @@ impl Snapshot {
             let name = recent.put(&name, |old| old.unwrap_or(shown));
             own(&mut recent_ids, &links, Owner { name, word });
         }
+        let recent_tokens = self
+            .tokens_with(names, made, &recent, |set| places.get(&set).map(|set| set.0))
+            .map_err(|error| reader.damaged(error))?;
         let mut snapshot = Snapshot {
             generation: meta.generation,
             applied_at: meta.applied_at,
+            tokens: Arc::clone(&self.tokens),
+            recent_tokens,
             wanted: Arc::clone(&self.wanted),
             compiled,
             sets,
@@ -336,6 +396,31 @@ impl Snapshot {
         };
         snapshot.name_anonymous();
         Ok(snapshot)
+    }
+
+    /// The recent tokens with those that the owners called `names` have now, `made`, in place of
+    /// those that they had. `recent` holds all of their names.
+    fn tokens_with(
+        &self,
+        names: &BTreeSet<String>,
+        made: Vec<Made>,
+        recent: &People,
+        place: impl Fn(i64) -> Option<u32>,
+    ) -> Result<Tokens, String> {
+        let mut draft = Draft::with_capacity(self.recent_tokens.len().saturating_add(made.len()));
+        for (digest, token) in self.recent_tokens.iter() {
+            // The same places of names as in `recent`, which only grows.
+            if !names.contains(self.recent.name(token.owner)) {
+                let name = self.recent_tokens.name(token);
+                draft.add(digest, token.owner, token.set, i64::from(token.until), name)?;
+            }
+        }
+        for Made { digest, owner, name, until, set } in made {
+            let set = place(set).ok_or("an access token has an unknown role set")?;
+            let owner = recent.place(&owner).ok_or("an access token is nobody's")?;
+            draft.add(digest, owner, set, until, &name)?;
+        }
+        Ok(draft.finish())
     }
 
     /// Finds or makes the set of the anonymous role.

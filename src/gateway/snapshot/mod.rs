@@ -6,7 +6,9 @@ mod load;
 mod people;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 pub use decide::Decided;
@@ -15,7 +17,8 @@ use self::decide::Rules;
 use self::ids::Ids;
 use self::load::Sets;
 use self::people::{People, Stands, Word};
-use super::question::{ActionIdx, KnownBy, On, Question};
+use self::tokens::Tokens;
+use super::question::{ActionIdx, Digest, KnownBy, Named, On, Question};
 use crate::model::Time;
 use crate::policy::Action;
 
@@ -30,6 +33,8 @@ pub struct Wanted {
     pub anonymous_role: Option<String>,
     /// The sources whose ids callers are known by, distinct.
     pub sources: Vec<String>,
+    /// Access tokens are credentials.
+    pub tokens: bool,
 }
 
 /// A role set of one [`Snapshot`]. It means nothing to another one.
@@ -47,6 +52,42 @@ pub enum Found<'a> {
     Enabled(SetRef),
 }
 
+/// The roles that a request is decided with.
+#[derive(Clone, Copy, Debug)]
+pub enum Held<'a> {
+    /// Those of a set of the generation.
+    Set(SetRef),
+    /// Those that a token's own word leaves.
+    Bounded(&'a Bounded),
+}
+
+impl From<SetRef> for Held<'_> {
+    fn from(set: SetRef) -> Self {
+        Held::Set(set)
+    }
+}
+
+/// Roles that are no set of the generation: of one [`Snapshot`], for one request.
+#[derive(Clone, Debug)]
+pub struct Bounded {
+    /// Places of roles in [`Rules::names`], sorted.
+    roles: Vec<u32>,
+    header: String,
+}
+
+/// Whose an access token is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bearer<'a> {
+    /// How its owner stands; where enabled, with the token's own set. Never unknown.
+    pub found: Found<'a>,
+    /// What its owner is called.
+    pub owner: &'a str,
+    /// What it is called.
+    pub name: &'a str,
+    /// When it ends, in seconds since 1970.
+    pub until: i64,
+}
+
 /// One committed generation, never changed once made.
 ///
 /// ```text
@@ -56,6 +97,7 @@ pub enum Found<'a> {
 /// id ───────► recent ─┤          Disabled(why)              │
 ///             ids    ─┘                                     ▼
 ///             1 M, shared        question ────────────► rules (see `decide`)
+/// digest ───► tokens, recent ones first ─► owner, set
 /// ```
 ///
 /// | part | bytes |
@@ -64,6 +106,7 @@ pub enum Found<'a> {
 /// | `people`: table of (name, word), at most 7/8 full, a power of two | 9 a place: 10 to 21 a user |
 /// | `ids`: the ids of [`Wanted::sources`] end to end | 17 a UUID, else its text + 5 |
 /// | `ids`: table of (id, name, word) | 13 a place: 15 to 30 a user and source |
+/// | `tokens`: sorted by digest, with a start for every few | 48 and 1 a token, and the name + 2, once for those of one name |
 /// | `recent` | as `people` and `ids`; at most a sixteenth of its users (or 4,096) |
 /// | a role set: its roles, the roles header | 4 + the name for each role, and about 150 |
 /// | an allowed header, made when first asked for | its text, a set |
@@ -88,6 +131,10 @@ pub struct Snapshot {
     recent: People,
     /// Likewise, with names of `recent`.
     recent_ids: Vec<Ids>,
+    /// Owners are names of `people`. Those whose owner is in `recent` do not count.
+    tokens: Arc<Tokens>,
+    /// Owners are names of `recent`.
+    recent_tokens: Tokens,
     users: usize,
 }
 
@@ -98,6 +145,8 @@ struct Compiled {
     rules: Rules,
     /// For each of [`Wanted::allowed`] the catalog's resources of its scope, sorted.
     listed: Vec<Vec<Box<str>>>,
+    /// The roles that a token cannot leave behind, sorted: those of everyone, and those that deny.
+    binding: Vec<u32>,
 }
 
 /// A role set.
@@ -168,6 +217,60 @@ impl Snapshot {
         }
     }
 
+    /// Whose the access token with this digest is; `None`: there is none.
+    #[must_use]
+    pub fn token(&self, digest: &Digest) -> Option<Bearer<'_>> {
+        let (token, owner, name) = match self.recent_tokens.get(digest) {
+            Some(token) => (token, self.recent.name(token.owner), self.recent_tokens.name(token)),
+            None => {
+                let token = self.tokens.get(digest)?;
+                let owner = self.people.name(token.owner);
+                // Whoever changed has all their tokens among the recent ones.
+                if self.recent.get(owner).is_some() {
+                    return None;
+                }
+                (token, owner, self.tokens.name(token))
+            }
+        };
+        let found = match self.user(owner) {
+            Found::Unknown => return None,
+            Found::Enabled(_) => Found::Enabled(SetRef(token.set)),
+            disabled @ Found::Disabled(_) => disabled,
+        };
+        Some(Bearer { found, owner, name, until: i64::from(token.until) })
+    }
+
+    /// The roles that a token of OSMO's which names `named` leaves of those of `set` (`None`: its
+    /// bearer is not in the store): for a service those named, for anybody else those of them that
+    /// are in the set; and of the set's those that no token leaves behind: of everyone, and those
+    /// that deny.
+    #[must_use]
+    pub fn bounded(&self, set: Option<SetRef>, named: &Named) -> Bounded {
+        let rules = &self.compiled.rules;
+        let held = set.and_then(|set| self.sets.get(set)).map_or(&[][..], |set| &set.roles);
+        let holds = |role: &u32| held.binary_search(role).is_ok();
+        let mut roles: Vec<u32> = named
+            .roles
+            .iter()
+            .filter_map(|name| rules.place(name))
+            .filter(|role| named.service || holds(role))
+            .chain(self.compiled.binding.iter().copied().filter(holds))
+            .collect();
+        roles.sort_unstable();
+        roles.dedup();
+        let name = |role: &u32| rules.names().get(*role as usize).map_or("", |name| &**name);
+        let header: Vec<&str> = roles.iter().map(name).collect();
+        Bounded { header: header.join(","), roles }
+    }
+
+    /// The roles of `held`, places in [`Rules::names`]; `None`: a set of another snapshot.
+    fn roles<'a>(&'a self, held: Held<'a>) -> Option<&'a [u32]> {
+        match held {
+            Held::Set(set) => self.sets.get(set).map(|set| &*set.roles),
+            Held::Bounded(bounded) => Some(&bounded.roles),
+        }
+    }
+
     fn found(&self, word: Option<Word>) -> Found<'_> {
         match word.map(Word::stands) {
             None | Some(Stands::Nobody) => Found::Unknown,
@@ -189,52 +292,82 @@ impl Snapshot {
         self.anonymous
     }
 
-    /// Decides `question` for someone with the roles of `set`, as [`crate::policy::decide`] does,
-    /// with the role and the policy that decide. Refused with [`Decided::NoPolicy`]: a resource
+    /// Decides `question` for someone called `me` (`None`: nobody who has a username) with the roles
+    /// of `set`, as [`crate::policy::decide`] does, with the role and the policy that decide. Refused with [`Decided::NoPolicy`]: a resource
     /// that is not concrete, an action out of range, a set of another snapshot out of range.
     ///
     /// Allocates nothing.
     #[must_use]
-    pub fn decide(&self, set: SetRef, question: &Question<'_>) -> Decided<'_> {
-        self.sets
-            .get(set)
-            .map_or(Decided::NoPolicy, |set| self.compiled.rules.decide(&set.roles, question))
+    pub fn decide<'a>(
+        &'a self,
+        held: impl Into<Held<'a>>,
+        me: Option<&str>,
+        question: &Question<'_>,
+    ) -> Decided<'a> {
+        self.roles(held.into())
+            .map_or(Decided::NoPolicy, |roles| self.compiled.rules.decide(roles, me, question))
     }
 
-    /// The names of the roles of `set`, sorted, separated by commas (no role's name holds one).
+    /// The names of the roles of `held`, sorted, separated by commas (no role's name holds one).
     #[must_use]
-    pub fn roles_header(&self, set: SetRef) -> &str {
-        self.sets.get(set).map_or("", |set| &set.header)
+    pub fn roles_header<'a>(&'a self, held: impl Into<Held<'a>>) -> &'a str {
+        match held.into() {
+            Held::Set(set) => self.sets.get(set).map_or("", |set| &set.header),
+            Held::Bounded(bounded) => &bounded.header,
+        }
     }
 
-    /// The value of the header of [`Wanted::allowed`] at `place`: of the catalog's resources of
-    /// its scope those on which `set` allows its action, without their `scope/`, sorted, separated
-    /// by commas. OSMO's `x-osmo-allowed-pools` lists pools by name, so it is what stands after
-    /// the `/`. An id that holds a comma is left out: it would read as two.
+    /// The value of the header of [`Wanted::allowed`] at `place` for someone called `me`: of the
+    /// catalog's resources of its scope those on which `set` allows its action, without their
+    /// `scope/`, sorted, separated by commas. OSMO's `x-osmo-allowed-pools` lists pools by name, so it
+    /// is what stands after the `/`. An id that holds a comma is left out: it would read as two.
     ///
-    /// Worked out when first asked for, and kept.
+    /// What does not hang on who asks is worked out when first asked for, and kept.
     #[must_use]
-    pub fn allowed_header(&self, set: SetRef, place: usize) -> &str {
-        let Some(role_set) = self.sets.get(set) else { return "" };
-        let Some(once) = role_set.allowed.get(place) else { return "" };
-        once.get_or_init(|| {
-            let action = self.wanted.actions.len().saturating_add(place);
-            let action = ActionIdx::try_from(action).unwrap_or(ActionIdx::MAX);
-            let mut list = String::new();
-            for resource in self.compiled.listed.get(place).into_iter().flatten() {
-                let question = Question { action, on: On::Resource(resource) };
-                let id = resource.split_once('/').map_or("", |(_, id)| id);
-                if id.contains(',')
-                    || !self.compiled.rules.decide(&role_set.roles, &question).is_allow()
-                {
-                    continue;
-                }
-                if !list.is_empty() {
-                    list.push(',');
-                }
-                list.push_str(id);
+    pub fn allowed_header<'a>(
+        &'a self,
+        held: impl Into<Held<'a>>,
+        me: Option<&str>,
+        place: usize,
+    ) -> Cow<'a, str> {
+        let held = held.into();
+        let (Some(roles), Some(wanted)) = (self.roles(held), self.wanted.allowed.get(place)) else {
+            return Cow::default();
+        };
+        let hangs = self.compiled.rules.hangs_on_who_asks(self.action(place), &wanted.scope);
+        let once = match held {
+            Held::Set(set) if me.is_none() || !hangs => {
+                self.sets.get(set).and_then(|set| set.allowed.get(place))
             }
-            list.into()
-        })
+            _ => None,
+        };
+        match once {
+            Some(once) => Cow::Borrowed(once.get_or_init(|| self.list(roles, None, place).into())),
+            None => Cow::Owned(self.list(roles, me, place)),
+        }
+    }
+
+    /// The place of the action of [`Wanted::allowed`] at `place`.
+    fn action(&self, place: usize) -> ActionIdx {
+        let action = self.wanted.actions.len().saturating_add(place);
+        ActionIdx::try_from(action).unwrap_or(ActionIdx::MAX)
+    }
+
+    /// The list of [`Snapshot::allowed_header`].
+    fn list(&self, roles: &[u32], me: Option<&str>, place: usize) -> String {
+        let action = self.action(place);
+        let mut list = String::new();
+        for resource in self.compiled.listed.get(place).into_iter().flatten() {
+            let question = Question { action, on: On::Resource(resource) };
+            let id = resource.split_once('/').map_or("", |(_, id)| id);
+            if id.contains(',') || !self.compiled.rules.decide(roles, me, &question).is_allow() {
+                continue;
+            }
+            if !list.is_empty() {
+                list.push(',');
+            }
+            list.push_str(id);
+        }
+        list
     }
 }

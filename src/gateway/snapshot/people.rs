@@ -75,6 +75,12 @@ impl People {
         self.table.find(hash, |(text, _)| self.names.get(*text) == name).map(|(_, word)| *word)
     }
 
+    /// The place of `name`; `None`: it is not in this map.
+    pub(super) fn place(&self, name: &str) -> Option<Text> {
+        let hash = self.hasher.hash_one(name);
+        self.table.find(hash, |(text, _)| self.names.get(*text) == name).map(|(text, _)| *text)
+    }
+
     /// A name that [`People::put`] has placed.
     pub(super) fn name(&self, place: Text) -> &str {
         self.names.get(place)

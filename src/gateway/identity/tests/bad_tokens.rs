@@ -494,6 +494,7 @@ fn proves(identifier: &Identifier, sent: &Sent) -> bool {
         Ok(Identity::Caller(_)) => true,
         Ok(Identity::Nobody) => panic!("a header is there"),
         Err(Unidentified::Refused(_)) => false,
+        Ok(Identity::Token(_)) => panic!("an access token"),
         Err(Unidentified::Unavailable(why)) => panic!("{why}"),
     }
 }

@@ -40,6 +40,7 @@ fn a_token_of_every_algorithm_is_proof() {
                 name: Some("ann".into()),
                 issuer: Some(ISSUER.to_owned()),
                 roles: Some(vec!["osmo-user".to_owned(), "offline_access".to_owned()]),
+                named: None,
             };
             assert_eq!(*caller, expected, "{jwk}");
         }

@@ -220,6 +220,7 @@ pub fn jwt(issuer: &str) -> JwtConfig {
         jwks_url: None,
         roles_claim: Some("realm_access.roles".to_owned()),
         ca_file: None,
+        service_roles: None,
     }
 }
 
@@ -238,6 +239,7 @@ pub fn config(identity: Way, jwt: Vec<JwtConfig>) -> GatewayConfig {
         preset: None,
         max_connections: 10,
         subject: None,
+        tokens: None,
         jwt,
         routes: Vec::new(),
         allowed: Vec::new(),

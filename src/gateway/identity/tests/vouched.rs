@@ -33,6 +33,7 @@ fn the_verified_payload_of_a_configured_issuer_is_proof() {
         name: Some("ann".into()),
         issuer: Some(ISSUER.to_owned()),
         roles: Some(vec!["osmo-user".to_owned(), "offline_access".to_owned()]),
+        named: None,
     };
     assert_eq!(*found, expected);
     // As Envoy passes numbers on, and with what else it may put there.

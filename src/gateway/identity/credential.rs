@@ -1,0 +1,142 @@
+//! The credential that a request bears, told by its shape: three parts with dots between them are a
+//! JWT, 43 characters of base64url an access token. What is told for one is never tried as the other.
+
+use sha2::{Digest as _, Sha256};
+
+use super::super::question::{Digest, Header, Headers};
+
+/// The longest credential, in bytes.
+const LONGEST: usize = 16 * 1024;
+
+/// How long an access token is: 32 bytes as base64url without padding.
+const TOKEN: usize = 43;
+
+/// Where OSMO's clients may put a credential instead, without a scheme.
+const OSMO_AUTH: &str = "x-osmo-auth";
+
+/// Where credentials are looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Places {
+    /// `x-osmo-auth` counts where there is no `authorization`.
+    pub osmo_auth: bool,
+}
+
+impl Places {
+    /// The one credential of a request (RFC 6750, section 2.1); `None`: it bears none.
+    ///
+    /// # Errors
+    /// There are several, or what is there is no bearer's.
+    pub(super) fn bearer<'h>(
+        self,
+        headers: &'h dyn Headers,
+    ) -> Result<Option<&'h str>, &'static str> {
+        match headers.header("authorization") {
+            Header::Absent if self.osmo_auth => match headers.header(OSMO_AUTH) {
+                Header::Absent | Header::One("") => Ok(None),
+                Header::One(value) => {
+                    let (scheme, token) = value.split_once(' ').unwrap_or(("", value));
+                    match scheme.is_empty() || scheme.eq_ignore_ascii_case("bearer") {
+                        true => one(token).map(Some),
+                        false => Err("the `x-osmo-auth` header has something else than a token"),
+                    }
+                }
+                Header::Bad => {
+                    Err("there is more than one `x-osmo-auth` header, or it is not text")
+                }
+            },
+            Header::Absent => Ok(None),
+            Header::One(value) => of_scheme(value).map(Some),
+            Header::Bad => Err("there is more than one `authorization` header, or it is not text"),
+        }
+    }
+
+    /// The access token or JWT of a request that may bear other credentials as well, which are for
+    /// others to judge.
+    ///
+    /// # Errors
+    /// Headers are there twice: one of them may be a token.
+    pub(super) fn among_others<'h>(
+        self,
+        headers: &'h dyn Headers,
+    ) -> Result<Option<&'h str>, &'static str> {
+        match self.bearer(headers) {
+            Ok(found) => Ok(found.filter(|it| is_token(it) || is_jwt(it))),
+            Err(why) => {
+                let twice = |name| headers.header(name) == Header::Bad;
+                match twice("authorization") || (self.osmo_auth && twice(OSMO_AUTH)) {
+                    true => Err(why),
+                    false => Ok(None),
+                }
+            }
+        }
+    }
+}
+
+/// The token of an `authorization` header.
+fn of_scheme(value: &str) -> Result<&str, &'static str> {
+    if value.is_empty() {
+        return Err("the `authorization` header is empty");
+    }
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err("the `authorization` header has another scheme than `Bearer`");
+    }
+    one(token)
+}
+
+fn one(token: &str) -> Result<&str, &'static str> {
+    let token = token.trim_start_matches(' ');
+    if token.is_empty() {
+        return Err("the `authorization` header has no token");
+    }
+    if token.len() > LONGEST {
+        return Err("the bearer token is longer than 16 KiB");
+    }
+    if !token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+        return Err("the `authorization` header has something else than one JWT");
+    }
+    Ok(token)
+}
+
+/// Whether `text` has the shape of an access token.
+pub(super) fn is_token(text: &str) -> bool {
+    text.len() == TOKEN
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+/// Whether `text` has the shape of a JWT.
+pub(super) fn is_jwt(text: &str) -> bool {
+    text.bytes().filter(|byte| *byte == b'.').count() == 2
+}
+
+/// What the store keeps of an access token in the place of the secret.
+#[must_use]
+pub fn digest(token: &str) -> Digest {
+    Digest(Sha256::digest(token.as_bytes()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_jwt, is_token};
+
+    #[test]
+    fn the_shape_alone_tells_what_a_credential_is() {
+        let of = |length: usize| "aZ09-_".chars().cycle().take(length).collect::<String>();
+        for (text, token, jwt) in [
+            (of(43), true, false),
+            (of(42), false, false),
+            (of(44), false, false),
+            (of(64), false, false),
+            (format!("{}=", of(42)), false, false),
+            (format!("{}+", of(42)), false, false),
+            (format!("{}.", of(42)), false, false),
+            (format!("{}.{}.{}", of(10), of(10), of(21)), false, true),
+            (format!("{}.{}", of(21), of(21)), false, false),
+            (format!("{}é", of(41)), false, false),
+            ("a.b.c.d.e".to_owned(), false, false),
+            (String::new(), false, false),
+        ] {
+            assert_eq!((is_token(&text), is_jwt(&text)), (token, jwt), "{text}");
+        }
+    }
+}

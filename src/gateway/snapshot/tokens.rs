@@ -1,0 +1,209 @@
+//! Access tokens, by the digests of their secrets, small.
+//!
+//! Digests are as good as random, so the first bits of one tell where it stands among them all,
+//! sorted. The few that begin alike are compared in whole and in constant time, all of them: how long
+//! it takes says nothing of how much of a digest was right.
+
+use hashbrown::HashMap;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+
+use crate::gateway::question::Digest;
+use crate::model::Text;
+
+/// An access token.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Token {
+    /// What its owner is called, in the [`super::people::People`] of the same age.
+    pub owner: Text,
+    /// The place of its role set.
+    pub set: u32,
+    /// When it ends, in seconds since 1970.
+    pub until: u32,
+    /// Where its name begins in the names.
+    name: u32,
+}
+
+/// Tokens, never changed once made.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tokens {
+    /// Sorted by digest.
+    entries: Box<[(Digest, Token)]>,
+    /// By the first bits of a digest where those that begin so start; one more than there are.
+    starts: Box<[u32]>,
+    /// How many bits that are.
+    bits: u32,
+    /// Each with its length before it, in two bytes.
+    names: Box<[u8]>,
+}
+
+/// Tokens that are being gathered.
+#[derive(Default)]
+pub(super) struct Draft {
+    entries: Vec<(Digest, Token)>,
+    names: Vec<u8>,
+    /// Where names are that came before: many tokens have one name, such as `ci`.
+    seen: HashMap<Box<str>, u32>,
+}
+
+/// So many names are looked for among those that came before.
+const SEEN: usize = 65_536;
+
+/// So many tokens or fewer begin with the same bits.
+const ALIKE: usize = 4;
+
+impl Draft {
+    /// With room for so many.
+    pub(super) fn with_capacity(count: usize) -> Draft {
+        Draft { entries: Vec::with_capacity(count), ..Draft::default() }
+    }
+
+    /// Adds a token. `until` is in seconds since 1970; one that a count of 32 bits does not reach is
+    /// as far off as it can tell, which is the year 2106.
+    ///
+    /// # Errors
+    /// Its name is longer than any.
+    pub(super) fn add(
+        &mut self,
+        digest: Digest,
+        owner: Text,
+        set: u32,
+        until: i64,
+        name: &str,
+    ) -> Result<(), String> {
+        let until = u32::try_from(until.max(0)).unwrap_or(u32::MAX);
+        let name = self.name(name)?;
+        self.entries.push((digest, Token { owner, set, until, name }));
+        Ok(())
+    }
+
+    fn name(&mut self, name: &str) -> Result<u32, String> {
+        if let Some(place) = self.seen.get(name) {
+            return Ok(*place);
+        }
+        let place = u32::try_from(self.names.len());
+        let (Ok(place), Ok(length)) = (place, u16::try_from(name.len())) else {
+            return Err("the names of access tokens are too long".to_owned());
+        };
+        self.names.extend_from_slice(&length.to_le_bytes());
+        self.names.extend_from_slice(name.as_bytes());
+        if self.seen.len() < SEEN {
+            self.seen.insert(name.into(), place);
+        }
+        Ok(place)
+    }
+
+    /// Sorts them.
+    pub(super) fn finish(self) -> Tokens {
+        let Draft { mut entries, names, seen } = self;
+        drop(seen);
+        entries.sort_unstable_by(|(one, _), (other, _)| one.0.cmp(&other.0));
+        let bits = (entries.len() / ALIKE).max(1).ilog2();
+        let mut starts = Vec::with_capacity((1usize << bits).saturating_add(1));
+        for (place, (digest, _)) in (0u32..).zip(&entries) {
+            while starts.len() <= first(digest, bits) {
+                starts.push(place);
+            }
+        }
+        let all = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+        starts.resize((1usize << bits).saturating_add(1), all);
+        Tokens { entries: entries.into(), starts: starts.into(), bits, names: names.into() }
+    }
+}
+
+impl Tokens {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The token with this digest.
+    pub(super) fn get(&self, digest: &Digest) -> Option<Token> {
+        let bucket = first(digest, self.bits);
+        let from = *self.starts.get(bucket)? as usize;
+        let to = *self.starts.get(bucket.saturating_add(1))? as usize;
+        let mut found = None;
+        for (known, token) in self.entries.get(from..to)? {
+            if verify_slices_are_equal(&known.0, &digest.0).is_ok() {
+                found = Some(*token);
+            }
+        }
+        found
+    }
+
+    /// What `token` is called.
+    pub(super) fn name(&self, token: Token) -> &str {
+        let text = || {
+            let (length, rest) = self.names.get(token.name as usize..)?.split_first_chunk()?;
+            std::str::from_utf8(rest.get(..usize::from(u16::from_le_bytes(*length)))?).ok()
+        };
+        text().unwrap_or_default()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Digest, Token)> {
+        self.entries.iter().copied()
+    }
+}
+
+/// The number that the first `bits` bits of a digest are.
+fn first(digest: &Digest, bits: u32) -> usize {
+    let [a, b, c, d, ..] = digest.0;
+    let word = u32::from_be_bytes([a, b, c, d]);
+    word.checked_shr(u32::BITS.saturating_sub(bits)).unwrap_or(0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_token_is_found_by_its_whole_digest_alone(
+            seeds in prop::collection::btree_set(any::<[u8; 3]>(), 0..300),
+            others in prop::collection::vec((any::<[u8; 3]>(), 0..32usize, 1..=255u8), 0..100),
+        ) {
+            // Digests that begin alike, or end alike, as random ones hardly do.
+            let digest = |seed: [u8; 3]| {
+                let mut digest = [seed[1]; 32];
+                (digest[0], digest[16], digest[31]) = (seed[0] & 0xf0, seed[1], seed[2]);
+                Digest(digest)
+            };
+            let known: std::collections::BTreeMap<[u8; 32], [u8; 3]> =
+                seeds.iter().map(|seed| (digest(*seed).0, *seed)).collect();
+            let mut draft = Draft::default();
+            for (digest, seed) in &known {
+                let name = format!("t{}", seed[2] % 7);
+                let set = u32::from(seed[0]);
+                draft.add(Digest(*digest), Text::EMPTY, set, i64::from(seed[1]), &name).unwrap();
+            }
+            let tokens = draft.finish();
+            prop_assert_eq!(tokens.len(), known.len());
+            for (digest, seed) in &known {
+                let token = tokens.get(&Digest(*digest)).unwrap();
+                prop_assert_eq!(token.until, u32::from(seed[1]));
+                prop_assert_eq!(tokens.name(token), format!("t{}", seed[2] % 7));
+            }
+            for (seed, at, flip) in others {
+                let mut other = digest(seed);
+                other.0[at] ^= flip;
+                prop_assert_eq!(tokens.get(&other).is_some(), known.contains_key(&other.0));
+            }
+        }
+    }
+
+    #[test]
+    fn of_no_tokens_none_is_found() {
+        for tokens in [Tokens::default(), Draft::default().finish()] {
+            assert!(tokens.get(&Digest([0; 32])).is_none());
+            assert!(tokens.get(&Digest([255; 32])).is_none());
+        }
+    }
+
+    #[test]
+    fn what_a_token_takes_beside_its_name() {
+        assert_eq!(size_of::<(Digest, Token)>(), 48);
+    }
+}

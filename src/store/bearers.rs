@@ -1,0 +1,87 @@
+//! Access tokens as a gateway keeps them in memory: [`super::gateway`] tells whose to look at again.
+
+use std::collections::BTreeSet;
+
+use rusqlite::Rows;
+
+use super::error::{Fault, StoreError};
+use super::load::text;
+use super::reader::Reader;
+
+/// An access token whose owner is not gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SeenToken<'a> {
+    /// The SHA-256 of its secret.
+    pub digest: [u8; 32],
+    /// What its owner is called.
+    pub owner: &'a str,
+    /// What it is called.
+    pub name: &'a str,
+    /// When it ends, in seconds since 1970.
+    pub until: i64,
+    /// The number of its role set, as in [`super::SeenUser::set`].
+    pub set: i64,
+}
+
+const TOKENS: &str = "SELECT t.digest, u.username, t.name, t.expires_at, t.role_set \
+                      FROM token t JOIN user u ON u.id = t.user WHERE u.status <> 3";
+
+/// What is done with a token; what it finds wrong with a row ends the reading.
+type Each<'e> = &'e mut dyn FnMut(SeenToken<'_>) -> Result<(), String>;
+
+fn each(mut rows: Rows<'_>, each: Each<'_>) -> Result<(), Fault> {
+    while let Some(row) = rows.next()? {
+        let digest = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+        let digest = digest.try_into();
+        let digest =
+            digest.map_err(|_| Fault::Damaged("a token's digest has not 32 bytes".to_owned()))?;
+        let token = SeenToken {
+            digest,
+            owner: text(row, 1)?,
+            name: text(row, 2)?,
+            until: row.get(3)?,
+            set: row.get(4)?,
+        };
+        each(token).map_err(Fault::Damaged)?;
+    }
+    Ok(())
+}
+
+impl Reader {
+    /// How many access tokens there are, as a measure for memory.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn count_tokens(&self) -> Result<usize, StoreError> {
+        self.read_as(|conn| super::load::count(conn, "SELECT count(*) FROM token"))
+    }
+
+    /// Calls `with` for every access token whose owner is not gone.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn seen_tokens(
+        &self,
+        mut with: impl FnMut(SeenToken<'_>) -> Result<(), String>,
+    ) -> Result<(), StoreError> {
+        self.read_as(|conn| each(conn.prepare(TOKENS)?.query([])?, &mut with))
+    }
+
+    /// The same for those whose owners are called one of `names`.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn seen_tokens_of(
+        &self,
+        names: &BTreeSet<String>,
+        mut with: impl FnMut(SeenToken<'_>) -> Result<(), String>,
+    ) -> Result<(), StoreError> {
+        self.read_as(|conn| {
+            let mut of_name = conn.prepare(&format!("{TOKENS} AND u.username = ?1"))?;
+            for name in names {
+                each(of_name.query([name])?, &mut with)?;
+            }
+            Ok(())
+        })
+    }
+}
