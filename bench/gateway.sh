@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The gateway's side: ext_authz over gRPC beside the barest tonic server; p99 while a generation of
-# a million users loads; one evaluation beside cedar-policy; tokens and strangers; the memory of
+# a million users loads; one evaluation beside cedar-policy; tokens and strangers; access tokens beside JWTs; the memory of
 # `idpsyncd serve` with a million users, while a second generation is loaded too.
 #
 # usage: bench/gateway.sh
@@ -82,6 +82,9 @@ cargo bench --bench gateway || failed=1
 
 say "who asks"
 cargo bench --bench callers || failed=1
+
+say "access tokens"
+cargo bench --bench tokens || failed=1
 
 say "memory of \`idpsyncd serve\`"
 rm -f "$scratch"/store.db*

@@ -197,8 +197,8 @@ pub(super) fn gateway(
     };
     let identity = match &tokens {
         // Where access tokens alone say who asks, they come as bearer tokens do.
-        Ok(Some(_)) => table.or("identity", Identity::Jwt, read),
-        _ => table.required("identity", read),
+        Ok(Some(_)) | Err(_) => table.or("identity", Identity::Jwt, read),
+        Ok(None) => table.required("identity", read),
     };
     let header = |node: &Node<'_>| match header(node)? {
         name if name == TOKEN_NAME => Err(node.fault(

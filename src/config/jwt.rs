@@ -149,13 +149,15 @@ pub(super) fn jwt(
     setting: &Setting<'_>,
 ) -> Read<JwtConfig> {
     let Setting { identity, exchanges, known, around } = *setting;
-    // OSMO's service is told by its issuer's name too: without the list it names nothing by itself.
-    let named = table.get("issuer").and_then(|node| node.as_str().map(str::to_owned));
-    let osmo = table.has("service_roles") || named.as_deref() == Some(OSMO);
     let jwks_url = table.optional("jwks_url", |node| {
         node.parsed(jwks_url)?;
         Ok(node.string()?.to_owned())
     });
+    // OSMO's service is told by its issuer's name too: without the list it names nothing by itself. Its
+    // tokens have no `sub`, so one with the ids of a source is another that has the name.
+    let named = table.get("issuer").and_then(|node| node.as_str().map(str::to_owned));
+    let osmo =
+        table.has("service_roles") || (named.as_deref() == Some(OSMO) && !table.has("source"));
     // Where the keys come from the issuer itself, it is more than a text to compare.
     let own = exchanges && named.as_deref() == Some(OSMO);
     let asked = identity != Some(Identity::Metadata) && !table.has("jwks_url") && !own;

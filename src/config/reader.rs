@@ -349,7 +349,9 @@ impl<'a> Table<'a> {
 
     /// The value of `key`, which is known here from now on.
     pub(super) fn get(&self, key: &'static str) -> Option<Node<'a>> {
-        self.asked.borrow_mut().push(key);
+        if !self.asked.borrow().contains(&key) {
+            self.asked.borrow_mut().push(key);
+        }
         let value = self.table.get(key)?;
         Some(Node::new(self.ctx, child(&self.key, key), value))
     }

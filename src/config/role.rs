@@ -205,17 +205,21 @@ fn read_policy<A, R>(
 }
 
 fn declared_policy(table: &Table<'_>) -> Read<Policy> {
-    fn pattern<T>(node: &Node<'_>, text: &str) -> Read<T>
+    fn pattern<T>(node: &Node<'_>, text: &str, literal: &str) -> Read<T>
     where
         T: std::str::FromStr<Err: std::fmt::Display>,
     {
-        if without_self(text).contains("${") {
+        if literal.contains("${") {
             return Err(node
                 .bad(format!("`{text}` holds `${{`: captures exist in `[[role_template]]` only")));
         }
         text.parse().map_err(|error: T::Err| node.bad(error.to_string()))
     }
-    let ReadPolicy { effect, actions, resources } = read_policy(table, pattern, pattern)?;
+    let ReadPolicy { effect, actions, resources } = read_policy(
+        table,
+        |node, text| pattern(node, text, text),
+        |node, text| pattern(node, text, &without_self(text)),
+    )?;
     Ok(Policy { effect, actions, resources })
 }
 

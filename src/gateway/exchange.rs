@@ -23,12 +23,13 @@ use super::identity::digest;
 use super::question::Digest;
 use crate::config::OSMO;
 use crate::model::Time;
+use crate::model::token::SECRET_LENGTH;
 
 /// How long a JWT lives, in seconds (`ACCESS_TOKEN_TIMEOUT`).
 const LIFETIME: i64 = 300;
 
 /// How long a secret may be: as they are made, and as OSMO made them once, in hex.
-const LENGTHS: [usize; 2] = [43, 64];
+const LENGTHS: [usize; 2] = [SECRET_LENGTH, 64];
 
 /// The least size of an RSA key: 2048 bits (RFC 7518, section 3.3).
 const LEAST_BYTES: usize = 256;

@@ -52,7 +52,7 @@ impl Reader {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn count_tokens(&self) -> Result<usize, StoreError> {
+    pub fn count_seen_tokens(&self) -> Result<usize, StoreError> {
         self.read_as(|conn| super::load::count(conn, "SELECT count(*) FROM token"))
     }
 

@@ -1,15 +1,11 @@
 //! The credential that a request bears, told by its shape: three parts with dots between them are a
 //! JWT, 43 characters of base64url an access token. What is told for one is never tried as the other.
 
-use sha2::{Digest as _, Sha256};
-
 use super::super::question::{Digest, Header, Headers};
+use crate::model::token::{self, SECRET_LENGTH};
 
 /// The longest credential, in bytes.
 const LONGEST: usize = 16 * 1024;
-
-/// How long an access token is: 32 bytes as base64url without padding.
-const TOKEN: usize = 43;
 
 /// Where OSMO's clients may put a credential instead, without a scheme.
 const OSMO_AUTH: &str = "x-osmo-auth";
@@ -100,7 +96,7 @@ fn one(token: &str) -> Result<&str, &'static str> {
 
 /// Whether `text` has the shape of an access token.
 pub(super) fn is_token(text: &str) -> bool {
-    text.len() == TOKEN
+    text.len() == SECRET_LENGTH
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
@@ -111,8 +107,8 @@ pub(super) fn is_jwt(text: &str) -> bool {
 
 /// What the store keeps of an access token in the place of the secret.
 #[must_use]
-pub fn digest(token: &str) -> Digest {
-    Digest(Sha256::digest(token.as_bytes()).into())
+pub fn digest(secret: &str) -> Digest {
+    Digest(token::digest(secret))
 }
 
 #[cfg(test)]

@@ -239,7 +239,7 @@ impl Snapshot {
             }
             let mut tokens = Draft::default();
             if wanted.tokens {
-                tokens = Draft::with_capacity(reader.count_tokens()?);
+                tokens = Draft::with_capacity(reader.count_seen_tokens()?);
                 reader.seen_tokens(|token| {
                     let set = places.get(&token.set).ok_or_else(|| unknown_set(&token))?;
                     let owner = people.place(token.owner).ok_or_else(|| unknown_owner(&token))?;
