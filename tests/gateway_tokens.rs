@@ -108,8 +108,11 @@ impl Stage {
             effect = "Deny"
             actions = ["*:Delete", "internal:Router"]
             resources = ["*"]
+            [[mapping]]
+            group = "/Admins"
+            roles = ["osmo-admin"]
             [roles.osmo-admin]
-            external_roles = ["Admins"]
+            external_roles = []
             [[roles.osmo-admin.policies]]
             actions = ["*:*"]
             resources = ["*"]
@@ -261,6 +264,63 @@ fn a_token_decides_with_its_own_roles_and_no_jwt_is_needed() {
     }
     assert!(log.contains("there is no such access token, or no more"), "{log}");
     server.stop();
+}
+
+/// `${self}` is the same to every command that decides.
+#[test]
+fn the_callers_own_is_told_alike_by_authorize_explain_and_who() {
+    let stage = Stage::new("identity = \"header\"\npreset = \"osmo\"", "");
+    let home = &stage.home;
+    for (args, status) in [
+        (&["authorize", "ann", "auth:Token", "user/ann"][..], 0),
+        (&["authorize", "Ann", "auth:Token", "user/ann"], 0),
+        (&["authorize", "ann", "auth:Token", "user/bob"], 5),
+        (&["authorize", "ann", "auth:Token", "user/ann/x"], 5),
+        (&["authorize", "bob", "auth:Token", "user/bob"], 5),
+        (&["authorize", "ann", "auth:Token", "user/${self}"], 64),
+        (&["authorize", "ann", "--request", "POST /api/auth/user/ann/access_token/x"], 0),
+        (&["authorize", "ann", "--request", "POST /api/auth/user/pat/access_token/x"], 5),
+        (&["authorize", "pat", "--request", "DELETE /api/auth/user/ann"], 0),
+        (&["authorize", "ann", "--request", "DELETE /api/auth/user/ann"], 5),
+    ] {
+        home.ok(args, status);
+    }
+    for (resource, effect) in [("user/ann", "Allow"), ("user/bob", "Deny")] {
+        let args = [
+            "explain",
+            "ann",
+            "--action",
+            "auth:Token",
+            "--resource",
+            resource,
+            "--output",
+            "json",
+        ];
+        let told: Value = serde_json::from_str(&home.ok(&args, 0)).unwrap();
+        assert_eq!(told["decision"]["effect"], effect, "{resource}");
+    }
+    for (resource, expected) in [
+        (
+            "user/ann",
+            json!([{"user": "ann", "role": "osmo-ml"}, {"user": "pat", "role": "osmo-admin"}]),
+        ),
+        ("user/bob", json!([{"user": "pat", "role": "osmo-admin"}])),
+    ] {
+        let told = home.ok(&["who", "auth:Token", resource, "--output", "json"], 0);
+        assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), expected, "{resource}");
+    }
+    // Whoever could make an administrator's token is told of.
+    let quiet = home.ok(&["check", "--offline"], 0);
+    assert!(!quiet.contains("auth:Token"), "{quiet}");
+    let text = std::fs::read_to_string(home.path("idpsyncd.toml")).unwrap();
+    for (resource, told) in [("*", true), ("user/*", true), ("user/b*", true), ("pool/x", false)] {
+        home.configure(&text.replace("user/${self}", resource));
+        let said = home.ok(&["check", "--offline"], 0);
+        let expected = format!(
+            "roles.osmo-ml.policies[2] allows `auth:Token` on `{resource}`, and nothing of"
+        );
+        assert_eq!(said.contains(&expected), told, "{resource}: {said}");
+    }
 }
 
 #[test]

@@ -48,8 +48,8 @@ pub use gateway::{
     Target, TlsConfig,
 };
 pub use h2o::{H2oConfig, H2oTag, IamFile};
-pub use role::role_in_another_case;
 pub use jwt::{IdentifyBy, JwtConfig, OSMO, SubjectHeader};
+pub use role::role_in_another_case;
 #[cfg(test)]
 pub(crate) use routes::Shapes;
 pub use secret::SecretError;
