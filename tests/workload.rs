@@ -524,7 +524,7 @@ proptest! {
                     let action: Action = via.parse().unwrap();
                     let held = parsed.iter().filter(|(role, _)| groups.contains(&role.as_str()));
                     let held = held.map(|(role, policies)| (role.as_str(), policies.as_slice()));
-                    if decide(held, &action, Some(&resource)).is_allow() {
+                    if decide(held, &action, Some(&resource), None).is_allow() {
                         naive.extend(platforms.iter().map(|platform| format!("{name} {pool} {platform} {via}")));
                     }
                 }

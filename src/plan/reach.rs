@@ -47,7 +47,9 @@ pub(super) fn widened(
     let same = old.workload == new.workload && old.roles == new.roles;
     let was = Reach::of(old);
     let is = Reach::of(new);
-    let mut by_pair: HashMap<(Option<u32>, u32), Option<usize>> = HashMap::new();
+    // Whoever is called as a pool is may reach it by `${self}`, and is looked at alone.
+    type Pair = (Option<u32>, u32, Option<UserId>);
+    let mut by_pair: HashMap<Pair, Option<usize>> = HashMap::new();
     let mut out: Vec<Widened> = Vec::new();
     let mut at = 0;
     for (place, user) in new.users.iter().enumerate() {
@@ -59,11 +61,20 @@ pub(super) fn widened(
             continue;
         }
         let set = |effective: &Effective, place: usize| effective.of_user.get(place).copied();
-        let pair = (earlier.and_then(|at| set(before, at)), set(after, place).unwrap_or(u32::MAX));
+        let name = |state: &'_ State, place: usize| {
+            let user = state.users.get(place);
+            user.map_or_else(String::new, |user| state.texts.get(user.username).to_owned())
+        };
+        let me = Some(name(new, place)).filter(|me| is.has(me));
+        let before_me = earlier.map(|at| name(old, at)).filter(|me| was.has(me));
+        let alone = (me.is_some() || before_me.is_some()).then_some(user.id);
+        let earlier_set = earlier.and_then(|at| set(before, at));
+        let pair = (earlier_set, set(after, place).unwrap_or(u32::MAX), alone);
         let group = by_pair.entry(pair).or_insert_with(|| {
-            let had = earlier.map(|at| was.by(old, before.roles(at))).unwrap_or_default();
+            let had = earlier.map(|at| was.by(old, before.roles(at), before_me.as_deref()));
+            let had = had.unwrap_or_default();
             let had: BTreeSet<_> = had.iter().map(key).collect();
-            let has = is.by(new, after.roles(place));
+            let has = is.by(new, after.roles(place), me.as_deref());
             let reached: Vec<Reached> =
                 has.into_iter().filter(|reached| !had.contains(&key(reached))).collect();
             if reached.is_empty() {
@@ -108,8 +119,13 @@ impl<'a> Reach<'a> {
         Reach { pools }
     }
 
-    /// What someone reaches who effectively holds `roles`.
-    fn by(&self, state: &State, roles: &[RoleIdx]) -> BTreeSet<Reached> {
+    /// Whether a pool is called so.
+    fn has(&self, name: &str) -> bool {
+        self.pools.binary_search_by(|(pool, _)| (*pool).cmp(name)).is_ok()
+    }
+
+    /// What someone reaches who effectively holds `roles`; `me`: is called so, where a pool is too.
+    fn by(&self, state: &State, roles: &[RoleIdx], me: Option<&str>) -> BTreeSet<Reached> {
         let held = || {
             roles.iter().filter_map(|role| state.roles.get(*role as usize)).map(|role| {
                 let policies: &[Policy] = &role.policies;
@@ -120,7 +136,7 @@ impl<'a> Reach<'a> {
         for (name, rows) in &self.pools {
             let Some(resource) = pool(name) else { continue };
             for (place, action) in via().iter().enumerate() {
-                if decide(held(), action, Some(&resource)).is_allow() {
+                if decide(held(), action, Some(&resource), me).is_allow() {
                     out.extend(rows.iter().map(|row| Reached { row: (*row).clone(), via: place }));
                 }
             }

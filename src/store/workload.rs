@@ -31,7 +31,8 @@ const REACHED: &str = "SELECT u.username, q.action, r.name, w.pool, w.platform, 
        JOIN role_set s ON s.list = d.list \
        JOIN user u ON u.role_set = s.num \
       WHERE (w.identity = ?1 OR w.identity IS NULL) \
-        AND (u.status = 0 OR (u.status = 2 AND u.disabled_by IS NULL))";
+        AND (u.status = 0 OR (u.status = 2 AND u.disabled_by IS NULL)) \
+        AND (d.whose = 0 OR (d.whose = 2) = (w.pool = u.username))";
 
 impl Reader {
     /// Who reaches `identity` (compared exactly), and who reaches what is unknown and so may be it.
