@@ -439,3 +439,37 @@ fn a_secret_that_cannot_be_written_is_an_error_that_says_what_to_do() {
     assert!(err.contains("idpsyncd token revoke ada ci"), "{err}");
     home.ok(&["token", "revoke", "ada", "ci"], 0);
 }
+
+#[test]
+fn a_service_account_needs_no_source_and_its_tokens_go_with_it() {
+    let home = Home::new(
+        "[store]\npath = \"store.db\"\n[roles.ml]\n[[roles.ml.policies]]\nactions = [\"a:B\"]\n\
+         [[catalog]]\nactions = [\"a:B\"]\n",
+    );
+    home.ok(&["sync"], 0);
+    let add = ["user", "add", "svc-ci", "--service", "--reason", "nightly builds"];
+    home.ok(&add, 0);
+    let refused = home.run(&["token", "create", "svc-ci", "ci", "--expires", "1d"]);
+    assert_eq!(refused.status.code(), Some(1));
+    home.ok(&["grant", "add", "svc-ci", "ml", "--reason", "nightly builds"], 0);
+    create(&home, &["svc-ci", "ci", "--expires", "1d"]);
+    let token = json_of(&home, &["token", "show", "svc-ci", "ci"]);
+    assert_eq!((&token["service"], &token["effective"]), (&json!(true), &json!(["ml"])));
+    assert_eq!(decides(&home, "svc-ci", "ci"), ["a:B Allow ml"]);
+    home.ok(&["user", "disable", "svc-ci", "--reason", "quiet, please"], 0);
+    assert_eq!(decides(&home, "svc-ci", "ci"), Vec::<String>::new());
+    home.ok(&["user", "enable", "svc-ci", "--reason", "go on"], 0);
+    assert_eq!(decides(&home, "svc-ci", "ci"), ["a:B Allow ml"]);
+    home.ok(&["grant", "remove", "svc-ci", "ml"], 0);
+    home.ok(&["grant", "add", "svc-ci", "ml", "--reason", "again"], 0);
+    assert_eq!(roles(&home, "svc-ci", "ci"), Some(Vec::new()));
+    home.ok(&["user", "remove", "svc-ci", "--reason", "nobody builds any more"], 0);
+    assert_eq!(json_of(&home, &["token", "list"]), json!([]));
+    home.ok(&add, 0);
+    assert_eq!(json_of(&home, &["token", "list"]), json!([]));
+    let history = json_of(&home, &["history", "--user", "svc-ci"]);
+    let gone: Vec<&Value> =
+        history.as_array().unwrap().iter().filter(|row| row["change"] == "token-removed").collect();
+    assert_eq!(gone.len(), 1);
+    assert_eq!(gone[0]["cause"], "by-hand");
+}
