@@ -218,7 +218,7 @@ fn csv(cells: &[Cow<'_, str>]) -> String {
         }
         // What a spreadsheet would take for a formula becomes a text.
         let guard = if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
-        if cell.contains([',', '"', '\r', '\n']) {
+        if cell.bytes().any(|byte| matches!(byte, b',' | b'"' | b'\r' | b'\n')) {
             // Writing to a string cannot fail.
             let _ = write!(line, "\"{guard}{}\"", cell.replace('"', "\"\""));
         } else {

@@ -1,8 +1,9 @@
 //! What somebody held at a moment, put together.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::rc::Rc;
 
+use hashbrown::HashMap;
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use super::super::accounts;
@@ -117,12 +118,11 @@ impl<'c> Shelf<'c> {
         if roles.is_empty() {
             return Ok(Vec::new());
         }
-        let mut idp: HashMap<i64, i64> = pairs(&mut self.idp, person.id)?.into_iter().collect();
+        // Few: role and reasons.
+        let mut idp = pairs(&mut self.idp, person.id)?;
         for undo in moment.grants(person.id) {
-            match undo.reasons {
-                Some(reasons) => idp.insert(undo.role, reasons),
-                None => idp.remove(&undo.role),
-            };
+            idp.retain(|(role, _)| *role != undo.role);
+            idp.extend(undo.reasons.map(|reasons| (undo.role, reasons)));
         }
         let mut local = stories(&mut self.local, person.id, moment.generation)?;
         local.extend(stories(&mut self.local_past, person.id, moment.generation)?);
@@ -140,7 +140,10 @@ impl<'c> Shelf<'c> {
                 role,
                 since: self.began(began)?,
                 everyone: moment.everyone.get(&num).copied().unwrap_or(everyone),
-                idp: idp.get(&num).map(|set| self.ways(*set)).transpose()?,
+                idp: match idp.iter().find(|(role, _)| *role == num) {
+                    Some((_, reasons)) => Some(self.ways(*reasons)?),
+                    None => None,
+                },
                 local: local.remove(&num),
                 service,
             });
