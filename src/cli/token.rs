@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{NaiveDate, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -111,24 +113,9 @@ fn secret() -> Result<SecretString, Failure> {
             }
         }
     }
-    let secret = base64url(&bytes);
+    let secret = URL_SAFE_NO_PAD.encode(bytes);
     bytes.fill(0);
     Ok(SecretString::from(secret))
-}
-
-/// RFC 4648, section 5, without padding.
-fn base64url(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |place: usize| u32::from(chunk.get(place).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..=chunk.len() {
-            let six = (bits >> (18 - 6 * place)) & 0x3f;
-            text.extend(ALPHABET.get(six as usize).map(|byte| char::from(*byte)));
-        }
-    }
-    text
 }
 
 /// When it ends: a date ends at its 00:00 UTC.
@@ -354,18 +341,6 @@ mod tests {
         for secret in secrets {
             assert_eq!(secret.len(), token::SECRET_LENGTH);
             assert!(secret.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)));
-        }
-        // RFC 4648, section 10, without padding; and the two letters that tell base64url.
-        for (bytes, text) in [
-            (&b""[..], ""),
-            (b"f", "Zg"),
-            (b"fo", "Zm8"),
-            (b"foo", "Zm9v"),
-            (b"foob", "Zm9vYg"),
-            (b"foobar", "Zm9vYmFy"),
-            (b"\xfb\xff", "-_8"),
-        ] {
-            assert_eq!(base64url(bytes), text);
         }
     }
 
