@@ -598,6 +598,63 @@ fn a_removed_owners_tokens_are_gone_and_a_disabled_owners_are_whole_again() {
     assert_eq!(tokens(&home), [""; 0], "they never return");
 }
 
+/// `config/standalone.toml` with other ports, a store of its own, and the secret in a file.
+fn standalone(grpc: u16, http: u16) -> Home {
+    let text = std::fs::read_to_string(support::gateways::shipped("config/standalone.toml"));
+    let text = text
+        .unwrap()
+        .replace("../standalone.db", "store.db")
+        .replace("env = \"ADMIN_TOKEN\"", "file = \"password\"")
+        .replace(":9181", &format!(":{grpc}"))
+        .replace(":9180", &format!(":{http}"));
+    let home = Home::new(&text);
+    std::fs::write(home.path("password"), SECRET).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(home.path("password"), private).unwrap();
+    home
+}
+
+#[test]
+fn the_standalone_configuration_goes_from_nothing_to_a_token_that_envoy_lets_through() {
+    let (grpc, http) = (free_port(), free_port());
+    let home = standalone(grpc, http);
+    assert!(home.ok(&["check"], 0).contains("0 errors, 0 warnings"));
+    home.ok(&["user", "add", "svc-ci", "--service", "--reason", "nightly builds"], 0);
+    grant(&home, "svc-ci", "osmo-user");
+    let token = home.ok(&["token", "create", "svc-ci", "nightly", "--expires", "90d"], 0);
+    home.ok(&["user", "add", "svc-dashboard", "--service", "--reason", "the wall"], 0);
+    grant(&home, "svc-dashboard", "osmo-viewer");
+    let wall = ["token", "create", "svc-dashboard", "wall", "--role", "osmo-viewer"];
+    let looks = home.ok(&[&wall[..], &["--expires", "30d"]].concat(), 0);
+    let mut run = home.start("run");
+    run.until("it is ready", || {
+        std::net::TcpStream::connect(("127.0.0.1", http)).ok()?;
+        (send(http, "GET", b"/readyz", &[]).status == 200).then_some(())
+    });
+    let platform = support::gateways::Platform::start();
+    let ports = support::gateways::Ports { idpsyncd: grpc, platform: platform.port };
+    let envoy = support::gateways::envoy("config/envoy.yaml", ports, &[]);
+    let Some((_envoy, port)) = envoy else { return };
+    let ask = |method: &str, path: &str, token: &str| {
+        let bearer = format!("Bearer {}", token.trim());
+        send(port, method, path.as_bytes(), &[("authorization", &bearer)]).status
+    };
+    let pool = "/api/pool/default/workflow";
+    assert_eq!(ask("POST", pool, &token), 200);
+    let reached = platform.take();
+    let header = |name: &str| reached[0].headers.get(name).cloned();
+    assert_eq!(header("x-osmo-user").as_deref(), Some("svc-ci"));
+    assert_eq!(header("x-osmo-token-name").as_deref(), Some("nightly"));
+    assert_eq!(ask("POST", pool, &looks), 403);
+    assert_eq!(ask("POST", "/api/pool/other/workflow", &token), 403);
+    assert_eq!(ask("POST", "/api/pool/other/workflow", SECRET), 200, "the default admin");
+    assert_eq!(ask("POST", pool, &SECRET.replace('q', "z")), 401);
+    home.ok(&["user", "disable", "svc-ci", "--reason", "r"], 0);
+    run.until("the token is refused", || (ask("POST", pool, &token) == 403).then_some(()));
+    home.ok(&["user", "remove", "svc-ci", "--reason", "r"], 0);
+    run.until("the token is nobody's", || (ask("POST", pool, &token) == 401).then_some(()));
+}
+
 #[test]
 fn reports_tell_service_accounts() {
     let home = alone();

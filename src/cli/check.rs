@@ -12,7 +12,7 @@ use super::sync::complain;
 use super::{Failure, exit, progress, runtime};
 use crate::config::{self, Config, ConfigError, SourceKind};
 use crate::gateway::coverage;
-use crate::pipeline::{self, Options, SourceResult, open_source};
+use crate::pipeline::{self, Options, RunError, SourceResult, open_source};
 use crate::resolve::{Rules, folded};
 use crate::source::{Directory, Finding, Kind};
 
@@ -115,7 +115,14 @@ async fn connect(
     let (on_progress, end) = progress::on_terminal();
     let run = pipeline::run_with_views(config, &options, &on_progress, Utc::now()).await;
     end();
-    let (outcome, directories) = run?;
+    let (outcome, directories) = match run {
+        // Such as a default admin whose name is somebody's: a finding like any other.
+        Err(RunError::Refused(why)) => {
+            errors.insert(why);
+            return Ok(());
+        }
+        run => run?,
+    };
     complain(&outcome);
     warnings.extend(outcome.warnings.iter().cloned());
     for source in &outcome.sources {
