@@ -147,12 +147,10 @@ impl Serialize for Rows<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Rows(widened, state) = self;
         let each = widened.iter().flat_map(|group| {
-            let names = names(group, *state);
-            names.into_iter().flat_map(move |user| {
-                group.reached.iter().map(move |Reached { row, .. }| (user, row)).zip(&group.reached)
-            })
+            let names = names(group, *state).into_iter();
+            names.flat_map(move |user| group.reached.iter().map(move |it| (user, it)))
         });
-        serializer.collect_seq(each.map(|((user, row), reached)| Row {
+        serializer.collect_seq(each.map(|(user, reached @ Reached { row, via: _ })| Row {
             user,
             identity: row.identity.as_deref(),
             cloud: row.cloud,
@@ -179,28 +177,35 @@ fn names<'a>(group: &Widened, state: Option<&'a State>) -> Vec<&'a str> {
 /// What a plan widens, for a person; nothing where it widens nothing.
 pub(super) fn lines(widened: &[Widened], state: &State, all: bool, style: Style) -> Vec<String> {
     // One line for an identity through one pool: who and by what.
-    type Through<'a> = (Option<&'a str>, &'a str);
-    let mut by_identity: BTreeMap<Through<'_>, (BTreeSet<String>, BTreeSet<&str>, String)> =
-        BTreeMap::new();
+    #[derive(Default)]
+    struct Line<'a> {
+        by: BTreeSet<String>,
+        who: BTreeSet<&'a str>,
+        unknown: BTreeSet<&'a str>,
+    }
+    let mut by_identity: BTreeMap<(Option<&str>, &str), Line<'_>> = BTreeMap::new();
     for group in widened {
         let names = names(group, Some(state));
         for reached in &group.reached {
             let row = &reached.row;
             let key = (row.identity.as_deref(), row.pool.as_str());
-            let (by, who, why) = by_identity.entry(key).or_default();
-            by.insert(format!("platform {}, {}", row.platform, reached.via_action()));
-            who.extend(&names);
-            row.why.clone_into(why);
+            let line = by_identity.entry(key).or_default();
+            line.by.insert(format!("platform {}, {}", row.platform, reached.via_action()));
+            line.who.extend(&names);
+            line.unknown.insert(&row.why);
         }
     }
     if by_identity.is_empty() {
         return Vec::new();
     }
     let mut out = vec![style.bold("Reaches more in the clouds")];
-    for ((identity, pool), (by, who, why)) in by_identity {
+    for ((identity, pool), Line { by, who, unknown }) in by_identity {
         let identity = match identity {
             Some(identity) => identity.to_owned(),
-            None => format!("an unknown identity ({why})"),
+            None => {
+                let why: Vec<&str> = unknown.into_iter().collect();
+                format!("an unknown identity ({})", why.join("; "))
+            }
         };
         let by: Vec<String> = by.into_iter().collect();
         let head = format!(
