@@ -232,10 +232,11 @@ fn iam<'a>(
     warnings.extend(named.absent.iter().cloned());
     let files = all(named.found.into_iter().map(|file| {
         let policies = h2o::parse(&file.text).map_err(|faults| {
-            let told =
-                faults.iter().map(|fault| node.bad(format!("`{}`: {fault}", file.path.display())));
+            let shown = file.path.display();
+            let told: Vec<Reported> =
+                faults.iter().map(|fault| node.bad(format!("`{shown}`: {fault}"))).collect();
             // There is a fault wherever there are no policies.
-            told.last().unwrap_or_else(|| node.bad(format!("`{}`", file.path.display())))
+            told.last().copied().unwrap_or_else(|| node.bad(format!("`{shown}` is refused")))
         })?;
         for (role, policy) in policies.iter().flat_map(IamPolicy::of_roles) {
             found.named.push(Named {
@@ -281,10 +282,11 @@ pub(super) fn imply(
             failed = Some(root.ctx.report(fault));
         };
         match cases.get(&one_case(EVERYONE)).map(String::as_str) {
-            Some(EVERYONE) if known.declared.get(EVERYONE) == Some(&false) => refuse(format!(
+            Some(EVERYONE) if known.declared.get(EVERYONE) == Some(&false) => refuse(
                 "full access is everyone's (`h2o.full_access_role`), and so is this role: set \
                  `everyone = true`"
-            )),
+                    .to_owned(),
+            ),
             Some(EVERYONE) => {}
             Some(other) => refuse(format!("differs from role `{other}` in case only")),
             None => {

@@ -85,7 +85,7 @@ impl Url {
                 }
             }
         }
-        let names = || hosts.split(',').map(|host| host_of(host));
+        let names = || hosts.split(',').map(host_of);
         let near = (hosts.is_empty() && sockets)
             || (!hosts.is_empty() && names().all(|host| is_near(&host)));
         let at = if name.is_empty() { String::new() } else { format!("{name}@") };
