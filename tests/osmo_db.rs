@@ -10,8 +10,12 @@
 #[path = "support"]
 #[allow(dead_code)]
 mod support {
+    pub mod asking;
+    pub mod gateways;
+    pub mod idpsyncd;
     pub mod keycloak;
     pub mod postgres;
+    pub mod skip;
 }
 
 use std::fs;
@@ -21,6 +25,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use support::asking::Listens;
+use support::gateways::free_port;
 use support::postgres::Postgres;
 
 /// OSMO's tables that an import reads, as its service makes them.
@@ -86,6 +92,15 @@ actions = ["workflow:Create"]
 resources = ["pool/a"]
 "#;
 
+/// Whom the IdP lists.
+fn realm() -> String {
+    json!({
+        "realm": "x", "enabled": true, "roles": {"realm": [{"name": "osmo-ml"}]},
+        "users": [{"id": "1", "username": "ivy", "enabled": true, "realmRoles": ["osmo-ml"]}],
+    })
+    .to_string()
+}
+
 fn secret(name: &str) -> String {
     format!("{name:_<43}")
 }
@@ -137,11 +152,7 @@ impl Home {
     fn new() -> Home {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("idpsyncd.toml"), CONFIG).unwrap();
-        let realm = json!({
-            "realm": "x", "enabled": true, "roles": {"realm": [{"name": "osmo-ml"}]},
-            "users": [{"id": "1", "username": "ivy", "enabled": true, "realmRoles": ["osmo-ml"]}],
-        });
-        fs::write(folder.path().join("realm.json"), realm.to_string()).unwrap();
+        fs::write(folder.path().join("realm.json"), realm()).unwrap();
         Home { folder }
     }
 
@@ -406,6 +417,33 @@ fn the_default_admin_of_the_configuration_stays_its_own() {
     let kept: Vec<u8> =
         home.store().query_row("SELECT digest FROM token", [], |row| row.get(0)).unwrap();
     assert_eq!(kept, Sha256::digest(&own).to_vec());
+}
+
+#[test]
+fn a_migrated_token_works_at_the_gateway_with_its_old_secret() {
+    let Some((postgres, url)) = osmo() else { return };
+    postgres.sql("osmo", PEOPLE);
+    let soon = "(now() AT TIME ZONE 'UTC')::timestamp + interval '20 days'";
+    let over = "(now() AT TIME ZONE 'UTC')::timestamp - interval '1 second'";
+    postgres.sql("osmo", &token("svc-ci", "nightly", soon, &["osmo-user"]));
+    postgres.sql("osmo", &token("svc-ci", "over", over, &["osmo-user"]));
+    let at = Listens { grpc: free_port(), http: free_port() };
+    let home = support::idpsyncd::Home::new(&format!(
+        "{CONFIG}[gateway]\ngrpc = \"127.0.0.1:{}\"\nhttp = \"127.0.0.1:{}\"\npreset = \
+         \"osmo\"\n[gateway.tokens]\nenabled = true\n",
+        at.grpc, at.http
+    ));
+    fs::write(home.path("realm.json"), realm()).unwrap();
+    home.ok(&["sync"], 0);
+    home.ok(&["import", "osmo-db", &url], 0);
+    let mut server = home.start("serve");
+    at.ready(&mut server);
+    let told = at.bear(&secret("nightly"), "POST", "/api/pool/a/workflow");
+    assert_eq!(told.status, 200, "{told:?}");
+    assert_eq!(told.headers["x-osmo-user"], "svc-ci");
+    assert_eq!(told.headers["x-osmo-token-name"], "nightly");
+    assert_eq!(told.headers["x-osmo-roles"], "osmo-default,osmo-user");
+    assert_eq!(at.bear(&secret("over"), "POST", "/api/pool/a/workflow").status, 401);
 }
 
 /// While it runs, the list of processes has no password.
