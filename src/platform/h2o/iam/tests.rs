@@ -308,8 +308,9 @@ fn by_the_vendors_rule(
     resource: &str,
 ) -> bool {
     let (action, resource) = (action.parse().unwrap(), resource.parse().unwrap());
-    let counting =
-        policies.iter().filter(|policy| policy.resources.iter().any(|it| it.matches(&resource)));
+    let counting = policies
+        .iter()
+        .filter(|policy| policy.resources.iter().any(|it| it.matches(&resource, None)));
     let speaks = |statement: &&Statement| {
         statement.roles.iter().any(|role| held.contains(&role.as_str()))
             && statement.actions.iter().any(|it| it.matches(&action))
