@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod report;
+
+pub use report::{AccessArgs, ReportCommand, SignArgs, WhoArgs};
+
 /// Keeps a gateway's idea of who may do what in step with Keycloak and LDAP.
 #[derive(Parser, Debug)]
 #[command(
@@ -161,8 +165,8 @@ Examples:
   idpsyncd who --role osmo-admin
   idpsyncd who workflow:Create pool/ml-training --output csv > who.csv
 
-The role that is named is the one whose policy decides, as `authorize` names it. Who is denied by any of
-their roles is not listed.")]
+The role that is named is the one whose policy decides, as `authorize` names it. Who is denied by
+any of their roles is not listed.")]
     Who(WhoArgs),
     /// Report who holds what, since when, why and by whom: for a review
     #[command(
@@ -293,80 +297,6 @@ pub struct AuthorizeArgs {
     /// WEBSOCKET for a WebSocket upgrade
     #[arg(long, value_name = "METHOD PATH", conflicts_with_all = ["action", "resource"])]
     pub request: Option<String>,
-}
-
-/// `idpsyncd who`
-#[derive(Args, Debug)]
-pub struct WhoArgs {
-    /// The action, such as workflow:Create
-    #[arg(required_unless_present_any = ["request", "role"])]
-    pub action: Option<String>,
-    /// The resource, such as pool/ml-training
-    pub resource: Option<String>,
-    /// In place of them a request as the gateway gets it: the route tells action and resource.
-    /// WEBSOCKET for a WebSocket upgrade
-    #[arg(long, value_name = "METHOD PATH", conflicts_with_all = ["action", "resource"])]
-    pub request: Option<String>,
-    /// In place of them a role: everyone who effectively holds it
-    #[arg(long, conflicts_with_all = ["action", "resource", "request"])]
-    pub role: Option<String>,
-}
-
-/// `idpsyncd report`
-#[derive(Subcommand, Debug)]
-pub enum ReportCommand {
-    /// Report who effectively holds what, since when, why and by whom
-    #[command(after_help = "\
-Examples:
-  idpsyncd report access
-  idpsyncd report access --user alice
-  idpsyncd report access --role osmo-admin --output json
-  idpsyncd report access --as-of 41                      as it was at generation 41
-  idpsyncd report access --as-of 2026-11-01              as it was at 00:00 UTC of that day
-  idpsyncd report access --since-last-review quarterly   what is not as it was then
-
-A past state is told as the gateways saw it. A moment between two generations means the earlier one.")]
-    Access(AccessArgs),
-    /// Record that somebody has looked at who holds what
-    #[command(after_help = "\
-Example:
-  idpsyncd report sign quarterly --by \"Ada Berg\" --generation 42
-
-Changes nobody's access, and makes no generation. Name the generation that was looked at (`report
-access` says which it was): without it, it is the newest.")]
-    Sign(SignArgs),
-    /// List who has looked at what and when, newest first
-    List,
-}
-
-/// `idpsyncd report access`
-#[derive(Args, Debug)]
-pub struct AccessArgs {
-    /// This user only, by the username at that time
-    #[arg(long)]
-    pub user: Option<String>,
-    /// This role only
-    #[arg(long)]
-    pub role: Option<String>,
-    /// The state at this time (RFC 3339, or a day: at 00:00 UTC) or generation
-    #[arg(long, value_name = "TIME|GENERATION")]
-    pub as_of: Option<String>,
-    /// Only what is not as it was at the last `report sign NAME`
-    #[arg(long, value_name = "NAME")]
-    pub since_last_review: Option<String>,
-}
-
-/// `idpsyncd report sign`
-#[derive(Args, Debug)]
-pub struct SignArgs {
-    /// The review's name, such as quarterly
-    pub name: String,
-    /// Who has looked
-    #[arg(long, value_name = "WHO")]
-    pub by: String,
-    /// The generation that was looked at; the newest where absent
-    #[arg(long, value_name = "N")]
-    pub generation: Option<u64>,
 }
 
 /// `idpsyncd plan`
