@@ -5,7 +5,7 @@
 //! own is refused. Plain scalars mean what YAML 1.2's core schema says; a text that it takes for a
 //! number or a boolean is not a text, so that nothing depends on which reader guesses how.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
@@ -156,7 +156,13 @@ struct Open {
 
 enum Items {
     List(Vec<Node>),
-    Map { entries: Vec<(Key, Node)>, key: Option<Entry>, merged: Vec<Node> },
+    Map {
+        entries: Vec<(Key, Node)>,
+        /// The lines of the keys so far.
+        lines: HashMap<String, usize>,
+        key: Option<Entry>,
+        merged: Vec<Node>,
+    },
 }
 
 /// A key whose value has not come yet.
@@ -216,7 +222,12 @@ impl Builder {
             }
             Event::MappingStart(_, anchor, tag) => {
                 check_tag(place, tag.as_deref())?;
-                let map = Items::Map { entries: Vec::new(), key: None, merged: Vec::new() };
+                let map = Items::Map {
+                    entries: Vec::new(),
+                    lines: HashMap::new(),
+                    key: None,
+                    merged: Vec::new(),
+                };
                 self.begin(place, anchor, map)?;
             }
             Event::SequenceEnd | Event::MappingEnd => {
@@ -225,7 +236,9 @@ impl Builder {
                 };
                 let value = match what {
                     Items::List(items) => Value::List(items),
-                    Items::Map { entries, key: _, merged } => Value::Map(merge(entries, &merged)?),
+                    Items::Map { entries, lines: _, key: _, merged } => {
+                        Value::Map(merge(entries, &merged)?)
+                    }
                 };
                 self.put(Node { place, value }, anchor)?;
             }
@@ -252,17 +265,17 @@ impl Builder {
     }
 
     fn key(&mut self, key: Key, merges: bool) -> Result<(), YamlError> {
-        let Some(Open { what: Items::Map { entries, key: slot, .. }, .. }) = self.open.last_mut()
+        let Some(Open { what: Items::Map { lines, key: slot, .. }, .. }) = self.open.last_mut()
         else {
             return Ok(());
         };
-        if !merges && let Some((first, _)) = entries.iter().find(|(it, _)| it.name == key.name) {
+        if !merges && let Some(first) = lines.insert(key.name.clone(), key.place.line) {
             return error(
                 key.place,
                 format!(
                     "the key `{}` stands twice: first in line {}",
                     key.name.escape_debug(),
-                    first.place.line
+                    first
                 ),
             );
         }
@@ -295,7 +308,7 @@ impl Builder {
             None if self.empty && node.is_null() => {}
             None => self.documents.push(node),
             Some(Open { what: Items::List(items), .. }) => items.push(node),
-            Some(Open { what: Items::Map { entries, key, merged }, .. }) => match key.take() {
+            Some(Open { what: Items::Map { entries, key, merged, .. }, .. }) => match key.take() {
                 Some(Entry { merges: true, .. }) => match node.value {
                     Value::List(nodes) => merged.extend(nodes),
                     _ => merged.push(node),
@@ -312,12 +325,16 @@ impl Builder {
 /// `entries` with those of the `merged` maps that it does not have itself; of several the first has
 /// it its way.
 fn merge(mut entries: Vec<(Key, Node)>, merged: &[Node]) -> Result<Vec<(Key, Node)>, YamlError> {
+    if merged.is_empty() {
+        return Ok(entries);
+    }
+    let mut known: HashSet<String> = entries.iter().map(|(key, _)| key.name.clone()).collect();
     for node in merged {
         let Some(more) = node.map() else {
             return error(node.place, format!("`<<` takes a map, this is {}", node.kind()));
         };
         for (key, value) in more {
-            if !entries.iter().any(|(known, _)| known.name == key.name) {
+            if known.insert(key.name.clone()) {
                 entries.push((key.clone(), value.clone()));
             }
         }
@@ -370,6 +387,8 @@ fn is_number(text: &str) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// As JSON, for comparing.
@@ -416,6 +435,38 @@ mod tests {
             serde_json::json!({ "a": [number, "b/c", null, { "d": "é" }], "e": "" })
         );
         assert_eq!(one(r#"["\ud83d\ude80"]"#), serde_json::json!(["🚀"]));
+    }
+
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            "\\PC{0,12}".prop_map(Into::into),
+            "[ \\t\\n:#'\"{}\\[\\],&*!|>%@`-]{0,6}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
+                prop::collection::btree_map("\\PC{0,6}", inner, 0..4)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+        /// Whatever a program writes as JSON is that.
+        #[test]
+        fn json_is_what_a_reader_of_json_takes_it_for(value in any_json()) {
+            for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+                let all = documents(&text).map_err(|error| {
+                    TestCaseError::fail(format!("{}: {text}", error.message))
+                })?;
+                let read = all.first().map_or(serde_json::Value::Null, json);
+                prop_assert_eq!(&read, &value, "{}", text);
+            }
+        }
     }
 
     #[test]
