@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use idpsyncd::config::AllowedConfig;
-use idpsyncd::gateway::question::{KnownBy, On, Question};
+use idpsyncd::gateway::question::{Digest, KnownBy, On, Question};
 use idpsyncd::gateway::snapshot::{Decided, Found, Snapshot, Wanted};
 use idpsyncd::model::{Status, Time};
 use idpsyncd::policy::{Effect, Verdict, decide};
@@ -43,7 +43,7 @@ fn wanted() -> Arc<Wanted> {
         ],
         anonymous_role: Some("a".to_owned()),
         sources: vec!["corp".to_owned()],
-        tokens: false,
+        tokens: true,
     })
 }
 
@@ -191,6 +191,30 @@ fn agrees_with_the_links(snapshot: &Snapshot, conn: &Connection, world: &World) 
     }
 }
 
+/// Each token is its owner's, by the name that the owner has now, with the roles that it decides with;
+/// one of the past is nobody's.
+fn agrees_with_the_tokens(snapshot: &Snapshot, digests: &BTreeSet<[u8; 32]>, world: &World) {
+    for digest in digests {
+        let found = snapshot.token(&Digest(*digest));
+        let of = world.tokens.iter().find(|(_, pass)| pass.digest == *digest);
+        let Some(((user, name), pass)) = of else {
+            assert_eq!(found, None);
+            continue;
+        };
+        let (bearer, person) = (found.unwrap(), &world.people[user]);
+        assert_eq!((bearer.owner, bearer.name), (person.username.as_str(), name.as_str()));
+        assert_eq!(bearer.until, pass.expires_at.timestamp());
+        match (bearer.found, snapshot.user(&person.username)) {
+            (Found::Enabled(set), Found::Enabled(_)) => {
+                let roles: Vec<String> = world.decides(*user, pass).into_iter().collect();
+                assert_eq!(snapshot.roles_header(set), roles.join(","), "{name}");
+            }
+            (Found::Disabled(_), Found::Disabled(_)) => {}
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
 /// People whose names are taken over, who are renamed, and no two of one name.
 fn shuffle_names(world: &mut World, random: &mut fastrand::Rng) {
     let names: Vec<String> = world.people.values().map(|person| person.username.clone()).collect();
@@ -221,6 +245,7 @@ fn a_snapshot_that_caught_up_answers_as_one_that_was_loaded() {
         let mut snapshot = load(&path);
         assert_eq!((snapshot.generation(), snapshot.users()), (0, 0));
         let mut names = BTreeSet::from(["nobody".to_owned()]);
+        let mut digests = BTreeSet::from([[7; 32]]);
         for round in 0..12 {
             let mut applied = false;
             for turn in 0..random.i64(1..4) {
@@ -242,6 +267,8 @@ fn a_snapshot_that_caught_up_answers_as_one_that_was_loaded() {
             }
             assert_eq!(answers(&snapshot, &names), answers(&fresh, &names), "{seed} {round}");
             agrees_with_the_views(&snapshot, &path, &world);
+            digests.extend(world.tokens.values().map(|pass| pass.digest));
+            agrees_with_the_tokens(&snapshot, &digests, &world);
             assert!(caught_up(&snapshot, &path).is_none());
             steps += 1;
             loads += usize::from(snapshot.recent() == 0);

@@ -141,7 +141,8 @@ impl Stage {
     }
 
     fn serve(&self) -> Idpsyncd {
-        let mut server = self.home.start("serve");
+        // At trace, every library's lines too: no secret is in any.
+        let mut server = self.home.start_at("serve", "trace", &[]);
         self.at.ready(&mut server);
         server
     }

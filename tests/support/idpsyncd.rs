@@ -60,10 +60,15 @@ impl Home {
 
     /// Starts `run` or `serve` with environment variables.
     pub fn start_with(&self, what: &str, env: &[(&str, &Path)]) -> Idpsyncd {
+        self.start_at(what, "idpsyncd=debug", env)
+    }
+
+    /// The same, logging at a level.
+    pub fn start_at(&self, what: &str, level: &str, env: &[(&str, &Path)]) -> Idpsyncd {
         let log = self.path(&format!("{what}.log"));
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let from = file.metadata().unwrap().len();
-        let mut command = self.command(&[what, "--log-level", "idpsyncd=debug"]);
+        let mut command = self.command(&[what, "--log-level", level]);
         command.envs(env.iter().copied()).stdout(Stdio::null()).stderr(file);
         Idpsyncd { child: command.spawn().unwrap(), log, from }
     }
