@@ -5,6 +5,7 @@
 //! Keycloak    what each   mapping    roles to   now vs   may it    one       SQL views
 //! LDAP        source      rules and  decisions  wanted   happen?   transac-
 //! files       last said   sync modes                               tion
+//! local
 //! ```
 //!
 //! | arrow | room |
