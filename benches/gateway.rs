@@ -213,6 +213,7 @@ fn plan(users: u32) -> Plan {
         held: None,
         warnings: Vec::new(),
         next_due: None,
+        widened: Vec::new(),
         summary: Summary::default(),
         records: idpsyncd::plan::Records::default(),
     }
