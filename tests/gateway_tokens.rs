@@ -31,7 +31,7 @@ use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{ListValue, Struct, Value as Protobuf};
 use serde_json::{Value, json};
 use support::asking::{Listens, Told};
-use support::gateways::{Got, Platform, Ports, envoy, free_port, send};
+use support::gateways::{Got, Platform, Ports, caddy, envoy, free_port, nginx, send};
 use support::idpsyncd::{Home, Idpsyncd};
 
 const CREATE: &str = "/api/pool/ml-a/workflow";
@@ -400,6 +400,33 @@ fn beside_what_the_gateway_vouches_for_a_token_is_one_credential_too_many() {
     // What is no token of ours is not looked at, as ever.
     for other in ["Basic eDp5", "Bearer a.b.c", "Negotiate x", ""] {
         assert_eq!(at.ask("GET", "/p", &[("authorization", other), bob]).status, 200, "{other}");
+    }
+    server.stop();
+}
+
+/// With the files that are shipped the platform is told which token asks, and by no client.
+#[test]
+fn nginx_and_caddy_pass_on_which_token_asks() {
+    let stage = Stage::new("preset = \"osmo\"", "[gateway.tokens]\nenabled = true");
+    let ci = stage.token("ann", "ci", &["--role", "osmo-ml"]);
+    let server = stage.serve();
+    let platform = Platform::start();
+    let ports = Ports { idpsyncd: stage.at.http, platform: platform.port };
+    let Some((_nginx, first)) = nginx(ports) else { return };
+    let Some((_caddy, second)) = caddy(ports, &[]) else { return };
+    for port in [first, second] {
+        let bearer = format!("Bearer {ci}");
+        let sent = [("authorization", bearer.as_str()), ("x-osmo-token-name", "root")];
+        let got = send(port, "POST", CREATE.as_bytes(), &sent);
+        assert_eq!(got.status, 200, "{got:?}");
+        let reached = got.json()["headers"].clone();
+        assert_eq!(
+            (&reached["x-osmo-user"], &reached["x-osmo-token-name"]),
+            (&json!("ann"), &json!("ci"))
+        );
+        let unknown = format!("Bearer {}", "A".repeat(43));
+        let got = send(port, "POST", CREATE.as_bytes(), &[("authorization", &unknown)]);
+        assert_eq!(got.status, 401, "{got:?}");
     }
     server.stop();
 }
