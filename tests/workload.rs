@@ -330,6 +330,25 @@ fn a_dry_run_says_who_reaches_more_through_which_pool() {
 }
 
 #[test]
+fn a_name_that_is_a_pools_is_reach_like_a_role() {
+    let home = home();
+    let own = "[roles.own]\neveryone = true\n[[roles.own.policies]]\nactions = \
+               [\"workflow:Create\"]\nresources = [\"pool/${self}\"]\n[roles.brake]";
+    home.configure(&CONFIG.replace("[roles.brake]", own));
+    home.ok(&["sync"], 0);
+    assert!(view(&home).iter().all(|row| !row.starts_with("finn ")), "{:?}", view(&home));
+    let renamed = realm(PEOPLE).replace("\"username\":\"finn\"", "\"username\":\"sound\"");
+    std::fs::write(home.path("realm.json"), renamed).unwrap();
+    let plan = json_of(&home, &["sync", "--dry-run"], 0);
+    let rows = plan["reach"].as_array().unwrap();
+    assert!(rows.iter().any(|row| row["user"] == "sound" && row["identity"] == GCP), "{rows:?}");
+    assert!(rows.iter().all(|row| row["user"] == "sound" && row["pool"] == "sound"), "{rows:?}");
+    home.ok(&["sync"], 0);
+    let row = format!("sound sound cpu osmo-east sound-runner gcp {GCP} workflow:Create");
+    assert!(view(&home).contains(&row), "{:?}", view(&home));
+}
+
+#[test]
 fn a_grant_by_hand_says_what_it_widens() {
     let home = synced();
     home.configure(&CONFIG.replace("[roles.brake]", "[roles.lender]\nsync_mode = \"ignore\"\n[[roles.lender.policies]]\nactions = [\"workflow:Exec\"]\nresources = [\"pool/sound\"]\n[roles.brake]"));

@@ -57,24 +57,21 @@ pub(super) fn widened(
             at += 1;
         }
         let earlier = old.users.get(at).filter(|other| other.id == user.id).map(|_| at);
-        if same && earlier.is_some_and(|at| before.id(at) == after.id(place)) {
+        let me = Some(name(new, place)).filter(|me| is.has(me));
+        let before_me = earlier.map(|at| name(old, at)).filter(|me| was.has(me));
+        // A name that is a pool's, or was, is as good as a role.
+        if same && me == before_me && earlier.is_some_and(|at| before.id(at) == after.id(place)) {
             continue;
         }
         let set = |effective: &Effective, place: usize| effective.of_user.get(place).copied();
-        let name = |state: &'_ State, place: usize| {
-            let user = state.users.get(place);
-            user.map_or_else(String::new, |user| state.texts.get(user.username).to_owned())
-        };
-        let me = Some(name(new, place)).filter(|me| is.has(me));
-        let before_me = earlier.map(|at| name(old, at)).filter(|me| was.has(me));
         let alone = (me.is_some() || before_me.is_some()).then_some(user.id);
         let earlier_set = earlier.and_then(|at| set(before, at));
         let pair = (earlier_set, set(after, place).unwrap_or(u32::MAX), alone);
         let group = by_pair.entry(pair).or_insert_with(|| {
-            let had = earlier.map(|at| was.by(old, before.roles(at), before_me.as_deref()));
+            let had = earlier.map(|at| was.by(old, before.roles(at), before_me));
             let had = had.unwrap_or_default();
             let had: BTreeSet<_> = had.iter().map(key).collect();
-            let has = is.by(new, after.roles(place), me.as_deref());
+            let has = is.by(new, after.roles(place), me);
             let reached: Vec<Reached> =
                 has.into_iter().filter(|reached| !had.contains(&key(reached))).collect();
             if reached.is_empty() {
@@ -91,6 +88,11 @@ pub(super) fn widened(
         }
     }
     out
+}
+
+/// What the user at `place` is called.
+fn name(state: &State, place: usize) -> &str {
+    state.users.get(place).map_or("", |user| state.texts.get(user.username))
 }
 
 /// What makes a reach another one: not where the pods run, nor why something is unknown.
