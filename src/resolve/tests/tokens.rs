@@ -489,7 +489,7 @@ fn kept(world: &World, promises: &mut BTreeMap<(u32, String), Promise>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     /// In no generation has a token a role that its user has not held in every generation since it
     /// was made; it loses no other; and no role that denies something to its owner is missing.
