@@ -768,8 +768,13 @@ fn osmos(user: &str, roles: &[&str], more: Value) -> Value {
     claims
 }
 
-/// Name, claims, and what comes of some requests: the roles that the upstream is told, or the status.
-fn cases() -> Vec<(&'static str, Value, Result<[&'static str; 4], u16>, Vec<(&'static str, u16)>)> {
+/// What the upstream is told, or the status.
+type Expected = Result<[&'static str; 4], u16>;
+
+/// Name, claims, what comes of a request, and the status of some.
+type Case = (&'static str, Value, Expected, Vec<(&'static str, u16)>);
+
+fn cases() -> Vec<Case> {
     let (logger, operator) = ("POST /api/logger/workflow/w/osmo_ctrl/x", "GET /api/agent/worker/b");
     let router = "GET /api/router/exec/w/backend/x";
     let pod = json!({"osmo_workflow_id": "wf-1"});

@@ -22,10 +22,7 @@ impl Places {
     ///
     /// # Errors
     /// There are several, or what is there is no bearer's.
-    pub(super) fn bearer<'h>(
-        self,
-        headers: &'h dyn Headers,
-    ) -> Result<Option<&'h str>, &'static str> {
+    pub(super) fn bearer(self, headers: &dyn Headers) -> Result<Option<&str>, &'static str> {
         match headers.header("authorization") {
             Header::Absent if self.osmo_auth => match headers.header(OSMO_AUTH) {
                 Header::Absent | Header::One("") => Ok(None),
@@ -51,10 +48,7 @@ impl Places {
     ///
     /// # Errors
     /// Headers are there twice: one of them may be a token.
-    pub(super) fn among_others<'h>(
-        self,
-        headers: &'h dyn Headers,
-    ) -> Result<Option<&'h str>, &'static str> {
+    pub(super) fn among_others(self, headers: &dyn Headers) -> Result<Option<&str>, &'static str> {
         match self.bearer(headers) {
             Ok(found) => Ok(found.filter(|it| is_token(it) || is_jwt(it))),
             Err(why) => {

@@ -97,7 +97,7 @@ impl Draft {
     pub(super) fn finish(self) -> Tokens {
         let Draft { mut entries, names, seen } = self;
         drop(seen);
-        entries.sort_unstable_by(|(one, _), (other, _)| one.0.cmp(&other.0));
+        entries.sort_unstable_by_key(|(digest, _)| digest.0);
         let bits = (entries.len() / ALIKE).max(1).ilog2();
         let mut starts = Vec::with_capacity((1usize << bits).saturating_add(1));
         for (place, (digest, _)) in (0u32..).zip(&entries) {
