@@ -500,6 +500,20 @@ fn the_default_admin_is_there_after_the_first_sync_and_the_dry_run_shows_it() {
 }
 
 #[test]
+fn a_default_admin_without_a_name_is_admin_with_the_role_osmo_admin_where_there_is_one() {
+    let home = administered("", SECRET);
+    let file = home.path("idpsyncd.toml");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let short = whole.replace("username = \"admin\"\n", "").replace("role = \"osmo-admin\"\n", "");
+    assert_ne!(whole, short);
+    std::fs::write(&file, &short).unwrap();
+    home.ok(&["sync"], 0);
+    assert_eq!(roles(&home, "admin"), ["osmo-admin", "osmo-default"]);
+    std::fs::write(&file, short.replace("[roles.osmo-admin", "[roles.other")).unwrap();
+    refused(&home, &["sync"], 1, &["default_admin.role", "`osmo-admin`"]);
+}
+
+#[test]
 fn a_role_that_was_taken_from_the_default_admin_comes_back_and_nobody_takes_it_out_by_hand() {
     let home = administered(ACME, SECRET);
     realm(&home, &["bob"]);

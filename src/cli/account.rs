@@ -38,6 +38,14 @@ fn words(
     format!("{account}, by sudo for {caller}")
 }
 
+/// [`account`], and why, where that was said: how the history tells who took something away.
+pub(super) fn account_because(reason: Option<&str>) -> String {
+    match reason.map(str::trim).filter(|reason| !reason.is_empty()) {
+        Some(reason) => format!("{}: {reason}", account()),
+        None => account(),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {

@@ -440,6 +440,9 @@ Example:
         /// Remove the imported grant, not the local one
         #[arg(long)]
         imported: bool,
+        /// Why, for the history
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// List local grants
     List,

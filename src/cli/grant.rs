@@ -3,7 +3,7 @@
 use chrono::Utc;
 use serde_json::json;
 
-use super::account::account;
+use super::account::{account, account_because};
 use super::args::{GrantCommand, Output};
 use super::print::{self, Style, Table};
 use super::time::{From, moment};
@@ -35,8 +35,8 @@ pub(super) fn run(config: &Config, command: GrantCommand, output: Output) -> Res
             })?;
             done(output, "added", &user, &role, (&plan, generation))
         }
-        GrantCommand::Remove { user, role, imported } => {
-            let by = account();
+        GrantCommand::Remove { user, role, imported, reason } => {
+            let by = account_because(reason.as_deref());
             let (plan, generation) = pipeline::by_hand(config, Utc::now(), |state| {
                 let (user, role) = (find_user(state, &user)?, find_role(state, &role)?);
                 let imported = imported.then_some(true);

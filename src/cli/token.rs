@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::account::account;
+use super::account::{account, account_because};
 use super::args::{Output, TokenArgs, TokenCommand};
 use super::grant::user_called;
 use super::print::{self, Style, Table};
@@ -308,10 +308,7 @@ fn revoke(
     reason: Option<&str>,
     output: Output,
 ) -> Result<u8, Failure> {
-    let by = match reason.map(str::trim).filter(|reason| !reason.is_empty()) {
-        Some(reason) => format!("{}: {reason}", account()),
-        None => account(),
-    };
+    let by = account_because(reason);
     let (_, generation) = pipeline::by_hand(config, Utc::now(), |state| {
         let user = find_user(state, user)?;
         Ok(ByHand::RemoveToken { user, name: name.to_owned(), by: by.clone() })

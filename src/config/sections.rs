@@ -163,6 +163,9 @@ pub(super) fn guard(root: &Table<'_>) -> ReadGuard {
     ReadGuard { guard, protected }
 }
 
+/// The role of a `[default_admin]` that names none: OSMO's.
+const ADMIN: &str = "osmo-admin";
+
 /// `[default_admin]`. `roles`: those under `[roles]`, as far as they could be read.
 pub(super) fn default_admin(
     root: &Table<'_>,
@@ -171,28 +174,41 @@ pub(super) fn default_admin(
 ) -> Read<Option<DefaultAdmin>> {
     let Some(node) = root.get("default_admin") else { return Ok(None) };
     let table = node.table()?;
-    let username = table.required("username", |node| {
+    let username = table.or("username", "admin".to_owned(), |node| {
         let name = node.text()?;
         local::check_id(&name).map_err(|error| node.bad(error))?;
         username::canonical(&name).map(|name| name.into_owned()).map_err(|error| node.bad(error))
     });
     let password = table.required("password", Node::secret);
-    let role = table.required("role", |node| {
-        let name = node.text()?;
-        known.check(node, &name)?;
-        let Some(roles) = roles else { return Ok(name) };
-        let why = match roles.get(&name) {
-            Some(role) if role.everyone => {
-                "is everyone's, so holding it makes nobody an administrator"
-            }
-            Some(_) => return Ok(name),
-            None => {
-                "is made by a template where a source has it; name one that is declared under \
-                 `[roles]`"
-            }
-        };
-        Err(node.fault(Code::Conflict, format!("role `{}` {why}", name.escape_debug())))
-    });
+    let usable = |name: &str| match roles.map(|roles| roles.get(name)) {
+        Some(Some(role)) if role.everyone => {
+            Err("is everyone's, so holding it makes nobody an administrator")
+        }
+        Some(None) => {
+            Err("is made by a template where a source has it; name one that is declared \
+                           under `[roles]`")
+        }
+        Some(Some(_)) | None => Ok(()),
+    };
+    let role = match table.get("role") {
+        Some(node) => node.text().and_then(|name| {
+            known.check(&node, &name)?;
+            let fault =
+                |why| node.fault(Code::Conflict, format!("role `{}` {why}", name.escape_debug()));
+            usable(&name).map_err(fault)?;
+            Ok(name)
+        }),
+        None if roles.is_none_or(|roles| roles.contains_key(ADMIN)) => match usable(ADMIN) {
+            Ok(()) => Ok(ADMIN.to_owned()),
+            Err(why) => Err(table.missing("role", format!("role `{ADMIN}` {why}"))),
+        },
+        None => Err(table.missing(
+            "role",
+            format!(
+                "is `{ADMIN}` where it is absent, and there is no such role: name one of `[roles]`"
+            ),
+        )),
+    };
     table.finish();
     Ok(Some(DefaultAdmin { username: username?, password: password?, role: role? }))
 }
