@@ -336,7 +336,7 @@ fn an_import_brings_what_osmo_alone_knows_and_the_same_again_changes_nothing() {
     assert_eq!(left_out.len(), 9, "{left_out:#?}");
 
     // Again: nothing, and what a sync makes of it is nothing either.
-    home.run(&[&import[..], &["--dry-run"]].concat(), &[]).exits(0);
+    home.run(&[&import[..], &["--dry-run", "--detailed-exitcode"]].concat(), &[]).exits(0);
     home.run(&import, &[]).exits(0);
     home.run(&["sync"], &[]).exits(0);
     assert_eq!(home.generation(), before + 1);

@@ -557,5 +557,8 @@ so the same import again changes nothing. A dry run exits 2 where it would chang
         /// Plan and show, write nothing
         #[arg(long)]
         dry_run: bool,
+        /// Exit 2 where a dry run found changes: it always does
+        #[arg(long, requires = "dry_run")]
+        detailed_exitcode: bool,
     },
 }

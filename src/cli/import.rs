@@ -43,7 +43,7 @@ fn parse(url: &str) -> Result<Url, Failure> {
 }
 
 pub(super) fn run(config: &Config, command: &ImportCommand, output: Output) -> Result<u8, Failure> {
-    let ImportCommand::OsmoDb { url, dry_run } = command;
+    let ImportCommand::OsmoDb { url, dry_run, detailed_exitcode: _ } = command;
     let url = parse(url)?;
     let variable = |name: &str| std::env::var(name).ok();
     let rows = runtime()?.block_on(osmo_db::read(&url, variable))?;
