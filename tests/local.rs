@@ -131,15 +131,15 @@ fn json(home: &Home, args: &[&str]) -> Value {
 /// Runs a command that is refused with `status`, and says why in each of these words.
 #[track_caller]
 fn refused(home: &Home, args: &[&str], status: i32, words: &[&str]) {
-    let before = home.path("store.db").exists().then(|| generation(home)).unwrap_or_default();
+    let now = || if home.path("store.db").exists() { generation(home) } else { 0 };
+    let before = now();
     let output = home.run(args);
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(status), "{args:?}: {err}");
     for word in words {
         assert!(err.contains(word), "{args:?} says nothing of {word:?}: {err}");
     }
-    let after = home.path("store.db").exists().then(|| generation(home)).unwrap_or_default();
-    assert_eq!(after, before, "{args:?} wrote a generation");
+    assert_eq!(now(), before, "{args:?} wrote a generation");
 }
 
 fn add(home: &Home, name: &str) {
