@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use idpsyncd::config::{self, Config};
 use idpsyncd::model::{Deed, GrantKind, LocalGrant, Time, parse_rfc3339};
-use idpsyncd::pipeline::{self, Options, UserWish};
+use idpsyncd::pipeline::{self, UserWish};
 use idpsyncd::plan::ByHand;
-use idpsyncd::source::OnProgress;
 use idpsyncd::store::Reader;
 use proptest::prelude::*;
 use serde_json::json;
@@ -154,9 +152,7 @@ impl Company {
         let realm = json!({"realm": "r", "roles": {"realm": []}, "groups": groups, "users": users});
         std::fs::write(self.file("realm.json"), realm.to_string()).unwrap();
         let config = self.config();
-        let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
-        let silent: OnProgress = Arc::new(|_| {});
-        self.runtime.block_on(pipeline::run(&config, &options, &silent, self.now)).unwrap();
+        in_process::sync(&self.runtime, &config, self.now);
     }
 
     /// Somebody grants or removes by hand; what is refused does not matter here.

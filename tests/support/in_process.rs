@@ -1,0 +1,19 @@
+//! Runs in the test's own process, beside tests that start others.
+
+use chrono::{DateTime, Utc};
+use idpsyncd::config::Config;
+use idpsyncd::pipeline::{self, Options, Outcome, RunError};
+use idpsyncd::source::OnProgress;
+
+/// One sync. A process that another test is just starting holds a copy of whatever this one had open,
+/// the lock of the run before included, until it is what it is to be: that is waited for.
+pub fn sync(runtime: &tokio::runtime::Runtime, config: &Config, now: DateTime<Utc>) -> Outcome {
+    let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
+    let silent: OnProgress = std::sync::Arc::new(|_| {});
+    loop {
+        match runtime.block_on(pipeline::run(config, &options, &silent, now)) {
+            Err(RunError::Locked(_)) => std::thread::yield_now(),
+            done => return done.unwrap(),
+        }
+    }
+}
