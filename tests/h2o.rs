@@ -298,6 +298,41 @@ fn a_policy_that_is_not_understood_is_no_configuration() {
 }
 
 #[test]
+fn a_file_that_a_pattern_finds_and_nobody_can_open_is_unknown_and_lifts_no_deny() {
+    let home = Home::new();
+    home.run(&["sync"]).exits(0);
+    let denies = "SELECT count(*) || '' FROM gateway_role_policy WHERE effect = 'Deny'";
+    let before = home.rows(denies);
+    assert_ne!(before, [["0"]]);
+    fs::remove_file(home.path("iam/contractors.json")).unwrap();
+    std::os::unix::fs::symlink("nowhere.json", home.path("iam/contractors.json")).unwrap();
+    home.run(&["sync"]).exits(1).complains("cannot read");
+    assert_eq!(home.rows(denies), before);
+    // A folder that has none any more is told by the run that takes them along.
+    for file in ["iam/contractors.json", "iam/support.json"] {
+        fs::remove_file(home.path(file)).unwrap();
+    }
+    home.run(&["sync", "--dry-run"]).exits(0).says("no file fits");
+}
+
+#[test]
+fn a_pattern_is_relative_to_the_configuration_however_that_is_named() {
+    let home = Home::new();
+    home.write("deny.json", &fs::read_to_string(home.path("iam/contractors.json")).unwrap());
+    let text = fs::read_to_string(home.path("idpsyncd.toml")).unwrap();
+    home.write("idpsyncd.toml", &text.replace("\"iam/*.json\"", "\"d*.json\""));
+    for name in ["idpsyncd.toml", "./idpsyncd.toml"] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_idpsyncd"))
+            .current_dir(home.folder.path())
+            .args(["h2o", "iam", "export", "--config", name])
+            .output()
+            .unwrap();
+        let out = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && out.contains("CONTRACTOR"), "{name}: {output:?}");
+    }
+}
+
+#[test]
 fn full_access_that_is_everyones_is_said_aloud() {
     let home = Home::new();
     let text = fs::read_to_string(home.path("idpsyncd.toml")).unwrap();

@@ -53,7 +53,7 @@ impl Files {
     fn is_folder(&self, folder: &Path) -> bool {
         match self {
             Files::Held(files) => files.keys().any(|file| file.parent() == Some(folder)),
-            Files::Disk => folder.is_dir(),
+            Files::Disk => here(folder).is_dir(),
         }
     }
 
@@ -66,7 +66,7 @@ impl Files {
                 Ok(first.map(|it| it.as_os_str().to_string_lossy().into_owned()).collect())
             }
             Files::Disk => {
-                let entries = match std::fs::read_dir(folder) {
+                let entries = match std::fs::read_dir(here(folder)) {
                     Err(error)
                         if matches!(
                             error.kind(),
@@ -110,6 +110,11 @@ impl Files {
         }
         Ok(found)
     }
+}
+
+/// What the empty path means: the current folder.
+fn here(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }
 
 /// Which names of a folder fit `pattern`.
@@ -170,7 +175,8 @@ impl Node<'_> {
         let mut seen = BTreeSet::new();
         all(self.some_list()?.iter().map(|node| {
             let path = node.path()?;
-            let paths = if is_pattern(node.string()?) {
+            let by_pattern = is_pattern(node.string()?);
+            let paths = if by_pattern {
                 self.ctx.files.glob(&path).map_err(|error| node.bad(error))?
             } else {
                 vec![path.clone()]
@@ -184,7 +190,8 @@ impl Node<'_> {
                 }
                 match self.ctx.files.read(&path) {
                     Ok(bytes) => named.found.push(node.decoded(path, bytes)?),
-                    Err(error) if error.kind() == ErrorKind::NotFound => {
+                    // A name that a pattern found is there: what it leads to is unknown, not absent.
+                    Err(error) if error.kind() == ErrorKind::NotFound && !by_pattern => {
                         node.not_there(&path, absent, "there is no file", &mut named)?;
                     }
                     Err(error) => {

@@ -38,6 +38,8 @@ pub struct H2oConfig {
     pub iam: Vec<PathBuf>,
     /// The files that they fit, in the order of the list, those of one pattern sorted.
     pub files: Vec<IamFile>,
+    /// Patterns of `iam` that no file fits, in words: what was denied there before is denied no more.
+    pub unfound: Vec<String>,
 }
 
 /// `[[h2o.tag]]`
@@ -153,7 +155,7 @@ fn section<'a>(
     let tags = table.or("tag", Vec::new(), |node| tags(node, found, warnings));
     let files = table.optional("iam", |node| iam(node, found, warnings));
     table.finish();
-    let (iam, files) = files?.unwrap_or_default();
+    let (iam, files, unfound) = files?.unwrap_or_default();
     Ok(H2oConfig {
         role_claim: role_claim?,
         admin_role: admin_role?,
@@ -161,6 +163,7 @@ fn section<'a>(
         tags: tags?,
         iam,
         files,
+        unfound,
     })
 }
 
@@ -226,10 +229,11 @@ fn iam<'a>(
     node: &Node<'a>,
     found: &mut ReadH2o<'a>,
     warnings: &mut Vec<String>,
-) -> Read<(Vec<PathBuf>, Vec<IamFile>)> {
+) -> Read<(Vec<PathBuf>, Vec<IamFile>, Vec<String>)> {
     let patterns = all(node.list()?.iter().map(Node::path));
     let named = node.files(Absent::FileIsFault)?;
-    warnings.extend(named.absent.iter().cloned());
+    let unfound = named.absent;
+    warnings.extend(unfound.iter().cloned());
     let files = all(named.found.into_iter().map(|file| {
         let policies = h2o::parse(&file.text).map_err(|faults| {
             let shown = file.path.display();
@@ -248,7 +252,7 @@ fn iam<'a>(
         }
         Ok(IamFile { path: file.path, policies })
     }));
-    Ok((patterns?, files?))
+    Ok((patterns?, files?, unfound))
 }
 
 /// Adds to `roles`, and to the names in `known`, the roles that `[h2o]` names, with what they may.

@@ -315,7 +315,9 @@ fn settle(
 ) -> Result<(Outcome, Vec<(String, Directory)>), RunError> {
     let path = config.store.as_path();
     let reader = Reader::open(path)?;
-    let mut warnings = Vec::new();
+    // A folder that has lost its policies looks like one that never had any: every run says so.
+    let mut warnings: Vec<String> =
+        config.h2o.iter().flat_map(|h2o| h2o.unfound.iter().cloned()).collect();
     let mut known = know(config, words, reader.as_ref(), &mut warnings)?;
     let mut tries = 0;
     loop {
