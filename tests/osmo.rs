@@ -196,7 +196,18 @@ fn what_is_not_understood_is_refused_with_file_place_and_role() {
         (role("policies: {a: b}"), "roles.r.policies: expected a list, found a map"),
         ("roles:\n  r:\n".to_owned(), "roles.r: expected a role, found null"),
         ("roles:\n  'a b': {}\n".to_owned(), "roles.a b: `a b` cannot be a role's name"),
-        ("roles: {R: {}, r: {}}\n".to_owned(), "roles `R` and `r` differ in case only"),
+        (
+            "roles: {R: {}, r: {}}\n".to_owned(),
+            "roles `R` (/c/o.yaml:1) and `r` (/c/o.yaml:1) differ in case only",
+        ),
+        (
+            "services: {configs: {roles: {r: {}}}}\nroles: {s: {}}\n".to_owned(),
+            "/c/o.yaml:2:8: roles: this file has two of OSMO's shapes, `services.configs` and `roles`",
+        ),
+        (
+            "configuration: {roles: {r: {}}}\nservices: {configs: {roles: {s: {}}}}\n".to_owned(),
+            "services.configs: this file has two of OSMO's shapes, `configuration` and",
+        ),
         (
             "roles: {r: {}}\n---\nroles: {r: {}}\n".to_owned(),
             "/c/o.yaml:3:9: roles.r: role `r` is declared twice: first in `/c/o.yaml:1`",

@@ -88,12 +88,16 @@ pub(super) fn roles(
             continue;
         }
         if let Some(other) = lower.get(&one_case(name)) {
+            let told = |name: &str| {
+                let declared = imported.get(name).and_then(|it| it.declared.as_deref());
+                format!("`{}` ({})", name.escape_debug(), declared.unwrap_or("the chart's default"))
+            };
             apart = Err(root.fault(
                 Code::Conflict,
                 format!(
-                    "import.osmo: roles `{}` and `{}` differ in case only",
-                    other.escape_debug(),
-                    name.escape_debug()
+                    "import.osmo: roles {} and {} differ in case only",
+                    told(other),
+                    told(name)
                 ),
             ));
         }

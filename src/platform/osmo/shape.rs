@@ -62,6 +62,9 @@ enum Thing {
     Template,
 }
 
+/// Sections of a rendered file that declare something.
+const DECLARING: [&str; 3] = ["roles", "pools", "pod_templates"];
+
 pub(super) fn sections(reading: &mut Reading<'_>, document: &Node) -> Sections {
     let mut sections = Sections::default();
     // The API's requests wrap what its answers say.
@@ -72,9 +75,26 @@ pub(super) fn sections(reading: &mut Reading<'_>, document: &Node) -> Sections {
     match &root.value {
         Value::List(items) => listed_roles(reading, items, &mut sections),
         Value::Map(entries) => {
-            if let Some(values) = root.get("configuration").filter(|it| it.map().is_some()) {
+            let umbrella = root.get("configuration").filter(|it| it.map().is_some());
+            let chart_values = root.get("services").and_then(|it| it.get("configs"));
+            // What a file says beside the shape that is read would count for nothing.
+            let top = entries.iter().find(|(key, _)| DECLARING.contains(&key.name.as_str()));
+            let shapes = [
+                umbrella.map(|it| ("configuration", it.place)),
+                chart_values.map(|it| ("services.configs", it.place)),
+                top.map(|(key, it)| (key.name.as_str(), it.place)),
+            ];
+            let mut shapes = shapes.into_iter().flatten();
+            if let (Some((first, _)), Some((second, place))) = (shapes.next(), shapes.next()) {
+                let message = format!(
+                    "this file has two of OSMO's shapes, `{first}` and `{second}`: leave one of \
+                     them"
+                );
+                reading.fault(place, second, Code::Conflict, message);
+            }
+            if let Some(values) = umbrella {
                 chart(reading, "configuration", values, &mut sections);
-            } else if let Some(values) = root.get("services").and_then(|it| it.get("configs")) {
+            } else if let Some(values) = chart_values {
                 chart(reading, "services.configs", values, &mut sections);
             } else if entries.iter().any(|(key, _)| SECTIONS.contains(&key.name.as_str())) {
                 rendered(reading, root, &mut sections);
