@@ -361,6 +361,13 @@ fn an_import_brings_what_osmo_alone_knows_and_the_same_again_changes_nothing() {
     );
     let told = again["left_out"].to_string();
     assert!(told.contains("token `nightly` of `svc-ci`: there is one of that name"), "{told}");
+
+    // Whoever is gone stays gone, and so do their tokens.
+    home.run(&["user", "remove", "svc-ci", "--reason", "moved"], &[]).exits(0);
+    let again = home.run(&[&import[..], &["--output", "json"]].concat(), &[]).exits(0).json();
+    assert_eq!(again["changes"], json!([]), "{again:#}");
+    let told = again["left_out"].to_string();
+    assert!(told.contains("user `svc-ci` was deprovisioned or removed here"), "{told}");
 }
 
 #[test]

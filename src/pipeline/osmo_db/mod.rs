@@ -226,6 +226,13 @@ impl<'a> Desk<'a> {
         users.map(|user| (self.old.texts.get(user.username).to_owned(), user.id)).collect()
     }
 
+    /// What people were called who are gone.
+    fn gone(&self) -> BTreeSet<&str> {
+        let gone = |user: &&crate::model::User| matches!(user.status, Status::Deprovisioned { .. });
+        let users = self.old.users.iter().filter(gone);
+        users.map(|user| self.old.texts.get(user.username)).collect()
+    }
+
     /// Every id that `local` has given.
     fn given(&self) -> BTreeSet<String> {
         let local = self.old.sources.iter().position(|name| name == NAME);
@@ -257,6 +264,13 @@ impl<'a> Desk<'a> {
             return Err(format!(
                 "user `{id}` is listed by source `{source}` and has no account here: the sync says \
                  why"
+            ));
+        }
+        // Whoever is gone never comes back by an old database, nor do their tokens.
+        if self.gone().contains(account.name.as_str()) {
+            return Err(format!(
+                "user `{id}` was deprovisioned or removed here: `idpsyncd user add` makes a new \
+                 person of that name"
             ));
         }
         let admin = self.config.default_admin.as_ref();
