@@ -12,6 +12,7 @@
 mod support {
     pub mod gateways;
     pub mod idpsyncd;
+    pub mod in_process;
     #[allow(dead_code)]
     pub mod skip;
 }
@@ -553,6 +554,49 @@ fn digest(secret: &str) -> String {
 }
 
 #[test]
+fn a_password_that_is_another_tokens_secret_is_an_error_and_changes_nothing() {
+    let home = administered("", SECRET);
+    home.ok(&["sync"], 0);
+    home.ok(&["user", "add", "bot", "--service", "--reason", "ci"], 0);
+    home.ok(&["grant", "add", "bot", "osmo-user", "--reason", "ci"], 0);
+    let secret = home.ok(&["token", "create", "bot", "z", "--expires", "9d"], 0);
+    let (before, kept) = (generation(&home), tokens(&home));
+    std::fs::write(home.path("password"), secret.lines().next().unwrap()).unwrap();
+    refused(&home, &["sync"], 1, &["token `z` of `bot`", "[default_admin]"]);
+    assert_eq!((generation(&home), tokens(&home)), (before, kept));
+}
+
+#[test]
+fn who_was_disabled_by_hand_is_so_again_without_the_section() {
+    let home = administered("", SECRET);
+    let with = std::fs::read_to_string(home.path("idpsyncd.toml")).unwrap();
+    let at = with.find("[default_admin]").unwrap();
+    std::fs::write(home.path("idpsyncd.toml"), &with[..at]).unwrap();
+    home.ok(&["user", "add", "admin", "--reason", "first"], 0);
+    home.ok(&["user", "disable", "admin", "--reason", "off"], 0);
+    std::fs::write(home.path("idpsyncd.toml"), &with).unwrap();
+    home.ok(&["sync"], 0);
+    assert_eq!(roles(&home, "admin"), ["osmo-admin", "osmo-default"]);
+    std::fs::write(home.path("idpsyncd.toml"), &with[..at]).unwrap();
+    home.ok(&["sync"], 0);
+    assert_eq!(json(&home, &["user", "show", "admin"])["status"], "disabled");
+    assert!(roles(&home, "admin").is_empty());
+}
+
+#[test]
+fn what_people_wrote_about_a_grant_draws_nothing_on_a_terminal() {
+    let home = administered("", SECRET);
+    home.ok(&["sync"], 0);
+    home.ok(&["user", "add", "ann", "--reason", "new"], 0);
+    home.ok(&["grant", "add", "ann", "osmo-user", "--reason", "\u{1b}]0;x\u{7}\nLost (fake)"], 0);
+    for args in [&["user", "show", "ann"][..], &["explain", "ann"]] {
+        let text = home.ok(args, 0);
+        assert!(text.contains("Lost (fake)") && !text.contains("\nLost"), "{text}");
+        assert!(!text.contains(['\u{1b}', '\u{7}']), "{text:?}");
+    }
+}
+
+#[test]
 fn the_default_admins_token_is_the_password_has_that_role_alone_and_comes_back() {
     let home = administered(ACME, SECRET);
     realm(&home, &["bob"]);
@@ -812,12 +856,11 @@ mod property {
 
     use std::collections::BTreeMap;
     use std::path::Path;
-    use std::sync::Arc;
 
     use chrono::{DateTime, Utc};
     use idpsyncd::config::{Config, load};
     use idpsyncd::model::{Deed, GrantKind, LocalGrant, State, Status};
-    use idpsyncd::pipeline::{self, Options, UserWish};
+    use idpsyncd::pipeline::{self, UserWish};
     use idpsyncd::plan::{self, ByHand};
     use idpsyncd::store::Reader;
     use proptest::prelude::*;
@@ -862,10 +905,7 @@ mod property {
     }
 
     fn sync(runtime: &tokio::runtime::Runtime, config: &Config, now: DateTime<Utc>) -> Vec<String> {
-        let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
-        let outcome =
-            runtime.block_on(pipeline::run(config, &options, &(Arc::new(|_| {}) as _), now));
-        let outcome = outcome.unwrap();
+        let outcome = super::support::in_process::sync(runtime, config, now);
         assert!(outcome.held.is_none());
         outcome.warnings
     }

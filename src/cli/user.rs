@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::account::account;
 use super::args::{Output, UserCommand};
 use super::print::{self, Style, Table};
-use super::{Failure, exit, runtime, token};
+use super::{Failure, exit, reach, runtime, token};
 use crate::config::Config;
 use crate::model::{Deed, LocalAccount, Status, Time, rfc3339};
 use crate::pipeline::{self, Options, UserWish};
@@ -66,10 +66,17 @@ fn change(
         UserWish::Remove => "removed",
     };
     let standing = done.as_ref().and_then(|(plan, _)| still(plan, name));
-    let generation = done.map(|(_, generation)| generation);
+    let generation = done.as_ref().map(|(_, generation)| *generation);
     match output {
         Output::Json => {
-            print::json(&json!({ "user": name, "done": what, "generation": generation }))?;
+            let mut value = json!({ "user": name, "done": what, "generation": generation });
+            if let (Some((plan, _)), Some(map)) = (&done, value.as_object_mut())
+                && !plan.widened.is_empty()
+            {
+                let rows = reach::Rows(&plan.widened, Some(&plan.state));
+                map.insert("reach".to_owned(), json!(rows));
+            }
+            print::json(&value)?;
         }
         Output::Text => {
             let mut out = vec![match generation {
@@ -79,6 +86,9 @@ fn change(
                 None => format!("`{name}` is {what} already: nothing to do."),
             }];
             out.extend(standing);
+            if let Some((plan, _)) = &done {
+                out.extend(reach::lines(&plan.widened, &plan.state, true, Style::detect()));
+            }
             print::lines(&out)?;
         }
     }
@@ -255,10 +265,10 @@ pub(super) fn why(grant: &GrantDetail) -> Vec<String> {
             let until = local.until.map(|until| format!(", until {}", rfc3339(until)));
             vec![format!(
                 "by {} at {}{}: {}",
-                local.by,
+                local.by.escape_debug(),
                 rfc3339(local.at),
                 until.unwrap_or_default(),
-                local.reason
+                local.reason.escape_debug()
             )]
         }
         None => grant.reasons.iter().map(reason).collect(),

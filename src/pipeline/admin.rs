@@ -8,7 +8,7 @@ use super::{Known, RunError, local};
 use crate::config::{Config, DefaultAdmin};
 use crate::model::token::{self, SECRET_LENGTH};
 use crate::model::username::canonical;
-use crate::model::{Deed, LocalAccount, NewToken, State, Status, Time, UserId};
+use crate::model::{Deed, Done, LocalAccount, NewToken, State, Status, Time, UserId};
 use crate::plan::{self, Cause, Change};
 use crate::resolve::Resolved;
 use crate::source::local::{NAME, NewAccount, changed, find, free_id, nobody, with, without};
@@ -96,6 +96,15 @@ impl<'a> Ensure<'a> {
         now: Time,
     ) -> Result<Self, RunError> {
         let mut ensure = Ensure::default();
+        if let (Some(admin), Some(reader)) = (admin, reader)
+            && let Some((owner, name)) = reader.token_of(&admin.digest)?
+            && name != TOKEN
+        {
+            return Err(RunError::Refused(format!(
+                "`{TOKEN}` cannot be made: token `{name}` of `{owner}` has the secret of \
+                 `[default_admin]`; give that one of its own, or revoke the token"
+            )));
+        }
         let before = reader.map(Reader::default_admins).transpose()?.unwrap_or_default();
         let name = |account: &LocalAccount| {
             account.ext.split_once('~').map_or(account.ext.clone(), |(name, _)| name.to_owned())
@@ -124,7 +133,14 @@ impl<'a> Ensure<'a> {
                 ensure.out.push(account.ext.clone());
             } else {
                 let linkable = !account.service;
-                directory = changed(directory, &account.ext, |row| row.linkable = linkable);
+                let off = account.last.as_ref().is_some_and(|last| last.what == Done::Disabled);
+                directory = changed(directory, &account.ext, |row| {
+                    row.linkable = linkable;
+                    // The section enabled who was disabled by hand; that does not outlast it.
+                    if off {
+                        row.enabled = Enabled::No;
+                    }
+                });
                 ensure.left.push(account.ext.clone());
             }
             ensure.accounts.push(account);
@@ -226,6 +242,8 @@ fn ensure_token(resolved: &mut Resolved, old: &State, user: UserId, admin: &Admi
     };
     let other = |it: &&token::Token| it.digest == admin.digest && it.user != user && stays(it.user);
     if old.tokens.list().iter().any(|it| other(&it)) {
+        // The earlier secret is no password any more, whatever becomes of the new one.
+        remove_token(resolved, old, user, Cause::NewSecret);
         resolved.warnings.insert(format!(
             "`{TOKEN}` cannot be made: another token has the secret of `[default_admin]`, give it \
              one of its own"

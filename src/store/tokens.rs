@@ -11,6 +11,7 @@ use super::error::{Fault, StoreError};
 use super::load::{count, status, text};
 use super::reader::{Reader, time_at};
 use super::sets::Sets;
+use crate::model::token::Digest;
 use crate::model::{NewToken, Status, Time, Token, Tokens, UserId};
 use crate::plan::{Change, Plan, RoleSetId};
 
@@ -298,6 +299,19 @@ impl Reader {
                 });
             }
             Ok(())
+        })
+    }
+
+    /// Whose token has this digest, and what it is called.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn token_of(&self, digest: &Digest) -> Result<Option<(String, String)>, StoreError> {
+        self.read_as(|conn| {
+            let sql = "SELECT u.username, t.name FROM token t JOIN user u ON u.id = t.user \
+                       WHERE t.digest = ?1";
+            let found = conn.query_row(sql, [&digest[..]], |row| Ok((row.get(0)?, row.get(1)?)));
+            Ok(found.optional()?)
         })
     }
 
