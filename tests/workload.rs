@@ -10,6 +10,8 @@
 
 #[path = "support/idpsyncd.rs"]
 mod idpsyncd_process;
+#[path = "support/in_process.rs"]
+mod in_process;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -361,6 +363,11 @@ fn a_grant_by_hand_says_what_it_widens() {
         view(&home)
             .contains(&format!("finn sound cpu osmo-east sound-runner gcp {GCP} workflow:Exec"))
     );
+    home.ok(&["user", "add", "pip", "--reason", "new"], 0);
+    home.ok(&["user", "disable", "pip", "--reason", "away"], 0);
+    home.ok(&["grant", "add", "pip", "lender", "--reason", "on call"], 0);
+    let done = json_of(&home, &["user", "enable", "pip", "--reason", "back"], 0);
+    assert!(done["reach"].as_array().unwrap().iter().any(|row| row["identity"] == GCP), "{done}");
     let text = home.ok(&["grant", "remove", "finn", "lender"], 0);
     assert!(!text.contains("Reaches more"), "{text}");
 }
@@ -419,6 +426,10 @@ fn check_warns_of_what_is_unknown_or_looks_wrong_and_refuses_what_it_cannot_read
         ),
     )
     .unwrap();
+    let plain = manifests();
+    assert!(plain.contains(GCP));
+    std::fs::write(home.path("sa/all.yaml"), plain.replace(GCP, "'{{ .Values.account }}'"))
+        .unwrap();
     home.configure(
         &CONFIG.replace("[\"sa/*.yaml\"]", "[\"sa/*.yaml\", \"sa/none.yaml\", \"none/*.yaml\"]"),
     );
@@ -427,6 +438,7 @@ fn check_warns_of_what_is_unknown_or_looks_wrong_and_refuses_what_it_cannot_read
     for told in [
         "leaves the service account to run time",
         "no `[[workload.backend]]` says the namespace of backend `west`",
+        "is a template (`{{ .Values.account }}`): which cloud identity it bears is unknown",
         "does not set the label `azure.workload.identity/use",
         "is borne in more than one namespace: by `elsewhere/x`, `osmo-east/vision-runner`",
         "workload.manifests[2]: there is no file",
@@ -564,12 +576,7 @@ proptest! {
 fn sync_in(folder: &Path) {
     let config =
         idpsyncd::config::load(&folder.join("idpsyncd.toml")).unwrap_or_else(|e| panic!("{e}"));
-    let options =
-        idpsyncd::pipeline::Options { dry_run: false, sources: None, what: "test".to_owned() };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let quiet: idpsyncd::source::OnProgress = std::sync::Arc::new(|_| {});
-    runtime
-        .block_on(idpsyncd::pipeline::run(&config, &options, &quiet, chrono::Utc::now()))
-        .unwrap();
+    in_process::sync(&runtime, &config, chrono::Utc::now());
 }

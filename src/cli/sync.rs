@@ -317,6 +317,9 @@ fn summary_line(outcome: &Outcome, dry_run: bool) -> String {
             parts.push(count(number, one, many));
         }
     }
+    if parts.is_empty() && !plan.widened.is_empty() {
+        parts.push("what people reach in the clouds".to_owned());
+    }
     if parts.is_empty() {
         parts.push("nothing that counts for anybody".to_owned());
     }

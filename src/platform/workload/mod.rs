@@ -132,6 +132,10 @@ impl<'a> Pods<'a> {
         };
         for (cloud, identity) in &manifest.identities {
             if at_run_time(identity) {
+                told.filled_in
+                    .entry((key.clone(), identity.clone()))
+                    .or_default()
+                    .insert(place.to_owned());
                 let why = format!("its manifest is a template: `{identity}`");
                 let unknown = Found::unknown(Some(namespace), Some(account), why);
                 found.push(Found { cloud: Some(*cloud), ..unknown });
@@ -194,6 +198,8 @@ struct Told {
     backends: BTreeMap<String, BTreeSet<String>>,
     no_backend: BTreeSet<String>,
     no_manifest: BTreeMap<Account, BTreeSet<String>>,
+    /// Annotations that are templates.
+    filled_in: BTreeMap<(Account, String), BTreeSet<String>>,
     nobody: BTreeMap<Account, BTreeSet<String>>,
     /// Where, and whether the label is left to run time.
     unlabelled: BTreeSet<(String, bool)>,
@@ -230,6 +236,13 @@ impl Told {
             out.push(format!(
                 "workload: no manifest shows the service account `{namespace}/{account}` of {}: which \
                  cloud identity it bears is unknown",
+                listed(places)
+            ));
+        }
+        for (((namespace, account), text), places) in &self.filled_in {
+            out.push(format!(
+                "workload: the manifest of the service account `{namespace}/{account}` of {} is a \
+                 template (`{text}`): which cloud identity it bears is unknown",
                 listed(places)
             ));
         }
