@@ -7,7 +7,8 @@
 //! OSMO's registry does not name all of its API: users, their roles, who holds a role, and what makes
 //! or removes configuration. There only an Allow of `*:*` reaches those. Here they are `user:Manage`,
 //! `config:Create` and `config:Delete`, which none of OSMO's own roles but `*:*` allows; on what, the
-//! path tells, so that `*:*` on a pool reaches none of them.
+//! path tells, so that `*:*` on a pool reaches none of them. Where it tells of no one user or
+//! configuration, only who may do so on all of them may: who makes a user may make an administrator.
 
 use self::Row::{Nothing, Resource, Scope};
 use crate::config::{RouteConfig, Segment, Target};
@@ -29,6 +30,11 @@ const GET: Methods = &["GET"];
 const POST: Methods = &["POST"];
 const CHANGE: Methods = &["PUT", "PATCH"];
 const DELETE: Methods = &["DELETE"];
+/// What making a user is on: only `*` and `user/*` cover it. No username is written so, so that
+/// `user/${self}` is nobody's way there.
+const ALL_USERS: &str = "user/ALL";
+/// The same for what is about no one configuration.
+const ALL_CONFIGS: &str = "config/ALL";
 const SOME_POOL: Row = Scope("pool");
 
 /// An action's type and name, the methods (none: any), on what, and the paths.
@@ -96,7 +102,7 @@ const TABLE: &[(&str, &str, Methods, Row, Paths)] = &[
         Resource("config/{config}"),
         &["/api/configs/{config}", "/api/configs/{config}/*"],
     ),
-    ("config", "Create", POST, Scope("config"), &["/api/configs"]),
+    ("config", "Create", POST, Resource(ALL_CONFIGS), &["/api/configs"]),
     (
         "config",
         "Create",
@@ -104,7 +110,7 @@ const TABLE: &[(&str, &str, Methods, Row, Paths)] = &[
         Resource("config/{config}"),
         &["/api/configs/{config}", "/api/configs/{config}/*"],
     ),
-    ("config", "Delete", DELETE, Scope("config"), &["/api/configs"]),
+    ("config", "Delete", DELETE, Resource(ALL_CONFIGS), &["/api/configs"]),
     (
         "config",
         "Delete",
@@ -128,7 +134,8 @@ const TABLE: &[(&str, &str, Methods, Row, Paths)] = &[
         Resource("user/{user}"),
         &["/api/auth/user/{user}/access_token", "/api/auth/user/{user}/access_token/*"],
     ),
-    ("user", "Manage", ANY, Scope("user"), &["/api/auth/user"]),
+    ("user", "Manage", GET, Scope("user"), &["/api/auth/user"]),
+    ("user", "Manage", ANY, Resource(ALL_USERS), &["/api/auth/user"]),
     (
         "user",
         "Manage",

@@ -64,7 +64,7 @@ const LINES: &[Line] = &[
     ("GET GET+", "/api/resources", "resources:Read", &[]),
     ("GET GET+", "/api/resources/x/y", "resources:Read", &[]),
     ("GET GET+", "/api/configs", "config:Read some config",
-        &[("POST POST+", "config:Create some config"), ("DELETE", "config:Delete some config")]),
+        &[("POST POST+", "config:Create config/ALL"), ("DELETE", "config:Delete config/ALL")]),
     ("GET GET+", "/api/configs/pool", "config:Read config/pool",
         &[("PUT PATCH", "config:Update config/pool"), ("POST POST+", "config:Create config/pool"),
           ("DELETE", "config:Delete config/pool")]),
@@ -79,7 +79,8 @@ const LINES: &[Line] = &[
     (EVERY, "/api/auth/access_token/x/y", "auth:Token", &[]),
     (EVERY, "/api/auth/user/ada/access_token", "auth:Token user/ada", &[]),
     (EVERY, "/api/auth/user/ada/access_token/x", "auth:Token user/ada", &[]),
-    (EVERY, "/api/auth/user", "user:Manage some user", &[]),
+    ("GET GET+", "/api/auth/user", "user:Manage some user",
+        &[("HEAD POST PUT PATCH DELETE OPTIONS BREW POST+", "user:Manage user/ALL")]),
     (EVERY, "/api/auth/user/ada", "user:Manage user/ada", &[]),
     (EVERY, "/api/auth/user/ada/roles/x", "user:Manage user/ada", &[]),
     (EVERY, "/api/auth/user/ada/access_tokens", "user:Manage user/ada", &[]),
@@ -232,10 +233,13 @@ fn nobody_but_who_may_do_everything_manages_users_or_makes_configuration() {
         ("osmo-ctrl", &["internal:Logger", "internal:Router"], &["*"]),
         ("osmo-backend", &["internal:Operator", "config:Read", "pool:List"], &["*"]),
         ("all on a pool", &["*:*"], &["pool/*"]),
+        ("their own user", &["user:*"], &["user/${self}"]),
+        ("one user", &["user:*"], &["user/bob"]),
+        ("one configuration", &["config:*"], &["config/dataset"]),
     ];
     let routes = preset();
     for (request, also) in [
-        ("GET /api/auth/user", &[][..]),
+        ("GET /api/auth/user", &["one user", "their own user"][..]),
         ("POST /api/auth/user", &[]),
         ("DELETE /api/auth/user/ada", &[]),
         ("POST /api/auth/user/ada/roles", &[]),
@@ -246,7 +250,7 @@ fn nobody_but_who_may_do_everything_manages_users_or_makes_configuration() {
         ("POST /api/configs", &[]),
         // As before.
         ("POST /api/auth/user/ada/access_token/x", &["osmo-default", "osmo-user"]),
-        ("GET /api/users", &["all on a pool", "osmo-user"]),
+        ("GET /api/users", &["all on a pool", "one user", "osmo-user", "their own user"]),
         ("GET /api/configs/pool", &["osmo-backend"]),
     ] {
         let (method, target) = request.split_once(' ').unwrap();
