@@ -41,6 +41,7 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<u8, Failure> {
     let mut warnings: BTreeSet<String> = config.warnings.iter().cloned().collect();
     warnings.extend(coverage::warnings(&config));
     warnings.extend(config::readable_secrets(&config));
+    errors.extend(config.gateway.as_ref().and_then(crate::gateway::signing_fault));
     let admin = pipeline::check_default_admin(&config);
     errors.extend(admin.as_ref().err().cloned());
     // Without the default admin's secret nothing can be planned.
@@ -85,7 +86,6 @@ async fn connect(
     warnings: &mut BTreeSet<String>,
 ) -> Result<(), Failure> {
     if let Some(gateway) = &config.gateway {
-        errors.extend(crate::gateway::signing_fault(gateway));
         // Gateways may run where the issuer can be reached, and this not: no errors.
         let faults = crate::gateway::identity::faults(gateway).await;
         warnings.extend(faults.into_iter().map(|fault| format!("gateway.jwt: {fault}")));
