@@ -470,6 +470,39 @@ fn an_ldap_without_tls_is_told_of_even_where_nobody_signs_in() {
 }
 
 #[test]
+fn who_may_make_tokens_for_others_is_told_of_unless_they_manage_them_anyway() {
+    let allow = |actions: &str, on: &str| ("Allow", actions.to_owned(), on.to_owned());
+    let token = |on: &str| allow("auth:Token", on);
+    let deny = |actions: &str, on: &str| ("Deny", actions.to_owned(), on.to_owned());
+    for (policies, told) in [
+        (vec![token("user/${self}")], false),
+        (vec![token("user/*")], true),
+        (vec![token("user/bob")], true),
+        (vec![token("*"), allow("user:Manage", "user/${self}")], true),
+        (vec![token("*"), allow("user:Manage", "user/nobody")], true),
+        (vec![token("user/a*"), allow("user:*", "user/b*")], true),
+        (vec![token("user/*"), allow("user:Manage", "user/*"), deny("user:*", "user/root")], true),
+        (vec![token("*"), allow("user:Manage", "user/*")], false),
+        (vec![token("user/ab"), allow("user:*", "user/a*")], false),
+        (vec![allow("*:*", "*")], false),
+        (vec![allow("*:*", "*"), deny("*:*", "user/root")], false),
+    ] {
+        let policies: String = policies
+            .iter()
+            .map(|(effect, action, on)| {
+                format!(
+                    "[[roles.r.policies]]\neffect = \"{effect}\"\nactions = [\"{action}\"]\n\
+                     resources = [\"{on}\"]\n"
+                )
+            })
+            .collect();
+        let warnings = good(&with(&format!("[roles.r]\n{policies}"))).warnings;
+        let warned = warnings.iter().any(|warning| warning.contains("in somebody else's name"));
+        assert_eq!(warned, told, "{policies}: {warnings:?}");
+    }
+}
+
+#[test]
 fn listeners_that_others_reach_are_told_of() {
     let gateway = |lines: &str| exposed(&with(&format!("[gateway]\npreset = \"osmo\"\n{lines}")));
     let header = "identity = \"header\"";

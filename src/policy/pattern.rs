@@ -211,6 +211,19 @@ impl ResourcePattern {
         }
     }
 
+    /// Whether every resource of `scope` that `other` means is one of those meant.
+    #[must_use]
+    pub fn covers_all_of(&self, other: &ResourcePattern, scope: &str) -> bool {
+        match (self, other) {
+            _ if self.covers(scope) || self == other => true,
+            (
+                ResourcePattern::Prefix(prefix),
+                ResourcePattern::Prefix(text) | ResourcePattern::Exact(text),
+            ) => text.starts_with(prefix),
+            _ => false,
+        }
+    }
+
     /// Whether some resource of `scope` is one of those meant, where somebody called `me` asks.
     #[must_use]
     pub fn reaches(&self, scope: &str, me: Option<&str>) -> bool {

@@ -18,10 +18,14 @@ pub(super) fn warnings(config: &Config, warnings: &mut Vec<String>) {
         ));
     };
     for (name, role) in &config.roles {
-        let manages = allows(&role.policies, &manage)
-            .any(|(_, patterns)| patterns.iter().any(|pattern| pattern.reaches(USER, Some(""))));
-        for (place, patterns) in allows(&role.policies, &token).filter(|_| !manages) {
-            if let Some(others) = patterns.iter().find(|pattern| others(pattern)) {
+        let managed = |pattern: &ResourcePattern| {
+            let taken = denies(&role.policies, &manage, &token);
+            !taken
+                && allows(&role.policies, &manage)
+                    .any(|(_, by)| by.iter().any(|by| by.covers_all_of(pattern, USER)))
+        };
+        for (place, patterns) in allows(&role.policies, &token) {
+            if let Some(others) = patterns.iter().find(|it| others(it) && !managed(it)) {
                 warn(format!("roles.{name}.policies[{place}]"), &others.to_string());
             }
         }
@@ -36,18 +40,48 @@ pub(super) fn warnings(config: &Config, warnings: &mut Vec<String>) {
         let reach = |text: &String| {
             text == "*" || (text.starts_with("user/") && *text != format!("{USER}/${{self}}"))
         };
-        let allowed = (1usize..).zip(&template.policies).filter(|(_, policy)| {
-            policy.effect == Effect::Allow && policy.resources.iter().flatten().any(reach)
+        let of = |effect: Effect, action| {
+            let numbered = (1usize..).zip(&template.policies);
+            numbered.filter(move |(_, policy)| {
+                policy.effect == effect && speaks(&policy.actions, action)
+            })
+        };
+        let taken = of(Effect::Deny, &manage).any(|(_, policy)| {
+            !speaks(&policy.actions, &token)
+                && policy
+                    .resources
+                    .iter()
+                    .flatten()
+                    .any(|text| text == "*" || text.starts_with("user/"))
         });
-        if allowed.clone().any(|(_, policy)| speaks(&policy.actions, &manage)) {
-            continue;
-        }
-        for (place, policy) in allowed.filter(|(_, policy)| speaks(&policy.actions, &token)) {
-            if let Some(others) = policy.resources.iter().flatten().find(|text| reach(text)) {
+        let managed = |text: &String| {
+            !taken
+                && of(Effect::Allow, &manage).any(|(_, policy)| {
+                    policy
+                        .resources
+                        .iter()
+                        .flatten()
+                        .any(|by| by == text || by == "*" || *by == format!("{USER}/*"))
+                })
+        };
+        for (place, policy) in of(Effect::Allow, &token) {
+            let mut resources = policy.resources.iter().flatten();
+            if let Some(others) = resources.find(|text| reach(text) && !managed(text)) {
                 warn(format!("role_template[{number}].policies[{place}]"), others);
             }
         }
     }
+}
+
+/// Whether some Deny takes `action` on some person away that it does not take `but` away with.
+fn denies(policies: &[Policy], action: &Action, but: &Action) -> bool {
+    policies.iter().any(|policy| {
+        let speaks = |action| policy.actions.iter().any(|pattern| pattern.matches(action));
+        policy.effect == Effect::Deny
+            && speaks(action)
+            && !speaks(but)
+            && policy.resources.iter().flatten().any(|pattern| pattern.reaches(USER, Some("")))
+    })
 }
 
 /// The Allows of `action` with resources: their numbers from 1, and the resources.
