@@ -5,7 +5,8 @@ use axum::body::{Body, to_bytes};
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Response, StatusCode};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 
 use super::exchange::Exchanged;
 use super::front::Front;
@@ -63,10 +64,13 @@ pub(super) async fn exchange(front: &Front, request: &Parts, body: Body) -> Opti
     Some(answer)
 }
 
-/// The token of `{"token": "…"}`.
+/// The token of `{"token": "…"}`, if there is one alone.
 fn in_body(body: &[u8]) -> Option<String> {
-    let value: Value = serde_json::from_slice(body).ok()?;
-    value.get("token")?.as_str().map(str::to_owned)
+    #[derive(Deserialize)]
+    struct Asked {
+        token: String,
+    }
+    serde_json::from_slice(body).ok().map(|asked: Asked| asked.token)
 }
 
 /// The token of `?access_token=…`, if there is one alone.
