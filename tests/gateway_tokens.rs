@@ -404,6 +404,81 @@ fn beside_what_the_gateway_vouches_for_a_token_is_one_credential_too_many() {
     server.stop();
 }
 
+#[test]
+fn a_bad_credential_is_nobodys_and_not_an_anonymous_request() {
+    let secret = "a".repeat(43);
+    let long = format!("Bearer {}", "a".repeat(44));
+    let short = format!("Bearer {}", "a".repeat(42));
+    let two = format!("Bearer {secret},Bearer {secret}");
+    let bad = [
+        long.as_str(),
+        &short,
+        &two,
+        "Bearer a.b.c=",
+        "Bearer a.b.c.d.e",
+        "Bearer a.b.c",
+        "Basic eDp5",
+        "Negotiate x",
+        "Bearer",
+    ];
+    for way in ["jwt", "metadata", "header"] {
+        let stage = Stage::new(
+            &format!("preset = \"osmo\"\nidentity = \"{way}\"\nanonymous_role = \"osmo-default\""),
+            "[gateway.tokens]\nenabled = true",
+        );
+        let server = stage.serve();
+        let status = |headers: &[(&str, &str)]| stage.at.ask("GET", "/health", headers).status;
+        assert_eq!(status(&[]), 200, "{way}");
+        for credential in bad {
+            assert_eq!(status(&[("authorization", credential)]), 401, "{way}: {credential}");
+        }
+        assert_eq!(status(&[("x-osmo-auth", "a.b")]), 401, "{way}");
+        server.stop();
+    }
+}
+
+#[test]
+fn no_name_speaks_for_a_service_account_or_the_default_admin() {
+    let stage =
+        Stage::new("preset = \"osmo\"\nidentity = \"header\"", "[gateway.tokens]\nenabled = true");
+    let add = |name: &str, more: &[&str]| {
+        stage.home.ok(&[&["user", "add", name, "--reason", "builds"], more].concat(), 0);
+        stage.home.ok(&["grant", "add", name, "osmo-ml", "--reason", "builds"], 0);
+    };
+    add("svc-ci", &["--service"]);
+    add("root", &[]);
+    add("person", &[]);
+    rusqlite::Connection::open(stage.home.path("store.db"))
+        .unwrap()
+        .execute(
+            "UPDATE local_user SET admin = 1 WHERE ext = (SELECT l.ext FROM link l \
+             JOIN user u ON u.id = l.user WHERE u.username = 'root')",
+            [],
+        )
+        .unwrap();
+    let secret = stage.token("svc-ci", "t", &[]);
+    let mut server = stage.serve();
+    let at = stage.at;
+    let told = |name: &str| at.http("POST", CREATE, &[("x-osmo-user", name)]);
+    for name in ["svc-ci", "SVC-CI", "root"] {
+        let told = told(name);
+        assert!(told.body.contains("only access tokens speak for this account"), "{told:?}");
+        assert_eq!(told.status, 403);
+    }
+    assert_eq!(told("person").status, 200);
+    assert_eq!(headers(&at.bear(&secret, "POST", CREATE))[0], "svc-ci");
+    // One that comes while the gateway is at work, and the name of one that is gone.
+    add("svc-new", &["--service"]);
+    server
+        .until("it has come", || told("svc-new").body.contains("only access tokens").then_some(()));
+    stage.home.ok(&["user", "remove", "svc-ci", "--reason", "r"], 0);
+    server.until("it is gone", || {
+        (!told("svc-ci").body.contains("only access tokens")).then_some(())
+    });
+    assert_eq!(told("svc-ci").status, 403);
+    server.stop();
+}
+
 /// With the files that are shipped the platform is told which token asks, and by no client.
 #[test]
 fn nginx_and_caddy_pass_on_which_token_asks() {
@@ -546,7 +621,9 @@ fn a_token_is_exchanged_for_a_jwt_as_osmo_makes_them() {
     let mut login = Login::new(port, &ci);
     let jwt = login.id_token.clone();
     assert_eq!(part(&jwt, 0), json!({"alg": "RS256", "kid": kid, "typ": "JWT"}));
-    let claims = part(&jwt, 1);
+    let mut claims = part(&jwt, 1);
+    let jti = claims.as_object_mut().unwrap().remove("jti").unwrap();
+    assert!(jti.as_str().unwrap().starts_with("idpsyncd:"), "{jti}");
     let iat = claims["iat"].as_i64().unwrap();
     assert!((before..=now()).contains(&iat), "{claims}");
     assert_eq!(
@@ -592,6 +669,7 @@ fn a_token_is_exchanged_for_a_jwt_as_osmo_makes_them() {
         (json!({"token": &ci[1..]}).to_string(), "Access token has invalid length 42"),
         (json!({"token": ""}).to_string(), "Access token has invalid length 0"),
         (json!({"token": 5}).to_string(), "there is no token"),
+        (format!("{{\"token\": \"{unknown}\", \"token\": \"{ci}\"}}"), "there is no token"),
         ("{}".to_owned(), "there is no token"),
         (ci.clone(), "there is no token"),
         (String::new(), "there is no token"),
@@ -630,11 +708,112 @@ fn a_token_is_exchanged_for_a_jwt_as_osmo_makes_them() {
     server.until("it is revoked", || {
         (post(port, EXCHANGE, &json!({ "token": ci }).to_string()).0 == 400).then_some(())
     });
+    assert_eq!(at.bear(&jwt, "GET", "/health").status, 401, "nor does it outlive its token");
     let log = server.log();
     for secret in [ci.as_str(), short.trim(), &old, &unknown, &jwt] {
         assert!(!log.contains(secret), "a secret is in the log:\n{log}");
     }
     server.stop();
+}
+
+/// What an exchange would sign.
+fn signed(key: &RsaKeyPair, header: &Value, claims: &Value) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let message = format!("{}.{}", part(header), part(claims));
+    let mut signature = vec![0; key.public_modulus_len()];
+    let rng = SystemRandom::new();
+    key.sign(&RSA_PKCS1_SHA256, &rng, message.as_bytes(), &mut signature).unwrap();
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// What Envoy's `jwt_authn` has verified.
+fn verified(claims: &Value) -> Option<Metadata> {
+    let fields = BTreeMap::from([("osmo".to_owned(), protobuf(claims))]);
+    let payloads = Struct { fields: fields.into_iter().collect() };
+    Some(Metadata {
+        filter_metadata: [("envoy.filters.http.jwt_authn".to_owned(), payloads)].into(),
+        ..Metadata::default()
+    })
+}
+
+const BACKEND: &str = "backend-operator-eve";
+
+/// Whatever name is in it, and whoever has that name now.
+#[test]
+fn what_is_exchanged_stands_for_its_token_and_not_for_a_name() {
+    for way in ["jwt", "metadata", "header"] {
+        let (stage, key) = exchanging("");
+        let file = std::fs::read_to_string(stage.home.path("idpsyncd.toml")).unwrap();
+        let preset = format!("preset = \"osmo\"\nidentity = \"{way}\"");
+        stage.home.configure(&file.replace("preset = \"osmo\"", &preset));
+        let people = [PEOPLE[0], PEOPLE[1], (BACKEND, &["/ML"][..], true)];
+        stage.sync(&people);
+        let ci = stage.token("ann", "ci", &["--role", "osmo-ml"]);
+        let eves = stage.token(BACKEND, "eves", &[]);
+        let mut server = stage.serve();
+        let at = stage.at;
+        let ask = |jwt: &str, more: &[(&str, &str)], method: &str, path: &str| {
+            let bearer = format!("Bearer {jwt}");
+            let sent = [&[("authorization", bearer.as_str())], more].concat();
+            match way {
+                "metadata" => at.grpc(method, path, &sent, verified(&part(jwt, 1))),
+                // Over one of both while a generation may come in between.
+                _ => at.http(method, path, &sent),
+            }
+        };
+        let jwt = Login::new(at.http, &ci).id_token;
+        let names = ["ann", "curbed,osmo-default,osmo-ml", "ci", ""];
+        assert_eq!(headers(&ask(&jwt, &[], "POST", CREATE)), names, "{way}");
+        if way == "header" {
+            let bob = [("x-osmo-user", "bob")];
+            assert_eq!(ask(&jwt, &bob, "GET", "/health").status, 401, "two people's");
+        }
+
+        // What the key has signed and no exchange has made, and what is over.
+        let (header, claims) = (part(&jwt, 0), part(&jwt, 1));
+        let with = |name: &str, value: Value| {
+            let mut claims = claims.clone();
+            claims[name] = value;
+            signed(&key, &header, &claims)
+        };
+        assert_eq!(ask(&with("iat", json!(1)), &[], "POST", CREATE).status, 200, "{way}");
+        for (name, value) in [
+            ("jti", Value::Null),
+            ("jti", json!("")),
+            ("jti", json!("idpsyncd:")),
+            ("jti", json!(format!("idpsyncd:{}", "A".repeat(80)))),
+            ("exp", json!(now() - 1)),
+        ] {
+            let forged = with(name, value.clone());
+            assert_eq!(ask(&forged, &[], "POST", CREATE).status, 401, "{way}: {name} {value}");
+        }
+
+        // A name that sounds like one of OSMO's services, whose roles nobody else bounds.
+        let eve = Login::new(at.http, &eves).id_token;
+        let names = [BACKEND, "osmo-default,osmo-ml", "eves", ""];
+        assert_eq!(headers(&ask(&eve, &[], "POST", CREATE)), names, "{way}");
+        stage.sync(&[PEOPLE[0], PEOPLE[1], (BACKEND, &[][..], true)]);
+        server.until("the role is gone", || {
+            (ask(&eve, &[], "POST", CREATE).status == 403).then_some(())
+        });
+
+        // Ann is called otherwise, and another has her name.
+        realm(&stage.home, &[PEOPLE[0], PEOPLE[1]]);
+        let text = std::fs::read_to_string(stage.home.path("realm.json")).unwrap();
+        let text = text.replace("\"username\":\"ann\"", "\"username\":\"anna\"");
+        let text = text.replace("\"username\":\"bob\"", "\"username\":\"ann\"");
+        std::fs::write(stage.home.path("realm.json"), text).unwrap();
+        stage.home.ok(&["sync"], 0);
+        server.until("she is called otherwise", || {
+            (headers(&ask(&jwt, &[], "GET", "/health"))[0] == "anna").then_some(())
+        });
+        assert_eq!(ask(&jwt, &[], "POST", CREATE).status, 200, "{way}");
+        stage.home.ok(&["token", "revoke", "anna", "ci"], 0);
+        server.until("it is revoked", || {
+            (ask(&jwt, &[], "GET", "/health").status == 401).then_some(())
+        });
+        server.stop();
+    }
 }
 
 #[test]
@@ -660,7 +839,7 @@ fn without_exchange_its_paths_are_nothing_and_a_bad_key_starts_nothing() {
         (small, "no RSA key that can be used"),
     ] {
         std::fs::write(stage.home.path("key.pem"), key).unwrap();
-        for command in [&["serve"][..], &["check"]] {
+        for command in [&["serve"][..], &["check"], &["check", "--offline"]] {
             let output = stage.home.run(command);
             let said = format!(
                 "{}{}",
@@ -783,7 +962,7 @@ fn cases() -> Vec<Case> {
         (
             "a pod has those of its named roles that the issuer may name",
             osmos("bob", &ctrl, pod.clone()),
-            Ok(["bob", "osmo-ctrl,osmo-default,osmo-user", "", "wf-1"]),
+            Ok(["bob", "osmo-ctrl,osmo-user", "", "wf-1"]),
             vec![
                 (logger, 200),
                 (router, 200),
@@ -794,7 +973,7 @@ fn cases() -> Vec<Case> {
         (
             "a submitter's restrictions are the pod's",
             osmos("Ann", &ctrl, pod.clone()),
-            Ok(["ann", "curbed,osmo-ctrl,osmo-default,osmo-user", "", "wf-1"]),
+            Ok(["ann", "curbed,osmo-ctrl,osmo-user", "", "wf-1"]),
             vec![(logger, 200), (router, 403)],
         ),
         (
@@ -857,7 +1036,12 @@ fn cases() -> Vec<Case> {
         ("for another", osmos("ann", &["osmo-ml"], json!({"aud": "other"})), Err(401), vec![]),
         ("over", osmos("ann", &["osmo-ml"], json!({"exp": now() - 60})), Err(401), vec![]),
         ("no list", osmos("ann", &[], json!({"roles": {"a": 1}})), Err(401), vec![]),
-        ("no workflow", osmos("ann", &[], json!({"osmo_workflow_id": ""})), Err(401), vec![]),
+        (
+            "what is empty is not there",
+            osmos("bob", &["osmo-ctrl"], json!({"osmo_workflow_id": "", "osmo_token_name": null})),
+            Ok(["bob", "osmo-default", "", ""]),
+            vec![(logger, 403)],
+        ),
         ("two in one", osmos("ann", &[], json!({"osmo_workflow_id": "a,b"})), Err(401), vec![]),
         (
             "a line more",
@@ -937,15 +1121,7 @@ fn what_envoy_has_verified_of_osmos_tokens_is_judged_alike() {
     );
     let server = stage.serve();
     for (name, claims, result, requests) in cases() {
-        let ask = |method: &str, path: &str| {
-            let fields = BTreeMap::from([("osmo".to_owned(), protobuf(&claims))]);
-            let payloads = Struct { fields: fields.into_iter().collect() };
-            let metadata = Metadata {
-                filter_metadata: [("envoy.filters.http.jwt_authn".to_owned(), payloads)].into(),
-                ..Metadata::default()
-            };
-            stage.at.grpc(method, path, &[], Some(metadata))
-        };
+        let ask = |method: &str, path: &str| stage.at.grpc(method, path, &[], verified(&claims));
         let (method, path) = foremost(&requests);
         judge(name, result, &ask(method, path));
         for (request, status) in requests {

@@ -36,6 +36,9 @@ const WORKFLOW_ID: &str = "x-osmo-workflow-id";
 /// What somebody is told whose account does not count.
 const DISABLED: &str = "the user is disabled or deprovisioned";
 
+/// What somebody is told who is called as a service account or the default admin.
+const TOKENS_ALONE: &str = "only access tokens speak for this account";
+
 /// What somebody is told whom the store does not know. Why is in the log: it may name sources.
 const UNKNOWN: &str = "the store knows no such user";
 
@@ -298,10 +301,10 @@ impl Desk {
             let loaded = self.follower.loaded();
             let Some(loaded) = &*loaded else { return Exchanged::Unavailable(NOTHING_LOADED) };
             match good(&loaded.snapshot, &digest, now) {
-                Ok(Bearer { found: Found::Enabled(set), owner, name, until }) => {
+                Ok(bearer @ Bearer { found: Found::Enabled(set), owner, name, .. }) => {
                     tracing::debug!(user = owner, token = name, "an access token is exchanged");
                     let roles = loaded.snapshot.roles_header(set);
-                    exchange.claims(owner, name, roles, until, now)
+                    exchange.claims(&digest, &bearer, roles, now)
                 }
                 Ok(Bearer { owner, name, .. }) => {
                     let why = format!("the owner `{owner}` of access token `{name}` is disabled");
@@ -326,6 +329,10 @@ impl Desk {
         };
         let snapshot = &loaded.snapshot;
         let (found, name) = snapshot.caller(&caller.known_by);
+        // A name is enough for nobody here: whoever may choose theirs could choose this one.
+        if caller.named.is_none() && snapshot.speaks_by_tokens_alone(name) {
+            return Some(self.deny(Who::of(caller), incoming, TOKENS_ALONE, TOKENS_ALONE));
+        }
         let set = match found {
             Found::Enabled(set) => Some(set),
             Found::Disabled(why) => {

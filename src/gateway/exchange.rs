@@ -2,12 +2,14 @@
 //! (`src/service/core/auth/auth_service.py`, `src/utils/auth.py`), signed with a key of one's own.
 //!
 //! A JWT says whose the token is and which roles it has at that moment, and lives for five minutes,
-//! or as long as the token if that is shorter: after a token is revoked what it was exchanged for
-//! counts no longer than that where nobody asks the store, and here no more than its user holds.
+//! or as long as the token if that is shorter. That is for others to believe. Here it stands for the
+//! token itself: its `jti` is the token's digest, sealed, so that it ends with the token and no name
+//! in it decides anything.
 
 use std::sync::Arc;
 
-use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,6 +23,7 @@ use tokio::sync::Semaphore;
 
 use super::identity::digest;
 use super::question::Digest;
+use super::snapshot::Bearer;
 use crate::config::OSMO;
 use crate::model::Time;
 use crate::model::token::SECRET_LENGTH;
@@ -43,7 +46,43 @@ pub struct Exchange {
     /// The first part of every JWT.
     header: String,
     jwks: String,
+    seal: Arc<Seal>,
     signing: Semaphore,
+}
+
+/// How the `jti` of a JWT begins that is made here.
+pub const SEALED: &str = "idpsyncd:";
+
+/// Hides which token a JWT was made from: from its digest the secret of a default admin, which a person
+/// may have chosen, could be guessed. Whoever has the signing key can open it, and nobody else.
+pub struct Seal(LessSafeKey);
+
+impl Seal {
+    /// The seal that goes with a private key in DER.
+    fn of(der: &[u8]) -> Option<Seal> {
+        let mut key = Sha256::new_with_prefix(b"idpsyncd: which token a JWT was made from\0");
+        key.update(der);
+        UnboundKey::new(&AES_256_GCM, &key.finalize()).ok().map(|key| Seal(LessSafeKey::new(key)))
+    }
+
+    fn close(&self, digest: &Digest) -> Option<String> {
+        let mut nonce = [0; NONCE_LEN];
+        SystemRandom::new().fill(&mut nonce).ok()?;
+        let mut sealed = digest.0.to_vec();
+        let once = Nonce::assume_unique_for_key(nonce);
+        self.0.seal_in_place_append_tag(once, Aad::from(OSMO.as_bytes()), &mut sealed).ok()?;
+        Some(format!("{SEALED}{}", URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat())))
+    }
+
+    /// The digest of the token that a JWT with this `jti` was made from.
+    #[must_use]
+    pub fn open(&self, jti: &str) -> Option<Digest> {
+        let mut bytes = URL_SAFE_NO_PAD.decode(jti.strip_prefix(SEALED)?).ok()?;
+        let (nonce, sealed) = bytes.split_at_mut_checked(NONCE_LEN)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let opened = self.0.open_in_place(nonce, Aad::from(OSMO.as_bytes()), sealed).ok()?;
+        Some(Digest((&*opened).try_into().ok()?))
+    }
 }
 
 /// What came of an exchange.
@@ -72,6 +111,7 @@ pub struct Claims {
     iat: i64,
     nbf: i64,
     exp: i64,
+    jti: String,
     unique_name: String,
     roles: Vec<String>,
     osmo_token_name: String,
@@ -97,6 +137,8 @@ impl Exchange {
         if key.public_modulus_len() < LEAST_BYTES {
             return Err("it is an RSA key of less than 2048 bits".to_owned());
         }
+        let seal = Seal::of(der.secret_pkcs8_der());
+        let seal = seal.ok_or_else(|| "no key can be derived from it".to_owned())?;
         let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let n = part(key.public_key().modulus().big_endian_without_leading_zero());
         let e = part(key.public_key().exponent().big_endian_without_leading_zero());
@@ -111,6 +153,7 @@ impl Exchange {
             key,
             header: part(header.as_bytes()),
             jwks: jwks.to_string(),
+            seal: Arc::new(seal),
             signing: Semaphore::new(AT_ONCE),
         })
     }
@@ -121,32 +164,46 @@ impl Exchange {
         &self.jwks
     }
 
+    /// What the JWTs made here are opened by.
+    #[must_use]
+    pub fn seal(&self) -> Arc<Seal> {
+        Arc::clone(&self.seal)
+    }
+
     /// What the store keeps of `token`; `None`: no token is so long.
     #[must_use]
     pub fn digest(&self, token: &str) -> Option<Digest> {
         LENGTHS.contains(&token.len()).then(|| digest(token))
     }
 
-    /// What is said of the token `name` of `owner`, which has `roles` (separated by commas) and ends
-    /// at `until`, in seconds since 1970.
+    /// What is said of the token `digest`, which has `roles` (separated by commas); `None`: it cannot
+    /// be sealed.
     #[must_use]
-    pub fn claims(&self, owner: &str, name: &str, roles: &str, until: i64, now: Time) -> Claims {
+    pub fn claims(
+        &self,
+        digest: &Digest,
+        bearer: &Bearer<'_>,
+        roles: &str,
+        now: Time,
+    ) -> Option<Claims> {
         let now = now.timestamp();
-        Claims {
+        Some(Claims {
             iss: OSMO,
             aud: OSMO,
             iat: now,
             nbf: now,
-            exp: now.saturating_add(LIFETIME).min(until),
-            unique_name: owner.to_owned(),
+            exp: now.saturating_add(LIFETIME).min(bearer.until),
+            jti: self.seal.close(digest)?,
+            unique_name: bearer.owner.to_owned(),
             roles: roles.split(',').filter(|role| !role.is_empty()).map(str::to_owned).collect(),
-            osmo_token_name: name.to_owned(),
-        }
+            osmo_token_name: bearer.name.to_owned(),
+        })
     }
 
     /// Signs `claims`: RS256 (RFC 7518, section 3.3).
-    pub async fn sign(self: &Arc<Self>, claims: Claims) -> Exchanged {
+    pub async fn sign(self: &Arc<Self>, claims: Option<Claims>) -> Exchanged {
         const NOT_NOW: Exchanged = Exchanged::Unavailable("nothing can be signed at the moment");
+        let Some(claims) = claims else { return NOT_NOW };
         let Ok(_one) = self.signing.acquire().await else { return NOT_NOW };
         let this = Arc::clone(self);
         let expires_at = claims.exp;

@@ -87,6 +87,9 @@ pub struct Gateway {
     front: Arc<Front>,
     metrics: Arc<Metrics>,
     identifier: Arc<Identifier>,
+    /// The keys of the exchange that `identifier` was made with. Not the desk's, which may be an older
+    /// one as long as a reload is under way.
+    own_keys: Option<String>,
     reading: KeyReading,
     follower: Arc<Follower>,
     tls: Tls,
@@ -110,6 +113,7 @@ impl Gateway {
         tls.store(acceptor(gateway)?);
         let exchange = exchanging(gateway)?;
         let (identifier, reading) = identifier(config, gateway, part, exchange.as_deref())?;
+        let own_keys = keys(exchange.as_deref());
         let follower = follower(config, Desk::wanted(gateway))?;
         let metrics = Arc::new(Metrics::new(part == Part::Daemon));
         let provisioner = provisioner(config, gateway, part, &metrics);
@@ -123,6 +127,7 @@ impl Gateway {
             front,
             metrics,
             identifier,
+            own_keys,
             reading,
             follower,
             tls,
@@ -190,12 +195,10 @@ impl Gateway {
         let Some(gateway) = &config.gateway else { return Ok(()) };
         let acceptor = acceptor(gateway)?;
         let exchange = exchanging(gateway)?;
-        let keys =
-            |exchange: Option<&Arc<Exchange>>| exchange.map(|exchange| exchange.jwks().to_owned());
         let same_identity = self.config.identity == gateway.identity
             && self.config.preset == gateway.preset
             && self.config.tokens.is_some() == gateway.tokens.is_some()
-            && keys(exchange.as_ref()) == keys(self.front.desk().exchange())
+            && keys(exchange.as_deref()) == self.own_keys
             && self.config.user_header == gateway.user_header
             && self.config.subject == gateway.subject
             && self.config.jwt == gateway.jwt
@@ -239,6 +242,7 @@ impl Gateway {
         let mut old_reading = None;
         if let Some((identifier, reading)) = identity {
             self.identifier = identifier;
+            self.own_keys = keys(exchange.as_deref());
             old_reading = Some(std::mem::replace(&mut self.reading, reading));
         }
         let provisioner = provisioner(config, gateway, self.part, &self.metrics);
@@ -379,6 +383,11 @@ fn exchanging(config: &GatewayConfig) -> Result<Option<Arc<Exchange>>, GatewayEr
         .map_err(|why| GatewayError(format!("`gateway.tokens.signing_key`: {why}")))
 }
 
+/// The public keys of an exchange, which tell it from others.
+fn keys(exchange: Option<&Exchange>) -> Option<String> {
+    exchange.map(|exchange| exchange.jwks().to_owned())
+}
+
 /// What `idpsyncd check` finds wrong with the key that signs what access tokens are exchanged for.
 #[must_use]
 pub fn signing_fault(config: &GatewayConfig) -> Option<String> {
@@ -395,7 +404,7 @@ fn identifier(
     let identifier = tokio::task::block_in_place(|| {
         let shelf = Some(Arc::new(shelf) as _);
         match exchange {
-            Some(exchange) => Identifier::with_own(gateway, shelf, exchange.jwks()),
+            Some(exchange) => Identifier::with_own(gateway, shelf, exchange),
             None => Identifier::new(gateway, shelf),
         }
         .map_err(GatewayError)

@@ -126,7 +126,8 @@ pub enum Identity {
     Nobody,
     /// A caller whose identity is proven.
     Caller(Arc<Caller>),
-    /// Whoever bears the access token with this digest: the generation knows whether there is one.
+    /// Whoever bears the access token with this digest, or a JWT that it was exchanged for: the
+    /// generation knows whether there is one.
     Token(Digest),
 }
 

@@ -116,6 +116,23 @@ impl Reader {
         })
     }
 
+    /// What those are called for whom only tokens speak: service accounts, and those that
+    /// `[default_admin]` sees to. Not those who are gone, whose names are free.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn spoken_for(&self) -> Result<Vec<String>, StoreError> {
+        self.read_as(|conn| {
+            let mut statement = conn.prepare(
+                "SELECT u.username FROM local_user a JOIN link l ON l.ext = a.ext \
+                 JOIN link_source s ON s.num = l.source JOIN user u ON u.id = l.user \
+                 WHERE (a.service = 1 OR a.admin = 1) AND s.name = ?1 AND u.status <> 3",
+            )?;
+            let names = statement.query_map([local::NAME], |row| row.get(0))?;
+            Ok(names.collect::<Result<_, _>>()?)
+        })
+    }
+
     /// How many accounts the mirror of `local` has.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use quick_cache::Weighter;
 
-use super::super::question::Caller;
+use super::super::question::Identity;
 use super::claims::Span;
 use super::keys::Key;
 use crate::model::Time;
@@ -22,8 +22,8 @@ const BESIDE: u64 = 512;
 
 /// What is known of a verified token.
 pub(super) struct Verified {
-    /// Whom it names.
-    pub caller: Arc<Caller>,
+    /// Whom it names. One that stands for an access token ends with that: the generation knows.
+    pub identity: Identity,
     /// When its claims hold.
     pub span: Span,
     /// What its signature was verified with.
@@ -50,10 +50,10 @@ impl Cache {
     }
 
     /// Whom `token` names, if it was verified before and still counts.
-    pub(super) fn get(&self, token: &str, now: Time) -> Option<Arc<Caller>> {
+    pub(super) fn get(&self, token: &str, now: Time) -> Option<Identity> {
         let verified = self.tokens.get(token)?;
         if verified.key.is_alive() && verified.span.holds(now) {
-            return Some(Arc::clone(&verified.caller));
+            return Some(verified.identity.clone());
         }
         self.tokens.remove(token);
         None

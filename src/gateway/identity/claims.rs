@@ -9,9 +9,10 @@ use jsonwebtoken::errors::ErrorKind;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::super::question::{Caller, KnownBy, Named};
+use super::super::exchange::{SEALED, Seal};
+use super::super::question::{Caller, Identity, KnownBy, Named};
 use super::shown;
-use crate::config::{IdentifyBy, JwtConfig};
+use crate::config::{IdentifyBy, JwtConfig, OSMO};
 use crate::model::{Time, username::canonical};
 
 /// By how many seconds our clock and an issuer's may differ.
@@ -39,6 +40,11 @@ impl Span {
     /// Whether the claims hold now.
     pub(super) fn holds(self, now: Time) -> bool {
         (self.from..self.until).contains(&now.timestamp())
+    }
+
+    /// The same, which ends when the claims say.
+    fn to_the_second(self) -> Span {
+        Span { until: self.until.saturating_sub(LEEWAY), ..self }
     }
 }
 
@@ -174,19 +180,32 @@ fn span(object: &Object, now: Time) -> Result<Span, String> {
 }
 
 /// Judges what a token claims, whoever verified its signature: who it is from is settled, the rest
-/// is not.
+/// is not. What was exchanged here (`seal`) stands for its access token, whatever else it says.
 ///
 /// # Errors
 /// It is no bearer's access token for these clients, does not hold now, or names nobody.
 pub(super) fn judge(
     claims: &Object,
     config: &JwtConfig,
+    seal: Option<&Seal>,
     now: Time,
-) -> Result<(Caller, Span), String> {
+) -> Result<(Identity, Span), String> {
     kind(claims)?;
     audience(claims, config)?;
     let span = span(claims, now)?;
-    Ok((caller(claims, config)?, span))
+    match claims.get("jti").and_then(Value::as_str) {
+        Some(jti) if config.issuer == OSMO && jti.starts_with(SEALED) => {
+            let digest = seal.and_then(|seal| seal.open(jti)).ok_or(
+                "it was exchanged for an access token by another `signing_key` than this gateway's",
+            )?;
+            let span = span.to_the_second();
+            if !span.holds(now) {
+                return Err("it expired a moment ago".to_owned());
+            }
+            Ok((Identity::Token(digest), span))
+        }
+        _ => Ok((Identity::Caller(Arc::new(caller(claims, config)?)), span)),
+    }
 }
 
 /// Refuses a token whose header says that it is something else than a JWT for a bearer, or that
@@ -326,9 +345,13 @@ fn named(
 /// A claim that the upstream is told in a header, in which it must not read as anything else.
 fn header_value(object: &Object, name: &str) -> Result<Option<String>, String> {
     const LONGEST: usize = 256;
+    // OSMO fills in what it has not.
+    if object.get(name).is_some_and(|value| value.is_null() || value == "") {
+        return Ok(None);
+    }
     let Some(value) = text(object, name)? else { return Ok(None) };
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b',';
-    if value.is_empty() || value.len() > LONGEST || !value.bytes().all(plain) {
+    if value.len() > LONGEST || !value.bytes().all(plain) {
         return Err(format!("`{name}` is not a name that can be passed on: `{}`", shown(value)));
     }
     Ok(Some(value.to_owned()))

@@ -43,22 +43,10 @@ impl Places {
         }
     }
 
-    /// The access token or JWT of a request that may bear other credentials as well, which are for
-    /// others to judge.
-    ///
-    /// # Errors
-    /// Headers are there twice: one of them may be a token.
-    pub(super) fn among_others(self, headers: &dyn Headers) -> Result<Option<&str>, &'static str> {
-        match self.bearer(headers) {
-            Ok(found) => Ok(found.filter(|it| is_token(it) || is_jwt(it))),
-            Err(why) => {
-                let twice = |name| headers.header(name) == Header::Bad;
-                match twice("authorization") || (self.osmo_auth && twice(OSMO_AUTH)) {
-                    true => Err(why),
-                    false => Ok(None),
-                }
-            }
-        }
+    /// Whether a header is there twice, or is no text: one of them may be a token.
+    pub(super) fn twice(self, headers: &dyn Headers) -> bool {
+        let twice = |name| headers.header(name) == Header::Bad;
+        twice("authorization") || (self.osmo_auth && twice(OSMO_AUTH))
     }
 }
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use jsonwebtoken::Algorithm;
 use jsonwebtoken::crypto::verify;
 
-use super::super::question::{Caller, Identity, Unidentified};
+use super::super::exchange::Seal;
+use super::super::question::{Identity, Unidentified};
 use super::cache::{Cache, Verified};
 use super::claims::{self, Object, Span};
 use super::issuer::Issuer;
@@ -21,6 +22,7 @@ use crate::model::Time;
 /// Verifies tokens.
 pub(super) struct Verifier {
     issuers: Vec<Arc<Issuer>>,
+    seal: Option<Arc<Seal>>,
     cache: Cache,
 }
 
@@ -43,7 +45,7 @@ pub(super) struct Pending<'a> {
 struct Claimed<'a> {
     parsed: Parsed,
     issuer: &'a Arc<Issuer>,
-    caller: Arc<Caller>,
+    identity: Identity,
     span: Span,
 }
 
@@ -65,8 +67,9 @@ enum Unproven {
 }
 
 impl Verifier {
-    pub(super) fn new(issuers: Vec<Arc<Issuer>>) -> Self {
-        Verifier { issuers, cache: Cache::new() }
+    /// `seal` opens what was exchanged here.
+    pub(super) fn new(issuers: Vec<Arc<Issuer>>, seal: Option<Arc<Seal>>) -> Self {
+        Verifier { issuers, seal, cache: Cache::new() }
     }
 
     pub(super) fn issuers(&self) -> &[Arc<Issuer>] {
@@ -75,8 +78,8 @@ impl Verifier {
 
     /// Who bears `token`, as far as it can be told from memory.
     pub(super) fn look<'a>(&'a self, token: &'a str, now: Time) -> Look<'a> {
-        if let Some(caller) = self.cache.get(token, now) {
-            return Look::Done(Ok(Identity::Caller(caller)));
+        if let Some(identity) = self.cache.get(token, now) {
+            return Look::Done(Ok(identity));
         }
         let claimed = match self.claimed(token, now) {
             Ok(claimed) => claimed,
@@ -98,19 +101,24 @@ impl Verifier {
         let issuer = self.issuers.iter().find(|issuer| issuer.config.issuer == named);
         let issuer = issuer
             .ok_or_else(|| format!("no `[[gateway.jwt]]` is for its issuer `{}`", shown(named)))?;
-        let (caller, span) = claims::judge(&claims, &issuer.config, now)?;
-        Ok(Claimed { parsed, issuer, caller: Arc::new(caller), span })
+        let seal = self.seal.as_deref();
+        let (identity, span) = claims::judge(&claims, &issuer.config, seal, now)?;
+        Ok(Claimed { parsed, issuer, identity, span })
     }
 
     /// Makes of what a token claims what is proven, by a key of the issuer that it claims.
     fn verify(&self, token: &str, claimed: &Claimed<'_>) -> Result<Identity, Unproven> {
-        let Claimed { parsed, issuer, caller, span } = claimed;
-        let own = issuer.own.as_ref().filter(|own| parsed.names_one_of(own));
+        let Claimed { parsed, issuer, identity, span } = claimed;
+        let own = issuer.own.as_ref().filter(|own| issuer.is_own() || parsed.names_one_of(own));
+        // What is made here stands for a token: a name alone is nobody's.
+        if own.is_some() && !matches!(identity, Identity::Token(_)) {
+            return Err(Unproven::Bad("it does not say which access token it is of".to_owned()));
+        }
         let keys = own.cloned().or_else(|| issuer.keys());
         let keys = keys.ok_or_else(|| Unproven::Unknown("no key is known".to_owned()))?;
         let key = Arc::clone(parsed.signed_by(token, &keys)?);
-        self.cache.put(token, Verified { caller: Arc::clone(caller), span: *span, key });
-        Ok(Identity::Caller(Arc::clone(caller)))
+        self.cache.put(token, Verified { identity: identity.clone(), span: *span, key });
+        Ok(identity.clone())
     }
 
     /// How many tokens are remembered.

@@ -11,21 +11,23 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::super::exchange::Seal;
 use super::super::question::{Identity, Unidentified};
 use super::claims::{self, Object};
 use super::shown;
-use crate::config::JwtConfig;
+use crate::config::{JwtConfig, OSMO};
 use crate::model::Time;
 
 /// Reads verified payloads.
 pub(super) struct Payloads {
     issuers: Vec<JwtConfig>,
+    seal: Option<Arc<Seal>>,
 }
 
 impl Payloads {
-    /// `issuers` are those that count.
-    pub(super) fn new(issuers: &[JwtConfig]) -> Self {
-        Payloads { issuers: issuers.to_vec() }
+    /// `issuers` are those that count; `seal` opens what was exchanged here.
+    pub(super) fn new(issuers: &[JwtConfig], seal: Option<Arc<Seal>>) -> Self {
+        Payloads { issuers: issuers.to_vec(), seal }
     }
 
     /// Who asks, by the one payload with claims.
@@ -67,8 +69,15 @@ impl Payloads {
                 for header in objects().filter(|it| is_header(it)) {
                     claims::header(header)?;
                 }
-                let (caller, _) = claims::judge(one, config, now)?;
-                Ok(Identity::Caller(Arc::new(caller)))
+                let (identity, _) = claims::judge(one, config, self.seal.as_deref(), now)?;
+                // Where nobody else signs for the issuer, what it signs stands for a token.
+                let own = self.seal.is_some() && config.issuer == OSMO && config.jwks_url.is_none();
+                match identity {
+                    Identity::Caller(_) if own => {
+                        Err("it does not say which access token it is of".to_owned())
+                    }
+                    identity => Ok(identity),
+                }
             }
             several => Err(format!(
                 "there are {} of configured issuers, and one at most counts",

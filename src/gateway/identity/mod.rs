@@ -46,6 +46,7 @@ use self::issuer::{Issuer, Pace};
 use self::jwt::{Look, Verifier};
 use self::keys::KeySet;
 use self::metadata::Payloads;
+use super::exchange::{Exchange, Seal};
 use super::question::{Headers, Identity, Unidentified};
 use crate::config::{GatewayConfig, Identity as Way, JwtConfig, OSMO};
 use crate::model::Time;
@@ -75,7 +76,8 @@ pub struct Identifier {
 enum Is {
     Jwt(Verifier),
     Metadata(Payloads),
-    Header(Vouched),
+    /// Beside what the gateway vouches for, what was exchanged here.
+    Header(Vouched, Option<Verifier>),
 }
 
 /// Reads the issuers' keys for as long as it lives.
@@ -107,14 +109,14 @@ impl Identifier {
         Identifier::made(config, keys, None, Pace::default())
     }
 
-    /// As [`Identifier::new`], with the JWK set of what access tokens are exchanged for here.
+    /// As [`Identifier::new`], with what access tokens are exchanged by here.
     ///
     /// # Errors
     /// Those of [`Identifier::new`].
     pub fn with_own(
         config: &GatewayConfig,
         keys: Option<Arc<dyn KeyShelf>>,
-        own: &str,
+        own: &Exchange,
     ) -> Result<Identifier, String> {
         Identifier::made(config, keys, Some(own), Pace::default())
     }
@@ -131,20 +133,30 @@ impl Identifier {
     fn made(
         config: &GatewayConfig,
         keys: Option<Arc<dyn KeyShelf>>,
-        own: Option<&str>,
+        own: Option<&Exchange>,
         pace: Pace,
     ) -> Result<Identifier, String> {
-        let own = own.map(|own| KeySet::read(own.as_bytes(), None).map(Arc::new)).transpose()?;
+        let seal: Option<Arc<Seal>> = own.map(Exchange::seal);
+        let own = own.map(|own| KeySet::read(own.jwks().as_bytes(), None).map(Arc::new));
+        let own = own.transpose()?;
         let way = match config.identity {
             Way::Jwt => {
                 let issuers = config.jwt.iter().map(|jwt| {
                     let own = own.clone().filter(|_| jwt.issuer == OSMO);
                     Issuer::new(jwt, own, keys.clone(), pace)
                 });
-                Is::Jwt(Verifier::new(issuers.collect::<Result<_, _>>()?))
+                Is::Jwt(Verifier::new(issuers.collect::<Result<_, _>>()?, seal))
             }
-            Way::Metadata => Is::Metadata(Payloads::new(&config.jwt)),
-            Way::Header => Is::Header(Vouched::new(config)),
+            Way::Metadata => Is::Metadata(Payloads::new(&config.jwt, seal)),
+            Way::Header => {
+                let issuer = own.map(|own| {
+                    let jwt = JwtConfig::exchanged();
+                    Issuer::new(&jwt, Some(own), None, pace)
+                });
+                let issuer = issuer.transpose()?;
+                let own = issuer.map(|issuer| Verifier::new(vec![issuer], seal));
+                Is::Header(Vouched::new(config), own)
+            }
         };
         let places = Places { osmo_auth: config.preset.is_some() };
         Ok(Identifier { way, tokens: config.tokens.is_some(), places })
@@ -188,10 +200,14 @@ impl Identifier {
                 Err(why) => Look::Done(Err(Unidentified::Refused(why.to_owned()))),
             },
             Is::Metadata(known) => {
-                Look::Done(self.beside(headers, || known.identify(payloads, now), true))
+                Look::Done(self.beside(headers, || known.identify(payloads, now), |_| None))
             }
-            Is::Header(vouched) => {
-                Look::Done(self.beside(headers, || vouched.identify(headers), false))
+            Is::Header(vouched, own) => {
+                let exchanged = |jwt: &str| match own.as_ref()?.look(jwt, now) {
+                    Look::Done(Ok(identity)) => Some(identity),
+                    Look::Done(Err(_)) | Look::Wait(_) => None,
+                };
+                Look::Done(self.beside(headers, || vouched.identify(headers), exchanged))
             }
         };
         async move {
@@ -203,36 +219,45 @@ impl Identifier {
     }
 
     /// Who asks where access tokens come beside an identity that the gateway tells, if they count.
-    /// `verifies`: the gateway passes on what it verified of a JWT, so that one of which it passes on
-    /// nothing has failed.
+    /// What else a request bears is for the gateway to judge, which tells of somebody if it is good: of
+    /// nobody, and it is not. `exchanged`: whom a JWT names that was made here.
     fn beside(
         &self,
         headers: &dyn Headers,
         told: impl FnOnce() -> Result<Identity, Unidentified>,
-        verifies: bool,
+        exchanged: impl FnOnce(&str) -> Option<Identity>,
     ) -> Result<Identity, Unidentified> {
+        if !self.tokens {
+            return told();
+        }
         let refused = |why: &str| Err(Unidentified::Refused(why.to_owned()));
-        let found = match self.tokens.then(|| self.places.among_others(headers)) {
-            None | Some(Ok(None)) => return told(),
-            Some(Ok(Some(found))) => found,
-            Some(Err(why)) => return refused(why),
+        let found = match self.places.bearer(headers) {
+            Ok(None) => return told(),
+            Err(why) if self.places.twice(headers) => return refused(why),
+            found => found,
         };
-        match (is_token(found), told()?) {
-            (true, Identity::Nobody) => Ok(Identity::Token(digest(found))),
-            (true, _) => {
+        let token = match found {
+            Ok(Some(found)) if is_token(found) => Some(Identity::Token(digest(found))),
+            Ok(Some(found)) if is_jwt(found) => exchanged(found),
+            _ => None,
+        };
+        match (token, told()?) {
+            (Some(token), Identity::Nobody) => Ok(token),
+            (Some(_), _) => {
                 refused("it bears an access token, and the gateway names somebody as well")
             }
-            (false, Identity::Nobody) if verifies && is_jwt(found) => {
-                refused("it bears a JWT of which the gateway has verified nothing")
-            }
-            (false, told) => Ok(told),
+            (None, Identity::Nobody) => match found {
+                Err(why) => refused(why),
+                Ok(_) => refused("it bears something of which the gateway has verified nothing"),
+            },
+            (None, told) => Ok(told),
         }
     }
 
     fn issuers(&self) -> &[Arc<Issuer>] {
         match &self.way {
             Is::Jwt(verifier) => verifier.issuers(),
-            Is::Metadata(_) | Is::Header(_) => &[],
+            Is::Metadata(_) | Is::Header(..) => &[],
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::decide::Rules;
 use super::ids::{Ids, Owner};
@@ -11,7 +11,7 @@ use super::people::{People, Stands, Word};
 use super::tokens::{Draft, Tokens};
 use super::{Compiled, RoleSet, SetRef, Snapshot, Wanted};
 use crate::gateway::question::Digest;
-use crate::model::{Text, UserId};
+use crate::model::{Role, Text, UserId};
 use crate::plan::RoleSetId;
 use crate::policy::{Effect, Policy};
 use crate::store::{Reader, SeenLink, SeenSet, SeenToken, Since, Standing, StoreError};
@@ -109,11 +109,12 @@ impl Compiled {
     fn load(reader: &Reader, wanted: &Wanted) -> Result<Compiled, StoreError> {
         let roles = reader.roles()?;
         let denies = |policy: &Policy| policy.effect == Effect::Deny;
-        let binding = (0u32..)
-            .zip(&roles)
-            .filter(|(_, role)| role.everyone || role.policies.iter().any(denies))
-            .map(|(place, _)| place)
-            .collect();
+        let those = |of: &dyn Fn(&Role) -> bool| {
+            let found = (0u32..).zip(&roles).filter(|(_, role)| of(role));
+            found.map(|(place, _)| place).collect()
+        };
+        let denying = those(&|role| role.policies.iter().any(denies));
+        let everyone = those(&|role| role.everyone);
         let roles: Vec<(&str, &[Policy])> =
             roles.iter().map(|role| (&*role.name, &*role.policies)).collect();
         let asked = wanted.actions.iter().chain(wanted.allowed.iter().map(|list| &list.action));
@@ -131,9 +132,14 @@ impl Compiled {
         Ok(Compiled {
             rules: Rules::new(&roles, asked),
             listed: wanted.allowed.iter().map(|list| of_scope(&list.scope)).collect(),
-            binding,
+            denying,
+            everyone,
         })
     }
+}
+
+fn spoken_for(reader: &Reader) -> Result<HashSet<Box<str>>, StoreError> {
+    Ok(reader.spoken_for()?.into_iter().map(String::into_boxed_str).collect())
 }
 
 /// The place of `text` in `why`, where it is added if it is new: there are as many as sources.
@@ -251,6 +257,7 @@ impl Snapshot {
                 applied_at: meta.applied_at,
                 tokens: Arc::new(tokens.finish()),
                 recent_tokens: Tokens::default(),
+                spoken_for: spoken_for(reader)?,
                 wanted,
                 compiled,
                 sets,
@@ -383,6 +390,7 @@ impl Snapshot {
             applied_at: meta.applied_at,
             tokens: Arc::clone(&self.tokens),
             recent_tokens,
+            spoken_for: spoken_for(reader)?,
             wanted: Arc::clone(&self.wanted),
             compiled,
             sets,

@@ -11,6 +11,8 @@ mod tokens;
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
+use hashbrown::HashSet;
+
 pub use decide::Decided;
 
 use self::decide::Rules;
@@ -135,6 +137,8 @@ pub struct Snapshot {
     tokens: Arc<Tokens>,
     /// Owners are names of `recent`.
     recent_tokens: Tokens,
+    /// What service accounts and the default admin are called: few.
+    spoken_for: HashSet<Box<str>>,
     users: usize,
 }
 
@@ -145,8 +149,10 @@ struct Compiled {
     rules: Rules,
     /// For each of [`Wanted::allowed`] the catalog's resources of its scope, sorted.
     listed: Vec<Vec<Box<str>>>,
-    /// The roles that a token cannot leave behind, sorted: those of everyone, and those that deny.
-    binding: Vec<u32>,
+    /// The roles that deny, sorted: no token leaves them behind.
+    denying: Vec<u32>,
+    /// Those of everyone, sorted: no person's token does.
+    everyone: Vec<u32>,
 }
 
 /// A role set.
@@ -217,6 +223,13 @@ impl Snapshot {
         }
     }
 
+    /// Whether `username` is a service account's or the default admin's, for whom nothing but access
+    /// tokens speaks.
+    #[must_use]
+    pub fn speaks_by_tokens_alone(&self, username: &str) -> bool {
+        self.spoken_for.contains(username)
+    }
+
     /// Whose the access token with this digest is; `None`: there is none.
     #[must_use]
     pub fn token(&self, digest: &Digest) -> Option<Bearer<'_>> {
@@ -242,19 +255,19 @@ impl Snapshot {
 
     /// The roles that a token of OSMO's which names `named` leaves of those of `set` (`None`: its
     /// bearer is not in the store): for a service those named, for anybody else those of them that
-    /// are in the set; and of the set's those that no token leaves behind: of everyone, and those
-    /// that deny.
+    /// are in the set, and of the set's those of everyone; and for both of the set's those that deny.
     #[must_use]
     pub fn bounded(&self, set: Option<SetRef>, named: &Named) -> Bounded {
         let rules = &self.compiled.rules;
         let held = set.and_then(|set| self.sets.get(set)).map_or(&[][..], |set| &set.roles);
         let holds = |role: &u32| held.binary_search(role).is_ok();
+        let everyone = self.compiled.everyone.iter().filter(|_| !named.service);
         let mut roles: Vec<u32> = named
             .roles
             .iter()
             .filter_map(|name| rules.place(name))
             .filter(|role| named.service || holds(role))
-            .chain(self.compiled.binding.iter().copied().filter(holds))
+            .chain(everyone.chain(&self.compiled.denying).copied().filter(holds))
             .collect();
         roles.sort_unstable();
         roles.dedup();
