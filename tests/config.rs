@@ -500,6 +500,24 @@ fn who_may_make_tokens_for_others_is_told_of_unless_they_manage_them_anyway() {
         let warned = warnings.iter().any(|warning| warning.contains("in somebody else's name"));
         assert_eq!(warned, told, "{policies}: {warnings:?}");
     }
+    // A template says it of its own; who `${team}` is nobody knows before.
+    for (manage, told) in
+        [("", true), ("user/${self}", true), ("user/${team}", false), ("user/*", false)]
+    {
+        let manage = match manage {
+            "" => String::new(),
+            on => format!(
+                "[[role_template.policies]]\nactions = [\"user:Manage\"]\nresources = [\"{on}\"]\n"
+            ),
+        };
+        let warnings = good(&with(&format!(
+            "[[role_template]]\nname = 'osmo-(?<team>[a-z0-9-]+)'\n[[role_template.policies]]\n\
+             actions = [\"auth:Token\"]\nresources = [\"user/${{team}}\"]\n{manage}"
+        )))
+        .warnings;
+        let warned = warnings.iter().any(|warning| warning.contains("in somebody else's name"));
+        assert_eq!(warned, told, "{manage}: {warnings:?}");
+    }
 }
 
 #[test]
