@@ -517,7 +517,7 @@ fn a_grants_expiry_between_ticks_is_a_run_of_its_own() {
     daemon.hear_status("generation 1; last run ");
     let config = home.config();
     let now = chrono::Utc::now();
-    pipeline::by_hand(&config, now, |state| {
+    pipeline::by_hand(&config, now, None, |state| {
         let user =
             state.users.iter().find(|user| state.texts.get(user.username) == "cleo").unwrap();
         let role = state.roles.iter().position(|role| role.name == "ops").unwrap();

@@ -584,6 +584,32 @@ fn who_was_disabled_by_hand_is_so_again_without_the_section() {
 }
 
 #[test]
+fn who_takes_a_grant_or_a_token_away_may_say_why() {
+    let home = administered("", SECRET);
+    home.ok(&["sync"], 0);
+    home.ok(&["user", "add", "ann", "--reason", "new"], 0);
+    for role in ["osmo-user", "osmo-admin"] {
+        home.ok(&["grant", "add", "ann", role, "--reason", "r"], 0);
+    }
+    home.ok(&["token", "create", "ann", "t", "--expires", "9d"], 0);
+    home.ok(&["token", "revoke", "ann", "t", "--reason", "it leaked"], 0);
+    home.ok(&["grant", "remove", "ann", "osmo-user", "--reason", "moved on"], 0);
+    home.ok(&["grant", "remove", "ann", "osmo-admin"], 0);
+    let rows = json(&home, &["history", "--user", "ann"]);
+    let of = |change: &str, role: Option<&str>| {
+        let mut rows = rows.as_array().unwrap().iter();
+        rows.find(|row| row["change"] == change && role.is_none_or(|role| row["role"] == role))
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(of("token-removed", None)["reason"], "it leaked");
+    assert_eq!(of("grant-removed", Some("osmo-user"))["reason"], "moved on");
+    assert!(of("grant-removed", Some("osmo-admin")).get("reason").is_none());
+    let text = home.ok(&["history", "--user", "ann"], 0);
+    assert!(text.contains(": it leaked") && text.contains(": moved on"), "{text}");
+}
+
+#[test]
 fn what_people_wrote_about_a_grant_draws_nothing_on_a_terminal() {
     let home = administered("", SECRET);
     home.ok(&["sync"], 0);
@@ -978,7 +1004,7 @@ mod property {
                         reason: "r".to_owned(),
                         until: None,
                     };
-                    let done = pipeline::by_hand(&config, now, |state| {
+                    let done = pipeline::by_hand(&config, now, None, |state| {
                         let user = plan::local::called(state, NAMES[who]).ok_or("nobody")?;
                         let role = state.roles.iter().position(|role| role.name == "osmo-user");
                         let role = u32::try_from(role.unwrap()).unwrap();

@@ -373,6 +373,35 @@ fn a_grant_by_hand_says_what_it_widens() {
 }
 
 #[test]
+fn a_held_plan_says_what_it_would_widen_before_and_after_it_is_approved() {
+    let home = home();
+    // Whom the Deny holds back would get in, so that it goes waits for somebody.
+    home.configure(&format!("{CONFIG}\n[guard]\nprotected_roles = {{ brake = 1 }}\n"));
+    home.ok(&["sync"], 0);
+    let people: Vec<(&str, &[&str])> = PEOPLE
+        .iter()
+        .map(|(who, groups)| (*who, if *who == "ben" { &["vision"][..] } else { *groups }))
+        .collect();
+    std::fs::write(home.path("realm.json"), realm(&people)).unwrap();
+    home.ok(&["sync"], 3);
+    let before = generation(&home);
+    let shown = json_of(&home, &["plan", "show"], 0);
+    let rows = shown["reach"].as_array().unwrap().clone();
+    assert!(!rows.is_empty());
+    for row in &rows {
+        assert_eq!((&row["user"], &row["via_action"]), (&json!("ben"), &json!("workflow:Exec")));
+    }
+    assert!(rows.iter().any(|row| row["identity"] == AWS && row["pool"] == "vision"), "{rows:?}");
+    let text = home.ok(&["plan", "show"], 0);
+    assert!(text.contains("Reaches more in the clouds") && text.contains(AWS), "{text}");
+    assert_eq!(generation(&home), before, "to look writes nothing");
+    let id = shown["id"].as_str().unwrap();
+    let done = json_of(&home, &["plan", "approve", id], 0);
+    assert_eq!(done["reach"], json!(rows));
+    assert!(json_of(&home, &["plan", "show"], 0).is_null());
+}
+
+#[test]
 fn explain_lists_who_reaches_an_identity_and_what_may_be_it() {
     let home = synced();
     let told = json_of(&home, &["explain", "--workload", AWS], 0);

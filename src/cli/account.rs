@@ -2,6 +2,8 @@
 
 use nix::unistd::{Uid, User, getuid};
 
+use crate::model::Deed;
+
 /// The real user: the process's real uid with its name in the user database, and under sudo who
 /// called it. The environment counts for the latter alone, and only where root runs this: anybody
 /// could have written it otherwise.
@@ -38,12 +40,10 @@ fn words(
     format!("{account}, by sudo for {caller}")
 }
 
-/// [`account`], and why, where that was said: how the history tells who took something away.
-pub(super) fn account_because(reason: Option<&str>) -> String {
-    match reason.map(str::trim).filter(|reason| !reason.is_empty()) {
-        Some(reason) => format!("{}: {reason}", account()),
-        None => account(),
-    }
+/// Who does it and why, where that was said.
+pub(super) fn deed(reason: Option<&str>) -> Option<Deed> {
+    let reason = reason.map(str::trim).filter(|reason| !reason.is_empty())?;
+    Some(Deed { by: account(), reason: reason.to_owned() })
 }
 
 #[cfg(test)]

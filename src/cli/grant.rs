@@ -3,7 +3,7 @@
 use chrono::Utc;
 use serde_json::json;
 
-use super::account::{account, account_because};
+use super::account::{account, deed};
 use super::args::{GrantCommand, Output};
 use super::print::{self, Style, Table};
 use super::time::{From, moment};
@@ -29,19 +29,20 @@ pub(super) fn run(config: &Config, command: GrantCommand, output: Output) -> Res
                 return Err(Failure::Usage("`--reason` is empty".to_owned()));
             }
             let grant = LocalGrant { by: account(), at: now, reason, until };
-            let (plan, generation) = pipeline::by_hand(config, now, |state| {
+            let (plan, generation) = pipeline::by_hand(config, now, None, |state| {
                 let (user, role) = (find_user(state, &user)?, find_role(state, &role)?);
                 Ok(ByHand::Add { user, role, grant: grant.clone() })
             })?;
             done(output, "added", &user, &role, (&plan, generation))
         }
         GrantCommand::Remove { user, role, imported, reason } => {
-            let by = account_because(reason.as_deref());
-            let (plan, generation) = pipeline::by_hand(config, Utc::now(), |state| {
-                let (user, role) = (find_user(state, &user)?, find_role(state, &role)?);
-                let imported = imported.then_some(true);
-                Ok(ByHand::Remove { user, role, imported, by: by.clone() })
-            })?;
+            let (by, deed) = (account(), deed(reason.as_deref()));
+            let (plan, generation) =
+                pipeline::by_hand(config, Utc::now(), deed.as_ref(), |state| {
+                    let (user, role) = (find_user(state, &user)?, find_role(state, &role)?);
+                    let imported = imported.then_some(true);
+                    Ok(ByHand::Remove { user, role, imported, by: by.clone() })
+                })?;
             done(output, "removed", &user, &role, (&plan, generation))
         }
     }

@@ -33,12 +33,41 @@ fn show(config: &Config, id: Option<&str>, all: bool, output: Output) -> Result<
         Some(id) => Some(pipeline::find_held(&reader, id)?),
         None => reader.held()?,
     };
+    // Whoever is asked to approve sees what that widens. It takes a whole plan to tell, so only where
+    // it can be.
+    let widens = match &held {
+        Some(held) if !config.workload.is_empty() => {
+            Some(pipeline::approvable(config, &reader, &held.id, Utc::now()))
+        }
+        _ => None,
+    };
     match (output, held) {
+        (Output::Json, Some(held)) => {
+            let mut value = serde_json::to_value(&held).map_err(|error| {
+                Failure::Error(format!("cannot write the plan as JSON: {error}"))
+            })?;
+            if let (Some(widens), Some(map)) = (&widens, value.as_object_mut()) {
+                let reach = widens.as_ref().ok();
+                let reach = reach.map(|plan| json!(reach::Rows(&plan.widened, Some(&plan.state))));
+                map.insert("reach".to_owned(), json!(reach));
+            }
+            print::json(&value)?;
+        }
         // With nothing held there is no plan, and so no id.
-        (Output::Json, held) => print::json(&held)?,
+        (Output::Json, None) => print::json(&serde_json::Value::Null)?,
         (Output::Text, None) => print::lines(&["Nothing is held.".to_owned()])?,
         (Output::Text, Some(held)) => {
-            let mut out = changes::held_lines(&held, all, Style::detect());
+            let style = Style::detect();
+            let mut out = changes::held_lines(&held, all, style);
+            match &widens {
+                Some(Ok(plan)) => {
+                    out.extend(reach::lines(&plan.widened, &plan.state, all, style));
+                }
+                Some(Err(why)) => out.push(format!(
+                    "Whether anybody would reach more in the clouds is not known: {why}"
+                )),
+                None => {}
+            }
             out.push(String::new());
             out.push(format!("To let it happen: idpsyncd plan approve {}", held.id));
             out.push(format!("To forget it until the next run: idpsyncd plan discard {}", held.id));

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::account::{account, account_because};
+use super::account::{account, deed};
 use super::args::{Output, TokenArgs, TokenCommand};
 use super::grant::user_called;
 use super::print::{self, Style, Table};
@@ -54,7 +54,7 @@ fn create(config: &Config, args: TokenArgs, output: Output) -> Result<u8, Failur
         by: account(),
         at: now,
     };
-    let (plan, generation) = pipeline::by_hand(config, now, |state| {
+    let (plan, generation) = pipeline::by_hand(config, now, None, |state| {
         let user = find_user(state, &user)?;
         Ok(ByHand::AddToken { user, token: Box::new(new.clone()), replace: false })
     })?;
@@ -308,8 +308,8 @@ fn revoke(
     reason: Option<&str>,
     output: Output,
 ) -> Result<u8, Failure> {
-    let by = account_because(reason);
-    let (_, generation) = pipeline::by_hand(config, Utc::now(), |state| {
+    let (by, deed) = (account(), deed(reason));
+    let (_, generation) = pipeline::by_hand(config, Utc::now(), deed.as_ref(), |state| {
         let user = find_user(state, user)?;
         Ok(ByHand::RemoveToken { user, name: name.to_owned(), by: by.clone() })
     })?;

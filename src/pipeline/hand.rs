@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{MOST_TRIES, RunError, configured};
 use crate::config::Config;
-use crate::model::{State, Time};
+use crate::model::{Deed, State, Time};
 use crate::plan::{self, ByHand, Held, Plan};
 use crate::resolve::{View, resolve};
 use crate::source::local;
@@ -20,32 +20,42 @@ pub fn approve(config: &Config, id: &str, what: &str, now: Time) -> Result<(Plan
     let path = config.store.as_path();
     existing_reader(path)?;
     let _lock = RunLock::acquire(path, what, now)?;
-    commit(config, |reader, _| {
-        let held = find_held(reader, id)?;
-        let old = reader.state()?;
-        let mut mirrors = Vec::new();
-        for source in &config.sources {
-            if let Some(mirror) = reader.mirror(&source.name)? {
-                mirrors.push((source.name.clone(), mirror));
-            }
+    commit(config, |reader, _| approved(config, reader, id, now))
+}
+
+/// What approving the held plan `id` would do, on paper.
+///
+/// # Errors
+/// The store cannot be read, there is no such plan, or it does not stand any more.
+pub fn approvable(config: &Config, reader: &Reader, id: &str, now: Time) -> Result<Plan, RunError> {
+    reader.snapshot(|reader| Ok(approved(config, reader, id, now)))?
+}
+
+fn approved(config: &Config, reader: &Reader, id: &str, now: Time) -> Result<Plan, RunError> {
+    let held = find_held(reader, id)?;
+    let old = reader.state()?;
+    let mut mirrors = Vec::new();
+    for source in &config.sources {
+        if let Some(mirror) = reader.mirror(&source.name)? {
+            mirrors.push((source.name.clone(), mirror));
         }
-        let nobody = local::nobody();
-        let mut views: Vec<View<'_>> = mirrors
-            .iter()
-            .map(|(source, mirror)| View { source, directory: &mirror.directory })
-            .collect();
-        // Where nobody was ever added by hand, that is known.
-        if !views.iter().any(|view| view.source == local::NAME) {
-            views.push(View { source: local::NAME, directory: &nobody });
-        }
-        let resolved = resolve(config, &views, &old, now);
-        plan::approve(resolved, &old, &held, now).map_err(|gone| {
-            RunError::Refused(format!(
-                "plan {id} does not stand any more, nothing was applied; run `idpsyncd sync` for a \
+    }
+    let nobody = local::nobody();
+    let mut views: Vec<View<'_>> = mirrors
+        .iter()
+        .map(|(source, mirror)| View { source, directory: &mirror.directory })
+        .collect();
+    // Where nobody was ever added by hand, that is known.
+    if !views.iter().any(|view| view.source == local::NAME) {
+        views.push(View { source: local::NAME, directory: &nobody });
+    }
+    let resolved = resolve(config, &views, &old, now);
+    plan::approve(resolved, &old, &held, now).map_err(|gone| {
+        RunError::Refused(format!(
+            "plan {id} does not stand any more, nothing was applied; run `idpsyncd sync` for a \
                  new one; these changes do not stand:\n  {}",
-                gone.join("\n  ")
-            ))
-        })
+            gone.join("\n  ")
+        ))
     })
 }
 
@@ -121,13 +131,15 @@ pub fn discard(config: &Config, id: &str) -> Result<(), RunError> {
     Err(RunError::Refused(format!("there is no held plan `{id}` any more: nothing was discarded")))
 }
 
-/// Does what a person asks for by hand: `wish` makes it of the state.
+/// Does what a person asks for by hand: `wish` makes it of the state. `deed`: who asks and why, where
+/// what is made does not say so itself.
 ///
 /// # Errors
 /// The store cannot be read or written, or the wish is refused.
 pub fn by_hand(
     config: &Config,
     now: Time,
+    deed: Option<&Deed>,
     wish: impl Fn(&State) -> Result<ByHand, String>,
 ) -> Result<(Plan, u64), RunError> {
     commit(config, |reader, meta| {
@@ -136,6 +148,7 @@ pub fn by_hand(
         let wish = wish(&old).map_err(RunError::Refused)?;
         let mut plan = plan::by_hand(&old, wish, now).map_err(RunError::Refused)?;
         plan.held = held;
+        plan.records.deed = deed.cloned();
         plan.next_due = match (plan.next_due, meta.next_due) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

@@ -39,7 +39,7 @@ use crate::store::{
 use self::meanwhile::{Marks, catch_up};
 
 pub use admin::check as check_default_admin;
-pub use hand::{approve, by_hand, discard, existing_reader, find_held};
+pub use hand::{approvable, approve, by_hand, discard, existing_reader, find_held};
 pub use local::{UserWish, change_user};
 
 /// What to do in a run.

@@ -164,7 +164,7 @@ impl Company {
         let until = self.random.bool().then(|| self.now + chrono::Duration::minutes(minutes));
         let reason = format!("ticket {minutes}");
         let grant = LocalGrant { by: "ops".to_owned(), at: self.now, reason, until };
-        let _refused = pipeline::by_hand(&config, self.now, |state| {
+        let _refused = pipeline::by_hand(&config, self.now, None, |state| {
             if state.users.is_empty() || state.roles.is_empty() {
                 return Err("nobody".to_owned());
             }
