@@ -231,6 +231,17 @@ fn an_import_brings_what_osmo_alone_knows_and_the_same_again_changes_nothing() {
     // Whom the IdP lists is not known yet, nor is there a store.
     home.run(&import, &[]).exits(1);
     assert!(!home.folder.path().join("store.db").exists());
+    // An export without anybody says nothing of who is there, so neither does the first sync of it.
+    let realm = home.folder.path().join("realm.json");
+    let whole = fs::read_to_string(&realm).unwrap();
+    let mut nobody: Value = serde_json::from_str(&whole).unwrap();
+    nobody["users"] = json!([]);
+    fs::write(&realm, nobody.to_string()).unwrap();
+    home.run(&["sync"], &[]).exits(4);
+    let refused = home.run(&import, &[]);
+    assert!(refused.err.contains("never read in full"), "{}", refused.err);
+    refused.exits(1);
+    fs::write(&realm, whole).unwrap();
     home.run(&["sync"], &[]).exits(0);
     let before = home.generation();
     let file = |home: &Home| fs::read(home.folder.path().join("store.db")).unwrap();

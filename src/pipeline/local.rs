@@ -90,13 +90,14 @@ pub fn change_user(
         let reader = existing_reader(path)?;
         let meta = reader.meta()?;
         let held = reader.held()?;
-        let desk = Desk::open(config, &reader, name, now)?;
+        let inputs = Inputs::open(config, &reader, name, now)?;
         let Some(Ready { directory, account, mut plan }) =
-            desk.ready(wish, deed).map_err(RunError::Refused)?
+            inputs.ready(wish, deed).map_err(RunError::Refused)?
         else {
             return Ok(None);
         };
-        if let Some(short) = plan::local::shortfall(&desk.old, &plan, &protected(config, &desk.old))
+        if let Some(short) =
+            plan::local::shortfall(&inputs.old, &plan, &protected(config, &inputs.old))
         {
             return Err(RunError::Refused(short));
         }
@@ -115,7 +116,7 @@ pub fn change_user(
                 error: None,
                 scopes: scopes(directory.users.len() as u64).into_iter().map(Into::into).collect(),
                 mirror: Some(MirrorUpdate {
-                    old: desk.mirror.as_ref(),
+                    old: inputs.mirror.as_ref(),
                     directory: &directory,
                     digest: &digest,
                 }),
@@ -144,7 +145,7 @@ fn protected(config: &Config, state: &State) -> Vec<(String, u64)> {
 }
 
 /// What is looked at for a wish.
-struct Desk<'a> {
+struct Inputs<'a> {
     config: &'a Config,
     reader: &'a Reader,
     name: String,
@@ -160,7 +161,7 @@ struct Ready {
     plan: Plan,
 }
 
-impl<'a> Desk<'a> {
+impl<'a> Inputs<'a> {
     fn open(
         config: &'a Config,
         reader: &'a Reader,
@@ -169,7 +170,7 @@ impl<'a> Desk<'a> {
     ) -> Result<Self, RunError> {
         let name = canonical(name).map_err(RunError::Refused)?.into_owned();
         let (old, mirror) = (reader.state()?, reader.mirror(NAME)?);
-        Ok(Desk { config, reader, name, old, mirror, now })
+        Ok(Inputs { config, reader, name, old, mirror, now })
     }
 
     fn ready(&self, wish: &UserWish, deed: &Deed) -> Result<Option<Ready>, String> {

@@ -65,8 +65,8 @@ pub fn import(
         let reader = existing_reader(path)?;
         let meta = reader.meta()?;
         let before = meta.generation;
-        let Ready { desk, directory, new, mut plan, left_out } =
-            Desk::open(config, &reader, now)?.ready(&accounts, deed)?;
+        let Ready { inputs, directory, new, mut plan, left_out } =
+            Inputs::open(config, &reader, now)?.ready(&accounts, deed)?;
         if dry_run || plan.changes.is_empty() {
             return Ok(Import { plan, before, generation: before, left_out });
         }
@@ -89,7 +89,7 @@ pub fn import(
             error: None,
             scopes: scopes(directory.users.len() as u64).into_iter().map(Into::into).collect(),
             mirror: Some(MirrorUpdate {
-                old: desk.mirror.as_ref(),
+                old: inputs.mirror.as_ref(),
                 directory: &directory,
                 digest: &digest,
             }),
@@ -123,7 +123,7 @@ fn finish(reader: &Reader, meta: &Meta, plan: &mut Plan) -> Result<(), RunError>
 }
 
 /// What is looked at.
-struct Desk<'a> {
+struct Inputs<'a> {
     config: &'a Config,
     now: Time,
     old: State,
@@ -134,7 +134,7 @@ struct Desk<'a> {
 
 /// What is to be committed.
 struct Ready<'a> {
-    desk: Desk<'a>,
+    inputs: Inputs<'a>,
     directory: Directory,
     /// The external ids of the new local users, and which are service accounts.
     new: Vec<(String, bool)>,
@@ -142,21 +142,23 @@ struct Ready<'a> {
     left_out: Vec<String>,
 }
 
-impl<'a> Desk<'a> {
+impl<'a> Inputs<'a> {
     fn open(config: &'a Config, reader: &Reader, now: Time) -> Result<Self, RunError> {
         let (old, mirror) = (reader.state()?, reader.mirror(NAME)?);
         let mut others = Vec::new();
         for source in config.sources.iter().filter(|source| !source.kind.is_local()) {
-            let Some(mirror) = reader.mirror(&source.name)? else {
+            // Whom a part of a source does not list may be in the rest.
+            let mirror = reader.mirror(&source.name)?;
+            let Some(mirror) = mirror.filter(|mirror| mirror.directory.proven.users) else {
                 return Err(RunError::Refused(format!(
-                    "source `{}` was never read, so whom it lists is not known: run `idpsyncd \
-                     sync` first",
+                    "the people of source `{}` were never read in full, so whom it lists is not \
+                     known: run `idpsyncd sync` first",
                     source.name
                 )));
             };
             others.push((source.name.as_str(), mirror));
         }
-        Ok(Desk { config, now, old, mirror, others })
+        Ok(Inputs { config, now, old, mirror, others })
     }
 
     fn ready(self, accounts: &Accounts, deed: &Deed) -> Result<Ready<'a>, RunError> {
@@ -215,7 +217,7 @@ impl<'a> Desk<'a> {
         let (plan, more) = plan::import(&self.old, resolved, (place, &made), &brought, self.now);
         left_out.extend(more);
         let left_out = left_out.into_iter().collect();
-        Ok(Ready { desk: self, directory, new, plan, left_out })
+        Ok(Ready { inputs: self, directory, new, plan, left_out })
     }
 
     /// Whoever is here, by name.
