@@ -30,7 +30,7 @@ const GET: Methods = &["GET"];
 const POST: Methods = &["POST"];
 const CHANGE: Methods = &["PUT", "PATCH"];
 const DELETE: Methods = &["DELETE"];
-/// What making a user is on: only `*` and `user/*` cover it. No username is written so, so that
+/// What listing and making users is on: only `*` and `user/*` cover it. No username is written so, so that
 /// `user/${self}` is nobody's way there.
 const ALL_USERS: &str = "user/ALL";
 /// The same for what is about no one configuration.
@@ -134,7 +134,6 @@ const TABLE: &[(&str, &str, Methods, Row, Paths)] = &[
         Resource("user/{user}"),
         &["/api/auth/user/{user}/access_token", "/api/auth/user/{user}/access_token/*"],
     ),
-    ("user", "Manage", GET, Scope("user"), &["/api/auth/user"]),
     ("user", "Manage", ANY, Resource(ALL_USERS), &["/api/auth/user"]),
     (
         "user",
