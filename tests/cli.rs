@@ -7,53 +7,18 @@
     missing_docs
 )]
 
+#[path = "support/done.rs"]
+mod done;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use done::Done;
 use idpsyncd::model::parse_rfc3339;
 use idpsyncd::store::RunLock;
 use serde_json::{Value, json};
-
-/// What a command did.
-#[derive(Debug)]
-struct Done {
-    status: i32,
-    out: String,
-    err: String,
-}
-
-impl Done {
-    #[track_caller]
-    fn exits(self, status: i32) -> Self {
-        assert_eq!(self.status, status, "{self:#?}");
-        self
-    }
-
-    #[track_caller]
-    fn says(self, what: &str) -> Self {
-        assert!(self.out.contains(what), "no {what:?} in {self:#?}");
-        self
-    }
-
-    #[track_caller]
-    fn says_nothing_of(self, what: &str) -> Self {
-        assert!(!self.out.contains(what) && !self.err.contains(what), "{what:?} in {self:#?}");
-        self
-    }
-
-    #[track_caller]
-    fn complains(self, what: &str) -> Self {
-        assert!(self.err.contains(what), "no {what:?} in {self:#?}");
-        self
-    }
-
-    #[track_caller]
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
-    }
-}
 
 fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_idpsyncd"));
@@ -64,15 +29,6 @@ fn binary() -> Command {
     }
     command.env("USER", "tester").env("COLUMNS", "100");
     command
-}
-
-fn done(command: &mut Command) -> Done {
-    let output = command.output().unwrap();
-    Done {
-        status: output.status.code().expect("ended by a signal"),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
 }
 
 /// A folder with a configuration of two realm exports, and a store once something has synced.
@@ -208,7 +164,7 @@ impl Home {
     }
 
     fn run(&self, args: &[&str]) -> Done {
-        done(&mut self.command(args))
+        Done::of(&mut self.command(args))
     }
 
     fn json(&self, args: &[&str]) -> Value {
@@ -290,7 +246,7 @@ fn a_wrong_command_line_exits_64_before_anything_is_touched() {
         assert_eq!(done.status, 64, "{args:?}: {done:#?}");
         assert!(done.out.is_empty() && !done.err.is_empty(), "{args:?}: {done:#?}");
     }
-    done(&mut binary()).exits(64);
+    Done::of(&mut binary()).exits(64);
     home.run(&["sync", "--source", "acm"])
         .exits(64)
         .complains("there is no source `acm` in the configuration: it has `acme`, `plant`");
@@ -338,13 +294,13 @@ fn a_configuration_is_named_by_option_else_by_environment_and_its_absence_says_h
     let elsewhere = tempfile::tempdir().unwrap();
     let mut command = binary();
     command.current_dir(elsewhere.path()).args(["sync", "--dry-run"]);
-    done(command.env("IDPSYNCD_CONFIG", home.path("idpsyncd.toml"))).exits(0).says("ada");
-    done(command.env("IDPSYNCD_CONFIG", "nothing.toml"))
+    Done::of(command.env("IDPSYNCD_CONFIG", home.path("idpsyncd.toml"))).exits(0).says("ada");
+    Done::of(command.env("IDPSYNCD_CONFIG", "nothing.toml"))
         .exits(1)
         .complains("cannot read the configuration `nothing.toml`")
         .complains("--config FILE");
     // The option wins.
-    done(command.arg("--config").arg(home.path("idpsyncd.toml"))).exits(0);
+    Done::of(command.arg("--config").arg(home.path("idpsyncd.toml"))).exits(0);
 }
 
 #[test]
@@ -1242,7 +1198,7 @@ fn who_grants_is_the_real_user_whatever_the_environment_says() {
             let mut command = binary();
             command.env_remove("USER").env_remove("LOGNAME").env_remove("HOME");
             command.envs(variables.iter().copied()).args(args).arg("--config").arg(&config);
-            done(&mut command).exits(0)
+            Done::of(&mut command).exits(0)
         };
         command(&["grant", "add", "finn", "hand", "--reason", "on call"]);
         let list = command(&["grant", "list", "--output", "json"]).json();
@@ -1404,7 +1360,7 @@ fn colours_come_on_a_terminal_only_and_not_with_no_color() {
         if let Some(value) = no_color {
             script.env("NO_COLOR", value);
         }
-        done(&mut script).exits(0).says("grant-added")
+        Done::of(&mut script).exits(0).says("grant-added")
     };
     on_terminal(None).says("\u{1b}[32m");
     on_terminal(Some("1")).says_nothing_of("\u{1b}[3");
@@ -1432,7 +1388,7 @@ fn a_reader_that_goes_away_early_is_no_error() {
         format!("{} user list --config idpsyncd.toml | true", env!("CARGO_BIN_EXE_idpsyncd"));
     let mut shell = Command::new("bash");
     shell.args(["-o", "pipefail", "-c", &line]).current_dir(home.folder.path());
-    let done = done(&mut shell).exits(0);
+    let done = Done::of(&mut shell).exits(0);
     assert_eq!(done.err, "");
 }
 
@@ -1511,7 +1467,7 @@ fn secrets_are_printed_by_no_command_whatever_is_logged() {
     ));
     let run = |args: &[&str]| {
         let mut command = home.command(&[args, &["--log-level", "trace"]].concat());
-        done(command.env("LDAP_PASSWORD", "hunter2-ldap")).says_nothing_of("YzpodW50ZXIyLWtl")
+        Done::of(command.env("LDAP_PASSWORD", "hunter2-ldap")).says_nothing_of("YzpodW50ZXIyLWtl")
     };
     run(&["sync"]).exits(4).says("failed").says_nothing_of("hunter2");
     run(&["sync", "--output", "json"]).exits(4).says_nothing_of("hunter2");
@@ -1537,8 +1493,9 @@ fn secrets_are_printed_by_no_command_whatever_is_logged() {
 
 #[test]
 fn every_command_has_help_and_those_with_arguments_have_examples() {
-    let help =
-        |path: &[&str]| done(binary().args(path).arg("--help")).exits(0).says("Usage: idpsyncd");
+    let help = |path: &[&str]| {
+        Done::of(binary().args(path).arg("--help")).exits(0).says("Usage: idpsyncd")
+    };
     help(&[]).says("Examples:").says("Exit status");
     for path in
         [&["sync"][..], &["explain"], &["authorize"], &["history"], &["grant", "add"], &["plan"]]
@@ -1563,20 +1520,20 @@ fn every_command_has_help_and_those_with_arguments_have_examples() {
     ] {
         help(path);
     }
-    done(binary().arg("--version")).exits(0).says(env!("CARGO_PKG_VERSION"));
+    Done::of(binary().arg("--version")).exits(0).says(env!("CARGO_PKG_VERSION"));
 }
 
 #[test]
 fn completions_and_the_manual_page_need_no_configuration() {
     let nowhere = tempfile::tempdir().unwrap();
-    let write = |args: &[&str]| done(binary().current_dir(nowhere.path()).args(args)).exits(0);
+    let write = |args: &[&str]| Done::of(binary().current_dir(nowhere.path()).args(args)).exits(0);
     for shell in ["bash", "zsh", "fish"] {
         write(&["completions", shell]).says("idpsyncd").says("detailed-exitcode");
     }
     let folder = Path::new(nowhere.path());
     fs::write(folder.join("idpsyncd.bash"), write(&["completions", "bash"]).out).unwrap();
     let mut bash = Command::new("bash");
-    done(bash.args(["-n", "idpsyncd.bash"]).current_dir(folder)).exits(0);
+    Done::of(bash.args(["-n", "idpsyncd.bash"]).current_dir(folder)).exits(0);
     // The page tells of every command and its options.
     let mut page = write(&["man"]).says(".TH idpsyncd").says("Exit status");
     page.out = page.out.replace("\\-", "-");

@@ -7,41 +7,19 @@
     missing_docs
 )]
 
+#[path = "support/done.rs"]
+mod done;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use done::Done;
 use serde_json::{Value, json};
 
 /// A copy of `config/examples/h2o` in a folder of its own.
 struct Home {
     folder: tempfile::TempDir,
-}
-
-struct Done {
-    status: i32,
-    out: String,
-    err: String,
-}
-
-impl Done {
-    #[track_caller]
-    fn exits(self, status: i32) -> Self {
-        assert_eq!(self.status, status, "{}{}", self.out, self.err);
-        self
-    }
-
-    #[track_caller]
-    fn says(self, what: &str) -> Self {
-        assert!(self.out.contains(what), "no {what:?} in {}{}", self.out, self.err);
-        self
-    }
-
-    #[track_caller]
-    fn complains(self, what: &str) -> Self {
-        assert!(self.err.contains(what), "no {what:?} in {}{}", self.out, self.err);
-        self
-    }
 }
 
 fn example() -> PathBuf {
@@ -53,12 +31,7 @@ fn run(arguments: &[&str]) -> Done {
     for name in ["IDPSYNCD_CONFIG", "IDPSYNCD_LOG_FORMAT", "RUST_LOG"] {
         command.env_remove(name);
     }
-    let output = command.args(arguments).output().unwrap();
-    Done {
-        status: output.status.code().unwrap(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
+    Done::of(command.args(arguments))
 }
 
 impl Home {

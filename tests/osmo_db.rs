@@ -11,6 +11,7 @@
 #[allow(dead_code)]
 mod support {
     pub mod asking;
+    pub mod done;
     pub mod gateways;
     pub mod idpsyncd;
     pub mod keycloak;
@@ -26,6 +27,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use support::asking::Listens;
+use support::done::Done;
 use support::gateways::free_port;
 use support::postgres::Postgres;
 
@@ -129,25 +131,6 @@ struct Home {
     folder: tempfile::TempDir,
 }
 
-struct Done {
-    status: i32,
-    out: String,
-    err: String,
-}
-
-impl Done {
-    #[track_caller]
-    fn exits(self, status: i32) -> Self {
-        assert_eq!(self.status, status, "{}{}", self.out, self.err);
-        self
-    }
-
-    #[track_caller]
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|_| panic!("{}{}", self.out, self.err))
-    }
-}
-
 impl Home {
     fn new() -> Home {
         let folder = tempfile::tempdir().unwrap();
@@ -163,12 +146,7 @@ impl Home {
         }
         command.env("HOME", self.folder.path()).envs(variables.iter().copied());
         let config = self.folder.path().join("idpsyncd.toml");
-        let output = command.arg("--config").arg(config).args(arguments).output().unwrap();
-        Done {
-            status: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        Done::of(command.arg("--config").arg(config).args(arguments))
     }
 
     fn list(&self, arguments: &[&str]) -> Value {

@@ -13,6 +13,8 @@ mod store_support;
 
 #[path = "report/commands.rs"]
 mod commands;
+#[path = "support/done.rs"]
+mod done;
 #[path = "support/in_process.rs"]
 mod in_process;
 #[path = "report/runs.rs"]
