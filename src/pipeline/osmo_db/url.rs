@@ -56,6 +56,14 @@ impl Url {
             Some(slash) => before.split_at(slash),
             None => (before, ""),
         };
+        // The end of a password that holds a `/` or a `?`, the beginning of which reads as a host.
+        if path.contains('@') || query.contains('@') {
+            return Err(
+                "has an `@` after its host: in a password write `/` as `%2F`, `?` as `%3F` \
+                        and `@` as `%40`, or give it by `PGPASSWORD`"
+                    .to_owned(),
+            );
+        }
         // A password may hold an `@` that nobody has encoded: the last one ends it.
         let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
         let (name, mut password) = match user.split_once(':') {
@@ -169,6 +177,21 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
+
+    #[test]
+    fn a_password_that_reads_as_a_host_is_refused_and_not_shown() {
+        for text in [
+            "postgresql://ro:se/cret@db/osmo",
+            "postgresql://ro:se?cret@db/osmo",
+            "postgresql://ro:a@se/cret@db/osmo",
+            "postgresql://ro:a@se?cret@db/osmo",
+        ] {
+            let why = Url::parse(text).unwrap_err();
+            assert!(why.contains("%2F") && !why.contains("cret") && !why.contains("se?"), "{why}");
+        }
+        let encoded = Url::parse("postgresql://ro:se%2Fcret%3F@db/osmo").unwrap();
+        assert_eq!(encoded.password.unwrap().expose_secret(), "se/cret?");
+    }
 
     #[test]
     fn a_url_is_taken_apart_and_its_password_shows_nowhere() {
