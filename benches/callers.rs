@@ -25,7 +25,7 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use futures_util::FutureExt;
 use idpsyncd::config;
-use idpsyncd::gateway::identity::{Identifier, KeyShelf};
+use idpsyncd::gateway::identity::{Identifier, JwksCache};
 use idpsyncd::gateway::provision::{Limits, Provisioned};
 use idpsyncd::gateway::question::{Header, Headers, Identity};
 use jsonwebtoken::jwk::Jwk;
@@ -37,9 +37,9 @@ const ISSUER: &str = "https://auth.example.com/realms/osmo";
 const TOKENS: usize = 2_000;
 const STRANGERS: usize = 400;
 
-struct Shelf(String);
+struct MemoryJwksCache(String);
 
-impl KeyShelf for Shelf {
+impl JwksCache for MemoryJwksCache {
     fn load(&self, _: &str) -> Option<String> {
         Some(self.0.clone())
     }
@@ -100,8 +100,8 @@ fn tokens() -> bool {
     );
     let config = config::parse(&config, Path::new("bench.toml")).unwrap();
     let key = DecodingKey::from_jwk(&jwk).unwrap();
-    let shelf = Arc::new(Shelf(json!({"keys": [jwk]}).to_string()));
-    let identifier = Identifier::new(&config.gateway.unwrap(), Some(shelf)).unwrap();
+    let cache = Arc::new(MemoryJwksCache(json!({"keys": [jwk]}).to_string()));
+    let identifier = Identifier::new(&config.gateway.unwrap(), Some(cache)).unwrap();
     let identify = |bearer: &Bearer| {
         let began = Instant::now();
         let who = identifier.identify(bearer, None, now).now_or_never().unwrap().unwrap();

@@ -33,7 +33,7 @@ use envoy_types::pb::envoy::service::auth::v3::{
 use envoy_types::pb::google::rpc::Status as RpcStatus;
 use idpsyncd::config::{self, Config};
 use idpsyncd::gateway::{Gateway, Part};
-use idpsyncd::pipeline::{self, Options};
+use idpsyncd::sync::{self, Options};
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::{Channel, Server};
 
@@ -244,7 +244,7 @@ fn throughput(folder: &Path) -> bool {
     let config = configuration(&folder.join("store.db"), &realm_file, ours_at);
     let options = Options { dry_run: false, sources: None, what: "bench".to_owned() };
     let sync = Builder::new_multi_thread().enable_all().build().unwrap();
-    sync.block_on(pipeline::run(&config, &options, &(Arc::new(|_| ()) as _), chrono::Utc::now()))
+    sync.block_on(sync::run(&config, &options, &(Arc::new(|_| ()) as _), chrono::Utc::now()))
         .unwrap();
     drop(sync);
 

@@ -2,9 +2,9 @@
 //!
 //! `cargo bench --bench gateway` prints the median of finding the user and deciding, beside
 //! `cedar-policy` on the same questions and policies (50 roles, 100 pools, OSMO's actions), and the
-//! memory of a snapshot of a million users, loaded from a store's file by a process of its own.
+//! memory of a replica of a million users, loaded from a store's file by a process of its own.
 //! Users are found by their source's id, a UUID, as a token has it.
-//! It exits 1 where a limit is passed: 1 µs, 20 times as fast, 150 MiB a snapshot, 300 MiB for the
+//! It exits 1 where a limit is passed: 1 µs, 20 times as fast, 150 MiB a replica, 300 MiB for the
 //! two that a swap holds (400 MB is the limit of all of `serve`).
 
 #![allow(
@@ -27,7 +27,7 @@ use std::time::Instant;
 use cedar_policy::{Authorizer, Context, Entities, EntityUid, PolicySet, Request};
 use idpsyncd::config::AllowedConfig;
 use idpsyncd::gateway::question::{KnownBy, On, Question};
-use idpsyncd::gateway::snapshot::{Found, Snapshot, Wanted};
+use idpsyncd::gateway::replica::{Found, Replica, Wanted};
 use idpsyncd::model::{Link, Mode, Role, State, Status, User, parse_rfc3339};
 use idpsyncd::plan::{Change, Plan, RoleSetId, Summary};
 use idpsyncd::policy::{Effect, Policy};
@@ -240,8 +240,8 @@ fn wanted() -> Arc<Wanted> {
     })
 }
 
-fn load(path: &Path) -> Snapshot {
-    Snapshot::load(&Reader::open(path).unwrap().unwrap(), wanted()).unwrap()
+fn load(path: &Path) -> Replica {
+    Replica::load(&Reader::open(path).unwrap().unwrap(), wanted()).unwrap()
 }
 
 /// One question of each kind of route, for many users.
@@ -355,21 +355,21 @@ fn cedar_entities(roles: &[Role], sets: &[(RoleSetId, Vec<u32>)], asked: &[Asked
 }
 
 fn speed(path: &Path, users: u32) -> bool {
-    let snapshot = load(path);
+    let replica = load(path);
     let asked = questions(users);
     let ours = |asked: &Asked| {
         let on = asked.resource.as_deref().map_or(On::Nothing, On::Resource);
         let action = u32::try_from(asked.action).unwrap();
-        match snapshot.caller(&asked.by_id).0 {
-            Found::Enabled(set) => snapshot.decide(set, None, &Question { action, on }).is_allow(),
+        match replica.caller(&asked.by_id).0 {
+            Found::Enabled(set) => replica.decide(set, None, &Question { action, on }).is_allow(),
             other => panic!("{} is {other:?}", asked.user),
         }
     };
     let some_of = |asked: &Asked| {
         let action = u32::try_from(asked.action).unwrap();
-        let by_name = snapshot.user(&asked.user);
+        let by_name = replica.user(&asked.user);
         let Found::Enabled(set) = by_name else { panic!("unknown") };
-        snapshot.decide(set, None, &Question { action, on: On::SomeOf("pool") }).is_allow()
+        replica.decide(set, None, &Question { action, on: On::SomeOf("pool") }).is_allow()
     };
 
     let roles = roles();
@@ -458,11 +458,11 @@ fn measure(path: &Path) -> bool {
     let (two, peak) = (mib("VmRSS") - start, mib("VmHWM"));
     assert_eq!(first.users(), second.users());
     println!(
-        "a snapshot of {} users: loaded in {took} ms, {one} MiB; two {two} MiB; the process at \
+        "a replica of {} users: loaded in {took} ms, {one} MiB; two {two} MiB; the process at \
          most {peak} MiB",
         first.users()
     );
-    verdict(&format!("{one} MiB of 150 a snapshot"), one < 150)
+    verdict(&format!("{one} MiB of 150 a replica"), one < 150)
         & verdict(&format!("{peak} MiB of 300 for the process during a swap"), peak < 300)
 }
 

@@ -16,7 +16,7 @@ use idpsyncd::plan::{self, Plan};
 use idpsyncd::policy::decide_catalog;
 use idpsyncd::resolve::{View, resolve};
 use idpsyncd::source::local;
-use idpsyncd::source::{Directory, Enabled, Kind, NewContainer, NewUser, ReadingBuilder};
+use idpsyncd::source::{Directory, Enabled, Kind, NewRef, NewUser, SnapshotBuilder};
 
 /// Two hundred roles behind two thousand groups; the other groups mean nothing here.
 fn configuration() -> Config {
@@ -41,7 +41,7 @@ fn configuration() -> Config {
 /// `users` users, a fiftieth as many groups, seven memberships a user.
 fn directory(users: u32) -> Directory {
     let groups = users / 50;
-    let mut builder = ReadingBuilder::new(false);
+    let mut builder = SnapshotBuilder::new(false);
     for group in 0..groups {
         // A tenth of the groups are named by a rule.
         let name = if group % 10 == 0 {
@@ -51,7 +51,7 @@ fn directory(users: u32) -> Directory {
         };
         let path = format!("/{name}");
         let key = format!("group-{group:08}");
-        builder.container(&NewContainer {
+        builder.reference(&NewRef {
             kind: Kind::Group,
             key: &key,
             name: &name,

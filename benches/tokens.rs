@@ -24,15 +24,15 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use chrono::Utc;
 use idpsyncd::config::{self, Config};
 use idpsyncd::gateway::answer::Answer;
-use idpsyncd::gateway::desk::{Desk, Incoming, Upgrade};
-use idpsyncd::gateway::follow::Follower;
-use idpsyncd::gateway::identity::{Identifier, KeyShelf};
+use idpsyncd::gateway::authorizer::{Authorizer, Incoming, Upgrade};
+use idpsyncd::gateway::identity::{Identifier, JwksCache};
 use idpsyncd::gateway::question::{Header, Headers};
-use idpsyncd::gateway::snapshot::{Snapshot, Wanted};
+use idpsyncd::gateway::replica::{Replica, Wanted};
+use idpsyncd::gateway::watcher::ReplicaWatcher;
 use idpsyncd::model::token;
-use idpsyncd::pipeline::{Options, run};
 use idpsyncd::source::OnProgress;
 use idpsyncd::store::Reader;
+use idpsyncd::sync::{Options, run};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::json;
@@ -128,9 +128,9 @@ impl Headers for Bearer {
     }
 }
 
-struct Shelf(String);
+struct MemoryJwksCache(String);
 
-impl KeyShelf for Shelf {
+impl JwksCache for MemoryJwksCache {
     fn load(&self, _: &str) -> Option<String> {
         Some(self.0.clone())
     }
@@ -171,14 +171,15 @@ fn speed(config: &Config, users: usize) -> bool {
         (0..ASKED).map(|n| Bearer(format!("Bearer {}", secret(n * 37 % users)))).collect();
 
     let gateway = config.gateway.clone().unwrap();
-    let shelf = Arc::new(Shelf(json!({ "keys": [jwk] }).to_string()));
-    let identifier = Arc::new(Identifier::new(&gateway, Some(shelf)).unwrap());
-    let follower = Arc::new(Follower::start(&config.store, Desk::wanted(&gateway)).unwrap());
-    let desk = Desk::new(&gateway, identifier, Arc::clone(&follower), None);
+    let cache = Arc::new(MemoryJwksCache(json!({ "keys": [jwk] }).to_string()));
+    let identifier = Arc::new(Identifier::new(&gateway, Some(cache)).unwrap());
+    let watcher =
+        Arc::new(ReplicaWatcher::start(&config.store, Authorizer::wanted(&gateway)).unwrap());
+    let authorizer = Authorizer::new(&gateway, identifier, Arc::clone(&watcher), None);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(600);
-        assert!(follower.at_least(1, deadline).await);
+        assert!(watcher.at_least(1, deadline).await);
         let round = async |sent: &[Bearer]| {
             let began = Instant::now();
             for bearer in sent {
@@ -189,7 +190,7 @@ fn speed(config: &Config, users: usize) -> bool {
                     headers: bearer,
                     payloads: None,
                 };
-                let answer = desk.answer(&incoming).await;
+                let answer = authorizer.answer(&incoming).await;
                 assert!(matches!(answer, Answer::Allow(_)), "{answer:?}");
             }
             began.elapsed().as_secs_f64() * 1e9 / sent.len() as f64
@@ -224,12 +225,12 @@ fn resident() -> u64 {
 fn measure(path: &Path, tokens: bool) {
     let wanted = Arc::new(Wanted { tokens, ..Wanted::default() });
     let before = resident();
-    let snapshot = {
+    let replica = {
         let reader = Reader::open(path).unwrap().unwrap();
-        Snapshot::load(&reader, wanted).unwrap()
+        Replica::load(&reader, wanted).unwrap()
     };
     println!("{}", resident() - before);
-    drop(snapshot);
+    drop(replica);
 }
 
 fn growth(config: &Config, tokens: usize) -> bool {

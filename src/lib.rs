@@ -15,7 +15,7 @@
 //! | patterns, evaluation, decisions | [`policy`] (pure) |
 //! | changes, the guard | [`plan`] (pure) |
 //! | schema, mirror, reading, applying | [`store`] |
-//! | one run from end to end | [`pipeline`] |
+//! | one run from end to end; one newcomer; what people do by hand | [`sync`] |
 //! | the words | [`model`] |
 //! | the TOML file | [`config`] |
 //! | the platforms' own files | [`platform`] |
@@ -31,10 +31,10 @@ pub mod config;
 pub mod daemon;
 pub mod gateway;
 pub mod model;
-pub mod pipeline;
 pub mod plan;
 pub mod platform;
 pub mod policy;
 pub mod resolve;
 pub mod source;
 pub mod store;
+pub mod sync;

@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 
 use idpsyncd::config;
 use idpsyncd::model::LocalGrant;
-use idpsyncd::pipeline;
 use idpsyncd::plan::ByHand;
 use idpsyncd::store::{Reader, RunLock};
+use idpsyncd::sync;
 use rusqlite::{Connection, OpenFlags};
 
 /// How long something may take before the test gives up: nothing is measured with it.
@@ -517,7 +517,7 @@ fn a_grants_expiry_between_ticks_is_a_run_of_its_own() {
     daemon.hear_status("generation 1; last run ");
     let config = home.config();
     let now = chrono::Utc::now();
-    pipeline::by_hand(&config, now, None, |state| {
+    sync::by_hand(&config, now, None, |state| {
         let user =
             state.users.iter().find(|user| state.texts.get(user.username) == "cleo").unwrap();
         let role = state.roles.iter().position(|role| role.name == "ops").unwrap();
@@ -553,7 +553,7 @@ fn a_held_plan_is_in_the_status_line_until_a_person_has_settled_it() {
     assert!(home.log().contains(&format!("idpsyncd plan approve {}", held.id)), "{}", home.log());
     assert_eq!(home.roles(), set(&["ada ml", "ben ml"]));
     let now = chrono::Utc::now();
-    await_some("the approval", || pipeline::approve(&home.config(), &held.id, "test", now).ok());
+    await_some("the approval", || sync::approve(&home.config(), &held.id, "test", now).ok());
     let status = daemon.hear_status("generation 2");
     assert!(!status.contains("held plan"), "{status}");
     daemon.stop();

@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use idpsyncd::config::{RealmExportConfig, SourceKind};
 use idpsyncd::source::file::FileSource;
 use idpsyncd::source::{
-    Completeness, Container, Directory, Enabled, Finding, Interest, Kind, Reading, Source,
+    Completeness, Directory, Enabled, Finding, Interest, Kind, RefRow, Snapshot, Source,
     SourceError,
 };
 use serde_json::{Value, json};
@@ -43,13 +43,13 @@ fn config(path: &Path) -> RealmExportConfig {
     }
 }
 
-fn read_as(config: RealmExportConfig, rules: &Rules) -> Result<Reading, SourceError> {
+fn read_as(config: RealmExportConfig, rules: &Rules) -> Result<Snapshot, SourceError> {
     let source = FileSource::new("acme", &SourceKind::RealmExport(config)).unwrap();
     assert_eq!(source.name(), "acme");
     source.read(rules, Arc::new(|_| {})).now_or_never().expect("a file is read without waiting")
 }
 
-fn read(path: &Path) -> Result<Reading, SourceError> {
+fn read(path: &Path) -> Result<Snapshot, SourceError> {
     read_as(config(path), &NO_RULES)
 }
 
@@ -61,7 +61,7 @@ fn file(bytes: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-fn read_json(export: &Value) -> Result<Reading, SourceError> {
+fn read_json(export: &Value) -> Result<Snapshot, SourceError> {
     let (_folder, path) = file(serde_json::to_vec_pretty(export).unwrap());
     read(&path)
 }
@@ -85,29 +85,29 @@ fn on_line_1(message: &str) -> Option<&str> {
     column.parse::<u32>().ok().map(|_| rest)
 }
 
-fn containers<'a>(
+fn refs<'a>(
     directory: &'a Directory,
-    wanted: impl Fn(&Container) -> bool + 'a,
+    wanted: impl Fn(&RefRow) -> bool + 'a,
 ) -> impl Iterator<Item = usize> + 'a {
-    (0..directory.containers.len()).filter(move |place| wanted(&directory.containers[*place]))
+    (0..directory.refs.len()).filter(move |place| wanted(&directory.refs[*place]))
 }
 
-fn container(directory: &Directory, kind: Kind, identity: &str) -> usize {
-    let is = |c: &Container| c.kind == kind && directory.text(c.identity) == identity;
-    let found: Vec<usize> = containers(directory, is).collect();
+fn reference(directory: &Directory, kind: Kind, identity: &str) -> usize {
+    let is = |c: &RefRow| c.kind == kind && directory.text(c.identity) == identity;
+    let found: Vec<usize> = refs(directory, is).collect();
     assert_eq!(found.len(), 1, "{kind:?} {identity}");
     found[0]
 }
 
 /// Who is in a thing, directly or through whatever leads to it, by username.
 fn members(directory: &Directory, kind: Kind, identity: &str) -> BTreeSet<String> {
-    let mut inside = BTreeSet::from([container(directory, kind, identity)]);
+    let mut inside = BTreeSet::from([reference(directory, kind, identity)]);
     loop {
         let leads = |from: &usize| {
-            directory.up[*from].iter().any(|to| inside.contains(&(*to as usize)))
+            directory.implies[*from].iter().any(|to| inside.contains(&(*to as usize)))
                 && !inside.contains(from)
         };
-        let more: Vec<usize> = (0..directory.up.len()).filter(leads).collect();
+        let more: Vec<usize> = (0..directory.implies.len()).filter(leads).collect();
         if more.is_empty() {
             break;
         }
@@ -187,24 +187,24 @@ fn with(pointer: &str, value: Value) -> Value {
 
 #[test]
 fn members_of_a_group_have_the_roles_of_every_group_above_it_and_never_of_those_below() {
-    let reading = read_json(&small()).unwrap();
-    let directory = &reading.directory;
-    assert!(reading.is_complete());
-    assert!(reading.from_file);
-    assert_eq!(reading.warnings, Vec::<String>::new());
+    let snapshot = read_json(&small()).unwrap();
+    let directory = &snapshot.directory;
+    assert!(snapshot.is_complete());
+    assert!(snapshot.from_file);
+    assert_eq!(snapshot.warnings, Vec::<String>::new());
     assert_eq!(members(directory, Kind::Group, "/Eng"), names(&["ann", "bob"]));
     assert_eq!(members(directory, Kind::Group, "/Eng/ML"), names(&["ann"]));
     assert_eq!(members(directory, Kind::Group, "/IT/ML"), names(&["bob"]));
     assert_eq!(members(directory, Kind::ClientRole, "device/osmo-dev"), names(&["ann", "bob"]));
     assert_eq!(members(directory, Kind::ClientRole, "browser/osmo-ml"), names(&["ann", "cy"]));
-    let ml = container(directory, Kind::Group, "/Eng/ML");
+    let ml = reference(directory, Kind::Group, "/Eng/ML");
     assert_eq!(directory.path(u32::try_from(ml).unwrap()), ["Eng", "ML"]);
 }
 
 #[test]
 fn users_carry_their_id_email_state_and_federation() {
-    let reading = read_json(&small()).unwrap();
-    let directory = &reading.directory;
+    let snapshot = read_json(&small()).unwrap();
+    let directory = &snapshot.directory;
     let text = |text| directory.text(text);
     let facts: Vec<_> = directory
         .users
@@ -225,17 +225,17 @@ fn users_carry_their_id_email_state_and_federation() {
 
 #[test]
 fn a_composite_is_followed_through_a_client_that_does_not_count_and_no_rule_can_name_its_role() {
-    let reading = read_json(&small()).unwrap();
-    let directory = &reading.directory;
+    let snapshot = read_json(&small()).unwrap();
+    let directory = &snapshot.directory;
     let users = members(directory, Kind::ClientRole, "browser/osmo-user");
     assert_eq!(users, names(&["ann", "bob", "cy"]));
-    let signed = &directory.containers[container(directory, Kind::ClientRole, "portal/signed")];
+    let signed = &directory.refs[reference(directory, Kind::ClientRole, "portal/signed")];
     assert_eq!(directory.text(signed.name), "");
     assert_eq!(directory.text(signed.norm), "(not counted) portal/signed");
-    let welcome = |c: &Container| directory.text(c.identity).contains("welcome");
-    assert_eq!(containers(directory, welcome).count(), 0, "it leads to nothing that counts");
-    let counted = container(directory, Kind::ClientRole, "device/osmo-user");
-    let counted = &directory.containers[counted];
+    let welcome = |c: &RefRow| directory.text(c.identity).contains("welcome");
+    assert_eq!(refs(directory, welcome).count(), 0, "it leads to nothing that counts");
+    let counted = reference(directory, Kind::ClientRole, "device/osmo-user");
+    let counted = &directory.refs[counted];
     assert_eq!(directory.text(counted.name), "osmo-user");
     assert_eq!(directory.text(counted.norm), "device/osmo-user");
     assert_eq!(directory.text(counted.key), "d-user");
@@ -243,18 +243,18 @@ fn a_composite_is_followed_through_a_client_that_does_not_count_and_no_rule_can_
 
 #[test]
 fn default_roles_are_a_composite_like_any_other() {
-    let reading = read_json(&small()).unwrap();
+    let snapshot = read_json(&small()).unwrap();
     // cy was taken out of them.
-    let holders = members(&reading.directory, Kind::RealmRole, "everyone");
+    let holders = members(&snapshot.directory, Kind::RealmRole, "everyone");
     assert_eq!(holders, names(&["ann", "bob"]));
 }
 
 #[test]
 fn a_cycle_of_composites_is_legal() {
     let composites = json!({"realm": ["engineer"], "client": {"browser": ["osmo-user"]}});
-    let reading =
+    let snapshot =
         read_json(&with("/roles/client/portal/0/composites", composites.clone())).unwrap();
-    let holders = members(&reading.directory, Kind::RealmRole, "engineer");
+    let holders = members(&snapshot.directory, Kind::RealmRole, "engineer");
     assert_eq!(holders, names(&["ann", "bob", "cy"]));
 }
 
@@ -265,8 +265,8 @@ fn attributes_match_exactly_and_any_of_their_values_counts() {
     let (_folder, path) = file(export.to_string());
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let rules = Rules(vec![pair("site", "A"), pair("site", "C")]);
-    let reading = read_as(config(&path), &rules).unwrap();
-    let of = |identity| members(&reading.directory, Kind::Attribute, identity);
+    let snapshot = read_as(config(&path), &rules).unwrap();
+    let of = |identity| members(&snapshot.directory, Kind::Attribute, identity);
     assert_eq!(of("site=A"), names(&["ann", "bob"]));
     assert_eq!(of("site=C"), names(&[]));
 }
@@ -279,12 +279,12 @@ fn service_accounts_are_left_out_unless_asked_for() {
         "serviceAccountClientId": "portal", "groups": ["/Eng"]
     }));
     let (_folder, path) = file(export.to_string());
-    let reading = read(&path).unwrap();
-    assert_eq!(members(&reading.directory, Kind::Group, "/Eng"), names(&["ann", "bob"]));
-    assert_eq!(reading.directory.users.len(), 3);
+    let snapshot = read(&path).unwrap();
+    assert_eq!(members(&snapshot.directory, Kind::Group, "/Eng"), names(&["ann", "bob"]));
+    assert_eq!(snapshot.directory.users.len(), 3);
     let config = RealmExportConfig { service_accounts: true, ..config(&path) };
-    let reading = read_as(config, &NO_RULES).unwrap();
-    let eng = members(&reading.directory, Kind::Group, "/Eng");
+    let snapshot = read_as(config, &NO_RULES).unwrap();
+    let eng = members(&snapshot.directory, Kind::Group, "/Eng");
     assert_eq!(eng, names(&["ann", "bob", "service-account-portal"]));
 }
 
@@ -293,10 +293,9 @@ fn a_path_that_fits_two_groups_lets_nobody_in_and_is_reported() {
     let mut export = small();
     export["groups"].as_array_mut().unwrap().push(json!({"id": "g-slash", "name": "Eng/ML"}));
     export["users"][1]["groups"] = json!(["/Eng"]);
-    let reading = read_json(&export).unwrap();
-    let directory = &reading.directory;
-    let both: Vec<usize> =
-        containers(directory, |c| directory.text(c.identity) == "/Eng/ML").collect();
+    let snapshot = read_json(&export).unwrap();
+    let directory = &snapshot.directory;
+    let both: Vec<usize> = refs(directory, |c| directory.text(c.identity) == "/Eng/ML").collect();
     assert_eq!(both.len(), 2);
     for group in both {
         assert_eq!(directory.members[group], Vec::<u32>::new());
@@ -304,7 +303,7 @@ fn a_path_that_fits_two_groups_lets_nobody_in_and_is_reported() {
     // Not the group above either: who is in neither is not in their parent.
     assert_eq!(members(directory, Kind::Group, "/Eng"), names(&["bob"]));
     assert_eq!(
-        reading.warnings,
+        snapshot.warnings,
         ["group path `/Eng/ML` fits 2 groups, as `/` in a group's name is not escaped: 1 user \
           (`ann`) is not counted in any of them"]
     );
@@ -316,11 +315,11 @@ fn a_server_that_escapes_slashes_is_understood() {
     let slash = json!({"id": "g-slash", "name": "Eng/ML", "path": "/Eng~/ML"});
     export["groups"].as_array_mut().unwrap().push(slash);
     export["users"][1]["groups"] = json!(["/Eng~/ML"]);
-    let reading = read_json(&export).unwrap();
-    let directory = &reading.directory;
-    assert_eq!(reading.warnings, Vec::<String>::new());
+    let snapshot = read_json(&export).unwrap();
+    let directory = &snapshot.directory;
+    assert_eq!(snapshot.warnings, Vec::<String>::new());
     let count = |key: &str| {
-        let place = containers(directory, |c| directory.text(c.key) == key).next().unwrap();
+        let place = refs(directory, |c| directory.text(c.key) == key).next().unwrap();
         directory.members[place].len()
     };
     assert_eq!((count("g-slash"), count("g-ml")), (1, 1));
@@ -333,18 +332,18 @@ fn a_path_that_fits_no_group_is_reported_once_with_the_first_names() {
                "groups": ["/Gone", "/Eng"]})
     };
     let users: Vec<Value> = (0..5).rev().map(user).collect();
-    let reading = read_json(&with("/users", json!(users))).unwrap();
+    let snapshot = read_json(&with("/users", json!(users))).unwrap();
     assert_eq!(
-        reading.warnings,
+        snapshot.warnings,
         ["group path `/Gone` fits no group: 5 users (`u0`, `u1`, `u2`, …) are not counted in it"]
     );
-    assert_eq!(members(&reading.directory, Kind::Group, "/Eng").len(), 5);
+    assert_eq!(members(&snapshot.directory, Kind::Group, "/Eng").len(), 5);
 }
 
 #[test]
 fn a_path_without_its_first_slash_is_the_same_path() {
-    let reading = read_json(&with("/users/0/groups", json!(["Eng/ML"]))).unwrap();
-    assert_eq!(members(&reading.directory, Kind::Group, "/Eng/ML"), names(&["ann"]));
+    let snapshot = read_json(&with("/users/0/groups", json!(["Eng/ML"]))).unwrap();
+    assert_eq!(members(&snapshot.directory, Kind::Group, "/Eng/ML"), names(&["ann"]));
 }
 
 #[test]
@@ -357,19 +356,19 @@ fn roles_called_dot_or_dot_dot_are_refused_and_reported() {
     export["roles"]["client"]["device"].as_array_mut().unwrap().push(dot);
     export["roles"]["realm"][2]["composites"]["realm"] = json!([".."]);
     export["users"][2]["realmRoles"] = json!([".."]);
-    let reading = read_json(&export).unwrap();
-    let directory = &reading.directory;
+    let snapshot = read_json(&export).unwrap();
+    let directory = &snapshot.directory;
     assert_eq!(
-        reading.warnings,
+        snapshot.warnings,
         [
             "client role `device/.` is refused: a role cannot be called `.` or `..`",
             "realm role `..` is refused: a role cannot be called `.` or `..`",
         ]
     );
-    assert!(reading.is_complete());
+    assert!(snapshot.is_complete());
     let everyone = members(directory, Kind::RealmRole, "everyone");
     assert_eq!(everyone, names(&["ann", "bob"]), "nothing comes through a refused role");
-    assert_eq!(containers(directory, |c| directory.text(c.name).starts_with('.')).count(), 0);
+    assert_eq!(refs(directory, |c| directory.text(c.name).starts_with('.')).count(), 0);
 }
 
 #[test]
@@ -377,13 +376,13 @@ fn a_held_role_that_is_not_listed_counts_and_is_reported() {
     let mut export = small();
     export["users"][2]["realmRoles"] = json!(["forgotten"]);
     export["users"][2]["clientRoles"] = json!({"device": ["lost"], "portal": ["nothing"]});
-    let reading = read_json(&export).unwrap();
-    assert_eq!(members(&reading.directory, Kind::RealmRole, "forgotten"), names(&["cy"]));
-    assert_eq!(members(&reading.directory, Kind::ClientRole, "device/lost"), names(&["cy"]));
+    let snapshot = read_json(&export).unwrap();
+    assert_eq!(members(&snapshot.directory, Kind::RealmRole, "forgotten"), names(&["cy"]));
+    assert_eq!(members(&snapshot.directory, Kind::ClientRole, "device/lost"), names(&["cy"]));
     let end = "is held but not listed under `roles`: it counts as a role that contains nothing, \
                as Keycloak imports it";
     assert_eq!(
-        reading.warnings,
+        snapshot.warnings,
         [format!("client role `device/lost` {end}"), format!("realm role `forgotten` {end}")]
     );
 }
@@ -393,9 +392,9 @@ fn what_a_composite_contains_is_unknown_where_the_file_does_not_say() {
     let mut export = small();
     export["roles"]["realm"][0]["composites"]["realm"] = json!(["everyone", "gone"]);
     export["roles"]["realm"][2].as_object_mut().unwrap().remove("composites");
-    let reading = read_json(&export).unwrap();
-    let directory = &reading.directory;
-    let up = |role| reading.up[container(directory, Kind::RealmRole, role)].clone();
+    let snapshot = read_json(&export).unwrap();
+    let directory = &snapshot.directory;
+    let up = |role| snapshot.implies[reference(directory, Kind::RealmRole, role)].clone();
     let partial = |why: &str| Completeness::Partial(why.to_owned());
     assert_eq!(
         up("default-roles-osmo"),
@@ -421,9 +420,9 @@ fn without_ids_names_identify_and_two_groups_whose_paths_look_alike_stay_two() {
         "groups": [{"name": "a/b"}, {"name": "a", "subGroups": [{"name": "b"}]}],
         "users": [{"username": "ann", "enabled": true, "groups": ["/a"]}]
     });
-    let reading = read_json(&export).unwrap();
-    assert_eq!(reading.directory.containers.len(), 3);
-    assert_eq!(reading.directory.text(reading.directory.users[0].ext), "ann");
+    let snapshot = read_json(&export).unwrap();
+    assert_eq!(snapshot.directory.refs.len(), 3);
+    assert_eq!(snapshot.directory.text(snapshot.directory.users[0].ext), "ann");
 }
 
 #[test]
@@ -622,10 +621,10 @@ fn users_files_beside_an_export_with_users_of_its_own_are_not_mixed_in() {
     let (folder, realm) = exported_folder();
     let ann = small()["users"][0].clone();
     std::fs::write(&realm, with("/users", json!([ann])).to_string()).unwrap();
-    let reading = read(&realm).unwrap();
-    assert_eq!(reading.directory.users.len(), 1);
+    let snapshot = read(&realm).unwrap();
+    assert_eq!(snapshot.directory.users.len(), 1);
     assert_eq!(
-        reading.warnings,
+        snapshot.warnings,
         [format!(
             "`{}` is not read, nor what follows it: `{}` has users of its own",
             folder.path().join("osmo-users-0.json").display(),
@@ -638,8 +637,8 @@ fn users_files_beside_an_export_with_users_of_its_own_are_not_mixed_in() {
 fn a_configured_client_that_the_export_does_not_know_is_reported() {
     let (_folder, path) = file(small().to_string());
     let config = RealmExportConfig { clients: vec!["brwoser".to_owned()], ..config(&path) };
-    let reading = read_as(config, &NO_RULES).unwrap();
-    assert_eq!(reading.warnings, ["client `brwoser` of `clients` is not in the export"]);
+    let snapshot = read_as(config, &NO_RULES).unwrap();
+    assert_eq!(snapshot.warnings, ["client `brwoser` of `clients` is not in the export"]);
 }
 
 #[test]
@@ -650,9 +649,9 @@ fn what_an_export_leaves_out_is_reported() {
     object.remove("groups");
     object.remove("roles");
     object.insert("federatedUsers".to_owned(), json!([{"id": "f:1:zoe", "groups": ["/Eng"]}]));
-    let reading = read_json(&export).unwrap();
+    let snapshot = read_json(&export).unwrap();
     assert_eq!(
-        reading.warnings,
+        snapshot.warnings,
         [
             "1 user of a federation without import is left out: an export does not name such",
             "realm role `x` is held but not listed under `roles`: it counts as a role that \
@@ -682,8 +681,8 @@ fn no_message_quotes_what_is_not_looked_at() {
     export["clients"][0]["secret"] = json!("hunter2");
     export["clients"][1] = json!("hunter2");
     export["users"][1].as_object_mut().unwrap().remove("username");
-    let reading = read_json(&export).unwrap();
-    let told = format!("{:?} {:?}", reading.warnings, reading.scopes());
+    let snapshot = read_json(&export).unwrap();
+    let told = format!("{:?} {:?}", snapshot.warnings, snapshot.scopes());
     assert!(told.contains("users[1] has no `username`") && !told.contains("hunter2"), "{told}");
 }
 
@@ -696,8 +695,8 @@ fn progress_is_told_as_users_come() {
     let seen: Arc<Mutex<Vec<u64>>> = Arc::default();
     let told = seen.clone();
     let read = source.read(&NO_RULES, Arc::new(move |p| told.lock().unwrap().push(p.done)));
-    let reading = read.now_or_never().unwrap().unwrap();
-    assert_eq!(reading.directory.users.len(), 10_000);
+    let snapshot = read.now_or_never().unwrap().unwrap();
+    assert_eq!(snapshot.directory.users.len(), 10_000);
     assert_eq!(*seen.lock().unwrap(), [4096, 8192]);
 }
 
@@ -735,7 +734,7 @@ fn a_kind_that_is_no_file_is_refused() {
     assert_eq!(error.message, "source `corp` is of kind `keycloak`, not a file");
 }
 
-fn acme() -> Reading {
+fn acme() -> Snapshot {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/acme/realm.json");
     let config = RealmExportConfig {
         path,
@@ -748,12 +747,12 @@ fn acme() -> Reading {
 
 #[test]
 fn acme_is_read_whole() {
-    let reading = acme();
-    let directory = &reading.directory;
-    assert!(reading.is_complete());
-    assert_eq!(reading.warnings, Vec::<String>::new());
+    let snapshot = acme();
+    let directory = &snapshot.directory;
+    assert!(snapshot.is_complete());
+    assert_eq!(snapshot.warnings, Vec::<String>::new());
     let counts: BTreeMap<&str, u64> =
-        reading.scopes().iter().map(|scope| (scope.scope, scope.count)).collect();
+        snapshot.scopes().iter().map(|scope| (scope.scope, scope.count)).collect();
     assert_eq!((counts["users"], counts["groups"]), (56, 15));
     let disabled: BTreeSet<String> = directory
         .users
@@ -766,8 +765,8 @@ fn acme_is_read_whole() {
 
 #[test]
 fn acme_s_people_are_where_the_company_says() {
-    let reading = acme();
-    let directory = &reading.directory;
+    let snapshot = acme();
+    let directory = &snapshot.directory;
     let of = |kind, identity| members(directory, kind, identity);
     let role = |identity| members(directory, Kind::ClientRole, identity);
     let team = names(&[
@@ -807,8 +806,8 @@ fn acme_s_people_are_where_the_company_says() {
     assert_eq!(of(Kind::RealmRole, "offline_access").len(), 56);
     assert_eq!(of(Kind::Attribute, "department=Research").len(), 13);
     let called = |name: &str| {
-        let is = |c: &Container| c.kind == Kind::Group && directory.text(c.name) == name;
-        containers(directory, is).count()
+        let is = |c: &RefRow| c.kind == Kind::Group && directory.text(c.name) == name;
+        refs(directory, is).count()
     };
     assert_eq!((called("On-call"), called("Platform"), called("Admin")), (2, 2, 1));
 }

@@ -18,13 +18,13 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use chrono::Utc;
 use idpsyncd::config::{self, Config};
 use idpsyncd::gateway::answer::Answer;
-use idpsyncd::gateway::desk::{Desk, Incoming, Upgrade};
-use idpsyncd::gateway::follow::Follower;
-use idpsyncd::gateway::identity::{Identifier, KeyShelf};
+use idpsyncd::gateway::authorizer::{Authorizer, Incoming, Upgrade};
+use idpsyncd::gateway::identity::{Identifier, JwksCache};
 use idpsyncd::gateway::provision::{Limits, Provisioner};
 use idpsyncd::gateway::question::{Header, Headers};
-use idpsyncd::pipeline::{Options, Outcome, run};
+use idpsyncd::gateway::watcher::ReplicaWatcher;
 use idpsyncd::source::OnProgress;
+use idpsyncd::sync::{Options, Outcome, run};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
@@ -276,9 +276,9 @@ static KEY: LazyLock<EncodingKey> = LazyLock::new(|| {
     EncodingKey::from_ec_der(der.as_ref())
 });
 
-struct Shelf;
+struct MemoryJwksCache;
 
-impl KeyShelf for Shelf {
+impl JwksCache for MemoryJwksCache {
     fn load(&self, _: &str) -> Option<String> {
         let mut jwk = Jwk::from_encoding_key(&KEY, Algorithm::ES256).unwrap();
         jwk.common.key_id = Some("k".to_owned());
@@ -343,15 +343,17 @@ struct Gate {
     label: String,
     config: Config,
     identifier: Arc<Identifier>,
-    follower: Arc<Follower>,
-    desk: Desk,
+    watcher: Arc<ReplicaWatcher>,
+    authorizer: Authorizer,
 }
 
 impl Gate {
     fn open(label: &str, config: Config) -> Gate {
         let gateway = config.gateway.clone().unwrap();
-        let identifier = Arc::new(Identifier::new(&gateway, Some(Arc::new(Shelf))).unwrap());
-        let follower = Arc::new(Follower::start(&config.store, Desk::wanted(&gateway)).unwrap());
+        let identifier =
+            Arc::new(Identifier::new(&gateway, Some(Arc::new(MemoryJwksCache))).unwrap());
+        let watcher =
+            Arc::new(ReplicaWatcher::start(&config.store, Authorizer::wanted(&gateway)).unwrap());
         let limits = Limits {
             deadline: PATIENCE,
             lookup: PATIENCE,
@@ -360,15 +362,16 @@ impl Gate {
         };
         let provisioner = (gateway.provision != config::JustInTime::Off)
             .then(|| Arc::new(Provisioner::new(Arc::new(config.clone()), limits, Arc::new(()))));
-        let desk = Desk::new(&gateway, Arc::clone(&identifier), Arc::clone(&follower), provisioner);
+        let authorizer =
+            Authorizer::new(&gateway, Arc::clone(&identifier), Arc::clone(&watcher), provisioner);
         let label = format!("{label}, {:?}, {:?}", gateway.identity, gateway.provision);
-        Gate { label, config, identifier, follower, desk }
+        Gate { label, config, identifier, watcher, authorizer }
     }
 
     async fn at_least(&self, generation: u64) {
-        self.follower.nudge();
+        self.watcher.nudge();
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        assert!(self.follower.at_least(generation, deadline).await);
+        assert!(self.watcher.at_least(generation, deadline).await);
     }
 
     /// What the upstream is told; `Err`: the status of a refusal.
@@ -387,7 +390,7 @@ impl Gate {
             headers: &headers,
             payloads: Some(&payloads).filter(|_| !by_token),
         };
-        match self.desk.answer(&incoming).await {
+        match self.authorizer.answer(&incoming).await {
             Answer::Allow(set) => {
                 let user = set.iter().find(|set| &*set.name == "x-osmo-user").unwrap();
                 Ok(user.value.clone().unwrap())

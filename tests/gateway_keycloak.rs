@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use chrono::{TimeDelta, Utc};
 use idpsyncd::config::{GatewayConfig, parse};
-use idpsyncd::gateway::identity::{Identifier, KeyShelf};
+use idpsyncd::gateway::identity::{Identifier, JwksCache};
 use idpsyncd::gateway::question::{Caller, Header, Headers, Identity, KnownBy, Unidentified};
 use idpsyncd::model::Time;
 use serde_json::{Value, json};
@@ -178,7 +178,7 @@ async fn every_algorithm_that_keycloak_signs_with_is_verified() {
 /// Tells what is kept.
 struct Told(Mutex<mpsc::Sender<String>>);
 
-impl KeyShelf for Told {
+impl JwksCache for Told {
     fn load(&self, _: &str) -> Option<String> {
         None
     }
@@ -191,7 +191,7 @@ impl KeyShelf for Told {
 /// What was kept once.
 struct Kept(String);
 
-impl KeyShelf for Kept {
+impl JwksCache for Kept {
     fn load(&self, _: &str) -> Option<String> {
         Some(self.0.clone())
     }

@@ -11,7 +11,7 @@
 
 #[path = "support"]
 mod support {
-    pub mod kc_reading;
+    pub mod kc_snapshot;
 }
 
 #[path = "support/skip.rs"]
@@ -21,9 +21,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use idpsyncd::source::{Completeness, Enabled, Reading, SourceError};
+use idpsyncd::source::{Completeness, Enabled, Snapshot, SourceError};
 use serde_json::{Value, json};
-use support::kc_reading::{Everything, Facts, Source_, config, facts, source, try_read};
+use support::kc_snapshot::{Everything, Facts, Source_, config, facts, source, try_read};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
@@ -319,7 +319,7 @@ impl Fake {
         });
     }
 
-    fn try_read(&self) -> Result<Reading, SourceError> {
+    fn try_read(&self) -> Result<Snapshot, SourceError> {
         try_read(&self.source(), Arc::new(Everything::default()))
     }
 
@@ -427,9 +427,9 @@ fn people_are_read_in_pages_unless_organizations_are_proved_absent() {
             realm.organizations = organizations;
             realm.rights = rights.clone();
         });
-        let reading = fake.try_read().unwrap();
-        assert!(reading.is_complete(), "{:?}", reading.scopes());
-        assert_eq!(reading.directory.digest(), whole, "the same, however it was read");
+        let snapshot = fake.try_read().unwrap();
+        assert!(snapshot.is_complete(), "{:?}", snapshot.scopes());
+        assert_eq!(snapshot.directory.digest(), whole, "the same, however it was read");
         let log = fake.realm.lock().unwrap().log.clone();
         let lists = |it: &&String| {
             let path = it.split('?').next().unwrap();
@@ -453,9 +453,9 @@ fn someone_who_goes_while_pages_are_read_hides_nobody_else() {
             realm.organizations = Some(1);
             realm.leaves = Some((list, who));
         });
-        let reading = fake.try_read().unwrap();
-        assert!(reading.is_complete(), "{:?}", reading.scopes());
-        let facts = facts(&reading);
+        let snapshot = fake.try_read().unwrap();
+        assert!(snapshot.is_complete(), "{:?}", snapshot.scopes());
+        let facts = facts(&snapshot);
         let members = facts.direct(idpsyncd::source::Kind::Group, "/team/sub");
         assert_eq!(members.len(), 1000, "{list}");
         assert!(!members.contains(&"u1000".to_owned()) && members.contains(&"u1100".to_owned()));
@@ -474,9 +474,9 @@ fn rights_that_the_token_does_not_show_are_looked_up() {
     ] {
         let fake = Fake::new();
         fake.set(|realm| realm.claims = Some(claims.clone()));
-        let reading = fake.try_read().unwrap();
-        assert!(reading.is_complete(), "{claims}");
-        assert_eq!(reading.directory.digest(), Fake::new().try_read().unwrap().directory.digest());
+        let snapshot = fake.try_read().unwrap();
+        assert!(snapshot.is_complete(), "{claims}");
+        assert_eq!(snapshot.directory.digest(), Fake::new().try_read().unwrap().directory.digest());
         fake.set(|realm| realm.rights = vec!["view-users", "view-clients"]);
         let error = fake.try_read().unwrap_err();
         assert!(error.message.contains("lacks the right `view-realm`"), "{claims}: {error}");
@@ -747,12 +747,12 @@ fn a_member_who_comes_twice_is_one() {
 fn a_member_who_is_not_among_the_users_is_told_and_makes_the_list_partial() {
     let fake = Fake::new();
     fake.set(|realm| realm.members.get_mut("g1").unwrap().push("77".into()));
-    let reading = fake.try_read().unwrap();
-    assert!(is_partial(&facts(&reading).members_are("/team")));
+    let snapshot = fake.try_read().unwrap();
+    assert!(is_partial(&facts(&snapshot).members_are("/team")));
     assert!(
-        reading.warnings.iter().any(|it| it.starts_with("1 memberships")),
+        snapshot.warnings.iter().any(|it| it.starts_with("1 memberships")),
         "{:?}",
-        reading.warnings
+        snapshot.warnings
     );
 }
 
@@ -808,8 +808,8 @@ fn a_read_ends_when_its_time_is_up() {
     config.read_timeout = Duration::from_secs(60);
     config.timeout = Duration::from_millis(500);
     fake.set(|realm| realm.log.clear());
-    let reading = try_read(&source(&config, SECRET), Arc::new(Everything::default())).unwrap();
-    assert!(is_partial(&facts(&reading).members_are("/team")));
+    let snapshot = try_read(&source(&config, SECRET), Arc::new(Everything::default())).unwrap();
+    assert!(is_partial(&facts(&snapshot).members_are("/team")));
     assert_eq!(fake.calls("GET groups/g1/members"), 1);
 }
 
@@ -818,8 +818,8 @@ fn a_configured_client_that_is_not_there_makes_the_roles_partial() {
     let fake = Fake::new();
     let mut config = config(&fake.server.uri(), "r");
     config.clients = vec!["app".to_owned(), "ap".to_owned()];
-    let reading = try_read(&source(&config, SECRET), Arc::new(Everything::default())).unwrap();
-    let Completeness::Partial(reason) = &reading.roles else { panic!("{:?}", reading.roles) };
+    let snapshot = try_read(&source(&config, SECRET), Arc::new(Everything::default())).unwrap();
+    let Completeness::Partial(reason) = &snapshot.roles else { panic!("{:?}", snapshot.roles) };
     assert!(reason.contains("`ap`") && reason.contains("did you mean `app`?"), "{reason}");
 }
 
@@ -828,14 +828,14 @@ fn a_composite_that_cannot_be_read_leaves_what_it_contains_unknown() {
     for (status, body) in [(400, "{}"), (200, EMPTY)] {
         let fake = Fake::new();
         fake.fault("roles/admin/composites", &[(status, body)]);
-        let reading = fake.try_read().unwrap();
-        assert!(!reading.is_complete(), "{status}");
-        let place = reading
+        let snapshot = fake.try_read().unwrap();
+        assert!(!snapshot.is_complete(), "{status}");
+        let place = snapshot
             .directory
-            .containers
+            .refs
             .iter()
-            .position(|it| reading.directory.text(it.identity) == "admin");
-        assert!(is_partial(&reading.up[place.unwrap()]), "{status}");
+            .position(|it| snapshot.directory.text(it.identity) == "admin");
+        assert!(is_partial(&snapshot.implies[place.unwrap()]), "{status}");
     }
 }
 

@@ -10,8 +10,8 @@
 
 #[path = "support"]
 mod support {
-    pub mod kc_reading;
     pub mod kc_slapd;
+    pub mod kc_snapshot;
     pub mod keycloak;
 }
 
@@ -21,10 +21,10 @@ use std::time::Duration;
 
 use idpsyncd::source::{Completeness, Enabled, Kind};
 use serde_json::json;
-use support::kc_reading::{
+use support::kc_slapd::{Slapd, federate};
+use support::kc_snapshot::{
     self, Everything, Facts, Named, Source_, config, facts, source, try_read,
 };
-use support::kc_slapd::{Slapd, federate};
 use support::keycloak::{Keycloak, RIGHTS, Realm};
 
 const SECRET: &str = "s3cr3t-of-the-reader";
@@ -88,10 +88,10 @@ fn a_full_read_says_what_keycloak_itself_computes_for_everyone() {
     let mut config = config(&keycloak.url, "full");
     config.clients = vec!["osmo-browser-flow".to_owned(), "osmo-device".to_owned()];
     let source = source(&config, SECRET);
-    let reading = try_read(&source, Arc::new(Everything::default())).unwrap();
-    assert!(reading.is_complete(), "{:?}", reading.scopes());
-    assert!(reading.warnings.is_empty(), "{:?}", reading.warnings);
-    let facts = facts(&reading);
+    let snapshot = try_read(&source, Arc::new(Everything::default())).unwrap();
+    assert!(snapshot.is_complete(), "{:?}", snapshot.scopes());
+    assert!(snapshot.warnings.is_empty(), "{:?}", snapshot.warnings);
+    let facts = facts(&snapshot);
     assert_eq!(
         facts.users.keys().map(String::as_str).collect::<Vec<_>>(),
         ["ann", "bob", "cay", "dan", "eve-ü", "fay", "off"],
@@ -121,7 +121,11 @@ fn a_full_read_says_what_keycloak_itself_computes_for_everyone() {
     assert_eq!(facts.groups_of("cay"), ["/Eng", "/Eng/ML", "/Eng/ML/a/b ü?#;%"]);
     assert_eq!(facts.groups_of("dan"), ["/Eng/ML"]);
     let again = try_read(&source, Arc::new(Everything::default())).unwrap();
-    assert_eq!(reading.directory.digest(), again.directory.digest(), "a second read says the same");
+    assert_eq!(
+        snapshot.directory.digest(),
+        again.directory.digest(),
+        "a second read says the same"
+    );
 }
 
 #[test]
@@ -143,9 +147,9 @@ fn what_no_rule_can_reach_is_not_asked_for() {
 
     let source = reader(keycloak, &realm);
     let interest = Named { names: vec!["wanted".into()], attributes: vec![] };
-    let reading = try_read(&source, Arc::new(interest)).unwrap();
-    assert!(reading.is_complete());
-    let facts = facts(&reading);
+    let snapshot = try_read(&source, Arc::new(interest)).unwrap();
+    assert!(snapshot.is_complete());
+    let facts = facts(&snapshot);
     for (identity, asked) in [
         ("/top", true),
         ("/top/below", true),
@@ -238,13 +242,13 @@ fn a_role_called_dot_dot_is_refused_and_told() {
     realm.call("POST", "/roles", Some(&json!({"name": ".."})));
     let ann = realm.user("ann", json!({}));
     let source = reader(keycloak, &realm);
-    let reading = try_read(&source, Arc::new(Everything::default())).unwrap();
+    let snapshot = try_read(&source, Arc::new(Everything::default())).unwrap();
     assert!(
-        reading.warnings.iter().any(|it| it.contains("`..` of the realm")),
+        snapshot.warnings.iter().any(|it| it.contains("`..` of the realm")),
         "{:?}",
-        reading.warnings
+        snapshot.warnings
     );
-    assert!(!facts(&reading).roles_of("ann").contains(".."), "{ann}");
+    assert!(!facts(&snapshot).roles_of("ann").contains(".."), "{ann}");
 }
 
 #[test]
@@ -291,7 +295,7 @@ fn what_is_wrong_with_the_sign_in_is_said_with_what_to_do_and_no_secret() {
         }
         assert!(!error.message.contains(secret) && !error.message.contains("eyJ"), "{error}");
         assert_eq!(error.transient, parts[0] == "Connection refused", "{error}");
-        let findings = kc_reading::check(&source, Arc::new(Everything::default()));
+        let findings = kc_snapshot::check(&source, Arc::new(Everything::default()));
         assert!(
             findings.iter().any(|it| it.error && it.message.contains(parts[0])),
             "{findings:?}"
@@ -325,7 +329,7 @@ fn check_finds_what_would_make_a_read_fail_or_lie() {
     realm.reader("idpsyncd", SECRET, &["view-users", "view-realm", "view-clients", "manage-users"]);
     let mut config = config(&keycloak.url, "check");
     config.clients = vec!["osmo-browser-flo".to_owned()];
-    let findings = kc_reading::check(&source(&config, SECRET), Arc::new(Named::default()));
+    let findings = kc_snapshot::check(&source(&config, SECRET), Arc::new(Named::default()));
     let has = |error: bool, part: &str| {
         findings.iter().any(|it| it.error == error && it.message.contains(part))
     };
@@ -341,7 +345,7 @@ fn check_finds_what_would_make_a_read_fail_or_lie() {
         ),
         &realm.right("manage-users"),
     );
-    let findings = kc_reading::check(&source(&config, SECRET), Arc::new(Named::default()));
+    let findings = kc_snapshot::check(&source(&config, SECRET), Arc::new(Named::default()));
     assert!(findings.is_empty(), "{findings:?}");
 }
 
@@ -392,7 +396,7 @@ fn a_directory_that_is_down_takes_nothing_away() {
         assert_eq!(down.users[name].enabled, Enabled::Unknown, "{name}");
     }
     assert_eq!(down.users["local"].enabled, Enabled::Yes);
-    let findings = kc_reading::check(&source, Arc::new(Everything::default()));
+    let findings = kc_snapshot::check(&source, Arc::new(Everything::default()));
     assert!(
         findings.iter().any(|it| it.error && it.message.contains("federation `ldap`")),
         "{findings:?}"
@@ -469,7 +473,7 @@ fn with_import_off_users_are_never_complete() {
     assert!(!down.users.contains_key("ann"), "vanished, and the counts agree");
     assert!(!down.users_are.is_complete());
     assert!(matches!(down.members_are("/team"), Completeness::Partial(_)));
-    let findings = kc_reading::check(&source, Arc::new(Everything::default()));
+    let findings = kc_snapshot::check(&source, Arc::new(Everything::default()));
     assert!(findings.iter().any(|it| it.message.contains("`Import users` off")), "{findings:?}");
 }
 
@@ -495,17 +499,17 @@ fn a_server_that_stops_in_mid_read_gives_an_error_or_a_partial_read_and_recovers
             go_on.lock().unwrap().recv_timeout(Duration::from_secs(60)).unwrap();
         }
     });
-    let reading = {
+    let snapshot = {
         let source = source.clone();
         std::thread::spawn(move || {
-            kc_reading::try_read_telling(&source, Arc::new(Everything::default()), progress)
+            kc_snapshot::try_read_telling(&source, Arc::new(Everything::default()), progress)
         })
     };
     wait.recv_timeout(Duration::from_secs(60)).unwrap();
     keycloak.stop();
     stopped.send(()).unwrap();
-    match reading.join().unwrap() {
-        Ok(reading) => assert!(!reading.is_complete(), "a server that is gone read whole"),
+    match snapshot.join().unwrap() {
+        Ok(snapshot) => assert!(!snapshot.is_complete(), "a server that is gone read whole"),
         Err(error) => assert!(error.transient, "{error}"),
     }
     keycloak.start_again();
@@ -583,9 +587,9 @@ fn a_realm_with_an_organization_is_read_in_pages_and_says_the_same() {
     let account = realm.reader("idpsyncd", SECRET, &RIGHTS);
     let read = || {
         let source = source(&config(&keycloak.url, "organized"), SECRET);
-        let reading = try_read(&source, Arc::new(Everything::default())).unwrap();
-        assert!(reading.is_complete(), "{:?}", reading.scopes());
-        reading.directory.digest()
+        let snapshot = try_read(&source, Arc::new(Everything::default())).unwrap();
+        assert!(snapshot.is_complete(), "{:?}", snapshot.scopes());
+        snapshot.directory.digest()
     };
     let without = read();
     let mut settings = realm.get("");

@@ -20,7 +20,7 @@ use std::time::Duration;
 use fake::*;
 use idpsyncd::config::LdapConfig;
 use idpsyncd::source::ldap::LdapSource;
-use idpsyncd::source::{Reading, Source, SourceError};
+use idpsyncd::source::{Snapshot, Source, SourceError};
 use ldap::*;
 use openldap::{SUFFIX, group_dn, person_dn};
 
@@ -72,13 +72,13 @@ fn impatient(url: &str) -> LdapConfig {
     config
 }
 
-async fn read_config(config: &LdapConfig) -> Result<Reading, SourceError> {
+async fn read_config(config: &LdapConfig) -> Result<Snapshot, SourceError> {
     let source = LdapSource::new("corp", config)?;
     source.read(&Wants(vec![]), Arc::new(|_| {})).await
 }
 
 /// Reads a directory that answers searches for users by `users`, and is healthy otherwise.
-async fn with_users(users: impl Fn(&Ask) -> Vec<Say> + Send + Sync + 'static) -> Reading {
+async fn with_users(users: impl Fn(&Ask) -> Vec<Say> + Send + Sync + 'static) -> Snapshot {
     let fake = Fake::start(
         9,
         Arc::new(move |ask| if ask.base == people() { users(ask) } else { healthy(ask) }),
@@ -89,9 +89,9 @@ async fn with_users(users: impl Fn(&Ask) -> Vec<Say> + Send + Sync + 'static) ->
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_healthy_directory_is_complete() {
-    let reading = with_users(healthy).await;
-    assert_complete(&reading);
-    assert_eq!(members(&reading, &group_dn("team")), ["alice", "bob"]);
+    let snapshot = with_users(healthy).await;
+    assert_complete(&snapshot);
+    assert_eq!(members(&snapshot, &group_dn("team")), ["alice", "bob"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,13 +130,13 @@ async fn what_breaks_off_or_cannot_be_understood_is_partial() {
     ];
     for (told, says) in faults {
         let shown = format!("{says:?}");
-        let reading = with_users(move |_| says.clone()).await;
-        let why = partial(&reading.users);
+        let snapshot = with_users(move |_| says.clone()).await;
+        let why = partial(&snapshot.users);
         assert!(why.contains(told), "{shown}: {why}");
-        assert!(reading.groups.is_complete(), "{shown}: {:?}", reading.groups);
-        let scope = completeness(&reading, &group_dn("team"));
+        assert!(snapshot.groups.is_complete(), "{shown}: {:?}", snapshot.groups);
+        let scope = completeness(&snapshot, &group_dn("team"));
         assert!(partial(scope).contains("not among the users"), "{shown}: {scope:?}");
-        assert_eq!(members(&reading, &group_dn("team")), ["alice"], "{shown}");
+        assert_eq!(members(&snapshot, &group_dn("team")), ["alice"], "{shown}");
     }
 }
 
@@ -146,26 +146,26 @@ async fn a_cut_between_two_pages_is_partial_although_the_first_ended_well() {
         [Say::Close, Say::Stall, Say::Done(2, None), Say::Done(53, None), Say::Done(0, None)]
     {
         let says = fault.clone();
-        let reading = with_users(move |ask| match ask.cookie.as_deref() {
+        let snapshot = with_users(move |ask| match ask.cookie.as_deref() {
             Some(b"next") => vec![says.clone()],
             _ => vec![person_as("alice", 1), Say::Done(0, Some("next"))],
         })
         .await;
-        assert!(!reading.users.is_complete(), "{fault:?}");
-        assert!(!completeness(&reading, &group_dn("team")).is_complete(), "{fault:?}");
+        assert!(!snapshot.users.is_complete(), "{fault:?}");
+        assert!(!completeness(&snapshot, &group_dn("team")).is_complete(), "{fault:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_are_followed_to_an_empty_last_one() {
-    let reading = with_users(|ask| match ask.cookie.as_deref() {
+    let snapshot = with_users(|ask| match ask.cookie.as_deref() {
         Some(b"2") => vec![person_as("bob", 2), Say::Done(0, Some("3"))],
         Some(b"3") => vec![end()],
         _ => vec![person_as("alice", 1), Say::Done(0, Some("2"))],
     })
     .await;
-    assert_complete(&reading);
-    assert_eq!(usernames(&reading), ["alice", "bob"]);
+    assert_complete(&snapshot);
+    assert_eq!(usernames(&snapshot), ["alice", "bob"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -180,31 +180,32 @@ async fn a_server_that_knows_no_paging_is_believed_unless_exactly_a_page_came() 
     .await;
     let mut config = impatient(&fake.url);
     config.page_size = 2;
-    let reading = read_config(&config).await.unwrap();
-    assert!(partial(&reading.users).contains("stopped paging"));
+    let snapshot = read_config(&config).await.unwrap();
+    assert!(partial(&snapshot.users).contains("stopped paging"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_entry_made_again_in_mid_read_is_read_again() {
     let twice = || vec![person_as("alice", 1), person_as("bob", 2), person_as("alice", 3), end()];
-    let reading = with_users(move |ask| if ask.before == 0 { twice() } else { healthy(ask) }).await;
-    assert_complete(&reading);
-    assert_eq!(id_of(&reading, "alice"), uuid(1));
+    let snapshot =
+        with_users(move |ask| if ask.before == 0 { twice() } else { healthy(ask) }).await;
+    assert_complete(&snapshot);
+    assert_eq!(id_of(&snapshot, "alice"), uuid(1));
 
-    let reading = with_users(move |_| twice()).await;
-    assert!(partial(&reading.users).contains("changed in mid-read"), "{:?}", reading.users);
+    let snapshot = with_users(move |_| twice()).await;
+    assert!(partial(&snapshot.users).contains("changed in mid-read"), "{:?}", snapshot.users);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_people_of_one_username_are_both_read() {
-    let reading = with_users(|_| {
+    let snapshot = with_users(|_| {
         let dn = format!("uid=alice,ou=x,{}", people());
         let twin = vec![("uid", vec!["alice".to_owned()]), ("entryUUID", vec![uuid(9)])];
         vec![person_as("alice", 1), person_as("bob", 2), Say::Entry(dn.into_bytes(), twin), end()]
     })
     .await;
-    assert_complete(&reading);
-    assert_eq!(usernames(&reading), ["alice", "alice", "bob"]);
+    assert_complete(&snapshot);
+    assert_eq!(usernames(&snapshot), ["alice", "alice", "bob"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -223,9 +224,9 @@ async fn a_rename_between_the_two_searches_loses_nobody() {
         }),
     )
     .await;
-    let reading = read_config(&impatient(&fake.url)).await.unwrap();
-    assert_complete(&reading);
-    assert_eq!(members(&reading, &group_dn("team")), ["alice", "bob"]);
+    let snapshot = read_config(&impatient(&fake.url)).await.unwrap();
+    assert_complete(&snapshot);
+    assert_eq!(members(&snapshot, &group_dn("team")), ["alice", "bob"]);
 
     // The group still lists the old name, and for a moment longer than one look.
     let fake = Fake::start(
@@ -240,9 +241,9 @@ async fn a_rename_between_the_two_searches_loses_nobody() {
         }),
     )
     .await;
-    let reading = read_config(&impatient(&fake.url)).await.unwrap();
-    assert_complete(&reading);
-    assert_eq!(members(&reading, &group_dn("team")), ["alice", "bob"]);
+    let snapshot = read_config(&impatient(&fake.url)).await.unwrap();
+    assert_complete(&snapshot);
+    assert_eq!(members(&snapshot, &group_dn("team")), ["alice", "bob"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -266,9 +267,9 @@ async fn a_rename_that_a_posix_group_already_knows_loses_nobody() {
         }),
     )
     .await;
-    let reading = read_config(&impatient(&fake.url)).await.unwrap();
-    assert_complete(&reading);
-    assert_eq!(members(&reading, &group_dn("posix")), ["alice", "bob"]);
+    let snapshot = read_config(&impatient(&fake.url)).await.unwrap();
+    assert_complete(&snapshot);
+    assert_eq!(members(&snapshot, &group_dn("posix")), ["alice", "bob"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -286,10 +287,10 @@ async fn someone_who_joins_between_the_two_searches_is_read_too() {
         }),
     )
     .await;
-    let reading = read_config(&impatient(&fake.url)).await.unwrap();
-    assert_complete(&reading);
-    assert_eq!(members(&reading, &group_dn("team")), ["alice", "carol"]);
-    assert_eq!(usernames(&reading), ["alice", "bob", "carol"]);
+    let snapshot = read_config(&impatient(&fake.url)).await.unwrap();
+    assert_complete(&snapshot);
+    assert_eq!(members(&snapshot, &group_dn("team")), ["alice", "carol"]);
+    assert_eq!(usernames(&snapshot), ["alice", "bob", "carol"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -309,9 +310,9 @@ async fn a_member_that_cannot_be_looked_for_leaves_its_group_partial() {
             }),
         )
         .await;
-        let reading = read_config(&impatient(&fake.url)).await.unwrap();
-        assert!(!reading.users.is_complete(), "{fault:?}");
-        assert!(!completeness(&reading, &group_dn("team")).is_complete(), "{fault:?}");
+        let snapshot = read_config(&impatient(&fake.url)).await.unwrap();
+        assert!(!snapshot.users.is_complete(), "{fault:?}");
+        assert!(!completeness(&snapshot, &group_dn("team")).is_complete(), "{fault:?}");
     }
 }
 
@@ -336,10 +337,10 @@ async fn a_group_that_moves_while_it_is_looked_into_is_read_under_its_new_name()
         }),
     )
     .await;
-    let reading = read_config(&impatient(&fake.url)).await.unwrap();
-    assert_complete(&reading);
-    assert_eq!(members(&reading, &group_dn("crew")), ["alice", "bob"]);
-    assert_eq!(reading.directory.containers.len(), 1);
+    let snapshot = read_config(&impatient(&fake.url)).await.unwrap();
+    assert_complete(&snapshot);
+    assert_eq!(members(&snapshot, &group_dn("crew")), ["alice", "bob"]);
+    assert_eq!(snapshot.directory.refs.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -360,8 +361,8 @@ async fn a_range_of_members_is_not_taken_for_all_of_them() {
         }),
     )
     .await;
-    let reading = read_config(&impatient(&fake.url)).await.unwrap();
-    assert!(!completeness(&reading, &group_dn("team")).is_complete());
+    let snapshot = read_config(&impatient(&fake.url)).await.unwrap();
+    assert!(!completeness(&snapshot, &group_dn("team")).is_complete());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

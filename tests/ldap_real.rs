@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use idpsyncd::config::LdapConfig;
 use idpsyncd::source::ldap::LdapSource;
-use idpsyncd::source::{Interest, Kind, Reading, Source};
+use idpsyncd::source::{Interest, Kind, Snapshot, Source};
 use ldap::*;
 use openldap::*;
 
@@ -65,25 +65,25 @@ fn many(count: usize) -> String {
 #[test]
 fn everything_is_read_groups_of_all_classes_nested_ones_and_cycles() {
     let Some(server) = OpenLdap::start(&company(), "") else { return };
-    let reading = read_wanting(&reader(&server), &[("departmentNumber", "research")]).unwrap();
-    assert_complete(&reading);
-    assert_eq!(usernames(&reading), ["alice", "bob", "carol"]);
-    assert_eq!(members(&reading, &group_dn("ml")), ["alice"]);
-    assert_eq!(members(&reading, &group_dn("cycle")), ["bob"]);
-    assert_eq!(ups(&reading, &group_dn("ml")), [group_dn("cycle")]);
-    assert_eq!(ups(&reading, &group_dn("cycle")), [group_dn("ml")]);
-    assert_eq!(members(&reading, &group_dn("empty")), [""; 0]);
-    assert_eq!(members(&reading, &group_dn("unique")), ["bob", "carol"]);
-    assert_eq!(members(&reading, &group_dn("posix")), ["carol"]);
-    assert_eq!(members(&reading, &format!("cn=ml,ou=a,ou=groups,{SUFFIX}")), ["carol"]);
-    assert_eq!(members(&reading, "departmentNumber=research"), ["alice"]);
-    assert_eq!(reading.warnings, [""; 0]);
+    let snapshot = read_wanting(&reader(&server), &[("departmentNumber", "research")]).unwrap();
+    assert_complete(&snapshot);
+    assert_eq!(usernames(&snapshot), ["alice", "bob", "carol"]);
+    assert_eq!(members(&snapshot, &group_dn("ml")), ["alice"]);
+    assert_eq!(members(&snapshot, &group_dn("cycle")), ["bob"]);
+    assert_eq!(ups(&snapshot, &group_dn("ml")), [group_dn("cycle")]);
+    assert_eq!(ups(&snapshot, &group_dn("cycle")), [group_dn("ml")]);
+    assert_eq!(members(&snapshot, &group_dn("empty")), [""; 0]);
+    assert_eq!(members(&snapshot, &group_dn("unique")), ["bob", "carol"]);
+    assert_eq!(members(&snapshot, &group_dn("posix")), ["carol"]);
+    assert_eq!(members(&snapshot, &format!("cn=ml,ou=a,ou=groups,{SUFFIX}")), ["carol"]);
+    assert_eq!(members(&snapshot, "departmentNumber=research"), ["alice"]);
+    assert_eq!(snapshot.warnings, [""; 0]);
     let uuid = server.search(&["(uid=alice)", "entryUUID"]);
-    let alice = &reading.directory.users.iter().find(|u| text(&reading, u.username) == "alice");
+    let alice = &snapshot.directory.users.iter().find(|u| text(&snapshot, u.username) == "alice");
     let alice = alice.unwrap();
-    assert!(uuid.contains(text(&reading, alice.ext)), "{uuid}");
-    assert_eq!(text(&reading, alice.email), "alice@example.org");
-    assert!(!reading.from_file);
+    assert!(uuid.contains(text(&snapshot, alice.ext)), "{uuid}");
+    assert_eq!(text(&snapshot, alice.email), "alice@example.org");
+    assert!(!snapshot.from_file);
 }
 
 #[test]
@@ -105,10 +105,10 @@ fn an_export_of_the_directory_reads_as_the_directory_does() {
 #[test]
 fn more_than_a_page_is_read_page_by_page() {
     let Some(server) = OpenLdap::start(&many(2500), "limits * size=unlimited") else { return };
-    let reading = read(&reader(&server)).unwrap();
-    assert_complete(&reading);
-    assert_eq!(reading.directory.users.len(), 2500);
-    assert_eq!(members(&reading, &group_dn("all")).len(), 2500);
+    let snapshot = read(&reader(&server)).unwrap();
+    assert_complete(&snapshot);
+    assert_eq!(snapshot.directory.users.len(), 2500);
+    assert_eq!(members(&snapshot, &group_dn("all")).len(), 2500);
 }
 
 #[test]
@@ -117,39 +117,39 @@ fn exactly_as_many_entries_as_a_page_holds_are_complete() {
     for page_size in [1, 5, 10, 20, 21] {
         let mut config = reader(&server);
         config.page_size = page_size;
-        let reading = read(&config).unwrap();
-        assert_complete(&reading);
-        assert_eq!(reading.directory.users.len(), 20, "pages of {page_size}");
+        let snapshot = read(&config).unwrap();
+        assert_complete(&snapshot);
+        assert_eq!(snapshot.directory.users.len(), 20, "pages of {page_size}");
     }
 }
 
 #[test]
 fn a_size_limit_makes_users_and_their_groups_partial_and_names_the_rule() {
     let Some(server) = OpenLdap::start(&many(600), "") else { return };
-    let reading = read(&reader(&server)).unwrap();
-    let why = partial(&reading.users);
+    let snapshot = read(&reader(&server)).unwrap();
+    let why = partial(&snapshot.users);
     assert!(why.contains("result 4") && why.contains("`limits` rule"), "{why}");
-    assert_eq!(reading.directory.users.len(), 500);
-    let why = partial(&reading.members[0]);
+    assert_eq!(snapshot.directory.users.len(), 500);
+    let why = partial(&snapshot.members[0]);
     assert!(why.contains("not among the users that could be read"), "{why}");
-    assert!(reading.groups.is_complete());
+    assert!(snapshot.groups.is_complete());
 }
 
 #[test]
 fn a_refused_page_size_is_told_and_made_smaller() {
     let extra = "limits * size=unlimited size.pr=200";
     let Some(server) = OpenLdap::start(&many(600), extra) else { return };
-    let reading = read(&reader(&server)).unwrap();
-    assert_complete(&reading);
-    assert_eq!(reading.directory.users.len(), 600);
-    assert!(reading.warnings[0].contains("refuses pages of the size configured"));
+    let snapshot = read(&reader(&server)).unwrap();
+    assert_complete(&snapshot);
+    assert_eq!(snapshot.directory.users.len(), 600);
+    assert!(snapshot.warnings[0].contains("refuses pages of the size configured"));
 
     let extra = "limits * size=unlimited size.prtotal=disabled";
     let Some(server) = OpenLdap::start(&many(600), extra) else { return };
-    let reading = read(&reader(&server)).unwrap();
-    assert_complete(&reading);
-    assert_eq!(reading.directory.users.len(), 600);
-    assert!(reading.warnings[0].contains("read without pages"), "{:?}", reading.warnings);
+    let snapshot = read(&reader(&server)).unwrap();
+    assert_complete(&snapshot);
+    assert_eq!(snapshot.directory.users.len(), 600);
+    assert!(snapshot.warnings[0].contains("read without pages"), "{:?}", snapshot.warnings);
 }
 
 #[test]
@@ -242,9 +242,9 @@ fn a_local_socket_is_read_and_signs_in_by_the_processs_account() {
     config.urls = vec![server.ldapi_url.parse().unwrap()];
     config.bind_dn = None;
     config.bind_password = None;
-    let reading = read(&config).unwrap();
-    assert_complete(&reading);
-    assert_eq!(reading.directory.users.len(), 3);
+    let snapshot = read(&config).unwrap();
+    assert_complete(&snapshot);
+    assert_eq!(snapshot.directory.users.len(), 3);
 
     config.urls = vec!["ldapi://%2Fno%2Fsuch%2Fsocket".parse().unwrap()];
     let error = read(&config).unwrap_err();
@@ -297,10 +297,10 @@ fn a_base_that_does_not_exist_is_partial_and_never_empty() {
     let Some(server) = OpenLdap::start(&company(), "") else { return };
     let mut config = reader(&server);
     config.users.base = format!("ou=persons,{SUFFIX}");
-    let reading = read(&config).unwrap();
-    let why = partial(&reading.users);
+    let snapshot = read(&config).unwrap();
+    let why = partial(&snapshot.users);
     assert!(why.contains("no such base") && why.contains("ou=persons"), "{why}");
-    assert!(reading.groups.is_complete());
+    assert!(snapshot.groups.is_complete());
 
     config.groups.as_mut().unwrap().base = format!("ou=teams,{SUFFIX}");
     let error = read(&config).unwrap_err();
@@ -317,13 +317,13 @@ fn hidden_members_are_unreadable_and_never_empty() {
         group_dn("ml")
     );
     let Some(server) = OpenLdap::start(&company(), &extra) else { return };
-    let reading = read(&reader(&server)).unwrap();
-    assert!(reading.users.is_complete() && reading.groups.is_complete());
-    let why = partial(completeness(&reading, &group_dn("ml")));
+    let snapshot = read(&reader(&server)).unwrap();
+    assert!(snapshot.users.is_complete() && snapshot.groups.is_complete());
+    let why = partial(completeness(&snapshot, &group_dn("ml")));
     assert!(why.contains("shows no members although it must have some"), "{why}");
-    assert!(completeness(&reading, &group_dn("unique")).is_complete());
+    assert!(completeness(&snapshot, &group_dn("unique")).is_complete());
     // It may have held any of them still; that its own list says.
-    assert!(reading.nested_by_list);
+    assert!(snapshot.nested_by_list);
 }
 
 #[test]
@@ -333,8 +333,8 @@ fn hidden_users_and_hidden_groups_are_unknown_and_never_absent() {
             "access to attrs=userPassword by anonymous auth\naccess to dn.children=\"{hidden},{SUFFIX}\" by * none\naccess to * by * read"
         );
         let Some(server) = OpenLdap::start(&company(), &extra) else { return };
-        let reading = read(&reader(&server)).unwrap();
-        let scope = if hidden == "ou=people" { &reading.users } else { &reading.groups };
+        let snapshot = read(&reader(&server)).unwrap();
+        let scope = if hidden == "ou=people" { &snapshot.users } else { &snapshot.groups };
         let why = partial(scope);
         assert!(why.contains("succeeded with no entries"), "{why}");
     }
@@ -352,12 +352,12 @@ fn hidden_ids_and_hidden_names_make_users_partial() {
         if attribute == "cn" {
             config.users.username = "cn".to_owned();
         }
-        let reading = read(&config).unwrap();
-        let why = reading.scopes()[0].partial.clone().unwrap();
+        let snapshot = read(&config).unwrap();
+        let why = snapshot.scopes()[0].partial.clone().unwrap();
         assert!(why.contains(told) && why.contains("uid=bob"), "{why}");
         // Who it is whose name is hidden says the id.
         let expected = if attribute == "cn" { (3, true) } else { (2, false) };
-        assert_eq!((reading.directory.users.len(), reading.users.is_complete()), expected);
+        assert_eq!((snapshot.directory.users.len(), snapshot.users.is_complete()), expected);
     }
 }
 
@@ -368,11 +368,11 @@ fn a_canary_that_cannot_be_read_makes_everything_partial() {
     config.canary = Some(group_dn("ml"));
     assert_complete(&read(&config).unwrap());
     config.canary = Some(person_dn("canary"));
-    let reading = read(&config).unwrap();
-    for scope in [&reading.users, &reading.groups] {
+    let snapshot = read(&config).unwrap();
+    for scope in [&snapshot.users, &snapshot.groups] {
         assert!(partial(scope).contains("the canary `uid=canary,"), "{scope:?}");
     }
-    assert!(reading.members.iter().all(|scope| !scope.is_complete()));
+    assert!(snapshot.members.iter().all(|scope| !scope.is_complete()));
 }
 
 /// Attribute types that some servers have and OpenLDAP can be taught.
@@ -407,14 +407,14 @@ fn accounts_locked_for_good_or_expired_are_disabled_and_locked_out_ones_are_not(
     .concat();
     let extra = format!("moduleload ppolicy\noverlay ppolicy\n{TAUGHT}");
     let Some(server) = OpenLdap::start(&ldif, &extra) else { return };
-    let reading = read(&reader(&server)).unwrap();
-    assert_complete(&reading);
+    let snapshot = read(&reader(&server)).unwrap();
+    assert_complete(&snapshot);
     assert_eq!(
-        disabled(&reading),
+        disabled(&snapshot),
         ["expired", "kerberos", "locked", "locked2", "login", "odd", "ping", "role", "status"]
     );
     let odd = "user `uid=odd,ou=people,dc=example,dc=org`: `inetUserStatus` is `hold`";
-    assert!(reading.warnings.iter().any(|w| w.starts_with(odd)), "{:?}", reading.warnings);
+    assert!(snapshot.warnings.iter().any(|w| w.starts_with(odd)), "{:?}", snapshot.warnings);
 }
 
 #[test]
@@ -443,29 +443,29 @@ fn of_several_values_the_plain_one_then_the_one_in_the_rdn_stands_and_edge_space
         ),
     ];
     let Some(server) = OpenLdap::start(&ldif.concat(), "") else { return };
-    let reading = read(&reader(&server)).unwrap();
-    assert_complete(&reading);
-    assert_eq!(usernames(&reading), ["alice", "charlie ", "ed"]);
+    let snapshot = read(&reader(&server)).unwrap();
+    assert_complete(&snapshot);
+    assert_eq!(usernames(&snapshot), ["alice", "charlie ", "ed"]);
     let emails: Vec<&str> =
-        reading.directory.users.iter().map(|user| text(&reading, user.email)).collect();
+        snapshot.directory.users.iter().map(|user| text(&snapshot, user.email)).collect();
     assert!(emails.contains(&"ed@example.org"), "{emails:?}");
     let names: Vec<&str> =
-        reading.directory.containers.iter().map(|group| text(&reading, group.name)).collect();
+        snapshot.directory.refs.iter().map(|group| text(&snapshot, group.name)).collect();
     assert_eq!(names, ["Admins", "Staff"]);
-    assert_eq!(members(&reading, &group_dn("Staff")), ["alice", "charlie ", "ed"]);
+    assert_eq!(members(&snapshot, &group_dn("Staff")), ["alice", "charlie ", "ed"]);
 
     let mut german = reader(&server);
     german.groups.as_mut().unwrap().name = "cn;lang-de".to_owned();
-    let reading = read(&german).unwrap();
-    let name = |group: &str| id_of(&reading, group);
+    let snapshot = read(&german).unwrap();
+    let name = |group: &str| id_of(&snapshot, group);
     assert!(!name("Admins").is_empty());
-    let container = reading
+    let reference = snapshot
         .directory
-        .containers
+        .refs
         .iter()
-        .find(|c| text(&reading, c.identity).starts_with("cn=Admins"))
+        .find(|c| text(&snapshot, c.identity).starts_with("cn=Admins"))
         .unwrap();
-    assert_eq!(text(&reading, container.name), "Verwaltung");
+    assert_eq!(text(&snapshot, reference.name), "Verwaltung");
 }
 
 #[test]
@@ -478,9 +478,9 @@ fn a_rename_and_a_move_keep_the_id_and_making_again_does_not() {
     };
     let config = reader(&server);
     let ids = |name: &str| {
-        let reading = read(&config).unwrap();
-        assert_complete(&reading);
-        id_of(&reading, name)
+        let snapshot = read(&config).unwrap();
+        assert_complete(&snapshot);
+        id_of(&snapshot, name)
     };
     let (alice, ml) = (ids("alice"), ids("ml"));
     server.modify(&format!(
@@ -497,8 +497,8 @@ fn a_rename_and_a_move_keep_the_id_and_making_again_does_not() {
     ));
     assert_eq!(ids("alicia"), alice);
     assert_eq!(ids("machine"), ml);
-    let reading = read(&config).unwrap();
-    assert_eq!(members(&reading, &format!("cn=machine,ou=a,ou=groups,{SUFFIX}")), ["alicia"]);
+    let snapshot = read(&config).unwrap();
+    assert_eq!(members(&snapshot, &format!("cn=machine,ou=a,ou=groups,{SUFFIX}")), ["alicia"]);
 
     let bob = ids("bob");
     server.modify(&format!(
@@ -523,11 +523,11 @@ fn members_left_out_by_the_filter_or_gone_are_told_and_the_read_is_complete() {
     let Some(server) = OpenLdap::start(&ldif, "") else { return };
     let mut config = reader(&server);
     config.users.filter = "(&(objectClass=inetOrgPerson)(!(employeeType=external)))".to_owned();
-    let reading = read(&config).unwrap();
-    assert_complete(&reading);
-    assert_eq!(members(&reading, &group_dn("mixed")), ["alice"]);
-    assert_eq!(reading.warnings.len(), 1, "{:?}", reading.warnings);
-    assert!(reading.warnings[0].contains("3 member(s) lead to no user or group"));
+    let snapshot = read(&config).unwrap();
+    assert_complete(&snapshot);
+    assert_eq!(members(&snapshot, &group_dn("mixed")), ["alice"]);
+    assert_eq!(snapshot.warnings.len(), 1, "{:?}", snapshot.warnings);
+    assert!(snapshot.warnings[0].contains("3 member(s) lead to no user or group"));
 }
 
 #[test]
@@ -535,10 +535,10 @@ fn very_many_members_left_out_by_the_filter_do_not_make_the_read_partial() {
     let Some(server) = OpenLdap::start(&many(1200), "limits * size=unlimited") else { return };
     let mut config = reader(&server);
     config.users.filter = "(uid=user000*)".to_owned();
-    let reading = read(&config).unwrap();
-    assert_complete(&reading);
-    assert_eq!(members(&reading, &group_dn("all")).len(), 100);
-    assert!(reading.warnings[0].contains("1100 member(s)"), "{:?}", reading.warnings);
+    let snapshot = read(&config).unwrap();
+    assert_complete(&snapshot);
+    assert_eq!(members(&snapshot, &group_dn("all")).len(), 100);
+    assert!(snapshot.warnings[0].contains("1100 member(s)"), "{:?}", snapshot.warnings);
 }
 
 #[test]
@@ -558,10 +558,10 @@ fn codes_and_cuts_that_a_server_sends_are_partial_or_errors_and_never_empty() {
         let mut config = reader(&server);
         config.timeout = std::time::Duration::from_secs(1);
         config.users.base = format!("cn=fault,ou=retcodes,{SUFFIX}");
-        let reading = read(&config).unwrap();
-        let why = partial(&reading.users);
+        let snapshot = read(&config).unwrap();
+        let why = partial(&snapshot.users);
         assert!(why.contains(told), "{item}: {why}");
-        assert!(reading.groups.is_complete(), "{item}: {:?}", reading.groups);
+        assert!(snapshot.groups.is_complete(), "{item}: {:?}", snapshot.groups);
     }
 }
 
@@ -591,11 +591,11 @@ fn a_server_killed_in_mid_read_is_partial_or_an_error() {
         }),
     );
     server.kill();
-    let reading = result.unwrap();
-    assert!(reading.directory.users.len() >= 1000 && reading.directory.users.len() < 5000);
-    let why = partial(&reading.users);
+    let snapshot = result.unwrap();
+    assert!(snapshot.directory.users.len() >= 1000 && snapshot.directory.users.len() < 5000);
+    let why = partial(&snapshot.users);
     assert!(why.contains("broke"), "{why}");
-    assert!(!completeness(&reading, &group_dn("all")).is_complete());
+    assert!(!completeness(&snapshot, &group_dn("all")).is_complete());
 
     let error = read(&config).unwrap_err();
     assert!(error.transient, "{error}");
@@ -611,7 +611,7 @@ fn changes_in_mid_read_never_lose_a_membership() {
     let mut config = reader(&server);
     config.page_size = 50;
     let stop = std::sync::atomic::AtomicBool::new(false);
-    let readings = std::thread::scope(|scope| {
+    let snapshots = std::thread::scope(|scope| {
         scope.spawn(|| {
             // The same three people change their names back and forth while others read.
             for (from, to) in [("user", "renamed"), ("renamed", "user")].into_iter().cycle() {
@@ -628,16 +628,16 @@ fn changes_in_mid_read_never_lose_a_membership() {
                 std::thread::sleep(std::time::Duration::from_millis(400));
             }
         });
-        let readings: Vec<_> = (0..8).map(|_| read(&config)).collect();
+        let snapshots: Vec<_> = (0..8).map(|_| read(&config)).collect();
         stop.store(true, std::sync::atomic::Ordering::SeqCst);
-        readings
+        snapshots
     });
-    for reading in readings {
-        let reading = reading.unwrap();
-        let complete = completeness(&reading, &group_dn("all")).is_complete();
-        if reading.users.is_complete() && complete {
-            assert_eq!(reading.directory.users.len(), 3000);
-            assert_eq!(members(&reading, &group_dn("all")).len(), 3000, "{:?}", reading.warnings);
+    for snapshot in snapshots {
+        let snapshot = snapshot.unwrap();
+        let complete = completeness(&snapshot, &group_dn("all")).is_complete();
+        if snapshot.users.is_complete() && complete {
+            assert_eq!(snapshot.directory.users.len(), 3000);
+            assert_eq!(members(&snapshot, &group_dn("all")).len(), 3000, "{:?}", snapshot.warnings);
         }
     }
 }
@@ -649,7 +649,7 @@ fn a_read_that_takes_too_long_is_partial_or_an_error() {
     config.page_size = 1;
     config.read_timeout = std::time::Duration::from_millis(60);
     match read(&config) {
-        Ok(reading) => assert!(partial(&reading.users).contains("`read_timeout` has passed")),
+        Ok(snapshot) => assert!(partial(&snapshot.users).contains("`read_timeout` has passed")),
         Err(error) => assert!(error.message.contains("`read_timeout` has passed"), "{error}"),
     }
 }

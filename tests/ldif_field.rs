@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use idpsyncd::source::file::FileSource;
-use idpsyncd::source::{Enabled, Interest, Kind, Reading, Source};
+use idpsyncd::source::{Enabled, Interest, Kind, Snapshot, Source};
 
 /// Rules that reach every group.
 struct Everything;
@@ -32,7 +32,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 /// Reads the LDIF at `path`; `keys` are further keys of the source.
-fn read(path: &Path, keys: &str) -> Reading {
+fn read(path: &Path, keys: &str) -> Snapshot {
     let toml = format!(
         "[store]\npath = \"store.db\"\n[[source]]\nname = \"dir\"\nkind = \"file\"\nldif = '{}'\n{keys}\n",
         path.display()
@@ -46,8 +46,8 @@ fn read(path: &Path, keys: &str) -> Reading {
 const EVERYWHERE: &str = "users = {}\ngroups = {}";
 
 /// A reading in lines: users, groups with their members, warnings.
-fn said(reading: &Reading) -> Vec<String> {
-    let directory = &reading.directory;
+fn said(snapshot: &Snapshot) -> Vec<String> {
+    let directory = &snapshot.directory;
     let text = |text| directory.text(text).to_owned();
     let mut lines: Vec<String> = directory
         .users
@@ -61,23 +61,23 @@ fn said(reading: &Reading) -> Vec<String> {
             format!("user {} <{}>{state}", text(user.username), text(user.email))
         })
         .collect();
-    for (container, members) in directory.containers.iter().zip(&directory.members) {
+    for (reference, members) in directory.refs.iter().zip(&directory.members) {
         let mut names: Vec<String> =
             members.iter().map(|member| text(directory.users[*member as usize].username)).collect();
         names.sort();
-        lines.push(format!("group {}: {}", text(container.name), names.join(" ")));
+        lines.push(format!("group {}: {}", text(reference.name), names.join(" ")));
     }
     lines.sort();
-    lines.extend(reading.warnings.iter().map(|warning| format!("! {warning}")));
+    lines.extend(snapshot.warnings.iter().map(|warning| format!("! {warning}")));
     lines
 }
 
 #[test]
 fn an_export_with_replication_state_says_what_a_search_would() {
-    let reading = read(&fixture("389-replica.ldif"), EVERYWHERE);
-    assert!(reading.is_complete(), "{:?}", reading.scopes());
+    let snapshot = read(&fixture("389-replica.ldif"), EVERYWHERE);
+    assert!(snapshot.is_complete(), "{:?}", snapshot.scopes());
     assert_eq!(
-        said(&reading),
+        said(&snapshot),
         [
             "group Nobody yet: ",
             "group Operators: nia",
@@ -92,17 +92,17 @@ fn an_export_with_replication_state_says_what_a_search_would() {
         ]
     );
     // Whoever was deleted and made again is known by the id of the one who is there.
-    let directory = &reading.directory;
+    let directory = &snapshot.directory;
     let lou = directory.users.iter().find(|user| directory.text(user.username) == "lou").unwrap();
     assert_eq!(directory.text(lou.ext), "00000006-00000000-00000000-00000002");
 }
 
 #[test]
 fn a_dump_of_openldap_s_database_says_what_a_search_would() {
-    let reading = read(&fixture("openldap-slapcat.ldif"), EVERYWHERE);
-    assert!(reading.is_complete(), "{:?}", reading.scopes());
+    let snapshot = read(&fixture("openldap-slapcat.ldif"), EVERYWHERE);
+    assert!(snapshot.is_complete(), "{:?}", snapshot.scopes());
     assert_eq!(
-        said(&reading),
+        said(&snapshot),
         [
             "group Staff: ann bea",
             "user ann <ann@example.com>",
@@ -121,14 +121,14 @@ fn what_ldifde_writes_is_read_in_utf_16_and_without_what_was_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ad.ldif");
     std::fs::write(&path, utf16.flat_map(u16::to_le_bytes).collect::<Vec<u8>>()).unwrap();
-    let reading = read(
+    let snapshot = read(
         &path,
         "users = { filter = '(&(objectClass=user)(!(objectClass=computer)))', username = 'sAMAccountName' }\n\
          groups = { filter = '(objectClass=group)' }",
     );
-    assert!(reading.is_complete(), "{:?}", reading.scopes());
+    assert!(snapshot.is_complete(), "{:?}", snapshot.scopes());
     assert_eq!(
-        said(&reading),
+        said(&snapshot),
         [
             "group Entwickler Süd: Jörg",
             "user Jörg <joerg@example.com>",

@@ -886,9 +886,9 @@ mod property {
     use chrono::{DateTime, Utc};
     use idpsyncd::config::{Config, load};
     use idpsyncd::model::{Deed, GrantKind, LocalGrant, State, Status};
-    use idpsyncd::pipeline::{self, UserWish};
     use idpsyncd::plan::{self, ByHand};
     use idpsyncd::store::Reader;
+    use idpsyncd::sync::{self, UserWish};
     use proptest::prelude::*;
 
     use super::{ACME, Home, config, realm};
@@ -962,7 +962,7 @@ mod property {
         for step in steps {
             now += chrono::Duration::seconds(1);
             let wish = |who: usize, wish: &UserWish| {
-                let done = pipeline::change_user(&config, NAMES[who], wish, &deed, now);
+                let done = sync::change_user(&config, NAMES[who], wish, &deed, now);
                 done.map_err(|error| error.to_string())
             };
             let in_idp = |who: usize| listed & (1 << who) != 0;
@@ -1004,7 +1004,7 @@ mod property {
                         reason: "r".to_owned(),
                         until: None,
                     };
-                    let done = pipeline::by_hand(&config, now, None, |state| {
+                    let done = sync::by_hand(&config, now, None, |state| {
                         let user = plan::local::called(state, NAMES[who]).ok_or("nobody")?;
                         let role = state.roles.iter().position(|role| role.name == "osmo-user");
                         let role = u32::try_from(role.unwrap()).unwrap();

@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use idpsyncd::config::{RealmExportConfig, SourceKind};
 use idpsyncd::source::file::FileSource;
 use idpsyncd::source::{
-    Completeness, Enabled, Interest, Kind, Reading, Source, SourceError, merge,
+    Completeness, Enabled, Interest, Kind, Snapshot, Source, SourceError, merge,
 };
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ fn rules(names: &[&'static str]) -> Rules {
     Rules(names.to_vec(), vec![("site".to_owned(), "7".to_owned())])
 }
 
-fn try_read(path: &Path, realm: Option<&str>, rules: &Rules) -> Result<Reading, SourceError> {
+fn try_read(path: &Path, realm: Option<&str>, rules: &Rules) -> Result<Snapshot, SourceError> {
     let config = RealmExportConfig {
         path: path.to_owned(),
         realm: realm.map(str::to_owned),
@@ -48,18 +48,18 @@ fn try_read(path: &Path, realm: Option<&str>, rules: &Rules) -> Result<Reading, 
     source.read(rules, Arc::new(|_| {})).now_or_never().expect("a file is read without waiting")
 }
 
-fn text_read(text: &str, realm: Option<&str>) -> Result<Reading, SourceError> {
+fn text_read(text: &str, realm: Option<&str>) -> Result<Snapshot, SourceError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("realm.json");
     std::fs::write(&path, text).unwrap();
     try_read(&path, realm, &rules(&["dev", "shop/buyer"]))
 }
 
-fn read(export: &Value) -> Reading {
+fn read(export: &Value) -> Snapshot {
     read_for(export, &rules(&["dev", "shop/buyer"]))
 }
 
-fn read_for(export: &Value, rules: &Rules) -> Reading {
+fn read_for(export: &Value, rules: &Rules) -> Snapshot {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("realm.json");
     std::fs::write(&path, export.to_string()).unwrap();
@@ -73,13 +73,13 @@ fn held(directory: &idpsyncd::source::Directory) -> BTreeSet<String> {
         let (mut open, mut seen) = (vec![place], BTreeSet::new());
         while let Some(next) = open.pop() {
             if seen.insert(next) {
-                open.extend(directory.up[next].iter().map(|to| *to as usize));
+                open.extend(directory.implies[next].iter().map(|to| *to as usize));
             }
         }
         for user in members {
             let name = directory.text(directory.users[*user as usize].username);
-            for container in &seen {
-                let what = directory.text(directory.containers[*container].identity);
+            for reference in &seen {
+                let what = directory.text(directory.refs[*reference].identity);
                 all.insert(format!("{name} {what}"));
             }
         }
@@ -87,19 +87,19 @@ fn held(directory: &idpsyncd::source::Directory) -> BTreeSet<String> {
     all
 }
 
-fn has(reading: &Reading, what: &str) -> bool {
-    held(&reading.directory).contains(what)
+fn has(snapshot: &Snapshot, what: &str) -> bool {
+    held(&snapshot.directory).contains(what)
 }
 
 /// Whether a warning begins so.
-fn told(reading: &Reading, start: &str) -> bool {
-    reading.warnings.iter().any(|it| it.starts_with(start))
+fn told(snapshot: &Snapshot, start: &str) -> bool {
+    snapshot.warnings.iter().any(|it| it.starts_with(start))
 }
 
-fn up(reading: &Reading, identity: &str) -> Completeness {
-    let directory = &reading.directory;
-    let is = |it: &idpsyncd::source::Container| directory.text(it.identity) == identity;
-    reading.up[directory.containers.iter().position(is).unwrap()].clone()
+fn up(snapshot: &Snapshot, identity: &str) -> Completeness {
+    let directory = &snapshot.directory;
+    let is = |it: &idpsyncd::source::RefRow| directory.text(it.identity) == identity;
+    snapshot.implies[directory.refs.iter().position(is).unwrap()].clone()
 }
 
 /// Three people in a shop.
@@ -175,12 +175,12 @@ fn an_odd_value_costs_that_value_and_is_told_with_its_place() {
         ("/scopeMappings", json!("x"), ""),
         ("/users/0/id", json!("u1"), ""),
     ] {
-        let reading = read(&with(pointer, value.clone()));
-        assert!(reading.is_complete(), "{pointer} {value}: {:?}", reading.scopes());
-        assert_eq!(held(&reading.directory), expected, "{pointer} {value}");
+        let snapshot = read(&with(pointer, value.clone()));
+        assert!(snapshot.is_complete(), "{pointer} {value}: {:?}", snapshot.scopes());
+        assert_eq!(held(&snapshot.directory), expected, "{pointer} {value}");
         match place {
-            "" => assert_eq!(reading.warnings, Vec::<String>::new(), "{pointer} {value}"),
-            place => assert!(told(&reading, place), "{place}: {:?}", reading.warnings),
+            "" => assert_eq!(snapshot.warnings, Vec::<String>::new(), "{pointer} {value}"),
+            place => assert!(told(&snapshot, place), "{place}: {:?}", snapshot.warnings),
         }
     }
     // The same names, as numbers and booleans.
@@ -190,9 +190,13 @@ fn an_odd_value_costs_that_value_and_is_told_with_its_place() {
     export["groups"][1]["name"] = json!(5);
     export["users"][1]["groups"] = json!(["/5"]);
     export["users"][1]["id"] = json!(12);
-    let reading = read(&export);
-    assert!(has(&reading, "17 true") && has(&reading, "bob /5"), "{:?}", held(&reading.directory));
-    assert!(reading.directory.users.iter().any(|it| reading.directory.text(it.ext) == "12"));
+    let snapshot = read(&export);
+    assert!(
+        has(&snapshot, "17 true") && has(&snapshot, "bob /5"),
+        "{:?}",
+        held(&snapshot.directory)
+    );
+    assert!(snapshot.directory.users.iter().any(|it| snapshot.directory.text(it.ext) == "12"));
 }
 
 #[test]
@@ -208,16 +212,16 @@ fn whether_someone_is_enabled_is_read_as_keycloak_reads_it() {
         (json!("yes"), Enabled::Unknown, "users[0].enabled is a text"),
         (json!({}), Enabled::Unknown, "users[0].enabled is an object"),
     ] {
-        let reading = read(&with("/users/0/enabled", value.clone()));
-        assert_eq!(reading.directory.users[0].enabled, enabled, "{value}");
-        assert!(place.is_empty() == reading.warnings.is_empty(), "{:?}", reading.warnings);
-        assert!(place.is_empty() || told(&reading, place), "{:?}", reading.warnings);
+        let snapshot = read(&with("/users/0/enabled", value.clone()));
+        assert_eq!(snapshot.directory.users[0].enabled, enabled, "{value}");
+        assert!(place.is_empty() == snapshot.warnings.is_empty(), "{:?}", snapshot.warnings);
+        assert!(place.is_empty() || told(&snapshot, place), "{:?}", snapshot.warnings);
     }
     let mut export = shop();
     export["users"][0].as_object_mut().unwrap().remove("enabled");
-    let reading = read(&export);
-    assert_eq!(reading.directory.users[0].enabled, Enabled::No);
-    assert!(told(&reading, "users[0].enabled of `ann` is missing: disabled"));
+    let snapshot = read(&export);
+    assert_eq!(snapshot.directory.users[0].enabled, Enabled::No);
+    assert!(told(&snapshot, "users[0].enabled of `ann` is missing: disabled"));
 }
 
 #[test]
@@ -260,11 +264,11 @@ fn what_cannot_be_left_out_makes_its_scope_partial_and_takes_nothing_away() {
         ("/roles/realm/1/composites/realm", json!("dev"), "memberships", "roles.realm[1].composi"),
         ("/roles/realm/1/composites/client", json!([5]), "memberships", "roles.realm[1].composit"),
     ] {
-        let reading = read(&with(pointer, value.clone()));
-        let partial = reading.scopes().into_iter().find(|it| it.scope == scope).unwrap().partial;
-        assert!(partial.is_some(), "{pointer} {value}: {:?}", reading.scopes());
-        assert!(told(&reading, place), "{place}: {:?}", reading.warnings);
-        let after = merge(Some(&before), reading);
+        let snapshot = read(&with(pointer, value.clone()));
+        let partial = snapshot.scopes().into_iter().find(|it| it.scope == scope).unwrap().partial;
+        assert!(partial.is_some(), "{pointer} {value}: {:?}", snapshot.scopes());
+        assert!(told(&snapshot, place), "{place}: {:?}", snapshot.warnings);
+        let after = merge(Some(&before), snapshot);
         assert!(!after.complete);
         let lost: Vec<_> = kept.difference(&held(&after.directory)).cloned().collect();
         assert!(lost.is_empty(), "{pointer} {value} takes away {lost:?}");
@@ -290,9 +294,9 @@ fn what_is_told_twice_is_read_once_and_takes_nothing_away() {
     export["groups"][1]["id"] = json!("g2");
     exports.push((export.to_string(), "the group `/Ops` has the `id` of another group"));
     for (text, place) in exports {
-        let reading = text_read(&text, None).unwrap();
-        assert!(told(&reading, place), "{place}: {:?}", reading.warnings);
-        let after = held(&merge(Some(&before), reading).directory);
+        let snapshot = text_read(&text, None).unwrap();
+        assert!(told(&snapshot, place), "{place}: {:?}", snapshot.warnings);
+        let after = held(&merge(Some(&before), snapshot).directory);
         assert!(kept.is_subset(&after), "{place}: {:?}", kept.difference(&after));
     }
 }
@@ -302,9 +306,9 @@ fn a_second_group_of_one_path_takes_nobody_out_of_the_first() {
     let before = merge(None, read(&shop())).directory;
     let mut export = shop();
     export["groups"].as_array_mut().unwrap().push(json!({"id": "g9", "name": "Eng/ML"}));
-    let reading = read(&export);
-    assert!(told(&reading, "group path `/Eng/ML` fits 2 groups"), "{:?}", reading.warnings);
-    let after = merge(Some(&before), reading).directory;
+    let snapshot = read(&export);
+    assert!(told(&snapshot, "group path `/Eng/ML` fits 2 groups"), "{:?}", snapshot.warnings);
+    let after = merge(Some(&before), snapshot).directory;
     assert_eq!(held(&after), held(&before), "who was in it stays, and nobody comes into the other");
 }
 
@@ -323,21 +327,21 @@ fn the_names_that_old_servers_used_are_read_as_keycloak_still_reads_them() {
         "users": [{"username": "ann", "enabled": true, "applicationRoles": {"shop": ["boss"]}},
                   {"username": "bob", "enabled": true, "realmRoles": ["dev"]}]
     });
-    let reading = read(&old);
-    assert!(reading.is_complete(), "{:?}", reading.scopes());
+    let snapshot = read(&old);
+    assert!(snapshot.is_complete(), "{:?}", snapshot.scopes());
     let expected = ["ann dev", "ann shop/boss", "ann shop/buyer", "bob dev", "bob shop/buyer"]
         .map(str::to_owned);
-    assert_eq!(held(&reading.directory), expected.into());
+    assert_eq!(held(&snapshot.directory), expected.into());
     // Nobody says in such an export what groups there are: servers had none.
-    assert_eq!(reading.warnings, ["the export has no `groups`: nobody is in any"]);
+    assert_eq!(snapshot.warnings, ["the export has no `groups`: nobody is in any"]);
 
     // Beside the new name the old one is not read, and that is told.
     let mut both = old;
     both["users"][0]["clientRoles"] = json!({"shop": ["buyer"]});
-    let reading = read(&both);
-    assert!(!has(&reading, "ann shop/boss") && has(&reading, "ann shop/buyer"));
+    let snapshot = read(&both);
+    assert!(!has(&snapshot, "ann shop/boss") && has(&snapshot, "ann shop/buyer"));
     let place = "users[0].applicationRoles is not read beside `clientRoles`";
-    assert!(told(&reading, place), "{:?}", reading.warnings);
+    assert!(told(&snapshot, place), "{:?}", snapshot.warnings);
 }
 
 #[test]
@@ -350,19 +354,23 @@ fn roles_that_keycloak_makes_are_unknown_where_they_are_not_listed_and_not_nothi
     let before = merge(None, read(&listed)).directory;
     let mut unlisted = shop();
     hold(&mut unlisted, "default-roles-shop");
-    let reading = read(&unlisted);
-    assert!(reading.is_complete(), "no rule names what is normally in it: {:?}", reading.scopes());
-    assert_eq!(reading.warnings, Vec::<String>::new());
-    let after = merge(Some(&before), reading);
+    let snapshot = read(&unlisted);
+    assert!(
+        snapshot.is_complete(),
+        "no rule names what is normally in it: {:?}",
+        snapshot.scopes()
+    );
+    assert_eq!(snapshot.warnings, Vec::<String>::new());
+    let after = merge(Some(&before), snapshot);
     assert!(after.complete && held(&after.directory).contains("cay dev"), "what was known stays");
     // Where nothing was known, it is no reason to doubt what everyone who holds it has otherwise.
     let first = merge(None, read(&unlisted)).directory;
-    assert!(first.containers.iter().all(|it| it.up_known));
+    assert!(first.refs.iter().all(|it| it.implies_known));
 
     // A rule names what it normally contains: that is missed.
     for name in ["offline_access", "uma_authorization", "account/view-profile"] {
-        let reading = read_for(&unlisted, &rules(&[name]));
-        let Completeness::Partial(why) = up(&reading, "default-roles-shop") else {
+        let snapshot = read_for(&unlisted, &rules(&[name]));
+        let Completeness::Partial(why) = up(&snapshot, "default-roles-shop") else {
             panic!("{name}")
         };
         assert!(why.contains(&format!("`{name}`")), "{why}");
@@ -373,8 +381,8 @@ fn roles_that_keycloak_makes_are_unknown_where_they_are_not_listed_and_not_nothi
     export["users"][2]["clientRoles"] = json!({"account": ["manage-account"], "broker": ["x"]});
     export["roles"]["realm"][1]["composites"] = json!({"realm": ["dev", "uma_authorization"],
         "client": {"shop": ["buyer"], "account": ["view-profile"], "realm-management": ["realm-admin"]}});
-    let reading = read(&export);
-    assert!(reading.is_complete(), "{:?}", reading.scopes());
+    let snapshot = read(&export);
+    assert!(snapshot.is_complete(), "{:?}", snapshot.scopes());
     for what in [
         "cay offline_access",
         "cay account/manage-account",
@@ -382,7 +390,7 @@ fn roles_that_keycloak_makes_are_unknown_where_they_are_not_listed_and_not_nothi
         "ann account/view-profile",
         "ann dev",
     ] {
-        assert!(has(&reading, what), "{what}: {:?}", held(&reading.directory));
+        assert!(has(&snapshot, what), "{what}: {:?}", held(&snapshot.directory));
     }
     let links = read_for(&export, &rules(&["account/manage-account-links"]));
     assert!(matches!(up(&links, "account/manage-account"), Completeness::Partial(_)));
@@ -398,20 +406,20 @@ fn what_new_users_are_given_is_read_in_the_old_form_and_in_the_new() {
     old["users"][2]["realmRoles"] = json!(["default-roles-shop"]);
     old["defaultRoles"] = json!(["offline_access", "dev", null]);
     old["clients"][0]["defaultRoles"] = json!(["buyer"]);
-    let reading = read(&old);
-    assert!(reading.is_complete(), "{:?}", reading.scopes());
+    let snapshot = read(&old);
+    assert!(snapshot.is_complete(), "{:?}", snapshot.scopes());
     for what in ["cay dev", "cay shop/buyer", "cay offline_access"] {
-        assert!(has(&reading, what), "{what}: {:?}", held(&reading.directory));
+        assert!(has(&snapshot, what), "{what}: {:?}", held(&snapshot.directory));
     }
-    assert!(!has(&reading, "bob dev"), "who does not hold it does not have what is in it");
+    assert!(!has(&snapshot, "bob dev"), "who does not hold it does not have what is in it");
     // With the new form the old one means nothing, as for Keycloak.
     let mut new = old.clone();
     new["defaultRole"] = json!({"name": "Default-Roles-Of-Shop", "composite": true});
     new["users"][2]["realmRoles"] = json!(["Default-Roles-Of-Shop"]);
     new["users"][2]["groups"] = json!([]);
-    let reading = read(&new);
-    assert!(!has(&reading, "cay dev"));
-    assert_eq!(up(&reading, "Default-Roles-Of-Shop"), Completeness::NotAsked);
+    let snapshot = read(&new);
+    assert!(!has(&snapshot, "cay dev"));
+    assert_eq!(up(&snapshot, "Default-Roles-Of-Shop"), Completeness::NotAsked);
     // In a form that cannot be read.
     old["defaultRoles"] = json!("dev");
     old["clients"] = json!([{"clientId": "shop", "defaultRoles": ["buyer"]}]);
@@ -457,9 +465,9 @@ fn one_of_several_realms_is_picked_by_name() {
 #[test]
 fn an_export_of_a_disabled_realm_is_warned_of() {
     for value in [json!(false), json!("false"), json!(0)] {
-        let reading = read(&with("/enabled", value));
-        assert!(reading.is_complete());
-        assert!(told(&reading, "the realm `shop` is disabled"), "{:?}", reading.warnings);
+        let snapshot = read(&with("/enabled", value));
+        assert!(snapshot.is_complete());
+        assert!(told(&snapshot, "the realm `shop` is disabled"), "{:?}", snapshot.warnings);
     }
 }
 
@@ -481,8 +489,8 @@ fn people_without_anything_that_they_are_in_are_read_and_the_rest_is_in_doubt() 
             user.as_object_mut().unwrap().remove(key);
         }
     }
-    let reading = read(&export);
-    assert!(!reading.is_complete());
-    let after = merge(Some(&before), reading).directory;
+    let snapshot = read(&export);
+    assert!(!snapshot.is_complete());
+    let after = merge(Some(&before), snapshot).directory;
     assert_eq!(held(&after), held(&before));
 }

@@ -782,13 +782,13 @@ fn mirror_rows(folder: &TempDir) -> BTreeSet<String> {
 
 #[test]
 fn someone_new_in_a_source_moves_nobody_else() {
-    use idpsyncd::source::{Enabled, NewUser, ReadingBuilder};
+    use idpsyncd::source::{Enabled, NewUser, SnapshotBuilder};
     let (folder, mut writer) = store();
     let world = World::default();
     let plan = plan(&world, &world, at(0));
     let configured = ["corp".to_owned()];
     let build = |exts: &[&str]| {
-        let mut build = ReadingBuilder::new(false);
+        let mut build = SnapshotBuilder::new(false);
         for ext in exts {
             build.user(&NewUser {
                 ext,

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use idpsyncd::model::Status;
 use idpsyncd::plan::{ChangeView, Held};
 use idpsyncd::policy::Effect;
-use idpsyncd::source::{Directory, Enabled, NewUser, ReadingBuilder};
+use idpsyncd::source::{Directory, Enabled, NewUser, SnapshotBuilder};
 use idpsyncd::store::{Commit, HistoryFilter, Reader, Writer};
 use store_support::*;
 
@@ -55,7 +55,7 @@ fn world(g: u64) -> World {
 }
 
 fn directory(g: u64) -> Directory {
-    let mut build = ReadingBuilder::new(false);
+    let mut build = SnapshotBuilder::new(false);
     for id in 0..PEOPLE {
         build.user(&NewUser {
             ext: &format!("ext-u{id}"),

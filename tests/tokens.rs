@@ -331,7 +331,7 @@ fn watched(home: &Home, args: &[&str]) -> (Output, Vec<u8>) {
     };
     let deadline = Instant::now() + Duration::from_secs(60);
     let mut seen = Vec::new();
-    // Opened for reading, and for writing: by then it has its secret.
+    // opened for reading, and for writing: by then it has its secret.
     while !writes() && child.try_wait().unwrap().is_none() {
         assert!(Instant::now() < deadline, "it never came to write");
         std::thread::yield_now();

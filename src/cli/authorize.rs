@@ -8,8 +8,8 @@ use super::{Failure, exit, print};
 use crate::config::{Config, Target};
 use crate::gateway::route::{Matched, Routes};
 use crate::model::Status;
-use crate::pipeline;
 use crate::policy::{Action, Verdict, decide, decide_some};
+use crate::sync;
 
 pub(super) fn run(config: &Config, args: &AuthorizeArgs, output: Output) -> Result<u8, Failure> {
     match &args.request {
@@ -21,7 +21,7 @@ pub(super) fn run(config: &Config, args: &AuthorizeArgs, output: Output) -> Resu
                     let answer = decided(config, &args.user, &action, &on)?;
                     answer.say(args, Some((&action, &on)), told.matched.as_ref(), output)
                 }
-                Err(why) => Answer::deny(why).say(args, None, told.matched.as_ref(), output),
+                Err(why) => Decided::deny(why).say(args, None, told.matched.as_ref(), output),
             }
         }
         None => {
@@ -35,28 +35,28 @@ pub(super) fn run(config: &Config, args: &AuthorizeArgs, output: Output) -> Resu
 }
 
 /// A decision and why.
-struct Answer {
+struct Decided {
     effect: &'static str,
     /// The role's name, and the policy's number from 1.
     by: Option<(String, usize)>,
     why: String,
 }
 
-impl Answer {
+impl Decided {
     fn deny(why: impl Into<String>) -> Self {
-        Answer { effect: "Deny", by: None, why: why.into() }
+        Decided { effect: "Deny", by: None, why: why.into() }
     }
 }
 
 /// The store's decision.
-fn decided(config: &Config, user: &str, action: &Action, on: &On) -> Result<Answer, Failure> {
-    let reader = pipeline::existing_reader(&config.store)?;
+fn decided(config: &Config, user: &str, action: &Action, on: &On) -> Result<Decided, Failure> {
+    let reader = sync::existing_reader(&config.store)?;
     let user = crate::model::username::canonical(user).unwrap_or(user.into());
     let Some(effective) = reader.roles_of(&user)? else {
-        return Ok(Answer::deny("the store knows no such user"));
+        return Ok(Decided::deny("the store knows no such user"));
     };
     if let Some(why) = suspended(&effective.status) {
-        return Ok(Answer::deny(why));
+        return Ok(Decided::deny(why));
     }
     let roles = effective.roles.iter().map(|role| (role.name.as_str(), role.policies.as_slice()));
     let me = Some(&*user);
@@ -66,18 +66,18 @@ fn decided(config: &Config, user: &str, action: &Action, on: &On) -> Result<Answ
         On::SomeOf(scope) => decide_some(roles, action, scope, me),
     };
     Ok(match verdict {
-        Verdict::Decided(effect, role, position) => Answer {
+        Verdict::Decided(effect, role, position) => Decided {
             effect: effect.as_str(),
             by: Some((role.to_owned(), position + 1)),
             why: format!("role `{role}`, policy {} says {}", position + 1, effect.as_str()),
         },
         Verdict::NoPolicy if effective.roles.is_empty() => {
-            Answer::deny("the user has no effective role")
+            Decided::deny("the user has no effective role")
         }
         Verdict::NoPolicy => {
             let names: Vec<String> =
                 effective.roles.iter().map(|role| format!("`{}`", role.name)).collect();
-            Answer::deny(format!("no policy of {} speaks of it", names.join(", ")))
+            Decided::deny(format!("no policy of {} speaks of it", names.join(", ")))
         }
     })
 }
@@ -96,7 +96,7 @@ pub(super) fn suspended(status: &Status) -> Option<String> {
     }
 }
 
-impl Answer {
+impl Decided {
     /// Prints it, with what was asked as far as it is known.
     fn say(
         &self,
@@ -105,7 +105,7 @@ impl Answer {
         matched: Option<&Matched<'_>>,
         output: Output,
     ) -> Result<u8, Failure> {
-        let Answer { effect, by, why } = self;
+        let Decided { effect, by, why } = self;
         match output {
             Output::Json => {
                 let resource = match asked {

@@ -12,9 +12,9 @@ use super::sync::complain;
 use super::{Failure, exit, progress, runtime};
 use crate::config::{self, Config, ConfigError, SourceKind};
 use crate::gateway::coverage;
-use crate::pipeline::{self, Options, RunError, SourceResult, open_source};
 use crate::resolve::{Rules, folded};
 use crate::source::{Directory, Finding, Kind};
+use crate::sync::{self, Options, RunError, SourceResult, open_source};
 
 /// Everything that was found, errors first.
 #[derive(Serialize)]
@@ -42,7 +42,7 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<u8, Failure> {
     warnings.extend(coverage::warnings(&config));
     warnings.extend(config::readable_secrets(&config));
     errors.extend(config.gateway.as_ref().and_then(crate::gateway::signing_fault));
-    let admin = pipeline::check_default_admin(&config);
+    let admin = sync::check_default_admin(&config);
     errors.extend(admin.as_ref().err().cloned());
     // Without the default admin's secret nothing can be planned.
     if !args.offline && admin.is_ok() {
@@ -113,7 +113,7 @@ async fn connect(
     }
     let options = Options { dry_run: true, sources: None, what: "idpsyncd check".to_owned() };
     let (on_progress, end) = progress::on_terminal();
-    let run = pipeline::run_with_views(config, &options, &on_progress, Utc::now()).await;
+    let run = sync::run_with_views(config, &options, &on_progress, Utc::now()).await;
     end();
     let (outcome, directories) = match run {
         // Such as a default admin whose name is somebody's: a finding like any other.
@@ -162,19 +162,19 @@ fn conventions(
         SourceKind::Ldap(_) | SourceKind::Ldif(_) | SourceKind::Local => &[],
     });
     one_client_only(source, directory, clients.unwrap_or(&[]), warnings);
-    for (container, members) in directory.containers.iter().zip(&directory.members) {
-        let name = directory.text(container.name);
-        if container.kind == Kind::Attribute || name.is_empty() || members.is_empty() {
+    for (reference, members) in directory.refs.iter().zip(&directory.members) {
+        let name = directory.text(reference.name);
+        if reference.kind == Kind::Attribute || name.is_empty() || members.is_empty() {
             continue;
         }
         for template in &config.templates {
             let near = folded(name).replace([' ', '_'], "-");
             let outside = !template.regex.is_match(name) && template.regex.is_match(&near);
-            if outside && container.kind != Kind::Group && !config.roles.contains_key(name) {
+            if outside && reference.kind != Kind::Group && !config.roles.contains_key(name) {
                 warnings.insert(format!(
                     "{source}: {} `{}` is outside the convention `{}`: `{near}` would be in it",
-                    container.kind.as_str(),
-                    directory.text(container.identity),
+                    reference.kind.as_str(),
+                    directory.text(reference.identity),
                     template.name
                 ));
             }
@@ -192,10 +192,10 @@ fn one_client_only(
         return;
     }
     let mut of_role: BTreeMap<&str, BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
-    for (index, container) in (0u32..).zip(&directory.containers) {
-        let name = directory.text(container.name);
-        let identity = directory.text(container.identity);
-        if container.kind != Kind::ClientRole || name.is_empty() {
+    for (index, reference) in (0u32..).zip(&directory.refs) {
+        let name = directory.text(reference.name);
+        let identity = directory.text(reference.identity);
+        if reference.kind != Kind::ClientRole || name.is_empty() {
             continue;
         }
         if let Some(client) = identity.strip_suffix(name).and_then(|c| c.strip_suffix('/')) {
@@ -233,15 +233,15 @@ fn one_client_only(
     }
 }
 
-/// Who is directly given what container `role` is: users, and groups or roles that lead to it.
+/// Who is directly given what reference `role` is: users, and groups or roles that lead to it.
 fn holders(directory: &Directory, role: u32) -> BTreeSet<&str> {
     let mut out = BTreeSet::new();
     for user in directory.members.get(role as usize).into_iter().flatten() {
         out.extend(directory.users.get(*user as usize).map(|row| directory.text(row.username)));
     }
-    for (container, up) in directory.containers.iter().zip(&directory.up) {
+    for (reference, up) in directory.refs.iter().zip(&directory.implies) {
         if up.binary_search(&role).is_ok() {
-            out.insert(directory.text(container.identity));
+            out.insert(directory.text(reference.identity));
         }
     }
     out

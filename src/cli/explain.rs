@@ -13,12 +13,12 @@ use super::user::{detail, find, header, origin, why};
 use super::{Failure, authorize, exit, reach, token};
 use crate::config::{Config, Mapping, MappingRule, could_be};
 use crate::model::{Mode, Role, rfc3339};
-use crate::pipeline;
 use crate::plan::{ChangeView, Held};
 use crate::policy::{Action, Effect, Policy, Resource, Verdict, decide};
 use crate::resolve::{InDoubt, in_doubt, label};
 use crate::source::Directory;
 use crate::store::{HistoryFilter, Reader, UserDetail};
+use crate::sync;
 
 /// Why someone does not hold a role.
 struct WhyNot {
@@ -40,7 +40,7 @@ pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result
         Some(resource) => Some(resource.parse().map_err(|e| Failure::Usage(format!("{e}")))?),
         None => None,
     };
-    let reader = pipeline::existing_reader(&config.store)?;
+    let reader = sync::existing_reader(&config.store)?;
     let held = reader.held()?;
     let user = find(&reader, name).map_err(|failure| waits(failure, held.as_ref(), name))?;
     let state_roles = roles(&reader)?;
@@ -274,15 +274,15 @@ fn places(reader: &Reader, user: &UserDetail) -> Result<(Vec<String>, Within), F
         let mut open: Vec<u32> = (0u32..)
             .zip(&directory.members)
             .filter(|(_, members)| members.binary_search(&place).is_ok())
-            .map(|(container, _)| container)
+            .map(|(reference, _)| reference)
             .collect();
         let mut mine: Vec<String> =
-            open.iter().map(|container| label(directory, *container)).collect();
+            open.iter().map(|reference| label(directory, *reference)).collect();
         let mut seen = BTreeSet::new();
-        while let Some(container) = open.pop() {
-            if seen.insert(container) {
-                within.insert((source.clone(), label(directory, container)));
-                open.extend(directory.up.get(container as usize).into_iter().flatten());
+        while let Some(reference) = open.pop() {
+            if seen.insert(reference) {
+                within.insert((source.clone(), label(directory, reference)));
+                open.extend(directory.implies.get(reference as usize).into_iter().flatten());
             }
         }
         mine.sort();

@@ -10,8 +10,8 @@ use super::time::{From, moment};
 use super::{Failure, exit, reach};
 use crate::config::Config;
 use crate::model::{GrantKind, LocalGrant, RoleIdx, State, Status, UserId, rfc3339, username};
-use crate::pipeline;
 use crate::plan::{ByHand, Plan};
+use crate::sync;
 
 pub(super) fn run(config: &Config, command: GrantCommand, output: Output) -> Result<u8, Failure> {
     match command {
@@ -29,7 +29,7 @@ pub(super) fn run(config: &Config, command: GrantCommand, output: Output) -> Res
                 return Err(Failure::Usage("`--reason` is empty".to_owned()));
             }
             let grant = LocalGrant { by: account(), at: now, reason, until };
-            let (plan, generation) = pipeline::by_hand(config, now, None, |state| {
+            let (plan, generation) = sync::by_hand(config, now, None, |state| {
                 let (user, role) = (find_user(state, &user)?, find_role(state, &role)?);
                 Ok(ByHand::Add { user, role, grant: grant.clone() })
             })?;
@@ -37,12 +37,11 @@ pub(super) fn run(config: &Config, command: GrantCommand, output: Output) -> Res
         }
         GrantCommand::Remove { user, role, imported, reason } => {
             let (by, deed) = (account(), deed(reason.as_deref()));
-            let (plan, generation) =
-                pipeline::by_hand(config, Utc::now(), deed.as_ref(), |state| {
-                    let (user, role) = (find_user(state, &user)?, find_role(state, &role)?);
-                    let imported = imported.then_some(true);
-                    Ok(ByHand::Remove { user, role, imported, by: by.clone() })
-                })?;
+            let (plan, generation) = sync::by_hand(config, Utc::now(), deed.as_ref(), |state| {
+                let (user, role) = (find_user(state, &user)?, find_role(state, &role)?);
+                let imported = imported.then_some(true);
+                Ok(ByHand::Remove { user, role, imported, by: by.clone() })
+            })?;
             done(output, "removed", &user, &role, (&plan, generation))
         }
     }
@@ -78,7 +77,7 @@ fn done(
 }
 
 fn list(config: &Config, output: Output) -> Result<u8, Failure> {
-    let state = pipeline::existing_reader(&config.store)?.state()?;
+    let state = sync::existing_reader(&config.store)?.state()?;
     let mut rows = Vec::new();
     for grant in &state.grants {
         let GrantKind::Local(local) = grant.kind else { continue };

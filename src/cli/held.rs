@@ -7,15 +7,15 @@ use super::args::{Output, PlanCommand};
 use super::print::{self, Style};
 use super::{Failure, changes, exit, reach};
 use crate::config::Config;
-use crate::pipeline;
 use crate::plan::{Changes, view};
+use crate::sync;
 
 pub(super) fn run(config: &Config, command: &PlanCommand, output: Output) -> Result<u8, Failure> {
     match command {
         PlanCommand::Show { id, all } => show(config, id.as_deref(), *all, output),
         PlanCommand::Approve { id, all } => approve(config, id, *all, output),
         PlanCommand::Discard { id } => {
-            pipeline::discard(config, id)?;
+            sync::discard(config, id)?;
             match output {
                 Output::Json => print::json(&json!({ "id": id, "discarded": true }))?,
                 Output::Text => print::lines(&[format!(
@@ -28,16 +28,16 @@ pub(super) fn run(config: &Config, command: &PlanCommand, output: Output) -> Res
 }
 
 fn show(config: &Config, id: Option<&str>, all: bool, output: Output) -> Result<u8, Failure> {
-    let reader = pipeline::existing_reader(&config.store)?;
+    let reader = sync::existing_reader(&config.store)?;
     let held = match id {
-        Some(id) => Some(pipeline::find_held(&reader, id)?),
+        Some(id) => Some(sync::find_held(&reader, id)?),
         None => reader.held()?,
     };
     // Whoever is asked to approve sees what that widens. It takes a whole plan to tell, so only where
     // it can be.
     let widens = match &held {
         Some(held) if !config.workload.is_empty() => {
-            Some(pipeline::approvable(config, &reader, &held.id, Utc::now()))
+            Some(sync::approvable(config, &reader, &held.id, Utc::now()))
         }
         _ => None,
     };
@@ -78,7 +78,7 @@ fn show(config: &Config, id: Option<&str>, all: bool, output: Output) -> Result<
 }
 
 fn approve(config: &Config, id: &str, all: bool, output: Output) -> Result<u8, Failure> {
-    let (plan, generation) = pipeline::approve(config, id, "idpsyncd plan approve", Utc::now())?;
+    let (plan, generation) = sync::approve(config, id, "idpsyncd plan approve", Utc::now())?;
     match output {
         Output::Json => {
             let words = |change| view(change, &plan.state);

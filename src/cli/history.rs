@@ -8,15 +8,15 @@ use super::time::{From, moment};
 use super::{Failure, exit};
 use crate::config::Config;
 use crate::model::{Deed, rfc3339};
-use crate::pipeline;
 use crate::store::HistoryFilter;
+use crate::sync;
 
 pub(super) fn run(config: &Config, args: &HistoryArgs, output: Output) -> Result<u8, Failure> {
     let since = match &args.since {
         Some(text) => Some(moment(text, Utc::now(), From::Past).map_err(Failure::Usage)?),
         None => None,
     };
-    let reader = pipeline::existing_reader(&config.store)?;
+    let reader = sync::existing_reader(&config.store)?;
     let user = args.user.as_ref().map(|user| {
         crate::model::username::canonical(user).map_or_else(|_| user.clone(), |u| u.into_owned())
     });

@@ -14,8 +14,8 @@ use super::print::{self, Style, count};
 use super::{Failure, changes, exit, reach, runtime};
 use crate::config::Config;
 use crate::model::{Deed, rfc3339};
-use crate::pipeline::osmo_db::{self, Import, Url};
 use crate::plan::{Changes, Summary, view};
+use crate::sync::osmo_db::{self, Import, Url};
 
 /// Before anything else: takes a password that stands on the command line out of sight.
 pub(super) fn hide_password(command: &ImportCommand) -> Result<(), Failure> {

@@ -37,8 +37,8 @@ use clap::{CommandFactory, Parser};
 use crate::config::{self, Config};
 use crate::daemon;
 use crate::gateway;
-use crate::pipeline::RunError;
 use crate::store::StoreError;
+use crate::sync::RunError;
 use args::{Cli, Command, Format, Global, GlobalArgs, Output, ReportCommand};
 
 /// Exit statuses: the design's section 3.

@@ -10,16 +10,16 @@ use super::print::{self, Style, count, shown};
 use super::{Failure, exit};
 use crate::config::Config;
 use crate::model::{State, WorkloadIdentity};
-use crate::pipeline;
 use crate::plan::{Reached, Widened};
 use crate::store::ReachedBy;
+use crate::sync;
 
 /// So many people are told by name.
 const NAMED: usize = 20;
 
 /// `idpsyncd explain --workload IDENTITY`
 pub(super) fn explain(config: &Config, identity: &str, output: Output) -> Result<u8, Failure> {
-    let reader = pipeline::existing_reader(&config.store)?;
+    let reader = sync::existing_reader(&config.store)?;
     let (known, all) =
         reader.snapshot(|reader| Ok((reader.workload()?, reader.reached_by(identity)?)))?;
     let (by, may): (Vec<ReachedBy>, Vec<ReachedBy>) =

@@ -13,10 +13,10 @@ use super::sheet::{Line, Sheet};
 use super::{Failure, exit, load};
 use crate::config::Config;
 use crate::model::{parse_rfc3339, rfc3339, username};
-use crate::pipeline;
 use crate::store::{
     Access, AccessChange, AccessFilter, AsOf, Began, Generation, Reader, Review, Untold, Writer,
 };
+use crate::sync;
 
 impl From<Untold> for Failure {
     fn from(untold: Untold) -> Self {
@@ -66,7 +66,7 @@ fn access(
         username::canonical(user).map_or_else(|_| user.clone(), |user| user.into_owned())
     });
     let filter = AccessFilter { user, role: args.role.clone() };
-    let reader = pipeline::existing_reader(&config.store)?;
+    let reader = sync::existing_reader(&config.store)?;
     // Everything is read of one committed state; what fails in between is told outside.
     reader.snapshot(|reader| {
         Ok(known(reader, &filter).and_then(|()| {
@@ -377,7 +377,7 @@ fn sign(global: &Global, args: &SignArgs) -> Result<u8, Failure> {
         }
     }
     let config = load(global)?;
-    let reader = pipeline::existing_reader(&config.store)?;
+    let reader = sync::existing_reader(&config.store)?;
     let now = Utc::now();
     let seen = match generation {
         Some(generation) => reader.generation(AsOf::Generation(*generation), now)?,
@@ -410,7 +410,7 @@ fn detail(review: &Review) -> serde_json::Value {
 }
 
 fn list(config: &Config, output: Output) -> Result<u8, Failure> {
-    let reviews = pipeline::existing_reader(&config.store)?.reviews()?;
+    let reviews = sync::existing_reader(&config.store)?.reviews()?;
     if output == Output::Json {
         print::json(&reviews.iter().map(detail).collect::<Vec<_>>())?;
         return Ok(exit::DONE);

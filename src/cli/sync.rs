@@ -8,10 +8,10 @@ use super::print::{self, Style, Table, count};
 use super::{Failure, changes, exit, progress, reach, runtime};
 use crate::config::Config;
 use crate::model::rfc3339;
-use crate::pipeline::{self, Options, Outcome, SourceOutcome, SourceResult};
 use crate::plan::{self, Held, Plan, Summary, view};
 use crate::source::ScopeReport;
 use crate::store::Reader;
+use crate::sync::{self, Options, Outcome, SourceOutcome, SourceResult};
 
 pub(super) fn run(config: &Config, args: &SyncArgs, output: Output) -> Result<u8, Failure> {
     for name in &args.source {
@@ -31,7 +31,7 @@ pub(super) fn run(config: &Config, args: &SyncArgs, output: Output) -> Result<u8
     };
     let options = Options { dry_run: args.dry_run, sources, what: "idpsyncd sync".to_owned() };
     let (on_progress, end) = progress::on_terminal();
-    let outcome = runtime()?.block_on(pipeline::run(config, &options, &on_progress, Utc::now()));
+    let outcome = runtime()?.block_on(sync::run(config, &options, &on_progress, Utc::now()));
     end();
     let outcome = outcome?;
     complain(&outcome);

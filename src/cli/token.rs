@@ -19,9 +19,9 @@ use super::user::{find, status_word};
 use super::{Failure, exit};
 use crate::config::Config;
 use crate::model::{NewToken, State, Status, Time, UserId, rfc3339, token};
-use crate::pipeline;
 use crate::plan::{ByHand, Change};
 use crate::store::{Reader, TokenRow};
+use crate::sync;
 
 pub(super) fn run(config: &Config, command: TokenCommand, output: Output) -> Result<u8, Failure> {
     match command {
@@ -54,7 +54,7 @@ fn create(config: &Config, args: TokenArgs, output: Output) -> Result<u8, Failur
         by: account(),
         at: now,
     };
-    let (plan, generation) = pipeline::by_hand(config, now, None, |state| {
+    let (plan, generation) = sync::by_hand(config, now, None, |state| {
         let user = find_user(state, &user)?;
         Ok(ByHand::AddToken { user, token: Box::new(new.clone()), replace: false })
     })?;
@@ -226,7 +226,7 @@ fn ends(row: &TokenRow, now: Time) -> String {
 }
 
 fn list(config: &Config, user: Option<&str>, output: Output) -> Result<u8, Failure> {
-    let reader = pipeline::existing_reader(&config.store)?;
+    let reader = sync::existing_reader(&config.store)?;
     let now = Utc::now();
     let user = user.map(|user| find(&reader, user)).transpose()?;
     let rows = rows(&reader, user.map(|user| user.id))?;
@@ -248,7 +248,7 @@ fn list(config: &Config, user: Option<&str>, output: Output) -> Result<u8, Failu
 }
 
 fn show(config: &Config, user: &str, name: &str, output: Output) -> Result<u8, Failure> {
-    let reader = pipeline::existing_reader(&config.store)?;
+    let reader = sync::existing_reader(&config.store)?;
     let now = Utc::now();
     let (row, effective) = reader.snapshot(|reader| {
         let canonical = crate::model::username::canonical(user).unwrap_or(user.into());
@@ -309,7 +309,7 @@ fn revoke(
     output: Output,
 ) -> Result<u8, Failure> {
     let (by, deed) = (account(), deed(reason));
-    let (_, generation) = pipeline::by_hand(config, Utc::now(), deed.as_ref(), |state| {
+    let (_, generation) = sync::by_hand(config, Utc::now(), deed.as_ref(), |state| {
         let user = find_user(state, user)?;
         Ok(ByHand::RemoveToken { user, name: name.to_owned(), by: by.clone() })
     })?;

@@ -9,16 +9,16 @@ use super::print::{self, Style, Table};
 use super::{Failure, exit, reach, runtime, token};
 use crate::config::Config;
 use crate::model::{Deed, LocalAccount, Status, Time, rfc3339};
-use crate::pipeline::{self, Options, UserWish};
 use crate::plan::{self, Plan, reason};
 use crate::source::{OnProgress, local};
 use crate::store::{GrantDetail, Reader, UserDetail};
+use crate::sync::{self, Options, UserWish};
 
 pub(super) fn run(config: &Config, command: UserCommand, output: Output) -> Result<u8, Failure> {
     match command {
-        UserCommand::List => list(&pipeline::existing_reader(&config.store)?, output),
+        UserCommand::List => list(&sync::existing_reader(&config.store)?, output),
         UserCommand::Show { user } => {
-            let reader = pipeline::existing_reader(&config.store)?;
+            let reader = sync::existing_reader(&config.store)?;
             show(&reader, &find(&reader, &user)?, output)
         }
         UserCommand::Add { name, email, service, reason } => {
@@ -58,7 +58,7 @@ fn change(
         first_store(config)?;
     }
     let deed = Deed { by: account(), reason };
-    let done = pipeline::change_user(config, name, wish, &deed, Utc::now())?;
+    let done = sync::change_user(config, name, wish, &deed, Utc::now())?;
     let what = match wish {
         UserWish::Add { .. } => "added",
         UserWish::Disable => "disabled",
@@ -116,7 +116,7 @@ fn first_store(config: &Config) -> Result<(), Failure> {
     if none && !config.has_idp() {
         let options = Options { dry_run: false, sources: None, what: "idpsyncd user".to_owned() };
         let silent: OnProgress = std::sync::Arc::new(|_| {});
-        runtime()?.block_on(pipeline::run(config, &options, &silent, Utc::now()))?;
+        runtime()?.block_on(sync::run(config, &options, &silent, Utc::now()))?;
     }
     Ok(())
 }

@@ -10,9 +10,9 @@ use super::sheet::{Line, Sheet};
 use super::{Failure, exit, print};
 use crate::config::Config;
 use crate::gateway::route::Routes;
-use crate::pipeline;
 use crate::policy::{Action, Effect, Said, Verdict, decide, decide_some};
 use crate::store::{Reader, StoreError};
+use crate::sync;
 
 /// Somebody, and the role through which they may.
 #[derive(serde::Serialize)]
@@ -29,20 +29,20 @@ impl Line for Holder<'_> {
 
 pub(super) fn run(config: &Config, args: &WhoArgs, format: Format) -> Result<u8, Failure> {
     if let Some(role) = &args.role {
-        let reader = pipeline::existing_reader(&config.store)?;
+        let reader = sync::existing_reader(&config.store)?;
         return by_role(&reader, role, format);
     }
     let Some(request) = &args.request else {
         // The command line has refused that all three are absent.
         let action = args.action.as_deref().unwrap_or_default();
         let (action, on) = request::named(action, args.resource.as_deref())?;
-        let reader = pipeline::existing_reader(&config.store)?;
+        let reader = sync::existing_reader(&config.store)?;
         return by_action(&reader, &action, &on, format);
     };
     let routes = Routes::new(request::gateway(config)?);
     match request::told(&routes, request)?.asks {
         Ok((action, on)) => {
-            let reader = pipeline::existing_reader(&config.store)?;
+            let reader = sync::existing_reader(&config.store)?;
             by_action(&reader, &action, &on, format)
         }
         Err(why) => {

@@ -12,15 +12,15 @@ use tokio::task::{JoinError, JoinHandle};
 use super::schedule::Why;
 use crate::config::Config;
 use crate::model::Time;
-use crate::pipeline::{self, Options, Outcome, PLANNING, RunError};
 use crate::plan::{Summary, view};
 use crate::source::{OnProgress, Progress};
+use crate::sync::{self, Options, Outcome, PLANNING, RunError};
 
 /// What the lock says of its holder.
 pub const WHAT: &str = "idpsyncd run";
 
 /// Counts what runs get done, over all runs: what the watchdog is fed by.
-pub type Pulse = Arc<AtomicU64>;
+pub type Heartbeat = Arc<AtomicU64>;
 
 /// A run under way.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct Attempt {
 /// What a run came to.
 #[derive(Debug)]
 pub struct Ran {
-    /// As the pipeline tells it, without the plan: that holds the whole company.
+    /// As the run tells it, without the plan: that holds the whole company.
     pub outcome: Outcome,
     /// How much changed; absent where there was nothing to plan.
     pub summary: Option<Summary>,
@@ -65,22 +65,22 @@ impl Attempt {
         asked: Option<Vec<String>>,
         why: Why,
         now: Time,
-        pulse: &Pulse,
+        heartbeat: &Heartbeat,
     ) -> Attempt {
         let settling = Arc::new(AtomicBool::new(false));
-        pulse.fetch_add(1, Ordering::SeqCst);
+        heartbeat.fetch_add(1, Ordering::SeqCst);
         let progress: OnProgress = {
-            let (settling, pulse) = (Arc::clone(&settling), Arc::clone(pulse));
+            let (settling, heartbeat) = (Arc::clone(&settling), Arc::clone(heartbeat));
             Arc::new(move |progress: Progress| {
                 if progress.source.is_empty() && progress.what == PLANNING {
                     settling.store(true, Ordering::SeqCst);
                 }
-                pulse.fetch_add(1, Ordering::SeqCst);
+                heartbeat.fetch_add(1, Ordering::SeqCst);
             })
         };
         let options = Options { dry_run: false, sources: asked.clone(), what: WHAT.to_owned() };
         let handle = tokio::spawn(async move {
-            let outcome = pipeline::run(&config, &options, &progress, now).await?;
+            let outcome = sync::run(&config, &options, &progress, now).await?;
             Ok(tokio::task::block_in_place(|| shorten(outcome)))
         });
         Attempt { began: now, why, asked, handle, settling }

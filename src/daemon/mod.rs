@@ -4,13 +4,13 @@
 //!  SIGHUP ─► load the file ─► good: in force, run now │ broken: the old one stays
 //!  SIGTERM, SIGINT ─► drop what is being read, finish what is being written, end
 //!                         ┌───────────────────────────────┐
-//!  agenda ── it is time ─►│ one run, a task of its own    │── end ─► log, status line, agenda
-//!  (tick, due, retry)     │ (pipeline::run)               │
+//!  scheduler ── it is time ─►│ one run, a task of its own    │── end ─► log, status line, scheduler
+//!  (tick, due, retry)     │ (sync::run)               │
 //!                         └───────────────────────────────┘
 //! ```
 //!
 //! One loop owns everything and sleeps until something happens; at most one run is under way.
-//! What a run does is decided by [`crate::pipeline`], when there is one by [`schedule`], whether
+//! What a run does is decided by [`crate::sync`], when there is one by [`schedule`], whether
 //! systemd hears of life by [`watchdog`]. Nothing here can take anything from anybody.
 //!
 //! The daemon is ready (`READY=1`) once the store has been loaded, whatever the sources say: what
@@ -18,12 +18,12 @@
 //! while another process works on it, it is tried again.
 
 mod attempt;
-mod glance;
 mod notify;
 mod report;
 mod schedule;
 mod signals;
 mod status;
+mod store_status;
 mod watchdog;
 
 use std::collections::BTreeSet;
@@ -35,13 +35,13 @@ use std::time::{Duration, Instant};
 use crate::config::{self, Config};
 use crate::gateway::{Gateway, GatewayError, Part};
 use crate::model::Time;
-use crate::pipeline::{RunError, SourceResult};
 use crate::store::{LockError, StoreError, StoreErrorKind};
+use crate::sync::{RunError, SourceResult};
 use chrono::Utc;
 
-use attempt::{Attempt, End, Pulse, Ran};
-use report::Told;
-use schedule::{Agenda, Why};
+use attempt::{Attempt, End, Heartbeat, Ran};
+use report::LogDedup;
+use schedule::{Scheduler, Why};
 use status::{Running, Status, one_line};
 
 pub(crate) use notify::{Notify, watchdog_limit};
@@ -84,7 +84,7 @@ pub async fn run(config_file: &Path, config: Config) -> Result<(), DaemonError> 
     // First of all, so that a signal that comes early does not end the process.
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
     let mut daemon = Daemon::new(config_file, config);
-    crate::pipeline::check_default_admin(&daemon.config).map_err(DaemonError::DefaultAdmin)?;
+    crate::sync::check_default_admin(&daemon.config).map_err(DaemonError::DefaultAdmin)?;
     // Before any identity provider is asked: what is in the store is answered from at once.
     daemon.gateway = Gateway::start(&daemon.config, Part::Daemon).await?;
     daemon.open()?;
@@ -120,16 +120,16 @@ fn jitter(limit: Duration) -> Duration {
 struct Daemon {
     file: PathBuf,
     config: Arc<Config>,
-    agenda: Agenda,
+    scheduler: Scheduler,
     attempt: Option<Attempt>,
     /// Which sources a retry asks; absent: all.
     again: Option<Vec<String>>,
     /// What all runs together got done.
-    pulse: Pulse,
+    heartbeat: Heartbeat,
     watchdog: Watchdog,
     notify: Notify,
     status: Status,
-    told: Told,
+    told: LogDedup,
     /// The store has been loaded once.
     ready: bool,
     /// When the store was looked at last.
@@ -142,15 +142,15 @@ impl Daemon {
     fn new(file: &Path, config: Config) -> Self {
         Daemon {
             file: file.to_owned(),
-            agenda: Agenda::new(&config.schedule, Utc::now()),
+            scheduler: Scheduler::new(&config.schedule, Utc::now()),
             config: Arc::new(config),
             attempt: None,
             again: None,
-            pulse: Pulse::default(),
+            heartbeat: Heartbeat::default(),
             watchdog: Watchdog::new(watchdog_limit()),
             notify: Notify::default(),
             status: Status::default(),
-            told: Told::default(),
+            told: LogDedup::default(),
             ready: false,
             looked: None,
             gateway: None,
@@ -160,7 +160,8 @@ impl Daemon {
     /// Makes sure of the store before anything else.
     fn open(&mut self) -> Result<(), DaemonError> {
         self.announce();
-        let busy = tokio::task::block_in_place(|| glance::prepare(&self.config.store, Utc::now()))?;
+        let busy =
+            tokio::task::block_in_place(|| store_status::prepare(&self.config.store, Utc::now()))?;
         let Some(busy) = busy else { return Ok(self.look()?) };
         // The first run says it too, and tries again.
         tracing::debug!("{busy}");
@@ -179,10 +180,10 @@ impl Daemon {
         let path = self.config.store.as_path();
         let first = !self.ready;
         let seen = tokio::task::block_in_place(|| {
-            if first { glance::load(path) } else { glance::glance(path) }
+            if first { store_status::load(path) } else { store_status::store_status(path) }
         })?;
         let Some(seen) = seen else { return Ok(()) };
-        self.agenda.set_due(seen.next_due);
+        self.scheduler.set_due(seen.next_due);
         self.status.generation = Some(seen.generation);
         report::held(&mut self.told, seen.held.as_ref());
         if let Some(gateway) = &self.gateway {
@@ -199,7 +200,7 @@ impl Daemon {
 
     /// One turn of the loop: what time says is to be done.
     fn turn(&mut self) {
-        self.agenda.see(Utc::now(), &mut jitter);
+        self.scheduler.see(Utc::now(), &mut jitter);
         if self.attempt.is_none() && self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             match self.look() {
                 Ok(()) => {
@@ -212,10 +213,10 @@ impl Daemon {
             }
         }
         let now = Utc::now();
-        if self.attempt.is_none() && self.agenda.next().is_some_and(|(at, _)| at <= now) {
+        if self.attempt.is_none() && self.scheduler.next().is_some_and(|(at, _)| at <= now) {
             self.begin(now);
         }
-        let count = self.pulse.load(Ordering::SeqCst);
+        let count = self.heartbeat.load(Ordering::SeqCst);
         if self.watchdog.feed(Instant::now(), self.attempt.is_some(), count) {
             self.notify.watchdog();
         }
@@ -226,21 +227,21 @@ impl Daemon {
     fn wake(&self) -> Duration {
         let mut wake = self.watchdog.look_every().unwrap_or(LOOK).min(LOOK);
         if self.attempt.is_none()
-            && let Some((at, _)) = self.agenda.next()
+            && let Some((at, _)) = self.scheduler.next()
         {
             // Short sleeps also find out soon that the clock was set or the machine slept.
             wake = wake.min((at - Utc::now()).to_std().unwrap_or_default());
         }
-        // A timer has milliseconds, the agenda has finer moments: no turns in between.
+        // A timer has milliseconds, the scheduler has finer moments: no turns in between.
         wake.max(Duration::from_millis(1))
     }
 
     fn begin(&mut self, now: Time) {
-        let why = self.agenda.begin(now);
+        let why = self.scheduler.begin(now);
         let asked = self.asked(why);
         tracing::debug!(why = why.as_str(), ?asked, "a run starts");
         let config = Arc::clone(&self.config);
-        self.attempt = Some(Attempt::start(config, asked, why, now, &self.pulse));
+        self.attempt = Some(Attempt::start(config, asked, why, now, &self.heartbeat));
     }
 
     /// Which sources a run asks; `None`: all.
@@ -253,7 +254,7 @@ impl Daemon {
     /// The run under way has ended.
     fn ended(&mut self, end: End) {
         let Some(Attempt { began, why, asked, .. }) = self.attempt.take() else { return };
-        self.pulse.fetch_add(1, Ordering::SeqCst);
+        self.heartbeat.fetch_add(1, Ordering::SeqCst);
         self.looked = None;
         let retry = match end {
             End::Ran(ran) => {
@@ -278,7 +279,7 @@ impl Daemon {
                 false
             }
         };
-        self.agenda.end(Utc::now(), retry, &mut jitter);
+        self.scheduler.end(Utc::now(), retry, &mut jitter);
     }
 
     fn ran(&mut self, ran: &Ran, why: Why, all: bool) {
@@ -334,7 +335,7 @@ impl Daemon {
             Ok(config) => {
                 tracing::info!(file = %self.file.display(), "the configuration is in force");
                 self.status.broken = None;
-                self.agenda.reload(&config.schedule);
+                self.scheduler.reload(&config.schedule);
                 let names: BTreeSet<&str> =
                     config.sources.iter().map(|source| source.name.as_str()).collect();
                 self.status.failing.retain(|name| names.contains(name.as_str()));
@@ -382,9 +383,9 @@ impl Daemon {
     /// Loads the file and makes sure that its store can be used; logs each fault.
     fn load(&self) -> Result<Config, String> {
         let config = config::load(&self.file).map_err(log_faults)?;
-        crate::pipeline::check_default_admin(&config)?;
+        crate::sync::check_default_admin(&config)?;
         if config.store != self.config.store {
-            glance::prepare(&config.store, Utc::now()).map_err(|error| error.to_string())?;
+            store_status::prepare(&config.store, Utc::now()).map_err(|error| error.to_string())?;
         }
         Ok(config)
     }
@@ -398,7 +399,7 @@ impl Daemon {
 
     /// Brings the status line up to date.
     fn tell(&mut self) {
-        self.status.next = self.agenda.next();
+        self.status.next = self.scheduler.next();
         self.status.running = self.attempt.as_ref().map(|attempt| {
             let phase = if attempt.settling() { Running::Writing } else { Running::Reading };
             phase(attempt.began)
@@ -440,7 +441,7 @@ impl Daemon {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
-    use crate::pipeline::{Outcome, SourceOutcome};
+    use crate::sync::{Outcome, SourceOutcome};
 
     fn daemon() -> Daemon {
         let folder = tempfile::tempdir().unwrap();

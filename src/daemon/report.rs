@@ -6,17 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::attempt::Ran;
 use super::schedule::Why;
 use crate::config::ConfigError;
-use crate::pipeline::{SourceOutcome, SourceResult};
 use crate::plan::{HeldHead, Summary};
+use crate::sync::{SourceOutcome, SourceResult};
 
 /// What was said and still holds, by subject.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct LogDedup {
     by_subject: BTreeMap<String, String>,
     warnings: BTreeSet<String>,
 }
 
-impl Told {
+impl LogDedup {
     /// Whether `text` is news about `subject`.
     pub fn news(&mut self, subject: &str, text: &str) -> bool {
         if self.by_subject.get(subject).is_some_and(|told| told == text) {
@@ -102,7 +102,7 @@ fn sources(sources: &[SourceOutcome]) -> String {
 }
 
 /// Logs what `ran` came to. `all`: every source was asked.
-pub fn ran(told: &mut Told, ran: &Ran, why: Why, all: bool) {
+pub fn ran(told: &mut LogDedup, ran: &Ran, why: Why, all: bool) {
     let outcome = &ran.outcome;
     let (summary, sources) = (ran.summary.unwrap_or_default(), sources(&outcome.sources));
     let Summary {
@@ -153,7 +153,7 @@ pub fn ran(told: &mut Told, ran: &Ran, why: Why, all: bool) {
     self::held(told, outcome.held.as_ref());
 }
 
-fn one_source(told: &mut Told, source: &SourceOutcome) {
+fn one_source(told: &mut LogDedup, source: &SourceOutcome) {
     if matches!(source.result, SourceResult::NotAsked) {
         return;
     }
@@ -179,7 +179,7 @@ fn one_source(told: &mut Told, source: &SourceOutcome) {
 }
 
 /// Logs that something is held, or not any more.
-pub fn held(told: &mut Told, held: Option<&HeldHead>) {
+pub fn held(told: &mut LogDedup, held: Option<&HeldHead>) {
     const SUBJECT: &str = "held";
     let Some(held) = held else {
         if told.clear(SUBJECT) {
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_repeats_is_told_once_until_it_changes_or_goes() {
-        let mut told = Told::default();
+        let mut told = LogDedup::default();
         assert!(told.news("source a", "refused"));
         assert!(!told.news("source a", "refused"));
         assert!(told.news("source b", "refused"));
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn a_warning_that_went_and_came_back_is_told_again() {
         let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let mut told = Told::default();
+        let mut told = LogDedup::default();
         assert_eq!(told.new_warnings(&texts(&["a", "b"]), true), ["a", "b"]);
         assert_eq!(told.new_warnings(&texts(&["a", "b"]), true), [""; 0]);
         assert_eq!(told.new_warnings(&texts(&["a", "c"]), true), ["c"]);
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn a_run_of_some_sources_does_not_make_the_others_warnings_new() {
         let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let mut told = Told::default();
+        let mut told = LogDedup::default();
         told.new_warnings(&texts(&["a", "b"]), true);
         assert_eq!(told.new_warnings(&texts(&["c"]), false), ["c"]);
         assert_eq!(told.new_warnings(&texts(&["a", "b", "c"]), true), [""; 0]);

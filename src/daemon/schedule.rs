@@ -60,7 +60,7 @@ pub type Jitter<'a> = &'a mut dyn FnMut(Duration) -> Duration;
 
 /// What is to be run, and when.
 #[derive(Debug)]
-pub struct Agenda {
+pub struct Scheduler {
     schedule: Schedule,
     /// Nothing to wait for.
     at_once: Option<Why>,
@@ -92,11 +92,11 @@ fn backoff() -> ExponentialBackoff {
         .build()
 }
 
-impl Agenda {
-    /// An agenda whose first run starts at once.
+impl Scheduler {
+    /// A scheduler whose first run starts at once.
     #[must_use]
     pub fn new(schedule: &Schedule, now: Time) -> Self {
-        Agenda {
+        Scheduler {
             schedule: schedule.clone(),
             at_once: Some(Why::Start),
             tick: None,
@@ -138,7 +138,7 @@ impl Agenda {
             .min_by_key(|(at, _)| *at)
     }
 
-    /// A run starts for the reason that [`Agenda::next`] gives.
+    /// A run starts for the reason that [`Scheduler::next`] gives.
     pub fn begin(&mut self, now: Time) -> Why {
         let why = self.next().map_or(Why::Tick, |(_, why)| why);
         self.began = Some((now, why));
@@ -209,12 +209,12 @@ mod tests {
         Duration::ZERO
     }
 
-    /// An agenda after a first run from `began` to `ended`.
-    fn after_first_run(schedule: &Schedule, began: &str, ended: &str) -> Agenda {
-        let mut agenda = Agenda::new(schedule, at(began));
-        agenda.begin(at(began));
-        agenda.end(at(ended), false, &mut none);
-        agenda
+    /// A scheduler after a first run from `began` to `ended`.
+    fn after_first_run(schedule: &Schedule, began: &str, ended: &str) -> Scheduler {
+        let mut scheduler = Scheduler::new(schedule, at(began));
+        scheduler.begin(at(began));
+        scheduler.end(at(ended), false, &mut none);
+        scheduler
     }
 
     #[test]
@@ -250,23 +250,23 @@ mod tests {
     #[test]
     fn the_first_run_starts_at_once_and_the_next_at_the_tick() {
         let schedule = schedule("0 */5 * * * *", 30);
-        let mut agenda = Agenda::new(&schedule, at("00:01:00"));
-        assert_eq!(agenda.next(), Some((Time::MIN_UTC, Why::Start)));
-        assert_eq!(agenda.begin(at("00:01:00")), Why::Start);
-        agenda.end(at("00:01:02"), false, &mut none);
-        assert_eq!(agenda.next(), Some((at("00:05:00"), Why::Tick)));
+        let mut scheduler = Scheduler::new(&schedule, at("00:01:00"));
+        assert_eq!(scheduler.next(), Some((Time::MIN_UTC, Why::Start)));
+        assert_eq!(scheduler.begin(at("00:01:00")), Why::Start);
+        scheduler.end(at("00:01:02"), false, &mut none);
+        assert_eq!(scheduler.next(), Some((at("00:05:00"), Why::Tick)));
     }
 
     #[test]
     fn a_tick_is_put_off_by_the_jitter() {
         let schedule = schedule("0 */5 * * * *", 30);
-        let mut agenda = Agenda::new(&schedule, at("00:01:00"));
-        agenda.begin(at("00:01:00"));
-        agenda.end(at("00:01:02"), false, &mut most);
-        assert_eq!(agenda.next(), Some((at("00:05:30"), Why::Tick)));
-        agenda.begin(at("00:05:30"));
-        agenda.end(at("00:05:31"), false, &mut most);
-        assert_eq!(agenda.next(), Some((at("00:10:30"), Why::Tick)));
+        let mut scheduler = Scheduler::new(&schedule, at("00:01:00"));
+        scheduler.begin(at("00:01:00"));
+        scheduler.end(at("00:01:02"), false, &mut most);
+        assert_eq!(scheduler.next(), Some((at("00:05:30"), Why::Tick)));
+        scheduler.begin(at("00:05:30"));
+        scheduler.end(at("00:05:31"), false, &mut most);
+        assert_eq!(scheduler.next(), Some((at("00:10:30"), Why::Tick)));
     }
 
     #[test]
@@ -281,77 +281,77 @@ mod tests {
         ];
         let schedule = schedule("0 */5 * * * *", 0);
         for (began, ended, next) in table {
-            let mut agenda = after_first_run(&schedule, began, ended);
-            assert_eq!(agenda.next(), Some((at(next), Why::Tick)), "{began} to {ended}");
+            let mut scheduler = after_first_run(&schedule, began, ended);
+            assert_eq!(scheduler.next(), Some((at(next), Why::Tick)), "{began} to {ended}");
             // The one that follows stands for all that were missed.
-            agenda.begin(at(ended).max(at(next)));
-            agenda.end(at(ended).max(at(next)), false, &mut none);
-            assert!(agenda.next().unwrap().0 > at(ended), "{began} to {ended}");
+            scheduler.begin(at(ended).max(at(next)));
+            scheduler.end(at(ended).max(at(next)), false, &mut none);
+            assert!(scheduler.next().unwrap().0 > at(ended), "{began} to {ended}");
         }
     }
 
     #[test]
     fn what_falls_due_runs_at_that_very_moment_without_jitter() {
         let schedule = schedule("0 */5 * * * *", 30);
-        let mut agenda = after_first_run(&schedule, "00:01:00", "00:01:01");
-        agenda.set_due(Some(at("00:03:17")));
-        assert_eq!(agenda.next(), Some((at("00:03:17"), Why::Due)));
+        let mut scheduler = after_first_run(&schedule, "00:01:00", "00:01:01");
+        scheduler.set_due(Some(at("00:03:17")));
+        assert_eq!(scheduler.next(), Some((at("00:03:17"), Why::Due)));
         // The tick comes first where it is earlier.
-        agenda.set_due(Some(at("00:06:00")));
-        assert_eq!(agenda.next(), Some((at("00:05:00"), Why::Tick)));
-        agenda.set_due(None);
-        assert_eq!(agenda.next(), Some((at("00:05:00"), Why::Tick)));
+        scheduler.set_due(Some(at("00:06:00")));
+        assert_eq!(scheduler.next(), Some((at("00:05:00"), Why::Tick)));
+        scheduler.set_due(None);
+        assert_eq!(scheduler.next(), Some((at("00:05:00"), Why::Tick)));
     }
 
     #[test]
     fn what_stays_due_does_not_start_run_after_run() {
         let schedule = schedule("0 */5 * * * *", 0);
-        let mut agenda = after_first_run(&schedule, "00:01:00", "00:01:01");
-        agenda.set_due(Some(at("00:03:00")));
-        assert_eq!(agenda.begin(at("00:03:00")), Why::Due);
-        agenda.end(at("00:03:01"), false, &mut none);
+        let mut scheduler = after_first_run(&schedule, "00:01:00", "00:01:01");
+        scheduler.set_due(Some(at("00:03:00")));
+        assert_eq!(scheduler.begin(at("00:03:00")), Why::Due);
+        scheduler.end(at("00:03:01"), false, &mut none);
         // Still said to be due: the guard may be holding it.
-        agenda.set_due(Some(at("00:03:00")));
-        assert_eq!(agenda.next(), Some((at("00:05:00"), Why::Tick)));
+        scheduler.set_due(Some(at("00:03:00")));
+        assert_eq!(scheduler.next(), Some((at("00:05:00"), Why::Tick)));
         // What fell due while the run was under way is another matter.
-        agenda.set_due(Some(at("00:03:01")));
-        assert_eq!(agenda.next(), Some((at("00:03:01"), Why::Due)));
+        scheduler.set_due(Some(at("00:03:01")));
+        assert_eq!(scheduler.next(), Some((at("00:03:01"), Why::Due)));
     }
 
     #[test]
     fn a_failure_is_tried_again_with_doubling_waits_up_to_the_tick() {
         let schedule = schedule("0 */5 * * * *", 0);
-        let mut agenda = Agenda::new(&schedule, at("00:00:00"));
+        let mut scheduler = Scheduler::new(&schedule, at("00:00:00"));
         let mut now = at("00:00:00");
         for wait in [5, 10, 20, 40, 80] {
-            agenda.begin(now);
-            agenda.end(now, true, &mut none);
-            let (next, why) = agenda.next().unwrap();
+            scheduler.begin(now);
+            scheduler.end(now, true, &mut none);
+            let (next, why) = scheduler.next().unwrap();
             assert_eq!((why, (next - now).num_seconds()), (Why::Retry, wait));
             now = next;
         }
         // 00:02:35 + 160 s is later than the tick.
-        agenda.begin(now);
-        agenda.end(now, true, &mut none);
-        assert_eq!(agenda.next(), Some((at("00:05:00"), Why::Tick)));
+        scheduler.begin(now);
+        scheduler.end(now, true, &mut none);
+        assert_eq!(scheduler.next(), Some((at("00:05:00"), Why::Tick)));
         // Once it goes well, the waits start from the beginning.
-        agenda.begin(at("00:05:00"));
-        agenda.end(at("00:05:00"), false, &mut none);
-        agenda.begin(at("00:10:00"));
-        agenda.end(at("00:10:00"), true, &mut none);
-        assert_eq!(agenda.next(), Some((at("00:10:05"), Why::Retry)));
+        scheduler.begin(at("00:05:00"));
+        scheduler.end(at("00:05:00"), false, &mut none);
+        scheduler.begin(at("00:10:00"));
+        scheduler.end(at("00:10:00"), true, &mut none);
+        assert_eq!(scheduler.next(), Some((at("00:10:05"), Why::Retry)));
     }
 
     #[test]
     fn with_rare_ticks_a_failure_is_tried_again_every_five_minutes() {
         let schedule = schedule("0 0 0 1 1 *", 0);
-        let mut agenda = Agenda::new(&schedule, at("00:00:00"));
+        let mut scheduler = Scheduler::new(&schedule, at("00:00:00"));
         let mut now = at("00:00:00");
         let mut waits = Vec::new();
         for _ in 0..10 {
-            agenda.begin(now);
-            agenda.end(now, true, &mut none);
-            let next = agenda.next().unwrap().0;
+            scheduler.begin(now);
+            scheduler.end(now, true, &mut none);
+            let next = scheduler.next().unwrap().0;
             waits.push((next - now).num_seconds());
             now = next;
         }
@@ -361,45 +361,45 @@ mod tests {
     #[test]
     fn a_retry_does_not_stand_for_a_tick() {
         let schedule = schedule("0 */5 * * * *", 30);
-        let mut agenda = Agenda::new(&schedule, at("00:04:57"));
-        agenda.begin(at("00:04:57"));
-        agenda.end(at("00:04:58"), true, &mut most);
-        assert_eq!(agenda.next(), Some((at("00:05:03"), Why::Retry)));
-        agenda.begin(at("00:05:03"));
-        agenda.end(at("00:05:04"), false, &mut most);
-        assert_eq!(agenda.next(), Some((at("00:05:30"), Why::Tick)));
+        let mut scheduler = Scheduler::new(&schedule, at("00:04:57"));
+        scheduler.begin(at("00:04:57"));
+        scheduler.end(at("00:04:58"), true, &mut most);
+        assert_eq!(scheduler.next(), Some((at("00:05:03"), Why::Retry)));
+        scheduler.begin(at("00:05:03"));
+        scheduler.end(at("00:05:04"), false, &mut most);
+        assert_eq!(scheduler.next(), Some((at("00:05:30"), Why::Tick)));
     }
 
     #[test]
     fn a_reload_runs_at_once_under_the_new_schedule() {
-        let mut agenda = after_first_run(&schedule("0 */5 * * * *", 0), "00:01:00", "00:01:01");
-        agenda.reload(&schedule("0 0 * * * *", 0));
-        assert_eq!(agenda.next(), Some((Time::MIN_UTC, Why::Reload)));
-        assert_eq!(agenda.begin(at("00:02:00")), Why::Reload);
-        agenda.end(at("00:02:01"), false, &mut none);
-        assert_eq!(agenda.next(), Some((at("01:00:00"), Why::Tick)));
+        let mut scheduler = after_first_run(&schedule("0 */5 * * * *", 0), "00:01:00", "00:01:01");
+        scheduler.reload(&schedule("0 0 * * * *", 0));
+        assert_eq!(scheduler.next(), Some((Time::MIN_UTC, Why::Reload)));
+        assert_eq!(scheduler.begin(at("00:02:00")), Why::Reload);
+        scheduler.end(at("00:02:01"), false, &mut none);
+        assert_eq!(scheduler.next(), Some((at("01:00:00"), Why::Tick)));
     }
 
     #[test]
     fn a_reload_during_a_run_starts_another_one_after_it() {
         let schedule = schedule("0 */5 * * * *", 0);
-        let mut agenda = Agenda::new(&schedule, at("00:01:00"));
-        agenda.begin(at("00:01:00"));
-        agenda.reload(&schedule);
-        agenda.end(at("00:01:01"), false, &mut none);
-        assert_eq!(agenda.next(), Some((Time::MIN_UTC, Why::Reload)));
+        let mut scheduler = Scheduler::new(&schedule, at("00:01:00"));
+        scheduler.begin(at("00:01:00"));
+        scheduler.reload(&schedule);
+        scheduler.end(at("00:01:01"), false, &mut none);
+        assert_eq!(scheduler.next(), Some((Time::MIN_UTC, Why::Reload)));
     }
 
     #[test]
     fn a_clock_set_back_does_not_stop_the_schedule() {
         let schedule = schedule("0 */5 * * * *", 0);
-        let mut agenda = after_first_run(&schedule, "10:01:00", "10:01:01");
-        agenda.see(at("10:02:00"), &mut none);
-        agenda.see(at("10:01:59.5"), &mut none);
-        assert_eq!(agenda.next(), Some((at("10:05:00"), Why::Tick)));
-        agenda.see(at("03:02:00"), &mut none);
-        assert_eq!(agenda.next(), Some((at("03:05:00"), Why::Tick)));
-        agenda.set_due(Some(at("03:03:00")));
-        assert_eq!(agenda.next(), Some((at("03:03:00"), Why::Due)));
+        let mut scheduler = after_first_run(&schedule, "10:01:00", "10:01:01");
+        scheduler.see(at("10:02:00"), &mut none);
+        scheduler.see(at("10:01:59.5"), &mut none);
+        assert_eq!(scheduler.next(), Some((at("10:05:00"), Why::Tick)));
+        scheduler.see(at("03:02:00"), &mut none);
+        assert_eq!(scheduler.next(), Some((at("03:05:00"), Why::Tick)));
+        scheduler.set_due(Some(at("03:03:00")));
+        assert_eq!(scheduler.next(), Some((at("03:03:00"), Why::Due)));
     }
 }

@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 
 use super::identity::digest;
 use super::question::Digest;
-use super::snapshot::Bearer;
+use super::replica::Bearer;
 use crate::config::OSMO;
 use crate::model::Time;
 use crate::model::token::SECRET_LENGTH;

@@ -20,8 +20,8 @@ use envoy_types::pb::google::rpc::Status as RpcStatus;
 use tonic::{Code, Request, Response, Status};
 
 use super::answer::{Answer, CHALLENGE};
-use super::desk::Incoming;
-use super::front::Front;
+use super::app_state::AppState;
+use super::authorizer::Incoming;
 use super::http::Tells;
 use super::question::{Header, Headers};
 
@@ -30,14 +30,14 @@ const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
 
 /// The service.
 pub struct ExtAuthz {
-    front: Arc<Front>,
+    state: Arc<AppState>,
 }
 
 impl ExtAuthz {
     /// One that answers at `front`.
     #[must_use]
-    pub fn new(front: Arc<Front>) -> ExtAuthz {
-        ExtAuthz { front }
+    pub fn new(state: Arc<AppState>) -> ExtAuthz {
+        ExtAuthz { state }
     }
 }
 
@@ -64,8 +64,8 @@ impl Authorization for ExtAuthz {
             headers: &headers,
             payloads: payloads.as_ref(),
         };
-        let (answer, by) = self.front.desk().decide(&incoming).await;
-        self.front.metrics().decided("grpc", by, answer.word(), began.elapsed());
+        let (answer, by) = self.state.authorizer().decide(&incoming).await;
+        self.state.metrics().decided("grpc", by, answer.word(), began.elapsed());
         Ok(Response::new(response(answer)))
     }
 }

@@ -21,8 +21,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::answer::{Answer, CHALLENGE, Denial, Set};
-use super::desk::{Credential, Incoming, Upgrade};
-use super::front::Front;
+use super::app_state::AppState;
+use super::authorizer::{Credential, Incoming, Upgrade};
 use super::http_exchange::{self, EXCHANGE, KEYS};
 use super::question::{Header, Headers};
 
@@ -83,22 +83,22 @@ pub(super) fn upgrade(method: &str, headers: &dyn Headers, tells: Tells) -> Upgr
 }
 
 /// Answers one request of the HTTP listener. But for an exchange its body is not read.
-pub async fn respond(front: Arc<Front>, request: Request<Body>) -> Response<Body> {
+pub async fn respond(state: Arc<AppState>, request: Request<Body>) -> Response<Body> {
     let (request, body) = request.into_parts();
     let path = request.uri.path();
     match path {
-        AUTHZ => authz(&front, &request).await,
-        _ if path.starts_with("/authz/") => envoy(&front, &request).await,
+        AUTHZ => authz(&state, &request).await,
+        _ if path.starts_with("/authz/") => envoy(&state, &request).await,
         "/healthz" => watched(&request, || text(StatusCode::OK, "ok\n".to_owned())),
-        "/readyz" => watched(&request, || match front.desk().not_ready() {
+        "/readyz" => watched(&request, || match state.authorizer().not_ready() {
             None => text(StatusCode::OK, "ready\n".to_owned()),
             Some(why) => {
                 text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", why.told))
             }
         }),
-        "/metrics" => watched(&request, || metrics(&front)),
-        KEYS => http_exchange::keys(&front, &request).unwrap_or_else(not_found),
-        EXCHANGE => http_exchange::exchange(&front, &request, body).await.unwrap_or_else(not_found),
+        "/metrics" => watched(&request, || metrics(&state)),
+        KEYS => http_exchange::keys(&state, &request).unwrap_or_else(not_found),
+        EXCHANGE => http_exchange::exchange(&state, &request, body).await.unwrap_or_else(not_found),
         _ => not_found(),
     }
 }
@@ -126,8 +126,8 @@ fn text(status: StatusCode, body: String) -> Response<Body> {
     response
 }
 
-fn metrics(front: &Front) -> Response<Body> {
-    match front.metrics().encode(&front.desk()) {
+fn metrics(state: &AppState) -> Response<Body> {
+    match state.metrics().encode(&state.authorizer()) {
         Ok(body) => {
             let mut response = text(StatusCode::OK, body);
             response.headers_mut().insert(
@@ -145,7 +145,7 @@ fn metrics(front: &Front) -> Response<Body> {
 }
 
 /// nginx, Traefik, Caddy: headers tell of the original request.
-async fn authz(front: &Front, request: &Parts) -> Response<Body> {
+async fn authz(state: &AppState, request: &Parts) -> Response<Body> {
     let began = Instant::now();
     let headers = &request.headers;
     let mut by = Credential::Other;
@@ -158,24 +158,24 @@ async fn authz(front: &Front, request: &Parts) -> Response<Body> {
                 headers,
                 payloads: None,
             };
-            let (answer, credential) = front.desk().decide(&incoming).await;
+            let (answer, credential) = state.authorizer().decide(&incoming).await;
             by = credential;
             (told.protocol, answer)
         }
         Err(why) => {
-            front.unclear(why);
+            state.unclear(why);
             let denial = Denial { why: why.to_owned(), ..Denial::default() };
             ("auth_request", Answer::Denied(Box::new(denial)))
         }
     };
-    front.metrics().decided(protocol, by, answer.word(), began.elapsed());
+    state.metrics().decided(protocol, by, answer.word(), began.elapsed());
     // nginx turns anything but 2xx, 401 and 403 into a 500 for the client.
     let nginx = protocol == "auth_request";
     response(answer, nginx)
 }
 
 /// Envoy over HTTP: the original request's own method and path, below the prefix.
-async fn envoy(front: &Front, request: &Parts) -> Response<Body> {
+async fn envoy(state: &AppState, request: &Parts) -> Response<Body> {
     let began = Instant::now();
     let target = request.uri.path_and_query().map_or("", |target| target.as_str());
     let headers = &request.headers;
@@ -186,8 +186,8 @@ async fn envoy(front: &Front, request: &Parts) -> Response<Body> {
         headers,
         payloads: None,
     };
-    let (answer, by) = front.desk().decide(&incoming).await;
-    front.metrics().decided("http", by, answer.word(), began.elapsed());
+    let (answer, by) = state.authorizer().decide(&incoming).await;
+    state.metrics().decided("http", by, answer.word(), began.elapsed());
     response(answer, false)
 }
 

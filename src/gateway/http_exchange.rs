@@ -8,8 +8,8 @@ use axum::http::{HeaderValue, Method, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::app_state::AppState;
 use super::exchange::Exchanged;
-use super::front::Front;
 
 /// Where tokens are exchanged.
 pub(super) const EXCHANGE: &str = "/api/auth/jwt/access_token";
@@ -21,9 +21,9 @@ pub(super) const KEYS: &str = "/api/auth/keys";
 const LARGEST: usize = 4096;
 
 /// Answers with the JWK set; `None`: nothing is exchanged here.
-pub(super) fn keys(front: &Front, request: &Parts) -> Option<Response<Body>> {
-    let desk = front.desk();
-    let exchange = desk.exchange()?;
+pub(super) fn keys(state: &AppState, request: &Parts) -> Option<Response<Body>> {
+    let authorizer = state.authorizer();
+    let exchange = authorizer.exchange()?;
     Some(match request.method {
         Method::GET | Method::HEAD => response(StatusCode::OK, exchange.jwks().to_owned()),
         _ => only("GET, HEAD"),
@@ -31,9 +31,13 @@ pub(super) fn keys(front: &Front, request: &Parts) -> Option<Response<Body>> {
 }
 
 /// Exchanges a token; `None`: nothing is exchanged here.
-pub(super) async fn exchange(front: &Front, request: &Parts, body: Body) -> Option<Response<Body>> {
-    let desk = front.desk();
-    desk.exchange()?;
+pub(super) async fn exchange(
+    state: &AppState,
+    request: &Parts,
+    body: Body,
+) -> Option<Response<Body>> {
+    let authorizer = state.authorizer();
+    authorizer.exchange()?;
     let token = match request.method {
         Method::POST => match to_bytes(body, LARGEST).await {
             Ok(body) => in_body(&body),
@@ -44,7 +48,7 @@ pub(super) async fn exchange(front: &Front, request: &Parts, body: Body) -> Opti
         _ => return Some(only("POST, GET")),
     };
     let exchanged = match token {
-        Some(token) => desk.exchanged(&token).await,
+        Some(token) => authorizer.exchanged(&token).await,
         None => Exchanged::Refused(
             "there is no token: expected a JSON object with `token`, a string".to_owned(),
         ),
@@ -60,7 +64,7 @@ pub(super) async fn exchange(front: &Front, request: &Parts, body: Body) -> Opti
         }
         Exchanged::Off => return None,
     };
-    front.metrics().exchanged(result);
+    state.metrics().exchanged(result);
     Some(answer)
 }
 

@@ -1,4 +1,4 @@
-//! What a [`super::desk::Desk`] logs of what strangers can cause: a line a second of each kind at most.
+//! What a [`super::authorizer::Authorizer`] logs of what strangers can cause: a line a second of each kind at most.
 
 use std::sync::Arc;
 

@@ -14,12 +14,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use super::desk::{Credential, Desk};
+use super::authorizer::{Authorizer, Credential};
 use super::listen::Counts;
 use super::provision::Observer;
 use crate::model::Time;
-use crate::pipeline::{Outcome, SourceResult};
 use crate::plan::Summary;
+use crate::sync::{Outcome, SourceResult};
 
 /// The protocols in which gateways ask.
 const PROTOCOLS: [&str; 4] = ["grpc", "http", "auth_request", "forward_auth"];
@@ -286,19 +286,19 @@ impl Metrics {
         self.held.set(i64::try_from(changes).unwrap_or(i64::MAX));
     }
 
-    /// Everything as OpenMetrics text; what depends on the moment is asked of `desk`.
+    /// Everything as OpenMetrics text; what depends on the moment is asked of `authorizer`.
     ///
     /// # Errors
     /// Those of the encoder.
-    pub fn encode(&self, desk: &Desk) -> Result<String, fmt::Error> {
+    pub fn encode(&self, authorizer: &Authorizer) -> Result<String, fmt::Error> {
         let _one = self.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.ready.set(i64::from(desk.not_ready().is_none()));
-        let running = desk.lookups_running();
+        self.ready.set(i64::from(authorizer.not_ready().is_none()));
+        let running = authorizer.lookups_running();
         self.lookups_running.set(i64::try_from(running).unwrap_or(i64::MAX));
         self.ages.clear();
-        if let Some(loaded) = &*desk.follower().loaded() {
-            self.generation.set(i64::try_from(loaded.snapshot.generation()).unwrap_or(i64::MAX));
-            self.users.set(i64::try_from(loaded.snapshot.users()).unwrap_or(i64::MAX));
+        if let Some(loaded) = &*authorizer.watcher().loaded() {
+            self.generation.set(i64::try_from(loaded.replica.generation()).unwrap_or(i64::MAX));
+            self.users.set(i64::try_from(loaded.replica.users()).unwrap_or(i64::MAX));
             let now = Utc::now();
             for (source, read_at) in &loaded.reads {
                 if let Some(read_at) = read_at {

@@ -3,7 +3,7 @@
 //! ```text
 //! Envoy gRPC ┐                     ┌ identity ─ who (JWT, token, metadata, …)    ┐
 //! Envoy HTTP ┤                     │ path, route ─ which action, on what         │
-//! nginx      ├─► grpc, http ─► desk┤ snapshot ─ the committed generation, memory ├─► answer
+//! nginx      ├─► grpc, http ─► authorizer┤ replica ─ the committed generation, memory ├─► answer
 //! Traefik    │                     │ provision ─ someone nobody has seen yet     │
 //! Caddy      ┘                     └─────────────────────────────────────────────┘
 //!                                    follow ─ swaps in each new generation whole
@@ -16,11 +16,10 @@
 //! `idpsyncd run` serves beside the sync, [`serve`] alone.
 
 pub mod answer;
+pub mod app_state;
+pub mod authorizer;
 pub mod coverage;
-pub mod desk;
 pub mod exchange;
-pub mod follow;
-pub mod front;
 pub mod grpc;
 pub mod http;
 mod http_exchange;
@@ -32,11 +31,12 @@ pub mod osmo;
 pub mod path;
 pub mod provision;
 pub mod question;
+pub mod replica;
 pub mod route;
 pub mod serve;
-pub mod snapshot;
 pub mod throttle;
 pub mod tls;
+pub mod watcher;
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -51,16 +51,16 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::config::{Config, GatewayConfig, JustInTime, Listen};
-use desk::Desk;
+use app_state::AppState;
+use authorizer::Authorizer;
 use exchange::Exchange;
-use follow::Follower;
-use front::Front;
 use grpc::ExtAuthz;
-use identity::{Identifier, KeyReading, StoreShelf};
+use identity::{Identifier, KeyReading, StoreJwksCache};
 use listen::{Bounds, Listening, Tls};
 use metrics::Metrics;
 use provision::{Limits, Observer, Provisioner};
-use snapshot::Wanted;
+use replica::Wanted;
+use watcher::ReplicaWatcher;
 
 /// How long a reload waits at a time for the new configuration's view of the store.
 const LOADED_WITHIN: Duration = Duration::from_secs(60);
@@ -84,14 +84,14 @@ pub struct Gateway {
     part: Part,
     config: GatewayConfig,
     store: std::path::PathBuf,
-    front: Arc<Front>,
+    state: Arc<AppState>,
     metrics: Arc<Metrics>,
     identifier: Arc<Identifier>,
-    /// The keys of the exchange that `identifier` was made with. Not the desk's, which may be an older
+    /// The keys of the exchange that `identifier` was made with. Not the authorizer's, which may be an older
     /// one as long as a reload is under way.
     own_keys: Option<String>,
     reading: KeyReading,
-    follower: Arc<Follower>,
+    watcher: Arc<ReplicaWatcher>,
     tls: Tls,
     /// How many connections each listener may have.
     most: usize,
@@ -114,22 +114,23 @@ impl Gateway {
         let exchange = exchanging(gateway)?;
         let (identifier, reading) = identifier(config, gateway, part, exchange.as_deref())?;
         let own_keys = keys(exchange.as_deref());
-        let follower = follower(config, Desk::wanted(gateway))?;
+        let watcher = watcher(config, Authorizer::wanted(gateway))?;
         let metrics = Arc::new(Metrics::new(part == Part::Daemon));
         let provisioner = provisioner(config, gateway, part, &metrics);
-        let desk = Desk::new(gateway, Arc::clone(&identifier), Arc::clone(&follower), provisioner);
-        let desk = desk.exchanging(exchange);
-        let front = Arc::new(Front::new(Arc::new(desk), Arc::clone(&metrics)));
+        let authorizer =
+            Authorizer::new(gateway, Arc::clone(&identifier), Arc::clone(&watcher), provisioner);
+        let authorizer = authorizer.exchanging(exchange);
+        let state = Arc::new(AppState::new(Arc::new(authorizer), Arc::clone(&metrics)));
         let mut this = Gateway {
             part,
             config: gateway.clone(),
             store: config.store.clone(),
-            front,
+            state,
             metrics,
             identifier,
             own_keys,
             reading,
-            follower,
+            watcher,
             tls,
             most: affordable(gateway),
             grpc: None,
@@ -156,17 +157,17 @@ impl Gateway {
     /// The generation that requests are answered from; 0: none yet.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        let desk = self.front.desk();
-        let loaded = desk.follower().loaded();
-        loaded.as_ref().map_or(0, |loaded| loaded.snapshot.generation())
+        let authorizer = self.state.authorizer();
+        let loaded = authorizer.watcher().loaded();
+        loaded.as_ref().map_or(0, |loaded| loaded.replica.generation())
     }
 
     /// How many users it has.
     #[must_use]
     pub fn users(&self) -> usize {
-        let desk = self.front.desk();
-        let loaded = desk.follower().loaded();
-        loaded.as_ref().map_or(0, |loaded| loaded.snapshot.users())
+        let authorizer = self.state.authorizer();
+        let loaded = authorizer.watcher().loaded();
+        loaded.as_ref().map_or(0, |loaded| loaded.replica.users())
     }
 
     /// The metrics, for what a sync counts.
@@ -177,13 +178,13 @@ impl Gateway {
 
     /// Something was committed: look at the store at once.
     pub fn committed(&self) {
-        self.follower.nudge();
+        self.watcher.nudge();
     }
 
     /// Why nothing can be decided now; `None`: a generation is loaded and fresh.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
-        self.front.desk().not_ready().map(|stale| stale.words)
+        self.state.authorizer().not_ready().map(|stale| stale.words)
     }
 
     /// Puts `config` in force. Listeners whose address stays go on; requests are answered by the
@@ -218,12 +219,12 @@ impl Gateway {
             (new, old) if new == old => None,
             _ => Some(self.listen_http(gateway).await?),
         };
-        let wanted = Desk::wanted(gateway);
-        let follower = if self.store == config.store && Desk::wanted(&self.config) == wanted {
+        let wanted = Authorizer::wanted(gateway);
+        let watcher = if self.store == config.store && Authorizer::wanted(&self.config) == wanted {
             // What is loaded is right for the new configuration as well.
-            Arc::clone(&self.follower)
+            Arc::clone(&self.watcher)
         } else {
-            follower(config, wanted)?
+            watcher(config, wanted)?
         };
         for listening in [&self.grpc, &self.http].into_iter().flatten() {
             listening.limit(self.most);
@@ -246,22 +247,26 @@ impl Gateway {
             old_reading = Some(std::mem::replace(&mut self.reading, reading));
         }
         let provisioner = provisioner(config, gateway, self.part, &self.metrics);
-        let desk =
-            Desk::new(gateway, Arc::clone(&self.identifier), Arc::clone(&follower), provisioner)
-                .exchanging(exchange);
+        let authorizer = Authorizer::new(
+            gateway,
+            Arc::clone(&self.identifier),
+            Arc::clone(&watcher),
+            provisioner,
+        )
+        .exchanging(exchange);
         if let Some(coming) = self.coming.take() {
             coming.abort();
         }
-        let front = Arc::clone(&self.front);
-        let coming = Arc::clone(&follower);
+        let state = Arc::clone(&self.state);
+        let coming = Arc::clone(&watcher);
         self.coming = Some(tokio::spawn(async move {
             while !coming.at_least(1, Instant::now() + LOADED_WITHIN).await {}
-            front.put(Arc::new(desk));
-            // Until now the old desk answered: its keys had to be kept up to date.
+            state.put(Arc::new(authorizer));
+            // Until now the old authorizer answered: its keys had to be kept up to date.
             drop(old_reading);
             tracing::info!("requests are answered by the new configuration");
         }));
-        self.follower = follower;
+        self.watcher = watcher;
         self.config = gateway.clone();
         self.store.clone_from(&config.store);
         Ok(())
@@ -278,7 +283,7 @@ impl Gateway {
 
     async fn listen_grpc(&self, config: &GatewayConfig) -> Result<Option<Listening>, GatewayError> {
         let Some(at) = &config.grpc else { return Ok(None) };
-        let service = AuthorizationServer::new(ExtAuthz::new(Arc::clone(&self.front)));
+        let service = AuthorizationServer::new(ExtAuthz::new(Arc::clone(&self.state)));
         let mut routes = tonic::service::Routes::new(service);
         if config.grpc_health {
             routes = routes.add_service(health().await);
@@ -288,10 +293,10 @@ impl Gateway {
 
     async fn listen_http(&self, config: &GatewayConfig) -> Result<Option<Listening>, GatewayError> {
         let Some(at) = &config.http else { return Ok(None) };
-        let front = Arc::clone(&self.front);
+        let state = Arc::clone(&self.state);
         let router = Router::new().fallback(move |request: Request<Body>| {
-            let front = Arc::clone(&front);
-            async move { http::respond(front, request).await }
+            let state = Arc::clone(&state);
+            async move { http::respond(state, request).await }
         });
         self.listen("http", at, router).await.map(Some)
     }
@@ -367,8 +372,8 @@ fn acceptor(
         .map_err(|error| GatewayError(format!("`gateway.tls`: {error}")))
 }
 
-fn follower(config: &Config, wanted: Arc<Wanted>) -> Result<Arc<Follower>, GatewayError> {
-    Follower::start(&config.store, wanted).map(Arc::new).map_err(|error| {
+fn watcher(config: &Config, wanted: Arc<Wanted>) -> Result<Arc<ReplicaWatcher>, GatewayError> {
+    ReplicaWatcher::start(&config.store, wanted).map(Arc::new).map_err(|error| {
         GatewayError(format!("cannot start a thread to follow the store: {error}"))
     })
 }
@@ -400,12 +405,12 @@ fn identifier(
     part: Part,
     exchange: Option<&Exchange>,
 ) -> Result<(Arc<Identifier>, KeyReading), GatewayError> {
-    let shelf = StoreShelf::new(config.store.clone(), part == Part::Daemon);
+    let cache = StoreJwksCache::new(config.store.clone(), part == Part::Daemon);
     let identifier = tokio::task::block_in_place(|| {
-        let shelf = Some(Arc::new(shelf) as _);
+        let cache = Some(Arc::new(cache) as _);
         match exchange {
-            Some(exchange) => Identifier::with_own(gateway, shelf, exchange),
-            None => Identifier::new(gateway, shelf),
+            Some(exchange) => Identifier::with_own(gateway, cache, exchange),
+            None => Identifier::new(gateway, cache),
         }
         .map_err(GatewayError)
     })?;

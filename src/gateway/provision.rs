@@ -10,7 +10,7 @@
 //! without it, so that what it brings is there for the next request. What is told for certain
 //! (nobody, refused, committed) is remembered for a short while.
 //!
-//! Nothing here can take anything from anybody: [`crate::pipeline::person`] only adds.
+//! Nothing here can take anything from anybody: [`crate::sync::provision`] only adds.
 
 #[cfg(test)]
 mod tests;
@@ -28,9 +28,9 @@ use tokio::sync::Semaphore;
 
 use super::question::{Caller, KnownBy};
 use crate::config::{Config, JustInTime, SourceConfig, SourceKind};
-use crate::pipeline::open_source;
-use crate::pipeline::person::{self, Answer, Opened, Person};
 use crate::source::SourceError;
+use crate::sync::open_source;
+use crate::sync::provision::{self, Heard, Opened, Person};
 
 /// What came of provisioning someone.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -313,8 +313,8 @@ impl Inner {
         let settled = tokio::task::spawn_blocking(move || {
             let now = Utc::now();
             match answers {
-                Some(answers) => person::settle(&inner.config, &caller, answers, now),
-                None => person::claims_person(&inner.config, &caller, now),
+                Some(answers) => provision::plan_and_commit(&inner.config, &caller, answers, now),
+                None => provision::claims_person(&inner.config, &caller, now),
             }
         });
         match settled.await {
@@ -331,12 +331,12 @@ impl Inner {
         }
     }
 
-    async fn ask(&self, caller: &Caller) -> Result<Vec<Answer>, String> {
+    async fn ask(&self, caller: &Caller) -> Result<Vec<Heard>, String> {
         let Limits { deadline, lookup, .. } = self.limits;
         let Ok(Ok(_permit)) = tokio::time::timeout(deadline, self.lookups.acquire()).await else {
             return Err(format!("waited {deadline:?} for other look-ups to end"));
         };
-        let asked = person::ask(&self.config, &self.sources, caller);
+        let asked = provision::ask(&self.config, &self.sources, caller);
         tokio::time::timeout(lookup, asked)
             .await
             .map_err(|_| format!("the sources did not answer within {lookup:?}"))

@@ -13,8 +13,8 @@ use crate::model::Reason;
 use crate::source::ldap::dn;
 use crate::source::{Directory, Kind};
 
+use super::closure::label;
 use super::rules::folded;
-use super::yields::label;
 
 /// One name in doubt.
 #[derive(Clone, Debug)]
@@ -118,7 +118,7 @@ impl Doubts {
     pub fn of(directory: &Directory) -> Self {
         let mut names: BTreeMap<String, Vec<u32>> = BTreeMap::new();
         let mut identities: BTreeMap<(Kind, String), Vec<u32>> = BTreeMap::new();
-        for (index, thing) in (0u32..).zip(&directory.containers) {
+        for (index, thing) in (0u32..).zip(&directory.refs) {
             let name = directory.text(thing.name);
             match thing.kind {
                 Kind::Group => {
@@ -151,7 +151,7 @@ impl Doubts {
         bare: Option<String>,
         bearers: &[u32],
     ) -> u32 {
-        let things = || bearers.iter().filter_map(|it| directory.containers.get(*it as usize));
+        let things = || bearers.iter().filter_map(|it| directory.refs.get(*it as usize));
         let mut identities: Vec<String> =
             things().map(|thing| directory.text(thing.identity).to_owned()).collect();
         identities.sort_unstable();

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use super::View;
-use super::yields::label;
+use super::closure::label;
 use crate::config::Config;
 use crate::model::Reason;
 
@@ -19,7 +19,7 @@ pub struct Gaps<'a> {
     /// Sources that may hold users whom nobody saw.
     users: Vec<&'a str>,
     /// Sources that may hold groups or roles that nobody saw.
-    containers: Vec<&'a str>,
+    refs: Vec<&'a str>,
     /// The groups and roles that are there, in sources that may hold others.
     seen: HashSet<(&'a str, String)>,
 }
@@ -31,7 +31,7 @@ impl<'a> Gaps<'a> {
             config,
             silent: Vec::new(),
             users: Vec::new(),
-            containers: Vec::new(),
+            refs: Vec::new(),
             seen: HashSet::new(),
         };
         for source in &config.sources {
@@ -39,15 +39,15 @@ impl<'a> Gaps<'a> {
             let Some(view) = views.iter().find(|view| view.source == name) else {
                 gaps.silent.push(name);
                 gaps.users.push(name);
-                gaps.containers.push(name);
+                gaps.refs.push(name);
                 continue;
             };
             if !view.directory.proven.users {
                 gaps.users.push(name);
             }
-            if !view.directory.proven.containers() {
-                gaps.containers.push(name);
-                let all = 0..u32::try_from(view.directory.containers.len()).unwrap_or(u32::MAX);
+            if !view.directory.proven.refs() {
+                gaps.refs.push(name);
+                let all = 0..u32::try_from(view.directory.refs.len()).unwrap_or(u32::MAX);
                 gaps.seen.extend(all.map(|at| (view.source, label(view.directory, at))));
             }
         }
@@ -56,12 +56,12 @@ impl<'a> Gaps<'a> {
 
     /// Whether there are none.
     pub fn none(&self) -> bool {
-        self.users.is_empty() && self.containers.is_empty()
+        self.users.is_empty() && self.refs.is_empty()
     }
 
     /// Whether some source may hold a group or role that nobody saw.
-    pub fn containers(&self) -> bool {
-        !self.containers.is_empty()
+    pub fn refs(&self) -> bool {
+        !self.refs.is_empty()
     }
 
     /// Whether `source` may list people whom nobody saw, and it is for it to say who is there. Of a
@@ -83,13 +83,13 @@ impl<'a> Gaps<'a> {
         }
         let unseen = |name: &String| !self.seen.contains(&(source, name.clone()));
         (self.users.contains(&source) && !seen.contains(&source))
-            || (self.containers.contains(&source) && path.iter().any(unseen))
+            || (self.refs.contains(&source) && path.iter().any(unseen))
     }
 
     /// Whether some source may give somebody a role without anybody having seen it. `seen`: the
     /// sources that list the person.
     pub fn may_give(&self, seen: &[&str]) -> bool {
-        self.containers() || self.users.iter().any(|source| !seen.contains(source))
+        self.refs() || self.users.iter().any(|source| !seen.contains(source))
     }
 
     fn is_gone(&self, source: &str) -> bool {

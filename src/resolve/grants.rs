@@ -77,9 +77,9 @@ pub struct Resolver<'a> {
     pub sources: &'a [SourceView<'a>],
     /// What nobody has ever read in full.
     pub gaps: &'a Gaps<'a>,
-    /// Roles that somebody may hold through a container whose members nobody has read in full.
+    /// Roles that somebody may hold through a reference whose members nobody has read in full.
     pub unknown_roles: &'a BTreeSet<RoleIdx>,
-    /// What rules match now in containers whose members are known, in every source: source, rule,
+    /// What rules match now in refs whose members are known, in every source: source, rule,
     /// reference. Empty where no role is unknown.
     pub standing: &'a HashSet<(String, String, String)>,
     /// The state before.
@@ -278,17 +278,17 @@ impl<'a> Resolver<'a> {
 
     /// What the IdPs say yes to for someone with these links: role and reasons, by role.
     fn wanted(&mut self, links: &[PersonLink], held: &[Grant]) -> Vec<(RoleIdx, SetIdx)> {
-        let mut yields = Vec::new();
+        let mut closure = Vec::new();
         for link in links {
             if let Some(source) = self.sources.get(usize::from(link.view)) {
-                source.yields.of_user(link.user, &mut yields);
-                self.kept_in_doubt(source, link.user, held, &mut yields);
+                source.closure.of_user(link.user, &mut closure);
+                self.kept_in_doubt(source, link.user, held, &mut closure);
             }
         }
-        yields.sort_unstable();
-        yields.dedup();
+        closure.sort_unstable();
+        closure.dedup();
         let mut wanted: Vec<(RoleIdx, SetIdx)> = Vec::new();
-        for run in yields.chunk_by(|a, b| a.0 == b.0) {
+        for run in closure.chunk_by(|a, b| a.0 == b.0) {
             let Some((role, _)) = run.first() else { continue };
             let reasons: Vec<u32> = run.iter().map(|(_, reason)| *reason).collect();
             wanted.push((*role, self.state.reasons.set(&reasons)));
@@ -306,7 +306,7 @@ impl<'a> Resolver<'a> {
         out: &mut Vec<(RoleIdx, u32)>,
     ) {
         let mut doubtful = Vec::new();
-        source.yields.doubtful_of_user(user, &mut doubtful);
+        source.closure.doubtful_of_user(user, &mut doubtful);
         for (role, reason, doubt) in doubtful {
             let Some(doubt) = source.doubts.list.get(doubt as usize) else { continue };
             let mut mine = held.iter().filter(|grant| new_role(self.moved, grant.role) == role);
@@ -422,7 +422,7 @@ impl<'a> Resolver<'a> {
     fn no(&mut self, user: UserId, role: RoleIdx, set: SetIdx, seen: &[&str]) {
         let mut reasons = self.old.reasons.of_set(set);
         let unknown = if self.unknown_roles.contains(&role) {
-            // A container that nobody has read in full may say yes. Only a rule that gave the
+            // A reference that nobody has read in full may say yes. Only a rule that gave the
             // role, still stands, and is known not to list the person any more is a no.
             !reasons.any(|reason| {
                 let Reason { source, rule, reference, path: _ } = reason;

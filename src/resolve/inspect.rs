@@ -67,16 +67,16 @@ pub fn renamed_groups(
 ) -> Vec<String> {
     let rules = Rules::new(config, source);
     let mut told = Vec::new();
-    for (index, group) in (0u32..).zip(&old.containers) {
+    for (index, group) in (0u32..).zip(&old.refs) {
         if group.kind != Kind::Group {
             continue;
         }
         let key = old.text(group.key);
         let now = new
-            .containers
+            .refs
             .binary_search_by(|other| (other.kind, new.text(other.key)).cmp(&(Kind::Group, key)))
             .ok()
-            .and_then(|place| new.containers.get(place));
+            .and_then(|place| new.refs.get(place));
         let Some(now) = now.filter(|now| new.text(now.norm) != old.text(group.norm)) else {
             continue;
         };
@@ -109,7 +109,7 @@ pub fn renamed_groups(
     told
 }
 
-/// Whether a role that only denies is given to those in one of these containers, or in what they
+/// Whether a role that only denies is given to those in one of these refs, or in what they
 /// lead to.
 #[must_use]
 pub fn may_deny(
@@ -117,7 +117,7 @@ pub fn may_deny(
     source: &SourceConfig,
     directory: &Directory,
     stored: &[Role],
-    containers: &[u32],
+    refs: &[u32],
 ) -> bool {
     let pairs = [(Rules::new(config, source), directory)];
     let mut unused = BTreeSet::new();
@@ -125,7 +125,7 @@ pub fn may_deny(
     let [(rules, _)] = &pairs;
     let matched = matches(rules, directory, &roles, &mut unused);
     let mut seen: BTreeSet<u32> = BTreeSet::new();
-    let mut open = containers.to_vec();
+    let mut open = refs.to_vec();
     while let Some(next) = open.pop() {
         if !seen.insert(next) {
             continue;
@@ -134,7 +134,7 @@ pub fn may_deny(
         if gives.into_iter().any(|given| roles.only_denies(given.role)) {
             return true;
         }
-        open.extend(directory.up.get(next as usize).into_iter().flatten());
+        open.extend(directory.implies.get(next as usize).into_iter().flatten());
     }
     false
 }
@@ -174,14 +174,14 @@ pub fn new_group(
         denies |= by_name && only_deny(&declared.policies);
     }
     named |= config.templates.iter().any(|template| template.regex.is_match(name));
-    let other = |group: &crate::source::Container| {
+    let other = |group: &crate::source::RefRow| {
         group.kind == Kind::Group
             && directory.text(group.key) != key
             && rules.bare(directory.text(group.name)) == bare
     };
     if denies {
         NewGroup::Denies
-    } else if named && directory.containers.iter().any(other) {
+    } else if named && directory.refs.iter().any(other) {
         NewGroup::InDoubt
     } else {
         NewGroup::Nothing

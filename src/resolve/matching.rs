@@ -14,22 +14,22 @@ use super::doubt::Doubts;
 use super::roles::Roles;
 use super::rules::{Ready, Rules, Thing, folded};
 
-/// A role that a container gives to those in it.
+/// A role that a reference gives to those in it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Given {
     /// The role.
     pub role: RoleIdx,
     /// The rule's key in the configuration.
     pub rule: String,
-    /// The rule reaches the container by a name in doubt (its number): nobody gains the role so,
+    /// The rule reaches the reference by a name in doubt (its number): nobody gains the role so,
     /// and who holds it through that name keeps it.
     pub doubt: Option<u32>,
 }
 
-/// What rules make of one source's containers.
+/// What rules make of one source's refs.
 #[derive(Debug, Default)]
 pub struct Matched {
-    /// Parallel to [`Directory::containers`].
+    /// Parallel to [`Directory::refs`].
     pub gives: Vec<Vec<Given>>,
     /// What is in doubt in the source, whether or not a rule names it.
     pub doubts: Doubts,
@@ -62,7 +62,7 @@ struct Matcher<'a> {
     matched: Matched,
 }
 
-/// Lays the rules over a source's containers.
+/// Lays the rules over a source's refs.
 #[must_use]
 pub fn matches(
     rules: &Rules<'_>,
@@ -71,17 +71,17 @@ pub fn matches(
     warnings: &mut BTreeSet<String>,
 ) -> Matched {
     let doubts = Doubts::of(directory);
-    let gives = Vec::with_capacity(directory.containers.len());
+    let gives = Vec::with_capacity(directory.refs.len());
     let matched = Matched { gives, doubts, ..Matched::default() };
     let mut matcher = Matcher { rules, directory, roles, warnings, matched };
-    for (index, container) in (0u32..).zip(&directory.containers) {
+    for (index, reference) in (0u32..).zip(&directory.refs) {
         let path = directory.path(index);
         let thing = Thing {
-            kind: container.kind,
-            key: directory.text(container.key),
-            name: directory.text(container.name),
-            identity: directory.text(container.identity),
-            norm: directory.text(container.norm),
+            kind: reference.kind,
+            key: directory.text(reference.key),
+            name: directory.text(reference.name),
+            identity: directory.text(reference.identity),
+            norm: directory.text(reference.norm),
             path: &path,
         };
         let mut found = Vec::new();

@@ -6,11 +6,12 @@
 //!
 //! [`resolve`] finds out which roles there are (`roles`), lays the rules over the sources' directories
 //! (`rules`), follows groups and roles
-//! (`yields`), finds out who is who (`people`), applies each role's mode (`grants`), and says which
+//! (`closure`), finds out who is who (`people`), applies each role's mode (`grants`), and says which
 //! accounts are called otherwise than their person (`claims`). What
 //! comes out is the new [`State`] and the [`Change`]s that lead to it.
 
 mod claims;
+mod closure;
 mod doubt;
 mod gaps;
 mod grants;
@@ -19,7 +20,6 @@ mod matching;
 mod people;
 mod roles;
 mod rules;
-mod yields;
 
 #[cfg(test)]
 mod tests;
@@ -32,9 +32,9 @@ use crate::model::{RoleIdx, State, Time};
 use crate::plan::Change;
 use crate::source::Directory;
 
+pub use closure::label;
 pub use inspect::{InDoubt, NewGroup, in_doubt, may_deny, new_group, renamed_groups};
 pub use rules::{Rules, folded};
-pub use yields::label;
 
 /// What a source holds, as far as it is known now.
 #[derive(Clone, Copy)]
@@ -76,7 +76,7 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
         }
     }
     let gaps = gaps::Gaps::of(config, views);
-    let roles = roles::universe(config, &pairs, &old.roles, gaps.containers(), &mut warnings);
+    let roles = roles::universe(config, &pairs, &old.roles, gaps.refs(), &mut warnings);
     let (mut state, moved) = grants::start(old, &roles);
     let mut changes = Vec::new();
     grants::role_changes(old, &roles, &mut state, &mut changes);
@@ -95,11 +95,12 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
     let mut sources = Vec::new();
     for (rules, directory) in &pairs {
         let mut found = matching::matches(rules, directory, &roles, &mut warnings);
-        let yields = yields::Yields::new(rules.source(), directory, &found, &mut state.reasons);
-        unknown_roles.extend(yields.unknown.iter().copied());
+        let closure =
+            closure::RoleClosure::new(rules.source(), directory, &found, &mut state.reasons);
+        unknown_roles.extend(closure.unknown.iter().copied());
         let doubts = std::mem::take(&mut found.doubts);
         matched.push(found);
-        sources.push(people::SourceView { name: rules.source(), directory, yields, doubts });
+        sources.push(people::SourceView { name: rules.source(), directory, closure, doubts });
     }
     if !unknown_roles.is_empty() {
         for (source, found) in sources.iter().zip(&matched) {
@@ -113,7 +114,7 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
             ));
         }
     }
-    if !gaps.containers() {
+    if !gaps.refs() {
         matching::unmatched(config, &matched, &mut warnings);
     }
     drop(matched);
@@ -140,7 +141,7 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
     Resolved { state, changes, federated, warnings, next_due }
 }
 
-/// What rules match now in containers whose members are known: source, rule, reference. By a name
+/// What rules match now in refs whose members are known: source, rule, reference. By a name
 /// in doubt only where the members of all its bearers are: who is in any of them keeps the role.
 fn standing_rules(
     source: &people::SourceView<'_>,
@@ -148,12 +149,11 @@ fn standing_rules(
 ) -> Vec<(String, String, String)> {
     let directory = source.directory;
     let mut out = Vec::new();
-    for (index, (container, gives)) in (0u32..).zip(directory.containers.iter().zip(&matched.gives))
-    {
+    for (index, (reference, gives)) in (0u32..).zip(directory.refs.iter().zip(&matched.gives)) {
         let sure = |doubt: u32| source.doubts.list.get(doubt as usize).is_some_and(|it| it.known);
-        for given in gives.iter().filter(|given| container.known && given.doubt.is_none_or(sure)) {
+        for given in gives.iter().filter(|given| reference.known && given.doubt.is_none_or(sure)) {
             let name = source.name.to_owned();
-            out.push((name, given.rule.clone(), yields::label(directory, index)));
+            out.push((name, given.rule.clone(), closure::label(directory, index)));
         }
     }
     out

@@ -18,9 +18,9 @@ use crate::config::{Config, LinkBy, Provision, UsernameFrom};
 use crate::model::{Link, State, Status, Text, Texts, UserId, username};
 use crate::source::{DirUser, Directory, Enabled};
 
+use super::closure::RoleClosure;
 use super::doubt::Doubts;
 use super::gaps::Gaps;
-use super::yields::Yields;
 
 /// One source, ready to be resolved.
 pub struct SourceView<'a> {
@@ -28,8 +28,8 @@ pub struct SourceView<'a> {
     pub name: &'a str,
     /// Its content.
     pub directory: &'a Directory,
-    /// What its containers give.
-    pub yields: Yields,
+    /// What its refs give.
+    pub closure: RoleClosure,
     /// What is in doubt in it.
     pub doubts: Doubts,
 }
@@ -545,7 +545,7 @@ where
             return;
         }
         let mut mapped = vec![false; self.drafts.len()];
-        let mut yields = Vec::new();
+        let mut closure = Vec::new();
         for link in &self.links {
             if self.terms_of(link.view).provision == Provision::All {
                 if let Some(slot) = mapped.get_mut(link.person as usize) {
@@ -553,12 +553,12 @@ where
                 }
                 continue;
             }
-            yields.clear();
+            closure.clear();
             if let Some(source) = self.sources.get(usize::from(link.view)) {
-                source.yields.of_user(link.user, &mut yields);
+                source.closure.of_user(link.user, &mut closure);
             }
             if let Some(slot) = mapped.get_mut(link.person as usize) {
-                *slot |= !yields.is_empty();
+                *slot |= !closure.is_empty();
             }
         }
         for (draft, mapped) in self.drafts.iter_mut().zip(mapped) {

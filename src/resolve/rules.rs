@@ -33,18 +33,18 @@ impl Ready<'_> {
         )
     }
 
-    /// The roles that it gives to the group `container`, captures filled in. `Err` says which
+    /// The roles that it gives to the group `reference`, captures filled in. `Err` says which
     /// captured text is refused, and why.
     pub fn targets(
         &self,
         rules: &Rules<'_>,
         directory: &Directory,
-        container: u32,
+        reference: u32,
     ) -> Vec<Result<String, String>> {
         let Some(regex) = &self.regex else {
             return self.mapping.roles.iter().cloned().map(Ok).collect();
         };
-        let Some(group) = directory.containers.get(container as usize) else { return Vec::new() };
+        let Some(group) = directory.refs.get(reference as usize) else { return Vec::new() };
         let norm = || Some(directory.text(group.norm)).filter(|_| rules.fold);
         let filled = |role: &String| {
             expand(role, regex, directory.text(group.identity))
@@ -179,7 +179,7 @@ fn compared(name: &str, fold: bool) -> String {
     if fold { folded(name) } else { name.to_owned() }
 }
 
-/// What a rule may name, with the fields of [`crate::source::Container`].
+/// What a rule may name, with the fields of [`crate::source::RefRow`].
 pub(super) struct Thing<'a> {
     pub kind: Kind,
     pub key: &'a str,
@@ -217,9 +217,9 @@ impl Interest for Rules<'_> {
 pub(super) fn templated_names(rules: &Rules<'_>, directory: &Directory) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let template = |name: &str| rules.config.templates.iter().any(|t| t.regex.is_match(name));
-    for (index, container) in (0u32..).zip(&directory.containers) {
-        let name = directory.text(container.name);
-        match container.kind {
+    for (index, reference) in (0u32..).zip(&directory.refs) {
+        let name = directory.text(reference.name);
+        match reference.kind {
             Kind::RealmRole | Kind::ClientRole if !name.is_empty() && template(name) => {
                 names.insert(name.to_owned());
             }

@@ -14,7 +14,7 @@ use crate::plan::effective::Effective;
 use crate::plan::{self, ByHand, Change, Plan, view};
 use crate::source::local;
 use crate::source::{
-    Completeness, Directory, Enabled, Kind, NewContainer, NewUser, Reading, ReadingBuilder, merge,
+    Completeness, Directory, Enabled, Kind, NewRef, NewUser, Snapshot, SnapshotBuilder, merge,
 };
 
 mod naming;
@@ -61,8 +61,8 @@ impl Facts {
         Facts { people: people.to_vec(), ..Facts::default() }
     }
 
-    fn reading(&self, reversed: bool) -> Reading {
-        let mut builder = ReadingBuilder::new(false);
+    fn snapshot(&self, reversed: bool) -> Snapshot {
+        let mut builder = SnapshotBuilder::new(false);
         let mut groups: BTreeSet<String> = self.groups.iter().cloned().collect();
         groups.extend(self.people.iter().flat_map(|p| p.groups.iter().cloned()));
         for path in groups.clone() {
@@ -81,7 +81,7 @@ impl Facts {
         };
         for path in turn(groups.iter().cloned().collect()) {
             let name = path.rsplit('/').next().unwrap();
-            builder.container(&NewContainer {
+            builder.reference(&NewRef {
                 kind: Kind::Group,
                 key: &path,
                 name,
@@ -90,7 +90,7 @@ impl Facts {
             });
         }
         for role in turn(roles.into_iter().collect()) {
-            builder.container(&NewContainer {
+            builder.reference(&NewRef {
                 kind: Kind::RealmRole,
                 key: &role,
                 name: &role,
@@ -102,24 +102,23 @@ impl Facts {
             if let Some((parent, _)) = path.rsplit_once('/')
                 && !parent.is_empty()
             {
-                let child = builder.find_container(Kind::Group, path).unwrap();
-                let parent = builder.find_container(Kind::Group, parent).unwrap();
+                let child = builder.find_ref(Kind::Group, path).unwrap();
+                let parent = builder.find_ref(Kind::Group, parent).unwrap();
                 builder.child(parent, child);
             }
         }
         for (role, parts) in &self.roles {
-            let from = builder.find_container(Kind::RealmRole, role).unwrap();
+            let from = builder.find_ref(Kind::RealmRole, role).unwrap();
             for part in parts {
-                if let Some(to) = builder.find_container(Kind::RealmRole, part) {
+                if let Some(to) = builder.find_ref(Kind::RealmRole, part) {
                     builder.leads_to(from, to);
                 }
             }
         }
         for (group, role) in &self.group_roles {
-            if let (Some(from), Some(to)) = (
-                builder.find_container(Kind::Group, group),
-                builder.find_container(Kind::RealmRole, role),
-            ) {
+            if let (Some(from), Some(to)) =
+                (builder.find_ref(Kind::Group, group), builder.find_ref(Kind::RealmRole, role))
+            {
                 builder.leads_to(from, to);
             }
         }
@@ -137,11 +136,11 @@ impl Facts {
                 federation: &person.federation,
             });
             for group in &person.groups {
-                let group = builder.find_container(Kind::Group, group).unwrap();
+                let group = builder.find_ref(Kind::Group, group).unwrap();
                 builder.member(group, user);
             }
             for role in &person.roles {
-                let role = builder.find_container(Kind::RealmRole, role).unwrap();
+                let role = builder.find_ref(Kind::RealmRole, role).unwrap();
                 builder.member(role, user);
             }
         }
@@ -149,7 +148,7 @@ impl Facts {
     }
 
     fn directory(&self) -> Directory {
-        self.reading(false).directory
+        self.snapshot(false).directory
     }
 }
 
@@ -839,9 +838,9 @@ fn an_expired_local_grant_goes_at_its_moment() {
     assert!(plan.held.is_none());
 }
 
-/// Plans on `reading` laid over `mirror`, as the pipeline does.
-fn over(world: &World, mirror: &Directory, reading: Reading) -> Plan {
-    world.plan_on(&[("kc".to_owned(), merge(Some(mirror), reading).directory)])
+/// Plans on `snapshot` laid over `mirror`, as a run does.
+fn over(world: &World, mirror: &Directory, snapshot: Snapshot) -> Plan {
+    world.plan_on(&[("kc".to_owned(), merge(Some(mirror), snapshot).directory)])
 }
 
 fn two_groups(group: &str) -> String {
@@ -853,14 +852,14 @@ fn a_group_that_was_never_read_is_unknown_and_not_empty() {
     let mut world = World::with(&two_groups("one"), &[person("1", "alice", &["/one"])]);
     let mut facts = world.facts["kc"].clone();
     facts.groups.push("/two".to_owned());
-    let not_asked = |reading: &mut Reading, what: Completeness| {
-        for (index, container) in reading.directory.containers.iter().enumerate() {
-            if reading.directory.text(container.identity) == "/two" {
-                reading.members[index] = what.clone();
+    let not_asked = |snapshot: &mut Snapshot, what: Completeness| {
+        for (index, reference) in snapshot.directory.refs.iter().enumerate() {
+            if snapshot.directory.text(reference.identity) == "/two" {
+                snapshot.members[index] = what.clone();
             }
         }
     };
-    let mut first = facts.reading(false);
+    let mut first = facts.snapshot(false);
     not_asked(&mut first, Completeness::NotAsked);
     let mirror = merge(None, first).directory;
     let plan = world.plan_on(&[("kc".to_owned(), mirror.clone())]);
@@ -870,12 +869,12 @@ fn a_group_that_was_never_read_is_unknown_and_not_empty() {
     world.config = config_of(&["kc"], &two_groups("two"));
     let plan = world.plan_on(&[("kc".to_owned(), mirror.clone())]);
     assert!(!words(&plan).iter().any(|w| w.starts_with("grant-removed")), "{:?}", words(&plan));
-    let mut cut = facts.reading(false);
+    let mut cut = facts.snapshot(false);
     not_asked(&mut cut, Completeness::Partial("cut off".to_owned()));
     let plan = over(&world, &mirror, cut);
     assert!(!words(&plan).iter().any(|w| w.starts_with("grant-removed")), "{:?}", words(&plan));
     // Read in full: alice is not in it.
-    let plan = over(&world, &mirror, facts.reading(false));
+    let plan = over(&world, &mirror, facts.snapshot(false));
     assert!(words(&plan).iter().any(|w| w.starts_with("grant-removed")), "{:?}", words(&plan));
 }
 
@@ -888,13 +887,13 @@ fn who_leaves_a_group_that_was_read_loses_the_role_though_another_group_is_unkno
     world.run();
     let mut facts = Facts::of(&[person("1", "alice", &[]), person("2", "bob", &["/one"])]);
     facts.groups = vec!["/one".to_owned(), "/two".to_owned()];
-    let mut reading = facts.reading(false);
-    for (index, container) in reading.directory.containers.iter().enumerate() {
-        if reading.directory.text(container.identity) == "/two" {
-            reading.members[index] = Completeness::Partial("cut off".to_owned());
+    let mut snapshot = facts.snapshot(false);
+    for (index, reference) in snapshot.directory.refs.iter().enumerate() {
+        if snapshot.directory.text(reference.identity) == "/two" {
+            snapshot.members[index] = Completeness::Partial("cut off".to_owned());
         }
     }
-    let plan = world.plan_on(&[("kc".to_owned(), merge(None, reading).directory)]);
+    let plan = world.plan_on(&[("kc".to_owned(), merge(None, snapshot).directory)]);
     assert_eq!(plan.summary.grants_removed, 1, "{:?}", words(&plan));
 }
 
@@ -906,7 +905,7 @@ fn who_leaves_a_group_of_one_source_loses_the_role_though_another_source_has_an_
     world.run();
     let a = Facts::of(&[person("1", "alice", &[]), person("2", "bob", &["/g"])]).directory();
     let b = Facts { groups: vec!["/g".to_owned()], ..Facts::of(&[person("x", "zoe", &[])]) };
-    let mut b = b.reading(false);
+    let mut b = b.snapshot(false);
     b.members[0] = Completeness::Partial("cut off".to_owned());
     let b = merge(None, b).directory;
     let plan = world.plan_on(&[("a".to_owned(), a), ("b".to_owned(), b)]);
@@ -915,24 +914,24 @@ fn who_leaves_a_group_of_one_source_loses_the_role_though_another_source_has_an_
 }
 
 /// The reading of these people where the groups `partial` could not be read in full.
-fn reading_but(people: &[Person], groups: &[&str], partial: &[&str]) -> Reading {
+fn reading_but(people: &[Person], groups: &[&str], partial: &[&str]) -> Snapshot {
     let mut facts = Facts::of(people);
     facts.groups = groups.iter().map(|group| (*group).to_owned()).collect();
-    let mut reading = facts.reading(false);
-    for (index, container) in reading.directory.containers.iter().enumerate() {
-        if partial.contains(&reading.directory.text(container.identity)) {
-            reading.members[index] = Completeness::Partial("hidden".to_owned());
+    let mut snapshot = facts.snapshot(false);
+    for (index, reference) in snapshot.directory.refs.iter().enumerate() {
+        if partial.contains(&snapshot.directory.text(reference.identity)) {
+            snapshot.members[index] = Completeness::Partial("hidden".to_owned());
         }
     }
-    reading
+    snapshot
 }
 
-/// Runs over one mirror after the other, as the pipeline does.
-fn runs(world: &mut World, readings: Vec<Reading>) -> Plan {
+/// Runs over one mirror after the other, as a run does.
+fn runs(world: &mut World, snapshots: Vec<Snapshot>) -> Plan {
     let mut mirror = None;
     let mut last = None;
-    for reading in readings {
-        let merged = merge(mirror.as_ref(), reading).directory;
+    for snapshot in snapshots {
+        let merged = merge(mirror.as_ref(), snapshot).directory;
         let plan = world.plan_on(&[("kc".to_owned(), merged.clone())]);
         world.state = stored(&plan);
         mirror = Some(merged);
@@ -970,9 +969,9 @@ fn who_is_not_among_the_users_goes_missing_though_not_all_groups_were_ever_read(
     let mut world = World::with(&roles("merge"), &[]);
     let people = [person("1", "alice", &["/g"]), person("2", "bob", &["/g"])];
     let cut = |people: &[Person], groups: &[&str]| {
-        let mut reading = reading_but(people, groups, &[]);
-        reading.groups = Completeness::Partial("cut off".to_owned());
-        reading
+        let mut snapshot = reading_but(people, groups, &[]);
+        snapshot.groups = Completeness::Partial("cut off".to_owned());
+        snapshot
     };
     let plan = runs(&mut world, vec![cut(&people, &["/g"]), cut(&people[..1], &["/g"])]);
     assert_eq!(words(&plan), ["user-missing bob: no source lists the user any more"]);
@@ -989,9 +988,9 @@ fn who_is_not_among_the_users_goes_missing_though_not_all_groups_were_ever_read(
 fn who_is_not_on_a_list_that_was_read_is_not_on_it_though_not_all_users_ever_were() {
     let mut world = World::with(&roles("merge"), &[]);
     let cut = |people: &[Person], partial: &[&str]| {
-        let mut reading = reading_but(people, &["/g"], partial);
-        reading.users = Completeness::Partial("cut off".to_owned());
-        reading
+        let mut snapshot = reading_but(people, &["/g"], partial);
+        snapshot.users = Completeness::Partial("cut off".to_owned());
+        snapshot
     };
     let before = [person("1", "alice", &["/g"]), person("2", "bob", &["/g"])];
     let after = [person("1", "alice", &[])];
@@ -1008,19 +1007,19 @@ fn whose_role_may_lead_anywhere_keeps_what_a_no_would_take() {
                   external_roles = [\"two\"]\n";
     let mut world = World::with(config, &[]);
     let people = [person("1", "alice", &["/one"])];
-    let mut reading = reading_but(&people, &["/one", "/two"], &[]);
-    let one = reading
+    let mut snapshot = reading_but(&people, &["/one", "/two"], &[]);
+    let one = snapshot
         .directory
-        .containers
+        .refs
         .iter()
-        .position(|container| reading.directory.text(container.identity) == "/one");
-    reading.up[one.unwrap()] = Completeness::Partial("what it contains is hidden".to_owned());
+        .position(|reference| snapshot.directory.text(reference.identity) == "/one");
+    snapshot.implies[one.unwrap()] = Completeness::Partial("what it contains is hidden".to_owned());
     // An administrator made her grant while the role was not yet the IdP's alone.
     world.config = config_of(&["kc"], &config.replace("force", "merge"));
-    runs(&mut world, vec![reading.clone()]);
+    runs(&mut world, vec![snapshot.clone()]);
     world.grant("alice", "r", None);
     world.config = config_of(&["kc"], config);
-    let plan = runs(&mut world, vec![reading.clone(), reading]);
+    let plan = runs(&mut world, vec![snapshot.clone(), snapshot]);
     assert_eq!(words(&plan), Vec::<String>::new());
     let plan = runs(&mut world, vec![reading_but(&people, &["/one", "/two"], &[])]);
     assert!(words(&plan).iter().any(|w| w.starts_with("grant-removed")), "{:?}", words(&plan));
@@ -1028,12 +1027,12 @@ fn whose_role_may_lead_anywhere_keeps_what_a_no_would_take() {
 
 #[test]
 fn a_group_s_list_says_which_groups_are_in_it_where_a_directory_nests_that_way() {
-    let reading = |inner_in: &[&str], partial: &[&str]| {
-        let mut builder = ReadingBuilder::new(true);
+    let snapshot = |inner_in: &[&str], partial: &[&str]| {
+        let mut builder = SnapshotBuilder::new(true);
         builder.nested_by_list();
         let mut place = BTreeMap::new();
         for name in ["inner", "outer", "other"] {
-            let group = builder.container(&NewContainer {
+            let group = builder.reference(&NewRef {
                 kind: Kind::Group,
                 key: name,
                 name,
@@ -1049,13 +1048,13 @@ fn a_group_s_list_says_which_groups_are_in_it_where_a_directory_nests_that_way()
         builder.finish()
     };
     let ups = |directory: &Directory| -> Vec<String> {
-        let name = |at: u32| directory.text(directory.containers[at as usize].name).to_owned();
+        let name = |at: u32| directory.text(directory.refs[at as usize].name).to_owned();
         let inner = (0..3).find(|at| name(*at) == "inner").unwrap();
-        directory.up[inner as usize].iter().map(|at| name(*at)).collect()
+        directory.implies[inner as usize].iter().map(|at| name(*at)).collect()
     };
-    let mirror = merge(None, reading(&["outer", "other"], &[])).directory;
+    let mirror = merge(None, snapshot(&["outer", "other"], &[])).directory;
     let after = |inner_in: &[&str], partial: &[&str]| {
-        ups(&merge(Some(&mirror), reading(inner_in, partial)).directory)
+        ups(&merge(Some(&mirror), snapshot(inner_in, partial)).directory)
     };
     assert_eq!(after(&[], &[]), Vec::<String>::new());
     assert_eq!(after(&[], &["outer"]), ["outer"], "its list may hold the group still");
@@ -1066,12 +1065,12 @@ fn a_group_s_list_says_which_groups_are_in_it_where_a_directory_nests_that_way()
 fn what_a_group_held_before_nobody_asked_for_it_is_forgotten() {
     let facts = Facts::of(&[person("1", "alice", &["/one"])]);
     let mirror = facts.directory();
-    let mut reading =
+    let mut snapshot =
         Facts { groups: vec!["/one".to_owned()], ..Facts::of(&[person("1", "alice", &[])]) }
-            .reading(false);
-    reading.members[0] = Completeness::NotAsked;
-    let merged = merge(Some(&mirror), reading).directory;
-    assert!(merged.members[0].is_empty() && !merged.containers[0].known);
+            .snapshot(false);
+    snapshot.members[0] = Completeness::NotAsked;
+    let merged = merge(Some(&mirror), snapshot).directory;
+    assert!(merged.members[0].is_empty() && !merged.refs[0].known);
 }
 
 #[test]
@@ -1079,8 +1078,8 @@ fn a_group_made_again_under_its_path_is_not_ambiguous_in_a_partial_read() {
     let mut world = World::with(&two_groups("one"), &[person("1", "alice", &["/one"])]);
     world.run();
     let mirror = world.facts["kc"].directory();
-    let mut builder = ReadingBuilder::new(false);
-    let group = builder.container(&NewContainer {
+    let mut builder = SnapshotBuilder::new(false);
+    let group = builder.reference(&NewRef {
         kind: Kind::Group,
         key: "another id",
         name: "one",
@@ -1122,7 +1121,7 @@ fn an_address_that_nobody_verified_captures_no_account_of_another_source() {
     let mut text = roles("merge");
     text.push_str("[sync]\nusername = \"email\"\n");
     let mut world = World::new(config_of(&["a", "b"], &text));
-    let mut builder = ReadingBuilder::new(false);
+    let mut builder = SnapshotBuilder::new(false);
     builder.user(&NewUser {
         ext: "m",
         username: "mallory",
@@ -1156,7 +1155,7 @@ fn an_attribute_never_reaches_a_protected_role() {
     let config = "[guard]\nprotected_roles = { boss = 0 }\n[roles.boss]\nexternal_roles = []\n\
                   [[mapping]]\nattribute = { name = \"dep\", value = \"IT\" }\nroles = [\"boss\"]\n";
     let world = World::with(config, &[]);
-    let mut builder = ReadingBuilder::new(false);
+    let mut builder = SnapshotBuilder::new(false);
     let user = builder.user(&NewUser {
         ext: "1",
         username: "alice",
@@ -1165,7 +1164,7 @@ fn an_attribute_never_reaches_a_protected_role() {
         enabled: Enabled::Yes,
         federation: "",
     });
-    let it = builder.container(&NewContainer {
+    let it = builder.reference(&NewRef {
         kind: Kind::Attribute,
         key: "dep=IT",
         name: "IT",
@@ -1527,15 +1526,15 @@ fn oracle(config: &Config, facts: &Facts) -> BTreeSet<(String, String)> {
     out
 }
 
-fn all_partial(facts: &Facts) -> Reading {
-    let mut reading = facts.reading(false);
+fn all_partial(facts: &Facts) -> Snapshot {
+    let mut snapshot = facts.snapshot(false);
     let partial = || Completeness::Partial("cut off".to_owned());
-    reading.users = partial();
-    reading.groups = partial();
-    reading.roles = partial();
-    reading.members.iter_mut().for_each(|m| *m = partial());
-    reading.up.iter_mut().for_each(|m| *m = partial());
-    reading
+    snapshot.users = partial();
+    snapshot.groups = partial();
+    snapshot.roles = partial();
+    snapshot.members.iter_mut().for_each(|m| *m = partial());
+    snapshot.implies.iter_mut().for_each(|m| *m = partial());
+    snapshot
 }
 
 proptest! {
@@ -1562,11 +1561,11 @@ proptest! {
         world.run();
         world.says("kc", &second);
         let facts = &world.facts["kc"];
-        let one = world.plan_on(&[("kc".to_owned(), facts.reading(false).directory)]);
-        let other = world.plan_on(&[("kc".to_owned(), facts.reading(true).directory)]);
+        let one = world.plan_on(&[("kc".to_owned(), facts.snapshot(false).directory)]);
+        let other = world.plan_on(&[("kc".to_owned(), facts.snapshot(true).directory)]);
         prop_assert_eq!(words(&one), words(&other));
         prop_assert_eq!(shape(&one.state), shape(&other.state));
-        prop_assert_eq!(facts.reading(false).directory.digest(), facts.reading(true).directory.digest());
+        prop_assert_eq!(facts.snapshot(false).directory.digest(), facts.snapshot(true).directory.digest());
     }
 
     #[test]
@@ -1605,14 +1604,14 @@ proptest! {
         let mirror = world.facts["kc"].directory();
         let mut facts = Facts::of(&second);
         facts.groups = GROUPS.iter().map(|g| (*g).to_owned()).collect();
-        let mut reading = facts.reading(false);
-        reading.users = Completeness::Partial("cut off".to_owned());
-        for (index, container) in reading.directory.containers.iter().enumerate() {
-            if reading.directory.text(container.identity).starts_with(GROUPS[group]) {
-                reading.members[index] = Completeness::Partial("cut off".to_owned());
+        let mut snapshot = facts.snapshot(false);
+        snapshot.users = Completeness::Partial("cut off".to_owned());
+        for (index, reference) in snapshot.directory.refs.iter().enumerate() {
+            if snapshot.directory.text(reference.identity).starts_with(GROUPS[group]) {
+                snapshot.members[index] = Completeness::Partial("cut off".to_owned());
             }
         }
-        let merged = merge(Some(&mirror), reading);
+        let merged = merge(Some(&mirror), snapshot);
         let plan = world.plan_on(&[("kc".to_owned(), merged.directory)]);
         prop_assert!(!words(&plan).iter().any(|w| w.starts_with("grant-removed")), "{:?}", words(&plan));
     }
@@ -1622,9 +1621,9 @@ proptest! {
         first in arbitrary_people(), second in arbitrary_people(),
     ) {
         let mirror = Facts::of(&first).directory();
-        let reading = Facts::of(&second).reading(false);
-        let digest = reading.directory.digest();
-        prop_assert_eq!(merge(Some(&mirror), reading).directory.digest(), digest);
+        let snapshot = Facts::of(&second).snapshot(false);
+        let digest = snapshot.directory.digest();
+        prop_assert_eq!(merge(Some(&mirror), snapshot).directory.digest(), digest);
         // And a partial one over its own mirror changes nothing.
         let again = merge(Some(&mirror), all_partial(&Facts::of(&first)));
         prop_assert_eq!(again.directory.digest(), mirror.digest());

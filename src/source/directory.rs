@@ -1,20 +1,20 @@
 //! What a source knows, in one compact shape for every kind of source.
 //!
-//! A directory holds *users* and *containers*. A container is whatever a rule can name: a group,
-//! a realm role, a client role, an attribute value. Users are directly in containers
-//! (`members`), and a container can lead to others (`up`): who is in the first is in the second
+//! A directory holds *users* and *refs*. A reference is whatever a rule can name: a group,
+//! a realm role, a client role, an attribute value. Users are directly in refs
+//! (`members`), and a reference can lead to others (`implies`): who is in the first is in the second
 //! as well. That one relation says subgroup → parent group, group → its roles, composite role →
 //! what it contains (Keycloak) and nested group → the group that lists it (LDAP). Cycles are
 //! legal everywhere.
 //!
-//! A directory is canonical: users sorted by external id, containers by kind and key, members and
-//! `up` sorted and distinct. Two readings of the same facts are equal whatever their order.
+//! A directory is canonical: users sorted by external id, refs by kind and key, members and
+//! `implies` sorted and distinct. Two readings of the same facts are equal whatever their order.
 
 use sha2::{Digest, Sha256};
 
 use crate::model::{Text, Texts};
 
-/// What kind of thing a container is.
+/// What kind of thing a reference is.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
@@ -83,11 +83,11 @@ pub struct DirUser {
 
 /// Something that a rule can name.
 #[derive(Clone, Copy, Debug)]
-pub struct Container {
+pub struct RefRow {
     /// What it is.
     pub kind: Kind,
     /// Stable external id; for roles, attributes and things without an id, its identity. Distinct
-    /// among the containers of its kind.
+    /// among the refs of its kind.
     pub key: Text,
     /// Bare name: the group's own name, the role's name, the attribute's value.
     pub name: Text,
@@ -96,14 +96,14 @@ pub struct Container {
     pub identity: Text,
     /// What identities are compared by: for LDAP the normalised DN; elsewhere the identity.
     pub norm: Text,
-    /// Keycloak: the group right above, as a place in [`Directory::containers`].
+    /// Keycloak: the group right above, as a place in [`Directory::refs`].
     pub parent: Option<u32>,
     /// Its direct members have been read in full at least once since somebody asked for them.
     /// Where not, who is not among them is unknown, not absent.
     pub known: bool,
     /// What it leads to has been read in full at least once. Where not, its members may be in
     /// anything of the source.
-    pub up_known: bool,
+    pub implies_known: bool,
 }
 
 /// Which lists of a source have been read in full at least once. Where one has not, what is not on
@@ -125,7 +125,7 @@ impl Proven {
     /// Whether both groups and roles have been: whatever a rule can name, but for attributes,
     /// which are there because rules name them.
     #[must_use]
-    pub fn containers(self) -> bool {
+    pub fn refs(self) -> bool {
         self.groups && self.roles
     }
 }
@@ -138,12 +138,12 @@ pub struct Directory {
     /// Sorted by external id.
     pub users: Vec<DirUser>,
     /// Sorted by kind, then key.
-    pub containers: Vec<Container>,
-    /// For each container the users directly in it: places in `users`, sorted, distinct.
+    pub refs: Vec<RefRow>,
+    /// For each reference the users directly in it: places in `users`, sorted, distinct.
     pub members: Vec<Vec<u32>>,
-    /// For each container those that its members are in as well: places in `containers`, sorted,
+    /// For each reference those that its members are in as well: places in `refs`, sorted,
     /// distinct.
-    pub up: Vec<Vec<u32>>,
+    pub implies: Vec<Vec<u32>>,
     /// Names compare ignoring case and repeated spaces (LDAP).
     pub ignore_case: bool,
     /// Which of the lists above are all there, or were once and have been kept up since.
@@ -159,16 +159,16 @@ impl Directory {
 
     /// A group's names from the top, by following `parent`. Its own name alone for other things.
     #[must_use]
-    pub fn path(&self, container: u32) -> Vec<&str> {
+    pub fn path(&self, reference: u32) -> Vec<&str> {
         let mut names = Vec::new();
-        let mut next = Some(container);
-        while let Some(container) = next.and_then(|index| self.containers.get(index as usize)) {
-            names.push(self.text(container.name));
+        let mut next = Some(reference);
+        while let Some(reference) = next.and_then(|index| self.refs.get(index as usize)) {
+            names.push(self.text(reference.name));
             // A cycle of parents cannot be built in Keycloak; a broken export must not hang us.
-            if names.len() > self.containers.len() {
+            if names.len() > self.refs.len() {
                 break;
             }
-            next = container.parent;
+            next = reference.parent;
         }
         names.reverse();
         names
@@ -200,15 +200,19 @@ impl Directory {
             let bits = u8::from(user.email_verified) | u8::from(!user.linkable) << 1;
             hash.update([bits, user.enabled as u8]);
         }
-        hash.update((self.containers.len() as u64).to_le_bytes());
-        for (index, container) in self.containers.iter().enumerate() {
-            hash.update([container.kind as u8, container.known.into(), container.up_known.into()]);
-            for field in [container.key, container.name, container.identity, container.norm] {
+        hash.update((self.refs.len() as u64).to_le_bytes());
+        for (index, reference) in self.refs.iter().enumerate() {
+            hash.update([
+                reference.kind as u8,
+                reference.known.into(),
+                reference.implies_known.into(),
+            ]);
+            for field in [reference.key, reference.name, reference.identity, reference.norm] {
                 text(&mut hash, field);
             }
-            hash.update(container.parent.map_or(0, |parent| u64::from(parent) + 1).to_le_bytes());
+            hash.update(reference.parent.map_or(0, |parent| u64::from(parent) + 1).to_le_bytes());
             list(&mut hash, self.members.get(index).map_or(&[], Vec::as_slice));
-            list(&mut hash, self.up.get(index).map_or(&[], Vec::as_slice));
+            list(&mut hash, self.implies.get(index).map_or(&[], Vec::as_slice));
         }
         format!("{:x}", hash.finalize())
     }

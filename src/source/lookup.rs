@@ -8,7 +8,7 @@
 use hashbrown::HashMap;
 
 use super::directory::{DirUser, Directory, Enabled, Kind};
-use super::reading::canonical;
+use super::snapshot::canonical;
 use crate::config::UsernameFrom;
 use crate::model::username;
 
@@ -78,7 +78,7 @@ pub struct Sighting {
 pub struct Within {
     /// What kind of thing.
     pub kind: Kind,
-    /// Its stable external id: [`super::Container::key`].
+    /// Its stable external id: [`super::RefRow::key`].
     pub key: String,
     /// Its name as it is now: where the mirror has another one for this key, what the rules would
     /// make of it is not known. Absent where the source does not tell.
@@ -139,8 +139,8 @@ pub fn with_people(mut directory: Directory, people: &[Sighting]) -> Directory {
             }
         };
         for within in &person.within {
-            if let Some(container) = find_container(&directory, within)
-                && let Some(members) = directory.members.get_mut(container)
+            if let Some(reference) = find_ref(&directory, within)
+                && let Some(members) = directory.members.get_mut(reference)
             {
                 members.push(place);
             }
@@ -149,16 +149,16 @@ pub fn with_people(mut directory: Directory, people: &[Sighting]) -> Directory {
     canonical(directory).0
 }
 
-/// The place of what `within` names among the containers of a canonical directory; `None` where
+/// The place of what `within` names among the refs of a canonical directory; `None` where
 /// it is not there, or goes by another name there.
 #[must_use]
-pub fn find_container(directory: &Directory, within: &Within) -> Option<usize> {
+pub fn find_ref(directory: &Directory, within: &Within) -> Option<usize> {
     let place = directory
-        .containers
-        .binary_search_by(|container| {
-            (container.kind, directory.text(container.key)).cmp(&(within.kind, &within.key))
+        .refs
+        .binary_search_by(|reference| {
+            (reference.kind, directory.text(reference.key)).cmp(&(within.kind, &within.key))
         })
         .ok()?;
-    let name = directory.text(directory.containers.get(place)?.name);
+    let name = directory.text(directory.refs.get(place)?.name);
     within.name.as_deref().is_none_or(|now| now == name).then_some(place)
 }

@@ -9,8 +9,8 @@
 
 use hashbrown::HashMap;
 
-use super::directory::{Container, DirUser, Directory, Enabled, Kind, Proven};
-use super::reading::{Completeness, NewContainer, NewUser, Reading, ReadingBuilder};
+use super::directory::{DirUser, Directory, Enabled, Kind, Proven, RefRow};
+use super::snapshot::{Completeness, NewRef, NewUser, Snapshot, SnapshotBuilder};
 
 /// A source's content as far as it is known now.
 #[derive(Clone, Debug)]
@@ -23,17 +23,17 @@ pub struct Merged {
     pub undecided: usize,
 }
 
-/// Lays `reading` over `mirror` (what the source last said; absent before the first read).
+/// Lays `snapshot` over `mirror` (what the source last said; absent before the first read).
 #[must_use]
-pub fn merge(mirror: Option<&Directory>, reading: Reading) -> Merged {
-    let complete = reading.is_complete();
-    if reading.stands_alone() {
-        return Merged { directory: reading.directory, complete, undecided: 0 };
+pub fn merge(mirror: Option<&Directory>, snapshot: Snapshot) -> Merged {
+    let complete = snapshot.is_complete();
+    if snapshot.stands_alone() {
+        return Merged { directory: snapshot.directory, complete, undecided: 0 };
     }
     let empty = Directory::default();
     let old = mirror.unwrap_or(&empty);
-    let new = &reading.directory;
-    let mut builder = ReadingBuilder::new(new.ignore_case);
+    let new = &snapshot.directory;
+    let mut builder = SnapshotBuilder::new(new.ignore_case);
 
     let known: HashMap<&str, Enabled> =
         old.users.iter().map(|user| (old.text(user.ext), user.enabled)).collect();
@@ -53,71 +53,72 @@ pub fn merge(mirror: Option<&Directory>, reading: Reading) -> Merged {
         }
         builder.user(&row);
     }
-    if !reading.users.is_complete() {
+    if !snapshot.users.is_complete() {
         for user in &old.users {
             builder.user(&user_of(old, user));
         }
     }
 
     let mut same_norm: HashMap<(Kind, &str), (Kind, &str)> = HashMap::new();
-    for container in &new.containers {
-        builder.container(&container_of(new, container));
-        let key = (container.kind, new.text(container.key));
-        same_norm.insert((container.kind, new.text(container.norm)), key);
+    for reference in &new.refs {
+        builder.reference(&ref_of(new, reference));
+        let key = (reference.kind, new.text(reference.key));
+        same_norm.insert((reference.kind, new.text(reference.norm)), key);
     }
     let kept = |kind: Kind| match kind {
-        Kind::Group => !reading.groups.is_complete(),
-        Kind::RealmRole | Kind::ClientRole | Kind::Attribute => !reading.roles.is_complete(),
+        Kind::Group => !snapshot.groups.is_complete(),
+        Kind::RealmRole | Kind::ClientRole | Kind::Attribute => !snapshot.roles.is_complete(),
     };
-    for container in old.containers.iter().filter(|container| kept(container.kind)) {
+    for reference in old.refs.iter().filter(|reference| kept(reference.kind)) {
         // Deleted and made again under the same identity: the new one has taken its place, and
         // two of one name would only be ambiguous.
-        if !same_norm.contains_key(&(container.kind, old.text(container.norm))) {
-            builder.container(&container_of(old, container));
+        if !same_norm.contains_key(&(reference.kind, old.text(reference.norm))) {
+            builder.reference(&ref_of(old, reference));
         }
     }
 
     let read: HashMap<(Kind, &str), usize> = new
-        .containers
+        .refs
         .iter()
         .enumerate()
-        .map(|(index, container)| ((container.kind, new.text(container.key)), index))
+        .map(|(index, reference)| ((reference.kind, new.text(reference.key)), index))
         .collect();
-    // Where a container of the mirror is now: under its own key, else under its identity.
-    let heir = |container: &Container| -> (Kind, &str) {
-        let key = (container.kind, old.text(container.key));
+    // Where a reference of the mirror is now: under its own key, else under its identity.
+    let heir = |reference: &RefRow| -> (Kind, &str) {
+        let key = (reference.kind, old.text(reference.key));
         if read.contains_key(&key) {
             return key;
         }
-        let norm = (container.kind, old.text(container.norm));
-        same_norm.get(&norm).copied().filter(|_| kept(container.kind)).unwrap_or(key)
+        let norm = (reference.kind, old.text(reference.norm));
+        same_norm.get(&norm).copied().filter(|_| kept(reference.kind)).unwrap_or(key)
     };
-    let key = |container: &Container| (container.kind, new.text(container.key));
+    let key = |reference: &RefRow| (reference.kind, new.text(reference.key));
     relate(&mut builder, new, key, |_| true, |_, _| true);
-    // What of the mirror still stands. A container that was not read at all stands as it is;
+    // What of the mirror still stands. A reference that was not read at all stands as it is;
     // `relate` passes over it unless the builder kept it above.
     //
     // Nobody asked for its members: what the mirror had is as old as the last question, so it is
     // forgotten, and `known` says so.
-    let list_stands = |container: &Container| {
-        read.get(&heir(container)).is_none_or(|index| {
-            matches!(reading.members.get(*index), Some(Completeness::Partial(_)))
+    let list_stands = |reference: &RefRow| {
+        read.get(&heir(reference)).is_none_or(|index| {
+            matches!(snapshot.members.get(*index), Some(Completeness::Partial(_)))
         })
     };
-    let up_stands = |container: &Container| {
-        read.get(&heir(container))
-            .is_none_or(|index| reading.up.get(*index).is_none_or(|up| !up.is_complete()))
+    let implies_stands = |reference: &RefRow| {
+        read.get(&heir(reference)).is_none_or(|index| {
+            snapshot.implies.get(*index).is_none_or(|implies| !implies.is_complete())
+        })
     };
-    let edge_stands = |from: &Container, to: &Container| {
-        if reading.nested_by_list { list_stands(to) } else { up_stands(from) }
+    let edge_stands = |from: &RefRow, to: &RefRow| {
+        if snapshot.nested_by_list { list_stands(to) } else { implies_stands(from) }
     };
     relate(&mut builder, old, heir, list_stands, edge_stands);
-    tell_known(&mut builder, old, &reading, heir);
+    tell_known(&mut builder, old, &snapshot, heir);
     let mut directory = builder.finish().directory;
     directory.proven = Proven {
-        users: reading.users.is_complete() || old.proven.users,
-        groups: reading.groups.is_complete() || old.proven.groups,
-        roles: reading.roles.is_complete() || old.proven.roles,
+        users: snapshot.users.is_complete() || old.proven.users,
+        groups: snapshot.groups.is_complete() || old.proven.groups,
+        roles: snapshot.roles.is_complete() || old.proven.roles,
     };
     Merged { directory, complete, undecided }
 }
@@ -125,46 +126,48 @@ pub fn merge(mirror: Option<&Directory>, reading: Reading) -> Merged {
 /// Says whose members, and of what it is known where it leads: read in full now, or in the mirror
 /// where this read adds to it.
 fn tell_known<'d>(
-    builder: &mut ReadingBuilder,
+    builder: &mut SnapshotBuilder,
     old: &'d Directory,
-    reading: &Reading,
-    heir: impl Fn(&Container) -> (Kind, &'d str),
+    snapshot: &Snapshot,
+    heir: impl Fn(&RefRow) -> (Kind, &'d str),
 ) {
     let unknown = || Completeness::Partial("never read in full".to_owned());
-    let new = &reading.directory;
-    let lists = || reading.members.iter().zip(&reading.up);
-    for (container, (members, up)) in new.containers.iter().zip(lists()) {
-        let Some(place) = builder.find_container(container.kind, new.text(container.key)) else {
+    let new = &snapshot.directory;
+    let lists = || snapshot.members.iter().zip(&snapshot.implies);
+    for (reference, (members, implies)) in new.refs.iter().zip(lists()) {
+        let Some(place) = builder.find_ref(reference.kind, new.text(reference.key)) else {
             continue;
         };
         if !members.is_complete() {
             builder.members_are(place, unknown());
         }
-        if matches!(up, Completeness::Partial(_)) {
-            builder.up_is(place, unknown());
+        if matches!(implies, Completeness::Partial(_)) {
+            builder.implies_is(place, unknown());
         }
     }
     let read: HashMap<(Kind, &str), (&Completeness, &Completeness)> = new
-        .containers
+        .refs
         .iter()
         .zip(lists())
-        .map(|(container, lists)| ((container.kind, new.text(container.key)), lists))
+        .map(|(reference, lists)| ((reference.kind, new.text(reference.key)), lists))
         .collect();
-    for container in &old.containers {
-        let (kind, key) = heir(container);
-        let Some(place) = builder.find_container(kind, key) else { continue };
+    for reference in &old.refs {
+        let (kind, key) = heir(reference);
+        let Some(place) = builder.find_ref(kind, key) else { continue };
         let read = read.get(&(kind, key));
         match read.map(|(members, _)| *members) {
-            Some(Completeness::Partial(_)) | None if container.known => {
+            Some(Completeness::Partial(_)) | None if reference.known => {
                 builder.members_are(place, Completeness::Complete);
             }
             None => builder.members_are(place, unknown()),
             Some(_) => {}
         }
-        match read.map(|(_, up)| *up) {
+        match read.map(|(_, implies)| *implies) {
             Some(Completeness::Complete) => {}
-            Some(_) | None if container.up_known => builder.up_is(place, Completeness::Complete),
-            Some(_) | None => builder.up_is(place, unknown()),
+            Some(_) | None if reference.implies_known => {
+                builder.implies_is(place, Completeness::Complete)
+            }
+            Some(_) | None => builder.implies_is(place, unknown()),
         }
     }
 }
@@ -180,40 +183,40 @@ fn user_of<'a>(directory: &'a Directory, user: &DirUser) -> NewUser<'a> {
     }
 }
 
-fn container_of<'a>(directory: &'a Directory, container: &Container) -> NewContainer<'a> {
-    NewContainer {
-        kind: container.kind,
-        key: directory.text(container.key),
-        name: directory.text(container.name),
-        identity: directory.text(container.identity),
-        norm: directory.text(container.norm),
+fn ref_of<'a>(directory: &'a Directory, reference: &RefRow) -> NewRef<'a> {
+    NewRef {
+        kind: reference.kind,
+        key: directory.text(reference.key),
+        name: directory.text(reference.name),
+        identity: directory.text(reference.identity),
+        norm: directory.text(reference.norm),
     }
 }
 
-/// Copies `from`'s members and what containers lead to, where `members` of a container and `edge`
-/// (from one to another) say so and the builder has both ends; `key` tells what a container is
+/// Copies `from`'s members and what refs lead to, where `members` of a reference and `edge`
+/// (from one to another) say so and the builder has both ends; `key` tells what a reference is
 /// called there.
 fn relate<'d>(
-    builder: &mut ReadingBuilder,
+    builder: &mut SnapshotBuilder,
     from: &Directory,
-    key: impl Fn(&Container) -> (Kind, &'d str),
-    members: impl Fn(&Container) -> bool,
-    edge: impl Fn(&Container, &Container) -> bool,
+    key: impl Fn(&RefRow) -> (Kind, &'d str),
+    members: impl Fn(&RefRow) -> bool,
+    edge: impl Fn(&RefRow, &RefRow) -> bool,
 ) {
     let users: Vec<Option<u32>> =
         from.users.iter().map(|user| builder.find_user(from.text(user.ext))).collect();
     let places: Vec<Option<u32>> = from
-        .containers
+        .refs
         .iter()
-        .map(|container| {
-            let (kind, key) = key(container);
-            builder.find_container(kind, key)
+        .map(|reference| {
+            let (kind, key) = key(reference);
+            builder.find_ref(kind, key)
         })
         .collect();
     let place = |index: u32| places.get(index as usize).copied().flatten();
-    for (index, container) in (0u32..).zip(&from.containers) {
+    for (index, reference) in (0u32..).zip(&from.refs) {
         let Some(target) = place(index) else { continue };
-        if members(container) {
+        if members(reference) {
             for member in from.members.get(index as usize).into_iter().flatten() {
                 if let Some(user) = users.get(*member as usize).copied().flatten() {
                     builder.member(target, user);
@@ -221,15 +224,15 @@ fn relate<'d>(
             }
         }
         let stands = |to: u32| {
-            let other = from.containers.get(to as usize)?;
-            place(to).filter(|_| edge(container, other))
+            let other = from.refs.get(to as usize)?;
+            place(to).filter(|_| edge(reference, other))
         };
-        for to in from.up.get(index as usize).into_iter().flatten() {
+        for to in from.implies.get(index as usize).into_iter().flatten() {
             if let Some(to) = stands(*to) {
                 builder.leads_to(target, to);
             }
         }
-        if let Some(parent) = container.parent.and_then(stands)
+        if let Some(parent) = reference.parent.and_then(stands)
             && !builder.has_parent(target)
         {
             builder.child(parent, target);

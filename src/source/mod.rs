@@ -1,6 +1,6 @@
 //! Where the facts come from: one reader a kind of source, one shape for what they say.
 //!
-//! A reader returns a [`Reading`]: the facts it got, and for each scope whether that was all
+//! A reader returns a [`Snapshot`]: the facts it got, and for each scope whether that was all
 //! ([`Completeness::Complete`]) or not. It never turns an error into an empty list. What an
 //! incomplete scope means is decided in one place, [`merge`]: it can add to the mirror, never
 //! take away.
@@ -12,18 +12,18 @@ pub mod ldap;
 pub mod local;
 mod lookup;
 mod merge;
-mod reading;
+mod snapshot;
 
 use futures_util::future::BoxFuture;
 
-pub use directory::{Container, DirUser, Directory, Enabled, Kind, Proven, client_role_key};
-pub use lookup::{Looked, Named, Sighting, Who, Within, find_container, with_people};
+pub use directory::{DirUser, Directory, Enabled, Kind, Proven, RefRow, client_role_key};
+pub use lookup::{Looked, Named, Sighting, Who, Within, find_ref, with_people};
 pub use merge::{Merged, merge};
-pub use reading::{Completeness, NewContainer, NewUser, Reading, ReadingBuilder, ScopeReport};
+pub use snapshot::{Completeness, NewRef, NewUser, ScopeReport, Snapshot, SnapshotBuilder};
 
 /// What the configuration's rules can name, so that a reader can leave out what nobody asks for.
 pub trait Interest: Send + Sync {
-    /// Whether some rule can name this thing. `key` and `norm` are what [`Container`] holds under
+    /// Whether some rule can name this thing. `key` and `norm` are what [`RefRow`] holds under
     /// those names, `path` holds a group's names from the top (its own name alone in LDAP).
     fn reaches(
         &self,
@@ -36,7 +36,7 @@ pub trait Interest: Send + Sync {
     ) -> bool;
 
     /// The attribute values that rules name, as (name, value): a reader makes a
-    /// [`Kind::Attribute`] container of each.
+    /// [`Kind::Attribute`] reference of each.
     fn attributes(&self) -> &[(String, String)];
 }
 
@@ -104,7 +104,7 @@ pub trait Source: Send + Sync {
         &'a self,
         interest: &'a dyn Interest,
         progress: OnProgress,
-    ) -> BoxFuture<'a, Result<Reading, SourceError>>;
+    ) -> BoxFuture<'a, Result<Snapshot, SourceError>>;
 
     /// Asks about one person. Bounded in time, as each call is; meant to be asked many times on one
     /// and the same value, which keeps connections and tokens where it can.

@@ -7,7 +7,7 @@
 
 mod generation;
 mod moment;
-mod shelf;
+mod reader;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -21,7 +21,7 @@ use crate::model::{LocalGrant, UserId};
 use crate::plan::and_more;
 pub use generation::{AsOf, Generation, Untold};
 use moment::{Moment, people};
-use shelf::Shelf;
+use reader::AccessReader;
 
 /// When somebody began to hold a role.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -131,14 +131,14 @@ impl Reader {
         each: &mut dyn FnMut(Access) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         self.read_as(|conn| {
-            let mut shelf = Shelf::open(conn, filter)?;
-            let moment = Moment::load(conn, generation, shelf.users.as_ref())?;
+            let mut reader = AccessReader::open(conn, filter)?;
+            let moment = Moment::load(conn, generation, reader.users.as_ref())?;
             let user = filter.user.as_deref();
-            people(conn, &shelf.users.clone(), &moment, &mut |person, name| {
+            people(conn, &reader.users.clone(), &moment, &mut |person, name| {
                 if user.is_some_and(|user| user != name) {
                     return Ok(ControlFlow::Continue(()));
                 }
-                for access in shelf.held(person, name, &moment)? {
+                for access in reader.held(person, name, &moment)? {
                     if each(access).is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
@@ -160,17 +160,17 @@ impl Reader {
         each: &mut dyn FnMut(AccessChange) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         self.read_as(|conn| {
-            let mut shelf = Shelf::open(conn, filter)?;
-            let before = Moment::load(conn, from, shelf.users.as_ref())?;
-            let after = Moment::load(conn, to, shelf.users.as_ref())?;
+            let mut reader = AccessReader::open(conn, filter)?;
+            let before = Moment::load(conn, from, reader.users.as_ref())?;
+            let after = Moment::load(conn, to, reader.users.as_ref())?;
             let user = filter.user.as_deref();
-            people(conn, &shelf.users.clone(), &after, &mut |person, name| {
+            people(conn, &reader.users.clone(), &after, &mut |person, name| {
                 let old_name = before.name(person);
                 if user.is_some_and(|user| user != name && user != old_name) {
                     return Ok(ControlFlow::Continue(()));
                 }
-                let was = shelf.held(person, old_name, &before)?;
-                let is = shelf.held(person, name, &after)?;
+                let was = reader.held(person, old_name, &before)?;
+                let is = reader.held(person, name, &after)?;
                 for change in differences(was, is) {
                     if each(change).is_break() {
                         return Ok(ControlFlow::Break(()));

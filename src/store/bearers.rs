@@ -26,7 +26,7 @@ pub struct SeenToken<'a> {
 const TOKENS: &str = "SELECT t.digest, u.username, t.name, t.expires_at, t.role_set \
                       FROM token t JOIN user u ON u.id = t.user WHERE u.status <> 3";
 
-/// What is done with a token; what it finds wrong with a row ends the reading.
+/// What is done with a token; what it finds wrong with a row ends the read.
 type Each<'e> = &'e mut dyn FnMut(SeenToken<'_>) -> Result<(), String>;
 
 fn each(mut rows: Rows<'_>, each: Each<'_>) -> Result<(), Fault> {

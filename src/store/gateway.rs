@@ -234,7 +234,7 @@ impl Reader {
     /// Calls `each` for everyone, in the order of the store's numbers, deprovisioned people too:
     /// of several who have one username the gateway sees the one who is not deprovisioned, else
     /// the last. With each come the ids that `sources` know the person by. What `each` finds wrong
-    /// with a row ends the reading.
+    /// with a row ends the read.
     ///
     /// # Errors
     /// The store cannot be read, or contradicts itself.

@@ -1,6 +1,6 @@
 //! Mirrors: what each source last said, as rows that are written only where they change.
 //!
-//! Every user and container of a mirror has a small number of its own that it keeps for as long as
+//! Every user and reference of a mirror has a small number of its own that it keeps for as long as
 //! the source has it. Members are lists of those numbers, so someone new with an external id in
 //! the middle of the alphabet moves nobody else.
 
@@ -15,7 +15,7 @@ use super::error::Fault;
 use super::load::text;
 use super::reader::time;
 use crate::model::{Text, Texts, Time};
-use crate::source::{Container, DirUser, Directory, Enabled, Kind, Proven};
+use crate::source::{DirUser, Directory, Enabled, Kind, Proven, RefRow};
 
 /// What a source last said.
 #[derive(Clone, Debug)]
@@ -29,11 +29,11 @@ pub struct Mirror {
     numbers: Numbers,
 }
 
-/// The numbers of a directory's users and containers, place by place.
+/// The numbers of a directory's users and refs, place by place.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Numbers {
     pub(super) users: Vec<u32>,
-    pub(super) containers: Vec<u32>,
+    pub(super) refs: Vec<u32>,
 }
 
 /// The row of a source that matters to its mirror.
@@ -41,7 +41,7 @@ struct SourceRow {
     num: i64,
     digest: Option<String>,
     next_user: u32,
-    next_container: u32,
+    next_ref: u32,
 }
 
 /// By [`kind_code`].
@@ -145,7 +145,7 @@ pub(super) fn load(conn: &Connection, source: &str) -> Result<Option<Mirror>, Fa
     let mut directory = Directory { ignore_case, proven, ..Directory::default() };
     let mut numbers = Numbers::default();
     load_users(conn, num, &mut directory, &mut numbers)?;
-    load_containers(conn, num, &mut directory, &mut numbers, None)?;
+    load_refs(conn, num, &mut directory, &mut numbers, None)?;
     Ok(Some(Mirror { directory, digest, read_at, numbers }))
 }
 
@@ -161,7 +161,7 @@ pub(super) fn structure(conn: &Connection, source: &str) -> Result<Option<Direct
         .optional()?;
     let Some((num, ignore_case)) = row else { return Ok(None) };
     let mut directory = Directory { ignore_case, ..Directory::default() };
-    load_containers(conn, num, &mut directory, &mut Numbers::default(), Some(&[]))?;
+    load_refs(conn, num, &mut directory, &mut Numbers::default(), Some(&[]))?;
     Ok(Some(directory))
 }
 
@@ -191,9 +191,9 @@ fn load_users(
     Ok(())
 }
 
-/// Loads the containers with their members; with `only` without, and returns instead, for each,
+/// Loads the refs with their members; with `only` without, and returns instead, for each,
 /// who of these users (by number) is in it.
-pub(super) fn load_containers(
+pub(super) fn load_refs(
     conn: &Connection,
     source: i64,
     directory: &mut Directory,
@@ -202,9 +202,9 @@ pub(super) fn load_containers(
 ) -> Result<Vec<Vec<u32>>, Fault> {
     struct Found {
         number: u32,
-        container: Container,
+        reference: RefRow,
         members: Vec<u32>,
-        up: Vec<u32>,
+        implies: Vec<u32>,
         those: Vec<u32>,
     }
     let user_places = places(&numbers.users);
@@ -223,7 +223,7 @@ pub(super) fn load_containers(
             let blob = row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from)?;
             decode(blob).ok_or_else(|| damaged("has a list that cannot be read"))
         };
-        let container = Container {
+        let reference = RefRow {
             kind: *KINDS.get(kind).ok_or_else(|| damaged("has a thing of unknown kind"))?,
             key: texts.add(text(row, 2)?),
             name: texts.add(text(row, 3)?),
@@ -231,7 +231,7 @@ pub(super) fn load_containers(
             norm: texts.add(text(row, 5)?),
             parent: row.get(6)?,
             known: row.get(9)?,
-            up_known: row.get(10)?,
+            implies_known: row.get(10)?,
         };
         let (members, those) = match only {
             None => (to_places(list(7)?, &user_places)?, Vec::new()),
@@ -243,25 +243,31 @@ pub(super) fn load_containers(
                 (Vec::new(), those)
             }
         };
-        found.push(Found { number: number(row.get(0)?), container, members, up: list(8)?, those });
+        found.push(Found {
+            number: number(row.get(0)?),
+            reference,
+            members,
+            implies: list(8)?,
+            those,
+        });
     }
     let texts = &directory.texts;
     found.sort_by(|a, b| {
-        let key = |found: &Found| (found.container.kind, texts.get(found.container.key));
+        let key = |found: &Found| (found.reference.kind, texts.get(found.reference.key));
         key(a).cmp(&key(b))
     });
-    numbers.containers = found.iter().map(|found| found.number).collect();
-    let container_places = places(&numbers.containers);
+    numbers.refs = found.iter().map(|found| found.number).collect();
+    let ref_places = places(&numbers.refs);
     let mut those = Vec::with_capacity(found.len());
     for mut found in found {
         those.push(found.those);
-        if let Some(parent) = found.container.parent {
-            let parent = to_places(vec![parent], &container_places)?;
-            found.container.parent = parent.first().copied();
+        if let Some(parent) = found.reference.parent {
+            let parent = to_places(vec![parent], &ref_places)?;
+            found.reference.parent = parent.first().copied();
         }
-        directory.containers.push(found.container);
+        directory.refs.push(found.reference);
         directory.members.push(found.members);
-        directory.up.push(to_places(found.up, &container_places)?);
+        directory.implies.push(to_places(found.implies, &ref_places)?);
     }
     Ok(those)
 }
@@ -320,7 +326,7 @@ pub(super) fn write(
                 num: row.get(0)?,
                 digest: row.get(1)?,
                 next_user: row.get(2)?,
-                next_container: row.get(3)?,
+                next_ref: row.get(3)?,
             })
         },
     )?;
@@ -337,7 +343,7 @@ pub(super) fn write(
     let users = filling(conn, "mirror_user", coming, || {
         write_users(conn, &mut row, (old, old_numbers), new)
     })?;
-    write_containers(conn, &mut row, (old, old_numbers), new, &users)?;
+    write_refs(conn, &mut row, (old, old_numbers), new, &users)?;
     conn.execute(
         "UPDATE source SET digest = ?2, ignore_case = ?3, next_user = ?4, next_container = ?5, \
          proven = ?6 WHERE num = ?1",
@@ -346,7 +352,7 @@ pub(super) fn write(
             digest,
             new.ignore_case,
             row.next_user,
-            row.next_container,
+            row.next_ref,
             proven_code(new.proven)
         ],
     )?;
@@ -445,31 +451,31 @@ fn write_users(
     Ok(numbers)
 }
 
-fn key<'a>(directory: &'a Directory, container: &Container) -> (Kind, &'a str) {
-    (container.kind, directory.text(container.key))
+fn key<'a>(directory: &'a Directory, reference: &RefRow) -> (Kind, &'a str) {
+    (reference.kind, directory.text(reference.key))
 }
 
-fn names<'a>(directory: &'a Directory, container: &Container) -> [&'a str; 3] {
-    [container.name, container.identity, container.norm].map(|text| directory.text(text))
+fn names<'a>(directory: &'a Directory, reference: &RefRow) -> [&'a str; 3] {
+    [reference.name, reference.identity, reference.norm].map(|text| directory.text(text))
 }
 
-/// Where each new container was in the old directory; both are sorted by kind and key.
+/// Where each new reference was in the old directory; both are sorted by kind and key.
 fn matched(old: &Directory, new: &Directory) -> Vec<Option<usize>> {
     let mut at = 0;
-    let mut matched = Vec::with_capacity(new.containers.len());
-    for container in &new.containers {
-        let wanted = key(new, container);
-        while old.containers.get(at).is_some_and(|before| key(old, before) < wanted) {
+    let mut matched = Vec::with_capacity(new.refs.len());
+    for reference in &new.refs {
+        let wanted = key(new, reference);
+        while old.refs.get(at).is_some_and(|before| key(old, before) < wanted) {
             at = at.saturating_add(1);
         }
-        let same = old.containers.get(at).is_some_and(|before| key(old, before) == wanted);
+        let same = old.refs.get(at).is_some_and(|before| key(old, before) == wanted);
         matched.push(same.then_some(at));
     }
     matched
 }
 
-/// Writes the containers that differ, by name or by members.
-fn write_containers(
+/// Writes the refs that differ, by name or by members.
+fn write_refs(
     conn: &Connection,
     row: &mut SourceRow,
     (old, old_numbers): (&Directory, &Numbers),
@@ -477,7 +483,7 @@ fn write_containers(
     users: &[u32],
 ) -> Result<(), Fault> {
     let matched = matched(old, new);
-    let mut gone = vec![true; old.containers.len()];
+    let mut gone = vec![true; old.refs.len()];
     let mut numbers = Vec::with_capacity(matched.len());
     for before in &matched {
         numbers.push(match before {
@@ -485,13 +491,13 @@ fn write_containers(
                 if let Some(gone) = gone.get_mut(*before) {
                     *gone = false;
                 }
-                place(&old_numbers.containers, *before)?
+                place(&old_numbers.refs, *before)?
             }
-            None => taken(&mut row.next_container)?,
+            None => taken(&mut row.next_ref)?,
         });
     }
     let mut delete = conn.prepare("DELETE FROM mirror_container WHERE id = ?1")?;
-    for (gone, number) in gone.iter().zip(&old_numbers.containers) {
+    for (gone, number) in gone.iter().zip(&old_numbers.refs) {
         if *gone {
             one(delete.execute([id(row.num, *number)])?)?;
         }
@@ -505,40 +511,41 @@ fn write_containers(
         let places = lists.get(at).map_or(&[][..], Vec::as_slice);
         places.iter().map(|item| place(numbers, *item as usize)).collect()
     };
-    let parent = |container: &Container, numbers: &[u32]| {
-        container.parent.map(|parent| place(numbers, parent as usize)).transpose()
+    let parent = |reference: &RefRow, numbers: &[u32]| {
+        reference.parent.map(|parent| place(numbers, parent as usize)).transpose()
     };
-    for (at, (container, before)) in new.containers.iter().zip(&matched).enumerate() {
+    for (at, (reference, before)) in new.refs.iter().zip(&matched).enumerate() {
         // Places follow external ids and keys in both directories, so lists of numbers in order
         // of places are equal exactly where the lists mean the same.
         let mut members = list(&new.members, at, users)?;
-        let mut up = list(&new.up, at, &numbers)?;
-        let container_parent = parent(container, &numbers)?;
+        let mut implies = list(&new.implies, at, &numbers)?;
+        let ref_parent = parent(reference, &numbers)?;
         if let Some(before_at) = *before {
-            let before = place(&old.containers, before_at)?;
-            if names(old, &before) == names(new, container)
-                && (before.known, before.up_known) == (container.known, container.up_known)
-                && parent(&before, &old_numbers.containers)? == container_parent
+            let before = place(&old.refs, before_at)?;
+            if names(old, &before) == names(new, reference)
+                && (before.known, before.implies_known)
+                    == (reference.known, reference.implies_known)
+                && parent(&before, &old_numbers.refs)? == ref_parent
                 && list(&old.members, before_at, &old_numbers.users)? == members
-                && list(&old.up, before_at, &old_numbers.containers)? == up
+                && list(&old.implies, before_at, &old_numbers.refs)? == implies
             {
                 continue;
             }
         }
         members.sort_unstable();
-        up.sort_unstable();
+        implies.sort_unstable();
         replace.execute(params![
             id(row.num, place(&numbers, at)?),
-            kind_code(container.kind),
-            new.text(container.key),
-            new.text(container.name),
-            new.text(container.identity),
-            new.text(container.norm),
-            container_parent,
+            kind_code(reference.kind),
+            new.text(reference.key),
+            new.text(reference.name),
+            new.text(reference.identity),
+            new.text(reference.norm),
+            ref_parent,
             encode(&members),
-            encode(&up),
-            container.known,
-            container.up_known,
+            encode(&implies),
+            reference.known,
+            reference.implies_known,
         ])?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Reading the store. Nothing here can write.
+//! Snapshot the store. Nothing here can write.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ pub struct Meta {
     pub generation: u64,
     /// When it was committed.
     pub applied_at: Option<Time>,
-    /// What the pipeline gave with the last commit: a digest of all that it was planned from.
+    /// What a run gave with the last commit: a digest of all that it was planned from.
     pub settled: Option<String>,
     /// Raised by every commit that changes state, catalog, held plan or `settled`: what a plan is
     /// based on.
@@ -163,11 +163,11 @@ impl Reader {
     ///
     /// # Errors
     /// The store cannot be read, or contradicts itself.
-    pub fn surroundings(
+    pub fn provision_context(
         &self,
-        stranger: &super::Stranger<'_>,
-    ) -> Result<super::Surroundings, StoreError> {
-        self.read_as(|conn| super::person::surroundings(conn, stranger))
+        stranger: &super::ProvisionQuery<'_>,
+    ) -> Result<super::ProvisionContext, StoreError> {
+        self.read_as(|conn| super::provision::provision_context(conn, stranger))
     }
 
     /// For each source the number that the next newcomer to its mirror gets. Such numbers only
@@ -176,7 +176,7 @@ impl Reader {
     /// # Errors
     /// The store cannot be read.
     pub fn marks(&self) -> Result<std::collections::BTreeMap<String, u32>, StoreError> {
-        self.read_as(super::person::marks)
+        self.read_as(super::provision::marks)
     }
 
     /// Those who came into the mirror of `source` under numbers from `mark` on.
@@ -188,7 +188,7 @@ impl Reader {
         source: &str,
         mark: u32,
     ) -> Result<Vec<crate::source::Sighting>, StoreError> {
-        self.read_as(|conn| super::person::added_since(conn, source, mark))
+        self.read_as(|conn| super::provision::added_since(conn, source, mark))
     }
 
     /// The mirror of `source`: what it last said.

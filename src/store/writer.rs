@@ -11,7 +11,7 @@ use super::files::Place;
 use super::held;
 use super::mirror::{self, Mirror};
 use super::open::{checkpoint, open_write};
-use super::person::MirrorPerson;
+use super::provision::MirrorPerson;
 use super::reader::{Reader, ScopeStatus};
 use super::schema::STEPS;
 use crate::model::Time;
@@ -158,7 +158,7 @@ impl Writer {
     ) -> Result<Committed, CommitError> {
         self.write(|conn| {
             let committed = write_commit(conn, commit)?;
-            people.iter().try_for_each(|it| super::person::add(conn, committed.version, it))?;
+            people.iter().try_for_each(|it| super::provision::add(conn, committed.version, it))?;
             Ok(committed)
         })
         .map_err(|fault| fault.commit(&self.place.shown))

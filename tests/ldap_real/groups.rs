@@ -29,14 +29,14 @@ fn a_group_that_the_schema_lets_be_empty_is_empty_where_another_s_members_can_be
         entry("rowers", "crew", ""),
     ];
     let Some(server) = OpenLdap::start(&ldif.concat(), CLASSES) else { return };
-    let reading = read(&any_group(&server)).unwrap();
-    assert!(completeness(&reading, &group_dn("none")).is_complete(), "{:?}", reading.scopes());
-    let why = partial(completeness(&reading, &group_dn("rowers")));
+    let snapshot = read(&any_group(&server)).unwrap();
+    assert!(completeness(&snapshot, &group_dn("none")).is_complete(), "{:?}", snapshot.scopes());
+    let why = partial(completeness(&snapshot, &group_dn("rowers")));
     assert!(
         why.contains("hidden cannot be told from empty") && why.contains("`memberuid`"),
         "{why}"
     );
-    assert!(reading.users.is_complete() && reading.groups.is_complete());
+    assert!(snapshot.users.is_complete() && snapshot.groups.is_complete());
 }
 
 #[test]
@@ -58,27 +58,27 @@ fn members_that_are_a_url_are_unknown_by_name_unless_the_server_puts_them_in() {
     ]
     .concat();
     let Some(server) = OpenLdap::start(&ldif, CLASSES) else { return };
-    let reading = read(&any_group(&server)).unwrap();
+    let snapshot = read(&any_group(&server)).unwrap();
     for name in ["desk", "nobody", "mixed"] {
-        let why = partial(completeness(&reading, &group_dn(name)));
+        let why = partial(completeness(&snapshot, &group_dn(name)));
         assert!(why.contains("`memberURL`, which is not read"), "{why}");
         let told = |warning: &&String| warning.contains(&format!("`{}`", group_dn(name)));
-        assert_eq!(reading.warnings.iter().filter(told).count(), 1, "{:?}", reading.warnings);
+        assert_eq!(snapshot.warnings.iter().filter(told).count(), 1, "{:?}", snapshot.warnings);
     }
-    assert_eq!(members(&reading, &group_dn("mixed")), ["bob"]);
-    let why = partial(completeness(&reading, &format!("ou=a,ou=groups,{SUFFIX}")));
+    assert_eq!(members(&snapshot, &group_dn("mixed")), ["bob"]);
+    let why = partial(completeness(&snapshot, &format!("ou=a,ou=groups,{SUFFIX}")));
     assert!(why.contains("`organizationalUnit`"), "{why}");
 
     let dynlist = format!(
         "{CLASSES}moduleload dynlist\noverlay dynlist\ndynlist-attrset groupOfURLs memberURL member\n"
     );
     let Some(server) = OpenLdap::start(&ldif, &dynlist) else { return };
-    let reading = read(&any_group(&server)).unwrap();
+    let snapshot = read(&any_group(&server)).unwrap();
     for (name, expected) in [("desk", &["alice"][..]), ("nobody", &[])] {
-        assert_eq!(members(&reading, &group_dn(name)), expected, "{name}");
-        assert!(completeness(&reading, &group_dn(name)).is_complete(), "{:?}", reading.scopes());
+        assert_eq!(members(&snapshot, &group_dn(name)), expected, "{name}");
+        assert!(completeness(&snapshot, &group_dn(name)).is_complete(), "{:?}", snapshot.scopes());
     }
-    partial(completeness(&reading, &group_dn("mixed")));
+    partial(completeness(&snapshot, &group_dn("mixed")));
 }
 
 #[test]
@@ -95,15 +95,15 @@ fn what_no_rule_can_reach_leaves_nothing_unknown_and_is_told() {
     let read = |named: &str| {
         runtime().block_on(source.read(&Names(named.to_owned()), Arc::new(|_| {}))).unwrap()
     };
-    let reading = read("nothing");
-    assert_complete(&reading);
-    assert_eq!(*completeness(&reading, &group_dn("inner")), Completeness::NotAsked);
-    assert!(reading.warnings.iter().any(|warning| warning.contains(&group_dn("aside"))));
+    let snapshot = read("nothing");
+    assert_complete(&snapshot);
+    assert_eq!(*completeness(&snapshot, &group_dn("inner")), Completeness::NotAsked);
+    assert!(snapshot.warnings.iter().any(|warning| warning.contains(&group_dn("aside"))));
     // Through the group that it is in a rule does reach it.
-    let reading = read("outer");
-    partial(completeness(&reading, &group_dn("inner")));
-    assert_eq!(*completeness(&reading, &group_dn("aside")), Completeness::NotAsked);
-    assert!(completeness(&reading, &group_dn("outer")).is_complete());
+    let snapshot = read("outer");
+    partial(completeness(&snapshot, &group_dn("inner")));
+    assert_eq!(*completeness(&snapshot, &group_dn("aside")), Completeness::NotAsked);
+    assert!(completeness(&snapshot, &group_dn("outer")).is_complete());
 }
 
 /// Rules that name the group of this name.
@@ -126,9 +126,9 @@ fn a_directory_without_groups_is_complete_where_that_is_said() {
     let mut config = reader(&server);
     partial(&read(&config).unwrap().groups);
     config.groups = None;
-    let reading = read_wanting(&config, &[("departmentNumber", "research")]).unwrap();
-    assert_complete(&reading);
-    assert_eq!(members(&reading, "departmentNumber=research"), ["alice"]);
+    let snapshot = read_wanting(&config, &[("departmentNumber", "research")]).unwrap();
+    assert_complete(&snapshot);
+    assert_eq!(members(&snapshot, "departmentNumber=research"), ["alice"]);
     assert_eq!(sighting(&config, &[("departmentNumber", "research")], "alice").len(), 1);
 }
 
@@ -150,10 +150,10 @@ fn one_hidden_primary_group_is_unknown_and_the_others_are_not() {
     let mut config = reader(&server);
     assert_eq!(members(&read(&config).unwrap(), &group_dn("staff")), ["alice"]);
     config.groups.as_mut().unwrap().primary = true;
-    let reading = read(&config).unwrap();
-    assert_complete(&reading);
-    assert_eq!(members(&reading, &group_dn("ops")), ["alice"]);
-    assert_eq!(members(&reading, &group_dn("staff")), ["alice", "bob"]);
+    let snapshot = read(&config).unwrap();
+    assert_complete(&snapshot);
+    assert_eq!(members(&snapshot, &group_dn("ops")), ["alice"]);
+    assert_eq!(members(&snapshot, &group_dn("staff")), ["alice", "bob"]);
 
     let hide = |dn: &str| {
         format!(
@@ -163,11 +163,11 @@ fn one_hidden_primary_group_is_unknown_and_the_others_are_not() {
     };
     let Some(server) = OpenLdap::start(&ldif, &hide(&group_dn("ops"))) else { return };
     config = LdapConfig { groups: config.groups, ..reader(&server) };
-    let reading = read(&config).unwrap();
-    assert!(partial(completeness(&reading, &group_dn("ops"))).contains("`gidNumber`"));
-    assert!(completeness(&reading, &group_dn("staff")).is_complete());
+    let snapshot = read(&config).unwrap();
+    assert!(partial(completeness(&snapshot, &group_dn("ops"))).contains("`gidNumber`"));
+    assert!(completeness(&snapshot, &group_dn("staff")).is_complete());
     let Some(server) = OpenLdap::start(&ldif, &hide(&person_dn("bob"))) else { return };
     config = LdapConfig { groups: config.groups, ..reader(&server) };
-    let reading = read(&config).unwrap();
-    assert!(partial(completeness(&reading, &group_dn("staff"))).contains("uid=bob"));
+    let snapshot = read(&config).unwrap();
+    assert!(partial(completeness(&snapshot, &group_dn("staff"))).contains("uid=bob"));
 }

@@ -65,16 +65,16 @@ fn export(server: &OpenLdap, config: &LdapConfig) -> LdifConfig {
 }
 
 /// What the full reading says of each user: the keys of what they are directly in.
-fn full(reading: &Reading) -> Vec<(String, Vec<String>)> {
-    let directory = &reading.directory;
+fn full(snapshot: &Snapshot) -> Vec<(String, Vec<String>)> {
+    let directory = &snapshot.directory;
     let within = |user: u32| {
-        let lists = directory.containers.iter().zip(&directory.members);
+        let lists = directory.refs.iter().zip(&directory.members);
         let inside = lists.filter(|(_, members)| members.contains(&user));
-        inside.map(|(container, _)| text(reading, container.key).to_owned()).collect()
+        inside.map(|(reference, _)| text(snapshot, reference.key).to_owned()).collect()
     };
     let users = (0u32..).zip(&directory.users);
-    let named = users.filter(|(_, user)| !text(reading, user.username).is_empty());
-    named.map(|(place, user)| (text(reading, user.username).to_owned(), within(place))).collect()
+    let named = users.filter(|(_, user)| !text(snapshot, user.username).is_empty());
+    named.map(|(place, user)| (text(snapshot, user.username).to_owned(), within(place))).collect()
 }
 
 #[test]
@@ -110,10 +110,10 @@ fn file_and_server_and_look_up_say_the_same_of_an_odd_directory() {
     }
 }
 
-fn id_of_cn(reading: &Reading, cn: &str) -> String {
-    let directory = &reading.directory;
-    let found = directory.containers.iter().find(|group| text(reading, group.name) == cn);
-    text(reading, found.unwrap().key).to_owned()
+fn id_of_cn(snapshot: &Snapshot, cn: &str) -> String {
+    let directory = &snapshot.directory;
+    let found = directory.refs.iter().find(|group| text(snapshot, group.name) == cn);
+    text(snapshot, found.unwrap().key).to_owned()
 }
 
 #[test]
@@ -141,9 +141,9 @@ fn a_filter_finds_the_same_in_a_file_as_on_the_server() {
         let mut config = reader(&server);
         config.users.filter = filter.to_owned();
         config.groups = None;
-        let live = read(&config).map(|reading| full(&reading)).unwrap_or_default();
+        let live = read(&config).map(|snapshot| full(&snapshot)).unwrap_or_default();
         let file = read_ldif(&export(&server, &config), &Wants(vec![]));
-        let file = file.map(|reading| full(&reading)).unwrap_or_default();
+        let file = file.map(|snapshot| full(&snapshot)).unwrap_or_default();
         assert_eq!(live, file, "{filter}");
         assert_eq!(live.len(), found, "{filter}: {live:?}");
     }
@@ -171,13 +171,13 @@ fn those_below_a_referral_are_unknown_in_a_file_as_on_the_server() {
         let config = reader(&server);
         let live = read(&config).unwrap();
         let file = read_ldif(&export(&server, &config), &Wants(vec![])).unwrap();
-        for reading in [&live, &file] {
-            let complete = (reading.users.is_complete(), reading.groups.is_complete());
-            assert_eq!(complete, (users, groups), "{base}: {:?}", reading.scopes());
-            assert_eq!(usernames(reading), ["bo"]);
-            let t = completeness(reading, &group_dn("t"));
+        for snapshot in [&live, &file] {
+            let complete = (snapshot.users.is_complete(), snapshot.groups.is_complete());
+            assert_eq!(complete, (users, groups), "{base}: {:?}", snapshot.scopes());
+            assert_eq!(usernames(snapshot), ["bo"]);
+            let t = completeness(snapshot, &group_dn("t"));
             assert_eq!(t.is_complete(), users, "{base}");
-            assert!(completeness(reading, &group_dn("whole")).is_complete());
+            assert!(completeness(snapshot, &group_dn("whole")).is_complete());
         }
         assert_eq!(live.directory.digest(), file.directory.digest(), "{base}");
     }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use idpsyncd::config::{self, Config};
 use idpsyncd::model::{Deed, GrantKind, LocalGrant, Time, parse_rfc3339};
-use idpsyncd::pipeline::{self, UserWish};
 use idpsyncd::plan::ByHand;
 use idpsyncd::store::Reader;
+use idpsyncd::sync::{self, UserWish};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -164,7 +164,7 @@ impl Company {
         let until = self.random.bool().then(|| self.now + chrono::Duration::minutes(minutes));
         let reason = format!("ticket {minutes}");
         let grant = LocalGrant { by: "ops".to_owned(), at: self.now, reason, until };
-        let _refused = pipeline::by_hand(&config, self.now, None, |state| {
+        let _refused = sync::by_hand(&config, self.now, None, |state| {
             if state.users.is_empty() || state.roles.is_empty() {
                 return Err("nobody".to_owned());
             }
@@ -188,13 +188,13 @@ impl Company {
             _ => UserWish::Add { email: String::new(), service: self.random.bool() },
         };
         let deed = Deed { by: "ops".to_owned(), reason: "because".to_owned() };
-        let _refused = pipeline::change_user(&config, &name, &wish, &deed, self.now);
+        let _refused = sync::change_user(&config, &name, &wish, &deed, self.now);
     }
 
     fn approve(&mut self) {
         let config = self.config();
         if let Some(held) = self.reader().held_head().unwrap() {
-            let _refused = pipeline::approve(&config, &held.id, "test", self.now);
+            let _refused = sync::approve(&config, &held.id, "test", self.now);
         }
     }
 

@@ -20,7 +20,7 @@ use idpsyncd::model::{
 };
 use idpsyncd::plan::{Cause, Change, Plan, RoleSetId, Summary};
 use idpsyncd::policy::{Action, Effect, Policy, Resource};
-use idpsyncd::source::{Directory, Enabled, Kind, NewContainer, NewUser, ReadingBuilder};
+use idpsyncd::source::{Directory, Enabled, Kind, NewRef, NewUser, SnapshotBuilder};
 use idpsyncd::store::{Commit, Committed, Mirror, MirrorUpdate, SourceUpdate, Writer};
 
 pub fn at(seconds: i64) -> Time {
@@ -479,7 +479,7 @@ pub fn update<'a>(
 /// A directory of so many people and groups, arbitrary but the same for the same seed.
 pub fn random_directory(seed: u64, users: u32, groups: u32) -> Directory {
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut build = ReadingBuilder::new(random.bool());
+    let mut build = SnapshotBuilder::new(random.bool());
     let mut people = Vec::new();
     for _ in 0..users {
         let name = random.u32(0..users * 2);
@@ -494,29 +494,29 @@ pub fn random_directory(seed: u64, users: u32, groups: u32) -> Directory {
             federation,
         }));
     }
-    let mut containers = Vec::new();
+    let mut refs = Vec::new();
     for _ in 0..groups {
         let name = format!("g{}", random.u32(0..groups * 2));
         let kinds = [Kind::Group, Kind::RealmRole, Kind::ClientRole, Kind::Attribute];
-        let container = build.container(&NewContainer {
+        let reference = build.reference(&NewRef {
             kind: kinds[random.usize(0..4)],
             key: &name,
             name: &format!("n{}", random.u32(0..3)),
             identity: &format!("/{name}"),
             norm: &name,
         });
-        containers.push(container);
+        refs.push(reference);
         for person in &people {
             if random.u32(0..3) == 0 {
-                build.member(container, *person);
+                build.member(reference, *person);
             }
         }
     }
-    for from in &containers {
+    for from in &refs {
         if random.bool() {
-            build.leads_to(*from, containers[random.usize(0..containers.len())]);
+            build.leads_to(*from, refs[random.usize(0..refs.len())]);
         } else if random.bool() {
-            build.child(containers[random.usize(0..containers.len())], *from);
+            build.child(refs[random.usize(0..refs.len())], *from);
         }
     }
     build.finish().directory

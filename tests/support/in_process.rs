@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use idpsyncd::config::Config;
-use idpsyncd::pipeline::{self, Options, Outcome, RunError};
 use idpsyncd::source::OnProgress;
+use idpsyncd::sync::{self, Options, Outcome, RunError};
 
 /// One sync. A process that another test is just starting holds a copy of whatever this one had open,
 /// the lock of the run before included, until it is what it is to be: that is waited for.
@@ -11,7 +11,7 @@ pub fn sync(runtime: &tokio::runtime::Runtime, config: &Config, now: DateTime<Ut
     let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
     let silent: OnProgress = std::sync::Arc::new(|_| {});
     loop {
-        match runtime.block_on(pipeline::run(config, &options, &silent, now)) {
+        match runtime.block_on(sync::run(config, &options, &silent, now)) {
             Err(RunError::Locked(_)) => std::thread::yield_now(),
             done => return done.unwrap(),
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use idpsyncd::config::{Flavor, LdapConfig, LdapGroups, LdapUsers, SecretRef, UsernameFrom};
 use idpsyncd::source::ldap::LdapSource;
 use idpsyncd::source::{
-    Completeness, Enabled, Finding, Interest, Kind, Looked, Named, OnProgress, Reading, Source,
+    Completeness, Enabled, Finding, Interest, Kind, Looked, Named, OnProgress, Snapshot, Source,
     SourceError, Who,
 };
 
@@ -76,11 +76,11 @@ pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-pub fn read(config: &LdapConfig) -> Result<Reading, SourceError> {
+pub fn read(config: &LdapConfig) -> Result<Snapshot, SourceError> {
     read_wanting(config, &[])
 }
 
-pub fn read_wanting(config: &LdapConfig, wanted: &[(&str, &str)]) -> Result<Reading, SourceError> {
+pub fn read_wanting(config: &LdapConfig, wanted: &[(&str, &str)]) -> Result<Snapshot, SourceError> {
     read_with(config, wanted, Arc::new(|_| {}))
 }
 
@@ -88,7 +88,7 @@ pub fn read_with(
     config: &LdapConfig,
     wanted: &[(&str, &str)],
     on: OnProgress,
-) -> Result<Reading, SourceError> {
+) -> Result<Snapshot, SourceError> {
     let source = LdapSource::new("corp", config)?;
     let wants = Wants(wanted.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect());
     runtime().block_on(source.read(&wants, on))
@@ -115,8 +115,8 @@ pub fn check(config: &LdapConfig) -> Vec<Finding> {
     runtime().block_on(source.check(&Wants(vec![])))
 }
 
-pub fn assert_complete(reading: &Reading) {
-    assert!(reading.is_complete(), "{:?}", reading.scopes());
+pub fn assert_complete(snapshot: &Snapshot) {
+    assert!(snapshot.is_complete(), "{:?}", snapshot.scopes());
 }
 
 /// Why a scope is partial.
@@ -127,62 +127,61 @@ pub fn partial(scope: &Completeness) -> &str {
     }
 }
 
-pub fn text(reading: &Reading, text: idpsyncd::model::Text) -> &str {
-    reading.directory.text(text)
+pub fn text(snapshot: &Snapshot, text: idpsyncd::model::Text) -> &str {
+    snapshot.directory.text(text)
 }
 
-pub fn usernames(reading: &Reading) -> Vec<&str> {
+pub fn usernames(snapshot: &Snapshot) -> Vec<&str> {
     let mut names: Vec<&str> =
-        reading.directory.users.iter().map(|user| text(reading, user.username)).collect();
+        snapshot.directory.users.iter().map(|user| text(snapshot, user.username)).collect();
     names.sort_unstable();
     names
 }
 
-pub fn disabled(reading: &Reading) -> Vec<&str> {
-    let users = reading.directory.users.iter().filter(|user| user.enabled != Enabled::Yes);
-    let mut names: Vec<&str> = users.map(|user| text(reading, user.username)).collect();
+pub fn disabled(snapshot: &Snapshot) -> Vec<&str> {
+    let users = snapshot.directory.users.iter().filter(|user| user.enabled != Enabled::Yes);
+    let mut names: Vec<&str> = users.map(|user| text(snapshot, user.username)).collect();
     names.sort_unstable();
     names
 }
 
-fn place(reading: &Reading, identity: &str) -> usize {
-    let containers = &reading.directory.containers;
-    containers
-        .iter()
-        .position(|container| text(reading, container.identity) == identity)
-        .unwrap_or_else(|| panic!("no container `{identity}`"))
+fn place(snapshot: &Snapshot, identity: &str) -> usize {
+    let refs = &snapshot.directory.refs;
+    refs.iter()
+        .position(|reference| text(snapshot, reference.identity) == identity)
+        .unwrap_or_else(|| panic!("no reference `{identity}`"))
 }
 
-/// The usernames directly in the container with this identity.
-pub fn members<'a>(reading: &'a Reading, identity: &str) -> Vec<&'a str> {
-    let members = reading.directory.members[place(reading, identity)].iter();
-    let users = members.map(|user| &reading.directory.users[*user as usize]);
-    let mut names: Vec<&str> = users.map(|user| text(reading, user.username)).collect();
+/// The usernames directly in the reference with this identity.
+pub fn members<'a>(snapshot: &'a Snapshot, identity: &str) -> Vec<&'a str> {
+    let members = snapshot.directory.members[place(snapshot, identity)].iter();
+    let users = members.map(|user| &snapshot.directory.users[*user as usize]);
+    let mut names: Vec<&str> = users.map(|user| text(snapshot, user.username)).collect();
     names.sort_unstable();
     names
 }
 
-/// The identities of what the container with this identity leads to.
-pub fn ups<'a>(reading: &'a Reading, identity: &str) -> Vec<&'a str> {
-    let up = reading.directory.up[place(reading, identity)].iter();
-    up.map(|up| text(reading, reading.directory.containers[*up as usize].identity)).collect()
+/// The identities of what the reference with this identity leads to.
+pub fn ups<'a>(snapshot: &'a Snapshot, identity: &str) -> Vec<&'a str> {
+    let up = snapshot.directory.implies[place(snapshot, identity)].iter();
+    up.map(|up| text(snapshot, snapshot.directory.refs[*up as usize].identity)).collect()
 }
 
-/// How much of a container's members was read.
-pub fn completeness<'a>(reading: &'a Reading, identity: &str) -> &'a Completeness {
-    &reading.members[place(reading, identity)]
+/// How much of a reference's members was read.
+pub fn completeness<'a>(snapshot: &'a Snapshot, identity: &str) -> &'a Completeness {
+    &snapshot.members[place(snapshot, identity)]
 }
 
 /// The stable id of the user or group of this name.
-pub fn id_of(reading: &Reading, name: &str) -> String {
-    let directory = &reading.directory;
-    let user = directory.users.iter().find(|user| text(reading, user.username) == name);
+pub fn id_of(snapshot: &Snapshot, name: &str) -> String {
+    let directory = &snapshot.directory;
+    let user = directory.users.iter().find(|user| text(snapshot, user.username) == name);
     let group = directory
-        .containers
+        .refs
         .iter()
-        .find(|group| text(reading, group.identity).starts_with(&format!("cn={name},")));
+        .find(|group| text(snapshot, group.identity).starts_with(&format!("cn={name},")));
     let id = user.map(|user| user.ext).or(group.map(|group| group.key));
-    text(reading, id.unwrap_or_else(|| panic!("no user and no group `{name}`"))).to_owned()
+    text(snapshot, id.unwrap_or_else(|| panic!("no user and no group `{name}`"))).to_owned()
 }
 
 /// A port of the loopback where nobody listens.

@@ -17,7 +17,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use tokio::sync::watch;
 
 use super::keys::KeySet;
-use super::{KeyShelf, WAIT, shown};
+use super::{JwksCache, WAIT, shown};
 use crate::config::JwtConfig;
 use crate::source::keycloak::{cause, http_client};
 
@@ -70,8 +70,8 @@ pub(super) struct Issuer {
     keys: ArcSwapOption<KeySet>,
     pace: Pace,
     state: Mutex<State>,
-    shelf: Option<Arc<dyn KeyShelf>>,
-    /// Keys were read that are not on the shelf yet.
+    cache: Option<Arc<dyn JwksCache>>,
+    /// Keys were read that are not in the cache yet.
     unkept: tokio::sync::Notify,
 }
 
@@ -87,22 +87,22 @@ struct State {
 }
 
 impl Issuer {
-    /// With the keys that `shelf` has kept.
+    /// With the keys that `cache` has kept.
     ///
     /// # Errors
     /// Its `ca_file` cannot be used, or TLS cannot be set up.
     pub(super) fn new(
         config: &JwtConfig,
         own: Option<Arc<KeySet>>,
-        shelf: Option<Arc<dyn KeyShelf>>,
+        cache: Option<Arc<dyn JwksCache>>,
         pace: Pace,
     ) -> Result<Arc<Issuer>, String> {
         let name = &config.issuer;
         // One that has no keys but these is never asked, nor is anything of it kept.
-        let shelf = shelf.filter(|_| own.is_none() || config.jwks_url.is_some());
+        let cache = cache.filter(|_| own.is_none() || config.jwks_url.is_some());
         let client = http_client(TIMEOUT, config.ca_file.as_deref())
             .map_err(|error| format!("issuer `{name}`: {}", error.message))?;
-        let kept = shelf.as_ref().and_then(|shelf| shelf.load(name)).and_then(|text| {
+        let kept = cache.as_ref().and_then(|cache| cache.load(name)).and_then(|text| {
             KeySet::read(text.as_bytes(), None)
                 .inspect_err(|why| tracing::warn!("the kept keys of issuer `{name}`: {why}"))
                 .ok()
@@ -119,7 +119,7 @@ impl Issuer {
                 since: Instant::now(),
                 fault: None,
             }),
-            shelf,
+            cache,
             unkept: tokio::sync::Notify::new(),
         }))
     }
@@ -178,10 +178,10 @@ impl Issuer {
         }
     }
 
-    /// Waits until what was read so far is on the shelf.
+    /// Waits until what was read so far is in the cache.
     #[cfg(test)]
     pub(super) async fn shelved(self: &Arc<Self>) {
-        assert!(self.keep().await, "the shelf did not take them");
+        assert!(self.keep().await, "the cache did not take them");
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -247,7 +247,7 @@ impl Issuer {
         }
     }
 
-    /// Puts each set of keys that is read on the shelf. Where that cannot be done now, such as while
+    /// Puts each set of keys that is read in the cache. Where that cannot be done now, such as while
     /// a run holds the store, it is tried again until it is: a restart without the issuer lives on
     /// what is kept.
     pub(super) async fn keep_forever(self: Arc<Self>) {
@@ -261,16 +261,16 @@ impl Issuer {
         }
     }
 
-    /// Puts the keys that are known on the shelf, if the last read brought them. `false`: to be
+    /// Puts the keys that are known in the cache, if the last read brought them. `false`: to be
     /// tried again.
     pub(super) async fn keep(&self) -> bool {
-        let Some(shelf) = self.shelf.clone() else { return true };
+        let Some(cache) = self.cache.clone() else { return true };
         if self.state().fault.is_some() {
             return true;
         }
         let Some(text) = self.keys().and_then(|keys| keys.to_json()) else { return true };
         let issuer = self.config.issuer.clone();
-        let kept = tokio::task::spawn_blocking(move || shelf.keep(&issuer, &text)).await;
+        let kept = tokio::task::spawn_blocking(move || cache.keep(&issuer, &text)).await;
         kept.unwrap_or_else(|error| {
             tracing::warn!("keeping the keys of issuer `{}`: {error}", self.config.issuer);
             true
@@ -361,14 +361,14 @@ impl Drop for Landing {
 }
 
 /// An answer, whole.
-struct Answer {
+struct Fetched {
     status: u16,
     content_type: Option<HeaderValue>,
     body: Vec<u8>,
 }
 
 /// Sends `request` once. Redirects are not followed, and a body larger than [`LIMIT`] is refused.
-async fn send(client: &reqwest::Client, mut request: reqwest::Request) -> Result<Answer, String> {
+async fn send(client: &reqwest::Client, mut request: reqwest::Request) -> Result<Fetched, String> {
     *request.timeout_mut() = Some(TIMEOUT);
     let url = request.url().clone();
     let failed = |error: &reqwest::Error| {
@@ -386,7 +386,7 @@ async fn send(client: &reqwest::Client, mut request: reqwest::Request) -> Result
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer {
+    Ok(Fetched {
         status: answer.status().as_u16(),
         content_type: answer.headers().get(CONTENT_TYPE).cloned(),
         body,

@@ -4,7 +4,7 @@
 //!            jwt ──► cache       verified before: no signature, no clock but `exp` and `nbf`
 //!             │ ───► claims      strict JSON, what the claims must say
 //! Identifier ─┤ ───► issuer ───► keys      discovery, JWKS; which key may verify what
-//!             │        └───────► shelf     where keys outlive a restart
+//!             │        └───────► cache     where keys outlive a restart
 //!            metadata ─► claims  what Envoy's `jwt_authn` verified
 //!            header              a name that the gateway vouches for
 //! ```
@@ -23,10 +23,10 @@ mod claims;
 mod credential;
 mod header;
 mod issuer;
+mod jwks_cache;
 mod jwt;
 mod keys;
 mod metadata;
-mod shelf;
 
 #[cfg(test)]
 mod tests;
@@ -38,7 +38,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 pub use credential::digest;
-pub use shelf::StoreShelf;
+pub use jwks_cache::StoreJwksCache;
 
 use self::credential::{Places, is_jwt, is_token};
 use self::header::Vouched;
@@ -55,7 +55,7 @@ use crate::model::Time;
 const WAIT: Duration = Duration::from_secs(1);
 
 /// Where keys outlive a restart. Both methods may block; neither is called while a request waits.
-pub trait KeyShelf: Send + Sync {
+pub trait JwksCache: Send + Sync {
     /// The keys last kept for `issuer`: a JWK set (RFC 7517, section 5). `None`: there are none,
     /// or they cannot be had.
     fn load(&self, issuer: &str) -> Option<String>;
@@ -97,14 +97,14 @@ impl KeyReading {
 }
 
 impl Identifier {
-    /// Ready to tell who asks, with the keys that `keys` has kept. Reads `ca_file`s and the shelf,
+    /// Ready to tell who asks, with the keys that `keys` has kept. Reads `ca_file`s and the cache,
     /// so it may block for a moment; asks no issuer.
     ///
     /// # Errors
     /// A `ca_file` cannot be used, or TLS cannot be set up. One line for people.
     pub fn new(
         config: &GatewayConfig,
-        keys: Option<Arc<dyn KeyShelf>>,
+        keys: Option<Arc<dyn JwksCache>>,
     ) -> Result<Identifier, String> {
         Identifier::made(config, keys, None, Pace::default())
     }
@@ -115,7 +115,7 @@ impl Identifier {
     /// Those of [`Identifier::new`].
     pub fn with_own(
         config: &GatewayConfig,
-        keys: Option<Arc<dyn KeyShelf>>,
+        keys: Option<Arc<dyn JwksCache>>,
         own: &Exchange,
     ) -> Result<Identifier, String> {
         Identifier::made(config, keys, Some(own), Pace::default())
@@ -124,7 +124,7 @@ impl Identifier {
     #[cfg(test)]
     fn with_pace(
         config: &GatewayConfig,
-        keys: Option<Arc<dyn KeyShelf>>,
+        keys: Option<Arc<dyn JwksCache>>,
         pace: Pace,
     ) -> Result<Identifier, String> {
         Identifier::made(config, keys, None, pace)
@@ -132,7 +132,7 @@ impl Identifier {
 
     fn made(
         config: &GatewayConfig,
-        keys: Option<Arc<dyn KeyShelf>>,
+        keys: Option<Arc<dyn JwksCache>>,
         own: Option<&Exchange>,
         pace: Pace,
     ) -> Result<Identifier, String> {

@@ -2,9 +2,9 @@
 //!
 //! | it | may take |
 //! |---|---|
-//! | is new, or is in the midst of a request's head | [`Patience::head`], then it is cut |
-//! | lies idle between requests | [`Patience::idle`], then it ends as HTTP has it |
-//! | is being answered | [`Patience::answer`] for each request, its body included |
+//! | is new, or is in the midst of a request's head | [`Timeouts::head`], then it is cut |
+//! | lies idle between requests | [`Timeouts::idle`], then it ends as HTTP has it |
+//! | is being answered | [`Timeouts::answer`] for each request, its body included |
 //!
 //! So whoever says nothing, says it slowly, or does not read, is gone after a while.
 
@@ -35,7 +35,7 @@ const MOST_STREAMS: u32 = 4096;
 
 /// How long a connection may take.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::gateway) struct Patience {
+pub(in crate::gateway) struct Timeouts {
     /// From its beginning to the end of its first request's head, the TLS handshake included; and
     /// from the first byte of a later head to its end (HTTP/1).
     pub head: Duration,
@@ -46,9 +46,9 @@ pub(in crate::gateway) struct Patience {
     pub answer: Duration,
 }
 
-impl Default for Patience {
-    fn default() -> Patience {
-        Patience {
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
             head: Duration::from_secs(30),
             idle: Duration::from_secs(120),
             answer: Duration::from_secs(30),
@@ -70,21 +70,21 @@ pub(super) enum End {
 pub(super) async fn serve<S>(
     stream: S,
     router: Router,
-    patience: Patience,
+    timeouts: Timeouts,
     began: Instant,
     mut stopped: watch::Receiver<bool>,
 ) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let pulse = Arc::new(Pulse::new(patience, began));
+    let activity = Arc::new(Activity::new(timeouts, began));
     let inner = TowerToHyperService::new(router);
-    let heard = Arc::clone(&pulse);
+    let heard = Arc::clone(&activity);
     let service = service_fn(move |request: Request<Incoming>| {
         let busy = heard.asked(request.version());
         let answer = inner.call(request);
         async move {
-            let answer = tokio::time::timeout(patience.answer, answer).await;
+            let answer = tokio::time::timeout(timeouts.answer, answer).await;
             drop(busy);
             answer.unwrap_or_else(|_| Ok::<_, Infallible>(too_late()))
         }
@@ -97,9 +97,9 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(MOST_STREAMS)
         .keep_alive_interval(Duration::from_secs(60));
-    let stream = TokioIo::new(Heard { stream, pulse: Arc::clone(&pulse) });
+    let stream = TokioIo::new(Heard { stream, activity: Arc::clone(&activity) });
     let mut connection = pin!(builder.serve_connection(stream, service));
-    let mut overdue = pin!(Overdue::new(&pulse));
+    let mut overdue = pin!(Overdue::new(&activity));
     let mut ending = false;
     loop {
         tokio::select! {
@@ -116,9 +116,9 @@ where
                 }
                 // A second time: it does not end as it should.
                 None if ending => return End::Done,
-                None if pulse.idle() => {
+                None if activity.idle() => {
                     ending = true;
-                    pulse.again();
+                    activity.again();
                     connection.as_mut().graceful_shutdown();
                 }
                 None => return End::TooSlow,
@@ -138,8 +138,8 @@ fn too_late() -> Response<Body> {
 }
 
 /// Where a connection is between and in its requests.
-struct Pulse {
-    patience: Patience,
+struct Activity {
+    timeouts: Timeouts,
     state: Mutex<State>,
 }
 
@@ -162,10 +162,10 @@ enum Waits {
     Next,
 }
 
-impl Pulse {
-    fn new(patience: Patience, began: Instant) -> Pulse {
+impl Activity {
+    fn new(timeouts: Timeouts, began: Instant) -> Activity {
         let state = State { since: began, waits: Waits::Head, running: 0, http1: false };
-        Pulse { patience, state: Mutex::new(state) }
+        Activity { timeouts, state: Mutex::new(state) }
     }
 
     /// A whole head has come. What it gives is to be dropped with the answer.
@@ -194,11 +194,11 @@ impl Pulse {
     /// Until when it may go on like this; `None`: something is being answered.
     fn due(&self) -> Option<Instant> {
         let state = self.state();
-        let patience = match state.waits {
-            Waits::Head => self.patience.head,
-            Waits::Next => self.patience.idle,
+        let timeouts = match state.waits {
+            Waits::Head => self.timeouts.head,
+            Waits::Next => self.timeouts.idle,
         };
-        (state.running == 0).then(|| state.since + patience)
+        (state.running == 0).then(|| state.since + timeouts)
     }
 
     /// Whether it lies between two requests.
@@ -212,7 +212,7 @@ impl Pulse {
 }
 
 /// A request that is being answered.
-struct Busy(Arc<Pulse>);
+struct Busy(Arc<Activity>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
@@ -226,14 +226,14 @@ impl Drop for Busy {
 /// that came nearer is seen; one that moved away is looked up when the old one comes, so that no
 /// request has to set a timer.
 struct Overdue<'p> {
-    pulse: &'p Pulse,
+    activity: &'p Activity,
     timer: Pin<Box<tokio::time::Sleep>>,
 }
 
 impl<'p> Overdue<'p> {
-    fn new(pulse: &'p Pulse) -> Overdue<'p> {
-        let due = pulse.due().unwrap_or_else(Instant::now);
-        Overdue { pulse, timer: Box::pin(tokio::time::sleep_until(due)) }
+    fn new(activity: &'p Activity) -> Overdue<'p> {
+        let due = activity.due().unwrap_or_else(Instant::now);
+        Overdue { activity, timer: Box::pin(tokio::time::sleep_until(due)) }
     }
 }
 
@@ -241,18 +241,18 @@ impl Future for Overdue<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(due) = self.pulse.due()
+        if let Some(due) = self.activity.due()
             && due < self.timer.deadline()
         {
             self.timer.as_mut().reset(due);
         }
         while self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let due = match self.pulse.due() {
+            let due = match self.activity.due() {
                 Some(due) if due <= now => return Poll::Ready(()),
                 Some(due) => due,
                 // Asked again when it can be due at the earliest.
-                None => now + self.pulse.patience.head.min(self.pulse.patience.idle),
+                None => now + self.activity.timeouts.head.min(self.activity.timeouts.idle),
             };
             self.timer.as_mut().reset(due);
         }
@@ -263,7 +263,7 @@ impl Future for Overdue<'_> {
 /// A stream whose bytes are heard.
 struct Heard<S> {
     stream: S,
-    pulse: Arc<Pulse>,
+    activity: Arc<Activity>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
@@ -276,7 +276,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
         if read.is_ready() && buffer.filled().len() > before {
-            this.pulse.heard();
+            this.activity.heard();
         }
         read
     }

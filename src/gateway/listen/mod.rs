@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use self::connection::End;
-pub(super) use self::connection::Patience;
+pub(super) use self::connection::Timeouts;
 pub(super) use self::slots::affordable;
 use self::slots::{Slot, Slots};
 use super::throttle::Throttle;
@@ -68,14 +68,14 @@ pub struct Bounds {
     /// Connections at once.
     pub most: usize,
     /// How long each may take.
-    pub(super) patience: Patience,
+    pub(super) timeouts: Timeouts,
 }
 
 impl Bounds {
-    /// So many connections, with the usual patience.
+    /// So many connections, with the usual timeouts.
     #[must_use]
     pub fn new(most: usize) -> Bounds {
-        Bounds { most, patience: Patience::default() }
+        Bounds { most, timeouts: Timeouts::default() }
     }
 }
 
@@ -112,7 +112,7 @@ impl Listening {
         let host = Host {
             router,
             slots: slots.clone(),
-            patience: bounds.patience,
+            timeouts: bounds.timeouts,
             too_slow: counts.too_slow,
             stopped,
             lines: Lines::new(),
@@ -220,7 +220,7 @@ impl Lines {
 struct Host {
     router: Router,
     slots: Slots,
-    patience: Patience,
+    timeouts: Timeouts,
     too_slow: Counter,
     stopped: watch::Receiver<bool>,
     lines: Lines,
@@ -301,7 +301,7 @@ impl Host {
         began: Instant,
         slot: Slot,
     ) {
-        let until = began + self.patience.head;
+        let until = began + self.timeouts.head;
         let shaken = tokio::select! {
             shaken = tokio::time::timeout_at(until, acceptor.accept(stream)) => shaken,
             // There is no request yet that could end.
@@ -322,8 +322,8 @@ impl Host {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Host { router, patience, too_slow, stopped, .. } = self;
-        if connection::serve(stream, router, patience, began, stopped).await == End::TooSlow {
+        let Host { router, timeouts, too_slow, stopped, .. } = self;
+        if connection::serve(stream, router, timeouts, began, stopped).await == End::TooSlow {
             too_slow.inc();
             tracing::debug!("a connection is cut: no whole head of a request came in time");
         }

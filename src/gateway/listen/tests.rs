@@ -28,25 +28,25 @@ fn router(go: &Arc<Notify>) -> Router {
     })
 }
 
-/// One end of a connection that is served with so much patience; how it ends.
-fn served(patience: Patience) -> (DuplexStream, JoinHandle<End>, watch::Sender<bool>) {
-    served_from(Instant::now(), patience)
+/// One end of a connection that is served with these timeouts; how it ends.
+fn served(timeouts: Timeouts) -> (DuplexStream, JoinHandle<End>, watch::Sender<bool>) {
+    served_from(Instant::now(), timeouts)
 }
 
 /// One that began then.
 fn served_from(
     began: Instant,
-    patience: Patience,
+    timeouts: Timeouts,
 ) -> (DuplexStream, JoinHandle<End>, watch::Sender<bool>) {
     let (near, far) = tokio::io::duplex(1 << 16);
     let (stop, stopped) = watch::channel(false);
     let router = router(&Arc::default());
-    let task = tokio::spawn(connection::serve(far, router, patience, began, stopped));
+    let task = tokio::spawn(connection::serve(far, router, timeouts, began, stopped));
     (near, task, stop)
 }
 
-fn patience(head: Duration, idle: Duration) -> Patience {
-    Patience { head, idle, answer: LONG }
+fn timeouts(head: Duration, idle: Duration) -> Timeouts {
+    Timeouts { head, idle, answer: LONG }
 }
 
 /// Reads an answer of HTTP/1.1 to `GET /`.
@@ -82,7 +82,7 @@ async fn a_connection_that_sends_no_whole_head_is_cut() {
         b"PRI * HTTP/2.0",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
     ] {
-        let (mut near, task, _stop) = served(patience(Duration::from_millis(50), LONG));
+        let (mut near, task, _stop) = served(timeouts(Duration::from_millis(50), LONG));
         // On a busy machine it is gone before it sends a thing.
         let _ = near.write_all(sent).await;
         assert_eq!(task.await.unwrap(), End::TooSlow, "{:?}", String::from_utf8_lossy(sent));
@@ -94,7 +94,7 @@ async fn a_connection_that_sends_no_whole_head_is_cut() {
 async fn a_later_head_is_timed_from_its_first_byte() {
     // The first has all the time in the world.
     let (mut near, task, _stop) =
-        served_from(Instant::now() + LONG, patience(Duration::from_millis(50), LONG));
+        served_from(Instant::now() + LONG, timeouts(Duration::from_millis(50), LONG));
     near.write_all(GET).await.unwrap();
     assert!(answer(&mut near).await.starts_with("HTTP/1.1 200"));
     near.write_all(b"GET / HTT").await.unwrap();
@@ -103,7 +103,7 @@ async fn a_later_head_is_timed_from_its_first_byte() {
 
 #[tokio::test]
 async fn between_requests_a_connection_may_lie_idle_and_then_ends() {
-    let (mut near, task, _stop) = served(patience(LONG, Duration::from_millis(50)));
+    let (mut near, task, _stop) = served(timeouts(LONG, Duration::from_millis(50)));
     near.write_all(GET).await.unwrap();
     answer(&mut near).await;
     assert_eq!(rest(&mut near).await, b"", "it is closed, not answered");
@@ -115,7 +115,7 @@ async fn no_patience_ends_what_is_being_answered() {
     let go = Arc::new(Notify::new());
     let (mut near, far) = tokio::io::duplex(1 << 16);
     let (_stop, stopped) = watch::channel(false);
-    let short = patience(LONG, NONE);
+    let short = timeouts(LONG, NONE);
     let served = connection::serve(far, router(&go), short, Instant::now(), stopped);
     let task = tokio::spawn(served);
     near.write_all(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
@@ -131,7 +131,7 @@ async fn no_patience_ends_what_is_being_answered() {
 
 #[tokio::test]
 async fn a_request_whose_body_never_comes_is_given_up() {
-    let slow = Patience { head: LONG, idle: LONG, answer: Duration::from_millis(50) };
+    let slow = Timeouts { head: LONG, idle: LONG, answer: Duration::from_millis(50) };
     let (mut near, _task, _stop) = served(slow);
     near.write_all(b"POST /body HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n").await.unwrap();
     let mut status = [0; 12];
@@ -141,12 +141,12 @@ async fn a_request_whose_body_never_comes_is_given_up() {
 
 #[tokio::test]
 async fn an_idle_connection_does_not_hold_up_the_end() {
-    let (mut near, task, stop) = served(patience(LONG, LONG));
+    let (mut near, task, stop) = served(timeouts(LONG, LONG));
     near.write_all(GET).await.unwrap();
     answer(&mut near).await;
     stop.send(true).unwrap();
     assert_eq!(task.await.unwrap(), End::Done);
-    let (_silent, task, stop) = served(patience(LONG, LONG));
+    let (_silent, task, stop) = served(timeouts(LONG, LONG));
     stop.send(true).unwrap();
     assert_eq!(task.await.unwrap(), End::Done);
 }
@@ -154,7 +154,7 @@ async fn an_idle_connection_does_not_hold_up_the_end() {
 /// A listener on a free port of the loopback.
 async fn listening(most: usize, head: Duration) -> (Listening, Counts, SocketAddr) {
     let counts = Counts::default();
-    let bounds = Bounds { most, patience: patience(head, LONG) };
+    let bounds = Bounds { most, timeouts: timeouts(head, LONG) };
     let at = Listen::Tcp("127.0.0.1:0".parse().unwrap());
     let router = router(&Arc::default());
     let listening =
@@ -218,7 +218,7 @@ async fn a_tls_handshake_is_part_of_the_head() {
     let tls = Tls::default();
     tls.store(Some(Arc::new(TlsAcceptor::from(Arc::new(config)))));
     let counts = Counts::default();
-    let bounds = Bounds { most: 1, patience: patience(Duration::from_millis(50), LONG) };
+    let bounds = Bounds { most: 1, timeouts: timeouts(Duration::from_millis(50), LONG) };
     let at = Listen::Tcp("127.0.0.1:0".parse().unwrap());
     let listening =
         Listening::start(&at, tls, router(&Arc::default()), bounds, counts.clone()).await.unwrap();

@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::config;
-use crate::pipeline::{Options, run};
 use crate::source::{
-    Enabled, Finding, Interest, Kind, Looked, OnProgress, Reading, Sighting, Source, Who, Within,
+    Enabled, Finding, Interest, Kind, Looked, OnProgress, Sighting, Snapshot, Source, Who, Within,
 };
 use crate::store::Reader;
+use crate::sync::{Options, run};
 
 const TOML: &str = r#"
 [store]
@@ -58,7 +58,7 @@ impl Source for Handle {
         &'a self,
         _: &'a dyn Interest,
         _: OnProgress,
-    ) -> BoxFuture<'a, Result<Reading, SourceError>> {
+    ) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
         Box::pin(async { Err(SourceError::fatal("not in this test")) })
     }
 

@@ -1,5 +1,5 @@
 //! OSMO's own database: what its rows about people, roles and access tokens come to. Pure: who reads
-//! them is [`crate::pipeline::osmo_db`].
+//! them is [`crate::sync::osmo_db`].
 //!
 //! OSMO tells `Ann` from `ann`; here they would be one. So where two of its users have one name, both
 //! are left out: nobody gets what is another's. Everything that is left out is told by name.

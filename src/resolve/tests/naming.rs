@@ -6,7 +6,7 @@ use crate::resolve::{in_doubt, renamed_groups};
 /// A directory of groups by hand: id, name, identity, members; and people by external id, which is
 /// the username too.
 fn built(ldap: bool, groups: &[(&str, &str, &str, &[&str])], people: &[&str]) -> Directory {
-    let mut builder = ReadingBuilder::new(ldap);
+    let mut builder = SnapshotBuilder::new(ldap);
     for name in people {
         builder.user(&NewUser {
             ext: &format!("id-{name}"),
@@ -23,13 +23,8 @@ fn built(ldap: bool, groups: &[(&str, &str, &str, &[&str])], people: &[&str]) ->
         } else {
             (*identity).to_owned()
         };
-        let group = builder.container(&NewContainer {
-            kind: Kind::Group,
-            key,
-            name,
-            identity,
-            norm: &norm,
-        });
+        let group =
+            builder.reference(&NewRef { kind: Kind::Group, key, name, identity, norm: &norm });
         for member in *members {
             let user = builder.find_user(&format!("id-{member}")).unwrap();
             builder.member(group, user);
@@ -258,8 +253,8 @@ fn a_client_role_that_fits_two_readings_is_in_doubt_and_a_list_is_not() {
         config
     };
     let directory = |both: bool| {
-        let mut builder = ReadingBuilder::new(false);
-        let user = |builder: &mut ReadingBuilder, name: &str| {
+        let mut builder = SnapshotBuilder::new(false);
+        let user = |builder: &mut SnapshotBuilder, name: &str| {
             builder.user(&NewUser {
                 ext: name,
                 username: name,
@@ -275,7 +270,7 @@ fn a_client_role_that_fits_two_readings_is_in_doubt_and_a_list_is_not() {
                 continue;
             }
             let key = crate::source::client_role_key(client, role);
-            let role = builder.container(&NewContainer {
+            let role = builder.reference(&NewRef {
                 kind: Kind::ClientRole,
                 key: &key,
                 name: role,
@@ -315,13 +310,13 @@ fn a_bearer_that_was_never_read_in_full_takes_nothing_away() {
     world.run();
     let mut facts = Facts::of(&[person("1", "ann", &[])]);
     facts.groups = vec!["/a/g".to_owned(), "/b/g".to_owned()];
-    let mut reading = facts.reading(false);
-    for (index, container) in reading.directory.containers.iter().enumerate() {
-        if reading.directory.text(container.identity) == "/b/g" {
-            reading.members[index] = Completeness::Partial("cut off".to_owned());
+    let mut snapshot = facts.snapshot(false);
+    for (index, reference) in snapshot.directory.refs.iter().enumerate() {
+        if snapshot.directory.text(reference.identity) == "/b/g" {
+            snapshot.members[index] = Completeness::Partial("cut off".to_owned());
         }
     }
-    let plan = world.plan_on(&[("kc".to_owned(), merge(None, reading).directory)]);
+    let plan = world.plan_on(&[("kc".to_owned(), merge(None, snapshot).directory)]);
     assert_eq!(plan.summary.grants_removed, 0, "{:?}", words(&plan));
 }
 
@@ -365,7 +360,7 @@ fn every_role_that_allows_everything_somewhere_is_protected() {
             let above = ("k-0", "x", "/x", &[][..]);
             let mut directory = built(false, &[above, group], &["ann"]);
             let (parent, child) = (0, 1);
-            directory.containers[child].parent = Some(parent);
+            directory.refs[child].parent = Some(parent);
             run_on(&mut world, "kc", directory);
             assert_eq!(world.effective(), "ann:boss", "{rule}");
         }
@@ -556,14 +551,14 @@ proptest! {
         } else {
             (World::new(config_of(&["kc"], &rest)), "kc")
         };
-        let mut builder = ReadingBuilder::new(ldap);
+        let mut builder = SnapshotBuilder::new(ldap);
         let ann = builder.user(&NewUser {
             ext: "1", username: "ann", email: "", email_verified: false, enabled: Enabled::Yes,
             federation: "",
         });
         for (i, name) in names.iter().enumerate() {
             let identity = if ldap { format!("cn={name},ou=g{i}") } else { format!("/{name}") };
-            let group = builder.container(&NewContainer {
+            let group = builder.reference(&NewRef {
                 kind: Kind::Group, key: &format!("k{i}"), name, identity: &identity, norm: &identity,
             });
             builder.member(group, ann);

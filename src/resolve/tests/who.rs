@@ -226,7 +226,7 @@ fn an_address_links_only_where_both_sources_have_verified_it() {
         let text = format!("{R}\n").replace("[sync]", "[sync]\nlink_by = \"email\"");
         let mut world = World::new(sources(&[("kc", ""), ("ldap", "")], &text));
         let one = |ext: &str, name: &str, verified: bool, group: &str| {
-            let mut builder = ReadingBuilder::new(false);
+            let mut builder = SnapshotBuilder::new(false);
             let user = builder.user(&NewUser {
                 ext,
                 username: name,
@@ -235,7 +235,7 @@ fn an_address_links_only_where_both_sources_have_verified_it() {
                 enabled: Enabled::Yes,
                 federation: "",
             });
-            let group = builder.container(&NewContainer {
+            let group = builder.reference(&NewRef {
                 kind: Kind::Group,
                 key: group,
                 name: group.trim_start_matches('/'),

@@ -1,4 +1,4 @@
-//! The groups and roles of a realm export as containers, and how users' entries find them.
+//! The groups and roles of a realm export as refs, and how users' entries find them.
 //!
 //! Keycloak's rule: who is in a group has the roles of that group and of every group above it, and
 //! who has a composite role has what it contains, through any number of roles of any client.
@@ -6,7 +6,7 @@
 //! # Roles of clients that do not count
 //!
 //! Only roles of the configured `clients` are identities that a rule can name. A role of another
-//! client can still contain one that counts, so it must be walked through. It becomes a container
+//! client can still contain one that counts, so it must be walked through. It becomes a reference
 //! that nothing can name: its bare name is empty, and its key and `norm` begin with
 //! [`UNCOUNTED`]; only `identity` shows people what it is. One that leads to nothing that counts
 //! (all of `account`, `realm-management`, …) is left out.
@@ -23,7 +23,7 @@ use std::collections::{HashMap, HashSet};
 use super::builtin::Builtin;
 use super::export::{Composites, Export, Group, Role};
 use super::odd::{ByClient, Names, Oddities};
-use crate::source::{Completeness, Interest, Kind, NewContainer, ReadingBuilder, client_role_key};
+use crate::source::{Completeness, Interest, Kind, NewRef, SnapshotBuilder, client_role_key};
 
 /// Before the key and `norm` of a role whose client does not count. No client role's identity
 /// begins so: a blank never stands before the first `/` there by accident, and a mapping's client
@@ -33,7 +33,7 @@ const UNCOUNTED: &str = "(not counted) ";
 /// What a user's or group's entry for a role means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Place {
-    /// The container of this number.
+    /// The reference of this number.
     At(u32),
     /// Nothing that could matter: refused, or a role that leads to nothing that counts.
     Nowhere,
@@ -71,25 +71,25 @@ struct Listed<'a> {
     counts: bool,
     contains: Vec<usize>,
     /// How much of what it contains is known.
-    up: Completeness,
+    implies: Completeness,
 }
 
 impl Listed<'_> {
     fn unknown(&mut self, why: String) {
-        if !matches!(self.up, Completeness::Partial(_)) {
-            self.up = Completeness::Partial(why);
+        if !matches!(self.implies, Completeness::Partial(_)) {
+            self.implies = Completeness::Partial(why);
         }
     }
 }
 
 impl<'a> Graph<'a> {
-    /// Makes the containers of `export`. `counted` are the clients whose roles count, `interest` is
+    /// Makes the refs of `export`. `counted` are the clients whose roles count, `interest` is
     /// what rules can name.
     pub(super) fn build(
         export: &Export,
         counted: &'a [String],
         interest: &'a dyn Interest,
-        builder: &mut ReadingBuilder,
+        builder: &mut SnapshotBuilder,
         odd: &mut Oddities,
     ) -> Self {
         let mut graph = Graph {
@@ -123,13 +123,13 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// The containers of the roles that a user or group holds directly. Makes one for a role that
+    /// The refs of the roles that a user or group holds directly. Makes one for a role that
     /// is not listed, as Keycloak's import does; [`Graph::unlisted`] tells of it.
     pub(super) fn held(
         &mut self,
         realm: &Names,
         client: &ByClient,
-        builder: &mut ReadingBuilder,
+        builder: &mut SnapshotBuilder,
     ) -> Vec<u32> {
         let mut held = Vec::new();
         // Keycloak's import takes names of held roles without the spaces around them.
@@ -141,12 +141,12 @@ impl<'a> Graph<'a> {
                 held.push(self.place(Some(client), name.trim(), builder));
             }
         }
-        let at = |place| if let Place::At(container) = place { Some(container) } else { None };
+        let at = |place| if let Place::At(reference) = place { Some(reference) } else { None };
         held.into_iter().filter_map(at).collect()
     }
 
     /// Tells of roles that someone holds but the file does not list.
-    pub(super) fn unlisted(&self, builder: &mut ReadingBuilder) {
+    pub(super) fn unlisted(&self, builder: &mut SnapshotBuilder) {
         for name in &self.unlisted {
             builder.warn(format!(
                 "{name} is held but not listed under `roles`: it counts as a role that contains \
@@ -155,7 +155,7 @@ impl<'a> Graph<'a> {
         }
     }
 
-    fn place(&mut self, client: Option<&str>, name: &str, builder: &mut ReadingBuilder) -> Place {
+    fn place(&mut self, client: Option<&str>, name: &str, builder: &mut SnapshotBuilder) -> Place {
         let known = match client {
             None => self.realm.get(name),
             Some(client) => self.client.get(client).and_then(|roles| roles.get(name)),
@@ -166,11 +166,11 @@ impl<'a> Graph<'a> {
         let place = if refused(client, name, builder) {
             Place::Nowhere
         } else if self.counts(client) {
-            let number = container(builder, client, name, None, true);
+            let number = reference(builder, client, name, None, true);
             if self.builtin.is(client, name) {
-                builder.up_is(number, self.inside(client, name));
+                builder.implies_is(number, self.inside(client, name));
             } else if let Some(doubt) = &self.doubt {
-                builder.up_is(number, Completeness::Partial(doubt.clone()));
+                builder.implies_is(number, Completeness::Partial(doubt.clone()));
             } else {
                 self.unlisted.push(title(client, name));
             }
@@ -217,7 +217,7 @@ impl<'a> Graph<'a> {
         }
     }
 
-    fn roles(&mut self, export: &Export, builder: &mut ReadingBuilder, odd: &mut Oddities) {
+    fn roles(&mut self, export: &Export, builder: &mut SnapshotBuilder, odd: &mut Oddities) {
         let implied = self.implied(export);
         let mut listed = self.listed(export, builder);
         for (client, role) in &implied {
@@ -228,7 +228,7 @@ impl<'a> Graph<'a> {
                 role,
                 counts: self.counts(client),
                 contains: Vec::new(),
-                up: self.inside(client, name),
+                implies: self.inside(client, name),
             });
         }
         contents(&mut listed);
@@ -236,11 +236,8 @@ impl<'a> Graph<'a> {
         let matters = matters(&listed);
         let mut places = Vec::with_capacity(listed.len());
         for (role, matters) in listed.iter().zip(&matters) {
-            let place = if *matters {
-                Place::At(listed_container(role, builder, odd))
-            } else {
-                Place::Nowhere
-            };
+            let place =
+                if *matters { Place::At(listed_ref(role, builder, odd)) } else { Place::Nowhere };
             self.put(role.client, &role.role.name, place);
             places.push(place);
         }
@@ -251,7 +248,7 @@ impl<'a> Graph<'a> {
                     builder.leads_to(from, *to);
                 }
             }
-            builder.up_is(from, role.up);
+            builder.implies_is(from, role.implies);
         }
     }
 
@@ -307,7 +304,7 @@ impl<'a> Graph<'a> {
         }
     }
 
-    fn listed<'e>(&mut self, export: &'e Export, builder: &mut ReadingBuilder) -> Vec<Listed<'e>> {
+    fn listed<'e>(&mut self, export: &'e Export, builder: &mut SnapshotBuilder) -> Vec<Listed<'e>> {
         let mut listed: Vec<Listed<'e>> = Vec::new();
         for (client, role) in each_role(export) {
             if refused(client, &role.name, builder) {
@@ -324,8 +321,13 @@ impl<'a> Graph<'a> {
                 continue;
             }
             let counts = self.counts(client);
-            let mut one =
-                Listed { client, role, counts, contains: Vec::new(), up: Completeness::Complete };
+            let mut one = Listed {
+                client,
+                role,
+                counts,
+                contains: Vec::new(),
+                implies: Completeness::Complete,
+            };
             if let Some(doubt) = role.composites.as_ref().and_then(|it| it.doubt.clone()) {
                 one.unknown(doubt);
             }
@@ -340,7 +342,7 @@ impl<'a> Graph<'a> {
         above: &mut Vec<&'e str>,
         parent: Option<u32>,
         escaped: bool,
-        builder: &mut ReadingBuilder,
+        builder: &mut SnapshotBuilder,
         odd: &mut Oddities,
     ) {
         for group in groups {
@@ -357,7 +359,7 @@ impl<'a> Graph<'a> {
                 builder.leads_to(number, role);
             }
             if let Some(doubt) = realm.doubt.as_ref().or(client.doubt.as_ref()) {
-                builder.up_is(number, Completeness::Partial(doubt.clone()));
+                builder.implies_is(number, Completeness::Partial(doubt.clone()));
                 odd.doubts.roles.get_or_insert(doubt.clone());
             }
             self.groups(&group.sub_groups, above, Some(number), escaped, builder, odd);
@@ -366,8 +368,8 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// Makes a group's container.
-fn new_group(group: &Group, names: &[&str], path: &str, builder: &mut ReadingBuilder) -> u32 {
+/// Makes a group's reference.
+fn new_group(group: &Group, names: &[&str], path: &str, builder: &mut SnapshotBuilder) -> u32 {
     // Without an id the names from the top are what identifies a group; joined by what no name can
     // hold, as `a/b` and `b` below `a` are two groups.
     let by_names = names.join("\u{0}");
@@ -375,7 +377,7 @@ fn new_group(group: &Group, names: &[&str], path: &str, builder: &mut ReadingBui
     let mut tries = 0;
     loop {
         let (_, before) = builder.counts();
-        let number = builder.container(&NewContainer {
+        let number = builder.reference(&NewRef {
             kind: Kind::Group,
             key: &key,
             name: &group.name,
@@ -426,17 +428,17 @@ fn old_defaults(export: &Export) -> Vec<(Option<&str>, &str)> {
     realm.chain(client).collect()
 }
 
-/// Makes the container of a listed role.
-fn listed_container(listed: &Listed<'_>, builder: &mut ReadingBuilder, odd: &mut Oddities) -> u32 {
+/// Makes the reference of a listed role.
+fn listed_ref(listed: &Listed<'_>, builder: &mut SnapshotBuilder, odd: &mut Oddities) -> u32 {
     let Listed { client, role, counts, .. } = listed;
     let (_, before) = builder.counts();
-    let number = container(builder, *client, &role.name, role.id.as_deref(), *counts);
+    let number = reference(builder, *client, &role.name, role.id.as_deref(), *counts);
     if builder.counts().1 > before {
         return number;
     }
     let title = title(*client, &role.name);
     builder.warn(format!("{title} has the `id` of another role"));
-    let number = container(builder, *client, &role.name, None, *counts);
+    let number = reference(builder, *client, &role.name, None, *counts);
     if builder.counts().1 == before {
         // Its name is another's id as well: nobody writes that by accident.
         odd.doubts.roles.get_or_insert(format!("{title} has the `id` of another role"));
@@ -517,8 +519,8 @@ fn matters(listed: &[Listed<'_>]) -> Vec<bool> {
     matters
 }
 
-fn container(
-    builder: &mut ReadingBuilder,
+fn reference(
+    builder: &mut SnapshotBuilder,
     client: Option<&str>,
     name: &str,
     id: Option<&str>,
@@ -529,9 +531,9 @@ fn container(
     let key = id.unwrap_or(&norm);
     let kind = if client.is_some() { Kind::ClientRole } else { Kind::RealmRole };
     if counts {
-        builder.container(&NewContainer { kind, key, name, identity: &identity, norm: &norm })
+        builder.reference(&NewRef { kind, key, name, identity: &identity, norm: &norm })
     } else {
-        builder.container(&NewContainer {
+        builder.reference(&NewRef {
             kind,
             key: &format!("{UNCOUNTED}{key}"),
             name: "",
@@ -544,7 +546,7 @@ fn container(
 /// Roles called `.` or `..` are refused in every kind of source: in a URL of Keycloak's admin API
 /// such a name turns "who has this role" into "who is there", and a file must not say more than
 /// the server that wrote it could be asked.
-fn refused(client: Option<&str>, name: &str, builder: &mut ReadingBuilder) -> bool {
+fn refused(client: Option<&str>, name: &str, builder: &mut SnapshotBuilder) -> bool {
     if is_dots(name) {
         let title = title(client, name);
         builder.warn(format!("{title} is refused: a role cannot be called `.` or `..`"));

@@ -17,14 +17,14 @@ use crate::model::Time;
 use crate::source::ldap::presence::{Presence, presence};
 use crate::source::ldap::roles::Roles;
 use crate::source::ldap::{Assembler, Shape, Verdict, dn, value};
-use crate::source::{Interest, Reading, SourceError};
+use crate::source::{Interest, Snapshot, SourceError};
 
 /// Reads the LDIF that `config` names. Accounts are judged at the present moment.
 ///
 /// # Errors
 /// The file cannot be read, is not whole or not LDIF (with the line), a base or filter of the
 /// configuration is malformed, or there is no user in it.
-pub fn read_ldif(config: &LdifConfig, interest: &dyn Interest) -> Result<Reading, SourceError> {
+pub fn read_ldif(config: &LdifConfig, interest: &dyn Interest) -> Result<Snapshot, SourceError> {
     read_ldif_at(config, interest, chrono::Utc::now())
 }
 
@@ -36,7 +36,7 @@ pub fn read_ldif_at(
     config: &LdifConfig,
     interest: &dyn Interest,
     now: Time,
-) -> Result<Reading, SourceError> {
+) -> Result<Snapshot, SourceError> {
     let path = config.path.as_path();
     let bytes = std::fs::read(path).map_err(|error| {
         SourceError::fatal(format!("cannot read `{}`: {error}", path.display()))

@@ -41,7 +41,7 @@ fn config() -> LdifConfig {
     }
 }
 
-fn read_as(text: &str, config: &LdifConfig, wants: &[(&str, &str)]) -> Result<Reading, String> {
+fn read_as(text: &str, config: &LdifConfig, wants: &[(&str, &str)]) -> Result<Snapshot, String> {
     let wants = Wants(wants.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect());
     let now = crate::model::parse_rfc3339("2026-11-23T12:00:00Z").unwrap();
     read_bytes(text.as_bytes(), config, &wants, now)
@@ -49,7 +49,7 @@ fn read_as(text: &str, config: &LdifConfig, wants: &[(&str, &str)]) -> Result<Re
         .map_err(|fault| located(Path::new("directory.ldif"), &fault))
 }
 
-fn read(text: &str) -> Result<Reading, String> {
+fn read(text: &str) -> Result<Snapshot, String> {
     read_as(text, &config(), &[])
 }
 
@@ -64,8 +64,8 @@ fn group(cn: &str, members: &[&str]) -> String {
 
 fn members(directory: &Directory, name: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for (index, container) in directory.containers.iter().enumerate() {
-        if directory.text(container.name) == name {
+    for (index, reference) in directory.refs.iter().enumerate() {
+        if directory.text(reference.name) == name {
             for member in &directory.members[index] {
                 let user = &directory.users[*member as usize];
                 found.insert(directory.text(user.username).to_owned());
@@ -77,10 +77,10 @@ fn members(directory: &Directory, name: &str) -> BTreeSet<String> {
 
 fn ups(directory: &Directory, name: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for (index, container) in directory.containers.iter().enumerate() {
-        if directory.text(container.name) == name {
-            for up in &directory.up[index] {
-                let up = &directory.containers[*up as usize];
+    for (index, reference) in directory.refs.iter().enumerate() {
+        if directory.text(reference.name) == name {
+            for up in &directory.implies[index] {
+                let up = &directory.refs[*up as usize];
                 found.insert(directory.text(up.name).to_owned());
             }
         }
@@ -95,16 +95,16 @@ fn set(names: &[&str]) -> BTreeSet<String> {
 #[test]
 fn folding_base64_comments_crlf_and_a_version_are_understood() {
     let text = "version: 1\r\n\r\n# a comment\r\n  that is folded\r\ndn:: dWlkPWFsaWNlLG91PXBlb3BsZSxkYz14\r\nobjectClass: inetOrg\r\n Person\r\nuid: alice\r\nmail:: YUB4Lm9yZw==\r\nuserPassword::\r\n\r\n\r\n";
-    let reading = read(text).unwrap();
-    let user = &reading.directory.users[0];
-    assert_eq!(reading.directory.text(user.username), "alice");
-    assert_eq!(reading.directory.text(user.email), "a@x.org");
+    let snapshot = read(text).unwrap();
+    let user = &snapshot.directory.users[0];
+    assert_eq!(snapshot.directory.text(user.username), "alice");
+    assert_eq!(snapshot.directory.text(user.email), "a@x.org");
     assert!(!user.email_verified, "it is not said that nobody can write their own");
     let mut vouched = config();
     vouched.users.email_verified = true;
     assert!(read_as(text, &vouched, &[]).unwrap().directory.users[0].email_verified);
     assert_eq!(user.enabled, Enabled::Yes);
-    assert!(reading.from_file && reading.is_complete());
+    assert!(snapshot.from_file && snapshot.is_complete());
 }
 
 #[test]
@@ -119,21 +119,21 @@ fn every_kind_of_group_is_read_and_nested_ones_lead_on() {
         "dn: cn=empty,ou=groups,dc=x\nobjectClass: posixGroup\ncn: empty\n\n".to_owned(),
     ]
     .concat();
-    let reading = read(&text).unwrap();
-    let directory = &reading.directory;
+    let snapshot = read(&text).unwrap();
+    let directory = &snapshot.directory;
     assert_eq!(members(directory, "names"), set(&["alice"]));
     assert_eq!(members(directory, "unique"), set(&["bob"]));
     assert_eq!(members(directory, "posix"), set(&["carol"]));
     assert_eq!(ups(directory, "unique"), set(&["names"]), "nested, and a cycle is legal");
     assert_eq!(ups(directory, "names"), set(&["unique"]));
-    assert!(reading.is_complete(), "{:?}", reading.members);
-    assert!(reading.warnings.is_empty(), "{:?}", reading.warnings);
+    assert!(snapshot.is_complete(), "{:?}", snapshot.members);
+    assert!(snapshot.warnings.is_empty(), "{:?}", snapshot.warnings);
 
     let mut flat = config();
     flat.groups.as_mut().unwrap().nested = false;
-    let reading = read_as(&text, &flat, &[]).unwrap();
-    assert_eq!(ups(&reading.directory, "unique"), set(&[]));
-    assert!(reading.warnings.is_empty(), "{:?}", reading.warnings);
+    let snapshot = read_as(&text, &flat, &[]).unwrap();
+    assert_eq!(ups(&snapshot.directory, "unique"), set(&[]));
+    assert!(snapshot.warnings.is_empty(), "{:?}", snapshot.warnings);
 }
 
 #[test]
@@ -145,9 +145,9 @@ fn two_groups_of_one_name_in_different_branches_stay_two() {
         "dn: cn=admins,ou=b,ou=groups,dc=x\nobjectClass: groupOfNames\ncn: admins\nmember: uid=bob,ou=people,dc=x\n\n".to_owned(),
     ]
     .concat();
-    let reading = read(&text).unwrap();
-    assert_eq!(reading.directory.containers.len(), 2);
-    assert_eq!(reading.directory.members, [vec![0], vec![1]]);
+    let snapshot = read(&text).unwrap();
+    assert_eq!(snapshot.directory.refs.len(), 2);
+    assert_eq!(snapshot.directory.members, [vec![0], vec![1]]);
 }
 
 #[test]
@@ -163,25 +163,25 @@ fn placeholders_are_silent_and_members_who_lead_nowhere_are_told_once_a_group() 
             .to_owned(),
     ]
     .concat();
-    let reading = read(&text).unwrap();
+    let snapshot = read(&text).unwrap();
     assert_eq!(
-        reading.warnings,
+        snapshot.warnings,
         [
             "group `cn=loud,ou=groups,dc=x`: 1 member(s) lead to no user or group (gone, or left out by a filter): `uid=gone,ou=people,dc=x`; 1 member(s) are outside the bases of users and groups: `uid=else,dc=y`; 1 member(s) are not distinguished names: `not a dn`",
             "group `cn=posix,ou=groups,dc=x`: 1 member(s) name no user: `ghost`",
         ]
     );
-    assert!(reading.is_complete());
-    assert_eq!(members(&reading.directory, "loud"), set(&["alice"]));
+    assert!(snapshot.is_complete());
+    assert_eq!(members(&snapshot.directory, "loud"), set(&["alice"]));
 }
 
 #[test]
 fn a_group_without_members_in_a_file_has_none_and_nobody_is_told_of_rights() {
     let text = [user("alice"), group("none", &[]), group("open", &["uid=alice,ou=people,dc=x"])];
-    let reading = read(&text.concat()).unwrap();
-    assert!(reading.is_complete() && reading.stands_alone(), "{:?}", reading.scopes());
-    assert_eq!(reading.warnings, [""; 0]);
-    assert_eq!(members(&reading.directory, "none"), set(&[]));
+    let snapshot = read(&text.concat()).unwrap();
+    assert!(snapshot.is_complete() && snapshot.stands_alone(), "{:?}", snapshot.scopes());
+    assert_eq!(snapshot.warnings, [""; 0]);
+    assert_eq!(members(&snapshot.directory, "none"), set(&[]));
 }
 
 #[test]
@@ -215,15 +215,15 @@ fn groups_whose_members_are_not_read_are_told_by_name_and_are_never_empty() {
         ),
     ] {
         let text = [user("alice"), of(name, class, rest), group("other", &[])].concat();
-        let reading = read_as(&text, &config, &[]).unwrap();
+        let snapshot = read_as(&text, &config, &[]).unwrap();
         let partial: Vec<&Completeness> =
-            reading.members.iter().filter(|members| !members.is_complete()).collect();
+            snapshot.members.iter().filter(|members| !members.is_complete()).collect();
         let [Completeness::Partial(why)] = partial.as_slice() else {
             panic!("{name}: {partial:?}")
         };
         assert!(why.contains(told) && why.contains(&format!("cn={name},")), "{why}");
-        assert!(reading.warnings.iter().any(|w| w.contains(&format!("`cn={name},"))), "{name}");
-        assert!(!reading.is_complete() && reading.groups.is_complete());
+        assert!(snapshot.warnings.iter().any(|w| w.contains(&format!("`cn={name},"))), "{name}");
+        assert!(!snapshot.is_complete() && snapshot.groups.is_complete());
     }
 }
 
@@ -235,13 +235,13 @@ fn ids_come_from_the_export_else_from_the_username() {
         "dn: cn=g,ou=groups,dc=x\nobjectClass: posixGroup\ncn: g\n\n",
     ]
     .concat();
-    let reading = read(&text).unwrap();
+    let snapshot = read(&text).unwrap();
     let exts: Vec<&str> =
-        reading.directory.users.iter().map(|user| reading.directory.text(user.ext)).collect();
+        snapshot.directory.users.iter().map(|user| snapshot.directory.text(user.ext)).collect();
     assert_eq!(exts, ["0000abcd-0000-1040-8000-000000000001", "b"]);
-    let container = &reading.directory.containers[0];
-    assert_eq!(reading.directory.text(container.key), "cn=g,ou=groups,dc=x");
-    assert_eq!(reading.directory.text(container.norm), "cn=g,ou=groups,dc=x");
+    let reference = &snapshot.directory.refs[0];
+    assert_eq!(snapshot.directory.text(reference.key), "cn=g,ou=groups,dc=x");
+    assert_eq!(snapshot.directory.text(reference.norm), "cn=g,ou=groups,dc=x");
 }
 
 #[test]
@@ -251,27 +251,27 @@ fn two_people_of_one_username_stay_two_for_resolving_to_report() {
         "dn: uid=a,ou=2,ou=people,dc=x\nobjectClass: inetOrgPerson\nuid: A\n\n",
         "dn: cn=g,ou=groups,dc=x\nobjectClass: posixGroup\ncn: g\nmemberUid: a\n\n",
     ];
-    let reading = read(&text.concat()).unwrap();
-    assert_eq!(reading.directory.users.len(), 2);
-    assert_eq!(members(&reading.directory, "g"), set(&[]), "nobody is meant for sure");
-    assert!(reading.warnings[0].contains("name several users"), "{:?}", reading.warnings);
+    let snapshot = read(&text.concat()).unwrap();
+    assert_eq!(snapshot.directory.users.len(), 2);
+    assert_eq!(members(&snapshot.directory, "g"), set(&[]), "nobody is meant for sure");
+    assert!(snapshot.warnings[0].contains("name several users"), "{:?}", snapshot.warnings);
 }
 
 #[test]
-fn attribute_values_that_rules_name_become_containers() {
+fn attribute_values_that_rules_name_become_references() {
     let text = [
         "dn: uid=a,ou=people,dc=x\nobjectClass: inetOrgPerson\nuid: a\ndepartmentNumber:  RESEARCH  Lab\n\n",
         "dn: uid=b,ou=people,dc=x\nobjectClass: inetOrgPerson\nuid: b\ndepartmentNumber: Sales\n\n",
     ]
     .concat();
     let wants = [("DepartmentNumber", "Research lab"), ("title", "Boss")];
-    let reading = read_as(&text, &config(), &wants).unwrap();
-    assert_eq!(members(&reading.directory, "Research lab"), set(&["a"]));
-    let container = &reading.directory.containers[0];
-    assert_eq!(container.kind, Kind::Attribute);
-    assert_eq!(reading.directory.text(container.identity), "DepartmentNumber=Research lab");
-    let told = |text: &str| reading.warnings.iter().any(|warning| warning.contains(text));
-    assert!(told("no user shows an attribute `title`"), "{:?}", reading.warnings);
+    let snapshot = read_as(&text, &config(), &wants).unwrap();
+    assert_eq!(members(&snapshot.directory, "Research lab"), set(&["a"]));
+    let reference = &snapshot.directory.refs[0];
+    assert_eq!(reference.kind, Kind::Attribute);
+    assert_eq!(snapshot.directory.text(reference.identity), "DepartmentNumber=Research lab");
+    let told = |text: &str| snapshot.warnings.iter().any(|warning| warning.contains(text));
+    assert!(told("no user shows an attribute `title`"), "{:?}", snapshot.warnings);
 }
 
 #[test]
@@ -280,8 +280,8 @@ fn disabled_accounts_are_known_by_their_attributes() {
         "{}dn: uid=l,ou=people,dc=x\nobjectClass: inetOrgPerson\nuid: l\npwdAccountLockedTime: 000001010000Z\n\n",
         user("alice")
     );
-    let reading = read(&text).unwrap();
-    let enabled: Vec<Enabled> = reading.directory.users.iter().map(|user| user.enabled).collect();
+    let snapshot = read(&text).unwrap();
+    let enabled: Vec<Enabled> = snapshot.directory.users.iter().map(|user| user.enabled).collect();
     assert_eq!(enabled, [Enabled::Yes, Enabled::No]);
 }
 
@@ -358,9 +358,9 @@ fn a_record_that_adds_an_entry_says_that_it_is_there() {
         "# a comment\nchangetype: add\n",
     ] {
         let text = user("alice").replacen("objectClass", &format!("{lines}objectClass"), 1);
-        let reading =
-            read(&[text, user("bob")].concat()).map(|reading| reading.directory.users.len());
-        assert_eq!(reading, Ok(2), "{lines:?}");
+        let snapshot =
+            read(&[text, user("bob")].concat()).map(|snapshot| snapshot.directory.users.len());
+        assert_eq!(snapshot, Ok(2), "{lines:?}");
     }
 }
 
@@ -412,16 +412,16 @@ fn what_no_search_returns_is_neither_a_user_nor_a_group_nor_in_the_way_of_one() 
         "dn: uid=glue,ou=people,dc=x\nobjectClass: inetOrgPerson\nobjectClass: glue\nuid: glue\n\n",
         "dn: cn=policy,ou=people,dc=x\nobjectClass: inetOrgPerson\nobjectClass: subentry\nuid: policy\n\n",
     ];
-    let reading = read(&[plain.as_str(), &extra.concat()].concat()).unwrap();
-    assert_eq!(reading.directory.digest(), expected.directory.digest());
-    assert_eq!(reading.warnings, expected.warnings);
+    let snapshot = read(&[plain.as_str(), &extra.concat()].concat()).unwrap();
+    assert_eq!(snapshot.directory.digest(), expected.directory.digest());
+    assert_eq!(snapshot.warnings, expected.warnings);
     // One of the deleted alone is nobody at all.
     assert!(read(extra[0]).map(|_| ()).unwrap_err().contains("no user"));
 
     let conflict = "dn: nsuniqueid=1-1-1-3+uid=ada,ou=people,dc=x\nobjectClass: inetOrgPerson\nuid: ada\nnsds5ReplConflict: namingConflict uid=ada\n\n";
-    let reading = read(&[plain.as_str(), conflict].concat()).unwrap();
-    assert_eq!(reading.directory.digest(), expected.directory.digest());
-    assert!(reading.warnings[0].contains("replication conflicts"), "{:?}", reading.warnings);
+    let snapshot = read(&[plain.as_str(), conflict].concat()).unwrap();
+    assert_eq!(snapshot.directory.digest(), expected.directory.digest());
+    assert!(snapshot.warnings[0].contains("replication conflicts"), "{:?}", snapshot.warnings);
 }
 
 #[test]
@@ -430,11 +430,11 @@ fn the_servers_own_suffixes_are_below_no_company_s() {
     everywhere.users.base = String::new();
     let manager = "dn: uid=rm,cn=config\nobjectClass: inetOrgPerson\nuid: rm\n\n";
     let text = [user("ada"), manager.to_owned()].concat();
-    let reading = read_as(&text, &everywhere, &[]).unwrap();
-    assert_eq!(reading.directory.users.len(), 1);
+    let snapshot = read_as(&text, &everywhere, &[]).unwrap();
+    assert_eq!(snapshot.directory.users.len(), 1);
     everywhere.users.base = "cn=config".to_owned();
-    let reading = read_as(&text, &everywhere, &[]).unwrap();
-    assert_eq!(reading.directory.text(reading.directory.users[0].username), "rm");
+    let snapshot = read_as(&text, &everywhere, &[]).unwrap();
+    assert_eq!(snapshot.directory.text(snapshot.directory.users[0].username), "rm");
 }
 
 #[test]
@@ -457,12 +457,12 @@ fn an_account_is_inactivated_by_the_roles_that_the_export_defines() {
         role("leavers", ""),
         role("staff", ""),
     ];
-    let reading = read(&text.concat()).unwrap();
-    let states: Vec<(&str, Enabled)> = reading
+    let snapshot = read(&text.concat()).unwrap();
+    let states: Vec<(&str, Enabled)> = snapshot
         .directory
         .users
         .iter()
-        .map(|user| (reading.directory.text(user.username), user.enabled))
+        .map(|user| (snapshot.directory.text(user.username), user.enabled))
         .collect();
     assert_eq!(states, [("leaver", Enabled::No), ("locked", Enabled::No), ("staff", Enabled::Yes)]);
 }
@@ -476,18 +476,18 @@ fn whoever_has_a_value_that_cannot_be_read_is_named_with_it() {
         with("carol", "nsAccountLock: perhaps"),
         "dn: cn=odd,ou=people,dc=x\nobjectClass: inetOrgPerson\nuid:: //5iaW4=\n\n".to_owned(),
     ];
-    let reading = read(&text.concat()).unwrap();
+    let snapshot = read(&text.concat()).unwrap();
     for told in [
         r"user `uid=bob,ou=people,dc=x`: `pwdEndTime` is `soon`, which is no time",
         r"user `uid=carol,ou=people,dc=x`: `nsAccountLock` is `perhaps`, which is no boolean",
         r"user `cn=odd,ou=people,dc=x`: `uid` is `\xff\xfebin`, which is no text (UTF-8)",
     ] {
-        assert!(reading.warnings.iter().any(|w| w.starts_with(told)), "{:?}", reading.warnings);
+        assert!(snapshot.warnings.iter().any(|w| w.starts_with(told)), "{:?}", snapshot.warnings);
     }
     let crowd: String = (0..60).map(|n| with(&format!("u{n:02}"), "pwdEndTime: soon")).collect();
-    let reading = read(&crowd).unwrap();
-    assert_eq!(reading.warnings.iter().filter(|w| w.starts_with("user `")).count(), 50);
-    assert!(reading.warnings.iter().any(|w| w.starts_with("10 more users")));
+    let snapshot = read(&crowd).unwrap();
+    assert_eq!(snapshot.warnings.iter().filter(|w| w.starts_with("user `")).count(), 50);
+    assert!(snapshot.warnings.iter().any(|w| w.starts_with("10 more users")));
 }
 
 #[test]

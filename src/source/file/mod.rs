@@ -29,7 +29,7 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{
-    Directory, Finding, Interest, Looked, OnProgress, Reading, Sighting, Source, SourceError, Who,
+    Directory, Finding, Interest, Looked, OnProgress, Sighting, Snapshot, Source, SourceError, Who,
     Within,
 };
 use crate::config::{LdifConfig, RealmExportConfig, SourceKind};
@@ -70,7 +70,7 @@ impl FileSource {
         &self,
         interest: &dyn Interest,
         progress: &OnProgress,
-    ) -> Result<Reading, SourceError> {
+    ) -> Result<Snapshot, SourceError> {
         match &self.file {
             File::RealmExport(config) => realm::read(&self.name, config, interest, progress),
             File::Ldif(config) => ldif::read_ldif(config, interest),
@@ -87,7 +87,7 @@ impl Source for FileSource {
         &'a self,
         interest: &'a dyn Interest,
         progress: OnProgress,
-    ) -> BoxFuture<'a, Result<Reading, SourceError>> {
+    ) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
         Box::pin(async move { off_the_runtime(|| self.read_now(interest, &progress)) })
     }
 
@@ -98,8 +98,8 @@ impl Source for FileSource {
     ) -> BoxFuture<'a, Result<Looked, SourceError>> {
         Box::pin(async move {
             let silent: OnProgress = std::sync::Arc::new(|_| {});
-            let reading = off_the_runtime(|| self.read_now(interest, &silent))?;
-            Ok(pick(&reading.directory, who))
+            let snapshot = off_the_runtime(|| self.read_now(interest, &silent))?;
+            Ok(pick(&snapshot.directory, who))
         })
     }
 
@@ -108,7 +108,7 @@ impl Source for FileSource {
             let silent: OnProgress = std::sync::Arc::new(|_| {});
             match off_the_runtime(|| self.read_now(interest, &silent)) {
                 Err(error) => vec![Finding { error: true, message: error.message }],
-                Ok(reading) => findings(reading),
+                Ok(snapshot) => findings(snapshot),
             }
         })
     }
@@ -135,12 +135,12 @@ fn pick(directory: &Directory, who: &Who) -> Looked {
         federation: text(user.federation),
         within: Vec::new(),
     };
-    for (container, members) in directory.containers.iter().zip(&directory.members) {
+    for (reference, members) in directory.refs.iter().zip(&directory.members) {
         if members.binary_search(&place).is_ok() {
             sighting.within.push(Within {
-                kind: container.kind,
-                key: text(container.key),
-                name: Some(text(container.name)),
+                kind: reference.kind,
+                key: text(reference.key),
+                name: Some(text(reference.name)),
             });
         }
     }
@@ -149,14 +149,14 @@ fn pick(directory: &Directory, who: &Who) -> Looked {
 }
 
 /// What a reading has to say besides its facts: why it is partial, and its warnings.
-fn findings(reading: Reading) -> Vec<Finding> {
-    let partial = reading.scopes().into_iter().filter_map(|scope| {
+fn findings(snapshot: Snapshot) -> Vec<Finding> {
+    let partial = snapshot.scopes().into_iter().filter_map(|scope| {
         scope.partial.map(|why| format!("the {} are not all there: {why}", scope.scope))
     });
     let partial: Vec<String> = partial.collect();
     partial
         .into_iter()
-        .chain(reading.warnings)
+        .chain(snapshot.warnings)
         .map(|message| Finding { error: false, message })
         .collect()
 }

@@ -9,7 +9,7 @@ use super::document::{self, Fault};
 use super::graph::{Fit, Graph};
 use super::odd::{At, Oddities, kind, text};
 use crate::source::{
-    Completeness, Enabled, Kind, NewContainer, NewUser, OnProgress, Progress, ReadingBuilder,
+    Completeness, Enabled, Kind, NewRef, NewUser, OnProgress, Progress, SnapshotBuilder,
 };
 
 /// How many names a warning shows.
@@ -21,11 +21,11 @@ const STEP: u64 = 4096;
 /// Collects users from one file or several.
 pub(super) struct People<'a> {
     /// What is read so far.
-    pub(super) builder: ReadingBuilder,
+    pub(super) builder: SnapshotBuilder,
     /// What was odd so far.
     pub(super) odd: Oddities,
     graph: Graph<'a>,
-    /// Wanted attributes: name, value, container.
+    /// Wanted attributes: name, value, reference.
     attributes: Vec<(&'a str, &'a str, u32)>,
     take_service_accounts: bool,
     has_groups: bool,
@@ -50,7 +50,7 @@ impl<'a> People<'a> {
     /// there are.
     #[expect(clippy::too_many_arguments, reason = "each is of another kind, and they are set once")]
     pub(super) fn new(
-        mut builder: ReadingBuilder,
+        mut builder: SnapshotBuilder,
         odd: Oddities,
         graph: Graph<'a>,
         attributes: &'a [(String, String)],
@@ -63,14 +63,14 @@ impl<'a> People<'a> {
             .iter()
             .map(|(name, value)| {
                 let identity = format!("{name}={value}");
-                let container = builder.container(&NewContainer {
+                let reference = builder.reference(&NewRef {
                     kind: Kind::Attribute,
                     key: &identity,
                     name: value,
                     identity: &identity,
                     norm: &identity,
                 });
-                (name.as_str(), value.as_str(), container)
+                (name.as_str(), value.as_str(), reference)
             })
             .collect();
         People {
@@ -114,7 +114,7 @@ impl<'a> People<'a> {
     }
 
     /// The builder, with the warnings that the users gave rise to and what they leave in doubt.
-    pub(super) fn finish(mut self) -> ReadingBuilder {
+    pub(super) fn finish(mut self) -> SnapshotBuilder {
         self.graph.unlisted(&mut self.builder);
         for ((path, groups), tally) in &self.doubtful {
             if groups.is_empty() {
@@ -146,10 +146,10 @@ impl<'a> People<'a> {
             self.builder.all_members_are(Kind::RealmRole, &partial(doubt));
             self.builder.all_members_are(Kind::ClientRole, &partial(doubt));
         }
-        for (name, _, container) in &self.attributes {
+        for (name, _, reference) in &self.attributes {
             let doubt = doubts.attributes.get(&None);
             if let Some(doubt) = doubts.attributes.get(&Some((*name).to_owned())).or(doubt) {
-                self.builder.members_are(*container, partial(doubt));
+                self.builder.members_are(*reference, partial(doubt));
             }
         }
         if let Some(doubt) = &doubts.users {
@@ -256,9 +256,9 @@ impl<'a> People<'a> {
                     }
                     continue;
                 };
-                for (wanted, value, container) in &self.attributes {
+                for (wanted, value, reference) in &self.attributes {
                     if wanted == name && has == *value {
-                        self.builder.member(*container, number);
+                        self.builder.member(*reference, number);
                     }
                 }
             }

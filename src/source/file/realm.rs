@@ -17,7 +17,7 @@ use super::graph::Graph;
 use super::odd::Oddities;
 use super::people::People;
 use crate::config::RealmExportConfig;
-use crate::source::{Interest, OnProgress, Reading, ReadingBuilder, SourceError};
+use crate::source::{Interest, OnProgress, Snapshot, SnapshotBuilder, SourceError};
 
 /// Reads the realm export of the source called `source`. `interest` is what rules can name.
 ///
@@ -29,7 +29,7 @@ pub(super) fn read(
     config: &RealmExportConfig,
     interest: &dyn Interest,
     progress: &OnProgress,
-) -> Result<Reading, SourceError> {
+) -> Result<Snapshot, SourceError> {
     let path = realm_file(&config.path, config.realm.as_deref())?;
     read_file(&path, source, config, interest, progress)
 }
@@ -40,7 +40,7 @@ fn read_file(
     config: &RealmExportConfig,
     interest: &dyn Interest,
     progress: &OnProgress,
-) -> Result<Reading, SourceError> {
+) -> Result<Snapshot, SourceError> {
     let failed = |fault: Fault| failed(path, &fault);
     let file = load(path)?;
     let text = document::pick(&file, config.realm.as_deref()).map_err(failed)?;
@@ -48,7 +48,7 @@ fn read_file(
     let export = export::parse(text, &mut odd).map_err(failed)?;
     let realm = export.realm.as_str();
 
-    let mut builder = ReadingBuilder::new(false);
+    let mut builder = SnapshotBuilder::new(false);
     builder.from_file();
     let graph = Graph::build(&export, &config.clients, interest, &mut builder, &mut odd);
     let has_groups = export.groups.is_some();

@@ -5,13 +5,13 @@
 //! candidates, and their attributes are read in batches and compared exactly.
 
 use super::api::{RawFull, each, json, members};
+use super::consistency::Health;
 use super::fault::CallError;
 use super::federation::Federation;
-use super::lies::Health;
 use super::members::Asker;
 use super::pages::{self, Page, TRIES};
 use super::read::Attempt;
-use crate::source::{Completeness, Kind, NewContainer, ReadingBuilder};
+use crate::source::{Completeness, Kind, NewRef, SnapshotBuilder};
 
 /// People in one call of the full form: more cost more than in proportion, and their ids must fit
 /// into a URL (about 850 do).
@@ -30,7 +30,7 @@ pub(super) struct Holders {
 /// Asks for each value.
 pub(super) async fn read(
     asker: Asker<'_>,
-    builder: &ReadingBuilder,
+    builder: &SnapshotBuilder,
     wanted: &[(String, String)],
 ) -> Result<Vec<Holders>, CallError> {
     let mut all = Vec::new();
@@ -53,10 +53,10 @@ pub(super) async fn read(
 
 async fn one(
     asker: Asker<'_>,
-    builder: &ReadingBuilder,
+    builder: &SnapshotBuilder,
     holders: &mut Holders,
 ) -> Result<Attempt<()>, CallError> {
-    let Asker { client, patience, .. } = asker;
+    let Asker { client, budget, .. } = asker;
     let Some(q) = query(&holders.name, &holders.value) else {
         let reason = "Keycloak's search cannot express a name with quotes or backslashes, or a value that ends in a backslash";
         return Ok(Attempt::Unknown(reason.to_owned()));
@@ -66,7 +66,7 @@ async fn one(
         Attempt::Unknown(reason) => return Ok(Attempt::Unknown(reason)),
     };
     let count = |body: &[u8]| json::<usize>(body);
-    let count = match patience.get(client, &["users", "count"], &[("q", &q)], count).await? {
+    let count = match budget.get(client, &["users", "count"], &[("q", &q)], count).await? {
         Attempt::Got(count) => count,
         Attempt::Unknown(reason) => return Ok(Attempt::Unknown(reason)),
     };
@@ -88,7 +88,7 @@ async fn one(
             })?;
             Ok((users, hidden, rows))
         };
-        let (users, hidden, rows) = match patience.get(client, &["users"], &query, parse).await? {
+        let (users, hidden, rows) = match budget.get(client, &["users"], &query, parse).await? {
             Attempt::Got(answer) => answer,
             Attempt::Unknown(reason) => return Ok(Attempt::Unknown(reason)),
         };
@@ -120,7 +120,7 @@ async fn candidates(asker: Asker<'_>, q: &str) -> Result<Attempt<Vec<String>>, C
                         members(body, span.repeats, |row| ids.push(row.id.into_owned()))?;
                     Ok(Page { what: ids, rows, first, last })
                 };
-                asker.patience.get(asker.client, &["users"], &query, parse).await
+                asker.budget.get(asker.client, &["users"], &query, parse).await
             })
         });
         match pass.await? {
@@ -150,18 +150,18 @@ fn query(name: &str, value: &str) -> Option<String> {
     Some(format!("\"{name}\":\"{}\"", value.replace('"', "\\\"")))
 }
 
-/// Puts the values into the reading.
-pub(super) fn fill(builder: &mut ReadingBuilder, all: Vec<Holders>, federations: &[Federation]) {
+/// Puts the values into the snapshot.
+pub(super) fn fill(builder: &mut SnapshotBuilder, all: Vec<Holders>, federations: &[Federation]) {
     for holders in all {
         let identity = format!("{}={}", holders.name, holders.value);
-        let container = builder.container(&NewContainer {
+        let reference = builder.reference(&NewRef {
             kind: Kind::Attribute,
             key: &identity,
             name: &holders.value,
             identity: &identity,
             norm: &identity,
         });
-        holders.users.iter().for_each(|user| builder.member(container, *user));
+        holders.users.iter().for_each(|user| builder.member(reference, *user));
         let mut completeness = holders.completeness;
         // A directory that is down takes the attributes that it supplies along.
         for federation in federations {
@@ -175,7 +175,7 @@ pub(super) fn fill(builder: &mut ReadingBuilder, all: Vec<Holders>, federations:
                 holders.name, holders.hidden, holders.value
             ));
         }
-        builder.members_are(container, completeness);
+        builder.members_are(reference, completeness);
     }
 }
 

@@ -1,11 +1,11 @@
 //! What would make a read fail or lie, told before it does.
 
 use super::client::Client;
+use super::consistency::Health;
 use super::fault::{NEEDED, management_client};
 use super::federation::{self, Federation};
 use super::groups;
-use super::lies::Health;
-use super::read::Patience;
+use super::read::FailureBudget;
 use super::rights;
 use super::roles;
 use super::token::lacking;
@@ -125,14 +125,14 @@ async fn about_names(
 ) -> Result<(), super::fault::CallError> {
     let clients = roles::clients(client, &config.clients).await?;
     findings.extend(roles::absent_clients(&clients, &config.clients).into_iter().map(error));
-    let patience = Patience::default();
-    let roles = roles::read(client, &patience, clients, &config.clients).await?;
+    let budget = FailureBudget::default();
+    let roles = roles::read(client, &budget, clients, &config.clients).await?;
     findings.extend(roles.warnings.iter().map(|it| warning(it.clone())));
     let groups = groups::read(client, &roles).await?;
     if let Some(doubt) = &groups.doubt {
         findings.push(error(format!("the groups of the realm cannot be read in full: {doubt}")));
     }
-    let mut builder = crate::source::ReadingBuilder::new(false);
+    let mut builder = crate::source::SnapshotBuilder::new(false);
     let graph = super::graph::build(&mut builder, &roles, &groups, interest);
     let default = format!("default-roles-{}", client.realm().to_lowercase());
     let default = roles.of_realm(&default).and_then(|place| graph.roles.get(place)).copied();

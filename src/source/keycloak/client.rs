@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 
 use super::fault::{CallError, Fault, scrub};
-use super::http::{Answer, Delays, Http};
+use super::http::{Delays, Http, Response};
 use super::token::{Token, Tokens, lacking};
 use crate::config::KeycloakConfig;
 use crate::source::SourceError;
@@ -149,7 +149,7 @@ impl Client {
         }
     }
 
-    async fn send(&self, call: &Call) -> Result<Answer, Unanswered> {
+    async fn send(&self, call: &Call) -> Result<Response, Unanswered> {
         let token = self.tokens.get(&self.http).await.map_err(Unanswered::Tokenless)?;
         let answer = self.send_with(call, &token).await.map_err(Unanswered::Lost)?;
         if answer.status != 401 {
@@ -160,7 +160,7 @@ impl Client {
         self.send_with(call, &token).await.map_err(Unanswered::Lost)
     }
 
-    async fn send_with(&self, call: &Call, token: &Token) -> Result<Answer, Fault> {
+    async fn send_with(&self, call: &Call, token: &Token) -> Result<Response, Fault> {
         let missing = token.missing_rights();
         if !missing.is_empty() {
             let message = lacking(&self.client_id, &self.realm, &missing);
@@ -180,7 +180,7 @@ impl Client {
         self.http.send(request).await
     }
 
-    fn status(&self, answer: &Answer) -> Fault {
+    fn status(&self, answer: &Response) -> Fault {
         let mut body = scrub(&answer.body, &[self.tokens.secret()]);
         if let Some(location) = &answer.location {
             body = format!("a redirect to `{location}`; set `url` so that none is needed");

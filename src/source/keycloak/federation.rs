@@ -2,8 +2,8 @@
 
 use super::api::{Component, json};
 use super::client::Client;
+use super::consistency::Health;
 use super::fault::{CallError, Fault};
-use super::lies::Health;
 
 /// The type of a federation among the components.
 pub(super) const STORAGE: &str = "org.keycloak.storage.UserStorageProvider";

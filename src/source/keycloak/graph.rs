@@ -1,24 +1,24 @@
-//! Groups and roles as containers, and which of them lead to something that a rule can name.
+//! Groups and roles as refs, and which of them lead to something that a rule can name.
 
 use super::groups::Groups;
 use super::roles::Roles;
-use crate::source::{Completeness, Interest, Kind, NewContainer, ReadingBuilder};
+use crate::source::{Completeness, Interest, Kind, NewRef, SnapshotBuilder};
 
-/// The containers of a read, by their place in [`Groups::rows`] and [`Roles::rows`].
+/// The refs of a read, by their place in [`Groups::rows`] and [`Roles::rows`].
 pub(super) struct Graph {
-    /// The container of each group, and whether its members matter.
+    /// The reference of each group, and whether its members matter.
     pub groups: Vec<(u32, bool)>,
-    /// The container of each role, and whether its holders matter. None for a role that is no
+    /// The reference of each role, and whether its holders matter. None for a role that is no
     /// target and leads to none.
     pub roles: Vec<Option<(u32, bool)>>,
 }
 
-/// Puts groups and roles into the reading.
+/// Puts groups and roles into the snapshot.
 ///
 /// Roles of clients that are not configured are there only where they lead to something that
 /// matters, and without a bare name: nothing may reach them by name, they are only on the way.
 pub(super) fn build(
-    builder: &mut ReadingBuilder,
+    builder: &mut SnapshotBuilder,
     roles: &Roles,
     groups: &Groups,
     interest: &dyn Interest,
@@ -29,14 +29,14 @@ pub(super) fn build(
     let mut graph = Graph { groups: Vec::new(), roles: Vec::new() };
     for (group, matters) in groups.rows.iter().zip(group_matters) {
         let identity = group.identity();
-        let container = builder.container(&NewContainer {
+        let reference = builder.reference(&NewRef {
             kind: Kind::Group,
             key: &group.id,
             name: &group.name,
             identity: &identity,
             norm: &identity,
         });
-        graph.groups.push((container, *matters));
+        graph.groups.push((reference, *matters));
     }
     for (role, matters) in roles.rows.iter().zip(role_matters) {
         let counts = roles.counts(role);
@@ -45,31 +45,31 @@ pub(super) fn build(
             continue;
         }
         let (identity, key) = (roles.identity(role), roles.key(role));
-        let container = builder.container(&NewContainer {
+        let reference = builder.reference(&NewRef {
             kind: if role.client.is_some() { Kind::ClientRole } else { Kind::RealmRole },
             key: &key,
             name: if counts { &role.name } else { "" },
             identity: &identity,
             norm: &key,
         });
-        graph.roles.push(Some((container, *matters)));
+        graph.roles.push(Some((reference, *matters)));
     }
 
-    let container = |role: &usize| graph.roles.get(*role).copied().flatten().map(|it| it.0);
+    let reference = |role: &usize| graph.roles.get(*role).copied().flatten().map(|it| it.0);
     for (group, (from, _)) in groups.rows.iter().zip(&graph.groups) {
         if let Some((parent, _)) = group.parent.and_then(|parent| graph.groups.get(parent)) {
             builder.child(*parent, *from);
         }
-        group.roles.iter().filter_map(container).for_each(|role| builder.leads_to(*from, role));
+        group.roles.iter().filter_map(reference).for_each(|role| builder.leads_to(*from, role));
         if let Some(doubt) = &group.doubt {
-            builder.up_is(*from, Completeness::Partial(doubt.clone()));
+            builder.implies_is(*from, Completeness::Partial(doubt.clone()));
         }
     }
     for (role, from) in roles.rows.iter().zip(&graph.roles) {
         let Some((from, _)) = from else { continue };
-        role.contains.iter().filter_map(container).for_each(|role| builder.leads_to(*from, role));
+        role.contains.iter().filter_map(reference).for_each(|role| builder.leads_to(*from, role));
         if let Some(doubt) = &role.doubt {
-            builder.up_is(*from, Completeness::Partial(doubt.clone()));
+            builder.implies_is(*from, Completeness::Partial(doubt.clone()));
         }
     }
     graph

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::api::{GroupCount, GroupRow, json};
 use super::client::Client;
 use super::fault::CallError;
-use super::read::together;
+use super::read::fan_out;
 use super::roles::Roles;
 
 /// How often the tree is read before a mismatch is taken as lasting.
@@ -96,7 +96,7 @@ async fn once(client: &Client, roles: &Roles) -> Result<Groups, CallError> {
     let parents: Vec<&str> = parents.into_iter().collect();
     let children = {
         let parents = &parents;
-        together(parents.len(), |place| {
+        fan_out(parents.len(), |place| {
             Box::pin(async move {
                 let Some(parent) = parents.get(place) else { return Ok(None) };
                 let query =

@@ -18,7 +18,7 @@ const RETRIES: usize = 4;
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// An answer, whole.
-pub(super) struct Answer {
+pub(super) struct Response {
     /// The HTTP status.
     pub status: u16,
     /// What `Retry-After` asked for.
@@ -51,7 +51,7 @@ impl Http {
     }
 
     /// Sends `request` once and reads the whole answer, whatever its status.
-    pub(super) async fn send(&self, mut request: reqwest::Request) -> Result<Answer, Fault> {
+    pub(super) async fn send(&self, mut request: reqwest::Request) -> Result<Response, Fault> {
         *request.timeout_mut() = Some(self.timeout);
         let answer = self.client.execute(request).await.map_err(|error| self.fault(&error))?;
         let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
@@ -60,7 +60,7 @@ impl Http {
         let location = header(reqwest::header::LOCATION)
             .map(|target| target.split(['?', '#']).next().unwrap_or_default().to_owned());
         let body = answer.bytes().await.map_err(|error| self.fault(&error))?.into();
-        Ok(Answer { status, retry_after, location, body })
+        Ok(Response { status, retry_after, location, body })
     }
 
     fn fault(&self, error: &reqwest::Error) -> Fault {

@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 
 use super::api::{Component, json, provider_of};
 use super::client::Client;
+use super::consistency::Health;
 use super::fault::{CallError, Fault};
 use super::federation;
-use super::lies::Health;
 use crate::config::{KeycloakConfig, UsernameFrom};
 use crate::source::{
     Enabled, Interest, Kind, Looked, Named, Sighting, SourceError, Who, Within, client_role_key,

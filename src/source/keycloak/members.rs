@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::api::{GroupCount, RawMember, each, json, members};
 use super::client::Client;
+use super::consistency::{Empty, Fed, Health};
 use super::fault::CallError;
 use super::federation::Federation;
 use super::graph::Graph;
 use super::groups::Groups;
-use super::lies::{Empty, Fed, Health};
 use super::pages::{self, Page, Paging, Span, TRIES};
-use super::read::{Attempt, Patience, Teller, together};
+use super::read::{Attempt, FailureBudget, ProgressReporter, fan_out};
 use super::roles::Roles;
 use super::users::People;
-use crate::source::{Completeness, ReadingBuilder};
+use crate::source::{Completeness, SnapshotBuilder};
 
 /// What one list said.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Said {
 /// One list.
 #[derive(Debug)]
 struct List {
-    container: u32,
+    reference: u32,
     path: Vec<String>,
     group: bool,
     identity: String,
@@ -57,12 +57,12 @@ struct List {
 /// All lists of a read.
 pub(super) struct Lists(Vec<List>);
 
-/// The lists of all containers; those that do not matter are not going to be asked.
+/// The lists of all refs; those that do not matter are not going to be asked.
 pub(super) fn wanted(graph: &Graph, roles: &Roles, groups: &Groups) -> Lists {
     let mut lists = Vec::new();
-    let mut add = |container, matters: bool, group, identity, path: Vec<&str>| {
+    let mut add = |reference, matters: bool, group, identity, path: Vec<&str>| {
         lists.push(List {
-            container,
+            reference,
             path: path.into_iter().map(str::to_owned).collect(),
             group,
             identity,
@@ -70,12 +70,12 @@ pub(super) fn wanted(graph: &Graph, roles: &Roles, groups: &Groups) -> Lists {
             doubted: false,
         });
     };
-    for (group, (container, matters)) in groups.rows.iter().zip(&graph.groups) {
-        add(*container, *matters, true, group.identity(), vec!["groups", &group.id, "members"]);
+    for (group, (reference, matters)) in groups.rows.iter().zip(&graph.groups) {
+        add(*reference, *matters, true, group.identity(), vec!["groups", &group.id, "members"]);
     }
-    for (role, container) in roles.rows.iter().zip(&graph.roles) {
-        if let Some((container, matters)) = container {
-            add(*container, *matters, false, roles.identity(role), roles.path(role, "users"));
+    for (role, reference) in roles.rows.iter().zip(&graph.roles) {
+        if let Some((reference, matters)) = reference {
+            add(*reference, *matters, false, roles.identity(role), roles.path(role, "users"));
         }
     }
     Lists(lists)
@@ -85,7 +85,7 @@ pub(super) fn wanted(graph: &Graph, roles: &Roles, groups: &Groups) -> Lists {
 #[derive(Clone, Copy)]
 pub(super) struct Asker<'a> {
     pub client: &'a Client,
-    pub patience: &'a Patience,
+    pub budget: &'a FailureBudget,
     pub paging: Paging,
 }
 
@@ -97,7 +97,7 @@ struct Rows {
     strangers: usize,
 }
 
-async fn ask(asker: Asker<'_>, builder: &ReadingBuilder, list: &List) -> Result<Said, CallError> {
+async fn ask(asker: Asker<'_>, builder: &SnapshotBuilder, list: &List) -> Result<Said, CallError> {
     let mut tries = 0;
     loop {
         tries += 1;
@@ -118,7 +118,7 @@ async fn ask(asker: Asker<'_>, builder: &ReadingBuilder, list: &List) -> Result<
 
 async fn page(
     asker: Asker<'_>,
-    builder: &ReadingBuilder,
+    builder: &SnapshotBuilder,
     list: &List,
     span: Span,
 ) -> Result<Attempt<Page<Rows>>, CallError> {
@@ -135,7 +135,7 @@ async fn page(
             })?;
         Ok(Page { what: rows, rows: count, first, last })
     };
-    asker.patience.get(asker.client, &path, &query, parse).await
+    asker.budget.get(asker.client, &path, &query, parse).await
 }
 
 fn joined(pages: Vec<Rows>) -> Said {
@@ -162,22 +162,22 @@ fn joined(pages: Vec<Rows>) -> Said {
 /// believed.
 pub(super) async fn read(
     asker: Asker<'_>,
-    builder: &ReadingBuilder,
+    builder: &SnapshotBuilder,
     roles: &Roles,
     people: &People,
     lists: &mut Lists,
-    teller: &Teller<'_>,
+    progress: &ProgressReporter<'_>,
 ) -> Result<(), CallError> {
-    round(asker, builder, lists, teller, false).await?;
+    round(asker, builder, lists, progress, false).await?;
     doubt_empties(asker, builder, roles, people, lists).await?;
-    round(asker, builder, lists, teller, true).await
+    round(asker, builder, lists, progress, true).await
 }
 
 async fn round(
     asker: Asker<'_>,
-    builder: &ReadingBuilder,
+    builder: &SnapshotBuilder,
     lists: &mut Lists,
-    teller: &Teller<'_>,
+    progress: &ProgressReporter<'_>,
     empties_only: bool,
 ) -> Result<(), CallError> {
     let open: Vec<usize> = (0..lists.0.len())
@@ -190,7 +190,7 @@ async fn round(
     let total = open.len();
     let what = if empties_only { "empty lists, once more" } else { "members of groups and roles" };
     let (rows, open, done) = (&lists.0, &open, &AtomicUsize::new(0));
-    let answers = together(total, |n| {
+    let answers = fan_out(total, |n| {
         Box::pin(async move {
             let Some((place, list)) =
                 open.get(n).and_then(|place| Some((*place, rows.get(*place)?)))
@@ -198,7 +198,7 @@ async fn round(
                 return Ok(None);
             };
             let said = ask(asker, builder, list).await?;
-            teller.tell(what, done.fetch_add(1, Ordering::Relaxed) + 1, Some(total));
+            progress.tell(what, done.fetch_add(1, Ordering::Relaxed) + 1, Some(total));
             Ok(Some((place, said)))
         })
     })
@@ -216,14 +216,14 @@ async fn round(
 /// can be read now. A doubt stays until the list comes with rows.
 pub(super) async fn doubt_empties(
     asker: Asker<'_>,
-    builder: &ReadingBuilder,
+    builder: &SnapshotBuilder,
     roles: &Roles,
     people: &People,
     lists: &mut Lists,
 ) -> Result<(), CallError> {
     // Without users there is nobody to be in a list. Their own absence was proved by counting.
     let Some(anybody) = &people.anybody else { return Ok(()) };
-    let Asker { client, patience, .. } = asker;
+    let Asker { client, budget, .. } = asker;
     for group in [true, false] {
         let of_kind = || lists.0.iter().filter(|list| list.group == group);
         if !of_kind().any(|list| list.said.is_empty() && !list.doubted) {
@@ -231,11 +231,11 @@ pub(super) async fn doubt_empties(
         }
         let shortest = of_kind()
             .filter(|list| list.said.rows().is_some_and(|rows| rows > 0))
-            .min_by_key(|list| (list.said.rows(), list.container));
+            .min_by_key(|list| (list.said.rows(), list.reference));
         let witness = match shortest {
             Some(list) => ask(asker, builder, list).await?.rows(),
-            None if group => somebodys_groups(client, patience, anybody).await?,
-            None => default_role(client, patience, roles).await?,
+            None if group => somebodys_groups(client, budget, anybody).await?,
+            None => default_role(client, budget, roles).await?,
         };
         let empty = Empty::after(witness);
         for list in lists.0.iter_mut().filter(|it| it.group == group && it.said.is_empty()) {
@@ -249,12 +249,12 @@ pub(super) async fn doubt_empties(
 /// makes it 500, where a list would be `200 []`. Any number shows that the table can be read.
 async fn somebodys_groups(
     client: &Client,
-    patience: &Patience,
+    budget: &FailureBudget,
     anybody: &str,
 ) -> Result<Option<usize>, CallError> {
     let path = ["users", anybody, "groups", "count"];
     let count = |body: &[u8]| json::<GroupCount>(body);
-    Ok(match patience.get(client, &path, &[("search", "a")], count).await? {
+    Ok(match budget.get(client, &path, &[("search", "a")], count).await? {
         Attempt::Got(_) => Some(1),
         Attempt::Unknown(_) => None,
     })
@@ -263,7 +263,7 @@ async fn somebodys_groups(
 /// One holder of the default role, which normally everyone holds.
 async fn default_role(
     client: &Client,
-    patience: &Patience,
+    budget: &FailureBudget,
     roles: &Roles,
 ) -> Result<Option<usize>, CallError> {
     let name = format!("default-roles-{}", client.realm().to_lowercase());
@@ -276,7 +276,7 @@ async fn default_role(
         each(body, |_: RawMember<'_>| count += 1)?;
         Ok(count)
     };
-    Ok(match patience.get(client, &roles.path(role, "users"), &query, count).await? {
+    Ok(match budget.get(client, &roles.path(role, "users"), &query, count).await? {
         Attempt::Got(count) => Some(count),
         Attempt::Unknown(_) => None,
     })
@@ -295,10 +295,10 @@ impl Lists {
         fed
     }
 
-    /// Puts the lists into the reading.
+    /// Puts the lists into the snapshot.
     pub(super) fn fill(
         self,
-        builder: &mut ReadingBuilder,
+        builder: &mut SnapshotBuilder,
         federations: &[Federation],
         users_complete: bool,
     ) {
@@ -312,10 +312,10 @@ impl Lists {
                 Said::Members { .. } => Completeness::Complete,
             };
             if let Said::Members { users, service_accounts, strangers } = &list.said {
-                users.iter().for_each(|user| builder.member(list.container, *user));
+                users.iter().for_each(|user| builder.member(list.reference, *user));
                 // Someone who is in the list and not among the users: made or made anew while
                 // this read ran, or missed by it. Either way this list and the users do not
-                // belong together, so it takes nothing away. Service accounts are left out on
+                // belong fan_out, so it takes nothing away. Service accounts are left out on
                 // purpose, as far as the users are known to be all.
                 let unknown =
                     if users_complete { *strangers } else { strangers + service_accounts };
@@ -339,7 +339,7 @@ impl Lists {
                     }
                 }
             }
-            builder.members_are(list.container, completeness);
+            builder.members_are(list.reference, completeness);
         }
         if strange > 0 {
             builder.warn(format!(

@@ -25,12 +25,12 @@ mod api;
 mod attributes;
 mod check;
 mod client;
+mod consistency;
 mod fault;
 mod federation;
 mod graph;
 mod groups;
 mod http;
-mod lies;
 mod lookup;
 mod members;
 mod pages;
@@ -45,7 +45,7 @@ pub(crate) use http::{cause, http_client};
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 
-use super::{Finding, Interest, Looked, OnProgress, Reading, Source, SourceError, Who};
+use super::{Finding, Interest, Looked, OnProgress, Snapshot, Source, SourceError, Who};
 use crate::config::KeycloakConfig;
 
 /// A realm as a source.
@@ -86,12 +86,12 @@ impl KeycloakSource {
         &self,
         interest: &dyn Interest,
         progress: &OnProgress,
-    ) -> Result<Reading, SourceError> {
-        let teller = read::Teller { source: &self.name, progress };
-        let read = read::read(&self.client, &self.config, interest, &teller);
+    ) -> Result<Snapshot, SourceError> {
+        let progress = read::ProgressReporter { source: &self.name, progress };
+        let read = read::read(&self.client, &self.config, interest, &progress);
         // A directory that hangs behind Keycloak makes each of its people cost seconds.
         match tokio::time::timeout(self.config.read_timeout, read).await {
-            Ok(reading) => reading,
+            Ok(snapshot) => snapshot,
             Err(_) => Err(SourceError::transient(format!(
                 "reading Keycloak at {} was not done after {} s; raise `read_timeout` if it needs longer, or see whether a directory behind it hangs",
                 self.client.endpoint(),
@@ -110,7 +110,7 @@ impl Source for KeycloakSource {
         &'a self,
         interest: &'a dyn Interest,
         progress: OnProgress,
-    ) -> BoxFuture<'a, Result<Reading, SourceError>> {
+    ) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
         Box::pin(async move { self.read_in_time(interest, &progress).await })
     }
 

@@ -7,7 +7,7 @@
 //! 5. attributes that rules name
 //! 6. what shows that empty lists were no lies, the directories once more, the rights once more
 //!
-//! Steps 1 to 3 must work, or there is no reading: without them nobody knows what a member list
+//! Steps 1 to 3 must work, or there is no snapshot: without them nobody knows what a member list
 //! means. A list of step 4 or 5 that cannot be read is one partial scope.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,11 +17,11 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::attributes;
 use super::client::Client;
+use super::consistency::{self, Fed, Health};
 use super::fault::CallError;
 use super::federation::{self, Federation};
 use super::graph;
 use super::groups;
-use super::lies::{self, Fed, Health};
 use super::members::{self, Asker};
 use super::pages;
 use super::rights;
@@ -29,7 +29,7 @@ use super::roles;
 use super::users;
 use crate::config::KeycloakConfig;
 use crate::source::{
-    Completeness, Interest, OnProgress, Progress, Reading, ReadingBuilder, SourceError,
+    Completeness, Interest, OnProgress, Progress, Snapshot, SnapshotBuilder, SourceError,
 };
 
 /// Scopes in a row that may fail before the server is taken for broken.
@@ -45,9 +45,9 @@ pub(super) enum Attempt<T> {
 
 /// Bears a few failing scopes, not a server that fails at everything.
 #[derive(Default)]
-pub(super) struct Patience(AtomicUsize);
+pub(super) struct FailureBudget(AtomicUsize);
 
-impl Patience {
+impl FailureBudget {
     /// As [`Client::get`]; the error is one that ends the read.
     pub(super) async fn get<R: Send>(
         &self,
@@ -70,7 +70,7 @@ impl Patience {
 
 /// Makes the calls `0..count`, several at once (the client bounds how many reach the server), and
 /// stops at the first that ends the read. The answers come in no order.
-pub(super) async fn together<'a, T: Send + 'a>(
+pub(super) async fn fan_out<'a, T: Send + 'a>(
     count: usize,
     call: impl Fn(usize) -> BoxFuture<'a, Result<Option<T>, CallError>> + Send,
 ) -> Result<Vec<T>, CallError> {
@@ -80,12 +80,12 @@ pub(super) async fn together<'a, T: Send + 'a>(
 }
 
 /// Tells how far the read has come.
-pub(super) struct Teller<'a> {
+pub(super) struct ProgressReporter<'a> {
     pub source: &'a str,
     pub progress: &'a OnProgress,
 }
 
-impl Teller<'_> {
+impl ProgressReporter<'_> {
     pub(super) fn tell(&self, what: &'static str, done: usize, total: Option<usize>) {
         let total = total.map(|total| total as u64);
         (self.progress)(Progress {
@@ -102,11 +102,11 @@ pub(super) async fn read(
     client: &Client,
     config: &KeycloakConfig,
     interest: &dyn Interest,
-    teller: &Teller<'_>,
-) -> Result<Reading, SourceError> {
+    progress: &ProgressReporter<'_>,
+) -> Result<Snapshot, SourceError> {
     let whole = |error| client.source_error(error);
-    let patience = Patience::default();
-    teller.tell("roles and groups", 0, None);
+    let budget = FailureBudget::default();
+    progress.tell("roles and groups", 0, None);
 
     let mut federations = federation::read(client).await.map_err(whole)?;
     for federation in &mut federations {
@@ -119,22 +119,22 @@ pub(super) async fn read(
         None => rights::check(client, &clients).await?,
     };
     let paging = pages::paging(client, &rights, &federations).await.map_err(whole)?;
-    teller.tell("users", 0, None);
+    progress.tell("users", 0, None);
     let import_off: Vec<String> =
         federations.iter().filter(|it| !it.imports).map(|it| it.name.clone()).collect();
     // The list of users is one long matter, roles and groups are many short ones: neither needs the
     // other, so they share the time.
     let structure = async {
-        let roles = roles::read(client, &patience, clients, &config.clients).await?;
+        let roles = roles::read(client, &budget, clients, &config.clients).await?;
         let groups = groups::read(client, &roles).await?;
         Ok((roles, groups))
     };
-    let people = users::read(client, paging, config.service_accounts, &import_off, teller);
+    let people = users::read(client, paging, config.service_accounts, &import_off, progress);
     let ((roles, groups), list) = try_join(structure, people).await.map_err(whole)?;
-    let mut builder = ReadingBuilder::new(false);
+    let mut builder = SnapshotBuilder::new(false);
     let belied = users::belied(client, paging, &list.list).await.map_err(whole)?;
     let people = users::fill(&mut builder, &list.list, &belied);
-    teller.tell("users", people.links.len(), Some(people.links.len()));
+    progress.tell("users", people.links.len(), Some(people.links.len()));
     for federation in &mut federations {
         if let Some(places) = belied.get(&federation.id) {
             let reason = format!(
@@ -148,8 +148,8 @@ pub(super) async fn read(
 
     let graph = graph::build(&mut builder, &roles, &groups, interest);
     let mut lists = members::wanted(&graph, &roles, &groups);
-    let asker = Asker { client, patience: &patience, paging };
-    members::read(asker, &builder, &roles, &people, &mut lists, teller).await.map_err(whole)?;
+    let asker = Asker { client, budget: &budget, paging };
+    members::read(asker, &builder, &roles, &people, &mut lists, progress).await.map_err(whole)?;
     let attributes =
         attributes::read(asker, &builder, interest.attributes()).await.map_err(whole)?;
     members::doubt_empties(asker, &builder, &roles, &people, &mut lists).await.map_err(whole)?;
@@ -160,7 +160,7 @@ pub(super) async fn read(
         let now = federation::probe(client, federation).await.map_err(whole)?;
         federation.health = federation.health.clone().and(now);
         let fed = lists.fed_by(federation, &people);
-        if lies::emptied(fed, people.of(&federation.id)) {
+        if consistency::emptied(fed, people.of(&federation.id)) {
             federation.health =
                 federation.health.clone().and(Health::Down(emptied(federation, fed)));
         }

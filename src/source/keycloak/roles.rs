@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::api::{ClientRow, RoleRow, each, json};
 use super::client::Client;
 use super::fault::CallError;
-use super::read::{Attempt, Patience, together};
+use super::read::{Attempt, FailureBudget, fan_out};
 use crate::source::client_role_key;
 
 /// A client of the realm.
@@ -152,7 +152,7 @@ pub(super) fn absent_clients(clients: &[RealmClient], configured: &[String]) -> 
 /// Reads all roles and what they contain.
 pub(super) async fn read(
     client: &Client,
-    patience: &Patience,
+    budget: &FailureBudget,
     clients: Vec<RealmClient>,
     configured: &[String],
 ) -> Result<Roles, CallError> {
@@ -171,7 +171,7 @@ pub(super) async fn read(
     }
     let lists = {
         let clients = &roles.clients;
-        together(clients.len(), |place| {
+        fan_out(clients.len(), |place| {
             Box::pin(async move {
                 let Some(it) = clients.get(place) else { return Ok(None) };
                 let path = ["clients", it.id.as_str(), "roles"];
@@ -193,15 +193,15 @@ pub(super) async fn read(
 
     let contained = {
         let roles = &roles;
-        together(roles.rows.len(), |place| {
+        fan_out(roles.rows.len(), |place| {
             Box::pin(async move {
                 let Some(role) = roles.rows.get(place).filter(|role| role.composite) else {
                     return Ok(None);
                 };
                 let path = roles.path(role, "composites");
-                let mut list = patience.get(client, &path, &[], rows).await?;
+                let mut list = budget.get(client, &path, &[], rows).await?;
                 if matches!(&list, Attempt::Got(list) if list.is_empty()) {
-                    list = patience.get(client, &path, &[], rows).await?;
+                    list = budget.get(client, &path, &[], rows).await?;
                 }
                 Ok(Some((place, list)))
             })

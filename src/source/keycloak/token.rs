@@ -22,7 +22,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
 use super::fault::{Fault, NEEDED, management_client, scrub};
-use super::http::{Answer, Delays, Http};
+use super::http::{Delays, Http, Response};
 
 /// A token is renewed this long before it ends, or half its life before, whichever is shorter.
 const AHEAD: Duration = Duration::from_secs(30);
@@ -255,7 +255,7 @@ fn fatal(message: impl Into<String>) -> Fault {
 struct Carried(Fault);
 
 /// Sends `request` until it is answered with something other than "later".
-async fn send(http: &Http, secret: &str, request: &reqwest::Request) -> Result<Answer, Fault> {
+async fn send(http: &Http, secret: &str, request: &reqwest::Request) -> Result<Response, Fault> {
     let mut delays = Delays::new();
     loop {
         let Some(again) = request.try_clone() else {

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::api::{UserList, json};
 use super::client::Client;
+use super::consistency;
 use super::fault::CallError;
-use super::lies;
 use super::pages::{self, Paging, TRIES};
-use super::read::{Attempt, Teller};
-use crate::source::{Completeness, Enabled, NewUser, ReadingBuilder};
+use super::read::{Attempt, ProgressReporter};
+use crate::source::{Completeness, Enabled, NewUser, SnapshotBuilder};
 
 /// The users as the server listed them.
 pub(super) struct Listed {
@@ -17,7 +17,7 @@ pub(super) struct Listed {
     pub completeness: Completeness,
 }
 
-/// Who is in the reading, by builder number.
+/// Who is in the snapshot, by builder number.
 pub(super) struct People {
     /// The federation of each user; empty for none. Places are builder numbers.
     pub links: Vec<Box<str>>,
@@ -43,7 +43,7 @@ pub(super) async fn read(
     paging: Paging,
     service_accounts: bool,
     import_off: &[String],
-    teller: &Teller<'_>,
+    progress: &ProgressReporter<'_>,
 ) -> Result<Listed, CallError> {
     let filter: &[(&str, &str)] = if service_accounts { &[("exact", "false")] } else { &[] };
     let count = || client.get(&["users", "count"], filter, |body| json::<u64>(body));
@@ -52,10 +52,10 @@ pub(super) async fn read(
     loop {
         tries += 1;
         let total = usize::try_from(before).ok();
-        let told = |read| teller.tell("users", read, total);
+        let told = |read| progress.tell("users", read, total);
         let (list, slipped) = list(client, paging, filter, &told).await?;
         let after = count().await?;
-        let mut completeness = lies::users(before, &list, after, import_off);
+        let mut completeness = consistency::users(before, &list, after, import_off);
         if slipped && completeness.is_complete() {
             completeness = Completeness::Partial(SLIPPED.to_owned());
         }
@@ -98,7 +98,7 @@ async fn list(
     Ok((whole, slipped))
 }
 
-/// The federations that are down, told by their people: see [`lies::belied`]. Asks only where
+/// The federations that are down, told by their people: see [`consistency::belied`]. Asks only where
 /// someone of a federation is shown disabled.
 pub(super) async fn belied(
     client: &Client,
@@ -106,7 +106,7 @@ pub(super) async fn belied(
     all: &UserList,
 ) -> Result<BTreeMap<String, Vec<usize>>, CallError> {
     // Nobody is disabled by the database as far as we know: who would then be belied?
-    if lies::belied(all, &BTreeSet::new()).is_empty() {
+    if consistency::belied(all, &BTreeSet::new()).is_empty() {
         return Ok(BTreeMap::new());
     }
     let mut tries = 0;
@@ -116,14 +116,14 @@ pub(super) async fn belied(
         if !slipped || tries == TRIES {
             let ids = disabled.rows.iter().map(|row| disabled.text(row.id).to_owned()).collect();
             // Someone who slipped through is taken for belied: that takes nothing away.
-            return Ok(lies::belied(all, &ids));
+            return Ok(consistency::belied(all, &ids));
         }
     }
 }
 
-/// Puts the users into the reading. Those who are belied are neither enabled nor disabled.
+/// Puts the users into the snapshot. Those who are belied are neither enabled nor disabled.
 pub(super) fn fill(
-    builder: &mut ReadingBuilder,
+    builder: &mut SnapshotBuilder,
     list: &UserList,
     belied: &BTreeMap<String, Vec<usize>>,
 ) -> People {

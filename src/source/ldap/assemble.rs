@@ -1,4 +1,4 @@
-//! From entries to a reading: who is who, and who is in what. The same for a live directory and
+//! From entries to a snapshot: who is who, and who is in what. The same for a live directory and
 //! for an LDIF.
 //!
 //! Entries come in any order and are not kept: a user costs its texts, a membership four bytes.
@@ -21,7 +21,7 @@ use super::schema::{self, Schema};
 use super::shape::Shape;
 use super::tally::{Odd, Unclear};
 use super::{account, dn, value};
-use crate::source::{NewUser, ReadingBuilder};
+use crate::source::{NewUser, SnapshotBuilder};
 
 /// A group as it was read.
 pub(super) struct Group {
@@ -48,7 +48,7 @@ pub(super) struct Group {
 /// Collects entries.
 pub struct Assembler {
     pub(super) shape: Shape,
-    pub(super) builder: ReadingBuilder,
+    pub(super) builder: SnapshotBuilder,
     pub(super) dns: Names,
     pub(super) user_at: Places,
     pub(super) group_at: Places,
@@ -95,7 +95,7 @@ impl Assembler {
         let wanted = shape.wanted.len();
         Assembler {
             shape,
-            builder: ReadingBuilder::new(true),
+            builder: SnapshotBuilder::new(true),
             dns: Names::default(),
             user_at: Places::default(),
             group_at: Places::default(),
@@ -127,7 +127,7 @@ impl Assembler {
 
     /// Forgets all users, to read them again.
     pub fn forget_users(&mut self) {
-        self.builder = ReadingBuilder::new(true);
+        self.builder = SnapshotBuilder::new(true);
         self.user_at.clear();
         self.uids = Names::default();
         self.user_of_uid.clear();

@@ -40,17 +40,17 @@ pub(super) async fn check(source: &LdapSource, interest: &dyn Interest, now: Tim
     }
     match read::read(source, interest, now, std::sync::Arc::new(|_| {})).await {
         Err(error) => find(true, error.message),
-        Ok(reading) => {
-            let scopes = [&reading.users, &reading.groups];
-            for scope in scopes.into_iter().chain(&reading.members).chain(&reading.up) {
+        Ok(snapshot) => {
+            let scopes = [&snapshot.users, &snapshot.groups];
+            for scope in scopes.into_iter().chain(&snapshot.members).chain(&snapshot.implies) {
                 if let Completeness::Partial(why) = scope {
                     find(true, format!("source `{}`: {why}", source.name));
                 }
             }
-            if let Some(why) = &reading.unnamed {
+            if let Some(why) = &snapshot.unnamed {
                 find(true, format!("source `{}`: {why}", source.name));
             }
-            for warning in reading.warnings {
+            for warning in snapshot.warnings {
                 find(false, format!("source `{}`: {warning}", source.name));
             }
         }

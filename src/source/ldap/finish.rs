@@ -7,7 +7,7 @@ use super::dn;
 use super::lists::{self, Doubted, Judge};
 use super::primary::Primary;
 use super::schema::Schema;
-use crate::source::{Completeness, Interest, Kind, NewContainer, Reading};
+use crate::source::{Completeness, Interest, Kind, NewRef, Snapshot};
 
 /// How the reads went.
 #[derive(Clone, Debug, Default)]
@@ -98,10 +98,10 @@ impl Assembler {
         }
     }
 
-    /// The reading. A file is proof by itself: there, entries that cannot be used are warnings. What
+    /// The snapshot. A file is proof by itself: there, entries that cannot be used are warnings. What
     /// is not known of groups that no rule of `interest` reaches leaves nothing unknown.
     #[must_use]
-    pub fn finish(mut self, mut verdict: Verdict, interest: &dyn Interest) -> Reading {
+    pub fn finish(mut self, mut verdict: Verdict, interest: &dyn Interest) -> Snapshot {
         let (users, groups) = (self.users_doubt(), self.groups_doubt());
         let mut warnings = std::mem::take(&mut verdict.warnings);
         warnings.extend(self.unclear.warnings());
@@ -135,7 +135,7 @@ impl Assembler {
         let numbers: Vec<u32> = groups
             .iter()
             .map(|group| {
-                self.builder.container(&NewContainer {
+                self.builder.reference(&NewRef {
                     kind: Kind::Group,
                     key: &group.key,
                     name: &group.name,
@@ -341,13 +341,13 @@ impl Assembler {
         (!parts.is_empty()).then(|| format!("group `{name}`: {}", parts.join("; ")))
     }
 
-    /// A container for each attribute value that rules name.
+    /// A reference for each attribute value that rules name.
     fn attributes(&mut self, verdict: &Verdict, warnings: &mut Vec<String>) {
         let shape = self.shape.clone();
         let having = std::mem::take(&mut self.having);
         let nobody = self.builder.counts().0 == 0;
         for ((wanted, users), seen) in shape.wanted.iter().zip(having).zip(&self.seen) {
-            let number = self.builder.container(&NewContainer {
+            let number = self.builder.reference(&NewRef {
                 kind: Kind::Attribute,
                 key: &wanted.identity,
                 name: &wanted.value,

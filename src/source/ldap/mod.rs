@@ -1,7 +1,7 @@
 //! An LDAP directory.
 //!
 //! ```text
-//! connect ─► search (users ∥ groups) ─► entry ─► assemble ─► finish ─► Reading
+//! connect ─► search (users ∥ groups) ─► entry ─► assemble ─► finish ─► Snapshot
 //!                                                   ▲
 //!                           file::ldif ─► filter ───┘
 //! ```
@@ -49,7 +49,7 @@ pub use finish::Verdict;
 pub use shape::Shape;
 
 use self::connect::Connector;
-use super::{Finding, Interest, Looked, OnProgress, Reading, Source, SourceError, Who};
+use super::{Finding, Interest, Looked, OnProgress, Snapshot, Source, SourceError, Who};
 use crate::config::LdapConfig;
 
 /// A directory that is read over LDAP.
@@ -103,7 +103,7 @@ impl Source for LdapSource {
         &'a self,
         interest: &'a dyn Interest,
         progress: OnProgress,
-    ) -> BoxFuture<'a, Result<Reading, SourceError>> {
+    ) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
         read::read(self, interest, chrono::Utc::now(), progress).boxed()
     }
 

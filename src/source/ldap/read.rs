@@ -1,4 +1,4 @@
-//! Reading a live directory: users and groups at the same time on two connections to one server,
+//! Snapshot a live directory: users and groups at the same time on two connections to one server,
 //! then what moved meanwhile, then the canary.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use super::search::{self, End, Limits, Search};
 use super::shape::Shape;
 use super::{LdapSource, known, lists, server};
 use crate::model::Time;
-use crate::source::{Interest, OnProgress, Progress, Reading, SourceError};
+use crate::source::{Interest, OnProgress, Progress, Snapshot, SourceError};
 
 /// How often everything is read again when an entry was replaced in mid-read.
 const READS: usize = 3;
@@ -38,7 +38,7 @@ pub(super) async fn read(
     interest: &dyn Interest,
     now: Time,
     progress: OnProgress,
-) -> Result<Reading, SourceError> {
+) -> Result<Snapshot, SourceError> {
     let config = &source.config;
     let named = |error: SourceError| SourceError {
         message: format!("source `{}`: {}", source.name, error.message),
@@ -96,7 +96,7 @@ pub(super) async fn read(
         .map(|mutex| mutex.into_inner().unwrap_or_else(PoisonError::into_inner))
         .ok_or_else(|| at(SourceError::transient("a read did not end")))?;
     if assembler.is_empty() {
-        // Nothing at all is not a reading, whatever the result codes say.
+        // Nothing at all is not a snapshot, whatever the result codes say.
         let mut reasons = vec![
             verdict.users.or_else(|| assembler.users_doubt()).unwrap_or_default(),
             verdict.groups.or_else(|| assembler.groups_doubt()).unwrap_or_default(),

@@ -231,7 +231,7 @@ const DESCRIPTIONS: &str = "\
 ( 1.2.840.113556.1.5.8 NAME 'group' SUP top MAY member )
 ( 1.2.840.113556.1.5.9 NAME 'user' SUP organizationalPerson )
 ( 1.2.840.113556.1.3.30 NAME 'computer' SUP user )
-( 1.2.840.113556.1.3.23 NAME 'container' SUP top )";
+( 1.2.840.113556.1.3.23 NAME 'reference' SUP top )";
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -19,7 +19,7 @@ pub struct WantedValue {
     dn: Option<String>,
     /// The value as configured.
     pub value: String,
-    /// `name=value` as configured: the container's key and identity.
+    /// `name=value` as configured: the reference's key and identity.
     pub identity: String,
 }
 

@@ -5,7 +5,7 @@
 //! a directory like any other, of users without groups. Pure.
 
 use super::directory::{DirUser, Directory, Enabled, Proven};
-use super::reading::canonical;
+use super::snapshot::canonical;
 use crate::model::username;
 
 /// The source's name. No `[[source]]` can have it.

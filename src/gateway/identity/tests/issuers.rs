@@ -10,7 +10,7 @@ use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use super::super::issuer::{Issuer, Pace};
-use super::super::{Identifier, KeyShelf, StoreShelf};
+use super::super::{Identifier, JwksCache, StoreJwksCache};
 use super::kit::*;
 use crate::config::Identity as Way;
 use crate::gateway::question::{Identity, Unidentified};
@@ -81,12 +81,12 @@ impl Idp {
     }
 
     fn identifier(&self, pace: Pace) -> Arc<Identifier> {
-        self.with_shelf(pace, Arc::new(Shelf::default()))
+        self.with_cache(pace, Arc::new(MemoryJwksCache::default()))
     }
 
-    fn with_shelf(&self, pace: Pace, shelf: Arc<Shelf>) -> Arc<Identifier> {
+    fn with_cache(&self, pace: Pace, cache: Arc<MemoryJwksCache>) -> Arc<Identifier> {
         let config = config(Way::Jwt, vec![jwt(&self.issuer)]);
-        Arc::new(Identifier::with_pace(&config, Some(shelf), pace).unwrap())
+        Arc::new(Identifier::with_pace(&config, Some(cache), pace).unwrap())
     }
 
     fn token(&self, signer: &Signer) -> Sent {
@@ -257,8 +257,8 @@ async fn a_key_replaced_under_its_name_no_longer_verifies() {
 async fn keys_are_kept_through_whatever_is_no_answer() {
     let (key, other) = (Signer::es256("key"), Signer::es256("other"));
     let idp = Idp::start(vec![key.jwk()]).await;
-    let shelf = Arc::new(Shelf::default());
-    let identifier = idp.with_shelf(ALWAYS, Arc::clone(&shelf));
+    let cache = Arc::new(MemoryJwksCache::default());
+    let identifier = idp.with_cache(ALWAYS, Arc::clone(&cache));
     let sent = idp.token(&key);
     assert!(issuer(&identifier).refresh().await);
     let html = || ResponseTemplate::new(200).set_body_raw("<html>sign in</html>", "text/html");
@@ -416,22 +416,22 @@ async fn without_any_key_it_cannot_be_told() {
 #[tokio::test]
 async fn kept_keys_work_before_any_issuer_was_reached() {
     let key = Signer::rsa("key", 0);
-    let shelf = Arc::new(Shelf::default());
+    let cache = Arc::new(MemoryJwksCache::default());
     let idp = Idp::start(vec![key.jwk()]).await;
     let sent = idp.token(&key);
-    let identifier = idp.with_shelf(ALWAYS, Arc::clone(&shelf));
+    let identifier = idp.with_cache(ALWAYS, Arc::clone(&cache));
     caller(ask(&identifier, &sent).await);
     issuer(&identifier).shelved().await;
-    assert!(shelf.load(&idp.issuer).unwrap().contains("\"kid\":\"key\""));
+    assert!(cache.load(&idp.issuer).unwrap().contains("\"kid\":\"key\""));
     idp.discovery(ResponseTemplate::new(503));
-    let restarted = idp.with_shelf(NEVER, Arc::clone(&shelf));
+    let restarted = idp.with_cache(NEVER, Arc::clone(&cache));
     assert_eq!(
         caller(at_once(&restarted, &sent, now())).name.as_deref().unwrap_or_default(),
         "ann"
     );
     // What is no JWK set is as good as nothing.
-    shelf.keep(&idp.issuer, "{}");
-    let restarted = idp.with_shelf(NEVER, shelf);
+    cache.keep(&idp.issuer, "{}");
+    let restarted = idp.with_cache(NEVER, cache);
     unavailable(ask(&restarted, &sent).await);
 }
 
@@ -439,8 +439,8 @@ async fn kept_keys_work_before_any_issuer_was_reached() {
 fn the_store_keeps_keys_and_nothing_else_changes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
-    let shelf = |writes| StoreShelf::new(path.clone(), writes);
-    let first = shelf(true);
+    let cache = |writes| StoreJwksCache::new(path.clone(), writes);
+    let first = cache(true);
     first.keep(ISSUER, "one");
     assert!(!path.exists(), "the store is not made by this");
     assert_eq!(first.load(ISSUER), None);
@@ -451,12 +451,12 @@ fn the_store_keeps_keys_and_nothing_else_changes() {
     first.keep(ISSUER, "one");
     assert_eq!(first.load(ISSUER).as_deref(), Some("one"), "kept once there is a store");
     first.keep("https://b.example", "two");
-    shelf(false).keep(ISSUER, "three");
-    assert_eq!(shelf(false).load(ISSUER).as_deref(), Some("one"), "one that only reads keeps none");
-    shelf(true).keep(ISSUER, "four");
-    assert_eq!(shelf(false).load(ISSUER).as_deref(), Some("four"));
-    assert_eq!(shelf(false).load("https://b.example").as_deref(), Some("two"));
-    assert_eq!(shelf(false).load("https://c.example"), None);
+    cache(false).keep(ISSUER, "three");
+    assert_eq!(cache(false).load(ISSUER).as_deref(), Some("one"), "one that only reads keeps none");
+    cache(true).keep(ISSUER, "four");
+    assert_eq!(cache(false).load(ISSUER).as_deref(), Some("four"));
+    assert_eq!(cache(false).load("https://b.example").as_deref(), Some("two"));
+    assert_eq!(cache(false).load("https://c.example"), None);
     assert_eq!(meta(), before, "neither generation nor version");
 }
 
@@ -482,14 +482,14 @@ fn a_ca_file_that_cannot_be_used_is_said_at_once() {
     assert!(error.contains(ISSUER) && error.contains("/nonexistent/ca.pem"), "{error}");
 }
 
-/// A shelf that somebody else holds for a while.
+/// A cache that somebody else holds for a while.
 struct Held {
-    kept: Shelf,
+    kept: MemoryJwksCache,
     tries: AtomicUsize,
     busy: usize,
 }
 
-impl KeyShelf for Held {
+impl JwksCache for Held {
     fn load(&self, issuer: &str) -> Option<String> {
         self.kept.load(issuer)
     }
@@ -504,20 +504,21 @@ impl KeyShelf for Held {
 async fn keys_that_could_not_be_kept_are_kept_in_the_end_and_the_newest_are() {
     let (old, new) = (Signer::es256("old"), Signer::es256("new"));
     let idp = Idp::start(vec![old.jwk()]).await;
-    let shelf = Arc::new(Held { kept: Shelf::default(), tries: AtomicUsize::new(0), busy: 3 });
+    let cache =
+        Arc::new(Held { kept: MemoryJwksCache::default(), tries: AtomicUsize::new(0), busy: 3 });
     let config = config(Way::Jwt, vec![jwt(&idp.issuer)]);
-    let kept: Arc<dyn KeyShelf> = Arc::clone(&shelf) as _;
+    let kept: Arc<dyn JwksCache> = Arc::clone(&cache) as _;
     let identifier = Arc::new(Identifier::with_pace(&config, Some(kept), ALWAYS).unwrap());
     let reading = identifier.start();
     caller(ask(&identifier, &idp.token(&old)).await);
     idp.keys(vec![new.jwk()]);
     assert!(issuer(&identifier).refresh().await);
-    let has = |kid: &str| shelf.load(&idp.issuer).is_some_and(|text| text.contains(kid));
+    let has = |kid: &str| cache.load(&idp.issuer).is_some_and(|text| text.contains(kid));
     while !has("\"kid\":\"new\"") {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert!(!has("\"kid\":\"old\""));
-    assert!(shelf.tries.load(Ordering::SeqCst) > 3);
+    assert!(cache.tries.load(Ordering::SeqCst) > 3);
     reading.end(&identifier).await;
 }
 
@@ -525,14 +526,14 @@ async fn keys_that_could_not_be_kept_are_kept_in_the_end_and_the_newest_are() {
 async fn what_could_not_be_kept_gets_one_more_try_at_the_end() {
     let key = Signer::es256("key");
     let idp = Idp::start(vec![key.jwk()]).await;
-    let shelf = Arc::new(Shelf::default());
-    let identifier = idp.with_shelf(ALWAYS, Arc::clone(&shelf));
+    let cache = Arc::new(MemoryJwksCache::default());
+    let identifier = idp.with_cache(ALWAYS, Arc::clone(&cache));
     // Read without a reading that would keep them.
     caller(ask(&identifier, &idp.token(&key)).await);
-    assert_eq!(shelf.load(&idp.issuer), None);
+    assert_eq!(cache.load(&idp.issuer), None);
     let idle = super::super::KeyReading { tasks: tokio::task::JoinSet::new() };
     idle.end(&identifier).await;
-    assert!(shelf.load(&idp.issuer).is_some());
+    assert!(cache.load(&idp.issuer).is_some());
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Keys, tokens, headers and a shelf for the tests.
+//! Keys, tokens, headers and a cache for the tests.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -16,7 +16,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
 use super::super::issuer::Pace;
-use super::super::{Identifier, KeyShelf};
+use super::super::{Identifier, JwksCache};
 use crate::config::{GatewayConfig, IdentifyBy, Identity as Way, JustInTime, JwtConfig};
 use crate::gateway::question::{Caller, Header, Headers, Identity, KnownBy, Unidentified};
 use crate::model::Time;
@@ -186,19 +186,19 @@ pub fn bearer(token: &str) -> Sent {
     authorization(format!("Bearer {token}"))
 }
 
-/// A shelf in memory.
+/// A cache in memory.
 #[derive(Default)]
-pub struct Shelf(pub Mutex<HashMap<String, String>>);
+pub struct MemoryJwksCache(pub Mutex<HashMap<String, String>>);
 
-impl Shelf {
-    pub fn of(keys: &[(&str, Vec<Value>)]) -> Arc<Shelf> {
+impl MemoryJwksCache {
+    pub fn of(keys: &[(&str, Vec<Value>)]) -> Arc<MemoryJwksCache> {
         let set = |keys: &Vec<Value>| json!({"keys": keys}).to_string();
         let kept = keys.iter().map(|(issuer, keys)| ((*issuer).to_owned(), set(keys)));
-        Arc::new(Shelf(Mutex::new(kept.collect())))
+        Arc::new(MemoryJwksCache(Mutex::new(kept.collect())))
     }
 }
 
-impl KeyShelf for Shelf {
+impl JwksCache for MemoryJwksCache {
     fn load(&self, issuer: &str) -> Option<String> {
         self.0.lock().unwrap().get(issuer).cloned()
     }
@@ -256,7 +256,7 @@ pub const NEVER: Pace = Pace {
 
 /// Knows these keys and asks no issuer.
 pub fn offline(jwt: Vec<JwtConfig>, keys: &[(&str, Vec<Value>)]) -> Identifier {
-    Identifier::with_pace(&config(Way::Jwt, jwt), Some(Shelf::of(keys)), NEVER).unwrap()
+    Identifier::with_pace(&config(Way::Jwt, jwt), Some(MemoryJwksCache::of(keys)), NEVER).unwrap()
 }
 
 /// What is answered without waiting for anything.

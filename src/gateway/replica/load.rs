@@ -1,4 +1,4 @@
-//! From the store's rows to a [`Snapshot`], all of them or those that changed.
+//! From the store's rows to a [`Replica`], all of them or those that changed.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
@@ -9,7 +9,7 @@ use super::decide::Rules;
 use super::ids::{Ids, Owner};
 use super::people::{People, Stands, Word};
 use super::tokens::{Draft, Tokens};
-use super::{Compiled, RoleSet, SetRef, Snapshot, Wanted};
+use super::{Compiled, Replica, RoleSet, SetRef, Wanted};
 use crate::gateway::question::Digest;
 use crate::model::{Role, Text, UserId};
 use crate::plan::RoleSetId;
@@ -190,12 +190,12 @@ fn stands(standing: Standing<'_>, set: i64, why: &mut Vec<Arc<str>>) -> Result<S
     }
 }
 
-impl Snapshot {
+impl Replica {
     /// The store's committed state, all of it: one transaction.
     ///
     /// # Errors
     /// The store cannot be read, or contradicts itself.
-    pub fn load(reader: &Reader, wanted: Arc<Wanted>) -> Result<Snapshot, StoreError> {
+    pub fn load(reader: &Reader, wanted: Arc<Wanted>) -> Result<Replica, StoreError> {
         reader.snapshot(|reader| {
             let meta = reader.meta()?;
             let compiled = Arc::new(Compiled::load(reader, &wanted)?);
@@ -252,7 +252,7 @@ impl Snapshot {
                     tokens.add(Digest(token.digest), owner, *set, token.until, token.name)
                 })?;
             }
-            let mut snapshot = Snapshot {
+            let mut replica = Replica {
                 generation: meta.generation,
                 applied_at: meta.applied_at,
                 tokens: Arc::new(tokens.finish()),
@@ -269,22 +269,22 @@ impl Snapshot {
                 ids: ids.into(),
                 recent: People::default(),
             };
-            snapshot.name_anonymous();
-            Ok(snapshot)
+            replica.name_anonymous();
+            Ok(replica)
         })
     }
 
     /// The same with all that was committed since; `None`: nothing was. Where few people changed
     /// it costs what they cost; where many did, or the history cannot tell, it is
-    /// [`Snapshot::load`].
+    /// [`Replica::load`].
     ///
     /// # Errors
     /// The store cannot be read, or contradicts itself.
-    pub fn caught_up(&self, reader: &Reader) -> Result<Option<Snapshot>, StoreError> {
+    pub fn caught_up(&self, reader: &Reader) -> Result<Option<Replica>, StoreError> {
         let room = RECENT.max(self.users / RECENT_PART).saturating_sub(self.recent.len());
         reader.snapshot(|reader| match reader.since(self.generation, self.applied_at, room)? {
             Since::Nothing => Ok(None),
-            Since::Unknown => Snapshot::load(reader, Arc::clone(&self.wanted)).map(Some),
+            Since::Unknown => Replica::load(reader, Arc::clone(&self.wanted)).map(Some),
             Since::Changed { names, users, unlinked, rules } => {
                 self.with(reader, &names, (&users, &unlinked), rules).map(Some)
             }
@@ -299,7 +299,7 @@ impl Snapshot {
         names: &BTreeSet<String>,
         (users, unlinked): (&BTreeSet<UserId>, &BTreeSet<(String, String)>),
         rules: bool,
-    ) -> Result<Snapshot, StoreError> {
+    ) -> Result<Replica, StoreError> {
         let meta = reader.meta()?;
         let (compiled, mut sets) = if rules {
             let compiled = Compiled::load(reader, &self.wanted)?;
@@ -338,7 +338,7 @@ impl Snapshot {
             })?;
             let room = RECENT.max(self.tokens.len() / RECENT_PART);
             if made.len().saturating_add(self.recent_tokens.len()) > room {
-                return Snapshot::load(reader, Arc::clone(&self.wanted));
+                return Replica::load(reader, Arc::clone(&self.wanted));
             }
         }
         let sets_of = seen.iter().map(|(_, stands)| stands);
@@ -385,7 +385,7 @@ impl Snapshot {
         let recent_tokens = self
             .tokens_with(names, made, &recent, |set| places.get(&set).map(|set| set.0))
             .map_err(|error| reader.damaged(error))?;
-        let mut snapshot = Snapshot {
+        let mut replica = Replica {
             generation: meta.generation,
             applied_at: meta.applied_at,
             tokens: Arc::clone(&self.tokens),
@@ -402,8 +402,8 @@ impl Snapshot {
             recent_ids,
             users,
         };
-        snapshot.name_anonymous();
-        Ok(snapshot)
+        replica.name_anonymous();
+        Ok(replica)
     }
 
     /// The recent tokens with those that the owners called `names` have now, `made`, in place of

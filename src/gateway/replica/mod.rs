@@ -29,7 +29,7 @@ use crate::policy::Action;
 pub struct Wanted {
     /// The actions that routes name; an action's place is its [`ActionIdx`].
     pub actions: Vec<Action>,
-    /// `[[gateway.allowed]]`; a table's place is what [`Snapshot::allowed_header`] takes.
+    /// `[[gateway.allowed]]`; a table's place is what [`Replica::allowed_header`] takes.
     pub allowed: Vec<crate::config::AllowedConfig>,
     /// The role of a request without identity.
     pub anonymous_role: Option<String>,
@@ -39,7 +39,7 @@ pub struct Wanted {
     pub tokens: bool,
 }
 
-/// A role set of one [`Snapshot`]. It means nothing to another one.
+/// A role set of one [`Replica`]. It means nothing to another one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct SetRef(u32);
 
@@ -69,7 +69,7 @@ impl From<SetRef> for Held<'_> {
     }
 }
 
-/// Roles that are no set of the generation: of one [`Snapshot`], for one request.
+/// Roles that are no set of the generation: of one [`Replica`], for one request.
 #[derive(Clone, Debug)]
 pub struct Bounded {
     /// Places of roles in [`Rules::names`], sorted.
@@ -116,9 +116,9 @@ pub struct Bearer<'a> {
 ///
 /// A million people with names of 19 bytes and 5,000 role sets take about 51 MiB
 /// (`benches/gateway.rs`), however many roles each has, and 42 MiB more with a UUID each.
-/// [`Snapshot::caught_up`] shares `people`, `rules` and the sets with the snapshot it starts from.
+/// [`Replica::caught_up`] shares `people`, `rules` and the sets with the replica it starts from.
 #[derive(Debug)]
-pub struct Snapshot {
+pub struct Replica {
     generation: u64,
     applied_at: Option<Time>,
     wanted: Arc<Wanted>,
@@ -165,7 +165,7 @@ struct RoleSet {
     allowed: Box<[OnceLock<Box<str>>]>,
 }
 
-impl Snapshot {
+impl Replica {
     /// The number of the generation; 0: nothing was committed yet.
     #[must_use]
     pub fn generation(&self) -> u64 {
@@ -276,7 +276,7 @@ impl Snapshot {
         Bounded { header: header.join(","), roles }
     }
 
-    /// The roles of `held`, places in [`Rules::names`]; `None`: a set of another snapshot.
+    /// The roles of `held`, places in [`Rules::names`]; `None`: a set of another replica.
     fn roles<'a>(&'a self, held: Held<'a>) -> Option<&'a [u32]> {
         match held {
             Held::Set(set) => self.sets.get(set).map(|set| &*set.roles),
@@ -307,7 +307,7 @@ impl Snapshot {
 
     /// Decides `question` for someone called `me` (`None`: nobody who has a username) with the roles
     /// of `set`, as [`crate::policy::decide`] does, with the role and the policy that decide. Refused with [`Decided::NoPolicy`]: a resource
-    /// that is not concrete, an action out of range, a set of another snapshot out of range.
+    /// that is not concrete, an action out of range, a set of another replica out of range.
     ///
     /// Allocates nothing.
     #[must_use]
@@ -366,7 +366,7 @@ impl Snapshot {
         ActionIdx::try_from(action).unwrap_or(ActionIdx::MAX)
     }
 
-    /// The list of [`Snapshot::allowed_header`].
+    /// The list of [`Replica::allowed_header`].
     fn list(&self, roles: &[u32], me: Option<&str>, place: usize) -> String {
         let action = self.action(place);
         let mut list = String::new();

@@ -1,5 +1,5 @@
 //! Compiled policies decide as the policies themselves do. What comes from a store is tested in
-//! `tests/gateway_snapshot.rs`.
+//! `tests/gateway_replica.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -197,16 +197,16 @@ proptest! {
     #[test]
     fn the_first_role_of_both_lists_is_found_however_long_they_are(
         set in prop::collection::btree_set(0..400u32, 0..120),
-        lane in prop::collection::btree_set(0..400u32, 0..120),
+        list in prop::collection::btree_set(0..400u32, 0..120),
         short in 0..3u8,
     ) {
         let cut = |list: std::collections::BTreeSet<u32>, cut: bool| -> Vec<u32> {
             list.into_iter().step_by(if cut { 40 } else { 1 }).collect()
         };
-        let (set, lane) = (cut(set, short == 1), cut(lane, short == 2));
-        let lane: Vec<Place> = lane.into_iter().map(|role| (role, role + 7)).collect();
-        let expected = lane.iter().find(|(role, _)| set.contains(role)).copied();
-        prop_assert_eq!(meet(&set, &lane), expected);
+        let (set, list) = (cut(set, short == 1), cut(list, short == 2));
+        let list: Vec<Place> = list.into_iter().map(|role| (role, role + 7)).collect();
+        let expected = list.iter().find(|(role, _)| set.contains(role)).copied();
+        prop_assert_eq!(meet(&set, &list), expected);
     }
 
     #[test]

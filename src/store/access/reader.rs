@@ -25,7 +25,7 @@ struct Set {
 }
 
 /// What is looked up again and again.
-pub(super) struct Shelf<'c> {
+pub(super) struct AccessReader<'c> {
     /// The people whom the filter may mean; absent: all.
     pub(super) users: Option<BTreeSet<UserId>>,
     /// The role that the filter means.
@@ -49,8 +49,11 @@ pub(super) struct Shelf<'c> {
     conn: &'c Connection,
 }
 
-impl<'c> Shelf<'c> {
-    pub(super) fn open(conn: &'c Connection, filter: &AccessFilter) -> Result<Shelf<'c>, Fault> {
+impl<'c> AccessReader<'c> {
+    pub(super) fn open(
+        conn: &'c Connection,
+        filter: &AccessFilter,
+    ) -> Result<AccessReader<'c>, Fault> {
         let users = filter.user.as_deref().map(|name| called(conn, name)).transpose()?;
         let role = match &filter.role {
             // A role that never was is nobody's.
@@ -63,7 +66,7 @@ impl<'c> Shelf<'c> {
         while let Some(row) = rows.next()? {
             roles.insert(row.get(0)?, (Rc::from(text(row, 1)?), row.get(2)?));
         }
-        Ok(Shelf {
+        Ok(AccessReader {
             users,
             role,
             roles,

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::Known;
+use super::SourceState;
 use crate::source::with_people;
 use crate::store::{Reader, StoreError};
 
@@ -33,7 +33,7 @@ impl Marks {
 /// # Errors
 /// The store cannot be read.
 pub(super) fn catch_up(
-    known: &mut [Known],
+    known: &mut [SourceState],
     reader: Option<&Reader>,
     marks: &Marks,
 ) -> Result<(), StoreError> {

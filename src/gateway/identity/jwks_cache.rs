@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use super::KeyShelf;
+use super::JwksCache;
 use crate::store::{Reader, StoreError, Writer};
 
 /// Keeps keys in the store, which is opened for each use: keys change once in months. Keys are
 /// public; whoever can write the store could grant themselves roles as well.
-pub struct StoreShelf {
+pub struct StoreJwksCache {
     path: PathBuf,
     writes: bool,
     /// The last fault, so that it is told once.
@@ -18,12 +18,12 @@ pub struct StoreShelf {
     kept: Mutex<HashMap<String, String>>,
 }
 
-impl StoreShelf {
+impl StoreJwksCache {
     /// Over the store at `path`. `writes`: keys are kept there; otherwise, for a process that only
     /// reads the store, they are loaded only.
     #[must_use]
     pub fn new(path: PathBuf, writes: bool) -> Self {
-        StoreShelf { path, writes, told: Mutex::default(), kept: Mutex::default() }
+        StoreJwksCache { path, writes, told: Mutex::default(), kept: Mutex::default() }
     }
 
     /// The value, or a warning where the fault is a new one.
@@ -58,7 +58,7 @@ impl StoreShelf {
     }
 }
 
-impl KeyShelf for StoreShelf {
+impl JwksCache for StoreJwksCache {
     fn load(&self, issuer: &str) -> Option<String> {
         let doing = format!("the kept keys of issuer `{issuer}` cannot be loaded");
         self.or_tell(&doing, self.read(issuer)).flatten().flatten()

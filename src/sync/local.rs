@@ -4,8 +4,8 @@
 //! as it is at the moment of planning, so whoever was added or removed while the other sources were
 //! read is not brought back or lost.
 
-use super::hand::existing_reader;
-use super::{Known, MOST_TRIES, RunError, SourceResult, configured};
+use super::manual::existing_reader;
+use super::{MOST_TRIES, RunError, SourceResult, SourceState, configured};
 use crate::config::Config;
 use crate::model::username::canonical;
 use crate::model::{Deed, Done, LastDeed, LocalAccount, State, Time};
@@ -20,7 +20,7 @@ use crate::store::{
 /// Takes what `local` says from the store as it is now: complete, whatever was asked.
 pub(super) fn refresh(
     config: &Config,
-    known: &mut [Known],
+    known: &mut [SourceState],
     reader: Option<&Reader>,
 ) -> Result<(), StoreError> {
     for (source, one) in config.sources.iter().zip(known) {
@@ -42,7 +42,7 @@ pub(super) fn refresh(
 }
 
 /// Lets `local` say `directory` from now on.
-pub(super) fn says(one: &mut Known, directory: Directory) {
+pub(super) fn says(one: &mut SourceState, directory: Directory) {
     one.outcome.result = SourceResult::Complete(scopes(directory.users.len() as u64));
     one.digest = Some(directory.digest());
     one.read = Some(directory);

@@ -3,15 +3,13 @@
 //! A token says names, not ids. A name counts where it can mean one thing only; where it could be
 //! a group or a role, or a role of either of two clients, it gives nothing until the next sync.
 
-use super::person::Claimed;
+use super::provision::Claimed;
 use crate::config::{Config, SourceConfig, SourceKind, UsernameFrom};
 use crate::model::{GrantKind, Reason, Role};
 use crate::plan::Change;
 use crate::resolve::{Resolved, may_deny};
-use crate::source::{
-    Container, Directory, Enabled, Kind, Named, Sighting, Within, client_role_key,
-};
-use crate::store::Skeleton;
+use crate::source::{Directory, Enabled, Kind, Named, RefRow, Sighting, Within, client_role_key};
+use crate::store::MirrorOutline;
 
 /// Whom the token of source `name` shows. The mirror, where it has them, knows whether they are disabled.
 ///
@@ -22,7 +20,7 @@ pub(super) fn sighting(
     source: &SourceConfig,
     who: &Named,
     claimed: &Claimed,
-    skeleton: &Skeleton,
+    outline: &MirrorOutline,
     roles: &[Role],
 ) -> Result<Sighting, String> {
     let people_only = match &source.kind {
@@ -35,13 +33,13 @@ pub(super) fn sighting(
     if people_only && who.username.starts_with("service-account-") {
         return Err("the account of a client is nobody (`service_accounts`)".to_owned());
     }
-    restricted(config, source, claimed, skeleton, roles)?;
-    let row = skeleton.rows.iter().find(|row| row.ext == claimed.subject);
+    restricted(config, source, claimed, outline, roles)?;
+    let row = outline.rows.iter().find(|row| row.ext == claimed.subject);
     if let Some(row) = row {
         if !who.is(&row.username, &row.email) {
             return Err("the mirror knows the token's `sub` by another name".to_owned());
         }
-        return Ok(Sighting { within: within(&skeleton.directory, claimed), ..row.clone() });
+        return Ok(Sighting { within: within(&outline.directory, claimed), ..row.clone() });
     }
     let (username, email) = match config.sync.username {
         UsernameFrom::Username => (who.username.clone(), String::new()),
@@ -55,7 +53,7 @@ pub(super) fn sighting(
         email_verified: false,
         enabled: Enabled::Yes,
         federation: String::new(),
-        within: within(&skeleton.directory, claimed),
+        within: within(&outline.directory, claimed),
     })
 }
 
@@ -65,15 +63,15 @@ fn restricted(
     config: &Config,
     source: &SourceConfig,
     claimed: &Claimed,
-    skeleton: &Skeleton,
+    outline: &MirrorOutline,
     roles: &[Role],
 ) -> Result<(), String> {
     if claimed.claim == "realm_access.roles" || claimed.claim.starts_with("resource_access.") {
         return Ok(());
     }
     for name in &claimed.roles {
-        let bearers = bearers(&skeleton.directory, name);
-        if bearers.len() > 1 && may_deny(config, source, &skeleton.directory, roles, &bearers) {
+        let bearers = bearers(&outline.directory, name);
+        if bearers.len() > 1 && may_deny(config, source, &outline.directory, roles, &bearers) {
             return Err(format!(
                 "the claim names `{}`, which can mean several things, and a role that denies hangs \
                  on one of them: left to the next sync",
@@ -112,22 +110,22 @@ fn within(directory: &Directory, claimed: &Claimed) -> Vec<Within> {
 fn only(directory: &Directory, name: &str) -> Option<Within> {
     let bearers = bearers(directory, name);
     let [only] = bearers.as_slice() else { return None };
-    let only = directory.containers.get(*only as usize)?;
+    let only = directory.refs.get(*only as usize)?;
     Some(Within { kind: only.kind, key: directory.text(only.key).to_owned(), name: None })
 }
 
 /// What `name` can mean: a group by its path, or whatever bears the bare name.
 fn bearers(directory: &Directory, name: &str) -> Vec<u32> {
     let by_path = name.starts_with('/');
-    let bears = |container: &Container| {
+    let bears = |reference: &RefRow| {
         if by_path {
-            container.kind == Kind::Group && directory.text(container.identity) == name
+            reference.kind == Kind::Group && directory.text(reference.identity) == name
         } else {
-            container.kind != Kind::Attribute && directory.text(container.name) == name
+            reference.kind != Kind::Attribute && directory.text(reference.name) == name
         }
     };
-    let all = (0u32..).zip(&directory.containers);
-    all.filter(|(_, container)| bears(container)).map(|(index, _)| index).collect()
+    let all = (0u32..).zip(&directory.refs);
+    all.filter(|(_, reference)| bears(reference)).map(|(index, _)| index).collect()
 }
 
 /// Says in the reasons that come through `source` that a token's claim said so, and takes back

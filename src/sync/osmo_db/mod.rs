@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use read::read;
 pub use url::{Tls, Url};
 
-use super::hand::existing_reader;
 use super::local::scopes;
+use super::manual::existing_reader;
 use super::{MOST_TRIES, RunError, configured};
 use crate::config::{Config, UsernameFrom};
 use crate::model::username::canonical;

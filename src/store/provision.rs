@@ -10,8 +10,7 @@ use super::codec::{decode, encode};
 use super::error::Fault;
 use super::load;
 use super::mirror::{
-    Federations, Numbers, damaged, federations, flags, id, load_containers, one, range, read_user,
-    taken,
+    Federations, Numbers, damaged, federations, flags, id, load_refs, one, range, read_user, taken,
 };
 use super::reader::{self, Meta};
 use crate::config::UsernameFrom;
@@ -21,7 +20,7 @@ use crate::source::{DirUser, Directory, Named, Sighting, Within};
 
 /// Who is asked about.
 #[derive(Clone, Debug)]
-pub struct Stranger<'a> {
+pub struct ProvisionQuery<'a> {
     /// The name.
     pub who: &'a Named,
     /// The configured sources, by name.
@@ -35,7 +34,7 @@ pub struct Stranger<'a> {
 
 /// What the store holds about a stranger's surroundings: one committed state.
 #[derive(Clone, Debug)]
-pub struct Surroundings {
+pub struct ProvisionContext {
     /// The store in a few numbers.
     pub meta: Meta,
     /// What waits for a person.
@@ -46,7 +45,7 @@ pub struct Surroundings {
     /// Roles, sources, catalog and the next free number; no users, links and grants.
     pub state: State,
     /// The configured sources that have a mirror, by name.
-    pub mirrors: BTreeMap<String, Skeleton>,
+    pub mirrors: BTreeMap<String, MirrorOutline>,
 }
 
 /// Somebody whom the store knows.
@@ -65,7 +64,7 @@ pub struct Acquaintance {
 
 /// A mirror without its people, but for those who may be the one in question.
 #[derive(Clone, Debug)]
-pub struct Skeleton {
+pub struct MirrorOutline {
     /// Groups, roles, attribute values, and what they lead to; nobody is in them.
     pub directory: Directory,
     /// Those who bear the name, the id or one of the addresses.
@@ -81,22 +80,22 @@ pub struct MirrorPerson<'a> {
     /// The source.
     pub source: &'a str,
     /// Its mirror as it was read.
-    pub skeleton: &'a Skeleton,
+    pub outline: &'a MirrorOutline,
     /// Who, and within what: takes the place of what the mirror says of this external id.
     pub person: &'a Sighting,
 }
 
 /// Reads a stranger's surroundings.
-pub(super) fn surroundings(
+pub(super) fn provision_context(
     conn: &Connection,
-    stranger: &Stranger<'_>,
-) -> Result<Surroundings, Fault> {
+    stranger: &ProvisionQuery<'_>,
+) -> Result<ProvisionContext, Fault> {
     let meta = reader::meta(conn)?;
     let held = super::held::load(conn)?;
     let mut mirrors = BTreeMap::new();
     for source in &stranger.sources {
-        if let Some(skeleton) = skeleton(conn, source, stranger)? {
-            mirrors.insert((*source).to_owned(), skeleton);
+        if let Some(outline) = outline(conn, source, stranger)? {
+            mirrors.insert((*source).to_owned(), outline);
         }
     }
     let (roles, _) = load::roles(conn)?;
@@ -116,11 +115,11 @@ pub(super) fn surroundings(
         next_user: conn.query_row("SELECT next_user FROM meta", [], |row| row.get(0))?,
     };
     let mut ids: Vec<(&str, &str)> = stranger.exts.clone();
-    for (source, skeleton) in &mirrors {
-        ids.extend(skeleton.rows.iter().map(|row| (source.as_str(), row.ext.as_str())));
+    for (source, outline) in &mirrors {
+        ids.extend(outline.rows.iter().map(|row| (source.as_str(), row.ext.as_str())));
     }
     let known = known(conn, &stranger.who.username, &ids)?;
-    Ok(Surroundings { meta, held, known, state, mirrors })
+    Ok(ProvisionContext { meta, held, known, state, mirrors })
 }
 
 /// Those who bear `name`, and those who are known by one of `ids`, by number.
@@ -160,11 +159,11 @@ fn known(conn: &Connection, name: &str, ids: &[(&str, &str)]) -> Result<Vec<Acqu
     Ok(found.into_values().collect())
 }
 
-fn skeleton(
+fn outline(
     conn: &Connection,
     source: &str,
-    stranger: &Stranger<'_>,
-) -> Result<Option<Skeleton>, Fault> {
+    stranger: &ProvisionQuery<'_>,
+) -> Result<Option<MirrorOutline>, Fault> {
     let row = conn
         .query_row(
             "SELECT num, digest, ignore_case FROM source WHERE name = ?1 AND digest IS NOT NULL",
@@ -178,26 +177,26 @@ fn skeleton(
     let people: Vec<u32> = found.iter().map(|(number, _)| *number).collect();
     let mut directory = Directory { ignore_case, ..Directory::default() };
     let mut numbers = Numbers::default();
-    let members = load_containers(conn, num, &mut directory, &mut numbers, Some(&people))?;
+    let members = load_refs(conn, num, &mut directory, &mut numbers, Some(&people))?;
     let rows = place(&directory, found, &members);
     let row_numbers = rows.iter().map(|(number, row)| (row.ext.clone(), *number)).collect();
     let rows = rows.into_iter().map(|(_, row)| row).collect();
-    Ok(Some(Skeleton { directory, rows, digest, numbers: numbers.containers, row_numbers }))
+    Ok(Some(MirrorOutline { directory, rows, digest, numbers: numbers.refs, row_numbers }))
 }
 
-/// Says of each person what they are within: `members` holds people's numbers, container by
-/// container.
+/// Says of each person what they are within: `members` holds people's numbers, reference by
+/// reference.
 fn place(
     directory: &Directory,
     mut people: Vec<(u32, Sighting)>,
     members: &[Vec<u32>],
 ) -> Vec<(u32, Sighting)> {
-    for (container, members) in directory.containers.iter().zip(members) {
+    for (reference, members) in directory.refs.iter().zip(members) {
         for (number, person) in &mut people {
             if members.contains(number) {
                 person.within.push(Within {
-                    kind: container.kind,
-                    key: directory.text(container.key).to_owned(),
+                    kind: reference.kind,
+                    key: directory.text(reference.key).to_owned(),
                     name: None,
                 });
             }
@@ -226,7 +225,7 @@ fn candidates(
     conn: &Connection,
     (first, last): (i64, i64),
     source: &str,
-    stranger: &Stranger<'_>,
+    stranger: &ProvisionQuery<'_>,
 ) -> Result<Vec<(u32, Sighting)>, Fault> {
     let who = stranger.who;
     let exts: Vec<&str> =
@@ -312,7 +311,7 @@ pub(super) fn added_since(
     let people: Vec<u32> = found.iter().map(|(number, _)| *number).collect();
     let mut directory = Directory::default();
     let mut numbers = Numbers::default();
-    let members = load_containers(conn, num, &mut directory, &mut numbers, Some(&people))?;
+    let members = load_refs(conn, num, &mut directory, &mut numbers, Some(&people))?;
     Ok(place(&directory, found, &members).into_iter().map(|(_, person)| person).collect())
 }
 
@@ -320,16 +319,16 @@ pub(super) fn added_since(
 /// tell who came while it read. Nobody knows the mirror's digest then: the next run compares all
 /// of it.
 pub(super) fn add(conn: &Connection, version: i64, person: &MirrorPerson<'_>) -> Result<(), Fault> {
-    let MirrorPerson { source, skeleton, person } = person;
+    let MirrorPerson { source, outline, person } = person;
     let (num, digest, mut next): (i64, Option<String>, u32) = conn.query_row(
         "SELECT num, digest, next_user FROM source WHERE name = ?1",
         [source],
         |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
     )?;
-    if digest.as_deref() != Some(skeleton.digest.as_str()) {
+    if digest.as_deref() != Some(outline.digest.as_str()) {
         return Err(Fault::Raced);
     }
-    let old = skeleton.row_numbers.get(&person.ext).copied();
+    let old = outline.row_numbers.get(&person.ext).copied();
     if let Some(old) = old {
         one(conn.execute("DELETE FROM mirror_user WHERE id = ?1", [id(num, old)])?)?;
     }
@@ -350,17 +349,17 @@ pub(super) fn add(conn: &Connection, version: i64, person: &MirrorPerson<'_>) ->
     let wanted: Vec<usize> = person
         .within
         .iter()
-        .filter_map(|within| crate::source::find_container(&skeleton.directory, within))
+        .filter_map(|within| crate::source::find_ref(&outline.directory, within))
         .collect();
     let mut read = conn.prepare("SELECT members FROM mirror_container WHERE id = ?1")?;
     let mut write = conn.prepare("UPDATE mirror_container SET members = ?2 WHERE id = ?1")?;
-    for (place, container) in skeleton.numbers.iter().enumerate() {
+    for (place, reference) in outline.numbers.iter().enumerate() {
         let in_it = wanted.contains(&place);
         // Only someone whom the mirror had already can be in anything else.
         if !in_it && old.is_none() {
             continue;
         }
-        let row = id(num, *container);
+        let row = id(num, *reference);
         let blob: Vec<u8> = read.query_row([row], |row| row.get(0))?;
         let mut members = decode(&blob).ok_or_else(|| damaged("has a list that cannot be read"))?;
         let before = members.len();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwapOption, Guard};
 use tokio::sync::watch;
 
-use super::snapshot::{Snapshot, Wanted};
+use super::replica::{Replica, Wanted};
 use crate::model::{Time, rfc3339};
 use crate::source::local;
 use crate::store::{Footprint, Reader, SCHEMA_VERSION, SourceStatus, StoreError, StoreErrorKind};
@@ -22,13 +22,13 @@ use crate::store::{Footprint, Reader, SCHEMA_VERSION, SourceStatus, StoreError, 
 const POLL: Duration = Duration::from_millis(250);
 
 /// How long it is left alone at most after a fault that may go by itself.
-const PATIENCE: Duration = Duration::from_secs(4);
+const BACKOFF_MAX: Duration = Duration::from_secs(4);
 
 /// A generation, and what backs it.
 #[derive(Debug)]
 pub struct Loaded {
     /// The generation.
-    pub snapshot: Arc<Snapshot>,
+    pub replica: Arc<Replica>,
     /// How old the evidence is that the store was made from.
     pub evidence: Evidence,
     /// Each configured source, and when it was last read in full.
@@ -156,17 +156,17 @@ struct Wake {
 
 /// The store's generation in memory, always the newest that could be read. Its thread ends when
 /// this is dropped, as soon as it has finished what it reads.
-pub struct Follower {
+pub struct ReplicaWatcher {
     shared: Arc<Shared>,
 }
 
-impl Follower {
+impl ReplicaWatcher {
     /// Begins to follow the store at `path`, which need not exist yet, for what `wanted` will ask.
     /// Returns at once: nothing is loaded yet.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(path: &Path, wanted: Arc<Wanted>) -> std::io::Result<Follower> {
+    pub fn start(path: &Path, wanted: Arc<Wanted>) -> std::io::Result<ReplicaWatcher> {
         let shared = Arc::new(Shared {
             loaded: ArcSwapOption::empty(),
             trouble: ArcSwapOption::from_pointee("the store was not looked at yet".to_owned()),
@@ -175,7 +175,7 @@ impl Follower {
             woken: Condvar::new(),
             ended: AtomicBool::new(false),
         });
-        let mut follow = Follow {
+        let mut watch = Watch {
             shared: Arc::clone(&shared),
             path: path.to_owned(),
             wanted,
@@ -186,8 +186,8 @@ impl Follower {
             wait: POLL,
             retired: Vec::new(),
         };
-        std::thread::Builder::new().name("follow-store".to_owned()).spawn(move || follow.run())?;
-        Ok(Follower { shared })
+        std::thread::Builder::new().name("watch-store".to_owned()).spawn(move || watch.run())?;
+        Ok(ReplicaWatcher { shared })
     }
 
     /// What is served now; `None`: nothing yet. Take it once a request, so that all of it is
@@ -234,7 +234,7 @@ impl Follower {
     }
 }
 
-impl Drop for Follower {
+impl Drop for ReplicaWatcher {
     fn drop(&mut self) {
         self.shared.wake(|wake| wake.stop = true);
     }
@@ -269,7 +269,7 @@ impl Drop for Ended {
 }
 
 /// The thread's own.
-struct Follow {
+struct Watch {
     shared: Arc<Shared>,
     path: PathBuf,
     wanted: Arc<Wanted>,
@@ -301,7 +301,7 @@ impl From<StoreError> for Nothing {
     }
 }
 
-impl Follow {
+impl Watch {
     fn run(&mut self) {
         let ended = Ended(Arc::clone(&self.shared));
         loop {
@@ -330,7 +330,7 @@ impl Follow {
             Nothing::Fault(error) => {
                 // What was opened may be what is wrong.
                 self.reader = None;
-                self.wait = self.wait.saturating_mul(2).min(PATIENCE);
+                self.wait = self.wait.saturating_mul(2).min(BACKOFF_MAX);
                 if let (true, Some(seen)) = (is_content(error.kind), self.seen) {
                     self.hopeless = Some((seen, error.message.clone()));
                 }
@@ -387,17 +387,17 @@ impl Follow {
         let old = self.shared.loaded.load_full();
         let began = Instant::now();
         let (old, wanted, replaced) = (old.as_ref(), &self.wanted, self.replaced);
-        let (meta, snapshot, sources) = reader.snapshot(|reader| {
+        let (meta, replica, sources) = reader.snapshot(|reader| {
             let meta = reader.meta()?;
-            let snapshot = match old {
+            let replica = match old {
                 _ if meta.generation == 0 || meta.schema_version != SCHEMA_VERSION => None,
-                Some(old) if !replaced => Some(match old.snapshot.caught_up(reader)? {
+                Some(old) if !replaced => Some(match old.replica.caught_up(reader)? {
                     Some(new) => Arc::new(new),
-                    None => Arc::clone(&old.snapshot),
+                    None => Arc::clone(&old.replica),
                 }),
-                _ => Some(Arc::new(Snapshot::load(reader, Arc::clone(wanted))?)),
+                _ => Some(Arc::new(Replica::load(reader, Arc::clone(wanted))?)),
             };
-            Ok((meta, snapshot, reader.sources()?))
+            Ok((meta, replica, reader.sources()?))
         })?;
         if meta.schema_version != SCHEMA_VERSION {
             // Opening it says what that means.
@@ -405,7 +405,7 @@ impl Follow {
             let text = format!("the store `{shown}` was migrated by another idpsyncd");
             return Err(Nothing::Yet(text));
         }
-        let Some(snapshot) = snapshot else {
+        let Some(replica) = replica else {
             let text = format!("nothing was committed to the store `{shown}` yet: run a sync");
             return Err(Nothing::Yet(text));
         };
@@ -418,24 +418,23 @@ impl Follow {
             .filter(|source| source.configured && source.name != local::NAME)
             .map(|source| (source.name, source.read_at))
             .collect();
-        self.publish(Loaded { snapshot, evidence, reads }, began);
+        self.publish(Loaded { replica, evidence, reads }, began);
         Ok(())
     }
 
     fn publish(&mut self, new: Loaded, began: Instant) {
         let old = self.shared.loaded.load_full();
-        let same_snapshot =
-            old.as_ref().is_some_and(|old| Arc::ptr_eq(&old.snapshot, &new.snapshot));
+        let same_snapshot = old.as_ref().is_some_and(|old| Arc::ptr_eq(&old.replica, &new.replica));
         let same_evidence =
             |old: &Arc<Loaded>| old.evidence == new.evidence && old.reads == new.reads;
         if same_snapshot && old.as_ref().is_some_and(same_evidence) {
             return;
         }
-        let generation = new.snapshot.generation();
+        let generation = new.replica.generation();
         if !same_snapshot {
             tracing::info!(
                 generation,
-                users = new.snapshot.users(),
+                users = new.replica.users(),
                 milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
                 "the gateway answers from generation {generation}"
             );

@@ -10,7 +10,7 @@ use std::time::Duration;
 use idpsyncd::config::{KeycloakConfig, SecretRef};
 use idpsyncd::source::keycloak::KeycloakSource;
 use idpsyncd::source::{
-    Completeness, Enabled, Finding, Interest, Kind, OnProgress, Reading, ScopeReport, Source,
+    Completeness, Enabled, Finding, Interest, Kind, OnProgress, ScopeReport, Snapshot, Source,
     SourceError,
 };
 
@@ -66,7 +66,7 @@ impl Interest for Named {
     }
 }
 
-pub fn try_read(source: &Source_, interest: Arc<dyn Interest>) -> Result<Reading, SourceError> {
+pub fn try_read(source: &Source_, interest: Arc<dyn Interest>) -> Result<Snapshot, SourceError> {
     try_read_telling(source, interest, Arc::new(|_| {}))
 }
 
@@ -74,7 +74,7 @@ pub fn try_read_telling(
     source: &Source_,
     interest: Arc<dyn Interest>,
     progress: OnProgress,
-) -> Result<Reading, SourceError> {
+) -> Result<Snapshot, SourceError> {
     runtime().block_on(source.read(&*interest, progress))
 }
 
@@ -106,11 +106,11 @@ pub struct Facts {
     pub reading_complete: bool,
     pub scopes: Vec<ScopeReport>,
     pub digest: String,
-    containers: Vec<Row>,
+    refs: Vec<Row>,
 }
 
-pub fn facts(reading: &Reading) -> Facts {
-    let directory = &reading.directory;
+pub fn facts(snapshot: &Snapshot) -> Facts {
+    let directory = &snapshot.directory;
     let text = |text| directory.text(text).to_owned();
     let users = directory.users.iter().map(|user| {
         let facts = User {
@@ -121,48 +121,48 @@ pub fn facts(reading: &Reading) -> Facts {
         };
         (text(user.username), facts)
     });
-    let containers = directory.containers.iter().enumerate().map(|(n, container)| {
+    let refs = directory.refs.iter().enumerate().map(|(n, reference)| {
         let members = directory.members[n].iter();
         (
-            container.kind,
-            text(container.identity),
+            reference.kind,
+            text(reference.identity),
             members.map(|user| text(directory.users[*user as usize].username)).collect(),
-            reading.members[n].clone(),
-            directory.up[n].clone(),
+            snapshot.members[n].clone(),
+            directory.implies[n].clone(),
         )
     });
     Facts {
         users: users.collect(),
-        users_are: reading.users.clone(),
-        reading_complete: reading.is_complete(),
-        scopes: reading.scopes(),
+        users_are: snapshot.users.clone(),
+        reading_complete: snapshot.is_complete(),
+        scopes: snapshot.scopes(),
         digest: directory.digest(),
-        containers: containers.collect(),
+        refs: refs.collect(),
     }
 }
 
 impl Facts {
-    /// Direct members of a container.
+    /// Direct members of a reference.
     pub fn direct(&self, kind: Kind, identity: &str) -> Vec<String> {
-        let found = self.containers.iter().find(|it| it.0 == kind && it.1 == identity);
+        let found = self.refs.iter().find(|it| it.0 == kind && it.1 == identity);
         found.unwrap_or_else(|| panic!("no {kind:?} {identity}")).2.clone()
     }
 
-    /// How much of a container's members was read.
+    /// How much of a reference's members was read.
     pub fn members_are(&self, identity: &str) -> Completeness {
-        let found = self.containers.iter().find(|it| it.1 == identity);
+        let found = self.refs.iter().find(|it| it.1 == identity);
         found.unwrap_or_else(|| panic!("no {identity}")).3.clone()
     }
 
     /// Everything that a user is in, by whatever way.
     fn all_of(&self, username: &str) -> BTreeSet<usize> {
-        let mut open: Vec<usize> = (0..self.containers.len())
-            .filter(|n| self.containers[*n].2.iter().any(|it| it == username))
+        let mut open: Vec<usize> = (0..self.refs.len())
+            .filter(|n| self.refs[*n].2.iter().any(|it| it == username))
             .collect();
         let mut seen = BTreeSet::new();
         while let Some(next) = open.pop() {
             if seen.insert(next) {
-                open.extend(self.containers[next].4.iter().map(|up| *up as usize));
+                open.extend(self.refs[next].4.iter().map(|up| *up as usize));
             }
         }
         seen
@@ -170,7 +170,7 @@ impl Facts {
 
     /// Identities of a user's effective roles.
     pub fn roles_of(&self, username: &str) -> BTreeSet<String> {
-        let of = self.all_of(username).into_iter().map(|n| &self.containers[n]);
+        let of = self.all_of(username).into_iter().map(|n| &self.refs[n]);
         of.filter(|it| matches!(it.0, Kind::RealmRole | Kind::ClientRole))
             .map(|it| it.1.clone())
             .collect()
@@ -178,7 +178,7 @@ impl Facts {
 
     /// Identities of a user's groups, with those above.
     pub fn groups_of(&self, username: &str) -> Vec<String> {
-        let of = self.all_of(username).into_iter().map(|n| &self.containers[n]);
+        let of = self.all_of(username).into_iter().map(|n| &self.refs[n]);
         let mut groups: Vec<_> =
             of.filter(|it| it.0 == Kind::Group).map(|it| it.1.clone()).collect();
         groups.sort();

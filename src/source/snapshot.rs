@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-use super::directory::{Container, DirUser, Directory, Enabled, Kind, Proven};
+use super::directory::{DirUser, Directory, Enabled, Kind, Proven, RefRow};
 use crate::model::Text;
 
 /// Whether a scope of a read is the whole truth.
@@ -24,7 +24,7 @@ impl Completeness {
     }
 }
 
-/// One scope of a reading, for people: `users`, `groups`, `roles`, `memberships`.
+/// One scope of a snapshot, for people: `users`, `groups`, `roles`, `memberships`.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct ScopeReport {
     /// The scope's name.
@@ -37,7 +37,7 @@ pub struct ScopeReport {
 
 /// What one source said in one read.
 #[derive(Clone, Debug)]
-pub struct Reading {
+pub struct Snapshot {
     /// The facts, canonical.
     pub directory: Directory,
     /// Whether these are all users.
@@ -48,20 +48,20 @@ pub struct Reading {
     pub groups: Completeness,
     /// Whether these are all roles of the realm and the configured clients.
     pub roles: Completeness,
-    /// For each container, whether its direct members are all there.
+    /// For each reference, whether its direct members are all there.
     pub members: Vec<Completeness>,
-    /// For each container, whether its `up` is all there.
-    pub up: Vec<Completeness>,
+    /// For each reference, whether its `implies` is all there.
+    pub implies: Vec<Completeness>,
     /// Things worth telling: ambiguous paths, members outside the base, refused names.
     pub warnings: Vec<String>,
     /// The facts come from a file that was read whole: no outage can look like this.
     pub from_file: bool,
     /// It is a group's list that says which groups are in it (LDAP), so that list's completeness
-    /// covers them too. Otherwise a group or role says itself what it leads to: `up` tells.
+    /// covers them too. Otherwise a group or role says itself what it leads to: `implies` tells.
     pub nested_by_list: bool,
 }
 
-impl Reading {
+impl Snapshot {
     /// Whether every scope that was asked for is complete.
     #[must_use]
     pub fn is_complete(&self) -> bool {
@@ -76,7 +76,7 @@ impl Reading {
             && self.groups.is_complete()
             && self.roles.is_complete()
             && whole(&self.members)
-            && whole(&self.up)
+            && whole(&self.implies)
             && self.directory.users.iter().all(|user| user.enabled != Enabled::Unknown)
     }
 
@@ -90,10 +90,10 @@ impl Reading {
             }
         }
         let of_kind = |group: bool| {
-            self.directory.containers.iter().filter(|c| (c.kind == Kind::Group) == group).count()
+            self.directory.refs.iter().filter(|c| (c.kind == Kind::Group) == group).count()
         };
         let memberships: usize = self.directory.members.iter().map(Vec::len).sum();
-        let partial = self.members.iter().chain(&self.up).filter_map(reason);
+        let partial = self.members.iter().chain(&self.implies).filter_map(reason);
         let first = partial.clone().next();
         let others = partial.count().saturating_sub(1);
         let memberships_partial = first.map(|first| match others {
@@ -142,9 +142,9 @@ pub struct NewUser<'a> {
     pub federation: &'a str,
 }
 
-/// A container as a reader found it.
+/// A reference as a reader found it.
 #[derive(Clone, Copy, Debug)]
-pub struct NewContainer<'a> {
+pub struct NewRef<'a> {
     /// What it is.
     pub kind: Kind,
     /// Stable external id.
@@ -157,12 +157,12 @@ pub struct NewContainer<'a> {
     pub norm: &'a str,
 }
 
-/// Collects what a reader finds, in any order, and makes a canonical [`Reading`] of it.
+/// Collects what a reader finds, in any order, and makes a canonical [`Snapshot`] of it.
 ///
-/// Users and containers are named by the numbers that [`ReadingBuilder::user`] and
-/// [`ReadingBuilder::container`] return. Members and `up` of a container are complete unless the
+/// Users and refs are named by the numbers that [`SnapshotBuilder::user`] and
+/// [`SnapshotBuilder::reference`] return. Members and `implies` of a reference are complete unless the
 /// reader says otherwise; users, groups and roles too.
-pub struct ReadingBuilder {
+pub struct SnapshotBuilder {
     directory: Directory,
     by_ext: HashMap<Box<str>, u32>,
     by_key: HashMap<(Kind, Box<str>), u32>,
@@ -171,17 +171,17 @@ pub struct ReadingBuilder {
     groups: Completeness,
     roles: Completeness,
     members: Vec<Completeness>,
-    up: Vec<Completeness>,
+    implies: Vec<Completeness>,
     warnings: Vec<String>,
     from_file: bool,
     nested_by_list: bool,
 }
 
-impl ReadingBuilder {
-    /// An empty reading. `ignore_case`: names compare ignoring case and repeated spaces (LDAP).
+impl SnapshotBuilder {
+    /// An empty snapshot. `ignore_case`: names compare ignoring case and repeated spaces (LDAP).
     #[must_use]
     pub fn new(ignore_case: bool) -> Self {
-        ReadingBuilder {
+        SnapshotBuilder {
             directory: Directory { ignore_case, ..Directory::default() },
             by_ext: HashMap::new(),
             by_key: HashMap::new(),
@@ -190,7 +190,7 @@ impl ReadingBuilder {
             groups: Completeness::Complete,
             roles: Completeness::Complete,
             members: Vec::new(),
-            up: Vec::new(),
+            implies: Vec::new(),
             warnings: Vec::new(),
             from_file: false,
             nested_by_list: false,
@@ -235,90 +235,90 @@ impl ReadingBuilder {
         self.by_ext.get(ext).copied()
     }
 
-    /// Adds a container and returns its number; for a kind and key that are there already, that
+    /// Adds a reference and returns its number; for a kind and key that are there already, that
     /// one's number.
-    pub fn container(&mut self, container: &NewContainer<'_>) -> u32 {
-        if let Some(index) = self.by_key.get(&(container.kind, Box::from(container.key))) {
+    pub fn reference(&mut self, reference: &NewRef<'_>) -> u32 {
+        if let Some(index) = self.by_key.get(&(reference.kind, Box::from(reference.key))) {
             return *index;
         }
         let texts = &mut self.directory.texts;
-        let row = Container {
-            kind: container.kind,
-            key: texts.add(container.key),
-            name: texts.add(container.name),
-            identity: texts.add(container.identity),
-            norm: texts.add(container.norm),
+        let row = RefRow {
+            kind: reference.kind,
+            key: texts.add(reference.key),
+            name: texts.add(reference.name),
+            identity: texts.add(reference.identity),
+            norm: texts.add(reference.norm),
             parent: None,
             known: true,
-            up_known: true,
+            implies_known: true,
         };
-        let index = u32::try_from(self.directory.containers.len()).unwrap_or(u32::MAX);
-        self.directory.containers.push(row);
+        let index = u32::try_from(self.directory.refs.len()).unwrap_or(u32::MAX);
+        self.directory.refs.push(row);
         self.directory.members.push(Vec::new());
-        self.directory.up.push(Vec::new());
+        self.directory.implies.push(Vec::new());
         self.members.push(Completeness::Complete);
-        self.up.push(Completeness::Complete);
-        self.by_key.insert((container.kind, container.key.into()), index);
+        self.implies.push(Completeness::Complete);
+        self.by_key.insert((reference.kind, reference.key.into()), index);
         index
     }
 
-    /// The number of the container of this kind and key.
+    /// The number of the reference of this kind and key.
     #[must_use]
-    pub fn find_container(&self, kind: Kind, key: &str) -> Option<u32> {
+    pub fn find_ref(&self, kind: Kind, key: &str) -> Option<u32> {
         self.by_key.get(&(kind, Box::from(key))).copied()
     }
 
     /// Says that `child` is right below `parent` in Keycloak's tree, so that `child`'s members are
     /// `parent`'s as well.
     pub fn child(&mut self, parent: u32, child: u32) {
-        if let Some(row) = self.directory.containers.get_mut(child as usize) {
+        if let Some(row) = self.directory.refs.get_mut(child as usize) {
             row.parent = Some(parent);
         }
         self.leads_to(child, parent);
     }
 
-    /// Whether `container` has a parent already.
+    /// Whether `reference` has a parent already.
     #[must_use]
-    pub fn has_parent(&self, container: u32) -> bool {
-        self.directory.containers.get(container as usize).is_some_and(|row| row.parent.is_some())
+    pub fn has_parent(&self, reference: u32) -> bool {
+        self.directory.refs.get(reference as usize).is_some_and(|row| row.parent.is_some())
     }
 
     /// Says that who is in `from` is in `to` as well.
     pub fn leads_to(&mut self, from: u32, to: u32) {
-        if let Some(up) = self.directory.up.get_mut(from as usize)
+        if let Some(implies) = self.directory.implies.get_mut(from as usize)
             && from != to
         {
-            up.push(to);
+            implies.push(to);
         }
     }
 
-    /// Says that `user` is directly in `container`.
-    pub fn member(&mut self, container: u32, user: u32) {
-        if let Some(members) = self.directory.members.get_mut(container as usize) {
+    /// Says that `user` is directly in `reference`.
+    pub fn member(&mut self, reference: u32, user: u32) {
+        if let Some(members) = self.directory.members.get_mut(reference as usize) {
             members.push(user);
         }
     }
 
-    /// Says how much of a container's direct members was read.
-    pub fn members_are(&mut self, container: u32, completeness: Completeness) {
-        if let Some(slot) = self.members.get_mut(container as usize) {
+    /// Says how much of a reference's direct members was read.
+    pub fn members_are(&mut self, reference: u32, completeness: Completeness) {
+        if let Some(slot) = self.members.get_mut(reference as usize) {
             *slot = completeness;
         }
     }
 
-    /// Says how much was read of the direct members of every container of a kind so far.
+    /// Says how much was read of the direct members of every reference of a kind so far.
     pub fn all_members_are(&mut self, kind: Kind, completeness: &Completeness) {
-        for (container, slot) in self.directory.containers.iter().zip(&mut self.members) {
-            if container.kind == kind {
+        for (reference, slot) in self.directory.refs.iter().zip(&mut self.members) {
+            if reference.kind == kind {
                 *slot = completeness.clone();
             }
         }
     }
 
-    /// Says how much of what a container leads to was read. [`Completeness::NotAsked`]: the source
+    /// Says how much of what a reference leads to was read. [`Completeness::NotAsked`]: the source
     /// does not say, so what was known stands and is taken for all.
-    pub fn up_is(&mut self, container: u32, completeness: Completeness) {
-        if let Some(slot) = self.up.get_mut(container as usize) {
+    pub fn implies_is(&mut self, reference: u32, completeness: Completeness) {
+        if let Some(slot) = self.implies.get_mut(reference as usize) {
             *slot = completeness;
         }
     }
@@ -355,23 +355,23 @@ impl ReadingBuilder {
         self.warnings.push(message.into());
     }
 
-    /// How many users and containers there are so far.
+    /// How many users and refs there are so far.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
-        (self.directory.users.len(), self.directory.containers.len())
+        (self.directory.users.len(), self.directory.refs.len())
     }
 
-    /// The canonical reading.
+    /// The canonical snapshot.
     #[must_use]
-    pub fn finish(mut self) -> Reading {
+    pub fn finish(mut self) -> Snapshot {
         drop(std::mem::take(&mut self.by_ext));
         drop(std::mem::take(&mut self.by_key));
         self.warnings.sort();
         self.warnings.dedup();
-        let whole = self.members.iter().zip(&self.up);
-        for (container, (members, up)) in self.directory.containers.iter_mut().zip(whole) {
-            container.known = members.is_complete();
-            container.up_known = !matches!(up, Completeness::Partial(_));
+        let whole = self.members.iter().zip(&self.implies);
+        for (reference, (members, implies)) in self.directory.refs.iter_mut().zip(whole) {
+            reference.known = members.is_complete();
+            reference.implies_known = !matches!(implies, Completeness::Partial(_));
         }
         self.directory.proven = Proven {
             users: self.users.is_complete(),
@@ -380,25 +380,25 @@ impl ReadingBuilder {
         };
         let (directory, _, place) = canonical(self.directory);
         let mut members = vec![Completeness::Complete; self.members.len()];
-        let mut up = members.clone();
+        let mut implies = members.clone();
         for (old, completeness) in self.members.into_iter().enumerate() {
             if let Some(slot) = place.get(old).and_then(|new| members.get_mut(*new as usize)) {
                 *slot = completeness;
             }
         }
-        for (old, completeness) in self.up.into_iter().enumerate() {
-            if let Some(slot) = place.get(old).and_then(|new| up.get_mut(*new as usize)) {
+        for (old, completeness) in self.implies.into_iter().enumerate() {
+            if let Some(slot) = place.get(old).and_then(|new| implies.get_mut(*new as usize)) {
                 *slot = completeness;
             }
         }
-        Reading {
+        Snapshot {
             directory,
             users: self.users,
             unnamed: self.unnamed,
             groups: self.groups,
             roles: self.roles,
             members,
-            up,
+            implies,
             warnings: self.warnings,
             from_file: self.from_file,
             nested_by_list: self.nested_by_list,
@@ -407,42 +407,42 @@ impl ReadingBuilder {
 }
 
 /// Sorts a directory into its canonical form. Returns it with the new places of its users and
-/// containers.
+/// refs.
 pub(crate) fn canonical(directory: Directory) -> (Directory, Vec<u32>, Vec<u32>) {
-    let Directory { texts, users, containers, members, up, ignore_case, proven } = directory;
+    let Directory { texts, users, refs, members, implies, ignore_case, proven } = directory;
     let user_order = order(users.len(), |a, b| {
         let ext = |index: u32| texts.get(users.get(index as usize).map_or(Text::EMPTY, |u| u.ext));
         ext(a).cmp(ext(b))
     });
     let key = |index: u32| {
-        containers.get(index as usize).map(|container| (container.kind, texts.get(container.key)))
+        refs.get(index as usize).map(|reference| (reference.kind, texts.get(reference.key)))
     };
-    let container_order = order(containers.len(), |a, b| key(a).cmp(&key(b)));
+    let ref_order = order(refs.len(), |a, b| key(a).cmp(&key(b)));
     let user_place = inverse(&user_order);
-    let container_place = inverse(&container_order);
+    let ref_place = inverse(&ref_order);
 
     let new_users = user_order.iter().filter_map(|old| users.get(*old as usize).copied()).collect();
-    let new_containers = container_order
+    let new_refs = ref_order
         .iter()
-        .filter_map(|old| containers.get(*old as usize).copied())
-        .map(|mut container| {
-            container.parent =
-                container.parent.and_then(|old| container_place.get(old as usize).copied());
-            container
+        .filter_map(|old| refs.get(*old as usize).copied())
+        .map(|mut reference| {
+            reference.parent =
+                reference.parent.and_then(|old| ref_place.get(old as usize).copied());
+            reference
         })
         .collect();
-    let new_members = moved(members, &container_order, &user_place);
-    let new_up = moved(up, &container_order, &container_place);
+    let new_members = moved(members, &ref_order, &user_place);
+    let new_implies = moved(implies, &ref_order, &ref_place);
     let directory = Directory {
         texts,
         users: new_users,
-        containers: new_containers,
+        refs: new_refs,
         members: new_members,
-        up: new_up,
+        implies: new_implies,
         ignore_case,
         proven,
     };
-    (directory, user_place, container_place)
+    (directory, user_place, ref_place)
 }
 
 fn order(count: usize, mut compare: impl FnMut(u32, u32) -> std::cmp::Ordering) -> Vec<u32> {

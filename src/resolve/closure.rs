@@ -1,4 +1,4 @@
-//! From rules to people: what being directly in a container gives, and why.
+//! From rules to people: what being directly in a reference gives, and why.
 
 use std::collections::BTreeSet;
 
@@ -7,22 +7,22 @@ use crate::source::Directory;
 
 use super::matching::Matched;
 
-/// What the containers of one source give to those directly in them.
-pub struct Yields {
-    /// For each container its roles, each with a reason's number; sorted, distinct.
+/// What the refs of one source give to those directly in them.
+pub struct RoleClosure {
+    /// For each reference its roles, each with a reason's number; sorted, distinct.
     of: Vec<Vec<(RoleIdx, u32)>>,
     /// Likewise what it gives by a name in doubt, each with the doubt's number.
     doubtful: Vec<Vec<(RoleIdx, u32, u32)>>,
-    /// For each user the containers that give something, as a run in `containers`.
+    /// For each user the refs that give something, as a run in `refs`.
     starts: Vec<u32>,
-    containers: Vec<u32>,
-    /// Roles that somebody may hold through a container of which nobody has read in full who is in
+    refs: Vec<u32>,
+    /// Roles that somebody may hold through a reference of which nobody has read in full who is in
     /// it, or what it leads to.
     pub unknown: BTreeSet<RoleIdx>,
 }
 
-impl Yields {
-    /// Follows every container upwards, cycles and all, and notes each role on the way with the
+impl RoleClosure {
+    /// Follows every reference upwards, cycles and all, and notes each role on the way with the
     /// shortest path to it.
     #[must_use]
     pub fn new(
@@ -31,7 +31,7 @@ impl Yields {
         matched: &Matched,
         reasons: &mut ReasonBook,
     ) -> Self {
-        let count = directory.containers.len();
+        let count = directory.refs.len();
         let mut of = Vec::with_capacity(count);
         let mut doubtful = Vec::with_capacity(count);
         // `seen[c] == start + 1` when `c` was reached from `start`, by way of `came[c]`.
@@ -43,19 +43,19 @@ impl Yields {
         for start in 0..u32::try_from(count).unwrap_or(u32::MAX) {
             let mut found = Vec::new();
             let mut maybe = Vec::new();
-            let known = directory.containers.get(start as usize).is_none_or(|row| row.known);
+            let known = directory.refs.get(start as usize).is_none_or(|row| row.known);
             let used = directory.members.get(start as usize).is_some_and(|list| !list.is_empty());
             if used || !known {
                 queue.clear();
                 queue.push(start);
                 mark(&mut seen, start, start + 1);
                 let mut next = 0;
-                while let Some(container) = queue.get(next).copied() {
+                while let Some(reference) = queue.get(next).copied() {
                     next += 1;
                     leads_anywhere |=
-                        directory.containers.get(container as usize).is_some_and(|c| !c.up_known);
-                    for given in matched.gives.get(container as usize).into_iter().flatten() {
-                        let ends = (start, container);
+                        directory.refs.get(reference as usize).is_some_and(|c| !c.implies_known);
+                    for given in matched.gives.get(reference as usize).into_iter().flatten() {
+                        let ends = (start, reference);
                         let reason =
                             reasons.reason(reason(source, directory, &given.rule, ends, &came));
                         match given.doubt {
@@ -63,10 +63,10 @@ impl Yields {
                             Some(doubt) => maybe.push((given.role, reason, doubt)),
                         }
                     }
-                    for to in directory.up.get(container as usize).into_iter().flatten() {
+                    for to in directory.implies.get(reference as usize).into_iter().flatten() {
                         if seen.get(*to as usize).is_some_and(|mark| *mark != start + 1) {
                             mark(&mut seen, *to, start + 1);
-                            mark(&mut came, *to, container);
+                            mark(&mut came, *to, reference);
                             queue.push(*to);
                         }
                     }
@@ -91,18 +91,18 @@ impl Yields {
             of.get(at).is_some_and(|list| !list.is_empty())
                 || doubtful.get(at).is_some_and(|list| !list.is_empty())
         };
-        let (starts, containers) = by_user(directory, gives);
+        let (starts, refs) = by_user(directory, gives);
         if doubtful.iter().all(Vec::is_empty) {
             doubtful = Vec::new();
         }
-        Yields { of, doubtful, starts, containers, unknown }
+        RoleClosure { of, doubtful, starts, refs, unknown }
     }
 
     /// Appends what `user` gets, as (role, reason), in no particular order.
     pub fn of_user(&self, user: u32, out: &mut Vec<(RoleIdx, u32)>) {
-        for container in self.containers_of(user) {
-            if let Some(yields) = self.of.get(*container as usize) {
-                out.extend_from_slice(yields);
+        for reference in self.refs_of(user) {
+            if let Some(closure) = self.of.get(*reference as usize) {
+                out.extend_from_slice(closure);
             }
         }
     }
@@ -112,16 +112,16 @@ impl Yields {
         if self.doubtful.is_empty() {
             return;
         }
-        for container in self.containers_of(user) {
-            if let Some(yields) = self.doubtful.get(*container as usize) {
-                out.extend_from_slice(yields);
+        for reference in self.refs_of(user) {
+            if let Some(closure) = self.doubtful.get(*reference as usize) {
+                out.extend_from_slice(closure);
             }
         }
     }
 
-    fn containers_of(&self, user: u32) -> &[u32] {
+    fn refs_of(&self, user: u32) -> &[u32] {
         let bound = |at: u32| self.starts.get(at as usize).copied().unwrap_or(0) as usize;
-        self.containers.get(bound(user)..bound(user + 1)).unwrap_or(&[])
+        self.refs.get(bound(user)..bound(user + 1)).unwrap_or(&[])
     }
 }
 
@@ -131,10 +131,10 @@ fn mark(list: &mut [u32], at: u32, value: u32) {
     }
 }
 
-/// What a reason calls a container.
+/// What a reason calls a reference.
 #[must_use]
-pub fn label(directory: &Directory, container: u32) -> String {
-    directory.containers.get(container as usize).map_or_else(String::new, |row| {
+pub fn label(directory: &Directory, reference: u32) -> String {
+    directory.refs.get(reference as usize).map_or_else(String::new, |row| {
         format!("{} `{}`", row.kind.as_str(), directory.text(row.identity))
     })
 }
@@ -146,7 +146,7 @@ fn reason(
     (start, end): (u32, u32),
     came: &[u32],
 ) -> Reason {
-    let label = |container: u32| label(directory, container);
+    let label = |reference: u32| label(directory, reference);
     let mut path = vec![label(end)];
     let mut at = end;
     while at != start {
@@ -157,7 +157,7 @@ fn reason(
     Reason { source: source.to_owned(), rule: rule.to_owned(), reference: label(end), path }
 }
 
-/// Turns "container has these members" round, for containers that give something.
+/// Turns "reference has these members" round, for refs that give something.
 fn by_user(directory: &Directory, gives: impl Fn(usize) -> bool) -> (Vec<u32>, Vec<u32>) {
     let giving = || (0u32..).zip(&directory.members).filter(|(index, _)| gives(*index as usize));
     let mut starts = vec![0u32; directory.users.len() + 1];
@@ -174,16 +174,16 @@ fn by_user(directory: &Directory, gives: impl Fn(usize) -> bool) -> (Vec<u32>, V
         *slot = sum;
     }
     let mut next = starts.clone();
-    let mut containers = vec![0u32; sum as usize];
-    for (container, members) in giving() {
+    let mut refs = vec![0u32; sum as usize];
+    for (reference, members) in giving() {
         for member in members {
             if let Some(slot) = next.get_mut(*member as usize) {
-                if let Some(place) = containers.get_mut(*slot as usize) {
-                    *place = container;
+                if let Some(place) = refs.get_mut(*slot as usize) {
+                    *place = reference;
                 }
                 *slot += 1;
             }
         }
     }
-    (starts, containers)
+    (starts, refs)
 }

@@ -1,16 +1,16 @@
 //! One run from end to end: read, merge, resolve, plan, guard, apply.
 //!
 //! [`run`] is what `idpsyncd sync`, the daemon and `check` call. Planning happens on values; the
-//! only writer is opened last, and not at all in a dry run. [`person`] does the same for one person
+//! only writer is opened last, and not at all in a dry run. [`provision`] does the same for one person
 //! who has just arrived.
 
 mod admin;
 mod claims;
-mod hand;
+mod concurrent;
 mod local;
-mod meanwhile;
+mod manual;
 pub mod osmo_db;
-pub mod person;
+pub mod provision;
 #[cfg(test)]
 mod tests;
 mod who;
@@ -29,18 +29,18 @@ use crate::source::file::FileSource;
 use crate::source::keycloak::KeycloakSource;
 use crate::source::ldap::LdapSource;
 use crate::source::{
-    Directory, OnProgress, Progress, Reading, ScopeReport, Source, SourceError, merge,
+    Directory, OnProgress, Progress, ScopeReport, Snapshot, Source, SourceError, merge,
 };
 use crate::store::{
     Commit, CommitError, LockError, Meta, Mirror, MirrorUpdate, Reader, RunLock, SourceStatus,
     SourceUpdate, StoreError, Writer,
 };
 
-use self::meanwhile::{Marks, catch_up};
+use self::concurrent::{Marks, catch_up};
 
 pub use admin::check as check_default_admin;
-pub use hand::{approvable, approve, by_hand, discard, existing_reader, find_held};
 pub use local::{UserWish, change_user};
+pub use manual::{approvable, approve, by_hand, discard, existing_reader, find_held};
 
 /// What to do in a run.
 #[derive(Clone, Debug)]
@@ -171,26 +171,26 @@ pub fn open_source(config: &SourceConfig) -> Result<Box<dyn Source>, SourceError
 }
 
 /// What one source came to know, before it is laid over the mirror.
-enum Word {
-    Said(Box<Reading>),
+enum SourceAnswer {
+    Said(Box<Snapshot>),
     Failed(SourceError),
     NotAsked,
 }
 
 /// Asks all sources at the same time, each in a task of its own: one that is busy parsing does not
 /// keep the others waiting. Dropping the future ends the tasks.
-async fn ask(config: &Config, options: &Options, progress: &OnProgress) -> Vec<Word> {
+async fn ask(config: &Config, options: &Options, progress: &OnProgress) -> Vec<SourceAnswer> {
     let config = Arc::new(config.clone());
     let mut tasks = JoinSet::new();
-    let mut words: Vec<Word> = Vec::new();
+    let mut answers: Vec<SourceAnswer> = Vec::new();
     for (index, source) in config.sources.iter().enumerate() {
         let asked = options.sources.as_ref().is_none_or(|names| names.contains(&source.name));
         if !asked || source.kind.is_local() {
-            words.push(Word::NotAsked);
+            answers.push(SourceAnswer::NotAsked);
             continue;
         }
-        // What stands if the task dies without a word: a reader that panicked knows nothing.
-        words.push(Word::Failed(SourceError::transient(
+        // What stands if the task dies without an answer: a reader that panicked knows nothing.
+        answers.push(SourceAnswer::Failed(SourceError::transient(
             "reading ended in a fault of this program, nothing is known; please report it",
         )));
         let (config, progress) = (Arc::clone(&config), progress.clone());
@@ -198,32 +198,32 @@ async fn ask(config: &Config, options: &Options, progress: &OnProgress) -> Vec<W
     }
     while let Some(done) = tasks.join_next().await {
         match done {
-            Ok((index, word)) => {
-                if let Some(slot) = words.get_mut(index) {
-                    *slot = word;
+            Ok((index, answer)) => {
+                if let Some(slot) = answers.get_mut(index) {
+                    *slot = answer;
                 }
             }
             Err(error) => tracing::error!(%error, "a source's reader died"),
         }
     }
-    words
+    answers
 }
 
-async fn ask_one(config: &Config, index: usize, progress: OnProgress) -> Word {
-    let Some(source) = config.sources.get(index) else { return Word::NotAsked };
+async fn ask_one(config: &Config, index: usize, progress: OnProgress) -> SourceAnswer {
+    let Some(source) = config.sources.get(index) else { return SourceAnswer::NotAsked };
     let rules = Rules::new(config, source);
-    let reading = match open_source(source) {
+    let snapshot = match open_source(source) {
         Ok(opened) => opened.read(&rules, progress).await,
         Err(error) => Err(error),
     };
-    match reading {
-        Ok(reading) => Word::Said(Box::new(reading)),
-        Err(error) => Word::Failed(error),
+    match snapshot {
+        Ok(snapshot) => SourceAnswer::Said(Box::new(snapshot)),
+        Err(error) => SourceAnswer::Failed(error),
     }
 }
 
 /// One source as far as it is known now.
-struct Known {
+struct SourceState {
     /// What was read, laid over the mirror; absent where nothing was read.
     read: Option<Directory>,
     /// The stored mirror, once somebody needs it.
@@ -237,7 +237,7 @@ struct Known {
     outcome: SourceOutcome,
 }
 
-impl Known {
+impl SourceState {
     fn directory(&self) -> Option<&Directory> {
         self.read.as_ref().or(self.mirror.as_ref().map(|mirror| &mirror.directory))
     }
@@ -295,20 +295,20 @@ pub async fn run_with_views(
         (Some(lock), Some(Writer::open(path)?))
     };
     let marks = Marks::take(path)?;
-    let words = ask(config, options, progress).await;
+    let answers = ask(config, options, progress).await;
     progress(Progress { source: String::new(), what: PLANNING, done: 0, total: None });
     // The last point at which a run that nobody wants any more ends without writing: a source that
     // never gives way (a file) would otherwise carry it past its cancellation.
     tokio::task::yield_now().await;
     // Everything below is computing and disk: it would hold up other tasks of the runtime.
-    let words = (words, admin);
-    tokio::task::block_in_place(|| settle(config, words, &marks, writer.as_mut(), now))
+    let answers = (answers, admin);
+    tokio::task::block_in_place(|| plan_and_commit(config, answers, &marks, writer.as_mut(), now))
 }
 
 /// Everything after the sources have spoken.
-fn settle(
+fn plan_and_commit(
     config: &Config,
-    (words, admin): (Vec<Word>, Option<admin::Admin>),
+    (answers, admin): (Vec<SourceAnswer>, Option<admin::Admin>),
     marks: &Marks,
     mut writer: Option<&mut Writer>,
     now: Time,
@@ -318,7 +318,7 @@ fn settle(
     // A folder that has lost its policies looks like one that never had any: every run says so.
     let mut warnings: Vec<String> =
         config.h2o.iter().flat_map(|h2o| h2o.unfound.iter().cloned()).collect();
-    let mut known = know(config, words, reader.as_ref(), &mut warnings)?;
+    let mut known = merge_mirrors(config, answers, reader.as_ref(), &mut warnings)?;
     let mut tries = 0;
     loop {
         // Once somebody was faster, nobody is provisioned until this run is through: else a stream
@@ -398,22 +398,22 @@ fn configured(config: &Config) -> Vec<String> {
     config.sources.iter().map(|source| source.name.clone()).collect()
 }
 
-/// Lays each source's word over its mirror.
-fn know(
+/// Lays each source's answer over its mirror.
+fn merge_mirrors(
     config: &Config,
-    words: Vec<Word>,
+    answers: Vec<SourceAnswer>,
     reader: Option<&Reader>,
     warnings: &mut Vec<String>,
-) -> Result<Vec<Known>, StoreError> {
+) -> Result<Vec<SourceState>, StoreError> {
     let stored: BTreeMap<String, SourceStatus> = match reader {
         Some(reader) => reader.sources()?.into_iter().map(|s| (s.name.clone(), s)).collect(),
         None => BTreeMap::new(),
     };
     let mut known = Vec::new();
-    for (source, word) in config.sources.iter().zip(words) {
+    for (source, answer) in config.sources.iter().zip(answers) {
         let status = stored.get(&source.name);
         let stored = status.and_then(|status| status.digest.clone());
-        let mut one = Known {
+        let mut one = SourceState {
             read: None,
             mirror: None,
             digest: stored.clone(),
@@ -426,20 +426,20 @@ fn know(
                 mirror_at: status.and_then(|status| status.read_at),
             },
         };
-        match word {
-            Word::NotAsked => {}
-            Word::Failed(error) => {
+        match answer {
+            SourceAnswer::NotAsked => {}
+            SourceAnswer::Failed(error) => {
                 one.outcome.result =
                     SourceResult::Failed { message: error.message, transient: error.transient };
             }
-            Word::Said(reading) => {
-                warnings.extend(reading.warnings.iter().map(|w| format!("{}: {w}", source.name)));
-                let scopes = reading.scopes();
-                if let (Some(reader), false) = (reader, reading.stands_alone()) {
+            SourceAnswer::Said(snapshot) => {
+                warnings.extend(snapshot.warnings.iter().map(|w| format!("{}: {w}", source.name)));
+                let scopes = snapshot.scopes();
+                if let (Some(reader), false) = (reader, snapshot.stands_alone()) {
                     one.mirror = reader.mirror(&source.name)?;
                 }
                 let mirror = one.mirror.as_ref().map(|mirror| &mirror.directory);
-                let merged = merge(mirror, *reading);
+                let merged = merge(mirror, *snapshot);
                 one.complete = merged.complete;
                 one.digest = Some(merged.directory.digest());
                 if merged.undecided > 0 {
@@ -463,7 +463,7 @@ fn know(
 }
 
 /// What the plan depends on besides the store and the clock: the same token, the same plan.
-fn token(config: &Config, known: &[Known], admin: Option<&admin::Admin>) -> String {
+fn token(config: &Config, known: &[SourceState], admin: Option<&admin::Admin>) -> String {
     let mut hash = Sha256::new();
     hash.update(config.fingerprint.as_bytes());
     if let Some(admin) = admin {
@@ -479,7 +479,7 @@ fn token(config: &Config, known: &[Known], admin: Option<&admin::Admin>) -> Stri
 }
 
 /// Loads the mirrors that planning or writing needs and that are not there yet.
-fn load_views(known: &mut [Known], reader: Option<&Reader>) -> Result<(), StoreError> {
+fn load_views(known: &mut [SourceState], reader: Option<&Reader>) -> Result<(), StoreError> {
     let Some(reader) = reader else { return Ok(()) };
     for one in known {
         // A view without a reading is the mirror; news is written as what differs from it.
@@ -493,7 +493,7 @@ fn load_views(known: &mut [Known], reader: Option<&Reader>) -> Result<(), StoreE
 /// What is in doubt, for a run that plans nothing: that is told in every run.
 fn doubts(
     config: &Config,
-    known: &[Known],
+    known: &[SourceState],
     reader: Option<&Reader>,
 ) -> Result<Vec<String>, StoreError> {
     let Some(reader) = reader else { return Ok(Vec::new()) };
@@ -508,7 +508,7 @@ fn doubts(
 }
 
 /// Groups that rules name in whole and that are called otherwise since the last read.
-fn renamed_groups(config: &Config, known: &[Known]) -> Vec<String> {
+fn renamed_groups(config: &Config, known: &[SourceState]) -> Vec<String> {
     let news = config.sources.iter().zip(known).filter(|(_, one)| one.is_news());
     news.filter_map(|(source, one)| {
         let (old, new) = (&one.mirror.as_ref()?.directory, one.read.as_ref()?);
@@ -518,7 +518,7 @@ fn renamed_groups(config: &Config, known: &[Known]) -> Vec<String> {
     .collect()
 }
 
-fn views<'a>(config: &'a Config, known: &'a [Known]) -> Vec<View<'a>> {
+fn views<'a>(config: &'a Config, known: &'a [SourceState]) -> Vec<View<'a>> {
     config
         .sources
         .iter()
@@ -529,7 +529,7 @@ fn views<'a>(config: &'a Config, known: &'a [Known]) -> Vec<View<'a>> {
         .collect()
 }
 
-fn updates(known: &[Known], now: Time) -> Vec<SourceUpdate<'_>> {
+fn updates(known: &[SourceState], now: Time) -> Vec<SourceUpdate<'_>> {
     known
         .iter()
         .filter(|one| !matches!(one.outcome.result, SourceResult::NotAsked))
@@ -559,7 +559,7 @@ fn updates(known: &[Known], now: Time) -> Vec<SourceUpdate<'_>> {
 }
 
 fn outcome(
-    known: Vec<Known>,
+    known: Vec<SourceState>,
     mut plan: Option<Plan>,
     pending: Option<HeldHead>,
     mut warnings: Vec<String>,

@@ -4,7 +4,7 @@
 
 use secrecy::ExposeSecret as _;
 
-use super::{Known, RunError, local};
+use super::{RunError, SourceState, local};
 use crate::config::{Config, DefaultAdmin};
 use crate::model::token::{self, SECRET_LENGTH};
 use crate::model::username::canonical;
@@ -91,7 +91,7 @@ impl<'a> Ensure<'a> {
     pub(super) fn of(
         config: &Config,
         admin: Option<&'a Admin>,
-        known: &mut [Known],
+        known: &mut [SourceState],
         reader: Option<&Reader>,
         now: Time,
     ) -> Result<Self, RunError> {
@@ -124,7 +124,7 @@ impl<'a> Ensure<'a> {
         }
         super::load_views(known, reader)?;
         let place = config.sources.iter().position(|source| source.kind.is_local());
-        let stored = place.and_then(|place| known.get(place)).and_then(Known::directory);
+        let stored = place.and_then(|place| known.get(place)).and_then(SourceState::directory);
         let mut directory = stored.cloned().unwrap_or_else(nobody);
         for mut account in gone {
             account.admin = false;
@@ -274,7 +274,7 @@ fn remove_token(resolved: &mut Resolved, old: &State, user: UserId, cause: Cause
 fn nobody_else(
     config: &Config,
     admin: &Admin,
-    known: &[Known],
+    known: &[SourceState],
     reader: Option<&Reader>,
 ) -> Result<(), RunError> {
     let name = &admin.username;

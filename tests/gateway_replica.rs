@@ -1,4 +1,4 @@
-//! The gateway's snapshot says what the store's views say, however it came to its generation.
+//! The gateway's replica says what the store's views say, however it came to its generation.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use idpsyncd::config::AllowedConfig;
 use idpsyncd::gateway::question::{Digest, KnownBy, On, Question};
-use idpsyncd::gateway::snapshot::{Decided, Found, Snapshot, Wanted};
+use idpsyncd::gateway::replica::{Decided, Found, Replica, Wanted};
 use idpsyncd::model::{Status, Time};
 use idpsyncd::policy::{Effect, Verdict, decide};
 use idpsyncd::store::{Reader, StoreErrorKind, Writer};
@@ -54,24 +54,24 @@ fn store() -> (TempDir, PathBuf, Writer) {
     (folder, path, writer)
 }
 
-fn load(path: &Path) -> Snapshot {
-    Snapshot::load(&Reader::open(path).unwrap().unwrap(), wanted()).unwrap()
+fn load(path: &Path) -> Replica {
+    Replica::load(&Reader::open(path).unwrap().unwrap(), wanted()).unwrap()
 }
 
-fn caught_up(snapshot: &Snapshot, path: &Path) -> Option<Snapshot> {
-    snapshot.caught_up(&Reader::open(path).unwrap().unwrap()).unwrap()
+fn caught_up(replica: &Replica, path: &Path) -> Option<Replica> {
+    replica.caught_up(&Reader::open(path).unwrap().unwrap()).unwrap()
 }
 
-/// All that a gateway could learn about `names`, in words that mean the same in every snapshot.
-fn answers(snapshot: &Snapshot, names: &BTreeSet<String>) -> BTreeMap<String, Vec<String>> {
+/// All that a gateway could learn about `names`, in words that mean the same in every replica.
+fn answers(replica: &Replica, names: &BTreeSet<String>) -> BTreeMap<String, Vec<String>> {
     let of = |set| {
-        let mut answers = vec![snapshot.roles_header(set).to_owned()];
-        for place in 0..snapshot.wanted().allowed.len() {
-            answers.push(snapshot.allowed_header(set, None, place).into_owned());
+        let mut answers = vec![replica.roles_header(set).to_owned()];
+        for place in 0..replica.wanted().allowed.len() {
+            answers.push(replica.allowed_header(set, None, place).into_owned());
         }
         for action in 0..3 {
             for on in ON {
-                let decided = snapshot.decide(set, None, &Question { action, on });
+                let decided = replica.decide(set, None, &Question { action, on });
                 answers.push(format!("{action} {on:?} {decided:?}"));
             }
         }
@@ -80,7 +80,7 @@ fn answers(snapshot: &Snapshot, names: &BTreeSet<String>) -> BTreeMap<String, Ve
     let mut all: BTreeMap<String, Vec<String>> = names
         .iter()
         .map(|name| {
-            let answer = match snapshot.user(name) {
+            let answer = match replica.user(name) {
                 Found::Unknown => vec!["unknown".to_owned()],
                 Found::Disabled(why) => vec![why.to_owned()],
                 Found::Enabled(set) => of(set),
@@ -88,14 +88,14 @@ fn answers(snapshot: &Snapshot, names: &BTreeSet<String>) -> BTreeMap<String, Ve
             (name.clone(), answer)
         })
         .collect();
-    all.insert("(anonymous)".to_owned(), snapshot.anonymous().map(of).unwrap_or_default());
-    let (generation, at) = (snapshot.generation(), snapshot.applied_at());
-    all.insert("(all)".to_owned(), vec![format!("{generation} {at:?} {}", snapshot.users())]);
+    all.insert("(anonymous)".to_owned(), replica.anonymous().map(of).unwrap_or_default());
+    let (generation, at) = (replica.generation(), replica.applied_at());
+    all.insert("(all)".to_owned(), vec![format!("{generation} {at:?} {}", replica.users())]);
     all
 }
 
-/// Holds the snapshot against the views of its store, and against the policies themselves.
-fn agrees_with_the_views(snapshot: &Snapshot, path: &Path, world: &World) {
+/// Holds the replica against the views of its store, and against the policies themselves.
+fn agrees_with_the_views(replica: &Replica, path: &Path, world: &World) {
     let conn = Connection::open(path).unwrap();
     let mut statement = conn.prepare("SELECT username, enabled FROM gateway_user").unwrap();
     let rows: Vec<(String, bool)> = statement
@@ -103,10 +103,10 @@ fn agrees_with_the_views(snapshot: &Snapshot, path: &Path, world: &World) {
         .unwrap()
         .collect::<Result<_, _>>()
         .unwrap();
-    assert_eq!(snapshot.users(), rows.len());
-    agrees_with_the_links(snapshot, &conn, world);
+    assert_eq!(replica.users(), rows.len());
+    agrees_with_the_links(replica, &conn, world);
     for (name, enabled) in rows {
-        let set = match snapshot.user(&name) {
+        let set = match replica.user(&name) {
             Found::Enabled(set) if enabled => set,
             Found::Disabled(why) if !enabled && !why.is_empty() => continue,
             other => panic!("{name}, enabled {enabled}, is {other:?}"),
@@ -118,7 +118,7 @@ fn agrees_with_the_views(snapshot: &Snapshot, path: &Path, world: &World) {
             .unwrap()
             .collect::<Result<_, _>>()
             .unwrap();
-        assert_eq!(snapshot.roles_header(set), roles.join(","));
+        assert_eq!(replica.roles_header(set), roles.join(","));
         let held = || roles.iter().map(|role| (role.as_str(), &*world.roles[role].policies));
         for (action, text) in (0u32..).zip(ACTIONS) {
             let action_of = text.parse().unwrap();
@@ -135,10 +135,10 @@ fn agrees_with_the_views(snapshot: &Snapshot, path: &Path, world: &World) {
                     Verdict::Decided(Effect::Deny, role, policy) => Decided::Deny { role, policy },
                     Verdict::NoPolicy => Decided::NoPolicy,
                 };
-                assert_eq!(snapshot.decide(set, None, &Question { action, on }), expected);
+                assert_eq!(replica.decide(set, None, &Question { action, on }), expected);
             }
         }
-        for (place, list) in snapshot.wanted().allowed.iter().enumerate() {
+        for (place, list) in replica.wanted().allowed.iter().enumerate() {
             let ids: BTreeSet<&str> = world
                 .catalog
                 .iter()
@@ -148,13 +148,13 @@ fn agrees_with_the_views(snapshot: &Snapshot, path: &Path, world: &World) {
                 .filter(|id| !id.contains(','))
                 .collect();
             let ids: Vec<&str> = ids.into_iter().collect();
-            assert_eq!(snapshot.allowed_header(set, None, place), ids.join(","));
+            assert_eq!(replica.allowed_header(set, None, place), ids.join(","));
         }
     }
 }
 
 /// Whoever has an id is that person, by the view, and under the name that the person has now.
-fn agrees_with_the_links(snapshot: &Snapshot, conn: &Connection, world: &World) {
+fn agrees_with_the_links(replica: &Replica, conn: &Connection, world: &World) {
     let mut owners: BTreeMap<&(String, String), Vec<&Status>> = BTreeMap::new();
     for person in world.people.values() {
         for link in person.links.iter().filter(|(source, _)| source == "corp") {
@@ -173,11 +173,11 @@ fn agrees_with_the_links(snapshot: &Snapshot, conn: &Connection, world: &World) 
             .optional()
             .unwrap();
         let known_by = KnownBy::Id { source: source.clone(), ext: ext.clone() };
-        let (found, name) = snapshot.caller(&known_by);
+        let (found, name) = replica.caller(&known_by);
         match row {
             Some((username, enabled)) => {
                 assert_eq!(name, username);
-                let expected = snapshot.user(&username);
+                let expected = replica.user(&username);
                 assert!(matches!(expected, Found::Enabled(_)) == enabled);
                 assert_eq!(found, expected, "{ext}");
             }
@@ -187,15 +187,15 @@ fn agrees_with_the_links(snapshot: &Snapshot, conn: &Connection, world: &World) 
             }
         }
         let other = KnownBy::Id { source: "other".to_owned(), ext: ext.clone() };
-        assert_eq!(snapshot.caller(&other), (Found::Unknown, ""));
+        assert_eq!(replica.caller(&other), (Found::Unknown, ""));
     }
 }
 
 /// Each token is its owner's, by the name that the owner has now, with the roles that it decides with;
 /// one of the past is nobody's.
-fn agrees_with_the_tokens(snapshot: &Snapshot, digests: &BTreeSet<[u8; 32]>, world: &World) {
+fn agrees_with_the_tokens(replica: &Replica, digests: &BTreeSet<[u8; 32]>, world: &World) {
     for digest in digests {
-        let found = snapshot.token(&Digest(*digest));
+        let found = replica.token(&Digest(*digest));
         let of = world.tokens.iter().find(|(_, pass)| pass.digest == *digest);
         let Some(((user, name), pass)) = of else {
             assert_eq!(found, None);
@@ -204,10 +204,10 @@ fn agrees_with_the_tokens(snapshot: &Snapshot, digests: &BTreeSet<[u8; 32]>, wor
         let (bearer, person) = (found.unwrap(), &world.people[user]);
         assert_eq!((bearer.owner, bearer.name), (person.username.as_str(), name.as_str()));
         assert_eq!(bearer.until, pass.expires_at.timestamp());
-        match (bearer.found, snapshot.user(&person.username)) {
+        match (bearer.found, replica.user(&person.username)) {
             (Found::Enabled(set), Found::Enabled(_)) => {
                 let roles: Vec<String> = world.decides(*user, pass).into_iter().collect();
-                assert_eq!(snapshot.roles_header(set), roles.join(","), "{name}");
+                assert_eq!(replica.roles_header(set), roles.join(","), "{name}");
             }
             (Found::Disabled(_), Found::Disabled(_)) => {}
             other => panic!("{name}: {other:?}"),
@@ -242,8 +242,8 @@ fn a_snapshot_that_caught_up_answers_as_one_that_was_loaded() {
         let (_folder, path, mut writer) = store();
         let mut random = fastrand::Rng::with_seed(seed);
         let mut world = World::default();
-        let mut snapshot = load(&path);
-        assert_eq!((snapshot.generation(), snapshot.users()), (0, 0));
+        let mut replica = load(&path);
+        assert_eq!((replica.generation(), replica.users()), (0, 0));
         let mut names = BTreeSet::from(["nobody".to_owned()]);
         let mut digests = BTreeSet::from([[7; 32]]);
         for round in 0..12 {
@@ -261,17 +261,17 @@ fn a_snapshot_that_caught_up_answers_as_one_that_was_loaded() {
                 names.extend(world.people.values().map(|person| person.username.clone()));
             }
             let fresh = load(&path);
-            match caught_up(&snapshot, &path) {
-                Some(next) => snapshot = next,
+            match caught_up(&replica, &path) {
+                Some(next) => replica = next,
                 None => assert!(!applied),
             }
-            assert_eq!(answers(&snapshot, &names), answers(&fresh, &names), "{seed} {round}");
-            agrees_with_the_views(&snapshot, &path, &world);
+            assert_eq!(answers(&replica, &names), answers(&fresh, &names), "{seed} {round}");
+            agrees_with_the_views(&replica, &path, &world);
             digests.extend(world.tokens.values().map(|pass| pass.digest));
-            agrees_with_the_tokens(&snapshot, &digests, &world);
-            assert!(caught_up(&snapshot, &path).is_none());
+            agrees_with_the_tokens(&replica, &digests, &world);
+            assert!(caught_up(&replica, &path).is_none());
             steps += 1;
-            loads += usize::from(snapshot.recent() == 0);
+            loads += usize::from(replica.recent() == 0);
         }
     }
     assert!(loads > 20 && loads < steps * 2 / 3, "{loads} of {steps} were loads: both are meant");
@@ -309,9 +309,9 @@ fn step(writer: &mut Writer, world: &mut World, moment: Time, change: impl FnOnc
     *world = next;
 }
 
-fn roles_of<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a str> {
-    match snapshot.user(name) {
-        Found::Enabled(set) => Some(snapshot.roles_header(set)),
+fn roles_of<'a>(replica: &'a Replica, name: &str) -> Option<&'a str> {
+    match replica.user(name) {
+        Found::Enabled(set) => Some(replica.roles_header(set)),
         Found::Disabled(_) | Found::Unknown => None,
     }
 }
@@ -322,26 +322,26 @@ fn headers_name_the_roles_and_the_catalogs_resources_that_are_allowed() {
     let mut world = World::default();
     step(&mut writer, &mut world, at(0), |world| *world = small());
     step(&mut writer, &mut world, at(1), |world| grant(world, 0, "b"));
-    let snapshot = load(&path);
-    let set = |name| match snapshot.user(name) {
+    let replica = load(&path);
+    let set = |name| match replica.user(name) {
         Found::Enabled(set) => set,
         other => panic!("{other:?}"),
     };
-    assert_eq!(snapshot.roles_header(set("ann")), "a,b");
+    assert_eq!(replica.roles_header(set("ann")), "a,b");
     // Sorted, each once, whatever the catalog's actions; an id with a comma would read as two.
-    assert_eq!(snapshot.allowed_header(set("ann"), None, 0), "ml-1,ml-2,x");
-    assert_eq!(snapshot.allowed_header(set("ann"), None, 1), "", "no role lists pools");
-    assert_eq!(snapshot.allowed_header(set("ann"), None, 2), "", "out of range");
-    assert_eq!(snapshot.roles_header(set("ben")), "");
-    assert_eq!(snapshot.allowed_header(set("ben"), None, 0), "");
-    let anonymous = snapshot.anonymous().unwrap();
-    assert_eq!(snapshot.roles_header(anonymous), "a");
-    assert_eq!(snapshot.allowed_header(anonymous, None, 0), "ml-1,ml-2");
+    assert_eq!(replica.allowed_header(set("ann"), None, 0), "ml-1,ml-2,x");
+    assert_eq!(replica.allowed_header(set("ann"), None, 1), "", "no role lists pools");
+    assert_eq!(replica.allowed_header(set("ann"), None, 2), "", "out of range");
+    assert_eq!(replica.roles_header(set("ben")), "");
+    assert_eq!(replica.allowed_header(set("ben"), None, 0), "");
+    let anonymous = replica.anonymous().unwrap();
+    assert_eq!(replica.roles_header(anonymous), "a");
+    assert_eq!(replica.allowed_header(anonymous, None, 0), "ml-1,ml-2");
     step(&mut writer, &mut world, at(2), |world| {
         world.idp.clear();
         world.roles.remove("a");
     });
-    assert!(caught_up(&snapshot, &path).unwrap().anonymous().is_none(), "no such role any more");
+    assert!(caught_up(&replica, &path).unwrap().anonymous().is_none(), "no such role any more");
 }
 
 #[test]
@@ -349,15 +349,15 @@ fn someone_missing_counts_until_deprovisioned_and_a_name_can_pass_to_another() {
     let (_folder, path, mut writer) = store();
     let mut world = World::default();
     step(&mut writer, &mut world, at(0), |world| *world = small());
-    let mut snapshot = load(&path);
+    let mut replica = load(&path);
     let mut check = |world: &World| {
-        snapshot = caught_up(&snapshot, &path).unwrap();
-        assert!(snapshot.recent() > 0, "nobody else was read again");
-        agrees_with_the_views(&snapshot, &path, world);
-        match snapshot.user("ann") {
+        replica = caught_up(&replica, &path).unwrap();
+        assert!(replica.recent() > 0, "nobody else was read again");
+        agrees_with_the_views(&replica, &path, world);
+        match replica.user("ann") {
             Found::Unknown => "unknown".to_owned(),
             Found::Disabled(why) => why.to_owned(),
-            Found::Enabled(set) => format!("roles {}", snapshot.roles_header(set)),
+            Found::Enabled(set) => format!("roles {}", replica.roles_header(set)),
         }
     };
     let mut now = |writer: &mut Writer, world: &mut World, moment, status: Option<Status>| {
@@ -446,8 +446,8 @@ fn changed_policies_reach_those_whom_nothing_else_changes() {
     step(&mut writer, &mut world, at(0), |world| *world = small());
     let old = load(&path);
     let question = Question { action: 0, on: On::Resource("pool/ml-1") };
-    let may = |snapshot: &Snapshot| match snapshot.user("ann") {
-        Found::Enabled(set) => snapshot.decide(set, None, &question).is_allow(),
+    let may = |replica: &Replica| match replica.user("ann") {
+        Found::Enabled(set) => replica.decide(set, None, &question).is_allow(),
         other => panic!("{other:?}"),
     };
     assert!(may(&old));
@@ -477,16 +477,16 @@ fn a_store_with_another_past_is_read_anew() {
     std::fs::copy(&path, &backup).unwrap();
     let mut other_world = world.clone();
     step(&mut writer, &mut world, at(1), |world| grant(world, 1, "b"));
-    let snapshot = load(&path);
+    let replica = load(&path);
     let mut other = Writer::open(&backup).unwrap();
-    let behind = caught_up(&snapshot, &backup).unwrap();
+    let behind = caught_up(&replica, &backup).unwrap();
     assert_eq!((behind.generation(), roles_of(&behind, "ben")), (1, Some("")), "it went back");
     step(&mut other, &mut other_world, at(2), |world| grant(world, 2, "b"));
-    let beside = caught_up(&snapshot, &backup).unwrap();
+    let beside = caught_up(&replica, &backup).unwrap();
     assert_eq!(beside.generation(), 2);
     assert_eq!((roles_of(&beside, "ben"), roles_of(&beside, "cy")), (Some(""), Some("b")));
     step(&mut other, &mut other_world, at(3), |world| grant(world, 2, "a"));
-    let past = caught_up(&snapshot, &backup).unwrap();
+    let past = caught_up(&replica, &backup).unwrap();
     assert_eq!((roles_of(&past, "ben"), roles_of(&past, "cy")), (Some(""), Some("a,b")));
 }
 
@@ -527,7 +527,7 @@ fn a_store_that_contradicts_itself_is_refused() {
         step(&mut writer, &mut world, at(1), |world| grant(world, 1, "a"));
         Connection::open(&path).unwrap().execute(harm, []).unwrap();
         let reader = Reader::open(&path).unwrap().unwrap();
-        let errors = [Snapshot::load(&reader, wanted()).err(), old.caught_up(&reader).err()];
+        let errors = [Replica::load(&reader, wanted()).err(), old.caught_up(&reader).err()];
         for error in errors {
             let error = error.unwrap_or_else(|| panic!("nothing was found wrong after {harm}"));
             assert_eq!(error.kind, StoreErrorKind::Damaged, "{error}");

@@ -1,6 +1,6 @@
 //! Where a request is answered: who, which action on what, may they, and what the upstream is told.
 //!
-//! One desk serves one configuration; a reload makes another. The order matters: a caller whom
+//! One authorizer serves one configuration; a reload makes another. The order matters: a caller whom
 //! nobody can identify learns nothing about routes, and evidence that is too old decides nothing.
 
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use tokio::time::Instant;
 
 use super::answer::{Answer, Denial, Set};
 use super::exchange::{Exchange, Exchanged};
-use super::follow::{Follower, NOTHING_LOADED, Stale};
 use super::identity::Identifier;
 use super::lines::Lines;
 use super::path::Path;
 use super::provision::{Provisioned, Provisioner};
 use super::question::{Caller, Digest, Headers, Identity, On, Question, Unidentified};
+use super::replica::{Bearer, Decided, Found, Held, Replica, Wanted};
 use super::route::{Matched, Refused, Routes};
-use super::snapshot::{Bearer, Decided, Found, Held, Snapshot, Wanted};
+use super::watcher::{NOTHING_LOADED, ReplicaWatcher, Stale};
 use crate::config::{GatewayConfig, TOKEN_NAME};
 use crate::model::Time;
 
@@ -107,8 +107,8 @@ impl<'a> Who<'a> {
 const INVALID: &str = "Access Token is invalid";
 
 /// Whose the access token with this digest is, if it is good at `now`; else why not, for the log.
-fn good<'s>(snapshot: &'s Snapshot, digest: &Digest, now: Time) -> Result<Bearer<'s>, String> {
-    let Some(bearer) = snapshot.token(digest) else {
+fn good<'s>(replica: &'s Replica, digest: &Digest, now: Time) -> Result<Bearer<'s>, String> {
+    let Some(bearer) = replica.token(digest) else {
         return Err("there is no such access token, or no more".to_owned());
     };
     match now.timestamp() < bearer.until {
@@ -118,11 +118,11 @@ fn good<'s>(snapshot: &'s Snapshot, digest: &Digest, now: Time) -> Result<Bearer
 }
 
 /// Everything that answering needs, for one configuration.
-pub struct Desk {
+pub struct Authorizer {
     config: GatewayConfig,
     routes: Routes,
     identifier: Arc<Identifier>,
-    follower: Arc<Follower>,
+    watcher: Arc<ReplicaWatcher>,
     provisioner: Option<Arc<Provisioner>>,
     user_header: Arc<str>,
     roles_header: Arc<str>,
@@ -137,8 +137,8 @@ pub struct Desk {
     lines: Lines,
 }
 
-impl Desk {
-    /// What decisions will be asked for under `config`: what a [`Follower`] is to load.
+impl Authorizer {
+    /// What decisions will be asked for under `config`: what a [`ReplicaWatcher`] is to load.
     #[must_use]
     pub fn wanted(config: &GatewayConfig) -> Arc<Wanted> {
         Arc::new(Wanted {
@@ -150,15 +150,15 @@ impl Desk {
         })
     }
 
-    /// A desk. `follower` must have been made for [`Desk::wanted`] of the same configuration;
+    /// A authorizer. `watcher` must have been made for [`Authorizer::wanted`] of the same configuration;
     /// `provisioner` is absent where nobody is provisioned just in time.
     #[must_use]
     pub fn new(
         config: &GatewayConfig,
         identifier: Arc<Identifier>,
-        follower: Arc<Follower>,
+        watcher: Arc<ReplicaWatcher>,
         provisioner: Option<Arc<Provisioner>>,
-    ) -> Desk {
+    ) -> Authorizer {
         let named = |name: &str| Arc::from(name);
         let set: Vec<&str> = [&config.user_header, &config.roles_header]
             .into_iter()
@@ -168,10 +168,10 @@ impl Desk {
         let free = |name: &str| !set.contains(&name);
         let osmo = config.preset.is_some();
         let named_here = config.jwt.iter().any(|jwt| jwt.service_roles.is_some());
-        Desk {
+        Authorizer {
             routes: Routes::new(config),
             identifier,
-            follower,
+            watcher,
             provisioner,
             user_header: named(&config.user_header),
             roles_header: named(&config.roles_header),
@@ -194,8 +194,8 @@ impl Desk {
 
     /// The same, which exchanges access tokens as well.
     #[must_use]
-    pub fn exchanging(self, exchange: Option<Arc<Exchange>>) -> Desk {
-        Desk { exchange, ..self }
+    pub fn exchanging(self, exchange: Option<Arc<Exchange>>) -> Authorizer {
+        Authorizer { exchange, ..self }
     }
 
     /// What access tokens are exchanged by, where they are.
@@ -204,10 +204,10 @@ impl Desk {
         self.exchange.as_ref()
     }
 
-    /// What follows the store for this desk.
+    /// What follows the store for this authorizer.
     #[must_use]
-    pub fn follower(&self) -> &Arc<Follower> {
-        &self.follower
+    pub fn watcher(&self) -> &Arc<ReplicaWatcher> {
+        &self.watcher
     }
 
     /// How many just-in-time look-ups are under way.
@@ -219,7 +219,7 @@ impl Desk {
     /// Why nothing can be decided now; `None`: a generation is loaded and fresh.
     #[must_use]
     pub fn not_ready(&self) -> Option<Stale> {
-        self.follower.stale(Utc::now(), self.config.max_staleness)
+        self.watcher.stale(Utc::now(), self.config.max_staleness)
     }
 
     /// Answers one request.
@@ -270,9 +270,9 @@ impl Desk {
 
     /// Answers whoever bears an access token. Nobody is told whether there ever was such a token.
     fn token(&self, digest: &Digest, incoming: &Incoming<'_>, now: Time) -> Answer {
-        let loaded = self.follower.loaded();
+        let loaded = self.watcher.loaded();
         let Some(loaded) = &*loaded else { return Answer::Unavailable(NOTHING_LOADED) };
-        let bearer = match good(&loaded.snapshot, digest, now) {
+        let bearer = match good(&loaded.replica, digest, now) {
             Ok(bearer) => bearer,
             Err(why) => {
                 self.lines.unproven.note(&why);
@@ -281,7 +281,7 @@ impl Desk {
         };
         let who = Who { user: Some(bearer.owner), token: Some(bearer.name), workflow: None };
         match bearer.found {
-            Found::Enabled(set) => self.known(&loaded.snapshot, set.into(), who, incoming),
+            Found::Enabled(set) => self.known(&loaded.replica, set.into(), who, incoming),
             Found::Disabled(why) => self.deny(who, incoming, DISABLED, why),
             Found::Unknown => Answer::Unauthenticated,
         }
@@ -298,12 +298,12 @@ impl Desk {
         };
         let now = Utc::now();
         let claims = {
-            let loaded = self.follower.loaded();
+            let loaded = self.watcher.loaded();
             let Some(loaded) = &*loaded else { return Exchanged::Unavailable(NOTHING_LOADED) };
-            match good(&loaded.snapshot, &digest, now) {
+            match good(&loaded.replica, &digest, now) {
                 Ok(bearer @ Bearer { found: Found::Enabled(set), owner, name, .. }) => {
                     tracing::debug!(user = owner, token = name, "an access token is exchanged");
-                    let roles = loaded.snapshot.roles_header(set);
+                    let roles = loaded.replica.roles_header(set);
                     exchange.claims(&digest, &bearer, roles, now)
                 }
                 Ok(Bearer { owner, name, .. }) => {
@@ -323,14 +323,14 @@ impl Desk {
     /// Answers a caller whom the store knows; `None`: it does not. From one generation, however
     /// many are committed meanwhile.
     fn caller(&self, caller: &Caller, incoming: &Incoming<'_>) -> Option<Answer> {
-        let loaded = self.follower.loaded();
+        let loaded = self.watcher.loaded();
         let Some(loaded) = &*loaded else {
             return Some(Answer::Unavailable(NOTHING_LOADED));
         };
-        let snapshot = &loaded.snapshot;
-        let (found, name) = snapshot.caller(&caller.known_by);
+        let replica = &loaded.replica;
+        let (found, name) = replica.caller(&caller.known_by);
         // A name is enough for nobody here: whoever may choose theirs could choose this one.
-        if caller.named.is_none() && snapshot.speaks_by_tokens_alone(name) {
+        if caller.named.is_none() && replica.speaks_by_tokens_alone(name) {
             return Some(self.deny(Who::of(caller), incoming, TOKENS_ALONE, TOKENS_ALONE));
         }
         let set = match found {
@@ -344,26 +344,26 @@ impl Desk {
             // The upstream is told what the store calls the person, not what the token does.
             (None, Some(set)) => {
                 let who = Who { user: Some(name), token: None, workflow: None };
-                return Some(self.known(snapshot, set.into(), who, incoming));
+                return Some(self.known(replica, set.into(), who, incoming));
             }
             (Some(named), set) if named.service || set.is_some() => (set, named),
             (_, _) => return None,
         };
         let user = if set.is_some() { name } else { caller.shown() };
-        let bounded = snapshot.bounded(set, named);
+        let bounded = replica.bounded(set, named);
         let who = Who { user: Some(user), ..Who::of(caller) };
-        Some(self.known(snapshot, Held::Bounded(&bounded), who, incoming))
+        Some(self.known(replica, Held::Bounded(&bounded), who, incoming))
     }
 
     /// A request without any identity.
     fn nobody(&self, incoming: &Incoming<'_>) -> Answer {
-        let loaded = self.follower.loaded();
+        let loaded = self.watcher.loaded();
         let Some(loaded) = &*loaded else { return Answer::Unauthenticated };
-        let Some(set) = loaded.snapshot.anonymous() else {
+        let Some(set) = loaded.replica.anonymous() else {
             tracing::debug!("a request without identity is refused");
             return Answer::Unauthenticated;
         };
-        match self.known(&loaded.snapshot, set.into(), Who::default(), incoming) {
+        match self.known(&loaded.replica, set.into(), Who::default(), incoming) {
             // What somebody might do there is not for strangers to know.
             Answer::Denied(_) => Answer::Unauthenticated,
             answer => answer,
@@ -381,9 +381,9 @@ impl Desk {
         };
         match provisioner.provision(caller).await {
             Provisioned::Committed { generation } => {
-                self.follower.nudge();
+                self.watcher.nudge();
                 let deadline = Instant::now() + LOADED_WITHIN;
-                if !self.follower.at_least(generation, deadline).await {
+                if !self.watcher.at_least(generation, deadline).await {
                     let why = "the user was provisioned just now and is not loaded yet";
                     return self.deny(who, incoming, why, why);
                 }
@@ -407,7 +407,7 @@ impl Desk {
     /// Someone who holds the roles of `held`; nobody for the anonymous role.
     fn known(
         &self,
-        snapshot: &Snapshot,
+        replica: &Replica,
         held: Held<'_>,
         who: Who<'_>,
         incoming: &Incoming<'_>,
@@ -430,7 +430,7 @@ impl Desk {
         };
         for matched in std::iter::once(&matched).chain(&also) {
             let question = matched.question();
-            let why = match snapshot.decide(held, user, &question) {
+            let why = match replica.decide(held, user, &question) {
                 Decided::Allow { role, policy } => {
                     tracing::debug!(user, role, policy, method = incoming.method, "allowed");
                     continue;
@@ -442,7 +442,7 @@ impl Desk {
             };
             return self.denied(who, incoming, self.about(&question, why), None);
         }
-        Answer::Allow(self.headers(snapshot, held, who, matched.question().action))
+        Answer::Allow(self.headers(replica, held, who, matched.question().action))
     }
 
     /// The route of a request; two where it may be a WebSocket or not and the path has routes for
@@ -465,7 +465,7 @@ impl Desk {
     /// comes from a client.
     fn headers(
         &self,
-        snapshot: &Snapshot,
+        replica: &Replica,
         held: Held<'_>,
         who: Who<'_>,
         action: super::question::ActionIdx,
@@ -473,7 +473,7 @@ impl Desk {
         let user = who.user;
         let mut headers = Vec::with_capacity(5usize.saturating_add(self.allowed_headers.len()));
         headers.push(Set { name: Arc::clone(&self.user_header), value: user.map(str::to_owned) });
-        let roles = snapshot.roles_header(held);
+        let roles = replica.roles_header(held);
         headers.push(Set {
             name: Arc::clone(&self.roles_header),
             value: Some(roles.to_owned()).filter(|roles| !roles.is_empty()),
@@ -483,7 +483,7 @@ impl Desk {
             self.allowed_headers.iter().zip(&self.config.allowed).enumerate()
         {
             let wanted = action.is_some_and(|action| allowed.routes.contains(action));
-            let value = wanted.then(|| snapshot.allowed_header(held, user, place).into_owned());
+            let value = wanted.then(|| replica.allowed_header(held, user, place).into_owned());
             headers.push(Set { name: Arc::clone(name), value });
         }
         for name in &self.removed_headers {

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! action ──► class ──► nothing                                   ┐
-//!            (actions   exact  "pool/x"    by hash               │ each an Allow and a Deny lane:
+//!            (actions   exact  "pool/x"    by hash               │ each an Allow and a Deny list:
 //!            that the   prefix "pool/ml-"  sorted, with a link   │ (role, position) by role, the
 //!            same       any    "*"         to the next shorter   │ first position of each role
 //!            policies   scope  "pool"      by hash               │
 //!            name)      own    "user"      by hash: `${self}`    ┘
 //! ```
 //!
-//! A lane holds the roles whose policies speak of it, whoever holds them; a set of roles is met
+//! A list holds the roles whose policies speak of it, whoever holds them; a set of roles is met
 //! with it when it is asked. So the size is that of the policies, however many sets there are.
 
 use hashbrown::HashMap;
@@ -21,13 +21,13 @@ use crate::policy::{Action, ActionPattern, Effect, Policy, ResourcePattern};
 pub(super) type Place = (u32, u32);
 
 /// Roles whose policies speak of something: sorted by role, each once with its first policy.
-type Lane = Box<[Place]>;
+type PostingList = Box<[Place]>;
 
 /// Who allows and who denies something.
 #[derive(Clone, Debug, Default)]
-struct Lanes {
-    allow: Lane,
-    deny: Lane,
+struct Postings {
+    allow: PostingList,
+    deny: PostingList,
 }
 
 /// What was decided, and by whom.
@@ -72,18 +72,18 @@ pub(super) struct Rules {
 /// Actions of which exactly the same policies speak.
 #[derive(Debug, Default)]
 struct Class {
-    nothing: Lanes,
-    any: Lanes,
-    exact: HashMap<Box<str>, Lanes>,
+    nothing: Postings,
+    any: Postings,
+    exact: HashMap<Box<str>, Postings>,
     /// Sorted by text.
     prefixes: Vec<Prefix>,
     /// For a scope: who could allow something in it, and who denies all of it. Those of `any` are
     /// not repeated.
-    scopes: HashMap<Box<str>, Lanes>,
+    scopes: HashMap<Box<str>, Postings>,
     /// For a scope: who speaks of the resource that is named after whoever asks.
-    own: HashMap<Box<str>, Lanes>,
+    own: HashMap<Box<str>, Postings>,
     /// Of those the Allows, which could allow something in the scope.
-    own_scopes: HashMap<Box<str>, Lanes>,
+    own_scopes: HashMap<Box<str>, Postings>,
 }
 
 #[derive(Debug)]
@@ -91,7 +91,7 @@ struct Prefix {
     text: Box<str>,
     /// The place of the longest other prefix that this one begins with.
     shorter: Option<u32>,
-    lanes: Lanes,
+    postings: Postings,
 }
 
 impl Rules {
@@ -170,8 +170,8 @@ impl Rules {
                     return Decided::NoPolicy;
                 }
                 let named = [class.exact.get(resource), class.own(resource, me)];
-                let lanes = named.into_iter().flatten();
-                self.answer(set, lanes.chain([&class.any]).chain(class.prefixes(resource)))
+                let postings = named.into_iter().flatten();
+                self.answer(set, postings.chain([&class.any]).chain(class.prefixes(resource)))
             }
             On::SomeOf(scope) => {
                 let own = me.and_then(|_| class.own_scopes.get(scope));
@@ -181,19 +181,19 @@ impl Rules {
         }
     }
 
-    /// The first Deny of `lanes` that a role of `set` has, else the first Allow.
+    /// The first Deny of `postings` that a role of `set` has, else the first Allow.
     fn answer<'l>(
         &self,
         set: &[u32],
-        lanes: impl IntoIterator<Item = &'l Lanes, IntoIter: Clone>,
+        postings: impl IntoIterator<Item = &'l Postings, IntoIter: Clone>,
     ) -> Decided<'_> {
-        let lanes = lanes.into_iter();
+        let postings = postings.into_iter();
         let role = |role: u32| self.names.get(role as usize).map_or("", |name| &**name);
-        let deny = lanes.clone().filter_map(|lanes| meet(set, &lanes.deny)).min();
+        let deny = postings.clone().filter_map(|postings| meet(set, &postings.deny)).min();
         if let Some((place, policy)) = deny {
             return Decided::Deny { role: role(place), policy: policy as usize };
         }
-        match lanes.filter_map(|lanes| meet(set, &lanes.allow)).min() {
+        match postings.filter_map(|postings| meet(set, &postings.allow)).min() {
             Some((place, policy)) => Decided::Allow { role: role(place), policy: policy as usize },
             None => Decided::NoPolicy,
         }
@@ -205,21 +205,21 @@ fn speaks_of(patterns: &[ActionPattern], action: &Action) -> bool {
 }
 
 /// The first role that both lists have. Both are sorted by role.
-pub(super) fn meet(set: &[u32], lane: &[Place]) -> Option<Place> {
+pub(super) fn meet(set: &[u32], list: &[Place]) -> Option<Place> {
     /// Where one list is so many times the other, its places are looked up one by one.
     const LOPSIDED: usize = 8;
-    if lane.len() > set.len().saturating_mul(LOPSIDED) {
+    if list.len() > set.len().saturating_mul(LOPSIDED) {
         return set.iter().find_map(|role| {
-            let found = lane.binary_search_by_key(role, |(role, _)| *role).ok()?;
-            lane.get(found).copied()
+            let found = list.binary_search_by_key(role, |(role, _)| *role).ok()?;
+            list.get(found).copied()
         });
     }
-    if set.len() > lane.len().saturating_mul(LOPSIDED) {
-        return lane.iter().find(|(role, _)| set.binary_search(role).is_ok()).copied();
+    if set.len() > list.len().saturating_mul(LOPSIDED) {
+        return list.iter().find(|(role, _)| set.binary_search(role).is_ok()).copied();
     }
     let mut set = set.iter();
     let mut next = set.next()?;
-    for place in lane {
+    for place in list {
         while *next < place.0 {
             next = set.next()?;
         }
@@ -249,35 +249,35 @@ fn scope_of(text: &str) -> &str {
 /// A class while it is made.
 #[derive(Default)]
 struct Draft<'a> {
-    nothing: DraftLanes,
-    any: DraftLanes,
-    exact: HashMap<&'a str, DraftLanes>,
-    prefixes: std::collections::BTreeMap<&'a str, DraftLanes>,
-    scopes: HashMap<&'a str, DraftLanes>,
-    own: HashMap<&'a str, DraftLanes>,
-    own_scopes: HashMap<&'a str, DraftLanes>,
+    nothing: DraftPostings,
+    any: DraftPostings,
+    exact: HashMap<&'a str, DraftPostings>,
+    prefixes: std::collections::BTreeMap<&'a str, DraftPostings>,
+    scopes: HashMap<&'a str, DraftPostings>,
+    own: HashMap<&'a str, DraftPostings>,
+    own_scopes: HashMap<&'a str, DraftPostings>,
 }
 
 #[derive(Default)]
-struct DraftLanes {
+struct DraftPostings {
     allow: Vec<Place>,
     deny: Vec<Place>,
 }
 
-impl DraftLanes {
+impl DraftPostings {
     /// Places come sorted, so that the first of a role is the one that counts.
     fn add(&mut self, effect: Effect, place: Place) {
-        let lane = match effect {
+        let list = match effect {
             Effect::Allow => &mut self.allow,
             Effect::Deny => &mut self.deny,
         };
-        if lane.last().is_none_or(|(role, _)| *role != place.0) {
-            lane.push(place);
+        if list.last().is_none_or(|(role, _)| *role != place.0) {
+            list.push(place);
         }
     }
 
-    fn finish(self) -> Lanes {
-        Lanes { allow: self.allow.into(), deny: self.deny.into() }
+    fn finish(self) -> Postings {
+        Postings { allow: self.allow.into(), deny: self.deny.into() }
     }
 }
 
@@ -314,8 +314,8 @@ impl Class {
                 }
             }
         }
-        let finish = |map: HashMap<&str, DraftLanes>| {
-            map.into_iter().map(|(text, lanes)| (Box::from(text), lanes.finish())).collect()
+        let finish = |map: HashMap<&str, DraftPostings>| {
+            map.into_iter().map(|(text, postings)| (Box::from(text), postings.finish())).collect()
         };
         Class {
             nothing: draft.nothing.finish(),
@@ -328,9 +328,9 @@ impl Class {
         }
     }
 
-    /// The lanes of `${self}`, where `resource` is named after `me`. Names are compared as they
+    /// The postings of `${self}`, where `resource` is named after `me`. Names are compared as they
     /// are: nothing in one means anything else.
-    fn own(&self, resource: &str, me: Option<&str>) -> Option<&Lanes> {
+    fn own(&self, resource: &str, me: Option<&str>) -> Option<&Postings> {
         if self.own.is_empty() {
             return None;
         }
@@ -338,7 +338,7 @@ impl Class {
         if me == Some(id) { self.own.get(scope) } else { None }
     }
 
-    /// The lanes of the prefixes that `resource` begins with.
+    /// The postings of the prefixes that `resource` begins with.
     fn prefixes(&self, resource: &str) -> Prefixes<'_> {
         // Of what sorts before `resource`, the last one shares the most with it. Whatever prefix
         // of `resource` there is, is that one or one that it begins with itself.
@@ -355,17 +355,17 @@ impl Class {
 }
 
 /// Links each prefix to the next shorter one.
-fn link(sorted: std::collections::BTreeMap<&str, DraftLanes>) -> Vec<Prefix> {
+fn link(sorted: std::collections::BTreeMap<&str, DraftPostings>) -> Vec<Prefix> {
     let mut prefixes: Vec<Prefix> = Vec::with_capacity(sorted.len());
     // The prefixes that the last one begins with, itself included, the longest last.
     let mut open: Vec<(u32, &str)> = Vec::new();
-    for (place, (text, lanes)) in (0u32..).zip(sorted) {
+    for (place, (text, postings)) in (0u32..).zip(sorted) {
         while open.last().is_some_and(|(_, shorter)| !text.starts_with(shorter)) {
             open.pop();
         }
         let shorter = open.last().map(|(place, _)| *place);
         open.push((place, text));
-        prefixes.push(Prefix { text: text.into(), shorter, lanes: lanes.finish() });
+        prefixes.push(Prefix { text: text.into(), shorter, postings: postings.finish() });
     }
     prefixes
 }
@@ -378,11 +378,11 @@ struct Prefixes<'a> {
 }
 
 impl<'a> Iterator for Prefixes<'a> {
-    type Item = &'a Lanes;
+    type Item = &'a Postings;
 
-    fn next(&mut self) -> Option<&'a Lanes> {
+    fn next(&mut self) -> Option<&'a Postings> {
         let prefix = self.all.get(self.next?)?;
         self.next = prefix.shorter.map(|place| place as usize);
-        Some(&prefix.lanes)
+        Some(&prefix.postings)
     }
 }

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::meanwhile::{Marks, catch_up};
-use super::person::{Opened, Person, claims_person, lookup_person, settle};
-use super::{Options, Outcome, configured, know, load_views, open_source, run, updates, views};
+use super::concurrent::{Marks, catch_up};
+use super::provision::{Opened, Person, claims_person, lookup_person, plan_and_commit};
+use super::{
+    Options, Outcome, configured, load_views, merge_mirrors, open_source, run, updates, views,
+};
 use crate::config::{self, Config};
 use crate::gateway::question::{Caller, KnownBy};
 use crate::model::{Time, parse_rfc3339};
@@ -603,11 +605,11 @@ fn who_was_in_the_mirror_already_is_there_as_they_are_now() {
     };
     let within: Vec<&str> = mirror
         .directory
-        .containers
+        .refs
         .iter()
         .zip(&mirror.directory.members)
         .filter(|(_, members)| members.contains(&place("u1")))
-        .map(|(container, _)| mirror.directory.text(container.identity))
+        .map(|(reference, _)| mirror.directory.text(reference.identity))
         .collect();
     assert_eq!(within, ["/osmo-blue", "viewer"]);
     assert_eq!(mirror.directory.users.len(), 2);
@@ -626,7 +628,7 @@ fn a_look_up_before_the_first_sync_is_unavailable() {
 }
 
 /// The people of `realm` as the file source shows them.
-fn sighted(home: &Home, realm: &Value, name: &str) -> super::person::Answer {
+fn sighted(home: &Home, realm: &Value, name: &str) -> super::provision::Heard {
     home.write("aside.json", realm);
     let mut source = home.config.sources[0].clone();
     if let config::SourceKind::RealmExport(export) = &mut source.kind {
@@ -635,7 +637,7 @@ fn sighted(home: &Home, realm: &Value, name: &str) -> super::person::Answer {
     let mut config = home.config.clone();
     config.sources = vec![source.clone()];
     let opened = vec![open_source(&source)];
-    wait(super::person::ask(&config, &opened, &caller(name))).remove(0)
+    wait(super::provision::ask(&config, &opened, &caller(name))).remove(0)
 }
 
 #[test]
@@ -653,7 +655,8 @@ fn a_run_that_began_to_read_before_someone_came_does_not_lose_them() {
     let came: OnProgress = Arc::new(move |progress| {
         // Every source has been heard, nothing is planned yet.
         if progress.what == super::PLANNING {
-            let done = settle(&config, &caller("u1"), vec![answer.clone()], now()).unwrap();
+            let done =
+                plan_and_commit(&config, &caller("u1"), vec![answer.clone()], now()).unwrap();
             provisioned(&done);
         }
     });
@@ -685,15 +688,15 @@ fn a_commit_that_races_with_a_newcomer_plans_and_writes_anew() {
     let answer = sighted(&home, &company.realm(&[zero.clone(), person(1, &[1], &[])]), "u1");
     home.write("realm.json", &company.realm(&[zero, person(7, &[], &[5])]));
 
-    // As `settle` of a run does it, with somebody coming between plan and commit.
+    // As `plan_and_commit` of a run does it, with somebody coming between plan and commit.
     let marks = Marks::take(&home.config.store).unwrap();
     let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
     let silent: OnProgress = Arc::new(|_| {});
     let words = wait(super::ask(&home.config, &options, &silent));
     let reader = home.reader();
-    let mut known = know(&home.config, words, Some(&reader), &mut Vec::new()).unwrap();
+    let mut known = merge_mirrors(&home.config, words, Some(&reader), &mut Vec::new()).unwrap();
     let mut writer = crate::store::Writer::open(&home.config.store).unwrap();
-    let mut commit = |known: &mut Vec<super::Known>, newcomer: bool| {
+    let mut commit = |known: &mut Vec<super::SourceState>, newcomer: bool| {
         let meta = reader.meta().unwrap();
         catch_up(known, Some(&reader), &marks).unwrap();
         load_views(known, Some(&reader)).unwrap();
@@ -702,7 +705,8 @@ fn a_commit_that_races_with_a_newcomer_plans_and_writes_anew() {
             crate::resolve::resolve(&home.config, &views(&home.config, known), &old, now());
         let plan = crate::plan::plan(&home.config.guard, resolved, &old, None, now());
         if newcomer {
-            let done = settle(&home.config, &caller("u1"), vec![answer.clone()], now()).unwrap();
+            let done =
+                plan_and_commit(&home.config, &caller("u1"), vec![answer.clone()], now()).unwrap();
             provisioned(&done);
         }
         writer.commit(&crate::store::Commit {
@@ -765,32 +769,33 @@ roles_claim = "CLAIM"
 
 /// A store whose mirror of `kc` has these groups, and nobody in it.
 fn mirrored(toml: &str, groups: impl FnOnce(&mut dyn FnMut(&str, &str, &str))) -> Home {
-    use crate::source::{Kind, NewContainer, ReadingBuilder};
+    use crate::source::{Kind, NewRef, SnapshotBuilder};
     let home = Home::new(toml);
-    let mut builder = ReadingBuilder::new(false);
+    let mut builder = SnapshotBuilder::new(false);
     groups(&mut |key, name, identity| {
         let kind = Kind::Group;
-        builder.container(&NewContainer { kind, key, name, identity, norm: identity });
+        builder.reference(&NewRef { kind, key, name, identity, norm: identity });
     });
     keep(&home, builder.finish());
     home
 }
 
 /// Puts a reading into the store as the mirror of `kc`.
-fn keep(home: &Home, reading: crate::source::Reading) {
-    let word = super::Word::Said(Box::new(reading));
+fn keep(home: &Home, snapshot: crate::source::Snapshot) {
+    let answer = super::SourceAnswer::Said(Box::new(snapshot));
     let mut writer = crate::store::Writer::open(&home.config.store).unwrap();
-    let words = (vec![word, super::Word::NotAsked], None);
-    super::settle(&home.config, words, &Marks::default(), Some(&mut writer), now()).unwrap();
+    let answers = (vec![answer, super::SourceAnswer::NotAsked], None);
+    super::plan_and_commit(&home.config, answers, &Marks::default(), Some(&mut writer), now())
+        .unwrap();
 }
 
 /// A store whose mirror of `kc` has some groups and roles, and nobody but `old`.
 fn with_mirror(claim: &str) -> Home {
-    use crate::source::{Enabled, Kind, NewContainer, NewUser, ReadingBuilder};
+    use crate::source::{Enabled, Kind, NewRef, NewUser, SnapshotBuilder};
     let home = Home::new(&CLAIMS.replace("CLAIM", claim));
-    let mut builder = ReadingBuilder::new(false);
+    let mut builder = SnapshotBuilder::new(false);
     let mut add = |kind, key: &str, name: &str, identity: &str| {
-        builder.container(&NewContainer { kind, key, name, identity, norm: identity })
+        builder.reference(&NewRef { kind, key, name, identity, norm: identity })
     };
     let plain = add(Kind::RealmRole, "plain", "plain", "plain");
     let viewer = add(Kind::RealmRole, "viewer", "viewer", "viewer");

@@ -1,4 +1,4 @@
-//! The follower serves the newest generation that it could read, and says what stands in its way.
+//! The watcher serves the newest generation that it could read, and says what stands in its way.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use idpsyncd::gateway::follow::Follower;
-use idpsyncd::gateway::snapshot::{Found, Wanted};
+use idpsyncd::gateway::replica::{Found, Wanted};
+use idpsyncd::gateway::watcher::ReplicaWatcher;
 use idpsyncd::model::Time;
 use idpsyncd::store::{MirrorUpdate, SourceUpdate, Writer};
 use rusqlite::Connection;
@@ -37,8 +37,8 @@ fn home() -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-fn follow(path: &Path) -> Follower {
-    Follower::start(path, Arc::new(Wanted::default())).unwrap()
+fn follow(path: &Path) -> ReplicaWatcher {
+    ReplicaWatcher::start(path, Arc::new(Wanted::default())).unwrap()
 }
 
 /// A world of `people`, who all hold `member`.
@@ -53,21 +53,21 @@ fn world(people: &[&str]) -> World {
     world
 }
 
-fn roles(follower: &Follower, name: &str) -> Option<String> {
-    let loaded = follower.loaded();
-    let snapshot = &loaded.as_ref()?.snapshot;
-    match snapshot.user(name) {
-        Found::Enabled(set) => Some(snapshot.roles_header(set).to_owned()),
+fn roles(watcher: &ReplicaWatcher, name: &str) -> Option<String> {
+    let loaded = watcher.loaded();
+    let replica = &loaded.as_ref()?.replica;
+    match replica.user(name) {
+        Found::Enabled(set) => Some(replica.roles_header(set).to_owned()),
         Found::Disabled(_) | Found::Unknown => None,
     }
 }
 
-fn generation(follower: &Follower) -> u64 {
-    follower.loaded().as_ref().map_or(0, |loaded| loaded.snapshot.generation())
+fn generation(watcher: &ReplicaWatcher) -> u64 {
+    watcher.loaded().as_ref().map_or(0, |loaded| loaded.replica.generation())
 }
 
-fn trouble(follower: &Follower) -> String {
-    follower.trouble().map_or(String::new(), |text| text.to_string())
+fn trouble(watcher: &ReplicaWatcher) -> String {
+    watcher.trouble().map_or(String::new(), |text| text.to_string())
 }
 
 /// Everything that is logged in this process.
@@ -100,14 +100,14 @@ fn warnings(path: &Path) -> usize {
 #[tokio::test]
 async fn a_store_that_comes_later_is_served_and_followed_from_generation_to_generation() {
     let (_folder, path) = home();
-    let follower = follow(&path);
-    until("it says that there is no store", || trouble(&follower).contains("no store")).await;
-    let stale = follower.stale(at(0), Duration::MAX).unwrap();
+    let watcher = follow(&path);
+    until("it says that there is no store", || trouble(&watcher).contains("no store")).await;
+    let stale = watcher.stale(at(0), Duration::MAX).unwrap();
     assert!(stale.words.starts_with("no generation is loaded: there is no store"), "{stale:?}");
 
     let mut writer = Writer::open(&path).unwrap();
-    until("an empty store is no generation", || trouble(&follower).contains("nothing was")).await;
-    assert!(follower.loaded().is_none());
+    until("an empty store is no generation", || trouble(&watcher).contains("nothing was")).await;
+    assert!(watcher.loaded().is_none());
 
     let mut now = World::default();
     for (generation_, people) in (1..).zip([&["ann"][..], &["ann", "ben"], &["ann", "ben", "cy"]]) {
@@ -117,15 +117,15 @@ async fn a_store_that_comes_later_is_served_and_followed_from_generation_to_gene
         let generation_ = u64::try_from(generation_).unwrap();
         // Without a nudge too.
         if generation_ == 2 {
-            follower.nudge();
+            watcher.nudge();
         }
-        assert!(follower.at_least(generation_, Instant::now() + DEADLINE).await);
-        assert_eq!(generation(&follower), generation_);
-        assert_eq!(roles(&follower, people[people.len() - 1]).as_deref(), Some("member"));
-        assert_eq!(trouble(&follower), "");
+        assert!(watcher.at_least(generation_, Instant::now() + DEADLINE).await);
+        assert_eq!(generation(&watcher), generation_);
+        assert_eq!(roles(&watcher, people[people.len() - 1]).as_deref(), Some("member"));
+        assert_eq!(trouble(&watcher), "");
     }
     let soon = Instant::now() + Duration::from_millis(20);
-    assert!(!follower.at_least(4, soon).await, "nobody committed a fourth");
+    assert!(!watcher.at_least(4, soon).await, "nobody committed a fourth");
 }
 
 #[tokio::test]
@@ -134,15 +134,15 @@ async fn who_took_a_generation_keeps_it_while_others_are_served_the_next() {
     let mut writer = Writer::open(&path).unwrap();
     let (first, second) = (world(&["ann"]), world(&["ben"]));
     commit(&mut writer, &plan(&World::default(), &first, at(1)));
-    let follower = follow(&path);
-    assert!(follower.at_least(1, Instant::now() + DEADLINE).await);
-    let taken = follower.loaded();
+    let watcher = follow(&path);
+    assert!(watcher.at_least(1, Instant::now() + DEADLINE).await);
+    let taken = watcher.loaded();
     let kept = Arc::downgrade(taken.as_ref().unwrap());
     commit(&mut writer, &plan(&first, &second, at(2)));
-    follower.nudge();
-    assert!(follower.at_least(2, Instant::now() + DEADLINE).await);
-    assert_eq!(roles(&follower, "ann"), None);
-    let old = &taken.as_ref().unwrap().snapshot;
+    watcher.nudge();
+    assert!(watcher.at_least(2, Instant::now() + DEADLINE).await);
+    assert_eq!(roles(&watcher, "ann"), None);
+    let old = &taken.as_ref().unwrap().replica;
     assert!(matches!(old.user("ann"), Found::Enabled(_)));
     drop(taken);
     until("the old one is freed", || kept.strong_count() == 0).await;
@@ -171,25 +171,25 @@ async fn a_sync_that_changes_nothing_makes_the_evidence_younger() {
         writer.commit(&commit).unwrap();
     };
     let max = Duration::from_secs(100);
-    let follower = follow(&path);
+    let watcher = follow(&path);
     commit(&[], &mut writer);
-    assert!(follower.at_least(1, Instant::now() + DEADLINE).await);
-    let stale = follower.stale(at(0), max).unwrap();
+    assert!(watcher.at_least(1, Instant::now() + DEADLINE).await);
+    let stale = watcher.stale(at(0), max).unwrap();
     assert!(stale.words.contains("no source was read yet"), "{stale:?}");
 
     // A try that read nothing, then one that read a part, then all of it.
     let failed = SourceUpdate { error: Some("refused".to_owned()), ..read(at(5), false, false) };
     writer.touch(&[failed], &configured).unwrap();
     writer.touch(&[read(at(10), true, false)], &configured).unwrap();
-    until("the read is seen", || follower.stale(at(100), max).is_none()).await;
-    let stale = follower.stale(at(111), max).unwrap();
+    until("the read is seen", || watcher.stale(at(100), max).is_none()).await;
+    let stale = watcher.stale(at(111), max).unwrap();
     assert_eq!(stale.since, Some(at(10)));
     assert!(stale.words.contains("`corp`"), "{stale:?}");
     writer.touch(&[read(at(50), false, false)], &configured).unwrap();
     writer.touch(&[read(at(60), true, false)], &configured).unwrap();
-    until("the next one too", || follower.stale(at(111), max).is_none()).await;
-    assert_eq!(follower.stale(at(161), max).unwrap().since, Some(at(60)));
-    assert_eq!(generation(&follower), 1, "no generation for that");
+    until("the next one too", || watcher.stale(at(111), max).is_none()).await;
+    assert_eq!(watcher.stale(at(161), max).unwrap().since, Some(at(60)));
+    assert_eq!(generation(&watcher), 1, "no generation for that");
 }
 
 #[tokio::test]
@@ -197,20 +197,20 @@ async fn another_file_in_the_stores_place_is_read_anew() {
     let (folder, path) = home();
     let mut writer = Writer::open(&path).unwrap();
     commit(&mut writer, &plan(&World::default(), &world(&["ann"]), at(1)));
-    let follower = follow(&path);
-    assert!(follower.at_least(1, Instant::now() + DEADLINE).await);
+    let watcher = follow(&path);
+    assert!(watcher.at_least(1, Instant::now() + DEADLINE).await);
     // As somebody restores a backup: same generation, same moment, other people.
     let backup = folder.path().join("backup.db");
     let mut other = Writer::open(&backup).unwrap();
     commit(&mut other, &plan(&World::default(), &world(&["zoe"]), at(1)));
     drop((writer, other));
     std::fs::rename(&backup, &path).unwrap();
-    until("the other store is served", || roles(&follower, "zoe").is_some()).await;
-    assert_eq!(roles(&follower, "ann"), None);
+    until("the other store is served", || roles(&watcher, "zoe").is_some()).await;
+    assert_eq!(roles(&watcher, "ann"), None);
 
     std::fs::remove_file(&path).unwrap();
-    until("it says that the store is gone", || trouble(&follower).contains("no store")).await;
-    assert!(roles(&follower, "zoe").is_some(), "what was loaded is still served");
+    until("it says that the store is gone", || trouble(&watcher).contains("no store")).await;
+    assert!(roles(&watcher, "zoe").is_some(), "what was loaded is still served");
 }
 
 #[tokio::test]
@@ -220,27 +220,27 @@ async fn a_store_that_cannot_be_read_keeps_the_old_generation_and_is_told_once()
     let mut writer = Writer::open(&path).unwrap();
     let first = world(&["ann"]);
     commit(&mut writer, &plan(&World::default(), &first, at(1)));
-    let follower = follow(&path);
-    assert!(follower.at_least(1, Instant::now() + DEADLINE).await);
+    let watcher = follow(&path);
+    assert!(watcher.at_least(1, Instant::now() + DEADLINE).await);
     let before = warnings(&path);
 
     let conn = Connection::open(&path).unwrap();
     conn.execute("UPDATE role SET live = 0", []).unwrap();
     commit(&mut writer, &plan(&first, &world(&["ann", "ben"]), at(2)));
-    until("the damage is seen", || trouble(&follower).contains("does not exist")).await;
+    until("the damage is seen", || trouble(&watcher).contains("does not exist")).await;
     for _ in 0..3 {
-        follower.nudge();
+        watcher.nudge();
         // It has looked when nothing is nudged any more: a commit elsewhere would be seen then.
-        assert!(!follower.at_least(2, Instant::now() + Duration::from_millis(30)).await);
+        assert!(!watcher.at_least(2, Instant::now() + Duration::from_millis(30)).await);
     }
-    assert_eq!(roles(&follower, "ann").as_deref(), Some("member"));
-    assert_eq!(generation(&follower), 1);
+    assert_eq!(roles(&watcher, "ann").as_deref(), Some("member"));
+    assert_eq!(generation(&watcher), 1);
     assert_eq!(warnings(&path), before + 1, "once, however often it is looked at");
 
     conn.execute("UPDATE role SET live = 1", []).unwrap();
-    assert!(follower.at_least(2, Instant::now() + DEADLINE).await, "it is well again");
-    assert_eq!(trouble(&follower), "");
-    assert!(roles(&follower, "ben").is_some());
+    assert!(watcher.at_least(2, Instant::now() + DEADLINE).await, "it is well again");
+    assert_eq!(trouble(&watcher), "");
+    assert!(roles(&watcher, "ben").is_some());
 }
 
 #[tokio::test]
@@ -255,13 +255,13 @@ async fn a_store_at_rest_is_followed_when_somebody_begins_to_write_it() {
     for suffix in ["-wal", "-shm"] {
         std::fs::remove_file(format!("{}{suffix}", path.display())).unwrap();
     }
-    let follower = follow(&path);
-    assert!(follower.at_least(1, Instant::now() + DEADLINE).await);
+    let watcher = follow(&path);
+    assert!(watcher.at_least(1, Instant::now() + DEADLINE).await);
     assert!(!path.with_extension("db-wal").exists(), "a reader makes no log");
     let mut writer = Writer::open(&path).unwrap();
     commit(&mut writer, &plan(&first, &world(&["ann", "ben"]), at(2)));
-    assert!(follower.at_least(2, Instant::now() + DEADLINE).await);
-    assert!(roles(&follower, "ben").is_some());
+    assert!(watcher.at_least(2, Instant::now() + DEADLINE).await);
+    assert!(roles(&watcher, "ben").is_some());
     assert_eq!(warnings(&path), 0);
 }
 
@@ -270,11 +270,11 @@ async fn a_newer_programs_migration_is_noticed_on_an_open_store() {
     let (_folder, path) = home();
     let mut writer = Writer::open(&path).unwrap();
     commit(&mut writer, &plan(&World::default(), &world(&["ann"]), at(1)));
-    let follower = follow(&path);
-    assert!(follower.at_least(1, Instant::now() + DEADLINE).await);
+    let watcher = follow(&path);
+    assert!(watcher.at_least(1, Instant::now() + DEADLINE).await);
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    until("it says so", || trouble(&follower).contains("schema version 99")).await;
-    assert!(roles(&follower, "ann").is_some());
+    until("it says so", || trouble(&watcher).contains("schema version 99")).await;
+    assert!(roles(&watcher, "ann").is_some());
 }
 
 /// How many descriptors of this process are on `path`.
@@ -291,17 +291,17 @@ fn descriptors(path: &Path) -> usize {
 async fn a_file_that_is_no_store_is_not_opened_again_until_it_changes() {
     let (_folder, path) = home();
     Connection::open(&path).unwrap().execute("CREATE TABLE other (x)", []).unwrap();
-    let follower = follow(&path);
-    until("it says so", || trouble(&follower).contains("not a store")).await;
+    let watcher = follow(&path);
+    until("it says so", || trouble(&watcher).contains("not a store")).await;
     for _ in 0..20 {
-        follower.nudge();
-        assert!(!follower.at_least(1, Instant::now() + Duration::from_millis(10)).await);
+        watcher.nudge();
+        assert!(!watcher.at_least(1, Instant::now() + Duration::from_millis(10)).await);
     }
     assert!(descriptors(&path) <= 1, "each opening would cost one");
     std::fs::remove_file(&path).unwrap();
     let mut writer = Writer::open(&path).unwrap();
     commit(&mut writer, &plan(&World::default(), &world(&["ann"]), at(1)));
-    assert!(follower.at_least(1, Instant::now() + DEADLINE).await);
+    assert!(watcher.at_least(1, Instant::now() + DEADLINE).await);
 }
 
 #[tokio::test]
@@ -311,9 +311,9 @@ async fn a_follower_that_is_dropped_lets_go_of_the_store() {
     commit(&mut writer, &plan(&World::default(), &world(&["ann"]), at(1)));
     drop(writer);
     let before = descriptors(&path);
-    let follower = follow(&path);
-    assert!(follower.at_least(1, Instant::now() + DEADLINE).await);
+    let watcher = follow(&path);
+    assert!(watcher.at_least(1, Instant::now() + DEADLINE).await);
     assert!(descriptors(&path) > before);
-    drop(follower);
+    drop(watcher);
     until("its thread has ended", || descriptors(&path) == before).await;
 }

@@ -1,6 +1,6 @@
 //! Who a stranger is: what they are to be called, and whether the store knows them already.
 
-use super::person::{Answer, Person};
+use super::provision::{Heard, Person};
 use crate::config::{Config, UsernameFrom};
 use crate::gateway::question::{Caller, KnownBy};
 use crate::model::Status;
@@ -35,25 +35,25 @@ pub(super) fn called(config: &Config, person: &Sighting) -> Result<Named, String
 
 /// What the person is to be called. `Err` is not an error but the answer, where nobody is: a
 /// source that knows no such id settles it.
-pub(super) fn who(config: &Config, caller: &Caller, answers: &[Answer]) -> Result<Named, Person> {
+pub(super) fn who(config: &Config, caller: &Caller, answers: &[Heard]) -> Result<Named, Person> {
     let source = match &caller.known_by {
         KnownBy::Name(name) => return Ok(named(config, name)),
         KnownBy::Id { source, .. } => source,
     };
     let mut all = config.sources.iter().zip(answers);
     match all.find(|(config, _)| config.name == *source) {
-        Some((_, Answer::Found(person))) => called(config, person)
+        Some((_, Heard::Found(person))) => called(config, person)
             .map_err(|why| Person::Refused(format!("{source}: not provisioned: {why}"))),
-        Some((_, Answer::Claimed(_))) => match &caller.name {
+        Some((_, Heard::Claimed(_))) => match &caller.name {
             Some(name) => Ok(named(config, name)),
             None => Err(Person::Refused("the token names no username for them".to_owned())),
         },
-        Some((_, Answer::Nobody)) => Err(Person::Nobody),
-        Some((_, Answer::Several)) => {
+        Some((_, Heard::Nobody)) => Err(Person::Nobody),
+        Some((_, Heard::Several)) => {
             Err(Person::Refused(format!("{source}: more than one user has the id")))
         }
-        Some((_, Answer::Failed(why))) => Err(Person::Unavailable(why.clone())),
-        Some((_, Answer::NotAsked)) | None => {
+        Some((_, Heard::Failed(why))) => Err(Person::Unavailable(why.clone())),
+        Some((_, Heard::NotAsked)) | None => {
             Err(Person::Refused(format!("nobody asked source `{source}`, whose id it is")))
         }
     }

@@ -15,7 +15,7 @@ use super::attempt::WHAT;
 
 /// The store between runs.
 #[derive(Debug)]
-pub struct Glance {
+pub struct StoreStatus {
     /// The committed generation.
     pub generation: u64,
     /// The next moment at which something falls due by itself.
@@ -28,7 +28,7 @@ pub struct Glance {
 ///
 /// # Errors
 /// The store cannot be read.
-pub fn glance(path: &Path) -> Result<Option<Glance>, StoreError> {
+pub fn store_status(path: &Path) -> Result<Option<StoreStatus>, StoreError> {
     let Some(reader) = Reader::open(path)? else { return Ok(None) };
     reader.snapshot(look).map(Some)
 }
@@ -38,7 +38,7 @@ pub fn glance(path: &Path) -> Result<Option<Glance>, StoreError> {
 ///
 /// # Errors
 /// The store cannot be read, or contradicts itself.
-pub fn load(path: &Path) -> Result<Option<Glance>, StoreError> {
+pub fn load(path: &Path) -> Result<Option<StoreStatus>, StoreError> {
     let Some(reader) = Reader::open(path)? else { return Ok(None) };
     reader
         .snapshot(|reader| {
@@ -48,10 +48,10 @@ pub fn load(path: &Path) -> Result<Option<Glance>, StoreError> {
         .map(Some)
 }
 
-fn look(reader: &Reader) -> Result<Glance, StoreError> {
+fn look(reader: &Reader) -> Result<StoreStatus, StoreError> {
     let meta = reader.meta()?;
     let held = reader.held_head()?;
-    Ok(Glance { generation: meta.generation, next_due: meta.next_due, held })
+    Ok(StoreStatus { generation: meta.generation, next_due: meta.next_due, held })
 }
 
 /// Makes or migrates the store, so that what is wrong with it shows before anybody is asked

@@ -3,10 +3,10 @@
 //!
 //! ```text
 //! ask: every source at once ─┐
-//! claimed: the token's roles ┴─► settle: surroundings ─► resolve ─► plan ─► commit, or why not
+//! claimed: the token's roles ┴─► plan_and_commit: provision_context ─► resolve ─► plan ─► commit, or why not
 //! ```
 //!
-//! Only a stranger is ever provisioned, and only enabled: [`settle`] makes one user with links and
+//! Only a stranger is ever provisioned, and only enabled: [`plan_and_commit`] makes one user with links and
 //! idp grants, or nothing. It resolves with the same [`resolve`] as a run, over what the mirrors say
 //! groups and roles are, in a store without anybody else, where there is nothing to take away. What
 //! would need more than that (a role that is new, somebody known under another name, a name that
@@ -26,16 +26,17 @@ use crate::model::{Status, Time};
 use crate::plan::{self, Change, effective};
 use crate::resolve::{NewGroup, Resolved, Rules, View, new_group, resolve};
 use crate::source::{
-    Directory, Enabled, Kind, Looked, Named, Sighting, Source, SourceError, Who, Within,
-    find_container, with_people,
+    Directory, Enabled, Kind, Looked, Named, Sighting, Source, SourceError, Who, Within, find_ref,
+    with_people,
 };
 use crate::store::{
-    Commit, CommitError, MirrorPerson, Reader, Skeleton, Stranger, Surroundings, Writer,
+    Commit, CommitError, MirrorOutline, MirrorPerson, ProvisionContext, ProvisionQuery, Reader,
+    Writer,
 };
 
 /// What one source says of the person, or a token in its name.
 #[derive(Clone, Debug)]
-pub enum Answer {
+pub enum Heard {
     /// They are there.
     Found(Box<Sighting>),
     /// A token that the source issued names these roles.
@@ -97,7 +98,7 @@ pub async fn lookup_person(
     now: Time,
 ) -> Result<Person, RunError> {
     let answers = ask(config, sources, caller).await;
-    settle(config, caller, answers, now)
+    plan_and_commit(config, caller, answers, now)
 }
 
 /// Provisions the caller by the roles that their verified token names.
@@ -106,7 +107,7 @@ pub async fn lookup_person(
 /// The store cannot be read or written.
 pub fn claims_person(config: &Config, caller: &Caller, now: Time) -> Result<Person, RunError> {
     match claimed(config, caller) {
-        Ok(answers) => settle(config, caller, answers, now),
+        Ok(answers) => plan_and_commit(config, caller, answers, now),
         Err(why) => Ok(Person::Refused(why)),
     }
 }
@@ -115,7 +116,7 @@ pub fn claims_person(config: &Config, caller: &Caller, now: Time) -> Result<Pers
 ///
 /// Where the caller is known by a source's id, that source is asked first, by it: what the person
 /// is called is for the source to say, and the others are asked about whoever is called so.
-pub async fn ask(config: &Config, sources: &[Opened], caller: &Caller) -> Vec<Answer> {
+pub async fn ask(config: &Config, sources: &[Opened], caller: &Caller) -> Vec<Heard> {
     let all = || config.sources.iter().zip(sources);
     let (owner, ext) = match &caller.known_by {
         KnownBy::Name(name) => {
@@ -125,19 +126,19 @@ pub async fn ask(config: &Config, sources: &[Opened], caller: &Caller) -> Vec<An
         }
         KnownBy::Id { source, ext } => (source, ext),
     };
-    let mut answer = Answer::NotAsked;
+    let mut answer = Heard::NotAsked;
     if let Some((source, opened)) = all().find(|(source, _)| source.name == *owner) {
         answer = ask_one(config, source, opened, &Who::Id(ext.clone())).await;
     }
     let called = match &answer {
-        Answer::Found(person) => called(config, person).ok(),
+        Heard::Found(person) => called(config, person).ok(),
         _ => None,
     };
     let who = called.map(Who::Named);
     let others = all().map(|(source, opened)| async {
         match &who {
             Some(who) if source.name != *owner => ask_one(config, source, opened, who).await,
-            _ => Answer::NotAsked,
+            _ => Heard::NotAsked,
         }
     });
     let mut answers = join_all(others).await;
@@ -148,12 +149,12 @@ pub async fn ask(config: &Config, sources: &[Opened], caller: &Caller) -> Vec<An
     answers
 }
 
-async fn ask_one(config: &Config, source: &SourceConfig, opened: &Opened, who: &Who) -> Answer {
+async fn ask_one(config: &Config, source: &SourceConfig, opened: &Opened, who: &Who) -> Heard {
     // What the store itself says is there without asking.
     if source.kind.is_local() {
-        return Answer::NotAsked;
+        return Heard::NotAsked;
     }
-    let failed = |error: &SourceError| Answer::Failed(format!("{}: {error}", source.name));
+    let failed = |error: &SourceError| Heard::Failed(format!("{}: {error}", source.name));
     let opened = match opened {
         Ok(opened) => opened,
         Err(error) => return failed(error),
@@ -162,14 +163,14 @@ async fn ask_one(config: &Config, source: &SourceConfig, opened: &Opened, who: &
     match opened.lookup(&rules, who).await {
         // Whether the account is enabled is not for a source to say that gives roles only.
         Ok(Looked::Found(sighting)) if sighting.enabled == Enabled::Unknown && source.lifecycle => {
-            Answer::Failed(format!(
+            Heard::Failed(format!(
                 "{}: cannot be believed now about whether the account is enabled",
                 source.name
             ))
         }
-        Ok(Looked::Found(sighting)) => Answer::Found(sighting),
-        Ok(Looked::Nobody) => Answer::Nobody,
-        Ok(Looked::Several) => Answer::Several,
+        Ok(Looked::Found(sighting)) => Heard::Found(sighting),
+        Ok(Looked::Nobody) => Heard::Nobody,
+        Ok(Looked::Several) => Heard::Several,
         Err(error) => failed(&error),
     }
 }
@@ -178,7 +179,7 @@ async fn ask_one(config: &Config, source: &SourceConfig, opened: &Opened, who: &
 ///
 /// # Errors
 /// No source issued it, or it does not say enough.
-fn claimed(config: &Config, caller: &Caller) -> Result<Vec<Answer>, String> {
+fn claimed(config: &Config, caller: &Caller) -> Result<Vec<Heard>, String> {
     let issuer = caller.issuer.as_deref().ok_or("no token names the caller's roles")?;
     let KnownBy::Id { source, ext: subject } = &caller.known_by else {
         return Err(format!(
@@ -195,9 +196,9 @@ fn claimed(config: &Config, caller: &Caller) -> Result<Vec<Answer>, String> {
         .filter(|jwt| jwt.issuer == issuer)
         .find_map(|jwt| jwt.roles_claim.clone())
         .ok_or("no `roles_claim` is configured for the token's issuer")?;
-    let mut answers = vec![Answer::NotAsked; config.sources.len()];
+    let mut answers = vec![Heard::NotAsked; config.sources.len()];
     if let Some(slot) = answers.get_mut(place) {
-        *slot = Answer::Claimed(Box::new(Claimed { subject, claim, roles }));
+        *slot = Heard::Claimed(Box::new(Claimed { subject, claim, roles }));
     }
     Ok(answers)
 }
@@ -206,10 +207,10 @@ fn claimed(config: &Config, caller: &Caller) -> Result<Vec<Answer>, String> {
 ///
 /// # Errors
 /// The store cannot be read or written.
-pub fn settle(
+pub fn plan_and_commit(
     config: &Config,
     caller: &Caller,
-    answers: Vec<Answer>,
+    answers: Vec<Heard>,
     now: Time,
 ) -> Result<Person, RunError> {
     let path = config.store.as_path();
@@ -223,7 +224,7 @@ pub fn settle(
     };
     let mut tries = 0;
     loop {
-        let around = reader.surroundings(&stranger(config, &who, &answers))?;
+        let around = reader.provision_context(&stranger(config, &who, &answers))?;
         let asked = Asked { caller, who: &who };
         let ready = match decide(config, &asked, &answers, &around, now) {
             Ok(ready) => ready,
@@ -232,7 +233,7 @@ pub fn settle(
         let people: Vec<MirrorPerson<'_>> = ready
             .people
             .iter()
-            .map(|(source, skeleton, person)| MirrorPerson { source, skeleton, person })
+            .map(|(source, outline, person)| MirrorPerson { source, outline, person })
             .collect();
         let committed = Writer::open(path)?.commit_people(
             &Commit {
@@ -255,37 +256,37 @@ pub fn settle(
     }
 }
 
-fn stranger<'a>(config: &'a Config, who: &'a Named, answers: &'a [Answer]) -> Stranger<'a> {
+fn stranger<'a>(config: &'a Config, who: &'a Named, answers: &'a [Heard]) -> ProvisionQuery<'a> {
     let mut exts = Vec::new();
     let mut emails = Vec::new();
     let by_email = config.sources.iter().any(|source| source.link_by == LinkBy::Email);
     for (source, answer) in config.sources.iter().zip(answers) {
         match answer {
-            Answer::Found(person) => {
+            Heard::Found(person) => {
                 exts.push((source.name.as_str(), person.ext.as_str()));
                 if by_email && person.email_verified && !person.email.is_empty() {
                     emails.push(person.email.to_lowercase());
                 }
             }
-            Answer::Claimed(claimed) => exts.push((source.name.as_str(), claimed.subject.as_str())),
-            Answer::Nobody | Answer::Several | Answer::Failed(_) | Answer::NotAsked => {}
+            Heard::Claimed(claimed) => exts.push((source.name.as_str(), claimed.subject.as_str())),
+            Heard::Nobody | Heard::Several | Heard::Failed(_) | Heard::NotAsked => {}
         }
     }
     let sources = config.sources.iter().map(|source| source.name.as_str()).collect();
-    Stranger { who, sources, exts, emails }
+    ProvisionQuery { who, sources, exts, emails }
 }
 
 /// What is to be committed.
 struct Ready<'a> {
     plan: plan::Plan,
     /// Whom the mirrors get: source, mirror, person.
-    people: Vec<(&'a str, &'a Skeleton, Sighting)>,
+    people: Vec<(&'a str, &'a MirrorOutline, Sighting)>,
 }
 
 /// One source's part in the decision.
 struct Part<'a> {
     source: &'a SourceConfig,
-    skeleton: &'a Skeleton,
+    outline: &'a MirrorOutline,
     /// Who the source says the person is, now.
     found: Option<Sighting>,
     /// Who of the mirror may be the person.
@@ -296,8 +297,8 @@ struct Part<'a> {
 fn decide<'a>(
     config: &'a Config,
     asked: &Asked<'_>,
-    answers: &[Answer],
-    around: &'a Surroundings,
+    answers: &[Heard],
+    around: &'a ProvisionContext,
     now: Time,
 ) -> Result<Ready<'a>, Person> {
     let who = asked.who;
@@ -307,7 +308,7 @@ fn decide<'a>(
         .iter()
         .map(|part| {
             let people: Vec<Sighting> = part.found.iter().chain(&part.rows).cloned().collect();
-            with_people(part.skeleton.directory.clone(), &people)
+            with_people(part.outline.directory.clone(), &people)
         })
         .collect();
     // Whatever these small views do not show is unknown, not absent: they prove nothing.
@@ -318,14 +319,14 @@ fn decide<'a>(
         .collect();
     let mut resolved = resolve(config, &views, &around.state, now);
     for (source, answer) in config.sources.iter().zip(answers) {
-        if let Answer::Claimed(claimed) = answer {
+        if let Heard::Claimed(claimed) = answer {
             claims::mark(config, &source.name, &claimed.claim, &mut resolved);
         }
     }
     let plan = additions(who, around, resolved, now)?;
     let people = parts
         .into_iter()
-        .filter_map(|part| Some((part.source.name.as_str(), part.skeleton, part.found?)))
+        .filter_map(|part| Some((part.source.name.as_str(), part.outline, part.found?)))
         .collect();
     Ok(Ready { plan, people })
 }
@@ -334,41 +335,41 @@ fn decide<'a>(
 fn parts<'a>(
     config: &'a Config,
     who: &Named,
-    answers: &[Answer],
-    around: &'a Surroundings,
+    answers: &[Heard],
+    around: &'a ProvisionContext,
 ) -> Result<Vec<Part<'a>>, Person> {
     let mut parts = Vec::new();
     let mut failed: Vec<String> = Vec::new();
     for (source, answer) in config.sources.iter().zip(answers) {
-        let skeleton = around.mirrors.get(&source.name);
-        if matches!(answer, Answer::Several) {
+        let outline = around.mirrors.get(&source.name);
+        if matches!(answer, Heard::Several) {
             return Err(Person::Refused(format!(
                 "{}: more than one user comes to the username `{}`",
                 source.name,
                 who.username.escape_debug()
             )));
         }
-        if let Answer::Failed(why) = answer {
+        if let Heard::Failed(why) = answer {
             failed.push(why.clone());
         }
-        let Some(skeleton) = skeleton else {
-            if matches!(answer, Answer::Found(_) | Answer::Claimed(_)) {
+        let Some(outline) = outline else {
+            if matches!(answer, Heard::Found(_) | Heard::Claimed(_)) {
                 failed.push(format!("{}: has not been read by a sync yet", source.name));
             }
             continue;
         };
         let found = match answer {
-            Answer::Found(person) => Some(person.as_ref().clone()),
-            Answer::Claimed(claimed) => {
+            Heard::Found(person) => Some(person.as_ref().clone()),
+            Heard::Claimed(claimed) => {
                 let roles = &around.state.roles;
-                let shown = claims::sighting(config, source, who, claimed, skeleton, roles);
+                let shown = claims::sighting(config, source, who, claimed, outline, roles);
                 Some(shown.map_err(Person::Refused)?)
             }
             _ => None,
         };
-        let asked = matches!(answer, Answer::Found(_) | Answer::Claimed(_) | Answer::Nobody);
+        let asked = matches!(answer, Heard::Found(_) | Heard::Claimed(_) | Heard::Nobody);
         let mut rows = Vec::new();
-        for row in &skeleton.rows {
+        for row in &outline.rows {
             if found.as_ref().is_some_and(|found| found.ext == row.ext) {
                 continue;
             }
@@ -384,8 +385,8 @@ fn parts<'a>(
         }
         if let Some(found) = &found {
             for within in &found.within {
-                if find_container(&skeleton.directory, within).is_none() {
-                    new_group_gives_nothing(config, source, skeleton, within)?;
+                if find_ref(&outline.directory, within).is_none() {
+                    new_group_gives_nothing(config, source, outline, within)?;
                     tracing::info!(
                         source = %source.name,
                         what = within.kind.as_str(),
@@ -395,7 +396,7 @@ fn parts<'a>(
                 }
             }
         }
-        parts.push(Part { source, skeleton, found, rows });
+        parts.push(Part { source, outline, found, rows });
     }
     // Whom only sources know that give roles only is nobody here.
     if parts.iter().any(|part| part.found.is_some() && part.source.lifecycle) {
@@ -411,13 +412,13 @@ fn parts<'a>(
 fn new_group_gives_nothing(
     config: &Config,
     source: &SourceConfig,
-    skeleton: &Skeleton,
+    outline: &MirrorOutline,
     within: &Within,
 ) -> Result<(), Person> {
     let Some(name) = within.name.as_deref().filter(|_| within.kind == Kind::Group) else {
         return Ok(());
     };
-    let why = match new_group(config, source, &skeleton.directory, (&within.key, name)) {
+    let why = match new_group(config, source, &outline.directory, (&within.key, name)) {
         NewGroup::Nothing => return Ok(()),
         NewGroup::Denies => "a role that denies hangs on its name",
         NewGroup::InDoubt => "another group bears its name, which is in doubt now",
@@ -433,7 +434,7 @@ fn new_group_gives_nothing(
 /// The plan that makes the person, if that is all that resolving comes to.
 fn additions(
     who: &Named,
-    around: &Surroundings,
+    around: &ProvisionContext,
     resolved: Resolved,
     now: Time,
 ) -> Result<plan::Plan, Person> {
