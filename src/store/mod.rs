@@ -1,68 +1,9 @@
-//! The store: what is known about people and roles, in one file that gateways read.
-//!
-//! ```text
-//! Reader ── state, mirror, meta ──► plan ──► Writer::commit   one transaction
-//! (cannot write)                             (base_version: or Raced)
-//! ```
+//! The store: what is known about people and roles, kept for runs, commands and gateways.
 //!
 //! | what | where |
 //! |---|---|
-//! | the tables and the gateway's views | `schema/v1.sql`, explained in `docs/store.md` |
-//! | opening, `-wal` and `-shm` | `open` |
-//! | whose the files are, links among them | `files` |
-//! | one run at a time | [`RunLock`] |
-//! | reading | [`Reader`]: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `tokens`, `history`, `access` (who held what at any generation), `review`, `mirror`, `keys` (issuers'), `workload` (who reaches what in the clouds) |
-//! | reading and writing for one stranger | `person` |
-//! | people who were added by hand | `accounts` |
-//! | writing | [`Writer`]: `apply` (changes), `grants`, `tokens`, `sets` (role sets, decisions), `past` (what people held before), `mirror`, `keys`; `batch` (many rows a statement) |
-//!
-//! A commit costs what it changes: rows that stay are not written. Nothing outside this folder
-//! knows that it is SQLite, and nothing in it decides what should change: it does what the plan
-//! says, and refuses a plan that does not fit.
+//! | SQLite: one file that gateways read | `sqlite` |
 
-mod access;
-mod accounts;
-mod apply;
-mod batch;
-mod bearers;
-mod codec;
-mod error;
-mod files;
-mod gateway;
-mod grants;
-mod held;
-mod history;
-mod keys;
-mod load;
-mod lock;
-mod mirror;
-mod open;
-mod past;
-mod provision;
-mod query;
-mod reader;
-mod review;
-mod schema;
-mod sets;
-mod tokens;
-mod workload;
-mod writer;
+mod sqlite;
 
-#[cfg(test)]
-mod tests;
-
-pub use access::{Access, AccessChange, AccessFilter, AsOf, Began, Generation, Untold, Ways};
-pub use bearers::SeenToken;
-pub use error::{CommitError, StoreError, StoreErrorKind};
-pub use gateway::{Footprint, SeenLink, SeenSet, SeenUser, Since, Standing};
-pub use history::{HistoryFilter, HistoryRow};
-pub use lock::{LockError, RunLock};
-pub use mirror::Mirror;
-pub use provision::{Acquaintance, MirrorOutline, MirrorPerson, ProvisionContext, ProvisionQuery};
-pub use query::{Decided, Effective, GrantDetail, UserDetail, UserRow};
-pub use reader::{Meta, Reader, ScopeStatus, SourceStatus};
-pub use review::Review;
-pub use schema::SCHEMA_VERSION;
-pub use tokens::TokenRow;
-pub use workload::ReachedBy;
-pub use writer::{Commit, Committed, MirrorUpdate, SourceUpdate, Writer};
+pub use sqlite::*;
