@@ -28,8 +28,8 @@ use cedar_policy::{Authorizer, Context, Entities, EntityUid, PolicySet, Request}
 use idpsyncd::config::AllowedConfig;
 use idpsyncd::gateway::question::{KnownBy, On, Question};
 use idpsyncd::gateway::replica::{Found, Replica, Wanted};
-use idpsyncd::model::{Link, Mode, Role, State, Status, User, parse_rfc3339};
-use idpsyncd::plan::{Change, Plan, RoleSetId, Summary};
+use idpsyncd::model::{Change, Link, Mode, Role, RoleSetId, State, Status, User, parse_rfc3339};
+use idpsyncd::plan::{Plan, Summary};
 use idpsyncd::policy::{Effect, Policy};
 use idpsyncd::store::{Commit, Reader, Writer};
 

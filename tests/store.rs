@@ -620,7 +620,7 @@ fn a_role_that_somebody_still_holds_cannot_be_removed() {
     second.roles.remove("admin");
     second.idp.retain(|(_, role), _| role != "admin");
     let mut plan = plan(&first, &second, at(1));
-    plan.changes.retain(|change| !matches!(change, idpsyncd::plan::Change::GrantRemoved { .. }));
+    plan.changes.retain(|change| !matches!(change, idpsyncd::model::Change::GrantRemoved { .. }));
     let commit =
         Commit { plan: &plan, base_version: 1, sources: &[], configured: &[], settled: None };
     assert!(matches!(writer.commit(&commit), Err(CommitError::Inconsistent(_))));

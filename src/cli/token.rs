@@ -18,8 +18,8 @@ use super::time::{From, moment};
 use super::user::{find, status_word};
 use super::{Failure, exit};
 use crate::config::Config;
-use crate::model::{NewToken, State, Status, Time, UserId, rfc3339, token};
-use crate::plan::{ByHand, Change};
+use crate::model::{Change, NewToken, State, Status, Time, UserId, rfc3339, token};
+use crate::plan::ByHand;
 use crate::store::{Reader, TokenRow};
 use crate::sync;
 

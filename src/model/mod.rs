@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a file or a socket; nothing here knows how it is stored.
 
 pub mod account;
+pub mod change;
 pub mod state;
 pub mod texts;
 pub mod token;
@@ -10,9 +11,10 @@ pub mod username;
 pub mod workload;
 
 pub use account::{Deed, Done, LastDeed, LocalAccount};
+pub use change::{Cause, Change};
 pub use state::{
-    Grant, GrantKind, Link, LocalGrant, Mode, Reason, ReasonBook, Role, RoleIdx, SetIdx, State,
-    Status, User, UserId,
+    Grant, GrantKind, Link, LocalGrant, Mode, Reason, ReasonBook, Role, RoleIdx, RoleSetId, SetIdx,
+    State, Status, User, UserId,
 };
 pub use texts::{Text, Texts};
 pub use token::{NewToken, Token, Tokens};

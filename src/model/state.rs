@@ -16,6 +16,17 @@ pub type RoleIdx = u32;
 /// A set of reasons in a [`ReasonBook`].
 pub type SetIdx = u32;
 
+/// The id of a role set: the first 16 bytes of a SHA-256 over its roles' names, so that it means
+/// the same in every generation and on every machine. Printed as 32 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, Default)]
+pub struct RoleSetId(pub u128);
+
+impl std::fmt::Display for RoleSetId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
 /// What a sync does with a role: the design's section 6.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
@@ -108,7 +119,7 @@ pub struct User {
     /// How it stands.
     pub status: Status,
     /// The role set that the gateway sees now, as stored; the empty set's id for a new user.
-    pub role_set: crate::plan::RoleSetId,
+    pub role_set: RoleSetId,
 }
 
 /// A person is known in `source` by the stable external id `ext`.

@@ -6,8 +6,7 @@
 
 use hashbrown::HashMap;
 
-use super::{Text, Texts, Time, UserId};
-use crate::plan::RoleSetId;
+use super::{RoleSetId, Text, Texts, Time, UserId};
 
 /// SHA-256 of a token's secret, as its text stands: all that is kept of it.
 pub type Digest = [u8; 32];

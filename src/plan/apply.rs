@@ -2,9 +2,7 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::model::{Grant, GrantKind, Link, RoleIdx, State, Status, Text, UserId};
-
-use super::change::Change;
+use crate::model::{Change, Grant, GrantKind, Link, RoleIdx, State, Status, Text, UserId};
 
 /// Applies `changes`, a subset of those that lead from `old` to `full`, to `old`. Texts, reasons,
 /// local grants and role numbers are `full`'s.

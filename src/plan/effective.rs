@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashMap;
 use sha2::{Digest, Sha256};
 
-use crate::model::{GrantKind, RoleIdx, State, Status, Time, User};
-
-use super::change::RoleSetId;
+use crate::model::{GrantKind, RoleIdx, RoleSetId, State, Status, Time, User};
 
 impl RoleSetId {
     /// The id of the set without roles.
@@ -130,7 +128,7 @@ pub(super) fn valid(state: &State, kind: GrantKind, now: Time) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::RoleSetId;
+    use crate::model::RoleSetId;
 
     #[test]
     fn the_empty_set_has_the_id_of_no_names() {

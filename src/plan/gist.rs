@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::change::{Cause, Change, ChangeView};
+use super::change::ChangeView;
 use super::view::{because, by_way, view};
-use crate::model::{GrantKind, Reason, ReasonBook, RoleIdx, SetIdx, State, Status, User, UserId};
+use crate::model::{
+    Cause, Change, GrantKind, Reason, ReasonBook, RoleIdx, SetIdx, State, Status, User, UserId,
+};
 
 /// Changes of one kind that have one cause in common.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

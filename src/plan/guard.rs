@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use hashbrown::{HashMap, HashSet};
 
 use crate::config::Guard;
-use crate::model::{RoleIdx, State, Status, UserId};
+use crate::model::{Cause, Change, RoleIdx, State, Status, UserId};
 
-use super::change::{Cause, Change};
 use super::effective::Effective;
 
 /// What the guard says of a list of changes.

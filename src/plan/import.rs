@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use hashbrown::{HashMap, HashSet};
 
 use crate::model::{
-    Grant, GrantKind, LocalGrant, Mode, NewToken, RoleIdx, State, Time, UserId, rfc3339,
+    Change, Grant, GrantKind, LocalGrant, Mode, NewToken, RoleIdx, State, Time, UserId, rfc3339,
 };
 use crate::resolve::Resolved;
 
 use super::apply::apply;
-use super::change::{Change, Plan};
+use super::change::Plan;
 use super::effective::{Effective, valid};
 use super::make::finish;
 

@@ -6,13 +6,13 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Guard;
 use crate::model::{
-    Grant, GrantKind, LocalGrant, Mode, NewToken, RoleIdx, State, Status, Time, User, UserId,
-    rfc3339, token,
+    Cause, Change, Grant, GrantKind, LocalGrant, Mode, NewToken, RoleIdx, State, Status, Time,
+    User, UserId, rfc3339, token,
 };
 use crate::resolve::Resolved;
 
 use super::apply::apply;
-use super::change::{Cause, Change, ChangeView, Held, HeldHead, Plan, Records, Summary};
+use super::change::{ChangeView, Held, HeldHead, Plan, Records, Summary};
 use super::effective::{Effective, counts, valid};
 use super::guard::{Case, Verdict, weigh};
 use super::reach::widened;

@@ -1,6 +1,6 @@
 //! The plan: what would change, as a value. Pure; nothing here can write.
 //!
-//! [`Change`] is one step, [`Plan`] is all of them with what the guard said. The same value is
+//! A [`Change`](crate::model::Change) is one step, [`Plan`] is all of them with what the guard said. The same value is
 //! shown, saved while it is held, approved and applied. [`plan()`] makes it of what was resolved,
 //! [`approve`] of a held one, [`by_hand`] of what a person asks for, [`stranger`] of one newcomer,
 //! [`local`] of what is done by hand to one person, [`import()`] of another platform's database; [`apply`] says what a state becomes.
@@ -18,7 +18,7 @@ mod tokens;
 mod view;
 
 pub use apply::apply;
-pub use change::{Cause, Change, ChangeView, Held, HeldHead, Plan, Records, RoleSetId, Summary};
+pub use change::{ChangeView, Held, HeldHead, Plan, Records, Summary};
 pub use gist::{Changes, Gist};
 pub use import::{Brought, import, long_lived};
 pub use make::{ByHand, approve, by_hand, plan, stranger};

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use crate::model::{
-    Grant, GrantKind, NewToken, RoleIdx, State, Status, Text, Time, Token, Tokens, User, UserId,
+    Cause, Change, Grant, GrantKind, NewToken, RoleIdx, RoleSetId, State, Status, Text, Time,
+    Token, Tokens, User, UserId,
 };
 use crate::policy::Effect;
 
-use super::change::{Cause, Change, RoleSetId};
 use super::effective::{Effective, counts, valid};
 
 /// What tokens decide with.

@@ -1,10 +1,10 @@
 //! Changes in words.
 
 use crate::model::{
-    GrantKind, Mode, NewToken, Reason, RoleIdx, State, Status, Text, UserId, rfc3339,
+    Cause, Change, GrantKind, Mode, NewToken, Reason, RoleIdx, State, Status, Text, UserId, rfc3339,
 };
 
-use super::change::{Cause, Change, ChangeView};
+use super::change::ChangeView;
 
 /// Puts `change` into words. `state` is the state with all changes applied (held ones too): its
 /// texts, roles and reasons are what the change's numbers mean.

@@ -3,8 +3,7 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::model::{State, Text, UserId};
-use crate::plan::Change;
+use crate::model::{Change, State, Text, UserId};
 
 use super::grants::source_place;
 use super::people::{People, SourceView};

@@ -4,10 +4,9 @@ use std::collections::{BTreeSet, HashSet};
 
 use crate::config::Config;
 use crate::model::{
-    Grant, GrantKind, Link, Mode, Reason, Role, RoleIdx, SetIdx, State, Status, Text, Time, User,
-    UserId,
+    Cause, Change, Grant, GrantKind, Link, Mode, Reason, Role, RoleIdx, RoleSetId, SetIdx, State,
+    Status, Text, Time, User, UserId,
 };
-use crate::plan::{Cause, Change, RoleSetId};
 
 use super::gaps::Gaps;
 use super::new_role;

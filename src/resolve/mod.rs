@@ -28,8 +28,7 @@ use std::collections::BTreeSet;
 use std::collections::{HashMap, HashSet};
 
 use crate::config::Config;
-use crate::model::{RoleIdx, State, Time};
-use crate::plan::Change;
+use crate::model::{Change, RoleIdx, State, Time};
 use crate::source::Directory;
 
 pub use closure::label;

@@ -8,8 +8,10 @@ use super::{RunError, SourceState, local};
 use crate::config::{Config, DefaultAdmin};
 use crate::model::token::{self, SECRET_LENGTH};
 use crate::model::username::canonical;
-use crate::model::{Deed, Done, LocalAccount, NewToken, State, Status, Time, UserId};
-use crate::plan::{self, Cause, Change};
+use crate::model::{
+    Cause, Change, Deed, Done, LocalAccount, NewToken, State, Status, Time, UserId,
+};
+use crate::plan;
 use crate::resolve::Resolved;
 use crate::source::local::{NAME, NewAccount, changed, find, free_id, nobody, with, without};
 use crate::source::{Directory, Enabled};

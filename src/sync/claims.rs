@@ -5,8 +5,7 @@
 
 use super::provision::Claimed;
 use crate::config::{Config, SourceConfig, SourceKind, UsernameFrom};
-use crate::model::{GrantKind, Reason, Role};
-use crate::plan::Change;
+use crate::model::{Change, GrantKind, Reason, Role};
 use crate::resolve::{Resolved, may_deny};
 use crate::source::{Directory, Enabled, Kind, Named, RefRow, Sighting, Within, client_role_key};
 use crate::store::MirrorOutline;

@@ -22,8 +22,8 @@ use super::who::{Asked, acquainted, called, named, who};
 use super::{MOST_TRIES, RunError, configured};
 use crate::config::{Config, LinkBy, SourceConfig};
 use crate::gateway::question::{Caller, KnownBy};
-use crate::model::{Status, Time};
-use crate::plan::{self, Change, effective};
+use crate::model::{Change, Status, Time};
+use crate::plan::{self, effective};
 use crate::resolve::{NewGroup, Resolved, Rules, View, new_group, resolve};
 use crate::source::{
     Directory, Enabled, Kind, Looked, Named, Sighting, Source, SourceError, Who, Within, find_ref,

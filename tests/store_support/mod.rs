@@ -15,10 +15,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use idpsyncd::model::{
-    Grant, GrantKind, Link, LocalGrant, Mode, NewToken, Reason, Role, State, Status, Time, Token,
-    User, UserId,
+    Cause, Change, Grant, GrantKind, Link, LocalGrant, Mode, NewToken, Reason, Role, RoleSetId,
+    State, Status, Time, Token, User, UserId,
 };
-use idpsyncd::plan::{Cause, Change, Plan, RoleSetId, Summary};
+use idpsyncd::plan::{Plan, Summary};
 use idpsyncd::policy::{Action, Effect, Policy, Resource};
 use idpsyncd::source::{Directory, Enabled, Kind, NewRef, NewUser, SnapshotBuilder};
 use idpsyncd::store::{Commit, Committed, Mirror, MirrorUpdate, SourceUpdate, Writer};

@@ -11,8 +11,7 @@ use super::people::{People, Stands, Word};
 use super::tokens::{Draft, Tokens};
 use super::{Compiled, Replica, RoleSet, SetRef, Wanted};
 use crate::gateway::question::Digest;
-use crate::model::{Role, Text, UserId};
-use crate::plan::RoleSetId;
+use crate::model::{Role, RoleSetId, Text, UserId};
 use crate::policy::{Effect, Policy};
 use crate::store::{Reader, SeenLink, SeenSet, SeenToken, Since, Standing, StoreError};
 

@@ -1,8 +1,8 @@
 //! Access tokens: section 12. What one may never have, and what it always has.
 
 use super::*;
-use crate::model::{NewToken, token};
-use crate::plan::{RoleSetId, apply};
+use crate::model::{NewToken, RoleSetId, token};
+use crate::plan::apply;
 
 const RULES: &str = "[guard]\nmax_lost_floor = 1000\n\
     [roles.all]\neveryone = true\n\

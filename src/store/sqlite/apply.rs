@@ -17,8 +17,10 @@ use super::past::{Past, redefined};
 use super::sets::Sets;
 use super::tokens::{self, write_tokens};
 use crate::model::workload::requests;
-use crate::model::{Cloud, Role, RoleIdx, SetIdx, State, Status, User, UserId, WorkloadIdentity};
-use crate::plan::{Change, Plan, RoleSetId};
+use crate::model::{
+    Change, Cloud, Role, RoleIdx, RoleSetId, SetIdx, State, Status, User, UserId, WorkloadIdentity,
+};
+use crate::plan::Plan;
 
 /// Past this many written users, names are checked in one pass over all of them.
 const CHECK_ALL: usize = 5_000;

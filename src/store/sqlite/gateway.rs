@@ -26,8 +26,7 @@ use super::error::{Fault, StoreError};
 use super::files::Place;
 use super::load::{set_id, text};
 use super::reader::Reader;
-use crate::model::{Time, UserId};
-use crate::plan::RoleSetId;
+use crate::model::{RoleSetId, Time, UserId};
 use crate::policy::{Action, Resource};
 
 /// How someone stands at the gateway.

@@ -8,8 +8,8 @@ use super::apply::{Names, inconsistent, one, user_of};
 use super::batch::Batch;
 use super::error::Fault;
 use super::past::KEEP_LOCAL;
-use crate::model::{Grant, GrantKind, LocalGrant, State};
-use crate::plan::{Change, Plan};
+use crate::model::{Change, Grant, GrantKind, LocalGrant, State};
+use crate::plan::Plan;
 
 /// The local grant's story at `index` of a state.
 pub(super) fn local_of(state: &State, index: u32) -> Result<&LocalGrant, Fault> {

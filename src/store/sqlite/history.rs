@@ -13,10 +13,10 @@ use super::error::{Fault, StoreError};
 use super::grants::local_of;
 use super::load::StoredReasons;
 use super::reader::{Reader, time_at};
-use crate::model::{Deed, GrantKind, LocalGrant, Reason, Role, Time, UserId, rfc3339};
-use crate::plan::{
-    Cause, Change, ChangeView, LOCAL_NOT_AT_IDP, Plan, outgrown, shortest, sorted, token_story,
+use crate::model::{
+    Cause, Change, Deed, GrantKind, LocalGrant, Reason, Role, Time, UserId, rfc3339,
 };
+use crate::plan::{ChangeView, LOCAL_NOT_AT_IDP, Plan, outgrown, shortest, sorted, token_story};
 
 /// Which rows of history are wanted. Empty: all.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -8,10 +8,9 @@ use super::codec::decode;
 use super::error::Fault;
 use super::reader::{json, time, time_at};
 use crate::model::{
-    Cloud, Grant, GrantKind, Link, LocalGrant, Mode, Reason, ReasonBook, Role, RoleIdx, SetIdx,
-    State, Status, Texts, User, UserId, WorkloadIdentity,
+    Cloud, Grant, GrantKind, Link, LocalGrant, Mode, Reason, ReasonBook, Role, RoleIdx, RoleSetId,
+    SetIdx, State, Status, Texts, User, UserId, WorkloadIdentity,
 };
-use crate::plan::RoleSetId;
 use crate::policy::{Action, Resource};
 
 /// Roles' numbers in the store to their places in a state.

@@ -9,8 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::error::{Fault, StoreError};
 use super::load::{StoredReasons, local_grant, roles, set_id, status};
 use super::reader::Reader;
-use crate::model::{LocalAccount, LocalGrant, Mode, Reason, Role, Status, UserId};
-use crate::plan::RoleSetId;
+use crate::model::{LocalAccount, LocalGrant, Mode, Reason, Role, RoleSetId, Status, UserId};
 use crate::policy::{Action, Effect, Resource};
 
 /// A person, in a list.

@@ -15,9 +15,9 @@ use sha2::{Digest, Sha256};
 use super::apply::role_of;
 use super::batch::Batch;
 use super::error::Fault;
-use crate::model::RoleIdx;
 use crate::model::workload::requests;
-use crate::plan::{Plan, RoleSetId};
+use crate::model::{RoleIdx, RoleSetId};
+use crate::plan::Plan;
 use crate::policy::{Action, Effect, Resource, Said, combined, effects};
 
 /// Where role sets are looked up and written during one commit. [`Sets::settle`] comes last.

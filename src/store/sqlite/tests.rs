@@ -14,8 +14,8 @@ use super::{
     Access, AccessFilter, AsOf, Began, Commit, CommitError, Meta, Reader, StoreErrorKind, Untold,
     Writer,
 };
-use crate::model::{NewToken, State, Status, Time, Token, User};
-use crate::plan::{Change, ChangeView, Held, Plan, RoleSetId, Summary};
+use crate::model::{Change, NewToken, RoleSetId, State, Status, Time, Token, User};
+use crate::plan::{ChangeView, Held, Plan, Summary};
 use crate::source::Proven;
 
 const V1: M<'static> = M::up(include_str!("schema/v1.sql"));

@@ -12,8 +12,8 @@ use super::load::{count, status, text};
 use super::reader::{Reader, time_at};
 use super::sets::Sets;
 use crate::model::token::Digest;
-use crate::model::{NewToken, Status, Time, Token, Tokens, UserId};
-use crate::plan::{Change, Plan, RoleSetId};
+use crate::model::{Change, NewToken, RoleSetId, Status, Time, Token, Tokens, UserId};
+use crate::plan::Plan;
 
 /// How many tokens of a plan get which set.
 pub(super) fn coming(plan: &Plan, coming: &mut Map<RoleSetId, i64>) {
