@@ -26,11 +26,12 @@ use std::time::Instant;
 
 use cedar_policy::{Authorizer, Context, Entities, EntityUid, PolicySet, Request};
 use idpsyncd::config::AllowedConfig;
-use idpsyncd::gateway::question::{KnownBy, On, Question};
+use idpsyncd::gateway::question::KnownBy;
 use idpsyncd::gateway::replica::{Found, Replica, Wanted};
 use idpsyncd::model::{Change, Link, Mode, Role, RoleSetId, State, Status, User, parse_rfc3339};
 use idpsyncd::plan::{Plan, Summary};
 use idpsyncd::policy::{Effect, Policy};
+use idpsyncd::routes::{On, Question};
 use idpsyncd::store::{Commit, Reader, Writer};
 
 /// OSMO's actions (`src/utils/roles/action_registry.go`).

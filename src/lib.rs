@@ -14,6 +14,7 @@
 //! | rules, modes, users | [`resolve`] (pure) |
 //! | patterns, evaluation, decisions | [`policy`] (pure) |
 //! | changes, the guard | [`plan`] (pure) |
+//! | which action a request is, and on what | [`routes`] (pure) |
 //! | schema, mirror, reading, applying | [`store`] |
 //! | one run from end to end; one newcomer; what people do by hand | [`sync`] |
 //! | the words | [`model`] |
@@ -35,6 +36,7 @@ pub mod plan;
 pub mod platform;
 pub mod policy;
 pub mod resolve;
+pub mod routes;
 pub mod source;
 pub mod store;
 pub mod sync;

@@ -16,10 +16,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use idpsyncd::config::{
-    Code, Config, ConfigError, Faults, Flavor, Identity, LinkBy, MappingRule, Preset, Provision,
-    SecretRef, SourceKind, Target, load, parse,
+    Code, Config, ConfigError, Faults, Flavor, Identity, LinkBy, MappingRule, Provision, SecretRef,
+    SourceKind, load, parse,
 };
 use idpsyncd::model::Mode;
+use idpsyncd::routes::{Preset, Target};
 use proptest::prelude::*;
 
 const MINIMAL: &str = r#"

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use idpsyncd::config::AllowedConfig;
-use idpsyncd::gateway::question::{Digest, KnownBy, On, Question};
+use idpsyncd::gateway::question::{Digest, KnownBy};
 use idpsyncd::gateway::replica::{Decided, Found, Replica, Wanted};
 use idpsyncd::model::{Status, Time};
 use idpsyncd::policy::{Effect, Verdict, decide};
+use idpsyncd::routes::{On, Question};
 use idpsyncd::store::{Reader, StoreErrorKind, Writer};
 use rusqlite::{Connection, OptionalExtension};
 use tempfile::TempDir;

@@ -5,16 +5,16 @@ use serde_json::json;
 use super::args::{AuthorizeArgs, Output};
 use super::request::{self, On};
 use super::{Failure, exit, print};
-use crate::config::{Config, Target};
-use crate::gateway::route::{Matched, Routes};
+use crate::config::Config;
 use crate::model::Status;
 use crate::policy::{Action, Verdict, decide, decide_some};
+use crate::routes::{Matched, Routes, Target};
 use crate::sync;
 
 pub(super) fn run(config: &Config, args: &AuthorizeArgs, output: Output) -> Result<u8, Failure> {
     match &args.request {
         Some(request) => {
-            let routes = Routes::new(request::gateway(config)?);
+            let routes = Routes::new(request::gateway(config)?.route_specs());
             let told = request::told(&routes, request)?;
             match told.asks {
                 Ok((action, on)) => {

@@ -11,8 +11,8 @@ use super::print::{self, Style};
 use super::sync::complain;
 use super::{Failure, exit, progress, runtime};
 use crate::config::{self, Config, ConfigError, SourceKind};
-use crate::gateway::coverage;
 use crate::resolve::{Rules, folded};
+use crate::routes::coverage;
 use crate::source::{Directory, Finding, Kind};
 use crate::sync::{self, Options, RunError, SourceResult, open_source};
 

@@ -2,10 +2,9 @@
 //! request that some route fits.
 
 use super::Failure;
-use crate::config::{Config, GatewayConfig, Target};
-use crate::gateway::path::Path;
-use crate::gateway::route::{Matched, Routes, WEBSOCKET};
+use crate::config::{Config, GatewayConfig};
 use crate::policy::{Action, PatternError, Resource};
+use crate::routes::{Matched, Path, Routes, Target, WEBSOCKET};
 
 /// What an action is on.
 pub(super) enum On {

@@ -9,8 +9,8 @@ use super::request::{self, On};
 use super::sheet::{Line, Sheet};
 use super::{Failure, exit, print};
 use crate::config::Config;
-use crate::gateway::route::Routes;
 use crate::policy::{Action, Effect, Said, Verdict, decide, decide_some};
+use crate::routes::Routes;
 use crate::store::{Reader, StoreError};
 use crate::sync;
 
@@ -39,7 +39,7 @@ pub(super) fn run(config: &Config, args: &WhoArgs, format: Format) -> Result<u8,
         let reader = sync::existing_reader(&config.store)?;
         return by_action(&reader, &action, &on, format);
     };
-    let routes = Routes::new(request::gateway(config)?);
+    let routes = Routes::new(request::gateway(config)?.route_specs());
     match request::told(&routes, request)?.asks {
         Ok((action, on)) => {
             let reader = sync::existing_reader(&config.store)?;

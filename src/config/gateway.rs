@@ -11,8 +11,10 @@ use super::fault::Code;
 use super::jwt::{self, Around, JwtConfig, SubjectHeader};
 use super::reader::{Node, Read, Table, all};
 use super::role::Known;
-use super::routes::Shapes;
-use crate::policy::{Action, Resource};
+use crate::policy::Action;
+use crate::routes::{
+    Origin, Preset, RouteSpec, Shapes, Target, check_resource, configured, parse_path, parse_scope,
+};
 
 /// `[gateway]`
 #[derive(Clone, Debug)]
@@ -49,7 +51,7 @@ pub struct GatewayConfig {
     /// too ([`JwtConfig::exchanged`]).
     pub jwt: Vec<JwtConfig>,
     /// `[[gateway.route]]`, in the order of the file.
-    pub routes: Vec<RouteConfig>,
+    pub routes: Vec<RouteSpec>,
     /// `[[gateway.allowed]]`, in the order of the file; headers are distinct.
     pub allowed: Vec<AllowedConfig>,
 }
@@ -64,6 +66,12 @@ impl GatewayConfig {
         sources.sort();
         sources.dedup();
         sources
+    }
+
+    /// Every route, the preset's first.
+    #[must_use]
+    pub fn route_specs(&self) -> Vec<(Origin, RouteSpec)> {
+        configured(self.preset, &self.routes)
     }
 }
 
@@ -107,50 +115,6 @@ pub enum JustInTime {
     Claims,
     /// Nothing.
     Off,
-}
-
-/// `preset`
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Preset {
-    /// OSMO's API.
-    Osmo,
-}
-
-/// `[[gateway.route]]`
-#[derive(Clone, Debug)]
-pub struct RouteConfig {
-    /// Upper case; empty: any.
-    pub methods: Vec<String>,
-    /// The template as written.
-    pub path: String,
-    /// Its segments.
-    pub segments: Vec<Segment>,
-    /// What a request there does.
-    pub action: Action,
-    /// On what.
-    pub target: Target,
-}
-
-/// A segment of a route's path.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Segment {
-    /// Exactly this.
-    Literal(String),
-    /// `{name}`: one segment.
-    Capture(String),
-    /// `*`: one segment; at the end one or more.
-    Any,
-}
-
-/// What a route's action is on.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Target {
-    /// No resource.
-    Nothing,
-    /// A resource whose text may hold `{capture}`s of the path.
-    Resource(String),
-    /// Some resource of this scope, which the path does not tell.
-    Scope(String),
 }
 
 /// `[[gateway.allowed]]`
@@ -329,7 +293,7 @@ fn header(node: &Node<'_>) -> Read<String> {
     Ok(name.to_ascii_lowercase())
 }
 
-fn route(table: &Table<'_>) -> Read<RouteConfig> {
+fn route(table: &Table<'_>) -> Read<RouteSpec> {
     let methods = table.or("methods", Vec::new(), |node| {
         all(node.some_list()?.iter().map(|node| {
             let method = node.text()?;
@@ -343,7 +307,7 @@ fn route(table: &Table<'_>) -> Read<RouteConfig> {
         }))
     });
     let path = table.required("path", |node| {
-        let segments = node.parsed(segments)?;
+        let segments = node.parsed(parse_path)?;
         Ok((node.string()?.to_owned(), segments))
     });
     let action = table.required("action", |node| node.parsed(str::parse::<Action>));
@@ -353,7 +317,7 @@ fn route(table: &Table<'_>) -> Read<RouteConfig> {
         check_resource(&text, known).map_err(|error| node.bad(error))?;
         Ok(text)
     });
-    let scope = table.optional("scope", |node| node.parsed(scope));
+    let scope = table.optional("scope", |node| node.parsed(parse_scope));
     let target = match (table.has("resource"), table.has("scope")) {
         (true, true) => Err(table.fault(
             Code::Conflict,
@@ -369,101 +333,7 @@ fn route(table: &Table<'_>) -> Read<RouteConfig> {
     };
     table.finish();
     let (path, segments) = path?;
-    Ok(RouteConfig { methods: methods?, path, segments, action: action?, target: target? })
-}
-
-/// A path template's segments.
-fn segments(text: &str) -> Result<Vec<Segment>, String> {
-    let shown = text.escape_debug();
-    let Some(rest) = text.strip_prefix('/') else {
-        return Err(format!("`{shown}` does not begin with `/`"));
-    };
-    if text.contains(['?', '#']) || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err(format!("`{shown}` is not a path: no query, no `#`, no white space"));
-    }
-    if rest.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut segments = Vec::new();
-    for part in rest.split('/') {
-        let segment = match part {
-            "" => return Err(format!("`{shown}` has an empty segment, which no request can have")),
-            "." | ".." => {
-                return Err(format!("`{shown}` has a dot segment, which no request can have"));
-            }
-            "*" => Segment::Any,
-            part => match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
-                Some(name) => {
-                    let valid = !name.is_empty()
-                        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-                    if !valid {
-                        return Err(format!("`{shown}` has a capture without a proper name"));
-                    }
-                    Segment::Capture(name.to_owned())
-                }
-                None if part.contains(['{', '}', '*']) => {
-                    return Err(format!(
-                        "`{shown}` has a `{{name}}` or `*` that is not a whole segment"
-                    ));
-                }
-                None => {
-                    check_literal(part).map_err(|why| format!("`{shown}` {why}"))?;
-                    Segment::Literal(part.to_owned())
-                }
-            },
-        };
-        if matches!(segment, Segment::Capture(_)) && segments.contains(&segment) {
-            return Err(format!("`{shown}` has two captures of one name"));
-        }
-        segments.push(segment);
-    }
-    Ok(segments)
-}
-
-/// Refuses what no request's segment, decoded once, could equal ([`crate::gateway::path`]).
-fn check_literal(part: &str) -> Result<(), &'static str> {
-    let escape = |three: &[u8]| matches!(three, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
-    if part.contains(['\\', ';']) {
-        Err("holds a `\\` or `;`, with which every request is refused")
-    } else if part.as_bytes().windows(3).any(escape) {
-        Err("is percent-encoded: requests are compared decoded, so write the character itself")
-    } else {
-        Ok(())
-    }
-}
-
-/// A route's resource: with its captures filled in it must be concrete. `path` is absent where it
-/// is at fault itself.
-fn check_resource(text: &str, path: Option<&[Segment]>) -> Result<(), String> {
-    let shown = text.escape_debug();
-    let mut filled = String::new();
-    let mut rest = text;
-    while let Some((literal, tail)) = rest.split_once('{') {
-        let Some((name, tail)) = tail.split_once('}') else {
-            return Err(format!("`{shown}` holds a `{{` without its `}}`"));
-        };
-        let captured = |segment: &Segment| matches!(segment, Segment::Capture(n) if n == name);
-        if path.is_some_and(|path| !path.iter().any(captured)) {
-            return Err(format!("`{shown}` holds `{{{name}}}`, which `path` does not capture"));
-        }
-        filled.push_str(literal);
-        filled.push('x');
-        rest = tail;
-    }
-    filled.push_str(rest);
-    filled.parse::<Resource>().map(drop).map_err(|error| error.to_string())
-}
-
-/// A resource's scope.
-fn scope(text: &str) -> Result<String, String> {
-    let refused = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '*');
-    if text.is_empty() || text.contains(refused) {
-        return Err(format!(
-            "`{}` is not a scope: it is what stands before the `/` of a resource",
-            text.escape_debug()
-        ));
-    }
-    Ok(text.to_owned())
+    Ok(RouteSpec { methods: methods?, path, segments, action: action?, target: target? })
 }
 
 fn allowed(table: &Table<'_>, taken: &[String], seen: &mut Vec<String>) -> Read<AllowedConfig> {
@@ -476,7 +346,7 @@ fn allowed(table: &Table<'_>, taken: &[String], seen: &mut Vec<String>) -> Read<
         Ok(name)
     });
     let action = table.required("action", |node| node.parsed(str::parse::<Action>));
-    let scope = table.required("scope", |node| node.parsed(scope));
+    let scope = table.required("scope", |node| node.parsed(parse_scope));
     let routes = table.required("routes", |node| {
         all(node.some_list()?.iter().map(|node| node.parsed(str::parse::<Action>)))
     });

@@ -23,7 +23,6 @@ mod jwt;
 mod mapping;
 mod reader;
 mod role;
-mod routes;
 mod secret;
 mod sections;
 mod source;
@@ -43,15 +42,10 @@ pub use exposure::readable_secrets;
 pub(crate) use fault::near_miss;
 pub use fault::{Code, Fault, Faults};
 pub use files::{Files, name_fits};
-pub use gateway::{
-    AllowedConfig, GatewayConfig, Identity, JustInTime, Listen, Preset, RouteConfig, Segment,
-    Target, TlsConfig,
-};
+pub use gateway::{AllowedConfig, GatewayConfig, Identity, JustInTime, Listen, TlsConfig};
 pub use h2o::{H2oConfig, H2oTag, IamFile};
 pub use jwt::{IdentifyBy, JwtConfig, OSMO, SubjectHeader};
 pub use role::role_in_another_case;
-#[cfg(test)]
-pub(crate) use routes::Shapes;
 pub use secret::SecretError;
 pub use template::{could_be, expand};
 pub use types::*;

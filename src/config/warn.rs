@@ -4,12 +4,12 @@ mod naming;
 mod tokens;
 
 use super::exposure;
-use super::gateway::{GatewayConfig, JustInTime, Target};
+use super::gateway::{GatewayConfig, JustInTime};
 use super::jwt::IdentifyBy;
 use super::types::{Config, MappingRule, RoleConfig};
-use crate::gateway::route::configured;
 use crate::model::Mode;
 use crate::policy::{Action, ActionPattern, Effect};
+use crate::routes::Target;
 
 /// Everything worth telling, in the order of the file's sections.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
@@ -132,7 +132,7 @@ fn toothless_denies(config: &Config, warnings: &mut Vec<String>) {
 
 /// The actions that take a resource in the routes, the preset's too.
 fn route_actions(gateway: &GatewayConfig) -> impl Iterator<Item = Action> + use<> {
-    let routes = configured(gateway).into_iter().map(|(_, route)| route);
+    let routes = gateway.route_specs().into_iter().map(|(_, route)| route);
     routes.filter(|route| route.target != Target::Nothing).map(|route| route.action)
 }
 

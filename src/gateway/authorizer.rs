@@ -14,14 +14,13 @@ use super::answer::{Answer, Denial, Set};
 use super::exchange::{Exchange, Exchanged};
 use super::identity::Identifier;
 use super::lines::Lines;
-use super::path::Path;
 use super::provision::{Provisioned, Provisioner};
-use super::question::{Caller, Digest, Headers, Identity, On, Question, Unidentified};
+use super::question::{Caller, Digest, Headers, Identity, Unidentified};
 use super::replica::{Bearer, Decided, Found, Held, Replica, Wanted};
-use super::route::{Matched, Refused, Routes};
 use super::watcher::{NOTHING_LOADED, ReplicaWatcher, Stale};
 use crate::config::{GatewayConfig, TOKEN_NAME};
 use crate::model::Time;
+use crate::routes::{ActionIdx, Matched, On, Path, Question, Refused, Routes};
 
 /// How long a request waits for a generation that was committed for its caller to be loaded.
 const LOADED_WITHIN: Duration = Duration::from_secs(2);
@@ -142,7 +141,7 @@ impl Authorizer {
     #[must_use]
     pub fn wanted(config: &GatewayConfig) -> Arc<Wanted> {
         Arc::new(Wanted {
-            actions: Routes::new(config).actions().to_vec(),
+            actions: Routes::new(config.route_specs()).actions().to_vec(),
             allowed: config.allowed.clone(),
             anonymous_role: config.anonymous_role.clone(),
             sources: config.id_sources(),
@@ -169,7 +168,7 @@ impl Authorizer {
         let osmo = config.preset.is_some();
         let named_here = config.jwt.iter().any(|jwt| jwt.service_roles.is_some());
         Authorizer {
-            routes: Routes::new(config),
+            routes: Routes::new(config.route_specs()),
             identifier,
             watcher,
             provisioner,
@@ -468,7 +467,7 @@ impl Authorizer {
         replica: &Replica,
         held: Held<'_>,
         who: Who<'_>,
-        action: super::question::ActionIdx,
+        action: ActionIdx,
     ) -> Vec<Set> {
         let user = who.user;
         let mut headers = Vec::with_capacity(5usize.saturating_add(self.allowed_headers.len()));

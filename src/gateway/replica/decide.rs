@@ -14,8 +14,8 @@
 
 use hashbrown::HashMap;
 
-use crate::gateway::question::{ActionIdx, On, Question};
 use crate::policy::{Action, ActionPattern, Effect, Policy, ResourcePattern};
+use crate::routes::{ActionIdx, On, Question};
 
 /// A role by its place among all, sorted by name, and a policy by its place in the role.
 pub(super) type Place = (u32, u32);

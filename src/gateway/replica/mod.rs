@@ -20,9 +20,10 @@ use self::ids::Ids;
 use self::load::Sets;
 use self::people::{People, Stands, Word};
 use self::tokens::Tokens;
-use super::question::{ActionIdx, Digest, KnownBy, Named, On, Question};
+use super::question::{Digest, KnownBy, Named};
 use crate::model::Time;
 use crate::policy::Action;
+use crate::routes::{ActionIdx, On, Question};
 
 /// What decisions will be asked for: made from the routes and `[gateway]`.
 #[derive(Clone, PartialEq, Debug, Default)]

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use super::Decided;
 use super::decide::{Place, Rules, is_concrete, meet};
 use super::people::{People, Stands, Word};
-use crate::gateway::question::{On, Question};
 use crate::policy::{Action, Effect, Policy, Resource, Verdict, decide};
+use crate::routes::{On, Question};
 
 fn policy(effect: Effect, actions: &[&str], resources: Option<&[&str]>) -> Policy {
     Policy {

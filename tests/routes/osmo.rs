@@ -1,15 +1,15 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! The preset `osmo`, row by row.
 
-use super::*;
-use crate::config::{GatewayConfig, Preset};
-use crate::gateway::path::Path;
-use crate::gateway::route::tests::{found, gateway};
-use crate::gateway::route::{Refused, Routes};
+use idpsyncd::routes::osmo::routes;
+use idpsyncd::routes::{Path, Preset, Refused, Routes, Target};
+
+use super::gateway;
+use super::table::found;
 
 fn preset() -> Routes {
-    let config: GatewayConfig = gateway("preset = \"osmo\"");
+    let config = gateway("preset = \"osmo\"");
     assert_eq!(config.preset, Some(Preset::Osmo));
-    Routes::new(&config)
+    Routes::new(config.route_specs())
 }
 
 const EVERY: &str = "GET HEAD POST PUT PATCH DELETE OPTIONS BREW GET+ POST+";
@@ -257,19 +257,19 @@ fn nobody_but_who_may_do_everything_manages_users_or_makes_configuration() {
         let matched = routes.find(method, false, &path).unwrap();
         let mut may: Vec<&str> = Vec::new();
         for (role, actions, resources) in ROLES {
-            let policy = crate::policy::Policy {
-                effect: crate::policy::Effect::Allow,
+            let policy = idpsyncd::policy::Policy {
+                effect: idpsyncd::policy::Effect::Allow,
                 actions: actions.iter().map(|action| action.parse().unwrap()).collect(),
                 resources: Some(resources.iter().map(|text| text.parse().unwrap()).collect()),
             };
             let (roles, action) = ([(*role, std::slice::from_ref(&policy))], &matched.route.action);
             let verdict = match (&matched.resource, &matched.route.target) {
                 (None, Target::Scope(scope)) => {
-                    crate::policy::decide_some(roles, action, scope, Some("eve"))
+                    idpsyncd::policy::decide_some(roles, action, scope, Some("eve"))
                 }
                 (resource, _) => {
                     let resource = resource.as_ref().map(|text| text.parse().unwrap());
-                    crate::policy::decide(roles, action, resource.as_ref(), Some("eve"))
+                    idpsyncd::policy::decide(roles, action, resource.as_ref(), Some("eve"))
                 }
             };
             if verdict.is_allow() {
@@ -355,7 +355,7 @@ fn unescaped(text: &str) -> String {
 fn hostile_paths_are_refused_or_decided_as_what_the_upstream_serves() {
     let routes = preset();
     let mut seen = 0;
-    for line in include_str!("../../tests/gateway_paths.txt").lines() {
+    for line in include_str!("../gateway_paths.txt").lines() {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }

@@ -7,14 +7,14 @@
 //! that lists the method before one that takes any: a method that none of them takes is refused, and
 //! no broader path is asked, so no request is decided as something else than what its path is for.
 //! The configuration's own routes and those of the preset compete by the same rule; two that tie are
-//! refused when it is read ([`crate::config`]).
+//! refused when it is read ([`super::Shapes`]).
 
 use std::borrow::Cow;
 
 use super::osmo;
 use super::path::Path;
 use super::question::{ActionIdx, On, Question};
-use crate::config::{GatewayConfig, Preset, RouteConfig, Segment, Target};
+use super::template::{Preset, RouteSpec, Segment, Target};
 use crate::policy::Action;
 
 /// What stands in `methods` for a WebSocket upgrade.
@@ -40,15 +40,15 @@ impl std::fmt::Display for Origin {
 
 /// Every route of a configuration, the preset's first.
 #[must_use]
-pub fn configured(config: &GatewayConfig) -> Vec<(Origin, RouteConfig)> {
-    let preset = config.preset.map_or_else(Vec::new, built_in);
-    let own = (1usize..).zip(&config.routes).map(|(n, route)| (Origin::Own(n), route.clone()));
+pub fn configured(preset: Option<Preset>, own: &[RouteSpec]) -> Vec<(Origin, RouteSpec)> {
+    let preset = preset.map_or_else(Vec::new, built_in);
+    let own = (1usize..).zip(own).map(|(n, route)| (Origin::Own(n), route.clone()));
     preset.into_iter().chain(own).collect()
 }
 
 /// The routes of a preset.
 #[must_use]
-pub fn built_in(preset: Preset) -> Vec<(Origin, RouteConfig)> {
+pub fn built_in(preset: Preset) -> Vec<(Origin, RouteSpec)> {
     let routes = match preset {
         Preset::Osmo => osmo::routes(),
     };
@@ -166,8 +166,8 @@ impl std::fmt::Display for Route {
 }
 
 impl Route {
-    fn new(origin: Origin, config: RouteConfig, actions: &mut Vec<Action>) -> Self {
-        let RouteConfig { methods, path, segments, action, target } = config;
+    fn new(origin: Origin, config: RouteSpec, actions: &mut Vec<Action>) -> Self {
+        let RouteSpec { methods, path, segments, action, target } = config;
         let place = actions.iter().position(|known| *known == action).unwrap_or_else(|| {
             actions.push(action.clone());
             actions.len() - 1
@@ -244,13 +244,9 @@ fn parts(text: &str, segments: &[Segment]) -> Vec<Part> {
 }
 
 impl Routes {
-    /// The routes of `config`, its preset's and its own.
+    /// The table of these routes ([`configured`]).
     #[must_use]
-    pub fn new(config: &GatewayConfig) -> Self {
-        Routes::of(configured(config))
-    }
-
-    fn of(configured: Vec<(Origin, RouteConfig)>) -> Self {
+    pub fn new(configured: Vec<(Origin, RouteSpec)>) -> Self {
         let mut routes =
             Routes { routes: Vec::new(), actions: Vec::new(), nodes: vec![Node::default()] };
         for (origin, config) in configured {
@@ -259,7 +255,7 @@ impl Routes {
         routes
     }
 
-    fn add(&mut self, origin: Origin, config: RouteConfig) {
+    fn add(&mut self, origin: Origin, config: RouteSpec) {
         let number = self.routes.len();
         let below = config.segments.last() == Some(&Segment::Any);
         let single = config.segments.len() - usize::from(below);
@@ -440,7 +436,3 @@ impl Matched<'_> {
         Question { action: self.route.index, on }
     }
 }
-
-#[cfg(test)]
-#[path = "route_tests.rs"]
-pub(crate) mod tests;

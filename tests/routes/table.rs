@@ -1,19 +1,13 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Which route a request takes.
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::config::parse;
+use idpsyncd::routes::{
+    ActionIdx, Matched, On, Origin, Path, Refused, RouteSpec, Routes, Segment, Shapes, Target,
+    WEBSOCKET,
+};
 
-/// A configuration with these lines in it.
-pub(crate) fn gateway(lines: &str) -> GatewayConfig {
-    let text = format!(
-        "[store]\npath = \"s\"\n[[source]]\nname = \"a\"\nkind = \"file\"\nrealm_export = \"r\"\n\
-         [gateway]\nhttp = \"127.0.0.1:1\"\nidentity = \"header\"\n{lines}\n"
-    );
-    let config = parse(&text, std::path::Path::new("/t.toml"));
-    config.unwrap_or_else(|faults| panic!("{faults}\n{text}")).gateway.unwrap()
-}
+use super::gateway;
 
 /// Routes `METHODS PATH ACTION [TARGET]`, methods joined by `|` or `any`, a target with a slash a
 /// resource, without one a scope.
@@ -32,11 +26,11 @@ fn routes(lines: &[&str]) -> Routes {
             text += &format!("{key} = {target:?}\n");
         }
     }
-    Routes::new(&gateway(&text))
+    Routes::new(gateway(&text).route_specs())
 }
 
 /// `METHOD TARGET`, `+` after the method: an upgrade. What is found: `ACTION [RESOURCE]`.
-pub(crate) fn found(routes: &Routes, request: &str) -> Result<String, Refused> {
+pub fn found(routes: &Routes, request: &str) -> Result<String, Refused> {
     let (method, target) = request.split_once(' ').unwrap();
     let websocket = method.ends_with('+');
     let path = Path::parse(target).unwrap_or_else(|why| panic!("{target}: {why}"));
@@ -47,7 +41,7 @@ pub(crate) fn found(routes: &Routes, request: &str) -> Result<String, Refused> {
     Ok(match question.on {
         On::Nothing => action.to_string(),
         On::Resource(resource) => {
-            resource.parse::<crate::policy::Resource>().unwrap();
+            resource.parse::<idpsyncd::policy::Resource>().unwrap();
             format!("{action} {resource}")
         }
         On::SomeOf(scope) => format!("{action} some {scope}"),
@@ -301,7 +295,7 @@ fn what_the_path_tells_must_make_a_concrete_resource() {
 #[test]
 fn a_path_of_very_many_segments_is_answered() {
     let routes = routes(&["GET /a/* t:A", "GET /*/a/* t:B", "GET /*/*/a t:C"]);
-    let deep = "/a".repeat(crate::gateway::path::MAX_PATH / 2 - 2);
+    let deep = "/a".repeat(idpsyncd::routes::path::MAX_PATH / 2 - 2);
     finds(&routes, &format!("GET {deep}"), "t:A");
     refuses(&routes, &format!("GET /b/b{deep}"), "no route names this path");
 }
@@ -309,7 +303,7 @@ fn a_path_of_very_many_segments_is_answered() {
 // ---- against a matcher that looks at every route -----------------------------------------------
 
 /// How specific each segment is, the smaller the more; `None` where the path does not fit.
-fn ranks(route: &RouteConfig, path: &[&str]) -> Option<Vec<u8>> {
+fn ranks(route: &RouteSpec, path: &[&str]) -> Option<Vec<u8>> {
     let open = route.segments.last() == Some(&Segment::Any);
     let fits =
         if open { path.len() >= route.segments.len() } else { path.len() == route.segments.len() };
@@ -333,12 +327,12 @@ fn ranks(route: &RouteConfig, path: &[&str]) -> Option<Vec<u8>> {
 
 /// The most specific path first, then the method among its routes.
 fn naive(
-    all: &[(Origin, RouteConfig)],
+    all: &[(Origin, RouteSpec)],
     method: &str,
     websocket: bool,
     path: &[&str],
 ) -> Option<Origin> {
-    let lists = |route: &RouteConfig, method: &str| route.methods.iter().any(|own| own == method);
+    let lists = |route: &RouteSpec, method: &str| route.methods.iter().any(|own| own == method);
     let best = all.iter().filter_map(|(_, route)| ranks(route, path)).min()?;
     all.iter()
         .filter(|(_, route)| ranks(route, path).as_ref() == Some(&best))
@@ -381,10 +375,10 @@ proptest! {
         ),
     ) {
         // Routes that tie are refused when the configuration is read.
-        let mut all: Vec<(Origin, RouteConfig)> = Vec::new();
-        let mut shapes = crate::config::Shapes::default();
+        let mut all: Vec<(Origin, RouteSpec)> = Vec::new();
+        let mut shapes = Shapes::default();
         for (segments, methods) in made {
-            let route = RouteConfig {
+            let route = RouteSpec {
                 methods,
                 path: format!("{segments:?}"),
                 segments,
@@ -395,7 +389,7 @@ proptest! {
                 all.push((Origin::Own(all.len() + 1), route));
             }
         }
-        let routes = Routes::of(all.clone());
+        let routes = Routes::new(all.clone());
         for (path, method, websocket) in asked {
             let target = format!("/{}", path.join("/"));
             let found = routes.find(method, websocket, &Path::parse(&target).unwrap());

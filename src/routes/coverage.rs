@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::route::{Origin, configured};
-use crate::config::{Config, PolicyText, RouteConfig, Target};
+use super::{Origin, RouteSpec, Target};
+use crate::config::{Config, GatewayConfig, PolicyText};
 use crate::policy::{Action, ActionPattern, Effect, Policy, ResourcePattern};
 
 /// One Allow of a role or a role template.
@@ -28,7 +28,7 @@ enum Reach {
 /// where there is no route.
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<String> {
-    let routes = config.gateway.as_ref().map_or_else(Vec::new, configured);
+    let routes = config.gateway.as_ref().map_or_else(Vec::new, GatewayConfig::route_specs);
     if routes.is_empty() {
         return Vec::new();
     }
@@ -46,7 +46,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
 }
 
 /// One warning for each own route, one for all of a preset's actions.
-fn nobody_may(routes: &[(Origin, RouteConfig)], allows: &[Allow]) -> Vec<String> {
+fn nobody_may(routes: &[(Origin, RouteSpec)], allows: &[Allow]) -> Vec<String> {
     let mut warnings = Vec::new();
     // An action may be allowed on one of its routes and not on another.
     let mut built_in: BTreeMap<String, BTreeMap<&Action, BTreeSet<&str>>> = BTreeMap::new();
@@ -90,7 +90,7 @@ fn nobody_may(routes: &[(Origin, RouteConfig)], allows: &[Allow]) -> Vec<String>
 
 impl Allow {
     /// Whether it could allow some request of a route.
-    fn allows(&self, route: &RouteConfig) -> bool {
+    fn allows(&self, route: &RouteSpec) -> bool {
         let speaks = |pattern: &Option<ActionPattern>| {
             pattern.as_ref().is_none_or(|pattern| pattern.matches(&route.action))
         };
@@ -176,7 +176,3 @@ fn of_template(place: String, policy: &PolicyText) -> Allow {
         resources: policy.resources.as_ref().map(|texts| texts.iter().map(reach).collect()),
     }
 }
-
-#[cfg(test)]
-#[path = "coverage_tests.rs"]
-mod tests;

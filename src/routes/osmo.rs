@@ -11,7 +11,7 @@
 //! configuration, only who may do so on all of them may: who makes a user may make an administrator.
 
 use self::Row::{Nothing, Resource, Scope};
-use crate::config::{RouteConfig, Segment, Target};
+use super::template::{RouteSpec, Segment, Target};
 use crate::policy::Action;
 
 /// What the actions of a row are on.
@@ -192,11 +192,11 @@ const TABLE: &[(&str, &str, Methods, Row, Paths)] = &[
 
 /// The preset's routes.
 #[must_use]
-pub fn routes() -> Vec<RouteConfig> {
+pub fn routes() -> Vec<RouteSpec> {
     let mut routes = Vec::new();
     for (kind, name, methods, on, paths) in TABLE {
         for path in *paths {
-            routes.push(RouteConfig {
+            routes.push(RouteSpec {
                 methods: methods.iter().map(|method| (*method).to_owned()).collect(),
                 path: (*path).to_owned(),
                 segments: path.split('/').skip(1).map(segment).collect(),
@@ -220,7 +220,3 @@ fn segment(text: &str) -> Segment {
         None => Segment::Literal(text.to_owned()),
     }
 }
-
-#[cfg(test)]
-#[path = "osmo_tests.rs"]
-mod tests;

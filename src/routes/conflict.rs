@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::gateway::{Preset, RouteConfig, Segment, Target};
-use crate::gateway::route::built_in;
+use super::table::built_in;
+use super::template::{Preset, RouteSpec, Segment, Target};
 use crate::policy::Action;
 
 /// The routes seen so far, by the shape of their paths. Routes of one shape tie where they list the
@@ -11,7 +11,7 @@ use crate::policy::Action;
 /// routes of different shapes never tie. Nor does an own route that says the same as the preset's:
 /// which of the two is taken is all the same.
 #[derive(Default)]
-pub(crate) struct Shapes(HashMap<Vec<Option<String>>, Vec<Seen>>);
+pub struct Shapes(HashMap<Vec<Option<String>>, Vec<Seen>>);
 
 struct Seen {
     /// Empty: any.
@@ -25,7 +25,8 @@ struct Seen {
 
 impl Shapes {
     /// Those of a preset.
-    pub(super) fn of(preset: Option<Preset>) -> Self {
+    #[must_use]
+    pub fn of(preset: Option<Preset>) -> Self {
         let mut shapes = Shapes::default();
         for (origin, route) in preset.into_iter().flat_map(built_in) {
             shapes.note(&route, origin.to_string(), Some(meaning(&route)));
@@ -34,13 +35,13 @@ impl Shapes {
     }
 
     /// Takes a route of the configuration; says with which earlier one it ties, if with any.
-    pub(crate) fn add(&mut self, route: &RouteConfig, whose: String) -> Option<String> {
+    pub fn add(&mut self, route: &RouteSpec, whose: String) -> Option<String> {
         self.note(route, whose, None)
     }
 
     fn note(
         &mut self,
-        route: &RouteConfig,
+        route: &RouteSpec,
         whose: String,
         built_in: Option<(Action, Target)>,
     ) -> Option<String> {
@@ -68,7 +69,7 @@ impl Shapes {
 }
 
 /// What a route's requests are decided as: captures are told by their place, not by their name.
-fn meaning(route: &RouteConfig) -> (Action, Target) {
+fn meaning(route: &RouteSpec) -> (Action, Target) {
     let mut target = route.target.clone();
     if let Target::Resource(text) = &mut target {
         for (place, segment) in route.segments.iter().enumerate() {

@@ -1,7 +1,7 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Routes that nobody may take, and policies that no route asks for.
 
-use super::*;
-use crate::config::parse;
+use idpsyncd::config::parse;
+use idpsyncd::routes::coverage::warnings;
 
 const START: &str = "[store]\npath = \"s\"\n[[source]]\nname = \"a\"\nkind = \"file\"\n\
                      realm_export = \"r\"\n";

@@ -1,0 +1,24 @@
+//! Routes as a configuration declares them: which one a request takes, and what is told of them.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod coverage;
+mod osmo;
+mod table;
+
+use idpsyncd::config::{GatewayConfig, parse};
+
+/// A configuration with these lines in it.
+fn gateway(lines: &str) -> GatewayConfig {
+    let text = format!(
+        "[store]\npath = \"s\"\n[[source]]\nname = \"a\"\nkind = \"file\"\nrealm_export = \"r\"\n\
+         [gateway]\nhttp = \"127.0.0.1:1\"\nidentity = \"header\"\n{lines}\n"
+    );
+    let config = parse(&text, std::path::Path::new("/t.toml"));
+    config.unwrap_or_else(|faults| panic!("{faults}\n{text}")).gateway.unwrap()
+}
