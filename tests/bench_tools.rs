@@ -1,11 +1,5 @@
 //! The benches' generators: a bench that measures the wrong company measures nothing.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 use std::collections::BTreeSet;
 use std::path::Path;

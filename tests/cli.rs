@@ -1,11 +1,5 @@
 //! The commands as they are typed: exit statuses, what is written and what is not, text and JSON.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 #[path = "support/done.rs"]
 mod done;

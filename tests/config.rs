@@ -4,13 +4,7 @@
 //! sibling `.txt`. To write the reports anew: `UPDATE_EXPECTED=1 cargo test --test config`, then
 //! read the difference.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,12 +1,6 @@
 //! `idpsyncd run`, the real binary: what systemd hears of it through a socket of the test's own,
 //! what signals do, what ends up in the store.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

@@ -1,13 +1,7 @@
 //! `idpsyncd serve` and `run` as gateways ask them: Envoy's ext_authz over gRPC and HTTP, nginx's
 //! `auth_request`, Traefik and Caddy, and those who watch. The real binary, a store that `sync`
 //! wrote from a file, no gateway in between.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 #[path = "support"]
 mod support {

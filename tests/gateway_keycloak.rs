@@ -1,12 +1,6 @@
 //! Who is asking, by the tokens of a real Keycloak, through a rotation of its keys.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 #[path = "support"]
 mod support {

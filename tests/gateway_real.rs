@@ -1,12 +1,6 @@
 //! Real gateways in front of a platform: Envoy, nginx and Caddy with the very files that the
 //! repository ships, a real Keycloak that issues the tokens, and the real binary.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 #[path = "support"]
 mod support {

@@ -1,6 +1,6 @@
 //! The gateway's replica says what the store's views say, however it came to its generation.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg(test)]
 
 mod store_support;
 

@@ -1,12 +1,6 @@
 //! Access tokens at the gateway, what they are exchanged for, and OSMO's own JWTs: the real binary,
 //! over HTTP and over gRPC.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 #[path = "support"]
 mod support {

@@ -1,6 +1,6 @@
 //! The watcher serves the newest generation that it could read, and says what stands in its way.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg(test)]
 
 mod store_support;
 

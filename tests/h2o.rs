@@ -1,11 +1,5 @@
 //! H2O through the real program: the example, and `h2o iam check`, `import` and `export`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 #[path = "support/done.rs"]
 mod done;

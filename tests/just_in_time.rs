@@ -1,13 +1,7 @@
 //! Just in time against a real Keycloak and a real OpenLDAP: whoever comes after the sync is looked
 //! up and has what the next sync gives.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 #[path = "support"]
 mod support {

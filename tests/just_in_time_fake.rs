@@ -1,13 +1,7 @@
 //! Just in time against a fake Keycloak that takes 20 ms an answer, for counting calls and for
 //! faults that a real server does not commit on demand.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 #[path = "support/slow_keycloak.rs"]
 mod slow_keycloak;

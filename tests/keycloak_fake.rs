@@ -1,13 +1,7 @@
 //! The Keycloak source against a fake that answers byte for byte like 26.7.3, for faults that a
 //! real server does not commit on demand, and for counting calls.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 #[path = "support"]
 mod support {

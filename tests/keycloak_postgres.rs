@@ -2,13 +2,7 @@
 //! `200 []` for tables that it cannot read, and nobody may lose anything for it.
 //!
 //! One Keycloak on one PostgreSQL for the file, and one test at a time on them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 #[path = "support"]
 mod support {

@@ -1,13 +1,7 @@
 //! The whole program on a real Keycloak that takes rights away in mid-read, or shows only what
 //! fine-grained permissions let through: lists get short without a word, and nobody may lose
 //! anything for it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 #[path = "support"]
 mod support {

@@ -1,11 +1,5 @@
 //! The LDAP source against faults that a real server won't commit on demand.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 #[path = "support/fake_ldap.rs"]
 mod fake;

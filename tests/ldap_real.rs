@@ -1,11 +1,5 @@
 //! The LDAP source against a real OpenLDAP.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 #[path = "support/ldap.rs"]
 mod ldap;

@@ -1,12 +1,6 @@
 //! People without an identity provider: `local` as a source, `idpsyncd user`, `[default_admin]`. The
 //! real binary, and SQL on the store that it leaves.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 #[path = "support"]
 mod support {

@@ -4,13 +4,7 @@
 //! `expected.txt`. To write those anew: `UPDATE_EXPECTED=1 cargo test --test osmo`, then read the
 //! difference.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

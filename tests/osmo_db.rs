@@ -1,11 +1,5 @@
 //! `import osmo-db` on a real PostgreSQL with OSMO's tables.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 #[path = "support"]
 #[allow(dead_code)]

@@ -1,12 +1,6 @@
 //! Realm exports as people and old servers write them: one odd value costs that value, and what
 //! cannot be left out safely leaves its scope in doubt. Nothing makes the company smaller unsaid.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,13 +1,7 @@
 //! Who may, who holds what, since when and why: `who` and `report`, now and as it was.
 //!
 //! The past is held against what the gateways' views showed when it was the present.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 mod store_support;
 

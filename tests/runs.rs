@@ -3,13 +3,7 @@
 //! line each; `{held}` is the id of the held plan, and a line that begins with `@80` is run on a
 //! terminal of 80 columns. What came out, and what the gateway sees then, is
 //! in `expected.txt`; `UPDATE_EXPECTED=1` writes it anew.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,13 +2,7 @@
 //! and what the real binary makes of it in the store that a gateway reads.
 //!
 //! Each story is told once and lived on both kinds of server.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 #[path = "support"]
 mod support {

@@ -1,13 +1,7 @@
 //! What a store must do, said without naming how it is stored: through [`Reader`], [`Writer`] and
 //! the columns that gateways read.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 mod store_support;
 

@@ -1,12 +1,6 @@
 //! A process that is killed while it writes leaves the old generation or the new one, whole.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 mod store_support;
 

@@ -1,12 +1,6 @@
 //! The store's files: rights, faults of the disk, other people's files, locks.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 mod store_support;
 

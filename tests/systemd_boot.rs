@@ -1,12 +1,6 @@
 //! The units that `systemd/` ships, on a systemd that really boots: a small Debian in a container,
 //! with the program that was built here. `tests/boot/drive.sh` is what happens inside.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::fs;

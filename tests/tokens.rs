@@ -1,12 +1,6 @@
 //! Access tokens as they are asked for, through the program: what is made, what is refused, what
 //! becomes of them, and where the secret is: on standard output, once.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 #[path = "support/idpsyncd.rs"]
 mod idpsyncd_process;

@@ -1,12 +1,6 @@
 //! Workload identity with the real program: the view, who reaches what, what a plan widens, what
 //! `check` warns of.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![cfg(test)]
 
 #[path = "support/idpsyncd.rs"]
 mod idpsyncd_process;

@@ -47,7 +47,6 @@ pub(super) fn deed(reason: Option<&str>) -> Option<Deed> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 

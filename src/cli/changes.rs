@@ -253,7 +253,6 @@ pub(super) fn held_lines(held: &Held, all: bool, style: Style) -> Vec<String> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 

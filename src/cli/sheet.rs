@@ -231,7 +231,6 @@ fn csv(cells: &[Cow<'_, str>]) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use std::borrow::Cow;
 

@@ -363,7 +363,6 @@ fn next_lines(config: &Config, outcome: &Outcome, args: &SyncArgs) -> Vec<String
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 

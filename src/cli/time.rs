@@ -60,7 +60,6 @@ pub fn ago(then: Time, now: Time) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::{From, moment};
     use crate::model::parse_rfc3339;

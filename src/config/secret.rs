@@ -92,7 +92,6 @@ impl std::fmt::Display for SecretRef {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use secrecy::ExposeSecret as _;

@@ -146,7 +146,6 @@ fn shorten(mut outcome: Outcome) -> Ran {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 

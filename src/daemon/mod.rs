@@ -438,7 +438,6 @@ impl Daemon {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::sync::{Outcome, SourceOutcome};

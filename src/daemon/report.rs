@@ -201,7 +201,6 @@ pub fn held(told: &mut LogDedup, held: Option<&HeldHead>) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::source::ScopeReport;

@@ -183,7 +183,6 @@ impl Scheduler {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use std::str::FromStr;
 

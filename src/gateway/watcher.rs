@@ -461,7 +461,6 @@ fn is_content(kind: StoreErrorKind) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use std::time::Duration;
 

@@ -100,7 +100,6 @@ pub fn requests<'a>(catalog: &'a [Request], workload: &[WorkloadIdentity]) -> Co
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 

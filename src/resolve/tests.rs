@@ -1,7 +1,5 @@
 //! The semantics of sections 5 to 7 and 9 as rules: tables first, then properties.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

@@ -1,5 +1,4 @@
 //! Just in time, against the next full sync: the same facts, the same roles.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -3,14 +3,7 @@
 //! The plan here is made by comparing worlds, by none of the program's own planning: what is
 //! tested is that the store does what a plan says, whoever made it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs,
-    dead_code
-)]
+#![allow(dead_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -408,7 +408,6 @@ fn find<'o>(object: &'o Object, path: &str) -> Option<&'o Value> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
     use serde_json::json;
 

@@ -470,7 +470,6 @@ impl<'c> openidconnect::AsyncHttpClient<'c> for Carrier<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use std::time::{Duration, Instant};
 
     use super::{Pace, State, as_safe};

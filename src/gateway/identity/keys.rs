@@ -227,7 +227,6 @@ impl KeySet {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::super::tests::kit::base64;
     use super::*;
     use serde_json::json;

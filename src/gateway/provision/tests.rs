@@ -1,6 +1,5 @@
 //! One look-up a person, a bounded queue, and what is remembered, with sources that answer when
 //! the test lets them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -143,7 +143,6 @@ fn read(bytes: &[u8], at: u32) -> Option<Id<'_>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::super::people::Stands;
     use super::*;
 

@@ -1,8 +1,6 @@
 //! Compiled policies decide as the policies themselves do. What comes from a store is tested in
 //! `tests/gateway_replica.rs`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use proptest::prelude::*;
 
 use super::Decided;

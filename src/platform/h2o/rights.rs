@@ -59,7 +59,6 @@ pub fn tag_visitor(tag: ResourcePattern) -> Vec<Policy> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]

@@ -236,7 +236,6 @@ fn token(row: &TokenRow, now: Time) -> Result<TokenWish, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     fn at(second: i64) -> Time {

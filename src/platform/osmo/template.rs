@@ -58,7 +58,6 @@ fn lay_over(under: &mut Node, over: &Node) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::platform::yaml::documents;

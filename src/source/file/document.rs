@@ -357,7 +357,6 @@ fn located(error: &serde_json::Error, words: impl Fn(&str) -> String) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]

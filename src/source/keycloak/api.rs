@@ -267,7 +267,6 @@ pub(super) fn each<'a, T: Deserialize<'a>>(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]

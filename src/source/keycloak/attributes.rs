@@ -181,7 +181,6 @@ pub(super) fn fill(builder: &mut SnapshotBuilder, all: Vec<Holders>, federations
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]

@@ -134,7 +134,6 @@ impl Empty {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     fn list(rows: &[(&str, bool, &str)]) -> UserList {

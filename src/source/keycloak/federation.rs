@@ -139,7 +139,6 @@ pub(super) async fn answers(client: &Client, federation: &str) -> Result<Health,
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     fn made(settings: &str, mappers: &str) -> Federation {

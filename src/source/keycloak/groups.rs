@@ -206,7 +206,6 @@ fn roles_of(row: &GroupRow, roles: &Roles) -> Result<Vec<usize>, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     fn row(id: &str, name: &str, parent: Option<&str>) -> GroupRow {

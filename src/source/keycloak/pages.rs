@@ -193,7 +193,6 @@ impl Size {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     /// The sizes of the pages where a page of `n` rows takes `cost(n)` seconds.

@@ -273,7 +273,6 @@ fn lossy(error: &std::string::FromUtf8Error) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use ldap3::asn1::TagClass;
 

@@ -87,7 +87,6 @@ pub fn is_the_servers_own(norm: &str) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -104,7 +104,6 @@ fn dns(entry: &Entry, attribute: &str) -> impl Iterator<Item = String> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -234,7 +234,6 @@ const DESCRIPTIONS: &str = "\
 ( 1.2.840.113556.1.3.23 NAME 'reference' SUP top )";
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -103,7 +103,6 @@ pub fn changed(mut directory: Directory, ext: &str, change: impl Fn(&mut DirUser
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 

@@ -197,7 +197,6 @@ pub(super) fn filling<T>(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

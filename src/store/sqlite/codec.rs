@@ -43,7 +43,6 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Vec<u32>> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use proptest::prelude::*;
 

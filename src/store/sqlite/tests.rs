@@ -1,7 +1,5 @@
 //! What cannot be tested from outside: other schemas, and faults in the midst of a commit.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 

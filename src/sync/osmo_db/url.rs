@@ -173,7 +173,6 @@ pub fn passfile(variable: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use secrecy::ExposeSecret;
 
     use super::*;
