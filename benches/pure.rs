@@ -11,12 +11,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use idpsyncd::config::{self, Config};
+use idpsyncd::directory::{Directory, Enabled, Kind, NewRef, NewUser, SnapshotBuilder};
 use idpsyncd::model::{State, parse_rfc3339};
 use idpsyncd::plan::{self, Plan};
 use idpsyncd::policy::decide_catalog;
 use idpsyncd::resolve::{View, resolve};
 use idpsyncd::source::local;
-use idpsyncd::source::{Directory, Enabled, Kind, NewRef, NewUser, SnapshotBuilder};
 
 /// Two hundred roles behind two thousand groups; the other groups mean nothing here.
 fn configuration() -> Config {

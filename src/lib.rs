@@ -10,7 +10,8 @@
 //!
 //! | arrow | room |
 //! |---|---|
-//! | reading a source; what a partial read means | [`source`] |
+//! | reading a source | [`source`] |
+//! | what a source says, and what a partial read means | [`directory`] (pure) |
 //! | rules, modes, users | [`resolve`] (pure) |
 //! | patterns, evaluation, decisions | [`policy`] (pure) |
 //! | changes, the guard | [`plan`] (pure) |
@@ -24,12 +25,13 @@
 //! | what the gateway asks, and who asks | [`gateway`] |
 //! | commands and how things print | [`cli`] |
 //!
-//! Only the two ends touch the world: `resolve`, `policy` and `plan` know no clock, no
+//! Only the two ends touch the world: `directory`, `resolve`, `policy` and `plan` know no clock, no
 //! environment and no I/O. Planning never holds a writer, so it cannot write.
 
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod directory;
 pub mod gateway;
 pub mod model;
 pub mod plan;

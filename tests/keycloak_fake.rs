@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use idpsyncd::source::{Completeness, Enabled, Snapshot, SourceError};
+use idpsyncd::directory::{Completeness, Enabled, Snapshot};
+use idpsyncd::source::SourceError;
 use serde_json::{Value, json};
 use support::kc_snapshot::{Everything, Facts, Source_, config, facts, source, try_read};
 use wiremock::matchers::any;
@@ -450,7 +451,7 @@ fn someone_who_goes_while_pages_are_read_hides_nobody_else() {
         let snapshot = fake.try_read().unwrap();
         assert!(snapshot.is_complete(), "{:?}", snapshot.scopes());
         let facts = facts(&snapshot);
-        let members = facts.direct(idpsyncd::source::Kind::Group, "/team/sub");
+        let members = facts.direct(idpsyncd::directory::Kind::Group, "/team/sub");
         assert_eq!(members.len(), 1000, "{list}");
         assert!(!members.contains(&"u1000".to_owned()) && members.contains(&"u1100".to_owned()));
     }
@@ -734,7 +735,7 @@ fn a_member_who_comes_twice_is_one() {
     });
     let facts = fake.read();
     assert!(facts.reading_complete);
-    assert_eq!(facts.direct(idpsyncd::source::Kind::Group, "/team"), ["u1", "u2"]);
+    assert_eq!(facts.direct(idpsyncd::directory::Kind::Group, "/team"), ["u1", "u2"]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use idpsyncd::source::{Completeness, Enabled, Kind};
+use idpsyncd::directory::{Completeness, Enabled, Kind};
 use serde_json::json;
 use support::kc_slapd::{Slapd, federate};
 use support::kc_snapshot::{

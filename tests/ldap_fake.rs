@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use fake::*;
 use idpsyncd::config::LdapConfig;
+use idpsyncd::directory::Snapshot;
 use idpsyncd::source::ldap::LdapSource;
-use idpsyncd::source::{Snapshot, Source, SourceError};
+use idpsyncd::source::{Source, SourceError};
 use ldap::*;
 use openldap::{SUFFIX, group_dn, person_dn};
 

@@ -16,8 +16,9 @@ mod skip;
 use std::sync::Arc;
 
 use idpsyncd::config::LdapConfig;
+use idpsyncd::directory::{Kind, Snapshot};
 use idpsyncd::source::ldap::LdapSource;
-use idpsyncd::source::{Interest, Kind, Snapshot, Source};
+use idpsyncd::source::{Interest, Source};
 use ldap::*;
 use openldap::*;
 

@@ -5,8 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use idpsyncd::directory::{Enabled, Kind, Snapshot};
 use idpsyncd::source::file::FileSource;
-use idpsyncd::source::{Enabled, Interest, Kind, Snapshot, Source};
+use idpsyncd::source::{Interest, Source};
 
 /// Rules that reach every group.
 struct Everything;

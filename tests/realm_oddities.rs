@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use idpsyncd::config::{RealmExportConfig, SourceKind};
+use idpsyncd::directory::{Completeness, Enabled, Kind, Snapshot, merge};
 use idpsyncd::source::file::FileSource;
-use idpsyncd::source::{
-    Completeness, Enabled, Interest, Kind, Snapshot, Source, SourceError, merge,
-};
+use idpsyncd::source::{Interest, Source, SourceError};
 use serde_json::{Value, json};
 
 /// Rules that can name these identities, and an attribute.
@@ -61,7 +60,7 @@ fn read_for(export: &Value, rules: &Rules) -> Snapshot {
 }
 
 /// Who has what, through everything: `ann dev`, sorted.
-fn held(directory: &idpsyncd::source::Directory) -> BTreeSet<String> {
+fn held(directory: &idpsyncd::directory::Directory) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for (place, members) in directory.members.iter().enumerate() {
         let (mut open, mut seen) = (vec![place], BTreeSet::new());
@@ -92,7 +91,7 @@ fn told(snapshot: &Snapshot, start: &str) -> bool {
 
 fn up(snapshot: &Snapshot, identity: &str) -> Completeness {
     let directory = &snapshot.directory;
-    let is = |it: &idpsyncd::source::RefRow| directory.text(it.identity) == identity;
+    let is = |it: &idpsyncd::directory::RefRow| directory.text(it.identity) == identity;
     snapshot.implies[directory.refs.iter().position(is).unwrap()].clone()
 }
 

@@ -7,10 +7,10 @@ mod store_support;
 
 use std::collections::BTreeSet;
 
+use idpsyncd::directory::Directory;
 use idpsyncd::model::{LocalGrant, Status};
 use idpsyncd::plan::{ChangeView, Held};
 use idpsyncd::policy::Effect;
-use idpsyncd::source::Directory;
 use idpsyncd::store::{
     Commit, CommitError, HistoryFilter, Meta, Reader, ScopeStatus, SourceUpdate, Writer,
 };
@@ -776,7 +776,7 @@ fn mirror_rows(folder: &TempDir) -> BTreeSet<String> {
 
 #[test]
 fn someone_new_in_a_source_moves_nobody_else() {
-    use idpsyncd::source::{Enabled, NewUser, SnapshotBuilder};
+    use idpsyncd::directory::{Enabled, NewUser, SnapshotBuilder};
     let (folder, mut writer) = store();
     let world = World::default();
     let plan = plan(&world, &world, at(0));

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use idpsyncd::directory::{Directory, Enabled, NewUser, SnapshotBuilder};
 use idpsyncd::model::Status;
 use idpsyncd::plan::{ChangeView, Held};
 use idpsyncd::policy::Effect;
-use idpsyncd::source::{Directory, Enabled, NewUser, SnapshotBuilder};
 use idpsyncd::store::{Commit, HistoryFilter, Reader, Writer};
 use store_support::*;
 

@@ -11,9 +11,10 @@ use super::print::{self, Style};
 use super::sync::complain;
 use super::{Failure, exit, progress, runtime};
 use crate::config::{self, Config, ConfigError, SourceKind};
+use crate::directory::{Directory, Kind};
 use crate::resolve::{Rules, folded};
 use crate::routes::coverage;
-use crate::source::{Directory, Finding, Kind};
+use crate::source::Finding;
 use crate::sync::{self, Options, RunError, SourceResult, open_source};
 
 /// Everything that was found, errors first.

@@ -12,11 +12,11 @@ use super::print::{self, Style};
 use super::user::{detail, find, header, origin, why};
 use super::{Failure, authorize, exit, reach, token};
 use crate::config::{Config, Mapping, MappingRule, could_be};
+use crate::directory::Directory;
 use crate::model::{Mode, Role, rfc3339};
 use crate::plan::{ChangeView, Held};
 use crate::policy::{Action, Effect, Policy, Resource, Verdict, decide};
 use crate::resolve::{InDoubt, in_doubt, label};
-use crate::source::Directory;
 use crate::store::{HistoryFilter, Reader, UserDetail};
 use crate::sync;
 

@@ -7,9 +7,9 @@ use super::args::{Output, SyncArgs};
 use super::print::{self, Style, Table, count};
 use super::{Failure, changes, exit, progress, reach, runtime};
 use crate::config::Config;
+use crate::directory::ScopeReport;
 use crate::model::rfc3339;
 use crate::plan::{self, Held, Plan, Summary, view};
-use crate::source::ScopeReport;
 use crate::store::Reader;
 use crate::sync::{self, Options, Outcome, SourceOutcome, SourceResult};
 

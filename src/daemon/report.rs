@@ -203,7 +203,7 @@ pub fn held(told: &mut LogDedup, held: Option<&HeldHead>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::ScopeReport;
+    use crate::directory::ScopeReport;
 
     #[test]
     fn what_repeats_is_told_once_until_it_changes_or_goes() {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::directory::Directory;
 use crate::model::{Reason, ReasonBook, RoleIdx};
-use crate::source::Directory;
 
 use super::matching::Matched;
 

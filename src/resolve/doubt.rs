@@ -9,9 +9,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::directory::{Directory, Kind, dn};
 use crate::model::Reason;
-use crate::source::ldap::dn;
-use crate::source::{Directory, Kind};
 
 use super::closure::label;
 use super::rules::folded;

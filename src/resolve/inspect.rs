@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use crate::config::{Config, MappingRule, SourceConfig};
+use crate::directory::{Directory, Kind};
 use crate::model::Role;
 use crate::policy::only_deny;
-use crate::source::{Directory, Kind};
 
 use super::matching::matches;
 use super::roles::universe;
@@ -174,7 +174,7 @@ pub fn new_group(
         denies |= by_name && only_deny(&declared.policies);
     }
     named |= config.templates.iter().any(|template| template.regex.is_match(name));
-    let other = |group: &crate::source::RefRow| {
+    let other = |group: &crate::directory::RefRow| {
         group.kind == Kind::Group
             && directory.text(group.key) != key
             && rules.bare(directory.text(group.name)) == bare

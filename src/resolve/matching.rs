@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use crate::config::{Config, MappingRule};
+use crate::directory::{Directory, Kind};
 use crate::model::{Mode, RoleIdx};
-use crate::source::{Directory, Kind};
 
 use super::doubt::Doubts;
 use super::roles::Roles;

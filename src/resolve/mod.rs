@@ -28,8 +28,8 @@ use std::collections::BTreeSet;
 use std::collections::{HashMap, HashSet};
 
 use crate::config::Config;
+use crate::directory::Directory;
 use crate::model::{Change, RoleIdx, State, Time};
-use crate::source::Directory;
 
 pub use closure::label;
 pub use inspect::{InDoubt, NewGroup, in_doubt, may_deny, new_group, renamed_groups};

@@ -15,8 +15,8 @@ use std::collections::{BTreeSet, HashMap as StdMap};
 use hashbrown::{HashMap, HashSet};
 
 use crate::config::{Config, LinkBy, Provision, UsernameFrom};
+use crate::directory::{DirUser, Directory, Enabled};
 use crate::model::{Link, State, Status, Text, Texts, UserId, username};
-use crate::source::{DirUser, Directory, Enabled};
 
 use super::closure::RoleClosure;
 use super::doubt::Doubts;

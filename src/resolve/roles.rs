@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::rules::{Rules, folded, templated_names};
 use crate::config::Config;
+use crate::directory::Directory;
 use crate::model::{Role, RoleIdx};
 use crate::policy::{allow_all, only_deny};
-use crate::source::Directory;
 
 /// Every role that a plan can speak of, sorted by name.
 #[derive(Debug, Default)]

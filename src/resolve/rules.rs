@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use regex::{Regex, RegexBuilder};
 
 use crate::config::{Config, Mapping, MappingRule, SourceConfig, expand};
-use crate::source::ldap::{dn, value};
-use crate::source::{Directory, Interest, Kind};
+use crate::directory::{Directory, Kind, dn, value};
+use crate::source::Interest;
 
 /// A name as directories compare it: case, width, repeated and outer spaces do not count.
 #[must_use]
@@ -179,7 +179,7 @@ fn compared(name: &str, fold: bool) -> String {
     if fold { folded(name) } else { name.to_owned() }
 }
 
-/// What a rule may name, with the fields of [`crate::source::RefRow`].
+/// What a rule may name, with the fields of [`crate::directory::RefRow`].
 pub(super) struct Thing<'a> {
     pub kind: Kind,
     pub key: &'a str,

@@ -7,13 +7,13 @@ use proptest::prelude::*;
 
 use super::{View, resolve};
 use crate::config::{self, Config};
+use crate::directory::{
+    Completeness, Directory, Enabled, Kind, NewRef, NewUser, Snapshot, SnapshotBuilder, merge,
+};
 use crate::model::{Change, GrantKind, LocalGrant, State, Status, Time, parse_rfc3339};
 use crate::plan::effective::Effective;
 use crate::plan::{self, ByHand, Plan, view};
 use crate::source::local;
-use crate::source::{
-    Completeness, Directory, Enabled, Kind, NewRef, NewUser, Snapshot, SnapshotBuilder, merge,
-};
 
 mod naming;
 mod tokens;

@@ -1,29 +1,26 @@
 //! Where the facts come from: one reader a kind of source, one shape for what they say.
 //!
 //! A reader returns a [`Snapshot`]: the facts it got, and for each scope whether that was all
-//! ([`Completeness::Complete`]) or not. It never turns an error into an empty list. What an
-//! incomplete scope means is decided in one place, [`merge`]: it can add to the mirror, never
-//! take away.
+//! ([`Completeness::Complete`](crate::directory::Completeness::Complete)) or not. It never turns an
+//! error into an empty list. What an incomplete scope means is decided in one place,
+//! [`merge`](crate::directory::merge): it can add to the mirror, never take away.
 
-pub mod directory;
 pub mod file;
 pub mod keycloak;
 pub mod ldap;
 pub mod local;
 mod lookup;
-mod merge;
-mod snapshot;
 
 use futures_util::future::BoxFuture;
 
-pub use directory::{DirUser, Directory, Enabled, Kind, Proven, RefRow, client_role_key};
-pub use lookup::{Looked, Named, Sighting, Who, Within, find_ref, with_people};
-pub use merge::{Merged, merge};
-pub use snapshot::{Completeness, NewRef, NewUser, ScopeReport, Snapshot, SnapshotBuilder};
+pub use lookup::{Looked, Named, Who};
+
+use crate::directory::{Kind, Snapshot};
 
 /// What the configuration's rules can name, so that a reader can leave out what nobody asks for.
 pub trait Interest: Send + Sync {
-    /// Whether some rule can name this thing. `key` and `norm` are what [`RefRow`] holds under
+    /// Whether some rule can name this thing. `key` and `norm` are what
+    /// [`RefRow`](crate::directory::RefRow) holds under
     /// those names, `path` holds a group's names from the top (its own name alone in LDAP).
     fn reaches(
         &self,

@@ -6,6 +6,7 @@ use secrecy::ExposeSecret as _;
 
 use super::{RunError, SourceState, local};
 use crate::config::{Config, DefaultAdmin};
+use crate::directory::{Directory, Enabled};
 use crate::model::token::{self, SECRET_LENGTH};
 use crate::model::username::canonical;
 use crate::model::{
@@ -14,7 +15,6 @@ use crate::model::{
 use crate::plan;
 use crate::resolve::Resolved;
 use crate::source::local::{NAME, NewAccount, changed, find, free_id, nobody, with, without};
-use crate::source::{Directory, Enabled};
 use crate::store::Reader;
 
 /// Who did it, in the store's words: no account of the operating system is called so.
@@ -298,7 +298,7 @@ fn nobody_else(
         if source.kind.is_local() || !source.lifecycle {
             continue;
         }
-        let called = |row: &crate::source::DirUser| {
+        let called = |row: &crate::directory::DirUser| {
             let raw = match config.called_by(&source.name) {
                 crate::config::UsernameFrom::Username => directory.text(row.username),
                 crate::config::UsernameFrom::Email => directory.text(row.email),

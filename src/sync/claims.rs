@@ -5,9 +5,10 @@
 
 use super::provision::Claimed;
 use crate::config::{Config, SourceConfig, SourceKind, UsernameFrom};
+use crate::directory::{Directory, Enabled, Kind, RefRow, Sighting, Within, client_role_key};
 use crate::model::{Change, GrantKind, Reason, Role};
 use crate::resolve::{Resolved, may_deny};
-use crate::source::{Directory, Enabled, Kind, Named, RefRow, Sighting, Within, client_role_key};
+use crate::source::Named;
 use crate::store::MirrorOutline;
 
 /// Whom the token of source `name` shows. The mirror, where it has them, knows whether they are disabled.

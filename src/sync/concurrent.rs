@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::SourceState;
-use crate::source::with_people;
+use crate::directory::with_people;
 use crate::store::{Reader, StoreError};
 
 /// For each source the number that the next newcomer to its mirror would have had.

@@ -7,12 +7,12 @@
 use super::manual::existing_reader;
 use super::{MOST_TRIES, RunError, SourceResult, SourceState, configured};
 use crate::config::Config;
+use crate::directory::{Directory, Enabled, ScopeReport};
 use crate::model::username::canonical;
 use crate::model::{Deed, Done, LastDeed, LocalAccount, State, Time};
 use crate::plan::{self, Plan, Records};
 use crate::resolve::{Resolved, View, resolve};
 use crate::source::local::{self, NAME, NewAccount, nobody};
-use crate::source::{Directory, Enabled, ScopeReport};
 use crate::store::{
     Commit, CommitError, Mirror, MirrorUpdate, Reader, SourceUpdate, StoreError, Writer,
 };

@@ -22,15 +22,14 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
 use crate::config::{Config, SourceConfig, SourceKind};
+use crate::directory::{Directory, ScopeReport, Snapshot, merge};
 use crate::model::Time;
 use crate::plan::{self, Held, HeldHead, Plan};
 use crate::resolve::{Rules, View, in_doubt, resolve};
 use crate::source::file::FileSource;
 use crate::source::keycloak::KeycloakSource;
 use crate::source::ldap::LdapSource;
-use crate::source::{
-    Directory, OnProgress, Progress, ScopeReport, Snapshot, Source, SourceError, merge,
-};
+use crate::source::{OnProgress, Progress, Source, SourceError};
 use crate::store::{
     Commit, CommitError, LockError, Meta, Mirror, MirrorUpdate, Reader, RunLock, SourceStatus,
     SourceUpdate, StoreError, Writer,

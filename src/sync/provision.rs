@@ -21,14 +21,12 @@ use super::claims;
 use super::who::{Asked, acquainted, called, named, who};
 use super::{MOST_TRIES, RunError, configured};
 use crate::config::{Config, LinkBy, SourceConfig};
+use crate::directory::{Directory, Enabled, Kind, Sighting, Within, find_ref, with_people};
 use crate::gateway::question::{Caller, KnownBy};
 use crate::model::{Change, Status, Time};
 use crate::plan::{self, effective};
 use crate::resolve::{NewGroup, Resolved, Rules, View, new_group, resolve};
-use crate::source::{
-    Directory, Enabled, Kind, Looked, Named, Sighting, Source, SourceError, Who, Within, find_ref,
-    with_people,
-};
+use crate::source::{Looked, Named, Source, SourceError, Who};
 use crate::store::{
     Commit, CommitError, MirrorOutline, MirrorPerson, ProvisionContext, ProvisionQuery, Reader,
     Writer,

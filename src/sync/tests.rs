@@ -768,7 +768,7 @@ roles_claim = "CLAIM"
 
 /// A store whose mirror of `kc` has these groups, and nobody in it.
 fn mirrored(toml: &str, groups: impl FnOnce(&mut dyn FnMut(&str, &str, &str))) -> Home {
-    use crate::source::{Kind, NewRef, SnapshotBuilder};
+    use crate::directory::{Kind, NewRef, SnapshotBuilder};
     let home = Home::new(toml);
     let mut builder = SnapshotBuilder::new(false);
     groups(&mut |key, name, identity| {
@@ -780,7 +780,7 @@ fn mirrored(toml: &str, groups: impl FnOnce(&mut dyn FnMut(&str, &str, &str))) -
 }
 
 /// Puts a reading into the store as the mirror of `kc`.
-fn keep(home: &Home, snapshot: crate::source::Snapshot) {
+fn keep(home: &Home, snapshot: crate::directory::Snapshot) {
     let answer = super::SourceAnswer::Said(Box::new(snapshot));
     let mut writer = crate::store::Writer::open(&home.config.store).unwrap();
     let answers = (vec![answer, super::SourceAnswer::NotAsked], None);
@@ -790,7 +790,7 @@ fn keep(home: &Home, snapshot: crate::source::Snapshot) {
 
 /// A store whose mirror of `kc` has some groups and roles, and nobody but `old`.
 fn with_mirror(claim: &str) -> Home {
-    use crate::source::{Enabled, Kind, NewRef, NewUser, SnapshotBuilder};
+    use crate::directory::{Enabled, Kind, NewRef, NewUser, SnapshotBuilder};
     let home = Home::new(&CLAIMS.replace("CLAIM", claim));
     let mut builder = SnapshotBuilder::new(false);
     let mut add = |kind, key: &str, name: &str, identity: &str| {

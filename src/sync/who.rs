@@ -2,10 +2,11 @@
 
 use super::provision::{Heard, Person};
 use crate::config::{Config, UsernameFrom};
+use crate::directory::Sighting;
 use crate::gateway::question::{Caller, KnownBy};
 use crate::model::Status;
 use crate::model::username::canonical;
-use crate::source::{Named, Sighting};
+use crate::source::Named;
 use crate::store::Acquaintance;
 
 /// Who is to be provisioned.

@@ -1,6 +1,6 @@
 //! Groups without members, groups whose members are not read, directories without groups.
 
-use idpsyncd::source::Completeness;
+use idpsyncd::directory::Completeness;
 
 use super::*;
 

@@ -7,13 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use idpsyncd::directory::{Directory, Enabled, Kind, NewRef, NewUser, SnapshotBuilder};
 use idpsyncd::model::{
     Cause, Change, Grant, GrantKind, Link, LocalGrant, Mode, NewToken, Reason, Role, RoleSetId,
     State, Status, Time, Token, User, UserId,
 };
 use idpsyncd::plan::{Plan, Summary};
 use idpsyncd::policy::{Action, Effect, Policy, Resource};
-use idpsyncd::source::{Directory, Enabled, Kind, NewRef, NewUser, SnapshotBuilder};
 use idpsyncd::store::{Commit, Committed, Mirror, MirrorUpdate, SourceUpdate, Writer};
 
 pub fn at(seconds: i64) -> Time {

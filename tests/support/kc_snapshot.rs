@@ -8,11 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idpsyncd::config::{KeycloakConfig, SecretRef};
+use idpsyncd::directory::{Completeness, Enabled, Kind, ScopeReport, Snapshot};
 use idpsyncd::source::keycloak::KeycloakSource;
-use idpsyncd::source::{
-    Completeness, Enabled, Finding, Interest, Kind, OnProgress, ScopeReport, Snapshot, Source,
-    SourceError,
-};
+use idpsyncd::source::{Finding, Interest, OnProgress, Source, SourceError};
 
 pub type Source_ = Arc<KeycloakSource>;
 

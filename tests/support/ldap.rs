@@ -5,11 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use idpsyncd::config::{Flavor, LdapConfig, LdapGroups, LdapUsers, SecretRef, UsernameFrom};
+use idpsyncd::directory::{Completeness, Enabled, Kind, Snapshot};
 use idpsyncd::source::ldap::LdapSource;
-use idpsyncd::source::{
-    Completeness, Enabled, Finding, Interest, Kind, Looked, Named, OnProgress, Snapshot, Source,
-    SourceError, Who,
-};
+use idpsyncd::source::{Finding, Interest, Looked, Named, OnProgress, Source, SourceError, Who};
 
 use crate::openldap::{OpenLdap, SUFFIX};
 

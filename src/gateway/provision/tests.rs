@@ -10,9 +10,8 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::config;
-use crate::source::{
-    Enabled, Finding, Interest, Kind, Looked, OnProgress, Sighting, Snapshot, Source, Who, Within,
-};
+use crate::directory::{Enabled, Kind, Sighting, Snapshot, Within};
+use crate::source::{Finding, Interest, Looked, OnProgress, Source, Who};
 use crate::store::Reader;
 use crate::sync::{Options, run};
 

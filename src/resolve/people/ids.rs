@@ -8,8 +8,8 @@
 
 use hashbrown::HashMap;
 
+use crate::directory::value;
 use crate::model::Status;
-use crate::source::ldap::value;
 
 use super::{Finder, Known};
 

@@ -3,8 +3,8 @@
 use hashbrown::{HashMap, HashSet};
 
 use crate::config::{LinkBy, UsernameFrom};
+use crate::directory::DirUser;
 use crate::model::UserId;
-use crate::source::DirUser;
 
 use super::{Absent, Finder, NOBODY};
 

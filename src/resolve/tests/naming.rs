@@ -19,7 +19,7 @@ fn built(ldap: bool, groups: &[(&str, &str, &str, &[&str])], people: &[&str]) ->
     }
     for (key, name, identity, members) in groups {
         let norm = if ldap {
-            crate::source::ldap::dn::normalize(identity).unwrap()
+            crate::directory::dn::normalize(identity).unwrap()
         } else {
             (*identity).to_owned()
         };
@@ -269,7 +269,7 @@ fn a_client_role_that_fits_two_readings_is_in_doubt_and_a_list_is_not() {
             if member == bob && !both {
                 continue;
             }
-            let key = crate::source::client_role_key(client, role);
+            let key = crate::directory::client_role_key(client, role);
             let role = builder.reference(&NewRef {
                 kind: Kind::ClientRole,
                 key: &key,

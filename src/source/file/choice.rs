@@ -2,10 +2,11 @@
 
 use super::records::{self, Fault, Record, whole};
 use crate::config::LdifConfig;
+use crate::directory::{dn, value};
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::filter::Filter;
 use crate::source::ldap::presence::{is_the_servers_own, presence};
-use crate::source::ldap::{Shape, Verdict, dn, value};
+use crate::source::ldap::{Shape, Verdict};
 
 /// The two searches.
 pub(super) struct Choice {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{LdapGroups, LdapUsers};
-use crate::source::{Completeness, Directory, Enabled, Kind};
+use crate::directory::{Completeness, Directory, Enabled, Kind};
 
 struct Wants(Vec<(String, String)>);
 

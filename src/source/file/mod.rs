@@ -28,11 +28,9 @@ mod records;
 use futures_util::future::BoxFuture;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::{
-    Directory, Finding, Interest, Looked, OnProgress, Sighting, Snapshot, Source, SourceError, Who,
-    Within,
-};
+use super::{Finding, Interest, Looked, OnProgress, Source, SourceError, Who};
 use crate::config::{LdifConfig, RealmExportConfig, SourceKind};
+use crate::directory::{Directory, Sighting, Snapshot, Within};
 
 /// A file that is read like a server.
 #[derive(Debug)]

@@ -8,9 +8,8 @@ use serde_json::{Map, Value};
 use super::document::{self, Fault};
 use super::graph::{Fit, Graph};
 use super::odd::{At, Oddities, kind, text};
-use crate::source::{
-    Completeness, Enabled, Kind, NewRef, NewUser, OnProgress, Progress, SnapshotBuilder,
-};
+use crate::directory::{Completeness, Enabled, Kind, NewRef, NewUser, SnapshotBuilder};
+use crate::source::{OnProgress, Progress};
 
 /// How many names a warning shows.
 const SHOWN: usize = 3;

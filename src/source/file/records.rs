@@ -4,8 +4,8 @@
 //! both say what is there. Any other change says what was done to something that is not in the
 //! file, so it is an error.
 
+use crate::directory::value;
 use crate::source::ldap::entry::Entry;
-use crate::source::ldap::value;
 
 /// What is wrong, and in which line (0: in the file as a whole).
 pub(super) struct Fault {

@@ -11,7 +11,7 @@ use super::federation::Federation;
 use super::members::Asker;
 use super::pages::{self, Page, TRIES};
 use super::read::Attempt;
-use crate::source::{Completeness, Kind, NewRef, SnapshotBuilder};
+use crate::directory::{Completeness, Kind, NewRef, SnapshotBuilder};
 
 /// People in one call of the full form: more cost more than in proportion, and their ids must fit
 /// into a URL (about 850 do).

@@ -132,7 +132,7 @@ async fn about_names(
     if let Some(doubt) = &groups.doubt {
         findings.push(error(format!("the groups of the realm cannot be read in full: {doubt}")));
     }
-    let mut builder = crate::source::SnapshotBuilder::new(false);
+    let mut builder = crate::directory::SnapshotBuilder::new(false);
     let graph = super::graph::build(&mut builder, &roles, &groups, interest);
     let default = format!("default-roles-{}", client.realm().to_lowercase());
     let default = roles.of_realm(&default).and_then(|place| graph.roles.get(place)).copied();

@@ -18,7 +18,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::api::{UserList, provider_of};
-use crate::source::Completeness;
+use crate::directory::Completeness;
 
 /// Whether `list` holds all users: as many were counted before as after, and as many are in it.
 /// `import_off`: the names of federations whose people are no rows of the database. Those are in

@@ -2,7 +2,8 @@
 
 use super::groups::Groups;
 use super::roles::Roles;
-use crate::source::{Completeness, Interest, Kind, NewRef, SnapshotBuilder};
+use crate::directory::{Completeness, Kind, NewRef, SnapshotBuilder};
+use crate::source::Interest;
 
 /// The refs of a read, by their place in [`Groups::rows`] and [`Roles::rows`].
 pub(super) struct Graph {

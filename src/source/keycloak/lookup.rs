@@ -18,9 +18,8 @@ use super::consistency::Health;
 use super::fault::{CallError, Fault};
 use super::federation;
 use crate::config::{KeycloakConfig, UsernameFrom};
-use crate::source::{
-    Enabled, Interest, Kind, Looked, Named, Sighting, SourceError, Who, Within, client_role_key,
-};
+use crate::directory::{Enabled, Kind, Sighting, Within, client_role_key};
+use crate::source::{Interest, Looked, Named, SourceError, Who};
 
 /// A user in full.
 #[derive(Deserialize, Clone, Debug)]

@@ -14,7 +14,7 @@ use super::pages::{self, Page, Paging, Span, TRIES};
 use super::read::{Attempt, FailureBudget, ProgressReporter, fan_out};
 use super::roles::Roles;
 use super::users::People;
-use crate::source::{Completeness, SnapshotBuilder};
+use crate::directory::{Completeness, SnapshotBuilder};
 
 /// What one list said.
 #[derive(Debug)]

@@ -28,9 +28,8 @@ use super::rights;
 use super::roles;
 use super::users;
 use crate::config::KeycloakConfig;
-use crate::source::{
-    Completeness, Interest, OnProgress, Progress, Snapshot, SnapshotBuilder, SourceError,
-};
+use crate::directory::{Completeness, Snapshot, SnapshotBuilder};
+use crate::source::{Interest, OnProgress, Progress, SourceError};
 
 /// Scopes in a row that may fail before the server is taken for broken.
 const PATIENCE: usize = 5;

@@ -9,7 +9,7 @@ use super::api::{ClientRow, RoleRow, each, json};
 use super::client::Client;
 use super::fault::CallError;
 use super::read::{Attempt, FailureBudget, fan_out};
-use crate::source::client_role_key;
+use crate::directory::client_role_key;
 
 /// A client of the realm.
 #[derive(Debug)]

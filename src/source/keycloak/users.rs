@@ -9,7 +9,7 @@ use super::consistency;
 use super::fault::CallError;
 use super::pages::{self, Paging, TRIES};
 use super::read::{Attempt, ProgressReporter};
-use crate::source::{Completeness, Enabled, NewUser, SnapshotBuilder};
+use crate::directory::{Completeness, Enabled, NewUser, SnapshotBuilder};
 
 /// The users as the server listed them.
 pub(super) struct Listed {

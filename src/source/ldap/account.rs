@@ -34,8 +34,8 @@ use chrono::NaiveDate;
 use super::entry::Entry;
 use super::roles::Inactivation;
 use super::time::{self, Moment};
+use crate::directory::Enabled;
 use crate::model::Time;
-use crate::source::Enabled;
 
 /// The attributes that [`judge`] reads, to be asked for by name: most are operational.
 pub fn attributes() -> impl Iterator<Item = &'static str> {

@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::account;
 use super::account::{Account, Unreadable};
 use super::entry::Entry;
 use super::lists::{Classes, Judge, Shown};
@@ -20,8 +21,7 @@ use super::roles::Inactivation;
 use super::schema::{self, Schema};
 use super::shape::Shape;
 use super::tally::{Odd, Unclear};
-use super::{account, dn, value};
-use crate::source::{NewUser, SnapshotBuilder};
+use crate::directory::{NewUser, SnapshotBuilder, dn, value};
 
 /// A group as it was read.
 pub(super) struct Group {

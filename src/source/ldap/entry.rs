@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use ldap3::asn1::{PL, StructureTag};
 
 use super::options::{self, Description, Options};
-use super::{dn, value};
+use crate::directory::{dn, value};
 
 /// An entry. Attribute types have their one name ([`value::attribute`]), values are bytes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

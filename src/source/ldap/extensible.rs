@@ -5,7 +5,7 @@
 use super::entry::Entry;
 use super::filter;
 use super::options::Description;
-use super::{dn, value};
+use crate::directory::{dn, value};
 
 /// `(cn:dn:caseExactMatch:=x)`.
 #[derive(Clone, PartialEq, Eq, Debug)]

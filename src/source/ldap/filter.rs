@@ -7,7 +7,7 @@ use super::entry::Entry;
 use super::extensible::Extensible;
 use super::options::Description;
 use super::schema::Schema;
-use super::{dn, value};
+use crate::directory::{dn, value};
 
 /// A parsed filter.
 #[derive(Clone, PartialEq, Eq, Debug)]

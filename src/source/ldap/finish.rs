@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::assemble::{Assembler, Group};
-use super::dn;
 use super::lists::{self, Doubted, Judge};
 use super::primary::Primary;
 use super::schema::Schema;
-use crate::source::{Completeness, Interest, Kind, NewRef, Snapshot};
+use crate::directory::{Completeness, Kind, NewRef, Snapshot, dn};
+use crate::source::Interest;
 
 /// How the reads went.
 #[derive(Clone, Debug, Default)]

@@ -19,10 +19,11 @@ use super::entry::Entry;
 use super::presence::presence;
 use super::search::{self, Limits, Search, both};
 use super::shape::Shape;
-use super::{LdapSource, dn, server, value};
+use super::{LdapSource, server};
 use crate::config::UsernameFrom;
+use crate::directory::{Kind, Sighting, Within, dn, value};
 use crate::model::Time;
-use crate::source::{Kind, Looked, Sighting, SourceError, Who, Within};
+use crate::source::{Looked, SourceError, Who};
 
 /// Asks about `who`. `wanted` are the attribute values that rules name, `now` is the moment at
 /// which the account is judged.

@@ -8,7 +8,7 @@
 //!
 //! The rules that keep a read honest: an error is never an empty list ([`search`]); who changes
 //! its name in mid-read is looked for ([`read`]); what is hidden is not absent ([`finish`]); names
-//! compare as the directory compares them ([`dn`], [`value`]); ids, not names, say who is who, and of
+//! compare as the directory compares them ([`dn`](crate::directory::dn), [`value`](crate::directory::value)); ids, not names, say who is who, and of
 //! several values one rule says which counts ([`entry`]); what an ordinary search does not return is
 //! not there ([`presence`]). Only OpenLDAP is read live so far: Active Directory and 389-DS are recognised and
 //! refused ([`server`]), since each has ways of its own to leave things out.
@@ -17,7 +17,6 @@ pub mod account;
 mod assemble;
 mod check;
 mod connect;
-pub mod dn;
 pub mod entry;
 mod explain;
 mod extensible;
@@ -39,7 +38,6 @@ mod shape;
 mod tally;
 pub mod time;
 mod tls;
-pub mod value;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -49,8 +47,9 @@ pub use finish::Verdict;
 pub use shape::Shape;
 
 use self::connect::Connector;
-use super::{Finding, Interest, Looked, OnProgress, Snapshot, Source, SourceError, Who};
+use super::{Finding, Interest, Looked, OnProgress, Source, SourceError, Who};
 use crate::config::LdapConfig;
+use crate::directory::{Snapshot, dn};
 
 /// A directory that is read over LDAP.
 pub struct LdapSource {

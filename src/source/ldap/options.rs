@@ -4,7 +4,7 @@
 //! though: an export of 389-DS with replication state (`db2ldif -r`) writes there when a value
 //! came, and whether it has gone again.
 
-use super::value;
+use crate::directory::value;
 
 /// What the options of a value say.
 #[derive(PartialEq, Eq, Debug)]

@@ -5,8 +5,8 @@
 //! directory itself. None of them is anybody: who was deleted does not come back by being
 //! exported.
 
-use super::dn;
 use super::entry::Entry;
+use crate::directory::dn;
 
 /// How an entry is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

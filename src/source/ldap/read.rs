@@ -14,8 +14,9 @@ use super::finish::Verdict;
 use super::search::{self, End, Limits, Search};
 use super::shape::Shape;
 use super::{LdapSource, known, lists, server};
+use crate::directory::Snapshot;
 use crate::model::Time;
-use crate::source::{Interest, OnProgress, Progress, Snapshot, SourceError};
+use crate::source::{Interest, OnProgress, Progress, SourceError};
 
 /// How often everything is read again when an entry was replaced in mid-read.
 const READS: usize = 3;
@@ -319,7 +320,7 @@ impl Reader {
     async fn look_for(&mut self, dn: &str) -> Result<(), String> {
         let (user, group) = {
             let assembler = lock(&self.assembler);
-            let norm = super::dn::normalize(dn).unwrap_or_default();
+            let norm = crate::directory::dn::normalize(dn).unwrap_or_default();
             (assembler.shape.may_be_user(&norm), assembler.shape.may_be_group(&norm))
         };
         if user && self.one(dn, true).await? {

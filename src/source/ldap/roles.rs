@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::account::Unreadable;
-use super::dn;
 use super::entry::Entry;
 use super::filter::Filter;
+use crate::directory::dn;
 
 /// The roles in which an account is inactive, wherever they are defined.
 const ROOTS: &[&str] = &["cn=nsdisabledrole", "cn=nsmanageddisabledrole"];

@@ -157,8 +157,8 @@ fn read(description: &str) -> Option<(Vec<String>, Class)> {
                 match keyword.as_str() {
                     "NAME" => names.push(name),
                     "SUP" => class.above.push(name),
-                    "MUST" => class.must |= list_of(&super::value::attribute(&name)),
-                    "MAY" => class.may |= list_of(&super::value::attribute(&name)),
+                    "MUST" => class.must |= list_of(&crate::directory::value::attribute(&name)),
+                    "MAY" => class.may |= list_of(&crate::directory::value::attribute(&name)),
                     _ => {}
                 }
             }

@@ -2,8 +2,9 @@
 
 use super::entry::Entry;
 use super::options::Description;
-use super::{account, dn, lists, value};
+use super::{account, lists};
 use crate::config::{LdapGroups, LdapUsers};
+use crate::directory::{dn, value};
 use crate::model::Time;
 
 /// A value of an attribute that some rule names.

@@ -4,8 +4,7 @@
 //! What is here are the facts and how they are changed on paper. To everything after that they are
 //! a directory like any other, of users without groups. Pure.
 
-use super::directory::{DirUser, Directory, Enabled, Proven};
-use super::snapshot::canonical;
+use crate::directory::{DirUser, Directory, Enabled, Proven, canonical};
 use crate::model::username;
 
 /// The source's name. No `[[source]]` can have it.

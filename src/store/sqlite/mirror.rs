@@ -14,8 +14,8 @@ use super::codec::{decode, encode};
 use super::error::Fault;
 use super::load::text;
 use super::reader::time;
+use crate::directory::{DirUser, Directory, Enabled, Kind, Proven, RefRow};
 use crate::model::{Text, Texts, Time};
-use crate::source::{DirUser, Directory, Enabled, Kind, Proven, RefRow};
 
 /// What a source last said.
 #[derive(Clone, Debug)]

@@ -14,9 +14,10 @@ use super::mirror::{
 };
 use super::reader::{self, Meta};
 use crate::config::UsernameFrom;
+use crate::directory::{DirUser, Directory, Sighting, Within};
 use crate::model::{ReasonBook, State, Status, Texts, UserId};
 use crate::plan::Held;
-use crate::source::{DirUser, Directory, Named, Sighting, Within};
+use crate::source::Named;
 
 /// Who is asked about.
 #[derive(Clone, Debug)]
@@ -349,7 +350,7 @@ pub(super) fn add(conn: &Connection, version: i64, person: &MirrorPerson<'_>) ->
     let wanted: Vec<usize> = person
         .within
         .iter()
-        .filter_map(|within| crate::source::find_ref(&outline.directory, within))
+        .filter_map(|within| crate::directory::find_ref(&outline.directory, within))
         .collect();
     let mut read = conn.prepare("SELECT members FROM mirror_container WHERE id = ?1")?;
     let mut write = conn.prepare("UPDATE mirror_container SET members = ?2 WHERE id = ?1")?;

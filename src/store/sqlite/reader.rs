@@ -78,8 +78,8 @@ pub struct ScopeStatus {
     pub partial: Option<String>,
 }
 
-impl From<crate::source::ScopeReport> for ScopeStatus {
-    fn from(report: crate::source::ScopeReport) -> Self {
+impl From<crate::directory::ScopeReport> for ScopeStatus {
+    fn from(report: crate::directory::ScopeReport) -> Self {
         ScopeStatus { scope: report.scope.to_owned(), count: report.count, partial: report.partial }
     }
 }
@@ -187,7 +187,7 @@ impl Reader {
         &self,
         source: &str,
         mark: u32,
-    ) -> Result<Vec<crate::source::Sighting>, StoreError> {
+    ) -> Result<Vec<crate::directory::Sighting>, StoreError> {
         self.read_as(|conn| super::provision::added_since(conn, source, mark))
     }
 
@@ -204,7 +204,10 @@ impl Reader {
     ///
     /// # Errors
     /// The store cannot be read, or contradicts itself.
-    pub fn structure(&self, source: &str) -> Result<Option<crate::source::Directory>, StoreError> {
+    pub fn structure(
+        &self,
+        source: &str,
+    ) -> Result<Option<crate::directory::Directory>, StoreError> {
         self.read_as(|conn| super::mirror::structure(conn, source))
     }
 

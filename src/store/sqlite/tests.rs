@@ -12,9 +12,9 @@ use super::{
     Access, AccessFilter, AsOf, Began, Commit, CommitError, Meta, Reader, StoreErrorKind, Untold,
     Writer,
 };
+use crate::directory::Proven;
 use crate::model::{Change, NewToken, RoleSetId, State, Status, Time, Token, User};
 use crate::plan::{ChangeView, Held, Plan, Summary};
-use crate::source::Proven;
 
 const V1: M<'static> = M::up(include_str!("schema/v1.sql"));
 const FIRST: &[M<'static>] = &[V1];

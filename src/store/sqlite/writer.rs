@@ -14,9 +14,9 @@ use super::open::{checkpoint, open_write};
 use super::provision::MirrorPerson;
 use super::reader::{Reader, ScopeStatus};
 use super::schema::STEPS;
+use crate::directory::Directory;
 use crate::model::Time;
 use crate::plan::Plan;
-use crate::source::Directory;
 
 /// A store opened for writing. Take the [`super::RunLock`] first.
 pub struct Writer {

@@ -20,12 +20,12 @@ use super::local::scopes;
 use super::manual::existing_reader;
 use super::{MOST_TRIES, RunError, configured};
 use crate::config::{Config, UsernameFrom};
+use crate::directory::Directory;
 use crate::model::username::canonical;
 use crate::model::{Deed, LocalAccount, LocalGrant, NewToken, State, Status, Time, UserId};
 use crate::plan::{self, Brought, Plan, Records};
 use crate::platform::osmo::database::{self, Account, Accounts, Assigned, Database, TokenWish};
 use crate::resolve::{Resolved, View, resolve};
-use crate::source::Directory;
 use crate::source::local::{self, NAME, NewAccount, check_id, free_id, nobody};
 use crate::store::{Commit, CommitError, Meta, Mirror, MirrorUpdate, Reader, SourceUpdate, Writer};
 

@@ -9,8 +9,8 @@
 
 use hashbrown::HashMap;
 
-use super::directory::{DirUser, Directory, Enabled, Kind, Proven, RefRow};
 use super::snapshot::{Completeness, NewRef, NewUser, Snapshot, SnapshotBuilder};
+use super::{DirUser, Directory, Enabled, Kind, Proven, RefRow};
 
 /// A source's content as far as it is known now.
 #[derive(Clone, Debug)]

@@ -10,7 +10,18 @@
 //! A directory is canonical: users sorted by external id, refs by kind and key, members and
 //! `implies` sorted and distinct. Two readings of the same facts are equal whatever their order.
 
+pub mod dn;
+mod merge;
+mod person;
+mod snapshot;
+pub mod value;
+
 use sha2::{Digest, Sha256};
+
+pub use merge::{Merged, merge};
+pub use person::{Sighting, Within, find_ref, with_people};
+pub(crate) use snapshot::canonical;
+pub use snapshot::{Completeness, NewRef, NewUser, ScopeReport, Snapshot, SnapshotBuilder};
 
 use crate::model::{Text, Texts};
 

@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-use super::directory::{DirUser, Directory, Enabled, Kind, Proven, RefRow};
+use super::{DirUser, Directory, Enabled, Kind, Proven, RefRow};
 use crate::model::Text;
 
 /// Whether a scope of a read is the whole truth.
