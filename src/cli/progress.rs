@@ -17,10 +17,6 @@ pub fn on_terminal() -> (OnProgress, impl FnOnce()) {
         let known: Mutex<HashMap<(String, &'static str), ProgressBar>> = Mutex::default();
         Arc::new(move |progress: Progress| {
             let Progress { source, what, done, total } = progress;
-            if source.is_empty() {
-                // A step of the run itself, for the watchdog.
-                return;
-            }
             // A poisoned lock means that another report panicked: the bars are still good.
             let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
             let bar = known.entry((source.clone(), what)).or_insert_with(|| {

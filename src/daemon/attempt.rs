@@ -5,16 +5,17 @@
 //! before, and the run's lock goes with it. Once it [settles](Attempt::settling) it is left alone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::schedule::Why;
 use crate::config::Config;
 use crate::model::Time;
 use crate::plan::{Summary, view};
-use crate::source::{OnProgress, Progress};
-use crate::sync::{self, Options, Outcome, PLANNING, RunError};
+use crate::source::OnProgress;
+use crate::sync::{self, OnPhase, Options, Outcome, Phase, RunError};
 
 /// What the lock says of its holder.
 pub const WHAT: &str = "idpsyncd run";
@@ -32,7 +33,7 @@ pub struct Attempt {
     /// Which sources it asks; absent: all.
     pub asked: Option<Vec<String>>,
     handle: JoinHandle<Result<Ran, RunError>>,
-    settling: Arc<AtomicBool>,
+    phase: watch::Receiver<Phase>,
 }
 
 /// What a run came to.
@@ -67,23 +68,28 @@ impl Attempt {
         now: Time,
         heartbeat: &Heartbeat,
     ) -> Attempt {
-        let settling = Arc::new(AtomicBool::new(false));
         heartbeat.fetch_add(1, Ordering::SeqCst);
         let progress: OnProgress = {
-            let (settling, heartbeat) = (Arc::clone(&settling), Arc::clone(heartbeat));
-            Arc::new(move |progress: Progress| {
-                if progress.source.is_empty() && progress.what == PLANNING {
-                    settling.store(true, Ordering::SeqCst);
-                }
+            let heartbeat = Arc::clone(heartbeat);
+            Arc::new(move |_| {
+                heartbeat.fetch_add(1, Ordering::SeqCst);
+            })
+        };
+        let (entered, phase) = watch::channel(Phase::Reading);
+        let on_phase: OnPhase = {
+            let heartbeat = Arc::clone(heartbeat);
+            Arc::new(move |phase| {
+                entered.send_replace(phase);
                 heartbeat.fetch_add(1, Ordering::SeqCst);
             })
         };
         let options = Options { dry_run: false, sources: asked.clone(), what: WHAT.to_owned() };
         let handle = tokio::spawn(async move {
-            let outcome = sync::run(&config, &options, &progress, now).await?;
+            let outcome = sync::run_in_phases(&config, &options, &progress, &on_phase, now);
+            let outcome = outcome.await?;
             Ok(tokio::task::block_in_place(|| shorten(outcome)))
         });
-        Attempt { began: now, why, asked, handle, settling }
+        Attempt { began: now, why, asked, handle, phase }
     }
 
     /// How it ends. May be dropped and called again until it has returned.
@@ -100,7 +106,7 @@ impl Attempt {
     /// that it never will.
     #[must_use]
     pub fn settling(&self) -> bool {
-        self.settling.load(Ordering::SeqCst)
+        !self.phase.borrow().may_be_dropped()
     }
 }
 

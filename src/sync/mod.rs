@@ -10,6 +10,7 @@ mod concurrent;
 mod local;
 mod manual;
 pub mod osmo_db;
+mod phase;
 pub mod provision;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,7 @@ use crate::resolve::{Rules, View, in_doubt, resolve};
 use crate::source::file::FileSource;
 use crate::source::keycloak::KeycloakSource;
 use crate::source::ldap::LdapSource;
-use crate::source::{OnProgress, Progress, Source, SourceError};
+use crate::source::{OnProgress, Source, SourceError};
 use crate::store::{
     Commit, CommitError, LockError, Meta, Mirror, MirrorUpdate, Reader, RunLock, SourceStatus,
     SourceUpdate, StoreError, Writer,
@@ -40,6 +41,7 @@ use self::concurrent::{Marks, catch_up};
 pub use admin::check as check_default_admin;
 pub use local::{UserWish, change_user};
 pub use manual::{approvable, approve, by_hand, discard, existing_reader, find_held};
+pub use phase::{OnPhase, Phase};
 
 /// What to do in a run.
 #[derive(Clone, Debug)]
@@ -254,10 +256,6 @@ impl SourceState {
     }
 }
 
-/// The [`Progress::what`] (with no source) that says: every source has been heard. Whoever drops the
-/// run's future before that can be sure that nothing is written.
-pub const PLANNING: &str = "planning";
-
 /// Runs once. `now` is the moment of the run.
 ///
 /// # Errors
@@ -272,6 +270,20 @@ pub async fn run(
     run_with_views(config, options, progress, now).await.map(|(outcome, _)| outcome)
 }
 
+/// As [`run`], and tells `on_phase` how far it has come: whoever drops the future must know.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_in_phases(
+    config: &Config,
+    options: &Options,
+    progress: &OnProgress,
+    on_phase: &OnPhase,
+    now: Time,
+) -> Result<Outcome, RunError> {
+    run_whole(config, options, progress, on_phase, now).await.map(|(outcome, _)| outcome)
+}
+
 /// As [`run`], and returns what each source is known to hold, where that was needed.
 ///
 /// # Errors
@@ -280,6 +292,17 @@ pub async fn run_with_views(
     config: &Config,
     options: &Options,
     progress: &OnProgress,
+    now: Time,
+) -> Result<(Outcome, Vec<(String, Directory)>), RunError> {
+    let untold: OnPhase = Arc::new(|_| {});
+    run_whole(config, options, progress, &untold, now).await
+}
+
+async fn run_whole(
+    config: &Config,
+    options: &Options,
+    progress: &OnProgress,
+    on_phase: &OnPhase,
     now: Time,
 ) -> Result<(Outcome, Vec<(String, Directory)>), RunError> {
     let path = config.store.as_path();
@@ -294,21 +317,24 @@ pub async fn run_with_views(
         (Some(lock), Some(Writer::open(path)?))
     };
     let marks = Marks::take(path)?;
+    on_phase(Phase::Reading);
     let answers = ask(config, options, progress).await;
-    progress(Progress { source: String::new(), what: PLANNING, done: 0, total: None });
+    on_phase(Phase::Planning);
     // The last point at which a run that nobody wants any more ends without writing: a source that
     // never gives way (a file) would otherwise carry it past its cancellation.
     tokio::task::yield_now().await;
     // Everything below is computing and disk: it would hold up other tasks of the runtime.
     let answers = (answers, admin);
-    tokio::task::block_in_place(|| plan_and_commit(config, answers, &marks, writer.as_mut(), now))
+    tokio::task::block_in_place(|| {
+        plan_and_commit(config, answers, (&marks, on_phase), writer.as_mut(), now)
+    })
 }
 
 /// Everything after the sources have spoken.
 fn plan_and_commit(
     config: &Config,
     (answers, admin): (Vec<SourceAnswer>, Option<admin::Admin>),
-    marks: &Marks,
+    (marks, on_phase): (&Marks, &OnPhase),
     mut writer: Option<&mut Writer>,
     now: Time,
 ) -> Result<(Outcome, Vec<(String, Directory)>), RunError> {
@@ -355,6 +381,7 @@ fn plan_and_commit(
             return Ok(outcome(known, Some(plan), None, warnings, &meta, generation, now));
         };
         let (sources, configured) = (updates(&known, now), configured(config));
+        on_phase(Phase::Committing);
         let committed = if meta.generation == 0 {
             writer.commit_beside(meta.version, &sources, &configured, &token, make)
         } else {

@@ -651,16 +651,17 @@ fn a_run_that_began_to_read_before_someone_came_does_not_lose_them() {
     // A role that the run is to see changed, so that it has something to commit of its own.
     home.write("realm.json", &company.realm(&[zero, person(7, &[], &[5])]));
     let config = home.config.clone();
-    let came: OnProgress = Arc::new(move |progress| {
+    let came: super::OnPhase = Arc::new(move |phase| {
         // Every source has been heard, nothing is planned yet.
-        if progress.what == super::PLANNING {
+        if phase == super::Phase::Planning {
             let done =
                 plan_and_commit(&config, &caller("u1"), vec![answer.clone()], now()).unwrap();
             provisioned(&done);
         }
     });
     let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
-    wait(run(&home.config, &options, &came, now())).unwrap();
+    let silent: OnProgress = Arc::new(|_| {});
+    wait(super::run_in_phases(&home.config, &options, &silent, &came, now())).unwrap();
     let roles = home.roles();
     assert!(roles["u1"].contains("forced") && roles["u1"].contains("osmo-green"), "{roles:?}");
     assert!(roles.contains_key("u7"));
@@ -784,7 +785,9 @@ fn keep(home: &Home, snapshot: crate::directory::Snapshot) {
     let answer = super::SourceAnswer::Said(Box::new(snapshot));
     let mut writer = crate::store::Writer::open(&home.config.store).unwrap();
     let answers = (vec![answer, super::SourceAnswer::NotAsked], None);
-    super::plan_and_commit(&home.config, answers, &Marks::default(), Some(&mut writer), now())
+    let untold: super::OnPhase = Arc::new(|_| {});
+    let marks = Marks::default();
+    super::plan_and_commit(&home.config, answers, (&marks, &untold), Some(&mut writer), now())
         .unwrap();
 }
 
