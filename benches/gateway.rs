@@ -28,7 +28,9 @@ use cedar_policy::{Authorizer, Context, Entities, EntityUid, PolicySet, Request}
 use idpsyncd::config::AllowedConfig;
 use idpsyncd::gateway::question::KnownBy;
 use idpsyncd::gateway::replica::{Found, Replica, Wanted};
-use idpsyncd::model::{Change, Link, Mode, Role, RoleSetId, State, Status, User, parse_rfc3339};
+use idpsyncd::model::{
+    Change, Link, Mode, Role, RoleSetId, State, Status, User, UserId, parse_rfc3339,
+};
 use idpsyncd::plan::{Plan, Summary};
 use idpsyncd::policy::{Effect, Policy};
 use idpsyncd::routes::{On, Question};
@@ -183,7 +185,7 @@ fn id(user: u32) -> String {
 fn plan(users: u32) -> Plan {
     let roles = roles();
     let sets = sets(&roles);
-    let mut state = State { next_user: users, ..State::default() };
+    let mut state = State { next_user: UserId::new(users), ..State::default() };
     let mut changes: Vec<Change> =
         (0u32..).zip(&roles).map(|(role, _)| Change::RoleAdded { role }).collect();
     changes.push(Change::CatalogChanged);
@@ -193,16 +195,18 @@ fn plan(users: u32) -> Plan {
     state.roles = roles;
     state.sources = vec!["realm".to_owned()];
     let mut of_user = Vec::with_capacity(users as usize);
-    for id in 0..users {
-        let username = state.texts.add(&name(id));
+    for number in 0..users {
+        let username = state.texts.add(&name(number));
+        let id = UserId::new(number);
         let role_set = RoleSetId::EMPTY;
         let (status, email) = (Status::Enabled, username);
         state.users.push(User { id, username, email, status, role_set });
         changes.push(Change::UserCreated { user: id });
-        let link = Link { source: 0, ext: state.texts.add(&self::id(id)), user: id, claim: None };
+        let link =
+            Link { source: 0, ext: state.texts.add(&self::id(number)), user: id, claim: None };
         state.links.push(link);
         changes.push(Change::LinkAdded { user: id, source: 0, ext: link.ext });
-        of_user.push(sets[id as usize % SETS].0);
+        of_user.push(sets[number as usize % SETS].0);
     }
     Plan {
         at: parse_rfc3339("2026-01-01T00:00:00Z").unwrap(),
@@ -489,7 +493,7 @@ fn main() {
     for (user, set) in plan.state.users.iter_mut().zip(&plan.sets) {
         user.role_set = *set;
     }
-    plan.changes = vec![Change::UserRenamed { user: 0, old }];
+    plan.changes = vec![Change::UserRenamed { user: UserId::new(0), old }];
     commit(&large, &plan, 1);
     let reader = Reader::open(&large).unwrap().unwrap();
     let clock = Instant::now();

@@ -8,7 +8,7 @@ mod store_support;
 use std::collections::BTreeSet;
 
 use idpsyncd::directory::Directory;
-use idpsyncd::model::{LocalGrant, Status};
+use idpsyncd::model::{LocalGrant, Status, UserId};
 use idpsyncd::plan::{ChangeView, Held};
 use idpsyncd::policy::Effect;
 use idpsyncd::store::{
@@ -84,7 +84,7 @@ fn a_new_store_is_empty_and_reads_as_the_state_before_the_first_sync() {
     let meta = reader.meta().unwrap();
     assert_eq!(meta, Meta { schema_version: 3, ..Meta::default() });
     assert_eq!(World::of(&reader.state().unwrap()), World::default());
-    assert_eq!(reader.state().unwrap().next_user, 0);
+    assert_eq!(reader.state().unwrap().next_user, UserId::new(0));
     assert!(reader.held().unwrap().is_none());
     assert!(reader.sources().unwrap().is_empty());
     assert!(reader.mirror("corp").unwrap().is_none());
@@ -305,7 +305,7 @@ fn a_username_shows_once_as_the_person_who_has_it_now() {
     commit(&mut writer, &plan(&first, &second, at(1)));
     let sql = "SELECT username, email, enabled FROM gateway_user ORDER BY 1";
     assert_eq!(ask(&folder, sql), ["alice new@example.org 1", "bob bob@example.org 0"]);
-    assert_eq!(writer.reader().unwrap().user("alice").unwrap().unwrap().id, 2);
+    assert_eq!(writer.reader().unwrap().user("alice").unwrap().unwrap().id, UserId::new(2));
     let mut third = second.clone();
     third.people.get_mut(&2).unwrap().status = Status::Deprovisioned { since: at(2) };
     commit(&mut writer, &plan(&second, &third, at(2)));
@@ -326,8 +326,11 @@ fn two_people_can_swap_their_names_in_one_run() {
     assert_eq!(ask(&folder, sql), ["alice bob@example.org", "bob alice@example.org"]);
     let views =
         changes_of(&writer, &HistoryFilter { user: Some("bob".into()), ..Default::default() });
-    assert!(views.iter().any(|view| view.user_id == Some(0)), "who is called so now");
-    assert!(views.iter().any(|view| view.user_id == Some(1)), "who was called so before");
+    assert!(views.iter().any(|view| view.user_id == Some(UserId::new(0))), "who is called so now");
+    assert!(
+        views.iter().any(|view| view.user_id == Some(UserId::new(1))),
+        "who was called so before"
+    );
 }
 
 #[test]
@@ -487,7 +490,7 @@ fn a_held_plan_is_kept_word_for_word_until_discarded_or_replaced() {
         changes: vec![ChangeView {
             change: "grant-removed".into(),
             user: Some("alice".into()),
-            user_id: Some(0),
+            user_id: Some(UserId::new(0)),
             role: Some("ml".into()),
             token: None,
             origin: Some("idp".into()),

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use idpsyncd::directory::{Directory, Enabled, NewUser, SnapshotBuilder};
-use idpsyncd::model::Status;
+use idpsyncd::model::{Status, UserId};
 use idpsyncd::plan::{ChangeView, Held};
 use idpsyncd::policy::Effect;
 use idpsyncd::store::{Commit, HistoryFilter, Reader, Writer};
@@ -68,7 +68,7 @@ fn held(g: u64) -> Held {
     let change = |user: u32| ChangeView {
         change: "grant-removed".to_owned(),
         user: Some(format!("user-{user}")),
-        user_id: Some(user),
+        user_id: Some(UserId::new(user)),
         role: Some(format!("r{g}")),
         token: None,
         origin: None,

@@ -9,7 +9,7 @@ use super::args::Output;
 use super::print::{self, Style, count, shown};
 use super::{Failure, exit};
 use crate::config::Config;
-use crate::model::{State, WorkloadIdentity};
+use crate::model::{State, UserId, WorkloadIdentity};
 use crate::plan::{Reached, Widened};
 use crate::store::ReachedBy;
 use crate::sync;
@@ -165,7 +165,7 @@ impl Serialize for Rows<'_> {
 
 fn names<'a>(group: &Widened, state: Option<&'a State>) -> Vec<&'a str> {
     let Some(state) = state else { return Vec::new() };
-    let name = |id: &u32| {
+    let name = |id: &UserId| {
         let place = state.users.binary_search_by_key(id, |user| user.id).ok()?;
         Some(state.texts.get(state.users.get(place)?.username))
     };

@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod change;
+pub mod index;
 pub mod state;
 pub mod texts;
 pub mod token;
@@ -12,9 +13,10 @@ pub mod workload;
 
 pub use account::{Deed, Done, LastDeed, LocalAccount};
 pub use change::{Cause, Change};
+pub use index::UserId;
 pub use state::{
     Grant, GrantKind, Link, LocalGrant, Mode, Reason, ReasonBook, Role, RoleIdx, RoleSetId, SetIdx,
-    State, Status, User, UserId,
+    State, Status, User,
 };
 pub use texts::{Text, Texts};
 pub use token::{NewToken, Token, Tokens};

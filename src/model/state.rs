@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::{Text, Texts, Time, Tokens, WorkloadIdentity};
+use super::{Text, Texts, Time, Tokens, UserId, WorkloadIdentity};
 use crate::policy::{Action, Policy, Resource};
-
-/// The store's own number for a person. Never reused.
-pub type UserId = u32;
 
 /// A role's place in [`State::roles`] (sorted by name).
 pub type RoleIdx = u32;

@@ -218,12 +218,14 @@ mod tests {
             let name = tokens.add_name(name);
             let expires_at = Time::UNIX_EPOCH;
             let role_set = RoleSetId::EMPTY;
+            let user = UserId::new(user);
             tokens.push(Token { user, name, roles, digest: [0; 32], expires_at, role_set });
         }
         tokens.sort();
-        let named = |user| tokens.of(user).iter().map(|t| tokens.name(t)).collect::<Vec<_>>();
+        let named =
+            |user| tokens.of(UserId::new(user)).iter().map(|t| tokens.name(t)).collect::<Vec<_>>();
         assert_eq!((named(1), named(2), named(3)), (vec!["a", "b"], vec!["a", "x"], vec![]));
-        assert!(tokens.find(2, "x").is_some_and(|token| tokens.roles(token) == ["a"]));
-        assert_eq!(tokens.find(2, "b"), None);
+        assert!(tokens.find(UserId::new(2), "x").is_some_and(|token| tokens.roles(token) == ["a"]));
+        assert_eq!(tokens.find(UserId::new(2), "b"), None);
     }
 }

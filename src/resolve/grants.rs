@@ -237,7 +237,7 @@ impl<'a> Resolver<'a> {
 
     fn newcomer(&mut self, person: &Person, links: &[PersonLink], views: &[u16]) {
         let id = self.state.next_user;
-        self.state.next_user = id.saturating_add(1);
+        self.state.next_user = id.next().unwrap_or(id);
         let status = match person.disabled.and_then(|by| self.disabled_by(by)) {
             Some(by) => Status::Disabled { by },
             None => Status::Enabled,

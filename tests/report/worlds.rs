@@ -16,7 +16,9 @@ fn expected(world: &World, before: &Held, generation: u64) -> Held {
     for id in world.people.keys() {
         for role in world.effective(*id) {
             let key = (*id, role.clone());
-            let began = before.get(&key).map_or(generation, |(began, _)| *began);
+            let began = before
+                .get(&(UserId::new(*id), role.clone()))
+                .map_or(generation, |(began, _)| *began);
             let ways = world.idp.get(&key).map(|ways| {
                 let ways = sorted(ways.iter().cloned().collect());
                 ways.iter().map(reason).collect::<Vec<_>>().join("; ")
@@ -26,7 +28,7 @@ fn expected(world: &World, before: &Held, generation: u64) -> Held {
                 idp: ways,
                 local: world.local.get(&key).cloned(),
             };
-            held.insert(key, (began, why));
+            held.insert((UserId::new(*id), role), (began, why));
         }
     }
     held

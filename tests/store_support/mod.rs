@@ -56,10 +56,10 @@ pub struct Pass {
 pub struct World {
     pub roles: BTreeMap<String, Role>,
     pub sources: Vec<String>,
-    pub people: BTreeMap<UserId, Person>,
-    pub idp: BTreeMap<(UserId, String), BTreeSet<Reason>>,
-    pub local: BTreeMap<(UserId, String), LocalGrant>,
-    pub tokens: BTreeMap<(UserId, String), Pass>,
+    pub people: BTreeMap<u32, Person>,
+    pub idp: BTreeMap<(u32, String), BTreeSet<Reason>>,
+    pub local: BTreeMap<(u32, String), LocalGrant>,
+    pub tokens: BTreeMap<(u32, String), Pass>,
     pub catalog: Vec<(Action, Option<Resource>)>,
 }
 
@@ -97,12 +97,12 @@ pub fn request(action: &str, resource: Option<&str>) -> (Action, Option<Resource
 
 impl World {
     /// The names of the roles that count for someone.
-    pub fn effective(&self, user: UserId) -> BTreeSet<String> {
+    pub fn effective(&self, user: u32) -> BTreeSet<String> {
         let Some(person) = self.people.get(&user) else { return BTreeSet::new() };
         if !person.enabled() {
             return BTreeSet::new();
         }
-        let mine = |grants: Vec<&(UserId, String)>| -> Vec<String> {
+        let mine = |grants: Vec<&(u32, String)>| -> Vec<String> {
             grants.into_iter().filter(|(id, _)| *id == user).map(|(_, role)| role.clone()).collect()
         };
         let range = (user, String::new())..(user + 1, String::new());
@@ -118,11 +118,11 @@ impl World {
     }
 
     /// What a token decides with, in these tests: of the owner's roles its own.
-    pub fn decides(&self, user: UserId, token: &Pass) -> BTreeSet<String> {
+    pub fn decides(&self, user: u32, token: &Pass) -> BTreeSet<String> {
         self.effective(user).intersection(&token.roles).cloned().collect()
     }
 
-    pub fn token(&mut self, user: UserId, name: &str, secret: u64, roles: &[&str]) -> &mut Self {
+    pub fn token(&mut self, user: u32, name: &str, secret: u64, roles: &[&str]) -> &mut Self {
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&secret.to_be_bytes());
         let roles = roles.iter().map(|role| (*role).to_owned()).collect();
@@ -131,7 +131,7 @@ impl World {
         self
     }
 
-    pub fn person(&mut self, id: UserId, username: &str) -> &mut Self {
+    pub fn person(&mut self, id: u32, username: &str) -> &mut Self {
         for source in Person::new(username).links.iter().map(|(source, _)| source.clone()) {
             if !self.sources.contains(&source) {
                 self.sources.push(source);
@@ -146,13 +146,13 @@ impl World {
         self
     }
 
-    pub fn idp(&mut self, user: UserId, role: &str, groups: &[&str]) -> &mut Self {
+    pub fn idp(&mut self, user: u32, role: &str, groups: &[&str]) -> &mut Self {
         self.idp
             .insert((user, role.to_owned()), groups.iter().map(|group| reason(group)).collect());
         self
     }
 
-    pub fn local(&mut self, user: UserId, role: &str, why: &str) -> &mut Self {
+    pub fn local(&mut self, user: u32, role: &str, why: &str) -> &mut Self {
         let local =
             LocalGrant { by: "ops".to_owned(), at: at(0), reason: why.to_owned(), until: None };
         self.local.insert((user, role.to_owned()), local);
@@ -176,16 +176,20 @@ impl World {
                 status: user.status.clone(),
                 links: BTreeSet::new(),
             };
-            assert!(world.people.insert(user.id, person).is_none());
+            assert!(world.people.insert(user.id.get(), person).is_none());
         }
         for link in &state.links {
             let source = state.sources[usize::from(link.source)].clone();
-            let new =
-                world.people.get_mut(&link.user).unwrap().links.insert((source, text(link.ext)));
+            let new = world
+                .people
+                .get_mut(&link.user.get())
+                .unwrap()
+                .links
+                .insert((source, text(link.ext)));
             assert!(new);
         }
         for grant in &state.grants {
-            let key = (grant.user, role(grant.role));
+            let key = (grant.user.get(), role(grant.role));
             match grant.kind {
                 GrantKind::Idp(set) => {
                     let reasons = state.reasons.of_set(set).cloned().collect();
@@ -203,7 +207,7 @@ impl World {
                 expires_at: token.expires_at,
                 roles: state.tokens.roles(token).iter().cloned().collect(),
             };
-            let key = (token.user, state.tokens.name(token).to_owned());
+            let key = (token.user.get(), state.tokens.name(token).to_owned());
             assert!(world.tokens.insert(key, pass).is_none());
         }
         world
@@ -252,7 +256,7 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
     let mut set_roles = BTreeMap::new();
     for (id, person) in &new.people {
         let user = User {
-            id: *id,
+            id: UserId::new(*id),
             username: state.texts.add(&person.username),
             email: state.texts.add(&person.email),
             status: person.status.clone(),
@@ -263,7 +267,7 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
         let set = set_id(&effective);
         sets.push(set);
         set_roles.insert(set, effective.iter().map(|name| role(name)).collect());
-        let user = *id;
+        let user = UserId::new(*id);
         let before = old.people.get(id);
         match before {
             None => changes.push(Change::UserCreated { user }),
@@ -316,15 +320,22 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
     };
     for ((user, name), reasons) in &new.idp {
         let set = set_of(&mut state, reasons);
-        let grant = Grant { user: *user, role: role(name), kind: GrantKind::Idp(set) };
+        let grant = Grant { user: UserId::new(*user), role: role(name), kind: GrantKind::Idp(set) };
         state.grants.push(grant);
         match old.idp.get(&(*user, name.clone())) {
-            None => {
-                changes.push(Change::GrantAdded { user: *user, role: role(name), kind: grant.kind })
-            }
+            None => changes.push(Change::GrantAdded {
+                user: UserId::new(*user),
+                role: role(name),
+                kind: grant.kind,
+            }),
             Some(before) if before != reasons => {
                 let old = set_of(&mut state, before);
-                changes.push(Change::GrantReasons { user: *user, role: role(name), old, new: set });
+                changes.push(Change::GrantReasons {
+                    user: UserId::new(*user),
+                    role: role(name),
+                    old,
+                    new: set,
+                });
             }
             Some(_) => {}
         }
@@ -333,7 +344,12 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
         if !new.idp.contains_key(&(*user, name.clone())) {
             let kind = GrantKind::Idp(set_of(&mut state, reasons));
             let cause = Cause::NotAtIdp;
-            changes.push(Change::GrantRemoved { user: *user, role: role(name), kind, cause });
+            changes.push(Change::GrantRemoved {
+                user: UserId::new(*user),
+                role: role(name),
+                kind,
+                cause,
+            });
         }
     }
     let local = |state: &mut State, story: &LocalGrant| {
@@ -344,14 +360,19 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
         if new.local.get(&(*user, name.clone())) != Some(story) {
             let kind = local(&mut state, story);
             let cause = Cause::ByHand { by: "ops".to_owned() };
-            changes.push(Change::GrantRemoved { user: *user, role: role(name), kind, cause });
+            changes.push(Change::GrantRemoved {
+                user: UserId::new(*user),
+                role: role(name),
+                kind,
+                cause,
+            });
         }
     }
     for ((user, name), story) in &new.local {
         let kind = local(&mut state, story);
-        state.grants.push(Grant { user: *user, role: role(name), kind });
+        state.grants.push(Grant { user: UserId::new(*user), role: role(name), kind });
         if old.local.get(&(*user, name.clone())) != Some(story) {
-            changes.push(Change::GrantAdded { user: *user, role: role(name), kind });
+            changes.push(Change::GrantAdded { user: UserId::new(*user), role: role(name), kind });
         }
     }
     let token_sets = tokens(old, new, moment, &role, &mut state, &mut changes, &mut set_roles);
@@ -359,7 +380,7 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
         changes.push(Change::RoleRemoved { role: role(name) });
     }
     state.grants.sort_by_key(|grant| (grant.user, grant.role, grant.kind));
-    state.next_user = new.people.keys().next_back().map_or(0, |last| last + 1);
+    state.next_user = UserId::new(new.people.keys().next_back().map_or(0, |last| last + 1));
     Plan {
         at: moment,
         changes,
@@ -386,19 +407,19 @@ fn tokens(
     changes: &mut Vec<Change>,
     set_roles: &mut BTreeMap<RoleSetId, Vec<u32>>,
 ) -> Vec<(u32, RoleSetId)> {
-    let stays = |key: &(UserId, String), pass: &Pass| {
+    let stays = |key: &(u32, String), pass: &Pass| {
         new.tokens.get(key).is_some_and(|now| now.digest == pass.digest)
     };
     let tokens = std::sync::Arc::make_mut(&mut state.tokens);
     for ((user, name), pass) in &old.tokens {
         if !stays(&(*user, name.clone()), pass) {
             let (name, cause) = (tokens.add_name(name), Cause::ByHand { by: "ops".to_owned() });
-            changes.push(Change::TokenRemoved { user: *user, name, cause });
+            changes.push(Change::TokenRemoved { user: UserId::new(*user), name, cause });
         }
     }
     let mut token_sets = Vec::new();
     for (place, (key, pass)) in (0u32..).zip(&new.tokens) {
-        let (user, name) = (key.0, key.1.clone());
+        let (user, name) = (UserId::new(key.0), key.1.clone());
         let before = old.tokens.get(key).filter(|before| before.digest == pass.digest);
         match before {
             None => {
@@ -422,10 +443,10 @@ fn tokens(
                 }
             }
         }
-        let decides = new.decides(user, pass);
+        let decides = new.decides(key.0, pass);
         let set = set_id(&decides);
         set_roles.insert(set, decides.iter().map(|name| role(name)).collect());
-        let stored = before.map(|before| set_id(&old.decides(user, before)));
+        let stored = before.map(|before| set_id(&old.decides(key.0, before)));
         if stored != Some(set) {
             token_sets.push((place, set));
         }
@@ -551,7 +572,7 @@ pub fn next_world(old: &World, random: &mut fastrand::Rng, moment: Time) -> Worl
             .collect();
         world.people.insert(id, person);
     }
-    let ids: Vec<UserId> = world.people.keys().copied().collect();
+    let ids: Vec<u32> = world.people.keys().copied().collect();
     for id in &ids {
         let person = world.people.get_mut(id).unwrap();
         if random.u8(0..6) == 0 {

@@ -1,7 +1,7 @@
 //! Access tokens: section 12. What one may never have, and what it always has.
 
 use super::*;
-use crate::model::{NewToken, RoleSetId, token};
+use crate::model::{NewToken, RoleSetId, UserId, token};
 use crate::plan::apply;
 
 const RULES: &str = "[guard]\nmax_lost_floor = 1000\n\
@@ -435,7 +435,7 @@ struct Promise {
 }
 
 /// Whatever somebody holds, enabled or not.
-fn held(world: &World, user: u32) -> BTreeSet<String> {
+fn held(world: &World, user: UserId) -> BTreeSet<String> {
     let state = &world.state;
     let everyones = state.roles.iter().filter(|role| role.everyone).map(|role| role.name.clone());
     let granted =
@@ -448,15 +448,15 @@ fn held(world: &World, user: u32) -> BTreeSet<String> {
     everyones.chain(granted.map(|grant| state.roles[grant.role as usize].name.clone())).collect()
 }
 
-fn kept(world: &World, promises: &mut BTreeMap<(u32, String), Promise>) {
+fn kept(world: &World, promises: &mut BTreeMap<(UserId, String), Promise>) {
     let state = &world.state;
-    let status = |user: u32| &state.users.iter().find(|it| it.id == user).unwrap().status;
+    let status = |user: UserId| &state.users.iter().find(|it| it.id == user).unwrap().status;
     promises.retain(|(user, _), _| !matches!(status(*user), Status::Deprovisioned { .. }));
     for ((user, _), promise) in promises.iter_mut() {
         let held = held(world, *user);
         promise.roles.retain(|role| held.contains(role));
     }
-    let there: BTreeMap<(u32, String), BTreeSet<String>> = state
+    let there: BTreeMap<(UserId, String), BTreeSet<String>> = state
         .tokens
         .list()
         .iter()
@@ -465,7 +465,7 @@ fn kept(world: &World, promises: &mut BTreeMap<(u32, String), Promise>) {
             ((token.user, name), state.tokens.roles(token).iter().cloned().collect())
         })
         .collect();
-    let promised: BTreeMap<(u32, String), BTreeSet<String>> =
+    let promised: BTreeMap<(UserId, String), BTreeSet<String>> =
         promises.iter().map(|(key, promise)| (key.clone(), promise.roles.clone())).collect();
     assert_eq!(there, promised);
     for token in state.tokens.list() {
@@ -503,11 +503,11 @@ proptest! {
             .map(|(n, name)| (person(&n.to_string(), name, &["/g", "/h"]), true))
             .collect();
         let mut world = World::new(config_of(&["kc"], &rules(0)));
-        let mut promises: BTreeMap<(u32, String), Promise> = BTreeMap::new();
+        let mut promises: BTreeMap<(UserId, String), Promise> = BTreeMap::new();
         let mut waits: Option<plan::Held> = None;
         let mut next = 10;
         for event in std::iter::once(Event::Run).chain(events) {
-            let known = |world: &World, who: usize| -> Option<u32> {
+            let known = |world: &World, who: usize| -> Option<UserId> {
                 let name = &people[who].0.name;
                 world.state.users.iter().rfind(|user| {
                     !matches!(user.status, Status::Deprovisioned { .. })

@@ -15,6 +15,7 @@ use std::rc::Rc;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::codec::user_at;
 use super::error::{Fault, StoreError};
 use super::reader::Reader;
 use crate::model::{LocalGrant, UserId};
@@ -211,7 +212,7 @@ fn called(conn: &Connection, name: &str) -> Result<BTreeSet<UserId>, Fault> {
         "SELECT id FROM user WHERE username = ?1 \
          UNION SELECT user FROM history WHERE kind = 4 AND old = ?1",
     )?;
-    Ok(statement.query_map([name], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    Ok(statement.query_map([name], |row| user_at(row, 0))?.collect::<Result<_, _>>()?)
 }
 
 fn role_num(conn: &Connection, name: &str) -> Result<Option<i64>, Fault> {

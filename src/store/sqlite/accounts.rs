@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::codec::user_at;
 use super::error::{Fault, StoreError};
 use super::reader::{Reader, time, time_at};
 use crate::model::{Deed, Done, LastDeed, LocalAccount, UserId};
@@ -70,7 +71,7 @@ pub(super) fn of_user(conn: &Connection, user: UserId) -> Result<Option<LocalAcc
          JOIN local_user a ON a.ext = l.ext WHERE l.user = ?1 AND s.name = ?2"
     );
     let mut statement = conn.prepare(&sql)?;
-    let mut rows = statement.query(params![user, local::NAME])?;
+    let mut rows = statement.query(params![user.get(), local::NAME])?;
     rows.next()?.map(account).transpose()
 }
 
@@ -81,7 +82,7 @@ pub(super) fn services(conn: &Connection) -> Result<HashSet<UserId>, Fault> {
         "SELECT l.user FROM local_user a JOIN link l ON l.ext = a.ext \
          JOIN link_source s ON s.num = l.source WHERE a.service = 1 AND s.name = ?1",
     )?;
-    let users = statement.query_map([local::NAME], |row| row.get(0))?;
+    let users = statement.query_map([local::NAME], |row| user_at(row, 0))?;
     Ok(users.collect::<Result<_, _>>()?)
 }
 

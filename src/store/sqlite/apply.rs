@@ -52,7 +52,7 @@ pub(super) fn apply(conn: &Connection, plan: &Plan, generation: i64) -> Result<b
         history::record(&mut log, plan, change, &mut names)?;
     }
     log.finish()?;
-    conn.execute("UPDATE meta SET next_user = ?1", [state.next_user])?;
+    conn.execute("UPDATE meta SET next_user = ?1", [state.next_user.get()])?;
     Ok(true)
 }
 
@@ -443,7 +443,7 @@ fn write_users<'a>(
             continue;
         }
         if *row == Row::Changes {
-            let changed = update.execute(params![id, username, email, code, since, by])?;
+            let changed = update.execute(params![id.get(), username, email, code, since, by])?;
             one(changed, || format!("user {id} is not in the store"))?;
             written.push(user);
         }
@@ -451,7 +451,7 @@ fn write_users<'a>(
             let old = sets.leave(user.role_set)?;
             past.held(id, old)?;
             let new = sets.enter(*set)?;
-            let changed = move_to.execute(params![id, old, new])?;
+            let changed = move_to.execute(params![id.get(), old, new])?;
             one(changed, || format!("user {id} has another role set in the store"))?;
             if *row == Row::Stays {
                 moved.insert(id);
@@ -503,7 +503,8 @@ fn write_links(conn: &Connection, plan: &Plan) -> Result<(), Fault> {
         conn.prepare("DELETE FROM link WHERE user = ?1 AND source = ?2 AND ext = ?3")?;
     for change in &plan.changes {
         if let Change::LinkRemoved { user, source, ext } = change {
-            let changed = remove.execute(params![user, source, plan.state.texts.get(*ext)])?;
+            let changed =
+                remove.execute(params![user.get(), source, plan.state.texts.get(*ext)])?;
             one(changed, || format!("user {user} is not known by that external id"))?;
         }
     }
@@ -527,7 +528,8 @@ fn write_links(conn: &Connection, plan: &Plan) -> Result<(), Fault> {
     let text = |text| plan.state.texts.get(text);
     for change in &plan.changes {
         if let Change::LinkClaims { user, source, ext, claim } = change {
-            let changed = claims.execute(params![user, source, text(*ext), claim.map(text)])?;
+            let changed =
+                claims.execute(params![user.get(), source, text(*ext), claim.map(text)])?;
             one(changed, || format!("user {user} is not known by that external id"))?;
         }
     }

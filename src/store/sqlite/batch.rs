@@ -13,6 +13,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, ToSql, params_from_iter};
 
 use super::error::Fault;
+use crate::model::UserId;
 
 /// So many rows a statement. Past about this many nothing is gained; a statement of so many rows
 /// with a dozen columns is well below SQLite's limit of parameters.
@@ -49,6 +50,12 @@ impl From<i64> for Cell<'_> {
 impl From<u32> for Cell<'_> {
     fn from(number: u32) -> Self {
         Cell::Int(i64::from(number))
+    }
+}
+
+impl From<UserId> for Cell<'_> {
+    fn from(user: UserId) -> Self {
+        user.get().into()
     }
 }
 

@@ -2,6 +2,15 @@
 //!
 //! A group of 100,000 members takes about 100 kB instead of 100,000 rows.
 
+use rusqlite::Row;
+
+use crate::model::UserId;
+
+/// The person whose number stands in a row's column.
+pub(super) fn user_at(row: &Row<'_>, column: usize) -> rusqlite::Result<UserId> {
+    row.get(column).map(UserId::new)
+}
+
 /// `sorted` as bytes. The list must be sorted and distinct.
 pub(super) fn encode(sorted: &[u32]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(sorted.len().saturating_mul(2));

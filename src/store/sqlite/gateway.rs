@@ -22,6 +22,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, Rows, Statement};
 
+use super::codec::user_at;
 use super::error::{Fault, StoreError};
 use super::files::Place;
 use super::load::{set_id, text};
@@ -150,7 +151,7 @@ impl<'a> Links<'a> {
             let place = self.sources.iter().position(|wanted| *wanted == Some(source));
             let Some(place) = place.and_then(|place| u16::try_from(place).ok()) else { continue };
             let link = SeenLink { source: place, ext: row.get(2)?, refused: false };
-            self.next = Some((row.get(0)?, link, row.get(3)?));
+            self.next = Some((user_at(row, 0)?, link, row.get(3)?));
             return Ok(());
         }
         self.next = None;
@@ -257,7 +258,7 @@ impl Reader {
             while let Some(row) = rows.next()? {
                 let user = seen(row)?;
                 if let Some(all) = &mut all {
-                    all.of(row.get(4)?, user.username, &mut links)?;
+                    all.of(user_at(row, 4)?, user.username, &mut links)?;
                 }
                 each(user, &links).map_err(Fault::Damaged)?;
             }
@@ -286,10 +287,10 @@ impl Reader {
             let numbers = numbers(conn, sources)?;
             let mut links = Vec::new();
             for number in users {
-                let mut rows = person.query([number])?;
+                let mut rows = person.query([number.get()])?;
                 let Some(row) = rows.next()? else { continue };
                 let user = seen(row)?;
-                let rows = of_links.query([number])?;
+                let rows = of_links.query([number.get()])?;
                 Links::new(rows, numbers.clone())?.of(*number, user.username, &mut links)?;
                 each(user, &links);
             }
@@ -436,7 +437,7 @@ fn since(
         conn.prepare("SELECT user, kind, old, note FROM history WHERE num >= ?1 ORDER BY num")?;
     let mut rows = statement.query([first])?;
     while let Some(row) = rows.next()? {
-        let Some(user) = row.get::<_, Option<UserId>>(0)? else {
+        let Some(user) = row.get::<_, Option<u32>>(0)?.map(UserId::new) else {
             rules = true;
             continue;
         };
@@ -456,7 +457,7 @@ fn since(
     }
     let mut name: Statement<'_> = conn.prepare("SELECT username FROM user WHERE id = ?1")?;
     for user in &users {
-        let name: Option<String> = name.query_row([user], |row| row.get(0)).optional()?;
+        let name: Option<String> = name.query_row([user.get()], |row| row.get(0)).optional()?;
         let gone = || Fault::Damaged(format!("history speaks of user {user}, who does not exist"));
         names.insert(name.ok_or_else(gone)?);
     }

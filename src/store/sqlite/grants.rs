@@ -94,14 +94,14 @@ fn write_grant(
     statements.add_idp.flush()?;
     let changed = match (change, grant.kind) {
         (Change::GrantRemoved { .. }, GrantKind::Idp(_)) => {
-            statements.remove_idp.execute(params![user, role])?
+            statements.remove_idp.execute(params![user.get(), role])?
         }
         (Change::GrantRemoved { .. }, GrantKind::Local(_)) => {
-            statements.keep_local.execute(params![user, role, generation])?;
-            statements.remove_local.execute(params![user, role])?
+            statements.keep_local.execute(params![user.get(), role, generation])?;
+            statements.remove_local.execute(params![user.get(), role])?
         }
         (_, GrantKind::Idp(set)) => {
-            statements.reasons.execute(params![user, role, names.reasons(set)?])?
+            statements.reasons.execute(params![user.get(), role, names.reasons(set)?])?
         }
         (_, GrantKind::Local(index)) => {
             user_of(&plan.state, user)?;
@@ -109,7 +109,15 @@ fn write_grant(
             let until = local.until.map(|until| until.timestamp());
             let at = local.at.timestamp();
             let (by, reason) = (&local.by, &local.reason);
-            statements.add_local.execute(params![user, role, by, at, reason, until, generation])?
+            statements.add_local.execute(params![
+                user.get(),
+                role,
+                by,
+                at,
+                reason,
+                until,
+                generation
+            ])?
         }
     };
     one(changed, || format!("user {user} has no such grant of role number {role} in the store"))

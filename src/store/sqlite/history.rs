@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::apply::{Names, role_of, user_of};
 use super::batch::{Batch, Cell};
+use super::codec::user_at;
 use super::error::{Fault, StoreError};
 use super::grants::local_of;
 use super::load::StoredReasons;
@@ -359,7 +360,7 @@ impl PastNames {
         let mut rows = statement.query([])?;
         let mut renames: BTreeMap<UserId, Vec<(i64, String)>> = BTreeMap::new();
         while let Some(row) = rows.next()? {
-            renames.entry(row.get(0)?).or_default().push((row.get(1)?, row.get(2)?));
+            renames.entry(user_at(row, 0)?).or_default().push((row.get(1)?, row.get(2)?));
         }
         Ok(PastNames { renames })
     }
@@ -391,7 +392,7 @@ fn read(conn: &Connection, filter: &HistoryFilter) -> Result<Vec<HistoryRow>, Fa
             let mut statement = conn.prepare("SELECT id FROM user WHERE username = ?1")?;
             let mut rows = statement.query([name])?;
             while let Some(row) = rows.next()? {
-                users.insert(row.get(0)?);
+                users.insert(user_at(row, 0)?);
             }
             Some(super::apply::json(&users)?)
         }
@@ -429,7 +430,7 @@ fn read(conn: &Connection, filter: &HistoryFilter) -> Result<Vec<HistoryRow>, Fa
     let mut rows = statement.query(params![first, role, users, limit])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(view(row, row.get(4)?, &past, &reasons)?);
+        found.push(view(row, row.get::<_, Option<u32>>(4)?.map(UserId::new), &past, &reasons)?);
     }
     Ok(found)
 }

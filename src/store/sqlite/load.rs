@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use rusqlite::Connection;
 
-use super::codec::decode;
+use super::codec::{decode, user_at};
 use super::error::Fault;
 use super::reader::{json, time, time_at};
 use crate::model::{
     Cloud, Grant, GrantKind, Link, LocalGrant, Mode, Reason, ReasonBook, Role, RoleIdx, RoleSetId,
-    SetIdx, State, Status, Texts, User, UserId, WorkloadIdentity,
+    SetIdx, State, Status, Texts, User, WorkloadIdentity,
 };
 use crate::policy::{Action, Resource};
 
@@ -26,7 +26,7 @@ pub(super) fn state(conn: &Connection) -> Result<State, Fault> {
     let links = links(conn, &mut texts, &source_places, count)?;
     let (grants, reasons, locals) = grants(conn, &places)?;
     let tokens = super::tokens::load(conn, &sets)?.into();
-    let next_user = conn.query_row("SELECT next_user FROM meta", [], |row| row.get(0))?;
+    let next_user = conn.query_row("SELECT next_user FROM meta", [], |row| user_at(row, 0))?;
     let (catalog, workload) = (catalog(conn)?, workload(conn)?);
     Ok(State {
         texts,
@@ -138,7 +138,7 @@ fn users(
             .get(&set)
             .ok_or_else(|| Fault::Damaged(format!("a user has the unknown role set {set}")))?;
         users.push(User {
-            id: row.get(0)?,
+            id: user_at(row, 0)?,
             username: texts.add(text(row, 1)?),
             email: texts.add(text(row, 2)?),
             status: status(row, 4)?,
@@ -170,7 +170,7 @@ fn links(
             .ok_or_else(|| Fault::Damaged(format!("a link has the unknown source {source}")))?;
         let claim = row.get_ref(3)?.as_str_or_null().map_err(rusqlite::Error::from)?;
         let claim = claim.map(|claim| texts.add(claim));
-        links.push(Link { user: row.get(0)?, source, ext: texts.add(text(row, 2)?), claim });
+        links.push(Link { user: user_at(row, 0)?, source, ext: texts.add(text(row, 2)?), claim });
     }
     Ok(links)
 }
@@ -196,7 +196,7 @@ fn grants(
         while let Some(row) = rows.next()? {
             let set = sets.in_book(row.get(2)?, &mut book)?;
             grants.push(Grant {
-                user: row.get(0)?,
+                user: user_at(row, 0)?,
                 role: place(row.get(1)?)?,
                 kind: GrantKind::Idp(set),
             });
@@ -207,7 +207,7 @@ fn grants(
         .prepare("SELECT user, role, by, at, reason, until FROM local_grant ORDER BY user, role")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let user: UserId = row.get(0)?;
+        let user = user_at(row, 0)?;
         let kind = GrantKind::Local(u32::try_from(locals.len()).unwrap_or(u32::MAX));
         grants.push(Grant { user, role: place(row.get(1)?)?, kind });
         locals.push(local_grant(row, 2)?);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::codec::{decode, encode};
+use super::codec::{decode, encode, user_at};
 use super::error::Fault;
 use super::load;
 use super::mirror::{
@@ -113,7 +113,7 @@ pub(super) fn provision_context(
         tokens: Default::default(),
         catalog: load::catalog(conn)?,
         workload: load::workload(conn)?,
-        next_user: conn.query_row("SELECT next_user FROM meta", [], |row| row.get(0))?,
+        next_user: conn.query_row("SELECT next_user FROM meta", [], |row| user_at(row, 0))?,
     };
     let mut ids: Vec<(&str, &str)> = stranger.exts.clone();
     for (source, outline) in &mirrors {
@@ -128,7 +128,7 @@ fn known(conn: &Connection, name: &str, ids: &[(&str, &str)]) -> Result<Vec<Acqu
     const COLUMNS: &str = "u.id, u.username, u.status, u.since, u.disabled_by";
     let mut found: BTreeMap<UserId, Acquaintance> = BTreeMap::new();
     let mut take = |row: &rusqlite::Row<'_>, id: Option<(String, String, bool)>| {
-        let (user, username) = (row.get(0)?, row.get(1)?);
+        let (user, username) = (user_at(row, 0)?, row.get(1)?);
         let status = load::status(row, 2)?;
         let new = Acquaintance { user, username, status, ids: Vec::new() };
         found.entry(user).or_insert(new).ids.extend(id);

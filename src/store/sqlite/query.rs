@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::codec::user_at;
 use super::error::{Fault, StoreError};
 use super::load::{StoredReasons, local_grant, roles, set_id, status};
 use super::reader::Reader;
@@ -102,7 +103,7 @@ fn find(conn: &Connection, username: &str) -> Result<Option<Found>, Fault> {
     let mut rows = statement.query([username])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     Ok(Some(Found {
-        id: row.get(0)?,
+        id: user_at(row, 0)?,
         email: row.get(1)?,
         status: status(row, 2)?,
         role_set: set_id(super::load::text(row, 5)?)?,
@@ -166,13 +167,14 @@ impl Reader {
                         roles
                     }
                 };
+                let id = user_at(row, 0)?;
                 each(UserRow {
-                    id: row.get(0)?,
+                    id,
                     username: row.get(1)?,
                     email: row.get(2)?,
                     status: status(row, 3)?,
                     roles,
-                    service: services.contains(&row.get(0)?),
+                    service: services.contains(&id),
                 });
             }
             Ok(())
@@ -216,7 +218,7 @@ impl Reader {
                  WHERE l.user = ?1 ORDER BY s.name, l.ext",
             )?;
             let links = statement
-                .query_map([found.id], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .query_map([found.id.get()], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<Result<_, _>>()?;
             Ok(Some(UserDetail {
                 id: found.id,
@@ -285,7 +287,7 @@ fn grants(conn: &Connection, user: UserId) -> Result<Vec<GrantDetail>, Fault> {
     let stored = StoredReasons::load(conn)?;
     let mut grants = Vec::new();
     let mut statement = conn.prepare("SELECT role, reasons FROM idp_grant WHERE user = ?1")?;
-    let mut rows = statement.query([user])?;
+    let mut rows = statement.query([user.get()])?;
     while let Some(row) = rows.next()? {
         let role = role(row.get(0)?)?;
         let reasons = stored.of_set(row.get(1)?)?.into_iter().cloned().collect();
@@ -293,7 +295,7 @@ fn grants(conn: &Connection, user: UserId) -> Result<Vec<GrantDetail>, Fault> {
     }
     let mut statement =
         conn.prepare("SELECT role, by, at, reason, until FROM local_grant WHERE user = ?1")?;
-    let mut rows = statement.query([user])?;
+    let mut rows = statement.query([user.get()])?;
     while let Some(row) = rows.next()? {
         let role = role(row.get(0)?)?;
         grants.push(GrantDetail {

@@ -13,7 +13,7 @@ use super::{
     Writer,
 };
 use crate::directory::Proven;
-use crate::model::{Change, NewToken, RoleSetId, State, Status, Time, Token, User};
+use crate::model::{Change, NewToken, RoleSetId, State, Status, Time, Token, User, UserId};
 use crate::plan::{ChangeView, Held, Plan, Summary};
 
 const V1: M<'static> = M::up(include_str!("schema/v1.sql"));
@@ -37,16 +37,17 @@ fn path() -> (TempDir, PathBuf) {
 
 /// A plan that provisions so many people, from nothing.
 fn plan(people: u32) -> Plan {
-    let mut state = State { next_user: people, ..State::default() };
+    let mut state = State { next_user: UserId::new(people), ..State::default() };
     for id in 0..people {
         let username = state.texts.add(&format!("user-{id}"));
         let email = state.texts.add(&format!("user-{id}@example.org"));
         let role_set = RoleSetId(0);
+        let id = UserId::new(id);
         state.users.push(User { id, username, email, status: Status::Enabled, role_set });
     }
     Plan {
         at: Time::from_timestamp(1_700_000_000, 0).unwrap(),
-        changes: (0..people).map(|user| Change::UserCreated { user }).collect(),
+        changes: (0..people).map(|user| Change::UserCreated { user: UserId::new(user) }).collect(),
         sets: vec![RoleSetId(0); people as usize],
         token_sets: Vec::new(),
         set_roles: [(RoleSetId(0), Vec::new())].into(),
@@ -204,13 +205,13 @@ fn a_store_of_the_second_schema_has_no_tokens_and_takes_some() {
     let mut again = plan(0);
     again.set_roles = [(RoleSetId(0), Vec::new())].into();
     again.sets = vec![RoleSetId(0)];
-    again.changes = vec![Change::TokenAdded { user: 1, token: Box::new(new.clone()) }];
+    again.changes = vec![Change::TokenAdded { user: UserId::new(1), token: Box::new(new.clone()) }];
     again.token_sets = vec![(0, RoleSetId(0))];
     again.state = state;
     let tokens = std::sync::Arc::make_mut(&mut again.state.tokens);
     let (name, roles) = (tokens.add_name(&new.name), tokens.roles_place(&[]));
     let (digest, expires_at, role_set) = (new.digest, new.expires_at, RoleSetId(1));
-    tokens.push(Token { user: 1, name, roles, digest, expires_at, role_set });
+    tokens.push(Token { user: UserId::new(1), name, roles, digest, expires_at, role_set });
     writer.commit(&commit(&again)).unwrap();
     let shown: (String, String, String, String) = writer
         .connection()
@@ -304,9 +305,11 @@ fn a_plan_whose_parts_do_not_fit_is_refused_before_anything_is_written() {
     let mut short = plan(3);
     short.sets.pop();
     let mut unknown = plan(3);
-    unknown.changes.push(Change::UserMissing { user: 77 });
+    unknown.changes.push(Change::UserMissing { user: UserId::new(77) });
     let mut twice = plan(3);
-    twice.changes.push(Change::UserRenamed { user: 0, old: crate::model::Text::EMPTY });
+    twice
+        .changes
+        .push(Change::UserRenamed { user: UserId::new(0), old: crate::model::Text::EMPTY });
     twice.state.users[1].username = twice.state.users[0].username;
     let mut no_set = plan(3);
     no_set.set_roles.clear();
@@ -362,7 +365,7 @@ fn held(id: &str, count: u32) -> Held {
     let change = |user: u32| ChangeView {
         change: "grant-removed".to_owned(),
         user: Some(format!("user-{user}")),
-        user_id: Some(user),
+        user_id: Some(UserId::new(user)),
         role: Some("ml".to_owned()),
         token: None,
         origin: Some("idp".to_owned()),

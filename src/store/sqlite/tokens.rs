@@ -7,6 +7,7 @@ use hashbrown::HashMap as Map;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::apply::{Names, inconsistent, one, user_of};
+use super::codec::user_at;
 use super::error::{Fault, StoreError};
 use super::load::{count, status, text};
 use super::reader::{Reader, time_at};
@@ -33,7 +34,7 @@ pub(super) fn write_tokens<'a>(
 ) -> Result<bool, Fault> {
     let mut find = conn.prepare("SELECT num, role_set FROM token WHERE user = ?1 AND name = ?2")?;
     let mut found = |user: UserId, name: &str| -> Result<(i64, i64), Fault> {
-        let row = find.query_row(params![user, name], |row| Ok((row.get(0)?, row.get(1)?)));
+        let row = find.query_row(params![user.get(), name], |row| Ok((row.get(0)?, row.get(1)?)));
         row.optional()?.ok_or_else(|| inconsistent(format!("user {user} has no token `{name}`")))
     };
     for change in &plan.changes {
@@ -109,7 +110,16 @@ fn add<'a>(
         let (expires_at, at) = (expires_at.timestamp(), at.timestamp());
         let digest = digest.as_slice();
         let set = sets.enter(*set)?;
-        insert.execute(params![token.user, name, digest, expires_at, description, by, at, set])?;
+        insert.execute(params![
+            token.user.get(),
+            name,
+            digest,
+            expires_at,
+            description,
+            by,
+            at,
+            set
+        ])?;
         let num = conn.last_insert_rowid();
         for role in roles {
             of_token.execute([num, names.role_called(role)?])?;
@@ -181,7 +191,7 @@ pub(super) fn load(conn: &Connection, sets: &HashMap<i64, RoleSetId>) -> Result<
         let set: i64 = row.get(5)?;
         let digest = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
         let token = Token {
-            user: row.get(1)?,
+            user: user_at(row, 1)?,
             name: tokens.add_name(text(row, 2)?),
             roles: tokens.roles_place(&roles),
             digest: digest.try_into().map_err(|_| damaged("has a digest that is none"))?,
@@ -252,7 +262,7 @@ impl Reader {
                  FROM token t JOIN user u ON u.id = t.user \
                  WHERE ?1 IS NULL OR t.user = ?1 ORDER BY u.username, u.id, t.name",
             )?;
-            let mut rows = statement.query([user])?;
+            let mut rows = statement.query([user.map(UserId::get)])?;
             while let Some(row) = rows.next()? {
                 let num: i64 = row.get(0)?;
                 let nums: Vec<i64> =
@@ -283,7 +293,7 @@ impl Reader {
                     }
                 };
                 let set: i64 = row.get(11)?;
-                let user_id = row.get(1)?;
+                let user_id = user_at(row, 1)?;
                 each(TokenRow {
                     user_id,
                     service: services.contains(&user_id),

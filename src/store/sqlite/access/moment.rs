@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use rusqlite::{Connection, Row, params};
 
 use super::super::apply::json;
+use super::super::codec::user_at;
 use super::super::error::Fault;
 use super::super::load::text;
 use crate::model::UserId;
@@ -25,7 +26,7 @@ const PERSON: &str = "SELECT id, username, role_set, made FROM user";
 
 fn person(row: &Row<'_>) -> Result<Person, Fault> {
     Ok(Person {
-        id: row.get(0)?,
+        id: user_at(row, 0)?,
         username: text(row, 1)?.to_owned(),
         set: row.get(2)?,
         made: row.get(3)?,
@@ -63,7 +64,7 @@ pub(super) fn people(
             None => true,
         };
         while let Some((name, id)) = renamed.next_if(here) {
-            let mut rows = one.query([id])?;
+            let mut rows = one.query([id.get()])?;
             let gone =
                 || Fault::Damaged(format!("history speaks of user {id}, who does not exist"));
             let person = person(rows.next()?.ok_or_else(gone)?)?;
@@ -126,7 +127,11 @@ impl Moment {
         )?;
         let mut rows = statement.query(params![first, only])?;
         while let Some(row) = rows.next()? {
-            moment.grants.push(Undo { user: row.get(0)?, role: row.get(1)?, reasons: row.get(2)? });
+            moment.grants.push(Undo {
+                user: user_at(row, 0)?,
+                role: row.get(1)?,
+                reasons: row.get(2)?,
+            });
         }
         // Stable: the first change after the moment tells what was before it.
         moment.grants.sort_by_key(|undo| (undo.user, undo.role));
@@ -137,7 +142,7 @@ impl Moment {
         )?;
         let mut rows = statement.query(params![first, only])?;
         while let Some(row) = rows.next()? {
-            if let Entry::Vacant(entry) = moment.names.entry(row.get(0)?) {
+            if let Entry::Vacant(entry) = moment.names.entry(user_at(row, 0)?) {
                 entry.insert(row.get(1)?);
             }
         }

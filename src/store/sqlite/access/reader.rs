@@ -229,7 +229,7 @@ fn reasons(conn: &Connection) -> Result<HashMap<u32, (usize, Rc<str>)>, Fault> {
 
 /// The rows of two numbers that `statement` finds for `user`.
 fn pairs(statement: &mut Statement<'_>, user: UserId) -> Result<Vec<(i64, i64)>, Fault> {
-    let rows = statement.query_map([user], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = statement.query_map([user.get()], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -239,7 +239,7 @@ fn stories(
     user: UserId,
     generation: i64,
 ) -> Result<HashMap<i64, LocalGrant>, Fault> {
-    let mut rows = statement.query(params![user, generation])?;
+    let mut rows = statement.query(params![user.get(), generation])?;
     let mut stories = HashMap::new();
     while let Some(row) = rows.next()? {
         stories.insert(row.get(0)?, local_grant(row, 1)?);
