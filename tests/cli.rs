@@ -1537,3 +1537,56 @@ fn completions_and_the_manual_page_need_no_configuration() {
     }
     page.says("--detailed-exitcode").says("--offline").says("--until").says("--imported");
 }
+
+/// A store of schema 3 as the program wrote it before ids had an encoding of their own
+/// (`sqlite3 .dump`): somebody lost a group, a role left the configuration, and a new person took the
+/// name of one who left, so that the held plan has changes of many kinds.
+#[test]
+fn a_plan_that_an_older_program_holds_keeps_its_id_and_is_approved_under_it() {
+    const ID: &str = "f3274094f623";
+    let older = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/held_by_older");
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.toml", "realm.json"] {
+        fs::copy(older.join(name), folder.path().join(name)).unwrap();
+    }
+    let store = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
+    store.pragma_update(None, "page_size", 16384).unwrap();
+    store.pragma_update(None, "journal_mode", "wal").unwrap();
+    store.execute_batch(&fs::read_to_string(older.join("store.sql")).unwrap()).unwrap();
+    let held_since = |store: &rusqlite::Connection| -> (String, String) {
+        let sql = "SELECT plan, since FROM held";
+        store.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+    };
+    let before = held_since(&store);
+    assert_eq!(before.0, ID);
+    let run = |args: &[&str], status: i32| {
+        let output = binary()
+            .args(args)
+            .arg("--config")
+            .arg(folder.path().join("config.toml"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{args:?}\n{text}\n{err}");
+        text
+    };
+    // Both where there is nothing to plan and where the plan is made anew.
+    run(&["sync"], 3);
+    store.execute("UPDATE meta SET settled = 'another', version = version + 1", []).unwrap();
+    let report: Value = serde_json::from_str(&run(&["sync", "--output", "json"], 3)).unwrap();
+    assert_eq!(report["held"]["id"], ID);
+    assert_eq!(report["held"]["changes"].as_array().unwrap().len(), 12);
+    assert_eq!(held_since(&store), before, "it has waited since then");
+    run(&["plan", "approve", ID], 0);
+    let rows = |sql: &str| -> Vec<String> {
+        let mut statement = store.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    assert_eq!(
+        rows("SELECT username || ' ' || role FROM gateway_user_role ORDER BY 1"),
+        ["ben ml", "cleo ml"]
+    );
+    assert_eq!(rows("SELECT plan FROM held"), [""; 0]);
+}

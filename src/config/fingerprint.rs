@@ -3,49 +3,14 @@
 //! Every struct is taken apart field by field, so that a new field does not compile until someone
 //! has decided whether a plan depends on it.
 
-use sha2::{Digest as _, Sha256};
-
 use super::types::{
     Config, DefaultAdmin, Guard, KeycloakConfig, LdapConfig, LdapGroups, LdapUsers, LdifConfig,
     LinkBy, Mapping, MappingRule, PolicyText, Provision, RealmExportConfig, RoleConfig,
     RoleTemplate, SourceConfig, SourceKind, Sync, UsernameFrom,
 };
 use crate::model::WorkloadIdentity;
+use crate::model::encoding::Encoder;
 use crate::policy::Policy;
-
-/// Every text with its length before it, so that no two different lists write the same bytes.
-#[derive(Default)]
-struct Writer(Sha256);
-
-impl Writer {
-    fn text(&mut self, text: &str) {
-        self.0.update((text.len() as u64).to_le_bytes());
-        self.0.update(text.as_bytes());
-    }
-
-    fn list<T: AsRef<str>>(&mut self, texts: impl IntoIterator<Item = T>) {
-        let texts: Vec<T> = texts.into_iter().collect();
-        self.number(texts.len() as u64);
-        for text in texts {
-            self.text(text.as_ref());
-        }
-    }
-
-    fn maybe<T: AsRef<str>>(&mut self, texts: Option<impl IntoIterator<Item = T>>) {
-        self.flag(texts.is_some());
-        if let Some(texts) = texts {
-            self.list(texts);
-        }
-    }
-
-    fn number(&mut self, number: u64) {
-        self.0.update(number.to_le_bytes());
-    }
-
-    fn flag(&mut self, flag: bool) {
-        self.0.update([u8::from(flag)]);
-    }
-}
 
 /// The digest, as 64 hex digits.
 pub(super) fn fingerprint(config: &Config) -> String {
@@ -69,9 +34,8 @@ pub(super) fn fingerprint(config: &Config) -> String {
         fingerprint: _,
         warnings: _,
     } = config;
-    let mut w = Writer::default();
-    // The rendering's own version: change it with the rendering.
-    w.text("idpsyncd configuration 2");
+    // The version is the rendering's own: change it with the rendering.
+    let mut w = Encoder::new("idpsyncd configuration 2");
     sync(&mut w, this_sync);
     guard(&mut w, this_guard);
     w.number(sources.len() as u64);
@@ -97,14 +61,15 @@ pub(super) fn fingerprint(config: &Config) -> String {
     }
     w.number(catalog.len() as u64);
     for (action, resource) in catalog {
+        // Its text is its syntax.
         w.text(&action.to_string());
         w.maybe(resource.as_ref().map(|resource| [resource.as_str()]));
     }
     workload(&mut w, this_workload);
-    format!("{:x}", w.0.finalize())
+    w.hex()
 }
 
-fn sync(w: &mut Writer, sync: &Sync) {
+fn sync(w: &mut Encoder, sync: &Sync) {
     let Sync { default_mode, missing_after, provision, username } = sync;
     w.text(default_mode.as_str());
     w.flag(missing_after.is_some());
@@ -119,7 +84,7 @@ fn sync(w: &mut Writer, sync: &Sync) {
     });
 }
 
-fn guard(w: &mut Writer, guard: &Guard) {
+fn guard(w: &mut Encoder, guard: &Guard) {
     let Guard { max_lost_percent, max_lost_floor, max_disabled_percent, protected_roles } = guard;
     w.text(&max_lost_percent.to_string());
     w.number(*max_lost_floor);
@@ -131,7 +96,7 @@ fn guard(w: &mut Writer, guard: &Guard) {
     }
 }
 
-fn source(w: &mut Writer, source: &SourceConfig) {
+fn source(w: &mut Encoder, source: &SourceConfig) {
     let SourceConfig { name, grants, link_by, lifecycle, kind } = source;
     w.text(name);
     w.maybe(grants.as_ref().map(|globs| globs.iter().map(|glob| glob.glob().glob())));
@@ -203,13 +168,13 @@ fn source(w: &mut Writer, source: &SourceConfig) {
     }
 }
 
-fn users(w: &mut Writer, users: &LdapUsers) {
+fn users(w: &mut Encoder, users: &LdapUsers) {
     let LdapUsers { base, filter, username, email, email_verified } = users;
     w.list([base, filter, username, email]);
     w.flag(*email_verified);
 }
 
-fn groups(w: &mut Writer, groups: Option<&LdapGroups>) {
+fn groups(w: &mut Encoder, groups: Option<&LdapGroups>) {
     let Some(LdapGroups { base, filter, name, nested, primary }) = groups else {
         return w.text("no groups");
     };
@@ -218,7 +183,7 @@ fn groups(w: &mut Writer, groups: Option<&LdapGroups>) {
     w.flag(*primary);
 }
 
-fn role(w: &mut Writer, role: &RoleConfig) {
+fn role(w: &mut Encoder, role: &RoleConfig) {
     let RoleConfig { description, everyone, mode, external_roles, policies } = role;
     w.text(description);
     w.flag(*everyone);
@@ -232,7 +197,7 @@ fn role(w: &mut Writer, role: &RoleConfig) {
     }
 }
 
-fn template(w: &mut Writer, template: &RoleTemplate) {
+fn template(w: &mut Encoder, template: &RoleTemplate) {
     let RoleTemplate { name, regex: _, mode, description, policies } = template;
     w.text(name);
     w.text(mode.as_str());
@@ -245,7 +210,7 @@ fn template(w: &mut Writer, template: &RoleTemplate) {
     }
 }
 
-fn workload(w: &mut Writer, rows: &[WorkloadIdentity]) {
+fn workload(w: &mut Encoder, rows: &[WorkloadIdentity]) {
     w.number(rows.len() as u64);
     for row in rows {
         let WorkloadIdentity { pool, platform, namespace, service_account, cloud, identity, why } =
@@ -258,7 +223,7 @@ fn workload(w: &mut Writer, rows: &[WorkloadIdentity]) {
     }
 }
 
-fn mapping(w: &mut Writer, mapping: &Mapping) {
+fn mapping(w: &mut Encoder, mapping: &Mapping) {
     let Mapping { number, source, rule, roles } = mapping;
     w.number(*number as u64);
     w.maybe(source.as_ref().map(|source| [source]));

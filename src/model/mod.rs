@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod change;
+pub mod encoding;
 pub mod index;
 pub mod state;
 pub mod texts;

@@ -1,5 +1,6 @@
 //! What a plan is made of, and how a change reads.
 
+use super::encoding;
 use crate::model::{Change, Deed, LocalAccount, RoleIdx, RoleSetId, State, Time, UserId};
 
 /// One change in words, for people, programs, history and held plans. Fields that do not apply
@@ -45,23 +46,11 @@ pub struct ChangeView {
 }
 
 impl ChangeView {
-    /// What identifies the change from run to run: everything but the words of `why`.
+    /// What identifies the change from run to run: everything but the words of `why`, in a fixed
+    /// encoding.
     #[must_use]
     pub fn key(&self) -> String {
-        let part = |part: &Option<String>| part.clone().unwrap_or_default();
-        // Only those of tokens name one: the keys of all others are what they have always been.
-        let token = self.token.as_ref().map(|token| format!("\t{token}")).unwrap_or_default();
-        format!(
-            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}{token}",
-            self.change,
-            part(&self.user),
-            self.user_id.map(|id| id.to_string()).unwrap_or_default(),
-            part(&self.role),
-            part(&self.origin),
-            part(&self.old),
-            part(&self.new),
-            part(&self.cause),
-        )
+        encoding::key(self)
     }
 }
 

@@ -2,7 +2,6 @@
 //! and effective roles are worked out.
 
 use hashbrown::HashSet;
-use sha2::{Digest, Sha256};
 
 use crate::config::Guard;
 use crate::model::{
@@ -14,6 +13,7 @@ use crate::resolve::Resolved;
 use super::apply::apply;
 use super::change::{ChangeView, Held, HeldHead, Plan, Records, Summary};
 use super::effective::{Effective, counts, valid};
+use super::encoding;
 use super::guard::{Case, Verdict, weigh};
 use super::reach::widened;
 use super::tokens;
@@ -364,10 +364,15 @@ fn may_own(state: &State, user: &User) -> Result<(), String> {
 
 /// A change in words that mean the same in a later run: someone who is still to be created has no
 /// number yet, since others may come first. Its ways are left out, `why` has the shortest.
-fn portable(change: &Change, old: &State, full: &State) -> ChangeView {
+pub(super) fn portable(change: &Change, old: &State, full: &State) -> ChangeView {
     let mut view = view(change, full);
     view.user_id = view.user_id.filter(|id| *id < old.next_user);
     view.reasons = Vec::new();
+    // These two are part of its identity: they may not read otherwise one day, as `view`'s may.
+    if let Change::GrantReasons { old, new, .. } = change {
+        view.old = Some(encoding::ways(full.reasons.of_set(*old)));
+        view.new = Some(encoding::ways(full.reasons.of_set(*new)));
+    }
     view
 }
 
@@ -388,12 +393,7 @@ fn hold(
         return None;
     }
     views.sort_by_cached_key(ChangeView::key);
-    let mut hash = Sha256::new();
-    for view in &views {
-        hash.update(view.key().as_bytes());
-        hash.update(b"\n");
-    }
-    let id: String = format!("{:x}", hash.finalize()).chars().take(12).collect();
+    let id = encoding::held_id(&views);
     if let Some(pending) = pending.filter(|pending| pending.id == id) {
         let HeldHead { id: _, since, why, lost_pairs, changes: _ } = pending.clone();
         return Some(Held { id, since, why, lost_pairs, changes: views });

@@ -8,6 +8,7 @@
 mod apply;
 mod change;
 pub mod effective;
+mod encoding;
 mod gist;
 mod guard;
 mod import;

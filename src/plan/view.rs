@@ -5,6 +5,7 @@ use crate::model::{
 };
 
 use super::change::ChangeView;
+use super::encoding::definition;
 
 /// Puts `change` into words. `state` is the state with all changes applied (held ones too): its
 /// texts, roles and reasons are what the change's numbers mean.
@@ -339,31 +340,6 @@ pub fn reasons(state: &State, kind: GrantKind) -> String {
 #[must_use]
 pub fn reason(reason: &Reason) -> String {
     format!("through {} ({}, {})", reason.path.join(" → "), reason.source, reason.rule)
-}
-
-/// A digest of a role's definition: 12 hex digits. Who approves a held change approves this one, so
-/// the encoding is fixed: a held plan keeps its id under a later version of this program.
-fn definition(role: &crate::model::Role) -> String {
-    use sha2::{Digest, Sha256};
-    let crate::model::Role { name, description, everyone, mode, template, policies } = role;
-    let mut hash = Sha256::new();
-    let mut put = |text: &str| {
-        hash.update((text.len() as u64).to_le_bytes());
-        hash.update(text.as_bytes());
-    };
-    put(name);
-    put(description);
-    put(if *everyone { "everyone" } else { "" });
-    put(mode.as_str());
-    put(template.as_deref().unwrap_or_default());
-    for crate::policy::Policy { effect, actions, resources } in policies {
-        put(effect.as_str());
-        put(&actions.len().to_string());
-        actions.iter().for_each(|action| put(&action.to_string()));
-        put(&resources.as_ref().map_or_else(|| "any".to_owned(), |list| list.len().to_string()));
-        resources.iter().flatten().for_each(|resource| put(&resource.to_string()));
-    }
-    format!("{:x}", hash.finalize()).chars().take(12).collect()
 }
 
 fn difference(old: &crate::model::Role, new: &crate::model::Role) -> String {

@@ -19,12 +19,12 @@ mod who;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
 use crate::config::{Config, SourceConfig, SourceKind};
 use crate::directory::{Directory, ScopeReport, Snapshot, merge};
 use crate::model::Time;
+use crate::model::encoding::Encoder;
 use crate::plan::{self, Held, HeldHead, Plan};
 use crate::resolve::{Rules, View, in_doubt, resolve};
 use crate::source::file::FileSource;
@@ -490,18 +490,18 @@ fn merge_mirrors(
 
 /// What the plan depends on besides the store and the clock: the same token, the same plan.
 fn token(config: &Config, known: &[SourceState], admin: Option<&admin::Admin>) -> String {
-    let mut hash = Sha256::new();
-    hash.update(config.fingerprint.as_bytes());
+    let mut encoder = Encoder::new("idpsyncd run 1");
+    encoder.text(&config.fingerprint);
+    encoder.flag(admin.is_some());
     if let Some(admin) = admin {
-        hash.update(admin.digest);
+        encoder.bytes(&admin.digest);
     }
     for one in known {
-        hash.update(b"\n");
-        hash.update(one.outcome.name.as_bytes());
-        hash.update(b"\t");
-        hash.update(one.digest.as_deref().unwrap_or("never read").as_bytes());
+        encoder.text(&one.outcome.name);
+        // Never read is no digest, not one of another text.
+        encoder.maybe(one.digest.as_ref().map(|digest| [digest]));
     }
-    format!("{:x}", hash.finalize())
+    encoder.hex()
 }
 
 /// Loads the mirrors that planning or writing needs and that are not there yet.
