@@ -11,95 +11,16 @@ mod reader;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::rc::Rc;
 
 use rusqlite::{Connection, OptionalExtension};
 
 use super::codec::user_at;
 use super::error::{Fault, StoreError};
 use super::reader::Reader;
-use crate::model::{LocalGrant, UserId};
-use crate::plan::and_more;
-pub use generation::{AsOf, Generation, Untold};
+use crate::model::UserId;
+use crate::store::{Access, AccessChange, AccessFilter};
 use moment::{Moment, people};
 use reader::AccessReader;
-
-/// When somebody began to hold a role.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Began {
-    /// In this generation; without a gap ever since.
-    In(Generation),
-    /// In this one or before: what was before it was not kept.
-    Before(Generation),
-}
-
-/// The ways in which a grant came, in words, the shortest first; at least one.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ways(Vec<Rc<str>>);
-
-impl Ways {
-    /// The shortest, and how many more there are.
-    #[must_use]
-    pub fn shortest(&self) -> String {
-        match self.0.as_slice() {
-            [] => String::new(),
-            [only] => only.to_string(),
-            [first, rest @ ..] => and_more(first, rest.len()),
-        }
-    }
-
-    /// Every one.
-    #[must_use]
-    pub fn all(&self) -> String {
-        self.0.join("; ")
-    }
-}
-
-/// Somebody effectively holds a role.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Access {
-    /// The store's number of the person.
-    pub user_id: UserId,
-    /// What the person was called then.
-    pub user: Rc<str>,
-    /// The role.
-    pub role: Rc<str>,
-    /// Since when, without a gap.
-    pub since: Began,
-    /// Everyone who is enabled holds the role.
-    pub everyone: bool,
-    /// The ways in which identity providers give it; absent: none does.
-    pub idp: Option<Ways>,
-    /// The story of a grant by hand.
-    pub local: Option<LocalGrant>,
-    /// The person is a service account.
-    pub service: bool,
-}
-
-/// Whose access is wanted, and to what. Empty: all.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct AccessFilter {
-    /// Of those who were called so.
-    pub user: Option<String>,
-    /// Of this role.
-    pub role: Option<String>,
-}
-
-/// What became of a pair of user and role between two generations.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum AccessChange {
-    /// It was not there at the first.
-    Added(Access),
-    /// It is not there at the second: as it was.
-    Removed(Access),
-    /// It is held otherwise: since another time, for other reasons, under another name.
-    Changed {
-        /// At the first generation.
-        was: Access,
-        /// At the second.
-        is: Access,
-    },
-}
 
 impl Reader {
     /// Whether somebody is, or was once, called `username`.

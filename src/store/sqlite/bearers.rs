@@ -7,21 +7,7 @@ use rusqlite::Rows;
 use super::error::{Fault, StoreError};
 use super::load::text;
 use super::reader::Reader;
-
-/// An access token whose owner is not gone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SeenToken<'a> {
-    /// The SHA-256 of its secret.
-    pub digest: [u8; 32],
-    /// What its owner is called.
-    pub owner: &'a str,
-    /// What it is called.
-    pub name: &'a str,
-    /// When it ends, in seconds since 1970.
-    pub until: i64,
-    /// The number of its role set, as in [`super::SeenUser::set`].
-    pub set: i64,
-}
+use crate::store::SeenToken;
 
 const TOKENS: &str = "SELECT t.digest, u.username, t.name, t.expires_at, t.role_set \
                       FROM token t JOIN user u ON u.id = t.user WHERE u.status <> 3";

@@ -17,113 +17,16 @@
 //! tells to read everything anew.
 
 use std::collections::{BTreeSet, HashMap};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, Rows, Statement};
 
 use super::codec::user_at;
 use super::error::{Fault, StoreError};
-use super::files::Place;
 use super::load::{set_id, text};
 use super::reader::Reader;
-use crate::model::{RoleSetId, Time, UserId};
+use crate::model::{Time, UserId};
 use crate::policy::{Action, Resource};
-
-/// How someone stands at the gateway.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing<'a> {
-    /// The role set counts: enabled, or missing for not too long and not disabled before.
-    Enabled,
-    /// This source says or said that the account is disabled.
-    Disabled(&'a str),
-    /// Gone, or replaced by another person.
-    Deprovisioned,
-}
-
-/// The row that gateways see under a username.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SeenUser<'a> {
-    /// The username.
-    pub username: &'a str,
-    /// How it stands.
-    pub standing: Standing<'a>,
-    /// The number of its role set. It may stand for another set in another generation.
-    pub set: i64,
-}
-
-/// An external id of somebody.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SeenLink {
-    /// Whose id it is: a place among the sources that were asked for.
-    pub source: u16,
-    /// The id.
-    pub ext: String,
-    /// The source calls the account otherwise than the person is called: it is nobody's.
-    pub refused: bool,
-}
-
-/// A role set.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SeenSet {
-    /// Its id.
-    pub id: RoleSetId,
-    /// The names of its roles, sorted.
-    pub roles: Vec<String>,
-}
-
-/// What was committed since a generation.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Since {
-    /// Nothing.
-    Nothing,
-    /// What these usernames stand for may differ, and nothing else.
-    Changed {
-        /// The usernames, those that nobody has any more too.
-        names: BTreeSet<String>,
-        /// Whose ids may differ, or stand for something else: the store's numbers.
-        users: BTreeSet<UserId>,
-        /// Ids that were taken from somebody: source, id. They may be somebody's again.
-        unlinked: BTreeSet<(String, String)>,
-        /// Roles, policies or the catalog may differ.
-        rules: bool,
-    },
-    /// More than is worth telling, or nobody can tell: read everything.
-    Unknown,
-}
-
-/// What tells a file from another one, and from itself after a change.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Footprint {
-    file: (u64, u64),
-    content: (u64, i64, i64, i64, i64),
-    log: Option<u64>,
-    index: bool,
-}
-
-impl Footprint {
-    /// The footprint of the store's file at `path` now. `None`: there is no file.
-    ///
-    /// # Errors
-    /// The file cannot be looked at.
-    pub fn of(path: &Path) -> Result<Option<Footprint>, StoreError> {
-        let Some(place) = Place::existing(path)? else { return Ok(None) };
-        let _acting = place.act()?;
-        let Some(meta) = place.file()? else { return Ok(None) };
-        Ok(Some(Footprint {
-            file: (meta.dev(), meta.ino()),
-            content: (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()),
-            log: place.side("-wal")?,
-            index: place.side("-shm")?.is_some(),
-        }))
-    }
-
-    /// Whether both are of one file, changed or not.
-    #[must_use]
-    pub fn same_file(&self, other: &Footprint) -> bool {
-        self.file == other.file
-    }
-}
+use crate::store::{SeenLink, SeenSet, SeenUser, Since, Standing};
 
 /// `status`, `disabled_by` and `role_set` of `user`, after its `username`; then its number.
 const COLUMNS: &str = "username, status, disabled_by, role_set, id";

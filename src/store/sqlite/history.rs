@@ -18,34 +18,7 @@ use crate::model::{
     Cause, Change, Deed, GrantKind, LocalGrant, Reason, Role, Time, UserId, rfc3339,
 };
 use crate::plan::{ChangeView, LOCAL_NOT_AT_IDP, Plan, outgrown, shortest, sorted, token_story};
-
-/// Which rows of history are wanted. Empty: all.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct HistoryFilter {
-    /// Of those who have or had this username.
-    pub user: Option<String>,
-    /// Of this role.
-    pub role: Option<String>,
-    /// Applied then or later.
-    pub since: Option<Time>,
-    /// The newest so many.
-    pub limit: Option<u64>,
-}
-
-/// One change that was applied.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
-pub struct HistoryRow {
-    /// In which generation.
-    pub generation: u64,
-    /// When.
-    pub at: Time,
-    /// What.
-    #[serde(flatten)]
-    pub change: ChangeView,
-    /// Who asked for it by hand, and why; absent for what a run did.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub deed: Option<Deed>,
-}
+use crate::store::{HistoryFilter, HistoryRow};
 
 /// The stable words for changes; a row holds a place in this list. Only ever appended to.
 const KINDS: [&str; 23] = [

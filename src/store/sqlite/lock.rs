@@ -2,11 +2,12 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::error::{StoreError, io};
+use super::error::io;
 use super::files::Place;
 use crate::model::{Time, rfc3339};
+use crate::store::LockError;
 
 /// Held while a process plans and writes. The kernel lets go of it when the process ends, however
 /// it ends, so a stale lock cannot exist.
@@ -15,22 +16,6 @@ pub struct RunLock {
     file: File,
     /// The file names this process.
     signed: bool,
-}
-
-/// Why the lock was not had.
-#[derive(Debug, thiserror::Error)]
-pub enum LockError {
-    /// Another process has it.
-    #[error("another idpsyncd works on the store `{}`: {holder}; wait for it to end", store.display())]
-    Held {
-        /// The store.
-        store: PathBuf,
-        /// Who: process id, command, since when.
-        holder: String,
-    },
-    /// The lock's file cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 impl RunLock {

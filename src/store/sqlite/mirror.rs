@@ -15,26 +15,9 @@ use super::error::Fault;
 use super::load::text;
 use super::reader::time;
 use crate::directory::{DirUser, Directory, Enabled, Kind, Proven, RefRow};
-use crate::model::{Text, Texts, Time};
-
-/// What a source last said.
-#[derive(Clone, Debug)]
-pub struct Mirror {
-    /// The facts, canonical.
-    pub directory: Directory,
-    /// [`Directory::digest`] of them.
-    pub digest: String,
-    /// The last complete read; absent where every read so far was partial.
-    pub read_at: Option<Time>,
-    numbers: Numbers,
-}
-
-/// The numbers of a directory's users and refs, place by place.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Numbers {
-    pub(super) users: Vec<u32>,
-    pub(super) refs: Vec<u32>,
-}
+use crate::model::{Text, Texts};
+use crate::store::Mirror;
+pub(super) use crate::store::mirror::Numbers;
 
 /// The row of a source that matters to its mirror.
 struct SourceRow {

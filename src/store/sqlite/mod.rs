@@ -1,4 +1,4 @@
-//! The store: what is known about people and roles, in one file that gateways read.
+//! The store in one SQLite file, which gateways read.
 //!
 //! ```text
 //! Reader ── state, mirror, meta ──► plan ──► Writer::commit   one transaction
@@ -45,24 +45,15 @@ mod review;
 mod schema;
 mod sets;
 mod tokens;
+mod watch;
 mod workload;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-pub use access::{Access, AccessChange, AccessFilter, AsOf, Began, Generation, Untold, Ways};
-pub use bearers::SeenToken;
-pub use error::{CommitError, StoreError, StoreErrorKind};
-pub use gateway::{Footprint, SeenLink, SeenSet, SeenUser, Since, Standing};
-pub use history::{HistoryFilter, HistoryRow};
-pub use lock::{LockError, RunLock};
-pub use mirror::Mirror;
-pub use provision::{Acquaintance, MirrorOutline, MirrorPerson, ProvisionContext, ProvisionQuery};
-pub use query::{Decided, Effective, GrantDetail, UserDetail, UserRow};
-pub use reader::{Meta, Reader, ScopeStatus, SourceStatus};
-pub use review::Review;
+pub use lock::RunLock;
+pub use reader::Reader;
 pub use schema::SCHEMA_VERSION;
-pub use tokens::TokenRow;
-pub use workload::ReachedBy;
-pub use writer::{Commit, Committed, MirrorUpdate, SourceUpdate, Writer};
+pub use watch::Footprint;
+pub use writer::Writer;

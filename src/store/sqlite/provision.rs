@@ -2,7 +2,7 @@
 //! anybody bears the name or the id already, how each source is built, and who of its mirror may
 //! be the same person.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
@@ -12,79 +12,11 @@ use super::load;
 use super::mirror::{
     Federations, Numbers, damaged, federations, flags, id, load_refs, one, range, read_user, taken,
 };
-use super::reader::{self, Meta};
+use super::reader;
 use crate::config::UsernameFrom;
 use crate::directory::{DirUser, Directory, Sighting, Within};
-use crate::model::{ReasonBook, State, Status, Texts, UserId};
-use crate::plan::Held;
-use crate::source::Named;
-
-/// Who is asked about.
-#[derive(Clone, Debug)]
-pub struct ProvisionQuery<'a> {
-    /// The name.
-    pub who: &'a Named,
-    /// The configured sources, by name.
-    pub sources: Vec<&'a str>,
-    /// External ids that the person is known by: source, id.
-    pub exts: Vec<(&'a str, &'a str)>,
-    /// Addresses that may be the person's, lower case: who of a mirror has one of them is looked
-    /// at as well.
-    pub emails: Vec<String>,
-}
-
-/// What the store holds about a stranger's surroundings: one committed state.
-#[derive(Clone, Debug)]
-pub struct ProvisionContext {
-    /// The store in a few numbers.
-    pub meta: Meta,
-    /// What waits for a person.
-    pub held: Option<Held>,
-    /// Everybody who bears the name, or who is known by one of the ids or mirror rows. Nobody: a
-    /// stranger indeed.
-    pub known: Vec<Acquaintance>,
-    /// Roles, sources, catalog and the next free number; no users, links and grants.
-    pub state: State,
-    /// The configured sources that have a mirror, by name.
-    pub mirrors: BTreeMap<String, MirrorOutline>,
-}
-
-/// Somebody whom the store knows.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Acquaintance {
-    /// The store's number.
-    pub user: UserId,
-    /// What the gateway calls them.
-    pub username: String,
-    /// How they stand.
-    pub status: Status,
-    /// By which of the ids that were asked for they are known: source, id, and whether the source
-    /// calls that account otherwise than the person is called.
-    pub ids: Vec<(String, String, bool)>,
-}
-
-/// A mirror without its people, but for those who may be the one in question.
-#[derive(Clone, Debug)]
-pub struct MirrorOutline {
-    /// Groups, roles, attribute values, and what they lead to; nobody is in them.
-    pub directory: Directory,
-    /// Those who bear the name, the id or one of the addresses.
-    pub rows: Vec<Sighting>,
-    digest: String,
-    numbers: Vec<u32>,
-    row_numbers: HashMap<String, u32>,
-}
-
-/// A person to be put into a mirror.
-#[derive(Clone, Copy, Debug)]
-pub struct MirrorPerson<'a> {
-    /// The source.
-    pub source: &'a str,
-    /// Its mirror as it was read.
-    pub outline: &'a MirrorOutline,
-    /// Who, and within what: takes the place of what the mirror says of this external id.
-    pub person: &'a Sighting,
-}
+use crate::model::{ReasonBook, State, Texts, UserId};
+use crate::store::{Acquaintance, MirrorOutline, MirrorPerson, ProvisionContext, ProvisionQuery};
 
 /// Reads a stranger's surroundings.
 pub(super) fn provision_context(

@@ -10,79 +10,9 @@ use super::codec::user_at;
 use super::error::{Fault, StoreError};
 use super::load::{StoredReasons, local_grant, roles, set_id, status};
 use super::reader::Reader;
-use crate::model::{LocalAccount, LocalGrant, Mode, Reason, Role, RoleSetId, Status, UserId};
+use crate::model::{Role, RoleSetId, Status, UserId};
 use crate::policy::{Action, Effect, Resource};
-
-/// A person, in a list.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct UserRow {
-    /// The store's number.
-    pub id: UserId,
-    /// The username.
-    pub username: String,
-    /// The email address; empty where there is none.
-    pub email: String,
-    /// How it stands.
-    pub status: Status,
-    /// The effective roles, sorted; shared by everyone who has the same.
-    pub roles: Rc<[String]>,
-    /// A service account: only tokens speak for it.
-    pub service: bool,
-}
-
-/// A person with everything that is known about the grants.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct UserDetail {
-    /// The store's number.
-    pub id: UserId,
-    /// The username.
-    pub username: String,
-    /// The email address; empty where there is none.
-    pub email: String,
-    /// How it stands.
-    pub status: Status,
-    /// The role set that gateways see.
-    pub role_set: RoleSetId,
-    /// The effective roles, sorted: those of the role set.
-    pub roles: Vec<String>,
-    /// By which external ids which sources know the person: source, external id.
-    pub links: Vec<(String, String)>,
-    /// The grants, by role, idp before local; those of someone who is disabled too.
-    pub grants: Vec<GrantDetail>,
-    /// Who added the person by hand, where `local` knows them.
-    pub local: Option<LocalAccount>,
-}
-
-/// A grant and its story.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct GrantDetail {
-    /// The role's name.
-    pub role: String,
-    /// The role's sync mode.
-    pub mode: Mode,
-    /// Why an identity provider gives it; empty for a local grant.
-    pub reasons: Vec<Reason>,
-    /// The story of a grant made by hand; absent for an identity provider's.
-    pub local: Option<LocalGrant>,
-}
-
-/// A person's effective roles.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Effective {
-    /// How the person stands.
-    pub status: Status,
-    /// The roles with their policies, sorted by name; none for someone who is not enabled.
-    pub roles: Vec<Role>,
-}
-
-/// A stored decision.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Decided {
-    /// Allow or Deny.
-    pub effect: Effect,
-    /// The role whose policy decided.
-    pub role: String,
-}
+use crate::store::{Decided, Effective, GrantDetail, UserDetail, UserRow};
 
 /// The row that gateways see under a username: whoever is not deprovisioned, else the latest.
 const BY_NAME: &str = "SELECT u.id, u.email, u.status, u.since, u.disabled_by, s.id, s.num \

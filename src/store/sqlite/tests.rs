@@ -8,13 +8,13 @@ use rusqlite_migration::M;
 use tempfile::TempDir;
 
 use super::schema::{SCHEMA_VERSION, STEPS};
-use super::{
-    Access, AccessFilter, AsOf, Began, Commit, CommitError, Meta, Reader, StoreErrorKind, Untold,
-    Writer,
-};
+use super::{Reader, Writer};
 use crate::directory::Proven;
 use crate::model::{Change, NewToken, RoleSetId, State, Status, Time, Token, User, UserId};
 use crate::plan::{ChangeView, Held, Plan, Summary};
+use crate::store::{
+    Access, AccessFilter, AsOf, Began, Commit, CommitError, Meta, StoreErrorKind, Untold,
+};
 
 const V1: M<'static> = M::up(include_str!("schema/v1.sql"));
 const FIRST: &[M<'static>] = &[V1];

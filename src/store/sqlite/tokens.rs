@@ -13,8 +13,9 @@ use super::load::{count, status, text};
 use super::reader::{Reader, time_at};
 use super::sets::Sets;
 use crate::model::token::Digest;
-use crate::model::{Change, NewToken, RoleSetId, Status, Time, Token, Tokens, UserId};
+use crate::model::{Change, NewToken, RoleSetId, Time, Token, Tokens, UserId};
 use crate::plan::Plan;
+use crate::store::TokenRow;
 
 /// How many tokens of a plan get which set.
 pub(super) fn coming(plan: &Plan, coming: &mut Map<RoleSetId, i64>) {
@@ -209,33 +210,6 @@ pub(super) fn load(conn: &Connection, sets: &HashMap<i64, RoleSetId>) -> Result<
 
 fn damaged(what: &str) -> Fault {
     Fault::Damaged(format!("an access token {what}"))
-}
-
-/// A token, as it is shown.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TokenRow {
-    /// The owner's number.
-    pub user_id: UserId,
-    /// The owner's username.
-    pub user: String,
-    /// How the owner stands.
-    pub owner: Status,
-    /// The owner is a service account.
-    pub service: bool,
-    /// Its name.
-    pub name: String,
-    /// From then on it is refused.
-    pub expires_at: Time,
-    /// Its roles, sorted; shared by tokens that have the same.
-    pub roles: Rc<[String]>,
-    /// What it is for; may be empty.
-    pub description: String,
-    /// Who made it.
-    pub by: Rc<str>,
-    /// When.
-    pub at: Time,
-    /// The role set that it decides with.
-    pub role_set: RoleSetId,
 }
 
 impl Reader {

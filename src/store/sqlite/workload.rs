@@ -6,19 +6,7 @@ use super::error::{Fault, StoreError};
 use super::load::workload_identity;
 use super::reader::Reader;
 use crate::model::WorkloadIdentity;
-
-/// Somebody reaches an identity, or an unknown one.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct ReachedBy {
-    /// What, through which pool and platform.
-    pub row: WorkloadIdentity,
-    /// Who.
-    pub user: String,
-    /// `workflow:Create` or `workflow:Exec`.
-    pub via_action: String,
-    /// The role that allows it.
-    pub role: String,
-}
+use crate::store::ReachedBy;
 
 /// The rows of `gateway_workload_identity` with the role that allows each.
 const REACHED: &str = "SELECT u.username, q.action, r.name, w.pool, w.platform, w.namespace, w.service_account, \

@@ -4,72 +4,8 @@ use rusqlite::{Connection, Row};
 
 use super::super::error::{Fault, StoreError};
 use super::super::reader::{Reader, time_at};
-use crate::model::{Time, rfc3339};
-
-/// Which state is meant.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AsOf {
-    /// That of this generation.
-    Generation(u64),
-    /// The one that stood at this moment.
-    Time(Time),
-}
-
-/// A committed state.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Generation {
-    /// Its number.
-    pub num: u64,
-    /// When it was committed.
-    pub at: Time,
-}
-
-/// Why nothing can be said of a state.
-#[derive(Debug, thiserror::Error)]
-pub enum Untold {
-    /// Nothing was ever committed.
-    #[error("the store has no generation yet: run `idpsyncd sync` first")]
-    None,
-    /// No generation has this number.
-    #[error("there is no generation {asked}: the store has {} to {}", .first.num, .last.num)]
-    NotThere {
-        /// What was asked for.
-        asked: u64,
-        /// The first there is.
-        first: Generation,
-        /// The last there is.
-        last: Generation,
-    },
-    /// Before the first one.
-    #[error(
-        "nothing is known of {}: generation {}, the first, was committed at {}", rfc3339(*.asked),
-        .first.num, rfc3339(.first.at)
-    )]
-    Before {
-        /// What was asked for.
-        asked: Time,
-        /// The first there is.
-        first: Generation,
-    },
-    /// Not yet.
-    #[error("{} is still to come: what will be then is not known", rfc3339(*.0))]
-    ToCome(Time),
-    /// What people held then was not kept.
-    #[error(
-        "who held what at generation {asked} is not known: the store has kept it since generation \
-         {}, committed at {}, when an older idpsyncd's store was migrated; `idpsyncd history` has \
-         the changes before", .from.num, rfc3339(.from.at)
-    )]
-    NotKept {
-        /// What was asked for, or led to.
-        asked: u64,
-        /// Since when it is kept.
-        from: Generation,
-    },
-    /// The store cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
+use crate::model::Time;
+use crate::store::{AsOf, Generation, Untold};
 
 impl Reader {
     /// The generation that is meant, if the store can tell who held what then. A moment between two

@@ -12,9 +12,10 @@ use super::super::error::Fault;
 use super::super::load::{local_grant, stored_reason, text};
 use super::generation::{NUMBERED, held_from, one_generation};
 use super::moment::{Moment, Person};
-use super::{Access, AccessFilter, Began, Generation, Ways, called, role_num};
+use super::{called, role_num};
 use crate::model::{LocalGrant, Reason, UserId};
 use crate::plan::{by_way, reason};
+use crate::store::{Access, AccessFilter, Began, Generation, Ways};
 
 /// A set of roles.
 struct Set {

@@ -1,0 +1,72 @@
+//! What can go wrong with a store, in words for people.
+
+use std::path::PathBuf;
+
+/// What kind of fault it was, for programs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StoreErrorKind {
+    /// The store's folder does not exist.
+    NoFolder,
+    /// The file is not a store of this program.
+    NotOurs,
+    /// The store was written by a newer program.
+    Newer,
+    /// The store was written by an older program, and a reader cannot migrate it.
+    Older,
+    /// No room on the disk.
+    Full,
+    /// Rights are missing, or the file system is read-only.
+    Denied,
+    /// Another process is writing.
+    Busy,
+    /// The content contradicts itself.
+    Damaged,
+    /// Anything else.
+    Other,
+}
+
+/// A store that cannot be opened, read or written. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct StoreError {
+    /// For programs.
+    pub kind: StoreErrorKind,
+    /// What was tried, on what, why it failed, what to do next. One line.
+    pub message: String,
+}
+
+impl StoreError {
+    pub(super) fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
+        StoreError { kind, message: message.into() }
+    }
+}
+
+/// Why a commit did not happen. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Somebody else wrote since the plan was made: read again, plan again.
+    #[error("the store changed while the plan was made: nothing was applied, run it again")]
+    Raced,
+    /// The plan does not fit the store's content: a fault of this program, refused before harm.
+    #[error("the plan does not fit the store: {0}; nothing was applied")]
+    Inconsistent(String),
+    /// The store could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why the lock was not had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("another idpsyncd works on the store `{}`: {holder}; wait for it to end", store.display())]
+    Held {
+        /// The store.
+        store: PathBuf,
+        /// Who: process id, command, since when.
+        holder: String,
+    },
+    /// The lock's file cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

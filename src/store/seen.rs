@@ -1,0 +1,82 @@
+//! What a gateway keeps in memory.
+
+use std::collections::BTreeSet;
+
+use crate::model::{RoleSetId, UserId};
+
+/// How someone stands at the gateway.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing<'a> {
+    /// The role set counts: enabled, or missing for not too long and not disabled before.
+    Enabled,
+    /// This source says or said that the account is disabled.
+    Disabled(&'a str),
+    /// Gone, or replaced by another person.
+    Deprovisioned,
+}
+
+/// The row that gateways see under a username.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SeenUser<'a> {
+    /// The username.
+    pub username: &'a str,
+    /// How it stands.
+    pub standing: Standing<'a>,
+    /// The number of its role set. It may stand for another set in another generation.
+    pub set: i64,
+}
+
+/// An external id of somebody.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SeenLink {
+    /// Whose id it is: a place among the sources that were asked for.
+    pub source: u16,
+    /// The id.
+    pub ext: String,
+    /// The source calls the account otherwise than the person is called: it is nobody's.
+    pub refused: bool,
+}
+
+/// A role set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SeenSet {
+    /// Its id.
+    pub id: RoleSetId,
+    /// The names of its roles, sorted.
+    pub roles: Vec<String>,
+}
+
+/// What was committed since a generation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Since {
+    /// Nothing.
+    Nothing,
+    /// What these usernames stand for may differ, and nothing else.
+    Changed {
+        /// The usernames, those that nobody has any more too.
+        names: BTreeSet<String>,
+        /// Whose ids may differ, or stand for something else: the store's numbers.
+        users: BTreeSet<UserId>,
+        /// Ids that were taken from somebody: source, id. They may be somebody's again.
+        unlinked: BTreeSet<(String, String)>,
+        /// Roles, policies or the catalog may differ.
+        rules: bool,
+    },
+    /// More than is worth telling, or nobody can tell: read everything.
+    Unknown,
+}
+
+/// An access token whose owner is not gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SeenToken<'a> {
+    /// The SHA-256 of its secret.
+    pub digest: [u8; 32],
+    /// What its owner is called.
+    pub owner: &'a str,
+    /// What it is called.
+    pub name: &'a str,
+    /// When it ends, in seconds since 1970.
+    pub until: i64,
+    /// The number of its role set, as in [`super::SeenUser::set`].
+    pub set: i64,
+}
