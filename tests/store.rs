@@ -714,9 +714,12 @@ fn people_are_found_with_all_that_is_known_of_their_grants() {
     assert_eq!(bob.roles, ["default", "ml"]);
     assert_eq!(bob.links, [("corp".to_owned(), "ext-bob".to_owned())]);
     assert_eq!(bob.grants.len(), 1);
-    let groups: BTreeSet<&str> =
-        bob.grants[0].reasons.iter().map(|reason| reason.reference.as_str()).collect();
-    assert_eq!(groups, BTreeSet::from(["group `/Eng/ML`", "group `/Ops`"]));
+    let groups: BTreeSet<String> = bob.grants[0]
+        .reasons
+        .iter()
+        .filter_map(|reason| reason.target().map(ToString::to_string))
+        .collect();
+    assert_eq!(groups, BTreeSet::from(["group `/Eng/ML`", "group `/Ops`"].map(str::to_owned)));
     let dora = reader.user("dora").unwrap().unwrap();
     let story = LocalGrant { by: "ops".into(), at: at(0), reason: "ticket 7".into(), until: None };
     assert_eq!(dora.grants[0].local, Some(story));

@@ -13,10 +13,10 @@ use super::user::{detail, find, header, origin, why};
 use super::{Failure, authorize, exit, reach, token};
 use crate::config::{Config, Mapping, MappingRule, could_be};
 use crate::directory::Directory;
-use crate::model::{Mode, Role, rfc3339};
+use crate::model::{ExternalRef, Mode, Role, rfc3339};
 use crate::plan::{ChangeView, Held};
 use crate::policy::{Action, Effect, Policy, Resource, Verdict, decide};
-use crate::resolve::{InDoubt, in_doubt, label};
+use crate::resolve::{InDoubt, in_doubt};
 use crate::store::{HistoryFilter, Reader, UserDetail};
 use crate::sync;
 
@@ -238,7 +238,7 @@ fn doubts(
     config: &Config,
     reader: &Reader,
     roles: &[Role],
-    within: &BTreeSet<(String, String)>,
+    within: &Within,
 ) -> Result<Vec<InDoubt>, Failure> {
     let mut structures = Vec::new();
     for source in &config.sources {
@@ -252,8 +252,8 @@ fn doubts(
     Ok(doubts)
 }
 
-/// What a user is in, directly or not, by source and as reasons call it.
-type Within = BTreeSet<(String, String)>;
+/// What a user is in, directly or not, by source.
+type Within = BTreeSet<(String, ExternalRef)>;
 
 /// What the mirrors say the user is directly in, in words; and all that they are in.
 fn places(reader: &Reader, user: &UserDetail) -> Result<(Vec<String>, Within), Failure> {
@@ -276,12 +276,12 @@ fn places(reader: &Reader, user: &UserDetail) -> Result<(Vec<String>, Within), F
             .filter(|(_, members)| members.binary_search(&place).is_ok())
             .map(|(reference, _)| reference)
             .collect();
-        let mut mine: Vec<String> =
-            open.iter().map(|reference| label(directory, *reference)).collect();
+        let direct = open.iter().filter_map(|reference| directory.external(*reference));
+        let mut mine: Vec<String> = direct.map(|it| it.to_string()).collect();
         let mut seen = BTreeSet::new();
         while let Some(reference) = open.pop() {
             if seen.insert(reference) {
-                within.insert((source.clone(), label(directory, reference)));
+                within.extend(directory.external(reference).map(|it| (source.clone(), it)));
                 open.extend(directory.implies.get(reference as usize).into_iter().flatten());
             }
         }

@@ -9,7 +9,7 @@ use super::print::{self, Style, Table};
 use super::{Failure, exit, reach, runtime, token};
 use crate::config::Config;
 use crate::model::{Deed, LocalAccount, Status, Time, rfc3339};
-use crate::plan::{self, Plan, reason};
+use crate::plan::{self, Plan, reason, reason_views};
 use crate::source::{OnProgress, local};
 use crate::store::{GrantDetail, Reader, UserDetail};
 use crate::sync::{self, Options, UserWish};
@@ -310,7 +310,7 @@ pub(super) fn detail(user: &UserDetail) -> Value {
             "role": grant.role,
             "mode": grant.mode,
             "origin": origin(grant),
-            "reasons": grant.reasons,
+            "reasons": reason_views(&grant.reasons),
             "local": grant.local,
         })).collect::<Vec<_>>(),
     })

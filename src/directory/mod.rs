@@ -23,36 +23,8 @@ pub use person::{Sighting, Within, find_ref, with_people};
 pub(crate) use snapshot::canonical;
 pub use snapshot::{Completeness, NewRef, NewUser, ScopeReport, Snapshot, SnapshotBuilder};
 
-use crate::model::{Text, Texts};
-
-/// What kind of thing a reference is.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// A group of people.
-    Group,
-    /// A role of a Keycloak realm.
-    RealmRole,
-    /// A role of a Keycloak client; its identity is `client/role`.
-    ClientRole,
-    /// Everyone with one value of one attribute; its identity is `name=value`.
-    Attribute,
-}
-
-impl Kind {
-    /// For messages: `group`, `realm role`, `client role`, `attribute`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Kind::Group => "group",
-            Kind::RealmRole => "realm role",
-            Kind::ClientRole => "client role",
-            Kind::Attribute => "attribute",
-        }
-    }
-}
+pub use crate::model::Kind;
+use crate::model::{ExternalRef, RefKind, Text, Texts};
 
 /// The key of a client's role. `client/role` would be the same for two roles where a client's id or
 /// a role's name holds a slash.
@@ -166,6 +138,25 @@ impl Directory {
     #[must_use]
     pub fn text(&self, text: Text) -> &str {
         self.texts.get(text)
+    }
+
+    /// The reference as a value of its own.
+    #[must_use]
+    pub fn external(&self, reference: u32) -> Option<ExternalRef> {
+        let row = self.refs.get(reference as usize)?;
+        Some(ExternalRef::new(row.kind, self.text(row.key), self.text(row.identity)))
+    }
+
+    /// Whether `it`, by its kind and id, is among the refs.
+    #[must_use]
+    pub fn has(&self, it: &ExternalRef) -> bool {
+        match (it.kind, &it.id) {
+            (RefKind::Directory(kind), Some(id)) => {
+                let key = |row: &RefRow| (row.kind, self.text(row.key));
+                self.refs.binary_search_by(|row| key(row).cmp(&(kind, id.as_str()))).is_ok()
+            }
+            (RefKind::Directory(_), None) | (RefKind::TokenClaim, _) => false,
+        }
     }
 
     /// A group's names from the top, by following `parent`. Its own name alone for other things.

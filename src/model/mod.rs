@@ -5,6 +5,7 @@
 pub mod account;
 pub mod change;
 pub mod encoding;
+pub mod external;
 pub mod index;
 pub mod state;
 pub mod texts;
@@ -14,10 +15,11 @@ pub mod workload;
 
 pub use account::{Deed, Done, LastDeed, LocalAccount};
 pub use change::{Cause, Change};
+pub use external::{ExternalRef, Kind, Reason, RefKind};
 pub use index::UserId;
 pub use state::{
-    Grant, GrantKind, Link, LocalGrant, Mode, Reason, ReasonBook, Role, RoleIdx, RoleSetId, SetIdx,
-    State, Status, User,
+    Grant, GrantKind, Link, LocalGrant, Mode, ReasonBook, Role, RoleIdx, RoleSetId, SetIdx, State,
+    Status, User,
 };
 pub use texts::{Text, Texts};
 pub use token::{NewToken, Token, Tokens};

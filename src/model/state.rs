@@ -1,10 +1,11 @@
 //! What the store holds about people and roles, as one value: the input and the output of a plan.
 
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
-use super::{Text, Texts, Time, Tokens, UserId, WorkloadIdentity};
+use super::{ExternalRef, Reason, Text, Texts, Time, Tokens, UserId, WorkloadIdentity};
 use crate::policy::{Action, Policy, Resource};
 
 /// A role's place in [`State::roles`] (sorted by name).
@@ -175,27 +176,14 @@ pub struct LocalGrant {
     pub until: Option<Time>,
 }
 
-/// Why an identity provider's grant exists.
-#[derive(
-    Clone, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-pub struct Reason {
-    /// The source's name.
-    pub source: String,
-    /// The rule, by its key in the configuration, such as `roles.osmo-user.external_roles` or
-    /// `mapping[2]`.
-    pub rule: String,
-    /// What the rule matched, such as ``group `/Eng/ML` ``.
-    pub reference: String,
-    /// From the group or role that lists the person, step by step, to what the rule matched.
-    pub path: Vec<String>,
-}
-
 /// Reasons and sets of them, each held once.
 #[derive(Clone, Debug, Default)]
 pub struct ReasonBook {
     reasons: Vec<Reason>,
-    by_reason: HashMap<Reason, u32>,
+    /// The reasons' places, by what people read of them.
+    places: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    renewed: Vec<(u32, Reason)>,
     sets: Vec<Box<[u32]>>,
     by_set: HashMap<Box<[u32]>, SetIdx>,
 }
@@ -203,13 +191,59 @@ pub struct ReasonBook {
 impl ReasonBook {
     /// The number of `reason`, added where it is new.
     pub fn reason(&mut self, reason: Reason) -> u32 {
-        if let Some(index) = self.by_reason.get(&reason) {
-            return *index;
+        let hash = self.hash(&reason);
+        let known = self.find(hash, |other| *other == reason);
+        known.unwrap_or_else(|| self.add(hash, reason))
+    }
+
+    /// The number of `reason`, which a source gives now; `is_there` says which things it has.
+    ///
+    /// One that reads the same and leads through what is not there any more, or of which an older
+    /// store kept no ids, is that one and gets its ids: a group that was made anew under its path,
+    /// and an update of this program, are nothing that anybody would read in the history.
+    pub fn current(&mut self, reason: Reason, is_there: impl Fn(&ExternalRef) -> bool) -> u32 {
+        let hash = self.hash(&reason);
+        if let Some(known) = self.find(hash, |other| *other == reason) {
+            return known;
         }
-        let index = u32::try_from(self.reasons.len()).unwrap_or(u32::MAX);
-        self.reasons.push(reason.clone());
-        self.by_reason.insert(reason, index);
-        index
+        let outdated =
+            |other: &Reason| other.reads_as(&reason) && !other.path.iter().all(&is_there);
+        let Some(place) = self.find(hash, outdated) else { return self.add(hash, reason) };
+        if let Some(slot) = self.reasons.get_mut(place as usize) {
+            self.renewed.push((place, std::mem::replace(slot, reason)));
+        }
+        place
+    }
+
+    /// Reasons that have got other ids, by number, as they were: they are to be stored anew.
+    #[must_use]
+    pub fn renewed(&self) -> &[(u32, Reason)] {
+        &self.renewed
+    }
+
+    fn hash(&self, reason: &Reason) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        reason.hash_words(&mut hasher);
+        hasher.finish()
+    }
+
+    fn find(&self, hash: u64, wanted: impl Fn(&Reason) -> bool) -> Option<u32> {
+        let at = |place: &u32| self.reasons.get(*place as usize).is_some_and(&wanted);
+        self.places.find(hash, at).copied()
+    }
+
+    fn add(&mut self, hash: u64, reason: Reason) -> u32 {
+        let place = u32::try_from(self.reasons.len()).unwrap_or(u32::MAX);
+        self.reasons.push(reason);
+        let ReasonBook { reasons, places, hasher, .. } = self;
+        places.insert_unique(hash, place, |place| {
+            let mut hasher = hasher.build_hasher();
+            if let Some(reason) = reasons.get(*place as usize) {
+                reason.hash_words(&mut hasher);
+            }
+            hasher.finish()
+        });
+        place
     }
 
     /// The number of the set of `reasons`, added where it is new. Order and repeats do not matter.

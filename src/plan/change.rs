@@ -1,7 +1,7 @@
 //! What a plan is made of, and how a change reads.
 
 use super::encoding;
-use crate::model::{Change, Deed, LocalAccount, RoleIdx, RoleSetId, State, Time, UserId};
+use crate::model::{Change, Deed, LocalAccount, Reason, RoleIdx, RoleSetId, State, Time, UserId};
 
 /// One change in words, for people, programs, history and held plans. Fields that do not apply
 /// are absent.
@@ -42,7 +42,32 @@ pub struct ChangeView {
     pub why: Option<String>,
     /// For an idp grant every way it came, shortest first.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub reasons: Vec<crate::model::Reason>,
+    pub reasons: Vec<ReasonView>,
+}
+
+/// A [`Reason`] as `--output json` has it, and a held plan: things of sources by their words.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct ReasonView {
+    /// The source's name.
+    pub source: String,
+    /// The rule, by its key in the configuration.
+    pub rule: String,
+    /// What the rule matched, such as ``group `/Eng/ML` ``.
+    pub reference: String,
+    /// From what lists the person, step by step, to what the rule matched.
+    pub path: Vec<String>,
+}
+
+impl From<&Reason> for ReasonView {
+    fn from(reason: &Reason) -> Self {
+        let Reason { source, rule, path } = reason;
+        ReasonView {
+            source: source.clone(),
+            rule: rule.clone(),
+            reference: reason.target().map(ToString::to_string).unwrap_or_default(),
+            path: path.iter().map(ToString::to_string).collect(),
+        }
+    }
 }
 
 impl ChangeView {

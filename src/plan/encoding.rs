@@ -8,7 +8,7 @@
 use sha2::{Digest, Sha256};
 
 use super::change::ChangeView;
-use crate::model::{Reason, Role};
+use crate::model::{ExternalRef, Reason, Role};
 use crate::policy::Policy;
 
 /// How many hex digits of a digest an id or a definition shows.
@@ -58,12 +58,21 @@ pub(super) fn key(change: &ChangeView) -> String {
 /// What a held change says of the reasons before or after it: the shortest way, and how many more.
 /// It stands in the stored change, as `old` and `new`.
 pub(super) fn ways<'a>(reasons: impl IntoIterator<Item = &'a Reason>) -> String {
-    let mut reasons: Vec<&Reason> = reasons.into_iter().collect();
-    reasons.sort_by_key(|reason| {
-        let Reason { source, rule, reference, path } = reason;
-        (path.len(), source, rule, reference, path)
-    });
-    let Some((Reason { source, rule, reference: _, path }, more)) = reasons.split_first() else {
+    let labels = |path: &[ExternalRef]| path.iter().map(ExternalRef::label).collect::<Vec<_>>();
+    let mut reasons: Vec<(usize, &str, &str, Option<String>, Vec<String>)> = reasons
+        .into_iter()
+        .map(|Reason { source, rule, path }| {
+            (
+                path.len(),
+                source.as_str(),
+                rule.as_str(),
+                path.last().map(ExternalRef::label),
+                labels(path),
+            )
+        })
+        .collect();
+    reasons.sort();
+    let Some(((_, source, rule, _, path), more)) = reasons.split_first() else {
         return String::new();
     };
     let first = format!("through {} ({source}, {rule})", path.join(" → "));
@@ -115,8 +124,7 @@ mod tests {
         Reason {
             source: source.to_owned(),
             rule: rule.to_owned(),
-            reference: path.last().unwrap().to_string(),
-            path: path.iter().map(ToString::to_string).collect(),
+            path: path.iter().map(|label| ExternalRef::from_label(label).unwrap()).collect(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::change::ChangeView;
-use super::view::{because, by_way, view};
+use super::view::{because, by_way, view, way};
 use crate::model::{
     Cause, Change, GrantKind, Reason, ReasonBook, RoleIdx, SetIdx, State, Status, User, UserId,
 };
@@ -154,7 +154,7 @@ fn through(state: &State, reason: Option<u32>) -> (String, String) {
     reason
         .and_then(|reason| state.reasons.reasons().get(reason as usize))
         .map_or_else(Default::default, |first| {
-            (format!("by {} ({})", first.rule, first.source), first.path.join(" → "))
+            (format!("by {} ({})", first.rule, first.source), way(first))
         })
 }
 

@@ -19,12 +19,12 @@ mod tokens;
 mod view;
 
 pub use apply::apply;
-pub use change::{ChangeView, Held, HeldHead, Plan, Records, Summary};
+pub use change::{ChangeView, Held, HeldHead, Plan, ReasonView, Records, Summary};
 pub use gist::{Changes, Gist};
 pub use import::{Brought, import, long_lived};
 pub use make::{ByHand, approve, by_hand, plan, stranger};
 pub use reach::{Reached, Widened};
 pub use view::{
-    LOCAL_NOT_AT_IDP, and_more, because, by_way, claims, outgrown, reason, reasons, shortest,
-    sorted, token_story, view,
+    LOCAL_NOT_AT_IDP, and_more, because, by_way, claims, outgrown, reason, reason_views, reasons,
+    shortest, sorted, token_story, view,
 };

@@ -4,7 +4,7 @@ use crate::model::{
     Cause, Change, GrantKind, Mode, NewToken, Reason, RoleIdx, State, Status, Text, UserId, rfc3339,
 };
 
-use super::change::ChangeView;
+use super::change::{ChangeView, ReasonView};
 use super::encoding::definition;
 
 /// Puts `change` into words. `state` is the state with all changes applied (held ones too): its
@@ -110,7 +110,7 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
             role(&mut view, *index);
             view.origin = Some(origin(*kind).to_owned());
             view.why = Some(reasons(state, *kind));
-            view.reasons = all_reasons(state, *kind);
+            view.reasons = reason_views(&all_reasons(state, *kind));
         }
         Change::GrantReasons { user: id, role: index, old, new } => {
             user(&mut view, *id);
@@ -118,14 +118,14 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
             view.origin = Some("idp".to_owned());
             view.old = Some(reasons(state, GrantKind::Idp(*old)));
             view.new = Some(reasons(state, GrantKind::Idp(*new)));
-            view.reasons = all_reasons(state, GrantKind::Idp(*new));
+            view.reasons = reason_views(&all_reasons(state, GrantKind::Idp(*new)));
         }
         Change::GrantRemoved { user: id, role: index, kind, cause } => {
             user(&mut view, *id);
             role(&mut view, *index);
             view.origin = Some(origin(*kind).to_owned());
             view.cause = Some(cause.code().to_owned());
-            view.reasons = all_reasons(state, *kind);
+            view.reasons = reason_views(&all_reasons(state, *kind));
             view.why = Some(match (cause, kind) {
                 (Cause::NotAtIdp, GrantKind::Idp(_)) => {
                     format!("{}; it came {}", because(cause), reasons(state, *kind))
@@ -291,6 +291,12 @@ fn all_reasons(state: &State, kind: GrantKind) -> Vec<Reason> {
     sorted(state.reasons.of_set(set).cloned().collect())
 }
 
+/// Reasons in the form for programs.
+#[must_use]
+pub fn reason_views(reasons: &[Reason]) -> Vec<ReasonView> {
+    reasons.iter().map(ReasonView::from).collect()
+}
+
 /// Reasons with the shortest way first.
 #[must_use]
 pub fn sorted(mut reasons: Vec<Reason>) -> Vec<Reason> {
@@ -298,10 +304,14 @@ pub fn sorted(mut reasons: Vec<Reason>) -> Vec<Reason> {
     reasons
 }
 
-/// The shorter way first.
+/// The shorter way first, then by what people read.
 #[must_use]
 pub fn by_way(a: &Reason, b: &Reason) -> std::cmp::Ordering {
-    (a.path.len(), a).cmp(&(b.path.len(), b))
+    fn key(reason: &Reason) -> impl Ord + '_ {
+        let Reason { source, rule, path } = reason;
+        (path.len(), source, rule, reason.target(), path)
+    }
+    key(a).cmp(&key(b))
 }
 
 /// Several reasons as a phrase: the shortest way, and how many more there are.
@@ -336,10 +346,17 @@ pub fn reasons(state: &State, kind: GrantKind) -> String {
     }
 }
 
-/// One reason as a phrase: ``through group `/Eng/ML` → role … (rule, source)``.
+/// One reason as a phrase: ``through group `/Eng/ML` → role … (source, rule)``.
 #[must_use]
 pub fn reason(reason: &Reason) -> String {
-    format!("through {} ({}, {})", reason.path.join(" → "), reason.source, reason.rule)
+    format!("through {} ({}, {})", way(reason), reason.source, reason.rule)
+}
+
+/// The path of a reason as a phrase.
+#[must_use]
+pub fn way(reason: &Reason) -> String {
+    let steps: Vec<String> = reason.path.iter().map(ToString::to_string).collect();
+    steps.join(" → ")
 }
 
 fn difference(old: &crate::model::Role, new: &crate::model::Role) -> String {

@@ -56,8 +56,8 @@ impl RoleClosure {
                         directory.refs.get(reference as usize).is_some_and(|c| !c.implies_known);
                     for given in matched.gives.get(reference as usize).into_iter().flatten() {
                         let ends = (start, reference);
-                        let reason =
-                            reasons.reason(reason(source, directory, &given.rule, ends, &came));
+                        let reason = reason(source, directory, &given.rule, ends, &came);
+                        let reason = reasons.current(reason, |step| directory.has(step));
                         match given.doubt {
                             None => found.push((given.role, reason)),
                             Some(doubt) => maybe.push((given.role, reason, doubt)),
@@ -131,14 +131,6 @@ fn mark(list: &mut [u32], at: u32, value: u32) {
     }
 }
 
-/// What a reason calls a reference.
-#[must_use]
-pub fn label(directory: &Directory, reference: u32) -> String {
-    directory.refs.get(reference as usize).map_or_else(String::new, |row| {
-        format!("{} `{}`", row.kind.as_str(), directory.text(row.identity))
-    })
-}
-
 fn reason(
     source: &str,
     directory: &Directory,
@@ -146,15 +138,14 @@ fn reason(
     (start, end): (u32, u32),
     came: &[u32],
 ) -> Reason {
-    let label = |reference: u32| label(directory, reference);
-    let mut path = vec![label(end)];
+    let mut path = Vec::from_iter(directory.external(end));
     let mut at = end;
     while at != start {
         at = came.get(at as usize).copied().unwrap_or(start);
-        path.push(label(at));
+        path.extend(directory.external(at));
     }
     path.reverse();
-    Reason { source: source.to_owned(), rule: rule.to_owned(), reference: label(end), path }
+    Reason { source: source.to_owned(), rule: rule.to_owned(), path }
 }
 
 /// Turns "reference has these members" round, for refs that give something.

@@ -7,12 +7,11 @@
 //! lift the restriction. The choice between these is made in [`super::matching`] and
 //! [`super::grants`]; here is what is in doubt, and who holds something through it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::directory::{Directory, Kind, dn};
-use crate::model::Reason;
+use crate::model::{ExternalRef, Reason, RefKind};
 
-use super::closure::label;
 use super::rules::folded;
 
 /// One name in doubt.
@@ -24,10 +23,10 @@ pub struct Doubt {
     bare: Option<String>,
     /// Names compare as directories compare them.
     fold: bool,
-    /// What bears it, as reasons call it.
-    labels: BTreeSet<String>,
-    /// For people: the bearers' identities, each as often as it occurs.
-    bearers: Vec<String>,
+    /// What bears it: places in the directory, sorted.
+    bearers: Vec<u32>,
+    /// The bearers' identities, sorted, each as often as it occurs.
+    identities: Vec<String>,
     /// The members of every bearer have been read in full once.
     pub known: bool,
 }
@@ -36,20 +35,31 @@ pub struct Doubt {
 const SHOWN: usize = 10;
 
 impl Doubt {
-    /// Whether somebody who held a role in `source` for `reason` held it through this name. The
-    /// rule does not matter: its key changes with its place in the file.
-    pub fn is_behind(&self, source: &str, reason: &Reason) -> bool {
+    /// Whether somebody who held a role in `source`, whose content is `directory`, for `reason` held
+    /// it through this name: through what bears it now, or through what bore it then. Names count
+    /// here, since a name is what is in doubt. The rule does not matter: its key changes with its
+    /// place in the file.
+    pub fn is_behind(&self, source: &str, directory: &Directory, reason: &Reason) -> bool {
+        let Some(target) = reason.target() else { return false };
+        let ExternalRef { kind, id, identity } = target;
         reason.source == source
-            && (self.labels.contains(&reason.reference) || self.was_borne(&reason.reference))
+            && *kind == RefKind::Directory(self.kind)
+            && (id.as_deref().is_some_and(|id| self.is_borne_by(directory, id))
+                || self.identities.binary_search(identity).is_ok()
+                || self.was_borne(identity))
     }
 
-    /// Whether the group that a reason refers to bore the name, though it is called otherwise or
+    fn is_borne_by(&self, directory: &Directory, id: &str) -> bool {
+        // A directory is sorted by kind and key, and all bearers are of one kind.
+        let key =
+            |at: &u32| directory.refs.get(*at as usize).map_or("", |it| directory.text(it.key));
+        self.bearers.binary_search_by(|at| key(at).cmp(id)).is_ok()
+    }
+
+    /// Whether the group that was called `identity` bore the name, though it is called otherwise or
     /// is elsewhere by now.
-    fn was_borne(&self, reference: &str) -> bool {
+    fn was_borne(&self, identity: &str) -> bool {
         let Some(bare) = &self.bare else { return false };
-        let group = reference.strip_prefix(Kind::Group.as_str());
-        let identity = group.and_then(|it| it.strip_prefix(" `")?.strip_suffix('`'));
-        let Some(identity) = identity else { return false };
         if !self.fold {
             return identity.strip_suffix(bare.as_str()).is_some_and(|above| above.ends_with('/'));
         }
@@ -58,9 +68,9 @@ impl Doubt {
         parts.any(|part| part.split_once('=').is_some_and(|(_, value)| value == bare))
     }
 
-    /// What bears it, as reasons call it.
-    pub fn labels(&self) -> &BTreeSet<String> {
-        &self.labels
+    /// What bears it: places in the directory, sorted.
+    pub fn bearers(&self) -> &[u32] {
+        &self.bearers
     }
 
     /// For people: what is in doubt in `source`, what that means, and what to do about it.
@@ -75,11 +85,11 @@ impl Doubt {
 
     fn told(&self) -> String {
         let mut shown: Vec<String> =
-            self.bearers.iter().take(SHOWN).map(|bearer| format!("`{bearer}`")).collect();
-        if let Some(more) = self.bearers.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+            self.identities.iter().take(SHOWN).map(|bearer| format!("`{bearer}`")).collect();
+        if let Some(more) = self.identities.len().checked_sub(SHOWN).filter(|more| *more > 0) {
             shown.push(format!("and {more} more"));
         }
-        match (&self.bare, self.bearers.first()) {
+        match (&self.bare, self.identities.first()) {
             (Some(bare), _) => {
                 format!("group name `{bare}` is ambiguous ({})", shown.join(", "))
             }
@@ -87,7 +97,7 @@ impl Doubt {
                 "{} `{}` is ambiguous ({} fit it, since a name may hold a slash)",
                 if self.kind == Kind::Group { "the path" } else { self.kind.as_str() },
                 first.map_or("", String::as_str),
-                self.bearers.len()
+                self.identities.len()
             ),
         }
     }
@@ -158,8 +168,8 @@ impl Doubts {
             kind,
             bare,
             fold: directory.ignore_case,
-            labels: bearers.iter().map(|bearer| label(directory, *bearer)).collect(),
-            bearers: identities,
+            bearers: bearers.to_vec(),
+            identities,
             known: things().all(|thing| thing.known),
         });
         u32::try_from(self.list.len() - 1).unwrap_or(u32::MAX)

@@ -4,12 +4,12 @@
 //! list that was read is not on it, whatever became of the other lists. What is kept here is the
 //! rest: lists of which nobody ever saw the whole.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::View;
-use super::closure::label;
+use super::known::KnownRefs;
 use crate::config::Config;
-use crate::model::Reason;
+use crate::model::{ExternalRef, Reason};
 
 /// The lists that nobody ever saw in full.
 pub struct Gaps<'a> {
@@ -20,8 +20,8 @@ pub struct Gaps<'a> {
     users: Vec<&'a str>,
     /// Sources that may hold groups or roles that nobody saw.
     refs: Vec<&'a str>,
-    /// The groups and roles that are there, in sources that may hold others.
-    seen: HashSet<(&'a str, String)>,
+    /// The groups and roles that are there, by source, in sources that may hold others.
+    seen: HashMap<&'a str, KnownRefs<'a>>,
 }
 
 impl<'a> Gaps<'a> {
@@ -32,7 +32,7 @@ impl<'a> Gaps<'a> {
             silent: Vec::new(),
             users: Vec::new(),
             refs: Vec::new(),
-            seen: HashSet::new(),
+            seen: HashMap::new(),
         };
         for source in &config.sources {
             let name = source.name.as_str();
@@ -47,8 +47,8 @@ impl<'a> Gaps<'a> {
             }
             if !view.directory.proven.refs() {
                 gaps.refs.push(name);
-                let all = 0..u32::try_from(view.directory.refs.len()).unwrap_or(u32::MAX);
-                gaps.seen.extend(all.map(|at| (view.source, label(view.directory, at))));
+                let seen = gaps.seen.entry(name).or_default();
+                view.directory.refs.iter().for_each(|row| seen.insert(view.directory, row));
             }
         }
         gaps
@@ -76,12 +76,13 @@ impl<'a> Gaps<'a> {
     /// Whether what `reason` says may still hold of somebody for whom no source says it now. `seen`:
     /// the sources that list the person.
     pub fn may_stand(&self, reason: &Reason, seen: &[&str]) -> bool {
-        let Reason { source, rule: _, reference: _, path } = reason;
+        let Reason { source, rule: _, path } = reason;
         let source = source.as_str();
         if self.silent.contains(&source) || (!self.none() && self.is_gone(source)) {
             return true;
         }
-        let unseen = |name: &String| !self.seen.contains(&(source, name.clone()));
+        let known = self.seen.get(source);
+        let unseen = |step: &ExternalRef| !known.is_some_and(|known| known.contains(step));
         (self.users.contains(&source) && !seen.contains(&source))
             || (self.refs.contains(&source) && path.iter().any(unseen))
     }

@@ -12,6 +12,7 @@ use super::gaps::Gaps;
 use super::new_role;
 use super::people::{People, Person, PersonLink, SourceView};
 use super::roles::Roles;
+use super::standing::Standing;
 
 /// The new state before anything happened: the old one with the new list of roles, and without
 /// users and grants, which [`Resolver::run`] fills in. With it each old role's new place.
@@ -78,9 +79,8 @@ pub struct Resolver<'a> {
     pub gaps: &'a Gaps<'a>,
     /// Roles that somebody may hold through a reference whose members nobody has read in full.
     pub unknown_roles: &'a BTreeSet<RoleIdx>,
-    /// What rules match now in refs whose members are known, in every source: source, rule,
-    /// reference. Empty where no role is unknown.
-    pub standing: &'a HashSet<(String, String, String)>,
+    /// What rules match now, in every source. Empty where no role is unknown.
+    pub standing: &'a Standing<'a>,
     /// The state before.
     pub old: &'a State,
     /// Each old role's new place.
@@ -310,9 +310,11 @@ impl<'a> Resolver<'a> {
             let Some(doubt) = source.doubts.list.get(doubt as usize) else { continue };
             let mut mine = held.iter().filter(|grant| new_role(self.moved, grant.role) == role);
             let through = mine.any(|grant| match grant.kind {
-                GrantKind::Idp(set) => {
-                    self.old.reasons.of_set(set).any(|it| doubt.is_behind(source.name, it))
-                }
+                GrantKind::Idp(set) => self
+                    .old
+                    .reasons
+                    .of_set(set)
+                    .any(|it| doubt.is_behind(source.name, source.directory, it)),
                 GrantKind::Local(_) => false,
             });
             if through {
@@ -419,23 +421,26 @@ impl<'a> Resolver<'a> {
     /// No source says yes. Where the grant came through something that nobody has read in full,
     /// that is not a no: the grant stays.
     fn no(&mut self, user: UserId, role: RoleIdx, set: SetIdx, seen: &[&str]) {
-        let mut reasons = self.old.reasons.of_set(set);
-        let unknown = if self.unknown_roles.contains(&role) {
-            // A reference that nobody has read in full may say yes. Only a rule that gave the
-            // role, still stands, and is known not to list the person any more is a no.
-            !reasons.any(|reason| {
-                let Reason { source, rule, reference, path: _ } = reason;
-                self.standing.contains(&(source.clone(), rule.clone(), reference.clone()))
-            })
-        } else {
-            reasons.any(|reason| self.gaps.may_stand(reason, seen))
-        };
         let kind = GrantKind::Idp(set);
-        if unknown {
+        if self.may_hold_still(role, set, seen) {
             self.state.grants.push(Grant { user, role, kind });
         } else {
             self.remove(user, role, kind, Cause::NotAtIdp);
         }
+    }
+
+    /// Whether what nobody has read in full may say yes to `role`, which somebody held for `set`.
+    fn may_hold_still(&self, role: RoleIdx, set: SetIdx, seen: &[&str]) -> bool {
+        let mut reasons = self.state.reasons.of_set(set);
+        if !self.unknown_roles.contains(&role) {
+            return reasons.any(|reason| self.gaps.may_stand(reason, seen));
+        }
+        // A reference that nobody has read in full may say yes. Only a rule that gave the role,
+        // still stands, and is known not to list the person any more is a no; and not while another
+        // way by which the person held the role leads through what nobody has read.
+        let reasons: Vec<&Reason> = reasons.collect();
+        reasons.iter().any(|reason| self.standing.is_open(reason))
+            || !reasons.iter().any(|reason| self.standing.denies(reason))
     }
 
     fn keep(&mut self, user: UserId, role: RoleIdx, held: Held) {

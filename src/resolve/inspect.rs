@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::config::{Config, MappingRule, SourceConfig};
 use crate::directory::{Directory, Kind};
-use crate::model::Role;
+use crate::model::{ExternalRef, Role};
 use crate::policy::only_deny;
 
 use super::matching::matches;
@@ -19,8 +19,8 @@ pub struct InDoubt {
     pub source: String,
     /// The roles.
     pub roles: BTreeSet<String>,
-    /// What bears the name, as [`crate::model::Reason::path`] calls it.
-    pub bearers: BTreeSet<String>,
+    /// What bears the name.
+    pub bearers: BTreeSet<ExternalRef>,
     /// What is in doubt, what that means, and what to do about it.
     pub told: String,
 }
@@ -47,7 +47,11 @@ pub fn in_doubt(config: &Config, sources: &[(&str, &Directory)], stored: &[Role]
                 found.push(InDoubt {
                     source: rules.source().to_owned(),
                     roles: names,
-                    bearers: doubt.labels().clone(),
+                    bearers: doubt
+                        .bearers()
+                        .iter()
+                        .filter_map(|it| directory.external(*it))
+                        .collect(),
                     told: doubt.sentence(rules.source()),
                 });
             }

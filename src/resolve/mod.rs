@@ -16,22 +16,25 @@ mod doubt;
 mod gaps;
 mod grants;
 mod inspect;
+mod known;
 mod matching;
 mod people;
 mod roles;
 mod rules;
+mod standing;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::model::{Change, RoleIdx, State, Time};
 
-pub use closure::label;
+use standing::Standing;
+
 pub use inspect::{InDoubt, NewGroup, in_doubt, may_deny, new_group, renamed_groups};
 pub use rules::{Rules, folded};
 
@@ -90,7 +93,7 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
 
     let mut matched = Vec::new();
     let mut unknown_roles = BTreeSet::new();
-    let mut standing = HashSet::new();
+    let mut standing = Standing::default();
     let mut sources = Vec::new();
     for (rules, directory) in &pairs {
         let mut found = matching::matches(rules, directory, &roles, &mut warnings);
@@ -103,7 +106,7 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
     }
     if !unknown_roles.is_empty() {
         for (source, found) in sources.iter().zip(&matched) {
-            standing.extend(standing_rules(source, found));
+            standing.add(source, found);
         }
         for role in unknown_roles.iter().filter_map(|role| roles.defs.get(*role as usize)) {
             warnings.insert(format!(
@@ -138,24 +141,6 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
     claims::settle(old, &people, &sources, &mut state, &mut changes);
     let federated = people.federated;
     Resolved { state, changes, federated, warnings, next_due }
-}
-
-/// What rules match now in refs whose members are known: source, rule, reference. By a name
-/// in doubt only where the members of all its bearers are: who is in any of them keeps the role.
-fn standing_rules(
-    source: &people::SourceView<'_>,
-    matched: &matching::Matched,
-) -> Vec<(String, String, String)> {
-    let directory = source.directory;
-    let mut out = Vec::new();
-    for (index, (reference, gives)) in (0u32..).zip(directory.refs.iter().zip(&matched.gives)) {
-        let sure = |doubt: u32| source.doubts.list.get(doubt as usize).is_some_and(|it| it.known);
-        for given in gives.iter().filter(|given| reference.known && given.doubt.is_none_or(sure)) {
-            let name = source.name.to_owned();
-            out.push((name, given.rule.clone(), closure::label(directory, index)));
-        }
-    }
-    out
 }
 
 /// The place of an old role in the new list.

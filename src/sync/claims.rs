@@ -6,7 +6,7 @@
 use super::provision::Claimed;
 use crate::config::{Config, SourceConfig, SourceKind, UsernameFrom};
 use crate::directory::{Directory, Enabled, Kind, RefRow, Sighting, Within, client_role_key};
-use crate::model::{Change, GrantKind, Reason, Role};
+use crate::model::{Change, ExternalRef, GrantKind, Reason, RefKind, Role};
 use crate::resolve::{Resolved, may_deny};
 use crate::source::Named;
 use crate::store::MirrorOutline;
@@ -149,7 +149,7 @@ pub(super) fn mark(config: &Config, source: &str, claim: &str, resolved: &mut Re
             .into_iter()
             .map(|mut reason| {
                 if reason.source == source {
-                    reason.path.insert(0, format!("token claim `{claim}`"));
+                    reason.path.insert(0, ExternalRef::new(RefKind::TokenClaim, claim, claim));
                 }
                 book.reason(reason)
             })
@@ -161,5 +161,5 @@ pub(super) fn mark(config: &Config, source: &str, claim: &str, resolved: &mut Re
 
 /// Whether the way begins at a group.
 fn by_group(reason: &Reason) -> bool {
-    reason.path.first().is_some_and(|first| first.starts_with(Kind::Group.as_str()))
+    reason.path.first().is_some_and(|first| first.kind == RefKind::Directory(Kind::Group))
 }

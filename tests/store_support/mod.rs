@@ -7,10 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use idpsyncd::directory::{Directory, Enabled, Kind, NewRef, NewUser, SnapshotBuilder};
+use idpsyncd::directory::{Directory, Enabled, NewRef, NewUser, SnapshotBuilder};
 use idpsyncd::model::{
-    Cause, Change, Grant, GrantKind, Link, LocalGrant, Mode, NewToken, Reason, Role, RoleSetId,
-    State, Status, Time, Token, User, UserId,
+    Cause, Change, ExternalRef, Grant, GrantKind, Kind, Link, LocalGrant, Mode, NewToken, Reason,
+    Role, RoleSetId, State, Status, Time, Token, User, UserId,
 };
 use idpsyncd::plan::{Plan, Summary};
 use idpsyncd::policy::{Action, Effect, Policy, Resource};
@@ -86,8 +86,9 @@ pub fn reason(group: &str) -> Reason {
     Reason {
         source: "corp".to_owned(),
         rule: "mapping[1]".to_owned(),
-        reference: format!("group `{group}`"),
-        path: vec![format!("{group}/below"), group.to_owned()],
+        path: [format!("{group}/below"), group.to_owned()]
+            .map(|it| ExternalRef::new(Kind::Group, &format!("id of {it}"), &it))
+            .to_vec(),
     }
 }
 

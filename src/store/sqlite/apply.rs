@@ -18,7 +18,8 @@ use super::sets::Sets;
 use super::tokens::{self, write_tokens};
 use crate::model::workload::requests;
 use crate::model::{
-    Change, Cloud, Role, RoleIdx, RoleSetId, SetIdx, State, Status, User, UserId, WorkloadIdentity,
+    Change, Cloud, Reason, Role, RoleIdx, RoleSetId, SetIdx, State, Status, User, UserId,
+    WorkloadIdentity,
 };
 use crate::plan::Plan;
 
@@ -26,17 +27,20 @@ use crate::plan::Plan;
 const CHECK_ALL: usize = 5_000;
 
 /// Applies the plan's changes as `generation`. Returns whether there was anything to apply; where
-/// not, nothing was written.
+/// not, nothing was written but ids of things that reasons lead through.
 pub(super) fn apply(conn: &Connection, plan: &Plan, generation: i64) -> Result<bool, Fault> {
     let state = &plan.state;
     if state.users.len() != plan.sets.len() {
         return Err(inconsistent("it has not one role set for each user"));
     }
     let set_changed = state.users.iter().zip(&plan.sets).any(|(user, set)| user.role_set != *set);
+    let mut names = Names::new(conn, state);
+    for (reason, before) in state.reasons.renewed() {
+        names.renew(*reason, before)?;
+    }
     if plan.changes.is_empty() && !set_changed && plan.token_sets.is_empty() {
         return Ok(false);
     }
-    let mut names = Names::new(conn, state);
     let (decided_anew, catalog) = write_roles(conn, plan, &mut names, generation)?;
     write_link_sources(conn, state)?;
     let mut sets = Sets::new(conn, plan)?;
@@ -151,28 +155,22 @@ impl<'a> Names<'a> {
         Ok(num)
     }
 
+    /// Gives the stored reason `before` the ids of reason `index`.
+    fn renew(&mut self, index: u32, before: &Reason) -> Result<(), Fault> {
+        super::reasons::renew(self.conn, before, self.reason_at(index)?)
+    }
+
+    fn reason_at(&self, index: u32) -> Result<&'a Reason, Fault> {
+        self.state.reasons.reasons().get(index as usize).ok_or_else(|| {
+            inconsistent(format!("it speaks of reason {index}, which its state has not"))
+        })
+    }
+
     fn reason(&mut self, index: u32) -> Result<u32, Fault> {
         if let Some(num) = self.reasons.get(&index) {
             return Ok(*num);
         }
-        let reason = self.state.reasons.reasons().get(index as usize).ok_or_else(|| {
-            inconsistent(format!("it speaks of reason {index}, which its state has not"))
-        })?;
-        let path = json(&reason.path)?;
-        let key = params![reason.source, reason.rule, reason.reference, path];
-        self.conn
-            .prepare_cached(
-                "INSERT INTO reason (source, rule, reference, path) VALUES (?1, ?2, ?3, ?4) \
-                 ON CONFLICT DO NOTHING",
-            )?
-            .execute(key)?;
-        let num = self
-            .conn
-            .prepare_cached(
-                "SELECT num FROM reason \
-                 WHERE source = ?1 AND rule = ?2 AND reference = ?3 AND path = ?4",
-            )?
-            .query_row(key, |row| row.get::<_, u32>(0))?;
+        let num = super::reasons::number(self.conn, self.reason_at(index)?)?;
         self.reasons.insert(index, num);
         Ok(num)
     }

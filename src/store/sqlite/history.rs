@@ -17,7 +17,9 @@ use super::reader::{Reader, time_at};
 use crate::model::{
     Cause, Change, Deed, GrantKind, LocalGrant, Reason, Role, Time, UserId, rfc3339,
 };
-use crate::plan::{ChangeView, LOCAL_NOT_AT_IDP, Plan, outgrown, shortest, sorted, token_story};
+use crate::plan::{
+    ChangeView, LOCAL_NOT_AT_IDP, Plan, outgrown, reason_views, shortest, sorted, token_story,
+};
 use crate::store::{HistoryFilter, HistoryRow};
 
 /// The stable words for changes; a row holds a place in this list. Only ever appended to.
@@ -488,7 +490,7 @@ fn view(
             new,
             cause,
             why,
-            reasons: if ways.is_empty() { old_ways } else { ways },
+            reasons: reason_views(if ways.is_empty() { &old_ways } else { &ways }),
         },
         deed: row
             .get::<_, Option<String>>(14)?

@@ -229,17 +229,6 @@ pub(super) fn local_grant(row: &rusqlite::Row<'_>, first: usize) -> Result<Local
     })
 }
 
-/// A reason, from the columns `source`, `rule`, `reference`, `path` from `first` on.
-pub(super) fn stored_reason(row: &rusqlite::Row<'_>, first: usize) -> Result<Reason, Fault> {
-    let column = |offset: usize| first.saturating_add(offset);
-    Ok(Reason {
-        source: row.get(column(0))?,
-        rule: row.get(column(1))?,
-        reference: row.get(column(2))?,
-        path: json(text(row, column(3))?, "reason's path")?,
-    })
-}
-
 /// Reasons and sets of them as stored, by number.
 #[derive(Default)]
 pub(super) struct StoredReasons {
@@ -251,11 +240,10 @@ pub(super) struct StoredReasons {
 impl StoredReasons {
     pub(super) fn load(conn: &Connection) -> Result<Self, Fault> {
         let mut stored = StoredReasons::default();
-        let mut statement =
-            conn.prepare("SELECT num, source, rule, reference, path FROM reason")?;
+        let mut statement = conn.prepare("SELECT num, source, rule, path FROM reason")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            stored.reasons.insert(row.get(0)?, stored_reason(row, 1)?);
+            stored.reasons.insert(row.get(0)?, super::reasons::reason(row, 1)?);
         }
         let mut statement = conn.prepare("SELECT num, reasons FROM reason_set")?;
         let mut rows = statement.query([])?;

@@ -41,6 +41,7 @@ mod past;
 mod provision;
 mod query;
 mod reader;
+mod reasons;
 mod review;
 mod schema;
 mod sets;

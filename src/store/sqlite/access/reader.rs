@@ -9,7 +9,8 @@ use rusqlite::{Connection, OptionalExtension, Statement, params};
 use super::super::accounts;
 use super::super::codec::decode;
 use super::super::error::Fault;
-use super::super::load::{local_grant, stored_reason, text};
+use super::super::load::{local_grant, text};
+use super::super::reasons::reason as stored;
 use super::generation::{NUMBERED, held_from, one_generation};
 use super::moment::{Moment, Person};
 use super::{called, role_num};
@@ -218,10 +219,10 @@ impl<'c> AccessReader<'c> {
 /// All reasons in words, by number.
 fn reasons(conn: &Connection) -> Result<HashMap<u32, (usize, Rc<str>)>, Fault> {
     let mut all: Vec<(u32, Reason)> = Vec::new();
-    let mut statement = conn.prepare("SELECT num, source, rule, reference, path FROM reason")?;
+    let mut statement = conn.prepare("SELECT num, source, rule, path FROM reason")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        all.push((row.get(0)?, stored_reason(row, 1)?));
+        all.push((row.get(0)?, stored(row, 1)?));
     }
     all.sort_by(|(_, a), (_, b)| by_way(a, b));
     let words = all.iter().enumerate();

@@ -191,6 +191,19 @@ CREATE TABLE local_user (
 ALTER TABLE generation ADD COLUMN by TEXT;
 ALTER TABLE generation ADD COLUMN reason TEXT;
 
+-- What a reason leads through is known by its id. What the rule matched is the last step of the path;
+-- rows that are here already have no ids in it, and are read as they are.
+ALTER TABLE reason RENAME TO reason_2;
+CREATE TABLE reason (
+    num    INTEGER PRIMARY KEY,
+    source TEXT NOT NULL,
+    rule   TEXT NOT NULL,
+    path   TEXT NOT NULL, -- JSON
+    UNIQUE (source, rule, path)
+);
+INSERT INTO reason (num, source, rule, path) SELECT num, source, rule, path FROM reason_2;
+DROP TABLE reason_2;
+
 -- A source could be called `local` once; now that is the built-in one. What another of that name
 -- left is known as that of a source which left the configuration, so nobody becomes somebody else.
 UPDATE source SET name = 'local (before schema 3)' WHERE name = 'local';

@@ -1,0 +1,204 @@
+//! Things of a source that a rule can name, and why somebody holds a role through them.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+/// What kind of thing a reference is.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A group of people.
+    Group,
+    /// A role of a Keycloak realm.
+    RealmRole,
+    /// A role of a Keycloak client; its identity is `client/role`.
+    ClientRole,
+    /// Everyone with one value of one attribute; its identity is `name=value`.
+    Attribute,
+}
+
+impl Kind {
+    /// For messages: `group`, `realm role`, `client role`, `attribute`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Group => "group",
+            Kind::RealmRole => "realm role",
+            Kind::ClientRole => "client role",
+            Kind::Attribute => "attribute",
+        }
+    }
+}
+
+/// What kind of thing a step of a reason's path is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum RefKind {
+    /// A thing of a source's directory.
+    Directory(Kind),
+    /// What a verified token says of its bearer, ahead of the next read of the source.
+    TokenClaim,
+}
+
+impl RefKind {
+    /// Every kind.
+    pub const ALL: [RefKind; 5] = [
+        RefKind::Directory(Kind::Group),
+        RefKind::Directory(Kind::RealmRole),
+        RefKind::Directory(Kind::ClientRole),
+        RefKind::Directory(Kind::Attribute),
+        RefKind::TokenClaim,
+    ];
+
+    /// For messages: as [`Kind::as_str`], and `token claim`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RefKind::Directory(kind) => kind.as_str(),
+            RefKind::TokenClaim => "token claim",
+        }
+    }
+}
+
+impl From<Kind> for RefKind {
+    fn from(kind: Kind) -> Self {
+        RefKind::Directory(kind)
+    }
+}
+
+/// A thing of a source that a rule can name. Which thing it is its kind and id say; what it is called
+/// may change, and another may be called so then.
+#[derive(Clone, PartialEq, Eq, Debug, Hash)]
+pub struct ExternalRef {
+    /// What kind of thing.
+    pub kind: RefKind,
+    /// Its stable id in its source: the key of a row of the directory. Absent only in what a store
+    /// before schema 3 kept.
+    pub id: Option<String>,
+    /// For people: its DN, path or name when this was written.
+    pub identity: String,
+}
+
+impl ExternalRef {
+    /// A thing with an id.
+    #[must_use]
+    pub fn new(kind: impl Into<RefKind>, id: &str, identity: &str) -> Self {
+        ExternalRef { kind: kind.into(), id: Some(id.to_owned()), identity: identity.to_owned() }
+    }
+
+    /// What stood for it in stores before schema 3, and stands in what the ids of held plans are made
+    /// of. Fixed to the byte, however it reads for people.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{} `{}`", label_word(self.kind), self.identity)
+    }
+
+    /// What [`ExternalRef::label`] made, without the id.
+    #[must_use]
+    pub fn from_label(label: &str) -> Option<Self> {
+        RefKind::ALL.into_iter().find_map(|kind| {
+            let rest = label.strip_prefix(label_word(kind))?;
+            let identity = rest.strip_prefix(" `")?.strip_suffix('`')?.to_owned();
+            Some(ExternalRef { kind, id: None, identity })
+        })
+    }
+}
+
+fn label_word(kind: RefKind) -> &'static str {
+    match kind {
+        RefKind::Directory(Kind::Group) => "group",
+        RefKind::Directory(Kind::RealmRole) => "realm role",
+        RefKind::Directory(Kind::ClientRole) => "client role",
+        RefKind::Directory(Kind::Attribute) => "attribute",
+        RefKind::TokenClaim => "token claim",
+    }
+}
+
+/// As people read it: ``group `/Eng/ML` ``.
+impl fmt::Display for ExternalRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ExternalRef { kind, id: _, identity } = self;
+        write!(f, "{} `{identity}`", kind.as_str())
+    }
+}
+
+/// By what people read, so that lists come in the order of their words.
+impl Ord for ExternalRef {
+    fn cmp(&self, other: &Self) -> Ordering {
+        fn words(it: &ExternalRef) -> impl Iterator<Item = u8> {
+            let parts = [it.kind.as_str(), " `", &it.identity, "`"];
+            parts.into_iter().flat_map(str::bytes)
+        }
+        words(self).cmp(words(other)).then_with(|| self.id.cmp(&other.id))
+    }
+}
+
+impl PartialOrd for ExternalRef {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Why an identity provider's grant exists.
+#[derive(Clone, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub struct Reason {
+    /// The source's name.
+    pub source: String,
+    /// The rule, by its key in the configuration, such as `roles.osmo-user.external_roles` or
+    /// `mapping[2]`.
+    pub rule: String,
+    /// From what lists the person, step by step, to what the rule matched.
+    pub path: Vec<ExternalRef>,
+}
+
+impl Reason {
+    /// What the rule matched: the end of the path.
+    #[must_use]
+    pub fn target(&self) -> Option<&ExternalRef> {
+        self.path.last()
+    }
+
+    /// Whether people read the same in both, whatever the ids.
+    #[must_use]
+    pub fn reads_as(&self, other: &Reason) -> bool {
+        fn words(it: &Reason) -> impl Iterator<Item = (RefKind, &str)> {
+            it.path.iter().map(|step| (step.kind, step.identity.as_str()))
+        }
+        self.source == other.source && self.rule == other.rule && words(self).eq(words(other))
+    }
+
+    /// Hashes what [`Reason::reads_as`] compares.
+    pub fn hash_words(&self, hasher: &mut impl Hasher) {
+        let Reason { source, rule, path } = self;
+        (source, rule).hash(hasher);
+        path.iter().for_each(|step| (step.kind, &step.identity).hash(hasher));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn things_come_in_the_order_of_their_words_and_are_told_apart_by_their_ids() {
+        let group = |id: &str, identity: &str| ExternalRef::new(Kind::Group, id, identity);
+        let mut things = vec![
+            ExternalRef { kind: RefKind::TokenClaim, id: None, identity: "roles".to_owned() },
+            group("2", "/a"),
+            group("1", "/a b"),
+            group("1", "/a"),
+            ExternalRef::new(Kind::RealmRole, "a", "a"),
+            ExternalRef::new(Kind::ClientRole, "c/a", "c/a"),
+            ExternalRef::new(Kind::Attribute, "a=b", "a=b"),
+            ExternalRef { id: None, ..group("", "/a") },
+        ];
+        let mut words: Vec<String> = things.iter().map(ToString::to_string).collect();
+        words.sort();
+        things.sort();
+        assert_eq!(things.iter().map(ToString::to_string).collect::<Vec<_>>(), words);
+        let a = things.iter().filter(|it| it.identity == "/a");
+        assert_eq!(a.map(|it| it.id.as_deref()).collect::<Vec<_>>(), [None, Some("1"), Some("2")]);
+    }
+}
