@@ -315,3 +315,44 @@ pub struct State {
     /// The next free user id.
     pub next_user: UserId,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Kind;
+
+    fn through(ids: &[Option<&str>]) -> Reason {
+        let step = |id: &Option<&str>| ExternalRef {
+            id: id.map(str::to_owned),
+            ..ExternalRef::new(Kind::Group, "", "/a")
+        };
+        Reason {
+            source: "kc".to_owned(),
+            rule: "mapping[1]".to_owned(),
+            path: ids.iter().map(step).collect(),
+        }
+    }
+
+    #[test]
+    fn a_reason_that_reads_the_same_gets_the_ids_of_what_is_there_and_no_second_number() {
+        let mut book = ReasonBook::default();
+        let (old, one, two) = (through(&[None]), through(&[Some("1")]), through(&[Some("2")]));
+        let there = |ids: &'static [&'static str]| {
+            move |step: &ExternalRef| step.id.as_deref().is_some_and(|id| ids.contains(&id))
+        };
+        assert_eq!(book.reason(old.clone()), 0);
+        assert_eq!(book.current(one.clone(), there(&["1", "2"])), 0, "an older store's");
+        assert_eq!(book.current(two.clone(), there(&["1", "2"])), 1, "two things of one name");
+        assert_eq!(book.current(one.clone(), there(&["1", "2"])), 0);
+        assert_eq!(book.reasons(), [one.clone(), two.clone()]);
+        let three = through(&[Some("3")]);
+        assert_eq!(book.current(three.clone(), there(&["2", "3"])), 0, "1 was made anew as 3");
+        assert_eq!(book.renewed(), [(0, old.clone()), (0, one)]);
+        assert_eq!(book.reason(old.clone()), 2, "what is added as it is stays as it is");
+        assert_eq!(book.reason(three), 0);
+        let mut longer = through(&[Some("4"), Some("2")]);
+        assert_eq!(book.current(longer.clone(), there(&[])), 3, "another way");
+        longer.rule = "mapping[2]".to_owned();
+        assert_eq!(book.current(longer, there(&[])), 4, "another rule");
+    }
+}

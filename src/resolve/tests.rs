@@ -16,6 +16,7 @@ use crate::plan::{self, ByHand, Plan, view};
 use crate::source::local;
 
 mod naming;
+mod reasons;
 mod tokens;
 mod who;
 

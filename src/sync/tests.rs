@@ -19,6 +19,7 @@ use crate::source::OnProgress;
 use crate::store::Reader;
 
 mod naming;
+mod older;
 
 const GROUPS: [&str; 6] = ["Eng", "ML", "Ops", "Eng", "osmo-blue", "osmo-red"];
 const ROLES: [&str; 6] = ["plain", "bundle", "deep", "osmo-green", "admin", "viewer"];

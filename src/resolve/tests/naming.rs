@@ -5,7 +5,11 @@ use crate::resolve::{in_doubt, renamed_groups};
 
 /// A directory of groups by hand: id, name, identity, members; and people by external id, which is
 /// the username too.
-fn built(ldap: bool, groups: &[(&str, &str, &str, &[&str])], people: &[&str]) -> Directory {
+pub(super) fn built(
+    ldap: bool,
+    groups: &[(&str, &str, &str, &[&str])],
+    people: &[&str],
+) -> Directory {
     let mut builder = SnapshotBuilder::new(ldap);
     for name in people {
         builder.user(&NewUser {
@@ -34,7 +38,7 @@ fn built(ldap: bool, groups: &[(&str, &str, &str, &[&str])], people: &[&str]) ->
 }
 
 /// A world of one LDIF, for what LDAP compares in its own way.
-fn ldif(rest: &str) -> World {
+pub(super) fn ldif(rest: &str) -> World {
     let text = format!(
         "[store]\npath = \"s.db\"\n[[source]]\nname = \"dir\"\nkind = \"file\"\nldif = \"d.ldif\"\n{rest}"
     );
