@@ -11,12 +11,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use idpsyncd::config::{self, Config};
-use idpsyncd::directory::{Directory, Enabled, Kind, NewRef, NewUser, SnapshotBuilder};
+use idpsyncd::directory::{Directory, Enabled, Kind, NewRef, NewUser, SnapshotBuilder, local};
 use idpsyncd::model::{State, parse_rfc3339};
 use idpsyncd::plan::{self, Plan};
 use idpsyncd::policy::decide_catalog;
 use idpsyncd::resolve::{View, resolve};
-use idpsyncd::source::local;
 
 /// Two hundred roles behind two thousand groups; the other groups mean nothing here.
 fn configuration() -> Config {
@@ -84,7 +83,8 @@ fn once(config: &Config, directory: &Directory, old: &State) -> (Plan, Duration)
     let start = Instant::now();
     let nobody = local::nobody();
     let by_hand = View { source: local::NAME, directory: &nobody };
-    let resolved = resolve(config, &[View { source: "kc", directory }, by_hand], old, now);
+    let resolved =
+        resolve(&config.settings(), &[View { source: "kc", directory }, by_hand], old, now);
     let plan = plan::plan(&config.guard, resolved, old, None, now);
     let mut decisions = 0;
     for roles in plan.set_roles.values() {

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use idpsyncd::config::{
-    Code, Config, ConfigError, Faults, Flavor, Identity, LinkBy, MappingRule, Provision, SecretRef,
-    SourceKind, load, parse,
+    Code, Config, ConfigError, Faults, Flavor, Identity, SecretRef, SourceKind, load, parse,
 };
 use idpsyncd::model::Mode;
+use idpsyncd::resolve::{LinkBy, MappingRule, Provision};
 use idpsyncd::routes::{Preset, Target};
 use proptest::prelude::*;
 

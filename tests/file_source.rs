@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
 use idpsyncd::config::{RealmExportConfig, SourceKind};
-use idpsyncd::directory::{Completeness, Directory, Enabled, Kind, RefRow, Snapshot};
+use idpsyncd::directory::{Completeness, Directory, Enabled, Interest, Kind, RefRow, Snapshot};
 use idpsyncd::source::file::FileSource;
-use idpsyncd::source::{Finding, Interest, Source, SourceError};
+use idpsyncd::source::{Finding, Source, SourceError};
 use serde_json::{Value, json};
 
 struct Rules(Vec<(String, String)>);

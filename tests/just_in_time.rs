@@ -358,7 +358,9 @@ groups = {{ base = "ou=groups,{SUFFIX}", filter = "(|(objectClass=groupOfNames)(
     let link = state.links.iter().find(|link| link.user == ann).unwrap();
     let ext = state.texts.get(link.ext).to_owned();
     let source = &home.config.sources[0];
-    let (opened, rules) = (open_source(source).unwrap(), Rules::new(&home.config, source));
+    let settings = home.config.settings();
+    let rules = Rules::new(&settings, source.terms());
+    let opened = open_source(source).unwrap();
     let asked = |id: &str| {
         let who = Who::Id(id.to_owned());
         home.runtime.block_on(opened.lookup(&rules, &who)).unwrap()

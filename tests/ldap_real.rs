@@ -16,9 +16,9 @@ mod skip;
 use std::sync::Arc;
 
 use idpsyncd::config::LdapConfig;
-use idpsyncd::directory::{Kind, Snapshot};
+use idpsyncd::directory::{Interest, Kind, Snapshot};
+use idpsyncd::source::Source;
 use idpsyncd::source::ldap::LdapSource;
-use idpsyncd::source::{Interest, Source};
 use ldap::*;
 use openldap::*;
 

@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use idpsyncd::directory::{Enabled, Kind, Snapshot};
+use idpsyncd::directory::{Enabled, Interest, Kind, Snapshot};
+use idpsyncd::source::Source;
 use idpsyncd::source::file::FileSource;
-use idpsyncd::source::{Interest, Source};
 
 /// Rules that reach every group.
 struct Everything;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use idpsyncd::config::{RealmExportConfig, SourceKind};
-use idpsyncd::directory::{Completeness, Enabled, Kind, Snapshot, merge};
+use idpsyncd::directory::{Completeness, Enabled, Interest, Kind, Snapshot, merge};
 use idpsyncd::source::file::FileSource;
-use idpsyncd::source::{Interest, Source, SourceError};
+use idpsyncd::source::{Source, SourceError};
 use serde_json::{Value, json};
 
 /// Rules that can name these identities, and an attribute.

@@ -10,7 +10,7 @@ use super::args::{CheckArgs, Global, Output};
 use super::print::{self, Style};
 use super::sync::complain;
 use super::{Failure, exit, progress, runtime};
-use crate::config::{self, Config, ConfigError, SourceKind};
+use crate::config::{self, Config, ConfigError, GatewayConfig, SourceKind};
 use crate::directory::{Directory, Kind};
 use crate::resolve::{Rules, folded};
 use crate::routes::coverage;
@@ -40,7 +40,8 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<u8, Failure> {
     };
     let mut errors = BTreeSet::new();
     let mut warnings: BTreeSet<String> = config.warnings.iter().cloned().collect();
-    warnings.extend(coverage::warnings(&config));
+    let routes = config.gateway.as_ref().map_or_else(Vec::new, GatewayConfig::route_specs);
+    warnings.extend(coverage::warnings(&routes, &config.settings()));
     warnings.extend(config::readable_secrets(&config));
     errors.extend(config.gateway.as_ref().and_then(crate::gateway::signing_fault));
     let admin = sync::check_default_admin(&config);
@@ -93,7 +94,8 @@ async fn connect(
     }
     let asked = config.sources.iter().filter(|source| !source.kind.is_local());
     let findings = join_all(asked.map(|source| async {
-        let rules = Rules::new(config, source);
+        let settings = config.settings();
+        let rules = Rules::new(&settings, source.terms());
         match open_source(source) {
             Ok(opened) => (source.name.as_str(), opened.check(&rules).await),
             Err(error) => {

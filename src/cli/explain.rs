@@ -11,12 +11,13 @@ use super::args::{ExplainArgs, Output};
 use super::print::{self, Style};
 use super::user::{detail, find, header, origin, why};
 use super::{Failure, authorize, exit, reach, token};
-use crate::config::{Config, Mapping, MappingRule, could_be};
+use crate::config::Config;
 use crate::directory::Directory;
 use crate::model::{ExternalRef, Mode, Role, rfc3339};
 use crate::plan::{ChangeView, Held};
 use crate::policy::{Action, Effect, Policy, Resource, Verdict, decide};
-use crate::resolve::{InDoubt, in_doubt};
+use crate::resolve::template::could_be;
+use crate::resolve::{InDoubt, Mapping, MappingRule, in_doubt};
 use crate::store::{HistoryFilter, Reader, UserDetail};
 use crate::sync;
 
@@ -245,7 +246,7 @@ fn doubts(
         structures.extend(reader.structure(&source.name)?.map(|it| (source.name.as_str(), it)));
     }
     let all: Vec<(&str, &Directory)> = structures.iter().map(|(name, it)| (*name, it)).collect();
-    let mut doubts = in_doubt(config, &all, roles);
+    let mut doubts = in_doubt(&config.settings(), &all, roles);
     doubts.retain(|doubt| {
         doubt.bearers.iter().any(|it| within.contains(&(doubt.source.clone(), it.clone())))
     });

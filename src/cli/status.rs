@@ -7,8 +7,8 @@ use super::args::Output;
 use super::print::{self, Style, Table};
 use super::{Failure, exit, shown, time};
 use crate::config::Config;
+use crate::directory::local::NAME as LOCAL;
 use crate::model::{Time, rfc3339};
-use crate::source::local::NAME as LOCAL;
 use crate::store::{Meta, Reader, SourceStatus};
 
 pub(super) fn run(config: &Config, output: Output) -> Result<u8, Failure> {

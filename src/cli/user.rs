@@ -8,9 +8,10 @@ use super::args::{Output, UserCommand};
 use super::print::{self, Style, Table};
 use super::{Failure, exit, reach, runtime, token};
 use crate::config::Config;
+use crate::directory::local;
 use crate::model::{Deed, LocalAccount, Status, Time, rfc3339};
 use crate::plan::{self, Plan, reason, reason_views};
-use crate::source::{OnProgress, local};
+use crate::source::OnProgress;
 use crate::store::{GrantDetail, Reader, UserDetail};
 use crate::sync::{self, Options, UserWish};
 

@@ -4,13 +4,17 @@
 //! has decided whether a plan depends on it.
 
 use super::types::{
-    Config, DefaultAdmin, Guard, KeycloakConfig, LdapConfig, LdapGroups, LdapUsers, LdifConfig,
-    LinkBy, Mapping, MappingRule, PolicyText, Provision, RealmExportConfig, RoleConfig,
-    RoleTemplate, SourceConfig, SourceKind, Sync, UsernameFrom,
+    Config, DefaultAdmin, KeycloakConfig, LdapConfig, LdapGroups, LdapUsers, LdifConfig,
+    RealmExportConfig, SourceConfig, SourceKind, Sync,
 };
 use crate::model::WorkloadIdentity;
 use crate::model::encoding::Encoder;
+use crate::model::username::UsernameFrom;
+use crate::plan::Guard;
 use crate::policy::Policy;
+use crate::resolve::{
+    LinkBy, Mapping, MappingRule, PolicyText, Provision, RoleDefinition, RoleTemplate,
+};
 
 /// The digest, as 64 hex digits.
 pub(super) fn fingerprint(config: &Config) -> String {
@@ -183,8 +187,8 @@ fn groups(w: &mut Encoder, groups: Option<&LdapGroups>) {
     w.flag(*primary);
 }
 
-fn role(w: &mut Encoder, role: &RoleConfig) {
-    let RoleConfig { description, everyone, mode, external_roles, policies } = role;
+fn role(w: &mut Encoder, role: &RoleDefinition) {
+    let RoleDefinition { description, everyone, mode, external_roles, policies } = role;
     w.text(description);
     w.flag(*everyone);
     w.text(mode.as_str());

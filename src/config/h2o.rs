@@ -11,11 +11,11 @@ use super::fault::{Code, RawFault};
 use super::files::Absent;
 use super::reader::{Node, Read, Reported, Table, all};
 use super::role::{Known, one_case};
-use super::types::{RoleConfig, RoleTemplate};
-use super::value::check_role_name;
 use crate::model::Mode;
+use crate::model::check_role_name;
 use crate::platform::h2o::{self, IamPolicy};
 use crate::policy::{Policy, Resource, ResourcePattern, allow_all};
+use crate::resolve::{RoleDefinition, RoleTemplate};
 
 /// Where a server's `RoleClaim` stands when it is not set.
 const ROLE_CLAIM: &str = "realm_access.roles";
@@ -258,12 +258,12 @@ fn iam<'a>(
 /// Adds to `roles`, and to the names in `known`, the roles that `[h2o]` names, with what they may.
 pub(super) fn imply(
     found: &ReadH2o<'_>,
-    roles: Read<BTreeMap<String, RoleConfig>>,
+    roles: Read<BTreeMap<String, RoleDefinition>>,
     templates: Option<&[RoleTemplate]>,
     default_mode: Mode,
     root: &Table<'_>,
     known: &mut Known,
-) -> Read<BTreeMap<String, RoleConfig>> {
+) -> Read<BTreeMap<String, RoleDefinition>> {
     if found.failed.is_some() {
         known.incomplete = true;
     }
@@ -294,7 +294,7 @@ pub(super) fn imply(
             Some(EVERYONE) => {}
             Some(other) => refuse(format!("differs from role `{other}` in case only")),
             None => {
-                let role = RoleConfig {
+                let role = RoleDefinition {
                     description: "Full access at H2O, which is everyone's".to_owned(),
                     everyone: true,
                     mode: default_mode,
@@ -350,7 +350,7 @@ pub(super) fn imply(
 
 /// A role that is named and not declared: what a template makes of the name, else nothing yet. The
 /// template's restrictions stay with whoever holds it.
-fn implied(name: &str, templates: &[RoleTemplate], mode: Mode) -> Result<RoleConfig, String> {
+fn implied(name: &str, templates: &[RoleTemplate], mode: Mode) -> Result<RoleDefinition, String> {
     let made = templates.iter().find_map(|it| Some((it, it.instantiate(name)?)));
     let (mode, description, policies) = match made {
         Some((template, Ok((_, policies)))) if allow_all(&policies) => {
@@ -366,7 +366,7 @@ fn implied(name: &str, templates: &[RoleTemplate], mode: Mode) -> Result<RoleCon
         None => (mode, String::new(), Vec::new()),
     };
     let external_roles = vec![name.to_owned()];
-    Ok(RoleConfig { description, everyone: false, mode, external_roles, policies })
+    Ok(RoleDefinition { description, everyone: false, mode, external_roles, policies })
 }
 
 #[cfg(test)]

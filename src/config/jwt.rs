@@ -7,8 +7,9 @@ use super::fault::{Code, listed, near_miss};
 use super::gateway::{Identity, JustInTime};
 use super::reader::{Node, Read, Table, all};
 use super::role::Known;
-use super::types::{SourceConfig, SourceKind, UsernameFrom};
+use super::types::{SourceConfig, SourceKind};
 use super::value::http_url;
+use crate::model::username::UsernameFrom;
 
 /// `[[gateway.jwt]]`
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -6,8 +6,9 @@ use super::fault::{Code, listed, near_miss};
 use super::reader::{Node, Read, Table, all};
 use super::role::{Known, check_captures};
 use super::source::Facts;
-use super::types::{Mapping, MappingRule};
-use super::value::{anchored, check_role_name};
+use crate::model::check_role_name;
+use crate::resolve::template::anchored;
+use crate::resolve::{Mapping, MappingRule};
 
 const RULES: [&str; 7] =
     ["group", "group_id", "group_regex", "group_name", "realm_role", "client_role", "attribute"];

@@ -27,7 +27,6 @@ mod secret;
 mod sections;
 mod source;
 mod syntax;
-mod template;
 mod types;
 mod value;
 mod warn;
@@ -47,11 +46,12 @@ pub use h2o::{H2oConfig, H2oTag, IamFile};
 pub use jwt::{IdentifyBy, JwtConfig, OSMO, SubjectHeader};
 pub use role::role_in_another_case;
 pub use secret::SecretError;
-pub use template::{could_be, expand};
 pub use types::*;
-pub use value::{check_role_name, redacted};
+pub use value::redacted;
 
 use crate::model::Mode;
+use crate::model::username::UsernameFrom;
+use crate::resolve::LinkBy;
 use fault::{Lines, RawFault};
 use reader::{Ctx, Read, Table};
 

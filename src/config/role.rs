@@ -9,12 +9,12 @@ use regex::Regex;
 use super::fault::{Code, RawFault, listed, near_miss};
 use super::reader::{Node, Read, Reported, Table, all};
 use super::sections::MODES;
-use super::template::{CALLER, Part, SELF, parts, policy};
-use super::types::{PolicyText, RoleConfig, RoleTemplate};
-use super::value::{anchored, check_role_name};
 use crate::model::Mode;
+use crate::model::check_role_name;
 use crate::platform::osmo::Imported;
 use crate::policy::{Action, Effect, Policy, Resource};
+use crate::resolve::template::{CALLER, Part, SELF, anchored, parts, policy};
+use crate::resolve::{PolicyText, RoleDefinition, RoleTemplate};
 
 /// The roles that other sections may name, as far as they could be read.
 #[derive(Default)]
@@ -73,7 +73,7 @@ pub(super) fn roles(
     imported: BTreeMap<String, Imported>,
     known: &mut Known,
     warnings: &mut Vec<String>,
-) -> Read<BTreeMap<String, RoleConfig>> {
+) -> Read<BTreeMap<String, RoleDefinition>> {
     let table = match root.get("roles") {
         Some(node) => Some(node.table().inspect_err(|_| known.incomplete = true)?),
         None => None,
@@ -128,7 +128,7 @@ pub(super) fn roles(
         lower.entry(one_case(name)).or_insert_with(|| name.to_owned());
         known.declared.insert(name.to_owned(), false);
         let role = role(&node, name, default_mode, warnings);
-        if let Ok(RoleConfig { everyone: true, .. }) = &role {
+        if let Ok(RoleDefinition { everyone: true, .. }) = &role {
             known.declared.insert(name.to_owned(), true);
         }
         named?;
@@ -145,7 +145,7 @@ fn role(
     name: &str,
     default_mode: Mode,
     warnings: &mut Vec<String>,
-) -> Read<RoleConfig> {
+) -> Read<RoleDefinition> {
     let table = node.table()?;
     let description =
         table.or("description", String::new(), |node| node.string().map(str::to_owned));
@@ -173,7 +173,7 @@ fn role(
         ));
     }
     let everyone = everyone?;
-    Ok(RoleConfig {
+    Ok(RoleDefinition {
         description: description?,
         everyone,
         mode: mode?.unwrap_or(default_mode),

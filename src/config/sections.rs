@@ -8,12 +8,14 @@ use std::time::Duration;
 use super::fault::Code;
 use super::reader::{Node, Read, Table, all, child};
 use super::role::Known;
-use super::types::{
-    DefaultAdmin, Guard, LinkBy, Provision, RoleConfig, Schedule, Sync, TokensConfig, UsernameFrom,
-};
-use super::value::{check_role_name, cron, default_schedule};
+use super::types::{DefaultAdmin, Schedule, Sync, TokensConfig};
+use super::value::{cron, default_schedule};
+use crate::directory::local;
+use crate::model::check_role_name;
+use crate::model::username::UsernameFrom;
 use crate::model::{Mode, username};
-use crate::source::local;
+use crate::plan::Guard;
+use crate::resolve::{LinkBy, Provision, RoleDefinition};
 
 /// The words of `sync_mode`.
 pub(super) const MODES: [(&str, Mode); 4] = [
@@ -170,7 +172,7 @@ const ADMIN: &str = "osmo-admin";
 pub(super) fn default_admin(
     root: &Table<'_>,
     known: &Known,
-    roles: Option<&BTreeMap<String, RoleConfig>>,
+    roles: Option<&BTreeMap<String, RoleDefinition>>,
 ) -> Read<Option<DefaultAdmin>> {
     let Some(node) = root.get("default_admin") else { return Ok(None) };
     let table = node.table()?;

@@ -7,10 +7,11 @@ use super::fault::Code;
 use super::reader::{Node, Read, Table, all};
 use super::sections::LINKS;
 use super::types::{
-    Flavor, KeycloakConfig, LdapConfig, LdapGroups, LdapUsers, LdifConfig, LinkBy,
-    RealmExportConfig, SourceConfig, SourceKind,
+    Flavor, KeycloakConfig, LdapConfig, LdapGroups, LdapUsers, LdifConfig, RealmExportConfig,
+    SourceConfig, SourceKind,
 };
 use super::value::{dn, glob, http_url, ldap_attribute, ldap_filter, ldap_url, source_name};
+use crate::resolve::LinkBy;
 
 const KEYCLOAK: &[&str] = &[
     "url",
@@ -79,7 +80,7 @@ pub(super) fn sources(root: &Table<'_>, link_by: LinkBy) -> ReadSources {
         let mut fact = Facts::default();
         let name = table.required("name", |node| {
             let name = node.parsed(source_name)?;
-            if name == crate::source::local::NAME {
+            if name == crate::directory::local::NAME {
                 return Err(node.fault(
                     Code::Conflict,
                     "`local` is the name of the built-in source, which has the people that are \

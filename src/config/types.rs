@@ -1,14 +1,16 @@
 //! The validated configuration.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use regex::Regex;
-
+use crate::model::username::UsernameFrom;
 use crate::model::{Mode, WorkloadIdentity};
-use crate::policy::{self, Action, Policy, Resource};
+use crate::plan::Guard;
+use crate::policy::{Action, Resource};
+use crate::resolve::{
+    LinkBy, Mapping, Names, Provision, RoleDefinition, RoleTemplate, Settings, SourceTerms,
+};
 
 /// Everything that a run needs to know.
 #[derive(Clone, Debug)]
@@ -30,7 +32,7 @@ pub struct Config {
     /// `[default_admin]`
     pub default_admin: Option<DefaultAdmin>,
     /// `[roles]`, sorted by name.
-    pub roles: BTreeMap<String, RoleConfig>,
+    pub roles: BTreeMap<String, RoleDefinition>,
     /// `[[role_template]]`, in the order of the file.
     pub templates: Vec<RoleTemplate>,
     /// `[[mapping]]`, in the order of the file.
@@ -51,47 +53,33 @@ pub struct Config {
 }
 
 impl Config {
-    /// Whether it is for the source `name` to say who is there, enabled or gone. One that is not
-    /// configured may once have said so.
+    /// What resolving takes of it.
     #[must_use]
-    pub fn says_who_is_there(&self, name: &str) -> bool {
-        self.sources.iter().find(|source| source.name == name).is_none_or(|it| it.lifecycle)
+    pub fn settings(&self) -> Settings<'_> {
+        Settings {
+            missing_after: self.sync.missing_after,
+            provision: self.sync.provision,
+            username: self.sync.username,
+            sources: self.sources.iter().map(SourceConfig::terms).collect(),
+            roles: &self.roles,
+            templates: &self.templates,
+            mappings: &self.mappings,
+            protected: &self.guard.protected_roles,
+            catalog: &self.catalog,
+            workload: &self.workload,
+        }
     }
 
     /// Whether there is any `[[source]]`: identity providers beside `local`.
     #[must_use]
     pub fn has_idp(&self) -> bool {
-        self.sources.iter().any(|source| !source.kind.is_local())
-    }
-
-    /// What the people of the source `name` are called by. The people of `local` are called what
-    /// whoever added them says.
-    #[must_use]
-    pub fn called_by(&self, name: &str) -> UsernameFrom {
-        match self.source(name) {
-            Some(source) if source.kind.is_local() => UsernameFrom::Username,
-            _ => self.sync.username,
-        }
-    }
-
-    /// Which people of the source `name` are provisioned. Whoever is added by hand is.
-    #[must_use]
-    pub fn provision_of(&self, name: &str) -> Provision {
-        match self.source(name) {
-            Some(source) if source.kind.is_local() => Provision::All,
-            _ => self.sync.provision,
-        }
-    }
-
-    fn source(&self, name: &str) -> Option<&SourceConfig> {
-        self.sources.iter().find(|source| source.name == name)
+        self.settings().has_idp()
     }
 
     /// Whether the role `name` is protected: it allows everything somewhere, or `[guard]` says so.
     #[must_use]
     pub fn is_protected(&self, name: &str) -> bool {
-        self.guard.protected_roles.contains_key(name)
-            || self.roles.get(name).is_some_and(|role| policy::allow_all(&role.policies))
+        self.settings().is_protected(name)
     }
 }
 
@@ -126,46 +114,6 @@ pub struct Sync {
     pub username: UsernameFrom,
 }
 
-/// `sync.provision`
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Provision {
-    /// Everyone whom a source lists.
-    All,
-    /// Only those whom some rule gives a role.
-    Mapped,
-}
-
-/// `sync.username`
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum UsernameFrom {
-    /// The source's username.
-    Username,
-    /// The email address.
-    Email,
-}
-
-/// How a source's people are recognised as those of another.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LinkBy {
-    /// By username.
-    Username,
-    /// By verified email address.
-    Email,
-}
-
-/// `[guard]`
-#[derive(Clone, Debug)]
-pub struct Guard {
-    /// Of all effective user-role pairs. Default 10.
-    pub max_lost_percent: f64,
-    /// This many lost pairs or fewer never hold. Default 20.
-    pub max_lost_floor: u64,
-    /// Of all enabled users. Default 10.
-    pub max_disabled_percent: f64,
-    /// Role name to the fewest effective holders it may have. Only configured or templated roles.
-    pub protected_roles: BTreeMap<String, u64>,
-}
-
 /// `[[source]]`
 #[derive(Clone, Debug)]
 pub struct SourceConfig {
@@ -182,11 +130,25 @@ pub struct SourceConfig {
 }
 
 impl SourceConfig {
+    /// What resolving takes of it.
+    #[must_use]
+    pub fn terms(&self) -> SourceTerms<'_> {
+        SourceTerms {
+            name: &self.name,
+            grants: self.grants.as_deref(),
+            link_by: self.link_by,
+            lifecycle: self.lifecycle,
+            names: if self.kind.is_ldap() { Names::Folded } else { Names::Exact },
+            without_ids: self.kind.is_file() || self.kind.is_ldap(),
+            by_hand: self.kind.is_local(),
+        }
+    }
+
     /// The built-in source, which is in every configuration.
     #[must_use]
     pub fn local() -> Self {
         SourceConfig {
-            name: crate::source::local::NAME.to_owned(),
+            name: crate::directory::local::NAME.to_owned(),
             grants: None,
             link_by: LinkBy::Username,
             lifecycle: true,
@@ -398,116 +360,4 @@ pub enum SecretRef {
     Env(String),
     /// A file in systemd's `$CREDENTIALS_DIRECTORY`.
     Credential(String),
-}
-
-/// `[roles.NAME]`
-#[derive(Clone, Debug)]
-pub struct RoleConfig {
-    /// What it is for.
-    pub description: String,
-    /// Every enabled user holds it.
-    pub everyone: bool,
-    /// What a sync does with it.
-    pub mode: Mode,
-    /// Names at the IdP that give it; where the file is silent, the role's own name.
-    pub external_roles: Vec<String>,
-    /// In order.
-    pub policies: Vec<Policy>,
-}
-
-/// `[[role_template]]`
-#[derive(Clone, Debug)]
-pub struct RoleTemplate {
-    /// The pattern as written.
-    pub name: String,
-    /// The pattern, anchored at both ends.
-    pub regex: Regex,
-    /// What a sync does with its roles.
-    pub mode: Mode,
-    /// What they are for; `${capture}` is filled in.
-    pub description: String,
-    /// Policies whose texts may hold `${capture}`; parsed per role by
-    /// [`RoleTemplate::instantiate`].
-    pub policies: Vec<PolicyText>,
-}
-
-/// A policy of a template, before its captures are known.
-#[derive(Clone, Debug)]
-pub struct PolicyText {
-    /// Allow or Deny.
-    pub effect: crate::policy::Effect,
-    /// At least one.
-    pub actions: Vec<String>,
-    /// Absent, or at least one.
-    pub resources: Option<Vec<String>>,
-}
-
-/// `[[mapping]]`
-#[derive(Clone, Debug)]
-pub struct Mapping {
-    /// Its number in the file, from 1: rules are called `mapping[1]`.
-    pub number: usize,
-    /// Only this source; absent: every source.
-    pub source: Option<String>,
-    /// What it names.
-    pub rule: MappingRule,
-    /// The roles it gives. With [`MappingRule::GroupRegex`] they may hold `${capture}`.
-    pub roles: Vec<String>,
-}
-
-/// What a mapping names.
-#[derive(Clone, Debug)]
-pub enum MappingRule {
-    /// `group = "/Eng/ML"` or a DN: a whole identity.
-    Group(String),
-    /// `group = ["Eng", "a/b"]`: a Keycloak group's names from the top.
-    GroupPath(Vec<String>),
-    /// `group_id = "…"`: a stable id, which survives renames.
-    GroupId(String),
-    /// `group_name = "admins"`: a bare name.
-    GroupName(String),
-    /// `group_regex = '…'`: anchored at both ends, on the whole identity.
-    GroupRegex {
-        /// As written.
-        text: String,
-        /// Anchored.
-        regex: Regex,
-    },
-    /// `realm_role = "…"`
-    RealmRole(String),
-    /// `client_role = "client/role"`
-    ClientRole(String),
-    /// `client_role = ["client", "role"]`: told apart where either holds a slash.
-    ClientRoleOf {
-        /// The client's id.
-        client: String,
-        /// The role's name.
-        role: String,
-    },
-    /// `attribute = { name = "…", value = "…" }`
-    Attribute {
-        /// The attribute's name.
-        name: String,
-        /// The value; compared as the source compares (exactly in Keycloak, ignoring case in LDAP).
-        value: String,
-    },
-}
-
-/// In words, such as "group `/Eng/ML`".
-impl fmt::Display for MappingRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            MappingRule::Group(group) => write!(f, "group `{group}`"),
-            MappingRule::GroupPath(path) => write!(f, "group `{}`", path.join("` → `")),
-            MappingRule::GroupId(id) => write!(f, "the group with the id `{id}`"),
-            MappingRule::GroupName(name) => write!(f, "a group called `{name}`"),
-            MappingRule::GroupRegex { text, .. } => write!(f, "groups like `{text}`"),
-            MappingRule::RealmRole(role) => write!(f, "realm role `{role}`"),
-            MappingRule::ClientRole(role) => write!(f, "client role `{role}`"),
-            MappingRule::ClientRoleOf { client, role } => {
-                write!(f, "role `{role}` of client `{client}`")
-            }
-            MappingRule::Attribute { name, value } => write!(f, "attribute `{name}` = `{value}`"),
-        }
-    }
 }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use regex::Regex;
 use url::Url;
 
 use super::fault::{Code, near_miss};
@@ -174,34 +173,6 @@ pub(super) fn source_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Whether `name` can be a platform role's name: something, no white space, control character or
-/// comma (gateways list roles separated by commas), and not `.` or `..` (Keycloak cannot serve
-/// those).
-///
-/// # Errors
-/// It cannot; the message says why, control characters escaped.
-pub fn check_role_name(name: &str) -> Result<(), String> {
-    let shown = name.escape_debug();
-    if name.is_empty() {
-        return Err("a role's name is empty".to_owned());
-    }
-    if name == "." || name == ".." {
-        return Err(format!("`{shown}` cannot be a role's name: Keycloak refuses `.` and `..`"));
-    }
-    if name.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err(format!(
-            "`{shown}` cannot be a role's name: it holds white space or a control character"
-        ));
-    }
-    if name.contains(',') {
-        return Err(format!(
-            "`{shown}` cannot be a role's name: it holds a comma, and gateways list roles \
-             separated by commas"
-        ));
-    }
-    Ok(())
-}
-
 /// A glob for role names.
 pub(super) fn glob(text: &str) -> Result<globset::GlobMatcher, String> {
     if text.is_empty() {
@@ -210,27 +181,6 @@ pub(super) fn glob(text: &str) -> Result<globset::GlobMatcher, String> {
     globset::Glob::new(text)
         .map(|glob| glob.compile_matcher())
         .map_err(|error| format!("`{}` is not a glob: {}", text.escape_debug(), error.kind()))
-}
-
-/// A regular expression that must match the whole text.
-pub(super) fn anchored(text: &str) -> Result<Regex, String> {
-    let shown = text.escape_debug();
-    if text.is_empty() {
-        return Err("is empty".to_owned());
-    }
-    // Alone first: `a)(?:b` would slip through the anchors' brackets.
-    Regex::new(text)
-        .and_then(|_| Regex::new(&format!("^(?:{text})$")))
-        .map_err(|error| format!("`{shown}` is not a regular expression: {}", regex_error(&error)))
-}
-
-/// The one line of a regex error that says what is wrong.
-fn regex_error(error: &regex::Error) -> String {
-    let text = error.to_string();
-    match text.rsplit_once("error: ") {
-        Some((_, reason)) => reason.trim().replace('\n', " "),
-        None => text.lines().last().unwrap_or_default().trim().to_lowercase(),
-    }
 }
 
 /// An LDAP filter (RFC 4515).

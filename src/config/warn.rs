@@ -6,9 +6,10 @@ mod tokens;
 use super::exposure;
 use super::gateway::{GatewayConfig, JustInTime};
 use super::jwt::IdentifyBy;
-use super::types::{Config, MappingRule, RoleConfig};
+use super::types::Config;
 use crate::model::Mode;
 use crate::policy::{Action, ActionPattern, Effect};
+use crate::resolve::{MappingRule, RoleDefinition};
 use crate::routes::Target;
 
 /// Everything worth telling, in the order of the file's sections.
@@ -143,12 +144,12 @@ fn idle_mappings(config: &Config, warnings: &mut Vec<String>) {
         let source = config.sources.iter().find(|s| Some(&s.name) == mapping.source.as_ref());
         let grants = source.and_then(|source| Some((source, source.grants.as_ref()?)));
         for role in mapping.roles.iter().filter(|role| !role.contains("${")) {
-            if let Some(RoleConfig { everyone: true, .. }) = config.roles.get(role) {
+            if let Some(RoleDefinition { everyone: true, .. }) = config.roles.get(role) {
                 warnings.push(format!(
                     "mapping[{number}] gives `{role}`, which every enabled user holds anyway"
                 ));
             }
-            if let Some(RoleConfig { mode: Mode::Ignore, everyone: false, .. }) =
+            if let Some(RoleDefinition { mode: Mode::Ignore, everyone: false, .. }) =
                 config.roles.get(role)
             {
                 warnings.push(format!(

@@ -11,6 +11,8 @@
 //! `implies` sorted and distinct. Two readings of the same facts are equal whatever their order.
 
 pub mod dn;
+mod interest;
+pub mod local;
 mod merge;
 mod person;
 mod snapshot;
@@ -18,8 +20,9 @@ pub mod value;
 
 use sha2::{Digest, Sha256};
 
+pub use interest::Interest;
 pub use merge::{Merged, merge};
-pub use person::{Sighting, Within, find_ref, with_people};
+pub use person::{Named, Sighting, Within, find_ref, with_people};
 pub(crate) use snapshot::canonical;
 pub use snapshot::{Completeness, NewRef, NewUser, ScopeReport, Snapshot, SnapshotBuilder};
 

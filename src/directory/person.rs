@@ -3,6 +3,28 @@
 use hashbrown::HashMap;
 
 use super::{DirUser, Directory, Enabled, Kind, canonical};
+use crate::model::username::{self, UsernameFrom};
+
+/// Someone of whom a name is known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Named {
+    /// The username in its canonical form ([`username::canonical`]).
+    pub username: String,
+    /// Which of a person's names that is.
+    pub by: UsernameFrom,
+}
+
+impl Named {
+    /// Whether a person with this username and email address bears the name that is asked for.
+    #[must_use]
+    pub fn is(&self, username: &str, email: &str) -> bool {
+        let name = match self.by {
+            UsernameFrom::Username => username,
+            UsernameFrom::Email => email,
+        };
+        username::canonical(name).is_ok_and(|name| name == self.username)
+    }
+}
 
 /// One person as a source shows them now.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -14,8 +14,8 @@ use arc_swap::{ArcSwapOption, Guard};
 use tokio::sync::watch;
 
 use super::replica::{Replica, Wanted};
+use crate::directory::local;
 use crate::model::{Time, rfc3339};
-use crate::source::local;
 use crate::store::{Footprint, Reader, SCHEMA_VERSION, SourceStatus, StoreError, StoreErrorKind};
 
 /// How often the store is looked at.

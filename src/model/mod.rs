@@ -7,6 +7,7 @@ pub mod change;
 pub mod encoding;
 pub mod external;
 pub mod index;
+mod role_name;
 pub mod state;
 pub mod texts;
 pub mod token;
@@ -17,6 +18,7 @@ pub use account::{Deed, Done, LastDeed, LocalAccount};
 pub use change::{Cause, Change};
 pub use external::{ExternalRef, Kind, Reason, RefKind};
 pub use index::UserId;
+pub use role_name::check_role_name;
 pub use state::{
     Grant, GrantKind, Link, LocalGrant, Mode, ReasonBook, Role, RoleIdx, RoleSetId, SetIdx, State,
     Status, User,

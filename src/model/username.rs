@@ -6,6 +6,15 @@ use std::borrow::Cow;
 use precis_profiles::UsernameCaseMapped;
 use precis_profiles::precis_core::profile::PrecisFastInvocation;
 
+/// Which of a person's names the gateway calls them by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UsernameFrom {
+    /// The source's username.
+    Username,
+    /// The email address.
+    Email,
+}
+
 /// The form in which usernames are compared and kept. Spaces at its ends are no part of a name: to
 /// a directory `charlie ` and `charlie` are one (RFC 4518, sections 2.2 and 2.6.1, which take every
 /// separator and tab or line end for a space).

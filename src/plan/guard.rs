@@ -4,10 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::config::Guard;
 use crate::model::{Cause, Change, RoleIdx, State, Status, UserId};
 
 use super::effective::Effective;
+
+/// The limits: `[guard]`.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    /// Of all effective user-role pairs. Default 10.
+    pub max_lost_percent: f64,
+    /// This many lost pairs or fewer never hold. Default 20.
+    pub max_lost_floor: u64,
+    /// Of all enabled users. Default 10.
+    pub max_disabled_percent: f64,
+    /// Role name to the fewest effective holders it may have. Only configured or templated roles.
+    pub protected_roles: BTreeMap<String, u64>,
+}
 
 /// What the guard says of a list of changes.
 #[derive(Debug, Default)]

@@ -4,11 +4,11 @@
 //! To be removed by hand is no absence. Whoever no other source lists is gone at once, with every
 //! grant, and the guard has only one thing to say: a protected role is not left without a holder.
 
+use crate::directory::local::NAME;
 use crate::model::{
     Cause, Change, Grant, GrantKind, LocalGrant, RoleIdx, State, Status, Time, UserId,
 };
 use crate::resolve::Resolved;
-use crate::source::local::NAME;
 
 use super::apply::apply;
 use super::change::Plan;

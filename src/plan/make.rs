@@ -3,7 +3,6 @@
 
 use hashbrown::HashSet;
 
-use crate::config::Guard;
 use crate::model::{
     Cause, Change, Grant, GrantKind, LocalGrant, Mode, NewToken, RoleIdx, State, Status, Time,
     User, UserId, rfc3339, token,
@@ -14,7 +13,7 @@ use super::apply::apply;
 use super::change::{ChangeView, Held, HeldHead, Plan, Records, Summary};
 use super::effective::{Effective, counts, valid};
 use super::encoding;
-use super::guard::{Case, Verdict, weigh};
+use super::guard::{Case, Guard, Verdict, weigh};
 use super::reach::widened;
 use super::tokens;
 use super::view::view;

@@ -21,6 +21,7 @@ mod view;
 pub use apply::apply;
 pub use change::{ChangeView, Held, HeldHead, Plan, ReasonView, Records, Summary};
 pub use gist::{Changes, Gist};
+pub use guard::Guard;
 pub use import::{Brought, import, long_lived};
 pub use make::{ByHand, approve, by_hand, plan, stranger};
 pub use reach::{Reached, Widened};

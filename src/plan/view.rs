@@ -251,7 +251,7 @@ pub const LOCAL_NOT_AT_IDP: &str = "mode force: the IdP decides alone, and gives
 /// Why a link goes, as a sentence.
 #[must_use]
 pub fn outgrown(source: &str) -> String {
-    if source == crate::source::local::NAME {
+    if source == crate::directory::local::NAME {
         return format!("removed from `{source}`");
     }
     format!("`{source}` shows an id for the person now, and named them by username alone before")

@@ -8,12 +8,12 @@ use std::collections::HashMap;
 
 use super::View;
 use super::known::KnownRefs;
-use crate::config::Config;
+use super::settings::Settings;
 use crate::model::{ExternalRef, Reason};
 
 /// The lists that nobody ever saw in full.
 pub struct Gaps<'a> {
-    config: &'a Config,
+    settings: &'a Settings<'a>,
     /// Configured sources without a word: neither read nor kept.
     silent: Vec<&'a str>,
     /// Sources that may hold users whom nobody saw.
@@ -26,16 +26,16 @@ pub struct Gaps<'a> {
 
 impl<'a> Gaps<'a> {
     /// Looks for them in `views`.
-    pub fn of(config: &'a Config, views: &[View<'a>]) -> Self {
+    pub fn of(settings: &'a Settings<'a>, views: &[View<'a>]) -> Self {
         let mut gaps = Gaps {
-            config,
+            settings,
             silent: Vec::new(),
             users: Vec::new(),
             refs: Vec::new(),
             seen: HashMap::new(),
         };
-        for source in &config.sources {
-            let name = source.name.as_str();
+        for source in &settings.sources {
+            let name = source.name;
             let Some(view) = views.iter().find(|view| view.source == name) else {
                 gaps.silent.push(name);
                 gaps.users.push(name);
@@ -68,7 +68,7 @@ impl<'a> Gaps<'a> {
     /// source that is not configured any more that is so while another has such a gap: it may be
     /// the same one under a new name.
     pub fn may_list(&self, source: &str) -> bool {
-        let open = |name: &&&str| self.config.says_who_is_there(name);
+        let open = |name: &&&str| self.settings.says_who_is_there(name);
         let mut gaps = self.users.iter().filter(open);
         if self.is_gone(source) { gaps.next().is_some() } else { gaps.any(|name| *name == source) }
     }
@@ -94,6 +94,6 @@ impl<'a> Gaps<'a> {
     }
 
     fn is_gone(&self, source: &str) -> bool {
-        !self.config.sources.iter().any(|config| config.name == source)
+        !self.settings.sources.iter().any(|known| known.name == source)
     }
 }

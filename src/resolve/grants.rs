@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::config::Config;
 use crate::model::{
     Cause, Change, Grant, GrantKind, Link, Mode, Reason, Role, RoleIdx, RoleSetId, SetIdx, State,
     Status, Text, Time, User, UserId,
@@ -12,6 +11,7 @@ use super::gaps::Gaps;
 use super::new_role;
 use super::people::{People, Person, PersonLink, SourceView};
 use super::roles::Roles;
+use super::settings::Settings;
 use super::standing::Standing;
 
 /// The new state before anything happened: the old one with the new list of roles, and without
@@ -69,8 +69,8 @@ struct Held {
 
 /// Walks through everyone once.
 pub struct Resolver<'a> {
-    /// The configuration.
-    pub config: &'a Config,
+    /// What it goes by.
+    pub settings: &'a Settings<'a>,
     /// Every role a change can name.
     pub roles: &'a Roles,
     /// What the sources say.
@@ -510,7 +510,7 @@ impl<'a> Resolver<'a> {
             Status::Disabled { by } => (self.now, Some(by.clone())),
             Status::Missing { since, disabled_by } => (*since, disabled_by.clone()),
         };
-        let last = self.config.sync.missing_after.map(|after| {
+        let last = self.settings.missing_after.map(|after| {
             chrono::Duration::from_std(after)
                 .ok()
                 .and_then(|after| since.checked_add_signed(after))

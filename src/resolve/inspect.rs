@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::{Config, MappingRule, SourceConfig};
 use crate::directory::{Directory, Kind};
 use crate::model::{ExternalRef, Role};
 use crate::policy::only_deny;
@@ -11,6 +10,7 @@ use crate::policy::only_deny;
 use super::matching::matches;
 use super::roles::universe;
 use super::rules::{Rules, Thing};
+use super::settings::{MappingRule, Settings, SourceTerms};
 
 /// A name in doubt that stands before roles.
 #[derive(Clone, Debug)]
@@ -28,14 +28,19 @@ pub struct InDoubt {
 /// What is in doubt in the sources, by name and content. `stored` are the store's roles: those that
 /// templates once made are among them.
 #[must_use]
-pub fn in_doubt(config: &Config, sources: &[(&str, &Directory)], stored: &[Role]) -> Vec<InDoubt> {
-    let configured = |name: &str| config.sources.iter().find(|source| source.name == name);
+pub fn in_doubt(
+    settings: &Settings<'_>,
+    sources: &[(&str, &Directory)],
+    stored: &[Role],
+) -> Vec<InDoubt> {
     let pairs: Vec<(Rules<'_>, &Directory)> = sources
         .iter()
-        .filter_map(|(name, directory)| Some((Rules::new(config, configured(name)?), *directory)))
+        .filter_map(|(name, directory)| {
+            Some((Rules::new(settings, *settings.source(name)?), *directory))
+        })
         .collect();
     let mut unused = BTreeSet::new();
-    let roles = universe(config, &pairs, stored, true, &mut unused);
+    let roles = universe(settings, &pairs, stored, true, &mut unused);
     let mut found = Vec::new();
     for (rules, directory) in &pairs {
         let matched = matches(rules, directory, &roles, &mut unused);
@@ -64,12 +69,12 @@ pub fn in_doubt(config: &Config, sources: &[(&str, &Directory)], stored: &[Role]
 /// that changed between `old` and `new`.
 #[must_use]
 pub fn renamed_groups(
-    config: &Config,
-    source: &SourceConfig,
+    settings: &Settings<'_>,
+    source: SourceTerms<'_>,
     old: &Directory,
     new: &Directory,
 ) -> Vec<String> {
-    let rules = Rules::new(config, source);
+    let rules = Rules::new(settings, source);
     let mut told = Vec::new();
     for (index, group) in (0u32..).zip(&old.refs) {
         if group.kind != Kind::Group {
@@ -117,15 +122,15 @@ pub fn renamed_groups(
 /// lead to.
 #[must_use]
 pub fn may_deny(
-    config: &Config,
-    source: &SourceConfig,
+    settings: &Settings<'_>,
+    source: SourceTerms<'_>,
     directory: &Directory,
     stored: &[Role],
     refs: &[u32],
 ) -> bool {
-    let pairs = [(Rules::new(config, source), directory)];
+    let pairs = [(Rules::new(settings, source), directory)];
     let mut unused = BTreeSet::new();
-    let roles = universe(config, &pairs, stored, true, &mut unused);
+    let roles = universe(settings, &pairs, stored, true, &mut unused);
     let [(rules, _)] = &pairs;
     let matched = matches(rules, directory, &roles, &mut unused);
     let mut seen: BTreeSet<u32> = BTreeSet::new();
@@ -158,17 +163,17 @@ pub enum NewGroup {
 /// Looks at the bare name `name` of a group with the id `key`, which `directory` does not have.
 #[must_use]
 pub fn new_group(
-    config: &Config,
-    source: &SourceConfig,
+    settings: &Settings<'_>,
+    source: SourceTerms<'_>,
     directory: &Directory,
     (key, name): (&str, &str),
 ) -> NewGroup {
-    let rules = Rules::new(config, source);
+    let rules = Rules::new(settings, source);
     let bare = rules.bare(name);
     let mut named = false;
     let mut denies = false;
-    for (role, declared) in &config.roles {
-        let mut maps = config.mappings.iter().filter(|mapping| mapping.roles.contains(role));
+    for (role, declared) in settings.roles {
+        let mut maps = settings.mappings.iter().filter(|mapping| mapping.roles.contains(role));
         let by_name = declared.external_roles.iter().any(|it| rules.bare(it) == bare)
             || maps.any(|mapping| {
                 mapping.source.as_ref().is_none_or(|it| *it == source.name)
@@ -177,7 +182,7 @@ pub fn new_group(
         named |= by_name;
         denies |= by_name && only_deny(&declared.policies);
     }
-    named |= config.templates.iter().any(|template| template.regex.is_match(name));
+    named |= settings.templates.iter().any(|template| template.regex.is_match(name));
     let other = |group: &crate::directory::RefRow| {
         group.kind == Kind::Group
             && directory.text(group.key) != key

@@ -6,13 +6,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::{Config, MappingRule};
 use crate::directory::{Directory, Kind};
 use crate::model::{Mode, RoleIdx};
 
 use super::doubt::Doubts;
 use super::roles::Roles;
 use super::rules::{Ready, Rules, Thing, folded};
+use super::settings::{MappingRule, Settings};
 
 /// A role that a reference gives to those in it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -234,8 +234,8 @@ impl Matcher<'_> {
 }
 
 /// Rules that matched nothing in any source that was looked at, as warnings.
-pub fn unmatched(config: &Config, matched: &[Matched], warnings: &mut BTreeSet<String>) {
-    for mapping in &config.mappings {
+pub fn unmatched(settings: &Settings<'_>, matched: &[Matched], warnings: &mut BTreeSet<String>) {
+    for mapping in settings.mappings {
         if !matched.iter().any(|m| m.mappings_used.contains(&mapping.number)) {
             warnings.insert(format!(
                 "mapping[{}], {}, matches nothing in any source",
@@ -244,7 +244,7 @@ pub fn unmatched(config: &Config, matched: &[Matched], warnings: &mut BTreeSet<S
         }
     }
     // Where there is no identity provider every role is given by hand.
-    let given = config.roles.iter().filter(|_| config.has_idp());
+    let given = settings.roles.iter().filter(|_| settings.has_idp());
     for (name, role) in given {
         if role.everyone || role.external_roles.is_empty() || role.mode == Mode::Ignore {
             continue;
@@ -258,7 +258,7 @@ pub fn unmatched(config: &Config, matched: &[Matched], warnings: &mut BTreeSet<S
             role.external_roles.iter().filter(|external| !used(external)).collect();
         if missing.len() == role.external_roles.len() {
             let names = missing.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-            let mapped = config.mappings.iter().any(|m| m.roles.contains(name));
+            let mapped = settings.mappings.iter().any(|m| m.roles.contains(name));
             if !mapped {
                 warnings.insert(format!(
                     "roles.{name}: no role or group of any source is called {names}, and no \

@@ -21,7 +21,9 @@ mod matching;
 mod people;
 mod roles;
 mod rules;
+mod settings;
 mod standing;
+pub mod template;
 
 #[cfg(test)]
 mod tests;
@@ -29,7 +31,6 @@ mod tests;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 
-use crate::config::Config;
 use crate::directory::Directory;
 use crate::model::{Change, RoleIdx, State, Time};
 
@@ -37,6 +38,10 @@ use standing::Standing;
 
 pub use inspect::{InDoubt, NewGroup, in_doubt, may_deny, new_group, renamed_groups};
 pub use rules::{Rules, folded};
+pub use settings::{
+    LinkBy, Mapping, MappingRule, Names, PolicyText, Provision, RoleDefinition, RoleTemplate,
+    Settings, SourceTerms,
+};
 
 /// What a source holds, as far as it is known now.
 #[derive(Clone, Copy)]
@@ -64,30 +69,30 @@ pub struct Resolved {
     pub next_due: Option<Time>,
 }
 
-/// Resolves `views` by the rules of `config` against what the store holds in `old`, at `now`.
+/// Resolves `views` by `settings` against what the store holds in `old`, at `now`.
 ///
 /// What a source has never said in full is unknown (`gaps`): nobody goes missing, no grant ends and
 /// no role of a template disappears because of it. What was read in full counts by itself.
 #[must_use]
-pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> Resolved {
+pub fn resolve(settings: &Settings<'_>, views: &[View<'_>], old: &State, now: Time) -> Resolved {
     let mut warnings = BTreeSet::new();
     let mut pairs = Vec::new();
-    for source in &config.sources {
+    for source in &settings.sources {
         if let Some(view) = views.iter().find(|view| view.source == source.name) {
-            pairs.push((Rules::new(config, source), view.directory));
+            pairs.push((Rules::new(settings, *source), view.directory));
         }
     }
-    let gaps = gaps::Gaps::of(config, views);
-    let roles = roles::universe(config, &pairs, &old.roles, gaps.refs(), &mut warnings);
+    let gaps = gaps::Gaps::of(settings, views);
+    let roles = roles::universe(settings, &pairs, &old.roles, gaps.refs(), &mut warnings);
     let (mut state, moved) = grants::start(old, &roles);
     let mut changes = Vec::new();
     grants::role_changes(old, &roles, &mut state, &mut changes);
-    if state.catalog != config.catalog {
-        state.catalog.clone_from(&config.catalog);
+    if state.catalog != settings.catalog {
+        settings.catalog.clone_into(&mut state.catalog);
         changes.push(Change::CatalogChanged);
     }
-    if state.workload != config.workload {
-        state.workload.clone_from(&config.workload);
+    if state.workload != settings.workload {
+        settings.workload.clone_into(&mut state.workload);
         changes.push(Change::WorkloadChanged);
     }
 
@@ -117,13 +122,13 @@ pub fn resolve(config: &Config, views: &[View<'_>], old: &State, now: Time) -> R
         }
     }
     if !gaps.refs() {
-        matching::unmatched(config, &matched, &mut warnings);
+        matching::unmatched(settings, &matched, &mut warnings);
     }
     drop(matched);
 
-    let people = people::find(config, &sources, &gaps, old, &mut state, &mut warnings);
+    let people = people::find(settings, &sources, &gaps, old, &mut state, &mut warnings);
     let mut resolver = grants::Resolver {
-        config,
+        settings,
         roles: &roles,
         sources: &sources,
         gaps: &gaps,

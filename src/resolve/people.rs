@@ -14,13 +14,14 @@ use std::collections::{BTreeSet, HashMap as StdMap};
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::config::{Config, LinkBy, Provision, UsernameFrom};
 use crate::directory::{DirUser, Directory, Enabled};
-use crate::model::{Link, State, Status, Text, Texts, UserId, username};
+use crate::model::username::{self, UsernameFrom};
+use crate::model::{Link, State, Status, Text, Texts, UserId};
 
 use super::closure::RoleClosure;
 use super::doubt::Doubts;
 use super::gaps::Gaps;
+use super::settings::{LinkBy, Provision, Settings};
 
 /// One source, ready to be resolved.
 pub struct SourceView<'a> {
@@ -115,7 +116,7 @@ struct Draft<'n> {
 }
 
 struct Finder<'a, 'n> {
-    config: &'a Config,
+    settings: &'a Settings<'a>,
     sources: &'a [SourceView<'a>],
     /// Parallel to `sources`.
     terms: Vec<Terms>,
@@ -139,7 +140,7 @@ struct Finder<'a, 'n> {
 /// Finds everyone whom a view lists. A source that may list people whom nobody saw may still
 /// have users known there, so their names are not free.
 pub fn find(
-    config: &Config,
+    settings: &Settings<'_>,
     sources: &[SourceView<'_>],
     gaps: &Gaps<'_>,
     old: &State,
@@ -148,10 +149,10 @@ pub fn find(
 ) -> People {
     let mut texts = Texts::default();
     let names: Vec<Vec<Text>> =
-        sources.iter().map(|view| canonical_names(config, view, &mut texts, warnings)).collect();
-    let terms = sources.iter().map(|view| terms(config, view.name)).collect();
+        sources.iter().map(|view| canonical_names(settings, view, &mut texts, warnings)).collect();
+    let terms = sources.iter().map(|view| terms(settings, view.name)).collect();
     let mut finder = Finder {
-        config,
+        settings,
         sources,
         terms,
         old,
@@ -191,13 +192,13 @@ pub fn find(
     finder.finish(state)
 }
 
-fn terms(config: &Config, name: &str) -> Terms {
-    let source = config.sources.iter().find(|source| source.name == name);
+fn terms(settings: &Settings<'_>, name: &str) -> Terms {
+    let source = settings.source(name);
     Terms {
         lifecycle: source.is_none_or(|source| source.lifecycle),
         link_by: source.map_or(LinkBy::Username, |source| source.link_by),
-        without_ids: source.is_some_and(|it| it.kind.is_file() || it.kind.is_ldap()),
-        provision: config.provision_of(name),
+        without_ids: source.is_some_and(|source| source.without_ids),
+        provision: settings.provision_of(name),
     }
 }
 
@@ -216,13 +217,13 @@ fn raw_name<'d>(by: UsernameFrom, directory: &'d Directory, user: &DirUser) -> &
 }
 
 fn canonical_names(
-    config: &Config,
+    settings: &Settings<'_>,
     view: &SourceView<'_>,
     texts: &mut Texts,
     warnings: &mut BTreeSet<String>,
 ) -> Vec<Text> {
     let directory = view.directory;
-    let by = config.called_by(view.name);
+    let by = settings.called_by(view.name);
     let mut refused = 0u32;
     let names = directory
         .users
@@ -541,7 +542,7 @@ where
 
     /// `provision = "mapped"`: leaves out newcomers whom no rule gives a role.
     fn drop_unmapped(&mut self) {
-        if self.config.sync.provision == Provision::All {
+        if self.settings.provision == Provision::All {
             return;
         }
         let mut mapped = vec![false; self.drafts.len()];

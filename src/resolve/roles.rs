@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::rules::{Rules, folded, templated_names};
-use crate::config::Config;
+use super::settings::Settings;
 use crate::directory::Directory;
 use crate::model::{Role, RoleIdx};
 use crate::policy::{allow_all, only_deny};
@@ -79,7 +79,7 @@ impl Roles {
 /// nobody saw, so a template's role that no source shows is unknown, not gone.
 #[must_use]
 pub fn universe(
-    config: &Config,
+    settings: &Settings<'_>,
     sources: &[(Rules<'_>, &Directory)],
     stored: &[Role],
     keep_missing: bool,
@@ -88,7 +88,7 @@ pub fn universe(
     let mut live: BTreeMap<String, Role> = BTreeMap::new();
     let mut folded_names: BTreeMap<String, String> = BTreeMap::new();
     let mut external: Vec<(String, String, String)> = Vec::new();
-    for (name, role) in &config.roles {
+    for (name, role) in settings.roles {
         folded_names.insert(folded(name), name.clone());
         live.insert(
             name.clone(),
@@ -124,7 +124,7 @@ pub fn universe(
             ));
             continue;
         }
-        for (number, template) in config.templates.iter().enumerate() {
+        for (number, template) in settings.templates.iter().enumerate() {
             match template.instantiate(&name) {
                 None => continue,
                 Some(Err(why)) => {
@@ -134,7 +134,7 @@ pub fn universe(
                         name.escape_debug()
                     ));
                 }
-                Some(Ok((_, policies))) if config.is_protected(&name) || allow_all(&policies) => {
+                Some(Ok((_, policies))) if settings.is_protected(&name) || allow_all(&policies) => {
                     warnings.insert(format!(
                         "protected role `{name}` is not made by a template: declare it under \
                          [roles]"
@@ -163,11 +163,11 @@ pub fn universe(
             break;
         }
     }
-    assemble(config, live, external, stored)
+    assemble(settings, live, external, stored)
 }
 
 fn assemble(
-    config: &Config,
+    settings: &Settings<'_>,
     live: BTreeMap<String, Role>,
     external: Vec<(String, String, String)>,
     stored: &[Role],
@@ -182,7 +182,7 @@ fn assemble(
         if is_live {
             roles.by_folded.insert(folded(&name), index);
         }
-        roles.protected.push(config.is_protected(&name));
+        roles.protected.push(settings.is_protected(&name));
         roles.by_name.insert(name, index);
         roles.defs.push(role);
         roles.live.push(is_live);

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use regex::{Regex, RegexBuilder};
 
-use crate::config::{Config, Mapping, MappingRule, SourceConfig, expand};
-use crate::directory::{Directory, Kind, dn, value};
-use crate::source::Interest;
+use super::settings::{Mapping, MappingRule, Names, Settings, SourceTerms};
+use super::template::expand;
+use crate::directory::{Directory, Interest, Kind, dn, value};
 
 /// A name as directories compare it: case, width, repeated and outer spaces do not count.
 #[must_use]
@@ -56,8 +56,8 @@ impl Ready<'_> {
 
 /// The rules that speak of one source.
 pub struct Rules<'a> {
-    pub(super) config: &'a Config,
-    source: &'a SourceConfig,
+    pub(super) settings: &'a Settings<'a>,
+    source: SourceTerms<'a>,
     /// Names compare as directories compare them; exactly otherwise.
     pub(super) fold: bool,
     pub(super) mappings: Vec<Ready<'a>>,
@@ -66,17 +66,17 @@ pub struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    /// The rules of `config` that can speak of `source`.
+    /// The rules of `settings` that can speak of `source`.
     #[must_use]
-    pub fn new(config: &'a Config, source: &'a SourceConfig) -> Self {
-        let fold = source.kind.is_ldap();
+    pub fn new(settings: &'a Settings<'a>, source: SourceTerms<'a>) -> Self {
+        let fold = source.names == Names::Folded;
         let key = |name: &str| compared(name, fold);
         let mut names = BTreeSet::new();
-        for role in config.roles.values().filter(|role| !role.everyone) {
+        for role in settings.roles.values().filter(|role| !role.everyone) {
             names.extend(role.external_roles.iter().map(|name| key(name)));
         }
         let mut attributes = BTreeSet::new();
-        let mappings = config
+        let mappings = settings
             .mappings
             .iter()
             .filter(|mapping| mapping.source.as_ref().is_none_or(|name| *name == source.name))
@@ -106,13 +106,13 @@ impl<'a> Rules<'a> {
             })
             .collect();
         let attributes = attributes.into_iter().collect();
-        Rules { config, source, fold, mappings, names, attributes }
+        Rules { settings, source, fold, mappings, names, attributes }
     }
 
     /// The source's name.
     #[must_use]
     pub fn source(&self) -> &str {
-        &self.source.name
+        self.source.name
     }
 
     /// Whether the source's `grants` let it give `role`.
@@ -202,7 +202,7 @@ impl Interest for Rules<'_> {
         let thing = Thing { kind, key, name, identity, norm, path };
         let named = || self.names.contains(&self.bare(name));
         let templated =
-            || self.config.templates.iter().any(|template| template.regex.is_match(name));
+            || self.settings.templates.iter().any(|template| template.regex.is_match(name));
         (kind != Kind::Attribute && !name.is_empty() && (named() || templated()))
             || self.mappings.iter().any(|ready| self.hits(ready, &thing))
     }
@@ -216,7 +216,7 @@ impl Interest for Rules<'_> {
 /// come to.
 pub(super) fn templated_names(rules: &Rules<'_>, directory: &Directory) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    let template = |name: &str| rules.config.templates.iter().any(|t| t.regex.is_match(name));
+    let template = |name: &str| rules.settings.templates.iter().any(|t| t.regex.is_match(name));
     for (index, reference) in (0u32..).zip(&directory.refs) {
         let name = directory.text(reference.name);
         match reference.kind {

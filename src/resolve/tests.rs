@@ -8,12 +8,12 @@ use proptest::prelude::*;
 use super::{View, resolve};
 use crate::config::{self, Config};
 use crate::directory::{
-    Completeness, Directory, Enabled, Kind, NewRef, NewUser, Snapshot, SnapshotBuilder, merge,
+    Completeness, Directory, Enabled, Kind, NewRef, NewUser, Snapshot, SnapshotBuilder, local,
+    merge,
 };
 use crate::model::{Change, GrantKind, LocalGrant, State, Status, Time, parse_rfc3339};
 use crate::plan::effective::Effective;
 use crate::plan::{self, ByHand, Plan, view};
-use crate::source::local;
 
 mod naming;
 mod reasons;
@@ -248,7 +248,7 @@ impl World {
         if !views.iter().any(|view| view.source == local::NAME) {
             views.push(View { source: local::NAME, directory: &nobody });
         }
-        let resolved = resolve(&self.config, &views, &self.state, self.now);
+        let resolved = resolve(&self.config.settings(), &views, &self.state, self.now);
         // The rule that makes a plan trustworthy, checked on every plan of every test here.
         let applied = plan::apply(&self.state, &resolved.state, &resolved.changes);
         assert_eq!(shape(&applied), shape(&resolved.state), "changes do not lead to the new state");
@@ -1235,7 +1235,7 @@ fn a_held_plan_with_newcomers_keeps_its_id_and_can_be_approved_later() {
     assert_eq!(again.held.as_ref().map(|held| &held.id), Some(&held.id));
     let directory = world.facts["kc"].directory();
     let view = [View { source: "kc", directory: &directory }];
-    let resolved = resolve(&world.config, &view, &world.state, world.now);
+    let resolved = resolve(&world.config.settings(), &view, &world.state, world.now);
     let plan = plan::approve(resolved, &world.state, &held, world.now).unwrap();
     world.state = stored(&plan);
     assert_eq!(Effective::of(&world.state, world.now).pairs(), 0);
@@ -1294,7 +1294,7 @@ fn an_approved_plan_applies_exactly_or_says_what_does_not_stand() {
     let held = world.run().held.unwrap();
     let directory = world.facts["kc"].directory();
     let view = [View { source: "kc", directory: &directory }];
-    let resolved = resolve(&world.config, &view, &world.state, world.now);
+    let resolved = resolve(&world.config.settings(), &view, &world.state, world.now);
     let plan = plan::approve(resolved, &world.state, &held, world.now).unwrap();
     assert_eq!((plan.summary.grants_removed, plan.summary.pairs_lost), (5, 5));
     // One of them is back: the plan does not stand, and says so.
@@ -1302,7 +1302,7 @@ fn an_approved_plan_applies_exactly_or_says_what_does_not_stand() {
     world.says("kc", &people);
     let directory = world.facts["kc"].directory();
     let view = [View { source: "kc", directory: &directory }];
-    let resolved = resolve(&world.config, &view, &world.state, world.now);
+    let resolved = resolve(&world.config.settings(), &view, &world.state, world.now);
     let gone = plan::approve(resolved, &world.state, &held, world.now).unwrap_err();
     assert_eq!(gone.len(), 1);
     assert!(gone[0].starts_with("grant-removed user000 r (idp)"), "{gone:?}");
@@ -1515,7 +1515,7 @@ fn arbitrary_config() -> impl Strategy<Value = String> {
 fn oracle(config: &Config, facts: &Facts) -> BTreeSet<(String, String)> {
     let mut out = BTreeSet::new();
     for mapping in &config.mappings {
-        let crate::config::MappingRule::Group(wanted) = &mapping.rule else { panic!() };
+        let crate::resolve::MappingRule::Group(wanted) = &mapping.rule else { panic!() };
         for person in facts.people.iter().filter(|p| p.enabled) {
             if person.groups.iter().any(|g| g == wanted || g.starts_with(&format!("{wanted}/"))) {
                 out.extend(mapping.roles.iter().map(|role| (person.name.clone(), role.clone())));

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Origin, RouteSpec, Target};
-use crate::config::{Config, GatewayConfig, PolicyText};
 use crate::policy::{Action, ActionPattern, Effect, Policy, ResourcePattern};
+use crate::resolve::{PolicyText, Settings};
 
 /// One Allow of a role or a role template.
 struct Allow {
@@ -23,17 +23,16 @@ enum Reach {
     From(String),
 }
 
-/// What is worth telling of the routes and the roles of `config`, in words: each action of a route
+/// What is worth telling of routes, roles and templates, in words: each action of a route
 /// that no role allows there, and each pattern of a role that allows what no route asks for. Nothing
 /// where there is no route.
 #[must_use]
-pub fn warnings(config: &Config) -> Vec<String> {
-    let routes = config.gateway.as_ref().map_or_else(Vec::new, GatewayConfig::route_specs);
+pub fn warnings(routes: &[(Origin, RouteSpec)], settings: &Settings<'_>) -> Vec<String> {
     if routes.is_empty() {
         return Vec::new();
     }
-    let allows = allows(config);
-    let mut warnings = nobody_may(&routes, &allows);
+    let allows = allows(settings);
+    let mut warnings = nobody_may(routes, &allows);
     for Allow { place, actions, .. } in &allows {
         let asked = |pattern: &&ActionPattern| {
             routes.iter().any(|(_, route)| pattern.matches(&route.action))
@@ -129,16 +128,16 @@ fn meet(one: &str, other: &str) -> bool {
     one.starts_with(other) || other.starts_with(one)
 }
 
-fn allows(config: &Config) -> Vec<Allow> {
+fn allows(settings: &Settings<'_>) -> Vec<Allow> {
     let mut allows = Vec::new();
-    for (name, role) in &config.roles {
+    for (name, role) in settings.roles {
         for (number, policy) in (1usize..).zip(&role.policies) {
             if policy.effect == Effect::Allow {
                 allows.push(of_role(format!("roles.{name}.policies[{number}]"), policy));
             }
         }
     }
-    for (number, template) in (1usize..).zip(&config.templates) {
+    for (number, template) in (1usize..).zip(settings.templates) {
         for (place, policy) in (1usize..).zip(&template.policies) {
             if policy.effect == Effect::Allow {
                 let place = format!("role_template[{number}].policies[{place}]");

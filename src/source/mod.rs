@@ -8,34 +8,13 @@
 pub mod file;
 pub mod keycloak;
 pub mod ldap;
-pub mod local;
 mod lookup;
 
 use futures_util::future::BoxFuture;
 
-pub use lookup::{Looked, Named, Who};
+pub use lookup::{Looked, Who};
 
-use crate::directory::{Kind, Snapshot};
-
-/// What the configuration's rules can name, so that a reader can leave out what nobody asks for.
-pub trait Interest: Send + Sync {
-    /// Whether some rule can name this thing. `key` and `norm` are what
-    /// [`RefRow`](crate::directory::RefRow) holds under
-    /// those names, `path` holds a group's names from the top (its own name alone in LDAP).
-    fn reaches(
-        &self,
-        kind: Kind,
-        key: &str,
-        name: &str,
-        identity: &str,
-        norm: &str,
-        path: &[&str],
-    ) -> bool;
-
-    /// The attribute values that rules name, as (name, value): a reader makes a
-    /// [`Kind::Attribute`] reference of each.
-    fn attributes(&self) -> &[(String, String)];
-}
+use crate::directory::{Interest, Snapshot};
 
 /// Why a source could not be read at all: nothing is known, so nothing changes.
 #[derive(Debug, thiserror::Error)]

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Meta;
-use crate::directory::{Directory, Sighting};
+use crate::directory::{Directory, Named, Sighting};
 use crate::model::{State, Status, UserId};
 use crate::plan::Held;
-use crate::source::Named;
 
 /// Who is asked about.
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@ use secrecy::ExposeSecret as _;
 
 use super::{RunError, SourceState, local};
 use crate::config::{Config, DefaultAdmin};
+use crate::directory::local::{NAME, NewAccount, changed, find, free_id, nobody, with, without};
 use crate::directory::{Directory, Enabled};
 use crate::model::token::{self, SECRET_LENGTH};
 use crate::model::username::canonical;
@@ -14,7 +15,6 @@ use crate::model::{
 };
 use crate::plan;
 use crate::resolve::Resolved;
-use crate::source::local::{NAME, NewAccount, changed, find, free_id, nobody, with, without};
 use crate::store::Reader;
 
 /// Who did it, in the store's words: no account of the operating system is called so.
@@ -299,9 +299,9 @@ fn nobody_else(
             continue;
         }
         let called = |row: &crate::directory::DirUser| {
-            let raw = match config.called_by(&source.name) {
-                crate::config::UsernameFrom::Username => directory.text(row.username),
-                crate::config::UsernameFrom::Email => directory.text(row.email),
+            let raw = match config.settings().called_by(&source.name) {
+                crate::model::username::UsernameFrom::Username => directory.text(row.username),
+                crate::model::username::UsernameFrom::Email => directory.text(row.email),
             };
             canonical(raw).is_ok_and(|called| called == *name)
         };

@@ -4,11 +4,13 @@
 //! a group or a role, or a role of either of two clients, it gives nothing until the next sync.
 
 use super::provision::Claimed;
-use crate::config::{Config, SourceConfig, SourceKind, UsernameFrom};
-use crate::directory::{Directory, Enabled, Kind, RefRow, Sighting, Within, client_role_key};
+use crate::config::{Config, SourceConfig, SourceKind};
+use crate::directory::{
+    Directory, Enabled, Kind, Named, RefRow, Sighting, Within, client_role_key,
+};
+use crate::model::username::UsernameFrom;
 use crate::model::{Change, ExternalRef, GrantKind, Reason, RefKind, Role};
 use crate::resolve::{Resolved, may_deny};
-use crate::source::Named;
 use crate::store::MirrorOutline;
 
 /// Whom the token of source `name` shows. The mirror, where it has them, knows whether they are disabled.
@@ -71,7 +73,9 @@ fn restricted(
     }
     for name in &claimed.roles {
         let bearers = bearers(&outline.directory, name);
-        if bearers.len() > 1 && may_deny(config, source, &outline.directory, roles, &bearers) {
+        if bearers.len() > 1
+            && may_deny(&config.settings(), source.terms(), &outline.directory, roles, &bearers)
+        {
             return Err(format!(
                 "the claim names `{}`, which can mean several things, and a role that denies hangs \
                  on one of them: left to the next sync",

@@ -7,12 +7,12 @@
 use super::manual::existing_reader;
 use super::{MOST_TRIES, RunError, SourceResult, SourceState, configured};
 use crate::config::Config;
+use crate::directory::local::{self, NAME, NewAccount, nobody};
 use crate::directory::{Directory, Enabled, ScopeReport};
 use crate::model::username::canonical;
 use crate::model::{Deed, Done, LastDeed, LocalAccount, State, Time};
 use crate::plan::{self, Plan, Records};
 use crate::resolve::{Resolved, View, resolve};
-use crate::source::local::{self, NAME, NewAccount, nobody};
 use crate::store::{
     Commit, CommitError, Mirror, MirrorUpdate, Reader, SourceUpdate, StoreError, Writer,
 };
@@ -259,7 +259,7 @@ impl<'a> Inputs<'a> {
         let others =
             mirrors.iter().map(|(source, mirror)| View { source, directory: &mirror.directory });
         let views: Vec<View<'_>> = others.chain([View { source: NAME, directory }]).collect();
-        Ok(resolve(self.config, &views, &self.old, self.now))
+        Ok(resolve(&self.config.settings(), &views, &self.old, self.now))
     }
 
     /// Why nothing can be done to somebody whom `local` does not list.

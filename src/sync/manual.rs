@@ -5,10 +5,10 @@ use std::path::Path;
 
 use super::{MOST_TRIES, RunError, configured};
 use crate::config::Config;
+use crate::directory::local;
 use crate::model::{Deed, State, Time};
 use crate::plan::{self, ByHand, Held, Plan};
 use crate::resolve::{View, resolve};
-use crate::source::local;
 use crate::store::{Commit, CommitError, Meta, Reader, RunLock, Writer};
 
 /// Applies exactly the held plan `id`, if each of its changes still stands.
@@ -49,7 +49,7 @@ fn approved(config: &Config, reader: &Reader, id: &str, now: Time) -> Result<Pla
     if !views.iter().any(|view| view.source == local::NAME) {
         views.push(View { source: local::NAME, directory: &nobody });
     }
-    let resolved = resolve(config, &views, &old, now);
+    let resolved = resolve(&config.settings(), &views, &old, now);
     plan::approve(resolved, &old, &held, now).map_err(|gone| {
         RunError::Refused(format!(
             "plan {id} does not stand any more, nothing was applied; run `idpsyncd sync` for a \

@@ -212,7 +212,8 @@ async fn ask(config: &Config, options: &Options, progress: &OnProgress) -> Vec<S
 
 async fn ask_one(config: &Config, index: usize, progress: OnProgress) -> SourceAnswer {
     let Some(source) = config.sources.get(index) else { return SourceAnswer::NotAsked };
-    let rules = Rules::new(config, source);
+    let settings = config.settings();
+    let rules = Rules::new(&settings, source.terms());
     let snapshot = match open_source(source) {
         Ok(opened) => opened.read(&rules, progress).await,
         Err(error) => Err(error),
@@ -370,7 +371,7 @@ fn plan_and_commit(
         let old = reader.as_ref().map(Reader::state).transpose()?.unwrap_or_default();
         let views = views(config, &known);
         let make = || {
-            let mut resolved = resolve(config, &views, &old, now);
+            let mut resolved = resolve(&config.settings(), &views, &old, now);
             ensure.amend(&mut resolved, &old, now);
             let mut plan = plan::plan(&config.guard, resolved, &old, pending.as_ref(), now);
             plan.records.accounts.clone_from(&ensure.accounts);
@@ -530,7 +531,10 @@ fn doubts(
     let read = known.iter().filter_map(|one| Some((one.outcome.name.as_str(), one.directory()?)));
     let all: Vec<(&str, &Directory)> =
         read.chain(kept.iter().map(|(name, directory)| (*name, directory))).collect();
-    Ok(in_doubt(config, &all, &reader.roles()?).into_iter().map(|doubt| doubt.told).collect())
+    Ok(in_doubt(&config.settings(), &all, &reader.roles()?)
+        .into_iter()
+        .map(|doubt| doubt.told)
+        .collect())
 }
 
 /// Groups that rules name in whole and that are called otherwise since the last read.
@@ -538,7 +542,7 @@ fn renamed_groups(config: &Config, known: &[SourceState]) -> Vec<String> {
     let news = config.sources.iter().zip(known).filter(|(_, one)| one.is_news());
     news.filter_map(|(source, one)| {
         let (old, new) = (&one.mirror.as_ref()?.directory, one.read.as_ref()?);
-        Some(crate::resolve::renamed_groups(config, source, old, new))
+        Some(crate::resolve::renamed_groups(&config.settings(), source.terms(), old, new))
     })
     .flatten()
     .collect()

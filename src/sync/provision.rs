@@ -20,13 +20,13 @@ use futures_util::future::join_all;
 use super::claims;
 use super::who::{Asked, acquainted, called, named, who};
 use super::{MOST_TRIES, RunError, configured};
-use crate::config::{Config, LinkBy, SourceConfig};
-use crate::directory::{Directory, Enabled, Kind, Sighting, Within, find_ref, with_people};
+use crate::config::{Config, SourceConfig};
+use crate::directory::{Directory, Enabled, Kind, Named, Sighting, Within, find_ref, with_people};
 use crate::gateway::question::{Caller, KnownBy};
 use crate::model::{Change, Status, Time};
 use crate::plan::{self, effective};
-use crate::resolve::{NewGroup, Resolved, Rules, View, new_group, resolve};
-use crate::source::{Looked, Named, Source, SourceError, Who};
+use crate::resolve::{LinkBy, NewGroup, Resolved, Rules, View, new_group, resolve};
+use crate::source::{Looked, Source, SourceError, Who};
 use crate::store::{
     Commit, CommitError, MirrorOutline, MirrorPerson, ProvisionContext, ProvisionQuery, Reader,
     Writer,
@@ -157,7 +157,8 @@ async fn ask_one(config: &Config, source: &SourceConfig, opened: &Opened, who: &
         Ok(opened) => opened,
         Err(error) => return failed(error),
     };
-    let rules = Rules::new(config, source);
+    let settings = config.settings();
+    let rules = Rules::new(&settings, source.terms());
     match opened.lookup(&rules, who).await {
         // Whether the account is enabled is not for a source to say that gives roles only.
         Ok(Looked::Found(sighting)) if sighting.enabled == Enabled::Unknown && source.lifecycle => {
@@ -315,7 +316,7 @@ fn decide<'a>(
         .zip(&directories)
         .map(|(part, directory)| View { source: &part.source.name, directory })
         .collect();
-    let mut resolved = resolve(config, &views, &around.state, now);
+    let mut resolved = resolve(&config.settings(), &views, &around.state, now);
     for (source, answer) in config.sources.iter().zip(answers) {
         if let Heard::Claimed(claimed) = answer {
             claims::mark(config, &source.name, &claimed.claim, &mut resolved);
@@ -416,7 +417,12 @@ fn new_group_gives_nothing(
     let Some(name) = within.name.as_deref().filter(|_| within.kind == Kind::Group) else {
         return Ok(());
     };
-    let why = match new_group(config, source, &outline.directory, (&within.key, name)) {
+    let why = match new_group(
+        &config.settings(),
+        source.terms(),
+        &outline.directory,
+        (&within.key, name),
+    ) {
         NewGroup::Nothing => return Ok(()),
         NewGroup::Denies => "a role that denies hangs on its name",
         NewGroup::InDoubt => "another group bears its name, which is in doubt now",

@@ -702,8 +702,12 @@ fn a_commit_that_races_with_a_newcomer_plans_and_writes_anew() {
         catch_up(known, Some(&reader), &marks).unwrap();
         load_views(known, Some(&reader)).unwrap();
         let old = reader.state().unwrap();
-        let resolved =
-            crate::resolve::resolve(&home.config, &views(&home.config, known), &old, now());
+        let resolved = crate::resolve::resolve(
+            &home.config.settings(),
+            &views(&home.config, known),
+            &old,
+            now(),
+        );
         let plan = crate::plan::plan(&home.config.guard, resolved, &old, None, now());
         if newcomer {
             let done =

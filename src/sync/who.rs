@@ -1,12 +1,11 @@
 //! Who a stranger is: what they are to be called, and whether the store knows them already.
 
 use super::provision::{Heard, Person};
-use crate::config::{Config, UsernameFrom};
-use crate::directory::Sighting;
+use crate::config::Config;
+use crate::directory::{Named, Sighting};
 use crate::gateway::question::{Caller, KnownBy};
 use crate::model::Status;
-use crate::model::username::canonical;
-use crate::source::Named;
+use crate::model::username::{UsernameFrom, canonical};
 use crate::store::Acquaintance;
 
 /// Who is to be provisioned.

@@ -1,6 +1,6 @@
 //! Routes that nobody may take, and policies that no route asks for.
 
-use idpsyncd::config::parse;
+use idpsyncd::config::{GatewayConfig, parse};
 use idpsyncd::routes::coverage::warnings;
 
 const START: &str = "[store]\npath = \"s\"\n[[source]]\nname = \"a\"\nkind = \"file\"\n\
@@ -10,7 +10,9 @@ const GATEWAY: &str = "[gateway]\nhttp = \"127.0.0.1:1\"\nidentity = \"header\"\
 fn told(lines: &str) -> Vec<String> {
     let text = format!("{START}{lines}");
     let config = parse(&text, std::path::Path::new("/t.toml"));
-    warnings(&config.unwrap_or_else(|faults| panic!("{faults}\n{text}")))
+    let config = config.unwrap_or_else(|faults| panic!("{faults}\n{text}"));
+    let routes = config.gateway.as_ref().map_or_else(Vec::new, GatewayConfig::route_specs);
+    warnings(&routes, &config.settings())
 }
 
 /// Whether the one Allow of a role (`of_role`) or template may ever take the one route.

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idpsyncd::config::{KeycloakConfig, SecretRef};
-use idpsyncd::directory::{Completeness, Enabled, Kind, ScopeReport, Snapshot};
+use idpsyncd::directory::{Completeness, Enabled, Interest, Kind, ScopeReport, Snapshot};
 use idpsyncd::source::keycloak::KeycloakSource;
-use idpsyncd::source::{Finding, Interest, OnProgress, Source, SourceError};
+use idpsyncd::source::{Finding, OnProgress, Source, SourceError};
 
 pub type Source_ = Arc<KeycloakSource>;
 

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use idpsyncd::config::{Flavor, LdapConfig, LdapGroups, LdapUsers, SecretRef, UsernameFrom};
-use idpsyncd::directory::{Completeness, Enabled, Kind, Snapshot};
+use idpsyncd::config::{Flavor, LdapConfig, LdapGroups, LdapUsers, SecretRef};
+use idpsyncd::directory::{Completeness, Enabled, Interest, Kind, Named, Snapshot};
+use idpsyncd::model::username::UsernameFrom;
 use idpsyncd::source::ldap::LdapSource;
-use idpsyncd::source::{Finding, Interest, Looked, Named, OnProgress, Source, SourceError, Who};
+use idpsyncd::source::{Finding, Looked, OnProgress, Source, SourceError, Who};
 
 use crate::openldap::{OpenLdap, SUFFIX};
 

@@ -1,9 +1,10 @@
 //! What somebody could gain or lift by naming things at an identity provider, and which source says
 //! who is there.
 
-use crate::config::types::{Config, Mapping, MappingRule, RoleConfig, SourceConfig};
+use crate::config::types::{Config, SourceConfig};
 use crate::model::Mode;
 use crate::policy::only_deny;
+use crate::resolve::{Mapping, MappingRule, RoleDefinition};
 
 pub(super) fn warnings(config: &Config, warnings: &mut Vec<String>) {
     open_sources(config, warnings);
@@ -37,7 +38,7 @@ fn open_sources(config: &Config, warnings: &mut Vec<String>) {
 
 /// Whether some rule could give the protected role `name` through `source`: an IdP role of that
 /// name, or what a mapping names in whole.
-fn may_give(config: &Config, source: &SourceConfig, name: &str, role: &RoleConfig) -> bool {
+fn may_give(config: &Config, source: &SourceConfig, name: &str, role: &RoleDefinition) -> bool {
     if role.everyone || role.mode == Mode::Ignore {
         return false;
     }

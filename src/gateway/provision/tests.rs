@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::config;
-use crate::directory::{Enabled, Kind, Sighting, Snapshot, Within};
-use crate::source::{Finding, Interest, Looked, OnProgress, Source, Who};
+use crate::directory::{Enabled, Interest, Kind, Sighting, Snapshot, Within};
+use crate::source::{Finding, Looked, OnProgress, Source, Who};
 use crate::store::Reader;
 use crate::sync::{Options, run};
 

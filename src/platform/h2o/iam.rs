@@ -9,7 +9,7 @@ use std::fmt;
 use serde_json::json;
 
 use super::json::Json;
-use crate::config::check_role_name;
+use crate::model::check_role_name;
 use crate::policy::{ActionPattern, Effect, PatternError, Policy, ResourcePattern};
 
 /// One policy, as its file has it.

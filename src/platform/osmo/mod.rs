@@ -19,7 +19,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::yaml::{self, Node, Place};
-use crate::config::{Code, Fault, RoleConfig, near_miss};
+use crate::config::{Code, Fault, near_miss};
+use crate::resolve::RoleDefinition;
 
 pub use pool::{Platform, Pool};
 pub use template::merged;
@@ -43,7 +44,7 @@ pub struct Osmo {
 #[derive(Clone, Debug)]
 pub struct Imported {
     /// The role.
-    pub role: RoleConfig,
+    pub role: RoleDefinition,
     /// Where, for messages: `config.yaml:12`. `None`: by no file, but by the chart that the file is
     /// for, so that any other declaration takes its place.
     pub declared: Option<String>,

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use super::super::yaml::{Node, Place};
 use super::{Imported, Osmo, Reading};
-use crate::config::{Code, RoleConfig, check_role_name, near_miss};
+use crate::config::{Code, near_miss};
 use crate::model::Mode;
+use crate::model::check_role_name;
 use crate::policy::{ActionPattern, Effect, Policy, ResourcePattern};
+use crate::resolve::RoleDefinition;
 
 /// The role that everybody has.
 const EVERYONE: &str = "osmo-default";
@@ -52,7 +54,7 @@ pub(super) fn add_defaults(osmo: &mut Osmo, defaults: BTreeMap<String, Node>) {
     }
 }
 
-fn role(reading: &mut Reading<'_>, name: &str, key: &str, node: &Node) -> Option<RoleConfig> {
+fn role(reading: &mut Reading<'_>, name: &str, key: &str, node: &Node) -> Option<RoleDefinition> {
     if node.map().is_none() {
         let message = format!("expected a role, found {}", node.kind());
         reading.fault(node.place, key, Code::WrongType, message);
@@ -79,7 +81,7 @@ fn role(reading: &mut Reading<'_>, name: &str, key: &str, node: &Node) -> Option
     let everyone = name == EVERYONE;
     let external_roles = external_roles(reading, name, key, node, everyone);
     let policies = policies(reading, &format!("{key}.policies"), node.get("policies"));
-    (reading.faults.len() == before).then_some(RoleConfig {
+    (reading.faults.len() == before).then_some(RoleDefinition {
         description,
         everyone,
         mode,

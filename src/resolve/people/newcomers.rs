@@ -2,10 +2,11 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::config::{LinkBy, UsernameFrom};
 use crate::directory::DirUser;
 use crate::model::UserId;
+use crate::model::username::UsernameFrom;
 
+use super::super::settings::LinkBy;
 use super::{Absent, Finder, NOBODY};
 
 /// What it takes to tell whether a view's newcomers are somebody whom another source lists.
@@ -37,7 +38,7 @@ impl Acquaintances {
         let row = source.directory.users.get(user as usize)?;
         match self.link_by {
             LinkBy::Username => finder.taken.get(name).copied().filter(|person| {
-                let any_name = finder.config.sync.username == UsernameFrom::Username;
+                let any_name = finder.settings.username == UsernameFrom::Username;
                 finder.is_called(*person, name)
                     && finder.may_link(row)
                     && (any_name || self.vouched.contains(person))
@@ -123,7 +124,7 @@ where
         let by_username = link_by == LinkBy::Username;
         // With `username = "email"` a name is an address: nobody becomes another source's person
         // by an address that only an unverified row has given that person.
-        let vouched = match self.config.sync.username {
+        let vouched = match self.settings.username {
             UsernameFrom::Email if by_username => self.vouched(),
             UsernameFrom::Email | UsernameFrom::Username => HashSet::new(),
         };
@@ -207,7 +208,7 @@ where
     /// Whether a name is proof enough that two sources mean one person: an address that nobody
     /// verified is not.
     fn may_link(&self, row: &DirUser) -> bool {
-        self.config.sync.username == UsernameFrom::Username || row.email_verified
+        self.settings.username == UsernameFrom::Username || row.email_verified
     }
 
     fn newcomer(&mut self, view: u16, user: u32, name: &'n str, absent: &Absent<'_>) {
@@ -234,7 +235,7 @@ where
     fn moved_here(&self, view: u16, user: u32, old: u32, absent: &Absent<'_>) -> bool {
         let Some(source) = self.sources.get(usize::from(view)) else { return false };
         let Some(row) = source.directory.users.get(user as usize) else { return false };
-        let configured = |name: &&str| self.config.sources.iter().any(|it| it.name == **name);
+        let configured = |name: &&str| self.settings.sources.iter().any(|it| it.name == *name);
         let elsewhere = absent
             .sources
             .get(&old)
@@ -244,7 +245,7 @@ where
             && self.may_link(row)
             && self.terms_of(view).link_by == LinkBy::Username
             // Whether the one who is gone had the address verified is not known any more.
-            && self.config.sync.username == UsernameFrom::Username
+            && self.settings.username == UsernameFrom::Username
     }
 
     /// Persons of other views by verified address; `None` where two share one.

@@ -285,7 +285,7 @@ fn a_client_role_that_fits_two_readings_is_in_doubt_and_a_list_is_not() {
         }
         builder.finish().directory
     };
-    use crate::config::MappingRule;
+    use crate::resolve::MappingRule;
     let mut config = of("\"x\"");
     config.mappings[0].rule = MappingRule::ClientRole("a/b/c".to_owned());
     let mut world = World::new(config);
@@ -450,7 +450,7 @@ fn a_group_named_in_whole_that_is_called_otherwise_is_told_with_its_new_name() {
     );
     let old = built(false, &[("k1", "g", "/a/g", &["ann"]), ("k2", "x", "/x", &[])], &["ann"]);
     let new = built(false, &[("k1", "h", "/b/h", &["ann"]), ("k2", "y", "/y", &[])], &["ann"]);
-    let told = renamed_groups(&config, &config.sources[0], &old, &new);
+    let told = renamed_groups(&config.settings(), config.sources[0].terms(), &old, &new);
     assert_eq!(
         told,
         [
@@ -460,7 +460,10 @@ fn a_group_named_in_whole_that_is_called_otherwise_is_told_with_its_new_name() {
              on by its id"
         ]
     );
-    assert_eq!(renamed_groups(&config, &config.sources[0], &new, &new), Vec::<String>::new());
+    assert_eq!(
+        renamed_groups(&config.settings(), config.sources[0].terms(), &new, &new),
+        Vec::<String>::new()
+    );
     let mut world = World::new(config);
     run_on(&mut world, "kc", old);
     run_on(&mut world, "kc", new);
@@ -471,7 +474,7 @@ fn a_group_named_in_whole_that_is_called_otherwise_is_told_with_its_new_name() {
 fn what_is_in_doubt_can_be_told_without_a_run() {
     let config = config_of(&["kc"], "[roles.r]\nexternal_roles = [\"g\"]\n[roles.other]\n");
     let directory = Facts::of(&[person("1", "ann", &["/a/g", "/b/g", "/a/h", "/b/h"])]).directory();
-    let told = in_doubt(&config, &[("kc", &directory)], &[]);
+    let told = in_doubt(&config.settings(), &[("kc", &directory)], &[]);
     assert_eq!(told.len(), 1, "nobody asks for `h`: {told:?}");
     assert_eq!(told[0].roles, BTreeSet::from(["r".to_owned()]));
     assert!(told[0].told.starts_with("kc: group name `g` is ambiguous (`/a/g`, `/b/g`)"));

@@ -340,7 +340,7 @@ impl World {
             self.facts.iter().map(|(name, facts)| (name.clone(), facts.directory())).collect();
         let views: Vec<View<'_>> =
             directories.iter().map(|(source, directory)| View { source, directory }).collect();
-        let resolved = resolve(&self.config, &views, &self.state, self.now);
+        let resolved = resolve(&self.config.settings(), &views, &self.state, self.now);
         let plan = plan::approve(resolved, &self.state, held, self.now)?;
         self.state = stored(&plan);
         Ok(plan)

@@ -23,8 +23,7 @@ use std::collections::{HashMap, HashSet};
 use super::builtin::Builtin;
 use super::export::{Composites, Export, Group, Role};
 use super::odd::{ByClient, Names, Oddities};
-use crate::directory::{Completeness, Kind, NewRef, SnapshotBuilder, client_role_key};
-use crate::source::Interest;
+use crate::directory::{Completeness, Interest, Kind, NewRef, SnapshotBuilder, client_role_key};
 
 /// Before the key and `norm` of a role whose client does not count. No client role's identity
 /// begins so: a blank never stands before the first `/` there by accident, and a mapping's client

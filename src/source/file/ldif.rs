@@ -13,12 +13,12 @@ use super::choice::Choice;
 use super::encoding;
 use super::records::{Fault, Record, Records, whole};
 use crate::config::LdifConfig;
-use crate::directory::{Snapshot, dn, value};
+use crate::directory::{Interest, Snapshot, dn, value};
 use crate::model::Time;
+use crate::source::SourceError;
 use crate::source::ldap::presence::{Presence, presence};
 use crate::source::ldap::roles::Roles;
 use crate::source::ldap::{Assembler, Shape, Verdict};
-use crate::source::{Interest, SourceError};
 
 /// Reads the LDIF that `config` names. Accounts are judged at the present moment.
 ///

@@ -28,9 +28,9 @@ mod records;
 use futures_util::future::BoxFuture;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::{Finding, Interest, Looked, OnProgress, Source, SourceError, Who};
+use super::{Finding, Looked, OnProgress, Source, SourceError, Who};
 use crate::config::{LdifConfig, RealmExportConfig, SourceKind};
-use crate::directory::{Directory, Sighting, Snapshot, Within};
+use crate::directory::{Directory, Interest, Sighting, Snapshot, Within};
 
 /// A file that is read like a server.
 #[derive(Debug)]

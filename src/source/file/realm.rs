@@ -17,8 +17,8 @@ use super::graph::Graph;
 use super::odd::Oddities;
 use super::people::People;
 use crate::config::RealmExportConfig;
-use crate::directory::{Snapshot, SnapshotBuilder};
-use crate::source::{Interest, OnProgress, SourceError};
+use crate::directory::{Interest, Snapshot, SnapshotBuilder};
+use crate::source::{OnProgress, SourceError};
 
 /// Reads the realm export of the source called `source`. `interest` is what rules can name.
 ///

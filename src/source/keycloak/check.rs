@@ -10,7 +10,8 @@ use super::rights;
 use super::roles;
 use super::token::lacking;
 use crate::config::KeycloakConfig;
-use crate::source::{Finding, Interest};
+use crate::directory::Interest;
+use crate::source::Finding;
 
 /// Signs in and asks one small question of each kind.
 pub(super) async fn check(

@@ -2,8 +2,7 @@
 
 use super::groups::Groups;
 use super::roles::Roles;
-use crate::directory::{Completeness, Kind, NewRef, SnapshotBuilder};
-use crate::source::Interest;
+use crate::directory::{Completeness, Interest, Kind, NewRef, SnapshotBuilder};
 
 /// The refs of a read, by their place in [`Groups::rows`] and [`Roles::rows`].
 pub(super) struct Graph {

@@ -17,9 +17,10 @@ use super::client::Client;
 use super::consistency::Health;
 use super::fault::{CallError, Fault};
 use super::federation;
-use crate::config::{KeycloakConfig, UsernameFrom};
-use crate::directory::{Enabled, Kind, Sighting, Within, client_role_key};
-use crate::source::{Interest, Looked, Named, SourceError, Who};
+use crate::config::KeycloakConfig;
+use crate::directory::{Enabled, Interest, Kind, Named, Sighting, Within, client_role_key};
+use crate::model::username::UsernameFrom;
+use crate::source::{Looked, SourceError, Who};
 
 /// A user in full.
 #[derive(Deserialize, Clone, Debug)]

@@ -45,9 +45,9 @@ pub(crate) use http::{cause, http_client};
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 
-use super::{Finding, Interest, Looked, OnProgress, Source, SourceError, Who};
+use super::{Finding, Looked, OnProgress, Source, SourceError, Who};
 use crate::config::KeycloakConfig;
-use crate::directory::Snapshot;
+use crate::directory::{Interest, Snapshot};
 
 /// A realm as a source.
 pub struct KeycloakSource {

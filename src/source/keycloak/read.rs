@@ -28,8 +28,8 @@ use super::rights;
 use super::roles;
 use super::users;
 use crate::config::KeycloakConfig;
-use crate::directory::{Completeness, Snapshot, SnapshotBuilder};
-use crate::source::{Interest, OnProgress, Progress, SourceError};
+use crate::directory::{Completeness, Interest, Snapshot, SnapshotBuilder};
+use crate::source::{OnProgress, Progress, SourceError};
 
 /// Scopes in a row that may fail before the server is taken for broken.
 const PATIENCE: usize = 5;

@@ -5,9 +5,9 @@
 
 use super::connect::Identity;
 use super::{LdapSource, read};
-use crate::directory::Completeness;
+use crate::directory::{Completeness, Interest};
 use crate::model::Time;
-use crate::source::{Finding, Interest};
+use crate::source::Finding;
 
 /// What would make a read fail or lie, and what is unwise.
 pub(super) async fn check(source: &LdapSource, interest: &dyn Interest, now: Time) -> Vec<Finding> {

@@ -6,8 +6,7 @@ use super::assemble::{Assembler, Group};
 use super::lists::{self, Doubted, Judge};
 use super::primary::Primary;
 use super::schema::Schema;
-use crate::directory::{Completeness, Kind, NewRef, Snapshot, dn};
-use crate::source::Interest;
+use crate::directory::{Completeness, Interest, Kind, NewRef, Snapshot, dn};
 
 /// How the reads went.
 #[derive(Clone, Debug, Default)]

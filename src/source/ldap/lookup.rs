@@ -20,9 +20,9 @@ use super::presence::presence;
 use super::search::{self, Limits, Search, both};
 use super::shape::Shape;
 use super::{LdapSource, server};
-use crate::config::UsernameFrom;
 use crate::directory::{Kind, Sighting, Within, dn, value};
 use crate::model::Time;
+use crate::model::username::UsernameFrom;
 use crate::source::{Looked, SourceError, Who};
 
 /// Asks about `who`. `wanted` are the attribute values that rules name, `now` is the moment at

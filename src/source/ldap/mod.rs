@@ -47,9 +47,9 @@ pub use finish::Verdict;
 pub use shape::Shape;
 
 use self::connect::Connector;
-use super::{Finding, Interest, Looked, OnProgress, Source, SourceError, Who};
+use super::{Finding, Looked, OnProgress, Source, SourceError, Who};
 use crate::config::LdapConfig;
-use crate::directory::{Snapshot, dn};
+use crate::directory::{Interest, Snapshot, dn};
 
 /// A directory that is read over LDAP.
 pub struct LdapSource {

@@ -14,9 +14,9 @@ use super::finish::Verdict;
 use super::search::{self, End, Limits, Search};
 use super::shape::Shape;
 use super::{LdapSource, known, lists, server};
-use crate::directory::Snapshot;
+use crate::directory::{Interest, Snapshot};
 use crate::model::Time;
-use crate::source::{Interest, OnProgress, Progress, SourceError};
+use crate::source::{OnProgress, Progress, SourceError};
 
 /// How often everything is read again when an entry was replaced in mid-read.
 const READS: usize = 3;

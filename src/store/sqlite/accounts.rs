@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::codec::user_at;
 use super::error::{Fault, StoreError};
 use super::reader::{Reader, time, time_at};
+use crate::directory::local;
 use crate::model::{Deed, Done, LastDeed, LocalAccount, UserId};
-use crate::source::local;
 
 const COLUMNS: &str =
     "a.ext, a.service, a.admin, a.by, a.at, a.reason, a.last, a.last_by, a.last_at, a.last_reason";

@@ -13,8 +13,8 @@ use super::mirror::{
     Federations, Numbers, damaged, federations, flags, id, load_refs, one, range, read_user, taken,
 };
 use super::reader;
-use crate::config::UsernameFrom;
 use crate::directory::{DirUser, Directory, Sighting, Within};
+use crate::model::username::UsernameFrom;
 use crate::model::{ReasonBook, State, Texts, UserId};
 use crate::store::{Acquaintance, MirrorOutline, MirrorPerson, ProvisionContext, ProvisionQuery};
 

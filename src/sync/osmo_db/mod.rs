@@ -19,14 +19,14 @@ pub use url::{Tls, Url};
 use super::local::scopes;
 use super::manual::existing_reader;
 use super::{MOST_TRIES, RunError, configured};
-use crate::config::{Config, UsernameFrom};
+use crate::config::Config;
 use crate::directory::Directory;
-use crate::model::username::canonical;
+use crate::directory::local::{self, NAME, NewAccount, check_id, free_id, nobody};
+use crate::model::username::{UsernameFrom, canonical};
 use crate::model::{Deed, LocalAccount, LocalGrant, NewToken, State, Status, Time, UserId};
 use crate::plan::{self, Brought, Plan, Records};
 use crate::platform::osmo::database::{self, Account, Accounts, Assigned, Database, TokenWish};
 use crate::resolve::{Resolved, View, resolve};
-use crate::source::local::{self, NAME, NewAccount, check_id, free_id, nobody};
 use crate::store::{Commit, CommitError, Meta, Mirror, MirrorUpdate, Reader, SourceUpdate, Writer};
 
 /// What OSMO's scripts are called; nothing else tells them from people there.
@@ -289,7 +289,7 @@ impl<'a> Inputs<'a> {
         let others =
             self.others.iter().map(|(source, it)| View { source, directory: &it.directory });
         let views: Vec<View<'_>> = others.chain([View { source: NAME, directory }]).collect();
-        resolve(self.config, &views, &self.old, self.now)
+        resolve(&self.config.settings(), &views, &self.old, self.now)
     }
 
     fn brought(&self, user: UserId, account: &Account, deed: &Deed) -> Brought {

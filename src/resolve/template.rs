@@ -10,20 +10,20 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 use regex_syntax::hir::{Hir, HirKind};
 
-use super::types::{PolicyText, RoleTemplate};
-use super::value::check_role_name;
+use super::settings::{PolicyText, RoleTemplate};
+use crate::model::check_role_name;
 use crate::policy::{ActionPattern, Effect, Policy, ResourcePattern};
 
 /// What no capture may be called: in a policy's resource it is the caller's username, which only a
 /// request tells.
-pub(super) const SELF: &str = "self";
+pub const SELF: &str = "self";
 
 /// How it is written there.
-pub(super) const CALLER: &str = "${self}";
+pub const CALLER: &str = "${self}";
 
 /// A part of a text with captures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Part<'a> {
+pub enum Part<'a> {
     /// As it stands.
     Literal(&'a str),
     /// `${name}`
@@ -34,7 +34,7 @@ pub(super) enum Part<'a> {
 ///
 /// # Errors
 /// A `$` that does not begin `${name}`.
-pub(super) fn parts(text: &str) -> Result<Vec<Part<'_>>, String> {
+pub fn parts(text: &str) -> Result<Vec<Part<'_>>, String> {
     let shown = || text.escape_debug();
     let mut parts = Vec::new();
     let mut rest = text;
@@ -110,6 +110,30 @@ fn shown(text: &str) -> String {
     text.chars().map(escaped).collect()
 }
 
+/// A regular expression that must match the whole text.
+///
+/// # Errors
+/// It is none; the message says why.
+pub fn anchored(text: &str) -> Result<Regex, String> {
+    let shown = text.escape_debug();
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    // Alone first: `a)(?:b` would slip through the anchors' brackets.
+    Regex::new(text)
+        .and_then(|_| Regex::new(&format!("^(?:{text})$")))
+        .map_err(|error| format!("`{shown}` is not a regular expression: {}", regex_error(&error)))
+}
+
+/// The one line of a regex error that says what is wrong.
+fn regex_error(error: &regex::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once("error: ") {
+        Some((_, reason)) => reason.trim().replace('\n', " "),
+        None => text.lines().last().unwrap_or_default().trim().to_lowercase(),
+    }
+}
+
 /// Fills captures into `text`.
 fn fill(text: &str, captures: &Captures<'_>) -> Result<String, String> {
     let mut filled = String::new();
@@ -181,7 +205,10 @@ fn captured<'h>(hir: &'h Hir, name: &str) -> Option<&'h Hir> {
 }
 
 /// Reads a policy's texts, through `fill`.
-pub(super) fn policy(
+///
+/// # Errors
+/// A text is no pattern, or `fill` refuses it.
+pub fn policy(
     text: &PolicyText,
     mut fill: impl FnMut(&str) -> Result<String, String>,
 ) -> Result<Policy, String> {
@@ -264,7 +291,6 @@ impl RoleTemplate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::value::anchored;
     use crate::model::Mode;
 
     fn template(name: &str, resource: &str) -> RoleTemplate {
