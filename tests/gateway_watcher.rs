@@ -154,10 +154,15 @@ async fn a_sync_that_changes_nothing_makes_the_evidence_younger() {
     let mut writer = Writer::open(&path).unwrap();
     let configured = ["corp".to_owned(), "never".to_owned()];
     let directory = store_support::random_directory(1, 3, 1);
+    let digest = store_support::digests(&directory);
     let read = |moment: Time, complete: bool, mirror: bool| SourceUpdate {
         complete,
-        mirror: mirror.then_some(MirrorUpdate { old: None, directory: &directory, digest: "d" }),
-        ..store_support::update("corp", moment, None, &directory, "d")
+        mirror: mirror.then_some(MirrorUpdate {
+            old: None,
+            directory: &directory,
+            digest: &digest,
+        }),
+        ..store_support::update("corp", moment, None, &directory, &digest)
     };
     let plan = plan(&World::default(), &world(&["ann"]), at(0));
     let commit = |sources: &[SourceUpdate<'_>], writer: &mut Writer| {

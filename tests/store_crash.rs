@@ -96,7 +96,7 @@ fn commit_next(writer: &mut Writer) -> u64 {
     plan.held = Some(held(g));
     let old = reader.mirror("corp").unwrap();
     let (directory, configured) = (directory(g), ["corp".to_owned()]);
-    let digest = directory.digest();
+    let digest = digests(&directory);
     let moment = at(i64::try_from(g).unwrap());
     let sources = [update("corp", moment, old.as_ref(), &directory, &digest)];
     let settled = Some(format!("settled {g}"));
@@ -162,7 +162,10 @@ fn whole(path: &Path) -> u64 {
     let reader = Reader::open(path).unwrap().unwrap();
     assert_eq!(World::of(&reader.state().unwrap()), world(g));
     assert_eq!(reader.held().unwrap(), Some(held(g)));
-    assert_eq!(reader.mirror("corp").unwrap().unwrap().directory.digest(), directory(g).digest());
+    assert_eq!(
+        reader.mirror("corp").unwrap().unwrap().mirror.directory.digest(),
+        directory(g).digest()
+    );
     assert_eq!(meta.settled, Some(format!("settled {g}")));
     assert_eq!(reader.sources().unwrap()[0].read_at, Some(at(i64::try_from(g).unwrap())));
     let newest = reader.history(&HistoryFilter { limit: Some(1), ..HistoryFilter::default() });

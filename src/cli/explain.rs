@@ -265,7 +265,7 @@ fn places(reader: &Reader, user: &UserDetail) -> Result<(Vec<String>, Within), F
             out.push(format!("{source}: it was never read"));
             continue;
         };
-        let directory: &Directory = &mirror.directory;
+        let directory: &Directory = &mirror.mirror.directory;
         let found = directory.users.binary_search_by(|row| directory.text(row.ext).cmp(ext));
         let Ok(place) = found else {
             out.push(format!("{source}: does not list the user any more"));

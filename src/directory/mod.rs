@@ -9,20 +9,36 @@
 //!
 //! A directory is canonical: users sorted by external id, refs by kind and key, members and
 //! `implies` sorted and distinct. Two readings of the same facts are equal whatever their order.
+//!
+//! ```text
+//! Snapshot (a full read) ─┐
+//! Delta (what changed)   ─┴─► Mirror (a source as it is known) ─► resolve
+//!            the same, row by row: MirrorRows ─► Patch ─► store
+//! ```
 
+mod apply;
+mod delta;
+mod digest;
 pub mod dn;
 mod interest;
 pub mod local;
 mod merge;
+mod mirror;
 mod person;
+mod rows;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 pub mod value;
 
-use sha2::{Digest, Sha256};
-
+pub use apply::Refusal;
+pub use delta::{Cursor, Delta, ListChange, PersonDelta, RefDelta, RefId, Step, Touched};
+pub use digest::{Digest, DigestKey, DirectoryDigest, OtherEncoding, Sum};
 pub use interest::Interest;
 pub use merge::{Merged, merge};
+pub use mirror::{Applied, Mirror};
 pub use person::{Named, Sighting, Within, find_ref, with_people};
+pub use rows::{Head, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry};
 pub(crate) use snapshot::canonical;
 pub use snapshot::{Completeness, NewRef, NewUser, ScopeReport, Snapshot, SnapshotBuilder};
 
@@ -177,48 +193,5 @@ impl Directory {
         }
         names.reverse();
         names
-    }
-
-    /// A digest of everything here, as 64 hex digits. Equal directories have equal digests.
-    #[must_use]
-    pub fn digest(&self) -> String {
-        let mut hash = Sha256::new();
-        let text = |hash: &mut Sha256, text: Text| {
-            let text = self.text(text);
-            hash.update((text.len() as u64).to_le_bytes());
-            hash.update(text.as_bytes());
-        };
-        let list = |hash: &mut Sha256, list: &[u32]| {
-            hash.update((list.len() as u64).to_le_bytes());
-            for item in list {
-                hash.update(item.to_le_bytes());
-            }
-        };
-        let Proven { users, groups, roles } = self.proven;
-        hash.update([self.ignore_case, users, groups, roles].map(u8::from));
-        hash.update((self.users.len() as u64).to_le_bytes());
-        for user in &self.users {
-            for field in [user.ext, user.username, user.email, user.federation] {
-                text(&mut hash, field);
-            }
-            // Of accounts that can be linked the digest is what it was before there were others.
-            let bits = u8::from(user.email_verified) | u8::from(!user.linkable) << 1;
-            hash.update([bits, user.enabled as u8]);
-        }
-        hash.update((self.refs.len() as u64).to_le_bytes());
-        for (index, reference) in self.refs.iter().enumerate() {
-            hash.update([
-                reference.kind as u8,
-                reference.known.into(),
-                reference.implies_known.into(),
-            ]);
-            for field in [reference.key, reference.name, reference.identity, reference.norm] {
-                text(&mut hash, field);
-            }
-            hash.update(reference.parent.map_or(0, |parent| u64::from(parent) + 1).to_le_bytes());
-            list(&mut hash, self.members.get(index).map_or(&[], Vec::as_slice));
-            list(&mut hash, self.implies.get(index).map_or(&[], Vec::as_slice));
-        }
-        format!("{:x}", hash.finalize())
     }
 }

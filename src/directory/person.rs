@@ -1,8 +1,8 @@
 //! One person as a source shows them, and a directory with people put into it.
 
-use hashbrown::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{DirUser, Directory, Enabled, Kind, canonical};
+use super::{Delta, Directory, Enabled, Kind, ListChange, Mirror, PersonDelta, RefId, Refusal};
 use crate::model::username::{self, UsernameFrom};
 
 /// Someone of whom a name is known.
@@ -66,60 +66,82 @@ impl Sighting {
     }
 }
 
+impl Delta {
+    /// What a look-up says: `person`, who takes the place of whatever a mirror has under that id.
+    /// What `directory`, the mirror, does not have, or has under another name, gives nothing.
+    #[must_use]
+    pub fn of_person(directory: &Directory, person: &Sighting) -> Delta {
+        let within = ListChange::Whole(ids(directory, person).into_iter().collect());
+        Delta { people: vec![whole(person, within)], ..Delta::default() }
+    }
+}
+
 /// `directory` (canonical) with `people` in it as well: those who are not there yet, and what each
 /// is within, as far as the directory has such things under the same names. Who is there already
 /// stays as they are, but for being disabled where either says so.
-#[must_use]
-pub fn with_people(mut directory: Directory, people: &[Sighting]) -> Directory {
+///
+/// # Errors
+/// None that could be: what is added names what the directory has, and each person once.
+pub fn with_people(directory: Directory, people: &[Sighting]) -> Result<Directory, Refusal> {
     if people.is_empty() {
-        return directory;
+        return Ok(directory);
     }
-    let count = directory.users.len();
-    let mut added: HashMap<&str, u32> = HashMap::new();
+    let delta = adding(&directory, people);
+    let mirror = Mirror { directory, cursor: None };
+    mirror.apply_delta(&delta).map(|applied| applied.mirror.directory)
+}
+
+/// What adds `people` to `directory` and takes nothing away from it.
+fn adding(directory: &Directory, people: &[Sighting]) -> Delta {
+    let mut added: BTreeMap<&str, (PersonDelta, BTreeSet<RefId>)> = BTreeMap::new();
     for person in people {
-        let known = directory
-            .users
-            .get(..count)
-            .unwrap_or_default()
-            .binary_search_by(|user| directory.text(user.ext).cmp(&person.ext))
-            .ok()
-            .and_then(|place| u32::try_from(place).ok())
-            .or_else(|| added.get(person.ext.as_str()).copied());
-        let place = match known {
-            Some(place) => {
-                if person.enabled == Enabled::No
-                    && let Some(user) = directory.users.get_mut(place as usize)
-                {
-                    user.enabled = Enabled::No;
-                }
-                place
+        let ids = ids(directory, person);
+        let off = person.enabled == Enabled::No;
+        if let Some((before, within)) = added.get_mut(person.ext.as_str()) {
+            if off {
+                before.enabled = Some(Enabled::No);
             }
-            None => {
-                let place = u32::try_from(directory.users.len()).unwrap_or(u32::MAX);
-                let texts = &mut directory.texts;
-                directory.users.push(DirUser {
-                    ext: texts.add(&person.ext),
-                    username: texts.add(&person.username),
-                    email: texts.add(&person.email),
-                    email_verified: person.email_verified,
-                    enabled: person.enabled,
-                    federation: texts.add(&person.federation),
-                    // Whoever the mirror knows otherwise is in the store, and no stranger.
-                    linkable: true,
-                });
-                added.insert(&person.ext, place);
-                place
-            }
-        };
-        for within in &person.within {
-            if let Some(reference) = find_ref(&directory, within)
-                && let Some(members) = directory.members.get_mut(reference)
-            {
-                members.push(place);
-            }
+            within.extend(ids);
+            continue;
         }
+        let there =
+            directory.users.binary_search_by(|user| directory.text(user.ext).cmp(&person.ext));
+        let delta = match there {
+            Ok(_) => PersonDelta {
+                ext: person.ext.clone(),
+                enabled: off.then_some(Enabled::No),
+                ..PersonDelta::default()
+            },
+            Err(_) => whole(person, ListChange::Kept),
+        };
+        added.insert(&person.ext, (delta, ids));
     }
-    canonical(directory).0
+    let people = added.into_values().map(|(delta, within)| {
+        let added = within.into_iter().collect();
+        PersonDelta { within: ListChange::Changed { added, removed: Vec::new() }, ..delta }
+    });
+    Delta { people: people.collect(), ..Delta::default() }
+}
+
+/// All that is seen of a person.
+fn whole(person: &Sighting, within: ListChange<RefId>) -> PersonDelta {
+    PersonDelta {
+        ext: person.ext.clone(),
+        username: Some(person.username.clone()),
+        email: Some(person.email.clone()),
+        email_verified: Some(person.email_verified),
+        enabled: Some(person.enabled),
+        federation: Some(person.federation.clone()),
+        // Whoever the mirror knows otherwise is in the store, and no stranger.
+        linkable: Some(true),
+        within,
+    }
+}
+
+/// What a person is within, as far as `directory` has it under the same name.
+fn ids(directory: &Directory, person: &Sighting) -> BTreeSet<RefId> {
+    let there = person.within.iter().filter(|within| find_ref(directory, within).is_some());
+    there.map(|within| RefId { kind: within.kind, key: within.key.clone() }).collect()
 }
 
 /// The place of what `within` names among the refs of a canonical directory; `None` where

@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-use super::{DirUser, Directory, Enabled, Kind, Proven, RefRow};
+use super::{Cursor, DirUser, Directory, Enabled, Kind, Proven, RefRow};
 use crate::model::Text;
 
 /// Whether a scope of a read is the whole truth.
@@ -59,6 +59,8 @@ pub struct Snapshot {
     /// It is a group's list that says which groups are in it (LDAP), so that list's completeness
     /// covers them too. Otherwise a group or role says itself what it leads to: `implies` tells.
     pub nested_by_list: bool,
+    /// From where the source's feed goes on after this read.
+    pub cursor: Option<Cursor>,
 }
 
 impl Snapshot {
@@ -175,6 +177,7 @@ pub struct SnapshotBuilder {
     warnings: Vec<String>,
     from_file: bool,
     nested_by_list: bool,
+    cursor: Option<Cursor>,
 }
 
 impl SnapshotBuilder {
@@ -194,6 +197,7 @@ impl SnapshotBuilder {
             warnings: Vec::new(),
             from_file: false,
             nested_by_list: false,
+            cursor: None,
         }
     }
 
@@ -205,6 +209,11 @@ impl SnapshotBuilder {
     /// Says that a group's list of members says which groups are in it as well.
     pub fn nested_by_list(&mut self) {
         self.nested_by_list = true;
+    }
+
+    /// Says from where the source's feed goes on after this read.
+    pub fn cursor(&mut self, cursor: Cursor) {
+        self.cursor = Some(cursor);
     }
 
     /// Adds a user and returns its number; for an external id that is there already, that one's
@@ -402,6 +411,7 @@ impl SnapshotBuilder {
             warnings: self.warnings,
             from_file: self.from_file,
             nested_by_list: self.nested_by_list,
+            cursor: self.cursor,
         }
     }
 }

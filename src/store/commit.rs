@@ -1,7 +1,7 @@
 //! What is written: all of it or nothing.
 
-use super::{Mirror, ScopeStatus};
-use crate::directory::Directory;
+use super::{ScopeStatus, StoredMirror};
+use crate::directory::{Cursor, Directory, DirectoryDigest};
 use crate::model::Time;
 use crate::plan::Plan;
 
@@ -39,6 +39,9 @@ pub struct SourceUpdate<'a> {
     pub error: Option<String>,
     /// What was read, scope by scope.
     pub scopes: Vec<ScopeStatus>,
+    /// From where the source's feed goes on after what was read. Where nothing was read the stored
+    /// one stays.
+    pub cursor: Option<&'a Cursor>,
     /// The mirror's new content; absent: it stays as it is. [`Writer::touch`] leaves it out.
     pub mirror: Option<MirrorUpdate<'a>>,
 }
@@ -47,11 +50,11 @@ pub struct SourceUpdate<'a> {
 #[derive(Debug)]
 pub struct MirrorUpdate<'a> {
     /// The mirror as it was loaded for this run; absent where there was none.
-    pub old: Option<&'a Mirror>,
+    pub old: Option<&'a StoredMirror>,
     /// The facts now.
     pub directory: &'a Directory,
-    /// [`Directory::digest`] of them.
-    pub digest: &'a str,
+    /// [`Directory::digests`] of them under the store's key.
+    pub digest: &'a DirectoryDigest,
 }
 
 /// What a commit did.

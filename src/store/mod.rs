@@ -24,9 +24,9 @@ pub use access::{Access, AccessChange, AccessFilter, AsOf, Began, Generation, Un
 pub use commit::{Commit, Committed, MirrorUpdate, SourceUpdate};
 pub use error::{CommitError, LockError, StoreError, StoreErrorKind};
 pub use history::{HistoryFilter, HistoryRow};
-pub use mirror::Mirror;
+pub use mirror::{MirrorPatch, StoredMirror};
 pub use people::{Decided, Effective, GrantDetail, ReachedBy, TokenRow, UserDetail, UserRow};
-pub use provision::{Acquaintance, MirrorOutline, MirrorPerson, ProvisionContext, ProvisionQuery};
+pub use provision::{Acquaintance, MirrorOutline, ProvisionContext, ProvisionQuery};
 pub use review::Review;
 pub use seen::{SeenLink, SeenSet, SeenToken, SeenUser, Since, Standing};
 pub use sqlite::{Footprint, Reader, RunLock, SCHEMA_VERSION, Writer};

@@ -1,6 +1,6 @@
 //! What bears on one stranger.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::Meta;
 use crate::directory::{Directory, Named, Sighting};
@@ -58,18 +58,4 @@ pub struct MirrorOutline {
     pub directory: Directory,
     /// Those who bear the name, the id or one of the addresses.
     pub rows: Vec<Sighting>,
-    pub(super) digest: String,
-    pub(super) numbers: Vec<u32>,
-    pub(super) row_numbers: HashMap<String, u32>,
-}
-
-/// A person to be put into a mirror.
-#[derive(Clone, Copy, Debug)]
-pub struct MirrorPerson<'a> {
-    /// The source.
-    pub source: &'a str,
-    /// Its mirror as it was read.
-    pub outline: &'a MirrorOutline,
-    /// Who, and within what: takes the place of what the mirror says of this external id.
-    pub person: &'a Sighting,
 }

@@ -155,7 +155,8 @@ impl<'a> Ensure<'a> {
             ensure.accounts.push(account);
         }
         if let Some(one) = place.and_then(|place| known.get_mut(place)) {
-            local::says(one, directory);
+            let key = reader.map(Reader::digest_key).transpose()?.unwrap_or_default();
+            local::says(one, directory, &key);
         }
         Ok(ensure)
     }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::SourceState;
+use super::{RunError, SourceState};
 use crate::directory::with_people;
 use crate::store::{Reader, StoreError};
 
@@ -36,7 +36,7 @@ pub(super) fn catch_up(
     known: &mut [SourceState],
     reader: Option<&Reader>,
     marks: &Marks,
-) -> Result<(), StoreError> {
+) -> Result<(), RunError> {
     let Some(reader) = reader else { return Ok(()) };
     let mut stored: BTreeMap<String, Option<String>> =
         reader.sources()?.into_iter().map(|status| (status.name, status.digest)).collect();
@@ -54,8 +54,9 @@ pub(super) fn catch_up(
         let added = reader.added_since(name, *mark)?;
         if !added.is_empty() {
             tracing::info!(source = %name, people = added.len(), "provisioned while it was read");
-            *read = with_people(std::mem::take(read), &added);
-            one.digest = Some(read.digest());
+            let read = with_people(std::mem::take(read), &added)
+                .map_err(|why| RunError::Refused(format!("{name}: cannot add who came: {why}")))?;
+            one.says(read, &reader.digest_key()?);
         }
     }
     Ok(())

@@ -8,13 +8,13 @@ use super::manual::existing_reader;
 use super::{MOST_TRIES, RunError, SourceResult, SourceState, configured};
 use crate::config::Config;
 use crate::directory::local::{self, NAME, NewAccount, nobody};
-use crate::directory::{Directory, Enabled, ScopeReport};
+use crate::directory::{DigestKey, Directory, Enabled, ScopeReport};
 use crate::model::username::canonical;
 use crate::model::{Deed, Done, LastDeed, LocalAccount, State, Time};
 use crate::plan::{self, Plan, Records};
 use crate::resolve::{Resolved, View, resolve};
 use crate::store::{
-    Commit, CommitError, Mirror, MirrorUpdate, Reader, SourceUpdate, StoreError, Writer,
+    Commit, CommitError, MirrorUpdate, Reader, SourceUpdate, StoreError, StoredMirror, Writer,
 };
 
 /// Takes what `local` says from the store as it is now: complete, whatever was asked.
@@ -35,17 +35,17 @@ pub(super) fn refresh(
             let count = reader.map(Reader::local_accounts).transpose()?.unwrap_or_default();
             one.outcome.result = SourceResult::Complete(scopes(count));
         } else {
-            says(one, nobody());
+            let key = reader.map(Reader::digest_key).transpose()?.unwrap_or_default();
+            says(one, nobody(), &key);
         }
     }
     Ok(())
 }
 
 /// Lets `local` say `directory` from now on.
-pub(super) fn says(one: &mut SourceState, directory: Directory) {
+pub(super) fn says(one: &mut SourceState, directory: Directory, key: &DigestKey) {
     one.outcome.result = SourceResult::Complete(scopes(directory.users.len() as u64));
-    one.digest = Some(directory.digest());
-    one.read = Some(directory);
+    one.says(directory, key);
 }
 
 pub(super) fn scopes(count: u64) -> Vec<ScopeReport> {
@@ -104,7 +104,7 @@ pub fn change_user(
         plan.held = held;
         plan.next_due = meta.next_due;
         plan.records = Records { deed: Some(deed.clone()), accounts: vec![account] };
-        let digest = directory.digest();
+        let digest = directory.digests(&reader.digest_key()?);
         let committed = writer.commit(&Commit {
             plan: &plan,
             base_version: meta.version,
@@ -115,6 +115,7 @@ pub fn change_user(
                 complete: true,
                 error: None,
                 scopes: scopes(directory.users.len() as u64).into_iter().map(Into::into).collect(),
+                cursor: None,
                 mirror: Some(MirrorUpdate {
                     old: inputs.mirror.as_ref(),
                     directory: &directory,
@@ -150,7 +151,7 @@ struct Inputs<'a> {
     reader: &'a Reader,
     name: String,
     old: State,
-    mirror: Option<Mirror>,
+    mirror: Option<StoredMirror>,
     now: Time,
 }
 
@@ -174,7 +175,7 @@ impl<'a> Inputs<'a> {
     }
 
     fn ready(&self, wish: &UserWish, deed: &Deed) -> Result<Option<Ready>, String> {
-        let directory = self.mirror.as_ref().map_or_else(nobody, |it| it.directory.clone());
+        let directory = self.mirror.as_ref().map_or_else(nobody, |it| it.mirror.directory.clone());
         let row = local::find(&directory, &self.name)
             .map(|row| (directory.text(row.ext).to_owned(), row.enabled));
         let name = self.name.escape_debug();
@@ -256,8 +257,9 @@ impl<'a> Inputs<'a> {
             let mirror = self.reader.mirror(&source.name).map_err(|error| error.to_string())?;
             mirrors.extend(mirror.map(|mirror| (source.name.as_str(), mirror)));
         }
-        let others =
-            mirrors.iter().map(|(source, mirror)| View { source, directory: &mirror.directory });
+        let others = mirrors
+            .iter()
+            .map(|(source, mirror)| View { source, directory: &mirror.mirror.directory });
         let views: Vec<View<'_>> = others.chain([View { source: NAME, directory }]).collect();
         Ok(resolve(&self.config.settings(), &views, &self.old, self.now))
     }

@@ -43,7 +43,7 @@ fn approved(config: &Config, reader: &Reader, id: &str, now: Time) -> Result<Pla
     let nobody = local::nobody();
     let mut views: Vec<View<'_>> = mirrors
         .iter()
-        .map(|(source, mirror)| View { source, directory: &mirror.directory })
+        .map(|(source, mirror)| View { source, directory: &mirror.mirror.directory })
         .collect();
     // Where nobody was ever added by hand, that is known.
     if !views.iter().any(|view| view.source == local::NAME) {

@@ -22,7 +22,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::JoinSet;
 
 use crate::config::{Config, SourceConfig, SourceKind};
-use crate::directory::{Directory, ScopeReport, Snapshot, merge};
+use crate::directory::{
+    Cursor, DigestKey, Directory, DirectoryDigest, Mirror, ScopeReport, Snapshot,
+};
 use crate::model::Time;
 use crate::model::encoding::Encoder;
 use crate::plan::{self, Held, HeldHead, Plan};
@@ -32,8 +34,8 @@ use crate::source::keycloak::KeycloakSource;
 use crate::source::ldap::LdapSource;
 use crate::source::{OnProgress, Source, SourceError};
 use crate::store::{
-    Commit, CommitError, LockError, Meta, Mirror, MirrorUpdate, Reader, RunLock, SourceStatus,
-    SourceUpdate, StoreError, Writer,
+    Commit, CommitError, LockError, Meta, MirrorUpdate, Reader, RunLock, SourceStatus,
+    SourceUpdate, StoreError, StoredMirror, Writer,
 };
 
 use self::concurrent::{Marks, catch_up};
@@ -229,7 +231,11 @@ struct SourceState {
     /// What was read, laid over the mirror; absent where nothing was read.
     read: Option<Directory>,
     /// The stored mirror, once somebody needs it.
-    mirror: Option<Mirror>,
+    mirror: Option<StoredMirror>,
+    /// From where its feed goes on after what was read.
+    cursor: Option<Cursor>,
+    /// The digest of what was read, row by row.
+    digests: Option<DirectoryDigest>,
     /// The digest of what is known; absent: nothing is.
     digest: Option<String>,
     /// The digest of the stored mirror; absent: there is none.
@@ -241,7 +247,15 @@ struct SourceState {
 
 impl SourceState {
     fn directory(&self) -> Option<&Directory> {
-        self.read.as_ref().or(self.mirror.as_ref().map(|mirror| &mirror.directory))
+        self.read.as_ref().or(self.mirror.as_ref().map(|stored| &stored.mirror.directory))
+    }
+
+    /// Lets the source say `directory` from now on. `key` is the store's.
+    fn says(&mut self, directory: Directory, key: &DigestKey) {
+        let digests = directory.digests(key);
+        self.digest = Some(digests.whole.to_string());
+        self.digests = Some(digests);
+        self.read = Some(directory);
     }
 
     /// It is `local`, and nobody was added by hand.
@@ -436,6 +450,8 @@ fn merge_mirrors(
         Some(reader) => reader.sources()?.into_iter().map(|s| (s.name.clone(), s)).collect(),
         None => BTreeMap::new(),
     };
+    // A dry run of a store that is still to be made compares with nothing.
+    let key = reader.map(Reader::digest_key).transpose()?.unwrap_or_default();
     let mut known = Vec::new();
     for (source, answer) in config.sources.iter().zip(answers) {
         let status = stored.get(&source.name);
@@ -443,6 +459,8 @@ fn merge_mirrors(
         let mut one = SourceState {
             read: None,
             mirror: None,
+            cursor: None,
+            digests: None,
             digest: stored.clone(),
             stored,
             complete: false,
@@ -465,10 +483,10 @@ fn merge_mirrors(
                 if let (Some(reader), false) = (reader, snapshot.stands_alone()) {
                     one.mirror = reader.mirror(&source.name)?;
                 }
-                let mirror = one.mirror.as_ref().map(|mirror| &mirror.directory);
-                let merged = merge(mirror, *snapshot);
+                let nothing = Mirror::default();
+                let mirror = one.mirror.as_ref().map_or(&nothing, |stored| &stored.mirror);
+                let merged = mirror.apply_snapshot(*snapshot);
                 one.complete = merged.complete;
-                one.digest = Some(merged.directory.digest());
                 if merged.undecided > 0 {
                     warnings.push(format!(
                         "{}: {} users are left out until the source can be believed about whether \
@@ -476,7 +494,8 @@ fn merge_mirrors(
                         source.name, merged.undecided
                     ));
                 }
-                one.read = Some(merged.directory);
+                one.cursor = merged.mirror.cursor;
+                one.says(merged.mirror.directory, &key);
                 one.outcome.result = if merged.complete {
                     SourceResult::Complete(scopes)
                 } else {
@@ -541,7 +560,7 @@ fn doubts(
 fn renamed_groups(config: &Config, known: &[SourceState]) -> Vec<String> {
     let news = config.sources.iter().zip(known).filter(|(_, one)| one.is_news());
     news.filter_map(|(source, one)| {
-        let (old, new) = (&one.mirror.as_ref()?.directory, one.read.as_ref()?);
+        let (old, new) = (&one.mirror.as_ref()?.mirror.directory, one.read.as_ref()?);
         Some(crate::resolve::renamed_groups(&config.settings(), source.terms(), old, new))
     })
     .flatten()
@@ -578,7 +597,8 @@ fn updates(known: &[SourceState], now: Time) -> Vec<SourceUpdate<'_>> {
                 }
                 SourceResult::Failed { .. } | SourceResult::NotAsked => Vec::new(),
             },
-            mirror: match (&one.read, &one.digest) {
+            cursor: one.cursor.as_ref(),
+            mirror: match (&one.read, &one.digests) {
                 (Some(directory), Some(digest)) if one.is_news() => {
                     Some(MirrorUpdate { old: one.mirror.as_ref(), directory, digest })
                 }
@@ -614,7 +634,7 @@ fn outcome(
         if one.is_idle() && !alone {
             continue;
         }
-        let directory = one.read.or(one.mirror.map(|mirror| mirror.directory));
+        let directory = one.read.or(one.mirror.map(|stored| stored.mirror.directory));
         directories.extend(directory.map(|directory| (one.outcome.name.clone(), directory)));
         sources.push(one.outcome);
     }

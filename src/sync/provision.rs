@@ -21,14 +21,16 @@ use super::claims;
 use super::who::{Asked, acquainted, called, named, who};
 use super::{MOST_TRIES, RunError, configured};
 use crate::config::{Config, SourceConfig};
-use crate::directory::{Directory, Enabled, Kind, Named, Sighting, Within, find_ref, with_people};
+use crate::directory::{
+    Delta, Directory, Enabled, Kind, Named, Sighting, Within, find_ref, with_people,
+};
 use crate::gateway::question::{Caller, KnownBy};
 use crate::model::{Change, Status, Time};
 use crate::plan::{self, effective};
 use crate::resolve::{LinkBy, NewGroup, Resolved, Rules, View, new_group, resolve};
 use crate::source::{Looked, Source, SourceError, Who};
 use crate::store::{
-    Commit, CommitError, MirrorOutline, MirrorPerson, ProvisionContext, ProvisionQuery, Reader,
+    Commit, CommitError, MirrorOutline, MirrorPatch, ProvisionContext, ProvisionQuery, Reader,
     Writer,
 };
 
@@ -229,12 +231,20 @@ pub fn plan_and_commit(
             Ok(ready) => ready,
             Err(person) => return Ok(person),
         };
-        let people: Vec<MirrorPerson<'_>> = ready
-            .people
-            .iter()
-            .map(|(source, outline, person)| MirrorPerson { source, outline, person })
-            .collect();
-        let committed = Writer::open(path)?.commit_people(
+        let mut patches = Vec::new();
+        for &(source, outline, ref person) in &ready.people {
+            let delta = Delta::of_person(&outline.directory, person);
+            let rows = reader.mirror_rows(source, &delta)?;
+            let patched = rows.map(|(rows, key)| rows.apply(&delta, &key)).transpose();
+            match patched {
+                Ok(patch) => patches.extend(patch.map(|patch| (source, patch))),
+                // What the mirror was a moment ago it is not any more.
+                Err(why) => return Ok(Person::Unavailable(format!("{source}: {why}"))),
+            }
+        }
+        let patches: Vec<MirrorPatch<'_>> =
+            patches.iter().map(|(source, patch)| MirrorPatch { source, patch }).collect();
+        let committed = Writer::open(path)?.commit_patches(
             &Commit {
                 plan: &ready.plan,
                 base_version: around.meta.version,
@@ -242,7 +252,7 @@ pub fn plan_and_commit(
                 configured: &configured(config),
                 settled: None,
             },
-            &people,
+            &patches,
         );
         match committed {
             Ok(committed) => {
@@ -308,8 +318,9 @@ fn decide<'a>(
         .map(|part| {
             let people: Vec<Sighting> = part.found.iter().chain(&part.rows).cloned().collect();
             with_people(part.outline.directory.clone(), &people)
+                .map_err(|why| Person::Unavailable(format!("{}: {why}", part.source.name)))
         })
-        .collect();
+        .collect::<Result<_, _>>()?;
     // Whatever these small views do not show is unknown, not absent: they prove nothing.
     let views: Vec<View<'_>> = parts
         .iter()

@@ -7,14 +7,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use idpsyncd::directory::{Directory, Enabled, NewRef, NewUser, SnapshotBuilder};
+use idpsyncd::directory::{
+    DigestKey, Directory, DirectoryDigest, Enabled, NewRef, NewUser, SnapshotBuilder,
+};
 use idpsyncd::model::{
     Cause, Change, ExternalRef, Grant, GrantKind, Kind, Link, LocalGrant, Mode, NewToken, Reason,
     Role, RoleSetId, State, Status, Time, Token, User, UserId,
 };
 use idpsyncd::plan::{Plan, Summary};
 use idpsyncd::policy::{Action, Effect, Policy, Resource};
-use idpsyncd::store::{Commit, Committed, Mirror, MirrorUpdate, SourceUpdate, Writer};
+use idpsyncd::store::{Commit, Committed, MirrorUpdate, SourceUpdate, StoredMirror, Writer};
 
 pub fn at(seconds: i64) -> Time {
     Time::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
@@ -476,9 +478,9 @@ pub fn commit(writer: &mut Writer, plan: &Plan) -> Committed {
 pub fn update<'a>(
     source: &'a str,
     moment: Time,
-    old: Option<&'a Mirror>,
+    old: Option<&'a StoredMirror>,
     directory: &'a Directory,
-    digest: &'a str,
+    digest: &'a DirectoryDigest,
 ) -> SourceUpdate<'a> {
     SourceUpdate {
         source,
@@ -487,8 +489,14 @@ pub fn update<'a>(
         complete: true,
         error: None,
         scopes: Vec::new(),
+        cursor: None,
         mirror: Some(MirrorUpdate { old, directory, digest }),
     }
+}
+
+/// Its digests, under no store's key: who writes whole mirrors alone may take any.
+pub fn digests(directory: &Directory) -> DirectoryDigest {
+    directory.digests(&DigestKey::default())
 }
 
 /// A directory of so many people and groups, arbitrary but the same for the same seed.

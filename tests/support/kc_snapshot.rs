@@ -134,7 +134,7 @@ pub fn facts(snapshot: &Snapshot) -> Facts {
         users_are: snapshot.users.clone(),
         reading_complete: snapshot.is_complete(),
         scopes: snapshot.scopes(),
-        digest: directory.digest(),
+        digest: directory.digest().to_string(),
         refs: refs.collect(),
     }
 }

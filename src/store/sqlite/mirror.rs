@@ -14,9 +14,12 @@ use super::codec::{decode, encode};
 use super::error::Fault;
 use super::load::text;
 use super::reader::time;
-use crate::directory::{DirUser, Directory, Enabled, Kind, Proven, RefRow};
+use crate::directory::{
+    Cursor, Digest, DigestKey, DirUser, Directory, DirectoryDigest, Enabled, Kind, Mirror, Proven,
+    RefRow,
+};
 use crate::model::{Text, Texts};
-use crate::store::Mirror;
+use crate::store::StoredMirror;
 pub(super) use crate::store::mirror::Numbers;
 
 /// The row of a source that matters to its mirror.
@@ -30,7 +33,7 @@ struct SourceRow {
 /// By [`kind_code`].
 const KINDS: [Kind; 4] = [Kind::Group, Kind::RealmRole, Kind::ClientRole, Kind::Attribute];
 
-fn kind_code(kind: Kind) -> i64 {
+pub(super) fn kind_code(kind: Kind) -> i64 {
     match kind {
         Kind::Group => 0,
         Kind::RealmRole => 1,
@@ -63,24 +66,23 @@ fn proven_code(proven: Proven) -> i64 {
     i64::from(users) | i64::from(groups) << 1 | i64::from(roles) << 2
 }
 
-fn proven_of(code: i64) -> Proven {
+pub(super) fn proven_of(code: i64) -> Proven {
     Proven { users: code & 1 != 0, groups: code & 2 != 0, roles: code & 4 != 0 }
 }
 
 /// A row's `flags`.
-fn user_flags(user: &DirUser) -> i64 {
-    let flags = flags(user.enabled, user.email_verified);
-    if user.linkable { flags } else { flags | 8 }
+fn flags(user: &DirUser) -> i64 {
+    user_flags(user.enabled, user.email_verified, user.linkable)
 }
 
-/// The `flags` of a user that can be linked.
-pub(super) fn flags(enabled: Enabled, email_verified: bool) -> i64 {
+/// The `flags` of such a user.
+pub(super) fn user_flags(enabled: Enabled, email_verified: bool, linkable: bool) -> i64 {
     let enabled = match enabled {
         Enabled::Yes => 0,
         Enabled::No => 1,
         Enabled::Unknown => 2,
     };
-    if email_verified { enabled | 4 } else { enabled }
+    enabled | i64::from(email_verified) << 2 | i64::from(!linkable) << 3
 }
 
 /// A user, from the columns `id, ext, username, email, flags, federation`.
@@ -111,25 +113,34 @@ pub(super) fn read_user(
 }
 
 /// The mirror of `source`.
-pub(super) fn load(conn: &Connection, source: &str) -> Result<Option<Mirror>, Fault> {
+pub(super) fn load(conn: &Connection, source: &str) -> Result<Option<StoredMirror>, Fault> {
     let row = conn
         .query_row(
-            "SELECT num, digest, ignore_case, read_at, proven FROM source \
+            "SELECT num, digest, ignore_case, read_at, proven, cursor FROM source \
              WHERE name = ?1 AND digest IS NOT NULL",
             [source],
             |row| {
-                let read_at = time(row, 3)?;
-                Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, read_at, row.get(4)?))
+                let directory = Directory {
+                    ignore_case: row.get(2)?,
+                    proven: proven_of(row.get(4)?),
+                    ..Directory::default()
+                };
+                let cursor = row.get::<_, Option<String>>(5)?.map(Cursor::new);
+                Ok((row.get(0)?, row.get(1)?, time(row, 3)?, Mirror { directory, cursor }))
             },
         )
         .optional()?;
-    let Some((num, digest, ignore_case, read_at, proven)) = row else { return Ok(None) };
-    let proven = proven_of(proven);
-    let mut directory = Directory { ignore_case, proven, ..Directory::default() };
+    let Some((num, digest, read_at, mut mirror)) = row else { return Ok(None) };
     let mut numbers = Numbers::default();
-    load_users(conn, num, &mut directory, &mut numbers)?;
-    load_refs(conn, num, &mut directory, &mut numbers, None)?;
-    Ok(Some(Mirror { directory, digest, read_at, numbers }))
+    load_users(conn, num, &mut mirror.directory, &mut numbers)?;
+    load_refs(conn, num, &mut mirror.directory, &mut numbers, Lists::All)?;
+    Ok(Some(StoredMirror { mirror, digest, read_at, numbers }))
+}
+
+/// What the store's digests hang on.
+pub(super) fn digest_key(conn: &Connection) -> Result<DigestKey, Fault> {
+    let key = conn.query_row("SELECT digest_key FROM meta", [], |row| row.get(0))?;
+    Ok(DigestKey::new(key))
 }
 
 /// The groups, roles and attribute values of the mirror of `source`, and what they lead to, without
@@ -144,7 +155,7 @@ pub(super) fn structure(conn: &Connection, source: &str) -> Result<Option<Direct
         .optional()?;
     let Some((num, ignore_case)) = row else { return Ok(None) };
     let mut directory = Directory { ignore_case, ..Directory::default() };
-    load_refs(conn, num, &mut directory, &mut Numbers::default(), Some(&[]))?;
+    load_refs(conn, num, &mut directory, &mut Numbers::default(), Lists::Implies)?;
     Ok(Some(directory))
 }
 
@@ -174,85 +185,90 @@ fn load_users(
     Ok(())
 }
 
-/// Loads the refs with their members; with `only` without, and returns instead, for each,
-/// who of these users (by number) is in it.
+/// Which lists of references are to be loaded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lists {
+    /// Their members, and what they lead to.
+    All,
+    /// What they lead to; nobody is in them.
+    Implies,
+}
+
+/// The columns that [`read_ref`] reads.
+const REF_COLUMNS: &str = "id, kind, key, name, identity, norm, parent, known, up_known, up";
+
+/// A reference's row, with numbers for places.
+pub(super) struct FoundRef {
+    pub(super) number: u32,
+    pub(super) reference: RefRow,
+    pub(super) implies: Vec<u32>,
+}
+
+/// A list of numbers, from `column`.
+pub(super) fn list(row: &rusqlite::Row<'_>, column: usize) -> Result<Vec<u32>, Fault> {
+    let blob = row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from)?;
+    decode(blob).ok_or_else(|| damaged("has a list that cannot be read"))
+}
+
+pub(super) fn kind(code: u32) -> Result<Kind, Fault> {
+    KINDS.get(code as usize).copied().ok_or_else(|| damaged("has a thing of unknown kind"))
+}
+
+/// A reference, from [`REF_COLUMNS`].
+pub(super) fn read_ref(row: &rusqlite::Row<'_>, texts: &mut Texts) -> Result<FoundRef, Fault> {
+    let reference = RefRow {
+        kind: kind(row.get(1)?)?,
+        key: texts.add(text(row, 2)?),
+        name: texts.add(text(row, 3)?),
+        identity: texts.add(text(row, 4)?),
+        norm: texts.add(text(row, 5)?),
+        parent: row.get(6)?,
+        known: row.get(7)?,
+        implies_known: row.get(8)?,
+    };
+    Ok(FoundRef { number: number(row.get(0)?), reference, implies: list(row, 9)? })
+}
+
+/// Loads the refs with the `lists` that are wanted.
 pub(super) fn load_refs(
     conn: &Connection,
     source: i64,
     directory: &mut Directory,
     numbers: &mut Numbers,
-    only: Option<&[u32]>,
-) -> Result<Vec<Vec<u32>>, Fault> {
-    struct Found {
-        number: u32,
-        reference: RefRow,
-        members: Vec<u32>,
-        implies: Vec<u32>,
-        those: Vec<u32>,
-    }
+    lists: Lists,
+) -> Result<(), Fault> {
     let user_places = places(&numbers.users);
     let (first, last) = range(source);
-    let mut statement = conn.prepare(
-        "SELECT id, kind, key, name, identity, norm, parent, members, up, known, up_known \
-         FROM mirror_container \
-         WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
-    )?;
+    // A list of members may be long: where nobody asks for it, it is not looked at.
+    let members = if lists == Lists::All { "members" } else { "x''" };
+    let mut statement = conn.prepare(&format!(
+        "SELECT {REF_COLUMNS}, {members} FROM mirror_container \
+         WHERE id BETWEEN ?1 AND ?2 ORDER BY id"
+    ))?;
     let mut rows = statement.query([first, last])?;
     let mut found = Vec::new();
     let texts = &mut directory.texts;
     while let Some(row) = rows.next()? {
-        let kind: usize = row.get::<_, u32>(1)? as usize;
-        let list = |column: usize| {
-            let blob = row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from)?;
-            decode(blob).ok_or_else(|| damaged("has a list that cannot be read"))
-        };
-        let reference = RefRow {
-            kind: *KINDS.get(kind).ok_or_else(|| damaged("has a thing of unknown kind"))?,
-            key: texts.add(text(row, 2)?),
-            name: texts.add(text(row, 3)?),
-            identity: texts.add(text(row, 4)?),
-            norm: texts.add(text(row, 5)?),
-            parent: row.get(6)?,
-            known: row.get(9)?,
-            implies_known: row.get(10)?,
-        };
-        let (members, those) = match only {
-            None => (to_places(list(7)?, &user_places)?, Vec::new()),
-            // Most strangers are in no mirror: then no list need be looked at.
-            Some([]) => (Vec::new(), Vec::new()),
-            Some(only) => {
-                let mut those = list(7)?;
-                those.retain(|user| only.contains(user));
-                (Vec::new(), those)
-            }
-        };
-        found.push(Found {
-            number: number(row.get(0)?),
-            reference,
-            members,
-            implies: list(8)?,
-            those,
-        });
+        let members = to_places(list(row, 10)?, &user_places)?;
+        found.push((read_ref(row, texts)?, members));
     }
     let texts = &directory.texts;
-    found.sort_by(|a, b| {
-        let key = |found: &Found| (found.reference.kind, texts.get(found.reference.key));
+    found.sort_by(|(a, _), (b, _)| {
+        let key = |found: &FoundRef| (found.reference.kind, texts.get(found.reference.key));
         key(a).cmp(&key(b))
     });
-    numbers.refs = found.iter().map(|found| found.number).collect();
+    numbers.refs = found.iter().map(|(found, _)| found.number).collect();
     let ref_places = places(&numbers.refs);
-    let mut those = Vec::with_capacity(found.len());
-    for mut found in found {
-        those.push(found.those);
+    for (mut found, members) in found {
         if let Some(parent) = found.reference.parent {
             let parent = to_places(vec![parent], &ref_places)?;
             found.reference.parent = parent.first().copied();
         }
         directory.refs.push(found.reference);
-        directory.members.push(found.members);
+        directory.members.push(members);
         directory.implies.push(to_places(found.implies, &ref_places)?);
     }
-    Ok(those)
+    Ok(())
 }
 
 /// For each number its place, `u32::MAX` for numbers that nothing has.
@@ -297,9 +313,9 @@ pub(super) fn federations(
 pub(super) fn write(
     conn: &Connection,
     source: &str,
-    old: Option<&Mirror>,
+    old: Option<&StoredMirror>,
     new: &Directory,
-    digest: &str,
+    digest: &DirectoryDigest,
 ) -> Result<(), Fault> {
     let mut row = conn.query_row(
         "SELECT num, digest, next_user, next_container FROM source WHERE name = ?1",
@@ -316,29 +332,74 @@ pub(super) fn write(
     if row.digest.as_deref() != old.map(|old| old.digest.as_str()) {
         return Err(Fault::Raced);
     }
-    if row.digest.as_deref() == Some(digest) {
+    let whole = digest.whole.to_string();
+    if row.digest.as_deref() == Some(&whole) {
         return Ok(());
     }
     let nothing = (Directory::default(), Numbers::default());
     let (old, old_numbers) =
-        old.map_or((&nothing.0, &nothing.1), |old| (&old.directory, &old.numbers));
+        old.map_or((&nothing.0, &nothing.1), |old| (&old.mirror.directory, &old.numbers));
+    let ends = Ends { old, old_numbers, new };
+    let users = ends.users(&mut row)?;
+    let refs = ends.refs(&mut row)?;
+    let lists = ends.lists(&users, &refs, row.next_user)?;
     let coming = new.users.len().saturating_sub(old.users.len());
-    let users = filling(conn, "mirror_user", coming, || {
-        write_users(conn, &mut row, (old, old_numbers), new)
+    filling(conn, "mirror_user", coming, || {
+        write_users(conn, row.num, &ends, &users, &refs, &lists)
     })?;
-    write_refs(conn, &mut row, (old, old_numbers), new, &users)?;
+    write_refs(conn, row.num, &ends, (&users, &refs), &lists, digest)?;
     conn.execute(
         "UPDATE source SET digest = ?2, ignore_case = ?3, next_user = ?4, next_container = ?5, \
          proven = ?6 WHERE num = ?1",
         params![
             row.num,
-            digest,
+            whole,
             new.ignore_case,
             row.next_user,
             row.next_ref,
             proven_code(new.proven)
         ],
     )?;
+    Ok(())
+}
+
+/// A source whose mirror an older program wrote.
+pub(super) fn older(conn: &Connection) -> Result<Option<String>, Fault> {
+    let mut statement = conn.prepare("SELECT name, digest FROM source WHERE digest IS NOT NULL")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if text(row, 1)?.parse::<Digest>().is_err() {
+            return Ok(Some(row.get(0)?));
+        }
+    }
+    Ok(None)
+}
+
+/// Gives the mirrors that an older program wrote what this one keeps beside their rows: what each
+/// user is in, the sums of references' members, and a digest of this version. Their facts stay as
+/// they are, and the next run, which finds another digest than it knew, plans anew.
+pub(super) fn index_older(conn: &Connection) -> Result<(), Fault> {
+    while let Some(source) = older(conn)? {
+        let Some(stored) = load(conn, &source)? else { continue };
+        let num: i64 =
+            conn.query_row("SELECT num FROM source WHERE name = ?1", [source], |row| row.get(0))?;
+        let StoredMirror { mirror: Mirror { directory, .. }, numbers, .. } = stored;
+        let digest = directory.digests(&digest_key(conn)?);
+        let nothing = (Directory::default(), Numbers::default());
+        let ends = Ends { old: &nothing.0, old_numbers: &nothing.1, new: &directory };
+        let (within, starts) = ends.within(&numbers.refs)?;
+        let mut user = conn.prepare("UPDATE mirror_user SET within = ?2 WHERE id = ?1")?;
+        for (at, number) in numbers.users.iter().enumerate() {
+            let within = within_of(&within, &starts, at)?;
+            one(user.execute(params![id(num, *number), encode(&within)])?)?;
+        }
+        let mut reference = conn.prepare("UPDATE mirror_container SET sum = ?2 WHERE id = ?1")?;
+        for (number, sum) in numbers.refs.iter().zip(&digest.members) {
+            one(reference.execute(params![id(num, *number), sum.to_bytes()])?)?;
+        }
+        let whole = digest.whole.to_string();
+        conn.execute("UPDATE source SET digest = ?2 WHERE num = ?1", params![num, whole])?;
+    }
     Ok(())
 }
 
@@ -365,73 +426,243 @@ pub(super) fn taken(next: &mut u32) -> Result<u32, Fault> {
     Ok(number)
 }
 
-/// Writes the users that differ; both lists are sorted by external id. Returns the new numbers.
+/// A mirror as it is and as it is to be.
+struct Ends<'a> {
+    old: &'a Directory,
+    old_numbers: &'a Numbers,
+    new: &'a Directory,
+}
+
+/// What of a new directory's users or refs was there.
+struct Matched {
+    /// For each its place in the old directory.
+    before: Vec<Option<u32>>,
+    /// For each its number: the one it had, or a new one.
+    numbers: Vec<u32>,
+    /// The numbers of those of the old directory that are gone.
+    gone: Vec<u32>,
+}
+
+/// How lists differ.
+struct Changed {
+    /// For each reference whether its members are others.
+    members: Vec<bool>,
+    /// For each number of a user whether they are in other things.
+    within: Vec<bool>,
+}
+
+/// Matches two sorted lists: of each of the new one its place in the old one, where `compare`
+/// (places in the old and the new) says that they are the same.
+fn matched(
+    (old, new): (usize, usize),
+    numbers: &[u32],
+    next: &mut u32,
+    compare: impl Fn(usize, usize) -> Ordering,
+) -> Result<Matched, Fault> {
+    let mut matched = Matched {
+        before: Vec::with_capacity(new),
+        numbers: Vec::with_capacity(new),
+        gone: Vec::new(),
+    };
+    let mut at = 0usize;
+    for one in 0..new {
+        let mut found = None;
+        while at < old && found.is_none() {
+            match compare(at, one) {
+                Ordering::Greater => break,
+                Ordering::Less => matched.gone.push(place(numbers, at)?),
+                Ordering::Equal => found = Some(at),
+            }
+            at = at.saturating_add(1);
+        }
+        matched.numbers.push(match found {
+            Some(before) => place(numbers, before)?,
+            None => taken(next)?,
+        });
+        matched.before.push(found.and_then(|before| u32::try_from(before).ok()));
+    }
+    matched.gone.extend(numbers.iter().skip(at));
+    Ok(matched)
+}
+
+/// The numbers of what is at the places of a list.
+fn numbered(
+    lists: &[Vec<u32>],
+    at: usize,
+    numbers: &[u32],
+) -> impl Iterator<Item = Result<u32, Fault>> {
+    let places = lists.get(at).map_or(&[][..], Vec::as_slice);
+    places.iter().map(|item| place(numbers, *item as usize))
+}
+
+impl Ends<'_> {
+    fn users(&self, row: &mut SourceRow) -> Result<Matched, Fault> {
+        let Ends { old, old_numbers, new } = self;
+        let ext = |directory: &'_ Directory, at: usize| directory.users.get(at).map(|it| it.ext);
+        let sizes = (old.users.len(), new.users.len());
+        matched(sizes, &old_numbers.users, &mut row.next_user, |before, at| {
+            let before = ext(old, before).map(|text| old.text(text));
+            before.cmp(&ext(new, at).map(|text| new.text(text)))
+        })
+    }
+
+    fn refs(&self, row: &mut SourceRow) -> Result<Matched, Fault> {
+        let Ends { old, old_numbers, new } = self;
+        let sizes = (old.refs.len(), new.refs.len());
+        matched(sizes, &old_numbers.refs, &mut row.next_ref, |before, at| {
+            let before = old.refs.get(before).map(|reference| key(old, reference));
+            before.cmp(&new.refs.get(at).map(|reference| key(new, reference)))
+        })
+    }
+
+    /// Which lists of members differ, and for whom. Places follow external ids in both directories,
+    /// so lists of numbers in order of places are equal exactly where the lists mean the same.
+    fn lists(&self, users: &Matched, refs: &Matched, next_user: u32) -> Result<Changed, Fault> {
+        let Ends { old, old_numbers, new } = self;
+        let mut within = vec![false; next_user as usize];
+        let mut mark = |number: u32| {
+            if let Some(slot) = within.get_mut(number as usize) {
+                *slot = true;
+            }
+        };
+        let mut members = Vec::with_capacity(new.refs.len());
+        let mut stays = vec![false; old.refs.len()];
+        for (at, before) in refs.before.iter().enumerate() {
+            let now = numbered(&new.members, at, &users.numbers);
+            let Some(before) = before.map(|before| before as usize) else {
+                // Who is in something new is in other things.
+                for number in now {
+                    mark(number?);
+                }
+                members.push(true);
+                continue;
+            };
+            if let Some(slot) = stays.get_mut(before) {
+                *slot = true;
+            }
+            let was = numbered(&old.members, before, &old_numbers.users);
+            let (now, was): (Vec<u32>, Vec<u32>) =
+                (now.collect::<Result<_, _>>()?, was.collect::<Result<_, _>>()?);
+            let same = now == was;
+            if !same {
+                differences(now, was).into_iter().for_each(&mut mark);
+            }
+            members.push(!same);
+        }
+        for (at, _) in stays.iter().enumerate().filter(|(_, stays)| !**stays) {
+            for number in numbered(&old.members, at, &old_numbers.users) {
+                mark(number?);
+            }
+        }
+        Ok(Changed { members, within })
+    }
+
+    /// For each user, by place, the numbers of what they are directly in: all lists in one, and
+    /// where each begins.
+    fn within(&self, refs: &[u32]) -> Result<(Vec<u32>, Vec<usize>), Fault> {
+        let members = &self.new.members;
+        let mut ends = vec![0usize; self.new.users.len().saturating_add(1)];
+        for user in members.iter().flatten() {
+            if let Some(count) = ends.get_mut((*user as usize).saturating_add(1)) {
+                *count = count.saturating_add(1);
+            }
+        }
+        let mut total = 0usize;
+        for end in &mut ends {
+            total = total.saturating_add(*end);
+            *end = total;
+        }
+        let starts = ends.clone();
+        let mut all = vec![0; total];
+        for (at, members) in members.iter().enumerate() {
+            let number = place(refs, at)?;
+            for user in members {
+                if let Some(next) = ends.get_mut(*user as usize) {
+                    if let Some(slot) = all.get_mut(*next) {
+                        *slot = number;
+                    }
+                    *next = next.saturating_add(1);
+                }
+            }
+        }
+        Ok((all, starts))
+    }
+}
+
+/// The part of [`Ends::within`] that is of the user at a place, sorted.
+fn within_of(all: &[u32], starts: &[usize], at: usize) -> Result<Vec<u32>, Fault> {
+    let start = place(starts, at)?;
+    let end = place(starts, at.saturating_add(1))?;
+    let mut within = all.get(start..end).unwrap_or_default().to_vec();
+    within.sort_unstable();
+    Ok(within)
+}
+
+/// What is in one list and not in the other.
+fn differences(mut one: Vec<u32>, mut other: Vec<u32>) -> Vec<u32> {
+    one.sort_unstable();
+    other.sort_unstable();
+    let only = |list: &[u32], without: &[u32]| -> Vec<u32> {
+        list.iter().filter(|it| without.binary_search(it).is_err()).copied().collect()
+    };
+    let mut found = only(&one, &other);
+    found.extend(only(&other, &one));
+    found
+}
+
+/// Writes the users that differ, by their facts or by what they are in.
 fn write_users(
     conn: &Connection,
-    row: &mut SourceRow,
-    (old, old_numbers): (&Directory, &Numbers),
-    new: &Directory,
-) -> Result<Vec<u32>, Fault> {
-    let mut insert = Batch::new(conn, "mirror_user (id, ext, username, email, flags, federation)");
+    source: i64,
+    ends: &Ends<'_>,
+    users: &Matched,
+    refs: &Matched,
+    changed: &Changed,
+) -> Result<(), Fault> {
+    let Ends { old, new, .. } = ends;
+    let mut insert =
+        Batch::new(conn, "mirror_user (id, ext, username, email, flags, federation, within)");
     let mut update = conn.prepare(
-        "UPDATE mirror_user SET ext = ?2, username = ?3, email = ?4, flags = ?5, federation = ?6 \
-         WHERE id = ?1",
+        "UPDATE mirror_user SET ext = ?2, username = ?3, email = ?4, flags = ?5, federation = ?6, \
+         within = ?7 WHERE id = ?1",
     )?;
     let mut delete = conn.prepare("DELETE FROM mirror_user WHERE id = ?1")?;
+    for number in &users.gone {
+        one(delete.execute([id(source, *number)])?)?;
+    }
+    let (within, starts) = ends.within(&refs.numbers)?;
     let mut federations = Federations::default();
-    let source = row.num;
-    let mut cells = |number: u32, user: &DirUser| -> Result<[Cell<'_>; 6], Fault> {
+    let mut cells = |at: usize, number: u32, user: &DirUser| -> Result<[Cell<'_>; 7], Fault> {
         let federation = federations.num(conn, new.text(user.federation))?;
+        let within = within_of(&within, &starts, at)?;
         Ok([
             id(source, number).into(),
             new.text(user.ext).into(),
             new.text(user.username).into(),
             new.text(user.email).into(),
-            user_flags(user).into(),
+            flags(user).into(),
             federation.into(),
+            encode(&within).into(),
         ])
     };
     let same = |a: &DirUser, b: &DirUser| {
-        user_flags(a) == user_flags(b)
+        flags(a) == flags(b)
             && old.text(a.username) == new.text(b.username)
             && old.text(a.email) == new.text(b.email)
             && old.text(a.federation) == new.text(b.federation)
     };
-    let mut numbers = Vec::with_capacity(new.users.len());
-    let mut at = 0;
-    for user in &new.users {
-        let mut number = None;
-        while let Some(before) = old.users.get(at) {
-            let kept = place(&old_numbers.users, at)?;
-            match old.text(before.ext).cmp(new.text(user.ext)) {
-                Ordering::Greater => break,
-                Ordering::Less => one(delete.execute([id(row.num, kept)])?)?,
-                Ordering::Equal => {
-                    if !same(before, user) {
-                        one(update.execute(params_from_iter(cells(kept, user)?))?)?;
-                    }
-                    number = Some(kept);
-                }
-            }
-            at = at.saturating_add(1);
-            if number.is_some() {
-                break;
-            }
+    let matched = users.before.iter().zip(&users.numbers);
+    for (at, (user, (before, number))) in new.users.iter().zip(matched).enumerate() {
+        let Some(before) = before else {
+            insert.add(cells(at, *number, user)?)?;
+            continue;
+        };
+        let moved = changed.within.get(*number as usize).copied().unwrap_or(true);
+        if moved || !same(&place(&old.users, *before as usize)?, user) {
+            one(update.execute(params_from_iter(cells(at, *number, user)?))?)?;
         }
-        numbers.push(match number {
-            Some(number) => number,
-            None => {
-                let number = taken(&mut row.next_user)?;
-                insert.add(cells(number, user)?)?;
-                number
-            }
-        });
     }
-    insert.finish()?;
-    for kept in old_numbers.users.iter().skip(at) {
-        one(delete.execute([id(row.num, *kept)])?)?;
-    }
-    Ok(numbers)
+    insert.finish()
 }
 
 fn key<'a>(directory: &'a Directory, reference: &RefRow) -> (Kind, &'a str) {
@@ -442,93 +673,62 @@ fn names<'a>(directory: &'a Directory, reference: &RefRow) -> [&'a str; 3] {
     [reference.name, reference.identity, reference.norm].map(|text| directory.text(text))
 }
 
-/// Where each new reference was in the old directory; both are sorted by kind and key.
-fn matched(old: &Directory, new: &Directory) -> Vec<Option<usize>> {
-    let mut at = 0;
-    let mut matched = Vec::with_capacity(new.refs.len());
-    for reference in &new.refs {
-        let wanted = key(new, reference);
-        while old.refs.get(at).is_some_and(|before| key(old, before) < wanted) {
-            at = at.saturating_add(1);
-        }
-        let same = old.refs.get(at).is_some_and(|before| key(old, before) == wanted);
-        matched.push(same.then_some(at));
-    }
-    matched
-}
+/// Makes a reference's row, or makes it anew.
+pub(super) const REPLACE_REF: &str = "INSERT OR REPLACE INTO mirror_container \
+     (id, kind, key, name, identity, norm, parent, known, up_known, sum, up, members) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 
 /// Writes the refs that differ, by name or by members.
 fn write_refs(
     conn: &Connection,
-    row: &mut SourceRow,
-    (old, old_numbers): (&Directory, &Numbers),
-    new: &Directory,
-    users: &[u32],
+    source: i64,
+    ends: &Ends<'_>,
+    (users, refs): (&Matched, &Matched),
+    changed: &Changed,
+    digest: &DirectoryDigest,
 ) -> Result<(), Fault> {
-    let matched = matched(old, new);
-    let mut gone = vec![true; old.refs.len()];
-    let mut numbers = Vec::with_capacity(matched.len());
-    for before in &matched {
-        numbers.push(match before {
-            Some(before) => {
-                if let Some(gone) = gone.get_mut(*before) {
-                    *gone = false;
-                }
-                place(&old_numbers.refs, *before)?
-            }
-            None => taken(&mut row.next_ref)?,
-        });
-    }
+    let Ends { old, old_numbers, new } = ends;
     let mut delete = conn.prepare("DELETE FROM mirror_container WHERE id = ?1")?;
-    for (gone, number) in gone.iter().zip(&old_numbers.refs) {
-        if *gone {
-            one(delete.execute([id(row.num, *number)])?)?;
-        }
+    for number in &refs.gone {
+        one(delete.execute([id(source, *number)])?)?;
     }
-    let mut replace = conn.prepare(
-        "INSERT OR REPLACE INTO mirror_container \
-         (id, kind, key, name, identity, norm, parent, members, up, known, up_known) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-    )?;
-    let list = |lists: &[Vec<u32>], at: usize, numbers: &[u32]| -> Result<Vec<u32>, Fault> {
-        let places = lists.get(at).map_or(&[][..], Vec::as_slice);
-        places.iter().map(|item| place(numbers, *item as usize)).collect()
-    };
+    let mut replace = conn.prepare(REPLACE_REF)?;
     let parent = |reference: &RefRow, numbers: &[u32]| {
         reference.parent.map(|parent| place(numbers, parent as usize)).transpose()
     };
-    for (at, (reference, before)) in new.refs.iter().zip(&matched).enumerate() {
-        // Places follow external ids and keys in both directories, so lists of numbers in order
-        // of places are equal exactly where the lists mean the same.
-        let mut members = list(&new.members, at, users)?;
-        let mut implies = list(&new.implies, at, &numbers)?;
-        let ref_parent = parent(reference, &numbers)?;
-        if let Some(before_at) = *before {
+    let list = |lists: &[Vec<u32>], at: usize, numbers: &[u32]| -> Result<Vec<u32>, Fault> {
+        let mut list: Vec<u32> = numbered(lists, at, numbers).collect::<Result<_, _>>()?;
+        list.sort_unstable();
+        Ok(list)
+    };
+    for (at, (reference, before)) in new.refs.iter().zip(&refs.before).enumerate() {
+        let implies = list(&new.implies, at, &refs.numbers)?;
+        let ref_parent = parent(reference, &refs.numbers)?;
+        if let Some(before_at) = before.map(|before| before as usize) {
             let before = place(&old.refs, before_at)?;
             if names(old, &before) == names(new, reference)
                 && (before.known, before.implies_known)
                     == (reference.known, reference.implies_known)
                 && parent(&before, &old_numbers.refs)? == ref_parent
-                && list(&old.members, before_at, &old_numbers.users)? == members
+                && !changed.members.get(at).copied().unwrap_or(true)
                 && list(&old.implies, before_at, &old_numbers.refs)? == implies
             {
                 continue;
             }
         }
-        members.sort_unstable();
-        implies.sort_unstable();
         replace.execute(params![
-            id(row.num, place(&numbers, at)?),
+            id(source, place(&refs.numbers, at)?),
             kind_code(reference.kind),
             new.text(reference.key),
             new.text(reference.name),
             new.text(reference.identity),
             new.text(reference.norm),
             ref_parent,
-            encode(&members),
-            encode(&implies),
             reference.known,
             reference.implies_known,
+            place(&digest.members, at)?.to_bytes(),
+            encode(&implies),
+            encode(&list(&new.members, at, &users.numbers)?),
         ])?;
     }
     Ok(())

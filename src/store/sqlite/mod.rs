@@ -12,9 +12,9 @@
 //! | whose the files are, links among them | `files` |
 //! | one run at a time | [`RunLock`] |
 //! | reading | [`Reader`]: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `tokens`, `history`, `access` (who held what at any generation), `review`, `mirror`, `keys` (issuers'), `workload` (who reaches what in the clouds) |
-//! | reading and writing for one stranger | `person` |
+//! | reading for one stranger | `provision` |
 //! | people who were added by hand | `accounts` |
-//! | writing | [`Writer`]: `apply` (changes), `grants`, `tokens`, `sets` (role sets, decisions), `past` (what people held before), `mirror`, `keys`; `batch` (many rows a statement) |
+//! | writing | [`Writer`]: `apply` (changes), `grants`, `tokens`, `sets` (role sets, decisions), `past` (what people held before), `mirror` (all of it), `patch` (some of its rows), `keys`; `batch` (many rows a statement) |
 //!
 //! A commit costs what it changes: rows that stay are not written. Nothing outside this folder
 //! knows that it is SQLite, and nothing in it decides what should change: it does what the plan
@@ -38,6 +38,7 @@ mod lock;
 mod mirror;
 mod open;
 mod past;
+mod patch;
 mod provision;
 mod query;
 mod reader;

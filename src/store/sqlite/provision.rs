@@ -6,17 +6,16 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::codec::{decode, encode, user_at};
+use super::codec::user_at;
 use super::error::Fault;
 use super::load;
-use super::mirror::{
-    Federations, Numbers, damaged, federations, flags, id, load_refs, one, range, read_user, taken,
-};
+use super::mirror::{Lists, Numbers, federations, id, list, load_refs, range, read_user};
+use super::patch::called;
 use super::reader;
-use crate::directory::{DirUser, Directory, Sighting, Within};
+use crate::directory::{Digest, DirUser, Directory, RefId, Sighting, Within};
 use crate::model::username::UsernameFrom;
 use crate::model::{ReasonBook, State, Texts, UserId};
-use crate::store::{Acquaintance, MirrorOutline, MirrorPerson, ProvisionContext, ProvisionQuery};
+use crate::store::{Acquaintance, MirrorOutline, ProvisionContext, ProvisionQuery};
 
 /// Reads a stranger's surroundings.
 pub(super) fn provision_context(
@@ -101,65 +100,54 @@ fn outline(
         .query_row(
             "SELECT num, digest, ignore_case FROM source WHERE name = ?1 AND digest IS NOT NULL",
             [source],
-            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get(2)?)),
+            |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)),
         )
         .optional()?;
     let Some((num, digest, ignore_case)) = row else { return Ok(None) };
-    let (first, last) = range(num);
-    let found = candidates(conn, (first, last), source, stranger)?;
-    let people: Vec<u32> = found.iter().map(|(number, _)| *number).collect();
-    let mut directory = Directory { ignore_case, ..Directory::default() };
-    let mut numbers = Numbers::default();
-    let members = load_refs(conn, num, &mut directory, &mut numbers, Some(&people))?;
-    let rows = place(&directory, found, &members);
-    let row_numbers = rows.iter().map(|(number, row)| (row.ext.clone(), *number)).collect();
-    let rows = rows.into_iter().map(|(_, row)| row).collect();
-    Ok(Some(MirrorOutline { directory, rows, digest, numbers: numbers.refs, row_numbers }))
-}
-
-/// Says of each person what they are within: `members` holds people's numbers, reference by
-/// reference.
-fn place(
-    directory: &Directory,
-    mut people: Vec<(u32, Sighting)>,
-    members: &[Vec<u32>],
-) -> Vec<(u32, Sighting)> {
-    for (reference, members) in directory.refs.iter().zip(members) {
-        for (number, person) in &mut people {
-            if members.contains(number) {
-                person.within.push(Within {
-                    kind: reference.kind,
-                    key: directory.text(reference.key).to_owned(),
-                    name: None,
-                });
-            }
-        }
+    // An older program's mirror does not say yet who is in what.
+    if digest.parse::<Digest>().is_err() {
+        return Ok(None);
     }
-    people.iter_mut().for_each(|(_, person)| person.sort());
-    people
+    let rows = candidates(conn, num, source, stranger)?;
+    let mut directory = Directory { ignore_case, ..Directory::default() };
+    load_refs(conn, num, &mut directory, &mut Numbers::default(), Lists::Implies)?;
+    Ok(Some(MirrorOutline { directory, rows }))
 }
 
-/// A mirror's row, not yet within anything.
-fn sighting(texts: &Texts, user: &DirUser) -> Sighting {
+/// A mirror's row, from the columns `id, ext, username, email, flags, federation, within`.
+fn sighting(
+    conn: &Connection,
+    source: i64,
+    row: &rusqlite::Row<'_>,
+    user: &DirUser,
+    texts: &Texts,
+) -> Result<Sighting, Fault> {
     let text = |text| texts.get(text).to_owned();
-    Sighting {
+    let within = list(row, 6)?.into_iter().map(|reference| {
+        let RefId { kind, key } = called(conn, source, reference)?;
+        Ok(Within { kind, key, name: None })
+    });
+    let mut person = Sighting {
         ext: text(user.ext),
         username: text(user.username),
         email: text(user.email),
         email_verified: user.email_verified,
         enabled: user.enabled,
         federation: text(user.federation),
-        within: Vec::new(),
-    }
+        within: within.collect::<Result<_, Fault>>()?,
+    };
+    person.sort();
+    Ok(person)
 }
 
-/// The rows of a mirror that may be the stranger, by number.
+/// The rows of a mirror that may be the stranger.
 fn candidates(
     conn: &Connection,
-    (first, last): (i64, i64),
+    num: i64,
     source: &str,
     stranger: &ProvisionQuery<'_>,
-) -> Result<Vec<(u32, Sighting)>, Fault> {
+) -> Result<Vec<Sighting>, Fault> {
+    let (first, last) = range(num);
     let who = stranger.who;
     let exts: Vec<&str> =
         stranger.exts.iter().filter(|(name, _)| *name == source).map(|(_, ext)| *ext).collect();
@@ -168,7 +156,7 @@ fn candidates(
     let mut found: BTreeMap<u32, Sighting> = BTreeMap::new();
     let mut take = |test: &str, value: &str| -> Result<(), Fault> {
         let mut statement = conn.prepare_cached(&format!(
-            "SELECT id, ext, username, email, flags, federation FROM mirror_user \
+            "SELECT id, ext, username, email, flags, federation, within FROM mirror_user \
              WHERE {test} AND id BETWEEN ?1 AND ?2"
         ))?;
         let mut rows = if value.is_empty() {
@@ -178,12 +166,12 @@ fn candidates(
         };
         while let Some(row) = rows.next()? {
             let (number, user) = read_user(row, &mut texts, &federations)?;
-            let person = sighting(&texts, &user);
-            if who.is(&person.username, &person.email)
-                || exts.contains(&person.ext.as_str())
-                || stranger.emails.contains(&person.email.to_lowercase())
+            let (ext, email) = (texts.get(user.ext), texts.get(user.email));
+            if who.is(texts.get(user.username), email)
+                || exts.contains(&ext)
+                || stranger.emails.contains(&email.to_lowercase())
             {
-                found.insert(number, person);
+                found.insert(number, sighting(conn, num, row, &user, &texts)?);
             }
         }
         Ok(())
@@ -206,7 +194,7 @@ fn candidates(
     if who.by == UsernameFrom::Email || !stranger.emails.is_empty() {
         take("email GLOB '*[^ -~]*'", "")?;
     }
-    Ok(found.into_iter().collect())
+    Ok(found.into_values().collect())
 }
 
 /// The next free number of each source's mirror.
@@ -229,87 +217,14 @@ pub(super) fn added_since(
     let mut texts = Texts::default();
     let federations = federations(conn, &mut texts)?;
     let mut statement = conn.prepare(
-        "SELECT id, ext, username, email, flags, federation FROM mirror_user \
+        "SELECT id, ext, username, email, flags, federation, within FROM mirror_user \
          WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
     )?;
     let mut rows = statement.query([id(num, mark), range(num).1])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let (number, user) = read_user(row, &mut texts, &federations)?;
-        found.push((number, sighting(&texts, &user)));
+        let (_, user) = read_user(row, &mut texts, &federations)?;
+        found.push(sighting(conn, num, row, &user, &texts)?);
     }
-    if found.is_empty() {
-        return Ok(Vec::new());
-    }
-    let people: Vec<u32> = found.iter().map(|(number, _)| *number).collect();
-    let mut directory = Directory::default();
-    let mut numbers = Numbers::default();
-    let members = load_refs(conn, num, &mut directory, &mut numbers, Some(&people))?;
-    Ok(place(&directory, found, &members).into_iter().map(|(_, person)| person).collect())
-}
-
-/// Puts a person into a mirror under a new number, so that a run that is reading meanwhile can
-/// tell who came while it read. Nobody knows the mirror's digest then: the next run compares all
-/// of it.
-pub(super) fn add(conn: &Connection, version: i64, person: &MirrorPerson<'_>) -> Result<(), Fault> {
-    let MirrorPerson { source, outline, person } = person;
-    let (num, digest, mut next): (i64, Option<String>, u32) = conn.query_row(
-        "SELECT num, digest, next_user FROM source WHERE name = ?1",
-        [source],
-        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-    )?;
-    if digest.as_deref() != Some(outline.digest.as_str()) {
-        return Err(Fault::Raced);
-    }
-    let old = outline.row_numbers.get(&person.ext).copied();
-    if let Some(old) = old {
-        one(conn.execute("DELETE FROM mirror_user WHERE id = ?1", [id(num, old)])?)?;
-    }
-    let number = taken(&mut next)?;
-    let federation = Federations::default().num(conn, &person.federation)?;
-    conn.execute(
-        "INSERT INTO mirror_user (id, ext, username, email, flags, federation) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![
-            id(num, number),
-            person.ext,
-            person.username,
-            person.email,
-            flags(person.enabled, person.email_verified),
-            federation
-        ],
-    )?;
-    let wanted: Vec<usize> = person
-        .within
-        .iter()
-        .filter_map(|within| crate::directory::find_ref(&outline.directory, within))
-        .collect();
-    let mut read = conn.prepare("SELECT members FROM mirror_container WHERE id = ?1")?;
-    let mut write = conn.prepare("UPDATE mirror_container SET members = ?2 WHERE id = ?1")?;
-    for (place, reference) in outline.numbers.iter().enumerate() {
-        let in_it = wanted.contains(&place);
-        // Only someone whom the mirror had already can be in anything else.
-        if !in_it && old.is_none() {
-            continue;
-        }
-        let row = id(num, *reference);
-        let blob: Vec<u8> = read.query_row([row], |row| row.get(0))?;
-        let mut members = decode(&blob).ok_or_else(|| damaged("has a list that cannot be read"))?;
-        let before = members.len();
-        members.retain(|member| Some(*member) != old);
-        if !in_it && members.len() == before {
-            continue;
-        }
-        if in_it {
-            // The highest number of all.
-            members.push(number);
-        }
-        one(write.execute(params![row, encode(&members)])?)?;
-    }
-    let digest = format!("unknown since {version}");
-    conn.execute(
-        "UPDATE source SET digest = ?2, next_user = ?3 WHERE num = ?1",
-        params![num, digest, next],
-    )?;
-    Ok(())
+    Ok(found)
 }

@@ -7,9 +7,10 @@ use rusqlite::{Connection, Row};
 use super::error::{Fault, StoreError, StoreErrorKind};
 use super::open::{ReadConnection, open_read, still};
 use super::schema::SCHEMA_VERSION;
+use crate::directory::{Delta, DigestKey, MirrorRows};
 use crate::model::{State, Time};
 use crate::plan::{Held, HeldHead};
-use crate::store::{Meta, Mirror, ProvisionContext, ProvisionQuery, SourceStatus};
+use crate::store::{Meta, ProvisionContext, ProvisionQuery, SourceStatus, StoredMirror};
 
 /// A store opened for reading. Each method reads one committed state; [`Reader::snapshot`] makes
 /// several read the same one.
@@ -128,8 +129,29 @@ impl Reader {
     ///
     /// # Errors
     /// The store cannot be read, or contradicts itself.
-    pub fn mirror(&self, source: &str) -> Result<Option<Mirror>, StoreError> {
+    pub fn mirror(&self, source: &str) -> Result<Option<StoredMirror>, StoreError> {
         self.read_as(|conn| super::mirror::load(conn, source))
+    }
+
+    /// The rows of the mirror of `source` that `delta` touches, and what its digest hangs on.
+    /// `None`: it has no mirror.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn mirror_rows(
+        &self,
+        source: &str,
+        delta: &Delta,
+    ) -> Result<Option<(MirrorRows, DigestKey)>, StoreError> {
+        self.read_as(|conn| super::patch::load(conn, source, delta))
+    }
+
+    /// What the digests of this store's mirrors hang on.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn digest_key(&self) -> Result<DigestKey, StoreError> {
+        self.read_as(super::mirror::digest_key)
     }
 
     /// What groups, roles and attribute values the mirror of `source` has, and what they lead to:

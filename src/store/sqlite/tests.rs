@@ -110,7 +110,7 @@ fn what_a_mirror_of_version_1_proves_is_what_its_source_was_once_read_in_full() 
     drop(writer);
     let reader = Writer::open(&path).unwrap().reader().unwrap();
     let facts = |source: &str| {
-        let directory = reader.mirror(source).unwrap().unwrap().directory;
+        let directory = reader.mirror(source).unwrap().unwrap().mirror.directory;
         (directory.proven, directory.refs[0].known, directory.refs[0].implies_known)
     };
     assert_eq!(facts("whole"), (Proven::ALL, true, true));

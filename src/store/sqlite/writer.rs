@@ -13,9 +13,10 @@ use super::mirror;
 use super::open::{checkpoint, open_write};
 use super::reader::Reader;
 use super::schema::STEPS;
+use crate::directory::Cursor;
 use crate::model::Time;
 use crate::plan::Plan;
-use crate::store::{Commit, Committed, MirrorPerson, SourceUpdate};
+use crate::store::{Commit, Committed, MirrorPatch, SourceUpdate};
 
 /// A store opened for writing. Take the [`super::RunLock`] first.
 pub struct Writer {
@@ -37,7 +38,11 @@ impl Writer {
     /// As [`Writer::open`], with other versions of the schema.
     pub(super) fn open_at(path: &Path, steps: &'static [M<'static>]) -> Result<Writer, StoreError> {
         let (conn, place) = open_write(path, steps)?;
-        Ok(Writer { conn, place })
+        let mut writer = Writer { conn, place };
+        if steps.len() == STEPS.len() && writer.aside(|conn| Ok(mirror::older(conn)?.is_some()))? {
+            writer.aside(mirror::index_older)?;
+        }
+        Ok(writer)
     }
 
     /// The same store for reading.
@@ -87,19 +92,18 @@ impl Writer {
         .map_err(|fault| fault.commit(&self.place.shown))
     }
 
-    /// As [`Writer::commit`], and puts `people` into the mirrors of their sources in the same
-    /// transaction.
+    /// As [`Writer::commit`], and patches mirrors in the same transaction.
     ///
     /// # Errors
-    /// As [`Writer::commit`].
-    pub fn commit_people(
+    /// As [`Writer::commit`]; a mirror is another one than its patch was made for.
+    pub fn commit_patches(
         &mut self,
         commit: &Commit<'_>,
-        people: &[MirrorPerson<'_>],
+        patches: &[MirrorPatch<'_>],
     ) -> Result<Committed, CommitError> {
         self.write(|conn| {
             let committed = write_commit(conn, commit)?;
-            people.iter().try_for_each(|it| super::provision::add(conn, committed.version, it))?;
+            patches.iter().try_for_each(|it| super::patch::write(conn, it))?;
             Ok(committed)
         })
         .map_err(|fault| fault.commit(&self.place.shown))
@@ -264,15 +268,17 @@ fn drop_unconfigured(conn: &Connection) -> Result<(), Fault> {
 
 /// Writes how a read went.
 fn write_source(conn: &Connection, source: &SourceUpdate<'_>) -> Result<(), Fault> {
-    let SourceUpdate { source: name, kind, tried_at, complete, error, scopes, mirror: _ } = source;
+    let SourceUpdate { source: name, kind, tried_at, complete, error, scopes, .. } = source;
+    let cursor = source.cursor.map(Cursor::as_str);
     let tried_at = tried_at.timestamp();
     let read_at = complete.then_some(tried_at);
     let spoke_at = error.is_none().then_some(tried_at);
     let scopes = if error.is_some() { None } else { Some(json(scopes)?) };
     let changed = conn.execute(
         "UPDATE source SET kind = ?2, tried_at = ?3, read_at = coalesce(?4, read_at), error = ?5, \
-         scopes = coalesce(?6, scopes), spoke_at = coalesce(?7, spoke_at) WHERE name = ?1",
-        params![name, kind, tried_at, read_at, error, scopes, spoke_at],
+         scopes = coalesce(?6, scopes), spoke_at = coalesce(?7, spoke_at), \
+         cursor = CASE WHEN ?7 IS NULL THEN cursor ELSE ?8 END WHERE name = ?1",
+        params![name, kind, tried_at, read_at, error, scopes, spoke_at, cursor],
     )?;
     if changed != 1 {
         return Err(Fault::Inconsistent(format!("source `{name}` is not among the configured")));

@@ -27,7 +27,9 @@ use crate::model::{Deed, LocalAccount, LocalGrant, NewToken, State, Status, Time
 use crate::plan::{self, Brought, Plan, Records};
 use crate::platform::osmo::database::{self, Account, Accounts, Assigned, Database, TokenWish};
 use crate::resolve::{Resolved, View, resolve};
-use crate::store::{Commit, CommitError, Meta, Mirror, MirrorUpdate, Reader, SourceUpdate, Writer};
+use crate::store::{
+    Commit, CommitError, Meta, MirrorUpdate, Reader, SourceUpdate, StoredMirror, Writer,
+};
 
 /// What OSMO's scripts are called; nothing else tells them from people there.
 const SERVICE: &str = "svc-";
@@ -80,7 +82,7 @@ pub fn import(
         });
         plan.records = Records { deed: Some(deed.clone()), accounts: stories.collect() };
         finish(&reader, &meta, &mut plan)?;
-        let digest = directory.digest();
+        let digest = directory.digests(&reader.digest_key()?);
         let update = SourceUpdate {
             source: NAME,
             kind: NAME,
@@ -88,6 +90,7 @@ pub fn import(
             complete: true,
             error: None,
             scopes: scopes(directory.users.len() as u64).into_iter().map(Into::into).collect(),
+            cursor: None,
             mirror: Some(MirrorUpdate {
                 old: inputs.mirror.as_ref(),
                 directory: &directory,
@@ -128,8 +131,8 @@ struct Inputs<'a> {
     now: Time,
     old: State,
     /// That of `local`.
-    mirror: Option<Mirror>,
-    others: Vec<(&'a str, Mirror)>,
+    mirror: Option<StoredMirror>,
+    others: Vec<(&'a str, StoredMirror)>,
 }
 
 /// What is to be committed.
@@ -149,7 +152,7 @@ impl<'a> Inputs<'a> {
         for source in config.sources.iter().filter(|source| !source.kind.is_local()) {
             // Whom a part of a source does not list may be in the rest.
             let mirror = reader.mirror(&source.name)?;
-            let Some(mirror) = mirror.filter(|mirror| mirror.directory.proven.users) else {
+            let Some(mirror) = mirror.filter(|stored| stored.mirror.directory.proven.users) else {
                 return Err(RunError::Refused(format!(
                     "the people of source `{}` were never read in full, so whom it lists is not \
                      known: run `idpsyncd sync` first",
@@ -165,7 +168,8 @@ impl<'a> Inputs<'a> {
         let mut left_out: BTreeSet<String> = accounts.left_out.iter().cloned().collect();
         let known = self.known();
         let listed = self.listed();
-        let mut directory = self.mirror.as_ref().map_or_else(nobody, |it| it.directory.clone());
+        let mut directory =
+            self.mirror.as_ref().map_or_else(nobody, |it| it.mirror.directory.clone());
         let given = self.given();
         let mut new: BTreeMap<&str, (String, bool)> = BTreeMap::new();
         for account in &accounts.accounts {
@@ -245,7 +249,8 @@ impl<'a> Inputs<'a> {
     /// Whom another source lists, provisioned or not, by name.
     fn listed(&self) -> BTreeMap<String, &'a str> {
         let mut listed = BTreeMap::new();
-        for (source, Mirror { directory, .. }) in &self.others {
+        for (source, stored) in &self.others {
+            let directory = &stored.mirror.directory;
             for row in &directory.users {
                 let name = match self.config.sync.username {
                     UsernameFrom::Username => row.username,
@@ -287,7 +292,7 @@ impl<'a> Inputs<'a> {
     /// What the mirrors come to with `directory` as that of `local`.
     fn resolved(&self, directory: &Directory) -> Resolved {
         let others =
-            self.others.iter().map(|(source, it)| View { source, directory: &it.directory });
+            self.others.iter().map(|(source, it)| View { source, directory: &it.mirror.directory });
         let views: Vec<View<'_>> = others.chain([View { source: NAME, directory }]).collect();
         resolve(&self.config.settings(), &views, &self.old, self.now)
     }

@@ -211,3 +211,34 @@ UPDATE link_source SET name = 'local (before schema 3)' WHERE name = 'local';
 UPDATE reason SET source = 'local (before schema 3)' WHERE source = 'local';
 UPDATE user SET disabled_by = 'local (before schema 3)' WHERE disabled_by = 'local';
 UPDATE meta SET settled = NULL;
+
+-- Mirrors are patched row by row: `directory` in the program says how, and why the digest of a mirror
+-- is keyed.
+ALTER TABLE meta ADD COLUMN digest_key BLOB;
+UPDATE meta SET digest_key = randomblob(32);
+ALTER TABLE source ADD COLUMN cursor TEXT; -- how far the source's feed has been followed
+-- References' numbers, sorted, as varints of differences: what the user is directly in. NULL, as
+-- `sum` below, only in a mirror that an older program wrote, until the store is first opened for
+-- writing.
+ALTER TABLE mirror_user ADD COLUMN within BLOB;
+-- The list that may be long comes last, so that whoever needs the others reads past no members.
+ALTER TABLE mirror_container RENAME TO mirror_container_2;
+CREATE TABLE mirror_container (
+    id       INTEGER PRIMARY KEY,
+    kind     INTEGER NOT NULL,
+    key      TEXT    NOT NULL,
+    name     TEXT    NOT NULL,
+    identity TEXT    NOT NULL,
+    norm     TEXT    NOT NULL,
+    parent   INTEGER,
+    known    INTEGER NOT NULL,
+    up_known INTEGER NOT NULL,
+    sum      BLOB,             -- of the digests of the members' ids
+    up       BLOB    NOT NULL,
+    members  BLOB    NOT NULL
+);
+INSERT INTO mirror_container
+SELECT id, kind, key, name, identity, norm, parent, known, up_known, NULL, up, members
+  FROM mirror_container_2;
+DROP TABLE mirror_container_2;
+CREATE INDEX mirror_container_key ON mirror_container (key);

@@ -1,0 +1,204 @@
+//! What a source says has changed.
+//!
+//! A delta names what it changes, and what it does not name stays as it is: always. It takes away
+//! only what it says outright, which is an id that was deleted ([`Delta::gone_people`],
+//! [`Delta::gone_refs`]), somebody who is no longer in a list, or a list that is given whole.
+
+use std::collections::BTreeSet;
+
+use super::{Enabled, Kind};
+
+/// How far a feed has been followed: a text that only the source understands.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Cursor(String);
+
+impl Cursor {
+    /// The cursor that the source calls `text`.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Cursor(text.into())
+    }
+
+    /// What the source calls it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}`", self.0.escape_debug())
+    }
+}
+
+/// What a reference is known by: its kind, and its stable external id ([`super::RefRow::key`]).
+#[derive(Clone, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub struct RefId {
+    /// What kind of thing.
+    pub kind: Kind,
+    /// The stable external id.
+    pub key: String,
+}
+
+/// From where to where a feed's delta leads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// The cursor of the mirror that it changes.
+    pub from: Cursor,
+    /// The cursor of the mirror that it makes of it.
+    pub to: Cursor,
+}
+
+/// What becomes of a list.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum ListChange<T> {
+    /// It was not spoken of: it stays.
+    #[default]
+    Kept,
+    /// This is all of it: what is not here is no longer in it.
+    Whole(Vec<T>),
+    /// These came and these went; the others stay.
+    Changed {
+        /// In it from now on.
+        added: Vec<T>,
+        /// No longer in it.
+        removed: Vec<T>,
+    },
+}
+
+impl<T> ListChange<T> {
+    /// Everything that is named.
+    pub(super) fn named(&self) -> impl Iterator<Item = &T> {
+        let (one, other): (&[T], &[T]) = match self {
+            ListChange::Kept => (&[], &[]),
+            ListChange::Whole(list) => (list, &[]),
+            ListChange::Changed { added, removed } => (added, removed),
+        };
+        one.iter().chain(other)
+    }
+}
+
+/// A person who is new or has changed. What is `None` stays; of somebody new it must be there for
+/// [`PersonDelta::username`] and [`PersonDelta::enabled`], the rest is empty then.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PersonDelta {
+    /// Stable external id.
+    pub ext: String,
+    /// Username as the source spells it.
+    pub username: Option<String>,
+    /// Email address, or empty.
+    pub email: Option<String>,
+    /// Whether the source vouches for it.
+    pub email_verified: Option<bool>,
+    /// Whether the account is enabled. [`Enabled::Unknown`]: what was last known stands.
+    pub enabled: Option<Enabled>,
+    /// Keycloak's federation link, or empty.
+    pub federation: Option<String>,
+    /// Whether another source's account of the same name may be the same person.
+    pub linkable: Option<bool>,
+    /// What the person is directly in.
+    pub within: ListChange<RefId>,
+}
+
+/// A reference that is new or has changed. What is `None` stays; of something new the three names
+/// must be there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefDelta {
+    /// What it is.
+    pub id: RefId,
+    /// Bare name.
+    pub name: Option<String>,
+    /// Whole identity, for people.
+    pub identity: Option<String>,
+    /// What identities are compared by.
+    pub norm: Option<String>,
+    /// The group right above; `Some(None)`: none any more. Who is in a group is in the one above
+    /// as well, so this changes what it leads to: no longer to the old one, but to the new.
+    pub parent: Option<Option<RefId>>,
+    /// Who is directly in it, by external id.
+    pub members: ListChange<String>,
+    /// What it leads to.
+    pub implies: ListChange<RefId>,
+}
+
+impl RefDelta {
+    /// Nothing of `id`, to be filled in.
+    #[must_use]
+    pub fn new(id: RefId) -> Self {
+        RefDelta {
+            id,
+            name: None,
+            identity: None,
+            norm: None,
+            parent: None,
+            members: ListChange::Kept,
+            implies: ListChange::Kept,
+        }
+    }
+}
+
+/// What a source says has changed. Nothing is named twice.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Delta {
+    /// From which cursor to which. Absent: it is no part of a feed (somebody was looked up), and
+    /// the mirror's cursor stays.
+    pub step: Option<Step>,
+    /// People who are new or have changed.
+    pub people: Vec<PersonDelta>,
+    /// References that are new or have changed.
+    pub refs: Vec<RefDelta>,
+    /// People who were deleted, by external id. One whom the mirror does not have is gone already.
+    pub gone_people: Vec<String>,
+    /// References that were deleted, likewise.
+    pub gone_refs: Vec<RefId>,
+}
+
+/// Which rows of a mirror a delta touches: what must be loaded for [`super::MirrorRows`].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Touched<'d> {
+    /// People, by external id.
+    pub people: BTreeSet<&'d str>,
+    /// Of these people everything that they are directly in.
+    pub everything_of: BTreeSet<&'d str>,
+    /// References.
+    pub refs: BTreeSet<&'d RefId>,
+    /// Of these references everybody who is directly in them.
+    pub everybody_in: BTreeSet<&'d RefId>,
+    /// Of these references all that lead to them or are right below them.
+    pub everything_to: BTreeSet<&'d RefId>,
+}
+
+impl Delta {
+    /// Which rows it touches.
+    #[must_use]
+    pub fn touched(&self) -> Touched<'_> {
+        let mut touched = Touched::default();
+        for person in &self.people {
+            touched.people.insert(&person.ext);
+            if matches!(person.within, ListChange::Whole(_)) {
+                touched.everything_of.insert(&person.ext);
+            }
+            touched.refs.extend(person.within.named());
+        }
+        for ext in &self.gone_people {
+            touched.people.insert(ext);
+            touched.everything_of.insert(ext);
+        }
+        for reference in &self.refs {
+            touched.refs.insert(&reference.id);
+            touched.refs.extend(reference.parent.iter().flatten());
+            touched.refs.extend(reference.implies.named());
+            touched.people.extend(reference.members.named().map(String::as_str));
+            if matches!(reference.members, ListChange::Whole(_)) {
+                touched.everybody_in.insert(&reference.id);
+            }
+        }
+        for id in &self.gone_refs {
+            touched.refs.insert(id);
+            touched.everybody_in.insert(id);
+            touched.everything_to.insert(id);
+        }
+        touched
+    }
+}

@@ -1,0 +1,335 @@
+//! A source as it is known: what it last said in full, and the deltas since.
+//!
+//! The one place that says what a [`Snapshot`] and what a [`Delta`] may take away. A snapshot: what
+//! a list that was read in full does not have ([`merge`]). A delta: what it says outright
+//! ([`MirrorRows::apply`]). Nothing after this can tell a partial read from a complete one, so
+//! nothing after this can take something away because a read was partial.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashMap;
+
+use super::digest::DigestKey;
+use super::merge::{Merged, merge};
+use super::rows::{Head, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry};
+use super::{
+    Cursor, Delta, DirUser, Directory, RefId, RefRow, Refusal, Snapshot, Touched, canonical,
+};
+
+/// A source as it is known, all of it in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Mirror {
+    /// The facts.
+    pub directory: Directory,
+    /// How far its feed was followed. Absent: it has none, or must be read in full first.
+    pub cursor: Option<Cursor>,
+}
+
+/// What a snapshot or a delta made of a mirror.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The mirror now.
+    pub mirror: Mirror,
+    /// Every scope that was asked for is complete: the mirror's new time of reading. Never so
+    /// after a delta.
+    pub complete: bool,
+    /// How many people were left out because nobody knows yet whether they are enabled.
+    pub undecided: usize,
+}
+
+impl Mirror {
+    /// Lays what was read over the mirror. A read that was complete sets or clears the cursor; one
+    /// that was not clears it, since what it missed no feed would tell again.
+    #[must_use]
+    pub fn apply_snapshot(&self, mut snapshot: Snapshot) -> Applied {
+        let cursor = snapshot.cursor.take();
+        let Merged { directory, complete, undecided } = merge(Some(&self.directory), snapshot);
+        let cursor = cursor.filter(|_| complete);
+        Applied { mirror: Mirror { directory, cursor }, complete, undecided }
+    }
+
+    /// Changes the mirror by what has changed at the source. That passes over all of it: a store
+    /// does the same to the rows that are touched ([`MirrorRows::apply`]).
+    ///
+    /// # Errors
+    /// The delta does not fit this mirror, or contradicts itself.
+    pub fn apply_delta(self, delta: &Delta) -> Result<Applied, Refusal> {
+        // No digest is asked for here.
+        let patch = self.rows(&delta.touched(), None).apply(delta, &DigestKey::default())?;
+        let undecided = patch.undecided;
+        let directory = patched(self.directory, &patch);
+        let mirror = Mirror { directory, cursor: patch.cursor };
+        Ok(Applied { mirror, complete: false, undecided })
+    }
+
+    /// The rows that are touched, with sums under `key` where that is given. Their digest is not
+    /// that of the mirror.
+    pub(super) fn rows(&self, touched: &Touched<'_>, key: Option<&DigestKey>) -> MirrorRows {
+        let directory = &self.directory;
+        let sums = key.map(|key| directory.digests(key).members).unwrap_or_default();
+        let mut rows = MirrorRows {
+            head: Head { cursor: self.cursor.clone(), proven: directory.proven, ..Head::default() },
+            ..MirrorRows::default()
+        };
+        let id = |place: u32| Some(ref_id(directory, directory.refs.get(place as usize)?));
+        let mut people: BTreeMap<u32, Vec<RefId>> = BTreeMap::new();
+        for ext in &touched.people {
+            people.extend(find_user(directory, ext).map(|place| (place, Vec::new())));
+        }
+        for wanted in &touched.everybody_in {
+            let place = find(directory, wanted);
+            let members = place.and_then(|place| directory.members.get(place as usize));
+            people.extend(members.into_iter().flatten().map(|place| (*place, Vec::new())));
+        }
+        let everything_of: Vec<u32> =
+            touched.everything_of.iter().filter_map(|ext| find_user(directory, ext)).collect();
+        for ((place, reference), members) in (0u32..).zip(&directory.refs).zip(&directory.members) {
+            let own = ref_id(directory, reference);
+            let has = |user: &u32| members.binary_search(user).is_ok();
+            let leads_to_wanted = || {
+                let implies = directory.implies.get(place as usize).into_iter().flatten();
+                implies
+                    .copied()
+                    .chain(reference.parent)
+                    .filter_map(id)
+                    .any(|to| touched.everything_to.contains(&to))
+            };
+            if !touched.refs.contains(&own)
+                && !everything_of.iter().any(has)
+                && (touched.everything_to.is_empty() || !leads_to_wanted())
+            {
+                continue;
+            }
+            for (user, within) in &mut people {
+                if has(user) {
+                    within.push(own.clone());
+                }
+            }
+            let implies = directory.implies.get(place as usize).into_iter().flatten();
+            let entry = RefEntry {
+                name: directory.text(reference.name).to_owned(),
+                identity: directory.text(reference.identity).to_owned(),
+                norm: directory.text(reference.norm).to_owned(),
+                parent: reference.parent.and_then(id),
+                known: reference.known,
+                implies_known: reference.implies_known,
+                implies: implies.filter_map(|place| id(*place)).collect(),
+                members: sums.get(place as usize).copied().unwrap_or_default(),
+            };
+            rows.refs.insert(own, entry);
+        }
+        for (place, within) in people {
+            let Some(user) = directory.users.get(place as usize) else { continue };
+            let entry =
+                PersonEntry { row: person(directory, user), within: within.into_iter().collect() };
+            rows.people.insert(directory.text(user.ext).to_owned(), entry);
+        }
+        rows
+    }
+}
+
+fn ref_id(directory: &Directory, reference: &RefRow) -> RefId {
+    RefId { kind: reference.kind, key: directory.text(reference.key).to_owned() }
+}
+
+fn person(directory: &Directory, user: &DirUser) -> PersonRow {
+    PersonRow {
+        username: directory.text(user.username).to_owned(),
+        email: directory.text(user.email).to_owned(),
+        email_verified: user.email_verified,
+        enabled: user.enabled,
+        federation: directory.text(user.federation).to_owned(),
+        linkable: user.linkable,
+    }
+}
+
+/// The place of the user with this external id.
+fn find_user(directory: &Directory, ext: &str) -> Option<u32> {
+    let place = directory.users.binary_search_by(|user| directory.text(user.ext).cmp(ext)).ok()?;
+    u32::try_from(place).ok()
+}
+
+/// The place of the reference of this kind and key.
+fn find(directory: &Directory, id: &RefId) -> Option<u32> {
+    let place = directory.refs.binary_search_by(|reference| {
+        (reference.kind, directory.text(reference.key)).cmp(&(id.kind, &id.key))
+    });
+    u32::try_from(place.ok()?).ok()
+}
+
+/// `directory` with the rows of `patch`.
+fn patched(directory: Directory, patch: &Patch) -> Directory {
+    let mut change = Change::new(directory);
+    for (ext, row) in &patch.people {
+        if let Some(row) = row {
+            change.put_person(ext, row);
+        }
+    }
+    for (id, entry) in &patch.refs {
+        if let Some(entry) = entry {
+            change.put_ref(id, entry);
+        }
+    }
+    for (id, entry) in &patch.refs {
+        if let Some(entry) = entry {
+            change.lead(id, entry);
+        }
+    }
+    for (id, ext) in &patch.left {
+        change.with_members(id, ext, |members, user| members.retain(|member| *member != user));
+    }
+    for (id, ext) in &patch.joined {
+        change.with_members(id, ext, Vec::push);
+    }
+    let gone_people = patch.people.iter().filter(|(_, row)| row.is_none());
+    let gone_refs = patch.refs.iter().filter(|(_, entry)| entry.is_none());
+    let gone_people = gone_people.filter_map(|(ext, _)| change.person(ext)).collect();
+    let gone_refs = gone_refs.filter_map(|(id, _)| change.reference(id)).collect();
+    canonical(without(change.directory, &gone_people, &gone_refs)).0
+}
+
+/// A directory while it is changed: what is new stands behind what was there, which stays sorted.
+struct Change<'p> {
+    directory: Directory,
+    /// So many were there, sorted.
+    users: usize,
+    refs: usize,
+    new_users: HashMap<&'p str, u32>,
+    new_refs: HashMap<&'p RefId, u32>,
+}
+
+impl<'p> Change<'p> {
+    fn new(directory: Directory) -> Self {
+        let (users, refs) = (directory.users.len(), directory.refs.len());
+        let (new_users, new_refs) = (HashMap::new(), HashMap::new());
+        Change { directory, users, refs, new_users, new_refs }
+    }
+
+    fn person(&self, ext: &str) -> Option<u32> {
+        let Directory { users, texts, .. } = &self.directory;
+        let sorted = users.get(..self.users)?;
+        let place = sorted.binary_search_by(|user| texts.get(user.ext).cmp(ext)).ok();
+        place.and_then(|it| u32::try_from(it).ok()).or_else(|| self.new_users.get(ext).copied())
+    }
+
+    fn reference(&self, id: &RefId) -> Option<u32> {
+        let Directory { refs, texts, .. } = &self.directory;
+        let sorted = refs.get(..self.refs)?;
+        let key = |row: &RefRow| (row.kind, texts.get(row.key)).cmp(&(id.kind, &id.key));
+        let place = sorted.binary_search_by(key).ok();
+        place.and_then(|it| u32::try_from(it).ok()).or_else(|| self.new_refs.get(id).copied())
+    }
+
+    fn put_person(&mut self, ext: &'p str, row: &PersonRow) {
+        let place = self.person(ext);
+        let Directory { users, texts, .. } = &mut self.directory;
+        let user = DirUser {
+            ext: texts.add(ext),
+            username: texts.add(&row.username),
+            email: texts.add(&row.email),
+            email_verified: row.email_verified,
+            enabled: row.enabled,
+            federation: texts.add(&row.federation),
+            linkable: row.linkable,
+        };
+        match place.and_then(|place| users.get_mut(place as usize)) {
+            Some(slot) => *slot = user,
+            None => {
+                self.new_users.extend(u32::try_from(users.len()).ok().map(|place| (ext, place)));
+                users.push(user);
+            }
+        }
+    }
+
+    /// Puts a reference without what it leads to.
+    fn put_ref(&mut self, id: &'p RefId, entry: &RefEntry) {
+        let place = self.reference(id);
+        let Directory { refs, members, implies, texts, .. } = &mut self.directory;
+        let row = RefRow {
+            kind: id.kind,
+            key: texts.add(&id.key),
+            name: texts.add(&entry.name),
+            identity: texts.add(&entry.identity),
+            norm: texts.add(&entry.norm),
+            parent: None,
+            known: entry.known,
+            implies_known: entry.implies_known,
+        };
+        match place.and_then(|place| refs.get_mut(place as usize)) {
+            Some(slot) => *slot = row,
+            None => {
+                self.new_refs.extend(u32::try_from(refs.len()).ok().map(|place| (id, place)));
+                refs.push(row);
+                members.push(Vec::new());
+                implies.push(Vec::new());
+            }
+        }
+    }
+
+    /// Says what a reference leads to.
+    fn lead(&mut self, id: &RefId, entry: &RefEntry) {
+        let Some(place) = self.reference(id) else { return };
+        let leads_to = entry.implies.iter().filter_map(|to| self.reference(to)).collect();
+        let parent = entry.parent.as_ref().and_then(|parent| self.reference(parent));
+        if let Some(slot) = self.directory.implies.get_mut(place as usize) {
+            *slot = leads_to;
+        }
+        if let Some(row) = self.directory.refs.get_mut(place as usize) {
+            row.parent = parent;
+        }
+    }
+
+    fn with_members(&mut self, id: &RefId, ext: &str, change: impl Fn(&mut Vec<u32>, u32)) {
+        if let (Some(place), Some(user)) = (self.reference(id), self.person(ext))
+            && let Some(members) = self.directory.members.get_mut(place as usize)
+        {
+            change(members, user);
+        }
+    }
+}
+
+/// `directory` without these users and references, whom nothing else speaks of.
+fn without(mut directory: Directory, users: &BTreeSet<u32>, refs: &BTreeSet<u32>) -> Directory {
+    if users.is_empty() && refs.is_empty() {
+        return directory;
+    }
+    let user_place = places(directory.users.len(), users);
+    let ref_place = places(directory.refs.len(), refs);
+    keep(&mut directory.users, users);
+    keep(&mut directory.refs, refs);
+    keep(&mut directory.members, refs);
+    keep(&mut directory.implies, refs);
+    let now = |places: &[Option<u32>], old: u32| places.get(old as usize).copied().flatten();
+    for list in &mut directory.members {
+        *list = list.iter().filter_map(|old| now(&user_place, *old)).collect();
+    }
+    for list in &mut directory.implies {
+        *list = list.iter().filter_map(|old| now(&ref_place, *old)).collect();
+    }
+    for row in &mut directory.refs {
+        row.parent = row.parent.and_then(|old| now(&ref_place, old));
+    }
+    directory
+}
+
+/// For each of `count` places where it is once those of `gone` are not there.
+fn places(count: usize, gone: &BTreeSet<u32>) -> Vec<Option<u32>> {
+    let mut next = 0u32;
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    let place = |old| {
+        let stays = !gone.contains(&old);
+        let place = stays.then_some(next);
+        next = next.saturating_add(u32::from(stays));
+        place
+    };
+    (0..count).map(place).collect()
+}
+
+fn keep<T>(list: &mut Vec<T>, gone: &BTreeSet<u32>) {
+    let mut place = 0u32;
+    list.retain(|_| {
+        let stays = !gone.contains(&place);
+        place = place.saturating_add(1);
+        stays
+    });
+}
