@@ -90,14 +90,7 @@ pub fn renamed_groups(
             continue;
         };
         let path = old.path(index);
-        let thing = Thing {
-            kind: group.kind,
-            key,
-            name: old.text(group.name),
-            identity: old.text(group.identity),
-            norm: old.text(group.norm),
-            path: &path,
-        };
+        let thing = Thing::of(old, group, &path);
         for ready in rules.mappings.iter().filter(|ready| rules.hits(ready, &thing)) {
             let advice = match &ready.mapping.rule {
                 MappingRule::GroupId(_) => "the rule goes on by its id".to_owned(),

@@ -6,7 +6,7 @@ use regex::{Regex, RegexBuilder};
 
 use super::settings::{Mapping, MappingRule, Names, Settings, SourceTerms};
 use super::template::expand;
-use crate::directory::{Directory, Interest, Kind, dn, value};
+use crate::directory::{Directory, Interest, Kind, RefRow, dn, value};
 
 /// A name as directories compare it: case, width, repeated and outer spaces do not count.
 #[must_use]
@@ -187,6 +187,20 @@ pub(super) struct Thing<'a> {
     pub identity: &'a str,
     pub norm: &'a str,
     pub path: &'a [&'a str],
+}
+
+impl<'a> Thing<'a> {
+    /// A row of a directory, whose path is `path`.
+    pub fn of(directory: &'a Directory, row: &RefRow, path: &'a [&'a str]) -> Self {
+        Thing {
+            kind: row.kind,
+            key: directory.text(row.key),
+            name: directory.text(row.name),
+            identity: directory.text(row.identity),
+            norm: directory.text(row.norm),
+            path,
+        }
+    }
 }
 
 impl Interest for Rules<'_> {

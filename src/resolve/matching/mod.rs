@@ -1,0 +1,126 @@
+//! What the rules give to a source's groups, roles and attribute values, in three steps: what the
+//! rules name, whatever comes of it ([`candidates`]); what is refused of that ([`refusals`]); and how a
+//! refusal reads ([`explanation`]).
+
+mod candidates;
+mod explanation;
+#[cfg(test)]
+mod kit;
+mod refusals;
+
+use std::collections::BTreeSet;
+
+use crate::directory::Directory;
+use crate::model::{Mode, RoleIdx};
+
+use super::doubt::Doubts;
+use super::roles::Roles;
+use super::rules::{Rules, Thing, folded};
+use super::settings::Settings;
+
+use candidates::Candidates;
+use explanation::explain;
+use refusals::{Refusal, given, refusal};
+
+/// A role that a reference gives to those in it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Given {
+    /// The role.
+    pub role: RoleIdx,
+    /// The rule's key in the configuration.
+    pub rule: String,
+    /// The rule reaches the reference by a name in doubt (its number): nobody gains the role so,
+    /// and who holds it through that name keeps it.
+    pub doubt: Option<u32>,
+}
+
+/// What rules make of one source's refs.
+#[derive(Debug, Default)]
+pub struct Matched {
+    /// Parallel to [`Directory::refs`].
+    pub gives: Vec<Vec<Given>>,
+    /// What is in doubt in the source, whether or not a rule names it.
+    pub doubts: Doubts,
+    /// The doubts that stand before a role, with the roles.
+    pub doubted: BTreeSet<(u32, RoleIdx)>,
+    /// Numbers of the mappings that matched something.
+    pub mappings_used: BTreeSet<usize>,
+    /// External names of declared roles that matched something.
+    pub names_used: BTreeSet<String>,
+}
+
+/// Lays the rules over a source's refs.
+#[must_use]
+pub fn matches(
+    rules: &Rules<'_>,
+    directory: &Directory,
+    roles: &Roles,
+    warnings: &mut BTreeSet<String>,
+) -> Matched {
+    let doubts = Doubts::of(directory);
+    let mut matched = Matched::default();
+    let candidates = Candidates { rules, directory, roles, doubts: &doubts };
+    for (index, row) in (0u32..).zip(&directory.refs) {
+        let path = directory.path(index);
+        let thing = Thing::of(directory, row, &path);
+        let mut gives = Vec::new();
+        for candidate in candidates.of(index, &thing, &mut matched) {
+            let refusal = refusal(&candidate, rules, roles);
+            if let (Ok(role), Some(doubt)) = (&candidate.role, candidate.doubt)
+                && !matches!(refusal, Some(Refusal::Protected { .. }))
+            {
+                matched.doubted.insert((doubt, *role));
+            }
+            match refusal {
+                None => gives.extend(given(candidate, roles)),
+                Some(refusal) => {
+                    warnings.insert(explain(&refusal, rules.source(), &candidate.rule, &thing));
+                }
+            }
+        }
+        gives.sort();
+        gives.dedup();
+        matched.gives.push(gives);
+    }
+    let told: BTreeSet<u32> = matched.doubted.iter().map(|(doubt, _)| *doubt).collect();
+    for doubt in told.iter().filter_map(|doubt| doubts.list.get(*doubt as usize)) {
+        warnings.insert(doubt.sentence(rules.source()));
+    }
+    Matched { doubts, ..matched }
+}
+
+/// Rules that matched nothing in any source that was looked at, as warnings.
+pub fn unmatched(settings: &Settings<'_>, matched: &[Matched], warnings: &mut BTreeSet<String>) {
+    for mapping in settings.mappings {
+        if !matched.iter().any(|m| m.mappings_used.contains(&mapping.number)) {
+            warnings.insert(format!(
+                "mapping[{}], {}, matches nothing in any source",
+                mapping.number, mapping.rule
+            ));
+        }
+    }
+    // Where there is no identity provider every role is given by hand.
+    let given = settings.roles.iter().filter(|_| settings.has_idp());
+    for (name, role) in given {
+        if role.everyone || role.external_roles.is_empty() || role.mode == Mode::Ignore {
+            continue;
+        }
+        let used = |external: &String| {
+            matched.iter().any(|m| {
+                m.names_used.contains(external) || m.names_used.contains(&folded(external))
+            })
+        };
+        let missing: Vec<&String> =
+            role.external_roles.iter().filter(|external| !used(external)).collect();
+        if missing.len() == role.external_roles.len() {
+            let names = missing.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+            let mapped = settings.mappings.iter().any(|m| m.roles.contains(name));
+            if !mapped {
+                warnings.insert(format!(
+                    "roles.{name}: no role or group of any source is called {names}, and no \
+                     mapping gives it: nobody can reach it"
+                ));
+            }
+        }
+    }
+}
