@@ -31,7 +31,7 @@ use idpsyncd::gateway::replica::{Found, Replica, Wanted};
 use idpsyncd::model::{
     Change, Link, Mode, Role, RoleSetId, State, Status, User, UserId, parse_rfc3339,
 };
-use idpsyncd::plan::{Plan, Summary};
+use idpsyncd::plan::{Plan, RoleSets};
 use idpsyncd::policy::{Effect, Policy};
 use idpsyncd::routes::{On, Question};
 use idpsyncd::store::{Commit, Reader, Writer};
@@ -208,20 +208,9 @@ fn plan(users: u32) -> Plan {
         changes.push(Change::LinkAdded { user: id, source: 0, ext: link.ext });
         of_user.push(sets[number as usize % SETS].0);
     }
-    Plan {
-        at: parse_rfc3339("2026-01-01T00:00:00Z").unwrap(),
-        changes,
-        state,
-        sets: of_user,
-        token_sets: Vec::new(),
-        set_roles: sets.into_iter().collect(),
-        held: None,
-        warnings: Vec::new(),
-        next_due: None,
-        widened: Vec::new(),
-        summary: Summary::default(),
-        records: idpsyncd::plan::Records::default(),
-    }
+    let at = parse_rfc3339("2026-01-01T00:00:00Z").unwrap();
+    let sets = RoleSets { users: of_user, tokens: Vec::new(), roles: sets.into_iter().collect() };
+    Plan::leading_to(state, changes, sets, Vec::new(), at)
 }
 
 fn commit(path: &Path, plan: &Plan, base_version: i64) {
@@ -488,9 +477,9 @@ fn main() {
 
     // What one person's change costs who follows.
     let before = load(&large);
-    let old = plan.state.users[0].username;
-    plan.state.users[0].username = plan.state.texts.add("somebody-else");
-    for (user, set) in plan.state.users.iter_mut().zip(&plan.sets) {
+    let old = plan.tables.users[0].username;
+    plan.tables.users[0].username = plan.tables.texts.add("somebody-else");
+    for (user, set) in plan.tables.users.iter_mut().zip(&plan.user_sets) {
         user.role_set = *set;
     }
     plan.changes = vec![Change::UserRenamed { user: UserId::new(0), old }];

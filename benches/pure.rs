@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 
 use idpsyncd::config::{self, Config};
 use idpsyncd::directory::{Directory, Enabled, Kind, NewRef, NewUser, SnapshotBuilder, local};
-use idpsyncd::model::{State, parse_rfc3339};
+use idpsyncd::model::{Change, State, parse_rfc3339};
 use idpsyncd::plan::{self, Plan};
-use idpsyncd::policy::decide_catalog;
 use idpsyncd::resolve::{View, resolve};
 
 /// Two hundred roles behind two thousand groups; the other groups mean nothing here.
@@ -86,15 +85,9 @@ fn once(config: &Config, directory: &Directory, old: &State) -> (Plan, Duration)
     let resolved =
         resolve(&config.settings(), &[View { source: "kc", directory }, by_hand], old, now);
     let plan = plan::plan(&config.guard, resolved, old, None, now);
-    let mut decisions = 0;
-    for roles in plan.set_roles.values() {
-        let roles: Vec<_> = roles
-            .iter()
-            .filter_map(|role| plan.state.roles.get(*role as usize))
-            .map(|role| (role.name.as_str(), role.policies.as_slice()))
-            .collect();
-        decisions += decide_catalog(&roles, &config.catalog, None).len();
-    }
+    let mut decider = plan.decider();
+    let decided = |roles: &Vec<_>| decider.decide(roles).unwrap().len();
+    let decisions: usize = plan.set_roles.values().map(decided).sum();
     let took = start.elapsed();
     assert!(decisions > 0, "nothing was decided");
     (plan, took)
@@ -114,10 +107,12 @@ fn main() {
         let memberships: usize = directory.members.iter().map(Vec::len).sum();
         let input = peak_mib();
         let (plan, took) = once(&config, &directory, &State::default());
-        let (sets, grants) = (plan.set_roles.len(), plan.state.grants.len());
+        let grant = |change: &&Change| matches!(change, Change::GrantAdded { .. });
+        let grants = plan.changes.iter().filter(grant).count();
+        let sets = plan.set_roles.len();
         assert_eq!(plan.summary.users_created, u64::from(users));
-        let state = plan.state;
-        drop(plan.changes);
+        let state = plan.applied(&State::default());
+        drop(plan);
         let (second, again) = once(&config, &directory, &state);
         assert!(second.changes.is_empty(), "an unchanged run changes something");
         println!(

@@ -8,8 +8,8 @@ mod store_support;
 use std::collections::BTreeSet;
 
 use idpsyncd::directory::Directory;
-use idpsyncd::model::{LocalGrant, Status, UserId};
-use idpsyncd::plan::{ChangeView, Held};
+use idpsyncd::model::{LocalGrant, State, Status, UserId};
+use idpsyncd::plan::{ChangeView, Held, Plan, TokenSet};
 use idpsyncd::policy::Effect;
 use idpsyncd::store::{
     Commit, CommitError, HistoryFilter, Meta, Reader, ScopeStatus, SourceUpdate, Writer,
@@ -17,6 +17,19 @@ use idpsyncd::store::{
 use proptest::prelude::*;
 use store_support::*;
 use tempfile::TempDir;
+
+/// What gateways read.
+const VIEWS: [&str; 9] = [
+    "gateway_meta",
+    "gateway_user",
+    "gateway_user_link",
+    "gateway_user_role",
+    "gateway_decision",
+    "gateway_role_decision",
+    "gateway_role_policy",
+    "gateway_token",
+    "gateway_workload_identity",
+];
 
 fn store() -> (TempDir, Writer) {
     let folder = tempfile::tempdir().unwrap();
@@ -672,7 +685,9 @@ fn a_token_whose_set_changes_alone_makes_a_generation_that_names_nobody() {
     assert_eq!(commit(&mut writer, &again).generation, None);
     // As where a role of its owner's gains a policy that denies.
     let all = set_id(&world.effective(0));
-    again.token_sets = vec![(0, all)];
+    let name = again.tables.texts.add("ci");
+    let old = set_id(&world.decides(0, &world.tokens[&(0, "ci".to_owned())]));
+    again.token_sets = vec![TokenSet { user: UserId::new(0), name, old, new: all }];
     assert_eq!(commit(&mut writer, &again).generation, Some(2));
     let sql = "SELECT t.role_set = u.role_set FROM gateway_token t JOIN gateway_user u \
                USING (username)";
@@ -834,8 +849,11 @@ proptest! {
     #[test]
     fn a_loaded_state_is_the_one_that_was_planned(seed in any::<u64>()) {
         let (folder, mut writer) = store();
+        // Does all that this one does by plans that were kept as text meanwhile.
+        let (twin, mut twin_writer) = store();
         let mut random = fastrand::Rng::with_seed(seed);
         let mut world = World::default();
+        let mut before = State::default();
         let mut generation = 0;
         for step in 0..6 {
             let next = next_world(&world, &mut random, at(step));
@@ -845,10 +863,27 @@ proptest! {
                 generation += 1;
             }
             prop_assert_eq!(committed.generation.is_some(), !plan.changes.is_empty());
+            let kept = serde_json::to_string(&plan).unwrap();
+            let read: Plan = serde_json::from_str(&kept).unwrap();
+            prop_assert_eq!(commit(&mut twin_writer, &read), committed);
+            for view in VIEWS {
+                let rows = |of: &TempDir| -> Vec<String> {
+                    let mut rows = ask(of, &format!("SELECT * FROM {view}"));
+                    rows.sort();
+                    rows
+                };
+                prop_assert_eq!(rows(&twin), rows(&folder), "{}", view);
+            }
+            let all = HistoryFilter::default();
             let reader = writer.reader().unwrap();
+            let same = twin_writer.reader().unwrap().history(&all).unwrap();
+            prop_assert_eq!(same, reader.history(&all).unwrap());
             let state = reader.state().unwrap();
             prop_assert_eq!(&World::of(&state), &next);
-            prop_assert_eq!(state.next_user, plan.state.next_user);
+            // What the store does to its rows is what the plan says that a state becomes.
+            prop_assert_eq!(&World::of(&plan.applied(&before)), &next);
+            before = state.clone();
+            prop_assert_eq!(state.next_user, plan.tables.next_user);
             prop_assert_eq!(reader.meta().unwrap().generation, generation);
             // What the gateway sees, from the definition.
             let mut pairs = BTreeSet::new();

@@ -60,7 +60,7 @@ fn done(
                 "grant": what, "user": user, "role": role, "generation": generation,
             });
             if let (false, Some(map)) = (plan.widened.is_empty(), value.as_object_mut()) {
-                let rows = reach::Rows(&plan.widened, Some(&plan.state));
+                let rows = reach::Rows(Some(plan));
                 map.insert("reach".to_owned(), json!(rows));
             }
             print::json(&value)?;
@@ -69,7 +69,7 @@ fn done(
             let mut out = vec![format!(
                 "The grant of `{role}` to `{user}` is {what}: generation {generation} is committed."
             )];
-            out.extend(reach::lines(&plan.widened, &plan.state, true, Style::detect()));
+            out.extend(reach::lines(plan, true, Style::detect()));
             print::lines(&out)?;
         }
     }

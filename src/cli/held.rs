@@ -48,7 +48,7 @@ fn show(config: &Config, id: Option<&str>, all: bool, output: Output) -> Result<
             })?;
             if let (Some(widens), Some(map)) = (&widens, value.as_object_mut()) {
                 let reach = widens.as_ref().ok();
-                let reach = reach.map(|plan| json!(reach::Rows(&plan.widened, Some(&plan.state))));
+                let reach = reach.map(|plan| json!(reach::Rows(Some(plan))));
                 map.insert("reach".to_owned(), json!(reach));
             }
             print::json(&value)?;
@@ -61,7 +61,7 @@ fn show(config: &Config, id: Option<&str>, all: bool, output: Output) -> Result<
             let mut out = changes::held_lines(&held, all, style);
             match &widens {
                 Some(Ok(plan)) => {
-                    out.extend(reach::lines(&plan.widened, &plan.state, all, style));
+                    out.extend(reach::lines(plan, all, style));
                 }
                 Some(Err(why)) => out.push(format!(
                     "Whether anybody would reach more in the clouds is not known: {why}"
@@ -81,20 +81,20 @@ fn approve(config: &Config, id: &str, all: bool, output: Output) -> Result<u8, F
     let (plan, generation) = sync::approve(config, id, "idpsyncd plan approve", Utc::now())?;
     match output {
         Output::Json => {
-            let words = |change| view(change, &plan.state);
+            let words = |change| view(change, &plan);
             let changes: Vec<_> = plan.changes.iter().map(words).collect();
             print::json(&json!({
                 "id": id, "approved": true, "generation": generation,
                 "summary": plan.summary, "changes": changes,
-                "reach": reach::Rows(&plan.widened, Some(&plan.state)),
+                "reach": reach::Rows(Some(&plan)),
             }))?;
         }
         Output::Text => {
             let style = Style::detect();
             let mut out = vec![style.bold("What changed")];
-            let changes = Changes::Planned(&plan.changes, &plan.state);
+            let changes = Changes::Planned(&plan);
             out.extend(changes::lines(changes, all, style));
-            out.extend(reach::lines(&plan.widened, &plan.state, all, style));
+            out.extend(reach::lines(&plan, all, style));
             out.push(String::new());
             out.push(format!("Plan {id} is applied: generation {generation} is committed."));
             print::lines(&out)?;

@@ -56,13 +56,12 @@ pub(super) fn run(config: &Config, command: &ImportCommand, output: Output) -> R
     match output {
         Output::Json => {
             let Import { plan, before, generation, left_out } = &import;
-            let changes: Vec<_> =
-                plan.changes.iter().map(|change| view(change, &plan.state)).collect();
+            let changes: Vec<_> = plan.changes.iter().map(|change| view(change, plan)).collect();
             print::json(&json!({
                 "format": 1, "at": rfc3339(now), "dry_run": dry_run, "applied": !dry_run,
                 "generation_before": before, "generation": generation, "exit_status": status,
                 "summary": plan.summary, "changes": changes,
-                "reach": reach::Rows(&plan.widened, Some(&plan.state)), "left_out": left_out,
+                "reach": reach::Rows(Some(plan)), "left_out": left_out,
             }))?;
         }
         Output::Text => print::lines(&text(&import, *dry_run, Style::detect()))?,
@@ -75,9 +74,9 @@ fn text(import: &Import, dry_run: bool, style: Style) -> Vec<String> {
     let mut out = Vec::new();
     if !plan.changes.is_empty() {
         out.push(style.bold(if dry_run { "What would change" } else { "What changed" }));
-        out.extend(changes::lines(Changes::Planned(&plan.changes, &plan.state), false, style));
+        out.extend(changes::lines(Changes::Planned(plan), false, style));
         out.push(String::new());
-        let reach = reach::lines(&plan.widened, &plan.state, false, style);
+        let reach = reach::lines(plan, false, style);
         if !reach.is_empty() {
             out.extend(reach);
             out.push(String::new());

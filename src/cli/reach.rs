@@ -9,8 +9,8 @@ use super::args::Output;
 use super::print::{self, Style, count, shown};
 use super::{Failure, exit};
 use crate::config::Config;
-use crate::model::{State, UserId, WorkloadIdentity};
-use crate::plan::{Reached, Widened};
+use crate::model::WorkloadIdentity;
+use crate::plan::{Names, Plan, Reached, Widened};
 use crate::store::ReachedBy;
 use crate::sync;
 
@@ -129,7 +129,7 @@ fn people(all: &[ReachedBy], row: &WorkloadIdentity) -> Vec<String> {
 
 /// What a plan widens, as rows of `gateway_workload_identity` that were not there before; put into
 /// words one by one as they are written.
-pub(super) struct Rows<'a>(pub &'a [Widened], pub Option<&'a State>);
+pub(super) struct Rows<'a>(pub Option<&'a Plan>);
 
 #[derive(Serialize)]
 struct Row<'a> {
@@ -145,9 +145,10 @@ struct Row<'a> {
 
 impl Serialize for Rows<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Rows(widened, state) = self;
-        let each = widened.iter().flat_map(|group| {
-            let names = names(group, *state).into_iter();
+        let Rows(plan) = self;
+        let groups = plan.iter().flat_map(|plan| plan.widened.iter().map(move |it| (it, *plan)));
+        let each = groups.flat_map(|(group, plan)| {
+            let names = names(group, plan).into_iter();
             names.flat_map(move |user| group.reached.iter().map(move |it| (user, it)))
         });
         serializer.collect_seq(each.map(|(user, reached @ Reached { row, via: _ })| Row {
@@ -163,19 +164,15 @@ impl Serialize for Rows<'_> {
     }
 }
 
-fn names<'a>(group: &Widened, state: Option<&'a State>) -> Vec<&'a str> {
-    let Some(state) = state else { return Vec::new() };
-    let name = |id: &UserId| {
-        let place = state.users.binary_search_by_key(id, |user| user.id).ok()?;
-        Some(state.texts.get(state.users.get(place)?.username))
-    };
-    let mut names: Vec<&str> = group.users.iter().filter_map(name).collect();
+fn names<'a>(group: &Widened, plan: &'a Plan) -> Vec<&'a str> {
+    let known = Names::from(plan);
+    let mut names: Vec<&str> = group.users.iter().filter_map(|id| known.username(*id)).collect();
     names.sort_unstable();
     names
 }
 
 /// What a plan widens, for a person; nothing where it widens nothing.
-pub(super) fn lines(widened: &[Widened], state: &State, all: bool, style: Style) -> Vec<String> {
+pub(super) fn lines(plan: &Plan, all: bool, style: Style) -> Vec<String> {
     // One line for an identity through one pool: who and by what.
     #[derive(Default)]
     struct Line<'a> {
@@ -184,8 +181,8 @@ pub(super) fn lines(widened: &[Widened], state: &State, all: bool, style: Style)
         unknown: BTreeSet<&'a str>,
     }
     let mut by_identity: BTreeMap<(Option<&str>, &str), Line<'_>> = BTreeMap::new();
-    for group in widened {
-        let names = names(group, Some(state));
+    for group in &plan.widened {
+        let names = names(group, plan);
         for reached in &group.reached {
             let row = &reached.row;
             let key = (row.identity.as_deref(), row.pool.as_str());

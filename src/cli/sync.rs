@@ -151,7 +151,7 @@ impl Serialize for Changes<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let changes =
             self.0.into_iter().flat_map(|plan| plan.changes.iter().map(move |c| (c, plan)));
-        serializer.collect_seq(changes.map(|(change, plan)| view(change, &plan.state)))
+        serializer.collect_seq(changes.map(|(change, plan)| view(change, plan)))
     }
 }
 
@@ -179,10 +179,7 @@ fn report<'a>(
         sources: outcome.sources.iter().map(source_report).collect(),
         summary: summary(outcome),
         changes: Changes(outcome.plan.as_ref()),
-        reach: reach::Rows(
-            outcome.plan.as_ref().map_or(&[], |plan| &plan.widened),
-            outcome.plan.as_ref().map(|plan| &plan.state),
-        ),
+        reach: reach::Rows(outcome.plan.as_ref()),
         held,
         warnings: &outcome.warnings,
         next_due: outcome.next_due.map(rfc3339),
@@ -208,9 +205,9 @@ fn text(
         out.push(String::new());
         let title = if args.dry_run { "What would change" } else { "What changed" };
         out.push(style.bold(title));
-        let changes = plan::Changes::Planned(&plan.changes, &plan.state);
+        let changes = plan::Changes::Planned(plan);
         out.extend(changes::lines(changes, args.all, style));
-        let reach = reach::lines(&plan.widened, &plan.state, args.all, style);
+        let reach = reach::lines(plan, args.all, style);
         if !reach.is_empty() {
             out.push(String::new());
             out.extend(reach);

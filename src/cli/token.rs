@@ -19,7 +19,7 @@ use super::user::{find, status_word};
 use super::{Failure, exit};
 use crate::config::Config;
 use crate::model::{Change, NewToken, State, Status, Time, UserId, rfc3339, token};
-use crate::plan::ByHand;
+use crate::plan::{ByHand, Names};
 use crate::store::{Reader, TokenRow};
 use crate::sync;
 
@@ -63,8 +63,8 @@ fn create(config: &Config, args: TokenArgs, output: Output) -> Result<u8, Failur
         _ => None,
     });
     let roles = made.map(|(_, made)| made.roles.as_slice()).unwrap_or_default();
-    let owner = plan.state.users.iter().find(|user| Some(user.id) == made.map(|(id, _)| id));
-    let user = owner.map_or(user.as_str(), |owner| plan.state.texts.get(owner.username));
+    let owner = made.and_then(|(id, _)| Names::from(&plan).username(id));
+    let user = owner.unwrap_or(user.as_str());
     let told = match output {
         Output::Text => told(&secret, "\n"),
         Output::Json => {

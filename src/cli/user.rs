@@ -10,7 +10,7 @@ use super::{Failure, exit, reach, runtime, token};
 use crate::config::Config;
 use crate::directory::local;
 use crate::model::{Deed, LocalAccount, Status, Time, rfc3339};
-use crate::plan::{self, Plan, reason, reason_views};
+use crate::plan::{reason, reason_views};
 use crate::source::OnProgress;
 use crate::store::{GrantDetail, Reader, UserDetail};
 use crate::sync::{self, Options, UserWish};
@@ -66,7 +66,10 @@ fn change(
         UserWish::Enable => "enabled",
         UserWish::Remove => "removed",
     };
-    let standing = done.as_ref().and_then(|(plan, _)| still(plan, name));
+    let standing = match &done {
+        Some(_) => still(&sync::existing_reader(&config.store)?, name)?,
+        None => None,
+    };
     let generation = done.as_ref().map(|(_, generation)| *generation);
     match output {
         Output::Json => {
@@ -74,7 +77,7 @@ fn change(
             if let (Some((plan, _)), Some(map)) = (&done, value.as_object_mut())
                 && !plan.widened.is_empty()
             {
-                let rows = reach::Rows(&plan.widened, Some(&plan.state));
+                let rows = reach::Rows(Some(plan));
                 map.insert("reach".to_owned(), json!(rows));
             }
             print::json(&value)?;
@@ -88,7 +91,7 @@ fn change(
             }];
             out.extend(standing);
             if let Some((plan, _)) = &done {
-                out.extend(reach::lines(&plan.widened, &plan.state, true, Style::detect()));
+                out.extend(reach::lines(plan, true, Style::detect()));
             }
             print::lines(&out)?;
         }
@@ -97,14 +100,18 @@ fn change(
 }
 
 /// What an identity provider says of the user all the same.
-fn still(plan: &Plan, name: &str) -> Option<String> {
-    let name = crate::model::username::canonical(name).ok()?;
-    let user = plan::local::called(&plan.state, &name)?;
-    let sources = plan::local::known_in(&plan.state, user);
-    (!sources.is_empty()).then(|| {
-        let sources: Vec<String> = sources.iter().map(|source| format!("`{source}`")).collect();
+fn still(reader: &Reader, name: &str) -> Result<Option<String>, Failure> {
+    let Ok(name) = crate::model::username::canonical(name) else { return Ok(None) };
+    let gone = |user: &UserDetail| matches!(user.status, Status::Deprovisioned { .. });
+    let Some(user) = reader.user(&name)?.filter(|user| !gone(user)) else { return Ok(None) };
+    let mut sources: Vec<&str> = user.links.iter().map(|(source, _)| source.as_str()).collect();
+    sources.retain(|source| *source != local::NAME);
+    sources.sort_unstable();
+    sources.dedup();
+    let sources: Vec<String> = sources.iter().map(|source| format!("`{source}`")).collect();
+    Ok((!sources.is_empty()).then(|| {
         format!("The user is known in {} as well, which has its own say.", sources.join(", "))
-    })
+    }))
 }
 
 /// Where there is no identity provider that could be down, the first user need not wait for a sync:

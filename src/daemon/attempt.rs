@@ -132,7 +132,7 @@ fn shorten(mut outcome: Outcome) -> Ran {
         && tracing::enabled!(tracing::Level::DEBUG)
     {
         for change in &plan.changes {
-            tracing::debug!(generation = outcome.generation, "{}", view(change, &plan.state));
+            tracing::debug!(generation = outcome.generation, "{}", view(change, plan));
         }
     }
     for widened in plan.iter().flat_map(|plan| &plan.widened) {

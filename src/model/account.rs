@@ -13,7 +13,7 @@ pub struct Deed {
 }
 
 /// A local account's story: what the mirror of `local` does not say.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct LocalAccount {
     /// Its external id in the source `local`.
     pub ext: String,
@@ -30,7 +30,7 @@ pub struct LocalAccount {
 }
 
 /// What was done to a local account.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct LastDeed {
     /// What.
     pub what: Done,
@@ -41,7 +41,7 @@ pub struct LastDeed {
 }
 
 /// Something that is done to a local account.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Done {
     /// `user disable`
     Disabled,

@@ -3,7 +3,7 @@
 use super::{GrantKind, NewToken, Role, RoleIdx, SetIdx, Text, Time, UserId};
 
 /// Why something is taken away.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Cause {
     /// No source says yes any more: a group no longer lists the person, a mapping or source left
     /// the configuration. Absence.
@@ -66,7 +66,7 @@ impl Cause {
 
 /// One step from the old state to the new one. Role, set, source and local numbers are places in
 /// the plan's new [`State`](super::State) (which keeps every role that a change names), texts are of its arena.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Change {
     /// A role is declared, or a template's role has appeared at an IdP.
     RoleAdded {

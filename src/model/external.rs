@@ -34,7 +34,7 @@ impl Kind {
 }
 
 /// What kind of thing a step of a reason's path is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, serde::Serialize, serde::Deserialize)]
 pub enum RefKind {
     /// A thing of a source's directory.
     Directory(Kind),
@@ -70,7 +70,7 @@ impl From<Kind> for RefKind {
 
 /// A thing of a source that a rule can name. Which thing it is its kind and id say; what it is called
 /// may change, and another may be called so then.
-#[derive(Clone, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, PartialEq, Eq, Debug, Hash, serde::Serialize, serde::Deserialize)]
 pub struct ExternalRef {
     /// What kind of thing.
     pub kind: RefKind,
@@ -142,7 +142,9 @@ impl PartialOrd for ExternalRef {
 }
 
 /// Why an identity provider's grant exists.
-#[derive(Clone, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct Reason {
     /// The source's name.
     pub source: String,

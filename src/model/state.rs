@@ -25,6 +25,21 @@ impl std::fmt::Display for RoleSetId {
     }
 }
 
+/// As it is printed: not every format has numbers of 128 bits.
+impl serde::Serialize for RoleSetId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for RoleSetId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let id = u128::from_str_radix(&text, 16).map_err(serde::de::Error::custom)?;
+        Ok(RoleSetId(id))
+    }
+}
+
 /// What a sync does with a role: the design's section 6.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
@@ -81,7 +96,7 @@ pub struct Role {
 }
 
 /// How a person stands.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Status {
     /// Present and enabled: grants count.
     Enabled,
@@ -105,7 +120,7 @@ pub enum Status {
 }
 
 /// A person.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct User {
     /// The store's number.
     pub id: UserId,
@@ -136,7 +151,9 @@ pub struct Link {
 }
 
 /// Where a grant comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum GrantKind {
     /// From an identity provider, for this set of reasons in [`State::reasons`].
     Idp(SetIdx),
@@ -188,6 +205,34 @@ pub struct ReasonBook {
     by_set: HashMap<Box<[u32]>, SetIdx>,
 }
 
+/// Without what only finds things in it.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct PlainReasonBook<'a> {
+    reasons: std::borrow::Cow<'a, [Reason]>,
+    sets: std::borrow::Cow<'a, [Box<[u32]>]>,
+}
+
+impl serde::Serialize for ReasonBook {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        PlainReasonBook { reasons: (&self.reasons).into(), sets: (&self.sets).into() }
+            .serialize(serializer)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for ReasonBook {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let PlainReasonBook { reasons, sets } = PlainReasonBook::deserialize(deserializer)?;
+        let mut book = ReasonBook::default();
+        for reason in reasons.into_owned() {
+            book.reason(reason);
+        }
+        for set in sets.into_owned() {
+            book.set(&set);
+        }
+        Ok(book)
+    }
+}
+
 impl ReasonBook {
     /// The number of `reason`, added where it is new.
     pub fn reason(&mut self, reason: Reason) -> u32 {
@@ -219,6 +264,14 @@ impl ReasonBook {
     #[must_use]
     pub fn renewed(&self) -> &[(u32, Reason)] {
         &self.renewed
+    }
+
+    /// Gives the reason `before` the ids of `now`, which reads the same.
+    pub fn renew(&mut self, before: &Reason, now: &Reason) {
+        let place = self.find(self.hash(before), |other| other == before);
+        if let Some(slot) = place.and_then(|place| self.reasons.get_mut(place as usize)) {
+            slot.clone_from(now);
+        }
     }
 
     fn hash(&self, reason: &Reason) -> u64 {

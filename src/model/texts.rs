@@ -4,7 +4,9 @@
 //! block; here it costs its own bytes and four more.
 
 /// A text in a [`Texts`]: four bytes, meaningful only with the arena that made it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct Text(u32);
 
 impl Text {
@@ -19,7 +21,7 @@ impl Text {
 }
 
 /// The arena. Texts are not deduplicated, but the empty one is always [`Text::EMPTY`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Texts {
     bytes: String,
     ends: Vec<u32>,

@@ -57,7 +57,7 @@ pub struct Token {
 }
 
 /// A token that is to be made.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct NewToken {
     /// Its name: see [`check_name`].
     pub name: String,
@@ -127,6 +127,12 @@ impl Tokens {
     #[must_use]
     pub fn text(&self, name: Text) -> &str {
         self.names.get(name)
+    }
+
+    /// The names that tokens have or have had.
+    #[must_use]
+    pub fn names(&self) -> &Texts {
+        &self.names
     }
 
     /// The roles of `token` by name, sorted: [`Token::roles`].

@@ -39,7 +39,9 @@ impl Cloud {
 
 /// What the pods of a pool's platform are in a cloud: a certain identity, or an unknown one. Pods
 /// that are nobody anywhere have no such row.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+#[derive(
+    Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct WorkloadIdentity {
     /// The pool's bare name.
     pub pool: String,

@@ -26,8 +26,9 @@ pub fn apply(old: &State, full: &State, changes: &[Change]) -> State {
     roles(old, full, changes, &mut state);
     users(full, changes, &mut state);
     grants(old, changes, &mut state);
-    let mut outgrown: HashSet<(UserId, u16, Text)> = HashSet::new();
-    let mut claims: HashMap<(UserId, u16, Text), Option<Text>> = HashMap::new();
+    // By what they say: the same external id may stand in the arena twice.
+    let mut outgrown: HashSet<(UserId, u16, &str)> = HashSet::new();
+    let mut claims: HashMap<(UserId, u16, &str), Option<Text>> = HashMap::new();
     for change in changes {
         match change {
             Change::LinkAdded { user, source, ext } => {
@@ -35,10 +36,10 @@ pub fn apply(old: &State, full: &State, changes: &[Change]) -> State {
                 state.links.push(Link { source: *source, ext: *ext, user: *user, claim });
             }
             Change::LinkClaims { user, source, ext, claim } => {
-                claims.insert((*user, *source, *ext), *claim);
+                claims.insert((*user, *source, full.texts.get(*ext)), *claim);
             }
             Change::LinkRemoved { user, source, ext } => {
-                outgrown.insert((*user, *source, *ext));
+                outgrown.insert((*user, *source, full.texts.get(*ext)));
             }
             Change::CatalogChanged => state.catalog.clone_from(&full.catalog),
             Change::WorkloadChanged => state.workload.clone_from(&full.workload),
@@ -46,11 +47,12 @@ pub fn apply(old: &State, full: &State, changes: &[Change]) -> State {
         }
     }
     if !outgrown.is_empty() {
-        state.links.retain(|link| !outgrown.contains(&(link.user, link.source, link.ext)));
+        let ext = |link: &Link| full.texts.get(link.ext);
+        state.links.retain(|link| !outgrown.contains(&(link.user, link.source, ext(link))));
     }
     if !claims.is_empty() {
         for link in &mut state.links {
-            if let Some(claim) = claims.get(&(link.user, link.source, link.ext)) {
+            if let Some(claim) = claims.get(&(link.user, link.source, full.texts.get(link.ext))) {
                 link.claim = *claim;
             }
         }

@@ -1,7 +1,8 @@
 //! What a plan is made of, and how a change reads.
 
 use super::encoding;
-use crate::model::{Change, Deed, LocalAccount, Reason, RoleIdx, RoleSetId, State, Time, UserId};
+use super::tables::{Tables, TokenSet};
+use crate::model::{Change, Deed, LocalAccount, Reason, RoleIdx, RoleSetId, Time, UserId};
 
 /// One change in words, for people, programs, history and held plans. Fields that do not apply
 /// are absent.
@@ -125,7 +126,7 @@ pub struct HeldHead {
 }
 
 /// How much a plan changes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Summary {
     /// Users provisioned.
     pub users_created: u64,
@@ -155,22 +156,25 @@ pub struct Summary {
     pub held: u64,
 }
 
-/// What one run would do.
-#[derive(Clone, Debug)]
+/// What one run would do: a value that stands by itself. Numbers of roles, sources, reasons and
+/// local grants are places in its own tables, texts are of theirs.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Plan {
     /// The moment for which it was made.
     pub at: Time,
     /// What applies now: what is not held. In the order in which it must be done.
     pub changes: Vec<Change>,
-    /// The state after `changes`. Users' role sets are in `sets`, tokens' in `token_sets`.
-    pub state: State,
-    /// For each of `state.users` the role set it has after `changes`.
-    pub sets: Vec<RoleSetId>,
-    /// The tokens (places in `state.tokens`) that are new or get another role set than the stored
-    /// one, with that set.
-    pub token_sets: Vec<(u32, RoleSetId)>,
+    /// What the changes name.
+    pub tables: Tables,
+    /// For each of the tables' users the role set it has after `changes`.
+    pub user_sets: Vec<RoleSetId>,
+    /// The tokens that are new or get another role set than the stored one.
+    pub token_sets: Vec<TokenSet>,
     /// Every set that users or tokens have, with its roles in order of their names.
     pub set_roles: std::collections::BTreeMap<RoleSetId, Vec<RoleIdx>>,
+    /// Reasons that read as they did and lead through things with other ids, as they were and as they
+    /// are. No change, and no generation.
+    pub renewed: Vec<(Reason, Reason)>,
     /// What waits for a person.
     pub held: Option<Held>,
     /// Worth telling: ambiguous names, unmatched rules, refused users. Sorted.
@@ -187,7 +191,7 @@ pub struct Plan {
 }
 
 /// What the store keeps beside a plan's changes.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Records {
     /// Who asked for all of it by hand, and why; absent: a run did.
     pub deed: Option<Deed>,

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::change::ChangeView;
+use super::change::{ChangeView, Plan};
+use super::tables::Names as PlanNames;
 use super::view::{because, by_way, view, way};
-use crate::model::{
-    Cause, Change, GrantKind, Reason, ReasonBook, RoleIdx, SetIdx, State, Status, User, UserId,
-};
+use crate::model::{Cause, Change, GrantKind, Reason, ReasonBook, RoleIdx, SetIdx, Status, UserId};
 
 /// Changes of one kind that have one cause in common.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -29,8 +28,8 @@ pub struct Gist {
 /// Changes as they are listed: those of a plan, or in words already.
 #[derive(Clone, Copy)]
 pub enum Changes<'a> {
-    /// Of a plan, with the state that has all of them applied.
-    Planned(&'a [Change], &'a State),
+    /// Of a plan.
+    Planned(&'a Plan),
     /// Those of a held plan.
     Worded(&'a [ChangeView]),
 }
@@ -42,7 +41,7 @@ impl<'a> Changes<'a> {
         let mut counts = HashMap::new();
         let mut count = |kind| *counts.entry(kind).or_default() += 1;
         match self {
-            Changes::Planned(changes, _) => changes.iter().for_each(|c| count(c.kind())),
+            Changes::Planned(plan) => plan.changes.iter().for_each(|c| count(c.kind())),
             Changes::Worded(changes) => changes.iter().for_each(|c| count(c.change.as_str())),
         }
         counts
@@ -52,9 +51,9 @@ impl<'a> Changes<'a> {
     #[must_use]
     pub fn of(self, kind: &str) -> Vec<ChangeView> {
         match self {
-            Changes::Planned(changes, state) => {
-                let mine = changes.iter().filter(|change| change.kind() == kind);
-                mine.map(|change| view(change, state)).collect()
+            Changes::Planned(plan) => {
+                let mine = plan.changes.iter().filter(|change| change.kind() == kind);
+                mine.map(|change| view(change, plan)).collect()
             }
             Changes::Worded(changes) => {
                 changes.iter().filter(|change| change.change == kind).cloned().collect()
@@ -67,13 +66,14 @@ impl<'a> Changes<'a> {
     pub fn gist(self, kind: &str, names: usize) -> Vec<Gist> {
         let mut groups = Groups { names, groups: BTreeMap::new() };
         match self {
-            Changes::Planned(changes, state) => {
+            Changes::Planned(plan) => {
+                let names_of = PlanNames::from(plan);
                 // Counted by numbers first: millions of changes have few causes.
-                let ranks = Ranks::of(&state.reasons);
+                let ranks = Ranks::of(names_of.reasons);
                 let mut counted: hashbrown::HashMap<Cheap<'_>, Tally<'_, &str>> =
                     hashbrown::HashMap::new();
                 let mut created: HashMap<Option<&str>, Names<&str>> = HashMap::new();
-                for change in changes.iter().filter(|change| change.kind() == kind) {
+                for change in plan.changes.iter().filter(|change| change.kind() == kind) {
                     let (user, key) = match change {
                         Change::GrantAdded { user, role, kind: GrantKind::Idp(set) } => {
                             (user, (*role, ranks.first(*set), None))
@@ -82,29 +82,29 @@ impl<'a> Changes<'a> {
                             (user, (*role, ranks.first(*set), Some(cause)))
                         }
                         Change::UserCreated { user } => {
-                            let by = find(state, *user).and_then(|user| match &user.status {
+                            let by = names_of.user(*user).and_then(|user| match &user.status {
                                 Status::Disabled { by } => Some(by.as_str()),
                                 _ => None,
                             });
-                            created.entry(by).or_default().add(name(state, *user), 1, names);
+                            created.entry(by).or_default().add(name(names_of, *user), 1, names);
                             continue;
                         }
                         change => {
-                            groups.add_view(&view(change, state));
+                            groups.add_view(&view(change, plan));
                             continue;
                         }
                     };
                     let (role, reason, cause) = key;
                     let key = (role, reason, cause.map_or("", Cause::code));
                     let tally = counted.entry(key).or_insert_with(|| (cause, Names::default()));
-                    tally.1.add(name(state, *user), 1, names);
+                    tally.1.add(name(names_of, *user), 1, names);
                 }
                 for (by, tally) in created {
                     let cause = by.map_or_else(String::new, |by| format!("disabled in `{by}`"));
                     groups.at((None, "", &cause)).names.take(tally, names);
                 }
                 for ((role, reason, _), (cause, tally)) in counted {
-                    let (by, way) = through(state, reason);
+                    let (by, way) = through(names_of, reason);
                     let cause = match cause {
                         None => by,
                         Some(cause @ Cause::NotAtIdp) => {
@@ -112,7 +112,7 @@ impl<'a> Changes<'a> {
                         }
                         Some(cause) => common(cause),
                     };
-                    let role = state.roles.get(role as usize).map(|role| role.name.as_str());
+                    let role = names_of.role(role).map(|role| role.name.as_str());
                     let group = groups.at((role, "idp", &cause));
                     group.count(&way, tally.count);
                     group.names.take(tally, names);
@@ -126,13 +126,8 @@ impl<'a> Changes<'a> {
     }
 }
 
-fn find(state: &State, user: UserId) -> Option<&User> {
-    let place = state.users.binary_search_by_key(&user, |user| user.id).ok()?;
-    state.users.get(place)
-}
-
-fn name(state: &State, user: UserId) -> &str {
-    find(state, user).map_or("", |user| state.texts.get(user.username))
+fn name(names: PlanNames<'_>, user: UserId) -> &str {
+    names.username(user).unwrap_or_default()
 }
 
 /// [`Cause::UserGone`] without the time.
@@ -150,9 +145,9 @@ fn common(cause: &Cause) -> String {
 }
 
 /// How a reason reads: its rule, and the way to it.
-fn through(state: &State, reason: Option<u32>) -> (String, String) {
+fn through(names: PlanNames<'_>, reason: Option<u32>) -> (String, String) {
     reason
-        .and_then(|reason| state.reasons.reasons().get(reason as usize))
+        .and_then(|reason| names.reasons.reasons().get(reason as usize))
         .map_or_else(Default::default, |first| {
             (format!("by {} ({})", first.rule, first.source), way(first))
         })

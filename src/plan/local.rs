@@ -250,7 +250,8 @@ pub fn ensure_grant(
 /// `protected`: each with the fewest.
 #[must_use]
 pub fn shortfall(old: &State, plan: &Plan, protected: &[(String, u64)]) -> Option<String> {
-    let (before, after) = (Effective::of(old, plan.at), Effective::of(&plan.state, plan.at));
+    let new = plan.applied(old);
+    let (before, after) = (Effective::of(old, plan.at), Effective::of(&new, plan.at));
     let holders = |state: &State, effective: &Effective, name: &str| {
         let Some(role) = role_at(state, name) else { return 0 };
         let mine = |place: &usize| effective.roles(*place).binary_search(&role).is_ok();
@@ -258,7 +259,7 @@ pub fn shortfall(old: &State, plan: &Plan, protected: &[(String, u64)]) -> Optio
     };
     protected.iter().find_map(|(name, least)| {
         let was = holders(old, &before, name);
-        let left = holders(&plan.state, &after, name);
+        let left = holders(&new, &after, name);
         (left < *least && left < was).then(|| {
             format!(
                 "protected role `{name}` would be left with {left} effective holders, fewer than \

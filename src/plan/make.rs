@@ -10,11 +10,12 @@ use crate::model::{
 use crate::resolve::Resolved;
 
 use super::apply::apply;
-use super::change::{ChangeView, Held, HeldHead, Plan, Records, Summary};
+use super::change::{ChangeView, Held, HeldHead, Plan, Summary};
 use super::effective::{Effective, counts, valid};
 use super::encoding;
 use super::guard::{Case, Guard, Verdict, weigh};
 use super::reach::widened;
+use super::tables::RoleSets;
 use super::tokens;
 use super::view::view;
 
@@ -447,23 +448,18 @@ pub(super) fn finish(
     }
     (summary.pairs_gained, summary.pairs_lost) = gained_and_lost(old, &state, before, &after);
     let widened = widened((old, before), (&state, &after));
-    let sets = (0..state.users.len()).map(|place| after.id(place)).collect();
-    let mut set_roles = after.set_roles();
-    set_roles.extend(of_tokens);
-    Plan {
-        at: now,
-        changes,
-        sets,
-        token_sets,
-        set_roles,
-        state,
-        held: None,
-        warnings: Vec::new(),
-        next_due: None,
-        widened,
-        summary,
-        records: Records::default(),
-    }
+    let users = (0..state.users.len()).map(|place| after.id(place)).collect();
+    let mut roles = after.set_roles();
+    roles.extend(of_tokens);
+    let sets = RoleSets { users, tokens: token_sets, roles };
+    #[cfg(test)]
+    let paper = (state.clone(), sets.clone());
+    let mut plan = Plan::leading_to(state, changes, sets, widened, now);
+    // Checked on every plan of every unit test: what stands in the plan is all there is to it.
+    #[cfg(test)]
+    super::tables::tests::assert_stands_alone(&plan, old, &paper);
+    plan.summary = summary;
+    plan
 }
 
 /// How many effective pairs appear and disappear, roles compared by name.

@@ -1,12 +1,14 @@
 //! The plan: what would change, as a value. Pure; nothing here can write.
 //!
 //! A [`Change`](crate::model::Change) is one step, [`Plan`] is all of them with what the guard said. The same value is
-//! shown, saved while it is held, approved and applied. [`plan()`] makes it of what was resolved,
+//! shown, saved while it is held, approved and applied; it carries what its changes name ([`Tables`])
+//! and makes the decisions for its role sets ([`Plan::decider`]). [`plan()`] makes it of what was resolved,
 //! [`approve`] of a held one, [`by_hand`] of what a person asks for, [`stranger`] of one newcomer,
 //! [`local`] of what is done by hand to one person, [`import()`] of another platform's database; [`apply`] says what a state becomes.
 
 mod apply;
 mod change;
+mod decisions;
 pub mod effective;
 mod encoding;
 mod gist;
@@ -15,16 +17,19 @@ mod import;
 pub mod local;
 mod make;
 mod reach;
+mod tables;
 mod tokens;
 mod view;
 
 pub use apply::apply;
 pub use change::{ChangeView, Held, HeldHead, Plan, ReasonView, Records, Summary};
+pub use decisions::{Decided, Decider, Whose};
 pub use gist::{Changes, Gist};
 pub use guard::Guard;
 pub use import::{Brought, import, long_lived};
 pub use make::{ByHand, approve, by_hand, plan, stranger};
 pub use reach::{Reached, Widened};
+pub use tables::{Names, RoleSets, Tables, TokenSet};
 pub use view::{
     LOCAL_NOT_AT_IDP, and_more, because, by_way, claims, outgrown, reason, reason_views, reasons,
     shortest, sorted, token_story, view,

@@ -10,7 +10,9 @@ use crate::model::{RoleIdx, State, UserId, WorkloadIdentity};
 use crate::policy::{Policy, decide};
 
 /// An identity that is reached, or an unknown one, and by which action.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+#[derive(
+    Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Reached {
     /// What, through which pool and platform.
     pub row: WorkloadIdentity,
@@ -27,7 +29,7 @@ impl Reached {
 }
 
 /// People who reach the same that they did not reach before.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Widened {
     /// What. Sorted.
     pub reached: Vec<Reached>,

@@ -18,12 +18,13 @@ use crate::model::{
 };
 use crate::policy::Effect;
 
+use super::change::Plan;
 use super::effective::{Effective, counts, valid};
 
 /// What tokens decide with.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
-    /// Of tokens that are new, or have another set now: see [`super::Plan::token_sets`].
+    /// Of tokens that are new, or have another set now: see [`super::RoleSets::tokens`].
     pub(super) sets: Vec<(u32, RoleSetId)>,
     /// Every set that a token has.
     pub(super) set_roles: BTreeMap<RoleSetId, Vec<RoleIdx>>,
@@ -255,6 +256,57 @@ impl Causes {
             .any(|grant| grant.role == role && matches!(grant.kind, GrantKind::Local(_)));
         if over { Cause::Expired } else { Cause::NotAtIdp }
     }
+}
+
+/// Does to the tokens of `state` what `plan` says of them: what [`settle`] did on paper. `state` is
+/// the one after all its other changes.
+pub(super) fn applied(plan: &Plan, state: &mut State) {
+    let text = |name: Text| plan.tables.texts.get(name);
+    let mut removed: HashSet<(UserId, &str)> = HashSet::new();
+    let mut lost: HashMap<(UserId, &str), Vec<&str>> = HashMap::new();
+    let mut added: Vec<(UserId, &NewToken)> = Vec::new();
+    for change in &plan.changes {
+        match change {
+            Change::TokenAdded { user, token } => added.push((*user, token)),
+            Change::TokenRemoved { user, name, .. } => {
+                removed.insert((*user, text(*name)));
+            }
+            Change::TokenRoleLost { user, name, role, .. } => {
+                let role = plan.tables.roles.get(*role as usize);
+                lost.entry((*user, text(*name))).or_default().extend(role.map(|it| &*it.name));
+            }
+            _ => {}
+        }
+    }
+    let sets: HashMap<(UserId, &str), RoleSetId> =
+        plan.token_sets.iter().map(|set| ((set.user, text(set.name)), set.new)).collect();
+    if removed.is_empty() && lost.is_empty() && added.is_empty() && sets.is_empty() {
+        return;
+    }
+    let before = std::mem::take(&mut state.tokens);
+    let mut tokens = Tokens::with_capacity(before.list().len());
+    for token in before.list() {
+        let (user, name) = (token.user, before.name(token));
+        if removed.contains(&(user, name)) {
+            continue;
+        }
+        let gone = lost.get(&(user, name));
+        let stays = |role: &&String| gone.is_none_or(|gone| !gone.contains(&role.as_str()));
+        let roles: Vec<String> = before.roles(token).iter().filter(stays).cloned().collect();
+        let role_set = sets.get(&(user, name)).copied().unwrap_or(token.role_set);
+        let (digest, expires_at) = (token.digest, token.expires_at);
+        let (name, roles) = (tokens.add_name(name), tokens.roles_place(&roles));
+        tokens.push(Token { user, name, roles, digest, expires_at, role_set });
+    }
+    for (user, new) in added {
+        let NewToken { name, digest, expires_at, roles, description: _, by: _, at: _ } = new;
+        let role_set = sets.get(&(user, name.as_str())).copied().unwrap_or(NOT_STORED);
+        let (name, roles) = (tokens.add_name(name), tokens.roles_place(roles));
+        let (digest, expires_at) = (*digest, *expires_at);
+        tokens.push(Token { user, name, roles, digest, expires_at, role_set });
+    }
+    tokens.sort();
+    state.tokens = Arc::new(tokens);
 }
 
 /// What each token decides with.

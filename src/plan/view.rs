@@ -1,16 +1,17 @@
 //! Changes in words.
 
 use crate::model::{
-    Cause, Change, GrantKind, Mode, NewToken, Reason, RoleIdx, State, Status, Text, UserId, rfc3339,
+    Cause, Change, GrantKind, Mode, NewToken, Reason, RoleIdx, Status, Text, UserId, rfc3339,
 };
 
 use super::change::{ChangeView, ReasonView};
 use super::encoding::definition;
+use super::tables::Names;
 
-/// Puts `change` into words. `state` is the state with all changes applied (held ones too): its
-/// texts, roles and reasons are what the change's numbers mean.
+/// Puts `change` into words. `names`: what its numbers mean, of the plan that has it.
 #[must_use]
-pub fn view(change: &Change, state: &State) -> ChangeView {
+pub fn view<'a>(change: &Change, names: impl Into<Names<'a>>) -> ChangeView {
+    let names: Names<'a> = names.into();
     let mut view = ChangeView {
         change: change.kind().to_owned(),
         user: None,
@@ -26,19 +27,18 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
     };
     let user = |view: &mut ChangeView, id: UserId| {
         view.user_id = Some(id);
-        let place = state.users.binary_search_by_key(&id, |user| user.id).ok();
-        let user = place.and_then(|place| state.users.get(place));
-        view.user = user.map(|user| state.texts.get(user.username).to_owned());
+        let user = names.user(id);
+        view.user = user.map(|user| names.texts.get(user.username).to_owned());
         user
     };
     let role = |view: &mut ChangeView, role: RoleIdx| {
-        view.role = state.roles.get(role as usize).map(|role| role.name.clone());
+        view.role = names.role(role).map(|role| role.name.clone());
     };
-    let text = |text: Text| Some(state.texts.get(text).to_owned());
+    let text = |text: Text| Some(names.texts.get(text).to_owned());
     match change {
         Change::RoleAdded { role: index } => {
             role(&mut view, *index);
-            let def = state.roles.get(*index as usize);
+            let def = names.role(*index);
             view.new = def.map(definition);
             view.why = def.and_then(|def| {
                 def.template.as_ref().map(|name| format!("made by the template `{name}`"))
@@ -46,7 +46,7 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
         }
         Change::RoleChanged { role: index, old } => {
             role(&mut view, *index);
-            let new = state.roles.get(*index as usize);
+            let new = names.role(*index);
             view.new = new.map(definition);
             view.why = new.map(|new| difference(old, new));
         }
@@ -92,43 +92,43 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
         Change::LinkAdded { user: id, source, ext } => {
             user(&mut view, *id);
             view.new = text(*ext);
-            view.why = state.sources.get(usize::from(*source)).map(|name| format!("in `{name}`"));
+            view.why = names.sources.get(usize::from(*source)).map(|name| format!("in `{name}`"));
         }
         Change::LinkRemoved { user: id, source, ext } => {
             user(&mut view, *id);
             view.old = text(*ext);
-            view.why = state.sources.get(usize::from(*source)).map(|name| outgrown(name));
+            view.why = names.sources.get(usize::from(*source)).map(|name| outgrown(name));
         }
         Change::LinkClaims { user: id, source, ext, claim } => {
             user(&mut view, *id);
             view.new = text(*ext);
-            let source = state.sources.get(usize::from(*source)).map_or("", String::as_str);
-            view.why = Some(claims(source, claim.map(|claim| state.texts.get(claim))));
+            let source = names.sources.get(usize::from(*source)).map_or("", String::as_str);
+            view.why = Some(claims(source, claim.map(|claim| names.texts.get(claim))));
         }
         Change::GrantAdded { user: id, role: index, kind } => {
             user(&mut view, *id);
             role(&mut view, *index);
             view.origin = Some(origin(*kind).to_owned());
-            view.why = Some(reasons(state, *kind));
-            view.reasons = reason_views(&all_reasons(state, *kind));
+            view.why = Some(reasons(names, *kind));
+            view.reasons = reason_views(&all_reasons(names, *kind));
         }
         Change::GrantReasons { user: id, role: index, old, new } => {
             user(&mut view, *id);
             role(&mut view, *index);
             view.origin = Some("idp".to_owned());
-            view.old = Some(reasons(state, GrantKind::Idp(*old)));
-            view.new = Some(reasons(state, GrantKind::Idp(*new)));
-            view.reasons = reason_views(&all_reasons(state, GrantKind::Idp(*new)));
+            view.old = Some(reasons(names, GrantKind::Idp(*old)));
+            view.new = Some(reasons(names, GrantKind::Idp(*new)));
+            view.reasons = reason_views(&all_reasons(names, GrantKind::Idp(*new)));
         }
         Change::GrantRemoved { user: id, role: index, kind, cause } => {
             user(&mut view, *id);
             role(&mut view, *index);
             view.origin = Some(origin(*kind).to_owned());
             view.cause = Some(cause.code().to_owned());
-            view.reasons = reason_views(&all_reasons(state, *kind));
+            view.reasons = reason_views(&all_reasons(names, *kind));
             view.why = Some(match (cause, kind) {
                 (Cause::NotAtIdp, GrantKind::Idp(_)) => {
-                    format!("{}; it came {}", because(cause), reasons(state, *kind))
+                    format!("{}; it came {}", because(cause), reasons(names, *kind))
                 }
                 // Only force takes a local grant for it, and no source ever said so of that one.
                 (Cause::NotAtIdp, GrantKind::Local(_)) => LOCAL_NOT_AT_IDP.to_owned(),
@@ -142,14 +142,14 @@ pub fn view(change: &Change, state: &State) -> ChangeView {
         }
         Change::TokenRemoved { user: id, name, cause } => {
             user(&mut view, *id);
-            view.token = Some(state.tokens.text(*name).to_owned());
+            view.token = Some(names.token_names.get(*name).to_owned());
             view.cause = Some(cause.code().to_owned());
             view.why = Some(because(cause));
         }
         Change::TokenRoleLost { user: id, name, role: index, cause } => {
             user(&mut view, *id);
             role(&mut view, *index);
-            view.token = Some(state.tokens.text(*name).to_owned());
+            view.token = Some(names.token_names.get(*name).to_owned());
             view.cause = Some(cause.code().to_owned());
             view.why = Some(because(cause));
         }
@@ -286,9 +286,9 @@ pub fn token_story(token: &NewToken) -> String {
 }
 
 /// Every way an idp grant came, shortest first; none for a local one.
-fn all_reasons(state: &State, kind: GrantKind) -> Vec<Reason> {
+fn all_reasons(names: Names<'_>, kind: GrantKind) -> Vec<Reason> {
     let GrantKind::Idp(set) = kind else { return Vec::new() };
-    sorted(state.reasons.of_set(set).cloned().collect())
+    sorted(names.reasons.of_set(set).cloned().collect())
 }
 
 /// Reasons in the form for programs.
@@ -333,10 +333,11 @@ pub fn and_more(first: &str, more: usize) -> String {
 
 /// Why a grant exists, as a phrase.
 #[must_use]
-pub fn reasons(state: &State, kind: GrantKind) -> String {
+pub fn reasons<'a>(names: impl Into<Names<'a>>, kind: GrantKind) -> String {
+    let names: Names<'a> = names.into();
     match kind {
-        GrantKind::Idp(_) => shortest(&all_reasons(state, kind)),
-        GrantKind::Local(local) => match state.locals.get(local as usize) {
+        GrantKind::Idp(_) => shortest(&all_reasons(names, kind)),
+        GrantKind::Local(local) => match names.locals.get(local as usize) {
             None => String::new(),
             Some(local) => {
                 let until = local.until.map(|until| format!(" until {}", rfc3339(until)));

@@ -14,7 +14,7 @@ use idpsyncd::model::{
     Cause, Change, ExternalRef, Grant, GrantKind, Kind, Link, LocalGrant, Mode, NewToken, Reason,
     Role, RoleSetId, State, Status, Time, Token, User, UserId,
 };
-use idpsyncd::plan::{Plan, Summary};
+use idpsyncd::plan::{Plan, RoleSets};
 use idpsyncd::policy::{Action, Effect, Policy, Resource};
 use idpsyncd::store::{Commit, Committed, MirrorUpdate, SourceUpdate, StoredMirror, Writer};
 
@@ -384,20 +384,8 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
     }
     state.grants.sort_by_key(|grant| (grant.user, grant.role, grant.kind));
     state.next_user = UserId::new(new.people.keys().next_back().map_or(0, |last| last + 1));
-    Plan {
-        at: moment,
-        changes,
-        state,
-        sets,
-        token_sets,
-        set_roles,
-        held: None,
-        warnings: Vec::new(),
-        next_due: None,
-        widened: Vec::new(),
-        summary: Summary::default(),
-        records: idpsyncd::plan::Records::default(),
-    }
+    let sets = RoleSets { users: sets, tokens: token_sets, roles: set_roles };
+    Plan::leading_to(state, changes, sets, Vec::new(), moment)
 }
 
 /// What happens to tokens, and which get another set.

@@ -48,7 +48,7 @@ pub(super) fn ldif(rest: &str) -> World {
 /// Runs on directories by hand.
 fn run_on(world: &mut World, source: &str, directory: Directory) -> Plan {
     let plan = world.plan_on(&[(source.to_owned(), directory)]);
-    world.state = stored(&plan);
+    world.state = stored(&world.state, &plan);
     plan
 }
 

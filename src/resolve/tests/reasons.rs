@@ -36,10 +36,10 @@ fn then(rest: &str, after: Directory) -> (World, Plan) {
     let mut world = World::new(config_of(&["kc"], rest));
     let plan = world
         .plan_on(&[("kc".to_owned(), keycloak(&[("x", "ml", "/ml", &["ann", "bob"]), OTHER]))]);
-    world.state = stored(&plan);
+    world.state = stored(&world.state, &plan);
     assert_eq!(world.effective(), "ann:r bob:r");
     let plan = world.plan_on(&[("kc".to_owned(), after)]);
-    world.state = stored(&plan);
+    world.state = stored(&world.state, &plan);
     (world, plan)
 }
 
@@ -86,11 +86,11 @@ fn nobody_loses_by_one_way_what_another_may_still_give_that_nobody_has_read() {
     let before =
         keycloak(&[("x", "ml", "/ml", &["ann", "bob"]), ("o", "other", "/other", &["ann"])]);
     let plan = world.plan_on(&[("kc".to_owned(), before)]);
-    world.state = stored(&plan);
+    world.state = stored(&world.state, &plan);
     // Neither is in `x` any more; who is in the other group nobody knows now.
     let after = unread(keycloak(&[("x", "ml2", "/ml2", &[]), OTHER]), &["o"]);
     let plan = world.plan_on(&[("kc".to_owned(), after)]);
-    world.state = stored(&plan);
+    world.state = stored(&world.state, &plan);
     assert_eq!(world.effective(), "ann:r", "{:?}", words(&plan));
 }
 
@@ -103,13 +103,12 @@ fn a_group_made_anew_under_its_path_is_told_of_nobody_and_remembered_by_its_new_
         state.reasons.reasons().iter().map(|it| it.target().unwrap().id.clone()).collect()
     };
     assert_eq!(ids(&world.state), [Some("y".to_owned())]);
-    let renewed = world.state.reasons.renewed();
-    assert_eq!(renewed.len(), 1);
-    assert_eq!(renewed[0].1.target().unwrap().id.as_deref(), Some("x"));
+    assert_eq!(plan.renewed.len(), 1);
+    assert_eq!(plan.renewed[0].0.target().unwrap().id.as_deref(), Some("x"));
     // From then on that one is meant.
     let after = unread(keycloak(&[("y", "ml", "/ml", &["bob"]), OTHER]), &["o"]);
     let plan = world.plan_on(&[("kc".to_owned(), after)]);
-    world.state = stored(&plan);
+    world.state = stored(&world.state, &plan);
     assert_eq!(world.effective(), "bob:r", "{:?}", words(&plan));
 }
 
@@ -121,7 +120,7 @@ fn who_holds_a_role_by_a_group_that_was_moved_keeps_it_when_its_name_comes_into_
     let directory = |groups: &[Group<'_>]| built(true, groups, &["ann", "bob"]);
     let run = |world: &mut World, directory: Directory| {
         let plan = world.plan_on(&[("dir".to_owned(), directory)]);
-        world.state = stored(&plan);
+        world.state = stored(&world.state, &plan);
     };
     run(&mut world, directory(&[("x", "ml", "ou=1,dc=x", &["ann"])]));
     assert_eq!(world.effective(), "ann:r");
@@ -135,7 +134,7 @@ fn what_an_older_store_kept_without_ids_is_known_by_its_name_until_a_source_give
     let mut world = World::new(config_of(&["kc"], BY_PATH));
     let groups = |ml: &'static [&'static str]| keycloak(&[("x", "ml", "/ml", ml), OTHER]);
     let plan = world.plan_on(&[("kc".to_owned(), groups(&["ann", "bob"]))]);
-    let whole = stored(&plan);
+    let whole = stored(&world.state, &plan);
     world.state = without_ids(&whole);
     // Ann left; who is in the other group nobody knows.
     let plan = world.plan_on(&[("kc".to_owned(), unread(groups(&["bob"]), &["o"]))]);
@@ -146,7 +145,7 @@ fn what_an_older_store_kept_without_ids_is_known_by_its_name_until_a_source_give
          mapping[1])"
         ]
     );
-    assert_eq!(plan.state.reasons.reasons()[..1], *whole.reasons.reasons());
+    assert_eq!(plan.applied(&world.state).reasons.reasons()[..1], *whole.reasons.reasons());
     // A group of which nobody knows who is in it, and one that is not shown, take nothing.
     for unsure in [unread(groups(&[]), &["x", "o"]), groups_in_part(keycloak(&[OTHER]))] {
         let plan = world.plan_on(&[("kc".to_owned(), unsure)]);

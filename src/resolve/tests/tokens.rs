@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::model::{NewToken, RoleSetId, UserId, token};
-use crate::plan::apply;
 
 const RULES: &str = "[guard]\nmax_lost_floor = 1000\n\
     [roles.all]\neveryone = true\n\
@@ -18,7 +17,7 @@ impl World {
 
     fn by_hand(&mut self, wish: ByHand) -> Result<Plan, String> {
         let plan = plan::by_hand(&self.state, wish, self.now)?;
-        self.state = stored(&plan);
+        self.state = stored(&self.state, &plan);
         Ok(plan)
     }
 
@@ -64,7 +63,7 @@ impl World {
         let words: Vec<String> = plan
             .changes
             .iter()
-            .map(|change| view(change, &plan.state))
+            .map(|change| view(change, plan))
             .filter(|view| matches!(view.change.as_str(), "token-removed" | "token-role-lost"))
             .map(|view| {
                 let parts = [view.token, view.role, view.cause];
@@ -342,7 +341,7 @@ impl World {
             directories.iter().map(|(source, directory)| View { source, directory }).collect();
         let resolved = resolve(&self.config.settings(), &views, &self.state, self.now);
         let plan = plan::approve(resolved, &self.state, held, self.now)?;
-        self.state = stored(&plan);
+        self.state = stored(&self.state, &plan);
         Ok(plan)
     }
 }
@@ -352,8 +351,9 @@ fn changes_of_tokens_say_all_that_there_is_to_them() {
     let mut world = alice(&["/g"]);
     let before = world.state.clone();
     let plan = in_groups(&mut world, &[]);
-    let again = apply(&before, &plan.state, &plan.changes);
-    assert_eq!(shape(&again), shape(&plan.state));
+    // What the plan came to on paper is what its changes lead to.
+    assert_eq!(shape(&plan.applied(&before)), shape(&world.state));
+    assert_eq!(world.token_of("alice", "ci"), "; all");
 }
 
 /// What happens in a history.

@@ -249,7 +249,7 @@ fn an_address_links_only_where_both_sources_have_verified_it() {
             ("kc".to_owned(), one("1", "ann", here, "/g")),
             ("ldap".to_owned(), one("x", "asmith", there, "/h")),
         ]);
-        world.state = stored(&plan);
+        world.state = stored(&world.state, &plan);
         let expected = if here && there { "ann:r ann:s" } else { "ann:r asmith:s" };
         assert_eq!(world.effective(), expected, "{here} {there}");
     }
@@ -305,7 +305,7 @@ fn ids_that_appear_later_are_those_of_the_same_people() {
     world.says("dir", &[person("u-1", "ann", &["/g"]), person("u-2", "bob", &["/g"])]);
     let plan = world.run();
     let told: Vec<String> =
-        plan.changes.iter().map(|change| view(change, &plan.state).to_string()).collect();
+        plan.changes.iter().map(|change| view(change, &plan).to_string()).collect();
     assert_eq!(plan.summary.users_created + plan.summary.pairs_lost, 0, "{told:?}");
     assert_eq!(world.user("ann").id, before);
     assert_eq!(world.effective(), "ann:local ann:r bob:r");

@@ -16,12 +16,10 @@ use super::history::{self, Log};
 use super::past::{Past, redefined};
 use super::sets::Sets;
 use super::tokens::{self, write_tokens};
-use crate::model::workload::requests;
 use crate::model::{
-    Change, Cloud, Reason, Role, RoleIdx, RoleSetId, SetIdx, State, Status, User, UserId,
-    WorkloadIdentity,
+    Change, Cloud, Reason, Role, RoleIdx, RoleSetId, SetIdx, Status, User, UserId, WorkloadIdentity,
 };
-use crate::plan::Plan;
+use crate::plan::{Plan, Tables};
 
 /// Past this many written users, names are checked in one pass over all of them.
 const CHECK_ALL: usize = 5_000;
@@ -29,34 +27,33 @@ const CHECK_ALL: usize = 5_000;
 /// Applies the plan's changes as `generation`. Returns whether there was anything to apply; where
 /// not, nothing was written but ids of things that reasons lead through.
 pub(super) fn apply(conn: &Connection, plan: &Plan, generation: i64) -> Result<bool, Fault> {
-    let state = &plan.state;
-    if state.users.len() != plan.sets.len() {
+    let tables = &plan.tables;
+    if tables.users.len() != plan.user_sets.len() {
         return Err(inconsistent("it has not one role set for each user"));
     }
-    let set_changed = state.users.iter().zip(&plan.sets).any(|(user, set)| user.role_set != *set);
-    let mut names = Names::new(conn, state);
-    for (reason, before) in state.reasons.renewed() {
-        names.renew(*reason, before)?;
+    for (before, now) in &plan.renewed {
+        super::reasons::renew(conn, before, now)?;
     }
-    if plan.changes.is_empty() && !set_changed && plan.token_sets.is_empty() {
+    if plan.changes.is_empty() && plan.moved().next().is_none() && plan.token_sets.is_empty() {
         return Ok(false);
     }
-    let (decided_anew, catalog) = write_roles(conn, plan, &mut names, generation)?;
-    write_link_sources(conn, state)?;
+    let mut names = Names::new(conn, tables);
+    write_roles(conn, plan, &mut names, generation)?;
+    write_link_sources(conn, tables)?;
     let mut sets = Sets::new(conn, plan)?;
     let mut silent = write_users(conn, plan, &mut sets, &mut names, generation)?;
     write_links(conn, plan)?;
     write_grants(conn, plan, &mut names, generation)?;
     silent |= write_tokens(conn, plan, &mut sets, &mut names)?;
     remove_roles(conn, plan, &mut names)?;
-    sets.settle(catalog, &decided_anew, &mut |role| names.role(role))?;
+    sets.settle(&mut |role| names.role(role))?;
 
     let mut log = Log::open(conn, generation, plan.at, silent, plan.records.deed.as_ref())?;
     for change in &plan.changes {
         history::record(&mut log, plan, change, &mut names)?;
     }
     log.finish()?;
-    conn.execute("UPDATE meta SET next_user = ?1", [state.next_user.get()])?;
+    conn.execute("UPDATE meta SET next_user = ?1", [tables.next_user.get()])?;
     Ok(true)
 }
 
@@ -68,28 +65,27 @@ pub(super) fn one(changed: usize, what: impl FnOnce() -> String) -> Result<(), F
     if changed == 1 { Ok(()) } else { Err(inconsistent(what())) }
 }
 
-/// The user `id` of a state, and its place.
-pub(super) fn user_of(state: &State, id: UserId) -> Result<(usize, &User), Fault> {
-    state
+/// The user `id` of a plan, and its place.
+pub(super) fn user_of(tables: &Tables, id: UserId) -> Result<(usize, &User), Fault> {
+    tables
         .users
         .binary_search_by_key(&id, |user| user.id)
         .ok()
-        .and_then(|place| state.users.get(place).map(|user| (place, user)))
-        .ok_or_else(|| inconsistent(format!("it speaks of user {id}, whom its state has not")))
+        .and_then(|place| tables.users.get(place).map(|user| (place, user)))
+        .ok_or_else(|| inconsistent(format!("it speaks of user {id}, whom its tables have not")))
 }
 
-/// The role `index` of a state.
-pub(super) fn role_of(state: &State, index: RoleIdx) -> Result<&Role, Fault> {
-    state
-        .roles
-        .get(index as usize)
-        .ok_or_else(|| inconsistent(format!("it speaks of role {index}, which its state has not")))
+/// The role `index` of a plan.
+pub(super) fn role_of(tables: &Tables, index: RoleIdx) -> Result<&Role, Fault> {
+    tables.roles.get(index as usize).ok_or_else(|| {
+        inconsistent(format!("it speaks of role {index}, which its tables have not"))
+    })
 }
 
-/// The store's numbers for the roles and reasons of a plan's state, each looked up once.
+/// The store's numbers for the roles and reasons of a plan's tables, each looked up once.
 pub(super) struct Names<'a> {
     conn: &'a Connection,
-    state: &'a State,
+    tables: &'a Tables,
     roles: HashMap<RoleIdx, i64>,
     reasons: HashMap<u32, u32>,
     /// By set; 0 where it was not needed yet.
@@ -97,9 +93,9 @@ pub(super) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    fn new(conn: &'a Connection, state: &'a State) -> Self {
-        let sets = vec![0; state.reasons.sets().len()];
-        Names { conn, state, roles: HashMap::new(), reasons: HashMap::new(), sets }
+    fn new(conn: &'a Connection, tables: &'a Tables) -> Self {
+        let sets = vec![0; tables.reasons.sets().len()];
+        Names { conn, tables, roles: HashMap::new(), reasons: HashMap::new(), sets }
     }
 
     /// The number of role `index`, which must be in the store.
@@ -107,7 +103,7 @@ impl<'a> Names<'a> {
         if let Some(num) = self.roles.get(&index) {
             return Ok(*num);
         }
-        let name = &role_of(self.state, index)?.name;
+        let name = &role_of(self.tables, index)?.name;
         let num = self
             .conn
             .query_row("SELECT num FROM role WHERE name = ?1", [name], |row| row.get::<_, i64>(0))
@@ -117,11 +113,11 @@ impl<'a> Names<'a> {
         Ok(num)
     }
 
-    /// The number of the role called `name`, one of the plan's state.
+    /// The number of the role called `name`, one of the plan's tables.
     pub(super) fn role_called(&mut self, name: &str) -> Result<i64, Fault> {
-        let place = self.state.roles.binary_search_by(|role| role.name.as_str().cmp(name)).ok();
+        let place = self.tables.roles.binary_search_by(|role| role.name.as_str().cmp(name)).ok();
         let index = place.and_then(|place| RoleIdx::try_from(place).ok());
-        self.role(index.ok_or_else(|| inconsistent(format!("its state has no role `{name}`")))?)
+        self.role(index.ok_or_else(|| inconsistent(format!("its tables have no role `{name}`")))?)
     }
 
     /// The number of a set of reasons, which is added where it is new.
@@ -129,9 +125,9 @@ impl<'a> Names<'a> {
         if let Some(num) = self.sets.get(set as usize).filter(|num| **num != 0) {
             return Ok(*num);
         }
-        let book = &self.state.reasons;
+        let book = &self.tables.reasons;
         let members = book.sets().get(set as usize).ok_or_else(|| {
-            inconsistent(format!("it speaks of set of reasons {set}, which its state has not"))
+            inconsistent(format!("it speaks of set of reasons {set}, which its tables have not"))
         })?;
         let mut nums =
             members.iter().map(|reason| self.reason(*reason)).collect::<Result<Vec<_>, _>>()?;
@@ -155,14 +151,9 @@ impl<'a> Names<'a> {
         Ok(num)
     }
 
-    /// Gives the stored reason `before` the ids of reason `index`.
-    fn renew(&mut self, index: u32, before: &Reason) -> Result<(), Fault> {
-        super::reasons::renew(self.conn, before, self.reason_at(index)?)
-    }
-
     fn reason_at(&self, index: u32) -> Result<&'a Reason, Fault> {
-        self.state.reasons.reasons().get(index as usize).ok_or_else(|| {
-            inconsistent(format!("it speaks of reason {index}, which its state has not"))
+        self.tables.reasons.reasons().get(index as usize).ok_or_else(|| {
+            inconsistent(format!("it speaks of reason {index}, which its tables have not"))
         })
     }
 
@@ -181,21 +172,18 @@ pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, Fa
     serde_json::to_string(value).map_err(|error| inconsistent(error.to_string()))
 }
 
-/// Writes added and changed roles and the catalog. Returns the roles whose policies changed, and
-/// whether the catalog did.
+/// Writes added and changed roles and the catalog.
 fn write_roles(
     conn: &Connection,
     plan: &Plan,
     names: &mut Names<'_>,
     generation: i64,
-) -> Result<(BTreeSet<RoleIdx>, bool), Fault> {
-    let state = &plan.state;
-    let mut decided_anew = BTreeSet::new();
-    let mut catalog = false;
+) -> Result<(), Fault> {
+    let tables = &plan.tables;
     for change in &plan.changes {
         match change {
             Change::RoleAdded { role } => {
-                let definition = role_of(state, *role)?;
+                let definition = role_of(tables, *role)?;
                 let changed = conn.execute(
                     "INSERT INTO role \
                      (name, live, description, everyone, mode, template, policies) \
@@ -206,18 +194,14 @@ fn write_roles(
                 one(changed, || format!("role `{}` is in the store already", definition.name))?;
                 define(conn, names.role(*role)?, definition, generation)?;
             }
-            Change::RoleChanged { role, old } => {
-                let definition = role_of(state, *role)?;
+            Change::RoleChanged { role, old: _ } => {
+                let definition = role_of(tables, *role)?;
                 define(conn, names.role(*role)?, definition, generation)?;
-                if definition.policies != old.policies {
-                    decided_anew.insert(*role);
-                }
             }
-            Change::CatalogChanged | Change::WorkloadChanged => catalog = true,
             _ => {}
         }
     }
-    if catalog {
+    if plan.asks_anew() {
         conn.execute("DELETE FROM decision", [])?;
         // Requests get other numbers: no list is what it was, whatever its digest says.
         conn.execute("UPDATE decision_list SET digest = CAST('gone ' || num AS BLOB)", [])?;
@@ -225,19 +209,18 @@ fn write_roles(
         let mut insert = conn.prepare(
             "INSERT INTO request (num, action, resource, listed) VALUES (?1, ?2, ?3, ?4)",
         )?;
-        let requests = requests(&state.catalog, &state.workload);
-        for (num, (action, resource)) in (0usize..).zip(requests.iter()) {
+        for (num, (action, resource)) in (0usize..).zip(plan.requests().iter()) {
             let resource = resource.as_ref().map(|resource| resource.as_str());
             insert.execute(params![
                 i64::try_from(num).unwrap_or(i64::MAX),
                 action.to_string(),
                 resource,
-                num < state.catalog.len()
+                num < tables.catalog.len()
             ])?;
         }
-        write_workload(conn, &state.workload)?;
+        write_workload(conn, &tables.workload)?;
     }
-    Ok((decided_anew, catalog))
+    Ok(())
 }
 
 /// Writes who pools' pods are in the clouds.
@@ -336,11 +319,11 @@ fn remove_roles(conn: &Connection, plan: &Plan, names: &mut Names<'_>) -> Result
     Ok(())
 }
 
-fn write_link_sources(conn: &Connection, state: &State) -> Result<(), Fault> {
+fn write_link_sources(conn: &Connection, tables: &Tables) -> Result<(), Fault> {
     let mut insert =
         conn.prepare("INSERT INTO link_source (num, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
     let mut check = conn.prepare("SELECT name FROM link_source WHERE num = ?1")?;
-    for (num, name) in (0i64..).zip(&state.sources) {
+    for (num, name) in (0i64..).zip(&tables.sources) {
         insert.execute(params![num, name])?;
         let stored: Option<String> = check.query_row([num], |row| row.get(0)).optional()?;
         if stored.as_ref() != Some(name) {
@@ -379,8 +362,8 @@ fn write_users<'a>(
     names: &mut Names<'_>,
     generation: i64,
 ) -> Result<bool, Fault> {
-    let state = &plan.state;
-    let mut rows = vec![Row::Stays; state.users.len()];
+    let tables = &plan.tables;
+    let mut rows = vec![Row::Stays; tables.users.len()];
     for change in &plan.changes {
         let (user, row) = match change {
             Change::UserCreated { user } => (*user, Row::IsNew),
@@ -393,7 +376,7 @@ fn write_users<'a>(
             | Change::UserDeprovisioned { user, .. } => (*user, Row::Changes),
             _ => continue,
         };
-        let (place, _) = user_of(state, user)?;
+        let (place, _) = user_of(tables, user)?;
         if let Some(slot) = rows.get_mut(place)
             && *slot != Row::IsNew
         {
@@ -401,7 +384,7 @@ fn write_users<'a>(
         }
     }
     let mut coming: HashMap<RoleSetId, i64> = HashMap::new();
-    for ((user, set), row) in state.users.iter().zip(&plan.sets).zip(&rows) {
+    for ((user, set), row) in tables.users.iter().zip(&plan.user_sets).zip(&rows) {
         if *row == Row::IsNew || user.role_set != *set {
             let users = coming.entry(*set).or_default();
             *users = users.saturating_add(1);
@@ -421,8 +404,8 @@ fn write_users<'a>(
     let mut written: Vec<&User> = Vec::new();
     // Who gets another role set, and nothing else so far.
     let mut moved: HashSet<UserId> = HashSet::new();
-    for ((user, set), row) in state.users.iter().zip(&plan.sets).zip(&rows) {
-        let (username, email) = (state.texts.get(user.username), state.texts.get(user.email));
+    for ((user, set), row) in tables.users.iter().zip(&plan.user_sets).zip(&rows) {
+        let (username, email) = (tables.texts.get(user.username), tables.texts.get(user.email));
         let (code, since, by) = status(&user.status);
         let id = user.id;
         if *row == Row::IsNew {
@@ -458,7 +441,7 @@ fn write_users<'a>(
     }
     insert.finish()?;
     past.finish()?;
-    distinct_names(conn, state, &written)?;
+    distinct_names(conn, tables, &written)?;
     if !moved.is_empty() {
         for change in &plan.changes {
             if let Change::GrantAdded { user, .. } | Change::GrantRemoved { user, .. } = change {
@@ -471,7 +454,7 @@ fn write_users<'a>(
 
 /// No two people that are not deprovisioned may share a username: a gateway could not tell them
 /// apart. Checked at the end, since names may be swapped on the way.
-fn distinct_names(conn: &Connection, state: &State, written: &[&User]) -> Result<(), Fault> {
+fn distinct_names(conn: &Connection, tables: &Tables, written: &[&User]) -> Result<(), Fault> {
     let shared = |name: &str| inconsistent(format!("two people would be called `{name}`"));
     if written.len() > CHECK_ALL {
         let twice: Option<String> = conn
@@ -487,7 +470,7 @@ fn distinct_names(conn: &Connection, state: &State, written: &[&User]) -> Result
     let mut count =
         conn.prepare("SELECT count(*) FROM user WHERE username = ?1 AND status <> 3")?;
     for user in written {
-        let name = state.texts.get(user.username);
+        let name = tables.texts.get(user.username);
         let live = !matches!(user.status, Status::Deprovisioned { .. });
         if live && count.query_row([name], |row| row.get::<_, i64>(0))? != 1 {
             return Err(shared(name));
@@ -502,7 +485,7 @@ fn write_links(conn: &Connection, plan: &Plan) -> Result<(), Fault> {
     for change in &plan.changes {
         if let Change::LinkRemoved { user, source, ext } = change {
             let changed =
-                remove.execute(params![user.get(), source, plan.state.texts.get(*ext)])?;
+                remove.execute(params![user.get(), source, plan.tables.texts.get(*ext)])?;
             one(changed, || format!("user {user} is not known by that external id"))?;
         }
     }
@@ -512,10 +495,10 @@ fn write_links(conn: &Connection, plan: &Plan) -> Result<(), Fault> {
         let mut rows = Batch::new(conn, "link (user, source, ext)");
         for change in &plan.changes {
             if let Change::LinkAdded { user, source, ext } = change {
-                if usize::from(*source) >= plan.state.sources.len() {
+                if usize::from(*source) >= plan.tables.sources.len() {
                     return Err(inconsistent(format!("it links user {user} to an unknown source")));
                 }
-                let ext = plan.state.texts.get(*ext);
+                let ext = plan.tables.texts.get(*ext);
                 rows.add([(*user).into(), i64::from(*source).into(), ext.into()])?;
             }
         }
@@ -523,7 +506,7 @@ fn write_links(conn: &Connection, plan: &Plan) -> Result<(), Fault> {
     })?;
     let mut claims =
         conn.prepare("UPDATE link SET claim = ?4 WHERE user = ?1 AND source = ?2 AND ext = ?3")?;
-    let text = |text| plan.state.texts.get(text);
+    let text = |text| plan.tables.texts.get(text);
     for change in &plan.changes {
         if let Change::LinkClaims { user, source, ext, claim } = change {
             let changed =

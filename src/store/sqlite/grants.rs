@@ -8,13 +8,13 @@ use super::apply::{Names, inconsistent, one, user_of};
 use super::batch::Batch;
 use super::error::Fault;
 use super::past::KEEP_LOCAL;
-use crate::model::{Change, Grant, GrantKind, LocalGrant, State};
-use crate::plan::Plan;
+use crate::model::{Change, Grant, GrantKind, LocalGrant};
+use crate::plan::{Plan, Tables};
 
-/// The local grant's story at `index` of a state.
-pub(super) fn local_of(state: &State, index: u32) -> Result<&LocalGrant, Fault> {
-    state.locals.get(index as usize).ok_or_else(|| {
-        inconsistent(format!("it speaks of local grant {index}, which its state has not"))
+/// The local grant's story at `index` of a plan.
+pub(super) fn local_of(tables: &Tables, index: u32) -> Result<&LocalGrant, Fault> {
+    tables.locals.get(index as usize).ok_or_else(|| {
+        inconsistent(format!("it speaks of local grant {index}, which its tables have not"))
     })
 }
 
@@ -87,7 +87,7 @@ fn write_grant(
 ) -> Result<(), Fault> {
     let (user, role) = (grant.user, names.role(grant.role)?);
     if let (Change::GrantAdded { .. }, GrantKind::Idp(set)) = (change, grant.kind) {
-        user_of(&plan.state, user)?;
+        user_of(&plan.tables, user)?;
         return statements.add_idp.add([user.into(), role.into(), names.reasons(set)?.into()]);
     }
     // What happens to one grant happens in the plan's order.
@@ -104,8 +104,8 @@ fn write_grant(
             statements.reasons.execute(params![user.get(), role, names.reasons(set)?])?
         }
         (_, GrantKind::Local(index)) => {
-            user_of(&plan.state, user)?;
-            let local = local_of(&plan.state, index)?;
+            user_of(&plan.tables, user)?;
+            let local = local_of(&plan.tables, index)?;
             let until = local.until.map(|until| until.timestamp());
             let at = local.at.timestamp();
             let (by, reason) = (&local.by, &local.reason);

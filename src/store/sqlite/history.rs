@@ -211,23 +211,23 @@ pub(super) fn record<'v>(
     change: &'v Change,
     names: &mut Names<'_>,
 ) -> Result<(), Fault> {
-    let state = &plan.state;
-    let text = |text| Cell::from(state.texts.get(text));
+    let tables = &plan.tables;
+    let text = |text| Cell::from(tables.texts.get(text));
     let of = |kind, user: &UserId| Record { user: Some(*user), ..bare(kind) };
     let record = match change {
         Change::RoleAdded { role } => Record { role: Some(names.role(*role)?), ..bare(0) },
         Change::RoleChanged { role, old } => {
-            let note = differences(old, role_of(state, *role)?).into();
+            let note = differences(old, role_of(tables, *role)?).into();
             Record { role: Some(names.role(*role)?), note, ..bare(1) }
         }
         Change::RoleRemoved { role } => Record { role: Some(names.role(*role)?), ..bare(2) },
         Change::UserCreated { user } => of(3, user),
         Change::UserRenamed { user, old } => {
-            let new = text(user_of(state, *user)?.1.username);
+            let new = text(user_of(tables, *user)?.1.username);
             Record { old: text(*old), new, ..of(RENAMED, user) }
         }
         Change::EmailChanged { user, old } => {
-            let new = text(user_of(state, *user)?.1.email);
+            let new = text(user_of(tables, *user)?.1.email);
             Record { old: text(*old), new, ..of(5, user) }
         }
         Change::UserDisabled { user, by, federation: _ } => {
@@ -240,16 +240,16 @@ pub(super) fn record<'v>(
             Record { cause: cause_code(cause), note: cause_note(cause).into(), ..of(10, user) }
         }
         Change::LinkAdded { user, source, ext } => {
-            let source = state.sources.get(usize::from(*source)).map(String::as_str);
+            let source = tables.sources.get(usize::from(*source)).map(String::as_str);
             Record { new: text(*ext), note: source.into(), ..of(11, user) }
         }
         Change::LinkRemoved { user, source, ext } => {
-            let source = state.sources.get(usize::from(*source)).map(String::as_str);
+            let source = tables.sources.get(usize::from(*source)).map(String::as_str);
             Record { old: text(*ext), note: source.into(), ..of(UNLINKED, user) }
         }
         Change::LinkClaims { user, source, ext, claim } => {
             let kind = if claim.is_some() { 17 } else { 18 };
-            let source = state.sources.get(usize::from(*source)).map(String::as_str);
+            let source = tables.sources.get(usize::from(*source)).map(String::as_str);
             let old = claim.map(text).into();
             Record { old, new: text(*ext), note: source.into(), ..of(kind, user) }
         }
@@ -261,7 +261,7 @@ pub(super) fn record<'v>(
                     Record { role, origin, reasons, ..of(12, user) }
                 }
                 GrantKind::Local(index) => {
-                    let new = story(local_of(state, *index)?).into();
+                    let new = story(local_of(tables, *index)?).into();
                     Record { role, origin, new, ..of(12, user) }
                 }
             }
@@ -283,7 +283,7 @@ pub(super) fn record<'v>(
                     Record { role, origin, cause, note, old_reasons, ..of(14, user) }
                 }
                 GrantKind::Local(index) => {
-                    let old = story(local_of(state, *index)?).into();
+                    let old = story(local_of(tables, *index)?).into();
                     Record { role, origin, cause, note, old, ..of(14, user) }
                 }
             }
@@ -295,14 +295,14 @@ pub(super) fn record<'v>(
             ..of(19, user)
         },
         Change::TokenRemoved { user, name, cause } => Record {
-            old: state.tokens.text(*name).into(),
+            old: text(*name),
             cause: cause_code(cause),
             note: cause_note(cause).into(),
             ..of(20, user)
         },
         Change::TokenRoleLost { user, name, role, cause } => Record {
             role: Some(names.role(*role)?),
-            old: state.tokens.text(*name).into(),
+            old: text(*name),
             cause: cause_code(cause),
             note: cause_note(cause).into(),
             ..of(21, user)

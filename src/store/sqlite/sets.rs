@@ -5,20 +5,17 @@
 //! catalog changed, or the policies of one of its roles. Sets with the same decisions share one
 //! list of them ([`Lists`]).
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 use rusqlite::{Connection, OptionalExtension};
 use sha2::{Digest, Sha256};
 
-use super::apply::role_of;
 use super::batch::Batch;
 use super::error::Fault;
-use crate::model::workload::requests;
 use crate::model::{RoleIdx, RoleSetId};
-use crate::plan::Plan;
-use crate::policy::{Action, Effect, Resource, Said, combined, effects};
+use crate::plan::{Decider, Plan, Whose};
+use crate::policy::Effect;
 
 /// Where role sets are looked up and written during one commit. [`Sets::settle`] comes last.
 pub(super) struct Sets<'a> {
@@ -30,10 +27,7 @@ pub(super) struct Sets<'a> {
     gained: BTreeMap<i64, i64>,
     /// Sets that this commit made: their decisions are new already, and so is their count.
     made: BTreeSet<i64>,
-    /// What decisions are kept for.
-    requests: Cow<'a, [(Action, Option<Resource>)]>,
-    /// What each role that was needed so far says of the requests.
-    effects: HashMap<RoleIdx, Vec<Said<Option<Effect>>>>,
+    decider: Decider<'a>,
     lists: Lists<'a>,
     /// The next free number.
     next: i64,
@@ -54,11 +48,10 @@ impl<'a> Sets<'a> {
         Ok(Sets {
             conn,
             plan,
-            requests: requests(&plan.state.catalog, &plan.state.workload),
+            decider: plan.decider(),
             nums: HashMap::new(),
             gained: BTreeMap::new(),
             made: BTreeSet::new(),
-            effects: HashMap::new(),
             lists: Lists::new(conn)?,
             next: last.unwrap_or(0).saturating_add(1),
             first: last.is_none(),
@@ -141,48 +134,31 @@ impl<'a> Sets<'a> {
         *gained = gained.saturating_sub(1);
     }
 
-    /// Decides for a set of `roles`: the number of its list of decisions.
+    /// Writes what the plan decides for a set of `roles`: the number of its list of decisions.
     fn decide(
         &mut self,
         roles: &[RoleIdx],
         role: &mut dyn FnMut(RoleIdx) -> Result<i64, Fault>,
     ) -> Result<i64, Fault> {
-        let state = &self.plan.state;
-        for index in roles {
-            if !self.effects.contains_key(index) {
-                let role = role_of(state, *index)?;
-                self.effects.insert(*index, effects(&role.policies, &self.requests));
-            }
-        }
-        let known: Vec<&[Said<Option<Effect>>]> =
-            roles.iter().filter_map(|index| self.effects.get(index).map(Vec::as_slice)).collect();
-        let mut decisions = Vec::new();
-        for request in 0..self.requests.len() {
-            let Said { others, own } = combined(&known, request);
-            let each = match others == own {
-                true => [(Whose::All, others), (Whose::Own, None)],
-                false => [(Whose::Others, others), (Whose::Own, own)],
-            };
-            for (whose, decided) in each {
-                let Some((effect, place)) = decided else { continue };
-                let index = roles.get(place).copied().unwrap_or(RoleIdx::MAX);
-                decisions.push(Decided {
-                    request: i64::try_from(request).unwrap_or(i64::MAX),
-                    whose,
-                    allow: effect == Effect::Allow,
-                    role: role(index)?,
-                });
-            }
+        let decided = self.decider.decide(roles).map_err(|index| {
+            Fault::Inconsistent(format!("it speaks of role {index}, which its tables have not"))
+        })?;
+        let mut decisions = Vec::with_capacity(decided.len());
+        for one in decided {
+            decisions.push(Decided {
+                request: i64::try_from(one.request).unwrap_or(i64::MAX),
+                whose: whose_code(one.whose),
+                allow: one.effect == Effect::Allow,
+                role: role(one.role)?,
+            });
         }
         self.lists.enter(&decisions)
     }
 
-    /// Counts the users, drops sets that nobody has, and decides anew for those that stay and
-    /// whose decisions may differ: all (`catalog`), or those with one of `roles`.
+    /// Counts the users, drops sets that nobody has, and writes the decisions of those that stay
+    /// and that the plan decides anew.
     pub(super) fn settle(
         mut self,
-        catalog: bool,
-        roles: &BTreeSet<RoleIdx>,
         role: &mut dyn FnMut(RoleIdx) -> Result<i64, Fault>,
     ) -> Result<(), Fault> {
         let mut count = self.conn.prepare(
@@ -201,9 +177,7 @@ impl<'a> Sets<'a> {
             }
         }
         drop(count);
-        if catalog || !roles.is_empty() {
-            self.decide_anew(catalog, roles, role)?;
-        }
+        self.decide_anew(role)?;
         self.sets.finish()?;
         self.roles.finish()?;
         self.lists.settle()
@@ -211,8 +185,6 @@ impl<'a> Sets<'a> {
 
     fn decide_anew(
         &mut self,
-        catalog: bool,
-        roles: &BTreeSet<RoleIdx>,
         role: &mut dyn FnMut(RoleIdx) -> Result<i64, Fault>,
     ) -> Result<(), Fault> {
         // Some of them may be gone.
@@ -220,12 +192,9 @@ impl<'a> Sets<'a> {
         let plan = self.plan;
         let mut list_of = self.conn.prepare("SELECT list FROM role_set WHERE num = ?1")?;
         let mut change = self.conn.prepare("UPDATE role_set SET list = ?2 WHERE num = ?1")?;
-        for (id, members) in &plan.set_roles {
-            if !catalog && !members.iter().any(|member| roles.contains(member)) {
-                continue;
-            }
+        for (id, members) in plan.decided_anew() {
             // A set may be listed that nobody has.
-            let Some(num) = self.stored(*id)? else { continue };
+            let Some(num) = self.stored(id)? else { continue };
             if !self.made.contains(&num) {
                 let before: i64 = list_of.query_row([num], |row| row.get(0))?;
                 let list = self.decide(members, role)?;
@@ -239,21 +208,19 @@ impl<'a> Sets<'a> {
     }
 }
 
-/// For whom of those who have a role set a decision is: that differs only by `${self}`.
-#[derive(Clone, Copy)]
-enum Whose {
-    /// For everybody.
-    All = 0,
-    /// For everybody but the one whom the resource is named after.
-    Others = 1,
-    /// For that one.
-    Own = 2,
+/// For whom of those who have a role set a decision is, as stored.
+fn whose_code(whose: Whose) -> u8 {
+    match whose {
+        Whose::All => 0,
+        Whose::Others => 1,
+        Whose::Own => 2,
+    }
 }
 
 /// One decision of a list: a request's and a role's number in the store.
 struct Decided {
     request: i64,
-    whose: Whose,
+    whose: u8,
     allow: bool,
     role: i64,
 }
@@ -291,7 +258,7 @@ impl<'a> Lists<'a> {
         let mut content = Vec::with_capacity(decisions.len().saturating_mul(18));
         for Decided { request, whose, allow, role } in decisions {
             content.extend_from_slice(&request.to_le_bytes());
-            content.push(*whose as u8);
+            content.push(*whose);
             content.push(u8::from(*allow));
             content.extend_from_slice(&role.to_le_bytes());
         }
@@ -325,7 +292,7 @@ impl<'a> Lists<'a> {
             self.decisions.add([
                 num.into(),
                 (*request).into(),
-                (*whose as i64).into(),
+                i64::from(*whose).into(),
                 (*allow).into(),
                 (*role).into(),
             ])?;

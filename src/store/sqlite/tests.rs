@@ -11,7 +11,7 @@ use super::schema::{SCHEMA_VERSION, STEPS};
 use super::{Reader, Writer};
 use crate::directory::Proven;
 use crate::model::{Change, NewToken, RoleSetId, State, Status, Time, Token, User, UserId};
-use crate::plan::{ChangeView, Held, Plan, Summary};
+use crate::plan::{ChangeView, Held, Plan, RoleSets};
 use crate::store::{
     Access, AccessFilter, AsOf, Began, Commit, CommitError, Meta, StoreErrorKind, Untold,
 };
@@ -45,20 +45,11 @@ fn plan(people: u32) -> Plan {
         let id = UserId::new(id);
         state.users.push(User { id, username, email, status: Status::Enabled, role_set });
     }
-    Plan {
-        at: Time::from_timestamp(1_700_000_000, 0).unwrap(),
-        changes: (0..people).map(|user| Change::UserCreated { user: UserId::new(user) }).collect(),
-        sets: vec![RoleSetId(0); people as usize],
-        token_sets: Vec::new(),
-        set_roles: [(RoleSetId(0), Vec::new())].into(),
-        state,
-        held: None,
-        warnings: Vec::new(),
-        next_due: None,
-        widened: Vec::new(),
-        summary: Summary::default(),
-        records: crate::plan::Records::default(),
-    }
+    let at = Time::from_timestamp(1_700_000_000, 0).unwrap();
+    let changes = (0..people).map(|user| Change::UserCreated { user: UserId::new(user) }).collect();
+    let users = vec![RoleSetId(0); people as usize];
+    let sets = RoleSets { users, tokens: Vec::new(), roles: [(RoleSetId(0), Vec::new())].into() };
+    Plan::leading_to(state, changes, sets, Vec::new(), at)
 }
 
 fn commit(plan: &Plan) -> Commit<'_> {
@@ -202,16 +193,18 @@ fn a_store_of_the_second_schema_has_no_tokens_and_takes_some() {
         by: "root".to_owned(),
         at: Time::from_timestamp(1_700_000_000, 0).unwrap(),
     };
-    let mut again = plan(0);
-    again.set_roles = [(RoleSetId(0), Vec::new())].into();
-    again.sets = vec![RoleSetId(0)];
-    again.changes = vec![Change::TokenAdded { user: UserId::new(1), token: Box::new(new.clone()) }];
-    again.token_sets = vec![(0, RoleSetId(0))];
-    again.state = state;
-    let tokens = std::sync::Arc::make_mut(&mut again.state.tokens);
+    let changes = vec![Change::TokenAdded { user: UserId::new(1), token: Box::new(new.clone()) }];
+    let mut after = state;
+    let tokens = std::sync::Arc::make_mut(&mut after.tokens);
     let (name, roles) = (tokens.add_name(&new.name), tokens.roles_place(&[]));
     let (digest, expires_at, role_set) = (new.digest, new.expires_at, RoleSetId(1));
     tokens.push(Token { user: UserId::new(1), name, roles, digest, expires_at, role_set });
+    let sets = RoleSets {
+        users: vec![RoleSetId(0)],
+        tokens: vec![(0, RoleSetId(0))],
+        roles: [(RoleSetId(0), Vec::new())].into(),
+    };
+    let again = Plan::leading_to(after, changes, sets, Vec::new(), new.at);
     writer.commit(&commit(&again)).unwrap();
     let shown: (String, String, String, String) = writer
         .connection()
@@ -303,14 +296,14 @@ fn a_plan_whose_parts_do_not_fit_is_refused_before_anything_is_written() {
     let (_folder, path) = path();
     let mut writer = Writer::open(&path).unwrap();
     let mut short = plan(3);
-    short.sets.pop();
+    short.user_sets.pop();
     let mut unknown = plan(3);
     unknown.changes.push(Change::UserMissing { user: UserId::new(77) });
     let mut twice = plan(3);
     twice
         .changes
         .push(Change::UserRenamed { user: UserId::new(0), old: crate::model::Text::EMPTY });
-    twice.state.users[1].username = twice.state.users[0].username;
+    twice.tables.users[1].username = twice.tables.users[0].username;
     let mut no_set = plan(3);
     no_set.set_roles.clear();
     let mut no_role = plan(3);

@@ -19,8 +19,8 @@ use crate::store::TokenRow;
 
 /// How many tokens of a plan get which set.
 pub(super) fn coming(plan: &Plan, coming: &mut Map<RoleSetId, i64>) {
-    for (_, set) in &plan.token_sets {
-        let tokens = coming.entry(*set).or_default();
+    for token in &plan.token_sets {
+        let tokens = coming.entry(token.new).or_default();
         *tokens = tokens.saturating_add(1);
     }
 }
@@ -40,7 +40,7 @@ pub(super) fn write_tokens<'a>(
     };
     for change in &plan.changes {
         let Change::TokenRemoved { user, name, .. } = change else { continue };
-        let (num, set) = found(*user, plan.state.tokens.text(*name))?;
+        let (num, set) = found(*user, plan.tables.texts.get(*name))?;
         conn.prepare_cached("DELETE FROM token_role WHERE token = ?1")?.execute([num])?;
         conn.prepare_cached("DELETE FROM token WHERE num = ?1")?.execute([num])?;
         sets.left(set);
@@ -48,7 +48,7 @@ pub(super) fn write_tokens<'a>(
     let new = add(conn, plan, sets, names)?;
     for change in &plan.changes {
         let Change::TokenRoleLost { user, name, role, .. } = change else { continue };
-        let name = plan.state.tokens.text(*name);
+        let name = plan.tables.texts.get(*name);
         let (num, _) = found(*user, name)?;
         let gone = conn
             .prepare_cached("DELETE FROM token_role WHERE token = ?1 AND role = ?2")?
@@ -57,26 +57,17 @@ pub(super) fn write_tokens<'a>(
     }
     let mut change =
         conn.prepare("UPDATE token SET role_set = ?3 WHERE num = ?1 AND role_set = ?2")?;
-    for (place, set) in &plan.token_sets {
-        let token = token_at(plan, *place)?;
-        let name = plan.state.tokens.name(token);
+    for token in &plan.token_sets {
+        let name = plan.tables.texts.get(token.name);
         if new.contains_key(&(token.user, name)) {
             continue;
         }
         let (num, _) = found(token.user, name)?;
-        let (old, new) = (sets.leave(token.role_set)?, sets.enter(*set)?);
+        let (old, new) = (sets.leave(token.old)?, sets.enter(token.new)?);
         let changed = change.execute([num, old, new])?;
         one(changed, || format!("token `{name}` has another role set in the store"))?;
     }
-    unseen(plan)
-}
-
-fn token_at(plan: &Plan, place: u32) -> Result<&Token, Fault> {
-    plan.state
-        .tokens
-        .list()
-        .get(place as usize)
-        .ok_or_else(|| inconsistent(format!("it speaks of token {place}, which its state has not")))
+    Ok(unseen(plan))
 }
 
 type New<'a> = Map<(UserId, &'a str), &'a NewToken>;
@@ -103,14 +94,14 @@ fn add<'a>(
     )?;
     let mut of_token = conn.prepare("INSERT INTO token_role (token, role) VALUES (?1, ?2)")?;
     let mut made = 0;
-    for (place, set) in &plan.token_sets {
-        let token = token_at(plan, *place)?;
-        let Some(it) = new.get(&(token.user, plan.state.tokens.name(token))) else { continue };
+    for token in &plan.token_sets {
+        let name = plan.tables.texts.get(token.name);
+        let Some(it) = new.get(&(token.user, name)) else { continue };
         let NewToken { name, digest, expires_at, roles, description, by, at } = *it;
-        user_of(&plan.state, token.user)?;
+        user_of(&plan.tables, token.user)?;
         let (expires_at, at) = (expires_at.timestamp(), at.timestamp());
         let digest = digest.as_slice();
-        let set = sets.enter(*set)?;
+        let set = sets.enter(token.new)?;
         insert.execute(params![
             token.user.get(),
             name,
@@ -128,23 +119,21 @@ fn add<'a>(
         made += 1;
     }
     if made != new.len() {
-        return Err(inconsistent("it makes a token that its state has not"));
+        return Err(inconsistent("it makes a token that decides with no role set"));
     }
     Ok(new)
 }
 
 /// Whether a token gets another set of whose owner no change speaks.
-fn unseen(plan: &Plan) -> Result<bool, Fault> {
-    let mut owners = hashbrown::HashSet::new();
-    for (place, _) in &plan.token_sets {
-        owners.insert(token_at(plan, *place)?.user);
-    }
+fn unseen(plan: &Plan) -> bool {
+    let mut owners: hashbrown::HashSet<UserId> =
+        plan.token_sets.iter().map(|token| token.user).collect();
     if !owners.is_empty() {
         plan.changes.iter().filter_map(Change::user).for_each(|user| {
             owners.remove(&user);
         });
     }
-    Ok(!owners.is_empty())
+    !owners.is_empty()
 }
 
 /// All tokens. `sets` has the ids of role sets by number.
