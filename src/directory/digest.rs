@@ -397,7 +397,10 @@ mod tests {
     /// without a new version.
     #[test]
     fn the_encoding_is_what_it_was() {
-        assert_eq!(small().digests(&DigestKey::new([7; 32])).whole.to_string(), "1:0",);
+        assert_eq!(
+            small().digests(&DigestKey::new([7; 32])).whole.to_string(),
+            "1:f2b98c1479e7fbbf96ac2960fa0939fd95037d194a1850214f9cd275adf4513a"
+        );
     }
 
     #[test]
