@@ -385,12 +385,10 @@ pub(super) fn index_older(conn: &Connection) -> Result<(), Fault> {
             conn.query_row("SELECT num FROM source WHERE name = ?1", [source], |row| row.get(0))?;
         let StoredMirror { mirror: Mirror { directory, .. }, numbers, .. } = stored;
         let digest = directory.digests(&digest_key(conn)?);
-        let nothing = (Directory::default(), Numbers::default());
-        let ends = Ends { old: &nothing.0, old_numbers: &nothing.1, new: &directory };
-        let (within, starts) = ends.within(&numbers.refs)?;
+        let mut within = Within::new(&directory.members, &numbers.refs);
         let mut user = conn.prepare("UPDATE mirror_user SET within = ?2 WHERE id = ?1")?;
         for (at, number) in numbers.users.iter().enumerate() {
-            let within = within_of(&within, &starts, at)?;
+            let within = within.of(at)?;
             one(user.execute(params![id(num, *number), encode(&within)])?)?;
         }
         let mut reference = conn.prepare("UPDATE mirror_container SET sum = ?2 WHERE id = ?1")?;
@@ -556,14 +554,56 @@ impl Ends<'_> {
         }
         Ok(Changed { members, within })
     }
+}
 
-    /// For each user, by place, the numbers of what they are directly in: all lists in one, and
-    /// where each begins.
-    fn within(&self, refs: &[u32]) -> Result<(Vec<u32>, Vec<usize>), Fault> {
-        let members = &self.new.members;
-        let mut ends = vec![0usize; self.new.users.len().saturating_add(1)];
-        for user in members.iter().flatten() {
-            if let Some(count) = ends.get_mut((*user as usize).saturating_add(1)) {
+/// What users are directly in, by the users' places: the members of all references turned round, for
+/// so many users at a time. All at once would be a second copy of all memberships.
+struct Within<'a> {
+    members: &'a [Vec<u32>],
+    /// The references' numbers.
+    refs: &'a [u32],
+    /// The users that are looked at, from this one on.
+    from: usize,
+    /// Their lists, one after the other, and where each begins.
+    all: Vec<u32>,
+    starts: Vec<usize>,
+}
+
+impl<'a> Within<'a> {
+    const AT_ONCE: usize = 65_536;
+
+    fn new(members: &'a [Vec<u32>], refs: &'a [u32]) -> Self {
+        Within { members, refs, from: 0, all: Vec::new(), starts: Vec::new() }
+    }
+
+    /// The numbers of what the user at `place` is in, sorted.
+    fn of(&mut self, user: usize) -> Result<Vec<u32>, Fault> {
+        let from = user.saturating_sub(user % Self::AT_ONCE);
+        if self.starts.is_empty() || self.from != from {
+            self.turn(from)?;
+        }
+        let at = user.saturating_sub(from);
+        let start = place(&self.starts, at)?;
+        let end = place(&self.starts, at.saturating_add(1))?;
+        let mut within = self.all.get(start..end).unwrap_or_default().to_vec();
+        within.sort_unstable();
+        Ok(within)
+    }
+
+    /// Turns the lists round for the users at `from` and after.
+    fn turn(&mut self, from: usize) -> Result<(), Fault> {
+        let members = self.members;
+        let until = from.saturating_add(Self::AT_ONCE);
+        let of_these = |list: &'a [u32]| {
+            let start = list.partition_point(|user| (*user as usize) < from);
+            let end = list.partition_point(|user| (*user as usize) < until);
+            let users = list.get(start..end).unwrap_or_default();
+            users.iter().map(move |user| (*user as usize).saturating_sub(from))
+        };
+        // Where each list ends, then from the back where each begins.
+        let mut ends = vec![0usize; Self::AT_ONCE.saturating_add(1)];
+        for user in members.iter().flat_map(|list| of_these(list)) {
+            if let Some(count) = ends.get_mut(user) {
                 *count = count.saturating_add(1);
             }
         }
@@ -572,30 +612,22 @@ impl Ends<'_> {
             total = total.saturating_add(*end);
             *end = total;
         }
-        let starts = ends.clone();
-        let mut all = vec![0; total];
-        for (at, members) in members.iter().enumerate() {
-            let number = place(refs, at)?;
-            for user in members {
-                if let Some(next) = ends.get_mut(*user as usize) {
-                    if let Some(slot) = all.get_mut(*next) {
+        self.all.clear();
+        self.all.resize(total, 0);
+        for (at, list) in members.iter().enumerate() {
+            let number = place(self.refs, at)?;
+            for user in of_these(list) {
+                if let Some(end) = ends.get_mut(user) {
+                    *end = end.saturating_sub(1);
+                    if let Some(slot) = self.all.get_mut(*end) {
                         *slot = number;
                     }
-                    *next = next.saturating_add(1);
                 }
             }
         }
-        Ok((all, starts))
+        (self.from, self.starts) = (from, ends);
+        Ok(())
     }
-}
-
-/// The part of [`Ends::within`] that is of the user at a place, sorted.
-fn within_of(all: &[u32], starts: &[usize], at: usize) -> Result<Vec<u32>, Fault> {
-    let start = place(starts, at)?;
-    let end = place(starts, at.saturating_add(1))?;
-    let mut within = all.get(start..end).unwrap_or_default().to_vec();
-    within.sort_unstable();
-    Ok(within)
 }
 
 /// What is in one list and not in the other.
@@ -630,11 +662,11 @@ fn write_users(
     for number in &users.gone {
         one(delete.execute([id(source, *number)])?)?;
     }
-    let (within, starts) = ends.within(&refs.numbers)?;
+    let mut within = Within::new(&new.members, &refs.numbers);
     let mut federations = Federations::default();
     let mut cells = |at: usize, number: u32, user: &DirUser| -> Result<[Cell<'_>; 7], Fault> {
         let federation = federations.num(conn, new.text(user.federation))?;
-        let within = within_of(&within, &starts, at)?;
+        let within = within.of(at)?;
         Ok([
             id(source, number).into(),
             new.text(user.ext).into(),
