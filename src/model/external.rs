@@ -127,12 +127,21 @@ impl fmt::Display for ExternalRef {
 /// By what people read, so that lists come in the order of their words.
 impl Ord for ExternalRef {
     fn cmp(&self, other: &Self) -> Ordering {
-        fn words(it: &ExternalRef) -> impl Iterator<Item = u8> {
-            let parts = [it.kind.as_str(), " `", &it.identity, "`"];
-            parts.into_iter().flat_map(str::bytes)
-        }
-        words(self).cmp(words(other)).then_with(|| self.id.cmp(&other.id))
+        // No kind's words begin with another's.
+        let kinds = self.kind.as_str().cmp(other.kind.as_str());
+        let identities = || quoted(self.identity.as_bytes(), other.identity.as_bytes());
+        kinds.then_with(identities).then_with(|| self.id.cmp(&other.id))
     }
+}
+
+/// Compares two texts as they stand between backticks.
+fn quoted(a: &[u8], b: &[u8]) -> Ordering {
+    let common = a.len().min(b.len());
+    a.get(..common).cmp(&b.get(..common)).then_with(|| match (a.get(common), b.get(common)) {
+        (None, Some(next)) => b'`'.cmp(next).then(Ordering::Less),
+        (Some(next), None) => next.cmp(&b'`').then(Ordering::Greater),
+        (None, None) | (Some(_), Some(_)) => Ordering::Equal,
+    })
 }
 
 impl PartialOrd for ExternalRef {
@@ -190,6 +199,11 @@ mod tests {
             ExternalRef { kind: RefKind::TokenClaim, id: None, identity: "roles".to_owned() },
             group("2", "/a"),
             group("1", "/a b"),
+            group("1", "/a`"),
+            group("1", "/a`b"),
+            group("1", "/ab"),
+            group("1", "/a{"),
+            group("1", ""),
             group("1", "/a"),
             ExternalRef::new(Kind::RealmRole, "a", "a"),
             ExternalRef::new(Kind::ClientRole, "c/a", "c/a"),

@@ -110,7 +110,7 @@ pub fn view<'a>(change: &Change, names: impl Into<Names<'a>>) -> ChangeView {
             role(&mut view, *index);
             view.origin = Some(origin(*kind).to_owned());
             view.why = Some(reasons(names, *kind));
-            view.reasons = reason_views(&all_reasons(names, *kind));
+            view.reasons = reason_views(all_reasons(names, *kind));
         }
         Change::GrantReasons { user: id, role: index, old, new } => {
             user(&mut view, *id);
@@ -118,14 +118,14 @@ pub fn view<'a>(change: &Change, names: impl Into<Names<'a>>) -> ChangeView {
             view.origin = Some("idp".to_owned());
             view.old = Some(reasons(names, GrantKind::Idp(*old)));
             view.new = Some(reasons(names, GrantKind::Idp(*new)));
-            view.reasons = reason_views(&all_reasons(names, GrantKind::Idp(*new)));
+            view.reasons = reason_views(all_reasons(names, GrantKind::Idp(*new)));
         }
         Change::GrantRemoved { user: id, role: index, kind, cause } => {
             user(&mut view, *id);
             role(&mut view, *index);
             view.origin = Some(origin(*kind).to_owned());
             view.cause = Some(cause.code().to_owned());
-            view.reasons = reason_views(&all_reasons(names, *kind));
+            view.reasons = reason_views(all_reasons(names, *kind));
             view.why = Some(match (cause, kind) {
                 (Cause::NotAtIdp, GrantKind::Idp(_)) => {
                     format!("{}; it came {}", because(cause), reasons(names, *kind))
@@ -286,21 +286,22 @@ pub fn token_story(token: &NewToken) -> String {
 }
 
 /// Every way an idp grant came, shortest first; none for a local one.
-fn all_reasons(names: Names<'_>, kind: GrantKind) -> Vec<Reason> {
+fn all_reasons(names: Names<'_>, kind: GrantKind) -> Vec<&Reason> {
     let GrantKind::Idp(set) = kind else { return Vec::new() };
-    sorted(names.reasons.of_set(set).cloned().collect())
+    sorted(names.reasons.of_set(set))
 }
 
 /// Reasons in the form for programs.
 #[must_use]
-pub fn reason_views(reasons: &[Reason]) -> Vec<ReasonView> {
-    reasons.iter().map(ReasonView::from).collect()
+pub fn reason_views<'r>(reasons: impl IntoIterator<Item = &'r Reason>) -> Vec<ReasonView> {
+    reasons.into_iter().map(ReasonView::from).collect()
 }
 
 /// Reasons with the shortest way first.
 #[must_use]
-pub fn sorted(mut reasons: Vec<Reason>) -> Vec<Reason> {
-    reasons.sort_by(by_way);
+pub fn sorted<'r>(reasons: impl IntoIterator<Item = &'r Reason>) -> Vec<&'r Reason> {
+    let mut reasons: Vec<&Reason> = reasons.into_iter().collect();
+    reasons.sort_by(|a, b| by_way(a, b));
     reasons
 }
 
@@ -316,7 +317,7 @@ pub fn by_way(a: &Reason, b: &Reason) -> std::cmp::Ordering {
 
 /// Several reasons as a phrase: the shortest way, and how many more there are.
 #[must_use]
-pub fn shortest(reasons: &[Reason]) -> String {
+pub fn shortest(reasons: &[&Reason]) -> String {
     match reasons {
         [] => String::new(),
         [only] => reason(only),

@@ -215,9 +215,9 @@ impl Company {
                 for grant in state.grants.iter().filter(mine) {
                     match grant.kind {
                         GrantKind::Idp(set) => {
-                            let ways = state.reasons.of_set(set).cloned().collect();
-                            let ways = idpsyncd::plan::sorted(ways);
-                            let ways: Vec<_> = ways.iter().map(idpsyncd::plan::reason).collect();
+                            let ways = idpsyncd::plan::sorted(state.reasons.of_set(set));
+                            let ways: Vec<_> =
+                                ways.into_iter().map(idpsyncd::plan::reason).collect();
                             one.idp = Some(ways.join("; "));
                         }
                         GrantKind::Local(local) => {

@@ -19,10 +19,10 @@ fn expected(world: &World, before: &Held, generation: u64) -> Held {
             let began = before
                 .get(&(UserId::new(*id), role.clone()))
                 .map_or(generation, |(began, _)| *began);
-            let ways = world.idp.get(&key).map(|ways| {
-                let ways = sorted(ways.iter().cloned().collect());
-                ways.iter().map(reason).collect::<Vec<_>>().join("; ")
-            });
+            let ways = world
+                .idp
+                .get(&key)
+                .map(|ways| sorted(ways).into_iter().map(reason).collect::<Vec<_>>().join("; "));
             let why = Why {
                 everyone: world.roles[&role].everyone,
                 idp: ways,

@@ -1,11 +1,6 @@
 //! Routes as a configuration declares them: which one a request takes, and what is told of them.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![cfg(test)]
 
 mod coverage;
 mod osmo;

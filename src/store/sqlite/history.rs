@@ -430,12 +430,12 @@ fn view(
     let user = user_id.zip(now).map(|(id, now)| past.after(id, num, now));
     let origin = word(&["idp", "local"], row.get(7)?)?;
     let cause = word(&CAUSES, row.get(8)?)?;
-    let ways = |column: usize| -> Result<Vec<Reason>, Fault> {
+    let ways = |column: usize| -> Result<Vec<&Reason>, Fault> {
         let Some(set) = row.get::<_, Option<i64>>(column)? else { return Ok(Vec::new()) };
-        Ok(sorted(stored.of_set(set)?.into_iter().cloned().collect()))
+        Ok(sorted(stored.of_set(set)?))
     };
     let (ways, old_ways) = (ways(9)?, ways(10)?);
-    let words = |ways: &[Reason]| (!ways.is_empty()).then(|| shortest(ways));
+    let words = |ways: &[&Reason]| (!ways.is_empty()).then(|| shortest(ways));
     let (reasons, old_reasons) = (words(&ways), words(&old_ways));
     let old: Option<String> = row.get::<_, Option<String>>(11)?;
     let new: Option<String> = row.get::<_, Option<String>>(12)?;
@@ -490,7 +490,7 @@ fn view(
             new,
             cause,
             why,
-            reasons: reason_views(if ways.is_empty() { &old_ways } else { &ways }),
+            reasons: reason_views(if ways.is_empty() { old_ways } else { ways }),
         },
         deed: row
             .get::<_, Option<String>>(14)?
