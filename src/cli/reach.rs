@@ -10,7 +10,7 @@ use super::print::{self, Style, count, shown};
 use super::{Failure, exit};
 use crate::config::Config;
 use crate::model::WorkloadIdentity;
-use crate::plan::{Names, Plan, Reached, Widened};
+use crate::plan::{Plan, Reached, TablesRef, Widened};
 use crate::store::ReachedBy;
 use crate::sync;
 
@@ -165,7 +165,7 @@ impl Serialize for Rows<'_> {
 }
 
 fn names<'a>(group: &Widened, plan: &'a Plan) -> Vec<&'a str> {
-    let known = Names::from(plan);
+    let known = TablesRef::from(plan);
     let mut names: Vec<&str> = group.users.iter().filter_map(|id| known.username(*id)).collect();
     names.sort_unstable();
     names

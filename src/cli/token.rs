@@ -19,7 +19,7 @@ use super::user::{find, status_word};
 use super::{Failure, exit};
 use crate::config::Config;
 use crate::model::{Change, NewToken, State, Status, Time, UserId, rfc3339, token};
-use crate::plan::{ByHand, Names};
+use crate::plan::{ByHand, TablesRef};
 use crate::store::{Reader, TokenRow};
 use crate::sync;
 
@@ -63,7 +63,7 @@ fn create(config: &Config, args: TokenArgs, output: Output) -> Result<u8, Failur
         _ => None,
     });
     let roles = made.map(|(_, made)| made.roles.as_slice()).unwrap_or_default();
-    let owner = made.and_then(|(id, _)| Names::from(&plan).username(id));
+    let owner = made.and_then(|(id, _)| TablesRef::from(&plan).username(id));
     let user = owner.unwrap_or(user.as_str());
     let told = match output {
         Output::Text => told(&secret, "\n"),

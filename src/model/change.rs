@@ -64,8 +64,9 @@ impl Cause {
     }
 }
 
-/// One step from the old state to the new one. Role, set, source and local numbers are places in
-/// the plan's new [`State`](super::State) (which keeps every role that a change names), texts are of its arena.
+/// One step from the old state to the new one. Role, set, source and local numbers are places in the
+/// tables of the plan that has it, texts are of theirs; while a plan is being made, in those of the new
+/// [`State`](super::State), which keeps every role that a change names.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Change {
     /// A role is declared, or a template's role has appeared at an IdP.
@@ -140,7 +141,7 @@ pub enum Change {
     LinkAdded {
         /// Who.
         user: UserId,
-        /// The source, a place in [`super::State::sources`].
+        /// The source, a place among the sources.
         source: u16,
         /// The external id.
         ext: Text,
@@ -150,7 +151,7 @@ pub enum Change {
     LinkRemoved {
         /// Who.
         user: UserId,
-        /// The source, a place in [`super::State::sources`].
+        /// The source, a place among the sources.
         source: u16,
         /// What stood for an id.
         ext: Text,
@@ -160,7 +161,7 @@ pub enum Change {
     LinkClaims {
         /// Who.
         user: UserId,
-        /// The source, a place in [`super::State::sources`].
+        /// The source, a place among the sources.
         source: u16,
         /// The external id.
         ext: Text,
@@ -211,7 +212,7 @@ pub enum Change {
     TokenRemoved {
         /// Its owner.
         user: UserId,
-        /// Its name, of the texts of [`super::State::tokens`].
+        /// Its name, a text of the plan; while one is being made, of [`super::State::tokens`].
         name: Text,
         /// Why.
         cause: Cause,
@@ -220,7 +221,7 @@ pub enum Change {
     TokenRoleLost {
         /// Its owner.
         user: UserId,
-        /// Its name, of the texts of [`super::State::tokens`].
+        /// Its name, a text of the plan; while one is being made, of [`super::State::tokens`].
         name: Text,
         /// What.
         role: RoleIdx,

@@ -170,7 +170,8 @@ pub struct Plan {
     pub user_sets: Vec<RoleSetId>,
     /// The tokens that are new or get another role set than the stored one.
     pub token_sets: Vec<TokenSet>,
-    /// Every set that users or tokens have, with its roles in order of their names.
+    /// Every set that a user or token gets or that is decided for anew, with its roles in order of
+    /// their names.
     pub set_roles: std::collections::BTreeMap<RoleSetId, Vec<RoleIdx>>,
     /// Reasons that read as they did and lead through things with other ids, as they were and as they
     /// are. No change, and no generation.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::change::{ChangeView, Plan};
-use super::tables::Names as PlanNames;
+use super::tables::TablesRef;
 use super::view::{because, by_way, view, way};
 use crate::model::{Cause, Change, GrantKind, Reason, ReasonBook, RoleIdx, SetIdx, Status, UserId};
 
@@ -67,7 +67,7 @@ impl<'a> Changes<'a> {
         let mut groups = Groups { names, groups: BTreeMap::new() };
         match self {
             Changes::Planned(plan) => {
-                let names_of = PlanNames::from(plan);
+                let names_of = TablesRef::from(plan);
                 // Counted by numbers first: millions of changes have few causes.
                 let ranks = Ranks::of(names_of.reasons);
                 let mut counted: hashbrown::HashMap<Cheap<'_>, Tally<'_, &str>> =
@@ -126,7 +126,7 @@ impl<'a> Changes<'a> {
     }
 }
 
-fn name(names: PlanNames<'_>, user: UserId) -> &str {
+fn name(names: TablesRef<'_>, user: UserId) -> &str {
     names.username(user).unwrap_or_default()
 }
 
@@ -145,7 +145,7 @@ fn common(cause: &Cause) -> String {
 }
 
 /// How a reason reads: its rule, and the way to it.
-fn through(names: PlanNames<'_>, reason: Option<u32>) -> (String, String) {
+fn through(names: TablesRef<'_>, reason: Option<u32>) -> (String, String) {
     reason
         .and_then(|reason| names.reasons.reasons().get(reason as usize))
         .map_or_else(Default::default, |first| {

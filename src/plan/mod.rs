@@ -29,7 +29,7 @@ pub use guard::Guard;
 pub use import::{Brought, import, long_lived};
 pub use make::{ByHand, approve, by_hand, plan, stranger};
 pub use reach::{Reached, Widened};
-pub use tables::{Names, RoleSets, Tables, TokenSet};
+pub use tables::{RoleSets, Tables, TablesRef, TokenSet};
 pub use view::{
     LOCAL_NOT_AT_IDP, and_more, because, by_way, claims, outgrown, reason, reason_views, reasons,
     shortest, sorted, token_story, view,

@@ -1,7 +1,7 @@
 //! What a plan's numbers mean: tables of its own, so that it can be kept, shown and applied without
 //! the states that it leads from and to.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::change::Plan;
 use crate::model::{
@@ -18,7 +18,7 @@ pub struct Tables {
     pub texts: Texts,
     /// Roles, sorted by name: all there are after the changes, and those that go.
     pub roles: Vec<Role>,
-    /// Names of sources that links speak of, each in its place for good.
+    /// TablesRef of sources that links speak of, each in its place for good.
     pub sources: Vec<String>,
     /// Whoever is changed, gets another role set, or reaches more, sorted by id, as they are after
     /// the changes; but for [`User::role_set`], which is the stored one.
@@ -164,7 +164,16 @@ impl Plan {
         if few {
             plan.leave_unnamed();
         }
+        plan.leave_sets_that_stay();
         plan
+    }
+
+    /// Lets go of role sets that nobody gets and whose decisions stay.
+    fn leave_sets_that_stay(&mut self) {
+        let mut wanted: HashSet<RoleSetId> = self.user_sets.iter().copied().collect();
+        wanted.extend(self.token_sets.iter().map(|token| token.new));
+        wanted.extend(self.decided_anew().map(|(id, _)| id));
+        self.set_roles.retain(|id, _| wanted.contains(id));
     }
 
     /// Lets go of every text, reason and story that nothing here names.
@@ -317,14 +326,14 @@ impl Copy<'_> {
 
 /// What a change's numbers mean: of a plan, or of a state while one is being made.
 #[derive(Clone, Copy, Debug)]
-pub struct Names<'a> {
+pub struct TablesRef<'a> {
     /// The texts of users and links.
     pub texts: &'a Texts,
     /// The names of tokens.
     pub token_names: &'a Texts,
     /// Roles, sorted by name.
     pub roles: &'a [Role],
-    /// Names of sources.
+    /// TablesRef of sources.
     pub sources: &'a [String],
     /// Users, sorted by id.
     pub users: &'a [User],
@@ -334,7 +343,7 @@ pub struct Names<'a> {
     pub locals: &'a [LocalGrant],
 }
 
-impl<'a> Names<'a> {
+impl<'a> TablesRef<'a> {
     /// The person of this number.
     #[must_use]
     pub fn user(&self, user: UserId) -> Option<&'a User> {
@@ -355,9 +364,9 @@ impl<'a> Names<'a> {
     }
 }
 
-impl<'a> From<&'a State> for Names<'a> {
+impl<'a> From<&'a State> for TablesRef<'a> {
     fn from(state: &'a State) -> Self {
-        Names {
+        TablesRef {
             texts: &state.texts,
             token_names: state.tokens.names(),
             roles: &state.roles,
@@ -369,10 +378,10 @@ impl<'a> From<&'a State> for Names<'a> {
     }
 }
 
-impl<'a> From<&'a Plan> for Names<'a> {
+impl<'a> From<&'a Plan> for TablesRef<'a> {
     fn from(plan: &'a Plan) -> Self {
         let tables = &plan.tables;
-        Names {
+        TablesRef {
             texts: &tables.texts,
             token_names: &tables.texts,
             roles: &tables.roles,
@@ -485,8 +494,7 @@ fn without_roles(state: &mut State, gone: &std::collections::BTreeSet<RoleIdx>) 
 }
 
 impl Plan {
-    /// Whose role set another one takes the place of, or who gets a first one: who, the stored one,
-    /// and the one after the plan.
+    /// Who gets another role set than the stored one ([`User::role_set`]), and which.
     pub fn moved(&self) -> impl Iterator<Item = (&User, RoleSetId)> {
         let each = self.tables.users.iter().zip(&self.user_sets);
         each.filter(|(user, set)| user.role_set != **set).map(|(user, set)| (user, *set))
@@ -518,7 +526,7 @@ pub(super) mod tests {
         }
         for link in &state.links {
             // To be called as the person is called says nothing, and no change does.
-            let called = Names::from(state).username(link.user);
+            let called = TablesRef::from(state).username(link.user);
             let claim = link.claim.map(|claim| state.texts.get(claim));
             let claim = claim.filter(|claim| Some(*claim) != called);
             let (source, ext) = (usize::from(link.source), state.texts.get(link.ext));

@@ -6,12 +6,12 @@ use crate::model::{
 
 use super::change::{ChangeView, ReasonView};
 use super::encoding::definition;
-use super::tables::Names;
+use super::tables::TablesRef;
 
 /// Puts `change` into words. `names`: what its numbers mean, of the plan that has it.
 #[must_use]
-pub fn view<'a>(change: &Change, names: impl Into<Names<'a>>) -> ChangeView {
-    let names: Names<'a> = names.into();
+pub fn view<'a>(change: &Change, names: impl Into<TablesRef<'a>>) -> ChangeView {
+    let names: TablesRef<'a> = names.into();
     let mut view = ChangeView {
         change: change.kind().to_owned(),
         user: None,
@@ -286,7 +286,7 @@ pub fn token_story(token: &NewToken) -> String {
 }
 
 /// Every way an idp grant came, shortest first; none for a local one.
-fn all_reasons(names: Names<'_>, kind: GrantKind) -> Vec<&Reason> {
+fn all_reasons(names: TablesRef<'_>, kind: GrantKind) -> Vec<&Reason> {
     let GrantKind::Idp(set) = kind else { return Vec::new() };
     sorted(names.reasons.of_set(set))
 }
@@ -334,8 +334,8 @@ pub fn and_more(first: &str, more: usize) -> String {
 
 /// Why a grant exists, as a phrase.
 #[must_use]
-pub fn reasons<'a>(names: impl Into<Names<'a>>, kind: GrantKind) -> String {
-    let names: Names<'a> = names.into();
+pub fn reasons<'a>(names: impl Into<TablesRef<'a>>, kind: GrantKind) -> String {
+    let names: TablesRef<'a> = names.into();
     match kind {
         GrantKind::Idp(_) => shortest(&all_reasons(names, kind)),
         GrantKind::Local(local) => match names.locals.get(local as usize) {
