@@ -163,7 +163,7 @@ fn the_least_file_has_the_documented_defaults() {
     assert_eq!(config.guard.max_lost_percent, 10.0);
     assert_eq!(config.guard.max_lost_floor, 20);
     assert_eq!(config.guard.max_disabled_percent, 10.0);
-    assert!(config.gateway.is_none() && config.roles.is_empty() && config.warnings.is_empty());
+    assert!(config.gateway.is_none() && config.roles.is_empty() && config.warnings().is_empty());
     let source = &config.sources[0];
     assert!(source.grants.is_none());
     assert_eq!(source.link_by, LinkBy::Username);
@@ -406,7 +406,7 @@ fn what_is_not_wrong_but_without_effect_is_told() {
         "#,
     );
     assert_eq!(
-        config.warnings,
+        config.warnings(),
         [
             "roles.default.sync_mode has no effect: an `everyone` role has no grants that a sync \
              could change",
@@ -436,7 +436,7 @@ fn what_is_not_wrong_but_without_effect_is_told() {
 fn exposed(text: &str) -> Vec<String> {
     let marks = ["ldap://", "in the clear", "client_ca_file", "anonymous_role"];
     let of = |warning: &String| marks.iter().any(|mark| warning.contains(mark));
-    good(text).warnings.into_iter().filter(of).collect()
+    good(text).warnings().into_iter().filter(of).collect()
 }
 
 #[test]
@@ -491,7 +491,7 @@ fn who_may_make_tokens_for_others_is_told_of_unless_they_manage_them_anyway() {
                 )
             })
             .collect();
-        let warnings = good(&with(&format!("[roles.r]\n{policies}"))).warnings;
+        let warnings = good(&with(&format!("[roles.r]\n{policies}"))).warnings();
         let warned = warnings.iter().any(|warning| warning.contains("in somebody else's name"));
         assert_eq!(warned, told, "{policies}: {warnings:?}");
     }
@@ -509,7 +509,7 @@ fn who_may_make_tokens_for_others_is_told_of_unless_they_manage_them_anyway() {
             "[[role_template]]\nname = 'osmo-(?<team>[a-z0-9-]+)'\n[[role_template.policies]]\n\
              actions = [\"auth:Token\"]\nresources = [\"user/${{team}}\"]\n{manage}"
         )))
-        .warnings;
+        .warnings();
         let warned = warnings.iter().any(|warning| warning.contains("in somebody else's name"));
         assert_eq!(warned, told, "{manage}: {warnings:?}");
     }
@@ -578,7 +578,7 @@ fn a_source_without_grants_that_could_give_a_protected_role_is_told_of() {
     let map = |rule: &str| format!("{none}[[mapping]]\n{rule}\nroles = [\"boss\"]\n");
     let told = |text: &str| -> Vec<String> {
         let config = good(&format!("[store]\npath = \"s\"\n{text}"));
-        let named = config.warnings.iter().filter(|it| it.contains("has no `grants`"));
+        let named = config.warnings().into_iter().filter(|it| it.contains("has no `grants`"));
         named.map(|it| it.split('`').nth(1).unwrap().to_owned()).collect()
     };
     assert_eq!(told(&format!("{realm}{ldif}{boss}")), ["kc"], "an IdP role of that name");
@@ -595,7 +595,7 @@ fn a_source_without_grants_that_could_give_a_protected_role_is_told_of() {
     let config = good(&format!(
         "[store]\npath = \"s\"\n[guard]\nprotected_roles = {{ b = 0 }}\n{realm}[roles.b]\n"
     ));
-    assert!(config.warnings.iter().any(|it| it.contains("can give `b`, which is protected")));
+    assert!(config.warnings().iter().any(|it| it.contains("can give `b`, which is protected")));
 }
 
 #[test]
@@ -604,7 +604,7 @@ fn a_deny_role_that_hangs_on_a_bare_name_is_told_of() {
         "[[roles.no.policies]]\neffect = \"Deny\"\nactions = [\"a:B\"]\nresources = [\"*\"]\n";
     let told = |text: &str| {
         let config = good(&with(text));
-        config.warnings.iter().filter(|it| it.contains("lifts the restriction")).count()
+        config.warnings().iter().filter(|it| it.contains("lifts the restriction")).count()
     };
     assert_eq!(told(&format!("[roles.no]\n{deny}")), 1, "its own name is one");
     assert_eq!(told(&format!("[roles.no]\nexternal_roles = [\"x\"]\n{deny}")), 1);
@@ -620,7 +620,7 @@ fn a_deny_role_that_hangs_on_a_bare_name_is_told_of() {
 #[test]
 fn a_template_that_allows_everything_makes_nothing_and_is_told_of() {
     let text = "[[role_template]]\nname = 't-(?<n>.+)'\n[[role_template.policies]]\nactions = [\"*:*\"]\nresources = [\"pool/${n}\"]\n";
-    let warnings = good(&with(text)).warnings;
+    let warnings = good(&with(text)).warnings();
     assert!(warnings.iter().any(|it| it.contains("role_template[1] allows `*:*`")), "{warnings:?}");
 }
 
@@ -663,17 +663,17 @@ fn a_slash_at_the_end_of_a_path_is_left_out_and_a_client_role_has_a_list_form() 
     assert!(matches!(&config.sources[1].kind, SourceKind::Ldif(it) if it.users.email_verified));
     assert!(
         config
-            .warnings
+            .warnings()
             .iter()
             .any(|it| it.contains("mapping[1].group: `/Eng/ML/` is read as `/Eng/ML`"))
     );
     assert!(
-        config.warnings.iter().any(|it| it.contains(
+        config.warnings().iter().any(|it| it.contains(
             "mapping[2].client_role: `a/b/c` is ambiguous, it may be role `b/c` of client `a` or role \
              `c` of client `a/b`"
         )),
         "{:?}",
-        config.warnings
+        config.warnings()
     );
 }
 
@@ -691,8 +691,8 @@ fn a_deny_without_resources_is_told_of_where_a_route_takes_one() {
         )));
         let told = "role_template[1].policies[1] denies `*:Exec` without `resources`, and \
                     `workflow:Exec`";
-        let count = config.warnings.iter().filter(|it| it.starts_with(told)).count();
-        assert_eq!(count, 1, "{:?}", config.warnings);
+        let count = config.warnings().iter().filter(|it| it.starts_with(told)).count();
+        assert_eq!(count, 1, "{:?}", config.warnings());
     }
 }
 
@@ -759,7 +759,7 @@ fn the_fingerprint_does_not_depend_on_where_a_secret_lies() {
 fn the_annotated_example_is_right_and_needs_no_secret_to_load() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/idpsyncd.toml");
     let config = load(&path).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(config.warnings, Vec::<String>::new());
+    assert_eq!(config.warnings(), Vec::<String>::new());
     let names: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
     assert_eq!(names, ["corp-keycloak", "corp-ldap", "local"]);
     // What is commented out in it is right as well.

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use futures_util::FutureExt;
 use idpsyncd::config::{RealmExportConfig, SourceKind};
 use idpsyncd::directory::{Completeness, Directory, Enabled, Interest, Kind, RefRow, Snapshot};
+use idpsyncd::model::{Diagnostic, DiagnosticCode, Subject};
 use idpsyncd::source::file::FileSource;
-use idpsyncd::source::{Finding, Source, SourceError};
+use idpsyncd::source::{Source, SourceError};
 use serde_json::{Value, json};
 
 struct Rules(Vec<(String, String)>);
@@ -183,7 +184,7 @@ fn members_of_a_group_have_the_roles_of_every_group_above_it_and_never_of_those_
     let directory = &snapshot.directory;
     assert!(snapshot.is_complete());
     assert!(snapshot.from_file);
-    assert_eq!(snapshot.warnings, Vec::<String>::new());
+    assert_eq!(snapshot.warnings(), Vec::<String>::new());
     assert_eq!(members(directory, Kind::Group, "/Eng"), names(&["ann", "bob"]));
     assert_eq!(members(directory, Kind::Group, "/Eng/ML"), names(&["ann"]));
     assert_eq!(members(directory, Kind::Group, "/IT/ML"), names(&["bob"]));
@@ -295,7 +296,7 @@ fn a_path_that_fits_two_groups_lets_nobody_in_and_is_reported() {
     // Not the group above either: who is in neither is not in their parent.
     assert_eq!(members(directory, Kind::Group, "/Eng"), names(&["bob"]));
     assert_eq!(
-        snapshot.warnings,
+        snapshot.warnings(),
         ["group path `/Eng/ML` fits 2 groups, as `/` in a group's name is not escaped: 1 user \
           (`ann`) is not counted in any of them"]
     );
@@ -309,7 +310,7 @@ fn a_server_that_escapes_slashes_is_understood() {
     export["users"][1]["groups"] = json!(["/Eng~/ML"]);
     let snapshot = read_json(&export).unwrap();
     let directory = &snapshot.directory;
-    assert_eq!(snapshot.warnings, Vec::<String>::new());
+    assert_eq!(snapshot.warnings(), Vec::<String>::new());
     let count = |key: &str| {
         let place = refs(directory, |c| directory.text(c.key) == key).next().unwrap();
         directory.members[place].len()
@@ -326,7 +327,7 @@ fn a_path_that_fits_no_group_is_reported_once_with_the_first_names() {
     let users: Vec<Value> = (0..5).rev().map(user).collect();
     let snapshot = read_json(&with("/users", json!(users))).unwrap();
     assert_eq!(
-        snapshot.warnings,
+        snapshot.warnings(),
         ["group path `/Gone` fits no group: 5 users (`u0`, `u1`, `u2`, …) are not counted in it"]
     );
     assert_eq!(members(&snapshot.directory, Kind::Group, "/Eng").len(), 5);
@@ -351,7 +352,7 @@ fn roles_called_dot_or_dot_dot_are_refused_and_reported() {
     let snapshot = read_json(&export).unwrap();
     let directory = &snapshot.directory;
     assert_eq!(
-        snapshot.warnings,
+        snapshot.warnings(),
         [
             "client role `device/.` is refused: a role cannot be called `.` or `..`",
             "realm role `..` is refused: a role cannot be called `.` or `..`",
@@ -374,7 +375,7 @@ fn a_held_role_that_is_not_listed_counts_and_is_reported() {
     let end = "is held but not listed under `roles`: it counts as a role that contains nothing, \
                as Keycloak imports it";
     assert_eq!(
-        snapshot.warnings,
+        snapshot.warnings(),
         [format!("client role `device/lost` {end}"), format!("realm role `forgotten` {end}")]
     );
 }
@@ -433,8 +434,8 @@ fn the_order_of_the_file_does_not_matter() {
     let one = read_json(&export).unwrap();
     let other = read_json(&reversed(&export)).unwrap();
     assert_eq!(one.directory.digest(), other.directory.digest());
-    assert_eq!(one.warnings, other.warnings);
-    assert_eq!(one.warnings.len(), 3);
+    assert_eq!(one.warnings(), other.warnings());
+    assert_eq!(one.warnings().len(), 3);
     assert_eq!(one.scopes(), other.scopes());
     let changed = read_json(&with("/users/0/groups", json!(["/Eng"]))).unwrap();
     let same = read_json(&small()).unwrap();
@@ -616,7 +617,7 @@ fn users_files_beside_an_export_with_users_of_its_own_are_not_mixed_in() {
     let snapshot = read(&realm).unwrap();
     assert_eq!(snapshot.directory.users.len(), 1);
     assert_eq!(
-        snapshot.warnings,
+        snapshot.warnings(),
         [format!(
             "`{}` is not read, nor what follows it: `{}` has users of its own",
             folder.path().join("osmo-users-0.json").display(),
@@ -630,7 +631,7 @@ fn a_configured_client_that_the_export_does_not_know_is_reported() {
     let (_folder, path) = file(small().to_string());
     let config = RealmExportConfig { clients: vec!["brwoser".to_owned()], ..config(&path) };
     let snapshot = read_as(config, &NO_RULES).unwrap();
-    assert_eq!(snapshot.warnings, ["client `brwoser` of `clients` is not in the export"]);
+    assert_eq!(snapshot.warnings(), ["client `brwoser` of `clients` is not in the export"]);
 }
 
 #[test]
@@ -643,7 +644,7 @@ fn what_an_export_leaves_out_is_reported() {
     object.insert("federatedUsers".to_owned(), json!([{"id": "f:1:zoe", "groups": ["/Eng"]}]));
     let snapshot = read_json(&export).unwrap();
     assert_eq!(
-        snapshot.warnings,
+        snapshot.warnings(),
         [
             "1 user of a federation without import is left out: an export does not name such",
             "realm role `x` is held but not listed under `roles`: it counts as a role that \
@@ -674,7 +675,7 @@ fn no_message_quotes_what_is_not_looked_at() {
     export["clients"][1] = json!("hunter2");
     export["users"][1].as_object_mut().unwrap().remove("username");
     let snapshot = read_json(&export).unwrap();
-    let told = format!("{:?} {:?}", snapshot.warnings, snapshot.scopes());
+    let told = format!("{:?} {:?}", snapshot.warnings(), snapshot.scopes());
     assert!(told.contains("users[1] has no `username`") && !told.contains("hunter2"), "{told}");
 }
 
@@ -699,10 +700,12 @@ async fn a_check_tells_what_a_read_would() {
     let source = FileSource::new("acme", &SourceKind::RealmExport(config(&path))).unwrap();
     let missing =
         format!("cannot read the realm export `{}`: there is no such file", path.display());
-    assert_eq!(source.check(&NO_RULES).await, [Finding { error: true, message: missing }]);
+    let missing = Diagnostic::error(DiagnosticCode::SourceFailed, Subject::None, missing);
+    assert_eq!(source.check(&NO_RULES).await, [missing]);
     std::fs::write(&path, with("/users/0/groups", json!(["/Gone"])).to_string()).unwrap();
     let message = "group path `/Gone` fits no group: 1 user (`ann`) is not counted in it";
-    let finding = Finding { error: false, message: message.to_owned() };
+    let subject = Subject::reference(Kind::Group, "/Gone");
+    let finding = Diagnostic::warning(DiagnosticCode::GroupPathUnclear, subject, message);
     assert_eq!(source.check(&NO_RULES).await, [finding]);
     std::fs::write(&path, small().to_string()).unwrap();
     assert_eq!(source.check(&NO_RULES).await, []);
@@ -742,7 +745,7 @@ fn acme_is_read_whole() {
     let snapshot = acme();
     let directory = &snapshot.directory;
     assert!(snapshot.is_complete());
-    assert_eq!(snapshot.warnings, Vec::<String>::new());
+    assert_eq!(snapshot.warnings(), Vec::<String>::new());
     let counts: BTreeMap<&str, u64> =
         snapshot.scopes().iter().map(|scope| (scope.scope, scope.count)).collect();
     assert_eq!((counts["users"], counts["groups"]), (56, 15));

@@ -431,8 +431,8 @@ async fn whoever_a_run_does_not_let_be_that_person_is_nobody() {
             "" => assert!(plan.held.is_some(), "{}: nothing is held", case.name),
             "-" => assert!(plan.held.is_none(), "{}", case.name),
             says => {
-                let told = outcome.warnings.iter().any(|warning| warning.contains(says));
-                assert!(told, "{}: {:?}", case.name, outcome.warnings);
+                let told = outcome.warnings().iter().any(|warning| warning.contains(says));
+                assert!(told, "{}: {:?}", case.name, outcome.warnings());
             }
         }
         for gate in following.iter().chain(&open("read anew")) {

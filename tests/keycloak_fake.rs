@@ -745,9 +745,9 @@ fn a_member_who_is_not_among_the_users_is_told_and_makes_the_list_partial() {
     let snapshot = fake.try_read().unwrap();
     assert!(is_partial(&facts(&snapshot).members_are("/team")));
     assert!(
-        snapshot.warnings.iter().any(|it| it.starts_with("1 memberships")),
+        snapshot.warnings().iter().any(|it| it.starts_with("1 memberships")),
         "{:?}",
-        snapshot.warnings
+        snapshot.warnings()
     );
 }
 

@@ -84,7 +84,7 @@ fn a_full_read_says_what_keycloak_itself_computes_for_everyone() {
     let source = source(&config, SECRET);
     let snapshot = try_read(&source, Arc::new(Everything::default())).unwrap();
     assert!(snapshot.is_complete(), "{:?}", snapshot.scopes());
-    assert!(snapshot.warnings.is_empty(), "{:?}", snapshot.warnings);
+    assert!(snapshot.warnings().is_empty(), "{:?}", snapshot.warnings());
     let facts = facts(&snapshot);
     assert_eq!(
         facts.users.keys().map(String::as_str).collect::<Vec<_>>(),
@@ -238,9 +238,9 @@ fn a_role_called_dot_dot_is_refused_and_told() {
     let source = reader(keycloak, &realm);
     let snapshot = try_read(&source, Arc::new(Everything::default())).unwrap();
     assert!(
-        snapshot.warnings.iter().any(|it| it.contains("`..` of the realm")),
+        snapshot.warnings().iter().any(|it| it.contains("`..` of the realm")),
         "{:?}",
-        snapshot.warnings
+        snapshot.warnings()
     );
     assert!(!facts(&snapshot).roles_of("ann").contains(".."), "{ann}");
 }
@@ -291,7 +291,7 @@ fn what_is_wrong_with_the_sign_in_is_said_with_what_to_do_and_no_secret() {
         assert_eq!(error.transient, parts[0] == "Connection refused", "{error}");
         let findings = kc_snapshot::check(&source, Arc::new(Everything::default()));
         assert!(
-            findings.iter().any(|it| it.error && it.message.contains(parts[0])),
+            findings.iter().any(|it| it.is_error() && it.message.contains(parts[0])),
             "{findings:?}"
         );
     }
@@ -325,7 +325,7 @@ fn check_finds_what_would_make_a_read_fail_or_lie() {
     config.clients = vec!["osmo-browser-flo".to_owned()];
     let findings = kc_snapshot::check(&source(&config, SECRET), Arc::new(Named::default()));
     let has = |error: bool, part: &str| {
-        findings.iter().any(|it| it.error == error && it.message.contains(part))
+        findings.iter().any(|it| it.is_error() == error && it.message.contains(part))
     };
     assert!(has(true, "did you mean `osmo-browser-flow`?"), "{findings:?}");
     assert!(has(false, "may do more than reading needs (`manage-users`)"), "{findings:?}");
@@ -392,7 +392,7 @@ fn a_directory_that_is_down_takes_nothing_away() {
     assert_eq!(down.users["local"].enabled, Enabled::Yes);
     let findings = kc_snapshot::check(&source, Arc::new(Everything::default()));
     assert!(
-        findings.iter().any(|it| it.error && it.message.contains("federation `ldap`")),
+        findings.iter().any(|it| it.is_error() && it.message.contains("federation `ldap`")),
         "{findings:?}"
     );
 

@@ -72,7 +72,7 @@ fn everything_is_read_groups_of_all_classes_nested_ones_and_cycles() {
     assert_eq!(members(&snapshot, &group_dn("posix")), ["carol"]);
     assert_eq!(members(&snapshot, &format!("cn=ml,ou=a,ou=groups,{SUFFIX}")), ["carol"]);
     assert_eq!(members(&snapshot, "departmentNumber=research"), ["alice"]);
-    assert_eq!(snapshot.warnings, [""; 0]);
+    assert_eq!(snapshot.warnings(), [""; 0]);
     let uuid = server.search(&["(uid=alice)", "entryUUID"]);
     let alice = &snapshot.directory.users.iter().find(|u| text(&snapshot, u.username) == "alice");
     let alice = alice.unwrap();
@@ -137,14 +137,14 @@ fn a_refused_page_size_is_told_and_made_smaller() {
     let snapshot = read(&reader(&server)).unwrap();
     assert_complete(&snapshot);
     assert_eq!(snapshot.directory.users.len(), 600);
-    assert!(snapshot.warnings[0].contains("refuses pages of the size configured"));
+    assert!(snapshot.warnings()[0].contains("refuses pages of the size configured"));
 
     let extra = "limits * size=unlimited size.prtotal=disabled";
     let Some(server) = OpenLdap::start(&many(600), extra) else { return };
     let snapshot = read(&reader(&server)).unwrap();
     assert_complete(&snapshot);
     assert_eq!(snapshot.directory.users.len(), 600);
-    assert!(snapshot.warnings[0].contains("read without pages"), "{:?}", snapshot.warnings);
+    assert!(snapshot.warnings()[0].contains("read without pages"), "{:?}", snapshot.warnings());
 }
 
 #[test]
@@ -409,7 +409,7 @@ fn accounts_locked_for_good_or_expired_are_disabled_and_locked_out_ones_are_not(
         ["expired", "kerberos", "locked", "locked2", "login", "odd", "ping", "role", "status"]
     );
     let odd = "user `uid=odd,ou=people,dc=example,dc=org`: `inetUserStatus` is `hold`";
-    assert!(snapshot.warnings.iter().any(|w| w.starts_with(odd)), "{:?}", snapshot.warnings);
+    assert!(snapshot.warnings().iter().any(|w| w.starts_with(odd)), "{:?}", snapshot.warnings());
 }
 
 #[test]
@@ -521,8 +521,8 @@ fn members_left_out_by_the_filter_or_gone_are_told_and_the_read_is_complete() {
     let snapshot = read(&config).unwrap();
     assert_complete(&snapshot);
     assert_eq!(members(&snapshot, &group_dn("mixed")), ["alice"]);
-    assert_eq!(snapshot.warnings.len(), 1, "{:?}", snapshot.warnings);
-    assert!(snapshot.warnings[0].contains("3 member(s) lead to no user or group"));
+    assert_eq!(snapshot.warnings().len(), 1, "{:?}", snapshot.warnings());
+    assert!(snapshot.warnings()[0].contains("3 member(s) lead to no user or group"));
 }
 
 #[test]
@@ -533,7 +533,7 @@ fn very_many_members_left_out_by_the_filter_do_not_make_the_read_partial() {
     let snapshot = read(&config).unwrap();
     assert_complete(&snapshot);
     assert_eq!(members(&snapshot, &group_dn("all")).len(), 100);
-    assert!(snapshot.warnings[0].contains("1100 member(s)"), "{:?}", snapshot.warnings);
+    assert!(snapshot.warnings()[0].contains("1100 member(s)"), "{:?}", snapshot.warnings());
 }
 
 #[test]
@@ -632,7 +632,12 @@ fn changes_in_mid_read_never_lose_a_membership() {
         let complete = completeness(&snapshot, &group_dn("all")).is_complete();
         if snapshot.users.is_complete() && complete {
             assert_eq!(snapshot.directory.users.len(), 3000);
-            assert_eq!(members(&snapshot, &group_dn("all")).len(), 3000, "{:?}", snapshot.warnings);
+            assert_eq!(
+                members(&snapshot, &group_dn("all")).len(),
+                3000,
+                "{:?}",
+                snapshot.warnings()
+            );
         }
     }
 }
@@ -655,18 +660,21 @@ fn check_finds_what_would_make_a_read_fail_or_lie() {
     let mut config = reader(&server);
     let findings = check(&config);
     assert!(
-        findings.iter().any(|f| f.error && f.message.contains("`limits` rule")),
+        findings.iter().any(|f| f.is_error() && f.message.contains("`limits` rule")),
         "{findings:?}"
     );
 
     config.bind_dn = None;
     config.bind_password = None;
     let findings = check(&config);
-    assert!(findings.iter().any(|f| !f.error && f.message.contains("anonymously")), "{findings:?}");
+    assert!(
+        findings.iter().any(|f| !f.is_error() && f.message.contains("anonymously")),
+        "{findings:?}"
+    );
 
     config.urls = vec![format!("ldap://127.0.0.1:{}", dead_port()).parse().unwrap()];
     let findings = check(&config);
-    assert!(findings.iter().any(|f| f.error && f.message.contains("refused")), "{findings:?}");
+    assert!(findings.iter().any(|f| f.is_error() && f.message.contains("refused")), "{findings:?}");
 
     let Some(server) = OpenLdap::start(&company(), "") else { return };
     assert_eq!(check(&reader(&server)), []);

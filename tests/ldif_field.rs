@@ -63,7 +63,7 @@ fn said(snapshot: &Snapshot) -> Vec<String> {
         lines.push(format!("group {}: {}", text(reference.name), names.join(" ")));
     }
     lines.sort();
-    lines.extend(snapshot.warnings.iter().map(|warning| format!("! {warning}")));
+    lines.extend(snapshot.warnings().iter().map(|warning| format!("! {warning}")));
     lines
 }
 

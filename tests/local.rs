@@ -927,7 +927,7 @@ mod property {
     fn sync(runtime: &tokio::runtime::Runtime, config: &Config, now: DateTime<Utc>) -> Vec<String> {
         let outcome = super::support::in_process::sync(runtime, config, now);
         assert!(outcome.held.is_none());
-        outcome.warnings
+        outcome.warnings()
     }
 
     /// Somebody's standing as the store has it: enabled, and whether granted by hand.

@@ -35,7 +35,7 @@ fn told(config: &Config) -> String {
             writeln!(out, "  {} {actions} {resources}", policy.effect.as_str()).unwrap();
         }
     }
-    for warning in &config.warnings {
+    for warning in &config.warnings() {
         writeln!(out, "warning: {warning}").unwrap();
     }
     out

@@ -539,7 +539,7 @@ fn what_cannot_be_understood_is_a_configuration_error_and_never_skipped() {
 fn a_deny_without_resources_is_warned_of_where_the_catalog_gives_its_action_one() {
     let asked = "actions = [\"workflow:Exec\"]\nresources = [\"pool/a\"]";
     let deny = "effect = \"Deny\"\nactions = [\"workflow:Exec\"]";
-    let warnings = configured(deny, asked).unwrap().warnings;
+    let warnings = configured(deny, asked).unwrap().warnings();
     let about = |warnings: &[String]| warnings.iter().any(|w| w.contains("denies nothing there"));
     assert!(about(&warnings), "{warnings:?}");
     for (policy, catalog) in [
@@ -548,7 +548,7 @@ fn a_deny_without_resources_is_warned_of_where_the_catalog_gives_its_action_one(
         (deny.replace("Exec", "Other"), asked),
         (deny.replace("Deny", "Allow"), asked),
     ] {
-        let warnings = configured(&policy, catalog).unwrap().warnings;
+        let warnings = configured(&policy, catalog).unwrap().warnings();
         assert!(!about(&warnings), "{policy} / {catalog}: {warnings:?}");
     }
 }

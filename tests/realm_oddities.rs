@@ -86,7 +86,7 @@ fn has(snapshot: &Snapshot, what: &str) -> bool {
 
 /// Whether a warning begins so.
 fn told(snapshot: &Snapshot, start: &str) -> bool {
-    snapshot.warnings.iter().any(|it| it.starts_with(start))
+    snapshot.warnings().iter().any(|it| it.starts_with(start))
 }
 
 fn up(snapshot: &Snapshot, identity: &str) -> Completeness {
@@ -132,7 +132,7 @@ fn with(pointer: &str, value: Value) -> Value {
 #[test]
 fn an_odd_value_costs_that_value_and_is_told_with_its_place() {
     let whole = read(&shop());
-    assert!(whole.is_complete() && whole.warnings.is_empty(), "{:?}", whole.warnings);
+    assert!(whole.is_complete() && whole.warnings().is_empty(), "{:?}", whole.warnings());
     let expected = held(&whole.directory);
     // What is odd, whether something was left out, and what to tell.
     for (pointer, value, place) in [
@@ -172,8 +172,8 @@ fn an_odd_value_costs_that_value_and_is_told_with_its_place() {
         assert!(snapshot.is_complete(), "{pointer} {value}: {:?}", snapshot.scopes());
         assert_eq!(held(&snapshot.directory), expected, "{pointer} {value}");
         match place {
-            "" => assert_eq!(snapshot.warnings, Vec::<String>::new(), "{pointer} {value}"),
-            place => assert!(told(&snapshot, place), "{place}: {:?}", snapshot.warnings),
+            "" => assert_eq!(snapshot.warnings(), Vec::<String>::new(), "{pointer} {value}"),
+            place => assert!(told(&snapshot, place), "{place}: {:?}", snapshot.warnings()),
         }
     }
     // The same names, as numbers and booleans.
@@ -207,8 +207,8 @@ fn whether_someone_is_enabled_is_read_as_keycloak_reads_it() {
     ] {
         let snapshot = read(&with("/users/0/enabled", value.clone()));
         assert_eq!(snapshot.directory.users[0].enabled, enabled, "{value}");
-        assert!(place.is_empty() == snapshot.warnings.is_empty(), "{:?}", snapshot.warnings);
-        assert!(place.is_empty() || told(&snapshot, place), "{:?}", snapshot.warnings);
+        assert!(place.is_empty() == snapshot.warnings().is_empty(), "{:?}", snapshot.warnings());
+        assert!(place.is_empty() || told(&snapshot, place), "{:?}", snapshot.warnings());
     }
     let mut export = shop();
     export["users"][0].as_object_mut().unwrap().remove("enabled");
@@ -260,7 +260,7 @@ fn what_cannot_be_left_out_makes_its_scope_partial_and_takes_nothing_away() {
         let snapshot = read(&with(pointer, value.clone()));
         let partial = snapshot.scopes().into_iter().find(|it| it.scope == scope).unwrap().partial;
         assert!(partial.is_some(), "{pointer} {value}: {:?}", snapshot.scopes());
-        assert!(told(&snapshot, place), "{place}: {:?}", snapshot.warnings);
+        assert!(told(&snapshot, place), "{place}: {:?}", snapshot.warnings());
         let after = merge(Some(&before), snapshot);
         assert!(!after.complete);
         let lost: Vec<_> = kept.difference(&held(&after.directory)).cloned().collect();
@@ -288,7 +288,7 @@ fn what_is_told_twice_is_read_once_and_takes_nothing_away() {
     exports.push((export.to_string(), "the group `/Ops` has the `id` of another group"));
     for (text, place) in exports {
         let snapshot = text_read(&text, None).unwrap();
-        assert!(told(&snapshot, place), "{place}: {:?}", snapshot.warnings);
+        assert!(told(&snapshot, place), "{place}: {:?}", snapshot.warnings());
         let after = held(&merge(Some(&before), snapshot).directory);
         assert!(kept.is_subset(&after), "{place}: {:?}", kept.difference(&after));
     }
@@ -300,7 +300,7 @@ fn a_second_group_of_one_path_takes_nobody_out_of_the_first() {
     let mut export = shop();
     export["groups"].as_array_mut().unwrap().push(json!({"id": "g9", "name": "Eng/ML"}));
     let snapshot = read(&export);
-    assert!(told(&snapshot, "group path `/Eng/ML` fits 2 groups"), "{:?}", snapshot.warnings);
+    assert!(told(&snapshot, "group path `/Eng/ML` fits 2 groups"), "{:?}", snapshot.warnings());
     let after = merge(Some(&before), snapshot).directory;
     assert_eq!(held(&after), held(&before), "who was in it stays, and nobody comes into the other");
 }
@@ -326,7 +326,7 @@ fn the_names_that_old_servers_used_are_read_as_keycloak_still_reads_them() {
         .map(str::to_owned);
     assert_eq!(held(&snapshot.directory), expected.into());
     // Nobody says in such an export what groups there are: servers had none.
-    assert_eq!(snapshot.warnings, ["the export has no `groups`: nobody is in any"]);
+    assert_eq!(snapshot.warnings(), ["the export has no `groups`: nobody is in any"]);
 
     // Beside the new name the old one is not read, and that is told.
     let mut both = old;
@@ -334,7 +334,7 @@ fn the_names_that_old_servers_used_are_read_as_keycloak_still_reads_them() {
     let snapshot = read(&both);
     assert!(!has(&snapshot, "ann shop/boss") && has(&snapshot, "ann shop/buyer"));
     let place = "users[0].applicationRoles is not read beside `clientRoles`";
-    assert!(told(&snapshot, place), "{:?}", snapshot.warnings);
+    assert!(told(&snapshot, place), "{:?}", snapshot.warnings());
 }
 
 #[test]
@@ -353,7 +353,7 @@ fn roles_that_keycloak_makes_are_unknown_where_they_are_not_listed_and_not_nothi
         "no rule names what is normally in it: {:?}",
         snapshot.scopes()
     );
-    assert_eq!(snapshot.warnings, Vec::<String>::new());
+    assert_eq!(snapshot.warnings(), Vec::<String>::new());
     let after = merge(Some(&before), snapshot);
     assert!(after.complete && held(&after.directory).contains("cay dev"), "what was known stays");
     // Where nothing was known, it is no reason to doubt what everyone who holds it has otherwise.
@@ -460,7 +460,7 @@ fn an_export_of_a_disabled_realm_is_warned_of() {
     for value in [json!(false), json!("false"), json!(0)] {
         let snapshot = read(&with("/enabled", value));
         assert!(snapshot.is_complete());
-        assert!(told(&snapshot, "the realm `shop` is disabled"), "{:?}", snapshot.warnings);
+        assert!(told(&snapshot, "the realm `shop` is disabled"), "{:?}", snapshot.warnings());
     }
 }
 

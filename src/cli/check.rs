@@ -12,18 +12,22 @@ use super::sync::complain;
 use super::{Failure, exit, progress, runtime};
 use crate::config::{self, Config, ConfigError, GatewayConfig, SourceKind};
 use crate::directory::{Directory, Kind};
+use crate::model::diagnostic::{
+    Diagnostic, DiagnosticCode, DiagnosticView, Severity, Subject, texts,
+};
 use crate::resolve::{Rules, folded};
 use crate::routes::coverage;
-use crate::source::Finding;
+use crate::source::SourceError;
 use crate::sync::{self, Options, RunError, SourceResult, open_source};
 
 /// Everything that was found, errors first.
 #[derive(Serialize)]
-struct Report {
+struct Report<'a> {
     format: u32,
     config: String,
     errors: Vec<String>,
     warnings: Vec<String>,
+    diagnostics: Vec<DiagnosticView<'a>>,
 }
 
 pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<u8, Failure> {
@@ -38,23 +42,29 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<u8, Failure> {
         }
         Err(error @ ConfigError::Unreadable { .. }) => return Err(error.to_string().into()),
     };
-    let mut errors = BTreeSet::new();
-    let mut warnings: BTreeSet<String> = config.warnings.iter().cloned().collect();
+    let mut found: BTreeSet<Diagnostic> = config.diagnostics.iter().cloned().collect();
     let routes = config.gateway.as_ref().map_or_else(Vec::new, GatewayConfig::route_specs);
-    warnings.extend(coverage::warnings(&routes, &config.settings()));
-    warnings.extend(config::readable_secrets(&config));
-    errors.extend(config.gateway.as_ref().and_then(crate::gateway::signing_fault));
+    found.extend(coverage::warnings(&routes, &config.settings()));
+    found.extend(config::readable_secrets(&config));
+    if let Some(fault) = config.gateway.as_ref().and_then(crate::gateway::signing_fault) {
+        let subject = Subject::Setting("gateway.tokens.signing_key".to_owned());
+        found.insert(Diagnostic::error(DiagnosticCode::SigningKeyRefused, subject, fault));
+    }
     let admin = sync::check_default_admin(&config);
-    errors.extend(admin.as_ref().err().cloned());
+    if let Err(fault) = &admin {
+        found.insert(refused_admin(fault.clone()));
+    }
     // Without the default admin's secret nothing can be planned.
     if !args.offline && admin.is_ok() {
-        runtime()?.block_on(connect(&config, &mut errors, &mut warnings))?;
+        runtime()?.block_on(connect(&config, &mut found))?;
     }
+    let of = |severity| texts(found.iter().filter(|it| it.severity == severity));
     let report = Report {
         format: 1,
         config: global.config.display().to_string(),
-        errors: errors.into_iter().collect(),
-        warnings: warnings.into_iter().collect(),
+        errors: of(Severity::Error),
+        warnings: of(Severity::Warning),
+        diagnostics: found.iter().map(Diagnostic::view).collect(),
     };
     let status = if report.errors.is_empty() { exit::DONE } else { exit::ERROR };
     if global.output == Output::Json {
@@ -82,15 +92,15 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<u8, Failure> {
 
 /// Asks each source what would make a read fail or lie, reads all of them, and plans without
 /// writing: what the plan warns of is a finding.
-async fn connect(
-    config: &Config,
-    errors: &mut BTreeSet<String>,
-    warnings: &mut BTreeSet<String>,
-) -> Result<(), Failure> {
+async fn connect(config: &Config, found: &mut BTreeSet<Diagnostic>) -> Result<(), Failure> {
     if let Some(gateway) = &config.gateway {
         // Gateways may run where the issuer can be reached, and this not: no errors.
         let faults = crate::gateway::identity::faults(gateway).await;
-        warnings.extend(faults.into_iter().map(|fault| format!("gateway.jwt: {fault}")));
+        found.extend(faults.into_iter().map(|fault| {
+            let subject = Subject::Setting("gateway.jwt".to_owned());
+            let message = format!("gateway.jwt: {fault}");
+            Diagnostic::warning(DiagnosticCode::IssuerUnreachable, subject, message)
+        }));
     }
     let asked = config.sources.iter().filter(|source| !source.kind.is_local());
     let findings = join_all(asked.map(|source| async {
@@ -98,21 +108,12 @@ async fn connect(
         let rules = Rules::new(&settings, source.terms());
         match open_source(source) {
             Ok(opened) => (source.name.as_str(), opened.check(&rules).await),
-            Err(error) => {
-                (source.name.as_str(), vec![Finding { error: true, message: error.message }])
-            }
+            Err(error) => (source.name.as_str(), vec![error.into_diagnostic()]),
         }
     }))
     .await;
     for (source, list) in findings {
-        for finding in list {
-            let message = format!("{source}: {}", finding.message);
-            if finding.error {
-                errors.insert(message)
-            } else {
-                warnings.insert(message)
-            };
-        }
+        found.extend(list.into_iter().map(|finding| finding.said_by(source)));
     }
     let options = Options { dry_run: true, sources: None, what: "idpsyncd check".to_owned() };
     let (on_progress, end) = progress::on_terminal();
@@ -121,25 +122,27 @@ async fn connect(
     let (outcome, directories) = match run {
         // Such as a default admin whose name is somebody's: a finding like any other.
         Err(RunError::Refused(why)) => {
-            errors.insert(why);
+            found.insert(refused_admin(why));
             return Ok(());
         }
         run => run?,
     };
     complain(&outcome);
-    warnings.extend(outcome.warnings.iter().cloned());
+    found.extend(outcome.diagnostics.iter().cloned());
     for source in &outcome.sources {
         match &source.result {
             SourceResult::Failed { message, .. } => {
-                errors.insert(format!("{}: {message}", source.name));
+                let failed = SourceError::fatal(message.as_str()).into_diagnostic();
+                found.insert(failed.said_by(&source.name));
             }
             SourceResult::Partial(scopes) => {
                 for scope in scopes {
                     if let Some(why) = &scope.partial {
-                        errors.insert(format!(
-                            "{}: {} cannot be read in full: {why}",
-                            source.name, scope.scope
-                        ));
+                        let (code, subject) =
+                            (DiagnosticCode::SourcePartial, Subject::scope(scope.scope));
+                        let message = format!("{} cannot be read in full: {why}", scope.scope);
+                        let partial = Diagnostic::error(code, subject, message);
+                        found.insert(partial.said_by(&source.name));
                     }
                 }
             }
@@ -147,9 +150,15 @@ async fn connect(
         }
     }
     for (source, directory) in &directories {
-        conventions(config, source, directory, warnings);
+        conventions(config, source, directory, found);
     }
     Ok(())
+}
+
+/// The default admin cannot be made: its secret is none, or its name is somebody's.
+fn refused_admin(why: String) -> Diagnostic {
+    let subject = Subject::Setting("default_admin".to_owned());
+    Diagnostic::error(DiagnosticCode::DefaultAdminRefused, subject, why)
 }
 
 /// Roles assigned in one client and not in the other, and names outside the convention.
@@ -157,14 +166,14 @@ fn conventions(
     config: &Config,
     source: &str,
     directory: &Directory,
-    warnings: &mut BTreeSet<String>,
+    found: &mut BTreeSet<Diagnostic>,
 ) {
     let clients = config.sources.iter().find(|s| s.name == source).map(|s| match &s.kind {
         SourceKind::Keycloak(keycloak) => keycloak.clients.as_slice(),
         SourceKind::RealmExport(export) => export.clients.as_slice(),
         SourceKind::Ldap(_) | SourceKind::Ldif(_) | SourceKind::Local => &[],
     });
-    one_client_only(source, directory, clients.unwrap_or(&[]), warnings);
+    one_client_only(source, directory, clients.unwrap_or(&[]), found);
     for (reference, members) in directory.refs.iter().zip(&directory.members) {
         let name = directory.text(reference.name);
         if reference.kind == Kind::Attribute || name.is_empty() || members.is_empty() {
@@ -174,12 +183,15 @@ fn conventions(
             let near = folded(name).replace([' ', '_'], "-");
             let outside = !template.regex.is_match(name) && template.regex.is_match(&near);
             if outside && reference.kind != Kind::Group && !config.roles.contains_key(name) {
-                warnings.insert(format!(
-                    "{source}: {} `{}` is outside the convention `{}`: `{near}` would be in it",
+                let identity = directory.text(reference.identity);
+                let message = format!(
+                    "{} `{identity}` is outside the convention `{}`: `{near}` would be in it",
                     reference.kind.as_str(),
-                    directory.text(reference.identity),
                     template.name
-                ));
+                );
+                let subject = Subject::reference(reference.kind, identity);
+                let told = Diagnostic::warning(DiagnosticCode::OutsideConvention, subject, message);
+                found.insert(told.said_by(source));
             }
         }
     }
@@ -189,7 +201,7 @@ fn one_client_only(
     source: &str,
     directory: &Directory,
     clients: &[String],
-    warnings: &mut BTreeSet<String>,
+    found: &mut BTreeSet<Diagnostic>,
 ) {
     if clients.len() < 2 {
         return;
@@ -209,10 +221,13 @@ fn one_client_only(
         for client in clients {
             if !by_client.contains_key(client.as_str()) {
                 let others: Vec<String> = by_client.keys().map(|c| format!("`{c}`")).collect();
-                warnings.insert(format!(
-                    "{source}: role `{role}` is there in client {} and not in `{client}`",
+                let message = format!(
+                    "role `{role}` is there in client {} and not in `{client}`",
                     others.join(", ")
-                ));
+                );
+                let subject = Subject::reference(Kind::ClientRole, &format!("{client}/{role}"));
+                let told = Diagnostic::warning(DiagnosticCode::RoleInOneClient, subject, message);
+                found.insert(told.said_by(source));
             }
         }
         let mut lists = by_client.iter();
@@ -225,11 +240,14 @@ fn one_client_only(
                 if let Some(few) = only.get(..only.len().min(5)).filter(|few| !few.is_empty()) {
                     let more = only.len() - few.len();
                     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                    warnings.insert(format!(
-                        "{source}: role `{role}` is assigned in client `{has}` and not in \
-                         `{lacks}` to {}{more}; held in either it counts once",
+                    let message = format!(
+                        "role `{role}` is assigned in client `{has}` and not in `{lacks}` to \
+                         {}{more}; held in either it counts once",
                         few.join(", ")
-                    ));
+                    );
+                    let subject = Subject::reference(Kind::ClientRole, &format!("{lacks}/{role}"));
+                    let code = DiagnosticCode::AssignedInOneClient;
+                    found.insert(Diagnostic::warning(code, subject, message).said_by(source));
                 }
             }
         }

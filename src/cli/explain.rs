@@ -187,7 +187,8 @@ impl Obstacles<'_> {
     /// What stands before `role`, a line each.
     fn before(&self, role: &str) -> Vec<String> {
         let doubts = self.doubts.iter().filter(|doubt| doubt.roles.contains(role));
-        let mut lines: Vec<String> = doubts.map(|doubt| print::shown(&doubt.told)).collect();
+        let mut lines: Vec<String> =
+            doubts.map(|doubt| print::shown(&doubt.told.message)).collect();
         lines.extend(self.waiting(|change| change.role.as_deref() == Some(role)));
         lines
     }
@@ -204,7 +205,7 @@ impl Obstacles<'_> {
     }
 
     fn told(&self) -> Vec<&str> {
-        self.doubts.iter().map(|doubt| doubt.told.as_str()).collect()
+        self.doubts.iter().map(|doubt| doubt.told.message.as_str()).collect()
     }
 
     fn held_json(&self) -> Value {

@@ -212,7 +212,8 @@ fn start_logging(global: &Global, default: &str) -> Result<(), Failure> {
         }
         Output::Text => {
             use std::io::IsTerminal;
-            builder.with_ansi(std::io::stderr().is_terminal()).try_init()
+            let ansi = std::io::stderr().is_terminal();
+            builder.fmt_fields(log::TextFields::default()).with_ansi(ansi).try_init()
         }
     };
     done.map_err(|error| Failure::Error(format!("cannot start logging: {error}")))

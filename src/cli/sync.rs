@@ -8,6 +8,7 @@ use super::print::{self, Style, Table, count};
 use super::{Failure, changes, exit, progress, reach, runtime};
 use crate::config::Config;
 use crate::directory::ScopeReport;
+use crate::model::diagnostic::{Diagnostic, DiagnosticView};
 use crate::model::rfc3339;
 use crate::plan::{self, Held, Plan, Summary, view};
 use crate::store::Reader;
@@ -112,7 +113,8 @@ struct Report<'a> {
     changes: Changes<'a>,
     reach: reach::Rows<'a>,
     held: Option<&'a Held>,
-    warnings: &'a [String],
+    warnings: Vec<String>,
+    diagnostics: Vec<DiagnosticView<'a>>,
     next_due: Option<String>,
 }
 
@@ -181,7 +183,8 @@ fn report<'a>(
         changes: Changes(outcome.plan.as_ref()),
         reach: reach::Rows(outcome.plan.as_ref()),
         held,
-        warnings: &outcome.warnings,
+        warnings: outcome.warnings(),
+        diagnostics: outcome.diagnostics.iter().map(Diagnostic::view).collect(),
         next_due: outcome.next_due.map(rfc3339),
     }
 }
@@ -213,11 +216,11 @@ fn text(
             out.extend(reach);
         }
     }
-    if !outcome.warnings.is_empty() {
+    if !outcome.diagnostics.is_empty() {
         out.push(String::new());
         out.push(style.bold("Warnings"));
-        for warning in &outcome.warnings {
-            out.push(format!("  {} {}", style.yellow("!"), print::shown(warning)));
+        for warning in outcome.warnings() {
+            out.push(format!("  {} {}", style.yellow("!"), print::shown(&warning)));
         }
     }
     out.push(String::new());

@@ -8,35 +8,50 @@ use url::Url;
 
 use super::gateway::{GatewayConfig, Identity, Listen};
 use super::types::{Config, SecretRef, SourceKind};
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
 use crate::policy::Effect;
 
 /// What others on the network could read, change or ask.
-pub(super) fn warnings(config: &Config, warnings: &mut Vec<String>) {
+pub(super) fn warnings(config: &Config, warnings: &mut Vec<Diagnostic>) {
     for source in &config.sources {
         let name = &source.name;
         match &source.kind {
             SourceKind::Keycloak(keycloak)
                 if keycloak.url.scheme() == "http" && remote(&keycloak.url) =>
             {
-                warnings.push(format!(
-                    "source `{name}`: the client's secret goes over `http://` unencrypted"
-                ));
+                warnings.push(
+                    Diagnostic::warning(
+                        DiagnosticCode::SecretInClear,
+                        Subject::None,
+                        format!(
+                            "source `{name}`: the client's secret goes over `http://` unencrypted"
+                        ),
+                    )
+                    .of(name),
+                );
             }
             SourceKind::Ldap(ldap)
                 if !ldap.start_tls
                     && ldap.urls.iter().any(|url| url.scheme() == "ldap" && remote(url)) =>
             {
-                warnings.push(match ldap.bind_password {
-                    Some(_) => format!(
-                        "source `{name}`: the password goes over `ldap://` unencrypted; use \
-                         `ldaps://` or `start_tls = true`"
+                let (code, message) = match ldap.bind_password {
+                    Some(_) => (
+                        DiagnosticCode::SecretInClear,
+                        format!(
+                            "source `{name}`: the password goes over `ldap://` unencrypted; use \
+                             `ldaps://` or `start_tls = true`"
+                        ),
                     ),
-                    None => format!(
-                        "source `{name}`: what the directory says comes over `ldap://` unencrypted, \
-                         so whoever is on the way can change it and give roles; use `ldaps://` or \
-                         `start_tls = true`"
+                    None => (
+                        DiagnosticCode::SourceInClear,
+                        format!(
+                            "source `{name}`: what the directory says comes over `ldap://` \
+                             unencrypted, so whoever is on the way can change it and give roles; \
+                             use `ldaps://` or `start_tls = true`"
+                        ),
                     ),
-                });
+                };
+                warnings.push(Diagnostic::warning(code, Subject::None, message).of(name));
             }
             SourceKind::Keycloak(_)
             | SourceKind::Ldap(_)
@@ -62,7 +77,7 @@ pub(super) fn remote(url: &Url) -> bool {
 }
 
 /// Listeners that more than the gateway can reach.
-fn listeners(gateway: &GatewayConfig, warnings: &mut Vec<String>) {
+fn listeners(gateway: &GatewayConfig, warnings: &mut Vec<Diagnostic>) {
     let named = match gateway.identity {
         Identity::Header => ", and be whomever it names",
         Identity::Jwt | Identity::Metadata => "",
@@ -71,23 +86,27 @@ fn listeners(gateway: &GatewayConfig, warnings: &mut Vec<String>) {
         if let (Some(Listen::Tcp(address)), None) = (listen, &gateway.tls)
             && !address.ip().to_canonical().is_loopback()
         {
-            warnings.push(format!(
+            warnings.push(Diagnostic::warning(DiagnosticCode::ListenerInClear, Subject::Setting(format!("gateway.{key}")), format!(
                 "gateway.{key} listens at `{address}` in the clear, beyond this machine: whoever \
                  reaches it can ask{named}, and whoever is on the way can read tokens and change \
                  answers; use the loopback, a unix socket, or `[gateway.tls]` with `client_ca_file`"
-            ));
+            )));
         }
     }
     if gateway.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_none()) {
-        warnings.push(format!(
-            "gateway.tls has no `client_ca_file`: any client that reaches the listener can \
+        warnings.push(Diagnostic::warning(
+            DiagnosticCode::ListenerOpen,
+            Subject::Setting("gateway.tls".to_owned()),
+            format!(
+                "gateway.tls has no `client_ca_file`: any client that reaches the listener can \
              ask{named}"
+            ),
         ));
     }
 }
 
 /// An anonymous role that may do everything.
-fn anonymous(config: &Config, gateway: &GatewayConfig, warnings: &mut Vec<String>) {
+fn anonymous(config: &Config, gateway: &GatewayConfig, warnings: &mut Vec<Diagnostic>) {
     const EVERYTHING: &str = "*:*";
     let Some(name) = &gateway.anonymous_role else { return };
     let declared = config.roles.get(name).into_iter().flat_map(|role| &role.policies).any(|it| {
@@ -99,26 +118,32 @@ fn anonymous(config: &Config, gateway: &GatewayConfig, warnings: &mut Vec<String
             .flat_map(|template| &template.policies)
             .any(|it| it.effect == Effect::Allow && it.actions.iter().any(|own| own == EVERYTHING));
     if declared || templated {
-        warnings.push(format!(
+        warnings.push(Diagnostic::warning(DiagnosticCode::AnonymousUnlimited, Subject::Role(name.clone()), format!(
             "gateway.anonymous_role `{name}` allows `*:*`: whoever asks, without any identity, may \
              do everything on its resources; name the actions"
-        ));
+        )));
     }
 }
 
 /// Files with a secret that every user of this machine may read, told as warnings. Reads the files'
 /// modes, nothing else; one that is not there is for whoever needs it to report.
 #[must_use]
-pub fn readable_secrets(config: &Config) -> Vec<String> {
+pub fn readable_secrets(config: &Config) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
-    let mut look = |what: String, path: &Path| {
+    let mut look = |what: String, path: &Path, source: Option<&str>| {
         let others =
             std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0);
         if others {
-            warnings.push(format!(
+            let message = format!(
                 "{what}: every user of this machine may read the secret in `{}`: `chmod o-rwx` it",
                 path.display()
-            ));
+            );
+            let file = Subject::File(path.display().to_string());
+            let told = Diagnostic::warning(DiagnosticCode::SecretReadable, file, message);
+            warnings.push(match source {
+                Some(source) => told.of(source),
+                None => told,
+            });
         }
     };
     for source in &config.sources {
@@ -128,18 +153,18 @@ pub fn readable_secrets(config: &Config) -> Vec<String> {
             SourceKind::RealmExport(_) | SourceKind::Ldif(_) | SourceKind::Local => None,
         };
         if let Some(SecretRef::File(path)) = secret {
-            look(format!("source `{}`", source.name), path);
+            look(format!("source `{}`", source.name), path, Some(&source.name));
         }
     }
     if let Some(SecretRef::File(path)) = config.default_admin.as_ref().map(|it| &it.password) {
-        look("default_admin.password".to_owned(), path);
+        look("default_admin.password".to_owned(), path, None);
     }
     let tokens = config.gateway.as_ref().and_then(|gateway| gateway.tokens.as_ref());
     if let Some(SecretRef::File(path)) = tokens.and_then(|tokens| tokens.signing_key.as_ref()) {
-        look("gateway.tokens.signing_key".to_owned(), path);
+        look("gateway.tokens.signing_key".to_owned(), path, None);
     }
     if let Some(tls) = config.gateway.as_ref().and_then(|gateway| gateway.tls.as_ref()) {
-        look("gateway.tls.key_file".to_owned(), &tls.key_file);
+        look("gateway.tls.key_file".to_owned(), &tls.key_file, None);
     }
     warnings
 }

@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::fault::{Code, Fault, Lines};
 use super::reader::{Node, Read, all};
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
 
 /// No file that a configuration names is larger: what a platform says of roles takes kilobytes.
 const MOST_BYTES: u64 = 64 << 20;
@@ -152,7 +153,21 @@ pub(super) struct Named {
     /// Each once: in the order of the list, those of one pattern sorted.
     pub found: Vec<NamedFile>,
     /// What is in the list and is not there: files, and patterns that nothing fits.
-    pub absent: Vec<String>,
+    pub absent: Vec<AbsentFile>,
+}
+
+/// A file that is not there, or a pattern that nothing fits.
+pub(super) struct AbsentFile {
+    path: String,
+    message: String,
+}
+
+impl AbsentFile {
+    /// What there is to tell of it; `means` goes on after it.
+    pub(super) fn told(self, means: &str) -> Diagnostic {
+        let (subject, message) = (Subject::File(self.path), format!("{}{means}", self.message));
+        Diagnostic::warning(DiagnosticCode::FileAbsent, subject, message)
+    }
 }
 
 /// What it means that a file is not there.
@@ -225,7 +240,8 @@ impl Node<'_> {
                 Err(self.fault(Code::Unreadable, why))
             }
             Absent::FileIsFault | Absent::IsTold => {
-                named.absent.push(format!("{}: {what} `{}`", self.key, path.display()));
+                let (key, path) = (self.key.clone(), path.display().to_string());
+                named.absent.push(AbsentFile { message: format!("{key}: {what} `{path}`"), path });
                 Ok(())
             }
         }

@@ -36,7 +36,7 @@ pub(super) fn fingerprint(config: &Config) -> String {
         // What it implies is in the roles.
         h2o: _,
         fingerprint: _,
-        warnings: _,
+        diagnostics: _,
     } = config;
     // The version is the rendering's own: change it with the rendering.
     let mut w = Encoder::new("idpsyncd configuration 2");

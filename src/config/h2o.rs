@@ -11,8 +11,7 @@ use super::fault::{Code, RawFault};
 use super::files::Absent;
 use super::reader::{Node, Read, Reported, Table, all};
 use super::role::{Known, one_case};
-use crate::model::Mode;
-use crate::model::check_role_name;
+use crate::model::{Diagnostic, DiagnosticCode, Mode, Subject, check_role_name};
 use crate::platform::h2o::{self, IamPolicy};
 use crate::policy::{Policy, Resource, ResourcePattern, allow_all};
 use crate::resolve::{RoleDefinition, RoleTemplate};
@@ -39,7 +38,7 @@ pub struct H2oConfig {
     /// The files that they fit, in the order of the list, those of one pattern sorted.
     pub files: Vec<IamFile>,
     /// Patterns of `iam` that no file fits, in words: what was denied there before is denied no more.
-    pub unfound: Vec<String>,
+    pub unfound: Vec<Diagnostic>,
 }
 
 /// `[[h2o.tag]]`
@@ -104,7 +103,7 @@ impl ReadH2o<'_> {
 }
 
 /// Reads `[h2o]` and the files that it names.
-pub(super) fn h2o<'a>(root: &Table<'a>, warnings: &mut Vec<String>) -> ReadH2o<'a> {
+pub(super) fn h2o<'a>(root: &Table<'a>, warnings: &mut Vec<Diagnostic>) -> ReadH2o<'a> {
     let Some(node) = root.get("h2o") else { return ReadH2o::default() };
     let mut found = ReadH2o::default();
     match node.table() {
@@ -120,7 +119,7 @@ pub(super) fn h2o<'a>(root: &Table<'a>, warnings: &mut Vec<String>) -> ReadH2o<'
 fn section<'a>(
     table: &Table<'a>,
     found: &mut ReadH2o<'a>,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Diagnostic>,
 ) -> Read<H2oConfig> {
     let role_claim = table.or("role_claim", ROLE_CLAIM.to_owned(), Node::text);
     let admin_role = table.optional("admin_role", |node| {
@@ -129,11 +128,12 @@ fn section<'a>(
         Ok(role)
     });
     if !table.has("admin_role") {
-        warnings.push(
+        warnings.push(Diagnostic::warning(
+            DiagnosticCode::H2oNoAdministrator,
+            Subject::Setting("h2o.admin_role".to_owned()),
             "h2o.admin_role is absent: nobody administers here; a server that has no \
-             `AdminRoleName` takes `admin`, so name that where it is meant"
-                .to_owned(),
-        );
+             `AdminRoleName` takes `admin`, so name that where it is meant",
+        ));
     }
     // Empty is not a role that nobody holds.
     let full_access_role = table.optional("full_access_role", |node| {
@@ -147,10 +147,10 @@ fn section<'a>(
     if matches!(full_access_role, Ok(None | Some(None))) {
         found.everyone = true;
         let how = if table.has("full_access_role") { "empty" } else { "absent" };
-        warnings.push(format!(
+        warnings.push(Diagnostic::warning(DiagnosticCode::H2oOpen, Subject::Setting("h2o.full_access_role".to_owned()), format!(
             "h2o.full_access_role is {how}: that means everyone has full access, and nobody is a \
              visitor; every enabled user holds the role `{EVERYONE}` for it"
-        ));
+        )));
     }
     let tags = table.or("tag", Vec::new(), |node| tags(node, found, warnings));
     let files = table.optional("iam", |node| iam(node, found, warnings));
@@ -180,7 +180,7 @@ impl<'a> ReadH2o<'a> {
 fn tags<'a>(
     node: &Node<'a>,
     found: &mut ReadH2o<'a>,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Diagnostic>,
 ) -> Read<Vec<H2oTag>> {
     let mut names: Vec<String> = Vec::new();
     all((1usize..).zip(node.tables()?).map(|(place, table)| {
@@ -216,8 +216,12 @@ fn tags<'a>(
         let visitor_role = role("visitor_role", h2o::tag_visitor);
         table.finish();
         if matches!((&admin_role, &visitor_role), (Ok(None), Ok(None))) {
-            warnings.push(format!(
-                "h2o.tag[{place}] has neither `admin_role` nor `visitor_role`: it gives nothing"
+            warnings.push(Diagnostic::warning(
+                DiagnosticCode::H2oTagUnused,
+                Subject::Setting(format!("h2o.tag[{place}]")),
+                format!(
+                    "h2o.tag[{place}] has neither `admin_role` nor `visitor_role`: it gives nothing"
+                ),
             ));
         }
         Ok(H2oTag { name: name?, admin_role: admin_role?, visitor_role: visitor_role? })
@@ -228,11 +232,11 @@ fn tags<'a>(
 fn iam<'a>(
     node: &Node<'a>,
     found: &mut ReadH2o<'a>,
-    warnings: &mut Vec<String>,
-) -> Read<(Vec<PathBuf>, Vec<IamFile>, Vec<String>)> {
+    warnings: &mut Vec<Diagnostic>,
+) -> Read<(Vec<PathBuf>, Vec<IamFile>, Vec<Diagnostic>)> {
     let patterns = all(node.list()?.iter().map(Node::path));
     let named = node.files(Absent::FileIsFault)?;
-    let unfound = named.absent;
+    let unfound: Vec<Diagnostic> = named.absent.into_iter().map(|absent| absent.told("")).collect();
     warnings.extend(unfound.iter().cloned());
     let files = all(named.found.into_iter().map(|file| {
         let policies = h2o::parse(&file.text).map_err(|faults| {

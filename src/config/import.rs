@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use super::files::Absent;
 use super::reader::{Node, Read, Table};
+use crate::model::Diagnostic;
 use crate::platform::osmo::{self, Imported, Osmo};
 
 /// `[import]`, read: roles with where they were declared, pools, pod templates.
-pub(super) fn import(root: &Table<'_>, warnings: &mut Vec<String>) -> Read<Osmo> {
+pub(super) fn import(root: &Table<'_>, warnings: &mut Vec<Diagnostic>) -> Read<Osmo> {
     let Some(node) = root.get("import") else { return Ok(Osmo::default()) };
     let table = node.table()?;
     let osmo = table.optional("osmo", osmo);
     table.finish();
     let mut osmo = osmo?.unwrap_or_default();
-    warnings.append(&mut osmo.warnings);
+    warnings.append(&mut osmo.diagnostics);
     Ok(osmo)
 }
 

@@ -6,7 +6,7 @@ use super::fault::{Code, listed, near_miss};
 use super::reader::{Node, Read, Table, all};
 use super::role::{Known, check_captures};
 use super::source::Facts;
-use crate::model::check_role_name;
+use crate::model::{Diagnostic, DiagnosticCode, Subject, check_role_name};
 use crate::resolve::template::anchored;
 use crate::resolve::{Mapping, MappingRule};
 
@@ -18,7 +18,7 @@ pub(super) fn mappings(
     root: &Table<'_>,
     known: &Known,
     facts: &[Facts],
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Diagnostic>,
 ) -> Read<Vec<Mapping>> {
     let Some(node) = root.get("mapping") else { return Ok(Vec::new()) };
     let tables = node.tables()?;
@@ -31,7 +31,7 @@ fn mapping(
     number: usize,
     known: &Known,
     facts: &[Facts],
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Diagnostic>,
 ) -> Read<Mapping> {
     // A source whose own name is at fault may be the one that is meant here.
     let all_named = !facts.is_empty() && facts.iter().all(|fact| fact.name.is_some());
@@ -113,7 +113,7 @@ fn rule(
     key: &str,
     node: &Node<'_>,
     reached: &[&Facts],
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Diagnostic>,
 ) -> Read<MappingRule> {
     let all_are =
         |ldap: bool| !reached.is_empty() && reached.iter().all(|fact| fact.ldap == Some(ldap));
@@ -154,11 +154,11 @@ fn rule(
             }
             match group.trim_end_matches('/') {
                 short if path && !short.is_empty() && short.len() < group.len() => {
-                    warnings.push(format!(
+                    warnings.push(Diagnostic::warning(DiagnosticCode::TrailingSlash, Subject::Setting(node.key.clone()), format!(
                         "{}: `{group}` is read as `{short}`: a group whose own name ends in a slash \
                          is named by the names from the top, `group = [\"…\", \"…\"]`",
                         node.key
-                    ));
+                    )));
                     Ok(MappingRule::Group(short.to_owned()))
                 }
                 _ => Ok(MappingRule::Group(group)),
@@ -216,7 +216,7 @@ fn client_role_of(node: &Node<'_>, reached: &[&Facts]) -> Read<MappingRule> {
 fn client_role(
     node: &Node<'_>,
     reached: &[&Facts],
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Diagnostic>,
 ) -> Read<MappingRule> {
     if node.is_list() {
         return client_role_of(node, reached);
@@ -249,11 +249,15 @@ fn client_role(
             .iter()
             .map(|(client, role)| format!("role `{role}` of client `{client}`"))
             .collect();
-        warnings.push(format!(
-            "{}: `{text}` is ambiguous, it may be {}: write it as a list, \
+        warnings.push(Diagnostic::warning(
+            DiagnosticCode::ClientRoleAmbiguous,
+            Subject::Setting(node.key.clone()),
+            format!(
+                "{}: `{text}` is ambiguous, it may be {}: write it as a list, \
              `client_role = [\"client\", \"role\"]`",
-            node.key,
-            ways.join(" or ")
+                node.key,
+                ways.join(" or ")
+            ),
         ));
     }
     if !readings.is_empty() {

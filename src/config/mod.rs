@@ -188,9 +188,9 @@ fn config(root: &Table<'_>, file: &Path) -> Read<Config> {
         gateway: gateway?,
         h2o: h2o.done()?,
         fingerprint: String::new(),
-        warnings,
+        diagnostics: warnings,
     };
-    config.warnings.extend(warn::warnings(&config));
+    config.diagnostics.extend(warn::warnings(&config));
     config.fingerprint = fingerprint::fingerprint(&config);
     Ok(config)
 }

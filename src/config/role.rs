@@ -9,8 +9,7 @@ use regex::Regex;
 use super::fault::{Code, RawFault, listed, near_miss};
 use super::reader::{Node, Read, Reported, Table, all};
 use super::sections::MODES;
-use crate::model::Mode;
-use crate::model::check_role_name;
+use crate::model::{Diagnostic, DiagnosticCode, Mode, Subject, check_role_name};
 use crate::platform::osmo::Imported;
 use crate::policy::{Action, Effect, Policy, Resource};
 use crate::resolve::template::{CALLER, Part, SELF, anchored, parts, policy};
@@ -72,7 +71,7 @@ pub(super) fn roles(
     default_mode: Mode,
     imported: BTreeMap<String, Imported>,
     known: &mut Known,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Diagnostic>,
 ) -> Read<BTreeMap<String, RoleDefinition>> {
     let table = match root.get("roles") {
         Some(node) => Some(node.table().inspect_err(|_| known.incomplete = true)?),
@@ -144,7 +143,7 @@ fn role(
     node: &Node<'_>,
     name: &str,
     default_mode: Mode,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Diagnostic>,
 ) -> Read<RoleDefinition> {
     let table = node.table()?;
     let description =
@@ -167,10 +166,10 @@ fn role(
         table.or("policies", Vec::new(), |node| all(node.tables()?.iter().map(declared_policy)));
     table.finish();
     if is_everyone && matches!(mode, Ok(Some(_))) {
-        warnings.push(format!(
+        warnings.push(Diagnostic::warning(DiagnosticCode::SyncModeUnused, Subject::Role(name.to_owned()), format!(
             "{}.sync_mode has no effect: an `everyone` role has no grants that a sync could change",
             table.key
-        ));
+        )));
     }
     let everyone = everyone?;
     Ok(RoleDefinition {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::username::UsernameFrom;
-use crate::model::{Mode, WorkloadIdentity};
+use crate::model::{Diagnostic, Mode, WorkloadIdentity};
 use crate::plan::Guard;
 use crate::policy::{Action, Resource};
 use crate::resolve::{
@@ -49,10 +49,16 @@ pub struct Config {
     /// Store path, schedule, tokens and gateway are not in it.
     pub fingerprint: String,
     /// Worth telling, though not wrong: a Deny without `resources` whose actions take one, …
-    pub warnings: Vec<String>,
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Config {
+    /// What is worth telling, in words.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.diagnostics.iter().map(|it| it.message.clone()).collect()
+    }
+
     /// What resolving takes of it.
     #[must_use]
     pub fn settings(&self) -> Settings<'_> {

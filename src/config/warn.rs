@@ -7,13 +7,13 @@ use super::exposure;
 use super::gateway::{GatewayConfig, JustInTime};
 use super::jwt::IdentifyBy;
 use super::types::Config;
-use crate::model::Mode;
+use crate::model::{Diagnostic, DiagnosticCode, Mode, Subject};
 use crate::policy::{Action, ActionPattern, Effect};
 use crate::resolve::{MappingRule, RoleDefinition};
 use crate::routes::Target;
 
 /// Everything worth telling, in the order of the file's sections.
-pub(super) fn warnings(config: &Config) -> Vec<String> {
+pub(super) fn warnings(config: &Config) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
     exposure::warnings(config, &mut warnings);
     toothless_denies(config, &mut warnings);
@@ -26,34 +26,39 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         && gateway.routes.is_empty()
         && gateway.preset.is_none()
     {
-        warnings.push(
-            "gateway has neither `preset` nor `[[gateway.route]]`: every request is denied"
-                .to_owned(),
-        );
+        warnings.push(Diagnostic::warning(
+            DiagnosticCode::NoRoutes,
+            Subject::Setting("gateway".to_owned()),
+            "gateway has neither `preset` nor `[[gateway.route]]`: every request is denied",
+        ));
     }
     names_decide(config, &mut warnings);
     warnings
 }
 
 /// Issuers whose tokens are believed by name, or whose keys are believed from anybody on the way.
-fn names_decide(config: &Config, warnings: &mut Vec<String>) {
+fn names_decide(config: &Config, warnings: &mut Vec<Diagnostic>) {
     for jwt in config.gateway.iter().flat_map(|gateway| &gateway.jwt) {
         let issuer = &jwt.issuer;
         // What is exchanged here names whom the store calls so.
         let exchanged = jwt.service_roles.is_some() && jwt.jwks_url.is_none();
         if jwt.identify == IdentifyBy::Username && !exchanged {
-            warnings.push(format!(
+            warnings.push(Diagnostic::warning(DiagnosticCode::NamesDecide, Subject::Issuer(issuer.clone()), format!(
                 "gateway.jwt: names decide for issuer `{issuer}` (`identify_by = \"username\"`): \
                  whoever gets a name there is whom the store calls so"
-            ));
+            )));
         }
         let in_the_clear = |text: &String| {
             url::Url::parse(text).is_ok_and(|url| url.scheme() == "http" && exposure::remote(&url))
         };
         if jwt.jwks_url.as_ref().is_some_and(in_the_clear) {
-            warnings.push(format!(
-                "gateway.jwt: the keys of issuer `{issuer}` come over `http://` from another \
+            warnings.push(Diagnostic::warning(
+                DiagnosticCode::KeysInClear,
+                Subject::Issuer(issuer.clone()),
+                format!(
+                    "gateway.jwt: the keys of issuer `{issuer}` come over `http://` from another \
                  machine: anybody on the way can put their own, and be anyone"
+                ),
             ));
         }
     }
@@ -61,38 +66,38 @@ fn names_decide(config: &Config, warnings: &mut Vec<String>) {
 }
 
 /// Issuers whose tokens' roles can give nothing: what bounds them is the source whose ids they have.
-fn idle_claims(config: &Config, warnings: &mut Vec<String>) {
+fn idle_claims(config: &Config, warnings: &mut Vec<Diagnostic>) {
     let Some(gateway) = &config.gateway else { return };
     if gateway.provision != JustInTime::Claims {
         return;
     }
     for jwt in &gateway.jwt {
         if jwt.source().is_none() && jwt.service_roles.is_none() {
-            warnings.push(format!(
+            warnings.push(Diagnostic::warning(DiagnosticCode::ClaimsWithoutSource, Subject::Issuer(jwt.issuer.clone()), format!(
                 "gateway.jwt: issuer `{}` is no source: `provision = \"claims\"` gives its tokens' \
                  bearers nothing",
                 jwt.issuer
-            ));
+            )));
         }
     }
 }
 
 /// H2O takes administrators' roles from tokens alone; here a group's name gives one as well.
-fn open_administrators(config: &Config, warnings: &mut Vec<String>) {
+fn open_administrators(config: &Config, warnings: &mut Vec<Diagnostic>) {
     let admin = config.h2o.as_ref().and_then(|h2o| h2o.admin_role.as_ref());
     let Some((name, role)) = admin.and_then(|name| config.roles.get_key_value(name)) else {
         return;
     };
     if !config.is_protected(name) && !role.everyone && !role.external_roles.is_empty() {
-        warnings.push(format!(
+        warnings.push(Diagnostic::warning(DiagnosticCode::H2oAdministratorOpen, Subject::Role(name.clone()), format!(
             "h2o.admin_role `{name}` is not protected, so whoever makes a group of that name at a \
              source can give it: list it under `[guard] protected_roles`"
-        ));
+        )));
     }
 }
 
 /// A Deny without `resources` says nothing about requests with one.
-fn toothless_denies(config: &Config, warnings: &mut Vec<String>) {
+fn toothless_denies(config: &Config, warnings: &mut Vec<Diagnostic>) {
     let mut with_resource: Vec<Action> = config
         .catalog
         .iter()
@@ -104,9 +109,13 @@ fn toothless_denies(config: &Config, warnings: &mut Vec<String>) {
     with_resource.dedup();
     let mut warn = |place: String, pattern: &ActionPattern| {
         if let Some(action) = with_resource.iter().find(|action| pattern.matches(action)) {
-            warnings.push(format!(
-                "{place} denies `{pattern}` without `resources`, and `{action}` takes one: it \
+            warnings.push(Diagnostic::warning(
+                DiagnosticCode::DenyWithoutResources,
+                Subject::Setting(place.clone()),
+                format!(
+                    "{place} denies `{pattern}` without `resources`, and `{action}` takes one: it \
                  denies nothing there; write `resources = [\"*\"]` to deny it everywhere"
+                ),
             ));
         }
     };
@@ -138,33 +147,41 @@ fn route_actions(gateway: &GatewayConfig) -> impl Iterator<Item = Action> + use<
 }
 
 /// Mappings that can give nothing.
-fn idle_mappings(config: &Config, warnings: &mut Vec<String>) {
+fn idle_mappings(config: &Config, warnings: &mut Vec<Diagnostic>) {
     for mapping in &config.mappings {
         let number = mapping.number;
         let source = config.sources.iter().find(|s| Some(&s.name) == mapping.source.as_ref());
         let grants = source.and_then(|source| Some((source, source.grants.as_ref()?)));
         for role in mapping.roles.iter().filter(|role| !role.contains("${")) {
             if let Some(RoleDefinition { everyone: true, .. }) = config.roles.get(role) {
-                warnings.push(format!(
-                    "mapping[{number}] gives `{role}`, which every enabled user holds anyway"
+                warnings.push(Diagnostic::warning(
+                    DiagnosticCode::MappingOfEveryone,
+                    Subject::Setting(format!("mapping[{number}]")),
+                    format!(
+                        "mapping[{number}] gives `{role}`, which every enabled user holds anyway"
+                    ),
                 ));
             }
             if let Some(RoleDefinition { mode: Mode::Ignore, everyone: false, .. }) =
                 config.roles.get(role)
             {
-                warnings.push(format!(
-                    "mapping[{number}] gives `{role}`, whose `sync_mode` is `ignore`: it gives \
+                warnings.push(Diagnostic::warning(
+                    DiagnosticCode::MappingOfIgnored,
+                    Subject::Setting(format!("mapping[{number}]")),
+                    format!(
+                        "mapping[{number}] gives `{role}`, whose `sync_mode` is `ignore`: it gives \
                      nothing"
+                    ),
                 ));
             }
             if let Some((source, grants)) = grants
                 && !grants.iter().any(|glob| glob.is_match(role))
             {
-                warnings.push(format!(
+                warnings.push(Diagnostic::warning(DiagnosticCode::MappingOutsideGrants, Subject::Setting(format!("mapping[{number}]")), format!(
                     "mapping[{number}] gives `{role}`, which is not in the `grants` of source \
                      `{}`: it gives nothing",
                     source.name
-                ));
+                )).of(&source.name));
             }
             let indirect = match mapping.rule {
                 MappingRule::GroupName(_) => "a group's bare name",
@@ -173,9 +190,13 @@ fn idle_mappings(config: &Config, warnings: &mut Vec<String>) {
                 _ => continue,
             };
             if config.is_protected(role) {
-                warnings.push(format!(
-                    "mapping[{number}] gives `{role}`, which is protected: {indirect} never \
+                warnings.push(Diagnostic::warning(
+                    DiagnosticCode::MappingOfProtected,
+                    Subject::Setting(format!("mapping[{number}]")),
+                    format!(
+                        "mapping[{number}] gives `{role}`, which is protected: {indirect} never \
                      reaches it; name the group in whole, or an IdP role"
+                    ),
                 ));
             }
         }
@@ -183,22 +204,26 @@ fn idle_mappings(config: &Config, warnings: &mut Vec<String>) {
 }
 
 /// Roles whose keys contradict each other in effect.
-fn idle_roles(config: &Config, warnings: &mut Vec<String>) {
+fn idle_roles(config: &Config, warnings: &mut Vec<Diagnostic>) {
     for (number, template) in (1usize..).zip(&config.templates) {
         for name in config.guard.protected_roles.keys() {
             if !config.roles.contains_key(name) && template.regex.is_match(name) {
-                warnings.push(format!(
-                    "guard.protected_roles.{name} comes from role_template[{number}], and a \
+                warnings.push(Diagnostic::warning(
+                    DiagnosticCode::TemplateOfProtected,
+                    Subject::Role(name.clone()),
+                    format!(
+                        "guard.protected_roles.{name} comes from role_template[{number}], and a \
                      template never reaches a protected role: declare it under `[roles]`"
+                    ),
                 ));
             }
         }
         if template.allows_all() {
-            warnings.push(format!(
+            warnings.push(Diagnostic::warning(DiagnosticCode::TemplateOfProtected, Subject::Setting(format!("role_template[{number}]")), format!(
                 "role_template[{number}] allows `*:*`, which makes each of its roles a protected \
                  one, and a template never reaches such a role: it gives nothing; declare the roles \
                  under `[roles]`, or name the actions"
-            ));
+            )));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::fault::Code;
 use super::files::Absent;
 use super::reader::{Node, Read, Table, all};
-use crate::model::WorkloadIdentity;
+use crate::model::{Diagnostic, DiagnosticCode, Subject, WorkloadIdentity};
 use crate::platform::osmo::Osmo;
 use crate::platform::workload::{Accounts, Workload, identities, read};
 
@@ -13,7 +13,7 @@ use crate::platform::workload::{Accounts, Workload, identities, read};
 pub(super) fn workload(
     root: &Table<'_>,
     import: &Read<Osmo>,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Diagnostic>,
 ) -> Read<Vec<WorkloadIdentity>> {
     let Some(node) = root.get("workload") else { return Ok(Vec::new()) };
     let table = node.table()?;
@@ -35,11 +35,8 @@ pub(super) fn workload(
     }
     let Ok(osmo) = import else { return Ok(Vec::new()) };
     if osmo.pools.is_empty() {
-        warnings.push(
-            "workload: no pool is imported (`[import] osmo`): who reaches which cloud identity cannot \
-             be told"
-                .to_owned(),
-        );
+        warnings.push(Diagnostic::warning(DiagnosticCode::WorkloadNoPool, Subject::Setting("workload".to_owned()), "workload: no pool is imported (`[import] osmo`): who reaches which cloud identity cannot \
+             be told"));
     }
     let (rows, told) = identities(osmo, &workload);
     warnings.extend(told);
@@ -48,14 +45,15 @@ pub(super) fn workload(
 
 /// A manifest that is not there leaves its service accounts unknown; one that cannot be read or
 /// understood is a fault.
-fn manifests(node: &Node<'_>, warnings: &mut Vec<String>) -> Read<Accounts> {
+fn manifests(node: &Node<'_>, warnings: &mut Vec<Diagnostic>) -> Read<Accounts> {
     let named = node.files(Absent::IsTold)?;
     for absent in named.absent {
-        warnings.push(format!("{absent}: which identities its service accounts bear is unknown"));
+        let means = ": which identities its service accounts bear is unknown";
+        warnings.push(absent.told(means));
     }
     let mut manifests =
         read(named.found.iter().map(|file| (file.path.as_path(), file.text.as_str())));
-    warnings.append(&mut manifests.warnings);
+    warnings.append(&mut manifests.diagnostics);
     let mut reported = None;
     for fault in manifests.faults {
         reported = Some(node.ctx.report_in(fault));

@@ -45,7 +45,7 @@ use schedule::{Scheduler, Why};
 use status::{Running, Status, one_line};
 
 pub(crate) use notify::{Notify, watchdog_limit};
-pub(crate) use report::log_faults;
+pub(crate) use report::{log_diagnostics, log_faults};
 pub(crate) use signals::{Signals, Wish};
 pub(crate) use watchdog::Watchdog;
 
@@ -392,9 +392,7 @@ impl Daemon {
 
     /// Logs what is worth telling about the configuration that is now in force.
     fn announce(&self) {
-        for warning in &self.config.warnings {
-            tracing::warn!("{warning}");
-        }
+        log_diagnostics(&self.config.diagnostics);
     }
 
     /// Brings the status line up to date.
@@ -466,7 +464,7 @@ mod tests {
             plan: None,
             held: None,
             sources: sources.collect(),
-            warnings: Vec::new(),
+            diagnostics: Vec::new(),
             before: 1,
             generation: 1,
             at: Utc::now(),

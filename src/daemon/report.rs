@@ -6,14 +6,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::attempt::Ran;
 use super::schedule::Why;
 use crate::config::ConfigError;
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
 use crate::plan::{HeldHead, Summary};
 use crate::sync::{SourceOutcome, SourceResult};
+
+/// What makes a diagnostic the same as one of an earlier run, in whatever words.
+type Key = (DiagnosticCode, Option<String>, Subject);
+
+fn key(diagnostic: &Diagnostic) -> Key {
+    (diagnostic.code, diagnostic.source.clone(), diagnostic.subject.clone())
+}
 
 /// What was said and still holds, by subject.
 #[derive(Debug, Default)]
 pub struct LogDedup {
     by_subject: BTreeMap<String, String>,
-    warnings: BTreeSet<String>,
+    diagnostics: BTreeSet<Key>,
 }
 
 impl LogDedup {
@@ -31,17 +39,25 @@ impl LogDedup {
         self.by_subject.remove(subject).is_some()
     }
 
-    /// Those of `warnings` that were not there before. `all`: what is not among them is over;
-    /// otherwise only some sources spoke, and the silence of the others means nothing.
-    pub fn new_warnings<'a>(&mut self, warnings: &'a [String], all: bool) -> Vec<&'a str> {
-        let fresh = warnings.iter().filter(|warning| !self.warnings.contains(*warning));
-        let fresh: Vec<&str> = fresh.map(String::as_str).collect();
-        let known = std::mem::take(&mut self.warnings);
-        self.warnings = warnings.iter().cloned().collect();
+    /// Those of `diagnostics` whose like (the same kind about the same thing) was not there before.
+    /// `all`: what is not among them is over; otherwise only some sources spoke, and the silence of
+    /// the others means nothing.
+    pub fn fresh<'a>(&mut self, diagnostics: &'a [Diagnostic], all: bool) -> Vec<&'a Diagnostic> {
+        let fresh = diagnostics.iter().filter(|it| !self.diagnostics.contains(&key(it)));
+        let fresh: Vec<&Diagnostic> = fresh.collect();
+        let known = std::mem::take(&mut self.diagnostics);
+        self.diagnostics = diagnostics.iter().map(key).collect();
         if !all {
-            self.warnings.extend(known);
+            self.diagnostics.extend(known);
         }
         fresh
+    }
+}
+
+/// Logs what is worth telling, each with its code.
+pub fn log_diagnostics<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>) {
+    for diagnostic in diagnostics {
+        tracing::warn!(code = diagnostic.code.as_str(), "{diagnostic}");
     }
 }
 
@@ -147,9 +163,7 @@ pub fn ran(told: &mut LogDedup, ran: &Ran, why: Why, all: bool) {
     for source in &outcome.sources {
         one_source(told, source);
     }
-    for warning in told.new_warnings(&outcome.warnings, all) {
-        tracing::warn!("{warning}");
-    }
+    log_diagnostics(told.fresh(&outcome.diagnostics, all));
     self::held(told, outcome.held.as_ref());
 }
 
@@ -219,21 +233,42 @@ mod tests {
 
     #[test]
     fn a_warning_that_went_and_came_back_is_told_again() {
-        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
         let mut told = LogDedup::default();
-        assert_eq!(told.new_warnings(&texts(&["a", "b"]), true), ["a", "b"]);
-        assert_eq!(told.new_warnings(&texts(&["a", "b"]), true), [""; 0]);
-        assert_eq!(told.new_warnings(&texts(&["a", "c"]), true), ["c"]);
-        assert_eq!(told.new_warnings(&texts(&["a", "b"]), true), ["b"]);
+        assert_eq!(fresh(&mut told, &["a", "b"], true), ["a", "b"]);
+        assert_eq!(fresh(&mut told, &["a", "b"], true), [""; 0]);
+        assert_eq!(fresh(&mut told, &["a", "c"], true), ["c"]);
+        assert_eq!(fresh(&mut told, &["a", "b"], true), ["b"]);
+    }
+
+    /// What is told of warnings about these roles.
+    fn fresh(told: &mut LogDedup, roles: &[&str], all: bool) -> Vec<String> {
+        let about = |role: &&str| {
+            let subject = Subject::Role((*role).to_owned());
+            Diagnostic::warning(DiagnosticCode::RoleUnread, subject, *role)
+        };
+        let diagnostics: Vec<Diagnostic> = roles.iter().map(about).collect();
+        told.fresh(&diagnostics, all).into_iter().map(|it| it.message.clone()).collect()
+    }
+
+    #[test]
+    fn what_is_said_of_the_same_thing_in_other_words_is_no_news_and_of_another_thing_it_is() {
+        let of = |source: &str, message: &str| {
+            Diagnostic::warning(DiagnosticCode::KnownAlone, Subject::None, message).said_by(source)
+        };
+        let mut told = LogDedup::default();
+        assert_eq!(told.fresh(&[of("ldap", "3 people")], true).len(), 1);
+        assert_eq!(told.fresh(&[of("ldap", "4 people")], true).len(), 0);
+        assert_eq!(told.fresh(&[of("ldap", "4 people"), of("corp", "4 people")], true).len(), 1);
+        let other = Diagnostic { code: DiagnosticCode::OddValue, ..of("ldap", "4 people") };
+        assert_eq!(told.fresh(&[other], true).len(), 1);
     }
 
     #[test]
     fn a_run_of_some_sources_does_not_make_the_others_warnings_new() {
-        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
         let mut told = LogDedup::default();
-        told.new_warnings(&texts(&["a", "b"]), true);
-        assert_eq!(told.new_warnings(&texts(&["c"]), false), ["c"]);
-        assert_eq!(told.new_warnings(&texts(&["a", "b", "c"]), true), [""; 0]);
+        fresh(&mut told, &["a", "b"], true);
+        assert_eq!(fresh(&mut told, &["c"], false), ["c"]);
+        assert_eq!(fresh(&mut told, &["a", "b", "c"], true), [""; 0]);
     }
 
     #[test]

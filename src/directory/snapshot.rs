@@ -4,6 +4,7 @@ use hashbrown::HashMap;
 
 use super::{Cursor, DirUser, Directory, Enabled, Kind, Proven, RefRow};
 use crate::model::Text;
+use crate::model::diagnostic::{Diagnostic, texts};
 
 /// Whether a scope of a read is the whole truth.
 #[derive(Clone, PartialEq, Eq, Debug, PartialOrd, Ord)]
@@ -53,7 +54,7 @@ pub struct Snapshot {
     /// For each reference, whether its `implies` is all there.
     pub implies: Vec<Completeness>,
     /// Things worth telling: ambiguous paths, members outside the base, refused names.
-    pub warnings: Vec<String>,
+    pub diagnostics: Vec<Diagnostic>,
     /// The facts come from a file that was read whole: no outage can look like this.
     pub from_file: bool,
     /// It is a group's list that says which groups are in it (LDAP), so that list's completeness
@@ -64,6 +65,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// What there is to tell, in words: sorted, each once.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        texts(&self.diagnostics)
+    }
+
     /// Whether every scope that was asked for is complete.
     #[must_use]
     pub fn is_complete(&self) -> bool {
@@ -174,7 +181,7 @@ pub struct SnapshotBuilder {
     roles: Completeness,
     members: Vec<Completeness>,
     implies: Vec<Completeness>,
-    warnings: Vec<String>,
+    diagnostics: Vec<Diagnostic>,
     from_file: bool,
     nested_by_list: bool,
     cursor: Option<Cursor>,
@@ -194,7 +201,7 @@ impl SnapshotBuilder {
             roles: Completeness::Complete,
             members: Vec::new(),
             implies: Vec::new(),
-            warnings: Vec::new(),
+            diagnostics: Vec::new(),
             from_file: false,
             nested_by_list: false,
             cursor: None,
@@ -359,9 +366,9 @@ impl SnapshotBuilder {
         }
     }
 
-    /// Tells people something. Warnings come out sorted and distinct.
-    pub fn warn(&mut self, message: impl Into<String>) {
-        self.warnings.push(message.into());
+    /// Tells people something. It comes out sorted, each once.
+    pub fn tell(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
     }
 
     /// How many users and refs there are so far.
@@ -375,8 +382,8 @@ impl SnapshotBuilder {
     pub fn finish(mut self) -> Snapshot {
         drop(std::mem::take(&mut self.by_ext));
         drop(std::mem::take(&mut self.by_key));
-        self.warnings.sort();
-        self.warnings.dedup();
+        self.diagnostics.sort();
+        self.diagnostics.dedup();
         let whole = self.members.iter().zip(&self.implies);
         for (reference, (members, implies)) in self.directory.refs.iter_mut().zip(whole) {
             reference.known = members.is_complete();
@@ -408,7 +415,7 @@ impl SnapshotBuilder {
             roles: self.roles,
             members,
             implies,
-            warnings: self.warnings,
+            diagnostics: self.diagnostics,
             from_file: self.from_file,
             nested_by_list: self.nested_by_list,
             cursor: self.cursor,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{Gateway, GatewayError, Part};
 use crate::config::{self, Config};
-use crate::daemon::{Notify, Signals, Watchdog, Wish, log_faults, watchdog_limit};
+use crate::daemon::{Notify, Signals, Watchdog, Wish, log_diagnostics, log_faults, watchdog_limit};
 
 /// How often systemd is told how things are.
 const TELL: Duration = Duration::from_secs(2);
@@ -21,9 +21,7 @@ const TELL: Duration = Duration::from_secs(2);
 pub async fn serve(config_file: &Path, config: Config) -> Result<(), GatewayError> {
     let mut signals = Signals::new()
         .map_err(|error| GatewayError(format!("cannot listen for signals: {error}")))?;
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
+    log_diagnostics(&config.diagnostics);
     let Some(mut gateway) = Gateway::start(&config, Part::Alone).await? else {
         return Err(GatewayError(format!(
             "`{}` has no `[gateway]`: there is nothing to serve",
@@ -75,9 +73,7 @@ async fn reload(gateway: &mut Gateway, file: &Path) {
             return;
         }
     };
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
+    log_diagnostics(&config.diagnostics);
     match gateway.reload(&config).await {
         Ok(()) => tracing::info!(file = %file.display(), "the configuration is in force"),
         Err(why) => {

@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod change;
+pub mod diagnostic;
 pub mod encoding;
 pub mod external;
 pub mod index;
@@ -16,6 +17,7 @@ pub mod workload;
 
 pub use account::{Deed, Done, LastDeed, LocalAccount};
 pub use change::{Cause, Change};
+pub use diagnostic::{Diagnostic, DiagnosticCode, Severity, Subject};
 pub use external::{ExternalRef, Kind, Reason, RefKind};
 pub use index::UserId;
 pub use role_name::check_role_name;

@@ -2,6 +2,7 @@
 
 use super::encoding;
 use super::tables::{Tables, TokenSet};
+use crate::model::diagnostic::{Diagnostic, texts};
 use crate::model::{Change, Deed, LocalAccount, Reason, RoleIdx, RoleSetId, Time, UserId};
 
 /// One change in words, for people, programs, history and held plans. Fields that do not apply
@@ -179,7 +180,7 @@ pub struct Plan {
     /// What waits for a person.
     pub held: Option<Held>,
     /// Worth telling: ambiguous names, unmatched rules, refused users. Sorted.
-    pub warnings: Vec<String>,
+    pub diagnostics: Vec<Diagnostic>,
     /// The next moment at which something falls due without any source changing: a local grant's
     /// end, a missing user's last moment.
     pub next_due: Option<Time>,
@@ -189,6 +190,14 @@ pub struct Plan {
     pub summary: Summary,
     /// What is written down beside the changes.
     pub records: Records,
+}
+
+impl Plan {
+    /// What there is to tell, in words: sorted, each once.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        texts(&self.diagnostics)
+    }
 }
 
 /// What the store keeps beside a plan's changes.

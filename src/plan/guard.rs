@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::model::{Cause, Change, RoleIdx, State, Status, UserId};
+use crate::model::{
+    Cause, Change, Diagnostic, DiagnosticCode, RoleIdx, State, Status, Subject, UserId,
+};
 
 use super::effective::Effective;
 
@@ -31,7 +33,7 @@ pub struct Verdict {
     /// How many effective pairs the held changes would take away.
     pub lost_pairs: u64,
     /// Worth telling although nothing is held for it.
-    pub warnings: Vec<String>,
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 /// What the guard looks at.
@@ -219,11 +221,14 @@ fn protected(
         }
         let absent: Vec<Pair> = lost.iter().filter(|pair| pair.1 == role).copied().collect();
         if absent.is_empty() {
-            verdict.warnings.push(format!(
+            let message = format!(
                 "protected role `{name}` is left with {left} of at least {minimum} effective \
                  holders: an identity provider says outright that the others are disabled, or \
                  they were taken out by hand"
-            ));
+            );
+            let (code, subject) =
+                (DiagnosticCode::ProtectedBelowMinimum, Subject::Role(name.clone()));
+            verdict.diagnostics.push(Diagnostic::warning(code, subject, message));
         } else {
             verdict.why.push(format!(
                 "protected role `{name}` would be left with {left} effective holders, fewer than \

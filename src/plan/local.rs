@@ -5,6 +5,7 @@
 //! grant, and the guard has only one thing to say: a protected role is not left without a holder.
 
 use crate::directory::local::NAME;
+use crate::model::diagnostic::{Diagnostic, texts};
 use crate::model::{
     Cause, Change, Grant, GrantKind, LocalGrant, RoleIdx, State, Status, Time, UserId,
 };
@@ -62,10 +63,10 @@ pub fn add(
     (name, ext): (&str, &str),
     now: Time,
 ) -> Result<Plan, String> {
-    let Resolved { state: full, changes, warnings, .. } = resolved;
+    let Resolved { state: full, changes, diagnostics, .. } = resolved;
     let Some(user) = person(&full, ext) else {
-        let told: Vec<String> =
-            warnings.into_iter().filter(|it| it.contains(&format!("`{name}`"))).collect();
+        let about = |it: &&Diagnostic| it.subject.is_person(name) || it.subject.is_person(ext);
+        let told = texts(diagnostics.iter().filter(about));
         return Err(if told.is_empty() {
             format!("`{name}` cannot be added: nothing says why")
         } else {

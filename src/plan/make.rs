@@ -3,6 +3,7 @@
 
 use hashbrown::HashSet;
 
+use crate::model::Diagnostic;
 use crate::model::{
     Cause, Change, Grant, GrantKind, LocalGrant, Mode, NewToken, RoleIdx, State, Status, Time,
     User, UserId, rfc3339, token,
@@ -29,7 +30,7 @@ pub fn plan(
     pending: Option<&HeldHead>,
     now: Time,
 ) -> Plan {
-    let Resolved { state: full, changes, federated, warnings, next_due } = resolved;
+    let Resolved { state: full, changes, federated, mut diagnostics, next_due } = resolved;
     let before = Effective::of(old, now);
     let after = Effective::of(&full, now);
     let case = Case {
@@ -42,14 +43,13 @@ pub fn plan(
         federated: &federated,
     };
     let verdict = weigh(&case);
-    let mut warnings: Vec<String> = warnings.into_iter().collect();
-    warnings.extend(verdict.warnings.iter().cloned());
-    warnings.sort();
+    diagnostics.extend(verdict.diagnostics.iter().cloned());
+    let diagnostics: Vec<Diagnostic> = diagnostics.into_iter().collect();
     let held = hold(&verdict, &changes, (old, &full), pending, now);
     if held.is_none() {
         let changes = unsettled(old, &full, changes);
         let mut plan = finish(old, full, changes, (&before, after), now);
-        plan.warnings = warnings;
+        plan.diagnostics = diagnostics;
         plan.next_due = next_due;
         return plan;
     }
@@ -66,7 +66,7 @@ pub fn plan(
     let mut plan = finish(old, state, free, (&before, after), now);
     plan.summary.held = held.as_ref().map_or(0, |held| held.changes.len() as u64);
     plan.held = held;
-    plan.warnings = warnings;
+    plan.diagnostics = diagnostics;
     plan.next_due = next_due;
     plan
 }

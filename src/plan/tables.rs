@@ -155,7 +155,7 @@ impl Plan {
             set_roles,
             renewed,
             held: None,
-            warnings: Vec::new(),
+            diagnostics: Vec::new(),
             next_due: None,
             widened,
             summary: super::Summary::default(),

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use crate::directory::{Directory, Kind, dn};
-use crate::model::{ExternalRef, Reason, RefKind};
+use crate::model::{Diagnostic, DiagnosticCode, ExternalRef, Reason, RefKind, Subject};
 
 use super::rules::folded;
 
@@ -73,14 +73,19 @@ impl Doubt {
         &self.bearers
     }
 
-    /// For people: what is in doubt in `source`, what that means, and what to do about it.
-    pub fn sentence(&self, source: &str) -> String {
-        format!(
-            "{source}: {}: nobody gains anything through it, who holds a role through it keeps it, \
+    /// What is in doubt in `source`, what that means, and what to do about it.
+    pub fn diagnostic(&self, source: &str) -> Diagnostic {
+        let subject = match (&self.bare, self.identities.first()) {
+            (Some(bare), _) => Subject::Name(bare.clone()),
+            (None, first) => Subject::reference(self.kind, first.map_or("", String::as_str)),
+        };
+        let message = format!(
+            "{}: nobody gains anything through it, who holds a role through it keeps it, \
              and what a role only denies is denied to the members of all; {}",
             self.told(),
             self.advice()
-        )
+        );
+        Diagnostic::warning(DiagnosticCode::Ambiguous, subject, message).said_by(source)
     }
 
     fn told(&self) -> String {

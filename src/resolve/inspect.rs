@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::directory::{Directory, Kind};
-use crate::model::{ExternalRef, Role};
+use crate::model::{Diagnostic, DiagnosticCode, ExternalRef, Role, Subject};
 use crate::policy::only_deny;
 
 use super::matching::matches;
@@ -22,7 +22,7 @@ pub struct InDoubt {
     /// What bears the name.
     pub bearers: BTreeSet<ExternalRef>,
     /// What is in doubt, what that means, and what to do about it.
-    pub told: String,
+    pub told: Diagnostic,
 }
 
 /// What is in doubt in the sources, by name and content. `stored` are the store's roles: those that
@@ -57,7 +57,7 @@ pub fn in_doubt(
                         .iter()
                         .filter_map(|it| directory.external(*it))
                         .collect(),
-                    told: doubt.sentence(rules.source()),
+                    told: doubt.diagnostic(rules.source()),
                 });
             }
         }
@@ -73,7 +73,7 @@ pub fn renamed_groups(
     source: SourceTerms<'_>,
     old: &Directory,
     new: &Directory,
-) -> Vec<String> {
+) -> Vec<Diagnostic> {
     let rules = Rules::new(settings, source);
     let mut told = Vec::new();
     for (index, group) in (0u32..).zip(&old.refs) {
@@ -99,13 +99,16 @@ pub fn renamed_groups(
                 }
                 _ => continue,
             };
-            told.push(format!(
-                "{}: group `{}`, which mapping[{}] names in whole, is called `{}` now: {advice}",
-                source.name,
+            let message = format!(
+                "group `{}`, which mapping[{}] names in whole, is called `{}` now: {advice}",
                 thing.identity.escape_debug(),
                 ready.mapping.number,
                 new.text(now.identity).escape_debug()
-            ));
+            );
+            let group = ExternalRef::new(Kind::Group, key, new.text(now.identity));
+            let subject = Subject::Reference(group);
+            let one = Diagnostic::warning(DiagnosticCode::GroupRenamed, subject, message);
+            told.push(one.said_by(&source.name));
         }
     }
     told

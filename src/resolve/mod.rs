@@ -32,8 +32,7 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 
 use crate::directory::Directory;
-use crate::model::{Change, RoleIdx, State, Time};
-
+use crate::model::{Change, Diagnostic, DiagnosticCode as Code, RoleIdx, State, Subject, Time};
 use standing::Standing;
 
 pub use inspect::{InDoubt, NewGroup, in_doubt, may_deny, new_group, renamed_groups};
@@ -63,8 +62,8 @@ pub struct Resolved {
     pub changes: Vec<Change>,
     /// For each federation link (source and provider): how many of its users were enabled before.
     pub federated: HashMap<(String, String), u64>,
-    /// Worth telling. Sorted, distinct.
-    pub warnings: BTreeSet<String>,
+    /// Worth telling.
+    pub diagnostics: BTreeSet<Diagnostic>,
     /// The next moment at which something falls due by itself.
     pub next_due: Option<Time>,
 }
@@ -114,11 +113,13 @@ pub fn resolve(settings: &Settings<'_>, views: &[View<'_>], old: &State, now: Ti
             standing.add(source, found);
         }
         for role in unknown_roles.iter().filter_map(|role| roles.defs.get(*role as usize)) {
-            warnings.insert(format!(
+            let message = format!(
                 "role `{}`: a group or role that may give it was never read in full; whoever may \
                  hold it through that keeps it meanwhile",
                 role.name
-            ));
+            );
+            let subject = Subject::Role(role.name.clone());
+            warnings.insert(Diagnostic::warning(Code::RoleUnread, subject, message));
         }
     }
     if !gaps.refs() {
@@ -145,7 +146,7 @@ pub fn resolve(settings: &Settings<'_>, views: &[View<'_>], old: &State, now: Ti
     let next_due = resolver.next_due;
     claims::settle(old, &people, &sources, &mut state, &mut changes);
     let federated = people.federated;
-    Resolved { state, changes, federated, warnings, next_due }
+    Resolved { state, changes, federated, diagnostics: warnings, next_due }
 }
 
 /// The place of an old role in the new list.

@@ -16,7 +16,9 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::directory::{DirUser, Directory, Enabled};
 use crate::model::username::{self, UsernameFrom};
-use crate::model::{Link, State, Status, Text, Texts, UserId};
+use crate::model::{
+    Diagnostic, DiagnosticCode as Code, Link, State, Status, Subject, Text, Texts, UserId,
+};
 
 use super::closure::RoleClosure;
 use super::doubt::Doubts;
@@ -134,7 +136,7 @@ struct Finder<'a, 'n> {
     outgrown: Vec<(u32, u16, Text)>,
     /// Persons with an account that is never linked with another source's.
     apart: HashSet<u32>,
-    warnings: &'a mut BTreeSet<String>,
+    warnings: &'a mut BTreeSet<Diagnostic>,
 }
 
 /// Finds everyone whom a view lists. A source that may list people whom nobody saw may still
@@ -145,7 +147,7 @@ pub fn find(
     gaps: &Gaps<'_>,
     old: &State,
     state: &mut State,
-    warnings: &mut BTreeSet<String>,
+    warnings: &mut BTreeSet<Diagnostic>,
 ) -> People {
     let mut texts = Texts::default();
     let names: Vec<Vec<Text>> =
@@ -220,7 +222,7 @@ fn canonical_names(
     settings: &Settings<'_>,
     view: &SourceView<'_>,
     texts: &mut Texts,
-    warnings: &mut BTreeSet<String>,
+    warnings: &mut BTreeSet<Diagnostic>,
 ) -> Vec<Text> {
     let directory = view.directory;
     let by = settings.called_by(view.name);
@@ -233,22 +235,22 @@ fn canonical_names(
             Err(why) => {
                 refused += 1;
                 if refused <= MOST_NAMED {
-                    warnings.insert(format!(
-                        "{}: user `{}` is not provisioned: {why}",
-                        view.name,
-                        directory.text(user.ext).escape_debug()
-                    ));
+                    let ext = directory.text(user.ext);
+                    let message =
+                        format!("user `{}` is not provisioned: {why}", ext.escape_debug());
+                    let subject = Subject::Account(ext.to_owned());
+                    let told = Diagnostic::warning(Code::UsernameRefused, subject, message);
+                    warnings.insert(told.said_by(view.name));
                 }
                 Text::EMPTY
             }
         })
         .collect();
     if refused > MOST_NAMED {
-        warnings.insert(format!(
-            "{}: {} more users are not provisioned for their names",
-            view.name,
-            refused - MOST_NAMED
-        ));
+        let more = refused - MOST_NAMED;
+        let message = format!("{more} more users are not provisioned for their names");
+        let told = Diagnostic::warning(Code::UsernameRefused, Subject::None, message);
+        warnings.insert(told.said_by(view.name));
     }
     names
 }
@@ -504,6 +506,7 @@ where
     fn refuse_rename(&mut self, index: u32, draft: Draft<'n>) {
         let old_name = self.old_name(draft.old);
         let claim = draft.claim.unwrap_or("");
+        let subject = Subject::Rename { from: old_name.to_owned(), to: claim.to_owned() };
         let returning = self
             .old_user(draft.old)
             .is_some_and(|user| matches!(user.status, Status::Deprovisioned { .. }));
@@ -512,16 +515,18 @@ where
             if let Some(slot) = self.drafts.get_mut(index as usize) {
                 slot.out = true;
             }
-            self.warnings.insert(format!(
+            let message = format!(
                 "`{old_name}` is back, but the username `{claim}` belongs to someone else now: not \
                  provisioned"
-            ));
+            );
+            self.warnings.insert(Diagnostic::warning(Code::ReturnRefused, subject, message));
         } else {
             self.call(index, old_name);
-            self.warnings.insert(format!(
+            let message = format!(
                 "user `{old_name}` cannot be renamed to `{claim}`: someone else has or wants that \
                  username; the old one stays"
-            ));
+            );
+            self.warnings.insert(Diagnostic::warning(Code::RenameRefused, subject, message));
         }
     }
 
@@ -534,10 +539,12 @@ where
 
     fn replace(&mut self, place: u32, name: &str) {
         self.replaced.insert(place);
-        self.warnings.insert(format!(
+        let message = format!(
             "username `{name}` belongs to another person now (a new id under an old name): the \
              earlier one's grants do not pass over"
-        ));
+        );
+        let subject = Subject::User(name.to_owned());
+        self.warnings.insert(Diagnostic::warning(Code::UsernameReused, subject, message));
     }
 
     /// `provision = "mapped"`: leaves out newcomers whom no rule gives a role.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::rules::{Rules, folded, templated_names};
 use super::settings::Settings;
 use crate::directory::Directory;
-use crate::model::{Role, RoleIdx};
+use crate::model::{Diagnostic, DiagnosticCode as Code, Role, RoleIdx, Subject};
 use crate::policy::{allow_all, only_deny};
 
 /// Every role that a plan can speak of, sorted by name.
@@ -83,7 +83,7 @@ pub fn universe(
     sources: &[(Rules<'_>, &Directory)],
     stored: &[Role],
     keep_missing: bool,
-    warnings: &mut BTreeSet<String>,
+    warnings: &mut BTreeSet<Diagnostic>,
 ) -> Roles {
     let mut live: BTreeMap<String, Role> = BTreeMap::new();
     let mut folded_names: BTreeMap<String, String> = BTreeMap::new();
@@ -119,26 +119,32 @@ pub fn universe(
             continue;
         }
         if let Some(other) = folded_names.get(&folded(&name)) {
-            warnings.insert(format!(
+            let message = format!(
                 "role `{name}` of a source differs from role `{other}` in case only: left out"
-            ));
+            );
+            let subject = Subject::Role(name);
+            warnings.insert(Diagnostic::warning(Code::RoleCaseConflict, subject, message));
             continue;
         }
         for (number, template) in settings.templates.iter().enumerate() {
             match template.instantiate(&name) {
                 None => continue,
                 Some(Err(why)) => {
-                    warnings.insert(format!(
+                    let message = format!(
                         "role_template[{}] does not take `{}`: {why}",
                         number + 1,
                         name.escape_debug()
-                    ));
+                    );
+                    let subject = Subject::Role(name);
+                    warnings.insert(Diagnostic::warning(Code::TemplateRefuses, subject, message));
                 }
                 Some(Ok((_, policies))) if settings.is_protected(&name) || allow_all(&policies) => {
-                    warnings.insert(format!(
+                    let message = format!(
                         "protected role `{name}` is not made by a template: declare it under \
                          [roles]"
-                    ));
+                    );
+                    let subject = Subject::Role(name);
+                    warnings.insert(Diagnostic::warning(Code::TemplateProtected, subject, message));
                 }
                 Some(Ok((description, policies))) => {
                     folded_names.insert(folded(&name), name.clone());

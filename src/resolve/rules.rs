@@ -7,6 +7,7 @@ use regex::{Regex, RegexBuilder};
 use super::settings::{Mapping, MappingRule, Names, Settings, SourceTerms};
 use super::template::expand;
 use crate::directory::{Directory, Interest, Kind, RefRow, dn, value};
+use crate::model::ExternalRef;
 
 /// A name as directories compare it: case, width, repeated and outer spaces do not count.
 #[must_use]
@@ -200,6 +201,11 @@ impl<'a> Thing<'a> {
             norm: directory.text(row.norm),
             path,
         }
+    }
+
+    /// As what is told of it says what it is.
+    pub fn external(&self) -> ExternalRef {
+        ExternalRef::new(self.kind, self.key, self.identity)
     }
 }
 

@@ -543,9 +543,9 @@ fn a_new_id_under_an_old_name_is_another_person() {
     let plan = world.run();
     assert_eq!(world.effective(), "", "nothing passes over: {:?}", words(&plan));
     assert!(
-        plan.warnings.iter().any(|w| w.contains("`alice` belongs to another person now")),
+        plan.warnings().iter().any(|w| w.contains("`alice` belongs to another person now")),
         "{:?}",
-        plan.warnings
+        plan.warnings()
     );
     assert!(matches!(world.state.users[0].status, Status::Deprovisioned { .. }));
     assert_eq!(words(&world.run()), Vec::<String>::new());
@@ -612,8 +612,8 @@ fn two_people_of_one_source_who_collide_are_left_out_and_the_rest_goes_on() {
     );
     let plan = world.run();
     assert_eq!(world.effective(), "carol:r");
-    assert!(plan.warnings.iter().any(|w| w.contains("username `bob`")), "{:?}", plan.warnings);
-    assert!(plan.warnings.iter().any(|w| w.contains("`a b` is not a username")));
+    assert!(plan.warnings().iter().any(|w| w.contains("username `bob`")), "{:?}", plan.warnings());
+    assert!(plan.warnings().iter().any(|w| w.contains("`a b` is not a username")));
     // Who is known already keeps name and access when a newcomer collides.
     world.says("kc", &[person("4", "carol", &["/g"]), person("5", "Carol", &[])]);
     world.run();
@@ -714,11 +714,11 @@ fn an_ambiguous_bare_name_gives_nobody_anything_new_and_is_reported() {
     let plan = world.run();
     assert_eq!(world.effective(), "bob:x");
     assert!(
-        plan.warnings
+        plan.warnings()
             .iter()
             .any(|w| w.contains("group name `admins` is ambiguous (`/a/admins`, `/b/admins`)")),
         "{:?}",
-        plan.warnings
+        plan.warnings()
     );
 }
 
@@ -737,7 +737,7 @@ fn a_protected_role_is_reached_by_an_idp_role_or_a_whole_identity_only() {
         let plan = world.run();
         assert_eq!(world.effective() == "alice:boss", reached, "{mapping}");
         // The group's bare name is the role's: said in every case, since it gives nothing.
-        assert!(plan.warnings.iter().any(|w| w.contains("protected role `boss`")), "{mapping}");
+        assert!(plan.warnings().iter().any(|w| w.contains("protected role `boss`")), "{mapping}");
     }
     let mut alice = person("1", "alice", &[]);
     alice.roles = vec!["boss".to_owned()];
@@ -758,9 +758,9 @@ fn captured_text_that_could_widen_a_pattern_is_refused_and_reported() {
     let plan = world.run();
     assert_eq!(world.effective(), "bob:osmo-ml");
     assert!(
-        plan.warnings.iter().any(|w| w.contains("capture `team` is `*`")),
+        plan.warnings().iter().any(|w| w.contains("capture `team` is `*`")),
         "{:?}",
-        plan.warnings
+        plan.warnings()
     );
 }
 
@@ -776,9 +776,9 @@ fn a_source_gives_only_what_its_grants_name() {
     let plan = world.run();
     assert_eq!(world.effective(), "alice:osmo-b");
     assert!(
-        plan.warnings.iter().any(|w| w.contains("`grants` do not name it")),
+        plan.warnings().iter().any(|w| w.contains("`grants` do not name it")),
         "{:?}",
-        plan.warnings
+        plan.warnings()
     );
 }
 
@@ -889,7 +889,11 @@ fn who_leaves_a_group_of_one_source_loses_the_role_though_another_source_has_an_
     let b = merge(None, b).directory;
     let plan = world.plan_on(&[("a".to_owned(), a), ("b".to_owned(), b)]);
     assert_eq!(plan.summary.grants_removed, 1, "{:?}", words(&plan));
-    assert!(plan.warnings.iter().any(|w| w.contains("never read in full")), "{:?}", plan.warnings);
+    assert!(
+        plan.warnings().iter().any(|w| w.contains("never read in full")),
+        "{:?}",
+        plan.warnings()
+    );
 }
 
 /// The reading of these people where the groups `partial` could not be read in full.
@@ -1306,9 +1310,9 @@ fn a_protected_role_short_of_holders_holds_its_own_removals_alone() {
     let plan = world.run();
     assert!(plan.held.is_none());
     assert!(
-        plan.warnings.iter().any(|w| w.contains("protected role `boss` is left with 0")),
+        plan.warnings().iter().any(|w| w.contains("protected role `boss` is left with 0")),
         "{:?}",
-        plan.warnings
+        plan.warnings()
     );
     assert_eq!(world.effective(), "");
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Origin, RouteSpec, Target};
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
 use crate::policy::{Action, ActionPattern, Effect, Policy, ResourcePattern};
 use crate::resolve::{PolicyText, Settings};
 
@@ -27,7 +28,7 @@ enum Reach {
 /// that no role allows there, and each pattern of a role that allows what no route asks for. Nothing
 /// where there is no route.
 #[must_use]
-pub fn warnings(routes: &[(Origin, RouteSpec)], settings: &Settings<'_>) -> Vec<String> {
+pub fn warnings(routes: &[(Origin, RouteSpec)], settings: &Settings<'_>) -> Vec<Diagnostic> {
     if routes.is_empty() {
         return Vec::new();
     }
@@ -38,14 +39,18 @@ pub fn warnings(routes: &[(Origin, RouteSpec)], settings: &Settings<'_>) -> Vec<
             routes.iter().any(|(_, route)| pattern.matches(&route.action))
         };
         for pattern in actions.iter().flatten().filter(|pattern| !asked(pattern)) {
-            warnings.push(format!("{place} allows `{pattern}`, which no route asks for"));
+            warnings.push(Diagnostic::warning(
+                DiagnosticCode::PolicyWithoutRoute,
+                Subject::Setting(place.clone()),
+                format!("{place} allows `{pattern}`, which no route asks for"),
+            ));
         }
     }
     warnings
 }
 
 /// One warning for each own route, one for all of a preset's actions.
-fn nobody_may(routes: &[(Origin, RouteSpec)], allows: &[Allow]) -> Vec<String> {
+fn nobody_may(routes: &[(Origin, RouteSpec)], allows: &[Allow]) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
     // An action may be allowed on one of its routes and not on another.
     let mut built_in: BTreeMap<String, BTreeMap<&Action, BTreeSet<&str>>> = BTreeMap::new();
@@ -59,11 +64,11 @@ fn nobody_may(routes: &[(Origin, RouteSpec)], allows: &[Allow]) -> Vec<String> {
             Target::Scope(scope) => format!(" on any `{scope}`"),
         };
         match origin {
-            Origin::Own(_) => warnings.push(format!(
+            Origin::Own(_) => warnings.push(Diagnostic::warning(DiagnosticCode::RouteNobodyMay, Subject::Route(origin.to_string()), format!(
                 "{origin} (`{}`) asks for `{}`{on}, which no role allows: every such request is \
                  denied",
                 route.path, route.action
-            )),
+            ))),
             Origin::Preset(_) => {
                 let actions = built_in.entry(origin.to_string()).or_default();
                 actions.entry(&route.action).or_default().insert(&route.path);
@@ -78,10 +83,10 @@ fn nobody_may(routes: &[(Origin, RouteSpec)], allows: &[Allow]) -> Vec<String> {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
-            warnings.push(format!(
+            warnings.push(Diagnostic::warning(DiagnosticCode::RouteNobodyMay, Subject::Route(format!("{origin}: {action}")), format!(
                 "{origin} asks for `{action}` (`{first}`{more}), which no role allows there: every \
                  such request is denied"
-            ));
+            )));
         }
     }
     warnings

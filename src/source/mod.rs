@@ -15,6 +15,7 @@ use futures_util::future::BoxFuture;
 pub use lookup::{Looked, Who};
 
 use crate::directory::{Interest, Snapshot};
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
 
 /// Why a source could not be read at all: nothing is known, so nothing changes.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,12 @@ impl SourceError {
     pub fn transient(message: impl Into<String>) -> Self {
         SourceError { message: message.into(), transient: true }
     }
+
+    /// As a finding of `idpsyncd check`.
+    #[must_use]
+    pub fn into_diagnostic(self) -> Diagnostic {
+        Diagnostic::error(DiagnosticCode::SourceFailed, Subject::None, self.message)
+    }
 }
 
 /// How far a read has come, for people on a terminal and for the watchdog.
@@ -57,15 +64,6 @@ pub struct Progress {
 
 /// Receives [`Progress`]. Called from any thread, often; must be quick and must not block.
 pub type OnProgress = std::sync::Arc<dyn Fn(Progress) + Send + Sync>;
-
-/// One finding of `idpsyncd check` at a live source.
-#[derive(Clone, PartialEq, Eq, Debug, PartialOrd, Ord, serde::Serialize)]
-pub struct Finding {
-    /// An error makes `check` exit 1.
-    pub error: bool,
-    /// What is wrong and what to do.
-    pub message: String,
-}
 
 /// A configured source of facts.
 pub trait Source: Send + Sync {
@@ -95,5 +93,5 @@ pub trait Source: Send + Sync {
 
     /// Connects, signs in and looks for what would make a read fail or lie: missing rights, bases
     /// that do not exist, limits, groups fed by a federation. Reads no more than it must.
-    fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Finding>>;
+    fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Diagnostic>>;
 }

@@ -11,7 +11,8 @@ use crate::directory::{Directory, Enabled};
 use crate::model::token::{self, SECRET_LENGTH};
 use crate::model::username::canonical;
 use crate::model::{
-    Cause, Change, Deed, Done, LocalAccount, NewToken, State, Status, Time, UserId,
+    Cause, Change, Deed, Diagnostic, DiagnosticCode, Done, LocalAccount, NewToken, State, Status,
+    Subject, Time, UserId,
 };
 use crate::plan;
 use crate::resolve::Resolved;
@@ -219,10 +220,13 @@ impl<'a> Ensure<'a> {
                 ensure_token(resolved, old, user, admin, now);
             }
             None => {
-                resolved.warnings.insert(format!(
-                    "the default admin `{}` is not there: nobody can be called so now",
-                    admin.username
-                ));
+                let name = &admin.username;
+                let message =
+                    format!("the default admin `{name}` is not there: nobody can be called so now");
+                let subject = Subject::User(name.clone());
+                let told =
+                    Diagnostic::warning(DiagnosticCode::DefaultAdminAbsent, subject, message);
+                resolved.diagnostics.insert(told);
             }
         }
     }
@@ -247,10 +251,13 @@ fn ensure_token(resolved: &mut Resolved, old: &State, user: UserId, admin: &Admi
     if old.tokens.list().iter().any(|it| other(&it)) {
         // The earlier secret is no password any more, whatever becomes of the new one.
         remove_token(resolved, old, user, Cause::NewSecret);
-        resolved.warnings.insert(format!(
+        let message = format!(
             "`{TOKEN}` cannot be made: another token has the secret of `[default_admin]`, give it \
              one of its own"
-        ));
+        );
+        let subject = Subject::User(admin.username.clone());
+        let told = Diagnostic::warning(DiagnosticCode::DefaultAdminToken, subject, message);
+        resolved.diagnostics.insert(told);
         return;
     }
     let cause = if same { Cause::ByHand { by: BY.to_owned() } } else { Cause::NewSecret };

@@ -26,7 +26,9 @@ use crate::directory::{
     Cursor, DigestKey, Directory, DirectoryDigest, Mirror, ScopeReport, Snapshot,
 };
 use crate::model::Time;
+use crate::model::diagnostic::texts;
 use crate::model::encoding::Encoder;
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
 use crate::plan::{self, Held, HeldHead, Plan};
 use crate::resolve::{Rules, View, in_doubt, resolve};
 use crate::source::file::FileSource;
@@ -98,8 +100,8 @@ pub struct Outcome {
     pub held: Option<HeldHead>,
     /// How the sources fared, in the order of the configuration.
     pub sources: Vec<SourceOutcome>,
-    /// Warnings of sources and of the plan. Sorted.
-    pub warnings: Vec<String>,
+    /// What sources and the plan have to tell. Sorted, each once.
+    pub diagnostics: Vec<Diagnostic>,
     /// The generation before.
     pub before: u64,
     /// The generation after; the same where nothing changed.
@@ -111,6 +113,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What there is to tell, in words: sorted, each once.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        texts(&self.diagnostics)
+    }
+
     /// Whether some source failed or was partial.
     #[must_use]
     pub fn incomplete(&self) -> bool {
@@ -356,9 +364,9 @@ fn plan_and_commit(
     let path = config.store.as_path();
     let reader = Reader::open(path)?;
     // A folder that has lost its policies looks like one that never had any: every run says so.
-    let mut warnings: Vec<String> =
+    let mut told: Vec<Diagnostic> =
         config.h2o.iter().flat_map(|h2o| h2o.unfound.iter().cloned()).collect();
-    let mut known = merge_mirrors(config, answers, reader.as_ref(), &mut warnings)?;
+    let mut known = merge_mirrors(config, answers, reader.as_ref(), &mut told)?;
     let mut tries = 0;
     loop {
         // Once somebody was faster, nobody is provisioned until this run is through: else a stream
@@ -377,11 +385,11 @@ fn plan_and_commit(
             && !due
         {
             writer.touch(&updates(&known, now), &configured(config))?;
-            warnings.extend(doubts(config, &known, reader.as_ref())?);
-            return Ok(outcome(known, None, pending, warnings, &meta, meta.generation, now));
+            told.extend(doubts(config, &known, reader.as_ref())?);
+            return Ok(outcome(known, None, pending, told, &meta, meta.generation, now));
         }
         load_views(&mut known, reader.as_ref())?;
-        warnings.extend(renamed_groups(config, &known));
+        told.extend(renamed_groups(config, &known));
         let old = reader.as_ref().map(Reader::state).transpose()?.unwrap_or_default();
         let views = views(config, &known);
         let make = || {
@@ -393,7 +401,7 @@ fn plan_and_commit(
         };
         let Some(writer) = writer.as_deref_mut() else {
             let (plan, generation) = (make(), meta.generation);
-            return Ok(outcome(known, Some(plan), None, warnings, &meta, generation, now));
+            return Ok(outcome(known, Some(plan), None, told, &meta, generation, now));
         };
         let (sources, configured) = (updates(&known, now), configured(config));
         on_phase(Phase::Committing);
@@ -416,7 +424,7 @@ fn plan_and_commit(
             Ok((plan, committed)) => {
                 let generation = committed.generation.unwrap_or(meta.generation);
                 drop(sources);
-                return Ok(outcome(known, Some(plan), None, warnings, &meta, generation, now));
+                return Ok(outcome(known, Some(plan), None, told, &meta, generation, now));
             }
             // A person granted or removed something meanwhile, or a stranger was provisioned: what
             // was read still holds, the plan is made anew on what they left.
@@ -444,7 +452,7 @@ fn merge_mirrors(
     config: &Config,
     answers: Vec<SourceAnswer>,
     reader: Option<&Reader>,
-    warnings: &mut Vec<String>,
+    told: &mut Vec<Diagnostic>,
 ) -> Result<Vec<SourceState>, StoreError> {
     let stored: BTreeMap<String, SourceStatus> = match reader {
         Some(reader) => reader.sources()?.into_iter().map(|s| (s.name.clone(), s)).collect(),
@@ -478,7 +486,8 @@ fn merge_mirrors(
                     SourceResult::Failed { message: error.message, transient: error.transient };
             }
             SourceAnswer::Said(snapshot) => {
-                warnings.extend(snapshot.warnings.iter().map(|w| format!("{}: {w}", source.name)));
+                let said = snapshot.diagnostics.iter().cloned();
+                told.extend(said.map(|diagnostic| diagnostic.said_by(&source.name)));
                 let scopes = snapshot.scopes();
                 if let (Some(reader), false) = (reader, snapshot.stands_alone()) {
                     one.mirror = reader.mirror(&source.name)?;
@@ -488,11 +497,14 @@ fn merge_mirrors(
                 let merged = mirror.apply_snapshot(*snapshot);
                 one.complete = merged.complete;
                 if merged.undecided > 0 {
-                    warnings.push(format!(
-                        "{}: {} users are left out until the source can be believed about whether \
+                    let message = format!(
+                        "{} users are left out until the source can be believed about whether \
                          they are enabled",
-                        source.name, merged.undecided
-                    ));
+                        merged.undecided
+                    );
+                    let (code, subject) = (DiagnosticCode::EnabledUnknown, Subject::None);
+                    let undecided = Diagnostic::warning(code, subject, message);
+                    told.push(undecided.said_by(&source.name));
                 }
                 one.cursor = merged.mirror.cursor;
                 one.says(merged.mirror.directory, &key);
@@ -541,7 +553,7 @@ fn doubts(
     config: &Config,
     known: &[SourceState],
     reader: Option<&Reader>,
-) -> Result<Vec<String>, StoreError> {
+) -> Result<Vec<Diagnostic>, StoreError> {
     let Some(reader) = reader else { return Ok(Vec::new()) };
     let mut kept = Vec::new();
     for one in known.iter().filter(|one| one.directory().is_none()) {
@@ -557,7 +569,7 @@ fn doubts(
 }
 
 /// Groups that rules name in whole and that are called otherwise since the last read.
-fn renamed_groups(config: &Config, known: &[SourceState]) -> Vec<String> {
+fn renamed_groups(config: &Config, known: &[SourceState]) -> Vec<Diagnostic> {
     let news = config.sources.iter().zip(known).filter(|(_, one)| one.is_news());
     news.filter_map(|(source, one)| {
         let (old, new) = (&one.mirror.as_ref()?.mirror.directory, one.read.as_ref()?);
@@ -612,7 +624,7 @@ fn outcome(
     known: Vec<SourceState>,
     mut plan: Option<Plan>,
     pending: Option<HeldHead>,
-    mut warnings: Vec<String>,
+    mut diagnostics: Vec<Diagnostic>,
     meta: &Meta,
     generation: u64,
     now: Time,
@@ -620,12 +632,12 @@ fn outcome(
     let mut held = pending;
     let mut next_due = meta.next_due;
     if let Some(plan) = &mut plan {
-        warnings.append(&mut plan.warnings);
+        diagnostics.append(&mut plan.diagnostics);
         held = plan.held.as_ref().map(Held::head);
         next_due = plan.next_due;
     }
-    warnings.sort();
-    warnings.dedup();
+    diagnostics.sort();
+    diagnostics.dedup();
     let mut directories = Vec::new();
     let mut sources = Vec::new();
     let alone = known.len() == 1;
@@ -642,7 +654,7 @@ fn outcome(
         plan,
         held,
         sources,
-        warnings,
+        diagnostics,
         before: meta.generation,
         generation,
         at: now,

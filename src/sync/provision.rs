@@ -25,6 +25,7 @@ use crate::directory::{
     Delta, Directory, Enabled, Kind, Named, Sighting, Within, find_ref, with_people,
 };
 use crate::gateway::question::{Caller, KnownBy};
+use crate::model::diagnostic::{Diagnostic, texts};
 use crate::model::{Change, Status, Time};
 use crate::plan::{self, effective};
 use crate::resolve::{LinkBy, NewGroup, Resolved, Rules, View, new_group, resolve};
@@ -453,7 +454,7 @@ fn additions(
     resolved: Resolved,
     now: Time,
 ) -> Result<plan::Plan, Person> {
-    let Resolved { state: full, changes, warnings, .. } = resolved;
+    let Resolved { state: full, changes, diagnostics, .. } = resolved;
     let config_first = |change: &Change| match change {
         Change::RoleAdded { .. }
         | Change::RoleChanged { .. }
@@ -469,10 +470,8 @@ fn additions(
         return Err(first);
     }
     let Some(user) = full.users.first() else {
-        let told: Vec<String> = warnings
-            .into_iter()
-            .filter(|warning| warning.contains(&format!("`{}`", who.username)))
-            .collect();
+        let about = |it: &&Diagnostic| it.subject.is_person(&who.username);
+        let told = texts(diagnostics.iter().filter(about));
         return Err(Person::Refused(if told.is_empty() {
             "no rule gives the person a role, or no name that they could be called".to_owned()
         } else {

@@ -890,7 +890,7 @@ fn a_groups_claim_counts_where_it_can_mean_one_thing_and_never_gives_a_protected
 fn an_issuer_that_is_no_source_is_warned_of() {
     let toml = CLAIMS.replace("CLAIM", "realm_access.roles");
     let about = |toml: &str| {
-        let warnings = Home::new(toml).config.warnings;
+        let warnings = Home::new(toml).config.warnings();
         warnings.into_iter().filter(|it| it.contains("is no source: `provision")).count()
     };
     assert_eq!(about(&toml), 0);

@@ -63,7 +63,7 @@ fn members_that_are_a_url_are_unknown_by_name_unless_the_server_puts_them_in() {
         let why = partial(completeness(&snapshot, &group_dn(name)));
         assert!(why.contains("`memberURL`, which is not read"), "{why}");
         let told = |warning: &&String| warning.contains(&format!("`{}`", group_dn(name)));
-        assert_eq!(snapshot.warnings.iter().filter(told).count(), 1, "{:?}", snapshot.warnings);
+        assert_eq!(snapshot.warnings().iter().filter(told).count(), 1, "{:?}", snapshot.warnings());
     }
     assert_eq!(members(&snapshot, &group_dn("mixed")), ["bob"]);
     let why = partial(completeness(&snapshot, &format!("ou=a,ou=groups,{SUFFIX}")));
@@ -98,7 +98,7 @@ fn what_no_rule_can_reach_leaves_nothing_unknown_and_is_told() {
     let snapshot = read("nothing");
     assert_complete(&snapshot);
     assert_eq!(*completeness(&snapshot, &group_dn("inner")), Completeness::NotAsked);
-    assert!(snapshot.warnings.iter().any(|warning| warning.contains(&group_dn("aside"))));
+    assert!(snapshot.warnings().iter().any(|warning| warning.contains(&group_dn("aside"))));
     // Through the group that it is in a rule does reach it.
     let snapshot = read("outer");
     partial(completeness(&snapshot, &group_dn("inner")));

@@ -88,7 +88,7 @@ fn file_and_server_and_look_up_say_the_same_of_an_odd_directory() {
     let live = read(&config).unwrap();
     let file = read_ldif(&export(&server, &config), &Wants(vec![])).unwrap();
     assert_eq!(full(&live), full(&file));
-    assert_eq!(live.warnings, file.warnings);
+    assert_eq!(live.warnings(), file.warnings());
     let of = |names: &[&str]| -> Vec<String> {
         let mut keys: Vec<String> = names.iter().map(|name| id_of_cn(&live, name)).collect();
         keys.sort();

@@ -1,6 +1,7 @@
 //! Routes that nobody may take, and policies that no route asks for.
 
 use idpsyncd::config::{GatewayConfig, parse};
+use idpsyncd::model::diagnostic::texts;
 use idpsyncd::routes::coverage::warnings;
 
 const START: &str = "[store]\npath = \"s\"\n[[source]]\nname = \"a\"\nkind = \"file\"\n\
@@ -12,7 +13,7 @@ fn told(lines: &str) -> Vec<String> {
     let config = parse(&text, std::path::Path::new("/t.toml"));
     let config = config.unwrap_or_else(|faults| panic!("{faults}\n{text}"));
     let routes = config.gateway.as_ref().map_or_else(Vec::new, GatewayConfig::route_specs);
-    warnings(&routes, &config.settings())
+    texts(&warnings(&routes, &config.settings()))
 }
 
 /// Whether the one Allow of a role (`of_role`) or template may ever take the one route.

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use idpsyncd::config::{KeycloakConfig, SecretRef};
 use idpsyncd::directory::{Completeness, Enabled, Interest, Kind, ScopeReport, Snapshot};
+use idpsyncd::model::Diagnostic;
 use idpsyncd::source::keycloak::KeycloakSource;
-use idpsyncd::source::{Finding, OnProgress, Source, SourceError};
+use idpsyncd::source::{OnProgress, Source, SourceError};
 
 pub type Source_ = Arc<KeycloakSource>;
 
@@ -76,7 +77,7 @@ pub fn try_read_telling(
     runtime().block_on(source.read(&*interest, progress))
 }
 
-pub fn check(source: &Source_, interest: Arc<dyn Interest>) -> Vec<Finding> {
+pub fn check(source: &Source_, interest: Arc<dyn Interest>) -> Vec<Diagnostic> {
     runtime().block_on(source.check(&*interest))
 }
 

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use idpsyncd::config::{Flavor, LdapConfig, LdapGroups, LdapUsers, SecretRef};
 use idpsyncd::directory::{Completeness, Enabled, Interest, Kind, Named, Snapshot};
+use idpsyncd::model::Diagnostic;
 use idpsyncd::model::username::UsernameFrom;
 use idpsyncd::source::ldap::LdapSource;
-use idpsyncd::source::{Finding, Looked, OnProgress, Source, SourceError, Who};
+use idpsyncd::source::{Looked, OnProgress, Source, SourceError, Who};
 
 use crate::openldap::{OpenLdap, SUFFIX};
 
@@ -109,7 +110,7 @@ pub fn sighting(config: &LdapConfig, wanted: &[(&str, &str)], name: &str) -> Vec
     }
 }
 
-pub fn check(config: &LdapConfig) -> Vec<Finding> {
+pub fn check(config: &LdapConfig) -> Vec<Diagnostic> {
     let source = LdapSource::new("corp", config).unwrap();
     runtime().block_on(source.check(&Wants(vec![])))
 }

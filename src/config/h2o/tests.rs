@@ -138,17 +138,17 @@ fn rules_and_protected_roles_may_name_what_is_implied() {
         &[("iam/support.json", SUPPORT)],
     );
     assert!(config.is_protected("h2o-admin"));
-    assert!(!config.warnings.iter().any(|it| it.contains("is not protected")));
+    assert!(!config.warnings().iter().any(|it| it.contains("is not protected")));
     let config = good(WHOLE, &[("iam/support.json", SUPPORT)]);
-    assert!(config.warnings.iter().any(|it| it.contains("`h2o-admin` is not protected")));
+    assert!(config.warnings().iter().any(|it| it.contains("`h2o-admin` is not protected")));
 }
 
 #[test]
 fn an_empty_or_absent_full_access_role_is_everyones_and_said_aloud() {
     for (line, how) in [("", "absent"), ("full_access_role = \"\"\n", "empty")] {
         let config = good(&format!("[h2o]\nadmin_role = \"x\"\n{line}"), &[]);
-        let said = |it: &&String| it.starts_with(&format!("h2o.full_access_role is {how}"));
-        let warning = config.warnings.iter().find(said).expect("it is said");
+        let said = |it: &String| it.starts_with(&format!("h2o.full_access_role is {how}"));
+        let warning = config.warnings().into_iter().find(said).expect("it is said");
         assert!(warning.contains("means everyone"), "{warning}");
         let role = &config.roles["h2o-full-access"];
         assert!(role.everyone && role.external_roles.is_empty());
@@ -157,7 +157,7 @@ fn an_empty_or_absent_full_access_role_is_everyones_and_said_aloud() {
     }
     // A role that nobody holds is another thing.
     let config = good("[h2o]\nadmin_role = \"x\"\nfull_access_role = \"nobody\"\n", &[]);
-    assert!(!config.warnings.iter().any(|it| it.contains("full_access_role")));
+    assert!(!config.warnings().iter().any(|it| it.contains("full_access_role")));
     assert!(!config.roles.contains_key("h2o-full-access"));
     // Declared, it must be everyone's.
     let declared = "[h2o]\nadmin_role = \"x\"\n[roles.h2o-full-access]\ndescription = \"all\"\n";
@@ -240,7 +240,7 @@ fn a_file_or_a_folder_that_is_gone_is_a_fault_and_a_folder_without_policies_is_t
     let faults = bad(&text("[\"iam/*.json\"]"), &[]);
     assert!(faults[0].contains("nor is there such a folder"), "{faults:?}");
     let config = good(&text("[\"iam/*.json\"]"), &[("iam/README", "")]);
-    assert!(config.warnings.iter().any(|it| it.contains("no file fits `/etc/x/iam/*.json`")));
+    assert!(config.warnings().iter().any(|it| it.contains("no file fits `/etc/x/iam/*.json`")));
 }
 
 #[test]

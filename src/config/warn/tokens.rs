@@ -1,6 +1,7 @@
 //! Who could make access tokens in somebody else's name.
 
 use crate::config::types::Config;
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
 use crate::policy::{Action, ActionPattern, Effect, Policy, ResourcePattern};
 
 /// The scope of people.
@@ -8,14 +9,14 @@ const USER: &str = "user";
 
 /// Roles whose holders may make tokens for others (`auth:Token` on `user/…`) and may not manage them
 /// (`user:Manage`): such a token can be an administrator's, with all that one's roles.
-pub(super) fn warnings(config: &Config, warnings: &mut Vec<String>) {
+pub(super) fn warnings(config: &Config, warnings: &mut Vec<Diagnostic>) {
     let (token, manage) = (Action::spelt("auth", "Token"), Action::spelt("user", "Manage"));
     let mut warn = |place: String, on: &str| {
-        warnings.push(format!(
+        warnings.push(Diagnostic::warning(DiagnosticCode::TokensForOthers, Subject::Setting(place.clone()), format!(
             "{place} allows `auth:Token` on `{on}`, and nothing of the role allows `user:Manage` \
              there: whoever holds it can make a token in somebody else's name, an administrator's \
              too; for their own tokens write `resources = [\"user/${{self}}\"]`"
-        ));
+        )));
     };
     for (name, role) in &config.roles {
         let managed = |pattern: &ResourcePattern| {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::config;
 use crate::directory::{Enabled, Interest, Kind, Sighting, Snapshot, Within};
-use crate::source::{Finding, Looked, OnProgress, Source, Who};
+use crate::source::{Looked, OnProgress, Source, Who};
 use crate::store::Reader;
 use crate::sync::{Options, run};
 
@@ -78,7 +78,7 @@ impl Source for Handle {
         })
     }
 
-    fn check<'a>(&'a self, _: &'a dyn Interest) -> BoxFuture<'a, Vec<Finding>> {
+    fn check<'a>(&'a self, _: &'a dyn Interest) -> BoxFuture<'a, Vec<crate::model::Diagnostic>> {
         Box::pin(async { Vec::new() })
     }
 }

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use super::yaml::{self, Node, Place};
 use crate::config::{Code, Fault, near_miss};
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
 use crate::resolve::RoleDefinition;
 
 pub use pool::{Platform, Pool};
@@ -37,7 +38,7 @@ pub struct Osmo {
     /// What is wrong. Where there is anything, the rest is not to be used.
     pub faults: Vec<Fault>,
     /// Worth telling.
-    pub warnings: Vec<String>,
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 /// A role and where it was declared.
@@ -58,7 +59,7 @@ pub fn read<'a>(files: impl IntoIterator<Item = (&'a Path, &'a str)>) -> Osmo {
     let mut defaults = BTreeMap::new();
     let mut origins = Origins::default();
     for (path, text) in files {
-        let mut reading = Reading { file: path, faults: Vec::new(), warnings: Vec::new() };
+        let mut reading = Reading { file: path, faults: Vec::new(), diagnostics: Vec::new() };
         let documents = yaml::documents(text).unwrap_or_else(|error| {
             reading.fault(error.place, "", Code::Syntax, error.message);
             Vec::new()
@@ -91,10 +92,10 @@ pub fn read<'a>(files: impl IntoIterator<Item = (&'a Path, &'a str)>) -> Osmo {
             }
         }
         osmo.faults.append(&mut reading.faults);
-        osmo.warnings.append(&mut reading.warnings);
+        osmo.diagnostics.append(&mut reading.diagnostics);
     }
     for (path, name, pool) in pools {
-        let mut reading = Reading { file: &path, faults: Vec::new(), warnings: Vec::new() };
+        let mut reading = Reading { file: &path, faults: Vec::new(), diagnostics: Vec::new() };
         pool::check_templates(&mut reading, &format!("pools.{name}"), &pool, &osmo.templates);
         osmo.faults.append(&mut reading.faults);
         osmo.pools.insert(name, pool);
@@ -131,7 +132,7 @@ impl Origins {
 struct Reading<'a> {
     file: &'a Path,
     faults: Vec<Fault>,
-    warnings: Vec<String>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 impl Reading<'_> {
@@ -158,8 +159,10 @@ impl Reading<'_> {
         });
     }
 
-    fn warn(&mut self, place: Place, key: &str, message: &str) {
-        self.warnings.push(format!("{}: {key}: {message}", self.at(place)));
+    fn warn(&mut self, code: DiagnosticCode, place: Place, key: &str, message: &str) {
+        let at = self.at(place);
+        let message = format!("{at}: {key}: {message}");
+        self.diagnostics.push(Diagnostic::warning(code, Subject::File(at), message));
     }
 
     /// `config.yaml:12`

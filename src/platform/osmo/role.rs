@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use super::super::yaml::{Node, Place};
 use super::{Imported, Osmo, Reading};
 use crate::config::{Code, near_miss};
-use crate::model::Mode;
-use crate::model::check_role_name;
+use crate::model::{DiagnosticCode, Mode, check_role_name};
 use crate::policy::{ActionPattern, Effect, Policy, ResourcePattern};
 use crate::resolve::RoleDefinition;
 
@@ -47,7 +46,7 @@ pub(super) fn add_defaults(osmo: &mut Osmo, defaults: BTreeMap<String, Node>) {
             continue;
         }
         let mut reading =
-            Reading { file: std::path::Path::new(""), faults: Vec::new(), warnings: Vec::new() };
+            Reading { file: std::path::Path::new(""), faults: Vec::new(), diagnostics: Vec::new() };
         if let Some(role) = role(&mut reading, &name, &name, &node) {
             osmo.roles.insert(name, Imported { role, declared: None });
         }
@@ -116,7 +115,8 @@ fn external_roles(
     match given {
         Some(given) if everyone && !names.is_empty() => {
             let message = "has no effect: everybody holds the role anyway";
-            reading.warn(given.place, &key, message);
+            let code = DiagnosticCode::OsmoExternalRolesUnused;
+            reading.warn(code, given.place, &key, message);
             Vec::new()
         }
         Some(_) => names.into_iter().map(|(name, _)| name).collect(),
@@ -222,7 +222,8 @@ fn action(reading: &mut Reading<'_>, key: &str, node: &Node) -> Option<ActionPat
                     "OSMO has no action that `{text}` could mean: they are spelt like \
                      `workflow:Create`, and case counts"
                 );
-                reading.warn(node.place, &key, &message);
+                let code = DiagnosticCode::OsmoActionUnknown;
+                reading.warn(code, node.place, &key, &message);
             }
             Some(pattern)
         }

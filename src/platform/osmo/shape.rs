@@ -4,6 +4,7 @@ use super::super::yaml::{Key, Node, Place, Value};
 use super::Reading;
 use super::helm;
 use crate::config::{Code, near_miss};
+use crate::model::DiagnosticCode;
 
 /// A name, where it stands, and what it stands for.
 pub(super) type Entry = (String, Place, Node);
@@ -201,7 +202,10 @@ fn chart(reading: &mut Reading<'_>, key: &str, values: &Node, sections: &mut Sec
         let read = ["roles", "pools", "podTemplates", "backends"];
         let full = format!("{key}.{}", name.name.escape_debug());
         match near_miss(&name.name, read) {
-            None => reading.warn(name.place, &full, "is not read: it is not known here"),
+            None => {
+                let message = "is not read: it is not known here";
+                reading.warn(DiagnosticCode::OsmoUnread, name.place, &full, message);
+            }
             near => {
                 reading.fault_near(name.place, &full, Code::UnknownKey, "unknown key", near);
             }
@@ -210,7 +214,8 @@ fn chart(reading: &mut Reading<'_>, key: &str, values: &Node, sections: &mut Sec
     if values.get("enabled").is_some_and(|it| it.value == Value::Bool(false)) {
         let message =
             "is false: this OSMO takes its roles from its database, not from these values";
-        reading.warn(values.place, &format!("{key}.enabled"), message);
+        let code = DiagnosticCode::OsmoElsewhere;
+        reading.warn(code, values.place, &format!("{key}.enabled"), message);
     }
     let values = spelt_as_rendered(values);
     let defaults = helm::defaults();
@@ -244,7 +249,7 @@ fn chart(reading: &mut Reading<'_>, key: &str, values: &Node, sections: &mut Sec
              `config.yaml`, or `helm get values --all`, says what is really there",
             names.join("`, `")
         );
-        reading.warn(values.place, key, &message);
+        reading.warn(DiagnosticCode::OsmoDefaults, values.place, key, &message);
     }
 }
 
@@ -266,7 +271,8 @@ fn bare(reading: &mut Reading<'_>, root: &Node, entries: &[(Key, Node)], section
         return listed_roles(reading, std::slice::from_ref(root), sections);
     }
     if entries.is_empty() {
-        return reading.warn(root.place, "osmo", "nothing is in this file");
+        let message = "nothing is in this file";
+        return reading.warn(DiagnosticCode::OsmoUnread, root.place, "osmo", message);
     }
     // What is empty says nothing of what it is: the others do.
     let said = entries.iter().filter(|(_, node)| node.map().is_none_or(|it| !it.is_empty()));

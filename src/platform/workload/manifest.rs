@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::super::yaml::{self, Node, Place};
 use crate::config::{Code, Fault};
-use crate::model::Cloud;
+use crate::model::{Cloud, Diagnostic, DiagnosticCode, Subject};
 
 /// What each cloud's webhook or agent reads.
 const ANNOTATIONS: [(&str, Cloud); 3] = [
@@ -32,7 +32,7 @@ pub struct Manifests {
     /// What is wrong.
     pub faults: Vec<Fault>,
     /// Worth telling.
-    pub warnings: Vec<String>,
+    pub diagnostics: Vec<Diagnostic>,
     /// Where each was declared.
     origins: BTreeMap<(String, String), String>,
 }
@@ -122,10 +122,10 @@ impl Manifests {
         }
         let at = format!("{}:{}", file.display(), node.place.line);
         let Some(namespace) = field("namespace").and_then(Node::text) else {
-            self.warnings.push(format!(
+            self.diagnostics.push(Diagnostic::warning(DiagnosticCode::WorkloadNoNamespace, Subject::Workload(name.to_owned()), format!(
                 "workload: {at}: ServiceAccount `{name}` names no namespace: in which one it is is \
                  unknown, so it is left out"
-            ));
+            )));
             return;
         };
         let key = (namespace.to_owned(), name.to_owned());

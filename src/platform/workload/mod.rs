@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::osmo::{Osmo, Platform, Pool, merged};
 use super::yaml::{Node, Value};
-use crate::model::{Cloud, WorkloadIdentity};
+use crate::model::{Cloud, Diagnostic, DiagnosticCode, Subject, WorkloadIdentity};
 
 pub use manifest::{Accounts, ServiceAccount, read};
 
@@ -35,7 +35,7 @@ const AZURE_LABEL: &str = "azure.workload.identity/use";
 
 /// What the pods of OSMO's pools are in the clouds, sorted, and what is worth telling of it.
 #[must_use]
-pub fn identities(osmo: &Osmo, workload: &Workload) -> (Vec<WorkloadIdentity>, Vec<String>) {
+pub fn identities(osmo: &Osmo, workload: &Workload) -> (Vec<WorkloadIdentity>, Vec<Diagnostic>) {
     let mut told = Told::default();
     let mut rows = BTreeSet::new();
     for (name, pool) in &osmo.pools {
@@ -211,67 +211,75 @@ fn listed(places: &BTreeSet<String>) -> String {
 }
 
 impl Told {
-    fn warnings(&self, osmo: &Osmo, workload: &Workload) -> Vec<String> {
+    fn warnings(&self, osmo: &Osmo, workload: &Workload) -> Vec<Diagnostic> {
         let mut out = Vec::new();
         for (place, text) in &self.at_run_time {
-            out.push(format!(
+            out.push(Diagnostic::warning(DiagnosticCode::WorkloadUnknown, Subject::Workload(place.clone()), format!(
                 "workload: the pod template of `{place}` leaves the service account to run time \
                  (`{text}`): which cloud identity it reaches is unknown"
-            ));
+            )));
         }
         for (backend, places) in &self.backends {
-            out.push(format!(
+            out.push(Diagnostic::warning(DiagnosticCode::WorkloadUnknown, Subject::Workload(backend.clone()), format!(
                 "workload: no `[[workload.backend]]` says the namespace of backend `{backend}`: which \
                  cloud identities {} reach is unknown",
                 listed(places)
-            ));
+            )));
         }
         if !self.no_backend.is_empty() {
-            out.push(format!(
-                "workload: {} name no backend: which cloud identities they reach is unknown",
-                listed(&self.no_backend)
+            out.push(Diagnostic::warning(
+                DiagnosticCode::WorkloadUnknown,
+                Subject::None,
+                format!(
+                    "workload: {} name no backend: which cloud identities they reach is unknown",
+                    listed(&self.no_backend)
+                ),
             ));
         }
         for ((namespace, account), places) in &self.no_manifest {
-            out.push(format!(
+            out.push(Diagnostic::warning(DiagnosticCode::WorkloadUnknown, Subject::Workload(format!("{namespace}/{account}")), format!(
                 "workload: no manifest shows the service account `{namespace}/{account}` of {}: which \
                  cloud identity it bears is unknown",
                 listed(places)
-            ));
+            )));
         }
         for (((namespace, account), text), places) in &self.filled_in {
-            out.push(format!(
+            out.push(Diagnostic::warning(DiagnosticCode::WorkloadUnknown, Subject::Workload(format!("{namespace}/{account}")), format!(
                 "workload: the manifest of the service account `{namespace}/{account}` of {} is a \
                  template (`{text}`): which cloud identity it bears is unknown",
                 listed(places)
-            ));
+            )));
         }
         for ((namespace, account), places) in &self.nobody {
-            out.push(format!(
+            out.push(Diagnostic::warning(DiagnosticCode::WorkloadNobody, Subject::Workload(format!("{namespace}/{account}")), format!(
                 "workload: the service account `{namespace}/{account}` of {} bears no annotation and \
                  no association: as far as these files say it is nobody in any cloud",
                 listed(places)
-            ));
+            )));
         }
         for (place, at_run_time) in &self.unlabelled {
             let what = if *at_run_time { "leaves to run time" } else { "does not set" };
-            out.push(format!(
+            out.push(Diagnostic::warning(DiagnosticCode::WorkloadNoLabel, Subject::Workload(place.clone()), format!(
                 "workload: the pod template of `{place}` {what} the label `{AZURE_LABEL}: \"true\"`: \
                  AKS gives its pods no token; that is no fence, a workflow may set the label itself"
-            ));
+            )));
         }
         for (identity, accounts) in self.shared(workload) {
             let accounts: Vec<String> =
                 accounts.iter().map(|(namespace, name)| format!("`{namespace}/{name}`")).collect();
-            out.push(format!(
+            out.push(Diagnostic::warning(DiagnosticCode::WorkloadShared, Subject::Workload(identity.clone()), format!(
                 "workload: the identity `{identity}` is borne in more than one namespace: by {}",
                 accounts.join(", ")
-            ));
+            )));
         }
         let used: BTreeSet<&str> =
             osmo.pools.values().filter_map(|pool| pool.backend.as_deref()).collect();
         for backend in workload.backends.keys().filter(|name| !used.contains(name.as_str())) {
-            out.push(format!("workload.backend `{backend}`: no imported pool runs on it"));
+            out.push(Diagnostic::warning(
+                DiagnosticCode::WorkloadBackendUnused,
+                Subject::Workload(backend.clone()),
+                format!("workload.backend `{backend}`: no imported pool runs on it"),
+            ));
         }
         out
     }

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::model::diagnostic::texts;
 use crate::platform::osmo;
 
 fn osmo_of(text: &str) -> Osmo {
@@ -59,7 +60,7 @@ fn with(template: &str, manifests: &str) -> (Vec<String>, Vec<String>) {
         associations: [(("ns".to_owned(), "pi".to_owned()), ["arn:pi".to_owned()].into())].into(),
     };
     let (rows, warnings) = identities(&osmo, &workload);
-    (shown(&rows), warnings)
+    (shown(&rows), texts(&warnings))
 }
 
 #[test]
@@ -193,7 +194,7 @@ fn a_namespace_is_its_backends_and_unknown_where_nothing_says_it() {
             "c/x ?/default ? ?",
         ]
     );
-    let warnings = warnings.join("\n");
+    let warnings = texts(&warnings).join("\n");
     for told in [
         "no `[[workload.backend]]` says the namespace of backend `two`: which cloud identities `b/x` reach",
         "`c/x` name no backend",
@@ -222,7 +223,7 @@ fn manifests_come_in_every_form_that_kubectl_writes() {
         assert_eq!(accounts(&text).len(), expected, "{text}");
     }
     let told = manifests("{kind: ServiceAccount, metadata: {name: a}}");
-    assert!(told.accounts.is_empty() && told.warnings[0].contains("names no namespace"));
+    assert!(told.accounts.is_empty() && told.diagnostics[0].message.contains("names no namespace"));
 }
 
 #[test]

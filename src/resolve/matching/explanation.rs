@@ -2,6 +2,7 @@
 
 use super::candidates::{By, NoRole};
 use super::refusals::Refusal;
+use crate::model::{Diagnostic, DiagnosticCode as Code, Subject};
 use crate::resolve::rules::Thing;
 
 /// Why `rule` of `source` gives nothing to those in `thing`.
@@ -10,29 +11,47 @@ pub(super) fn explain(
     source: &str,
     rule: &str,
     thing: &Thing<'_>,
-) -> String {
+) -> Diagnostic {
     let kind = thing.kind.as_str();
     let identity = thing.identity;
-    match refusal {
-        Refusal::NoRole(NoRole::Captured(why)) => format!(
-            "{source}: {rule}: group {why}: what a pattern captures may not hold `*`, `/`, `$`, white \
+    let gift = |role: &str| Subject::gift(rule, role, thing.external());
+    let (code, subject, message) = match refusal {
+        Refusal::NoRole(NoRole::Captured(why)) => (
+            Code::CaptureRefused,
+            Subject::Reference(thing.external()),
+            format!(
+                "{source}: {rule}: group {why}: what a pattern captures may not hold `*`, `/`, `$`, white \
              space, control or format characters"
+            ),
         ),
-        Refusal::NoRole(NoRole::Unknown(role)) => format!(
-            "{source}: {rule} comes to role `{}` for `{identity}`, which is neither declared nor made \
+        Refusal::NoRole(NoRole::Unknown(role)) => (
+            Code::RoleUndeclared,
+            gift(role),
+            format!(
+                "{source}: {rule} comes to role `{}` for `{identity}`, which is neither declared nor made \
              by a template: nothing granted",
-            role.escape_debug()
+                role.escape_debug()
+            ),
         ),
-        Refusal::Protected { role, by } => format!(
-            "{source}: {rule} would give the protected role `{role}` through {kind} `{}`, which {}",
-            identity.escape_debug(),
-            remedy(*by)
+        Refusal::Protected { role, by } => (
+            Code::ProtectedUnreachable,
+            gift(role),
+            format!(
+                "{source}: {rule} would give the protected role `{role}` through {kind} `{}`, which {}",
+                identity.escape_debug(),
+                remedy(*by)
+            ),
         ),
-        Refusal::OutsideGrants { role } => format!(
-            "{source}: {rule} would give role `{role}` through {kind} `{identity}`, but the source's \
+        Refusal::OutsideGrants { role } => (
+            Code::OutsideGrants,
+            gift(role),
+            format!(
+                "{source}: {rule} would give role `{role}` through {kind} `{identity}`, but the source's \
              `grants` do not name it: nothing granted"
+            ),
         ),
-    }
+    };
+    Diagnostic::warning(code, subject, message).of(source)
 }
 
 fn remedy(by: By) -> &'static str {
@@ -57,7 +76,8 @@ mod tests {
     fn of(kind: Kind, name: &str, identity: &str) -> Vec<String> {
         let mut told = Vec::new();
         Kit::new(&[(kind, name, identity)]).each(identity, |candidate, refusal, thing, _| {
-            told.extend(refusal.map(|it| explain(&it, "kc", &candidate.rule, thing)));
+            let words = refusal.map(|it| explain(&it, "kc", &candidate.rule, thing).message);
+            told.extend(words);
         });
         told
     }

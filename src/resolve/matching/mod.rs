@@ -11,7 +11,7 @@ mod refusals;
 use std::collections::BTreeSet;
 
 use crate::directory::Directory;
-use crate::model::{Mode, RoleIdx};
+use crate::model::{Diagnostic, DiagnosticCode as Code, Mode, RoleIdx, Subject};
 
 use super::doubt::Doubts;
 use super::roles::Roles;
@@ -55,7 +55,7 @@ pub fn matches(
     rules: &Rules<'_>,
     directory: &Directory,
     roles: &Roles,
-    warnings: &mut BTreeSet<String>,
+    warnings: &mut BTreeSet<Diagnostic>,
 ) -> Matched {
     let doubts = Doubts::of(directory);
     let mut matched = Matched::default();
@@ -74,7 +74,8 @@ pub fn matches(
             match refusal {
                 None => gives.extend(given(candidate, roles)),
                 Some(refusal) => {
-                    warnings.insert(explain(&refusal, rules.source(), &candidate.rule, &thing));
+                    let told = explain(&refusal, rules.source(), &candidate.rule, &thing);
+                    warnings.insert(told);
                 }
             }
         }
@@ -84,19 +85,23 @@ pub fn matches(
     }
     let told: BTreeSet<u32> = matched.doubted.iter().map(|(doubt, _)| *doubt).collect();
     for doubt in told.iter().filter_map(|doubt| doubts.list.get(*doubt as usize)) {
-        warnings.insert(doubt.sentence(rules.source()));
+        warnings.insert(doubt.diagnostic(rules.source()));
     }
     Matched { doubts, ..matched }
 }
 
 /// Rules that matched nothing in any source that was looked at, as warnings.
-pub fn unmatched(settings: &Settings<'_>, matched: &[Matched], warnings: &mut BTreeSet<String>) {
+pub fn unmatched(
+    settings: &Settings<'_>,
+    matched: &[Matched],
+    warnings: &mut BTreeSet<Diagnostic>,
+) {
     for mapping in settings.mappings {
         if !matched.iter().any(|m| m.mappings_used.contains(&mapping.number)) {
-            warnings.insert(format!(
-                "mapping[{}], {}, matches nothing in any source",
-                mapping.number, mapping.rule
-            ));
+            let key = format!("mapping[{}]", mapping.number);
+            let message = format!("{key}, {}, matches nothing in any source", mapping.rule);
+            let subject = Subject::Setting(key);
+            warnings.insert(Diagnostic::warning(Code::MappingUnmatched, subject, message));
         }
     }
     // Where there is no identity provider every role is given by hand.
@@ -116,10 +121,12 @@ pub fn unmatched(settings: &Settings<'_>, matched: &[Matched], warnings: &mut BT
             let names = missing.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
             let mapped = settings.mappings.iter().any(|m| m.roles.contains(name));
             if !mapped {
-                warnings.insert(format!(
+                let message = format!(
                     "roles.{name}: no role or group of any source is called {names}, and no \
                      mapping gives it: nobody can reach it"
-                ));
+                );
+                let subject = Subject::Role(name.clone());
+                warnings.insert(Diagnostic::warning(Code::RoleUnmatched, subject, message));
             }
         }
     }

@@ -3,8 +3,8 @@
 use hashbrown::{HashMap, HashSet};
 
 use crate::directory::DirUser;
-use crate::model::UserId;
 use crate::model::username::UsernameFrom;
+use crate::model::{Diagnostic, DiagnosticCode as Code, Subject, UserId};
 
 use super::super::settings::LinkBy;
 use super::{Absent, Finder, NOBODY};
@@ -285,27 +285,34 @@ where
     }
 
     pub(super) fn collision(&mut self, source: &str, name: &str) {
-        self.warnings.insert(format!(
-            "{source}: more than one user comes to the username `{name}`: the newcomer is not \
-             provisioned"
-        ));
+        let message = format!(
+            "more than one user comes to the username `{name}`: the newcomer is not provisioned"
+        );
+        self.refuse(Code::UsernameCollision, source, name, message);
     }
 
     /// Somebody bears the name of an account that is nobody else's.
     pub(super) fn stays_apart(&mut self, source: &str, name: &str) {
-        self.warnings.insert(format!(
-            "{source}: `{name}` is the name of a service account or the default admin, which is \
-             never linked with another source's account: the newcomer is not provisioned"
-        ));
+        let message = format!(
+            "`{name}` is the name of a service account or the default admin, which is never linked \
+             with another source's account: the newcomer is not provisioned"
+        );
+        self.refuse(Code::NeverLinked, source, name, message);
     }
 
     /// Somebody whom the source knew by another id, and whom others still list, has a namesake
     /// there.
     pub(super) fn other_id(&mut self, source: &str, name: &str) {
-        self.warnings.insert(format!(
-            "{source}: `{name}` has another id there than before, and a new id under an old name is \
-             another person: the newcomer is not provisioned while another source lists the one \
-             before; where the accounts were only made anew, give the source another `name`"
-        ));
+        let message = format!(
+            "`{name}` has another id there than before, and a new id under an old name is another \
+             person: the newcomer is not provisioned while another source lists the one before; \
+             where the accounts were only made anew, give the source another `name`"
+        );
+        self.refuse(Code::OtherId, source, name, message);
+    }
+
+    fn refuse(&mut self, code: Code, source: &str, name: &str, message: String) {
+        let told = Diagnostic::warning(code, Subject::User(name.to_owned()), message);
+        self.warnings.insert(told.said_by(source));
     }
 }

@@ -4,6 +4,7 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::{Finder, NOBODY};
+use crate::model::{Diagnostic, DiagnosticCode as Code, Subject};
 
 impl<'a, 'n> Finder<'a, 'n>
 where
@@ -69,11 +70,12 @@ where
             }
         }
         if alone > 0 {
-            self.warnings.insert(format!(
-                "{}: {alone} people are known to it alone, and `lifecycle = false` leaves it to the \
-                 other sources to say who is there: not provisioned",
-                source.name
-            ));
+            let message = format!(
+                "{alone} people are known to it alone, and `lifecycle = false` leaves it to the \
+                 other sources to say who is there: not provisioned"
+            );
+            let told = Diagnostic::warning(Code::KnownAlone, Subject::None, message);
+            self.warnings.insert(told.said_by(source.name));
         }
     }
 }

@@ -67,9 +67,9 @@ fn a_source_without_lifecycle_gives_roles_to_those_whom_others_list_and_provisio
         let plan = world.run();
         assert_eq!((names(&world), world.effective().as_str()), (vec!["ann"], "ann:r"));
         assert!(
-            plan.warnings.iter().any(|w| w.contains("ldap: 1 people are known to it alone")),
+            plan.warnings().iter().any(|w| w.contains("ldap: 1 people are known to it alone")),
             "{:?}",
-            plan.warnings
+            plan.warnings()
         );
         assert!(world.run().changes.is_empty());
         // What it gave goes when it says so no more.
@@ -142,9 +142,9 @@ fn a_rename_to_a_name_that_only_another_source_knows_is_refused_and_stays_refuse
         for _ in 0..3 {
             let plan = world.run();
             assert!(
-                plan.warnings.iter().any(|w| w.contains("`mallory` cannot be renamed to `ceo`")),
+                plan.warnings().iter().any(|w| w.contains("`mallory` cannot be renamed to `ceo`")),
                 "{keys}: {:?}",
-                plan.warnings
+                plan.warnings()
             );
             assert!(!world.effective().contains("mallory"), "{keys}: {}", world.effective());
             assert_eq!(known_as(&world, "mallory"), "kc:1", "{keys}");
@@ -179,9 +179,9 @@ fn a_new_id_under_an_old_name_in_one_source_is_not_who_another_still_lists() {
         let plan = world.run();
         assert!(!known_as(&world, "ann").contains('9'), "{}", known_as(&world, "ann"));
         assert!(
-            plan.warnings.iter().any(|w| w.contains("`ann` has another id there than before")),
+            plan.warnings().iter().any(|w| w.contains("`ann` has another id there than before")),
             "{:?}",
-            plan.warnings
+            plan.warnings()
         );
         assert_eq!(names(&world), ["ann"]);
         // A source under another name is another source: names link again.

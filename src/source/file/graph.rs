@@ -24,6 +24,7 @@ use super::builtin::Builtin;
 use super::export::{Composites, Export, Group, Role};
 use super::odd::{ByClient, Names, Oddities};
 use crate::directory::{Completeness, Interest, Kind, NewRef, SnapshotBuilder, client_role_key};
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
 
 /// Before the key and `norm` of a role whose client does not count. No client role's identity
 /// begins so: a blank never stands before the first `/` there by accident, and a mapping's client
@@ -148,10 +149,10 @@ impl<'a> Graph<'a> {
     /// Tells of roles that someone holds but the file does not list.
     pub(super) fn unlisted(&self, builder: &mut SnapshotBuilder) {
         for name in &self.unlisted {
-            builder.warn(format!(
+            builder.tell(Diagnostic::warning(DiagnosticCode::RoleUnlisted, Subject::Name(name.clone()), format!(
                 "{name} is held but not listed under `roles`: it counts as a role that contains \
                  nothing, as Keycloak imports it"
-            ));
+            )));
         }
     }
 
@@ -313,7 +314,11 @@ impl<'a> Graph<'a> {
             }
             if self.put(client, &role.name, Place::Nowhere).is_some() {
                 let why = format!("`roles` lists {} twice", title(client, &role.name));
-                builder.warn(format!("{why}: the first counts"));
+                builder.tell(Diagnostic::warning(
+                    DiagnosticCode::RoleDuplicate,
+                    subject_of(client, &role.name),
+                    format!("{why}: the first counts"),
+                ));
                 let same = |it: &&mut Listed<'_>| it.client == client && it.role.name == role.name;
                 if let Some(first) = listed.iter_mut().find(same) {
                     first.unknown(why);
@@ -388,10 +393,12 @@ fn new_group(group: &Group, names: &[&str], path: &str, builder: &mut SnapshotBu
             return number;
         }
         if tries == 0 {
-            builder.warn(match &group.id {
+            let message = match &group.id {
                 Some(_) => format!("the group `{path}` has the `id` of another group"),
                 None => format!("two groups are `{path}`, and neither has an `id`"),
-            });
+            };
+            let subject = Subject::reference(Kind::Group, path);
+            builder.tell(Diagnostic::warning(DiagnosticCode::GroupDuplicate, subject, message));
         }
         tries += 1;
         key = format!("{by_names}\u{0}{tries}");
@@ -437,7 +444,9 @@ fn listed_ref(listed: &Listed<'_>, builder: &mut SnapshotBuilder, odd: &mut Oddi
         return number;
     }
     let title = title(*client, &role.name);
-    builder.warn(format!("{title} has the `id` of another role"));
+    let subject = subject_of(*client, &role.name);
+    let message = format!("{title} has the `id` of another role");
+    builder.tell(Diagnostic::warning(DiagnosticCode::RoleDuplicate, subject, message));
     let number = reference(builder, *client, &role.name, None, *counts);
     if builder.counts().1 == before {
         // Its name is another's id as well: nobody writes that by accident.
@@ -543,13 +552,25 @@ fn reference(
     }
 }
 
+/// A role of the realm, or of a client, as what something is told of.
+fn subject_of(client: Option<&str>, role: &str) -> Subject {
+    match client {
+        None => Subject::reference(Kind::RealmRole, role),
+        Some(client) => Subject::reference(Kind::ClientRole, &format!("{client}/{role}")),
+    }
+}
+
 /// Roles called `.` or `..` are refused in every kind of source: in a URL of Keycloak's admin API
 /// such a name turns "who has this role" into "who is there", and a file must not say more than
 /// the server that wrote it could be asked.
 fn refused(client: Option<&str>, name: &str, builder: &mut SnapshotBuilder) -> bool {
     if is_dots(name) {
         let title = title(client, name);
-        builder.warn(format!("{title} is refused: a role cannot be called `.` or `..`"));
+        builder.tell(Diagnostic::warning(
+            DiagnosticCode::RoleNameRefused,
+            subject_of(client, name),
+            format!("{title} is refused: a role cannot be called `.` or `..`"),
+        ));
     }
     is_dots(name)
 }

@@ -14,7 +14,7 @@ use super::encoding;
 use super::records::{Fault, Record, Records, whole};
 use crate::config::LdifConfig;
 use crate::directory::{Interest, Snapshot, dn, value};
-use crate::model::Time;
+use crate::model::{Diagnostic, DiagnosticCode, Subject, Time};
 use crate::source::SourceError;
 use crate::source::ldap::presence::{Presence, presence};
 use crate::source::ldap::roles::Roles;
@@ -179,11 +179,15 @@ impl Conflicts {
 
     fn tell(&self, assembler: &mut Assembler) {
         if let Some(first) = &self.first {
-            assembler.warn(format!(
-                "{} entries are replication conflicts, which no search returns, and are passed \
+            assembler.tell(Diagnostic::warning(
+                DiagnosticCode::ReplicationConflicts,
+                Subject::None,
+                format!(
+                    "{} entries are replication conflicts, which no search returns, and are passed \
                  over (such as `{}`): settle them on the server",
-                self.count,
-                first.escape_debug()
+                    self.count,
+                    first.escape_debug()
+                ),
             ));
         }
     }

@@ -125,13 +125,13 @@ fn every_kind_of_group_is_read_and_nested_ones_lead_on() {
     assert_eq!(ups(directory, "unique"), set(&["names"]), "nested, and a cycle is legal");
     assert_eq!(ups(directory, "names"), set(&["unique"]));
     assert!(snapshot.is_complete(), "{:?}", snapshot.members);
-    assert!(snapshot.warnings.is_empty(), "{:?}", snapshot.warnings);
+    assert!(snapshot.warnings().is_empty(), "{:?}", snapshot.warnings());
 
     let mut flat = config();
     flat.groups.as_mut().unwrap().nested = false;
     let snapshot = read_as(&text, &flat, &[]).unwrap();
     assert_eq!(ups(&snapshot.directory, "unique"), set(&[]));
-    assert!(snapshot.warnings.is_empty(), "{:?}", snapshot.warnings);
+    assert!(snapshot.warnings().is_empty(), "{:?}", snapshot.warnings());
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn placeholders_are_silent_and_members_who_lead_nowhere_are_told_once_a_group() 
     .concat();
     let snapshot = read(&text).unwrap();
     assert_eq!(
-        snapshot.warnings,
+        snapshot.warnings(),
         [
             "group `cn=loud,ou=groups,dc=x`: 1 member(s) lead to no user or group (gone, or left out by a filter): `uid=gone,ou=people,dc=x`; 1 member(s) are outside the bases of users and groups: `uid=else,dc=y`; 1 member(s) are not distinguished names: `not a dn`",
             "group `cn=posix,ou=groups,dc=x`: 1 member(s) name no user: `ghost`",
@@ -178,7 +178,7 @@ fn a_group_without_members_in_a_file_has_none_and_nobody_is_told_of_rights() {
     let text = [user("alice"), group("none", &[]), group("open", &["uid=alice,ou=people,dc=x"])];
     let snapshot = read(&text.concat()).unwrap();
     assert!(snapshot.is_complete() && snapshot.stands_alone(), "{:?}", snapshot.scopes());
-    assert_eq!(snapshot.warnings, [""; 0]);
+    assert_eq!(snapshot.warnings(), [""; 0]);
     assert_eq!(members(&snapshot.directory, "none"), set(&[]));
 }
 
@@ -220,7 +220,7 @@ fn groups_whose_members_are_not_read_are_told_by_name_and_are_never_empty() {
             panic!("{name}: {partial:?}")
         };
         assert!(why.contains(told) && why.contains(&format!("cn={name},")), "{why}");
-        assert!(snapshot.warnings.iter().any(|w| w.contains(&format!("`cn={name},"))), "{name}");
+        assert!(snapshot.warnings().iter().any(|w| w.contains(&format!("`cn={name},"))), "{name}");
         assert!(!snapshot.is_complete() && snapshot.groups.is_complete());
     }
 }
@@ -252,7 +252,7 @@ fn two_people_of_one_username_stay_two_for_resolving_to_report() {
     let snapshot = read(&text.concat()).unwrap();
     assert_eq!(snapshot.directory.users.len(), 2);
     assert_eq!(members(&snapshot.directory, "g"), set(&[]), "nobody is meant for sure");
-    assert!(snapshot.warnings[0].contains("name several users"), "{:?}", snapshot.warnings);
+    assert!(snapshot.warnings()[0].contains("name several users"), "{:?}", snapshot.warnings());
 }
 
 #[test]
@@ -268,8 +268,8 @@ fn attribute_values_that_rules_name_become_references() {
     let reference = &snapshot.directory.refs[0];
     assert_eq!(reference.kind, Kind::Attribute);
     assert_eq!(snapshot.directory.text(reference.identity), "DepartmentNumber=Research lab");
-    let told = |text: &str| snapshot.warnings.iter().any(|warning| warning.contains(text));
-    assert!(told("no user shows an attribute `title`"), "{:?}", snapshot.warnings);
+    let told = |text: &str| snapshot.warnings().iter().any(|warning| warning.contains(text));
+    assert!(told("no user shows an attribute `title`"), "{:?}", snapshot.warnings());
 }
 
 #[test]
@@ -412,14 +412,14 @@ fn what_no_search_returns_is_neither_a_user_nor_a_group_nor_in_the_way_of_one() 
     ];
     let snapshot = read(&[plain.as_str(), &extra.concat()].concat()).unwrap();
     assert_eq!(snapshot.directory.digest(), expected.directory.digest());
-    assert_eq!(snapshot.warnings, expected.warnings);
+    assert_eq!(snapshot.warnings(), expected.warnings());
     // One of the deleted alone is nobody at all.
     assert!(read(extra[0]).map(|_| ()).unwrap_err().contains("no user"));
 
     let conflict = "dn: nsuniqueid=1-1-1-3+uid=ada,ou=people,dc=x\nobjectClass: inetOrgPerson\nuid: ada\nnsds5ReplConflict: namingConflict uid=ada\n\n";
     let snapshot = read(&[plain.as_str(), conflict].concat()).unwrap();
     assert_eq!(snapshot.directory.digest(), expected.directory.digest());
-    assert!(snapshot.warnings[0].contains("replication conflicts"), "{:?}", snapshot.warnings);
+    assert!(snapshot.warnings()[0].contains("replication conflicts"), "{:?}", snapshot.warnings());
 }
 
 #[test]
@@ -480,12 +480,16 @@ fn whoever_has_a_value_that_cannot_be_read_is_named_with_it() {
         r"user `uid=carol,ou=people,dc=x`: `nsAccountLock` is `perhaps`, which is no boolean",
         r"user `cn=odd,ou=people,dc=x`: `uid` is `\xff\xfebin`, which is no text (UTF-8)",
     ] {
-        assert!(snapshot.warnings.iter().any(|w| w.starts_with(told)), "{:?}", snapshot.warnings);
+        assert!(
+            snapshot.warnings().iter().any(|w| w.starts_with(told)),
+            "{:?}",
+            snapshot.warnings()
+        );
     }
     let crowd: String = (0..60).map(|n| with(&format!("u{n:02}"), "pwdEndTime: soon")).collect();
     let snapshot = read(&crowd).unwrap();
-    assert_eq!(snapshot.warnings.iter().filter(|w| w.starts_with("user `")).count(), 50);
-    assert!(snapshot.warnings.iter().any(|w| w.starts_with("10 more users")));
+    assert_eq!(snapshot.warnings().iter().filter(|w| w.starts_with("user `")).count(), 50);
+    assert!(snapshot.warnings().iter().any(|w| w.starts_with("10 more users")));
 }
 
 #[test]
@@ -536,7 +540,7 @@ proptest! {
         fastrand::Rng::with_seed(seed).shuffle(&mut records);
         let shuffled = read(&records.concat()).unwrap();
         prop_assert_eq!(straight.directory.digest(), shuffled.directory.digest());
-        prop_assert_eq!(straight.warnings, shuffled.warnings);
+        prop_assert_eq!(straight.warnings(), shuffled.warnings());
     }
 
     #[test]

@@ -28,9 +28,10 @@ mod records;
 use futures_util::future::BoxFuture;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::{Finding, Looked, OnProgress, Source, SourceError, Who};
+use super::{Looked, OnProgress, Source, SourceError, Who};
 use crate::config::{LdifConfig, RealmExportConfig, SourceKind};
-use crate::directory::{Directory, Interest, Sighting, Snapshot, Within};
+use crate::directory::{Directory, Interest, ScopeReport, Sighting, Snapshot, Within};
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
 
 /// A file that is read like a server.
 #[derive(Debug)]
@@ -101,11 +102,11 @@ impl Source for FileSource {
         })
     }
 
-    fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Finding>> {
+    fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Diagnostic>> {
         Box::pin(async move {
             let silent: OnProgress = std::sync::Arc::new(|_| {});
             match off_the_runtime(|| self.read_now(interest, &silent)) {
-                Err(error) => vec![Finding { error: true, message: error.message }],
+                Err(error) => vec![error.into_diagnostic()],
                 Ok(snapshot) => findings(snapshot),
             }
         })
@@ -146,17 +147,14 @@ fn pick(directory: &Directory, who: &Who) -> Looked {
     Looked::Found(Box::new(sighting))
 }
 
-/// What a reading has to say besides its facts: why it is partial, and its warnings.
-fn findings(snapshot: Snapshot) -> Vec<Finding> {
-    let partial = snapshot.scopes().into_iter().filter_map(|scope| {
-        scope.partial.map(|why| format!("the {} are not all there: {why}", scope.scope))
-    });
-    let partial: Vec<String> = partial.collect();
-    partial
-        .into_iter()
-        .chain(snapshot.warnings)
-        .map(|message| Finding { error: false, message })
-        .collect()
+/// What a reading has to say besides its facts: why it is partial, and what it tells itself.
+fn findings(snapshot: Snapshot) -> Vec<Diagnostic> {
+    let partial =
+        snapshot.scopes().into_iter().filter_map(|ScopeReport { scope, partial, .. }| {
+            let message = format!("the {scope} are not all there: {}", partial?);
+            Some(Diagnostic::warning(DiagnosticCode::SourcePartial, Subject::scope(scope), message))
+        });
+    partial.chain(snapshot.diagnostics).collect()
 }
 
 /// Runs what keeps a processor busy for as long as a file is large, without keeping the runtime's

@@ -12,6 +12,8 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
+
 /// A place in the document, such as ``users[3].attributes[`site`][0]``.
 #[derive(Clone, Copy)]
 pub(super) struct At<'a> {
@@ -152,10 +154,14 @@ impl Oddities {
     }
 
     /// What to tell people.
-    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
-        self.told.values().map(|(first, count)| match count {
-            1 => first.clone(),
-            count => format!("{first} (and {} more like it)", count - 1),
+    pub(super) fn diagnostics(&self) -> impl Iterator<Item = Diagnostic> {
+        self.told.iter().map(|((kind, _), (first, count))| {
+            let message = match count {
+                1 => first.clone(),
+                count => format!("{first} (and {} more like it)", count - 1),
+            };
+            let subject = Subject::File(kind.clone());
+            Diagnostic::warning(DiagnosticCode::OddValue, subject, message)
         })
     }
 
@@ -376,7 +382,7 @@ mod tests {
             let at = at.key("attributes");
             odd.names(Some(&json!(["a", null])), at.name(key));
         }
-        let told: Vec<String> = odd.warnings().collect();
+        let told: Vec<String> = odd.diagnostics().map(|it| it.message).collect();
         assert_eq!(told, ["users[3].attributes[`k`][1] is null: left out (and 2 more like it)"]);
     }
 }

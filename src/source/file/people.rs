@@ -9,6 +9,7 @@ use super::document::{self, Fault};
 use super::graph::{Fit, Graph};
 use super::odd::{At, Oddities, kind, text};
 use crate::directory::{Completeness, Enabled, Kind, NewRef, NewUser, SnapshotBuilder};
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
 use crate::source::{OnProgress, Progress};
 
 /// How many names a warning shows.
@@ -42,6 +43,12 @@ pub(super) struct People<'a> {
 struct Tally {
     count: u64,
     names: BTreeSet<String>,
+}
+
+/// What there is to tell of a path that fits no group, or several.
+fn unclear(path: &str, message: String) -> Diagnostic {
+    let subject = Subject::reference(Kind::Group, path);
+    Diagnostic::warning(DiagnosticCode::GroupPathUnclear, subject, message)
 }
 
 impl<'a> People<'a> {
@@ -118,7 +125,7 @@ impl<'a> People<'a> {
         for ((path, groups), tally) in &self.doubtful {
             if groups.is_empty() {
                 let text = format!("group path `{path}` fits no group: {tally} not counted in it");
-                self.builder.warn(text);
+                self.builder.tell(unclear(path, text));
                 continue;
             }
             let count = groups.len();
@@ -130,7 +137,7 @@ impl<'a> People<'a> {
             for group in groups {
                 self.builder.members_are(*group, Completeness::Partial(text.clone()));
             }
-            self.builder.warn(text);
+            self.builder.tell(unclear(path, text));
         }
         if let Some(tally) = self.in_groups {
             let text = format!("{tally} in groups, but the export has no `groups`");
@@ -161,8 +168,8 @@ impl<'a> People<'a> {
         if let Some(doubt) = doubts.roles.as_ref().or(doubts.in_roles.as_ref()) {
             self.builder.roles_are(partial(doubt));
         }
-        for warning in self.odd.warnings() {
-            self.builder.warn(warning);
+        for told in self.odd.diagnostics() {
+            self.builder.tell(told);
         }
         self.builder
     }

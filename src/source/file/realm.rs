@@ -18,6 +18,7 @@ use super::odd::Oddities;
 use super::people::People;
 use crate::config::RealmExportConfig;
 use crate::directory::{Interest, Snapshot, SnapshotBuilder};
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
 use crate::source::{OnProgress, SourceError};
 
 /// Reads the realm export of the source called `source`. `interest` is what rules can name.
@@ -72,8 +73,12 @@ fn read_file(
     if people.persons() > 0 {
         if let Some(first) = beside.first() {
             let (first, path) = (first.display(), path.display());
-            people.builder.warn(format!(
-                "`{first}` is not read, nor what follows it: `{path}` has users of its own"
+            people.builder.tell(Diagnostic::warning(
+                DiagnosticCode::UsersFileUnread,
+                Subject::File(first.to_string()),
+                format!(
+                    "`{first}` is not read, nor what follows it: `{path}` has users of its own"
+                ),
             ));
         }
     } else {
@@ -92,8 +97,8 @@ fn read_file(
         doubts.roles.get_or_insert_with(|| why.to_owned());
     }
     let mut builder = people.finish();
-    for warning in warnings(&export, config) {
-        builder.warn(warning);
+    for told in diagnostics(&export, config) {
+        builder.tell(told);
     }
     Ok(builder.finish())
 }
@@ -113,38 +118,57 @@ fn nobody(export: &Export, service_accounts: u64) -> Fault {
     ))
 }
 
-fn warnings(export: &Export, config: &RealmExportConfig) -> Vec<String> {
+fn diagnostics(export: &Export, config: &RealmExportConfig) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
     if export.enabled == Some(false) {
-        warnings.push(format!(
-            "the realm `{}` is disabled: nobody can sign in there, yet its people count here; \
+        warnings.push(Diagnostic::warning(
+            DiagnosticCode::RealmDisabled,
+            Subject::None,
+            format!(
+                "the realm `{}` is disabled: nobody can sign in there, yet its people count here; \
              enable it and export it again, or leave this source out",
-            export.realm
+                export.realm
+            ),
         ));
     }
     if export.groups.is_none() {
-        warnings.push("the export has no `groups`: nobody is in any".to_owned());
+        warnings.push(Diagnostic::warning(
+            DiagnosticCode::ExportIncomplete,
+            Subject::scope("groups"),
+            "the export has no `groups`: nobody is in any",
+        ));
     }
     if export.roles.is_none() {
-        warnings.push(
-            "the export has no `roles`: what composite roles contain is not known to it".to_owned(),
-        );
+        warnings.push(Diagnostic::warning(
+            DiagnosticCode::ExportIncomplete,
+            Subject::scope("roles"),
+            "the export has no `roles`: what composite roles contain is not known to it",
+        ));
     }
     match export.federated {
         0 => {}
-        1 => warnings.push(
-            "1 user of a federation without import is left out: an export does not name such"
-                .to_owned(),
-        ),
-        n => warnings.push(format!(
-            "{n} users of federations without import are left out: an export does not name such"
+        1 => warnings.push(Diagnostic::warning(
+            DiagnosticCode::ExportIncomplete,
+            Subject::scope("users"),
+            "1 user of a federation without import is left out: an export does not name such",
+        )),
+        n => warnings.push(Diagnostic::warning(
+            DiagnosticCode::ExportIncomplete,
+            Subject::scope("users"),
+            format!(
+                "{n} users of federations without import are left out: an export does not name such"
+            ),
         )),
     }
     let roles = export.roles.iter().flat_map(|roles| &roles.client).map(|(id, _)| id);
     let known: Vec<&String> = export.clients.iter().map(|it| &it.id).chain(roles).collect();
     let absent = |client: &&String| !known.contains(client) && !builtin::is_client(client);
     for client in config.clients.iter().filter(absent) {
-        warnings.push(format!("client `{client}` of `clients` is not in the export"));
+        warnings.push(Diagnostic::warning(
+            DiagnosticCode::ClientAbsent,
+            Subject::Client(client.clone()),
+            format!("client `{client}` of `clients` is not in the export"),
+        ));
     }
     warnings
 }

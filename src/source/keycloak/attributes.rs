@@ -12,6 +12,7 @@ use super::members::Asker;
 use super::pages::{self, Page, TRIES};
 use super::read::Attempt;
 use crate::directory::{Completeness, Kind, NewRef, SnapshotBuilder};
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
 
 /// People in one call of the full form: more cost more than in proportion, and their ids must fit
 /// into a URL (about 850 do).
@@ -170,10 +171,10 @@ pub(super) fn fill(builder: &mut SnapshotBuilder, all: Vec<Holders>, federations
             }
         }
         if holders.hidden > 0 {
-            builder.warn(format!(
+            builder.tell(Diagnostic::warning(DiagnosticCode::AttributeHidden, Subject::Attribute(holders.name.clone()), format!(
                 "the realm's user profile hides attribute `{}` of {} people, so `{}` was compared ignoring case: declare it there, or allow unmanaged attributes",
                 holders.name, holders.hidden, holders.value
-            ));
+            )));
         }
         builder.members_are(reference, completeness);
     }

@@ -11,22 +11,26 @@ use super::roles;
 use super::token::lacking;
 use crate::config::KeycloakConfig;
 use crate::directory::Interest;
-use crate::source::Finding;
+use crate::model::{Diagnostic, DiagnosticCode, Kind, Severity, Subject};
+use crate::source::SourceError;
 
 /// Signs in and asks one small question of each kind.
 pub(super) async fn check(
     client: &Client,
     config: &KeycloakConfig,
     interest: &dyn Interest,
-) -> Vec<Finding> {
+) -> Vec<Diagnostic> {
     let look = tokio::time::timeout(config.read_timeout, look(client, config, interest));
     let mut findings = match look.await {
         Ok(findings) => findings,
-        Err(_) => vec![error(format!(
-            "Keycloak at {} did not answer all questions within {} s",
-            client.endpoint(),
-            config.read_timeout.as_secs_f32()
-        ))],
+        Err(_) => vec![
+            SourceError::transient(format!(
+                "Keycloak at {} did not answer all questions within {} s",
+                client.endpoint(),
+                config.read_timeout.as_secs_f32()
+            ))
+            .into_diagnostic(),
+        ],
     };
     findings.sort();
     findings.dedup();
@@ -38,27 +42,28 @@ fn anything(body: &[u8]) -> serde_json::Result<()> {
     serde_json::from_slice::<serde::de::IgnoredAny>(body).map(|_| ())
 }
 
-fn error(message: impl Into<String>) -> Finding {
-    Finding { error: true, message: message.into() }
+fn client_of(client: &Client) -> Subject {
+    Subject::Client(client.client_id().to_owned())
 }
 
-fn warning(message: impl Into<String>) -> Finding {
-    Finding { error: false, message: message.into() }
-}
-
-async fn look(client: &Client, config: &KeycloakConfig, interest: &dyn Interest) -> Vec<Finding> {
+async fn look(
+    client: &Client,
+    config: &KeycloakConfig,
+    interest: &dyn Interest,
+) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
     let token = match client.token().await {
         Ok(token) => token,
-        Err(fault) => return vec![error(client.source_error(fault).message)],
+        Err(fault) => return vec![client.source_error(fault).into_diagnostic()],
     };
     let missing = token.missing_rights();
     if !missing.is_empty() {
-        return vec![error(lacking(client.client_id(), client.realm(), &missing))];
+        let message = lacking(client.client_id(), client.realm(), &missing);
+        return vec![Diagnostic::error(DiagnosticCode::RightsMissing, client_of(client), message)];
     }
     match &token.rights {
         None => {
-            findings.push(warning(format!(
+            findings.push(Diagnostic::warning(DiagnosticCode::RightsHidden, client_of(client), format!(
             "the token of client `{}` shows no roles of client `{}` (a lightweight token, or a client scope without its role mappers): rights are looked up instead",
                 client.client_id(),
                 management_client(client.realm()),
@@ -68,7 +73,8 @@ async fn look(client: &Client, config: &KeycloakConfig, interest: &dyn Interest)
                 Err(fault) => Err(client.source_error(fault)),
             };
             if let Err(missing) = looked {
-                findings.push(error(missing.message));
+                let (code, subject) = (DiagnosticCode::RightsMissing, client_of(client));
+                findings.push(Diagnostic::error(code, subject, missing.message));
                 return findings;
             }
         }
@@ -79,7 +85,7 @@ async fn look(client: &Client, config: &KeycloakConfig, interest: &dyn Interest)
                 .filter(|right| right.starts_with("manage-") || *right == "realm-admin")
                 .collect();
             if !more.is_empty() {
-                findings.push(warning(format!(
+                findings.push(Diagnostic::warning(DiagnosticCode::RightsTooWide, client_of(client), format!(
                     "the service account of client `{}` may do more than reading needs (`{}`): `{}` of client `{}` are enough",
                     client.client_id(),
                     more.join("`, `"),
@@ -97,10 +103,10 @@ async fn look(client: &Client, config: &KeycloakConfig, interest: &dyn Interest)
         (&["roles"][..], &[][..]),
     ] {
         if let Err(fault) = client.get(path, query, anything).await {
-            findings.push(error(client.source_error(fault).message));
+            findings.push(client.source_error(fault).into_diagnostic());
         }
     }
-    if findings.iter().any(|finding| finding.error) {
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return findings;
     }
     match federation::read(client).await {
@@ -109,10 +115,10 @@ async fn look(client: &Client, config: &KeycloakConfig, interest: &dyn Interest)
                 about_federation(client, &it, &mut findings).await;
             }
         }
-        Err(fault) => findings.push(error(client.source_error(fault).message)),
+        Err(fault) => findings.push(client.source_error(fault).into_diagnostic()),
     }
     if let Err(fault) = about_names(client, config, interest, &mut findings).await {
-        findings.push(error(client.source_error(fault).message));
+        findings.push(client.source_error(fault).into_diagnostic());
     }
     findings
 }
@@ -122,23 +128,25 @@ async fn about_names(
     client: &Client,
     config: &KeycloakConfig,
     interest: &dyn Interest,
-    findings: &mut Vec<Finding>,
+    findings: &mut Vec<Diagnostic>,
 ) -> Result<(), super::fault::CallError> {
     let clients = roles::clients(client, &config.clients).await?;
-    findings.extend(roles::absent_clients(&clients, &config.clients).into_iter().map(error));
+    findings.extend(roles::absent_clients(&clients, &config.clients));
     let budget = FailureBudget::default();
     let roles = roles::read(client, &budget, clients, &config.clients).await?;
-    findings.extend(roles.warnings.iter().map(|it| warning(it.clone())));
+    findings.extend(roles.diagnostics.iter().cloned());
     let groups = groups::read(client, &roles).await?;
     if let Some(doubt) = &groups.doubt {
-        findings.push(error(format!("the groups of the realm cannot be read in full: {doubt}")));
+        let message = format!("the groups of the realm cannot be read in full: {doubt}");
+        let (code, subject) = (DiagnosticCode::SourcePartial, Subject::scope("groups"));
+        findings.push(Diagnostic::error(code, subject, message));
     }
     let mut builder = crate::directory::SnapshotBuilder::new(false);
     let graph = super::graph::build(&mut builder, &roles, &groups, interest);
     let default = format!("default-roles-{}", client.realm().to_lowercase());
-    let default = roles.of_realm(&default).and_then(|place| graph.roles.get(place)).copied();
-    if let Some(Some((_, true))) = default {
-        findings.push(warning(format!(
+    let place = roles.of_realm(&default).and_then(|place| graph.roles.get(place)).copied();
+    if let Some(Some((_, true))) = place {
+        findings.push(Diagnostic::warning(DiagnosticCode::DefaultRolesMatched, Subject::reference(Kind::RealmRole, &default), format!(
             "`default-roles-{}`, which everyone normally holds, contains a role that a rule names: everyone gets what that rule gives, and reading it is the dearest call of all",
             client.realm().to_lowercase()
         )));
@@ -146,28 +154,35 @@ async fn about_names(
     Ok(())
 }
 
-async fn about_federation(client: &Client, it: &Federation, findings: &mut Vec<Finding>) {
+async fn about_federation(client: &Client, it: &Federation, findings: &mut Vec<Diagnostic>) {
     let name = &it.name;
     match federation::probe(client, it).await {
         Ok(Health::Down(reason)) => {
-            findings.push(error(format!("{reason}: what it feeds is partial until it does")));
+            let message = format!("{reason}: what it feeds is partial until it does");
+            let (code, subject) =
+                (DiagnosticCode::FederationDown, Subject::Federation(name.clone()));
+            findings.push(Diagnostic::error(code, subject, message));
         }
         Ok(_) => {}
-        Err(fault) => findings.push(error(client.source_error(fault).message)),
+        Err(fault) => findings.push(client.source_error(fault).into_diagnostic()),
     }
     if !it.imports {
-        findings.push(warning(format!(
+        findings.push(Diagnostic::warning(DiagnosticCode::FederationUncertain, Subject::Federation(name.clone()), format!(
             "federation `{name}` has `Import users` off: nothing proves that all of its people were listed, so nobody of this realm is ever taken for gone; switch it on, or read the directory itself"
         )));
     }
     if it.kind != "ldap" {
-        findings.push(warning(format!(
-            "federation `{name}` is of kind `{}`, whose outages cannot be told for sure",
-            it.kind
-        )));
+        findings.push(Diagnostic::warning(
+            DiagnosticCode::FederationUncertain,
+            Subject::Federation(name.clone()),
+            format!(
+                "federation `{name}` is of kind `{}`, whose outages cannot be told for sure",
+                it.kind
+            ),
+        ));
     }
     for (kind, mapper) in &it.odd_mappers {
-        findings.push(warning(if kind.starts_with("msad-") {
+        findings.push(Diagnostic::warning(DiagnosticCode::MapperUnseen, Subject::Mapper { federation: name.clone(), mapper: mapper.clone() }, if kind.starts_with("msad-") {
             format!(
                 "mapper `{mapper}` of federation `{name}` takes accounts that are disabled in the directory for disabled, which looks like an outage from outside: their state stays unknown; read the directory itself"
             )

@@ -15,6 +15,7 @@ use super::read::{Attempt, FailureBudget, ProgressReporter, fan_out};
 use super::roles::Roles;
 use super::users::People;
 use crate::directory::{Completeness, SnapshotBuilder};
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
 
 /// What one list said.
 #[derive(Debug)]
@@ -342,9 +343,9 @@ impl Lists {
             builder.members_are(list.reference, completeness);
         }
         if strange > 0 {
-            builder.warn(format!(
+            builder.tell(Diagnostic::warning(DiagnosticCode::MembershipsOfStrangers, Subject::None, format!(
                 "{strange} memberships are of people who are not among the users that were read; the next read tells"
-            ));
+            )));
         }
     }
 }

@@ -45,9 +45,10 @@ pub(crate) use http::{cause, http_client};
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 
-use super::{Finding, Looked, OnProgress, Source, SourceError, Who};
+use super::{Looked, OnProgress, Source, SourceError, Who};
 use crate::config::KeycloakConfig;
 use crate::directory::{Interest, Snapshot};
+use crate::model::Diagnostic;
 
 /// A realm as a source.
 pub struct KeycloakSource {
@@ -123,7 +124,7 @@ impl Source for KeycloakSource {
         Box::pin(lookup::lookup(&self.client, &self.config, interest, who))
     }
 
-    fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Finding>> {
+    fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Diagnostic>> {
         Box::pin(check::check(&self.client, &self.config, interest))
     }
 }

@@ -179,7 +179,7 @@ pub(super) async fn read(
     attributes::fill(&mut builder, attributes, &federations);
     builder.users_are(users_are);
     builder.groups_are(partial(groups.doubt));
-    roles.warnings.iter().for_each(|warning| builder.warn(warning.clone()));
+    roles.diagnostics.iter().for_each(|told| builder.tell(told.clone()));
     builder.roles_are(partial(roles.doubt));
     Ok(builder.finish())
 }

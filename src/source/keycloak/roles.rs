@@ -10,6 +10,7 @@ use super::client::Client;
 use super::fault::CallError;
 use super::read::{Attempt, FailureBudget, fan_out};
 use crate::directory::client_role_key;
+use crate::model::{Diagnostic, DiagnosticCode, Kind, Subject};
 
 /// A client of the realm.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ pub(super) struct Roles {
     /// Why the roles may not be all.
     pub doubt: Option<String>,
     /// For people.
-    pub warnings: Vec<String>,
+    pub diagnostics: Vec<Diagnostic>,
     by_id: HashMap<String, usize>,
     by_name: HashMap<(Option<usize>, String), usize>,
 }
@@ -97,10 +98,23 @@ impl Roles {
         // A URL library takes `/roles/../users` for `/users`: everyone would hold such a role.
         if row.name == "." || row.name == ".." {
             let whose = client.and_then(|client| self.clients.get(client));
-            self.warnings.push(format!(
-                "the role `{}` of {} cannot be asked about and is left out: rename it",
-                row.name,
-                whose.map_or_else(|| "the realm".to_owned(), |it| format!("client `{}`", it.name)),
+            let subject = match whose {
+                Some(it) => {
+                    Subject::reference(Kind::ClientRole, &format!("{}/{}", it.name, row.name))
+                }
+                None => Subject::reference(Kind::RealmRole, &row.name),
+            };
+            self.diagnostics.push(Diagnostic::warning(
+                DiagnosticCode::RoleNameRefused,
+                subject,
+                format!(
+                    "the role `{}` of {} cannot be asked about and is left out: rename it",
+                    row.name,
+                    whose.map_or_else(
+                        || "the realm".to_owned(),
+                        |it| format!("client `{}`", it.name)
+                    ),
+                ),
             ));
             return;
         }
@@ -135,7 +149,7 @@ pub(super) async fn clients(
 }
 
 /// What to say of configured clients that are not there.
-pub(super) fn absent_clients(clients: &[RealmClient], configured: &[String]) -> Vec<String> {
+pub(super) fn absent_clients(clients: &[RealmClient], configured: &[String]) -> Vec<Diagnostic> {
     let mut absent = Vec::new();
     for wanted in configured.iter().filter(|name| !clients.iter().any(|it| it.name == **name)) {
         let near = clients
@@ -144,7 +158,9 @@ pub(super) fn absent_clients(clients: &[RealmClient], configured: &[String]) -> 
             .filter(|(likeness, _)| *likeness > 0.8)
             .max_by(|a, b| a.0.total_cmp(&b.0))
             .map_or_else(String::new, |(_, name)| format!("; did you mean `{name}`?"));
-        absent.push(format!("`clients` names `{wanted}`, which is no client of the realm{near}"));
+        let message = format!("`clients` names `{wanted}`, which is no client of the realm{near}");
+        let subject = Subject::Client(wanted.clone());
+        absent.push(Diagnostic::error(DiagnosticCode::ClientAbsent, subject, message));
     }
     absent
 }
@@ -157,7 +173,7 @@ pub(super) async fn read(
     configured: &[String],
 ) -> Result<Roles, CallError> {
     let mut roles = Roles { doubt: None, ..Roles::default() };
-    roles.doubt = absent_clients(&clients, configured).into_iter().next();
+    roles.doubt = absent_clients(&clients, configured).into_iter().next().map(|it| it.message);
     roles.clients = clients;
     let rows = |body: &[u8]| json::<Vec<RoleRow>>(body);
 

@@ -22,6 +22,7 @@ use super::schema::{self, Schema};
 use super::shape::Shape;
 use super::tally::{Odd, Unclear};
 use crate::directory::{NewUser, SnapshotBuilder, dn, value};
+use crate::model::Diagnostic;
 
 /// A group as it was read.
 pub(super) struct Group {
@@ -166,8 +167,8 @@ impl Assembler {
     }
 
     /// Notes something worth telling.
-    pub fn warn(&mut self, message: String) {
-        self.builder.warn(message);
+    pub fn tell(&mut self, diagnostic: Diagnostic) {
+        self.builder.tell(diagnostic);
     }
 
     /// Whether no user was taken in.

@@ -5,55 +5,68 @@
 
 use super::connect::Identity;
 use super::{LdapSource, read};
-use crate::directory::{Completeness, Interest};
-use crate::model::Time;
-use crate::source::Finding;
+use crate::directory::{Completeness, Interest, RefRow};
+use crate::model::{Diagnostic, DiagnosticCode, Subject, Time};
 
 /// What would make a read fail or lie, and what is unwise.
-pub(super) async fn check(source: &LdapSource, interest: &dyn Interest, now: Time) -> Vec<Finding> {
+pub(super) async fn check(
+    source: &LdapSource,
+    interest: &dyn Interest,
+    now: Time,
+) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
-    let mut find = |error: bool, message: String| findings.push(Finding { error, message });
     for url in &source.config.urls {
         let shown = super::connect::shown(url);
         match source.connector.identity(url) {
-            Identity::Anonymous => find(
-                false,
-                format!(
+            Identity::Anonymous => {
+                let message = format!(
                     "source `{}`: {shown} is read anonymously, and servers hide things from \
                      anonymous readers without saying so: set `bind_dn`",
                     source.name
-                ),
-            ),
+                );
+                let code = DiagnosticCode::AnonymousBind;
+                findings.push(Diagnostic::warning(code, Subject::None, message));
+            }
             Identity::Simple(..)
                 if url.scheme() == "ldap" && !source.config.start_tls && !is_local(url) =>
             {
-                find(
-                    false,
-                    format!(
-                        "source `{}`: the password goes to {shown} in clear: use `ldaps://` or \
-                         `start_tls = true`",
-                        source.name
-                    ),
+                let message = format!(
+                    "source `{}`: the password goes to {shown} in clear: use `ldaps://` or \
+                     `start_tls = true`",
+                    source.name
                 );
+                let code = DiagnosticCode::SecretInClear;
+                findings.push(Diagnostic::warning(code, Subject::None, message));
             }
             Identity::Simple(..) | Identity::External => {}
         }
     }
     match read::read(source, interest, now, std::sync::Arc::new(|_| {})).await {
-        Err(error) => find(true, error.message),
+        Err(error) => findings.push(error.into_diagnostic()),
         Ok(snapshot) => {
-            let scopes = [&snapshot.users, &snapshot.groups];
-            for scope in scopes.into_iter().chain(&snapshot.members).chain(&snapshot.implies) {
-                if let Completeness::Partial(why) = scope {
-                    find(true, format!("source `{}`: {why}", source.name));
+            let mut partial = |scope: Subject, why: &str| {
+                let message = format!("source `{}`: {why}", source.name);
+                findings.push(Diagnostic::error(DiagnosticCode::SourcePartial, scope, message));
+            };
+            let directory = &snapshot.directory;
+            let of =
+                |thing: &RefRow| Subject::reference(thing.kind, directory.text(thing.identity));
+            let things = || directory.refs.iter().map(of);
+            let scopes = [("users", &snapshot.users), ("groups", &snapshot.groups)];
+            let scopes = scopes.map(|(scope, is)| (Subject::scope(scope), is)).into_iter();
+            let members = things().zip(&snapshot.members).chain(things().zip(&snapshot.implies));
+            for (scope, completeness) in scopes.chain(members) {
+                if let Completeness::Partial(why) = completeness {
+                    partial(scope, why.as_str());
                 }
             }
             if let Some(why) = &snapshot.unnamed {
-                find(true, format!("source `{}`: {why}", source.name));
+                partial(Subject::scope("users"), why);
             }
-            for warning in snapshot.warnings {
-                find(false, format!("source `{}`: {warning}", source.name));
-            }
+            findings.extend(snapshot.diagnostics.into_iter().map(|told| {
+                let message = format!("source `{}`: {}", source.name, told.message);
+                Diagnostic { message, ..told }
+            }));
         }
     }
     findings.sort();

@@ -7,6 +7,7 @@ use super::lists::{self, Doubted, Judge};
 use super::primary::Primary;
 use super::schema::Schema;
 use crate::directory::{Completeness, Interest, Kind, NewRef, Snapshot, dn};
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
 
 /// How the reads went.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +19,7 @@ pub struct Verdict {
     /// Why nothing at all can be believed to be all: the canary is not there.
     pub canary: Option<String>,
     /// Worth telling.
-    pub warnings: Vec<String>,
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 /// At most this many groups have a warning of their own, with at most this many names each.
@@ -102,10 +103,14 @@ impl Assembler {
     #[must_use]
     pub fn finish(mut self, mut verdict: Verdict, interest: &dyn Interest) -> Snapshot {
         let (users, groups) = (self.users_doubt(), self.groups_doubt());
-        let mut warnings = std::mem::take(&mut verdict.warnings);
-        warnings.extend(self.unclear.warnings());
+        let mut told = std::mem::take(&mut verdict.diagnostics);
+        told.extend(self.unclear.diagnostics());
         if self.shape.file {
-            warnings.extend(users.into_iter().chain(self.unnamed()).chain(groups));
+            let users = users.into_iter().chain(self.unnamed()).map(|why| ("users", why));
+            let all = users.chain(groups.map(|why| ("groups", why)));
+            told.extend(all.map(|(scope, why)| {
+                Diagnostic::warning(DiagnosticCode::EntriesUnusable, Subject::scope(scope), why)
+            }));
         } else {
             let unnamed = self.unnamed();
             self.builder.unnamed(unnamed);
@@ -164,18 +169,20 @@ impl Assembler {
             } else if let Some(text) = self.told(group, &lost) {
                 warned += 1;
                 if warned <= WARNED_GROUPS {
-                    warnings.push(text);
+                    let subject = Subject::reference(Kind::Group, &group.identity);
+                    told.push(Diagnostic::warning(DiagnosticCode::MembersLost, subject, text));
                 }
             }
         }
         if let Some(more) = warned.checked_sub(WARNED_GROUPS).filter(|more| *more > 0) {
-            warnings.push(format!("{more} more groups have members that lead to no user"));
+            let message = format!("{more} more groups have members that lead to no user");
+            told.push(Diagnostic::warning(DiagnosticCode::MembersLost, Subject::None, message));
         }
-        warnings.extend(lists::warnings(doubts.iter().map(|(place, doubt)| {
+        told.extend(lists::diagnostics(doubts.iter().map(|(place, doubt)| {
             let identity = groups.get(*place).map_or("", |group| group.identity.as_str());
             (doubt, identity, reached.contains(place))
         })));
-        self.attributes(&verdict, &mut warnings);
+        self.attributes(&verdict, &mut told);
 
         let scope = |why: Option<String>| why.map_or(Completeness::Complete, Completeness::Partial);
         self.builder.users_are(scope(verdict.users));
@@ -183,8 +190,8 @@ impl Assembler {
         if self.shape.file {
             self.builder.from_file();
         }
-        for warning in warnings {
-            self.builder.warn(warning);
+        for told in told {
+            self.builder.tell(told);
         }
         self.builder.finish()
     }
@@ -341,7 +348,7 @@ impl Assembler {
     }
 
     /// A reference for each attribute value that rules name.
-    fn attributes(&mut self, verdict: &Verdict, warnings: &mut Vec<String>) {
+    fn attributes(&mut self, verdict: &Verdict, told: &mut Vec<Diagnostic>) {
         let shape = self.shape.clone();
         let having = std::mem::take(&mut self.having);
         let nobody = self.builder.counts().0 == 0;
@@ -367,7 +374,9 @@ impl Assembler {
                 self.builder.members_are(number, Completeness::Partial(why.clone()));
             } else if let Some(why) = unseen {
                 if shape.file {
-                    warnings.push(why);
+                    let subject = Subject::Attribute(wanted.attribute.clone());
+                    let code = DiagnosticCode::AttributeUnseen;
+                    told.push(Diagnostic::warning(code, subject, why));
                 } else {
                     self.builder.members_are(number, Completeness::Partial(why));
                 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::entry::Entry;
 use super::names::Names;
 use super::schema::{self, Allowed, Lists, MEMBERS, Schema};
+use crate::model::{Diagnostic, DiagnosticCode, Kind, Subject};
 
 /// Attributes that name members in ways that are not read.
 pub(super) const UNREAD: &[&str] = &[
@@ -112,9 +113,9 @@ const NAMED: usize = 10;
 
 /// Warnings of groups whose members are not all known: each with its identity, and whether some
 /// rule reaches it, which tells of what is hidden by itself. What is not read is told by name.
-pub(super) fn warnings<'d>(
+pub(super) fn diagnostics<'d>(
     doubts: impl Iterator<Item = (&'d Doubted, &'d str, bool)>,
-) -> Vec<String> {
+) -> Vec<Diagnostic> {
     let mut kinds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut warnings = Vec::new();
     let mut more = 0_u64;
@@ -122,12 +123,20 @@ pub(super) fn warnings<'d>(
         match &doubted.kind {
             Some(kind) => kinds.entry(kind).or_default().push(identity),
             None if reached && !doubted.unread => {}
-            None if warnings.len() < WARNED => warnings.push(doubted.told.clone()),
+            None if warnings.len() < WARNED => {
+                let (code, subject) =
+                    (DiagnosticCode::MembersUnknown, Subject::reference(Kind::Group, identity));
+                warnings.push(Diagnostic::warning(code, subject, doubted.told.clone()));
+            }
             None => more = more.saturating_add(1),
         }
     }
     if more > 0 {
-        warnings.push(format!("{more} more groups have members that are not known"));
+        warnings.push(Diagnostic::warning(
+            DiagnosticCode::MembersUnknown,
+            Subject::None,
+            format!("{more} more groups have members that are not known"),
+        ));
     }
     for (kind, mut names) in kinds {
         names.sort_unstable();
@@ -137,11 +146,11 @@ pub(super) fn warnings<'d>(
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        warnings.push(format!(
+        warnings.push(Diagnostic::warning(DiagnosticCode::MembersUnknown, Subject::Name(kind.to_owned()), format!(
             "groups by `groups.filter` of the kind `{kind}`, which has no list of members that is \
              read, so who is in them is unknown: {}{more}; narrow `groups.filter`",
             named.join(", ")
-        ));
+        )));
     }
     warnings
 }

@@ -47,9 +47,10 @@ pub use finish::Verdict;
 pub use shape::Shape;
 
 use self::connect::Connector;
-use super::{Finding, Looked, OnProgress, Source, SourceError, Who};
+use super::{Looked, OnProgress, Source, SourceError, Who};
 use crate::config::LdapConfig;
 use crate::directory::{Interest, Snapshot, dn};
+use crate::model::Diagnostic;
 
 /// A directory that is read over LDAP.
 pub struct LdapSource {
@@ -114,7 +115,7 @@ impl Source for LdapSource {
         lookup::lookup(self, interest.attributes(), who, chrono::Utc::now()).boxed()
     }
 
-    fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Finding>> {
+    fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Diagnostic>> {
         check::check(self, interest, chrono::Utc::now()).boxed()
     }
 }

@@ -15,7 +15,7 @@ use super::search::{self, End, Limits, Search};
 use super::shape::Shape;
 use super::{LdapSource, known, lists, server};
 use crate::directory::{Interest, Snapshot};
-use crate::model::Time;
+use crate::model::{Diagnostic, DiagnosticCode, Subject, Time};
 use crate::source::{OnProgress, Progress, SourceError};
 
 /// How often everything is read again when an entry was replaced in mid-read.
@@ -82,7 +82,7 @@ pub(super) async fn read(
         first: connection.clone(),
         limits,
         progress,
-        warnings: Vec::new(),
+        diagnostics: Vec::new(),
         transient: false,
     };
     let mut verdict = reader.everything().await.map_err(at)?;
@@ -91,7 +91,7 @@ pub(super) async fn read(
         verdict.canary = found.err();
     }
     reader.understand_groups().await;
-    verdict.warnings = std::mem::take(&mut reader.warnings);
+    verdict.diagnostics = std::mem::take(&mut reader.diagnostics);
     let Reader { assembler, transient, .. } = reader;
     let assembler = Arc::into_inner(assembler)
         .map(|mutex| mutex.into_inner().unwrap_or_else(PoisonError::into_inner))
@@ -119,7 +119,7 @@ struct Reader {
     second: Option<Connection>,
     limits: Limits,
     progress: OnProgress,
-    warnings: Vec<String>,
+    diagnostics: Vec<Diagnostic>,
     /// Some fault so far may pass by itself.
     transient: bool,
 }
@@ -179,10 +179,10 @@ impl Reader {
                     0 => "was read without pages".to_owned(),
                     size => format!("was read in pages of {size}"),
                 };
-                self.warnings.push(format!(
+                self.diagnostics.push(Diagnostic::warning(DiagnosticCode::PageSizeRefused, Subject::scope(what), format!(
                     "the server refuses pages of the size configured for {what}, which {how}: set \
                      `page_size`, or raise `size.pr` in the server's `limits` rule"
-                ));
+                )));
             }
             self.transient |= end.fault.as_ref().is_some_and(|fault| fault.transient);
             ended.push(end);

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
+
 /// Things that were seen but cannot be used: how many, and the smallest by name.
 #[derive(Default)]
 pub(super) struct Odd(BTreeSet<String>, u64);
@@ -54,10 +56,18 @@ impl Unclear {
     }
 
     /// A warning for each, and one for those beyond.
-    pub fn warnings(&self) -> Vec<String> {
-        let each = self.0.iter().map(|(dn, what)| format!("user `{}`: {what}", dn.escape_debug()));
+    pub fn diagnostics(&self) -> Vec<Diagnostic> {
+        let told = |subject, message| {
+            Diagnostic::warning(DiagnosticCode::ValueUnreadable, subject, message)
+        };
+        let each = self.0.iter().map(|(dn, what)| {
+            let message = format!("user `{}`: {what}", dn.escape_debug());
+            told(Subject::Account(dn.clone()), message)
+        });
         let more = self.1.saturating_sub(self.0.len() as u64);
-        let more = (more > 0).then(|| format!("{more} more users have values that cannot be read"));
+        let more = (more > 0).then(|| {
+            told(Subject::None, format!("{more} more users have values that cannot be read"))
+        });
         each.chain(more).collect()
     }
 }

@@ -22,6 +22,7 @@ use super::{MOST_TRIES, RunError, configured};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::directory::local::{self, NAME, NewAccount, check_id, free_id, nobody};
+use crate::model::diagnostic::texts;
 use crate::model::username::{UsernameFrom, canonical};
 use crate::model::{Deed, LocalAccount, LocalGrant, NewToken, State, Status, Time, UserId};
 use crate::plan::{self, Brought, Plan, Records};
@@ -331,8 +332,6 @@ fn people(state: &State) -> BTreeMap<&str, UserId> {
 
 /// What resolving says of a name that came to nobody.
 fn told(resolved: &Resolved, name: &str) -> String {
-    let quoted = format!("`{name}`");
-    let told: Vec<&str> =
-        resolved.warnings.iter().filter(|it| it.contains(&quoted)).map(String::as_str).collect();
+    let told = texts(resolved.diagnostics.iter().filter(|it| it.subject.is_person(name)));
     if told.is_empty() { "nothing says why".to_owned() } else { told.join("; ") }
 }

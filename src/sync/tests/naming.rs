@@ -57,7 +57,7 @@ fn what_is_in_doubt_is_told_in_every_run() {
     let home = Home::new(DOUBT);
     home.write("realm.json", &export(BOTH, &[("ann", true, &["/a/team"])]));
     let told = |outcome: &Outcome| {
-        outcome.warnings.iter().filter(|it| it.contains("`team` is ambiguous")).count()
+        outcome.warnings().iter().filter(|it| it.contains("`team` is ambiguous")).count()
     };
     assert_eq!(told(&home.sync()), 1);
     let again = home.sync();
@@ -77,7 +77,7 @@ fn a_group_named_in_whole_that_moves_is_told_by_its_new_name_in_the_run_that_see
     home.sync();
     let moved = [("ga", "/a"), ("gb", "/b"), ("g1", "/b/crew"), ("g3", "/a/Interns")];
     home.write("realm.json", &export(&moved, &[("ann", true, &["/b/crew"])]));
-    let warnings = home.sync().warnings;
+    let warnings = home.sync().warnings();
     assert!(
         warnings.iter().any(|it| it.contains(
             "group `/a/team`, which mapping[1] names in whole, is \
