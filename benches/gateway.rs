@@ -26,8 +26,8 @@ use std::time::Instant;
 
 use cedar_policy::{Authorizer, Context, Entities, EntityUid, PolicySet, Request};
 use idpsyncd::config::AllowedConfig;
-use idpsyncd::gateway::question::KnownBy;
 use idpsyncd::gateway::replica::{Found, Replica, Wanted};
+use idpsyncd::model::caller::KnownBy;
 use idpsyncd::model::{
     Change, Link, Mode, Role, RoleSetId, State, Status, User, UserId, parse_rfc3339,
 };

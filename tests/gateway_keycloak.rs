@@ -13,8 +13,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use chrono::{TimeDelta, Utc};
 use idpsyncd::config::{GatewayConfig, parse};
 use idpsyncd::gateway::identity::{Identifier, JwksCache};
-use idpsyncd::gateway::question::{Caller, Header, Headers, Identity, KnownBy, Unidentified};
+use idpsyncd::gateway::question::{Header, Headers, Identity, Unidentified};
 use idpsyncd::model::Time;
+use idpsyncd::model::caller::{Caller, KnownBy};
 use serde_json::{Value, json};
 use support::keycloak::{Keycloak, Realm};
 

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use idpsyncd::config::AllowedConfig;
-use idpsyncd::gateway::question::{Digest, KnownBy};
+use idpsyncd::gateway::question::Digest;
 use idpsyncd::gateway::replica::{Decided, Found, Replica, Wanted};
+use idpsyncd::model::caller::KnownBy;
 use idpsyncd::model::{Status, Time};
 use idpsyncd::policy::{Effect, Verdict, decide};
 use idpsyncd::routes::{On, Question};

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use idpsyncd::config::{self, Config};
 use idpsyncd::gateway::provision::{Limits, Provisioned, Provisioner};
-use idpsyncd::gateway::question::{Caller, KnownBy};
+use idpsyncd::model::caller::{Caller, KnownBy};
 use idpsyncd::resolve::Rules;
 use idpsyncd::source::{Looked, OnProgress, Who};
 use idpsyncd::store::Reader;

@@ -36,7 +36,6 @@ use clap::{CommandFactory, Parser};
 
 use crate::config::{self, Config};
 use crate::daemon;
-use crate::gateway;
 use crate::store::StoreError;
 use crate::sync::RunError;
 use args::{Cli, Command, Format, Global, GlobalArgs, Output, ReportCommand};
@@ -136,7 +135,7 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         Command::Serve => {
             let config = load(&global)?;
             let runtime = runtime()?;
-            let done = runtime.block_on(gateway::serve::serve(&global.config, config));
+            let done = runtime.block_on(daemon::serve::serve(&global.config, config));
             runtime.shutdown_background();
             done.map_err(|error| error.to_string())?;
             Ok(exit::DONE)

@@ -38,7 +38,6 @@ use toml::de::DeTable;
 
 pub use credentials::{TOKEN_NAME, TokensConfig};
 pub use exposure::readable_secrets;
-pub(crate) use fault::near_miss;
 pub use fault::{Code, Fault, Faults};
 pub use files::{Files, name_fits};
 pub use gateway::{AllowedConfig, GatewayConfig, Identity, JustInTime, Listen, TlsConfig};

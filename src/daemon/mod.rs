@@ -1,4 +1,4 @@
-//! `idpsyncd run`: schedule, signals, systemd.
+//! `idpsyncd run`: schedule, signals, systemd; [`serve`] is the gateway's side alone.
 //!
 //! ```text
 //!  SIGHUP ─► load the file ─► good: in force, run now │ broken: the old one stays
@@ -21,6 +21,7 @@ mod attempt;
 mod notify;
 mod report;
 mod schedule;
+pub mod serve;
 mod signals;
 mod status;
 mod store_status;
@@ -40,14 +41,13 @@ use crate::sync::{RunError, SourceResult};
 use chrono::Utc;
 
 use attempt::{Attempt, End, Heartbeat, Ran};
-use report::LogDedup;
 use schedule::{Scheduler, Why};
 use status::{Running, Status, one_line};
 
-pub(crate) use notify::{Notify, watchdog_limit};
-pub(crate) use report::{log_diagnostics, log_faults};
-pub(crate) use signals::{Signals, Wish};
-pub(crate) use watchdog::Watchdog;
+use notify::{Notify, watchdog_limit};
+use report::{LogDedup, log_diagnostics, log_faults};
+use signals::{Signals, Wish};
+use watchdog::Watchdog;
 
 /// How often the store is looked at between runs: this late, at most, is a grant's expiry seen
 /// that was made after the last run and ends before the next one.

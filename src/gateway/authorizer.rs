@@ -15,11 +15,12 @@ use super::exchange::{Exchange, Exchanged};
 use super::identity::Identifier;
 use super::lines::Lines;
 use super::provision::{Provisioned, Provisioner};
-use super::question::{Caller, Digest, Headers, Identity, Unidentified};
+use super::question::{Digest, Headers, Identity, Unidentified};
 use super::replica::{Bearer, Decided, Found, Held, Replica, Wanted};
 use super::watcher::{NOTHING_LOADED, ReplicaWatcher, Stale};
 use crate::config::{GatewayConfig, TOKEN_NAME};
 use crate::model::Time;
+use crate::model::caller::Caller;
 use crate::routes::{ActionIdx, Matched, On, Path, Question, Refused, Routes};
 
 /// How long a request waits for a generation that was committed for its caller to be loaded.

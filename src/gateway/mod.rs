@@ -13,7 +13,7 @@
 //! whom the store does not know, and the keys of an issuer that signs with a key not seen before;
 //! both are bounded. Nothing here can take anything from anybody.
 //!
-//! `idpsyncd run` serves beside the sync, [`serve`] alone.
+//! `idpsyncd run` serves beside the sync, `idpsyncd serve` alone: both start it from above.
 
 pub mod answer;
 pub mod app_state;
@@ -29,7 +29,6 @@ pub mod metrics;
 pub mod provision;
 pub mod question;
 pub mod replica;
-pub mod serve;
 pub mod throttle;
 pub mod tls;
 pub mod watcher;
@@ -64,7 +63,7 @@ const LOADED_WITHIN: Duration = Duration::from_secs(60);
 /// Why the gateway's side did not start, or was not reloaded: in words for a person.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct GatewayError(String);
+pub struct GatewayError(pub String);
 
 /// What this process is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -26,8 +26,8 @@ use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-use super::question::{Caller, KnownBy};
 use crate::config::{Config, JustInTime, SourceConfig, SourceKind};
+use crate::model::caller::{Caller, KnownBy};
 use crate::source::SourceError;
 use crate::sync::open_source;
 use crate::sync::provision::{self, Heard, Opened, Person};

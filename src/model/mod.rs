@@ -3,10 +3,12 @@
 //! Nothing here reads a clock, a file or a socket; nothing here knows how it is stored.
 
 pub mod account;
+pub mod caller;
 pub mod change;
 pub mod diagnostic;
 pub mod encoding;
 pub mod external;
+pub mod fault;
 pub mod index;
 mod role_name;
 pub mod state;

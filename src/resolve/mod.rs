@@ -25,9 +25,6 @@ mod settings;
 mod standing;
 pub mod template;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 

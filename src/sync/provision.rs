@@ -24,7 +24,7 @@ use crate::config::{Config, SourceConfig};
 use crate::directory::{
     Delta, Directory, Enabled, Kind, Named, Sighting, Within, find_ref, with_people,
 };
-use crate::gateway::question::{Caller, KnownBy};
+use crate::model::caller::{Caller, KnownBy};
 use crate::model::diagnostic::{Diagnostic, texts};
 use crate::model::{Change, Status, Time};
 use crate::plan::{self, effective};

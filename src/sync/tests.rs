@@ -13,7 +13,7 @@ use super::{
     Options, Outcome, configured, load_views, merge_mirrors, open_source, run, updates, views,
 };
 use crate::config::{self, Config};
-use crate::gateway::question::{Caller, KnownBy};
+use crate::model::caller::{Caller, KnownBy};
 use crate::model::{Time, parse_rfc3339};
 use crate::source::OnProgress;
 use crate::store::Reader;

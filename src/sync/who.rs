@@ -3,8 +3,8 @@
 use super::provision::{Heard, Person};
 use crate::config::Config;
 use crate::directory::{Named, Sighting};
-use crate::gateway::question::{Caller, KnownBy};
 use crate::model::Status;
+use crate::model::caller::{Caller, KnownBy};
 use crate::model::username::{UsernameFrom, canonical};
 use crate::store::Acquaintance;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use idpsyncd::config::{self, Config};
 use idpsyncd::gateway::provision::{Limits, Provisioner};
-use idpsyncd::gateway::question::{Caller, KnownBy};
+use idpsyncd::model::caller::{Caller, KnownBy};
 use idpsyncd::source::OnProgress;
 use idpsyncd::sync::{Options, run};
 use serde_json::{Value, json};

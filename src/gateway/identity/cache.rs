@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use quick_cache::Weighter;
 
-use super::super::question::Identity;
 use super::claims::Span;
 use super::keys::Key;
+use crate::gateway::question::Identity;
 use crate::model::Time;
 
 /// The most that verified tokens may take, in bytes: 20,000 tokens of usual size.

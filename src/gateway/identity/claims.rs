@@ -10,9 +10,10 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::super::exchange::{SEALED, Seal};
-use super::super::question::{Caller, Identity, KnownBy, Named};
 use super::shown;
 use crate::config::{IdentifyBy, JwtConfig, OSMO};
+use crate::gateway::question::Identity;
+use crate::model::caller::{Caller, KnownBy, Named};
 use crate::model::{Time, username::canonical};
 
 /// By how many seconds our clock and an issuer's may differ.

@@ -1,7 +1,7 @@
 //! The credential that a request bears, told by its shape: three parts with dots between them are a
 //! JWT, 43 characters of base64url an access token. What is told for one is never tried as the other.
 
-use super::super::question::{Digest, Header, Headers};
+use crate::gateway::question::{Digest, Header, Headers};
 use crate::model::token::{self, SECRET_LENGTH};
 
 /// The longest credential, in bytes.

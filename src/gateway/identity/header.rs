@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use super::super::question::{Caller, Header, Headers, Identity, KnownBy, Unidentified};
 use super::claims::username;
 use crate::config::{GatewayConfig, SubjectHeader};
+use crate::gateway::question::{Header, Headers, Identity, Unidentified};
+use crate::model::caller::{Caller, KnownBy};
 
 /// The headers that say who asks.
 pub(super) struct Vouched {

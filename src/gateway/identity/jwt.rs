@@ -11,12 +11,12 @@ use jsonwebtoken::Algorithm;
 use jsonwebtoken::crypto::verify;
 
 use super::super::exchange::Seal;
-use super::super::question::{Identity, Unidentified};
 use super::cache::{Cache, Verified};
 use super::claims::{self, Object, Span};
 use super::issuer::Issuer;
 use super::keys::{CANNOT, Key, KeySet, TRIES, algorithm};
 use super::shown;
+use crate::gateway::question::{Identity, Unidentified};
 use crate::model::Time;
 
 /// Verifies tokens.

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::super::exchange::Seal;
-use super::super::question::{Identity, Unidentified};
 use super::claims::{self, Object};
 use super::shown;
 use crate::config::JwtConfig;
+use crate::gateway::question::{Identity, Unidentified};
 use crate::model::Time;
 
 /// Reads verified payloads.

@@ -47,8 +47,8 @@ use self::jwt::{Look, Verifier};
 use self::keys::KeySet;
 use self::metadata::Payloads;
 use super::exchange::{Exchange, Seal};
-use super::question::{Headers, Identity, Unidentified};
 use crate::config::{GatewayConfig, Identity as Way, JwtConfig, OSMO};
+use crate::gateway::question::{Headers, Identity, Unidentified};
 use crate::model::Time;
 
 /// How long a request with an unknown key waits for the issuer.

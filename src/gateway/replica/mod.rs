@@ -20,8 +20,9 @@ use self::ids::Ids;
 use self::load::Sets;
 use self::people::{People, Stands, Word};
 use self::tokens::Tokens;
-use super::question::{Digest, KnownBy, Named};
+use crate::gateway::question::Digest;
 use crate::model::Time;
+use crate::model::caller::{KnownBy, Named};
 use crate::policy::Action;
 use crate::routes::{ActionIdx, On, Question};
 

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::yaml::{self, Node, Place};
-use crate::config::{Code, Fault, near_miss};
+use crate::model::fault::{Code, Fault, near_miss};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 use crate::resolve::RoleDefinition;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::yaml::{Node, Place};
 use super::Reading;
-use crate::config::{Code, near_miss};
+use crate::model::fault::{Code, near_miss};
 use crate::policy::Resource;
 
 /// A pool.

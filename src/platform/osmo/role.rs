@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::yaml::{Node, Place};
 use super::{Imported, Osmo, Reading};
-use crate::config::{Code, near_miss};
+use crate::model::fault::{Code, near_miss};
 use crate::model::{DiagnosticCode, Mode, check_role_name};
 use crate::policy::{ActionPattern, Effect, Policy, ResourcePattern};
 use crate::resolve::RoleDefinition;

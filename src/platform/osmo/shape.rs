@@ -3,8 +3,8 @@
 use super::super::yaml::{Key, Node, Place, Value};
 use super::Reading;
 use super::helm;
-use crate::config::{Code, near_miss};
 use crate::model::DiagnosticCode;
+use crate::model::fault::{Code, near_miss};
 
 /// A name, where it stands, and what it stands for.
 pub(super) type Entry = (String, Place, Node);

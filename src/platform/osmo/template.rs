@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::super::yaml::{Node, Place, Value};
 use super::Reading;
 use super::pool::{Platform, Pool};
-use crate::config::Code;
+use crate::model::fault::Code;
 
 /// Reports a template that is no map.
 pub(super) fn check(reading: &mut Reading<'_>, key: &str, node: &Node) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::super::yaml::{self, Node, Place};
-use crate::config::{Code, Fault};
+use crate::model::fault::{Code, Fault};
 use crate::model::{Cloud, Diagnostic, DiagnosticCode, Subject};
 
 /// What each cloud's webhook or agent reads.

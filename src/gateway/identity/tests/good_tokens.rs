@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::{Identifier, Is};
 use super::kit::*;
 use crate::config::IdentifyBy;
-use crate::gateway::question::{Caller, KnownBy};
+use crate::model::caller::{Caller, KnownBy};
 
 fn remembered(identifier: &Identifier) -> usize {
     match &identifier.way {

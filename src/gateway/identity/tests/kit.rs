@@ -18,8 +18,9 @@ use serde_json::{Value, json};
 use super::super::issuer::Pace;
 use super::super::{Identifier, JwksCache};
 use crate::config::{GatewayConfig, IdentifyBy, Identity as Way, JustInTime, JwtConfig};
-use crate::gateway::question::{Caller, Header, Headers, Identity, KnownBy, Unidentified};
+use crate::gateway::question::{Header, Headers, Identity, Unidentified};
 use crate::model::Time;
+use crate::model::caller::{Caller, KnownBy};
 
 pub const ISSUER: &str = "https://auth.example.com/realms/osmo";
 pub const NOW: i64 = 1_800_000_000;

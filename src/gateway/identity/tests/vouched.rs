@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::super::Identifier;
 use super::kit::*;
 use crate::config::{Identity as Way, SubjectHeader};
-use crate::gateway::question::{Caller, Identity, Unidentified};
+use crate::gateway::question::{Identity, Unidentified};
+use crate::model::caller::Caller;
 
 fn metadata(issuers: Vec<&str>) -> Identifier {
     let jwt = issuers.into_iter().map(jwt).collect();

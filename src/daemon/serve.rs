@@ -6,9 +6,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Gateway, GatewayError, Part};
+use super::notify::{Notify, watchdog_limit};
+use super::report::{log_diagnostics, log_faults};
+use super::signals::{Signals, Wish};
+use super::watchdog::Watchdog;
 use crate::config::{self, Config};
-use crate::daemon::{Notify, Signals, Watchdog, Wish, log_diagnostics, log_faults, watchdog_limit};
+use crate::gateway::{Gateway, GatewayError, Part};
 
 /// How often systemd is told how things are.
 const TELL: Duration = Duration::from_secs(2);

@@ -1,8 +1,8 @@
 //! Nobody gains or takes by naming things: section 5.
 
 use super::*;
-use crate::model::diagnostic::texts;
-use crate::resolve::{in_doubt, renamed_groups};
+use idpsyncd::model::diagnostic::texts;
+use idpsyncd::resolve::{in_doubt, renamed_groups};
 
 /// A directory of groups by hand: id, name, identity, members; and people by external id, which is
 /// the username too.
@@ -24,7 +24,7 @@ pub(super) fn built(
     }
     for (key, name, identity, members) in groups {
         let norm = if ldap {
-            crate::directory::dn::normalize(identity).unwrap()
+            idpsyncd::directory::dn::normalize(identity).unwrap()
         } else {
             (*identity).to_owned()
         };
@@ -274,7 +274,7 @@ fn a_client_role_that_fits_two_readings_is_in_doubt_and_a_list_is_not() {
             if member == bob && !both {
                 continue;
             }
-            let key = crate::directory::client_role_key(client, role);
+            let key = idpsyncd::directory::client_role_key(client, role);
             let role = builder.reference(&NewRef {
                 kind: Kind::ClientRole,
                 key: &key,
@@ -286,7 +286,7 @@ fn a_client_role_that_fits_two_readings_is_in_doubt_and_a_list_is_not() {
         }
         builder.finish().directory
     };
-    use crate::resolve::MappingRule;
+    use idpsyncd::resolve::MappingRule;
     let mut config = of("\"x\"");
     config.mappings[0].rule = MappingRule::ClientRole("a/b/c".to_owned());
     let mut world = World::new(config);

@@ -1,7 +1,7 @@
 //! Access tokens: section 12. What one may never have, and what it always has.
 
 use super::*;
-use crate::model::{NewToken, RoleSetId, UserId, token};
+use idpsyncd::model::{NewToken, RoleSetId, UserId, token};
 
 const RULES: &str = "[guard]\nmax_lost_floor = 1000\n\
     [roles.all]\neveryone = true\n\
@@ -475,8 +475,8 @@ fn kept(world: &World, promises: &mut BTreeMap<(UserId, String), Promise>) {
         );
         let held = if counts { held(world, token.user) } else { BTreeSet::new() };
         let own = state.tokens.roles(token);
-        let denies = |role: &crate::model::Role| {
-            role.policies.iter().any(|policy| policy.effect == crate::policy::Effect::Deny)
+        let denies = |role: &idpsyncd::model::Role| {
+            role.policies.iter().any(|policy| policy.effect == idpsyncd::policy::Effect::Deny)
         };
         let wanted = state
             .roles

@@ -1,19 +1,21 @@
 //! The semantics of sections 5 to 7 and 9 as rules: tables first, then properties.
 
+#![cfg(test)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::{View, resolve};
-use crate::config::{self, Config};
-use crate::directory::{
+use idpsyncd::config::{self, Config};
+use idpsyncd::directory::{
     Completeness, Directory, Enabled, Kind, NewRef, NewUser, Snapshot, SnapshotBuilder, local,
     merge,
 };
-use crate::model::{Change, GrantKind, LocalGrant, State, Status, Time, parse_rfc3339};
-use crate::plan::effective::Effective;
-use crate::plan::{self, ByHand, Plan, view};
+use idpsyncd::model::{Change, GrantKind, LocalGrant, State, Status, Time, parse_rfc3339};
+use idpsyncd::plan::effective::Effective;
+use idpsyncd::plan::{self, ByHand, Plan, view};
+use idpsyncd::resolve::{View, resolve};
 
 mod naming;
 mod reasons;
@@ -255,7 +257,7 @@ impl World {
         self.state = stored(&self.state, &plan);
     }
 
-    fn user(&self, name: &str) -> &crate::model::User {
+    fn user(&self, name: &str) -> &idpsyncd::model::User {
         self.state
             .users
             .iter()
@@ -1499,7 +1501,7 @@ fn arbitrary_config() -> impl Strategy<Value = String> {
 fn oracle(config: &Config, facts: &Facts) -> BTreeSet<(String, String)> {
     let mut out = BTreeSet::new();
     for mapping in &config.mappings {
-        let crate::resolve::MappingRule::Group(wanted) = &mapping.rule else { panic!() };
+        let idpsyncd::resolve::MappingRule::Group(wanted) = &mapping.rule else { panic!() };
         for person in facts.people.iter().filter(|p| p.enabled) {
             if person.groups.iter().any(|g| g == wanted || g.starts_with(&format!("{wanted}/"))) {
                 out.extend(mapping.roles.iter().map(|role| (person.name.clone(), role.clone())));

@@ -1,0 +1,247 @@
+//! The walls: which room of `src/` may know which. docs/architecture.md has the picture.
+
+#![cfg(test)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The rooms, bottom to top, each with those that it may know besides itself. What is not listed
+/// here is forbidden; docs/architecture.md shows the same table.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("policy", &[]),
+    ("model", &["policy"]),
+    ("directory", &["model"]),
+    ("resolve", &["model", "policy", "directory"]),
+    ("plan", &["model", "policy", "directory", "resolve"]),
+    ("routes", &["policy", "resolve"]),
+    ("platform", &["model", "policy", "resolve"]),
+    ("config", &["model", "policy", "directory", "resolve", "plan", "routes", "platform"]),
+    ("store", &["model", "policy", "directory", "plan"]),
+    ("source", &["model", "directory", "config"]),
+    (
+        "sync",
+        &[
+            "model",
+            "policy",
+            "directory",
+            "resolve",
+            "plan",
+            "platform",
+            "config",
+            "store",
+            "source",
+        ],
+    ),
+    (
+        "gateway",
+        &["model", "policy", "directory", "plan", "routes", "config", "store", "source", "sync"],
+    ),
+    ("daemon", &["model", "directory", "plan", "config", "store", "source", "sync", "gateway"]),
+    (
+        "cli",
+        &[
+            "model",
+            "policy",
+            "directory",
+            "resolve",
+            "plan",
+            "routes",
+            "platform",
+            "config",
+            "store",
+            "source",
+            "sync",
+            "gateway",
+            "daemon",
+        ],
+    ),
+];
+
+/// What is pure: it becomes a crate of its own, and may use no crate that opens a socket, a file or
+/// a clock.
+const CORE: &[&str] = &["policy", "model", "directory", "resolve", "plan", "routes"];
+
+/// What no pure room may name.
+const IMPURE: &[&str] = &[
+    "tokio",
+    "rusqlite",
+    "ldap3",
+    "reqwest",
+    "hyper",
+    "tonic",
+    "axum",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "SystemTime",
+    "Instant::now",
+    "Utc::now",
+    "Local::now",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+/// Every Rust file below `folder`, sorted.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A file's lines without comments and without what stands in texts; number and content.
+fn code(text: &str) -> impl Iterator<Item = (usize, String)> + '_ {
+    (1usize..).zip(text.lines()).map(|(number, line)| {
+        let mut kept = String::new();
+        let mut in_text = false;
+        let mut before = ' ';
+        for c in line.chars() {
+            match c {
+                '"' if before != '\\' && before != '\'' => in_text = !in_text,
+                '/' if before == '/' && !in_text => {
+                    kept.pop();
+                    break;
+                }
+                c if !in_text => kept.push(c),
+                _ => {}
+            }
+            before = c;
+        }
+        (number, kept)
+    })
+}
+
+/// The room that a file of `src/` is in.
+fn room(file: &Path) -> String {
+    let inside = file.strip_prefix(root().join("src")).unwrap();
+    let first = inside.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The rooms that a line names: what follows `crate::`.
+fn named(line: &str) -> BTreeSet<String> {
+    let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+    let after = line.match_indices("crate::").filter_map(|(at, it)| line.get(at + it.len()..));
+    after
+        .flat_map(|rest| match rest.strip_prefix('{') {
+            // `use crate::{a::x, b}`: every name before a `::` or a comma.
+            Some(list) => list.split(',').map(|item| item.trim().to_owned()).collect(),
+            None => vec![rest.to_owned()],
+        })
+        .filter_map(|item| item.split(ends).next().map(str::to_owned))
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+/// Every arrow of `src/` that `ROOMS` does not have, with the line that draws it.
+fn forbidden(sources: &BTreeMap<PathBuf, String>) -> Vec<String> {
+    let allowed: BTreeMap<&str, &[&str]> = ROOMS.iter().copied().collect();
+    let mut told = Vec::new();
+    for (file, text) in sources {
+        let room = room(file);
+        let shown = file.strip_prefix(root()).unwrap().display();
+        if matches!(room.as_str(), "lib" | "main") {
+            continue;
+        }
+        let Some(may) = allowed.get(room.as_str()) else {
+            told.push(format!("{shown}: `{room}` is no room of tests/architecture.rs"));
+            continue;
+        };
+        for (number, line) in code(text) {
+            for other in named(&line) {
+                let known = allowed.contains_key(other.as_str());
+                if known && other != room && !may.contains(&other.as_str()) {
+                    told.push(format!("{shown}:{number}: `{room}` may not know `{other}`"));
+                }
+            }
+        }
+    }
+    told
+}
+
+fn sources() -> BTreeMap<PathBuf, String> {
+    files(&root().join("src"))
+        .into_iter()
+        .map(|file| {
+            let text = fs::read_to_string(&file).unwrap();
+            (file, text)
+        })
+        .collect()
+}
+
+#[test]
+fn no_room_knows_one_above_it() {
+    let told = forbidden(&sources());
+    assert!(told.is_empty(), "{}", told.join("\n"));
+}
+
+#[test]
+fn the_table_itself_runs_down_only() {
+    for (place, (room, knows)) in ROOMS.iter().enumerate() {
+        for other in *knows {
+            let below = ROOMS[..place].iter().any(|(name, _)| name == other);
+            assert!(below, "`{room}` is above `{other}` in the table and below it in the list");
+        }
+    }
+}
+
+#[test]
+fn an_arrow_that_runs_up_is_seen() {
+    for (file, line, expected) in [
+        ("src/store/x.rs", "use crate::config::Config;", Some("`store` may not know `config`")),
+        ("src/model/x.rs", "    let x = crate::plan::Plan;", Some("`model` may not know `plan`")),
+        (
+            "src/sync/x.rs",
+            "use crate::{model::Time, gateway};",
+            Some("`sync` may not know `gateway`"),
+        ),
+        ("src/sync/x.rs", "// as crate::gateway does", None),
+        ("src/sync/x.rs", "let it = \"crate::gateway\";", None),
+        ("src/gateway/x.rs", "use crate::sync::Outcome;", None),
+    ] {
+        let told = forbidden(&BTreeMap::from([(root().join(file), line.to_owned())]));
+        let told = told.first().map(|told| told.split_once(": ").unwrap().1.to_owned());
+        assert_eq!(told.as_deref(), expected, "{line}");
+    }
+}
+
+#[test]
+fn what_is_pure_names_nothing_that_touches_the_world() {
+    let mut told = Vec::new();
+    for (file, text) in sources() {
+        if !CORE.contains(&room(&file).as_str()) {
+            continue;
+        }
+        for (number, line) in code(&text) {
+            for word in IMPURE.iter().filter(|word| line.contains(**word)) {
+                told.push(format!("{}:{number}: names `{word}`", file.display()));
+            }
+        }
+    }
+    assert!(told.is_empty(), "{}", told.join("\n"));
+}
+
+/// docs/architecture.md shows the table; it is the same one.
+#[test]
+fn the_page_shows_the_table() {
+    let page = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    for (room, knows) in ROOMS {
+        let knows = match knows {
+            [] => "nothing".to_owned(),
+            some => some.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", "),
+        };
+        let row = format!("| `{room}` | {knows} |");
+        assert!(page.contains(&row), "docs/architecture.md lacks the row\n{row}");
+    }
+}
