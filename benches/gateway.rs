@@ -29,7 +29,7 @@ use idpsyncd::config::AllowedConfig;
 use idpsyncd::gateway::replica::{Found, Replica, Wanted};
 use idpsyncd::model::caller::KnownBy;
 use idpsyncd::model::{
-    Change, Link, Mode, Role, RoleSetId, State, Status, User, UserId, parse_rfc3339,
+    Change, Link, Mode, Role, RoleIdx, RoleSetId, State, Status, User, UserId, parse_rfc3339,
 };
 use idpsyncd::plan::{Plan, RoleSets};
 use idpsyncd::policy::{Effect, Policy};
@@ -154,10 +154,11 @@ fn pools() -> Vec<String> {
 }
 
 /// The roles of each set: everyone's, `osmo-user`, and up to four teams.
-fn sets(roles: &[Role]) -> Vec<(RoleSetId, Vec<u32>)> {
+fn sets(roles: &[Role]) -> Vec<(RoleSetId, Vec<RoleIdx>)> {
     let mut random = fastrand::Rng::with_seed(7);
     let place = |name: &str| {
-        u32::try_from(roles.iter().position(|role| role.name == name).unwrap()).unwrap()
+        let place = roles.iter().position(|role| role.name == name).unwrap();
+        RoleIdx::new(u32::try_from(place).unwrap())
     };
     let mut sets = BTreeMap::new();
     while sets.len() < SETS {
@@ -167,7 +168,10 @@ fn sets(roles: &[Role]) -> Vec<(RoleSetId, Vec<u32>)> {
         }
         set.sort_unstable();
         set.dedup();
-        sets.insert(RoleSetId::of(set.iter().map(|role| roles[*role as usize].name.as_str())), set);
+        sets.insert(
+            RoleSetId::of(set.iter().map(|role| roles[role.get() as usize].name.as_str())),
+            set,
+        );
     }
     sets.into_iter().collect()
 }
@@ -186,13 +190,15 @@ fn plan(users: u32) -> Plan {
     let roles = roles();
     let sets = sets(&roles);
     let mut state = State { next_user: UserId::new(users), ..State::default() };
-    let mut changes: Vec<Change> =
-        (0u32..).zip(&roles).map(|(role, _)| Change::RoleAdded { role }).collect();
+    let mut changes: Vec<Change> = (0u32..)
+        .zip(&roles)
+        .map(|(role, _)| Change::RoleAdded { role: RoleIdx::new(role) })
+        .collect();
     changes.push(Change::CatalogChanged);
     let create: idpsyncd::policy::Action = "workflow:Create".parse().unwrap();
     let resource = |pool: &String| (create.clone(), Some(pool.parse().unwrap()));
     state.catalog = pools().iter().map(resource).collect();
-    state.roles = roles;
+    state.roles = roles.try_into().unwrap();
     state.sources = vec!["realm".to_owned()];
     let mut of_user = Vec::with_capacity(users as usize);
     for number in 0..users {
@@ -210,7 +216,7 @@ fn plan(users: u32) -> Plan {
     }
     let at = parse_rfc3339("2026-01-01T00:00:00Z").unwrap();
     let sets = RoleSets { users: of_user, tokens: Vec::new(), roles: sets.into_iter().collect() };
-    Plan::leading_to(state, changes, sets, Vec::new(), at)
+    Plan::leading_to(state, changes, sets, Vec::new(), at).unwrap()
 }
 
 fn commit(path: &Path, plan: &Plan, base_version: i64) {
@@ -313,7 +319,7 @@ fn uid(kind: &str, id: &str) -> EntityUid {
 }
 
 /// Actions in their patterns, pools in their scope, and one user a set, who has its roles.
-fn cedar_entities(roles: &[Role], sets: &[(RoleSetId, Vec<u32>)], asked: &[Asked]) -> Entities {
+fn cedar_entities(roles: &[Role], sets: &[(RoleSetId, Vec<RoleIdx>)], asked: &[Asked]) -> Entities {
     let mut list = Vec::new();
     let entity = |uid: (&str, &str), attrs: serde_json::Value, parents: Vec<(&str, &str)>| {
         let of = |(kind, id): (&str, &str)| serde_json::json!({ "type": kind, "id": id });
@@ -341,8 +347,11 @@ fn cedar_entities(roles: &[Role], sets: &[(RoleSetId, Vec<u32>)], asked: &[Asked
     seen.sort_unstable();
     seen.dedup();
     for set in seen {
-        let parents =
-            sets[set].1.iter().map(|role| ("Role", roles[*role as usize].name.as_str())).collect();
+        let parents = sets[set]
+            .1
+            .iter()
+            .map(|role| ("Role", roles[role.get() as usize].name.as_str()))
+            .collect();
         list.push(entity(("User", &set.to_string()), none(), parents));
     }
     Entities::from_json_value(serde_json::Value::Array(list), None).unwrap()

@@ -83,8 +83,9 @@ fn once(config: &Config, directory: &Directory, old: &State) -> (Plan, Duration)
     let nobody = local::nobody();
     let by_hand = View { source: local::NAME, directory: &nobody };
     let resolved =
-        resolve(&config.settings(), &[View { source: "kc", directory }, by_hand], old, now);
-    let plan = plan::plan(&config.guard, resolved, old, None, now);
+        resolve(&config.settings(), &[View { source: "kc", directory }, by_hand], old, now)
+            .unwrap();
+    let plan = plan::plan(&config.guard, resolved, old, None, now).unwrap();
     let mut decider = plan.decider();
     let decided = |roles: &Vec<_>| decider.decide(roles).unwrap().len();
     let decisions: usize = plan.set_roles.values().map(decided).sum();
@@ -115,7 +116,7 @@ fn main() {
         let grants = plan.changes.iter().filter(grant).count();
         let sets = plan.set_roles.len();
         assert_eq!(plan.summary.users_created, u64::from(users));
-        let state = plan.applied(&State::default());
+        let state = plan.applied(&State::default()).unwrap();
         drop(plan);
         let (second, again) = once(&config, &directory, &state);
         assert!(second.changes.is_empty(), "an unchanged run changes something");

@@ -514,14 +514,14 @@ fn a_grants_expiry_between_ticks_is_a_run_of_its_own() {
     sync::by_hand(&config, now, None, |state| {
         let user =
             state.users.iter().find(|user| state.texts.get(user.username) == "cleo").unwrap();
-        let role = state.roles.iter().position(|role| role.name == "ops").unwrap();
+        let role = state.roles.find_by(|role| role.name.as_str().cmp("ops")).unwrap();
         let grant = LocalGrant {
             by: "root".to_owned(),
             at: now,
             reason: "on call".to_owned(),
             until: Some(now + Duration::from_secs(4)),
         };
-        Ok(ByHand::Add { user: user.id, role: role.try_into().unwrap(), grant })
+        Ok(ByHand::Add { user: user.id, role, grant })
     })
     .unwrap();
     assert_eq!(home.generation(), 2);

@@ -94,7 +94,7 @@ impl Home {
             format!(
                 "{} {}: {}",
                 state.texts.get(name(grant.user)),
-                state.roles[grant.role as usize].name,
+                state.roles.get(grant.role).unwrap().name,
                 idpsyncd::plan::reasons(&state, grant.kind)
             )
         });

@@ -1000,8 +1000,8 @@ mod property {
                     };
                     let done = sync::by_hand(&config, now, None, |state| {
                         let user = plan::local::called(state, NAMES[who]).ok_or("nobody")?;
-                        let role = state.roles.iter().position(|role| role.name == "osmo-user");
-                        let role = u32::try_from(role.unwrap()).unwrap();
+                        let role = state.roles.find_by(|role| role.name.as_str().cmp("osmo-user"));
+                        let role = role.unwrap();
                         Ok(ByHand::Add { user, role, grant: grant.clone() })
                     });
                     if let (Ok(_), Some(known)) = (done, local.get_mut(NAMES[who])) {

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use idpsyncd::model::{LocalGrant, UserId};
+use idpsyncd::model::{LocalGrant, RoleIdx, UserId};
 use idpsyncd::store::{Access, AccessChange, AccessFilter, Began, Reader};
 
 /// The pairs that the gateways' view shows now: username and role.

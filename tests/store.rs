@@ -881,7 +881,7 @@ proptest! {
             let state = reader.state().unwrap();
             prop_assert_eq!(&World::of(&state), &next);
             // What the store does to its rows is what the plan says that a state becomes.
-            prop_assert_eq!(&World::of(&plan.applied(&before)), &next);
+            prop_assert_eq!(&World::of(&plan.applied(&before).unwrap()), &next);
             before = state.clone();
             prop_assert_eq!(state.next_user, plan.tables.next_user);
             prop_assert_eq!(reader.meta().unwrap().generation, generation);

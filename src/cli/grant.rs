@@ -83,7 +83,7 @@ fn list(config: &Config, output: Output) -> Result<u8, Failure> {
         let GrantKind::Local(local) = grant.kind else { continue };
         let user = state.users.iter().find(|user| user.id == grant.user);
         let name = user.map_or("", |user| state.texts.get(user.username));
-        let role = state.roles.get(grant.role as usize).map_or("", |role| role.name.as_str());
+        let role = state.roles.get(grant.role).map_or("", |role| role.name.as_str());
         if let Some(local) = state.locals.get(local as usize) {
             rows.push((name, role, local));
         }
@@ -137,9 +137,9 @@ pub(super) fn user_called(state: &State, name: &str) -> Result<Option<UserId>, S
 }
 
 fn find_role(state: &State, name: &str) -> Result<RoleIdx, String> {
-    let place = state.roles.iter().position(|role| role.name == name);
-    place
-        .and_then(|place| u32::try_from(place).ok())
+    state
+        .roles
+        .find_by(|role| role.name.as_str().cmp(name))
         .ok_or_else(|| no_such_role(name, state.roles.iter().map(|role| role.name.as_str())))
 }
 

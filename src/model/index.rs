@@ -2,7 +2,12 @@
 //! keeps one from being taken for another.
 //!
 //! `typed-index-collections` and `index_vec` do the same, but make an index of any `usize` by a cast
-//! that wraps or panics. Here a number that does not fit cannot come about.
+//! that wraps or panics. Here a list takes nothing that it has no number for ([`TooMany`]), so a number
+//! that does not fit cannot come about.
+
+use std::cmp::Ordering;
+use std::marker::PhantomData;
+use std::ops::Deref;
 
 /// Makes a number a type of its own.
 macro_rules! number {
@@ -46,5 +51,216 @@ impl UserId {
     #[must_use]
     pub fn next(self) -> Option<UserId> {
         self.0.checked_add(1).map(UserId)
+    }
+}
+
+/// A number that says where something stands in an [`IndexVec`].
+pub trait Place: Copy {
+    /// What stands there, in the plural: for messages.
+    const OF: &'static str;
+
+    /// The number for the place `at`; `None` past the last there can be.
+    fn from_place(at: usize) -> Option<Self>;
+
+    /// Where it is.
+    fn place(self) -> usize;
+}
+
+/// Makes a number that is a place in an [`IndexVec`] a type of its own.
+macro_rules! place {
+    ($(#[$doc:meta])* $name:ident($raw:ty) of $of:literal) => {
+        number! { $(#[$doc])* $name($raw) }
+
+        impl Place for $name {
+            const OF: &'static str = $of;
+
+            fn from_place(at: usize) -> Option<Self> {
+                <$raw>::try_from(at).ok().map($name)
+            }
+
+            fn place(self) -> usize {
+                self.0 as usize
+            }
+        }
+    };
+}
+
+place! {
+    /// A role's place in [`State::roles`](super::State::roles) (sorted by name).
+    RoleIdx(u32) of "roles"
+}
+
+/// There is more of something than its numbers can tell apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("there are more {0} than this program can number")]
+pub struct TooMany(pub &'static str);
+
+/// A state, or what is made of one, contradicts itself: nothing may be concluded from it, above all
+/// no removal. Whoever meets this changes nothing and tells it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Inconsistent {
+    /// Something speaks of a role that its state has not.
+    #[error("role number {0} is spoken of, and the state has no such role")]
+    NoSuchRole(RoleIdx),
+    /// A state does not have a role of the state that it was made from: no grant of it would be left.
+    #[error("role `{0}` got lost on the way to the new state")]
+    LostRole(String),
+    /// There is more of something than this program can number.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
+}
+
+impl From<Inconsistent> for String {
+    fn from(what: Inconsistent) -> String {
+        what.to_string()
+    }
+}
+
+/// A list of `T` that only its own kind of number `I` finds its way in. As a slice it is still what
+/// a list is; whoever has no number of the kind has no place in it either.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(
+    into = "Vec<T>",
+    try_from = "Vec<T>",
+    bound(
+        serialize = "I: Clone, T: Clone + serde::Serialize",
+        deserialize = "I: Place, T: serde::Deserialize<'de>"
+    )
+)]
+pub struct IndexVec<I, T> {
+    items: Vec<T>,
+    of: PhantomData<I>,
+}
+
+impl<I, T> Default for IndexVec<I, T> {
+    fn default() -> Self {
+        IndexVec { items: Vec::new(), of: PhantomData }
+    }
+}
+
+impl<I: Place, T> IndexVec<I, T> {
+    /// An empty one with room for `count` items.
+    #[must_use]
+    pub fn with_capacity(count: usize) -> Self {
+        IndexVec { items: Vec::with_capacity(count), of: PhantomData }
+    }
+
+    /// Adds `item` at the end.
+    ///
+    /// # Errors
+    /// There is no number left for it: it is not added.
+    pub fn push(&mut self, item: T) -> Result<I, TooMany> {
+        let index = I::from_place(self.items.len()).ok_or(TooMany(I::OF))?;
+        self.items.push(item);
+        Ok(index)
+    }
+
+    /// What stands at `index`; `None` for a number of another list that is out of range here.
+    #[must_use]
+    pub fn get(&self, index: I) -> Option<&T> {
+        self.items.get(index.place())
+    }
+
+    /// The same, to be changed.
+    #[must_use]
+    pub fn get_mut(&mut self, index: I) -> Option<&mut T> {
+        self.items.get_mut(index.place())
+    }
+
+    /// The items with their numbers, in order.
+    pub fn numbered(&self) -> impl Iterator<Item = (I, &T)> {
+        self.items.iter().enumerate().filter_map(|(at, item)| Some((I::from_place(at)?, item)))
+    }
+
+    /// The number of an item of a sorted list: `order` says how an item stands to the wanted one.
+    pub fn find_by(&self, order: impl FnMut(&T) -> Ordering) -> Option<I> {
+        self.items.binary_search_by(order).ok().and_then(I::from_place)
+    }
+}
+
+impl<I: Place, T> TryFrom<Vec<T>> for IndexVec<I, T> {
+    type Error = TooMany;
+
+    fn try_from(items: Vec<T>) -> Result<Self, TooMany> {
+        // The last of them has a number: so have all.
+        if let Some(last) = items.len().checked_sub(1) {
+            I::from_place(last).ok_or(TooMany(I::OF))?;
+        }
+        Ok(IndexVec { items, of: PhantomData })
+    }
+}
+
+impl<I, T> From<IndexVec<I, T>> for Vec<T> {
+    fn from(list: IndexVec<I, T>) -> Vec<T> {
+        list.items
+    }
+}
+
+impl<I, T> Deref for IndexVec<I, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.items
+    }
+}
+
+impl<'a, I, T> IntoIterator for &'a IndexVec<I, T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.items.iter()
+    }
+}
+
+impl<I, T> IntoIterator for IndexVec<I, T> {
+    type Item = T;
+    type IntoIter = std::vec::IntoIter<T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.items.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_costs_what_it_did_before_and_is_written_as_it_was() {
+        assert_eq!(size_of::<RoleIdx>(), 4);
+        assert_eq!(size_of::<Option<UserId>>(), size_of::<Option<u32>>());
+        assert_eq!(size_of::<IndexVec<RoleIdx, u8>>(), size_of::<Vec<u8>>());
+        assert_eq!(serde_json::to_string(&UserId::new(7)).unwrap(), "7");
+        assert_eq!(serde_json::from_str::<RoleIdx>("7").unwrap(), RoleIdx::new(7));
+        assert_eq!(UserId::new(7).to_string(), "7");
+    }
+
+    place! {
+        /// A small one.
+        Small(u8) of "small things"
+    }
+
+    #[test]
+    fn what_has_no_number_left_is_refused_and_not_given_anothers() {
+        assert_eq!(Small::new(3).get(), 3);
+        let mut list: IndexVec<Small, usize> = IndexVec::default();
+        for at in 0..256 {
+            assert_eq!(list.push(at), Ok(Small::from_place(at).unwrap()));
+        }
+        let full = list.push(256).unwrap_err();
+        assert_eq!(full.to_string(), "there are more small things than this program can number");
+        assert_eq!((list.len(), list.numbered().count()), (256, 256));
+        assert_eq!(IndexVec::<Small, u8>::try_from(vec![0; 257]), Err(full));
+        assert!(IndexVec::<Small, u8>::try_from(vec![0; 256]).is_ok());
+        assert_eq!(UserId::new(u32::MAX).next(), None);
+    }
+
+    #[test]
+    fn a_sorted_list_says_which_number_something_has() {
+        let list: IndexVec<RoleIdx, &str> = vec!["a", "c"].try_into().unwrap();
+        assert_eq!(list.find_by(|it| (*it).cmp("c")), Some(RoleIdx::new(1)));
+        assert_eq!(list.find_by(|it| (*it).cmp("b")), None);
+        assert_eq!(list.get(RoleIdx::new(2)), None);
     }
 }

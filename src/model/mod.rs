@@ -10,6 +10,7 @@ pub mod encoding;
 pub mod external;
 pub mod fault;
 pub mod index;
+pub mod role_map;
 mod role_name;
 pub mod state;
 pub mod texts;
@@ -21,11 +22,12 @@ pub use account::{Deed, Done, LastDeed, LocalAccount};
 pub use change::{Cause, Change};
 pub use diagnostic::{Diagnostic, DiagnosticCode, Severity, Subject};
 pub use external::{ExternalRef, Kind, Reason, RefKind};
-pub use index::UserId;
+pub use index::{Inconsistent, IndexVec, RoleIdx, TooMany, UserId};
+pub use role_map::RoleMap;
 pub use role_name::check_role_name;
 pub use state::{
-    Grant, GrantKind, Link, LocalGrant, Mode, ReasonBook, Role, RoleIdx, RoleSetId, SetIdx, State,
-    Status, User,
+    Grant, GrantKind, Link, LocalGrant, Mode, ReasonBook, Role, RoleSetId, SetIdx, State, Status,
+    User,
 };
 pub use texts::{Text, Texts};
 pub use token::{NewToken, Token, Tokens};

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
-use super::{ExternalRef, Reason, Text, Texts, Time, Tokens, UserId, WorkloadIdentity};
+use super::{
+    ExternalRef, IndexVec, Reason, RoleIdx, Text, Texts, Time, Tokens, UserId, WorkloadIdentity,
+};
 use crate::policy::{Action, Policy, Resource};
-
-/// A role's place in [`State::roles`] (sorted by name).
-pub type RoleIdx = u32;
 
 /// A set of reasons in a [`ReasonBook`].
 pub type SetIdx = u32;
@@ -346,7 +345,7 @@ pub struct State {
     /// The texts of users and links.
     pub texts: Texts,
     /// Roles, sorted by name.
-    pub roles: Vec<Role>,
+    pub roles: IndexVec<RoleIdx, Role>,
     /// Names of sources that links speak of. Order is the order in which they were first seen.
     pub sources: Vec<String>,
     /// Users, sorted by id.

@@ -2,12 +2,17 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::model::{Change, Grant, GrantKind, Link, RoleIdx, State, Status, Text, UserId};
+use crate::model::{
+    Change, Grant, GrantKind, Inconsistent, Link, RoleIdx, RoleMap, State, Status, Text, UserId,
+};
 
 /// Applies `changes`, a subset of those that lead from `old` to `full`, to `old`. Texts, reasons,
 /// local grants and role numbers are `full`'s.
 #[must_use]
-pub fn apply(old: &State, full: &State, changes: &[Change]) -> State {
+///
+/// # Errors
+/// A role of `old` is not in `full`, or a grant is of none.
+pub fn apply(old: &State, full: &State, changes: &[Change]) -> Result<State, Inconsistent> {
     let mut state = State {
         texts: full.texts.clone(),
         roles: full.roles.clone(),
@@ -25,7 +30,7 @@ pub fn apply(old: &State, full: &State, changes: &[Change]) -> State {
     };
     roles(old, full, changes, &mut state);
     users(full, changes, &mut state);
-    grants(old, changes, &mut state);
+    grants(old, changes, &mut state)?;
     // By what they say: the same external id may stand in the arena twice.
     let mut outgrown: HashSet<(UserId, u16, &str)> = HashSet::new();
     let mut claims: HashMap<(UserId, u16, &str), Option<Text>> = HashMap::new();
@@ -57,7 +62,7 @@ pub fn apply(old: &State, full: &State, changes: &[Change]) -> State {
             }
         }
     }
-    state
+    Ok(state)
 }
 
 fn roles(old: &State, full: &State, changes: &[Change], state: &mut State) {
@@ -72,9 +77,8 @@ fn roles(old: &State, full: &State, changes: &[Change], state: &mut State) {
     }
     // A role that no change of these speaks of stays as it was.
     for before in &old.roles {
-        let place = full.roles.binary_search_by(|role| role.name.cmp(&before.name));
-        if let Ok(place) = place
-            && !settled.contains(&u32::try_from(place).unwrap_or(u32::MAX))
+        if let Some(place) = full.roles.find_by(|role| role.name.cmp(&before.name))
+            && !settled.contains(&place)
             && let Some(slot) = state.roles.get_mut(place)
         {
             slot.clone_from(before);
@@ -118,7 +122,7 @@ fn users(full: &State, changes: &[Change], state: &mut State) {
     }
 }
 
-fn grants(old: &State, changes: &[Change], state: &mut State) {
+fn grants(old: &State, changes: &[Change], state: &mut State) -> Result<(), Inconsistent> {
     let mut gone: HashSet<(UserId, RoleIdx, bool)> = HashSet::new();
     let mut other: HashMap<(UserId, RoleIdx), GrantKind> = HashMap::new();
     for change in changes {
@@ -135,16 +139,9 @@ fn grants(old: &State, changes: &[Change], state: &mut State) {
             _ => {}
         }
     }
-    let moved: Vec<RoleIdx> = old
-        .roles
-        .iter()
-        .map(|before| {
-            let place = state.roles.binary_search_by(|role| role.name.cmp(&before.name));
-            place.ok().and_then(|place| u32::try_from(place).ok()).unwrap_or(RoleIdx::MAX)
-        })
-        .collect();
+    let moved = RoleMap::of(&old.roles, &state.roles)?;
     for grant in &old.grants {
-        let role = moved.get(grant.role as usize).copied().unwrap_or(RoleIdx::MAX);
+        let role = moved.get(grant.role)?;
         if gone.contains(&(grant.user, role, grant.kind.is_idp())) {
             continue;
         }
@@ -155,4 +152,5 @@ fn grants(old: &State, changes: &[Change], state: &mut State) {
         state.grants.push(Grant { user: grant.user, role, kind });
     }
     state.grants.sort_unstable_by_key(|grant| (grant.user, grant.role, grant.kind));
+    Ok(())
 }

@@ -65,7 +65,7 @@ impl Plan {
         let mut roles: Vec<RoleIdx> = Vec::new();
         for change in &self.changes {
             if let Change::RoleChanged { role, old } = change
-                && let Some(new) = self.tables.roles.get(*role as usize)
+                && let Some(new) = self.tables.roles.get(*role)
                 && new.policies != old.policies
             {
                 roles.push(*role);
@@ -95,7 +95,7 @@ impl Decider<'_> {
     pub fn decide(&mut self, roles: &[RoleIdx]) -> Result<Vec<Decided>, RoleIdx> {
         for index in roles {
             if !self.effects.contains_key(index) {
-                let role = self.plan.tables.roles.get(*index as usize).ok_or(*index)?;
+                let role = self.plan.tables.roles.get(*index).ok_or(*index)?;
                 self.effects.insert(*index, effects(&role.policies, &self.requests));
             }
         }

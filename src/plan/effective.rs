@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashMap;
 use sha2::{Digest, Sha256};
 
-use crate::model::{GrantKind, RoleIdx, RoleSetId, State, Status, Time, User};
+use crate::model::{GrantKind, Inconsistent, RoleIdx, RoleSetId, State, Status, Time, User};
 
 impl RoleSetId {
     /// The id of the set without roles.
@@ -37,10 +37,13 @@ pub struct Effective {
 
 impl Effective {
     /// Works out who effectively holds what in `state` at `now`: linear in users and grants.
-    #[must_use]
-    pub fn of(state: &State, now: Time) -> Self {
-        let everyone: Vec<RoleIdx> = (0u32..)
-            .zip(&state.roles)
+    ///
+    /// # Errors
+    /// A grant is of a role that the state has not.
+    pub fn of(state: &State, now: Time) -> Result<Self, Inconsistent> {
+        let everyone: Vec<RoleIdx> = state
+            .roles
+            .numbered()
             .filter(|(_, role)| role.everyone)
             .map(|(index, _)| index)
             .collect();
@@ -64,10 +67,7 @@ impl Effective {
                 Some(set) => *set,
                 None => {
                     let set = u32::try_from(out.sets.len()).unwrap_or(u32::MAX);
-                    let name = |role: &RoleIdx| {
-                        state.roles.get(*role as usize).map_or("", |role| role.name.as_str())
-                    };
-                    out.ids.push(RoleSetId::of(roles.iter().map(name)));
+                    out.ids.push(RoleSetId::of(names(state, &roles)?));
                     out.sets.push(roles.clone());
                     by_roles.insert(roles.as_slice().into(), set);
                     set
@@ -75,7 +75,7 @@ impl Effective {
             };
             out.of_user.push(set);
         }
-        out
+        Ok(out)
     }
 
     /// The effective roles of the user at `place`, sorted.
@@ -103,6 +103,14 @@ impl Effective {
     pub fn set_roles(&self) -> BTreeMap<RoleSetId, Vec<RoleIdx>> {
         self.ids.iter().copied().zip(self.sets.iter().cloned()).collect()
     }
+}
+
+/// What `roles` of `state` are called.
+pub(super) fn names<'s>(state: &'s State, roles: &[RoleIdx]) -> Result<Vec<&'s str>, Inconsistent> {
+    let name = |role: &RoleIdx| {
+        state.roles.get(*role).map(|role| role.name.as_str()).ok_or(Inconsistent::NoSuchRole(*role))
+    };
+    roles.iter().map(name).collect()
 }
 
 /// Whether a user's grants count: enabled, or missing for not too long and not disabled before.

@@ -116,8 +116,8 @@ mod tests {
     use super::super::make::portable;
     use super::*;
     use crate::model::{
-        Cause, Change, GrantKind, LocalGrant, Mode, NewToken, RoleSetId, State, Status, Text, User,
-        UserId, parse_rfc3339,
+        Cause, Change, GrantKind, LocalGrant, Mode, NewToken, RoleIdx, RoleSetId, State, Status,
+        Text, User, UserId, parse_rfc3339,
     };
 
     fn reason(source: &str, rule: &str, path: &[&str]) -> Reason {
@@ -150,7 +150,7 @@ mod tests {
             ],
         };
         let other = Role { everyone: true, ..role.clone() };
-        old.roles.push(role);
+        old.roles.push(role).unwrap();
         old.sources.push("kc".to_owned());
         for (id, name) in [(UserId::new(3), "bob"), (UserId::new(7), "ann")] {
             let username = old.texts.add(name);
@@ -179,9 +179,9 @@ mod tests {
             at,
         };
         let cases = [
-            (Change::RoleAdded { role: 0 }, "ff68d5886292"),
-            (Change::RoleChanged { role: 0, old: Box::new(other) }, "116a5528072a"),
-            (Change::RoleRemoved { role: 0 }, "b525664a2144"),
+            (Change::RoleAdded { role: RoleIdx::new(0) }, "ff68d5886292"),
+            (Change::RoleChanged { role: RoleIdx::new(0), old: Box::new(other) }, "116a5528072a"),
+            (Change::RoleRemoved { role: RoleIdx::new(0) }, "b525664a2144"),
             (Change::UserCreated { user: UserId::new(7) }, "45bdf4e54806"),
             (Change::UserRenamed { user: UserId::new(3), old: text }, "5e7ac1a67ed8"),
             (Change::EmailChanged { user: UserId::new(3), old: text }, "bdf33e4f420a"),
@@ -223,19 +223,37 @@ mod tests {
                 "4f516532d9e1",
             ),
             (
-                Change::GrantAdded { user: UserId::new(3), role: 0, kind: GrantKind::Idp(both) },
+                Change::GrantAdded {
+                    user: UserId::new(3),
+                    role: RoleIdx::new(0),
+                    kind: GrantKind::Idp(both),
+                },
                 "7b6bdcbfdbc4",
             ),
             (
-                Change::GrantAdded { user: UserId::new(3), role: 0, kind: GrantKind::Local(0) },
+                Change::GrantAdded {
+                    user: UserId::new(3),
+                    role: RoleIdx::new(0),
+                    kind: GrantKind::Local(0),
+                },
                 "89f81e8eaef4",
             ),
             (
-                Change::GrantReasons { user: UserId::new(3), role: 0, old: one, new: both },
+                Change::GrantReasons {
+                    user: UserId::new(3),
+                    role: RoleIdx::new(0),
+                    old: one,
+                    new: both,
+                },
                 "9c6ad2f3b501",
             ),
             (
-                Change::GrantReasons { user: UserId::new(3), role: 0, old: none, new: three },
+                Change::GrantReasons {
+                    user: UserId::new(3),
+                    role: RoleIdx::new(0),
+                    old: none,
+                    new: three,
+                },
                 "b37dde8dfa49",
             ),
             (Change::CatalogChanged, "a8e1b4def012"),
@@ -249,7 +267,7 @@ mod tests {
                 Change::TokenRoleLost {
                     user: UserId::new(3),
                     name,
-                    role: 0,
+                    role: RoleIdx::new(0),
                     cause: Box::new(Cause::NotEveryone),
                 },
                 "e2934ceb0486",
@@ -257,7 +275,7 @@ mod tests {
             (
                 Change::GrantRemoved {
                     user: UserId::new(3),
-                    role: 0,
+                    role: RoleIdx::new(0),
                     kind: GrantKind::Idp(one),
                     cause: Cause::NotAtIdp,
                 },
@@ -266,7 +284,7 @@ mod tests {
             (
                 Change::GrantRemoved {
                     user: UserId::new(3),
-                    role: 0,
+                    role: RoleIdx::new(0),
                     kind: GrantKind::Idp(one),
                     cause: Cause::RoleGone,
                 },
@@ -275,7 +293,7 @@ mod tests {
             (
                 Change::GrantRemoved {
                     user: UserId::new(3),
-                    role: 0,
+                    role: RoleIdx::new(0),
                     kind: GrantKind::Idp(one),
                     cause: Cause::UserGone { since: at },
                 },
@@ -284,7 +302,7 @@ mod tests {
             (
                 Change::GrantRemoved {
                     user: UserId::new(3),
-                    role: 0,
+                    role: RoleIdx::new(0),
                     kind: GrantKind::Idp(one),
                     cause: Cause::Replaced,
                 },
@@ -293,7 +311,7 @@ mod tests {
             (
                 Change::GrantRemoved {
                     user: UserId::new(3),
-                    role: 0,
+                    role: RoleIdx::new(0),
                     kind: GrantKind::Idp(one),
                     cause: Cause::Expired,
                 },
@@ -302,7 +320,7 @@ mod tests {
             (
                 Change::GrantRemoved {
                     user: UserId::new(3),
-                    role: 0,
+                    role: RoleIdx::new(0),
                     kind: GrantKind::Idp(one),
                     cause: Cause::IdpDecides,
                 },
@@ -311,7 +329,7 @@ mod tests {
             (
                 Change::GrantRemoved {
                     user: UserId::new(3),
-                    role: 0,
+                    role: RoleIdx::new(0),
                     kind: GrantKind::Idp(one),
                     cause: Cause::NotEveryone,
                 },
@@ -320,7 +338,7 @@ mod tests {
             (
                 Change::GrantRemoved {
                     user: UserId::new(3),
-                    role: 0,
+                    role: RoleIdx::new(0),
                     kind: GrantKind::Idp(one),
                     cause: Cause::ByHand { by: "root".to_owned() },
                 },

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use hashbrown::{HashMap, HashSet};
 
 use crate::model::{
-    Cause, Change, Diagnostic, DiagnosticCode, RoleIdx, State, Status, Subject, UserId,
+    Cause, Change, Diagnostic, DiagnosticCode, Inconsistent, RoleIdx, RoleMap, State, Status,
+    Subject, UserId,
 };
 
 use super::effective::Effective;
@@ -58,13 +59,16 @@ type Pair = (UserId, RoleIdx);
 
 /// Weighs `case`.
 #[must_use]
-pub fn weigh(case: &Case<'_>) -> Verdict {
+///
+/// # Errors
+/// The new state has lost a role of the old one.
+pub fn weigh(case: &Case<'_>) -> Result<Verdict, Inconsistent> {
     let mut verdict = Verdict { held: vec![false; case.changes.len()], ..Verdict::default() };
     // Disables first: what else happens to someone whose disable looks like an outage must not
     // pass as "disabled anyway".
     hold_disables(case, &mut verdict);
     let causes = Causes::of(case.changes, &verdict.held);
-    let lost = lost_pairs(case, &causes);
+    let lost = lost_pairs(case, &causes)?;
     let mut held: BTreeSet<Pair> = BTreeSet::new();
     let total = case.before.pairs();
     let count = lost.len() as u64;
@@ -79,7 +83,7 @@ pub fn weigh(case: &Case<'_>) -> Verdict {
     protected(case, &lost, &mut held, &mut verdict);
     verdict.lost_pairs = held.len() as u64;
     hold_pairs(case, &held, &causes, &mut verdict);
-    verdict
+    Ok(verdict)
 }
 
 fn exceeds(count: u64, total: u64, percent: f64, floor: u64) -> bool {
@@ -141,16 +145,8 @@ impl<'a> Causes<'a> {
 
 /// Effective pairs that all changes together would take away because of absence, roles by their
 /// new numbers. A pair that passes to the person who has the username now is not lost.
-fn lost_pairs(case: &Case<'_>, causes: &Causes<'_>) -> BTreeSet<Pair> {
-    let moved: Vec<RoleIdx> = case
-        .old
-        .roles
-        .iter()
-        .map(|role| {
-            let place = case.new.roles.binary_search_by(|other| other.name.cmp(&role.name));
-            place.ok().and_then(|place| u32::try_from(place).ok()).unwrap_or(RoleIdx::MAX)
-        })
-        .collect();
+fn lost_pairs(case: &Case<'_>, causes: &Causes<'_>) -> Result<BTreeSet<Pair>, Inconsistent> {
+    let moved = RoleMap::of(&case.old.roles, &case.new.roles)?;
     let mut lost = BTreeSet::new();
     let mut same_name: Option<HashMap<&str, usize>> = None;
     let mut after = 0;
@@ -168,7 +164,7 @@ fn lost_pairs(case: &Case<'_>, causes: &Causes<'_>) -> BTreeSet<Pair> {
         };
         let replaced = matches!(causes.users.get(&user.id), Some(Cause::Replaced));
         for role in before {
-            let role = moved.get(*role as usize).copied().unwrap_or(RoleIdx::MAX);
+            let role = moved.get(*role)?;
             if kept.binary_search(&role).is_ok() || !causes.is_absence((user.id, role)) {
                 continue;
             }
@@ -183,7 +179,7 @@ fn lost_pairs(case: &Case<'_>, causes: &Causes<'_>) -> BTreeSet<Pair> {
             lost.insert((user.id, role));
         }
     }
-    lost
+    Ok(lost)
 }
 
 /// Places of users that are not deprovisioned, by username.
@@ -204,17 +200,14 @@ fn protected(
     verdict: &mut Verdict,
 ) {
     for (name, minimum) in &case.guard.protected_roles {
-        let place = case.new.roles.binary_search_by(|role| role.name.cmp(name)).ok();
-        let Some(role) = place.and_then(|place| u32::try_from(place).ok()) else { continue };
+        let Some(role) = case.new.roles.find_by(|role| role.name.cmp(name)) else { continue };
         let holders = |effective: &Effective, role: RoleIdx| {
             (0..effective.of_user.len())
                 .filter(|place| effective.roles(*place).binary_search(&role).is_ok())
                 .count() as u64
         };
-        let old_place = case.old.roles.binary_search_by(|role| role.name.cmp(name)).ok();
-        let before = old_place
-            .and_then(|place| u32::try_from(place).ok())
-            .map_or(0, |role| holders(case.before, role));
+        let earlier = case.old.roles.find_by(|role| role.name.cmp(name));
+        let before = earlier.map_or(0, |role| holders(case.before, role));
         let left = holders(case.after, role);
         if left >= *minimum || left >= before {
             continue;

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use hashbrown::{HashMap, HashSet};
 
 use crate::model::{
-    Change, Grant, GrantKind, LocalGrant, Mode, NewToken, RoleIdx, State, Time, UserId, rfc3339,
+    Change, Grant, GrantKind, Inconsistent, LocalGrant, Mode, NewToken, RoleIdx, State, Time,
+    UserId, rfc3339,
 };
 use crate::resolve::Resolved;
 
@@ -33,14 +34,16 @@ pub struct Brought {
 /// `new` are those of the people whom only that source lists, and whom `resolved` makes.
 ///
 /// The sentences say what is left out, and why.
-#[must_use]
+///
+/// # Errors
+/// The states do not fit together.
 pub fn import(
     old: &State,
     resolved: Resolved,
     (local, new): (Option<u16>, &BTreeSet<UserId>),
     brought: &[Brought],
     now: Time,
-) -> (Plan, BTreeSet<String>) {
+) -> Result<(Plan, BTreeSet<String>), Inconsistent> {
     let Resolved { state: full, changes, .. } = resolved;
     let mut changes: Vec<Change> = changes
         .into_iter()
@@ -52,7 +55,7 @@ pub fn import(
             _ => false,
         })
         .collect();
-    let mut state = apply(old, &full, &changes);
+    let mut state = apply(old, &full, &changes)?;
     let mut left_out = BTreeSet::new();
     let mut held: HashSet<(UserId, RoleIdx)> = HashSet::new();
     let locals = state.grants.iter().filter(|grant| !grant.kind.is_idp());
@@ -62,8 +65,8 @@ pub fn import(
     }
     state.grants.sort_unstable_by_key(|grant| (grant.user, grant.role, grant.kind));
     tokens(&state, &mut changes, brought, now, &mut left_out);
-    let (before, after) = (Effective::of(old, now), Effective::of(&state, now));
-    (finish(old, state, changes, (&before, after), now), left_out)
+    let (before, after) = (Effective::of(old, now)?, Effective::of(&state, now)?);
+    Ok((finish(old, state, changes, (&before, after), now)?, left_out))
 }
 
 /// Gives `one` the grants that nobody here has made; `held`: who has which by hand.
@@ -113,7 +116,7 @@ fn tokens(
     let wanted: HashSet<UserId> = brought.iter().map(|one| one.user).collect();
     let mut held: HashMap<UserId, BTreeSet<&str>> = HashMap::new();
     for grant in state.grants.iter().filter(|grant| wanted.contains(&grant.user)) {
-        if let Some(role) = state.roles.get(grant.role as usize)
+        if let Some(role) = state.roles.get(grant.role)
             && valid(state, grant.kind, now)
         {
             held.entry(grant.user).or_default().insert(&role.name);
@@ -195,6 +198,6 @@ pub fn long_lived(brought: &[Brought], until: Time) -> BTreeSet<String> {
 }
 
 fn role_called<'s>(state: &'s State, name: &str) -> Option<(RoleIdx, &'s crate::model::Role)> {
-    let place = state.roles.binary_search_by(|role| role.name.as_str().cmp(name)).ok()?;
-    Some((u32::try_from(place).ok()?, state.roles.get(place)?))
+    let role = state.roles.find_by(|role| role.name.as_str().cmp(name))?;
+    Some((role, state.roles.get(role)?))
 }

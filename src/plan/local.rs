@@ -7,7 +7,7 @@
 use crate::directory::local::NAME;
 use crate::model::diagnostic::{Diagnostic, texts};
 use crate::model::{
-    Cause, Change, Grant, GrantKind, LocalGrant, RoleIdx, State, Status, Time, UserId,
+    Cause, Change, Grant, GrantKind, Inconsistent, LocalGrant, RoleIdx, State, Status, Time, UserId,
 };
 use crate::resolve::Resolved;
 
@@ -85,7 +85,7 @@ pub fn add(
             _ => false,
         })
         .collect();
-    let state = apply(old, &full, &chosen);
+    let state = apply(old, &full, &chosen)?;
     let bearers = state.users.iter().filter(|user| {
         !matches!(user.status, Status::Deprovisioned { .. })
             && state.texts.get(user.username) == name
@@ -96,12 +96,14 @@ pub fn add(
              they are deprovisioned (`on_missing`), or under another name"
         ));
     }
-    Ok(planned(old, state, chosen, now))
+    Ok(planned(old, state, chosen, now)?)
 }
 
 /// `user disable`, `user enable`: how `local` says that the person stands.
-#[must_use]
-pub fn stand(old: &State, user: UserId, enabled: bool, now: Time) -> Plan {
+///
+/// # Errors
+/// The state contradicts itself.
+pub fn stand(old: &State, user: UserId, enabled: bool, now: Time) -> Result<Plan, Inconsistent> {
     let mut state = old.clone();
     let place = state.users.binary_search_by_key(&user, |user| user.id).ok();
     let mut changes = Vec::new();
@@ -152,8 +154,8 @@ pub fn remove(
             _ => false,
         })
         .collect();
-    let state = apply(old, &full, &chosen);
-    Ok(planned(old, state, chosen, now))
+    let state = apply(old, &full, &chosen)?;
+    Ok(planned(old, state, chosen, now)?)
 }
 
 /// Makes of an account that `local` has no more that the person is gone at once, where no other
@@ -180,7 +182,7 @@ pub fn take_out(resolved: &mut Resolved, old: &State, ext: &str, by: &str, now: 
     changes.push(Change::UserDeprovisioned { user, cause: cause() });
     state.grants.retain(|grant| grant.user != user);
     for grant in old.grants.iter().filter(|grant| grant.user == user) {
-        let name = old.roles.get(grant.role as usize).map_or("", |role| role.name.as_str());
+        let name = old.roles.get(grant.role).map_or("", |role| role.name.as_str());
         if let Some(role) = role_at(state, name) {
             changes.push(Change::GrantRemoved { user, role, kind: grant.kind, cause: cause() });
         }
@@ -249,16 +251,22 @@ pub fn ensure_grant(
 
 /// The protected role that `plan` would leave with fewer holders than it may have, in a sentence.
 /// `protected`: each with the fewest.
-#[must_use]
-pub fn shortfall(old: &State, plan: &Plan, protected: &[(String, u64)]) -> Option<String> {
-    let new = plan.applied(old);
-    let (before, after) = (Effective::of(old, plan.at), Effective::of(&new, plan.at));
+///
+/// # Errors
+/// A state contradicts itself.
+pub fn shortfall(
+    old: &State,
+    plan: &Plan,
+    protected: &[(String, u64)],
+) -> Result<Option<String>, Inconsistent> {
+    let new = plan.applied(old)?;
+    let (before, after) = (Effective::of(old, plan.at)?, Effective::of(&new, plan.at)?);
     let holders = |state: &State, effective: &Effective, name: &str| {
         let Some(role) = role_at(state, name) else { return 0 };
         let mine = |place: &usize| effective.roles(*place).binary_search(&role).is_ok();
         (0..effective.of_user.len()).filter(mine).count() as u64
     };
-    protected.iter().find_map(|(name, least)| {
+    Ok(protected.iter().find_map(|(name, least)| {
         let was = holders(old, &before, name);
         let left = holders(&new, &after, name);
         (left < *least && left < was).then(|| {
@@ -267,12 +275,11 @@ pub fn shortfall(old: &State, plan: &Plan, protected: &[(String, u64)]) -> Optio
                  {least}: give it to somebody else first"
             )
         })
-    })
+    }))
 }
 
 fn role_at(state: &State, name: &str) -> Option<RoleIdx> {
-    let place = state.roles.binary_search_by(|role| role.name.as_str().cmp(name)).ok()?;
-    u32::try_from(place).ok()
+    state.roles.find_by(|role| role.name.as_str().cmp(name))
 }
 
 fn user_at(state: &State, user: UserId) -> Option<&crate::model::User> {
@@ -280,7 +287,12 @@ fn user_at(state: &State, user: UserId) -> Option<&crate::model::User> {
     state.users.get(place)
 }
 
-fn planned(old: &State, state: State, changes: Vec<Change>, now: Time) -> Plan {
-    let (before, after) = (Effective::of(old, now), Effective::of(&state, now));
+fn planned(
+    old: &State,
+    state: State,
+    changes: Vec<Change>,
+    now: Time,
+) -> Result<Plan, Inconsistent> {
+    let (before, after) = (Effective::of(old, now)?, Effective::of(&state, now)?);
     finish(old, state, changes, (&before, after), now)
 }

@@ -5,8 +5,8 @@ use hashbrown::HashSet;
 
 use crate::model::Diagnostic;
 use crate::model::{
-    Cause, Change, Grant, GrantKind, LocalGrant, Mode, NewToken, RoleIdx, State, Status, Time,
-    User, UserId, rfc3339, token,
+    Cause, Change, Grant, GrantKind, Inconsistent, LocalGrant, Mode, NewToken, RoleIdx, RoleMap,
+    State, Status, Time, User, UserId, rfc3339, token,
 };
 use crate::resolve::Resolved;
 
@@ -22,17 +22,19 @@ use super::view::view;
 
 /// Plans the way from `old` to what was resolved. `pending` is the held plan that waits now: the
 /// same changes keep its id and its time.
-#[must_use]
+///
+/// # Errors
+/// The states do not fit together, so nothing can be said of what changes.
 pub fn plan(
     guard: &Guard,
     resolved: Resolved,
     old: &State,
     pending: Option<&HeldHead>,
     now: Time,
-) -> Plan {
+) -> Result<Plan, Inconsistent> {
     let Resolved { state: full, changes, federated, mut diagnostics, next_due } = resolved;
-    let before = Effective::of(old, now);
-    let after = Effective::of(&full, now);
+    let before = Effective::of(old, now)?;
+    let after = Effective::of(&full, now)?;
     let case = Case {
         guard,
         old,
@@ -42,16 +44,16 @@ pub fn plan(
         after: &after,
         federated: &federated,
     };
-    let verdict = weigh(&case);
+    let verdict = weigh(&case)?;
     diagnostics.extend(verdict.diagnostics.iter().cloned());
     let diagnostics: Vec<Diagnostic> = diagnostics.into_iter().collect();
     let held = hold(&verdict, &changes, (old, &full), pending, now);
     if held.is_none() {
         let changes = unsettled(old, &full, changes);
-        let mut plan = finish(old, full, changes, (&before, after), now);
+        let mut plan = finish(old, full, changes, (&before, after), now)?;
         plan.diagnostics = diagnostics;
         plan.next_due = next_due;
-        return plan;
+        return Ok(plan);
     }
     let free: Vec<Change> = changes
         .into_iter()
@@ -59,16 +61,16 @@ pub fn plan(
         .filter(|(_, held)| !**held)
         .map(|(change, _)| change)
         .collect();
-    let free = unsettled(old, &apply(old, &full, &free), free);
-    let state = apply(old, &full, &free);
-    let after = Effective::of(&state, now);
+    let free = unsettled(old, &apply(old, &full, &free)?, free);
+    let state = apply(old, &full, &free)?;
+    let after = Effective::of(&state, now)?;
     // Words come from the full state; a change that waits may name what only that one has.
-    let mut plan = finish(old, state, free, (&before, after), now);
+    let mut plan = finish(old, state, free, (&before, after), now)?;
     plan.summary.held = held.as_ref().map_or(0, |held| held.changes.len() as u64);
     plan.held = held;
     plan.diagnostics = diagnostics;
     plan.next_due = next_due;
-    plan
+    Ok(plan)
 }
 
 /// `changes` without the names that people have in `new`, the state after them: an account that is
@@ -90,16 +92,31 @@ fn unsettled(old: &State, new: &State, mut changes: Vec<Change>) -> Vec<Change> 
     changes
 }
 
+/// Why some changes are not planned by themselves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NotApproved {
+    /// These changes do not stand any more, or cannot stand alone, in words.
+    Gone(Vec<String>),
+    /// The states do not fit together.
+    Inconsistent(Inconsistent),
+}
+
+impl From<Inconsistent> for NotApproved {
+    fn from(what: Inconsistent) -> Self {
+        NotApproved::Inconsistent(what)
+    }
+}
+
 /// Plans exactly the changes of `held`, the guard aside.
 ///
 /// # Errors
-/// The changes that do not stand any more, in words.
+/// What does not stand any more, or does not fit together.
 pub fn approve(
     resolved: Resolved,
     old: &State,
     held: &Held,
     now: Time,
-) -> Result<Plan, Vec<String>> {
+) -> Result<Plan, NotApproved> {
     let Resolved { state: full, changes, next_due, .. } = resolved;
     let mut wanted: std::collections::BTreeMap<String, &ChangeView> =
         held.changes.iter().map(|change| (change.key(), change)).collect();
@@ -110,15 +127,15 @@ pub fn approve(
         }
     }
     if !wanted.is_empty() {
-        return Err(wanted.into_values().map(ToString::to_string).collect());
+        return Err(NotApproved::Gone(wanted.into_values().map(ToString::to_string).collect()));
     }
-    let state = apply(old, &full, &chosen);
+    let state = apply(old, &full, &chosen)?;
     let left = stranded(&state, &chosen);
     if !left.is_empty() {
-        return Err(left);
+        return Err(NotApproved::Gone(left));
     }
-    let (before, after) = (Effective::of(old, now), Effective::of(&state, now));
-    let mut plan = finish(old, state, chosen, (&before, after), now);
+    let (before, after) = (Effective::of(old, now)?, Effective::of(&state, now)?);
+    let mut plan = finish(old, state, chosen, (&before, after), now)?;
     plan.next_due = next_due;
     Ok(plan)
 }
@@ -127,7 +144,12 @@ pub fn approve(
 ///
 /// # Errors
 /// Something is chosen that is not the making of one enabled user, with links and idp grants.
-pub fn stranger(old: &State, full: &State, chosen: Vec<Change>, now: Time) -> Result<Plan, String> {
+pub fn stranger(
+    old: &State,
+    full: &State,
+    chosen: Vec<Change>,
+    now: Time,
+) -> Result<Plan, NotApproved> {
     let mut made = None;
     for change in &chosen {
         let fits = match change {
@@ -137,12 +159,12 @@ pub fn stranger(old: &State, full: &State, chosen: Vec<Change>, now: Time) -> Re
             _ => false,
         };
         if !fits {
-            return Err(view(change, full).to_string());
+            return Err(NotApproved::Gone(vec![view(change, full).to_string()]));
         }
     }
-    let state = apply(old, full, &chosen);
-    let (before, after) = (Effective::of(old, now), Effective::of(&state, now));
-    Ok(finish(old, state, chosen, (&before, after), now))
+    let state = apply(old, full, &chosen)?;
+    let (before, after) = (Effective::of(old, now)?, Effective::of(&state, now)?);
+    Ok(finish(old, state, chosen, (&before, after), now)?)
 }
 
 /// Grants that would be left on a role that goes.
@@ -157,7 +179,7 @@ fn stranded(state: &State, changes: &[Change]) -> Vec<String> {
     let left = |role: &RoleIdx| state.grants.iter().any(|grant| grant.role == *role);
     gone.iter()
         .filter(|role| left(role))
-        .filter_map(|role| state.roles.get(*role as usize))
+        .filter_map(|role| state.roles.get(*role))
         .map(|role| format!("role-removed {}: it has gained holders since", role.name))
         .collect()
 }
@@ -211,12 +233,11 @@ pub enum ByHand {
 /// Why it is refused.
 pub fn by_hand(old: &State, wish: ByHand, now: Time) -> Result<Plan, String> {
     let mut full = old.clone();
-    let before = Effective::of(old, now);
+    let before = Effective::of(old, now)?;
     let find = |user: UserId, role: RoleIdx, idp: bool| {
         old.grants.iter().position(|g| g.user == user && g.role == role && g.kind.is_idp() == idp)
     };
-    let role_def =
-        |role: RoleIdx| old.roles.get(role as usize).ok_or_else(|| "no such role".to_owned());
+    let role_def = |role: RoleIdx| old.roles.get(role).ok_or_else(|| "no such role".to_owned());
     let changes = match wish {
         ByHand::Add { user, role, grant } => {
             let def = role_def(role)?;
@@ -276,9 +297,9 @@ pub fn by_hand(old: &State, wish: ByHand, now: Time) -> Result<Plan, String> {
             vec![Change::TokenRemoved { user, name: token.name, cause: Cause::ByHand { by } }]
         }
     };
-    let after = Effective::of(&full, now);
+    let after = Effective::of(&full, now)?;
     let due = full.locals.iter().filter_map(|local| local.until).filter(|until| *until > now).min();
-    let mut plan = finish(old, full, changes, (&before, after), now);
+    let mut plan = finish(old, full, changes, (&before, after), now)?;
     plan.next_due = due;
     Ok(plan)
 }
@@ -304,7 +325,7 @@ fn add_token(
     if new.expires_at <= now {
         return Err(format!("it would have expired at {}", rfc3339(new.expires_at)));
     }
-    let name = |role: &RoleIdx| old.roles.get(*role as usize).map(|role| role.name.clone());
+    let name = |role: &RoleIdx| old.roles.get(*role).map(|role| role.name.clone());
     let held: Vec<String> = before.roles(place).iter().filter_map(name).collect();
     if new.roles.is_empty() {
         let grants = old.grants.iter().filter(|grant| grant.user == user);
@@ -413,9 +434,9 @@ pub(super) fn finish(
     mut changes: Vec<Change>,
     (before, after): (&Effective, Effective),
     now: Time,
-) -> Plan {
+) -> Result<Plan, Inconsistent> {
     let tokens::Settled { sets: token_sets, set_roles: of_tokens } =
-        tokens::settle(&mut state, &mut changes, &after, now);
+        tokens::settle(&mut state, &mut changes, &after, now)?;
     let mut summary = Summary::default();
     for change in &changes {
         let counter = match change {
@@ -446,7 +467,7 @@ pub(super) fn finish(
         };
         *counter += 1;
     }
-    (summary.pairs_gained, summary.pairs_lost) = gained_and_lost(old, &state, before, &after);
+    (summary.pairs_gained, summary.pairs_lost) = gained_and_lost(old, &state, before, &after)?;
     let widened = widened((old, before), (&state, &after));
     let users = (0..state.users.len()).map(|place| after.id(place)).collect();
     let mut roles = after.set_roles();
@@ -454,24 +475,22 @@ pub(super) fn finish(
     let sets = RoleSets { users, tokens: token_sets, roles };
     #[cfg(test)]
     let paper = (state.clone(), sets.clone());
-    let mut plan = Plan::leading_to(state, changes, sets, widened, now);
+    let mut plan = Plan::leading_to(state, changes, sets, widened, now)?;
     // Checked on every plan of every unit test: what stands in the plan is all there is to it.
     #[cfg(test)]
     super::tables::tests::assert_stands_alone(&plan, old, &paper);
     plan.summary = summary;
-    plan
+    Ok(plan)
 }
 
 /// How many effective pairs appear and disappear, roles compared by name.
-fn gained_and_lost(old: &State, new: &State, before: &Effective, after: &Effective) -> (u64, u64) {
-    let moved: Vec<RoleIdx> = old
-        .roles
-        .iter()
-        .map(|role| {
-            let place = new.roles.binary_search_by(|other| other.name.cmp(&role.name));
-            place.ok().and_then(|place| u32::try_from(place).ok()).unwrap_or(RoleIdx::MAX)
-        })
-        .collect();
+fn gained_and_lost(
+    old: &State,
+    new: &State,
+    before: &Effective,
+    after: &Effective,
+) -> Result<(u64, u64), Inconsistent> {
+    let moved = RoleMap::of(&old.roles, &new.roles)?;
     let (mut gained, mut lost) = (0, 0);
     let mut at = 0;
     for (place, user) in new.users.iter().enumerate() {
@@ -480,15 +499,13 @@ fn gained_and_lost(old: &State, new: &State, before: &Effective, after: &Effecti
         }
         let now = after.roles(place);
         let was: Vec<RoleIdx> = match old.users.get(at) {
-            Some(other) if other.id == user.id => before
-                .roles(at)
-                .iter()
-                .map(|role| moved.get(*role as usize).copied().unwrap_or(RoleIdx::MAX))
-                .collect(),
+            Some(other) if other.id == user.id => {
+                before.roles(at).iter().map(|role| moved.get(*role)).collect::<Result<_, _>>()?
+            }
             _ => Vec::new(),
         };
         gained += now.iter().filter(|role| was.binary_search(role).is_err()).count() as u64;
         lost += was.iter().filter(|role| now.binary_search(role).is_err()).count() as u64;
     }
-    (gained, lost)
+    Ok((gained, lost))
 }

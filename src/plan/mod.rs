@@ -27,7 +27,7 @@ pub use decisions::{Decided, Decider, Whose};
 pub use gist::{Changes, Gist};
 pub use guard::Guard;
 pub use import::{Brought, import, long_lived};
-pub use make::{ByHand, approve, by_hand, plan, stranger};
+pub use make::{ByHand, NotApproved, approve, by_hand, plan, stranger};
 pub use reach::{Reached, Widened};
 pub use tables::{RoleSets, Tables, TablesRef, TokenSet};
 pub use view::{

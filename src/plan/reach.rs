@@ -131,7 +131,7 @@ impl<'a> Reach<'a> {
     /// What someone reaches who effectively holds `roles`; `me`: is called so, where a pool is too.
     fn by(&self, state: &State, roles: &[RoleIdx], me: Option<&str>) -> BTreeSet<Reached> {
         let held = || {
-            roles.iter().filter_map(|role| state.roles.get(*role as usize)).map(|role| {
+            roles.iter().filter_map(|role| state.roles.get(*role)).map(|role| {
                 let policies: &[Policy] = &role.policies;
                 (role.name.as_str(), policies)
             })

@@ -4,9 +4,10 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::change::Plan;
+use crate::model::index::Place as _;
 use crate::model::{
-    Change, GrantKind, LocalGrant, ReasonBook, Role, RoleIdx, RoleSetId, SetIdx, State, Text,
-    Texts, User, UserId, WorkloadIdentity,
+    Change, GrantKind, Inconsistent, IndexVec, LocalGrant, ReasonBook, Role, RoleIdx, RoleSetId,
+    SetIdx, State, Text, Texts, User, UserId, WorkloadIdentity,
 };
 use crate::policy::{Action, Resource};
 
@@ -17,7 +18,7 @@ pub struct Tables {
     /// The texts of all that follows, and of the changes: names of tokens too.
     pub texts: Texts,
     /// Roles, sorted by name: all there are after the changes, and those that go.
-    pub roles: Vec<Role>,
+    pub roles: IndexVec<RoleIdx, Role>,
     /// TablesRef of sources that links speak of, each in its place for good.
     pub sources: Vec<String>,
     /// Whoever is changed, gets another role set, or reaches more, sorted by id, as they are after
@@ -89,14 +90,16 @@ const WORTH_COPYING: usize = 4;
 impl Plan {
     /// The plan of `changes`, which lead to `after` at the moment `at`. Held changes, warnings and
     /// the rest are for whoever plans to add.
-    #[must_use]
+    ///
+    /// # Errors
+    /// A change names a role that `after` has not.
     pub fn leading_to(
         after: State,
         mut changes: Vec<Change>,
         sets: RoleSets,
         widened: Vec<super::Widened>,
         at: crate::model::Time,
-    ) -> Plan {
+    ) -> Result<Plan, Inconsistent> {
         let RoleSets { users: mut user_sets, tokens: token_sets, roles: set_roles } = sets;
         // Links and grants are in the changes: the rest of them, most of a state, goes here.
         let State {
@@ -162,10 +165,10 @@ impl Plan {
             records: super::Records::default(),
         };
         if few {
-            plan.leave_unnamed();
+            plan.leave_unnamed()?;
         }
         plan.leave_sets_that_stay();
-        plan
+        Ok(plan)
     }
 
     /// Lets go of role sets that nobody gets and whose decisions stay.
@@ -177,8 +180,8 @@ impl Plan {
     }
 
     /// Lets go of every text, reason and story that nothing here names.
-    fn leave_unnamed(&mut self) {
-        let roles = (0u32..).zip(&self.tables.roles).map(|(place, _)| place).collect();
+    fn leave_unnamed(&mut self) -> Result<(), Inconsistent> {
+        let roles = self.tables.roles.numbered().map(|(place, _)| Some(place)).collect();
         let sources = (0u16..).zip(&self.tables.sources).map(|(place, _)| place).collect();
         let from = std::mem::take(&mut self.tables);
         let mut copy = Copy {
@@ -190,7 +193,8 @@ impl Plan {
             sources,
             known: Known::default(),
         };
-        self.changes = self.changes.iter().map(|change| copy.change(change)).collect();
+        let changes = self.changes.iter().map(|change| copy.change(change));
+        self.changes = changes.collect::<Result<_, _>>()?;
         let users = from.users.iter().map(|user| copy.user(user)).collect();
         for token in &mut self.token_sets {
             token.name = copy.text(token.name);
@@ -199,6 +203,7 @@ impl Plan {
         let Tables { roles, sources, catalog, workload, next_user, .. } = from;
         self.tables =
             Tables { texts, roles, sources, users, reasons, locals, catalog, workload, next_user };
+        Ok(())
     }
 }
 
@@ -216,8 +221,8 @@ pub(super) struct Copy<'a> {
     texts: Texts,
     reasons: ReasonBook,
     locals: Vec<LocalGrant>,
-    /// For each role of `from` its place there.
-    roles: Vec<RoleIdx>,
+    /// For each role of `from` its place there; none for one that no change names.
+    roles: Vec<Option<RoleIdx>>,
     /// For each source of `from` its place there.
     sources: Vec<u16>,
     known: Known,
@@ -261,8 +266,8 @@ impl Copy<'_> {
         }
     }
 
-    fn role(&self, role: RoleIdx) -> RoleIdx {
-        self.roles.get(role as usize).copied().unwrap_or(RoleIdx::MAX)
+    fn role(&self, role: RoleIdx) -> Result<RoleIdx, Inconsistent> {
+        self.roles.get(role.place()).copied().flatten().ok_or(Inconsistent::NoSuchRole(role))
     }
 
     fn source(&self, source: u16) -> u16 {
@@ -280,12 +285,12 @@ impl Copy<'_> {
         }
     }
 
-    fn change(&mut self, change: &Change) -> Change {
+    fn change(&mut self, change: &Change) -> Result<Change, Inconsistent> {
         let mut copy = change.clone();
         match &mut copy {
             Change::RoleAdded { role }
             | Change::RoleChanged { role, old: _ }
-            | Change::RoleRemoved { role } => *role = self.role(*role),
+            | Change::RoleRemoved { role } => *role = self.role(*role)?,
             Change::UserRenamed { user: _, old } | Change::EmailChanged { user: _, old } => {
                 *old = self.text(*old);
             }
@@ -302,14 +307,14 @@ impl Copy<'_> {
             }
             Change::GrantAdded { user: _, role, kind }
             | Change::GrantRemoved { user: _, role, kind, cause: _ } => {
-                (*role, *kind) = (self.role(*role), self.kind(*kind));
+                (*role, *kind) = (self.role(*role)?, self.kind(*kind));
             }
             Change::GrantReasons { user: _, role, old, new } => {
-                (*role, *old, *new) = (self.role(*role), self.set(*old), self.set(*new));
+                (*role, *old, *new) = (self.role(*role)?, self.set(*old), self.set(*new));
             }
             Change::TokenRemoved { user: _, name, cause: _ } => *name = self.text(*name),
             Change::TokenRoleLost { user: _, name, role, cause: _ } => {
-                (*name, *role) = (self.text(*name), self.role(*role));
+                (*name, *role) = (self.text(*name), self.role(*role)?);
             }
             Change::UserCreated { user: _ }
             | Change::UserEnabled { user: _ }
@@ -320,7 +325,7 @@ impl Copy<'_> {
             | Change::CatalogChanged
             | Change::WorkloadChanged => {}
         }
-        copy
+        Ok(copy)
     }
 }
 
@@ -332,7 +337,7 @@ pub struct TablesRef<'a> {
     /// The names of tokens.
     pub token_names: &'a Texts,
     /// Roles, sorted by name.
-    pub roles: &'a [Role],
+    pub roles: &'a IndexVec<RoleIdx, Role>,
     /// TablesRef of sources.
     pub sources: &'a [String],
     /// Users, sorted by id.
@@ -360,7 +365,7 @@ impl<'a> TablesRef<'a> {
     /// The role of this number.
     #[must_use]
     pub fn role(&self, role: RoleIdx) -> Option<&'a Role> {
-        self.roles.get(role as usize)
+        self.roles.get(role)
     }
 }
 
@@ -396,15 +401,17 @@ impl<'a> From<&'a Plan> for TablesRef<'a> {
 impl Plan {
     /// What `old` becomes when the plan is applied to it: what the store does to its rows. `old` is
     /// what the plan was made from, or an equal state from elsewhere.
-    #[must_use]
-    pub fn applied(&self, old: &State) -> State {
+    ///
+    /// # Errors
+    /// `old` is another one: the two do not fit together.
+    pub fn applied(&self, old: &State) -> Result<State, Inconsistent> {
         let tables = &self.tables;
         // With what the changes add and make of them: roles that are still to come stand in the
         // tables too.
-        let mut roles = old.roles.clone();
+        let mut roles = old.roles.to_vec();
         for change in &self.changes {
             if let Change::RoleAdded { role } | Change::RoleChanged { role, .. } = change
-                && let Some(role) = tables.roles.get(*role as usize)
+                && let Some(role) = tables.roles.get(*role)
             {
                 match roles.binary_search_by(|other| other.name.cmp(&role.name)) {
                     Ok(place) => {
@@ -414,10 +421,8 @@ impl Plan {
                 }
             }
         }
-        let place = |role: &Role| {
-            let place = roles.binary_search_by(|other| other.name.cmp(&role.name)).ok();
-            place.and_then(|place| RoleIdx::try_from(place).ok()).unwrap_or(RoleIdx::MAX)
-        };
+        let roles: IndexVec<RoleIdx, Role> = roles.try_into()?;
+        let place = |role: &Role| roles.find_by(|other| other.name.cmp(&role.name));
         let mut sources = old.sources.clone();
         let mut source_places = Vec::new();
         for name in &tables.sources {
@@ -441,7 +446,8 @@ impl Plan {
             sources: source_places,
             known: Known::default(),
         };
-        let changes: Vec<Change> = self.changes.iter().map(|change| copy.change(change)).collect();
+        let changes = self.changes.iter().map(|change| copy.change(change));
+        let changes = changes.collect::<Result<Vec<Change>, _>>()?;
         let users = tables.users.iter().map(|user| copy.user(user)).collect();
         let Copy { texts, reasons, locals, .. } = copy;
         let full = State {
@@ -458,7 +464,7 @@ impl Plan {
             workload: tables.workload.clone(),
             next_user: tables.next_user,
         };
-        let mut state = super::apply(old, &full, &changes);
+        let mut state = super::apply(old, &full, &changes)?;
         for (user, set) in tables.users.iter().zip(&self.user_sets) {
             if let Ok(place) = state.users.binary_search_by_key(&user.id, |user| user.id)
                 && let Some(user) = state.users.get_mut(place)
@@ -471,26 +477,31 @@ impl Plan {
             Change::RoleRemoved { role } => Some(*role),
             _ => None,
         });
-        without_roles(&mut state, &gone.collect());
-        state
+        without_roles(&mut state, &gone.collect())?;
+        Ok(state)
     }
 }
 
 /// Takes roles that nobody holds any more out of a state.
-fn without_roles(state: &mut State, gone: &std::collections::BTreeSet<RoleIdx>) {
+fn without_roles(
+    state: &mut State,
+    gone: &std::collections::BTreeSet<RoleIdx>,
+) -> Result<(), Inconsistent> {
     if gone.is_empty() {
-        return;
+        return Ok(());
+    }
+    let mut left = IndexVec::default();
+    let mut places: IndexVec<RoleIdx, Option<RoleIdx>> = IndexVec::default();
+    for (role, def) in state.roles.numbered() {
+        let stays = !gone.contains(&role);
+        places.push(stays.then(|| left.push(def.clone())).transpose()?)?;
     }
     for grant in &mut state.grants {
-        let before = u32::try_from(gone.range(..grant.role).count()).unwrap_or(0);
-        grant.role = grant.role.saturating_sub(before);
+        let place = places.get(grant.role).copied().flatten();
+        grant.role = place.ok_or(Inconsistent::NoSuchRole(grant.role))?;
     }
-    let mut place: RoleIdx = 0;
-    state.roles.retain(|_| {
-        let keep = !gone.contains(&place);
-        place += 1;
-        keep
-    });
+    state.roles = left;
+    Ok(())
 }
 
 impl Plan {
@@ -507,7 +518,7 @@ pub(super) mod tests {
 
     /// What a state says, all numbers but people's put into words.
     fn words(state: &State, sets: &RoleSets) -> Vec<String> {
-        let role = |role: RoleIdx| &state.roles[role as usize].name;
+        let role = |role: RoleIdx| &state.roles.get(role).unwrap().name;
         let mut words = Vec::new();
         for (user, set) in state.users.iter().zip(&sets.users) {
             let (name, email) = (state.texts.get(user.username), state.texts.get(user.email));
@@ -548,7 +559,7 @@ pub(super) mod tests {
         old: &State,
         (paper, sets): &(State, RoleSets),
     ) {
-        let state = plan.applied(old);
+        let state = plan.applied(old).unwrap();
         let users = state.users.iter().map(|user| user.role_set).collect();
         let applied = RoleSets { users, ..RoleSets::default() };
         assert_eq!(words(&state, &applied), words(paper, sets));

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use crate::model::{
-    Cause, Change, Grant, GrantKind, NewToken, RoleIdx, RoleSetId, State, Status, Text, Time,
-    Token, Tokens, User, UserId,
+    Cause, Change, Grant, GrantKind, Inconsistent, NewToken, Role, RoleIdx, RoleSetId, State,
+    Status, Text, Time, Token, Tokens, User, UserId,
 };
 use crate::policy::Effect;
 
 use super::change::Plan;
-use super::effective::{Effective, counts, valid};
+use super::effective::{Effective, counts, names, valid};
 
 /// What tokens decide with.
 #[derive(Debug, Default)]
@@ -39,10 +39,10 @@ pub(super) fn settle(
     changes: &mut Vec<Change>,
     after: &Effective,
     now: Time,
-) -> Settled {
+) -> Result<Settled, Inconsistent> {
     asked(state, changes);
     if state.tokens.list().is_empty() {
-        return Settled::default();
+        return Ok(Settled::default());
     }
     let fates = fates(state, after, now);
     if !fates.gone.is_empty() || !fates.lost.is_empty() {
@@ -111,10 +111,7 @@ fn with_owners(state: &State) -> impl Iterator<Item = (u32, &Token, Option<(usiz
 
 /// The lists of roles that tokens have, as places in the state's roles, sorted.
 fn places(state: &State) -> Vec<Vec<RoleIdx>> {
-    let place = |name: &String| {
-        let place = state.roles.binary_search_by(|role| role.name.cmp(name)).ok()?;
-        u32::try_from(place).ok()
-    };
+    let place = |name: &String| state.roles.find_by(|role| role.name.cmp(name));
     let lists = state.tokens.lists_of_roles().iter();
     lists.map(|names| names.iter().filter_map(place).collect()).collect()
 }
@@ -164,7 +161,7 @@ fn grants_of(state: &State, user: UserId) -> &[Grant] {
 
 /// Whether somebody holds a role, whether or not anything counts for them now.
 fn holds(state: &State, user: UserId, role: RoleIdx, now: Time) -> bool {
-    state.roles.get(role as usize).is_some_and(|role| role.everyone)
+    state.roles.get(role).is_some_and(|role| role.everyone)
         || grants_of(state, user)
             .iter()
             .any(|grant| grant.role == role && valid(state, grant.kind, now))
@@ -195,7 +192,7 @@ fn follow(state: &mut State, changes: &mut Vec<Change>, fates: Fates, now: Time)
                 cause: Box::new(causes.of_loss(state, token.user, *role)),
             });
         }
-        let name = |role: &RoleIdx| state.roles.get(*role as usize).map(|role| &role.name);
+        let name = |role: &RoleIdx| state.roles.get(*role).map(|role| &role.name);
         let lost: HashSet<&String> = lost.iter().filter_map(name).collect();
         let kept_roles = tokens.roles(token).iter().filter(|role| !lost.contains(role));
         kept.push((*place, kept_roles.cloned().collect(), token.role_set));
@@ -272,7 +269,7 @@ pub(super) fn applied(plan: &Plan, state: &mut State) {
                 removed.insert((*user, text(*name)));
             }
             Change::TokenRoleLost { user, name, role, .. } => {
-                let role = plan.tables.roles.get(*role as usize);
+                let role = plan.tables.roles.get(*role);
                 lost.entry((*user, text(*name))).or_default().extend(role.map(|it| &*it.name));
             }
             _ => {}
@@ -310,15 +307,13 @@ pub(super) fn applied(plan: &Plan, state: &mut State) {
 }
 
 /// What each token decides with.
-fn sets(state: &State, after: &Effective) -> Settled {
+fn sets(state: &State, after: &Effective) -> Result<Settled, Inconsistent> {
     let places = places(state);
-    let always: Vec<bool> = state
-        .roles
-        .iter()
-        .map(|role| {
-            role.everyone || role.policies.iter().any(|policy| policy.effect == Effect::Deny)
-        })
-        .collect();
+    let of_everyone = |role: &Role| {
+        role.everyone || role.policies.iter().any(|policy| policy.effect == Effect::Deny)
+    };
+    let numbered = state.roles.numbered().filter(|(_, role)| of_everyone(role));
+    let always: HashSet<RoleIdx> = numbered.map(|(role, _)| role).collect();
     let mut settled = Settled::default();
     let mut known: HashMap<(u32, u32), RoleSetId> = HashMap::new();
     for (place, token, owner) in with_owners(state) {
@@ -326,25 +321,22 @@ fn sets(state: &State, after: &Effective) -> Settled {
         // Of someone for whom nothing counts that is the empty set.
         let held = after.roles(at);
         let of_owner = after.of_user.get(at).copied().unwrap_or(u32::MAX);
-        let id = *known.entry((of_owner, token.roles)).or_insert_with(|| {
-            let own = places.get(token.roles as usize).map_or(&[][..], Vec::as_slice);
-            let roles: Vec<RoleIdx> = held
-                .iter()
-                .filter(|role| {
-                    own.binary_search(role).is_ok()
-                        || always.get(**role as usize).copied().unwrap_or(true)
-                })
-                .copied()
-                .collect();
-            let name =
-                |role: &RoleIdx| state.roles.get(*role as usize).map_or("", |role| &role.name);
-            let id = RoleSetId::of(roles.iter().map(name));
-            settled.set_roles.insert(id, roles);
-            id
-        });
+        let id = match known.get(&(of_owner, token.roles)) {
+            Some(id) => *id,
+            None => {
+                let own = places.get(token.roles as usize).map_or(&[][..], Vec::as_slice);
+                let counts =
+                    |role: &&RoleIdx| own.binary_search(role).is_ok() || always.contains(*role);
+                let roles: Vec<RoleIdx> = held.iter().filter(counts).copied().collect();
+                let id = RoleSetId::of(names(state, &roles)?);
+                settled.set_roles.insert(id, roles);
+                known.insert((of_owner, token.roles), id);
+                id
+            }
+        };
         if id != token.role_set {
             settled.sets.push((place, id));
         }
     }
-    settled
+    Ok(settled)
 }

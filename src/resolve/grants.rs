@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use crate::model::index::Place as _;
 use crate::model::{
-    Cause, Change, Grant, GrantKind, Link, Mode, Reason, Role, RoleIdx, RoleSetId, SetIdx, State,
-    Status, Text, Time, User, UserId,
+    Cause, Change, Grant, GrantKind, Inconsistent, Link, Mode, Reason, Role, RoleIdx, RoleMap,
+    RoleSetId, SetIdx, State, Status, Text, Time, TooMany, User, UserId,
 };
 
 use super::gaps::Gaps;
-use super::new_role;
 use super::people::{People, Person, PersonLink, SourceView};
 use super::roles::Roles;
 use super::settings::Settings;
@@ -16,12 +16,10 @@ use super::standing::Standing;
 
 /// The new state before anything happened: the old one with the new list of roles, and without
 /// users and grants, which [`Resolver::run`] fills in. With it each old role's new place.
-pub fn start(old: &State, roles: &Roles) -> (State, Vec<RoleIdx>) {
-    let moved =
-        old.roles.iter().map(|role| roles.index(&role.name).unwrap_or(RoleIdx::MAX)).collect();
+pub fn start(old: &State, roles: &Roles) -> Result<(State, RoleMap), Inconsistent> {
     let state = State {
         texts: old.texts.clone(),
-        roles: roles.defs.clone(),
+        roles: roles.defs.clone().try_into()?,
         sources: old.sources.clone(),
         users: Vec::with_capacity(old.users.len()),
         links: old.links.clone(),
@@ -33,18 +31,20 @@ pub fn start(old: &State, roles: &Roles) -> (State, Vec<RoleIdx>) {
         workload: old.workload.clone(),
         next_user: old.next_user,
     };
-    (state, moved)
+    let moved = RoleMap::of(&old.roles, &state.roles)?;
+    Ok((state, moved))
 }
 
 /// Says which roles are new, different or gone.
 pub fn role_changes(old: &State, roles: &Roles, state: &mut State, changes: &mut Vec<Change>) {
     let mut removed = Vec::new();
-    for (role, (def, live)) in (0u32..).zip(roles.defs.iter().zip(&roles.live)) {
-        let before = old.roles.binary_search_by(|other| other.name.cmp(&def.name));
-        match before.ok().and_then(|place| old.roles.get(place)) {
+    let numbers = (0u32..).map(RoleIdx::new);
+    for (role, (def, live)) in numbers.zip(roles.defs.iter().zip(&roles.live)) {
+        let before = old.roles.find_by(|other| other.name.cmp(&def.name));
+        match before.and_then(|place| old.roles.get(place)) {
             None => changes.push(Change::RoleAdded { role }),
             Some(_) if !live => {
-                if let Some(slot) = state.roles.get_mut(role as usize) {
+                if let Some(slot) = state.roles.get_mut(role) {
                     slot.everyone = false;
                     slot.policies.clear();
                 }
@@ -84,7 +84,7 @@ pub struct Resolver<'a> {
     /// The state before.
     pub old: &'a State,
     /// Each old role's new place.
-    pub moved: &'a [RoleIdx],
+    pub moved: &'a RoleMap,
     /// The moment of the run.
     pub now: Time,
     /// The state after.
@@ -97,7 +97,10 @@ pub struct Resolver<'a> {
 
 impl<'a> Resolver<'a> {
     /// Settles everyone: old users in order, then newcomers.
-    pub fn run(&mut self, people: &People) {
+    ///
+    /// # Errors
+    /// A grant is of a role that the old state has not, or there are no numbers left for newcomers.
+    pub fn run(&mut self, people: &People) -> Result<(), Inconsistent> {
         let views: Vec<u16> =
             self.sources.iter().map(|view| source_place(self.state, view.name)).collect();
         let mut persons = people.persons.iter().zip(0u32..).peekable();
@@ -106,6 +109,7 @@ impl<'a> Resolver<'a> {
         let maybe_there = self.maybe_there();
         for (place, user) in (0u32..).zip(&self.old.users) {
             let held = take_while(&mut grants, |grant| grant.user == user.id);
+            let held = &self.moved.grants(held)?[..];
             match persons.next_if(|(person, _)| person.old == Some(place)) {
                 Some((person, index)) => {
                     let links = take_while(&mut links, |link| link.person == index);
@@ -120,9 +124,10 @@ impl<'a> Resolver<'a> {
         }
         for (person, index) in persons {
             let links = take_while(&mut links, |link| link.person == index);
-            self.newcomer(person, links, &views);
+            self.newcomer(person, links, &views)?;
         }
         self.forget(&people.outgrown);
+        Ok(())
     }
 
     /// Takes away links that an id has taken the place of.
@@ -235,9 +240,14 @@ impl<'a> Resolver<'a> {
         self.changes.push(Change::UserDisabled { user, by: by.to_owned(), federation });
     }
 
-    fn newcomer(&mut self, person: &Person, links: &[PersonLink], views: &[u16]) {
+    fn newcomer(
+        &mut self,
+        person: &Person,
+        links: &[PersonLink],
+        views: &[u16],
+    ) -> Result<(), Inconsistent> {
         let id = self.state.next_user;
-        self.state.next_user = id.next().unwrap_or(id);
+        self.state.next_user = id.next().ok_or(TooMany("users"))?;
         let status = match person.disabled.and_then(|by| self.disabled_by(by)) {
             Some(by) => Status::Disabled { by },
             None => Status::Enabled,
@@ -253,6 +263,7 @@ impl<'a> Resolver<'a> {
         self.add_links(id, links, views);
         let wanted = self.wanted(links, &[]);
         self.reconcile(id, &[], &wanted, &[]);
+        Ok(())
     }
 
     fn add_links(&mut self, user: UserId, links: &[PersonLink], views: &[u16]) {
@@ -308,7 +319,7 @@ impl<'a> Resolver<'a> {
         source.closure.doubtful_of_user(user, &mut doubtful);
         for (role, reason, doubt) in doubtful {
             let Some(doubt) = source.doubts.list.get(doubt as usize) else { continue };
-            let mut mine = held.iter().filter(|grant| new_role(self.moved, grant.role) == role);
+            let mut mine = held.iter().filter(|grant| grant.role == role);
             let through = mine.any(|grant| match grant.kind {
                 GrantKind::Idp(set) => self
                     .old
@@ -334,7 +345,7 @@ impl<'a> Resolver<'a> {
         let mut held = held;
         let mut wanted = wanted;
         loop {
-            let next_held = held.first().map(|grant| new_role(self.moved, grant.role));
+            let next_held = held.first().map(|grant| grant.role);
             let next_wanted = wanted.first().map(|(role, _)| *role);
             let role = match (next_held, next_wanted) {
                 (None, None) => break,
@@ -342,8 +353,7 @@ impl<'a> Resolver<'a> {
                 (Some(a), Some(b)) => a.min(b),
             };
             let mut now = Held::default();
-            let moved = self.moved;
-            for grant in take_while(&mut held, |grant| new_role(moved, grant.role) == role) {
+            for grant in take_while(&mut held, |grant| grant.role == role) {
                 match grant.kind {
                     GrantKind::Idp(set) => now.idp = Some(set),
                     GrantKind::Local(local) => now.local = Some(local),
@@ -402,8 +412,8 @@ impl<'a> Resolver<'a> {
 
     /// The role's mode; `None` where the role is gone.
     fn mode(&self, role: RoleIdx) -> Option<Mode> {
-        let live = self.roles.live.get(role as usize).copied().unwrap_or(false);
-        self.roles.defs.get(role as usize).filter(|_| live).map(|role: &Role| role.mode)
+        let live = self.roles.live.get(role.place()).copied().unwrap_or(false);
+        self.roles.defs.get(role.place()).filter(|_| live).map(|role: &Role| role.mode)
     }
 
     fn grant(&mut self, user: UserId, role: RoleIdx, old: Option<SetIdx>, new: SetIdx) {
@@ -544,7 +554,7 @@ impl<'a> Resolver<'a> {
     /// role that is gone, and with `gone` the idp grants of `force` and `merge` roles.
     fn hold_on(&mut self, user: UserId, held: &[Grant], gone: Option<&Cause>) {
         for grant in held {
-            let role = new_role(self.moved, grant.role);
+            let role = grant.role;
             let mode = self.mode(role);
             match (grant.kind, mode, gone) {
                 (kind, None, _) => {

@@ -29,7 +29,10 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 
 use crate::directory::Directory;
-use crate::model::{Change, Diagnostic, DiagnosticCode as Code, RoleIdx, State, Subject, Time};
+use crate::model::index::Place as _;
+use crate::model::{
+    Change, Diagnostic, DiagnosticCode as Code, Inconsistent, State, Subject, Time,
+};
 use standing::Standing;
 
 pub use inspect::{InDoubt, NewGroup, in_doubt, may_deny, new_group, renamed_groups};
@@ -69,8 +72,15 @@ pub struct Resolved {
 ///
 /// What a source has never said in full is unknown (`gaps`): nobody goes missing, no grant ends and
 /// no role of a template disappears because of it. What was read in full counts by itself.
-#[must_use]
-pub fn resolve(settings: &Settings<'_>, views: &[View<'_>], old: &State, now: Time) -> Resolved {
+///
+/// # Errors
+/// `old` contradicts itself, or there is more of something than can be numbered.
+pub fn resolve(
+    settings: &Settings<'_>,
+    views: &[View<'_>],
+    old: &State,
+    now: Time,
+) -> Result<Resolved, Inconsistent> {
     let mut warnings = BTreeSet::new();
     let mut pairs = Vec::new();
     for source in &settings.sources {
@@ -80,7 +90,7 @@ pub fn resolve(settings: &Settings<'_>, views: &[View<'_>], old: &State, now: Ti
     }
     let gaps = gaps::Gaps::of(settings, views);
     let roles = roles::universe(settings, &pairs, &old.roles, gaps.refs(), &mut warnings);
-    let (mut state, moved) = grants::start(old, &roles);
+    let (mut state, moved) = grants::start(old, &roles)?;
     let mut changes = Vec::new();
     grants::role_changes(old, &roles, &mut state, &mut changes);
     if state.catalog != settings.catalog {
@@ -109,7 +119,7 @@ pub fn resolve(settings: &Settings<'_>, views: &[View<'_>], old: &State, now: Ti
         for (source, found) in sources.iter().zip(&matched) {
             standing.add(source, found);
         }
-        for role in unknown_roles.iter().filter_map(|role| roles.defs.get(*role as usize)) {
+        for role in unknown_roles.iter().filter_map(|role| roles.defs.get(role.place())) {
             let message = format!(
                 "role `{}`: a group or role that may give it was never read in full; whoever may \
                  hold it through that keeps it meanwhile",
@@ -139,14 +149,9 @@ pub fn resolve(settings: &Settings<'_>, views: &[View<'_>], old: &State, now: Ti
         changes: &mut changes,
         next_due: None,
     };
-    resolver.run(&people);
+    resolver.run(&people)?;
     let next_due = resolver.next_due;
     claims::settle(old, &people, &sources, &mut state, &mut changes);
     let federated = people.federated;
-    Resolved { state, changes, federated, diagnostics: warnings, next_due }
-}
-
-/// The place of an old role in the new list.
-fn new_role(moved: &[RoleIdx], old: RoleIdx) -> RoleIdx {
-    moved.get(old as usize).copied().unwrap_or(old)
+    Ok(Resolved { state, changes, federated, diagnostics: warnings, next_due })
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::rules::{Rules, folded, templated_names};
 use super::settings::Settings;
 use crate::directory::Directory;
+use crate::model::index::Place as _;
 use crate::model::{Diagnostic, DiagnosticCode as Code, Role, RoleIdx, Subject};
 use crate::policy::{allow_all, only_deny};
 
@@ -35,33 +36,27 @@ impl Roles {
         } else {
             self.by_name.get(name).copied()
         };
-        found.filter(|index| self.live.get(*index as usize).copied().unwrap_or(false))
+        found.filter(|index| self.live.get(index.place()).copied().unwrap_or(false))
     }
 
     /// The name of the role at `role`; empty where there is none.
     pub(super) fn name(&self, role: RoleIdx) -> &str {
-        self.defs.get(role as usize).map_or("", |role| role.name.as_str())
+        self.defs.get(role.place()).map_or("", |role| role.name.as_str())
     }
 
     /// Whether only an IdP role, or a group that is named in whole, reaches it.
     pub(super) fn is_protected(&self, role: RoleIdx) -> bool {
-        self.protected.get(role as usize).copied().unwrap_or(true)
+        self.protected.get(role.place()).copied().unwrap_or(true)
     }
 
     /// Whether it does nothing but deny.
     pub(super) fn only_denies(&self, role: RoleIdx) -> bool {
-        self.defs.get(role as usize).is_some_and(|role| only_deny(&role.policies))
+        self.defs.get(role.place()).is_some_and(|role| only_deny(&role.policies))
     }
 
     /// Whether every enabled user holds it.
     pub(super) fn is_everyone(&self, role: RoleIdx) -> bool {
-        self.defs.get(role as usize).is_some_and(|role| role.everyone)
-    }
-
-    /// The place of the role called `name`, live or not.
-    #[must_use]
-    pub fn index(&self, name: &str) -> Option<RoleIdx> {
-        self.by_name.get(name).copied()
+        self.defs.get(role.place()).is_some_and(|role| role.everyone)
     }
 
     pub(super) fn given_by(&self, external: &str, fold: bool) -> &[(RoleIdx, String)] {
@@ -184,7 +179,7 @@ fn assemble(
         all.entry(role.name.clone()).or_insert_with(|| (role.clone(), false));
     }
     let mut roles = Roles::default();
-    for (index, (name, (role, is_live))) in (0u32..).zip(all) {
+    for (index, (name, (role, is_live))) in (0u32..).map(RoleIdx::new).zip(all) {
         if is_live {
             roles.by_folded.insert(folded(&name), index);
         }

@@ -142,8 +142,7 @@ pub(super) fn mark(config: &Config, source: &str, claim: &str, resolved: &mut Re
         let Change::GrantAdded { role, kind: GrantKind::Idp(set), .. } = change else {
             return true;
         };
-        let protected =
-            roles.get(*role as usize).is_some_and(|role| config.is_protected(&role.name));
+        let protected = roles.get(*role).is_some_and(|role| config.is_protected(&role.name));
         let kept: Vec<Reason> = book
             .of_set(*set)
             .filter(|reason| reason.source != source || !protected || !by_group(reason))

@@ -97,7 +97,7 @@ pub fn change_user(
             return Ok(None);
         };
         if let Some(short) =
-            plan::local::shortfall(&inputs.old, &plan, &protected(config, &inputs.old))
+            plan::local::shortfall(&inputs.old, &plan, &protected(config, &inputs.old))?
         {
             return Err(RunError::Refused(short));
         }
@@ -215,7 +215,7 @@ impl<'a> Inputs<'a> {
         let directory = local::changed(directory, &ext, |row| row.enabled = enabled);
         let user = plan::local::person(&self.old, &ext)
             .ok_or_else(|| format!("the store knows no user `{name}`: run `idpsyncd sync`"))?;
-        let plan = plan::local::stand(&self.old, user, enabled == Enabled::Yes, self.now);
+        let plan = plan::local::stand(&self.old, user, enabled == Enabled::Yes, self.now)?;
         Ok(Some(Ready { directory, account, plan }))
     }
 
@@ -261,7 +261,7 @@ impl<'a> Inputs<'a> {
             .iter()
             .map(|(source, mirror)| View { source, directory: &mirror.mirror.directory });
         let views: Vec<View<'_>> = others.chain([View { source: NAME, directory }]).collect();
-        Ok(resolve(&self.config.settings(), &views, &self.old, self.now))
+        Ok(resolve(&self.config.settings(), &views, &self.old, self.now)?)
     }
 
     /// Why nothing can be done to somebody whom `local` does not list.

@@ -7,7 +7,7 @@ use super::{MOST_TRIES, RunError, configured};
 use crate::config::Config;
 use crate::directory::local;
 use crate::model::{Deed, State, Time};
-use crate::plan::{self, ByHand, Held, Plan};
+use crate::plan::{self, ByHand, Held, NotApproved, Plan};
 use crate::resolve::{View, resolve};
 use crate::store::{Commit, CommitError, Meta, Reader, RunLock, Writer};
 
@@ -49,13 +49,14 @@ fn approved(config: &Config, reader: &Reader, id: &str, now: Time) -> Result<Pla
     if !views.iter().any(|view| view.source == local::NAME) {
         views.push(View { source: local::NAME, directory: &nobody });
     }
-    let resolved = resolve(&config.settings(), &views, &old, now);
-    plan::approve(resolved, &old, &held, now).map_err(|gone| {
-        RunError::Refused(format!(
+    let resolved = resolve(&config.settings(), &views, &old, now)?;
+    plan::approve(resolved, &old, &held, now).map_err(|why| match why {
+        NotApproved::Gone(gone) => RunError::Refused(format!(
             "plan {id} does not stand any more, nothing was applied; run `idpsyncd sync` for a \
                  new one; these changes do not stand:\n  {}",
             gone.join("\n  ")
-        ))
+        )),
+        NotApproved::Inconsistent(what) => what.into(),
     })
 }
 

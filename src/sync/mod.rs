@@ -28,7 +28,7 @@ use crate::directory::{
 use crate::model::Time;
 use crate::model::diagnostic::texts;
 use crate::model::encoding::Encoder;
-use crate::model::{Diagnostic, DiagnosticCode, Subject};
+use crate::model::{Diagnostic, DiagnosticCode, Inconsistent, Subject};
 use crate::plan::{self, Held, HeldHead, Plan};
 use crate::resolve::{Rules, View, in_doubt, resolve};
 use crate::source::file::FileSource;
@@ -160,6 +160,9 @@ pub enum RunError {
     /// A held plan does not stand any more.
     #[error("{0}")]
     Refused(String),
+    /// What the store holds contradicts itself.
+    #[error("{0}: this is a fault of idpsyncd; nothing was applied")]
+    Inconsistent(#[from] Inconsistent),
 }
 
 /// Makes the reader of a configured source.
@@ -393,14 +396,14 @@ fn plan_and_commit(
         let old = reader.as_ref().map(Reader::state).transpose()?.unwrap_or_default();
         let views = views(config, &known);
         let make = || {
-            let mut resolved = resolve(&config.settings(), &views, &old, now);
+            let mut resolved = resolve(&config.settings(), &views, &old, now)?;
             ensure.amend(&mut resolved, &old, now);
-            let mut plan = plan::plan(&config.guard, resolved, &old, pending.as_ref(), now);
+            let mut plan = plan::plan(&config.guard, resolved, &old, pending.as_ref(), now)?;
             plan.records.accounts.clone_from(&ensure.accounts);
-            plan
+            Ok::<_, Inconsistent>(plan)
         };
         let Some(writer) = writer.as_deref_mut() else {
-            let (plan, generation) = (make(), meta.generation);
+            let (plan, generation) = (make()?, meta.generation);
             return Ok(outcome(known, Some(plan), None, told, &meta, generation, now));
         };
         let (sources, configured) = (updates(&known, now), configured(config));
@@ -408,7 +411,7 @@ fn plan_and_commit(
         let committed = if meta.generation == 0 {
             writer.commit_beside(meta.version, &sources, &configured, &token, make)
         } else {
-            let plan = make();
+            let plan = make()?;
             drop(old);
             let (base_version, settled) = (meta.version, Some(token));
             let commit = Commit {

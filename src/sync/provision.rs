@@ -27,7 +27,7 @@ use crate::directory::{
 use crate::model::caller::{Caller, KnownBy};
 use crate::model::diagnostic::{Diagnostic, texts};
 use crate::model::{Change, Status, Time};
-use crate::plan::{self, effective};
+use crate::plan::{self, NotApproved, effective};
 use crate::resolve::{LinkBy, NewGroup, Resolved, Rules, View, new_group, resolve};
 use crate::source::{Looked, Source, SourceError, Who};
 use crate::store::{
@@ -328,7 +328,8 @@ fn decide<'a>(
         .zip(&directories)
         .map(|(part, directory)| View { source: &part.source.name, directory })
         .collect();
-    let mut resolved = resolve(&config.settings(), &views, &around.state, now);
+    let mut resolved = resolve(&config.settings(), &views, &around.state, now)
+        .map_err(|what| Person::Unavailable(what.to_string()))?;
     for (source, answer) in config.sources.iter().zip(answers) {
         if let Heard::Claimed(claimed) = answer {
             claims::mark(config, &source.name, &claimed.claim, &mut resolved);
@@ -489,8 +490,12 @@ fn additions(
         };
         return Err(Person::Refused(format!("disabled in `{by}`")));
     }
-    let mut plan = plan::stranger(&around.state, &full, changes, now)
-        .map_err(|what| Person::Refused(format!("would need `{what}`: left to the next sync")))?;
+    let mut plan = plan::stranger(&around.state, &full, changes, now).map_err(|why| match why {
+        NotApproved::Gone(what) => {
+            Person::Refused(format!("would need `{}`: left to the next sync", what.join("; ")))
+        }
+        NotApproved::Inconsistent(what) => Person::Unavailable(what.to_string()),
+    })?;
     plan.held.clone_from(&around.held);
     plan.next_due = around.meta.next_due;
     Ok(plan)

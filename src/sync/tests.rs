@@ -101,7 +101,7 @@ impl Home {
         let grants = state.grants.iter().filter(|grant| grant.user == user.id);
         grants
             .map(|grant| {
-                let role = &state.roles[grant.role as usize].name;
+                let role = &state.roles.get(grant.role).unwrap().name;
                 format!("{role}: {}", crate::plan::reasons(&state, grant.kind))
             })
             .collect()
@@ -714,8 +714,9 @@ fn a_commit_that_races_with_a_newcomer_plans_and_writes_anew() {
             &views(&home.config, known),
             &old,
             now(),
-        );
-        let plan = crate::plan::plan(&home.config.guard, resolved, &old, None, now());
+        )
+        .unwrap();
+        let plan = crate::plan::plan(&home.config.guard, resolved, &old, None, now()).unwrap();
         if newcomer {
             let done =
                 plan_and_commit(&home.config, &caller("u1"), vec![answer.clone()], now()).unwrap();

@@ -169,7 +169,7 @@ impl Company {
                 return Err("nobody".to_owned());
             }
             let user = state.users[user % state.users.len()].id;
-            let role = role % state.roles.len() as u32;
+            let role = RoleIdx::new(role % state.roles.len() as u32);
             Ok(match add {
                 true => ByHand::Add { user, role, grant: grant.clone() },
                 false => ByHand::Remove { user, role, imported: None, by: "ops".to_owned() },
@@ -207,11 +207,10 @@ impl Company {
         let state = self.reader().state().unwrap();
         let mut why = BTreeMap::new();
         for user in &state.users {
-            for (number, role) in state.roles.iter().enumerate() {
+            for (number, role) in state.roles.numbered() {
                 let mut one = Why { everyone: role.everyone, idp: None, local: None };
-                let mine = |grant: &&idpsyncd::model::Grant| {
-                    grant.user == user.id && grant.role as usize == number
-                };
+                let mine =
+                    |grant: &&idpsyncd::model::Grant| grant.user == user.id && grant.role == number;
                 for grant in state.grants.iter().filter(mine) {
                     match grant.kind {
                         GrantKind::Idp(set) => {

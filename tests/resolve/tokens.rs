@@ -53,7 +53,7 @@ impl World {
 
     fn ungrant(&mut self, user: &str, role: &str) -> Plan {
         let user = self.user(user).id;
-        let role = self.state.roles.iter().position(|r| r.name == role).unwrap() as u32;
+        let role = self.state.roles.find_by(|r| r.name.as_str().cmp(role)).unwrap();
         let by = "root".to_owned();
         self.by_hand(ByHand::Remove { user, role, imported: None, by }).unwrap()
     }
@@ -334,12 +334,12 @@ fn what_the_guard_holds_is_not_lost_until_somebody_approves_it() {
 }
 
 impl World {
-    fn approve(&mut self, held: &plan::Held) -> Result<Plan, Vec<String>> {
+    fn approve(&mut self, held: &plan::Held) -> Result<Plan, plan::NotApproved> {
         let directories: Vec<(String, Directory)> =
             self.facts.iter().map(|(name, facts)| (name.clone(), facts.directory())).collect();
         let views: Vec<View<'_>> =
             directories.iter().map(|(source, directory)| View { source, directory }).collect();
-        let resolved = resolve(&self.config.settings(), &views, &self.state, self.now);
+        let resolved = resolve(&self.config.settings(), &views, &self.state, self.now).unwrap();
         let plan = plan::approve(resolved, &self.state, held, self.now)?;
         self.state = stored(&self.state, &plan);
         Ok(plan)
@@ -352,7 +352,7 @@ fn changes_of_tokens_say_all_that_there_is_to_them() {
     let before = world.state.clone();
     let plan = in_groups(&mut world, &[]);
     // What the plan came to on paper is what its changes lead to.
-    assert_eq!(shape(&plan.applied(&before)), shape(&world.state));
+    assert_eq!(shape(&plan.applied(&before).unwrap()), shape(&world.state));
     assert_eq!(world.token_of("alice", "ci"), "; all");
 }
 
@@ -445,7 +445,9 @@ fn held(world: &World, user: UserId) -> BTreeSet<String> {
                 state.locals[local as usize].until.is_none_or(|until| until > world.now)
             }
         });
-    everyones.chain(granted.map(|grant| state.roles[grant.role as usize].name.clone())).collect()
+    everyones
+        .chain(granted.map(|grant| state.roles.get(grant.role).unwrap().name.clone()))
+        .collect()
 }
 
 fn kept(world: &World, promises: &mut BTreeMap<(UserId, String), Promise>) {
@@ -515,7 +517,7 @@ proptest! {
                 }).map(|user| user.id)
             };
             let place = |world: &World, role: usize| {
-                world.state.roles.iter().position(|it| it.name == NAMES[role]).map(|it| it as u32)
+                world.state.roles.find_by(|it| it.name.as_str().cmp(NAMES[role]))
             };
             match event {
                 Event::Groups(who, bits) => {

@@ -12,7 +12,7 @@ use idpsyncd::directory::{
 };
 use idpsyncd::model::{
     Cause, Change, ExternalRef, Grant, GrantKind, Kind, Link, LocalGrant, Mode, NewToken, Reason,
-    Role, RoleSetId, State, Status, Time, Token, User, UserId,
+    Role, RoleIdx, RoleSetId, State, Status, Time, Token, User, UserId,
 };
 use idpsyncd::plan::{Plan, RoleSets};
 use idpsyncd::policy::{Action, Effect, Policy, Resource};
@@ -165,7 +165,7 @@ impl World {
     /// What a state says.
     pub fn of(state: &State) -> World {
         let text = |text| state.texts.get(text).to_owned();
-        let role = |index: u32| state.roles[index as usize].name.clone();
+        let role = |index| state.roles.get(index).unwrap().name.clone();
         let mut world = World {
             roles: state.roles.iter().map(|role| (role.name.clone(), role.clone())).collect(),
             sources: state.sources.clone(),
@@ -235,10 +235,10 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
     // Roles that go are kept: changes name them.
     let mut roles = old.roles.clone();
     roles.extend(new.roles.clone());
-    state.roles = roles.values().cloned().collect();
+    state.roles = roles.values().cloned().collect::<Vec<_>>().try_into().unwrap();
     state.catalog = new.catalog.clone();
-    let index: BTreeMap<&str, u32> =
-        (0u32..).zip(roles.keys()).map(|(i, n)| (n.as_str(), i)).collect();
+    let index: BTreeMap<&str, RoleIdx> =
+        (0u32..).zip(roles.keys()).map(|(i, n)| (n.as_str(), RoleIdx::new(i))).collect();
     let role = |name: &str| index[name];
     let mut changes = Vec::new();
 
@@ -385,7 +385,7 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
     state.grants.sort_by_key(|grant| (grant.user, grant.role, grant.kind));
     state.next_user = UserId::new(new.people.keys().next_back().map_or(0, |last| last + 1));
     let sets = RoleSets { users: sets, tokens: token_sets, roles: set_roles };
-    Plan::leading_to(state, changes, sets, Vec::new(), moment)
+    Plan::leading_to(state, changes, sets, Vec::new(), moment).unwrap()
 }
 
 /// What happens to tokens, and which get another set.
@@ -393,10 +393,10 @@ fn tokens(
     old: &World,
     new: &World,
     moment: Time,
-    role: &dyn Fn(&str) -> u32,
+    role: &dyn Fn(&str) -> RoleIdx,
     state: &mut State,
     changes: &mut Vec<Change>,
-    set_roles: &mut BTreeMap<RoleSetId, Vec<u32>>,
+    set_roles: &mut BTreeMap<RoleSetId, Vec<RoleIdx>>,
 ) -> Vec<(u32, RoleSetId)> {
     let stays = |key: &(u32, String), pass: &Pass| {
         new.tokens.get(key).is_some_and(|now| now.digest == pass.digest)

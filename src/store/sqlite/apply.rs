@@ -77,7 +77,7 @@ pub(super) fn user_of(tables: &Tables, id: UserId) -> Result<(usize, &User), Fau
 
 /// The role `index` of a plan.
 pub(super) fn role_of(tables: &Tables, index: RoleIdx) -> Result<&Role, Fault> {
-    tables.roles.get(index as usize).ok_or_else(|| {
+    tables.roles.get(index).ok_or_else(|| {
         inconsistent(format!("it speaks of role {index}, which its tables have not"))
     })
 }
@@ -115,8 +115,7 @@ impl<'a> Names<'a> {
 
     /// The number of the role called `name`, one of the plan's tables.
     pub(super) fn role_called(&mut self, name: &str) -> Result<i64, Fault> {
-        let place = self.tables.roles.binary_search_by(|role| role.name.as_str().cmp(name)).ok();
-        let index = place.and_then(|place| RoleIdx::try_from(place).ok());
+        let index = self.tables.roles.find_by(|role| role.name.as_str().cmp(name));
         self.role(index.ok_or_else(|| inconsistent(format!("its tables have no role `{name}`")))?)
     }
 

@@ -8,8 +8,8 @@ use super::codec::{decode, user_at};
 use super::error::Fault;
 use super::reader::{json, time, time_at};
 use crate::model::{
-    Cloud, Grant, GrantKind, Link, LocalGrant, Mode, Reason, ReasonBook, Role, RoleIdx, RoleSetId,
-    SetIdx, State, Status, Texts, User, WorkloadIdentity,
+    Cloud, Grant, GrantKind, IndexVec, Link, LocalGrant, Mode, Reason, ReasonBook, Role, RoleIdx,
+    RoleSetId, SetIdx, State, Status, Texts, User, WorkloadIdentity,
 };
 use crate::policy::{Action, Resource};
 
@@ -50,22 +50,21 @@ pub(super) fn count(conn: &Connection, sql: &str) -> Result<usize, Fault> {
 }
 
 /// The live roles by name.
-pub(super) fn roles(conn: &Connection) -> Result<(Vec<Role>, RolePlaces), Fault> {
+pub(super) fn roles(conn: &Connection) -> Result<(IndexVec<RoleIdx, Role>, RolePlaces), Fault> {
     let mut statement = conn.prepare(
         "SELECT num, name, description, everyone, mode, template, policies \
          FROM role WHERE live = 1 ORDER BY name",
     )?;
     let mut rows = statement.query([])?;
-    let mut roles = Vec::new();
+    let mut roles = IndexVec::default();
     let mut places = HashMap::new();
     while let Some(row) = rows.next()? {
-        places.insert(row.get(0)?, u32::try_from(roles.len()).unwrap_or(u32::MAX));
         let mode: String = row.get(4)?;
         let mode = Mode::ALL
             .into_iter()
             .find(|known| known.as_str() == mode)
             .ok_or_else(|| Fault::Damaged(format!("a role has the unknown mode `{mode}`")))?;
-        roles.push(Role {
+        let role = roles.push(Role {
             name: row.get(1)?,
             description: row.get(2)?,
             everyone: row.get(3)?,
@@ -73,6 +72,8 @@ pub(super) fn roles(conn: &Connection) -> Result<(Vec<Role>, RolePlaces), Fault>
             template: row.get(5)?,
             policies: json(row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?, "policy")?,
         });
+        let role = role.map_err(|full| Fault::Damaged(full.to_string()))?;
+        places.insert(row.get(0)?, role);
     }
     Ok((roles, places))
 }

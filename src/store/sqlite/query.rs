@@ -56,7 +56,7 @@ impl Reader {
     /// # Errors
     /// The store cannot be read, or contradicts itself.
     pub fn roles(&self) -> Result<Vec<Role>, StoreError> {
-        self.read_as(|conn| super::load::roles(conn).map(|(roles, _)| roles))
+        self.read_as(|conn| super::load::roles(conn).map(|(roles, _)| roles.into_iter().collect()))
     }
 
     /// The roles of role set `id` by name, sorted; none where the store has no such set.
@@ -172,8 +172,9 @@ impl Reader {
         self.read_as(|conn| {
             let Some(found) = find(conn, username)? else { return Ok(None) };
             let names = set_roles(conn, found.set)?;
-            let (mut roles, _) = roles(conn)?;
-            roles.retain(|role| names.binary_search(&role.name).is_ok());
+            let (roles, _) = roles(conn)?;
+            let mine = |role: &Role| names.binary_search(&role.name).is_ok();
+            let roles = roles.into_iter().filter(mine).collect();
             Ok(Some(Effective { status: found.status, roles }))
         })
     }
@@ -210,7 +211,7 @@ fn grants(conn: &Connection, user: UserId) -> Result<Vec<GrantDetail>, Fault> {
     let (known, places) = roles(conn)?;
     let role = |num: i64| {
         let place = places.get(&num).copied();
-        place.and_then(|place| known.get(place as usize)).ok_or_else(|| {
+        place.and_then(|place| known.get(place)).ok_or_else(|| {
             Fault::Damaged(format!("a grant names role {num}, which does not exist"))
         })
     };

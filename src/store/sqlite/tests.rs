@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use super::schema::{SCHEMA_VERSION, STEPS};
 use super::{Reader, Writer};
 use crate::directory::Proven;
-use crate::model::{Change, NewToken, RoleSetId, State, Status, Time, Token, User, UserId};
+use crate::model::{
+    Change, NewToken, RoleIdx, RoleSetId, State, Status, Time, Token, User, UserId,
+};
 use crate::plan::{ChangeView, Held, Plan, RoleSets};
 use crate::store::{
     Access, AccessFilter, AsOf, Began, Commit, CommitError, Meta, StoreErrorKind, Untold,
@@ -49,7 +51,7 @@ fn plan(people: u32) -> Plan {
     let changes = (0..people).map(|user| Change::UserCreated { user: UserId::new(user) }).collect();
     let users = vec![RoleSetId(0); people as usize];
     let sets = RoleSets { users, tokens: Vec::new(), roles: [(RoleSetId(0), Vec::new())].into() };
-    Plan::leading_to(state, changes, sets, Vec::new(), at)
+    Plan::leading_to(state, changes, sets, Vec::new(), at).unwrap()
 }
 
 fn commit(plan: &Plan) -> Commit<'_> {
@@ -204,7 +206,7 @@ fn a_store_of_the_second_schema_has_no_tokens_and_takes_some() {
         tokens: vec![(0, RoleSetId(0))],
         roles: [(RoleSetId(0), Vec::new())].into(),
     };
-    let again = Plan::leading_to(after, changes, sets, Vec::new(), new.at);
+    let again = Plan::leading_to(after, changes, sets, Vec::new(), new.at).unwrap();
     writer.commit(&commit(&again)).unwrap();
     let shown: (String, String, String, String) = writer
         .connection()
@@ -307,7 +309,7 @@ fn a_plan_whose_parts_do_not_fit_is_refused_before_anything_is_written() {
     let mut no_set = plan(3);
     no_set.set_roles.clear();
     let mut no_role = plan(3);
-    no_role.set_roles.insert(RoleSetId(0), vec![5]);
+    no_role.set_roles.insert(RoleSetId(0), vec![RoleIdx::new(5)]);
     for plan in [short, unknown, twice, no_set, no_role] {
         let error = writer.commit(&commit(&plan)).unwrap_err();
         assert!(matches!(error, CommitError::Inconsistent(_)), "{error}");

@@ -14,7 +14,7 @@ use super::open::{checkpoint, open_write};
 use super::reader::Reader;
 use super::schema::STEPS;
 use crate::directory::Cursor;
-use crate::model::Time;
+use crate::model::{Inconsistent, Time};
 use crate::plan::Plan;
 use crate::store::{Commit, Committed, MirrorPatch, SourceUpdate};
 
@@ -76,7 +76,7 @@ impl Writer {
         sources: &[SourceUpdate<'_>],
         configured: &[String],
         settled: &str,
-        make: impl FnOnce() -> Plan + Send,
+        make: impl FnOnce() -> Result<Plan, Inconsistent> + Send,
     ) -> Result<(Plan, Committed), CommitError> {
         self.write(|conn| {
             let (plan, written) = std::thread::scope(|scope| {
@@ -86,6 +86,7 @@ impl Writer {
                 (plan, written)
             });
             written?;
+            let plan = plan.map_err(|what| Fault::Inconsistent(what.to_string()))?;
             let committed = write_plan(conn, &plan, Some(settled))?;
             Ok((plan, committed))
         })

@@ -24,7 +24,9 @@ use crate::directory::Directory;
 use crate::directory::local::{self, NAME, NewAccount, check_id, free_id, nobody};
 use crate::model::diagnostic::texts;
 use crate::model::username::{UsernameFrom, canonical};
-use crate::model::{Deed, LocalAccount, LocalGrant, NewToken, State, Status, Time, UserId};
+use crate::model::{
+    Deed, Inconsistent, LocalAccount, LocalGrant, NewToken, State, Status, Time, UserId,
+};
 use crate::plan::{self, Brought, Plan, Records};
 use crate::platform::osmo::database::{self, Account, Accounts, Assigned, Database, TokenWish};
 use crate::resolve::{Resolved, View, resolve};
@@ -188,7 +190,7 @@ impl<'a> Inputs<'a> {
             directory = local::with(directory, &row);
             new.insert(name, (ext, service));
         }
-        let resolved = self.resolved(&directory);
+        let resolved = self.resolved(&directory)?;
         let of_ext = people(&resolved.state);
         let mut made = BTreeSet::new();
         let mut brought = Vec::new();
@@ -219,7 +221,7 @@ impl<'a> Inputs<'a> {
         let place = resolved.state.sources.iter().position(|name| name == NAME);
         let place = place.and_then(|place| u16::try_from(place).ok());
         drop(of_ext);
-        let (plan, more) = plan::import(&self.old, resolved, (place, &made), &brought, self.now);
+        let (plan, more) = plan::import(&self.old, resolved, (place, &made), &brought, self.now)?;
         left_out.extend(more);
         let left_out = left_out.into_iter().collect();
         Ok(Ready { inputs: self, directory, new, plan, left_out })
@@ -291,7 +293,7 @@ impl<'a> Inputs<'a> {
     }
 
     /// What the mirrors come to with `directory` as that of `local`.
-    fn resolved(&self, directory: &Directory) -> Resolved {
+    fn resolved(&self, directory: &Directory) -> Result<Resolved, Inconsistent> {
         let others =
             self.others.iter().map(|(source, it)| View { source, directory: &it.mirror.directory });
         let views: Vec<View<'_>> = others.chain([View { source: NAME, directory }]).collect();
