@@ -39,7 +39,9 @@ impl Writer {
     pub(super) fn open_at(path: &Path, steps: &'static [M<'static>]) -> Result<Writer, StoreError> {
         let (conn, place) = open_write(path, steps)?;
         let mut writer = Writer { conn, place };
-        if steps.len() == STEPS.len() && writer.aside(|conn| Ok(mirror::older(conn)?.is_some()))? {
+        // Looked at without a transaction: to open a store for writing waits for nobody who writes.
+        let older = |fault: Fault| fault.store(&writer.place.shown);
+        if steps.len() == STEPS.len() && mirror::older(&writer.conn).map_err(older)?.is_some() {
             writer.aside(mirror::index_older)?;
         }
         Ok(writer)
