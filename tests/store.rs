@@ -573,9 +573,9 @@ fn history_tells_who_gained_and_lost_what_and_why() {
         lines,
         [
             "2 grant-removed alison ml not-at-idp: no source says so any more; it came \
-             through /Eng/ML/below → /Eng/ML (corp, mapping[1])",
+             through group `/Eng/ML/below` → group `/Eng/ML` (corp, mapping[1])",
             "2 user-renamed alison - -: -",
-            "1 grant-added alice ml -: through /Eng/ML/below → /Eng/ML (corp, mapping[1])",
+            "1 grant-added alice ml -: through group `/Eng/ML/below` → group `/Eng/ML` (corp, mapping[1])",
             "1 link-added alice - -: known in `corp` by this external id",
             "1 user-created alice - -: -",
         ]
