@@ -25,8 +25,12 @@
 //! | what the gateway asks, and who asks | [`gateway`] |
 //! | commands and how things print | [`cli`] |
 //!
-//! Only the two ends touch the world: `directory`, `resolve`, `policy` and `plan` know no clock, no
-//! environment and no I/O. Planning never holds a writer, so it cannot write.
+//! Only the two ends touch the world: `model`, `policy`, `directory`, `resolve`, `plan` and `routes` know
+//! no clock, no environment and no I/O. Planning never holds a writer, so it cannot write.
+//!
+//! From the bottom up: those, `platform`, `config`, `store` and `source`, `sync`, `gateway`, `daemon`,
+//! `cli`. Nothing knows what is above it: `docs/architecture.md` has the table, and
+//! `tests/architecture.rs` reads every `crate::` by it.
 
 pub mod cli;
 pub mod config;

@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("directory", &["model"]),
     ("resolve", &["model", "policy", "directory"]),
     ("plan", &["model", "policy", "directory", "resolve"]),
-    ("routes", &["policy", "resolve"]),
+    ("routes", &["model", "policy", "resolve"]),
     ("platform", &["model", "policy", "resolve"]),
     ("config", &["model", "policy", "directory", "resolve", "plan", "routes", "platform"]),
     ("store", &["model", "policy", "directory", "plan"]),

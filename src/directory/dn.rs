@@ -85,7 +85,7 @@ pub fn parts(dn: &str) -> Vec<(String, Vec<u8>)> {
 
 /// The values of the first RDN in normal form, for telling placeholders.
 #[must_use]
-pub(crate) fn first_rdn(norm: &str) -> &str {
+pub fn first_rdn(norm: &str) -> &str {
     norm.split(',').next().unwrap_or(norm)
 }
 
