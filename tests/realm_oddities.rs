@@ -8,10 +8,18 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use idpsyncd::config::{RealmExportConfig, SourceKind};
-use idpsyncd::directory::{Completeness, Enabled, Interest, Kind, Snapshot, merge};
+use idpsyncd::directory::{
+    Applied, Completeness, Directory, Enabled, Interest, Kind, Mirror, Snapshot,
+};
 use idpsyncd::source::file::FileSource;
 use idpsyncd::source::{Source, SourceError};
 use serde_json::{Value, json};
+
+/// `snapshot` laid over a mirror.
+fn merge(mirror: Option<&Directory>, snapshot: Snapshot) -> Applied {
+    let directory = mirror.cloned().unwrap_or_default();
+    Mirror { directory, cursor: None }.apply_snapshot(snapshot)
+}
 
 /// Rules that can name these identities, and an attribute.
 struct Rules(Vec<&'static str>, Vec<(String, String)>);
@@ -60,7 +68,7 @@ fn read_for(export: &Value, rules: &Rules) -> Snapshot {
 }
 
 /// Who has what, through everything: `ann dev`, sorted.
-fn held(directory: &idpsyncd::directory::Directory) -> BTreeSet<String> {
+fn held(directory: &Directory) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for (place, members) in directory.members.iter().enumerate() {
         let (mut open, mut seen) = (vec![place], BTreeSet::new());
@@ -219,7 +227,7 @@ fn whether_someone_is_enabled_is_read_as_keycloak_reads_it() {
 
 #[test]
 fn what_cannot_be_left_out_makes_its_scope_partial_and_takes_nothing_away() {
-    let before = merge(None, read(&shop())).directory;
+    let before = merge(None, read(&shop())).mirror.directory;
     let kept = held(&before);
     let role = |name: &str| json!({"name": name});
     for (pointer, value, scope, place) in [
@@ -263,15 +271,15 @@ fn what_cannot_be_left_out_makes_its_scope_partial_and_takes_nothing_away() {
         assert!(told(&snapshot, place), "{place}: {:?}", snapshot.warnings());
         let after = merge(Some(&before), snapshot);
         assert!(!after.complete);
-        let lost: Vec<_> = kept.difference(&held(&after.directory)).cloned().collect();
+        let lost: Vec<_> = kept.difference(&held(&after.mirror.directory)).cloned().collect();
         assert!(lost.is_empty(), "{pointer} {value} takes away {lost:?}");
-        assert_eq!(after.directory.users.len(), 3, "{pointer} {value}");
+        assert_eq!(after.mirror.directory.users.len(), 3, "{pointer} {value}");
     }
 }
 
 #[test]
 fn what_is_told_twice_is_read_once_and_takes_nothing_away() {
-    let before = merge(None, read(&shop())).directory;
+    let before = merge(None, read(&shop())).mirror.directory;
     let kept = held(&before);
     let twice =
         shop().to_string().replace("\"users\":[", "\"users\":[{\"username\":\"eve\"}],\"users\":[");
@@ -289,19 +297,19 @@ fn what_is_told_twice_is_read_once_and_takes_nothing_away() {
     for (text, place) in exports {
         let snapshot = text_read(&text, None).unwrap();
         assert!(told(&snapshot, place), "{place}: {:?}", snapshot.warnings());
-        let after = held(&merge(Some(&before), snapshot).directory);
+        let after = held(&merge(Some(&before), snapshot).mirror.directory);
         assert!(kept.is_subset(&after), "{place}: {:?}", kept.difference(&after));
     }
 }
 
 #[test]
 fn a_second_group_of_one_path_takes_nobody_out_of_the_first() {
-    let before = merge(None, read(&shop())).directory;
+    let before = merge(None, read(&shop())).mirror.directory;
     let mut export = shop();
     export["groups"].as_array_mut().unwrap().push(json!({"id": "g9", "name": "Eng/ML"}));
     let snapshot = read(&export);
     assert!(told(&snapshot, "group path `/Eng/ML` fits 2 groups"), "{:?}", snapshot.warnings());
-    let after = merge(Some(&before), snapshot).directory;
+    let after = merge(Some(&before), snapshot).mirror.directory;
     assert_eq!(held(&after), held(&before), "who was in it stays, and nobody comes into the other");
 }
 
@@ -344,7 +352,7 @@ fn roles_that_keycloak_makes_are_unknown_where_they_are_not_listed_and_not_nothi
     hold(&mut listed, "default-roles-shop");
     let default = json!({"name": "default-roles-shop", "composites": {"realm": ["dev"]}});
     listed["roles"]["realm"].as_array_mut().unwrap().push(default);
-    let before = merge(None, read(&listed)).directory;
+    let before = merge(None, read(&listed)).mirror.directory;
     let mut unlisted = shop();
     hold(&mut unlisted, "default-roles-shop");
     let snapshot = read(&unlisted);
@@ -355,9 +363,12 @@ fn roles_that_keycloak_makes_are_unknown_where_they_are_not_listed_and_not_nothi
     );
     assert_eq!(snapshot.warnings(), Vec::<String>::new());
     let after = merge(Some(&before), snapshot);
-    assert!(after.complete && held(&after.directory).contains("cay dev"), "what was known stays");
+    assert!(
+        after.complete && held(&after.mirror.directory).contains("cay dev"),
+        "what was known stays"
+    );
     // Where nothing was known, it is no reason to doubt what everyone who holds it has otherwise.
-    let first = merge(None, read(&unlisted)).directory;
+    let first = merge(None, read(&unlisted)).mirror.directory;
     assert!(first.refs.iter().all(|it| it.implies_known));
 
     // A rule names what it normally contains: that is missed.
@@ -475,7 +486,7 @@ fn a_file_that_is_kept_by_hand_may_have_comments_and_a_byte_order_mark() {
 
 #[test]
 fn people_without_anything_that_they_are_in_are_read_and_the_rest_is_in_doubt() {
-    let before = merge(None, read(&shop())).directory;
+    let before = merge(None, read(&shop())).mirror.directory;
     let mut export = json!({"realm": "shop", "users": shop()["users"]});
     for user in export["users"].as_array_mut().unwrap() {
         for key in ["groups", "realmRoles", "clientRoles"] {
@@ -484,6 +495,6 @@ fn people_without_anything_that_they_are_in_are_read_and_the_rest_is_in_doubt() 
     }
     let snapshot = read(&export);
     assert!(!snapshot.is_complete());
-    let after = merge(Some(&before), snapshot).directory;
+    let after = merge(Some(&before), snapshot).mirror.directory;
     assert_eq!(held(&after), held(&before));
 }

@@ -1,4 +1,4 @@
-//! What is known now: a reading laid over the mirror.
+//! What a snapshot makes of a mirror.
 //!
 //! The one place that decides what an incomplete scope means. A complete scope replaces what the
 //! mirror said, a partial one adds to it, one that was not asked for leaves it alone. Nothing
@@ -14,24 +14,22 @@ use super::{DirUser, Directory, Enabled, Kind, Proven, RefRow};
 
 /// A source's content as far as it is known now.
 #[derive(Clone, Debug)]
-pub struct Merged {
+pub(super) struct Merged {
     /// The mirror with the reading laid over it.
-    pub directory: Directory,
+    pub(super) directory: Directory,
     /// Every scope that was asked for is complete: the mirror's new time of reading.
-    pub complete: bool,
+    pub(super) complete: bool,
     /// How many users were left out because nobody knows yet whether they are enabled.
-    pub undecided: usize,
+    pub(super) undecided: usize,
 }
 
-/// Lays `snapshot` over `mirror` (what the source last said; absent before the first read).
+/// Lays `snapshot` over `old`, what the source last said.
 #[must_use]
-pub fn merge(mirror: Option<&Directory>, snapshot: Snapshot) -> Merged {
+pub(super) fn merge(old: &Directory, snapshot: Snapshot) -> Merged {
     let complete = snapshot.is_complete();
     if snapshot.stands_alone() {
         return Merged { directory: snapshot.directory, complete, undecided: 0 };
     }
-    let empty = Directory::default();
-    let old = mirror.unwrap_or(&empty);
     let new = &snapshot.directory;
     let mut builder = SnapshotBuilder::new(new.ignore_case);
 

@@ -43,7 +43,7 @@ impl Mirror {
     #[must_use]
     pub fn apply_snapshot(&self, mut snapshot: Snapshot) -> Applied {
         let cursor = snapshot.cursor.take();
-        let Merged { directory, complete, undecided } = merge(Some(&self.directory), snapshot);
+        let Merged { directory, complete, undecided } = merge(&self.directory, snapshot);
         let cursor = cursor.filter(|_| complete);
         Applied { mirror: Mirror { directory, cursor }, complete, undecided }
     }

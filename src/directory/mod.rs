@@ -35,7 +35,6 @@ pub use apply::Refusal;
 pub use delta::{Cursor, Delta, ListChange, PersonDelta, RefDelta, RefId, Step, Touched};
 pub use digest::{Digest, DigestKey, DirectoryDigest, OtherEncoding, Sum};
 pub use interest::Interest;
-pub use merge::{Merged, merge};
 pub use mirror::{Applied, Mirror};
 pub use person::{Named, Sighting, Within, find_ref, with_people};
 pub use rows::{Head, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry};

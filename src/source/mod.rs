@@ -3,7 +3,7 @@
 //! A reader returns a [`Snapshot`]: the facts it got, and for each scope whether that was all
 //! ([`Completeness::Complete`](crate::directory::Completeness::Complete)) or not. It never turns an
 //! error into an empty list. What an incomplete scope means is decided in one place,
-//! [`merge`](crate::directory::merge): it can add to the mirror, never take away.
+//! [`Mirror`](crate::directory::Mirror): it can add to the mirror, never take away.
 
 pub mod file;
 pub mod keycloak;

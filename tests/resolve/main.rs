@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use idpsyncd::config::{self, Config};
 use idpsyncd::directory::{
-    Completeness, Directory, Enabled, Kind, NewRef, NewUser, Snapshot, SnapshotBuilder, local,
-    merge,
+    Applied, Completeness, Directory, Enabled, Kind, Mirror, NewRef, NewUser, Snapshot,
+    SnapshotBuilder, local,
 };
 use idpsyncd::model::{Change, GrantKind, LocalGrant, State, Status, Time, parse_rfc3339};
 use idpsyncd::plan::effective::Effective;
@@ -154,6 +154,12 @@ impl Facts {
 }
 
 const T0: &str = "2026-01-01T00:00:00Z";
+
+/// `snapshot` laid over a mirror.
+fn merge(mirror: Option<&Directory>, snapshot: Snapshot) -> Applied {
+    let directory = mirror.cloned().unwrap_or_default();
+    Mirror { directory, cursor: None }.apply_snapshot(snapshot)
+}
 
 fn at(minutes: i64) -> Time {
     parse_rfc3339(T0).unwrap() + chrono::Duration::minutes(minutes)
@@ -823,7 +829,7 @@ fn an_expired_local_grant_goes_at_its_moment() {
 
 /// Plans on `snapshot` laid over `mirror`, as a run does.
 fn over(world: &World, mirror: &Directory, snapshot: Snapshot) -> Plan {
-    world.plan_on(&[("kc".to_owned(), merge(Some(mirror), snapshot).directory)])
+    world.plan_on(&[("kc".to_owned(), merge(Some(mirror), snapshot).mirror.directory)])
 }
 
 fn two_groups(group: &str) -> String {
@@ -844,7 +850,7 @@ fn a_group_that_was_never_read_is_unknown_and_not_empty() {
     };
     let mut first = facts.snapshot(false);
     not_asked(&mut first, Completeness::NotAsked);
-    let mirror = merge(None, first).directory;
+    let mirror = merge(None, first).mirror.directory;
     let plan = world.plan_on(&[("kc".to_owned(), mirror.clone())]);
     world.state = stored(&world.state, &plan);
     assert_eq!(world.effective(), "alice:r");
@@ -876,7 +882,7 @@ fn who_leaves_a_group_that_was_read_loses_the_role_though_another_group_is_unkno
             snapshot.members[index] = Completeness::Partial("cut off".to_owned());
         }
     }
-    let plan = world.plan_on(&[("kc".to_owned(), merge(None, snapshot).directory)]);
+    let plan = world.plan_on(&[("kc".to_owned(), merge(None, snapshot).mirror.directory)]);
     assert_eq!(plan.summary.grants_removed, 1, "{:?}", words(&plan));
 }
 
@@ -890,7 +896,7 @@ fn who_leaves_a_group_of_one_source_loses_the_role_though_another_source_has_an_
     let b = Facts { groups: vec!["/g".to_owned()], ..Facts::of(&[person("x", "zoe", &[])]) };
     let mut b = b.snapshot(false);
     b.members[0] = Completeness::Partial("cut off".to_owned());
-    let b = merge(None, b).directory;
+    let b = merge(None, b).mirror.directory;
     let plan = world.plan_on(&[("a".to_owned(), a), ("b".to_owned(), b)]);
     assert_eq!(plan.summary.grants_removed, 1, "{:?}", words(&plan));
     assert!(
@@ -918,7 +924,7 @@ fn runs(world: &mut World, snapshots: Vec<Snapshot>) -> Plan {
     let mut mirror = None;
     let mut last = None;
     for snapshot in snapshots {
-        let merged = merge(mirror.as_ref(), snapshot).directory;
+        let merged = merge(mirror.as_ref(), snapshot).mirror.directory;
         let plan = world.plan_on(&[("kc".to_owned(), merged.clone())]);
         world.state = stored(&world.state, &plan);
         mirror = Some(merged);
@@ -1039,9 +1045,9 @@ fn a_group_s_list_says_which_groups_are_in_it_where_a_directory_nests_that_way()
         let inner = (0..3).find(|at| name(*at) == "inner").unwrap();
         directory.implies[inner as usize].iter().map(|at| name(*at)).collect()
     };
-    let mirror = merge(None, snapshot(&["outer", "other"], &[])).directory;
+    let mirror = merge(None, snapshot(&["outer", "other"], &[])).mirror.directory;
     let after = |inner_in: &[&str], partial: &[&str]| {
-        ups(&merge(Some(&mirror), snapshot(inner_in, partial)).directory)
+        ups(&merge(Some(&mirror), snapshot(inner_in, partial)).mirror.directory)
     };
     assert_eq!(after(&[], &[]), Vec::<String>::new());
     assert_eq!(after(&[], &["outer"]), ["outer"], "its list may hold the group still");
@@ -1056,7 +1062,7 @@ fn what_a_group_held_before_nobody_asked_for_it_is_forgotten() {
         Facts { groups: vec!["/one".to_owned()], ..Facts::of(&[person("1", "alice", &[])]) }
             .snapshot(false);
     snapshot.members[0] = Completeness::NotAsked;
-    let merged = merge(Some(&mirror), snapshot).directory;
+    let merged = merge(Some(&mirror), snapshot).mirror.directory;
     assert!(merged.members[0].is_empty() && !merged.refs[0].known);
 }
 
@@ -1571,7 +1577,7 @@ proptest! {
         let before = pairs(&world.state, world.now);
         let merged = merge(Some(&mirror), all_partial(&Facts::of(&second)));
         prop_assert!(!merged.complete);
-        let plan = world.plan_on(&[("kc".to_owned(), merged.directory)]);
+        let plan = world.plan_on(&[("kc".to_owned(), merged.mirror.directory)]);
         let taken: Vec<String> = words(&plan).into_iter()
             .filter(|w| w.starts_with("grant-removed") || w.starts_with("user-missing") || w.starts_with("user-deprovisioned"))
             .collect();
@@ -1605,7 +1611,7 @@ proptest! {
             }
         }
         let merged = merge(Some(&mirror), snapshot);
-        let plan = world.plan_on(&[("kc".to_owned(), merged.directory)]);
+        let plan = world.plan_on(&[("kc".to_owned(), merged.mirror.directory)]);
         prop_assert!(!words(&plan).iter().any(|w| w.starts_with("grant-removed")), "{:?}", words(&plan));
     }
 
@@ -1616,10 +1622,10 @@ proptest! {
         let mirror = Facts::of(&first).directory();
         let snapshot = Facts::of(&second).snapshot(false);
         let digest = snapshot.directory.digest();
-        prop_assert_eq!(merge(Some(&mirror), snapshot).directory.digest(), digest);
+        prop_assert_eq!(merge(Some(&mirror), snapshot).mirror.directory.digest(), digest);
         // And a partial one over its own mirror changes nothing.
         let again = merge(Some(&mirror), all_partial(&Facts::of(&first)));
-        prop_assert_eq!(again.directory.digest(), mirror.digest());
+        prop_assert_eq!(again.mirror.directory.digest(), mirror.digest());
     }
 
     #[test]

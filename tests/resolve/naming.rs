@@ -321,7 +321,7 @@ fn a_bearer_that_was_never_read_in_full_takes_nothing_away() {
             snapshot.members[index] = Completeness::Partial("cut off".to_owned());
         }
     }
-    let plan = world.plan_on(&[("kc".to_owned(), merge(None, snapshot).directory)]);
+    let plan = world.plan_on(&[("kc".to_owned(), merge(None, snapshot).mirror.directory)]);
     assert_eq!(plan.summary.grants_removed, 0, "{:?}", words(&plan));
 }
 

@@ -9,13 +9,14 @@ use tempfile::TempDir;
 
 use super::schema::{SCHEMA_VERSION, STEPS};
 use super::{Reader, Writer};
-use crate::directory::Proven;
+use crate::directory::{Delta, Proven};
 use crate::model::{
     Change, NewToken, RoleIdx, RoleSetId, State, Status, Time, Token, User, UserId,
 };
 use crate::plan::{ChangeView, Held, Plan, RoleSets};
 use crate::store::{
-    Access, AccessFilter, AsOf, Began, Commit, CommitError, Meta, StoreErrorKind, Untold,
+    Access, AccessFilter, AsOf, Began, Commit, CommitError, Meta, MirrorPatch, StoreErrorKind,
+    Untold,
 };
 
 const V1: M<'static> = M::up(include_str!("schema/v1.sql"));
@@ -442,4 +443,42 @@ fn holding_the_same_plan_again_writes_nothing_and_another_takes_its_place() {
     again.held = None;
     writer.commit(&base(&again, version)).unwrap();
     assert_eq!((reader.held_head().unwrap(), rows(&writer)), (None, 0));
+}
+
+#[test]
+fn a_mirror_of_the_second_schema_can_be_patched_and_says_what_it_said() {
+    let (_folder, path) = path();
+    let old = Writer::open_at(&path, SECOND).unwrap();
+    // Numbers of a source's rows begin at its own times 2^32. Ann is in both, `b` leads to `a`.
+    old.connection()
+        .execute_batch(
+            "INSERT INTO source (num, name, configured, read_at, digest, next_user, \
+                                 next_container, proven) \
+             VALUES (1, 'corp', 1, 1700000000, 'unknown since 7', 3, 2, 7), \
+                    (2, 'never', 1, NULL, NULL, 0, 0, 0);
+             INSERT INTO mirror_user VALUES (4294967297, 'id-ann', 'ann', '', 4, NULL), \
+                                            (4294967298, 'id-bob', 'bob', '', 1, NULL);
+             INSERT INTO mirror_container VALUES \
+             (4294967296, 0, 'a', 'a', 'a', 'a', NULL, x'01', x'', 1, 1), \
+             (4294967297, 0, 'b', 'b', 'b', 'b', 0, x'0101', x'00', 1, 1)",
+        )
+        .unwrap();
+    drop(old);
+    let mut writer = Writer::open(&path).unwrap();
+    let reader = writer.reader().unwrap();
+    let stored = reader.mirror("corp").unwrap().unwrap();
+    let digest = stored.mirror.directory.digests(&reader.digest_key().unwrap()).whole;
+    assert_eq!(stored.digest, digest.to_string());
+    assert_eq!(stored.mirror.directory.members, [vec![0], vec![0, 1]]);
+    assert_eq!(stored.mirror.directory.refs[1].parent, Some(0));
+    let gone = Delta { gone_people: vec!["id-ann".to_owned()], ..Delta::default() };
+    let (rows, key) = reader.mirror_rows("corp", &gone).unwrap().unwrap();
+    assert_eq!(rows.people["id-ann"].within.len(), 2);
+    let patch = rows.apply(&gone, &key).unwrap();
+    let patch = MirrorPatch { source: "corp", patch: &patch };
+    writer.aside(|conn| super::patch::write(conn, &patch)).unwrap();
+    let stored = reader.mirror("corp").unwrap().unwrap();
+    let digest = stored.mirror.directory.digests(&key).whole;
+    assert_eq!(stored.digest, digest.to_string());
+    assert_eq!(stored.mirror.directory.members, [vec![], vec![0]]);
 }
