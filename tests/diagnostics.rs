@@ -19,3 +19,34 @@ fn every_code_is_documented_and_nothing_else_is() {
     let codes: BTreeSet<&str> = DiagnosticCode::ALL.iter().map(|code| code.as_str()).collect();
     assert_eq!(documented, codes);
 }
+
+/// Rooms whose errors all have types.
+const TYPED: [&str; 3] = ["policy", "directory", "resolve"];
+
+/// A `Result` whose error is a text says nothing of what can go wrong: whoever gets it can only show it.
+#[test]
+fn in_these_rooms_no_error_is_a_text() {
+    let src = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders: Vec<_> = TYPED.iter().map(|room| src.join(room)).collect();
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                // Tests may say as they like what went wrong.
+                if path.file_name().is_some_and(|name| name != "tests") {
+                    folders.push(path);
+                }
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            for (line, text) in (1..).zip(text.lines()) {
+                let is_text = text.contains("Result<") && text.contains(", String>");
+                let is_map = text.contains("Map<");
+                assert!(!is_text || is_map, "{}:{line}: {text}", path.display());
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "the rooms are there: {seen} files");
+}

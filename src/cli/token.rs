@@ -37,7 +37,7 @@ pub(super) fn run(config: &Config, command: TokenCommand, output: Output) -> Res
 fn create(config: &Config, args: TokenArgs, output: Output) -> Result<u8, Failure> {
     let TokenArgs { user, name, roles, expires, description } = args;
     let now = Utc::now();
-    token::check_name(&name).map_err(Failure::Usage)?;
+    token::check_name(&name).map_err(|error| Failure::Usage(error.to_string()))?;
     let expires_at = expiry(&expires, now).map_err(Failure::Usage)?;
     let distinct: BTreeSet<&String> = roles.iter().collect();
     if distinct.len() < roles.len() {

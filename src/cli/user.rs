@@ -23,7 +23,7 @@ pub(super) fn run(config: &Config, command: UserCommand, output: Output) -> Resu
             show(&reader, &find(&reader, &user)?, output)
         }
         UserCommand::Add { name, email, service, reason } => {
-            local::check_id(&name).map_err(Failure::Usage)?;
+            local::check_id(&name).map_err(|error| Failure::Usage(error.to_string()))?;
             let email = email.unwrap_or_default();
             if email.chars().any(|c| c.is_control() || c.is_whitespace()) {
                 return Err(Failure::Usage(format!(

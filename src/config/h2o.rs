@@ -11,7 +11,7 @@ use super::fault::{Code, RawFault};
 use super::files::Absent;
 use super::reader::{Node, Read, Reported, Table, all};
 use super::role::{Known, one_case};
-use crate::model::{Diagnostic, DiagnosticCode, Mode, Subject, check_role_name};
+use crate::model::{Diagnostic, DiagnosticCode, Mode, RoleNameError, Subject, check_role_name};
 use crate::platform::h2o::{self, IamPolicy};
 use crate::policy::{Policy, Resource, ResourcePattern, allow_all};
 use crate::resolve::{RoleDefinition, RoleTemplate};
@@ -167,7 +167,7 @@ fn section<'a>(
     })
 }
 
-fn role_name(text: &str) -> Result<String, String> {
+fn role_name(text: &str) -> Result<String, RoleNameError> {
     check_role_name(text).map(|()| text.to_owned())
 }
 
@@ -366,7 +366,7 @@ fn implied(name: &str, templates: &[RoleTemplate], mode: Mode) -> Result<RoleDef
             ));
         }
         Some((template, Ok((description, policies)))) => (template.mode, description, policies),
-        Some((_, Err(why))) => return Err(why),
+        Some((_, Err(why))) => return Err(why.to_string()),
         None => (mode, String::new(), Vec::new()),
     };
     let external_roles = vec![name.to_owned()];

@@ -102,7 +102,7 @@ fn role(node: &Node<'_>, captures: bool, regex: Option<&Regex>, known: &Known) -
             name.escape_debug()
         )));
     }
-    check_role_name(&name).map_err(|error| node.bad(error))?;
+    check_role_name(&name).map_err(|error| node.bad(error.to_string()))?;
     known.check(node, &name)?;
     Ok(name)
 }

@@ -12,7 +12,7 @@ use super::sections::MODES;
 use crate::model::{Diagnostic, DiagnosticCode, Mode, Subject, check_role_name};
 use crate::platform::osmo::Imported;
 use crate::policy::{Action, Effect, Policy, Resource};
-use crate::resolve::template::{CALLER, Part, SELF, anchored, parts, policy};
+use crate::resolve::template::{CALLER, Part, SELF, TemplateError, anchored, parts, policy};
 use crate::resolve::{PolicyText, RoleDefinition, RoleTemplate};
 
 /// The roles that other sections may name, as far as they could be read.
@@ -109,7 +109,7 @@ pub(super) fn roles(
             let (span, key) = (span.clone(), node.key.clone());
             node.ctx.report(RawFault { span, key, code, message, did_you_mean: None })
         };
-        let named = check_role_name(name).map_err(|error| here(Code::BadValue, error));
+        let named = check_role_name(name).map_err(|error| here(Code::BadValue, error.to_string()));
         let alone = match lower.get(&one_case(name)) {
             Some(other) if other == name => Err(here(
                 Code::Conflict,
@@ -291,7 +291,7 @@ fn template_policy(table: &Table<'_>, regex: Option<&Regex>) -> Read<PolicyText>
             actions: vec![if action { text.to_owned() } else { "a:b".to_owned() }],
             resources: (!action).then(|| vec![text.to_owned()]),
         };
-        policy(&probe, probe_fill).map_err(|error| node.bad(error))?;
+        policy(&probe, probe_fill).map_err(|error| node.bad(error.to_string()))?;
         Ok(text.to_owned())
     };
     let ReadPolicy { effect, actions, resources } = read_policy(
@@ -302,7 +302,7 @@ fn template_policy(table: &Table<'_>, regex: Option<&Regex>) -> Read<PolicyText>
     Ok(PolicyText { effect, actions, resources })
 }
 
-fn probe_fill(text: &str) -> Result<String, String> {
+fn probe_fill(text: &str) -> Result<String, TemplateError> {
     Ok(parts(text)?
         .into_iter()
         .map(|part| match part {
@@ -324,7 +324,7 @@ fn without_self(text: &str) -> Cow<'_, str> {
 /// Reports a malformed `${…}` in `text`, and names that `regex` does not capture. With no regex
 /// (it is at fault itself) any name will do.
 pub(super) fn check_captures(node: &Node<'_>, text: &str, regex: Option<&Regex>) -> Read<()> {
-    let parts = parts(text).map_err(|error| node.bad(error))?;
+    let parts = parts(text).map_err(|error| node.bad(error.to_string()))?;
     let Some(regex) = regex else { return Ok(()) };
     let names = || regex.capture_names().flatten();
     let mut result: Result<(), Reported> = Ok(());

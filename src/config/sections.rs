@@ -144,7 +144,7 @@ pub(super) fn guard(root: &Table<'_>) -> ReadGuard {
             None => return Err(node.wrong_type("a table such as `{ osmo-admin = 1 }`")),
         };
         let entries = all(table.entries().into_iter().map(|(name, span, node)| {
-            let named = check_role_name(name).map_err(|error| node.bad(error));
+            let named = check_role_name(name).map_err(|error| node.bad(error.to_string()));
             if named.is_ok() {
                 protected.push((name.to_owned(), span, child(&table.key, name)));
             }
@@ -178,7 +178,7 @@ pub(super) fn default_admin(
     let table = node.table()?;
     let username = table.or("username", "admin".to_owned(), |node| {
         let name = node.text()?;
-        local::check_id(&name).map_err(|error| node.bad(error))?;
+        local::check_id(&name).map_err(|error| node.bad(error.to_string()))?;
         username::canonical(&name).map(|name| name.into_owned()).map_err(|error| node.bad(error))
     });
     let password = table.required("password", Node::secret);

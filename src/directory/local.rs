@@ -34,18 +34,23 @@ pub fn nobody() -> Directory {
 ///
 /// # Errors
 /// It is not; the message says why.
-pub fn check_id(id: &str) -> Result<(), String> {
+pub fn check_id(id: &str) -> Result<(), LocalIdError> {
     let end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '@' | '-');
     if end(id.chars().next()) && end(id.chars().next_back()) && id.chars().all(inside) {
         return Ok(());
     }
-    Err(format!(
-        "`{}` cannot be the name of a local user: ASCII letters and digits, and `_`, `.`, `@` and \
-         `-` between them",
-        id.escape_debug()
-    ))
+    Err(LocalIdError(id.to_owned()))
 }
+
+/// A name that no local user may have.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "`{}` cannot be the name of a local user: ASCII letters and digits, and `_`, `.`, `@` and `-` \
+     between them",
+    .0.escape_debug()
+)]
+pub struct LocalIdError(String);
 
 /// An external id for `username` that nobody has or had: whoever is added again under an old name
 /// is a new person. `taken` tells the ids that were given.

@@ -24,7 +24,7 @@ pub use diagnostic::{Diagnostic, DiagnosticCode, Severity, Subject};
 pub use external::{ExternalRef, Kind, Reason, RefKind};
 pub use index::{Inconsistent, IndexVec, RoleIdx, TooMany, UserId};
 pub use role_map::RoleMap;
-pub use role_name::check_role_name;
+pub use role_name::{RoleNameError, check_role_name};
 pub use state::{
     Grant, GrantKind, Link, LocalGrant, Mode, ReasonBook, Role, RoleSetId, SetIdx, State, Status,
     User,
@@ -46,8 +46,16 @@ pub fn rfc3339(time: Time) -> String {
 ///
 /// # Errors
 /// The text is not an RFC 3339 time; the message says why.
-pub fn parse_rfc3339(text: &str) -> Result<Time, String> {
+pub fn parse_rfc3339(text: &str) -> Result<Time, TimeError> {
     chrono::DateTime::parse_from_rfc3339(text)
         .map(|time| time.with_timezone(&chrono::Utc))
-        .map_err(|error| format!("`{text}` is not an RFC 3339 time: {error}"))
+        .map_err(|why| TimeError { text: text.to_owned(), why })
+}
+
+/// A text that is no time.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{text}` is not an RFC 3339 time: {why}")]
+pub struct TimeError {
+    text: String,
+    why: chrono::ParseError,
 }

@@ -25,19 +25,24 @@ pub fn digest(secret: &str) -> Digest {
 ///
 /// # Errors
 /// It may not; the message says what may.
-pub fn check_name(name: &str) -> Result<(), String> {
+pub fn check_name(name: &str) -> Result<(), TokenNameError> {
     let bytes = name.as_bytes();
     let ends = bytes.first().is_some_and(u8::is_ascii_alphabetic)
         && bytes.last().is_some_and(u8::is_ascii_alphanumeric);
     if ends && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(b)) {
         return Ok(());
     }
-    Err(format!(
-        "`{}` is no name for a token: a letter, then letters, digits, `-` and `_`, the last one a \
-         letter or digit",
-        name.escape_debug()
-    ))
+    Err(TokenNameError(name.to_owned()))
 }
+
+/// A name that no token may have.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "`{}` is no name for a token: a letter, then letters, digits, `-` and `_`, the last one a letter \
+     or digit",
+    .0.escape_debug()
+)]
+pub struct TokenNameError(String);
 
 /// A token that is in the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -317,7 +317,7 @@ fn add_token(
     replace: bool,
     now: Time,
 ) -> Result<Vec<Change>, String> {
-    token::check_name(&new.name)?;
+    token::check_name(&new.name).map_err(|error| error.to_string())?;
     let place = old.users.binary_search_by_key(&user, |user| user.id).ok();
     let place = place.ok_or_else(|| "there is no such user".to_owned())?;
     let owner = old.users.get(place).ok_or_else(|| "there is no such user".to_owned())?;

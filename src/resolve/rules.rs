@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use regex::{Regex, RegexBuilder};
 
 use super::settings::{Mapping, MappingRule, Names, Settings, SourceTerms};
+use super::template::TemplateError;
 use super::template::expand;
 use crate::directory::{Directory, Interest, Kind, RefRow, dn, value};
 use crate::model::ExternalRef;
@@ -41,7 +42,7 @@ impl Ready<'_> {
         rules: &Rules<'_>,
         directory: &Directory,
         reference: u32,
-    ) -> Vec<Result<String, String>> {
+    ) -> Vec<Result<String, TemplateError>> {
         let Some(regex) = &self.regex else {
             return self.mapping.roles.iter().cloned().map(Ok).collect();
         };

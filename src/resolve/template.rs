@@ -11,8 +11,8 @@ use regex::{Captures, Regex};
 use regex_syntax::hir::{Hir, HirKind};
 
 use super::settings::{PolicyText, RoleTemplate};
-use crate::model::check_role_name;
-use crate::policy::{ActionPattern, Effect, Policy, ResourcePattern};
+use crate::model::{RoleNameError, check_role_name};
+use crate::policy::{ActionPattern, Effect, PatternError, Policy, ResourcePattern};
 
 /// What no capture may be called: in a policy's resource it is the caller's username, which only a
 /// request tells.
@@ -30,12 +30,85 @@ pub enum Part<'a> {
     Capture(&'a str),
 }
 
+/// Why a text with captures, a pattern or what is made of them is refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// A `$` that begins no capture.
+    #[error("`{}` holds a `$` that does not begin `${{name}}`", .0.escape_debug())]
+    LoneDollar(String),
+    /// A capture that does not end.
+    #[error("`{}` holds a `${{` without its `}}`", .0.escape_debug())]
+    Unclosed(String),
+    /// What stands between the braces names no capture.
+    #[error(
+        "`{}` holds `${{{}}}`, which is not the name of a capture",
+        text.escape_debug(),
+        name.escape_debug()
+    )]
+    NoName {
+        /// The text.
+        text: String,
+        /// What stands there.
+        name: String,
+    },
+    /// A capture holds what could widen a pattern, or hide.
+    #[error("capture `{name}` is `{}`, which holds {what}", shown(value))]
+    Refused {
+        /// The capture.
+        name: String,
+        /// What it holds.
+        value: String,
+        /// What of that is refused.
+        what: String,
+    },
+    /// A capture holds nothing where something must stand.
+    #[error("capture `{0}` is empty")]
+    EmptyCapture(String),
+    /// An empty pattern.
+    #[error("is empty")]
+    Empty,
+    /// No regular expression.
+    #[error("`{}` is not a regular expression: {why}", text.escape_debug())]
+    NoRegex {
+        /// The text.
+        text: String,
+        /// What the parser says.
+        why: String,
+    },
+    /// What comes out is no role's name.
+    #[error(transparent)]
+    RoleName(#[from] RoleNameError),
+    /// A role's name holds what no screen shows.
+    #[error("it holds a format character (`{}`)", .0.escape_unicode())]
+    Unseen(char),
+    /// What comes out is no action and no resource.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// What a group is called comes to no role.
+    #[error("`{}` is refused: {why}", shown(identity))]
+    Identity {
+        /// What the group is called.
+        identity: String,
+        /// Why.
+        why: Box<TemplateError>,
+    },
+    /// A role that the template does not make.
+    #[error("role `{}` of template `{}` is refused: {why}", shown(role), template.escape_debug())]
+    Role {
+        /// What it would be called.
+        role: String,
+        /// The template.
+        template: String,
+        /// Why.
+        why: Box<TemplateError>,
+    },
+}
+
 /// Takes a text apart.
 ///
 /// # Errors
 /// A `$` that does not begin `${name}`.
-pub fn parts(text: &str) -> Result<Vec<Part<'_>>, String> {
-    let shown = || text.escape_debug();
+pub fn parts(text: &str) -> Result<Vec<Part<'_>>, TemplateError> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some((literal, tail)) = rest.split_once('$') {
@@ -43,19 +116,16 @@ pub fn parts(text: &str) -> Result<Vec<Part<'_>>, String> {
             parts.push(Part::Literal(literal));
         }
         let Some(tail) = tail.strip_prefix('{') else {
-            return Err(format!("`{}` holds a `$` that does not begin `${{name}}`", shown()));
+            return Err(TemplateError::LoneDollar(text.to_owned()));
         };
         let Some((name, tail)) = tail.split_once('}') else {
-            return Err(format!("`{}` holds a `${{` without its `}}`", shown()));
+            return Err(TemplateError::Unclosed(text.to_owned()));
         };
         let valid = name.starts_with(|c: char| c.is_alphabetic() || c == '_')
             && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '[' | ']'));
         if !valid {
-            return Err(format!(
-                "`{}` holds `${{{}}}`, which is not the name of a capture",
-                shown(),
-                name.escape_debug()
-            ));
+            let (text, name) = (text.to_owned(), name.to_owned());
+            return Err(TemplateError::NoName { text, name });
         }
         parts.push(Part::Capture(name));
         rest = tail;
@@ -87,7 +157,7 @@ fn unseen(text: &str) -> Option<char> {
 ///
 /// # Errors
 /// Which character is refused, in which capture.
-fn check_capture(name: &str, value: &str) -> Result<(), String> {
+fn check_capture(name: &str, value: &str) -> Result<(), TemplateError> {
     let plain = |c: &char| matches!(c, '*' | '/' | '$') || c.is_whitespace() || c.is_control();
     let what = match value.chars().find(plain) {
         Some(c @ ('*' | '/' | '$')) => format!("`{c}`"),
@@ -98,7 +168,7 @@ fn check_capture(name: &str, value: &str) -> Result<(), String> {
             None => return Ok(()),
         },
     };
-    Err(format!("capture `{name}` is `{}`, which holds {what}", shown(value)))
+    Err(TemplateError::Refused { name: name.to_owned(), value: value.to_owned(), what })
 }
 
 /// `text` with what no screen shows escaped.
@@ -114,15 +184,14 @@ fn shown(text: &str) -> String {
 ///
 /// # Errors
 /// It is none; the message says why.
-pub fn anchored(text: &str) -> Result<Regex, String> {
-    let shown = text.escape_debug();
+pub fn anchored(text: &str) -> Result<Regex, TemplateError> {
     if text.is_empty() {
-        return Err("is empty".to_owned());
+        return Err(TemplateError::Empty);
     }
     // Alone first: `a)(?:b` would slip through the anchors' brackets.
     Regex::new(text)
         .and_then(|_| Regex::new(&format!("^(?:{text})$")))
-        .map_err(|error| format!("`{shown}` is not a regular expression: {}", regex_error(&error)))
+        .map_err(|error| TemplateError::NoRegex { text: text.to_owned(), why: regex_error(&error) })
 }
 
 /// The one line of a regex error that says what is wrong.
@@ -135,7 +204,7 @@ fn regex_error(error: &regex::Error) -> String {
 }
 
 /// Fills captures into `text`.
-fn fill(text: &str, captures: &Captures<'_>) -> Result<String, String> {
+fn fill(text: &str, captures: &Captures<'_>) -> Result<String, TemplateError> {
     let mut filled = String::new();
     for part in parts(text)? {
         match part {
@@ -146,7 +215,7 @@ fn fill(text: &str, captures: &Captures<'_>) -> Result<String, String> {
                     check_capture(name, value)?;
                     filled.push_str(value);
                 }
-                Some(_) | None => return Err(format!("capture `{name}` is empty")),
+                Some(_) | None => return Err(TemplateError::EmptyCapture(name.to_owned())),
             },
         }
     }
@@ -158,12 +227,13 @@ fn fill(text: &str, captures: &Captures<'_>) -> Result<String, String> {
 ///
 /// The inner error says which capture is refused and why, external text escaped.
 #[must_use]
-pub fn expand(text: &str, regex: &Regex, identity: &str) -> Option<Result<String, String>> {
+pub fn expand(text: &str, regex: &Regex, identity: &str) -> Option<Result<String, TemplateError>> {
     let captures = regex.captures(identity)?;
     Some(
         fill(text, &captures)
-            .and_then(|role| check_role_name(&role).map(|()| role))
-            .map_err(|error| format!("`{}` is refused: {error}", shown(identity))),
+            .and_then(|role| Ok(check_role_name(&role).map(|()| role)?))
+            .map_err(Box::new)
+            .map_err(|why| TemplateError::Identity { identity: identity.to_owned(), why }),
     )
 }
 
@@ -210,18 +280,16 @@ fn captured<'h>(hir: &'h Hir, name: &str) -> Option<&'h Hir> {
 /// A text is no pattern, or `fill` refuses it.
 pub fn policy(
     text: &PolicyText,
-    mut fill: impl FnMut(&str) -> Result<String, String>,
-) -> Result<Policy, String> {
+    mut fill: impl FnMut(&str) -> Result<String, TemplateError>,
+) -> Result<Policy, TemplateError> {
     let PolicyText { effect, actions, resources } = text;
-    let mut action = |text: &String| -> Result<ActionPattern, String> {
-        fill(text)?.parse().map_err(|error| format!("{error}"))
-    };
-    let actions = actions.iter().map(&mut action).collect::<Result<_, _>>()?;
-    let mut resource = |text: &String| -> Result<ResourcePattern, String> {
-        fill(text)?.parse().map_err(|error| format!("{error}"))
-    };
+    let mut action =
+        |text: &String| -> Result<ActionPattern, TemplateError> { Ok(fill(text)?.parse()?) };
+    let actions = actions.iter().map(&mut action).collect::<Result<_, TemplateError>>()?;
+    let mut resource =
+        |text: &String| -> Result<ResourcePattern, TemplateError> { Ok(fill(text)?.parse()?) };
     let resources = match resources {
-        Some(texts) => Some(texts.iter().map(&mut resource).collect::<Result<_, _>>()?),
+        Some(texts) => Some(texts.iter().map(&mut resource).collect::<Result<_, TemplateError>>()?),
         None => None,
     };
     Ok(Policy { effect: *effect, actions, resources })
@@ -252,14 +320,15 @@ impl RoleTemplate {
     /// capture of it is refused (says which and why, external text escaped); such a role is never
     /// made.
     #[must_use]
-    pub fn instantiate(&self, role_name: &str) -> Option<Result<(String, Vec<Policy>), String>> {
+    pub fn instantiate(
+        &self,
+        role_name: &str,
+    ) -> Option<Result<(String, Vec<Policy>), TemplateError>> {
         let captures = self.regex.captures(role_name)?;
-        Some(self.fill_in(role_name, &captures).map_err(|error| {
-            format!(
-                "role `{}` of template `{}` is refused: {error}",
-                shown(role_name),
-                self.name.escape_debug()
-            )
+        Some(self.fill_in(role_name, &captures).map_err(|why| TemplateError::Role {
+            role: role_name.to_owned(),
+            template: self.name.clone(),
+            why: Box::new(why),
         }))
     }
 
@@ -267,10 +336,10 @@ impl RoleTemplate {
         &self,
         role_name: &str,
         captures: &Captures<'_>,
-    ) -> Result<(String, Vec<Policy>), String> {
+    ) -> Result<(String, Vec<Policy>), TemplateError> {
         check_role_name(role_name)?;
         if let Some(c) = unseen(role_name) {
-            return Err(format!("it holds a format character (`{}`)", c.escape_unicode()));
+            return Err(TemplateError::Unseen(c));
         }
         // Captures that no text uses are checked too: one rule, whatever the policies are today.
         for name in self.regex.capture_names().flatten() {
@@ -283,7 +352,7 @@ impl RoleTemplate {
             .policies
             .iter()
             .map(|text| policy(text, |text| fill(text, captures)))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<_, TemplateError>>()?;
         Ok((description, policies))
     }
 }
@@ -340,7 +409,7 @@ mod tests {
             ("osmo-a\u{e0061}", "a format character"),
             ("osmo-a\u{3164}", "a format character"),
         ] {
-            let error = template.instantiate(name).unwrap().unwrap_err();
+            let error = template.instantiate(name).unwrap().unwrap_err().to_string();
             assert!(error.contains(reason), "{name:?}: {error}");
             assert!(!error.contains('\n') && unseen(&error).is_none(), "{error:?}");
         }
@@ -353,7 +422,7 @@ mod tests {
         assert_eq!(expand("osmo-user", &regex, "/OSMO a b").unwrap().unwrap(), "osmo-user");
         assert!(expand("osmo-${team}", &regex, "/Eng/OSMO ml").is_none());
         assert_eq!(
-            expand("osmo-${team}", &regex, "/OSMO a/b").unwrap().unwrap_err(),
+            expand("osmo-${team}", &regex, "/OSMO a/b").unwrap().unwrap_err().to_string(),
             "`/OSMO a/b` is refused: capture `team` is `a/b`, which holds `/`"
         );
     }

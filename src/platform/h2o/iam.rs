@@ -283,7 +283,7 @@ fn subject(text: &str) -> Result<String, String> {
     if name.contains(['*', '!']) {
         return Err(format!("`{shown}` holds `*` or `!`: a role is named in whole"));
     }
-    check_role_name(name)?;
+    check_role_name(name).map_err(|error| error.to_string())?;
     Ok(name.to_owned())
 }
 

@@ -211,7 +211,7 @@ fn only_case(id: &str, name: &str) -> bool {
 /// What a row's token would be; the error: why it is left out.
 fn token(row: &TokenRow, now: Time) -> Result<TokenWish, String> {
     let TokenRow { user: _, name, digest, expires_at, description, roles } = row;
-    check_name(name)?;
+    check_name(name).map_err(|error| error.to_string())?;
     let digest = Digest::try_from(digest.as_slice())
         .map_err(|_| format!("has a digest of {} bytes: it is not one of SHA-256", digest.len()))?;
     let expires_at = match expires_at {

@@ -25,7 +25,7 @@ pub(super) fn take(
         return reading.fault(place, &key, Code::Conflict, message);
     }
     if let Err(error) = check_role_name(name) {
-        return reading.fault(place, &key, Code::BadValue, error);
+        return reading.fault(place, &key, Code::BadValue, error.to_string());
     }
     if let Some(role) = role(reading, name, &key, node) {
         osmo.roles.insert(name.to_owned(), Imported { role, declared: Some(declared) });

@@ -3,6 +3,7 @@
 
 use crate::directory::{Directory, Kind};
 use crate::model::RoleIdx;
+use crate::resolve::template::TemplateError;
 
 use super::Matched;
 use crate::resolve::doubt::Doubts;
@@ -27,7 +28,7 @@ pub(super) enum By {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum NoRole {
     /// What its pattern captures may not stand in a role's name; why.
-    Captured(String),
+    Captured(TemplateError),
     /// It comes to this name, which is neither declared nor made by a template.
     Unknown(String),
 }
