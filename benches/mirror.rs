@@ -177,8 +177,8 @@ fn main() {
         written = written.max(patched);
     }
     took.sort();
-    let median = took[took.len() / 2];
-    let worst = took[took.len() - 1];
+    let median = took.get(took.len() / 2).copied().unwrap();
+    let worst = took.last().copied().unwrap();
     // All these changes came to what their digest says.
     let reader = home.writer.reader().unwrap();
     let stored = reader.mirror(SOURCE).unwrap().unwrap();

@@ -1538,7 +1538,7 @@ fn completions_and_the_manual_page_need_no_configuration() {
     page.says("--detailed-exitcode").says("--offline").says("--until").says("--imported");
 }
 
-/// A store of schema 2 as the program wrote it before ids had an encoding of their own
+/// A store of schema 3 as the program wrote it before ids had an encoding of their own
 /// (`sqlite3 .dump`): somebody lost a group, a role left the configuration, and a new person took the
 /// name of one who left, so that the held plan has changes of many kinds.
 #[test]

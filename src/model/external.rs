@@ -75,7 +75,7 @@ pub struct ExternalRef {
     /// What kind of thing.
     pub kind: RefKind,
     /// Its stable id in its source: the key of a row of the directory. Absent only in what a store
-    /// before schema 3 kept.
+    /// before schema 4 kept.
     pub id: Option<String>,
     /// For people: its DN, path or name when this was written.
     pub identity: String,
@@ -88,7 +88,7 @@ impl ExternalRef {
         ExternalRef { kind: kind.into(), id: Some(id.to_owned()), identity: identity.to_owned() }
     }
 
-    /// What stood for it in stores before schema 3, and stands in what the ids of held plans are made
+    /// What stood for it in stores before schema 4, and stands in what the ids of held plans are made
     /// of. Fixed to the byte, however it reads for people.
     #[must_use]
     pub fn label(&self) -> String {

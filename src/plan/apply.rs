@@ -8,7 +8,6 @@ use crate::model::{
 
 /// Applies `changes`, a subset of those that lead from `old` to `full`, to `old`. Texts, reasons,
 /// local grants and role numbers are `full`'s.
-#[must_use]
 ///
 /// # Errors
 /// A role of `old` is not in `full`, or a grant is of none.

@@ -59,7 +59,7 @@ pub(super) fn key(change: &ChangeView) -> String {
 /// It stands in the stored change, as `old` and `new`.
 pub(super) fn ways<'a>(reasons: impl IntoIterator<Item = &'a Reason>) -> String {
     let labels = |path: &[ExternalRef]| path.iter().map(ExternalRef::label).collect::<Vec<_>>();
-    let mut reasons: Vec<(usize, &str, &str, Option<String>, Vec<String>)> = reasons
+    let mut reasons: Vec<_> = reasons
         .into_iter()
         .map(|Reason { source, rule, path }| {
             (

@@ -58,7 +58,6 @@ pub struct Case<'a> {
 type Pair = (UserId, RoleIdx);
 
 /// Weighs `case`.
-#[must_use]
 ///
 /// # Errors
 /// The new state has lost a role of the old one.

@@ -108,7 +108,7 @@ pub fn renamed_groups(
             let group = ExternalRef::new(Kind::Group, key, new.text(now.identity));
             let subject = Subject::Reference(group);
             let one = Diagnostic::warning(DiagnosticCode::GroupRenamed, subject, message);
-            told.push(one.said_by(&source.name));
+            told.push(one.said_by(source.name));
         }
     }
     told

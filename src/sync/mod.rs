@@ -343,7 +343,6 @@ async fn run_whole(
         (Some(lock), Some(Writer::open(path)?))
     };
     let marks = Marks::take(path)?;
-    on_phase(Phase::Reading);
     let answers = ask(config, options, progress).await;
     on_phase(Phase::Planning);
     // The last point at which a run that nobody wants any more ends without writing: a source that

@@ -1,16 +1,17 @@
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 PRAGMA application_id = 1768190067;
 BEGIN TRANSACTION;
 CREATE TABLE decision (
-    list INTEGER NOT NULL,
-    request  INTEGER NOT NULL,
-    allow    INTEGER NOT NULL,
-    role     INTEGER NOT NULL,
-    PRIMARY KEY (list, request)
+    list    INTEGER NOT NULL,
+    request INTEGER NOT NULL,
+    whose   INTEGER NOT NULL,
+    allow   INTEGER NOT NULL,
+    role    INTEGER NOT NULL,
+    PRIMARY KEY (list, request, whose)
 ) WITHOUT ROWID;
-INSERT INTO "decision" VALUES(1,0,1,1);
-INSERT INTO "decision" VALUES(1,1,1,3);
-INSERT INTO "decision" VALUES(2,0,1,1);
+INSERT INTO "decision" VALUES(1,0,0,1,1);
+INSERT INTO "decision" VALUES(1,1,0,1,3);
+INSERT INTO "decision" VALUES(2,0,0,1,1);
 CREATE TABLE decision_list (
     num    INTEGER PRIMARY KEY,
     digest BLOB    NOT NULL UNIQUE, -- of its decisions
@@ -28,9 +29,9 @@ CREATE TABLE generation (
     first INTEGER NOT NULL, -- its first row of history
     -- 1: somebody's role set changed whom no row of its history names (an `everyone` role, say)
     silent INTEGER NOT NULL
-);
-INSERT INTO "generation" VALUES(1,1795740768,1,0);
-INSERT INTO "generation" VALUES(2,1795740769,22,0);
+, by TEXT, reason TEXT);
+INSERT INTO "generation" VALUES(1,1795740768,1,0,NULL,NULL);
+INSERT INTO "generation" VALUES(2,1795740769,22,0,NULL,NULL);
 CREATE TABLE held (
     id         INTEGER PRIMARY KEY CHECK (id = 1),
     plan       TEXT    NOT NULL, -- the plan's id
@@ -134,8 +135,31 @@ CREATE TABLE local_grant (
     by     TEXT    NOT NULL,
     at     INTEGER NOT NULL,
     reason TEXT    NOT NULL,
-    until  INTEGER,
+    until  INTEGER, made INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (user, role)
+) WITHOUT ROWID;
+CREATE TABLE local_grant_past (
+    num    INTEGER PRIMARY KEY,
+    user   INTEGER NOT NULL,
+    role   INTEGER NOT NULL,
+    by     TEXT    NOT NULL,
+    at     INTEGER NOT NULL,
+    reason TEXT    NOT NULL,
+    until  INTEGER,
+    made   INTEGER NOT NULL,
+    gone   INTEGER NOT NULL -- the generation that took it away
+);
+CREATE TABLE local_user (
+    ext         TEXT    PRIMARY KEY, -- the external id in the source `local`
+    service     INTEGER NOT NULL,    -- 1: only tokens speak for it
+    admin       INTEGER NOT NULL,    -- 1: `[default_admin]` sees to it
+    by          TEXT    NOT NULL,    -- who added it, when and why
+    at          INTEGER NOT NULL,
+    reason      TEXT    NOT NULL,
+    last        TEXT,                -- what was done to it last: disabled, enabled, removed
+    last_by     TEXT,
+    last_at     INTEGER,
+    last_reason TEXT
 ) WITHOUT ROWID;
 CREATE TABLE meta (
     id         INTEGER PRIMARY KEY CHECK (id = 1),
@@ -145,8 +169,8 @@ CREATE TABLE meta (
     settled    TEXT,
     next_due   INTEGER,
     next_user  INTEGER NOT NULL DEFAULT 0
-);
-INSERT INTO "meta" VALUES(1,2,1795740769,2,'8fab3ac02762fc77bf7c9c3416c05a376a8c56a0114ea0eccb1f5f4265a7eeea',NULL,4);
+, held_from INTEGER NOT NULL DEFAULT 0);
+INSERT INTO "meta" VALUES(1,2,1795740769,2,'8fab3ac02762fc77bf7c9c3416c05a376a8c56a0114ea0eccb1f5f4265a7eeea',NULL,4,0);
 CREATE TABLE mirror_container (
     id       INTEGER PRIMARY KEY,
     kind     INTEGER NOT NULL,
@@ -173,6 +197,16 @@ CREATE TABLE mirror_user (
 INSERT INTO "mirror_user" VALUES(4294967296,'id-ada','ada','ada@acme.example',0,NULL);
 INSERT INTO "mirror_user" VALUES(4294967298,'id-cleo','cleo','cleo@acme.example',0,NULL);
 INSERT INTO "mirror_user" VALUES(4294967299,'id-dan','ben','ben@acme.example',0,NULL);
+CREATE TABLE past_held (
+    user     INTEGER NOT NULL,
+    until    INTEGER NOT NULL, -- the generation that gave the user other roles
+    past_set INTEGER NOT NULL, -- what it took
+    PRIMARY KEY (user, until)
+) WITHOUT ROWID;
+CREATE TABLE past_set (
+    num   INTEGER PRIMARY KEY,
+    roles BLOB NOT NULL UNIQUE -- numbers, sorted, as varints of differences
+);
 CREATE TABLE reason (
     num       INTEGER PRIMARY KEY,
     source    TEXT NOT NULL,
@@ -195,9 +229,17 @@ CREATE TABLE request (
     num      INTEGER PRIMARY KEY,
     action   TEXT NOT NULL,
     resource TEXT
+, listed INTEGER NOT NULL DEFAULT 1);
+INSERT INTO "request" VALUES(0,'workflow:Create','pool/ml-a',1);
+INSERT INTO "request" VALUES(1,'workflow:Create','pool/x',1);
+CREATE TABLE review (
+    num        INTEGER PRIMARY KEY,
+    name       TEXT    NOT NULL,
+    generation INTEGER NOT NULL, -- the state that was looked at
+    by         TEXT    NOT NULL, -- who, as they say
+    account    TEXT    NOT NULL, -- whose account it was
+    at         INTEGER NOT NULL
 );
-INSERT INTO "request" VALUES(0,'workflow:Create','pool/ml-a');
-INSERT INTO "request" VALUES(1,'workflow:Create','pool/x');
 CREATE TABLE role (
     num         INTEGER PRIMARY KEY,
     name        TEXT    NOT NULL UNIQUE,
@@ -211,6 +253,12 @@ CREATE TABLE role (
 INSERT INTO "role" VALUES(1,'ml',1,'',0,'merge',NULL,'[{"effect":"Allow","actions":["workflow:*"],"resources":["pool/ml-*"]}]');
 INSERT INTO "role" VALUES(2,'old',1,'will be taken out',0,'merge',NULL,'[{"effect":"Allow","actions":["workflow:Create"],"resources":null}]');
 INSERT INTO "role" VALUES(3,'ops',1,'',0,'merge',NULL,'[{"effect":"Allow","actions":["workflow:Create"],"resources":["pool/x"]}]');
+CREATE TABLE role_past (
+    role     INTEGER NOT NULL,
+    until    INTEGER NOT NULL,
+    everyone INTEGER NOT NULL,
+    PRIMARY KEY (role, until)
+) WITHOUT ROWID;
 CREATE TABLE role_policy (
     role     INTEGER NOT NULL,
     n        INTEGER NOT NULL,
@@ -256,6 +304,24 @@ CREATE TABLE source (
     next_container INTEGER NOT NULL DEFAULT 0
 , proven INTEGER NOT NULL DEFAULT 0);
 INSERT INTO "source" VALUES(1,'acme',1,'file',1795740769,1795740769,1795740769,NULL,'[{"scope":"users","count":3},{"scope":"groups","count":3},{"scope":"roles","count":0},{"scope":"memberships","count":3}]','029b9fc6e22704dd73bd047ed9a108c26d52e4629f39d90fd7b1b3a4cb49d123',0,4,3,7);
+INSERT INTO "source" VALUES(2,'local',1,'local',1795740769,1795740769,1795740769,NULL,'[{"scope":"users","count":0}]','55a5785a8263abb7c04175a66bc3f749bfeb60a2783c5a2852ffe8e934dfa3fc',0,0,0,7);
+CREATE TABLE token (
+    num         INTEGER PRIMARY KEY,
+    user        INTEGER NOT NULL,
+    name        TEXT    NOT NULL,
+    digest      BLOB    NOT NULL UNIQUE, -- SHA-256 of the secret
+    expires_at  INTEGER NOT NULL,
+    description TEXT    NOT NULL,
+    by          TEXT    NOT NULL,
+    at          INTEGER NOT NULL,
+    role_set    INTEGER NOT NULL, -- what it decides with now: the empty set where its owner is disabled
+    UNIQUE (user, name)
+);
+CREATE TABLE token_role (
+    token INTEGER NOT NULL,
+    role  INTEGER NOT NULL,
+    PRIMARY KEY (token, role)
+) WITHOUT ROWID;
 CREATE TABLE user (
     id          INTEGER PRIMARY KEY,
     username    TEXT    NOT NULL,
@@ -264,11 +330,21 @@ CREATE TABLE user (
     since       INTEGER,
     disabled_by TEXT,
     role_set    INTEGER NOT NULL
+, made INTEGER NOT NULL DEFAULT 0);
+INSERT INTO "user" VALUES(0,'ada','ada@acme.example',0,NULL,NULL,2,1);
+INSERT INTO "user" VALUES(1,'ben','ben@acme.example',0,NULL,NULL,1,1);
+INSERT INTO "user" VALUES(2,'cleo','cleo@acme.example',0,NULL,NULL,2,1);
+INSERT INTO "user" VALUES(3,'dan','dan@acme.example',0,NULL,NULL,2,1);
+CREATE TABLE workload (
+    num             INTEGER PRIMARY KEY,
+    pool            TEXT NOT NULL,
+    platform        TEXT NOT NULL,
+    namespace       TEXT,
+    service_account TEXT,
+    cloud           TEXT, -- aws, azure, gcp
+    identity        TEXT,
+    why             TEXT NOT NULL
 );
-INSERT INTO "user" VALUES(0,'ada','ada@acme.example',0,NULL,NULL,2);
-INSERT INTO "user" VALUES(1,'ben','ben@acme.example',0,NULL,NULL,1);
-INSERT INTO "user" VALUES(2,'cleo','cleo@acme.example',0,NULL,NULL,2);
-INSERT INTO "user" VALUES(3,'dan','dan@acme.example',0,NULL,NULL,2);
 CREATE INDEX user_username ON user (username, status);
 CREATE INDEX link_ext ON link (ext);
 CREATE INDEX history_rename ON history (user, num) WHERE kind = 4;
@@ -295,6 +371,36 @@ CREATE VIEW gateway_role_policy AS
 SELECT r.name AS role, p.position, p.effect, p.action, p.resource
   FROM role_policy p
   JOIN role r ON r.num = p.role;
+CREATE VIEW gateway_user_link AS
+SELECT s.name AS source, l.ext AS external_id, u.username
+  FROM link l
+  JOIN link_source s ON s.num = l.source
+  JOIN user u ON u.id = l.user
+ WHERE u.status <> 3 AND (l.claim IS NULL OR l.claim = u.username);
+CREATE VIEW gateway_meta AS
+SELECT 3 AS schema_version,
+       generation,
+       strftime('%Y-%m-%dT%H:%M:%SZ', applied_at, 'unixepoch') AS applied_at,
+       -- NULL while some configured source has never been read in full: its age is unknown. What
+       -- `local` says is always of now; where nothing else is configured, the last run's time.
+       (SELECT CASE WHEN count(*) = count(read_at)
+                    THEN strftime('%Y-%m-%dT%H:%M:%SZ', min(read_at), 'unixepoch') END
+          FROM source
+         WHERE configured = 1
+           AND (name <> 'local' OR NOT EXISTS (SELECT 1 FROM source
+                                                WHERE configured = 1 AND name <> 'local')))
+           AS oldest_source_read_at
+  FROM meta;
+CREATE VIEW gateway_token AS
+SELECT u.username,
+       t.name,
+       strftime('%Y-%m-%dT%H:%M:%SZ', t.expires_at, 'unixepoch') AS expires_at,
+       s.id AS role_set
+  FROM token t
+  JOIN user u ON u.id = t.user
+  JOIN role_set s ON s.num = t.role_set
+ WHERE u.status <> 3;
+CREATE INDEX local_grant_past_user ON local_grant_past (user);
 CREATE VIEW gateway_role_decision AS
 SELECT s.id AS role_set,
        q.action,
@@ -304,7 +410,8 @@ SELECT s.id AS role_set,
   FROM role_set s
   JOIN decision d ON d.list = s.list
   JOIN request q ON q.num = d.request
-  JOIN role r ON r.num = d.role;
+  JOIN role r ON r.num = d.role
+ WHERE q.listed = 1 AND d.whose = 0;
 CREATE VIEW gateway_decision AS
 SELECT u.username,
        q.action,
@@ -316,20 +423,24 @@ SELECT u.username,
   JOIN decision d ON d.list = s.list
   JOIN request q ON q.num = d.request
   JOIN role r ON r.num = d.role
- WHERE u.status = 0 OR (u.status = 2 AND u.disabled_by IS NULL);
-CREATE VIEW gateway_meta AS
-SELECT 2 AS schema_version,
-       generation,
-       strftime('%Y-%m-%dT%H:%M:%SZ', applied_at, 'unixepoch') AS applied_at,
-       -- NULL while some configured source has never been read in full: its age is unknown.
-       (SELECT CASE WHEN count(*) = count(read_at)
-                    THEN strftime('%Y-%m-%dT%H:%M:%SZ', min(read_at), 'unixepoch') END
-          FROM source WHERE configured = 1) AS oldest_source_read_at
-  FROM meta;
-CREATE VIEW gateway_user_link AS
-SELECT s.name AS source, l.ext AS external_id, u.username
-  FROM link l
-  JOIN link_source s ON s.num = l.source
-  JOIN user u ON u.id = l.user
- WHERE u.status <> 3 AND (l.claim IS NULL OR l.claim = u.username);
+ WHERE q.listed = 1
+   AND (u.status = 0 OR (u.status = 2 AND u.disabled_by IS NULL))
+   AND (d.whose = 0
+        OR (d.whose = 2) = (substr(q.resource, instr(q.resource, '/') + 1) = u.username));
+CREATE VIEW gateway_workload_identity AS
+SELECT u.username,
+       w.pool,
+       w.platform,
+       w.namespace,
+       w.service_account,
+       w.cloud,
+       w.identity,
+       q.action AS via_action
+  FROM user u
+  JOIN role_set s ON s.num = u.role_set
+  JOIN decision d ON d.list = s.list AND d.allow = 1
+  JOIN request q ON q.num = d.request AND q.action IN ('workflow:Create', 'workflow:Exec')
+  JOIN workload w ON q.resource = 'pool/' || w.pool
+ WHERE (u.status = 0 OR (u.status = 2 AND u.disabled_by IS NULL))
+   AND (d.whose = 0 OR (d.whose = 2) = (w.pool = u.username));
 COMMIT;

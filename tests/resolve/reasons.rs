@@ -162,7 +162,7 @@ fn what_an_older_store_kept_without_ids_is_known_by_its_name_until_a_source_give
     }
 }
 
-/// The state as a store before schema 3 would have it.
+/// The state as a store before schema 4 would have it.
 fn without_ids(state: &State) -> State {
     let mut old = state.clone();
     old.reasons = Default::default();

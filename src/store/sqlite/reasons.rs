@@ -1,6 +1,6 @@
 //! How reasons are stored: one row each, with the path as JSON in an encoding that is fixed.
 //!
-//! A step is `{"kind": "group", "id": "…", "identity": "/Eng/ML"}`. Before schema 3 it was what people
+//! A step is `{"kind": "group", "id": "…", "identity": "/Eng/ML"}`. Before schema 4 it was what people
 //! read, ``"group `/Eng/ML`"``, without an id. Such a row stays as it is until a sync that knows the
 //! ids gives it them ([`renew`]), or somebody's new grant does ([`number`]).
 
@@ -35,7 +35,7 @@ enum Step<'a> {
         id: Cow<'a, str>,
         identity: Cow<'a, str>,
     },
-    /// Before schema 3.
+    /// Before schema 4.
     Old(Cow<'a, str>),
 }
 
@@ -51,7 +51,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// The step as it was before schema 3.
+    /// The step as it was before schema 4.
     fn old(it: &'a ExternalRef) -> Self {
         Step::Old(it.label().into())
     }

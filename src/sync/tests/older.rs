@@ -24,9 +24,10 @@ attribute = { name = "department", value = "Research" }
 roles = ["blue"]
 "#;
 
-const SCHEMAS: [&str; 2] = [
+const SCHEMAS: [&str; 3] = [
     include_str!("../../store/sqlite/schema/v1.sql"),
     include_str!("../../store/sqlite/schema/v2.sql"),
+    include_str!("../../store/sqlite/schema/v3.sql"),
 ];
 
 /// From the tables of the present schema to those of the first, but for reasons.
@@ -106,7 +107,7 @@ fn company() -> (Company, Vec<User>) {
 
 #[test]
 fn the_first_sync_over_an_older_store_changes_nobody_and_knows_things_by_their_ids_from_then_on() {
-    for version in [1, 2] {
+    for version in [1, 2, 3] {
         let home = Home::new(CONFIG);
         let (company, people) = company();
         home.write("realm.json", &company.realm(&people));
@@ -158,7 +159,7 @@ fn the_first_sync_over_an_older_store_changes_nobody_and_knows_things_by_their_i
 
 #[test]
 fn an_unchanged_run_over_an_older_store_makes_no_generation_and_writes_the_ids() {
-    for version in [1, 2] {
+    for version in [1, 2, 3] {
         let home = Home::new(CONFIG);
         let (company, people) = company();
         home.write("realm.json", &company.realm(&people));

@@ -191,19 +191,6 @@ CREATE TABLE local_user (
 ALTER TABLE generation ADD COLUMN by TEXT;
 ALTER TABLE generation ADD COLUMN reason TEXT;
 
--- What a reason leads through is known by its id. What the rule matched is the last step of the path;
--- rows that are here already have no ids in it, and are read as they are.
-ALTER TABLE reason RENAME TO reason_2;
-CREATE TABLE reason (
-    num    INTEGER PRIMARY KEY,
-    source TEXT NOT NULL,
-    rule   TEXT NOT NULL,
-    path   TEXT NOT NULL, -- JSON
-    UNIQUE (source, rule, path)
-);
-INSERT INTO reason (num, source, rule, path) SELECT num, source, rule, path FROM reason_2;
-DROP TABLE reason_2;
-
 -- A source could be called `local` once; now that is the built-in one. What another of that name
 -- left is known as that of a source which left the configuration, so nobody becomes somebody else.
 UPDATE source SET name = 'local (before schema 3)' WHERE name = 'local';
@@ -211,34 +198,3 @@ UPDATE link_source SET name = 'local (before schema 3)' WHERE name = 'local';
 UPDATE reason SET source = 'local (before schema 3)' WHERE source = 'local';
 UPDATE user SET disabled_by = 'local (before schema 3)' WHERE disabled_by = 'local';
 UPDATE meta SET settled = NULL;
-
--- Mirrors are patched row by row: `directory` in the program says how, and why the digest of a mirror
--- is keyed.
-ALTER TABLE meta ADD COLUMN digest_key BLOB;
-UPDATE meta SET digest_key = randomblob(32);
-ALTER TABLE source ADD COLUMN cursor TEXT; -- how far the source's feed has been followed
--- References' numbers, sorted, as varints of differences: what the user is directly in. NULL, as
--- `sum` below, only in a mirror that an older program wrote, until the store is first opened for
--- writing.
-ALTER TABLE mirror_user ADD COLUMN within BLOB;
--- The list that may be long comes last, so that whoever needs the others reads past no members.
-ALTER TABLE mirror_container RENAME TO mirror_container_2;
-CREATE TABLE mirror_container (
-    id       INTEGER PRIMARY KEY,
-    kind     INTEGER NOT NULL,
-    key      TEXT    NOT NULL,
-    name     TEXT    NOT NULL,
-    identity TEXT    NOT NULL,
-    norm     TEXT    NOT NULL,
-    parent   INTEGER,
-    known    INTEGER NOT NULL,
-    up_known INTEGER NOT NULL,
-    sum      BLOB,             -- of the digests of the members' ids
-    up       BLOB    NOT NULL,
-    members  BLOB    NOT NULL
-);
-INSERT INTO mirror_container
-SELECT id, kind, key, name, identity, norm, parent, known, up_known, NULL, up, members
-  FROM mirror_container_2;
-DROP TABLE mirror_container_2;
-CREATE INDEX mirror_container_key ON mirror_container (key);
