@@ -1,4 +1,20 @@
--- Reasons by ids, and mirrors that are patched row by row.
+-- Schema 4.
+
+DROP VIEW gateway_meta;
+CREATE VIEW gateway_meta AS
+SELECT 4 AS schema_version,
+       generation,
+       strftime('%Y-%m-%dT%H:%M:%SZ', applied_at, 'unixepoch') AS applied_at,
+       -- NULL while some configured source has never been read in full: its age is unknown. What
+       -- `local` says is always of now; where nothing else is configured, the last run's time.
+       (SELECT CASE WHEN count(*) = count(read_at)
+                    THEN strftime('%Y-%m-%dT%H:%M:%SZ', min(read_at), 'unixepoch') END
+          FROM source
+         WHERE configured = 1
+           AND (name <> 'local' OR NOT EXISTS (SELECT 1 FROM source
+                                                WHERE configured = 1 AND name <> 'local')))
+           AS oldest_source_read_at
+  FROM meta;
 
 -- What a reason leads through is known by its id. What the rule matched is the last step of the path;
 -- rows that are here already have no ids in it, and are read as they are.
