@@ -19,7 +19,7 @@ pub struct Tables {
     pub texts: Texts,
     /// Roles, sorted by name: all there are after the changes, and those that go.
     pub roles: IndexVec<RoleIdx, Role>,
-    /// TablesRef of sources that links speak of, each in its place for good.
+    /// Names of sources that links speak of, each in its place for good.
     pub sources: Vec<String>,
     /// Whoever is changed, gets another role set, or reaches more, sorted by id, as they are after
     /// the changes; but for [`User::role_set`], which is the stored one.
@@ -338,7 +338,7 @@ pub struct TablesRef<'a> {
     pub token_names: &'a Texts,
     /// Roles, sorted by name.
     pub roles: &'a IndexVec<RoleIdx, Role>,
-    /// TablesRef of sources.
+    /// Names of sources.
     pub sources: &'a [String],
     /// Users, sorted by id.
     pub users: &'a [User],
