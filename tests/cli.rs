@@ -1089,6 +1089,18 @@ fn other_removals_supersede_a_held_plan() {
 }
 
 #[test]
+fn a_role_that_everyone_is_to_hold_waits_for_the_next_run_when_a_plan_is_approved() {
+    let home = Home::synced();
+    home.lose_three();
+    let id = home.json(&["sync"])["held"]["id"].as_str().unwrap().to_owned();
+    home.configure(&format!("{CONFIG}\n[roles.new]\neveryone = true\n"));
+    home.run(&["plan", "approve", &id]).exits(0);
+    assert_eq!(home.roles("ben"), ["all"]);
+    home.run(&["sync"]).exits(0);
+    assert_eq!(home.roles("ben"), ["all", "new"]);
+}
+
+#[test]
 fn approve_refuses_a_plan_that_does_not_stand_and_says_which_changes_do_not() {
     let home = Home::synced();
     home.lose_three();

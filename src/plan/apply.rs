@@ -74,13 +74,14 @@ fn roles(old: &State, full: &State, changes: &[Change], state: &mut State) {
             settled.insert(*role);
         }
     }
-    // A role that no change of these speaks of stays as it was.
-    for before in &old.roles {
-        if let Some(place) = full.roles.find_by(|role| role.name.cmp(&before.name))
-            && !settled.contains(&place)
-            && let Some(slot) = state.roles.get_mut(place)
-        {
-            slot.clone_from(before);
+    // A role that no change of these speaks of stays as it was; one that is still to be added is
+    // nobody's yet.
+    for (place, role) in full.roles.numbered().filter(|(place, _)| !settled.contains(place)) {
+        let Some(slot) = state.roles.get_mut(place) else { continue };
+        let before = old.roles.find_by(|before| before.name.cmp(&role.name));
+        match before.and_then(|place| old.roles.get(place)) {
+            Some(before) => slot.clone_from(before),
+            None => slot.everyone = false,
         }
     }
 }
