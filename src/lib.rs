@@ -25,24 +25,20 @@
 //! | what the gateway asks, and who asks | [`gateway`] |
 //! | commands and how things print | [`cli`] |
 //!
-//! Only the two ends touch the world: `model`, `policy`, `directory`, `resolve`, `plan` and `routes` know
-//! no clock, no environment and no I/O. Planning never holds a writer, so it cannot write.
+//! Only the two ends touch the world: what is pure is a crate of its own, `crates/core`, that has no
+//! clock, no environment and no I/O. Planning never holds a writer, so it cannot write.
 //!
 //! From the bottom up: those, `platform`, `config`, `store` and `source`, `sync`, `gateway`, `daemon`,
 //! `cli`. Nothing knows what is above it: `docs/architecture.md` has the table, and
 //! `tests/architecture.rs` reads every `crate::` by it.
 
+pub use idpsyncd_core::{directory, model, plan, policy, resolve, routes};
+
 pub mod cli;
 pub mod config;
 pub mod daemon;
-pub mod directory;
 pub mod gateway;
-pub mod model;
-pub mod plan;
 pub mod platform;
-pub mod policy;
-pub mod resolve;
-pub mod routes;
 pub mod source;
 pub mod store;
 pub mod sync;

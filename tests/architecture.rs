@@ -1,10 +1,14 @@
-//! The walls: which room of `src/` may know which. docs/architecture.md has the picture.
+//! The walls: which room may know which, and what the pure ones may depend on. docs/architecture.md has
+//! the picture. Between the two crates the compiler keeps the wall; this keeps those inside each.
 
 #![cfg(test)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
 
 /// The rooms, bottom to top, each with those that it may know besides itself. What is not listed
 /// here is forbidden; docs/architecture.md shows the same table.
@@ -58,19 +62,34 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What is pure: it becomes a crate of its own, and may use no crate that opens a socket, a file or
-/// a clock.
+/// The rooms of `crates/core`: what is pure.
 const CORE: &[&str] = &["policy", "model", "directory", "resolve", "plan", "routes"];
 
-/// What no pure room may name.
-const IMPURE: &[&str] = &[
+/// Crates that open a socket, a file, a clock or a source of random numbers: none may be below
+/// `crates/core`, however far.
+const IMPURE_CRATES: &[&str] = &[
     "tokio",
+    "mio",
+    "socket2",
     "rusqlite",
+    "libsqlite3-sys",
     "ldap3",
     "reqwest",
     "hyper",
     "tonic",
     "axum",
+    "rustls",
+    "tracing",
+    "rustix",
+    "nix",
+    "getrandom",
+    "fastrand",
+    "rand",
+    "iana-time-zone",
+];
+
+/// What of the standard library no pure room may name.
+const IMPURE: &[&str] = &[
     "std::fs",
     "std::net",
     "std::env",
@@ -122,9 +141,15 @@ fn code(text: &str) -> impl Iterator<Item = (usize, String)> + '_ {
     })
 }
 
-/// The room that a file of `src/` is in.
+/// The two crates' sources.
+fn sources_of_both() -> [PathBuf; 2] {
+    [root().join("src"), root().join("crates/core/src")]
+}
+
+/// The room that a file of either crate is in.
 fn room(file: &Path) -> String {
-    let inside = file.strip_prefix(root().join("src")).unwrap();
+    let [program, core] = sources_of_both();
+    let inside = file.strip_prefix(core).or_else(|_| file.strip_prefix(program)).unwrap();
     let first = inside.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
     first.trim_end_matches(".rs").to_owned()
 }
@@ -144,7 +169,7 @@ fn named(line: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Every arrow of `src/` that `ROOMS` does not have, with the line that draws it.
+/// Every arrow that `ROOMS` does not have, with the line that draws it.
 fn forbidden(sources: &BTreeMap<PathBuf, String>) -> Vec<String> {
     let allowed: BTreeMap<&str, &[&str]> = ROOMS.iter().copied().collect();
     let mut told = Vec::new();
@@ -171,8 +196,9 @@ fn forbidden(sources: &BTreeMap<PathBuf, String>) -> Vec<String> {
 }
 
 fn sources() -> BTreeMap<PathBuf, String> {
-    files(&root().join("src"))
-        .into_iter()
+    sources_of_both()
+        .iter()
+        .flat_map(|folder| files(folder))
         .map(|file| {
             let text = fs::read_to_string(&file).unwrap();
             (file, text)
@@ -200,7 +226,11 @@ fn the_table_itself_runs_down_only() {
 fn an_arrow_that_runs_up_is_seen() {
     for (file, line, expected) in [
         ("src/store/x.rs", "use crate::config::Config;", Some("`store` may not know `config`")),
-        ("src/model/x.rs", "    let x = crate::plan::Plan;", Some("`model` may not know `plan`")),
+        (
+            "crates/core/src/model/x.rs",
+            "    let x = crate::plan::Plan;",
+            Some("`model` may not know `plan`"),
+        ),
         (
             "src/sync/x.rs",
             "use crate::{model::Time, gateway};",
@@ -214,6 +244,97 @@ fn an_arrow_that_runs_up_is_seen() {
         let told = told.first().map(|told| told.split_once(": ").unwrap().1.to_owned());
         assert_eq!(told.as_deref(), expected, "{line}");
     }
+}
+
+#[test]
+fn every_pure_room_is_in_the_core_and_nothing_else_is() {
+    let [program, core] = sources_of_both();
+    let rooms = |folder: &Path| -> BTreeSet<String> {
+        files(folder)
+            .iter()
+            .map(|file| room(file))
+            .filter(|it| it != "lib" && it != "main")
+            .collect()
+    };
+    let pure: BTreeSet<String> = CORE.iter().map(|it| (*it).to_owned()).collect();
+    assert_eq!(rooms(&core), pure);
+    assert!(rooms(&program).is_disjoint(&pure));
+}
+
+/// What `cargo metadata` says of the workspace, as this machine would build it.
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform"])
+        .arg(format!("{}-unknown-linux-gnu", std::env::consts::ARCH))
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+/// The crates that a crate of the workspace is built from, itself included. `chrono` is a leaf: its
+/// own dependencies follow from the features that somebody else asks of it; see below.
+fn built_from(metadata: &Value, name: &str) -> BTreeSet<String> {
+    let packages: BTreeMap<&str, &str> =
+        list(metadata, "packages").iter().map(|it| (text(it, "id"), text(it, "name"))).collect();
+    let nodes: BTreeMap<&str, &Value> =
+        list(&metadata["resolve"], "nodes").iter().map(|it| (text(it, "id"), it)).collect();
+    let first = packages.iter().find(|(_, it)| **it == name).unwrap();
+    let mut waiting = vec![*first.0];
+    let mut seen = BTreeSet::new();
+    while let Some(id) = waiting.pop() {
+        if !seen.insert(id) || packages[id] == "chrono" {
+            continue;
+        }
+        for dep in list(nodes[id], "deps") {
+            // No kind: neither for tests nor for build scripts.
+            if list(dep, "dep_kinds").iter().any(|it| it["kind"].is_null()) {
+                waiting.push(text(dep, "pkg"));
+            }
+        }
+    }
+    seen.into_iter().map(|id| packages[id].to_owned()).collect()
+}
+
+#[test]
+fn the_core_depends_on_nothing_that_touches_the_world() {
+    let metadata = metadata();
+    let core = built_from(&metadata, "idpsyncd-core");
+    let bad: Vec<_> = IMPURE_CRATES.iter().filter(|it| core.contains(**it)).collect();
+    assert!(bad.is_empty(), "`crates/core` depends on {bad:?}");
+    // The same look at the program finds them, so it would see them here.
+    let program = built_from(&metadata, "idpsyncd");
+    for name in ["tokio", "mio", "rusqlite", "ldap3", "reqwest", "hyper", "tonic", "rustix"] {
+        assert!(program.contains(name), "`{name}`");
+    }
+
+    // The clock is a feature of chrono: the program has it, and cargo builds one chrono for both.
+    // So it is what the core's tree asks for that counts, and `.ci/run` builds the core alone.
+    let mut asked = 0;
+    for package in list(&metadata, "packages") {
+        if !core.contains(text(package, "name")) {
+            continue;
+        }
+        for dep in list(package, "dependencies") {
+            if text(dep, "name") == "chrono" && dep["kind"].is_null() && dep["optional"] == false {
+                asked += 1;
+                assert_eq!(dep["uses_default_features"], false, "{}", text(package, "name"));
+                let features: Vec<_> = list(dep, "features").iter().collect();
+                let clock = features.iter().any(|it| ["clock", "now"].iter().any(|no| *it == no));
+                assert!(!clock, "`{}` asks for chrono's {features:?}", text(package, "name"));
+            }
+        }
+    }
+    assert!(asked > 0, "nobody asks for chrono");
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn split_action(text: &str) -> Result<(&str, &str), PatternError> {
 impl Action {
     /// An action that this program itself spells, such as those of a built-in route. The caller's
     /// tests show that it reads back as it is written.
-    pub(crate) fn spelt(kind: &'static str, name: &'static str) -> Self {
+    pub fn spelt(kind: &'static str, name: &'static str) -> Self {
         Action { kind: kind.to_owned(), name: name.to_owned() }
     }
 }
@@ -167,7 +167,7 @@ impl std::str::FromStr for ResourcePattern {
 impl ActionPattern {
     /// A pattern that this program itself spells: `kind:name`, or `kind:*`. The caller's tests show
     /// that it reads back as it is written.
-    pub(crate) fn spelt(kind: &'static str, name: Option<&'static str>) -> Self {
+    pub fn spelt(kind: &'static str, name: Option<&'static str>) -> Self {
         ActionPattern { kind: Some(kind.to_owned()), name: name.map(str::to_owned) }
     }
 
