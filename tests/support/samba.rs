@@ -1,0 +1,368 @@
+//! A real Active Directory domain controller for tests: Samba's, with its own folder and its own
+//! address of the loopback, killed when dropped.
+//!
+//! ```ignore
+//! #[path = "support/samba.rs"]
+//! mod samba;
+//! let Some(dc) = samba::Samba::start(samba::AD, &samba::user("alice", "")) else { return };
+//! ```
+//!
+//! The ports of Active Directory are fixed (389 and 636), so each server has an address of its own,
+//! `127.X.Y.Z`: it listens there and nowhere else. LDAP alone is served: no SMB, no Kerberos, no
+//! DNS. A domain is provisioned once and kept in the cache of tests; each server has a copy.
+//!
+//! The administrator is [`ADMIN`] with [`PASSWORD`]. Certificates are from an authority of the
+//! server's own, `ca.pem`, for its address.
+//!
+//! Where Samba is not installed, or the tests do not run as root (ports below 1024): with `CI=true`
+//! that is a failure, else the test prints `skipped: …` and `start` returns `None`.
+#![allow(dead_code)]
+
+#[allow(clippy::duplicate_mod)]
+#[path = "skip.rs"]
+mod skip;
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The password of [`ADMIN`] and of everyone made by [`user_with_password`].
+pub const PASSWORD: &str = "Admin-4711-secret";
+/// The administrator's account.
+pub const ADMIN: &str = "Administrator";
+
+/// A domain that can be started.
+#[derive(Clone, Copy)]
+pub struct Domain {
+    /// `ad.example.org`
+    pub name: &'static str,
+    /// Its short name.
+    pub netbios: &'static str,
+    /// `DC=ad,DC=example,DC=org`
+    pub suffix: &'static str,
+}
+
+/// The domain of most tests.
+pub const AD: Domain =
+    Domain { name: "ad.example.org", netbios: "ADEX", suffix: "DC=ad,DC=example,DC=org" };
+/// Another, whose members can be foreign ones in the first.
+pub const OTHER: Domain =
+    Domain { name: "other.example.net", netbios: "OTHER", suffix: "DC=other,DC=example,DC=net" };
+
+/// A running domain controller.
+pub struct Samba {
+    /// `ldap://127.X.Y.Z`
+    pub url: String,
+    /// `ldaps://127.X.Y.Z`
+    pub ldaps_url: String,
+    /// The domain.
+    pub domain: Domain,
+    /// Its folder: `ca.pem`, `etc/smb.conf`, `private/`.
+    pub dir: tempfile::TempDir,
+    address: Ipv4Addr,
+    child: Option<Child>,
+}
+
+impl Samba {
+    /// Starts a controller of `domain` that holds `ldif` beside what every domain has.
+    pub fn start(domain: Domain, ldif: &str) -> Option<Samba> {
+        if !skip::has("samba") || !skip::has("samba-tool") {
+            skip::skip(&skip::test(), "Samba's AD is not installed (Debian: samba-ad-provision)");
+            return None;
+        }
+        let Some(address) = free_address() else {
+            skip::skip(&skip::test(), "the ports of Active Directory are for root alone");
+            return None;
+        };
+        let dir = tempfile::tempdir().expect("a folder");
+        let kept = provisioned(domain);
+        let copied = run(Command::new("cp").arg("-a").arg(kept.join(".")).arg(dir.path()));
+        assert!(copied.status.success(), "cp: {}", text(&copied.stderr));
+        std::fs::create_dir_all(dir.path().join("run/ncalrpc")).expect("a folder");
+        let (ca, certificate, key) = make_certificates(dir.path(), address);
+        let smb_conf = dir.path().join("etc/smb.conf");
+        let provisioned = std::fs::read_to_string(&smb_conf).expect("smb.conf");
+        let here = dir.path().display().to_string();
+        let mut conf = String::new();
+        for line in provisioned.replace(&kept.display().to_string(), &here).lines() {
+            let key_of = line.split('=').next().unwrap_or_default().trim();
+            if !["interfaces", "server services", "log file"].contains(&key_of) {
+                conf += &format!("{line}\n");
+            }
+            if line == "[global]" {
+                conf += &format!(
+                    "\tinterfaces = {address}/8\n\tserver services = ldap\n\
+                     \tlog file = {here}/log\n\tpid directory = {here}/run\n\
+                     \tncalrpc dir = {here}/run/ncalrpc\n\tserver role check:inhibit = yes\n\
+                     \ttls enabled = yes\n\ttls cafile = {ca}\n\ttls certfile = {certificate}\n\
+                     \ttls keyfile = {key}\n"
+                );
+            }
+        }
+        std::fs::write(&smb_conf, conf).expect("smb.conf");
+        let mut server = Samba {
+            url: format!("ldap://{address}"),
+            ldaps_url: format!("ldaps://{address}"),
+            domain,
+            dir,
+            address,
+            child: None,
+        };
+        server.load(ldif);
+        assert!(server.start_again(), "samba does not start: {}", server.log());
+        Some(server)
+    }
+
+    /// Starts it again after [`Samba::kill`], at the same address with the same data. Whether it
+    /// answers.
+    pub fn start_again(&mut self) -> bool {
+        let child = Command::new("/usr/sbin/samba")
+            .arg("-s")
+            .arg(self.dir.path().join("etc/smb.conf"))
+            .args(["-i", "-M", "single"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(self.dir.path().join("log")).expect("a log"))
+            .spawn()
+            .expect("samba");
+        self.child = Some(child);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < deadline {
+            let ended = self.child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(Some(_))));
+            if ended {
+                self.child = None;
+                return false;
+            }
+            let anonymous = self
+                .ldap("ldapsearch", &self.ldaps_url, None)
+                .args(["-b", "", "-s", "base", "defaultNamingContext"])
+                .stdin(Stdio::null())
+                .output()
+                .expect("ldapsearch");
+            if anonymous.status.success() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+
+    /// Kills it (SIGKILL) and waits for its end.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a running server").id()
+    }
+
+    /// The certificate of the authority that signed the server's.
+    pub fn ca_file(&self) -> PathBuf {
+        self.dir.path().join("ca.pem")
+    }
+
+    /// The DN of a [`user`] or [`group`].
+    pub fn dn(&self, cn: &str) -> String {
+        format!("CN={cn},CN=Users,{}", self.domain.suffix)
+    }
+
+    /// `NAME@ad.example.org`: who binds by user principal name.
+    pub fn upn(&self, name: &str) -> String {
+        format!("{name}@{}", self.domain.name)
+    }
+
+    /// Applies LDIF change records as the administrator. `SUFFIX` in them is the domain's.
+    pub fn modify(&self, changes: &str) {
+        let (status, told) = self.try_modify(changes);
+        assert!(status, "ldapmodify: {told}");
+    }
+
+    /// The same; whether it was taken, and what was told.
+    pub fn try_modify(&self, changes: &str) -> (bool, String) {
+        let admin = self.upn(ADMIN);
+        let mut child = self
+            .ldap("ldapmodify", &self.ldaps_url, Some((&admin, PASSWORD)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("ldapmodify");
+        let changes = changes.replace("SUFFIX", self.domain.suffix);
+        child.stdin.take().expect("stdin").write_all(changes.as_bytes()).expect("changes");
+        let output = child.wait_with_output().expect("ldapmodify");
+        (output.status.success(), text(&output.stderr))
+    }
+
+    /// `ldapsearch -LLL` over the domain as the administrator; what it prints.
+    pub fn search(&self, arguments: &[&str]) -> String {
+        let admin = self.upn(ADMIN);
+        let output = run(self
+            .ldap("ldapsearch", &self.ldaps_url, Some((&admin, PASSWORD)))
+            .args(["-LLL", "-o", "ldif-wrap=no", "-b", self.domain.suffix])
+            .args(arguments));
+        assert!(output.status.success(), "ldapsearch: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// Tries to bind as `who`; what the server says where it refuses.
+    pub fn bind(&self, who: &str, password: &str) -> Result<(), String> {
+        let output = run(self
+            .ldap("ldapsearch", &self.ldaps_url, Some((who, password)))
+            .args(["-b", "", "-s", "base", "1.1"]));
+        if output.status.success() { Ok(()) } else { Err(text(&output.stderr)) }
+    }
+
+    fn ldap(&self, program: &str, url: &str, as_: Option<(&str, &str)>) -> Command {
+        let mut command = Command::new(program);
+        command.env("LDAPTLS_CACERT", self.ca_file()).args(["-x", "-H", url]);
+        if let Some((who, password)) = as_ {
+            command.args(["-D", who, "-w", password]);
+        }
+        command
+    }
+
+    /// Writes entries to the database while the server is not running, in one transaction.
+    fn load(&self, ldif: &str) {
+        let file = self.dir.path().join("data.ldif");
+        std::fs::write(&file, ldif.replace("SUFFIX", self.domain.suffix)).expect("the LDIF");
+        let output = run(Command::new("/usr/bin/python3")
+            .args(["-c", LOAD])
+            .arg(self.dir.path().join("etc/smb.conf"))
+            .arg(self.dir.path().join("private/sam.ldb"))
+            .arg(&file));
+        assert!(output.status.success(), "loading: {}", text(&output.stderr));
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Samba {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A person `CN=NAME,CN=Users` who is enabled and has no password. `extra` are further lines of LDIF,
+/// each with its line end.
+pub fn user(name: &str, extra: &str) -> String {
+    let account =
+        if extra.contains("userAccountControl:") { "" } else { "userAccountControl: 544\n" };
+    format!(
+        "dn: CN={name},CN=Users,SUFFIX\nobjectClass: user\nsAMAccountName: {name}\n{account}{extra}\n"
+    )
+}
+
+/// A security group `CN=NAME,CN=Users` (global) with members given by DN.
+pub fn group(name: &str, members: &[String], extra: &str) -> String {
+    let members: String = members.iter().map(|member| format!("member: {member}\n")).collect();
+    format!(
+        "dn: CN={name},CN=Users,SUFFIX\nobjectClass: group\nsAMAccountName: {name}\n{members}{extra}\n"
+    )
+}
+
+/// The DN of a [`user`] or [`group`] in an LDIF of this module's.
+pub fn dn(cn: &str) -> String {
+    format!("CN={cn},CN=Users,SUFFIX")
+}
+
+/// Adds an LDIF to `sam.ldb` through Samba's own modules, which fill in ids and links.
+const LOAD: &str = "
+import sys
+from samba.auth import system_session
+from samba.param import LoadParm
+from samba.samdb import SamDB
+lp = LoadParm()
+lp.load(sys.argv[1])
+db = SamDB(url=sys.argv[2], session_info=system_session(lp), lp=lp)
+db.transaction_start()
+for _, entry in db.parse_ldif(open(sys.argv[3]).read()):
+    db.add(entry)
+db.transaction_commit()
+";
+
+/// The folder of a provisioned domain, made where it is not there yet.
+fn provisioned(domain: Domain) -> PathBuf {
+    let cache = std::env::var_os("IDPSYNCD_TEST_CACHE").map_or_else(
+        || {
+            let home = std::env::var_os("HOME").unwrap_or_else(|| "/root".into());
+            PathBuf::from(home).join(".cache/idpsyncd-tests")
+        },
+        PathBuf::from,
+    );
+    std::fs::create_dir_all(&cache).expect("the cache of tests");
+    let version = text(&run(Command::new("/usr/sbin/samba").arg("--version")).stdout);
+    let version: String =
+        version.trim().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let kept = cache.join(format!("{}-{version}", domain.name));
+    // Of tests that run side by side one makes it, and the others wait.
+    let lock = std::fs::File::create(cache.join(format!("{}.lock", domain.name))).expect("a lock");
+    lock.lock().expect("a lock");
+    if kept.join("done").is_file() {
+        return kept;
+    }
+    let _ = std::fs::remove_dir_all(&kept);
+    std::fs::create_dir(&kept).expect("a folder");
+    let output = run(Command::new("samba-tool")
+        .args(["domain", "provision", "--server-role=dc", "--dns-backend=NONE"])
+        .arg(format!("--realm={}", domain.name.to_uppercase()))
+        .arg(format!("--domain={}", domain.netbios))
+        .arg(format!("--adminpass={PASSWORD}"))
+        .arg(format!("--targetdir={}", kept.display()))
+        .args(["--host-name=dc", "--option=interfaces=lo", "--option=bind interfaces only=yes"])
+        .arg("--option=vfs objects=dfs_samba4 acl_xattr xattr_tdb"));
+    assert!(output.status.success(), "samba-tool: {}", text(&output.stderr));
+    std::fs::write(kept.join("done"), "").expect("a mark");
+    kept
+}
+
+/// An address of the loopback where nobody listens on the ports of Active Directory; none where this
+/// user may not listen there.
+fn free_address() -> Option<Ipv4Addr> {
+    for _ in 0..100 {
+        let bytes = tempfile::Builder::new().rand_bytes(3).tempfile().ok()?;
+        let name = bytes.path().file_name()?.to_string_lossy().into_owned();
+        let at = |from_end: usize| name.bytes().rev().nth(from_end).map(|byte| byte % 250 + 2);
+        let address = Ipv4Addr::new(127, at(0)?, at(1)?, at(2)?);
+        match TcpListener::bind((address, 389)) {
+            Ok(_) => return Some(address),
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return None,
+            Err(_) => {}
+        }
+    }
+    None
+}
+
+/// An authority `ca.pem` and a certificate by it for `address`: the three files of `tls …` in smb.conf.
+fn make_certificates(dir: &Path, address: Ipv4Addr) -> (String, String, String) {
+    let openssl = |arguments: &str| {
+        let output = run(Command::new("openssl").args(arguments.split(' ')).current_dir(dir));
+        assert!(output.status.success(), "openssl: {}", text(&output.stderr));
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
+    openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=Test-CA"));
+    openssl(&format!("req {key} -keyout server.key -out server.csr -subj /CN=dc"));
+    std::fs::write(dir.join("san"), format!("subjectAltName=DNS:localhost,IP:{address}\n"))
+        .expect("a file");
+    openssl(
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san \
+         -out server.pem",
+    );
+    let path = |name: &str| dir.join(name).display().to_string();
+    (path("ca.pem"), path("server.pem"), path("server.key"))
+}
+
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().expect("a program")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
