@@ -6,7 +6,7 @@ use super::args::{AuthorizeArgs, Output};
 use super::request::{self, On};
 use super::{Failure, exit, print};
 use crate::config::Config;
-use crate::model::Status;
+use crate::model::{Standing, Status};
 use crate::policy::{Action, Verdict, decide, decide_some};
 use crate::routes::{Matched, Routes, Target};
 use crate::sync;
@@ -84,16 +84,15 @@ fn decided(config: &Config, user: &str, action: &Action, on: &On) -> Result<Deci
 
 /// Why nothing counts, in words; `None` where grants count.
 pub(super) fn suspended(status: &Status) -> Option<String> {
-    match status {
-        Status::Enabled | Status::Missing { disabled_by: None, .. } => None,
-        Status::Disabled { by } | Status::Missing { disabled_by: Some(by), .. } => {
-            Some(format!("the user is disabled in `{by}`: no role counts"))
+    let how = match (status.standing(), status) {
+        (Standing::Enabled, _) => return None,
+        (Standing::Disabled(by), _) => format!("disabled in `{by}`"),
+        (Standing::Deprovisioned, Status::Deprovisioned { since }) => {
+            format!("deprovisioned since {}", crate::model::rfc3339(*since))
         }
-        Status::Deprovisioned { since } => Some(format!(
-            "the user is deprovisioned since {}: no role counts",
-            crate::model::rfc3339(*since)
-        )),
-    }
+        (Standing::Deprovisioned, _) => "deprovisioned".to_owned(),
+    };
+    Some(format!("the user is {how}: no role counts"))
 }
 
 impl Decided {

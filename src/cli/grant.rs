@@ -9,7 +9,7 @@ use super::print::{self, Style, Table};
 use super::time::{From, moment};
 use super::{Failure, exit, reach};
 use crate::config::Config;
-use crate::model::{GrantKind, LocalGrant, RoleIdx, State, Status, UserId, rfc3339, username};
+use crate::model::{GrantKind, LocalGrant, RoleIdx, State, UserId, rfc3339, username};
 use crate::plan::{ByHand, Plan};
 use crate::sync;
 
@@ -130,8 +130,7 @@ fn find_user(state: &State, name: &str) -> Result<UserId, String> {
 pub(super) fn user_called(state: &State, name: &str) -> Result<Option<UserId>, String> {
     let canonical = username::canonical(name)?;
     let user = state.users.iter().rfind(|user| {
-        !matches!(user.status, Status::Deprovisioned { .. })
-            && state.texts.get(user.username) == canonical
+        !user.status.is_deprovisioned() && state.texts.get(user.username) == canonical
     });
     Ok(user.map(|user| user.id))
 }

@@ -18,7 +18,7 @@ use super::time::{From, moment};
 use super::user::{find, status_word};
 use super::{Failure, exit};
 use crate::config::Config;
-use crate::model::{Change, NewToken, State, Status, Time, UserId, rfc3339, token};
+use crate::model::{Change, NewToken, State, Time, UserId, rfc3339, token};
 use crate::plan::{ByHand, TablesRef};
 use crate::store::{Reader, TokenRow};
 use crate::sync;
@@ -219,10 +219,7 @@ fn ends(row: &TokenRow, now: Time) -> String {
         return format!("expired {}", rfc3339(row.expires_at));
     }
     let until = format!("until {}", rfc3339(row.expires_at));
-    match &row.owner {
-        Status::Enabled | Status::Missing { disabled_by: None, .. } => until,
-        _ => format!("{until}, refused: its owner is disabled"),
-    }
+    if row.owner.counts() { until } else { format!("{until}, refused: its owner is disabled") }
 }
 
 fn list(config: &Config, user: Option<&str>, output: Output) -> Result<u8, Failure> {

@@ -102,7 +102,7 @@ fn change(
 /// What an identity provider says of the user all the same.
 fn still(reader: &Reader, name: &str) -> Result<Option<String>, Failure> {
     let Ok(name) = crate::model::username::canonical(name) else { return Ok(None) };
-    let gone = |user: &UserDetail| matches!(user.status, Status::Deprovisioned { .. });
+    let gone = |user: &UserDetail| user.status.is_deprovisioned();
     let Some(user) = reader.user(&name)?.filter(|user| !gone(user)) else { return Ok(None) };
     let mut sources: Vec<&str> = user.links.iter().map(|(source, _)| source.as_str()).collect();
     sources.retain(|source| *source != local::NAME);

@@ -28,6 +28,6 @@ pub use mirror::{MirrorPatch, StoredMirror};
 pub use people::{Decided, Effective, GrantDetail, ReachedBy, TokenRow, UserDetail, UserRow};
 pub use provision::{Acquaintance, MirrorOutline, ProvisionContext, ProvisionQuery};
 pub use review::Review;
-pub use seen::{SeenLink, SeenSet, SeenToken, SeenUser, Since, Standing};
+pub use seen::{SeenLink, SeenSet, SeenToken, SeenUser, Since};
 pub use sqlite::{Footprint, Reader, RunLock, SCHEMA_VERSION, Writer};
 pub use status::{Meta, ScopeStatus, SourceStatus};

@@ -2,26 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{RoleSetId, UserId};
-
-/// How someone stands at the gateway.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing<'a> {
-    /// The role set counts: enabled, or missing for not too long and not disabled before.
-    Enabled,
-    /// This source says or said that the account is disabled.
-    Disabled(&'a str),
-    /// Gone, or replaced by another person.
-    Deprovisioned,
-}
+use crate::model::{RoleSetId, Status, UserId};
 
 /// The row that gateways see under a username.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SeenUser<'a> {
     /// The username.
     pub username: &'a str,
-    /// How it stands.
-    pub standing: Standing<'a>,
+    /// How the person stands.
+    pub status: Status,
     /// The number of its role set. It may stand for another set in another generation.
     pub set: i64,
 }

@@ -11,8 +11,8 @@ use crate::directory::{Directory, Enabled};
 use crate::model::token::{self, SECRET_LENGTH};
 use crate::model::username::canonical;
 use crate::model::{
-    Cause, Change, Deed, Diagnostic, DiagnosticCode, Done, LocalAccount, NewToken, State, Status,
-    Subject, Time, UserId,
+    Cause, Change, Deed, Diagnostic, DiagnosticCode, Done, LocalAccount, NewToken, State, Subject,
+    Time, UserId,
 };
 use crate::plan;
 use crate::resolve::Resolved;
@@ -245,7 +245,7 @@ fn ensure_token(resolved: &mut Resolved, old: &State, user: UserId, admin: &Admi
     let stays = |user: UserId| {
         let place = resolved.state.users.binary_search_by_key(&user, |user| user.id);
         let row = place.ok().and_then(|place| resolved.state.users.get(place));
-        row.is_some_and(|row| !matches!(row.status, Status::Deprovisioned { .. }))
+        row.is_some_and(|row| !row.status.is_deprovisioned())
     };
     let other = |it: &&token::Token| it.digest == admin.digest && it.user != user && stays(it.user);
     if old.tokens.list().iter().any(|it| other(&it)) {
@@ -295,7 +295,7 @@ fn nobody_else(
         ))
     };
     let user = reader.map(|reader| reader.user(name)).transpose()?.flatten();
-    if let Some(user) = user.filter(|user| !matches!(user.status, Status::Deprovisioned { .. })) {
+    if let Some(user) = user.filter(|user| !user.status.is_deprovisioned()) {
         let others = user.links.iter().find(|(source, _)| source != NAME);
         if let Some((source, _)) = others {
             return Err(taken(source));

@@ -26,8 +26,8 @@ use crate::directory::{
 };
 use crate::model::caller::{Caller, KnownBy};
 use crate::model::diagnostic::{Diagnostic, texts};
-use crate::model::{Change, Status, Time};
-use crate::plan::{self, NotApproved, effective};
+use crate::model::{Change, Standing, Time};
+use crate::plan::{self, NotApproved};
 use crate::resolve::{LinkBy, NewGroup, Resolved, Rules, View, new_group, resolve};
 use crate::source::{Looked, Source, SourceError, Who};
 use crate::store::{
@@ -483,12 +483,12 @@ fn additions(
     if full.users.len() > 1 || name != who.username {
         return Err(Person::Refused("others would come along: left to the next sync".to_owned()));
     }
-    if !effective::counts(user) {
-        let by = match &user.status {
-            Status::Disabled { by } => by.as_str(),
-            _ => "?",
-        };
-        return Err(Person::Refused(format!("disabled in `{by}`")));
+    match user.status.standing() {
+        Standing::Enabled => {}
+        Standing::Disabled(by) => return Err(Person::Refused(format!("disabled in `{by}`"))),
+        Standing::Deprovisioned => {
+            return Err(Person::Refused("deprovisioned: left to the next sync".to_owned()));
+        }
     }
     let mut plan = plan::stranger(&around.state, &full, changes, now).map_err(|why| match why {
         NotApproved::Gone(what) => {

@@ -3,9 +3,9 @@
 use super::provision::{Heard, Person};
 use crate::config::Config;
 use crate::directory::{Named, Sighting};
-use crate::model::Status;
 use crate::model::caller::{Caller, KnownBy};
 use crate::model::username::{UsernameFrom, canonical};
+use crate::model::{Standing, Status};
 use crate::store::Acquaintance;
 
 /// Who is to be provisioned.
@@ -67,14 +67,13 @@ pub(super) fn acquainted(
     generation: u64,
 ) -> Result<(), Person> {
     let who = asked.who;
-    let gone = |status: &Status| matches!(status, Status::Deprovisioned { .. });
     let same: Box<dyn Fn(&&Acquaintance) -> bool> = match &asked.caller.known_by {
         KnownBy::Name(_) => Box::new(|one| one.username == who.username),
         KnownBy::Id { source, ext } => {
             Box::new(move |one| one.ids.iter().any(|(of, id, _)| (of, id) == (source, ext)))
         }
     };
-    let alive = known.iter().filter(&same).find(|one| !gone(&one.status));
+    let alive = known.iter().filter(&same).find(|one| !one.status.is_deprovisioned());
     let Some(one) = alive.or_else(|| known.iter().find(&same)) else {
         return match known.first() {
             None => Ok(()),
@@ -95,22 +94,16 @@ pub(super) fn acquainted(
             one.ids.iter().any(|(of, id, refused)| *refused && (of, id) == (source, ext))
         }
     };
-    Err(match &one.status {
-        _ if refused => Person::Refused(
-            "the source calls the account otherwise than the person is called".to_owned(),
-        ),
-        status if may_enter(status) => Person::Known { generation },
-        Status::Disabled { by } => Person::Refused(format!("disabled in `{by}`")),
-        Status::Missing { disabled_by: Some(by), .. } => {
-            Person::Refused(format!("disabled in `{by}`, and gone from there"))
+    let why = match one.status.standing() {
+        _ if refused => {
+            "the source calls the account otherwise than the person is called".to_owned()
         }
-        _ => Person::Refused("deprovisioned: left to the next sync".to_owned()),
-    })
-}
-
-fn may_enter(status: &Status) -> bool {
-    match status {
-        Status::Enabled | Status::Missing { disabled_by: None, .. } => true,
-        Status::Disabled { .. } | Status::Missing { .. } | Status::Deprovisioned { .. } => false,
-    }
+        Standing::Enabled => return Err(Person::Known { generation }),
+        Standing::Disabled(by) if matches!(one.status, Status::Missing { .. }) => {
+            format!("disabled in `{by}`, and gone from there")
+        }
+        Standing::Disabled(by) => format!("disabled in `{by}`"),
+        Standing::Deprovisioned => "deprovisioned: left to the next sync".to_owned(),
+    };
+    Err(Person::Refused(why))
 }

@@ -11,9 +11,9 @@ use super::people::{People, Stands, Word};
 use super::tokens::{Draft, Tokens};
 use super::{Compiled, Replica, RoleSet, SetRef, Wanted};
 use crate::gateway::question::Digest;
-use crate::model::{Role, RoleSetId, Text, UserId};
+use crate::model::{Role, RoleSetId, Standing, Status, Text, UserId};
 use crate::policy::{Effect, Policy};
-use crate::store::{Reader, SeenLink, SeenSet, SeenToken, Since, Standing, StoreError};
+use crate::store::{Reader, SeenLink, SeenSet, SeenToken, Since, StoreError};
 
 /// At least so many changed names are kept beside the others before all are read anew.
 const RECENT: usize = 4_096;
@@ -178,8 +178,8 @@ fn own(ids: &mut [Ids], links: &[SeenLink], owner: Owner) {
 }
 
 /// What someone stands for; `Err` holds the number of the set that counts.
-fn stands(standing: Standing<'_>, set: i64, why: &mut Vec<Arc<str>>) -> Result<Stands, i64> {
-    match standing {
+fn stands(status: &Status, set: i64, why: &mut Vec<Arc<str>>) -> Result<Stands, i64> {
+    match status.standing() {
         Standing::Enabled => Err(set),
         Standing::Disabled(by) => {
             let words = format!("`{by}` says that the account is disabled");
@@ -214,7 +214,7 @@ impl Replica {
             // Those of people who are gone: whoever has such an id now comes first.
             let mut gone: Vec<(SeenLink, Owner)> = Vec::new();
             reader.seen_users(&wanted.sources, |user, links| {
-                let stands = match stands(user.standing, user.set, &mut why) {
+                let stands = match stands(&user.status, user.set, &mut why) {
                     Ok(stands) => stands,
                     Err(set) => Stands::Enabled(
                         *places
@@ -312,14 +312,14 @@ impl Replica {
         let mut rows = Vec::with_capacity(names.len());
         reader.seen_under(names, |_, user| {
             rows.push(
-                user.map_or(Ok(Stands::Nobody), |user| stands(user.standing, user.set, &mut why)),
+                user.map_or(Ok(Stands::Nobody), |user| stands(&user.status, user.set, &mut why)),
             );
         })?;
         seen.extend(names.iter().map(String::as_str).zip(rows));
         let mut owned: Vec<(String, Vec<SeenLink>, Result<Stands, i64>)> = Vec::new();
         reader.seen_numbers(users, &self.wanted.sources, |user, links| {
             if !links.is_empty() {
-                let stands = stands(user.standing, user.set, &mut why);
+                let stands = stands(&user.status, user.set, &mut why);
                 owned.push((user.username.to_owned(), links.to_vec(), stands));
             }
         })?;

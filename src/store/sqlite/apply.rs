@@ -341,7 +341,7 @@ enum Row {
 }
 
 /// `status`, `since` and `disabled_by` as stored.
-fn status(status: &Status) -> (i64, Option<i64>, Option<&str>) {
+pub(super) fn status(status: &Status) -> (i64, Option<i64>, Option<&str>) {
     match status {
         Status::Enabled => (0, None, None),
         Status::Disabled { by } => (1, None, Some(by)),
@@ -470,7 +470,7 @@ fn distinct_names(conn: &Connection, tables: &Tables, written: &[&User]) -> Resu
         conn.prepare("SELECT count(*) FROM user WHERE username = ?1 AND status <> 3")?;
     for user in written {
         let name = tables.texts.get(user.username);
-        let live = !matches!(user.status, Status::Deprovisioned { .. });
+        let live = !user.status.is_deprovisioned();
         if live && count.query_row([name], |row| row.get::<_, i64>(0))? != 1 {
             return Err(shared(name));
         }

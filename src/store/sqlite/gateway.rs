@@ -22,14 +22,14 @@ use rusqlite::{Connection, OptionalExtension, Row, Rows, Statement};
 
 use super::codec::user_at;
 use super::error::{Fault, StoreError};
-use super::load::{set_id, text};
+use super::load::{set_id, status, text};
 use super::reader::Reader;
 use crate::model::{Time, UserId};
 use crate::policy::{Action, Resource};
-use crate::store::{SeenLink, SeenSet, SeenUser, Since, Standing};
+use crate::store::{SeenLink, SeenSet, SeenUser, Since};
 
-/// `status`, `disabled_by` and `role_set` of `user`, after its `username`; then its number.
-const COLUMNS: &str = "username, status, disabled_by, role_set, id";
+/// What [`seen`] reads of `user`, and its number.
+const COLUMNS: &str = "username, status, since, disabled_by, role_set, id";
 
 /// The links of people in order, those of some sources.
 struct Links<'a> {
@@ -83,15 +83,7 @@ fn numbers(conn: &Connection, sources: &[String]) -> Result<Vec<Option<i64>>, Fa
 }
 
 fn seen<'a>(row: &'a Row<'_>) -> Result<SeenUser<'a>, Fault> {
-    let by = row.get_ref(2)?.as_str_or_null().map_err(rusqlite::Error::from)?;
-    let standing = match row.get::<_, i64>(1)? {
-        0 => Standing::Enabled,
-        1 => Standing::Disabled(by.unwrap_or_default()),
-        2 => by.map_or(Standing::Enabled, Standing::Disabled),
-        3 => Standing::Deprovisioned,
-        other => return Err(Fault::Damaged(format!("a user has the unknown status {other}"))),
-    };
-    Ok(SeenUser { username: text(row, 0)?, standing, set: row.get(3)? })
+    Ok(SeenUser { username: text(row, 0)?, status: status(row, 1)?, set: row.get(4)? })
 }
 
 /// Puts roles (a set's number, a live role's name) into their sets.
@@ -161,7 +153,7 @@ impl Reader {
             while let Some(row) = rows.next()? {
                 let user = seen(row)?;
                 if let Some(all) = &mut all {
-                    all.of(user_at(row, 4)?, user.username, &mut links)?;
+                    all.of(user_at(row, 5)?, user.username, &mut links)?;
                 }
                 each(user, &links).map_err(Fault::Damaged)?;
             }

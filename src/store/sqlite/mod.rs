@@ -59,3 +59,5 @@ pub use reader::Reader;
 pub use schema::SCHEMA_VERSION;
 pub use watch::Footprint;
 pub use writer::Writer;
+#[cfg(test)]
+mod who_counts_tests;

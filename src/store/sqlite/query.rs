@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::codec::user_at;
+use super::codec::{COUNTS, user_at};
 use super::error::{Fault, StoreError};
 use super::load::{StoredReasons, local_grant, roles, set_id, status};
 use super::reader::Reader;
@@ -121,10 +121,9 @@ impl Reader {
         each: &mut dyn FnMut(&str, i64) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         self.read_as(|conn| {
-            let mut statement = conn.prepare(
-                "SELECT username, role_set FROM user \
-                 WHERE status = 0 OR (status = 2 AND disabled_by IS NULL) ORDER BY username",
-            )?;
+            let mut statement = conn.prepare(&format!(
+                "SELECT u.username, u.role_set FROM user u WHERE {COUNTS} ORDER BY u.username"
+            ))?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 if each(super::load::text(row, 0)?, row.get(1)?).is_break() {

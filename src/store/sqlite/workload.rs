@@ -2,13 +2,14 @@
 
 use rusqlite::Connection;
 
+use super::codec::COUNTS;
 use super::error::{Fault, StoreError};
 use super::load::workload_identity;
 use super::reader::Reader;
 use crate::model::WorkloadIdentity;
 use crate::store::ReachedBy;
 
-/// The rows of `gateway_workload_identity` with the role that allows each.
+/// The rows of `gateway_workload_identity` with the role that allows each, of those who count.
 const REACHED: &str = "SELECT u.username, q.action, r.name, w.pool, w.platform, w.namespace, w.service_account, \
             w.cloud, w.identity, w.why \
        FROM workload w \
@@ -19,8 +20,7 @@ const REACHED: &str = "SELECT u.username, q.action, r.name, w.pool, w.platform, 
        JOIN role_set s ON s.list = d.list \
        JOIN user u ON u.role_set = s.num \
       WHERE (w.identity = ?1 OR w.identity IS NULL) \
-        AND (u.status = 0 OR (u.status = 2 AND u.disabled_by IS NULL)) \
-        AND (d.whose = 0 OR (d.whose = 2) = (w.pool = u.username))";
+        AND (d.whose = 0 OR (d.whose = 2) = (w.pool = u.username)) AND ";
 
 impl Reader {
     /// Who reaches `identity` (compared exactly), and who reaches what is unknown and so may be it.
@@ -42,7 +42,7 @@ impl Reader {
 }
 
 fn reached_by(conn: &Connection, identity: &str) -> Result<Vec<ReachedBy>, Fault> {
-    let mut statement = conn.prepare(REACHED)?;
+    let mut statement = conn.prepare(&format!("{REACHED}{COUNTS}"))?;
     let mut rows = statement.query([identity])?;
     let mut out = Vec::new();
     while let Some(row) = rows.next()? {

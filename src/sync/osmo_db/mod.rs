@@ -24,9 +24,7 @@ use crate::directory::Directory;
 use crate::directory::local::{self, NAME, NewAccount, check_id, free_id, nobody};
 use crate::model::diagnostic::texts;
 use crate::model::username::{UsernameFrom, canonical};
-use crate::model::{
-    Deed, Inconsistent, LocalAccount, LocalGrant, NewToken, State, Status, Time, UserId,
-};
+use crate::model::{Deed, Inconsistent, LocalAccount, LocalGrant, NewToken, State, Time, UserId};
 use crate::plan::{self, Brought, Plan, Records};
 use crate::platform::osmo::database::{self, Account, Accounts, Assigned, Database, TokenWish};
 use crate::resolve::{Resolved, View, resolve};
@@ -229,15 +227,14 @@ impl<'a> Inputs<'a> {
 
     /// Whoever is here, by name.
     fn known(&self) -> BTreeMap<String, UserId> {
-        let here =
-            |user: &&crate::model::User| !matches!(user.status, Status::Deprovisioned { .. });
+        let here = |user: &&crate::model::User| !user.status.is_deprovisioned();
         let users = self.old.users.iter().filter(here);
         users.map(|user| (self.old.texts.get(user.username).to_owned(), user.id)).collect()
     }
 
     /// What people were called who are gone.
     fn gone(&self) -> BTreeSet<&str> {
-        let gone = |user: &&crate::model::User| matches!(user.status, Status::Deprovisioned { .. });
+        let gone = |user: &&crate::model::User| user.status.is_deprovisioned();
         let users = self.old.users.iter().filter(gone);
         users.map(|user| self.old.texts.get(user.username)).collect()
     }

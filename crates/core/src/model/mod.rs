@@ -26,8 +26,8 @@ pub use index::{Inconsistent, IndexVec, RoleIdx, TooMany, UserId};
 pub use role_map::RoleMap;
 pub use role_name::{RoleNameError, check_role_name};
 pub use state::{
-    Grant, GrantKind, Link, LocalGrant, Mode, ReasonBook, Role, RoleSetId, SetIdx, State, Status,
-    User,
+    Grant, GrantKind, Link, LocalGrant, Mode, ReasonBook, Role, RoleSetId, SetIdx, Standing, State,
+    Status, User,
 };
 pub use texts::{Text, Texts};
 pub use token::{NewToken, Token, Tokens};

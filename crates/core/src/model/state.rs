@@ -118,6 +118,44 @@ pub enum Status {
     },
 }
 
+/// What a [`Status`] means for what somebody holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing<'a> {
+    /// Grants count: enabled, or missing for not too long and not disabled before.
+    Enabled,
+    /// None counts: this source says or said that the account is disabled.
+    Disabled(&'a str),
+    /// None counts: gone for too long, or replaced by another person. The name may be another's.
+    Deprovisioned,
+}
+
+impl Status {
+    /// What it means: the only place that says so. The store's views cannot ask here, and are held
+    /// to it by a test.
+    #[must_use]
+    pub fn standing(&self) -> Standing<'_> {
+        match self {
+            Status::Enabled | Status::Missing { disabled_by: None, .. } => Standing::Enabled,
+            Status::Disabled { by } | Status::Missing { disabled_by: Some(by), .. } => {
+                Standing::Disabled(by)
+            }
+            Status::Deprovisioned { .. } => Standing::Deprovisioned,
+        }
+    }
+
+    /// Whether grants count.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.standing() == Standing::Enabled
+    }
+
+    /// Whether somebody is gone for good, so that the username is free.
+    #[must_use]
+    pub fn is_deprovisioned(&self) -> bool {
+        self.standing() == Standing::Deprovisioned
+    }
+}
+
 /// A person.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct User {

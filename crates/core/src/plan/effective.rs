@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashMap;
 use sha2::{Digest, Sha256};
 
-use crate::model::{GrantKind, Inconsistent, RoleIdx, RoleSetId, State, Status, Time, User};
+use crate::model::{GrantKind, Inconsistent, RoleIdx, RoleSetId, State, Time};
 
 impl RoleSetId {
     /// The id of the set without roles.
@@ -57,7 +57,7 @@ impl Effective {
             let mine = grants.iter().take_while(|grant| grant.user == user.id).count();
             let (mine, rest) = grants.split_at(mine);
             grants = rest;
-            if counts(user) {
+            if user.status.counts() {
                 roles.extend_from_slice(&everyone);
                 roles.extend(mine.iter().filter(|g| valid(state, g.kind, now)).map(|g| g.role));
                 roles.sort_unstable();
@@ -111,17 +111,6 @@ pub(super) fn names<'s>(state: &'s State, roles: &[RoleIdx]) -> Result<Vec<&'s s
         state.roles.get(*role).map(|role| role.name.as_str()).ok_or(Inconsistent::NoSuchRole(*role))
     };
     roles.iter().map(name).collect()
-}
-
-/// Whether a user's grants count: enabled, or missing for not too long and not disabled before.
-#[must_use]
-pub fn counts(user: &User) -> bool {
-    match &user.status {
-        Status::Enabled | Status::Missing { disabled_by: None, .. } => true,
-        Status::Disabled { .. }
-        | Status::Missing { disabled_by: Some(_), .. }
-        | Status::Deprovisioned { .. } => false,
-    }
 }
 
 pub(super) fn valid(state: &State, kind: GrantKind, now: Time) -> bool {

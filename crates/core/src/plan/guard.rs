@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use hashbrown::{HashMap, HashSet};
 
 use crate::model::{
-    Cause, Change, Diagnostic, DiagnosticCode, Inconsistent, RoleIdx, RoleMap, State, Status,
-    Subject, UserId,
+    Cause, Change, Diagnostic, DiagnosticCode, Inconsistent, RoleIdx, RoleMap, State, Subject,
+    UserId,
 };
 
 use super::effective::Effective;
@@ -187,7 +187,7 @@ fn by_name(state: &State) -> HashMap<&str, usize> {
         .users
         .iter()
         .enumerate()
-        .filter(|(_, user)| !matches!(user.status, Status::Deprovisioned { .. }))
+        .filter(|(_, user)| !user.status.is_deprovisioned())
         .map(|(place, user)| (state.texts.get(user.username), place))
         .collect()
 }
@@ -255,13 +255,13 @@ fn hold_pairs(case: &Case<'_>, held: &BTreeSet<Pair>, causes: &Causes<'_>, verdi
         loop {
             let mut more = false;
             for user in &case.new.users {
-                let stays = !matches!(user.status, Status::Deprovisioned { .. });
+                let stays = !user.status.is_deprovisioned();
                 if stays && names.contains(case.new.texts.get(user.username)) {
                     more |= heirs.insert(user.id);
                 }
             }
             for heir in heirs.iter().filter_map(|heir| old_user(case, *heir)) {
-                if !matches!(heir.status, Status::Deprovisioned { .. }) {
+                if !heir.status.is_deprovisioned() {
                     names.insert(case.old.texts.get(heir.username));
                 }
             }
@@ -293,8 +293,7 @@ fn hold_pairs(case: &Case<'_>, held: &BTreeSet<Pair>, causes: &Causes<'_>, verdi
             // Someone who comes back disabled under a name that is not free yet stays away.
             Change::UserDisabled { user, .. } => {
                 heirs.contains(user)
-                    && old_user(case, *user)
-                        .is_some_and(|user| matches!(user.status, Status::Deprovisioned { .. }))
+                    && old_user(case, *user).is_some_and(|user| user.status.is_deprovisioned())
             }
             Change::UserEnabled { .. }
             | Change::UserMissing { .. }
@@ -316,7 +315,7 @@ fn old_user<'a>(case: &Case<'a>, id: UserId) -> Option<&'a crate::model::User> {
 fn hold_disables(case: &Case<'_>, verdict: &mut Verdict) {
     let enabled = |user: UserId| {
         let place = case.old.users.binary_search_by_key(&user, |user| user.id).ok();
-        place.and_then(|place| case.old.users.get(place)).is_some_and(super::effective::counts)
+        place.and_then(|place| case.old.users.get(place)).is_some_and(|user| user.status.counts())
     };
     let mut all: Vec<usize> = Vec::new();
     let mut by_federation: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
@@ -332,8 +331,7 @@ fn hold_disables(case: &Case<'_>, verdict: &mut Verdict) {
         }
     }
     let (percent, floor) = (case.guard.max_disabled_percent, case.guard.max_lost_floor);
-    let everyone =
-        case.old.users.iter().filter(|user| super::effective::counts(user)).count() as u64;
+    let everyone = case.old.users.iter().filter(|user| user.status.counts()).count() as u64;
     let mut hold = |indexes: &[usize]| {
         for index in indexes {
             if let Some(slot) = verdict.held.get_mut(*index) {

@@ -34,8 +34,7 @@ fn place(state: &State) -> Option<usize> {
 #[must_use]
 pub fn called(state: &State, name: &str) -> Option<UserId> {
     let mine = |user: &&crate::model::User| {
-        !matches!(user.status, Status::Deprovisioned { .. })
-            && state.texts.get(user.username) == name
+        !user.status.is_deprovisioned() && state.texts.get(user.username) == name
     };
     state.users.iter().find(mine).map(|user| user.id)
 }
@@ -86,10 +85,10 @@ pub fn add(
         })
         .collect();
     let state = apply(old, &full, &chosen)?;
-    let bearers = state.users.iter().filter(|user| {
-        !matches!(user.status, Status::Deprovisioned { .. })
-            && state.texts.get(user.username) == name
-    });
+    let bearers = state
+        .users
+        .iter()
+        .filter(|user| !user.status.is_deprovisioned() && state.texts.get(user.username) == name);
     if bearers.count() > 1 {
         return Err(format!(
             "`{name}` is still the name of somebody whom no source lists any more: it is free once \

@@ -6,13 +6,13 @@ use hashbrown::HashSet;
 use crate::model::Diagnostic;
 use crate::model::{
     Cause, Change, Grant, GrantKind, Inconsistent, LocalGrant, Mode, NewToken, RoleIdx, RoleMap,
-    State, Status, Time, User, UserId, rfc3339, token,
+    Standing, State, Time, User, UserId, rfc3339, token,
 };
 use crate::resolve::Resolved;
 
 use super::apply::apply;
 use super::change::{ChangeView, Held, HeldHead, Plan, Summary};
-use super::effective::{Effective, counts, valid};
+use super::effective::{Effective, valid};
 use super::encoding;
 use super::guard::{Case, Guard, Verdict, weigh};
 use super::reach::widened;
@@ -371,16 +371,14 @@ fn add_token(
 
 /// Whether somebody may get a token.
 fn may_own(state: &State, user: &User) -> Result<(), String> {
-    if counts(user) {
-        return Ok(());
-    }
     let name = state.texts.get(user.username);
-    Err(match &user.status {
-        Status::Disabled { by } | Status::Missing { disabled_by: Some(by), .. } => {
-            format!("user `{name}` is disabled in `{by}`: no token is made for them meanwhile")
+    match user.status.standing() {
+        Standing::Enabled => Ok(()),
+        Standing::Disabled(by) => {
+            Err(format!("user `{name}` is disabled in `{by}`: no token is made for them meanwhile"))
         }
-        _ => format!("user `{name}` is gone: no token is made for them"),
-    })
+        Standing::Deprovisioned => Err(format!("user `{name}` is gone: no token is made for them")),
+    }
 }
 
 /// A change in words that mean the same in a later run: someone who is still to be created has no

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use crate::model::{
-    Cause, Change, Grant, GrantKind, Inconsistent, NewToken, Role, RoleIdx, RoleSetId, State,
-    Status, Text, Time, Token, Tokens, User, UserId,
+    Cause, Change, Grant, GrantKind, Inconsistent, NewToken, Role, RoleIdx, RoleSetId, State, Text,
+    Time, Token, Tokens, User, UserId,
 };
 use crate::policy::Effect;
 
 use super::change::Plan;
-use super::effective::{Effective, counts, names, valid};
+use super::effective::{Effective, names, valid};
 
 /// What tokens decide with.
 #[derive(Debug, Default)]
@@ -122,12 +122,12 @@ fn fates(state: &State, after: &Effective, now: Time) -> Fates {
     // By the owner's set and the token's list: a million tokens have few of both.
     let mut known: HashMap<(u32, u32), Vec<RoleIdx>> = HashMap::new();
     for (place, token, owner) in with_owners(state) {
-        let Some((at, user)) = owner.filter(|(_, user)| !gone(user)) else {
+        let Some((at, user)) = owner.filter(|(_, user)| !user.status.is_deprovisioned()) else {
             fates.gone.push(place);
             continue;
         };
         let list = places.get(token.roles as usize).map_or(&[][..], Vec::as_slice);
-        if !counts(user) {
+        if !user.status.counts() {
             // Nothing counts for the owner, who may hold it all the same.
             let lost: Vec<RoleIdx> =
                 list.iter().filter(|role| !holds(state, user.id, **role, now)).copied().collect();
@@ -146,10 +146,6 @@ fn fates(state: &State, after: &Effective, now: Time) -> Fates {
         }
     }
     fates
-}
-
-fn gone(user: &User) -> bool {
-    matches!(user.status, Status::Deprovisioned { .. })
 }
 
 /// The grants of a user.

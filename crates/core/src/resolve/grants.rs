@@ -8,11 +8,11 @@ use crate::model::{
     RoleSetId, SetIdx, State, Status, Text, Time, TooMany, User, UserId,
 };
 
+use super::current::CurrentMatches;
 use super::gaps::Gaps;
 use super::people::{People, Person, PersonLink, SourceView};
 use super::roles::Roles;
 use super::settings::Settings;
-use super::standing::Standing;
 
 /// The new state before anything happened: the old one with the new list of roles, and without
 /// users and grants, which [`Resolver::run`] fills in. With it each old role's new place.
@@ -80,7 +80,7 @@ pub struct Resolver<'a> {
     /// Roles that somebody may hold through a reference whose members nobody has read in full.
     pub unknown_roles: &'a BTreeSet<RoleIdx>,
     /// What rules match now, in every source. Empty where no role is unknown.
-    pub standing: &'a Standing<'a>,
+    pub current: &'a CurrentMatches<'a>,
     /// The state before.
     pub old: &'a State,
     /// Each old role's new place.
@@ -449,8 +449,8 @@ impl<'a> Resolver<'a> {
         // still stands, and is known not to list the person any more is a no; and not while another
         // way by which the person held the role leads through what nobody has read.
         let reasons: Vec<&Reason> = reasons.collect();
-        reasons.iter().any(|reason| self.standing.is_open(reason))
-            || !reasons.iter().any(|reason| self.standing.denies(reason))
+        reasons.iter().any(|reason| self.current.is_open(reason))
+            || !reasons.iter().any(|reason| self.current.denies(reason))
     }
 
     fn keep(&mut self, user: UserId, role: RoleIdx, held: Held) {

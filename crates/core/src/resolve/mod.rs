@@ -12,6 +12,7 @@
 
 mod claims;
 mod closure;
+mod current;
 mod doubt;
 mod gaps;
 mod grants;
@@ -22,7 +23,6 @@ mod people;
 mod roles;
 mod rules;
 mod settings;
-mod standing;
 pub mod template;
 
 use std::collections::BTreeSet;
@@ -33,7 +33,7 @@ use crate::model::index::Place as _;
 use crate::model::{
     Change, Diagnostic, DiagnosticCode as Code, Inconsistent, State, Subject, Time,
 };
-use standing::Standing;
+use current::CurrentMatches;
 
 pub use inspect::{InDoubt, NewGroup, in_doubt, may_deny, new_group, renamed_groups};
 pub use rules::{Rules, folded};
@@ -104,7 +104,7 @@ pub fn resolve(
 
     let mut matched = Vec::new();
     let mut unknown_roles = BTreeSet::new();
-    let mut standing = Standing::default();
+    let mut current = CurrentMatches::default();
     let mut sources = Vec::new();
     for (rules, directory) in &pairs {
         let mut found = matching::matches(rules, directory, &roles, &mut warnings);
@@ -117,7 +117,7 @@ pub fn resolve(
     }
     if !unknown_roles.is_empty() {
         for (source, found) in sources.iter().zip(&matched) {
-            standing.add(source, found);
+            current.add(source, found);
         }
         for role in unknown_roles.iter().filter_map(|role| roles.defs.get(role.place())) {
             let message = format!(
@@ -141,7 +141,7 @@ pub fn resolve(
         sources: &sources,
         gaps: &gaps,
         unknown_roles: &unknown_roles,
-        standing: &standing,
+        current: &current,
         old,
         moved: &moved,
         now,

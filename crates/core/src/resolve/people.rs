@@ -386,7 +386,7 @@ where
         let mut place_of: HashMap<UserId, u32> = HashMap::new();
         for (place, user) in (0u32..).zip(&self.old.users) {
             let gone = self.draft_of.get(place as usize).is_some_and(|draft| *draft == NOBODY);
-            if gone && !matches!(user.status, Status::Deprovisioned { .. }) {
+            if gone && !user.status.is_deprovisioned() {
                 place_of.insert(user.id, place);
             }
         }
@@ -419,9 +419,8 @@ where
         let mut movers: Vec<u32> = Vec::new();
         for index in 0..u32::try_from(self.drafts.len()).unwrap_or(NOBODY) {
             let Some(draft) = self.drafts.get(index as usize).copied() else { continue };
-            let returning = self
-                .old_user(draft.old)
-                .is_some_and(|user| matches!(user.status, Status::Deprovisioned { .. }));
+            let returning =
+                self.old_user(draft.old).is_some_and(|user| user.status.is_deprovisioned());
             let old_name = self.old_name(draft.old);
             if !returning && draft.claim.is_none_or(|claim| claim == old_name) {
                 self.call(index, old_name);
@@ -507,9 +506,7 @@ where
         let old_name = self.old_name(draft.old);
         let claim = draft.claim.unwrap_or("");
         let subject = Subject::Rename { from: old_name.to_owned(), to: claim.to_owned() };
-        let returning = self
-            .old_user(draft.old)
-            .is_some_and(|user| matches!(user.status, Status::Deprovisioned { .. }));
+        let returning = self.old_user(draft.old).is_some_and(|user| user.status.is_deprovisioned());
         if returning {
             // Someone else has the name by now, so the person cannot come back under it.
             if let Some(slot) = self.drafts.get_mut(index as usize) {

@@ -9,7 +9,6 @@
 use hashbrown::HashMap;
 
 use crate::directory::value;
-use crate::model::Status;
 
 use super::{Finder, Known};
 
@@ -60,7 +59,7 @@ where
                 .filter(|(stand_in, link)| {
                     let alive = self
                         .old_user(link.place)
-                        .is_some_and(|user| !matches!(user.status, Status::Deprovisioned { .. }));
+                        .is_some_and(|user| !user.status.is_deprovisioned());
                     alive
                         && !listed(stand_in)
                         && ways.get(&link.place) == Some(&1)

@@ -20,11 +20,11 @@ struct Ways<'a> {
 
 /// What rules match now, in every source.
 #[derive(Debug, Default)]
-pub(super) struct Standing<'a> {
+pub(super) struct CurrentMatches<'a> {
     sources: HashMap<&'a str, Ways<'a>>,
 }
 
-impl<'a> Standing<'a> {
+impl<'a> CurrentMatches<'a> {
     /// Adds what the rules make of `source`. What is matched by a name in doubt counts only where the
     /// members of all its bearers are known: who is in any of them keeps the role.
     pub fn add(&mut self, source: &SourceView<'a>, matched: &Matched) {
