@@ -882,7 +882,7 @@ mod property {
     use idpsyncd::model::{Deed, GrantKind, LocalGrant, State, Status};
     use idpsyncd::plan::{self, ByHand};
     use idpsyncd::store::Reader;
-    use idpsyncd::sync::{self, UserWish};
+    use idpsyncd::sync::{self, ManualError, UserWish};
     use proptest::prelude::*;
 
     use super::{ACME, Home, config, realm};
@@ -999,7 +999,9 @@ mod property {
                         until: None,
                     };
                     let done = sync::by_hand(&config, now, None, |state| {
-                        let user = plan::local::called(state, NAMES[who]).ok_or("nobody")?;
+                        let user = plan::local::called(state, NAMES[who]);
+                        let user =
+                            user.ok_or(ManualError::UnknownUser { name: NAMES[who].to_owned() })?;
                         let role = state.roles.find_by(|role| role.name.as_str().cmp("osmo-user"));
                         let role = role.unwrap();
                         Ok(ByHand::Add { user, role, grant: grant.clone() })

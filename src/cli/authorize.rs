@@ -21,7 +21,9 @@ pub(super) fn run(config: &Config, args: &AuthorizeArgs, output: Output) -> Resu
                     let answer = decided(config, &args.user, &action, &on)?;
                     answer.say(args, Some((&action, &on)), told.matched.as_ref(), output)
                 }
-                Err(why) => Decided::deny(why).say(args, None, told.matched.as_ref(), output),
+                Err(why) => {
+                    Decided::deny(why.to_string()).say(args, None, told.matched.as_ref(), output)
+                }
             }
         }
         None => {

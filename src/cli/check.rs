@@ -18,7 +18,7 @@ use crate::model::diagnostic::{
 use crate::resolve::{Rules, folded};
 use crate::routes::coverage;
 use crate::source::SourceError;
-use crate::sync::{self, Options, RunError, SourceResult, open_source};
+use crate::sync::{self, AdminError, Options, RunError, SourceResult, open_source};
 
 /// Everything that was found, errors first.
 #[derive(Serialize)]
@@ -40,7 +40,7 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<u8, Failure> {
             }
             return Ok(exit::ERROR);
         }
-        Err(error @ ConfigError::Unreadable { .. }) => return Err(error.to_string().into()),
+        Err(error @ ConfigError::Unreadable { .. }) => return Err(error.into()),
     };
     let mut found: BTreeSet<Diagnostic> = config.diagnostics.iter().cloned().collect();
     let routes = config.gateway.as_ref().map_or_else(Vec::new, GatewayConfig::route_specs);
@@ -52,7 +52,7 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<u8, Failure> {
     }
     let admin = sync::check_default_admin(&config);
     if let Err(fault) = &admin {
-        found.insert(refused_admin(fault.clone()));
+        found.insert(refused_admin(fault));
     }
     // Without the default admin's secret nothing can be planned.
     if !args.offline && admin.is_ok() {
@@ -121,8 +121,8 @@ async fn connect(config: &Config, found: &mut BTreeSet<Diagnostic>) -> Result<()
     end();
     let (outcome, directories) = match run {
         // Such as a default admin whose name is somebody's: a finding like any other.
-        Err(RunError::Refused(why)) => {
-            found.insert(refused_admin(why));
+        Err(RunError::DefaultAdmin(why)) => {
+            found.insert(refused_admin(&why));
             return Ok(());
         }
         run => run?,
@@ -156,9 +156,9 @@ async fn connect(config: &Config, found: &mut BTreeSet<Diagnostic>) -> Result<()
 }
 
 /// The default admin cannot be made: its secret is none, or its name is somebody's.
-fn refused_admin(why: String) -> Diagnostic {
+fn refused_admin(why: &AdminError) -> Diagnostic {
     let subject = Subject::Setting("default_admin".to_owned());
-    Diagnostic::error(DiagnosticCode::DefaultAdminRefused, subject, why)
+    Diagnostic::error(DiagnosticCode::DefaultAdminRefused, subject, why.to_string())
 }
 
 /// Roles assigned in one client and not in the other, and names outside the convention.

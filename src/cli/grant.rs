@@ -9,9 +9,11 @@ use super::print::{self, Style, Table};
 use super::time::{From, moment};
 use super::{Failure, exit, reach};
 use crate::config::Config;
-use crate::model::{GrantKind, LocalGrant, RoleIdx, State, UserId, rfc3339, username};
+use crate::model::{
+    GrantKind, LocalGrant, RoleIdx, State, UserId, UsernameError, rfc3339, username,
+};
 use crate::plan::{ByHand, Plan};
-use crate::sync;
+use crate::sync::{self, ManualError};
 
 pub(super) fn run(config: &Config, command: GrantCommand, output: Output) -> Result<u8, Failure> {
     match command {
@@ -19,7 +21,7 @@ pub(super) fn run(config: &Config, command: GrantCommand, output: Output) -> Res
         GrantCommand::Add { user, role, reason, until } => {
             let now = Utc::now();
             let until = match until {
-                Some(text) => Some(moment(&text, now, From::Future).map_err(Failure::Usage)?),
+                Some(text) => Some(moment(&text, now, From::Future)?),
                 None => None,
             };
             if until.is_some_and(|until| until <= now) {
@@ -117,17 +119,13 @@ fn list(config: &Config, output: Output) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
-fn find_user(state: &State, name: &str) -> Result<UserId, String> {
-    user_called(state, name)?.ok_or_else(|| {
-        format!(
-            "the store knows no user `{}`: only someone whom a source lists can be granted a role",
-            username::canonical(name).unwrap_or_default()
-        )
-    })
+fn find_user(state: &State, name: &str) -> Result<UserId, ManualError> {
+    let name = username::canonical(name)?;
+    user_called(state, &name)?.ok_or_else(|| ManualError::NobodyToGrant { name: name.into_owned() })
 }
 
 /// Whoever is called `name` and is not deprovisioned.
-pub(super) fn user_called(state: &State, name: &str) -> Result<Option<UserId>, String> {
+pub(super) fn user_called(state: &State, name: &str) -> Result<Option<UserId>, UsernameError> {
     let canonical = username::canonical(name)?;
     let user = state.users.iter().rfind(|user| {
         !user.status.is_deprovisioned() && state.texts.get(user.username) == canonical
@@ -135,7 +133,7 @@ pub(super) fn user_called(state: &State, name: &str) -> Result<Option<UserId>, S
     Ok(user.map(|user| user.id))
 }
 
-fn find_role(state: &State, name: &str) -> Result<RoleIdx, String> {
+fn find_role(state: &State, name: &str) -> Result<RoleIdx, ManualError> {
     state
         .roles
         .find_by(|role| role.name.as_str().cmp(name))
@@ -143,11 +141,11 @@ fn find_role(state: &State, name: &str) -> Result<RoleIdx, String> {
 }
 
 /// That none of the roles `known` is called `name`, and which one may be meant.
-pub(super) fn no_such_role<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn no_such_role<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> ManualError {
     let near = known
         .map(|known| (strsim::damerau_levenshtein(name, known), known))
         .min()
         .filter(|(distance, _)| *distance <= 3);
-    let hint = near.map(|(_, near)| format!("; did you mean `{near}`?")).unwrap_or_default();
-    format!("the store knows no role `{}`{hint}", name.escape_debug())
+    let near = near.map(|(_, near)| near.to_owned());
+    ManualError::UnknownRole { role: name.to_owned(), near }
 }

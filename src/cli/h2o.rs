@@ -69,13 +69,18 @@ fn told<'a>(file: &'a Path, faults: &'a [Fault]) -> impl Iterator<Item = String>
 
 fn import(config: &Config, file: &Path, output: Output) -> Result<u8, Failure> {
     let h2o = config.h2o.as_ref().filter(|h2o| !h2o.iam.is_empty()).ok_or_else(|| {
-        "the configuration does not say where the policies are: it needs the like of `iam = \
-         [\"iam/*.json\"]` in `[h2o]`"
-            .to_owned()
+        Failure::Error(
+            "the configuration does not say where the policies are: it needs the like of `iam = \
+             [\"iam/*.json\"]` in `[h2o]`"
+                .to_owned(),
+        )
     })?;
     let given = h2o::parse(&read(file)?).map_err(|faults| {
         let lines: Vec<String> = told(file, &faults).collect();
-        format!("nothing is imported, since this is not understood:\n  {}", lines.join("\n  "))
+        Failure::Error(format!(
+            "nothing is imported, since this is not understood:\n  {}",
+            lines.join("\n  ")
+        ))
     })?;
     let mut new: Vec<&IamPolicy> = Vec::new();
     for policy in &given {
@@ -83,7 +88,11 @@ fn import(config: &Config, file: &Path, output: Output) -> Result<u8, Failure> {
             new.push(policy);
         }
     }
-    fits(config, &new).map_err(|why| format!("nothing is imported: {why}"))?;
+    if let Some((role, other)) = clash(config, &new) {
+        return Err(Failure::Error(format!(
+            "nothing is imported: role `{role}` differs from role `{other}` in case only"
+        )));
+    }
     let stored = if new.is_empty() { None } else { Some(store(h2o, file, &h2o::write(&new))?) };
     let known = given.len() - new.len();
     if output == Output::Json {
@@ -113,17 +122,16 @@ fn import(config: &Config, file: &Path, output: Output) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
-/// Whether the configuration would still be right with these policies: no two roles may differ in
-/// case only.
-fn fits(config: &Config, new: &[&IamPolicy]) -> Result<(), String> {
+/// The first two roles that would differ in case only, which the configuration refuses.
+fn clash(config: &Config, new: &[&IamPolicy]) -> Option<(String, String)> {
     let mut names: BTreeSet<&str> = config.roles.keys().map(String::as_str).collect();
     for (role, _) in new.iter().flat_map(|policy| policy.of_roles()) {
         if let Some(other) = role_in_another_case(role, names.iter().copied()) {
-            return Err(format!("role `{role}` differs from role `{other}` in case only"));
+            return Some((role.to_owned(), other.to_owned()));
         }
         names.insert(role);
     }
-    Ok(())
+    None
 }
 
 /// Stores `text` under a name that one of the `iam` patterns fits, as near to that of `file` as can

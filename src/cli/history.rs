@@ -13,7 +13,7 @@ use crate::sync;
 
 pub(super) fn run(config: &Config, args: &HistoryArgs, output: Output) -> Result<u8, Failure> {
     let since = match &args.since {
-        Some(text) => Some(moment(text, Utc::now(), From::Past).map_err(Failure::Usage)?),
+        Some(text) => Some(moment(text, Utc::now(), From::Past)?),
         None => None,
     };
     let reader = sync::existing_reader(&config.store)?;

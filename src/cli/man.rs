@@ -9,9 +9,9 @@ use super::args::Cli;
 ///
 /// # Errors
 /// It cannot be put together.
-pub(super) fn page() -> Result<String, String> {
+pub(super) fn page() -> std::io::Result<String> {
     let mut out = Vec::new();
-    write(&mut out).map_err(|error| format!("cannot write the manual page: {error}"))?;
+    write(&mut out)?;
     // clap_mangen's word for what a command's help ends with.
     Ok(String::from_utf8_lossy(&out).trim_end().replace("EXTRA\n", "NOTES\n"))
 }

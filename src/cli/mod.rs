@@ -34,11 +34,14 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigError};
 use crate::daemon;
 use crate::store::StoreError;
-use crate::sync::RunError;
+use crate::sync::osmo_db::ReadError;
+use crate::sync::{ManualError, RunError};
 use args::{Cli, Command, Format, Global, GlobalArgs, Output, ReportCommand};
+use print::OutputError;
+use time::MomentError;
 
 /// Exit statuses: the design's section 3.
 mod exit {
@@ -61,9 +64,33 @@ enum Failure {
     Said,
 }
 
-impl From<String> for Failure {
-    fn from(message: String) -> Self {
-        Failure::Error(message)
+impl From<MomentError> for Failure {
+    fn from(error: MomentError) -> Self {
+        Failure::Usage(error.to_string())
+    }
+}
+
+impl From<OutputError> for Failure {
+    fn from(error: OutputError) -> Self {
+        Failure::Error(error.to_string())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Failure::Error(error.to_string())
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        Failure::Error(error.to_string())
+    }
+}
+
+impl From<ManualError> for Failure {
+    fn from(error: ManualError) -> Self {
+        Failure::Error(error.to_string())
     }
 }
 
@@ -120,7 +147,10 @@ fn start(cli: Cli) -> Result<u8, Failure> {
             Ok(exit::DONE)
         }
         Command::Man => {
-            print::plain(&[man::page()?])?;
+            let page = man::page().map_err(|error| {
+                Failure::Error(format!("cannot write the manual page: {error}"))
+            })?;
+            print::plain(&[page])?;
             Ok(exit::DONE)
         }
         Command::Run => {
@@ -129,7 +159,7 @@ fn start(cli: Cli) -> Result<u8, Failure> {
             let done = runtime.block_on(daemon::run(&global.config, config));
             // A file that never answers must not keep the daemon from ending.
             runtime.shutdown_background();
-            done.map_err(|error| error.to_string())?;
+            done.map_err(|error| Failure::Error(error.to_string()))?;
             Ok(exit::DONE)
         }
         Command::Serve => {
@@ -137,7 +167,7 @@ fn start(cli: Cli) -> Result<u8, Failure> {
             let runtime = runtime()?;
             let done = runtime.block_on(daemon::serve::serve(&global.config, config));
             runtime.shutdown_background();
-            done.map_err(|error| error.to_string())?;
+            done.map_err(|error| Failure::Error(error.to_string()))?;
             Ok(exit::DONE)
         }
         Command::Check(args) => check::run(&global, &args),

@@ -207,7 +207,7 @@ pub fn wrap(line: &str, width: Option<usize>, indent: &str) -> Vec<String> {
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn lines(lines: &[String]) -> Result<(), String> {
+pub fn lines(lines: &[String]) -> Result<(), OutputError> {
     let width = terminal_width();
     let fitted: Vec<String> = lines
         .iter()
@@ -225,19 +225,21 @@ pub fn lines(lines: &[String]) -> Result<(), String> {
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn plain(lines: &[String]) -> Result<(), String> {
+pub fn plain(lines: &[String]) -> Result<(), OutputError> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    for line in lines {
-        match writeln!(out, "{line}") {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-            Err(error) => return Err(format!("cannot write to standard output: {error}")),
-        }
-    }
-    match out.flush() {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(format!("cannot write to standard output: {error}"))
-        }
+    let done = lines.iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
+    written(done)
+}
+
+/// Standard output cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output: {0}")]
+pub struct OutputError(#[source] std::io::Error);
+
+/// What came of writing to standard output. A reader that has gone away (`| head`) is no error.
+pub(super) fn written(done: std::io::Result<()>) -> Result<(), OutputError> {
+    match done {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(OutputError(error)),
         _ => Ok(()),
     }
 }
@@ -251,25 +253,20 @@ pub fn aside(line: &str) {
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn json(value: &impl serde::Serialize) -> Result<(), String> {
+pub fn json(value: &impl serde::Serialize) -> Result<(), OutputError> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let done = serde_json::to_writer_pretty(&mut out, value)
         .map_err(std::io::Error::from)
         .and_then(|()| out.write_all(b"\n"))
         .and_then(|()| out.flush());
-    match done {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(format!("cannot write to standard output: {error}"))
-        }
-        _ => Ok(()),
-    }
+    written(done)
 }
 
 /// Writes `items` as a list in JSON to standard output, one after the other.
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn json_list<T: serde::Serialize>(items: impl Iterator<Item = T>) -> Result<(), String> {
+pub fn json_list<T: serde::Serialize>(items: impl Iterator<Item = T>) -> Result<(), OutputError> {
     struct List<I>(std::cell::RefCell<I>);
     impl<T: serde::Serialize, I: Iterator<Item = T>> serde::Serialize for List<I> {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

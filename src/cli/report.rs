@@ -97,7 +97,7 @@ fn known(reader: &Reader, filter: &AccessFilter) -> Result<(), Failure> {
     {
         let roles = reader.roles()?;
         let known = roles.iter().map(|role| role.name.as_str());
-        return Err(Failure::Error(no_such_role(role, known)));
+        return Err(no_such_role(role, known).into());
     }
     Ok(())
 }

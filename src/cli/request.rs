@@ -4,7 +4,8 @@
 use super::Failure;
 use crate::config::{Config, GatewayConfig};
 use crate::policy::{Action, PatternError, Resource};
-use crate::routes::{Matched, Path, Routes, Target, WEBSOCKET};
+use crate::routes::path::BadPath;
+use crate::routes::{Matched, Path, Refused, Routes, Target, WEBSOCKET};
 
 /// What an action is on.
 pub(super) enum On {
@@ -57,7 +58,21 @@ pub(super) struct Told<'r> {
     /// The route that fits it.
     pub(super) matched: Option<Matched<'r>>,
     /// What it asks for; else why it is denied to everyone.
-    pub(super) asks: Result<(Action, On), String>,
+    pub(super) asks: Result<(Action, On), Denied>,
+}
+
+/// Why a request is denied to everyone.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum Denied {
+    /// The path is none.
+    #[error(transparent)]
+    Path(#[from] BadPath),
+    /// It takes no route.
+    #[error(transparent)]
+    NoRoute(#[from] Refused),
+    /// With what the path tells filled in, the route's resource is none.
+    #[error("the path tells no concrete resource: {0}")]
+    Resource(#[source] PatternError),
 }
 
 /// What the gateway makes of `request`, such as `POST /api/pool/x/workflow`.
@@ -70,20 +85,17 @@ pub(super) fn told<'r>(routes: &'r Routes, request: &str) -> Result<Told<'r>, Fa
     // An upgrade begins as a GET (RFC 6455, section 4.1).
     let websocket = method == WEBSOCKET;
     let method = if websocket { "GET" } else { method };
-    let nowhere = |why: String| Told { matched: None, asks: Err(why) };
+    let nowhere = |why: Denied| Told { matched: None, asks: Err(why) };
     let path = match Path::parse(target) {
         Ok(path) => path,
-        Err(why) => return Ok(nowhere(why.to_string())),
+        Err(why) => return Ok(nowhere(why.into())),
     };
     let matched = match routes.find(method, websocket, &path) {
         Ok(matched) => matched,
-        Err(why) => return Ok(nowhere(why.to_string())),
+        Err(why) => return Ok(nowhere(why.into())),
     };
     let on = match (&matched.resource, &matched.route.target) {
-        (Some(resource), _) => match resource.parse() {
-            Ok(resource) => Ok(On::Resource(resource)),
-            Err(error) => Err(format!("the path tells no concrete resource: {error}")),
-        },
+        (Some(resource), _) => resource.parse().map(On::Resource).map_err(Denied::Resource),
         (None, Target::Scope(scope)) => Ok(On::SomeOf(scope.clone())),
         (None, Target::Nothing | Target::Resource(_)) => Ok(On::Nothing),
     };

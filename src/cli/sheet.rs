@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::{BufWriter, ErrorKind, StdoutLock, Write};
+use std::io::{BufWriter, StdoutLock, Write};
 use std::ops::ControlFlow;
 
 use unicode_width::UnicodeWidthStr;
@@ -113,7 +113,7 @@ impl Sheet {
     ///
     /// # Errors
     /// Standard output cannot be written.
-    pub(super) fn finish(mut self) -> Result<(), String> {
+    pub(super) fn finish(mut self) -> Result<(), print::OutputError> {
         self.settle();
         match self.format {
             Format::Json if self.rows == 0 => self.put("[]\n"),
@@ -121,16 +121,10 @@ impl Sheet {
             Format::Csv if self.rows == 0 => self.csv_header(),
             Format::Csv | Format::Text => {}
         }
-        let done = match self.failed {
+        print::written(match self.failed {
             Some(error) => Err(error),
             None => self.out.flush(),
-        };
-        match done {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                Err(format!("cannot write to standard output: {error}"))
-            }
-            _ => Ok(()),
-        }
+        })
     }
 
     fn put(&mut self, text: &str) {

@@ -13,25 +13,31 @@ pub enum From {
     Future,
 }
 
+/// A text that names no moment.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum MomentError {
+    /// It is no time and no duration.
+    #[error("`{0}` is neither a time such as `2026-11-23T20:15:00Z` nor a duration such as `24h`")]
+    Neither(String),
+    /// The calendar does not go so far.
+    #[error("`{0}` is too long")]
+    TooLong(String),
+}
+
 /// Reads `text` as an RFC 3339 time, or as a duration such as `90s`, `5m`, `24h`, `7d` counted from
 /// `now`.
 ///
 /// # Errors
 /// It is neither.
-pub fn moment(text: &str, now: Time, from: From) -> Result<Time, String> {
+pub fn moment(text: &str, now: Time, from: From) -> Result<Time, MomentError> {
     let Some(duration) = duration(text) else {
-        return parse_rfc3339(text).map_err(|_| {
-            format!(
-                "`{text}` is neither a time such as `2026-11-23T20:15:00Z` nor a duration such as \
-                 `24h`"
-            )
-        });
+        return parse_rfc3339(text).map_err(|_| MomentError::Neither(text.to_owned()));
     };
     let moment = match from {
         From::Past => now.checked_sub_signed(duration),
         From::Future => now.checked_add_signed(duration),
     };
-    moment.ok_or_else(|| format!("`{text}` is too long"))
+    moment.ok_or_else(|| MomentError::TooLong(text.to_owned()))
 }
 
 fn duration(text: &str) -> Option<Duration> {

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::model::{Change, NewToken, State, Time, UserId, rfc3339, token};
 use crate::plan::{ByHand, TablesRef};
 use crate::store::{Reader, TokenRow};
-use crate::sync;
+use crate::sync::{self, ManualError};
 
 pub(super) fn run(config: &Config, command: TokenCommand, output: Output) -> Result<u8, Failure> {
     match command {
@@ -38,12 +38,12 @@ fn create(config: &Config, args: TokenArgs, output: Output) -> Result<u8, Failur
     let TokenArgs { user, name, roles, expires, description } = args;
     let now = Utc::now();
     token::check_name(&name).map_err(|error| Failure::Usage(error.to_string()))?;
-    let expires_at = expiry(&expires, now).map_err(Failure::Usage)?;
+    let expires_at = expiry(&expires, now)?;
     let distinct: BTreeSet<&String> = roles.iter().collect();
     if distinct.len() < roles.len() {
         return Err(Failure::Usage("a `--role` is named twice".to_owned()));
     }
-    within(expires_at, now, config.tokens.max_lifetime).map_err(Failure::Error)?;
+    within(expires_at, now, config.tokens.max_lifetime)?;
     let secret = secret()?;
     let new = NewToken {
         name: name.clone(),
@@ -118,38 +118,62 @@ fn secret() -> Result<SecretString, Failure> {
     Ok(SecretString::from(secret))
 }
 
+/// A moment until which no token can be good.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+enum ExpiryError {
+    /// It is none.
+    #[error("`{0}` is neither a date such as `2027-01-31` nor a duration such as `30d`")]
+    NotATime(String),
+    /// It has passed.
+    #[error("`--expires` is in the past: {}", rfc3339(*.0))]
+    Past(Time),
+    /// The configuration sets a limit.
+    #[error(
+        "a token may be good until {} at most (tokens.max_lifetime), not until {}",
+        rfc3339(*.last),
+        rfc3339(*.expires_at)
+    )]
+    TooLate {
+        /// The limit.
+        last: Time,
+        /// What was asked for.
+        expires_at: Time,
+    },
+}
+
+impl std::convert::From<ExpiryError> for Failure {
+    fn from(error: ExpiryError) -> Self {
+        match error {
+            ExpiryError::NotATime(_) => Failure::Usage(error.to_string()),
+            ExpiryError::Past(_) | ExpiryError::TooLate { .. } => Failure::Error(error.to_string()),
+        }
+    }
+}
+
 /// When it ends: a date ends at its 00:00 UTC.
-fn expiry(text: &str, now: Time) -> Result<Time, String> {
+fn expiry(text: &str, now: Time) -> Result<Time, ExpiryError> {
     if text.len() == 10
         && let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d")
     {
         return Ok(date.and_time(chrono::NaiveTime::MIN).and_utc());
     }
-    moment(text, now, From::Future).map_err(|_| {
-        format!("`{text}` is neither a date such as `2027-01-31` nor a duration such as `30d`")
-    })
+    moment(text, now, From::Future).map_err(|_| ExpiryError::NotATime(text.to_owned()))
 }
 
 /// Whether a token may be good until `expires_at`.
-fn within(expires_at: Time, now: Time, most: std::time::Duration) -> Result<(), String> {
+fn within(expires_at: Time, now: Time, most: std::time::Duration) -> Result<(), ExpiryError> {
     if expires_at <= now {
-        return Err(format!("`--expires` is in the past: {}", rfc3339(expires_at)));
+        return Err(ExpiryError::Past(expires_at));
     }
     let last = chrono::Duration::from_std(most).ok().and_then(|most| now.checked_add_signed(most));
     match last {
-        Some(last) if expires_at > last => Err(format!(
-            "a token may be good until {} at most (tokens.max_lifetime), not until {}",
-            rfc3339(last),
-            rfc3339(expires_at)
-        )),
+        Some(last) if expires_at > last => Err(ExpiryError::TooLate { last, expires_at }),
         _ => Ok(()),
     }
 }
 
-fn find_user(state: &State, name: &str) -> Result<UserId, String> {
-    user_called(state, name)?.ok_or_else(|| {
-        format!("the store knows no user `{}`: `idpsyncd user list` shows all", name.escape_debug())
-    })
+fn find_user(state: &State, name: &str) -> Result<UserId, ManualError> {
+    user_called(state, name)?.ok_or_else(|| ManualError::UnknownUser { name: name.to_owned() })
 }
 
 /// A token as it is shown to programs.

@@ -13,7 +13,7 @@ use crate::model::{Deed, LocalAccount, Status, Time, rfc3339};
 use crate::plan::{reason, reason_views};
 use crate::source::OnProgress;
 use crate::store::{GrantDetail, Reader, UserDetail};
-use crate::sync::{self, Options, UserWish};
+use crate::sync::{self, ManualError, Options, UserWish};
 
 pub(super) fn run(config: &Config, command: UserCommand, output: Output) -> Result<u8, Failure> {
     match command {
@@ -200,12 +200,9 @@ fn list(reader: &Reader, output: Output) -> Result<u8, Failure> {
 /// The user whom the store knows under `name`.
 pub(super) fn find(reader: &Reader, name: &str) -> Result<UserDetail, Failure> {
     let canonical = crate::model::username::canonical(name).unwrap_or(name.into());
-    reader.user(&canonical)?.ok_or_else(|| {
-        Failure::Error(format!(
-            "the store knows no user `{}`: `idpsyncd user list` shows all",
-            name.escape_debug()
-        ))
-    })
+    reader
+        .user(&canonical)?
+        .ok_or_else(|| ManualError::UnknownUser { name: name.to_owned() }.into())
 }
 
 /// `enabled`, `disabled`, `missing`, `deprovisioned`.

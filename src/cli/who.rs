@@ -57,7 +57,7 @@ fn by_role(reader: &Reader, role: &str, format: Format) -> Result<u8, Failure> {
     let roles = reader.roles()?;
     if !roles.iter().any(|known| known.name == role) {
         let known = roles.iter().map(|role| role.name.as_str());
-        return Err(Failure::Error(no_such_role(role, known)));
+        return Err(no_such_role(role, known).into());
     }
     list(format, &nobody, |sheet| {
         reader.snapshot(|reader| {

@@ -314,7 +314,7 @@ fn route(table: &Table<'_>) -> Read<RouteSpec> {
     let resource = table.optional("resource", |node| {
         let text = node.text()?;
         let known = path.as_ref().ok().map(|(_, segments)| segments.as_slice());
-        check_resource(&text, known).map_err(|error| node.bad(error))?;
+        check_resource(&text, known).map_err(|error| node.bad(error.to_string()))?;
         Ok(text)
     });
     let scope = table.optional("scope", |node| node.parsed(parse_scope));

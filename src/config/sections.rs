@@ -179,7 +179,9 @@ pub(super) fn default_admin(
     let username = table.or("username", "admin".to_owned(), |node| {
         let name = node.text()?;
         local::check_id(&name).map_err(|error| node.bad(error.to_string()))?;
-        username::canonical(&name).map(|name| name.into_owned()).map_err(|error| node.bad(error))
+        username::canonical(&name)
+            .map(|name| name.into_owned())
+            .map_err(|error| node.bad(error.to_string()))
     });
     let password = table.required("password", Node::secret);
     let usable = |name: &str| match roles.map(|roles| roles.get(name)) {

@@ -170,7 +170,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_run_that_fails_says_why() {
-        let handle = tokio::spawn(async { Err(RunError::Refused("no".to_owned())) });
-        assert!(matches!(classify(handle.await), End::Failed(RunError::Refused(_))));
+        let handle = tokio::spawn(async { Err(RunError::NoStore { store: "a".to_owned() }) });
+        assert!(matches!(classify(handle.await), End::Failed(RunError::NoStore { .. })));
     }
 }

@@ -37,7 +37,7 @@ use crate::config::{self, Config};
 use crate::gateway::{Gateway, GatewayError, Part};
 use crate::model::Time;
 use crate::store::{LockError, StoreError, StoreErrorKind};
-use crate::sync::{RunError, SourceResult};
+use crate::sync::{AdminError, RunError, SourceResult};
 use chrono::Utc;
 
 use attempt::{Attempt, End, Heartbeat, Ran};
@@ -45,7 +45,7 @@ use schedule::{Scheduler, Why};
 use status::{Running, Status, one_line};
 
 use notify::{Notify, watchdog_limit};
-use report::{LogDedup, log_diagnostics, log_faults};
+use report::{Faulty, LogDedup, log_diagnostics, log_faults};
 use signals::{Signals, Wish};
 use watchdog::Watchdog;
 
@@ -70,8 +70,25 @@ pub enum DaemonError {
     #[error(transparent)]
     Gateway(#[from] GatewayError),
     /// `[default_admin]` has no secret that will do.
-    #[error("{0}")]
-    DefaultAdmin(String),
+    #[error(transparent)]
+    DefaultAdmin(#[from] AdminError),
+}
+
+/// Why a configuration was not put in force: the one before it stays.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    /// The file is not there, or has faults.
+    #[error(transparent)]
+    Config(#[from] Faulty),
+    /// `[default_admin]` has no secret that will do.
+    #[error(transparent)]
+    DefaultAdmin(#[from] AdminError),
+    /// Its store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its gateway's side did not start.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
 }
 
 /// Runs until SIGTERM or SIGINT. `config` is what `config_file` holds now; SIGHUP reads it again.
@@ -84,7 +101,7 @@ pub async fn run(config_file: &Path, config: Config) -> Result<(), DaemonError> 
     // First of all, so that a signal that comes early does not end the process.
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
     let mut daemon = Daemon::new(config_file, config);
-    crate::sync::check_default_admin(&daemon.config).map_err(DaemonError::DefaultAdmin)?;
+    crate::sync::check_default_admin(&daemon.config)?;
     // Before any identity provider is asked: what is in the store is answered from at once.
     daemon.gateway = Gateway::start(&daemon.config, Part::Daemon).await?;
     daemon.open()?;
@@ -328,7 +345,9 @@ impl Daemon {
             self.notify.reloading();
         }
         let loaded = match tokio::task::block_in_place(|| self.load()) {
-            Ok(config) => self.reload_gateway(&config).await.map(|()| config),
+            Ok(config) => {
+                self.reload_gateway(&config).await.map(|()| config).map_err(ReloadError::from)
+            }
             Err(why) => Err(why),
         };
         match loaded {
@@ -350,7 +369,7 @@ impl Daemon {
             }
             Err(why) => {
                 tracing::error!("the configuration was not loaded, the old one stays: {why}");
-                self.status.broken = Some(one_line(&why));
+                self.status.broken = Some(one_line(&why.to_string()));
             }
         }
         self.tell();
@@ -360,11 +379,9 @@ impl Daemon {
     }
 
     /// Puts the gateway's part of `config` in force; where that fails nothing changes.
-    async fn reload_gateway(&mut self, config: &Config) -> Result<(), String> {
+    async fn reload_gateway(&mut self, config: &Config) -> Result<(), GatewayError> {
         match &mut self.gateway {
-            Some(gateway) if config.gateway.is_some() => {
-                gateway.reload(config).await.map_err(|error| error.to_string())
-            }
+            Some(gateway) if config.gateway.is_some() => gateway.reload(config).await,
             Some(_) => {
                 if let Some(gateway) = self.gateway.take() {
                     gateway.stop().await;
@@ -372,20 +389,18 @@ impl Daemon {
                 Ok(())
             }
             None => {
-                self.gateway = Gateway::start(config, Part::Daemon)
-                    .await
-                    .map_err(|error| error.to_string())?;
+                self.gateway = Gateway::start(config, Part::Daemon).await?;
                 Ok(())
             }
         }
     }
 
     /// Loads the file and makes sure that its store can be used; logs each fault.
-    fn load(&self) -> Result<Config, String> {
+    fn load(&self) -> Result<Config, ReloadError> {
         let config = config::load(&self.file).map_err(log_faults)?;
         crate::sync::check_default_admin(&config)?;
         if config.store != self.config.store {
-            store_status::prepare(&config.store, Utc::now()).map_err(|error| error.to_string())?;
+            store_status::prepare(&config.store, Utc::now())?;
         }
         Ok(config)
     }

@@ -61,21 +61,32 @@ pub fn log_diagnostics<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>
     }
 }
 
-/// Logs each fault of a configuration; returns them in a sentence.
-pub fn log_faults(error: ConfigError) -> String {
+/// A configuration that is not taken; in a sentence, since its faults are in the log.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", sentence(.0))]
+pub struct Faulty(ConfigError);
+
+/// Logs each fault of a configuration.
+pub fn log_faults(error: ConfigError) -> Faulty {
+    if let ConfigError::Faults(faults) = &error {
+        for fault in &faults.faults {
+            tracing::error!(
+                file = %faults.file_of(fault).display(),
+                line = fault.line,
+                column = fault.column,
+                key = fault.key,
+                "{fault}"
+            );
+        }
+    }
+    Faulty(error)
+}
+
+fn sentence(error: &ConfigError) -> String {
     let faults = match error {
         ConfigError::Faults(faults) => faults,
-        error @ ConfigError::Unreadable { .. } => return error.to_string(),
+        ConfigError::Unreadable { .. } => return error.to_string(),
     };
-    for fault in &faults.faults {
-        tracing::error!(
-            file = %faults.file_of(fault).display(),
-            line = fault.line,
-            column = fault.column,
-            key = fault.key,
-            "{fault}"
-        );
-    }
     let count = faults.faults.len();
     let count = if count == 1 { "1 fault".to_owned() } else { format!("{count} faults") };
     let first = faults.faults.first().map(|fault| match &fault.file {

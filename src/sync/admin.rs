@@ -5,7 +5,7 @@
 use secrecy::ExposeSecret as _;
 
 use super::{RunError, SourceState, local};
-use crate::config::{Config, DefaultAdmin};
+use crate::config::{Config, DefaultAdmin, SecretError, SecretRef};
 use crate::directory::local::{NAME, NewAccount, changed, find, free_id, nobody, with, without};
 use crate::directory::{Directory, Enabled};
 use crate::model::token::{self, SECRET_LENGTH};
@@ -34,11 +34,71 @@ pub(super) struct Admin {
     pub(super) digest: token::Digest,
 }
 
+/// Why `[default_admin]` cannot be ensured. Nothing of its secret is told but the length.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The secret cannot be read.
+    #[error("{PASSWORD}: {0}")]
+    Unreadable(#[source] SecretError),
+    /// The secret is not as long as 32 bytes in base64url are.
+    #[error(
+        "{PASSWORD}: the secret from {from} has {count} characters and must have exactly \
+         {SECRET_LENGTH}, 32 random bytes in base64url: `openssl rand -base64 32 | tr '+/' '-_' | tr \
+         -d '='` makes one"
+    )]
+    Length {
+        /// Where it is.
+        from: SecretRef,
+        /// Its characters.
+        count: usize,
+    },
+    /// The secret is no base64url.
+    #[error(
+        "{PASSWORD}: the secret from {from} has characters that are none of base64url's: letters, \
+         digits, `-` and `_`"
+    )]
+    Alphabet {
+        /// Where it is.
+        from: SecretRef,
+    },
+    /// A token has the secret already.
+    #[error(
+        "`{TOKEN}` cannot be made: token `{token}` of `{owner}` has the secret of `[default_admin]`; \
+         give that one of its own, or revoke the token"
+    )]
+    SecretTaken {
+        /// The token's name.
+        token: String,
+        /// Whose it is.
+        owner: String,
+    },
+    /// A local user of the name without a story.
+    #[error("the store does not say who added `{name}`: it is damaged")]
+    NoStory {
+        /// The username.
+        name: String,
+    },
+    /// An identity provider lists somebody of the name.
+    #[error(
+        "`[default_admin]` is to be called `{name}`, and that is somebody whom `{by}` brought: nobody \
+         was touched; give the default admin another `username`"
+    )]
+    NameTaken {
+        /// The username.
+        name: String,
+        /// The source.
+        by: String,
+    },
+}
+
+/// The secret's key.
+const PASSWORD: &str = "default_admin.password";
+
 /// Whether `[default_admin]` can be ensured: whether its secret is there, and is one.
 ///
 /// # Errors
-/// It cannot: the message says why, and nothing of the secret but its length.
-pub fn check(config: &Config) -> Result<(), String> {
+/// It cannot.
+pub fn check(config: &Config) -> Result<(), AdminError> {
     Admin::read(config).map(|_| ())
 }
 
@@ -47,26 +107,18 @@ impl Admin {
     ///
     /// # Errors
     /// As [`check`].
-    pub(super) fn read(config: &Config) -> Result<Option<Admin>, String> {
+    pub(super) fn read(config: &Config) -> Result<Option<Admin>, AdminError> {
         let Some(DefaultAdmin { username, password, role }) = &config.default_admin else {
             return Ok(None);
         };
-        let key = "default_admin.password";
-        let secret = password.read().map_err(|error| format!("{key}: {error}"))?;
+        let secret = password.read().map_err(AdminError::Unreadable)?;
         let secret = secret.expose_secret();
         let count = secret.chars().count();
         if count != SECRET_LENGTH {
-            return Err(format!(
-                "{key}: the secret from {password} has {count} characters and must have exactly \
-                 {SECRET_LENGTH}, 32 random bytes in base64url: `openssl rand -base64 32 | tr '+/' '-_' | \
-                 tr -d '='` makes one"
-            ));
+            return Err(AdminError::Length { from: password.clone(), count });
         }
         if !secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
-            return Err(format!(
-                "{key}: the secret from {password} has characters that are none of base64url's: \
-                 letters, digits, `-` and `_`"
-            ));
+            return Err(AdminError::Alphabet { from: password.clone() });
         }
         let digest = token::digest(secret);
         Ok(Some(Admin { username: username.clone(), role: role.clone(), digest }))
@@ -103,10 +155,7 @@ impl<'a> Ensure<'a> {
             && let Some((owner, name)) = reader.token_of(&admin.digest)?
             && name != TOKEN
         {
-            return Err(RunError::Refused(format!(
-                "`{TOKEN}` cannot be made: token `{name}` of `{owner}` has the secret of \
-                 `[default_admin]`; give that one of its own, or revoke the token"
-            )));
+            return Err(AdminError::SecretTaken { token: name, owner }.into());
         }
         let before = reader.map(Reader::default_admins).transpose()?.unwrap_or_default();
         let name = |account: &LocalAccount| {
@@ -174,10 +223,7 @@ impl<'a> Ensure<'a> {
         if let Some(ext) = there.map(|row| directory.text(row.ext).to_owned()) {
             let account = reader.map(|reader| reader.local_account(&ext)).transpose()?.flatten();
             let Some(account) = account else {
-                return Err(RunError::Refused(format!(
-                    "the store does not say who added `{}`: it is damaged",
-                    admin.username
-                )));
+                return Err(AdminError::NoStory { name: admin.username.clone() }.into());
             };
             let directory = changed(directory, &ext, |row| {
                 row.linkable = false;
@@ -289,10 +335,7 @@ fn nobody_else(
 ) -> Result<(), RunError> {
     let name = &admin.username;
     let taken = |source: &str| {
-        RunError::Refused(format!(
-            "`[default_admin]` is to be called `{name}`, and that is somebody whom `{source}` \
-             brought: nobody was touched; give the default admin another `username`"
-        ))
+        RunError::from(AdminError::NameTaken { name: name.clone(), by: source.to_owned() })
     };
     let user = reader.map(|reader| reader.user(name)).transpose()?.flatten();
     if let Some(user) = user.filter(|user| !user.status.is_deprovisioned()) {

@@ -13,6 +13,48 @@ use crate::model::{Change, ExternalRef, GrantKind, Reason, RefKind, Role};
 use crate::resolve::{Resolved, may_deny};
 use crate::store::MirrorOutline;
 
+/// Why nobody is provisioned by what their token says.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum ClaimsError {
+    /// The caller has not shown a token.
+    #[error("no token names the caller's roles")]
+    NoToken,
+    /// The token's issuer is no source.
+    #[error("issuer `{}` is no source: its tokens give nothing", .issuer.escape_debug())]
+    NoSource {
+        /// Its `iss`.
+        issuer: String,
+    },
+    /// The token's issuer is a source that is not configured.
+    #[error("no source is called `{name}`")]
+    UnknownSource {
+        /// Its name.
+        name: String,
+    },
+    /// The token does not have the claim.
+    #[error("the token lacks the claim with the roles")]
+    NoRoles,
+    /// Nobody says which claim it is.
+    #[error("no `roles_claim` is configured for the token's issuer")]
+    NoRolesClaim,
+    /// A client of Keycloak's itself.
+    #[error("the account of a client is nobody (`service_accounts`)")]
+    Client,
+    /// The mirror has the id under another name.
+    #[error("the mirror knows the token's `sub` by another name")]
+    OtherName,
+    /// A name of the claim means several things, and one of them takes something away.
+    #[error(
+        "the claim names `{}`, which can mean several things, and a role that denies hangs on one of \
+         them: left to the next sync",
+        .name.escape_debug()
+    )]
+    InDoubt {
+        /// The name.
+        name: String,
+    },
+}
+
 /// Whom the token of source `name` shows. The mirror, where it has them, knows whether they are disabled.
 ///
 /// # Errors
@@ -24,7 +66,7 @@ pub(super) fn sighting(
     claimed: &Claimed,
     outline: &MirrorOutline,
     roles: &[Role],
-) -> Result<Sighting, String> {
+) -> Result<Sighting, ClaimsError> {
     let people_only = match &source.kind {
         SourceKind::Keycloak(keycloak) => !keycloak.service_accounts,
         SourceKind::Ldap(_)
@@ -33,13 +75,13 @@ pub(super) fn sighting(
         | SourceKind::Local => false,
     };
     if people_only && who.username.starts_with("service-account-") {
-        return Err("the account of a client is nobody (`service_accounts`)".to_owned());
+        return Err(ClaimsError::Client);
     }
     restricted(config, source, claimed, outline, roles)?;
     let row = outline.rows.iter().find(|row| row.ext == claimed.subject);
     if let Some(row) = row {
         if !who.is(&row.username, &row.email) {
-            return Err("the mirror knows the token's `sub` by another name".to_owned());
+            return Err(ClaimsError::OtherName);
         }
         return Ok(Sighting { within: within(&outline.directory, claimed), ..row.clone() });
     }
@@ -67,7 +109,7 @@ fn restricted(
     claimed: &Claimed,
     outline: &MirrorOutline,
     roles: &[Role],
-) -> Result<(), String> {
+) -> Result<(), ClaimsError> {
     if claimed.claim == "realm_access.roles" || claimed.claim.starts_with("resource_access.") {
         return Ok(());
     }
@@ -76,11 +118,7 @@ fn restricted(
         if bearers.len() > 1
             && may_deny(&config.settings(), source.terms(), &outline.directory, roles, &bearers)
         {
-            return Err(format!(
-                "the claim names `{}`, which can mean several things, and a role that denies hangs \
-                 on one of them: left to the next sync",
-                name.escape_debug()
-            ));
+            return Err(ClaimsError::InDoubt { name: name.clone() });
         }
     }
     Ok(())

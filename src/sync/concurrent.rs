@@ -55,7 +55,7 @@ pub(super) fn catch_up(
         if !added.is_empty() {
             tracing::info!(source = %name, people = added.len(), "provisioned while it was read");
             let read = with_people(std::mem::take(read), &added)
-                .map_err(|why| RunError::Refused(format!("{name}: cannot add who came: {why}")))?;
+                .map_err(|why| RunError::Newcomers { name: name.clone(), why })?;
             one.says(read, &reader.digest_key()?);
         }
     }

@@ -5,12 +5,12 @@
 //! read is not brought back or lost.
 
 use super::manual::existing_reader;
-use super::{MOST_TRIES, RunError, SourceResult, SourceState, configured};
+use super::{MOST_TRIES, ManualError, RunError, SourceResult, SourceState, configured};
 use crate::config::Config;
 use crate::directory::local::{self, NAME, NewAccount, nobody};
 use crate::directory::{DigestKey, Directory, Enabled, ScopeReport};
 use crate::model::username::canonical;
-use crate::model::{Deed, Done, LastDeed, LocalAccount, State, Time};
+use crate::model::{Deed, Done, LastDeed, LocalAccount, State, Time, UserId};
 use crate::plan::{self, Plan, Records};
 use crate::resolve::{Resolved, View, resolve};
 use crate::store::{
@@ -91,15 +91,13 @@ pub fn change_user(
         let meta = reader.meta()?;
         let held = reader.held()?;
         let inputs = Inputs::open(config, &reader, name, now)?;
-        let Some(Ready { directory, account, mut plan }) =
-            inputs.ready(wish, deed).map_err(RunError::Refused)?
-        else {
+        let Some(Ready { directory, account, mut plan }) = inputs.ready(wish, deed)? else {
             return Ok(None);
         };
         if let Some(short) =
             plan::local::shortfall(&inputs.old, &plan, &protected(config, &inputs.old))?
         {
-            return Err(RunError::Refused(short));
+            return Err(ManualError::from(short).into());
         }
         plan.held = held;
         plan.next_due = meta.next_due;
@@ -169,20 +167,20 @@ impl<'a> Inputs<'a> {
         name: &str,
         now: Time,
     ) -> Result<Self, RunError> {
-        let name = canonical(name).map_err(RunError::Refused)?.into_owned();
+        let name = canonical(name).map_err(ManualError::from)?.into_owned();
         let (old, mirror) = (reader.state()?, reader.mirror(NAME)?);
         Ok(Inputs { config, reader, name, old, mirror, now })
     }
 
-    fn ready(&self, wish: &UserWish, deed: &Deed) -> Result<Option<Ready>, String> {
+    fn ready(&self, wish: &UserWish, deed: &Deed) -> Result<Option<Ready>, RunError> {
         let directory = self.mirror.as_ref().map_or_else(nobody, |it| it.mirror.directory.clone());
         let row = local::find(&directory, &self.name)
             .map(|row| (directory.text(row.ext).to_owned(), row.enabled));
-        let name = self.name.escape_debug();
+        let name = || self.name.clone();
         let (what, enabled) = match wish {
             UserWish::Add { email, service } => {
                 if row.is_some() {
-                    return Err(format!("there is a local user `{name}` already"));
+                    return Err(ManualError::AddedAlready { name: name() }.into());
                 }
                 return self.added(directory, (email, *service), deed).map(Some);
             }
@@ -190,17 +188,13 @@ impl<'a> Inputs<'a> {
             UserWish::Enable => (Done::Enabled, Enabled::Yes),
             UserWish::Remove => (Done::Removed, Enabled::No),
         };
-        let Some((ext, was)) = row else { return Err(self.stranger(what)) };
-        let account = self.reader.local_account(&ext).map_err(|error| error.to_string())?;
-        let mut account = account
-            .ok_or_else(|| format!("the store does not say who added `{name}`: it is damaged"))?;
+        let Some((ext, was)) = row else { return Err(self.stranger(what).into()) };
+        let account = self.reader.local_account(&ext)?;
+        let mut account = account.ok_or_else(|| ManualError::NoStory { name: name() })?;
         let admin = self.config.default_admin.as_ref().filter(|it| it.username == self.name);
         if let Some(admin) = admin.filter(|_| account.admin && what != Done::Enabled) {
-            return Err(format!(
-                "`{name}` is the default admin, who holds `{}`: take `[default_admin]` out of the \
-                 configuration and sync",
-                admin.role
-            ));
+            let role = admin.role.clone();
+            return Err(ManualError::DefaultAdmin { name: name(), role }.into());
         }
         if what != Done::Removed && was == enabled {
             return Ok(None);
@@ -214,7 +208,7 @@ impl<'a> Inputs<'a> {
         }
         let directory = local::changed(directory, &ext, |row| row.enabled = enabled);
         let user = plan::local::person(&self.old, &ext)
-            .ok_or_else(|| format!("the store knows no user `{name}`: run `idpsyncd sync`"))?;
+            .ok_or_else(|| ManualError::NotSynced { name: name() })?;
         let plan = plan::local::stand(&self.old, user, enabled == Enabled::Yes, self.now)?;
         Ok(Some(Ready { directory, account, plan }))
     }
@@ -225,19 +219,15 @@ impl<'a> Inputs<'a> {
         directory: Directory,
         (email, service): (&str, bool),
         deed: &Deed,
-    ) -> Result<Ready, String> {
-        let name = self.name.escape_debug();
+    ) -> Result<Ready, RunError> {
+        let name = || self.name.clone();
         let admin = self.config.default_admin.as_ref();
         if admin.is_some_and(|admin| admin.username == self.name) {
-            return Err(format!(
-                "`{name}` is the default admin of the configuration: `idpsyncd sync` makes it"
-            ));
+            return Err(ManualError::MadeBySync { name: name() }.into());
         }
         if let Some(holder) = plan::local::called(&self.old, &self.name).filter(|_| service) {
-            return Err(format!(
-                "`{name}` is somebody whom {} knows: a service account needs a name of its own",
-                listed(&plan::local::known_in(&self.old, holder))
-            ));
+            let sources = self.known_in(holder);
+            return Err(ManualError::ServiceNameTaken { name: name(), sources }.into());
         }
         let known = |ext: &str| plan::local::person(&self.old, ext).is_some();
         let ext = local::free_id(&self.name, known);
@@ -251,10 +241,10 @@ impl<'a> Inputs<'a> {
     }
 
     /// What the mirrors come to with `directory` as that of `local`.
-    fn resolved(&self, directory: &Directory) -> Result<Resolved, String> {
+    fn resolved(&self, directory: &Directory) -> Result<Resolved, RunError> {
         let mut mirrors = Vec::new();
         for source in self.config.sources.iter().filter(|source| !source.kind.is_local()) {
-            let mirror = self.reader.mirror(&source.name).map_err(|error| error.to_string())?;
+            let mirror = self.reader.mirror(&source.name)?;
             mirrors.extend(mirror.map(|mirror| (source.name.as_str(), mirror)));
         }
         let others = mirrors
@@ -265,24 +255,16 @@ impl<'a> Inputs<'a> {
     }
 
     /// Why nothing can be done to somebody whom `local` does not list.
-    fn stranger(&self, what: Done) -> String {
-        let name = self.name.escape_debug();
+    fn stranger(&self, what: Done) -> ManualError {
+        let name = self.name.clone();
         match plan::local::called(&self.old, &self.name) {
-            Some(user) => format!(
-                "`{name}` is known in {} alone and was not added by hand: they are {} there",
-                listed(&plan::local::known_in(&self.old, user)),
-                what.as_str()
-            ),
-            None => format!("the store knows no user `{name}`: `idpsyncd user list` shows all"),
+            Some(user) => ManualError::NotAddedByHand { name, sources: self.known_in(user), what },
+            None => ManualError::UnknownUser { name },
         }
     }
-}
 
-/// Names of sources in words.
-fn listed(sources: &[&str]) -> String {
-    let names: Vec<String> = sources.iter().map(|name| format!("`{name}`")).collect();
-    match names.as_slice() {
-        [] => "a source that is not configured any more".to_owned(),
-        names => names.join(" and "),
+    /// The other sources that know `user`.
+    fn known_in(&self, user: UserId) -> Vec<String> {
+        plan::local::known_in(&self.old, user).into_iter().map(str::to_owned).collect()
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{MOST_TRIES, RunError, configured};
+use super::{MOST_TRIES, ManualError, RunError, configured};
 use crate::config::Config;
 use crate::directory::local;
 use crate::model::{Deed, State, Time};
@@ -51,11 +51,7 @@ fn approved(config: &Config, reader: &Reader, id: &str, now: Time) -> Result<Pla
     }
     let resolved = resolve(&config.settings(), &views, &old, now)?;
     plan::approve(resolved, &old, &held, now).map_err(|why| match why {
-        NotApproved::Gone(gone) => RunError::Refused(format!(
-            "plan {id} does not stand any more, nothing was applied; run `idpsyncd sync` for a \
-                 new one; these changes do not stand:\n  {}",
-            gone.join("\n  ")
-        )),
+        NotApproved::Gone(gone) => ManualError::StandsNoMore { id: id.to_owned(), gone }.into(),
         NotApproved::Inconsistent(what) => what.into(),
     })
 }
@@ -96,25 +92,19 @@ pub fn find_held(reader: &Reader, id: &str) -> Result<Held, RunError> {
         let head = reader.held_head()?;
         // Only the plan that is asked for is worth reading in full.
         Ok(match this_one(head.as_ref().map(|held| held.id.as_str()), id) {
-            Ok(()) => reader.held()?.ok_or_else(|| none_held(id)),
-            Err(error) => Err(error),
+            Ok(()) => reader.held()?.ok_or_else(|| not_held(id, None).into()),
+            Err(error) => Err(error.into()),
         })
     })?
 }
 
 /// Whether the plan that waits is `id`.
-fn this_one(waits: Option<&str>, id: &str) -> Result<(), RunError> {
-    match waits {
-        Some(waits) if waits == id => Ok(()),
-        Some(waits) => Err(RunError::Refused(format!(
-            "there is no held plan `{id}`; the one that waits is `{waits}`"
-        ))),
-        None => Err(none_held(id)),
-    }
+fn this_one(waits: Option<&str>, id: &str) -> Result<(), ManualError> {
+    if waits == Some(id) { Ok(()) } else { Err(not_held(id, waits)) }
 }
 
-fn none_held(id: &str) -> RunError {
-    RunError::Refused(format!("there is no held plan `{id}`: nothing is held"))
+fn not_held(id: &str, waits: Option<&str>) -> ManualError {
+    ManualError::NotHeld { id: id.to_owned(), waits: waits.map(str::to_owned) }
 }
 
 /// Forgets the held plan `id` until the next run asks again.
@@ -129,7 +119,7 @@ pub fn discard(config: &Config, id: &str) -> Result<(), RunError> {
         return Ok(());
     }
     // A run held something else in between.
-    Err(RunError::Refused(format!("there is no held plan `{id}` any more: nothing was discarded")))
+    Err(ManualError::HeldNoMore { id: id.to_owned() }.into())
 }
 
 /// Does what a person asks for by hand: `wish` makes it of the state. `deed`: who asks and why, where
@@ -141,13 +131,13 @@ pub fn by_hand(
     config: &Config,
     now: Time,
     deed: Option<&Deed>,
-    wish: impl Fn(&State) -> Result<ByHand, String>,
+    wish: impl Fn(&State) -> Result<ByHand, ManualError>,
 ) -> Result<(Plan, u64), RunError> {
     commit(config, |reader, meta| {
         let held = reader.held()?;
         let old = reader.state()?;
-        let wish = wish(&old).map_err(RunError::Refused)?;
-        let mut plan = plan::by_hand(&old, wish, now).map_err(RunError::Refused)?;
+        let wish = wish(&old)?;
+        let mut plan = plan::by_hand(&old, wish, now)?;
         plan.held = held;
         plan.records.deed = deed.cloned();
         plan.next_due = match (plan.next_due, meta.next_due) {
@@ -169,10 +159,5 @@ fn open_existing(path: &Path) -> Result<Writer, RunError> {
 /// # Errors
 /// There is none, or it cannot be read.
 pub fn existing_reader(path: &Path) -> Result<Reader, RunError> {
-    Reader::open(path)?.ok_or_else(|| {
-        RunError::Refused(format!(
-            "there is no store `{}` yet: run `idpsyncd sync` first",
-            path.display()
-        ))
-    })
+    Reader::open(path)?.ok_or_else(|| RunError::NoStore { store: path.display().to_string() })
 }

@@ -9,6 +9,7 @@ mod claims;
 mod concurrent;
 mod local;
 mod manual;
+mod manual_error;
 pub mod osmo_db;
 mod phase;
 pub mod provision;
@@ -29,7 +30,7 @@ use crate::model::Time;
 use crate::model::diagnostic::texts;
 use crate::model::encoding::Encoder;
 use crate::model::{Diagnostic, DiagnosticCode, Inconsistent, Subject};
-use crate::plan::{self, Held, HeldHead, Plan};
+use crate::plan::{self, Held, HeldHead, NotPlanned, Plan};
 use crate::resolve::{Rules, View, in_doubt, resolve};
 use crate::source::file::FileSource;
 use crate::source::keycloak::KeycloakSource;
@@ -42,9 +43,10 @@ use crate::store::{
 
 use self::concurrent::{Marks, catch_up};
 
-pub use admin::check as check_default_admin;
+pub use admin::{AdminError, check as check_default_admin};
 pub use local::{UserWish, change_user};
 pub use manual::{approvable, approve, by_hand, discard, existing_reader, find_held};
+pub use manual_error::ManualError;
 pub use phase::{OnPhase, Phase};
 
 /// What to do in a run.
@@ -157,12 +159,39 @@ pub enum RunError {
     /// The commit.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// A held plan does not stand any more.
-    #[error("{0}")]
-    Refused(String),
+    /// What was asked for by hand is refused.
+    #[error(transparent)]
+    Manual(#[from] ManualError),
+    /// `[default_admin]` cannot be ensured.
+    #[error(transparent)]
+    DefaultAdmin(#[from] AdminError),
+    /// Only a sync makes a store.
+    #[error("there is no store `{store}` yet: run `idpsyncd sync` first")]
+    NoStore {
+        /// Where it was looked for.
+        store: String,
+    },
+    /// Whoever came while a source was read does not fit into what was read.
+    #[error("{name}: cannot add who came: {why}")]
+    Newcomers {
+        /// The source's name.
+        name: String,
+        /// Why.
+        #[source]
+        why: crate::directory::Refusal,
+    },
     /// What the store holds contradicts itself.
     #[error("{0}: this is a fault of idpsyncd; nothing was applied")]
     Inconsistent(#[from] Inconsistent),
+}
+
+impl From<NotPlanned> for RunError {
+    fn from(why: NotPlanned) -> Self {
+        match why {
+            NotPlanned::Inconsistent(what) => what.into(),
+            why => ManualError::NotPlanned(why).into(),
+        }
+    }
 }
 
 /// Makes the reader of a configured source.
@@ -333,7 +362,7 @@ async fn run_whole(
 ) -> Result<(Outcome, Vec<(String, Directory)>), RunError> {
     let path = config.store.as_path();
     // A secret that will not do is an error before anybody was asked anything.
-    let admin = admin::Admin::read(config).map_err(RunError::Refused)?;
+    let admin = admin::Admin::read(config)?;
     let (_lock, mut writer) = if options.dry_run {
         (None, None)
     } else {

@@ -17,7 +17,7 @@
 
 use futures_util::future::join_all;
 
-use super::claims;
+use super::claims::{self, ClaimsError};
 use super::who::{Asked, acquainted, called, named, who};
 use super::{MOST_TRIES, RunError, configured};
 use crate::config::{Config, SourceConfig};
@@ -109,7 +109,7 @@ pub async fn lookup_person(
 pub fn claims_person(config: &Config, caller: &Caller, now: Time) -> Result<Person, RunError> {
     match claimed(config, caller) {
         Ok(answers) => plan_and_commit(config, caller, answers, now),
-        Err(why) => Ok(Person::Refused(why)),
+        Err(why) => Ok(Person::Refused(why.to_string())),
     }
 }
 
@@ -181,23 +181,20 @@ async fn ask_one(config: &Config, source: &SourceConfig, opened: &Opened, who: &
 ///
 /// # Errors
 /// No source issued it, or it does not say enough.
-fn claimed(config: &Config, caller: &Caller) -> Result<Vec<Heard>, String> {
-    let issuer = caller.issuer.as_deref().ok_or("no token names the caller's roles")?;
+fn claimed(config: &Config, caller: &Caller) -> Result<Vec<Heard>, ClaimsError> {
+    let issuer = caller.issuer.as_deref().ok_or(ClaimsError::NoToken)?;
     let KnownBy::Id { source, ext: subject } = &caller.known_by else {
-        return Err(format!(
-            "issuer `{}` is no source: its tokens give nothing",
-            issuer.escape_debug()
-        ));
+        return Err(ClaimsError::NoSource { issuer: issuer.to_owned() });
     };
     let place = config.sources.iter().position(|known| known.name == *source);
-    let place = place.ok_or_else(|| format!("no source is called `{source}`"))?;
+    let place = place.ok_or_else(|| ClaimsError::UnknownSource { name: source.clone() })?;
     let subject = subject.clone();
-    let roles = caller.roles.clone().ok_or("the token lacks the claim with the roles")?;
+    let roles = caller.roles.clone().ok_or(ClaimsError::NoRoles)?;
     let jwt = config.gateway.iter().flat_map(|gateway| &gateway.jwt);
     let claim = jwt
         .filter(|jwt| jwt.issuer == issuer)
         .find_map(|jwt| jwt.roles_claim.clone())
-        .ok_or("no `roles_claim` is configured for the token's issuer")?;
+        .ok_or(ClaimsError::NoRolesClaim)?;
     let mut answers = vec![Heard::NotAsked; config.sources.len()];
     if let Some(slot) = answers.get_mut(place) {
         *slot = Heard::Claimed(Box::new(Claimed { subject, claim, roles }));
@@ -375,7 +372,7 @@ fn parts<'a>(
             Heard::Claimed(claimed) => {
                 let roles = &around.state.roles;
                 let shown = claims::sighting(config, source, who, claimed, outline, roles);
-                Some(shown.map_err(Person::Refused)?)
+                Some(shown.map_err(|why| Person::Refused(why.to_string()))?)
             }
             _ => None,
         };

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::directory::{Named, Sighting};
 use crate::model::caller::{Caller, KnownBy};
 use crate::model::username::{UsernameFrom, canonical};
-use crate::model::{Standing, Status};
+use crate::model::{Standing, Status, UsernameError};
 use crate::store::Acquaintance;
 
 /// Who is to be provisioned.
@@ -25,7 +25,7 @@ pub(super) fn named(config: &Config, name: &str) -> Named {
 ///
 /// # Errors
 /// It is no username: why.
-pub(super) fn called(config: &Config, person: &Sighting) -> Result<Named, String> {
+pub(super) fn called(config: &Config, person: &Sighting) -> Result<Named, UsernameError> {
     let name = match config.sync.username {
         UsernameFrom::Username => &person.username,
         UsernameFrom::Email => &person.email,

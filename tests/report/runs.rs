@@ -7,7 +7,7 @@ use idpsyncd::config::{self, Config};
 use idpsyncd::model::{Deed, GrantKind, LocalGrant, Time, parse_rfc3339};
 use idpsyncd::plan::ByHand;
 use idpsyncd::store::Reader;
-use idpsyncd::sync::{self, UserWish};
+use idpsyncd::sync::{self, ManualError, UserWish};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -166,7 +166,7 @@ impl Company {
         let grant = LocalGrant { by: "ops".to_owned(), at: self.now, reason, until };
         let _refused = sync::by_hand(&config, self.now, None, |state| {
             if state.users.is_empty() || state.roles.is_empty() {
-                return Err("nobody".to_owned());
+                return Err(ManualError::UnknownUser { name: "nobody".to_owned() });
             }
             let user = state.users[user % state.users.len()].id;
             let role = RoleIdx::new(role % state.roles.len() as u32);

@@ -16,7 +16,7 @@ impl World {
     }
 
     fn by_hand(&mut self, wish: ByHand) -> Result<Plan, String> {
-        let plan = plan::by_hand(&self.state, wish, self.now)?;
+        let plan = plan::by_hand(&self.state, wish, self.now).map_err(|why| why.to_string())?;
         self.state = stored(&self.state, &plan);
         Ok(plan)
     }

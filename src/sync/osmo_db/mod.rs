@@ -13,15 +13,15 @@ mod url;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use read::read;
-pub use url::{Tls, Url};
+pub use read::{ReadError, read};
+pub use url::{Tls, Url, UrlError};
 
 use super::local::scopes;
 use super::manual::existing_reader;
-use super::{MOST_TRIES, RunError, configured};
+use super::{MOST_TRIES, ManualError, RunError, configured};
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::directory::local::{self, NAME, NewAccount, check_id, free_id, nobody};
+use crate::directory::local::{self, LocalIdError, NAME, NewAccount, check_id, free_id, nobody};
 use crate::model::diagnostic::texts;
 use crate::model::username::{UsernameFrom, canonical};
 use crate::model::{Deed, Inconsistent, LocalAccount, LocalGrant, NewToken, State, Time, UserId};
@@ -46,6 +46,33 @@ pub struct Import {
     pub generation: u64,
     /// What was left out and why, and what is worth knowing, a sentence each, sorted.
     pub left_out: Vec<String>,
+}
+
+/// Why somebody of OSMO's does not become a local user. `id` is what OSMO calls them.
+#[derive(Debug, thiserror::Error)]
+enum LeftOut {
+    /// Another source lists them, and they have no account.
+    #[error(
+        "user `{}` is listed by source `{by}` and has no account here: the sync says why",
+        .id.escape_debug()
+    )]
+    Listed { id: String, by: String },
+    /// They were here once.
+    #[error(
+        "user `{}` was deprovisioned or removed here: `idpsyncd user add` makes a new person of that \
+         name",
+        .id.escape_debug()
+    )]
+    Gone { id: String },
+    /// A run makes the default admin.
+    #[error(
+        "user `{}` is the default admin of the configuration: `idpsyncd sync` makes it",
+        .id.escape_debug()
+    )]
+    DefaultAdmin { id: String },
+    /// Their name is no id.
+    #[error("user {0}")]
+    Name(#[from] LocalIdError),
 }
 
 /// Imports `rows`, in one transaction and one generation; with `dry_run` only plans it.
@@ -154,11 +181,7 @@ impl<'a> Inputs<'a> {
             // Whom a part of a source does not list may be in the rest.
             let mirror = reader.mirror(&source.name)?;
             let Some(mirror) = mirror.filter(|stored| stored.mirror.directory.proven.users) else {
-                return Err(RunError::Refused(format!(
-                    "the people of source `{}` were never read in full, so whom it lists is not \
-                     known: run `idpsyncd sync` first",
-                    source.name
-                )));
+                return Err(ManualError::NeverRead { name: source.name.clone() }.into());
             };
             others.push((source.name.as_str(), mirror));
         }
@@ -179,7 +202,7 @@ impl<'a> Inputs<'a> {
                 continue;
             }
             if let Err(why) = self.may_be(account, &listed) {
-                left_out.insert(why);
+                left_out.insert(why.to_string());
                 continue;
             }
             let ext = free_id(name, |ext| given.contains(ext));
@@ -265,28 +288,20 @@ impl<'a> Inputs<'a> {
     }
 
     /// Whether somebody whom the store does not know may become a local user.
-    fn may_be(&self, account: &Account, listed: &BTreeMap<String, &str>) -> Result<(), String> {
-        let id = account.id.escape_debug();
+    fn may_be(&self, account: &Account, listed: &BTreeMap<String, &str>) -> Result<(), LeftOut> {
+        let id = || account.id.clone();
         if let Some(source) = listed.get(&account.name) {
-            return Err(format!(
-                "user `{id}` is listed by source `{source}` and has no account here: the sync says \
-                 why"
-            ));
+            return Err(LeftOut::Listed { id: id(), by: (*source).to_owned() });
         }
         // Whoever is gone never comes back by an old database, nor do their tokens.
         if self.gone().contains(account.name.as_str()) {
-            return Err(format!(
-                "user `{id}` was deprovisioned or removed here: `idpsyncd user add` makes a new \
-                 person of that name"
-            ));
+            return Err(LeftOut::Gone { id: id() });
         }
         let admin = self.config.default_admin.as_ref();
         if admin.is_some_and(|admin| admin.username == account.name) {
-            return Err(format!(
-                "user `{id}` is the default admin of the configuration: `idpsyncd sync` makes it"
-            ));
+            return Err(LeftOut::DefaultAdmin { id: id() });
         }
-        check_id(&account.name).map_err(|why| format!("user {why}"))
+        Ok(check_id(&account.name)?)
     }
 
     /// What the mirrors come to with `directory` as that of `local`.

@@ -1,5 +1,6 @@
 //! Reads OSMO's tables: one transaction that can only read, and sees one moment of the database.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,77 @@ const TOKEN_ROLES: &str = "SELECT t.user_name, t.token_name, r.role_name, t.assi
                            FROM public.access_token_roles t \
                            JOIN public.user_roles r ON r.id = t.user_role_id";
 
+/// Why OSMO's database was not read. Nothing is told of a password. `url` is as it may be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no connection.
+    #[error("cannot connect to `{url}`: {why}")]
+    Connect {
+        /// The database.
+        url: String,
+        /// Why.
+        #[source]
+        why: ConnectError,
+    },
+    /// Something in it cannot be read.
+    #[error("cannot read {what} of `{url}`: {}", cause(.why))]
+    Read {
+        /// What, such as a table.
+        what: String,
+        /// The database.
+        url: String,
+        /// Why.
+        #[source]
+        why: tokio_postgres::Error,
+    },
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The URL is not understood, or the server refuses or does not answer.
+    #[error("{}", cause(.0))]
+    Database(#[from] tokio_postgres::Error),
+    /// A file cannot be read.
+    #[error("cannot {tried} `{}`: {why}", .file.display())]
+    File {
+        /// What was tried: to `read` it, or to `look at` it.
+        tried: &'static str,
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        why: std::io::Error,
+    },
+    /// libpq refuses such a file of passwords, too.
+    #[error("others may read `{}`: `chmod 600` it", .0.display())]
+    OpenToOthers(PathBuf),
+    /// The CA's file holds something else.
+    #[error("cannot read `sslrootcert` `{}`: {why}", .file.display())]
+    Certificates {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        why: rustls_pki_types::pem::Error,
+    },
+    /// A certificate of the CA's file is none that can be trusted.
+    #[error("`sslrootcert` `{}`: {why}", .file.display())]
+    Certificate {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        why: rustls::Error,
+    },
+    /// The CA's file is empty.
+    #[error("`sslrootcert` `{}` holds no certificate", .0.display())]
+    NoCertificate(PathBuf),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+}
+
 /// Reads the whole of what an import wants. `variable` is the environment.
 ///
 /// # Errors
@@ -37,10 +109,13 @@ const TOKEN_ROLES: &str = "SELECT t.user_name, t.token_name, r.role_name, t.assi
 pub async fn read(
     url: &Url,
     variable: impl Fn(&str) -> Option<String>,
-) -> Result<Database, String> {
-    let mut client = connect(url, variable).await?;
-    let failed = |what: &str, error: tokio_postgres::Error| {
-        format!("cannot read {what} of `{}`: {}", url.shown, cause(&error))
+) -> Result<Database, ReadError> {
+    let shown = || url.shown.clone();
+    let mut client =
+        connect(url, variable).await.map_err(|why| ReadError::Connect { url: shown(), why })?;
+    let failed = |what: &str, why: tokio_postgres::Error| {
+        let (what, url) = (what.to_owned(), shown());
+        ReadError::Read { what, url, why }
     };
     let transaction = client
         .build_transaction()
@@ -112,9 +187,11 @@ fn time(seconds: Option<f64>) -> Option<Time> {
     Time::from_timestamp(seconds.floor() as i64, 0)
 }
 
-async fn connect(url: &Url, variable: impl Fn(&str) -> Option<String>) -> Result<Client, String> {
-    let failed = |why: String| format!("cannot connect to `{}`: {why}", url.shown);
-    let mut config: Config = url.client.parse().map_err(|error| failed(cause(&error)))?;
+async fn connect(
+    url: &Url,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Client, ConnectError> {
+    let mut config: Config = url.client.parse()?;
     config.ssl_mode(match url.tls {
         Tls::Never => SslMode::Disable,
         Tls::Offered => SslMode::Prefer,
@@ -126,10 +203,9 @@ async fn connect(url: &Url, variable: impl Fn(&str) -> Option<String>) -> Result
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(CONNECT);
     }
-    password(&mut config, url, variable).map_err(failed)?;
-    let tls = MakeRustlsConnect::new(tls_config(url).map_err(failed)?);
-    let connected = config.connect(tls).await.map_err(|error| failed(cause(&error)))?;
-    let (client, connection) = connected;
+    password(&mut config, url, variable)?;
+    let tls = MakeRustlsConnect::new(tls_config(url)?);
+    let (client, connection) = config.connect(tls).await?;
     // It ends with the client; what goes wrong on it, the client's calls return.
     tokio::spawn(connection);
     Ok(client)
@@ -140,7 +216,7 @@ fn password(
     config: &mut Config,
     url: &Url,
     variable: impl Fn(&str) -> Option<String>,
-) -> Result<(), String> {
+) -> Result<(), ConnectError> {
     if let Some(password) = &url.password {
         config.password(password.expose_secret());
         return Ok(());
@@ -153,7 +229,7 @@ fn password(
     let text = match std::fs::read_to_string(&file) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(format!("cannot read `{}`: {error}", file.display())),
+        Err(why) => return Err(ConnectError::File { tried: "read", file, why }),
     };
     let host = match config.get_hosts().first() {
         Some(Host::Tcp(host)) => host.clone(),
@@ -171,29 +247,29 @@ fn password(
 }
 
 /// Refuses a file of passwords that others can read, as libpq does.
-fn open_to_others(file: &std::path::Path) -> Result<(), String> {
+fn open_to_others(file: &Path) -> Result<(), ConnectError> {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(file).map(|meta| meta.permissions().mode());
     match mode {
         Ok(mode) if mode & 0o077 == 0 => Ok(()),
-        Ok(_) => Err(format!("others may read `{}`: `chmod 600` it", file.display())),
-        Err(error) => Err(format!("cannot look at `{}`: {error}", file.display())),
+        Ok(_) => Err(ConnectError::OpenToOthers(file.to_owned())),
+        Err(why) => Err(ConnectError::File { tried: "look at", file: file.to_owned(), why }),
     }
 }
 
-fn tls_config(url: &Url) -> Result<rustls::ClientConfig, String> {
+fn tls_config(url: &Url) -> Result<rustls::ClientConfig, ConnectError> {
     let mut roots = RootCertStore::empty();
     match &url.root_cert {
         Some(file) => {
-            let shown = file.display();
+            let named = || file.clone();
             let certs = CertificateDer::pem_file_iter(file)
                 .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .map_err(|error| format!("cannot read `sslrootcert` `{shown}`: {error}"))?;
+                .map_err(|why| ConnectError::Certificates { file: named(), why })?;
             for cert in certs {
-                roots.add(cert).map_err(|error| format!("`sslrootcert` `{shown}`: {error}"))?;
+                roots.add(cert).map_err(|why| ConnectError::Certificate { file: named(), why })?;
             }
             if roots.is_empty() {
-                return Err(format!("`sslrootcert` `{shown}` holds no certificate"));
+                return Err(ConnectError::NoCertificate(named()));
             }
         }
         // Unreadable ones of the system's are left out: fewer are trusted then.
@@ -204,8 +280,7 @@ fn tls_config(url: &Url) -> Result<rustls::ClientConfig, String> {
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     Ok(rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
+        .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth())
 }

@@ -36,20 +36,40 @@ pub enum Tls {
     Always,
 }
 
+/// Why a text is no URL of a database, said of it: nothing is quoted that may be a password.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum UrlError {
+    /// Another scheme, or none.
+    #[error("is no URL of a database: expected `postgresql://USER@HOST/DATABASE`")]
+    Scheme,
+    /// A password that is not encoded ends the host too early.
+    #[error(
+        "has an `@` after its host: in a password write `/` as `%2F`, `?` as `%3F` and `@` as `%40`, \
+         or give it by `PGPASSWORD`"
+    )]
+    Authority,
+    /// A key that libpq knows and that is not understood here.
+    #[error("has `{0}`, which is not understood")]
+    Key(String),
+    /// No mode of TLS.
+    #[error("has `sslmode={}`, which is no such mode", .0.escape_debug())]
+    TlsMode(String),
+    /// Percent-encoded bytes that are no text.
+    #[error("is not UTF-8 once decoded")]
+    NotUtf8,
+}
+
 impl Url {
     /// Takes a URL apart.
     ///
     /// # Errors
-    /// It is none, or has something that is not understood. The message holds nothing that may be a
-    /// password.
-    pub fn parse(text: &str) -> Result<Url, String> {
+    /// It is none, or has something that is not understood.
+    pub fn parse(text: &str) -> Result<Url, UrlError> {
         let scheme = ["postgresql://", "postgres://"]
             .into_iter()
             .find_map(|scheme| text.strip_prefix(scheme).map(|rest| (scheme, rest)));
         let Some((scheme, rest)) = scheme else {
-            return Err(
-                "is no URL of a database: expected `postgresql://USER@HOST/DATABASE`".to_owned()
-            );
+            return Err(UrlError::Scheme);
         };
         let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = match before.find('/') {
@@ -58,11 +78,7 @@ impl Url {
         };
         // The end of a password that holds a `/` or a `?`, the beginning of which reads as a host.
         if path.contains('@') || query.contains('@') {
-            return Err(
-                "has an `@` after its host: in a password write `/` as `%2F`, `?` as `%3F` \
-                        and `@` as `%40`, or give it by `PGPASSWORD`"
-                    .to_owned(),
-            );
+            return Err(UrlError::Authority);
         }
         // A password may hold an `@` that nobody has encoded: the last one ends it.
         let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
@@ -85,7 +101,7 @@ impl Url {
                 "sslrootcert" if value == "system" => {}
                 "sslrootcert" => root_cert = Some(PathBuf::from(decoded(value)?)),
                 "sslcert" | "sslkey" | "sslcrl" | "sslpassword" | "passfile" | "service" => {
-                    return Err(format!("has `{key}`, which is not understood"));
+                    return Err(UrlError::Key(key.to_owned()));
                 }
                 _ => {
                     sockets |= key == "host" && decoded(value)?.starts_with('/');
@@ -114,18 +130,18 @@ impl Url {
     }
 }
 
-fn tls(word: &str) -> Result<Tls, String> {
+fn tls(word: &str) -> Result<Tls, UrlError> {
     match word {
         "disable" => Ok(Tls::Never),
         "allow" | "prefer" => Ok(Tls::Offered),
         "require" | "verify-ca" | "verify-full" => Ok(Tls::Always),
-        _ => Err(format!("has `sslmode={}`, which is no such mode", word.escape_debug())),
+        _ => Err(UrlError::TlsMode(word.to_owned())),
     }
 }
 
-fn decoded(text: &str) -> Result<String, String> {
+fn decoded(text: &str) -> Result<String, UrlError> {
     let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(|text| text.into_owned()).map_err(|_| "is not UTF-8 once decoded".to_owned())
+    decoded.map(|text| text.into_owned()).map_err(|_| UrlError::NotUtf8)
 }
 
 /// A host without its port and brackets.
@@ -185,7 +201,7 @@ mod tests {
             "postgresql://ro:a@se/cret@db/osmo",
             "postgresql://ro:a@se?cret@db/osmo",
         ] {
-            let why = Url::parse(text).unwrap_err();
+            let why = Url::parse(text).unwrap_err().to_string();
             assert!(why.contains("%2F") && !why.contains("cret") && !why.contains("se?"), "{why}");
         }
         let encoded = Url::parse("postgresql://ro:se%2Fcret%3F@db/osmo").unwrap();
@@ -252,7 +268,7 @@ mod tests {
             "postgresql://a:%ffsecret@db/x",
             "",
         ] {
-            let error = Url::parse(text).unwrap_err();
+            let error = Url::parse(text).unwrap_err().to_string();
             assert!(!error.contains("secret"), "{text}: {error}");
         }
     }

@@ -31,6 +31,7 @@ pub use state::{
 };
 pub use texts::{Text, Texts};
 pub use token::{NewToken, Token, Tokens};
+pub use username::UsernameError;
 pub use workload::{Cloud, WorkloadIdentity};
 
 /// A moment in UTC. Stored and printed as RFC 3339 with whole seconds.

@@ -15,6 +15,11 @@ pub enum UsernameFrom {
     Email,
 }
 
+/// A text that no user can be called.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{}` is not a username by RFC 8265", .0.escape_debug())]
+pub struct UsernameError(String);
+
 /// The form in which usernames are compared and kept. Spaces at its ends are no part of a name: to
 /// a directory `charlie ` and `charlie` are one (RFC 4518, sections 2.2 and 2.6.1, which take every
 /// separator and tab or line end for a space).
@@ -22,13 +27,12 @@ pub enum UsernameFrom {
 /// # Errors
 /// PRECIS refuses the name (empty, white space, control or unassigned characters, mixed
 /// directions); the message says so without quoting control characters.
-pub fn canonical(name: &str) -> Result<Cow<'_, str>, String> {
+pub fn canonical(name: &str) -> Result<Cow<'_, str>, UsernameError> {
     // Plain lower-case ASCII is its own canonical form: the common case costs no allocation.
     if !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase()) {
         return Ok(Cow::Borrowed(name));
     }
-    UsernameCaseMapped::enforce(name.trim())
-        .map_err(|_| format!("`{}` is not a username by RFC 8265", name.escape_debug()))
+    UsernameCaseMapped::enforce(name.trim()).map_err(|_| UsernameError(name.to_owned()))
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@
 //! grant, and the guard has only one thing to say: a protected role is not left without a holder.
 
 use crate::directory::local::NAME;
-use crate::model::diagnostic::{Diagnostic, texts};
 use crate::model::{
-    Cause, Change, Grant, GrantKind, Inconsistent, LocalGrant, RoleIdx, State, Status, Time, UserId,
+    Cause, Change, Diagnostic, Grant, GrantKind, Inconsistent, LocalGrant, RoleIdx, State, Status,
+    Time, UserId,
 };
 use crate::resolve::Resolved;
 
@@ -15,6 +15,7 @@ use super::apply::apply;
 use super::change::Plan;
 use super::effective::Effective;
 use super::make::finish;
+use super::not_planned::NotPlanned;
 
 /// Whom the source `local` knows by `ext`.
 #[must_use]
@@ -61,16 +62,12 @@ pub fn add(
     old: &State,
     (name, ext): (&str, &str),
     now: Time,
-) -> Result<Plan, String> {
+) -> Result<Plan, NotPlanned> {
     let Resolved { state: full, changes, diagnostics, .. } = resolved;
     let Some(user) = person(&full, ext) else {
         let about = |it: &&Diagnostic| it.subject.is_person(name) || it.subject.is_person(ext);
-        let told = texts(diagnostics.iter().filter(about));
-        return Err(if told.is_empty() {
-            format!("`{name}` cannot be added: nothing says why")
-        } else {
-            told.join("; ")
-        });
+        let why = diagnostics.iter().filter(about).cloned().collect();
+        return Err(NotPlanned::NotAdded { name: name.to_owned(), why });
     };
     let nameless = |user: UserId| user_at(old, user).is_some_and(|user| user.email.is_empty());
     let chosen: Vec<Change> = changes
@@ -90,10 +87,7 @@ pub fn add(
         .iter()
         .filter(|user| !user.status.is_deprovisioned() && state.texts.get(user.username) == name);
     if bearers.count() > 1 {
-        return Err(format!(
-            "`{name}` is still the name of somebody whom no source lists any more: it is free once \
-             they are deprovisioned (`on_missing`), or under another name"
-        ));
+        return Err(NotPlanned::NameTaken { name: name.to_owned() });
     }
     Ok(planned(old, state, chosen, now)?)
 }
@@ -134,8 +128,8 @@ pub fn remove(
     ext: &str,
     by: &str,
     now: Time,
-) -> Result<Plan, String> {
-    let user = person(old, ext).ok_or("the store knows nobody by that local account")?;
+) -> Result<Plan, NotPlanned> {
+    let user = person(old, ext).ok_or(NotPlanned::NoLocalAccount)?;
     take_out(&mut resolved, old, ext, by, now);
     let Resolved { state: full, changes, .. } = resolved;
     let was_local = user_at(old, user)
@@ -248,8 +242,23 @@ pub fn ensure_grant(
     changes.push(Change::GrantAdded { user, role, kind });
 }
 
-/// The protected role that `plan` would leave with fewer holders than it may have, in a sentence.
-/// `protected`: each with the fewest.
+/// A protected role that a plan would leave with fewer holders than it may have.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "protected role `{role}` would be left with {left} effective holders, fewer than {least}: give it \
+     to somebody else first"
+)]
+pub struct Shortfall {
+    /// The role's name.
+    pub role: String,
+    /// How many would hold it.
+    pub left: u64,
+    /// How many must.
+    pub least: u64,
+}
+
+/// The protected role that `plan` would leave with fewer holders than it may have. `protected`: each
+/// with the fewest.
 ///
 /// # Errors
 /// A state contradicts itself.
@@ -257,7 +266,7 @@ pub fn shortfall(
     old: &State,
     plan: &Plan,
     protected: &[(String, u64)],
-) -> Result<Option<String>, Inconsistent> {
+) -> Result<Option<Shortfall>, Inconsistent> {
     let new = plan.applied(old)?;
     let (before, after) = (Effective::of(old, plan.at)?, Effective::of(&new, plan.at)?);
     let holders = |state: &State, effective: &Effective, name: &str| {
@@ -268,12 +277,7 @@ pub fn shortfall(
     Ok(protected.iter().find_map(|(name, least)| {
         let was = holders(old, &before, name);
         let left = holders(&new, &after, name);
-        (left < *least && left < was).then(|| {
-            format!(
-                "protected role `{name}` would be left with {left} effective holders, fewer than \
-                 {least}: give it to somebody else first"
-            )
-        })
+        (left < *least && left < was).then(|| Shortfall { role: name.clone(), left, least: *least })
     }))
 }
 

@@ -7,6 +7,7 @@
 //! [`local`] of what is done by hand to one person, [`import()`] of another platform's database; [`apply`] says what a state becomes.
 
 mod apply;
+mod by_hand;
 mod change;
 mod decisions;
 pub mod effective;
@@ -16,18 +17,21 @@ mod guard;
 mod import;
 pub mod local;
 mod make;
+mod not_planned;
 mod reach;
 mod tables;
 mod tokens;
 mod view;
 
 pub use apply::apply;
+pub use by_hand::{ByHand, by_hand};
 pub use change::{ChangeView, Held, HeldHead, Plan, ReasonView, Records, Summary};
 pub use decisions::{Decided, Decider, Whose};
 pub use gist::{Changes, Gist};
 pub use guard::Guard;
 pub use import::{Brought, import, long_lived};
-pub use make::{ByHand, NotApproved, approve, by_hand, plan, stranger};
+pub use make::{NotApproved, approve, plan, stranger};
+pub use not_planned::NotPlanned;
 pub use reach::{Reached, Widened};
 pub use tables::{RoleSets, Tables, TablesRef, TokenSet};
 pub use view::{

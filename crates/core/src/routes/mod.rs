@@ -18,4 +18,6 @@ pub use conflict::Shapes;
 pub use path::Path;
 pub use question::{ActionIdx, On, Question};
 pub use table::{Matched, Origin, Refused, Route, Routes, WEBSOCKET, built_in, configured};
-pub use template::{Preset, RouteSpec, Segment, Target, check_resource, parse_path, parse_scope};
+pub use template::{
+    Preset, RouteSpec, Segment, Target, TemplateError, check_resource, parse_path, parse_scope,
+};

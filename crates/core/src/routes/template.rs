@@ -1,6 +1,6 @@
 //! A route as it is declared: its path template, what a request there does, and on what.
 
-use crate::policy::{Action, Resource};
+use crate::policy::{Action, PatternError, Resource};
 
 /// Routes that are built in: `preset`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,17 +46,75 @@ pub enum Target {
     Scope(String),
 }
 
+/// Why a text is no path template, no resource or no scope of a route. Each carries the text.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// A path begins with a slash.
+    #[error("`{}` does not begin with `/`", .0.escape_debug())]
+    NoSlash(String),
+    /// More or less than a path.
+    #[error("`{}` is not a path: no query, no `#`, no white space", .0.escape_debug())]
+    NotAPath(String),
+    /// A segment that no request can have.
+    #[error("`{}` has {segment}, which no request can have", .path.escape_debug())]
+    Unreachable {
+        /// The path.
+        path: String,
+        /// What kind of segment.
+        segment: &'static str,
+    },
+    /// `{}`, or with something in it that is no name.
+    #[error("`{}` has a capture without a proper name", .0.escape_debug())]
+    UnnamedCapture(String),
+    /// A capture or `*` is one segment.
+    #[error("`{}` has a `{{name}}` or `*` that is not a whole segment", .0.escape_debug())]
+    NotWhole(String),
+    /// A literal segment that no request's could equal, decoded once.
+    #[error(
+        "`{}` holds a `\\` or `;`, with which every request is refused",
+        .0.escape_debug()
+    )]
+    Refused(String),
+    /// A literal segment in the encoded form.
+    #[error(
+        "`{}` is percent-encoded: requests are compared decoded, so write the character itself",
+        .0.escape_debug()
+    )]
+    Encoded(String),
+    /// A name stands for one thing.
+    #[error("`{}` has two captures of one name", .0.escape_debug())]
+    CapturedTwice(String),
+    /// A resource's capture has no end.
+    #[error("`{}` holds a `{{` without its `}}`", .0.escape_debug())]
+    Unclosed(String),
+    /// A resource names what the path does not tell.
+    #[error("`{}` holds `{{{capture}}}`, which `path` does not capture", .resource.escape_debug())]
+    NotCaptured {
+        /// The resource.
+        resource: String,
+        /// The capture's name.
+        capture: String,
+    },
+    /// With its captures filled in it is no resource.
+    #[error(transparent)]
+    Resource(#[from] PatternError),
+    /// No scope.
+    #[error("`{}` is not a scope: it is what stands before the `/` of a resource", .0.escape_debug())]
+    Scope(String),
+}
+
 /// A path template's segments.
 ///
 /// # Errors
-/// It is no template; the message quotes it and says why.
-pub fn parse_path(text: &str) -> Result<Vec<Segment>, String> {
-    let shown = text.escape_debug();
+/// It is no template: why.
+pub fn parse_path(text: &str) -> Result<Vec<Segment>, TemplateError> {
+    let whole = || text.to_owned();
+    let unreachable = |segment| TemplateError::Unreachable { path: whole(), segment };
     let Some(rest) = text.strip_prefix('/') else {
-        return Err(format!("`{shown}` does not begin with `/`"));
+        return Err(TemplateError::NoSlash(whole()));
     };
     if text.contains(['?', '#']) || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err(format!("`{shown}` is not a path: no query, no `#`, no white space"));
+        return Err(TemplateError::NotAPath(whole()));
     }
     if rest.is_empty() {
         return Ok(Vec::new());
@@ -64,87 +122,73 @@ pub fn parse_path(text: &str) -> Result<Vec<Segment>, String> {
     let mut segments = Vec::new();
     for part in rest.split('/') {
         let segment = match part {
-            "" => return Err(format!("`{shown}` has an empty segment, which no request can have")),
-            "." | ".." => {
-                return Err(format!("`{shown}` has a dot segment, which no request can have"));
-            }
+            "" => return Err(unreachable("an empty segment")),
+            "." | ".." => return Err(unreachable("a dot segment")),
             "*" => Segment::Any,
             part => match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
                 Some(name) => {
                     let valid = !name.is_empty()
                         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
                     if !valid {
-                        return Err(format!("`{shown}` has a capture without a proper name"));
+                        return Err(TemplateError::UnnamedCapture(whole()));
                     }
                     Segment::Capture(name.to_owned())
                 }
                 None if part.contains(['{', '}', '*']) => {
-                    return Err(format!(
-                        "`{shown}` has a `{{name}}` or `*` that is not a whole segment"
-                    ));
+                    return Err(TemplateError::NotWhole(whole()));
                 }
-                None => {
-                    check_literal(part).map_err(|why| format!("`{shown}` {why}"))?;
-                    Segment::Literal(part.to_owned())
-                }
+                // What no request's segment, decoded once, could equal ([`super::path`]).
+                None if part.contains(['\\', ';']) => return Err(TemplateError::Refused(whole())),
+                None if has_escape(part) => return Err(TemplateError::Encoded(whole())),
+                None => Segment::Literal(part.to_owned()),
             },
         };
         if matches!(segment, Segment::Capture(_)) && segments.contains(&segment) {
-            return Err(format!("`{shown}` has two captures of one name"));
+            return Err(TemplateError::CapturedTwice(whole()));
         }
         segments.push(segment);
     }
     Ok(segments)
 }
 
-/// Refuses what no request's segment, decoded once, could equal ([`super::path`]).
-fn check_literal(part: &str) -> Result<(), &'static str> {
+fn has_escape(part: &str) -> bool {
     let escape = |three: &[u8]| matches!(three, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
-    if part.contains(['\\', ';']) {
-        Err("holds a `\\` or `;`, with which every request is refused")
-    } else if part.as_bytes().windows(3).any(escape) {
-        Err("is percent-encoded: requests are compared decoded, so write the character itself")
-    } else {
-        Ok(())
-    }
+    part.as_bytes().windows(3).any(escape)
 }
 
 /// A route's resource: with its captures filled in it must be concrete. `path` is absent where it
 /// is at fault itself.
 ///
 /// # Errors
-/// It is no resource, or names what the path does not capture; the message says why.
-pub fn check_resource(text: &str, path: Option<&[Segment]>) -> Result<(), String> {
-    let shown = text.escape_debug();
+/// It is no resource, or names what the path does not capture.
+pub fn check_resource(text: &str, path: Option<&[Segment]>) -> Result<(), TemplateError> {
     let mut filled = String::new();
     let mut rest = text;
     while let Some((literal, tail)) = rest.split_once('{') {
         let Some((name, tail)) = tail.split_once('}') else {
-            return Err(format!("`{shown}` holds a `{{` without its `}}`"));
+            return Err(TemplateError::Unclosed(text.to_owned()));
         };
         let captured = |segment: &Segment| matches!(segment, Segment::Capture(n) if n == name);
         if path.is_some_and(|path| !path.iter().any(captured)) {
-            return Err(format!("`{shown}` holds `{{{name}}}`, which `path` does not capture"));
+            let (resource, capture) = (text.to_owned(), name.to_owned());
+            return Err(TemplateError::NotCaptured { resource, capture });
         }
         filled.push_str(literal);
         filled.push('x');
         rest = tail;
     }
     filled.push_str(rest);
-    filled.parse::<Resource>().map(drop).map_err(|error| error.to_string())
+    Ok(filled.parse::<Resource>().map(drop)?)
 }
 
 /// A resource's scope.
 ///
 /// # Errors
-/// It is none; the message says what one is.
-pub fn parse_scope(text: &str) -> Result<String, String> {
+/// It is none.
+pub fn parse_scope(text: &str) -> Result<String, TemplateError> {
     let refused = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '*');
     if text.is_empty() || text.contains(refused) {
-        return Err(format!(
-            "`{}` is not a scope: it is what stands before the `/` of a resource",
-            text.escape_debug()
-        ));
+        return Err(TemplateError::Scope(text.to_owned()));
     }
     Ok(text.to_owned())
 }
