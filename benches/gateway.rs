@@ -199,7 +199,7 @@ fn plan(users: u32) -> Plan {
     let resource = |pool: &String| (create.clone(), Some(pool.parse().unwrap()));
     state.catalog = pools().iter().map(resource).collect();
     state.roles = roles.try_into().unwrap();
-    state.sources = vec!["realm".to_owned()];
+    let source = state.source("realm").unwrap();
     let mut of_user = Vec::with_capacity(users as usize);
     for number in 0..users {
         let username = state.texts.add(&name(number));
@@ -208,10 +208,9 @@ fn plan(users: u32) -> Plan {
         let (status, email) = (Status::Enabled, username);
         state.users.push(User { id, username, email, status, role_set });
         changes.push(Change::UserCreated { user: id });
-        let link =
-            Link { source: 0, ext: state.texts.add(&self::id(number)), user: id, claim: None };
+        let link = Link { source, ext: state.texts.add(&self::id(number)), user: id, claim: None };
         state.links.push(link);
-        changes.push(Change::LinkAdded { user: id, source: 0, ext: link.ext });
+        changes.push(Change::LinkAdded { user: id, source, ext: link.ext });
         of_user.push(sets[number as usize % SETS].0);
     }
     let at = parse_rfc3339("2026-01-01T00:00:00Z").unwrap();

@@ -86,7 +86,7 @@ fn list(config: &Config, output: Output) -> Result<u8, Failure> {
         let user = state.users.iter().find(|user| user.id == grant.user);
         let name = user.map_or("", |user| state.texts.get(user.username));
         let role = state.roles.get(grant.role).map_or("", |role| role.name.as_str());
-        if let Some(local) = state.locals.get(local as usize) {
+        if let Some(local) = state.locals.get(local) {
             rows.push((name, role, local));
         }
     }

@@ -12,7 +12,7 @@ use crate::model::token::{self, SECRET_LENGTH};
 use crate::model::username::canonical;
 use crate::model::{
     Cause, Change, Deed, Diagnostic, DiagnosticCode, Done, LocalAccount, NewToken, State, Subject,
-    Time, UserId,
+    Time, TooMany, UserId,
 };
 use crate::plan;
 use crate::resolve::Resolved;
@@ -247,22 +247,30 @@ impl<'a> Ensure<'a> {
 
     /// Puts into what was resolved that the default admin holds the role, and that an earlier one is
     /// gone.
-    pub(super) fn amend(&self, resolved: &mut Resolved, old: &State, now: Time) {
+    ///
+    /// # Errors
+    /// There are more grants by hand than can be numbered.
+    pub(super) fn amend(
+        &self,
+        resolved: &mut Resolved,
+        old: &State,
+        now: Time,
+    ) -> Result<(), TooMany> {
         for ext in &self.out {
             plan::local::take_out(resolved, old, ext, BY, now);
         }
         let person = |resolved: &Resolved, ext: &str| plan::local::person(&resolved.state, ext);
         for ext in &self.left {
             if let Some(user) = person(resolved, ext) {
-                plan::local::ensure_grant(resolved, user, None, BY, (REASON, now));
+                plan::local::ensure_grant(resolved, user, None, BY, (REASON, now))?;
                 remove_token(resolved, old, user, Cause::ByHand { by: BY.to_owned() });
             }
         }
-        let Some((admin, ext)) = &self.admin else { return };
+        let Some((admin, ext)) = &self.admin else { return Ok(()) };
         match person(resolved, ext) {
             Some(user) => {
                 let role = Some(admin.role.as_str());
-                plan::local::ensure_grant(resolved, user, role, BY, (REASON, now));
+                plan::local::ensure_grant(resolved, user, role, BY, (REASON, now))?;
                 ensure_token(resolved, old, user, admin, now);
             }
             None => {
@@ -275,6 +283,7 @@ impl<'a> Ensure<'a> {
                 resolved.diagnostics.insert(told);
             }
         }
+        Ok(())
     }
 }
 

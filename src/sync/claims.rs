@@ -9,7 +9,7 @@ use crate::directory::{
     Directory, Enabled, Kind, Named, RefRow, Sighting, Within, client_role_key,
 };
 use crate::model::username::UsernameFrom;
-use crate::model::{Change, ExternalRef, GrantKind, Reason, RefKind, Role};
+use crate::model::{Change, ExternalRef, GrantKind, Inconsistent, Reason, RefKind, Role};
 use crate::resolve::{Resolved, may_deny};
 use crate::store::MirrorOutline;
 
@@ -172,21 +172,30 @@ fn bearers(directory: &Directory, name: &str) -> Vec<u32> {
 
 /// Says in the reasons that come through `source` that a token's claim said so, and takes back
 /// what only a group of the claim would give of a protected role.
-pub(super) fn mark(config: &Config, source: &str, claim: &str, resolved: &mut Resolved) {
+///
+/// # Errors
+/// What was resolved contradicts itself.
+pub(super) fn mark(
+    config: &Config,
+    source: &str,
+    claim: &str,
+    resolved: &mut Resolved,
+) -> Result<(), Inconsistent> {
     let Resolved { state, changes, .. } = resolved;
     let roles = &state.roles;
     let book = &mut state.reasons;
-    changes.retain_mut(|change| {
-        let Change::GrantAdded { role, kind: GrantKind::Idp(set), .. } = change else {
-            return true;
+    for mut change in std::mem::take(changes) {
+        let Change::GrantAdded { role, kind: GrantKind::Idp(set), .. } = &mut change else {
+            changes.push(change);
+            continue;
         };
         let protected = roles.get(*role).is_some_and(|role| config.is_protected(&role.name));
         let kept: Vec<Reason> = book
-            .of_set(*set)
+            .of_set(*set)?
             .filter(|reason| reason.source != source || !protected || !by_group(reason))
             .cloned()
             .collect();
-        let numbers: Vec<u32> = kept
+        let numbers = kept
             .into_iter()
             .map(|mut reason| {
                 if reason.source == source {
@@ -194,10 +203,13 @@ pub(super) fn mark(config: &Config, source: &str, claim: &str, resolved: &mut Re
                 }
                 book.reason(reason)
             })
-            .collect();
-        *set = book.set(&numbers);
-        !numbers.is_empty()
-    });
+            .collect::<Result<Vec<_>, _>>()?;
+        *set = book.set(&numbers)?;
+        if !numbers.is_empty() {
+            changes.push(change);
+        }
+    }
+    Ok(())
 }
 
 /// Whether the way begins at a group.

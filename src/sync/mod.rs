@@ -425,7 +425,7 @@ fn plan_and_commit(
         let views = views(config, &known);
         let make = || {
             let mut resolved = resolve(&config.settings(), &views, &old, now)?;
-            ensure.amend(&mut resolved, &old, now);
+            ensure.amend(&mut resolved, &old, now)?;
             let mut plan = plan::plan(&config.guard, resolved, &old, pending.as_ref(), now)?;
             plan.records.accounts.clone_from(&ensure.accounts);
             Ok::<_, Inconsistent>(plan)

@@ -329,7 +329,8 @@ fn decide<'a>(
         .map_err(|what| Person::Unavailable(what.to_string()))?;
     for (source, answer) in config.sources.iter().zip(answers) {
         if let Heard::Claimed(claimed) = answer {
-            claims::mark(config, &source.name, &claimed.claim, &mut resolved);
+            claims::mark(config, &source.name, &claimed.claim, &mut resolved)
+                .map_err(|what| Person::Unavailable(what.to_string()))?;
         }
     }
     let plan = additions(who, around, resolved, now)?;

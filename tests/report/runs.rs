@@ -214,13 +214,13 @@ impl Company {
                 for grant in state.grants.iter().filter(mine) {
                     match grant.kind {
                         GrantKind::Idp(set) => {
-                            let ways = idpsyncd::plan::sorted(state.reasons.of_set(set));
+                            let ways = idpsyncd::plan::sorted(state.reasons.of_set(set).unwrap());
                             let ways: Vec<_> =
                                 ways.into_iter().map(idpsyncd::plan::reason).collect();
                             one.idp = Some(ways.join("; "));
                         }
                         GrantKind::Local(local) => {
-                            one.local = Some(state.locals[local as usize].clone());
+                            one.local = Some(state.local(local).unwrap().clone());
                         }
                     }
                 }

@@ -326,8 +326,10 @@ fn shape(state: &State) -> Vec<String> {
     }
     for grant in &state.grants {
         let why = match grant.kind {
-            GrantKind::Idp(set) => format!("{:?}", state.reasons.of_set(set).collect::<Vec<_>>()),
-            GrantKind::Local(local) => format!("{:?}", state.locals[local as usize]),
+            GrantKind::Idp(set) => {
+                format!("{:?}", state.reasons.of_set(set).unwrap().collect::<Vec<_>>())
+            }
+            GrantKind::Local(local) => format!("{:?}", state.local(local).unwrap()),
         };
         out.push(format!("{} {} {why}", grant.user, grant.role));
     }
@@ -335,7 +337,12 @@ fn shape(state: &State) -> Vec<String> {
         .links
         .iter()
         .map(|l| {
-            format!("{} {} {}", state.sources[l.source as usize], state.texts.get(l.ext), l.user)
+            format!(
+                "{} {} {}",
+                state.sources.get(l.source).unwrap(),
+                state.texts.get(l.ext),
+                l.user
+            )
         })
         .collect();
     links.sort();

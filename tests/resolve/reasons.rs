@@ -147,7 +147,7 @@ fn what_an_older_store_kept_without_ids_is_known_by_its_name_until_a_source_give
     );
     assert_eq!(
         plan.applied(&world.state).unwrap().reasons.reasons()[..1],
-        *whole.reasons.reasons()
+        whole.reasons.reasons()[..]
     );
     // A group of which nobody knows who is in it, and one that is not shown, take nothing.
     for unsure in [unread(groups(&[]), &["x", "o"]), groups_in_part(keycloak(&[OTHER]))] {
@@ -168,16 +168,17 @@ fn without_ids(state: &State) -> State {
     old.reasons = Default::default();
     for grant in &mut old.grants {
         if let GrantKind::Idp(set) = &mut grant.kind {
-            let reasons: Vec<u32> = state
+            let reasons: Vec<_> = state
                 .reasons
                 .of_set(*set)
+                .unwrap()
                 .map(|reason| {
                     let mut reason = reason.clone();
                     reason.path.iter_mut().for_each(|step| step.id = None);
-                    old.reasons.reason(reason)
+                    old.reasons.reason(reason).unwrap()
                 })
                 .collect();
-            *set = old.reasons.set(&reasons);
+            *set = old.reasons.set(&reasons).unwrap();
         }
     }
     old

@@ -442,7 +442,7 @@ fn held(world: &World, user: UserId) -> BTreeSet<String> {
         state.grants.iter().filter(|grant| grant.user == user).filter(|grant| match grant.kind {
             GrantKind::Idp(_) => true,
             GrantKind::Local(local) => {
-                state.locals[local as usize].until.is_none_or(|until| until > world.now)
+                state.local(local).unwrap().until.is_none_or(|until| until > world.now)
             }
         });
     everyones

@@ -45,7 +45,7 @@ fn known_as(world: &World, name: &str) -> String {
         .iter()
         .filter(|link| link.user == user)
         .map(|link| {
-            let source = &world.state.sources[usize::from(link.source)];
+            let source = world.state.sources.get(link.source).unwrap();
             format!("{source}:{}", world.state.texts.get(link.ext))
         })
         .collect();

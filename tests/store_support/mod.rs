@@ -168,7 +168,7 @@ impl World {
         let role = |index| state.roles.get(index).unwrap().name.clone();
         let mut world = World {
             roles: state.roles.iter().map(|role| (role.name.clone(), role.clone())).collect(),
-            sources: state.sources.clone(),
+            sources: state.sources.to_vec(),
             catalog: state.catalog.clone(),
             ..World::default()
         };
@@ -182,7 +182,7 @@ impl World {
             assert!(world.people.insert(user.id.get(), person).is_none());
         }
         for link in &state.links {
-            let source = state.sources[usize::from(link.source)].clone();
+            let source = state.sources.get(link.source).unwrap().clone();
             let new = world
                 .people
                 .get_mut(&link.user.get())
@@ -195,11 +195,11 @@ impl World {
             let key = (grant.user.get(), role(grant.role));
             match grant.kind {
                 GrantKind::Idp(set) => {
-                    let reasons = state.reasons.of_set(set).cloned().collect();
+                    let reasons = state.reasons.of_set(set).unwrap().cloned().collect();
                     assert!(world.idp.insert(key, reasons).is_none());
                 }
                 GrantKind::Local(index) => {
-                    let local = state.locals[index as usize].clone();
+                    let local = state.local(index).unwrap().clone();
                     assert!(world.local.insert(key, local).is_none());
                 }
             }
@@ -230,7 +230,7 @@ pub fn set_id<'a>(roles: impl IntoIterator<Item = &'a String>) -> RoleSetId {
 
 /// The plan that leads from `old` to `new`.
 pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
-    let mut state = State { sources: new.sources.clone(), ..State::default() };
+    let mut state = State { sources: new.sources.clone().try_into().unwrap(), ..State::default() };
     assert!(new.sources.starts_with(&old.sources));
     // Roles that go are kept: changes name them.
     let mut roles = old.roles.clone();
@@ -304,22 +304,21 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
             });
         }
         for (source, ext) in &person.links {
-            let place = new.sources.iter().position(|known| known == source).unwrap();
-            let source = u16::try_from(place).unwrap();
+            let name = source;
+            let source = state.sources.position(|known| known == name).unwrap();
             let link = Link { source, ext: state.texts.add(ext), user, claim: None };
             state.links.push(link);
-            let known = before.is_some_and(|before| {
-                before.links.contains(&(new.sources[place].clone(), ext.clone()))
-            });
+            let known =
+                before.is_some_and(|before| before.links.contains(&(name.clone(), ext.clone())));
             if !known {
                 changes.push(Change::LinkAdded { user, source, ext: link.ext });
             }
         }
     }
     let set_of = |state: &mut State, reasons: &BTreeSet<Reason>| {
-        let reasons: Vec<u32> =
-            reasons.iter().map(|reason| state.reasons.reason(reason.clone())).collect();
-        state.reasons.set(&reasons)
+        let number = |reason: &Reason| state.reasons.reason(reason.clone()).unwrap();
+        let reasons: Vec<_> = reasons.iter().map(number).collect();
+        state.reasons.set(&reasons).unwrap()
     };
     for ((user, name), reasons) in &new.idp {
         let set = set_of(&mut state, reasons);
@@ -356,8 +355,7 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
         }
     }
     let local = |state: &mut State, story: &LocalGrant| {
-        state.locals.push(story.clone());
-        GrantKind::Local(u32::try_from(state.locals.len() - 1).unwrap())
+        GrantKind::Local(state.locals.push(story.clone()).unwrap())
     };
     for ((user, name), story) in &old.local {
         if new.local.get(&(*user, name.clone())) != Some(story) {

@@ -4,6 +4,7 @@
 //! the plan was made from another state, and rolls the whole commit back.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroI64;
 
 use hashbrown::{HashMap, HashSet};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -17,7 +18,8 @@ use super::past::{Past, redefined};
 use super::sets::Sets;
 use super::tokens::{self, write_tokens};
 use crate::model::{
-    Change, Cloud, Reason, Role, RoleIdx, RoleSetId, SetIdx, Status, User, UserId, WorkloadIdentity,
+    Change, Cloud, IndexVec, Reason, ReasonIdx, Role, RoleIdx, RoleSetId, SetIdx, Status, User,
+    UserId, WorkloadIdentity,
 };
 use crate::plan::{Plan, Tables};
 
@@ -87,14 +89,14 @@ pub(super) struct Names<'a> {
     conn: &'a Connection,
     tables: &'a Tables,
     roles: HashMap<RoleIdx, i64>,
-    reasons: HashMap<u32, u32>,
-    /// By set; 0 where it was not needed yet.
-    sets: Vec<i64>,
+    reasons: HashMap<ReasonIdx, u32>,
+    /// By set; none where it was not needed yet.
+    sets: IndexVec<SetIdx, Option<NonZeroI64>>,
 }
 
 impl<'a> Names<'a> {
     fn new(conn: &'a Connection, tables: &'a Tables) -> Self {
-        let sets = vec![0; tables.reasons.sets().len()];
+        let sets = tables.reasons.sets().map(|_| None);
         Names { conn, tables, roles: HashMap::new(), reasons: HashMap::new(), sets }
     }
 
@@ -121,11 +123,11 @@ impl<'a> Names<'a> {
 
     /// The number of a set of reasons, which is added where it is new.
     pub(super) fn reasons(&mut self, set: SetIdx) -> Result<i64, Fault> {
-        if let Some(num) = self.sets.get(set as usize).filter(|num| **num != 0) {
-            return Ok(*num);
+        if let Some(Some(num)) = self.sets.get(set) {
+            return Ok(num.get());
         }
         let book = &self.tables.reasons;
-        let members = book.sets().get(set as usize).ok_or_else(|| {
+        let members = book.sets().get(set).ok_or_else(|| {
             inconsistent(format!("it speaks of set of reasons {set}, which its tables have not"))
         })?;
         let mut nums =
@@ -144,19 +146,19 @@ impl<'a> Names<'a> {
                 .prepare_cached("SELECT num FROM reason_set WHERE reasons = ?1")?
                 .query_row([&content], |row| row.get::<_, i64>(0))?
         };
-        if let Some(slot) = self.sets.get_mut(set as usize) {
-            *slot = num;
+        if let Some(slot) = self.sets.get_mut(set) {
+            *slot = NonZeroI64::new(num);
         }
         Ok(num)
     }
 
-    fn reason_at(&self, index: u32) -> Result<&'a Reason, Fault> {
-        self.tables.reasons.reasons().get(index as usize).ok_or_else(|| {
+    fn reason_at(&self, index: ReasonIdx) -> Result<&'a Reason, Fault> {
+        self.tables.reasons.reasons().get(index).ok_or_else(|| {
             inconsistent(format!("it speaks of reason {index}, which its tables have not"))
         })
     }
 
-    fn reason(&mut self, index: u32) -> Result<u32, Fault> {
+    fn reason(&mut self, index: ReasonIdx) -> Result<u32, Fault> {
         if let Some(num) = self.reasons.get(&index) {
             return Ok(*num);
         }
@@ -484,7 +486,7 @@ fn write_links(conn: &Connection, plan: &Plan) -> Result<(), Fault> {
     for change in &plan.changes {
         if let Change::LinkRemoved { user, source, ext } = change {
             let changed =
-                remove.execute(params![user.get(), source, plan.tables.texts.get(*ext)])?;
+                remove.execute(params![user.get(), source.get(), plan.tables.texts.get(*ext)])?;
             one(changed, || format!("user {user} is not known by that external id"))?;
         }
     }
@@ -494,11 +496,11 @@ fn write_links(conn: &Connection, plan: &Plan) -> Result<(), Fault> {
         let mut rows = Batch::new(conn, "link (user, source, ext)");
         for change in &plan.changes {
             if let Change::LinkAdded { user, source, ext } = change {
-                if usize::from(*source) >= plan.tables.sources.len() {
+                if plan.tables.sources.get(*source).is_none() {
                     return Err(inconsistent(format!("it links user {user} to an unknown source")));
                 }
                 let ext = plan.tables.texts.get(*ext);
-                rows.add([(*user).into(), i64::from(*source).into(), ext.into()])?;
+                rows.add([(*user).into(), i64::from(source.get()).into(), ext.into()])?;
             }
         }
         rows.finish()
@@ -509,7 +511,7 @@ fn write_links(conn: &Connection, plan: &Plan) -> Result<(), Fault> {
     for change in &plan.changes {
         if let Change::LinkClaims { user, source, ext, claim } = change {
             let changed =
-                claims.execute(params![user.get(), source, text(*ext), claim.map(text)])?;
+                claims.execute(params![user.get(), source.get(), text(*ext), claim.map(text)])?;
             one(changed, || format!("user {user} is not known by that external id"))?;
         }
     }

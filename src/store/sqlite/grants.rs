@@ -8,12 +8,12 @@ use super::apply::{Names, inconsistent, one, user_of};
 use super::batch::Batch;
 use super::error::Fault;
 use super::past::KEEP_LOCAL;
-use crate::model::{Change, Grant, GrantKind, LocalGrant};
+use crate::model::{Change, Grant, GrantKind, LocalGrant, LocalIdx};
 use crate::plan::{Plan, Tables};
 
 /// The local grant's story at `index` of a plan.
-pub(super) fn local_of(tables: &Tables, index: u32) -> Result<&LocalGrant, Fault> {
-    tables.locals.get(index as usize).ok_or_else(|| {
+pub(super) fn local_of(tables: &Tables, index: LocalIdx) -> Result<&LocalGrant, Fault> {
+    tables.locals.get(index).ok_or_else(|| {
         inconsistent(format!("it speaks of local grant {index}, which its tables have not"))
     })
 }

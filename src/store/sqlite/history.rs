@@ -240,16 +240,16 @@ pub(super) fn record<'v>(
             Record { cause: cause_code(cause), note: cause_note(cause).into(), ..of(10, user) }
         }
         Change::LinkAdded { user, source, ext } => {
-            let source = tables.sources.get(usize::from(*source)).map(String::as_str);
+            let source = tables.sources.get(*source).map(String::as_str);
             Record { new: text(*ext), note: source.into(), ..of(11, user) }
         }
         Change::LinkRemoved { user, source, ext } => {
-            let source = tables.sources.get(usize::from(*source)).map(String::as_str);
+            let source = tables.sources.get(*source).map(String::as_str);
             Record { old: text(*ext), note: source.into(), ..of(UNLINKED, user) }
         }
         Change::LinkClaims { user, source, ext, claim } => {
             let kind = if claim.is_some() { 17 } else { 18 };
-            let source = tables.sources.get(usize::from(*source)).map(String::as_str);
+            let source = tables.sources.get(*source).map(String::as_str);
             let old = claim.map(text).into();
             Record { old, new: text(*ext), note: source.into(), ..of(kind, user) }
         }

@@ -8,8 +8,9 @@ use super::codec::{decode, user_at};
 use super::error::Fault;
 use super::reader::{json, time, time_at};
 use crate::model::{
-    Cloud, Grant, GrantKind, IndexVec, Link, LocalGrant, Mode, Reason, ReasonBook, Role, RoleIdx,
-    RoleSetId, SetIdx, State, Status, Texts, User, WorkloadIdentity,
+    Cloud, Grant, GrantKind, Inconsistent, IndexVec, Link, LocalGrant, LocalIdx, Mode, Reason,
+    ReasonBook, Role, RoleIdx, RoleSetId, SetIdx, SourceIdx, State, Status, Texts, User,
+    WorkloadIdentity,
 };
 use crate::policy::{Action, Resource};
 
@@ -78,15 +79,17 @@ pub(super) fn roles(conn: &Connection) -> Result<(IndexVec<RoleIdx, Role>, RoleP
     Ok((roles, places))
 }
 
+type Sources = IndexVec<SourceIdx, String>;
+
 /// The names of links' sources in the order in which they were first seen.
-pub(super) fn link_sources(conn: &Connection) -> Result<(Vec<String>, HashMap<i64, u16>), Fault> {
+pub(super) fn link_sources(conn: &Connection) -> Result<(Sources, HashMap<i64, SourceIdx>), Fault> {
     let mut statement = conn.prepare("SELECT num, name FROM link_source ORDER BY num")?;
     let mut rows = statement.query([])?;
-    let mut names = Vec::new();
+    let mut names = IndexVec::default();
     let mut places = HashMap::new();
     while let Some(row) = rows.next()? {
-        places.insert(row.get(0)?, u16::try_from(names.len()).unwrap_or(u16::MAX));
-        names.push(row.get(1)?);
+        let place = names.push(row.get(1)?);
+        places.insert(row.get(0)?, place.map_err(|full| Fault::Damaged(full.to_string()))?);
     }
     Ok((names, places))
 }
@@ -157,7 +160,7 @@ pub(super) fn text<'a>(row: &'a rusqlite::Row<'_>, index: usize) -> Result<&'a s
 fn links(
     conn: &Connection,
     texts: &mut Texts,
-    places: &HashMap<i64, u16>,
+    places: &HashMap<i64, SourceIdx>,
     count: usize,
 ) -> Result<Vec<Link>, Fault> {
     let mut statement =
@@ -179,7 +182,7 @@ fn links(
 fn grants(
     conn: &Connection,
     places: &RolePlaces,
-) -> Result<(Vec<Grant>, ReasonBook, Vec<LocalGrant>), Fault> {
+) -> Result<(Vec<Grant>, ReasonBook, IndexVec<LocalIdx, LocalGrant>), Fault> {
     let place = |role: i64| {
         places.get(&role).copied().ok_or_else(|| {
             Fault::Damaged(format!("a grant names role {role}, which does not exist"))
@@ -203,15 +206,15 @@ fn grants(
             });
         }
     }
-    let mut locals = Vec::with_capacity(local);
+    let mut locals = IndexVec::with_capacity(local);
     let mut statement = conn
         .prepare("SELECT user, role, by, at, reason, until FROM local_grant ORDER BY user, role")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let user = user_at(row, 0)?;
-        let kind = GrantKind::Local(u32::try_from(locals.len()).unwrap_or(u32::MAX));
+        let story = locals.push(local_grant(row, 2)?);
+        let kind = GrantKind::Local(story.map_err(|full| Fault::Damaged(full.to_string()))?);
         grants.push(Grant { user, role: place(row.get(1)?)?, kind });
-        locals.push(local_grant(row, 2)?);
     }
     // The rows come by the store's numbers of roles, the state wants them by name. That is two
     // long runs at most in the usual case, which this sort is made for.
@@ -277,9 +280,12 @@ impl StoredReasons {
         if let Some(set) = self.placed.get(&num) {
             return Ok(*set);
         }
-        let reasons: Vec<u32> =
-            self.of_set(num)?.into_iter().map(|reason| book.reason(reason.clone())).collect();
-        let set = book.set(&reasons);
+        let damaged = |what: Inconsistent| Fault::Damaged(what.to_string());
+        let mut reasons = Vec::new();
+        for reason in self.of_set(num)? {
+            reasons.push(book.reason(reason.clone()).map_err(|full| damaged(full.into()))?);
+        }
+        let set = book.set(&reasons).map_err(damaged)?;
         self.placed.insert(num, set);
         Ok(set)
     }

@@ -14,7 +14,7 @@ use super::patch::called;
 use super::reader;
 use crate::directory::{Digest, DirUser, Directory, RefId, Sighting, Within};
 use crate::model::username::UsernameFrom;
-use crate::model::{ReasonBook, State, Texts, UserId};
+use crate::model::{IndexVec, ReasonBook, State, Texts, UserId};
 use crate::store::{Acquaintance, MirrorOutline, ProvisionContext, ProvisionQuery};
 
 /// Reads a stranger's surroundings.
@@ -40,7 +40,7 @@ pub(super) fn provision_context(
         links: Vec::new(),
         grants: Vec::new(),
         reasons: ReasonBook::default(),
-        locals: Vec::new(),
+        locals: IndexVec::default(),
         tokens: Default::default(),
         catalog: load::catalog(conn)?,
         workload: load::workload(conn)?,

@@ -239,8 +239,7 @@ impl<'a> Inputs<'a> {
         let mut new: Vec<(String, bool)> = new.into_values().collect();
         new.retain(|(ext, _)| of_ext.contains_key(ext.as_str()));
         left_out.extend(plan::long_lived(&brought, self.now + self.config.tokens.max_lifetime));
-        let place = resolved.state.sources.iter().position(|name| name == NAME);
-        let place = place.and_then(|place| u16::try_from(place).ok());
+        let place = resolved.state.sources.position(|name| name == NAME);
         drop(of_ext);
         let (plan, more) = plan::import(&self.old, resolved, (place, &made), &brought, self.now)?;
         left_out.extend(more);
@@ -264,8 +263,8 @@ impl<'a> Inputs<'a> {
 
     /// Every id that `local` has given.
     fn given(&self) -> BTreeSet<String> {
-        let local = self.old.sources.iter().position(|name| name == NAME);
-        let mine = self.old.links.iter().filter(|link| Some(usize::from(link.source)) == local);
+        let local = self.old.sources.position(|name| name == NAME);
+        let mine = self.old.links.iter().filter(|link| Some(link.source) == local);
         mine.map(|link| self.old.texts.get(link.ext).to_owned()).collect()
     }
 
@@ -339,8 +338,8 @@ const DEFAULT_ADMIN_TOKEN: &str = "default-admin-token";
 
 /// Whom the source `local` knows, by external id.
 fn people(state: &State) -> BTreeMap<&str, UserId> {
-    let local = state.sources.iter().position(|name| name == NAME);
-    let mine = state.links.iter().filter(|link| Some(usize::from(link.source)) == local);
+    let local = state.sources.position(|name| name == NAME);
+    let mine = state.links.iter().filter(|link| Some(link.source) == local);
     mine.map(|link| (state.texts.get(link.ext), link.user)).collect()
 }
 

@@ -1,6 +1,6 @@
 //! What may happen to a state: one step, and why something is taken away.
 
-use super::{GrantKind, NewToken, Role, RoleIdx, SetIdx, Text, Time, UserId};
+use super::{GrantKind, NewToken, Role, RoleIdx, SetIdx, SourceIdx, Text, Time, UserId};
 
 /// Why something is taken away.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -141,8 +141,8 @@ pub enum Change {
     LinkAdded {
         /// Who.
         user: UserId,
-        /// The source, a place among the sources.
-        source: u16,
+        /// The source.
+        source: SourceIdx,
         /// The external id.
         ext: Text,
     },
@@ -151,8 +151,8 @@ pub enum Change {
     LinkRemoved {
         /// Who.
         user: UserId,
-        /// The source, a place among the sources.
-        source: u16,
+        /// The source.
+        source: SourceIdx,
         /// What stood for an id.
         ext: Text,
     },
@@ -161,8 +161,8 @@ pub enum Change {
     LinkClaims {
         /// Who.
         user: UserId,
-        /// The source, a place among the sources.
-        source: u16,
+        /// The source.
+        source: SourceIdx,
         /// The external id.
         ext: Text,
         /// The name; `None`: no such name any more.

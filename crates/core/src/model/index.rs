@@ -90,6 +90,27 @@ place! {
     RoleIdx(u32) of "roles"
 }
 
+place! {
+    /// A source's place in [`State::sources`](super::State::sources), in the order in which they were
+    /// first seen.
+    SourceIdx(u16) of "sources"
+}
+
+place! {
+    /// A place in [`State::locals`](super::State::locals): the story of a grant made by hand.
+    LocalIdx(u32) of "grants by hand"
+}
+
+place! {
+    /// A reason's place in a [`ReasonBook`](super::ReasonBook).
+    ReasonIdx(u32) of "reasons"
+}
+
+place! {
+    /// The place of a set of reasons in a [`ReasonBook`](super::ReasonBook).
+    SetIdx(u32) of "sets of reasons"
+}
+
 /// There is more of something than its numbers can tell apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("there are more {0} than this program can number")]
@@ -102,6 +123,18 @@ pub enum Inconsistent {
     /// Something speaks of a role that its state has not.
     #[error("role number {0} is spoken of, and the state has no such role")]
     NoSuchRole(RoleIdx),
+    /// Something speaks of a source that its state has not.
+    #[error("source number {0} is spoken of, and the state has no such source")]
+    NoSuchSource(SourceIdx),
+    /// A grant made by hand has a story that its state has not.
+    #[error("grant by hand number {0} is spoken of, and the state has no story of it")]
+    NoSuchLocal(LocalIdx),
+    /// Something speaks of a reason that its state has not.
+    #[error("reason number {0} is spoken of, and the state has no such reason")]
+    NoSuchReason(ReasonIdx),
+    /// Something speaks of a set of reasons that its state has not.
+    #[error("set of reasons number {0} is spoken of, and the state has no such set")]
+    NoSuchReasons(SetIdx),
     /// A state does not have a role of the state that it was made from: no grant of it would be left.
     #[error("role `{0}` got lost on the way to the new state")]
     LostRole(String),
@@ -167,9 +200,25 @@ impl<I: Place, T> IndexVec<I, T> {
         self.items.get_mut(index.place())
     }
 
+    /// To be changed, in order.
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, T> {
+        self.items.iter_mut()
+    }
+
+    /// What `of` makes of each: a list of the same length has the same numbers.
+    #[must_use]
+    pub fn map<U>(&self, of: impl FnMut(&T) -> U) -> IndexVec<I, U> {
+        IndexVec { items: self.items.iter().map(of).collect(), of: PhantomData }
+    }
+
     /// The items with their numbers, in order.
     pub fn numbered(&self) -> impl Iterator<Item = (I, &T)> {
         self.items.iter().enumerate().filter_map(|(at, item)| Some((I::from_place(at)?, item)))
+    }
+
+    /// The number of the first item that `wanted` says yes to.
+    pub fn position(&self, wanted: impl FnMut(&T) -> bool) -> Option<I> {
+        self.items.iter().position(wanted).and_then(I::from_place)
     }
 
     /// The number of an item of a sorted list: `order` says how an item stands to the wanted one.

@@ -10,6 +10,7 @@ pub mod encoding;
 pub mod external;
 pub mod fault;
 pub mod index;
+mod reason_book;
 pub mod role_map;
 mod role_name;
 pub mod state;
@@ -22,12 +23,14 @@ pub use account::{Deed, Done, LastDeed, LocalAccount};
 pub use change::{Cause, Change};
 pub use diagnostic::{Diagnostic, DiagnosticCode, Severity, Subject};
 pub use external::{ExternalRef, Kind, Reason, RefKind};
-pub use index::{Inconsistent, IndexVec, RoleIdx, TooMany, UserId};
+pub use index::{
+    Inconsistent, IndexVec, LocalIdx, ReasonIdx, RoleIdx, SetIdx, SourceIdx, TooMany, UserId,
+};
+pub use reason_book::ReasonBook;
 pub use role_map::RoleMap;
 pub use role_name::{RoleNameError, check_role_name};
 pub use state::{
-    Grant, GrantKind, Link, LocalGrant, Mode, ReasonBook, Role, RoleSetId, SetIdx, Standing, State,
-    Status, User,
+    Grant, GrantKind, Link, LocalGrant, Mode, Role, RoleSetId, Standing, State, Status, User,
 };
 pub use texts::{Text, Texts};
 pub use token::{NewToken, Token, Tokens};

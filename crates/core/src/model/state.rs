@@ -1,17 +1,12 @@
 //! What the store holds about people and roles, as one value: the input and the output of a plan.
 
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
-
 use super::{
-    ExternalRef, IndexVec, Reason, RoleIdx, Text, Texts, Time, Tokens, UserId, WorkloadIdentity,
+    Inconsistent, IndexVec, LocalIdx, ReasonBook, RoleIdx, SetIdx, SourceIdx, Text, Texts, Time,
+    Tokens, TooMany, UserId, WorkloadIdentity,
 };
 use crate::policy::{Action, Policy, Resource};
-
-/// A set of reasons in a [`ReasonBook`].
-pub type SetIdx = u32;
 
 /// The id of a role set: the first 16 bytes of a SHA-256 over its roles' names, so that it means
 /// the same in every generation and on every machine. Printed as 32 hex digits.
@@ -175,8 +170,8 @@ pub struct User {
 /// A person is known in `source` by the stable external id `ext`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Link {
-    /// A place in [`State::sources`].
-    pub source: u16,
+    /// The source.
+    pub source: SourceIdx,
     /// The external id.
     pub ext: Text,
     /// The person.
@@ -195,7 +190,7 @@ pub enum GrantKind {
     /// From an identity provider, for this set of reasons in [`State::reasons`].
     Idp(SetIdx),
     /// Made by hand: a place in [`State::locals`].
-    Local(u32),
+    Local(LocalIdx),
 }
 
 impl GrantKind {
@@ -230,152 +225,6 @@ pub struct LocalGrant {
     pub until: Option<Time>,
 }
 
-/// Reasons and sets of them, each held once.
-#[derive(Clone, Debug, Default)]
-pub struct ReasonBook {
-    reasons: Vec<Reason>,
-    /// The reasons' places, by what people read of them.
-    places: HashTable<u32>,
-    hasher: DefaultHashBuilder,
-    renewed: Vec<(u32, Reason)>,
-    sets: Vec<Box<[u32]>>,
-    by_set: HashMap<Box<[u32]>, SetIdx>,
-}
-
-/// Without what only finds things in it.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct PlainReasonBook<'a> {
-    reasons: std::borrow::Cow<'a, [Reason]>,
-    sets: std::borrow::Cow<'a, [Box<[u32]>]>,
-}
-
-impl serde::Serialize for ReasonBook {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        PlainReasonBook { reasons: (&self.reasons).into(), sets: (&self.sets).into() }
-            .serialize(serializer)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for ReasonBook {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let PlainReasonBook { reasons, sets } = PlainReasonBook::deserialize(deserializer)?;
-        let mut book = ReasonBook::default();
-        for reason in reasons.into_owned() {
-            book.reason(reason);
-        }
-        for set in sets.into_owned() {
-            book.set(&set);
-        }
-        Ok(book)
-    }
-}
-
-impl ReasonBook {
-    /// The number of `reason`, added where it is new.
-    pub fn reason(&mut self, reason: Reason) -> u32 {
-        let hash = self.hash(&reason);
-        let known = self.find(hash, |other| *other == reason);
-        known.unwrap_or_else(|| self.add(hash, reason))
-    }
-
-    /// The number of `reason`, which a source gives now; `is_there` says which things it has.
-    ///
-    /// One that reads the same and leads through what is not there any more, or of which an older
-    /// store kept no ids, is that one and gets its ids: a group that was made anew under its path,
-    /// and an update of this program, are nothing that anybody would read in the history.
-    pub fn current(&mut self, reason: Reason, is_there: impl Fn(&ExternalRef) -> bool) -> u32 {
-        let hash = self.hash(&reason);
-        if let Some(known) = self.find(hash, |other| *other == reason) {
-            return known;
-        }
-        let outdated =
-            |other: &Reason| other.reads_as(&reason) && !other.path.iter().all(&is_there);
-        let Some(place) = self.find(hash, outdated) else { return self.add(hash, reason) };
-        if let Some(slot) = self.reasons.get_mut(place as usize) {
-            self.renewed.push((place, std::mem::replace(slot, reason)));
-        }
-        place
-    }
-
-    /// Reasons that have got other ids, by number, as they were: they are to be stored anew.
-    #[must_use]
-    pub fn renewed(&self) -> &[(u32, Reason)] {
-        &self.renewed
-    }
-
-    /// Gives the reason `before` the ids of `now`, which reads the same.
-    pub fn renew(&mut self, before: &Reason, now: &Reason) {
-        let place = self.find(self.hash(before), |other| other == before);
-        if let Some(slot) = place.and_then(|place| self.reasons.get_mut(place as usize)) {
-            slot.clone_from(now);
-        }
-    }
-
-    fn hash(&self, reason: &Reason) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        reason.hash_words(&mut hasher);
-        hasher.finish()
-    }
-
-    fn find(&self, hash: u64, wanted: impl Fn(&Reason) -> bool) -> Option<u32> {
-        let at = |place: &u32| self.reasons.get(*place as usize).is_some_and(&wanted);
-        self.places.find(hash, at).copied()
-    }
-
-    fn add(&mut self, hash: u64, reason: Reason) -> u32 {
-        let place = u32::try_from(self.reasons.len()).unwrap_or(u32::MAX);
-        self.reasons.push(reason);
-        let ReasonBook { reasons, places, hasher, .. } = self;
-        places.insert_unique(hash, place, |place| {
-            let mut hasher = hasher.build_hasher();
-            if let Some(reason) = reasons.get(*place as usize) {
-                reason.hash_words(&mut hasher);
-            }
-            hasher.finish()
-        });
-        place
-    }
-
-    /// The number of the set of `reasons`, added where it is new. Order and repeats do not matter.
-    pub fn set(&mut self, reasons: &[u32]) -> SetIdx {
-        if let Some(index) = self.by_set.get(reasons) {
-            return *index;
-        }
-        let mut sorted = reasons.to_vec();
-        sorted.sort_unstable();
-        sorted.dedup();
-        let sorted: Box<[u32]> = sorted.into();
-        if let Some(index) = self.by_set.get(&sorted) {
-            return *index;
-        }
-        let index = u32::try_from(self.sets.len()).unwrap_or(u32::MAX);
-        self.sets.push(sorted.clone());
-        self.by_set.insert(sorted, index);
-        index
-    }
-
-    /// The reasons of a set, in the order in which they were first seen.
-    pub fn of_set(&self, set: SetIdx) -> impl Iterator<Item = &Reason> {
-        self.sets
-            .get(set as usize)
-            .into_iter()
-            .flat_map(|set| set.iter())
-            .filter_map(|index| self.reasons.get(*index as usize))
-    }
-
-    /// All sets, by number, as numbers of reasons.
-    #[must_use]
-    pub fn sets(&self) -> &[Box<[u32]>] {
-        &self.sets
-    }
-
-    /// All reasons, by number.
-    #[must_use]
-    pub fn reasons(&self) -> &[Reason] {
-        &self.reasons
-    }
-}
-
 /// Everything that a plan starts from and ends in. Sorted throughout, so that two equal states
 /// are equal values.
 #[derive(Clone, Debug, Default)]
@@ -385,7 +234,7 @@ pub struct State {
     /// Roles, sorted by name.
     pub roles: IndexVec<RoleIdx, Role>,
     /// Names of sources that links speak of. Order is the order in which they were first seen.
-    pub sources: Vec<String>,
+    pub sources: IndexVec<SourceIdx, String>,
     /// Users, sorted by id.
     pub users: Vec<User>,
     /// Links, in any order.
@@ -395,7 +244,7 @@ pub struct State {
     /// Why idp grants exist.
     pub reasons: ReasonBook,
     /// The stories of local grants.
-    pub locals: Vec<LocalGrant>,
+    pub locals: IndexVec<LocalIdx, LocalGrant>,
     /// Access tokens, shared by the states of one run until one changes them.
     pub tokens: Arc<Tokens>,
     /// The concrete requests that decisions are computed for: action, and resource or none.
@@ -406,43 +255,21 @@ pub struct State {
     pub next_user: UserId,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Kind;
-
-    fn through(ids: &[Option<&str>]) -> Reason {
-        let step = |id: &Option<&str>| ExternalRef {
-            id: id.map(str::to_owned),
-            ..ExternalRef::new(Kind::Group, "", "/a")
-        };
-        Reason {
-            source: "kc".to_owned(),
-            rule: "mapping[1]".to_owned(),
-            path: ids.iter().map(step).collect(),
-        }
+impl State {
+    /// The number of the source called `name`, added where it is new.
+    ///
+    /// # Errors
+    /// It is new, and there is no number left for it.
+    pub fn source(&mut self, name: &str) -> Result<SourceIdx, TooMany> {
+        let known = self.sources.position(|other| other == name);
+        known.map_or_else(|| self.sources.push(name.to_owned()), Ok)
     }
 
-    #[test]
-    fn a_reason_that_reads_the_same_gets_the_ids_of_what_is_there_and_no_second_number() {
-        let mut book = ReasonBook::default();
-        let (old, one, two) = (through(&[None]), through(&[Some("1")]), through(&[Some("2")]));
-        let there = |ids: &'static [&'static str]| {
-            move |step: &ExternalRef| step.id.as_deref().is_some_and(|id| ids.contains(&id))
-        };
-        assert_eq!(book.reason(old.clone()), 0);
-        assert_eq!(book.current(one.clone(), there(&["1", "2"])), 0, "an older store's");
-        assert_eq!(book.current(two.clone(), there(&["1", "2"])), 1, "two things of one name");
-        assert_eq!(book.current(one.clone(), there(&["1", "2"])), 0);
-        assert_eq!(book.reasons(), [one.clone(), two.clone()]);
-        let three = through(&[Some("3")]);
-        assert_eq!(book.current(three.clone(), there(&["2", "3"])), 0, "1 was made anew as 3");
-        assert_eq!(book.renewed(), [(0, old.clone()), (0, one)]);
-        assert_eq!(book.reason(old.clone()), 2, "what is added as it is stays as it is");
-        assert_eq!(book.reason(three), 0);
-        let mut longer = through(&[Some("4"), Some("2")]);
-        assert_eq!(book.current(longer.clone(), there(&[])), 3, "another way");
-        longer.rule = "mapping[2]".to_owned();
-        assert_eq!(book.current(longer, there(&[])), 4, "another rule");
+    /// The story of a grant made by hand.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn local(&self, local: LocalIdx) -> Result<&LocalGrant, Inconsistent> {
+        self.locals.get(local).ok_or(Inconsistent::NoSuchLocal(local))
     }
 }

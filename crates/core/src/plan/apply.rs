@@ -3,7 +3,8 @@
 use hashbrown::{HashMap, HashSet};
 
 use crate::model::{
-    Change, Grant, GrantKind, Inconsistent, Link, RoleIdx, RoleMap, State, Status, Text, UserId,
+    Change, Grant, GrantKind, Inconsistent, Link, RoleIdx, RoleMap, SourceIdx, State, Status, Text,
+    UserId,
 };
 
 /// Applies `changes`, a subset of those that lead from `old` to `full`, to `old`. Texts, reasons,
@@ -31,8 +32,8 @@ pub fn apply(old: &State, full: &State, changes: &[Change]) -> Result<State, Inc
     users(full, changes, &mut state);
     grants(old, changes, &mut state)?;
     // By what they say: the same external id may stand in the arena twice.
-    let mut outgrown: HashSet<(UserId, u16, &str)> = HashSet::new();
-    let mut claims: HashMap<(UserId, u16, &str), Option<Text>> = HashMap::new();
+    let mut outgrown: HashSet<(UserId, SourceIdx, &str)> = HashSet::new();
+    let mut claims: HashMap<(UserId, SourceIdx, &str), Option<Text>> = HashMap::new();
     for change in changes {
         match change {
             Change::LinkAdded { user, source, ext } => {

@@ -1,8 +1,8 @@
 //! What a person asks for by hand: one grant or one token, made or taken away.
 
 use crate::model::{
-    Cause, Change, Grant, GrantKind, LocalGrant, Mode, NewToken, Role, RoleIdx, Standing, State,
-    Time, User, UserId, token,
+    Cause, Change, Grant, GrantKind, Inconsistent, LocalGrant, Mode, NewToken, Role, RoleIdx,
+    Standing, State, Time, User, UserId, token,
 };
 
 use super::change::Plan;
@@ -107,9 +107,7 @@ fn add_grant(
     if grant_at(old, (user, role), false).is_some() {
         return Err(NotPlanned::GrantedAlready { role: name() });
     }
-    let local = u32::try_from(full.locals.len()).unwrap_or(u32::MAX);
-    full.locals.push(grant);
-    let kind = GrantKind::Local(local);
+    let kind = GrantKind::Local(full.locals.push(grant).map_err(Inconsistent::from)?);
     full.grants.push(Grant { user, role, kind });
     full.grants.sort_unstable_by_key(|grant| (grant.user, grant.role, grant.kind));
     Ok(vec![Change::GrantAdded { user, role, kind }])
@@ -158,8 +156,11 @@ fn add_token(
     let held: Vec<String> = before.roles(place).iter().filter_map(name).collect();
     if new.roles.is_empty() {
         let grants = old.grants.iter().filter(|grant| grant.user == user);
-        let granted = grants.filter(|grant| valid(old, grant.kind, now));
-        new.roles = granted.filter_map(|grant| name(&grant.role)).collect();
+        for grant in grants {
+            if valid(old, grant.kind, now)? {
+                new.roles.extend(name(&grant.role));
+            }
+        }
         if new.roles.is_empty() {
             return Err(NotPlanned::NothingGranted);
         }

@@ -39,7 +39,7 @@ impl Effective {
     /// Works out who effectively holds what in `state` at `now`: linear in users and grants.
     ///
     /// # Errors
-    /// A grant is of a role that the state has not.
+    /// A grant is of a role, or has a story, that the state has not.
     pub fn of(state: &State, now: Time) -> Result<Self, Inconsistent> {
         let everyone: Vec<RoleIdx> = state
             .roles
@@ -59,7 +59,11 @@ impl Effective {
             grants = rest;
             if user.status.counts() {
                 roles.extend_from_slice(&everyone);
-                roles.extend(mine.iter().filter(|g| valid(state, g.kind, now)).map(|g| g.role));
+                for grant in mine {
+                    if valid(state, grant.kind, now)? {
+                        roles.push(grant.role);
+                    }
+                }
                 roles.sort_unstable();
                 roles.dedup();
             }
@@ -113,13 +117,11 @@ pub(super) fn names<'s>(state: &'s State, roles: &[RoleIdx]) -> Result<Vec<&'s s
     roles.iter().map(name).collect()
 }
 
-pub(super) fn valid(state: &State, kind: GrantKind, now: Time) -> bool {
+/// Whether a grant's time is not over.
+pub(super) fn valid(state: &State, kind: GrantKind, now: Time) -> Result<bool, Inconsistent> {
     match kind {
-        GrantKind::Idp(_) => true,
-        GrantKind::Local(local) => state
-            .locals
-            .get(local as usize)
-            .is_some_and(|local| local.until.is_none_or(|until| until > now)),
+        GrantKind::Idp(_) => Ok(true),
+        GrantKind::Local(local) => Ok(state.local(local)?.until.is_none_or(|until| until > now)),
     }
 }
 

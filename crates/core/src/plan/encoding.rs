@@ -116,8 +116,8 @@ mod tests {
     use super::super::make::portable;
     use super::*;
     use crate::model::{
-        Cause, Change, GrantKind, LocalGrant, Mode, NewToken, RoleIdx, RoleSetId, State, Status,
-        Text, User, UserId, parse_rfc3339,
+        Cause, Change, GrantKind, LocalGrant, LocalIdx, Mode, NewToken, RoleIdx, RoleSetId,
+        SourceIdx, State, Status, Text, User, UserId, parse_rfc3339,
     };
 
     fn reason(source: &str, rule: &str, path: &[&str]) -> Reason {
@@ -151,7 +151,7 @@ mod tests {
         };
         let other = Role { everyone: true, ..role.clone() };
         old.roles.push(role).unwrap();
-        old.sources.push("kc".to_owned());
+        old.sources.push("kc".to_owned()).unwrap();
         for (id, name) in [(UserId::new(3), "bob"), (UserId::new(7), "ann")] {
             let username = old.texts.add(name);
             let email = old.texts.add(&format!("{name}@x"));
@@ -160,14 +160,18 @@ mod tests {
         }
         let text = old.texts.add("was");
         let (by, why) = ("root".to_owned(), "asked".to_owned());
-        old.locals.push(LocalGrant { by: by.clone(), at, reason: why.clone(), until: None });
-        let long = old.reasons.reason(reason("kc", "mapping[2]", &["group `/A`", "group `/B`"]));
+        let story = LocalGrant { by: by.clone(), at, reason: why.clone(), until: None };
+        old.locals.push(story).unwrap();
+        let long =
+            old.reasons.reason(reason("kc", "mapping[2]", &["group `/A`", "group `/B`"])).unwrap();
         let short = reason("ad", "roles.ops.external_roles", &["group `/C`"]);
-        let short = old.reasons.reason(short);
-        let last = old.reasons.reason(reason("kc", "mapping[1]", &["group `/C`"]));
-        let (none, one) = (old.reasons.set(&[]), old.reasons.set(&[long]));
-        let (both, three) =
-            (old.reasons.set(&[long, short]), old.reasons.set(&[long, last, short]));
+        let short = old.reasons.reason(short).unwrap();
+        let last = old.reasons.reason(reason("kc", "mapping[1]", &["group `/C`"])).unwrap();
+        let (none, one) = (old.reasons.set(&[]).unwrap(), old.reasons.set(&[long]).unwrap());
+        let (both, three) = (
+            old.reasons.set(&[long, short]).unwrap(),
+            old.reasons.set(&[long, last, short]).unwrap(),
+        );
         let name = std::sync::Arc::make_mut(&mut old.tokens).add_name("ci");
         let token = NewToken {
             name: "ci".to_owned(),
@@ -207,19 +211,30 @@ mod tests {
                 },
                 "acbf64c89fa8",
             ),
-            (Change::LinkAdded { user: UserId::new(3), source: 0, ext: text }, "ba25b521daab"),
-            (Change::LinkRemoved { user: UserId::new(3), source: 0, ext: text }, "ca6ada4fcc5e"),
+            (
+                Change::LinkAdded { user: UserId::new(3), source: SourceIdx::new(0), ext: text },
+                "ba25b521daab",
+            ),
+            (
+                Change::LinkRemoved { user: UserId::new(3), source: SourceIdx::new(0), ext: text },
+                "ca6ada4fcc5e",
+            ),
             (
                 Change::LinkClaims {
                     user: UserId::new(3),
-                    source: 0,
+                    source: SourceIdx::new(0),
                     ext: text,
                     claim: Some(text),
                 },
                 "8fb457a66267",
             ),
             (
-                Change::LinkClaims { user: UserId::new(3), source: 0, ext: text, claim: None },
+                Change::LinkClaims {
+                    user: UserId::new(3),
+                    source: SourceIdx::new(0),
+                    ext: text,
+                    claim: None,
+                },
                 "4f516532d9e1",
             ),
             (
@@ -234,7 +249,7 @@ mod tests {
                 Change::GrantAdded {
                     user: UserId::new(3),
                     role: RoleIdx::new(0),
-                    kind: GrantKind::Local(0),
+                    kind: GrantKind::Local(LocalIdx::new(0)),
                 },
                 "89f81e8eaef4",
             ),
@@ -347,7 +362,7 @@ mod tests {
         ];
         let mut all = Vec::new();
         for (change, id) in cases {
-            let view = portable(&change, &old, &old);
+            let view = portable(&change, &old, &old).unwrap();
             assert_eq!(held_id(std::slice::from_ref(&view)), id, "{change:?}: {:?}", key(&view));
             // As it is stored and read again.
             let stored = serde_json::to_string(&view).unwrap();

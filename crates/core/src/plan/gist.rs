@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::change::{ChangeView, Plan};
 use super::tables::TablesRef;
 use super::view::{because, by_way, view, way};
-use crate::model::{Cause, Change, GrantKind, Reason, ReasonBook, RoleIdx, SetIdx, Status, UserId};
+use crate::model::{
+    Cause, Change, GrantKind, IndexVec, Reason, ReasonBook, ReasonIdx, RoleIdx, SetIdx, Status,
+    UserId,
+};
 
 /// Changes of one kind that have one cause in common.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -145,9 +148,9 @@ fn common(cause: &Cause) -> String {
 }
 
 /// How a reason reads: its rule, and the way to it.
-fn through(names: TablesRef<'_>, reason: Option<u32>) -> (String, String) {
+fn through(names: TablesRef<'_>, reason: Option<ReasonIdx>) -> (String, String) {
     reason
-        .and_then(|reason| names.reasons.reasons().get(reason as usize))
+        .and_then(|reason| names.reasons.reasons().get(reason))
         .map_or_else(Default::default, |first| {
             (format!("by {} ({})", first.rule, first.source), way(first))
         })
@@ -157,31 +160,31 @@ fn through(names: TablesRef<'_>, reason: Option<u32>) -> (String, String) {
 struct Ranks<'a> {
     book: &'a ReasonBook,
     /// By reason: its place among all, sorted.
-    of: Vec<u32>,
+    of: IndexVec<ReasonIdx, usize>,
 }
 
 impl<'a> Ranks<'a> {
     fn of(book: &'a ReasonBook) -> Self {
         let reasons = book.reasons();
-        let mut order: Vec<(&Reason, u32)> = reasons.iter().zip(0u32..).collect();
-        order.sort_by(|(a, _), (b, _)| by_way(a, b));
-        let mut of = vec![u32::MAX; reasons.len()];
-        for (rank, (_, reason)) in (0u32..).zip(order) {
-            if let Some(slot) = of.get_mut(reason as usize) {
+        let mut order: Vec<(ReasonIdx, &Reason)> = reasons.numbered().collect();
+        order.sort_by(|(_, a), (_, b)| by_way(a, b));
+        let mut of = reasons.map(|_| 0);
+        for (rank, (reason, _)) in order.into_iter().enumerate() {
+            if let Some(slot) = of.get_mut(reason) {
                 *slot = rank;
             }
         }
         Ranks { book, of }
     }
 
-    fn first(&self, set: SetIdx) -> Option<u32> {
-        let set = self.book.sets().get(set as usize)?;
-        set.iter().copied().min_by_key(|reason| self.of.get(*reason as usize))
+    fn first(&self, set: SetIdx) -> Option<ReasonIdx> {
+        let set = self.book.sets().get(set)?;
+        set.iter().copied().min_by_key(|reason| self.of.get(*reason))
     }
 }
 
 /// Role, first reason, and the cause's word.
-type Cheap<'a> = (RoleIdx, Option<u32>, &'a str);
+type Cheap<'a> = (RoleIdx, Option<ReasonIdx>, &'a str);
 
 /// One of the causes, and whom it concerns.
 type Tally<'a, T> = (Option<&'a Cause>, Names<T>);

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use hashbrown::{HashMap, HashSet};
 
 use crate::model::{
-    Change, Grant, GrantKind, Inconsistent, LocalGrant, Mode, NewToken, RoleIdx, State, Time,
-    UserId, rfc3339,
+    Change, Grant, GrantKind, Inconsistent, LocalGrant, Mode, NewToken, RoleIdx, SourceIdx, State,
+    Time, TooMany, UserId, rfc3339,
 };
 use crate::resolve::Resolved;
 
@@ -40,7 +40,7 @@ pub struct Brought {
 pub fn import(
     old: &State,
     resolved: Resolved,
-    (local, new): (Option<u16>, &BTreeSet<UserId>),
+    (local, new): (Option<SourceIdx>, &BTreeSet<UserId>),
     brought: &[Brought],
     now: Time,
 ) -> Result<(Plan, BTreeSet<String>), Inconsistent> {
@@ -61,10 +61,10 @@ pub fn import(
     let locals = state.grants.iter().filter(|grant| !grant.kind.is_idp());
     held.extend(locals.map(|grant| (grant.user, grant.role)));
     for one in brought {
-        grants(&mut state, &mut changes, (one, &mut held), &mut left_out);
+        grants(&mut state, &mut changes, (one, &mut held), &mut left_out)?;
     }
     state.grants.sort_unstable_by_key(|grant| (grant.user, grant.role, grant.kind));
-    tokens(&state, &mut changes, brought, now, &mut left_out);
+    tokens(&state, &mut changes, brought, now, &mut left_out)?;
     let (before, after) = (Effective::of(old, now)?, Effective::of(&state, now)?);
     Ok((finish(old, state, changes, (&before, after), now)?, left_out))
 }
@@ -75,7 +75,7 @@ fn grants(
     changes: &mut Vec<Change>,
     (one, held): (&Brought, &mut HashSet<(UserId, RoleIdx)>),
     left_out: &mut BTreeSet<String>,
-) {
+) -> Result<(), TooMany> {
     for (name, grant) in &one.grants {
         let mut leave = |why: &str| {
             left_out.insert(format!(
@@ -97,11 +97,11 @@ fn grants(
             continue;
         }
         held.insert((one.user, role));
-        let kind = GrantKind::Local(u32::try_from(state.locals.len()).unwrap_or(u32::MAX));
-        state.locals.push(grant.clone());
+        let kind = GrantKind::Local(state.locals.push(grant.clone())?);
         state.grants.push(Grant { user: one.user, role, kind });
         changes.push(Change::GrantAdded { user: one.user, role, kind });
     }
+    Ok(())
 }
 
 fn tokens(
@@ -110,14 +110,14 @@ fn tokens(
     brought: &[Brought],
     now: Time,
     left_out: &mut BTreeSet<String>,
-) {
+) -> Result<(), Inconsistent> {
     let everyone: BTreeSet<&str> =
         state.roles.iter().filter(|role| role.everyone).map(|role| role.name.as_str()).collect();
     let wanted: HashSet<UserId> = brought.iter().map(|one| one.user).collect();
     let mut held: HashMap<UserId, BTreeSet<&str>> = HashMap::new();
     for grant in state.grants.iter().filter(|grant| wanted.contains(&grant.user)) {
         if let Some(role) = state.roles.get(grant.role)
-            && valid(state, grant.kind, now)
+            && valid(state, grant.kind, now)?
         {
             held.entry(grant.user).or_default().insert(&role.name);
         }
@@ -177,6 +177,7 @@ fn tokens(
             changes.push(Change::TokenAdded { user: one.user, token: Box::new(token) });
         }
     }
+    Ok(())
 }
 
 /// Tokens of `brought` that are good for longer than `longest`, a sentence each.

@@ -6,8 +6,8 @@
 
 use crate::directory::local::NAME;
 use crate::model::{
-    Cause, Change, Diagnostic, Grant, GrantKind, Inconsistent, LocalGrant, RoleIdx, State, Status,
-    Time, UserId,
+    Cause, Change, Diagnostic, Grant, GrantKind, Inconsistent, LocalGrant, RoleIdx, SourceIdx,
+    State, Status, Time, TooMany, UserId,
 };
 use crate::resolve::Resolved;
 
@@ -21,14 +21,14 @@ use super::not_planned::NotPlanned;
 #[must_use]
 pub fn person(state: &State, ext: &str) -> Option<UserId> {
     let source = place(state)?;
-    let mine = |link: &&crate::model::Link| {
-        usize::from(link.source) == source && state.texts.get(link.ext) == ext
-    };
+    let mine =
+        |link: &&crate::model::Link| link.source == source && state.texts.get(link.ext) == ext;
     state.links.iter().find(mine).map(|link| link.user)
 }
 
-fn place(state: &State) -> Option<usize> {
-    state.sources.iter().position(|name| name == NAME)
+/// The source `local`, where anybody was ever known in it.
+fn place(state: &State) -> Option<SourceIdx> {
+    state.sources.position(|name| name == NAME)
 }
 
 /// Whoever is called `name`, deprovisioned people aside.
@@ -45,7 +45,7 @@ pub fn called(state: &State, name: &str) -> Option<UserId> {
 pub fn known_in(state: &State, user: UserId) -> Vec<&str> {
     let mine = state.links.iter().filter(|link| link.user == user);
     let mut names: Vec<&str> = mine
-        .filter_map(|link| state.sources.get(usize::from(link.source)).map(String::as_str))
+        .filter_map(|link| state.sources.get(link.source).map(String::as_str))
         .filter(|name| *name != NAME)
         .collect();
     names.sort_unstable();
@@ -76,7 +76,7 @@ pub fn add(
         .filter(|change| match change {
             Change::UserCreated { .. } | Change::UserReturned { .. } => true,
             Change::EmailChanged { user, .. } => nameless(*user),
-            Change::LinkAdded { source, .. } => Some(usize::from(*source)) == place(&full),
+            Change::LinkAdded { source, .. } => Some(*source) == place(&full),
             // What other sources have to say of the person waits for the next sync.
             _ => false,
         })
@@ -141,7 +141,7 @@ pub fn remove(
             Change::UserDeprovisioned { cause, .. } | Change::GrantRemoved { cause, .. } => {
                 matches!(cause, Cause::ByHand { .. })
             }
-            Change::LinkRemoved { source, .. } => Some(usize::from(*source)) == place(&full),
+            Change::LinkRemoved { source, .. } => Some(*source) == place(&full),
             Change::UserEnabled { .. } | Change::UserDisabled { .. } => was_local,
             Change::EmailChanged { .. } => true,
             _ => false,
@@ -160,8 +160,8 @@ pub fn take_out(resolved: &mut Resolved, old: &State, ext: &str, by: &str, now: 
     let Some(row) = state.users.get_mut(at) else { return };
     let cause = || Cause::ByHand { by: by.to_owned() };
     if !matches!(row.status, Status::Missing { .. } | Status::Deprovisioned { .. }) {
-        let source = state.sources.iter().position(|name| name == NAME);
-        let source = source.and_then(|source| u16::try_from(source).ok()).unwrap_or(u16::MAX);
+        // Without the source there is no link of it either.
+        let Some(source) = place(state) else { return };
         let link = state.links.iter().position(|link| {
             link.user == user && link.source == source && state.texts.get(link.ext) == ext
         });
@@ -184,13 +184,16 @@ pub fn take_out(resolved: &mut Resolved, old: &State, ext: &str, by: &str, now: 
 
 /// Sees to it that `user` has a local grant of `role`, whatever its mode says of grants by hand, and
 /// none of another role by the same `by`. Without a `role`: none at all by `by`.
+///
+/// # Errors
+/// There are more grants by hand than can be numbered.
 pub fn ensure_grant(
     resolved: &mut Resolved,
     user: UserId,
     role: Option<&str>,
     by: &str,
     (reason, now): (&str, Time),
-) {
+) -> Result<(), TooMany> {
     let Resolved { state, changes, .. } = resolved;
     let wanted = role.and_then(|role| role_at(state, role));
     // Mode force has just dropped it: that is about those of whom the IdP has a say.
@@ -213,7 +216,7 @@ pub fn ensure_grant(
             held = true;
             return true;
         }
-        if locals.get(local as usize).is_none_or(|local| local.by != by) {
+        if locals.get(local).is_none_or(|local| local.by != by) {
             return true;
         }
         let new = |change: &Change| {
@@ -229,17 +232,13 @@ pub fn ensure_grant(
         }
         false
     });
-    let Some(role) = wanted.filter(|_| !held) else { return };
-    let kind = GrantKind::Local(u32::try_from(state.locals.len()).unwrap_or(u32::MAX));
-    state.locals.push(LocalGrant {
-        by: by.to_owned(),
-        at: now,
-        reason: reason.to_owned(),
-        until: None,
-    });
+    let Some(role) = wanted.filter(|_| !held) else { return Ok(()) };
+    let story = LocalGrant { by: by.to_owned(), at: now, reason: reason.to_owned(), until: None };
+    let kind = GrantKind::Local(state.locals.push(story)?);
     state.grants.push(Grant { user, role, kind });
     state.grants.sort_unstable_by_key(|grant| (grant.user, grant.role, grant.kind));
     changes.push(Change::GrantAdded { user, role, kind });
+    Ok(())
 }
 
 /// A protected role that a plan would leave with fewer holders than it may have.

@@ -46,7 +46,7 @@ pub fn plan(
     let verdict = weigh(&case)?;
     diagnostics.extend(verdict.diagnostics.iter().cloned());
     let diagnostics: Vec<Diagnostic> = diagnostics.into_iter().collect();
-    let held = hold(&verdict, &changes, (old, &full), pending, now);
+    let held = hold(&verdict, &changes, (old, &full), pending, now)?;
     if held.is_none() {
         let changes = unsettled(old, &full, changes);
         let mut plan = finish(old, full, changes, (&before, after), now)?;
@@ -121,7 +121,7 @@ pub fn approve(
         held.changes.iter().map(|change| (change.key(), change)).collect();
     let mut chosen = Vec::new();
     for change in changes {
-        if wanted.remove(&portable(&change, old, &full).key()).is_some() {
+        if wanted.remove(&portable(&change, old, &full)?.key()).is_some() {
             chosen.push(change);
         }
     }
@@ -185,16 +185,23 @@ fn stranded(state: &State, changes: &[Change]) -> Vec<String> {
 
 /// A change in words that mean the same in a later run: someone who is still to be created has no
 /// number yet, since others may come first. Its ways are left out, `why` has the shortest.
-pub(super) fn portable(change: &Change, old: &State, full: &State) -> ChangeView {
+///
+/// # Errors
+/// A change names reasons that `full` has not.
+pub(super) fn portable(
+    change: &Change,
+    old: &State,
+    full: &State,
+) -> Result<ChangeView, Inconsistent> {
     let mut view = view(change, full);
     view.user_id = view.user_id.filter(|id| *id < old.next_user);
     view.reasons = Vec::new();
     // These two are part of its identity: they may not read otherwise one day, as `view`'s may.
     if let Change::GrantReasons { old, new, .. } = change {
-        view.old = Some(encoding::ways(full.reasons.of_set(*old)));
-        view.new = Some(encoding::ways(full.reasons.of_set(*new)));
+        view.old = Some(encoding::ways(full.reasons.of_set(*old)?));
+        view.new = Some(encoding::ways(full.reasons.of_set(*new)?));
     }
-    view
+    Ok(view)
 }
 
 fn hold(
@@ -203,29 +210,29 @@ fn hold(
     (old, full): (&State, &State),
     pending: Option<&HeldHead>,
     now: Time,
-) -> Option<Held> {
+) -> Result<Option<Held>, Inconsistent> {
     let mut views: Vec<ChangeView> = changes
         .iter()
         .zip(&verdict.held)
         .filter(|(_, held)| **held)
         .map(|(change, _)| portable(change, old, full))
-        .collect();
+        .collect::<Result<_, _>>()?;
     if views.is_empty() {
-        return None;
+        return Ok(None);
     }
     views.sort_by_cached_key(ChangeView::key);
     let id = encoding::held_id(&views);
     if let Some(pending) = pending.filter(|pending| pending.id == id) {
         let HeldHead { id: _, since, why, lost_pairs, changes: _ } = pending.clone();
-        return Some(Held { id, since, why, lost_pairs, changes: views });
+        return Ok(Some(Held { id, since, why, lost_pairs, changes: views }));
     }
-    Some(Held {
+    Ok(Some(Held {
         id,
         since: rfc3339(now),
         why: verdict.why.clone(),
         lost_pairs: verdict.lost_pairs,
         changes: views,
-    })
+    }))
 }
 
 pub(super) fn finish(

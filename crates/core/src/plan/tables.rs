@@ -4,10 +4,9 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::change::Plan;
-use crate::model::index::Place as _;
 use crate::model::{
-    Change, GrantKind, Inconsistent, IndexVec, LocalGrant, ReasonBook, Role, RoleIdx, RoleSetId,
-    SetIdx, State, Text, Texts, User, UserId, WorkloadIdentity,
+    Change, GrantKind, Inconsistent, IndexVec, LocalGrant, LocalIdx, ReasonBook, Role, RoleIdx,
+    RoleSetId, SetIdx, SourceIdx, State, Text, Texts, User, UserId, WorkloadIdentity,
 };
 use crate::policy::{Action, Resource};
 
@@ -20,14 +19,14 @@ pub struct Tables {
     /// Roles, sorted by name: all there are after the changes, and those that go.
     pub roles: IndexVec<RoleIdx, Role>,
     /// Names of sources that links speak of, each in its place for good.
-    pub sources: Vec<String>,
+    pub sources: IndexVec<SourceIdx, String>,
     /// Whoever is changed, gets another role set, or reaches more, sorted by id, as they are after
     /// the changes; but for [`User::role_set`], which is the stored one.
     pub users: Vec<User>,
     /// Why idp grants exist, or existed.
     pub reasons: ReasonBook,
     /// The stories of local grants.
-    pub locals: Vec<LocalGrant>,
+    pub locals: IndexVec<LocalIdx, LocalGrant>,
     /// The concrete requests that decisions are computed for.
     pub catalog: Vec<(Action, Option<Resource>)>,
     /// Who the pods of pools are in the clouds. Sorted, distinct.
@@ -142,7 +141,7 @@ impl Plan {
         let mut each = users.iter();
         user_sets.retain(|_| each.next().is_some_and(|user| named.has(user.id)));
         users.retain(|user| named.has(user.id));
-        let now = |place: u32| reasons.reasons().get(place as usize).cloned();
+        let now = |place| reasons.reasons().get(place).cloned();
         let renewed = reasons.renewed().iter();
         let renewed = renewed.filter_map(|(place, before)| Some((before.clone(), now(*place)?)));
         let renewed = renewed.collect();
@@ -181,14 +180,16 @@ impl Plan {
 
     /// Lets go of every text, reason and story that nothing here names.
     fn leave_unnamed(&mut self) -> Result<(), Inconsistent> {
-        let roles = self.tables.roles.numbered().map(|(place, _)| Some(place)).collect();
-        let sources = (0u16..).zip(&self.tables.sources).map(|(place, _)| place).collect();
+        let roles = self.tables.roles.numbered().map(|(place, _)| Some(place));
+        let roles = roles.collect::<Vec<_>>().try_into()?;
+        let sources = self.tables.sources.numbered().map(|(place, _)| place);
+        let sources = sources.collect::<Vec<_>>().try_into()?;
         let from = std::mem::take(&mut self.tables);
         let mut copy = Copy {
             from: &from,
             texts: Texts::default(),
             reasons: ReasonBook::default(),
-            locals: Vec::new(),
+            locals: IndexVec::default(),
             roles,
             sources,
             known: Known::default(),
@@ -212,7 +213,7 @@ impl Plan {
 struct Known {
     texts: HashMap<Text, Text>,
     sets: HashMap<SetIdx, SetIdx>,
-    locals: HashMap<u32, u32>,
+    locals: HashMap<LocalIdx, LocalIdx>,
 }
 
 /// Brings what a plan names from its tables into others.
@@ -220,11 +221,11 @@ pub(super) struct Copy<'a> {
     from: &'a Tables,
     texts: Texts,
     reasons: ReasonBook,
-    locals: Vec<LocalGrant>,
+    locals: IndexVec<LocalIdx, LocalGrant>,
     /// For each role of `from` its place there; none for one that no change names.
-    roles: Vec<Option<RoleIdx>>,
+    roles: IndexVec<RoleIdx, Option<RoleIdx>>,
     /// For each source of `from` its place there.
-    sources: Vec<u16>,
+    sources: IndexVec<SourceIdx, SourceIdx>,
     known: Known,
 }
 
@@ -234,44 +235,42 @@ impl Copy<'_> {
         *known.texts.entry(text).or_insert_with(|| texts.add(from.texts.get(text)))
     }
 
-    fn set(&mut self, set: SetIdx) -> SetIdx {
+    fn set(&mut self, set: SetIdx) -> Result<SetIdx, Inconsistent> {
         if let Some(known) = self.known.sets.get(&set) {
-            return *known;
+            return Ok(*known);
         }
-        let reasons: Vec<u32> = self
-            .from
-            .reasons
-            .of_set(set)
-            .map(|reason| self.reasons.reason(reason.clone()))
-            .collect();
-        let new = self.reasons.set(&reasons);
+        let mut reasons = Vec::new();
+        for reason in self.from.reasons.of_set(set)? {
+            reasons.push(self.reasons.reason(reason.clone())?);
+        }
+        let new = self.reasons.set(&reasons)?;
         self.known.sets.insert(set, new);
-        new
+        Ok(new)
     }
 
-    fn local(&mut self, local: u32) -> u32 {
+    fn local(&mut self, local: LocalIdx) -> Result<LocalIdx, Inconsistent> {
         if let Some(known) = self.known.locals.get(&local) {
-            return *known;
+            return Ok(*known);
         }
-        let new = u32::try_from(self.locals.len()).unwrap_or(u32::MAX);
-        self.locals.extend(self.from.locals.get(local as usize).cloned());
+        let story = self.from.locals.get(local).ok_or(Inconsistent::NoSuchLocal(local))?;
+        let new = self.locals.push(story.clone())?;
         self.known.locals.insert(local, new);
-        new
+        Ok(new)
     }
 
-    fn kind(&mut self, kind: GrantKind) -> GrantKind {
-        match kind {
-            GrantKind::Idp(set) => GrantKind::Idp(self.set(set)),
-            GrantKind::Local(local) => GrantKind::Local(self.local(local)),
-        }
+    fn kind(&mut self, kind: GrantKind) -> Result<GrantKind, Inconsistent> {
+        Ok(match kind {
+            GrantKind::Idp(set) => GrantKind::Idp(self.set(set)?),
+            GrantKind::Local(local) => GrantKind::Local(self.local(local)?),
+        })
     }
 
     fn role(&self, role: RoleIdx) -> Result<RoleIdx, Inconsistent> {
-        self.roles.get(role.place()).copied().flatten().ok_or(Inconsistent::NoSuchRole(role))
+        self.roles.get(role).copied().flatten().ok_or(Inconsistent::NoSuchRole(role))
     }
 
-    fn source(&self, source: u16) -> u16 {
-        self.sources.get(usize::from(source)).copied().unwrap_or(u16::MAX)
+    fn source(&self, source: SourceIdx) -> Result<SourceIdx, Inconsistent> {
+        self.sources.get(source).copied().ok_or(Inconsistent::NoSuchSource(source))
     }
 
     fn user(&mut self, user: &User) -> User {
@@ -299,18 +298,18 @@ impl Copy<'_> {
             }
             Change::LinkAdded { user: _, source, ext }
             | Change::LinkRemoved { user: _, source, ext } => {
-                (*source, *ext) = (self.source(*source), self.text(*ext));
+                (*source, *ext) = (self.source(*source)?, self.text(*ext));
             }
             Change::LinkClaims { user: _, source, ext, claim } => {
-                (*source, *ext) = (self.source(*source), self.text(*ext));
+                (*source, *ext) = (self.source(*source)?, self.text(*ext));
                 *claim = claim.map(|claim| self.text(claim));
             }
             Change::GrantAdded { user: _, role, kind }
             | Change::GrantRemoved { user: _, role, kind, cause: _ } => {
-                (*role, *kind) = (self.role(*role)?, self.kind(*kind));
+                (*role, *kind) = (self.role(*role)?, self.kind(*kind)?);
             }
             Change::GrantReasons { user: _, role, old, new } => {
-                (*role, *old, *new) = (self.role(*role)?, self.set(*old), self.set(*new));
+                (*role, *old, *new) = (self.role(*role)?, self.set(*old)?, self.set(*new)?);
             }
             Change::TokenRemoved { user: _, name, cause: _ } => *name = self.text(*name),
             Change::TokenRoleLost { user: _, name, role, cause: _ } => {
@@ -339,13 +338,13 @@ pub struct TablesRef<'a> {
     /// Roles, sorted by name.
     pub roles: &'a IndexVec<RoleIdx, Role>,
     /// Names of sources.
-    pub sources: &'a [String],
+    pub sources: &'a IndexVec<SourceIdx, String>,
     /// Users, sorted by id.
     pub users: &'a [User],
     /// Why idp grants exist.
     pub reasons: &'a ReasonBook,
     /// The stories of local grants.
-    pub locals: &'a [LocalGrant],
+    pub locals: &'a IndexVec<LocalIdx, LocalGrant>,
 }
 
 impl<'a> TablesRef<'a> {
@@ -424,14 +423,10 @@ impl Plan {
         let roles: IndexVec<RoleIdx, Role> = roles.try_into()?;
         let place = |role: &Role| roles.find_by(|other| other.name.cmp(&role.name));
         let mut sources = old.sources.clone();
-        let mut source_places = Vec::new();
+        let mut source_places = IndexVec::with_capacity(tables.sources.len());
         for name in &tables.sources {
-            let known = sources.iter().position(|source| source == name);
-            let place = known.unwrap_or_else(|| {
-                sources.push(name.clone());
-                sources.len() - 1
-            });
-            source_places.push(u16::try_from(place).unwrap_or(u16::MAX));
+            let known = sources.position(|source| source == name);
+            source_places.push(known.map_or_else(|| sources.push(name.clone()), Ok)?)?;
         }
         let mut reasons = old.reasons.clone();
         for (before, now) in &self.renewed {
@@ -442,7 +437,7 @@ impl Plan {
             texts: old.texts.clone(),
             reasons,
             locals: old.locals.clone(),
-            roles: tables.roles.iter().map(place).collect(),
+            roles: tables.roles.map(place),
             sources: source_places,
             known: Known::default(),
         };
@@ -527,11 +522,11 @@ pub(super) mod tests {
         for grant in &state.grants {
             let why = match grant.kind {
                 GrantKind::Idp(set) => {
-                    let mut all: Vec<_> = state.reasons.of_set(set).collect();
+                    let mut all: Vec<_> = state.reasons.of_set(set).unwrap().collect();
                     all.sort();
                     format!("{all:?}")
                 }
-                GrantKind::Local(local) => format!("{:?}", state.locals[local as usize]),
+                GrantKind::Local(local) => format!("{:?}", state.local(local).unwrap()),
             };
             words.push(format!("{} {} {why}", grant.user, role(grant.role)));
         }
@@ -540,8 +535,9 @@ pub(super) mod tests {
             let called = TablesRef::from(state).username(link.user);
             let claim = link.claim.map(|claim| state.texts.get(claim));
             let claim = claim.filter(|claim| Some(*claim) != called);
-            let (source, ext) = (usize::from(link.source), state.texts.get(link.ext));
-            words.push(format!("{} {ext} {} {claim:?}", state.sources[source], link.user));
+            let ext = state.texts.get(link.ext);
+            let source = state.sources.get(link.source).unwrap();
+            words.push(format!("{source} {ext} {} {claim:?}", link.user));
         }
         for (place, token) in (0u32..).zip(state.tokens.list()) {
             let (name, roles) = (state.tokens.name(token), state.tokens.roles(token));

@@ -44,7 +44,7 @@ pub(super) fn settle(
     if state.tokens.list().is_empty() {
         return Ok(Settled::default());
     }
-    let fates = fates(state, after, now);
+    let fates = fates(state, after, now)?;
     if !fates.gone.is_empty() || !fates.lost.is_empty() {
         follow(state, changes, fates, now);
     }
@@ -116,7 +116,7 @@ fn places(state: &State) -> Vec<Vec<RoleIdx>> {
     lists.map(|names| names.iter().filter_map(place).collect()).collect()
 }
 
-fn fates(state: &State, after: &Effective, now: Time) -> Fates {
+fn fates(state: &State, after: &Effective, now: Time) -> Result<Fates, Inconsistent> {
     let places = places(state);
     let mut fates = Fates::default();
     // By the owner's set and the token's list: a million tokens have few of both.
@@ -129,8 +129,12 @@ fn fates(state: &State, after: &Effective, now: Time) -> Fates {
         let list = places.get(token.roles as usize).map_or(&[][..], Vec::as_slice);
         if !user.status.counts() {
             // Nothing counts for the owner, who may hold it all the same.
-            let lost: Vec<RoleIdx> =
-                list.iter().filter(|role| !holds(state, user.id, **role, now)).copied().collect();
+            let mut lost = Vec::new();
+            for role in list {
+                if !holds(state, user.id, *role, now)? {
+                    lost.push(*role);
+                }
+            }
             if !lost.is_empty() {
                 fates.lost.push((place, lost));
             }
@@ -145,7 +149,7 @@ fn fates(state: &State, after: &Effective, now: Time) -> Fates {
             fates.lost.push((place, lost.clone()));
         }
     }
-    fates
+    Ok(fates)
 }
 
 /// The grants of a user.
@@ -156,11 +160,16 @@ fn grants_of(state: &State, user: UserId) -> &[Grant] {
 }
 
 /// Whether somebody holds a role, whether or not anything counts for them now.
-fn holds(state: &State, user: UserId, role: RoleIdx, now: Time) -> bool {
-    state.roles.get(role).is_some_and(|role| role.everyone)
-        || grants_of(state, user)
-            .iter()
-            .any(|grant| grant.role == role && valid(state, grant.kind, now))
+fn holds(state: &State, user: UserId, role: RoleIdx, now: Time) -> Result<bool, Inconsistent> {
+    if state.roles.get(role).ok_or(Inconsistent::NoSuchRole(role))?.everyone {
+        return Ok(true);
+    }
+    for grant in grants_of(state, user) {
+        if grant.role == role && valid(state, grant.kind, now)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Lets that happen to the tokens, and says so.

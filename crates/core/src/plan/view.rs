@@ -92,17 +92,17 @@ pub fn view<'a>(change: &Change, names: impl Into<TablesRef<'a>>) -> ChangeView 
         Change::LinkAdded { user: id, source, ext } => {
             user(&mut view, *id);
             view.new = text(*ext);
-            view.why = names.sources.get(usize::from(*source)).map(|name| format!("in `{name}`"));
+            view.why = names.sources.get(*source).map(|name| format!("in `{name}`"));
         }
         Change::LinkRemoved { user: id, source, ext } => {
             user(&mut view, *id);
             view.old = text(*ext);
-            view.why = names.sources.get(usize::from(*source)).map(|name| outgrown(name));
+            view.why = names.sources.get(*source).map(|name| outgrown(name));
         }
         Change::LinkClaims { user: id, source, ext, claim } => {
             user(&mut view, *id);
             view.new = text(*ext);
-            let source = names.sources.get(usize::from(*source)).map_or("", String::as_str);
+            let source = names.sources.get(*source).map_or("", String::as_str);
             view.why = Some(claims(source, claim.map(|claim| names.texts.get(claim))));
         }
         Change::GrantAdded { user: id, role: index, kind } => {
@@ -288,7 +288,8 @@ pub fn token_story(token: &NewToken) -> String {
 /// Every way an idp grant came, shortest first; none for a local one.
 fn all_reasons(names: TablesRef<'_>, kind: GrantKind) -> Vec<&Reason> {
     let GrantKind::Idp(set) = kind else { return Vec::new() };
-    sorted(names.reasons.of_set(set))
+    // Of what no table has there is nothing to say: nothing is decided here.
+    sorted(names.reasons.of_set(set).into_iter().flatten())
 }
 
 /// Reasons in the form for programs.
@@ -338,7 +339,7 @@ pub fn reasons<'a>(names: impl Into<TablesRef<'a>>, kind: GrantKind) -> String {
     let names: TablesRef<'a> = names.into();
     match kind {
         GrantKind::Idp(_) => shortest(&all_reasons(names, kind)),
-        GrantKind::Local(local) => match names.locals.get(local as usize) {
+        GrantKind::Local(local) => match names.locals.get(local) {
             None => String::new(),
             Some(local) => {
                 let until = local.until.map(|until| format!(" until {}", rfc3339(until)));

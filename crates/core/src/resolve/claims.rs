@@ -3,26 +3,28 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::model::{Change, State, Text, UserId};
+use crate::model::{Change, SourceIdx, State, Text, TooMany, UserId};
 
-use super::grants::source_place;
 use super::people::{People, SourceView};
 
 /// What a source calls one account that the state knows.
 struct Account<'a> {
-    source: u16,
+    source: SourceIdx,
     ext: &'a str,
     claim: Option<Text>,
 }
 
 /// Brings [`crate::model::Link::claim`] of everybody whom a source lists up to date.
+///
+/// # Errors
+/// There are more sources than can be numbered.
 pub fn settle(
     old: &State,
     people: &People,
     sources: &[SourceView<'_>],
     state: &mut State,
     changes: &mut Vec<Change>,
-) {
+) -> Result<(), TooMany> {
     let kept = old.links.iter().filter(|link| link.claim.is_some()).map(|link| link.user);
     let mut concerned: HashSet<UserId> = kept.collect();
     let user_of = |person: u32| {
@@ -32,9 +34,10 @@ pub fn settle(
     let claimed = people.links.iter().filter(|link| link.claim.is_some());
     concerned.extend(claimed.filter_map(|link| user_of(link.person)));
     if concerned.is_empty() {
-        return;
+        return Ok(());
     }
-    let places: Vec<u16> = sources.iter().map(|view| source_place(state, view.name)).collect();
+    let places: Vec<SourceIdx> =
+        sources.iter().map(|view| state.source(view.name)).collect::<Result<_, _>>()?;
     let mut accounts: HashMap<UserId, Vec<Account<'_>>> = HashMap::new();
     for link in people.links.iter().filter(|link| !link.new) {
         let Some(user) = user_of(link.person).filter(|user| concerned.contains(user)) else {
@@ -64,4 +67,5 @@ pub fn settle(
             });
         }
     }
+    Ok(())
 }

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use crate::directory::Directory;
-use crate::model::{Reason, ReasonBook, RoleIdx};
+use crate::model::{Inconsistent, Reason, ReasonBook, ReasonIdx, RoleIdx};
 
 use super::matching::Matched;
 
 /// What the refs of one source give to those directly in them.
 pub struct RoleClosure {
     /// For each reference its roles, each with a reason's number; sorted, distinct.
-    of: Vec<Vec<(RoleIdx, u32)>>,
+    of: Vec<Vec<(RoleIdx, ReasonIdx)>>,
     /// Likewise what it gives by a name in doubt, each with the doubt's number.
-    doubtful: Vec<Vec<(RoleIdx, u32, u32)>>,
+    doubtful: Vec<Vec<(RoleIdx, ReasonIdx, u32)>>,
     /// For each user the refs that give something, as a run in `refs`.
     starts: Vec<u32>,
     refs: Vec<u32>,
@@ -24,13 +24,15 @@ pub struct RoleClosure {
 impl RoleClosure {
     /// Follows every reference upwards, cycles and all, and notes each role on the way with the
     /// shortest path to it.
-    #[must_use]
+    ///
+    /// # Errors
+    /// There are more reasons than can be numbered.
     pub fn new(
         source: &str,
         directory: &Directory,
         matched: &Matched,
         reasons: &mut ReasonBook,
-    ) -> Self {
+    ) -> Result<Self, Inconsistent> {
         let count = directory.refs.len();
         let mut of = Vec::with_capacity(count);
         let mut doubtful = Vec::with_capacity(count);
@@ -57,7 +59,7 @@ impl RoleClosure {
                     for given in matched.gives.get(reference as usize).into_iter().flatten() {
                         let ends = (start, reference);
                         let reason = reason(source, directory, &given.rule, ends, &came);
-                        let reason = reasons.current(reason, |step| directory.has(step));
+                        let reason = reasons.current(reason, |step| directory.has(step))?;
                         match given.doubt {
                             None => found.push((given.role, reason)),
                             Some(doubt) => maybe.push((given.role, reason, doubt)),
@@ -95,11 +97,11 @@ impl RoleClosure {
         if doubtful.iter().all(Vec::is_empty) {
             doubtful = Vec::new();
         }
-        RoleClosure { of, doubtful, starts, refs, unknown }
+        Ok(RoleClosure { of, doubtful, starts, refs, unknown })
     }
 
     /// Appends what `user` gets, as (role, reason), in no particular order.
-    pub fn of_user(&self, user: u32, out: &mut Vec<(RoleIdx, u32)>) {
+    pub fn of_user(&self, user: u32, out: &mut Vec<(RoleIdx, ReasonIdx)>) {
         for reference in self.refs_of(user) {
             if let Some(closure) = self.of.get(*reference as usize) {
                 out.extend_from_slice(closure);
@@ -108,7 +110,7 @@ impl RoleClosure {
     }
 
     /// Appends what `user` is in by a name in doubt, as (role, reason, doubt), likewise.
-    pub fn doubtful_of_user(&self, user: u32, out: &mut Vec<(RoleIdx, u32, u32)>) {
+    pub fn doubtful_of_user(&self, user: u32, out: &mut Vec<(RoleIdx, ReasonIdx, u32)>) {
         if self.doubtful.is_empty() {
             return;
         }

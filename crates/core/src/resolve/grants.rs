@@ -4,8 +4,9 @@ use std::collections::{BTreeSet, HashSet};
 
 use crate::model::index::Place as _;
 use crate::model::{
-    Cause, Change, Grant, GrantKind, Inconsistent, Link, Mode, Reason, Role, RoleIdx, RoleMap,
-    RoleSetId, SetIdx, State, Status, Text, Time, TooMany, User, UserId,
+    Cause, Change, Grant, GrantKind, Inconsistent, Link, LocalIdx, Mode, Reason, ReasonIdx, Role,
+    RoleIdx, RoleMap, RoleSetId, SetIdx, SourceIdx, State, Status, Text, Time, TooMany, User,
+    UserId,
 };
 
 use super::current::CurrentMatches;
@@ -63,7 +64,7 @@ pub fn role_changes(old: &State, roles: &Roles, state: &mut State, changes: &mut
 #[derive(Clone, Copy, Default)]
 struct Held {
     idp: Option<SetIdx>,
-    local: Option<u32>,
+    local: Option<LocalIdx>,
     yes: Option<SetIdx>,
 }
 
@@ -101,8 +102,11 @@ impl<'a> Resolver<'a> {
     /// # Errors
     /// A grant is of a role that the old state has not, or there are no numbers left for newcomers.
     pub fn run(&mut self, people: &People) -> Result<(), Inconsistent> {
-        let views: Vec<u16> =
-            self.sources.iter().map(|view| source_place(self.state, view.name)).collect();
+        let views: Vec<SourceIdx> = self
+            .sources
+            .iter()
+            .map(|view| self.state.source(view.name))
+            .collect::<Result<_, _>>()?;
         let mut persons = people.persons.iter().zip(0u32..).peekable();
         let mut links = people.links.as_slice();
         let mut grants = self.old.grants.as_slice();
@@ -113,13 +117,13 @@ impl<'a> Resolver<'a> {
             match persons.next_if(|(person, _)| person.old == Some(place)) {
                 Some((person, index)) => {
                     let links = take_while(&mut links, |link| link.person == index);
-                    self.present(user, person, links, held, &views);
+                    self.present(user, person, links, held, &views)?;
                 }
                 None if people.replaced.contains(&place) => {
-                    self.deprovision(user, held, &Cause::Replaced);
+                    self.deprovision(user, held, &Cause::Replaced)?;
                 }
-                None if maybe_there.binary_search(&user.id).is_ok() => self.stay(user, held),
-                None => self.absent(user, held),
+                None if maybe_there.binary_search(&user.id).is_ok() => self.stay(user, held)?,
+                None => self.absent(user, held)?,
             }
         }
         for (person, index) in persons {
@@ -131,7 +135,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Takes away links that an id has taken the place of.
-    fn forget(&mut self, outgrown: &[(u32, u16, Text)]) {
+    fn forget(&mut self, outgrown: &[(u32, SourceIdx, Text)]) {
         if outgrown.is_empty() {
             return;
         }
@@ -157,7 +161,7 @@ impl<'a> Resolver<'a> {
             .old
             .links
             .iter()
-            .filter(|link| blind.get(usize::from(link.source)).copied().unwrap_or(false))
+            .filter(|link| blind.get(link.source.place()).copied().unwrap_or(false))
             .map(|link| link.user)
             .collect();
         users.sort_unstable();
@@ -171,8 +175,8 @@ impl<'a> Resolver<'a> {
         person: &Person,
         links: &[PersonLink],
         held: &[Grant],
-        views: &[u16],
-    ) {
+        views: &[SourceIdx],
+    ) -> Result<(), Inconsistent> {
         if person.name != user.username {
             self.changes.push(Change::UserRenamed { user: user.id, old: user.username });
         }
@@ -218,9 +222,9 @@ impl<'a> Resolver<'a> {
             role_set: user.role_set,
         });
         self.add_links(user.id, links, views);
-        let wanted = self.wanted(links, held);
+        let wanted = self.wanted(links, held)?;
         let seen = self.seen(links);
-        self.reconcile(user.id, held, &wanted, &seen);
+        self.reconcile(user.id, held, &wanted, &seen)
     }
 
     fn disabled_by(&self, (view, _): (u16, u32)) -> Option<String> {
@@ -244,7 +248,7 @@ impl<'a> Resolver<'a> {
         &mut self,
         person: &Person,
         links: &[PersonLink],
-        views: &[u16],
+        views: &[SourceIdx],
     ) -> Result<(), Inconsistent> {
         let id = self.state.next_user;
         self.state.next_user = id.next().ok_or(TooMany("users"))?;
@@ -261,12 +265,11 @@ impl<'a> Resolver<'a> {
         });
         self.changes.push(Change::UserCreated { user: id });
         self.add_links(id, links, views);
-        let wanted = self.wanted(links, &[]);
-        self.reconcile(id, &[], &wanted, &[]);
-        Ok(())
+        let wanted = self.wanted(links, &[])?;
+        self.reconcile(id, &[], &wanted, &[])
     }
 
-    fn add_links(&mut self, user: UserId, links: &[PersonLink], views: &[u16]) {
+    fn add_links(&mut self, user: UserId, links: &[PersonLink], views: &[SourceIdx]) {
         for link in links.iter().filter(|link| link.new) {
             let view = usize::from(link.view);
             let (Some(source), Some(view)) = (views.get(view).copied(), self.sources.get(view))
@@ -287,12 +290,16 @@ impl<'a> Resolver<'a> {
     }
 
     /// What the IdPs say yes to for someone with these links: role and reasons, by role.
-    fn wanted(&mut self, links: &[PersonLink], held: &[Grant]) -> Vec<(RoleIdx, SetIdx)> {
+    fn wanted(
+        &mut self,
+        links: &[PersonLink],
+        held: &[Grant],
+    ) -> Result<Vec<(RoleIdx, SetIdx)>, Inconsistent> {
         let mut closure = Vec::new();
         for link in links {
             if let Some(source) = self.sources.get(usize::from(link.view)) {
                 source.closure.of_user(link.user, &mut closure);
-                self.kept_in_doubt(source, link.user, held, &mut closure);
+                self.kept_in_doubt(source, link.user, held, &mut closure)?;
             }
         }
         closure.sort_unstable();
@@ -300,10 +307,10 @@ impl<'a> Resolver<'a> {
         let mut wanted: Vec<(RoleIdx, SetIdx)> = Vec::new();
         for run in closure.chunk_by(|a, b| a.0 == b.0) {
             let Some((role, _)) = run.first() else { continue };
-            let reasons: Vec<u32> = run.iter().map(|(_, reason)| *reason).collect();
-            wanted.push((*role, self.state.reasons.set(&reasons)));
+            let reasons: Vec<ReasonIdx> = run.iter().map(|(_, reason)| *reason).collect();
+            wanted.push((*role, self.state.reasons.set(&reasons)?));
         }
-        wanted
+        Ok(wanted)
     }
 
     /// Appends what someone keeps who is in a bearer of a name in doubt, and holds the role through
@@ -313,25 +320,21 @@ impl<'a> Resolver<'a> {
         source: &SourceView<'_>,
         user: u32,
         held: &[Grant],
-        out: &mut Vec<(RoleIdx, u32)>,
-    ) {
+        out: &mut Vec<(RoleIdx, ReasonIdx)>,
+    ) -> Result<(), Inconsistent> {
         let mut doubtful = Vec::new();
         source.closure.doubtful_of_user(user, &mut doubtful);
         for (role, reason, doubt) in doubtful {
             let Some(doubt) = source.doubts.list.get(doubt as usize) else { continue };
-            let mut mine = held.iter().filter(|grant| grant.role == role);
-            let through = mine.any(|grant| match grant.kind {
-                GrantKind::Idp(set) => self
-                    .old
-                    .reasons
-                    .of_set(set)
-                    .any(|it| doubt.is_behind(source.name, source.directory, it)),
-                GrantKind::Local(_) => false,
-            });
-            if through {
-                out.push((role, reason));
+            for grant in held.iter().filter(|grant| grant.role == role) {
+                let GrantKind::Idp(set) = grant.kind else { continue };
+                let mut behind = self.old.reasons.of_set(set)?;
+                if behind.any(|it| doubt.is_behind(source.name, source.directory, it)) {
+                    out.push((role, reason));
+                }
             }
         }
+        Ok(())
     }
 
     /// Applies the mode table to everything that someone present holds or should hold.
@@ -341,7 +344,7 @@ impl<'a> Resolver<'a> {
         held: &[Grant],
         wanted: &[(RoleIdx, SetIdx)],
         seen: &[&str],
-    ) {
+    ) -> Result<(), Inconsistent> {
         let mut held = held;
         let mut wanted = wanted;
         loop {
@@ -362,18 +365,31 @@ impl<'a> Resolver<'a> {
             for (_, set) in take_while(&mut wanted, |(other, _)| *other == role) {
                 now.yes = Some(*set);
             }
-            self.settle(user, role, now, seen);
+            self.settle(user, role, now, seen)?;
         }
+        Ok(())
     }
 
-    fn settle(&mut self, user: UserId, role: RoleIdx, mut held: Held, seen: &[&str]) {
+    fn settle(
+        &mut self,
+        user: UserId,
+        role: RoleIdx,
+        mut held: Held,
+        seen: &[&str],
+    ) -> Result<(), Inconsistent> {
         let Some(mode) = self.mode(role) else {
             // While the guard holds this, time goes on for local grants.
-            held.local.into_iter().for_each(|local| self.note_end(local));
+            if let Some(local) = held.local {
+                self.note_end(local)?;
+            }
             self.drop_all(user, role, held, &Cause::RoleGone);
-            return;
+            return Ok(());
         };
-        held.local = held.local.filter(|local| !self.expire(user, role, *local));
+        if let Some(local) = held.local
+            && self.expire(user, role, local)?
+        {
+            held.local = None;
+        }
         match (mode, held.yes) {
             (Mode::Ignore, _) | (Mode::Import, None) => self.keep(user, role, held),
             (Mode::Import | Mode::Merge, Some(yes)) => {
@@ -388,13 +404,13 @@ impl<'a> Resolver<'a> {
             }
             (Mode::Merge, None) => {
                 if let Some(set) = held.idp {
-                    self.no(user, role, set, seen);
+                    self.no(user, role, set, seen)?;
                 }
                 self.keep(user, role, Held { idp: None, ..held });
             }
             (Mode::Force, None) => {
                 if let Some(set) = held.idp {
-                    self.no(user, role, set, seen);
+                    self.no(user, role, set, seen)?;
                 }
                 match held.local {
                     // What nobody has read in full might say yes: that is not a no.
@@ -408,6 +424,7 @@ impl<'a> Resolver<'a> {
                 }
             }
         }
+        Ok(())
     }
 
     /// The role's mode; `None` where the role is gone.
@@ -430,27 +447,39 @@ impl<'a> Resolver<'a> {
 
     /// No source says yes. Where the grant came through something that nobody has read in full,
     /// that is not a no: the grant stays.
-    fn no(&mut self, user: UserId, role: RoleIdx, set: SetIdx, seen: &[&str]) {
+    fn no(
+        &mut self,
+        user: UserId,
+        role: RoleIdx,
+        set: SetIdx,
+        seen: &[&str],
+    ) -> Result<(), Inconsistent> {
         let kind = GrantKind::Idp(set);
-        if self.may_hold_still(role, set, seen) {
+        if self.may_hold_still(role, set, seen)? {
             self.state.grants.push(Grant { user, role, kind });
         } else {
             self.remove(user, role, kind, Cause::NotAtIdp);
         }
+        Ok(())
     }
 
     /// Whether what nobody has read in full may say yes to `role`, which somebody held for `set`.
-    fn may_hold_still(&self, role: RoleIdx, set: SetIdx, seen: &[&str]) -> bool {
-        let mut reasons = self.state.reasons.of_set(set);
+    fn may_hold_still(
+        &self,
+        role: RoleIdx,
+        set: SetIdx,
+        seen: &[&str],
+    ) -> Result<bool, Inconsistent> {
+        let mut reasons = self.state.reasons.of_set(set)?;
         if !self.unknown_roles.contains(&role) {
-            return reasons.any(|reason| self.gaps.may_stand(reason, seen));
+            return Ok(reasons.any(|reason| self.gaps.may_stand(reason, seen)));
         }
         // A reference that nobody has read in full may say yes. Only a rule that gave the role,
         // still stands, and is known not to list the person any more is a no; and not while another
         // way by which the person held the role leads through what nobody has read.
         let reasons: Vec<&Reason> = reasons.collect();
-        reasons.iter().any(|reason| self.current.is_open(reason))
-            || !reasons.iter().any(|reason| self.current.denies(reason))
+        let open = reasons.iter().any(|reason| self.current.is_open(reason));
+        Ok(open || !reasons.iter().any(|reason| self.current.denies(reason)))
     }
 
     fn keep(&mut self, user: UserId, role: RoleIdx, held: Held) {
@@ -476,27 +505,27 @@ impl<'a> Resolver<'a> {
     }
 
     /// Removes a local grant whose time is over; otherwise notes when it will be.
-    fn expire(&mut self, user: UserId, role: RoleIdx, local: u32) -> bool {
-        let until = self.old.locals.get(local as usize).and_then(|local| local.until);
-        match until {
-            Some(until) if until <= self.now => {
-                self.remove(user, role, GrantKind::Local(local), Cause::Expired);
-                true
-            }
-            Some(until) => {
-                self.due(until);
-                false
-            }
-            None => false,
+    fn expire(
+        &mut self,
+        user: UserId,
+        role: RoleIdx,
+        local: LocalIdx,
+    ) -> Result<bool, Inconsistent> {
+        let over = self.old.local(local)?.until.is_some_and(|until| until <= self.now);
+        if over {
+            self.remove(user, role, GrantKind::Local(local), Cause::Expired);
+        } else {
+            self.note_end(local)?;
         }
+        Ok(over)
     }
 
     /// Notes when a local grant ends, if that is to come.
-    fn note_end(&mut self, local: u32) {
-        let until = self.old.locals.get(local as usize).and_then(|local| local.until);
-        if let Some(until) = until.filter(|until| *until > self.now) {
+    fn note_end(&mut self, local: LocalIdx) -> Result<(), Inconsistent> {
+        if let Some(until) = self.old.local(local)?.until.filter(|until| *until > self.now) {
             self.due(until);
         }
+        Ok(())
     }
 
     fn due(&mut self, at: Time) {
@@ -504,17 +533,16 @@ impl<'a> Resolver<'a> {
     }
 
     /// Someone whose standing is unknown: nothing changes but what time and the configuration do.
-    fn stay(&mut self, user: &User, held: &[Grant]) {
+    fn stay(&mut self, user: &User, held: &[Grant]) -> Result<(), Inconsistent> {
         self.state.users.push(user.clone());
-        self.hold_on(user.id, held, None);
+        self.hold_on(user.id, held, None)
     }
 
     /// Someone whom no source lists.
-    fn absent(&mut self, user: &User, held: &[Grant]) {
+    fn absent(&mut self, user: &User, held: &[Grant]) -> Result<(), Inconsistent> {
         let (since, disabled_by) = match &user.status {
             Status::Deprovisioned { .. } => {
-                self.stay(user, held);
-                return;
+                return self.stay(user, held);
             }
             Status::Enabled => (self.now, None),
             Status::Disabled { by } => (self.now, Some(by.clone())),
@@ -527,8 +555,7 @@ impl<'a> Resolver<'a> {
                 .unwrap_or(Time::MAX_UTC)
         });
         if last.is_some_and(|last| last <= self.now) {
-            self.deprovision(user, held, &Cause::UserGone { since });
-            return;
+            return self.deprovision(user, held, &Cause::UserGone { since });
         }
         if let Some(last) = last {
             self.due(last);
@@ -539,47 +566,49 @@ impl<'a> Resolver<'a> {
         self.state
             .users
             .push(User { status: Status::Missing { since, disabled_by }, ..user.clone() });
-        self.hold_on(user.id, held, None);
+        self.hold_on(user.id, held, None)
     }
 
-    fn deprovision(&mut self, user: &User, held: &[Grant], cause: &Cause) {
+    fn deprovision(
+        &mut self,
+        user: &User,
+        held: &[Grant],
+        cause: &Cause,
+    ) -> Result<(), Inconsistent> {
         self.changes.push(Change::UserDeprovisioned { user: user.id, cause: cause.clone() });
         self.state
             .users
             .push(User { status: Status::Deprovisioned { since: self.now }, ..user.clone() });
-        self.hold_on(user.id, held, Some(cause));
+        self.hold_on(user.id, held, Some(cause))
     }
 
     /// Keeps grants of someone who is not there for a return, but what expired, what belongs to a
     /// role that is gone, and with `gone` the idp grants of `force` and `merge` roles.
-    fn hold_on(&mut self, user: UserId, held: &[Grant], gone: Option<&Cause>) {
+    fn hold_on(
+        &mut self,
+        user: UserId,
+        held: &[Grant],
+        gone: Option<&Cause>,
+    ) -> Result<(), Inconsistent> {
         for grant in held {
             let role = grant.role;
             let mode = self.mode(role);
             match (grant.kind, mode, gone) {
                 (kind, None, _) => {
                     if let GrantKind::Local(local) = kind {
-                        self.note_end(local);
+                        self.note_end(local)?;
                     }
                     self.remove(user, role, kind, Cause::RoleGone);
                 }
-                (GrantKind::Local(local), _, _) if self.expire(user, role, local) => {}
+                (GrantKind::Local(local), _, _) if self.expire(user, role, local)? => {}
                 (kind @ GrantKind::Idp(_), Some(Mode::Force | Mode::Merge), Some(cause)) => {
                     self.remove(user, role, kind, cause.clone());
                 }
                 (kind, _, _) => self.state.grants.push(Grant { user, role, kind }),
             }
         }
+        Ok(())
     }
-}
-
-/// The place of a source's name in the state, added where it is new.
-pub fn source_place(state: &mut State, name: &str) -> u16 {
-    let place = state.sources.iter().position(|other| other == name).unwrap_or_else(|| {
-        state.sources.push(name.to_owned());
-        state.sources.len() - 1
-    });
-    u16::try_from(place).unwrap_or(u16::MAX)
 }
 
 /// Splits the leading items for which `wanted` holds off `list`.

@@ -109,7 +109,7 @@ pub fn resolve(
     for (rules, directory) in &pairs {
         let mut found = matching::matches(rules, directory, &roles, &mut warnings);
         let closure =
-            closure::RoleClosure::new(rules.source(), directory, &found, &mut state.reasons);
+            closure::RoleClosure::new(rules.source(), directory, &found, &mut state.reasons)?;
         unknown_roles.extend(closure.unknown.iter().copied());
         let doubts = std::mem::take(&mut found.doubts);
         matched.push(found);
@@ -151,7 +151,7 @@ pub fn resolve(
     };
     resolver.run(&people)?;
     let next_due = resolver.next_due;
-    claims::settle(old, &people, &sources, &mut state, &mut changes);
+    claims::settle(old, &people, &sources, &mut state, &mut changes)?;
     let federated = people.federated;
     Ok(Resolved { state, changes, federated, diagnostics: warnings, next_due })
 }

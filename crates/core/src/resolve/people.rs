@@ -17,7 +17,8 @@ use hashbrown::{HashMap, HashSet};
 use crate::directory::{DirUser, Directory, Enabled};
 use crate::model::username::{self, UsernameFrom};
 use crate::model::{
-    Diagnostic, DiagnosticCode as Code, Link, State, Status, Subject, Text, Texts, UserId,
+    Diagnostic, DiagnosticCode as Code, Link, SourceIdx, State, Status, Subject, Text, Texts,
+    UserId,
 };
 
 use super::closure::RoleClosure;
@@ -75,7 +76,7 @@ pub struct People {
     /// Old users (places) whose name another person has now.
     pub replaced: BTreeSet<u32>,
     /// Links that an id has taken the place of: old user (place), source, what was known of them.
-    pub outgrown: Vec<(u32, u16, Text)>,
+    pub outgrown: Vec<(u32, SourceIdx, Text)>,
     /// For each federation link (source and provider) how many of its users were enabled before.
     pub federated: StdMap<(String, String), u64>,
 }
@@ -100,8 +101,8 @@ struct Terms {
 struct Known {
     /// The old user's place.
     place: u32,
-    /// A place in [`State::sources`].
-    source: u16,
+    /// The source that knows them so.
+    source: SourceIdx,
     /// The external id, in the old state's texts.
     ext: Text,
 }
@@ -133,7 +134,7 @@ struct Finder<'a, 'n> {
     /// Who is called what.
     taken: HashMap<&'n str, u32>,
     replaced: BTreeSet<u32>,
-    outgrown: Vec<(u32, u16, Text)>,
+    outgrown: Vec<(u32, SourceIdx, Text)>,
     /// Persons with an account that is never linked with another source's.
     apart: HashSet<u32>,
     warnings: &'a mut BTreeSet<Diagnostic>,
@@ -320,10 +321,10 @@ where
         let Some(name) = self.sources.get(usize::from(view)).map(|view| view.name) else {
             return HashMap::new();
         };
-        let Some(source) = self.old.sources.iter().position(|other| other == name) else {
+        let Some(source) = self.old.sources.position(|other| other == name) else {
             return HashMap::new();
         };
-        let links = self.old.links.iter().filter(|link| usize::from(link.source) == source);
+        let links = self.old.links.iter().filter(|link| link.source == source);
         let known = |link: &Link| {
             let place = self.place_of(link.user)?;
             let known = Known { place, source: link.source, ext: link.ext };
@@ -394,7 +395,7 @@ where
         if !place_of.is_empty() {
             for link in &self.old.links {
                 if let Some(place) = place_of.get(&link.user)
-                    && let Some(name) = self.old.sources.get(usize::from(link.source))
+                    && let Some(name) = self.old.sources.get(link.source)
                 {
                     sources.entry(*place).or_default().push(name);
                 }

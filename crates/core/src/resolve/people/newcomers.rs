@@ -200,7 +200,7 @@ where
             return candidates;
         }
         let name = self.sources.get(usize::from(view)).map(|view| view.name);
-        let of = |source: u16| self.old.sources.get(usize::from(source)).map(String::as_str);
+        let of = |source| self.old.sources.get(source).map(String::as_str);
         let links = self.old.links.iter().filter(|link| of(link.source) == name);
         links.map(|link| link.user).filter(|user| candidates.contains(user)).collect()
     }
