@@ -16,6 +16,8 @@
     missing_docs
 )]
 
+#[path = "../tests/support/door.rs"]
+mod door;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -25,6 +27,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cedar_policy::{Authorizer, Context, Entities, EntityUid, PolicySet, Request};
+use door::{Reader, Writer};
 use idpsyncd::config::AllowedConfig;
 use idpsyncd::gateway::replica::{Found, Replica, Wanted};
 use idpsyncd::model::caller::KnownBy;
@@ -34,7 +37,7 @@ use idpsyncd::model::{
 use idpsyncd::plan::{Plan, RoleSets};
 use idpsyncd::policy::{Effect, Policy};
 use idpsyncd::routes::{On, Question};
-use idpsyncd::store::{Commit, Reader, Writer};
+use idpsyncd::store::Commit;
 
 /// OSMO's actions (`src/utils/roles/action_registry.go`).
 const ACTIONS: [&str; 35] = [
@@ -240,7 +243,7 @@ fn wanted() -> Arc<Wanted> {
 }
 
 fn load(path: &Path) -> Replica {
-    Replica::load(&Reader::open(path).unwrap().unwrap(), wanted()).unwrap()
+    Replica::load(&*Reader::open(path).unwrap().unwrap(), wanted()).unwrap()
 }
 
 /// One question of each kind of route, for many users.
@@ -494,7 +497,7 @@ fn main() {
     commit(&large, &plan, 1);
     let reader = Reader::open(&large).unwrap().unwrap();
     let clock = Instant::now();
-    let after = before.caught_up(&reader).unwrap().unwrap();
+    let after = before.caught_up(&*reader).unwrap().unwrap();
     let took = clock.elapsed();
     assert!(matches!(after.user("somebody-else"), Found::Enabled(_)));
     assert_eq!(after.user(&name(0)), Found::Unknown);

@@ -7,9 +7,13 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic, missing_docs)]
 
+#[path = "../tests/support/door.rs"]
+mod door;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use door::Writer;
 use idpsyncd::config::{self, Config};
 use idpsyncd::directory::{
     Cursor, Delta, Enabled, ListChange, NewRef, NewUser, PersonDelta, RefId, Snapshot,
@@ -18,7 +22,7 @@ use idpsyncd::directory::{
 use idpsyncd::model::{Kind, State, parse_rfc3339};
 use idpsyncd::plan::{self, Plan};
 use idpsyncd::resolve::{View, resolve};
-use idpsyncd::store::{Commit, MirrorPatch, MirrorUpdate, SourceUpdate, Writer};
+use idpsyncd::store::{Commit, MirrorPatch, MirrorUpdate, SourceUpdate};
 
 const SOURCE: &str = "kc";
 /// Changes of one person each.

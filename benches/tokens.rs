@@ -13,6 +13,8 @@
     missing_docs
 )]
 
+#[path = "../tests/support/door.rs"]
+mod door;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -22,6 +24,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use chrono::Utc;
+use door::Reader;
 use idpsyncd::config::{self, Config};
 use idpsyncd::gateway::answer::Answer;
 use idpsyncd::gateway::authorizer::{Authorizer, Incoming, Upgrade};
@@ -31,7 +34,6 @@ use idpsyncd::gateway::replica::{Replica, Wanted};
 use idpsyncd::gateway::watcher::ReplicaWatcher;
 use idpsyncd::model::token;
 use idpsyncd::source::OnProgress;
-use idpsyncd::store::Reader;
 use idpsyncd::sync::{Options, run};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey};
@@ -93,7 +95,7 @@ fn made(folder: &Path, users: usize, tokens: usize) -> Config {
     let silent: OnProgress = Arc::new(|_| {});
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(run(&config, &options, &silent, Utc::now())).unwrap();
-    let mut store = rusqlite::Connection::open(&config.store).unwrap();
+    let mut store = rusqlite::Connection::open(config.store.to_string()).unwrap();
     let of_user: Vec<(i64, i64)> = store
         .prepare("SELECT id, role_set FROM user ORDER BY id")
         .unwrap()
@@ -173,8 +175,10 @@ fn speed(config: &Config, users: usize) -> bool {
     let gateway = config.gateway.clone().unwrap();
     let cache = Arc::new(MemoryJwksCache(json!({ "keys": [jwk] }).to_string()));
     let identifier = Arc::new(Identifier::new(&gateway, Some(cache)).unwrap());
-    let watcher =
-        Arc::new(ReplicaWatcher::start(&config.store, Authorizer::wanted(&gateway)).unwrap());
+    let watcher = Arc::new(
+        ReplicaWatcher::start(idpsyncd::store::open(&config.store), Authorizer::wanted(&gateway))
+            .unwrap(),
+    );
     let authorizer = Authorizer::new(&gateway, identifier, Arc::clone(&watcher), None);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -227,7 +231,7 @@ fn measure(path: &Path, tokens: bool) {
     let before = resident();
     let replica = {
         let reader = Reader::open(path).unwrap().unwrap();
-        Replica::load(&reader, wanted).unwrap()
+        Replica::load(&*reader, wanted).unwrap()
     };
     println!("{}", resident() - before);
     drop(replica);
@@ -237,7 +241,7 @@ fn growth(config: &Config, tokens: usize) -> bool {
     let loaded = |with: &str| -> u64 {
         let child = Command::new(std::env::current_exe().unwrap())
             .env(MEASURE, with)
-            .env("STORE", &config.store)
+            .env("STORE", config.store.to_string())
             .output()
             .unwrap();
         String::from_utf8(child.stdout).unwrap().trim().parse().unwrap()

@@ -3,6 +3,8 @@
 
 #[path = "support/done.rs"]
 mod done;
+#[path = "support/door.rs"]
+mod door;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use done::Done;
+use door::RunLock;
 use idpsyncd::model::parse_rfc3339;
-use idpsyncd::store::RunLock;
 use serde_json::{Value, json};
 
 fn binary() -> Command {

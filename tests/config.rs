@@ -12,7 +12,7 @@ use std::time::Duration;
 use idpsyncd::config::{
     Code, Config, ConfigError, Faults, Flavor, Identity, SecretRef, SourceKind, load, parse,
 };
-use idpsyncd::model::Mode;
+use idpsyncd::model::{Mode, StoreConfig};
 use idpsyncd::resolve::{LinkBy, MappingRule, Provision};
 use idpsyncd::routes::{Preset, Target};
 use proptest::prelude::*;
@@ -154,7 +154,7 @@ fn a_file_that_cannot_be_read_is_no_empty_configuration() {
 #[test]
 fn the_least_file_has_the_documented_defaults() {
     let config = good(MINIMAL);
-    assert_eq!(config.store, Path::new("/etc/idpsyncd/store.db"));
+    assert_eq!(config.store, StoreConfig::sqlite("/etc/idpsyncd/store.db"));
     assert_eq!(config.schedule.cron_text, "0 */5 * * * *");
     assert_eq!(config.schedule.jitter, Duration::from_secs(30));
     assert_eq!(config.sync.default_mode, Mode::Merge);

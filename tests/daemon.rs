@@ -2,6 +2,9 @@
 //! what signals do, what ends up in the store.
 #![cfg(test)]
 
+#[path = "support/door.rs"]
+mod door;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::net::UnixDatagram;
@@ -10,10 +13,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use door::{Reader, RunLock};
 use idpsyncd::config;
 use idpsyncd::model::LocalGrant;
 use idpsyncd::plan::ByHand;
-use idpsyncd::store::{Reader, RunLock};
 use idpsyncd::sync;
 use rusqlite::{Connection, OpenFlags};
 

@@ -346,8 +346,13 @@ impl Gate {
         let gateway = config.gateway.clone().unwrap();
         let identifier =
             Arc::new(Identifier::new(&gateway, Some(Arc::new(MemoryJwksCache))).unwrap());
-        let watcher =
-            Arc::new(ReplicaWatcher::start(&config.store, Authorizer::wanted(&gateway)).unwrap());
+        let watcher = Arc::new(
+            ReplicaWatcher::start(
+                idpsyncd::store::open(&config.store),
+                Authorizer::wanted(&gateway),
+            )
+            .unwrap(),
+        );
         let limits = Limits {
             deadline: PATIENCE,
             lookup: PATIENCE,

@@ -15,8 +15,9 @@ use idpsyncd::model::caller::KnownBy;
 use idpsyncd::model::{Status, Time};
 use idpsyncd::policy::{Effect, Verdict, decide};
 use idpsyncd::routes::{On, Question};
-use idpsyncd::store::{Reader, StoreErrorKind, Writer};
+use idpsyncd::store::StoreErrorKind;
 use rusqlite::{Connection, OptionalExtension};
+use store_support::door::{Reader, Writer};
 use tempfile::TempDir;
 
 use store_support::{Person, World, at, commit, next_world, plan, policy, request, role};
@@ -57,11 +58,11 @@ fn store() -> (TempDir, PathBuf, Writer) {
 }
 
 fn load(path: &Path) -> Replica {
-    Replica::load(&Reader::open(path).unwrap().unwrap(), wanted()).unwrap()
+    Replica::load(&*Reader::open(path).unwrap().unwrap(), wanted()).unwrap()
 }
 
 fn caught_up(replica: &Replica, path: &Path) -> Option<Replica> {
-    replica.caught_up(&Reader::open(path).unwrap().unwrap()).unwrap()
+    replica.caught_up(&*Reader::open(path).unwrap().unwrap()).unwrap()
 }
 
 /// All that a gateway could learn about `names`, in words that mean the same in every replica.
@@ -529,7 +530,7 @@ fn a_store_that_contradicts_itself_is_refused() {
         step(&mut writer, &mut world, at(1), |world| grant(world, 1, "a"));
         Connection::open(&path).unwrap().execute(harm, []).unwrap();
         let reader = Reader::open(&path).unwrap().unwrap();
-        let errors = [Replica::load(&reader, wanted()).err(), old.caught_up(&reader).err()];
+        let errors = [Replica::load(&*reader, wanted()).err(), old.caught_up(&*reader).err()];
         for error in errors {
             let error = error.unwrap_or_else(|| panic!("nothing was found wrong after {harm}"));
             assert_eq!(error.kind, StoreErrorKind::Damaged, "{error}");

@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use idpsyncd::gateway::replica::{Found, Wanted};
 use idpsyncd::gateway::watcher::ReplicaWatcher;
-use idpsyncd::model::Time;
-use idpsyncd::store::{MirrorUpdate, SourceUpdate, Writer};
+use idpsyncd::model::{StoreConfig, Time};
+use idpsyncd::store::{MirrorUpdate, SourceUpdate};
 use rusqlite::Connection;
+use store_support::door::Writer;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -38,7 +39,11 @@ fn home() -> (TempDir, PathBuf) {
 }
 
 fn follow(path: &Path) -> ReplicaWatcher {
-    ReplicaWatcher::start(path, Arc::new(Wanted::default())).unwrap()
+    ReplicaWatcher::start(
+        idpsyncd::store::open(&StoreConfig::sqlite(path)),
+        Arc::new(Wanted::default()),
+    )
+    .unwrap()
 }
 
 /// A world of `people`, who all hold `member`.

@@ -3,6 +3,8 @@
 
 #![cfg(test)]
 
+#[path = "support/door.rs"]
+mod door;
 #[path = "support"]
 mod support {
     pub mod kc_slapd;
@@ -13,12 +15,12 @@ mod support {
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use door::Reader;
 use idpsyncd::config::{self, Config};
 use idpsyncd::gateway::provision::{Limits, Provisioned, Provisioner};
 use idpsyncd::model::caller::{Caller, KnownBy};
 use idpsyncd::resolve::Rules;
 use idpsyncd::source::{Looked, OnProgress, Who};
-use idpsyncd::store::Reader;
 use idpsyncd::sync::{Options, Outcome, open_source, run};
 use serde_json::json;
 use support::kc_slapd::{Slapd, federate};

@@ -2,6 +2,8 @@
 //! real binary, and SQL on the store that it leaves.
 #![cfg(test)]
 
+#[path = "support/door.rs"]
+mod door;
 #[path = "support"]
 mod support {
     pub mod gateways;
@@ -877,11 +879,11 @@ mod property {
     use std::collections::BTreeMap;
     use std::path::Path;
 
+    use crate::door::Reader;
     use chrono::{DateTime, Utc};
     use idpsyncd::config::{Config, load};
     use idpsyncd::model::{Deed, GrantKind, LocalGrant, State, Status};
     use idpsyncd::plan::{self, ByHand};
-    use idpsyncd::store::Reader;
     use idpsyncd::sync::{self, ManualError, UserWish};
     use proptest::prelude::*;
 

@@ -10,10 +10,9 @@ use idpsyncd::directory::{
     Cursor, Delta, Directory, Enabled, Kind, ListChange, NewRef, NewUser, PersonDelta, RefDelta,
     RefId, Refusal, Sighting, SnapshotBuilder, Step, Within,
 };
-use idpsyncd::store::{
-    Commit, CommitError, MirrorPatch, MirrorUpdate, Reader, SourceUpdate, Writer,
-};
+use idpsyncd::store::{Commit, CommitError, MirrorPatch, MirrorUpdate, SourceUpdate};
 use proptest::prelude::*;
+use store_support::door::{Reader, Writer};
 use store_support::{World, at, plan};
 use tempfile::TempDir;
 
@@ -351,7 +350,7 @@ fn who_was_looked_up_counts_as_having_come_now() {
     let mut home = Home::new();
     let directory = company().directory();
     home.read(&directory, None);
-    let mark = home.reader().marks().unwrap()[SOURCE];
+    let marks = home.reader().marks().unwrap();
     let within = ["g1", "g9", "unheard-of"].map(|key| Within {
         kind: Kind::Group,
         key: key.to_owned(),
@@ -369,6 +368,6 @@ fn who_was_looked_up_counts_as_having_come_now() {
     home.patch(&Delta::of_person(&directory, &person)).unwrap();
     let after = home.sound();
     assert_eq!(after.users.len(), 500);
-    let came = home.reader().added_since(SOURCE, mark).unwrap();
+    let came = home.reader().added_since(SOURCE, &marks).unwrap();
     assert_eq!(came, [Sighting { within: within[..2].to_vec(), ..person }]);
 }

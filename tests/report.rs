@@ -21,7 +21,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use idpsyncd::model::{LocalGrant, RoleIdx, UserId};
-use idpsyncd::store::{Access, AccessChange, AccessFilter, Began, Reader};
+use idpsyncd::store::{Access, AccessChange, AccessFilter, Began};
+use store_support::door::Reader;
 
 /// The pairs that the gateways' view shows now: username and role.
 fn view(store: &Path) -> BTreeSet<(String, String)> {

@@ -11,10 +11,9 @@ use idpsyncd::directory::Directory;
 use idpsyncd::model::{LocalGrant, State, Status, UserId};
 use idpsyncd::plan::{ChangeView, Held, Plan, TokenSet};
 use idpsyncd::policy::Effect;
-use idpsyncd::store::{
-    Commit, CommitError, HistoryFilter, Meta, Reader, ScopeStatus, SourceUpdate, Writer,
-};
+use idpsyncd::store::{Commit, CommitError, HistoryFilter, Meta, ScopeStatus, SourceUpdate};
 use proptest::prelude::*;
+use store_support::door::{Reader, Writer};
 use store_support::*;
 use tempfile::TempDir;
 

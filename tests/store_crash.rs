@@ -13,7 +13,8 @@ use idpsyncd::directory::{Directory, Enabled, NewUser, SnapshotBuilder};
 use idpsyncd::model::{Status, UserId};
 use idpsyncd::plan::{ChangeView, Held};
 use idpsyncd::policy::Effect;
-use idpsyncd::store::{Commit, HistoryFilter, Reader, Writer};
+use idpsyncd::store::{Commit, HistoryFilter};
+use store_support::door::{Reader, Writer};
 use store_support::*;
 
 const CHILD: &str = "IDPSYNCD_TEST_CRASH_STORE";

@@ -14,7 +14,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use idpsyncd::store::{Commit, CommitError, LockError, Reader, RunLock, StoreErrorKind, Writer};
+use idpsyncd::store::{Commit, CommitError, LockError, StoreErrorKind};
+use store_support::door::{Reader, RunLock, Writer};
 use store_support::*;
 use tempfile::TempDir;
 

@@ -43,8 +43,8 @@ pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result
     };
     let reader = sync::existing_reader(&config.store)?;
     let held = reader.held()?;
-    let user = find(&reader, name).map_err(|failure| waits(failure, held.as_ref(), name))?;
-    let state_roles = roles(&reader)?;
+    let user = find(&*reader, name).map_err(|failure| waits(failure, held.as_ref(), name))?;
+    let state_roles = roles(&*reader)?;
     if let Some(role) = &args.role
         && !state_roles.iter().any(|known| known.name == *role)
     {
@@ -53,9 +53,9 @@ pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result
             state_roles.iter().map(|r| format!("`{}`", r.name)).collect::<Vec<_>>().join(", ")
         )));
     }
-    let (places, within) = places(&reader, &user)?;
+    let (places, within) = places(&*reader, &user)?;
     let ways = Obstacles {
-        doubts: doubts(config, &reader, &state_roles, &within)?,
+        doubts: doubts(config, &*reader, &state_roles, &within)?,
         held: held.as_ref(),
         user: &user.username,
     };
@@ -65,7 +65,7 @@ pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result
     for role in state_roles.iter().filter(|role| wanted(&role.name)) {
         let granted = user.grants.iter().any(|grant| grant.role == role.name);
         if !granted && !user.roles.contains(&role.name) {
-            not.push(why_not(config, &reader, &user, role, suspended.as_deref(), &ways)?);
+            not.push(why_not(config, &*reader, &user, role, suspended.as_deref(), &ways)?);
         }
     }
     let decision = action.as_ref().map(|action| {
@@ -79,7 +79,7 @@ pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result
             if let Some(map) = value.as_object_mut() {
                 map.insert("suspended".to_owned(), json!(suspended));
                 map.insert("memberships".to_owned(), json!(places));
-                let tokens = token::of_user(&reader, user.id, Utc::now())?;
+                let tokens = token::of_user(&*reader, user.id, Utc::now())?;
                 map.insert("tokens".to_owned(), json!(tokens));
                 map.insert(
                     "everyone".to_owned(),
@@ -135,7 +135,7 @@ pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result
                 out.push(format!("  {} {}", style.red("-"), not.role));
                 out.extend(not.lines.iter().map(|line| format!("      {}", style.dim(line))));
             }
-            let tokens = token::lines_of_user(&reader, user.id, Utc::now())?;
+            let tokens = token::lines_of_user(&*reader, user.id, Utc::now())?;
             if !tokens.is_empty() && args.role.is_none() {
                 out.push(String::new());
                 out.push(style.bold("Access tokens"));
@@ -163,7 +163,7 @@ pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result
     Ok(exit::DONE)
 }
 
-fn roles(reader: &Reader) -> Result<Vec<Role>, Failure> {
+fn roles(reader: &dyn Reader) -> Result<Vec<Role>, Failure> {
     Ok(reader.roles()?)
 }
 
@@ -238,7 +238,7 @@ fn waits(failure: Failure, held: Option<&Held>, name: &str) -> Failure {
 /// Names in doubt, of those things that the user is in.
 fn doubts(
     config: &Config,
-    reader: &Reader,
+    reader: &dyn Reader,
     roles: &[Role],
     within: &Within,
 ) -> Result<Vec<InDoubt>, Failure> {
@@ -258,7 +258,7 @@ fn doubts(
 type Within = BTreeSet<(String, ExternalRef)>;
 
 /// What the mirrors say the user is directly in, in words; and all that they are in.
-fn places(reader: &Reader, user: &UserDetail) -> Result<(Vec<String>, Within), Failure> {
+fn places(reader: &dyn Reader, user: &UserDetail) -> Result<(Vec<String>, Within), Failure> {
     let mut out = Vec::new();
     let mut within = Within::new();
     for (source, ext) in &user.links {
@@ -297,7 +297,7 @@ fn places(reader: &Reader, user: &UserDetail) -> Result<(Vec<String>, Within), F
 /// Why `user` does not hold `role`: the mode, the rules that would give it, what became of it.
 fn why_not(
     config: &Config,
-    reader: &Reader,
+    reader: &dyn Reader,
     user: &UserDetail,
     role: &Role,
     suspended: Option<&str>,

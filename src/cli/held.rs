@@ -30,14 +30,14 @@ pub(super) fn run(config: &Config, command: &PlanCommand, output: Output) -> Res
 fn show(config: &Config, id: Option<&str>, all: bool, output: Output) -> Result<u8, Failure> {
     let reader = sync::existing_reader(&config.store)?;
     let held = match id {
-        Some(id) => Some(sync::find_held(&reader, id)?),
+        Some(id) => Some(sync::find_held(&*reader, id)?),
         None => reader.held()?,
     };
     // Whoever is asked to approve sees what that widens. It takes a whole plan to tell, so only where
     // it can be.
     let widens = match &held {
         Some(held) if !config.workload.is_empty() => {
-            Some(sync::approvable(config, &reader, &held.id, Utc::now()))
+            Some(sync::approvable(config, &*reader, &held.id, Utc::now()))
         }
         _ => None,
     };

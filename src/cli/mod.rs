@@ -29,7 +29,6 @@ mod token;
 mod user;
 mod who;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -246,9 +245,4 @@ fn start_logging(global: &Global, default: &str) -> Result<(), Failure> {
         }
     };
     done.map_err(|error| Failure::Error(format!("cannot start logging: {error}")))
-}
-
-/// The store's file, for messages.
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }

@@ -14,7 +14,7 @@ use super::{Failure, exit, load};
 use crate::config::Config;
 use crate::model::{parse_rfc3339, rfc3339, username};
 use crate::store::{
-    Access, AccessChange, AccessFilter, AsOf, Began, Generation, Reader, Review, Untold, Writer,
+    self, Access, AccessChange, AccessFilter, AsOf, Began, Generation, Reader, Review, Untold,
 };
 use crate::sync;
 
@@ -83,7 +83,7 @@ fn access(
 }
 
 /// Whether the store ever knew whom and what the filter names.
-fn known(reader: &Reader, filter: &AccessFilter) -> Result<(), Failure> {
+fn known(reader: &dyn Reader, filter: &AccessFilter) -> Result<(), Failure> {
     if let Some(user) = &filter.user
         && !reader.ever_called(user)?
     {
@@ -216,7 +216,7 @@ fn named(generation: Generation) -> String {
 
 /// Prints all of what was held.
 fn everything(
-    reader: &Reader,
+    reader: &dyn Reader,
     at: Option<Generation>,
     filter: &AccessFilter,
     format: Format,
@@ -318,7 +318,7 @@ impl Line for Changed {
 
 /// Prints what is not as it was when somebody last signed `name`.
 fn changes(
-    reader: &Reader,
+    reader: &dyn Reader,
     name: &str,
     at: Option<Generation>,
     filter: &AccessFilter,
@@ -390,7 +390,7 @@ fn sign(global: &Global, args: &SignArgs) -> Result<u8, Failure> {
         account: account(),
         at: now,
     };
-    Writer::open(&config.store)?.sign(&review)?;
+    store::open(&config.store).sign(&review)?;
     match global.output {
         Output::Json => print::json(&detail(&review))?,
         Output::Text => print::lines(&[format!(

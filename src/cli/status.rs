@@ -5,14 +5,14 @@ use serde_json::json;
 
 use super::args::Output;
 use super::print::{self, Style, Table};
-use super::{Failure, exit, shown, time};
+use super::{Failure, exit, time};
 use crate::config::Config;
 use crate::directory::local::NAME as LOCAL;
 use crate::model::{Time, rfc3339};
-use crate::store::{Meta, Reader, SourceStatus};
+use crate::store::{self, Meta, SourceStatus};
 
 pub(super) fn run(config: &Config, output: Output) -> Result<u8, Failure> {
-    let reader = Reader::open(&config.store)?;
+    let reader = store::open(&config.store).reader()?;
     let now = Utc::now();
     let (meta, stored, held, (tokens, expired)) = match &reader {
         Some(reader) => reader
@@ -34,7 +34,7 @@ pub(super) fn run(config: &Config, output: Output) -> Result<u8, Failure> {
         .collect();
     if output == Output::Json {
         print::json(&json!({
-            "store": shown(&config.store),
+            "store": config.store.to_string(),
             "exists": reader.is_some(),
             "schema_version": meta.schema_version,
             "generation": meta.generation,
@@ -63,7 +63,7 @@ pub(super) fn run(config: &Config, output: Output) -> Result<u8, Failure> {
     let style = Style::detect();
     let mut out = Vec::new();
     let mut facts = Table::default();
-    let store = shown(&config.store);
+    let store = config.store.to_string();
     facts
         .row(["Store", &if reader.is_some() { store } else { format!("{store} (not there yet)") }]);
     let applied = meta.applied_at.map_or_else(

@@ -11,7 +11,7 @@ use crate::directory::ScopeReport;
 use crate::model::diagnostic::{Diagnostic, DiagnosticView};
 use crate::model::rfc3339;
 use crate::plan::{self, Held, Plan, Summary, view};
-use crate::store::Reader;
+use crate::store;
 use crate::sync::{self, Options, Outcome, SourceOutcome, SourceResult};
 
 pub(super) fn run(config: &Config, args: &SyncArgs, output: Output) -> Result<u8, Failure> {
@@ -78,7 +78,8 @@ fn stored_held(config: &Config, outcome: &Outcome) -> Result<Option<Held>, Failu
     match (&outcome.plan, &outcome.held) {
         (None, Some(head)) => {
             // Somebody may have settled it since: then it does not wait any more.
-            let held = Reader::open(&config.store)?.map(|reader| reader.held()).transpose()?;
+            let held =
+                store::open(&config.store).reader()?.map(|reader| reader.held()).transpose()?;
             Ok(held.flatten().filter(|held| held.id == head.id))
         }
         _ => Ok(None),

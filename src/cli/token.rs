@@ -209,14 +209,14 @@ impl Shown {
 }
 
 /// The tokens of a user in JSON, as `token list` has them.
-pub(super) fn of_user(reader: &Reader, user: UserId, now: Time) -> Result<Vec<Value>, Failure> {
+pub(super) fn of_user(reader: &dyn Reader, user: UserId, now: Time) -> Result<Vec<Value>, Failure> {
     let rows = rows(reader, Some(user))?;
     Ok(rows.iter().map(|row| json!(Shown::of(row, now))).collect())
 }
 
 /// The tokens of a user, a line each.
 pub(super) fn lines_of_user(
-    reader: &Reader,
+    reader: &dyn Reader,
     user: UserId,
     now: Time,
 ) -> Result<Vec<String>, Failure> {
@@ -227,7 +227,7 @@ pub(super) fn lines_of_user(
     Ok(table.plain("  "))
 }
 
-fn rows(reader: &Reader, user: Option<UserId>) -> Result<Vec<TokenRow>, Failure> {
+fn rows(reader: &dyn Reader, user: Option<UserId>) -> Result<Vec<TokenRow>, Failure> {
     let mut rows = Vec::new();
     reader.tokens(user, &mut |row| rows.push(row))?;
     Ok(rows)
@@ -249,8 +249,8 @@ fn ends(row: &TokenRow, now: Time) -> String {
 fn list(config: &Config, user: Option<&str>, output: Output) -> Result<u8, Failure> {
     let reader = sync::existing_reader(&config.store)?;
     let now = Utc::now();
-    let user = user.map(|user| find(&reader, user)).transpose()?;
-    let rows = rows(&reader, user.map(|user| user.id))?;
+    let user = user.map(|user| find(&*reader, user)).transpose()?;
+    let rows = rows(&*reader, user.map(|user| user.id))?;
     if output == Output::Json {
         print::json_list(rows.iter().map(|row| Shown::of(row, now)))?;
         return Ok(exit::DONE);

@@ -12,15 +12,15 @@ use crate::directory::local;
 use crate::model::{Deed, LocalAccount, Status, Time, rfc3339};
 use crate::plan::{reason, reason_views};
 use crate::source::OnProgress;
-use crate::store::{GrantDetail, Reader, UserDetail};
+use crate::store::{self, GrantDetail, Reader, UserDetail};
 use crate::sync::{self, ManualError, Options, UserWish};
 
 pub(super) fn run(config: &Config, command: UserCommand, output: Output) -> Result<u8, Failure> {
     match command {
-        UserCommand::List => list(&sync::existing_reader(&config.store)?, output),
+        UserCommand::List => list(&*sync::existing_reader(&config.store)?, output),
         UserCommand::Show { user } => {
             let reader = sync::existing_reader(&config.store)?;
-            show(&reader, &find(&reader, &user)?, output)
+            show(&*reader, &find(&*reader, &user)?, output)
         }
         UserCommand::Add { name, email, service, reason } => {
             local::check_id(&name).map_err(|error| Failure::Usage(error.to_string()))?;
@@ -67,7 +67,7 @@ fn change(
         UserWish::Remove => "removed",
     };
     let standing = match &done {
-        Some(_) => still(&sync::existing_reader(&config.store)?, name)?,
+        Some(_) => still(&*sync::existing_reader(&config.store)?, name)?,
         None => None,
     };
     let generation = done.as_ref().map(|(_, generation)| *generation);
@@ -100,7 +100,7 @@ fn change(
 }
 
 /// What an identity provider says of the user all the same.
-fn still(reader: &Reader, name: &str) -> Result<Option<String>, Failure> {
+fn still(reader: &dyn Reader, name: &str) -> Result<Option<String>, Failure> {
     let Ok(name) = crate::model::username::canonical(name) else { return Ok(None) };
     let gone = |user: &UserDetail| user.status.is_deprovisioned();
     let Some(user) = reader.user(&name)?.filter(|user| !gone(user)) else { return Ok(None) };
@@ -117,7 +117,7 @@ fn still(reader: &Reader, name: &str) -> Result<Option<String>, Failure> {
 /// Where there is no identity provider that could be down, the first user need not wait for a sync:
 /// it is made here.
 fn first_store(config: &Config) -> Result<(), Failure> {
-    let none = match Reader::open(&config.store)? {
+    let none = match store::open(&config.store).reader()? {
         Some(reader) => reader.meta()?.generation == 0,
         None => true,
     };
@@ -129,7 +129,7 @@ fn first_store(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn show(reader: &Reader, user: &UserDetail, output: Output) -> Result<u8, Failure> {
+fn show(reader: &dyn Reader, user: &UserDetail, output: Output) -> Result<u8, Failure> {
     if output == Output::Json {
         let mut value = detail(user);
         let tokens = token::of_user(reader, user.id, Utc::now())?;
@@ -170,7 +170,7 @@ fn story(local: &LocalAccount) -> Vec<String> {
     out
 }
 
-fn list(reader: &Reader, output: Output) -> Result<u8, Failure> {
+fn list(reader: &dyn Reader, output: Output) -> Result<u8, Failure> {
     let mut rows = Vec::new();
     reader.users(&mut |row| rows.push(row))?;
     if output == Output::Json {
@@ -198,7 +198,7 @@ fn list(reader: &Reader, output: Output) -> Result<u8, Failure> {
 }
 
 /// The user whom the store knows under `name`.
-pub(super) fn find(reader: &Reader, name: &str) -> Result<UserDetail, Failure> {
+pub(super) fn find(reader: &dyn Reader, name: &str) -> Result<UserDetail, Failure> {
     let canonical = crate::model::username::canonical(name).unwrap_or(name.into());
     reader
         .user(&canonical)?

@@ -11,7 +11,7 @@ use super::{Failure, exit, print};
 use crate::config::Config;
 use crate::policy::{Action, Effect, Said, Verdict, decide, decide_some};
 use crate::routes::Routes;
-use crate::store::{Reader, StoreError};
+use crate::store::{Reader, SetKey, StoreError};
 use crate::sync;
 
 /// Somebody, and the role through which they may.
@@ -30,20 +30,20 @@ impl Line for Holder<'_> {
 pub(super) fn run(config: &Config, args: &WhoArgs, format: Format) -> Result<u8, Failure> {
     if let Some(role) = &args.role {
         let reader = sync::existing_reader(&config.store)?;
-        return by_role(&reader, role, format);
+        return by_role(&*reader, role, format);
     }
     let Some(request) = &args.request else {
         // The command line has refused that all three are absent.
         let action = args.action.as_deref().unwrap_or_default();
         let (action, on) = request::named(action, args.resource.as_deref())?;
         let reader = sync::existing_reader(&config.store)?;
-        return by_action(&reader, &action, &on, format);
+        return by_action(&*reader, &action, &on, format);
     };
     let routes = Routes::new(request::gateway(config)?.route_specs());
     match request::told(&routes, request)?.asks {
         Ok((action, on)) => {
             let reader = sync::existing_reader(&config.store)?;
-            by_action(&reader, &action, &on, format)
+            by_action(&*reader, &action, &on, format)
         }
         Err(why) => {
             let nobody = format!("Nobody may: {why}.");
@@ -52,7 +52,7 @@ pub(super) fn run(config: &Config, args: &WhoArgs, format: Format) -> Result<u8,
     }
 }
 
-fn by_role(reader: &Reader, role: &str, format: Format) -> Result<u8, Failure> {
+fn by_role(reader: &dyn Reader, role: &str, format: Format) -> Result<u8, Failure> {
     let nobody = format!("Nobody holds `{}`.", print::shown(role));
     let roles = reader.roles()?;
     if !roles.iter().any(|known| known.name == role) {
@@ -72,7 +72,7 @@ fn by_role(reader: &Reader, role: &str, format: Format) -> Result<u8, Failure> {
     })
 }
 
-fn by_action(reader: &Reader, action: &Action, on: &On, format: Format) -> Result<u8, Failure> {
+fn by_action(reader: &dyn Reader, action: &Action, on: &On, format: Format) -> Result<u8, Failure> {
     let nobody = format!("Nobody may do `{action}`{}.", print::shown(&on.phrase()));
     list(format, &nobody, |sheet| {
         reader.snapshot(|reader| {
@@ -120,17 +120,17 @@ fn by_action(reader: &Reader, action: &Action, on: &On, format: Format) -> Resul
 }
 
 /// By a set's number the role through which those who have it may.
-type Through<'a> = HashMap<i64, Said<Option<&'a str>>>;
+type Through<'a> = HashMap<SetKey, Said<Option<&'a str>>>;
 
 /// Puts out everyone who has one of the sets, with the role that goes with it; `named`: whom the
 /// resource is named after.
 fn everyone_of(
-    reader: &Reader,
+    reader: &dyn Reader,
     through: &Through<'_>,
     named: Option<&str>,
     sheet: &mut Sheet,
 ) -> Result<(), StoreError> {
-    let role = |user: &str, set: i64| {
+    let role = |user: &str, set: SetKey| {
         let said = through.get(&set)?;
         if named == Some(user) { said.own } else { said.others }
     };

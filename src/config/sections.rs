@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fault::Code;
@@ -13,7 +12,7 @@ use super::value::{cron, default_schedule};
 use crate::directory::local;
 use crate::model::check_role_name;
 use crate::model::username::UsernameFrom;
-use crate::model::{Mode, username};
+use crate::model::{Mode, StoreConfig, username};
 use crate::plan::Guard;
 use crate::resolve::{LinkBy, Provision, RoleDefinition};
 
@@ -30,14 +29,14 @@ pub(super) const LINKS: [(&str, LinkBy); 2] =
     [("username", LinkBy::Username), ("email", LinkBy::Email)];
 
 /// `[store]`
-pub(super) fn store(root: &Table<'_>) -> Read<PathBuf> {
+pub(super) fn store(root: &Table<'_>) -> Read<StoreConfig> {
     let Some(node) = root.get("store") else {
         return Err(root.missing("store.path", "required key is missing"));
     };
     let table = node.table()?;
     let path = table.required("path", Node::path);
     table.finish();
-    path
+    path.map(StoreConfig::sqlite)
 }
 
 /// `[schedule]`

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::username::UsernameFrom;
-use crate::model::{Diagnostic, Mode, WorkloadIdentity};
+use crate::model::{Diagnostic, Mode, StoreConfig, WorkloadIdentity};
 use crate::plan::Guard;
 use crate::policy::{Action, Resource};
 use crate::resolve::{
@@ -18,7 +18,7 @@ pub struct Config {
     /// The file it came from.
     pub file: PathBuf,
     /// `[store]`
-    pub store: PathBuf,
+    pub store: StoreConfig,
     /// `[schedule]`
     pub schedule: Schedule,
     /// `[sync]`

@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 use crate::config::{self, Config};
 use crate::gateway::{Gateway, GatewayError, Part};
 use crate::model::Time;
-use crate::store::{LockError, StoreError, StoreErrorKind};
+use crate::store::{self, LockError, StoreError, StoreErrorKind};
 use crate::sync::{AdminError, RunError, SourceResult};
 use chrono::Utc;
 
@@ -177,8 +177,9 @@ impl Daemon {
     /// Makes sure of the store before anything else.
     fn open(&mut self) -> Result<(), DaemonError> {
         self.announce();
-        let busy =
-            tokio::task::block_in_place(|| store_status::prepare(&self.config.store, Utc::now()))?;
+        let busy = tokio::task::block_in_place(|| {
+            store_status::prepare(&*store::open(&self.config.store), Utc::now())
+        })?;
         let Some(busy) = busy else { return Ok(self.look()?) };
         // The first run says it too, and tries again.
         tracing::debug!("{busy}");
@@ -194,10 +195,10 @@ impl Daemon {
     /// Looks at the store, loads it whole the first time.
     fn look(&mut self) -> Result<(), StoreError> {
         self.looked = Some(Instant::now());
-        let path = self.config.store.as_path();
+        let store = store::open(&self.config.store);
         let first = !self.ready;
         let seen = tokio::task::block_in_place(|| {
-            if first { store_status::load(path) } else { store_status::store_status(path) }
+            if first { store_status::load(&*store) } else { store_status::store_status(&*store) }
         })?;
         let Some(seen) = seen else { return Ok(()) };
         self.scheduler.set_due(seen.next_due);
@@ -400,7 +401,7 @@ impl Daemon {
         let config = config::load(&self.file).map_err(log_faults)?;
         crate::sync::check_default_admin(&config)?;
         if config.store != self.config.store {
-            store_status::prepare(&config.store, Utc::now())?;
+            store_status::prepare(&*store::open(&config.store), Utc::now())?;
         }
         Ok(config)
     }

@@ -5,11 +5,9 @@
 //! ticks. Opening and three rows each time: nothing stays open that an administrator's `mv` would
 //! leave behind.
 
-use std::path::Path;
-
 use crate::model::Time;
 use crate::plan::HeldHead;
-use crate::store::{LockError, Reader, RunLock, StoreError, StoreErrorKind, Writer};
+use crate::store::{LockError, Reader, Store, StoreError, StoreErrorKind};
 
 use super::attempt::WHAT;
 
@@ -28,9 +26,9 @@ pub struct StoreStatus {
 ///
 /// # Errors
 /// The store cannot be read.
-pub fn store_status(path: &Path) -> Result<Option<StoreStatus>, StoreError> {
-    let Some(reader) = Reader::open(path)? else { return Ok(None) };
-    reader.snapshot(look).map(Some)
+pub fn store_status(store: &dyn Store) -> Result<Option<StoreStatus>, StoreError> {
+    let Some(reader) = store.reader()? else { return Ok(None) };
+    reader.snapshot(|reader| look(reader)).map(Some)
 }
 
 /// Loads the store whole, once: a daemon that says it is ready must have something that gateways
@@ -38,8 +36,8 @@ pub fn store_status(path: &Path) -> Result<Option<StoreStatus>, StoreError> {
 ///
 /// # Errors
 /// The store cannot be read, or contradicts itself.
-pub fn load(path: &Path) -> Result<Option<StoreStatus>, StoreError> {
-    let Some(reader) = Reader::open(path)? else { return Ok(None) };
+pub fn load(store: &dyn Store) -> Result<Option<StoreStatus>, StoreError> {
+    let Some(reader) = store.reader()? else { return Ok(None) };
     reader
         .snapshot(|reader| {
             reader.state()?;
@@ -48,7 +46,7 @@ pub fn load(path: &Path) -> Result<Option<StoreStatus>, StoreError> {
         .map(Some)
 }
 
-fn look(reader: &Reader) -> Result<StoreStatus, StoreError> {
+fn look(reader: &dyn Reader) -> Result<StoreStatus, StoreError> {
     let meta = reader.meta()?;
     let held = reader.held_head()?;
     Ok(StoreStatus { generation: meta.generation, next_due: meta.next_due, held })
@@ -59,14 +57,14 @@ fn look(reader: &Reader) -> Result<StoreStatus, StoreError> {
 ///
 /// # Errors
 /// The store cannot be made, migrated or written.
-pub fn prepare(path: &Path, now: Time) -> Result<Option<String>, StoreError> {
-    let _lock = match RunLock::acquire(path, WHAT, now) {
+pub fn prepare(store: &dyn Store, now: Time) -> Result<Option<String>, StoreError> {
+    let _lock = match store.lock(WHAT, now) {
         Ok(lock) => lock,
         Err(error @ LockError::Held { .. }) => return Ok(Some(error.to_string())),
         Err(LockError::Store(error)) => return Err(error),
     };
-    match Writer::open(path) {
-        Ok(_) => Ok(None),
+    match store.prepare() {
+        Ok(()) => Ok(None),
         Err(error) if error.kind == StoreErrorKind::Busy => Ok(Some(error.message)),
         Err(error) => Err(error),
     }

@@ -46,6 +46,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::config::{Config, GatewayConfig, JustInTime, Listen};
+use crate::model::StoreConfig;
+use crate::store;
 use app_state::AppState;
 use authorizer::Authorizer;
 use exchange::Exchange;
@@ -78,7 +80,7 @@ pub enum Part {
 pub struct Gateway {
     part: Part,
     config: GatewayConfig,
-    store: std::path::PathBuf,
+    store: StoreConfig,
     state: Arc<AppState>,
     metrics: Arc<Metrics>,
     identifier: Arc<Identifier>,
@@ -368,7 +370,7 @@ fn acceptor(
 }
 
 fn watcher(config: &Config, wanted: Arc<Wanted>) -> Result<Arc<ReplicaWatcher>, GatewayError> {
-    ReplicaWatcher::start(&config.store, wanted).map(Arc::new).map_err(|error| {
+    ReplicaWatcher::start(store::open(&config.store), wanted).map(Arc::new).map_err(|error| {
         GatewayError(format!("cannot start a thread to follow the store: {error}"))
     })
 }
@@ -400,7 +402,7 @@ fn identifier(
     part: Part,
     exchange: Option<&Exchange>,
 ) -> Result<(Arc<Identifier>, KeyReading), GatewayError> {
-    let cache = StoreJwksCache::new(config.store.clone(), part == Part::Daemon);
+    let cache = StoreJwksCache::new(store::open(&config.store), part == Part::Daemon);
     let identifier = tokio::task::block_in_place(|| {
         let cache = Some(Arc::new(cache) as _);
         match exchange {

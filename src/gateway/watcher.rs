@@ -1,13 +1,12 @@
 //! Follows the store: loads each new generation beside the one that is served, then swaps.
 //!
-//! One thread of its own looks at the file. Whoever answers requests shares nothing with it but
-//! the handle that is swapped: a request never waits for the disk, and never frees a generation
-//! that nobody needs any more. What cannot be read now changes nothing: the generation that was
+//! One thread of its own waits until the store says that there is something new. Whoever answers
+//! requests shares nothing with it but the handle that is swapped: a request never waits for the
+//! disk, and never frees a generation that nobody needs any more. What cannot be read now changes nothing: the generation that was
 //! loaded goes on being served, and its evidence goes on ageing.
 
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwapOption, Guard};
@@ -16,13 +15,10 @@ use tokio::sync::watch;
 use super::replica::{Replica, Wanted};
 use crate::directory::local;
 use crate::model::{Time, rfc3339};
-use crate::store::{Footprint, Reader, SCHEMA_VERSION, SourceStatus, StoreError, StoreErrorKind};
+use crate::store::{Reader, Seen, SourceStatus, Store, StoreError, Waker, Watch};
 
-/// How often the store is looked at.
-const POLL: Duration = Duration::from_millis(250);
-
-/// How long it is left alone at most after a fault that may go by itself.
-const BACKOFF_MAX: Duration = Duration::from_secs(4);
+/// How often it is tried to free generations that requests still used when they were swapped out.
+const FREE_EVERY: Duration = Duration::from_millis(250);
 
 /// A generation, and what backs it.
 #[derive(Debug)]
@@ -143,51 +139,44 @@ struct Shared {
     /// Why the last look brought nothing; absent: it went well.
     trouble: ArcSwapOption<String>,
     generation: watch::Sender<u64>,
-    wake: Mutex<Wake>,
-    woken: Condvar,
+    stop: AtomicBool,
     ended: AtomicBool,
-}
-
-#[derive(Default)]
-struct Wake {
-    nudged: bool,
-    stop: bool,
 }
 
 /// The store's generation in memory, always the newest that could be read. Its thread ends when
 /// this is dropped, as soon as it has finished what it reads.
 pub struct ReplicaWatcher {
     shared: Arc<Shared>,
+    waker: Waker,
 }
 
 impl ReplicaWatcher {
-    /// Begins to follow the store at `path`, which need not exist yet, for what `wanted` will ask.
+    /// Begins to follow `store`, which need not exist yet, for what `wanted` will ask.
     /// Returns at once: nothing is loaded yet.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(path: &Path, wanted: Arc<Wanted>) -> std::io::Result<ReplicaWatcher> {
+    pub fn start(store: Arc<dyn Store>, wanted: Arc<Wanted>) -> std::io::Result<ReplicaWatcher> {
         let shared = Arc::new(Shared {
             loaded: ArcSwapOption::empty(),
             trouble: ArcSwapOption::from_pointee("the store was not looked at yet".to_owned()),
             generation: watch::Sender::new(0),
-            wake: Mutex::default(),
-            woken: Condvar::new(),
+            stop: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
-        let mut watch = Watch {
+        let mut thread = Thread {
             shared: Arc::clone(&shared),
-            path: path.to_owned(),
+            shown: store.shown(),
             wanted,
-            seen: None,
-            reader: None,
-            hopeless: None,
-            replaced: false,
-            wait: POLL,
+            another: false,
             retired: Vec::new(),
         };
-        std::thread::Builder::new().name("watch-store".to_owned()).spawn(move || watch.run())?;
-        Ok(ReplicaWatcher { shared })
+        let watch = store.watch();
+        let waker = watch.waker();
+        std::thread::Builder::new()
+            .name("watch-store".to_owned())
+            .spawn(move || thread.run(watch))?;
+        Ok(ReplicaWatcher { shared, waker })
     }
 
     /// What is served now; `None`: nothing yet. Take it once a request, so that all of it is
@@ -205,7 +194,7 @@ impl ReplicaWatcher {
 
     /// Lets the store be looked at now.
     pub fn nudge(&self) {
-        self.shared.wake(|wake| wake.nudged = true);
+        self.waker.wake();
     }
 
     /// Waits until `generation` or a later one is served. `false`: it was not by `deadline`.
@@ -236,26 +225,8 @@ impl ReplicaWatcher {
 
 impl Drop for ReplicaWatcher {
     fn drop(&mut self) {
-        self.shared.wake(|wake| wake.stop = true);
-    }
-}
-
-impl Shared {
-    fn wake(&self, say: impl FnOnce(&mut Wake)) {
-        say(&mut self.wake.lock().unwrap_or_else(PoisonError::into_inner));
-        self.woken.notify_all();
-    }
-
-    /// Waits until somebody nudges, or for `time`. `false`: it is over.
-    fn wait(&self, time: Duration) -> bool {
-        let wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
-        let quiet = |wake: &mut Wake| !wake.nudged && !wake.stop;
-        let (mut wake, _) = self
-            .woken
-            .wait_timeout_while(wake, time, quiet)
-            .unwrap_or_else(PoisonError::into_inner);
-        wake.nudged = false;
-        !wake.stop
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.waker.wake();
     }
 }
 
@@ -269,74 +240,47 @@ impl Drop for Ended {
 }
 
 /// The thread's own.
-struct Watch {
+struct Thread {
     shared: Arc<Shared>,
-    path: PathBuf,
+    shown: String,
     wanted: Arc<Wanted>,
-    /// How the file stood when the last look began.
-    seen: Option<Footprint>,
-    /// The store as opened, and the file that was there then.
-    reader: Option<(Reader, Footprint)>,
-    /// The file whose content cannot be read, and why: it is left alone until it changes.
-    hopeless: Option<(Footprint, String)>,
-    /// The store is another file than the one that was loaded.
-    replaced: bool,
-    wait: Duration,
+    /// The store is another one than the one that was loaded.
+    another: bool,
     /// Generations that were swapped out and that a request may still use. They are freed here.
     retired: Vec<Arc<Loaded>>,
 }
 
-/// Why a look brought nothing.
-enum Nothing {
-    /// There is no generation to be had yet.
-    Yet(String),
-    Fault(StoreError),
-    /// The same file and fault as before.
-    Hopeless(String),
-}
-
-impl From<StoreError> for Nothing {
-    fn from(error: StoreError) -> Self {
-        Nothing::Fault(error)
-    }
-}
-
-impl Watch {
-    fn run(&mut self) {
+impl Thread {
+    fn run(&mut self, mut watch: Box<dyn Watch>) {
         let ended = Ended(Arc::clone(&self.shared));
         loop {
-            if let Err(nothing) = self.look() {
-                self.unwell(nothing);
-            }
-            if !ended.0.wait(self.wait) {
+            let most = if self.retired.is_empty() { Duration::MAX } else { FREE_EVERY };
+            let news = watch.wait(most);
+            if ended.0.stop.load(Ordering::Relaxed) {
                 return;
+            }
+            self.retired.retain(|loaded| Arc::strong_count(loaded) > 1);
+            if !news {
+                continue;
+            }
+            let mut unwell = None;
+            let looked = watch.look(&mut |reader, seen| {
+                unwell = self.look(reader, seen)?;
+                Ok(())
+            });
+            if let Some(text) = looked.err().map(|error| error.message).or(unwell) {
+                self.unwell(text);
             }
         }
     }
 
     fn well(&mut self) {
-        self.wait = POLL;
         if self.shared.trouble.swap(None).is_some() {
-            tracing::info!(store = %self.path.display(), "following the store");
+            tracing::info!(store = %self.shown, "following the store");
         }
     }
 
-    fn unwell(&mut self, nothing: Nothing) {
-        let text = match nothing {
-            Nothing::Yet(text) | Nothing::Hopeless(text) => {
-                self.wait = POLL;
-                text
-            }
-            Nothing::Fault(error) => {
-                // What was opened may be what is wrong.
-                self.reader = None;
-                self.wait = self.wait.saturating_mul(2).min(BACKOFF_MAX);
-                if let (true, Some(seen)) = (is_content(error.kind), self.seen) {
-                    self.hopeless = Some((seen, error.message.clone()));
-                }
-                error.message
-            }
-        };
+    fn unwell(&mut self, text: String) {
         let known = self.shared.trouble.load();
         if known.as_ref().is_none_or(|known| **known != text) {
             tracing::warn!("{text}");
@@ -344,72 +288,27 @@ impl Watch {
         }
     }
 
-    fn look(&mut self) -> Result<(), Nothing> {
-        self.retired.retain(|loaded| Arc::strong_count(loaded) > 1);
-        let was_open = self.reader.is_some();
-        match self.attempt() {
-            // A store that was at rest when it was opened, and is written now, is opened anew.
-            Err(Nothing::Fault(error)) if was_open && error.kind == StoreErrorKind::Busy => {
-                self.reader = None;
-                self.attempt()
-            }
-            done => done,
-        }
-    }
-
-    fn attempt(&mut self) -> Result<(), Nothing> {
-        let shown = self.path.display();
-        self.seen = None;
-        self.seen = Footprint::of(&self.path)?;
-        let Some(now) = self.seen else {
-            self.replaced = true;
-            self.reader = None;
-            return Err(Nothing::Yet(format!("there is no store `{shown}` yet: run a sync")));
-        };
-        // Opening again what failed would fail again, and may cost a descriptor each time.
-        match &self.hopeless {
-            Some((then, why)) if *then == now => return Err(Nothing::Hopeless(why.clone())),
-            _ => self.hopeless = None,
-        }
-        if self.reader.as_ref().is_some_and(|(_, then)| !then.same_file(&now)) {
-            self.replaced = true;
-            self.reader = None;
-        }
-        let (reader, _) = match &mut self.reader {
-            Some(opened) => opened,
-            none => match Reader::open(&self.path)? {
-                Some(reader) => none.insert((reader, now)),
-                None => {
-                    return Err(Nothing::Yet(format!("the store `{shown}` is empty: run a sync")));
-                }
-            },
-        };
+    /// Loads what is new and serves it. `Some`: there is no generation to be had yet, and why.
+    fn look(&mut self, reader: &dyn Reader, seen: Seen) -> Result<Option<String>, StoreError> {
+        self.another |= seen.another;
         let old = self.shared.loaded.load_full();
         let began = Instant::now();
-        let (old, wanted, replaced) = (old.as_ref(), &self.wanted, self.replaced);
-        let (meta, replica, sources) = reader.snapshot(|reader| {
-            let meta = reader.meta()?;
-            let replica = match old {
-                _ if meta.generation == 0 || meta.schema_version != SCHEMA_VERSION => None,
-                Some(old) if !replaced => Some(match old.replica.caught_up(reader)? {
-                    Some(new) => Arc::new(new),
-                    None => Arc::clone(&old.replica),
-                }),
-                _ => Some(Arc::new(Replica::load(reader, Arc::clone(wanted))?)),
-            };
-            Ok((meta, replica, reader.sources()?))
-        })?;
-        if meta.schema_version != SCHEMA_VERSION {
-            // Opening it says what that means.
-            self.reader = None;
-            let text = format!("the store `{shown}` was migrated by another idpsyncd");
-            return Err(Nothing::Yet(text));
+        let meta = reader.meta()?;
+        if meta.generation == 0 {
+            let shown = &self.shown;
+            return Ok(Some(format!(
+                "nothing was committed to the store `{shown}` yet: run a sync"
+            )));
         }
-        let Some(replica) = replica else {
-            let text = format!("nothing was committed to the store `{shown}` yet: run a sync");
-            return Err(Nothing::Yet(text));
+        let replica = match &old {
+            Some(old) if !self.another => match old.replica.caught_up(reader)? {
+                Some(new) => Arc::new(new),
+                None => Arc::clone(&old.replica),
+            },
+            _ => Arc::new(Replica::load(reader, Arc::clone(&self.wanted))?),
         };
-        self.replaced = false;
+        let sources = reader.sources()?;
+        self.another = false;
         // First, so that whoever waited for a generation finds nothing in its way.
         self.well();
         let evidence = Evidence::of(&sources);
@@ -419,7 +318,7 @@ impl Watch {
             .map(|source| (source.name, source.read_at))
             .collect();
         self.publish(Loaded { replica, evidence, reads }, began);
-        Ok(())
+        Ok(None)
     }
 
     fn publish(&mut self, new: Loaded, began: Instant) {
@@ -442,21 +341,6 @@ impl Watch {
         drop(old);
         self.retired.extend(self.shared.loaded.swap(Some(Arc::new(new))));
         self.shared.generation.send_replace(generation);
-    }
-}
-
-/// Whether the fault is in what the file holds, so that the same file has it again.
-fn is_content(kind: StoreErrorKind) -> bool {
-    match kind {
-        StoreErrorKind::NotOurs
-        | StoreErrorKind::Newer
-        | StoreErrorKind::Older
-        | StoreErrorKind::Damaged => true,
-        StoreErrorKind::NoFolder
-        | StoreErrorKind::Full
-        | StoreErrorKind::Denied
-        | StoreErrorKind::Busy
-        | StoreErrorKind::Other => false,
     }
 }
 

@@ -1,10 +1,10 @@
 //! What can go wrong with a store, in words for people.
 
-use std::path::PathBuf;
-
 /// What kind of fault it was, for programs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StoreErrorKind {
+    /// There is no store yet, or nothing in it: only a sync makes one.
+    Absent,
     /// The store's folder does not exist.
     NoFolder,
     /// The file is not a store of this program.
@@ -26,7 +26,7 @@ pub enum StoreErrorKind {
 }
 
 /// A store that cannot be opened, read or written. Nothing was changed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct StoreError {
     /// For programs.
@@ -36,6 +36,12 @@ pub struct StoreError {
 }
 
 impl StoreError {
+    /// There is no store at `shown`.
+    pub(super) fn absent(shown: impl std::fmt::Display) -> Self {
+        let message = format!("there is no store `{shown}` yet: run `idpsyncd sync` first");
+        StoreError::new(StoreErrorKind::Absent, message)
+    }
+
     pub(super) fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
         StoreError { kind, message: message.into() }
     }
@@ -59,10 +65,10 @@ pub enum CommitError {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process has it.
-    #[error("another idpsyncd works on the store `{}`: {holder}; wait for it to end", store.display())]
+    #[error("another idpsyncd works on the store `{store}`: {holder}; wait for it to end")]
     Held {
         /// The store.
-        store: PathBuf,
+        store: String,
         /// Who: process id, command, since when.
         holder: String,
     },

@@ -2,32 +2,49 @@
 //!
 //! | what | where |
 //! |---|---|
+//! | the door: [`Store`], and `update`, the one way to change one | `api` |
+//! | reading: [`Reader`] | `reader` |
 //! | what is written, all of it or nothing | `commit`; for one stranger `provision` |
 //! | what is read | `status`, `people`, `access` (who held what when), `history`, `mirror`, `review`, `seen` (for gateways' memory) |
 //! | SQLite: one file that gateways read | `sqlite` |
 //!
 //! The values that cross the door are here, and know nothing of how they are kept.
 
+use std::sync::Arc;
+
+use crate::model::StoreConfig;
+
 mod access;
+mod api;
 mod commit;
 mod error;
 mod history;
 mod mirror;
 mod people;
 mod provision;
+mod reader;
 mod review;
 mod seen;
 mod sqlite;
 mod status;
 
 pub use access::{Access, AccessChange, AccessFilter, AsOf, Began, Generation, Untold, Ways};
+pub use api::{Beside, RunLock, Seen, Store, Transaction, Turn, Waker, Watch};
 pub use commit::{Commit, Committed, MirrorUpdate, SourceUpdate};
 pub use error::{CommitError, LockError, StoreError, StoreErrorKind};
 pub use history::{HistoryFilter, HistoryRow};
 pub use mirror::{MirrorPatch, StoredMirror};
 pub use people::{Decided, Effective, GrantDetail, ReachedBy, TokenRow, UserDetail, UserRow};
-pub use provision::{Acquaintance, MirrorOutline, ProvisionContext, ProvisionQuery};
+pub use provision::{Acquaintance, Marks, MirrorOutline, ProvisionContext, ProvisionQuery};
+pub use reader::{EachSeen, EachToken, Reader};
 pub use review::Review;
-pub use seen::{SeenLink, SeenSet, SeenToken, SeenUser, Since};
-pub use sqlite::{Footprint, Reader, RunLock, SCHEMA_VERSION, Writer};
+pub use seen::{SeenLink, SeenSet, SeenToken, SeenUser, SetKey, Since};
 pub use status::{Meta, ScopeStatus, SourceStatus};
+
+/// The store that `config` names. Touches nothing yet.
+#[must_use]
+pub fn open(config: &StoreConfig) -> Arc<dyn Store> {
+    match config {
+        StoreConfig::Sqlite { path } => Arc::new(sqlite::SqliteStore::new(path.clone())),
+    }
+}

@@ -59,3 +59,8 @@ pub struct MirrorOutline {
     /// Those who bear the name, the id or one of the addresses.
     pub rows: Vec<Sighting>,
 }
+
+/// How far the mirrors had grown at some moment: whoever comes later can be told from whoever was
+/// there.
+#[derive(Clone, Debug, Default)]
+pub struct Marks(pub(super) BTreeMap<String, u32>);

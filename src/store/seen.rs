@@ -1,8 +1,20 @@
 //! What a gateway keeps in memory.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use crate::model::{RoleSetId, Status, UserId};
+
+/// What one committed state calls a role set: a short stand-in for its id. It may stand for another
+/// set in another state, and says nothing by itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SetKey(pub(super) i64);
+
+impl fmt::Display for SetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// The row that gateways see under a username.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -11,8 +23,8 @@ pub struct SeenUser<'a> {
     pub username: &'a str,
     /// How the person stands.
     pub status: Status,
-    /// The number of its role set. It may stand for another set in another generation.
-    pub set: i64,
+    /// Its role set.
+    pub set: SetKey,
 }
 
 /// An external id of somebody.
@@ -66,6 +78,6 @@ pub struct SeenToken<'a> {
     pub name: &'a str,
     /// When it ends, in seconds since 1970.
     pub until: i64,
-    /// The number of its role set, as in [`super::SeenUser::set`].
-    pub set: i64,
+    /// Its role set, as in [`SeenUser::set`].
+    pub set: SetKey,
 }

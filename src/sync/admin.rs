@@ -147,7 +147,7 @@ impl<'a> Ensure<'a> {
         config: &Config,
         admin: Option<&'a Admin>,
         known: &mut [SourceState],
-        reader: Option<&Reader>,
+        reader: Option<&dyn Reader>,
         now: Time,
     ) -> Result<Self, RunError> {
         let mut ensure = Ensure::default();
@@ -216,7 +216,7 @@ impl<'a> Ensure<'a> {
         &self,
         admin: &Admin,
         directory: Directory,
-        reader: Option<&Reader>,
+        reader: Option<&dyn Reader>,
         now: Time,
     ) -> Result<(Directory, LocalAccount), RunError> {
         let there = find(&directory, &admin.username);
@@ -340,7 +340,7 @@ fn nobody_else(
     config: &Config,
     admin: &Admin,
     known: &[SourceState],
-    reader: Option<&Reader>,
+    reader: Option<&dyn Reader>,
 ) -> Result<(), RunError> {
     let name = &admin.username;
     let taken = |source: &str| {

@@ -1,31 +1,14 @@
 //! People who were provisioned while a run was reading.
 //!
 //! A run that began to read before somebody was looked up may not list them, and that is no
-//! absence: they stay in its readings, with what they were within, and the next run decides. They
-//! are told by their numbers: a mirror's numbers only rise, so whoever has one at or above the
-//! mark that was taken before reading came later.
+//! absence: they stay in its readings, with what they were within, and the next run decides. The
+//! store tells who they are: [`Marks`] are taken before any source is asked.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::{RunError, SourceState};
 use crate::directory::with_people;
-use crate::store::{Reader, StoreError};
-
-/// For each source the number that the next newcomer to its mirror would have had.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Marks(BTreeMap<String, u32>);
-
-impl Marks {
-    /// Takes the marks of the store at `path`. To be called before any source is asked.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
-        let marks = Reader::open(path)?.map(|reader| reader.marks()).transpose()?;
-        Ok(Marks(marks.unwrap_or_default()))
-    }
-}
+use crate::store::{Marks, Reader};
 
 /// Brings what is known up to what was committed since: mirrors that others wrote to are forgotten,
 /// to be loaded again, and who came meanwhile is put into the readings.
@@ -34,7 +17,7 @@ impl Marks {
 /// The store cannot be read.
 pub(super) fn catch_up(
     known: &mut [SourceState],
-    reader: Option<&Reader>,
+    reader: Option<&dyn Reader>,
     marks: &Marks,
 ) -> Result<(), RunError> {
     let Some(reader) = reader else { return Ok(()) };
@@ -50,8 +33,7 @@ pub(super) fn catch_up(
             one.digest.clone_from(&one.stored);
             continue;
         };
-        let Some(mark) = marks.0.get(name) else { continue };
-        let added = reader.added_since(name, *mark)?;
+        let added = reader.added_since(name, marks)?;
         if !added.is_empty() {
             tracing::info!(source = %name, people = added.len(), "provisioned while it was read");
             let read = with_people(std::mem::take(read), &added)

@@ -5,23 +5,21 @@
 //! read is not brought back or lost.
 
 use super::manual::existing_reader;
-use super::{MOST_TRIES, ManualError, RunError, SourceResult, SourceState, configured};
+use super::{ManualError, RunError, SourceResult, SourceState, configured};
 use crate::config::Config;
 use crate::directory::local::{self, NAME, NewAccount, nobody};
-use crate::directory::{DigestKey, Directory, Enabled, ScopeReport};
+use crate::directory::{DigestKey, Directory, DirectoryDigest, Enabled, ScopeReport};
 use crate::model::username::canonical;
 use crate::model::{Deed, Done, LastDeed, LocalAccount, State, Time, UserId};
 use crate::plan::{self, Plan, Records};
 use crate::resolve::{Resolved, View, resolve};
-use crate::store::{
-    Commit, CommitError, MirrorUpdate, Reader, SourceUpdate, StoreError, StoredMirror, Writer,
-};
+use crate::store::{self, Commit, MirrorUpdate, Reader, SourceUpdate, StoreError, StoredMirror};
 
 /// Takes what `local` says from the store as it is now: complete, whatever was asked.
 pub(super) fn refresh(
     config: &Config,
     known: &mut [SourceState],
-    reader: Option<&Reader>,
+    reader: Option<&dyn Reader>,
 ) -> Result<(), StoreError> {
     for (source, one) in config.sources.iter().zip(known) {
         if !source.kind.is_local() {
@@ -82,15 +80,11 @@ pub fn change_user(
     deed: &Deed,
     now: Time,
 ) -> Result<Option<(Plan, u64)>, RunError> {
-    let path = config.store.as_path();
-    existing_reader(path)?;
-    let mut writer = Writer::open(path)?;
-    let mut tries = 0;
-    loop {
-        let reader = existing_reader(path)?;
-        let meta = reader.meta()?;
-        let held = reader.held()?;
-        let inputs = Inputs::open(config, &reader, name, now)?;
+    existing_reader(&config.store)?;
+    store::open(&config.store).update(|tx| {
+        let reader = tx.reader();
+        let (meta, held) = (reader.meta()?, reader.held()?);
+        let inputs = Inputs::open(config, reader, name, now)?;
         let Some(Ready { directory, account, mut plan }) = inputs.ready(wish, deed)? else {
             return Ok(None);
         };
@@ -99,35 +93,38 @@ pub fn change_user(
         {
             return Err(ManualError::from(short).into());
         }
+        let old = inputs.mirror;
         plan.held = held;
         plan.next_due = meta.next_due;
         plan.records = Records { deed: Some(deed.clone()), accounts: vec![account] };
         let digest = directory.digests(&reader.digest_key()?);
-        let committed = writer.commit(&Commit {
+        let done = tx.commit(&Commit {
             plan: &plan,
             base_version: meta.version,
-            sources: &[SourceUpdate {
-                source: NAME,
-                kind: NAME,
-                tried_at: now,
-                complete: true,
-                error: None,
-                scopes: scopes(directory.users.len() as u64).into_iter().map(Into::into).collect(),
-                cursor: None,
-                mirror: Some(MirrorUpdate {
-                    old: inputs.mirror.as_ref(),
-                    directory: &directory,
-                    digest: &digest,
-                }),
-            }],
+            sources: &[update(&directory, &digest, old.as_ref(), now)],
             configured: &configured(config),
             settled: None,
-        });
-        match committed {
-            Ok(done) => return Ok(Some((plan, done.generation.unwrap_or(meta.generation)))),
-            Err(CommitError::Raced) if tries < MOST_TRIES => tries += 1,
-            Err(error) => return Err(error.into()),
-        }
+        })?;
+        Ok(Some((plan, done.generation.unwrap_or(meta.generation))))
+    })
+}
+
+/// What `local` says now, for a commit.
+pub(super) fn update<'a>(
+    directory: &'a Directory,
+    digest: &'a DirectoryDigest,
+    old: Option<&'a StoredMirror>,
+    now: Time,
+) -> SourceUpdate<'a> {
+    SourceUpdate {
+        source: NAME,
+        kind: NAME,
+        tried_at: now,
+        complete: true,
+        error: None,
+        scopes: scopes(directory.users.len() as u64).into_iter().map(Into::into).collect(),
+        cursor: None,
+        mirror: Some(MirrorUpdate { old, directory, digest }),
     }
 }
 
@@ -146,7 +143,7 @@ fn protected(config: &Config, state: &State) -> Vec<(String, u64)> {
 /// What is looked at for a wish.
 struct Inputs<'a> {
     config: &'a Config,
-    reader: &'a Reader,
+    reader: &'a dyn Reader,
     name: String,
     old: State,
     mirror: Option<StoredMirror>,
@@ -163,7 +160,7 @@ struct Ready {
 impl<'a> Inputs<'a> {
     fn open(
         config: &'a Config,
-        reader: &'a Reader,
+        reader: &'a dyn Reader,
         name: &str,
         now: Time,
     ) -> Result<Self, RunError> {

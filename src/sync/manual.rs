@@ -1,15 +1,13 @@
 //! What people do by hand to a store that is there: approve or discard a held plan, grant and
 //! remove. Each is a plan like any other, and one commit.
 
-use std::path::Path;
-
-use super::{MOST_TRIES, ManualError, RunError, configured};
+use super::{ManualError, RunError, configured};
 use crate::config::Config;
 use crate::directory::local;
-use crate::model::{Deed, State, Time};
+use crate::model::{Deed, State, StoreConfig, Time};
 use crate::plan::{self, ByHand, Held, NotApproved, Plan};
 use crate::resolve::{View, resolve};
-use crate::store::{Commit, CommitError, Meta, Reader, RunLock, Writer};
+use crate::store::{self, Commit, Meta, Reader};
 
 /// Applies exactly the held plan `id`, if each of its changes still stands.
 ///
@@ -17,9 +15,8 @@ use crate::store::{Commit, CommitError, Meta, Reader, RunLock, Writer};
 /// Another process is at work, the store cannot be read or written, there is no such plan, or it
 /// does not stand any more (the message says which changes do not).
 pub fn approve(config: &Config, id: &str, what: &str, now: Time) -> Result<(Plan, u64), RunError> {
-    let path = config.store.as_path();
-    existing_reader(path)?;
-    let _lock = RunLock::acquire(path, what, now)?;
+    existing_reader(&config.store)?;
+    let _lock = store::open(&config.store).lock(what, now)?;
     commit(config, |reader, _| approved(config, reader, id, now))
 }
 
@@ -27,11 +24,16 @@ pub fn approve(config: &Config, id: &str, what: &str, now: Time) -> Result<(Plan
 ///
 /// # Errors
 /// The store cannot be read, there is no such plan, or it does not stand any more.
-pub fn approvable(config: &Config, reader: &Reader, id: &str, now: Time) -> Result<Plan, RunError> {
+pub fn approvable(
+    config: &Config,
+    reader: &dyn Reader,
+    id: &str,
+    now: Time,
+) -> Result<Plan, RunError> {
     reader.snapshot(|reader| Ok(approved(config, reader, id, now)))?
 }
 
-fn approved(config: &Config, reader: &Reader, id: &str, now: Time) -> Result<Plan, RunError> {
+fn approved(config: &Config, reader: &dyn Reader, id: &str, now: Time) -> Result<Plan, RunError> {
     let held = find_held(reader, id)?;
     let old = reader.state()?;
     let mut mirrors = Vec::new();
@@ -56,38 +58,31 @@ fn approved(config: &Config, reader: &Reader, id: &str, now: Time) -> Result<Pla
     })
 }
 
-/// Commits what `make` plans from the store as it is; again, a few times, where somebody else
-/// wrote meanwhile.
+/// Commits what `make` plans from the store as it is.
 fn commit(
     config: &Config,
-    make: impl Fn(&Reader, &Meta) -> Result<Plan, RunError>,
+    make: impl Fn(&dyn Reader, &Meta) -> Result<Plan, RunError>,
 ) -> Result<(Plan, u64), RunError> {
-    let path = config.store.as_path();
-    let mut writer = open_existing(path)?;
-    let mut tries = 0;
-    loop {
-        let reader = existing_reader(path)?;
-        let meta = reader.meta()?;
-        let plan = make(&reader, &meta)?;
-        match writer.commit(&Commit {
+    existing_reader(&config.store)?;
+    store::open(&config.store).update(|tx| {
+        let meta = tx.reader().meta()?;
+        let plan = make(tx.reader(), &meta)?;
+        let committed = tx.commit(&Commit {
             plan: &plan,
             base_version: meta.version,
             sources: &[],
             configured: &configured(config),
             settled: None,
-        }) {
-            Ok(committed) => return Ok((plan, committed.generation.unwrap_or(meta.generation))),
-            Err(CommitError::Raced) if tries < MOST_TRIES => tries += 1,
-            Err(error) => return Err(error.into()),
-        }
-    }
+        })?;
+        Ok((plan, committed.generation.unwrap_or(meta.generation)))
+    })
 }
 
 /// The held plan `id`.
 ///
 /// # Errors
 /// The store cannot be read, nothing is held, or something else is.
-pub fn find_held(reader: &Reader, id: &str) -> Result<Held, RunError> {
+pub fn find_held(reader: &dyn Reader, id: &str) -> Result<Held, RunError> {
     reader.snapshot(|reader| {
         let head = reader.held_head()?;
         // Only the plan that is asked for is worth reading in full.
@@ -112,10 +107,9 @@ fn not_held(id: &str, waits: Option<&str>) -> ManualError {
 /// # Errors
 /// The store cannot be written, or there is no such plan.
 pub fn discard(config: &Config, id: &str) -> Result<(), RunError> {
-    let path = config.store.as_path();
-    let mut writer = open_existing(path)?;
-    this_one(existing_reader(path)?.held_head()?.as_ref().map(|held| held.id.as_str()), id)?;
-    if writer.discard_held(id)? {
+    let held = existing_reader(&config.store)?.held_head()?;
+    this_one(held.as_ref().map(|held| held.id.as_str()), id)?;
+    if store::open(&config.store).discard_held(id)? {
         return Ok(());
     }
     // A run held something else in between.
@@ -148,16 +142,11 @@ pub fn by_hand(
     })
 }
 
-/// A store to change by hand must be there already: only a sync makes one.
-fn open_existing(path: &Path) -> Result<Writer, RunError> {
-    existing_reader(path)?;
-    Ok(Writer::open(path)?)
-}
-
 /// The store, which must be there.
 ///
 /// # Errors
 /// There is none, or it cannot be read.
-pub fn existing_reader(path: &Path) -> Result<Reader, RunError> {
-    Reader::open(path)?.ok_or_else(|| RunError::NoStore { store: path.display().to_string() })
+pub fn existing_reader(config: &StoreConfig) -> Result<Box<dyn Reader>, RunError> {
+    let store = store::open(config);
+    store.reader()?.ok_or_else(|| RunError::NoStore { store: store.shown() })
 }

@@ -18,7 +18,7 @@ mod tests;
 mod who;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
@@ -26,10 +26,9 @@ use crate::config::{Config, SourceConfig, SourceKind};
 use crate::directory::{
     Cursor, DigestKey, Directory, DirectoryDigest, Mirror, ScopeReport, Snapshot,
 };
-use crate::model::Time;
 use crate::model::diagnostic::texts;
 use crate::model::encoding::Encoder;
-use crate::model::{Diagnostic, DiagnosticCode, Inconsistent, Subject};
+use crate::model::{Diagnostic, DiagnosticCode, Inconsistent, State, Subject, Time};
 use crate::plan::{self, Held, HeldHead, NotPlanned, Plan};
 use crate::resolve::{Rules, View, in_doubt, resolve};
 use crate::source::file::FileSource;
@@ -37,11 +36,11 @@ use crate::source::keycloak::KeycloakSource;
 use crate::source::ldap::LdapSource;
 use crate::source::{OnProgress, Source, SourceError};
 use crate::store::{
-    Commit, CommitError, LockError, Meta, MirrorUpdate, Reader, RunLock, SourceStatus,
-    SourceUpdate, StoreError, StoredMirror, Writer,
+    self, Beside, Commit, CommitError, LockError, Marks, Meta, MirrorUpdate, Reader, SourceStatus,
+    SourceUpdate, StoreError, StoredMirror, Transaction,
 };
 
-use self::concurrent::{Marks, catch_up};
+use self::concurrent::catch_up;
 
 pub use admin::{AdminError, check as check_default_admin};
 pub use local::{UserWish, change_user};
@@ -360,18 +359,20 @@ async fn run_whole(
     on_phase: &OnPhase,
     now: Time,
 ) -> Result<(Outcome, Vec<(String, Directory)>), RunError> {
-    let path = config.store.as_path();
+    let store = store::open(&config.store);
     // A secret that will not do is an error before anybody was asked anything.
     let admin = admin::Admin::read(config)?;
-    let (_lock, mut writer) = if options.dry_run {
-        (None, None)
+    let _lock = if options.dry_run {
+        None
     } else {
         // The lock comes first, so that of two runs at once one works and the other says so
         // before it has asked anybody anything.
-        let lock = RunLock::acquire(path, &options.what, now)?;
-        (Some(lock), Some(Writer::open(path)?))
+        let lock = store.lock(&options.what, now)?;
+        store.prepare()?;
+        Some(lock)
     };
-    let marks = Marks::take(path)?;
+    // Before any source is asked.
+    let marks = store.reader()?.map(|reader| reader.marks()).transpose()?.unwrap_or_default();
     let answers = ask(config, options, progress).await;
     on_phase(Phase::Planning);
     // The last point at which a run that nobody wants any more ends without writing: a source that
@@ -380,7 +381,7 @@ async fn run_whole(
     // Everything below is computing and disk: it would hold up other tasks of the runtime.
     let answers = (answers, admin);
     tokio::task::block_in_place(|| {
-        plan_and_commit(config, answers, (&marks, on_phase), writer.as_mut(), now)
+        plan_and_commit(config, answers, (&marks, on_phase), options.dry_run, now)
     })
 }
 
@@ -389,90 +390,137 @@ fn plan_and_commit(
     config: &Config,
     (answers, admin): (Vec<SourceAnswer>, Option<admin::Admin>),
     (marks, on_phase): (&Marks, &OnPhase),
-    mut writer: Option<&mut Writer>,
+    dry_run: bool,
     now: Time,
 ) -> Result<(Outcome, Vec<(String, Directory)>), RunError> {
-    let path = config.store.as_path();
-    let reader = Reader::open(path)?;
+    let store = store::open(&config.store);
+    let reader = store.reader()?;
     // A folder that has lost its policies looks like one that never had any: every run says so.
     let mut told: Vec<Diagnostic> =
         config.h2o.iter().flat_map(|h2o| h2o.unfound.iter().cloned()).collect();
-    let mut known = merge_mirrors(config, answers, reader.as_ref(), &mut told)?;
-    let mut tries = 0;
-    loop {
-        // Once somebody was faster, nobody is provisioned until this run is through: else a stream
-        // of strangers could keep it from ever taking anything away.
-        let _quiet = (tries > 0).then(quiet);
-        let meta = reader.as_ref().map(Reader::meta).transpose()?.unwrap_or_default();
-        catch_up(&mut known, reader.as_ref(), marks)?;
-        local::refresh(config, &mut known, reader.as_ref())?;
-        let ensure = admin::Ensure::of(config, admin.as_ref(), &mut known, reader.as_ref(), now)?;
-        let token = token(config, &known, admin.as_ref());
-        let pending = reader.as_ref().map(Reader::held_head).transpose()?.flatten();
-        let due = meta.next_due.is_some_and(|due| due <= now);
-        // A dry run tells everything, warnings that a sync has told before as well.
-        if let Some(writer) = writer.as_deref_mut()
-            && meta.settled.as_deref() == Some(token.as_str())
-            && !due
-        {
-            writer.touch(&updates(&known, now), &configured(config))?;
-            told.extend(doubts(config, &known, reader.as_ref())?);
-            return Ok(outcome(known, None, pending, told, &meta, meta.generation, now));
-        }
-        load_views(&mut known, reader.as_ref())?;
-        told.extend(renamed_groups(config, &known));
-        let old = reader.as_ref().map(Reader::state).transpose()?.unwrap_or_default();
-        let views = views(config, &known);
-        let make = || {
-            let mut resolved = resolve(&config.settings(), &views, &old, now)?;
-            ensure.amend(&mut resolved, &old, now)?;
-            let mut plan = plan::plan(&config.guard, resolved, &old, pending.as_ref(), now)?;
-            plan.records.accounts.clone_from(&ensure.accounts);
-            Ok::<_, Inconsistent>(plan)
-        };
-        let Some(writer) = writer.as_deref_mut() else {
-            let (plan, generation) = (make()?, meta.generation);
-            return Ok(outcome(known, Some(plan), None, told, &meta, generation, now));
-        };
-        let (sources, configured) = (updates(&known, now), configured(config));
-        on_phase(Phase::Committing);
-        let committed = if meta.generation == 0 {
-            writer.commit_beside(meta.version, &sources, &configured, &token, make)
-        } else {
-            let plan = make()?;
-            drop(old);
-            let (base_version, settled) = (meta.version, Some(token));
-            let commit = Commit {
-                plan: &plan,
-                base_version,
-                sources: &sources,
-                configured: &configured,
-                settled,
-            };
-            writer.commit(&commit).map(|committed| (plan, committed))
-        };
-        match committed {
-            Ok((plan, committed)) => {
-                let generation = committed.generation.unwrap_or(meta.generation);
-                drop(sources);
-                return Ok(outcome(known, Some(plan), None, told, &meta, generation, now));
-            }
-            // A person granted or removed something meanwhile, or a stranger was provisioned: what
-            // was read still holds, the plan is made anew on what they left.
-            Err(CommitError::Raced) if tries < MOST_TRIES => tries += 1,
-            Err(error) => return Err(error.into()),
-        }
+    let mut known = merge_mirrors(config, answers, reader.as_deref(), &mut told)?;
+    let admin = admin.as_ref();
+    let round = if dry_run {
+        let reader = reader.as_deref();
+        let found = Found::of(config, &mut known, (reader, marks), admin, now)?;
+        load_views(&mut known, reader)?;
+        let old = reader.map(Reader::state).transpose()?.unwrap_or_default();
+        let told = renamed_groups(config, &known);
+        let plan = found.plan(config, &views(config, &known), &old, now)?;
+        let generation = found.meta.generation;
+        Round { plan: Some(plan), pending: None, told, meta: found.meta, generation }
+    } else {
+        drop(reader);
+        // A person may grant or remove something meanwhile, or a stranger be provisioned: what was
+        // read still holds, the plan is made anew on what they left.
+        store.update(|tx| round(config, (&mut known, marks), admin, tx, on_phase, now))?
+    };
+    let Round { plan, pending, told: more, meta, generation } = round;
+    told.extend(more);
+    Ok(outcome(known, plan, pending, told, &meta, generation, now))
+}
+
+/// What one try of a run came to.
+struct Round {
+    plan: Option<Plan>,
+    pending: Option<HeldHead>,
+    told: Vec<Diagnostic>,
+    /// The store before.
+    meta: Meta,
+    /// The generation after.
+    generation: u64,
+}
+
+/// Plans from what the store holds now, and commits.
+fn round(
+    config: &Config,
+    (known, marks): (&mut Vec<SourceState>, &Marks),
+    admin: Option<&admin::Admin>,
+    tx: &mut dyn Transaction,
+    on_phase: &OnPhase,
+    now: Time,
+) -> Result<Round, RunError> {
+    let reader = Some(tx.reader());
+    let found = Found::of(config, known, (reader, marks), admin, now)?;
+    let configured = configured(config);
+    let due = found.meta.next_due.is_some_and(|due| due <= now);
+    // A dry run tells everything, warnings that a sync has told before as well; this one does not.
+    if found.meta.settled.as_deref() == Some(found.token.as_str()) && !due {
+        let told = doubts(config, known, reader)?;
+        tx.touch(&updates(known, now), &configured)?;
+        let Found { meta, pending, .. } = found;
+        let generation = meta.generation;
+        return Ok(Round { plan: None, pending, told, meta, generation });
+    }
+    load_views(known, reader)?;
+    let told = renamed_groups(config, known);
+    let old = tx.reader().state()?;
+    let views = views(config, known);
+    let sources = updates(known, now);
+    on_phase(Phase::Committing);
+    let base_version = found.meta.version;
+    let (plan, committed) = if found.meta.generation == 0 {
+        let settled = found.token.as_str();
+        let beside = Beside { base_version, sources: &sources, configured: &configured, settled };
+        tx.commit_beside(&beside, Box::new(|| found.plan(config, &views, &old, now)))?
+    } else {
+        let plan = found.plan(config, &views, &old, now)?;
+        drop(old);
+        let committed = tx.commit(&Commit {
+            plan: &plan,
+            base_version,
+            sources: &sources,
+            configured: &configured,
+            settled: Some(found.token.clone()),
+        })?;
+        (plan, committed)
+    };
+    let meta = found.meta;
+    let generation = committed.generation.unwrap_or(meta.generation);
+    Ok(Round { plan: Some(plan), pending: None, told, meta, generation })
+}
+
+/// What the store holds for a run, beside its state and mirrors.
+struct Found<'a> {
+    meta: Meta,
+    ensure: admin::Ensure<'a>,
+    /// What the plan depends on besides the store and the clock.
+    token: String,
+    pending: Option<HeldHead>,
+}
+
+impl<'a> Found<'a> {
+    /// Looks, and brings `known` up to what was committed meanwhile.
+    fn of(
+        config: &Config,
+        known: &mut [SourceState],
+        (reader, marks): (Option<&dyn Reader>, &Marks),
+        admin: Option<&'a admin::Admin>,
+        now: Time,
+    ) -> Result<Self, RunError> {
+        let meta = reader.map(Reader::meta).transpose()?.unwrap_or_default();
+        catch_up(known, reader, marks)?;
+        local::refresh(config, known, reader)?;
+        let ensure = admin::Ensure::of(config, admin, known, reader, now)?;
+        let token = token(config, known, admin);
+        let pending = reader.map(Reader::held_head).transpose()?.flatten();
+        Ok(Found { meta, ensure, token, pending })
+    }
+
+    fn plan(
+        &self,
+        config: &Config,
+        views: &[View<'_>],
+        old: &State,
+        now: Time,
+    ) -> Result<Plan, Inconsistent> {
+        let mut resolved = resolve(&config.settings(), views, old, now)?;
+        self.ensure.amend(&mut resolved, old, now)?;
+        let mut plan = plan::plan(&config.guard, resolved, old, self.pending.as_ref(), now)?;
+        plan.records.accounts.clone_from(&self.ensure.accounts);
+        Ok(plan)
     }
 }
-
-/// Held by whoever commits for one person, and by a run that lost against such a commit.
-fn quiet() -> MutexGuard<'static, ()> {
-    static QUIET: Mutex<()> = Mutex::new(());
-    QUIET.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// How often a plan is made anew because a person changed something meanwhile.
-const MOST_TRIES: u32 = 5;
 
 fn configured(config: &Config) -> Vec<String> {
     config.sources.iter().map(|source| source.name.clone()).collect()
@@ -482,7 +530,7 @@ fn configured(config: &Config) -> Vec<String> {
 fn merge_mirrors(
     config: &Config,
     answers: Vec<SourceAnswer>,
-    reader: Option<&Reader>,
+    reader: Option<&dyn Reader>,
     told: &mut Vec<Diagnostic>,
 ) -> Result<Vec<SourceState>, StoreError> {
     let stored: BTreeMap<String, SourceStatus> = match reader {
@@ -568,7 +616,7 @@ fn token(config: &Config, known: &[SourceState], admin: Option<&admin::Admin>) -
 }
 
 /// Loads the mirrors that planning or writing needs and that are not there yet.
-fn load_views(known: &mut [SourceState], reader: Option<&Reader>) -> Result<(), StoreError> {
+fn load_views(known: &mut [SourceState], reader: Option<&dyn Reader>) -> Result<(), StoreError> {
     let Some(reader) = reader else { return Ok(()) };
     for one in known {
         // A view without a reading is the mirror; news is written as what differs from it.
@@ -583,7 +631,7 @@ fn load_views(known: &mut [SourceState], reader: Option<&Reader>) -> Result<(), 
 fn doubts(
     config: &Config,
     known: &[SourceState],
-    reader: Option<&Reader>,
+    reader: Option<&dyn Reader>,
 ) -> Result<Vec<Diagnostic>, StoreError> {
     let Some(reader) = reader else { return Ok(Vec::new()) };
     let mut kept = Vec::new();

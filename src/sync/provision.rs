@@ -19,7 +19,7 @@ use futures_util::future::join_all;
 
 use super::claims::{self, ClaimsError};
 use super::who::{Asked, acquainted, called, named, who};
-use super::{MOST_TRIES, RunError, configured};
+use super::{RunError, configured};
 use crate::config::{Config, SourceConfig};
 use crate::directory::{
     Delta, Directory, Enabled, Kind, Named, Sighting, Within, find_ref, with_people,
@@ -31,8 +31,7 @@ use crate::plan::{self, NotApproved};
 use crate::resolve::{LinkBy, NewGroup, Resolved, Rules, View, new_group, resolve};
 use crate::source::{Looked, Source, SourceError, Who};
 use crate::store::{
-    Commit, CommitError, MirrorOutline, MirrorPatch, ProvisionContext, ProvisionQuery, Reader,
-    Writer,
+    self, Commit, MirrorOutline, MirrorPatch, ProvisionContext, ProvisionQuery, StoreErrorKind,
 };
 
 /// What one source says of the person, or a token in its name.
@@ -212,18 +211,12 @@ pub fn plan_and_commit(
     answers: Vec<Heard>,
     now: Time,
 ) -> Result<Person, RunError> {
-    let path = config.store.as_path();
     let who = match who(config, caller, &answers) {
         Ok(who) => who,
         Err(person) => return Ok(person),
     };
-    let _quiet = super::quiet();
-    let Some(reader) = Reader::open(path)? else {
-        return Ok(Person::Unavailable("no sync has run yet".to_owned()));
-    };
-    let mut tries = 0;
-    loop {
-        let around = reader.provision_context(&stranger(config, &who, &answers))?;
+    let done = store::open(&config.store).update(|tx| {
+        let around = tx.reader().provision_context(&stranger(config, &who, &answers))?;
         let asked = Asked { caller, who: &who };
         let ready = match decide(config, &asked, &answers, &around, now) {
             Ok(ready) => ready,
@@ -232,7 +225,7 @@ pub fn plan_and_commit(
         let mut patches = Vec::new();
         for &(source, outline, ref person) in &ready.people {
             let delta = Delta::of_person(&outline.directory, person);
-            let rows = reader.mirror_rows(source, &delta)?;
+            let rows = tx.reader().mirror_rows(source, &delta)?;
             let patched = rows.map(|(rows, key)| rows.apply(&delta, &key)).transpose();
             match patched {
                 Ok(patch) => patches.extend(patch.map(|patch| (source, patch))),
@@ -242,7 +235,7 @@ pub fn plan_and_commit(
         }
         let patches: Vec<MirrorPatch<'_>> =
             patches.iter().map(|(source, patch)| MirrorPatch { source, patch }).collect();
-        let committed = Writer::open(path)?.commit_patches(
+        let committed = tx.commit_patches(
             &Commit {
                 plan: &ready.plan,
                 base_version: around.meta.version,
@@ -251,15 +244,15 @@ pub fn plan_and_commit(
                 settled: None,
             },
             &patches,
-        );
-        match committed {
-            Ok(committed) => {
-                let generation = committed.generation.unwrap_or(around.meta.generation);
-                return Ok(Person::Provisioned { generation });
-            }
-            Err(CommitError::Raced) if tries < MOST_TRIES => tries += 1,
-            Err(error) => return Err(error.into()),
+        )?;
+        let generation = committed.generation.unwrap_or(around.meta.generation);
+        Ok(Person::Provisioned { generation })
+    });
+    match done {
+        Err(RunError::Store(error)) if error.kind == StoreErrorKind::Absent => {
+            Ok(Person::Unavailable("no sync has run yet".to_owned()))
         }
+        done => done,
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::concurrent::{Marks, catch_up};
+use super::concurrent::catch_up;
 use super::provision::{Opened, Person, claims_person, lookup_person, plan_and_commit};
 use super::{
     Options, Outcome, configured, load_views, merge_mirrors, open_source, run, updates, views,
@@ -16,7 +16,7 @@ use crate::config::{self, Config};
 use crate::model::caller::{Caller, KnownBy};
 use crate::model::{Time, parse_rfc3339};
 use crate::source::OnProgress;
-use crate::store::Reader;
+use crate::store::{self, Marks, Reader, Turn};
 
 mod naming;
 mod older;
@@ -73,8 +73,8 @@ impl Home {
         wait(lookup_person(&self.config, &sources, &caller(name), now())).unwrap()
     }
 
-    fn reader(&self) -> Reader {
-        Reader::open(&self.config.store).unwrap().unwrap()
+    fn reader(&self) -> Box<dyn Reader> {
+        store::open(&self.config.store).reader().unwrap().unwrap()
     }
 
     /// Effective roles by user.
@@ -697,17 +697,17 @@ fn a_commit_that_races_with_a_newcomer_plans_and_writes_anew() {
     home.write("realm.json", &company.realm(&[zero, person(7, &[], &[5])]));
 
     // As `plan_and_commit` of a run does it, with somebody coming between plan and commit.
-    let marks = Marks::take(&home.config.store).unwrap();
+    let marks = home.reader().marks().unwrap();
     let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
     let silent: OnProgress = Arc::new(|_| {});
     let words = wait(super::ask(&home.config, &options, &silent));
     let reader = home.reader();
-    let mut known = merge_mirrors(&home.config, words, Some(&reader), &mut Vec::new()).unwrap();
-    let mut writer = crate::store::Writer::open(&home.config.store).unwrap();
-    let mut commit = |known: &mut Vec<super::SourceState>, newcomer: bool| {
+    let mut known = merge_mirrors(&home.config, words, Some(&*reader), &mut Vec::new()).unwrap();
+    let store = store::open(&home.config.store);
+    let commit = |known: &mut Vec<super::SourceState>, newcomer: bool| {
         let meta = reader.meta().unwrap();
-        catch_up(known, Some(&reader), &marks).unwrap();
-        load_views(known, Some(&reader)).unwrap();
+        catch_up(known, Some(&*reader), &marks).unwrap();
+        load_views(known, Some(&*reader)).unwrap();
         let old = reader.state().unwrap();
         let resolved = crate::resolve::resolve(
             &home.config.settings(),
@@ -722,7 +722,7 @@ fn a_commit_that_races_with_a_newcomer_plans_and_writes_anew() {
                 plan_and_commit(&home.config, &caller("u1"), vec![answer.clone()], now()).unwrap();
             provisioned(&done);
         }
-        writer.commit(&crate::store::Commit {
+        store.begin(Turn::Anyones).unwrap().commit(&store::Commit {
             plan: &plan,
             base_version: meta.version,
             sources: &updates(known, now()),
@@ -731,7 +731,7 @@ fn a_commit_that_races_with_a_newcomer_plans_and_writes_anew() {
         })
     };
     let raced = commit(&mut known, true);
-    assert!(matches!(raced, Err(crate::store::CommitError::Raced)), "{raced:?}");
+    assert!(matches!(raced, Err(store::CommitError::Raced)), "{raced:?}");
     commit(&mut known, false).unwrap();
     let roles = home.roles();
     assert!(roles["u1"].contains("forced") && roles.contains_key("u7"), "{roles:?}");
@@ -796,12 +796,11 @@ fn mirrored(toml: &str, groups: impl FnOnce(&mut dyn FnMut(&str, &str, &str))) -
 /// Puts a reading into the store as the mirror of `kc`.
 fn keep(home: &Home, snapshot: crate::directory::Snapshot) {
     let answer = super::SourceAnswer::Said(Box::new(snapshot));
-    let mut writer = crate::store::Writer::open(&home.config.store).unwrap();
+    store::open(&home.config.store).prepare().unwrap();
     let answers = (vec![answer, super::SourceAnswer::NotAsked], None);
     let untold: super::OnPhase = Arc::new(|_| {});
     let marks = Marks::default();
-    super::plan_and_commit(&home.config, answers, (&marks, &untold), Some(&mut writer), now())
-        .unwrap();
+    super::plan_and_commit(&home.config, answers, (&marks, &untold), false, now()).unwrap();
 }
 
 /// A store whose mirror of `kc` has some groups and roles, and nobody but `old`.

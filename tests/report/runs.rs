@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::store_support::door::Reader;
 use idpsyncd::config::{self, Config};
 use idpsyncd::model::{Deed, GrantKind, LocalGrant, Time, parse_rfc3339};
 use idpsyncd::plan::ByHand;
-use idpsyncd::store::Reader;
 use idpsyncd::sync::{self, ManualError, UserWish};
 use proptest::prelude::*;
 use serde_json::json;

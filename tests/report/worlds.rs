@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::store_support::door::Writer;
 use idpsyncd::model::Status;
 use idpsyncd::plan::{reason, sorted};
-use idpsyncd::store::{AsOf, Began, Untold, Writer};
+use idpsyncd::store::{AsOf, Began, Untold};
 use proptest::prelude::*;
 
 use super::store_support::*;

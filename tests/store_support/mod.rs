@@ -5,8 +5,11 @@
 
 #![allow(dead_code)]
 
+#[path = "../support/door.rs"]
+pub mod door;
 use std::collections::{BTreeMap, BTreeSet};
 
+use door::Writer;
 use idpsyncd::directory::{
     DigestKey, Directory, DirectoryDigest, Enabled, NewRef, NewUser, SnapshotBuilder,
 };
@@ -16,7 +19,7 @@ use idpsyncd::model::{
 };
 use idpsyncd::plan::{Plan, RoleSets};
 use idpsyncd::policy::{Action, Effect, Policy, Resource};
-use idpsyncd::store::{Commit, Committed, MirrorUpdate, SourceUpdate, StoredMirror, Writer};
+use idpsyncd::store::{Commit, Committed, MirrorUpdate, SourceUpdate, StoredMirror};
 
 pub fn at(seconds: i64) -> Time {
     Time::from_timestamp(1_700_000_000 + seconds, 0).unwrap()

@@ -1,16 +1,15 @@
 //! The store as the place where keys outlive a restart.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::JwksCache;
-use crate::store::{Reader, StoreError, Writer};
+use crate::store::{Store, StoreError};
 
 /// Keeps keys in the store, which is opened for each use: keys change once in months. Keys are
 /// public; whoever can write the store could grant themselves roles as well.
 pub struct StoreJwksCache {
-    path: PathBuf,
+    store: Arc<dyn Store>,
     writes: bool,
     /// The last fault, so that it is told once.
     told: Mutex<Option<String>>,
@@ -19,11 +18,11 @@ pub struct StoreJwksCache {
 }
 
 impl StoreJwksCache {
-    /// Over the store at `path`. `writes`: keys are kept there; otherwise, for a process that only
+    /// Over `store`. `writes`: keys are kept there; otherwise, for a process that only
     /// reads the store, they are loaded only.
     #[must_use]
-    pub fn new(path: PathBuf, writes: bool) -> Self {
-        StoreJwksCache { path, writes, told: Mutex::default(), kept: Mutex::default() }
+    pub fn new(store: Arc<dyn Store>, writes: bool) -> Self {
+        StoreJwksCache { store, writes, told: Mutex::default(), kept: Mutex::default() }
     }
 
     /// The value, or a warning where the fault is a new one.
@@ -43,7 +42,7 @@ impl StoreJwksCache {
     }
 
     fn read(&self, issuer: &str) -> Result<Option<Option<String>>, StoreError> {
-        Reader::open(&self.path)?.map(|reader| reader.keys(issuer)).transpose()
+        self.store.reader()?.map(|reader| reader.keys(issuer)).transpose()
     }
 
     /// Whether they are kept now: the store is made by the first run, not by this.
@@ -52,7 +51,7 @@ impl StoreJwksCache {
             None => return Ok(false),
             // What is there already needs no writer, and so never meets a run's.
             Some(Some(kept)) if kept == jwks => {}
-            Some(_) => Writer::open(&self.path)?.keep_keys(issuer, jwks, chrono::Utc::now())?,
+            Some(_) => self.store.keep_keys(issuer, jwks, chrono::Utc::now())?,
         }
         Ok(true)
     }

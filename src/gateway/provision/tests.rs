@@ -12,7 +12,7 @@ use super::*;
 use crate::config;
 use crate::directory::{Enabled, Interest, Kind, Sighting, Snapshot, Within};
 use crate::source::{Looked, OnProgress, Source, Who};
-use crate::store::Reader;
+use crate::store;
 use crate::sync::{Options, run};
 
 const TOML: &str = r#"
@@ -161,7 +161,7 @@ impl Home {
             let (user, role): (String, String) = row.unwrap();
             users.entry(user).or_default().push(role);
         }
-        let reader = Reader::open(&self.config.store).unwrap().unwrap();
+        let reader = store::open(&self.config.store).reader().unwrap().unwrap();
         (users, reader.meta().unwrap().generation)
     }
 }

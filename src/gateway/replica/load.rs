@@ -13,7 +13,7 @@ use super::{Compiled, Replica, RoleSet, SetRef, Wanted};
 use crate::gateway::question::Digest;
 use crate::model::{Role, RoleSetId, Standing, Status, Text, UserId};
 use crate::policy::{Effect, Policy};
-use crate::store::{Reader, SeenLink, SeenSet, SeenToken, Since, StoreError};
+use crate::store::{Reader, SeenLink, SeenSet, SeenToken, SetKey, Since, StoreError};
 
 /// At least so many changed names are kept beside the others before all are read anew.
 const RECENT: usize = 4_096;
@@ -105,7 +105,7 @@ impl RoleSet {
 }
 
 impl Compiled {
-    fn load(reader: &Reader, wanted: &Wanted) -> Result<Compiled, StoreError> {
+    fn load(reader: &dyn Reader, wanted: &Wanted) -> Result<Compiled, StoreError> {
         let roles = reader.roles()?;
         let denies = |policy: &Policy| policy.effect == Effect::Deny;
         let those = |of: &dyn Fn(&Role) -> bool| {
@@ -137,7 +137,7 @@ impl Compiled {
     }
 }
 
-fn spoken_for(reader: &Reader) -> Result<HashSet<Box<str>>, StoreError> {
+fn spoken_for(reader: &dyn Reader) -> Result<HashSet<Box<str>>, StoreError> {
     Ok(reader.spoken_for()?.into_iter().map(String::into_boxed_str).collect())
 }
 
@@ -164,7 +164,7 @@ struct Made {
     owner: String,
     name: String,
     until: i64,
-    set: i64,
+    set: SetKey,
 }
 
 /// Says that the ids of `links` are `owner`'s.
@@ -178,7 +178,7 @@ fn own(ids: &mut [Ids], links: &[SeenLink], owner: Owner) {
 }
 
 /// What someone stands for; `Err` holds the number of the set that counts.
-fn stands(status: &Status, set: i64, why: &mut Vec<Arc<str>>) -> Result<Stands, i64> {
+fn stands(status: &Status, set: SetKey, why: &mut Vec<Arc<str>>) -> Result<Stands, SetKey> {
     match status.standing() {
         Standing::Enabled => Err(set),
         Standing::Disabled(by) => {
@@ -194,12 +194,12 @@ impl Replica {
     ///
     /// # Errors
     /// The store cannot be read, or contradicts itself.
-    pub fn load(reader: &Reader, wanted: Arc<Wanted>) -> Result<Replica, StoreError> {
+    pub fn load(reader: &dyn Reader, wanted: Arc<Wanted>) -> Result<Replica, StoreError> {
         reader.snapshot(|reader| {
             let meta = reader.meta()?;
             let compiled = Arc::new(Compiled::load(reader, &wanted)?);
             let mut sets = Sets::default();
-            let mut places: HashMap<i64, u32> = HashMap::new();
+            let mut places: HashMap<SetKey, u32> = HashMap::new();
             for (num, SeenSet { id, roles }) in reader.seen_sets()? {
                 let set = sets.place(id, &roles, &compiled).map_err(|e| reader.damaged(e))?;
                 places.insert(num, set.0);
@@ -213,7 +213,7 @@ impl Replica {
             }
             // Those of people who are gone: whoever has such an id now comes first.
             let mut gone: Vec<(SeenLink, Owner)> = Vec::new();
-            reader.seen_users(&wanted.sources, |user, links| {
+            reader.seen_users(&wanted.sources, &mut |user, links| {
                 let stands = match stands(&user.status, user.set, &mut why) {
                     Ok(stands) => stands,
                     Err(set) => Stands::Enabled(
@@ -245,7 +245,7 @@ impl Replica {
             let mut tokens = Draft::default();
             if wanted.tokens {
                 tokens = Draft::with_capacity(reader.count_seen_tokens()?);
-                reader.seen_tokens(|token| {
+                reader.seen_tokens(&mut |token| {
                     let set = places.get(&token.set).ok_or_else(|| unknown_set(&token))?;
                     let owner = people.place(token.owner).ok_or_else(|| unknown_owner(&token))?;
                     tokens.add(Digest(token.digest), owner, *set, token.until, token.name)
@@ -279,7 +279,7 @@ impl Replica {
     ///
     /// # Errors
     /// The store cannot be read, or contradicts itself.
-    pub fn caught_up(&self, reader: &Reader) -> Result<Option<Replica>, StoreError> {
+    pub fn caught_up(&self, reader: &dyn Reader) -> Result<Option<Replica>, StoreError> {
         let room = RECENT.max(self.users / RECENT_PART).saturating_sub(self.recent.len());
         reader.snapshot(|reader| match reader.since(self.generation, self.applied_at, room)? {
             Since::Nothing => Ok(None),
@@ -294,7 +294,7 @@ impl Replica {
     /// with the roles, policies and catalog of now.
     fn with(
         &self,
-        reader: &Reader,
+        reader: &dyn Reader,
         names: &BTreeSet<String>,
         (users, unlinked): (&BTreeSet<UserId>, &BTreeSet<(String, String)>),
         rules: bool,
@@ -308,16 +308,16 @@ impl Replica {
             (Arc::clone(&self.compiled), self.sets.clone())
         };
         let mut why = self.why.clone();
-        let mut seen: Vec<(&str, Result<Stands, i64>)> = Vec::with_capacity(names.len());
+        let mut seen: Vec<(&str, Result<Stands, SetKey>)> = Vec::with_capacity(names.len());
         let mut rows = Vec::with_capacity(names.len());
-        reader.seen_under(names, |_, user| {
+        reader.seen_under(names, &mut |_, user| {
             rows.push(
                 user.map_or(Ok(Stands::Nobody), |user| stands(&user.status, user.set, &mut why)),
             );
         })?;
         seen.extend(names.iter().map(String::as_str).zip(rows));
-        let mut owned: Vec<(String, Vec<SeenLink>, Result<Stands, i64>)> = Vec::new();
-        reader.seen_numbers(users, &self.wanted.sources, |user, links| {
+        let mut owned: Vec<(String, Vec<SeenLink>, Result<Stands, SetKey>)> = Vec::new();
+        reader.seen_numbers(users, &self.wanted.sources, &mut |user, links| {
             if !links.is_empty() {
                 let stands = stands(&user.status, user.set, &mut why);
                 owned.push((user.username.to_owned(), links.to_vec(), stands));
@@ -325,7 +325,7 @@ impl Replica {
         })?;
         let mut made: Vec<Made> = Vec::new();
         if self.wanted.tokens {
-            reader.seen_tokens_of(names, |token| {
+            reader.seen_tokens_of(names, &mut |token| {
                 made.push(Made {
                     digest: Digest(token.digest),
                     owner: token.owner.to_owned(),
@@ -344,12 +344,12 @@ impl Replica {
         let sets_of = sets_of.chain(owned.iter().map(|(_, _, stands)| stands));
         let wanted_sets = sets_of.filter_map(|stands| stands.err());
         let wanted_sets = wanted_sets.chain(made.iter().map(|made| made.set)).collect();
-        let mut places: HashMap<i64, SetRef> = HashMap::new();
+        let mut places: HashMap<SetKey, SetRef> = HashMap::new();
         for (num, SeenSet { id, roles }) in reader.seen_sets_of(&wanted_sets)? {
             let set = sets.place(id, &roles, &compiled).map_err(|e| reader.damaged(e))?;
             places.insert(num, set);
         }
-        let placed = |stands: Result<Stands, i64>| {
+        let placed = |stands: Result<Stands, SetKey>| {
             stands.or_else(|set| {
                 let unknown = || reader.damaged(format!("a user has the unknown role set {set}"));
                 places.get(&set).map(|set| Stands::Enabled(set.0)).ok_or_else(unknown)
@@ -412,7 +412,7 @@ impl Replica {
         names: &BTreeSet<String>,
         made: Vec<Made>,
         recent: &People,
-        place: impl Fn(i64) -> Option<u32>,
+        place: impl Fn(SetKey) -> Option<u32>,
     ) -> Result<Tokens, String> {
         let mut draft = Draft::with_capacity(self.recent_tokens.len().saturating_add(made.len()));
         for (digest, token) in self.recent_tokens.iter() {

@@ -16,13 +16,13 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::codec::user_at;
 use super::error::{Fault, StoreError};
-use super::reader::Reader;
+use super::reader::SqliteReader;
 use crate::model::UserId;
 use crate::store::{Access, AccessChange, AccessFilter};
 use moment::{Moment, people};
 use reader::AccessReader;
 
-impl Reader {
+impl SqliteReader {
     /// Whether somebody is, or was once, called `username`.
     ///
     /// # Errors
@@ -40,7 +40,7 @@ impl Reader {
     }
 
     /// Calls `each` for every pair of user and role that the views showed at `generation` (one that
-    /// [`Reader::generation`] gave), by username, then by role, until it breaks off. What is in
+    /// [`SqliteReader::generation`] gave), by username, then by role, until it breaks off. What is in
     /// memory meanwhile are role sets, single reasons, and about 30 bytes for each grant that changed
     /// since.
     ///
@@ -70,7 +70,7 @@ impl Reader {
         })
     }
 
-    /// Calls `each` for what became of every pair between two generations, as [`Reader::access`]
+    /// Calls `each` for what became of every pair between two generations, as [`SqliteReader::access`]
     /// does for pairs.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::codec::user_at;
 use super::error::{Fault, StoreError};
-use super::reader::{Reader, time, time_at};
+use super::reader::{SqliteReader, time, time_at};
 use crate::directory::local;
 use crate::model::{Deed, Done, LastDeed, LocalAccount, UserId};
 
@@ -86,7 +86,7 @@ pub(super) fn services(conn: &Connection) -> Result<HashSet<UserId>, Fault> {
     Ok(users.collect::<Result<_, _>>()?)
 }
 
-impl Reader {
+impl SqliteReader {
     /// The story of the local account `ext`, of one that was removed too.
     ///
     /// # Errors

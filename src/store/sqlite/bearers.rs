@@ -6,16 +6,13 @@ use rusqlite::Rows;
 
 use super::error::{Fault, StoreError};
 use super::load::text;
-use super::reader::Reader;
-use crate::store::SeenToken;
+use super::reader::SqliteReader;
+use crate::store::{EachToken, SeenToken, SetKey};
 
 const TOKENS: &str = "SELECT t.digest, u.username, t.name, t.expires_at, t.role_set \
                       FROM token t JOIN user u ON u.id = t.user WHERE u.status <> 3";
 
-/// What is done with a token; what it finds wrong with a row ends the read.
-type Each<'e> = &'e mut dyn FnMut(SeenToken<'_>) -> Result<(), String>;
-
-fn each(mut rows: Rows<'_>, each: Each<'_>) -> Result<(), Fault> {
+fn each(mut rows: Rows<'_>, each: EachToken<'_>) -> Result<(), Fault> {
     while let Some(row) = rows.next()? {
         let digest = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
         let digest = digest.try_into();
@@ -26,14 +23,14 @@ fn each(mut rows: Rows<'_>, each: Each<'_>) -> Result<(), Fault> {
             owner: text(row, 1)?,
             name: text(row, 2)?,
             until: row.get(3)?,
-            set: row.get(4)?,
+            set: SetKey(row.get(4)?),
         };
         each(token).map_err(Fault::Damaged)?;
     }
     Ok(())
 }
 
-impl Reader {
+impl SqliteReader {
     /// How many access tokens there are, as a measure for memory.
     ///
     /// # Errors
@@ -46,11 +43,8 @@ impl Reader {
     ///
     /// # Errors
     /// The store cannot be read, or contradicts itself.
-    pub fn seen_tokens(
-        &self,
-        mut with: impl FnMut(SeenToken<'_>) -> Result<(), String>,
-    ) -> Result<(), StoreError> {
-        self.read_as(|conn| each(conn.prepare(TOKENS)?.query([])?, &mut with))
+    pub fn seen_tokens(&self, with: EachToken<'_>) -> Result<(), StoreError> {
+        self.read_as(|conn| each(conn.prepare(TOKENS)?.query([])?, with))
     }
 
     /// The same for those whose owners are called one of `names`.
@@ -60,12 +54,12 @@ impl Reader {
     pub fn seen_tokens_of(
         &self,
         names: &BTreeSet<String>,
-        mut with: impl FnMut(SeenToken<'_>) -> Result<(), String>,
+        with: EachToken<'_>,
     ) -> Result<(), StoreError> {
         self.read_as(|conn| {
             let mut of_name = conn.prepare(&format!("{TOKENS} AND u.username = ?1"))?;
             for name in names {
-                each(of_name.query([name])?, &mut with)?;
+                each(of_name.query([name])?, with)?;
             }
             Ok(())
         })

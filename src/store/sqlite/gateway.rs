@@ -1,6 +1,6 @@
 //! What a gateway keeps in memory, read in bulk, and what changed of it since.
 //!
-//! [`Reader::since`] tells from the history whom a reader that knows one generation has to look at
+//! [`SqliteReader::since`] tells from the history whom a reader that knows one generation has to look at
 //! again. That is safe because every way in which the row that gateways see under a username can
 //! change leaves a trace:
 //!
@@ -23,10 +23,10 @@ use rusqlite::{Connection, OptionalExtension, Row, Rows, Statement};
 use super::codec::user_at;
 use super::error::{Fault, StoreError};
 use super::load::{set_id, status, text};
-use super::reader::Reader;
+use super::reader::SqliteReader;
 use crate::model::{Time, UserId};
 use crate::policy::{Action, Resource};
-use crate::store::{SeenLink, SeenSet, SeenUser, Since};
+use crate::store::{EachSeen, SeenLink, SeenSet, SeenUser, SetKey, Since};
 
 /// What [`seen`] reads of `user`, and its number.
 const COLUMNS: &str = "username, status, since, disabled_by, role_set, id";
@@ -83,22 +83,22 @@ fn numbers(conn: &Connection, sources: &[String]) -> Result<Vec<Option<i64>>, Fa
 }
 
 fn seen<'a>(row: &'a Row<'_>) -> Result<SeenUser<'a>, Fault> {
-    Ok(SeenUser { username: text(row, 0)?, status: status(row, 1)?, set: row.get(4)? })
+    Ok(SeenUser { username: text(row, 0)?, status: status(row, 1)?, set: SetKey(row.get(4)?) })
 }
 
 /// Puts roles (a set's number, a live role's name) into their sets.
-fn fill(rows: &mut Rows<'_>, sets: &mut HashMap<i64, SeenSet>) -> Result<(), Fault> {
+fn fill(rows: &mut Rows<'_>, sets: &mut HashMap<SetKey, SeenSet>) -> Result<(), Fault> {
     let damaged = |what: &str| Fault::Damaged(what.to_owned());
     while let Some(row) = rows.next()? {
         let role: Option<String> = row.get(1)?;
         let role = role.ok_or_else(|| damaged("a role set has a role that does not exist"))?;
-        let set = sets.get_mut(&row.get(0)?);
+        let set = sets.get_mut(&SetKey(row.get(0)?));
         set.ok_or_else(|| damaged("a role belongs to no role set"))?.roles.push(role);
     }
     Ok(())
 }
 
-impl Reader {
+impl SqliteReader {
     /// How many people there are, deprovisioned ones too.
     ///
     /// # Errors
@@ -133,11 +133,7 @@ impl Reader {
     ///
     /// # Errors
     /// The store cannot be read, or contradicts itself.
-    pub fn seen_users(
-        &self,
-        sources: &[String],
-        mut each: impl FnMut(SeenUser<'_>, &[SeenLink]) -> Result<(), String>,
-    ) -> Result<(), StoreError> {
+    pub fn seen_users(&self, sources: &[String], each: EachSeen<'_>) -> Result<(), StoreError> {
         self.read_as(|conn| {
             let mut statement = conn.prepare(&format!("SELECT {COLUMNS} FROM user ORDER BY id"))?;
             let mut rows = statement.query([])?;
@@ -170,7 +166,7 @@ impl Reader {
         &self,
         users: &BTreeSet<UserId>,
         sources: &[String],
-        mut each: impl FnMut(SeenUser<'_>, &[SeenLink]),
+        each: &mut dyn FnMut(SeenUser<'_>, &[SeenLink]),
     ) -> Result<(), StoreError> {
         if sources.is_empty() {
             return Ok(());
@@ -201,7 +197,7 @@ impl Reader {
     pub fn seen_under(
         &self,
         names: &BTreeSet<String>,
-        mut each: impl FnMut(&str, Option<SeenUser<'_>>),
+        each: &mut dyn FnMut(&str, Option<SeenUser<'_>>),
     ) -> Result<(), StoreError> {
         self.read_as(|conn| {
             // The rule of the view `gateway_user`.
@@ -224,7 +220,10 @@ impl Reader {
     ///
     /// # Errors
     /// The store cannot be read, or contradicts itself.
-    pub fn seen_sets_of(&self, nums: &BTreeSet<i64>) -> Result<HashMap<i64, SeenSet>, StoreError> {
+    pub fn seen_sets_of(
+        &self,
+        keys: &BTreeSet<SetKey>,
+    ) -> Result<HashMap<SetKey, SeenSet>, StoreError> {
         self.read_as(|conn| {
             let mut id = conn.prepare("SELECT id FROM role_set WHERE num = ?1")?;
             let mut roles = conn.prepare(
@@ -232,13 +231,13 @@ impl Reader {
                  LEFT JOIN role r ON r.num = m.role AND r.live = 1 \
                  WHERE m.role_set = ?1 ORDER BY r.name",
             )?;
-            let mut sets = HashMap::with_capacity(nums.len());
-            for num in nums {
-                let id: Option<String> = id.query_row([num], |row| row.get(0)).optional()?;
-                let unknown = || Fault::Damaged(format!("a user has the unknown role set {num}"));
+            let mut sets = HashMap::with_capacity(keys.len());
+            for key in keys {
+                let id: Option<String> = id.query_row([key.0], |row| row.get(0)).optional()?;
+                let unknown = || Fault::Damaged(format!("a user has the unknown role set {key}"));
                 let id = set_id(&id.ok_or_else(unknown)?)?;
-                sets.insert(*num, SeenSet { id, roles: Vec::new() });
-                fill(&mut roles.query([num])?, &mut sets)?;
+                sets.insert(*key, SeenSet { id, roles: Vec::new() });
+                fill(&mut roles.query([key.0])?, &mut sets)?;
             }
             Ok(sets)
         })
@@ -248,14 +247,14 @@ impl Reader {
     ///
     /// # Errors
     /// The store cannot be read, or contradicts itself.
-    pub fn seen_sets(&self) -> Result<HashMap<i64, SeenSet>, StoreError> {
+    pub fn seen_sets(&self) -> Result<HashMap<SetKey, SeenSet>, StoreError> {
         self.read_as(|conn| {
             let mut sets = HashMap::new();
             let mut statement = conn.prepare("SELECT num, id FROM role_set")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let id = set_id(text(row, 1)?)?;
-                sets.insert(row.get(0)?, SeenSet { id, roles: Vec::new() });
+                sets.insert(SetKey(row.get(0)?), SeenSet { id, roles: Vec::new() });
             }
             let mut statement = conn.prepare(
                 "SELECT m.role_set, r.name FROM role_set_role m \
@@ -264,11 +263,6 @@ impl Reader {
             fill(&mut statement.query([])?, &mut sets)?;
             Ok(sets)
         })
-    }
-
-    /// The fault of a store whose content contradicts itself: `what`.
-    pub(crate) fn damaged(&self, what: String) -> StoreError {
-        self.fault(Fault::Damaged(what))
     }
 
     /// The requests that decisions are stored for.

@@ -13,7 +13,7 @@ use super::codec::user_at;
 use super::error::{Fault, StoreError};
 use super::grants::local_of;
 use super::load::StoredReasons;
-use super::reader::{Reader, time_at};
+use super::reader::{SqliteReader, time_at};
 use crate::model::{
     Cause, Change, Deed, GrantKind, LocalGrant, Reason, Role, Time, UserId, rfc3339,
 };
@@ -312,7 +312,7 @@ pub(super) fn record<'v>(
     log.write(record)
 }
 
-impl Reader {
+impl SqliteReader {
     /// The changes that were applied, newest first.
     ///
     /// # Errors

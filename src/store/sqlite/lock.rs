@@ -12,19 +12,19 @@ use crate::store::LockError;
 /// Held while a process plans and writes. The kernel lets go of it when the process ends, however
 /// it ends, so a stale lock cannot exist.
 #[derive(Debug)]
-pub struct RunLock {
+pub(super) struct FileLock {
     file: File,
     /// The file names this process.
     signed: bool,
 }
 
-impl RunLock {
+impl FileLock {
     /// Takes the lock of the store at `path`, without waiting. `what` is the command, such as
     /// `idpsyncd sync`, and `at` the time now: what the next one is told.
     ///
     /// # Errors
     /// Somebody else has it, or its file cannot be made.
-    pub fn acquire(path: &Path, what: &str, at: Time) -> Result<RunLock, LockError> {
+    pub(super) fn acquire(path: &Path, what: &str, at: Time) -> Result<FileLock, LockError> {
         let place = Place::of(path)?;
         let _acting = place.act()?;
         // Mode 0600: whoever can open the file can take the lock, and a gateway that only reads
@@ -39,7 +39,7 @@ impl RunLock {
                     Ok(Some(holder)) if !holder.is_empty() => holder,
                     _ => "a process that has just started".to_owned(),
                 };
-                return Err(LockError::Held { store: path.to_owned(), holder });
+                return Err(LockError::Held { store: path.display().to_string(), holder });
             }
             Err(TryLockError::Error(error)) => {
                 return Err(LockError::Store(io("lock", &name, &error)));
@@ -61,7 +61,7 @@ impl RunLock {
             tracing::debug!(%error, "the lock's file stays empty");
             false
         });
-        Ok(RunLock { file, signed })
+        Ok(FileLock { file, signed })
     }
 }
 
@@ -78,7 +78,7 @@ fn told(file: &mut File) -> std::io::Result<Option<String>> {
     Ok(ours.then(|| text.trim().to_owned()))
 }
 
-impl Drop for RunLock {
+impl Drop for FileLock {
     fn drop(&mut self) {
         if !self.signed {
             return;

@@ -1,7 +1,7 @@
 //! The store in one SQLite file, which gateways read.
 //!
 //! ```text
-//! Reader ── state, mirror, meta ──► plan ──► Writer::commit   one transaction
+//! SqliteReader ── state, mirror, meta ──► plan ──► SqliteWriter::commit   one transaction
 //! (cannot write)                             (base_version: or Raced)
 //! ```
 //!
@@ -10,11 +10,11 @@
 //! | the tables and the gateway's views | `schema/v1.sql`, explained in `docs/store.md` |
 //! | opening, `-wal` and `-shm` | `open` |
 //! | whose the files are, links among them | `files` |
-//! | one run at a time | [`RunLock`] |
-//! | reading | [`Reader`]: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `tokens`, `history`, `access` (who held what at any generation), `review`, `mirror`, `keys` (issuers'), `workload` (who reaches what in the clouds) |
+//! | one run at a time | `lock` |
+//! | reading | `SqliteReader`: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `tokens`, `history`, `access` (who held what at any generation), `review`, `mirror`, `keys` (issuers'), `workload` (who reaches what in the clouds) |
 //! | reading for one stranger | `provision` |
 //! | people who were added by hand | `accounts` |
-//! | writing | [`Writer`]: `apply` (changes), `grants`, `tokens`, `sets` (role sets, decisions), `past` (what people held before), `mirror` (all of it), `patch` (some of its rows), `keys`; `batch` (many rows a statement) |
+//! | writing | `SqliteWriter`: `apply` (changes), `grants`, `tokens`, `sets` (role sets, decisions), `past` (what people held before), `mirror` (all of it), `patch` (some of its rows), `keys`; `batch` (many rows a statement) |
 //!
 //! A commit costs what it changes: rows that stay are not written. Nothing outside this folder
 //! knows that it is SQLite, and nothing in it decides what should change: it does what the plan
@@ -26,6 +26,7 @@ mod apply;
 mod batch;
 mod bearers;
 mod codec;
+mod door;
 mod error;
 mod files;
 mod gateway;
@@ -46,7 +47,9 @@ mod reasons;
 mod review;
 mod schema;
 mod sets;
+mod store;
 mod tokens;
+mod transaction;
 mod watch;
 mod workload;
 mod writer;
@@ -54,10 +57,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use lock::RunLock;
-pub use reader::Reader;
-pub use schema::SCHEMA_VERSION;
-pub use watch::Footprint;
-pub use writer::Writer;
 #[cfg(test)]
 mod who_counts_tests;
+
+pub use store::SqliteStore;

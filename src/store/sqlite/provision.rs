@@ -15,7 +15,7 @@ use super::reader;
 use crate::directory::{Digest, DirUser, Directory, RefId, Sighting, Within};
 use crate::model::username::UsernameFrom;
 use crate::model::{IndexVec, ReasonBook, State, Texts, UserId};
-use crate::store::{Acquaintance, MirrorOutline, ProvisionContext, ProvisionQuery};
+use crate::store::{Acquaintance, Marks, MirrorOutline, ProvisionContext, ProvisionQuery};
 
 /// Reads a stranger's surroundings.
 pub(super) fn provision_context(
@@ -198,18 +198,20 @@ fn candidates(
 }
 
 /// The next free number of each source's mirror.
-pub(super) fn marks(conn: &Connection) -> Result<BTreeMap<String, u32>, Fault> {
+pub(super) fn marks(conn: &Connection) -> Result<Marks, Fault> {
     let mut statement = conn.prepare("SELECT name, next_user FROM source")?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(Marks(rows.collect::<Result<_, _>>()?))
 }
 
-/// Those who came into the mirror of `source` under numbers from `mark` on.
+/// Those who came into the mirror of `source` under numbers from its mark on. Whatever has none was
+/// made since the marks were taken: nobody is told from who was there then.
 pub(super) fn added_since(
     conn: &Connection,
     source: &str,
-    mark: u32,
+    Marks(marks): &Marks,
 ) -> Result<Vec<Sighting>, Fault> {
+    let Some(mark) = marks.get(source).copied() else { return Ok(Vec::new()) };
     let num: Option<i64> = conn
         .query_row("SELECT num FROM source WHERE name = ?1", [source], |row| row.get(0))
         .optional()?;

@@ -9,10 +9,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::codec::{COUNTS, user_at};
 use super::error::{Fault, StoreError};
 use super::load::{StoredReasons, local_grant, roles, set_id, status};
-use super::reader::Reader;
+use super::reader::SqliteReader;
 use crate::model::{Role, RoleSetId, Status, UserId};
 use crate::policy::{Action, Effect, Resource};
-use crate::store::{Decided, Effective, GrantDetail, UserDetail, UserRow};
+use crate::store::{Decided, Effective, GrantDetail, SetKey, UserDetail, UserRow};
 
 /// The row that gateways see under a username: whoever is not deprovisioned, else the latest.
 const BY_NAME: &str = "SELECT u.id, u.email, u.status, u.since, u.disabled_by, s.id, s.num \
@@ -50,7 +50,7 @@ fn set_roles(conn: &Connection, set: i64) -> Result<Vec<String>, Fault> {
     Ok(names)
 }
 
-impl Reader {
+impl SqliteReader {
     /// Every role that the store knows, with its policies, sorted by name.
     ///
     /// # Errors
@@ -112,13 +112,13 @@ impl Reader {
     }
 
     /// Calls `each` for everyone whose roles count now, by username, with the number of the role set
-    /// (as [`Reader::seen_sets`] has it), until it breaks off.
+    /// (as [`SqliteReader::seen_sets`] has it), until it breaks off.
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn holders(
         &self,
-        each: &mut dyn FnMut(&str, i64) -> ControlFlow<()>,
+        each: &mut dyn FnMut(&str, SetKey) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         self.read_as(|conn| {
             let mut statement = conn.prepare(&format!(
@@ -126,7 +126,7 @@ impl Reader {
             ))?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                if each(super::load::text(row, 0)?, row.get(1)?).is_break() {
+                if each(super::load::text(row, 0)?, SetKey(row.get(1)?)).is_break() {
                     break;
                 }
             }

@@ -5,26 +5,27 @@ use std::path::Path;
 use rusqlite::{Connection, Row};
 
 use super::error::{Fault, StoreError, StoreErrorKind};
+use super::files::Place;
 use super::open::{ReadConnection, open_read, still};
 use super::schema::SCHEMA_VERSION;
 use crate::directory::{Delta, DigestKey, MirrorRows};
 use crate::model::{State, Time};
 use crate::plan::{Held, HeldHead};
-use crate::store::{Meta, ProvisionContext, ProvisionQuery, SourceStatus, StoredMirror};
+use crate::store::{Marks, Meta, ProvisionContext, ProvisionQuery, SourceStatus, StoredMirror};
 
-/// A store opened for reading. Each method reads one committed state; [`Reader::snapshot`] makes
+/// A store opened for reading. Each method reads one committed state; [`SqliteReader::snapshot`] makes
 /// several read the same one.
-pub struct Reader {
+pub struct SqliteReader {
     read: ReadConnection,
 }
 
-impl Reader {
+impl SqliteReader {
     /// Opens the store at `path`. Creates and alters nothing (SQLite's `-shm` file, an index
     /// without facts of its own, may be made anew in place). `None`: there is no store yet.
     ///
     /// # Errors
     /// The file cannot be read, is not a store, or is of another schema version.
-    pub fn open(path: &Path) -> Result<Option<Reader>, StoreError> {
+    pub fn open(path: &Path) -> Result<Option<SqliteReader>, StoreError> {
         let Some((read, version)) = open_read(path, SCHEMA_VERSION)? else { return Ok(None) };
         if version < SCHEMA_VERSION {
             return Err(StoreError::new(
@@ -36,7 +37,27 @@ impl Reader {
                 ),
             ));
         }
-        Ok(Some(Reader { read }))
+        Ok(Some(SqliteReader { read }))
+    }
+
+    /// Over `conn`, in whose transaction everything is read, if it has one open.
+    pub(super) fn over(conn: Connection, place: Place) -> SqliteReader {
+        SqliteReader { read: ReadConnection { conn, place, still: None } }
+    }
+
+    /// The connection, and where it is.
+    pub(super) fn connection(&self) -> (&Connection, &Place) {
+        (&self.read.conn, &self.read.place)
+    }
+
+    /// Whether the file is read without locks, since nobody had it open.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.read.still.is_some()
+    }
+
+    /// A number that is another one once somebody else has committed.
+    pub(super) fn data_version(&self) -> Result<i64, StoreError> {
+        self.read_as(|conn| Ok(conn.query_row("PRAGMA data_version", [], |row| row.get(0))?))
     }
 
     /// Lets several methods read one and the same committed state. Keep `work` short: the log
@@ -46,7 +67,7 @@ impl Reader {
     /// Those of `work`, and those of reading.
     pub fn snapshot<T>(
         &self,
-        work: impl FnOnce(&Reader) -> Result<T, StoreError>,
+        work: impl FnOnce(&SqliteReader) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         // Inside, methods find the transaction open and join it.
         self.read_as(|_| Ok(work(self)))?
@@ -104,25 +125,24 @@ impl Reader {
         self.read_as(|conn| super::provision::provision_context(conn, stranger))
     }
 
-    /// For each source the number that the next newcomer to its mirror gets. Such numbers only
-    /// rise.
+    /// For each source the number that the next newcomer to its mirror gets, as they only rise.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn marks(&self) -> Result<std::collections::BTreeMap<String, u32>, StoreError> {
+    pub fn marks(&self) -> Result<Marks, StoreError> {
         self.read_as(super::provision::marks)
     }
 
-    /// Those who came into the mirror of `source` under numbers from `mark` on.
+    /// Those who came into the mirror of `source` since `marks` were taken.
     ///
     /// # Errors
     /// The store cannot be read, or contradicts itself.
     pub fn added_since(
         &self,
         source: &str,
-        mark: u32,
+        marks: &Marks,
     ) -> Result<Vec<crate::directory::Sighting>, StoreError> {
-        self.read_as(|conn| super::provision::added_since(conn, source, mark))
+        self.read_as(|conn| super::provision::added_since(conn, source, marks))
     }
 
     /// The mirror of `source`: what it last said.

@@ -3,11 +3,11 @@
 use rusqlite::{Connection, params};
 
 use super::error::{Fault, StoreError};
-use super::reader::{Reader, time_at};
-use super::writer::Writer;
+use super::reader::{SqliteReader, time_at};
+use super::writer::SqliteWriter;
 use crate::store::Review;
 
-impl Reader {
+impl SqliteReader {
     /// All reviews, newest first.
     ///
     /// # Errors
@@ -25,7 +25,7 @@ impl Reader {
     }
 }
 
-impl Writer {
+impl SqliteWriter {
     /// Records `review`. Writes nothing that a plan is based on: neither the generation nor
     /// [`super::Meta::version`] changes, so this needs no [`super::RunLock`].
     ///

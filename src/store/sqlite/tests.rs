@@ -7,8 +7,9 @@ use rusqlite::Connection;
 use rusqlite_migration::M;
 use tempfile::TempDir;
 
+use super::reader::SqliteReader;
 use super::schema::{SCHEMA_VERSION, STEPS};
-use super::{Reader, Writer};
+use super::writer::SqliteWriter;
 use crate::directory::{Delta, Proven};
 use crate::model::{
     Change, NewToken, RoleIdx, RoleSetId, State, Status, Time, Token, User, UserId,
@@ -66,7 +67,7 @@ fn commit(plan: &Plan) -> Commit<'_> {
 fn the_schema_version_is_said_alike_everywhere() {
     assert_eq!(usize::try_from(SCHEMA_VERSION), Ok(STEPS.len()));
     let (_folder, path) = path();
-    let writer = Writer::open(&path).unwrap();
+    let writer = SqliteWriter::open(&path).unwrap();
     let number =
         |sql: &str| -> i64 { writer.connection().query_row(sql, [], |row| row.get(0)).unwrap() };
     assert_eq!(number("PRAGMA user_version"), SCHEMA_VERSION);
@@ -76,15 +77,17 @@ fn the_schema_version_is_said_alike_everywhere() {
 #[test]
 fn an_older_store_is_migrated_with_its_content_and_then_refused_by_older_programs() {
     let (_folder, path) = path();
-    Writer::open(&path).unwrap().commit(&commit(&plan(3))).unwrap();
-    let writer = Writer::open_at(&path, WITH_NEXT).unwrap();
+    SqliteWriter::open(&path).unwrap().commit(&commit(&plan(3))).unwrap();
+    let writer = SqliteWriter::open_at(&path, WITH_NEXT).unwrap();
     let conn = writer.connection();
     let users: i64 = conn.query_row("SELECT count(*) FROM gateway_user", [], |r| r.get(0)).unwrap();
     assert_eq!(users, 3);
     conn.query_row("SELECT extra FROM meta", [], |_| Ok(())).unwrap();
     drop(writer);
     let before = std::fs::read(&path).unwrap();
-    for error in [Writer::open(&path).err().unwrap(), Reader::open(&path).err().unwrap()] {
+    for error in
+        [SqliteWriter::open(&path).err().unwrap(), SqliteReader::open(&path).err().unwrap()]
+    {
         assert_eq!(error.kind, StoreErrorKind::Newer);
     }
     assert_eq!(std::fs::read(&path).unwrap(), before, "untouched");
@@ -93,7 +96,7 @@ fn an_older_store_is_migrated_with_its_content_and_then_refused_by_older_program
 #[test]
 fn what_a_mirror_of_version_1_proves_is_what_its_source_was_once_read_in_full() {
     let (_folder, path) = path();
-    let writer = Writer::open_at(&path, FIRST).unwrap();
+    let writer = SqliteWriter::open_at(&path, FIRST).unwrap();
     writer
         .connection()
         .execute_batch(
@@ -105,7 +108,7 @@ fn what_a_mirror_of_version_1_proves_is_what_its_source_was_once_read_in_full() 
         )
         .unwrap();
     drop(writer);
-    let reader = Writer::open(&path).unwrap().reader().unwrap();
+    let reader = SqliteWriter::open(&path).unwrap().reader().unwrap();
     let facts = |source: &str| {
         let directory = reader.mirror(source).unwrap().unwrap().mirror.directory;
         (directory.proven, directory.refs[0].known, directory.refs[0].implies_known)
@@ -117,7 +120,7 @@ fn what_a_mirror_of_version_1_proves_is_what_its_source_was_once_read_in_full() 
 #[test]
 fn a_store_of_the_second_schema_knows_who_holds_what_from_its_migration_on() {
     let (_folder, path) = path();
-    let old = Writer::open_at(&path, SECOND).unwrap();
+    let old = SqliteWriter::open_at(&path, SECOND).unwrap();
     old.connection()
         .execute_batch(
             "UPDATE meta SET generation = 2, applied_at = 1700000060;
@@ -130,7 +133,7 @@ fn a_store_of_the_second_schema_knows_who_holds_what_from_its_migration_on() {
         )
         .unwrap();
     drop(old);
-    let reader = Writer::open(&path).unwrap().reader().unwrap();
+    let reader = SqliteWriter::open(&path).unwrap().reader().unwrap();
     let now = Time::from_timestamp(1_800_000_000, 0).unwrap();
     let asked = |num| reader.generation(AsOf::Generation(num), now);
     assert!(matches!(asked(1), Err(Untold::NotKept { asked: 1, .. })));
@@ -151,7 +154,7 @@ fn a_store_of_the_second_schema_knows_who_holds_what_from_its_migration_on() {
 #[test]
 fn a_store_of_the_first_schema_shows_whose_each_id_is_once_it_is_migrated() {
     let (_folder, path) = path();
-    let old = Writer::open_at(&path, FIRST).unwrap();
+    let old = SqliteWriter::open_at(&path, FIRST).unwrap();
     old.connection()
         .execute_batch(
             "INSERT INTO role_set (num, id, users) VALUES (1, '0', 3);
@@ -162,7 +165,7 @@ fn a_store_of_the_first_schema_shows_whose_each_id_is_once_it_is_migrated() {
         )
         .unwrap();
     drop(old);
-    let writer = Writer::open(&path).unwrap();
+    let writer = SqliteWriter::open(&path).unwrap();
     let mut all = writer
         .connection()
         .prepare("SELECT source || ' ' || external_id || ' ' || username FROM gateway_user_link")
@@ -177,7 +180,7 @@ fn a_store_of_the_first_schema_shows_whose_each_id_is_once_it_is_migrated() {
 #[test]
 fn a_store_of_the_second_schema_has_no_tokens_and_takes_some() {
     let (_folder, path) = path();
-    let old = Writer::open_at(&path, SECOND).unwrap();
+    let old = SqliteWriter::open_at(&path, SECOND).unwrap();
     old.connection()
         .execute_batch(
             "INSERT INTO role_set (num, id, users, list) \
@@ -187,7 +190,7 @@ fn a_store_of_the_second_schema_has_no_tokens_and_takes_some() {
         )
         .unwrap();
     drop(old);
-    let mut writer = Writer::open(&path).unwrap();
+    let mut writer = SqliteWriter::open(&path).unwrap();
     let state = writer.reader().unwrap().state().unwrap();
     assert!(state.tokens.list().is_empty());
     let new = NewToken {
@@ -225,7 +228,7 @@ fn a_store_of_the_second_schema_has_no_tokens_and_takes_some() {
 #[test]
 fn what_a_source_called_local_left_is_not_taken_for_the_built_in_sources() {
     let (_folder, path) = path();
-    let old = Writer::open_at(&path, FIRST).unwrap();
+    let old = SqliteWriter::open_at(&path, FIRST).unwrap();
     old.connection()
         .execute_batch(
             "INSERT INTO role_set (num, id, users) VALUES (1, '0', 1);
@@ -239,7 +242,7 @@ fn what_a_source_called_local_left_is_not_taken_for_the_built_in_sources() {
         )
         .unwrap();
     drop(old);
-    let writer = Writer::open(&path).unwrap();
+    let writer = SqliteWriter::open(&path).unwrap();
     for (table, column) in
         [("source", "name"), ("link_source", "name"), ("reason", "source"), ("user", "disabled_by")]
     {
@@ -253,10 +256,10 @@ fn what_a_source_called_local_left_is_not_taken_for_the_built_in_sources() {
 #[test]
 fn a_migration_that_fails_leaves_the_store_as_it_was() {
     let (_folder, path) = path();
-    Writer::open(&path).unwrap().commit(&commit(&plan(3))).unwrap();
-    let error = Writer::open_at(&path, WITH_BROKEN).err().unwrap();
+    SqliteWriter::open(&path).unwrap().commit(&commit(&plan(3))).unwrap();
+    let error = SqliteWriter::open_at(&path, WITH_BROKEN).err().unwrap();
     assert!(error.message.contains("no_such"), "{error}");
-    let reader = Reader::open(&path).unwrap().unwrap();
+    let reader = SqliteReader::open(&path).unwrap().unwrap();
     assert_eq!(reader.meta().unwrap().schema_version, SCHEMA_VERSION);
     assert_eq!(reader.state().unwrap().users.len(), 3);
     let extra =
@@ -267,7 +270,7 @@ fn a_migration_that_fails_leaves_the_store_as_it_was() {
 #[test]
 fn a_disk_that_fills_up_in_the_midst_of_a_commit_changes_nothing() {
     let (_folder, path) = path();
-    let mut writer = Writer::open(&path).unwrap();
+    let mut writer = SqliteWriter::open(&path).unwrap();
     let pages: i64 =
         writer.connection().query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
     let big = plan(2_000);
@@ -291,7 +294,8 @@ fn a_disk_that_fills_up_in_the_midst_of_a_commit_changes_nothing() {
 #[test]
 fn two_writers_of_one_store_cannot_both_apply_what_they_planned_from_one_state() {
     let (_folder, path) = path();
-    let (mut one, mut two) = (Writer::open(&path).unwrap(), Writer::open(&path).unwrap());
+    let (mut one, mut two) =
+        (SqliteWriter::open(&path).unwrap(), SqliteWriter::open(&path).unwrap());
     let plan = plan(3);
     one.commit(&commit(&plan)).unwrap();
     assert!(matches!(two.commit(&commit(&plan)), Err(CommitError::Raced)));
@@ -300,7 +304,7 @@ fn two_writers_of_one_store_cannot_both_apply_what_they_planned_from_one_state()
 #[test]
 fn a_plan_whose_parts_do_not_fit_is_refused_before_anything_is_written() {
     let (_folder, path) = path();
-    let mut writer = Writer::open(&path).unwrap();
+    let mut writer = SqliteWriter::open(&path).unwrap();
     let mut short = plan(3);
     short.user_sets.pop();
     let mut unknown = plan(3);
@@ -324,7 +328,7 @@ fn a_plan_whose_parts_do_not_fit_is_refused_before_anything_is_written() {
 #[test]
 fn what_version_1_decided_stands_until_it_is_decided_anew() {
     let (_folder, path) = path();
-    Writer::open_at(&path, FIRST)
+    SqliteWriter::open_at(&path, FIRST)
         .unwrap()
         .connection()
         .execute_batch(
@@ -337,7 +341,7 @@ fn what_version_1_decided_stands_until_it_is_decided_anew() {
              INSERT INTO user VALUES (0, 'ada', '', 0, NULL, NULL, 3), (1, 'bob', '', 0, NULL, NULL, 7)",
         )
         .unwrap();
-    let writer = Writer::open(&path).unwrap();
+    let writer = SqliteWriter::open(&path).unwrap();
     let rows = |sql: &str| -> Vec<String> {
         let mut statement = writer.connection().prepare(sql).unwrap();
         let found = statement.query_map([], |row| row.get(0)).unwrap();
@@ -386,7 +390,7 @@ fn held(id: &str, count: u32) -> Held {
 #[test]
 fn what_is_said_of_a_hold_is_read_without_its_changes_however_many_they_are() {
     let (_folder, path) = path();
-    let mut writer = Writer::open(&path).unwrap();
+    let mut writer = SqliteWriter::open(&path).unwrap();
     let mut plan = plan(1);
     let held = held("0123456789ab", 200_000);
     plan.held = Some(held.clone());
@@ -408,7 +412,7 @@ fn what_is_said_of_a_hold_is_read_without_its_changes_however_many_they_are() {
     assert_eq!(rows(&writer), 0);
 }
 
-fn rows(writer: &Writer) -> i64 {
+fn rows(writer: &SqliteWriter) -> i64 {
     let count = "SELECT count(*) FROM held_change";
     writer.connection().query_row(count, [], |row| row.get(0)).unwrap()
 }
@@ -416,7 +420,7 @@ fn rows(writer: &Writer) -> i64 {
 #[test]
 fn holding_the_same_plan_again_writes_nothing_and_another_takes_its_place() {
     let (_folder, path) = path();
-    let mut writer = Writer::open(&path).unwrap();
+    let mut writer = SqliteWriter::open(&path).unwrap();
     let mut first = plan(1);
     first.held = Some(held("aaaaaaaaaaaa", 3));
     let version = writer.commit(&commit(&first)).unwrap().version;
@@ -451,7 +455,7 @@ fn holding_the_same_plan_again_writes_nothing_and_another_takes_its_place() {
 #[test]
 fn a_mirror_of_the_second_schema_can_be_patched_and_says_what_it_said() {
     let (_folder, path) = path();
-    let old = Writer::open_at(&path, SECOND).unwrap();
+    let old = SqliteWriter::open_at(&path, SECOND).unwrap();
     // Numbers of a source's rows begin at its own times 2^32. Ann is in both, `b` leads to `a`.
     old.connection()
         .execute_batch(
@@ -467,7 +471,7 @@ fn a_mirror_of_the_second_schema_can_be_patched_and_says_what_it_said() {
         )
         .unwrap();
     drop(old);
-    let mut writer = Writer::open(&path).unwrap();
+    let mut writer = SqliteWriter::open(&path).unwrap();
     let reader = writer.reader().unwrap();
     let stored = reader.mirror("corp").unwrap().unwrap();
     let digest = stored.mirror.directory.digests(&reader.digest_key().unwrap()).whole;

@@ -10,7 +10,7 @@ use super::apply::{Names, inconsistent, one, user_of};
 use super::codec::user_at;
 use super::error::{Fault, StoreError};
 use super::load::{count, status, text};
-use super::reader::{Reader, time_at};
+use super::reader::{SqliteReader, time_at};
 use super::sets::Sets;
 use crate::model::token::Digest;
 use crate::model::{Change, NewToken, RoleSetId, Time, Token, Tokens, UserId};
@@ -201,7 +201,7 @@ fn damaged(what: &str) -> Fault {
     Fault::Damaged(format!("an access token {what}"))
 }
 
-impl Reader {
+impl SqliteReader {
     /// Calls `each` for the tokens of `user` (a number), or of everyone, by username and name.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use super::Writer;
+use super::writer::SqliteWriter;
 use crate::model::{Standing, Status, Time};
 
 /// A status of each kind, by a name. Whoever adds one is told to add it here.
@@ -30,8 +30,8 @@ fn statuses() -> BTreeMap<&'static str, Status> {
 
 /// A store in which everybody holds a role that allows a request, may start pods that are somebody
 /// in a cloud, is linked and has a token: what differs is the status alone.
-fn store(path: &std::path::Path) -> Writer {
-    let writer = Writer::open(path).unwrap();
+fn store(path: &std::path::Path) -> SqliteWriter {
+    let writer = SqliteWriter::open(path).unwrap();
     let conn = writer.connection();
     conn.execute_batch(
         "INSERT INTO role VALUES (7, 'ml', 1, '', 0, 'merge', NULL, '[]');
@@ -106,11 +106,11 @@ fn sql_and_rust_agree_who_counts_and_who_is_gone() {
     assert_eq!(reached, who_count);
     // What gateways keep is decided in Rust, of what was stored.
     let mut seen = BTreeMap::new();
-    let each = |user: crate::store::SeenUser<'_>, _: &[crate::store::SeenLink]| {
+    let mut each = |user: crate::store::SeenUser<'_>, _: &[crate::store::SeenLink]| {
         seen.insert(user.username.to_owned(), user.status.standing() == Standing::Enabled);
         Ok(())
     };
-    reader.seen_users(&[], each).unwrap();
+    reader.seen_users(&[], &mut each).unwrap();
     let expected = statuses.iter().map(|(name, status)| ((*name).to_owned(), status.counts()));
     assert_eq!(seen, expected.collect());
 }

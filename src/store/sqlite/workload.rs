@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::codec::COUNTS;
 use super::error::{Fault, StoreError};
 use super::load::workload_identity;
-use super::reader::Reader;
+use super::reader::SqliteReader;
 use crate::model::WorkloadIdentity;
 use crate::store::ReachedBy;
 
@@ -22,7 +22,7 @@ const REACHED: &str = "SELECT u.username, q.action, r.name, w.pool, w.platform, 
       WHERE (w.identity = ?1 OR w.identity IS NULL) \
         AND (d.whose = 0 OR (d.whose = 2) = (w.pool = u.username)) AND ";
 
-impl Reader {
+impl SqliteReader {
     /// Who reaches `identity` (compared exactly), and who reaches what is unknown and so may be it.
     /// Sorted.
     ///

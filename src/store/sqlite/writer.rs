@@ -11,34 +11,38 @@ use super::files::Place;
 use super::held;
 use super::mirror;
 use super::open::{checkpoint, open_write};
-use super::reader::Reader;
+#[cfg(test)]
+use super::reader::SqliteReader;
 use super::schema::STEPS;
 use crate::directory::Cursor;
 use crate::model::{Inconsistent, Time};
 use crate::plan::Plan;
-use crate::store::{Commit, Committed, MirrorPatch, SourceUpdate};
+use crate::store::{Beside, Commit, Committed, MirrorPatch, SourceUpdate};
 
-/// A store opened for writing. Take the [`super::RunLock`] first.
-pub struct Writer {
+/// A store opened for writing. Take the lock first.
+pub struct SqliteWriter {
     conn: Connection,
     place: Place,
 }
 
-impl Writer {
+impl SqliteWriter {
     /// Opens the store at `path` for writing. Makes the file (mode 0640) where there is none, and
     /// migrates an older one; the folder must exist.
     ///
     /// # Errors
     /// The folder is missing, the file is not a store, was written by a newer program, or cannot
     /// be written. The file is as it was.
-    pub fn open(path: &Path) -> Result<Writer, StoreError> {
-        Writer::open_at(path, STEPS)
+    pub fn open(path: &Path) -> Result<SqliteWriter, StoreError> {
+        SqliteWriter::open_at(path, STEPS)
     }
 
-    /// As [`Writer::open`], with other versions of the schema.
-    pub(super) fn open_at(path: &Path, steps: &'static [M<'static>]) -> Result<Writer, StoreError> {
+    /// As [`SqliteWriter::open`], with other versions of the schema.
+    pub(super) fn open_at(
+        path: &Path,
+        steps: &'static [M<'static>],
+    ) -> Result<SqliteWriter, StoreError> {
         let (conn, place) = open_write(path, steps)?;
-        let mut writer = Writer { conn, place };
+        let mut writer = SqliteWriter { conn, place };
         // Looked at without a transaction: to open a store for writing waits for nobody who writes.
         let older = |fault: Fault| fault.store(&writer.place.shown);
         if steps.len() == STEPS.len() && mirror::older(&writer.conn).map_err(older)?.is_some() {
@@ -51,9 +55,10 @@ impl Writer {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn reader(&self) -> Result<Reader, StoreError> {
+    #[cfg(test)]
+    pub fn reader(&self) -> Result<SqliteReader, StoreError> {
         let gone = || Fault::Damaged("its file is gone".to_owned()).store(&self.place.shown);
-        Reader::open(&self.place.shown)?.ok_or_else(gone)
+        SqliteReader::open(&self.place.shown)?.ok_or_else(gone)
     }
 
     /// Writes everything of one run in one transaction, safe on disk when this returns.
@@ -66,50 +71,32 @@ impl Writer {
             .map_err(|fault| fault.commit(&self.place.shown))
     }
 
-    /// As [`Writer::commit`] for a plan that is still to be made: `make` makes it while the mirrors
+    /// As [`SqliteWriter::commit`] for a plan that is still to be made: `make` makes it while the mirrors
     /// are written, which need none. That is for a first run, which writes the most: in a later one
     /// it would keep those waiting who want to write meanwhile.
     ///
     /// # Errors
-    /// As [`Writer::commit`].
+    /// As [`SqliteWriter::commit`].
     pub fn commit_beside(
         &mut self,
-        base_version: i64,
-        sources: &[SourceUpdate<'_>],
-        configured: &[String],
-        settled: &str,
+        beside: &Beside<'_>,
         make: impl FnOnce() -> Result<Plan, Inconsistent> + Send,
     ) -> Result<(Plan, Committed), CommitError> {
-        self.write(|conn| {
-            let (plan, written) = std::thread::scope(|scope| {
-                let planning = scope.spawn(make);
-                let written = write_sources(conn, base_version, sources, configured);
-                let plan = planning.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                (plan, written)
-            });
-            written?;
-            let plan = plan.map_err(|what| Fault::Inconsistent(what.to_string()))?;
-            let committed = write_plan(conn, &plan, Some(settled))?;
-            Ok((plan, committed))
-        })
-        .map_err(|fault| fault.commit(&self.place.shown))
+        self.write(|conn| write_beside(conn, beside, make))
+            .map_err(|fault| fault.commit(&self.place.shown))
     }
 
-    /// As [`Writer::commit`], and patches mirrors in the same transaction.
+    /// As [`SqliteWriter::commit`], and patches mirrors in the same transaction.
     ///
     /// # Errors
-    /// As [`Writer::commit`]; a mirror is another one than its patch was made for.
+    /// As [`SqliteWriter::commit`]; a mirror is another one than its patch was made for.
     pub fn commit_patches(
         &mut self,
         commit: &Commit<'_>,
         patches: &[MirrorPatch<'_>],
     ) -> Result<Committed, CommitError> {
-        self.write(|conn| {
-            let committed = write_commit(conn, commit)?;
-            patches.iter().try_for_each(|it| super::patch::write(conn, it))?;
-            Ok(committed)
-        })
-        .map_err(|fault| fault.commit(&self.place.shown))
+        self.write(|conn| write_patches(conn, commit, patches))
+            .map_err(|fault| fault.commit(&self.place.shown))
     }
 
     /// Writes how reads went that brought nothing new: one row a source.
@@ -121,11 +108,8 @@ impl Writer {
         sources: &[SourceUpdate<'_>],
         configured: &[String],
     ) -> Result<(), StoreError> {
-        self.write(|conn| {
-            write_configured(conn, configured)?;
-            sources.iter().try_for_each(|source| write_source(conn, source))
-        })
-        .map_err(|fault| fault.store(&self.place.shown))
+        self.write(|conn| write_touch(conn, sources, configured))
+            .map_err(|fault| fault.store(&self.place.shown))
     }
 
     /// Forgets the held plan `id`. `false`: another one is held, or none.
@@ -146,7 +130,7 @@ impl Writer {
 
     /// Keeps `keys`, a JWK set of public keys, for `issuer`; `at` is when they were read. Writes
     /// where they differ from those kept, and nothing that a plan is based on: neither the
-    /// generation nor [`super::Meta::version`] changes, so this needs no [`super::RunLock`].
+    /// generation nor [`crate::store::Meta::version`] changes, so this needs no lock.
     ///
     /// # Errors
     /// The store cannot be written. Nothing was changed.
@@ -172,6 +156,11 @@ impl Writer {
         Ok(done)
     }
 
+    /// The connection, and where it is.
+    pub(super) fn into_parts(self) -> (Connection, Place) {
+        (self.conn, self.place)
+    }
+
     /// The connection, for tests that provoke faults.
     #[cfg(test)]
     pub(super) fn connection(&self) -> &Connection {
@@ -179,7 +168,47 @@ impl Writer {
     }
 }
 
-fn write_commit(conn: &Connection, commit: &Commit<'_>) -> Result<Committed, Fault> {
+/// Writes how reads went that brought nothing new.
+pub(super) fn write_touch(
+    conn: &Connection,
+    sources: &[SourceUpdate<'_>],
+    configured: &[String],
+) -> Result<(), Fault> {
+    write_configured(conn, configured)?;
+    sources.iter().try_for_each(|source| write_source(conn, source))
+}
+
+/// Writes a commit whose plan `make` makes meanwhile.
+pub(super) fn write_beside(
+    conn: &Connection,
+    beside: &Beside<'_>,
+    make: impl FnOnce() -> Result<Plan, Inconsistent> + Send,
+) -> Result<(Plan, Committed), Fault> {
+    let Beside { base_version, sources, configured, settled } = *beside;
+    let (plan, written) = std::thread::scope(|scope| {
+        let planning = scope.spawn(make);
+        let written = write_sources(conn, base_version, sources, configured);
+        let plan = planning.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (plan, written)
+    });
+    written?;
+    let plan = plan.map_err(|what| Fault::Inconsistent(what.to_string()))?;
+    let committed = write_plan(conn, &plan, Some(settled))?;
+    Ok((plan, committed))
+}
+
+/// Writes a commit, and patches mirrors.
+pub(super) fn write_patches(
+    conn: &Connection,
+    commit: &Commit<'_>,
+    patches: &[MirrorPatch<'_>],
+) -> Result<Committed, Fault> {
+    let committed = write_commit(conn, commit)?;
+    patches.iter().try_for_each(|it| super::patch::write(conn, it))?;
+    Ok(committed)
+}
+
+pub(super) fn write_commit(conn: &Connection, commit: &Commit<'_>) -> Result<Committed, Fault> {
     let Commit { plan, base_version, sources, configured, settled } = commit;
     write_sources(conn, *base_version, sources, configured)?;
     write_plan(conn, plan, settled.as_deref())

@@ -16,9 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use read::{ReadError, read};
 pub use url::{Tls, Url, UrlError};
 
-use super::local::scopes;
+use super::local::update as local_update;
 use super::manual::existing_reader;
-use super::{MOST_TRIES, ManualError, RunError, configured};
+use super::{ManualError, RunError, configured};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::directory::local::{self, LocalIdError, NAME, NewAccount, check_id, free_id, nobody};
@@ -28,9 +28,7 @@ use crate::model::{Deed, Inconsistent, LocalAccount, LocalGrant, NewToken, State
 use crate::plan::{self, Brought, Plan, Records};
 use crate::platform::osmo::database::{self, Account, Accounts, Assigned, Database, TokenWish};
 use crate::resolve::{Resolved, View, resolve};
-use crate::store::{
-    Commit, CommitError, Meta, MirrorUpdate, Reader, SourceUpdate, StoredMirror, Writer,
-};
+use crate::store::{self, Commit, Meta, Reader, StoredMirror};
 
 /// What OSMO's scripts are called; nothing else tells them from people there.
 const SERVICE: &str = "svc-";
@@ -87,17 +85,21 @@ pub fn import(
     dry_run: bool,
     now: Time,
 ) -> Result<Import, RunError> {
-    let path = config.store.as_path();
     let accounts = database::accounts(rows, now);
-    let mut writer = None;
-    let mut tries = 0;
-    loop {
-        let reader = existing_reader(path)?;
-        let meta = reader.meta()?;
+    if dry_run {
+        let reader = existing_reader(&config.store)?;
+        let before = reader.meta()?.generation;
+        let Ready { plan, left_out, .. } =
+            Inputs::open(config, &*reader, now)?.ready(&accounts, deed)?;
+        return Ok(Import { plan, before, generation: before, left_out });
+    }
+    existing_reader(&config.store)?;
+    store::open(&config.store).update(|tx| {
+        let meta = tx.reader().meta()?;
         let before = meta.generation;
         let Ready { inputs, directory, new, mut plan, left_out } =
-            Inputs::open(config, &reader, now)?.ready(&accounts, deed)?;
-        if dry_run || plan.changes.is_empty() {
+            Inputs::open(config, tx.reader(), now)?.ready(&accounts, deed)?;
+        if plan.changes.is_empty() {
             return Ok(Import { plan, before, generation: before, left_out });
         }
         let stories = new.into_iter().map(|(ext, service)| LocalAccount {
@@ -109,45 +111,22 @@ pub fn import(
             last: None,
         });
         plan.records = Records { deed: Some(deed.clone()), accounts: stories.collect() };
-        finish(&reader, &meta, &mut plan)?;
-        let digest = directory.digests(&reader.digest_key()?);
-        let update = SourceUpdate {
-            source: NAME,
-            kind: NAME,
-            tried_at: now,
-            complete: true,
-            error: None,
-            scopes: scopes(directory.users.len() as u64).into_iter().map(Into::into).collect(),
-            cursor: None,
-            mirror: Some(MirrorUpdate {
-                old: inputs.mirror.as_ref(),
-                directory: &directory,
-                digest: &digest,
-            }),
-        };
-        let writer = match &mut writer {
-            Some(writer) => writer,
-            none => none.insert(Writer::open(path)?),
-        };
-        match writer.commit(&Commit {
+        finish(tx.reader(), &meta, &mut plan)?;
+        let digest = directory.digests(&tx.reader().digest_key()?);
+        let done = tx.commit(&Commit {
             plan: &plan,
             base_version: meta.version,
-            sources: &[update],
+            sources: &[local_update(&directory, &digest, inputs.mirror.as_ref(), now)],
             configured: &configured(config),
             settled: None,
-        }) {
-            Ok(done) => {
-                let generation = done.generation.unwrap_or(before);
-                return Ok(Import { plan, before, generation, left_out });
-            }
-            Err(CommitError::Raced) if tries < MOST_TRIES => tries += 1,
-            Err(error) => return Err(error.into()),
-        }
-    }
+        })?;
+        let generation = done.generation.unwrap_or(before);
+        Ok(Import { plan, before, generation, left_out })
+    })
 }
 
 /// What waits goes on waiting.
-fn finish(reader: &Reader, meta: &Meta, plan: &mut Plan) -> Result<(), RunError> {
+fn finish(reader: &dyn Reader, meta: &Meta, plan: &mut Plan) -> Result<(), RunError> {
     plan.held = reader.held()?;
     plan.next_due = meta.next_due;
     Ok(())
@@ -174,7 +153,7 @@ struct Ready<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    fn open(config: &'a Config, reader: &Reader, now: Time) -> Result<Self, RunError> {
+    fn open(config: &'a Config, reader: &dyn Reader, now: Time) -> Result<Self, RunError> {
         let (old, mirror) = (reader.state()?, reader.mirror(NAME)?);
         let mut others = Vec::new();
         for source in config.sources.iter().filter(|source| !source.kind.is_local()) {

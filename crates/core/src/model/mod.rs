@@ -14,6 +14,7 @@ mod reason_book;
 pub mod role_map;
 mod role_name;
 pub mod state;
+pub mod store_config;
 pub mod texts;
 pub mod token;
 pub mod username;
@@ -32,6 +33,7 @@ pub use role_name::{RoleNameError, check_role_name};
 pub use state::{
     Grant, GrantKind, Link, LocalGrant, Mode, Role, RoleSetId, Standing, State, Status, User,
 };
+pub use store_config::StoreConfig;
 pub use texts::{Text, Texts};
 pub use token::{NewToken, Token, Tokens};
 pub use username::UsernameError;

@@ -14,7 +14,7 @@ use super::super::{Identifier, JwksCache, StoreJwksCache};
 use super::kit::*;
 use crate::config::Identity as Way;
 use crate::gateway::question::{Identity, Unidentified};
-use crate::store::{Meta, Reader, Writer};
+use crate::store::{self, Meta, Store};
 
 /// Reads as often as it is asked to.
 const ALWAYS: Pace = Pace {
@@ -439,14 +439,14 @@ async fn kept_keys_work_before_any_issuer_was_reached() {
 fn the_store_keeps_keys_and_nothing_else_changes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
-    let cache = |writes| StoreJwksCache::new(path.clone(), writes);
+    let cache = |writes| StoreJwksCache::new(store_at(&path), writes);
     let first = cache(true);
     first.keep(ISSUER, "one");
     assert!(!path.exists(), "the store is not made by this");
     assert_eq!(first.load(ISSUER), None);
 
-    let meta = || -> Meta { Reader::open(&path).unwrap().unwrap().meta().unwrap() };
-    drop(Writer::open(&path).unwrap());
+    let meta = || -> Meta { store_at(&path).reader().unwrap().unwrap().meta().unwrap() };
+    store_at(&path).prepare().unwrap();
     let before = meta();
     first.keep(ISSUER, "one");
     assert_eq!(first.load(ISSUER).as_deref(), Some("one"), "kept once there is a store");
@@ -460,11 +460,16 @@ fn the_store_keeps_keys_and_nothing_else_changes() {
     assert_eq!(meta(), before, "neither generation nor version");
 }
 
+fn store_at(path: &std::path::Path) -> Arc<dyn Store> {
+    store::open(&crate::model::StoreConfig::sqlite(path))
+}
+
 #[test]
 fn the_same_keys_are_not_written_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
-    let mut writer = Writer::open(&path).unwrap();
+    let writer = store_at(&path);
+    writer.prepare().unwrap();
     writer.keep_keys(ISSUER, "one", at(1)).unwrap();
     writer.keep_keys(ISSUER, "one", at(2)).unwrap();
     let conn = rusqlite::Connection::open(&path).unwrap();

@@ -3,11 +3,11 @@
 use rusqlite::{Connection, Row};
 
 use super::super::error::{Fault, StoreError};
-use super::super::reader::{Reader, time_at};
+use super::super::reader::{SqliteReader, time_at};
 use crate::model::Time;
 use crate::store::{AsOf, Generation, Untold};
 
-impl Reader {
+impl SqliteReader {
     /// The generation that is meant, if the store can tell who held what then. A moment between two
     /// generations means the earlier one.
     ///
