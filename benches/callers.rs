@@ -98,7 +98,8 @@ fn tokens() -> bool {
          [gateway]\nhttp = \"127.0.0.1:1\"\nidentity = \"jwt\"\npreset = \"osmo\"\n\
          [[gateway.jwt]]\nissuer = \"{ISSUER}\"\nsource = \"a\"\naudiences = [\"osmo-device\"]\n"
     );
-    let config = config::parse(&config, Path::new("bench.toml")).unwrap();
+    let config =
+        config::parse(&config, Path::new("bench.toml"), &idpsyncd::source::kinds()).unwrap();
     let key = DecodingKey::from_jwk(&jwk).unwrap();
     let cache = Arc::new(MemoryJwksCache(json!({"keys": [jwk]}).to_string()));
     let identifier = Identifier::new(&config.gateway.unwrap(), Some(cache)).unwrap();

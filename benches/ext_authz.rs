@@ -66,7 +66,8 @@ fn configuration(store: &Path, realm: &Path, grpc: SocketAddr) -> Config {
             role * 2 + 1
         ));
     }
-    config::parse(&text, Path::new("bench.toml")).unwrap_or_else(|faults| panic!("{faults}"))
+    config::parse(&text, Path::new("bench.toml"), &idpsyncd::source::kinds())
+        .unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 /// A realm export: everybody is in three of the fifty groups.

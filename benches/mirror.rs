@@ -32,7 +32,8 @@ fn configuration() -> Config {
     let text = "[store]\npath = \"s.db\"\n[[source]]\nname = \"kc\"\nkind = \"keycloak\"\n\
                 url = \"https://kc.example.com\"\nrealm = \"r\"\nclient_id = \"c\"\n\
                 client_secret = { env = \"X\" }\n";
-    config::parse(text, Path::new("bench.toml")).unwrap_or_else(|faults| panic!("{faults}"))
+    config::parse(text, Path::new("bench.toml"), &idpsyncd::source::kinds())
+        .unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 /// A plan that changes nobody: the mirror alone is measured.

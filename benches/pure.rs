@@ -33,7 +33,8 @@ fn configuration() -> Config {
              [[mapping]]\ngroup_regex = '/g{role}-.*'\nroles = [\"r{role}\"]\n"
         ));
     }
-    config::parse(&text, Path::new("bench.toml")).unwrap_or_else(|faults| panic!("{faults}"))
+    config::parse(&text, Path::new("bench.toml"), &idpsyncd::source::kinds())
+        .unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 /// `users` users, a fiftieth as many groups, seven memberships a user.

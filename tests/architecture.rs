@@ -121,9 +121,9 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// A file's lines without comments and without what stands in texts; number and content.
 fn code(text: &str) -> impl Iterator<Item = (usize, String)> + '_ {
-    (1usize..).zip(text.lines()).map(|(number, line)| {
+    let mut in_text = false;
+    (1usize..).zip(text.lines()).map(move |(number, line)| {
         let mut kept = String::new();
-        let mut in_text = false;
         let mut before = ' ';
         for c in line.chars() {
             match c {
@@ -137,6 +137,8 @@ fn code(text: &str) -> impl Iterator<Item = (usize, String)> + '_ {
             }
             before = c;
         }
+        // Only a backslash carries a text over the end of the line.
+        in_text &= line.ends_with('\\');
         (number, kept)
     })
 }
@@ -243,6 +245,94 @@ fn an_arrow_that_runs_up_is_seen() {
         let told = forbidden(&BTreeMap::from([(root().join(file), line.to_owned())]));
         let told = told.first().map(|told| told.split_once(": ").unwrap().1.to_owned());
         assert_eq!(told.as_deref(), expected, "{line}");
+    }
+}
+
+/// Words of a kind of source, in code or in texts.
+const WORDS_OF_KINDS: &[&str] =
+    &["\"keycloak\"", "\"ldap\"", "service-account-", "realm_access", "resource_access"];
+
+/// How types and modules of a kind begin.
+const NAMES_OF_KINDS: &[&str] = &[
+    "Keycloak",
+    "Ldap",
+    "Ldif",
+    "RealmExport",
+    "keycloak::",
+    "ldap::",
+    "source::file",
+    "source::keycloak",
+    "source::ldap",
+];
+
+/// Where a word of a kind may stand nevertheless: H2O's server has this one for its default.
+const WORDS_ALLOWED: &[(&str, &str)] =
+    &[("src/config/h2o.rs", "const ROLE_CLAIM: &str = \"realm_access.roles\";")];
+
+/// Whether a file is tests alone.
+fn is_test(file: &Path) -> bool {
+    let named = |name: &str| file.components().any(|it| it.as_os_str() == name);
+    named("tests") || named("tests.rs")
+}
+
+/// The lines outside a kind's folder that name a kind of source, but for its registration.
+fn kinds_named(sources: &BTreeMap<PathBuf, String>) -> Vec<String> {
+    let folders = root().join("src/source");
+    let mut told = Vec::new();
+    for (file, text) in sources {
+        let in_a_kind = file.strip_prefix(&folders).is_ok_and(|it| it.components().count() > 1);
+        let registration = [folders.join("mod.rs"), folders.join("kind.rs")].contains(file);
+        if in_a_kind || registration || is_test(file) {
+            continue;
+        }
+        let shown = file.strip_prefix(root()).unwrap().display().to_string();
+        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        for ((number, bare), line) in code(text).zip(text.lines()) {
+            let begins = |name: &&&str| {
+                bare.match_indices(**name)
+                    .any(|(at, _)| !bare[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+            };
+            let comment = line.trim_start().starts_with("//");
+            let holds = |word: &&&str| !comment && line.contains(**word);
+            let allowed = WORDS_ALLOWED.contains(&(shown.as_str(), line.trim()));
+            let names = NAMES_OF_KINDS.iter().filter(begins);
+            for word in names.chain(WORDS_OF_KINDS.iter().filter(holds)).filter(|_| !allowed) {
+                told.push(format!(
+                    "{shown}:{number}: names `{word}`, which is for the kind to know"
+                ));
+            }
+        }
+    }
+    told
+}
+
+#[test]
+fn nobody_outside_a_kinds_folder_knows_which_kinds_of_source_there_are() {
+    let told = kinds_named(&sources());
+    assert!(told.is_empty(), "{}", told.join("\n"));
+}
+
+#[test]
+fn a_kind_that_is_named_outside_its_folder_is_seen() {
+    for (file, line, is_seen) in [
+        ("src/sync/x.rs", "use crate::source::keycloak::KeycloakSource;", true),
+        ("src/sync/x.rs", "    if name.starts_with(\"service-account-\") {", true),
+        ("src/sync/x.rs", "    let of_realm = claim == \"realm_access.roles\";", true),
+        ("src/gateway/x.rs", "        SourceKind::Ldap(ldap) => {", true),
+        ("src/cli/x.rs", "    if source.kind.word() == \"keycloak\" {", true),
+        ("src/config/x.rs", "    Ldif(LdifConfig),", true),
+        ("crates/core/src/resolve/x.rs", "    Keycloak,", true),
+        ("src/cli/x.rs", "//! Keycloak's `realm_access`", false),
+        ("src/cli/x.rs", "    /// such as `realm_access.roles`", false),
+        ("src/cli/x.rs", "    println!(\"Keycloak and LDAP\");", false),
+        ("src/cli/x.rs", "    println!(\"see \\\n        Keycloak\");", false),
+        ("src/source/keycloak/x.rs", "use super::KeycloakSource;", false),
+        ("src/source/kind.rs", "&[&keycloak::Keycloak, &ldap::Ldap, &file::File]", false),
+        ("src/sync/tests.rs", "use crate::source::file::FileSource;", false),
+        ("src/sync/x.rs", "#[cfg(test)]\nmod tests {\n    use crate::source::file::X;", false),
+    ] {
+        let told = kinds_named(&BTreeMap::from([(root().join(file), line.to_owned())]));
+        assert_eq!(!told.is_empty(), is_seen, "{file}: {line}: {told:?}");
     }
 }
 

@@ -9,12 +9,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use idpsyncd::config::{
-    Code, Config, ConfigError, Faults, Flavor, Identity, SecretRef, SourceKind, load, parse,
-};
+use idpsyncd::config::{Code, Config, ConfigError, Faults, Identity, SecretRef, load, parse};
 use idpsyncd::model::{Mode, StoreConfig};
 use idpsyncd::resolve::{LinkBy, MappingRule, Provision};
 use idpsyncd::routes::{Preset, Target};
+use idpsyncd::source::file::{LdifConfig, RealmExportConfig};
+use idpsyncd::source::keycloak::KeycloakConfig;
+use idpsyncd::source::kinds;
+use idpsyncd::source::ldap::{Flavor, LdapConfig};
 use proptest::prelude::*;
 
 const MINIMAL: &str = r#"
@@ -28,7 +30,7 @@ realm_export = "realm.json"
 "#;
 
 fn read(text: &str) -> Result<Config, Faults> {
-    parse(text, Path::new("/etc/idpsyncd/idpsyncd.toml"))
+    parse(text, Path::new("/etc/idpsyncd/idpsyncd.toml"), &kinds())
 }
 
 fn good(text: &str) -> Config {
@@ -52,7 +54,7 @@ fn broken() -> Vec<PathBuf> {
 
 /// The text of every fault, as people and as programs see it.
 fn report(text: &str, file: &Path) -> String {
-    match parse(text, file) {
+    match parse(text, file, &kinds()) {
         Ok(_) => String::new(),
         Err(faults) => {
             format!("{faults}\n{faults:?}\n{}", serde_json::to_string(&faults).unwrap())
@@ -68,7 +70,7 @@ fn every_broken_file_gets_its_exact_report() {
     for path in files {
         let text = std::fs::read_to_string(&path).unwrap();
         let name = path.file_name().unwrap();
-        let faults = match parse(&text, Path::new(name)) {
+        let faults = match parse(&text, Path::new(name), &kinds()) {
             Err(faults) => format!("{faults}\n"),
             Ok(_) => "no fault\n".to_owned(),
         };
@@ -88,7 +90,7 @@ fn every_broken_file_gets_its_exact_report() {
 fn faults_are_sorted_by_place_and_counted() {
     for path in broken() {
         let text = std::fs::read_to_string(&path).unwrap();
-        let faults = parse(&text, &path).unwrap_err();
+        let faults = parse(&text, &path, &kinds()).unwrap_err();
         let places: Vec<_> = faults.faults.iter().map(|f| (f.line, f.column)).collect();
         assert!(places.is_sorted(), "{}: {places:?}", path.display());
         let shown = faults.to_string();
@@ -138,7 +140,7 @@ fn the_report_for_programs_has_the_same_facts() {
 fn a_file_that_cannot_be_read_is_no_empty_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let absent = folder.path().join("absent.toml");
-    let error = load(&absent).unwrap_err();
+    let error = load(&absent, &kinds()).unwrap_err();
     assert!(matches!(error, ConfigError::Unreadable { .. }));
     assert!(
         error
@@ -147,7 +149,7 @@ fn a_file_that_cannot_be_read_is_no_empty_configuration() {
     );
     let latin = folder.path().join("latin.toml");
     std::fs::write(&latin, b"[store]\npath = \"\xfcber.db\"\n").unwrap();
-    let error = load(&latin).unwrap_err().to_string();
+    let error = load(&latin, &kinds()).unwrap_err().to_string();
     assert!(error.contains("latin.toml:2:9: is not UTF-8 from here on\n1 fault"), "{error}");
 }
 
@@ -167,7 +169,7 @@ fn the_least_file_has_the_documented_defaults() {
     let source = &config.sources[0];
     assert!(source.grants.is_none());
     assert_eq!(source.link_by, LinkBy::Username);
-    let SourceKind::RealmExport(export) = &source.kind else { panic!() };
+    let export = source.kind.of::<RealmExportConfig>().unwrap();
     assert_eq!(export.path, Path::new("/etc/idpsyncd/realm.json"));
     assert!(export.clients.is_empty() && !export.service_accounts);
 }
@@ -196,12 +198,12 @@ fn keycloak_and_ldap_have_the_documented_defaults() {
         ldif = "d.ldif"
         "#,
     );
-    let SourceKind::Keycloak(keycloak) = &config.sources[0].kind else { panic!() };
+    let keycloak = config.sources[0].kind.of::<KeycloakConfig>().unwrap();
     assert_eq!(keycloak.client_secret, SecretRef::File("/etc/idpsyncd/secret".into()));
     assert_eq!((keycloak.timeout.as_secs(), keycloak.read_timeout.as_secs()), (60, 600));
     assert_eq!(keycloak.concurrency, 2);
     assert!(keycloak.clients.is_empty(), "only realm roles count");
-    let SourceKind::Ldap(ldap) = &config.sources[1].kind else { panic!() };
+    let ldap = config.sources[1].kind.of::<LdapConfig>().unwrap();
     assert_eq!((ldap.page_size, ldap.flavor), (1000, Flavor::Auto));
     assert!(!ldap.start_tls && ldap.bind_dn.is_none());
     assert_eq!(ldap.users.filter, "(objectClass=inetOrgPerson)");
@@ -212,7 +214,7 @@ fn keycloak_and_ldap_have_the_documented_defaults() {
     );
     let groups = ldap.groups.as_ref().unwrap();
     assert!(groups.nested && groups.name == "cn" && !groups.primary);
-    let SourceKind::Ldif(ldif) = &config.sources[2].kind else { panic!() };
+    let ldif = config.sources[2].kind.of::<LdifConfig>().unwrap();
     assert_eq!((ldif.users.base.as_str(), ldif.groups.as_ref().unwrap().base.as_str()), ("", ""));
 }
 
@@ -224,10 +226,13 @@ fn a_directory_can_be_said_to_have_no_groups() {
              url = \"ldapi:///\"\nusers = {{ base = \"dc=x\" }}\ngroups = {groups}\n"
         )
     };
-    let groups = |text: &str| match good(text).sources.remove(0).kind {
-        SourceKind::Ldap(ldap) => ldap.groups,
-        SourceKind::Ldif(ldif) => ldif.groups,
-        _ => panic!(),
+    let groups = |text: &str| {
+        let kind = good(text).sources.remove(0).kind;
+        match (kind.of::<LdapConfig>(), kind.of::<LdifConfig>()) {
+            (Some(ldap), _) => ldap.groups.clone(),
+            (_, Some(ldif)) => ldif.groups.clone(),
+            (None, None) => panic!(),
+        }
     };
     assert!(groups(&source("false")).is_none());
     let file = source("false").replace("ldap\"\nurl = \"ldapi:///", "file\"\nldif = \"d.ldif");
@@ -660,7 +665,7 @@ fn a_slash_at_the_end_of_a_path_is_left_out_and_a_client_role_has_a_list_form() 
     assert_eq!(rule(2), "role `b/c` of client `a`");
     assert_eq!(rule(3), "the group with the id `7D1C`");
     assert!(!config.sources[0].lifecycle && config.sources[1].lifecycle);
-    assert!(matches!(&config.sources[1].kind, SourceKind::Ldif(it) if it.users.email_verified));
+    assert!(config.sources[1].kind.of::<LdifConfig>().unwrap().users.email_verified);
     assert!(
         config
             .warnings()
@@ -758,7 +763,7 @@ fn the_fingerprint_does_not_depend_on_where_a_secret_lies() {
 #[test]
 fn the_annotated_example_is_right_and_needs_no_secret_to_load() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/idpsyncd.toml");
-    let config = load(&path).unwrap_or_else(|error| panic!("{error}"));
+    let config = load(&path, &kinds()).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.warnings(), Vec::<String>::new());
     let names: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
     assert_eq!(names, ["corp-keycloak", "corp-ldap", "local"]);
@@ -803,7 +808,7 @@ fn every_toml_block_of_the_documentation_is_right() {
         let Ok(text) = std::fs::read_to_string(page) else { continue };
         for (line, block) in toml_blocks(&text) {
             seen += 1;
-            let Err(mut faults) = parse(&block, page) else { continue };
+            let Err(mut faults) = parse(&block, page, &kinds()) else { continue };
             // The platform's files are not here.
             faults.faults.retain(|fault| fault.code != Code::Unreadable);
             if !block.contains("[store]") {

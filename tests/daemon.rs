@@ -86,7 +86,7 @@ impl Home {
     }
 
     fn config(&self) -> config::Config {
-        config::load(&self.path("idpsyncd.toml")).unwrap()
+        config::load(&self.path("idpsyncd.toml"), &idpsyncd::source::kinds()).unwrap()
     }
 
     fn realm_text(members: &[&str], others: &[&str]) -> String {

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
-use idpsyncd::config::{RealmExportConfig, SourceKind};
 use idpsyncd::directory::{Completeness, Directory, Enabled, Interest, Kind, RefRow, Snapshot};
 use idpsyncd::model::{Diagnostic, DiagnosticCode, Subject};
-use idpsyncd::source::file::FileSource;
+use idpsyncd::source::file::{FileSource, RealmExportConfig};
 use idpsyncd::source::{Source, SourceError};
 use serde_json::{Value, json};
 
@@ -37,7 +36,7 @@ fn config(path: &Path) -> RealmExportConfig {
 }
 
 fn read_as(config: RealmExportConfig, rules: &Rules) -> Result<Snapshot, SourceError> {
-    let source = FileSource::new("acme", &SourceKind::RealmExport(config)).unwrap();
+    let source = FileSource::new("acme", &config).unwrap();
     assert_eq!(source.name(), "acme");
     source.read(rules, Arc::new(|_| {})).now_or_never().expect("a file is read without waiting")
 }
@@ -684,7 +683,7 @@ fn progress_is_told_as_users_come() {
     let user = |n: usize| json!({"username": format!("u{n}"), "enabled": true, "groups": ["/Eng"]});
     let users: Vec<Value> = (0..10_000).map(user).collect();
     let (_folder, path) = file(with("/users", json!(users)).to_string());
-    let source = FileSource::new("acme", &SourceKind::RealmExport(config(&path))).unwrap();
+    let source = FileSource::new("acme", &config(&path)).unwrap();
     let seen: Arc<Mutex<Vec<u64>>> = Arc::default();
     let told = seen.clone();
     let read = source.read(&NO_RULES, Arc::new(move |p| told.lock().unwrap().push(p.done)));
@@ -697,7 +696,7 @@ fn progress_is_told_as_users_come() {
 async fn a_check_tells_what_a_read_would() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("realm.json");
-    let source = FileSource::new("acme", &SourceKind::RealmExport(config(&path))).unwrap();
+    let source = FileSource::new("acme", &config(&path)).unwrap();
     let missing =
         format!("cannot read the realm export `{}`: there is no such file", path.display());
     let missing = Diagnostic::error(DiagnosticCode::SourceFailed, Subject::None, missing);
@@ -713,7 +712,7 @@ async fn a_check_tells_what_a_read_would() {
 
 #[test]
 fn a_kind_that_is_no_file_is_refused() {
-    let kind = SourceKind::Keycloak(idpsyncd::config::KeycloakConfig {
+    let kind = idpsyncd::source::keycloak::KeycloakConfig {
         url: "https://auth.example.com".parse().unwrap(),
         realm: "osmo".to_owned(),
         client_id: "idpsyncd".to_owned(),
@@ -724,7 +723,7 @@ fn a_kind_that_is_no_file_is_refused() {
         timeout: std::time::Duration::from_secs(1),
         read_timeout: std::time::Duration::from_secs(1),
         concurrency: 1,
-    });
+    };
     let error = FileSource::new("corp", &kind).unwrap_err();
     assert_eq!(error.message, "source `corp` is of kind `keycloak`, not a file");
 }

@@ -315,7 +315,8 @@ impl Home {
             .replace("IDENTITY", identity)
             .replace("PROVISION", provision);
         std::fs::write(self.path("idpsyncd.toml"), text).unwrap();
-        config::load(&self.path("idpsyncd.toml")).unwrap_or_else(|error| panic!("{error}"))
+        config::load(&self.path("idpsyncd.toml"), &idpsyncd::source::kinds())
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn write(&self, name: &str, users: &[User]) {

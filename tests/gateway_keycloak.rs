@@ -48,7 +48,10 @@ fn gateway(issuer: &str) -> GatewayConfig {
         roles_claim = "realm_access.roles"
         "#
     );
-    parse(&text, Path::new("/etc/idpsyncd.toml")).unwrap().gateway.unwrap()
+    parse(&text, Path::new("/etc/idpsyncd.toml"), &idpsyncd::source::kinds())
+        .unwrap()
+        .gateway
+        .unwrap()
 }
 
 fn public_client(realm: &Realm<'_>, client_id: &str, more: Value) -> String {

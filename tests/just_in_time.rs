@@ -20,8 +20,8 @@ use idpsyncd::config::{self, Config};
 use idpsyncd::gateway::provision::{Limits, Provisioned, Provisioner};
 use idpsyncd::model::caller::{Caller, KnownBy};
 use idpsyncd::resolve::Rules;
-use idpsyncd::source::{Looked, OnProgress, Who};
-use idpsyncd::sync::{Options, Outcome, open_source, run};
+use idpsyncd::source::{Looked, OnProgress, Who, open_source};
+use idpsyncd::sync::{Options, Outcome, run};
 use serde_json::json;
 use support::kc_slapd::{Slapd, federate};
 use support::keycloak::{Keycloak, RIGHTS, Realm};
@@ -44,7 +44,10 @@ impl Home {
         let rest = "[store]\npath = \"store.db\"\n[gateway]\nhttp = \"127.0.0.1:0\"\n\
                     identity = \"header\"\nprovision = \"lookup\"\npreset = \"osmo\"\n";
         std::fs::write(&file, format!("{rest}{sources}")).unwrap();
-        let config = Arc::new(config::load(&file).unwrap_or_else(|error| panic!("{error}")));
+        let config = Arc::new(
+            config::load(&file, &idpsyncd::source::kinds())
+                .unwrap_or_else(|error| panic!("{error}")),
+        );
         // A busy machine must not turn a test of facts into one of speed.
         let limits = Limits {
             deadline: std::time::Duration::from_secs(120),

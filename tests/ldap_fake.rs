@@ -12,9 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fake::*;
-use idpsyncd::config::LdapConfig;
 use idpsyncd::directory::Snapshot;
-use idpsyncd::source::ldap::LdapSource;
+use idpsyncd::source::ldap::{LdapConfig, LdapSource};
 use idpsyncd::source::{Source, SourceError};
 use ldap::*;
 use openldap::{SUFFIX, group_dn, person_dn};

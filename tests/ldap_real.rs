@@ -15,10 +15,9 @@ mod skip;
 
 use std::sync::Arc;
 
-use idpsyncd::config::LdapConfig;
 use idpsyncd::directory::{Interest, Kind, Snapshot};
 use idpsyncd::source::Source;
-use idpsyncd::source::ldap::LdapSource;
+use idpsyncd::source::ldap::{Flavor, LdapConfig, LdapSource};
 use ldap::*;
 use openldap::*;
 
@@ -88,7 +87,7 @@ fn an_export_of_the_directory_reads_as_the_directory_does() {
     let config = reader(&server);
     let file = server.dir.path().join("export.ldif");
     std::fs::write(&file, server.search(&["*", "+"])).unwrap();
-    let config = idpsyncd::config::LdifConfig {
+    let config = idpsyncd::source::file::LdifConfig {
         path: file,
         users: config.users.clone(),
         groups: config.groups.clone(),
@@ -684,10 +683,10 @@ fn check_finds_what_would_make_a_read_fail_or_lie() {
 fn other_flavors_are_refused_as_not_built_yet() {
     let Some(server) = OpenLdap::start(&company(), "") else { return };
     let mut config = reader(&server);
-    config.flavor = idpsyncd::config::Flavor::ActiveDirectory;
+    config.flavor = Flavor::ActiveDirectory;
     let error = read(&config).unwrap_err();
     assert!(error.message.contains("Active Directory is not built yet"), "{error}");
-    config.flavor = idpsyncd::config::Flavor::OpenLdap;
+    config.flavor = Flavor::OpenLdap;
     assert_complete(&read(&config).unwrap());
 }
 

@@ -32,8 +32,10 @@ fn read(path: &Path, keys: &str) -> Snapshot {
         "[store]\npath = \"store.db\"\n[[source]]\nname = \"dir\"\nkind = \"file\"\nldif = '{}'\n{keys}\n",
         path.display()
     );
-    let config = idpsyncd::config::parse(&toml, Path::new("idpsyncd.toml")).unwrap();
-    let source = FileSource::new("dir", &config.sources[0].kind).unwrap();
+    let config =
+        idpsyncd::config::parse(&toml, Path::new("idpsyncd.toml"), &idpsyncd::source::kinds())
+            .unwrap();
+    let source = FileSource::new("dir", &*config.sources[0].kind).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(source.read(&Everything, Arc::new(|_| {}))).unwrap()
 }

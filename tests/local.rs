@@ -947,7 +947,8 @@ mod property {
         let home =
             Home::new(&config(&format!("{ACME}\n[sync]\non_missing = {{ after = \"0s\" }}\n")));
         realm(&home, &[]);
-        let config = load(Path::new(&home.path("idpsyncd.toml"))).unwrap();
+        let config =
+            load(Path::new(&home.path("idpsyncd.toml")), &idpsyncd::source::kinds()).unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let mut now = DateTime::UNIX_EPOCH + chrono::Duration::days(20_000);

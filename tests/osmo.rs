@@ -49,7 +49,7 @@ fn each_shape_comes_to_what_is_expected() {
     folders.sort();
     assert!(folders.len() >= 5);
     for folder in folders {
-        let got = match load(&folder.join("idpsyncd.toml")) {
+        let got = match load(&folder.join("idpsyncd.toml"), &idpsyncd::source::kinds()) {
             Ok(config) => told(&config),
             Err(error) => format!("{error}\n"),
         };
@@ -78,7 +78,7 @@ fn with(files: &[(&str, &str)], more: &str) -> Result<Config, Faults> {
         .iter()
         .map(|(name, text)| (PathBuf::from("/c").join(name), text.as_bytes().to_vec()))
         .collect();
-    parse_with(&text, Path::new("/c/idpsyncd.toml"), Files::Held(files))
+    parse_with(&text, Path::new("/c/idpsyncd.toml"), &idpsyncd::source::kinds(), Files::Held(files))
 }
 
 fn good(files: &[(&str, &str)], more: &str) -> Config {
@@ -328,7 +328,9 @@ fn a_role_is_declared_once() {
 fn a_file_that_is_not_there_is_a_fault_and_so_is_a_pattern_that_nothing_fits() {
     let read = |list: &str| {
         let text = format!("[store]\npath = \"s\"\n[import]\nosmo = {list}\n");
-        parse_with(&text, Path::new("/c/idpsyncd.toml"), Files::none()).unwrap_err().to_string()
+        parse_with(&text, Path::new("/c/idpsyncd.toml"), &idpsyncd::source::kinds(), Files::none())
+            .unwrap_err()
+            .to_string()
     };
     assert!(read("[\"a.yaml\"]").contains("4:9: import.osmo[1]: there is no file `/c/a.yaml`"));
     assert!(read("[\"*.yaml\"]").contains("import.osmo[1]: no file fits `/c/*.yaml`"));

@@ -509,7 +509,8 @@ fn configured(policy: &str, catalog: &str) -> Result<config::Config, String> {
          [[source]]\nname = \"s\"\nkind = \"file\"\nrealm_export = \"realm.json\"\n\n\
          [roles.r]\nexternal_roles = [\"r\"]\n[[roles.r.policies]]\n{policy}\n\n[[catalog]]\n{catalog}\n"
     );
-    config::parse(&text, Path::new("test.toml")).map_err(|faults| faults.to_string())
+    config::parse(&text, Path::new("test.toml"), &idpsyncd::source::kinds())
+        .map_err(|faults| faults.to_string())
 }
 
 #[test]

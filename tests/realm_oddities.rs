@@ -7,11 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use idpsyncd::config::{RealmExportConfig, SourceKind};
 use idpsyncd::directory::{
     Applied, Completeness, Directory, Enabled, Interest, Kind, Mirror, Snapshot,
 };
-use idpsyncd::source::file::FileSource;
+use idpsyncd::source::file::{FileSource, RealmExportConfig};
 use idpsyncd::source::{Source, SourceError};
 use serde_json::{Value, json};
 
@@ -45,7 +44,7 @@ fn try_read(path: &Path, realm: Option<&str>, rules: &Rules) -> Result<Snapshot,
         clients: vec!["shop".to_owned(), "account".to_owned()],
         service_accounts: false,
     };
-    let source = FileSource::new("s", &SourceKind::RealmExport(config)).unwrap();
+    let source = FileSource::new("s", &config).unwrap();
     source.read(rules, Arc::new(|_| {})).now_or_never().expect("a file is read without waiting")
 }
 

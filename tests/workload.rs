@@ -597,8 +597,8 @@ proptest! {
 
 /// One sync of the configuration in `folder`, in this process.
 fn sync_in(folder: &Path) {
-    let config =
-        idpsyncd::config::load(&folder.join("idpsyncd.toml")).unwrap_or_else(|e| panic!("{e}"));
+    let config = idpsyncd::config::load(&folder.join("idpsyncd.toml"), &idpsyncd::source::kinds())
+        .unwrap_or_else(|e| panic!("{e}"));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     in_process::sync(&runtime, &config, chrono::Utc::now());

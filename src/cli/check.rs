@@ -10,15 +10,15 @@ use super::args::{CheckArgs, Global, Output};
 use super::print::{self, Style};
 use super::sync::complain;
 use super::{Failure, exit, progress, runtime};
-use crate::config::{self, Config, ConfigError, GatewayConfig, SourceKind};
+use crate::config::{self, Config, ConfigError, GatewayConfig};
 use crate::directory::{Directory, Kind};
 use crate::model::diagnostic::{
     Diagnostic, DiagnosticCode, DiagnosticView, Severity, Subject, texts,
 };
 use crate::resolve::{Rules, folded};
 use crate::routes::coverage;
-use crate::source::SourceError;
-use crate::sync::{self, AdminError, Options, RunError, SourceResult, open_source};
+use crate::source::{SourceError, kinds, open_source};
+use crate::sync::{self, AdminError, Options, RunError, SourceResult};
 
 /// Everything that was found, errors first.
 #[derive(Serialize)]
@@ -31,7 +31,7 @@ struct Report<'a> {
 }
 
 pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<u8, Failure> {
-    let config = match config::load(&global.config) {
+    let config = match config::load(&global.config, &kinds()) {
         Ok(config) => config,
         Err(ConfigError::Faults(faults)) => {
             match global.output {
@@ -168,11 +168,7 @@ fn conventions(
     directory: &Directory,
     found: &mut BTreeSet<Diagnostic>,
 ) {
-    let clients = config.sources.iter().find(|s| s.name == source).map(|s| match &s.kind {
-        SourceKind::Keycloak(keycloak) => keycloak.clients.as_slice(),
-        SourceKind::RealmExport(export) => export.clients.as_slice(),
-        SourceKind::Ldap(_) | SourceKind::Ldif(_) | SourceKind::Local => &[],
-    });
+    let clients = config.sources.iter().find(|s| s.name == source).map(|s| s.kind.clients());
     one_client_only(source, directory, clients.unwrap_or(&[]), found);
     for (reference, members) in directory.refs.iter().zip(&directory.members) {
         let name = directory.text(reference.name);

@@ -35,6 +35,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::config::{self, Config, ConfigError};
 use crate::daemon;
+use crate::source::kinds;
 use crate::store::StoreError;
 use crate::sync::osmo_db::ReadError;
 use crate::sync::{ManualError, RunError};
@@ -208,7 +209,7 @@ fn understood(args: GlobalArgs, command: &Command) -> Result<Global, Failure> {
 
 /// The configuration; its faults go to standard error as they are.
 fn load(global: &Global) -> Result<Config, Failure> {
-    config::load(&global.config).map_err(|error| {
+    config::load(&global.config, &kinds()).map_err(|error| {
         eprintln!("{}", error.to_string().trim_end());
         Failure::Said
     })

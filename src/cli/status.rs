@@ -25,7 +25,7 @@ pub(super) fn run(config: &Config, output: Output) -> Result<u8, Failure> {
         .iter()
         .map(|source| {
             let status = stored.iter().find(|status| status.name == source.name);
-            (source.name.as_str(), source.kind.as_str(), status)
+            (source.name.as_str(), source.kind.word(), status)
         })
         // Where nobody was added by hand there is nothing to tell of.
         .filter(|(_, kind, status)| {

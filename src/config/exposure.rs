@@ -7,58 +7,15 @@ use std::path::Path;
 use url::Url;
 
 use super::gateway::{GatewayConfig, Identity, Listen};
-use super::types::{Config, SecretRef, SourceKind};
+use super::types::{Config, SecretRef};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 use crate::policy::Effect;
 
 /// What others on the network could read, change or ask.
 pub(super) fn warnings(config: &Config, warnings: &mut Vec<Diagnostic>) {
     for source in &config.sources {
-        let name = &source.name;
-        match &source.kind {
-            SourceKind::Keycloak(keycloak)
-                if keycloak.url.scheme() == "http" && remote(&keycloak.url) =>
-            {
-                warnings.push(
-                    Diagnostic::warning(
-                        DiagnosticCode::SecretInClear,
-                        Subject::None,
-                        format!(
-                            "source `{name}`: the client's secret goes over `http://` unencrypted"
-                        ),
-                    )
-                    .of(name),
-                );
-            }
-            SourceKind::Ldap(ldap)
-                if !ldap.start_tls
-                    && ldap.urls.iter().any(|url| url.scheme() == "ldap" && remote(url)) =>
-            {
-                let (code, message) = match ldap.bind_password {
-                    Some(_) => (
-                        DiagnosticCode::SecretInClear,
-                        format!(
-                            "source `{name}`: the password goes over `ldap://` unencrypted; use \
-                             `ldaps://` or `start_tls = true`"
-                        ),
-                    ),
-                    None => (
-                        DiagnosticCode::SourceInClear,
-                        format!(
-                            "source `{name}`: what the directory says comes over `ldap://` \
-                             unencrypted, so whoever is on the way can change it and give roles; \
-                             use `ldaps://` or `start_tls = true`"
-                        ),
-                    ),
-                };
-                warnings.push(Diagnostic::warning(code, Subject::None, message).of(name));
-            }
-            SourceKind::Keycloak(_)
-            | SourceKind::Ldap(_)
-            | SourceKind::RealmExport(_)
-            | SourceKind::Ldif(_)
-            | SourceKind::Local => {}
-        }
+        let exposed = source.kind.exposure(&source.name);
+        warnings.extend(exposed.map(|it| it.of(&source.name)));
     }
     if let Some(gateway) = &config.gateway {
         listeners(gateway, warnings);
@@ -67,7 +24,7 @@ pub(super) fn warnings(config: &Config, warnings: &mut Vec<Diagnostic>) {
 }
 
 /// Whether a URL leads to another machine.
-pub(super) fn remote(url: &Url) -> bool {
+pub(crate) fn remote(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     match host.parse::<IpAddr>() {
@@ -147,12 +104,7 @@ pub fn readable_secrets(config: &Config) -> Vec<Diagnostic> {
         }
     };
     for source in &config.sources {
-        let secret = match &source.kind {
-            SourceKind::Keycloak(keycloak) => Some(&keycloak.client_secret),
-            SourceKind::Ldap(ldap) => ldap.bind_password.as_ref(),
-            SourceKind::RealmExport(_) | SourceKind::Ldif(_) | SourceKind::Local => None,
-        };
-        if let Some(SecretRef::File(path)) = secret {
+        if let Some(SecretRef::File(path)) = source.kind.secret() {
             look(format!("source `{}`", source.name), path, Some(&source.name));
         }
     }

@@ -87,7 +87,7 @@ impl Files {
 
     /// The paths that fit `pattern`, sorted. As in a shell: a `*` goes no further than a slash, and
     /// fits no name that begins with a dot.
-    fn glob(&self, pattern: &Path) -> std::result::Result<Vec<PathBuf>, String> {
+    fn glob(&self, pattern: &Path) -> std::result::Result<Vec<PathBuf>, BadPattern> {
         let mut found = vec![PathBuf::new()];
         let mut certain = true;
         for part in pattern.components() {
@@ -101,9 +101,9 @@ impl Files {
             let fits = fits(&text)?;
             let mut next = BTreeSet::new();
             for folder in &found {
-                let names = self.list(folder).map_err(|error| {
-                    format!("cannot look into the folder `{}`: {error}", folder.display())
-                })?;
+                let names = self
+                    .list(folder)
+                    .map_err(|error| BadPattern::Folder { folder: folder.clone(), error })?;
                 let names = names.into_iter().filter(|name| fits(name));
                 next.extend(names.map(|name| folder.join(name)));
             }
@@ -118,13 +118,33 @@ fn here(folder: &Path) -> &Path {
     if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }
 
+/// Why nobody can tell which paths fit a pattern.
+#[derive(Debug, thiserror::Error)]
+enum BadPattern {
+    /// It goes down any number of folders.
+    #[error("holds `**`: name each level of folders")]
+    Levels,
+    /// It is none.
+    #[error("is not a pattern: {0}")]
+    Glob(globset::ErrorKind),
+    /// A folder on the way cannot be read.
+    #[error("cannot look into the folder `{}`: {error}", .folder.display())]
+    Folder {
+        /// Which.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+}
+
 /// Which names of a folder fit `pattern`.
-fn fits(pattern: &str) -> std::result::Result<impl Fn(&str) -> bool + use<>, String> {
+fn fits(pattern: &str) -> std::result::Result<impl Fn(&str) -> bool + use<>, BadPattern> {
     if pattern.contains("**") {
-        return Err("holds `**`: name each level of folders".to_owned());
+        return Err(BadPattern::Levels);
     }
     let glob = globset::GlobBuilder::new(pattern).literal_separator(true).build();
-    let glob = glob.map_err(|error| format!("is not a pattern: {}", error.kind()))?;
+    let glob = glob.map_err(|error| BadPattern::Glob(error.kind().clone()))?;
     let (glob, dotted) = (glob.compile_matcher(), pattern.starts_with('.'));
     Ok(move |name: &str| glob.is_match(name) && (dotted || !name.starts_with('.')))
 }
@@ -192,7 +212,7 @@ impl Node<'_> {
             let path = node.path()?;
             let by_pattern = is_pattern(node.string()?);
             let paths = if by_pattern {
-                self.ctx.files.glob(&path).map_err(|error| node.bad(error))?
+                self.ctx.files.glob(&path).map_err(|error| node.bad(error.to_string()))?
             } else {
                 vec![path.clone()]
             };

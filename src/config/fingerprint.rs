@@ -3,10 +3,7 @@
 //! Every struct is taken apart field by field, so that a new field does not compile until someone
 //! has decided whether a plan depends on it.
 
-use super::types::{
-    Config, DefaultAdmin, KeycloakConfig, LdapConfig, LdapGroups, LdapUsers, LdifConfig,
-    RealmExportConfig, SourceConfig, SourceKind, Sync,
-};
+use super::types::{Config, DefaultAdmin, SourceConfig, Sync};
 use crate::model::WorkloadIdentity;
 use crate::model::encoding::Encoder;
 use crate::model::username::UsernameFrom;
@@ -109,82 +106,7 @@ fn source(w: &mut Encoder, source: &SourceConfig) {
         LinkBy::Email => "email",
     });
     w.flag(*lifecycle);
-    match kind {
-        SourceKind::Keycloak(KeycloakConfig {
-            url,
-            realm,
-            client_id,
-            // Where the secret lies, how the connection is made and how fast: the same facts.
-            client_secret: _,
-            clients,
-            service_accounts,
-            ca_file: _,
-            timeout: _,
-            read_timeout: _,
-            concurrency: _,
-        }) => {
-            w.text("keycloak");
-            w.list([url.as_str(), realm, client_id]);
-            w.list(clients);
-            w.flag(*service_accounts);
-        }
-        SourceKind::Ldap(LdapConfig {
-            urls,
-            ca_file: _,
-            start_tls: _,
-            bind_dn,
-            bind_password: _,
-            flavor,
-            users: this_users,
-            groups: this_groups,
-            canary,
-            page_size: _,
-            timeout: _,
-            read_timeout: _,
-        }) => {
-            w.text("ldap");
-            w.list(urls.iter().map(url::Url::as_str));
-            w.maybe(bind_dn.as_ref().map(|dn| [dn]));
-            w.text(match flavor {
-                super::types::Flavor::Auto => "auto",
-                super::types::Flavor::OpenLdap => "openldap",
-                super::types::Flavor::Ds389 => "389ds",
-                super::types::Flavor::ActiveDirectory => "active-directory",
-            });
-            users(w, this_users);
-            groups(w, this_groups.as_ref());
-            w.maybe(canary.as_ref().map(|dn| [dn]));
-        }
-        SourceKind::RealmExport(RealmExportConfig { path, realm, clients, service_accounts }) => {
-            w.text("realm_export");
-            w.text(&path.to_string_lossy());
-            w.maybe(realm.as_ref().map(|realm| [realm]));
-            w.list(clients);
-            w.flag(*service_accounts);
-        }
-        SourceKind::Local => w.text("local"),
-        SourceKind::Ldif(LdifConfig { path, users: this_users, groups: this_groups }) => {
-            w.text("ldif");
-            w.text(&path.to_string_lossy());
-            users(w, this_users);
-            groups(w, this_groups.as_ref());
-        }
-    }
-}
-
-fn users(w: &mut Encoder, users: &LdapUsers) {
-    let LdapUsers { base, filter, username, email, email_verified } = users;
-    w.list([base, filter, username, email]);
-    w.flag(*email_verified);
-}
-
-fn groups(w: &mut Encoder, groups: Option<&LdapGroups>) {
-    let Some(LdapGroups { base, filter, name, nested, primary }) = groups else {
-        return w.text("no groups");
-    };
-    w.list([base, filter, name]);
-    w.flag(*nested);
-    w.flag(*primary);
+    kind.encode(w);
 }
 
 fn role(w: &mut Encoder, role: &RoleDefinition) {

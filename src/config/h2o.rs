@@ -11,6 +11,7 @@ use super::fault::{Code, RawFault};
 use super::files::Absent;
 use super::reader::{Node, Read, Reported, Table, all};
 use super::role::{Known, one_case};
+use super::value::BadValue;
 use crate::model::{Diagnostic, DiagnosticCode, Mode, RoleNameError, Subject, check_role_name};
 use crate::platform::h2o::{self, IamPolicy};
 use crate::policy::{Policy, Resource, ResourcePattern, allow_all};
@@ -335,7 +336,7 @@ pub(super) fn imply(
             None => {
                 match implied(name, templates.unwrap_or_default(), default_mode) {
                     Ok(role) => drop(roles.insert(name.clone(), role)),
-                    Err(why) => failed = Some(refuse(Code::BadValue, why)),
+                    Err(why) => failed = Some(refuse(Code::BadValue, why.to_string())),
                 }
                 cases.insert(one_case(name), name.clone());
                 known.declared.insert(name.clone(), false);
@@ -354,19 +355,19 @@ pub(super) fn imply(
 
 /// A role that is named and not declared: what a template makes of the name, else nothing yet. The
 /// template's restrictions stay with whoever holds it.
-fn implied(name: &str, templates: &[RoleTemplate], mode: Mode) -> Result<RoleDefinition, String> {
+fn implied(name: &str, templates: &[RoleTemplate], mode: Mode) -> Result<RoleDefinition, BadValue> {
     let made = templates.iter().find_map(|it| Some((it, it.instantiate(name)?)));
     let (mode, description, policies) = match made {
         Some((template, Ok((_, policies)))) if allow_all(&policies) => {
-            return Err(format!(
+            return Err(BadValue::new(format!(
                 "`{}` is what template `{}` makes, which allows `*:*`, and no template makes a \
                  protected role: declare it under `[roles]`",
                 name.escape_debug(),
                 template.name.escape_debug()
-            ));
+            )));
         }
         Some((template, Ok((description, policies)))) => (template.mode, description, policies),
-        Some((_, Err(why))) => return Err(why.to_string()),
+        Some((_, Err(why))) => return Err(BadValue::new(why.to_string())),
         None => (mode, String::new(), Vec::new()),
     };
     let external_roles = vec![name.to_owned()];

@@ -7,8 +7,8 @@ use super::fault::{Code, listed, near_miss};
 use super::gateway::{Identity, JustInTime};
 use super::reader::{Node, Read, Table, all};
 use super::role::Known;
-use super::types::{SourceConfig, SourceKind};
-use super::value::http_url;
+use super::types::SourceConfig;
+use super::value::{BadValue, http_url};
 use crate::model::username::UsernameFrom;
 
 /// `[[gateway.jwt]]`
@@ -118,9 +118,9 @@ impl Around<'_> {
         ))
     }
 
-    /// The Keycloak realm that issues tokens as `issuer`.
+    /// The source that issues tokens as `issuer`.
     fn issuing(&self, issuer: &str) -> Option<&str> {
-        let issues = |source: &&SourceConfig| matches!(&source.kind, SourceKind::Keycloak(keycloak) if keycloak.issues(issuer));
+        let issues = |source: &&SourceConfig| source.kind.issues(issuer);
         self.sources?.iter().find(issues).map(|source| source.name.as_str())
     }
 }
@@ -299,9 +299,8 @@ pub(super) fn subject(
         (None, None) => String::new(),
         (None, Some([only])) => only.name.clone(),
         (None, Some(several)) => {
-            let keycloak = |source: &&SourceConfig| matches!(source.kind, SourceKind::Keycloak(_));
-            let mut realms = several.iter().filter(keycloak);
-            match (realms.next(), realms.next()) {
+            let mut issuers = several.iter().filter(|source| source.kind.issues_tokens());
+            match (issuers.next(), issuers.next()) {
                 (Some(only), None) => only.name.clone(),
                 _ => {
                     return Err(table.missing(
@@ -356,9 +355,9 @@ pub(super) fn check(
 }
 
 /// `http(s)://…`, perhaps with a query, which some issuers tell their tenants by.
-fn jwks_url(text: &str) -> Result<url::Url, String> {
+fn jwks_url(text: &str) -> Result<url::Url, BadValue> {
     http_url(text.split_once('?').map_or(text, |(before, _)| before))?;
-    url::Url::parse(text).map_err(|_| "is not a URL".to_owned())
+    url::Url::parse(text).map_err(|_| BadValue::new("is not a URL"))
 }
 
 fn names(node: &Node<'_>) -> Read<Vec<String>> {

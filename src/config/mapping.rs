@@ -3,12 +3,12 @@
 use regex::Regex;
 
 use super::fault::{Code, listed, near_miss};
+use super::kind::Facts;
 use super::reader::{Node, Read, Table, all};
 use super::role::{Known, check_captures};
-use super::source::Facts;
 use crate::model::{Diagnostic, DiagnosticCode, Subject, check_role_name};
 use crate::resolve::template::anchored;
-use crate::resolve::{Mapping, MappingRule};
+use crate::resolve::{Mapping, MappingRule, Names};
 
 const RULES: [&str; 7] =
     ["group", "group_id", "group_regex", "group_name", "realm_role", "client_role", "attribute"];
@@ -116,10 +116,12 @@ fn rule(
     warnings: &mut Vec<Diagnostic>,
 ) -> Read<MappingRule> {
     let all_are =
-        |ldap: bool| !reached.is_empty() && reached.iter().all(|fact| fact.ldap == Some(ldap));
+        |names: Names| !reached.is_empty() && reached.iter().all(|fact| fact.names == Some(names));
+    // Where names are folded, groups are entries of a directory.
+    let (all_directories, no_directory) = (all_are(Names::Folded), all_are(Names::Exact));
     match key {
         "group" if node.is_list() => {
-            if all_are(true) {
+            if all_directories {
                 return Err(node.fault(
                     Code::Conflict,
                     "a list of names is a Keycloak group: name a group of a directory by its DN",
@@ -135,12 +137,12 @@ fn rule(
             let group = node.text()?;
             let path = group.starts_with('/') && group.len() > 1;
             let dn = group.contains('=');
-            if all_are(false) && !path {
+            if no_directory && !path {
                 return Err(node.bad(format!(
                     "`{group}` is not the path of a Keycloak group: expected the like of `/Eng/ML`"
                 )));
             }
-            if all_are(true) && !dn {
+            if all_directories && !dn {
                 return Err(node.bad(format!(
                     "`{group}` is not a DN: expected the like of \
                      `cn=ml,ou=groups,dc=example,dc=org`"
@@ -170,7 +172,7 @@ fn rule(
             let regex = node.parsed(anchored)?;
             Ok(MappingRule::GroupRegex { text: node.string()?.to_owned(), regex })
         }
-        "realm_role" | "client_role" if all_are(true) => Err(node.fault(
+        "realm_role" | "client_role" if all_directories => Err(node.fault(
             Code::Conflict,
             "a directory has no Keycloak roles: use `group` or `group_name`",
         )),
@@ -198,9 +200,9 @@ fn client_role_of(node: &Node<'_>, reached: &[&Facts]) -> Read<MappingRule> {
     let [client, role] = names.as_slice() else {
         return Err(node.bad("is not a list of two names, `[\"client\", \"role\"]`"));
     };
-    let keycloaks = || reached.iter().filter(|fact| fact.ldap != Some(true));
-    let clients = || keycloaks().flat_map(|fact| fact.clients.iter().flatten());
-    let unknown = reached.is_empty() || keycloaks().any(|fact| fact.clients.is_none());
+    let with_clients = || reached.iter().filter(|fact| fact.names != Some(Names::Folded));
+    let clients = || with_clients().flat_map(|fact| fact.clients.iter().flatten());
+    let unknown = reached.is_empty() || with_clients().any(|fact| fact.clients.is_none());
     if !unknown && !clients().any(|known| known == client) {
         return Err(node.fault_near(
             Code::UnknownName,
@@ -231,11 +233,11 @@ fn client_role(
     if client.is_empty() || role.is_empty() {
         return Err(node.bad(format!("`{text}` is not a client's role: expected `client/role`")));
     }
-    let keycloaks = || reached.iter().filter(|fact| fact.ldap != Some(true));
-    if keycloaks().any(|fact| fact.clients.is_none()) || reached.is_empty() {
+    let with_clients = || reached.iter().filter(|fact| fact.names != Some(Names::Folded));
+    if with_clients().any(|fact| fact.clients.is_none()) || reached.is_empty() {
         return Ok(MappingRule::ClientRole(text));
     }
-    let clients = || keycloaks().flat_map(|fact| fact.clients.iter().flatten());
+    let clients = || with_clients().flat_map(|fact| fact.clients.iter().flatten());
     let role_of = |client: &str| {
         let role = text.strip_prefix(client).and_then(|rest| rest.strip_prefix('/'));
         role.filter(|role| !role.is_empty()).map(str::to_owned)

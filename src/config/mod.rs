@@ -20,6 +20,7 @@ mod gateway;
 mod h2o;
 mod import;
 mod jwt;
+mod kind;
 mod mapping;
 mod reader;
 mod role;
@@ -36,23 +37,30 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+/// How a source's names compare, which its kind says.
+pub use crate::resolve::Names;
 pub use credentials::{TOKEN_NAME, TokensConfig};
 pub use exposure::readable_secrets;
+pub(crate) use exposure::remote;
 pub use fault::{Code, Fault, Faults};
 pub use files::{Files, name_fits};
 pub use gateway::{AllowedConfig, GatewayConfig, Identity, JustInTime, Listen, TlsConfig};
 pub use h2o::{H2oConfig, H2oTag, IamFile};
 pub use jwt::{IdentifyBy, JwtConfig, OSMO, SubjectHeader};
+pub use kind::{ClaimedNames, KindSettings, Kinds, LocalSettings};
+pub(crate) use kind::{SourceKind, SourceTable, TableForm};
+pub(crate) use reader::{Node, Read, Table, all};
 pub use role::role_in_another_case;
 pub use secret::SecretError;
 pub use types::*;
 pub use value::redacted;
+pub(crate) use value::{BadValue, dn, http_url, url};
 
 use crate::model::Mode;
 use crate::model::username::UsernameFrom;
 use crate::resolve::LinkBy;
 use fault::{Lines, RawFault};
-use reader::{Ctx, Read, Table};
+use reader::Ctx;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -80,16 +88,16 @@ fn hint(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// Reads the configuration `file`, and the platform's files that it names. Nothing else is opened:
+/// Reads the configuration `file`, whose sources are of `kinds`, and the platform's files that it names. Nothing else is opened:
 /// not the secrets, nor a source's files.
 ///
 /// # Errors
 /// The file cannot be read, or holds faults: all of them.
-pub fn load(file: &Path) -> Result<Config, ConfigError> {
+pub fn load(file: &Path, kinds: &Kinds) -> Result<Config, ConfigError> {
     let bytes = std::fs::read(file)
         .map_err(|error| ConfigError::Unreadable { file: file.to_owned(), error })?;
     match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok(parse_with(text, file, Files::Disk)?),
+        Ok(text) => Ok(parse_with(text, file, kinds, Files::Disk)?),
         Err(error) => {
             let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
             // The part before the first bad byte is valid, so this borrows and replaces nothing.
@@ -106,27 +114,27 @@ pub fn load(file: &Path) -> Result<Config, ConfigError> {
     }
 }
 
-/// Parses the configuration `text` of `file`, whose folder relative paths start from. Reads no
-/// file, no environment and no clock.
+/// Parses the configuration `text` of `file`, whose folder relative paths start from and whose
+/// sources are of `kinds`. Reads no file, no environment and no clock.
 ///
 /// # Errors
 /// Every fault of the text; a file that it names is one.
-pub fn parse(text: &str, file: &Path) -> Result<Config, Faults> {
-    parse_with(text, file, Files::none())
+pub fn parse(text: &str, file: &Path, kinds: &Kinds) -> Result<Config, Faults> {
+    parse_with(text, file, kinds, Files::none())
 }
 
 /// As [`parse`], with the platform's files that the text names from `files`.
 ///
 /// # Errors
 /// Every fault of the text and of those files.
-pub fn parse_with(text: &str, file: &Path, files: Files) -> Result<Config, Faults> {
+pub fn parse_with(text: &str, file: &Path, kinds: &Kinds, files: Files) -> Result<Config, Faults> {
     let lines = Lines::of(text);
     let repaired = syntax::repair(text, &lines);
     let (tree, _) = DeTable::parse_recoverable(&repaired.text);
     let base = file.parent().map(Path::to_owned).unwrap_or_default();
     let ctx = Ctx::new(base, files);
     let root = Table::new(&ctx, String::new(), 0..0, tree.get_ref());
-    let config = config(&root, file);
+    let config = config(&root, file, kinds);
     drop(root);
     let (mut faults, elsewhere) = ctx.into_faults();
     repaired.report(text, &lines, tree.get_ref(), &mut faults);
@@ -137,7 +145,7 @@ pub fn parse_with(text: &str, file: &Path, files: Files) -> Result<Config, Fault
 }
 
 /// The whole file. Every section is read before the first `?`, so that every fault is found.
-fn config(root: &Table<'_>, file: &Path) -> Read<Config> {
+fn config(root: &Table<'_>, file: &Path, kinds: &Kinds) -> Read<Config> {
     let store = sections::store(root);
     let schedule = sections::schedule(root);
     let sync = sections::sync(root);
@@ -146,7 +154,7 @@ fn config(root: &Table<'_>, file: &Path) -> Read<Config> {
         .as_ref()
         .map_or((Mode::Merge, LinkBy::Username), |(sync, link_by)| (sync.default_mode, *link_by));
     let tokens = sections::tokens(root);
-    let source::ReadSources { sources, facts } = source::sources(root, link_by);
+    let source::ReadSources { sources, facts } = source::sources(root, link_by, kinds);
     let mut known = role::Known::default();
     let mut warnings = Vec::new();
     let import = import::import(root, &mut warnings);

@@ -18,10 +18,10 @@ use super::files::Files;
 
 /// A fault was recorded.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reported(());
+pub(crate) struct Reported(());
 
 /// A value, or the proof that a fault says why there is none.
-pub(super) type Read<T> = Result<T, Reported>;
+pub(crate) type Read<T> = Result<T, Reported>;
 
 /// Collects what is found.
 pub(super) struct Ctx {
@@ -77,7 +77,7 @@ impl Ctx {
 }
 
 /// All values, or the proof that one of them is not there. Looks at every item, unlike `collect`.
-pub(super) fn all<T>(items: impl IntoIterator<Item = Read<T>>) -> Read<Vec<T>> {
+pub(crate) fn all<T>(items: impl IntoIterator<Item = Read<T>>) -> Read<Vec<T>> {
     let items: Vec<Read<T>> = items.into_iter().collect();
     items.into_iter().collect()
 }
@@ -92,9 +92,9 @@ pub(super) fn child(path: &str, key: &str) -> String {
 
 /// A value with its place and its key's path.
 #[derive(Clone)]
-pub(super) struct Node<'a> {
+pub(crate) struct Node<'a> {
     /// Where faults go.
-    pub ctx: &'a Ctx,
+    pub(super) ctx: &'a Ctx,
     /// The key's path.
     pub key: String,
     /// Bytes of the file.
@@ -108,17 +108,17 @@ impl<'a> Node<'a> {
     }
 
     /// Records a fault here.
-    pub(super) fn fault(&self, code: Code, message: impl Into<String>) -> Reported {
+    pub(crate) fn fault(&self, code: Code, message: impl Into<String>) -> Reported {
         self.fault_near(code, message, None)
     }
 
     /// Records a value that is not possible here.
-    pub(super) fn bad(&self, message: impl Into<String>) -> Reported {
+    pub(crate) fn bad(&self, message: impl Into<String>) -> Reported {
         self.fault(Code::BadValue, message)
     }
 
     /// Records a fault here with the name that was probably meant.
-    pub(super) fn fault_near(
+    pub(crate) fn fault_near(
         &self,
         code: Code,
         message: impl Into<String>,
@@ -134,7 +134,7 @@ impl<'a> Node<'a> {
     }
 
     /// Records that something else was expected here. Says what is there, never its value.
-    pub(super) fn wrong_type(&self, expected: &str) -> Reported {
+    pub(crate) fn wrong_type(&self, expected: &str) -> Reported {
         let found = match self.value {
             DeValue::String(_) => "a string",
             DeValue::Integer(_) => "an integer",
@@ -148,27 +148,27 @@ impl<'a> Node<'a> {
     }
 
     /// The string here, if it is one.
-    pub(super) fn as_str(&self) -> Option<&'a str> {
+    pub(crate) fn as_str(&self) -> Option<&'a str> {
         self.value.as_str()
     }
 
     /// The boolean here, if it is one; records nothing.
-    pub(super) fn as_bool(&self) -> Option<bool> {
+    pub(crate) fn as_bool(&self) -> Option<bool> {
         self.value.as_bool()
     }
 
     /// Whether this is a list.
-    pub(super) fn is_list(&self) -> bool {
+    pub(crate) fn is_list(&self) -> bool {
         self.value.is_array()
     }
 
     /// Any string.
-    pub(super) fn string(&self) -> Read<&'a str> {
+    pub(crate) fn string(&self) -> Read<&'a str> {
         self.value.as_str().ok_or_else(|| self.wrong_type("a string"))
     }
 
     /// A string with something in it and without control characters.
-    pub(super) fn text(&self) -> Read<String> {
+    pub(crate) fn text(&self) -> Read<String> {
         let text = self.string()?;
         if text.trim().is_empty() {
             return Err(self.bad("is empty"));
@@ -180,7 +180,7 @@ impl<'a> Node<'a> {
     }
 
     /// A string that `parse` understands; its error is the message.
-    pub(super) fn parsed<T, E: std::fmt::Display>(
+    pub(crate) fn parsed<T, E: std::fmt::Display>(
         &self,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Read<T> {
@@ -188,12 +188,12 @@ impl<'a> Node<'a> {
     }
 
     /// `true` or `false`.
-    pub(super) fn boolean(&self) -> Read<bool> {
+    pub(crate) fn boolean(&self) -> Read<bool> {
         self.value.as_bool().ok_or_else(|| self.wrong_type("`true` or `false`"))
     }
 
     /// A whole number in a range.
-    pub(super) fn integer(&self, range: std::ops::RangeInclusive<u64>) -> Read<u64> {
+    pub(crate) fn integer(&self, range: std::ops::RangeInclusive<u64>) -> Read<u64> {
         let DeValue::Integer(number) = self.value else {
             return Err(self.wrong_type("a whole number"));
         };
@@ -213,7 +213,7 @@ impl<'a> Node<'a> {
     }
 
     /// A number from 0 to 100.
-    pub(super) fn percent(&self) -> Read<f64> {
+    pub(crate) fn percent(&self) -> Read<f64> {
         let (text, number) = match self.value {
             DeValue::Integer(number) => (
                 number.to_string(),
@@ -228,7 +228,7 @@ impl<'a> Node<'a> {
     }
 
     /// One of a few words.
-    pub(super) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Read<T> {
+    pub(crate) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Read<T> {
         let given = self.string()?;
         match words.iter().find(|(word, _)| *word == given) {
             Some((_, value)) => Ok(*value),
@@ -242,7 +242,7 @@ impl<'a> Node<'a> {
     }
 
     /// The items of a list.
-    pub(super) fn list(&self) -> Read<Vec<Node<'a>>> {
+    pub(crate) fn list(&self) -> Read<Vec<Node<'a>>> {
         let array = self.value.as_array().ok_or_else(|| self.wrong_type("a list"))?;
         Ok(self.items(array))
     }
@@ -255,7 +255,7 @@ impl<'a> Node<'a> {
     }
 
     /// The items of a list that must have some.
-    pub(super) fn some_list(&self) -> Read<Vec<Node<'a>>> {
+    pub(crate) fn some_list(&self) -> Read<Vec<Node<'a>>> {
         let list = self.list()?;
         if list.is_empty() {
             return Err(self.bad("is an empty list"));
@@ -264,19 +264,19 @@ impl<'a> Node<'a> {
     }
 
     /// The table here.
-    pub(super) fn table(&self) -> Read<Table<'a>> {
+    pub(crate) fn table(&self) -> Read<Table<'a>> {
         let table = self.value.as_table().ok_or_else(|| self.wrong_type("a table"))?;
         Ok(Table::new(self.ctx, self.key.clone(), self.span.clone(), table))
     }
 
     /// The table here, if it is one; records nothing.
-    pub(super) fn as_table(&self) -> Option<Table<'a>> {
+    pub(crate) fn as_table(&self) -> Option<Table<'a>> {
         let table = self.value.as_table()?;
         Some(Table::new(self.ctx, self.key.clone(), self.span.clone(), table))
     }
 
     /// The tables of `[[key]]`.
-    pub(super) fn tables(&self) -> Read<Vec<Table<'a>>> {
+    pub(crate) fn tables(&self) -> Read<Vec<Table<'a>>> {
         match self.value.as_array() {
             Some(array) => all(self.items(array).iter().map(Node::table)),
             None => Err(self.wrong_type(&format!("a list of tables, each written `[[{}]]`", {
@@ -296,9 +296,9 @@ impl<'a> Node<'a> {
 }
 
 /// A table whose keys are looked up by name.
-pub(super) struct Table<'a> {
+pub(crate) struct Table<'a> {
     /// Where faults go.
-    pub ctx: &'a Ctx,
+    pub(super) ctx: &'a Ctx,
     /// The table's path; empty for the whole file.
     pub key: String,
     /// Bytes of the file: those of its header.
@@ -319,7 +319,7 @@ impl<'a> Table<'a> {
     }
 
     /// Records a fault of the table as a whole.
-    pub(super) fn fault(&self, code: Code, message: impl Into<String>) -> Reported {
+    pub(crate) fn fault(&self, code: Code, message: impl Into<String>) -> Reported {
         self.ctx.report(RawFault {
             span: self.span.clone(),
             key: self.key.clone(),
@@ -331,13 +331,13 @@ impl<'a> Table<'a> {
 
     /// The proof that an unknown key was reported that was probably meant to be one of `keys`.
     /// Ask after [`Table::finish`].
-    pub(super) fn meant(&self, keys: &[&str]) -> Option<Reported> {
+    pub(crate) fn meant(&self, keys: &[&str]) -> Option<Reported> {
         let meant = self.ctx.meant.borrow();
         keys.iter().any(|key| meant.contains(&child(&self.key, key))).then_some(Reported(()))
     }
 
     /// Records that a key is missing; `key` may go down into tables that are missing with it.
-    pub(super) fn missing(&self, key: &str, message: impl Into<String>) -> Reported {
+    pub(crate) fn missing(&self, key: &str, message: impl Into<String>) -> Reported {
         self.ctx.report(RawFault {
             span: self.span.clone(),
             key: key.split('.').fold(self.key.clone(), |path, key| child(&path, key)),
@@ -348,7 +348,7 @@ impl<'a> Table<'a> {
     }
 
     /// The value of `key`, which is known here from now on.
-    pub(super) fn get(&self, key: &'static str) -> Option<Node<'a>> {
+    pub(crate) fn get(&self, key: &'static str) -> Option<Node<'a>> {
         if !self.asked.borrow().contains(&key) {
             self.asked.borrow_mut().push(key);
         }
@@ -357,12 +357,12 @@ impl<'a> Table<'a> {
     }
 
     /// Whether `key` is there. Does not make it known.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
     /// The value of a key that must be there.
-    pub(super) fn required<T>(
+    pub(crate) fn required<T>(
         &self,
         key: &'static str,
         read: impl FnOnce(&Node<'a>) -> Read<T>,
@@ -374,7 +374,7 @@ impl<'a> Table<'a> {
     }
 
     /// The value of a key that may be there.
-    pub(super) fn optional<T>(
+    pub(crate) fn optional<T>(
         &self,
         key: &'static str,
         read: impl FnOnce(&Node<'a>) -> Read<T>,
@@ -383,7 +383,7 @@ impl<'a> Table<'a> {
     }
 
     /// The value of a key that may be there, else `default`.
-    pub(super) fn or<T>(
+    pub(crate) fn or<T>(
         &self,
         key: &'static str,
         default: T,
@@ -394,7 +394,7 @@ impl<'a> Table<'a> {
 
     /// A key that belongs to another kind of table than this one: there, it is a fault that says
     /// so, and not an unknown key.
-    pub(super) fn refuse(&self, key: &'static str, why: &str) {
+    pub(crate) fn refuse(&self, key: &'static str, why: &str) {
         // Not through `get`: what does not belong here is no near miss either.
         if let Some((name, _)) = self.table.get_key_value(key) {
             self.ctx.report(RawFault {
@@ -408,7 +408,7 @@ impl<'a> Table<'a> {
     }
 
     /// All entries, each key with its value and its own place.
-    pub(super) fn entries(&self) -> Vec<(&'a str, Range<usize>, Node<'a>)> {
+    pub(crate) fn entries(&self) -> Vec<(&'a str, Range<usize>, Node<'a>)> {
         let mut entries: Vec<_> = self
             .table
             .iter()
@@ -422,7 +422,7 @@ impl<'a> Table<'a> {
     }
 
     /// Reports every key that nobody asked for; `refused` ones were reported already.
-    pub(super) fn finish_but(&self, refused: &[&str]) {
+    pub(crate) fn finish_but(&self, refused: &[&str]) {
         let asked = self.asked.borrow();
         for name in self.table.keys() {
             let text: &str = name.get_ref().as_ref();
@@ -448,7 +448,7 @@ impl<'a> Table<'a> {
     }
 
     /// Reports every key that nobody asked for.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.finish_but(&[]);
     }
 }

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::kind::{KindSettings, LocalSettings};
 use crate::model::username::UsernameFrom;
 use crate::model::{Diagnostic, Mode, StoreConfig, WorkloadIdentity};
 use crate::plan::Guard;
 use crate::policy::{Action, Resource};
 use crate::resolve::{
-    LinkBy, Mapping, Names, Provision, RoleDefinition, RoleTemplate, Settings, SourceTerms,
+    LinkBy, Mapping, Provision, RoleDefinition, RoleTemplate, Settings, SourceTerms,
 };
 
 /// Everything that a run needs to know.
@@ -131,8 +133,8 @@ pub struct SourceConfig {
     pub link_by: LinkBy,
     /// It says who is there, enabled or gone; `false`: it gives roles only. Default true.
     pub lifecycle: bool,
-    /// What kind, with the kind's own keys.
-    pub kind: SourceKind,
+    /// What the keys of its kind say.
+    pub kind: Arc<dyn KindSettings>,
 }
 
 impl SourceConfig {
@@ -144,8 +146,8 @@ impl SourceConfig {
             grants: self.grants.as_deref(),
             link_by: self.link_by,
             lifecycle: self.lifecycle,
-            names: if self.kind.is_ldap() { Names::Folded } else { Names::Exact },
-            without_ids: self.kind.is_file() || self.kind.is_ldap(),
+            names: self.kind.names(),
+            without_ids: self.kind.without_ids(),
             by_hand: self.kind.is_local(),
         }
     }
@@ -158,7 +160,7 @@ impl SourceConfig {
             grants: None,
             link_by: LinkBy::Username,
             lifecycle: true,
-            kind: SourceKind::Local,
+            kind: Arc::new(LocalSettings),
         }
     }
 }
@@ -172,189 +174,6 @@ pub struct DefaultAdmin {
     pub password: SecretRef,
     /// The role that the user is granted: declared, and not `everyone`'s.
     pub role: String,
-}
-
-/// The kinds of source.
-#[derive(Clone, Debug)]
-pub enum SourceKind {
-    /// A realm of a Keycloak server.
-    Keycloak(KeycloakConfig),
-    /// An LDAP directory.
-    Ldap(LdapConfig),
-    /// A Keycloak realm export.
-    RealmExport(RealmExportConfig),
-    /// An LDIF file.
-    Ldif(LdifConfig),
-    /// The built-in one: its mirror in the store is all there is of it, changed by commands and by
-    /// `[default_admin]` alone.
-    Local,
-}
-
-impl SourceKind {
-    /// Whether names and groups are an LDAP directory's (live or LDIF).
-    #[must_use]
-    pub fn is_ldap(&self) -> bool {
-        matches!(self, SourceKind::Ldap(_) | SourceKind::Ldif(_))
-    }
-
-    /// Whether it is a file.
-    #[must_use]
-    pub fn is_file(&self) -> bool {
-        matches!(self, SourceKind::RealmExport(_) | SourceKind::Ldif(_))
-    }
-
-    /// Whether it is the built-in source.
-    #[must_use]
-    pub fn is_local(&self) -> bool {
-        matches!(self, SourceKind::Local)
-    }
-
-    /// `keycloak`, `ldap`, `file` or `local`.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            SourceKind::Local => "local",
-            SourceKind::Keycloak(_) => "keycloak",
-            SourceKind::Ldap(_) => "ldap",
-            SourceKind::RealmExport(_) | SourceKind::Ldif(_) => "file",
-        }
-    }
-}
-
-/// `kind = "keycloak"`
-#[derive(Clone, Debug)]
-pub struct KeycloakConfig {
-    /// `http(s)://host[:port][/prefix]`, without user info, query or fragment.
-    pub url: url::Url,
-    /// The realm's name. Case counts.
-    pub realm: String,
-    /// The client whose service account reads.
-    pub client_id: String,
-    /// Its secret.
-    pub client_secret: SecretRef,
-    /// The clients whose client roles count.
-    pub clients: Vec<String>,
-    /// Service accounts are people too. Default false.
-    pub service_accounts: bool,
-    /// A CA certificate file (PEM) to trust besides the system's.
-    pub ca_file: Option<PathBuf>,
-    /// The longest one request may take. Default 60 s.
-    pub timeout: Duration,
-    /// The longest a whole read may take. Default 10 m.
-    pub read_timeout: Duration,
-    /// Requests at once. Default 2.
-    pub concurrency: usize,
-}
-
-impl KeycloakConfig {
-    /// Whether this is the realm that issues tokens as `issuer`: `{url}/realms/{realm}`.
-    #[must_use]
-    pub fn issues(&self, issuer: &str) -> bool {
-        let base = self.url.as_str().trim_end_matches('/');
-        let realm = issuer.strip_prefix(base).and_then(|rest| rest.strip_prefix("/realms/"));
-        realm.is_some_and(|realm| {
-            realm == self.realm
-                || percent_encoding::percent_decode_str(realm)
-                    .decode_utf8()
-                    .is_ok_and(|realm| realm == self.realm)
-        })
-    }
-}
-
-/// `kind = "ldap"`
-#[derive(Clone, Debug)]
-pub struct LdapConfig {
-    /// `ldap://`, `ldaps://` or `ldapi://` URLs, tried in order. At least one.
-    pub urls: Vec<url::Url>,
-    /// A CA certificate file (PEM) to trust instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// StartTLS on `ldap://`.
-    pub start_tls: bool,
-    /// The identity to bind as; absent: anonymous, or SASL EXTERNAL over `ldapi://`.
-    pub bind_dn: Option<String>,
-    /// Its password.
-    pub bind_password: Option<SecretRef>,
-    /// What kind of server.
-    pub flavor: Flavor,
-    /// Where the people are.
-    pub users: LdapUsers,
-    /// Where the groups are; absent: it has none, as `groups = false` says.
-    pub groups: Option<LdapGroups>,
-    /// An entry that must be readable, else the read is partial.
-    pub canary: Option<String>,
-    /// Entries a page. Default 1000.
-    pub page_size: u32,
-    /// The longest one operation may take. Default 60 s.
-    pub timeout: Duration,
-    /// The longest a whole read may take. Default 10 m.
-    pub read_timeout: Duration,
-}
-
-/// `flavor`
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Flavor {
-    /// Told by the server's root DSE.
-    Auto,
-    /// OpenLDAP.
-    OpenLdap,
-    /// 389 Directory Server. Not built yet: reading says so.
-    Ds389,
-    /// Active Directory. Not built yet: reading says so.
-    ActiveDirectory,
-}
-
-/// `users = { … }`
-#[derive(Clone, Debug)]
-pub struct LdapUsers {
-    /// Search base, a DN.
-    pub base: String,
-    /// Default `(objectClass=inetOrgPerson)`.
-    pub filter: String,
-    /// The attribute that holds the username. Default `uid`.
-    pub username: String,
-    /// The attribute that holds the email address. Default `mail`.
-    pub email: String,
-    /// The source's `email_verified`: nobody can write their own address there. Default false.
-    pub email_verified: bool,
-}
-
-/// `groups = { … }`
-#[derive(Clone, Debug)]
-pub struct LdapGroups {
-    /// Search base, a DN.
-    pub base: String,
-    /// Default `(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))`.
-    pub filter: String,
-    /// The attribute that holds the bare name. Default `cn`.
-    pub name: String,
-    /// Close over nested groups. Default true.
-    pub nested: bool,
-    /// A `posixGroup` has its primary members too, by `gidNumber`. Default false.
-    pub primary: bool,
-}
-
-/// `kind = "file"` with `realm_export`
-#[derive(Clone, Debug)]
-pub struct RealmExportConfig {
-    /// The export.
-    pub path: PathBuf,
-    /// Which realm of several; absent: the only one.
-    pub realm: Option<String>,
-    /// The clients whose client roles count.
-    pub clients: Vec<String>,
-    /// Service accounts are people too. Default false.
-    pub service_accounts: bool,
-}
-
-/// `kind = "file"` with `ldif`
-#[derive(Clone, Debug)]
-pub struct LdifConfig {
-    /// The LDIF.
-    pub path: PathBuf,
-    /// Where the people are. Base `""` is everywhere.
-    pub users: LdapUsers,
-    /// Where the groups are. Base `""` is everywhere. Absent: it has none.
-    pub groups: Option<LdapGroups>,
 }
 
 /// `{ file = "…" }`, `{ env = "…" }` or `{ credential = "…" }`

@@ -11,17 +11,29 @@ use super::fault::{Code, near_miss};
 use super::reader::{Node, Read};
 use super::types::{Schedule, SecretRef};
 
+/// Why a text is not such a value: what is shown after the key. Holds nothing that may be a secret.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct BadValue(String);
+
+impl BadValue {
+    /// It "`text` is not …", or "holds …".
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        BadValue(why.into())
+    }
+}
+
 /// The longest duration that may be written: 100 years. Past it, adding one to a date could
 /// leave the calendar.
 const LONGEST: u64 = 36_500 * 86_400;
 
 /// A duration: whole numbers with a unit of `d`, `h`, `m` or `s`, largest first: `90s`, `1h30m`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, BadValue> {
     let bad = || {
-        format!(
+        BadValue::new(format!(
             "`{}` is not a duration: write `90s`, `5m`, `24h`, `1d` or `1h30m`",
             text.escape_debug()
-        )
+        ))
     };
     let mut rest = text;
     let mut seconds = 0u64;
@@ -50,36 +62,36 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         return Err(bad());
     }
     if seconds > LONGEST {
-        return Err(format!("`{text}` is longer than 100 years"));
+        return Err(BadValue::new(format!("`{text}` is longer than 100 years")));
     }
     Ok(Duration::from_secs(seconds))
 }
 
 /// A duration of at least a second.
-pub(super) fn some_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn some_duration(text: &str) -> Result<Duration, BadValue> {
     match duration(text)? {
-        Duration::ZERO => Err(format!("`{text}` is no time at all: at least `1s`")),
+        Duration::ZERO => Err(BadValue::new(format!("`{text}` is no time at all: at least `1s`"))),
         duration => Ok(duration),
     }
 }
 
 /// A cron expression of 6 or 7 fields, seconds first, that comes up at least once.
-pub(super) fn cron(text: &str) -> Result<(cron::Schedule, String), String> {
+pub(super) fn cron(text: &str) -> Result<(cron::Schedule, String), BadValue> {
     let shown = text.escape_debug();
     if text.split_whitespace().count() == 5 {
-        return Err(format!(
+        return Err(BadValue::new(format!(
             "`{shown}` has 5 fields: seconds come first here, so write `0 {shown}`"
-        ));
+        )));
     }
     let schedule = cron::Schedule::from_str(text).map_err(|_| {
-        format!(
+        BadValue::new(format!(
             "`{shown}` is not a cron expression: expected 6 fields, seconds first, such as \
              `0 */5 * * * *`"
-        )
+        ))
     })?;
     // From a fixed moment, so that the same file means the same every day.
     if schedule.after(&chrono::DateTime::UNIX_EPOCH).next().is_none() {
-        return Err(format!("`{shown}` never comes"));
+        return Err(BadValue::new(format!("`{shown}` never comes")));
     }
     Ok((schedule, text.to_owned()))
 }
@@ -104,125 +116,85 @@ pub fn redacted(url: &Url) -> String {
 
 /// A URL of one of `schemes`, without user info, query and fragment. Messages never hold the raw
 /// text: it may carry a password.
-pub(super) fn url(text: &str, schemes: &[&str]) -> Result<Url, String> {
+pub(crate) fn url(text: &str, schemes: &[&str]) -> Result<Url, BadValue> {
     let url = Url::parse(text).map_err(|error| match error {
         url::ParseError::RelativeUrlWithoutBase => {
-            "is not a URL: nothing like `https://` stands before the host".to_owned()
+            BadValue::new("is not a URL: nothing like `https://` stands before the host")
         }
-        error => format!("is not a URL: {}", error.to_string().to_lowercase()),
+        error => BadValue::new(format!("is not a URL: {}", error.to_string().to_lowercase())),
     })?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("holds a user name or password: give those with their own keys".to_owned());
+        return Err(BadValue::new("holds a user name or password: give those with their own keys"));
     }
     if text.contains('@') && url.cannot_be_a_base() {
-        return Err("is not a URL: `//` is missing after the scheme".to_owned());
+        return Err(BadValue::new("is not a URL: `//` is missing after the scheme"));
     }
     if !schemes.contains(&url.scheme()) {
         let schemes: Vec<String> = schemes.iter().map(|s| format!("`{s}://`")).collect();
-        return Err(format!(
+        return Err(BadValue::new(format!(
             "has the scheme `{}`: expected {}",
             url.scheme(),
             schemes.join(" or ")
-        ));
+        )));
     }
     if url.scheme() != "ldapi" && url.host_str().is_none_or(str::is_empty) {
-        return Err("names no host".to_owned());
+        return Err(BadValue::new("names no host"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("has a query or fragment, which means nothing here".to_owned());
+        return Err(BadValue::new("has a query or fragment, which means nothing here"));
     }
     Ok(url)
 }
 
 /// `http(s)://host[:port][/prefix]`.
-pub(super) fn http_url(text: &str) -> Result<Url, String> {
+pub(crate) fn http_url(text: &str) -> Result<Url, BadValue> {
     url(text, &["https", "http"])
 }
 
-/// `ldap://`, `ldaps://` or `ldapi://`, without a path (but for `ldapi`, whose host is the path).
-pub(super) fn ldap_url(text: &str) -> Result<Url, String> {
-    let url = url(text, &["ldaps", "ldap", "ldapi"])?;
-    match url.scheme() {
-        "ldapi" if url.host_str().is_none_or(str::is_empty) && url.path().len() > 1 => {
-            Err("names no socket: its path is written with `%2f` for `/`, such as \
-             `ldapi://%2frun%2fslapd%2fldapi`"
-                .to_owned())
-        }
-        "ldap" | "ldaps" if url.path().len() > 1 => {
-            Err("has a path: the search base is given with `users.base` and `groups.base`"
-                .to_owned())
-        }
-        _ => Ok(url),
-    }
-}
-
 /// A source's name.
-pub(super) fn source_name(text: &str) -> Result<String, String> {
+pub(super) fn source_name(text: &str) -> Result<String, BadValue> {
     let shown = text.escape_debug();
     if text.is_empty() {
-        return Err("is empty".to_owned());
+        return Err(BadValue::new("is empty"));
     }
     if text == "." || text == ".." {
-        return Err(format!("`{shown}` is not a name"));
+        return Err(BadValue::new(format!("`{shown}` is not a name")));
     }
     if !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
-        return Err(format!(
+        return Err(BadValue::new(format!(
             "`{shown}` is not a source name: only ASCII letters, digits, `-`, `_` and `.`"
-        ));
+        )));
     }
     Ok(text.to_owned())
 }
 
 /// A glob for role names.
-pub(super) fn glob(text: &str) -> Result<globset::GlobMatcher, String> {
+pub(super) fn glob(text: &str) -> Result<globset::GlobMatcher, BadValue> {
     if text.is_empty() {
-        return Err("is empty".to_owned());
+        return Err(BadValue::new("is empty"));
     }
-    globset::Glob::new(text)
-        .map(|glob| glob.compile_matcher())
-        .map_err(|error| format!("`{}` is not a glob: {}", text.escape_debug(), error.kind()))
-}
-
-/// An LDAP filter (RFC 4515).
-pub(super) fn ldap_filter(text: &str) -> Result<String, String> {
-    match ldap3::parse_filter(text) {
-        Ok(_) if text.starts_with('(') => Ok(text.to_owned()),
-        _ => Err(format!(
-            "`{}` is not an LDAP filter: expected the like of `(objectClass=person)`",
-            text.escape_debug()
-        )),
-    }
-}
-
-/// An LDAP attribute's name or OID (RFC 4512, section 1.4).
-pub(super) fn ldap_attribute(text: &str) -> Result<String, String> {
-    let name = text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    let oid = text.split('.').count() > 1
-        && text.split('.').all(|arc| !arc.is_empty() && arc.bytes().all(|b| b.is_ascii_digit()));
-    if name || oid {
-        return Ok(text.to_owned());
-    }
-    Err(format!("`{}` is not the name of an LDAP attribute", text.escape_debug()))
+    globset::Glob::new(text).map(|glob| glob.compile_matcher()).map_err(|error| {
+        BadValue::new(format!("`{}` is not a glob: {}", text.escape_debug(), error.kind()))
+    })
 }
 
 /// A DN (RFC 4514), as far as can be seen without a schema.
-pub(super) fn dn(text: &str) -> Result<String, String> {
+pub(crate) fn dn(text: &str) -> Result<String, BadValue> {
     if text.is_empty() {
-        return Err("is empty".to_owned());
+        return Err(BadValue::new("is empty"));
     }
     if !text.contains('=') || text.chars().any(char::is_control) {
-        return Err(format!(
+        return Err(BadValue::new(format!(
             "`{}` is not a DN: expected the like of `ou=people,dc=example,dc=org`",
             text.escape_debug()
-        ));
+        )));
     }
     Ok(text.to_owned())
 }
 
 impl<'a> Node<'a> {
     /// A file's path; a relative one starts from the configuration's folder.
-    pub(super) fn path(&self) -> Read<PathBuf> {
+    pub(crate) fn path(&self) -> Read<PathBuf> {
         let text = self.string()?;
         if text.is_empty() {
             return Err(self.bad("is empty"));
@@ -234,18 +206,18 @@ impl<'a> Node<'a> {
     }
 
     /// A duration.
-    pub(super) fn duration(&self) -> Read<Duration> {
+    pub(crate) fn duration(&self) -> Read<Duration> {
         self.parsed(duration)
     }
 
     /// A duration of at least a second.
-    pub(super) fn some_duration(&self) -> Read<Duration> {
+    pub(crate) fn some_duration(&self) -> Read<Duration> {
         self.parsed(some_duration)
     }
 
     /// `{ file = … }`, `{ env = … }` or `{ credential = … }`. No message here holds a value, nor
     /// an unknown key: someone may have put the secret itself there.
-    pub(super) fn secret(&self) -> Read<SecretRef> {
+    pub(crate) fn secret(&self) -> Read<SecretRef> {
         const FORMS: &str = "`{ file = \"…\" }`, `{ env = \"…\" }` or `{ credential = \"…\" }`";
         if self.as_str().is_some() {
             return Err(self.fault(

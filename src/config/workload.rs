@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::fault::Code;
 use super::files::Absent;
 use super::reader::{Node, Read, Table, all};
+use super::value::BadValue;
 use crate::model::{Diagnostic, DiagnosticCode, Subject, WorkloadIdentity};
 use crate::platform::osmo::Osmo;
 use crate::platform::workload::{Accounts, Workload, identities, read};
@@ -98,26 +99,29 @@ fn is_label(text: &str) -> bool {
 }
 
 /// A namespace's name (RFC 1123).
-fn dns_label(text: &str) -> Result<String, String> {
+fn dns_label(text: &str) -> Result<String, BadValue> {
     if is_label(text) {
         return Ok(text.to_owned());
     }
-    Err(format!("`{}` cannot be a namespace: lower case, digits and `-`", text.escape_debug()))
+    Err(BadValue::new(format!(
+        "`{}` cannot be a namespace: lower case, digits and `-`",
+        text.escape_debug()
+    )))
 }
 
 /// A service account's name: labels with dots between them.
-fn account_name(text: &str) -> Result<String, String> {
+fn account_name(text: &str) -> Result<String, BadValue> {
     if text.len() <= 253 && text.split('.').all(is_label) {
         return Ok(text.to_owned());
     }
-    Err(format!(
+    Err(BadValue::new(format!(
         "`{}` cannot be a service account: lower case, digits, `-` and `.`",
         text.escape_debug()
-    ))
+    )))
 }
 
 /// `arn:PARTITION:iam::ACCOUNT:role/NAME`
-fn role_arn(text: &str) -> Result<String, String> {
+fn role_arn(text: &str) -> Result<String, BadValue> {
     let parts: Vec<&str> = text.splitn(6, ':').collect();
     let is_role = match parts.as_slice() {
         ["arn", _, "iam", "", account, rest] => {
@@ -130,8 +134,8 @@ fn role_arn(text: &str) -> Result<String, String> {
     if is_role {
         return Ok(text.to_owned());
     }
-    Err(format!(
+    Err(BadValue::new(format!(
         "`{}` is not a role's ARN: expected the like of `arn:aws:iam::123456789012:role/name`",
         text.escape_debug()
-    ))
+    )))
 }

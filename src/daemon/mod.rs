@@ -36,6 +36,7 @@ use std::time::{Duration, Instant};
 use crate::config::{self, Config};
 use crate::gateway::{Gateway, GatewayError, Part};
 use crate::model::Time;
+use crate::source::kinds;
 use crate::store::{self, LockError, StoreError, StoreErrorKind};
 use crate::sync::{AdminError, RunError, SourceResult};
 use chrono::Utc;
@@ -398,7 +399,7 @@ impl Daemon {
 
     /// Loads the file and makes sure that its store can be used; logs each fault.
     fn load(&self) -> Result<Config, ReloadError> {
-        let config = config::load(&self.file).map_err(log_faults)?;
+        let config = config::load(&self.file, &kinds()).map_err(log_faults)?;
         crate::sync::check_default_admin(&config)?;
         if config.store != self.config.store {
             store_status::prepare(&*store::open(&config.store), Utc::now())?;
@@ -466,7 +467,7 @@ mod tests {
         });
         let text = format!("[store]\npath = \"store.db\"\n[roles.r]\n{}", sources.concat());
         std::fs::write(&file, text).unwrap();
-        Daemon::new(&file, config::load(&file).unwrap())
+        Daemon::new(&file, config::load(&file, &kinds()).unwrap())
     }
 
     fn ran(sources: Vec<(&str, SourceResult)>) -> Ran {

@@ -12,6 +12,7 @@ use super::signals::{Signals, Wish};
 use super::watchdog::Watchdog;
 use crate::config::{self, Config};
 use crate::gateway::{Gateway, GatewayError, Part};
+use crate::source::kinds;
 
 /// How often systemd is told how things are.
 const TELL: Duration = Duration::from_secs(2);
@@ -62,7 +63,7 @@ pub async fn serve(config_file: &Path, config: Config) -> Result<(), GatewayErro
 
 /// Puts the file in force, or says why not.
 async fn reload(gateway: &mut Gateway, file: &Path) {
-    let config = match config::load(file) {
+    let config = match config::load(file, &kinds()) {
         Ok(config) if config.gateway.is_some() => config,
         Ok(_) => {
             tracing::error!(

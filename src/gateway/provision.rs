@@ -26,10 +26,9 @@ use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-use crate::config::{Config, JustInTime, SourceConfig, SourceKind};
+use crate::config::{Config, JustInTime, SourceConfig};
 use crate::model::caller::{Caller, KnownBy};
-use crate::source::SourceError;
-use crate::sync::open_source;
+use crate::source::{SourceError, open_source};
 use crate::sync::provision::{self, Heard, Opened, Person};
 
 /// What came of provisioning someone.
@@ -226,20 +225,8 @@ impl Provisioner {
 /// The source with settings that suit look-ups: several at once share its connections, and none
 /// takes longer than a look-up may.
 fn tuned(source: &SourceConfig, limits: &Limits) -> SourceConfig {
-    let mut source = source.clone();
-    match &mut source.kind {
-        SourceKind::Keycloak(keycloak) => {
-            // Each look-up makes up to three calls at the same time.
-            keycloak.concurrency = keycloak.concurrency.max(limits.at_once.saturating_mul(3));
-            keycloak.timeout = keycloak.timeout.min(limits.lookup);
-        }
-        SourceKind::Ldap(ldap) => {
-            ldap.timeout = ldap.timeout.min(limits.lookup);
-            ldap.read_timeout = ldap.read_timeout.min(limits.lookup);
-        }
-        SourceKind::RealmExport(_) | SourceKind::Ldif(_) | SourceKind::Local => {}
-    }
-    source
+    let kind = source.kind.for_lookups(limits.at_once, limits.lookup);
+    SourceConfig { kind, ..source.clone() }
 }
 
 impl Inner {

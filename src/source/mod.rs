@@ -6,12 +6,18 @@
 //! [`Mirror`](crate::directory::Mirror): it can add to the mirror, never take away.
 
 pub mod file;
+mod http;
 pub mod keycloak;
+mod kind;
 pub mod ldap;
 mod lookup;
 
 use futures_util::future::BoxFuture;
 
+pub(crate) use http::{cause, http_client};
+pub(crate) use kind::Kind;
+use kind::settings;
+pub use kind::{kinds, open_source};
 pub use lookup::{Looked, Who};
 
 use crate::directory::{Interest, Snapshot};

@@ -4,7 +4,7 @@
 //! a group or a role, or a role of either of two clients, it gives nothing until the next sync.
 
 use super::provision::Claimed;
-use crate::config::{Config, SourceConfig, SourceKind};
+use crate::config::{ClaimedNames, Config, SourceConfig};
 use crate::directory::{
     Directory, Enabled, Kind, Named, RefRow, Sighting, Within, client_role_key,
 };
@@ -37,9 +37,9 @@ pub(super) enum ClaimsError {
     /// Nobody says which claim it is.
     #[error("no `roles_claim` is configured for the token's issuer")]
     NoRolesClaim,
-    /// A client of Keycloak's itself.
-    #[error("the account of a client is nobody (`service_accounts`)")]
-    Client,
+    /// Whom the token shows is no person to the source: why.
+    #[error("{0}")]
+    NotAPerson(&'static str),
     /// The mirror has the id under another name.
     #[error("the mirror knows the token's `sub` by another name")]
     OtherName,
@@ -58,7 +58,7 @@ pub(super) enum ClaimsError {
 /// Whom the token of source `name` shows. The mirror, where it has them, knows whether they are disabled.
 ///
 /// # Errors
-/// The mirror has that id under another name, or it is a client's account.
+/// The mirror has that id under another name, or it is no person to the source.
 pub(super) fn sighting(
     config: &Config,
     source: &SourceConfig,
@@ -67,23 +67,20 @@ pub(super) fn sighting(
     outline: &MirrorOutline,
     roles: &[Role],
 ) -> Result<Sighting, ClaimsError> {
-    let people_only = match &source.kind {
-        SourceKind::Keycloak(keycloak) => !keycloak.service_accounts,
-        SourceKind::Ldap(_)
-        | SourceKind::RealmExport(_)
-        | SourceKind::Ldif(_)
-        | SourceKind::Local => false,
-    };
-    if people_only && who.username.starts_with("service-account-") {
-        return Err(ClaimsError::Client);
+    if let Some(why) = source.kind.not_a_person(&who.username) {
+        return Err(ClaimsError::NotAPerson(why));
     }
-    restricted(config, source, claimed, outline, roles)?;
+    let names = source.kind.claimed(&claimed.claim);
+    if names == ClaimedNames::Anything {
+        restricted(config, source, claimed, outline, roles)?;
+    }
+    let within = within(&outline.directory, names, &claimed.roles);
     let row = outline.rows.iter().find(|row| row.ext == claimed.subject);
     if let Some(row) = row {
         if !who.is(&row.username, &row.email) {
             return Err(ClaimsError::OtherName);
         }
-        return Ok(Sighting { within: within(&outline.directory, claimed), ..row.clone() });
+        return Ok(Sighting { within, ..row.clone() });
     }
     let (username, email) = match config.sync.username {
         UsernameFrom::Username => (who.username.clone(), String::new()),
@@ -97,7 +94,7 @@ pub(super) fn sighting(
         email_verified: false,
         enabled: Enabled::Yes,
         federation: String::new(),
-        within: within(&outline.directory, claimed),
+        within,
     })
 }
 
@@ -110,9 +107,6 @@ fn restricted(
     outline: &MirrorOutline,
     roles: &[Role],
 ) -> Result<(), ClaimsError> {
-    if claimed.claim == "realm_access.roles" || claimed.claim.starts_with("resource_access.") {
-        return Ok(());
-    }
     for name in &claimed.roles {
         let bearers = bearers(&outline.directory, name);
         if bearers.len() > 1
@@ -124,23 +118,20 @@ fn restricted(
     Ok(())
 }
 
-/// What the claim's names are in the mirror. Sorted, distinct.
-fn within(directory: &Directory, claimed: &Claimed) -> Vec<Within> {
-    let client =
-        claimed.claim.strip_prefix("resource_access.").and_then(|rest| rest.strip_suffix(".roles"));
-    let of_realm = claimed.claim == "realm_access.roles";
+/// What the claim's names `roles`, which are such `names`, are in the mirror. Sorted, distinct.
+fn within(directory: &Directory, names: ClaimedNames<'_>, roles: &[String]) -> Vec<Within> {
     let mut found = Vec::new();
-    for name in &claimed.roles {
-        match &client {
-            Some(client) => found.push(Within {
+    for name in roles {
+        match names {
+            ClaimedNames::ClientRoles(client) => found.push(Within {
                 kind: Kind::ClientRole,
                 key: client_role_key(client, name),
                 name: None,
             }),
-            None if of_realm => {
+            ClaimedNames::RealmRoles => {
                 found.push(Within { kind: Kind::RealmRole, key: name.clone(), name: None });
             }
-            None => found.extend(only(directory, name)),
+            ClaimedNames::Anything => found.extend(only(directory, name)),
         }
     }
     found.sort();

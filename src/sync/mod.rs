@@ -22,7 +22,8 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::config::{Config, SourceConfig, SourceKind};
+use crate::config::Config;
+use crate::directory::local as local_source;
 use crate::directory::{
     Cursor, DigestKey, Directory, DirectoryDigest, Mirror, ScopeReport, Snapshot,
 };
@@ -31,10 +32,7 @@ use crate::model::encoding::Encoder;
 use crate::model::{Diagnostic, DiagnosticCode, Inconsistent, State, Subject, Time};
 use crate::plan::{self, Held, HeldHead, NotPlanned, Plan};
 use crate::resolve::{Rules, View, in_doubt, resolve};
-use crate::source::file::FileSource;
-use crate::source::keycloak::KeycloakSource;
-use crate::source::ldap::LdapSource;
-use crate::source::{OnProgress, Source, SourceError};
+use crate::source::{OnProgress, SourceError, open_source};
 use crate::store::{
     self, Beside, Commit, CommitError, LockError, Marks, Meta, MirrorUpdate, Reader, SourceStatus,
     SourceUpdate, StoreError, StoredMirror, Transaction,
@@ -193,25 +191,6 @@ impl From<NotPlanned> for RunError {
     }
 }
 
-/// Makes the reader of a configured source.
-///
-/// # Errors
-/// A secret or certificate cannot be read, or the HTTP client cannot be made.
-pub fn open_source(config: &SourceConfig) -> Result<Box<dyn Source>, SourceError> {
-    Ok(match &config.kind {
-        SourceKind::Keycloak(keycloak) => Box::new(KeycloakSource::new(&config.name, keycloak)?),
-        SourceKind::Ldap(ldap) => Box::new(LdapSource::new(&config.name, ldap)?),
-        kind @ (SourceKind::RealmExport(_) | SourceKind::Ldif(_)) => {
-            Box::new(FileSource::new(&config.name, kind)?)
-        }
-        SourceKind::Local => {
-            return Err(SourceError::fatal(
-                "the store itself is this source: there is nobody else to ask",
-            ));
-        }
-    })
-}
-
 /// What one source came to know, before it is laid over the mirror.
 enum SourceAnswer {
     Said(Box<Snapshot>),
@@ -299,7 +278,7 @@ impl SourceState {
 
     /// It is `local`, and nobody was added by hand.
     fn is_idle(&self) -> bool {
-        self.outcome.kind == SourceKind::Local.as_str()
+        self.outcome.kind == local_source::NAME
             && matches!(&self.outcome.result, SourceResult::Complete(scopes)
                 if scopes.iter().all(|scope| scope.count == 0))
     }
@@ -553,7 +532,7 @@ fn merge_mirrors(
             complete: false,
             outcome: SourceOutcome {
                 name: source.name.clone(),
-                kind: source.kind.as_str(),
+                kind: source.kind.word(),
                 result: SourceResult::NotAsked,
                 mirror_at: status.and_then(|status| status.read_at),
             },

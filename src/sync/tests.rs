@@ -9,13 +9,11 @@ use serde_json::{Value, json};
 
 use super::concurrent::catch_up;
 use super::provision::{Opened, Person, claims_person, lookup_person, plan_and_commit};
-use super::{
-    Options, Outcome, configured, load_views, merge_mirrors, open_source, run, updates, views,
-};
+use super::{Options, Outcome, configured, load_views, merge_mirrors, run, updates, views};
 use crate::config::{self, Config};
 use crate::model::caller::{Caller, KnownBy};
 use crate::model::{Time, parse_rfc3339};
-use crate::source::OnProgress;
+use crate::source::{OnProgress, open_source};
 use crate::store::{self, Marks, Reader, Turn};
 
 mod naming;
@@ -40,7 +38,8 @@ impl Home {
         let text = format!("[store]\npath = \"store.db\"\n{toml}");
         let file = folder.path().join("idpsyncd.toml");
         std::fs::write(&file, text).unwrap();
-        let config = config::load(&file).unwrap_or_else(|error| panic!("{error}"));
+        let config =
+            config::load(&file, &crate::source::kinds()).unwrap_or_else(|error| panic!("{error}"));
         Home { folder, config }
     }
 
@@ -638,9 +637,9 @@ fn a_look_up_before_the_first_sync_is_unavailable() {
 fn sighted(home: &Home, realm: &Value, name: &str) -> super::provision::Heard {
     home.write("aside.json", realm);
     let mut source = home.config.sources[0].clone();
-    if let config::SourceKind::RealmExport(export) = &mut source.kind {
-        export.path = home.file("aside.json");
-    }
+    let export = source.kind.of::<crate::source::file::RealmExportConfig>().unwrap();
+    let path = home.file("aside.json");
+    source.kind = Arc::new(crate::source::file::RealmExportConfig { path, ..export.clone() });
     let mut config = home.config.clone();
     config.sources = vec![source.clone()];
     let opened = vec![open_source(&source)];

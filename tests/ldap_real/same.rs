@@ -1,7 +1,7 @@
 //! An export of a directory reads as the directory does, and a look-up finds what a full read finds,
 //! whatever the directory looks like.
 
-use idpsyncd::config::LdifConfig;
+use idpsyncd::source::file::LdifConfig;
 use idpsyncd::source::file::ldif::read_ldif;
 
 use super::*;

@@ -133,7 +133,8 @@ impl Company {
             }
         }
         std::fs::write(self.file("idpsyncd.toml"), toml).unwrap();
-        config::load(&self.file("idpsyncd.toml")).unwrap_or_else(|error| panic!("{error}"))
+        config::load(&self.file("idpsyncd.toml"), &idpsyncd::source::kinds())
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn sync(&mut self) {

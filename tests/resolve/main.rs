@@ -175,7 +175,8 @@ fn config_of(sources: &[&str], rest: &str) -> Config {
         ));
     }
     text.push_str(rest);
-    config::parse(&text, Path::new("test.toml")).unwrap_or_else(|faults| panic!("{faults}\n{text}"))
+    config::parse(&text, Path::new("test.toml"), &idpsyncd::source::kinds())
+        .unwrap_or_else(|faults| panic!("{faults}\n{text}"))
 }
 
 /// A run's end becomes the next run's start, as it would by way of the store; the plan by way of a
@@ -1379,7 +1380,8 @@ fn a_file_that_disables_many_or_loses_many_is_held_like_any_source() {
          realm_export = \"r.json\"\n{STRICT}"
     );
     let mut people = crowd(20, &["/g"]);
-    let mut world = World::new(config::parse(&text, Path::new("t.toml")).unwrap());
+    let mut world =
+        World::new(config::parse(&text, Path::new("t.toml"), &idpsyncd::source::kinds()).unwrap());
     world.says("dir", &people);
     world.run();
     for person in &mut people[..3] {

@@ -43,7 +43,10 @@ pub(super) fn ldif(rest: &str) -> World {
     let text = format!(
         "[store]\npath = \"s.db\"\n[[source]]\nname = \"dir\"\nkind = \"file\"\nldif = \"d.ldif\"\n{rest}"
     );
-    World::new(config::parse(&text, Path::new("t.toml")).unwrap_or_else(|f| panic!("{f}\n{text}")))
+    World::new(
+        config::parse(&text, Path::new("t.toml"), &idpsyncd::source::kinds())
+            .unwrap_or_else(|f| panic!("{f}\n{text}")),
+    )
 }
 
 /// Runs on directories by hand.

@@ -14,7 +14,8 @@ fn sources(list: &[(&str, &str)], rest: &str) -> Config {
         ));
     }
     text.push_str(rest);
-    config::parse(&text, Path::new("test.toml")).unwrap_or_else(|faults| panic!("{faults}\n{text}"))
+    config::parse(&text, Path::new("test.toml"), &idpsyncd::source::kinds())
+        .unwrap_or_else(|faults| panic!("{faults}\n{text}"))
 }
 
 const R: &str = "[guard]\nmax_lost_floor = 100000\n[sync]\non_missing = { after = \"1h\" }\n\
@@ -292,7 +293,7 @@ fn file() -> World {
         "[store]\npath = \"s.db\"\n[[source]]\nname = \"dir\"\nkind = \"file\"\nldif = \"d.ldif\"\n{R}\
          [roles.local]\nexternal_roles = []\n"
     );
-    World::new(config::parse(&text, Path::new("t.toml")).unwrap())
+    World::new(config::parse(&text, Path::new("t.toml"), &idpsyncd::source::kinds()).unwrap())
 }
 
 #[test]

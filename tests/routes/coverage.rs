@@ -10,7 +10,7 @@ const GATEWAY: &str = "[gateway]\nhttp = \"127.0.0.1:1\"\nidentity = \"header\"\
 
 fn told(lines: &str) -> Vec<String> {
     let text = format!("{START}{lines}");
-    let config = parse(&text, std::path::Path::new("/t.toml"));
+    let config = parse(&text, std::path::Path::new("/t.toml"), &idpsyncd::source::kinds());
     let config = config.unwrap_or_else(|faults| panic!("{faults}\n{text}"));
     let routes = config.gateway.as_ref().map_or_else(Vec::new, GatewayConfig::route_specs);
     texts(&warnings(&routes, &config.settings()))

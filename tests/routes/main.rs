@@ -14,6 +14,6 @@ fn gateway(lines: &str) -> GatewayConfig {
         "[store]\npath = \"s\"\n[[source]]\nname = \"a\"\nkind = \"file\"\nrealm_export = \"r\"\n\
          [gateway]\nhttp = \"127.0.0.1:1\"\nidentity = \"header\"\n{lines}\n"
     );
-    let config = parse(&text, std::path::Path::new("/t.toml"));
+    let config = parse(&text, std::path::Path::new("/t.toml"), &idpsyncd::source::kinds());
     config.unwrap_or_else(|faults| panic!("{faults}\n{text}")).gateway.unwrap()
 }

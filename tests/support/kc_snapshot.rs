@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use idpsyncd::config::{KeycloakConfig, SecretRef};
+use idpsyncd::config::SecretRef;
 use idpsyncd::directory::{Completeness, Enabled, Interest, Kind, ScopeReport, Snapshot};
 use idpsyncd::model::Diagnostic;
-use idpsyncd::source::keycloak::KeycloakSource;
+use idpsyncd::source::keycloak::{KeycloakConfig, KeycloakSource};
 use idpsyncd::source::{OnProgress, Source, SourceError};
 
 pub type Source_ = Arc<KeycloakSource>;

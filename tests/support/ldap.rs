@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use idpsyncd::config::{Flavor, LdapConfig, LdapGroups, LdapUsers, SecretRef};
+use idpsyncd::config::SecretRef;
 use idpsyncd::directory::{Completeness, Enabled, Interest, Kind, Named, Snapshot};
 use idpsyncd::model::Diagnostic;
 use idpsyncd::model::username::UsernameFrom;
-use idpsyncd::source::ldap::LdapSource;
+use idpsyncd::source::ldap::{Flavor, LdapConfig, LdapGroups, LdapSource, LdapUsers};
 use idpsyncd::source::{Looked, OnProgress, Source, SourceError, Who};
 
 use crate::openldap::{OpenLdap, SUFFIX};

@@ -154,7 +154,10 @@ preset = "osmo"
 "#
         );
         std::fs::write(&file, text).unwrap();
-        let config = Arc::new(config::load(&file).unwrap_or_else(|error| panic!("{error}")));
+        let config = Arc::new(
+            config::load(&file, &idpsyncd::source::kinds())
+                .unwrap_or_else(|error| panic!("{error}")),
+        );
         let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
         let silent: OnProgress = Arc::new(|_| {});
         let outcome = run(&config, &options, &silent, chrono::Utc::now()).await.unwrap();

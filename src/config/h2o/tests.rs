@@ -1,22 +1,47 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::config::{Config, Faults, Files, parse_with};
+use crate::config::{
+    Config, Faults, Files, KindSettings, Kinds, LocalSettings, Read, SourceKind, SourceTable,
+    TableForm, parse_with,
+};
 use crate::model::Mode;
 
 const SUPPORT: &str = r#"{"resources": ["*"], "statements": [{"subjects": ["role:SUPPORT"],
     "actions": ["instance:view_log"], "attributes": [], "effect": "allow"}]}"#;
 
+/// A kind of source without keys.
+struct NoKind;
+
+impl SourceKind for NoKind {
+    fn word(&self) -> &'static str {
+        "none"
+    }
+
+    fn forms(&self) -> &'static [TableForm] {
+        &[]
+    }
+
+    fn read(&self, table: &mut SourceTable<'_, '_>) -> Read<Arc<dyn KindSettings>> {
+        table.finish("here", &[]);
+        Ok(Arc::new(LocalSettings))
+    }
+}
+
 fn read(text: &str, files: &[(&str, &str)]) -> Result<Config, Faults> {
-    let text = format!(
-        "[store]\npath = \"s.db\"\n[[source]]\nname = \"a\"\nkind = \"file\"\nrealm_export = \
-         \"a.json\"\n{text}"
-    );
+    let text =
+        format!("[store]\npath = \"s.db\"\n[[source]]\nname = \"a\"\nkind = \"none\"\n{text}");
     let files = files
         .iter()
         .map(|(name, text)| (PathBuf::from("/etc/x").join(name), text.as_bytes().to_vec()));
     let files = Files::Held(files.collect::<BTreeMap<_, _>>());
-    parse_with(&text, Path::new("/etc/x/idpsyncd.toml"), files)
+    parse_with(
+        &text,
+        Path::new("/etc/x/idpsyncd.toml"),
+        &Kinds::new([&NoKind as &dyn SourceKind]),
+        files,
+    )
 }
 
 #[track_caller]

@@ -4,7 +4,7 @@
 use crate::config::types::{Config, SourceConfig};
 use crate::model::{Diagnostic, DiagnosticCode, Mode, Subject};
 use crate::policy::only_deny;
-use crate::resolve::{Mapping, MappingRule, RoleDefinition};
+use crate::resolve::{Mapping, MappingRule, Names, RoleDefinition};
 
 pub(super) fn warnings(config: &Config, warnings: &mut Vec<Diagnostic>) {
     open_sources(config, warnings);
@@ -42,23 +42,23 @@ fn may_give(config: &Config, source: &SourceConfig, name: &str, role: &RoleDefin
     if role.everyone || role.mode == Mode::Ignore {
         return false;
     }
-    let ldap = source.kind.is_ldap();
+    let directory = source.kind.names() == Names::Folded;
     let maps = |mapping: &Mapping| {
         let here = mapping.source.as_ref().is_none_or(|it| *it == source.name);
         let reaches = match &mapping.rule {
-            MappingRule::Group(group) => ldap != group.starts_with('/'),
+            MappingRule::Group(group) => directory != group.starts_with('/'),
             MappingRule::GroupId(_) => true,
             MappingRule::GroupPath(_)
             | MappingRule::RealmRole(_)
             | MappingRule::ClientRole(_)
-            | MappingRule::ClientRoleOf { .. } => !ldap,
+            | MappingRule::ClientRoleOf { .. } => !directory,
             MappingRule::GroupName(_)
             | MappingRule::GroupRegex { .. }
             | MappingRule::Attribute { .. } => false,
         };
         here && reaches && mapping.roles.iter().any(|role| role == name)
     };
-    (!ldap && !role.external_roles.is_empty()) || config.mappings.iter().any(maps)
+    (!directory && !role.external_roles.is_empty()) || config.mappings.iter().any(maps)
 }
 
 /// Roles that only deny, and that somebody holds for a bare name: who renames the group lifts the

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::keys::KeySet;
 use super::{JwksCache, WAIT, shown};
 use crate::config::JwtConfig;
-use crate::source::keycloak::{cause, http_client};
+use crate::source::{cause, http_client};
 
 /// How long one answer of an issuer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);

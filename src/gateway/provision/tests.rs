@@ -122,7 +122,7 @@ impl Home {
             {"id": "1", "username": "off", "enabled": false, "realmRoles": ["team"]},
         ]});
         std::fs::write(folder.path().join("realm.json"), realm.to_string()).unwrap();
-        let config = Arc::new(config::load(&file).unwrap());
+        let config = Arc::new(config::load(&file, &crate::source::kinds()).unwrap());
         let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
         run(&config, &options, &(Arc::new(|_| {}) as OnProgress), Utc::now()).await.unwrap();
         let (heard, questions) = mpsc::unbounded_channel();

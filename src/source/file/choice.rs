@@ -1,7 +1,7 @@
 //! Which entries of a file are users, which are groups: what a server's searches would bring.
 
+use super::config::LdifConfig;
 use super::records::{self, Fault, Record, whole};
-use crate::config::LdifConfig;
 use crate::directory::{dn, value};
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::filter::Filter;

@@ -10,9 +10,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::choice::Choice;
+use super::config::LdifConfig;
 use super::encoding;
 use super::records::{Fault, Record, Records, whole};
-use crate::config::LdifConfig;
 use crate::directory::{Interest, Snapshot, dn, value};
 use crate::model::{Diagnostic, DiagnosticCode, Subject, Time};
 use crate::source::SourceError;

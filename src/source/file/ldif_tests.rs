@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{LdapGroups, LdapUsers};
 use crate::directory::{Completeness, Directory, Enabled, Kind};
+use crate::source::ldap::{LdapGroups, LdapUsers};
 
 struct Wants(Vec<(String, String)>);
 

@@ -15,6 +15,7 @@
 
 mod builtin;
 mod choice;
+mod config;
 mod document;
 mod encoding;
 mod export;
@@ -25,11 +26,14 @@ mod people;
 mod realm;
 mod records;
 
+pub(crate) use config::File;
+pub use config::{LdifConfig, RealmExportConfig};
+
 use futures_util::future::BoxFuture;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{Looked, OnProgress, Source, SourceError, Who};
-use crate::config::{LdifConfig, RealmExportConfig, SourceKind};
+use crate::config::KindSettings;
 use crate::directory::{Directory, Interest, ScopeReport, Sighting, Snapshot, Within};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 
@@ -37,11 +41,11 @@ use crate::model::{Diagnostic, DiagnosticCode, Subject};
 #[derive(Debug)]
 pub struct FileSource {
     name: String,
-    file: File,
+    content: Content,
 }
 
 #[derive(Debug)]
-enum File {
+enum Content {
     RealmExport(RealmExportConfig),
     Ldif(LdifConfig),
 }
@@ -50,19 +54,19 @@ impl FileSource {
     /// The source called `name`. Nothing is opened yet.
     ///
     /// # Errors
-    /// `kind` is not a file's.
-    pub fn new(name: &str, kind: &SourceKind) -> Result<Self, SourceError> {
-        let file = match kind {
-            SourceKind::RealmExport(config) => File::RealmExport(config.clone()),
-            SourceKind::Ldif(config) => File::Ldif(config.clone()),
-            SourceKind::Keycloak(_) | SourceKind::Ldap(_) | SourceKind::Local => {
-                return Err(SourceError::fatal(format!(
-                    "source `{name}` is of kind `{}`, not a file",
-                    kind.as_str()
-                )));
-            }
+    /// `own` are not a file's.
+    pub fn new(name: &str, own: &dyn KindSettings) -> Result<Self, SourceError> {
+        let content = if let Some(config) = own.of::<RealmExportConfig>() {
+            Content::RealmExport(config.clone())
+        } else if let Some(config) = own.of::<LdifConfig>() {
+            Content::Ldif(config.clone())
+        } else {
+            return Err(SourceError::fatal(format!(
+                "source `{name}` is of kind `{}`, not a file",
+                own.word()
+            )));
         };
-        Ok(FileSource { name: name.to_owned(), file })
+        Ok(FileSource { name: name.to_owned(), content })
     }
 
     fn read_now(
@@ -70,9 +74,9 @@ impl FileSource {
         interest: &dyn Interest,
         progress: &OnProgress,
     ) -> Result<Snapshot, SourceError> {
-        match &self.file {
-            File::RealmExport(config) => realm::read(&self.name, config, interest, progress),
-            File::Ldif(config) => ldif::read_ldif(config, interest),
+        match &self.content {
+            Content::RealmExport(config) => realm::read(&self.name, config, interest, progress),
+            Content::Ldif(config) => ldif::read_ldif(config, interest),
         }
     }
 }

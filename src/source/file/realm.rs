@@ -11,12 +11,12 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::builtin;
+use super::config::RealmExportConfig;
 use super::document::{self, Fault};
 use super::export::{self, Export};
 use super::graph::Graph;
 use super::odd::Oddities;
 use super::people::People;
-use crate::config::RealmExportConfig;
 use crate::directory::{Interest, Snapshot, SnapshotBuilder};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 use crate::source::{OnProgress, SourceError};

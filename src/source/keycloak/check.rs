@@ -1,6 +1,7 @@
 //! What would make a read fail or lie, told before it does.
 
 use super::client::Client;
+use super::config::KeycloakConfig;
 use super::consistency::Health;
 use super::fault::{NEEDED, management_client};
 use super::federation::{self, Federation};
@@ -9,7 +10,6 @@ use super::read::FailureBudget;
 use super::rights;
 use super::roles;
 use super::token::lacking;
-use crate::config::KeycloakConfig;
 use crate::directory::Interest;
 use crate::model::{Diagnostic, DiagnosticCode, Kind, Severity, Subject};
 use crate::source::SourceError;

@@ -6,10 +6,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 
+use super::config::KeycloakConfig;
 use super::fault::{CallError, Fault, scrub};
 use super::http::{Delays, Http, Response};
 use super::token::{Token, Tokens, lacking};
-use crate::config::KeycloakConfig;
 use crate::source::SourceError;
 
 /// Everything but RFC 3986's unreserved characters: a name may hold `/ % ? # ;`.

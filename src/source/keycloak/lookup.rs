@@ -13,11 +13,12 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 use super::api::{Component, json, provider_of};
+use super::claims;
 use super::client::Client;
+use super::config::KeycloakConfig;
 use super::consistency::Health;
 use super::fault::{CallError, Fault};
 use super::federation;
-use crate::config::KeycloakConfig;
 use crate::directory::{Enabled, Interest, Kind, Named, Sighting, Within, client_role_key};
 use crate::model::username::UsernameFrom;
 use crate::source::{Looked, SourceError, Who};
@@ -178,7 +179,7 @@ async fn by_name(
 
 /// The account of a client, which is nobody unless the configuration says otherwise.
 fn left_out(config: &KeycloakConfig, user: &User) -> bool {
-    !config.service_accounts && user.username.starts_with("service-account-")
+    !config.service_accounts && claims::is_service_account(&user.username)
 }
 
 async fn groups(client: &Client, id: &str) -> Result<Vec<GroupOf>, CallError> {

@@ -24,7 +24,9 @@
 mod api;
 mod attributes;
 mod check;
+mod claims;
 mod client;
+mod config;
 mod consistency;
 mod fault;
 mod federation;
@@ -40,13 +42,15 @@ mod roles;
 mod token;
 mod users;
 
-pub(crate) use http::{cause, http_client};
+pub(super) use claims::claimed;
+pub(crate) use config::Keycloak;
+pub use config::KeycloakConfig;
+pub(super) use config::{clients, realm_name};
 
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 
 use super::{Looked, OnProgress, Source, SourceError, Who};
-use crate::config::KeycloakConfig;
 use crate::directory::{Interest, Snapshot};
 use crate::model::Diagnostic;
 

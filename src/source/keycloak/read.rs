@@ -17,6 +17,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::attributes;
 use super::client::Client;
+use super::config::KeycloakConfig;
 use super::consistency::{self, Fed, Health};
 use super::fault::CallError;
 use super::federation::{self, Federation};
@@ -27,7 +28,6 @@ use super::pages;
 use super::rights;
 use super::roles;
 use super::users;
-use crate::config::KeycloakConfig;
 use crate::directory::{Completeness, Interest, Snapshot, SnapshotBuilder};
 use crate::source::{OnProgress, Progress, SourceError};
 

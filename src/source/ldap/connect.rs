@@ -10,9 +10,9 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpStream;
 use url::{Host, Url};
 
+use super::config::LdapConfig;
 use super::explain::{self, Fault};
 use super::tls::Trust;
-use crate::config::LdapConfig;
 use crate::source::SourceError;
 
 /// How to sign in.

@@ -16,6 +16,7 @@
 pub mod account;
 mod assemble;
 mod check;
+mod config;
 mod connect;
 pub mod entry;
 mod explain;
@@ -43,12 +44,14 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 pub use assemble::Assembler;
+pub(crate) use config::Ldap;
+pub use config::{Flavor, LdapConfig, LdapGroups, LdapUsers};
+pub(super) use config::{encode_groups, groups, users};
 pub use finish::Verdict;
 pub use shape::Shape;
 
 use self::connect::Connector;
 use super::{Looked, OnProgress, Source, SourceError, Who};
-use crate::config::LdapConfig;
 use crate::directory::{Interest, Snapshot, dn};
 use crate::model::Diagnostic;
 

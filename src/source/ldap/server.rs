@@ -2,10 +2,10 @@
 
 use ldap3::Scope;
 
+use super::config::Flavor;
 use super::connect::Connection;
 use super::entry::Entry;
 use super::search::{self, Limits, Search};
-use crate::config::Flavor;
 use crate::source::SourceError;
 
 /// Reads the root DSE and says what kind of server it is.

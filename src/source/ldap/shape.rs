@@ -1,9 +1,9 @@
 //! What the configuration says about users and groups, made ready for comparing.
 
+use super::config::{LdapGroups, LdapUsers};
 use super::entry::Entry;
 use super::options::Description;
 use super::{account, lists};
-use crate::config::{LdapGroups, LdapUsers};
 use crate::directory::{dn, value};
 use crate::model::Time;
 

@@ -1,0 +1,425 @@
+//! `kind = "ldap"`: its keys, and what follows from them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use super::LdapSource;
+use crate::config::{
+    BadValue, ClaimedNames, Code, KindSettings, Names, Node, Read, SecretRef, SourceKind,
+    SourceTable, Table, TableForm, all, dn, remote, url,
+};
+use crate::model::encoding::Encoder;
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
+use crate::source::{Kind, Source, SourceError, keycloak, settings};
+
+/// `kind = "ldap"`
+#[derive(Clone, Debug)]
+pub struct LdapConfig {
+    /// `ldap://`, `ldaps://` or `ldapi://` URLs, tried in order. At least one.
+    pub urls: Vec<url::Url>,
+    /// A CA certificate file (PEM) to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// StartTLS on `ldap://`.
+    pub start_tls: bool,
+    /// The identity to bind as; absent: anonymous, or SASL EXTERNAL over `ldapi://`.
+    pub bind_dn: Option<String>,
+    /// Its password.
+    pub bind_password: Option<SecretRef>,
+    /// What kind of server.
+    pub flavor: Flavor,
+    /// Where the people are.
+    pub users: LdapUsers,
+    /// Where the groups are; absent: it has none, as `groups = false` says.
+    pub groups: Option<LdapGroups>,
+    /// An entry that must be readable, else the read is partial.
+    pub canary: Option<String>,
+    /// Entries a page. Default 1000.
+    pub page_size: u32,
+    /// The longest one operation may take. Default 60 s.
+    pub timeout: Duration,
+    /// The longest a whole read may take. Default 10 m.
+    pub read_timeout: Duration,
+}
+
+/// `flavor`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flavor {
+    /// Told by the server's root DSE.
+    Auto,
+    /// OpenLDAP.
+    OpenLdap,
+    /// 389 Directory Server. Not built yet: reading says so.
+    Ds389,
+    /// Active Directory. Not built yet: reading says so.
+    ActiveDirectory,
+}
+
+/// `users = { … }`
+#[derive(Clone, Debug)]
+pub struct LdapUsers {
+    /// Search base, a DN.
+    pub base: String,
+    /// Default `(objectClass=inetOrgPerson)`.
+    pub filter: String,
+    /// The attribute that holds the username. Default `uid`.
+    pub username: String,
+    /// The attribute that holds the email address. Default `mail`.
+    pub email: String,
+    /// The source's `email_verified`: nobody can write their own address there. Default false.
+    pub email_verified: bool,
+}
+
+/// `groups = { … }`
+#[derive(Clone, Debug)]
+pub struct LdapGroups {
+    /// Search base, a DN.
+    pub base: String,
+    /// Default `(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))`.
+    pub filter: String,
+    /// The attribute that holds the bare name. Default `cn`.
+    pub name: String,
+    /// Close over nested groups. Default true.
+    pub nested: bool,
+    /// A `posixGroup` has its primary members too, by `gidNumber`. Default false.
+    pub primary: bool,
+}
+
+const USERS_FILTER: &str = "(objectClass=inetOrgPerson)";
+const GROUPS_FILTER: &str =
+    "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))";
+
+/// The kind `ldap`.
+pub(crate) struct Ldap;
+
+const FORM: TableForm = TableForm {
+    of: "`kind = \"ldap\"`",
+    keys: &[
+        "url",
+        "ca_file",
+        "start_tls",
+        "bind_dn",
+        "bind_password",
+        "flavor",
+        "email_verified",
+        "users",
+        "groups",
+        "canary",
+        "page_size",
+        "timeout",
+        "read_timeout",
+    ],
+};
+
+impl SourceKind for Ldap {
+    fn word(&self) -> &'static str {
+        "ldap"
+    }
+
+    fn forms(&self) -> &'static [TableForm] {
+        &[FORM]
+    }
+
+    fn read(&self, table: &mut SourceTable<'_, '_>) -> Read<Arc<dyn KindSettings>> {
+        table.facts.names = Some(Names::Folded);
+        let config = read(table);
+        table.finish("for `kind = \"ldap\"`", &[&FORM]);
+        Ok(Arc::new(config?))
+    }
+}
+
+impl Kind for Ldap {
+    fn open(&self, name: &str, own: &dyn KindSettings) -> Result<Box<dyn Source>, SourceError> {
+        Ok(Box::new(LdapSource::new(name, settings(name, own)?)?))
+    }
+}
+
+impl KindSettings for LdapConfig {
+    fn word(&self) -> &'static str {
+        "ldap"
+    }
+
+    fn names(&self) -> Names {
+        Names::Folded
+    }
+
+    fn without_ids(&self) -> bool {
+        true
+    }
+
+    fn encode(&self, to: &mut Encoder) {
+        let LdapConfig {
+            urls,
+            // How the connection is made and how fast: the same facts.
+            ca_file: _,
+            start_tls: _,
+            bind_dn,
+            bind_password: _,
+            flavor,
+            users,
+            groups,
+            canary,
+            page_size: _,
+            timeout: _,
+            read_timeout: _,
+        } = self;
+        to.text("ldap");
+        to.list(urls.iter().map(Url::as_str));
+        to.maybe(bind_dn.as_ref().map(|dn| [dn]));
+        to.text(match flavor {
+            Flavor::Auto => "auto",
+            Flavor::OpenLdap => "openldap",
+            Flavor::Ds389 => "389ds",
+            Flavor::ActiveDirectory => "active-directory",
+        });
+        users.encode(to);
+        encode_groups(groups.as_ref(), to);
+        to.maybe(canary.as_ref().map(|dn| [dn]));
+    }
+
+    fn secret(&self) -> Option<&SecretRef> {
+        self.bind_password.as_ref()
+    }
+
+    fn exposure(&self, name: &str) -> Option<Diagnostic> {
+        let in_the_clear = |url: &Url| url.scheme() == "ldap" && remote(url);
+        if self.start_tls || !self.urls.iter().any(in_the_clear) {
+            return None;
+        }
+        let (code, message) = match self.bind_password {
+            Some(_) => (
+                DiagnosticCode::SecretInClear,
+                format!(
+                    "source `{name}`: the password goes over `ldap://` unencrypted; use `ldaps://` \
+                     or `start_tls = true`"
+                ),
+            ),
+            None => (
+                DiagnosticCode::SourceInClear,
+                format!(
+                    "source `{name}`: what the directory says comes over `ldap://` unencrypted, so \
+                     whoever is on the way can change it and give roles; use `ldaps://` or \
+                     `start_tls = true`"
+                ),
+            ),
+        };
+        Some(Diagnostic::warning(code, Subject::None, message))
+    }
+
+    /// A directory issues no tokens: who does for its people is a realm in front of it.
+    fn claimed<'c>(&self, claim: &'c str) -> ClaimedNames<'c> {
+        keycloak::claimed(claim)
+    }
+
+    fn for_lookups(&self, _at_once: usize, within: Duration) -> Arc<dyn KindSettings> {
+        Arc::new(LdapConfig {
+            timeout: self.timeout.min(within),
+            read_timeout: self.read_timeout.min(within),
+            ..self.clone()
+        })
+    }
+}
+
+impl LdapUsers {
+    /// Writes down what a plan depends on.
+    pub(in crate::source) fn encode(&self, to: &mut Encoder) {
+        let LdapUsers { base, filter, username, email, email_verified } = self;
+        to.list([base, filter, username, email]);
+        to.flag(*email_verified);
+    }
+}
+
+/// Writes down what a plan depends on.
+pub(in crate::source) fn encode_groups(groups: Option<&LdapGroups>, to: &mut Encoder) {
+    let Some(LdapGroups { base, filter, name, nested, primary }) = groups else {
+        return to.text("no groups");
+    };
+    to.list([base, filter, name]);
+    to.flag(*nested);
+    to.flag(*primary);
+}
+
+fn read(table: &Table<'_>) -> Read<LdapConfig> {
+    let urls = table.required("url", |node| {
+        if !node.is_list() {
+            return match node.as_str() {
+                Some(_) => Ok(vec![node.parsed(ldap_url)?]),
+                None => Err(node.wrong_type("a URL or a list of URLs")),
+            };
+        }
+        all(node.some_list()?.iter().map(|node| node.parsed(ldap_url)))
+    });
+    let ca_file = table.optional("ca_file", Node::path);
+    let start_tls = table.or("start_tls", false, |node| {
+        let start_tls = node.boolean()?;
+        if let (true, Ok(urls)) = (start_tls, &urls)
+            && let Some(url) = urls.iter().find(|url| url.scheme() != "ldap")
+        {
+            return Err(node.fault(
+                Code::Conflict,
+                format!(
+                    "`start_tls` works with `ldap://` only, and a URL has `{}://`",
+                    url.scheme()
+                ),
+            ));
+        }
+        Ok(start_tls)
+    });
+    let bind_dn = table.optional("bind_dn", |node| node.parsed(dn));
+    let bind_password = table.optional("bind_password", Node::secret);
+    match (table.has("bind_dn"), table.has("bind_password")) {
+        (true, false) => {
+            // Without a password the bind would be an unauthenticated one (RFC 4513, 5.1.2):
+            // servers answer it with success and then show nothing.
+            table.missing("bind_password", "required with `bind_dn`");
+        }
+        (false, true) => {
+            table.missing("bind_dn", "required with `bind_password`");
+        }
+        (true, true) | (false, false) => {}
+    }
+    let flavor = table.or("flavor", Flavor::Auto, |node| {
+        node.one_of(&[
+            ("auto", Flavor::Auto),
+            ("openldap", Flavor::OpenLdap),
+            ("389ds", Flavor::Ds389),
+            ("active-directory", Flavor::ActiveDirectory),
+        ])
+    });
+    let users = users(table, true);
+    let groups = groups(table, true);
+    let canary = table.optional("canary", |node| node.parsed(dn));
+    let page_size = table.or("page_size", 1000, |node| node.integer(1..=100_000));
+    let timeout = table.or("timeout", Duration::from_secs(60), Node::some_duration);
+    let read_timeout = table.or("read_timeout", Duration::from_secs(600), Node::some_duration);
+    Ok(LdapConfig {
+        urls: urls?,
+        ca_file: ca_file?,
+        start_tls: start_tls?,
+        bind_dn: bind_dn?,
+        bind_password: bind_password?,
+        flavor: flavor?,
+        users: users?,
+        groups: groups?,
+        canary: canary?,
+        page_size: page_size.map(|n| u32::try_from(n).unwrap_or(1000))?,
+        timeout: timeout?,
+        read_timeout: read_timeout?,
+    })
+}
+
+/// The base of a search: live it must be there, in a file it may be everywhere.
+fn base(table: &Table<'_>, live: bool) -> Read<String> {
+    let read = |node: &Node<'_>| match node.string()? {
+        "" if !live => Ok(String::new()),
+        _ => node.parsed(dn),
+    };
+    if live { table.required("base", read) } else { table.or("base", String::new(), read) }
+}
+
+/// `users`, live or of a file.
+pub(in crate::source) fn users(table: &Table<'_>, live: bool) -> Read<LdapUsers> {
+    let email_verified = table.or("email_verified", false, Node::boolean);
+    let Some(node) = table.get("users") else {
+        if live {
+            return Err(table.missing("users.base", "required key is missing"));
+        }
+        return Ok(LdapUsers {
+            base: String::new(),
+            filter: USERS_FILTER.to_owned(),
+            username: "uid".to_owned(),
+            email: "mail".to_owned(),
+            email_verified: email_verified?,
+        });
+    };
+    let table = node.table()?;
+    let base = base(&table, live);
+    let filter = table.or("filter", USERS_FILTER.to_owned(), |node| node.parsed(ldap_filter));
+    let username = table.or("username", "uid".to_owned(), |node| node.parsed(ldap_attribute));
+    let email = table.or("email", "mail".to_owned(), |node| node.parsed(ldap_attribute));
+    table.finish();
+    Ok(LdapUsers {
+        base: base?,
+        filter: filter?,
+        username: username?,
+        email: email?,
+        email_verified: email_verified?,
+    })
+}
+
+/// `groups`, live or of a file.
+pub(in crate::source) fn groups(table: &Table<'_>, live: bool) -> Read<Option<LdapGroups>> {
+    let Some(node) = table.get("groups") else {
+        if live {
+            return Err(table.missing("groups.base", "required key is missing"));
+        }
+        return Ok(Some(LdapGroups {
+            base: String::new(),
+            filter: GROUPS_FILTER.to_owned(),
+            name: "cn".to_owned(),
+            nested: true,
+            primary: false,
+        }));
+    };
+    match node.as_bool() {
+        Some(false) => return Ok(None),
+        Some(true) => return Err(node.wrong_type("a table, or `false` where there are no groups")),
+        None => {}
+    }
+    let table = node.table()?;
+    let base = base(&table, live);
+    let filter = table.or("filter", GROUPS_FILTER.to_owned(), |node| node.parsed(ldap_filter));
+    let name = table.or("name", "cn".to_owned(), |node| node.parsed(ldap_attribute));
+    let nested = table.or("nested", true, Node::boolean);
+    let primary = table.or("primary", false, Node::boolean);
+    table.finish();
+    Ok(Some(LdapGroups {
+        base: base?,
+        filter: filter?,
+        name: name?,
+        nested: nested?,
+        primary: primary?,
+    }))
+}
+
+/// `ldap://`, `ldaps://` or `ldapi://`, without a path (but for `ldapi`, whose host is the path).
+fn ldap_url(text: &str) -> Result<Url, BadValue> {
+    let url = url(text, &["ldaps", "ldap", "ldapi"])?;
+    match url.scheme() {
+        "ldapi" if url.host_str().is_none_or(str::is_empty) && url.path().len() > 1 => {
+            Err(BadValue::new(
+                "names no socket: its path is written with `%2f` for `/`, such as \
+                 `ldapi://%2frun%2fslapd%2fldapi`",
+            ))
+        }
+        "ldap" | "ldaps" if url.path().len() > 1 => Err(BadValue::new(
+            "has a path: the search base is given with `users.base` and `groups.base`",
+        )),
+        _ => Ok(url),
+    }
+}
+
+/// An LDAP filter (RFC 4515).
+fn ldap_filter(text: &str) -> Result<String, BadValue> {
+    match ldap3::parse_filter(text) {
+        Ok(_) if text.starts_with('(') => Ok(text.to_owned()),
+        _ => Err(BadValue::new(format!(
+            "`{}` is not an LDAP filter: expected the like of `(objectClass=person)`",
+            text.escape_debug()
+        ))),
+    }
+}
+
+/// An LDAP attribute's name or OID (RFC 4512, section 1.4).
+fn ldap_attribute(text: &str) -> Result<String, BadValue> {
+    let name = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let oid = text.split('.').count() > 1
+        && text.split('.').all(|arc| !arc.is_empty() && arc.bytes().all(|b| b.is_ascii_digit()));
+    if name || oid {
+        return Ok(text.to_owned());
+    }
+    Err(BadValue::new(format!("`{}` is not the name of an LDAP attribute", text.escape_debug())))
+}
