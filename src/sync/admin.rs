@@ -11,8 +11,8 @@ use crate::directory::{Directory, Enabled};
 use crate::model::token::{self, SECRET_LENGTH};
 use crate::model::username::canonical;
 use crate::model::{
-    Cause, Change, Deed, Diagnostic, DiagnosticCode, Done, LocalAccount, NewToken, State, Subject,
-    Time, TooMany, UserId,
+    Cause, Change, Deed, Diagnostic, DiagnosticCode, Done, Inconsistent, LocalAccount, NewToken,
+    State, Subject, Time, UserId,
 };
 use crate::plan;
 use crate::resolve::Resolved;
@@ -249,13 +249,13 @@ impl<'a> Ensure<'a> {
     /// gone.
     ///
     /// # Errors
-    /// There are more grants by hand than can be numbered.
+    /// The store's state contradicts itself, or there are more grants by hand than can be numbered.
     pub(super) fn amend(
         &self,
         resolved: &mut Resolved,
         old: &State,
         now: Time,
-    ) -> Result<(), TooMany> {
+    ) -> Result<(), Inconsistent> {
         for ext in &self.out {
             plan::local::take_out(resolved, old, ext, BY, now);
         }
@@ -271,7 +271,7 @@ impl<'a> Ensure<'a> {
             Some(user) => {
                 let role = Some(admin.role.as_str());
                 plan::local::ensure_grant(resolved, user, role, BY, (REASON, now))?;
-                ensure_token(resolved, old, user, admin, now);
+                ensure_token(resolved, old, user, admin, now)?;
             }
             None => {
                 let name = &admin.username;
@@ -288,13 +288,20 @@ impl<'a> Ensure<'a> {
 }
 
 /// Sees to it that the token is there, with this secret and that role alone.
-fn ensure_token(resolved: &mut Resolved, old: &State, user: UserId, admin: &Admin, now: Time) {
+fn ensure_token(
+    resolved: &mut Resolved,
+    old: &State,
+    user: UserId,
+    admin: &Admin,
+    now: Time,
+) -> Result<(), Inconsistent> {
     let there = old.tokens.find(user, TOKEN);
     let same = there.is_some_and(|it| it.digest == admin.digest);
-    let whole = there
-        .is_some_and(|it| it.expires_at > now && *old.tokens.roles(it) == [admin.role.clone()]);
+    let roles = there.map(|it| old.tokens.roles(it)).transpose()?;
+    let whole = there.is_some_and(|it| it.expires_at > now)
+        && roles.is_some_and(|roles| *roles == [admin.role.clone()]);
     if same && whole {
-        return;
+        return Ok(());
     }
     // Whoever goes in this plan takes their tokens along.
     let stays = |user: UserId| {
@@ -313,7 +320,7 @@ fn ensure_token(resolved: &mut Resolved, old: &State, user: UserId, admin: &Admi
         let subject = Subject::User(admin.username.clone());
         let told = Diagnostic::warning(DiagnosticCode::DefaultAdminToken, subject, message);
         resolved.diagnostics.insert(told);
-        return;
+        return Ok(());
     }
     let cause = if same { Cause::ByHand { by: BY.to_owned() } } else { Cause::NewSecret };
     remove_token(resolved, old, user, cause);
@@ -327,6 +334,7 @@ fn ensure_token(resolved: &mut Resolved, old: &State, user: UserId, admin: &Admi
         at: now,
     };
     resolved.changes.push(Change::TokenAdded { user, token: Box::new(token) });
+    Ok(())
 }
 
 fn remove_token(resolved: &mut Resolved, old: &State, user: UserId, cause: Cause) {

@@ -48,7 +48,7 @@ impl World {
             })
             .find(|names| RoleSetId::of(names.iter().copied()) == token.role_set)
             .unwrap_or_else(|| panic!("a token decides with an unknown set"));
-        format!("{}; {}", self.state.tokens.roles(token).join(" "), set.join(" "))
+        format!("{}; {}", self.state.tokens.roles(token).unwrap().join(" "), set.join(" "))
     }
 
     fn ungrant(&mut self, user: &str, role: &str) -> Plan {
@@ -464,7 +464,7 @@ fn kept(world: &World, promises: &mut BTreeMap<(UserId, String), Promise>) {
         .iter()
         .map(|token| {
             let name = state.tokens.name(token).to_owned();
-            ((token.user, name), state.tokens.roles(token).iter().cloned().collect())
+            ((token.user, name), state.tokens.roles(token).unwrap().iter().cloned().collect())
         })
         .collect();
     let promised: BTreeMap<(UserId, String), BTreeSet<String>> =
@@ -476,7 +476,7 @@ fn kept(world: &World, promises: &mut BTreeMap<(UserId, String), Promise>) {
             Status::Enabled | Status::Missing { disabled_by: None, .. }
         );
         let held = if counts { held(world, token.user) } else { BTreeSet::new() };
-        let own = state.tokens.roles(token);
+        let own = state.tokens.roles(token).unwrap();
         let denies = |role: &idpsyncd::model::Role| {
             role.policies.iter().any(|policy| policy.effect == idpsyncd::policy::Effect::Deny)
         };

@@ -15,7 +15,7 @@ use idpsyncd::directory::{
 };
 use idpsyncd::model::{
     Cause, Change, ExternalRef, Grant, GrantKind, Kind, Link, LocalGrant, Mode, NewToken, Reason,
-    Role, RoleIdx, RoleSetId, State, Status, Time, Token, User, UserId,
+    Role, RoleIdx, RoleSetId, State, Status, Time, Token, TokenIdx, User, UserId,
 };
 use idpsyncd::plan::{Plan, RoleSets};
 use idpsyncd::policy::{Action, Effect, Policy, Resource};
@@ -211,7 +211,7 @@ impl World {
             let pass = Pass {
                 digest: token.digest,
                 expires_at: token.expires_at,
-                roles: state.tokens.roles(token).iter().cloned().collect(),
+                roles: state.tokens.roles(token).unwrap().iter().cloned().collect(),
             };
             let key = (token.user.get(), state.tokens.name(token).to_owned());
             assert!(world.tokens.insert(key, pass).is_none());
@@ -398,7 +398,7 @@ fn tokens(
     state: &mut State,
     changes: &mut Vec<Change>,
     set_roles: &mut BTreeMap<RoleSetId, Vec<RoleIdx>>,
-) -> Vec<(u32, RoleSetId)> {
+) -> Vec<(TokenIdx, RoleSetId)> {
     let stays = |key: &(u32, String), pass: &Pass| {
         new.tokens.get(key).is_some_and(|now| now.digest == pass.digest)
     };
@@ -410,7 +410,7 @@ fn tokens(
         }
     }
     let mut token_sets = Vec::new();
-    for (place, (key, pass)) in (0u32..).zip(&new.tokens) {
+    for (place, (key, pass)) in (0u32..).map(TokenIdx::new).zip(&new.tokens) {
         let (user, name) = (UserId::new(key.0), key.1.clone());
         let before = old.tokens.get(key).filter(|before| before.digest == pass.digest);
         match before {
@@ -446,12 +446,12 @@ fn tokens(
         let token = Token {
             user,
             name: tokens.add_name(&name),
-            roles: tokens.roles_place(&names),
+            roles: tokens.roles_place(&names).unwrap(),
             digest: pass.digest,
             expires_at: pass.expires_at,
             role_set: stored.unwrap_or_default(),
         };
-        tokens.push(token);
+        tokens.push(token).unwrap();
     }
     token_sets
 }

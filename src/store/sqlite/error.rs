@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::ErrorCode;
 
+use crate::model::{Inconsistent, TooMany};
 pub(super) use crate::store::error::{CommitError, StoreError, StoreErrorKind};
 
 /// What happens inside, before anybody knows which file it was about.
@@ -19,6 +20,19 @@ pub(super) enum Fault {
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
         Fault::Sql(error)
+    }
+}
+
+/// Rows that say what no state can be.
+impl From<Inconsistent> for Fault {
+    fn from(what: Inconsistent) -> Self {
+        Fault::Damaged(what.to_string())
+    }
+}
+
+impl From<TooMany> for Fault {
+    fn from(what: TooMany) -> Self {
+        Inconsistent::from(what).into()
     }
 }
 

@@ -8,9 +8,8 @@ use super::codec::{decode, user_at};
 use super::error::Fault;
 use super::reader::{json, time, time_at};
 use crate::model::{
-    Cloud, Grant, GrantKind, Inconsistent, IndexVec, Link, LocalGrant, LocalIdx, Mode, Reason,
-    ReasonBook, Role, RoleIdx, RoleSetId, SetIdx, SourceIdx, State, Status, Texts, User,
-    WorkloadIdentity,
+    Cloud, Grant, GrantKind, IndexVec, Link, LocalGrant, LocalIdx, Mode, Reason, ReasonBook, Role,
+    RoleIdx, RoleSetId, SetIdx, SourceIdx, State, Status, Texts, User, WorkloadIdentity,
 };
 use crate::policy::{Action, Resource};
 
@@ -88,8 +87,7 @@ pub(super) fn link_sources(conn: &Connection) -> Result<(Sources, HashMap<i64, S
     let mut names = IndexVec::default();
     let mut places = HashMap::new();
     while let Some(row) = rows.next()? {
-        let place = names.push(row.get(1)?);
-        places.insert(row.get(0)?, place.map_err(|full| Fault::Damaged(full.to_string()))?);
+        places.insert(row.get(0)?, names.push(row.get(1)?)?);
     }
     Ok((names, places))
 }
@@ -212,8 +210,7 @@ fn grants(
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let user = user_at(row, 0)?;
-        let story = locals.push(local_grant(row, 2)?);
-        let kind = GrantKind::Local(story.map_err(|full| Fault::Damaged(full.to_string()))?);
+        let kind = GrantKind::Local(locals.push(local_grant(row, 2)?)?);
         grants.push(Grant { user, role: place(row.get(1)?)?, kind });
     }
     // The rows come by the store's numbers of roles, the state wants them by name. That is two
@@ -280,12 +277,11 @@ impl StoredReasons {
         if let Some(set) = self.placed.get(&num) {
             return Ok(*set);
         }
-        let damaged = |what: Inconsistent| Fault::Damaged(what.to_string());
         let mut reasons = Vec::new();
         for reason in self.of_set(num)? {
-            reasons.push(book.reason(reason.clone()).map_err(|full| damaged(full.into()))?);
+            reasons.push(book.reason(reason.clone())?);
         }
-        let set = book.set(&reasons).map_err(damaged)?;
+        let set = book.set(&reasons)?;
         self.placed.insert(num, set);
         Ok(set)
     }

@@ -12,7 +12,7 @@ use super::schema::{SCHEMA_VERSION, STEPS};
 use super::writer::SqliteWriter;
 use crate::directory::{Delta, Proven};
 use crate::model::{
-    Change, NewToken, RoleIdx, RoleSetId, State, Status, Time, Token, User, UserId,
+    Change, NewToken, RoleIdx, RoleSetId, State, Status, Time, Token, TokenIdx, User, UserId,
 };
 use crate::plan::{ChangeView, Held, Plan, RoleSets};
 use crate::store::{
@@ -205,12 +205,12 @@ fn a_store_of_the_second_schema_has_no_tokens_and_takes_some() {
     let changes = vec![Change::TokenAdded { user: UserId::new(1), token: Box::new(new.clone()) }];
     let mut after = state;
     let tokens = std::sync::Arc::make_mut(&mut after.tokens);
-    let (name, roles) = (tokens.add_name(&new.name), tokens.roles_place(&[]));
+    let (name, roles) = (tokens.add_name(&new.name), tokens.roles_place(&[]).unwrap());
     let (digest, expires_at, role_set) = (new.digest, new.expires_at, RoleSetId(1));
-    tokens.push(Token { user: UserId::new(1), name, roles, digest, expires_at, role_set });
+    tokens.push(Token { user: UserId::new(1), name, roles, digest, expires_at, role_set }).unwrap();
     let sets = RoleSets {
         users: vec![RoleSetId(0)],
-        tokens: vec![(0, RoleSetId(0))],
+        tokens: vec![(TokenIdx::new(0), RoleSetId(0))],
         roles: [(RoleSetId(0), Vec::new())].into(),
     };
     let again = Plan::leading_to(after, changes, sets, Vec::new(), new.at).unwrap();

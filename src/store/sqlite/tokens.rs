@@ -183,12 +183,12 @@ pub(super) fn load(conn: &Connection, sets: &HashMap<i64, RoleSetId>) -> Result<
         let token = Token {
             user: user_at(row, 1)?,
             name: tokens.add_name(text(row, 2)?),
-            roles: tokens.roles_place(&roles),
+            roles: tokens.roles_place(&roles)?,
             digest: digest.try_into().map_err(|_| damaged("has a digest that is none"))?,
             expires_at: time_at(row, 4)?,
             role_set: *sets.get(&set).ok_or_else(|| damaged("has an unknown role set"))?,
         };
-        tokens.push(token);
+        tokens.push(token)?;
     }
     if next.is_some() {
         return Err(damaged("has roles, but no row"));

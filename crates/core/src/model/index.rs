@@ -69,9 +69,9 @@ pub trait Place: Copy {
 /// Makes a number that is a place in an [`IndexVec`] a type of its own.
 macro_rules! place {
     ($(#[$doc:meta])* $name:ident($raw:ty) of $of:literal) => {
-        number! { $(#[$doc])* $name($raw) }
+        $crate::model::index::number! { $(#[$doc])* $name($raw) }
 
-        impl Place for $name {
+        impl $crate::model::index::Place for $name {
             const OF: &'static str = $of;
 
             fn from_place(at: usize) -> Option<Self> {
@@ -84,6 +84,8 @@ macro_rules! place {
         }
     };
 }
+
+pub(crate) use {number, place};
 
 place! {
     /// A role's place in [`State::roles`](super::State::roles) (sorted by name).
@@ -111,6 +113,16 @@ place! {
     SetIdx(u32) of "sets of reasons"
 }
 
+place! {
+    /// A token's place in [`Tokens::list`](super::Tokens::list).
+    TokenIdx(u32) of "access tokens"
+}
+
+place! {
+    /// The place of a list of roles that tokens have: [`Tokens::lists_of_roles`](super::Tokens::lists_of_roles).
+    RoleListIdx(u32) of "lists of roles of access tokens"
+}
+
 /// There is more of something than its numbers can tell apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("there are more {0} than this program can number")]
@@ -123,6 +135,12 @@ pub enum Inconsistent {
     /// Something speaks of a role that its state has not.
     #[error("role number {0} is spoken of, and the state has no such role")]
     NoSuchRole(RoleIdx),
+    /// Something speaks of a token that its state has not.
+    #[error("access token number {0} is spoken of, and the state has no such token")]
+    NoSuchToken(TokenIdx),
+    /// A token has a list of roles that its state has not.
+    #[error("list of roles number {0} is spoken of, and the state has no such list")]
+    NoSuchRoleList(RoleListIdx),
     /// Something speaks of a source that its state has not.
     #[error("source number {0} is spoken of, and the state has no such source")]
     NoSuchSource(SourceIdx),
@@ -198,6 +216,23 @@ impl<I: Place, T> IndexVec<I, T> {
     #[must_use]
     pub fn get_mut(&mut self, index: I) -> Option<&mut T> {
         self.items.get_mut(index.place())
+    }
+
+    /// Keeps those that `keep` says yes to, given each with its number. Those that stay have other
+    /// numbers then.
+    pub fn retain(&mut self, mut keep: impl FnMut(I, &T) -> bool) {
+        let mut at = 0;
+        self.items.retain(|item| {
+            // What stands here has a number: `push` saw to it.
+            let keeps = I::from_place(at).is_some_and(|index| keep(index, item));
+            at += 1;
+            keeps
+        });
+    }
+
+    /// Brings them into an order, which gives them other numbers. Equal ones stay as they stand.
+    pub fn sort_by(&mut self, order: impl FnMut(&T, &T) -> Ordering) {
+        self.items.sort_by(order);
     }
 
     /// To be changed, in order.

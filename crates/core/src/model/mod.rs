@@ -25,7 +25,8 @@ pub use change::{Cause, Change};
 pub use diagnostic::{Diagnostic, DiagnosticCode, Severity, Subject};
 pub use external::{ExternalRef, Kind, Reason, RefKind};
 pub use index::{
-    Inconsistent, IndexVec, LocalIdx, ReasonIdx, RoleIdx, SetIdx, SourceIdx, TooMany, UserId,
+    Inconsistent, IndexVec, LocalIdx, ReasonIdx, RoleIdx, RoleListIdx, SetIdx, SourceIdx, TokenIdx,
+    TooMany, UserId,
 };
 pub use reason_book::ReasonBook;
 pub use role_map::RoleMap;

@@ -6,7 +6,9 @@
 
 use hashbrown::HashMap;
 
-use super::{RoleSetId, Text, Texts, Time, UserId};
+use super::{
+    Inconsistent, IndexVec, RoleListIdx, RoleSetId, Text, Texts, Time, TokenIdx, TooMany, UserId,
+};
 
 /// SHA-256 of a token's secret, as its text stands: all that is kept of it.
 pub type Digest = [u8; 32];
@@ -52,7 +54,7 @@ pub struct Token {
     /// Its name, unique among the owner's: [`Tokens::name`].
     pub name: Text,
     /// The roles that it was made with and that its owner has held ever since: [`Tokens::roles`].
-    pub roles: u32,
+    pub roles: RoleListIdx,
     /// Of its secret.
     pub digest: Digest,
     /// From then on it is refused.
@@ -83,10 +85,10 @@ pub struct NewToken {
 /// All tokens, sorted by owner and name. Roles stand by name: they mean the same in every state.
 #[derive(Clone, Debug, Default)]
 pub struct Tokens {
-    list: Vec<Token>,
+    list: IndexVec<TokenIdx, Token>,
     names: Texts,
-    roles: Vec<Box<[String]>>,
-    by_roles: HashMap<Box<[String]>, u32>,
+    roles: IndexVec<RoleListIdx, Box<[String]>>,
+    by_roles: HashMap<Box<[String]>, RoleListIdx>,
 }
 
 impl Tokens {
@@ -94,7 +96,7 @@ impl Tokens {
     #[must_use]
     pub fn with_capacity(count: usize) -> Self {
         Tokens {
-            list: Vec::with_capacity(count),
+            list: IndexVec::with_capacity(count),
             names: Texts::with_capacity(count, 12),
             ..Tokens::default()
         }
@@ -102,7 +104,7 @@ impl Tokens {
 
     /// All of them, sorted by owner and name.
     #[must_use]
-    pub fn list(&self) -> &[Token] {
+    pub fn list(&self) -> &IndexVec<TokenIdx, Token> {
         &self.list
     }
 
@@ -110,8 +112,8 @@ impl Tokens {
     #[must_use]
     pub fn of(&self, user: UserId) -> &[Token] {
         let from = self.list.partition_point(|token| token.user < user);
-        let mine = self.list.get(from..).unwrap_or_default();
-        mine.get(..mine.partition_point(|token| token.user == user)).unwrap_or_default()
+        let (_, mine) = self.list.split_at(from);
+        mine.split_at(mine.partition_point(|token| token.user == user)).0
     }
 
     /// The token of `user` that is called `name`.
@@ -141,26 +143,31 @@ impl Tokens {
     }
 
     /// The roles of `token` by name, sorted: [`Token::roles`].
-    #[must_use]
-    pub fn roles(&self, token: &Token) -> &[String] {
-        self.roles.get(token.roles as usize).map_or(&[], |roles| roles)
+    ///
+    /// # Errors
+    /// It is no token of these: its list of roles is none.
+    pub fn roles(&self, token: &Token) -> Result<&[String], Inconsistent> {
+        let roles = self.roles.get(token.roles);
+        roles.map(|roles| &**roles).ok_or(Inconsistent::NoSuchRoleList(token.roles))
     }
 
     /// Every distinct list of roles: [`Token::roles`] is a place in it.
     #[must_use]
-    pub fn lists_of_roles(&self) -> &[Box<[String]>] {
+    pub fn lists_of_roles(&self) -> &IndexVec<RoleListIdx, Box<[String]>> {
         &self.roles
     }
 
     /// The place of a list of roles (sorted, distinct), added where it is new.
-    pub fn roles_place(&mut self, roles: &[String]) -> u32 {
+    ///
+    /// # Errors
+    /// It is new, and there is no number left for it.
+    pub fn roles_place(&mut self, roles: &[String]) -> Result<RoleListIdx, TooMany> {
         if let Some(place) = self.by_roles.get(roles) {
-            return *place;
+            return Ok(*place);
         }
-        let place = u32::try_from(self.roles.len()).unwrap_or(u32::MAX);
-        self.roles.push(roles.into());
+        let place = self.roles.push(roles.into())?;
         self.by_roles.insert(roles.into(), place);
-        place
+        Ok(place)
     }
 
     /// Adds a name for a token: [`Token::name`].
@@ -169,8 +176,11 @@ impl Tokens {
     }
 
     /// Adds a token. Whoever has added all sorts them: [`Tokens::sort`].
-    pub fn push(&mut self, token: Token) {
-        self.list.push(token);
+    ///
+    /// # Errors
+    /// There is no number left for it.
+    pub fn push(&mut self, token: Token) -> Result<(), TooMany> {
+        self.list.push(token).map(drop)
     }
 
     /// Brings them into order.
@@ -183,18 +193,13 @@ impl Tokens {
     }
 
     /// Keeps those of which `keep` says so: it is given each with its place.
-    pub fn retain(&mut self, mut keep: impl FnMut(u32, &Token) -> bool) {
-        let mut place = 0;
-        self.list.retain(|token| {
-            let keeps = keep(place, token);
-            place += 1;
-            keeps
-        });
+    pub fn retain(&mut self, keep: impl FnMut(TokenIdx, &Token) -> bool) {
+        self.list.retain(keep);
     }
 
     /// Gives the token at `place` other roles and says that it decides with `role_set`.
-    pub fn put(&mut self, place: u32, roles: u32, role_set: RoleSetId) {
-        if let Some(token) = self.list.get_mut(place as usize) {
+    pub fn put(&mut self, place: TokenIdx, roles: RoleListIdx, role_set: RoleSetId) {
+        if let Some(token) = self.list.get_mut(place) {
             (token.roles, token.role_set) = (roles, role_set);
         }
     }
@@ -223,20 +228,26 @@ mod tests {
     #[test]
     fn tokens_are_found_by_owner_and_name() {
         let mut tokens = Tokens::default();
-        let roles = tokens.roles_place(&["a".to_owned()]);
-        assert_eq!(tokens.roles_place(&["a".to_owned()]), roles);
+        let roles = tokens.roles_place(&["a".to_owned()]).unwrap();
+        assert_eq!(tokens.roles_place(&["a".to_owned()]), Ok(roles));
         for (user, name) in [(2, "x"), (1, "b"), (2, "a"), (1, "a"), (7, "c")] {
             let name = tokens.add_name(name);
             let expires_at = Time::UNIX_EPOCH;
             let role_set = RoleSetId::EMPTY;
             let user = UserId::new(user);
-            tokens.push(Token { user, name, roles, digest: [0; 32], expires_at, role_set });
+            tokens
+                .push(Token { user, name, roles, digest: [0; 32], expires_at, role_set })
+                .unwrap();
         }
         tokens.sort();
         let named =
             |user| tokens.of(UserId::new(user)).iter().map(|t| tokens.name(t)).collect::<Vec<_>>();
         assert_eq!((named(1), named(2), named(3)), (vec!["a", "b"], vec!["a", "x"], vec![]));
-        assert!(tokens.find(UserId::new(2), "x").is_some_and(|token| tokens.roles(token) == ["a"]));
+        assert!(
+            tokens
+                .find(UserId::new(2), "x")
+                .is_some_and(|token| tokens.roles(token).unwrap() == ["a"])
+        );
         assert_eq!(tokens.find(UserId::new(2), "b"), None);
     }
 }

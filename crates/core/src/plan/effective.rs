@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use hashbrown::HashMap;
 use sha2::{Digest, Sha256};
 
-use crate::model::{GrantKind, Inconsistent, RoleIdx, RoleSetId, State, Time};
+use crate::model::index::place;
+use crate::model::{GrantKind, Inconsistent, IndexVec, RoleIdx, RoleSetId, State, Time};
 
 impl RoleSetId {
     /// The id of the set without roles.
@@ -24,15 +25,18 @@ impl RoleSetId {
     }
 }
 
+place! {
+    /// The place of a set of effective roles in an [`Effective`].
+    EffectiveIdx(u32) of "sets of effective roles"
+}
+
 /// Everyone's effective roles: distinct sets, and which one each user has.
 #[derive(Clone, Debug, Default)]
 pub struct Effective {
-    /// Distinct sets, each sorted by role (and so by name).
-    pub sets: Vec<Vec<RoleIdx>>,
-    /// Their ids.
-    pub ids: Vec<RoleSetId>,
-    /// For each of the state's users a place in `sets`.
-    pub of_user: Vec<u32>,
+    /// Distinct sets with their ids, each sorted by role (and so by name).
+    sets: IndexVec<EffectiveIdx, (RoleSetId, Vec<RoleIdx>)>,
+    /// For each of the state's users.
+    of_user: Vec<EffectiveIdx>,
 }
 
 impl Effective {
@@ -47,7 +51,7 @@ impl Effective {
             .filter(|(_, role)| role.everyone)
             .map(|(index, _)| index)
             .collect();
-        let mut by_roles: HashMap<Box<[RoleIdx]>, u32> = HashMap::new();
+        let mut by_roles: HashMap<Box<[RoleIdx]>, EffectiveIdx> = HashMap::new();
         let mut out =
             Effective { of_user: Vec::with_capacity(state.users.len()), ..Self::default() };
         let mut grants = state.grants.as_slice();
@@ -70,9 +74,8 @@ impl Effective {
             let set = match by_roles.get(roles.as_slice()) {
                 Some(set) => *set,
                 None => {
-                    let set = u32::try_from(out.sets.len()).unwrap_or(u32::MAX);
-                    out.ids.push(RoleSetId::of(names(state, &roles)?));
-                    out.sets.push(roles.clone());
+                    let id = RoleSetId::of(names(state, &roles)?);
+                    let set = out.sets.push((id, roles.clone()))?;
                     by_roles.insert(roles.as_slice().into(), set);
                     set
                 }
@@ -82,30 +85,42 @@ impl Effective {
         Ok(out)
     }
 
-    /// The effective roles of the user at `place`, sorted.
+    /// How many users the state has.
+    #[must_use]
+    pub fn users(&self) -> usize {
+        self.of_user.len()
+    }
+
+    /// The set of the user at `place`; none where nobody is.
+    #[must_use]
+    pub fn set(&self, place: usize) -> Option<EffectiveIdx> {
+        self.of_user.get(place).copied()
+    }
+
+    /// The effective roles of the user at `place`, sorted. Nobody has none.
     #[must_use]
     pub fn roles(&self, place: usize) -> &[RoleIdx] {
-        let set = self.of_user.get(place).copied().unwrap_or(u32::MAX);
-        self.sets.get(set as usize).map_or(&[], Vec::as_slice)
+        let set = self.set(place).and_then(|set| self.sets.get(set));
+        set.map_or(&[], |(_, roles)| roles)
     }
 
     /// The id of the set of the user at `place`.
     #[must_use]
     pub fn id(&self, place: usize) -> RoleSetId {
-        let set = self.of_user.get(place).copied().unwrap_or(u32::MAX);
-        self.ids.get(set as usize).copied().unwrap_or(RoleSetId::EMPTY)
+        let set = self.set(place).and_then(|set| self.sets.get(set));
+        set.map_or(RoleSetId::EMPTY, |(id, _)| *id)
     }
 
     /// How many user-role pairs there are.
     #[must_use]
     pub fn pairs(&self) -> u64 {
-        (0..self.of_user.len()).map(|place| self.roles(place).len() as u64).sum()
+        (0..self.users()).map(|place| self.roles(place).len() as u64).sum()
     }
 
     /// The distinct sets by id.
     #[must_use]
     pub fn set_roles(&self) -> BTreeMap<RoleSetId, Vec<RoleIdx>> {
-        self.ids.iter().copied().zip(self.sets.iter().cloned()).collect()
+        self.sets.iter().cloned().collect()
     }
 }
 

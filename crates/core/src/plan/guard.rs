@@ -201,7 +201,7 @@ fn protected(
     for (name, minimum) in &case.guard.protected_roles {
         let Some(role) = case.new.roles.find_by(|role| role.name.cmp(name)) else { continue };
         let holders = |effective: &Effective, role: RoleIdx| {
-            (0..effective.of_user.len())
+            (0..effective.users())
                 .filter(|place| effective.roles(*place).binary_search(&role).is_ok())
                 .count() as u64
         };

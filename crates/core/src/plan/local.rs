@@ -271,7 +271,7 @@ pub fn shortfall(
     let holders = |state: &State, effective: &Effective, name: &str| {
         let Some(role) = role_at(state, name) else { return 0 };
         let mine = |place: &usize| effective.roles(*place).binary_search(&role).is_ok();
-        (0..effective.of_user.len()).filter(mine).count() as u64
+        (0..effective.users()).filter(mine).count() as u64
     };
     Ok(protected.iter().find_map(|(name, least)| {
         let was = holders(old, &before, name);

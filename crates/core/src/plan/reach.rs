@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hashbrown::HashMap;
 
-use super::effective::Effective;
+use super::effective::{Effective, EffectiveIdx};
 use crate::model::workload::{VIA, pool, via};
 use crate::model::{RoleIdx, State, UserId, WorkloadIdentity};
 use crate::policy::{Policy, decide};
@@ -50,7 +50,7 @@ pub(super) fn widened(
     let was = Reach::of(old);
     let is = Reach::of(new);
     // Whoever is called as a pool is may reach it by `${self}`, and is looked at alone.
-    type Pair = (Option<u32>, u32, Option<UserId>);
+    type Pair = (Option<EffectiveIdx>, Option<EffectiveIdx>, Option<UserId>);
     let mut by_pair: HashMap<Pair, Option<usize>> = HashMap::new();
     let mut out: Vec<Widened> = Vec::new();
     let mut at = 0;
@@ -65,10 +65,9 @@ pub(super) fn widened(
         if same && me == before_me && earlier.is_some_and(|at| before.id(at) == after.id(place)) {
             continue;
         }
-        let set = |effective: &Effective, place: usize| effective.of_user.get(place).copied();
         let alone = (me.is_some() || before_me.is_some()).then_some(user.id);
-        let earlier_set = earlier.and_then(|at| set(before, at));
-        let pair = (earlier_set, set(after, place).unwrap_or(u32::MAX), alone);
+        let earlier_set = earlier.and_then(|at| before.set(at));
+        let pair = (earlier_set, after.set(place), alone);
         let group = by_pair.entry(pair).or_insert_with(|| {
             let had = earlier.map(|at| was.by(old, before.roles(at), before_me));
             let had = had.unwrap_or_default();

@@ -6,7 +6,7 @@ use hashbrown::{HashMap, HashSet};
 use super::change::Plan;
 use crate::model::{
     Change, GrantKind, Inconsistent, IndexVec, LocalGrant, LocalIdx, ReasonBook, Role, RoleIdx,
-    RoleSetId, SetIdx, SourceIdx, State, Text, Texts, User, UserId, WorkloadIdentity,
+    RoleSetId, SetIdx, SourceIdx, State, Text, Texts, TokenIdx, User, UserId, WorkloadIdentity,
 };
 use crate::policy::{Action, Resource};
 
@@ -42,7 +42,7 @@ pub struct RoleSets {
     pub users: Vec<RoleSetId>,
     /// The tokens (places in the state's) that are new or get another set than the stored one, with
     /// that set.
-    pub tokens: Vec<(u32, RoleSetId)>,
+    pub tokens: Vec<(TokenIdx, RoleSetId)>,
     /// Every set that users or tokens have, with its roles in order of their names.
     pub roles: std::collections::BTreeMap<RoleSetId, Vec<RoleIdx>>,
 }
@@ -122,12 +122,12 @@ impl Plan {
         }
         let token_sets: Vec<TokenSet> = token_sets
             .into_iter()
-            .filter_map(|(place, new)| {
-                let token = tokens.list().get(place as usize)?;
+            .map(|(place, new)| {
+                let token = tokens.list().get(place).ok_or(Inconsistent::NoSuchToken(place))?;
                 let name = texts.add(tokens.name(token));
-                Some(TokenSet { user: token.user, name, old: token.role_set, new })
+                Ok(TokenSet { user: token.user, name, old: token.role_set, new })
             })
-            .collect();
+            .collect::<Result<_, Inconsistent>>()?;
         drop(tokens);
         let all = users.len();
         let mut named = Marked::among(&users);
@@ -467,7 +467,7 @@ impl Plan {
                 user.role_set = *set;
             }
         }
-        super::tokens::applied(self, &mut state);
+        super::tokens::applied(self, &mut state)?;
         let gone = changes.iter().filter_map(|change| match change {
             Change::RoleRemoved { role } => Some(*role),
             _ => None,
@@ -539,8 +539,8 @@ pub(super) mod tests {
             let source = state.sources.get(link.source).unwrap();
             words.push(format!("{source} {ext} {} {claim:?}", link.user));
         }
-        for (place, token) in (0u32..).zip(state.tokens.list()) {
-            let (name, roles) = (state.tokens.name(token), state.tokens.roles(token));
+        for (place, token) in state.tokens.list().numbered() {
+            let (name, roles) = (state.tokens.name(token), state.tokens.roles(token).unwrap());
             let new = sets.tokens.iter().find(|(it, _)| *it == place);
             let set = new.map_or(token.role_set, |(_, set)| *set);
             words.push(format!("{} {name} {roles:?} {} {set}", token.user, token.expires_at));

@@ -13,19 +13,19 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use crate::model::{
-    Cause, Change, Grant, GrantKind, Inconsistent, NewToken, Role, RoleIdx, RoleSetId, State, Text,
-    Time, Token, Tokens, User, UserId,
+    Cause, Change, Grant, GrantKind, Inconsistent, IndexVec, NewToken, Role, RoleIdx, RoleListIdx,
+    RoleSetId, State, Text, Time, Token, TokenIdx, Tokens, TooMany, User, UserId,
 };
 use crate::policy::Effect;
 
 use super::change::Plan;
-use super::effective::{Effective, names, valid};
+use super::effective::{Effective, EffectiveIdx, names, valid};
 
 /// What tokens decide with.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     /// Of tokens that are new, or have another set now: see [`super::RoleSets::tokens`].
-    pub(super) sets: Vec<(u32, RoleSetId)>,
+    pub(super) sets: Vec<(TokenIdx, RoleSetId)>,
     /// Every set that a token has.
     pub(super) set_roles: BTreeMap<RoleSetId, Vec<RoleIdx>>,
 }
@@ -40,19 +40,19 @@ pub(super) fn settle(
     after: &Effective,
     now: Time,
 ) -> Result<Settled, Inconsistent> {
-    asked(state, changes);
+    asked(state, changes)?;
     if state.tokens.list().is_empty() {
         return Ok(Settled::default());
     }
     let fates = fates(state, after, now)?;
     if !fates.gone.is_empty() || !fates.lost.is_empty() {
-        follow(state, changes, fates, now);
+        follow(state, changes, fates, now)?;
     }
     sets(state, after)
 }
 
 /// Does what the changes say of tokens themselves.
-fn asked(state: &mut State, changes: &[Change]) {
+fn asked(state: &mut State, changes: &[Change]) -> Result<(), TooMany> {
     let mut removed: HashSet<(UserId, Text)> = HashSet::new();
     let mut added: Vec<(UserId, &NewToken)> = Vec::new();
     for change in changes {
@@ -65,24 +65,20 @@ fn asked(state: &mut State, changes: &[Change]) {
         }
     }
     if removed.is_empty() && added.is_empty() {
-        return;
+        return Ok(());
     }
     let tokens = Arc::make_mut(&mut state.tokens);
     if !removed.is_empty() {
-        let gone: HashSet<u32> = (0u32..)
-            .zip(tokens.list())
-            .filter(|(_, token)| removed.contains(&(token.user, token.name)))
-            .map(|(place, _)| place)
-            .collect();
-        tokens.retain(|place, _| !gone.contains(&place));
+        tokens.retain(|_, token| !removed.contains(&(token.user, token.name)));
     }
     for (user, new) in added {
         let NewToken { name, digest, expires_at, roles, description: _, by: _, at: _ } = new;
-        let (name, roles) = (tokens.add_name(name), tokens.roles_place(roles));
+        let (name, roles) = (tokens.add_name(name), tokens.roles_place(roles)?);
         let (digest, expires_at, role_set) = (*digest, *expires_at, NOT_STORED);
-        tokens.push(Token { user, name, roles, digest, expires_at, role_set });
+        tokens.push(Token { user, name, roles, digest, expires_at, role_set })?;
     }
     tokens.sort();
+    Ok(())
 }
 
 /// The set of a token that is in no store yet: no set of roles has this id.
@@ -92,15 +88,15 @@ const NOT_STORED: RoleSetId = RoleSetId(0);
 #[derive(Default)]
 struct Fates {
     /// Whose owners are gone.
-    gone: Vec<u32>,
+    gone: Vec<TokenIdx>,
     /// Which lose roles.
-    lost: Vec<(u32, Vec<RoleIdx>)>,
+    lost: Vec<(TokenIdx, Vec<RoleIdx>)>,
 }
 
 /// Each token with its owner's place among the state's users, in order.
-fn with_owners(state: &State) -> impl Iterator<Item = (u32, &Token, Option<(usize, &User)>)> {
+fn with_owners(state: &State) -> impl Iterator<Item = (TokenIdx, &Token, Option<(usize, &User)>)> {
     let mut at = 0;
-    (0u32..).zip(state.tokens.list()).map(move |(place, token)| {
+    state.tokens.list().numbered().map(move |(place, token)| {
         while state.users.get(at).is_some_and(|user| user.id < token.user) {
             at += 1;
         }
@@ -110,23 +106,22 @@ fn with_owners(state: &State) -> impl Iterator<Item = (u32, &Token, Option<(usiz
 }
 
 /// The lists of roles that tokens have, as places in the state's roles, sorted.
-fn places(state: &State) -> Vec<Vec<RoleIdx>> {
+fn places(state: &State) -> IndexVec<RoleListIdx, Vec<RoleIdx>> {
     let place = |name: &String| state.roles.find_by(|role| role.name.cmp(name));
-    let lists = state.tokens.lists_of_roles().iter();
-    lists.map(|names| names.iter().filter_map(place).collect()).collect()
+    state.tokens.lists_of_roles().map(|names| names.iter().filter_map(place).collect())
 }
 
 fn fates(state: &State, after: &Effective, now: Time) -> Result<Fates, Inconsistent> {
     let places = places(state);
     let mut fates = Fates::default();
     // By the owner's set and the token's list: a million tokens have few of both.
-    let mut known: HashMap<(u32, u32), Vec<RoleIdx>> = HashMap::new();
+    let mut known: HashMap<(Option<EffectiveIdx>, RoleListIdx), Vec<RoleIdx>> = HashMap::new();
     for (place, token, owner) in with_owners(state) {
         let Some((at, user)) = owner.filter(|(_, user)| !user.status.is_deprovisioned()) else {
             fates.gone.push(place);
             continue;
         };
-        let list = places.get(token.roles as usize).map_or(&[][..], Vec::as_slice);
+        let list = places.get(token.roles).ok_or(Inconsistent::NoSuchRoleList(token.roles))?;
         if !user.status.counts() {
             // Nothing counts for the owner, who may hold it all the same.
             let mut lost = Vec::new();
@@ -140,8 +135,7 @@ fn fates(state: &State, after: &Effective, now: Time) -> Result<Fates, Inconsist
             }
             continue;
         }
-        let set = after.of_user.get(at).copied().unwrap_or(u32::MAX);
-        let lost = known.entry((set, token.roles)).or_insert_with(|| {
+        let lost = known.entry((after.set(at), token.roles)).or_insert_with(|| {
             let held = after.roles(at);
             list.iter().filter(|role| held.binary_search(role).is_err()).copied().collect()
         });
@@ -173,12 +167,18 @@ fn holds(state: &State, user: UserId, role: RoleIdx, now: Time) -> Result<bool, 
 }
 
 /// Lets that happen to the tokens, and says so.
-fn follow(state: &mut State, changes: &mut Vec<Change>, fates: Fates, now: Time) {
+fn follow(
+    state: &mut State,
+    changes: &mut Vec<Change>,
+    fates: Fates,
+    now: Time,
+) -> Result<(), Inconsistent> {
     let causes = Causes::of(state, changes, &fates);
     let tokens = &state.tokens;
-    let token = |place: u32| tokens.list().get(place as usize);
+    let token = |place| tokens.list().get(place).ok_or(Inconsistent::NoSuchToken(place));
     let mut more = Vec::new();
-    for token in fates.gone.iter().filter_map(|place| token(*place)) {
+    for place in &fates.gone {
+        let token = token(*place)?;
         let cause = causes.owners.get(&token.user).cloned();
         more.push(Change::TokenRemoved {
             user: token.user,
@@ -186,9 +186,9 @@ fn follow(state: &mut State, changes: &mut Vec<Change>, fates: Fates, now: Time)
             cause: cause.unwrap_or(Cause::UserGone { since: now }),
         });
     }
-    let mut kept: Vec<(u32, Vec<String>, RoleSetId)> = Vec::new();
+    let mut kept: Vec<(TokenIdx, Vec<String>, RoleSetId)> = Vec::new();
     for (place, lost) in &fates.lost {
-        let Some(token) = token(*place) else { continue };
+        let token = token(*place)?;
         for role in lost {
             more.push(Change::TokenRoleLost {
                 user: token.user,
@@ -199,19 +199,20 @@ fn follow(state: &mut State, changes: &mut Vec<Change>, fates: Fates, now: Time)
         }
         let name = |role: &RoleIdx| state.roles.get(*role).map(|role| &role.name);
         let lost: HashSet<&String> = lost.iter().filter_map(name).collect();
-        let kept_roles = tokens.roles(token).iter().filter(|role| !lost.contains(role));
+        let kept_roles = tokens.roles(token)?.iter().filter(|role| !lost.contains(role));
         kept.push((*place, kept_roles.cloned().collect(), token.role_set));
     }
     changes.append(&mut more);
     let tokens: &mut Tokens = Arc::make_mut(&mut state.tokens);
     for (place, roles, role_set) in kept {
-        let roles = tokens.roles_place(&roles);
+        let roles = tokens.roles_place(&roles)?;
         tokens.put(place, roles, role_set);
     }
-    let gone: HashSet<u32> = fates.gone.into_iter().collect();
+    let gone: HashSet<TokenIdx> = fates.gone.into_iter().collect();
     if !gone.is_empty() {
         tokens.retain(|place, _| !gone.contains(&place));
     }
+    Ok(())
 }
 
 /// Why owners go, and why they lose what their tokens lose with them.
@@ -225,7 +226,7 @@ impl Causes {
     fn of(state: &State, changes: &[Change], fates: &Fates) -> Causes {
         let mut causes =
             Causes { owners: HashMap::new(), grants: HashMap::new(), roles: HashMap::new() };
-        let owner = |place: u32| state.tokens.list().get(place as usize).map(|token| token.user);
+        let owner = |place| state.tokens.list().get(place).map(|token| token.user);
         let losers: HashSet<UserId> =
             fates.lost.iter().filter_map(|(place, _)| owner(*place)).collect();
         for change in changes {
@@ -262,7 +263,10 @@ impl Causes {
 
 /// Does to the tokens of `state` what `plan` says of them: what [`settle`] did on paper. `state` is
 /// the one after all its other changes.
-pub(super) fn applied(plan: &Plan, state: &mut State) {
+///
+/// # Errors
+/// The state contradicts itself, or there are more tokens than can be numbered.
+pub(super) fn applied(plan: &Plan, state: &mut State) -> Result<(), Inconsistent> {
     let text = |name: Text| plan.tables.texts.get(name);
     let mut removed: HashSet<(UserId, &str)> = HashSet::new();
     let mut lost: HashMap<(UserId, &str), Vec<&str>> = HashMap::new();
@@ -283,7 +287,7 @@ pub(super) fn applied(plan: &Plan, state: &mut State) {
     let sets: HashMap<(UserId, &str), RoleSetId> =
         plan.token_sets.iter().map(|set| ((set.user, text(set.name)), set.new)).collect();
     if removed.is_empty() && lost.is_empty() && added.is_empty() && sets.is_empty() {
-        return;
+        return Ok(());
     }
     let before = std::mem::take(&mut state.tokens);
     let mut tokens = Tokens::with_capacity(before.list().len());
@@ -294,21 +298,22 @@ pub(super) fn applied(plan: &Plan, state: &mut State) {
         }
         let gone = lost.get(&(user, name));
         let stays = |role: &&String| gone.is_none_or(|gone| !gone.contains(&role.as_str()));
-        let roles: Vec<String> = before.roles(token).iter().filter(stays).cloned().collect();
+        let roles: Vec<String> = before.roles(token)?.iter().filter(stays).cloned().collect();
         let role_set = sets.get(&(user, name)).copied().unwrap_or(token.role_set);
         let (digest, expires_at) = (token.digest, token.expires_at);
-        let (name, roles) = (tokens.add_name(name), tokens.roles_place(&roles));
-        tokens.push(Token { user, name, roles, digest, expires_at, role_set });
+        let (name, roles) = (tokens.add_name(name), tokens.roles_place(&roles)?);
+        tokens.push(Token { user, name, roles, digest, expires_at, role_set })?;
     }
     for (user, new) in added {
         let NewToken { name, digest, expires_at, roles, description: _, by: _, at: _ } = new;
         let role_set = sets.get(&(user, name.as_str())).copied().unwrap_or(NOT_STORED);
-        let (name, roles) = (tokens.add_name(name), tokens.roles_place(roles));
+        let (name, roles) = (tokens.add_name(name), tokens.roles_place(roles)?);
         let (digest, expires_at) = (*digest, *expires_at);
-        tokens.push(Token { user, name, roles, digest, expires_at, role_set });
+        tokens.push(Token { user, name, roles, digest, expires_at, role_set })?;
     }
     tokens.sort();
     state.tokens = Arc::new(tokens);
+    Ok(())
 }
 
 /// What each token decides with.
@@ -320,16 +325,16 @@ fn sets(state: &State, after: &Effective) -> Result<Settled, Inconsistent> {
     let numbered = state.roles.numbered().filter(|(_, role)| of_everyone(role));
     let always: HashSet<RoleIdx> = numbered.map(|(role, _)| role).collect();
     let mut settled = Settled::default();
-    let mut known: HashMap<(u32, u32), RoleSetId> = HashMap::new();
+    let mut known: HashMap<(Option<EffectiveIdx>, RoleListIdx), RoleSetId> = HashMap::new();
     for (place, token, owner) in with_owners(state) {
-        let at = owner.map_or(usize::MAX, |(at, _)| at);
         // Of someone for whom nothing counts that is the empty set.
-        let held = after.roles(at);
-        let of_owner = after.of_user.get(at).copied().unwrap_or(u32::MAX);
+        let held = owner.map_or(&[][..], |(at, _)| after.roles(at));
+        let of_owner = owner.and_then(|(at, _)| after.set(at));
         let id = match known.get(&(of_owner, token.roles)) {
             Some(id) => *id,
             None => {
-                let own = places.get(token.roles as usize).map_or(&[][..], Vec::as_slice);
+                let own = places.get(token.roles);
+                let own = own.ok_or(Inconsistent::NoSuchRoleList(token.roles))?;
                 let counts =
                     |role: &&RoleIdx| own.binary_search(role).is_ok() || always.contains(*role);
                 let roles: Vec<RoleIdx> = held.iter().filter(counts).copied().collect();
