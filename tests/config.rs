@@ -16,7 +16,7 @@ use idpsyncd::routes::{Preset, Target};
 use idpsyncd::source::file::{LdifConfig, RealmExportConfig};
 use idpsyncd::source::keycloak::KeycloakConfig;
 use idpsyncd::source::kinds;
-use idpsyncd::source::ldap::{Flavor, LdapConfig};
+use idpsyncd::source::ldap::{Flavor, LdapConfig, MembersFrom};
 use proptest::prelude::*;
 
 const MINIMAL: &str = r#"
@@ -238,10 +238,19 @@ fn a_directory_can_be_said_to_have_no_groups() {
     let file = source("false").replace("ldap\"\nurl = \"ldapi:///", "file\"\nldif = \"d.ldif");
     assert!(groups(&file).is_none());
     assert!(groups(&source("{ base = \"dc=x\", primary = true }")).unwrap().primary);
+    let plain = groups(&source("{ base = \"dc=x\" }")).unwrap();
+    assert!(plain.from == MembersFrom::Member && !plain.distribution);
+    let by_word = groups(&source("{ base = \"dc=x\", from = \"memberOf\" }")).unwrap();
+    assert_eq!(by_word.from, MembersFrom::MemberOf);
+    assert!(groups(&source("{ base = \"dc=x\", distribution = true }")).unwrap().distribution);
     let faults = read(&source("true")).unwrap_err().to_string();
     assert!(faults.contains("`false` where there are no groups"), "{faults}");
     let [none, some] = ["false", "{ base = \"dc=x\" }"].map(|groups| good(&source(groups)));
     assert_ne!(none.fingerprint, some.fingerprint);
+    for more in ["from = \"memberOf\"", "distribution = true", "primary = true"] {
+        let other = good(&source(&format!("{{ base = \"dc=x\", {more} }}")));
+        assert_ne!(other.fingerprint, some.fingerprint, "{more}");
+    }
 }
 
 #[test]

@@ -8,6 +8,9 @@ mod ldap;
 #[path = "support/openldap.rs"]
 mod openldap;
 
+#[path = "ldap_fake/dialects.rs"]
+mod dialects;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -372,10 +375,10 @@ async fn a_server_that_allows_one_connection_is_read_one_search_after_the_other(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn other_kinds_of_server_are_recognised_and_refused() {
+async fn other_kinds_of_server_are_recognised_and_their_people_known_by_no_id_but_theirs() {
     for (name, value, told) in [
-        ("vendorVersion", "389-Directory/2.3.1", "389 Directory Server is not built yet"),
-        ("forestFunctionality", "7", "Active Directory is not built yet"),
+        ("vendorVersion", "389-Directory/2.3.1", "without a readable `nsUniqueId`"),
+        ("forestFunctionality", "7", "without a readable `objectGUID`"),
     ] {
         let fake = Fake::start(
             9,

@@ -36,7 +36,7 @@ pub(super) fn fingerprint(config: &Config) -> String {
         diagnostics: _,
     } = config;
     // The version is the rendering's own: change it with the rendering.
-    let mut w = Encoder::new("idpsyncd configuration 2");
+    let mut w = Encoder::new("idpsyncd configuration 3");
     sync(&mut w, this_sync);
     guard(&mut w, this_guard);
     w.number(sources.len() as u64);

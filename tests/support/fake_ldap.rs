@@ -21,6 +21,8 @@ pub struct Ask {
     pub base: String,
     /// A search for the base entry alone.
     pub one: bool,
+    /// The attributes that are wanted.
+    pub attributes: Vec<String>,
     /// The paging cookie sent along; `None` without the control.
     pub cookie: Option<Vec<u8>>,
     /// How many searches over this base came before, on any connection.
@@ -31,6 +33,8 @@ pub struct Ask {
 #[derive(Clone, Debug)]
 pub enum Say {
     Entry(Vec<u8>, Vec<(&'static str, Vec<String>)>),
+    /// An entry whose attributes' names are made as it goes.
+    Ranged(Vec<u8>, Vec<(String, Vec<Vec<u8>>)>),
     Reference(&'static str),
     /// The end: result code, and the cookie in a paging control.
     Done(u8, Option<&'static str>),
@@ -98,7 +102,8 @@ async fn serve(stream: TcpStream, asked: &Asked, script: &Script) {
                     *count += 1;
                     *count - 1
                 };
-                script(&Ask { base: search.base, one, cookie, before })
+                let (base, attributes) = (search.base, search.attrs);
+                script(&Ask { base, one, attributes, cookie, before })
             }
             _ => return,
         };
@@ -133,6 +138,16 @@ fn message(id: i32, say: Say) -> Vec<u8> {
                 .flat_map(|(name, values)| {
                     let values: Vec<u8> = values.iter().flat_map(|value| text(value)).collect();
                     tlv(0x30, &[text(name), tlv(0x31, &values)].concat())
+                })
+                .collect();
+            parts.extend(tlv(0x64, &[tlv(4, &dn), tlv(0x30, &attributes)].concat()));
+        }
+        Say::Ranged(dn, attributes) => {
+            let attributes: Vec<u8> = attributes
+                .into_iter()
+                .flat_map(|(name, values)| {
+                    let values: Vec<u8> = values.iter().flat_map(|value| tlv(4, value)).collect();
+                    tlv(0x30, &[text(&name), tlv(0x31, &values)].concat())
                 })
                 .collect();
             parts.extend(tlv(0x64, &[tlv(4, &dn), tlv(0x30, &attributes)].concat()));

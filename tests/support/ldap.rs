@@ -8,7 +8,7 @@ use idpsyncd::config::SecretRef;
 use idpsyncd::directory::{Completeness, Enabled, Interest, Kind, Named, Snapshot};
 use idpsyncd::model::Diagnostic;
 use idpsyncd::model::username::UsernameFrom;
-use idpsyncd::source::ldap::{Flavor, LdapConfig, LdapGroups, LdapSource, LdapUsers};
+use idpsyncd::source::ldap::{Flavor, LdapConfig, LdapGroups, LdapSource, LdapUsers, MembersFrom};
 use idpsyncd::source::{Looked, OnProgress, Source, SourceError, Who};
 
 use crate::openldap::{OpenLdap, SUFFIX};
@@ -48,6 +48,8 @@ pub fn at(url: &str) -> LdapConfig {
             name: "cn".to_owned(),
             nested: true,
             primary: false,
+            from: MembersFrom::Member,
+            distribution: false,
         }),
         canary: None,
         page_size: 1000,

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// The password of [`ADMIN`] and of everyone made by [`user_with_password`].
+/// The password of [`ADMIN`].
 pub const PASSWORD: &str = "Admin-4711-secret";
 /// The administrator's account.
 pub const ADMIN: &str = "Administrator";

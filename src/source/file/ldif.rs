@@ -16,6 +16,7 @@ use super::records::{Fault, Record, Records, whole};
 use crate::directory::{Interest, Snapshot, dn, value};
 use crate::model::{Diagnostic, DiagnosticCode, Subject, Time};
 use crate::source::SourceError;
+use crate::source::ldap::dialect::Dialect;
 use crate::source::ldap::presence::{Presence, presence};
 use crate::source::ldap::roles::Roles;
 use crate::source::ldap::{Assembler, Shape, Verdict};
@@ -65,8 +66,8 @@ fn read_bytes(
     now: Time,
 ) -> Result<(Assembler, Verdict), Fault> {
     let groups = config.groups.as_ref();
-    let shape =
-        Shape::new(&config.users, groups, interest.attributes(), true, now).map_err(whole)?;
+    let shape = Shape::new(&config.users, groups, interest.attributes(), Dialect::FILE, now)
+        .map_err(whole)?;
     let choice = Choice::new(config, &shape)?;
     let mut verdict = Verdict::default();
     let mut assembler = Assembler::new(shape);

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::directory::{Completeness, Directory, Enabled, Kind};
-use crate::source::ldap::{LdapGroups, LdapUsers};
+use crate::source::ldap::{LdapGroups, LdapUsers, MembersFrom};
 
 struct Wants(Vec<(String, String)>);
 
@@ -35,6 +35,8 @@ fn config() -> LdifConfig {
             name: "cn".to_owned(),
             nested: true,
             primary: false,
+            from: MembersFrom::Member,
+            distribution: false,
         }),
     }
 }

@@ -56,8 +56,8 @@ pub struct Account {
 pub struct Unreadable {
     /// Its attribute.
     pub attribute: Cow<'static, str>,
-    /// The value, without what does not print.
-    pub value: String,
+    /// The value, without what does not print; `None`: it must have one and shows none.
+    pub value: Option<String>,
     /// What it should have been.
     pub wanted: &'static str,
 }
@@ -78,7 +78,14 @@ impl Unreadable {
             }
             Err(_) => shown.escape_ascii().to_string(),
         };
-        Unreadable { attribute: attribute.into(), value: format!("{shown}{more}"), wanted }
+        let value = Some(format!("{shown}{more}"));
+        Unreadable { attribute: attribute.into(), value, wanted }
+    }
+
+    /// Notes that an entry does not show `attribute`, which it must have.
+    #[must_use]
+    pub fn hidden(attribute: &'static str) -> Self {
+        Unreadable { attribute: attribute.into(), value: None, wanted: "" }
     }
 }
 
@@ -87,15 +94,31 @@ const MOST_SHOWN: usize = 60;
 
 impl std::fmt::Display for Unreadable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "`{}` is `{}`, which is no {}", self.attribute, self.value, self.wanted)
+        let Unreadable { attribute, value, wanted } = self;
+        match value {
+            Some(value) => write!(f, "`{attribute}` is `{value}`, which is no {wanted}"),
+            None => {
+                write!(f, "`{attribute}` is not to be seen (grant this identity read access to it)")
+            }
+        }
     }
 }
 
 /// What `entry`, whose DN is `norm` in normal form, says about its account at `now`. `by_role` are
-/// the roles by which its server inactivates accounts, as far as they are known.
+/// the roles by which its server inactivates accounts, as far as they are known; `must_show` is the
+/// attribute that an account of the class `user` always has there.
 #[must_use]
-pub fn judge(entry: &Entry, norm: &str, by_role: &Inactivation, now: Time) -> Account {
-    let mut unreadable = by_role.unreadable(norm);
+pub fn judge(
+    entry: &Entry,
+    norm: &str,
+    by_role: &Inactivation,
+    must_show: Option<&'static str>,
+    now: Time,
+) -> Account {
+    let hidden = must_show
+        .filter(|name| entry.is_a("user") && !entry.has(&name.to_ascii_lowercase()))
+        .map(Unreadable::hidden);
+    let mut unreadable = by_role.unreadable(norm).or(hidden);
     let mut disabled = by_role.concerns(entry, norm);
     for attribute in entry.names() {
         let Some((name, rule)) = rule_for(attribute) else { continue };
@@ -258,7 +281,7 @@ mod tests {
     use super::*;
 
     fn enabled(entry: &Entry, now: Time) -> Enabled {
-        judge(entry, "uid=a", &Inactivation::default(), now).enabled
+        judge(entry, "uid=a", &Inactivation::default(), None, now).enabled
     }
 
     #[test]
@@ -394,9 +417,27 @@ mod tests {
         ] {
             let mut entry = Entry::new("uid=a".to_owned());
             entry.add(name, [value.to_vec()]);
-            let account = judge(&entry, "uid=a", &Inactivation::default(), Time::default());
+            let account = judge(&entry, "uid=a", &Inactivation::default(), None, Time::default());
             let told_is = account.unreadable.unwrap().to_string();
             assert!(told_is.contains(told), "{told_is}");
         }
+    }
+
+    #[test]
+    fn an_account_that_hides_what_it_must_show_is_not_taken_for_an_enabled_one() {
+        let judged = |class: &str, control: Option<&str>| {
+            let mut entry = Entry::new("cn=a".to_owned());
+            entry.add("objectClass", [class.as_bytes().to_vec()]);
+            if let Some(control) = control {
+                entry.add("userAccountControl", [control.as_bytes().to_vec()]);
+            }
+            let must = Some("userAccountControl");
+            judge(&entry, "cn=a", &Inactivation::default(), must, Time::default())
+        };
+        assert_eq!(judged("user", Some("512")).enabled, Enabled::Yes);
+        assert_eq!(judged("contact", None).enabled, Enabled::Yes);
+        let hidden = judged("user", None);
+        assert_eq!(hidden.enabled, Enabled::Unknown);
+        assert!(hidden.unreadable.unwrap().to_string().contains("is not to be seen"));
     }
 }

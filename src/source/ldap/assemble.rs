@@ -12,14 +12,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::account;
 use super::account::{Account, Unreadable};
+use super::config::MembersFrom;
 use super::entry::Entry;
 use super::lists::{Classes, Judge, Shown};
 use super::names::{Names, Places};
 use super::presence::presence;
-use super::primary::{Primary, primary};
+use super::primary::{self, GroupNumber, Primary};
 use super::roles::Inactivation;
 use super::schema::{self, Schema};
-use super::shape::Shape;
+use super::shape::{Shape, member_of};
 use super::tally::{Odd, Unclear};
 use crate::directory::{NewUser, SnapshotBuilder, dn, value};
 use crate::model::Diagnostic;
@@ -40,6 +41,10 @@ pub(super) struct Group {
     pub uids: Vec<u32>,
     /// Member values that are not DNs.
     pub bad: Vec<String>,
+    /// Members of another directory.
+    pub foreign: Vec<String>,
+    /// Groups that this one is in by its own word, as numbers of their DNs.
+    pub within: Vec<u32>,
     /// What it shows of its list.
     pub shown: Shown,
     /// Whose primary group it is.
@@ -72,10 +77,18 @@ pub struct Assembler {
     pub(super) schema: Option<Schema>,
     /// Classes of groups for which the server puts members in the place of a URL.
     pub(super) expanded: HashSet<u32>,
-    /// Users by the `gidNumber` of their primary group.
-    pub(super) of_gid: HashMap<i64, Vec<u32>>,
+    /// Users by the number of their primary group.
+    pub(super) of_primary: HashMap<GroupNumber, Vec<u32>>,
     /// Users whose primary group cannot be read.
-    pub(super) users_without_gid: Odd,
+    pub(super) users_without_primary: Odd,
+    /// Users and the groups that they are in by their own word, as numbers of those's DNs.
+    pub(super) within: Vec<(u32, u32)>,
+    /// Some of them are groups of ours.
+    pub(super) somebody_says: bool,
+    /// Groups that give no rights.
+    pub(super) left_out: Vec<LeftOut>,
+    /// Their DNs, as numbers.
+    pub(super) left_out_dns: HashSet<u32>,
     /// In a file: usernames (folded) of several entries without an id.
     shared_names: HashSet<String>,
     /// In a file: the roles by which accounts are inactivated.
@@ -86,7 +99,18 @@ pub struct Assembler {
     pub(super) users_twice: Odd,
     pub(super) groups_without_id: Odd,
     pub(super) groups_without_name: Odd,
+    /// Groups of which it cannot be told whether they give rights.
+    pub(super) groups_without_type: Odd,
     pub(super) groups_twice: Odd,
+}
+
+/// A group that gives no rights: a distribution group.
+pub(super) struct LeftOut {
+    pub key: String,
+    pub name: String,
+    pub identity: String,
+    /// Its DN in normal form.
+    pub norm: String,
 }
 
 impl Assembler {
@@ -112,8 +136,12 @@ impl Assembler {
             classes: Classes::default(),
             schema: None,
             expanded: HashSet::new(),
-            of_gid: HashMap::new(),
-            users_without_gid: Odd::default(),
+            of_primary: HashMap::new(),
+            users_without_primary: Odd::default(),
+            within: Vec::new(),
+            somebody_says: false,
+            left_out: Vec::new(),
+            left_out_dns: HashSet::new(),
             shared_names: HashSet::new(),
             inactivation: Inactivation::default(),
             unclear: Unclear::default(),
@@ -122,6 +150,7 @@ impl Assembler {
             users_twice: Odd::default(),
             groups_without_id: Odd::default(),
             groups_without_name: Odd::default(),
+            groups_without_type: Odd::default(),
             groups_twice: Odd::default(),
         }
     }
@@ -136,8 +165,9 @@ impl Assembler {
         self.having.iter_mut().for_each(Vec::clear);
         self.seen.fill(false);
         self.unclear = Unclear::default();
-        self.of_gid.clear();
-        self.users_without_gid = Odd::default();
+        self.of_primary.clear();
+        self.users_without_primary = Odd::default();
+        self.within.clear();
         self.users_without_id = Odd::default();
         self.users_without_name = Odd::default();
         self.users_twice = Odd::default();
@@ -152,7 +182,10 @@ impl Assembler {
         self.group_at.clear();
         self.groups_without_id = Odd::default();
         self.groups_without_name = Odd::default();
+        self.groups_without_type = Odd::default();
         self.groups_twice = Odd::default();
+        self.left_out.clear();
+        self.left_out_dns.clear();
     }
 
     /// In a file: usernames (folded) that several entries without an id bear. Their DNs are their
@@ -213,7 +246,7 @@ impl Assembler {
     #[must_use]
     pub fn account_of(&self, entry: &Entry) -> Account {
         let norm = dn::normalized(&entry.dn).unwrap_or_default();
-        account::judge(entry, &norm, &self.inactivation, self.shape.now)
+        account::judge(entry, &norm, &self.inactivation, self.shape.dialect.account, self.shape.now)
     }
 
     /// Takes a user's entry in. The same id under another DN is the same user (renamed while being
@@ -222,7 +255,7 @@ impl Assembler {
         let Ok(norm) = dn::normalized(&entry.dn) else {
             return self.users_without_id.add(&entry.dn);
         };
-        if !presence(entry, &norm).is_there() {
+        if !self.is_there(entry, &norm) {
             return;
         }
         let username = match self.username_of(entry) {
@@ -237,7 +270,7 @@ impl Assembler {
                 Cow::Borrowed("")
             }
         };
-        let ext = match entry.stable_id() {
+        let ext = match self.shape.dialect.person_id(entry) {
             Some(id) => id,
             None if !self.shape.file => return self.users_without_id.add(&entry.dn),
             None => {
@@ -269,11 +302,15 @@ impl Assembler {
         self.nowhere.remove(&dn);
         self.uids_of(entry, user);
         if self.shape.primary {
-            match primary(entry, "posixaccount") {
-                Primary::Of(gid) => self.of_gid.entry(gid).or_default().push(user),
-                Primary::Hidden => self.users_without_gid.add(&entry.dn),
+            match primary::user(entry, self.shape.dialect.primary) {
+                Primary::Of(number) => self.of_primary.entry(number).or_default().push(user),
+                Primary::Hidden => self.users_without_primary.add(&entry.dn),
                 Primary::No => {}
             }
+        }
+        if self.shape.reads_member_of() {
+            let groups = self.within_of(entry);
+            self.within.extend(groups.into_iter().map(|group| (user, group)));
         }
         let slots = self.having.iter_mut().zip(&mut self.seen);
         for (wanted, (having, seen)) in self.shape.wanted.iter().zip(slots) {
@@ -328,10 +365,10 @@ impl Assembler {
         let Ok(norm) = dn::normalized(&entry.dn) else {
             return self.groups_without_id.add(&entry.dn);
         };
-        if !presence(entry, &norm).is_there() {
+        if !self.is_there(entry, &norm) {
             return;
         }
-        let key = match entry.stable_id() {
+        let key = match self.shape.dialect.group_id(entry) {
             Some(id) => id,
             None if !self.shape.file => return self.groups_without_id.add(&entry.dn),
             None => norm.to_string(),
@@ -340,6 +377,19 @@ impl Assembler {
             return self.groups_without_name.add(&entry.dn);
         };
         let dn = self.dns.id(&norm);
+        match self.shape.dialect.is_security_group(entry) {
+            Some(true) => {}
+            _ if self.shape.distribution => {}
+            Some(false) => {
+                if self.left_out_dns.insert(dn) {
+                    let (name, norm) = (name.into_owned(), norm.into_owned());
+                    let identity = entry.dn.clone();
+                    self.left_out.push(LeftOut { key, name, identity, norm });
+                }
+                return;
+            }
+            None => return self.groups_without_type.add(&entry.dn),
+        }
         let known = self.by_key.get(&key).copied();
         if self.group_at.get(dn).is_some_and(|at| Some(at) != known) {
             return self.groups_twice.add(&entry.dn);
@@ -352,14 +402,20 @@ impl Assembler {
             members: Vec::new(),
             uids: Vec::new(),
             bad: Vec::new(),
+            foreign: Vec::new(),
+            within: Vec::new(),
             shown: self.classes.shown(entry),
-            primary: match self.shape.primary && entry.is_a("posixgroup") {
-                true => primary(entry, "posixgroup"),
+            primary: match self.shape.primary {
+                true => primary::group(entry, self.shape.dialect.primary),
                 false => Primary::No,
             },
         };
-        self.members_of(entry, &mut group);
+        match self.shape.from {
+            MembersFrom::Member => self.members_of(entry, &mut group),
+            MembersFrom::MemberOf => group.within = self.within_of(entry),
+        }
         self.nowhere.remove(&dn);
+        self.left_out_dns.remove(&dn);
         let place = match known {
             Some(place) => {
                 if let Some(slot) = self.groups.get_mut(place as usize) {
@@ -390,7 +446,9 @@ impl Assembler {
                 continue;
             };
             // The empty DN is the purest of placeholders: it names nobody.
-            if !norm.is_empty() {
+            if self.shape.dialect.is_foreign(&norm) {
+                group.foreign.push(text.to_owned());
+            } else if !norm.is_empty() {
                 spellings.push(text);
                 norms.push(norm);
             }
@@ -406,6 +464,22 @@ impl Assembler {
         for uid in entry.texts("memberuid").filter(|uid| !uid.is_empty()) {
             group.uids.push(self.uids.id(&value::folded(uid)));
         }
+        if let Some(external) = self.shape.dialect.external_members {
+            let external = external.to_ascii_lowercase();
+            let values = entry.texts(&external);
+            group.foreign.extend(values.map(str::to_owned));
+        }
+    }
+
+    /// The groups that an entry is in by its own word, as numbers of their DNs.
+    fn within_of(&mut self, entry: &Entry) -> Vec<u32> {
+        let norms: Vec<_> = member_of(entry).filter_map(|text| dn::normalized(text).ok()).collect();
+        self.dns.ids(&norms)
+    }
+
+    /// Whether an entry is one that an ordinary search returns, and no second view of another.
+    fn is_there(&self, entry: &Entry, norm: &str) -> bool {
+        presence(entry, norm).is_there() && !self.shape.dialect.is_second_view(norm)
     }
 
     /// Whether the server's schema is wanted to tell what groups without members are.
@@ -434,9 +508,8 @@ impl Assembler {
     /// Takes in how a group is stored. Where it came with more members than it stores, the server
     /// has put them in, as it does for every group of such classes.
     pub fn stored(&mut self, entry: &Entry) {
-        let Some(known) = entry.stable_id().and_then(|key| self.by_key.get(&key).copied()) else {
-            return;
-        };
+        let key = self.shape.dialect.group_id(entry);
+        let Some(known) = key.and_then(|key| self.by_key.get(&key).copied()) else { return };
         let Some(group) = self.groups.get(known as usize) else { return };
         let came = [group.members.len(), group.uids.len(), group.bad.len()].iter().sum::<usize>();
         let stored: usize = schema::MEMBERS.iter().map(|name| entry.values(name).len()).sum();
@@ -450,6 +523,7 @@ impl Assembler {
         self.user_at.get(id).is_none()
             && self.group_at.get(id).is_none()
             && !self.nowhere.contains(&id)
+            && !self.left_out_dns.contains(&id)
             && self.shape.may_be_ours(self.dns.text(id))
     }
 

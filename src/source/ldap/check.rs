@@ -41,7 +41,7 @@ pub(super) async fn check(
             Identity::Simple(..) | Identity::External => {}
         }
     }
-    match read::read(source, interest, now, std::sync::Arc::new(|_| {})).await {
+    match read::read(source, interest, read::Sides::Both, now, std::sync::Arc::new(|_| {})).await {
         Err(error) => findings.push(error.into_diagnostic()),
         Ok(snapshot) => {
             let mut partial = |scope: Subject, why: &str| {

@@ -51,9 +51,9 @@ pub enum Flavor {
     Auto,
     /// OpenLDAP.
     OpenLdap,
-    /// 389 Directory Server. Not built yet: reading says so.
+    /// 389 Directory Server, and FreeIPA.
     Ds389,
-    /// Active Directory. Not built yet: reading says so.
+    /// Active Directory.
     ActiveDirectory,
 }
 
@@ -83,8 +83,22 @@ pub struct LdapGroups {
     pub name: String,
     /// Close over nested groups. Default true.
     pub nested: bool,
-    /// A `posixGroup` has its primary members too, by `gidNumber`. Default false.
+    /// A `posixGroup` has its primary members too, by `gidNumber`. Default false. In Active Directory
+    /// primary groups count always.
     pub primary: bool,
+    /// Which side says who is in a group. Default the group's.
+    pub from: MembersFrom,
+    /// Active Directory's distribution groups count. Default false.
+    pub distribution: bool,
+}
+
+/// `groups.from`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MembersFrom {
+    /// The group's: `member`, `uniqueMember`, `memberUid`.
+    Member,
+    /// The member's: `memberOf`.
+    MemberOf,
 }
 
 const USERS_FILTER: &str = "(objectClass=inetOrgPerson)";
@@ -233,12 +247,16 @@ impl LdapUsers {
 
 /// Writes down what a plan depends on.
 pub(in crate::source) fn encode_groups(groups: Option<&LdapGroups>, to: &mut Encoder) {
-    let Some(LdapGroups { base, filter, name, nested, primary }) = groups else {
-        return to.text("no groups");
-    };
+    let Some(this) = groups else { return to.text("no groups") };
+    let LdapGroups { base, filter, name, nested, primary, from, distribution } = this;
     to.list([base, filter, name]);
     to.flag(*nested);
     to.flag(*primary);
+    to.text(match from {
+        MembersFrom::Member => "member",
+        MembersFrom::MemberOf => "memberOf",
+    });
+    to.flag(*distribution);
 }
 
 fn read(table: &Table<'_>) -> Read<LdapConfig> {
@@ -361,6 +379,8 @@ pub(in crate::source) fn groups(table: &Table<'_>, live: bool) -> Read<Option<Ld
             name: "cn".to_owned(),
             nested: true,
             primary: false,
+            from: MembersFrom::Member,
+            distribution: false,
         }));
     };
     match node.as_bool() {
@@ -374,6 +394,10 @@ pub(in crate::source) fn groups(table: &Table<'_>, live: bool) -> Read<Option<Ld
     let name = table.or("name", "cn".to_owned(), |node| node.parsed(ldap_attribute));
     let nested = table.or("nested", true, Node::boolean);
     let primary = table.or("primary", false, Node::boolean);
+    let from = table.or("from", MembersFrom::Member, |node| {
+        node.one_of(&[("member", MembersFrom::Member), ("memberOf", MembersFrom::MemberOf)])
+    });
+    let distribution = table.or("distribution", false, Node::boolean);
     table.finish();
     Ok(Some(LdapGroups {
         base: base?,
@@ -381,6 +405,8 @@ pub(in crate::source) fn groups(table: &Table<'_>, live: bool) -> Read<Option<Ld
         name: name?,
         nested: nested?,
         primary: primary?,
+        from: from?,
+        distribution: distribution?,
     }))
 }
 

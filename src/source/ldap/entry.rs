@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use ldap3::asn1::{PL, StructureTag};
 
-use super::options::{self, Description, Options};
+use super::options::{self, Description, Options, Range};
 use crate::directory::{dn, value};
 
 /// An entry. Attribute types have their one name ([`value::attribute`]), values are bytes.
@@ -15,11 +15,22 @@ use crate::directory::{dn, value};
 pub struct Entry {
     /// The DN as it is spelled.
     pub dn: String,
-    /// Some attribute came as a range of its values (`member;range=0-1499`), Active Directory's way
-    /// to say that there is more. Such values are left out.
-    pub ranged: bool,
+    /// Attributes that came as a range of their values (`member;range=0-1499`), Active Directory's
+    /// way to say that there is more. Their values stand here alone until all are there.
+    pub(super) ranged: Vec<Ranged>,
     /// Each type once.
     attributes: Vec<Attribute>,
+}
+
+/// Some of an attribute's values.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Ranged {
+    /// The attribute's one name.
+    pub name: String,
+    /// Which of them.
+    pub range: Range,
+    /// The values.
+    pub values: Vec<Vec<u8>>,
 }
 
 /// The values of one attribute type and of its subtypes by options.
@@ -55,9 +66,10 @@ impl Entry {
             Options::None => None,
             Options::Some(options) => Some(options),
             Options::Deleted => return,
-            Options::Range => {
-                self.ranged = true;
-                return;
+            Options::Range(range) => {
+                let (name, values) =
+                    (value::attribute(name).into_owned(), values.into_iter().collect());
+                return self.ranged.push(Ranged { name, range, values });
             }
         };
         let name = value::attribute(name);
@@ -185,15 +197,27 @@ impl Entry {
         self.texts("objectclass").any(|known| known.eq_ignore_ascii_case(class))
     }
 
-    /// The id that stays through rename and move: 389-DS's nsUniqueId, else entryUUID (RFC 4530),
-    /// both in lower case, else Active Directory's objectGUID (mixed-endian). An entry of 389-DS
+    /// The ids of every kind of server: 389-DS's, RFC 4530's, Active Directory's. An entry of 389-DS
     /// always has the first and may get the second later, by a plug-in: it stays who it is.
+    pub(super) const ANY_ID: &[&str] = &["nsUniqueId", "entryUUID", "objectGUID"];
+
+    /// The id that stays through rename and move, whichever server wrote the entry.
     #[must_use]
     pub fn stable_id(&self) -> Option<String> {
-        let text = self.text("nsuniqueid").or_else(|| self.text("entryuuid"));
-        if let Some(text) = text {
-            return Some(text.trim().to_ascii_lowercase());
-        }
+        self.id_by(Self::ANY_ID)
+    }
+
+    /// The id in the first of these attributes that is there: a text in lower case, or Active
+    /// Directory's objectGUID (mixed-endian) as one.
+    #[must_use]
+    pub(super) fn id_by(&self, attributes: &[&str]) -> Option<String> {
+        attributes.iter().find_map(|name| match *name {
+            "objectGUID" => self.guid(),
+            name => Some(self.text(&name.to_ascii_lowercase())?.trim().to_ascii_lowercase()),
+        })
+    }
+
+    fn guid(&self) -> Option<String> {
         let guid: &[u8; 16] = self.values("objectguid").first()?.as_slice().try_into().ok()?;
         let [a, b, c, d, e, f, g, h, rest @ ..] = *guid;
         let mut text = String::with_capacity(36);
@@ -220,7 +244,8 @@ impl Entry {
         let dn = String::from_utf8(dn)
             .map_err(|error| format!("the DN of an entry is not UTF-8: `{}`", lossy(&error)))?;
         let list = parts.next().and_then(constructed).ok_or(SHAPE)?;
-        let mut entry = Entry { dn, ranged: false, attributes: Vec::with_capacity(list.len()) };
+        let mut entry =
+            Entry { dn, ranged: Vec::new(), attributes: Vec::with_capacity(list.len()) };
         for attribute in list {
             let mut parts = constructed(attribute).ok_or(SHAPE)?.into_iter();
             let name = parts.next().and_then(primitive).ok_or(SHAPE)?;
@@ -333,7 +358,7 @@ mod tests {
         entry.add("member;range=0-1499", [b"cn=x".to_vec()]);
         assert_eq!(entry.texts("cn").collect::<Vec<_>>(), ["a", "d", "b", "c"]);
         assert_eq!(entry.plainest("cn"), [b"a".to_vec(), b"d".to_vec()]);
-        assert!(!entry.has("member") && entry.ranged);
+        assert!(!entry.has("member") && entry.ranged.len() == 1);
         for (description, values) in [
             ("cn", ["a", "d", "b", "c"].as_slice()),
             ("cn;lang-de", &["b"]),

@@ -5,6 +5,8 @@
 
 use ldap3::{LdapError, LdapResult};
 
+use super::dialect::Limits;
+
 /// What went wrong, and whether it may pass by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
@@ -82,36 +84,43 @@ fn sub_code(text: &str) -> &'static str {
     }
 }
 
-/// Why a search over `base` for `what` did not bring everything.
+/// Why a search over `base` for `what` did not bring everything; `limits` is what lifts the server's.
 #[must_use]
-pub fn search(result: &LdapResult, what: &str, base: &str) -> Fault {
+pub fn search(result: &LdapResult, what: &str, base: &str, limits: &Limits) -> Fault {
     let words = said(&result.text);
+    let limit = |which: &str, what_lifts_it: &str| format!("{which} was reached: {what_lifts_it}");
     let (why, transient) = match result.rc {
+        3 => (limit("its time limit", limits.time), true),
+        4 => (limit("its size limit", limits.size), false),
+        11 => (limit("an administrative limit", limits.administrative), false),
+        code => {
+            let (why, transient) = refused(code);
+            (why.to_owned(), transient)
+        }
+    };
+    Fault {
+        message: format!(
+            "the search for {what} below `{base}` ended early with result {}: {why}{words}",
+            result.rc
+        ),
+        transient,
+        code: Some(result.rc),
+    }
+}
+
+/// What the result code of a search means, and whether it may pass by itself.
+fn refused(code: u32) -> (&'static str, bool) {
+    match code {
         1 => ("the server refused it, as some do for anonymous readers: set `bind_dn`", false),
         2 => (
             "the server did not understand the request, as happens behind a proxy that mixes \
                connections",
             true,
         ),
-        3 => (
-            "its time limit was reached: let the server's `limits` rule for this identity give \
-               more time",
-            true,
-        ),
-        4 => (
-            "its size limit was reached: on OpenLDAP add a `limits` rule for this identity, such \
-             as `limits dn.exact=\"…\" size=unlimited`, or `size.prtotal=unlimited`",
-            false,
-        ),
         8 | 13 => ("it wants an encrypted connection: use `ldaps://` or `start_tls = true`", false),
         10 => (
             "it refers to another server, and references are not followed: give the server \
                 that holds the base as `url`",
-            false,
-        ),
-        11 => (
-            "an administrative limit was reached: on OpenLDAP look at `size.pr` and \
-             `size.prtotal` in the `limits` rule for this identity, and at `page_size`",
             false,
         ),
         12 => ("it does not know paged results", false),
@@ -128,14 +137,6 @@ pub fn search(result: &LdapResult, what: &str, base: &str) -> Fault {
         53 => ("it is unwilling to go on", true),
         80 => ("it failed inside; its log will say why", true),
         _ => ("it ended with an error", true),
-    };
-    Fault {
-        message: format!(
-            "the search for {what} below `{base}` ended early with result {}: {why}{words}",
-            result.rc
-        ),
-        transient,
-        code: Some(result.rc),
     }
 }
 
@@ -229,6 +230,7 @@ fn is_a_ca(error: &rustls::OtherError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dialect::Dialect;
     use super::*;
 
     fn result(rc: u32, text: &str) -> LdapResult {
@@ -286,15 +288,32 @@ mod tests {
             (80, "failed inside"),
             (123, "result 123"),
         ] {
-            let fault = search(&result(rc, ""), "users", "dc=x");
+            let fault = search(&result(rc, ""), "users", "dc=x", &Dialect::OPENLDAP.limits);
             assert!(fault.message.contains(why), "{rc}: {}", fault.message);
             assert_eq!(fault.code, Some(rc));
         }
     }
 
     #[test]
+    fn the_advice_on_a_limit_is_that_servers() {
+        for (dialect, rc, advice) in [
+            (Dialect::OPENLDAP, 3, "`limits` rule"),
+            (Dialect::DS389, 3, "nsTimeLimit"),
+            (Dialect::DS389, 4, "nsSizeLimit"),
+            (Dialect::DS389, 11, "nsLookThroughLimit"),
+            (Dialect::ACTIVE_DIRECTORY, 3, "MaxQueryDuration"),
+            (Dialect::ACTIVE_DIRECTORY, 4, "MaxPageSize"),
+            (Dialect::ACTIVE_DIRECTORY, 11, "LDAP policies"),
+        ] {
+            let fault = search(&result(rc, ""), "users", "dc=x", &dialect.limits);
+            assert!(fault.message.contains(advice), "{}", fault.message);
+        }
+    }
+
+    #[test]
     fn the_servers_words_are_short_and_on_one_line() {
-        let fault = search(&result(80, &"x\n".repeat(1000)), "users", "dc=x");
+        let fault =
+            search(&result(80, &"x\n".repeat(1000)), "users", "dc=x", &Dialect::OPENLDAP.limits);
         assert!(fault.message.len() < 500 && !fault.message.contains('\n'));
     }
 }

@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::assemble::{Assembler, Group};
+use super::assemble::{Assembler, Group, LeftOut};
+use super::config::MembersFrom;
 use super::lists::{self, Doubted, Judge};
-use super::primary::Primary;
+use super::primary::{self, Primary};
 use super::schema::Schema;
+use super::shape::MEMBER_OF;
+use super::sides;
 use crate::directory::{Completeness, Interest, Kind, NewRef, Snapshot, dn};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 
@@ -62,7 +65,8 @@ impl Assembler {
             Some(format!("{odd} had the DN of another user: {AGAIN}"))
         } else if self.users_without_id.count() > 0 {
             let odd = self.users_without_id.shown();
-            Some(format!("{odd} among the users without a readable `entryUUID`: {GRANT}"))
+            let id = self.shape.dialect.id_attribute();
+            Some(format!("{odd} among the users without a readable `{id}`: {GRANT}"))
         } else if self.builder.counts().0 == 0 {
             Some(none("users", &self.shape.users_base))
         } else {
@@ -79,7 +83,8 @@ impl Assembler {
             Some(format!("{odd} had the DN of another group: {AGAIN}"))
         } else if self.groups_without_id.count() > 0 {
             let odd = self.groups_without_id.shown();
-            Some(format!("{odd} among the groups without a readable `entryUUID`: {GRANT}"))
+            let id = self.shape.dialect.id_attribute();
+            Some(format!("{odd} among the groups without a readable `{id}`: {GRANT}"))
         } else if self.groups_without_name.count() > 0 {
             let odd = self.groups_without_name.shown();
             Some(if self.shape.file {
@@ -87,6 +92,12 @@ impl Assembler {
             } else {
                 format!("{odd} among the groups without a readable `{name}`: {GRANT}")
             })
+        } else if self.groups_without_type.count() > 0 {
+            let odd = self.groups_without_type.shown();
+            Some(format!(
+                "{odd} among the groups without a readable `groupType`, so whether they give \
+                 rights cannot be told: {GRANT}"
+            ))
         } else if self.groups.is_empty() {
             Some(if self.shape.file {
                 format!("no entry below `{base}` is a group by `groups.filter`")
@@ -148,7 +159,13 @@ impl Assembler {
                 })
             })
             .collect();
-        self.builder.nested_by_list();
+        if self.shape.from == MembersFrom::Member {
+            self.builder.nested_by_list();
+        }
+        self.join_by_word(&groups, &numbers);
+        if self.shape.compare && verdict.users.is_none() && verdict.groups.is_none() {
+            told.extend(sides::compare(&self, &groups));
+        }
         let doubts = self.doubts(&groups);
         let reached = self.reached(&groups, &doubts, interest);
         let mut warned = 0_usize;
@@ -158,7 +175,9 @@ impl Assembler {
             let partial = match (&verdict.canary, doubt) {
                 (Some(canary), _) => Some(canary.clone()),
                 (None, Some(doubt)) => Some(doubt.told.clone()),
-                (None, None) => self.unsure(group, &lost, &verdict),
+                (None, None) => {
+                    self.unsaid(&verdict).or_else(|| self.unsure(group, &lost, &verdict))
+                }
             };
             if let Some(why) = partial {
                 let asked = verdict.canary.is_some() || doubt.is_none() || reached.contains(&place);
@@ -183,6 +202,7 @@ impl Assembler {
             (doubt, identity, reached.contains(place))
         })));
         self.attributes(&verdict, &mut told);
+        told.extend(self.left_out(interest));
 
         let scope = |why: Option<String>| why.map_or(Completeness::Complete, Completeness::Partial);
         self.builder.users_are(scope(verdict.users));
@@ -196,6 +216,64 @@ impl Assembler {
         self.builder.finish()
     }
 
+    /// With `groups.from = "memberOf"`: puts everyone into the groups that their own entries name.
+    fn join_by_word(&mut self, groups: &[Group], numbers: &[u32]) {
+        if self.shape.from != MembersFrom::MemberOf {
+            return;
+        }
+        let number_of =
+            |assembler: &Self, dn: u32| numbers.get(assembler.group_at.get(dn)? as usize).copied();
+        for (user, group) in std::mem::take(&mut self.within) {
+            if let Some(group) = number_of(self, group) {
+                self.builder.member(group, user);
+                self.somebody_says = true;
+            }
+        }
+        for (group, number) in groups.iter().zip(numbers).filter(|_| self.shape.nested) {
+            for dn in &group.within {
+                if let Some(upper) = number_of(self, *dn) {
+                    self.builder.leads_to(*number, upper);
+                }
+            }
+        }
+    }
+
+    /// With `groups.from = "memberOf"`: why it is not known who is in any group.
+    fn unsaid(&self, verdict: &Verdict) -> Option<String> {
+        if self.shape.from != MembersFrom::MemberOf {
+            return None;
+        }
+        if let Some(why) = &verdict.users {
+            return Some(why.clone());
+        }
+        (!self.somebody_says).then(|| {
+            format!(
+                "no user shows a `{MEMBER_OF}` of these groups, and hidden cannot be told from \
+                 absent: {GRANT}, or switch on what keeps it (389-DS: the MemberOf plug-in)"
+            )
+        })
+    }
+
+    /// Tells of distribution groups that rules name.
+    fn left_out(&self, interest: &dyn Interest) -> Vec<Diagnostic> {
+        let named = self.left_out.iter().filter(|group| {
+            let LeftOut { key, name, identity, norm } = group;
+            interest.reaches(Kind::Group, key, name, identity, norm, &[name])
+        });
+        let mut named: Vec<&str> = named.map(|group| group.identity.as_str()).collect();
+        named.sort_unstable();
+        let tell = |identity: &&str| {
+            let message = format!(
+                "`{}` is a distribution group, which gives no rights in Active Directory: nobody \
+                 has a role through it unless `groups.distribution = true`",
+                identity.escape_debug()
+            );
+            let subject = Subject::reference(Kind::Group, identity);
+            Diagnostic::warning(DiagnosticCode::DistributionGroup, subject, message)
+        };
+        named.iter().take(WARNED_GROUPS).map(tell).collect()
+    }
+
     /// Whether some member is open that could be `ours`.
     fn open(&self, ours: impl Fn(&super::shape::Shape, &str) -> bool) -> bool {
         let mut members = self.groups.iter().flat_map(|group| &group.members);
@@ -205,8 +283,8 @@ impl Assembler {
     /// Puts users and nested groups into the group, and returns who is left.
     fn resolve(&mut self, group: &Group, number: u32, numbers: &[u32]) -> Lost {
         let mut lost = Lost::default();
-        if let Primary::Of(gid) = group.primary {
-            for user in self.of_gid.get(&gid).into_iter().flatten() {
+        if let Primary::Of(number_of_it) = &group.primary {
+            for user in self.of_primary.get(number_of_it).into_iter().flatten() {
                 self.builder.member(number, *user);
             }
         }
@@ -219,6 +297,8 @@ impl Assembler {
                 {
                     self.builder.leads_to(*child, number);
                 }
+            } else if self.left_out_dns.contains(id) {
+                // A distribution group: no way leads through it.
             } else if self.shape.may_be_ours(self.dns.text(*id)) {
                 lost.nobody.push(*id);
             } else {
@@ -248,17 +328,20 @@ impl Assembler {
                 "group `{name}` has members that are not among the users that could be read"
             ));
         }
-        let odd = self.users_without_gid.shown();
+        let odd = self.users_without_primary.shown();
+        let by = self.shape.dialect.primary;
         match group.primary {
             Primary::No => None,
             _ if self.shape.file => None,
             Primary::Hidden => Some(format!(
-                "group `{name}` shows no readable `gidNumber`, so its primary members are unknown: \
-                 {GRANT}"
+                "group `{name}` shows no readable `{}`, so its primary members are unknown: \
+                 {GRANT}",
+                primary::of_group(by)
             )),
-            Primary::Of(_) if self.users_without_gid.count() > 0 => Some(format!(
+            Primary::Of(_) if self.users_without_primary.count() > 0 => Some(format!(
                 "group `{name}` may have primary members among {odd} without a readable \
-                 `gidNumber`: {GRANT}"
+                 `{}`: {GRANT}",
+                primary::of_user(by)
             )),
             Primary::Of(_) => verdict.users.is_some().then(|| {
                 format!("group `{name}` may have primary members among users that were not read")
@@ -268,6 +351,10 @@ impl Assembler {
 
     /// Why the lists of some groups (by place) are not all known.
     fn doubts(&self, groups: &[Group]) -> BTreeMap<usize, Doubted> {
+        if self.shape.from == MembersFrom::MemberOf {
+            // Their own lists are not read.
+            return BTreeMap::new();
+        }
         let schema = self.schema.as_ref().unwrap_or(Schema::common());
         let shown = groups.iter().map(|group| group.shown);
         let judge = Judge::new(shown, &self.classes, schema, &self.expanded, self.shape.file);
@@ -326,6 +413,10 @@ impl Assembler {
             (dns(&lost.nobody), "lead to no user or group (gone, or left out by a filter)"),
             (dns(&lost.outside), "are outside the bases of users and groups"),
             (group.bad.clone(), "are not distinguished names"),
+            (
+                group.foreign.clone(),
+                "are of another directory, or stand for no person, and are not read here",
+            ),
             (uids(&lost.unnamed), "name no user"),
             (uids(&lost.shared), "name several users, so they give nothing"),
         ]

@@ -7,6 +7,7 @@ use ldap3::Scope;
 
 use super::account;
 use super::connect::Connection;
+use super::dialect::Dialect;
 use super::entry::Entry;
 use super::schema::Schema;
 use super::search::{self, Limits, Search};
@@ -50,6 +51,8 @@ async fn one(
         filter: "(objectClass=*)".to_owned(),
         attributes: vec![attribute.to_owned()],
         page_size: 0,
+        as_stored: false,
+        dialect: Dialect::OPENLDAP,
     };
     let mut found = None;
     let mut ldap = connection.ldap.clone();

@@ -67,7 +67,7 @@ impl Classes {
                 .filter(|name| entry.has(name))
                 .fold(0, |lists, name| lists | schema::list_of(name)),
             unread: UNREAD.iter().find(has).copied(),
-            ranged: entry.ranged,
+            ranged: !entry.ranged.is_empty(),
             classes: self.0.id(&classes.join("\n")),
         }
     }

@@ -14,12 +14,15 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::assemble::{Assembler, without_uid};
+use super::config::MembersFrom;
 use super::connect::{Connection, shown};
+use super::dialect::PrimaryBy;
 use super::entry::Entry;
 use super::presence::presence;
+use super::primary::{self, GroupNumber, Primary};
 use super::search::{self, Limits, Search, both};
-use super::shape::Shape;
-use super::{LdapSource, server};
+use super::shape::{Shape, member_of};
+use super::{LdapSource, ranges, server};
 use crate::directory::{Kind, Sighting, Within, dn, value};
 use crate::model::Time;
 use crate::model::username::UsernameFrom;
@@ -38,8 +41,6 @@ pub(super) async fn lookup(
         message: format!("source `{}`: {}", source.name, error.message),
         transient: error.transient,
     };
-    let shape = Shape::new(&config.users, config.groups.as_ref(), wanted, false, now)
-        .map_err(|why| named(SourceError::fatal(why)))?;
     let limits =
         Limits { operation: config.timeout, deadline: Instant::now() + config.read_timeout };
     let connection = source.connector.connect().await.map_err(named)?;
@@ -47,7 +48,9 @@ pub(super) async fn lookup(
         message: format!("source `{}`: {}: {}", source.name, shown(&connection.url), error.message),
         transient: error.transient,
     };
-    server::recognise(&connection, limits, config.flavor).await.map_err(at)?;
+    let dialect = server::recognise(&connection, limits, config.flavor).await.map_err(at)?;
+    let shape = Shape::new(&config.users, config.groups.as_ref(), wanted, dialect, now)
+        .map_err(|why| named(SourceError::fatal(why)))?;
     let assembler = Assembler::new(shape);
     let mut asker = Asker { source, connection: connection.clone(), limits, assembler };
     asker.ask(who).await.map_err(at)
@@ -77,10 +80,14 @@ fn in_any_case(attribute: &str, value: &str) -> String {
     format!("(|{plain}{})", any.concat())
 }
 
-/// Being directly in `group`, whose name is in the attribute `name`.
-fn within_of(group: &Entry, name: &str) -> Option<Within> {
-    let name = group.text(name)?.into_owned();
-    Some(Within { kind: Kind::Group, key: group.stable_id()?, name: Some(name) })
+/// Being directly in `group`; nothing where it is one that gives no rights.
+fn within_of(group: &Entry, shape: &Shape) -> Option<Within> {
+    let dialect = &shape.dialect;
+    if !shape.distribution && dialect.is_security_group(group) != Some(true) {
+        return None;
+    }
+    let name = group.text(&shape.name)?.into_owned();
+    Some(Within { kind: Kind::Group, key: dialect.group_id(group)?, name: Some(name) })
 }
 
 struct Asker<'a> {
@@ -95,7 +102,7 @@ impl Asker<'_> {
     async fn ask(&mut self, who: &Who) -> Result<Looked, SourceError> {
         let users = &self.source.config.users;
         let test = match who {
-            Who::Id(id) => by_id(id),
+            Who::Id(id) => by_id(id, self.assembler.shape.dialect.person_ids()),
             Who::Named(who) => {
                 let attribute = match who.by {
                     UsernameFrom::Username => &users.username,
@@ -110,7 +117,7 @@ impl Asker<'_> {
             let Some(username) = self.assembler.username_of(&entry) else { continue };
             let username = username.into_owned();
             let meant = match who {
-                Who::Id(id) => entry.stable_id().as_ref() == Some(id),
+                Who::Id(id) => self.id_of(&entry).as_ref() == Some(id),
                 Who::Named(who) => who.is(&username, &self.assembler.email_of(&entry)),
             };
             if meant {
@@ -122,10 +129,11 @@ impl Asker<'_> {
             (Some(_), false) => return Ok(Looked::Several),
             (None, _) => return self.nobody().await,
         };
-        let Some(ext) = entry.stable_id() else {
+        let Some(ext) = self.id_of(&entry) else {
             return Err(SourceError::fatal(format!(
-                "`{}` shows no readable `entryUUID`: grant this identity read access to it",
-                entry.dn.escape_debug()
+                "`{}` shows no readable `{}`: grant this identity read access to it",
+                entry.dn.escape_debug(),
+                self.assembler.shape.dialect.id_attribute()
             )));
         };
         let account = self.assembler.account_of(&entry);
@@ -161,7 +169,9 @@ impl Asker<'_> {
     /// Nothing came: that is a no unless the server hides from us what we must see.
     async fn nobody(&self) -> Result<Looked, SourceError> {
         if let Some(canary) = &self.source.config.canary {
-            let found = server::canary(&self.connection, self.limits, canary).await;
+            let found =
+                server::canary(&self.connection, self.limits, self.assembler.shape.dialect, canary)
+                    .await;
             found.map_err(SourceError::transient)?;
         }
         Ok(Looked::Nobody)
@@ -170,6 +180,9 @@ impl Asker<'_> {
     /// The groups that list the entry: by its DN, or by its `uid`, which must be its alone; and its
     /// primary group.
     async fn groups(&mut self, entry: &Entry) -> Result<Vec<Within>, SourceError> {
+        if self.assembler.shape.from == MembersFrom::MemberOf {
+            return self.groups_by_word(entry).await;
+        }
         let it = ldap_escape(entry.dn.as_str()).into_owned();
         let mut entries =
             self.found_groups(&format!("(|(member={it})(uniqueMember={it}))")).await?;
@@ -181,16 +194,53 @@ impl Asker<'_> {
                 entries.extend(listed);
             }
         }
-        if self.assembler.shape.primary
-            && let Some(Ok(gid)) = entry.texts("gidnumber").next().map(|t| t.trim().parse::<i64>())
-        {
-            let test = format!("(&(objectClass=posixGroup)(gidNumber={gid}))");
-            entries.extend(self.found_groups(&test).await?);
-        }
+        entries.extend(self.primary_groups(entry).await?);
         let mut within = self.unfiltered(entry).await?;
-        let name = &self.assembler.shape.name;
-        within.extend(entries.iter().filter_map(|group| within_of(group, name)));
+        let shape = &self.assembler.shape;
+        within.extend(entries.iter().filter_map(|group| within_of(group, shape)));
         Ok(within)
+    }
+
+    /// The groups that the entry itself names, and its primary group.
+    async fn groups_by_word(&mut self, entry: &Entry) -> Result<Vec<Within>, SourceError> {
+        let mut entries = self.primary_groups(entry).await?;
+        let base = self.assembler.shape.groups_base.clone().unwrap_or_default();
+        for group in member_of(entry) {
+            if dn::normalized(group).is_ok_and(|norm| dn::is_under(&norm, &base)) {
+                entries.extend(self.group_at(group).await?);
+            }
+        }
+        let shape = &self.assembler.shape;
+        Ok(entries.iter().filter_map(|group| within_of(group, shape)).collect())
+    }
+
+    /// The entry's primary group.
+    async fn primary_groups(&mut self, entry: &Entry) -> Result<Vec<Entry>, SourceError> {
+        let shape = &self.assembler.shape;
+        if !shape.primary {
+            return Ok(Vec::new());
+        }
+        match primary::user(entry, shape.dialect.primary) {
+            Primary::No => Ok(Vec::new()),
+            Primary::Of(GroupNumber::Gid(gid)) => {
+                self.found_groups(&format!("(&(objectClass=posixGroup)(gidNumber={gid}))")).await
+            }
+            Primary::Of(GroupNumber::Sid(sid)) => {
+                self.found_groups(&format!("(objectSid={})", escaped(sid))).await
+            }
+            Primary::Hidden if shape.dialect.primary == PrimaryBy::GidNumber => Ok(Vec::new()),
+            Primary::Hidden => Err(SourceError::fatal(format!(
+                "`{}` shows no readable `{}`, so its primary group is unknown: grant this identity \
+                 read access to it",
+                entry.dn.escape_debug(),
+                primary::of_user(shape.dialect.primary)
+            ))),
+        }
+    }
+
+    /// The stable id of a person.
+    fn id_of(&self, entry: &Entry) -> Option<String> {
+        self.assembler.shape.dialect.person_id(entry)
     }
 
     /// Whether one user alone has this `uid`.
@@ -208,21 +258,23 @@ impl Asker<'_> {
         let Some(groups) = &source.config.groups else { return Ok(Vec::new()) };
         let mut known = source.unfiltered.0.lock().await;
         if known.as_ref().is_none_or(|(at, _)| at.elapsed() >= UNFILTERED_FOR) {
-            let name = self.assembler.shape.name.as_str();
+            let shape = &self.assembler.shape;
             let search = Search {
                 what: "groups",
                 base: groups.base.clone(),
                 scope: Scope::Subtree,
                 filter: both(&groups.filter, "(uniqueMember=*)"),
-                attributes: ["entryUUID", "uniqueMember", name].map(str::to_owned).to_vec(),
+                attributes: group_attributes(shape, &["uniqueMember"]),
                 page_size: source.config.page_size,
+                as_stored: false,
+                dialect: shape.dialect,
             };
             let mut lists = Lists::new();
             let on_entry = |group: Entry| {
                 for value in group.texts("uniquemember") {
                     let dn = without_uid(value);
                     if dn.len() < value.len()
-                        && let (Ok(norm), Some(it)) = (dn::normalize(dn), within_of(&group, name))
+                        && let (Ok(norm), Some(it)) = (dn::normalize(dn), within_of(&group, shape))
                     {
                         lists.entry(norm).or_default().push(it);
                     }
@@ -244,54 +296,94 @@ impl Asker<'_> {
         let config = &self.source.config;
         let attributes = self.assembler.shape.user_attributes();
         let (base, filter) = (config.users.base.clone(), both(&config.users.filter, test));
-        self.search("users", base, filter, attributes).await
+        self.search("users", base, Scope::Subtree, filter, attributes).await
     }
 
     async fn found_groups(&mut self, test: &str) -> Result<Vec<Entry>, SourceError> {
         let config = &self.source.config;
         let Some(groups) = &config.groups else { return Ok(Vec::new()) };
-        // Not the members: there may be many, and one of them is known.
-        let attributes = vec!["entryUUID".to_owned(), self.assembler.shape.name.clone()];
+        let attributes = group_attributes(&self.assembler.shape, &[]);
         let (base, filter) = (groups.base.clone(), both(&groups.filter, test));
-        self.search("groups", base, filter, attributes).await
+        self.search("groups", base, Scope::Subtree, filter, attributes).await
+    }
+
+    /// The group with this DN, if it is one of ours.
+    async fn group_at(&mut self, dn: &str) -> Result<Vec<Entry>, SourceError> {
+        let Some(groups) = &self.source.config.groups else { return Ok(Vec::new()) };
+        let attributes = group_attributes(&self.assembler.shape, &[]);
+        let filter = both(&groups.filter, "(objectClass=*)");
+        self.search("groups", dn.to_owned(), Scope::Base, filter, attributes).await
     }
 
     async fn search(
         &mut self,
         what: &'static str,
         base: String,
+        scope: Scope,
         filter: String,
         attributes: Vec<String>,
     ) -> Result<Vec<Entry>, SourceError> {
-        let page_size = self.source.config.page_size;
-        let search = Search { what, base, scope: Scope::Subtree, filter, attributes, page_size };
+        let page_size = if scope == Scope::Base { 0 } else { self.source.config.page_size };
+        let dialect = self.assembler.shape.dialect;
+        let search =
+            Search { what, base, scope, filter, attributes, page_size, as_stored: false, dialect };
         let mut entries = Vec::new();
         let ldap = &mut self.connection.ldap;
         let on_entry = |entry: Entry| {
-            if dn::normalized(&entry.dn).is_ok_and(|norm| presence(&entry, &norm).is_there()) {
+            let there =
+                |norm: &str| presence(&entry, norm).is_there() && !dialect.is_second_view(norm);
+            if dn::normalized(&entry.dn).is_ok_and(|norm| there(&norm)) {
                 entries.push(entry);
             }
         };
-        let end = search::run(ldap, &search, self.limits, on_entry, |_| {}).await;
+        let end = ranges::run(ldap, &search, self.limits, on_entry, |_| {}).await;
         match end.fault {
             None => Ok(entries),
+            // A group that went away since.
+            Some(fault) if scope == Scope::Base && fault.code == Some(32) => Ok(Vec::new()),
             Some(fault) => Err(SourceError { message: fault.message, transient: fault.transient }),
         }
     }
 }
 
-/// A filter for the entry with this stable id, by whichever attribute the server has for it.
-fn by_id(id: &str) -> String {
+/// What is asked of a group: not the members, of whom there may be many and one is known.
+fn group_attributes(shape: &Shape, more: &[&str]) -> Vec<String> {
+    let dialect = &shape.dialect;
+    let of_type: &[&str] = if dialect.group_types { &["objectClass", "groupType"] } else { &[] };
+    let names = [dialect.group_ids(), of_type, more, &[shape.name.as_str()]].concat();
+    names.into_iter().map(str::to_owned).collect()
+}
+
+/// A filter for the entry with this stable id, in one of these attributes.
+fn by_id(id: &str, attributes: &[&str]) -> String {
     let text = ldap_escape(id);
-    let mut tests = format!("(entryUUID={text})(nsUniqueId={text})");
-    // Active Directory's is bytes, of which the first three fields are the other way round.
-    let digits: Vec<char> = id.chars().filter(|c| *c != '-').collect();
-    if digits.len() == 32 && digits.iter().all(char::is_ascii_hexdigit) {
-        let pairs: Vec<&[char]> = digits.chunks(2).collect();
-        let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
-        let pairs = order.into_iter().filter_map(|place: usize| pairs.get(place));
-        let bytes: String = pairs.flat_map(|pair| std::iter::once(&'\\').chain(*pair)).collect();
-        tests.push_str(&format!("(objectGUID={bytes})"));
+    let tests: String = attributes
+        .iter()
+        .filter_map(|attribute| match *attribute {
+            "objectGUID" => Some(format!("(objectGUID={})", escaped(guid(id)?))),
+            attribute => Some(format!("({attribute}={text})")),
+        })
+        .collect();
+    // What is no id of that server is nobody's.
+    if tests.is_empty() { "(!(objectClass=*))".to_owned() } else { format!("(|{tests})") }
+}
+
+/// The bytes of Active Directory's GUID, of which the first three fields are the other way round.
+fn guid(id: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u32> = id.chars().filter_map(|c| c.to_digit(16)).collect();
+    let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
+    if digits.len() != 32 || id.chars().any(|c| c != '-' && !c.is_ascii_hexdigit()) {
+        return None;
     }
-    format!("(|{tests})")
+    let bytes: Vec<u8> = digits
+        .chunks(2)
+        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
+        .map(|byte| u8::try_from(byte).unwrap_or(0))
+        .collect();
+    order.into_iter().map(|place: usize| bytes.get(place).copied()).collect()
+}
+
+/// Bytes as a filter has them (RFC 4515, section 3).
+fn escaped(bytes: impl AsRef<[u8]>) -> String {
+    bytes.as_ref().iter().map(|byte| format!("\\{byte:02x}")).collect()
 }

@@ -10,14 +10,15 @@
 //! its name in mid-read is looked for ([`read`]); what is hidden is not absent ([`finish`]); names
 //! compare as the directory compares them ([`dn`](crate::directory::dn), [`value`](crate::directory::value)); ids, not names, say who is who, and of
 //! several values one rule says which counts ([`entry`]); what an ordinary search does not return is
-//! not there ([`presence`]). Only OpenLDAP is read live so far: Active Directory and 389-DS are recognised and
-//! refused ([`server`]), since each has ways of its own to leave things out.
+//! not there ([`presence`]). OpenLDAP, 389-DS with FreeIPA, and Active Directory each have ways of their own
+//! to tell things and to leave them out: those are in [`dialect`].
 
 pub mod account;
 mod assemble;
 mod check;
 mod config;
 mod connect;
+pub mod dialect;
 pub mod entry;
 mod explain;
 mod extensible;
@@ -30,12 +31,14 @@ mod names;
 pub mod options;
 pub mod presence;
 mod primary;
+mod ranges;
 mod read;
 pub mod roles;
 pub mod schema;
 mod search;
 mod server;
 mod shape;
+mod sides;
 mod tally;
 pub mod time;
 mod tls;
@@ -45,12 +48,13 @@ use futures_util::future::BoxFuture;
 
 pub use assemble::Assembler;
 pub(crate) use config::Ldap;
-pub use config::{Flavor, LdapConfig, LdapGroups, LdapUsers};
+pub use config::{Flavor, LdapConfig, LdapGroups, LdapUsers, MembersFrom};
 pub(super) use config::{encode_groups, groups, users};
 pub use finish::Verdict;
 pub use shape::Shape;
 
 use self::connect::Connector;
+use self::dialect::Dialect;
 use super::{Looked, OnProgress, Source, SourceError, Who};
 use crate::directory::{Interest, Snapshot, dn};
 use crate::model::Diagnostic;
@@ -87,7 +91,8 @@ impl LdapSource {
             }
         }
         let now = crate::model::Time::default();
-        Shape::new(&config.users, config.groups.as_ref(), &[], false, now).map_err(fatal)?;
+        Shape::new(&config.users, config.groups.as_ref(), &[], Dialect::OPENLDAP, now)
+            .map_err(fatal)?;
         if let Some(canary) = &config.canary {
             dn::normalize(canary).map_err(|error| fatal(format!("`canary`: {error}")))?;
         }
@@ -107,7 +112,7 @@ impl Source for LdapSource {
         interest: &'a dyn Interest,
         progress: OnProgress,
     ) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
-        read::read(self, interest, chrono::Utc::now(), progress).boxed()
+        read::read(self, interest, read::Sides::One, chrono::Utc::now(), progress).boxed()
     }
 
     fn lookup<'a>(

@@ -16,7 +16,27 @@ pub(super) enum Options {
     /// The value has been deleted and is kept for replication alone.
     Deleted,
     /// The values are some of many (`range=0-1499`), Active Directory's way to say there is more.
-    Range,
+    Range(Range),
+}
+
+/// Which of an attribute's values came (MS-ADTS, section 3.1.1.3.1.3.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Range {
+    /// The place of the first.
+    pub first: u32,
+    /// The place of the last; `None`: there are no more.
+    pub last: Option<u32>,
+}
+
+impl Range {
+    /// One that does not say which values they are; to be taken for some of many.
+    const UNKNOWN: Range = Range { first: u32::MAX, last: Some(u32::MAX) };
+
+    fn read(text: &str) -> Option<Range> {
+        let (first, last) = text.split_once('-')?;
+        let last = if last == "*" { None } else { Some(last.parse().ok()?) };
+        Some(Range { first: first.parse().ok()?, last })
+    }
 }
 
 /// An attribute description as a filter names it: the type's one name, and options that a value
@@ -75,7 +95,7 @@ fn read(text: &str) -> Options {
         match option.strip_prefix("range=") {
             // Everything from the first to the last is no part of anything.
             Some("0-*") => {}
-            Some(_) => return Options::Range,
+            Some(range) => return Options::Range(Range::read(range).unwrap_or(Range::UNKNOWN)),
             // How a value travels (RFC 4522) makes no other value of it.
             None if option == "binary" || is_state(&option) => {}
             None if option == "deleted" || option == "deletedattribute" => return Options::Deleted,
@@ -121,8 +141,9 @@ mod tests {
             ("cn;vucsn-", subtype("vucsn-")),
             ("cn;vucsn-deleted", subtype("vucsn-deleted")),
             ("cn;x-deleted", subtype("x-deleted")),
-            ("cn;range=0-1499", Options::Range),
-            ("cn;Range=1500-*", Options::Range),
+            ("cn;range=0-1499", Options::Range(Range { first: 0, last: Some(1499) })),
+            ("cn;Range=1500-*", Options::Range(Range { first: 1500, last: None })),
+            ("cn;range=some", Options::Range(Range::UNKNOWN)),
             ("cn;range=0-*", Options::None),
         ] {
             assert_eq!(split(name), ("cn", options), "{name}");

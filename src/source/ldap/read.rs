@@ -13,7 +13,7 @@ use super::entry::Entry;
 use super::finish::Verdict;
 use super::search::{self, End, Limits, Search};
 use super::shape::Shape;
-use super::{LdapSource, known, lists, server};
+use super::{LdapSource, known, lists, ranges, server};
 use crate::directory::{Interest, Snapshot};
 use crate::model::{Diagnostic, DiagnosticCode, Subject, Time};
 use crate::source::{OnProgress, Progress, SourceError};
@@ -32,11 +32,21 @@ const SINGLE_GROUPS: usize = 200;
 /// Up to so many members are looked for one by one; beyond, in one search for all users.
 const SINGLE_MEMBERS: usize = 500;
 
+/// Which sides of a membership are read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sides {
+    /// The one that counts.
+    One,
+    /// The group's and the person's, to tell where they differ.
+    Both,
+}
+
 /// Reads everything. `interest` is what rules can name, `now` is the moment at which accounts are
 /// judged.
 pub(super) async fn read(
     source: &LdapSource,
     interest: &dyn Interest,
+    sides: Sides,
     now: Time,
     progress: OnProgress,
 ) -> Result<Snapshot, SourceError> {
@@ -46,8 +56,6 @@ pub(super) async fn read(
         transient: error.transient,
     };
     let (groups, wanted) = (config.groups.as_ref(), interest.attributes());
-    let shape = Shape::new(&config.users, groups, wanted, false, now)
-        .map_err(|why| named(SourceError::fatal(why)))?;
     let limits =
         Limits { operation: config.timeout, deadline: Instant::now() + config.read_timeout };
     let connection = source.connector.connect().await.map_err(named)?;
@@ -55,7 +63,10 @@ pub(super) async fn read(
         message: format!("source `{}`: {}: {}", source.name, shown(&connection.url), error.message),
         transient: error.transient,
     };
-    server::recognise(&connection, limits, config.flavor).await.map_err(at)?;
+    let dialect = server::recognise(&connection, limits, config.flavor).await.map_err(at)?;
+    let mut shape = Shape::new(&config.users, groups, wanted, dialect, now)
+        .map_err(|why| named(SourceError::fatal(why)))?;
+    shape.compare = sides == Sides::Both;
     let known = known::attribute_types(&connection, limits).await;
     let mut reader = Reader {
         name: source.name.clone(),
@@ -66,6 +77,8 @@ pub(super) async fn read(
             filter: config.users.filter.clone(),
             attributes: known::asked(shape.user_attributes(), known.as_ref()),
             page_size: config.page_size,
+            as_stored: false,
+            dialect,
         },
         groups: groups.map(|groups| Search {
             what: "groups",
@@ -74,6 +87,8 @@ pub(super) async fn read(
             filter: groups.filter.clone(),
             attributes: shape.group_attributes(),
             page_size: config.page_size,
+            as_stored: false,
+            dialect,
         }),
         assembler: Arc::new(Mutex::new(Assembler::new(shape))),
         // Two paged searches on one connection spoil each other. Where the server allows us only
@@ -87,7 +102,7 @@ pub(super) async fn read(
     };
     let mut verdict = reader.everything().await.map_err(at)?;
     if let Some(canary) = &config.canary {
-        let found = server::canary(&connection, limits, canary).await;
+        let found = server::canary(&connection, limits, dialect, canary).await;
         verdict.canary = found.err();
     }
     reader.understand_groups().await;
@@ -181,7 +196,8 @@ impl Reader {
                 };
                 self.diagnostics.push(Diagnostic::warning(DiagnosticCode::PageSizeRefused, Subject::scope(what), format!(
                     "the server refuses pages of the size configured for {what}, which {how}: set \
-                     `page_size`, or raise `size.pr` in the server's `limits` rule"
+                     `page_size`, or raise {}",
+                    self.users.dialect.limits.pages
                 )));
             }
             self.transient |= end.fault.as_ref().is_some_and(|fault| fault.transient);
@@ -208,7 +224,7 @@ impl Reader {
             };
             let on_page =
                 |done| progress(Progress { source: name.clone(), what, done, total: None });
-            search::run(&mut connection.ldap, &search, limits, on_entry, on_page).await
+            ranges::run(&mut connection.ldap, &search, limits, on_entry, on_page).await
         })
     }
 
@@ -343,10 +359,9 @@ impl Reader {
             return;
         }
         let filter = search::both(&groups.filter, &format!("({}=*)", lists::EXPANDED));
-        let search = Search { filter, page_size: 0, ..groups };
+        let search = Search { filter, page_size: 0, as_stored: true, ..groups };
         let assembler = self.assembler.clone();
         let on_entry = |entry: Entry| lock(&assembler).stored(&entry);
-        search::as_stored(&mut self.first.ldap);
         // What does not come tells nothing: then a URL stays what is not read.
         let limits = self.limits;
         let end = search::run(&mut self.first.ldap, &search, limits, on_entry, |_| {}).await;
@@ -362,7 +377,7 @@ impl Reader {
         let search = Search { base: dn.to_owned(), scope: Scope::Base, page_size: 0, ..kind };
         let mut entries = Vec::new();
         let on_entry = |entry| entries.push(entry);
-        let end = search::run(&mut self.first.ldap, &search, self.limits, on_entry, |_| {}).await;
+        let end = ranges::run(&mut self.first.ldap, &search, self.limits, on_entry, |_| {}).await;
         match end.fault {
             // 32: no such entry. 34: a name that the server cannot make sense of names nobody.
             Some(fault) if matches!(fault.code, Some(32 | 34)) => return Ok(false),

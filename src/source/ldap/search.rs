@@ -11,6 +11,7 @@ use ldap3::controls::{Control, PagedResults, RawControl};
 use ldap3::{Ldap, LdapResult, Scope};
 use tokio::time::Instant;
 
+use super::dialect::Dialect;
 use super::entry::{Entry, constructed, primitive};
 use super::explain::{self, Fault};
 
@@ -29,13 +30,23 @@ pub struct Search {
     pub attributes: Vec<String>,
     /// Entries a page; 0 asks for all at once.
     pub page_size: u32,
+    /// Entries as they are stored (RFC 3296): nothing put in for what they hold, so that it can be
+    /// told what a server puts in.
+    pub as_stored: bool,
+    /// The server's ways.
+    pub dialect: Dialect,
 }
 
-/// Asks for entries as they are stored (RFC 3296), for the next operation: nothing put in for what
-/// they hold, so that it can be told what a server puts in.
-pub fn as_stored(ldap: &mut Ldap) {
-    const MANAGE_DSA_IT: &str = "2.16.840.1.113730.3.4.2";
-    ldap.with_controls(RawControl { ctype: MANAGE_DSA_IT.to_owned(), crit: true, val: None });
+impl Search {
+    /// The controls that go with every request, beside that for pages.
+    fn controls(&self) -> Vec<RawControl> {
+        const MANAGE_DSA_IT: &str = "2.16.840.1.113730.3.4.2";
+        const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
+        let control = |oid: &str, crit| RawControl { ctype: oid.to_owned(), crit, val: None };
+        let stored = self.as_stored.then(|| control(MANAGE_DSA_IT, true));
+        let here = self.dialect.domain_scope.then(|| control(DOMAIN_SCOPE, false));
+        stored.into_iter().chain(here).collect()
+    }
 }
 
 /// How long an operation, and everything together, may take.
@@ -149,8 +160,10 @@ async fn page(
     limits.next().ok_or_else(late)?;
     // The crate's own limit, a little longer: the one below comes first and says which it was.
     ldap.with_timeout(limits.operation.saturating_add(Duration::from_secs(1)));
-    if let Some(control) = control {
-        ldap.with_controls(control);
+    let mut controls = search.controls();
+    controls.extend(control.map(RawControl::from));
+    if !controls.is_empty() {
+        ldap.with_controls(controls);
     }
     let attributes: Vec<&str> = search.attributes.iter().map(String::as_str).collect();
     let mut stream = ldap
@@ -186,7 +199,7 @@ async fn page(
     }
     let result = stream.finish().await;
     if result.rc != 0 {
-        return Err(explain::search(&result, what, base));
+        return Err(explain::search(&result, what, base, &search.dialect.limits));
     }
     references.extend(result.refs.iter().cloned());
     if let Some(first) = references.first() {

@@ -4,19 +4,20 @@ use ldap3::Scope;
 
 use super::config::Flavor;
 use super::connect::Connection;
+use super::dialect::Dialect;
 use super::entry::Entry;
 use super::search::{self, Limits, Search};
 use crate::source::SourceError;
 
-/// Reads the root DSE and says what kind of server it is.
+/// Reads the root DSE and says what the ways of this server are.
 ///
 /// # Errors
-/// It is, or is configured to be, of a kind that cannot be read yet; or it does not answer.
+/// It does not answer.
 pub(super) async fn recognise(
     connection: &Connection,
     limits: Limits,
     configured: Flavor,
-) -> Result<Flavor, SourceError> {
+) -> Result<Dialect, SourceError> {
     let search = Search {
         what: "the root DSE",
         base: String::new(),
@@ -32,34 +33,24 @@ pub(super) async fn recognise(
         .map(str::to_owned)
         .to_vec(),
         page_size: 0,
+        as_stored: false,
+        dialect: Dialect::OPENLDAP,
     };
     let mut root = Entry::default();
     let mut ldap = connection.ldap.clone();
     let end = search::run(&mut ldap, &search, limits, |entry| root = entry, |_| {}).await;
+    // What passes by itself says nothing of the server's kind, and to take it for another kind would
+    // make others of its people.
     if let Some(fault) = end.fault
-        && fault.code.is_none()
+        && (fault.code.is_none() || fault.transient)
     {
         return Err(SourceError { message: fault.message, transient: fault.transient });
     }
     // A server may hide its root DSE: then the configured flavor stands, else OpenLDAP's ways.
-    let flavor = match (told_by(&root), configured) {
-        (Some(told), _) => told,
-        (None, Flavor::Auto) => Flavor::OpenLdap,
-        (None, configured) => configured,
-    };
-    let flavor = match (flavor, configured) {
-        (Flavor::OpenLdap, Flavor::Ds389 | Flavor::ActiveDirectory) => configured,
-        (flavor, _) => flavor,
-    };
-    let kind = match flavor {
-        Flavor::Auto | Flavor::OpenLdap => return Ok(Flavor::OpenLdap),
-        Flavor::Ds389 => "389 Directory Server",
-        Flavor::ActiveDirectory => "Active Directory",
-    };
-    Err(SourceError::fatal(format!(
-        "reading {kind} is not built yet: only OpenLDAP is (`flavor`); an LDIF of it can be read \
-         as `kind = \"file\"`"
-    )))
+    Ok(Dialect::of(match (told_by(&root), configured) {
+        (Some(told), Flavor::Auto) => told,
+        (_, configured) => configured,
+    }))
 }
 
 fn told_by(root: &Entry) -> Option<Flavor> {
@@ -82,6 +73,7 @@ fn told_by(root: &Entry) -> Option<Flavor> {
 pub(super) async fn canary(
     connection: &Connection,
     limits: Limits,
+    dialect: Dialect,
     dn: &str,
 ) -> Result<(), String> {
     let search = Search {
@@ -93,6 +85,8 @@ pub(super) async fn canary(
             .map(str::to_owned)
             .to_vec(),
         page_size: 0,
+        as_stored: false,
+        dialect,
     };
     let mut found = None;
     let mut ldap = connection.ldap.clone();
@@ -109,7 +103,8 @@ pub(super) async fn canary(
     };
     let group = ["groupofnames", "groupofuniquenames", "posixgroup", "group"];
     let members = ["member", "uniquemember", "memberuid"];
-    if group.iter().any(|class| found.is_a(class)) && !members.iter().any(|name| found.has(name)) {
+    let shows = members.iter().any(|name| found.has(name)) || !found.ranged.is_empty();
+    if group.iter().any(|class| found.is_a(class)) && !shows {
         return Err(format!(
             "the canary `{shown}` is a group and shows no members: the server's access rules hide \
              them"

@@ -1,6 +1,7 @@
 //! What the configuration says about users and groups, made ready for comparing.
 
-use super::config::{LdapGroups, LdapUsers};
+use super::config::{LdapGroups, LdapUsers, MembersFrom};
+use super::dialect::{Dialect, PrimaryBy};
 use super::entry::Entry;
 use super::options::Description;
 use super::{account, lists};
@@ -53,6 +54,14 @@ impl WantedValue {
     }
 }
 
+/// The groups that an entry is in, where a server keeps that.
+pub(super) const MEMBER_OF: &str = "memberOf";
+
+/// The DNs of the groups that `entry` says it is in.
+pub(super) fn member_of(entry: &Entry) -> impl Iterator<Item = &str> {
+    entry.texts("memberof")
+}
+
 /// The configuration of a directory, live or in a file.
 #[derive(Clone, Debug)]
 pub struct Shape {
@@ -70,12 +79,20 @@ pub struct Shape {
     pub name: String,
     /// Groups in groups count.
     pub nested: bool,
-    /// A `posixGroup` has its primary members too.
+    /// A group has its primary members too.
     pub primary: bool,
     /// What rules want to know of users.
     pub wanted: Vec<WantedValue>,
+    /// The server's ways, or those of files.
+    pub dialect: Dialect,
     /// The facts come from a file that is read whole.
     pub file: bool,
+    /// Distribution groups count.
+    pub distribution: bool,
+    /// Which side says who is in a group.
+    pub from: MembersFrom,
+    /// Both sides are read, to tell where they differ.
+    pub compare: bool,
     /// The moment at which accounts are judged.
     pub now: Time,
 }
@@ -89,7 +106,7 @@ impl Shape {
         users: &LdapUsers,
         groups: Option<&LdapGroups>,
         wanted: &[(String, String)],
-        file: bool,
+        dialect: Dialect,
         now: Time,
     ) -> Result<Self, String> {
         let base = |key: &str, base: &str| {
@@ -104,9 +121,14 @@ impl Shape {
             email_verified: users.email_verified,
             name: groups.map(|groups| Description::new(&groups.name).text()).unwrap_or_default(),
             nested: groups.is_some_and(|groups| groups.nested),
-            primary: groups.is_some_and(|groups| groups.primary),
+            primary: groups
+                .is_some_and(|groups| groups.primary || dialect.primary == PrimaryBy::Sid),
             wanted,
-            file,
+            dialect,
+            file: dialect.file,
+            distribution: groups.is_some_and(|groups| groups.distribution),
+            from: groups.map_or(MembersFrom::Member, |groups| groups.from),
+            compare: false,
             now,
         })
     }
@@ -114,10 +136,18 @@ impl Shape {
     /// The attributes of a user to ask for, operational ones by name.
     #[must_use]
     pub fn user_attributes(&self) -> Vec<String> {
-        let mut names: Vec<&str> = vec!["entryUUID", "uid", &self.username, &self.email];
+        let mut names: Vec<&str> = self.dialect.person_ids().to_vec();
+        names.extend(["uid", &self.username, &self.email]);
         names.extend(account::attributes().map(|name| -> &str { name }));
         if self.primary {
-            names.extend(["objectClass", "gidNumber"]);
+            names.push("objectClass");
+            names.extend(match self.dialect.primary {
+                PrimaryBy::GidNumber => &["gidNumber"][..],
+                PrimaryBy::Sid => &["objectSid", "primaryGroupID"],
+            });
+        }
+        if self.reads_member_of() {
+            names.push(MEMBER_OF);
         }
         names.extend(self.wanted.iter().map(|wanted| wanted.attribute.as_str()));
         distinct(names)
@@ -126,13 +156,32 @@ impl Shape {
     /// The attributes of a group to ask for.
     #[must_use]
     pub fn group_attributes(&self) -> Vec<String> {
-        let mut names = vec!["entryUUID", "objectClass", &self.name];
-        names.extend(["member", "uniqueMember", "memberUid"]);
-        names.extend(lists::UNREAD);
+        let mut names: Vec<&str> = self.dialect.group_ids().to_vec();
+        names.extend(["objectClass", &self.name]);
+        match self.from {
+            MembersFrom::Member => {
+                names.extend(["member", "uniqueMember", "memberUid"]);
+                names.extend(lists::UNREAD);
+                names.extend(self.dialect.external_members);
+            }
+            MembersFrom::MemberOf => names.push(MEMBER_OF),
+        }
         if self.primary {
-            names.push("gidNumber");
+            names.push(match self.dialect.primary {
+                PrimaryBy::GidNumber => "gidNumber",
+                PrimaryBy::Sid => "objectSid",
+            });
+        }
+        if self.dialect.group_types {
+            names.push("groupType");
         }
         distinct(names)
+    }
+
+    /// Whether people are asked which groups they are in.
+    #[must_use]
+    pub fn reads_member_of(&self) -> bool {
+        self.from == MembersFrom::MemberOf || self.compare
     }
 
     /// Whether a user or a nested group could have this DN (in normal form): one that cannot

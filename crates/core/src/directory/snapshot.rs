@@ -251,6 +251,13 @@ impl SnapshotBuilder {
         self.by_ext.get(ext).copied()
     }
 
+    /// The username of the user with this number, as the source spells it; empty for none.
+    #[must_use]
+    pub fn username(&self, user: u32) -> &str {
+        let user = self.directory.users.get(user as usize);
+        user.map_or("", |user| self.directory.text(user.username))
+    }
+
     /// Adds a reference and returns its number; for a kind and key that are there already, that
     /// one's number.
     pub fn reference(&mut self, reference: &NewRef<'_>) -> u32 {

@@ -523,6 +523,10 @@ codes! {
     MembersUnknown = "members-unknown",
     /// Members of a group that lead to no user.
     MembersLost = "members-lost",
+    /// What a person's entry says of its groups is not what the groups say.
+    MemberOfDiffers = "member-of-differs",
+    /// A group that rules name and that gives no rights.
+    DistributionGroup = "distribution-group",
     /// An attribute that no user shows.
     AttributeUnseen = "attribute-unseen",
     /// An attribute that the realm's user profile hides.
