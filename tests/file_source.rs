@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use idpsyncd::directory::{Completeness, Directory, Enabled, Interest, Kind, RefRow, Snapshot};
 use idpsyncd::model::{Diagnostic, DiagnosticCode, Subject};
 use idpsyncd::source::file::{FileSource, RealmExportConfig};
-use idpsyncd::source::{Source, SourceError};
+use idpsyncd::source::{FullRead, Source, SourceError};
 use serde_json::{Value, json};
 
 struct Rules(Vec<(String, String)>);

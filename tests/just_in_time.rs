@@ -368,7 +368,7 @@ groups = {{ base = "ou=groups,{SUFFIX}", filter = "(|(objectClass=groupOfNames)(
     let opened = open_source(source).unwrap();
     let asked = |id: &str| {
         let who = Who::Id(id.to_owned());
-        home.runtime.block_on(opened.lookup(&rules, &who)).unwrap()
+        home.runtime.block_on(opened.as_lookup().unwrap().lookup(&rules, &who)).unwrap()
     };
     let Looked::Found(found) = asked(&ext) else { panic!("{ext} is nobody") };
     assert_eq!((found.username.as_str(), found.ext), ("ann", ext));

@@ -17,7 +17,7 @@ use std::time::Duration;
 use fake::*;
 use idpsyncd::directory::Snapshot;
 use idpsyncd::source::ldap::{LdapConfig, LdapSource};
-use idpsyncd::source::{Source, SourceError};
+use idpsyncd::source::{FullRead, SourceError};
 use ldap::*;
 use openldap::{SUFFIX, group_dn, person_dn};
 

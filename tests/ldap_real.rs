@@ -16,7 +16,7 @@ mod skip;
 use std::sync::Arc;
 
 use idpsyncd::directory::{Interest, Kind, Snapshot};
-use idpsyncd::source::Source;
+use idpsyncd::source::FullRead;
 use idpsyncd::source::ldap::{Flavor, LdapConfig, LdapSource};
 use ldap::*;
 use openldap::*;

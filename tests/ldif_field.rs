@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use idpsyncd::directory::{Enabled, Interest, Kind, Snapshot};
-use idpsyncd::source::Source;
+use idpsyncd::source::FullRead;
 use idpsyncd::source::file::FileSource;
 
 /// Rules that reach every group.

@@ -11,7 +11,7 @@ use idpsyncd::directory::{
     Applied, Completeness, Directory, Enabled, Interest, Kind, Mirror, Snapshot,
 };
 use idpsyncd::source::file::{FileSource, RealmExportConfig};
-use idpsyncd::source::{Source, SourceError};
+use idpsyncd::source::{FullRead, SourceError};
 use serde_json::{Value, json};
 
 /// `snapshot` laid over a mirror.

@@ -71,21 +71,39 @@ pub struct Progress {
 /// Receives [`Progress`]. Called from any thread, often; must be quick and must not block.
 pub type OnProgress = std::sync::Arc<dyn Fn(Progress) + Send + Sync>;
 
-/// A configured source of facts.
-pub trait Source: Send + Sync {
+/// A configured source of facts, and what it can do.
+///
+/// Every source can be read in full: that is what a mirror is made of, and what finds out whether
+/// anything else was missed. Whatever more it can, it says here; a source's capability that nobody
+/// else has needs no change outside its folder. Where changes are to be followed, `Feed` becomes the
+/// third of these: a trait beside [`Lookup`], a method beside [`Source::as_lookup`].
+pub trait Source: FullRead {
     /// Its name in the configuration.
     fn name(&self) -> &str;
 
+    /// The same as one that can be asked about one person; nothing where it cannot be.
+    fn as_lookup(&self) -> Option<&dyn Lookup>;
+
+    /// Connects, signs in and looks for what would make a read fail or lie: missing rights, bases
+    /// that do not exist, limits, groups fed by a federation. Reads no more than it must.
+    fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Diagnostic>>;
+}
+
+/// A source that can be read in full.
+pub trait FullRead: Send + Sync {
     /// Reads everything that `interest` can reach.
     ///
     /// # Errors
-    /// Nothing at all could be read; whatever could be is in the reading's scopes instead.
+    /// Nothing at all could be read; whatever could be is in the snapshot's scopes instead.
     fn read<'a>(
         &'a self,
         interest: &'a dyn Interest,
         progress: OnProgress,
     ) -> BoxFuture<'a, Result<Snapshot, SourceError>>;
+}
 
+/// A source that can be asked about one person.
+pub trait Lookup: Send + Sync {
     /// Asks about one person. Bounded in time, as each call is; meant to be asked many times on one
     /// and the same value, which keeps connections and tokens where it can.
     ///
@@ -96,8 +114,4 @@ pub trait Source: Send + Sync {
         interest: &'a dyn Interest,
         who: &'a Who,
     ) -> BoxFuture<'a, Result<Looked, SourceError>>;
-
-    /// Connects, signs in and looks for what would make a read fail or lie: missing rights, bases
-    /// that do not exist, limits, groups fed by a federation. Reads no more than it must.
-    fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Diagnostic>>;
 }

@@ -161,7 +161,9 @@ async fn ask_one(config: &Config, source: &SourceConfig, opened: &Opened, who: &
     };
     let settings = config.settings();
     let rules = Rules::new(&settings, source.terms());
-    match opened.lookup(&rules, who).await {
+    // A source that knows no single person: what its mirror says of them counts.
+    let Some(source_of_one) = opened.as_lookup() else { return Heard::NotAsked };
+    match source_of_one.lookup(&rules, who).await {
         // Whether the account is enabled is not for a source to say that gives roles only.
         Ok(Looked::Found(sighting)) if sighting.enabled == Enabled::Unknown && source.lifecycle => {
             Heard::Failed(format!(

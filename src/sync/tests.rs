@@ -11,10 +11,12 @@ use super::concurrent::catch_up;
 use super::provision::{Opened, Person, claims_person, lookup_person, plan_and_commit};
 use super::{Options, Outcome, configured, load_views, merge_mirrors, run, updates, views};
 use crate::config::{self, Config};
+use crate::directory::{Interest, Snapshot};
 use crate::model::caller::{Caller, KnownBy};
 use crate::model::{Time, parse_rfc3339};
-use crate::source::{OnProgress, open_source};
+use crate::source::{FullRead, OnProgress, Source, SourceError, open_source};
 use crate::store::{self, Marks, Reader, Turn};
+use futures_util::future::BoxFuture;
 
 mod naming;
 mod older;
@@ -631,6 +633,41 @@ fn a_look_up_before_the_first_sync_is_unavailable() {
     let home = Home::new(TWO);
     assert!(matches!(home.lookup("u1"), Person::Unavailable(_)));
     assert!(!Path::new(&home.file("store.db")).exists());
+}
+
+/// A source that can be read in full and asked about nobody.
+struct FullReadOnly;
+
+impl Source for FullReadOnly {
+    fn name(&self) -> &str {
+        "full"
+    }
+
+    fn as_lookup(&self) -> Option<&dyn crate::source::Lookup> {
+        None
+    }
+
+    fn check<'a>(&'a self, _: &'a dyn Interest) -> BoxFuture<'a, Vec<crate::model::Diagnostic>> {
+        Box::pin(async { Vec::new() })
+    }
+}
+
+impl FullRead for FullReadOnly {
+    fn read<'a>(
+        &'a self,
+        _: &'a dyn Interest,
+        _: OnProgress,
+    ) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
+        Box::pin(async { Err(SourceError::fatal("not in this test")) })
+    }
+}
+
+#[test]
+fn a_source_without_look_ups_is_not_asked_about_one_person() {
+    let home = Home::new(TWO);
+    let opened: Vec<Opened> = vec![Ok(Box::new(FullReadOnly))];
+    let heard = wait(super::provision::ask(&home.config, &opened, &caller("u1")));
+    assert!(matches!(heard.as_slice(), [super::provision::Heard::NotAsked]), "{heard:?}");
 }
 
 /// The people of `realm` as the file source shows them.

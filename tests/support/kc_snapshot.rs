@@ -11,7 +11,7 @@ use idpsyncd::config::SecretRef;
 use idpsyncd::directory::{Completeness, Enabled, Interest, Kind, ScopeReport, Snapshot};
 use idpsyncd::model::Diagnostic;
 use idpsyncd::source::keycloak::{KeycloakConfig, KeycloakSource};
-use idpsyncd::source::{OnProgress, Source, SourceError};
+use idpsyncd::source::{FullRead, OnProgress, Source, SourceError};
 
 pub type Source_ = Arc<KeycloakSource>;
 

@@ -9,7 +9,7 @@ use idpsyncd::directory::{Completeness, Enabled, Interest, Kind, Named, Snapshot
 use idpsyncd::model::Diagnostic;
 use idpsyncd::model::username::UsernameFrom;
 use idpsyncd::source::ldap::{Flavor, LdapConfig, LdapGroups, LdapSource, LdapUsers, MembersFrom};
-use idpsyncd::source::{Looked, OnProgress, Source, SourceError, Who};
+use idpsyncd::source::{FullRead, Looked, Lookup, OnProgress, Source, SourceError, Who};
 
 use crate::openldap::{OpenLdap, SUFFIX};
 

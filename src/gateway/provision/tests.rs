@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::config;
 use crate::directory::{Enabled, Interest, Kind, Sighting, Snapshot, Within};
-use crate::source::{Looked, OnProgress, Source, Who};
+use crate::source::{FullRead, Looked, Lookup, OnProgress, Source, Who};
 use crate::store;
 use crate::sync::{Options, run};
 
@@ -52,6 +52,16 @@ impl Source for Handle {
         "realm"
     }
 
+    fn as_lookup(&self) -> Option<&dyn Lookup> {
+        Some(self)
+    }
+
+    fn check<'a>(&'a self, _: &'a dyn Interest) -> BoxFuture<'a, Vec<crate::model::Diagnostic>> {
+        Box::pin(async { Vec::new() })
+    }
+}
+
+impl FullRead for Handle {
     fn read<'a>(
         &'a self,
         _: &'a dyn Interest,
@@ -59,7 +69,9 @@ impl Source for Handle {
     ) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
         Box::pin(async { Err(SourceError::fatal("not in this test")) })
     }
+}
 
+impl Lookup for Handle {
     fn lookup<'a>(
         &'a self,
         _: &'a dyn Interest,
@@ -76,10 +88,6 @@ impl Source for Handle {
             drop(passed);
             (self.0.say)(&who.username)
         })
-    }
-
-    fn check<'a>(&'a self, _: &'a dyn Interest) -> BoxFuture<'a, Vec<crate::model::Diagnostic>> {
-        Box::pin(async { Vec::new() })
     }
 }
 

@@ -32,7 +32,7 @@ pub use config::{LdifConfig, RealmExportConfig};
 use futures_util::future::BoxFuture;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::{Looked, OnProgress, Source, SourceError, Who};
+use super::{FullRead, Looked, Lookup, OnProgress, Source, SourceError, Who};
 use crate::config::KindSettings;
 use crate::directory::{Directory, Interest, ScopeReport, Sighting, Snapshot, Within};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
@@ -86,24 +86,8 @@ impl Source for FileSource {
         &self.name
     }
 
-    fn read<'a>(
-        &'a self,
-        interest: &'a dyn Interest,
-        progress: OnProgress,
-    ) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
-        Box::pin(async move { off_the_runtime(|| self.read_now(interest, &progress)) })
-    }
-
-    fn lookup<'a>(
-        &'a self,
-        interest: &'a dyn Interest,
-        who: &'a Who,
-    ) -> BoxFuture<'a, Result<Looked, SourceError>> {
-        Box::pin(async move {
-            let silent: OnProgress = std::sync::Arc::new(|_| {});
-            let snapshot = off_the_runtime(|| self.read_now(interest, &silent))?;
-            Ok(pick(&snapshot.directory, who))
-        })
+    fn as_lookup(&self) -> Option<&dyn Lookup> {
+        Some(self)
     }
 
     fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Diagnostic>> {
@@ -113,6 +97,30 @@ impl Source for FileSource {
                 Err(error) => vec![error.into_diagnostic()],
                 Ok(snapshot) => findings(snapshot),
             }
+        })
+    }
+}
+
+impl FullRead for FileSource {
+    fn read<'a>(
+        &'a self,
+        interest: &'a dyn Interest,
+        progress: OnProgress,
+    ) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
+        Box::pin(async move { off_the_runtime(|| self.read_now(interest, &progress)) })
+    }
+}
+
+impl Lookup for FileSource {
+    fn lookup<'a>(
+        &'a self,
+        interest: &'a dyn Interest,
+        who: &'a Who,
+    ) -> BoxFuture<'a, Result<Looked, SourceError>> {
+        Box::pin(async move {
+            let silent: OnProgress = std::sync::Arc::new(|_| {});
+            let snapshot = off_the_runtime(|| self.read_now(interest, &silent))?;
+            Ok(pick(&snapshot.directory, who))
         })
     }
 }

@@ -50,7 +50,7 @@ pub(super) use config::{clients, realm_name};
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 
-use super::{Looked, OnProgress, Source, SourceError, Who};
+use super::{FullRead, Looked, Lookup, OnProgress, Source, SourceError, Who};
 use crate::directory::{Interest, Snapshot};
 use crate::model::Diagnostic;
 
@@ -112,6 +112,16 @@ impl Source for KeycloakSource {
         &self.name
     }
 
+    fn as_lookup(&self) -> Option<&dyn Lookup> {
+        Some(self)
+    }
+
+    fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Diagnostic>> {
+        Box::pin(check::check(&self.client, &self.config, interest))
+    }
+}
+
+impl FullRead for KeycloakSource {
     fn read<'a>(
         &'a self,
         interest: &'a dyn Interest,
@@ -119,16 +129,14 @@ impl Source for KeycloakSource {
     ) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
         Box::pin(async move { self.read_in_time(interest, &progress).await })
     }
+}
 
+impl Lookup for KeycloakSource {
     fn lookup<'a>(
         &'a self,
         interest: &'a dyn Interest,
         who: &'a Who,
     ) -> BoxFuture<'a, Result<Looked, SourceError>> {
         Box::pin(lookup::lookup(&self.client, &self.config, interest, who))
-    }
-
-    fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Diagnostic>> {
-        Box::pin(check::check(&self.client, &self.config, interest))
     }
 }

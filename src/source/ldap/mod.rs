@@ -55,7 +55,7 @@ pub use shape::Shape;
 
 use self::connect::Connector;
 use self::dialect::Dialect;
-use super::{Looked, OnProgress, Source, SourceError, Who};
+use super::{FullRead, Looked, Lookup, OnProgress, Source, SourceError, Who};
 use crate::directory::{Interest, Snapshot, dn};
 use crate::model::Diagnostic;
 
@@ -107,6 +107,16 @@ impl Source for LdapSource {
         &self.name
     }
 
+    fn as_lookup(&self) -> Option<&dyn Lookup> {
+        Some(self)
+    }
+
+    fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Diagnostic>> {
+        check::check(self, interest, chrono::Utc::now()).boxed()
+    }
+}
+
+impl FullRead for LdapSource {
     fn read<'a>(
         &'a self,
         interest: &'a dyn Interest,
@@ -114,16 +124,14 @@ impl Source for LdapSource {
     ) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
         read::read(self, interest, read::Sides::One, chrono::Utc::now(), progress).boxed()
     }
+}
 
+impl Lookup for LdapSource {
     fn lookup<'a>(
         &'a self,
         interest: &'a dyn Interest,
         who: &'a Who,
     ) -> BoxFuture<'a, Result<Looked, SourceError>> {
         lookup::lookup(self, interest.attributes(), who, chrono::Utc::now()).boxed()
-    }
-
-    fn check<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Vec<Diagnostic>> {
-        check::check(self, interest, chrono::Utc::now()).boxed()
     }
 }
