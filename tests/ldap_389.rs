@@ -12,8 +12,8 @@ use ds389::*;
 use idpsyncd::config::SecretRef;
 use idpsyncd::source::ldap::{LdapConfig, LdapGroups, LdapUsers, MembersFrom};
 use ldap::{
-    assert_complete, check, completeness, disabled, id_of, members, partial, read, sighting, ups,
-    usernames,
+    assert_complete, check, completeness, disabled, id_of, members, partial, read, sighting,
+    sighting_by_id, ups, usernames,
 };
 
 const READER: &str = "cn=reader,ou=services,dc=example,dc=org";
@@ -77,6 +77,8 @@ fn a_389_is_read_whole_and_its_people_are_known_by_nsuniqueid() {
     assert_eq!(id_of(&snapshot, "alice"), value(&server, "(uid=alice)", "nsUniqueId"));
     assert_eq!(id_of(&snapshot, "ml"), value(&server, "(cn=ml)", "nsUniqueId"));
     assert_eq!(sighting(&config, &[], "bob"), [id_of(&snapshot, "cycle")]);
+    let bob = id_of(&snapshot, "bob");
+    assert_eq!(sighting_by_id(&config, &bob), [id_of(&snapshot, "cycle")]);
     assert_eq!(sighting(&config, &[], "Carol"), [id_of(&snapshot, "posix")]);
 
     server.modify(&format!(
@@ -342,4 +344,5 @@ fn a_tree_of_freeipas_shape_is_read_once_and_its_people_are_known_by_ipauniqueid
     assert!(about.contains("2 member(s) are of another directory"), "{about}");
     assert!(about.contains("S-1-5-21-1-2-3-1104"), "{about}");
     assert_eq!(sighting(&config, &[], "alice").len(), 2);
+    assert_eq!(sighting_by_id(&config, &id_of(&snapshot, "alice")).len(), 2);
 }

@@ -14,8 +14,8 @@ use idpsyncd::config::SecretRef;
 use idpsyncd::directory::Snapshot;
 use idpsyncd::source::ldap::{LdapConfig, LdapGroups, LdapUsers};
 use ldap::{
-    assert_complete, completeness, disabled, id_of, members, partial, read, sighting, text, ups,
-    usernames,
+    assert_complete, completeness, disabled, id_of, members, partial, read, sighting,
+    sighting_by_id, text, ups, usernames,
 };
 use samba::{AD, ADMIN, OTHER, PASSWORD, Samba, dn, group, user};
 
@@ -239,6 +239,7 @@ fn everyones_groups_are_those_that_the_server_puts_into_their_token() {
             .collect();
         direct.sort();
         assert_eq!(sighting(&config, &[], name), direct, "{name}");
+        assert_eq!(sighting_by_id(&config, &id_of(&snapshot, name)), direct, "{name}");
     }
 }
 
@@ -368,8 +369,17 @@ fn a_refused_bind_says_which_it_was_and_is_tried_once() {
     let error = read(&refused).unwrap_err();
     assert!(error.message.contains("wrong password, or no such user"), "{}", error.message);
     assert!(!error.transient, "not to be tried again at once");
-    let count = dc.search(&["(sAMAccountName=alice)", "badPwdCount"]);
-    assert!(count.contains("badPwdCount: 1\n"), "{count}");
+    let count = || dc.search(&["(sAMAccountName=alice)", "badPwdCount"]);
+    assert!(count().contains("badPwdCount: 1\n"), "{}", count());
+    // Nor by the next run, nor by a look-up.
+    for _ in 0..3 {
+        let error = read(&refused).unwrap_err();
+        assert!(error.message.contains("is not tried"), "{}", error.message);
+    }
+    assert!(count().contains("badPwdCount: 1\n"), "{}", count());
+    std::fs::write(dc.dir.path().join("wrong"), "another-one").unwrap();
+    read(&refused).unwrap_err();
+    assert!(count().contains("badPwdCount: 2\n"), "another password is tried at once");
 
     // An ordinary account reads as much as the administrator.
     let ordinary = LdapConfig { bind_dn: Some(dc.dn("reader")), ..config.clone() };

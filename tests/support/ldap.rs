@@ -98,17 +98,26 @@ pub fn read_with(
 
 /// The keys of what a look-up says that this person is directly in, sorted.
 pub fn sighting(config: &LdapConfig, wanted: &[(&str, &str)], name: &str) -> Vec<String> {
-    let source = LdapSource::new("corp", config).unwrap();
-    let wants = Wants(wanted.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect());
     let username = idpsyncd::model::username::canonical(name).unwrap().into_owned();
     let who = Who::Named(Named { username, by: UsernameFrom::Username });
-    match runtime().block_on(source.lookup(&wants, &who)).unwrap() {
+    sighting_of(config, wanted, &who)
+}
+
+/// The same of whoever has this stable id.
+pub fn sighting_by_id(config: &LdapConfig, id: &str) -> Vec<String> {
+    sighting_of(config, &[], &Who::Id(id.to_owned()))
+}
+
+fn sighting_of(config: &LdapConfig, wanted: &[(&str, &str)], who: &Who) -> Vec<String> {
+    let source = LdapSource::new("corp", config).unwrap();
+    let wants = Wants(wanted.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect());
+    match runtime().block_on(source.lookup(&wants, who)).unwrap() {
         Looked::Found(found) => {
             let mut keys: Vec<String> = found.within.into_iter().map(|within| within.key).collect();
             keys.sort();
             keys
         }
-        other => panic!("{name}: {other:?}"),
+        other => panic!("{who:?}: {other:?}"),
     }
 }
 

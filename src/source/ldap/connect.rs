@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, StdStream};
 use secrecy::{ExposeSecret, SecretString};
@@ -12,6 +12,7 @@ use url::{Host, Url};
 
 use super::config::LdapConfig;
 use super::explain::{self, Fault};
+use super::refused::Attempt;
 use super::tls::Trust;
 use crate::source::SourceError;
 
@@ -105,6 +106,9 @@ impl Connector {
     /// # Errors
     /// None does; the message lists what each said.
     pub async fn connect(&self) -> Result<Connection, SourceError> {
+        if let Some(left) = self.attempt().and_then(|attempt| attempt.waits(Instant::now())) {
+            return Err(SourceError::fatal(explain::waits(left)));
+        }
         let mut faults: Vec<String> = Vec::new();
         let mut transient = false;
         for url in &self.urls {
@@ -188,6 +192,13 @@ impl Connector {
         }
     }
 
+    /// Signing in with a password, as it is remembered where it is refused.
+    fn attempt(&self) -> Option<Attempt> {
+        let (dn, secret) = self.bind.as_ref()?;
+        let urls = self.urls.iter().map(Url::as_str);
+        Some(Attempt::new(urls, dn, secret.expose_secret()))
+    }
+
     async fn sign_in(&self, ldap: &mut Ldap, url: &Url) -> Result<(), Fault> {
         let identity = self.identity(url);
         ldap.with_timeout(self.timeout);
@@ -197,8 +208,17 @@ impl Connector {
             Identity::Simple(dn, secret) => ldap.simple_bind(dn, secret.expose_secret()).await,
         };
         match answer {
-            Ok(result) if result.rc == 0 => Ok(()),
-            Ok(result) => Err(explain::bind(&result, &identity.who())),
+            Ok(result) if result.rc == 0 => {
+                self.attempt().into_iter().for_each(Attempt::was_let_in);
+                Ok(())
+            }
+            Ok(result) => {
+                if explain::may_lock(&result) {
+                    let now = Instant::now();
+                    self.attempt().into_iter().for_each(|attempt| attempt.was_refused(now));
+                }
+                Err(explain::bind(&result, &identity.who()))
+            }
             Err(error) => {
                 let doing = format!("signing in as {} failed", identity.who());
                 Err(explain::broken(&error, &doing))

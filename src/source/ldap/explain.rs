@@ -63,11 +63,34 @@ pub fn bind(result: &LdapResult, who: &str) -> Fault {
     }
 }
 
+/// Whether a refused bind may have been counted as a wrong password. With some sub-codes Active
+/// Directory says that the password was right.
+#[must_use]
+pub fn may_lock(result: &LdapResult) -> bool {
+    const RIGHT: [&str; 6] = ["530", "531", "532", "533", "701", "773"];
+    result.rc == 49 && !code_in(&result.text).is_some_and(|code| RIGHT.contains(&code))
+}
+
+/// Why a bind is not tried: the same password was refused, `left` before it may be sent again.
+#[must_use]
+pub fn waits(left: std::time::Duration) -> String {
+    let minutes = left.as_secs().div_ceil(60);
+    format!(
+        "signing in is not tried: the server refused this very password (result 49), and more tries \
+         can lock the account. It is sent again in {minutes} min, another one at once: check \
+         `bind_dn` and `bind_password`"
+    )
+}
+
+/// Active Directory's sub-code in the text of a result (`…, data 52e, …`).
+fn code_in(text: &str) -> Option<&str> {
+    text.split("data ").nth(1).and_then(|rest| rest.split([',', ' ']).next())
+}
+
 /// What a result 49 means. Active Directory puts a sub-code into the text (`…, data 52e, …`);
 /// 533, 701 and 773 show only with the right password, so they may be told.
 fn sub_code(text: &str) -> &'static str {
-    let code = text.split("data ").nth(1).and_then(|rest| rest.split([',', ' ']).next());
-    match code {
+    match code_in(text) {
         Some("525") => "no such user: check `bind_dn`",
         Some("52e") => "wrong password, or no such user: check `bind_dn` and `bind_password`",
         Some("530") => "the account may not sign in at this time",
@@ -269,6 +292,10 @@ mod tests {
             assert!(fault.message.contains("`cn=reader`"));
             assert!(!fault.transient, "{rc} {text}");
         }
+        for (code, counts) in [("52e", true), ("775", true), ("533", false), ("701", false)] {
+            assert_eq!(may_lock(&result(49, &ad(code))), counts, "{code}");
+        }
+        assert!(may_lock(&result(49, "")) && !may_lock(&result(53, "")));
         assert!(bind(&result(51, ""), "x").transient);
         assert!(bind(&result(52, ""), "x").transient);
     }

@@ -33,6 +33,7 @@ pub mod presence;
 mod primary;
 mod ranges;
 mod read;
+mod refused;
 pub mod roles;
 pub mod schema;
 mod search;
