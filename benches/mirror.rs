@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use door::Writer;
 use idpsyncd::config::{self, Config};
 use idpsyncd::directory::{
-    Cursor, Delta, Enabled, ListChange, NewRef, NewUser, PersonDelta, RefId, Snapshot,
+    Cursor, Delta, Enabled, ListChange, NewRef, NewUser, PersonDelta, RefId, RefIdx, Snapshot,
     SnapshotBuilder, Step, local,
 };
 use idpsyncd::model::{Kind, State, parse_rfc3339};
@@ -80,7 +80,8 @@ fn read(users: u32, off: Option<u32>) -> Snapshot {
         });
         for step in 0..7u32 {
             // Neighbours share groups, as they do in companies.
-            builder.member((number / 100 * 7 + step * 13) % groups, number);
+            let group = (number.get() / 100 * 7 + step * 13) % groups;
+            builder.member(RefIdx::new(group), number);
         }
     }
     builder.finish()

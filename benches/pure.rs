@@ -11,7 +11,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use idpsyncd::config::{self, Config};
-use idpsyncd::directory::{Directory, Enabled, Kind, NewRef, NewUser, SnapshotBuilder, local};
+use idpsyncd::directory::{
+    Directory, Enabled, Kind, NewRef, NewUser, RefIdx, SnapshotBuilder, local,
+};
 use idpsyncd::model::{Change, State, parse_rfc3339};
 use idpsyncd::plan::{self, Plan};
 use idpsyncd::resolve::{View, resolve};
@@ -72,7 +74,8 @@ fn directory(users: u32) -> Directory {
         });
         for step in 0..7u32 {
             // Neighbours share groups, as they do in companies.
-            builder.member((number / 100 * 7 + step * 13) % groups, number);
+            let group = (number.get() / 100 * 7 + step * 13) % groups;
+            builder.member(RefIdx::new(group), number);
         }
     }
     builder.finish().directory

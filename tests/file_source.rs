@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
-use idpsyncd::directory::{Completeness, Directory, Enabled, Interest, Kind, RefRow, Snapshot};
+use idpsyncd::directory::{
+    Completeness, Directory, Enabled, Interest, Kind, RefIdx, RefRow, Snapshot,
+};
+use idpsyncd::model::index::Place as _;
 use idpsyncd::model::{Diagnostic, DiagnosticCode, Subject};
 use idpsyncd::source::file::{FileSource, RealmExportConfig};
 use idpsyncd::source::{FullRead, Source, SourceError};
@@ -96,7 +99,7 @@ fn members(directory: &Directory, kind: Kind, identity: &str) -> BTreeSet<String
     let mut inside = BTreeSet::from([reference(directory, kind, identity)]);
     loop {
         let leads = |from: &usize| {
-            directory.implies[*from].iter().any(|to| inside.contains(&(*to as usize)))
+            directory.implies[*from].iter().any(|to| inside.contains(&to.place()))
                 && !inside.contains(from)
         };
         let more: Vec<usize> = (0..directory.implies.len()).filter(leads).collect();
@@ -108,7 +111,7 @@ fn members(directory: &Directory, kind: Kind, identity: &str) -> BTreeSet<String
     inside
         .iter()
         .flat_map(|place| &directory.members[*place])
-        .map(|user| directory.text(directory.users[*user as usize].username).to_owned())
+        .map(|user| directory.text(directory.users[user.place()].username).to_owned())
         .collect()
 }
 
@@ -190,7 +193,7 @@ fn members_of_a_group_have_the_roles_of_every_group_above_it_and_never_of_those_
     assert_eq!(members(directory, Kind::ClientRole, "device/osmo-dev"), names(&["ann", "bob"]));
     assert_eq!(members(directory, Kind::ClientRole, "browser/osmo-ml"), names(&["ann", "cy"]));
     let ml = reference(directory, Kind::Group, "/Eng/ML");
-    assert_eq!(directory.path(u32::try_from(ml).unwrap()), ["Eng", "ML"]);
+    assert_eq!(directory.path(RefIdx::new(u32::try_from(ml).unwrap())), ["Eng", "ML"]);
 }
 
 #[test]
@@ -290,7 +293,7 @@ fn a_path_that_fits_two_groups_lets_nobody_in_and_is_reported() {
     let both: Vec<usize> = refs(directory, |c| directory.text(c.identity) == "/Eng/ML").collect();
     assert_eq!(both.len(), 2);
     for group in both {
-        assert_eq!(directory.members[group], Vec::<u32>::new());
+        assert!(directory.members[group].is_empty());
     }
     // Not the group above either: who is in neither is not in their parent.
     assert_eq!(members(directory, Kind::Group, "/Eng"), names(&["bob"]));

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use idpsyncd::config::SecretRef;
 use idpsyncd::directory::Snapshot;
+use idpsyncd::model::index::Place as _;
 use idpsyncd::source::ldap::{LdapConfig, LdapGroups, LdapUsers};
 use ldap::{
     assert_complete, completeness, disabled, id_of, members, partial, read, sighting,
@@ -71,11 +72,11 @@ fn closure(snapshot: &Snapshot) -> BTreeMap<String, BTreeSet<String>> {
     for (start, members) in directory.members.iter().enumerate() {
         let (mut seen, mut next) = (BTreeSet::from([start]), vec![start]);
         while let Some(at) = next.pop() {
-            let up = directory.implies[at].iter().map(|up| *up as usize);
+            let up = directory.implies[at].iter().map(|up| up.place());
             next.extend(up.filter(|up| seen.insert(*up)));
         }
         for member in members {
-            let name = text(snapshot, directory.users[*member as usize].username);
+            let name = text(snapshot, directory.users[member.place()].username);
             let identities = seen.iter().map(|at| text(snapshot, directory.refs[*at].identity));
             all.get_mut(name).unwrap().extend(identities.map(str::to_owned));
         }
@@ -232,7 +233,7 @@ fn everyones_groups_are_those_that_the_server_puts_into_their_token() {
             .iter()
             .zip(&directory.refs)
             .filter(|(users, _)| {
-                let mut users = users.iter().map(|user| &directory.users[*user as usize]);
+                let mut users = users.iter().map(|user| &directory.users[user.place()]);
                 users.any(|user| text(&snapshot, user.username) == name)
             })
             .map(|(_, group)| text(&snapshot, group.key).to_owned())

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use idpsyncd::directory::{Enabled, Interest, Kind, Snapshot};
+use idpsyncd::model::index::Place as _;
 use idpsyncd::source::FullRead;
 use idpsyncd::source::file::FileSource;
 
@@ -60,7 +61,7 @@ fn said(snapshot: &Snapshot) -> Vec<String> {
         .collect();
     for (reference, members) in directory.refs.iter().zip(&directory.members) {
         let mut names: Vec<String> =
-            members.iter().map(|member| text(directory.users[*member as usize].username)).collect();
+            members.iter().map(|member| text(directory.users[member.place()].username)).collect();
         names.sort();
         lines.push(format!("group {}: {}", text(reference.name), names.join(" ")));
     }

@@ -7,8 +7,8 @@ mod store_support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use idpsyncd::directory::{
-    Cursor, Delta, Directory, Enabled, Kind, ListChange, NewRef, NewUser, PersonDelta, RefDelta,
-    RefId, Refusal, Sighting, SnapshotBuilder, Step, Within,
+    Cursor, Delta, DirUserIdx, Directory, Enabled, Kind, ListChange, NewRef, NewUser, PersonDelta,
+    RefDelta, RefId, Refusal, Sighting, SnapshotBuilder, Step, Within,
 };
 use idpsyncd::store::{Commit, CommitError, MirrorPatch, MirrorUpdate, SourceUpdate};
 use proptest::prelude::*;
@@ -236,7 +236,7 @@ impl Home {
             let id = id(place as u32);
             assert_eq!(rows.refs[&id].members, digests.members[place]);
             for (user, person) in all.gone_people.iter().enumerate() {
-                let is_in = members.contains(&(user as u32));
+                let is_in = members.contains(&DirUserIdx::new(user as u32));
                 assert_eq!(rows.people[person].within.contains(&id), is_in, "{person} in {id:?}");
             }
         }

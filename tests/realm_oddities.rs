@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use idpsyncd::directory::{
     Applied, Completeness, Directory, Enabled, Interest, Kind, Mirror, Snapshot,
 };
+use idpsyncd::model::index::Place as _;
 use idpsyncd::source::file::{FileSource, RealmExportConfig};
 use idpsyncd::source::{FullRead, SourceError};
 use serde_json::{Value, json};
@@ -73,11 +74,11 @@ fn held(directory: &Directory) -> BTreeSet<String> {
         let (mut open, mut seen) = (vec![place], BTreeSet::new());
         while let Some(next) = open.pop() {
             if seen.insert(next) {
-                open.extend(directory.implies[next].iter().map(|to| *to as usize));
+                open.extend(directory.implies[next].iter().map(|to| to.place()));
             }
         }
         for user in members {
-            let name = directory.text(directory.users[*user as usize].username);
+            let name = directory.text(directory.users[user.place()].username);
             for reference in &seen {
                 let what = directory.text(directory.refs[*reference].identity);
                 all.insert(format!("{name} {what}"));

@@ -11,7 +11,7 @@ use super::print::{self, Style};
 use super::sync::complain;
 use super::{Failure, exit, progress, runtime};
 use crate::config::{self, Config, ConfigError, GatewayConfig};
-use crate::directory::{Directory, Kind};
+use crate::directory::{Directory, Kind, RefIdx};
 use crate::model::diagnostic::{
     Diagnostic, DiagnosticCode, DiagnosticView, Severity, Subject, texts,
 };
@@ -203,7 +203,7 @@ fn one_client_only(
         return;
     }
     let mut of_role: BTreeMap<&str, BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
-    for (index, reference) in (0u32..).zip(&directory.refs) {
+    for (index, reference) in directory.refs.numbered() {
         let name = directory.text(reference.name);
         let identity = directory.text(reference.identity);
         if reference.kind != Kind::ClientRole || name.is_empty() {
@@ -251,10 +251,10 @@ fn one_client_only(
 }
 
 /// Who is directly given what reference `role` is: users, and groups or roles that lead to it.
-fn holders(directory: &Directory, role: u32) -> BTreeSet<&str> {
+fn holders(directory: &Directory, role: RefIdx) -> BTreeSet<&str> {
     let mut out = BTreeSet::new();
-    for user in directory.members.get(role as usize).into_iter().flatten() {
-        out.extend(directory.users.get(*user as usize).map(|row| directory.text(row.username)));
+    for user in directory.members.get(role).into_iter().flatten() {
+        out.extend(directory.users.get(*user).map(|row| directory.text(row.username)));
     }
     for (reference, up) in directory.refs.iter().zip(&directory.implies) {
         if up.binary_search(&role).is_ok() {

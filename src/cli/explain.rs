@@ -12,14 +12,14 @@ use super::print::{self, Style};
 use super::user::{detail, find, header, origin, why};
 use super::{Failure, authorize, exit, reach, token};
 use crate::config::Config;
-use crate::directory::Directory;
-use crate::model::{ExternalRef, Mode, Role, rfc3339};
+use crate::directory::{Directory, RefIdx};
+use crate::model::{ExternalRef, Inconsistent, Mode, Role, rfc3339};
 use crate::plan::{ChangeView, Held};
 use crate::policy::{Action, Effect, Policy, Resource, Verdict, decide};
 use crate::resolve::template::could_be;
 use crate::resolve::{InDoubt, Mapping, MappingRule, in_doubt};
 use crate::store::{HistoryFilter, Reader, UserDetail};
-use crate::sync;
+use crate::sync::{self, RunError};
 
 /// Why someone does not hold a role.
 struct WhyNot {
@@ -247,7 +247,8 @@ fn doubts(
         structures.extend(reader.structure(&source.name)?.map(|it| (source.name.as_str(), it)));
     }
     let all: Vec<(&str, &Directory)> = structures.iter().map(|(name, it)| (*name, it)).collect();
-    let mut doubts = in_doubt(&config.settings(), &all, roles);
+    let mut doubts = in_doubt(&config.settings(), &all, roles)
+        .map_err(|full| RunError::from(Inconsistent::from(full)))?;
     doubts.retain(|doubt| {
         doubt.bearers.iter().any(|it| within.contains(&(doubt.source.clone(), it.clone())))
     });
@@ -267,14 +268,13 @@ fn places(reader: &dyn Reader, user: &UserDetail) -> Result<(Vec<String>, Within
             continue;
         };
         let directory: &Directory = &mirror.mirror.directory;
-        let found = directory.users.binary_search_by(|row| directory.text(row.ext).cmp(ext));
-        let Ok(place) = found else {
+        let Some(place) = directory.find_user(ext) else {
             out.push(format!("{source}: does not list the user any more"));
             continue;
         };
-        let place = u32::try_from(place).unwrap_or(u32::MAX);
-        let mut open: Vec<u32> = (0u32..)
-            .zip(&directory.members)
+        let mut open: Vec<RefIdx> = directory
+            .members
+            .numbered()
             .filter(|(_, members)| members.binary_search(&place).is_ok())
             .map(|(reference, _)| reference)
             .collect();
@@ -284,7 +284,7 @@ fn places(reader: &dyn Reader, user: &UserDetail) -> Result<(Vec<String>, Within
         while let Some(reference) = open.pop() {
             if seen.insert(reference) {
                 within.extend(directory.external(reference).map(|it| (source.clone(), it)));
-                open.extend(directory.implies.get(reference as usize).into_iter().flatten());
+                open.extend(directory.implies.get(reference).into_iter().flatten());
             }
         }
         mine.sort();

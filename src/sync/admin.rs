@@ -238,7 +238,7 @@ impl<'a> Ensure<'a> {
         let ext = free_id(&admin.username, known);
         let account =
             NewAccount { ext: &ext, username: &admin.username, email: "", linkable: false };
-        let directory = with(directory, &account);
+        let directory = with(directory, &account).map_err(Inconsistent::from)?;
         let added = Deed { by: BY.to_owned(), reason: REASON.to_owned() };
         let account =
             LocalAccount { ext, service: false, admin: true, added, added_at: now, last: None };

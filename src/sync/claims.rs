@@ -6,10 +6,10 @@
 use super::provision::Claimed;
 use crate::config::{ClaimedNames, Config, SourceConfig};
 use crate::directory::{
-    Directory, Enabled, Kind, Named, RefRow, Sighting, Within, client_role_key,
+    Directory, Enabled, Kind, Named, RefIdx, RefRow, Sighting, Within, client_role_key,
 };
 use crate::model::username::UsernameFrom;
-use crate::model::{Change, ExternalRef, GrantKind, Inconsistent, Reason, RefKind, Role};
+use crate::model::{Change, ExternalRef, GrantKind, Inconsistent, Reason, RefKind, Role, TooMany};
 use crate::resolve::{Resolved, may_deny};
 use crate::store::MirrorOutline;
 
@@ -19,6 +19,9 @@ pub(super) enum ClaimsError {
     /// The caller has not shown a token.
     #[error("no token names the caller's roles")]
     NoToken,
+    /// More is in doubt than can be numbered.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
     /// The token's issuer is no source.
     #[error("issuer `{}` is no source: its tokens give nothing", .issuer.escape_debug())]
     NoSource {
@@ -110,7 +113,7 @@ fn restricted(
     for name in &claimed.roles {
         let bearers = bearers(&outline.directory, name);
         if bearers.len() > 1
-            && may_deny(&config.settings(), source.terms(), &outline.directory, roles, &bearers)
+            && may_deny(&config.settings(), source.terms(), &outline.directory, roles, &bearers)?
         {
             return Err(ClaimsError::InDoubt { name: name.clone() });
         }
@@ -143,12 +146,12 @@ fn within(directory: &Directory, names: ClaimedNames<'_>, roles: &[String]) -> V
 fn only(directory: &Directory, name: &str) -> Option<Within> {
     let bearers = bearers(directory, name);
     let [only] = bearers.as_slice() else { return None };
-    let only = directory.refs.get(*only as usize)?;
+    let only = directory.refs.get(*only)?;
     Some(Within { kind: only.kind, key: directory.text(only.key).to_owned(), name: None })
 }
 
 /// What `name` can mean: a group by its path, or whatever bears the bare name.
-fn bearers(directory: &Directory, name: &str) -> Vec<u32> {
+fn bearers(directory: &Directory, name: &str) -> Vec<RefIdx> {
     let by_path = name.starts_with('/');
     let bears = |reference: &RefRow| {
         if by_path {
@@ -157,7 +160,7 @@ fn bearers(directory: &Directory, name: &str) -> Vec<u32> {
             reference.kind != Kind::Attribute && directory.text(reference.name) == name
         }
     };
-    let all = (0u32..).zip(&directory.refs);
+    let all = directory.refs.numbered();
     all.filter(|(_, reference)| bears(reference)).map(|(index, _)| index).collect()
 }
 

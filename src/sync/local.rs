@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::directory::local::{self, NAME, NewAccount, nobody};
 use crate::directory::{DigestKey, Directory, DirectoryDigest, Enabled, ScopeReport};
 use crate::model::username::canonical;
-use crate::model::{Deed, Done, LastDeed, LocalAccount, State, Time, UserId};
+use crate::model::{Deed, Done, Inconsistent, LastDeed, LocalAccount, State, Time, UserId};
 use crate::plan::{self, Plan, Records};
 use crate::resolve::{Resolved, View, resolve};
 use crate::store::{self, Commit, MirrorUpdate, Reader, SourceUpdate, StoreError, StoredMirror};
@@ -229,7 +229,7 @@ impl<'a> Inputs<'a> {
         let known = |ext: &str| plan::local::person(&self.old, ext).is_some();
         let ext = local::free_id(&self.name, known);
         let account = NewAccount { ext: &ext, username: &self.name, email, linkable: !service };
-        let directory = local::with(directory, &account);
+        let directory = local::with(directory, &account).map_err(Inconsistent::from)?;
         let resolved = self.resolved(&directory)?;
         let plan = plan::local::add(resolved, &self.old, (&self.name, &ext), self.now)?;
         let (added, added_at) = (deed.clone(), self.now);

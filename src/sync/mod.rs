@@ -611,7 +611,7 @@ fn doubts(
     config: &Config,
     known: &[SourceState],
     reader: Option<&dyn Reader>,
-) -> Result<Vec<Diagnostic>, StoreError> {
+) -> Result<Vec<Diagnostic>, RunError> {
     let Some(reader) = reader else { return Ok(Vec::new()) };
     let mut kept = Vec::new();
     for one in known.iter().filter(|one| one.directory().is_none()) {
@@ -621,6 +621,7 @@ fn doubts(
     let all: Vec<(&str, &Directory)> =
         read.chain(kept.iter().map(|(name, directory)| (*name, directory))).collect();
     Ok(in_doubt(&config.settings(), &all, &reader.roles()?)
+        .map_err(Inconsistent::from)?
         .into_iter()
         .map(|doubt| doubt.told)
         .collect())

@@ -607,8 +607,7 @@ fn who_was_in_the_mirror_already_is_there_as_they_are_now() {
     let mirror = home.reader().mirror("realm").unwrap().unwrap();
     let place = |name: &str| {
         let texts = &mirror.mirror.directory;
-        let found = texts.users.iter().position(|user| texts.text(user.username) == name);
-        u32::try_from(found.unwrap()).unwrap()
+        texts.users.position(|user| texts.text(user.username) == name).unwrap()
     };
     let within: Vec<&str> = mirror
         .mirror

@@ -67,12 +67,12 @@ fn export(server: &OpenLdap, config: &LdapConfig) -> LdifConfig {
 /// What the full reading says of each user: the keys of what they are directly in.
 fn full(snapshot: &Snapshot) -> Vec<(String, Vec<String>)> {
     let directory = &snapshot.directory;
-    let within = |user: u32| {
+    let within = |user| {
         let lists = directory.refs.iter().zip(&directory.members);
         let inside = lists.filter(|(_, members)| members.contains(&user));
         inside.map(|(reference, _)| text(snapshot, reference.key).to_owned()).collect()
     };
-    let users = (0u32..).zip(&directory.users);
+    let users = directory.users.numbered();
     let named = users.filter(|(_, user)| !text(snapshot, user.username).is_empty());
     named.map(|(place, user)| (text(snapshot, user.username).to_owned(), within(place))).collect()
 }

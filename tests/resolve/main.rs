@@ -1049,9 +1049,10 @@ fn a_group_s_list_says_which_groups_are_in_it_where_a_directory_nests_that_way()
         builder.finish()
     };
     let ups = |directory: &Directory| -> Vec<String> {
-        let name = |at: u32| directory.text(directory.refs[at as usize].name).to_owned();
-        let inner = (0..3).find(|at| name(*at) == "inner").unwrap();
-        directory.implies[inner as usize].iter().map(|at| name(*at)).collect()
+        let name = |at| directory.text(directory.refs.get(at).unwrap().name).to_owned();
+        let (_, implies) =
+            directory.implies.numbered().find(|(at, _)| name(*at) == "inner").unwrap();
+        implies.iter().map(|at| name(*at)).collect()
     };
     let mirror = merge(None, snapshot(&["outer", "other"], &[])).mirror.directory;
     let after = |inner_in: &[&str], partial: &[&str]| {

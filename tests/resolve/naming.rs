@@ -1,6 +1,7 @@
 //! Nobody gains or takes by naming things: section 5.
 
 use super::*;
+use idpsyncd::directory::RefIdx;
 use idpsyncd::model::diagnostic::texts;
 use idpsyncd::resolve::{in_doubt, renamed_groups};
 
@@ -367,8 +368,7 @@ fn every_role_that_allows_everything_somewhere_is_protected() {
             let group = ("k-1", "boss", "/x/boss", &["ann"][..]);
             let above = ("k-0", "x", "/x", &[][..]);
             let mut directory = built(false, &[above, group], &["ann"]);
-            let (parent, child) = (0, 1);
-            directory.refs[child].parent = Some(parent);
+            directory.refs[1].parent = Some(RefIdx::new(0));
             run_on(&mut world, "kc", directory);
             assert_eq!(world.effective(), "ann:boss", "{rule}");
         }
@@ -475,7 +475,7 @@ fn a_group_named_in_whole_that_is_called_otherwise_is_told_with_its_new_name() {
 fn what_is_in_doubt_can_be_told_without_a_run() {
     let config = config_of(&["kc"], "[roles.r]\nexternal_roles = [\"g\"]\n[roles.other]\n");
     let directory = Facts::of(&[person("1", "ann", &["/a/g", "/b/g", "/a/h", "/b/h"])]).directory();
-    let told = in_doubt(&config.settings(), &[("kc", &directory)], &[]);
+    let told = in_doubt(&config.settings(), &[("kc", &directory)], &[]).unwrap();
     assert_eq!(told.len(), 1, "nobody asks for `h`: {told:?}");
     assert_eq!(told[0].roles, BTreeSet::from(["r".to_owned()]));
     assert!(told[0].told.message.starts_with("kc: group name `g` is ambiguous (`/a/g`, `/b/g`)"));

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idpsyncd::config::SecretRef;
-use idpsyncd::directory::{Completeness, Enabled, Interest, Kind, ScopeReport, Snapshot};
+use idpsyncd::directory::{Completeness, Enabled, Interest, Kind, RefIdx, ScopeReport, Snapshot};
 use idpsyncd::model::Diagnostic;
+use idpsyncd::model::index::Place as _;
 use idpsyncd::source::keycloak::{KeycloakConfig, KeycloakSource};
 use idpsyncd::source::{FullRead, OnProgress, Source, SourceError};
 
@@ -94,7 +95,7 @@ pub struct User {
 }
 
 /// Kind, identity, usernames, completeness, places of what it leads to.
-type Row = (Kind, String, Vec<String>, Completeness, Vec<u32>);
+type Row = (Kind, String, Vec<String>, Completeness, Vec<RefIdx>);
 
 /// What a reading says, by name.
 #[derive(Debug)]
@@ -125,7 +126,7 @@ pub fn facts(snapshot: &Snapshot) -> Facts {
         (
             reference.kind,
             text(reference.identity),
-            members.map(|user| text(directory.users[*user as usize].username)).collect(),
+            members.map(|user| text(directory.users[user.place()].username)).collect(),
             snapshot.members[n].clone(),
             directory.implies[n].clone(),
         )
@@ -161,7 +162,7 @@ impl Facts {
         let mut seen = BTreeSet::new();
         while let Some(next) = open.pop() {
             if seen.insert(next) {
-                open.extend(self.refs[next].4.iter().map(|up| *up as usize));
+                open.extend(self.refs[next].4.iter().map(|up| up.place()));
             }
         }
         seen

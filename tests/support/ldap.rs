@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use idpsyncd::config::SecretRef;
 use idpsyncd::directory::{Completeness, Enabled, Interest, Kind, Named, Snapshot};
 use idpsyncd::model::Diagnostic;
+use idpsyncd::model::index::Place as _;
 use idpsyncd::model::username::UsernameFrom;
 use idpsyncd::source::ldap::{Flavor, LdapConfig, LdapGroups, LdapSource, LdapUsers, MembersFrom};
 use idpsyncd::source::{FullRead, Looked, Lookup, OnProgress, Source, SourceError, Who};
@@ -166,7 +167,7 @@ fn place(snapshot: &Snapshot, identity: &str) -> usize {
 /// The usernames directly in the reference with this identity.
 pub fn members<'a>(snapshot: &'a Snapshot, identity: &str) -> Vec<&'a str> {
     let members = snapshot.directory.members[place(snapshot, identity)].iter();
-    let users = members.map(|user| &snapshot.directory.users[*user as usize]);
+    let users = members.map(|user| &snapshot.directory.users[user.place()]);
     let mut names: Vec<&str> = users.map(|user| text(snapshot, user.username)).collect();
     names.sort_unstable();
     names
@@ -175,7 +176,7 @@ pub fn members<'a>(snapshot: &'a Snapshot, identity: &str) -> Vec<&'a str> {
 /// The identities of what the reference with this identity leads to.
 pub fn ups<'a>(snapshot: &'a Snapshot, identity: &str) -> Vec<&'a str> {
     let up = snapshot.directory.implies[place(snapshot, identity)].iter();
-    up.map(|up| text(snapshot, snapshot.directory.refs[*up as usize].identity)).collect()
+    up.map(|up| text(snapshot, snapshot.directory.refs[up.place()].identity)).collect()
 }
 
 /// How much of a reference's members was read.

@@ -23,7 +23,9 @@ use std::collections::{HashMap, HashSet};
 use super::builtin::Builtin;
 use super::export::{Composites, Export, Group, Role};
 use super::odd::{ByClient, Names, Oddities};
-use crate::directory::{Completeness, Interest, Kind, NewRef, SnapshotBuilder, client_role_key};
+use crate::directory::{
+    Completeness, Interest, Kind, NewRef, RefIdx, SnapshotBuilder, client_role_key,
+};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 
 /// Before the key and `norm` of a role whose client does not count. No client role's identity
@@ -35,7 +37,7 @@ const UNCOUNTED: &str = "(not counted) ";
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Place {
     /// The reference of this number.
-    At(u32),
+    At(RefIdx),
     /// Nothing that could matter: refused, or a role that leads to nothing that counts.
     Nowhere,
 }
@@ -44,9 +46,9 @@ enum Place {
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum Fit {
     /// One group.
-    One(u32),
+    One(RefIdx),
     /// These groups: nobody can tell which is meant.
-    Several(Vec<u32>),
+    Several(Vec<RefIdx>),
     /// No group.
     None,
 }
@@ -56,7 +58,7 @@ pub(super) struct Graph<'a> {
     counted: &'a [String],
     builtin: Builtin,
     interest: &'a dyn Interest,
-    paths: HashMap<String, Vec<u32>>,
+    paths: HashMap<String, Vec<RefIdx>>,
     realm: HashMap<String, Place>,
     client: HashMap<String, HashMap<String, Place>>,
     /// Roles that someone holds but the file does not list.
@@ -131,7 +133,7 @@ impl<'a> Graph<'a> {
         realm: &Names,
         client: &ByClient,
         builder: &mut SnapshotBuilder,
-    ) -> Vec<u32> {
+    ) -> Vec<RefIdx> {
         let mut held = Vec::new();
         // Keycloak's import takes names of held roles without the spaces around them.
         for name in &realm.list {
@@ -345,7 +347,7 @@ impl<'a> Graph<'a> {
         &mut self,
         groups: &'e [Group],
         above: &mut Vec<&'e str>,
-        parent: Option<u32>,
+        parent: Option<RefIdx>,
         escaped: bool,
         builder: &mut SnapshotBuilder,
         odd: &mut Oddities,
@@ -374,7 +376,7 @@ impl<'a> Graph<'a> {
 }
 
 /// Makes a group's reference.
-fn new_group(group: &Group, names: &[&str], path: &str, builder: &mut SnapshotBuilder) -> u32 {
+fn new_group(group: &Group, names: &[&str], path: &str, builder: &mut SnapshotBuilder) -> RefIdx {
     // Without an id the names from the top are what identifies a group; joined by what no name can
     // hold, as `a/b` and `b` below `a` are two groups.
     let by_names = names.join("\u{0}");
@@ -436,7 +438,7 @@ fn old_defaults(export: &Export) -> Vec<(Option<&str>, &str)> {
 }
 
 /// Makes the reference of a listed role.
-fn listed_ref(listed: &Listed<'_>, builder: &mut SnapshotBuilder, odd: &mut Oddities) -> u32 {
+fn listed_ref(listed: &Listed<'_>, builder: &mut SnapshotBuilder, odd: &mut Oddities) -> RefIdx {
     let Listed { client, role, counts, .. } = listed;
     let (_, before) = builder.counts();
     let number = reference(builder, *client, &role.name, role.id.as_deref(), *counts);
@@ -534,7 +536,7 @@ fn reference(
     name: &str,
     id: Option<&str>,
     counts: bool,
-) -> u32 {
+) -> RefIdx {
     let identity = client.map_or_else(|| name.to_owned(), |client| format!("{client}/{name}"));
     let norm = client.map_or_else(|| name.to_owned(), |client| client_role_key(client, name));
     let key = id.unwrap_or(&norm);

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
-use crate::directory::{Completeness, Directory, Enabled, Kind};
+use crate::directory::{Completeness, DirUserIdx, Directory, Enabled, Kind};
+use crate::model::index::Place as _;
 use crate::source::ldap::{LdapGroups, LdapUsers, MembersFrom};
 
 struct Wants(Vec<(String, String)>);
@@ -67,7 +68,7 @@ fn members(directory: &Directory, name: &str) -> BTreeSet<String> {
     for (index, reference) in directory.refs.iter().enumerate() {
         if directory.text(reference.name) == name {
             for member in &directory.members[index] {
-                let user = &directory.users[*member as usize];
+                let user = &directory.users[member.place()];
                 found.insert(directory.text(user.username).to_owned());
             }
         }
@@ -80,7 +81,7 @@ fn ups(directory: &Directory, name: &str) -> BTreeSet<String> {
     for (index, reference) in directory.refs.iter().enumerate() {
         if directory.text(reference.name) == name {
             for up in &directory.implies[index] {
-                let up = &directory.refs[*up as usize];
+                let up = &directory.refs[up.place()];
                 found.insert(directory.text(up.name).to_owned());
             }
         }
@@ -147,7 +148,8 @@ fn two_groups_of_one_name_in_different_branches_stay_two() {
     .concat();
     let snapshot = read(&text).unwrap();
     assert_eq!(snapshot.directory.refs.len(), 2);
-    assert_eq!(snapshot.directory.members, [vec![0], vec![1]]);
+    let member = DirUserIdx::new;
+    assert_eq!(snapshot.directory.members[..], [[member(0)], [member(1)]]);
 }
 
 #[test]

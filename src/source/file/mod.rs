@@ -127,7 +127,7 @@ impl Lookup for FileSource {
 
 /// The one person of a directory who is meant.
 fn pick(directory: &Directory, who: &Who) -> Looked {
-    let mut found = (0u32..).zip(&directory.users).filter(|(_, user)| match who {
+    let mut found = directory.users.numbered().filter(|(_, user)| match who {
         Who::Id(id) => directory.text(user.ext) == id,
         Who::Named(who) => who.is(directory.text(user.username), directory.text(user.email)),
     });

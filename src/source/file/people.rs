@@ -8,7 +8,9 @@ use serde_json::{Map, Value};
 use super::document::{self, Fault};
 use super::graph::{Fit, Graph};
 use super::odd::{At, Oddities, kind, text};
-use crate::directory::{Completeness, Enabled, Kind, NewRef, NewUser, SnapshotBuilder};
+use crate::directory::{
+    Completeness, DirUserIdx, Enabled, Kind, NewRef, NewUser, RefIdx, SnapshotBuilder,
+};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 use crate::source::{OnProgress, Progress};
 
@@ -26,7 +28,7 @@ pub(super) struct People<'a> {
     pub(super) odd: Oddities,
     graph: Graph<'a>,
     /// Wanted attributes: name, value, reference.
-    attributes: Vec<(&'a str, &'a str, u32)>,
+    attributes: Vec<(&'a str, &'a str, RefIdx)>,
     take_service_accounts: bool,
     has_groups: bool,
     source: &'a str,
@@ -34,7 +36,7 @@ pub(super) struct People<'a> {
     persons: u64,
     service_accounts: u64,
     in_anything: bool,
-    doubtful: BTreeMap<(String, Vec<u32>), Tally>,
+    doubtful: BTreeMap<(String, Vec<RefIdx>), Tally>,
     in_groups: Option<Tally>,
 }
 
@@ -235,7 +237,7 @@ impl<'a> People<'a> {
         self.attributes_of(user, number, at.key("attributes"));
     }
 
-    fn attributes_of(&mut self, user: &Map<String, Value>, number: u32, at: At<'_>) {
+    fn attributes_of(&mut self, user: &Map<String, Value>, number: DirUserIdx, at: At<'_>) {
         let all = match user.get("attributes") {
             None | Some(Value::Null) => return,
             Some(Value::Object(all)) => all,
@@ -272,7 +274,7 @@ impl<'a> People<'a> {
     }
 
     /// Adds the user; none where who it is cannot be told.
-    fn add(&mut self, user: &Map<String, Value>, username: &str, at: At<'_>) -> Option<u32> {
+    fn add(&mut self, user: &Map<String, Value>, username: &str, at: At<'_>) -> Option<DirUserIdx> {
         let id = match self.odd.text(user, "id", at) {
             Ok(Some(id)) if id.is_empty() => Err("has an empty `id`: left out"),
             Ok(id) => Ok(id),
@@ -325,7 +327,7 @@ impl<'a> People<'a> {
         Some(number)
     }
 
-    fn doubt(&mut self, path: &str, groups: Vec<u32>, username: &str) {
+    fn doubt(&mut self, path: &str, groups: Vec<RefIdx>, username: &str) {
         self.doubtful.entry((path.to_owned(), groups)).or_default().add(username);
     }
 }

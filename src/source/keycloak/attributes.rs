@@ -11,7 +11,7 @@ use super::federation::Federation;
 use super::members::Asker;
 use super::pages::{self, Page, TRIES};
 use super::read::Attempt;
-use crate::directory::{Completeness, Kind, NewRef, SnapshotBuilder};
+use crate::directory::{Completeness, DirUserIdx, Kind, NewRef, SnapshotBuilder};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 
 /// People in one call of the full form: more cost more than in proportion, and their ids must fit
@@ -22,7 +22,7 @@ const BATCH: usize = 200;
 pub(super) struct Holders {
     name: String,
     value: String,
-    users: Vec<u32>,
+    users: Vec<DirUserIdx>,
     completeness: Completeness,
     /// Some had the value as far as the search tells, and do not show the attribute.
     hidden: usize,

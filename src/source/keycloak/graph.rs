@@ -2,15 +2,15 @@
 
 use super::groups::Groups;
 use super::roles::Roles;
-use crate::directory::{Completeness, Interest, Kind, NewRef, SnapshotBuilder};
+use crate::directory::{Completeness, Interest, Kind, NewRef, RefIdx, SnapshotBuilder};
 
 /// The refs of a read, by their place in [`Groups::rows`] and [`Roles::rows`].
 pub(super) struct Graph {
     /// The reference of each group, and whether its members matter.
-    pub groups: Vec<(u32, bool)>,
+    pub groups: Vec<(RefIdx, bool)>,
     /// The reference of each role, and whether its holders matter. None for a role that is no
     /// target and leads to none.
-    pub roles: Vec<Option<(u32, bool)>>,
+    pub roles: Vec<Option<(RefIdx, bool)>>,
 }
 
 /// Puts groups and roles into the snapshot.

@@ -14,7 +14,8 @@ use super::pages::{self, Page, Paging, Span, TRIES};
 use super::read::{Attempt, FailureBudget, ProgressReporter, fan_out};
 use super::roles::Roles;
 use super::users::People;
-use crate::directory::{Completeness, SnapshotBuilder};
+use crate::directory::{Completeness, DirUserIdx, RefIdx, SnapshotBuilder};
+use crate::model::index::Place as _;
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 
 /// What one list said.
@@ -23,7 +24,7 @@ enum Said {
     /// Not asked: it leads to nothing that a rule can name.
     Nothing,
     /// These, by builder number, and so many who are not among the users.
-    Members { users: Vec<u32>, service_accounts: usize, strangers: usize },
+    Members { users: Vec<DirUserIdx>, service_accounts: usize, strangers: usize },
     /// Nothing that can be believed.
     Unknown(String),
 }
@@ -46,7 +47,7 @@ impl Said {
 /// One list.
 #[derive(Debug)]
 struct List {
-    reference: u32,
+    reference: RefIdx,
     path: Vec<String>,
     group: bool,
     identity: String,
@@ -93,7 +94,7 @@ pub(super) struct Asker<'a> {
 /// The rows of one page.
 #[derive(Default)]
 struct Rows {
-    users: Vec<u32>,
+    users: Vec<DirUserIdx>,
     service_accounts: usize,
     strangers: usize,
 }
@@ -290,7 +291,7 @@ impl Lists {
         for list in self.0.iter().filter(|it| it.group && federation.feeds_group(&it.identity)) {
             let Said::Members { users, .. } = &list.said else { continue };
             fed.asked += 1;
-            let link = |user: &u32| people.links.get(*user as usize).map(|link| &**link);
+            let link = |user: &DirUserIdx| people.links.get(user.place()).map(|link| &**link);
             fed.peopled += usize::from(users.iter().any(|it| link(it) == Some(&federation.id)));
         }
         fed

@@ -22,8 +22,13 @@ use super::roles::Inactivation;
 use super::schema::{self, Schema};
 use super::shape::{Shape, member_of};
 use super::tally::{Odd, Unclear};
-use crate::directory::{NewUser, SnapshotBuilder, dn, value};
-use crate::model::Diagnostic;
+use crate::directory::{DirUserIdx, NewUser, SnapshotBuilder, dn, value};
+use crate::model::{Diagnostic, IndexVec, TooMany};
+
+idpsyncd_core::list_place! {
+    /// The place of a group among those that were read.
+    GroupIdx(u32) of "groups of a directory"
+}
 
 /// A group as it was read.
 pub(super) struct Group {
@@ -56,15 +61,17 @@ pub struct Assembler {
     pub(super) shape: Shape,
     pub(super) builder: SnapshotBuilder,
     pub(super) dns: Names,
-    pub(super) user_at: Places,
-    pub(super) group_at: Places,
+    pub(super) user_at: Places<DirUserIdx>,
+    pub(super) group_at: Places<GroupIdx>,
     pub(super) uids: Names,
-    pub(super) user_of_uid: Places,
+    pub(super) user_of_uid: Places<DirUserIdx>,
     pub(super) shared_uids: HashSet<u32>,
-    pub(super) groups: Vec<Group>,
-    by_key: HashMap<String, u32>,
+    pub(super) groups: IndexVec<GroupIdx, Group>,
+    /// There were more groups than can be numbered: not all are here.
+    pub(super) too_many: Option<TooMany>,
+    by_key: HashMap<String, GroupIdx>,
     /// For each wanted value, the users that have it.
-    pub(super) having: Vec<Vec<u32>>,
+    pub(super) having: Vec<Vec<DirUserIdx>>,
     /// For each wanted value, whether any user has the attribute at all.
     pub(super) seen: Vec<bool>,
     /// DNs of which it is certain that no user or group of ours has them.
@@ -78,11 +85,11 @@ pub struct Assembler {
     /// Classes of groups for which the server puts members in the place of a URL.
     pub(super) expanded: HashSet<u32>,
     /// Users by the number of their primary group.
-    pub(super) of_primary: HashMap<GroupNumber, Vec<u32>>,
+    pub(super) of_primary: HashMap<GroupNumber, Vec<DirUserIdx>>,
     /// Users whose primary group cannot be read.
     pub(super) users_without_primary: Odd,
     /// Users and the groups that they are in by their own word, as numbers of those's DNs.
-    pub(super) within: Vec<(u32, u32)>,
+    pub(super) within: Vec<(DirUserIdx, u32)>,
     /// Some of them are groups of ours.
     pub(super) somebody_says: bool,
     /// Groups that give no rights.
@@ -127,7 +134,8 @@ impl Assembler {
             uids: Names::default(),
             user_of_uid: Places::default(),
             shared_uids: HashSet::new(),
-            groups: Vec::new(),
+            groups: IndexVec::default(),
+            too_many: None,
             by_key: HashMap::new(),
             having: vec![Vec::new(); wanted],
             seen: vec![false; wanted],
@@ -177,7 +185,7 @@ impl Assembler {
 
     /// Forgets all groups, to read them again.
     pub fn forget_groups(&mut self) {
-        self.groups.clear();
+        self.groups = IndexVec::default();
         self.by_key.clear();
         self.group_at.clear();
         self.groups_without_id = Odd::default();
@@ -336,7 +344,7 @@ impl Assembler {
         }
     }
 
-    fn uids_of(&mut self, entry: &Entry, user: u32) {
+    fn uids_of(&mut self, entry: &Entry, user: DirUserIdx) {
         for uid in entry.plainest_texts("uid") {
             let uid = self.uids.id(&value::folded(uid));
             match self.user_of_uid.get(uid) {
@@ -418,15 +426,21 @@ impl Assembler {
         self.left_out_dns.remove(&dn);
         let place = match known {
             Some(place) => {
-                if let Some(slot) = self.groups.get_mut(place as usize) {
+                if let Some(slot) = self.groups.get_mut(place) {
                     *slot = group;
                 }
                 place
             }
             None => {
-                let place = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
-                self.by_key.insert(group.key.clone(), place);
-                self.groups.push(group);
+                let key = group.key.clone();
+                let place = match self.groups.push(group) {
+                    Ok(place) => place,
+                    Err(full) => {
+                        self.too_many = Some(full);
+                        return;
+                    }
+                };
+                self.by_key.insert(key, place);
                 place
             }
         };
@@ -510,7 +524,7 @@ impl Assembler {
     pub fn stored(&mut self, entry: &Entry) {
         let key = self.shape.dialect.group_id(entry);
         let Some(known) = key.and_then(|key| self.by_key.get(&key).copied()) else { return };
-        let Some(group) = self.groups.get(known as usize) else { return };
+        let Some(group) = self.groups.get(known) else { return };
         let came = [group.members.len(), group.uids.len(), group.bad.len()].iter().sum::<usize>();
         let stored: usize = schema::MEMBERS.iter().map(|name| entry.values(name).len()).sum();
         if stored < came {

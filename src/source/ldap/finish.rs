@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::assemble::{Assembler, Group, LeftOut};
+use super::assemble::{Assembler, Group, GroupIdx, LeftOut};
 use super::config::MembersFrom;
 use super::lists::{self, Doubted, Judge};
 use super::primary::{self, Primary};
 use super::schema::Schema;
 use super::shape::MEMBER_OF;
 use super::sides;
-use crate::directory::{Completeness, Interest, Kind, NewRef, Snapshot, dn};
-use crate::model::{Diagnostic, DiagnosticCode, Subject};
+use crate::directory::{Completeness, Interest, Kind, NewRef, RefIdx, Snapshot, dn};
+use crate::model::{Diagnostic, DiagnosticCode, IndexVec, Subject};
 
 /// How the reads went.
 #[derive(Clone, Debug, Default)]
@@ -78,7 +78,9 @@ impl Assembler {
     pub(super) fn groups_doubt(&self) -> Option<String> {
         let name = &self.shape.name;
         let base = self.shape.groups_base.as_ref()?;
-        if self.groups_twice.count() > 0 {
+        if let Some(full) = self.too_many {
+            Some(full.to_string())
+        } else if self.groups_twice.count() > 0 {
             let odd = self.groups_twice.shown();
             Some(format!("{odd} had the DN of another group: {AGAIN}"))
         } else if self.groups_without_id.count() > 0 {
@@ -147,18 +149,15 @@ impl Assembler {
         }
 
         let groups = std::mem::take(&mut self.groups);
-        let numbers: Vec<u32> = groups
-            .iter()
-            .map(|group| {
-                self.builder.reference(&NewRef {
-                    kind: Kind::Group,
-                    key: &group.key,
-                    name: &group.name,
-                    identity: &group.identity,
-                    norm: self.dns.text(group.dn),
-                })
+        let numbers = groups.map(|group| {
+            self.builder.reference(&NewRef {
+                kind: Kind::Group,
+                key: &group.key,
+                name: &group.name,
+                identity: &group.identity,
+                norm: self.dns.text(group.dn),
             })
-            .collect();
+        });
         if self.shape.from == MembersFrom::Member {
             self.builder.nested_by_list();
         }
@@ -169,7 +168,7 @@ impl Assembler {
         let doubts = self.doubts(&groups);
         let reached = self.reached(&groups, &doubts, interest);
         let mut warned = 0_usize;
-        for (place, (group, number)) in groups.iter().zip(&numbers).enumerate() {
+        for ((place, group), number) in groups.numbered().zip(&numbers) {
             let lost = self.resolve(group, *number, &numbers);
             let doubt = doubts.get(&place);
             let partial = match (&verdict.canary, doubt) {
@@ -217,12 +216,16 @@ impl Assembler {
     }
 
     /// With `groups.from = "memberOf"`: puts everyone into the groups that their own entries name.
-    fn join_by_word(&mut self, groups: &[Group], numbers: &[u32]) {
+    fn join_by_word(
+        &mut self,
+        groups: &IndexVec<GroupIdx, Group>,
+        numbers: &IndexVec<GroupIdx, RefIdx>,
+    ) {
         if self.shape.from != MembersFrom::MemberOf {
             return;
         }
         let number_of =
-            |assembler: &Self, dn: u32| numbers.get(assembler.group_at.get(dn)? as usize).copied();
+            |assembler: &Self, dn: u32| numbers.get(assembler.group_at.get(dn)?).copied();
         for (user, group) in std::mem::take(&mut self.within) {
             if let Some(group) = number_of(self, group) {
                 self.builder.member(group, user);
@@ -281,7 +284,12 @@ impl Assembler {
     }
 
     /// Puts users and nested groups into the group, and returns who is left.
-    fn resolve(&mut self, group: &Group, number: u32, numbers: &[u32]) -> Lost {
+    fn resolve(
+        &mut self,
+        group: &Group,
+        number: RefIdx,
+        numbers: &IndexVec<GroupIdx, RefIdx>,
+    ) -> Lost {
         let mut lost = Lost::default();
         if let Primary::Of(number_of_it) = &group.primary {
             for user in self.of_primary.get(number_of_it).into_iter().flatten() {
@@ -293,7 +301,7 @@ impl Assembler {
                 self.builder.member(number, user);
             } else if let Some(child) = self.group_at.get(*id) {
                 if self.shape.nested
-                    && let Some(child) = numbers.get(child as usize)
+                    && let Some(child) = numbers.get(child)
                 {
                     self.builder.leads_to(*child, number);
                 }
@@ -350,7 +358,7 @@ impl Assembler {
     }
 
     /// Why the lists of some groups (by place) are not all known.
-    fn doubts(&self, groups: &[Group]) -> BTreeMap<usize, Doubted> {
+    fn doubts(&self, groups: &IndexVec<GroupIdx, Group>) -> BTreeMap<GroupIdx, Doubted> {
         if self.shape.from == MembersFrom::MemberOf {
             // Their own lists are not read.
             return BTreeMap::new();
@@ -358,37 +366,37 @@ impl Assembler {
         let schema = self.schema.as_ref().unwrap_or(Schema::common());
         let shown = groups.iter().map(|group| group.shown);
         let judge = Judge::new(shown, &self.classes, schema, &self.expanded, self.shape.file);
-        let doubt = |(place, group): (usize, &Group)| {
+        let doubt = |(place, group): (GroupIdx, &Group)| {
             let doubt = judge.doubt(group.shown)?;
             Some((place, judge.doubted(&group.identity, doubt)))
         };
-        groups.iter().enumerate().filter_map(doubt).collect()
+        groups.numbered().filter_map(doubt).collect()
     }
 
     /// Those of the doubted groups that some rule can reach: themselves, or through a group that
     /// they are in.
     fn reached(
         &self,
-        groups: &[Group],
-        doubts: &BTreeMap<usize, Doubted>,
+        groups: &IndexVec<GroupIdx, Group>,
+        doubts: &BTreeMap<GroupIdx, Doubted>,
         interest: &dyn Interest,
-    ) -> HashSet<usize> {
+    ) -> HashSet<GroupIdx> {
         if doubts.is_empty() {
             return HashSet::new();
         }
-        let mut above: HashMap<usize, Vec<usize>> = HashMap::new();
-        for (place, group) in groups.iter().enumerate().filter(|_| self.shape.nested) {
+        let mut above: HashMap<GroupIdx, Vec<GroupIdx>> = HashMap::new();
+        for (place, group) in groups.numbered().filter(|_| self.shape.nested) {
             let inner = group.members.iter().filter_map(|id| self.group_at.get(*id));
-            inner.for_each(|inner| above.entry(inner as usize).or_default().push(place));
+            inner.for_each(|inner| above.entry(inner).or_default().push(place));
         }
-        let reaches = |place: usize| {
+        let reaches = |place: GroupIdx| {
             groups.get(place).is_some_and(|group| {
                 let (name, norm) = (group.name.as_str(), self.dns.text(group.dn));
                 let Group { key, identity, .. } = group;
                 interest.reaches(Kind::Group, key, name, identity, norm, &[name])
             })
         };
-        let leads = |start: usize| {
+        let leads = |start: GroupIdx| {
             let (mut seen, mut next) = (HashSet::from([start]), vec![start]);
             while let Some(place) = next.pop() {
                 if reaches(place) {

@@ -1,8 +1,12 @@
 //! Distinct texts as small integers, with room for millions.
 
 use std::hash::BuildHasher;
+use std::marker::PhantomData;
+use std::num::NonZeroU32;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::model::index::Place;
 
 /// Each distinct text once, numbered from 0 in the order of arrival. Holds up to 4 GiB of text;
 /// past that every new text is taken for the empty one, which no read reaches before memory runs
@@ -80,37 +84,49 @@ impl Names {
     }
 }
 
-/// A value for each name, `None` until set.
-#[derive(Default)]
-pub struct Places(Vec<Option<std::num::NonZeroU32>>);
+/// A place for each name, `None` until set. Takes half of what `Option`s of places would.
+pub struct Places<I> {
+    /// Each place and one more.
+    next: Vec<Option<NonZeroU32>>,
+    of: PhantomData<I>,
+}
 
-impl Places {
-    /// The value of `id`.
+impl<I> Default for Places<I> {
+    fn default() -> Self {
+        Places { next: Vec::new(), of: PhantomData }
+    }
+}
+
+impl<I: Place> Places<I> {
+    /// The place of `id`.
     #[must_use]
-    pub fn get(&self, id: u32) -> Option<u32> {
-        self.0.get(id as usize).copied().flatten().map(|place| place.get() - 1)
+    pub fn get(&self, id: u32) -> Option<I> {
+        let next = self.next.get(id as usize).copied().flatten()?;
+        I::from_place((next.get() - 1) as usize)
     }
 
-    /// Sets the value of `id`. The largest `u32` cannot be held and reads as none.
-    pub fn set(&mut self, id: u32, place: u32) {
+    /// Sets the place of `id`. What is nowhere has none.
+    pub fn set(&mut self, id: u32, place: I) {
         let index = id as usize;
-        if self.0.len() <= index {
-            self.0.resize(index.saturating_add(1), None);
+        if self.next.len() <= index {
+            self.next.resize(index.saturating_add(1), None);
         }
-        if let Some(slot) = self.0.get_mut(index) {
-            *slot = place.checked_add(1).and_then(std::num::NonZeroU32::new);
+        if let Some(slot) = self.next.get_mut(index) {
+            let next = place.place().checked_add(1).and_then(|next| u32::try_from(next).ok());
+            *slot = next.and_then(NonZeroU32::new);
         }
     }
 
     /// Forgets every value.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.next.clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::directory::DirUserIdx;
 
     #[test]
     fn each_text_has_one_number_and_each_number_its_text() {
@@ -133,9 +149,10 @@ mod tests {
     fn a_place_is_none_until_it_is_set() {
         let mut places = Places::default();
         assert_eq!(places.get(3), None);
-        places.set(3, 0);
-        places.set(1, 7);
-        assert_eq!((places.get(3), places.get(1), places.get(0)), (Some(0), Some(7), None));
+        let at = DirUserIdx::new;
+        places.set(3, at(0));
+        places.set(1, at(7));
+        assert_eq!((places.get(3), places.get(1), places.get(0)), (Some(at(0)), Some(at(7)), None));
         places.clear();
         assert_eq!(places.get(3), None);
     }

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::assemble::{Assembler, Group};
+use super::assemble::{Assembler, Group, GroupIdx};
 use super::shape::MEMBER_OF;
-use crate::directory::Kind;
-use crate::model::{Diagnostic, DiagnosticCode, Subject};
+use crate::directory::{DirUserIdx, Kind};
+use crate::model::{Diagnostic, DiagnosticCode, IndexVec, Subject};
 
 /// At most so many groups are named, with so many people each.
 const WARNED: usize = 50;
@@ -15,36 +15,36 @@ const NAMED: usize = 3;
 /// Where the two sides differ: someone listed who does not show the group, or someone who shows it
 /// and is neither listed nor in a group that is. Some servers show the groups of groups too, others
 /// do not, so that is no difference. Nothing where nobody shows `memberOf` at all.
-pub(super) fn compare(assembler: &Assembler, groups: &[Group]) -> Vec<Diagnostic> {
-    let place = |dn: u32| assembler.group_at.get(dn).map(|place| place as usize);
+pub(super) fn compare(
+    assembler: &Assembler,
+    groups: &IndexVec<GroupIdx, Group>,
+) -> Vec<Diagnostic> {
     // By group, who shows it.
-    let mut showing: HashMap<usize, HashSet<u32>> = HashMap::new();
+    let mut showing: HashMap<GroupIdx, HashSet<DirUserIdx>> = HashMap::new();
     for (user, dn) in &assembler.within {
-        if let Some(group) = place(*dn) {
+        if let Some(group) = assembler.group_at.get(*dn) {
             showing.entry(group).or_default().insert(*user);
         }
     }
     if showing.is_empty() {
         return Vec::new();
     }
-    let listed: Vec<HashSet<u32>> = groups
-        .iter()
-        .map(|group| group.members.iter().filter_map(|id| assembler.user_at.get(*id)).collect())
-        .collect();
+    let listed: IndexVec<GroupIdx, HashSet<DirUserIdx>> = groups
+        .map(|group| group.members.iter().filter_map(|id| assembler.user_at.get(*id)).collect());
     let mut differences: BTreeMap<&str, (BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
     let nobody = HashSet::new();
-    for (at, group) in groups.iter().enumerate() {
+    for (at, group) in groups.numbered() {
         let (Some(direct), shows) = (listed.get(at), showing.get(&at).unwrap_or(&nobody)) else {
             continue;
         };
         let unseen = direct.difference(shows);
-        let surplus: Vec<&u32> = shows.difference(direct).collect();
+        let surplus: Vec<&DirUserIdx> = shows.difference(direct).collect();
         let all = if surplus.is_empty() {
             HashSet::new()
         } else {
             everyone(assembler, groups, &listed, at)
         };
-        let name = |user: &u32| assembler.builder.username(*user);
+        let name = |user: &DirUserIdx| assembler.builder.username(*user);
         let (silent, claim) = differences.entry(&group.identity).or_default();
         silent.extend(unseen.map(name));
         claim.extend(surplus.into_iter().filter(|user| !all.contains(user)).map(name));
@@ -58,17 +58,17 @@ pub(super) fn compare(assembler: &Assembler, groups: &[Group]) -> Vec<Diagnostic
 /// Everyone in the group at this place, and in the groups in it.
 fn everyone(
     assembler: &Assembler,
-    groups: &[Group],
-    listed: &[HashSet<u32>],
-    at: usize,
-) -> HashSet<u32> {
+    groups: &IndexVec<GroupIdx, Group>,
+    listed: &IndexVec<GroupIdx, HashSet<DirUserIdx>>,
+    at: GroupIdx,
+) -> HashSet<DirUserIdx> {
     let (mut seen, mut next) = (HashSet::from([at]), vec![at]);
     let mut all = HashSet::new();
     while let Some(at) = next.pop() {
         all.extend(listed.get(at).into_iter().flatten().copied());
         let members = groups.get(at).into_iter().flat_map(|group| &group.members);
         let inner = members.filter_map(|id| assembler.group_at.get(*id));
-        next.extend(inner.map(|inner| inner as usize).filter(|inner| seen.insert(*inner)));
+        next.extend(inner.filter(|inner| seen.insert(*inner)));
     }
     all
 }

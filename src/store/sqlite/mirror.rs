@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
@@ -15,9 +16,10 @@ use super::error::Fault;
 use super::load::text;
 use super::reader::time;
 use crate::directory::{
-    Cursor, Digest, DigestKey, DirUser, Directory, DirectoryDigest, Enabled, Kind, Mirror, Proven,
-    RefRow,
+    Cursor, Digest, DigestKey, DirUser, DirUserIdx, Directory, DirectoryDigest, Enabled, Kind,
+    Mirror, Proven, RefRow,
 };
+use crate::model::index::Place;
 use crate::model::{Text, Texts};
 use crate::store::StoredMirror;
 pub(super) use crate::store::mirror::Numbers;
@@ -181,7 +183,9 @@ fn load_users(
     // and a tail, which this sort is made for.
     let texts = &directory.texts;
     found.sort_by(|(_, a), (_, b)| texts.get(a.ext).cmp(texts.get(b.ext)));
-    (numbers.users, directory.users) = found.into_iter().unzip();
+    let users;
+    (numbers.users, users) = found.into_iter().unzip();
+    directory.users = Vec::try_into(users)?;
     Ok(())
 }
 
@@ -197,10 +201,12 @@ pub(super) enum Lists {
 /// The columns that [`read_ref`] reads.
 const REF_COLUMNS: &str = "id, kind, key, name, identity, norm, parent, known, up_known, up";
 
-/// A reference's row, with numbers for places.
+/// A reference's row, with numbers of what is in other rows.
 pub(super) struct FoundRef {
     pub(super) number: u32,
+    /// Without its parent.
     pub(super) reference: RefRow,
+    pub(super) parent: Option<u32>,
     pub(super) implies: Vec<u32>,
 }
 
@@ -222,11 +228,12 @@ pub(super) fn read_ref(row: &rusqlite::Row<'_>, texts: &mut Texts) -> Result<Fou
         name: texts.add(text(row, 3)?),
         identity: texts.add(text(row, 4)?),
         norm: texts.add(text(row, 5)?),
-        parent: row.get(6)?,
+        parent: None,
         known: row.get(7)?,
         implies_known: row.get(8)?,
     };
-    Ok(FoundRef { number: number(row.get(0)?), reference, implies: list(row, 9)? })
+    let (parent, implies) = (row.get(6)?, list(row, 9)?);
+    Ok(FoundRef { number: number(row.get(0)?), reference, parent, implies })
 }
 
 /// Loads the refs with the `lists` that are wanted.
@@ -249,7 +256,7 @@ pub(super) fn load_refs(
     let mut found = Vec::new();
     let texts = &mut directory.texts;
     while let Some(row) = rows.next()? {
-        let members = to_places(list(row, 10)?, &user_places)?;
+        let members = to_places(&list(row, 10)?, &user_places)?;
         found.push((read_ref(row, texts)?, members));
     }
     let texts = &directory.texts;
@@ -260,37 +267,38 @@ pub(super) fn load_refs(
     numbers.refs = found.iter().map(|(found, _)| found.number).collect();
     let ref_places = places(&numbers.refs);
     for (mut found, members) in found {
-        if let Some(parent) = found.reference.parent {
-            let parent = to_places(vec![parent], &ref_places)?;
-            found.reference.parent = parent.first().copied();
-        }
-        directory.refs.push(found.reference);
-        directory.members.push(members);
-        directory.implies.push(to_places(found.implies, &ref_places)?);
+        found.reference.parent =
+            found.parent.map(|parent| to_place(parent, &ref_places)).transpose()?;
+        directory.refs.push(found.reference)?;
+        directory.members.push(members)?;
+        directory.implies.push(to_places(&found.implies, &ref_places)?)?;
     }
     Ok(())
 }
 
-/// For each number its place, `u32::MAX` for numbers that nothing has.
-fn places(numbers: &[u32]) -> Vec<u32> {
+/// For each number its place and one more; none for numbers that nothing has.
+fn places(numbers: &[u32]) -> Vec<Option<NonZeroU32>> {
     let size = numbers.iter().max().map_or(0, |max| *max as usize + 1);
-    let mut places = vec![u32::MAX; size];
-    for (place, number) in (0u32..).zip(numbers) {
+    let mut places = vec![None; size];
+    for (next, number) in (1u32..).zip(numbers) {
         if let Some(slot) = places.get_mut(*number as usize) {
-            *slot = place;
+            *slot = NonZeroU32::new(next);
         }
     }
     places
 }
 
+/// Turns a number into a place.
+fn to_place<I: Place>(number: u32, places: &[Option<NonZeroU32>]) -> Result<I, Fault> {
+    let place = places.get(number as usize).copied().flatten().map(|next| next.get() - 1);
+    let place = place.and_then(|place| I::from_place(place as usize));
+    place.ok_or_else(|| damaged("lists something that it does not have"))
+}
+
 /// Turns numbers into places, sorted.
-fn to_places(mut list: Vec<u32>, places: &[u32]) -> Result<Vec<u32>, Fault> {
-    for item in &mut list {
-        *item = match places.get(*item as usize) {
-            Some(place) if *place != u32::MAX => *place,
-            _ => return Err(damaged("lists something that it does not have")),
-        };
-    }
+fn to_places<I: Place + Ord>(list: &[u32], places: &[Option<NonZeroU32>]) -> Result<Vec<I>, Fault> {
+    let list = list.iter().map(|number| to_place(*number, places));
+    let mut list = list.collect::<Result<Vec<I>, Fault>>()?;
     list.sort_unstable();
     Ok(list)
 }
@@ -484,19 +492,34 @@ fn matched(
 }
 
 /// The numbers of what is at the places of a list.
-fn numbered(
-    lists: &[Vec<u32>],
+fn numbered<I: Place>(
+    lists: &[Vec<I>],
     at: usize,
     numbers: &[u32],
 ) -> impl Iterator<Item = Result<u32, Fault>> {
     let places = lists.get(at).map_or(&[][..], Vec::as_slice);
-    places.iter().map(|item| place(numbers, *item as usize))
+    places.iter().map(|item| place(numbers, item.place()))
+}
+
+/// The numbers of what is at the places of a list, sorted.
+fn sorted_numbers<I: Place>(
+    lists: &[Vec<I>],
+    at: usize,
+    numbers: &[u32],
+) -> Result<Vec<u32>, Fault> {
+    let mut list = numbered(lists, at, numbers).collect::<Result<Vec<_>, _>>()?;
+    list.sort_unstable();
+    Ok(list)
+}
+
+fn row_at<T>(list: &[T], at: usize) -> Option<&T> {
+    list.get(at)
 }
 
 impl Ends<'_> {
     fn users(&self, row: &mut SourceRow) -> Result<Matched, Fault> {
         let Ends { old, old_numbers, new } = self;
-        let ext = |directory: &'_ Directory, at: usize| directory.users.get(at).map(|it| it.ext);
+        let ext = |directory: &'_ Directory, at| row_at(&directory.users, at).map(|it| it.ext);
         let sizes = (old.users.len(), new.users.len());
         matched(sizes, &old_numbers.users, &mut row.next_user, |before, at| {
             let before = ext(old, before).map(|text| old.text(text));
@@ -508,8 +531,8 @@ impl Ends<'_> {
         let Ends { old, old_numbers, new } = self;
         let sizes = (old.refs.len(), new.refs.len());
         matched(sizes, &old_numbers.refs, &mut row.next_ref, |before, at| {
-            let before = old.refs.get(before).map(|reference| key(old, reference));
-            before.cmp(&new.refs.get(at).map(|reference| key(new, reference)))
+            let before = row_at(&old.refs, before).map(|reference| key(old, reference));
+            before.cmp(&row_at(&new.refs, at).map(|reference| key(new, reference)))
         })
     }
 
@@ -559,7 +582,7 @@ impl Ends<'_> {
 /// What users are directly in, by the users' places: the members of all references turned round, for
 /// so many users at a time. All at once would be a second copy of all memberships.
 struct Within<'a> {
-    members: &'a [Vec<u32>],
+    members: &'a [Vec<DirUserIdx>],
     /// The references' numbers.
     refs: &'a [u32],
     /// The users that are looked at, from this one on.
@@ -572,7 +595,7 @@ struct Within<'a> {
 impl<'a> Within<'a> {
     const AT_ONCE: usize = 65_536;
 
-    fn new(members: &'a [Vec<u32>], refs: &'a [u32]) -> Self {
+    fn new(members: &'a [Vec<DirUserIdx>], refs: &'a [u32]) -> Self {
         Within { members, refs, from: 0, all: Vec::new(), starts: Vec::new() }
     }
 
@@ -594,11 +617,11 @@ impl<'a> Within<'a> {
     fn turn(&mut self, from: usize) -> Result<(), Fault> {
         let members = self.members;
         let until = from.saturating_add(Self::AT_ONCE);
-        let of_these = |list: &'a [u32]| {
-            let start = list.partition_point(|user| (*user as usize) < from);
-            let end = list.partition_point(|user| (*user as usize) < until);
+        let of_these = |list: &'a [DirUserIdx]| {
+            let start = list.partition_point(|user| user.place() < from);
+            let end = list.partition_point(|user| user.place() < until);
             let users = list.get(start..end).unwrap_or_default();
-            users.iter().map(move |user| (*user as usize).saturating_sub(from))
+            users.iter().map(move |user| user.place().saturating_sub(from))
         };
         // Where each list ends, then from the back where each begins.
         let mut ends = vec![0usize; Self::AT_ONCE.saturating_add(1)];
@@ -726,15 +749,10 @@ fn write_refs(
     }
     let mut replace = conn.prepare(REPLACE_REF)?;
     let parent = |reference: &RefRow, numbers: &[u32]| {
-        reference.parent.map(|parent| place(numbers, parent as usize)).transpose()
-    };
-    let list = |lists: &[Vec<u32>], at: usize, numbers: &[u32]| -> Result<Vec<u32>, Fault> {
-        let mut list: Vec<u32> = numbered(lists, at, numbers).collect::<Result<_, _>>()?;
-        list.sort_unstable();
-        Ok(list)
+        reference.parent.map(|parent| place(numbers, parent.place())).transpose()
     };
     for (at, (reference, before)) in new.refs.iter().zip(&refs.before).enumerate() {
-        let implies = list(&new.implies, at, &refs.numbers)?;
+        let implies = sorted_numbers(&new.implies, at, &refs.numbers)?;
         let ref_parent = parent(reference, &refs.numbers)?;
         if let Some(before_at) = before.map(|before| before as usize) {
             let before = place(&old.refs, before_at)?;
@@ -743,7 +761,7 @@ fn write_refs(
                     == (reference.known, reference.implies_known)
                 && parent(&before, &old_numbers.refs)? == ref_parent
                 && !changed.members.get(at).copied().unwrap_or(true)
-                && list(&old.implies, before_at, &old_numbers.refs)? == implies
+                && sorted_numbers(&old.implies, before_at, &old_numbers.refs)? == implies
             {
                 continue;
             }
@@ -760,7 +778,7 @@ fn write_refs(
             reference.implies_known,
             place(&digest.members, at)?.to_bytes(),
             encode(&implies),
-            encode(&list(&new.members, at, &users.numbers)?),
+            encode(&sorted_numbers(&new.members, at, &users.numbers)?),
         ])?;
     }
     Ok(())

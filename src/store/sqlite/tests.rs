@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::reader::SqliteReader;
 use super::schema::{SCHEMA_VERSION, STEPS};
 use super::writer::SqliteWriter;
-use crate::directory::{Delta, Proven};
+use crate::directory::{Delta, DirUserIdx, Proven, RefIdx};
 use crate::model::{
     Change, NewToken, RoleIdx, RoleSetId, State, Status, Time, Token, TokenIdx, User, UserId,
 };
@@ -476,8 +476,10 @@ fn a_mirror_of_the_second_schema_can_be_patched_and_says_what_it_said() {
     let stored = reader.mirror("corp").unwrap().unwrap();
     let digest = stored.mirror.directory.digests(&reader.digest_key().unwrap()).whole;
     assert_eq!(stored.digest, digest.to_string());
-    assert_eq!(stored.mirror.directory.members, [vec![0], vec![0, 1]]);
-    assert_eq!(stored.mirror.directory.refs[1].parent, Some(0));
+    let member = DirUserIdx::new;
+    let members = [vec![member(0)], vec![member(0), member(1)]];
+    assert_eq!(stored.mirror.directory.members[..], members);
+    assert_eq!(stored.mirror.directory.refs[1].parent, Some(RefIdx::new(0)));
     let gone = Delta { gone_people: vec!["id-ann".to_owned()], ..Delta::default() };
     let (rows, key) = reader.mirror_rows("corp", &gone).unwrap().unwrap();
     assert_eq!(rows.people["id-ann"].within.len(), 2);
@@ -487,5 +489,5 @@ fn a_mirror_of_the_second_schema_can_be_patched_and_says_what_it_said() {
     let stored = reader.mirror("corp").unwrap().unwrap();
     let digest = stored.mirror.directory.digests(&key).whole;
     assert_eq!(stored.digest, digest.to_string());
-    assert_eq!(stored.mirror.directory.members, [vec![], vec![0]]);
+    assert_eq!(stored.mirror.directory.members[..], [vec![], vec![member(0)]]);
 }

@@ -187,7 +187,7 @@ impl<'a> Inputs<'a> {
             let ext = free_id(name, |ext| given.contains(ext));
             let service = name.starts_with(SERVICE);
             let row = NewAccount { ext: &ext, username: name, email: "", linkable: !service };
-            directory = local::with(directory, &row);
+            directory = local::with(directory, &row).map_err(Inconsistent::from)?;
             new.insert(name, (ext, service));
         }
         let resolved = self.resolved(&directory)?;

@@ -9,10 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::digest::{Digest, DigestKey, Rows};
 use super::rows::{MirrorRows, Patch, PersonRow, RefEntry, person_digest, ref_digest};
 use super::{Cursor, Delta, Enabled, ListChange, PersonDelta, RefDelta, RefId};
+use crate::model::TooMany;
 
 /// Why a delta was refused: nothing is changed, the source must be read in full.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refusal {
+    /// With it there would be more than can be numbered.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
     /// It does not begin where the mirror is.
     #[error("it begins at the cursor {from:?}, and the mirror is at {at:?}")]
     Cursor {

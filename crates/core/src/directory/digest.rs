@@ -27,7 +27,9 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Directory, Enabled, Kind, Proven};
+use super::{Directory, Enabled, Kind, Proven, RefIdx};
+use crate::model::IndexVec;
+use crate::model::index::Place;
 
 /// What a store's digests hang on: random, made with the store. The default is for comparing two
 /// directories that are in no store.
@@ -135,7 +137,7 @@ pub struct DirectoryDigest {
     /// Of everything.
     pub whole: Digest,
     /// For each reference the sum of the ids of those who are directly in it.
-    pub members: Vec<Sum>,
+    pub members: IndexVec<RefIdx, Sum>,
 }
 
 /// A person's row, as far as the digest goes.
@@ -288,8 +290,7 @@ impl Directory {
     pub fn digests(&self, key: &DigestKey) -> DirectoryDigest {
         let mut rows = Rows::new(key);
         let mut whole = rows.head(self.ignore_case, self.proven);
-        let mut people = Vec::with_capacity(self.users.len());
-        for user in &self.users {
+        let people = self.users.map(|user| {
             whole.add(rows.person(&PersonFields {
                 ext: self.text(user.ext),
                 username: self.text(user.username),
@@ -299,15 +300,12 @@ impl Directory {
                 enabled: user.enabled,
                 linkable: user.linkable,
             }));
-            people.push(rows.person_id(self.text(user.ext)));
-        }
-        let ids: Vec<Sum> =
-            self.refs.iter().map(|it| rows.ref_id(it.kind, self.text(it.key))).collect();
-        let mut members = Vec::with_capacity(self.refs.len());
-        for (place, reference) in self.refs.iter().enumerate() {
+            rows.person_id(self.text(user.ext))
+        });
+        let ids = self.refs.map(|it| rows.ref_id(it.kind, self.text(it.key)));
+        let members = self.refs.map_numbered(|place, reference| {
             let in_it = sum(self.members.get(place), &people);
-            members.push(in_it);
-            let parent = reference.parent.and_then(|parent| self.refs.get(parent as usize));
+            let parent = reference.parent.and_then(|parent| self.refs.get(parent));
             whole.add(rows.reference(&RefFields {
                 kind: reference.kind,
                 key: self.text(reference.key),
@@ -320,16 +318,17 @@ impl Directory {
                 members: in_it,
                 implies: sum(self.implies.get(place), &ids),
             }));
-        }
+            in_it
+        });
         DirectoryDigest { whole: Digest(whole), members }
     }
 }
 
 /// The sum of those `ids` that are at `places`.
-fn sum(places: Option<&Vec<u32>>, ids: &[Sum]) -> Sum {
+fn sum<I: Place>(places: Option<&Vec<I>>, ids: &IndexVec<I, Sum>) -> Sum {
     let mut sum = Sum::default();
     for place in places.into_iter().flatten() {
-        if let Some(id) = ids.get(*place as usize) {
+        if let Some(id) = ids.get(*place) {
             sum.add(*id);
         }
     }
@@ -376,7 +375,7 @@ mod tests {
             enabled: Enabled::Yes,
             federation: "",
         });
-        let refs: Vec<u32> = ["eng", "ml"]
+        let refs: Vec<RefIdx> = ["eng", "ml"]
             .iter()
             .map(|name| {
                 builder.reference(&NewRef {

@@ -5,7 +5,7 @@
 //! a directory like any other, of users without groups. Pure.
 
 use crate::directory::{DirUser, Directory, Enabled, Proven, canonical};
-use crate::model::username;
+use crate::model::{TooMany, username};
 
 /// The source's name. No `[[source]]` can have it.
 pub const NAME: &str = "local";
@@ -75,8 +75,10 @@ pub fn find<'d>(directory: &'d Directory, name: &str) -> Option<&'d DirUser> {
 }
 
 /// `directory` with `account` as well.
-#[must_use]
-pub fn with(mut directory: Directory, account: &NewAccount<'_>) -> Directory {
+///
+/// # Errors
+/// There are more accounts than can be numbered.
+pub fn with(mut directory: Directory, account: &NewAccount<'_>) -> Result<Directory, TooMany> {
     let texts = &mut directory.texts;
     directory.users.push(DirUser {
         ext: texts.add(account.ext),
@@ -86,15 +88,15 @@ pub fn with(mut directory: Directory, account: &NewAccount<'_>) -> Directory {
         enabled: Enabled::Yes,
         federation: texts.add(""),
         linkable: account.linkable,
-    });
-    canonical(directory).0
+    })?;
+    Ok(canonical(directory).0)
 }
 
 /// `directory` without the account `ext`.
 #[must_use]
 pub fn without(mut directory: Directory, ext: &str) -> Directory {
     let Directory { users, texts, .. } = &mut directory;
-    users.retain(|user| texts.get(user.ext) != ext);
+    users.retain(|_, user| texts.get(user.ext) != ext);
     directory
 }
 
@@ -132,12 +134,13 @@ mod tests {
     #[test]
     fn the_directory_stays_canonical_and_the_same_facts_have_the_same_digest() {
         let account = |ext| NewAccount { ext, username: ext, email: "", linkable: ext != "svc" };
-        let there = with(with(nobody(), &account("svc")), &account("ann"));
-        let other = with(with(nobody(), &account("ann")), &account("svc"));
+        let added = |to, name| with(to, &account(name)).unwrap();
+        let there = added(added(nobody(), "svc"), "ann");
+        let other = added(added(nobody(), "ann"), "svc");
         assert_eq!(there.digest(), other.digest());
         assert_eq!(find(&there, "svc").map(|user| user.linkable), Some(false));
         let linkable = changed(there.clone(), "svc", |user| user.linkable = true);
         assert_ne!(linkable.digest(), there.digest());
-        assert_eq!(without(there, "svc").digest(), with(nobody(), &account("ann")).digest());
+        assert_eq!(without(there, "svc").digest(), added(nobody(), "ann").digest());
     }
 }

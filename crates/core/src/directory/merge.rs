@@ -10,7 +10,7 @@
 use hashbrown::HashMap;
 
 use super::snapshot::{Completeness, NewRef, NewUser, Snapshot, SnapshotBuilder};
-use super::{DirUser, Directory, Enabled, Kind, Proven, RefRow};
+use super::{DirUser, Directory, Enabled, Kind, Proven, RefIdx, RefRow};
 
 /// A source's content as far as it is known now.
 #[derive(Clone, Debug)]
@@ -75,10 +75,9 @@ pub(super) fn merge(old: &Directory, snapshot: Snapshot) -> Merged {
         }
     }
 
-    let read: HashMap<(Kind, &str), usize> = new
+    let read: HashMap<(Kind, &str), RefIdx> = new
         .refs
-        .iter()
-        .enumerate()
+        .numbered()
         .map(|(index, reference)| ((reference.kind, new.text(reference.key)), index))
         .collect();
     // Where a reference of the mirror is now: under its own key, else under its identity.
@@ -201,31 +200,26 @@ fn relate<'d>(
     members: impl Fn(&RefRow) -> bool,
     edge: impl Fn(&RefRow, &RefRow) -> bool,
 ) {
-    let users: Vec<Option<u32>> =
-        from.users.iter().map(|user| builder.find_user(from.text(user.ext))).collect();
-    let places: Vec<Option<u32>> = from
-        .refs
-        .iter()
-        .map(|reference| {
-            let (kind, key) = key(reference);
-            builder.find_ref(kind, key)
-        })
-        .collect();
-    let place = |index: u32| places.get(index as usize).copied().flatten();
-    for (index, reference) in (0u32..).zip(&from.refs) {
+    let users = from.users.map(|user| builder.find_user(from.text(user.ext)));
+    let places = from.refs.map(|reference| {
+        let (kind, key) = key(reference);
+        builder.find_ref(kind, key)
+    });
+    let place = |index| places.get(index).copied().flatten();
+    for (index, reference) in from.refs.numbered() {
         let Some(target) = place(index) else { continue };
         if members(reference) {
-            for member in from.members.get(index as usize).into_iter().flatten() {
-                if let Some(user) = users.get(*member as usize).copied().flatten() {
+            for member in from.members.get(index).into_iter().flatten() {
+                if let Some(user) = users.get(*member).copied().flatten() {
                     builder.member(target, user);
                 }
             }
         }
-        let stands = |to: u32| {
-            let other = from.refs.get(to as usize)?;
+        let stands = |to| {
+            let other = from.refs.get(to)?;
             place(to).filter(|_| edge(reference, other))
         };
-        for to in from.implies.get(index as usize).into_iter().flatten() {
+        for to in from.implies.get(index).into_iter().flatten() {
             if let Some(to) = stands(*to) {
                 builder.leads_to(target, to);
             }

@@ -13,8 +13,11 @@ use super::digest::DigestKey;
 use super::merge::{Merged, merge};
 use super::rows::{Head, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry};
 use super::{
-    Cursor, Delta, DirUser, Directory, RefId, RefRow, Refusal, Snapshot, Touched, canonical,
+    Cursor, Delta, DirUser, DirUserIdx, Directory, RefId, RefIdx, RefRow, Refusal, Snapshot,
+    Touched, canonical,
 };
+use crate::model::index::Place;
+use crate::model::{IndexVec, TooMany};
 
 /// A source as it is known, all of it in memory.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +60,7 @@ impl Mirror {
         // No digest is asked for here.
         let patch = self.rows(&delta.touched(), None).apply(delta, &DigestKey::default())?;
         let undecided = patch.undecided;
-        let directory = patched(self.directory, &patch);
+        let directory = patched(self.directory, &patch)?;
         let mirror = Mirror { directory, cursor: patch.cursor };
         Ok(Applied { mirror, complete: false, undecided })
     }
@@ -71,23 +74,23 @@ impl Mirror {
             head: Head { cursor: self.cursor.clone(), proven: directory.proven, ..Head::default() },
             ..MirrorRows::default()
         };
-        let id = |place: u32| Some(ref_id(directory, directory.refs.get(place as usize)?));
-        let mut people: BTreeMap<u32, Vec<RefId>> = BTreeMap::new();
+        let id = |place| Some(ref_id(directory, directory.refs.get(place)?));
+        let mut people: BTreeMap<DirUserIdx, Vec<RefId>> = BTreeMap::new();
         for ext in &touched.people {
-            people.extend(find_user(directory, ext).map(|place| (place, Vec::new())));
+            people.extend(directory.find_user(ext).map(|place| (place, Vec::new())));
         }
         for wanted in &touched.everybody_in {
-            let place = find(directory, wanted);
-            let members = place.and_then(|place| directory.members.get(place as usize));
+            let place = directory.find_ref(wanted.kind, &wanted.key);
+            let members = place.and_then(|place| directory.members.get(place));
             people.extend(members.into_iter().flatten().map(|place| (*place, Vec::new())));
         }
-        let everything_of: Vec<u32> =
-            touched.everything_of.iter().filter_map(|ext| find_user(directory, ext)).collect();
-        for ((place, reference), members) in (0u32..).zip(&directory.refs).zip(&directory.members) {
+        let everything_of: Vec<DirUserIdx> =
+            touched.everything_of.iter().filter_map(|ext| directory.find_user(ext)).collect();
+        for ((place, reference), members) in directory.refs.numbered().zip(&directory.members) {
             let own = ref_id(directory, reference);
-            let has = |user: &u32| members.binary_search(user).is_ok();
+            let has = |user: &DirUserIdx| members.binary_search(user).is_ok();
             let leads_to_wanted = || {
-                let implies = directory.implies.get(place as usize).into_iter().flatten();
+                let implies = directory.implies.get(place).into_iter().flatten();
                 implies
                     .copied()
                     .chain(reference.parent)
@@ -105,7 +108,7 @@ impl Mirror {
                     within.push(own.clone());
                 }
             }
-            let implies = directory.implies.get(place as usize).into_iter().flatten();
+            let implies = directory.implies.get(place).into_iter().flatten();
             let entry = RefEntry {
                 name: directory.text(reference.name).to_owned(),
                 identity: directory.text(reference.identity).to_owned(),
@@ -114,12 +117,12 @@ impl Mirror {
                 known: reference.known,
                 implies_known: reference.implies_known,
                 implies: implies.filter_map(|place| id(*place)).collect(),
-                members: sums.get(place as usize).copied().unwrap_or_default(),
+                members: sums.get(place).copied().unwrap_or_default(),
             };
             rows.refs.insert(own, entry);
         }
         for (place, within) in people {
-            let Some(user) = directory.users.get(place as usize) else { continue };
+            let Some(user) = directory.users.get(place) else { continue };
             let entry =
                 PersonEntry { row: person(directory, user), within: within.into_iter().collect() };
             rows.people.insert(directory.text(user.ext).to_owned(), entry);
@@ -143,31 +146,17 @@ fn person(directory: &Directory, user: &DirUser) -> PersonRow {
     }
 }
 
-/// The place of the user with this external id.
-fn find_user(directory: &Directory, ext: &str) -> Option<u32> {
-    let place = directory.users.binary_search_by(|user| directory.text(user.ext).cmp(ext)).ok()?;
-    u32::try_from(place).ok()
-}
-
-/// The place of the reference of this kind and key.
-fn find(directory: &Directory, id: &RefId) -> Option<u32> {
-    let place = directory.refs.binary_search_by(|reference| {
-        (reference.kind, directory.text(reference.key)).cmp(&(id.kind, &id.key))
-    });
-    u32::try_from(place.ok()?).ok()
-}
-
 /// `directory` with the rows of `patch`.
-fn patched(directory: Directory, patch: &Patch) -> Directory {
+fn patched(directory: Directory, patch: &Patch) -> Result<Directory, TooMany> {
     let mut change = Change::new(directory);
     for (ext, row) in &patch.people {
         if let Some(row) = row {
-            change.put_person(ext, row);
+            change.put_person(ext, row)?;
         }
     }
     for (id, entry) in &patch.refs {
         if let Some(entry) = entry {
-            change.put_ref(id, entry);
+            change.put_ref(id, entry)?;
         }
     }
     for (id, entry) in &patch.refs {
@@ -185,7 +174,7 @@ fn patched(directory: Directory, patch: &Patch) -> Directory {
     let gone_refs = patch.refs.iter().filter(|(_, entry)| entry.is_none());
     let gone_people = gone_people.filter_map(|(ext, _)| change.person(ext)).collect();
     let gone_refs = gone_refs.filter_map(|(id, _)| change.reference(id)).collect();
-    canonical(without(change.directory, &gone_people, &gone_refs)).0
+    Ok(canonical(without(change.directory, &gone_people, &gone_refs)).0)
 }
 
 /// A directory while it is changed: what is new stands behind what was there, which stays sorted.
@@ -194,8 +183,8 @@ struct Change<'p> {
     /// So many were there, sorted.
     users: usize,
     refs: usize,
-    new_users: HashMap<&'p str, u32>,
-    new_refs: HashMap<&'p RefId, u32>,
+    new_users: HashMap<&'p str, DirUserIdx>,
+    new_refs: HashMap<&'p RefId, RefIdx>,
 }
 
 impl<'p> Change<'p> {
@@ -205,22 +194,22 @@ impl<'p> Change<'p> {
         Change { directory, users, refs, new_users, new_refs }
     }
 
-    fn person(&self, ext: &str) -> Option<u32> {
+    fn person(&self, ext: &str) -> Option<DirUserIdx> {
         let Directory { users, texts, .. } = &self.directory;
-        let sorted = users.get(..self.users)?;
+        let (sorted, _) = users.split_at_checked(self.users)?;
         let place = sorted.binary_search_by(|user| texts.get(user.ext).cmp(ext)).ok();
-        place.and_then(|it| u32::try_from(it).ok()).or_else(|| self.new_users.get(ext).copied())
+        place.and_then(DirUserIdx::from_place).or_else(|| self.new_users.get(ext).copied())
     }
 
-    fn reference(&self, id: &RefId) -> Option<u32> {
+    fn reference(&self, id: &RefId) -> Option<RefIdx> {
         let Directory { refs, texts, .. } = &self.directory;
-        let sorted = refs.get(..self.refs)?;
+        let (sorted, _) = refs.split_at_checked(self.refs)?;
         let key = |row: &RefRow| (row.kind, texts.get(row.key)).cmp(&(id.kind, &id.key));
         let place = sorted.binary_search_by(key).ok();
-        place.and_then(|it| u32::try_from(it).ok()).or_else(|| self.new_refs.get(id).copied())
+        place.and_then(RefIdx::from_place).or_else(|| self.new_refs.get(id).copied())
     }
 
-    fn put_person(&mut self, ext: &'p str, row: &PersonRow) {
+    fn put_person(&mut self, ext: &'p str, row: &PersonRow) -> Result<(), TooMany> {
         let place = self.person(ext);
         let Directory { users, texts, .. } = &mut self.directory;
         let user = DirUser {
@@ -232,17 +221,17 @@ impl<'p> Change<'p> {
             federation: texts.add(&row.federation),
             linkable: row.linkable,
         };
-        match place.and_then(|place| users.get_mut(place as usize)) {
+        match place.and_then(|place| users.get_mut(place)) {
             Some(slot) => *slot = user,
             None => {
-                self.new_users.extend(u32::try_from(users.len()).ok().map(|place| (ext, place)));
-                users.push(user);
+                self.new_users.insert(ext, users.push(user)?);
             }
         }
+        Ok(())
     }
 
     /// Puts a reference without what it leads to.
-    fn put_ref(&mut self, id: &'p RefId, entry: &RefEntry) {
+    fn put_ref(&mut self, id: &'p RefId, entry: &RefEntry) -> Result<(), TooMany> {
         let place = self.reference(id);
         let Directory { refs, members, implies, texts, .. } = &mut self.directory;
         let row = RefRow {
@@ -255,15 +244,15 @@ impl<'p> Change<'p> {
             known: entry.known,
             implies_known: entry.implies_known,
         };
-        match place.and_then(|place| refs.get_mut(place as usize)) {
+        match place.and_then(|place| refs.get_mut(place)) {
             Some(slot) => *slot = row,
             None => {
-                self.new_refs.extend(u32::try_from(refs.len()).ok().map(|place| (id, place)));
-                refs.push(row);
-                members.push(Vec::new());
-                implies.push(Vec::new());
+                self.new_refs.insert(id, refs.push(row)?);
+                members.push(Vec::new())?;
+                implies.push(Vec::new())?;
             }
         }
+        Ok(())
     }
 
     /// Says what a reference leads to.
@@ -271,17 +260,22 @@ impl<'p> Change<'p> {
         let Some(place) = self.reference(id) else { return };
         let leads_to = entry.implies.iter().filter_map(|to| self.reference(to)).collect();
         let parent = entry.parent.as_ref().and_then(|parent| self.reference(parent));
-        if let Some(slot) = self.directory.implies.get_mut(place as usize) {
+        if let Some(slot) = self.directory.implies.get_mut(place) {
             *slot = leads_to;
         }
-        if let Some(row) = self.directory.refs.get_mut(place as usize) {
+        if let Some(row) = self.directory.refs.get_mut(place) {
             row.parent = parent;
         }
     }
 
-    fn with_members(&mut self, id: &RefId, ext: &str, change: impl Fn(&mut Vec<u32>, u32)) {
+    fn with_members(
+        &mut self,
+        id: &RefId,
+        ext: &str,
+        change: impl Fn(&mut Vec<DirUserIdx>, DirUserIdx),
+    ) {
         if let (Some(place), Some(user)) = (self.reference(id), self.person(ext))
-            && let Some(members) = self.directory.members.get_mut(place as usize)
+            && let Some(members) = self.directory.members.get_mut(place)
         {
             change(members, user);
         }
@@ -289,47 +283,36 @@ impl<'p> Change<'p> {
 }
 
 /// `directory` without these users and references, whom nothing else speaks of.
-fn without(mut directory: Directory, users: &BTreeSet<u32>, refs: &BTreeSet<u32>) -> Directory {
+fn without(
+    mut directory: Directory,
+    users: &BTreeSet<DirUserIdx>,
+    refs: &BTreeSet<RefIdx>,
+) -> Directory {
     if users.is_empty() && refs.is_empty() {
         return directory;
     }
-    let user_place = places(directory.users.len(), users);
-    let ref_place = places(directory.refs.len(), refs);
-    keep(&mut directory.users, users);
-    keep(&mut directory.refs, refs);
-    keep(&mut directory.members, refs);
-    keep(&mut directory.implies, refs);
-    let now = |places: &[Option<u32>], old: u32| places.get(old as usize).copied().flatten();
-    for list in &mut directory.members {
-        *list = list.iter().filter_map(|old| now(&user_place, *old)).collect();
+    let user_place = places(&directory.users, users);
+    let ref_place = places(&directory.refs, refs);
+    directory.users.retain(|place, _| !users.contains(&place));
+    directory.refs.retain(|place, _| !refs.contains(&place));
+    directory.members.retain(|place, _| !refs.contains(&place));
+    directory.implies.retain(|place, _| !refs.contains(&place));
+    let user = |old| user_place.get(old).copied().flatten();
+    let reference = |old| ref_place.get(old).copied().flatten();
+    for list in directory.members.iter_mut() {
+        *list = list.iter().filter_map(|old| user(*old)).collect();
     }
-    for list in &mut directory.implies {
-        *list = list.iter().filter_map(|old| now(&ref_place, *old)).collect();
+    for list in directory.implies.iter_mut() {
+        *list = list.iter().filter_map(|old| reference(*old)).collect();
     }
-    for row in &mut directory.refs {
-        row.parent = row.parent.and_then(|old| now(&ref_place, old));
+    for row in directory.refs.iter_mut() {
+        row.parent = row.parent.and_then(reference);
     }
     directory
 }
 
-/// For each of `count` places where it is once those of `gone` are not there.
-fn places(count: usize, gone: &BTreeSet<u32>) -> Vec<Option<u32>> {
-    let mut next = 0u32;
-    let count = u32::try_from(count).unwrap_or(u32::MAX);
-    let place = |old| {
-        let stays = !gone.contains(&old);
-        let place = stays.then_some(next);
-        next = next.saturating_add(u32::from(stays));
-        place
-    };
-    (0..count).map(place).collect()
-}
-
-fn keep<T>(list: &mut Vec<T>, gone: &BTreeSet<u32>) {
-    let mut place = 0u32;
-    list.retain(|_| {
-        let stays = !gone.contains(&place);
-        place = place.saturating_add(1);
-        stays
-    });
+/// For each place of `list` where it is once those of `gone` are not there.
+fn places<I: Place + Ord, T>(list: &IndexVec<I, T>, gone: &BTreeSet<I>) -> IndexVec<I, Option<I>> {
+    let mut next = list.numbered().map(|(place, _)| place);
+    list.map_numbered(|old, _| if gone.contains(&old) { None } else { next.next() })
 }

@@ -42,7 +42,18 @@ pub(crate) use snapshot::canonical;
 pub use snapshot::{Completeness, NewRef, NewUser, ScopeReport, Snapshot, SnapshotBuilder};
 
 pub use crate::model::Kind;
-use crate::model::{ExternalRef, RefKind, Text, Texts};
+use crate::model::index::place_or_nowhere;
+use crate::model::{ExternalRef, IndexVec, RefKind, Text, Texts};
+
+place_or_nowhere! {
+    /// A user's place in [`Directory::users`].
+    DirUserIdx(u32) of "users of a source"
+}
+
+place_or_nowhere! {
+    /// A reference's place in [`Directory::refs`].
+    RefIdx(u32) of "groups, roles and attributes of a source"
+}
 
 /// The key of a client's role. `client/role` would be the same for two roles where a client's id or
 /// a role's name holds a slash.
@@ -98,7 +109,7 @@ pub struct RefRow {
     /// What identities are compared by: for LDAP the normalised DN; elsewhere the identity.
     pub norm: Text,
     /// Keycloak: the group right above, as a place in [`Directory::refs`].
-    pub parent: Option<u32>,
+    pub parent: Option<RefIdx>,
     /// Its direct members have been read in full at least once since somebody asked for them.
     /// Where not, who is not among them is unknown, not absent.
     pub known: bool,
@@ -137,14 +148,14 @@ pub struct Directory {
     /// The texts of everything here.
     pub texts: Texts,
     /// Sorted by external id.
-    pub users: Vec<DirUser>,
+    pub users: IndexVec<DirUserIdx, DirUser>,
     /// Sorted by kind, then key.
-    pub refs: Vec<RefRow>,
-    /// For each reference the users directly in it: places in `users`, sorted, distinct.
-    pub members: Vec<Vec<u32>>,
+    pub refs: IndexVec<RefIdx, RefRow>,
+    /// For each reference the users directly in it, sorted, distinct.
+    pub members: IndexVec<RefIdx, Vec<DirUserIdx>>,
     /// For each reference those that its members are in as well: places in `refs`, sorted,
     /// distinct.
-    pub implies: Vec<Vec<u32>>,
+    pub implies: IndexVec<RefIdx, Vec<RefIdx>>,
     /// Names compare ignoring case and repeated spaces (LDAP).
     pub ignore_case: bool,
     /// Which of the lists above are all there, or were once and have been kept up since.
@@ -158,10 +169,22 @@ impl Directory {
         self.texts.get(text)
     }
 
+    /// The user with this external id, of a canonical directory.
+    #[must_use]
+    pub fn find_user(&self, ext: &str) -> Option<DirUserIdx> {
+        self.users.find_by(|user| self.text(user.ext).cmp(ext))
+    }
+
+    /// The reference of this kind and key, of a canonical directory.
+    #[must_use]
+    pub fn find_ref(&self, kind: Kind, key: &str) -> Option<RefIdx> {
+        self.refs.find_by(|row| (row.kind, self.text(row.key)).cmp(&(kind, key)))
+    }
+
     /// The reference as a value of its own.
     #[must_use]
-    pub fn external(&self, reference: u32) -> Option<ExternalRef> {
-        let row = self.refs.get(reference as usize)?;
+    pub fn external(&self, reference: RefIdx) -> Option<ExternalRef> {
+        let row = self.refs.get(reference)?;
         Some(ExternalRef::new(row.kind, self.text(row.key), self.text(row.identity)))
     }
 
@@ -169,20 +192,17 @@ impl Directory {
     #[must_use]
     pub fn has(&self, it: &ExternalRef) -> bool {
         match (it.kind, &it.id) {
-            (RefKind::Directory(kind), Some(id)) => {
-                let key = |row: &RefRow| (row.kind, self.text(row.key));
-                self.refs.binary_search_by(|row| key(row).cmp(&(kind, id.as_str()))).is_ok()
-            }
+            (RefKind::Directory(kind), Some(id)) => self.find_ref(kind, id).is_some(),
             (RefKind::Directory(_), None) | (RefKind::TokenClaim, _) => false,
         }
     }
 
     /// A group's names from the top, by following `parent`. Its own name alone for other things.
     #[must_use]
-    pub fn path(&self, reference: u32) -> Vec<&str> {
+    pub fn path(&self, reference: RefIdx) -> Vec<&str> {
         let mut names = Vec::new();
         let mut next = Some(reference);
-        while let Some(reference) = next.and_then(|index| self.refs.get(index as usize)) {
+        while let Some(reference) = next.and_then(|index| self.refs.get(index)) {
             names.push(self.text(reference.name));
             // A cycle of parents cannot be built in Keycloak; a broken export must not hang us.
             if names.len() > self.refs.len() {

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Delta, Directory, Enabled, Kind, ListChange, Mirror, PersonDelta, RefId, Refusal};
+use super::{
+    Delta, Directory, Enabled, Kind, ListChange, Mirror, PersonDelta, RefId, RefIdx, Refusal,
+};
 use crate::model::username::{self, UsernameFrom};
 
 /// Someone of whom a name is known.
@@ -104,15 +106,13 @@ fn adding(directory: &Directory, people: &[Sighting]) -> Delta {
             within.extend(ids);
             continue;
         }
-        let there =
-            directory.users.binary_search_by(|user| directory.text(user.ext).cmp(&person.ext));
-        let delta = match there {
-            Ok(_) => PersonDelta {
+        let delta = match directory.find_user(&person.ext) {
+            Some(_) => PersonDelta {
                 ext: person.ext.clone(),
                 enabled: off.then_some(Enabled::No),
                 ..PersonDelta::default()
             },
-            Err(_) => whole(person, ListChange::Kept),
+            None => whole(person, ListChange::Kept),
         };
         added.insert(&person.ext, (delta, ids));
     }
@@ -147,13 +147,8 @@ fn ids(directory: &Directory, person: &Sighting) -> BTreeSet<RefId> {
 /// The place of what `within` names among the refs of a canonical directory; `None` where
 /// it is not there, or goes by another name there.
 #[must_use]
-pub fn find_ref(directory: &Directory, within: &Within) -> Option<usize> {
-    let place = directory
-        .refs
-        .binary_search_by(|reference| {
-            (reference.kind, directory.text(reference.key)).cmp(&(within.kind, &within.key))
-        })
-        .ok()?;
+pub fn find_ref(directory: &Directory, within: &Within) -> Option<RefIdx> {
+    let place = directory.find_ref(within.kind, &within.key)?;
     let name = directory.text(directory.refs.get(place)?.name);
     within.name.as_deref().is_none_or(|now| now == name).then_some(place)
 }

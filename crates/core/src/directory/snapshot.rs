@@ -1,10 +1,13 @@
 //! What one read brought, and a builder that every reader uses.
 
+use std::cmp::Ordering;
+
 use hashbrown::HashMap;
 
-use super::{Cursor, DirUser, Directory, Enabled, Kind, Proven, RefRow};
-use crate::model::Text;
+use super::{Cursor, DirUser, DirUserIdx, Directory, Enabled, Kind, Proven, RefIdx, RefRow};
 use crate::model::diagnostic::{Diagnostic, texts};
+use crate::model::index::Place;
+use crate::model::{IndexVec, TooMany};
 
 /// Whether a scope of a read is the whole truth.
 #[derive(Clone, PartialEq, Eq, Debug, PartialOrd, Ord)]
@@ -50,9 +53,9 @@ pub struct Snapshot {
     /// Whether these are all roles of the realm and the configured clients.
     pub roles: Completeness,
     /// For each reference, whether its direct members are all there.
-    pub members: Vec<Completeness>,
+    pub members: IndexVec<RefIdx, Completeness>,
     /// For each reference, whether its `implies` is all there.
-    pub implies: Vec<Completeness>,
+    pub implies: IndexVec<RefIdx, Completeness>,
     /// Things worth telling: ambiguous paths, members outside the base, refused names.
     pub diagnostics: Vec<Diagnostic>,
     /// The facts come from a file that was read whole: no outage can look like this.
@@ -166,21 +169,30 @@ pub struct NewRef<'a> {
     pub norm: &'a str,
 }
 
+/// Of what there was more than can be numbered.
+#[derive(Clone, Copy, Default)]
+struct TooManyOf {
+    users: Option<TooMany>,
+    refs: Option<TooMany>,
+}
+
 /// Collects what a reader finds, in any order, and makes a canonical [`Snapshot`] of it.
 ///
 /// Users and refs are named by the numbers that [`SnapshotBuilder::user`] and
 /// [`SnapshotBuilder::reference`] return. Members and `implies` of a reference are complete unless the
-/// reader says otherwise; users, groups and roles too.
+/// reader says otherwise; users, groups and roles too. What has no number left is not there, and its
+/// list is not complete.
 pub struct SnapshotBuilder {
     directory: Directory,
-    by_ext: HashMap<Box<str>, u32>,
-    by_key: HashMap<(Kind, Box<str>), u32>,
+    by_ext: HashMap<Box<str>, DirUserIdx>,
+    by_key: HashMap<(Kind, Box<str>), RefIdx>,
+    too_many: TooManyOf,
     users: Completeness,
     unnamed: Option<String>,
     groups: Completeness,
     roles: Completeness,
-    members: Vec<Completeness>,
-    implies: Vec<Completeness>,
+    members: IndexVec<RefIdx, Completeness>,
+    implies: IndexVec<RefIdx, Completeness>,
     diagnostics: Vec<Diagnostic>,
     from_file: bool,
     nested_by_list: bool,
@@ -195,12 +207,13 @@ impl SnapshotBuilder {
             directory: Directory { ignore_case, ..Directory::default() },
             by_ext: HashMap::new(),
             by_key: HashMap::new(),
+            too_many: TooManyOf::default(),
             users: Completeness::Complete,
             unnamed: None,
             groups: Completeness::Complete,
             roles: Completeness::Complete,
-            members: Vec::new(),
-            implies: Vec::new(),
+            members: IndexVec::default(),
+            implies: IndexVec::default(),
             diagnostics: Vec::new(),
             from_file: false,
             nested_by_list: false,
@@ -225,7 +238,7 @@ impl SnapshotBuilder {
 
     /// Adds a user and returns its number; for an external id that is there already, that one's
     /// number, and the first facts stay.
-    pub fn user(&mut self, user: &NewUser<'_>) -> u32 {
+    pub fn user(&mut self, user: &NewUser<'_>) -> DirUserIdx {
         if let Some(index) = self.by_ext.get(user.ext) {
             return *index;
         }
@@ -239,28 +252,34 @@ impl SnapshotBuilder {
             federation: texts.add(user.federation),
             linkable: true,
         };
-        let index = u32::try_from(self.directory.users.len()).unwrap_or(u32::MAX);
-        self.directory.users.push(row);
-        self.by_ext.insert(user.ext.into(), index);
-        index
+        match self.directory.users.push(row) {
+            Ok(index) => {
+                self.by_ext.insert(user.ext.into(), index);
+                index
+            }
+            Err(full) => {
+                self.too_many.users = Some(full);
+                DirUserIdx::NOWHERE
+            }
+        }
     }
 
     /// The number of the user with this external id.
     #[must_use]
-    pub fn find_user(&self, ext: &str) -> Option<u32> {
+    pub fn find_user(&self, ext: &str) -> Option<DirUserIdx> {
         self.by_ext.get(ext).copied()
     }
 
     /// The username of the user with this number, as the source spells it; empty for none.
     #[must_use]
-    pub fn username(&self, user: u32) -> &str {
-        let user = self.directory.users.get(user as usize);
+    pub fn username(&self, user: DirUserIdx) -> &str {
+        let user = self.directory.users.get(user);
         user.map_or("", |user| self.directory.text(user.username))
     }
 
     /// Adds a reference and returns its number; for a kind and key that are there already, that
     /// one's number.
-    pub fn reference(&mut self, reference: &NewRef<'_>) -> u32 {
+    pub fn reference(&mut self, reference: &NewRef<'_>) -> RefIdx {
         if let Some(index) = self.by_key.get(&(reference.kind, Box::from(reference.key))) {
             return *index;
         }
@@ -275,26 +294,37 @@ impl SnapshotBuilder {
             known: true,
             implies_known: true,
         };
-        let index = u32::try_from(self.directory.refs.len()).unwrap_or(u32::MAX);
-        self.directory.refs.push(row);
-        self.directory.members.push(Vec::new());
-        self.directory.implies.push(Vec::new());
-        self.members.push(Completeness::Complete);
-        self.implies.push(Completeness::Complete);
-        self.by_key.insert((reference.kind, reference.key.into()), index);
-        index
+        match self.add_ref(row) {
+            Ok(index) => {
+                self.by_key.insert((reference.kind, reference.key.into()), index);
+                index
+            }
+            Err(full) => {
+                self.too_many.refs = Some(full);
+                RefIdx::NOWHERE
+            }
+        }
+    }
+
+    fn add_ref(&mut self, row: RefRow) -> Result<RefIdx, TooMany> {
+        let index = self.directory.refs.push(row)?;
+        self.directory.members.push(Vec::new())?;
+        self.directory.implies.push(Vec::new())?;
+        self.members.push(Completeness::Complete)?;
+        self.implies.push(Completeness::Complete)?;
+        Ok(index)
     }
 
     /// The number of the reference of this kind and key.
     #[must_use]
-    pub fn find_ref(&self, kind: Kind, key: &str) -> Option<u32> {
+    pub fn find_ref(&self, kind: Kind, key: &str) -> Option<RefIdx> {
         self.by_key.get(&(kind, Box::from(key))).copied()
     }
 
     /// Says that `child` is right below `parent` in Keycloak's tree, so that `child`'s members are
     /// `parent`'s as well.
-    pub fn child(&mut self, parent: u32, child: u32) {
-        if let Some(row) = self.directory.refs.get_mut(child as usize) {
+    pub fn child(&mut self, parent: RefIdx, child: RefIdx) {
+        if let Some(row) = self.directory.refs.get_mut(child) {
             row.parent = Some(parent);
         }
         self.leads_to(child, parent);
@@ -302,13 +332,13 @@ impl SnapshotBuilder {
 
     /// Whether `reference` has a parent already.
     #[must_use]
-    pub fn has_parent(&self, reference: u32) -> bool {
-        self.directory.refs.get(reference as usize).is_some_and(|row| row.parent.is_some())
+    pub fn has_parent(&self, reference: RefIdx) -> bool {
+        self.directory.refs.get(reference).is_some_and(|row| row.parent.is_some())
     }
 
     /// Says that who is in `from` is in `to` as well.
-    pub fn leads_to(&mut self, from: u32, to: u32) {
-        if let Some(implies) = self.directory.implies.get_mut(from as usize)
+    pub fn leads_to(&mut self, from: RefIdx, to: RefIdx) {
+        if let Some(implies) = self.directory.implies.get_mut(from)
             && from != to
         {
             implies.push(to);
@@ -316,22 +346,22 @@ impl SnapshotBuilder {
     }
 
     /// Says that `user` is directly in `reference`.
-    pub fn member(&mut self, reference: u32, user: u32) {
-        if let Some(members) = self.directory.members.get_mut(reference as usize) {
+    pub fn member(&mut self, reference: RefIdx, user: DirUserIdx) {
+        if let Some(members) = self.directory.members.get_mut(reference) {
             members.push(user);
         }
     }
 
     /// Says how much of a reference's direct members was read.
-    pub fn members_are(&mut self, reference: u32, completeness: Completeness) {
-        if let Some(slot) = self.members.get_mut(reference as usize) {
+    pub fn members_are(&mut self, reference: RefIdx, completeness: Completeness) {
+        if let Some(slot) = self.members.get_mut(reference) {
             *slot = completeness;
         }
     }
 
     /// Says how much was read of the direct members of every reference of a kind so far.
     pub fn all_members_are(&mut self, kind: Kind, completeness: &Completeness) {
-        for (reference, slot) in self.directory.refs.iter().zip(&mut self.members) {
+        for (reference, slot) in self.directory.refs.iter().zip(self.members.iter_mut()) {
             if reference.kind == kind {
                 *slot = completeness.clone();
             }
@@ -340,8 +370,8 @@ impl SnapshotBuilder {
 
     /// Says how much of what a reference leads to was read. [`Completeness::NotAsked`]: the source
     /// does not say, so what was known stands and is taken for all.
-    pub fn implies_is(&mut self, reference: u32, completeness: Completeness) {
-        if let Some(slot) = self.implies.get_mut(reference as usize) {
+    pub fn implies_is(&mut self, reference: RefIdx, completeness: Completeness) {
+        if let Some(slot) = self.implies.get_mut(reference) {
             *slot = completeness;
         }
     }
@@ -367,8 +397,8 @@ impl SnapshotBuilder {
     }
 
     /// Marks a user's account as [`Enabled::Unknown`], when a later answer belies the first.
-    pub fn enabled_is(&mut self, user: u32, enabled: Enabled) {
-        if let Some(row) = self.directory.users.get_mut(user as usize) {
+    pub fn enabled_is(&mut self, user: DirUserIdx, enabled: Enabled) {
+        if let Some(row) = self.directory.users.get_mut(user) {
             row.enabled = enabled;
         }
     }
@@ -389,6 +419,14 @@ impl SnapshotBuilder {
     pub fn finish(mut self) -> Snapshot {
         drop(std::mem::take(&mut self.by_ext));
         drop(std::mem::take(&mut self.by_key));
+        let TooManyOf { users, refs } = self.too_many;
+        if let Some(full) = users {
+            self.users = Completeness::Partial(full.to_string());
+        }
+        if let Some(full) = refs {
+            self.groups = Completeness::Partial(full.to_string());
+            self.roles = Completeness::Partial(full.to_string());
+        }
         self.diagnostics.sort();
         self.diagnostics.dedup();
         let whole = self.members.iter().zip(&self.implies);
@@ -401,27 +439,15 @@ impl SnapshotBuilder {
             groups: self.groups.is_complete(),
             roles: self.roles.is_complete(),
         };
-        let (directory, _, place) = canonical(self.directory);
-        let mut members = vec![Completeness::Complete; self.members.len()];
-        let mut implies = members.clone();
-        for (old, completeness) in self.members.into_iter().enumerate() {
-            if let Some(slot) = place.get(old).and_then(|new| members.get_mut(*new as usize)) {
-                *slot = completeness;
-            }
-        }
-        for (old, completeness) in self.implies.into_iter().enumerate() {
-            if let Some(slot) = place.get(old).and_then(|new| implies.get_mut(*new as usize)) {
-                *slot = completeness;
-            }
-        }
+        let (directory, order) = canonical(self.directory);
         Snapshot {
             directory,
             users: self.users,
             unnamed: self.unnamed,
             groups: self.groups,
             roles: self.roles,
-            members,
-            implies,
+            members: self.members.select(&order),
+            implies: self.implies.select(&order),
             diagnostics: self.diagnostics,
             from_file: self.from_file,
             nested_by_list: self.nested_by_list,
@@ -430,74 +456,73 @@ impl SnapshotBuilder {
     }
 }
 
-/// Sorts a directory into its canonical form. Returns it with the new places of its users and
-/// refs.
-pub(crate) fn canonical(directory: Directory) -> (Directory, Vec<u32>, Vec<u32>) {
+/// Sorts a directory into its canonical form. Returns it with the places that its refs had, in their
+/// new order.
+pub(crate) fn canonical(directory: Directory) -> (Directory, IndexVec<RefIdx, RefIdx>) {
     let Directory { texts, users, refs, members, implies, ignore_case, proven } = directory;
-    let user_order = order(users.len(), |a, b| {
-        let ext = |index: u32| texts.get(users.get(index as usize).map_or(Text::EMPTY, |u| u.ext));
-        ext(a).cmp(ext(b))
+    let user_order = order(&users, |a, b| texts.get(a.ext).cmp(texts.get(b.ext)));
+    let key = |row: &RefRow| (row.kind, row.key);
+    let ref_order = order(&refs, |a, b| {
+        let ((kind, key), (other_kind, other_key)) = (key(a), key(b));
+        kind.cmp(&other_kind).then_with(|| texts.get(key).cmp(texts.get(other_key)))
     });
-    let key = |index: u32| {
-        refs.get(index as usize).map(|reference| (reference.kind, texts.get(reference.key)))
-    };
-    let ref_order = order(refs.len(), |a, b| key(a).cmp(&key(b)));
     let user_place = inverse(&user_order);
     let ref_place = inverse(&ref_order);
-
-    let new_users = user_order.iter().filter_map(|old| users.get(*old as usize).copied()).collect();
-    let new_refs = ref_order
-        .iter()
-        .filter_map(|old| refs.get(*old as usize).copied())
-        .map(|mut reference| {
-            reference.parent =
-                reference.parent.and_then(|old| ref_place.get(old as usize).copied());
-            reference
-        })
-        .collect();
-    let new_members = moved(members, &ref_order, &user_place);
-    let new_implies = moved(implies, &ref_order, &ref_place);
+    let mut refs = refs.select(&ref_order);
+    for row in refs.iter_mut() {
+        row.parent = row.parent.and_then(|old| ref_place.get(old).copied());
+    }
     let directory = Directory {
+        users: users.select(&user_order),
+        refs,
+        members: moved(members, &ref_order, &user_place),
+        implies: moved(implies, &ref_order, &ref_place),
         texts,
-        users: new_users,
-        refs: new_refs,
-        members: new_members,
-        implies: new_implies,
         ignore_case,
         proven,
     };
-    (directory, user_place, ref_place)
+    (directory, ref_order)
 }
 
-fn order(count: usize, mut compare: impl FnMut(u32, u32) -> std::cmp::Ordering) -> Vec<u32> {
-    let count = u32::try_from(count).unwrap_or(u32::MAX);
-    let mut order: Vec<u32> = (0..count).collect();
-    order.sort_by(|a, b| compare(*a, *b));
+/// The places of a list's items in the order of `compare`.
+fn order<I: Place, T>(
+    list: &IndexVec<I, T>,
+    mut compare: impl FnMut(&T, &T) -> Ordering,
+) -> IndexVec<I, I> {
+    let mut order = list.places();
+    order.sort_by(|a, b| match (list.get(*a), list.get(*b)) {
+        (Some(a), Some(b)) => compare(a, b),
+        // Each is a place in the list.
+        _ => Ordering::Equal,
+    });
     order
 }
 
-fn inverse(order: &[u32]) -> Vec<u32> {
-    let mut place = vec![0; order.len()];
-    for (new, old) in (0u32..).zip(order) {
-        if let Some(slot) = place.get_mut(*old as usize) {
+/// Where each is now, by where it was.
+fn inverse<I: Place>(order: &IndexVec<I, I>) -> IndexVec<I, I> {
+    let mut place = order.places();
+    for (new, old) in order.numbered() {
+        if let Some(slot) = place.get_mut(*old) {
             *slot = new;
         }
     }
     place
 }
 
-fn moved(mut lists: Vec<Vec<u32>>, order: &[u32], place: &[u32]) -> Vec<Vec<u32>> {
-    order
-        .iter()
-        .map(|old| {
-            let mut list = lists.get_mut(*old as usize).map(std::mem::take).unwrap_or_default();
-            for item in &mut list {
-                *item = place.get(*item as usize).copied().unwrap_or(*item);
-            }
-            list.sort_unstable();
-            list.dedup();
-            list.shrink_to_fit();
-            list
-        })
-        .collect()
+/// The lists in their new order, of places as they are now. What is nowhere is on none.
+fn moved<I: Place, T: Place + Ord>(
+    mut lists: IndexVec<I, Vec<T>>,
+    order: &IndexVec<I, I>,
+    place: &IndexVec<T, T>,
+) -> IndexVec<I, Vec<T>> {
+    for list in lists.iter_mut() {
+        list.retain_mut(|item| {
+            let now = place.get(*item).copied();
+            now.inspect(|now| *item = *now).is_some()
+        });
+        list.sort_unstable();
+        list.dedup();
+        list.shrink_to_fit();
+    }
+    lists.reordered(order)
 }

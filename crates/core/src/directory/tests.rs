@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::index::Place as _;
 
 /// What a source holds, as plainly as can be.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -233,7 +234,7 @@ fn facts(
         directory.refs.iter().map(|it| directory.text(it.key).to_owned()).collect();
     let mut members = BTreeSet::new();
     for (place, list) in directory.members.iter().enumerate() {
-        members.extend(list.iter().map(|it| (groups[place].clone(), people[*it as usize].clone())));
+        members.extend(list.iter().map(|it| (groups[place].clone(), people[it.place()].clone())));
     }
     (people.into_iter().collect(), groups.into_iter().collect(), members)
 }
@@ -417,5 +418,5 @@ fn whether_somebody_is_enabled_is_never_guessed() {
     let directory = applied.mirror.directory;
     assert_eq!(directory.users.len(), 1);
     assert_eq!(directory.users[0].enabled, Enabled::Yes);
-    assert_eq!(directory.members, [[0]]);
+    assert_eq!(directory.members[..], [[DirUserIdx::new(0)]]);
 }

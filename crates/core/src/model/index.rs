@@ -7,7 +7,7 @@
 
 use std::cmp::Ordering;
 use std::marker::PhantomData;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 /// Makes a number a type of its own.
 macro_rules! number {
@@ -85,7 +85,54 @@ macro_rules! place {
     };
 }
 
-pub(crate) use {number, place};
+/// Makes a place in an [`IndexVec`] a type of its own that is written nowhere: only lists make one.
+#[macro_export]
+macro_rules! list_place {
+    ($(#[$doc:meta])* $name:ident($raw:ty) of $of:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+        pub struct $name($raw);
+
+        impl $crate::model::index::Place for $name {
+            const OF: &'static str = $of;
+
+            fn from_place(at: usize) -> Option<Self> {
+                <$raw>::try_from(at).ok().map($name)
+            }
+
+            fn place(self) -> usize {
+                self.0 as usize
+            }
+        }
+    };
+}
+
+/// Makes a number that is a place in an [`IndexVec`], or nowhere, a type of its own. To whoever looks
+/// it up nowhere is a place like those of another list: there is nothing.
+macro_rules! place_or_nowhere {
+    ($(#[$doc:meta])* $name:ident($raw:ty) of $of:literal) => {
+        $crate::model::index::number! { $(#[$doc])* $name($raw) }
+
+        impl $name {
+            /// What has no number: no list gives this one to anything.
+            const NOWHERE: $name = $name(<$raw>::MAX);
+        }
+
+        impl $crate::model::index::Place for $name {
+            const OF: &'static str = $of;
+
+            fn from_place(at: usize) -> Option<Self> {
+                <$raw>::try_from(at).ok().map($name).filter(|it| *it != $name::NOWHERE)
+            }
+
+            fn place(self) -> usize {
+                self.0 as usize
+            }
+        }
+    };
+}
+
+pub(crate) use {list_place, number, place_or_nowhere};
 
 place! {
     /// A role's place in [`State::roles`](super::State::roles) (sorted by name).
@@ -218,6 +265,41 @@ impl<I: Place, T> IndexVec<I, T> {
         self.items.get_mut(index.place())
     }
 
+    /// What `of` makes of each with its number, likewise.
+    #[must_use]
+    pub fn map_numbered<U>(&self, mut of: impl FnMut(I, &T) -> U) -> IndexVec<I, U> {
+        let items = self.numbered().map(|(index, item)| of(index, item)).collect();
+        IndexVec { items, of: PhantomData }
+    }
+
+    /// Those of `order`, in that order.
+    #[must_use]
+    pub fn select(&self, order: &IndexVec<I, I>) -> IndexVec<I, T>
+    where
+        T: Clone,
+    {
+        let items = order.items.iter().filter_map(|index| self.get(*index).cloned()).collect();
+        IndexVec { items, of: PhantomData }
+    }
+
+    /// The same without a copy of any.
+    #[must_use]
+    pub fn reordered(mut self, order: &IndexVec<I, I>) -> IndexVec<I, T>
+    where
+        T: Default,
+    {
+        let taken = order.items.iter().filter_map(|index| self.get_mut(*index).map(std::mem::take));
+        let items = taken.collect();
+        IndexVec { items, of: PhantomData }
+    }
+
+    /// Each its own number.
+    #[must_use]
+    pub fn places(&self) -> IndexVec<I, I> {
+        let items = self.numbered().map(|(index, _)| index).collect();
+        IndexVec { items, of: PhantomData }
+    }
+
     /// Keeps those that `keep` says yes to, given each with its number. Those that stay have other
     /// numbers then.
     pub fn retain(&mut self, mut keep: impl FnMut(I, &T) -> bool) {
@@ -228,16 +310,6 @@ impl<I: Place, T> IndexVec<I, T> {
             at += 1;
             keeps
         });
-    }
-
-    /// Brings them into an order, which gives them other numbers. Equal ones stay as they stand.
-    pub fn sort_by(&mut self, order: impl FnMut(&T, &T) -> Ordering) {
-        self.items.sort_by(order);
-    }
-
-    /// To be changed, in order.
-    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, T> {
-        self.items.iter_mut()
     }
 
     /// What `of` makes of each: a list of the same length has the same numbers.
@@ -285,6 +357,13 @@ impl<I, T> Deref for IndexVec<I, T> {
 
     fn deref(&self) -> &[T] {
         &self.items
+    }
+}
+
+/// Items may change, and change places; none goes or comes so.
+impl<I, T> DerefMut for IndexVec<I, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.items
     }
 }
 

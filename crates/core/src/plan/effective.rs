@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashMap;
 use sha2::{Digest, Sha256};
 
-use crate::model::index::place;
+use crate::model::index::list_place;
 use crate::model::{GrantKind, Inconsistent, IndexVec, RoleIdx, RoleSetId, State, Time};
 
 impl RoleSetId {
@@ -25,7 +25,7 @@ impl RoleSetId {
     }
 }
 
-place! {
+list_place! {
     /// The place of a set of effective roles in an [`Effective`].
     EffectiveIdx(u32) of "sets of effective roles"
 }

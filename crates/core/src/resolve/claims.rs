@@ -47,7 +47,7 @@ pub fn settle(
         let (Some(source), Some(view)) = (places.get(at).copied(), sources.get(at)) else {
             continue;
         };
-        let Some(row) = view.directory.users.get(link.user as usize) else { continue };
+        let Some(row) = view.directory.users.get(link.user) else { continue };
         let ext = view.directory.text(row.ext);
         accounts.entry(user).or_default().push(Account { source, ext, claim: link.claim });
     }

@@ -2,23 +2,31 @@
 
 use std::collections::BTreeSet;
 
-use crate::directory::Directory;
-use crate::model::{Inconsistent, Reason, ReasonBook, ReasonIdx, RoleIdx};
+use crate::directory::{DirUserIdx, Directory, RefIdx};
+use crate::model::index::Place as _;
+use crate::model::{Inconsistent, IndexVec, Reason, ReasonBook, ReasonIdx, RoleIdx, TooMany};
 
+use super::doubt::DoubtIdx;
 use super::matching::Matched;
 
 /// What the refs of one source give to those directly in them.
 pub struct RoleClosure {
     /// For each reference its roles, each with a reason's number; sorted, distinct.
-    of: Vec<Vec<(RoleIdx, ReasonIdx)>>,
-    /// Likewise what it gives by a name in doubt, each with the doubt's number.
-    doubtful: Vec<Vec<(RoleIdx, ReasonIdx, u32)>>,
-    /// For each user the refs that give something, as a run in `refs`.
-    starts: Vec<u32>,
-    refs: Vec<u32>,
+    of: IndexVec<RefIdx, Vec<(RoleIdx, ReasonIdx)>>,
+    /// Likewise what it gives by a name in doubt; empty where nothing is given so.
+    doubtful: IndexVec<RefIdx, Vec<(RoleIdx, ReasonIdx, DoubtIdx)>>,
+    /// For each user the refs that give something.
+    giving: RefsOfUsers,
     /// Roles that somebody may hold through a reference of which nobody has read in full who is in
     /// it, or what it leads to.
     pub unknown: BTreeSet<RoleIdx>,
+}
+
+/// What is directly given to those in one reference, surely and by a name in doubt.
+#[derive(Default)]
+struct Gives {
+    found: Vec<(RoleIdx, ReasonIdx)>,
+    maybe: Vec<(RoleIdx, ReasonIdx, DoubtIdx)>,
 }
 
 impl RoleClosure {
@@ -26,157 +34,189 @@ impl RoleClosure {
     /// shortest path to it.
     ///
     /// # Errors
-    /// There are more reasons than can be numbered.
+    /// There are more reasons, or memberships that give something, than can be numbered.
     pub fn new(
         source: &str,
         directory: &Directory,
         matched: &Matched,
         reasons: &mut ReasonBook,
     ) -> Result<Self, Inconsistent> {
-        let count = directory.refs.len();
-        let mut of = Vec::with_capacity(count);
-        let mut doubtful = Vec::with_capacity(count);
-        // `seen[c] == start + 1` when `c` was reached from `start`, by way of `came[c]`.
-        let mut seen = vec![0u32; count];
-        let mut came = vec![0u32; count];
-        let mut queue: Vec<u32> = Vec::new();
+        let mut of = IndexVec::with_capacity(directory.refs.len());
+        let mut doubtful = IndexVec::with_capacity(directory.refs.len());
         let mut unknown = BTreeSet::new();
-        let mut leads_anywhere = false;
-        for start in 0..u32::try_from(count).unwrap_or(u32::MAX) {
-            let mut found = Vec::new();
-            let mut maybe = Vec::new();
-            let known = directory.refs.get(start as usize).is_none_or(|row| row.known);
-            let used = directory.members.get(start as usize).is_some_and(|list| !list.is_empty());
-            if used || !known {
-                queue.clear();
-                queue.push(start);
-                mark(&mut seen, start, start + 1);
-                let mut next = 0;
-                while let Some(reference) = queue.get(next).copied() {
-                    next += 1;
-                    leads_anywhere |=
-                        directory.refs.get(reference as usize).is_some_and(|c| !c.implies_known);
-                    for given in matched.gives.get(reference as usize).into_iter().flatten() {
-                        let ends = (start, reference);
-                        let reason = reason(source, directory, &given.rule, ends, &came);
-                        let reason = reasons.current(reason, |step| directory.has(step))?;
-                        match given.doubt {
-                            None => found.push((given.role, reason)),
-                            Some(doubt) => maybe.push((given.role, reason, doubt)),
-                        }
-                    }
-                    for to in directory.implies.get(reference as usize).into_iter().flatten() {
-                        if seen.get(*to as usize).is_some_and(|mark| *mark != start + 1) {
-                            mark(&mut seen, *to, start + 1);
-                            mark(&mut came, *to, reference);
-                            queue.push(*to);
-                        }
-                    }
-                }
-                found.sort_unstable();
-                found.dedup();
-                maybe.sort_unstable();
-                maybe.dedup();
-                if !known {
-                    unknown.extend(found.iter().map(|(role, _)| *role));
-                    unknown.extend(maybe.iter().map(|(role, _, _)| *role));
-                }
+        let mut walk = Walk {
+            source,
+            directory,
+            matched,
+            reached: directory.refs.map(|_| None),
+            came: directory.refs.places(),
+            queue: Vec::new(),
+            leads_anywhere: false,
+        };
+        for (start, row) in directory.refs.numbered() {
+            let used = directory.members.get(start).is_some_and(|list| !list.is_empty());
+            let mut gives = Gives::default();
+            if used || !row.known {
+                gives = walk.from(start, reasons)?;
             }
-            of.push(found);
-            doubtful.push(maybe);
+            if !row.known {
+                unknown.extend(gives.found.iter().map(|(role, _)| *role));
+                unknown.extend(gives.maybe.iter().map(|(role, _, _)| *role));
+            }
+            of.push(gives.found)?;
+            doubtful.push(gives.maybe)?;
         }
-        if leads_anywhere {
+        if walk.leads_anywhere {
             let gives = matched.gives.iter().flatten();
             unknown.extend(gives.map(|given| given.role));
         }
-        let gives = |at: usize| {
-            of.get(at).is_some_and(|list| !list.is_empty())
-                || doubtful.get(at).is_some_and(|list| !list.is_empty())
+        let gives = |at: RefIdx| {
+            of.get(at).is_some_and(|list: &Vec<_>| !list.is_empty())
+                || doubtful.get(at).is_some_and(|list: &Vec<_>| !list.is_empty())
         };
-        let (starts, refs) = by_user(directory, gives);
+        let giving = RefsOfUsers::new(directory, gives)?;
         if doubtful.iter().all(Vec::is_empty) {
-            doubtful = Vec::new();
+            doubtful = IndexVec::default();
         }
-        Ok(RoleClosure { of, doubtful, starts, refs, unknown })
+        Ok(RoleClosure { of, doubtful, giving, unknown })
     }
 
     /// Appends what `user` gets, as (role, reason), in no particular order.
-    pub fn of_user(&self, user: u32, out: &mut Vec<(RoleIdx, ReasonIdx)>) {
-        for reference in self.refs_of(user) {
-            if let Some(closure) = self.of.get(*reference as usize) {
+    pub fn of_user(&self, user: DirUserIdx, out: &mut Vec<(RoleIdx, ReasonIdx)>) {
+        for reference in self.giving.of(user) {
+            if let Some(closure) = self.of.get(*reference) {
                 out.extend_from_slice(closure);
             }
         }
     }
 
     /// Appends what `user` is in by a name in doubt, as (role, reason, doubt), likewise.
-    pub fn doubtful_of_user(&self, user: u32, out: &mut Vec<(RoleIdx, ReasonIdx, u32)>) {
+    pub fn doubtful_of_user(
+        &self,
+        user: DirUserIdx,
+        out: &mut Vec<(RoleIdx, ReasonIdx, DoubtIdx)>,
+    ) {
         if self.doubtful.is_empty() {
             return;
         }
-        for reference in self.refs_of(user) {
-            if let Some(closure) = self.doubtful.get(*reference as usize) {
+        for reference in self.giving.of(user) {
+            if let Some(closure) = self.doubtful.get(*reference) {
                 out.extend_from_slice(closure);
             }
         }
     }
-
-    fn refs_of(&self, user: u32) -> &[u32] {
-        let bound = |at: u32| self.starts.get(at as usize).copied().unwrap_or(0) as usize;
-        self.refs.get(bound(user)..bound(user + 1)).unwrap_or(&[])
-    }
 }
 
-fn mark(list: &mut [u32], at: u32, value: u32) {
-    if let Some(slot) = list.get_mut(at as usize) {
-        *slot = value;
-    }
+/// The way upwards from one reference after the other.
+struct Walk<'a> {
+    source: &'a str,
+    directory: &'a Directory,
+    matched: &'a Matched,
+    /// From where each was reached last.
+    reached: IndexVec<RefIdx, Option<RefIdx>>,
+    /// By way of what.
+    came: IndexVec<RefIdx, RefIdx>,
+    queue: Vec<RefIdx>,
+    /// Of something on the way nobody has read in full what it leads to.
+    leads_anywhere: bool,
 }
 
-fn reason(
-    source: &str,
-    directory: &Directory,
-    rule: &str,
-    (start, end): (u32, u32),
-    came: &[u32],
-) -> Reason {
-    let mut path = Vec::from_iter(directory.external(end));
-    let mut at = end;
-    while at != start {
-        at = came.get(at as usize).copied().unwrap_or(start);
-        path.extend(directory.external(at));
-    }
-    path.reverse();
-    Reason { source: source.to_owned(), rule: rule.to_owned(), path }
-}
-
-/// Turns "reference has these members" round, for refs that give something.
-fn by_user(directory: &Directory, gives: impl Fn(usize) -> bool) -> (Vec<u32>, Vec<u32>) {
-    let giving = || (0u32..).zip(&directory.members).filter(|(index, _)| gives(*index as usize));
-    let mut starts = vec![0u32; directory.users.len() + 1];
-    for (_, members) in giving() {
-        for member in members {
-            if let Some(slot) = starts.get_mut(*member as usize + 1) {
-                *slot += 1;
-            }
-        }
-    }
-    let mut sum = 0;
-    for slot in &mut starts {
-        sum += *slot;
-        *slot = sum;
-    }
-    let mut next = starts.clone();
-    let mut refs = vec![0u32; sum as usize];
-    for (reference, members) in giving() {
-        for member in members {
-            if let Some(slot) = next.get_mut(*member as usize) {
-                if let Some(place) = refs.get_mut(*slot as usize) {
-                    *place = reference;
+impl Walk<'_> {
+    /// What being directly in `start` gives. Sorted, distinct.
+    fn from(&mut self, start: RefIdx, reasons: &mut ReasonBook) -> Result<Gives, TooMany> {
+        let Gives { mut found, mut maybe } = Gives::default();
+        let directory = self.directory;
+        self.queue.clear();
+        self.reach(start, start, start);
+        let mut next = 0;
+        while let Some(at) = self.queue.get(next).copied() {
+            next += 1;
+            self.leads_anywhere |= directory.refs.get(at).is_some_and(|row| !row.implies_known);
+            for given in self.matched.gives.get(at).into_iter().flatten() {
+                let reason = self.reason(&given.rule, start, at);
+                let reason = reasons.current(reason, |step| directory.has(step))?;
+                match given.doubt {
+                    None => found.push((given.role, reason)),
+                    Some(doubt) => maybe.push((given.role, reason, doubt)),
                 }
+            }
+            for to in directory.implies.get(at).into_iter().flatten() {
+                self.reach(start, *to, at);
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        maybe.sort_unstable();
+        maybe.dedup();
+        Ok(Gives { found, maybe })
+    }
+
+    /// Notes that `to` is reached from `start` by way of `way`, unless it was before.
+    fn reach(&mut self, start: RefIdx, to: RefIdx, way: RefIdx) {
+        let Some(reached) = self.reached.get_mut(to) else { return };
+        if reached.replace(start) == Some(start) {
+            return;
+        }
+        if let Some(came) = self.came.get_mut(to) {
+            *came = way;
+        }
+        self.queue.push(to);
+    }
+
+    /// Why those in `start` are given what `rule` gives to those in `end`, which is reached.
+    fn reason(&self, rule: &str, start: RefIdx, end: RefIdx) -> Reason {
+        let mut path = Vec::from_iter(self.directory.external(end));
+        let mut at = end;
+        while at != start {
+            at = self.came.get(at).copied().unwrap_or(start);
+            path.extend(self.directory.external(at));
+        }
+        path.reverse();
+        Reason { source: self.source.to_owned(), rule: rule.to_owned(), path }
+    }
+}
+
+/// "Reference has these members" turned round: for each user the refs that give something.
+struct RefsOfUsers {
+    /// For each user, and one past the last, how many there are of all before.
+    starts: Vec<u32>,
+    refs: Vec<RefIdx>,
+}
+
+impl RefsOfUsers {
+    fn new(directory: &Directory, gives: impl Fn(RefIdx) -> bool) -> Result<Self, TooMany> {
+        const FULL: TooMany = TooMany("memberships that give a role");
+        let giving = || directory.members.numbered().filter(|(reference, _)| gives(*reference));
+        let mut starts = vec![0u32; directory.users.len() + 1];
+        for member in giving().flat_map(|(_, members)| members) {
+            if let Some(slot) = starts.get_mut(member.place() + 1) {
+                // No more than there are refs, which have numbers.
                 *slot += 1;
             }
         }
+        let mut sum = 0u32;
+        for slot in &mut starts {
+            sum = sum.checked_add(*slot).ok_or(FULL)?;
+            *slot = sum;
+        }
+        let mut next = starts.clone();
+        let mut refs = vec![RefIdx::default(); sum as usize];
+        for (reference, members) in giving() {
+            for member in members {
+                if let Some(slot) = next.get_mut(member.place()) {
+                    if let Some(place) = refs.get_mut(*slot as usize) {
+                        *place = reference;
+                    }
+                    *slot += 1;
+                }
+            }
+        }
+        Ok(RefsOfUsers { starts, refs })
     }
-    (starts, refs)
+
+    fn of(&self, user: DirUserIdx) -> &[RefIdx] {
+        let bound = |at: usize| self.starts.get(at).map(|start| *start as usize);
+        let run = bound(user.place()).zip(bound(user.place() + 1));
+        run.and_then(|(from, until)| self.refs.get(from..until)).unwrap_or(&[])
+    }
 }

@@ -9,10 +9,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::directory::{Directory, Kind, dn};
-use crate::model::{Diagnostic, DiagnosticCode, ExternalRef, Reason, RefKind, Subject};
+use crate::directory::{Directory, Kind, RefIdx, dn};
+use crate::model::index::list_place;
+use crate::model::{
+    Diagnostic, DiagnosticCode, ExternalRef, IndexVec, Reason, RefKind, Subject, TooMany,
+};
 
 use super::rules::folded;
+
+list_place! {
+    /// A place in [`Doubts::list`].
+    DoubtIdx(u32) of "names in doubt in one source"
+}
 
 /// One name in doubt.
 #[derive(Clone, Debug)]
@@ -23,8 +31,8 @@ pub struct Doubt {
     bare: Option<String>,
     /// Names compare as directories compare them.
     fold: bool,
-    /// What bears it: places in the directory, sorted.
-    bearers: Vec<u32>,
+    /// What bears it, sorted.
+    bearers: Vec<RefIdx>,
     /// The bearers' identities, sorted, each as often as it occurs.
     identities: Vec<String>,
     /// The members of every bearer have been read in full once.
@@ -51,9 +59,8 @@ impl Doubt {
 
     fn is_borne_by(&self, directory: &Directory, id: &str) -> bool {
         // A directory is sorted by kind and key, and all bearers are of one kind.
-        let key =
-            |at: &u32| directory.refs.get(*at as usize).map_or("", |it| directory.text(it.key));
-        self.bearers.binary_search_by(|at| key(at).cmp(id)).is_ok()
+        let bearer = directory.find_ref(self.kind, id);
+        bearer.is_some_and(|bearer| self.bearers.binary_search(&bearer).is_ok())
     }
 
     /// Whether the group that was called `identity` bore the name, though it is called otherwise or
@@ -68,8 +75,8 @@ impl Doubt {
         parts.any(|part| part.split_once('=').is_some_and(|(_, value)| value == bare))
     }
 
-    /// What bears it: places in the directory, sorted.
-    pub fn bearers(&self) -> &[u32] {
+    /// What bears it, sorted.
+    pub fn bearers(&self) -> &[RefIdx] {
         &self.bearers
     }
 
@@ -122,17 +129,20 @@ impl Doubt {
 #[derive(Debug, Default)]
 pub struct Doubts {
     /// The names in doubt, by their numbers.
-    pub list: Vec<Doubt>,
-    by_name: BTreeMap<String, u32>,
-    by_identity: BTreeMap<(Kind, String), u32>,
+    pub list: IndexVec<DoubtIdx, Doubt>,
+    by_name: BTreeMap<String, DoubtIdx>,
+    by_identity: BTreeMap<(Kind, String), DoubtIdx>,
 }
 
 impl Doubts {
     /// Looks for what several groups, or several roles of clients, of `directory` are called.
-    pub fn of(directory: &Directory) -> Self {
-        let mut names: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-        let mut identities: BTreeMap<(Kind, String), Vec<u32>> = BTreeMap::new();
-        for (index, thing) in (0u32..).zip(&directory.refs) {
+    ///
+    /// # Errors
+    /// There are more of them than can be numbered.
+    pub fn of(directory: &Directory) -> Result<Self, TooMany> {
+        let mut names: BTreeMap<String, Vec<RefIdx>> = BTreeMap::new();
+        let mut identities: BTreeMap<(Kind, String), Vec<RefIdx>> = BTreeMap::new();
+        for (index, thing) in directory.refs.numbered() {
             let name = directory.text(thing.name);
             match thing.kind {
                 Kind::Group => {
@@ -148,14 +158,14 @@ impl Doubts {
         }
         let mut doubts = Doubts::default();
         for (bare, bearers) in names.into_iter().filter(|(_, bearers)| bearers.len() > 1) {
-            let doubt = doubts.add(directory, Kind::Group, Some(bare.clone()), &bearers);
+            let doubt = doubts.add(directory, Kind::Group, Some(bare.clone()), bearers)?;
             doubts.by_name.insert(bare, doubt);
         }
         for ((kind, identity), bearers) in identities.into_iter().filter(|(_, it)| it.len() > 1) {
-            let doubt = doubts.add(directory, kind, None, &bearers);
+            let doubt = doubts.add(directory, kind, None, bearers)?;
             doubts.by_identity.insert((kind, identity), doubt);
         }
-        doubts
+        Ok(doubts)
     }
 
     fn add(
@@ -163,30 +173,24 @@ impl Doubts {
         directory: &Directory,
         kind: Kind,
         bare: Option<String>,
-        bearers: &[u32],
-    ) -> u32 {
-        let things = || bearers.iter().filter_map(|it| directory.refs.get(*it as usize));
+        bearers: Vec<RefIdx>,
+    ) -> Result<DoubtIdx, TooMany> {
+        let things = || bearers.iter().filter_map(|it| directory.refs.get(*it));
         let mut identities: Vec<String> =
             things().map(|thing| directory.text(thing.identity).to_owned()).collect();
         identities.sort_unstable();
-        self.list.push(Doubt {
-            kind,
-            bare,
-            fold: directory.ignore_case,
-            bearers: bearers.to_vec(),
-            identities,
-            known: things().all(|thing| thing.known),
-        });
-        u32::try_from(self.list.len() - 1).unwrap_or(u32::MAX)
+        let known = things().all(|thing| thing.known);
+        let fold = directory.ignore_case;
+        self.list.push(Doubt { kind, bare, fold, bearers, identities, known })
     }
 
     /// The doubt about a bare name, in the form in which names compare.
-    pub fn about_name(&self, bare: &str) -> Option<u32> {
+    pub fn about_name(&self, bare: &str) -> Option<DoubtIdx> {
         self.by_name.get(bare).copied()
     }
 
     /// The doubt about a path or a `client/role`.
-    pub fn about_identity(&self, kind: Kind, identity: &str) -> Option<u32> {
+    pub fn about_identity(&self, kind: Kind, identity: &str) -> Option<DoubtIdx> {
         if self.by_identity.is_empty() {
             return None;
         }

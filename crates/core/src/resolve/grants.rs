@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use crate::directory::DirUserIdx;
 use crate::model::index::Place as _;
 use crate::model::{
     Cause, Change, Grant, GrantKind, Inconsistent, Link, LocalIdx, Mode, Reason, ReasonIdx, Role,
@@ -227,16 +228,16 @@ impl<'a> Resolver<'a> {
         self.reconcile(user.id, held, &wanted, &seen)
     }
 
-    fn disabled_by(&self, (view, _): (u16, u32)) -> Option<String> {
+    fn disabled_by(&self, (view, _): (u16, DirUserIdx)) -> Option<String> {
         self.sources.get(usize::from(view)).map(|source| source.name.to_owned())
     }
 
-    fn disable(&mut self, user: UserId, by: &str, (view, at): (u16, u32)) {
+    fn disable(&mut self, user: UserId, by: &str, (view, at): (u16, DirUserIdx)) {
         let federation = self
             .sources
             .get(usize::from(view))
             .and_then(|source| {
-                let row = source.directory.users.get(at as usize)?;
+                let row = source.directory.users.get(at)?;
                 Some(source.directory.text(row.federation))
             })
             .unwrap_or("");
@@ -276,7 +277,7 @@ impl<'a> Resolver<'a> {
             else {
                 continue;
             };
-            let Some(row) = view.directory.users.get(link.user as usize) else { continue };
+            let Some(row) = view.directory.users.get(link.user) else { continue };
             let ext = self.state.texts.add(view.directory.text(row.ext));
             self.state.links.push(Link { source, ext, user, claim: None });
             self.changes.push(Change::LinkAdded { user, source, ext });
@@ -318,14 +319,14 @@ impl<'a> Resolver<'a> {
     fn kept_in_doubt(
         &self,
         source: &SourceView<'_>,
-        user: u32,
+        user: DirUserIdx,
         held: &[Grant],
         out: &mut Vec<(RoleIdx, ReasonIdx)>,
     ) -> Result<(), Inconsistent> {
         let mut doubtful = Vec::new();
         source.closure.doubtful_of_user(user, &mut doubtful);
         for (role, reason, doubt) in doubtful {
-            let Some(doubt) = source.doubts.list.get(doubt as usize) else { continue };
+            let Some(doubt) = source.doubts.list.get(doubt) else { continue };
             for grant in held.iter().filter(|grant| grant.role == role) {
                 let GrantKind::Idp(set) = grant.kind else { continue };
                 let mut behind = self.old.reasons.of_set(set)?;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::directory::{Directory, Kind};
-use crate::model::{Diagnostic, DiagnosticCode, ExternalRef, Role, Subject};
+use crate::directory::{Directory, Kind, RefIdx};
+use crate::model::{Diagnostic, DiagnosticCode, ExternalRef, Role, Subject, TooMany};
 use crate::policy::only_deny;
 
 use super::matching::matches;
@@ -27,12 +27,14 @@ pub struct InDoubt {
 
 /// What is in doubt in the sources, by name and content. `stored` are the store's roles: those that
 /// templates once made are among them.
-#[must_use]
+///
+/// # Errors
+/// There is more in doubt than can be numbered.
 pub fn in_doubt(
     settings: &Settings<'_>,
     sources: &[(&str, &Directory)],
     stored: &[Role],
-) -> Vec<InDoubt> {
+) -> Result<Vec<InDoubt>, TooMany> {
     let pairs: Vec<(Rules<'_>, &Directory)> = sources
         .iter()
         .filter_map(|(name, directory)| {
@@ -43,8 +45,8 @@ pub fn in_doubt(
     let roles = universe(settings, &pairs, stored, true, &mut unused);
     let mut found = Vec::new();
     for (rules, directory) in &pairs {
-        let matched = matches(rules, directory, &roles, &mut unused);
-        for (number, doubt) in (0u32..).zip(&matched.doubts.list) {
+        let matched = matches(rules, directory, &roles, &mut unused)?;
+        for (number, doubt) in matched.doubts.list.numbered() {
             let doubted = matched.doubted.iter().filter(|(it, _)| *it == number);
             let names: BTreeSet<String> =
                 doubted.map(|(_, role)| roles.name(*role).to_owned()).collect();
@@ -62,7 +64,7 @@ pub fn in_doubt(
             }
         }
     }
-    found
+    Ok(found)
 }
 
 /// Says of each group that a mapping names in whole, by path, DN or id, what it is called now, where
@@ -76,16 +78,12 @@ pub fn renamed_groups(
 ) -> Vec<Diagnostic> {
     let rules = Rules::new(settings, source);
     let mut told = Vec::new();
-    for (index, group) in (0u32..).zip(&old.refs) {
+    for (index, group) in old.refs.numbered() {
         if group.kind != Kind::Group {
             continue;
         }
         let key = old.text(group.key);
-        let now = new
-            .refs
-            .binary_search_by(|other| (other.kind, new.text(other.key)).cmp(&(Kind::Group, key)))
-            .ok()
-            .and_then(|place| new.refs.get(place));
+        let now = new.find_ref(Kind::Group, key).and_then(|place| new.refs.get(place));
         let Some(now) = now.filter(|now| new.text(now.norm) != old.text(group.norm)) else {
             continue;
         };
@@ -116,32 +114,34 @@ pub fn renamed_groups(
 
 /// Whether a role that only denies is given to those in one of these refs, or in what they
 /// lead to.
-#[must_use]
+///
+/// # Errors
+/// There is more in doubt than can be numbered.
 pub fn may_deny(
     settings: &Settings<'_>,
     source: SourceTerms<'_>,
     directory: &Directory,
     stored: &[Role],
-    refs: &[u32],
-) -> bool {
+    refs: &[RefIdx],
+) -> Result<bool, TooMany> {
     let pairs = [(Rules::new(settings, source), directory)];
     let mut unused = BTreeSet::new();
     let roles = universe(settings, &pairs, stored, true, &mut unused);
     let [(rules, _)] = &pairs;
-    let matched = matches(rules, directory, &roles, &mut unused);
-    let mut seen: BTreeSet<u32> = BTreeSet::new();
+    let matched = matches(rules, directory, &roles, &mut unused)?;
+    let mut seen: BTreeSet<RefIdx> = BTreeSet::new();
     let mut open = refs.to_vec();
     while let Some(next) = open.pop() {
         if !seen.insert(next) {
             continue;
         }
-        let gives = matched.gives.get(next as usize).into_iter().flatten();
+        let gives = matched.gives.get(next).into_iter().flatten();
         if gives.into_iter().any(|given| roles.only_denies(given.role)) {
-            return true;
+            return Ok(true);
         }
-        open.extend(directory.implies.get(next as usize).into_iter().flatten());
+        open.extend(directory.implies.get(next).into_iter().flatten());
     }
-    false
+    Ok(false)
 }
 
 /// What a group that a mirror does not have yet means for somebody who is in it, told from its bare

@@ -107,7 +107,7 @@ pub fn resolve(
     let mut current = CurrentMatches::default();
     let mut sources = Vec::new();
     for (rules, directory) in &pairs {
-        let mut found = matching::matches(rules, directory, &roles, &mut warnings);
+        let mut found = matching::matches(rules, directory, &roles, &mut warnings)?;
         let closure =
             closure::RoleClosure::new(rules.source(), directory, &found, &mut state.reasons)?;
         unknown_roles.extend(closure.unknown.iter().copied());

@@ -14,11 +14,11 @@ use std::collections::{BTreeSet, HashMap as StdMap};
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::directory::{DirUser, Directory, Enabled};
+use crate::directory::{DirUser, DirUserIdx, Directory, Enabled};
 use crate::model::username::{self, UsernameFrom};
 use crate::model::{
-    Diagnostic, DiagnosticCode as Code, Link, SourceIdx, State, Status, Subject, Text, Texts,
-    UserId,
+    Diagnostic, DiagnosticCode as Code, IndexVec, Link, SourceIdx, State, Status, Subject, Text,
+    Texts, UserId,
 };
 
 use super::closure::RoleClosure;
@@ -48,7 +48,7 @@ pub struct Person {
     /// The email address to be, in the new state's texts.
     pub email: Text,
     /// The first source (a place among the views) and its user that says disabled.
-    pub disabled: Option<(u16, u32)>,
+    pub disabled: Option<(u16, DirUserIdx)>,
 }
 
 /// One source's user that is a person.
@@ -58,8 +58,8 @@ pub struct PersonLink {
     pub person: u32,
     /// A place among the views.
     pub view: u16,
-    /// A place among the directory's users.
-    pub user: u32,
+    /// The directory's user.
+    pub user: DirUserIdx,
     /// The state has no such link yet.
     pub new: bool,
     /// [`crate::model::Link::claim`] as it is to be, in the new state's texts.
@@ -125,7 +125,7 @@ struct Finder<'a, 'n> {
     terms: Vec<Terms>,
     old: &'a State,
     /// Canonical names, view by view, user by user; empty where refused.
-    names: &'n [Vec<Text>],
+    names: &'n [IndexVec<DirUserIdx, Text>],
     texts: &'n Texts,
     drafts: Vec<Draft<'n>>,
     links: Vec<PersonLink>,
@@ -151,7 +151,7 @@ pub fn find(
     warnings: &mut BTreeSet<Diagnostic>,
 ) -> People {
     let mut texts = Texts::default();
-    let names: Vec<Vec<Text>> =
+    let names: Vec<_> =
         sources.iter().map(|view| canonical_names(settings, view, &mut texts, warnings)).collect();
     let terms = sources.iter().map(|view| terms(settings, view.name)).collect();
     let mut finder = Finder {
@@ -170,7 +170,7 @@ pub fn find(
         apart: HashSet::new(),
         warnings,
     };
-    let mut unlinked: Vec<Vec<u32>> = vec![Vec::new(); sources.len()];
+    let mut unlinked: Vec<Vec<DirUserIdx>> = vec![Vec::new(); sources.len()];
     for view in finder.views(true) {
         let rest = finder.known(view);
         put(&mut unlinked, view, rest);
@@ -224,14 +224,12 @@ fn canonical_names(
     view: &SourceView<'_>,
     texts: &mut Texts,
     warnings: &mut BTreeSet<Diagnostic>,
-) -> Vec<Text> {
+) -> IndexVec<DirUserIdx, Text> {
     let directory = view.directory;
     let by = settings.called_by(view.name);
     let mut refused = 0u32;
-    let names = directory
-        .users
-        .iter()
-        .map(|user| match username::canonical(raw_name(by, directory, user)) {
+    let names =
+        directory.users.map(|user| match username::canonical(raw_name(by, directory, user)) {
             Ok(name) => texts.add(&name),
             Err(why) => {
                 refused += 1;
@@ -245,8 +243,7 @@ fn canonical_names(
                 }
                 Text::EMPTY
             }
-        })
-        .collect();
+        });
     if refused > MOST_NAMED {
         let more = refused - MOST_NAMED;
         let message = format!("{more} more users are not provisioned for their names");
@@ -272,8 +269,8 @@ impl<'a, 'n> Finder<'a, 'n>
 where
     'a: 'n,
 {
-    fn name_of(&self, view: u16, user: u32) -> Option<&'n str> {
-        let text = self.names.get(view as usize)?.get(user as usize).copied()?;
+    fn name_of(&self, view: u16, user: DirUserIdx) -> Option<&'n str> {
+        let text = self.names.get(view as usize)?.get(user).copied()?;
         Some(self.texts.get(text)).filter(|name| !name.is_empty())
     }
 
@@ -334,11 +331,11 @@ where
     }
 
     /// Finds those of a view whom the state knows by external id. Returns the others.
-    fn known(&mut self, view: u16) -> Vec<u32> {
+    fn known(&mut self, view: u16) -> Vec<DirUserIdx> {
         let Some(source) = self.sources.get(usize::from(view)) else { return Vec::new() };
         let by_ext = self.by_ext(view);
         let mut rest = Vec::new();
-        for (index, user) in (0u32..).zip(&source.directory.users) {
+        for (index, user) in source.directory.users.numbered() {
             match by_ext.get(source.directory.text(user.ext)) {
                 Some(link) => self.recognise(link.place, view, index, false),
                 None => rest.push(index),
@@ -355,7 +352,7 @@ where
     }
 
     /// Takes the view's user for the old one at `place`.
-    fn recognise(&mut self, place: u32, view: u16, user: u32, new: bool) {
+    fn recognise(&mut self, place: u32, view: u16, user: DirUserIdx, new: bool) {
         let claim = self.name_of(view, user);
         let draft = match self.draft_of.get(place as usize).copied() {
             Some(draft) if draft != NOBODY => draft,
@@ -369,7 +366,7 @@ where
         self.link(draft, view, user, new);
     }
 
-    fn link(&mut self, person: u32, view: u16, user: u32, new: bool) {
+    fn link(&mut self, person: u32, view: u16, user: DirUserIdx, new: bool) {
         if !self.linkable(view, user) {
             self.apart.insert(person);
         }
@@ -377,9 +374,9 @@ where
     }
 
     /// Whether the view's user may be somebody whom another source lists too.
-    fn linkable(&self, view: u16, user: u32) -> bool {
+    fn linkable(&self, view: u16, user: DirUserIdx) -> bool {
         let source = self.sources.get(usize::from(view));
-        let row = source.and_then(|source| source.directory.users.get(user as usize));
+        let row = source.and_then(|source| source.directory.users.get(user));
         row.is_none_or(|row| row.linkable)
     }
 
@@ -416,7 +413,7 @@ where
     /// Settles what those known by id are called. Who keeps a name goes before who wants it, and
     /// nobody takes a name by which another source knows somebody whom nobody here is: that account
     /// would be linked to whoever has its name, and give them its roles.
-    fn name_known(&mut self, absent: &Absent<'_>, unlinked: &[Vec<u32>]) {
+    fn name_known(&mut self, absent: &Absent<'_>, unlinked: &[Vec<DirUserIdx>]) {
         let mut movers: Vec<u32> = Vec::new();
         for index in 0..u32::try_from(self.drafts.len()).unwrap_or(NOBODY) {
             let Some(draft) = self.drafts.get(index as usize).copied() else { continue };
@@ -469,7 +466,7 @@ where
 
     /// Of those who want another name, those who want one that an account bears which nobody is
     /// linked to, in a source where they are not known themselves.
-    fn borne_elsewhere(&self, movers: &[u32], unlinked: &[Vec<u32>]) -> HashSet<u32> {
+    fn borne_elsewhere(&self, movers: &[u32], unlinked: &[Vec<DirUserIdx>]) -> HashSet<u32> {
         let mut bearers: HashMap<&str, Vec<u16>> = HashMap::new();
         for index in movers {
             if let Some(claim) = self.drafts.get(*index as usize).and_then(|draft| draft.claim) {
@@ -627,7 +624,7 @@ where
                 }
                 at += 1;
                 let Some(source) = self.sources.get(usize::from(link.view)) else { continue };
-                let Some(row) = source.directory.users.get(link.user as usize) else { continue };
+                let Some(row) = source.directory.users.get(link.user) else { continue };
                 // Whoever gives roles only has no say in the rest.
                 if !terms.get(usize::from(link.view)).is_some_and(|it| it.lifecycle) {
                     continue;

@@ -7,7 +7,7 @@ use regex::{Regex, RegexBuilder};
 use super::settings::{Mapping, MappingRule, Names, Settings, SourceTerms};
 use super::template::TemplateError;
 use super::template::expand;
-use crate::directory::{Directory, Interest, Kind, RefRow, dn, value};
+use crate::directory::{Directory, Interest, Kind, RefIdx, RefRow, dn, value};
 use crate::model::ExternalRef;
 
 /// A name as directories compare it: case, width, repeated and outer spaces do not count.
@@ -41,12 +41,12 @@ impl Ready<'_> {
         &self,
         rules: &Rules<'_>,
         directory: &Directory,
-        reference: u32,
+        reference: RefIdx,
     ) -> Vec<Result<String, TemplateError>> {
         let Some(regex) = &self.regex else {
             return self.mapping.roles.iter().cloned().map(Ok).collect();
         };
-        let Some(group) = directory.refs.get(reference as usize) else { return Vec::new() };
+        let Some(group) = directory.refs.get(reference) else { return Vec::new() };
         let norm = || Some(directory.text(group.norm)).filter(|_| rules.fold);
         let filled = |role: &String| {
             expand(role, regex, directory.text(group.identity))
@@ -238,7 +238,7 @@ impl Interest for Rules<'_> {
 pub(super) fn templated_names(rules: &Rules<'_>, directory: &Directory) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let template = |name: &str| rules.settings.templates.iter().any(|t| t.regex.is_match(name));
-    for (index, reference) in (0u32..).zip(&directory.refs) {
+    for (index, reference) in directory.refs.numbered() {
         let name = directory.text(reference.name);
         match reference.kind {
             Kind::RealmRole | Kind::ClientRole if !name.is_empty() && template(name) => {

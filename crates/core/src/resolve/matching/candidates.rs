@@ -1,12 +1,12 @@
 //! What the rules name: every role that a rule comes to for a thing, and by what the rule reaches the
 //! thing. Nothing is kept out here.
 
-use crate::directory::{Directory, Kind};
+use crate::directory::{Directory, Kind, RefIdx};
 use crate::model::RoleIdx;
 use crate::resolve::template::TemplateError;
 
 use super::Matched;
-use crate::resolve::doubt::Doubts;
+use crate::resolve::doubt::{DoubtIdx, Doubts};
 use crate::resolve::roles::Roles;
 use crate::resolve::rules::{Ready, Rules, Thing};
 use crate::resolve::settings::MappingRule;
@@ -43,7 +43,7 @@ pub(super) struct Candidate {
     /// The role that it comes to.
     pub role: Result<RoleIdx, NoRole>,
     /// What it names the thing by is in doubt: the doubt's number.
-    pub doubt: Option<u32>,
+    pub doubt: Option<DoubtIdx>,
 }
 
 /// Looks for candidates in one source.
@@ -56,7 +56,7 @@ pub(super) struct Candidates<'a> {
 
 impl Candidates<'_> {
     /// Those of the thing at `index`. Which rules matched something is noted in `matched`.
-    pub fn of(&self, index: u32, thing: &Thing<'_>, matched: &mut Matched) -> Vec<Candidate> {
+    pub fn of(&self, index: RefIdx, thing: &Thing<'_>, matched: &mut Matched) -> Vec<Candidate> {
         let mut found = Vec::new();
         self.by_bare_name(thing, matched, &mut found);
         for ready in self.rules.mappings.iter().filter(|it| self.rules.hits(it, thing)) {
@@ -85,7 +85,7 @@ impl Candidates<'_> {
     fn by_mapping(
         &self,
         ready: &Ready<'_>,
-        index: u32,
+        index: RefIdx,
         thing: &Thing<'_>,
         found: &mut Vec<Candidate>,
     ) {
@@ -111,7 +111,7 @@ impl Candidates<'_> {
         }
     }
 
-    fn doubt_about(&self, rule: &MappingRule, thing: &Thing<'_>) -> Option<u32> {
+    fn doubt_about(&self, rule: &MappingRule, thing: &Thing<'_>) -> Option<DoubtIdx> {
         match rule {
             MappingRule::GroupName(_) => self.doubts.about_name(&self.rules.bare(thing.name)),
             MappingRule::Group(_) | MappingRule::GroupRegex { .. } | MappingRule::ClientRole(_) => {

@@ -117,9 +117,9 @@ impl Kit {
         let pairs = [(rules, &self.directory)];
         let roles = universe(&settings, &pairs, &[], false, &mut BTreeSet::new());
         let [(rules, directory)] = &pairs;
-        let doubts = Doubts::of(directory);
+        let doubts = Doubts::of(directory).unwrap();
         let candidates = Candidates { rules, directory, roles: &roles, doubts: &doubts };
-        for (index, row) in (0u32..).zip(&directory.refs) {
+        for (index, row) in directory.refs.numbered() {
             if directory.text(row.identity) != identity {
                 continue;
             }

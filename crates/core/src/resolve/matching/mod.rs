@@ -10,10 +10,10 @@ mod refusals;
 
 use std::collections::BTreeSet;
 
-use crate::directory::Directory;
-use crate::model::{Diagnostic, DiagnosticCode as Code, Mode, RoleIdx, Subject};
+use crate::directory::{Directory, RefIdx};
+use crate::model::{Diagnostic, DiagnosticCode as Code, IndexVec, Mode, RoleIdx, Subject, TooMany};
 
-use super::doubt::Doubts;
+use super::doubt::{DoubtIdx, Doubts};
 use super::roles::Roles;
 use super::rules::{Rules, Thing, folded};
 use super::settings::Settings;
@@ -31,18 +31,18 @@ pub struct Given {
     pub rule: String,
     /// The rule reaches the reference by a name in doubt (its number): nobody gains the role so,
     /// and who holds it through that name keeps it.
-    pub doubt: Option<u32>,
+    pub doubt: Option<DoubtIdx>,
 }
 
 /// What rules make of one source's refs.
 #[derive(Debug, Default)]
 pub struct Matched {
-    /// Parallel to [`Directory::refs`].
-    pub gives: Vec<Vec<Given>>,
+    /// What each reference of the directory gives.
+    pub gives: IndexVec<RefIdx, Vec<Given>>,
     /// What is in doubt in the source, whether or not a rule names it.
     pub doubts: Doubts,
     /// The doubts that stand before a role, with the roles.
-    pub doubted: BTreeSet<(u32, RoleIdx)>,
+    pub doubted: BTreeSet<(DoubtIdx, RoleIdx)>,
     /// Numbers of the mappings that matched something.
     pub mappings_used: BTreeSet<usize>,
     /// External names of declared roles that matched something.
@@ -50,17 +50,19 @@ pub struct Matched {
 }
 
 /// Lays the rules over a source's refs.
-#[must_use]
+///
+/// # Errors
+/// There is more in doubt than can be numbered.
 pub fn matches(
     rules: &Rules<'_>,
     directory: &Directory,
     roles: &Roles,
     warnings: &mut BTreeSet<Diagnostic>,
-) -> Matched {
-    let doubts = Doubts::of(directory);
+) -> Result<Matched, TooMany> {
+    let doubts = Doubts::of(directory)?;
     let mut matched = Matched::default();
     let candidates = Candidates { rules, directory, roles, doubts: &doubts };
-    for (index, row) in (0u32..).zip(&directory.refs) {
+    let gives = directory.refs.map_numbered(|index, row| {
         let path = directory.path(index);
         let thing = Thing::of(directory, row, &path);
         let mut gives = Vec::new();
@@ -81,13 +83,13 @@ pub fn matches(
         }
         gives.sort();
         gives.dedup();
-        matched.gives.push(gives);
-    }
-    let told: BTreeSet<u32> = matched.doubted.iter().map(|(doubt, _)| *doubt).collect();
-    for doubt in told.iter().filter_map(|doubt| doubts.list.get(*doubt as usize)) {
+        gives
+    });
+    let told: BTreeSet<DoubtIdx> = matched.doubted.iter().map(|(doubt, _)| *doubt).collect();
+    for doubt in told.iter().filter_map(|doubt| doubts.list.get(*doubt)) {
         warnings.insert(doubt.diagnostic(rules.source()));
     }
-    Matched { doubts, ..matched }
+    Ok(Matched { gives, doubts, ..matched })
 }
 
 /// Rules that matched nothing in any source that was looked at, as warnings.

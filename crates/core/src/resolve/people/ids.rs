@@ -8,7 +8,7 @@
 
 use hashbrown::HashMap;
 
-use crate::directory::value;
+use crate::directory::{DirUserIdx, value};
 
 use super::{Finder, Known};
 
@@ -21,9 +21,9 @@ where
     pub(super) fn with_ids_now(
         &self,
         view: u16,
-        users: &[u32],
+        users: &[DirUserIdx],
         by_ext: &HashMap<&'a str, Known>,
-    ) -> HashMap<u32, Known> {
+    ) -> HashMap<DirUserIdx, Known> {
         if users.is_empty() || by_ext.is_empty() || !self.terms_of(view).without_ids {
             return HashMap::new();
         }
@@ -37,14 +37,14 @@ where
             *ways.entry(link.place).or_default() += 1;
         }
         let mut bearers: HashMap<&str, u32> = HashMap::new();
-        for index in 0..u32::try_from(directory.users.len()).unwrap_or(u32::MAX) {
+        for (index, _) in directory.users.numbered() {
             if let Some(name) = self.name_of(view, index) {
                 *bearers.entry(name).or_default() += 1;
             }
         }
         let mut found = HashMap::new();
         for index in users {
-            let Some(row) = directory.users.get(*index as usize) else { continue };
+            let Some(row) = directory.users.get(*index) else { continue };
             let Some(name) = self.name_of(view, *index) else { continue };
             let username = directory.text(row.username);
             let folded = value::folded(username);

@@ -2,7 +2,7 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::directory::DirUser;
+use crate::directory::{DirUser, DirUserIdx};
 use crate::model::username::UsernameFrom;
 use crate::model::{Diagnostic, DiagnosticCode as Code, Subject, UserId};
 
@@ -31,11 +31,11 @@ impl Acquaintances {
         &self,
         finder: &Finder<'_, '_>,
         view: u16,
-        user: u32,
+        user: DirUserIdx,
         name: &str,
     ) -> Option<u32> {
         let source = finder.sources.get(usize::from(view))?;
-        let row = source.directory.users.get(user as usize)?;
+        let row = source.directory.users.get(user)?;
         match self.link_by {
             LinkBy::Username => finder.taken.get(name).copied().filter(|person| {
                 let any_name = finder.settings.username == UsernameFrom::Username;
@@ -69,7 +69,7 @@ where
     'a: 'n,
 {
     /// Finds out about those whom the state does not know by id.
-    pub(super) fn meet(&mut self, view: u16, users: &[u32], absent: &Absent<'_>) {
+    pub(super) fn meet(&mut self, view: u16, users: &[DirUserIdx], absent: &Absent<'_>) {
         let Some(source) = self.sources.get(usize::from(view)) else { return };
         let mut namesakes: HashMap<&str, u32> = HashMap::new();
         for user in users {
@@ -119,7 +119,7 @@ where
     }
 
     /// What tells who of a view's newcomers is whom.
-    pub(super) fn acquaintances(&self, view: u16, users: &[u32]) -> Acquaintances {
+    pub(super) fn acquaintances(&self, view: u16, users: &[DirUserIdx]) -> Acquaintances {
         let link_by = self.terms_of(view).link_by;
         let by_username = link_by == LinkBy::Username;
         // With `username = "email"` a name is an address: nobody becomes another source's person
@@ -165,7 +165,7 @@ where
     fn vouchers(&self) -> impl Iterator<Item = (u16, u32, &'a DirUser)> {
         self.links.iter().filter_map(|link| {
             let view = self.sources.get(usize::from(link.view))?;
-            let row = view.directory.users.get(link.user as usize)?;
+            let row = view.directory.users.get(link.user)?;
             self.terms_of(link.view).lifecycle.then_some((link.view, link.person, row))
         })
     }
@@ -211,7 +211,7 @@ where
         self.settings.username == UsernameFrom::Username || row.email_verified
     }
 
-    fn newcomer(&mut self, view: u16, user: u32, name: &'n str, absent: &Absent<'_>) {
+    fn newcomer(&mut self, view: u16, user: DirUserIdx, name: &'n str, absent: &Absent<'_>) {
         let Some(source) = self.sources.get(usize::from(view)) else { return };
         let mut place = NOBODY;
         if let Some((old, maybe_there)) = absent.by_name.get(name).copied() {
@@ -232,9 +232,9 @@ where
     /// Whether a newcomer is the person of that name whom no source lists: one whose sources are
     /// not asked any more, none of which is this one. Where they are asked and do not list the
     /// person, that one is gone, and a stranger may have taken the name.
-    fn moved_here(&self, view: u16, user: u32, old: u32, absent: &Absent<'_>) -> bool {
+    fn moved_here(&self, view: u16, user: DirUserIdx, old: u32, absent: &Absent<'_>) -> bool {
         let Some(source) = self.sources.get(usize::from(view)) else { return false };
-        let Some(row) = source.directory.users.get(user as usize) else { return false };
+        let Some(row) = source.directory.users.get(user) else { return false };
         let configured = |name: &&str| self.settings.sources.iter().any(|it| it.name == *name);
         let elsewhere = absent
             .sources
@@ -274,9 +274,9 @@ where
     }
 
     /// Verified addresses, lower case, that several of `users` have: nobody can tell whose.
-    fn shared_emails(&self, view: u16, users: &[u32]) -> HashSet<String> {
+    fn shared_emails(&self, view: u16, users: &[DirUserIdx]) -> HashSet<String> {
         let Some(source) = self.sources.get(usize::from(view)) else { return HashSet::new() };
-        let rows = users.iter().filter_map(|user| source.directory.users.get(*user as usize));
+        let rows = users.iter().filter_map(|user| source.directory.users.get(*user));
         let mut once: HashSet<String> = HashSet::new();
         rows.filter(|row| row.email_verified)
             .map(|row| source.directory.text(row.email).to_lowercase())

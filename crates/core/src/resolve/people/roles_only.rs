@@ -4,6 +4,7 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::{Finder, NOBODY};
+use crate::directory::DirUserIdx;
 use crate::model::{Diagnostic, DiagnosticCode as Code, Subject};
 
 impl<'a, 'n> Finder<'a, 'n>
@@ -12,11 +13,11 @@ where
 {
     /// Links those of a view whom the state knows by external id and whom another source lists.
     /// Returns those whom it does not know, and how many it knows that nobody else lists.
-    pub(super) fn known_to_others(&mut self, view: u16) -> (Vec<u32>, u64) {
+    pub(super) fn known_to_others(&mut self, view: u16) -> (Vec<DirUserIdx>, u64) {
         let Some(source) = self.sources.get(usize::from(view)) else { return (Vec::new(), 0) };
         let by_ext = self.by_ext(view);
         let (mut rest, mut alone) = (Vec::new(), 0);
-        for (index, user) in (0u32..).zip(&source.directory.users) {
+        for (index, user) in source.directory.users.numbered() {
             let Some(link) = by_ext.get(source.directory.text(user.ext)) else {
                 rest.push(index);
                 continue;
@@ -40,7 +41,7 @@ where
     }
 
     /// Links the others of a view to those whom other sources list, and counts whom none does.
-    pub(super) fn join(&mut self, view: u16, users: &[u32], mut alone: u64) {
+    pub(super) fn join(&mut self, view: u16, users: &[DirUserIdx], mut alone: u64) {
         let Some(source) = self.sources.get(usize::from(view)) else { return };
         let acquaintances = self.acquaintances(view, users);
         let mut here: HashSet<u32> =
