@@ -27,7 +27,7 @@ use crate::model::{Diagnostic, IndexVec, TooMany};
 
 idpsyncd_core::list_place! {
     /// The place of a group among those that were read.
-    GroupIdx(u32) of "groups of a directory"
+    GroupIdx of "groups of a directory"
 }
 
 /// A group as it was read.

@@ -85,25 +85,30 @@ macro_rules! place {
     };
 }
 
-/// Makes a place in an [`IndexVec`] a type of its own that is written nowhere: only lists make one.
+/// Makes a place in an [`IndexVec`] a type of its own that is written nowhere: only lists make one. An
+/// `Option` of it costs no more than it does.
 #[macro_export]
 macro_rules! list_place {
-    ($(#[$doc:meta])* $name:ident($raw:ty) of $of:literal) => {
+    ($(#[$doc:meta])* $name:ident($int:ty, $nonzero:ty) of $of:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
-        pub struct $name($raw);
+        pub struct $name($nonzero);
 
         impl $crate::model::index::Place for $name {
             const OF: &'static str = $of;
 
             fn from_place(at: usize) -> Option<Self> {
-                <$raw>::try_from(at).ok().map($name)
+                let next = <$int>::try_from(at).ok()?.checked_add(1)?;
+                <$nonzero>::new(next).map($name)
             }
 
             fn place(self) -> usize {
-                self.0 as usize
+                (self.0.get() - 1) as usize
             }
         }
+    };
+    ($(#[$doc:meta])* $name:ident of $of:literal) => {
+        $crate::list_place! { $(#[$doc])* $name(u32, std::num::NonZeroU32) of $of }
     };
 }
 
@@ -293,6 +298,11 @@ impl<I: Place, T> IndexVec<I, T> {
         IndexVec { items, of: PhantomData }
     }
 
+    /// The numbers, in order.
+    pub fn indices(&self) -> impl Iterator<Item = I> + use<I, T> {
+        (0..self.items.len()).filter_map(I::from_place)
+    }
+
     /// Each its own number.
     #[must_use]
     pub fn places(&self) -> IndexVec<I, I> {
@@ -402,6 +412,19 @@ mod tests {
     place! {
         /// A small one.
         Small(u8) of "small things"
+    }
+
+    list_place! {
+        /// Of lists alone.
+        Unwritten(u16, std::num::NonZeroU16) of "places"
+    }
+
+    #[test]
+    fn what_only_lists_make_costs_nothing_where_there_is_none() {
+        assert_eq!(size_of::<Option<Unwritten>>(), 2);
+        let all = 0..usize::from(u16::MAX);
+        assert!(all.clone().all(|at| Unwritten::from_place(at).unwrap().place() == at));
+        assert_eq!(Unwritten::from_place(all.end), None);
     }
 
     #[test]

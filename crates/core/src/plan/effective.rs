@@ -27,7 +27,7 @@ impl RoleSetId {
 
 list_place! {
     /// The place of a set of effective roles in an [`Effective`].
-    EffectiveIdx(u32) of "sets of effective roles"
+    EffectiveIdx of "sets of effective roles"
 }
 
 /// Everyone's effective roles: distinct sets, and which one each user has.

@@ -170,8 +170,8 @@ fn lost_pairs(case: &Case<'_>, causes: &Causes<'_>) -> Result<BTreeSet<Pair>, In
             if replaced {
                 let heirs = same_name.get_or_insert_with(|| by_name(case.new));
                 let name = case.old.texts.get(user.username);
-                let heir = heirs.get(name).copied().unwrap_or(usize::MAX);
-                if case.after.roles(heir).binary_search(&role).is_ok() {
+                let inherited = |heir: &usize| case.after.roles(*heir).binary_search(&role).is_ok();
+                if heirs.get(name).is_some_and(inherited) {
                     continue;
                 }
             }

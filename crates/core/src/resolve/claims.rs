@@ -3,9 +3,10 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::model::{Change, SourceIdx, State, Text, TooMany, UserId};
+use crate::model::index::Place as _;
+use crate::model::{Change, IndexVec, SourceIdx, State, Text, TooMany, UserId};
 
-use super::people::{People, SourceView};
+use super::people::{People, SourceView, ViewIdx};
 
 /// What a source calls one account that the state knows.
 struct Account<'a> {
@@ -21,29 +22,31 @@ struct Account<'a> {
 pub fn settle(
     old: &State,
     people: &People,
-    sources: &[SourceView<'_>],
+    sources: &IndexVec<ViewIdx, SourceView<'_>>,
     state: &mut State,
     changes: &mut Vec<Change>,
 ) -> Result<(), TooMany> {
     let kept = old.links.iter().filter(|link| link.claim.is_some()).map(|link| link.user);
     let mut concerned: HashSet<UserId> = kept.collect();
-    let user_of = |person: u32| {
-        let place = people.persons.get(person as usize)?.old?;
-        old.users.get(place as usize).map(|user| user.id)
+    let user_of = |person| {
+        let place = people.persons.get(person)?.old?;
+        old.users.get(place.place()).map(|user| user.id)
     };
     let claimed = people.links.iter().filter(|link| link.claim.is_some());
     concerned.extend(claimed.filter_map(|link| user_of(link.person)));
     if concerned.is_empty() {
         return Ok(());
     }
-    let places: Vec<SourceIdx> =
-        sources.iter().map(|view| state.source(view.name)).collect::<Result<_, _>>()?;
+    let mut places: IndexVec<ViewIdx, SourceIdx> = IndexVec::with_capacity(sources.len());
+    for view in sources {
+        places.push(state.source(view.name)?)?;
+    }
     let mut accounts: HashMap<UserId, Vec<Account<'_>>> = HashMap::new();
     for link in people.links.iter().filter(|link| !link.new) {
         let Some(user) = user_of(link.person).filter(|user| concerned.contains(user)) else {
             continue;
         };
-        let at = usize::from(link.view);
+        let at = link.view;
         let (Some(source), Some(view)) = (places.get(at).copied(), sources.get(at)) else {
             continue;
         };

@@ -19,7 +19,7 @@ use super::rules::folded;
 
 list_place! {
     /// A place in [`Doubts::list`].
-    DoubtIdx(u32) of "names in doubt in one source"
+    DoubtIdx of "names in doubt in one source"
 }
 
 /// One name in doubt.

@@ -5,14 +5,14 @@ use std::collections::{BTreeSet, HashSet};
 use crate::directory::DirUserIdx;
 use crate::model::index::Place as _;
 use crate::model::{
-    Cause, Change, Grant, GrantKind, Inconsistent, Link, LocalIdx, Mode, Reason, ReasonIdx, Role,
-    RoleIdx, RoleMap, RoleSetId, SetIdx, SourceIdx, State, Status, Text, Time, TooMany, User,
-    UserId,
+    Cause, Change, Grant, GrantKind, Inconsistent, IndexVec, Link, LocalIdx, Mode, Reason,
+    ReasonIdx, Role, RoleIdx, RoleMap, RoleSetId, SetIdx, SourceIdx, State, Status, Text, Time,
+    TooMany, User, UserId,
 };
 
 use super::current::CurrentMatches;
 use super::gaps::Gaps;
-use super::people::{People, Person, PersonLink, SourceView};
+use super::people::{OldIdx, People, Person, PersonLink, SourceView, ViewIdx};
 use super::roles::Roles;
 use super::settings::Settings;
 
@@ -76,7 +76,7 @@ pub struct Resolver<'a> {
     /// Every role a change can name.
     pub roles: &'a Roles,
     /// What the sources say.
-    pub sources: &'a [SourceView<'a>],
+    pub sources: &'a IndexVec<ViewIdx, SourceView<'a>>,
     /// What nobody has ever read in full.
     pub gaps: &'a Gaps<'a>,
     /// Roles that somebody may hold through a reference whose members nobody has read in full.
@@ -103,20 +103,20 @@ impl<'a> Resolver<'a> {
     /// # Errors
     /// A grant is of a role that the old state has not, or there are no numbers left for newcomers.
     pub fn run(&mut self, people: &People) -> Result<(), Inconsistent> {
-        let views: Vec<SourceIdx> = self
-            .sources
-            .iter()
-            .map(|view| self.state.source(view.name))
-            .collect::<Result<_, _>>()?;
-        let mut persons = people.persons.iter().zip(0u32..).peekable();
+        let mut views = IndexVec::with_capacity(self.sources.len());
+        for view in self.sources {
+            views.push(self.state.source(view.name)?)?;
+        }
+        let mut persons = people.persons.numbered().peekable();
         let mut links = people.links.as_slice();
         let mut grants = self.old.grants.as_slice();
         let maybe_there = self.maybe_there();
-        for (place, user) in (0u32..).zip(&self.old.users) {
+        for (place, user) in self.old.users.iter().enumerate() {
+            let place = OldIdx::from_place(place).ok_or(TooMany(OldIdx::OF))?;
             let held = take_while(&mut grants, |grant| grant.user == user.id);
             let held = &self.moved.grants(held)?[..];
-            match persons.next_if(|(person, _)| person.old == Some(place)) {
-                Some((person, index)) => {
+            match persons.next_if(|(_, person)| person.old == Some(place)) {
+                Some((index, person)) => {
                     let links = take_while(&mut links, |link| link.person == index);
                     self.present(user, person, links, held, &views)?;
                 }
@@ -127,7 +127,7 @@ impl<'a> Resolver<'a> {
                 None => self.absent(user, held)?,
             }
         }
-        for (person, index) in persons {
+        for (index, person) in persons {
             let links = take_while(&mut links, |link| link.person == index);
             self.newcomer(person, links, &views)?;
         }
@@ -136,13 +136,13 @@ impl<'a> Resolver<'a> {
     }
 
     /// Takes away links that an id has taken the place of.
-    fn forget(&mut self, outgrown: &[(u32, SourceIdx, Text)]) {
+    fn forget(&mut self, outgrown: &[(OldIdx, SourceIdx, Text)]) {
         if outgrown.is_empty() {
             return;
         }
         let mut gone = HashSet::new();
         for (place, source, ext) in outgrown {
-            let Some(user) = self.old.users.get(*place as usize).map(|user| user.id) else {
+            let Some(user) = self.old.users.get(place.place()).map(|user| user.id) else {
                 continue;
             };
             gone.insert((user, *source, *ext));
@@ -176,7 +176,7 @@ impl<'a> Resolver<'a> {
         person: &Person,
         links: &[PersonLink],
         held: &[Grant],
-        views: &[SourceIdx],
+        views: &IndexVec<ViewIdx, SourceIdx>,
     ) -> Result<(), Inconsistent> {
         if person.name != user.username {
             self.changes.push(Change::UserRenamed { user: user.id, old: user.username });
@@ -228,14 +228,14 @@ impl<'a> Resolver<'a> {
         self.reconcile(user.id, held, &wanted, &seen)
     }
 
-    fn disabled_by(&self, (view, _): (u16, DirUserIdx)) -> Option<String> {
-        self.sources.get(usize::from(view)).map(|source| source.name.to_owned())
+    fn disabled_by(&self, (view, _): (ViewIdx, DirUserIdx)) -> Option<String> {
+        self.sources.get(view).map(|source| source.name.to_owned())
     }
 
-    fn disable(&mut self, user: UserId, by: &str, (view, at): (u16, DirUserIdx)) {
+    fn disable(&mut self, user: UserId, by: &str, (view, at): (ViewIdx, DirUserIdx)) {
         let federation = self
             .sources
-            .get(usize::from(view))
+            .get(view)
             .and_then(|source| {
                 let row = source.directory.users.get(at)?;
                 Some(source.directory.text(row.federation))
@@ -249,7 +249,7 @@ impl<'a> Resolver<'a> {
         &mut self,
         person: &Person,
         links: &[PersonLink],
-        views: &[SourceIdx],
+        views: &IndexVec<ViewIdx, SourceIdx>,
     ) -> Result<(), Inconsistent> {
         let id = self.state.next_user;
         self.state.next_user = id.next().ok_or(TooMany("users"))?;
@@ -270,11 +270,15 @@ impl<'a> Resolver<'a> {
         self.reconcile(id, &[], &wanted, &[])
     }
 
-    fn add_links(&mut self, user: UserId, links: &[PersonLink], views: &[SourceIdx]) {
+    fn add_links(
+        &mut self,
+        user: UserId,
+        links: &[PersonLink],
+        views: &IndexVec<ViewIdx, SourceIdx>,
+    ) {
         for link in links.iter().filter(|link| link.new) {
-            let view = usize::from(link.view);
-            let (Some(source), Some(view)) = (views.get(view).copied(), self.sources.get(view))
-            else {
+            let at = link.view;
+            let (Some(source), Some(view)) = (views.get(at).copied(), self.sources.get(at)) else {
                 continue;
             };
             let Some(row) = view.directory.users.get(link.user) else { continue };
@@ -286,7 +290,7 @@ impl<'a> Resolver<'a> {
 
     /// The sources that list the person with these links.
     fn seen(&self, links: &[PersonLink]) -> Vec<&'a str> {
-        let views = links.iter().filter_map(|link| self.sources.get(usize::from(link.view)));
+        let views = links.iter().filter_map(|link| self.sources.get(link.view));
         views.map(|view| view.name).collect()
     }
 
@@ -298,7 +302,7 @@ impl<'a> Resolver<'a> {
     ) -> Result<Vec<(RoleIdx, SetIdx)>, Inconsistent> {
         let mut closure = Vec::new();
         for link in links {
-            if let Some(source) = self.sources.get(usize::from(link.view)) {
+            if let Some(source) = self.sources.get(link.view) {
                 source.closure.of_user(link.user, &mut closure);
                 self.kept_in_doubt(source, link.user, held, &mut closure)?;
             }

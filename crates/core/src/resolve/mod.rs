@@ -31,7 +31,7 @@ use std::collections::HashMap;
 use crate::directory::Directory;
 use crate::model::index::Place as _;
 use crate::model::{
-    Change, Diagnostic, DiagnosticCode as Code, Inconsistent, State, Subject, Time,
+    Change, Diagnostic, DiagnosticCode as Code, Inconsistent, IndexVec, State, Subject, Time,
 };
 use current::CurrentMatches;
 
@@ -105,7 +105,7 @@ pub fn resolve(
     let mut matched = Vec::new();
     let mut unknown_roles = BTreeSet::new();
     let mut current = CurrentMatches::default();
-    let mut sources = Vec::new();
+    let mut sources = IndexVec::with_capacity(pairs.len());
     for (rules, directory) in &pairs {
         let mut found = matching::matches(rules, directory, &roles, &mut warnings)?;
         let closure =
@@ -113,7 +113,7 @@ pub fn resolve(
         unknown_roles.extend(closure.unknown.iter().copied());
         let doubts = std::mem::take(&mut found.doubts);
         matched.push(found);
-        sources.push(people::SourceView { name: rules.source(), directory, closure, doubts });
+        sources.push(people::SourceView { name: rules.source(), directory, closure, doubts })?;
     }
     if !unknown_roles.is_empty() {
         for (source, found) in sources.iter().zip(&matched) {
@@ -134,7 +134,7 @@ pub fn resolve(
     }
     drop(matched);
 
-    let people = people::find(settings, &sources, &gaps, old, &mut state, &mut warnings);
+    let people = people::find(settings, &sources, &gaps, old, &mut state, &mut warnings)?;
     let mut resolver = grants::Resolver {
         settings,
         roles: &roles,

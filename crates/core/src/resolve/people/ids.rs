@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 
 use crate::directory::{DirUserIdx, value};
 
-use super::{Finder, Known};
+use super::{Finder, Known, OldIdx, ViewIdx};
 
 impl<'a, 'n> Finder<'a, 'n>
 where
@@ -20,19 +20,19 @@ where
     /// alone, with how.
     pub(super) fn with_ids_now(
         &self,
-        view: u16,
+        view: ViewIdx,
         users: &[DirUserIdx],
         by_ext: &HashMap<&'a str, Known>,
     ) -> HashMap<DirUserIdx, Known> {
         if users.is_empty() || by_ext.is_empty() || !self.terms_of(view).without_ids {
             return HashMap::new();
         }
-        let Some(source) = self.sources.get(usize::from(view)) else { return HashMap::new() };
+        let Some(source) = self.sources.get(view) else { return HashMap::new() };
         let directory = source.directory;
         let listed = |ext: &str| {
             directory.users.binary_search_by(|user| directory.text(user.ext).cmp(ext)).is_ok()
         };
-        let mut ways: HashMap<u32, u32> = HashMap::new();
+        let mut ways: HashMap<OldIdx, u32> = HashMap::new();
         for link in by_ext.values() {
             *ways.entry(link.place).or_default() += 1;
         }
@@ -63,7 +63,7 @@ where
                     alive
                         && !listed(stand_in)
                         && ways.get(&link.place) == Some(&1)
-                        && self.old_name(link.place) == name
+                        && self.old_name(link.place) == Some(name)
                 });
             if let Some((_, link)) = known {
                 found.insert(*index, *link);

@@ -4,22 +4,22 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::directory::{DirUser, DirUserIdx};
 use crate::model::username::UsernameFrom;
-use crate::model::{Diagnostic, DiagnosticCode as Code, Subject, UserId};
+use crate::model::{Diagnostic, DiagnosticCode as Code, Subject, TooMany, UserId};
 
 use super::super::settings::LinkBy;
-use super::{Absent, Finder, NOBODY};
+use super::{Absent, DraftIdx, Finder, OldIdx, ViewIdx};
 
 /// What it takes to tell whether a view's newcomers are somebody whom another source lists.
 pub(super) struct Acquaintances {
     link_by: LinkBy,
     /// By verified address, lower case, persons of other views; `None` where two share one.
-    by_email: HashMap<String, Option<u32>>,
+    by_email: HashMap<String, Option<DraftIdx>>,
     /// Verified addresses, lower case, that several of the newcomers have.
     shared_emails: HashSet<String>,
     /// Persons whom some verified address stands for.
-    vouched: HashSet<u32>,
+    vouched: HashSet<DraftIdx>,
     /// Persons whom a name may stand for: known in a source that links by it. Absent: everybody is.
-    by_name: Option<HashSet<u32>>,
+    by_name: Option<HashSet<DraftIdx>>,
     /// Of those whose names newcomers bear, the old users whom this source knows, or knew, by
     /// another id.
     otherwise: HashSet<UserId>,
@@ -30,11 +30,11 @@ impl Acquaintances {
     pub(super) fn same_person(
         &self,
         finder: &Finder<'_, '_>,
-        view: u16,
+        view: ViewIdx,
         user: DirUserIdx,
         name: &str,
-    ) -> Option<u32> {
-        let source = finder.sources.get(usize::from(view))?;
+    ) -> Option<DraftIdx> {
+        let source = finder.sources.get(view)?;
         let row = source.directory.users.get(user)?;
         match self.link_by {
             LinkBy::Username => finder.taken.get(name).copied().filter(|person| {
@@ -58,8 +58,8 @@ impl Acquaintances {
 
     /// Whether the source of these newcomers knew the person by another id: a new id under an old
     /// name is another person. A verified address says more than a name.
-    pub(super) fn was_otherwise(&self, finder: &Finder<'_, '_>, person: u32) -> bool {
-        let old = finder.drafts.get(person as usize).and_then(|draft| finder.old_user(draft.old));
+    pub(super) fn was_otherwise(&self, finder: &Finder<'_, '_>, person: DraftIdx) -> bool {
+        let old = finder.drafts.get(person).and_then(|draft| finder.old_of(draft));
         self.link_by == LinkBy::Username && old.is_some_and(|it| self.otherwise.contains(&it.id))
     }
 }
@@ -69,15 +69,20 @@ where
     'a: 'n,
 {
     /// Finds out about those whom the state does not know by id.
-    pub(super) fn meet(&mut self, view: u16, users: &[DirUserIdx], absent: &Absent<'_>) {
-        let Some(source) = self.sources.get(usize::from(view)) else { return };
+    pub(super) fn meet(
+        &mut self,
+        view: ViewIdx,
+        users: &[DirUserIdx],
+        absent: &Absent<'_>,
+    ) -> Result<(), TooMany> {
+        let Some(source) = self.sources.get(view) else { return Ok(()) };
         let mut namesakes: HashMap<&str, u32> = HashMap::new();
         for user in users {
             if let Some(name) = self.name_of(view, *user) {
                 *namesakes.entry(name).or_default() += 1;
             }
         }
-        let mut here: HashSet<u32> =
+        let mut here: HashSet<DraftIdx> =
             self.links.iter().filter(|link| link.view == view).map(|link| link.person).collect();
         let acquaintances = self.acquaintances(view, users);
         for user in users {
@@ -95,7 +100,7 @@ where
                 // The source itself calls that person something else now, and someone new by the
                 // old name: the gateway must not take the one for the other.
                 self.leave(stale, name);
-                self.newcomer(view, *user, name, absent);
+                self.newcomer(view, *user, name, absent)?;
                 continue;
             }
             if let Some(holder) = self.taken.get(name)
@@ -113,13 +118,14 @@ where
                 }
                 (Some(person), _) if here.insert(person) => self.link(person, view, *user, true),
                 (Some(_), _) | (None, Some(_)) => self.collision(source.name, name),
-                (None, None) => self.newcomer(view, *user, name, absent),
+                (None, None) => self.newcomer(view, *user, name, absent)?,
             }
         }
+        Ok(())
     }
 
     /// What tells who of a view's newcomers is whom.
-    pub(super) fn acquaintances(&self, view: u16, users: &[DirUserIdx]) -> Acquaintances {
+    pub(super) fn acquaintances(&self, view: ViewIdx, users: &[DirUserIdx]) -> Acquaintances {
         let link_by = self.terms_of(view).link_by;
         let by_username = link_by == LinkBy::Username;
         // With `username = "email"` a name is an address: nobody becomes another source's person
@@ -140,44 +146,45 @@ where
     }
 
     /// Whether a source calls `person` so now, not only the store.
-    fn is_called(&self, person: u32, name: &str) -> bool {
-        self.drafts.get(person as usize).is_some_and(|draft| draft.claim == Some(name))
+    fn is_called(&self, person: DraftIdx, name: &str) -> bool {
+        self.drafts.get(person).is_some_and(|draft| draft.claim == Some(name))
     }
 
     /// Who has `name` in the store although no source calls that person so any more.
-    fn stale_holder(&self, name: &str) -> Option<u32> {
+    fn stale_holder(&self, name: &str) -> Option<DraftIdx> {
         let person = *self.taken.get(name)?;
-        self.drafts.get(person as usize)?;
+        self.drafts.get(person)?;
         (!self.is_called(person, name)).then_some(person)
     }
 
     /// Lets a person go whose name another one has now.
-    fn leave(&mut self, person: u32, name: &'n str) {
+    fn leave(&mut self, person: DraftIdx, name: &'n str) {
         self.taken.remove(name);
-        if let Some(draft) = self.drafts.get_mut(person as usize) {
+        if let Some(draft) = self.drafts.get_mut(person) {
             draft.out = true;
-            let old = draft.old;
-            self.replace(old, name);
+            if let Some(old) = draft.old {
+                self.replace(old, name);
+            }
         }
     }
 
     /// Links of sources that say who is there: person, and the source's row.
-    fn vouchers(&self) -> impl Iterator<Item = (u16, u32, &'a DirUser)> {
+    fn vouchers(&self) -> impl Iterator<Item = (ViewIdx, DraftIdx, &'a DirUser)> {
         self.links.iter().filter_map(|link| {
-            let view = self.sources.get(usize::from(link.view))?;
+            let view = self.sources.get(link.view)?;
             let row = view.directory.users.get(link.user)?;
             self.terms_of(link.view).lifecycle.then_some((link.view, link.person, row))
         })
     }
 
     /// Persons whom some verified address stands for.
-    fn vouched(&self) -> HashSet<u32> {
+    fn vouched(&self) -> HashSet<DraftIdx> {
         let verified = self.vouchers().filter(|(_, _, row)| row.email_verified);
         verified.map(|(_, person, _)| person).collect()
     }
 
     /// Persons who are known in a source that links by name.
-    fn known_by_name(&self) -> HashSet<u32> {
+    fn known_by_name(&self) -> HashSet<DraftIdx> {
         self.vouchers()
             .filter(|(view, _, _)| self.terms_of(*view).link_by == LinkBy::Username)
             .map(|(_, person, _)| person)
@@ -187,19 +194,19 @@ where
     /// Of the persons called by `names`, the old users whom the state knows in this view's source.
     fn known_otherwise<'x>(
         &self,
-        view: u16,
+        view: ViewIdx,
         names: impl Iterator<Item = &'x str>,
     ) -> HashSet<UserId> {
-        let old_id = |person: &u32| {
-            let draft = self.drafts.get(*person as usize)?;
-            self.old_user(draft.old).map(|user| user.id)
+        let old_id = |person: &DraftIdx| {
+            let draft = self.drafts.get(*person)?;
+            self.old_of(draft).map(|user| user.id)
         };
         let candidates: HashSet<UserId> =
             names.filter_map(|name| self.taken.get(name)).filter_map(old_id).collect();
         if candidates.is_empty() {
             return candidates;
         }
-        let name = self.sources.get(usize::from(view)).map(|view| view.name);
+        let name = self.sources.get(view).map(|view| view.name);
         let of = |source| self.old.sources.get(source).map(String::as_str);
         let links = self.old.links.iter().filter(|link| of(link.source) == name);
         links.map(|link| link.user).filter(|user| candidates.contains(user)).collect()
@@ -211,29 +218,42 @@ where
         self.settings.username == UsernameFrom::Username || row.email_verified
     }
 
-    fn newcomer(&mut self, view: u16, user: DirUserIdx, name: &'n str, absent: &Absent<'_>) {
-        let Some(source) = self.sources.get(usize::from(view)) else { return };
-        let mut place = NOBODY;
+    fn newcomer(
+        &mut self,
+        view: ViewIdx,
+        user: DirUserIdx,
+        name: &'n str,
+        absent: &Absent<'_>,
+    ) -> Result<(), TooMany> {
+        let Some(source) = self.sources.get(view) else { return Ok(()) };
+        let mut place = None;
         if let Some((old, maybe_there)) = absent.by_name.get(name).copied() {
             if self.moved_here(view, user, old, absent) {
-                place = old;
+                place = Some(old);
             } else if maybe_there {
                 self.collision(source.name, name);
-                return;
+                return Ok(());
             } else {
                 self.replace(old, name);
             }
         }
-        let person = self.add(place, Some(name));
+        let person = self.add(place, Some(name))?;
         self.call(person, name);
         self.link(person, view, user, true);
+        Ok(())
     }
 
     /// Whether a newcomer is the person of that name whom no source lists: one whose sources are
     /// not asked any more, none of which is this one. Where they are asked and do not list the
     /// person, that one is gone, and a stranger may have taken the name.
-    fn moved_here(&self, view: u16, user: DirUserIdx, old: u32, absent: &Absent<'_>) -> bool {
-        let Some(source) = self.sources.get(usize::from(view)) else { return false };
+    fn moved_here(
+        &self,
+        view: ViewIdx,
+        user: DirUserIdx,
+        old: OldIdx,
+        absent: &Absent<'_>,
+    ) -> bool {
+        let Some(source) = self.sources.get(view) else { return false };
         let Some(row) = source.directory.users.get(user) else { return false };
         let configured = |name: &&str| self.settings.sources.iter().any(|it| it.name == *name);
         let elsewhere = absent
@@ -249,15 +269,15 @@ where
     }
 
     /// Persons of other views by verified address; `None` where two share one.
-    fn by_email(&self, view: u16) -> HashMap<String, Option<u32>> {
-        let mut found: HashMap<String, Option<u32>> = HashMap::new();
+    fn by_email(&self, view: ViewIdx) -> HashMap<String, Option<DraftIdx>> {
+        let mut found: HashMap<String, Option<DraftIdx>> = HashMap::new();
         for (other, person, row) in self.vouchers().filter(|(other, _, _)| *other != view) {
-            let Some(source) = self.sources.get(usize::from(other)) else { continue };
+            let Some(source) = self.sources.get(other) else { continue };
             let email = source.directory.text(row.email).to_lowercase();
             let usable = row.email_verified && !email.is_empty();
             if !usable
                 || self.apart.contains(&person)
-                || self.drafts.get(person as usize).is_none_or(|draft| draft.out)
+                || self.drafts.get(person).is_none_or(|draft| draft.out)
             {
                 continue;
             }
@@ -274,8 +294,8 @@ where
     }
 
     /// Verified addresses, lower case, that several of `users` have: nobody can tell whose.
-    fn shared_emails(&self, view: u16, users: &[DirUserIdx]) -> HashSet<String> {
-        let Some(source) = self.sources.get(usize::from(view)) else { return HashSet::new() };
+    fn shared_emails(&self, view: ViewIdx, users: &[DirUserIdx]) -> HashSet<String> {
+        let Some(source) = self.sources.get(view) else { return HashSet::new() };
         let rows = users.iter().filter_map(|user| source.directory.users.get(*user));
         let mut once: HashSet<String> = HashSet::new();
         rows.filter(|row| row.email_verified)

@@ -3,7 +3,7 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use super::{Finder, NOBODY};
+use super::{DraftIdx, Finder, ViewIdx};
 use crate::directory::DirUserIdx;
 use crate::model::{Diagnostic, DiagnosticCode as Code, Subject};
 
@@ -13,8 +13,8 @@ where
 {
     /// Links those of a view whom the state knows by external id and whom another source lists.
     /// Returns those whom it does not know, and how many it knows that nobody else lists.
-    pub(super) fn known_to_others(&mut self, view: u16) -> (Vec<DirUserIdx>, u64) {
-        let Some(source) = self.sources.get(usize::from(view)) else { return (Vec::new(), 0) };
+    pub(super) fn known_to_others(&mut self, view: ViewIdx) -> (Vec<DirUserIdx>, u64) {
+        let Some(source) = self.sources.get(view) else { return (Vec::new(), 0) };
         let by_ext = self.by_ext(view);
         let (mut rest, mut alone) = (Vec::new(), 0);
         for (index, user) in source.directory.users.numbered() {
@@ -22,29 +22,29 @@ where
                 rest.push(index);
                 continue;
             };
-            match self.draft_of.get(link.place as usize).copied() {
-                Some(draft) if draft != NOBODY => self.link(draft, view, index, false),
-                _ => alone += 1,
+            match self.draft_of.get(link.place).copied().flatten() {
+                Some(draft) => self.link(draft, view, index, false),
+                None => alone += 1,
             }
         }
         let with_ids = self.with_ids_now(view, &rest, &by_ext);
         rest.retain(|index| {
             let Some(link) = with_ids.get(index) else { return true };
-            let draft = self.draft_of.get(link.place as usize).copied().unwrap_or(NOBODY);
-            if draft != NOBODY {
+            let draft = self.draft_of.get(link.place).copied().flatten();
+            if let Some(draft) = draft {
                 self.link(draft, view, *index, true);
                 self.outgrow(*link);
             }
-            draft == NOBODY
+            draft.is_none()
         });
         (rest, alone)
     }
 
     /// Links the others of a view to those whom other sources list, and counts whom none does.
-    pub(super) fn join(&mut self, view: u16, users: &[DirUserIdx], mut alone: u64) {
-        let Some(source) = self.sources.get(usize::from(view)) else { return };
+    pub(super) fn join(&mut self, view: ViewIdx, users: &[DirUserIdx], mut alone: u64) {
+        let Some(source) = self.sources.get(view) else { return };
         let acquaintances = self.acquaintances(view, users);
-        let mut here: HashSet<u32> =
+        let mut here: HashSet<DraftIdx> =
             self.links.iter().filter(|link| link.view == view).map(|link| link.person).collect();
         let mut namesakes: HashMap<&str, u32> = HashMap::new();
         for user in users {
