@@ -36,7 +36,7 @@ use idpsyncd::model::{
 };
 use idpsyncd::plan::{Plan, RoleSets};
 use idpsyncd::policy::{Effect, Policy};
-use idpsyncd::routes::{On, Question};
+use idpsyncd::routes::{ActionIdx, On, Question};
 use idpsyncd::store::Commit;
 
 /// OSMO's actions (`src/utils/roles/action_registry.go`).
@@ -364,14 +364,14 @@ fn speed(path: &Path, users: u32) -> bool {
     let asked = questions(users);
     let ours = |asked: &Asked| {
         let on = asked.resource.as_deref().map_or(On::Nothing, On::Resource);
-        let action = u32::try_from(asked.action).unwrap();
+        let action = ActionIdx::at(asked.action);
         match replica.caller(&asked.by_id).0 {
             Found::Enabled(set) => replica.decide(set, None, &Question { action, on }).is_allow(),
             other => panic!("{} is {other:?}", asked.user),
         }
     };
     let some_of = |asked: &Asked| {
-        let action = u32::try_from(asked.action).unwrap();
+        let action = ActionIdx::at(asked.action);
         let by_name = replica.user(&asked.user);
         let Found::Enabled(set) = by_name else { panic!("unknown") };
         replica.decide(set, None, &Question { action, on: On::SomeOf("pool") }).is_allow()

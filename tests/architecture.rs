@@ -443,6 +443,32 @@ fn what_is_pure_names_nothing_that_touches_the_world() {
     assert!(told.is_empty(), "{}", told.join("\n"));
 }
 
+/// A number that cannot be is an error that says which, or a type that cannot hold it, never a
+/// stand-in that something else may have: `model::index` is where that is seen to.
+#[test]
+fn no_number_in_the_core_falls_back_to_the_largest() {
+    let mut told = Vec::new();
+    for (file, text) in sources() {
+        let index = file.ends_with("model/index.rs");
+        if index || file.ends_with("tests.rs") || !CORE.contains(&room(&file).as_str()) {
+            continue;
+        }
+        let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
+        for (number, line) in code(&text[..tests]) {
+            let stands_in = ["u16", "u32", "u64", "usize"].iter().any(|kind| {
+                let largest = format!("{kind}::MAX");
+                line.contains(&format!("unwrap_or({largest})"))
+                    || line.contains(&format!("= {largest};"))
+                    || line.contains(&format!("vec![{largest}"))
+            });
+            if stands_in {
+                told.push(format!("{}:{number}: {}", file.display(), line.trim()));
+            }
+        }
+    }
+    assert!(told.is_empty(), "{}", told.join("\n"));
+}
+
 /// docs/architecture.md shows the table; it is the same one.
 #[test]
 fn the_page_shows_the_table() {

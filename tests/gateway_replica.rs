@@ -14,7 +14,7 @@ use idpsyncd::gateway::replica::{Decided, Found, Replica, Wanted};
 use idpsyncd::model::caller::KnownBy;
 use idpsyncd::model::{Status, Time};
 use idpsyncd::policy::{Effect, Verdict, decide};
-use idpsyncd::routes::{On, Question};
+use idpsyncd::routes::{ActionIdx, On, Question};
 use idpsyncd::store::StoreErrorKind;
 use rusqlite::{Connection, OptionalExtension};
 use store_support::door::{Reader, Writer};
@@ -72,7 +72,7 @@ fn answers(replica: &Replica, names: &BTreeSet<String>) -> BTreeMap<String, Vec<
         for place in 0..replica.wanted().allowed.len() {
             answers.push(replica.allowed_header(set, None, place).into_owned());
         }
-        for action in 0..3 {
+        for action in (0..3).map(ActionIdx::new) {
             for on in ON {
                 let decided = replica.decide(set, None, &Question { action, on });
                 answers.push(format!("{action} {on:?} {decided:?}"));
@@ -123,7 +123,7 @@ fn agrees_with_the_views(replica: &Replica, path: &Path, world: &World) {
             .unwrap();
         assert_eq!(replica.roles_header(set), roles.join(","));
         let held = || roles.iter().map(|role| (role.as_str(), &*world.roles[role].policies));
-        for (action, text) in (0u32..).zip(ACTIONS) {
+        for (action, text) in (0u32..).map(ActionIdx::new).zip(ACTIONS) {
             let action_of = text.parse().unwrap();
             for on in ON {
                 let resource = match on {
@@ -448,7 +448,7 @@ fn changed_policies_reach_those_whom_nothing_else_changes() {
     let mut world = World::default();
     step(&mut writer, &mut world, at(0), |world| *world = small());
     let old = load(&path);
-    let question = Question { action: 0, on: On::Resource("pool/ml-1") };
+    let question = Question { action: ActionIdx::new(0), on: On::Resource("pool/ml-1") };
     let may = |replica: &Replica| match replica.user("ann") {
         Found::Enabled(set) => replica.decide(set, None, &question).is_allow(),
         other => panic!("{other:?}"),

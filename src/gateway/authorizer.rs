@@ -478,7 +478,7 @@ impl Authorizer {
             name: Arc::clone(&self.roles_header),
             value: Some(roles.to_owned()).filter(|roles| !roles.is_empty()),
         });
-        let action = self.routes.actions().get(action as usize);
+        let action = self.routes.actions().get(action);
         for (place, (name, allowed)) in
             self.allowed_headers.iter().zip(&self.config.allowed).enumerate()
         {
@@ -514,7 +514,7 @@ impl Authorizer {
 
     /// A denial of `question`.
     fn about(&self, question: &Question<'_>, why: String) -> Denial {
-        let action = self.routes.actions().get(question.action as usize).map(ToString::to_string);
+        let action = self.routes.actions().get(question.action).map(ToString::to_string);
         let resource = match question.on {
             On::Nothing => None,
             On::Resource(resource) => Some(resource.to_owned()),

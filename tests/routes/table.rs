@@ -36,7 +36,7 @@ pub fn found(routes: &Routes, request: &str) -> Result<String, Refused> {
     let path = Path::parse(target).unwrap_or_else(|why| panic!("{target}: {why}"));
     let matched = routes.find(method.trim_end_matches('+'), websocket, &path)?;
     let question = matched.question();
-    let action = &routes.actions()[question.action as usize];
+    let action = routes.actions().get(question.action).unwrap();
     assert_eq!(*action, matched.route.action);
     Ok(match question.on {
         On::Nothing => action.to_string(),
@@ -87,7 +87,7 @@ fn an_action_of_several_routes_has_one_place() {
     let names: Vec<String> = routes.actions().iter().map(ToString::to_string).collect();
     assert_eq!(names, ["t:A", "t:B"]);
     let places: Vec<ActionIdx> = routes.routes().iter().map(|route| route.index).collect();
-    assert_eq!(places, [0, 1, 0]);
+    assert_eq!(places, [0, 1, 0].map(ActionIdx::new));
 }
 
 #[test]

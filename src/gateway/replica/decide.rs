@@ -14,6 +14,7 @@
 
 use hashbrown::HashMap;
 
+use crate::model::IndexVec;
 use crate::policy::{Action, ActionPattern, Effect, Policy, ResourcePattern};
 use crate::routes::{ActionIdx, On, Question};
 
@@ -65,8 +66,13 @@ pub(super) struct Rules {
     /// Roles' names, sorted.
     names: Vec<Box<str>>,
     /// For each action its class.
-    class_of: Vec<u32>,
-    classes: Vec<Class>,
+    class_of: IndexVec<ActionIdx, Option<ClassIdx>>,
+    classes: IndexVec<ClassIdx, Class>,
+}
+
+idpsyncd_core::list_place! {
+    /// A place in [`Rules::classes`].
+    ClassIdx of "classes of actions"
 }
 
 /// Actions of which exactly the same policies speak.
@@ -101,7 +107,7 @@ impl Rules {
         roles: &[(&'a str, &'a [Policy])],
         actions: impl IntoIterator<Item = &'a Action>,
     ) -> Rules {
-        let mut known: HashMap<Vec<Place>, u32> = HashMap::new();
+        let mut known: HashMap<Vec<Place>, Option<ClassIdx>> = HashMap::new();
         let mut rules = Rules {
             names: roles.iter().map(|(name, _)| Box::from(*name)).collect(),
             ..Rules::default()
@@ -117,12 +123,13 @@ impl Rules {
                 .filter(|(_, policy)| speaks_of(&policy.actions, action))
                 .collect();
             let key: Vec<Place> = speaking.iter().map(|(place, _)| *place).collect();
-            let class = *known.entry(key).or_insert_with(|| {
-                let class = u32::try_from(rules.classes.len()).unwrap_or(u32::MAX);
-                rules.classes.push(Class::new(&speaking));
-                class
-            });
-            rules.class_of.push(class);
+            // Of an action without a class no policy speaks, and one without a number is asked
+            // about by nobody: nothing is allowed.
+            let class =
+                *known.entry(key).or_insert_with(|| rules.classes.push(Class::new(&speaking)).ok());
+            if rules.class_of.push(class).is_err() {
+                break;
+            }
         }
         rules
     }
@@ -138,11 +145,13 @@ impl Rules {
         self.classes.len()
     }
 
+    fn class(&self, action: ActionIdx) -> Option<&Class> {
+        self.class_of.get(action).copied().flatten().and_then(|class| self.classes.get(class))
+    }
+
     /// Whether what is said of `action` on resources of `scope` hangs on who asks.
     pub(super) fn hangs_on_who_asks(&self, action: ActionIdx, scope: &str) -> bool {
-        let class = self.class_of.get(action as usize);
-        let class = class.and_then(|class| self.classes.get(*class as usize));
-        class.is_some_and(|class| class.own.contains_key(scope))
+        self.class(action).is_some_and(|class| class.own.contains_key(scope))
     }
 
     /// The place of the role `name`.
@@ -159,8 +168,7 @@ impl Rules {
         me: Option<&str>,
         question: &Question<'_>,
     ) -> Decided<'_> {
-        let class = self.class_of.get(question.action as usize);
-        let Some(class) = class.and_then(|class| self.classes.get(*class as usize)) else {
+        let Some(class) = self.class(question.action) else {
             return Decided::NoPolicy;
         };
         match question.on {

@@ -364,8 +364,7 @@ impl Replica {
 
     /// The place of the action of [`Wanted::allowed`] at `place`.
     fn action(&self, place: usize) -> ActionIdx {
-        let action = self.wanted.actions.len().saturating_add(place);
-        ActionIdx::try_from(action).unwrap_or(ActionIdx::MAX)
+        ActionIdx::at(self.wanted.actions.len().saturating_add(place))
     }
 
     /// The list of [`Replica::allowed_header`].

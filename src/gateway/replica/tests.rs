@@ -7,7 +7,7 @@ use super::Decided;
 use super::decide::{Place, Rules, is_concrete, meet};
 use super::people::{People, Stands, Word};
 use crate::policy::{Action, Effect, Policy, Resource, Verdict, decide};
-use crate::routes::{On, Question};
+use crate::routes::{ActionIdx, On, Question};
 
 fn policy(effect: Effect, actions: &[&str], resources: Option<&[&str]>) -> Policy {
     Policy {
@@ -158,7 +158,7 @@ proptest! {
     ) {
         let actions = actions();
         let (rules, set) = compiled(&roles, &actions);
-        for (place, action) in (0u32..).zip(&actions) {
+        for (place, action) in (0u32..).map(ActionIdx::new).zip(&actions) {
             for me in NAMES {
                 let ask = |on| as_verdict(rules.decide(&set, me, &Question { action: place, on }));
                 prop_assert_eq!(ask(On::Nothing), decide(held(&roles), action, None, me));
@@ -175,7 +175,7 @@ proptest! {
     fn some_resource_of_a_scope_is_judged_by_what_the_patterns_say(roles in roles()) {
         let actions = actions();
         let (rules, set) = compiled(&roles, &actions);
-        for (place, action) in (0u32..).zip(&actions) {
+        for (place, action) in (0u32..).map(ActionIdx::new).zip(&actions) {
             for (scope, me) in SCOPES.into_iter().flat_map(|scope| NAMES.map(|me| (scope, me))) {
                 let question = Question { action: place, on: On::SomeOf(scope) };
                 let decided = as_verdict(rules.decide(&set, me, &question));
@@ -256,7 +256,7 @@ fn a_route_that_does_not_tell_the_resource() {
     let actions = ["workflow:Read".parse().unwrap()];
     let ask = |policies: &[Policy]| {
         let rules = Rules::new(&[("r0", policies)], &actions);
-        let question = Question { action: 0, on: On::SomeOf("pool") };
+        let question = Question { action: ActionIdx::new(0), on: On::SomeOf("pool") };
         match rules.decide(&[0], None, &question) {
             Decided::Allow { role, policy } => Ok(Some((role.to_owned(), policy))),
             Decided::Deny { role, policy } => Err((role.to_owned(), policy)),
@@ -278,7 +278,10 @@ fn a_route_that_does_not_tell_the_resource() {
 fn what_is_out_of_range_or_not_concrete_is_refused() {
     let all = [policy(Effect::Allow, &["*:*"], Some(&["*"]))];
     let rules = Rules::new(&[("r0", &all)], &actions());
-    let ask = |action, on| rules.decide(&[0], Some("${self}"), &Question { action, on }).is_allow();
+    let ask = |action, on| {
+        let question = Question { action: ActionIdx::new(action), on };
+        rules.decide(&[0], Some("${self}"), &question).is_allow()
+    };
     assert!(ask(0, On::Resource("pool/x")));
     assert!(!ask(99, On::Nothing));
     for bad in
@@ -286,7 +289,11 @@ fn what_is_out_of_range_or_not_concrete_is_refused() {
     {
         assert!(!ask(0, On::Resource(bad)), "{bad:?}");
     }
-    assert!(!rules.decide(&[77], None, &Question { action: 0, on: On::Nothing }).is_allow());
+    assert!(
+        !rules
+            .decide(&[77], None, &Question { action: ActionIdx::new(0), on: On::Nothing })
+            .is_allow()
+    );
 }
 
 #[test]

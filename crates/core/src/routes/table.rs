@@ -15,6 +15,7 @@ use super::osmo;
 use super::path::Path;
 use super::question::{ActionIdx, On, Question};
 use super::template::{Preset, RouteSpec, Segment, Target};
+use crate::model::IndexVec;
 use crate::policy::Action;
 
 /// What stands in `methods` for a WebSocket upgrade.
@@ -78,8 +79,8 @@ pub struct Route {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Part {
     Text(String),
-    /// The segment of the path at this place, from 0.
-    Segment(usize),
+    /// The segment of the path at this place, from 0; of one that no path has nothing.
+    Segment(Option<usize>),
 }
 
 /// The routes of a configuration.
@@ -87,7 +88,7 @@ enum Part {
 pub struct Routes {
     /// The preset's first.
     routes: Vec<Route>,
-    actions: Vec<Action>,
+    actions: IndexVec<ActionIdx, Action>,
     /// The first is the root.
     nodes: Vec<Node>,
 }
@@ -166,26 +167,14 @@ impl std::fmt::Display for Route {
 }
 
 impl Route {
-    fn new(origin: Origin, config: RouteSpec, actions: &mut Vec<Action>) -> Self {
+    fn new(origin: Origin, config: RouteSpec, actions: &mut IndexVec<ActionIdx, Action>) -> Self {
         let RouteSpec { methods, path, segments, action, target } = config;
-        let place = actions.iter().position(|known| *known == action).unwrap_or_else(|| {
-            actions.push(action.clone());
-            actions.len() - 1
-        });
+        let index = ActionIdx::of(&action, actions);
         let resource = match &target {
             Target::Resource(text) => parts(text, &segments),
             Target::Nothing | Target::Scope(_) => Vec::new(),
         };
-        Route {
-            origin,
-            methods,
-            path,
-            action,
-            // Distinct actions of a file; it would not fit in memory before this saturates.
-            index: ActionIdx::try_from(place).unwrap_or(ActionIdx::MAX),
-            target,
-            resource,
-        }
+        Route { origin, methods, path, action, index, target, resource }
     }
 
     /// Whether it lists a method.
@@ -205,7 +194,8 @@ impl Route {
             match part {
                 Part::Text(text) => resource.push_str(text),
                 Part::Segment(place) => {
-                    let told = path.segments().nth(*place).unwrap_or_default();
+                    let told =
+                        place.and_then(|place| path.segments().nth(place)).unwrap_or_default();
                     // As `policy::Resource` has it; the template itself was checked when read.
                     let vague = |c: char| c == '*' || c.is_whitespace() || c.is_control();
                     if told.is_empty() || told.contains(vague) {
@@ -233,8 +223,8 @@ fn parts(text: &str, segments: &[Segment]) -> Vec<Part> {
             parts.push(Part::Text(literal.to_owned()));
         }
         let captured = |segment: &Segment| matches!(segment, Segment::Capture(n) if n == name);
-        // A place that no path has: such a route's requests are refused as not concrete.
-        parts.push(Part::Segment(segments.iter().position(captured).unwrap_or(usize::MAX)));
+        // What no path has: such a route's requests are refused as not concrete.
+        parts.push(Part::Segment(segments.iter().position(captured)));
         rest = tail;
     }
     if !rest.is_empty() {
@@ -247,8 +237,11 @@ impl Routes {
     /// The table of these routes ([`configured`]).
     #[must_use]
     pub fn new(configured: Vec<(Origin, RouteSpec)>) -> Self {
-        let mut routes =
-            Routes { routes: Vec::new(), actions: Vec::new(), nodes: vec![Node::default()] };
+        let mut routes = Routes {
+            routes: Vec::new(),
+            actions: IndexVec::default(),
+            nodes: vec![Node::default()],
+        };
         for (origin, config) in configured {
             routes.add(origin, config);
         }
@@ -293,7 +286,7 @@ impl Routes {
 
     /// The actions that the routes name, each once.
     #[must_use]
-    pub fn actions(&self) -> &[Action] {
+    pub fn actions(&self) -> &IndexVec<ActionIdx, Action> {
         &self.actions
     }
 
