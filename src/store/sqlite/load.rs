@@ -79,6 +79,7 @@ pub(super) fn roles(conn: &Connection) -> Result<(IndexVec<RoleIdx, Role>, RoleP
 }
 
 type Sources = IndexVec<SourceIdx, String>;
+type Locals = IndexVec<LocalIdx, LocalGrant>;
 
 /// The names of links' sources in the order in which they were first seen.
 pub(super) fn link_sources(conn: &Connection) -> Result<(Sources, HashMap<i64, SourceIdx>), Fault> {
@@ -180,7 +181,7 @@ fn links(
 fn grants(
     conn: &Connection,
     places: &RolePlaces,
-) -> Result<(Vec<Grant>, ReasonBook, IndexVec<LocalIdx, LocalGrant>), Fault> {
+) -> Result<(Vec<Grant>, ReasonBook, Locals), Fault> {
     let place = |role: i64| {
         places.get(&role).copied().ok_or_else(|| {
             Fault::Damaged(format!("a grant names role {role}, which does not exist"))
