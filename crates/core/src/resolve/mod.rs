@@ -5,10 +5,10 @@
 //! are canonical.
 //!
 //! [`resolve`] finds out which roles there are (`roles`), lays the rules over the sources' directories
-//! (`rules`), follows groups and roles
-//! (`closure`), finds out who is who (`people`), applies each role's mode (`grants`), and says which
-//! accounts are called otherwise than their person (`claims`). What
-//! comes out is the new [`State`] and the [`Change`]s that lead to it.
+//! (`rules`), follows groups and roles (`closure`), finds out who is who (`people`), says what becomes
+//! of each person (`grants`), applies each role's mode (`modes`), and says which accounts are called
+//! otherwise than their person (`claims`). What comes out is the new [`State`] and the [`Change`]s
+//! that lead to it.
 
 mod claims;
 mod closure;
@@ -19,6 +19,7 @@ mod grants;
 mod inspect;
 mod known;
 mod matching;
+mod modes;
 mod people;
 mod roles;
 mod rules;
