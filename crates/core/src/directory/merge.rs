@@ -9,7 +9,8 @@
 
 use hashbrown::HashMap;
 
-use super::snapshot::{Completeness, NewRef, NewUser, Snapshot, SnapshotBuilder};
+use super::builder::{NewRef, NewUser, SnapshotBuilder};
+use super::snapshot::{Completeness, Snapshot};
 use super::{DirUser, Directory, Enabled, Kind, Proven, RefIdx, RefRow};
 
 /// A source's content as far as it is known now.

@@ -17,6 +17,8 @@
 //! ```
 
 mod apply;
+mod builder;
+mod canonical;
 mod delta;
 mod digest;
 pub mod dn;
@@ -32,14 +34,15 @@ mod tests;
 pub mod value;
 
 pub use apply::Refusal;
+pub use builder::{NewRef, NewUser, SnapshotBuilder};
+pub(crate) use canonical::canonical;
 pub use delta::{Cursor, Delta, ListChange, PersonDelta, RefDelta, RefId, Step, Touched};
 pub use digest::{Digest, DigestKey, DirectoryDigest, OtherEncoding, Sum};
 pub use interest::Interest;
 pub use mirror::{Applied, Mirror};
 pub use person::{Named, Sighting, Within, find_ref, with_people};
 pub use rows::{Head, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry};
-pub(crate) use snapshot::canonical;
-pub use snapshot::{Completeness, NewRef, NewUser, ScopeReport, Snapshot, SnapshotBuilder};
+pub use snapshot::{Completeness, ScopeReport, Snapshot};
 
 pub use crate::model::Kind;
 use crate::model::index::place_or_nowhere;
