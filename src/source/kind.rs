@@ -23,7 +23,8 @@ pub(crate) trait Kind: SourceKind {
 /// What [`config::load`](crate::config::load) knows of the kinds.
 #[must_use]
 pub fn kinds() -> Kinds {
-    Kinds::new(KINDS.iter().map(|kind| -> &'static dyn SourceKind { *kind }))
+    let configured = |kind: &&'static dyn Kind| -> &'static dyn SourceKind { *kind };
+    Kinds::new(KINDS.iter().map(configured))
 }
 
 /// Makes the reader of a configured source.
