@@ -308,6 +308,11 @@ fn ipa() -> String {
              dn: cn=admins,cn=groups,cn=compat,{SUFFIX}\nobjectClass: posixGroup\ncn: admins\n\
              gidNumber: 60001\nmemberUid: alice\n\n"
         ),
+        container("cn=provisioning"),
+        container("cn=accounts,cn=provisioning"),
+        container("cn=deleted users,cn=accounts,cn=provisioning"),
+        user("zoe", 50003, "")
+            .replace("cn=users,cn=accounts", "cn=deleted users,cn=accounts,cn=provisioning"),
     ]
     .concat()
 }

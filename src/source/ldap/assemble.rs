@@ -493,7 +493,7 @@ impl Assembler {
 
     /// Whether an entry is one that an ordinary search returns, and no second view of another.
     fn is_there(&self, entry: &Entry, norm: &str) -> bool {
-        presence(entry, norm).is_there() && !self.shape.dialect.is_second_view(norm)
+        presence(entry, norm).is_there() && !self.shape.dialect.is_set_aside(norm)
     }
 
     /// Whether the server's schema is wanted to tell what groups without members are.

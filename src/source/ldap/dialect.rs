@@ -8,7 +8,7 @@
 //! | primary groups | by `gidNumber`, if `groups.primary` | the same | by `objectSid` and `primaryGroupID` |
 //! | groups of another type | | | distribution groups (`groupType`) |
 //! | members of another directory | | `ipaExternalMember` | `CN=ForeignSecurityPrincipals` |
-//! | not ours | | `cn=compat` of FreeIPA | |
+//! | set aside | | FreeIPA's `cn=compat`, `cn=provisioning` | |
 //!
 //! Which one it is, the root DSE says ([`server`](super::server)), never which attributes happened to
 //! come: one that an access rule hides would make another person of everybody.
@@ -36,8 +36,8 @@ pub struct Dialect {
     pub foreign_principals: bool,
     /// An attribute of groups that names members of another directory.
     pub external_members: Option<&'static str>,
-    /// FreeIPA's second view of its entries (`cn=compat`) may stand beside them.
-    compat: bool,
+    /// FreeIPA's trees may stand beside its accounts.
+    freeipa: bool,
     /// Searches say that they mean this domain alone (MS-ADTS, section 3.1.1.3.4.1.4), so that no
     /// references to others come.
     pub domain_scope: bool,
@@ -78,7 +78,7 @@ impl Dialect {
         group_types: false,
         foreign_principals: false,
         external_members: None,
-        compat: false,
+        freeipa: false,
         domain_scope: false,
         limits: Limits {
             time: "let the server's `limits` rule for this identity give more time",
@@ -95,7 +95,7 @@ impl Dialect {
         person_ids: &["ipaUniqueID", "nsUniqueId"],
         group_ids: &["nsUniqueId"],
         external_members: Some("ipaExternalMember"),
-        compat: true,
+        freeipa: true,
         limits: Limits {
             time: "raise `nsTimeLimit` on this identity's entry, or the server's \
                    `nsslapd-timelimit`",
@@ -187,21 +187,22 @@ impl Dialect {
                 .is_some_and(|(_, parent)| dn::first_rdn(parent) == "cn=foreignsecurityprincipals")
     }
 
-    /// Whether an entry (its DN in normal form) is a second view of one that stands elsewhere:
-    /// FreeIPA's `cn=compat`, directly below the suffix, has all people and groups once more.
+    /// Whether an entry (its DN in normal form) stands for nobody who is there: FreeIPA's `cn=compat`,
+    /// directly below the suffix, has all people and groups once more, and `cn=provisioning` those
+    /// who are not there yet, or no longer.
     #[must_use]
-    pub fn is_second_view(&self, norm: &str) -> bool {
-        let is_suffix =
-            |dn: &str| !dn.is_empty() && dn.split(',').all(|rdn| rdn.starts_with("dc="));
-        self.compat
-            && norm.find("cn=compat,").is_some_and(|at| {
-                let starts = at == 0 || norm.as_bytes().get(at.wrapping_sub(1)) == Some(&b',');
-                starts
-                    && norm
-                        .get(at..)
-                        .and_then(|r| r.strip_prefix("cn=compat,"))
-                        .is_some_and(is_suffix)
-            })
+    pub fn is_set_aside(&self, norm: &str) -> bool {
+        const TREES: [&str; 2] = ["cn=compat", "cn=accounts,cn=provisioning"];
+        let mut own = norm;
+        while let Some((rest, suffix)) = own.rsplit_once(',')
+            && suffix.starts_with("dc=")
+        {
+            own = rest;
+        }
+        let below = |tree: &&str| {
+            own.strip_suffix(tree).is_some_and(|rest| rest.is_empty() || rest.ends_with(','))
+        };
+        self.freeipa && own.len() < norm.len() && TREES.iter().any(|tree| below(&tree))
     }
 
     /// Whether a group's entry is of a type that gives rights: a security group (MS-ADTS, section
@@ -271,10 +272,14 @@ mod tests {
         assert!(!ad.is_foreign("cn=a,cn=users,dc=x"));
         assert!(!Dialect::OPENLDAP.is_foreign("cn=a,cn=foreignsecurityprincipals,dc=x"));
         let ipa = Dialect::DS389;
-        assert!(ipa.is_second_view("uid=a,cn=users,cn=compat,dc=x,dc=org"));
-        assert!(ipa.is_second_view("cn=compat,dc=x"));
-        assert!(!ipa.is_second_view("uid=a,cn=compat,ou=b,dc=x"));
-        assert!(!ipa.is_second_view("uid=a,ou=cn=compat,dc=x"));
-        assert!(!Dialect::OPENLDAP.is_second_view("uid=a,cn=compat,dc=x"));
+        assert!(ipa.is_set_aside("uid=a,cn=users,cn=compat,dc=x,dc=org"));
+        assert!(ipa.is_set_aside("cn=compat,dc=x"));
+        let deleted = "uid=a,cn=deleted users,cn=accounts,cn=provisioning,dc=x,dc=org";
+        assert!(ipa.is_set_aside(deleted));
+        assert!(!ipa.is_set_aside("uid=a,cn=users,cn=accounts,dc=x,dc=org"));
+        assert!(!ipa.is_set_aside("uid=a,cn=accounts,dc=x") && !ipa.is_set_aside("cn=compat"));
+        assert!(!ipa.is_set_aside("uid=a,cn=compat,ou=b,dc=x"));
+        assert!(!ipa.is_set_aside("uid=a,ou=cn=compat,dc=x"));
+        assert!(!Dialect::OPENLDAP.is_set_aside("uid=a,cn=compat,dc=x"));
     }
 }

@@ -331,7 +331,7 @@ impl Asker<'_> {
         let ldap = &mut self.connection.ldap;
         let on_entry = |entry: Entry| {
             let there =
-                |norm: &str| presence(&entry, norm).is_there() && !dialect.is_second_view(norm);
+                |norm: &str| presence(&entry, norm).is_there() && !dialect.is_set_aside(norm);
             if dn::normalized(&entry.dn).is_ok_and(|norm| there(&norm)) {
                 entries.push(entry);
             }
