@@ -32,6 +32,10 @@
 //! `cli`. Nothing knows what is above it: `docs/architecture.md` has the table, and
 //! `tests/architecture.rs` reads every `crate::` by it.
 
+// So that tests of the library can share with tests of the program what both begin with.
+#[cfg(test)]
+extern crate self as idpsyncd;
+
 pub use idpsyncd_core::{directory, model, plan, policy, resolve, routes};
 
 pub mod cli;

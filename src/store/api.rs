@@ -90,8 +90,8 @@ pub trait Transaction {
     /// Writes everything of `commit`, safe on disk when this returns.
     ///
     /// # Errors
-    /// [`CommitError::Raced`]: the store is not at [`Commit::base_version`]. Else the plan does not fit the store, or it cannot be written. Nothing
-    /// was changed.
+    /// [`CommitError::Raced`]: the store is not at [`Commit::base_version`]. Else the plan does not
+    /// fit the store, or it cannot be written. Nothing was changed.
     fn commit(&mut self, commit: &Commit<'_>) -> Result<Committed, CommitError>;
 
     /// As [`Transaction::commit`], and patches mirrors in the same transaction.
@@ -213,6 +213,12 @@ impl Waker {
         let (woken, bell) = &*self.0;
         *woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
         bell.notify_all();
+    }
+
+    /// Whether both wake the same.
+    #[cfg(test)]
+    pub(super) fn is(&self, other: &Waker) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Waits until it is woken, at most for `time`. Whether it was woken.

@@ -17,8 +17,12 @@ use crate::model::StoreConfig;
 mod access;
 mod api;
 mod commit;
+#[cfg(test)]
+mod conformance;
 mod error;
 mod history;
+#[cfg(test)]
+pub(crate) mod memory;
 mod mirror;
 mod people;
 mod provision;

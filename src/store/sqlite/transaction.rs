@@ -107,6 +107,10 @@ pub(super) struct Mine {
 
 impl Mine {
     pub(super) fn begin(store: &SqliteStore) -> Result<Self, StoreError> {
+        // To open it for writing would make it.
+        if SqliteReader::open(&store.path)?.is_none() {
+            return Err(StoreError::absent(store.path.display()));
+        }
         let (conn, place) = SqliteWriter::open(&store.path)?.into_parts();
         let reader = SqliteReader::over(conn, place);
         let (conn, place) = reader.connection();

@@ -60,14 +60,22 @@ impl Mirror {
         // No digest is asked for here.
         let patch = self.rows(&delta.touched(), None).apply(delta, &DigestKey::default())?;
         let undecided = patch.undecided;
-        let directory = patched(self.directory, &patch)?;
-        let mirror = Mirror { directory, cursor: patch.cursor };
-        Ok(Applied { mirror, complete: false, undecided })
+        Ok(Applied { mirror: self.patched(&patch)?, complete: false, undecided })
+    }
+
+    /// The mirror with the rows of `patch`, which was made from it.
+    ///
+    /// # Errors
+    /// There is no number left for what is new.
+    pub fn patched(self, patch: &Patch) -> Result<Mirror, TooMany> {
+        let directory = patched(self.directory, patch)?;
+        Ok(Mirror { directory, cursor: patch.cursor.clone() })
     }
 
     /// The rows that are touched, with sums under `key` where that is given. Their digest is not
     /// that of the mirror.
-    pub(super) fn rows(&self, touched: &Touched<'_>, key: Option<&DigestKey>) -> MirrorRows {
+    #[must_use]
+    pub fn rows(&self, touched: &Touched<'_>, key: Option<&DigestKey>) -> MirrorRows {
         let directory = &self.directory;
         let sums = key.map(|key| directory.digests(key).members).unwrap_or_default();
         let mut rows = MirrorRows {

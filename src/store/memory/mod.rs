@@ -1,0 +1,360 @@
+//! A store of ordinary values: a [`State`](crate::model::State), mirrors, history, behind one lock.
+//! Readers hold an [`Arc`] of what was committed, writers change a copy and put it in its place.
+//!
+//! It is compiled for tests alone, so that nobody can run a gateway on a store that forgets.
+//! `conformance` holds it to what SQLite does, so what a test sees here is what it would see there.
+
+mod access;
+mod content;
+mod people;
+mod reader;
+mod seen;
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{
+    Beside, Commit, CommitError, Committed, LockError, MirrorPatch, Reader, Review, RunLock, Seen,
+    SourceUpdate, Store, StoreError, StoreErrorKind, Transaction, Turn, Waker, Watch,
+};
+use crate::model::{Inconsistent, Time};
+use crate::plan::Plan;
+use content::Content;
+use reader::MemoryReader;
+
+/// How long somebody waits for the writer's place before it is told that another one is writing.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A store in memory. Its clones are the same store.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// What was committed last, and how often something was; `None`: there is no store yet.
+    now: Mutex<(Option<Arc<Content>>, u64)>,
+    /// Somebody is writing.
+    writing: Mutex<bool>,
+    written: Condvar,
+    /// Who runs.
+    holder: Mutex<Option<String>>,
+    watching: Mutex<Vec<Waker>>,
+}
+
+const SHOWN: &str = "in memory";
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    fn content(&self) -> Option<Arc<Content>> {
+        locked(&self.now).0.clone()
+    }
+
+    fn there(&self) -> Result<Arc<Content>, StoreError> {
+        self.content().ok_or_else(|| StoreError::absent(SHOWN))
+    }
+
+    fn publish(&self, content: Arc<Content>) {
+        let mut now = locked(&self.now);
+        *now = (Some(content), now.1 + 1);
+        drop(now);
+        locked(&self.watching).iter().for_each(Waker::wake);
+    }
+}
+
+/// The writer's place. Dropping it lets the next one write.
+struct Writing(Arc<Shared>);
+
+impl Writing {
+    fn begin(shared: &Arc<Shared>) -> Result<Self, StoreError> {
+        let taken = locked(&shared.writing);
+        let (mut taken, waited) = shared
+            .written
+            .wait_timeout_while(taken, PATIENCE, |taken| *taken)
+            .unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            return Err(StoreError::new(StoreErrorKind::Busy, "another one is writing"));
+        }
+        *taken = true;
+        drop(taken);
+        Ok(Writing(Arc::clone(shared)))
+    }
+
+    /// Changes a copy of what is there, and puts it in its place if that goes well.
+    fn write<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&mut Content) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut content = Content::clone(&*self.0.there()?);
+        let done = work(&mut content)?;
+        self.0.publish(Arc::new(content));
+        Ok(done)
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        *locked(&self.0.writing) = false;
+        self.0.written.notify_one();
+    }
+}
+
+impl MemoryStore {
+    fn aside<T>(
+        &self,
+        work: impl FnOnce(&mut Content) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        Writing::begin(&self.0)?.write(work)
+    }
+}
+
+impl Store for MemoryStore {
+    fn shown(&self) -> String {
+        SHOWN.to_owned()
+    }
+
+    fn prepare(&self) -> Result<(), StoreError> {
+        let _writing = Writing::begin(&self.0)?;
+        if self.0.content().is_none() {
+            self.0.publish(Arc::default());
+        }
+        Ok(())
+    }
+
+    fn reader(&self) -> Result<Option<Box<dyn Reader>>, StoreError> {
+        let there = self.0.content().is_some();
+        Ok(there.then(|| Box::new(MemoryReader::newest(Arc::clone(&self.0))) as Box<dyn Reader>))
+    }
+
+    fn lock(&self, what: &str, _: Time) -> Result<RunLock, LockError> {
+        let mut holder = locked(&self.0.holder);
+        if let Some(holder) = &*holder {
+            return Err(LockError::Held { store: self.shown(), holder: holder.clone() });
+        }
+        *holder = Some(format!("`{what}`"));
+        Ok(RunLock::new(Held(Arc::clone(&self.0))))
+    }
+
+    fn begin(&self, turn: Turn) -> Result<Box<dyn Transaction + '_>, StoreError> {
+        Ok(match turn {
+            Turn::Anyones => {
+                let began = self.0.there()?.meta.version;
+                let reader = MemoryReader::newest(Arc::clone(&self.0));
+                let stands = Stands::Open;
+                Box::new(Anyones { shared: Arc::clone(&self.0), reader, began, stands })
+            }
+            Turn::Mine => {
+                let writing = Writing::begin(&self.0)?;
+                let reader = MemoryReader::of(self.0.there()?);
+                Box::new(Mine { writing, reader, over: false })
+            }
+        })
+    }
+
+    fn discard_held(&self, id: &str) -> Result<bool, StoreError> {
+        self.aside(|content| Ok(content.discard_held(id)))
+    }
+
+    fn keep_keys(&self, issuer: &str, keys: &str, _: Time) -> Result<(), StoreError> {
+        self.aside(|content| {
+            content.keys.insert(issuer.to_owned(), keys.to_owned());
+            Ok(())
+        })
+    }
+
+    fn sign(&self, review: &Review) -> Result<(), StoreError> {
+        self.aside(|content| {
+            content.reviews.push(review.clone());
+            Ok(())
+        })
+    }
+
+    fn watch(&self) -> Box<dyn Watch> {
+        let waker = Waker::default();
+        locked(&self.0.watching).push(waker.clone());
+        Box::new(MemoryWatch { shared: Arc::clone(&self.0), waker, seen: None, another: true })
+    }
+}
+
+/// The lock. Dropping it lets go.
+struct Held(Arc<Shared>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        *locked(&self.0.holder) = None;
+    }
+}
+
+/// How far a change has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    Open,
+    Committed,
+    Raced,
+}
+
+/// A change that keeps nobody waiting while it is planned.
+struct Anyones {
+    shared: Arc<Shared>,
+    reader: MemoryReader,
+    /// The store's version when this began.
+    began: i64,
+    stands: Stands,
+}
+
+impl Anyones {
+    fn write<T>(
+        &mut self,
+        work: impl FnOnce(&mut Content) -> Result<T, CommitError>,
+    ) -> Result<T, CommitError> {
+        let done = Writing::begin(&self.shared)?.write(work);
+        match &done {
+            Ok(_) => self.stands = Stands::Committed,
+            Err(CommitError::Raced) => self.stands = Stands::Raced,
+            Err(_) => {}
+        }
+        done
+    }
+}
+
+impl Transaction for Anyones {
+    fn reader(&self) -> &dyn Reader {
+        &self.reader
+    }
+
+    fn commit(&mut self, commit: &Commit<'_>) -> Result<Committed, CommitError> {
+        self.write(|content| content.commit(commit, &[]))
+    }
+
+    fn commit_patches(
+        &mut self,
+        commit: &Commit<'_>,
+        patches: &[MirrorPatch<'_>],
+    ) -> Result<Committed, CommitError> {
+        self.write(|content| content.commit(commit, patches))
+    }
+
+    fn commit_beside(
+        &mut self,
+        beside: &Beside<'_>,
+        make: Box<dyn FnOnce() -> Result<Plan, Inconsistent> + Send + '_>,
+    ) -> Result<(Plan, Committed), CommitError> {
+        self.write(|content| content.commit_beside(beside, make))
+    }
+
+    fn touch(
+        &mut self,
+        sources: &[SourceUpdate<'_>],
+        configured: &[String],
+    ) -> Result<(), StoreError> {
+        Writing::begin(&self.shared)?.write(|content| content.touch(sources, configured))
+    }
+
+    fn lost(&self) -> bool {
+        match self.stands {
+            Stands::Committed => false,
+            Stands::Raced => true,
+            Stands::Open => self.shared.there().map_or(true, |now| now.meta.version != self.began),
+        }
+    }
+}
+
+/// A change that nobody can be faster than.
+struct Mine {
+    writing: Writing,
+    reader: MemoryReader,
+    over: bool,
+}
+
+impl Mine {
+    fn write<T, E: From<StoreError>>(
+        &mut self,
+        work: impl FnOnce(&mut Content) -> Result<T, E>,
+    ) -> Result<T, E> {
+        if self.over {
+            let busy = StoreError::new(StoreErrorKind::Busy, "this change is over already");
+            return Err(busy.into());
+        }
+        self.over = true;
+        let done = self.writing.write(work)?;
+        self.reader = MemoryReader::of(self.writing.0.there()?);
+        Ok(done)
+    }
+}
+
+impl Transaction for Mine {
+    fn reader(&self) -> &dyn Reader {
+        &self.reader
+    }
+
+    fn commit(&mut self, commit: &Commit<'_>) -> Result<Committed, CommitError> {
+        self.write(|content| content.commit(commit, &[]))
+    }
+
+    fn commit_patches(
+        &mut self,
+        commit: &Commit<'_>,
+        patches: &[MirrorPatch<'_>],
+    ) -> Result<Committed, CommitError> {
+        self.write(|content| content.commit(commit, patches))
+    }
+
+    fn commit_beside(
+        &mut self,
+        beside: &Beside<'_>,
+        make: Box<dyn FnOnce() -> Result<Plan, Inconsistent> + Send + '_>,
+    ) -> Result<(Plan, Committed), CommitError> {
+        self.write(|content| content.commit_beside(beside, make))
+    }
+
+    fn touch(
+        &mut self,
+        sources: &[SourceUpdate<'_>],
+        configured: &[String],
+    ) -> Result<(), StoreError> {
+        self.write(|content| content.touch(sources, configured))
+    }
+
+    fn lost(&self) -> bool {
+        false
+    }
+}
+
+struct MemoryWatch {
+    shared: Arc<Shared>,
+    waker: Waker,
+    /// How often something had been committed at the last look.
+    seen: Option<u64>,
+    another: bool,
+}
+
+impl Watch for MemoryWatch {
+    fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    fn wait(&mut self, most: Duration) -> bool {
+        let moved = |seen: u64| locked(&self.shared.now).1 != seen;
+        self.seen.is_none_or(moved) || self.waker.wait(most)
+    }
+
+    fn look(
+        &mut self,
+        work: &mut dyn FnMut(&dyn Reader, Seen) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let (content, times) = locked(&self.shared.now).clone();
+        self.seen = Some(times);
+        let content = content.ok_or_else(|| StoreError::absent(SHOWN))?;
+        work(&MemoryReader::of(content), Seen { another: self.another })?;
+        self.another = false;
+        Ok(())
+    }
+}
+
+impl Drop for MemoryWatch {
+    fn drop(&mut self) {
+        locked(&self.shared.watching).retain(|waker| !waker.is(&self.waker));
+    }
+}
