@@ -469,6 +469,29 @@ fn no_number_in_the_core_falls_back_to_the_largest() {
     assert!(told.is_empty(), "{}", told.join("\n"));
 }
 
+/// What only a backend may know. In `config` a path of the store is made into a `StoreConfig`.
+const BACKEND: &[&str] = &["rusqlite", "store::sqlite", "store::memory", "-wal", "-shm", "PRAGMA"];
+
+#[test]
+fn how_the_store_is_kept_is_known_in_its_room_alone() {
+    let mut told = Vec::new();
+    for (file, text) in sources() {
+        let tests = file.iter().any(|part| part == "tests" || part == "tests.rs");
+        if room(&file) == "store" || tests {
+            continue;
+        }
+        for (number, line) in (1..).zip(text.lines()) {
+            if line.trim_start().starts_with("//") {
+                continue;
+            }
+            for word in BACKEND.iter().filter(|word| line.contains(**word)) {
+                told.push(format!("{}:{number}: names `{word}`", file.display()));
+            }
+        }
+    }
+    assert!(told.is_empty(), "{}", told.join("\n"));
+}
+
 /// docs/architecture.md shows the table; it is the same one.
 #[test]
 fn the_page_shows_the_table() {
