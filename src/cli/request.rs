@@ -48,7 +48,7 @@ pub(super) fn gateway(config: &Config) -> Result<&GatewayConfig, Failure> {
         Failure::Error(format!(
             "`{}` has no `[gateway]`, so no route tells the action of a request: add one, or name \
              the action itself",
-            config.file.display().to_string()
+            config.file.display()
         ))
     })
 }

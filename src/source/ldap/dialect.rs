@@ -202,7 +202,7 @@ impl Dialect {
         let below = |tree: &&str| {
             own.strip_suffix(tree).is_some_and(|rest| rest.is_empty() || rest.ends_with(','))
         };
-        self.freeipa && own.len() < norm.len() && TREES.iter().any(|tree| below(&tree))
+        self.freeipa && own.len() < norm.len() && TREES.iter().any(below)
     }
 
     /// Whether a group's entry is of a type that gives rights: a security group (MS-ADTS, section
