@@ -21,8 +21,19 @@ fn every_code_is_documented_and_nothing_else_is() {
 }
 
 /// Rooms whose errors all have types.
-const TYPED: [&str; 9] =
-    ["policy", "model", "directory", "resolve", "plan", "routes", "sync", "daemon", "cli"];
+const TYPED: [&str; 11] = [
+    "policy",
+    "model",
+    "directory",
+    "resolve",
+    "plan",
+    "routes",
+    "store",
+    "sync",
+    "gateway",
+    "daemon",
+    "cli",
+];
 
 /// A `Result` whose error is a text says nothing of what can go wrong: whoever gets it can only show it.
 #[test]

@@ -93,7 +93,7 @@ async fn passes(identifier: &Identifier, token: &str) -> Arc<Caller> {
 
 async fn refused(identifier: &Identifier, token: &str) -> String {
     match ask_at(identifier, token, Utc::now()).await {
-        Err(Unidentified::Refused(why)) => why,
+        Err(Unidentified::Refused(why)) => why.to_string(),
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -126,7 +126,7 @@ async fn access_tokens_are_proof_and_what_else_keycloak_issues_is_not() {
 
     let later = ask_at(&identifier, token, Utc::now() + TimeDelta::hours(1)).await;
     assert!(
-        matches!(&later, Err(Unidentified::Refused(why)) if why.contains("expired")),
+        matches!(&later, Err(Unidentified::Refused(why)) if why.to_string().contains("expired")),
         "{later:?}"
     );
 

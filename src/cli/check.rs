@@ -48,7 +48,11 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<u8, Failure> {
     found.extend(config::readable_secrets(&config));
     if let Some(fault) = config.gateway.as_ref().and_then(crate::gateway::signing_fault) {
         let subject = Subject::Setting("gateway.tokens.signing_key".to_owned());
-        found.insert(Diagnostic::error(DiagnosticCode::SigningKeyRefused, subject, fault));
+        found.insert(Diagnostic::error(
+            DiagnosticCode::SigningKeyRefused,
+            subject,
+            fault.to_string(),
+        ));
     }
     let admin = sync::check_default_admin(&config);
     if let Err(fault) = &admin {

@@ -11,7 +11,7 @@ use super::{Failure, exit, print};
 use crate::config::Config;
 use crate::policy::{Action, Effect, Said, Verdict, decide, decide_some};
 use crate::routes::Routes;
-use crate::store::{Reader, SetKey, StoreError};
+use crate::store::{Contradiction, Reader, SetKey, StoreError};
 use crate::sync;
 
 /// Somebody, and the role through which they may.
@@ -91,7 +91,7 @@ fn by_action(reader: &dyn Reader, action: &Action, on: &On, format: Format) -> R
                 for role in &set.roles {
                     // A role left out could be the one that denies.
                     let known = policies.get_key_value(role.as_str()).ok_or_else(|| {
-                        reader.damaged(format!("a role set has the unknown role `{role}`"))
+                        reader.damaged(Contradiction::SetOfUnknownRole(role.clone()))
                     })?;
                     held.push((*known.0, *known.1));
                 }

@@ -73,6 +73,9 @@ pub enum DaemonError {
     /// `[default_admin]` has no secret that will do.
     #[error(transparent)]
     DefaultAdmin(#[from] AdminError),
+    /// The gateway's side alone is asked for, and there is none.
+    #[error("`{}` has no `[gateway]`: there is nothing to serve", .0.display())]
+    NothingToServe(PathBuf),
 }
 
 /// Why a configuration was not put in force: the one before it stays.

@@ -6,12 +6,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::DaemonError;
 use super::notify::{Notify, watchdog_limit};
 use super::report::{log_diagnostics, log_faults};
 use super::signals::{Signals, Wish};
 use super::watchdog::Watchdog;
 use crate::config::{self, Config};
-use crate::gateway::{Gateway, GatewayError, Part};
+use crate::gateway::{Gateway, Part};
 use crate::source::kinds;
 
 /// How often systemd is told how things are.
@@ -22,15 +23,11 @@ const TELL: Duration = Duration::from_secs(2);
 /// # Errors
 /// There is no `[gateway]`, an address cannot be had, a TLS file cannot be used, or signals cannot
 /// be received.
-pub async fn serve(config_file: &Path, config: Config) -> Result<(), GatewayError> {
-    let mut signals = Signals::new()
-        .map_err(|error| GatewayError(format!("cannot listen for signals: {error}")))?;
+pub async fn serve(config_file: &Path, config: Config) -> Result<(), DaemonError> {
+    let mut signals = Signals::new().map_err(DaemonError::Signals)?;
     log_diagnostics(&config.diagnostics);
     let Some(mut gateway) = Gateway::start(&config, Part::Alone).await? else {
-        return Err(GatewayError(format!(
-            "`{}` has no `[gateway]`: there is nothing to serve",
-            config_file.display()
-        )));
+        return Err(DaemonError::NothingToServe(config_file.to_owned()));
     };
     let mut notify = Notify::default();
     let mut watchdog = Watchdog::new(watchdog_limit());

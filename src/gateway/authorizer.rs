@@ -106,14 +106,41 @@ impl<'a> Who<'a> {
 /// What whoever exchanges a token is told that is none.
 const INVALID: &str = "Access Token is invalid";
 
-/// Whose the access token with this digest is, if it is good at `now`; else why not, for the log.
-fn good<'s>(replica: &'s Replica, digest: &Digest, now: Time) -> Result<Bearer<'s>, String> {
+/// Why an access token is not good. For the log.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+enum NotGood {
+    /// It was never made, or is revoked.
+    #[error("there is no such access token, or no more")]
+    Unknown,
+    /// Its owner holds nothing now.
+    #[error("the owner `{owner}` of access token `{name}` is disabled")]
+    OwnerDisabled {
+        /// Its name.
+        name: String,
+        /// Whose it is.
+        owner: String,
+    },
+    /// It is over.
+    #[error("access token `{name}` of `{owner}` has expired")]
+    Expired {
+        /// Its name.
+        name: String,
+        /// Whose it is.
+        owner: String,
+    },
+}
+
+/// Whose the access token with this digest is, if it is good at `now`; else why not.
+fn good<'s>(replica: &'s Replica, digest: &Digest, now: Time) -> Result<Bearer<'s>, NotGood> {
     let Some(bearer) = replica.token(digest) else {
-        return Err("there is no such access token, or no more".to_owned());
+        return Err(NotGood::Unknown);
     };
     match now.timestamp() < bearer.until {
         true => Ok(bearer),
-        false => Err(format!("access token `{}` of `{}` has expired", bearer.name, bearer.owner)),
+        false => {
+            let (name, owner) = (bearer.name.to_owned(), bearer.owner.to_owned());
+            Err(NotGood::Expired { name, owner })
+        }
     }
 }
 
@@ -253,11 +280,11 @@ impl Authorizer {
                 return (self.token(&digest, incoming, now), Some(Credential::Token));
             }
             Err(Unidentified::Refused(why)) => {
-                self.lines.unproven.note(&why);
+                self.lines.unproven.note(&why.to_string());
                 return (Answer::Unauthenticated, None);
             }
             Err(Unidentified::Unavailable(why)) => {
-                self.lines.unjudged.note(&why);
+                self.lines.unjudged.note(&why.to_string());
                 let why = "identities cannot be verified at the moment";
                 return (Answer::Unavailable(why), None);
             }
@@ -275,7 +302,7 @@ impl Authorizer {
         let bearer = match good(&loaded.replica, digest, now) {
             Ok(bearer) => bearer,
             Err(why) => {
-                self.lines.unproven.note(&why);
+                self.lines.unproven.note(&why.to_string());
                 return Answer::Unauthenticated;
             }
         };
@@ -307,12 +334,13 @@ impl Authorizer {
                     exchange.claims(&digest, &bearer, roles, now)
                 }
                 Ok(Bearer { owner, name, .. }) => {
-                    let why = format!("the owner `{owner}` of access token `{name}` is disabled");
-                    self.lines.unexchanged.note(&why);
+                    let (name, owner) = (name.to_owned(), owner.to_owned());
+                    let why = NotGood::OwnerDisabled { name, owner };
+                    self.lines.unexchanged.note(&why.to_string());
                     return Exchanged::Refused(INVALID.to_owned());
                 }
                 Err(why) => {
-                    self.lines.unexchanged.note(&why);
+                    self.lines.unexchanged.note(&why.to_string());
                     return Exchanged::Refused(INVALID.to_owned());
                 }
             }

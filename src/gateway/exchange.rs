@@ -117,28 +117,44 @@ pub struct Claims {
     osmo_token_name: String,
 }
 
+/// Why nothing can be signed with a key. Nothing of it is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SigningKeyError {
+    /// Another format.
+    #[error(
+        "it holds no private key in PEM (PKCS#8, `-----BEGIN PRIVATE KEY-----`): `openssl genpkey \
+         -algorithm RSA -pkeyopt rsa_keygen_bits:4096` makes one"
+    )]
+    NotPem,
+    /// Another kind of key.
+    #[error(
+        "it is no RSA key that can be used: OSMO's clients and gateways expect RS256, with 2048 bits \
+         or more"
+    )]
+    NotRsa,
+    /// It can be broken.
+    #[error("it is an RSA key of less than 2048 bits")]
+    TooShort,
+    /// The seal cannot be made.
+    #[error("no key can be derived from it")]
+    NoSeal,
+}
+
 impl Exchange {
     /// One that signs with `pem`.
     ///
     /// # Errors
-    /// It is no RSA key of at least 2048 bits in PEM, PKCS#8. Nothing of it is in the text.
-    pub fn new(pem: &SecretString) -> Result<Exchange, String> {
+    /// It is no RSA key of at least 2048 bits in PEM, PKCS#8.
+    pub fn new(pem: &SecretString) -> Result<Exchange, SigningKeyError> {
         let der = PrivatePkcs8KeyDer::from_pem_slice(pem.expose_secret().as_bytes());
-        let der = der.map_err(|_| {
-            "it holds no private key in PEM (PKCS#8, `-----BEGIN PRIVATE KEY-----`): `openssl \
-             genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:4096` makes one"
-                .to_owned()
-        })?;
-        let key = RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).map_err(|_| {
-            "it is no RSA key that can be used: OSMO's clients and gateways expect RS256, with \
-             2048 bits or more"
-                .to_owned()
-        })?;
+        let der = der.map_err(|_| SigningKeyError::NotPem)?;
+        let key =
+            RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).map_err(|_| SigningKeyError::NotRsa)?;
         if key.public_modulus_len() < LEAST_BYTES {
-            return Err("it is an RSA key of less than 2048 bits".to_owned());
+            return Err(SigningKeyError::TooShort);
         }
         let seal = Seal::of(der.secret_pkcs8_der());
-        let seal = seal.ok_or_else(|| "no key can be derived from it".to_owned())?;
+        let seal = seal.ok_or(SigningKeyError::NoSeal)?;
         let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let n = part(key.public_key().modulus().big_endian_without_leading_zero());
         let e = part(key.public_key().exponent().big_endian_without_leading_zero());

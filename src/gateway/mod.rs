@@ -45,27 +45,62 @@ use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorizati
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::config::{Config, GatewayConfig, JustInTime, Listen};
+use crate::config::{Config, GatewayConfig, JustInTime, Listen, SecretError, SecretRef};
 use crate::model::StoreConfig;
 use crate::store;
 use app_state::AppState;
 use authorizer::Authorizer;
-use exchange::Exchange;
+use exchange::{Exchange, SigningKeyError};
 use grpc::ExtAuthz;
-use identity::{Identifier, KeyReading, StoreJwksCache};
+use identity::{Identifier, IdentityError, KeyReading, StoreJwksCache};
 use listen::{Bounds, Listening, Tls};
 use metrics::Metrics;
 use provision::{Limits, Observer, Provisioner};
 use replica::Wanted;
+use tls::TlsError;
 use watcher::ReplicaWatcher;
 
 /// How long a reload waits at a time for the new configuration's view of the store.
 const LOADED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Why the gateway's side did not start, or was not reloaded: in words for a person.
+/// Why the gateway's side did not start, or was not reloaded.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct GatewayError(pub String);
+pub enum GatewayError {
+    /// An address cannot be had.
+    #[error("cannot listen at `{at}` (`gateway.{key}`): {why}{advice}")]
+    Listen {
+        /// The address.
+        at: String,
+        /// `grpc` or `http`.
+        key: &'static str,
+        /// Why.
+        #[source]
+        why: std::io::Error,
+        /// What to do about it, or nothing.
+        advice: String,
+    },
+    /// TLS cannot be had.
+    #[error("`gateway.tls`: {0}")]
+    Tls(#[from] TlsError),
+    /// There are too many threads.
+    #[error("cannot start a thread to follow the store: {0}")]
+    Thread(#[source] std::io::Error),
+    /// The key of the exchange cannot be read.
+    #[error("`gateway.tokens.signing_key`: {0}")]
+    NoSigningKey(#[source] SecretError),
+    /// The key of the exchange will not do.
+    #[error("`gateway.tokens.signing_key`: {from}: {why}")]
+    SigningKey {
+        /// Where it is.
+        from: SecretRef,
+        /// Why.
+        #[source]
+        why: SigningKeyError,
+    },
+    /// Nobody could be told.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
 
 /// What this process is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -311,10 +346,10 @@ impl Gateway {
         let (bounds, counts) = (Bounds::new(self.most), self.metrics.connections(key));
         let listening = Listening::start(at, Arc::clone(&self.tls), router, bounds, counts)
             .await
-            .map_err(|error| {
+            .map_err(|why| {
             let own = std::env::var_os("RUNTIME_DIRECTORY");
             let advice = socket_advice(at, own.as_deref());
-            GatewayError(format!("cannot listen at `{shown}` (`gateway.{key}`): {error}{advice}"))
+            GatewayError::Listen { at: shown.clone(), key, why, advice }
         })?;
         let address = listening.address().map_or(shown, |address| address.to_string());
         tracing::info!(address, "`gateway.{key}` listens at {address}");
@@ -364,25 +399,24 @@ async fn health()
 fn acceptor(
     config: &GatewayConfig,
 ) -> Result<Option<Arc<tokio_rustls::TlsAcceptor>>, GatewayError> {
-    let tls = config.tls.as_ref().map(tls::acceptor).transpose();
-    tls.map(|tls| tls.map(Arc::new))
-        .map_err(|error| GatewayError(format!("`gateway.tls`: {error}")))
+    let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+    Ok(tls.map(Arc::new))
 }
 
 fn watcher(config: &Config, wanted: Arc<Wanted>) -> Result<Arc<ReplicaWatcher>, GatewayError> {
-    ReplicaWatcher::start(store::open(&config.store), wanted).map(Arc::new).map_err(|error| {
-        GatewayError(format!("cannot start a thread to follow the store: {error}"))
-    })
+    ReplicaWatcher::start(store::open(&config.store), wanted)
+        .map(Arc::new)
+        .map_err(GatewayError::Thread)
 }
 
 /// What access tokens are exchanged by, where the configuration says so.
 fn exchanging(config: &GatewayConfig) -> Result<Option<Arc<Exchange>>, GatewayError> {
     let tokens = config.tokens.as_ref();
     let Some(key) = tokens.and_then(|tokens| tokens.signing_key.as_ref()) else { return Ok(None) };
-    let made = key.read().map_err(|error| error.to_string());
-    let made = made.and_then(|pem| Exchange::new(&pem).map_err(|why| format!("{key}: {why}")));
-    made.map(|exchange| Some(Arc::new(exchange)))
-        .map_err(|why| GatewayError(format!("`gateway.tokens.signing_key`: {why}")))
+    let pem = key.read().map_err(GatewayError::NoSigningKey)?;
+    let exchange =
+        Exchange::new(&pem).map_err(|why| GatewayError::SigningKey { from: key.clone(), why })?;
+    Ok(Some(Arc::new(exchange)))
 }
 
 /// The public keys of an exchange, which tell it from others.
@@ -392,8 +426,8 @@ fn keys(exchange: Option<&Exchange>) -> Option<String> {
 
 /// What `idpsyncd check` finds wrong with the key that signs what access tokens are exchanged for.
 #[must_use]
-pub fn signing_fault(config: &GatewayConfig) -> Option<String> {
-    exchanging(config).err().map(|error| error.to_string())
+pub fn signing_fault(config: &GatewayConfig) -> Option<GatewayError> {
+    exchanging(config).err()
 }
 
 fn identifier(
@@ -409,7 +443,6 @@ fn identifier(
             Some(exchange) => Identifier::with_own(gateway, cache, exchange),
             None => Identifier::new(gateway, cache),
         }
-        .map_err(GatewayError)
     })?;
     let identifier = Arc::new(identifier);
     let reading = identifier.start();

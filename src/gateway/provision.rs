@@ -60,6 +60,17 @@ impl Provisioned {
     }
 }
 
+/// Why nobody was heard in time. Each with the time that there was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+enum Overdue {
+    /// Too many look-ups are under way.
+    #[error("waited {0:?} for other look-ups to end")]
+    Others(Duration),
+    /// A source does not answer.
+    #[error("the sources did not answer within {0:?}")]
+    Sources(Duration),
+}
+
 /// What bounds the work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -292,7 +303,7 @@ impl Inner {
             JustInTime::Claims => None,
             JustInTime::Lookup | JustInTime::Off => match self.ask(caller).await {
                 Ok(answers) => Some(answers),
-                Err(why) => return Provisioned::Unavailable(why.into()),
+                Err(why) => return Provisioned::Unavailable(why.to_string().into()),
             },
         };
         let (inner, caller) = (Arc::clone(self), Arc::clone(caller));
@@ -318,15 +329,13 @@ impl Inner {
         }
     }
 
-    async fn ask(&self, caller: &Caller) -> Result<Vec<Heard>, String> {
+    async fn ask(&self, caller: &Caller) -> Result<Vec<Heard>, Overdue> {
         let Limits { deadline, lookup, .. } = self.limits;
         let Ok(Ok(_permit)) = tokio::time::timeout(deadline, self.lookups.acquire()).await else {
-            return Err(format!("waited {deadline:?} for other look-ups to end"));
+            return Err(Overdue::Others(deadline));
         };
         let asked = provision::ask(&self.config, &self.sources, caller);
-        tokio::time::timeout(lookup, asked)
-            .await
-            .map_err(|_| format!("the sources did not answer within {lookup:?}"))
+        tokio::time::timeout(lookup, asked).await.map_err(|_| Overdue::Sources(lookup))
     }
 }
 

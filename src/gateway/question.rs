@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+pub use super::identity::Unidentified;
 use crate::model::caller::Caller;
 
 /// One header of a request.
@@ -41,13 +42,4 @@ pub enum Identity {
     /// Whoever bears the access token with this digest, or a JWT that it was exchanged for: the
     /// generation knows whether there is one.
     Token(Digest),
-}
-
-/// Why nobody knows who asks.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Unidentified {
-    /// What the request bears is no proof: 401. For the log only.
-    Refused(String),
-    /// It cannot be judged now (no keys of the issuer could be had yet): 503. For the log only.
-    Unavailable(String),
 }

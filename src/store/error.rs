@@ -1,5 +1,7 @@
 //! What can go wrong with a store, in words for people.
 
+use super::SetKey;
+
 /// What kind of fault it was, for programs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StoreErrorKind {
@@ -45,6 +47,37 @@ impl StoreError {
     pub(super) fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
         StoreError { kind, message: message.into() }
     }
+}
+
+/// What whoever reads a store finds that it says against itself.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Contradiction {
+    /// A set has a role of a name that no role has.
+    #[error("a role set has the role `{0}`, which does not exist")]
+    SetOfUnknownRole(String),
+    /// A user has a set that is not there.
+    #[error("a user has the unknown role set {0}")]
+    UserOfUnknownSet(SetKey),
+    /// A token has a set that is not there.
+    #[error("an access token of `{owner}` has the unknown role set {set}")]
+    TokenOfUnknownSet {
+        /// Whose token.
+        owner: String,
+        /// Its set.
+        set: SetKey,
+    },
+    /// A token belongs to nobody.
+    #[error("an access token is of `{owner}`, whom nobody knows")]
+    TokenOfNobody {
+        /// What its owner is called.
+        owner: String,
+    },
+    /// Names of tokens are longer than any.
+    #[error("the names of access tokens are too long")]
+    TokenNames,
+    /// A read came to no end.
+    #[error("it was not read")]
+    NotRead,
 }
 
 /// Why a commit did not happen. Nothing was changed.

@@ -35,7 +35,7 @@ mod status;
 pub use access::{Access, AccessChange, AccessFilter, AsOf, Began, Generation, Untold, Ways};
 pub use api::{Beside, RunLock, Seen, Store, Transaction, Turn, Waker, Watch};
 pub use commit::{Commit, Committed, MirrorUpdate, SourceUpdate};
-pub use error::{CommitError, LockError, StoreError, StoreErrorKind};
+pub use error::{CommitError, Contradiction, LockError, StoreError, StoreErrorKind};
 pub use history::{HistoryFilter, HistoryRow};
 pub use mirror::{MirrorPatch, StoredMirror};
 pub use people::{Decided, Effective, GrantDetail, ReachedBy, TokenRow, UserDetail, UserRow};

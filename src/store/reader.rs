@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use super::{
-    Access, AccessChange, AccessFilter, AsOf, Decided, Effective, Generation, HistoryFilter,
-    HistoryRow, Marks, Meta, ProvisionContext, ProvisionQuery, ReachedBy, Review, SeenLink,
-    SeenSet, SeenToken, SeenUser, SetKey, Since, SourceStatus, StoreError, StoredMirror, TokenRow,
-    Untold, UserDetail, UserRow,
+    Access, AccessChange, AccessFilter, AsOf, Contradiction, Decided, Effective, Generation,
+    HistoryFilter, HistoryRow, Marks, Meta, ProvisionContext, ProvisionQuery, ReachedBy, Review,
+    SeenLink, SeenSet, SeenToken, SeenUser, SetKey, Since, SourceStatus, StoreError, StoredMirror,
+    TokenRow, Untold, UserDetail, UserRow,
 };
 use crate::directory::{Delta, DigestKey, Directory, MirrorRows, Sighting};
 use crate::model::token::Digest;
@@ -17,10 +17,10 @@ use crate::policy::{Action, Resource};
 
 /// What is done with a person whom gateways see, and with their ids; what it finds wrong with a
 /// row ends the read.
-pub type EachSeen<'a> = &'a mut dyn FnMut(SeenUser<'_>, &[SeenLink]) -> Result<(), String>;
+pub type EachSeen<'a> = &'a mut dyn FnMut(SeenUser<'_>, &[SeenLink]) -> Result<(), Contradiction>;
 
 /// What is done with a token that gateways see; what it finds wrong with a row ends the read.
-pub type EachToken<'a> = &'a mut dyn FnMut(SeenToken<'_>) -> Result<(), String>;
+pub type EachToken<'a> = &'a mut dyn FnMut(SeenToken<'_>) -> Result<(), Contradiction>;
 
 /// A store opened for reading. Each method reads one committed state, the newest;
 /// [`snapshot`](#method.snapshot) lets several read the same one.
@@ -37,7 +37,7 @@ pub trait Reader: Send {
     ) -> Result<(), StoreError>;
 
     /// The fault of a store whose content contradicts itself: `what`.
-    fn damaged(&self, what: String) -> StoreError;
+    fn damaged(&self, what: Contradiction) -> StoreError;
 
     // What a plan starts from.
 
@@ -280,6 +280,6 @@ impl dyn Reader + '_ {
             }
             Ok(())
         })?;
-        made.ok_or_else(|| self.damaged("it was not read".to_owned()))
+        made.ok_or_else(|| self.damaged(Contradiction::NotRead))
     }
 }

@@ -10,6 +10,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::super::exchange::{SEALED, Seal};
+use super::fault::{ClaimError, NameError, PartError, TokenError, UnnamedError};
 use super::shown;
 use crate::config::{IdentifyBy, JwtConfig, OSMO};
 use crate::gateway::question::Identity;
@@ -50,22 +51,22 @@ impl Span {
 }
 
 /// Decodes a part of a token: base64url without padding of a JSON object, in which no name is
-/// there twice at any depth. `what` names the part in errors.
-pub(super) fn part(encoded: &str, what: &str) -> Result<Object, String> {
+/// there twice at any depth. `part` is its name.
+pub(super) fn part(encoded: &str, part: &'static str) -> Result<Object, TokenError> {
     // The decoder wants a whole token, and looks at the middle only.
     let token = format!(".{encoded}.");
     let decoded = jsonwebtoken::dangerous::insecure_decode_claims::<Strict>(token);
-    let fault = match decoded {
+    let why = match decoded {
         Ok(Strict(Value::Object(object))) => return Ok(object),
-        Ok(_) => "not a JSON object".to_owned(),
+        Ok(_) => PartError::NotAnObject,
         Err(error) => match error.kind() {
-            ErrorKind::Base64(_) => "not base64url".to_owned(),
+            ErrorKind::Base64(_) => PartError::NotBase64,
             // `Strict` takes every value; what it refuses, it words itself.
-            ErrorKind::Json(error) if error.is_data() => error.to_string(),
-            _ => "not JSON".to_owned(),
+            ErrorKind::Json(error) if error.is_data() => PartError::Refused(error.to_string()),
+            _ => PartError::NotJson,
         },
     };
-    Err(format!("its {what} cannot be read: {fault}"))
+    Err(TokenError::Part { part, why })
 }
 
 /// Any JSON value in which no name is there twice.
@@ -136,16 +137,16 @@ impl<'de> Visitor<'de> for StrictVisitor {
 }
 
 /// The claim `name`, which is text where it is there.
-pub(super) fn text<'o>(object: &'o Object, name: &str) -> Result<Option<&'o str>, String> {
+pub(super) fn text<'o>(object: &'o Object, name: &str) -> Result<Option<&'o str>, ClaimError> {
     match object.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(format!("`{name}` is not a string")),
+        Some(_) => Err(ClaimError::NotAString(name.to_owned())),
     }
 }
 
 /// The claim `name`, a NumericDate (seconds since 1970, perhaps a fraction) where it is there.
-fn date(object: &Object, name: &str) -> Result<Option<i64>, String> {
+fn date(object: &Object, name: &str) -> Result<Option<i64>, ClaimError> {
     // Up to here a double has every whole number.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let Some(value) = object.get(name) else { return Ok(None) };
@@ -154,7 +155,7 @@ fn date(object: &Object, name: &str) -> Result<Option<i64>, String> {
     }
     match value.as_f64() {
         Some(seconds) if seconds.abs() <= EXACT => Ok(Some(seconds.floor() as i64)),
-        _ => Err(format!("`{name}` is not a time in seconds")),
+        _ => Err(ClaimError::NotATime(name.to_owned())),
     }
 }
 
@@ -163,19 +164,17 @@ fn date(object: &Object, name: &str) -> Result<Option<i64>, String> {
 ///
 /// # Errors
 /// A time is missing or is none, or the claims do not hold now.
-fn span(object: &Object, now: Time) -> Result<Span, String> {
+fn span(object: &Object, now: Time) -> Result<Span, TokenError> {
     date(object, "iat")?;
     let from = date(object, "nbf")?.map_or(i64::MIN, |nbf| nbf.saturating_sub(LEEWAY));
     let until = match date(object, "exp")? {
         Some(exp) => exp.saturating_add(LEEWAY),
-        None => return Err("it has no `exp`: it would hold for ever".to_owned()),
+        None => return Err(TokenError::Eternal),
     };
     let span = Span { from, until };
     match now.timestamp() {
-        now if now >= until => Err(format!("it expired {} s ago", now.abs_diff(until - LEEWAY))),
-        now if now < from => {
-            Err(format!("it is not valid for another {} s (`nbf`)", now.abs_diff(from)))
-        }
+        now if now >= until => Err(TokenError::Expired { seconds: now.abs_diff(until - LEEWAY) }),
+        now if now < from => Err(TokenError::NotYet { seconds: now.abs_diff(from) }),
         _ => Ok(span),
     }
 }
@@ -190,18 +189,16 @@ pub(super) fn judge(
     config: &JwtConfig,
     seal: Option<&Seal>,
     now: Time,
-) -> Result<(Identity, Span), String> {
+) -> Result<(Identity, Span), TokenError> {
     kind(claims)?;
     audience(claims, config)?;
     let span = span(claims, now)?;
     match claims.get("jti").and_then(Value::as_str) {
         Some(jti) if config.issuer == OSMO && jti.starts_with(SEALED) => {
-            let digest = seal.and_then(|seal| seal.open(jti)).ok_or(
-                "it was exchanged for an access token by another `signing_key` than this gateway's",
-            )?;
+            let digest = seal.and_then(|seal| seal.open(jti)).ok_or(TokenError::OtherSeal)?;
             let span = span.to_the_second();
             if !span.holds(now) {
-                return Err("it expired a moment ago".to_owned());
+                return Err(TokenError::ExpiredNow);
             }
             Ok((Identity::Token(digest), span))
         }
@@ -211,76 +208,72 @@ pub(super) fn judge(
 
 /// Refuses a token whose header says that it is something else than a JWT for a bearer, or that
 /// it brings along what it is to be verified with.
-pub(super) fn header(header: &Object) -> Result<(), String> {
+pub(super) fn header(header: &Object) -> Result<(), TokenError> {
     // RFC 7515, section 4.1.11: an extension that is not understood must be refused, and none
     // is understood here.
     if header.contains_key("crit") {
-        return Err("its header has `crit`, critical extensions".to_owned());
+        return Err(TokenError::Critical);
     }
     // Keys, or the way to them, that the token itself brings. Certificates (`x5c`, `x5t`) are
     // common there and harmless, since they are not looked at.
     if let Some(name) = ["jwk", "jku", "x5u"].into_iter().find(|it| header.contains_key(*it)) {
-        return Err(format!("its header brings a key of its own (`{name}`)"));
+        return Err(TokenError::BringsKey(name));
     }
     if let Some(kind) = text(header, "typ")?
         && !HEADER_TYPES.iter().any(|known| known.eq_ignore_ascii_case(kind))
     {
-        return Err(format!("it is no access token: its type `typ` is `{}`", shown(kind)));
+        return Err(TokenError::HeaderType(kind.to_owned()));
     }
     Ok(())
 }
 
 /// Refuses claims that are meant for somebody else: none of `audiences` is in `aud` (a string or a
 /// list) or is `azp`, or `azp` is none of `authorized_parties`.
-fn audience(object: &Object, config: &JwtConfig) -> Result<(), String> {
+fn audience(object: &Object, config: &JwtConfig) -> Result<(), TokenError> {
     let mut named = Vec::new();
     match object.get("aud") {
         None => {}
         Some(Value::String(name)) => named.push(name.as_str()),
         Some(Value::Array(names)) => {
             for name in names {
-                named.push(name.as_str().ok_or("`aud` holds something that is not a string")?);
+                let strings = || ClaimError::NotStrings("aud".to_owned());
+                named.push(name.as_str().ok_or_else(strings)?);
             }
         }
-        Some(_) => return Err("`aud` is neither a string nor a list".to_owned()),
+        Some(_) => return Err(ClaimError::NotAList("aud".to_owned()).into()),
     }
     let party = text(object, "azp")?;
     named.extend(party);
     if !named.iter().any(|name| config.audiences.iter().any(|ours| ours == name)) {
         return Err(match named.as_slice() {
-            [] => "it names no audience: neither `aud` nor `azp`".to_owned(),
-            names => {
-                format!("it is meant for `{}`, none of `audiences`", shown(&names.join("`, `")))
-            }
+            [] => TokenError::NoAudience,
+            names => TokenError::OtherAudience(names.join("`, `")),
         });
     }
     let Some(parties) = &config.authorized_parties else { return Ok(()) };
     match party {
         Some(party) if parties.iter().any(|ours| ours == party) => Ok(()),
-        Some(party) => Err(format!(
-            "it was issued to `{}`, none of `authorized_parties` (`azp`)",
-            shown(party)
-        )),
-        None => Err("it does not say whom it was issued to (`azp`)".to_owned()),
+        Some(party) => Err(TokenError::OtherParty(party.to_owned())),
+        None => Err(TokenError::NoParty),
     }
 }
 
 /// Refuses tokens that say of themselves that they are no bearer's access token: ID, refresh and
 /// log-out tokens, and tokens bound to a key that is not shown here (RFC 7800).
-fn kind(object: &Object) -> Result<(), String> {
+fn kind(object: &Object) -> Result<(), TokenError> {
     if let Some(kind) = text(object, "typ")?
         && !PAYLOAD_TYPES.iter().any(|known| known.eq_ignore_ascii_case(kind))
     {
-        return Err(format!("it is no access token: its claim `typ` is `{}`", shown(kind)));
+        return Err(TokenError::PayloadType(kind.to_owned()));
     }
     // Only ID tokens have these (OpenID Connect Core 1.0, section 3.3.2.11), and only security
     // events, such as log-out tokens, that (RFC 8417, section 2.2).
-    if let Some(name) = ["at_hash", "c_hash", "events"].iter().find(|it| object.contains_key(**it))
-    {
-        return Err(format!("it is no access token: it has the claim `{name}`"));
+    let others = ["at_hash", "c_hash", "events"];
+    if let Some(name) = others.into_iter().find(|it| object.contains_key(*it)) {
+        return Err(TokenError::OtherKind(name));
     }
     if object.contains_key("cnf") {
-        return Err("it is bound to a key (`cnf`), and a bearer token proves none".to_owned());
+        return Err(TokenError::Bound);
     }
     Ok(())
 }
@@ -289,13 +282,13 @@ fn kind(object: &Object) -> Result<(), String> {
 ///
 /// # Errors
 /// What decides who it is is missing or cannot be believed, or a claim has a wrong type.
-fn caller(object: &Object, config: &JwtConfig) -> Result<Caller, String> {
+fn caller(object: &Object, config: &JwtConfig) -> Result<Caller, TokenError> {
     let subject = text(object, "sub")?;
     let name = name(object, config)?;
     let (known_by, name) = match &config.identify {
         IdentifyBy::Source(source) => {
             let ext = subject.filter(|subject| !subject.is_empty());
-            let ext = ext.ok_or_else(|| "it has no `sub`, which says who it is".to_owned())?;
+            let ext = ext.ok_or(TokenError::NoSubject)?;
             (KnownBy::Id { source: source.clone(), ext: ext.to_owned() }, name.ok())
         }
         IdentifyBy::Username => {
@@ -310,10 +303,10 @@ fn caller(object: &Object, config: &JwtConfig) -> Result<Caller, String> {
         Some((claim, Value::Array(roles))) => {
             let role = |role: &Value| role.as_str().map(str::to_owned);
             let roles: Option<Vec<String>> = roles.iter().map(role).collect();
-            Some(roles.ok_or_else(|| format!("`{claim}` holds something that is not a string"))?)
+            Some(roles.ok_or_else(|| ClaimError::NotStrings(claim.to_owned()))?)
         }
         // Taking it for "no roles" would make something unknown empty.
-        Some((claim, _)) => return Err(format!("`{claim}` is neither a string nor a list")),
+        Some((claim, _)) => return Err(ClaimError::NotAList(claim.to_owned()).into()),
     };
     let issuer = Some(config.issuer.clone());
     let Some(service_roles) = &config.service_roles else {
@@ -333,7 +326,7 @@ fn named(
     name: Option<&str>,
     mut roles: Vec<String>,
     service_roles: &[String],
-) -> Result<Named, String> {
+) -> Result<Named, TokenError> {
     let workflow = header_value(object, "osmo_workflow_id")?;
     let token = header_value(object, "osmo_token_name")?;
     let service = workflow.is_some() || name.is_some_and(|name| name.starts_with(BACKEND));
@@ -344,49 +337,47 @@ fn named(
 }
 
 /// A claim that the upstream is told in a header, in which it must not read as anything else.
-fn header_value(object: &Object, name: &str) -> Result<Option<String>, String> {
+fn header_value(object: &Object, claim: &'static str) -> Result<Option<String>, TokenError> {
     const LONGEST: usize = 256;
     // OSMO fills in what it has not.
-    if object.get(name).is_some_and(|value| value.is_null() || value == "") {
+    if object.get(claim).is_some_and(|value| value.is_null() || value == "") {
         return Ok(None);
     }
-    let Some(value) = text(object, name)? else { return Ok(None) };
+    let Some(value) = text(object, claim)? else { return Ok(None) };
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b',';
     if value.len() > LONGEST || !value.bytes().all(plain) {
-        return Err(format!("`{name}` is not a name that can be passed on: `{}`", shown(value)));
+        return Err(TokenError::Unsafe { claim, value: value.to_owned() });
     }
     Ok(Some(value.to_owned()))
 }
 
 /// The name that the claims give; the inner error: none that could be believed.
-fn name(object: &Object, config: &JwtConfig) -> Result<Result<Arc<str>, String>, String> {
-    let claim = &config.username_claim;
+fn name(object: &Object, config: &JwtConfig) -> Result<Result<Arc<str>, UnnamedError>, ClaimError> {
+    let claim = config.username_claim.as_str();
+    let named = || claim.to_owned();
     let name = match find(object, claim) {
-        None => return Ok(Err(format!("it has no claim `{claim}` with the username"))),
+        None => return Ok(Err(UnnamedError::NoClaim { claim: named() })),
         Some(Value::String(name)) => name,
-        Some(_) => return Err(format!("`{claim}` is not a string")),
+        Some(_) => return Err(ClaimError::NotAString(named())),
     };
     if config.names_are_addresses && object.get("email_verified") != Some(&Value::Bool(true)) {
-        return Ok(Err(format!(
-            "`{claim}` is an address, and nobody has verified it (`email_verified`)"
-        )));
+        return Ok(Err(UnnamedError::Unverified { claim: named() }));
     }
-    Ok(username(name).map_err(|error| format!("`{claim}`: {error}")))
+    Ok(username(name).map_err(|why| UnnamedError::Name { claim: named(), why }))
 }
 
 /// A name in the store's form. Only case may differ: a name that merely looks like another's, in
 /// wide letters or with a combining accent, is somebody else's word for it.
-pub(super) fn username(name: &str) -> Result<Arc<str>, String> {
+pub(super) fn username(name: &str) -> Result<Arc<str>, NameError> {
     if name.is_empty() {
-        return Err("the username is empty".to_owned());
+        return Err(NameError::Empty);
     }
-    let refused = || format!("`{}` is not a username by RFC 8265", shown(name));
-    match canonical(name).map_err(|_| refused())? {
+    match canonical(name).map_err(|_| NameError::Refused(name.to_owned()))? {
         Cow::Borrowed(same) if same == name => Ok(same.into()),
         other if other == name.to_lowercase() || other.chars().eq(lower(name)) => {
             Ok(Arc::from(&*other))
         }
-        _ => Err(format!("`{}` is another name's spelling by RFC 8265", shown(name))),
+        _ => Err(NameError::Spelling(name.to_owned())),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The credential that a request bears, told by its shape: three parts with dots between them are a
 //! JWT, 43 characters of base64url an access token. What is told for one is never tried as the other.
 
+use super::fault::CredentialError;
 use crate::gateway::question::{Digest, Header, Headers};
 use crate::model::token::{self, SECRET_LENGTH};
 
@@ -22,7 +23,7 @@ impl Places {
     ///
     /// # Errors
     /// There are several, or what is there is no bearer's.
-    pub(super) fn bearer(self, headers: &dyn Headers) -> Result<Option<&str>, &'static str> {
+    pub(super) fn bearer(self, headers: &dyn Headers) -> Result<Option<&str>, CredentialError> {
         match headers.header("authorization") {
             Header::Absent if self.osmo_auth => match headers.header(OSMO_AUTH) {
                 Header::Absent | Header::One("") => Ok(None),
@@ -30,16 +31,14 @@ impl Places {
                     let (scheme, token) = value.split_once(' ').unwrap_or(("", value));
                     match scheme.is_empty() || scheme.eq_ignore_ascii_case("bearer") {
                         true => one(token).map(Some),
-                        false => Err("the `x-osmo-auth` header has something else than a token"),
+                        false => Err(CredentialError::OsmoAuth),
                     }
                 }
-                Header::Bad => {
-                    Err("there is more than one `x-osmo-auth` header, or it is not text")
-                }
+                Header::Bad => Err(CredentialError::OsmoAuthTwice),
             },
             Header::Absent => Ok(None),
             Header::One(value) => of_scheme(value).map(Some),
-            Header::Bad => Err("there is more than one `authorization` header, or it is not text"),
+            Header::Bad => Err(CredentialError::Twice),
         }
     }
 
@@ -51,27 +50,27 @@ impl Places {
 }
 
 /// The token of an `authorization` header.
-fn of_scheme(value: &str) -> Result<&str, &'static str> {
+fn of_scheme(value: &str) -> Result<&str, CredentialError> {
     if value.is_empty() {
-        return Err("the `authorization` header is empty");
+        return Err(CredentialError::Empty);
     }
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err("the `authorization` header has another scheme than `Bearer`");
+        return Err(CredentialError::Scheme);
     }
     one(token)
 }
 
-fn one(token: &str) -> Result<&str, &'static str> {
+fn one(token: &str) -> Result<&str, CredentialError> {
     let token = token.trim_start_matches(' ');
     if token.is_empty() {
-        return Err("the `authorization` header has no token");
+        return Err(CredentialError::NoToken);
     }
     if token.len() > LONGEST {
-        return Err("the bearer token is longer than 16 KiB");
+        return Err(CredentialError::TooLong);
     }
     if !token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
-        return Err("the `authorization` header has something else than one JWT");
+        return Err(CredentialError::NotAToken);
     }
     Ok(token)
 }

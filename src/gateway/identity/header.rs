@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::claims::username;
+use super::fault::NoProof;
 use crate::config::{GatewayConfig, SubjectHeader};
-use crate::gateway::question::{Header, Headers, Identity, Unidentified};
+use crate::gateway::question::{Header, Headers, Identity};
 use crate::model::caller::{Caller, KnownBy};
 
 /// The headers that say who asks.
@@ -24,12 +25,12 @@ impl Vouched {
     ///
     /// # Errors
     /// A header is there twice, is not text, or is no username; a name is there without its id.
-    pub(super) fn identify(&self, headers: &dyn Headers) -> Result<Identity, Unidentified> {
+    pub(super) fn identify(&self, headers: &dyn Headers) -> Result<Identity, NoProof> {
         let name = value(&self.user, headers)?;
         let Some(SubjectHeader { header, source }) = &self.subject else {
             let Some(name) = name else { return Ok(Identity::Nobody) };
-            let name = username(name)
-                .map_err(|why| Unidentified::Refused(format!("header `{}`: {why}", self.user)))?;
+            let name =
+                username(name).map_err(|why| NoProof::Name { header: self.user.clone(), why })?;
             return Ok(Identity::Caller(Arc::new(Caller::named(name))));
         };
         match (value(header, headers)?, name) {
@@ -40,21 +41,16 @@ impl Vouched {
                 Ok(Identity::Caller(Arc::new(caller)))
             }
             (None, None) => Ok(Identity::Nobody),
-            (None, Some(_)) => Err(Unidentified::Refused(format!(
-                "the header `{}` is there without `{header}`, which says who it is",
-                self.user
-            ))),
+            (None, Some(_)) => Err(NoProof::NoId { name: self.user.clone(), id: header.clone() }),
         }
     }
 }
 
 /// The header called `name`, where it has content.
-fn value<'h>(name: &str, headers: &'h dyn Headers) -> Result<Option<&'h str>, Unidentified> {
+fn value<'h>(name: &str, headers: &'h dyn Headers) -> Result<Option<&'h str>, NoProof> {
     match headers.header(name) {
         Header::Absent | Header::One("") => Ok(None),
         Header::One(value) => Ok(Some(value)),
-        Header::Bad => Err(Unidentified::Refused(format!(
-            "the header `{name}` is there more than once, or is not text"
-        ))),
+        Header::Bad => Err(NoProof::HeaderTwice(name.to_owned())),
     }
 }

@@ -5,26 +5,18 @@
 //! who waits. A read that fails, or that brings no key, says nothing about the keys that are
 //! known: they stay. A read that brings keys says which keys there are: the others go.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use futures_util::future::BoxFuture;
-use openidconnect::core::CoreProviderMetadata;
-use openidconnect::{DiscoveryError, HttpRequest, HttpResponse, IssuerUrl};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use tokio::sync::watch;
 
+use super::fetch::{KeysError, TIMEOUT, fetch};
 use super::keys::KeySet;
-use super::{JwksCache, WAIT, shown};
+use super::{IdentityError, IssuerFault, JwksCache, WAIT};
 use crate::config::JwtConfig;
-use crate::source::{cause, http_client};
+use crate::source::http_client;
 
-/// How long one answer of an issuer may take.
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// How large an issuer's answer may be. Keycloak's are 10 KB at most.
-const LIMIT: usize = 512 * 1024;
 /// How soon a failed read is tried again at first; each further time after twice that.
 const RETRY: Duration = Duration::from_secs(1);
 /// The longest time until a failed read is tried again.
@@ -83,7 +75,7 @@ struct State {
     /// Since when `left` has been growing.
     since: Instant,
     /// Why the last read failed; absent where it did not. Told once.
-    fault: Option<String>,
+    fault: Option<KeysError>,
 }
 
 impl Issuer {
@@ -96,12 +88,12 @@ impl Issuer {
         own: Option<Arc<KeySet>>,
         cache: Option<Arc<dyn JwksCache>>,
         pace: Pace,
-    ) -> Result<Arc<Issuer>, String> {
+    ) -> Result<Arc<Issuer>, IdentityError> {
         let name = &config.issuer;
         // One that has no keys but these is never asked, nor is anything of it kept.
         let cache = cache.filter(|_| own.is_none() || config.jwks_url.is_some());
         let client = http_client(TIMEOUT, config.ca_file.as_deref())
-            .map_err(|error| format!("issuer `{name}`: {}", error.message))?;
+            .map_err(|why| IdentityError::Client { issuer: name.clone(), why })?;
         let kept = cache.as_ref().and_then(|cache| cache.load(name)).and_then(|text| {
             KeySet::read(text.as_bytes(), None)
                 .inspect_err(|why| tracing::warn!("the kept keys of issuer `{name}`: {why}"))
@@ -138,7 +130,7 @@ impl Issuer {
     }
 
     /// Why the last read failed, where it did.
-    pub(super) fn fault(&self) -> Option<String> {
+    pub(super) fn fault(&self) -> Option<KeysError> {
         self.state().fault.clone()
     }
 
@@ -214,8 +206,8 @@ impl Issuer {
     }
 
     /// Reads its keys and puts them in place.
-    async fn read(&self) -> Result<(), String> {
-        let body = self.fetch().await?;
+    async fn read(&self) -> Result<(), KeysError> {
+        let body = fetch(&self.client, &self.config).await?;
         let old = self.keys();
         let new = Arc::new(KeySet::read(&body, old.as_deref())?);
         self.keys.store(Some(Arc::clone(&new)));
@@ -226,7 +218,7 @@ impl Issuer {
     }
 
     /// Says what is new about how reading goes.
-    fn tell(&self, read: Result<(), String>) {
+    fn tell(&self, read: Result<(), KeysError>) {
         let issuer = &self.config.issuer;
         let fault = read.err();
         let before = std::mem::replace(&mut self.state().fault, fault.clone());
@@ -278,53 +270,16 @@ impl Issuer {
     }
 
     /// What is wrong with its keys as they are there now, for `idpsyncd check`. Keeps nothing.
-    pub(super) async fn faults(&self) -> Vec<String> {
-        let issuer = &self.config.issuer;
+    pub(super) async fn faults(&self) -> Vec<IssuerFault> {
+        let issuer = || self.config.issuer.clone();
         match self.read().await {
-            Err(why) => vec![format!("cannot read the keys of issuer `{issuer}`: {why}")],
+            Err(why) => vec![IssuerFault::Keys { issuer: issuer(), why }],
             Ok(()) => {
                 let keys = self.keys();
-                let left_out = keys.iter().flat_map(|keys| &keys.left_out);
-                let say = |left: &String| {
-                    format!(
-                        "a key of issuer `{issuer}` cannot be used, and tokens that it signs are \
-                         refused: {left}"
-                    )
-                };
-                left_out.map(say).collect()
+                let left_out = keys.iter().flat_map(|keys| &keys.left_out).cloned();
+                left_out.map(|key| IssuerFault::Key { issuer: issuer(), key }).collect()
             }
         }
-    }
-
-    /// Its JWK set, as it answers it.
-    async fn fetch(&self) -> Result<Vec<u8>, String> {
-        let keys = match &self.config.jwks_url {
-            Some(keys) => keys.clone(),
-            None => self.discover().await?,
-        };
-        let request = self
-            .client
-            .get(&keys)
-            .header(ACCEPT, HeaderValue::from_static("application/jwk-set+json, application/json"))
-            .build()
-            .map_err(|_| format!("`{keys}` cannot be asked for"))?;
-        let answer = send(&self.client, request).await?;
-        match answer.status {
-            200 => Ok(answer.body),
-            status => Err(format!("`{keys}` answered with status {status}")),
-        }
-    }
-
-    /// Where its keys are, as its discovery page says.
-    async fn discover(&self) -> Result<String, String> {
-        let issuer = &self.config.issuer;
-        let url = IssuerUrl::new(issuer.clone()).map_err(|_| "it is not a URL".to_owned())?;
-        let carrier = Carrier { client: &self.client, discovered: AtomicBool::new(false) };
-        let found = CoreProviderMetadata::discover_async(url, &carrier).await;
-        let found = found.map_err(|error| discovery_fault(error, issuer))?;
-        let keys = found.jwks_uri();
-        as_safe(issuer, keys.url())?;
-        Ok(keys.url().to_string())
     }
 }
 
@@ -360,119 +315,11 @@ impl Drop for Landing {
     }
 }
 
-/// An answer, whole.
-struct Fetched {
-    status: u16,
-    content_type: Option<HeaderValue>,
-    body: Vec<u8>,
-}
-
-/// Sends `request` once. Redirects are not followed, and a body larger than [`LIMIT`] is refused.
-async fn send(client: &reqwest::Client, mut request: reqwest::Request) -> Result<Fetched, String> {
-    *request.timeout_mut() = Some(TIMEOUT);
-    let url = request.url().clone();
-    let failed = |error: &reqwest::Error| {
-        if error.is_timeout() {
-            format!("`{url}` gave no whole answer within {} s", TIMEOUT.as_secs())
-        } else {
-            format!("asking `{url}`: {}", cause(error))
-        }
-    };
-    let mut answer = client.execute(request).await.map_err(|error| failed(&error))?;
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))? {
-        if body.len() + chunk.len() > LIMIT {
-            return Err(format!("`{url}` answered with more than {} KiB", LIMIT / 1024));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(Fetched {
-        status: answer.status().as_u16(),
-        content_type: answer.headers().get(CONTENT_TYPE).cloned(),
-        body,
-    })
-}
-
-/// Refuses keys that come less safely than the word of where they are.
-fn as_safe(issuer: &str, keys: &url::Url) -> Result<(), String> {
-    if issuer.starts_with("https:") && keys.scheme() != "https" {
-        return Err(format!(
-            "it has its keys at `{keys}`, without TLS, where anybody on the way could put their own"
-        ));
-    }
-    Ok(())
-}
-
-/// Why discovery brought nothing, without anything of the answer's body.
-fn discovery_fault(error: DiscoveryError<Carried>, issuer: &str) -> String {
-    match error {
-        DiscoveryError::Request(Carried(why)) => why,
-        DiscoveryError::Response(status, _, _) if status.is_server_error() => {
-            format!("its discovery page answered with status {}", status.as_u16())
-        }
-        DiscoveryError::Response(status, _, _) if status != 200 => {
-            format!(
-                "its discovery page answered with status {}: is `issuer` right?",
-                status.as_u16()
-            )
-        }
-        DiscoveryError::Response(..) => {
-            "its discovery page is not JSON: is `issuer` right?".to_owned()
-        }
-        DiscoveryError::Parse(error) => format!(
-            "its discovery page is not one of OpenID Connect (at `{}`)",
-            shown(&error.path().to_string())
-        ),
-        DiscoveryError::Validation(_) => format!(
-            "the server there calls itself otherwise: set `issuer` to exactly what its tokens have in `iss` (it is `{issuer}` now)"
-        ),
-        error => format!("its discovery page cannot be used: {error}"),
-    }
-}
-
-/// Why a request of `openidconnect` failed.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Carried(String);
-
-/// Carries `openidconnect`'s requests.
-///
-/// After discovery it would read the keys itself, and let the whole set fall for one key of a kind
-/// it does not know. So its second request, the one for the keys, is not sent but answered with an
-/// empty set.
-struct Carrier<'c> {
-    client: &'c reqwest::Client,
-    discovered: AtomicBool,
-}
-
-impl<'c> openidconnect::AsyncHttpClient<'c> for Carrier<'_> {
-    type Error = Carried;
-    type Future = BoxFuture<'c, Result<HttpResponse, Carried>>;
-
-    fn call(&'c self, request: HttpRequest) -> Self::Future {
-        Box::pin(async move {
-            if self.discovered.swap(true, Ordering::Relaxed) {
-                return Ok(HttpResponse::new(br#"{"keys":[]}"#.to_vec()));
-            }
-            let request = reqwest::Request::try_from(request)
-                .map_err(|_| Carried("the discovery request cannot be built".to_owned()))?;
-            let answer = send(self.client, request).await.map_err(Carried)?;
-            let mut response = HttpResponse::new(answer.body);
-            *response.status_mut() = reqwest::StatusCode::from_u16(answer.status)
-                .map_err(|_| Carried("it answered without a status".to_owned()))?;
-            if let Some(kind) = answer.content_type {
-                response.headers_mut().insert(CONTENT_TYPE, kind);
-            }
-            Ok(response)
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Pace, State, as_safe};
+    use super::{Pace, State};
 
     #[test]
     fn the_ration_grows_back_to_the_burst_and_no_further() {
@@ -487,20 +334,6 @@ mod tests {
             let mut state = rested(seconds);
             let taken = (0..10).filter(|_| state.take(&pace)).count();
             assert_eq!(taken, allowed, "after {seconds} s");
-        }
-    }
-
-    #[test]
-    fn keys_come_over_tls_where_the_issuer_does() {
-        for (issuer, keys, safe) in [
-            ("https://a.example/realms/x", "https://b.example/keys", true),
-            ("https://a.example/realms/x", "http://a.example/keys", false),
-            ("https://a.example/realms/x", "file:///etc/keys", false),
-            ("http://a.example/realms/x", "http://a.example/keys", true),
-            ("http://a.example/realms/x", "https://a.example/keys", true),
-        ] {
-            let keys = url::Url::parse(keys).unwrap();
-            assert_eq!(as_safe(issuer, &keys).is_ok(), safe, "{issuer} {keys}");
         }
     }
 }

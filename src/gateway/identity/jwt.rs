@@ -13,9 +13,9 @@ use jsonwebtoken::crypto::verify;
 use super::super::exchange::Seal;
 use super::cache::{Cache, Verified};
 use super::claims::{self, Object, Span};
+use super::fault::{NoKeys, NoProof, TokenError};
 use super::issuer::Issuer;
 use super::keys::{CANNOT, Key, KeySet, TRIES, algorithm};
-use super::shown;
 use crate::gateway::question::{Identity, Unidentified};
 use crate::model::Time;
 
@@ -61,9 +61,9 @@ struct Parsed {
 /// Why a token was not verified.
 enum Unproven {
     /// It is bad, whatever keys there are.
-    Bad(String),
+    Bad(TokenError),
     /// Its key may be one that is not known yet.
-    Unknown(String),
+    Unknown(TokenError),
 }
 
 impl Verifier {
@@ -83,24 +83,22 @@ impl Verifier {
         }
         let claimed = match self.claimed(token, now) {
             Ok(claimed) => claimed,
-            Err(why) => return Look::Done(Err(refused(&why))),
+            Err(why) => return Look::Done(Err(refused(why))),
         };
         match self.verify(token, &claimed) {
             Ok(identity) => Look::Done(Ok(identity)),
-            Err(Unproven::Bad(why)) => Look::Done(Err(refused(&why))),
+            Err(Unproven::Bad(why)) => Look::Done(Err(refused(why))),
             Err(Unproven::Unknown(_)) => Look::Wait(Pending { verifier: self, token, claimed }),
         }
     }
 
     /// Takes a token apart and judges what it claims. This comes before its signature, so that
     /// nobody waits, and no issuer is asked, for a token that no key could save.
-    fn claimed(&self, token: &str, now: Time) -> Result<Claimed<'_>, String> {
+    fn claimed(&self, token: &str, now: Time) -> Result<Claimed<'_>, TokenError> {
         let (parsed, claims) = Parsed::new(token)?;
-        let named =
-            claims::text(&claims, "iss")?.ok_or_else(|| "it names no issuer (`iss`)".to_owned())?;
+        let named = claims::text(&claims, "iss")?.ok_or(TokenError::NoIssuer)?;
         let issuer = self.issuers.iter().find(|issuer| issuer.config.issuer == named);
-        let issuer = issuer
-            .ok_or_else(|| format!("no `[[gateway.jwt]]` is for its issuer `{}`", shown(named)))?;
+        let issuer = issuer.ok_or_else(|| TokenError::UnknownIssuer(named.to_owned()))?;
         let seal = self.seal.as_deref();
         let (identity, span) = claims::judge(&claims, &issuer.config, seal, now)?;
         Ok(Claimed { parsed, issuer, identity, span })
@@ -112,10 +110,10 @@ impl Verifier {
         let own = issuer.own.as_ref().filter(|own| issuer.is_own() || parsed.names_one_of(own));
         // What is made here stands for a token: a name alone is nobody's.
         if own.is_some() && !matches!(identity, Identity::Token(_)) {
-            return Err(Unproven::Bad("it does not say which access token it is of".to_owned()));
+            return Err(Unproven::Bad(TokenError::OfNoToken));
         }
         let keys = own.cloned().or_else(|| issuer.keys());
-        let keys = keys.ok_or_else(|| Unproven::Unknown("no key is known".to_owned()))?;
+        let keys = keys.ok_or(Unproven::Unknown(TokenError::NoKey))?;
         let key = Arc::clone(parsed.signed_by(token, &keys)?);
         self.cache.put(token, Verified { identity: identity.clone(), span: *span, key });
         Ok(identity.clone())
@@ -137,47 +135,42 @@ impl Pending<'_> {
         match verifier.verify(token, &claimed) {
             Ok(identity) => Ok(identity),
             Err(Unproven::Unknown(_)) if issuer.keys().is_none() => {
-                let fault = issuer.fault();
-                Err(Unidentified::Unavailable(format!(
-                    "the keys of issuer `{}` have not been had yet: {}",
-                    issuer.config.issuer,
-                    fault.as_deref().unwrap_or("it has not answered so far")
-                )))
+                let (issuer, why) = (issuer.config.issuer.clone(), issuer.fault());
+                Err(Unidentified::Unavailable(NoKeys { issuer, why }))
             }
-            Err(Unproven::Unknown(why) | Unproven::Bad(why)) => Err(refused(&why)),
+            Err(Unproven::Unknown(why) | Unproven::Bad(why)) => Err(refused(why)),
         }
     }
 }
 
-fn refused(why: &str) -> Unidentified {
-    Unidentified::Refused(format!("the bearer token is refused: {why}"))
+fn refused(why: TokenError) -> Unidentified {
+    Unidentified::Refused(NoProof::Token(why))
 }
 
 impl Parsed {
     /// Takes a token apart; also gives its claims.
-    fn new(token: &str) -> Result<(Parsed, Object), String> {
+    fn new(token: &str) -> Result<(Parsed, Object), TokenError> {
         let mut parts = token.split('.');
         let (header, payload, signature) =
             match (parts.next(), parts.next(), parts.next(), parts.count()) {
                 (Some(header), Some(payload), Some(signature), 0) => (header, payload, signature),
-                (_, _, Some(_), 2) => return Err("it is encrypted (JWE)".to_owned()),
-                _ => return Err("it is not a JWT of three parts".to_owned()),
+                (_, _, Some(_), 2) => return Err(TokenError::Encrypted),
+                _ => return Err(TokenError::Parts),
             };
         let header = claims::part(header, "header")?;
-        let named = claims::text(&header, "alg")?
-            .ok_or_else(|| "its header names no algorithm (`alg`)".to_owned())?;
+        let named = claims::text(&header, "alg")?.ok_or(TokenError::NoAlgorithm)?;
         let algorithm = algorithm(named).ok_or_else(|| {
             if CANNOT.contains(&named) {
-                format!("its algorithm is `{named}`, which idpsyncd cannot verify")
+                TokenError::Unverifiable(named.to_owned())
             } else {
-                format!("its algorithm `{}` is not one of the asymmetric ones", shown(named))
+                TokenError::NotAsymmetric(named.to_owned())
             }
         })?;
         claims::header(&header)?;
         let kid = claims::text(&header, "kid")?.map(str::to_owned);
         let claims = claims::part(payload, "payload")?;
         if signature.is_empty() {
-            return Err("it has no signature".to_owned());
+            return Err(TokenError::NoSignature);
         }
         let begin = token.len() - signature.len();
         Ok((Parsed { algorithm, kid, signature: begin, signed: begin - 1 }, claims))
@@ -193,7 +186,7 @@ impl Parsed {
         let (Some(message), Some(signature)) =
             (token.get(..self.signed), token.get(self.signature..))
         else {
-            return Err(Unproven::Bad("it is not a JWT of three parts".to_owned()));
+            return Err(Unproven::Bad(TokenError::Parts));
         };
         // What cannot be read as a signature, or with this key, is not signed by it.
         let signed_with = |key: &&Arc<Key>| {
@@ -201,7 +194,6 @@ impl Parsed {
                 && verify(signature, message.as_bytes(), &key.decoding, self.algorithm)
                     .unwrap_or(false)
         };
-        let bad = || Unproven::Bad("its signature is wrong".to_owned());
         let Some(kid) = &self.kid else {
             // An issuer without names for its keys may have a new one.
             return keys
@@ -209,25 +201,19 @@ impl Parsed {
                 .filter(|key| key.fits(self.algorithm))
                 .take(TRIES)
                 .find(signed_with)
-                .ok_or_else(|| {
-                    Unproven::Unknown("no known key of its issuer has signed it".to_owned())
-                });
+                .ok_or(Unproven::Unknown(TokenError::NoKeySigned));
         };
         let mut named = keys.named(kid).peekable();
         if named.peek().is_none() {
             let nameless = keys.nameless().filter(|key| key.fits(self.algorithm));
-            return nameless.take(TRIES).find(signed_with).ok_or_else(|| {
-                Unproven::Unknown(format!("its issuer has no key called `{}`", shown(kid)))
-            });
+            let unknown = || Unproven::Unknown(TokenError::UnknownKey { kid: kid.clone() });
+            return nameless.take(TRIES).find(signed_with).ok_or_else(unknown);
         }
         let mut fitting = named.filter(|key| key.fits(self.algorithm)).take(TRIES).peekable();
         if fitting.peek().is_none() {
-            return Err(Unproven::Bad(format!(
-                "the key called `{}` is not for {:?}",
-                shown(kid),
-                self.algorithm
-            )));
+            let (kid, algorithm) = (kid.clone(), self.algorithm);
+            return Err(Unproven::Bad(TokenError::UnfitKey { kid, algorithm }));
         }
-        fitting.find(signed_with).ok_or_else(bad)
+        fitting.find(signed_with).ok_or(Unproven::Bad(TokenError::Signature))
     }
 }

@@ -4,6 +4,7 @@
 //! everybody who can read the set sign. What a set says of a key (`kty`, `crv`, `alg`, `use`,
 //! `key_ops`) decides which algorithms it verifies; a token cannot widen that.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -49,6 +50,83 @@ pub(super) fn algorithm(name: &str) -> Option<Algorithm> {
     })
 }
 
+/// Why a key of a set verifies nothing here, said of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Another shape.
+    #[error("not a JWK")]
+    NotAJwk,
+    /// It is for encryption.
+    #[error("its `use` is not `sig`")]
+    Use,
+    /// It is for other operations.
+    #[error("its `key_ops` lack `verify`")]
+    Operations,
+    /// A good key that nothing here knows.
+    #[error("its curve is P-521 (`ES512`), which idpsyncd cannot verify")]
+    P521,
+    /// Another curve.
+    #[error("its curve is not known")]
+    Curve,
+    /// Whoever can read it could sign.
+    #[error("it is symmetric")]
+    Symmetric,
+    /// Another kind of key.
+    #[error("its `kty` or `crv` is not known")]
+    Type,
+    /// It is for another algorithm.
+    #[error("its `alg` is not one that is verified here")]
+    Algorithm,
+    /// Its numbers cannot be decoded.
+    #[error("it is not base64url")]
+    NotBase64,
+    /// It can be broken, or is damaged.
+    #[error("it is too short")]
+    TooShort,
+}
+
+/// A key of a set that is left out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeftOut {
+    /// Its name.
+    kid: Option<String>,
+    why: KeyError,
+}
+
+impl std::fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let LeftOut { kid, why } = self;
+        write!(f, "`{}`: {why}", shown(kid.as_deref().unwrap_or("without name")))
+    }
+}
+
+/// Why an issuer's answer brings no keys.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum JwksError {
+    /// Something else.
+    #[error("what it answered is not JSON, so no JWK set")]
+    NotJson,
+    /// Other JSON.
+    #[error("what it answered is no JWK set: it has no list `keys`")]
+    NoList,
+    /// Nothing in it.
+    #[error("its JWK set is empty")]
+    Empty,
+    /// Nothing that verifies anything here.
+    #[error("none of the {count} keys of its JWK set can be used: {}", each_once(.why))]
+    NoneUsable {
+        /// How many there are.
+        count: usize,
+        /// Why, of each.
+        why: Vec<KeyError>,
+    },
+}
+
+fn each_once(why: &[KeyError]) -> String {
+    let texts: BTreeSet<String> = why.iter().map(ToString::to_string).collect();
+    texts.into_iter().collect::<Vec<_>>().join("; ")
+}
+
 /// A key that signatures may be verified with.
 #[derive(Debug)]
 pub(super) struct Key {
@@ -74,15 +152,15 @@ impl Key {
         self.alive.load(Ordering::Acquire)
     }
 
-    fn new(value: &Value) -> Result<Key, String> {
-        let jwk: Jwk = serde_json::from_value(value.clone()).map_err(|_| "not a JWK".to_owned())?;
+    fn new(value: &Value) -> Result<Key, KeyError> {
+        let jwk: Jwk = serde_json::from_value(value.clone()).map_err(|_| KeyError::NotAJwk)?;
         let CommonParameters { public_key_use, key_operations, key_algorithm, key_id, .. } =
             jwk.common;
         if !matches!(public_key_use, None | Some(PublicKeyUse::Signature)) {
-            return Err("its `use` is not `sig`".to_owned());
+            return Err(KeyError::Use);
         }
         if key_operations.as_ref().is_some_and(|ops| !ops.contains(&KeyOperations::Verify)) {
-            return Err("its `key_ops` lack `verify`".to_owned());
+            return Err(KeyError::Operations);
         }
         // Only what counts: no certificates, and whatever else a set may hold.
         let jwk = Jwk {
@@ -100,25 +178,23 @@ impl Key {
             AlgorithmParameters::EllipticCurve(key) => match key.curve {
                 EllipticCurve::P256 => vec![Algorithm::ES256],
                 EllipticCurve::P384 => vec![Algorithm::ES384],
-                EllipticCurve::P521 => {
-                    return Err("its curve is P-521 (`ES512`), which idpsyncd cannot verify".into());
-                }
-                _ => return Err("its curve is not known".to_owned()),
+                EllipticCurve::P521 => return Err(KeyError::P521),
+                _ => return Err(KeyError::Curve),
             },
             AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
                 vec![Algorithm::EdDSA]
             }
-            AlgorithmParameters::OctetKey(_) => return Err("it is symmetric".to_owned()),
-            _ => return Err("its `kty` or `crv` is not known".to_owned()),
+            AlgorithmParameters::OctetKey(_) => return Err(KeyError::Symmetric),
+            _ => return Err(KeyError::Type),
         };
         if let Some(named) = key_algorithm {
             let named = Algorithm::try_from(named).ok();
             algorithms.retain(|algorithm| Some(*algorithm) == named);
         }
         if algorithms.is_empty() {
-            return Err("its `alg` is not one that is verified here".to_owned());
+            return Err(KeyError::Algorithm);
         }
-        let decoding = DecodingKey::from_jwk(&jwk).map_err(|_| "it is not base64url".to_owned())?;
+        let decoding = DecodingKey::from_jwk(&jwk).map_err(|_| KeyError::NotBase64)?;
         let sound = match (decoding.kind(), &jwk.algorithm) {
             (DecodingKeyKind::RsaModulusExponent { n, e }, _) => {
                 n.iter().skip_while(|byte| **byte == 0).count() >= RSA_BYTES && !e.is_empty()
@@ -132,7 +208,7 @@ impl Key {
             }
         };
         if !sound {
-            return Err("it is too short".to_owned());
+            return Err(KeyError::TooShort);
         }
         Ok(Key { kid: key_id, algorithms, decoding, jwk, alive: AtomicBool::new(true) })
     }
@@ -141,8 +217,8 @@ impl Key {
 /// An issuer's keys at one time. Never empty.
 pub(super) struct KeySet {
     keys: Vec<Arc<Key>>,
-    /// Of the keys for signatures that were left out: their names, and why.
-    pub left_out: Vec<String>,
+    /// Keys for signatures that were left out.
+    pub left_out: Vec<LeftOut>,
 }
 
 impl KeySet {
@@ -151,13 +227,9 @@ impl KeySet {
     ///
     /// # Errors
     /// It is not a JWK set, or has no key that can be used.
-    pub(super) fn read(text: &[u8], old: Option<&KeySet>) -> Result<KeySet, String> {
-        let value: Value = serde_json::from_slice(text)
-            .map_err(|_| "what it answered is not JSON, so no JWK set".to_owned())?;
-        let listed = value
-            .get("keys")
-            .and_then(Value::as_array)
-            .ok_or("what it answered is no JWK set: it has no list `keys`")?;
+    pub(super) fn read(text: &[u8], old: Option<&KeySet>) -> Result<KeySet, JwksError> {
+        let value: Value = serde_json::from_slice(text).map_err(|_| JwksError::NotJson)?;
+        let listed = value.get("keys").and_then(Value::as_array).ok_or(JwksError::NoList)?;
         let mut keys: Vec<Arc<Key>> = Vec::new();
         let mut left_out = Vec::new();
         let mut told = Vec::new();
@@ -171,23 +243,17 @@ impl KeySet {
                 Err(why) => {
                     // A key for encryption is none for signatures, and nothing to tell of.
                     if value.get("use").is_none_or(|of| of == "sig") {
-                        let kid =
-                            value.get("kid").and_then(Value::as_str).unwrap_or("without name");
-                        told.push(format!("`{}`: {why}", shown(kid)));
+                        let kid = value.get("kid").and_then(Value::as_str).map(str::to_owned);
+                        told.push(LeftOut { kid, why });
                     }
                     left_out.push(why);
                 }
             }
         }
         if keys.is_empty() {
-            left_out.sort_unstable();
-            left_out.dedup();
             return Err(match listed.len() {
-                0 => "its JWK set is empty".to_owned(),
-                n => format!(
-                    "none of the {n} keys of its JWK set can be used: {}",
-                    left_out.join("; ")
-                ),
+                0 => JwksError::Empty,
+                count => JwksError::NoneUsable { count, why: left_out },
             });
         }
         Ok(KeySet { keys, left_out: told })
@@ -237,7 +303,7 @@ mod tests {
     }
 
     fn refused(key: &Value) -> String {
-        Key::new(key).unwrap_err()
+        Key::new(key).unwrap_err().to_string()
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::super::exchange::Seal;
 use super::claims::{self, Object};
-use super::shown;
+use super::fault::{NoProof, TokenError};
 use crate::config::JwtConfig;
 use crate::gateway::question::{Identity, Unidentified};
 use crate::model::Time;
@@ -39,16 +39,14 @@ impl Payloads {
         payloads: Option<&Value>,
         now: Time,
     ) -> Result<Identity, Unidentified> {
-        self.judge(payloads, now).map_err(|why| {
-            Unidentified::Refused(format!("the verified payload that Envoy passed on: {why}"))
-        })
+        self.judge(payloads, now).map_err(|why| Unidentified::Refused(NoProof::Payload(why)))
     }
 
-    fn judge(&self, payloads: Option<&Value>, now: Time) -> Result<Identity, String> {
+    fn judge(&self, payloads: Option<&Value>, now: Time) -> Result<Identity, TokenError> {
         let payloads = match payloads {
             None | Some(Value::Null) => return Ok(Identity::Nobody),
             Some(Value::Object(payloads)) => payloads,
-            Some(_) => return Err("it is not an object".to_owned()),
+            Some(_) => return Err(TokenError::NotAnObject),
         };
         let objects = || payloads.values().filter_map(Value::as_object);
         let all: Vec<&Object> = objects().filter(|it| has_claims(it)).collect();
@@ -58,10 +56,8 @@ impl Payloads {
             [] => match all.first() {
                 None => Ok(Identity::Nobody),
                 Some(foreign) => Err(match claims::text(foreign, "iss")? {
-                    Some(issuer) => {
-                        format!("no `[[gateway.jwt]]` is for its issuer `{}`", shown(issuer))
-                    }
-                    None => "it names no issuer (`iss`)".to_owned(),
+                    Some(issuer) => TokenError::UnknownIssuer(issuer.to_owned()),
+                    None => TokenError::NoIssuer,
                 }),
             },
             [(config, one)] => {
@@ -73,16 +69,11 @@ impl Payloads {
                 // Where nobody else signs for the issuer, what it signs stands for a token.
                 let own = self.seal.is_some() && **config == JwtConfig::exchanged();
                 match identity {
-                    Identity::Caller(_) if own => {
-                        Err("it does not say which access token it is of".to_owned())
-                    }
+                    Identity::Caller(_) if own => Err(TokenError::OfNoToken),
                     identity => Ok(identity),
                 }
             }
-            several => Err(format!(
-                "there are {} of configured issuers, and one at most counts",
-                several.len()
-            )),
+            several => Err(TokenError::Several(several.len())),
         }
     }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!            jwt ──► cache       verified before: no signature, no clock but `exp` and `nbf`
 //!             │ ───► claims      strict JSON, what the claims must say
-//! Identifier ─┤ ───► issuer ───► keys      discovery, JWKS; which key may verify what
+//! Identifier ─┤ ───► issuer ───► keys      fetch: discovery, JWKS; which key may verify what
 //!             │        └───────► cache     where keys outlive a restart
 //!            metadata ─► claims  what Envoy's `jwt_authn` verified
 //!            header              a name that the gateway vouches for
@@ -21,6 +21,8 @@
 mod cache;
 mod claims;
 mod credential;
+mod fault;
+mod fetch;
 mod header;
 mod issuer;
 mod jwks_cache;
@@ -38,7 +40,13 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 pub use credential::digest;
+pub use fault::{
+    ClaimError, CredentialError, NameError, NoKeys, NoProof, PartError, TokenError, Unidentified,
+    UnnamedError,
+};
+pub use fetch::{FetchError, KeysError, NotDiscovered};
 pub use jwks_cache::StoreJwksCache;
+pub use keys::{JwksError, KeyError, LeftOut};
 
 use self::credential::{Places, is_jwt, is_token};
 use self::header::Vouched;
@@ -48,8 +56,9 @@ use self::keys::KeySet;
 use self::metadata::Payloads;
 use super::exchange::{Exchange, Seal};
 use crate::config::{GatewayConfig, Identity as Way, JwtConfig, OSMO};
-use crate::gateway::question::{Headers, Identity, Unidentified};
+use crate::gateway::question::{Headers, Identity};
 use crate::model::Time;
+use crate::source::SourceError;
 
 /// How long a request with an unknown key waits for the issuer.
 const WAIT: Duration = Duration::from_secs(1);
@@ -63,6 +72,50 @@ pub trait JwksCache: Send + Sync {
     /// Keeps `jwks`, a JWK set of public keys, for `issuer`, in place of what was kept before.
     /// `false`: not yet, it is to be tried again.
     fn keep(&self, issuer: &str, jwks: &str) -> bool;
+}
+
+/// Why nobody could be told by what a configuration says.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The issuer could not be asked: its `ca_file`, or TLS.
+    #[error("issuer `{issuer}`: {why}")]
+    Client {
+        /// The issuer.
+        issuer: String,
+        /// Why.
+        #[source]
+        why: SourceError,
+    },
+    /// The keys of the exchange.
+    #[error(transparent)]
+    OwnKeys(JwksError),
+}
+
+/// What is wrong with the keys of an issuer.
+#[derive(Debug, thiserror::Error)]
+pub enum IssuerFault {
+    /// They cannot be read.
+    #[error("cannot read the keys of issuer `{issuer}`: {why}")]
+    Keys {
+        /// The issuer.
+        issuer: String,
+        /// Why.
+        #[source]
+        why: KeysError,
+    },
+    /// One of them verifies nothing.
+    #[error(
+        "a key of issuer `{issuer}` cannot be used, and tokens that it signs are refused: {key}"
+    )]
+    Key {
+        /// The issuer.
+        issuer: String,
+        /// The key, and why.
+        key: LeftOut,
+    },
+    /// It cannot even be asked.
+    #[error(transparent)]
+    Identity(IdentityError),
 }
 
 /// Tells who asks, in the way that the configuration names.
@@ -101,11 +154,11 @@ impl Identifier {
     /// so it may block for a moment; asks no issuer.
     ///
     /// # Errors
-    /// A `ca_file` cannot be used, or TLS cannot be set up. One line for people.
+    /// A `ca_file` cannot be used, or TLS cannot be set up.
     pub fn new(
         config: &GatewayConfig,
         keys: Option<Arc<dyn JwksCache>>,
-    ) -> Result<Identifier, String> {
+    ) -> Result<Identifier, IdentityError> {
         Identifier::made(config, keys, None, Pace::default())
     }
 
@@ -117,7 +170,7 @@ impl Identifier {
         config: &GatewayConfig,
         keys: Option<Arc<dyn JwksCache>>,
         own: &Exchange,
-    ) -> Result<Identifier, String> {
+    ) -> Result<Identifier, IdentityError> {
         Identifier::made(config, keys, Some(own), Pace::default())
     }
 
@@ -126,7 +179,7 @@ impl Identifier {
         config: &GatewayConfig,
         keys: Option<Arc<dyn JwksCache>>,
         pace: Pace,
-    ) -> Result<Identifier, String> {
+    ) -> Result<Identifier, IdentityError> {
         Identifier::made(config, keys, None, pace)
     }
 
@@ -135,10 +188,10 @@ impl Identifier {
         keys: Option<Arc<dyn JwksCache>>,
         own: Option<&Exchange>,
         pace: Pace,
-    ) -> Result<Identifier, String> {
+    ) -> Result<Identifier, IdentityError> {
         let seal: Option<Arc<Seal>> = own.map(Exchange::seal);
         let own = own.map(|own| KeySet::read(own.jwks().as_bytes(), None).map(Arc::new));
-        let own = own.transpose()?;
+        let own = own.transpose().map_err(IdentityError::OwnKeys)?;
         let way = match config.identity {
             Way::Jwt => {
                 let issuers = config.jwt.iter().map(|jwt| {
@@ -197,7 +250,7 @@ impl Identifier {
                     Look::Done(Ok(Identity::Token(digest(token))))
                 }
                 Ok(Some(token)) => verifier.look(token, now),
-                Err(why) => Look::Done(Err(Unidentified::Refused(why.to_owned()))),
+                Err(why) => Look::Done(Err(Unidentified::Refused(why.into()))),
             },
             Is::Metadata(known) => {
                 Look::Done(self.beside(headers, || known.identify(payloads, now), |_| None))
@@ -207,7 +260,8 @@ impl Identifier {
                     Look::Done(Ok(identity)) => Some(identity),
                     Look::Done(Err(_)) | Look::Wait(_) => None,
                 };
-                Look::Done(self.beside(headers, || vouched.identify(headers), exchanged))
+                let told = || vouched.identify(headers).map_err(Unidentified::Refused);
+                Look::Done(self.beside(headers, told, exchanged))
             }
         };
         async move {
@@ -230,10 +284,10 @@ impl Identifier {
         if !self.tokens {
             return told();
         }
-        let refused = |why: &str| Err(Unidentified::Refused(why.to_owned()));
+        let refused = |why: NoProof| Err(Unidentified::Refused(why));
         let found = match self.places.bearer(headers) {
             Ok(None) => return told(),
-            Err(why) if self.places.twice(headers) => return refused(why),
+            Err(why) if self.places.twice(headers) => return refused(why.into()),
             found => found,
         };
         let token = match found {
@@ -243,12 +297,10 @@ impl Identifier {
         };
         match (token, told()?) {
             (Some(token), Identity::Nobody) => Ok(token),
-            (Some(_), _) => {
-                refused("it bears an access token, and the gateway names somebody as well")
-            }
+            (Some(_), _) => refused(NoProof::TwoIdentities),
             (None, Identity::Nobody) => match found {
-                Err(why) => refused(why),
-                Ok(_) => refused("it bears something of which the gateway has verified nothing"),
+                Err(why) => refused(why.into()),
+                Ok(_) => refused(NoProof::Unverified),
             },
             (None, told) => Ok(told),
         }
@@ -264,7 +316,7 @@ impl Identifier {
 
 /// What `idpsyncd check` finds wrong with the keys of the issuers that tokens are verified with:
 /// each is asked once, all at the same time.
-pub async fn faults(config: &GatewayConfig) -> Vec<String> {
+pub async fn faults(config: &GatewayConfig) -> Vec<IssuerFault> {
     if config.identity != Way::Jwt {
         return Vec::new();
     }
@@ -273,7 +325,7 @@ pub async fn faults(config: &GatewayConfig) -> Vec<String> {
     let each = config.jwt.iter().filter(|jwt| !own(jwt)).map(|jwt| async {
         match Issuer::new(jwt, None, None, Pace::default()) {
             Ok(issuer) => issuer.faults().await,
-            Err(why) => vec![why],
+            Err(why) => vec![IssuerFault::Identity(why)],
         }
     });
     futures_util::future::join_all(each).await.into_iter().flatten().collect()

@@ -13,7 +13,7 @@ use super::{Compiled, Replica, RoleSet, SetRef, Wanted};
 use crate::gateway::question::Digest;
 use crate::model::{Role, RoleSetId, Standing, Status, Text, UserId};
 use crate::policy::{Effect, Policy};
-use crate::store::{Reader, SeenLink, SeenSet, SeenToken, SetKey, Since, StoreError};
+use crate::store::{Contradiction, Reader, SeenLink, SeenSet, SetKey, Since, StoreError};
 
 /// At least so many changed names are kept beside the others before all are read anew.
 const RECENT: usize = 4_096;
@@ -51,14 +51,14 @@ impl Sets {
         id: RoleSetId,
         names: &[String],
         compiled: &Compiled,
-    ) -> Result<SetRef, String> {
+    ) -> Result<SetRef, Contradiction> {
         if let Some(place) = self.by_id.get(&id) {
             return Ok(SetRef(*place));
         }
         let roles = names
             .iter()
             .map(|name| {
-                let unknown = || format!("a role set has the role `{name}`, which does not exist");
+                let unknown = || Contradiction::SetOfUnknownRole(name.clone());
                 compiled.rules.place(name).ok_or_else(unknown)
             })
             .collect::<Result<_, _>>()?;
@@ -150,12 +150,12 @@ fn reason(why: &mut Vec<Arc<str>>, text: &str) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
 }
 
-fn unknown_set(token: &SeenToken<'_>) -> String {
-    format!("an access token of `{}` has the unknown role set {}", token.owner, token.set)
+fn unknown_set(owner: &str, set: SetKey) -> Contradiction {
+    Contradiction::TokenOfUnknownSet { owner: owner.to_owned(), set }
 }
 
-fn unknown_owner(token: &SeenToken<'_>) -> String {
-    format!("an access token is of `{}`, whom nobody knows", token.owner)
+fn unknown_owner(owner: &str) -> Contradiction {
+    Contradiction::TokenOfNobody { owner: owner.to_owned() }
 }
 
 /// An access token of somebody who changed.
@@ -217,9 +217,7 @@ impl Replica {
                 let stands = match stands(&user.status, user.set, &mut why) {
                     Ok(stands) => stands,
                     Err(set) => Stands::Enabled(
-                        *places
-                            .get(&set)
-                            .ok_or_else(|| format!("a user has the unknown role set {set}"))?,
+                        *places.get(&set).ok_or(Contradiction::UserOfUnknownSet(set))?,
                     ),
                 };
                 let word = Word::of(stands);
@@ -246,8 +244,10 @@ impl Replica {
             if wanted.tokens {
                 tokens = Draft::with_capacity(reader.count_seen_tokens()?);
                 reader.seen_tokens(&mut |token| {
-                    let set = places.get(&token.set).ok_or_else(|| unknown_set(&token))?;
-                    let owner = people.place(token.owner).ok_or_else(|| unknown_owner(&token))?;
+                    let set = places.get(&token.set);
+                    let set = set.ok_or_else(|| unknown_set(token.owner, token.set))?;
+                    let owner = people.place(token.owner);
+                    let owner = owner.ok_or_else(|| unknown_owner(token.owner))?;
                     tokens.add(Digest(token.digest), owner, *set, token.until, token.name)
                 })?;
             }
@@ -351,7 +351,7 @@ impl Replica {
         }
         let placed = |stands: Result<Stands, SetKey>| {
             stands.or_else(|set| {
-                let unknown = || reader.damaged(format!("a user has the unknown role set {set}"));
+                let unknown = || reader.damaged(Contradiction::UserOfUnknownSet(set));
                 places.get(&set).map(|set| Stands::Enabled(set.0)).ok_or_else(unknown)
             })
         };
@@ -413,7 +413,7 @@ impl Replica {
         made: Vec<Made>,
         recent: &People,
         place: impl Fn(SetKey) -> Option<u32>,
-    ) -> Result<Tokens, String> {
+    ) -> Result<Tokens, Contradiction> {
         let mut draft = Draft::with_capacity(self.recent_tokens.len().saturating_add(made.len()));
         for (digest, token) in self.recent_tokens.iter() {
             // The same places of names as in `recent`, which only grows.
@@ -423,8 +423,8 @@ impl Replica {
             }
         }
         for Made { digest, owner, name, until, set } in made {
-            let set = place(set).ok_or("an access token has an unknown role set")?;
-            let owner = recent.place(&owner).ok_or("an access token is nobody's")?;
+            let set = place(set).ok_or_else(|| unknown_set(&owner, set))?;
+            let owner = recent.place(&owner).ok_or_else(|| unknown_owner(&owner))?;
             draft.add(digest, owner, set, until, &name)?;
         }
         Ok(draft.finish())

@@ -10,6 +10,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 
 use crate::gateway::question::Digest;
 use crate::model::Text;
+use crate::store::Contradiction;
 
 /// An access token.
 #[derive(Clone, Copy, Debug)]
@@ -70,20 +71,20 @@ impl Draft {
         set: u32,
         until: i64,
         name: &str,
-    ) -> Result<(), String> {
+    ) -> Result<(), Contradiction> {
         let until = u32::try_from(until.max(0)).unwrap_or(u32::MAX);
         let name = self.name(name)?;
         self.entries.push((digest, Token { owner, set, until, name }));
         Ok(())
     }
 
-    fn name(&mut self, name: &str) -> Result<u32, String> {
+    fn name(&mut self, name: &str) -> Result<u32, Contradiction> {
         if let Some(place) = self.seen.get(name) {
             return Ok(*place);
         }
         let place = u32::try_from(self.names.len());
         let (Ok(place), Ok(length)) = (place, u16::try_from(name.len())) else {
-            return Err("the names of access tokens are too long".to_owned());
+            return Err(Contradiction::TokenNames);
         };
         self.names.extend_from_slice(&length.to_le_bytes());
         self.names.extend_from_slice(name.as_bytes());

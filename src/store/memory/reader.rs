@@ -12,10 +12,11 @@ use crate::model::{LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadI
 use crate::plan::{Held, HeldHead};
 use crate::policy::{Action, Resource};
 use crate::store::{
-    Access, AccessChange, AccessFilter, Acquaintance, AsOf, Decided, EachSeen, EachToken,
-    Effective, Generation, HistoryFilter, HistoryRow, Marks, Meta, MirrorOutline, ProvisionContext,
-    ProvisionQuery, ReachedBy, Reader, Review, SeenLink, SeenSet, SeenUser, SetKey, Since,
-    SourceStatus, StoreError, StoreErrorKind, StoredMirror, TokenRow, Untold, UserDetail, UserRow,
+    Access, AccessChange, AccessFilter, Acquaintance, AsOf, Contradiction, Decided, EachSeen,
+    EachToken, Effective, Generation, HistoryFilter, HistoryRow, Marks, Meta, MirrorOutline,
+    ProvisionContext, ProvisionQuery, ReachedBy, Reader, Review, SeenLink, SeenSet, SeenUser,
+    SetKey, Since, SourceStatus, StoreError, StoreErrorKind, StoredMirror, TokenRow, Untold,
+    UserDetail, UserRow,
 };
 
 /// Reads the newest state, or always the same one.
@@ -134,6 +135,12 @@ fn known(state: &State, name: &str, ids: &[(&str, &str)]) -> Vec<Acquaintance> {
     found.into_values().collect()
 }
 
+/// The store says something against itself.
+fn contradicts(what: &dyn std::fmt::Display) -> StoreError {
+    let message = format!("the store `{SHOWN}` contradicts itself: {what}");
+    StoreError::new(StoreErrorKind::Damaged, message)
+}
+
 impl Reader for MemoryReader {
     fn at_once(
         &self,
@@ -142,9 +149,8 @@ impl Reader for MemoryReader {
         work(&MemoryReader::of(self.content()?))
     }
 
-    fn damaged(&self, what: String) -> StoreError {
-        let message = format!("the store `{SHOWN}` contradicts itself: {what}");
-        StoreError::new(StoreErrorKind::Damaged, message)
+    fn damaged(&self, what: Contradiction) -> StoreError {
+        contradicts(&what)
     }
 
     fn meta(&self) -> Result<Meta, StoreError> {
@@ -263,7 +269,7 @@ impl Reader for MemoryReader {
     }
 
     fn user(&self, username: &str) -> Result<Option<UserDetail>, StoreError> {
-        self.content()?.user(username).map_err(|what| self.damaged(what.to_string()))
+        self.content()?.user(username).map_err(|what| contradicts(&what))
     }
 
     fn roles_of(&self, username: &str) -> Result<Option<Effective>, StoreError> {
@@ -309,7 +315,7 @@ impl Reader for MemoryReader {
         user: Option<UserId>,
         each: &mut dyn FnMut(TokenRow),
     ) -> Result<(), StoreError> {
-        self.content()?.tokens(user, each).map_err(|what| self.damaged(what.to_string()))
+        self.content()?.tokens(user, each).map_err(|what| contradicts(&what))
     }
 
     fn token_of(&self, digest: &Digest) -> Result<Option<(String, String)>, StoreError> {
@@ -371,7 +377,7 @@ impl Reader for MemoryReader {
         each: &mut dyn FnMut(Access) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         let held = self.content()?.access(generation, filter);
-        let held = held.map_err(|what| self.damaged(what.to_string()))?;
+        let held = held.map_err(|what| contradicts(&what))?;
         let _ = held.into_iter().try_for_each(each);
         Ok(())
     }
@@ -383,7 +389,7 @@ impl Reader for MemoryReader {
         each: &mut dyn FnMut(AccessChange) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         let changes = self.content()?.access_changes(between, filter);
-        let changes = changes.map_err(|what| self.damaged(what.to_string()))?;
+        let changes = changes.map_err(|what| contradicts(&what))?;
         let _ = changes.into_iter().try_for_each(each);
         Ok(())
     }
@@ -458,7 +464,7 @@ impl Reader for MemoryReader {
         let mut sets = self.content()?.seen_sets();
         sets.retain(|key, _| keys.contains(key));
         match keys.iter().find(|key| !sets.contains_key(key)) {
-            Some(key) => Err(self.damaged(format!("a user has the unknown role set {key}"))),
+            Some(key) => Err(self.damaged(Contradiction::UserOfUnknownSet(*key))),
             None => Ok(sets),
         }
     }

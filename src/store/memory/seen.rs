@@ -4,7 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::content::Content;
 use crate::model::{RoleSetId, User, UserId};
-use crate::store::{EachSeen, EachToken, SeenLink, SeenSet, SeenToken, SeenUser, SetKey};
+use crate::store::{
+    Contradiction, EachSeen, EachToken, SeenLink, SeenSet, SeenToken, SeenUser, SetKey,
+};
 
 impl Content {
     /// A set's place among all of them: another one in another state.
@@ -40,7 +42,11 @@ impl Content {
         sources.iter().map(of).collect()
     }
 
-    pub(super) fn seen_users(&self, sources: &[String], each: EachSeen<'_>) -> Result<(), String> {
+    pub(super) fn seen_users(
+        &self,
+        sources: &[String],
+        each: EachSeen<'_>,
+    ) -> Result<(), Contradiction> {
         let mut users = self.state.users.iter();
         users.try_for_each(|user| each(self.seen(user), &self.links(user, sources)))
     }
@@ -74,7 +80,7 @@ impl Content {
         &self,
         names: Option<&BTreeSet<String>>,
         each: EachToken<'_>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Contradiction> {
         let tokens = &self.state.tokens;
         for token in tokens.list() {
             let Some(owner) = self.person(token.user) else { continue };

@@ -25,7 +25,7 @@ fn each(mut rows: Rows<'_>, each: EachToken<'_>) -> Result<(), Fault> {
             until: row.get(3)?,
             set: SetKey(row.get(4)?),
         };
-        each(token).map_err(Fault::Damaged)?;
+        each(token)?;
     }
     Ok(())
 }

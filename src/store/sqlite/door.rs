@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
-use super::error::Fault;
 use super::reader::SqliteReader;
 use crate::directory::{Delta, DigestKey, Directory, MirrorRows, Sighting};
 use crate::model::token::Digest;
@@ -11,10 +10,10 @@ use crate::model::{LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadI
 use crate::plan::{Held, HeldHead};
 use crate::policy::{Action, Resource};
 use crate::store::{
-    Access, AccessChange, AccessFilter, AsOf, Decided, EachSeen, EachToken, Effective, Generation,
-    HistoryFilter, HistoryRow, Marks, Meta, ProvisionContext, ProvisionQuery, ReachedBy, Reader,
-    Review, SeenLink, SeenSet, SeenUser, SetKey, Since, SourceStatus, StoreError, StoredMirror,
-    TokenRow, Untold, UserDetail, UserRow,
+    Access, AccessChange, AccessFilter, AsOf, Contradiction, Decided, EachSeen, EachToken,
+    Effective, Generation, HistoryFilter, HistoryRow, Marks, Meta, ProvisionContext,
+    ProvisionQuery, ReachedBy, Reader, Review, SeenLink, SeenSet, SeenUser, SetKey, Since,
+    SourceStatus, StoreError, StoredMirror, TokenRow, Untold, UserDetail, UserRow,
 };
 
 impl Reader for SqliteReader {
@@ -25,8 +24,8 @@ impl Reader for SqliteReader {
         self.snapshot(|reader| work(reader))
     }
 
-    fn damaged(&self, what: String) -> StoreError {
-        self.fault(Fault::Damaged(what))
+    fn damaged(&self, what: Contradiction) -> StoreError {
+        self.fault(what.into())
     }
 
     fn meta(&self) -> Result<Meta, StoreError> {

@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::ErrorCode;
 
 use crate::model::{Inconsistent, TooMany};
+use crate::store::Contradiction;
 pub(super) use crate::store::error::{CommitError, StoreError, StoreErrorKind};
 
 /// What happens inside, before anybody knows which file it was about.
@@ -20,6 +21,12 @@ pub(super) enum Fault {
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
         Fault::Sql(error)
+    }
+}
+
+impl From<Contradiction> for Fault {
+    fn from(what: Contradiction) -> Self {
+        Fault::Damaged(what.to_string())
     }
 }
 

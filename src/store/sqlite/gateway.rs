@@ -151,7 +151,7 @@ impl SqliteReader {
                 if let Some(all) = &mut all {
                     all.of(user_at(row, 5)?, user.username, &mut links)?;
                 }
-                each(user, &links).map_err(Fault::Damaged)?;
+                each(user, &links)?;
             }
             Ok(())
         })

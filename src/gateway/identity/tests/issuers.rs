@@ -12,7 +12,7 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 use super::super::issuer::{Issuer, Pace};
 use super::super::{Identifier, JwksCache, StoreJwksCache};
 use super::kit::*;
-use crate::config::Identity as Way;
+use crate::config::{GatewayConfig, Identity as Way};
 use crate::gateway::question::{Identity, Unidentified};
 use crate::store::{self, Meta, Store};
 
@@ -121,7 +121,7 @@ fn sendable<F: Future + Send>(future: F) -> F {
 
 fn unavailable(answer: Result<Identity, Unidentified>) -> String {
     match answer {
-        Err(Unidentified::Unavailable(why)) => why,
+        Err(Unidentified::Unavailable(why)) => why.to_string(),
         other => panic!("not unavailable: {other:?}"),
     }
 }
@@ -290,7 +290,7 @@ async fn keys_are_kept_through_whatever_is_no_answer() {
     ] {
         idp.answer(answer);
         assert!(!issuer(&identifier).refresh().await, "{why}");
-        let fault = issuer(&identifier).fault().unwrap();
+        let fault = issuer(&identifier).fault().unwrap().to_string();
         assert!(fault.contains(why), "{fault}");
         assert!(!fault.contains("sign in"), "nothing of the answer: {fault}");
         caller(ask(&identifier, &sent).await);
@@ -310,7 +310,7 @@ async fn keys_are_kept_through_whatever_is_no_answer() {
     ] {
         idp.discovery(answer);
         assert!(!issuer(&identifier).refresh().await, "{why}");
-        let fault = issuer(&identifier).fault().unwrap();
+        let fault = issuer(&identifier).fault().unwrap().to_string();
         assert!(fault.contains(why) || why == "jwks_uri", "{fault}");
         caller(ask(&identifier, &sent).await);
     }
@@ -483,7 +483,7 @@ fn the_same_keys_are_not_written_again() {
 fn a_ca_file_that_cannot_be_used_is_said_at_once() {
     let mut one = jwt(ISSUER);
     one.ca_file = Some("/nonexistent/ca.pem".into());
-    let error = Identifier::new(&config(Way::Jwt, vec![one]), None).err().unwrap();
+    let error = Identifier::new(&config(Way::Jwt, vec![one]), None).err().unwrap().to_string();
     assert!(error.contains(ISSUER) && error.contains("/nonexistent/ca.pem"), "{error}");
 }
 
@@ -556,7 +556,17 @@ async fn keys_at_an_address_of_their_own_need_no_discovery() {
     assert!(reason(ask(&identifier, &other).await).contains("no `[[gateway.jwt]]`"));
     idp.answer(ResponseTemplate::new(404));
     assert!(!issuer(&identifier).refresh().await);
-    assert!(issuer(&identifier).fault().unwrap().contains("/certs` answered with status 404"));
+    assert!(
+        issuer(&identifier)
+            .fault()
+            .unwrap()
+            .to_string()
+            .contains("/certs` answered with status 404")
+    );
+}
+
+async fn faults(config: &GatewayConfig) -> Vec<String> {
+    super::super::faults(config).await.iter().map(ToString::to_string).collect()
 }
 
 #[tokio::test]
@@ -567,11 +577,11 @@ async fn a_check_tells_which_keys_cannot_verify() {
     let encryption = json!({"kty": "RSA", "use": "enc", "kid": "e", "alg": "RSA-OAEP"});
     let idp = Idp::start(vec![key.jwk(), large, encryption]).await;
     let config = config(Way::Jwt, vec![jwt(&idp.issuer)]);
-    let told = super::super::faults(&config).await;
+    let told = faults(&config).await;
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("`large`") && told[0].contains("cannot verify"), "{told:?}");
     assert!(told[0].contains("ES512") && told[0].contains(&idp.issuer), "{told:?}");
     idp.discovery(ResponseTemplate::new(503));
-    let told = super::super::faults(&config).await;
+    let told = faults(&config).await;
     assert!(told.len() == 1 && told[0].contains("status 503"), "{told:?}");
 }

@@ -283,7 +283,7 @@ pub fn known_by(ext: &str) -> KnownBy {
 
 pub fn reason(answer: Result<Identity, Unidentified>) -> String {
     match answer {
-        Err(Unidentified::Refused(why)) => why,
+        Err(Unidentified::Refused(why)) => why.to_string(),
         other => panic!("not refused: {other:?}"),
     }
 }
