@@ -118,9 +118,14 @@ impl Place {
     /// # Errors
     /// It is anything but a regular file with one name, or cannot be looked at.
     pub(super) fn side(&self, suffix: &str) -> Result<Option<u64>, StoreError> {
+        Ok(self.side_file(suffix)?.map(|meta| meta.len()))
+    }
+
+    /// As [`Place::side`], all that the file system says of it.
+    pub(super) fn side_file(&self, suffix: &str) -> Result<Option<fs::Metadata>, StoreError> {
         let path = self.beside(suffix);
         match fs::symlink_metadata(&path) {
-            Ok(meta) => regular(&path, &meta).map(|()| Some(meta.len())),
+            Ok(meta) => regular(&path, &meta).map(|()| Some(meta)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.whose(io("look at", &path, &error))),
         }
