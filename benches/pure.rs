@@ -89,7 +89,7 @@ fn once(config: &Config, directory: &Directory, old: &State) -> (Plan, Duration)
     let resolved =
         resolve(&config.settings(), &[View { source: "kc", directory }, by_hand], old, now)
             .unwrap();
-    let plan = plan::plan(&config.guard, resolved, old, None, now).unwrap();
+    let plan = plan::plan(&config.guard, resolved, old, &plan::Background::default(), now).unwrap();
     let mut decider = plan.decider();
     let decided = |roles: &Vec<_>| decider.decide(roles).unwrap().len();
     let decisions: usize = plan.set_roles.values().map(decided).sum();

@@ -86,7 +86,8 @@ fn sync(w: &mut Encoder, sync: &Sync) {
 }
 
 fn guard(w: &mut Encoder, guard: &Guard) {
-    let Guard { max_lost_percent, max_lost_floor, max_disabled_percent, protected_roles } = guard;
+    let Guard { max_lost_percent, max_lost_floor, max_disabled_percent, protected_roles, window } =
+        guard;
     w.text(&max_lost_percent.to_string());
     w.number(*max_lost_floor);
     w.text(&max_disabled_percent.to_string());
@@ -95,6 +96,7 @@ fn guard(w: &mut Encoder, guard: &Guard) {
         w.text(name);
         w.number(*least);
     }
+    w.number(window.as_secs());
 }
 
 fn source(w: &mut Encoder, source: &SourceConfig) {

@@ -123,6 +123,7 @@ pub(super) fn guard(root: &Table<'_>) -> ReadGuard {
         max_lost_floor: 20,
         max_disabled_percent: 10.0,
         protected_roles: BTreeMap::new(),
+        window: Duration::from_secs(3_600),
     };
     let Some(node) = root.get("guard") else {
         return ReadGuard { guard: Ok(defaults), protected: Vec::new() };
@@ -136,6 +137,7 @@ pub(super) fn guard(root: &Table<'_>) -> ReadGuard {
         table.or("max_lost_floor", defaults.max_lost_floor, |node| node.integer(0..=u64::MAX));
     let max_disabled_percent =
         table.or("max_disabled_percent", defaults.max_disabled_percent, Node::percent);
+    let window = table.or("window", defaults.window, Node::duration);
     let mut protected = Vec::new();
     let protected_roles = table.or("protected_roles", BTreeMap::new(), |node| {
         let table = match node.as_table() {
@@ -159,6 +161,7 @@ pub(super) fn guard(root: &Table<'_>) -> ReadGuard {
             max_lost_floor: max_lost_floor?,
             max_disabled_percent: max_disabled_percent?,
             protected_roles: protected_roles?,
+            window: window?,
         })
     })();
     ReadGuard { guard, protected }

@@ -30,7 +30,7 @@ use crate::directory::{
 use crate::model::diagnostic::texts;
 use crate::model::encoding::Encoder;
 use crate::model::{Diagnostic, DiagnosticCode, Inconsistent, State, Subject, Time};
-use crate::plan::{self, Held, HeldHead, NotPlanned, Plan};
+use crate::plan::{self, Background, Held, HeldHead, NotPlanned, Plan};
 use crate::resolve::{Rules, View, in_doubt, resolve};
 use crate::source::{OnProgress, SourceError, open_source};
 use crate::store::{
@@ -495,7 +495,8 @@ impl<'a> Found<'a> {
     ) -> Result<Plan, Inconsistent> {
         let mut resolved = resolve(&config.settings(), views, old, now)?;
         self.ensure.amend(&mut resolved, old, now)?;
-        let mut plan = plan::plan(&config.guard, resolved, old, self.pending.as_ref(), now)?;
+        let background = Background { pending: self.pending.clone(), ..Background::default() };
+        let mut plan = plan::plan(&config.guard, resolved, old, &background, now)?;
         plan.records.accounts.clone_from(&self.ensure.accounts);
         Ok(plan)
     }

@@ -751,7 +751,14 @@ fn a_commit_that_races_with_a_newcomer_plans_and_writes_anew() {
             now(),
         )
         .unwrap();
-        let plan = crate::plan::plan(&home.config.guard, resolved, &old, None, now()).unwrap();
+        let plan = crate::plan::plan(
+            &home.config.guard,
+            resolved,
+            &old,
+            &crate::plan::Background::default(),
+            now(),
+        )
+        .unwrap();
         if newcomer {
             let done =
                 plan_and_commit(&home.config, &caller("u1"), vec![answer.clone()], now()).unwrap();

@@ -21,6 +21,7 @@ mod naming;
 mod reasons;
 mod tokens;
 mod who;
+mod window;
 
 /// A user of a source: external id, username, groups (by name).
 #[derive(Clone, Debug)]
@@ -208,11 +209,23 @@ struct World {
     state: State,
     now: Time,
     pending: Option<plan::HeldHead>,
+    /// What went within the guard's window.
+    recent: plan::Taken,
+    /// Those whom nobody here looks at.
+    others: plan::Others,
 }
 
 impl World {
     fn new(config: Config) -> Self {
-        World { config, facts: BTreeMap::new(), state: State::default(), now: at(0), pending: None }
+        World {
+            config,
+            facts: BTreeMap::new(),
+            state: State::default(),
+            now: at(0),
+            pending: None,
+            recent: plan::Taken::default(),
+            others: plan::Others::default(),
+        }
     }
 
     fn with(rest: &str, people: &[Person]) -> Self {
@@ -242,8 +255,9 @@ impl World {
         // The rule that makes a plan trustworthy, checked on every plan of every test here.
         let applied = plan::apply(&self.state, &resolved.state, &resolved.changes).unwrap();
         assert_eq!(shape(&applied), shape(&resolved.state), "changes do not lead to the new state");
-        plan::plan(&self.config.guard, resolved, &self.state, self.pending.as_ref(), self.now)
-            .unwrap()
+        let (pending, others) = (self.pending.clone(), self.others.clone());
+        let background = plan::Background { pending, recent: self.recent, others };
+        plan::plan(&self.config.guard, resolved, &self.state, &background, self.now).unwrap()
     }
 
     fn run(&mut self) -> Plan {

@@ -177,6 +177,9 @@ pub struct Plan {
     /// Reasons that read as they did and lead through things with other ids, as they were and as they
     /// are. No change, and no generation.
     pub renewed: Vec<(Reason, Reason)>,
+    /// What the changes take away because of absence, and whom sources disable: what later plans
+    /// count with theirs.
+    pub taken: super::Taken,
     /// What waits for a person.
     pub held: Option<Held>,
     /// Worth telling: ambiguous names, unmatched rules, refused users. Sorted.

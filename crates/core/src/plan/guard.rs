@@ -22,6 +22,30 @@ pub struct Guard {
     pub max_disabled_percent: f64,
     /// Role name to the fewest effective holders it may have. Only configured or templated roles.
     pub protected_roles: BTreeMap<String, u64>,
+    /// How far back the limits look: what went in this time counts with what a plan takes away, so
+    /// that what trickles in one by one is caught like what comes at once. Default one hour.
+    pub window: std::time::Duration,
+}
+
+/// What earlier plans took away: effective pairs because of absence, and users disabled by a source.
+/// Neither what was held nor what a person did or approved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Taken {
+    /// Effective user-role pairs.
+    pub lost_pairs: u64,
+    /// Users who were enabled before.
+    pub disabled: u64,
+}
+
+/// Those whom a plan for some people does not look at: limits are shares of everybody.
+#[derive(Clone, Debug, Default)]
+pub struct Others {
+    /// Their effective user-role pairs.
+    pub pairs: u64,
+    /// How many of them are enabled.
+    pub enabled: u64,
+    /// How many of them effectively hold each protected role, by its name.
+    pub holders: BTreeMap<String, u64>,
 }
 
 /// What the guard says of a list of changes.
@@ -33,6 +57,8 @@ pub struct Verdict {
     pub why: Vec<String>,
     /// How many effective pairs the held changes would take away.
     pub lost_pairs: u64,
+    /// What the changes that are not held take away.
+    pub taken: Taken,
     /// Worth telling although nothing is held for it.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -53,6 +79,10 @@ pub struct Case<'a> {
     pub after: &'a Effective,
     /// For each federation link (source and provider) how many of its users were enabled before.
     pub federated: &'a std::collections::HashMap<(String, String), u64>,
+    /// What went within [`Guard::window`] already.
+    pub recent: Taken,
+    /// Those whom the states do not have.
+    pub others: &'a Others,
 }
 
 type Pair = (UserId, RoleIdx);
@@ -69,20 +99,30 @@ pub fn weigh(case: &Case<'_>) -> Result<Verdict, Inconsistent> {
     let causes = Causes::of(case.changes, &verdict.held);
     let lost = lost_pairs(case, &causes)?;
     let mut held: BTreeSet<Pair> = BTreeSet::new();
-    let total = case.before.pairs();
-    let count = lost.len() as u64;
-    if exceeds(count, total, case.guard.max_lost_percent, case.guard.max_lost_floor) {
+    let (now, earlier) = (lost.len() as u64, case.recent.lost_pairs);
+    let (count, total) = (now + earlier, case.before.pairs() + case.others.pairs + earlier);
+    let (percent, floor) = (case.guard.max_lost_percent, case.guard.max_lost_floor);
+    if now > 0 && exceeds(count, total, percent, floor) {
         verdict.why.push(format!(
-            "{count} of {total} effective user-role pairs would be lost because of absence: more \
-             than max_lost_percent = {} and max_lost_floor = {}",
-            case.guard.max_lost_percent, case.guard.max_lost_floor
+            "{now} of {total} effective user-role pairs would be lost because of absence{}: more \
+             than max_lost_percent = {percent} and max_lost_floor = {floor}",
+            after(earlier, case.guard)
         ));
         held.extend(lost.iter().copied());
     }
     protected(case, &lost, &mut held, &mut verdict);
     verdict.lost_pairs = held.len() as u64;
+    verdict.taken.lost_pairs = now - lost.intersection(&held).count() as u64;
     hold_pairs(case, &held, &causes, &mut verdict);
     Ok(verdict)
+}
+
+/// What went before, for a sentence that says what would go now.
+fn after(earlier: u64, guard: &Guard) -> String {
+    match earlier {
+        0 => String::new(),
+        _ => format!(", after {earlier} in the last {} s (`window`)", guard.window.as_secs()),
+    }
 }
 
 fn exceeds(count: u64, total: u64, percent: f64, floor: u64) -> bool {
@@ -206,8 +246,9 @@ fn protected(
                 .count() as u64
         };
         let earlier = case.old.roles.find_by(|role| role.name.cmp(name));
-        let before = earlier.map_or(0, |role| holders(case.before, role));
-        let left = holders(case.after, role);
+        let others = case.others.holders.get(name).copied().unwrap_or(0);
+        let before = others + earlier.map_or(0, |role| holders(case.before, role));
+        let left = others + holders(case.after, role);
         if left >= *minimum || left >= before {
             continue;
         }
@@ -331,7 +372,8 @@ fn hold_disables(case: &Case<'_>, verdict: &mut Verdict) {
         }
     }
     let (percent, floor) = (case.guard.max_disabled_percent, case.guard.max_lost_floor);
-    let everyone = case.old.users.iter().filter(|user| user.status.counts()).count() as u64;
+    let everyone = case.old.users.iter().filter(|user| user.status.counts()).count() as u64
+        + case.others.enabled;
     let mut hold = |indexes: &[usize]| {
         for index in indexes {
             if let Some(slot) = verdict.held.get_mut(*index) {
@@ -340,12 +382,14 @@ fn hold_disables(case: &Case<'_>, verdict: &mut Verdict) {
         }
     };
     let mut why = Vec::new();
-    if exceeds(all.len() as u64, everyone, percent, floor) {
+    let (now, earlier) = (all.len() as u64, case.recent.disabled);
+    let everyone = everyone + earlier;
+    if now > 0 && exceeds(now + earlier, everyone, percent, floor) {
         hold(&all);
         why.push(format!(
-            "{} of {everyone} enabled users would be disabled at once: more than \
+            "{now} of {everyone} enabled users would be disabled at once{}: more than \
              max_disabled_percent = {percent} and max_lost_floor = {floor}",
-            all.len()
+            after(earlier, case.guard)
         ));
     }
     for ((source, federation), indexes) in by_federation {
@@ -362,5 +406,7 @@ fn hold_disables(case: &Case<'_>, verdict: &mut Verdict) {
             ));
         }
     }
+    let held = all.iter().filter(|index| verdict.held.get(**index) == Some(&true)).count() as u64;
+    verdict.taken.disabled = now - held;
     verdict.why.extend(why);
 }

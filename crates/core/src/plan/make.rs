@@ -13,14 +13,24 @@ use super::apply::apply;
 use super::change::{ChangeView, Held, HeldHead, Plan, Summary};
 use super::effective::Effective;
 use super::encoding;
-use super::guard::{Case, Guard, Verdict, weigh};
+use super::guard::{Case, Guard, Others, Taken, Verdict, weigh};
 use super::reach::widened;
 use super::tables::RoleSets;
 use super::tokens;
 use super::view::view;
 
-/// Plans the way from `old` to what was resolved. `pending` is the held plan that waits now: the
-/// same changes keep its id and its time.
+/// What a plan is weighed by besides the limits and the states that it leads from and to.
+#[derive(Clone, Debug, Default)]
+pub struct Background {
+    /// The held plan that waits now: the same changes keep its id and its time.
+    pub pending: Option<HeldHead>,
+    /// What went within [`Guard::window`] already.
+    pub recent: Taken,
+    /// Those whom the states do not have: nobody, where everybody is planned for.
+    pub others: Others,
+}
+
+/// Plans the way from `old` to what was resolved.
 ///
 /// # Errors
 /// The states do not fit together, so nothing can be said of what changes.
@@ -28,9 +38,10 @@ pub fn plan(
     guard: &Guard,
     resolved: Resolved,
     old: &State,
-    pending: Option<&HeldHead>,
+    background: &Background,
     now: Time,
 ) -> Result<Plan, Inconsistent> {
+    let Background { pending, recent, others } = background;
     let Resolved { state: full, changes, federated, mut diagnostics, next_due } = resolved;
     let before = Effective::of(old, now)?;
     let after = Effective::of(&full, now)?;
@@ -42,16 +53,19 @@ pub fn plan(
         before: &before,
         after: &after,
         federated: &federated,
+        recent: *recent,
+        others,
     };
     let verdict = weigh(&case)?;
     diagnostics.extend(verdict.diagnostics.iter().cloned());
     let diagnostics: Vec<Diagnostic> = diagnostics.into_iter().collect();
-    let held = hold(&verdict, &changes, (old, &full), pending, now)?;
+    let held = hold(&verdict, &changes, (old, &full), pending.as_ref(), now)?;
     if held.is_none() {
         let changes = unsettled(old, &full, changes);
         let mut plan = finish(old, full, changes, (&before, after), now)?;
         plan.diagnostics = diagnostics;
         plan.next_due = next_due;
+        plan.taken = verdict.taken;
         return Ok(plan);
     }
     let free: Vec<Change> = changes
@@ -69,6 +83,7 @@ pub fn plan(
     plan.held = held;
     plan.diagnostics = diagnostics;
     plan.next_due = next_due;
+    plan.taken = verdict.taken;
     Ok(plan)
 }
 

@@ -156,6 +156,7 @@ impl Plan {
             token_sets,
             set_roles,
             renewed,
+            taken: super::Taken::default(),
             held: None,
             diagnostics: Vec::new(),
             next_due: None,
