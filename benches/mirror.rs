@@ -42,7 +42,7 @@ fn nothing(config: &Config) -> Plan {
     let by_hand = View { source: local::NAME, directory: &nobody };
     let (old, now) = (State::default(), parse_rfc3339("2026-01-01T00:00:00Z").unwrap());
     let resolved = resolve(&config.settings(), &[by_hand], &old, now).unwrap();
-    plan::plan(&config.guard, resolved, &old, None, now).unwrap()
+    plan::plan(&config.guard, resolved, &old, &plan::Background::default(), now).unwrap()
 }
 
 fn ext(user: u32) -> String {

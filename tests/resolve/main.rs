@@ -19,6 +19,7 @@ use idpsyncd::resolve::{View, resolve};
 
 mod naming;
 mod reasons;
+mod slice;
 mod tokens;
 mod who;
 mod window;
@@ -209,6 +210,7 @@ struct World {
     state: State,
     now: Time,
     pending: Option<plan::HeldHead>,
+    held: Option<plan::Held>,
     /// What went within the guard's window.
     recent: plan::Taken,
     /// Those whom nobody here looks at.
@@ -223,6 +225,7 @@ impl World {
             state: State::default(),
             now: at(0),
             pending: None,
+            held: None,
             recent: plan::Taken::default(),
             others: plan::Others::default(),
         }
@@ -264,6 +267,7 @@ impl World {
         let plan = self.plan();
         self.state = stored(&self.state, &plan);
         self.pending = plan.held.as_ref().map(plan::Held::head);
+        self.held.clone_from(&plan.held);
         plan
     }
 

@@ -44,9 +44,11 @@ pub use person::{Named, Sighting, Within, find_ref, with_people};
 pub use rows::{Head, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry};
 pub use snapshot::{Completeness, ScopeReport, Snapshot};
 
+use std::collections::{BTreeMap, BTreeSet};
+
 pub use crate::model::Kind;
 use crate::model::index::place_or_nowhere;
-use crate::model::{ExternalRef, IndexVec, RefKind, Text, Texts};
+use crate::model::{ExternalRef, IndexVec, RefKind, Text, Texts, TooMany};
 
 place_or_nowhere! {
     /// A user's place in [`Directory::users`].
@@ -198,6 +200,33 @@ impl Directory {
             (RefKind::Directory(kind), Some(id)) => self.find_ref(kind, id).is_some(),
             (RefKind::Directory(_), None) | (RefKind::TokenClaim, _) => false,
         }
+    }
+
+    /// This directory as if nobody but the people with these external ids were in it: what it is built
+    /// of stays.
+    ///
+    /// # Errors
+    /// None that could be: they are no more than here.
+    pub fn of_people(&self, people: &BTreeSet<&str>) -> Result<Directory, TooMany> {
+        let mut users = IndexVec::default();
+        let mut moved = BTreeMap::new();
+        for (place, user) in self.users.numbered() {
+            if people.contains(self.text(user.ext)) {
+                moved.insert(place, users.push(*user)?);
+            }
+        }
+        let left = |list: &Vec<DirUserIdx>| {
+            list.iter().filter_map(|user| moved.get(user).copied()).collect::<Vec<_>>()
+        };
+        Ok(Directory {
+            texts: self.texts.clone(),
+            users,
+            refs: self.refs.clone(),
+            members: self.members.map(left),
+            implies: self.implies.clone(),
+            ignore_case: self.ignore_case,
+            proven: self.proven,
+        })
     }
 
     /// A group's names from the top, by following `parent`. Its own name alone for other things.

@@ -1,5 +1,6 @@
 //! What the store holds about people and roles, as one value: the input and the output of a plan.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{
@@ -256,6 +257,29 @@ pub struct State {
 }
 
 impl State {
+    /// This state as if nobody but `users` were in it: what all share stays.
+    #[must_use]
+    pub fn of_users(&self, users: &BTreeSet<UserId>) -> State {
+        let mut tokens = Arc::clone(&self.tokens);
+        if !tokens.list().iter().all(|token| users.contains(&token.user)) {
+            Arc::make_mut(&mut tokens).retain(|_, token| users.contains(&token.user));
+        }
+        State {
+            texts: self.texts.clone(),
+            roles: self.roles.clone(),
+            sources: self.sources.clone(),
+            users: self.users.iter().filter(|it| users.contains(&it.id)).cloned().collect(),
+            links: self.links.iter().filter(|it| users.contains(&it.user)).cloned().collect(),
+            grants: self.grants.iter().filter(|it| users.contains(&it.user)).cloned().collect(),
+            reasons: self.reasons.clone(),
+            locals: self.locals.clone(),
+            tokens,
+            catalog: self.catalog.clone(),
+            workload: self.workload.clone(),
+            next_user: self.next_user,
+        }
+    }
+
     /// The number of the source called `name`, added where it is new.
     ///
     /// # Errors

@@ -41,6 +41,29 @@ impl RoleClosure {
         matched: &Matched,
         reasons: &mut ReasonBook,
     ) -> Result<Self, Inconsistent> {
+        Self::build((source, directory), matched, reasons, false)
+    }
+
+    /// The same for a directory that is shown without its people: of references that nobody is in as
+    /// well.
+    ///
+    /// # Errors
+    /// There are more reasons than can be numbered.
+    pub fn of_all(
+        source: &str,
+        directory: &Directory,
+        matched: &Matched,
+        reasons: &mut ReasonBook,
+    ) -> Result<Self, Inconsistent> {
+        Self::build((source, directory), matched, reasons, true)
+    }
+
+    fn build(
+        (source, directory): (&str, &Directory),
+        matched: &Matched,
+        reasons: &mut ReasonBook,
+        all: bool,
+    ) -> Result<Self, Inconsistent> {
         let mut of = IndexVec::with_capacity(directory.refs.len());
         let mut doubtful = IndexVec::with_capacity(directory.refs.len());
         let mut unknown = BTreeSet::new();
@@ -56,7 +79,7 @@ impl RoleClosure {
         for (start, row) in directory.refs.numbered() {
             let used = directory.members.get(start).is_some_and(|list| !list.is_empty());
             let mut gives = Gives::default();
-            if used || !row.known {
+            if all || used || !row.known {
                 gives = walk.from(start, reasons)?;
             }
             if !row.known {
@@ -79,6 +102,18 @@ impl RoleClosure {
             doubtful = IndexVec::default();
         }
         Ok(RoleClosure { of, doubtful, giving, unknown })
+    }
+
+    /// What the reference at this place gives to those directly in it: role, reason, and the doubt
+    /// that stands before it.
+    pub fn given(
+        &self,
+        reference: RefIdx,
+    ) -> impl Iterator<Item = (RoleIdx, ReasonIdx, Option<DoubtIdx>)> {
+        let certain = self.of.get(reference).into_iter().flatten();
+        let doubtful = self.doubtful.get(reference).into_iter().flatten();
+        let certain = certain.map(|(role, reason)| (*role, *reason, None));
+        certain.chain(doubtful.map(|(role, reason, doubt)| (*role, *reason, Some(*doubt))))
     }
 
     /// Appends what `user` gets, as (role, reason), in no particular order.

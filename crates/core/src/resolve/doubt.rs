@@ -7,7 +7,7 @@
 //! lift the restriction. The choice between these is made in [`super::matching`] and
 //! [`super::grants`]; here is what is in doubt, and who holds something through it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::directory::{Directory, Kind, RefIdx, dn};
 use crate::model::index::list_place;
@@ -78,6 +78,16 @@ impl Doubt {
     /// What bears it, sorted.
     pub fn bearers(&self) -> &[RefIdx] {
         &self.bearers
+    }
+
+    /// Which name it is and what bears it: name or identity, and the bearers by key and identity.
+    pub fn content(&self, directory: &Directory) -> BTreeSet<(Option<String>, String, String)> {
+        let rows = self.bearers.iter().filter_map(|it| directory.refs.get(*it));
+        rows.map(|row| {
+            let text = |text| directory.text(text).to_owned();
+            (self.bare.clone(), text(row.key), text(row.identity))
+        })
+        .collect()
     }
 
     /// What is in doubt in `source`, what that means, and what to do about it.

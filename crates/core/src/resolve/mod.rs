@@ -12,6 +12,7 @@
 
 mod claims;
 mod closure;
+mod concerned;
 mod current;
 mod doubt;
 mod gaps;
@@ -36,6 +37,9 @@ use crate::model::{
 };
 use current::CurrentMatches;
 
+pub use concerned::{
+    Account, By, Concerned, Everybody, Names as AccountNames, Start, concerned, given_otherwise,
+};
 pub use inspect::{InDoubt, NewGroup, in_doubt, may_deny, new_group, renamed_groups};
 pub use rules::{Rules, folded};
 pub use settings::{
