@@ -12,7 +12,7 @@ use super::{
 use crate::directory::{Delta, DigestKey, Directory, MirrorRows, Sighting};
 use crate::model::token::Digest;
 use crate::model::{LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadIdentity};
-use crate::plan::{Held, HeldHead};
+use crate::plan::{Held, HeldHead, Taken};
 use crate::policy::{Action, Resource};
 
 /// What is done with a person whom gateways see, and with their ids; what it finds wrong with a
@@ -163,6 +163,10 @@ pub trait Reader: Send {
     /// The generation that is meant, if the store can tell who held what then. A moment between two
     /// generations means the earlier one.
     fn generation(&self, as_of: AsOf, now: Time) -> Result<Generation, Untold>;
+
+    /// What the generations after `since` took away because of absence, and whom sources disabled in
+    /// them: [`Plan::taken`](crate::plan::Plan::taken) of each.
+    fn taken_since(&self, since: Time) -> Result<Taken, StoreError>;
 
     /// The newest generation; `None`: there is none yet.
     fn newest(&self) -> Result<Option<Generation>, StoreError>;

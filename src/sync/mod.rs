@@ -29,8 +29,8 @@ use crate::directory::{
 };
 use crate::model::diagnostic::texts;
 use crate::model::encoding::Encoder;
-use crate::model::{Diagnostic, DiagnosticCode, Inconsistent, State, Subject, Time};
-use crate::plan::{self, Background, Held, HeldHead, NotPlanned, Plan};
+use crate::model::{Diagnostic, DiagnosticCode, Inconsistent, State, Subject, Time, parse_rfc3339};
+use crate::plan::{self, Background, Held, HeldHead, NotPlanned, Plan, Taken};
 use crate::resolve::{Rules, View, in_doubt, resolve};
 use crate::source::{OnProgress, SourceError, open_source};
 use crate::store::{
@@ -466,6 +466,17 @@ struct Found<'a> {
     /// What the plan depends on besides the store and the clock.
     token: String,
     pending: Option<HeldHead>,
+    /// What went within the guard's window.
+    recent: Taken,
+}
+
+/// From when on what went counts: a window before now, or before what is held began to wait, so that
+/// nothing is let go for having waited.
+fn window_start(config: &Config, pending: Option<&HeldHead>, now: Time) -> Time {
+    let since = pending.and_then(|held| parse_rfc3339(&held.since).ok());
+    let window = chrono::Duration::from_std(config.guard.window).unwrap_or(chrono::Duration::MAX);
+    let start = since.map_or(now, |since| since.min(now)).checked_sub_signed(window);
+    start.unwrap_or(Time::MIN_UTC)
 }
 
 impl<'a> Found<'a> {
@@ -483,7 +494,11 @@ impl<'a> Found<'a> {
         let ensure = admin::Ensure::of(config, admin, known, reader, now)?;
         let token = token(config, known, admin);
         let pending = reader.map(Reader::held_head).transpose()?.flatten();
-        Ok(Found { meta, ensure, token, pending })
+        let recent = match reader {
+            Some(reader) => reader.taken_since(window_start(config, pending.as_ref(), now))?,
+            None => Taken::default(),
+        };
+        Ok(Found { meta, ensure, token, pending, recent })
     }
 
     fn plan(
@@ -495,7 +510,8 @@ impl<'a> Found<'a> {
     ) -> Result<Plan, Inconsistent> {
         let mut resolved = resolve(&config.settings(), views, old, now)?;
         self.ensure.amend(&mut resolved, old, now)?;
-        let background = Background { pending: self.pending.clone(), ..Background::default() };
+        let (pending, recent) = (self.pending.clone(), self.recent);
+        let background = Background { pending, recent, ..Background::default() };
         let mut plan = plan::plan(&config.guard, resolved, old, &background, now)?;
         plan.records.accounts.clone_from(&self.ensure.accounts);
         Ok(plan)

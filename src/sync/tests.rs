@@ -20,6 +20,7 @@ use futures_util::future::BoxFuture;
 
 mod naming;
 mod older;
+mod window;
 
 const GROUPS: [&str; 6] = ["Eng", "ML", "Ops", "Eng", "osmo-blue", "osmo-red"];
 const ROLES: [&str; 6] = ["plain", "bundle", "deep", "osmo-green", "admin", "viewer"];

@@ -4,7 +4,7 @@ use super::worlds::{World, at, digests, next_world, plan, random_directory, upda
 use super::{commit, counted, newcomer, rules, try_commit, with_people, world};
 use crate::directory::{Cursor, Delta, Directory, Enabled, Kind, Sighting, Within};
 use crate::model::{Deed, LocalAccount};
-use crate::plan::{ChangeView, Held, Plan};
+use crate::plan::{ChangeView, Held, Plan, Taken};
 use crate::store::{
     AsOf, Commit, CommitError, HistoryFilter, MirrorPatch, Review, Since, SourceUpdate, Store, Turn,
 };
@@ -20,6 +20,7 @@ rules! {
     what_is_held_stays_until_it_is_decided
     history_tells_the_newest_first_and_who_asked
     the_past_is_as_it_was
+    what_went_is_counted_from_a_moment_on
     stories_of_local_accounts_come_with_a_commit
     keys_and_reviews_are_no_part_of_what_a_plan_is_made_from
     tokens_are_found_by_what_is_kept_of_their_secret
@@ -37,6 +38,21 @@ fn the_generation_moves_only_where_something_changes(store: &dyn Store) {
     assert_eq!((committed.generation, committed.version), (None, before.version));
     assert_eq!(store.reader().unwrap().unwrap().meta().unwrap(), before);
     assert_eq!(commit(store, &newcomer(1)).generation, Some(2));
+}
+
+fn what_went_is_counted_from_a_moment_on(store: &dyn Store) {
+    with_people(store, 1);
+    for (id, lost_pairs, disabled) in [(1, 2, 0), (2, 0, 0), (3, 1, 4)] {
+        let mut plan = newcomer(id);
+        plan.at = at(i64::from(id) * 10);
+        plan.taken = Taken { lost_pairs, disabled };
+        assert!(commit(store, &plan).generation.is_some());
+    }
+    let since = |seconds| {
+        let taken = store.reader().unwrap().unwrap().taken_since(at(seconds)).unwrap();
+        (taken.lost_pairs, taken.disabled)
+    };
+    assert_eq!([0, 9, 10, 29, 30].map(since), [(3, 4), (3, 4), (1, 4), (1, 4), (0, 0)]);
 }
 
 fn a_plan_that_settles_moves_the_version_alone(store: &dyn Store) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::directory::{Cursor, Digest, Mirror};
 use crate::model::token::Digest as TokenDigest;
 use crate::model::{Change, Inconsistent, LocalAccount, NewToken, RoleSetId, State, Time, UserId};
-use crate::plan::{Held, Plan, Whose, view};
+use crate::plan::{Held, Plan, Taken, Whose, view};
 use crate::policy::{Action, Effect, Resource};
 use crate::store::{
     Beside, Commit, CommitError, Committed, Generation, HistoryRow, Meta, MirrorPatch, Review,
@@ -38,6 +38,7 @@ pub(super) struct Past {
     pub generation: Generation,
     pub state: Arc<State>,
     pub sets: Arc<BTreeMap<RoleSetId, RoleSet>>,
+    pub taken: Taken,
 }
 
 /// A role set.
@@ -72,7 +73,7 @@ pub(super) struct Source {
 }
 
 /// As it is stored: whole seconds.
-fn seconds(time: Time) -> Time {
+pub(super) fn seconds(time: Time) -> Time {
     Time::from_timestamp(time.timestamp(), 0).unwrap_or(time)
 }
 
@@ -171,7 +172,7 @@ impl Content {
             (self.meta.generation, self.meta.applied_at) = (next, Some(at));
             let generation = Generation { num: next, at };
             let (state, sets) = (Arc::clone(&self.state), Arc::clone(&self.sets));
-            self.past.push(Past { generation, state, sets });
+            self.past.push(Past { generation, state, sets, taken: plan.taken });
         }
         let id = |held: &Option<Held>| held.as_ref().map(|held| held.id.clone());
         let held = id(&self.held) != id(&plan.held);

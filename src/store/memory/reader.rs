@@ -9,7 +9,7 @@ use super::{SHOWN, Shared};
 use crate::directory::{Delta, DigestKey, Directory, MirrorRows, Named, RefId, Sighting, Within};
 use crate::model::token::Digest;
 use crate::model::{LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadIdentity};
-use crate::plan::{Held, HeldHead};
+use crate::plan::{Held, HeldHead, Taken};
 use crate::policy::{Action, Resource};
 use crate::store::{
     Access, AccessChange, AccessFilter, Acquaintance, AsOf, Contradiction, Decided, EachSeen,
@@ -358,6 +358,18 @@ impl Reader for MemoryReader {
 
     fn newest(&self) -> Result<Option<Generation>, StoreError> {
         Ok(self.content()?.past.last().map(|past| past.generation))
+    }
+
+    fn taken_since(&self, since: Time) -> Result<Taken, StoreError> {
+        let mut sum = Taken::default();
+        let content = self.content()?;
+        for past in
+            content.past.iter().filter(|past| past.generation.at > super::content::seconds(since))
+        {
+            sum.lost_pairs += past.taken.lost_pairs;
+            sum.disabled += past.taken.disabled;
+        }
+        Ok(sum)
     }
 
     fn ever_called(&self, username: &str) -> Result<bool, StoreError> {

@@ -50,7 +50,8 @@ pub(super) fn apply(conn: &Connection, plan: &Plan, generation: i64) -> Result<b
     remove_roles(conn, plan, &mut names)?;
     sets.settle(&mut |role| names.role(role))?;
 
-    let mut log = Log::open(conn, generation, plan.at, silent, plan.records.deed.as_ref())?;
+    let mut log =
+        Log::open(conn, generation, plan.at, silent, plan.records.deed.as_ref(), plan.taken)?;
     for change in &plan.changes {
         history::record(&mut log, plan, change, &mut names)?;
     }

@@ -7,7 +7,7 @@ use super::reader::SqliteReader;
 use crate::directory::{Delta, DigestKey, Directory, MirrorRows, Sighting};
 use crate::model::token::Digest;
 use crate::model::{LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadIdentity};
-use crate::plan::{Held, HeldHead};
+use crate::plan::{Held, HeldHead, Taken};
 use crate::policy::{Action, Resource};
 use crate::store::{
     Access, AccessChange, AccessFilter, AsOf, Contradiction, Decided, EachSeen, EachToken,
@@ -165,6 +165,10 @@ impl Reader for SqliteReader {
 
     fn generation(&self, as_of: AsOf, now: Time) -> Result<Generation, Untold> {
         SqliteReader::generation(self, as_of, now)
+    }
+
+    fn taken_since(&self, since: Time) -> Result<Taken, StoreError> {
+        SqliteReader::taken_since(self, since)
     }
 
     fn newest(&self) -> Result<Option<Generation>, StoreError> {

@@ -18,7 +18,8 @@ use crate::model::{
     Cause, Change, Deed, GrantKind, LocalGrant, Reason, Role, Time, UserId, rfc3339,
 };
 use crate::plan::{
-    ChangeView, LOCAL_NOT_AT_IDP, Plan, outgrown, reason_views, shortest, sorted, token_story,
+    ChangeView, LOCAL_NOT_AT_IDP, Plan, Taken, outgrown, reason_views, shortest, sorted,
+    token_story,
 };
 use crate::store::{HistoryFilter, HistoryRow};
 
@@ -98,6 +99,16 @@ fn bare<'v>(kind: i64) -> Record<'v> {
     }
 }
 
+/// What the generations after `since` took away.
+fn taken_since(conn: &Connection, since: Time) -> Result<Taken, Fault> {
+    let sql = "SELECT coalesce(sum(lost), 0), coalesce(sum(disabled), 0) FROM generation \
+               WHERE at > ?1 AND (lost > 0 OR disabled > 0)";
+    let count = |row: &rusqlite::Row<'_>, at| row.get::<_, i64>(at).map(i64::unsigned_abs);
+    Ok(conn.query_row(sql, [since.timestamp()], |row| {
+        Ok(Taken { lost_pairs: count(row, 0)?, disabled: count(row, 1)? })
+    })?)
+}
+
 /// Where one generation's rows are written. [`Log::finish`] comes last.
 pub(super) struct Log<'c, 'v> {
     generation: i64,
@@ -112,12 +123,21 @@ impl<'c, 'v> Log<'c, 'v> {
         at: Time,
         silent: bool,
         deed: Option<&Deed>,
+        taken: Taken,
     ) -> Result<Self, Fault> {
         let (by, reason) = (deed.map(|deed| &deed.by), deed.map(|deed| &deed.reason));
         conn.execute(
-            "INSERT INTO generation (num, at, first, silent, by, reason) \
-             VALUES (?1, ?2, (SELECT coalesce(max(num), 0) + 1 FROM history), ?3, ?4, ?5)",
-            params![generation, at.timestamp(), silent, by, reason],
+            "INSERT INTO generation (num, at, first, silent, by, reason, lost, disabled) \
+             VALUES (?1, ?2, (SELECT coalesce(max(num), 0) + 1 FROM history), ?3, ?4, ?5, ?6, ?7)",
+            params![
+                generation,
+                at.timestamp(),
+                silent,
+                by,
+                reason,
+                i64::try_from(taken.lost_pairs).unwrap_or(i64::MAX),
+                i64::try_from(taken.disabled).unwrap_or(i64::MAX)
+            ],
         )?;
         let rows = Batch::new(
             conn,
@@ -313,6 +333,14 @@ pub(super) fn record<'v>(
 }
 
 impl SqliteReader {
+    /// What the generations after `since` took away.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn taken_since(&self, since: Time) -> Result<Taken, StoreError> {
+        self.read_as(|conn| taken_since(conn, since))
+    }
+
     /// The changes that were applied, newest first.
     ///
     /// # Errors
