@@ -350,4 +350,14 @@ fn a_tree_of_freeipas_shape_is_read_once_and_its_people_are_known_by_ipauniqueid
     assert!(about.contains("S-1-5-21-1-2-3-1104"), "{about}");
     assert_eq!(sighting(&config, &[], "alice").len(), 2);
     assert_eq!(sighting_by_id(&config, &id_of(&snapshot, "alice")).len(), 2);
+    // Hidden, it does not make others of them: nobody is known, and nobody gone.
+    let rule =
+        "(version 3.0; acl \"read\"; allow (read, search, compare) userdn = \"ldap:///anyone\";)";
+    server.modify(&format!(
+        "dn: {SUFFIX}\nchangetype: modify\nreplace: aci\n\
+         aci: (targetattr != \"userPassword || ipaUniqueID\"){rule}\n\n"
+    ));
+    let hidden = read(&config).unwrap();
+    assert!(usernames(&hidden).is_empty());
+    assert!(partial(&hidden.users).contains("2 entries"), "{}", partial(&hidden.users));
 }

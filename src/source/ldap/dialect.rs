@@ -160,10 +160,21 @@ impl Dialect {
         self.group_ids
     }
 
-    /// The id of a person that stays through rename and move.
+    /// The id of a person that stays through rename and move. An `ipaObject` must have an
+    /// `ipaUniqueID`: where that is hidden the other id is not taken for it, which would make another
+    /// person of everybody.
     #[must_use]
     pub fn person_id(&self, entry: &Entry) -> Option<String> {
+        if self.freeipa && entry.is_a("ipaobject") && !entry.has("ipauniqueid") {
+            return None;
+        }
         entry.id_by(self.person_ids)
+    }
+
+    /// Whether a person's object classes say which id counts.
+    #[must_use]
+    pub fn ids_go_by_class(&self) -> bool {
+        self.freeipa
     }
 
     /// The id of a group that stays through rename and move.
@@ -240,6 +251,9 @@ mod tests {
         assert_eq!(Dialect::FILE.person_id(&all).as_deref(), Some("n"));
         let plain = entry(&[("entryUUID", "E"), ("nsUniqueId", "N")]);
         assert_eq!(Dialect::DS389.person_id(&plain).as_deref(), Some("n"));
+        let hidden = entry(&[("objectClass", "ipaObject"), ("nsUniqueId", "N")]);
+        assert_eq!(Dialect::DS389.person_id(&hidden), None);
+        assert_eq!(Dialect::FILE.person_id(&hidden).as_deref(), Some("n"));
     }
 
     #[test]

@@ -139,8 +139,10 @@ impl Shape {
         let mut names: Vec<&str> = self.dialect.person_ids().to_vec();
         names.extend(["uid", &self.username, &self.email]);
         names.extend(account::attributes().map(|name| -> &str { name }));
-        if self.primary {
+        if self.primary || self.dialect.ids_go_by_class() {
             names.push("objectClass");
+        }
+        if self.primary {
             names.extend(match self.dialect.primary {
                 PrimaryBy::GidNumber => &["gidNumber"][..],
                 PrimaryBy::Sid => &["objectSid", "primaryGroupID"],
