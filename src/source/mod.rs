@@ -5,6 +5,7 @@
 //! error into an empty list. What an incomplete scope means is decided in one place,
 //! [`Mirror`](crate::directory::Mirror): it can add to the mirror, never take away.
 
+pub mod feed;
 pub mod file;
 mod http;
 pub mod keycloak;
@@ -75,14 +76,18 @@ pub type OnProgress = std::sync::Arc<dyn Fn(Progress) + Send + Sync>;
 ///
 /// Every source can be read in full: that is what a mirror is made of, and what finds out whether
 /// anything else was missed. Whatever more it can, it says here; a source's capability that nobody
-/// else has needs no change outside its folder. Where changes are to be followed, `Feed` becomes the
-/// third of these: a trait beside [`Lookup`], a method beside [`Source::as_lookup`].
+/// else has needs no change outside its folder.
 pub trait Source: FullRead {
     /// Its name in the configuration.
     fn name(&self) -> &str;
 
     /// The same as one that can be asked about one person; nothing where it cannot be.
     fn as_lookup(&self) -> Option<&dyn Lookup>;
+
+    /// The same as one whose changes can be followed; nothing where they cannot be.
+    fn as_feed(&self) -> Option<&dyn feed::Feed> {
+        None
+    }
 
     /// Connects, signs in and looks for what would make a read fail or lie: missing rights, bases
     /// that do not exist, limits, groups fed by a federation. Reads no more than it must.

@@ -1,0 +1,248 @@
+//! Following a source: what changes there, as [`Delta`]s.
+//!
+//! ```text
+//! mark ─► cursor ─► (full read, whose mirror gets that cursor) ─► follow ─► next, next, …
+//!                                   ▲                                        │
+//!                                   └──────────── a full read is needed ◄────┘
+//! ```
+//!
+//! A feed is never trusted alone. Whatever it cannot vouch for ends in [`WhyFull`], never in a delta
+//! that might be wrong; and the periodic full read stays.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::SourceError;
+use crate::directory::{Cursor, Delta, Interest, RefId, Refusal};
+use crate::model::Time;
+
+/// The capability of a source to say what changes.
+pub trait Feed: Send + Sync {
+    /// Where the feed stands now. To be asked *before* a full read: the mirror that the read makes gets
+    /// this cursor, so that what changes in mid-read is told again.
+    ///
+    /// # Errors
+    /// No answer: the read has no cursor then.
+    fn mark<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Result<Mark, SourceError>>;
+
+    /// Goes on from `cursor`, the mirror's. `known` is that mirror: whoever follows applies each delta
+    /// to it before asking for the next.
+    ///
+    /// # Errors
+    /// No answer. Where that is transient it may be asked again soon.
+    fn follow<'a>(
+        &'a self,
+        interest: &'a dyn Interest,
+        cursor: Option<Cursor>,
+        known: Arc<dyn Known>,
+    ) -> BoxFuture<'a, Result<Start, SourceError>>;
+}
+
+/// Where a feed stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Mark {
+    /// Here.
+    At(Cursor),
+    /// It cannot be followed.
+    Not(NotFollowed),
+}
+
+/// What must be done to follow a source.
+pub enum Start {
+    /// Nothing: it goes on from the cursor.
+    Here(Box<dyn Following>),
+    /// A full read first.
+    Read(WhyFull),
+    /// Full reads only.
+    Not(NotFollowed),
+}
+
+impl fmt::Debug for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Start::Here(_) => f.write_str("Here"),
+            Start::Read(why) => f.debug_tuple("Read").field(why).finish(),
+            Start::Not(why) => f.debug_tuple("Not").field(why).finish(),
+        }
+    }
+}
+
+/// A source that is being followed. Dropping it ends that.
+pub trait Following: Send {
+    /// What comes next: waits until there is something, however long, and through outages.
+    /// Asking again says that what was told before has been applied to the mirror. The wait may be
+    /// given up and taken up again: nothing is lost by that.
+    ///
+    /// # Errors
+    /// It cannot go on: only a person can mend that.
+    fn next(&mut self) -> BoxFuture<'_, Result<Told, SourceError>>;
+
+    /// How it is followed, as that changes.
+    fn state(&self) -> watch::Receiver<FollowState>;
+}
+
+/// What a feed said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Told {
+    /// This changed. The delta's step says to which cursor it leads.
+    Changed(Delta),
+    /// A full read is needed; nothing more will come.
+    Read(WhyFull),
+    /// It cannot be followed any longer; nothing more will come.
+    Not(NotFollowed),
+}
+
+/// What a feed asks of the mirror that it feeds. Each is answered from an index, but the last.
+pub trait Known: Send + Sync {
+    /// Whether the mirror has this person.
+    ///
+    /// # Errors
+    /// No answer.
+    fn has_person(&self, ext: &str) -> Result<bool, NoAnswer>;
+
+    /// Whether the mirror has this reference.
+    ///
+    /// # Errors
+    /// No answer.
+    fn has_ref(&self, id: &RefId) -> Result<bool, NoAnswer>;
+
+    /// What this person is directly in.
+    ///
+    /// # Errors
+    /// No answer.
+    fn within(&self, ext: &str) -> Result<Vec<RefId>, NoAnswer>;
+
+    /// What this reference leads to.
+    ///
+    /// # Errors
+    /// No answer.
+    fn leads_to(&self, id: &RefId) -> Result<Vec<RefId>, NoAnswer>;
+
+    /// What leads to this reference.
+    ///
+    /// # Errors
+    /// No answer.
+    fn leading_to(&self, id: &RefId) -> Result<Vec<RefId>, NoAnswer>;
+
+    /// Everybody and everything: asked only where a server says who is there instead of who is gone.
+    ///
+    /// # Errors
+    /// No answer.
+    fn everything(&self) -> Result<(Vec<String>, Vec<RefId>), NoAnswer>;
+}
+
+/// A mirror could not be asked.
+#[derive(Debug, thiserror::Error)]
+#[error("the mirror does not answer: {0}")]
+pub struct NoAnswer(pub String);
+
+/// How a source is followed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FollowState {
+    /// In which way.
+    pub how: How,
+    /// Why not in a better way, or what stands in the way just now.
+    pub why: Option<String>,
+    /// When the mirror was last known to be current.
+    pub current_at: Option<Time>,
+    /// Since when it is so.
+    pub since: Time,
+}
+
+/// In which way a source is followed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum How {
+    /// The server says each change as it comes.
+    Persist,
+    /// The server is asked every moment.
+    Poll,
+    /// By full reads alone.
+    Full,
+}
+
+impl How {
+    /// The word in output.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            How::Persist => "persist",
+            How::Poll => "poll",
+            How::Full => "full",
+        }
+    }
+}
+
+/// Why a source must be read in full before it can be followed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum WhyFull {
+    /// The mirror has no cursor.
+    #[error("there is no cursor to go on from")]
+    NoCursor,
+    /// The cursor is of another server, base, filter, identity or set of attributes.
+    #[error("the cursor is of another {0}")]
+    Foreign(&'static str),
+    /// The cursor says nothing.
+    #[error("the cursor cannot be understood")]
+    Unreadable,
+    /// The server cannot go on from there (result 4096).
+    #[error("the server cannot go on from the cursor: a refresh is required")]
+    Refused,
+    /// The server is older than the cursor: a restored backup, or it lost its last changes.
+    #[error("the cursor is newer than the server, as after a restored backup")]
+    Newer,
+    /// The server's change log no longer reaches back.
+    #[error("the server's change log begins at {first}, and the cursor is at {at}")]
+    Trimmed {
+        /// The first change that is left.
+        first: u64,
+        /// The last that was told.
+        at: u64,
+    },
+    /// The server does not say how far back its change log reaches.
+    #[error("the server does not show how far back its change log reaches")]
+    UnknownLog,
+    /// So much has changed that a full read costs less.
+    #[error("more than {0} entries have changed")]
+    TooMuch(usize),
+    /// An entry with others below it has another name, which no server says of those below.
+    #[error("`{}` was renamed or moved with what is below it", .0.escape_debug())]
+    Moved(String),
+    /// The server said that nobody is left, which is what access rules look like that hide everything.
+    #[error("the server showed nothing at all")]
+    Nothing,
+    /// The canary cannot be read: nothing that seems gone can be believed to be.
+    #[error("{0}")]
+    Canary(String),
+    /// An entry was deleted of which it is not known who it was.
+    #[error("an entry was deleted whose id leads to nobody")]
+    UnknownId,
+    /// What was told does not fit the mirror.
+    #[error("what the feed told does not fit: {0}")]
+    Refusal(Refusal),
+    /// What only this kind of source has.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Why a source cannot be followed at all.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotFollowed {
+    /// The configuration says so.
+    #[error("`watch = \"off\"`")]
+    Off,
+    /// No feed is known for this kind of server.
+    #[error("no feed is known for this kind of server")]
+    Unknown,
+    /// The server does not offer it.
+    #[error("{0}")]
+    NotOffered(&'static str),
+    /// Users and groups are in different trees.
+    #[error("the bases of users and groups have nothing above them in common on this server")]
+    Apart,
+    /// A limit of the server stands in the way, or a right is missing.
+    #[error("{0}")]
+    Refused(String),
+}
