@@ -28,8 +28,8 @@ pub trait Feed: Send + Sync {
     /// No answer: the read has no cursor then.
     fn mark<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Result<Mark, SourceError>>;
 
-    /// Goes on from `cursor`, the mirror's. `known` is that mirror: whoever follows applies each delta
-    /// to it before asking for the next.
+    /// Goes on from `cursor`, that of `mirror`, to which whoever follows applies each delta
+    /// before asking for the next.
     ///
     /// # Errors
     /// No answer. Where that is transient it may be asked again soon.
@@ -37,7 +37,7 @@ pub trait Feed: Send + Sync {
         &'a self,
         interest: &'a dyn Interest,
         cursor: Option<Cursor>,
-        known: Arc<dyn Known>,
+        mirror: Arc<dyn MirrorView>,
     ) -> BoxFuture<'a, Result<Start, SourceError>>;
 }
 
@@ -78,7 +78,7 @@ pub trait Following: Send {
     ///
     /// # Errors
     /// It cannot go on: only a person can mend that.
-    fn next(&mut self) -> BoxFuture<'_, Result<Told, SourceError>>;
+    fn next(&mut self) -> BoxFuture<'_, Result<FeedEvent, SourceError>>;
 
     /// How it is followed, as that changes.
     fn state(&self) -> watch::Receiver<FollowState>;
@@ -86,7 +86,7 @@ pub trait Following: Send {
 
 /// What a feed said.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Told {
+pub enum FeedEvent {
     /// This changed. The delta's step says to which cursor it leads.
     Changed(Delta),
     /// A full read is needed; nothing more will come.
@@ -96,7 +96,7 @@ pub enum Told {
 }
 
 /// What a feed asks of the mirror that it feeds. Each is answered from an index, but the last.
-pub trait Known: Send + Sync {
+pub trait MirrorView: Send + Sync {
     /// Whether the mirror has this person.
     ///
     /// # Errors
