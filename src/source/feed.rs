@@ -38,7 +38,7 @@ pub trait Feed: Send + Sync {
         interest: &'a dyn Interest,
         cursor: Option<Cursor>,
         mirror: Arc<dyn MirrorView>,
-    ) -> BoxFuture<'a, Result<Start, SourceError>>;
+    ) -> BoxFuture<'a, Result<Start<'a>, SourceError>>;
 }
 
 /// Where a feed stands.
@@ -51,16 +51,16 @@ pub enum Mark {
 }
 
 /// What must be done to follow a source.
-pub enum Start {
+pub enum Start<'a> {
     /// Nothing: it goes on from the cursor.
-    Here(Box<dyn Following>),
+    Here(Box<dyn Following + 'a>),
     /// A full read first.
     Read(WhyFull),
     /// Full reads only.
     Not(NotFollowed),
 }
 
-impl fmt::Debug for Start {
+impl fmt::Debug for Start<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Start::Here(_) => f.write_str("Here"),
@@ -108,6 +108,14 @@ pub trait MirrorView: Send + Sync {
     /// # Errors
     /// No answer.
     fn has_ref(&self, id: &RefId) -> Result<bool, NoAnswer>;
+
+    /// Whether everybody who is directly in this reference is known: its members were read in full once
+    /// since somebody asked for them ([`RefRow::known`](crate::directory::RefRow::known)). Of one that
+    /// the mirror does not have it is not.
+    ///
+    /// # Errors
+    /// No answer.
+    fn knows_members(&self, id: &RefId) -> Result<bool, NoAnswer>;
 
     /// What this person is directly in.
     ///
