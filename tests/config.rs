@@ -767,6 +767,16 @@ fn the_fingerprint_does_not_depend_on_where_a_secret_lies() {
         .fingerprint
     };
     assert_eq!(keycloak("{ env = \"A\" }"), keycloak("{ file = \"/b\" }"));
+    let ldap = |more: &str| {
+        good(&with(&format!(
+            "[[source]]\nname = \"l\"\nkind = \"ldap\"\nurl = \"ldaps://a.example.com\"\n{more}\n\
+             groups = false\nusers = {{ base = \"dc=x\" }}\n"
+        )))
+        .fingerprint
+    };
+    let by_cert = |path: &str| ldap(&format!("cert_file = \"{path}\"\nkey_file = \"/k\""));
+    assert_eq!(by_cert("/a"), by_cert("/b"));
+    assert_ne!(by_cert("/a"), ldap(""), "another identity may see other things");
 }
 
 #[test]

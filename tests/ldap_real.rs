@@ -6,6 +6,8 @@ mod ldap;
 #[path = "support/openldap.rs"]
 mod openldap;
 
+#[path = "ldap_real/binds.rs"]
+mod binds;
 #[path = "ldap_real/groups.rs"]
 mod groups;
 #[path = "ldap_real/same.rs"]

@@ -107,6 +107,9 @@ pub fn readable_secrets(config: &Config) -> Vec<Diagnostic> {
         if let Some(SecretRef::File(path)) = source.kind.secret() {
             look(format!("source `{}`", source.name), path, Some(&source.name));
         }
+        if let Some(path) = source.kind.key_file() {
+            look(format!("source `{}`: `key_file`", source.name), path, Some(&source.name));
+        }
     }
     if let Some(SecretRef::File(path)) = config.default_admin.as_ref().map(|it| &it.password) {
         look("default_admin.password".to_owned(), path, None);

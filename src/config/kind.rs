@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::fmt::Debug;
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,6 +134,11 @@ pub trait KindSettings: Any + Debug + Send + Sync {
 
     /// The secret that it signs in with.
     fn secret(&self) -> Option<&SecretRef> {
+        None
+    }
+
+    /// The file with the private key that it shows itself by.
+    fn key_file(&self) -> Option<&Path> {
         None
     }
 

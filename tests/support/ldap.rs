@@ -33,6 +33,7 @@ pub fn at(url: &str) -> LdapConfig {
         urls: vec![url.parse().unwrap()],
         ca_file: None,
         start_tls: false,
+        client_cert: None,
         bind_dn: None,
         bind_password: None,
         flavor: Flavor::Auto,

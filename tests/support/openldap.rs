@@ -194,6 +194,26 @@ impl OpenLdap {
         self.dir.path().join("ca.pem")
     }
 
+    /// A client's certificate with the subject `cn=CN`, and its key, by the authority of [`Self::ca_file`]
+    /// or, with `other`, by the one of [`Self::other_ca_file`] (with TLS).
+    pub fn client_cert(&self, cn: &str, other: bool) -> [PathBuf; 2] {
+        let (dir, ca) = (self.dir.path(), if other { "other" } else { "ca" });
+        let ca_file = if other { "other-ca.pem" } else { "ca.pem" };
+        let name = format!("{cn}-by-{ca}");
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+        // Else it is one of version 1, whose key nobody can compare.
+        std::fs::write(dir.join("client"), "extendedKeyUsage=clientAuth\n").expect("a file");
+        openssl(dir, &format!("req {key} -keyout {name}.key -out {name}.csr -subj /CN={cn}"));
+        openssl(
+            dir,
+            &format!(
+                "x509 -req -in {name}.csr -CA {ca_file} -CAkey {ca}.key -CAcreateserial -days 2 \
+                 -extfile client -out {name}.pem"
+            ),
+        );
+        [dir.join(format!("{name}.pem")), dir.join(format!("{name}.key"))]
+    }
+
     /// A CA certificate that did not.
     pub fn other_ca_file(&self) -> PathBuf {
         self.dir.path().join("other-ca.pem")
@@ -279,12 +299,14 @@ enum Tls {
     SelfSigned,
 }
 
+fn openssl(dir: &Path, arguments: &str) {
+    let output = run(Command::new("openssl").args(arguments.split(' ')).current_dir(dir));
+    assert!(output.status.success(), "openssl: {}", text(&output.stderr));
+}
+
 /// A CA, a certificate for `localhost` by it (or the CA's own), and another CA.
 fn make_certificates(dir: &Path, tls: Tls) {
-    let openssl = |arguments: &str| {
-        let output = run(Command::new("openssl").args(arguments.split(' ')).current_dir(dir));
-        assert!(output.status.success(), "openssl: {}", text(&output.stderr));
-    };
+    let openssl = |arguments: &str| openssl(dir, arguments);
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
     openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=Test-CA"));
     openssl(&format!("req -x509 {key} -keyout other.key -out other-ca.pem -subj /CN=Other-CA"));

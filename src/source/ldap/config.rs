@@ -1,6 +1,6 @@
 //! `kind = "ldap"`: its keys, and what follows from them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,11 @@ pub struct LdapConfig {
     pub ca_file: Option<PathBuf>,
     /// StartTLS on `ldap://`.
     pub start_tls: bool,
-    /// The identity to bind as; absent: anonymous, or SASL EXTERNAL over `ldapi://`.
+    /// What this client shows of itself in TLS. Without a `bind_dn` it signs in by that (SASL
+    /// EXTERNAL).
+    pub client_cert: Option<ClientCert>,
+    /// The identity to bind as; absent: SASL EXTERNAL by the client certificate or, over `ldapi://`, by
+    /// the account of this process; else anonymous.
     pub bind_dn: Option<String>,
     /// Its password.
     pub bind_password: Option<SecretRef>,
@@ -42,6 +46,15 @@ pub struct LdapConfig {
     pub timeout: Duration,
     /// The longest a whole read may take. Default 10 m.
     pub read_timeout: Duration,
+}
+
+/// `cert_file` and `key_file`
+#[derive(Clone, Debug)]
+pub struct ClientCert {
+    /// PEM: the certificate, then those that lead to its authority.
+    pub cert_file: PathBuf,
+    /// PEM: its private key.
+    pub key_file: PathBuf,
 }
 
 /// `flavor`
@@ -114,6 +127,8 @@ const FORM: TableForm = TableForm {
         "url",
         "ca_file",
         "start_tls",
+        "cert_file",
+        "key_file",
         "bind_dn",
         "bind_password",
         "flavor",
@@ -169,6 +184,7 @@ impl KindSettings for LdapConfig {
             // How the connection is made and how fast: the same facts.
             ca_file: _,
             start_tls: _,
+            client_cert,
             bind_dn,
             bind_password: _,
             flavor,
@@ -181,7 +197,11 @@ impl KindSettings for LdapConfig {
         } = self;
         to.text("ldap");
         to.list(urls.iter().map(Url::as_str));
-        to.maybe(bind_dn.as_ref().map(|dn| [dn]));
+        match (bind_dn, client_cert) {
+            // Who it is says the certificate, wherever that lies.
+            (None, Some(_)) => to.maybe(Some(["", "EXTERNAL"])),
+            (dn, _) => to.maybe(dn.as_ref().map(|dn| [dn])),
+        }
         to.text(match flavor {
             Flavor::Auto => "auto",
             Flavor::OpenLdap => "openldap",
@@ -195,6 +215,10 @@ impl KindSettings for LdapConfig {
 
     fn secret(&self) -> Option<&SecretRef> {
         self.bind_password.as_ref()
+    }
+
+    fn key_file(&self) -> Option<&Path> {
+        self.client_cert.as_ref().map(|it| it.key_file.as_path())
     }
 
     fn exposure(&self, name: &str) -> Option<Diagnostic> {
@@ -285,6 +309,7 @@ fn read(table: &Table<'_>) -> Read<LdapConfig> {
         }
         Ok(start_tls)
     });
+    let client_cert = client_cert(table, &urls, &start_tls);
     let bind_dn = table.optional("bind_dn", |node| node.parsed(dn));
     let bind_password = table.optional("bind_password", Node::secret);
     match (table.has("bind_dn"), table.has("bind_password")) {
@@ -316,6 +341,7 @@ fn read(table: &Table<'_>) -> Read<LdapConfig> {
         urls: urls?,
         ca_file: ca_file?,
         start_tls: start_tls?,
+        client_cert: client_cert?,
         bind_dn: bind_dn?,
         bind_password: bind_password?,
         flavor: flavor?,
@@ -326,6 +352,37 @@ fn read(table: &Table<'_>) -> Read<LdapConfig> {
         timeout: timeout?,
         read_timeout: read_timeout?,
     })
+}
+
+/// The client certificate, which is shown over TLS alone.
+fn client_cert(
+    table: &Table<'_>,
+    urls: &Read<Vec<Url>>,
+    start_tls: &Read<bool>,
+) -> Read<Option<ClientCert>> {
+    let cert_file = table.optional("cert_file", |node| {
+        let file = node.path()?;
+        if let (Ok(urls), Ok(start_tls)) = (urls, start_tls) {
+            let with_tls = |url: &Url| url.scheme() == "ldaps" || *start_tls;
+            // Where there is no TLS nothing would be shown, and the server would see nobody.
+            let all = urls.iter().all(|url| url.scheme() == "ldapi" || with_tls(url));
+            if !all || !urls.iter().any(with_tls) {
+                return Err(node.fault(
+                    Code::Conflict,
+                    "a certificate is shown over TLS only: use `ldaps://`, or `start_tls = true`",
+                ));
+            }
+        }
+        Ok(file)
+    });
+    let key_file = table.optional("key_file", Node::path);
+    for (one, other) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
+        if table.has(one) && !table.has(other) {
+            table.missing(other, format!("required with `{one}`"));
+        }
+    }
+    let pair = cert_file?.zip(key_file?);
+    Ok(pair.map(|(cert_file, key_file)| ClientCert { cert_file, key_file }))
 }
 
 /// The base of a search: live it must be there, in a file it may be everywhere.

@@ -21,18 +21,32 @@ use crate::source::SourceError;
 pub enum Identity {
     /// Not at all.
     Anonymous,
-    /// As the operating-system account of this process (SASL EXTERNAL over `ldapi://`).
-    External,
+    /// By what the connection says of this client (SASL EXTERNAL).
+    External(Proof),
     /// By DN and password.
     Simple(String, Arc<SecretString>),
 }
 
+/// What a connection says of this client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Proof {
+    /// The operating-system account of this process, over `ldapi://`.
+    Account,
+    /// Its certificate, over TLS.
+    Certificate,
+}
+
 impl Identity {
     /// For messages.
-    fn who(&self) -> String {
+    pub fn who(&self) -> String {
         match self {
             Identity::Anonymous => "nobody (anonymous)".to_owned(),
-            Identity::External => "this process's account (SASL EXTERNAL)".to_owned(),
+            Identity::External(Proof::Account) => {
+                "this process's account (SASL EXTERNAL)".to_owned()
+            }
+            Identity::External(Proof::Certificate) => {
+                "the client certificate in `cert_file` (SASL EXTERNAL)".to_owned()
+            }
             Identity::Simple(dn, _) => format!("`{dn}`"),
         }
     }
@@ -45,6 +59,8 @@ pub struct Connector {
     start_tls: bool,
     tls: Option<Trust>,
     bind: Option<(String, Arc<SecretString>)>,
+    /// A certificate is shown where TLS is spoken.
+    client_cert: bool,
     timeout: Duration,
 }
 
@@ -90,13 +106,17 @@ impl Connector {
         let encrypted = config.start_tls || config.urls.iter().any(|url| url.scheme() == "ldaps");
         let tls = match encrypted {
             false => None,
-            true => Some(Trust::new(config.ca_file.as_deref()).map_err(fatal)?),
+            true => {
+                let trust = Trust::new(config.ca_file.as_deref(), config.client_cert.as_ref());
+                Some(trust.map_err(fatal)?)
+            }
         };
         Ok(Connector {
             urls: config.urls.clone(),
             start_tls: config.start_tls,
             tls,
             bind,
+            client_cert: config.client_cert.is_some(),
             timeout: config.timeout,
         })
     }
@@ -117,7 +137,7 @@ impl Connector {
                 Err(fault) => {
                     transient |= fault.transient;
                     faults.push(format!("{}: {}", shown(url), fault.message));
-                    if fault.code == Some(49) {
+                    if fault.code == Some(49) && self.bind.is_some() {
                         // The other servers know the same account: a wrong password sent to each
                         // of them, at every run, is what locks it.
                         transient = false;
@@ -187,7 +207,8 @@ impl Connector {
     pub fn identity(&self, url: &Url) -> Identity {
         match &self.bind {
             Some((dn, secret)) => Identity::Simple(dn.clone(), secret.clone()),
-            None if url.scheme() == "ldapi" => Identity::External,
+            None if url.scheme() == "ldapi" => Identity::External(Proof::Account),
+            None if self.client_cert => Identity::External(Proof::Certificate),
             None => Identity::Anonymous,
         }
     }
@@ -204,7 +225,7 @@ impl Connector {
         ldap.with_timeout(self.timeout);
         let answer = match &identity {
             Identity::Anonymous => return Ok(()),
-            Identity::External => ldap.sasl_external_bind().await,
+            Identity::External(_) => ldap.sasl_external_bind().await,
             Identity::Simple(dn, secret) => ldap.simple_bind(dn, secret.expose_secret()).await,
         };
         match answer {
@@ -217,11 +238,17 @@ impl Connector {
                     let now = Instant::now();
                     self.attempt().into_iter().for_each(|attempt| attempt.was_refused(now));
                 }
-                Err(explain::bind(&result, &identity.who()))
+                Err(explain::bind(&result, &identity))
             }
             Err(error) => {
                 let doing = format!("signing in as {} failed", identity.who());
-                Err(explain::broken(&error, &doing))
+                let mut fault = explain::broken(&error, &doing);
+                if let Identity::External(Proof::Certificate) = identity {
+                    // With TLS 1.3 a server refuses a certificate after the handshake, by hanging up.
+                    fault.message += "; a server that does not trust the certificate hangs up so: \
+                                      check who issued it, and when it ends";
+                }
+                Err(fault)
             }
         }
     }

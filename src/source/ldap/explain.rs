@@ -5,6 +5,7 @@
 
 use ldap3::{LdapError, LdapResult};
 
+use super::connect::Identity;
 use super::dialect::Limits;
 
 /// What went wrong, and whether it may pass by itself.
@@ -32,13 +33,21 @@ fn said(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(" (the server says `{text}`)") }
 }
 
-/// Why a bind was refused. `who` is the bind DN, or a word for its absence.
+/// Why a bind was refused.
 #[must_use]
-pub fn bind(result: &LdapResult, who: &str) -> Fault {
-    let words = said(&result.text);
+pub fn bind(result: &LdapResult, identity: &Identity) -> Fault {
+    let (words, who) = (said(&result.text), identity.who());
+    let external = matches!(identity, Identity::External(_));
     let (why, transient) = match result.rc {
         8 | 13 => (
             "the server wants an encrypted connection first: use `ldaps://` or `start_tls = true`",
+            false,
+        ),
+        7 | 48 | 49 if external => (
+            "the server takes nobody by what the connection says: it must ask for the client's \
+             certificate and trust who issued it (OpenLDAP: `TLSVerifyClient`), or know accounts of \
+             the machine (389-DS: `nsslapd-ldapiautobind`), and lead that to an entry (OpenLDAP: \
+             `authz-regexp`; 389-DS: `certmap.conf`)",
             false,
         ),
         32 | 34 => ("the bind DN is not one that the server knows: check `bind_dn`", false),
@@ -253,6 +262,7 @@ fn is_a_ca(error: &rustls::OtherError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::connect::Proof;
     use super::super::dialect::Dialect;
     use super::*;
 
@@ -263,6 +273,19 @@ mod tests {
             text: text.to_owned(),
             refs: vec![],
             ctrls: vec![],
+        }
+    }
+
+    fn reader() -> Identity {
+        Identity::Simple("cn=reader".to_owned(), std::sync::Arc::new("secret".to_owned().into()))
+    }
+
+    #[test]
+    fn who_signs_in_by_certificate_is_told_what_the_server_must_do() {
+        for rc in [7, 48, 49] {
+            let fault = bind(&result(rc, ""), &Identity::External(Proof::Certificate));
+            assert!(fault.message.contains("`cert_file`"), "{}", fault.message);
+            assert!(fault.message.contains("authz-regexp"), "{}", fault.message);
         }
     }
 
@@ -287,7 +310,7 @@ mod tests {
             (53, "Account inactivated. Contact system administrator.".to_owned(), "inactivated"),
             (53, "unauthenticated bind (DN with no password) disallowed".to_owned(), "unwilling"),
         ] {
-            let fault = bind(&result(rc, &text), "`cn=reader`");
+            let fault = bind(&result(rc, &text), &reader());
             assert!(fault.message.contains(why), "{rc} {text}: {}", fault.message);
             assert!(fault.message.contains("`cn=reader`"));
             assert!(!fault.transient, "{rc} {text}");
@@ -296,8 +319,8 @@ mod tests {
             assert_eq!(may_lock(&result(49, &ad(code))), counts, "{code}");
         }
         assert!(may_lock(&result(49, "")) && !may_lock(&result(53, "")));
-        assert!(bind(&result(51, ""), "x").transient);
-        assert!(bind(&result(52, ""), "x").transient);
+        assert!(bind(&result(51, ""), &reader()).transient);
+        assert!(bind(&result(52, ""), &reader()).transient);
     }
 
     #[test]

@@ -49,7 +49,7 @@ use futures_util::future::BoxFuture;
 
 pub use assemble::Assembler;
 pub(crate) use config::Ldap;
-pub use config::{Flavor, LdapConfig, LdapGroups, LdapUsers, MembersFrom};
+pub use config::{ClientCert, Flavor, LdapConfig, LdapGroups, LdapUsers, MembersFrom};
 pub(super) use config::{encode_groups, groups, users};
 pub use finish::Verdict;
 pub use shape::Shape;

@@ -1,37 +1,46 @@
 //! TLS: whom to trust, and for which name.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, InconsistentKeys, RootCertStore,
+    SignatureScheme,
+};
+use rustls_pki_types::pem::{self, PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
-/// Whom a source trusts.
+use super::config::ClientCert;
+
+/// Whom a source trusts, and what it shows of itself.
 #[derive(Clone)]
 pub struct Trust {
     roots: Arc<RootCertStore>,
+    shown: Option<Shown>,
     /// For servers that are called by a name or an IPv4 address.
     by_name: Arc<ClientConfig>,
 }
 
 impl Trust {
-    /// Trusts the certificates in `ca_file`, else the system's.
+    /// Trusts the certificates in `ca_file`, else the system's, and shows `client_cert` to a server
+    /// that asks for one.
     ///
     /// # Errors
-    /// They cannot be read, or there are none.
-    pub fn new(ca_file: Option<&Path>) -> Result<Self, String> {
+    /// They cannot be read, or there are none; certificate and key do not belong together.
+    pub fn new(ca_file: Option<&Path>, client_cert: Option<&ClientCert>) -> Result<Self, String> {
         let roots = Arc::new(roots(ca_file)?);
+        let shown = client_cert.map(shown).transpose().map_err(|error| error.to_string())?;
         let by_name = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| format!("cannot set up TLS: {error}"))?
-            .with_root_certificates(roots.clone())
-            .with_no_client_auth();
-        Ok(Trust { roots, by_name: Arc::new(by_name) })
+            .with_root_certificates(roots.clone());
+        let by_name = showing(by_name, shown.as_ref());
+        Ok(Trust { roots, shown, by_name: Arc::new(by_name) })
     }
 
     /// For a server that is called by what the crate can make a name of.
@@ -51,15 +60,87 @@ impl Trust {
             .build()
             .map_err(|error| failed(&error))?;
         let name = ServerName::IpAddress(IpAddr::V6(address).into());
-        let mut config = ClientConfig::builder_with_provider(provider())
+        let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| failed(&error))?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(ForAddress { verifier, name }))
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(Arc::new(ForAddress { verifier, name }));
+        let mut config = showing(config, self.shown.as_ref());
         // An address is never sent as a server name (RFC 6066, section 3).
         config.enable_sni = false;
         Ok(Arc::new(config))
+    }
+}
+
+/// Why a client certificate cannot be shown.
+#[derive(Debug, thiserror::Error)]
+enum ClientCertError {
+    /// The certificate cannot be read.
+    #[error("cannot read `cert_file` `{}`: {why}", .file.display())]
+    Certificate {
+        file: PathBuf,
+        #[source]
+        why: pem::Error,
+    },
+    /// The file has none.
+    #[error("`cert_file` `{}` holds no certificate in PEM form", .0.display())]
+    NoCertificate(PathBuf),
+    /// The key cannot be read.
+    #[error("cannot read a private key from `key_file` `{}`: {why}", .file.display())]
+    Key {
+        file: PathBuf,
+        #[source]
+        why: pem::Error,
+    },
+    /// Certificate and key do not belong together.
+    #[error(
+        "`cert_file` `{}` and `key_file` `{}` cannot be used: {why}",
+        .files.cert_file.display(), .files.key_file.display()
+    )]
+    Pair {
+        files: ClientCert,
+        #[source]
+        why: rustls::Error,
+    },
+}
+
+/// What a client shows of itself.
+type Shown = Arc<dyn ResolvesClientCert>;
+
+/// Reads what is to be shown.
+fn shown(files: &ClientCert) -> Result<Shown, ClientCertError> {
+    let (cert_file, key_file) = (&files.cert_file, &files.key_file);
+    let chain = CertificateDer::pem_file_iter(cert_file).and_then(Iterator::collect);
+    let chain: Vec<_> =
+        chain.map_err(|why| ClientCertError::Certificate { file: cert_file.clone(), why })?;
+    if chain.is_empty() {
+        return Err(ClientCertError::NoCertificate(cert_file.clone()));
+    }
+    let key = PrivateKeyDer::from_pem_file(key_file)
+        .map_err(|why| ClientCertError::Key { file: key_file.clone(), why })?;
+    let pair = |why| ClientCertError::Pair { files: files.clone(), why };
+    let key = provider().key_provider.load_private_key(key).map_err(pair)?;
+    let certified = CertifiedKey::new(chain, key);
+    match certified.keys_match() {
+        // Whether they belong together cannot be told (a certificate of version 1, such as `openssl
+        // x509 -req` makes without extensions): the server judges it.
+        Ok(())
+        | Err(
+            rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)
+            | rustls::Error::InvalidCertificate(_),
+        ) => Ok(Arc::new(SingleCertAndKey::from(certified))),
+        Err(why) => Err(pair(why)),
+    }
+}
+
+/// `config` with what is shown to a server that asks for a certificate.
+fn showing(
+    config: ConfigBuilder<ClientConfig, WantsClientCert>,
+    shown: Option<&Shown>,
+) -> ClientConfig {
+    match shown {
+        Some(shown) => config.with_client_cert_resolver(shown.clone()),
+        None => config.with_no_client_auth(),
     }
 }
 
