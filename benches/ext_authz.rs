@@ -33,6 +33,7 @@ use envoy_types::pb::envoy::service::auth::v3::{
 use envoy_types::pb::google::rpc::Status as RpcStatus;
 use idpsyncd::config::{self, Config};
 use idpsyncd::gateway::{Gateway, Part};
+use idpsyncd::store;
 use idpsyncd::sync::{self, Options};
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::{Channel, Server};
@@ -231,7 +232,10 @@ fn verdict(met: bool) -> &'static str {
 /// The gateway on a runtime of its own, ready to answer.
 fn gateway(config: &Config) -> (Runtime, Gateway) {
     let runtime = runtime();
-    let gateway = runtime.block_on(Gateway::start(config, Part::Alone)).unwrap().unwrap();
+    let gateway = runtime
+        .block_on(Gateway::start(config, &store::open(&config.store), Part::Alone))
+        .unwrap()
+        .unwrap();
     while gateway.not_ready().is_some() {
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -245,8 +249,14 @@ fn throughput(folder: &Path) -> bool {
     let config = configuration(&folder.join("store.db"), &realm_file, ours_at);
     let options = Options { dry_run: false, sources: None, what: "bench".to_owned() };
     let sync = Builder::new_multi_thread().enable_all().build().unwrap();
-    sync.block_on(sync::run(&config, &options, &(Arc::new(|_| ()) as _), chrono::Utc::now()))
-        .unwrap();
+    sync.block_on(sync::run(
+        &config,
+        &*store::open(&config.store),
+        &options,
+        &(Arc::new(|_| ()) as _),
+        chrono::Utc::now(),
+    ))
+    .unwrap();
     drop(sync);
 
     let barest = runtime();

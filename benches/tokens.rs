@@ -94,7 +94,15 @@ fn made(folder: &Path, users: usize, tokens: usize) -> Config {
     let options = Options { dry_run: false, sources: None, what: "bench".to_owned() };
     let silent: OnProgress = Arc::new(|_| {});
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(run(&config, &options, &silent, Utc::now())).unwrap();
+    runtime
+        .block_on(run(
+            &config,
+            &*idpsyncd::store::open(&config.store),
+            &options,
+            &silent,
+            Utc::now(),
+        ))
+        .unwrap();
     let mut store = rusqlite::Connection::open(config.store.to_string()).unwrap();
     let of_user: Vec<(i64, i64)> = store
         .prepare("SELECT id, role_set FROM user ORDER BY id")

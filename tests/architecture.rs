@@ -492,6 +492,64 @@ fn how_the_store_is_kept_is_known_in_its_room_alone() {
     assert!(told.is_empty(), "{}", told.join("\n"));
 }
 
+/// Where the store is opened: at the top, once for whatever the process does. Everybody else is handed
+/// it, so that a test can hand them another, and a backend may keep connections.
+const OPENS_THE_STORE: &[&str] = &["src/cli/mod.rs", "src/daemon/open_store.rs"];
+
+/// The files, but for those where it may be and for tests, that open the store.
+fn opens_the_store(sources: &BTreeMap<PathBuf, String>) -> Vec<String> {
+    let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+    let mut told = Vec::new();
+    for (file, text) in sources {
+        let shown = file.strip_prefix(root()).unwrap().display().to_string();
+        if room(file) == "store" || is_test(file) || OPENS_THE_STORE.contains(&shown.as_str()) {
+            continue;
+        }
+        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let bare: String = code(text).map(|(_, line)| line + "\n").collect();
+        let opens = bare.match_indices("store::").any(|(at, it)| {
+            let rest = &bare[at + it.len()..];
+            match rest.strip_prefix('{') {
+                Some(list) => {
+                    list.split('}').next().unwrap().split(ends).any(|name| name == "open")
+                }
+                None => rest.split(ends).next() == Some("open"),
+            }
+        });
+        if opens {
+            told.push(shown);
+        }
+    }
+    told
+}
+
+#[test]
+fn the_store_is_opened_at_the_top_alone() {
+    let told = opens_the_store(&sources());
+    assert!(told.is_empty(), "open the store, which they are to be handed: {}", told.join(", "));
+    for file in OPENS_THE_STORE {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        assert_eq!(text.matches("store::open(").count(), 1, "{file}");
+    }
+}
+
+#[test]
+fn a_store_that_is_opened_elsewhere_is_seen() {
+    for (file, line, is_seen) in [
+        ("src/sync/x.rs", "    let store = store::open(&config.store);", true),
+        ("src/gateway/x.rs", "use crate::store::{Reader, open};", true),
+        ("src/gateway/x.rs", "use crate::store::{\n    self, Reader,\n    open as of,\n};", true),
+        ("src/cli/status.rs", "    let store = crate::store::open(&config.store);", true),
+        ("src/cli/x.rs", "// as store::open does", false),
+        ("src/daemon/x.rs", "use super::open_store::OpenStore;", false),
+        ("src/daemon/x.rs", "use crate::store::{Store, StoreError};\nlet open = 1;", false),
+        ("src/sync/tests.rs", "    let store = store::open(&config.store);", false),
+    ] {
+        let told = opens_the_store(&BTreeMap::from([(root().join(file), line.to_owned())]));
+        assert_eq!(!told.is_empty(), is_seen, "{file}: {line}: {told:?}");
+    }
+}
+
 /// docs/architecture.md shows the table; it is the same one.
 #[test]
 fn the_page_shows_the_table() {

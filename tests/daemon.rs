@@ -514,7 +514,8 @@ fn a_grants_expiry_between_ticks_is_a_run_of_its_own() {
     daemon.hear_status("generation 1; last run ");
     let config = home.config();
     let now = chrono::Utc::now();
-    sync::by_hand(&config, now, None, |state| {
+    let store = idpsyncd::store::open(&config.store);
+    sync::by_hand(&config, &*store, now, None, |state| {
         let user =
             state.users.iter().find(|user| state.texts.get(user.username) == "cleo").unwrap();
         let role = state.roles.find_by(|role| role.name.as_str().cmp("ops")).unwrap();
@@ -550,7 +551,9 @@ fn a_held_plan_is_in_the_status_line_until_a_person_has_settled_it() {
     assert!(home.log().contains(&format!("idpsyncd plan approve {}", held.id)), "{}", home.log());
     assert_eq!(home.roles(), set(&["ada ml", "ben ml"]));
     let now = chrono::Utc::now();
-    await_some("the approval", || sync::approve(&home.config(), &held.id, "test", now).ok());
+    let config = home.config();
+    let store = idpsyncd::store::open(&config.store);
+    await_some("the approval", || sync::approve(&config, &*store, &held.id, "test", now).ok());
     let status = daemon.hear_status("generation 2");
     assert!(!status.contains("held plan"), "{status}");
     daemon.stop();

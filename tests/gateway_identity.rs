@@ -327,7 +327,9 @@ impl Home {
 async fn sync(config: &Config) -> Outcome {
     let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
     let silent: OnProgress = Arc::new(|_| {});
-    run(config, &options, &silent, Utc::now()).await.unwrap()
+    run(config, &*idpsyncd::store::open(&config.store), &options, &silent, Utc::now())
+        .await
+        .unwrap()
 }
 
 /// Longer than any machine takes.
@@ -347,12 +349,9 @@ impl Gate {
         let gateway = config.gateway.clone().unwrap();
         let identifier =
             Arc::new(Identifier::new(&gateway, Some(Arc::new(MemoryJwksCache))).unwrap());
+        let store = idpsyncd::store::open(&config.store);
         let watcher = Arc::new(
-            ReplicaWatcher::start(
-                idpsyncd::store::open(&config.store),
-                Authorizer::wanted(&gateway),
-            )
-            .unwrap(),
+            ReplicaWatcher::start(Arc::clone(&store), Authorizer::wanted(&gateway)).unwrap(),
         );
         let limits = Limits {
             deadline: PATIENCE,
@@ -360,8 +359,9 @@ impl Gate {
             memory: Duration::ZERO,
             ..Limits::default()
         };
-        let provisioner = (gateway.provision != config::JustInTime::Off)
-            .then(|| Arc::new(Provisioner::new(Arc::new(config.clone()), limits, Arc::new(()))));
+        let provisioner = (gateway.provision != config::JustInTime::Off).then(|| {
+            Arc::new(Provisioner::new(Arc::new(config.clone()), store, limits, Arc::new(())))
+        });
         let authorizer =
             Authorizer::new(&gateway, Arc::clone(&identifier), Arc::clone(&watcher), provisioner);
         let label = format!("{label}, {:?}, {:?}", gateway.identity, gateway.provision);

@@ -55,7 +55,12 @@ impl Home {
             memory: std::time::Duration::ZERO,
             ..Limits::default()
         };
-        let provisioner = Provisioner::new(Arc::clone(&config), limits, Arc::new(()));
+        let provisioner = Provisioner::new(
+            Arc::clone(&config),
+            idpsyncd::store::open(&config.store),
+            limits,
+            Arc::new(()),
+        );
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -67,7 +72,15 @@ impl Home {
     fn sync(&self) -> Outcome {
         let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
         let silent: OnProgress = Arc::new(|_| {});
-        self.runtime.block_on(run(&self.config, &options, &silent, chrono::Utc::now())).unwrap()
+        self.runtime
+            .block_on(run(
+                &self.config,
+                &*idpsyncd::store::open(&self.config.store),
+                &options,
+                &silent,
+                chrono::Utc::now(),
+            ))
+            .unwrap()
     }
 
     fn provision(&self, caller: Caller) -> Provisioned {

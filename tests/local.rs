@@ -949,6 +949,7 @@ mod property {
         realm(&home, &[]);
         let config =
             load(Path::new(&home.path("idpsyncd.toml")), &idpsyncd::source::kinds()).unwrap();
+        let store = idpsyncd::store::open(&config.store);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let mut now = DateTime::UNIX_EPOCH + chrono::Duration::days(20_000);
@@ -959,7 +960,7 @@ mod property {
         for step in steps {
             now += chrono::Duration::seconds(1);
             let wish = |who: usize, wish: &UserWish| {
-                let done = sync::change_user(&config, NAMES[who], wish, &deed, now);
+                let done = sync::change_user(&config, &*store, NAMES[who], wish, &deed, now);
                 done.map_err(|error| error.to_string())
             };
             let in_idp = |who: usize| listed & (1 << who) != 0;
@@ -1001,7 +1002,7 @@ mod property {
                         reason: "r".to_owned(),
                         until: None,
                     };
-                    let done = sync::by_hand(&config, now, None, |state| {
+                    let done = sync::by_hand(&config, &*store, now, None, |state| {
                         let user = plan::local::called(state, NAMES[who]);
                         let user =
                             user.ok_or(ManualError::UnknownUser { name: NAMES[who].to_owned() })?;

@@ -4,21 +4,22 @@ use serde_json::json;
 
 use super::args::{AuthorizeArgs, Output};
 use super::request::{self, On};
-use super::{Failure, exit, print};
-use crate::config::Config;
+use super::{Context, Failure, exit, print};
 use crate::model::{Standing, Status};
 use crate::policy::{Action, Verdict, decide, decide_some};
 use crate::routes::{Matched, Routes, Target};
+use crate::store::Store;
 use crate::sync;
 
-pub(super) fn run(config: &Config, args: &AuthorizeArgs, output: Output) -> Result<u8, Failure> {
+pub(super) fn run(at: Context<'_>, args: &AuthorizeArgs, output: Output) -> Result<u8, Failure> {
+    let Context { config, store } = at;
     match &args.request {
         Some(request) => {
             let routes = Routes::new(request::gateway(config)?.route_specs());
             let told = request::told(&routes, request)?;
             match told.asks {
                 Ok((action, on)) => {
-                    let answer = decided(config, &args.user, &action, &on)?;
+                    let answer = decided(store, &args.user, &action, &on)?;
                     answer.say(args, Some((&action, &on)), told.matched.as_ref(), output)
                 }
                 Err(why) => {
@@ -30,7 +31,7 @@ pub(super) fn run(config: &Config, args: &AuthorizeArgs, output: Output) -> Resu
             // The command line has refused that both are absent.
             let action = args.action.as_deref().unwrap_or_default();
             let (action, on) = request::named(action, args.resource.as_deref())?;
-            let answer = decided(config, &args.user, &action, &on)?;
+            let answer = decided(store, &args.user, &action, &on)?;
             answer.say(args, Some((&action, &on)), None, output)
         }
     }
@@ -51,8 +52,8 @@ impl Decided {
 }
 
 /// The store's decision.
-fn decided(config: &Config, user: &str, action: &Action, on: &On) -> Result<Decided, Failure> {
-    let reader = sync::existing_reader(&config.store)?;
+fn decided(store: &dyn Store, user: &str, action: &Action, on: &On) -> Result<Decided, Failure> {
+    let reader = sync::existing_reader(store)?;
     let user = crate::model::username::canonical(user).unwrap_or(user.into());
     let Some(effective) = reader.roles_of(&user)? else {
         return Ok(Decided::deny("the store knows no such user"));

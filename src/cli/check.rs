@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::args::{CheckArgs, Global, Output};
 use super::print::{self, Style};
 use super::sync::complain;
-use super::{Failure, exit, progress, runtime};
+use super::{Failure, exit, open, progress, runtime};
 use crate::config::{self, Config, ConfigError, GatewayConfig};
 use crate::directory::{Directory, Kind, RefIdx};
 use crate::model::diagnostic::{
@@ -18,6 +18,7 @@ use crate::model::diagnostic::{
 use crate::resolve::{Rules, folded};
 use crate::routes::coverage;
 use crate::source::{SourceError, kinds, open_source};
+use crate::store::Store;
 use crate::sync::{self, AdminError, Options, RunError, SourceResult};
 
 /// Everything that was found, errors first.
@@ -60,7 +61,7 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<u8, Failure> {
     }
     // Without the default admin's secret nothing can be planned.
     if !args.offline && admin.is_ok() {
-        runtime()?.block_on(connect(&config, &mut found))?;
+        runtime()?.block_on(connect(&config, &*open(&config), &mut found))?;
     }
     let of = |severity| texts(found.iter().filter(|it| it.severity == severity));
     let report = Report {
@@ -96,7 +97,11 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<u8, Failure> {
 
 /// Asks each source what would make a read fail or lie, reads all of them, and plans without
 /// writing: what the plan warns of is a finding.
-async fn connect(config: &Config, found: &mut BTreeSet<Diagnostic>) -> Result<(), Failure> {
+async fn connect(
+    config: &Config,
+    store: &dyn Store,
+    found: &mut BTreeSet<Diagnostic>,
+) -> Result<(), Failure> {
     if let Some(gateway) = &config.gateway {
         // Gateways may run where the issuer can be reached, and this not: no errors.
         let faults = crate::gateway::identity::faults(gateway).await;
@@ -121,7 +126,7 @@ async fn connect(config: &Config, found: &mut BTreeSet<Diagnostic>) -> Result<()
     }
     let options = Options { dry_run: true, sources: None, what: "idpsyncd check".to_owned() };
     let (on_progress, end) = progress::on_terminal();
-    let run = sync::run_with_views(config, &options, &on_progress, Utc::now()).await;
+    let run = sync::run_with_views(config, store, &options, &on_progress, Utc::now()).await;
     end();
     let (outcome, directories) = match run {
         // Such as a default admin whose name is somebody's: a finding like any other.

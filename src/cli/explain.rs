@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::args::{ExplainArgs, Output};
 use super::print::{self, Style};
 use super::user::{detail, find, header, origin, why};
-use super::{Failure, authorize, exit, reach, token};
+use super::{Context, Failure, authorize, exit, reach, token};
 use crate::config::Config;
 use crate::directory::{Directory, RefIdx};
 use crate::model::{ExternalRef, Inconsistent, Mode, Role, rfc3339};
@@ -27,9 +27,10 @@ struct WhyNot {
     lines: Vec<String>,
 }
 
-pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result<u8, Failure> {
+pub(super) fn run(at: Context<'_>, args: &ExplainArgs, output: Output) -> Result<u8, Failure> {
+    let Context { config, store } = at;
     let name = match (&args.workload, &args.user) {
-        (Some(identity), _) => return reach::explain(config, identity, output),
+        (Some(identity), _) => return reach::explain(store, identity, output),
         (None, Some(name)) => name,
         (None, None) => return Err(Failure::Usage("name a user, or `--workload`".to_owned())),
     };
@@ -41,7 +42,7 @@ pub(super) fn run(config: &Config, args: &ExplainArgs, output: Output) -> Result
         Some(resource) => Some(resource.parse().map_err(|e| Failure::Usage(format!("{e}")))?),
         None => None,
     };
-    let reader = sync::existing_reader(&config.store)?;
+    let reader = sync::existing_reader(store)?;
     let held = reader.held()?;
     let user = find(&*reader, name).map_err(|failure| waits(failure, held.as_ref(), name))?;
     let state_roles = roles(&*reader)?;

@@ -7,17 +7,18 @@ use super::account::{account, deed};
 use super::args::{GrantCommand, Output};
 use super::print::{self, Style, Table};
 use super::time::{From, moment};
-use super::{Failure, exit, reach};
-use crate::config::Config;
+use super::{Context, Failure, exit, reach};
 use crate::model::{
     GrantKind, LocalGrant, RoleIdx, State, UserId, UsernameError, rfc3339, username,
 };
 use crate::plan::{ByHand, Plan};
+use crate::store::Store;
 use crate::sync::{self, ManualError};
 
-pub(super) fn run(config: &Config, command: GrantCommand, output: Output) -> Result<u8, Failure> {
+pub(super) fn run(at: Context<'_>, command: GrantCommand, output: Output) -> Result<u8, Failure> {
+    let Context { config, store } = at;
     match command {
-        GrantCommand::List => list(config, output),
+        GrantCommand::List => list(store, output),
         GrantCommand::Add { user, role, reason, until } => {
             let now = Utc::now();
             let until = match until {
@@ -31,7 +32,7 @@ pub(super) fn run(config: &Config, command: GrantCommand, output: Output) -> Res
                 return Err(Failure::Usage("`--reason` is empty".to_owned()));
             }
             let grant = LocalGrant { by: account(), at: now, reason, until };
-            let (plan, generation) = sync::by_hand(config, now, None, |state| {
+            let (plan, generation) = sync::by_hand(config, store, now, None, |state| {
                 let (user, role) = (find_user(state, &user)?, find_role(state, &role)?);
                 Ok(ByHand::Add { user, role, grant: grant.clone() })
             })?;
@@ -39,11 +40,12 @@ pub(super) fn run(config: &Config, command: GrantCommand, output: Output) -> Res
         }
         GrantCommand::Remove { user, role, imported, reason } => {
             let (by, deed) = (account(), deed(reason.as_deref()));
-            let (plan, generation) = sync::by_hand(config, Utc::now(), deed.as_ref(), |state| {
-                let (user, role) = (find_user(state, &user)?, find_role(state, &role)?);
-                let imported = imported.then_some(true);
-                Ok(ByHand::Remove { user, role, imported, by: by.clone() })
-            })?;
+            let (plan, generation) =
+                sync::by_hand(config, store, Utc::now(), deed.as_ref(), |state| {
+                    let (user, role) = (find_user(state, &user)?, find_role(state, &role)?);
+                    let imported = imported.then_some(true);
+                    Ok(ByHand::Remove { user, role, imported, by: by.clone() })
+                })?;
             done(output, "removed", &user, &role, (&plan, generation))
         }
     }
@@ -78,8 +80,8 @@ fn done(
     Ok(exit::DONE)
 }
 
-fn list(config: &Config, output: Output) -> Result<u8, Failure> {
-    let state = sync::existing_reader(&config.store)?.state()?;
+fn list(store: &dyn Store, output: Output) -> Result<u8, Failure> {
+    let state = sync::existing_reader(store)?.state()?;
     let mut rows = Vec::new();
     for grant in &state.grants {
         let GrantKind::Local(local) = grant.kind else { continue };

@@ -5,17 +5,16 @@ use serde_json::json;
 
 use super::args::{Output, PlanCommand};
 use super::print::{self, Style};
-use super::{Failure, changes, exit, reach};
-use crate::config::Config;
+use super::{Context, Failure, changes, exit, reach};
 use crate::plan::{Changes, view};
 use crate::sync;
 
-pub(super) fn run(config: &Config, command: &PlanCommand, output: Output) -> Result<u8, Failure> {
+pub(super) fn run(at: Context<'_>, command: &PlanCommand, output: Output) -> Result<u8, Failure> {
     match command {
-        PlanCommand::Show { id, all } => show(config, id.as_deref(), *all, output),
-        PlanCommand::Approve { id, all } => approve(config, id, *all, output),
+        PlanCommand::Show { id, all } => show(at, id.as_deref(), *all, output),
+        PlanCommand::Approve { id, all } => approve(at, id, *all, output),
         PlanCommand::Discard { id } => {
-            sync::discard(config, id)?;
+            sync::discard(at.store, id)?;
             match output {
                 Output::Json => print::json(&json!({ "id": id, "discarded": true }))?,
                 Output::Text => print::lines(&[format!(
@@ -27,8 +26,9 @@ pub(super) fn run(config: &Config, command: &PlanCommand, output: Output) -> Res
     }
 }
 
-fn show(config: &Config, id: Option<&str>, all: bool, output: Output) -> Result<u8, Failure> {
-    let reader = sync::existing_reader(&config.store)?;
+fn show(at: Context<'_>, id: Option<&str>, all: bool, output: Output) -> Result<u8, Failure> {
+    let Context { config, store } = at;
+    let reader = sync::existing_reader(store)?;
     let held = match id {
         Some(id) => Some(sync::find_held(&*reader, id)?),
         None => reader.held()?,
@@ -77,8 +77,9 @@ fn show(config: &Config, id: Option<&str>, all: bool, output: Output) -> Result<
     Ok(exit::DONE)
 }
 
-fn approve(config: &Config, id: &str, all: bool, output: Output) -> Result<u8, Failure> {
-    let (plan, generation) = sync::approve(config, id, "idpsyncd plan approve", Utc::now())?;
+fn approve(at: Context<'_>, id: &str, all: bool, output: Output) -> Result<u8, Failure> {
+    let Context { config, store } = at;
+    let (plan, generation) = sync::approve(config, store, id, "idpsyncd plan approve", Utc::now())?;
     match output {
         Output::Json => {
             let words = |change| view(change, &plan);

@@ -5,18 +5,17 @@ use chrono::Utc;
 use super::args::{HistoryArgs, Output};
 use super::print::{self, Style, Table};
 use super::time::{From, moment};
-use super::{Failure, exit};
-use crate::config::Config;
+use super::{Context, Failure, exit};
 use crate::model::{Deed, rfc3339};
 use crate::store::HistoryFilter;
 use crate::sync;
 
-pub(super) fn run(config: &Config, args: &HistoryArgs, output: Output) -> Result<u8, Failure> {
+pub(super) fn run(at: Context<'_>, args: &HistoryArgs, output: Output) -> Result<u8, Failure> {
     let since = match &args.since {
         Some(text) => Some(moment(text, Utc::now(), From::Past)?),
         None => None,
     };
-    let reader = sync::existing_reader(&config.store)?;
+    let reader = sync::existing_reader(at.store)?;
     let user = args.user.as_ref().map(|user| {
         crate::model::username::canonical(user).map_or_else(|_| user.clone(), |u| u.into_owned())
     });

@@ -11,8 +11,7 @@ use serde_json::json;
 use super::account::account;
 use super::args::{ImportCommand, Output};
 use super::print::{self, Style, count};
-use super::{Failure, changes, exit, reach, runtime};
-use crate::config::Config;
+use super::{Context, Failure, changes, exit, reach, runtime};
 use crate::model::{Deed, rfc3339};
 use crate::plan::{Changes, Summary, view};
 use crate::sync::osmo_db::{self, Import, Url};
@@ -42,7 +41,7 @@ fn parse(url: &str) -> Result<Url, Failure> {
     Url::parse(url).map_err(|why| Failure::Usage(format!("the URL {why}")))
 }
 
-pub(super) fn run(config: &Config, command: &ImportCommand, output: Output) -> Result<u8, Failure> {
+pub(super) fn run(at: Context<'_>, command: &ImportCommand, output: Output) -> Result<u8, Failure> {
     let ImportCommand::OsmoDb { url, dry_run, detailed_exitcode: _ } = command;
     let url = parse(url)?;
     let variable = |name: &str| std::env::var(name).ok();
@@ -50,7 +49,7 @@ pub(super) fn run(config: &Config, command: &ImportCommand, output: Output) -> R
     let deed =
         Deed { by: account(), reason: format!("imported from OSMO's database {}", url.shown) };
     let now = Utc::now();
-    let import = osmo_db::import(config, &rows, &deed, *dry_run, now)?;
+    let import = osmo_db::import(at.config, at.store, &rows, &deed, *dry_run, now)?;
     let found = !import.plan.changes.is_empty();
     let status = if *dry_run && found { exit::CHANGES } else { exit::DONE };
     match output {

@@ -30,13 +30,14 @@ mod user;
 mod who;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
 
 use crate::config::{self, Config, ConfigError};
 use crate::daemon;
 use crate::source::kinds;
-use crate::store::StoreError;
+use crate::store::{self, Store, StoreError};
 use crate::sync::osmo_db::ReadError;
 use crate::sync::{ManualError, RunError};
 use args::{Cli, Command, Format, Global, GlobalArgs, Output, ReportCommand};
@@ -137,6 +138,7 @@ pub fn main() -> ExitCode {
 fn start(cli: Cli) -> Result<u8, Failure> {
     let Cli { global, command } = cli;
     let global = understood(global, &command)?;
+    let output = global.output;
     let quiet = !matches!(command, Command::Run | Command::Serve);
     start_logging(&global, if quiet { "warn" } else { "info" })?;
     match command {
@@ -171,21 +173,21 @@ fn start(cli: Cli) -> Result<u8, Failure> {
             Ok(exit::DONE)
         }
         Command::Check(args) => check::run(&global, &args),
-        Command::Sync(args) => sync::run(&load(&global)?, &args, global.output),
-        Command::Explain(args) => explain::run(&load(&global)?, &args, global.output),
-        Command::Authorize(args) => authorize::run(&load(&global)?, &args, global.output),
-        Command::Who(args) => who::run(&load(&global)?, &args, global.format),
+        Command::Sync(args) => over_store(&global, |at| sync::run(at, &args, output)),
+        Command::Explain(args) => over_store(&global, |at| explain::run(at, &args, output)),
+        Command::Authorize(args) => over_store(&global, |at| authorize::run(at, &args, output)),
+        Command::Who(args) => over_store(&global, |at| who::run(at, &args, global.format)),
         Command::Report(command) => report::run(&global, &command),
-        Command::Status => status::run(&load(&global)?, global.output),
-        Command::Plan(command) => held::run(&load(&global)?, &command, global.output),
-        Command::History(args) => history::run(&load(&global)?, &args, global.output),
-        Command::User(command) => user::run(&load(&global)?, command, global.output),
-        Command::Grant(command) => grant::run(&load(&global)?, command, global.output),
-        Command::Token(command) => token::run(&load(&global)?, command, global.output),
+        Command::Status => over_store(&global, |at| status::run(at, output)),
+        Command::Plan(command) => over_store(&global, |at| held::run(at, &command, output)),
+        Command::History(args) => over_store(&global, |at| history::run(at, &args, output)),
+        Command::User(command) => over_store(&global, |at| user::run(at, command, output)),
+        Command::Grant(command) => over_store(&global, |at| grant::run(at, command, output)),
+        Command::Token(command) => over_store(&global, |at| token::run(at, command, output)),
         Command::H2o(command) => h2o::run(&global, &command),
         Command::Import(command) => {
             import::hide_password(&command)?;
-            import::run(&load(&global)?, &command, global.output)
+            over_store(&global, |at| import::run(at, &command, output))
         }
     }
 }
@@ -213,6 +215,28 @@ fn load(global: &Global) -> Result<Config, Failure> {
         eprintln!("{}", error.to_string().trim_end());
         Failure::Said
     })
+}
+
+/// What a command works with.
+#[derive(Clone, Copy)]
+struct Context<'a> {
+    config: &'a Config,
+    /// That of `config`.
+    store: &'a dyn Store,
+}
+
+/// Does `work` with the configuration and its store.
+fn over_store(
+    global: &Global,
+    work: impl FnOnce(Context<'_>) -> Result<u8, Failure>,
+) -> Result<u8, Failure> {
+    let config = load(global)?;
+    work(Context { config: &config, store: &*open(&config) })
+}
+
+/// The store that `config` names. Whatever a command does with it, it opens it once, here.
+fn open(config: &Config) -> Arc<dyn Store> {
+    store::open(&config.store)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -8,18 +8,17 @@ use serde_json::json;
 use super::args::Output;
 use super::print::{self, Style, count, shown};
 use super::{Failure, exit};
-use crate::config::Config;
 use crate::model::WorkloadIdentity;
 use crate::plan::{Plan, Reached, TablesRef, Widened};
-use crate::store::ReachedBy;
+use crate::store::{ReachedBy, Store};
 use crate::sync;
 
 /// So many people are told by name.
 const NAMED: usize = 20;
 
 /// `idpsyncd explain --workload IDENTITY`
-pub(super) fn explain(config: &Config, identity: &str, output: Output) -> Result<u8, Failure> {
-    let reader = sync::existing_reader(&config.store)?;
+pub(super) fn explain(store: &dyn Store, identity: &str, output: Output) -> Result<u8, Failure> {
+    let reader = sync::existing_reader(store)?;
     let (known, all) =
         reader.snapshot(|reader| Ok((reader.workload()?, reader.reached_by(identity)?)))?;
     let (by, may): (Vec<ReachedBy>, Vec<ReachedBy>) =

@@ -10,11 +10,10 @@ use super::args::{AccessArgs, Format, Global, Output, ReportCommand, SignArgs};
 use super::grant::no_such_role;
 use super::print::{self, Style, Table};
 use super::sheet::{Line, Sheet};
-use super::{Failure, exit, load};
-use crate::config::Config;
+use super::{Failure, exit, over_store};
 use crate::model::{parse_rfc3339, rfc3339, username};
 use crate::store::{
-    self, Access, AccessChange, AccessFilter, AsOf, Began, Generation, Reader, Review, Untold,
+    Access, AccessChange, AccessFilter, AsOf, Began, Generation, Reader, Review, Store, Untold,
 };
 use crate::sync;
 
@@ -28,10 +27,10 @@ pub(super) fn run(global: &Global, command: &ReportCommand) -> Result<u8, Failur
     match command {
         ReportCommand::Access(args) => {
             let as_of = args.as_of.as_deref().map(as_of).transpose()?;
-            access(&load(global)?, args, as_of, global.format)
+            over_store(global, |at| access(at.store, args, as_of, global.format))
         }
         ReportCommand::Sign(args) => sign(global, args),
-        ReportCommand::List => list(&load(global)?, global.output),
+        ReportCommand::List => over_store(global, |at| list(at.store, global.output)),
     }
 }
 
@@ -57,7 +56,7 @@ fn as_of(text: &str) -> Result<AsOf, Failure> {
 }
 
 fn access(
-    config: &Config,
+    store: &dyn Store,
     args: &AccessArgs,
     as_of: Option<AsOf>,
     format: Format,
@@ -66,7 +65,7 @@ fn access(
         username::canonical(user).map_or_else(|_| user.clone(), |user| user.into_owned())
     });
     let filter = AccessFilter { user, role: args.role.clone() };
-    let reader = sync::existing_reader(&config.store)?;
+    let reader = sync::existing_reader(store)?;
     // Everything is read of one committed state; what fails in between is told outside.
     reader.snapshot(|reader| {
         Ok(known(reader, &filter).and_then(|()| {
@@ -367,7 +366,7 @@ fn changes(
 }
 
 fn sign(global: &Global, args: &SignArgs) -> Result<u8, Failure> {
-    let SignArgs { name, by, generation } = args;
+    let SignArgs { name, by, .. } = args;
     for (what, text) in [("the review's name", name), ("`--by`", by)] {
         if text.trim().is_empty() {
             return Err(Failure::Usage(format!("{what} is empty")));
@@ -376,8 +375,12 @@ fn sign(global: &Global, args: &SignArgs) -> Result<u8, Failure> {
             return Err(Failure::Usage(format!("{what} holds a control character")));
         }
     }
-    let config = load(global)?;
-    let reader = sync::existing_reader(&config.store)?;
+    over_store(global, |at| signed(at.store, args, global.output))
+}
+
+fn signed(store: &dyn Store, args: &SignArgs, output: Output) -> Result<u8, Failure> {
+    let SignArgs { name, by, generation } = args;
+    let reader = sync::existing_reader(store)?;
     let now = Utc::now();
     let seen = match generation {
         Some(generation) => reader.generation(AsOf::Generation(*generation), now)?,
@@ -390,8 +393,8 @@ fn sign(global: &Global, args: &SignArgs) -> Result<u8, Failure> {
         account: account(),
         at: now,
     };
-    store::open(&config.store).sign(&review)?;
-    match global.output {
+    store.sign(&review)?;
+    match output {
         Output::Json => print::json(&detail(&review))?,
         Output::Text => print::lines(&[format!(
             "`{name}` is signed by {by} ({}) for {}.",
@@ -409,8 +412,8 @@ fn detail(review: &Review) -> serde_json::Value {
     })
 }
 
-fn list(config: &Config, output: Output) -> Result<u8, Failure> {
-    let reviews = sync::existing_reader(&config.store)?.reviews()?;
+fn list(store: &dyn Store, output: Output) -> Result<u8, Failure> {
+    let reviews = sync::existing_reader(store)?.reviews()?;
     if output == Output::Json {
         print::json(&reviews.iter().map(detail).collect::<Vec<_>>())?;
         return Ok(exit::DONE);

@@ -5,14 +5,15 @@ use serde_json::json;
 
 use super::args::Output;
 use super::print::{self, Style, Table};
-use super::{Failure, exit, time};
+use super::{Context, Failure, exit, time};
 use crate::config::Config;
 use crate::directory::local::NAME as LOCAL;
 use crate::model::{Time, rfc3339};
-use crate::store::{self, Meta, SourceStatus};
+use crate::store::{Meta, SourceStatus};
 
-pub(super) fn run(config: &Config, output: Output) -> Result<u8, Failure> {
-    let reader = store::open(&config.store).reader()?;
+pub(super) fn run(at: Context<'_>, output: Output) -> Result<u8, Failure> {
+    let config = at.config;
+    let reader = at.store.reader()?;
     let now = Utc::now();
     let (meta, stored, held, (tokens, expired)) = match &reader {
         Some(reader) => reader

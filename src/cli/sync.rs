@@ -5,16 +5,17 @@ use serde::Serialize;
 
 use super::args::{Output, SyncArgs};
 use super::print::{self, Style, Table, count};
-use super::{Failure, changes, exit, progress, reach, runtime};
+use super::{Context, Failure, changes, exit, progress, reach, runtime};
 use crate::config::Config;
 use crate::directory::ScopeReport;
 use crate::model::diagnostic::{Diagnostic, DiagnosticView};
 use crate::model::rfc3339;
 use crate::plan::{self, Held, Plan, Summary, view};
-use crate::store;
+use crate::store::Store;
 use crate::sync::{self, Options, Outcome, SourceOutcome, SourceResult};
 
-pub(super) fn run(config: &Config, args: &SyncArgs, output: Output) -> Result<u8, Failure> {
+pub(super) fn run(at: Context<'_>, args: &SyncArgs, output: Output) -> Result<u8, Failure> {
+    let Context { config, store } = at;
     for name in &args.source {
         if !config.sources.iter().any(|source| source.name == *name) {
             let known: Vec<String> =
@@ -32,12 +33,12 @@ pub(super) fn run(config: &Config, args: &SyncArgs, output: Output) -> Result<u8
     };
     let options = Options { dry_run: args.dry_run, sources, what: "idpsyncd sync".to_owned() };
     let (on_progress, end) = progress::on_terminal();
-    let outcome = runtime()?.block_on(sync::run(config, &options, &on_progress, Utc::now()));
+    let outcome = runtime()?.block_on(sync::run(config, store, &options, &on_progress, Utc::now()));
     end();
     let outcome = outcome?;
     complain(&outcome);
     let status = status(&outcome, args);
-    let stored = stored_held(config, &outcome)?;
+    let stored = stored_held(store, &outcome)?;
     let held = outcome.plan.as_ref().and_then(|plan| plan.held.as_ref()).or(stored.as_ref());
     match output {
         Output::Json => print::json(&report(&outcome, held, args.dry_run, status))?,
@@ -74,12 +75,11 @@ fn complaints(sources: &[SourceOutcome]) -> Vec<String> {
 }
 
 /// What waits, from the store: where nothing had to be planned, the changes are only there.
-fn stored_held(config: &Config, outcome: &Outcome) -> Result<Option<Held>, Failure> {
+fn stored_held(store: &dyn Store, outcome: &Outcome) -> Result<Option<Held>, Failure> {
     match (&outcome.plan, &outcome.held) {
         (None, Some(head)) => {
             // Somebody may have settled it since: then it does not wait any more.
-            let held =
-                store::open(&config.store).reader()?.map(|reader| reader.held()).transpose()?;
+            let held = store.reader()?.map(|reader| reader.held()).transpose()?;
             Ok(held.flatten().filter(|held| held.id == head.id))
         }
         _ => Ok(None),

@@ -16,25 +16,25 @@ use super::grant::user_called;
 use super::print::{self, Style, Table};
 use super::time::{From, moment};
 use super::user::{find, status_word};
-use super::{Failure, exit};
-use crate::config::Config;
+use super::{Context, Failure, exit};
 use crate::model::{Change, NewToken, State, Time, UserId, rfc3339, token};
 use crate::plan::{ByHand, TablesRef};
-use crate::store::{Reader, TokenRow};
+use crate::store::{Reader, Store, TokenRow};
 use crate::sync::{self, ManualError};
 
-pub(super) fn run(config: &Config, command: TokenCommand, output: Output) -> Result<u8, Failure> {
+pub(super) fn run(at: Context<'_>, command: TokenCommand, output: Output) -> Result<u8, Failure> {
     match command {
-        TokenCommand::Create(args) => create(config, args, output),
-        TokenCommand::List { user } => list(config, user.as_deref(), output),
-        TokenCommand::Show { user, name } => show(config, &user, &name, output),
+        TokenCommand::Create(args) => create(at, args, output),
+        TokenCommand::List { user } => list(at.store, user.as_deref(), output),
+        TokenCommand::Show { user, name } => show(at.store, &user, &name, output),
         TokenCommand::Revoke { user, name, reason } => {
-            revoke(config, &user, &name, reason.as_deref(), output)
+            revoke(at, &user, &name, reason.as_deref(), output)
         }
     }
 }
 
-fn create(config: &Config, args: TokenArgs, output: Output) -> Result<u8, Failure> {
+fn create(at: Context<'_>, args: TokenArgs, output: Output) -> Result<u8, Failure> {
+    let Context { config, store } = at;
     let TokenArgs { user, name, roles, expires, description } = args;
     let now = Utc::now();
     token::check_name(&name).map_err(|error| Failure::Usage(error.to_string()))?;
@@ -54,7 +54,7 @@ fn create(config: &Config, args: TokenArgs, output: Output) -> Result<u8, Failur
         by: account(),
         at: now,
     };
-    let (plan, generation) = sync::by_hand(config, now, None, |state| {
+    let (plan, generation) = sync::by_hand(config, store, now, None, |state| {
         let user = find_user(state, &user)?;
         Ok(ByHand::AddToken { user, token: Box::new(new.clone()), replace: false })
     })?;
@@ -246,8 +246,8 @@ fn ends(row: &TokenRow, now: Time) -> String {
     if row.owner.counts() { until } else { format!("{until}, refused: its owner is disabled") }
 }
 
-fn list(config: &Config, user: Option<&str>, output: Output) -> Result<u8, Failure> {
-    let reader = sync::existing_reader(&config.store)?;
+fn list(store: &dyn Store, user: Option<&str>, output: Output) -> Result<u8, Failure> {
+    let reader = sync::existing_reader(store)?;
     let now = Utc::now();
     let user = user.map(|user| find(&*reader, user)).transpose()?;
     let rows = rows(&*reader, user.map(|user| user.id))?;
@@ -268,8 +268,8 @@ fn list(config: &Config, user: Option<&str>, output: Output) -> Result<u8, Failu
     Ok(exit::DONE)
 }
 
-fn show(config: &Config, user: &str, name: &str, output: Output) -> Result<u8, Failure> {
-    let reader = sync::existing_reader(&config.store)?;
+fn show(store: &dyn Store, user: &str, name: &str, output: Output) -> Result<u8, Failure> {
+    let reader = sync::existing_reader(store)?;
     let now = Utc::now();
     let (row, effective) = reader.snapshot(|reader| {
         let canonical = crate::model::username::canonical(user).unwrap_or(user.into());
@@ -323,14 +323,14 @@ fn show(config: &Config, user: &str, name: &str, output: Output) -> Result<u8, F
 }
 
 fn revoke(
-    config: &Config,
+    at: Context<'_>,
     user: &str,
     name: &str,
     reason: Option<&str>,
     output: Output,
 ) -> Result<u8, Failure> {
     let (by, deed) = (account(), deed(reason));
-    let (_, generation) = sync::by_hand(config, Utc::now(), deed.as_ref(), |state| {
+    let (_, generation) = sync::by_hand(at.config, at.store, Utc::now(), deed.as_ref(), |state| {
         let user = find_user(state, user)?;
         Ok(ByHand::RemoveToken { user, name: name.to_owned(), by: by.clone() })
     })?;

@@ -6,20 +6,19 @@ use serde_json::{Value, json};
 use super::account::account;
 use super::args::{Output, UserCommand};
 use super::print::{self, Style, Table};
-use super::{Failure, exit, reach, runtime, token};
-use crate::config::Config;
+use super::{Context, Failure, exit, reach, runtime, token};
 use crate::directory::local;
 use crate::model::{Deed, LocalAccount, Status, Time, rfc3339};
 use crate::plan::{reason, reason_views};
 use crate::source::OnProgress;
-use crate::store::{self, GrantDetail, Reader, UserDetail};
+use crate::store::{GrantDetail, Reader, UserDetail};
 use crate::sync::{self, ManualError, Options, UserWish};
 
-pub(super) fn run(config: &Config, command: UserCommand, output: Output) -> Result<u8, Failure> {
+pub(super) fn run(at: Context<'_>, command: UserCommand, output: Output) -> Result<u8, Failure> {
     match command {
-        UserCommand::List => list(&*sync::existing_reader(&config.store)?, output),
+        UserCommand::List => list(&*sync::existing_reader(at.store)?, output),
         UserCommand::Show { user } => {
-            let reader = sync::existing_reader(&config.store)?;
+            let reader = sync::existing_reader(at.store)?;
             show(&*reader, &find(&*reader, &user)?, output)
         }
         UserCommand::Add { name, email, service, reason } => {
@@ -31,23 +30,23 @@ pub(super) fn run(config: &Config, command: UserCommand, output: Output) -> Resu
                     email.escape_debug()
                 )));
             }
-            change(config, (&name, &UserWish::Add { email, service }), reason, output)
+            change(at, (&name, &UserWish::Add { email, service }), reason, output)
         }
         UserCommand::Disable { name, reason } => {
-            change(config, (&name, &UserWish::Disable), reason, output)
+            change(at, (&name, &UserWish::Disable), reason, output)
         }
         UserCommand::Enable { name, reason } => {
-            change(config, (&name, &UserWish::Enable), reason, output)
+            change(at, (&name, &UserWish::Enable), reason, output)
         }
         UserCommand::Remove { name, reason } => {
-            change(config, (&name, &UserWish::Remove), reason, output)
+            change(at, (&name, &UserWish::Remove), reason, output)
         }
     }
 }
 
 /// Does `wish` to the user `name`.
 fn change(
-    config: &Config,
+    at: Context<'_>,
     (name, wish): (&str, &UserWish),
     reason: String,
     output: Output,
@@ -56,10 +55,10 @@ fn change(
         return Err(Failure::Usage("`--reason` is empty".to_owned()));
     }
     if matches!(wish, UserWish::Add { .. }) {
-        first_store(config)?;
+        first_store(at)?;
     }
     let deed = Deed { by: account(), reason };
-    let done = sync::change_user(config, name, wish, &deed, Utc::now())?;
+    let done = sync::change_user(at.config, at.store, name, wish, &deed, Utc::now())?;
     let what = match wish {
         UserWish::Add { .. } => "added",
         UserWish::Disable => "disabled",
@@ -67,7 +66,7 @@ fn change(
         UserWish::Remove => "removed",
     };
     let standing = match &done {
-        Some(_) => still(&*sync::existing_reader(&config.store)?, name)?,
+        Some(_) => still(&*sync::existing_reader(at.store)?, name)?,
         None => None,
     };
     let generation = done.as_ref().map(|(_, generation)| *generation);
@@ -116,15 +115,15 @@ fn still(reader: &dyn Reader, name: &str) -> Result<Option<String>, Failure> {
 
 /// Where there is no identity provider that could be down, the first user need not wait for a sync:
 /// it is made here.
-fn first_store(config: &Config) -> Result<(), Failure> {
-    let none = match store::open(&config.store).reader()? {
+fn first_store(Context { config, store }: Context<'_>) -> Result<(), Failure> {
+    let none = match store.reader()? {
         Some(reader) => reader.meta()?.generation == 0,
         None => true,
     };
     if none && !config.has_idp() {
         let options = Options { dry_run: false, sources: None, what: "idpsyncd user".to_owned() };
         let silent: OnProgress = std::sync::Arc::new(|_| {});
-        runtime()?.block_on(sync::run(config, &options, &silent, Utc::now()))?;
+        runtime()?.block_on(sync::run(config, store, &options, &silent, Utc::now()))?;
     }
     Ok(())
 }

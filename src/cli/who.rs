@@ -7,8 +7,7 @@ use super::args::{Format, WhoArgs};
 use super::grant::no_such_role;
 use super::request::{self, On};
 use super::sheet::{Line, Sheet};
-use super::{Failure, exit, print};
-use crate::config::Config;
+use super::{Context, Failure, exit, print};
 use crate::policy::{Action, Effect, Said, Verdict, decide, decide_some};
 use crate::routes::Routes;
 use crate::store::{Contradiction, Reader, SetKey, StoreError};
@@ -27,22 +26,23 @@ impl Line for Holder<'_> {
     }
 }
 
-pub(super) fn run(config: &Config, args: &WhoArgs, format: Format) -> Result<u8, Failure> {
+pub(super) fn run(at: Context<'_>, args: &WhoArgs, format: Format) -> Result<u8, Failure> {
+    let Context { config, store } = at;
     if let Some(role) = &args.role {
-        let reader = sync::existing_reader(&config.store)?;
+        let reader = sync::existing_reader(store)?;
         return by_role(&*reader, role, format);
     }
     let Some(request) = &args.request else {
         // The command line has refused that all three are absent.
         let action = args.action.as_deref().unwrap_or_default();
         let (action, on) = request::named(action, args.resource.as_deref())?;
-        let reader = sync::existing_reader(&config.store)?;
+        let reader = sync::existing_reader(store)?;
         return by_action(&*reader, &action, &on, format);
     };
     let routes = Routes::new(request::gateway(config)?.route_specs());
     match request::told(&routes, request)?.asks {
         Ok((action, on)) => {
-            let reader = sync::existing_reader(&config.store)?;
+            let reader = sync::existing_reader(store)?;
             by_action(&*reader, &action, &on, format)
         }
         Err(why) => {

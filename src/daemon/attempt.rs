@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::model::Time;
 use crate::plan::{Summary, view};
 use crate::source::OnProgress;
+use crate::store::Store;
 use crate::sync::{self, OnPhase, Options, Outcome, Phase, RunError};
 
 /// What the lock says of its holder.
@@ -63,6 +64,7 @@ impl Attempt {
     #[must_use]
     pub fn start(
         config: Arc<Config>,
+        store: Arc<dyn Store>,
         asked: Option<Vec<String>>,
         why: Why,
         now: Time,
@@ -85,7 +87,8 @@ impl Attempt {
         };
         let options = Options { dry_run: false, sources: asked.clone(), what: WHAT.to_owned() };
         let handle = tokio::spawn(async move {
-            let outcome = sync::run_in_phases(&config, &options, &progress, &on_phase, now);
+            let outcome =
+                sync::run_in_phases(&config, &*store, &options, &progress, &on_phase, now);
             let outcome = outcome.await?;
             Ok(tokio::task::block_in_place(|| shorten(outcome)))
         });

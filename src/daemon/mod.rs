@@ -19,6 +19,7 @@
 
 mod attempt;
 mod notify;
+mod open_store;
 mod report;
 mod schedule;
 pub mod serve;
@@ -37,7 +38,7 @@ use crate::config::{self, Config};
 use crate::gateway::{Gateway, GatewayError, Part};
 use crate::model::Time;
 use crate::source::kinds;
-use crate::store::{self, LockError, StoreError, StoreErrorKind};
+use crate::store::{LockError, Store, StoreError, StoreErrorKind};
 use crate::sync::{AdminError, RunError, SourceResult};
 use chrono::Utc;
 
@@ -46,6 +47,7 @@ use schedule::{Scheduler, Why};
 use status::{Running, Status, one_line};
 
 use notify::{Notify, watchdog_limit};
+use open_store::OpenStore;
 use report::{Faulty, LogDedup, log_diagnostics, log_faults};
 use signals::{Signals, Wish};
 use watchdog::Watchdog;
@@ -107,7 +109,7 @@ pub async fn run(config_file: &Path, config: Config) -> Result<(), DaemonError> 
     let mut daemon = Daemon::new(config_file, config);
     crate::sync::check_default_admin(&daemon.config)?;
     // Before any identity provider is asked: what is in the store is answered from at once.
-    daemon.gateway = Gateway::start(&daemon.config, Part::Daemon).await?;
+    daemon.gateway = Gateway::start(&daemon.config, daemon.store.store(), Part::Daemon).await?;
     daemon.open()?;
     loop {
         daemon.turn();
@@ -141,6 +143,7 @@ fn jitter(limit: Duration) -> Duration {
 struct Daemon {
     file: PathBuf,
     config: Arc<Config>,
+    store: OpenStore,
     scheduler: Scheduler,
     attempt: Option<Attempt>,
     /// Which sources a retry asks; absent: all.
@@ -164,6 +167,7 @@ impl Daemon {
         Daemon {
             file: file.to_owned(),
             scheduler: Scheduler::new(&config.schedule, Utc::now()),
+            store: OpenStore::of(&config),
             config: Arc::new(config),
             attempt: None,
             again: None,
@@ -182,7 +186,7 @@ impl Daemon {
     fn open(&mut self) -> Result<(), DaemonError> {
         self.announce();
         let busy = tokio::task::block_in_place(|| {
-            store_status::prepare(&*store::open(&self.config.store), Utc::now())
+            store_status::prepare(&**self.store.store(), Utc::now())
         })?;
         let Some(busy) = busy else { return Ok(self.look()?) };
         // The first run says it too, and tries again.
@@ -199,10 +203,10 @@ impl Daemon {
     /// Looks at the store, loads it whole the first time.
     fn look(&mut self) -> Result<(), StoreError> {
         self.looked = Some(Instant::now());
-        let store = store::open(&self.config.store);
+        let store = &**self.store.store();
         let first = !self.ready;
         let seen = tokio::task::block_in_place(|| {
-            if first { store_status::load(&*store) } else { store_status::store_status(&*store) }
+            if first { store_status::load(store) } else { store_status::store_status(store) }
         })?;
         let Some(seen) = seen else { return Ok(()) };
         self.scheduler.set_due(seen.next_due);
@@ -262,8 +266,8 @@ impl Daemon {
         let why = self.scheduler.begin(now);
         let asked = self.asked(why);
         tracing::debug!(why = why.as_str(), ?asked, "a run starts");
-        let config = Arc::clone(&self.config);
-        self.attempt = Some(Attempt::start(config, asked, why, now, &self.heartbeat));
+        let (config, store) = (Arc::clone(&self.config), Arc::clone(self.store.store()));
+        self.attempt = Some(Attempt::start(config, store, asked, why, now, &self.heartbeat));
     }
 
     /// Which sources a run asks; `None`: all.
@@ -350,13 +354,14 @@ impl Daemon {
             self.notify.reloading();
         }
         let loaded = match tokio::task::block_in_place(|| self.load()) {
-            Ok(config) => {
-                self.reload_gateway(&config).await.map(|()| config).map_err(ReloadError::from)
+            Ok((config, store)) => {
+                let done = self.reload_gateway(&config, store.store()).await;
+                done.map(|()| (config, store)).map_err(ReloadError::from)
             }
             Err(why) => Err(why),
         };
         match loaded {
-            Ok(config) => {
+            Ok((config, store)) => {
                 tracing::info!(file = %self.file.display(), "the configuration is in force");
                 self.status.broken = None;
                 self.scheduler.reload(&config.schedule);
@@ -364,6 +369,7 @@ impl Daemon {
                     config.sources.iter().map(|source| source.name.as_str()).collect();
                 self.status.failing.retain(|name| names.contains(name.as_str()));
                 self.config = Arc::new(config);
+                self.store = store;
                 self.announce();
                 self.again = None;
                 // A run under the old configuration is dropped while it reads; one that writes
@@ -384,9 +390,13 @@ impl Daemon {
     }
 
     /// Puts the gateway's part of `config` in force; where that fails nothing changes.
-    async fn reload_gateway(&mut self, config: &Config) -> Result<(), GatewayError> {
+    async fn reload_gateway(
+        &mut self,
+        config: &Config,
+        store: &Arc<dyn Store>,
+    ) -> Result<(), GatewayError> {
         match &mut self.gateway {
-            Some(gateway) if config.gateway.is_some() => gateway.reload(config).await,
+            Some(gateway) if config.gateway.is_some() => gateway.reload(config, store).await,
             Some(_) => {
                 if let Some(gateway) = self.gateway.take() {
                     gateway.stop().await;
@@ -394,20 +404,21 @@ impl Daemon {
                 Ok(())
             }
             None => {
-                self.gateway = Gateway::start(config, Part::Daemon).await?;
+                self.gateway = Gateway::start(config, store, Part::Daemon).await?;
                 Ok(())
             }
         }
     }
 
     /// Loads the file and makes sure that its store can be used; logs each fault.
-    fn load(&self) -> Result<Config, ReloadError> {
+    fn load(&self) -> Result<(Config, OpenStore), ReloadError> {
         let config = config::load(&self.file, &kinds()).map_err(log_faults)?;
         crate::sync::check_default_admin(&config)?;
-        if config.store != self.config.store {
-            store_status::prepare(&*store::open(&config.store), Utc::now())?;
+        let store = self.store.again(&config);
+        if !self.store.names(&config) {
+            store_status::prepare(&**store.store(), Utc::now())?;
         }
-        Ok(config)
+        Ok((config, store))
     }
 
     /// Logs what is worth telling about the configuration that is now in force.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::DaemonError;
 use super::notify::{Notify, watchdog_limit};
+use super::open_store::OpenStore;
 use super::report::{log_diagnostics, log_faults};
 use super::signals::{Signals, Wish};
 use super::watchdog::Watchdog;
@@ -26,7 +27,8 @@ const TELL: Duration = Duration::from_secs(2);
 pub async fn serve(config_file: &Path, config: Config) -> Result<(), DaemonError> {
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
     log_diagnostics(&config.diagnostics);
-    let Some(mut gateway) = Gateway::start(&config, Part::Alone).await? else {
+    let mut store = OpenStore::of(&config);
+    let Some(mut gateway) = Gateway::start(&config, store.store(), Part::Alone).await? else {
         return Err(DaemonError::NothingToServe(config_file.to_owned()));
     };
     let mut notify = Notify::default();
@@ -45,7 +47,7 @@ pub async fn serve(config_file: &Path, config: Config) -> Result<(), DaemonError
             wish = signals.next() => match wish {
                 Wish::Reload => {
                     notify.reloading();
-                    reload(&mut gateway, config_file).await;
+                    reload(&mut gateway, &mut store, config_file).await;
                     notify.ready();
                 }
                 Wish::Stop => break,
@@ -59,7 +61,7 @@ pub async fn serve(config_file: &Path, config: Config) -> Result<(), DaemonError
 }
 
 /// Puts the file in force, or says why not.
-async fn reload(gateway: &mut Gateway, file: &Path) {
+async fn reload(gateway: &mut Gateway, store: &mut OpenStore, file: &Path) {
     let config = match config::load(file, &kinds()) {
         Ok(config) if config.gateway.is_some() => config,
         Ok(_) => {
@@ -75,8 +77,12 @@ async fn reload(gateway: &mut Gateway, file: &Path) {
         }
     };
     log_diagnostics(&config.diagnostics);
-    match gateway.reload(&config).await {
-        Ok(()) => tracing::info!(file = %file.display(), "the configuration is in force"),
+    let named = store.again(&config);
+    match gateway.reload(&config, named.store()).await {
+        Ok(()) => {
+            *store = named;
+            tracing::info!(file = %file.display(), "the configuration is in force");
+        }
         Err(why) => {
             tracing::error!("the configuration was not loaded, the old one stays: {why}");
         }

@@ -46,8 +46,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::config::{Config, GatewayConfig, JustInTime, Listen, SecretError, SecretRef};
-use crate::model::StoreConfig;
-use crate::store;
+use crate::store::Store;
 use app_state::AppState;
 use authorizer::Authorizer;
 use exchange::{Exchange, SigningKeyError};
@@ -115,7 +114,7 @@ pub enum Part {
 pub struct Gateway {
     part: Part,
     config: GatewayConfig,
-    store: StoreConfig,
+    store: Arc<dyn Store>,
     state: Arc<AppState>,
     metrics: Arc<Metrics>,
     identifier: Arc<Identifier>,
@@ -134,21 +133,25 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts what `config`'s `[gateway]` says; `None` where there is none. Listens at once:
+    /// Starts what `config`'s `[gateway]` says, over its `store`; `None` where there is none. Listens at once:
     /// until a generation is loaded every request is refused.
     ///
     /// # Errors
     /// An address cannot be had, a TLS file cannot be used.
-    pub async fn start(config: &Config, part: Part) -> Result<Option<Gateway>, GatewayError> {
+    pub async fn start(
+        config: &Config,
+        store: &Arc<dyn Store>,
+        part: Part,
+    ) -> Result<Option<Gateway>, GatewayError> {
         let Some(gateway) = &config.gateway else { return Ok(None) };
         let tls = Tls::default();
         tls.store(acceptor(gateway)?);
         let exchange = exchanging(gateway)?;
-        let (identifier, reading) = identifier(config, gateway, part, exchange.as_deref())?;
+        let (identifier, reading) = identifier(store, gateway, part, exchange.as_deref())?;
         let own_keys = keys(exchange.as_deref());
-        let watcher = watcher(config, Authorizer::wanted(gateway))?;
+        let watcher = watcher(store, Authorizer::wanted(gateway))?;
         let metrics = Arc::new(Metrics::new(part == Part::Daemon));
-        let provisioner = provisioner(config, gateway, part, &metrics);
+        let provisioner = provisioner(config, store, gateway, part, &metrics);
         let authorizer =
             Authorizer::new(gateway, Arc::clone(&identifier), Arc::clone(&watcher), provisioner);
         let authorizer = authorizer.exchanging(exchange);
@@ -156,7 +159,7 @@ impl Gateway {
         let mut this = Gateway {
             part,
             config: gateway.clone(),
-            store: config.store.clone(),
+            store: Arc::clone(store),
             state,
             metrics,
             identifier,
@@ -219,15 +222,21 @@ impl Gateway {
         self.state.authorizer().not_ready().map(|stale| stale.words)
     }
 
-    /// Puts `config` in force. Listeners whose address stays go on; requests are answered by the
+    /// Puts `config` in force, over its `store`: the same value as before where it is the same store.
+    /// Listeners whose address stays go on; requests are answered by the
     /// old configuration until the new one's view of the store is loaded.
     ///
     /// # Errors
     /// An address cannot be had, a TLS file cannot be used: the old configuration stays in force.
-    pub async fn reload(&mut self, config: &Config) -> Result<(), GatewayError> {
+    pub async fn reload(
+        &mut self,
+        config: &Config,
+        store: &Arc<dyn Store>,
+    ) -> Result<(), GatewayError> {
         let Some(gateway) = &config.gateway else { return Ok(()) };
         let acceptor = acceptor(gateway)?;
         let exchange = exchanging(gateway)?;
+        let same_store = Arc::ptr_eq(&self.store, store);
         let same_identity = self.config.identity == gateway.identity
             && self.config.preset == gateway.preset
             && self.config.tokens.is_some() == gateway.tokens.is_some()
@@ -235,11 +244,11 @@ impl Gateway {
             && self.config.user_header == gateway.user_header
             && self.config.subject == gateway.subject
             && self.config.jwt == gateway.jwt
-            && self.store == config.store;
+            && same_store;
         let identity = if same_identity {
             None
         } else {
-            Some(identifier(config, gateway, self.part, exchange.as_deref())?)
+            Some(identifier(store, gateway, self.part, exchange.as_deref())?)
         };
         self.most = affordable(gateway);
         // Everything that can fail comes before the first change.
@@ -252,11 +261,11 @@ impl Gateway {
             _ => Some(self.listen_http(gateway).await?),
         };
         let wanted = Authorizer::wanted(gateway);
-        let watcher = if self.store == config.store && Authorizer::wanted(&self.config) == wanted {
+        let watcher = if same_store && Authorizer::wanted(&self.config) == wanted {
             // What is loaded is right for the new configuration as well.
             Arc::clone(&self.watcher)
         } else {
-            watcher(config, wanted)?
+            watcher(store, wanted)?
         };
         for listening in [&self.grpc, &self.http].into_iter().flatten() {
             listening.limit(self.most);
@@ -278,7 +287,7 @@ impl Gateway {
             self.own_keys = keys(exchange.as_deref());
             old_reading = Some(std::mem::replace(&mut self.reading, reading));
         }
-        let provisioner = provisioner(config, gateway, self.part, &self.metrics);
+        let provisioner = provisioner(config, store, gateway, self.part, &self.metrics);
         let authorizer = Authorizer::new(
             gateway,
             Arc::clone(&self.identifier),
@@ -300,7 +309,7 @@ impl Gateway {
         }));
         self.watcher = watcher;
         self.config = gateway.clone();
-        self.store.clone_from(&config.store);
+        self.store = Arc::clone(store);
         Ok(())
     }
 
@@ -403,10 +412,11 @@ fn acceptor(
     Ok(tls.map(Arc::new))
 }
 
-fn watcher(config: &Config, wanted: Arc<Wanted>) -> Result<Arc<ReplicaWatcher>, GatewayError> {
-    ReplicaWatcher::start(store::open(&config.store), wanted)
-        .map(Arc::new)
-        .map_err(GatewayError::Thread)
+fn watcher(
+    store: &Arc<dyn Store>,
+    wanted: Arc<Wanted>,
+) -> Result<Arc<ReplicaWatcher>, GatewayError> {
+    ReplicaWatcher::start(Arc::clone(store), wanted).map(Arc::new).map_err(GatewayError::Thread)
 }
 
 /// What access tokens are exchanged by, where the configuration says so.
@@ -431,12 +441,12 @@ pub fn signing_fault(config: &GatewayConfig) -> Option<GatewayError> {
 }
 
 fn identifier(
-    config: &Config,
+    store: &Arc<dyn Store>,
     gateway: &GatewayConfig,
     part: Part,
     exchange: Option<&Exchange>,
 ) -> Result<(Arc<Identifier>, KeyReading), GatewayError> {
-    let cache = StoreJwksCache::new(store::open(&config.store), part == Part::Daemon);
+    let cache = StoreJwksCache::new(Arc::clone(store), part == Part::Daemon);
     let identifier = tokio::task::block_in_place(|| {
         let cache = Some(Arc::new(cache) as _);
         match exchange {
@@ -451,6 +461,7 @@ fn identifier(
 
 fn provisioner(
     config: &Config,
+    store: &Arc<dyn Store>,
     gateway: &GatewayConfig,
     part: Part,
     metrics: &Arc<Metrics>,
@@ -466,8 +477,8 @@ fn provisioner(
         }
         (JustInTime::Lookup | JustInTime::Claims, Part::Daemon) => {
             let observer: Arc<dyn Observer> = Arc::<Metrics>::clone(metrics);
-            let config = Arc::new(config.clone());
-            Some(Arc::new(Provisioner::new(config, Limits::default(), observer)))
+            let (config, store) = (Arc::new(config.clone()), Arc::clone(store));
+            Some(Arc::new(Provisioner::new(config, store, Limits::default(), observer)))
         }
     }
 }

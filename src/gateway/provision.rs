@@ -29,6 +29,7 @@ use tokio::sync::Semaphore;
 use crate::config::{Config, JustInTime, SourceConfig};
 use crate::model::caller::{Caller, KnownBy};
 use crate::source::{SourceError, open_source};
+use crate::store::Store;
 use crate::sync::provision::{self, Heard, Opened, Person};
 
 /// What came of provisioning someone.
@@ -154,6 +155,7 @@ type Flight = Shared<BoxFuture<'static, Provisioned>>;
 
 struct Inner {
     config: Arc<Config>,
+    store: Arc<dyn Store>,
     mode: JustInTime,
     /// Kept, so that connections and tokens serve many look-ups.
     sources: Vec<Opened>,
@@ -168,20 +170,25 @@ struct Inner {
 }
 
 impl Provisioner {
-    /// For the sources of `config`, as its `gateway.provision` says (`off` where it has no
+    /// For the sources of `config`, whose store is `store`, as its `gateway.provision` says (`off` where it has no
     /// gateway). A source that cannot be opened (a secret that cannot be read) is one that does
     /// not answer. Opens no connection.
     #[must_use]
-    pub fn new(config: Arc<Config>, limits: Limits, observer: Arc<dyn Observer>) -> Self {
+    pub fn new(
+        config: Arc<Config>,
+        store: Arc<dyn Store>,
+        limits: Limits,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         let open = |source: &SourceConfig| open_source(&tuned(source, &limits));
         let sources = config.sources.iter().map(open).collect();
-        Provisioner::with(config, sources, limits, observer, Arc::new(Instant::now))
+        Provisioner::with((config, store), sources, limits, observer, Arc::new(Instant::now))
     }
 
     /// As [`Provisioner::new`], with opened sources (those of `config`, in its order) and a clock.
     #[must_use]
     pub fn with(
-        config: Arc<Config>,
+        (config, store): (Arc<Config>, Arc<dyn Store>),
         sources: Vec<Result<Box<dyn crate::source::Source>, SourceError>>,
         limits: Limits,
         observer: Arc<dyn Observer>,
@@ -199,6 +206,7 @@ impl Provisioner {
             commits: tokio::sync::Mutex::new(()),
             limits,
             config,
+            store,
         }))
     }
 
@@ -309,10 +317,10 @@ impl Inner {
         let (inner, caller) = (Arc::clone(self), Arc::clone(caller));
         let _turn = self.commits.lock().await;
         let settled = tokio::task::spawn_blocking(move || {
-            let now = Utc::now();
+            let (config, store, now) = (&inner.config, &*inner.store, Utc::now());
             match answers {
-                Some(answers) => provision::plan_and_commit(&inner.config, &caller, answers, now),
-                None => provision::claims_person(&inner.config, &caller, now),
+                Some(answers) => provision::plan_and_commit(config, store, &caller, answers, now),
+                None => provision::claims_person(config, store, &caller, now),
             }
         });
         match settled.await {

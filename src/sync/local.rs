@@ -13,7 +13,7 @@ use crate::model::username::canonical;
 use crate::model::{Deed, Done, Inconsistent, LastDeed, LocalAccount, State, Time, UserId};
 use crate::plan::{self, Plan, Records};
 use crate::resolve::{Resolved, View, resolve};
-use crate::store::{self, Commit, MirrorUpdate, Reader, SourceUpdate, StoreError, StoredMirror};
+use crate::store::{Commit, MirrorUpdate, Reader, SourceUpdate, Store, StoreError, StoredMirror};
 
 /// Takes what `local` says from the store as it is now: complete, whatever was asked.
 pub(super) fn refresh(
@@ -75,13 +75,14 @@ pub enum UserWish {
 /// The store is not there or cannot be written, or the wish is refused: nothing was changed.
 pub fn change_user(
     config: &Config,
+    store: &dyn Store,
     name: &str,
     wish: &UserWish,
     deed: &Deed,
     now: Time,
 ) -> Result<Option<(Plan, u64)>, RunError> {
-    existing_reader(&config.store)?;
-    store::open(&config.store).update(|tx| {
+    existing_reader(store)?;
+    store.update(|tx| {
         let reader = tx.reader();
         let (meta, held) = (reader.meta()?, reader.held()?);
         let inputs = Inputs::open(config, reader, name, now)?;

@@ -4,20 +4,26 @@
 use super::{ManualError, RunError, configured};
 use crate::config::Config;
 use crate::directory::local;
-use crate::model::{Deed, State, StoreConfig, Time};
+use crate::model::{Deed, State, Time};
 use crate::plan::{self, ByHand, Held, NotApproved, Plan};
 use crate::resolve::{View, resolve};
-use crate::store::{self, Commit, Meta, Reader};
+use crate::store::{Commit, Meta, Reader, Store};
 
 /// Applies exactly the held plan `id`, if each of its changes still stands.
 ///
 /// # Errors
 /// Another process is at work, the store cannot be read or written, there is no such plan, or it
 /// does not stand any more (the message says which changes do not).
-pub fn approve(config: &Config, id: &str, what: &str, now: Time) -> Result<(Plan, u64), RunError> {
-    existing_reader(&config.store)?;
-    let _lock = store::open(&config.store).lock(what, now)?;
-    commit(config, |reader, _| approved(config, reader, id, now))
+pub fn approve(
+    config: &Config,
+    store: &dyn Store,
+    id: &str,
+    what: &str,
+    now: Time,
+) -> Result<(Plan, u64), RunError> {
+    existing_reader(store)?;
+    let _lock = store.lock(what, now)?;
+    commit(config, store, |reader, _| approved(config, reader, id, now))
 }
 
 /// What approving the held plan `id` would do, on paper.
@@ -61,10 +67,11 @@ fn approved(config: &Config, reader: &dyn Reader, id: &str, now: Time) -> Result
 /// Commits what `make` plans from the store as it is.
 fn commit(
     config: &Config,
+    store: &dyn Store,
     make: impl Fn(&dyn Reader, &Meta) -> Result<Plan, RunError>,
 ) -> Result<(Plan, u64), RunError> {
-    existing_reader(&config.store)?;
-    store::open(&config.store).update(|tx| {
+    existing_reader(store)?;
+    store.update(|tx| {
         let meta = tx.reader().meta()?;
         let plan = make(tx.reader(), &meta)?;
         let committed = tx.commit(&Commit {
@@ -106,10 +113,10 @@ fn not_held(id: &str, waits: Option<&str>) -> ManualError {
 ///
 /// # Errors
 /// The store cannot be written, or there is no such plan.
-pub fn discard(config: &Config, id: &str) -> Result<(), RunError> {
-    let held = existing_reader(&config.store)?.held_head()?;
+pub fn discard(store: &dyn Store, id: &str) -> Result<(), RunError> {
+    let held = existing_reader(store)?.held_head()?;
     this_one(held.as_ref().map(|held| held.id.as_str()), id)?;
-    if store::open(&config.store).discard_held(id)? {
+    if store.discard_held(id)? {
         return Ok(());
     }
     // A run held something else in between.
@@ -123,11 +130,12 @@ pub fn discard(config: &Config, id: &str) -> Result<(), RunError> {
 /// The store cannot be read or written, or the wish is refused.
 pub fn by_hand(
     config: &Config,
+    store: &dyn Store,
     now: Time,
     deed: Option<&Deed>,
     wish: impl Fn(&State) -> Result<ByHand, ManualError>,
 ) -> Result<(Plan, u64), RunError> {
-    commit(config, |reader, meta| {
+    commit(config, store, |reader, meta| {
         let held = reader.held()?;
         let old = reader.state()?;
         let wish = wish(&old)?;
@@ -142,11 +150,10 @@ pub fn by_hand(
     })
 }
 
-/// The store, which must be there.
+/// `store` for reading, which must be there.
 ///
 /// # Errors
 /// There is none, or it cannot be read.
-pub fn existing_reader(config: &StoreConfig) -> Result<Box<dyn Reader>, RunError> {
-    let store = store::open(config);
+pub fn existing_reader(store: &dyn Store) -> Result<Box<dyn Reader>, RunError> {
     store.reader()?.ok_or_else(|| RunError::NoStore { store: store.shown() })
 }

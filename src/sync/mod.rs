@@ -34,8 +34,8 @@ use crate::plan::{self, Background, Held, HeldHead, NotPlanned, Plan, Taken};
 use crate::resolve::{Rules, View, in_doubt, resolve};
 use crate::source::{OnProgress, SourceError, open_source};
 use crate::store::{
-    self, Beside, Commit, CommitError, LockError, Marks, Meta, MirrorUpdate, Reader, SourceStatus,
-    SourceUpdate, StoreError, StoredMirror, Transaction,
+    Beside, Commit, CommitError, LockError, Marks, Meta, MirrorUpdate, Reader, SourceStatus,
+    SourceUpdate, Store, StoreError, StoredMirror, Transaction,
 };
 
 use self::concurrent::catch_up;
@@ -289,18 +289,19 @@ impl SourceState {
     }
 }
 
-/// Runs once. `now` is the moment of the run.
+/// Runs once, over `store`: that of `config`. `now` is the moment of the run.
 ///
 /// # Errors
 /// Another process is at work, or the store cannot be read or written. A source that fails is not
 /// an error: it is in the outcome.
 pub async fn run(
     config: &Config,
+    store: &dyn Store,
     options: &Options,
     progress: &OnProgress,
     now: Time,
 ) -> Result<Outcome, RunError> {
-    run_with_views(config, options, progress, now).await.map(|(outcome, _)| outcome)
+    run_with_views(config, store, options, progress, now).await.map(|(outcome, _)| outcome)
 }
 
 /// As [`run`], and tells `on_phase` how far it has come: whoever drops the future must know.
@@ -309,12 +310,13 @@ pub async fn run(
 /// As [`run`].
 pub async fn run_in_phases(
     config: &Config,
+    store: &dyn Store,
     options: &Options,
     progress: &OnProgress,
     on_phase: &OnPhase,
     now: Time,
 ) -> Result<Outcome, RunError> {
-    run_whole(config, options, progress, on_phase, now).await.map(|(outcome, _)| outcome)
+    run_whole(config, store, options, progress, on_phase, now).await.map(|(outcome, _)| outcome)
 }
 
 /// As [`run`], and returns what each source is known to hold, where that was needed.
@@ -323,22 +325,23 @@ pub async fn run_in_phases(
 /// As [`run`].
 pub async fn run_with_views(
     config: &Config,
+    store: &dyn Store,
     options: &Options,
     progress: &OnProgress,
     now: Time,
 ) -> Result<(Outcome, Vec<(String, Directory)>), RunError> {
     let untold: OnPhase = Arc::new(|_| {});
-    run_whole(config, options, progress, &untold, now).await
+    run_whole(config, store, options, progress, &untold, now).await
 }
 
 async fn run_whole(
     config: &Config,
+    store: &dyn Store,
     options: &Options,
     progress: &OnProgress,
     on_phase: &OnPhase,
     now: Time,
 ) -> Result<(Outcome, Vec<(String, Directory)>), RunError> {
-    let store = store::open(&config.store);
     // A secret that will not do is an error before anybody was asked anything.
     let admin = admin::Admin::read(config)?;
     let _lock = if options.dry_run {
@@ -360,19 +363,19 @@ async fn run_whole(
     // Everything below is computing and disk: it would hold up other tasks of the runtime.
     let answers = (answers, admin);
     tokio::task::block_in_place(|| {
-        plan_and_commit(config, answers, (&marks, on_phase), options.dry_run, now)
+        plan_and_commit(config, store, answers, (&marks, on_phase), options.dry_run, now)
     })
 }
 
 /// Everything after the sources have spoken.
 fn plan_and_commit(
     config: &Config,
+    store: &dyn Store,
     (answers, admin): (Vec<SourceAnswer>, Option<admin::Admin>),
     (marks, on_phase): (&Marks, &OnPhase),
     dry_run: bool,
     now: Time,
 ) -> Result<(Outcome, Vec<(String, Directory)>), RunError> {
-    let store = store::open(&config.store);
     let reader = store.reader()?;
     // A folder that has lost its policies looks like one that never had any: every run says so.
     let mut told: Vec<Diagnostic> =

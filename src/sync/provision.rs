@@ -31,7 +31,7 @@ use crate::plan::{self, NotApproved};
 use crate::resolve::{LinkBy, NewGroup, Resolved, Rules, View, new_group, resolve};
 use crate::source::{Looked, Source, SourceError, Who};
 use crate::store::{
-    self, Commit, MirrorOutline, MirrorPatch, ProvisionContext, ProvisionQuery, StoreErrorKind,
+    Commit, MirrorOutline, MirrorPatch, ProvisionContext, ProvisionQuery, Store, StoreErrorKind,
 };
 
 /// What one source says of the person, or a token in its name.
@@ -93,21 +93,27 @@ pub type Opened = Result<Box<dyn Source>, SourceError>;
 /// The store cannot be read or written. A source that fails is not an error.
 pub async fn lookup_person(
     config: &Config,
+    store: &dyn Store,
     sources: &[Opened],
     caller: &Caller,
     now: Time,
 ) -> Result<Person, RunError> {
     let answers = ask(config, sources, caller).await;
-    plan_and_commit(config, caller, answers, now)
+    plan_and_commit(config, store, caller, answers, now)
 }
 
 /// Provisions the caller by the roles that their verified token names.
 ///
 /// # Errors
 /// The store cannot be read or written.
-pub fn claims_person(config: &Config, caller: &Caller, now: Time) -> Result<Person, RunError> {
+pub fn claims_person(
+    config: &Config,
+    store: &dyn Store,
+    caller: &Caller,
+    now: Time,
+) -> Result<Person, RunError> {
     match claimed(config, caller) {
-        Ok(answers) => plan_and_commit(config, caller, answers, now),
+        Ok(answers) => plan_and_commit(config, store, caller, answers, now),
         Err(why) => Ok(Person::Refused(why.to_string())),
     }
 }
@@ -209,6 +215,7 @@ fn claimed(config: &Config, caller: &Caller) -> Result<Vec<Heard>, ClaimsError> 
 /// The store cannot be read or written.
 pub fn plan_and_commit(
     config: &Config,
+    store: &dyn Store,
     caller: &Caller,
     answers: Vec<Heard>,
     now: Time,
@@ -217,7 +224,7 @@ pub fn plan_and_commit(
         Ok(who) => who,
         Err(person) => return Ok(person),
     };
-    let done = store::open(&config.store).update(|tx| {
+    let done = store.update(|tx| {
         let around = tx.reader().provision_context(&stranger(config, &who, &answers))?;
         let asked = Asked { caller, who: &who };
         let ready = match decide(config, &asked, &answers, &around, now) {

@@ -15,7 +15,7 @@ use crate::directory::{Interest, Snapshot};
 use crate::model::caller::{Caller, KnownBy};
 use crate::model::{Time, parse_rfc3339};
 use crate::source::{FullRead, OnProgress, Source, SourceError, open_source};
-use crate::store::{self, Marks, Reader, Turn};
+use crate::store::{self, Marks, Reader, Store, Turn};
 use futures_util::future::BoxFuture;
 
 mod naming;
@@ -33,6 +33,7 @@ fn now() -> Time {
 struct Home {
     folder: tempfile::TempDir,
     config: Config,
+    store: Arc<dyn Store>,
 }
 
 impl Home {
@@ -43,7 +44,8 @@ impl Home {
         std::fs::write(&file, text).unwrap();
         let config =
             config::load(&file, &crate::source::kinds()).unwrap_or_else(|error| panic!("{error}"));
-        Home { folder, config }
+        let store = store::open(&config.store);
+        Home { folder, config, store }
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -67,16 +69,16 @@ impl Home {
     fn sync_only(&self, sources: Option<Vec<String>>) -> Outcome {
         let options = Options { dry_run: false, sources, what: "test".to_owned() };
         let silent: OnProgress = Arc::new(|_| {});
-        wait(run(&self.config, &options, &silent, now())).unwrap()
+        wait(run(&self.config, &*self.store, &options, &silent, now())).unwrap()
     }
 
     fn lookup(&self, name: &str) -> Person {
         let sources: Vec<Opened> = self.config.sources.iter().map(open_source).collect();
-        wait(lookup_person(&self.config, &sources, &caller(name), now())).unwrap()
+        wait(lookup_person(&self.config, &*self.store, &sources, &caller(name), now())).unwrap()
     }
 
     fn reader(&self) -> Box<dyn Reader> {
-        store::open(&self.config.store).reader().unwrap().unwrap()
+        self.store.reader().unwrap().unwrap()
     }
 
     /// Effective roles by user.
@@ -694,18 +696,19 @@ fn a_run_that_began_to_read_before_someone_came_does_not_lose_them() {
     let answer = sighted(&home, &later, "u1");
     // A role that the run is to see changed, so that it has something to commit of its own.
     home.write("realm.json", &company.realm(&[zero, person(7, &[], &[5])]));
-    let config = home.config.clone();
+    let (config, store) = (home.config.clone(), Arc::clone(&home.store));
     let came: super::OnPhase = Arc::new(move |phase| {
         // Every source has been heard, nothing is planned yet.
         if phase == super::Phase::Planning {
-            let done =
-                plan_and_commit(&config, &caller("u1"), vec![answer.clone()], now()).unwrap();
+            let answers = vec![answer.clone()];
+            let done = plan_and_commit(&config, &*store, &caller("u1"), answers, now()).unwrap();
             provisioned(&done);
         }
     });
     let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
     let silent: OnProgress = Arc::new(|_| {});
-    wait(super::run_in_phases(&home.config, &options, &silent, &came, now())).unwrap();
+    let ran = super::run_in_phases(&home.config, &*home.store, &options, &silent, &came, now());
+    wait(ran).unwrap();
     let roles = home.roles();
     assert!(roles["u1"].contains("forced") && roles["u1"].contains("osmo-green"), "{roles:?}");
     assert!(roles.contains_key("u7"));
@@ -739,7 +742,7 @@ fn a_commit_that_races_with_a_newcomer_plans_and_writes_anew() {
     let words = wait(super::ask(&home.config, &options, &silent));
     let reader = home.reader();
     let mut known = merge_mirrors(&home.config, words, Some(&*reader), &mut Vec::new()).unwrap();
-    let store = store::open(&home.config.store);
+    let store = &*home.store;
     let commit = |known: &mut Vec<super::SourceState>, newcomer: bool| {
         let meta = reader.meta().unwrap();
         catch_up(known, Some(&*reader), &marks).unwrap();
@@ -761,8 +764,8 @@ fn a_commit_that_races_with_a_newcomer_plans_and_writes_anew() {
         )
         .unwrap();
         if newcomer {
-            let done =
-                plan_and_commit(&home.config, &caller("u1"), vec![answer.clone()], now()).unwrap();
+            let answers = vec![answer.clone()];
+            let done = plan_and_commit(&home.config, store, &caller("u1"), answers, now()).unwrap();
             provisioned(&done);
         }
         store.begin(Turn::Anyones).unwrap().commit(&store::Commit {
@@ -839,11 +842,12 @@ fn mirrored(toml: &str, groups: impl FnOnce(&mut dyn FnMut(&str, &str, &str))) -
 /// Puts a reading into the store as the mirror of `kc`.
 fn keep(home: &Home, snapshot: crate::directory::Snapshot) {
     let answer = super::SourceAnswer::Said(Box::new(snapshot));
-    store::open(&home.config.store).prepare().unwrap();
+    home.store.prepare().unwrap();
     let answers = (vec![answer, super::SourceAnswer::NotAsked], None);
     let untold: super::OnPhase = Arc::new(|_| {});
     let marks = Marks::default();
-    super::plan_and_commit(&home.config, answers, (&marks, &untold), false, now()).unwrap();
+    let store = &*home.store;
+    super::plan_and_commit(&home.config, store, answers, (&marks, &untold), false, now()).unwrap();
 }
 
 /// A store whose mirror of `kc` has some groups and roles, and nobody but `old`.
@@ -900,7 +904,7 @@ fn bearer(name: &str, roles: &[&str]) -> Caller {
 }
 
 fn claim(home: &Home, caller: &Caller) -> Person {
-    claims_person(&home.config, caller, now()).unwrap()
+    claims_person(&home.config, &*home.store, caller, now()).unwrap()
 }
 
 #[test]

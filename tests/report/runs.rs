@@ -7,6 +7,7 @@ use crate::store_support::door::Reader;
 use idpsyncd::config::{self, Config};
 use idpsyncd::model::{Deed, GrantKind, LocalGrant, Time, parse_rfc3339};
 use idpsyncd::plan::ByHand;
+use idpsyncd::store::open;
 use idpsyncd::sync::{self, ManualError, UserWish};
 use proptest::prelude::*;
 use serde_json::json;
@@ -165,7 +166,7 @@ impl Company {
         let until = self.random.bool().then(|| self.now + chrono::Duration::minutes(minutes));
         let reason = format!("ticket {minutes}");
         let grant = LocalGrant { by: "ops".to_owned(), at: self.now, reason, until };
-        let _refused = sync::by_hand(&config, self.now, None, |state| {
+        let _refused = sync::by_hand(&config, &*open(&config.store), self.now, None, |state| {
             if state.users.is_empty() || state.roles.is_empty() {
                 return Err(ManualError::UnknownUser { name: "nobody".to_owned() });
             }
@@ -189,13 +190,15 @@ impl Company {
             _ => UserWish::Add { email: String::new(), service: self.random.bool() },
         };
         let deed = Deed { by: "ops".to_owned(), reason: "because".to_owned() };
-        let _refused = sync::change_user(&config, &name, &wish, &deed, self.now);
+        let _refused =
+            sync::change_user(&config, &*open(&config.store), &name, &wish, &deed, self.now);
     }
 
     fn approve(&mut self) {
         let config = self.config();
         if let Some(held) = self.reader().held_head().unwrap() {
-            let _refused = sync::approve(&config, &held.id, "test", self.now);
+            let _refused =
+                sync::approve(&config, &*open(&config.store), &held.id, "test", self.now);
         }
     }
 

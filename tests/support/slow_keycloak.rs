@@ -160,7 +160,15 @@ preset = "osmo"
         );
         let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
         let silent: OnProgress = Arc::new(|_| {});
-        let outcome = run(&config, &options, &silent, chrono::Utc::now()).await.unwrap();
+        let outcome = run(
+            &config,
+            &*idpsyncd::store::open(&config.store),
+            &options,
+            &silent,
+            chrono::Utc::now(),
+        )
+        .await
+        .unwrap();
         assert!(!outcome.incomplete(), "{:?}", outcome.sources);
         realm.lock().unwrap().log.clear();
         Home { folder, server, realm, config }
@@ -168,7 +176,8 @@ preset = "osmo"
 
     /// One over its configuration.
     pub fn provisioner(&self, limits: Limits) -> Provisioner {
-        Provisioner::new(Arc::clone(&self.config), limits, Arc::new(()))
+        let store = idpsyncd::store::open(&self.config.store);
+        Provisioner::new(Arc::clone(&self.config), store, limits, Arc::new(()))
     }
 
     /// A caller whose token the realm issued.

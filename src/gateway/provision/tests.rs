@@ -132,7 +132,10 @@ impl Home {
         std::fs::write(folder.path().join("realm.json"), realm.to_string()).unwrap();
         let config = Arc::new(config::load(&file, &crate::source::kinds()).unwrap());
         let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
-        run(&config, &options, &(Arc::new(|_| {}) as OnProgress), Utc::now()).await.unwrap();
+        let store = store::open(&config.store);
+        run(&config, &*store, &options, &(Arc::new(|_| {}) as OnProgress), Utc::now())
+            .await
+            .unwrap();
         let (heard, questions) = mpsc::unbounded_channel();
         let (told, ends) = mpsc::unbounded_channel();
         let source = Arc::new(Gated {
@@ -146,7 +149,7 @@ impl Home {
         let ahead = Arc::new(AtomicU64::new(0));
         let (start, later) = (Instant::now(), Arc::clone(&ahead));
         let provisioner = Provisioner::with(
-            Arc::clone(&config),
+            (Arc::clone(&config), store),
             vec![Ok(Box::new(Handle(Arc::clone(&source))))],
             limits,
             Arc::new(Ends(told)),

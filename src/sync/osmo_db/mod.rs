@@ -28,7 +28,7 @@ use crate::model::{Deed, Inconsistent, LocalAccount, LocalGrant, NewToken, State
 use crate::plan::{self, Brought, Plan, Records};
 use crate::platform::osmo::database::{self, Account, Accounts, Assigned, Database, TokenWish};
 use crate::resolve::{Resolved, View, resolve};
-use crate::store::{self, Commit, Meta, Reader, StoredMirror};
+use crate::store::{Commit, Meta, Reader, Store, StoredMirror};
 
 /// What OSMO's scripts are called; nothing else tells them from people there.
 const SERVICE: &str = "svc-";
@@ -80,6 +80,7 @@ enum LeftOut {
 /// changed.
 pub fn import(
     config: &Config,
+    store: &dyn Store,
     rows: &Database,
     deed: &Deed,
     dry_run: bool,
@@ -87,14 +88,14 @@ pub fn import(
 ) -> Result<Import, RunError> {
     let accounts = database::accounts(rows, now);
     if dry_run {
-        let reader = existing_reader(&config.store)?;
+        let reader = existing_reader(store)?;
         let before = reader.meta()?.generation;
         let Ready { plan, left_out, .. } =
             Inputs::open(config, &*reader, now)?.ready(&accounts, deed)?;
         return Ok(Import { plan, before, generation: before, left_out });
     }
-    existing_reader(&config.store)?;
-    store::open(&config.store).update(|tx| {
+    existing_reader(store)?;
+    store.update(|tx| {
         let meta = tx.reader().meta()?;
         let before = meta.generation;
         let Ready { inputs, directory, new, mut plan, left_out } =

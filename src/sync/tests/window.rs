@@ -26,7 +26,7 @@ fn run_at(home: &Home, minutes: i64, left: usize) -> u64 {
     let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
     let silent: OnProgress = Arc::new(|_| {});
     let at = now() + chrono::Duration::minutes(minutes);
-    let outcome = wait(run(&home.config, &options, &silent, at)).unwrap();
+    let outcome = wait(run(&home.config, &*home.store, &options, &silent, at)).unwrap();
     outcome.held.map_or(0, |held| held.lost_pairs)
 }
 
