@@ -1,21 +1,21 @@
 //! Just in time, against the next full sync: the same facts, the same roles.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::concurrent::catch_up;
 use super::provision::{Opened, Person, claims_person, lookup_person, plan_and_commit};
-use super::{Options, Outcome, configured, load_views, merge_mirrors, run, updates, views};
+use super::{Options, Outcome, run};
 use crate::config::{self, Config};
 use crate::directory::{Interest, Snapshot};
 use crate::model::caller::{Caller, KnownBy};
 use crate::model::{Time, parse_rfc3339};
 use crate::source::{FullRead, OnProgress, Source, SourceError, open_source};
-use crate::store::{self, Marks, Reader, Store, Turn};
+use crate::store::{self, Marks, Reader, Store};
 use futures_util::future::BoxFuture;
 
 mod naming;
@@ -36,15 +36,65 @@ struct Home {
     store: Arc<dyn Store>,
 }
 
+/// What makes a store for a configuration that was never used.
+type Over = fn(&Config) -> Arc<dyn Store>;
+
+fn sqlite(config: &Config) -> Arc<dyn Store> {
+    store::open(&config.store)
+}
+
+fn memory(_: &Config) -> Arc<dyn Store> {
+    Arc::new(store::memory::MemoryStore::default())
+}
+
+/// Makes a test of each of these for each backend: what a run does hangs on no store.
+macro_rules! over_both {
+    ($($test:ident)*) => { over_both!(@ ($($test)*) sqlite memory); };
+    (@ $tests:tt $($backend:ident)*) => { $(over_both!(# $tests $backend);)* };
+    (# ($($test:ident)*) $backend:ident) => {
+        mod $backend {
+            $(#[test]
+            fn $test() {
+                super::$test($crate::sync::tests::$backend);
+            })*
+        }
+    };
+}
+use over_both;
+
+over_both! {
+    a_generation_of_its_own_says_why_and_the_next_sync_has_nothing_to_add
+    a_failing_source_does_not_make_a_newcomer_missing
+    who_is_no_stranger_is_left_to_the_sync
+    disabled_unmapped_and_colliding_strangers_are_refused
+    what_came_after_the_last_read_gives_nothing_until_the_next
+    several_sources_know_one_person_and_disabled_in_any_is_disabled
+    a_mirror_that_says_disabled_counts_while_its_source_is_away
+    an_address_that_links_to_somebody_known_is_left_to_the_sync
+    where_people_are_called_by_their_address_they_are_looked_up_by_it
+    who_was_in_the_mirror_already_is_there_as_they_are_now
+    a_look_up_before_the_first_sync_is_unavailable
+    a_run_that_began_to_read_before_someone_came_does_not_lose_them
+    a_commit_that_races_with_a_newcomer_plans_and_writes_anew
+    a_tokens_roles_go_through_mapping_modes_and_grants_and_say_where_they_came_from
+    a_groups_claim_counts_where_it_can_mean_one_thing_and_never_gives_a_protected_role
+    a_clients_roles_are_that_clients
+    a_token_that_proves_too_little_gives_nothing
+}
+
 impl Home {
     fn new(toml: &str) -> Home {
+        Home::over(sqlite, toml)
+    }
+
+    fn over(over: Over, toml: &str) -> Home {
         let folder = tempfile::tempdir().unwrap();
         let text = format!("[store]\npath = \"store.db\"\n{toml}");
         let file = folder.path().join("idpsyncd.toml");
         std::fs::write(&file, text).unwrap();
         let config =
             config::load(&file, &crate::source::kinds()).unwrap_or_else(|error| panic!("{error}"));
-        let store = store::open(&config.store);
+        let store = over(&config);
         Home { folder, config, store }
     }
 
@@ -81,20 +131,16 @@ impl Home {
         self.store.reader().unwrap().unwrap()
     }
 
-    /// Effective roles by user.
+    /// Effective roles by user, of those who are not gone.
     fn roles(&self) -> BTreeMap<String, BTreeSet<String>> {
-        let conn = rusqlite::Connection::open(self.file("store.db")).unwrap();
-        let mut users: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        let mut all = conn.prepare("SELECT username FROM gateway_user").unwrap();
-        for name in all.query_map([], |row| row.get::<_, String>(0)).unwrap() {
-            users.insert(name.unwrap(), BTreeSet::new());
-        }
-        let mut held = conn.prepare("SELECT username, role FROM gateway_user_role").unwrap();
-        let rows = held.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-        for row in rows {
-            let (user, role): (String, String) = row.unwrap();
-            users.entry(user).or_default().insert(role);
-        }
+        let mut users = BTreeMap::new();
+        self.reader()
+            .users(&mut |row| {
+                if !row.status.is_deprovisioned() {
+                    users.insert(row.username, row.roles.iter().cloned().collect());
+                }
+            })
+            .unwrap();
         users
     }
 
@@ -276,9 +322,9 @@ proptest! {
 
     #[test]
     fn who_is_looked_up_has_what_the_next_full_sync_gives(
-        company in company(), mapped in any::<bool>(),
+        company in company(), mapped in any::<bool>(), in_memory in any::<bool>(),
     ) {
-        let home = Home::new(&rules(if mapped { "mapped" } else { "all" }));
+        let home = Home::over(if in_memory { memory } else { sqlite }, &rules(if mapped { "mapped" } else { "all" }));
         let (first, others) = company.users.split_at(1);
         home.write("realm.json", &company.realm(first));
         home.sync();
@@ -345,9 +391,8 @@ fn refused(person: Person, part: &str) {
     }
 }
 
-#[test]
-fn a_generation_of_its_own_says_why_and_the_next_sync_has_nothing_to_add() {
-    let home = Home::new(&rules("all"));
+fn a_generation_of_its_own_says_why_and_the_next_sync_has_nothing_to_add(over: Over) {
+    let home = Home::over(over, &rules("all"));
     let company = small();
     home.write("realm.json", &company.realm(&[person(0, &[], &[])]));
     home.sync();
@@ -368,9 +413,8 @@ fn a_generation_of_its_own_says_why_and_the_next_sync_has_nothing_to_add() {
     assert!(again.plan.is_none(), "settled again");
 }
 
-#[test]
-fn a_failing_source_does_not_make_a_newcomer_missing() {
-    let home = Home::new(&rules("all"));
+fn a_failing_source_does_not_make_a_newcomer_missing(over: Over) {
+    let home = Home::over(over, &rules("all"));
     let company = small();
     home.write("realm.json", &company.realm(&[person(0, &[], &[])]));
     home.sync();
@@ -384,13 +428,17 @@ fn a_failing_source_does_not_make_a_newcomer_missing() {
     assert!(held["u1"].contains("forced"));
 }
 
-#[test]
-fn who_is_no_stranger_is_left_to_the_sync() {
-    let home = Home::new(&format!(
-        "{}\n",
-        rules("all")
-            .replace("provision = \"all\"", "provision = \"all\"\non_missing = { after = \"0s\" }")
-    ));
+fn who_is_no_stranger_is_left_to_the_sync(over: Over) {
+    let home = Home::over(
+        over,
+        &format!(
+            "{}\n",
+            rules("all").replace(
+                "provision = \"all\"",
+                "provision = \"all\"\non_missing = { after = \"0s\" }"
+            )
+        ),
+    );
     let company = small();
     let off = |user: User| User { enabled: false, ..user };
     home.write(
@@ -425,9 +473,8 @@ fn who_is_no_stranger_is_left_to_the_sync() {
     assert_eq!(home.lookup("nobody"), Person::Nobody);
 }
 
-#[test]
-fn disabled_unmapped_and_colliding_strangers_are_refused() {
-    let home = Home::new(&rules("mapped"));
+fn disabled_unmapped_and_colliding_strangers_are_refused(over: Over) {
+    let home = Home::over(over, &rules("mapped"));
     let company = small();
     home.write("realm.json", &company.realm(&[person(0, &[], &[])]));
     home.sync();
@@ -449,9 +496,8 @@ fn disabled_unmapped_and_colliding_strangers_are_refused() {
     assert!(!home.roles().contains_key("u5") && !home.roles().contains_key("u3"));
 }
 
-#[test]
-fn what_came_after_the_last_read_gives_nothing_until_the_next() {
-    let home = Home::new(&rules("all"));
+fn what_came_after_the_last_read_gives_nothing_until_the_next(over: Over) {
+    let home = Home::over(over, &rules("all"));
     let mut company = small();
     company.parents[5] = Some(4);
     home.write("realm.json", &company.realm(&[person(0, &[], &[])]));
@@ -485,9 +531,8 @@ external_roles = ["plain"]
 external_roles = ["viewer"]
 "#;
 
-#[test]
-fn several_sources_know_one_person_and_disabled_in_any_is_disabled() {
-    let home = Home::new(TWO);
+fn several_sources_know_one_person_and_disabled_in_any_is_disabled(over: Over) {
+    let home = Home::over(over, TWO);
     let company = small();
     let nobody = company.realm(&[person(0, &[], &[])]);
     home.write("a.json", &nobody);
@@ -522,9 +567,8 @@ fn several_sources_know_one_person_and_disabled_in_any_is_disabled() {
     assert_eq!(after["u3"], ["forced"].map(str::to_owned).into());
 }
 
-#[test]
-fn a_mirror_that_says_disabled_counts_while_its_source_is_away() {
-    let home = Home::new(&format!("[sync]\nprovision = \"mapped\"\n{TWO}"));
+fn a_mirror_that_says_disabled_counts_while_its_source_is_away(over: Over) {
+    let home = Home::over(over, &format!("[sync]\nprovision = \"mapped\"\n{TWO}"));
     let company = small();
     let zero = person(0, &[], &[]);
     home.write("a.json", &company.realm(std::slice::from_ref(&zero)));
@@ -541,14 +585,13 @@ fn a_mirror_that_says_disabled_counts_while_its_source_is_away() {
     assert_eq!(state.links.len(), 2, "linked to what b's mirror has as well");
 }
 
-#[test]
-fn an_address_that_links_to_somebody_known_is_left_to_the_sync() {
+fn an_address_that_links_to_somebody_known_is_left_to_the_sync(over: Over) {
     for linked in ["a", "b"] {
         let toml = TWO.replace(
             &format!("realm_export = \"{linked}.json\""),
             &format!("realm_export = \"{linked}.json\"\nlink_by = \"email\""),
         );
-        let home = Home::new(&toml);
+        let home = Home::over(over, &toml);
         let company = small();
         let with = |n: usize, name: &str, verified: bool| {
             let mut realm = company.realm(&[person(0, &[], &[]), person(n, &[], &[0])]);
@@ -574,9 +617,8 @@ fn an_address_that_links_to_somebody_known_is_left_to_the_sync() {
     }
 }
 
-#[test]
-fn where_people_are_called_by_their_address_they_are_looked_up_by_it() {
-    let home = Home::new(&format!("[sync]\nusername = \"email\"\n{TWO}"));
+fn where_people_are_called_by_their_address_they_are_looked_up_by_it(over: Over) {
+    let home = Home::over(over, &format!("[sync]\nusername = \"email\"\n{TWO}"));
     let company = small();
     let mut first = company.realm(&[person(0, &[], &[])]);
     first["users"][0]["email"] = json!("root@example.org");
@@ -595,9 +637,8 @@ fn where_people_are_called_by_their_address_they_are_looked_up_by_it() {
     assert_eq!(home.roles(), jit);
 }
 
-#[test]
-fn who_was_in_the_mirror_already_is_there_as_they_are_now() {
-    let home = Home::new(&rules("mapped"));
+fn who_was_in_the_mirror_already_is_there_as_they_are_now(over: Over) {
+    let home = Home::over(over, &rules("mapped"));
     let company = small();
     let zero = person(0, &[1], &[]);
     // No rule gives u1 anything: in the mirror, not in the store.
@@ -630,11 +671,10 @@ fn who_was_in_the_mirror_already_is_there_as_they_are_now() {
     assert!(!home.sync().changes());
 }
 
-#[test]
-fn a_look_up_before_the_first_sync_is_unavailable() {
-    let home = Home::new(TWO);
+fn a_look_up_before_the_first_sync_is_unavailable(over: Over) {
+    let home = Home::over(over, TWO);
     assert!(matches!(home.lookup("u1"), Person::Unavailable(_)));
-    assert!(!Path::new(&home.file("store.db")).exists());
+    assert!(home.store.reader().unwrap().is_none(), "nobody made a store");
 }
 
 /// A source that can be read in full and asked about nobody.
@@ -685,9 +725,8 @@ fn sighted(home: &Home, realm: &Value, name: &str) -> super::provision::Heard {
     wait(super::provision::ask(&config, &opened, &caller(name))).remove(0)
 }
 
-#[test]
-fn a_run_that_began_to_read_before_someone_came_does_not_lose_them() {
-    let home = Home::new(&rules("all"));
+fn a_run_that_began_to_read_before_someone_came_does_not_lose_them(over: Over) {
+    let home = Home::over(over, &rules("all"));
     let company = small();
     let zero = person(0, &[], &[]);
     home.write("realm.json", &company.realm(std::slice::from_ref(&zero)));
@@ -725,9 +764,8 @@ fn a_run_that_began_to_read_before_someone_came_does_not_lose_them() {
     assert_eq!(state.users.iter().filter(|user| missing(user)).count(), 1);
 }
 
-#[test]
-fn a_commit_that_races_with_a_newcomer_plans_and_writes_anew() {
-    let home = Home::new(&rules("all"));
+fn a_commit_that_races_with_a_newcomer_plans_and_writes_anew(over: Over) {
+    let home = Home::over(over, &rules("all"));
     let company = small();
     let zero = person(0, &[], &[]);
     home.write("realm.json", &company.realm(std::slice::from_ref(&zero)));
@@ -735,54 +773,30 @@ fn a_commit_that_races_with_a_newcomer_plans_and_writes_anew() {
     let answer = sighted(&home, &company.realm(&[zero.clone(), person(1, &[1], &[])]), "u1");
     home.write("realm.json", &company.realm(&[zero, person(7, &[], &[5])]));
 
-    // As `plan_and_commit` of a run does it, with somebody coming between plan and commit.
-    let marks = home.reader().marks().unwrap();
-    let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
-    let silent: OnProgress = Arc::new(|_| {});
-    let words = wait(super::ask(&home.config, &options, &silent));
-    let reader = home.reader();
-    let mut known = merge_mirrors(&home.config, words, Some(&*reader), &mut Vec::new()).unwrap();
-    let store = &*home.store;
-    let commit = |known: &mut Vec<super::SourceState>, newcomer: bool| {
-        let meta = reader.meta().unwrap();
-        catch_up(known, Some(&*reader), &marks).unwrap();
-        load_views(known, Some(&*reader)).unwrap();
-        let old = reader.state().unwrap();
-        let resolved = crate::resolve::resolve(
-            &home.config.settings(),
-            &views(&home.config, known),
-            &old,
-            now(),
-        )
-        .unwrap();
-        let plan = crate::plan::plan(
-            &home.config.guard,
-            resolved,
-            &old,
-            &crate::plan::Background::default(),
-            now(),
-        )
-        .unwrap();
-        if newcomer {
+    // Somebody comes between what the run has looked at and its commit, the first time. The second
+    // time nobody can: the run has the writer's place then.
+    let (config, store) = (home.config.clone(), Arc::clone(&home.store));
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&tries);
+    let came: super::OnPhase = Arc::new(move |phase| {
+        if phase == super::Phase::Committing && counted.fetch_add(1, Ordering::SeqCst) == 0 {
             let answers = vec![answer.clone()];
-            let done = plan_and_commit(&home.config, store, &caller("u1"), answers, now()).unwrap();
+            let done = plan_and_commit(&config, &*store, &caller("u1"), answers, now()).unwrap();
             provisioned(&done);
         }
-        store.begin(Turn::Anyones).unwrap().commit(&store::Commit {
-            plan: &plan,
-            base_version: meta.version,
-            sources: &updates(known, now()),
-            configured: &configured(&home.config),
-            settled: Some("token".to_owned()),
-        })
-    };
-    let raced = commit(&mut known, true);
-    assert!(matches!(raced, Err(store::CommitError::Raced)), "{raced:?}");
-    commit(&mut known, false).unwrap();
+    });
+    let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
+    let silent: OnProgress = Arc::new(|_| {});
+    let ran = super::run_in_phases(&home.config, &*home.store, &options, &silent, &came, now());
+    let outcome = wait(ran).unwrap();
+    assert_eq!(tries.load(Ordering::SeqCst), 2, "planned anew");
+    assert_eq!((outcome.before, outcome.generation), (2, 3), "over what the newcomer left");
     let roles = home.roles();
     assert!(roles["u1"].contains("forced") && roles.contains_key("u7"), "{roles:?}");
+    let state = home.reader().state().unwrap();
+    assert!(state.users.iter().all(|user| user.status == crate::model::Status::Enabled));
     let mirror = home.reader().mirror("realm").unwrap().unwrap();
-    assert_eq!(mirror.digest, home.digest(&mirror));
+    assert_eq!(mirror.digest, home.digest(&mirror), "the mirror is what its digest says");
     assert_eq!(mirror.mirror.directory.users.len(), 3);
 }
 
@@ -827,9 +841,9 @@ roles_claim = "CLAIM"
 "#;
 
 /// A store whose mirror of `kc` has these groups, and nobody in it.
-fn mirrored(toml: &str, groups: impl FnOnce(&mut dyn FnMut(&str, &str, &str))) -> Home {
+fn mirrored(over: Over, toml: &str, groups: impl FnOnce(&mut dyn FnMut(&str, &str, &str))) -> Home {
     use crate::directory::{Kind, NewRef, SnapshotBuilder};
-    let home = Home::new(toml);
+    let home = Home::over(over, toml);
     let mut builder = SnapshotBuilder::new(false);
     groups(&mut |key, name, identity| {
         let kind = Kind::Group;
@@ -851,9 +865,9 @@ fn keep(home: &Home, snapshot: crate::directory::Snapshot) {
 }
 
 /// A store whose mirror of `kc` has some groups and roles, and nobody but `old`.
-fn with_mirror(claim: &str) -> Home {
+fn with_mirror(over: Over, claim: &str) -> Home {
     use crate::directory::{Enabled, Kind, NewRef, NewUser, SnapshotBuilder};
-    let home = Home::new(&CLAIMS.replace("CLAIM", claim));
+    let home = Home::over(over, &CLAIMS.replace("CLAIM", claim));
     let mut builder = SnapshotBuilder::new(false);
     let mut add = |kind, key: &str, name: &str, identity: &str| {
         builder.reference(&NewRef { kind, key, name, identity, norm: identity })
@@ -907,9 +921,8 @@ fn claim(home: &Home, caller: &Caller) -> Person {
     claims_person(&home.config, &*home.store, caller, now()).unwrap()
 }
 
-#[test]
-fn a_tokens_roles_go_through_mapping_modes_and_grants_and_say_where_they_came_from() {
-    let home = with_mirror("realm_access.roles");
+fn a_tokens_roles_go_through_mapping_modes_and_grants_and_say_where_they_came_from(over: Over) {
+    let home = with_mirror(over, "realm_access.roles");
     provisioned(&claim(&home, &bearer("ann", &["plain", "unheard-of", "admin"])));
     let roles = &home.roles()["ann"];
     assert_eq!(*roles, ["everyone", "forced", "merged", "top"].map(str::to_owned).into());
@@ -923,9 +936,8 @@ fn a_tokens_roles_go_through_mapping_modes_and_grants_and_say_where_they_came_fr
     assert_eq!(mirror.mirror.directory.users.len(), 3);
 }
 
-#[test]
-fn a_groups_claim_counts_where_it_can_mean_one_thing_and_never_gives_a_protected_role() {
-    let home = with_mirror("groups");
+fn a_groups_claim_counts_where_it_can_mean_one_thing_and_never_gives_a_protected_role(over: Over) {
+    let home = with_mirror(over, "groups");
     let names = ["/Eng/ML", "/Top", "twice", "inner"];
     provisioned(&claim(&home, &bearer("ann", &names)));
     assert_eq!(home.roles()["ann"], ["everyone", "forced"].map(str::to_owned).into());
@@ -946,16 +958,14 @@ fn an_issuer_that_is_no_source_is_warned_of() {
     assert_eq!(about(&named.replace("\"claims\"", "\"lookup\"")), 0);
 }
 
-#[test]
-fn a_clients_roles_are_that_clients() {
-    let home = with_mirror("resource_access.app.roles");
+fn a_clients_roles_are_that_clients(over: Over) {
+    let home = with_mirror(over, "resource_access.app.roles");
     provisioned(&claim(&home, &bearer("ann", &["inner", "plain"])));
     assert_eq!(home.roles()["ann"], ["everyone", "imported"].map(str::to_owned).into());
 }
 
-#[test]
-fn a_token_that_proves_too_little_gives_nothing() {
-    let home = with_mirror("realm_access.roles");
+fn a_token_that_proves_too_little_gives_nothing(over: Over) {
+    let home = with_mirror(over, "realm_access.roles");
     let before = home.roles();
     let other = Caller { known_by: KnownBy::Name("ann".into()), ..bearer("ann", &["plain"]) };
     refused(claim(&home, &other), "is no source");

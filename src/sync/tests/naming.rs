@@ -2,6 +2,17 @@
 
 use super::*;
 
+over_both! {
+    what_is_in_doubt_is_told_in_every_run
+    a_group_named_in_whole_that_moves_is_told_by_its_new_name_in_the_run_that_sees_it
+    somebody_looked_up_gains_nothing_by_a_name_in_doubt_and_is_denied_what_it_denies
+    somebody_in_a_group_that_came_after_the_last_read_waits_where_its_name_matters
+    somebody_looked_up_is_there_where_a_source_says_so_that_may
+    a_claim_that_may_mean_a_group_that_is_denied_something_waits_for_the_next_sync
+    ids_that_appear_in_a_file_cost_nobody_anything
+    a_rule_value_that_is_a_dn_compares_as_one
+}
+
 /// A realm: groups by id and path, and people with their groups.
 fn export(groups: &[(&str, &str)], people: &[(&str, bool, &[&str])]) -> Value {
     fn below(groups: &[(&str, &str)], above: &str) -> Vec<Value> {
@@ -52,9 +63,8 @@ const BOTH: &[(&str, &str)] = &[
     ("g4", "/b/Interns"),
 ];
 
-#[test]
-fn what_is_in_doubt_is_told_in_every_run() {
-    let home = Home::new(DOUBT);
+fn what_is_in_doubt_is_told_in_every_run(over: Over) {
+    let home = Home::over(over, DOUBT);
     home.write("realm.json", &export(BOTH, &[("ann", true, &["/a/team"])]));
     let told = |outcome: &Outcome| {
         outcome.warnings().iter().filter(|it| it.contains("`team` is ambiguous")).count()
@@ -70,9 +80,8 @@ fn what_is_in_doubt_is_told_in_every_run() {
     assert_eq!(told(&failed), 1);
 }
 
-#[test]
-fn a_group_named_in_whole_that_moves_is_told_by_its_new_name_in_the_run_that_sees_it() {
-    let home = Home::new(DOUBT);
+fn a_group_named_in_whole_that_moves_is_told_by_its_new_name_in_the_run_that_sees_it(over: Over) {
+    let home = Home::over(over, DOUBT);
     home.write("realm.json", &export(A, &[("ann", true, &["/a/team"])]));
     home.sync();
     let moved = [("ga", "/a"), ("gb", "/b"), ("g1", "/b/crew"), ("g3", "/a/Interns")];
@@ -87,9 +96,8 @@ fn a_group_named_in_whole_that_moves_is_told_by_its_new_name_in_the_run_that_see
     );
 }
 
-#[test]
-fn somebody_looked_up_gains_nothing_by_a_name_in_doubt_and_is_denied_what_it_denies() {
-    let home = Home::new(DOUBT);
+fn somebody_looked_up_gains_nothing_by_a_name_in_doubt_and_is_denied_what_it_denies(over: Over) {
+    let home = Home::over(over, DOUBT);
     home.write("realm.json", &export(BOTH, &[("old", true, &[])]));
     home.sync();
     let people: &[(&str, bool, &[&str])] =
@@ -102,15 +110,14 @@ fn somebody_looked_up_gains_nothing_by_a_name_in_doubt_and_is_denied_what_it_den
     assert_eq!(home.roles(), before);
 }
 
-#[test]
-fn somebody_in_a_group_that_came_after_the_last_read_waits_where_its_name_matters() {
+fn somebody_in_a_group_that_came_after_the_last_read_waits_where_its_name_matters(over: Over) {
     let later = [("g9", "/b/team"), ("g8", "/b/Interns"), ("g7", "/b/other")];
     for (new, refusal) in [
         (later[0], Some("another group bears its name")),
         (later[1], Some("a role that denies hangs on its name")),
         (later[2], None),
     ] {
-        let home = Home::new(DOUBT);
+        let home = Home::over(over, DOUBT);
         home.write("realm.json", &export(A, &[("old", true, &[])]));
         home.sync();
         let groups = [A, &[new]].concat();
@@ -144,9 +151,8 @@ external_roles = ["team"]
 external_roles = ["Interns"]
 "#;
 
-#[test]
-fn somebody_looked_up_is_there_where_a_source_says_so_that_may() {
-    let home = Home::new(ROLES_ONLY);
+fn somebody_looked_up_is_there_where_a_source_says_so_that_may(over: Over) {
+    let home = Home::over(over, ROLES_ONLY);
     home.write("people.json", &export(A, &[("old", true, &[])]));
     home.write("roles.json", &export(A, &[("old", false, &["/a/Interns"])]));
     home.sync();
@@ -158,13 +164,12 @@ fn somebody_looked_up_is_there_where_a_source_says_so_that_may() {
     assert_eq!(home.roles()["ann"], ["team"].map(str::to_owned).into());
 }
 
-#[test]
-fn a_claim_that_may_mean_a_group_that_is_denied_something_waits_for_the_next_sync() {
+fn a_claim_that_may_mean_a_group_that_is_denied_something_waits_for_the_next_sync(over: Over) {
     let toml = CLAIMS
         .replace("CLAIM", "groups")
         .replace("[gateway]\n", "[roles.intern]\nexternal_roles = [\"twice\"]\n[[roles.intern.policies]]\neffect = \"Deny\"\nactions = [\"*:*\"]\n[gateway]\n")
         .replace("grants = [", "grants = [\"intern\", ");
-    let home = mirrored(&toml, |add| {
+    let home = mirrored(over, &toml, |add| {
         add("g3", "twice", "/a/twice");
         add("g4", "twice", "/b/twice");
         add("g5", "again", "/a/again");
@@ -211,9 +216,8 @@ fn ldif(ids: bool) -> String {
     )
 }
 
-#[test]
-fn ids_that_appear_in_a_file_cost_nobody_anything() {
-    let home = Home::new(LDIF);
+fn ids_that_appear_in_a_file_cost_nobody_anything(over: Over) {
+    let home = Home::over(over, LDIF);
     std::fs::write(home.file("dir.ldif"), ldif(false)).unwrap();
     home.sync();
     let before = home.roles();
@@ -237,9 +241,8 @@ fn ids_that_appear_in_a_file_cost_nobody_anything() {
     assert!(!home.sync().changes());
 }
 
-#[test]
-fn a_rule_value_that_is_a_dn_compares_as_one() {
-    let home = Home::new(LDIF);
+fn a_rule_value_that_is_a_dn_compares_as_one(over: Over) {
+    let home = Home::over(over, LDIF);
     std::fs::write(home.file("dir.ldif"), ldif(true)).unwrap();
     home.sync();
     let roles = home.roles();

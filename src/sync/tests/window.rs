@@ -4,6 +4,11 @@ use serde_json::json;
 
 use super::*;
 
+over_both! {
+    what_trickles_away_is_held_like_what_goes_at_once
+    a_window_of_nothing_looks_at_each_run_alone
+}
+
 const TOML: &str = "[guard]\nmax_lost_floor = 2\n[[source]]\nname = \"kc\"\nkind = \"file\"\n\
                     realm_export = \"kc.json\"\n[roles.ml]\nexternal_roles = [\"ML\"]\n";
 
@@ -34,9 +39,8 @@ fn holders(home: &Home) -> usize {
     home.roles().values().filter(|roles| roles.contains("ml")).count()
 }
 
-#[test]
-fn what_trickles_away_is_held_like_what_goes_at_once() {
-    let home = Home::new(TOML);
+fn what_trickles_away_is_held_like_what_goes_at_once(over: Over) {
+    let home = Home::over(over, TOML);
     assert_eq!(run_at(&home, 0, 0), 0);
     assert_eq!(run_at(&home, 10, 2), 0);
     assert_eq!(run_at(&home, 20, 3), 0, "three of thirty");
@@ -51,10 +55,11 @@ fn what_trickles_away_is_held_like_what_goes_at_once() {
     assert_eq!(holders(&home), 25);
 }
 
-#[test]
-fn a_window_of_nothing_looks_at_each_run_alone() {
-    let home =
-        Home::new(&TOML.replace("max_lost_floor = 2\n", "max_lost_floor = 2\nwindow = \"0s\"\n"));
+fn a_window_of_nothing_looks_at_each_run_alone(over: Over) {
+    let home = Home::over(
+        over,
+        &TOML.replace("max_lost_floor = 2\n", "max_lost_floor = 2\nwindow = \"0s\"\n"),
+    );
     for left in 0..6 {
         assert_eq!(run_at(&home, 0, left), 0, "{left}");
     }
