@@ -462,7 +462,11 @@ fn an_ldap_without_tls_is_told_of_even_where_nobody_signs_in() {
              groups = {{ base = \"ou=g\", name = \"cn\" }}\n"
         ))
     };
-    for url in ["\"ldap://dir.example.com\"", "[\"ldaps://a.example\", \"ldap://192.0.2.7\"]"] {
+    for url in [
+        "\"ldap://dir.example.com\"",
+        "[\"ldaps://a.example\", \"ldap://192.0.2.7\"]",
+        "\"srv:example.com\"",
+    ] {
         let warnings = ldap(url, "");
         assert!(
             matches!(&warnings[..], [one] if one.starts_with("source `dir`: what the directory says")),
@@ -476,6 +480,7 @@ fn an_ldap_without_tls_is_told_of_even_where_nobody_signs_in() {
     }
     assert_eq!(ldap("\"ldaps://dir.example.com\"", ""), [""; 0]);
     assert_eq!(ldap("\"ldap://dir.example.com\"", "start_tls = true"), [""; 0]);
+    assert_eq!(ldap("\"srv:example.com\"", "start_tls = true"), [""; 0]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The LDAP source against a real OpenLDAP.
 #![cfg(test)]
 
+#[path = "support/fake_dns.rs"]
+mod fake_dns;
 #[path = "support/ldap.rs"]
 mod ldap;
 #[path = "support/openldap.rs"]
@@ -14,7 +16,10 @@ mod groups;
 mod same;
 #[path = "support/skip.rs"]
 mod skip;
+#[path = "ldap_real/srv.rs"]
+mod srv;
 
+use std::net::UdpSocket;
 use std::sync::Arc;
 
 use idpsyncd::directory::{Interest, Kind, Snapshot};
@@ -202,8 +207,8 @@ fn a_server_that_is_called_by_an_ipv6_literal_is_read_over_tls() {
     assert!(error.message.contains("an authority that is not trusted"), "{error}");
     // The address stands in the certificate; this one does not.
     config.ca_file = Some(server.dir.path().join("ca.pem"));
-    config.urls = vec![ldap.replace("::1", "::ffff:127.0.0.1").parse().unwrap()];
-    config.urls[0].set_port(Some(server.port)).unwrap();
+    let url = format!("ldap://[::ffff:127.0.0.1]:{}", server.port);
+    config.urls = vec![url.parse().unwrap()];
     let error = read(&config).unwrap_err();
     assert!(error.message.contains("for another name"), "{error}");
 }

@@ -31,6 +31,8 @@ impl Interest for Wants {
 pub fn at(url: &str) -> LdapConfig {
     LdapConfig {
         urls: vec![url.parse().unwrap()],
+        site: None,
+        dns_servers: Vec::new(),
         ca_file: None,
         start_tls: false,
         client_cert: None,

@@ -3,6 +3,7 @@
 //! The honest test of a read is a read: limits count over all pages and hidden members show only
 //! in the groups themselves, so nothing less would find them.
 
+use super::address::Server;
 use super::connect::Identity;
 use super::{LdapSource, read};
 use crate::directory::{Completeness, Interest, RefRow};
@@ -15,9 +16,12 @@ pub(super) async fn check(
     now: Time,
 ) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
-    for url in &source.config.urls {
-        let shown = super::connect::shown(url);
-        match source.connector.identity(url) {
+    for server in &source.config.urls {
+        let shown = match server {
+            Server::At(url) => super::connect::shown(url),
+            Server::Of(_) => server.to_string(),
+        };
+        match source.connector.identity(server.is_socket()) {
             Identity::Anonymous => {
                 let message = format!(
                     "source `{}`: {shown} is read anonymously, and servers hide things from \
@@ -27,9 +31,7 @@ pub(super) async fn check(
                 let code = DiagnosticCode::AnonymousBind;
                 findings.push(Diagnostic::warning(code, Subject::None, message));
             }
-            Identity::Simple(..)
-                if url.scheme() == "ldap" && !source.config.start_tls && !is_local(url) =>
-            {
+            Identity::Simple(..) if server.in_the_clear(source.config.start_tls) => {
                 let message = format!(
                     "source `{}`: the password goes to {shown} in clear: use `ldaps://` or \
                      `start_tls = true`",
@@ -72,9 +74,4 @@ pub(super) async fn check(
     findings.sort();
     findings.dedup();
     findings
-}
-
-fn is_local(url: &url::Url) -> bool {
-    let host = url.host_str().unwrap_or("").trim_matches(['[', ']']);
-    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }

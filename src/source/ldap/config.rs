@@ -1,15 +1,16 @@
 //! `kind = "ldap"`: its keys, and what follows from them.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use url::Url;
-
 use super::LdapSource;
+use super::address::{self, Server};
 use crate::config::{
     BadValue, ClaimedNames, Code, KindSettings, Names, Node, Read, SecretRef, SourceKind,
-    SourceTable, Table, TableForm, all, dn, remote, url,
+    SourceTable, Table, TableForm, all, dn,
 };
 use crate::model::encoding::Encoder;
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
@@ -18,8 +19,12 @@ use crate::source::{Kind, Source, SourceError, keycloak, settings};
 /// `kind = "ldap"`
 #[derive(Clone, Debug)]
 pub struct LdapConfig {
-    /// `ldap://`, `ldaps://` or `ldapi://` URLs, tried in order. At least one.
-    pub urls: Vec<url::Url>,
+    /// Tried in order. At least one.
+    pub urls: Vec<Server>,
+    /// Of the servers that DNS names for a domain, those of this site come first.
+    pub site: Option<String>,
+    /// DNS servers to ask for the servers of a domain and for every name in `url`; none: the system's.
+    pub dns_servers: Vec<SocketAddr>,
     /// A CA certificate file (PEM) to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// StartTLS on `ldap://`.
@@ -125,6 +130,8 @@ const FORM: TableForm = TableForm {
     of: "`kind = \"ldap\"`",
     keys: &[
         "url",
+        "site",
+        "dns_servers",
         "ca_file",
         "start_tls",
         "cert_file",
@@ -182,6 +189,8 @@ impl KindSettings for LdapConfig {
         let LdapConfig {
             urls,
             // How the connection is made and how fast: the same facts.
+            site: _,
+            dns_servers: _,
             ca_file: _,
             start_tls: _,
             client_cert,
@@ -196,7 +205,7 @@ impl KindSettings for LdapConfig {
             read_timeout: _,
         } = self;
         to.text("ldap");
-        to.list(urls.iter().map(Url::as_str));
+        to.list(urls.iter().map(Server::to_string));
         match (bind_dn, client_cert) {
             // Who it is says the certificate, wherever that lies.
             (None, Some(_)) => to.maybe(Some(["", "EXTERNAL"])),
@@ -222,8 +231,7 @@ impl KindSettings for LdapConfig {
     }
 
     fn exposure(&self, name: &str) -> Option<Diagnostic> {
-        let in_the_clear = |url: &Url| url.scheme() == "ldap" && remote(url);
-        if self.start_tls || !self.urls.iter().any(in_the_clear) {
+        if !self.urls.iter().any(|server| server.in_the_clear(self.start_tls)) {
             return None;
         }
         let (code, message) = match self.bind_password {
@@ -287,24 +295,34 @@ fn read(table: &Table<'_>) -> Read<LdapConfig> {
     let urls = table.required("url", |node| {
         if !node.is_list() {
             return match node.as_str() {
-                Some(_) => Ok(vec![node.parsed(ldap_url)?]),
+                Some(_) => Ok(vec![node.parsed(Server::from_str)?]),
                 None => Err(node.wrong_type("a URL or a list of URLs")),
             };
         }
-        all(node.some_list()?.iter().map(|node| node.parsed(ldap_url)))
+        all(node.some_list()?.iter().map(|node| node.parsed(Server::from_str)))
+    });
+    let site = table.optional("site", |node| {
+        let site = node.parsed(address::site)?;
+        if let Ok(urls) = &urls
+            && !urls.iter().any(|server| matches!(server, Server::Of(_)))
+        {
+            let why = "goes with a URL such as `srv:example.com`, and there is none";
+            return Err(node.fault(Code::Conflict, why));
+        }
+        Ok(site)
+    });
+    let dns_servers = table.or("dns_servers", Vec::new(), |node| {
+        all(node.some_list()?.iter().map(|node| node.parsed(dns_server)))
     });
     let ca_file = table.optional("ca_file", Node::path);
     let start_tls = table.or("start_tls", false, |node| {
         let start_tls = node.boolean()?;
         if let (true, Ok(urls)) = (start_tls, &urls)
-            && let Some(url) = urls.iter().find(|url| url.scheme() != "ldap")
+            && let Some(url) = urls.iter().find_map(Server::of_another_scheme)
         {
             return Err(node.fault(
                 Code::Conflict,
-                format!(
-                    "`start_tls` works with `ldap://` only, and a URL has `{}://`",
-                    url.scheme()
-                ),
+                format!("`start_tls` works with `ldap://` only, and a URL has `{url}://`"),
             ));
         }
         Ok(start_tls)
@@ -339,6 +357,8 @@ fn read(table: &Table<'_>) -> Read<LdapConfig> {
     let read_timeout = table.or("read_timeout", Duration::from_secs(600), Node::some_duration);
     Ok(LdapConfig {
         urls: urls?,
+        site: site?,
+        dns_servers: dns_servers?,
         ca_file: ca_file?,
         start_tls: start_tls?,
         client_cert: client_cert?,
@@ -354,18 +374,29 @@ fn read(table: &Table<'_>) -> Read<LdapConfig> {
     })
 }
 
+/// The address of a DNS server, whose port is 53 unless it says another.
+fn dns_server(text: &str) -> Result<SocketAddr, BadValue> {
+    let alone = || text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 53));
+    text.parse().or_else(|_| alone()).map_err(|_| {
+        BadValue::new(format!(
+            "`{}` is not an address such as `192.0.2.53` or `192.0.2.53:5353`",
+            text.escape_debug()
+        ))
+    })
+}
+
 /// The client certificate, which is shown over TLS alone.
 fn client_cert(
     table: &Table<'_>,
-    urls: &Read<Vec<Url>>,
+    urls: &Read<Vec<Server>>,
     start_tls: &Read<bool>,
 ) -> Read<Option<ClientCert>> {
     let cert_file = table.optional("cert_file", |node| {
         let file = node.path()?;
         if let (Ok(urls), Ok(start_tls)) = (urls, start_tls) {
-            let with_tls = |url: &Url| url.scheme() == "ldaps" || *start_tls;
+            let with_tls = |server: &Server| server.with_tls(*start_tls);
             // Where there is no TLS nothing would be shown, and the server would see nobody.
-            let all = urls.iter().all(|url| url.scheme() == "ldapi" || with_tls(url));
+            let all = urls.iter().all(|server| server.is_socket() || with_tls(server));
             if !all || !urls.iter().any(with_tls) {
                 return Err(node.fault(
                     Code::Conflict,
@@ -465,23 +496,6 @@ pub(in crate::source) fn groups(table: &Table<'_>, live: bool) -> Read<Option<Ld
         from: from?,
         distribution: distribution?,
     }))
-}
-
-/// `ldap://`, `ldaps://` or `ldapi://`, without a path (but for `ldapi`, whose host is the path).
-fn ldap_url(text: &str) -> Result<Url, BadValue> {
-    let url = url(text, &["ldaps", "ldap", "ldapi"])?;
-    match url.scheme() {
-        "ldapi" if url.host_str().is_none_or(str::is_empty) && url.path().len() > 1 => {
-            Err(BadValue::new(
-                "names no socket: its path is written with `%2f` for `/`, such as \
-                 `ldapi://%2frun%2fslapd%2fldapi`",
-            ))
-        }
-        "ldap" | "ldaps" if url.path().len() > 1 => Err(BadValue::new(
-            "has a path: the search base is given with `users.base` and `groups.base`",
-        )),
-        _ => Ok(url),
-    }
 }
 
 /// An LDAP filter (RFC 4515).

@@ -1,7 +1,7 @@
 //! Opening a connection: URL, TLS, signing in. The servers are tried in order.
 
 use std::borrow::Cow;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,9 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpStream;
 use url::{Host, Url};
 
+use super::address::Server;
 use super::config::LdapConfig;
+use super::dns::{Dns, DnsError};
 use super::explain::{self, Fault};
 use super::refused::Attempt;
 use super::tls::Trust;
@@ -55,7 +57,10 @@ impl Identity {
 /// Opens connections as one source's configuration wants them.
 #[derive(Clone)]
 pub struct Connector {
-    urls: Vec<Url>,
+    servers: Vec<Server>,
+    dns: Dns,
+    /// Only servers within a domain itself are taken of those that DNS names for it.
+    within_domain: bool,
     start_tls: bool,
     tls: Option<Trust>,
     bind: Option<(String, Arc<SecretString>)>,
@@ -103,16 +108,21 @@ impl Connector {
                 Some((dn.clone(), Arc::new(secret)))
             }
         };
-        let encrypted = config.start_tls || config.urls.iter().any(|url| url.scheme() == "ldaps");
-        let tls = match encrypted {
+        let trust = || Trust::new(config.ca_file.as_deref(), config.client_cert.as_ref());
+        let with_tls = config.urls.iter().any(|server| server.with_tls(config.start_tls));
+        let by_dns = config.urls.iter().any(|server| matches!(server, Server::Of(_)));
+        let tls = match with_tls || (by_dns && config.ca_file.is_some()) {
+            true => Some(trust().map_err(fatal)?),
+            // A record of DNS may name a port where TLS alone is spoken.
+            false if by_dns => trust().ok(),
             false => None,
-            true => {
-                let trust = Trust::new(config.ca_file.as_deref(), config.client_cert.as_ref());
-                Some(trust.map_err(fatal)?)
-            }
         };
         Ok(Connector {
-            urls: config.urls.clone(),
+            servers: config.urls.clone(),
+            dns: Dns::new(&config.dns_servers, config.site.as_deref()),
+            // What DNS says anybody can have said. A certificate proves that a server is the one of the
+            // name that was called; by the system's authorities everybody has one of some name.
+            within_domain: config.ca_file.is_none(),
             start_tls: config.start_tls,
             tls,
             bind,
@@ -131,22 +141,63 @@ impl Connector {
         }
         let mut faults: Vec<String> = Vec::new();
         let mut transient = false;
-        for url in &self.urls {
-            match self.connect_to(url).await {
-                Ok(connection) => return Ok(connection),
+        'servers: for server in &self.servers {
+            let urls = match self.urls_of(server).await {
+                Ok(urls) => urls,
                 Err(fault) => {
                     transient |= fault.transient;
-                    faults.push(format!("{}: {}", shown(url), fault.message));
-                    if fault.code == Some(49) && self.bind.is_some() {
-                        // The other servers know the same account: a wrong password sent to each
-                        // of them, at every run, is what locks it.
-                        transient = false;
-                        break;
+                    faults.push(format!("{server}: {}", fault.message));
+                    continue;
+                }
+            };
+            for url in &urls {
+                match self.connect_to(url).await {
+                    Ok(connection) => return Ok(connection),
+                    Err(fault) => {
+                        transient |= fault.transient;
+                        faults.push(format!("{}: {}", shown(url), fault.message));
+                        if fault.code == Some(49) && self.bind.is_some() {
+                            // The other servers know the same account: a wrong password sent to each
+                            // of them, at every run, is what locks it.
+                            transient = false;
+                            break 'servers;
+                        }
                     }
                 }
             }
         }
         Err(SourceError { message: faults.join("; "), transient })
+    }
+
+    /// The URLs that `server` stands for, in the order in which to try them.
+    async fn urls_of(&self, server: &Server) -> Result<Vec<Url>, Fault> {
+        let domain = match server {
+            Server::At(url) => return Ok(vec![url.clone()]),
+            Server::Of(domain) => domain,
+        };
+        let asked = tokio::time::timeout(self.timeout, self.dns.servers_of(domain)).await;
+        let urls = asked.map_err(|_| self.too_late("asking DNS"))?;
+        let mut urls = urls.map_err(of_dns)?;
+        if self.within_domain {
+            let all: Vec<String> = urls.iter().map(shown).collect();
+            let clear = |url: &Url| url.scheme() == "ldap" && !self.start_tls;
+            let within = |url: &Url| url.host_str().is_some_and(|host| domain.has(host));
+            urls.retain(|url| clear(url) || within(url));
+            if urls.is_empty() {
+                let why = format!(
+                    "DNS names servers of other domains alone ({}), whose certificates prove nothing \
+                     by the system's authorities: set `ca_file`, or give their own URLs",
+                    all.join(", ")
+                );
+                return Err(Fault::local(why, false));
+            }
+        }
+        Ok(urls)
+    }
+
+    fn too_late(&self, doing: &str) -> Fault {
+        let limit = self.timeout.as_secs_f64();
+        Fault::local(format!("{doing} took more than {limit} s"), true)
     }
 
     /// Opens a connection to the server `url`.
@@ -157,10 +208,7 @@ impl Connector {
         // The crate's own time limit does not cover a local socket.
         let opened = tokio::time::timeout(self.timeout, self.open(url)).await;
         let (connection, mut ldap) = match opened {
-            Err(_) => {
-                let limit = self.timeout.as_secs_f64();
-                return Err(Fault::local(format!("connecting took more than {limit} s"), true));
-            }
+            Err(_) => return Err(self.too_late("connecting")),
             Ok(opened) => opened?,
         };
         // A panic in the driver (it has some, on malformed answers) ends its task: the handle then
@@ -181,6 +229,17 @@ impl Connector {
         if start_tls {
             settings = settings.set_starttls(true);
         }
+        let io = |source: std::io::Error| failed(LdapError::Io { source });
+        let port = || url.port().unwrap_or(if url.scheme() == "ldaps" { 636 } else { 389 });
+        let named = url.host_str().filter(|_| self.dns.resolves_names() && url.scheme() != "ldapi");
+        if let Some(host) = named.filter(|_| !is_address(url)) {
+            let addresses = self.dns.addresses(host).await.map_err(of_dns)?;
+            let places: Vec<SocketAddr> =
+                addresses.into_iter().map(|it| (it, port()).into()).collect();
+            let stream = TcpStream::connect(places.as_slice()).await;
+            let stream = stream.and_then(TcpStream::into_std).map_err(io)?;
+            settings = settings.set_std_stream(StdStream::Tcp(stream));
+        }
         let mut url = Cow::Borrowed(url);
         if let Some(tls) = self.tls.as_ref().filter(|_| start_tls || url.scheme() == "ldaps") {
             settings = match ipv6(&url) {
@@ -188,9 +247,7 @@ impl Connector {
                 Some(address) => {
                     // The crate takes the brackets of the literal for part of a name and refuses
                     // it. So it is given the connection, and a name that nothing is done with.
-                    let port = url.port().unwrap_or(if start_tls { 389 } else { 636 });
-                    let io = |source: std::io::Error| failed(LdapError::Io { source });
-                    let stream = TcpStream::connect((address, port)).await.map_err(io)?;
+                    let stream = TcpStream::connect((address, port())).await.map_err(io)?;
                     let stream = stream.into_std().map_err(io)?;
                     let _ = url.to_mut().set_host(Some("address.invalid"));
                     let config = tls.by_address(address);
@@ -202,12 +259,12 @@ impl Connector {
         LdapConnAsync::from_url_with_settings(settings, &url).await.map_err(failed)
     }
 
-    /// How this source signs in at `url`.
+    /// How this source signs in, at a socket of this machine or over the network.
     #[must_use]
-    pub fn identity(&self, url: &Url) -> Identity {
+    pub fn identity(&self, socket: bool) -> Identity {
         match &self.bind {
             Some((dn, secret)) => Identity::Simple(dn.clone(), secret.clone()),
-            None if url.scheme() == "ldapi" => Identity::External(Proof::Account),
+            None if socket => Identity::External(Proof::Account),
             None if self.client_cert => Identity::External(Proof::Certificate),
             None => Identity::Anonymous,
         }
@@ -216,12 +273,13 @@ impl Connector {
     /// Signing in with a password, as it is remembered where it is refused.
     fn attempt(&self) -> Option<Attempt> {
         let (dn, secret) = self.bind.as_ref()?;
-        let urls = self.urls.iter().map(Url::as_str);
-        Some(Attempt::new(urls, dn, secret.expose_secret()))
+        let servers: Vec<String> = self.servers.iter().map(Server::to_string).collect();
+        let servers = servers.iter().map(String::as_str);
+        Some(Attempt::new(servers, dn, secret.expose_secret()))
     }
 
     async fn sign_in(&self, ldap: &mut Ldap, url: &Url) -> Result<(), Fault> {
-        let identity = self.identity(url);
+        let identity = self.identity(url.scheme() == "ldapi");
         ldap.with_timeout(self.timeout);
         let answer = match &identity {
             Identity::Anonymous => return Ok(()),
@@ -262,6 +320,16 @@ pub fn shown(url: &Url) -> String {
         Some(port) => format!("{}://{host}:{port}", url.scheme()),
         None => format!("{}://{host}", url.scheme()),
     }
+}
+
+fn of_dns(error: DnsError) -> Fault {
+    Fault::local(error.to_string(), error.is_transient())
+}
+
+/// Whether `url` names its server by an address, of either kind.
+fn is_address(url: &Url) -> bool {
+    let ipv4 = || url.host_str().is_some_and(|host| host.parse::<Ipv4Addr>().is_ok());
+    ipv6(url).is_some() || ipv4()
 }
 
 /// The address that `url` names its server by, where it is an IPv6 literal. Schemes that a browser

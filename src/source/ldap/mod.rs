@@ -14,11 +14,13 @@
 //! to tell things and to leave them out: those are in [`dialect`].
 
 pub mod account;
+mod address;
 mod assemble;
 mod check;
 mod config;
 mod connect;
 pub mod dialect;
+mod dns;
 pub mod entry;
 mod explain;
 mod extensible;
@@ -47,6 +49,7 @@ mod tls;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+pub use address::{Domain, Server};
 pub use assemble::Assembler;
 pub(crate) use config::Ldap;
 pub use config::{ClientCert, Flavor, LdapConfig, LdapGroups, LdapUsers, MembersFrom};
