@@ -15,7 +15,7 @@
 use hashbrown::HashMap;
 
 use crate::model::IndexVec;
-use crate::policy::{Action, ActionPattern, Effect, Policy, ResourcePattern};
+use crate::policy::{Action, ActionPattern, Effect, Policy, ResourcePattern, concrete};
 use crate::routes::{ActionIdx, On, Question};
 
 /// A role by its place among all, sorted by name, and a policy by its place in the role.
@@ -174,10 +174,8 @@ impl Rules {
         match question.on {
             On::Nothing => self.answer(set, [&class.nothing]),
             On::Resource(resource) => {
-                if !is_concrete(resource) {
-                    return Decided::NoPolicy;
-                }
-                let named = [class.exact.get(resource), class.own(resource, me)];
+                let Some((scope, id)) = concrete(resource) else { return Decided::NoPolicy };
+                let named = [class.exact.get(resource), class.own((scope, id), me)];
                 let postings = named.into_iter().flatten();
                 self.answer(set, postings.chain([&class.any]).chain(class.prefixes(resource)))
             }
@@ -236,17 +234,6 @@ pub(super) fn meet(set: &[u32], list: &[Place]) -> Option<Place> {
         }
     }
     None
-}
-
-/// Whether `text` is a resource that a request can name, by the rule of
-/// [`crate::policy::Resource`], without making one.
-pub(super) fn is_concrete(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'*' | b'$');
-    let shape = text.split_once('/').is_some_and(|(scope, id)| !scope.is_empty() && !id.is_empty());
-    shape
-        && (text.bytes().all(plain)
-            || !(text.contains("${self}")
-                || text.chars().any(|c| c == '*' || c.is_whitespace() || c.is_control())))
 }
 
 /// What stands before the `/` of a resource or a pattern.
@@ -336,13 +323,9 @@ impl Class {
         }
     }
 
-    /// The postings of `${self}`, where `resource` is named after `me`. Names are compared as they
-    /// are: nothing in one means anything else.
-    fn own(&self, resource: &str, me: Option<&str>) -> Option<&Postings> {
-        if self.own.is_empty() {
-            return None;
-        }
-        let (scope, id) = resource.split_once('/')?;
+    /// The postings of `${self}`, where the resource, `scope` and `id`, is named after `me`. Names
+    /// are compared as they are: nothing in one means anything else.
+    fn own(&self, (scope, id): (&str, &str), me: Option<&str>) -> Option<&Postings> {
         if me == Some(id) { self.own.get(scope) } else { None }
     }
 

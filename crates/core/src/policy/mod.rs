@@ -10,4 +10,6 @@ pub use evaluate::{
     Decision, Effect, Policy, Said, Verdict, allow_all, combined, decide, decide_catalog,
     decide_some, effects, only_deny,
 };
-pub use pattern::{Action, ActionPattern, PatternError, Resource, ResourcePattern};
+pub use pattern::{
+    Action, ActionPattern, PatternError, Resource, ResourcePattern, concrete, is_literal,
+};

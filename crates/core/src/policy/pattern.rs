@@ -47,7 +47,7 @@ fn part(text: &str, whole: &str, what: &str) -> Result<(), PatternError> {
     if text.is_empty() {
         return Err(PatternError(format!("`{whole}` has an empty {what}")));
     }
-    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+    if text.contains(is_unseen) {
         return Err(PatternError(format!("`{whole}` holds white space or a control character")));
     }
     Ok(())
@@ -110,22 +110,41 @@ fn split_resource(text: &str) -> Result<(&str, &str), PatternError> {
     Ok((scope, id))
 }
 
+/// The scope and the id of a text that is a [`Resource`]; `None` where it is none. What decides on
+/// every request asks here and makes no [`Resource`] of it.
+#[must_use]
+pub fn concrete(text: &str) -> Option<(&str, &str)> {
+    let (scope, id) =
+        text.split_once('/').filter(|(scope, id)| !scope.is_empty() && !id.is_empty())?;
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'*' | b'$');
+    let concrete = text.bytes().all(plain) || is_literal(text) && !text.contains(SELF);
+    concrete.then_some((scope, id))
+}
+
+/// Whether `text` may stand in a [`Resource`], as a part of it: nothing in it is a pattern or unseen.
+#[must_use]
+pub fn is_literal(text: &str) -> bool {
+    !text.contains(|c: char| c == '*' || is_unseen(c))
+}
+
+fn is_unseen(c: char) -> bool {
+    c.is_whitespace() || c.is_control()
+}
+
 impl std::str::FromStr for Resource {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
+        if concrete(text).is_some() {
+            return Ok(Resource(text.to_owned()));
+        }
         split_resource(text)?;
-        if text.contains('*') {
-            return Err(PatternError(format!(
-                "`{text}` holds a `*`: a concrete resource is needed"
-            )));
-        }
-        if text.contains(SELF) {
-            return Err(PatternError(format!(
-                "`{text}` holds `{SELF}`: a concrete resource is needed, that is a name for policies"
-            )));
-        }
-        Ok(Resource(text.to_owned()))
+        let held = if text.contains('*') {
+            "a `*`: a concrete resource is needed".to_owned()
+        } else {
+            format!("`{SELF}`: a concrete resource is needed, that is a name for policies")
+        };
+        Err(PatternError(format!("`{text}` holds {held}")))
     }
 }
 
@@ -321,3 +340,26 @@ macro_rules! as_text {
     )*};
 }
 as_text!(Action, Resource, ActionPattern, ResourcePattern);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Resource, concrete};
+
+    proptest! {
+        #[test]
+        fn a_concrete_resource_is_what_the_pages_say(
+            text in "(\\$\\{self\\})?[a-z$*/\\x00-\\x20üあ\u{a0}\u{85}-]{0,6}",
+        ) {
+            let (scope, id) = text.split_once('/').unwrap_or(("", ""));
+            let refused = |c: char| c == '*' || c.is_whitespace() || c.is_control();
+            let is = !scope.is_empty()
+                && !id.is_empty()
+                && !text.chars().any(refused)
+                && !text.contains("${self}");
+            prop_assert_eq!(concrete(&text), is.then_some((scope, id)), "{:?}", text);
+            prop_assert_eq!(text.parse::<Resource>().is_ok(), is, "{:?}", text);
+        }
+    }
+}

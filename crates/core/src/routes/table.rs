@@ -16,7 +16,7 @@ use super::path::Path;
 use super::question::{ActionIdx, On, Question};
 use super::template::{Preset, RouteSpec, Segment, Target};
 use crate::model::IndexVec;
-use crate::policy::Action;
+use crate::policy::{Action, is_literal};
 
 /// What stands in `methods` for a WebSocket upgrade.
 pub const WEBSOCKET: &str = "WEBSOCKET";
@@ -196,9 +196,8 @@ impl Route {
                 Part::Segment(place) => {
                     let told =
                         place.and_then(|place| path.segments().nth(place)).unwrap_or_default();
-                    // As `policy::Resource` has it; the template itself was checked when read.
-                    let vague = |c: char| c == '*' || c.is_whitespace() || c.is_control();
-                    if told.is_empty() || told.contains(vague) {
+                    // The template itself was checked when it was read.
+                    if told.is_empty() || !is_literal(told) {
                         let template = match &self.target {
                             Target::Resource(text) => text.clone(),
                             Target::Nothing | Target::Scope(_) => String::new(),
