@@ -501,15 +501,15 @@ fn a_held_plan_is_kept_word_for_word_until_discarded_or_replaced() {
         why: vec!["too many".into()],
         lost_pairs: 3,
         changes: vec![ChangeView {
-            change: "grant-removed".into(),
+            change: idpsyncd::model::ChangeKind::GrantRemoved,
             user: Some("alice".into()),
             user_id: Some(UserId::new(0)),
             role: Some("ml".into()),
             token: None,
-            origin: Some("idp".into()),
+            origin: Some(idpsyncd::model::Origin::Idp),
             old: None,
             new: None,
-            cause: Some("not-at-idp".into()),
+            cause: Some(idpsyncd::model::CauseKind::NotAtIdp),
             why: Some("gone".into()),
             reasons: Vec::new(),
         }],
@@ -563,7 +563,7 @@ fn history_tells_who_gained_and_lost_what_and_why() {
                 view.change,
                 view.user.as_deref().unwrap_or("-"),
                 view.role.as_deref().unwrap_or("-"),
-                view.cause.as_deref().unwrap_or("-"),
+                view.cause.map(|it| it.as_str()).unwrap_or("-"),
                 view.why.as_deref().unwrap_or("-")
             )
         })
@@ -593,9 +593,10 @@ fn history_tells_who_gained_and_lost_what_and_why() {
     let of_role = HistoryFilter { role: Some("ml".into()), ..Default::default() };
     let views = changes_of(&writer, &of_role);
     assert_eq!(views.len(), 6);
-    let dora = views.iter().find(|view| view.cause.as_deref() == Some("by-hand")).unwrap();
+    let dora =
+        views.iter().find(|view| view.cause.map(|it| it.as_str()) == Some("by-hand")).unwrap();
     assert_eq!(dora.user.as_deref(), Some("dora"));
-    assert_eq!(dora.origin.as_deref(), Some("local"));
+    assert_eq!(dora.origin.map(|it| it.as_str()), Some("local"));
     assert_eq!(
         dora.why.as_deref(),
         Some("removed by ops; was given by `ops` at 2023-11-14T22:13:20Z: ticket 7")
@@ -613,8 +614,8 @@ fn history_goes_on_naming_a_role_that_is_gone() {
     commit(&mut writer, &plan(&first, &second, at(1)));
     assert_eq!(World::of(&writer.reader().unwrap().state().unwrap()), second);
     let of_role = HistoryFilter { role: Some("admin".into()), ..Default::default() };
-    let codes: Vec<String> =
-        changes_of(&writer, &of_role).into_iter().map(|view| view.change).collect();
+    let codes: Vec<&str> =
+        changes_of(&writer, &of_role).into_iter().map(|view| view.change.as_str()).collect();
     assert_eq!(codes, ["role-removed", "grant-removed", "grant-added", "role-added"]);
     // And a role of that name can come back.
     commit(&mut writer, &plan(&second, &first, at(2)));

@@ -67,7 +67,7 @@ fn directory(g: u64) -> Directory {
 /// Enough changes that a kill can come between two of them.
 fn held(g: u64) -> Held {
     let change = |user: u32| ChangeView {
-        change: "grant-removed".to_owned(),
+        change: idpsyncd::model::ChangeKind::GrantRemoved,
         user: Some(format!("user-{user}")),
         user_id: Some(UserId::new(user)),
         role: Some(format!("r{g}")),

@@ -2,6 +2,7 @@
 //! they are many.
 
 use super::print::{Style, Table, count, shown, wrap};
+use crate::model::{ChangeKind, Origin};
 use crate::plan::{ChangeView, Changes, Gist, Held};
 
 /// The most changes of one kind that are told one by one: on a terminal what a person still reads;
@@ -21,40 +22,98 @@ const GROUPS: usize = 40;
 /// How the changes of one section are signed.
 struct Section {
     title: &'static str,
-    kinds: &'static [&'static str],
+    kinds: &'static [ChangeKind],
 }
 
 /// The sections in the order in which they are shown: what is lost before what is gained.
 const SECTIONS: [Section; 7] = [
-    Section { title: "Lost", kinds: &["grant-removed"] },
+    Section { title: "Lost", kinds: &[ChangeKind::GrantRemoved] },
     Section {
         title: "Users disabled or gone",
-        kinds: &["user-deprovisioned", "user-disabled", "user-missing"],
+        kinds: &[ChangeKind::UserDeprovisioned, ChangeKind::UserDisabled, ChangeKind::UserMissing],
     },
-    Section { title: "Roles gone", kinds: &["role-removed"] },
-    Section { title: "Access tokens", kinds: &["token-removed", "token-role-lost", "token-added"] },
+    Section { title: "Roles gone", kinds: &[ChangeKind::RoleRemoved] },
+    Section {
+        title: "Access tokens",
+        kinds: &[ChangeKind::TokenRemoved, ChangeKind::TokenRoleLost, ChangeKind::TokenAdded],
+    },
     Section {
         title: "Roles and catalog",
-        kinds: &["role-added", "role-changed", "catalog-changed", "workload-changed"],
+        kinds: &[
+            ChangeKind::RoleAdded,
+            ChangeKind::RoleChanged,
+            ChangeKind::CatalogChanged,
+            ChangeKind::WorkloadChanged,
+        ],
     },
     Section {
         title: "Users",
-        kinds: &["user-created", "user-returned", "user-enabled", "user-renamed", "email-changed"],
+        kinds: &[
+            ChangeKind::UserCreated,
+            ChangeKind::UserReturned,
+            ChangeKind::UserEnabled,
+            ChangeKind::UserRenamed,
+            ChangeKind::EmailChanged,
+        ],
     },
-    Section { title: "Gained", kinds: &["grant-added"] },
+    Section { title: "Gained", kinds: &[ChangeKind::GrantAdded] },
 ];
 
-fn is_loss(kind: &str) -> bool {
-    sign(kind) == "-" || kind == "user-missing"
+fn is_loss(kind: ChangeKind) -> bool {
+    Sign::of(kind) == Sign::Minus || kind == ChangeKind::UserMissing
 }
 
-fn sign(kind: &str) -> &'static str {
-    match kind {
-        "role-added" | "user-created" | "user-returned" | "user-enabled" | "grant-added"
-        | "token-added" => "+",
-        "role-removed" | "user-disabled" | "user-deprovisioned" | "grant-removed"
-        | "token-removed" | "token-role-lost" => "-",
-        _ => "~",
+/// Whether something comes, goes, or is otherwise than it was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sign {
+    Plus,
+    Minus,
+    Other,
+}
+
+impl Sign {
+    pub(super) fn of(kind: ChangeKind) -> Sign {
+        match kind {
+            ChangeKind::RoleAdded
+            | ChangeKind::UserCreated
+            | ChangeKind::UserReturned
+            | ChangeKind::UserEnabled
+            | ChangeKind::GrantAdded
+            | ChangeKind::TokenAdded => Sign::Plus,
+            ChangeKind::RoleRemoved
+            | ChangeKind::UserDisabled
+            | ChangeKind::UserDeprovisioned
+            | ChangeKind::GrantRemoved
+            | ChangeKind::TokenRemoved
+            | ChangeKind::TokenRoleLost => Sign::Minus,
+            ChangeKind::RoleChanged
+            | ChangeKind::UserRenamed
+            | ChangeKind::EmailChanged
+            | ChangeKind::UserMissing
+            | ChangeKind::LinkAdded
+            | ChangeKind::LinkRemoved
+            | ChangeKind::LinkRefused
+            | ChangeKind::LinkAccepted
+            | ChangeKind::GrantReasons
+            | ChangeKind::CatalogChanged
+            | ChangeKind::WorkloadChanged => Sign::Other,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Sign::Plus => "+",
+            Sign::Minus => "-",
+            Sign::Other => "~",
+        }
+    }
+
+    fn shown(self, style: Style) -> String {
+        match self {
+            Sign::Plus => style.green(self.as_str()),
+            Sign::Minus => style.red(self.as_str()),
+            Sign::Other => style.yellow(self.as_str()),
+        }
     }
 }
 
@@ -66,12 +125,12 @@ pub(super) fn lines(changes: Changes<'_>, all: bool, style: Style) -> Vec<String
         (false, None) => EACH_ELSEWHERE,
     };
     let all_counts = changes.counts();
-    let count_of = |kind: &str| all_counts.get(kind).copied().unwrap_or(0);
+    let count_of = |kind: ChangeKind| all_counts.get(&kind).copied().unwrap_or(0);
     let mut out = Vec::new();
     let mut grouped = false;
     for Section { title, kinds } in SECTIONS {
-        let counts: Vec<(&str, usize)> =
-            kinds.iter().map(|kind| (*kind, count_of(kind))).filter(|(_, n)| *n > 0).collect();
+        let counts: Vec<(ChangeKind, usize)> =
+            kinds.iter().map(|kind| (*kind, count_of(*kind))).filter(|(_, n)| *n > 0).collect();
         let total: usize = counts.iter().map(|(_, count)| count).sum();
         if total == 0 {
             continue;
@@ -83,10 +142,10 @@ pub(super) fn lines(changes: Changes<'_>, all: bool, style: Style) -> Vec<String
             let names = if is_loss(kind) { NAMED_LOSSES } else { NAMED };
             out.extend(gist_lines(kind, changes.gist(kind, names), style));
         }
-        let few: Vec<ChangeView> = few.iter().flat_map(|(kind, _)| changes.of(kind)).collect();
+        let few: Vec<ChangeView> = few.iter().flat_map(|(kind, _)| changes.of(*kind)).collect();
         out.extend(each_line(few, style));
     }
-    let other = count_of("grant-reasons");
+    let other = count_of(ChangeKind::GrantReasons);
     if other > 0 {
         out.push(format!(
             "  {} for other reasons than before (`--output json` has them)",
@@ -104,61 +163,55 @@ fn each_line(mut mine: Vec<ChangeView>, style: Style) -> Vec<String> {
     let key = |change: &ChangeView| {
         let named = change.user.is_some() || change.role.is_some();
         let names = (change.user.clone(), change.token.clone(), change.role.clone());
-        (!named, names, change.change.clone())
+        (!named, names, change.change.as_str())
     };
     mine.sort_by_cached_key(key);
     let mut table = Table::default();
     for change in &mine {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        let what = match change.change.as_str() {
-            "grant-added" | "grant-removed" => {
-                let local = change.origin.as_deref() == Some("local");
+        let what = match change.change {
+            ChangeKind::GrantAdded | ChangeKind::GrantRemoved => {
+                let local = change.origin == Some(Origin::Local);
                 format!("{}{}", text(&change.role), if local { " (local)" } else { "" })
             }
-            "token-added" | "token-removed" => format!("token {}", text(&change.token)),
-            "token-role-lost" => {
+            ChangeKind::TokenAdded | ChangeKind::TokenRemoved => {
+                format!("token {}", text(&change.token))
+            }
+            ChangeKind::TokenRoleLost => {
                 format!("token {}: {}", text(&change.token), text(&change.role))
             }
-            "user-created" => text(&change.new),
-            "role-added" => String::new(),
-            "role-changed" => "changed".to_owned(),
-            "catalog-changed" | "workload-changed" => "changed".to_owned(),
-            other => other.trim_start_matches("user-").replace('-', " "),
+            ChangeKind::UserCreated => text(&change.new),
+            ChangeKind::RoleAdded => String::new(),
+            ChangeKind::RoleChanged => "changed".to_owned(),
+            ChangeKind::CatalogChanged | ChangeKind::WorkloadChanged => "changed".to_owned(),
+            other => other.as_str().trim_start_matches("user-").replace('-', " "),
         };
-        let why = match (change.change.as_str(), &change.old, &change.new) {
-            ("user-renamed" | "email-changed", Some(old), Some(new)) => {
+        let why = match (change.change, &change.old, &change.new) {
+            (ChangeKind::UserRenamed | ChangeKind::EmailChanged, Some(old), Some(new)) => {
                 format!("{old} → {new}")
             }
             _ => text(&change.why),
         };
         let who = change.user.clone().or_else(|| change.role.clone());
-        let who = who.unwrap_or_else(|| match change.change.as_str() {
-            "workload-changed" => "(cloud identities)".to_owned(),
+        let who = who.unwrap_or_else(|| match change.change {
+            ChangeKind::WorkloadChanged => "(cloud identities)".to_owned(),
             _ => "(catalog)".to_owned(),
         });
-        table.row([sign(&change.change), &who, &what, &why]);
+        table.row([Sign::of(change.change).as_str(), &who, &what, &why]);
     }
-    let signs: Vec<&str> = mine.iter().map(|change| sign(&change.change)).collect();
+    let signs: Vec<Sign> = mine.iter().map(|change| Sign::of(change.change)).collect();
     table.lines("    ", |row, column, cell| match (column, signs.get(row)) {
-        (0, Some(sign)) => signed(sign, style),
+        (0, Some(sign)) => sign.shown(style),
         (3, _) => style.dim(cell),
         _ => cell.to_owned(),
     })
-}
-
-fn signed(sign: &str, style: Style) -> String {
-    match sign {
-        "+" => style.green(sign),
-        "-" => style.red(sign),
-        sign => style.yellow(sign),
-    }
 }
 
 /// Under a group's line: as far in as its text.
 const UNDER: &str = "         ";
 
 /// The changes of one kind by what causes them: per role and rule how many, through what, who first.
-fn gist_lines(kind: &str, gists: Vec<Gist>, style: Style) -> Vec<String> {
+fn gist_lines(kind: ChangeKind, gists: Vec<Gist>, style: Style) -> Vec<String> {
     let mut out = Vec::new();
     let most_groups = if is_loss(kind) { NAMED_LOSSES } else { GROUPS };
     let more = gists.split_at_checked(most_groups).map_or(&[][..], |(_, more)| more);
@@ -167,13 +220,13 @@ fn gist_lines(kind: &str, gists: Vec<Gist>, style: Style) -> Vec<String> {
     let mut room = NAMED_LOSSES;
     for gist in gists.iter().take(most_groups) {
         let what = match &gist.role {
-            Some(role) if gist.origin.as_deref() == Some("local") => format!("{role} (local)"),
+            Some(role) if gist.origin == Some(Origin::Local) => format!("{role} (local)"),
             Some(role) => role.clone(),
             None => noun(kind).to_owned(),
         };
         let cause = if gist.cause.is_empty() { String::new() } else { format!(", {}", gist.cause) };
         let head = shown(&format!("{what}: {}{cause}", people(kind, gist.count)));
-        let mark = format!("    {}  ", signed(sign(kind), style));
+        let mark = format!("    {}  ", Sign::of(kind).shown(style));
         out.extend(wrap(&format!("{mark}{head}"), style.width(), UNDER));
         let ways: Vec<String> =
             gist.ways.iter().take(3).map(|(way, many)| format!("{way} ({many})")).collect();
@@ -207,31 +260,33 @@ fn gist_lines(kind: &str, gists: Vec<Gist>, style: Style) -> Vec<String> {
 }
 
 /// What a group without a role is called.
-fn noun(kind: &str) -> &'static str {
+fn noun(kind: ChangeKind) -> &'static str {
     match kind {
-        "user-created" => "new",
-        "user-returned" => "back again",
-        "user-enabled" => "enabled",
-        "user-renamed" => "renamed",
-        "email-changed" => "another email address",
-        "user-missing" => "missing",
-        "user-disabled" => "disabled",
-        "user-deprovisioned" => "deprovisioned",
-        "role-added" | "token-added" => "new",
-        "role-changed" => "changed",
-        "role-removed" | "token-removed" => "gone",
-        "token-role-lost" => "a role lost",
+        ChangeKind::UserCreated => "new",
+        ChangeKind::UserReturned => "back again",
+        ChangeKind::UserEnabled => "enabled",
+        ChangeKind::UserRenamed => "renamed",
+        ChangeKind::EmailChanged => "another email address",
+        ChangeKind::UserMissing => "missing",
+        ChangeKind::UserDisabled => "disabled",
+        ChangeKind::UserDeprovisioned => "deprovisioned",
+        ChangeKind::RoleAdded | ChangeKind::TokenAdded => "new",
+        ChangeKind::RoleChanged => "changed",
+        ChangeKind::RoleRemoved | ChangeKind::TokenRemoved => "gone",
+        ChangeKind::TokenRoleLost => "a role lost",
         _ => "changed",
     }
 }
 
-fn people(kind: &str, number: u64) -> String {
+fn people(kind: ChangeKind, number: u64) -> String {
     match kind {
-        "role-added" | "role-changed" | "role-removed" => count(number, "role", "roles"),
-        "token-added" | "token-removed" => count(number, "token", "tokens"),
-        "token-role-lost" => count(number, "token loses it", "tokens lose it"),
-        "grant-removed" => count(number, "person loses it", "people lose it"),
-        "grant-added" => count(number, "person gains it", "people gain it"),
+        ChangeKind::RoleAdded | ChangeKind::RoleChanged | ChangeKind::RoleRemoved => {
+            count(number, "role", "roles")
+        }
+        ChangeKind::TokenAdded | ChangeKind::TokenRemoved => count(number, "token", "tokens"),
+        ChangeKind::TokenRoleLost => count(number, "token loses it", "tokens lose it"),
+        ChangeKind::GrantRemoved => count(number, "person loses it", "people lose it"),
+        ChangeKind::GrantAdded => count(number, "person gains it", "people gain it"),
         _ => count(number, "person", "people"),
     }
 }
@@ -256,7 +311,7 @@ pub(super) fn held_lines(held: &Held, all: bool, style: Style) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn grant(change: &str, user: &str, role: &str) -> ChangeView {
+    fn grant(change: ChangeKind, user: &str, role: &str) -> ChangeView {
         let text = format!(
             r#"{{"change": "{change}", "user": "{user}", "role": "{role}", "origin": "idp",
                  "why": "no source says so any more; it came through group `/{role}` (a, b)"}}"#
@@ -269,7 +324,7 @@ mod tests {
         for roles in [1, 7, 60, 200] {
             let name = |n: usize| format!("p{n:03}x");
             let lost: Vec<ChangeView> = (0..200)
-                .map(|n| grant("grant-removed", &name(n), &format!("r{}", n % roles)))
+                .map(|n| grant(ChangeKind::GrantRemoved, &name(n), &format!("r{}", n % roles)))
                 .collect();
             let text = lines(Changes::Worded(&lost), false, Style::plain(Some(80))).join("\n");
             for n in 0..200 {
@@ -280,7 +335,7 @@ mod tests {
 
     #[test]
     fn losses_come_before_gains_and_many_of_either_are_told_by_cause() {
-        let of = |change: &str, many: usize| -> Vec<ChangeView> {
+        let of = |change: ChangeKind, many: usize| -> Vec<ChangeView> {
             (0..many).map(|n| grant(change, &format!("u{n:04}"), "admin")).collect()
         };
         for (gained, lost, width, expected) in [
@@ -289,7 +344,8 @@ mod tests {
             (200, 200, None, 400),
             (201, 201, None, 2),
         ] {
-            let all = [of("grant-added", gained), of("grant-removed", lost)].concat();
+            let all =
+                [of(ChangeKind::GrantAdded, gained), of(ChangeKind::GrantRemoved, lost)].concat();
             let text = lines(Changes::Worded(&all), false, Style::plain(width));
             let signed = |sign: &str| {
                 let mine = format!("    {sign}  ");

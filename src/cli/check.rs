@@ -12,9 +12,8 @@ use super::sync::complain;
 use super::{Failure, exit, open, progress, runtime};
 use crate::config::{self, Config, ConfigError, GatewayConfig};
 use crate::directory::{Directory, Kind, RefIdx};
-use crate::model::diagnostic::{
-    Diagnostic, DiagnosticCode, DiagnosticView, Severity, Subject, texts,
-};
+use crate::model::DiagnosticCode;
+use crate::model::diagnostic::{Diagnostic, DiagnosticView, Severity, Subject, texts};
 use crate::resolve::{Rules, folded};
 use crate::routes::coverage;
 use crate::source::{SourceError, kinds, open_source};

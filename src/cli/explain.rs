@@ -13,7 +13,7 @@ use super::user::{detail, find, header, origin, why};
 use super::{Context, Failure, authorize, exit, reach, token};
 use crate::config::Config;
 use crate::directory::{Directory, RefIdx};
-use crate::model::{ExternalRef, Inconsistent, Mode, Role, rfc3339};
+use crate::model::{ChangeKind, ExternalRef, Inconsistent, Mode, Role, rfc3339};
 use crate::plan::{ChangeView, Held};
 use crate::policy::{Action, Effect, Policy, Resource, Verdict, decide};
 use crate::resolve::template::could_be;
@@ -333,7 +333,7 @@ fn why_not(
         limit: Some(1),
     };
     if let Some(row) = reader.history(&filter)?.first()
-        && row.change.change == "grant-removed"
+        && row.change.change == ChangeKind::GrantRemoved
     {
         lines.push(format!(
             "taken away in generation {} at {}: {}",

@@ -3,10 +3,11 @@
 use chrono::Utc;
 
 use super::args::{HistoryArgs, Output};
+use super::changes::Sign;
 use super::print::{self, Style, Table};
 use super::time::{From, moment};
 use super::{Context, Failure, exit};
-use crate::model::{Deed, rfc3339};
+use crate::model::{ChangeKind, Deed, rfc3339};
 use crate::store::HistoryFilter;
 use crate::sync;
 
@@ -59,24 +60,22 @@ pub(super) fn run(at: Context<'_>, args: &HistoryArgs, output: Output) -> Result
         table.row([
             &row.generation.to_string(),
             &rfc3339(row.at),
-            &change.change,
+            change.change.as_str(),
             &text(&change.user),
             &role,
             &why,
         ]);
     }
     print::lines(&table.lines("", |row, column, cell| {
-        let change = rows.get(row).map_or("", |row| row.change.change.as_str());
+        let change = rows.get(row).map(|row| row.change.change);
         match (column, change) {
-            (
-                2,
-                "grant-added" | "user-created" | "user-enabled" | "user-returned" | "token-added",
-            ) => style.green(cell),
-            (
-                2,
-                "grant-removed" | "user-disabled" | "user-deprovisioned" | "token-removed"
-                | "token-role-lost",
-            ) => style.red(cell),
+            // Of roles that come and go nobody has to be warned here.
+            (2, Some(ChangeKind::RoleAdded | ChangeKind::RoleRemoved)) => cell.to_owned(),
+            (2, Some(kind)) => match Sign::of(kind) {
+                Sign::Plus => style.green(cell),
+                Sign::Minus => style.red(cell),
+                Sign::Other => cell.to_owned(),
+            },
             (5, _) => style.dim(cell),
             _ => cell.to_owned(),
         }

@@ -1717,7 +1717,7 @@ proptest! {
         prop_assert!(lost <= floor || lost * 100 <= percent * before.len() as u64, "{lost} of {}", before.len());
         // Nothing is held that would not be lost: additions are all there.
         if let Some(held) = &plan.held {
-            prop_assert!(held.changes.iter().all(|c| c.change == "grant-removed" || c.change.starts_with("user-d")), "{:?}", held.changes);
+            prop_assert!(held.changes.iter().all(|c| c.change.as_str() == "grant-removed" || c.change.as_str().starts_with("user-d")), "{:?}", held.changes);
         }
     }
 }

@@ -66,7 +66,8 @@ impl World {
             .map(|change| view(change, plan))
             .filter(|view| matches!(view.change.as_str(), "token-removed" | "token-role-lost"))
             .map(|view| {
-                let parts = [view.token, view.role, view.cause];
+                let cause = view.cause.map(|cause| cause.to_string());
+                let parts = [view.token, view.role, cause];
                 parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
             })
             .collect();

@@ -181,10 +181,7 @@ fn own(ids: &mut [Ids], links: &[SeenLink], owner: Owner) {
 fn stands(status: &Status, set: SetKey, why: &mut Vec<Arc<str>>) -> Result<Stands, SetKey> {
     match status.standing() {
         Standing::Enabled => Err(set),
-        Standing::Disabled(by) => {
-            let words = format!("`{by}` says that the account is disabled");
-            Ok(Stands::Disabled(reason(why, &words)))
-        }
+        Standing::Disabled(by) => Ok(Stands::Disabled(reason(why, &crate::plan::disabled_by(by)))),
         Standing::Deprovisioned => Ok(DEPROVISIONED),
     }
 }

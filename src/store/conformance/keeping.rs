@@ -3,7 +3,7 @@
 use super::worlds::{World, at, digests, next_world, plan, random_directory, update};
 use super::{commit, counted, newcomer, rules, try_commit, with_people, world};
 use crate::directory::{Cursor, Delta, Directory, Enabled, Kind, Sighting, Within};
-use crate::model::{Deed, LocalAccount};
+use crate::model::{CauseKind, ChangeKind, Deed, LocalAccount};
 use crate::plan::{ChangeView, Held, Plan, Taken};
 use crate::store::{
     AsOf, Commit, CommitError, HistoryFilter, MirrorPatch, Review, Since, SourceUpdate, Store, Turn,
@@ -209,7 +209,7 @@ fn who_was_provisioned_is_told_by_marks(store: &dyn Store) {
 
 fn held() -> Held {
     let change = ChangeView {
-        change: "user-deprovisioned".to_owned(),
+        change: ChangeKind::UserDeprovisioned,
         user: Some("u0".to_owned()),
         user_id: None,
         role: None,
@@ -217,7 +217,7 @@ fn held() -> Held {
         origin: None,
         old: None,
         new: None,
-        cause: Some("user-gone".to_owned()),
+        cause: Some(CauseKind::UserGone),
         why: None,
         reasons: Vec::new(),
     };
@@ -279,22 +279,26 @@ fn history_tells_the_newest_first_and_who_asked(store: &dyn Store) {
     renamed.people.get_mut(&0).unwrap().username = "ann".to_owned();
     commit(store, &plan(&world(2), &renamed, at(20)));
     let reader = store.reader().unwrap().unwrap();
-    let told = |filter: HistoryFilter| -> Vec<(u64, String, Option<String>)> {
+    let told = |filter: HistoryFilter| -> Vec<(u64, ChangeKind, Option<String>)> {
         let rows = reader.history(&filter).unwrap();
         rows.into_iter().map(|it| (it.generation, it.change.change, it.change.user)).collect()
     };
     let all = told(HistoryFilter::default());
     assert!(all.is_sorted_by(|a, b| a.0 >= b.0), "{all:?}");
-    let row = |generation, change: &str, user: &str| {
-        (generation, change.to_owned(), Some(user.to_owned()))
-    };
-    assert_eq!(all[0], row(3, "user-renamed", "ann"));
+    let row =
+        |generation, change: ChangeKind, user: &str| (generation, change, Some(user.to_owned()));
+    assert_eq!(all[0], row(3, ChangeKind::UserRenamed, "ann"));
     let of = |user: &str| HistoryFilter { user: Some(user.to_owned()), ..Default::default() };
     let (old, new) = (told(of("u0")), told(of("ann")));
     assert_eq!(old, new, "who had a name is found by it");
-    assert!(old.contains(&row(1, "grant-added", "u0")), "called as they were then: {old:?}");
+    assert!(
+        old.contains(&row(1, ChangeKind::GrantAdded, "u0")),
+        "called as they were then: {old:?}"
+    );
     let role = HistoryFilter { role: Some("ml".to_owned()), ..Default::default() };
-    assert!(told(role).iter().all(|it| it.1 == "grant-added" || it.1 == "role-added"));
+    assert!(
+        told(role).iter().all(|it| matches!(it.1, ChangeKind::GrantAdded | ChangeKind::RoleAdded))
+    );
     let late = HistoryFilter { since: Some(at(20)), ..Default::default() };
     assert_eq!(told(late).len(), 1);
     let two = HistoryFilter { limit: Some(2), ..Default::default() };

@@ -368,15 +368,15 @@ fn what_version_1_decided_stands_until_it_is_decided_anew() {
 /// So many removals that wait.
 fn held(id: &str, count: u32) -> Held {
     let change = |user: u32| ChangeView {
-        change: "grant-removed".to_owned(),
+        change: crate::model::ChangeKind::GrantRemoved,
         user: Some(format!("user-{user}")),
         user_id: Some(UserId::new(user)),
         role: Some("ml".to_owned()),
         token: None,
-        origin: Some("idp".to_owned()),
+        origin: Some(crate::model::Origin::Idp),
         old: None,
         new: None,
-        cause: Some("not-at-idp".to_owned()),
+        cause: Some(crate::model::CauseKind::NotAtIdp),
         why: Some("no source says so any more".to_owned()),
         reasons: Vec::new(),
     };

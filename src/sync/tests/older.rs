@@ -128,7 +128,8 @@ fn the_first_sync_over_an_older_store_changes_nobody_and_knows_things_by_their_i
         home.write("realm.json", &company.realm(&more));
         let outcome = home.sync();
         let plan = outcome.plan.unwrap();
-        let mut kinds: Vec<&str> = plan.changes.iter().map(crate::model::Change::kind).collect();
+        let mut kinds: Vec<&str> =
+            plan.changes.iter().map(|change| change.kind().as_str()).collect();
         kinds.sort_unstable();
         assert_eq!(
             kinds,
@@ -152,7 +153,7 @@ fn the_first_sync_over_an_older_store_changes_nobody_and_knows_things_by_their_i
         }
         home.write("realm.json", &realm);
         let plan = home.sync().plan.unwrap();
-        let of = |kind: &str| plan.changes.iter().filter(|it| it.kind() == kind).count();
+        let of = |kind: &str| plan.changes.iter().filter(|it| it.kind().as_str() == kind).count();
         assert_eq!((of("grant-reasons"), of("grant-removed")), (3, 3), "{:?}", plan.changes);
     }
 }

@@ -1,6 +1,10 @@
 //! What may happen to a state: one step, and why something is taken away.
 
-use super::{GrantKind, NewToken, Role, RoleIdx, SetIdx, SourceIdx, Text, Time, UserId};
+use super::words::words;
+use super::{
+    GrantKind, NewToken, Role, RoleIdx, SetIdx, SourceIdx, Text, Time, UserId, parse_rfc3339,
+    rfc3339,
+};
 
 /// Why something is taken away.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -46,21 +50,128 @@ impl Cause {
         }
     }
 
-    /// A stable word: `not-at-idp`, `role-gone`, `user-gone`, `replaced`, `expired`,
-    /// `idp-decides`, `not-everyone`, `new-secret`, `by-hand`.
+    /// Which of them it is, without what it says.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn kind(&self) -> CauseKind {
         match self {
-            Cause::NotAtIdp => "not-at-idp",
-            Cause::RoleGone => "role-gone",
-            Cause::UserGone { .. } => "user-gone",
-            Cause::Replaced => "replaced",
-            Cause::Expired => "expired",
-            Cause::IdpDecides => "idp-decides",
-            Cause::NotEveryone => "not-everyone",
-            Cause::NewSecret => "new-secret",
-            Cause::ByHand { .. } => "by-hand",
+            Cause::NotAtIdp => CauseKind::NotAtIdp,
+            Cause::RoleGone => CauseKind::RoleGone,
+            Cause::UserGone { .. } => CauseKind::UserGone,
+            Cause::Replaced => CauseKind::Replaced,
+            Cause::Expired => CauseKind::Expired,
+            Cause::IdpDecides => CauseKind::IdpDecides,
+            Cause::NotEveryone => CauseKind::NotEveryone,
+            Cause::NewSecret => CauseKind::NewSecret,
+            Cause::ByHand { .. } => CauseKind::ByHand,
         }
+    }
+
+    /// What it says beyond its kind, as history keeps it.
+    #[must_use]
+    pub fn note(&self) -> Option<String> {
+        match self {
+            Cause::UserGone { since } => Some(rfc3339(*since)),
+            Cause::ByHand { by } => Some(by.clone()),
+            Cause::NotAtIdp
+            | Cause::RoleGone
+            | Cause::Replaced
+            | Cause::Expired
+            | Cause::IdpDecides
+            | Cause::NotEveryone
+            | Cause::NewSecret => None,
+        }
+    }
+
+    /// The cause of this kind and [`Cause::note`]; `None`: no cause has such a note.
+    #[must_use]
+    pub fn of(kind: CauseKind, note: Option<&str>) -> Option<Self> {
+        Some(match kind {
+            CauseKind::NotAtIdp => Cause::NotAtIdp,
+            CauseKind::RoleGone => Cause::RoleGone,
+            CauseKind::UserGone => Cause::UserGone { since: parse_rfc3339(note?).ok()? },
+            CauseKind::Replaced => Cause::Replaced,
+            CauseKind::Expired => Cause::Expired,
+            CauseKind::IdpDecides => Cause::IdpDecides,
+            CauseKind::NotEveryone => Cause::NotEveryone,
+            CauseKind::NewSecret => Cause::NewSecret,
+            CauseKind::ByHand => Cause::ByHand { by: note?.to_owned() },
+        })
+    }
+}
+
+words! {
+    /// What a [`Cause`] is called.
+    pub enum CauseKind {
+        /// [`Cause::NotAtIdp`]
+        NotAtIdp = "not-at-idp",
+        /// [`Cause::RoleGone`]
+        RoleGone = "role-gone",
+        /// [`Cause::UserGone`]
+        UserGone = "user-gone",
+        /// [`Cause::Replaced`]
+        Replaced = "replaced",
+        /// [`Cause::Expired`]
+        Expired = "expired",
+        /// [`Cause::IdpDecides`]
+        IdpDecides = "idp-decides",
+        /// [`Cause::NotEveryone`]
+        NotEveryone = "not-everyone",
+        /// [`Cause::NewSecret`]
+        NewSecret = "new-secret",
+        /// [`Cause::ByHand`]
+        ByHand = "by-hand",
+    }
+}
+
+words! {
+    /// What a [`Change`] is called.
+    pub enum ChangeKind {
+        /// [`Change::RoleAdded`]
+        RoleAdded = "role-added",
+        /// [`Change::RoleChanged`]
+        RoleChanged = "role-changed",
+        /// [`Change::RoleRemoved`]
+        RoleRemoved = "role-removed",
+        /// [`Change::UserCreated`]
+        UserCreated = "user-created",
+        /// [`Change::UserRenamed`]
+        UserRenamed = "user-renamed",
+        /// [`Change::EmailChanged`]
+        EmailChanged = "email-changed",
+        /// [`Change::UserDisabled`]
+        UserDisabled = "user-disabled",
+        /// [`Change::UserEnabled`]
+        UserEnabled = "user-enabled",
+        /// [`Change::UserMissing`]
+        UserMissing = "user-missing",
+        /// [`Change::UserReturned`]
+        UserReturned = "user-returned",
+        /// [`Change::UserDeprovisioned`]
+        UserDeprovisioned = "user-deprovisioned",
+        /// [`Change::LinkAdded`]
+        LinkAdded = "link-added",
+        /// [`Change::LinkRemoved`]
+        LinkRemoved = "link-removed",
+        /// [`Change::LinkClaims`] with a name that the person does not have.
+        LinkRefused = "link-refused",
+        /// [`Change::LinkClaims`] with no such name any more.
+        LinkAccepted = "link-accepted",
+        /// [`Change::GrantAdded`]
+        GrantAdded = "grant-added",
+        /// [`Change::GrantReasons`]
+        GrantReasons = "grant-reasons",
+        /// [`Change::GrantRemoved`]
+        GrantRemoved = "grant-removed",
+        /// [`Change::CatalogChanged`]
+        CatalogChanged = "catalog-changed",
+        /// [`Change::WorkloadChanged`]
+        WorkloadChanged = "workload-changed",
+        /// [`Change::TokenAdded`]
+        TokenAdded = "token-added",
+        /// [`Change::TokenRemoved`]
+        TokenRemoved = "token-removed",
+        /// [`Change::TokenRoleLost`]
+        TokenRoleLost = "token-role-lost",
     }
 }
 
@@ -232,9 +343,87 @@ pub enum Change {
     WorkloadChanged,
 }
 
+impl Change {
+    /// What it is called.
+    #[must_use]
+    pub fn kind(&self) -> ChangeKind {
+        match self {
+            Change::RoleAdded { .. } => ChangeKind::RoleAdded,
+            Change::RoleChanged { .. } => ChangeKind::RoleChanged,
+            Change::RoleRemoved { .. } => ChangeKind::RoleRemoved,
+            Change::UserCreated { .. } => ChangeKind::UserCreated,
+            Change::UserRenamed { .. } => ChangeKind::UserRenamed,
+            Change::EmailChanged { .. } => ChangeKind::EmailChanged,
+            Change::UserDisabled { .. } => ChangeKind::UserDisabled,
+            Change::UserEnabled { .. } => ChangeKind::UserEnabled,
+            Change::UserMissing { .. } => ChangeKind::UserMissing,
+            Change::UserReturned { .. } => ChangeKind::UserReturned,
+            Change::UserDeprovisioned { .. } => ChangeKind::UserDeprovisioned,
+            Change::LinkAdded { .. } => ChangeKind::LinkAdded,
+            Change::LinkRemoved { .. } => ChangeKind::LinkRemoved,
+            Change::LinkClaims { claim: Some(_), .. } => ChangeKind::LinkRefused,
+            Change::LinkClaims { claim: None, .. } => ChangeKind::LinkAccepted,
+            Change::GrantAdded { .. } => ChangeKind::GrantAdded,
+            Change::GrantReasons { .. } => ChangeKind::GrantReasons,
+            Change::GrantRemoved { .. } => ChangeKind::GrantRemoved,
+            Change::CatalogChanged => ChangeKind::CatalogChanged,
+            Change::WorkloadChanged => ChangeKind::WorkloadChanged,
+            Change::TokenAdded { .. } => ChangeKind::TokenAdded,
+            Change::TokenRemoved { .. } => ChangeKind::TokenRemoved,
+            Change::TokenRoleLost { .. } => ChangeKind::TokenRoleLost,
+        }
+    }
+
+    /// Whom it speaks of, if of somebody.
+    #[must_use]
+    pub fn user(&self) -> Option<UserId> {
+        match self {
+            Change::UserCreated { user }
+            | Change::UserRenamed { user, .. }
+            | Change::EmailChanged { user, .. }
+            | Change::UserDisabled { user, .. }
+            | Change::UserEnabled { user }
+            | Change::UserMissing { user }
+            | Change::UserReturned { user }
+            | Change::UserDeprovisioned { user, .. }
+            | Change::LinkAdded { user, .. }
+            | Change::LinkRemoved { user, .. }
+            | Change::LinkClaims { user, .. }
+            | Change::GrantAdded { user, .. }
+            | Change::GrantReasons { user, .. }
+            | Change::GrantRemoved { user, .. }
+            | Change::TokenAdded { user, .. }
+            | Change::TokenRemoved { user, .. }
+            | Change::TokenRoleLost { user, .. } => Some(*user),
+            Change::RoleAdded { .. }
+            | Change::RoleChanged { .. }
+            | Change::RoleRemoved { .. }
+            | Change::CatalogChanged
+            | Change::WorkloadChanged => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Change;
+    use super::{Cause, CauseKind, Change};
+    use crate::model::Time;
+
+    #[test]
+    fn a_cause_is_read_as_it_was_kept_and_one_that_says_too_little_is_none() {
+        let since = Time::from_timestamp(1_700_000_000, 0).unwrap();
+        for kind in CauseKind::ALL {
+            let cause = match kind {
+                CauseKind::UserGone => Cause::UserGone { since },
+                CauseKind::ByHand => Cause::ByHand { by: "ann".to_owned() },
+                kind => Cause::of(*kind, None).unwrap(),
+            };
+            assert_eq!(cause.kind(), *kind);
+            assert_eq!(Cause::of(*kind, cause.note().as_deref()), Some(cause));
+        }
+        assert_eq!(Cause::of(CauseKind::UserGone, Some("long ago")), None);
+        assert_eq!(Cause::of(CauseKind::ByHand, None), None);
+    }
 
     /// A first sync of a million people with seven million memberships has nine million of them.
     #[test]

@@ -6,6 +6,7 @@ pub mod account;
 pub mod caller;
 pub mod change;
 pub mod diagnostic;
+mod diagnostic_code;
 pub mod encoding;
 pub mod external;
 pub mod fault;
@@ -18,11 +19,13 @@ pub mod store_config;
 pub mod texts;
 pub mod token;
 pub mod username;
+mod words;
 pub mod workload;
 
 pub use account::{Deed, Done, LastDeed, LocalAccount};
-pub use change::{Cause, Change};
-pub use diagnostic::{Diagnostic, DiagnosticCode, Severity, Subject};
+pub use change::{Cause, CauseKind, Change, ChangeKind};
+pub use diagnostic::{Diagnostic, Severity, Subject};
+pub use diagnostic_code::DiagnosticCode;
 pub use external::{ExternalRef, Kind, Reason, RefKind};
 pub use index::{
     Inconsistent, IndexVec, LocalIdx, ReasonIdx, RoleIdx, RoleListIdx, SetIdx, SourceIdx, TokenIdx,
@@ -32,7 +35,8 @@ pub use reason_book::ReasonBook;
 pub use role_map::RoleMap;
 pub use role_name::{RoleNameError, check_role_name};
 pub use state::{
-    Grant, GrantKind, Link, LocalGrant, Mode, Role, RoleSetId, Standing, State, Status, User,
+    Grant, GrantKind, Link, LocalGrant, Mode, Origin, Role, RoleSetId, Standing, State, Status,
+    User,
 };
 pub use store_config::StoreConfig;
 pub use texts::{Text, Texts};

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::words::words;
 use super::{
     Inconsistent, IndexVec, LocalIdx, ReasonBook, RoleIdx, SetIdx, SourceIdx, Text, Texts, Time,
     Tokens, TooMany, UserId, WorkloadIdentity,
@@ -199,6 +200,22 @@ impl GrantKind {
     #[must_use]
     pub fn is_idp(self) -> bool {
         matches!(self, GrantKind::Idp(_))
+    }
+
+    /// Who made it.
+    #[must_use]
+    pub fn origin(self) -> Origin {
+        if self.is_idp() { Origin::Idp } else { Origin::Local }
+    }
+}
+
+words! {
+    /// Who makes a grant.
+    pub enum Origin {
+        /// An identity provider, by a rule.
+        Idp = "idp",
+        /// Somebody here, by hand.
+        Local = "local",
     }
 }
 

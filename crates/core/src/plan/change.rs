@@ -3,18 +3,17 @@
 use super::encoding;
 use super::tables::{Tables, TokenSet};
 use crate::model::diagnostic::{Diagnostic, texts};
-use crate::model::{Change, Deed, LocalAccount, Reason, RoleIdx, RoleSetId, Time, UserId};
+use crate::model::{
+    CauseKind, Change, ChangeKind, Deed, LocalAccount, Origin, Reason, RoleIdx, RoleSetId, Time,
+    UserId,
+};
 
 /// One change in words, for people, programs, history and held plans. Fields that do not apply
 /// are absent.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct ChangeView {
-    /// `role-added`, `role-changed`, `role-removed`, `user-created`, `user-renamed`,
-    /// `email-changed`, `user-disabled`, `user-enabled`, `user-missing`, `user-returned`,
-    /// `user-deprovisioned`, `link-added`, `link-removed`, `link-refused`,
-    /// `link-accepted`, `grant-added`, `grant-reasons`, `grant-removed`, `catalog-changed`,
-    /// `workload-changed`, `token-added`, `token-removed`, `token-role-lost`.
-    pub change: String,
+    /// What it is called.
+    pub change: ChangeKind,
     /// The username (the new one, where it changed).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub user: Option<String>,
@@ -27,18 +26,18 @@ pub struct ChangeView {
     /// The user's access token, by name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub token: Option<String>,
-    /// `idp` or `local`.
+    /// Of a grant who made it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub origin: Option<String>,
+    pub origin: Option<Origin>,
     /// The old value, where one changed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub old: Option<String>,
     /// The new value, where one changed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub new: Option<String>,
-    /// [`crate::model::Cause::code`], for what is taken away.
+    /// For what is taken away.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub cause: Option<String>,
+    pub cause: Option<CauseKind>,
     /// Why, in a sentence: for a grant the shortest way it came.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub why: Option<String>,
@@ -215,7 +214,7 @@ pub struct Records {
 impl std::fmt::Display for ChangeView {
     /// One line without colour: `grant-removed alice osmo-user (idp): no source says so any more`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.change)?;
+        f.write_str(self.change.as_str())?;
         for part in [&self.user, &self.token, &self.role].into_iter().flatten() {
             write!(f, " {part}")?;
         }

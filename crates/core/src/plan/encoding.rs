@@ -8,7 +8,7 @@
 use sha2::{Digest, Sha256};
 
 use super::change::ChangeView;
-use crate::model::{ExternalRef, Reason, Role};
+use crate::model::{CauseKind, ExternalRef, Origin, Reason, Role};
 use crate::policy::Policy;
 
 /// How many hex digits of a digest an id or a definition shows.
@@ -41,11 +41,19 @@ pub(super) fn key(change: &ChangeView) -> String {
         reasons: _,
     } = change;
     let id = user_id.map(|id| id.to_string());
-    let fields = [user, &id, role, origin, old, new, cause];
-    let mut key = change.clone();
+    let fields = [
+        user.as_deref(),
+        id.as_deref(),
+        role.as_deref(),
+        origin.map(Origin::as_str),
+        old.as_deref(),
+        new.as_deref(),
+        cause.map(CauseKind::as_str),
+    ];
+    let mut key = change.as_str().to_owned();
     for field in fields {
         key.push('\t');
-        key.push_str(field.as_deref().unwrap_or_default());
+        key.push_str(field.unwrap_or_default());
     }
     // Only those of tokens name one: the keys of all others are what they were before there were any.
     if let Some(token) = token {

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::change::{ChangeView, Plan};
 use super::tables::TablesRef;
-use super::view::{because, by_way, view, way};
+use super::view::{because, by_way, came, view, way, ways_told};
 use crate::model::{
-    Cause, Change, GrantKind, IndexVec, Reason, ReasonBook, ReasonIdx, RoleIdx, SetIdx, Status,
-    UserId,
+    Cause, CauseKind, Change, ChangeKind, GrantKind, IndexVec, Origin, Reason, ReasonBook,
+    ReasonIdx, RoleIdx, SetIdx, Status, UserId,
 };
 
 /// Changes of one kind that have one cause in common.
@@ -15,8 +15,8 @@ use crate::model::{
 pub struct Gist {
     /// The role that is gained or lost; for a change of a role itself none.
     pub role: Option<String>,
-    /// `idp` or `local`, of a grant.
-    pub origin: Option<String>,
+    /// Of a grant who made it.
+    pub origin: Option<Origin>,
     /// What they have in common: the rule and its source, or why; empty where there is no more to
     /// say than what changes.
     pub cause: String,
@@ -40,19 +40,19 @@ pub enum Changes<'a> {
 impl<'a> Changes<'a> {
     /// How many of each kind: see [`ChangeView::change`].
     #[must_use]
-    pub fn counts(self) -> HashMap<&'a str, usize> {
+    pub fn counts(self) -> HashMap<ChangeKind, usize> {
         let mut counts = HashMap::new();
         let mut count = |kind| *counts.entry(kind).or_default() += 1;
         match self {
             Changes::Planned(plan) => plan.changes.iter().for_each(|c| count(c.kind())),
-            Changes::Worded(changes) => changes.iter().for_each(|c| count(c.change.as_str())),
+            Changes::Worded(changes) => changes.iter().for_each(|c| count(c.change)),
         }
         counts
     }
 
     /// Those of `kind` in words, in no order.
     #[must_use]
-    pub fn of(self, kind: &str) -> Vec<ChangeView> {
+    pub fn of(self, kind: ChangeKind) -> Vec<ChangeView> {
         match self {
             Changes::Planned(plan) => {
                 let mine = plan.changes.iter().filter(|change| change.kind() == kind);
@@ -66,14 +66,14 @@ impl<'a> Changes<'a> {
 
     /// Those of `kind` by what causes them, by role and cause; of each the first `names`.
     #[must_use]
-    pub fn gist(self, kind: &str, names: usize) -> Vec<Gist> {
+    pub fn gist(self, kind: ChangeKind, names: usize) -> Vec<Gist> {
         let mut groups = Groups { names, groups: BTreeMap::new() };
         match self {
             Changes::Planned(plan) => {
                 let names_of = TablesRef::from(plan);
                 // Counted by numbers first: millions of changes have few causes.
                 let ranks = Ranks::of(names_of.reasons);
-                let mut counted: hashbrown::HashMap<Cheap<'_>, Tally<'_, &str>> =
+                let mut counted: hashbrown::HashMap<Cheap, Tally<'_, &str>> =
                     hashbrown::HashMap::new();
                 let mut created: HashMap<Option<&str>, Names<&str>> = HashMap::new();
                 for change in plan.changes.iter().filter(|change| change.kind() == kind) {
@@ -98,25 +98,23 @@ impl<'a> Changes<'a> {
                         }
                     };
                     let (role, reason, cause) = key;
-                    let key = (role, reason, cause.map_or("", Cause::code));
+                    let key = (role, reason, cause.map(Cause::kind));
                     let tally = counted.entry(key).or_insert_with(|| (cause, Names::default()));
                     tally.1.add(name(names_of, *user), 1, names);
                 }
                 for (by, tally) in created {
                     let cause = by.map_or_else(String::new, |by| format!("disabled in `{by}`"));
-                    groups.at((None, "", &cause)).names.take(tally, names);
+                    groups.at((None, None, &cause)).names.take(tally, names);
                 }
                 for ((role, reason, _), (cause, tally)) in counted {
                     let (by, way) = through(names_of, reason);
                     let cause = match cause {
                         None => by,
-                        Some(cause @ Cause::NotAtIdp) => {
-                            format!("{}; it came {by}", because(cause))
-                        }
+                        Some(cause @ Cause::NotAtIdp) => came(&because(cause), &by),
                         Some(cause) => common(cause),
                     };
                     let role = names_of.role(role).map(|role| role.name.as_str());
-                    let group = groups.at((role, "idp", &cause));
+                    let group = groups.at((role, Some(Origin::Idp), &cause));
                     group.count(&way, tally.count);
                     group.names.take(tally, names);
                 }
@@ -135,9 +133,6 @@ fn name(names: TablesRef<'_>, user: UserId) -> &str {
 
 /// [`Cause::UserGone`] without the time.
 const GONE: &str = "gone from every source for too long";
-
-/// What stands in a sentence before the way by which something had come: see [`view`].
-const CAME_THROUGH: &str = "; it came through ";
 
 /// A cause without what differs from one person to the next.
 fn common(cause: &Cause) -> String {
@@ -183,8 +178,8 @@ impl<'a> Ranks<'a> {
     }
 }
 
-/// Role, first reason, and the cause's word.
-type Cheap<'a> = (RoleIdx, Option<ReasonIdx>, &'a str);
+/// Role, first reason, and the kind of cause.
+type Cheap = (RoleIdx, Option<ReasonIdx>, Option<CauseKind>);
 
 /// One of the causes, and whom it concerns.
 type Tally<'a, T> = (Option<&'a Cause>, Names<T>);
@@ -226,7 +221,7 @@ impl Names<String> {
 }
 
 /// Role, origin, cause.
-type Key = (Option<String>, String, String);
+type Key = (Option<String>, Option<Origin>, String);
 
 #[derive(Default)]
 struct Group {
@@ -248,8 +243,8 @@ struct Groups {
 }
 
 impl Groups {
-    fn at(&mut self, (role, origin, cause): (Option<&str>, &str, &str)) -> &mut Group {
-        let key = (role.map(str::to_owned), origin.to_owned(), cause.to_owned());
+    fn at(&mut self, (role, origin, cause): (Option<&str>, Option<Origin>, &str)) -> &mut Group {
+        let key = (role.map(str::to_owned), origin, cause.to_owned());
         self.groups.entry(key).or_default()
     }
 
@@ -259,23 +254,28 @@ impl Groups {
         if let Some(token) = &view.token {
             name = format!("{name}/{token}");
         }
-        let mut cause = view.why.clone().unwrap_or_default();
-        if let ("user-renamed" | "email-changed", Some(old), Some(new)) =
-            (view.change.as_str(), &view.old, &view.new)
+        let absent = because(&Cause::NotAtIdp);
+        let (mut cause, mut way) = (view.why.as_deref().unwrap_or_default(), "");
+        if let (ChangeKind::UserRenamed | ChangeKind::EmailChanged, Some(old), Some(new)) =
+            (view.change, &view.old, &view.new)
         {
-            let who = if view.change == "user-renamed" { "" } else { name.as_str() };
+            let who = if view.change == ChangeKind::UserRenamed { "" } else { name.as_str() };
             name = format!("{who} {old} → {new}").trim().to_owned();
-            cause.clear();
+            cause = "";
         }
-        if view.cause.as_deref() == Some("user-gone") {
-            cause = GONE.to_owned();
+        match (view.cause, view.origin) {
+            (Some(CauseKind::UserGone), _) => cause = GONE,
+            // The way differs from one to the next.
+            (Some(CauseKind::NotAtIdp), Some(Origin::Idp)) => {
+                way = ways_told(cause);
+                cause = &absent;
+            }
+            _ => {}
         }
-        // Of a held loss the sentence has the way, which differs from one to the next.
-        let (cause, way) = cause.split_once(CAME_THROUGH).unwrap_or((cause.as_str(), ""));
         let of_role = view.origin.is_some() || view.token.is_some();
         let role = if of_role { view.role.as_deref() } else { None };
         let names = self.names;
-        let group = self.at((role, view.origin.as_deref().unwrap_or_default(), cause));
+        let group = self.at((role, view.origin, cause));
         group.count(way, 1);
         group.names.add(name, 1, names);
     }
@@ -286,7 +286,7 @@ impl Groups {
             ways.sort_by(|(a, many), (b, more)| more.cmp(many).then(a.cmp(b)));
             Gist {
                 role,
-                origin: Some(origin).filter(|origin| !origin.is_empty()),
+                origin,
                 cause,
                 count: group.names.count,
                 ways,

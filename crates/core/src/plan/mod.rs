@@ -10,6 +10,7 @@ mod apply;
 mod by_hand;
 mod change;
 mod decisions;
+mod difference;
 pub mod effective;
 mod encoding;
 mod gist;
@@ -27,6 +28,7 @@ pub use apply::apply;
 pub use by_hand::{ByHand, by_hand};
 pub use change::{ChangeView, Held, HeldHead, Plan, ReasonView, Records, Summary};
 pub use decisions::{Decided, Decider, Whose};
+pub use difference::RoleDifference;
 pub use gist::{Changes, Gist};
 pub use guard::{Guard, Others, Taken};
 pub use import::{Brought, import, long_lived};
@@ -35,6 +37,6 @@ pub use not_planned::NotPlanned;
 pub use reach::{Reached, Widened};
 pub use tables::{RoleSets, Tables, TablesRef, TokenSet};
 pub use view::{
-    LOCAL_NOT_AT_IDP, and_more, because, by_way, claims, outgrown, reason, reason_views, reasons,
-    shortest, sorted, token_story, view,
+    and_more, because, by_way, came, claims, disabled_by, lost, outgrown, reason, reason_views,
+    reasons, shortest, sorted, token_story, view,
 };

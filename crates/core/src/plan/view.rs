@@ -1,10 +1,12 @@
 //! Changes in words.
 
 use crate::model::{
-    Cause, Change, GrantKind, Mode, NewToken, Reason, RoleIdx, Status, Text, UserId, rfc3339,
+    Cause, Change, GrantKind, Mode, NewToken, Origin, Reason, RoleIdx, Status, Text, UserId,
+    rfc3339,
 };
 
 use super::change::{ChangeView, ReasonView};
+use super::difference::RoleDifference;
 use super::encoding::definition;
 use super::tables::TablesRef;
 
@@ -13,7 +15,7 @@ use super::tables::TablesRef;
 pub fn view<'a>(change: &Change, names: impl Into<TablesRef<'a>>) -> ChangeView {
     let names: TablesRef<'a> = names.into();
     let mut view = ChangeView {
-        change: change.kind().to_owned(),
+        change: change.kind(),
         user: None,
         user_id: None,
         role: None,
@@ -48,11 +50,11 @@ pub fn view<'a>(change: &Change, names: impl Into<TablesRef<'a>>) -> ChangeView 
             role(&mut view, *index);
             let new = names.role(*index);
             view.new = new.map(definition);
-            view.why = new.map(|new| difference(old, new));
+            view.why = new.map(|new| RoleDifference::of(old, new).planned());
         }
         Change::RoleRemoved { role: index } => {
             role(&mut view, *index);
-            view.cause = Some(Cause::RoleGone.code().to_owned());
+            view.cause = Some(Cause::RoleGone.kind());
             view.why = Some(because(&Cause::RoleGone));
         }
         Change::UserCreated { user: id } => {
@@ -74,7 +76,7 @@ pub fn view<'a>(change: &Change, names: impl Into<TablesRef<'a>>) -> ChangeView 
         }
         Change::UserDisabled { user: id, by, .. } => {
             user(&mut view, *id);
-            view.why = Some(format!("`{by}` says that the account is disabled"));
+            view.why = Some(disabled_by(by));
         }
         Change::UserEnabled { user: id }
         | Change::UserReturned { user: id }
@@ -86,7 +88,7 @@ pub fn view<'a>(change: &Change, names: impl Into<TablesRef<'a>>) -> ChangeView 
         }
         Change::UserDeprovisioned { user: id, cause } => {
             user(&mut view, *id);
-            view.cause = Some(cause.code().to_owned());
+            view.cause = Some(cause.kind());
             view.why = Some(because(cause));
         }
         Change::LinkAdded { user: id, source, ext } => {
@@ -108,14 +110,14 @@ pub fn view<'a>(change: &Change, names: impl Into<TablesRef<'a>>) -> ChangeView 
         Change::GrantAdded { user: id, role: index, kind } => {
             user(&mut view, *id);
             role(&mut view, *index);
-            view.origin = Some(origin(*kind).to_owned());
+            view.origin = Some(kind.origin());
             view.why = Some(reasons(names, *kind));
             view.reasons = reason_views(all_reasons(names, *kind));
         }
         Change::GrantReasons { user: id, role: index, old, new } => {
             user(&mut view, *id);
             role(&mut view, *index);
-            view.origin = Some("idp".to_owned());
+            view.origin = Some(Origin::Idp);
             view.old = Some(reasons(names, GrantKind::Idp(*old)));
             view.new = Some(reasons(names, GrantKind::Idp(*new)));
             view.reasons = reason_views(all_reasons(names, GrantKind::Idp(*new)));
@@ -123,16 +125,13 @@ pub fn view<'a>(change: &Change, names: impl Into<TablesRef<'a>>) -> ChangeView 
         Change::GrantRemoved { user: id, role: index, kind, cause } => {
             user(&mut view, *id);
             role(&mut view, *index);
-            view.origin = Some(origin(*kind).to_owned());
-            view.cause = Some(cause.code().to_owned());
+            view.origin = Some(kind.origin());
+            view.cause = Some(cause.kind());
             view.reasons = reason_views(all_reasons(names, *kind));
+            let why = lost(cause, kind.origin());
             view.why = Some(match (cause, kind) {
-                (Cause::NotAtIdp, GrantKind::Idp(_)) => {
-                    format!("{}; it came {}", because(cause), reasons(names, *kind))
-                }
-                // Only force takes a local grant for it, and no source ever said so of that one.
-                (Cause::NotAtIdp, GrantKind::Local(_)) => LOCAL_NOT_AT_IDP.to_owned(),
-                _ => because(cause),
+                (Cause::NotAtIdp, GrantKind::Idp(_)) => came(&why, &reasons(names, *kind)),
+                _ => why,
             });
         }
         Change::TokenAdded { user: id, token } => {
@@ -143,14 +142,14 @@ pub fn view<'a>(change: &Change, names: impl Into<TablesRef<'a>>) -> ChangeView 
         Change::TokenRemoved { user: id, name, cause } => {
             user(&mut view, *id);
             view.token = Some(names.token_names.get(*name).to_owned());
-            view.cause = Some(cause.code().to_owned());
+            view.cause = Some(cause.kind());
             view.why = Some(because(cause));
         }
         Change::TokenRoleLost { user: id, name, role: index, cause } => {
             user(&mut view, *id);
             role(&mut view, *index);
             view.token = Some(names.token_names.get(*name).to_owned());
-            view.cause = Some(cause.code().to_owned());
+            view.cause = Some(cause.kind());
             view.why = Some(because(cause));
         }
         Change::CatalogChanged => {
@@ -178,75 +177,35 @@ pub fn claims(source: &str, claim: Option<&str>) -> String {
     }
 }
 
-impl Change {
-    /// The stable word for it: see [`ChangeView::change`].
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Change::RoleAdded { .. } => "role-added",
-            Change::RoleChanged { .. } => "role-changed",
-            Change::RoleRemoved { .. } => "role-removed",
-            Change::UserCreated { .. } => "user-created",
-            Change::UserRenamed { .. } => "user-renamed",
-            Change::EmailChanged { .. } => "email-changed",
-            Change::UserDisabled { .. } => "user-disabled",
-            Change::UserEnabled { .. } => "user-enabled",
-            Change::UserMissing { .. } => "user-missing",
-            Change::UserReturned { .. } => "user-returned",
-            Change::UserDeprovisioned { .. } => "user-deprovisioned",
-            Change::LinkAdded { .. } => "link-added",
-            Change::LinkRemoved { .. } => "link-removed",
-            Change::LinkClaims { claim: Some(_), .. } => "link-refused",
-            Change::LinkClaims { claim: None, .. } => "link-accepted",
-            Change::GrantAdded { .. } => "grant-added",
-            Change::GrantReasons { .. } => "grant-reasons",
-            Change::GrantRemoved { .. } => "grant-removed",
-            Change::CatalogChanged => "catalog-changed",
-            Change::WorkloadChanged => "workload-changed",
-            Change::TokenAdded { .. } => "token-added",
-            Change::TokenRemoved { .. } => "token-removed",
-            Change::TokenRoleLost { .. } => "token-role-lost",
+/// Why a grant goes, as a sentence.
+#[must_use]
+pub fn lost(cause: &Cause, origin: Origin) -> String {
+    match (cause, origin) {
+        // Only force takes a local grant for it, and no source ever said so of that one.
+        (Cause::NotAtIdp, Origin::Local) => {
+            "mode force: the IdP decides alone, and gives no such role".to_owned()
         }
+        _ => because(cause),
     }
 }
 
-impl Change {
-    /// Whom it speaks of, if of somebody.
-    #[must_use]
-    pub fn user(&self) -> Option<UserId> {
-        match self {
-            Change::UserCreated { user }
-            | Change::UserRenamed { user, .. }
-            | Change::EmailChanged { user, .. }
-            | Change::UserDisabled { user, .. }
-            | Change::UserEnabled { user }
-            | Change::UserMissing { user }
-            | Change::UserReturned { user }
-            | Change::UserDeprovisioned { user, .. }
-            | Change::LinkAdded { user, .. }
-            | Change::LinkRemoved { user, .. }
-            | Change::LinkClaims { user, .. }
-            | Change::GrantAdded { user, .. }
-            | Change::GrantReasons { user, .. }
-            | Change::GrantRemoved { user, .. }
-            | Change::TokenAdded { user, .. }
-            | Change::TokenRemoved { user, .. }
-            | Change::TokenRoleLost { user, .. } => Some(*user),
-            Change::RoleAdded { .. }
-            | Change::RoleChanged { .. }
-            | Change::RoleRemoved { .. }
-            | Change::CatalogChanged
-            | Change::WorkloadChanged => None,
-        }
-    }
+/// Why an idp grant goes, and by which ways it had come.
+#[must_use]
+pub fn came(why: &str, ways: &str) -> String {
+    format!("{why}; it came {ways}")
 }
 
-fn origin(kind: GrantKind) -> &'static str {
-    if kind.is_idp() { "idp" } else { "local" }
+/// The ways of which `why`, the sentence for [`Cause::NotAtIdp`], tells: a held change is kept with the
+/// sentence and without its reasons, of which a plan of a million changes has too many.
+pub(super) fn ways_told(why: &str) -> &str {
+    why.strip_prefix(&came(&because(&Cause::NotAtIdp), THROUGH)).unwrap_or_default()
 }
 
-/// Why a local grant goes that no source backs.
-pub const LOCAL_NOT_AT_IDP: &str = "mode force: the IdP decides alone, and gives no such role";
+/// What it means that `source` says that somebody is disabled.
+#[must_use]
+pub fn disabled_by(source: &str) -> String {
+    format!("`{source}` says that the account is disabled")
+}
 
 /// Why a link goes, as a sentence.
 #[must_use]
@@ -349,10 +308,13 @@ pub fn reasons<'a>(names: impl Into<TablesRef<'a>>, kind: GrantKind) -> String {
     }
 }
 
+/// How a reason begins.
+pub(super) const THROUGH: &str = "through ";
+
 /// One reason as a phrase: ``through group `/Eng/ML` → role … (source, rule)``.
 #[must_use]
 pub fn reason(reason: &Reason) -> String {
-    format!("through {} ({}, {})", way(reason), reason.source, reason.rule)
+    format!("{THROUGH}{} ({}, {})", way(reason), reason.source, reason.rule)
 }
 
 /// The path of a reason as a phrase.
@@ -360,26 +322,4 @@ pub fn reason(reason: &Reason) -> String {
 pub fn way(reason: &Reason) -> String {
     let steps: Vec<String> = reason.path.iter().map(ToString::to_string).collect();
     steps.join(" → ")
-}
-
-fn difference(old: &crate::model::Role, new: &crate::model::Role) -> String {
-    // Taken apart, so that a new field has to be thought of here.
-    let crate::model::Role { name: _, description, everyone, mode, template, policies } = old;
-    let mut parts = Vec::new();
-    if *policies != new.policies {
-        parts.push("policies".to_owned());
-    }
-    if *mode != new.mode {
-        parts.push(format!("mode {mode} → {}", new.mode));
-    }
-    if *everyone != new.everyone {
-        parts.push(format!("everyone {everyone} → {}", new.everyone));
-    }
-    if *description != new.description {
-        parts.push("description".to_owned());
-    }
-    if *template != new.template {
-        parts.push("template".to_owned());
-    }
-    parts.join(", ")
 }
