@@ -43,8 +43,8 @@ pub fn read_ldif_at(
     let bytes = std::fs::read(path).map_err(|error| {
         SourceError::fatal(format!("cannot read `{}`: {error}", path.display()))
     })?;
-    let bytes =
-        encoding::utf8(bytes).map_err(|why| SourceError::fatal(located(path, &whole(why))))?;
+    let bytes = encoding::utf8(bytes)
+        .map_err(|why| SourceError::fatal(located(path, &whole(why.to_string()))))?;
     let (assembler, verdict) = read_bytes(&bytes, config, interest, now)
         .map_err(|why| SourceError::fatal(located(path, &why)))?;
     // The bytes are half of what this needs, and what follows needs as much again.
@@ -67,7 +67,7 @@ fn read_bytes(
 ) -> Result<(Assembler, Verdict), Fault> {
     let groups = config.groups.as_ref();
     let shape = Shape::new(&config.users, groups, interest.attributes(), Dialect::FILE, now)
-        .map_err(whole)?;
+        .map_err(|why| whole(why.to_string()))?;
     let choice = Choice::new(config, &shape)?;
     let mut verdict = Verdict::default();
     let mut assembler = Assembler::new(shape);

@@ -112,7 +112,7 @@ impl Connector {
         let with_tls = config.urls.iter().any(|server| server.with_tls(config.start_tls));
         let by_dns = config.urls.iter().any(|server| matches!(server, Server::Of(_)));
         let tls = match with_tls || (by_dns && config.ca_file.is_some()) {
-            true => Some(trust().map_err(fatal)?),
+            true => Some(trust().map_err(|why| fatal(why.to_string()))?),
             // A record of DNS may name a port where TLS alone is spoken.
             false if by_dns => trust().ok(),
             false => None,
@@ -251,7 +251,7 @@ impl Connector {
                     let stream = stream.into_std().map_err(io)?;
                     let _ = url.to_mut().set_host(Some("address.invalid"));
                     let config = tls.by_address(address);
-                    let config = config.map_err(|why| Fault::local(why, false))?;
+                    let config = config.map_err(|why| Fault::local(why.to_string(), false))?;
                     settings.set_std_stream(StdStream::Tcp(stream)).set_config(config)
                 }
             };

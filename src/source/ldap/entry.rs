@@ -233,30 +233,28 @@ impl Entry {
     /// Takes a search result entry apart.
     ///
     /// # Errors
-    /// It is not one (RFC 4511, section 4.5.2), or its DN is not UTF-8; the message says which.
-    pub fn from_wire(tag: StructureTag) -> Result<Self, String> {
-        const SHAPE: &str = "an answer is not a search result entry";
+    /// It is not one (RFC 4511, section 4.5.2), or one of its names is not UTF-8.
+    pub fn from_wire(tag: StructureTag) -> Result<Self, NoEntry> {
+        const SHAPE: NoEntry = NoEntry::Shape;
         if tag.id != 4 {
-            return Err(SHAPE.to_owned());
+            return Err(SHAPE);
         }
         let mut parts = constructed(tag).ok_or(SHAPE)?.into_iter();
         let dn = parts.next().and_then(primitive).ok_or(SHAPE)?;
-        let dn = String::from_utf8(dn)
-            .map_err(|error| format!("the DN of an entry is not UTF-8: `{}`", lossy(&error)))?;
+        let dn = String::from_utf8(dn).map_err(|error| NoEntry::Dn(error.into_bytes()))?;
         let list = parts.next().and_then(constructed).ok_or(SHAPE)?;
         let mut entry =
             Entry { dn, ranged: Vec::new(), attributes: Vec::with_capacity(list.len()) };
         for attribute in list {
             let mut parts = constructed(attribute).ok_or(SHAPE)?.into_iter();
             let name = parts.next().and_then(primitive).ok_or(SHAPE)?;
-            let name = String::from_utf8(name).map_err(|error| {
-                format!("an attribute's name is not UTF-8: `{}`", lossy(&error))
-            })?;
+            let name =
+                String::from_utf8(name).map_err(|error| NoEntry::Name(error.into_bytes()))?;
             let values = parts.next().and_then(constructed).ok_or(SHAPE)?;
             let count = values.len();
             let values: Vec<Vec<u8>> = values.into_iter().filter_map(primitive).collect();
             if values.len() != count {
-                return Err(SHAPE.to_owned());
+                return Err(SHAPE);
             }
             entry.add(&name, values);
         }
@@ -293,8 +291,18 @@ pub(crate) fn primitive(tag: StructureTag) -> Option<Vec<u8>> {
     }
 }
 
-fn lossy(error: &std::string::FromUtf8Error) -> String {
-    String::from_utf8_lossy(error.as_bytes()).escape_debug().to_string()
+/// Why an answer cannot be taken for an entry.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NoEntry {
+    /// It is built otherwise.
+    #[error("an answer is not a search result entry")]
+    Shape,
+    /// Its DN.
+    #[error("the DN of an entry is not UTF-8: `{}`", String::from_utf8_lossy(.0).escape_debug())]
+    Dn(Vec<u8>),
+    /// What one of its attributes is called.
+    #[error("an attribute's name is not UTF-8: `{}`", String::from_utf8_lossy(.0).escape_debug())]
+    Name(Vec<u8>),
 }
 
 #[cfg(test)]
@@ -317,7 +325,7 @@ mod tests {
             (tag(4, PL::C(vec![text(b"cn=\xff"), tag(16, PL::C(vec![]))])), "not UTF-8"),
             (tag(4, PL::C(vec![text(b"cn=a"), tag(16, PL::C(vec![text(b"x")]))])), "not a search"),
         ] {
-            assert!(Entry::from_wire(bad).unwrap_err().contains(why), "{why}");
+            assert!(Entry::from_wire(bad).unwrap_err().to_string().contains(why), "{why}");
         }
         let good = tag(4, PL::C(vec![text(b"cn=a"), tag(16, PL::C(vec![]))]));
         assert_eq!(Entry::from_wire(good).unwrap().dn, "cn=a");

@@ -31,6 +31,13 @@ enum Rule {
     AnyBit,
 }
 
+/// What stands there asks for a matching rule that only a server knows.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "the matching rule in `{0}` is not one that can be followed here: only a server evaluates it"
+)]
+pub struct RuleUnknown(String);
+
 /// By name in lower case and by OID (RFC 4517, section 4.2; MS-ADTS, section 3.1.1.3.4.4).
 const RULES: &[(&str, Rule)] = &[
     ("caseignorematch", Rule::IgnoringCase),
@@ -59,7 +66,7 @@ impl Extensible {
     ///
     /// # Errors
     /// The rule is not one that can be followed here.
-    pub fn new(of: Description, how: &str, value: Vec<u8>) -> Result<Self, String> {
+    pub fn new(of: Description, how: &str, value: Vec<u8>) -> Result<Self, RuleUnknown> {
         let mut parts: Vec<String> = how.split(':').skip(1).map(str::to_ascii_lowercase).collect();
         let in_dn = parts.first().is_some_and(|part| part == "dn");
         if in_dn {
@@ -70,13 +77,7 @@ impl Extensible {
             [rule] => RULES.iter().find(|(name, _)| name == rule).map(|(_, rule)| *rule),
             _ => None,
         };
-        let rule = rule.ok_or_else(|| {
-            format!(
-                "the matching rule in `{}{how}:=` is not one that can be followed here: only a \
-                 server evaluates it",
-                of.name
-            )
-        })?;
+        let rule = rule.ok_or_else(|| RuleUnknown(format!("{}{how}:=", of.name)))?;
         Ok(Extensible { of, in_dn, rule, value })
     }
 

@@ -3,8 +3,10 @@
 //! A live server evaluates the filter itself; this is for an LDIF, and for telling a bad filter
 //! when the configuration is read rather than when the server is asked.
 
+use std::fmt;
+
 use super::entry::Entry;
-use super::extensible::Extensible;
+use super::extensible::{Extensible, RuleUnknown};
 use super::options::Description;
 use super::schema::Schema;
 use crate::directory::{dn, value};
@@ -46,7 +48,41 @@ pub enum Test {
 #[error("`{}` is not a search filter: {why}", filter.escape_debug())]
 pub struct FilterError {
     filter: String,
-    why: String,
+    why: FilterFault,
+}
+
+/// What is wrong with a filter, and where.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+enum FilterFault {
+    #[error("it nests more than {} deep", DEPTH)]
+    TooDeep,
+    #[error("{what} is missing at {at}")]
+    Missing { what: &'static str, at: Place },
+    #[error("`{name}` is not an attribute, at {at}")]
+    NoAttribute { name: String, at: Place },
+    #[error("a `*` stands in the value of `{of}`")]
+    Star { of: String },
+    #[error("two `*` in a row in the value of `{of}`")]
+    Stars { of: String },
+    #[error("a backslash in `{}` is not followed by two hex digits", .0.escape_debug())]
+    Escape(String),
+    #[error("`{}` follows its end", .0.escape_debug())]
+    Trailing(String),
+    #[error(transparent)]
+    Rule(#[from] RuleUnknown),
+}
+
+/// A place in a filter: the beginning of what stands there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Place(String);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_str() {
+            "" => f.write_str("its end"),
+            text => write!(f, "`{}`", text.escape_debug()),
+        }
+    }
 }
 
 /// How deep filters may nest. Keeps a hostile file from overflowing the stack.
@@ -64,7 +100,7 @@ impl Filter {
         let filter = if trimmed.starts_with('(') { parser.filter(0) } else { parser.item() };
         let filter = filter.and_then(|filter| match parser.rest() {
             "" => Ok(filter),
-            rest => Err(format!("`{}` follows its end", rest.escape_debug())),
+            rest => Err(FilterFault::Trailing(rest.to_owned())),
         });
         filter.map_err(|why| FilterError { filter: text.to_owned(), why })
     }
@@ -208,12 +244,12 @@ impl<'a> Parser<'a> {
         found
     }
 
-    fn filter(&mut self, depth: usize) -> Result<Filter, String> {
+    fn filter(&mut self, depth: usize) -> Result<Filter, FilterFault> {
         if depth > DEPTH {
-            return Err(format!("it nests more than {DEPTH} deep"));
+            return Err(FilterFault::TooDeep);
         }
         if !self.eat("(") {
-            return Err(format!("a `(` is missing at {}", self.place()));
+            return Err(self.missing("a `(`"));
         }
         let filter = if self.eat("&") {
             Filter::And(self.list(depth)?)
@@ -225,12 +261,12 @@ impl<'a> Parser<'a> {
             self.item()?
         };
         if !self.eat(")") {
-            return Err(format!("a `)` is missing at {}", self.place()));
+            return Err(self.missing("a `)`"));
         }
         Ok(filter)
     }
 
-    fn list(&mut self, depth: usize) -> Result<Vec<Filter>, String> {
+    fn list(&mut self, depth: usize) -> Result<Vec<Filter>, FilterFault> {
         let mut filters = Vec::new();
         while self.rest().starts_with('(') {
             filters.push(self.filter(depth.saturating_add(1))?);
@@ -238,36 +274,37 @@ impl<'a> Parser<'a> {
         Ok(filters)
     }
 
-    fn place(&self) -> String {
-        match self.rest() {
-            "" => "its end".to_owned(),
-            rest => format!("`{}`", rest.chars().take(20).collect::<String>().escape_debug()),
-        }
+    fn place(&self) -> Place {
+        Place(self.rest().chars().take(20).collect())
     }
 
-    fn item(&mut self) -> Result<Filter, String> {
-        let start = self.place();
+    fn missing(&self, what: &'static str) -> FilterFault {
+        FilterFault::Missing { what, at: self.place() }
+    }
+
+    fn item(&mut self) -> Result<Filter, FilterFault> {
+        let at = self.place();
         let rest = self.rest();
         let is_name = |c: char| c.is_ascii_alphanumeric() || ".-;_".contains(c);
         let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
         let name = rest.get(..end).unwrap_or("");
         if name.is_empty() {
-            return Err(format!("an attribute is missing at {start}"));
+            return Err(FilterFault::Missing { what: "an attribute", at });
         }
         if !is_description(name) {
-            return Err(format!("`{name}` is not an attribute, at {start}"));
+            return Err(FilterFault::NoAttribute { name: name.to_owned(), at });
         }
         let of = Description::new(name);
         self.at = self.at.saturating_add(end);
         if self.rest().starts_with(':') {
             let rest = self.rest();
             let Some((how, _)) = rest.split_once(":=") else {
-                return Err(format!("an operator is missing at {}", self.place()));
+                return Err(self.missing("an operator"));
             };
             self.at = self.at.saturating_add(how.len()).saturating_add(2);
             return match self.pieces()?.as_slice() {
-                [one] => Extensible::new(of, how, one.clone()).map(Filter::Extensible),
-                _ => Err(format!("a `*` stands in the value of `{name}{how}:=`")),
+                [one] => Ok(Filter::Extensible(Extensible::new(of, how, one.clone())?)),
+                _ => Err(FilterFault::Star { of: format!("{name}{how}:=") }),
             };
         }
         for (operator, make) in [
@@ -278,12 +315,12 @@ impl<'a> Parser<'a> {
             if self.eat(operator) {
                 return match self.pieces()?.as_slice() {
                     [one] => Ok(Filter::Test(of, make(one.clone()))),
-                    _ => Err(format!("a `*` stands in the value of `{name}{operator}`")),
+                    _ => Err(FilterFault::Star { of: format!("{name}{operator}") }),
                 };
             }
         }
         if !self.eat("=") {
-            return Err(format!("an operator is missing at {}", self.place()));
+            return Err(self.missing("an operator"));
         }
         let pieces = self.pieces()?;
         let test = match pieces.as_slice() {
@@ -291,7 +328,7 @@ impl<'a> Parser<'a> {
             [one] => Test::Equal(one.clone()),
             [first, last] if first.is_empty() && last.is_empty() => Test::Present,
             [_, middle @ .., _] if middle.iter().any(Vec::is_empty) => {
-                return Err(format!("two `*` in a row in the value of `{name}`"));
+                return Err(FilterFault::Stars { of: name.to_owned() });
             }
             _ => Test::Pieces(pieces),
         };
@@ -299,7 +336,7 @@ impl<'a> Parser<'a> {
     }
 
     /// A value cut at its stars, unescaped.
-    fn pieces(&mut self) -> Result<Vec<Vec<u8>>, String> {
+    fn pieces(&mut self) -> Result<Vec<Vec<u8>>, FilterFault> {
         let rest = self.rest();
         let end = rest.find(['(', ')']).unwrap_or(rest.len());
         let value = rest.get(..end).unwrap_or("");
@@ -309,7 +346,7 @@ impl<'a> Parser<'a> {
 }
 
 /// `\XX` is a byte; a raw backslash is not allowed.
-fn unescape(piece: &str) -> Result<Vec<u8>, String> {
+fn unescape(piece: &str) -> Result<Vec<u8>, FilterFault> {
     let mut bytes = piece.bytes();
     let mut out = Vec::with_capacity(piece.len());
     while let Some(byte) = bytes.next() {
@@ -322,9 +359,7 @@ fn unescape(piece: &str) -> Result<Vec<u8>, String> {
             (Some(high), Some(low)) => u8::try_from(high * 16 + low).ok(),
             _ => None,
         };
-        out.push(escaped.ok_or_else(|| {
-            format!("a backslash in `{}` is not followed by two hex digits", piece.escape_debug())
-        })?);
+        out.push(escaped.ok_or_else(|| FilterFault::Escape(piece.to_owned()))?);
     }
     Ok(out)
 }

@@ -50,7 +50,7 @@ pub(super) async fn lookup(
     };
     let dialect = server::recognise(&connection, limits, config.flavor).await.map_err(at)?;
     let shape = Shape::new(&config.users, config.groups.as_ref(), wanted, dialect, now)
-        .map_err(|why| named(SourceError::fatal(why)))?;
+        .map_err(|why| named(SourceError::fatal(why.to_string())))?;
     let assembler = Assembler::new(shape);
     let mut asker = Asker { source, connection: connection.clone(), limits, assembler };
     asker.ask(who).await.map_err(at)
@@ -172,7 +172,7 @@ impl Asker<'_> {
             let found =
                 server::canary(&self.connection, self.limits, self.assembler.shape.dialect, canary)
                     .await;
-            found.map_err(SourceError::transient)?;
+            found.map_err(|why| SourceError::transient(why.to_string()))?;
         }
         Ok(Looked::Nobody)
     }

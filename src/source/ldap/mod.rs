@@ -96,7 +96,7 @@ impl LdapSource {
         }
         let now = crate::model::Time::default();
         Shape::new(&config.users, config.groups.as_ref(), &[], Dialect::OPENLDAP, now)
-            .map_err(fatal)?;
+            .map_err(|why| fatal(why.to_string()))?;
         if let Some(canary) = &config.canary {
             dn::normalize(canary).map_err(|error| fatal(format!("`canary`: {error}")))?;
         }

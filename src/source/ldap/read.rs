@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::assemble::Assembler;
 use super::connect::{Connection, shown};
 use super::entry::Entry;
+use super::explain::Fault;
 use super::finish::Verdict;
 use super::search::{self, End, Limits, Search};
 use super::shape::Shape;
@@ -65,7 +66,7 @@ pub(super) async fn read(
     };
     let dialect = server::recognise(&connection, limits, config.flavor).await.map_err(at)?;
     let mut shape = Shape::new(&config.users, groups, wanted, dialect, now)
-        .map_err(|why| named(SourceError::fatal(why)))?;
+        .map_err(|why| named(SourceError::fatal(why.to_string())))?;
     shape.compare = sides == Sides::Both;
     let known = known::attribute_types(&connection, limits).await;
     let mut reader = Reader {
@@ -103,7 +104,7 @@ pub(super) async fn read(
     let mut verdict = reader.everything().await.map_err(at)?;
     if let Some(canary) = &config.canary {
         let found = server::canary(&connection, limits, dialect, canary).await;
-        verdict.canary = found.err();
+        verdict.canary = found.err().map(|why| why.to_string());
     }
     reader.understand_groups().await;
     verdict.diagnostics = std::mem::take(&mut reader.diagnostics);
@@ -242,8 +243,8 @@ impl Reader {
                 tokio::time::sleep(MENDING).await;
             }
             lock(&self.assembler).note_open();
-            if let Err(why) = self.groups_again(groups).await? {
-                verdict.groups = Some(why);
+            if let Err(fault) = self.groups_again(groups).await? {
+                verdict.groups = Some(fault.message);
                 return Ok(());
             }
             let open = lock(&self.assembler).take_open();
@@ -256,8 +257,8 @@ impl Reader {
                 }
             } else {
                 for (_, dn) in &open {
-                    if let Err(why) = self.look_for(dn).await {
-                        verdict.users = Some(why);
+                    if let Err(fault) = self.look_for(dn).await {
+                        verdict.users = Some(fault.message);
                         return Ok(());
                     }
                 }
@@ -308,7 +309,7 @@ impl Reader {
     async fn groups_again(
         &mut self,
         groups: Vec<String>,
-    ) -> Result<Result<(), String>, SourceError> {
+    ) -> Result<Result<(), Fault>, SourceError> {
         if groups.len() <= SINGLE_GROUPS {
             let mut all_there = true;
             for dn in groups {
@@ -318,7 +319,7 @@ impl Reader {
                         all_there = false;
                         break;
                     }
-                    Err(why) => return Ok(Err(why)),
+                    Err(fault) => return Ok(Err(fault)),
                 }
             }
             if all_there {
@@ -329,11 +330,11 @@ impl Reader {
         let end = self.spawn(self.first.clone(), false).await.map_err(|_| {
             SourceError::transient("the answers about groups could not be understood")
         })?;
-        Ok(end.fault.map_or(Ok(()), |fault| Err(fault.message)))
+        Ok(end.fault.map_or(Ok(()), Err))
     }
 
     /// Looks for a member: as a user, then as a group.
-    async fn look_for(&mut self, dn: &str) -> Result<(), String> {
+    async fn look_for(&mut self, dn: &str) -> Result<(), Fault> {
         let (user, group) = {
             let assembler = lock(&self.assembler);
             let norm = crate::directory::dn::normalize(dn).unwrap_or_default();
@@ -371,7 +372,7 @@ impl Reader {
     }
 
     /// Reads the entry `dn` by the filter for users or groups and takes it in. Whether it is there.
-    async fn one(&mut self, dn: &str, users: bool) -> Result<bool, String> {
+    async fn one(&mut self, dn: &str, users: bool) -> Result<bool, Fault> {
         let kind = if users { Some(&self.users) } else { self.groups.as_ref() };
         let Some(kind) = kind.cloned() else { return Ok(false) };
         let search = Search { base: dn.to_owned(), scope: Scope::Base, page_size: 0, ..kind };
@@ -381,7 +382,7 @@ impl Reader {
         match end.fault {
             // 32: no such entry. 34: a name that the server cannot make sense of names nobody.
             Some(fault) if matches!(fault.code, Some(32 | 34)) => return Ok(false),
-            Some(fault) => return Err(fault.message),
+            Some(fault) => return Err(fault),
             None => {}
         }
         let mut assembler = lock(&self.assembler);

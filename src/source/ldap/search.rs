@@ -223,17 +223,24 @@ async fn page(
         .map_err(|why| Fault::local(format!("{}: {why}", doing()), true))
 }
 
+/// Why it is not known whether a page was the last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+enum PagingFault {
+    #[error("the server's paging control could not be understood")]
+    Garbled,
+    #[error("the server stopped paging without saying that this was all")]
+    Stopped,
+}
+
 /// The cookie that the server gave along. A server that knows no paging answers without the
 /// control and with everything at once: believable only on the first page (`may_be_absent`), and
 /// not where exactly one page came.
-fn next_cookie(result: &LdapResult, may_be_absent: bool) -> Result<Vec<u8>, &'static str> {
+fn next_cookie(result: &LdapResult, may_be_absent: bool) -> Result<Vec<u8>, PagingFault> {
     let control = result.ctrls.iter().find(|Control(_, raw)| raw.ctype == PAGED_RESULTS);
     match control {
-        Some(Control(_, raw)) => {
-            paging_cookie(raw).ok_or("the server's paging control could not be understood")
-        }
+        Some(Control(_, raw)) => paging_cookie(raw).ok_or(PagingFault::Garbled),
         None if may_be_absent => Ok(Vec::new()),
-        None => Err("the server stopped paging without saying that this was all"),
+        None => Err(PagingFault::Stopped),
     }
 }
 

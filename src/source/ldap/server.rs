@@ -6,6 +6,7 @@ use super::config::Flavor;
 use super::connect::Connection;
 use super::dialect::Dialect;
 use super::entry::Entry;
+use super::explain::Fault;
 use super::search::{self, Limits, Search};
 use crate::source::SourceError;
 
@@ -66,16 +67,33 @@ fn told_by(root: &Entry) -> Option<Flavor> {
     }
 }
 
+/// Why everything may be hidden that is not seen. Each is a reason for making every scope partial.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum CanaryFault {
+    #[error("the canary `{}` cannot be read: {}", dn.escape_debug(), fault.message)]
+    Unreadable { dn: String, fault: Fault },
+    #[error(
+        "the canary `{}` cannot be read: the server's access rules hide it, and so perhaps others",
+        .0.escape_debug()
+    )]
+    Hidden(String),
+    #[error(
+        "the canary `{}` is a group and shows no members: the server's access rules hide them",
+        .0.escape_debug()
+    )]
+    NoMembers(String),
+}
+
 /// Whether the entry `dn` can be read, and has members where it is a group.
 ///
 /// # Errors
-/// It is not, with the reason for making every scope partial.
+/// It is not.
 pub(super) async fn canary(
     connection: &Connection,
     limits: Limits,
     dialect: Dialect,
     dn: &str,
-) -> Result<(), String> {
+) -> Result<(), CanaryFault> {
     let search = Search {
         what: "the canary",
         base: dn.to_owned(),
@@ -91,24 +109,15 @@ pub(super) async fn canary(
     let mut found = None;
     let mut ldap = connection.ldap.clone();
     let end = search::run(&mut ldap, &search, limits, |entry| found = Some(entry), |_| {}).await;
-    let shown = dn.escape_debug();
     if let Some(fault) = end.fault {
-        return Err(format!("the canary `{shown}` cannot be read: {}", fault.message));
+        return Err(CanaryFault::Unreadable { dn: dn.to_owned(), fault });
     }
-    let Some(found) = found else {
-        return Err(format!(
-            "the canary `{shown}` cannot be read: the server's access rules hide it, and so \
-             perhaps others"
-        ));
-    };
+    let Some(found) = found else { return Err(CanaryFault::Hidden(dn.to_owned())) };
     let group = ["groupofnames", "groupofuniquenames", "posixgroup", "group"];
     let members = ["member", "uniquemember", "memberuid"];
     let shows = members.iter().any(|name| found.has(name)) || !found.ranged.is_empty();
     if group.iter().any(|class| found.is_a(class)) && !shows {
-        return Err(format!(
-            "the canary `{shown}` is a group and shows no members: the server's access rules hide \
-             them"
-        ));
+        return Err(CanaryFault::NoMembers(dn.to_owned()));
     }
     Ok(())
 }

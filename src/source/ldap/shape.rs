@@ -5,7 +5,8 @@ use super::dialect::{Dialect, PrimaryBy};
 use super::entry::Entry;
 use super::options::Description;
 use super::{account, lists};
-use crate::directory::{dn, value};
+use crate::directory::dn::{self, DnError};
+use crate::directory::value;
 use crate::model::Time;
 
 /// A value of an attribute that some rule names.
@@ -97,6 +98,16 @@ pub struct Shape {
     pub now: Time,
 }
 
+/// A base is not a DN.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{key}.base`: {error}")]
+pub struct BadBase {
+    /// The table of the configuration that has it.
+    pub key: &'static str,
+    /// What is wrong with it.
+    pub error: DnError,
+}
+
 impl Shape {
     /// Makes the configuration ready. `wanted` are attributes and values that rules name.
     ///
@@ -108,10 +119,8 @@ impl Shape {
         wanted: &[(String, String)],
         dialect: Dialect,
         now: Time,
-    ) -> Result<Self, String> {
-        let base = |key: &str, base: &str| {
-            dn::normalize(base).map_err(|error| format!("`{key}.base`: {error}"))
-        };
+    ) -> Result<Self, BadBase> {
+        let base = |key, base: &str| dn::normalize(base).map_err(|error| BadBase { key, error });
         let wanted = wanted.iter().map(|(name, value)| WantedValue::new(name, value)).collect();
         Ok(Shape {
             users_base: base("users", &users.base)?,

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ResolvesClientCert, WantsClientCert, WebPkiServerVerifier};
+use rustls::client::{
+    ResolvesClientCert, VerifierBuilderError, WantsClientCert, WebPkiServerVerifier,
+};
 use rustls::crypto::CryptoProvider;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
@@ -26,18 +28,62 @@ pub struct Trust {
     by_name: Arc<ClientConfig>,
 }
 
+/// Whom to trust cannot be told, or what to show.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// No version of TLS that the cryptography at hand can do.
+    #[error("cannot set up TLS: {0}")]
+    Versions(rustls::Error),
+    /// Nothing can be verified with these roots.
+    #[error("cannot set up TLS: {0}")]
+    Verifier(VerifierBuilderError),
+    /// The system has none.
+    #[error("the system has no trusted certificates: set `ca_file`")]
+    NoneInSystem,
+    /// The file cannot be read.
+    #[error("cannot read `ca_file` `{}`: {error}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        error: pem::Error,
+    },
+    /// The file is in another form.
+    #[error("`ca_file` `{}` is not PEM: {error}", file.display())]
+    NotPem {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        error: pem::Error,
+    },
+    /// One of its certificates is no anchor of trust.
+    #[error("`ca_file` `{}` holds a certificate that cannot be used: {error}", file.display())]
+    Unusable {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        error: rustls::Error,
+    },
+    /// The file has none.
+    #[error("`ca_file` `{}` holds no certificate in PEM form", .0.display())]
+    Empty(PathBuf),
+    /// What is to be shown of oneself.
+    #[error(transparent)]
+    ClientCert(#[from] ClientCertError),
+}
+
 impl Trust {
     /// Trusts the certificates in `ca_file`, else the system's, and shows `client_cert` to a server
     /// that asks for one.
     ///
     /// # Errors
     /// They cannot be read, or there are none; certificate and key do not belong together.
-    pub fn new(ca_file: Option<&Path>, client_cert: Option<&ClientCert>) -> Result<Self, String> {
+    pub fn new(ca_file: Option<&Path>, client_cert: Option<&ClientCert>) -> Result<Self, TrustError> {
         let roots = Arc::new(roots(ca_file)?);
-        let shown = client_cert.map(shown).transpose().map_err(|error| error.to_string())?;
+        let shown = client_cert.map(shown).transpose()?;
         let by_name = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(|error| format!("cannot set up TLS: {error}"))?
+            .map_err(TrustError::Versions)?
             .with_root_certificates(roots.clone());
         let by_name = showing(by_name, shown.as_ref());
         Ok(Trust { roots, shown, by_name: Arc::new(by_name) })
@@ -54,15 +100,14 @@ impl Trust {
     ///
     /// # Errors
     /// TLS cannot be set up.
-    pub fn by_address(&self, address: Ipv6Addr) -> Result<Arc<ClientConfig>, String> {
-        let failed = |error: &dyn std::fmt::Display| format!("cannot set up TLS: {error}");
+    pub fn by_address(&self, address: Ipv6Addr) -> Result<Arc<ClientConfig>, TrustError> {
         let verifier = WebPkiServerVerifier::builder_with_provider(self.roots.clone(), provider())
             .build()
-            .map_err(|error| failed(&error))?;
+            .map_err(TrustError::Verifier)?;
         let name = ServerName::IpAddress(IpAddr::V6(address).into());
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(|error| failed(&error))?
+            .map_err(TrustError::Versions)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(ForAddress { verifier, name }));
         let mut config = showing(config, self.shown.as_ref());
@@ -74,11 +119,13 @@ impl Trust {
 
 /// Why a client certificate cannot be shown.
 #[derive(Debug, thiserror::Error)]
-enum ClientCertError {
+pub enum ClientCertError {
     /// The certificate cannot be read.
     #[error("cannot read `cert_file` `{}`: {why}", .file.display())]
     Certificate {
+        /// The file.
         file: PathBuf,
+        /// What is wrong with it.
         #[source]
         why: pem::Error,
     },
@@ -88,7 +135,9 @@ enum ClientCertError {
     /// The key cannot be read.
     #[error("cannot read a private key from `key_file` `{}`: {why}", .file.display())]
     Key {
+        /// The file.
         file: PathBuf,
+        /// What is wrong with it.
         #[source]
         why: pem::Error,
     },
@@ -98,7 +147,9 @@ enum ClientCertError {
         .files.cert_file.display(), .files.key_file.display()
     )]
     Pair {
+        /// The two.
         files: ClientCert,
+        /// What is wrong with them.
         #[source]
         why: rustls::Error,
     },
@@ -150,28 +201,27 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TrustError> {
     let mut roots = RootCertStore::empty();
     let Some(path) = ca_file else {
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
-            return Err("the system has no trusted certificates: set `ca_file`".to_owned());
+            return Err(TrustError::NoneInSystem);
         }
         return Ok(roots);
     };
-    let shown = path.display();
+    let file = || path.to_owned();
     let certificates = CertificateDer::pem_file_iter(path)
-        .map_err(|error| format!("cannot read `ca_file` `{shown}`: {error}"))?;
+        .map_err(|error| TrustError::Unreadable { file: file(), error })?;
     for certificate in certificates {
         let certificate =
-            certificate.map_err(|error| format!("`ca_file` `{shown}` is not PEM: {error}"))?;
-        roots.add(certificate).map_err(|error| {
-            format!("`ca_file` `{shown}` holds a certificate that cannot be used: {error}")
-        })?;
+            certificate.map_err(|error| TrustError::NotPem { file: file(), error })?;
+        let added = roots.add(certificate);
+        added.map_err(|error| TrustError::Unusable { file: file(), error })?;
     }
     if roots.is_empty() {
-        return Err(format!("`ca_file` `{shown}` holds no certificate in PEM form"));
+        return Err(TrustError::Empty(file()));
     }
     Ok(roots)
 }
