@@ -12,28 +12,36 @@ enum Encoding {
     Utf32,
 }
 
+/// Why bytes are no text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum EncodingFault {
+    #[error("it is UTF-32: save it as UTF-8")]
+    Utf32,
+    #[error("it is UTF-16 and ends in the middle of a character: it looks cut off")]
+    CutOff,
+    #[error("it is UTF-16 and half of a character is missing: save it as UTF-8")]
+    Half,
+}
+
 /// The text of `bytes` in UTF-8. A byte order mark of UTF-8 stays.
 ///
 /// # Errors
-/// It is UTF-16 and cut off or malformed, or it is UTF-32; the message says which.
-pub(super) fn utf8(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+/// It is UTF-16 and cut off or malformed, or it is UTF-32.
+pub(super) fn utf8(bytes: Vec<u8>) -> Result<Vec<u8>, EncodingFault> {
     let from_pair = match told_by(&bytes) {
         Encoding::Utf8 => return Ok(bytes),
-        Encoding::Utf32 => return Err("it is UTF-32: save it as UTF-8".to_owned()),
+        Encoding::Utf32 => return Err(EncodingFault::Utf32),
         Encoding::Utf16Le => u16::from_le_bytes,
         Encoding::Utf16Be => u16::from_be_bytes,
     };
     let pairs = bytes.chunks_exact(2);
     if !pairs.remainder().is_empty() {
-        return Err(
-            "it is UTF-16 and ends in the middle of a character: it looks cut off".to_owned()
-        );
+        return Err(EncodingFault::CutOff);
     }
     let units = pairs.filter_map(|pair| pair.first_chunk::<2>().copied()).map(from_pair);
     let text: Result<String, _> =
         char::decode_utf16(units).filter(|c| !matches!(c, Ok('\u{feff}'))).collect();
-    text.map(String::into_bytes)
-        .map_err(|_| "it is UTF-16 and half of a character is missing: save it as UTF-8".to_owned())
+    text.map(String::into_bytes).map_err(|_| EncodingFault::Half)
 }
 
 /// A byte order mark tells, else the zeros between the first two characters, which are ASCII in
@@ -89,7 +97,7 @@ mod tests {
             (vec![0xff, 0xfe, 0, 0, 0x64, 0, 0, 0], "UTF-32"),
             (vec![0, 0, 0xfe, 0xff, 0, 0, 0, 0x64], "UTF-32"),
         ] {
-            assert!(utf8(bytes).is_err_and(|error| error.contains(why)), "{why}");
+            assert!(utf8(bytes).is_err_and(|error| error.to_string().contains(why)), "{why}");
         }
     }
 }

@@ -174,7 +174,7 @@ fn group(value: &Value, at: At<'_>, odd: &mut Oddities) -> Option<Group> {
         }
     };
     let id = odd.text(group, "id", at).unwrap_or_else(|doubt| {
-        odd.doubts.groups.get_or_insert(doubt);
+        odd.doubts.groups.get_or_insert_with(|| doubt.to_string());
         None
     });
     let below = said(group.get("subGroups"));

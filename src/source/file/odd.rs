@@ -135,6 +135,16 @@ pub(super) struct ByClient {
     pub(super) doubt: Option<String>,
 }
 
+/// A value that is not what belongs there.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{place} is {is}, not {wanted}: left out")]
+pub(super) struct Misfit {
+    place: String,
+    /// What kind of JSON it is.
+    is: &'static str,
+    wanted: &'static str,
+}
+
 impl Oddities {
     /// Notes what is odd at a place, in words that go on after it.
     pub(super) fn note(&mut self, at: At<'_>, what: impl Into<String>) -> String {
@@ -151,6 +161,12 @@ impl Oddities {
         let told = self.told.entry((at.kind(), what));
         told.or_insert_with(|| (text.clone(), 0)).1 += 1;
         text
+    }
+
+    fn misfit(&mut self, at: At<'_>, value: &Value, wanted: &'static str) -> Misfit {
+        let is = kind(value);
+        self.note(at, format!("is {is}, not {wanted}: left out"));
+        Misfit { place: at.to_string(), is, wanted }
     }
 
     /// What to tell people.
@@ -174,7 +190,7 @@ impl Oddities {
         from: &Map<String, Value>,
         key: &str,
         at: At<'_>,
-    ) -> Result<Option<String>, String> {
+    ) -> Result<Option<String>, Misfit> {
         self.text_at(from.get(key), at.key(key))
     }
 
@@ -183,12 +199,10 @@ impl Oddities {
         &mut self,
         value: Option<&Value>,
         at: At<'_>,
-    ) -> Result<Option<String>, String> {
+    ) -> Result<Option<String>, Misfit> {
         match value {
             None | Some(Value::Null) => Ok(None),
-            Some(value) => text(value)
-                .map(Some)
-                .ok_or_else(|| self.note(at, format!("is {}, not a text: left out", kind(value)))),
+            Some(value) => text(value).map(Some).ok_or_else(|| self.misfit(at, value, "a text")),
         }
     }
 
@@ -201,7 +215,7 @@ impl Oddities {
         from: &Map<String, Value>,
         key: &str,
         at: At<'_>,
-    ) -> Result<Option<bool>, String> {
+    ) -> Result<Option<bool>, Misfit> {
         self.flag_at(from.get(key), at.key(key))
     }
 
@@ -210,7 +224,7 @@ impl Oddities {
         &mut self,
         value: Option<&Value>,
         at: At<'_>,
-    ) -> Result<Option<bool>, String> {
+    ) -> Result<Option<bool>, Misfit> {
         // As Jackson reads them, which reads Keycloak's imports.
         match value {
             None | Some(Value::Null) => Ok(None),
@@ -223,9 +237,7 @@ impl Oddities {
             Some(Value::String(text)) if matches!(text.trim(), "false" | "False" | "FALSE") => {
                 Ok(Some(false))
             }
-            Some(value) => {
-                Err(self.note(at, format!("is {}, not true or false: left out", kind(value))))
-            }
+            Some(value) => Err(self.misfit(at, value, "true or false")),
         }
     }
 
@@ -353,7 +365,7 @@ mod tests {
                 "enabled",
                 At::top("users").item(2),
             );
-            assert_eq!(flag, read.map_err(str::to_owned), "{value}");
+            assert_eq!(flag.map_err(|it| it.to_string()), read.map_err(str::to_owned), "{value}");
         }
     }
 

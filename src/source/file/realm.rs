@@ -266,7 +266,8 @@ fn names_in(folder: &Path) -> Result<Vec<String>, SourceError> {
 /// The text of a file, read once and whole: what is checked is what is used.
 fn load(path: &Path) -> Result<String, SourceError> {
     let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
-    let bytes = super::encoding::utf8(bytes).map_err(|why| failed(path, &Fault::whole(why)))?;
+    let bytes =
+        super::encoding::utf8(bytes).map_err(|why| failed(path, &Fault::whole(why.to_string())))?;
     let mut text = String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         let before = error.as_bytes().get(..good).unwrap_or_default();

@@ -97,7 +97,7 @@ impl<'a> Records<'a> {
                 continue;
             }
             let fault = |why: String| Fault { line, why };
-            let (name, value) = attribute(&text).map_err(fault)?;
+            let (name, value) = attribute(&text).map_err(|why| fault(why.to_string()))?;
             let Some(record) = &mut current else {
                 match start(name, value) {
                     Start::Version => {}
@@ -192,15 +192,25 @@ enum Value {
     Elsewhere,
 }
 
+/// Why a line is not one of an entry. Never says the value: it may be a password.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+enum LineFault {
+    #[error("`{}` is not `name: value`", .0.escape_debug())]
+    NoColon(String),
+    #[error("`{}` is not the name of an attribute", .0.escape_debug())]
+    NoName(String),
+    #[error("the value of `{0}` is not base64, or is cut off")]
+    NoBase64(String),
+}
+
 /// `name: text`, `name:: base64` or `name:< URL`.
-fn attribute(line: &[u8]) -> Result<(&str, Value), String> {
+fn attribute(line: &[u8]) -> Result<(&str, Value), LineFault> {
     let shown = || {
-        // Never the value: it may be a password.
         let start = line.split(|byte| *byte == b':').next().unwrap_or(&[]);
         String::from_utf8_lossy(start).chars().take(30).collect::<String>()
     };
     let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-        return Err(format!("`{}` is not `name: value`", shown().escape_debug()));
+        return Err(LineFault::NoColon(shown()));
     };
     let (name, rest) = line.split_at(colon);
     let name = std::str::from_utf8(name).ok().filter(|name| {
@@ -208,15 +218,14 @@ fn attribute(line: &[u8]) -> Result<(&str, Value), String> {
         first && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-;_=".contains(&b))
     });
     let Some(name) = name else {
-        return Err(format!("`{}` is not the name of an attribute", shown().escape_debug()));
+        return Err(LineFault::NoName(shown()));
     };
     let rest = rest.get(1..).unwrap_or(&[]);
     match rest.first() {
         Some(b'<') => Ok((name, Value::Elsewhere)),
         Some(b':') => {
             let text = rest.get(1..).unwrap_or(&[]).trim_ascii();
-            let bytes = base64(text)
-                .ok_or_else(|| format!("the value of `{name}` is not base64, or is cut off"))?;
+            let bytes = base64(text).ok_or_else(|| LineFault::NoBase64(name.to_owned()))?;
             Ok((name, Value::Here(bytes)))
         }
         _ => Ok((name, Value::Here(rest.trim_ascii_start().to_vec()))),

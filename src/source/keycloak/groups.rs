@@ -152,10 +152,10 @@ fn build(
         match full.get(*id) {
             Some(full) => match roles_of(full, roles) {
                 Ok(of_group) => group.roles = of_group,
-                Err(reason) => group.doubt = Some(reason),
+                Err(why) => group.doubt = Some(why.to_string()),
             },
             None => {
-                group.doubt = Some("it came without its roles".to_owned());
+                group.doubt = Some(RolesUnknown::Left.to_string());
                 doubt = Some(format!(
                     "group `{}` is in one list and not in the other",
                     group.identity()
@@ -186,19 +186,31 @@ fn path_of(row: &GroupRow, all: &BTreeMap<String, GroupRow>) -> Option<Vec<Strin
     Some(path)
 }
 
-fn roles_of(row: &GroupRow, roles: &Roles) -> Result<Vec<usize>, String> {
+/// Why it is not known which roles a group has.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+enum RolesUnknown {
+    #[error("it came without its roles")]
+    Left,
+    #[error("role `{0}` is in no list")]
+    Realm(String),
+    #[error("role `{client}/{role}` is in no list")]
+    Client { client: String, role: String },
+}
+
+fn roles_of(row: &GroupRow, roles: &Roles) -> Result<Vec<usize>, RolesUnknown> {
     let (Some(of_realm), Some(of_clients)) = (&row.realm_roles, &row.client_roles) else {
-        return Err("it came without its roles".to_owned());
+        return Err(RolesUnknown::Left);
     };
     let refused = |name: &str| name == "." || name == "..";
     let mut found = Vec::new();
     for name in of_realm.iter().filter(|name| !refused(name)) {
-        found.push(roles.of_realm(name).ok_or_else(|| format!("role `{name}` is in no list"))?);
+        let role = roles.of_realm(name);
+        found.push(role.ok_or_else(|| RolesUnknown::Realm(name.clone()))?);
     }
     for (client, names) in of_clients {
         for name in names.iter().filter(|name| !refused(name)) {
-            let role = roles.of_client(client, name);
-            found.push(role.ok_or_else(|| format!("role `{client}/{name}` is in no list"))?);
+            let unknown = || RolesUnknown::Client { client: client.clone(), role: name.clone() };
+            found.push(roles.of_client(client, name).ok_or_else(unknown)?);
         }
     }
     Ok(found)
