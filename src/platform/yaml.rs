@@ -5,9 +5,13 @@
 //! own is refused. Plain scalars mean what YAML 1.2's core schema says; a text that it takes for a
 //! number or a boolean is not a text, so that nothing depends on which reader guesses how.
 
+mod fault;
+
 use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
+
+pub use fault::{YamlError, YamlFault};
 
 /// The most values of one text, those that aliases repeat counted each time.
 const MOST_NODES: usize = 1_000_000;
@@ -57,15 +61,6 @@ pub struct Key {
     pub name: String,
     /// Where it stands.
     pub place: Place,
-}
-
-/// Why a text is not what this reads.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct YamlError {
-    /// Where.
-    pub place: Place,
-    /// What is wrong, in lower case.
-    pub message: String,
 }
 
 impl Node {
@@ -140,7 +135,7 @@ pub fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| YamlError {
             place: Place { line: error.marker().line().max(1), column: error.marker().col() + 1 },
-            message: format!("is not YAML: {}", error.info().to_lowercase()),
+            fault: YamlFault::Syntax(error.info().to_lowercase()),
         })?;
         builder.take(event, &span)?;
     }
@@ -186,8 +181,8 @@ fn at(span: &Span) -> Place {
     Place { line: span.start.line().max(1), column: span.start.col() + 1 }
 }
 
-fn error<T>(place: Place, message: impl Into<String>) -> Result<T, YamlError> {
-    Err(YamlError { place, message: message.into() })
+fn error<T>(place: Place, fault: YamlFault) -> Result<T, YamlError> {
+    Err(YamlError { place, fault })
 }
 
 impl Builder {
@@ -232,7 +227,7 @@ impl Builder {
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(Open { place, anchor, what }) = self.open.pop() else {
-                    return error(place, "is not YAML: something ends that never began");
+                    return error(place, YamlFault::NotOpen);
                 };
                 let value = match what {
                     Items::List(items) => Value::List(items),
@@ -244,11 +239,11 @@ impl Builder {
             }
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor).cloned() else {
-                    return error(place, "names an anchor that is not there, or holds this itself");
+                    return error(place, YamlFault::NoAnchor);
                 };
                 if self.wants_key() {
                     let Value::Text(name) = node.value else {
-                        return error(place, "a key that is no text");
+                        return error(place, YamlFault::KeyNoText);
                     };
                     return self.key(Key { name, place }, false);
                 }
@@ -270,14 +265,7 @@ impl Builder {
             return Ok(());
         };
         if !merges && let Some(first) = lines.insert(key.name.clone(), key.place.line) {
-            return error(
-                key.place,
-                format!(
-                    "the key `{}` stands twice: first in line {}",
-                    key.name.escape_debug(),
-                    first
-                ),
-            );
+            return error(key.place, YamlFault::Twice { key: key.name, first });
         }
         *slot = Some(Entry { key, merges });
         Ok(())
@@ -285,10 +273,10 @@ impl Builder {
 
     fn begin(&mut self, place: Place, anchor: usize, what: Items) -> Result<(), YamlError> {
         if self.wants_key() {
-            return error(place, "a key that is a list or a map");
+            return error(place, YamlFault::KeyNoScalar);
         }
         if self.open.len() >= MOST_LEVELS {
-            return error(place, format!("more than {MOST_LEVELS} levels of lists and maps"));
+            return error(place, YamlFault::TooDeep);
         }
         self.open.push(Open { place, anchor, what });
         Ok(())
@@ -298,8 +286,7 @@ impl Builder {
     fn put(&mut self, node: Node, anchor: usize) -> Result<(), YamlError> {
         self.nodes = self.nodes.saturating_add(1);
         if self.nodes > MOST_NODES {
-            let what = format!("more than {MOST_NODES} values, those that aliases repeat included");
-            return error(node.place, what);
+            return error(node.place, YamlFault::TooMany);
         }
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
@@ -331,7 +318,7 @@ fn merge(mut entries: Vec<(Key, Node)>, merged: &[Node]) -> Result<Vec<(Key, Nod
     let mut known: HashSet<String> = entries.iter().map(|(key, _)| key.name.clone()).collect();
     for node in merged {
         let Some(more) = node.map() else {
-            return error(node.place, format!("`<<` takes a map, this is {}", node.kind()));
+            return error(node.place, YamlFault::MergesNoMap(node.kind()));
         };
         for (key, value) in more {
             if known.insert(key.name.clone()) {
@@ -354,7 +341,7 @@ fn check_tag(place: Place, tag: Option<&Tag>) -> Result<Tagged, YamlError> {
     match tag.core_suffix() {
         Some("str") => Ok(Tagged::AsText),
         Some(_) => Ok(Tagged::No),
-        None => error(place, format!("the tag `{}` means nothing here", tag.original())),
+        None => error(place, YamlFault::Tag(tag.original().to_string())),
     }
 }
 
@@ -460,7 +447,7 @@ mod tests {
         fn json_is_what_a_reader_of_json_takes_it_for(value in any_json()) {
             for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
                 let all = documents(&text).map_err(|error| {
-                    TestCaseError::fail(format!("{}: {text}", error.message))
+                    TestCaseError::fail(format!("{error}: {text}"))
                 })?;
                 let read = all.first().map_or(serde_json::Value::Null, json);
                 prop_assert_eq!(&read, &value, "{}", text);
@@ -506,8 +493,8 @@ mod tests {
             ("<<: 3\n", 1, 5, "`<<` takes a map"),
         ] {
             let error = documents(text).unwrap_err();
-            assert!(error.message.contains(message), "{text}: {}", error.message);
-            assert_eq!(error.place, Place { line, column }, "{text}: {}", error.message);
+            assert!(error.to_string().contains(message), "{text}: {error}");
+            assert_eq!(error.place, Place { line, column }, "{text}: {error}");
         }
         let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
         assert!(documents(&deep).is_err());
@@ -521,6 +508,6 @@ mod tests {
             let repeated = vec![format!("*a{last}"); 10].join(", ");
             text.push_str(&format!("a{n}: &a{n} [{repeated}]\n"));
         }
-        assert!(documents(&text).unwrap_err().message.contains("values"));
+        assert_eq!(documents(&text).unwrap_err().fault, YamlFault::TooMany);
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use serde_json::json;
 
 use super::json::Json;
-use crate::model::check_role_name;
+use crate::model::{RoleNameError, check_role_name};
 use crate::policy::{ActionPattern, Effect, PatternError, Policy, ResourcePattern};
 
 /// One policy, as its file has it.
@@ -74,7 +74,7 @@ impl IamPolicy {
 /// Every fault of it. Nothing of it counts then.
 pub fn parse(text: &str) -> Result<Vec<IamPolicy>, Vec<Fault>> {
     let whole = |message| vec![Fault { field: String::new(), message }];
-    let json = Json::parse(text).map_err(whole)?;
+    let json = Json::parse(text).map_err(|error| whole(error.to_string()))?;
     let mut reader = Reader::default();
     let policies = match &json {
         Json::List(list) => {
@@ -249,12 +249,12 @@ impl Reader {
         }
     }
 
-    /// A list of texts that `parse` understands; its error is the message.
+    /// A list of texts that `parse` understands.
     fn texts<T>(
         &mut self,
         at: &str,
         json: Option<&Json>,
-        parse: impl Fn(&str) -> Result<T, String>,
+        parse: impl Fn(&str) -> Result<T, TextFault>,
     ) -> Option<Vec<T>> {
         let list = self.list(at, json)?;
         all((1usize..).zip(list).map(|(place, item)| {
@@ -262,7 +262,7 @@ impl Reader {
             match item {
                 Json::Text(text) => match parse(text) {
                     Ok(value) => Some(value),
-                    Err(message) => self.fault(&at, message),
+                    Err(fault) => self.fault(&at, fault.to_string()),
                 },
                 other => self.wrong(&at, "a string", other),
             }
@@ -274,35 +274,49 @@ fn below(at: &str, name: &str) -> String {
     if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") }
 }
 
+/// Why a text in a statement means nothing here.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+enum TextFault {
+    #[error("`{}` is not a subject that is understood: only `role:NAME` is", .0.escape_debug())]
+    Subject(String),
+    #[error("`{}` holds `*` or `!`: a role is named in whole", .0.escape_debug())]
+    RolePattern(String),
+    #[error(transparent)]
+    RoleName(#[from] RoleNameError),
+    #[error("`{}` is not an action", .0.escape_debug())]
+    Unprintable(String),
+    #[error(transparent)]
+    Action(#[from] PatternError),
+    #[error(
+        "`{}` is not a resource that is understood: only `*`, `type/id` and `type/*` are",
+        .0.escape_debug()
+    )]
+    Resource(String),
+}
+
 /// `role:NAME`
-fn subject(text: &str) -> Result<String, String> {
-    let shown = text.escape_debug();
+fn subject(text: &str) -> Result<String, TextFault> {
     let Some(name) = text.strip_prefix("role:") else {
-        return Err(format!("`{shown}` is not a subject that is understood: only `role:NAME` is"));
+        return Err(TextFault::Subject(text.to_owned()));
     };
     if name.contains(['*', '!']) {
-        return Err(format!("`{shown}` holds `*` or `!`: a role is named in whole"));
+        return Err(TextFault::RolePattern(text.to_owned()));
     }
-    check_role_name(name).map_err(|error| error.to_string())?;
+    check_role_name(name)?;
     Ok(name.to_owned())
 }
 
 /// `type:name`, or a pattern of them as everywhere here.
-fn action(text: &str) -> Result<ActionPattern, String> {
-    text.parse().map_err(|error: PatternError| match text.chars().any(char::is_control) {
-        true => format!("`{}` is not an action", text.escape_debug()),
-        false => error.to_string(),
+fn action(text: &str) -> Result<ActionPattern, TextFault> {
+    text.parse().map_err(|error| match text.chars().any(char::is_control) {
+        true => TextFault::Unprintable(text.to_owned()),
+        false => TextFault::Action(error),
     })
 }
 
 /// `*`, `type/id` or `type/*`.
-fn resource(text: &str) -> Result<ResourcePattern, String> {
-    let refused = || {
-        format!(
-            "`{}` is not a resource that is understood: only `*`, `type/id` and `type/*` are",
-            text.escape_debug()
-        )
-    };
+fn resource(text: &str) -> Result<ResourcePattern, TextFault> {
+    let refused = || TextFault::Resource(text.to_owned());
     // `${` would mean somebody here, and is no id there.
     if text.contains("${") {
         return Err(refused());

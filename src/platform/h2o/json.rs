@@ -22,13 +22,18 @@ pub(super) enum Json {
     Object(Vec<(String, Json)>),
 }
 
+/// A text is no JSON: what is wrong, with line and column.
+#[derive(Debug, thiserror::Error)]
+#[error("is not JSON: {0}")]
+pub(super) struct NotJson(#[from] serde_json::Error);
+
 impl Json {
     /// Reads a whole text.
     ///
     /// # Errors
-    /// It is no JSON: what is wrong, with line and column.
-    pub(super) fn parse(text: &str) -> Result<Json, String> {
-        serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))
+    /// It is no JSON.
+    pub(super) fn parse(text: &str) -> Result<Json, NotJson> {
+        Ok(serde_json::from_str(text)?)
     }
 
     /// What it is, for messages.

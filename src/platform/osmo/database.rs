@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::token::{Digest, check_name};
+use crate::model::token::{Digest, TokenNameError, check_name};
 use crate::model::{Time, rfc3339, username};
 
 /// Who assigned what OSMO's sync did; this program's sync makes it anew.
@@ -208,18 +208,31 @@ fn only_case(id: &str, name: &str) -> bool {
         || id.chars().flat_map(char::to_lowercase).eq(name.chars())
 }
 
-/// What a row's token would be; the error: why it is left out.
-fn token(row: &TokenRow, now: Time) -> Result<TokenWish, String> {
+/// Why a row's token is left out, in words that go on after its name.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+enum NotImported {
+    #[error(transparent)]
+    Name(#[from] TokenNameError),
+    #[error("has a digest of {0} bytes: it is not one of SHA-256")]
+    Digest(usize),
+    #[error("expired at {}", rfc3339(*.0))]
+    Expired(Time),
+    #[error("never expires, and no token is eternal")]
+    Eternal,
+    #[error("has no role")]
+    NoRole,
+}
+
+/// What a row's token would be.
+fn token(row: &TokenRow, now: Time) -> Result<TokenWish, NotImported> {
     let TokenRow { user: _, name, digest, expires_at, description, roles } = row;
-    check_name(name).map_err(|error| error.to_string())?;
-    let digest = Digest::try_from(digest.as_slice())
-        .map_err(|_| format!("has a digest of {} bytes: it is not one of SHA-256", digest.len()))?;
+    check_name(name)?;
+    let digest =
+        Digest::try_from(digest.as_slice()).map_err(|_| NotImported::Digest(digest.len()))?;
     let expires_at = match expires_at {
-        Expiry::At(time) if *time <= now => {
-            return Err(format!("expired at {}", rfc3339(*time)));
-        }
+        Expiry::At(time) if *time <= now => return Err(NotImported::Expired(*time)),
         Expiry::At(time) => *time,
-        Expiry::Never => return Err("never expires, and no token is eternal".to_owned()),
+        Expiry::Never => return Err(NotImported::Eternal),
     };
     let mut names: Vec<String> = roles.iter().map(|(role, ..)| role.clone()).collect();
     names.sort();
@@ -228,7 +241,7 @@ fn token(row: &TokenRow, now: Time) -> Result<TokenWish, String> {
     let first = roles.iter().min_by_key(|(role, _, at)| (at.unwrap_or(now), role));
     let (by, at) = match first {
         Some((_, by, at)) => (by.clone(), at.unwrap_or(now)),
-        None => return Err("has no role".to_owned()),
+        None => return Err(NotImported::NoRole),
     };
     let description = description.chars().filter(|c| !c.is_control()).collect();
     Ok(TokenWish { name: name.clone(), digest, expires_at, roles: names, description, by, at })

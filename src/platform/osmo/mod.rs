@@ -61,7 +61,7 @@ pub fn read<'a>(files: impl IntoIterator<Item = (&'a Path, &'a str)>) -> Osmo {
     for (path, text) in files {
         let mut reading = Reading { file: path, faults: Vec::new(), diagnostics: Vec::new() };
         let documents = yaml::documents(text).unwrap_or_else(|error| {
-            reading.fault(error.place, "", Code::Syntax, error.message);
+            reading.fault(error.place, "", Code::Syntax, error.fault.to_string());
             Vec::new()
         });
         if documents.is_empty() && reading.faults.is_empty() {

@@ -43,7 +43,7 @@ pub fn read<'a>(files: impl IntoIterator<Item = (&'a Path, &'a str)>) -> Manifes
     let mut out = Manifests::default();
     for (file, text) in files {
         match yaml::documents(text) {
-            Err(error) => out.fault(file, error.place, Code::Syntax, error.message),
+            Err(error) => out.fault(file, error.place, Code::Syntax, error.fault.to_string()),
             Ok(documents) => documents.iter().for_each(|node| out.object(file, node)),
         }
     }

@@ -61,10 +61,16 @@ pub fn identities(osmo: &Osmo, workload: &Workload) -> (Vec<WorkloadIdentity>, V
 /// What a pod template says of its pods.
 struct Pods<'a> {
     backend: Option<&'a str>,
-    /// `None`: left to run time, with the text that says so.
-    account: Result<String, String>,
+    account: RunsAs,
     /// Whether AKS is asked for a token; `None`: left to run time.
     labelled: Option<bool>,
+}
+
+/// The service account of pods.
+enum RunsAs {
+    Account(String),
+    /// Left to run time, with the text that says so.
+    AtRunTime(String),
 }
 
 /// Whether a text is filled in when a workflow runs.
@@ -77,7 +83,7 @@ impl<'a> Pods<'a> {
         let template = merged(pool, platform, &osmo.templates);
         let spec = template.get("spec");
         let account = match spec.map(|spec| &spec.value) {
-            Some(Value::Text(text)) if at_run_time(text) => Err(text.clone()),
+            Some(Value::Text(text)) if at_run_time(text) => RunsAs::AtRunTime(text.clone()),
             _ => account(spec),
         };
         let labels = template.get("metadata").and_then(|it| it.get("labels"));
@@ -93,8 +99,8 @@ impl<'a> Pods<'a> {
     fn find(&self, workload: &Workload, place: &str, told: &mut Told) -> Vec<Found> {
         let namespace = self.backend.and_then(|backend| workload.backends.get(backend));
         let account = match &self.account {
-            Ok(account) => account,
-            Err(text) => {
+            RunsAs::Account(account) => account,
+            RunsAs::AtRunTime(text) => {
                 told.at_run_time.insert((place.to_owned(), text.clone()));
                 let why =
                     format!("the pod template leaves the service account to run time: `{text}`");
@@ -154,18 +160,18 @@ impl<'a> Pods<'a> {
 }
 
 /// The service account of a pod's `spec`: `default` where it names none.
-fn account(spec: Option<&Node>) -> Result<String, String> {
+fn account(spec: Option<&Node>) -> RunsAs {
     // The older name counts where the newer is not there.
     for key in ["serviceAccountName", "serviceAccount"] {
         match spec.and_then(|spec| spec.get(key)).map(|node| &node.value) {
-            Some(Value::Text(text)) if at_run_time(text) => return Err(text.clone()),
+            Some(Value::Text(text)) if at_run_time(text) => return RunsAs::AtRunTime(text.clone()),
             Some(Value::Text(text) | Value::Number(text)) if !text.is_empty() => {
-                return Ok(text.clone());
+                return RunsAs::Account(text.clone());
             }
             _ => {}
         }
     }
-    Ok("default".to_owned())
+    RunsAs::Account("default".to_owned())
 }
 
 /// One answer for the pods of a platform.
