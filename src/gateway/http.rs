@@ -149,22 +149,23 @@ async fn authz(state: &AppState, request: &Parts) -> Response<Body> {
     let began = Instant::now();
     let headers = &request.headers;
     let mut by = Credential::Other;
-    let (protocol, answer) = match told(headers) {
-        Ok(told) => {
+    let (protocol, answer) = match original(headers) {
+        Ok(original) => {
             let incoming = Incoming {
-                method: told.method,
-                target: told.uri,
-                upgrade: upgrade(told.method, headers, told.tells),
+                method: original.method,
+                target: original.uri,
+                upgrade: upgrade(original.method, headers, original.tells),
                 headers,
                 payloads: None,
             };
             let (answer, credential) = state.authorizer().decide(&incoming).await;
             by = credential;
-            (told.protocol, answer)
+            (original.protocol, answer)
         }
         Err(why) => {
-            state.unclear(why);
-            let denial = Denial { why: why.to_owned(), ..Denial::default() };
+            let why = why.to_string();
+            state.unclear(&why);
+            let denial = Denial { why, ..Denial::default() };
             ("auth_request", Answer::Denied(Box::new(denial)))
         }
     };
@@ -192,56 +193,68 @@ async fn envoy(state: &AppState, request: &Parts) -> Response<Body> {
 }
 
 /// The original request, as a gateway's headers tell of it.
-struct Told<'a> {
+struct Original<'a> {
     protocol: &'static str,
     method: &'a str,
     uri: &'a str,
     tells: Tells,
 }
 
-/// Who asks, and of what; else why nothing can be made of it.
-fn told(headers: &HeaderMap) -> Result<Told<'_>, &'static str> {
+/// Why nothing can be made of a request's headers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+enum NoOriginal {
+    #[error(
+        "no header tells of the original request: nginx sends `X-Original-URI` and \
+         `X-Original-Method`, Traefik and Caddy send `X-Forwarded-Uri` and `X-Forwarded-Method`, \
+         Envoy puts the path behind `/authz`"
+    )]
+    None,
+    #[error("a header that tells of the original request is there more than once, or no text")]
+    Bad,
+    #[error(
+        "of the two headers that tell of the original request (its URI and its method) only one is \
+         there"
+    )]
+    Half,
+    #[error(
+        "the `X-Original-` and the `X-Forwarded-` headers tell of different requests: a client \
+         sends those that the gateway does not set; let the gateway remove them"
+    )]
+    Different,
+    #[error(
+        "a WebSocket's key without `Upgrade`, and both the `X-Original-` and the `X-Forwarded-` \
+         headers: a client sends those that the gateway does not set; let the gateway remove them"
+    )]
+    HiddenUpgrade,
+}
+
+/// Who asks, and of what.
+fn original(headers: &HeaderMap) -> Result<Original<'_>, NoOriginal> {
     let original = pair(headers, ORIGINAL)?;
     let forwarded = pair(headers, FORWARDED)?;
     let hidden = |method| upgrade(method, headers, Tells::Key) == Upgrade::Hidden;
     match (original, forwarded) {
-        (Some(original), Some(forwarded)) if original != forwarded => Err(
-            "the `X-Original-` and the `X-Forwarded-` headers tell of different requests: a client \
-             sends those that the gateway does not set; let the gateway remove them",
-        ),
+        (Some(original), Some(forwarded)) if original != forwarded => Err(NoOriginal::Different),
         // By the one kind it is no WebSocket, by the other it may be.
-        (Some((_, method)), Some(_)) if hidden(method) => {
-            Err("a WebSocket's key without `Upgrade`, and both the `X-Original-` and the \
-             `X-Forwarded-` headers: a client sends those that the gateway does not set; let the \
-             gateway remove them")
-        }
+        (Some((_, method)), Some(_)) if hidden(method) => Err(NoOriginal::HiddenUpgrade),
         (Some((uri, method)), _) => {
-            Ok(Told { protocol: "auth_request", method, uri, tells: Tells::Upgrade })
+            Ok(Original { protocol: "auth_request", method, uri, tells: Tells::Upgrade })
         }
         (None, Some((uri, method))) => {
-            Ok(Told { protocol: "forward_auth", method, uri, tells: Tells::Key })
+            Ok(Original { protocol: "forward_auth", method, uri, tells: Tells::Key })
         }
-        (None, None) => {
-            Err("no header tells of the original request: nginx sends `X-Original-URI` and \
-             `X-Original-Method`, Traefik and Caddy send `X-Forwarded-Uri` and \
-             `X-Forwarded-Method`, Envoy puts the path behind `/authz`")
-        }
+        (None, None) => Err(NoOriginal::None),
     }
 }
 
 type Pair<'a> = Option<(&'a str, &'a str)>;
 
-fn pair<'a>(headers: &'a HeaderMap, names: (&str, &str)) -> Result<Pair<'a>, &'static str> {
+fn pair<'a>(headers: &'a HeaderMap, names: (&str, &str)) -> Result<Pair<'a>, NoOriginal> {
     match (headers.header(names.0), headers.header(names.1)) {
         (Header::Absent, Header::Absent) => Ok(None),
         (Header::One(uri), Header::One(method)) => Ok(Some((uri, method))),
-        (Header::Bad, _) | (_, Header::Bad) => {
-            Err("a header that tells of the original request is there more than once, or no text")
-        }
-        (Header::Absent, _) | (_, Header::Absent) => Err(
-            "of the two headers that tell of the original request (its URI and its method) only \
-             one is there",
-        ),
+        (Header::Bad, _) | (_, Header::Bad) => Err(NoOriginal::Bad),
+        (Header::Absent, _) | (_, Header::Absent) => Err(NoOriginal::Half),
     }
 }
 

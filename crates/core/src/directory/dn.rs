@@ -18,7 +18,36 @@ use super::value;
 #[error("`{}` is not a distinguished name: {why}", dn.escape_debug())]
 pub struct DnError {
     dn: String,
-    why: &'static str,
+    why: DnFault,
+}
+
+/// What is wrong with a DN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+enum DnFault {
+    #[error("a part has no `=`")]
+    NoEquals,
+    #[error("an attribute type holds a character it may not")]
+    TypeCharacter,
+    #[error("an attribute type is empty or holds a space")]
+    TypeEmpty,
+    #[error("a quote stands in the middle of a value")]
+    QuoteInside,
+    #[error("a quote is not closed")]
+    QuoteOpen,
+    #[error("something follows a closing quote")]
+    AfterQuote,
+    #[error("it ends in a backslash")]
+    EndsInEscape,
+    #[error("a backslash is followed by one hex digit")]
+    HalfEscape,
+    #[error("a backslash stands before a character that needs none")]
+    NeedlessEscape,
+    #[error("a `#` value holds a space")]
+    HexSpace,
+    #[error("a `#` value is not hex")]
+    NoHex,
+    #[error("a `#` value is empty")]
+    HexEmpty,
 }
 
 /// The normal form of `dn`. The empty DN is its own.
@@ -177,7 +206,7 @@ fn hex(out: &mut String, bytes: &[u8]) {
 }
 
 /// The RDNs of `dn`, each a list of parts.
-fn parse(dn: &str) -> Result<Vec<Vec<Ava>>, &'static str> {
+fn parse(dn: &str) -> Result<Vec<Vec<Ava>>, DnFault> {
     let mut cursor = Cursor { rest: dn.as_bytes() };
     cursor.spaces();
     let mut rdns = Vec::new();
@@ -221,7 +250,7 @@ impl Cursor<'_> {
     }
 
     /// `type = value`, up to but not including the separator.
-    fn ava(&mut self) -> Result<Ava, &'static str> {
+    fn ava(&mut self) -> Result<Ava, DnFault> {
         let mut name = String::new();
         loop {
             match self.take() {
@@ -229,13 +258,13 @@ impl Cursor<'_> {
                 Some(byte) if byte.is_ascii_alphanumeric() || b"-._ ".contains(&byte) => {
                     name.push(char::from(byte));
                 }
-                None => return Err("a part has no `=`"),
-                Some(_) => return Err("an attribute type holds a character it may not"),
+                None => return Err(DnFault::NoEquals),
+                Some(_) => return Err(DnFault::TypeCharacter),
             }
         }
         let name = name.trim_end();
         if name.is_empty() || name.contains(' ') {
-            return Err("an attribute type is empty or holds a space");
+            return Err(DnFault::TypeEmpty);
         }
         let name = value::attribute(name).into_owned();
         self.spaces();
@@ -250,7 +279,7 @@ impl Cursor<'_> {
         matches!(self.peek(), None | Some(b',' | b'+' | b';'))
     }
 
-    fn plain(&mut self, name: String) -> Result<Ava, &'static str> {
+    fn plain(&mut self, name: String) -> Result<Ava, DnFault> {
         let mut value = Vec::new();
         // Unescaped spaces at the end do not belong to the value.
         let mut keep = 0;
@@ -260,7 +289,7 @@ impl Cursor<'_> {
                     value.push(self.escaped()?);
                     keep = value.len();
                 }
-                Some(b'"') => return Err("a quote stands in the middle of a value"),
+                Some(b'"') => return Err(DnFault::QuoteInside),
                 Some(byte) => {
                     value.push(byte);
                     if byte != b' ' {
@@ -275,12 +304,12 @@ impl Cursor<'_> {
     }
 
     /// RFC 2253: a value in quotes, where only the backslash is special.
-    fn quoted(&mut self, name: String) -> Result<Ava, &'static str> {
+    fn quoted(&mut self, name: String) -> Result<Ava, DnFault> {
         self.take();
         let mut value = Vec::new();
         loop {
             match self.take() {
-                None => return Err("a quote is not closed"),
+                None => return Err(DnFault::QuoteOpen),
                 Some(b'"') => break,
                 Some(b'\\') => value.push(self.escaped()?),
                 Some(byte) => value.push(byte),
@@ -288,27 +317,27 @@ impl Cursor<'_> {
         }
         self.spaces();
         if !self.at_separator() {
-            return Err("something follows a closing quote");
+            return Err(DnFault::AfterQuote);
         }
         Ok(Ava { name, value, opaque: false })
     }
 
     /// `\,` or `\2C`: what follows a backslash.
-    fn escaped(&mut self) -> Result<u8, &'static str> {
-        let first = self.take().ok_or("it ends in a backslash")?;
+    fn escaped(&mut self) -> Result<u8, DnFault> {
+        let first = self.take().ok_or(DnFault::EndsInEscape)?;
         match (digit(first), self.peek().and_then(digit)) {
             (Some(high), Some(low)) => {
                 self.take();
                 Ok(high << 4 | low)
             }
-            (Some(_), None) => Err("a backslash is followed by one hex digit"),
+            (Some(_), None) => Err(DnFault::HalfEscape),
             (None, _) if b" \"#+,;<=>\\/".contains(&first) => Ok(first),
-            (None, _) => Err("a backslash stands before a character that needs none"),
+            (None, _) => Err(DnFault::NeedlessEscape),
         }
     }
 
     /// `#` and the BER of a value in hex.
-    fn ber(&mut self, name: String) -> Result<Ava, &'static str> {
+    fn ber(&mut self, name: String) -> Result<Ava, DnFault> {
         self.take();
         let mut bytes = Vec::new();
         while !self.at_separator() {
@@ -316,18 +345,18 @@ impl Cursor<'_> {
                 Some(b' ') => {
                     self.spaces();
                     if !self.at_separator() {
-                        return Err("a `#` value holds a space");
+                        return Err(DnFault::HexSpace);
                     }
                 }
                 high => {
-                    let high = high.and_then(digit).ok_or("a `#` value is not hex")?;
-                    let low = self.take().and_then(digit).ok_or("a `#` value is not hex")?;
+                    let high = high.and_then(digit).ok_or(DnFault::NoHex)?;
+                    let low = self.take().and_then(digit).ok_or(DnFault::NoHex)?;
                     bytes.push(high << 4 | low);
                 }
             }
         }
         if bytes.is_empty() {
-            return Err("a `#` value is empty");
+            return Err(DnFault::HexEmpty);
         }
         Ok(match string_of_ber(&bytes) {
             Some(value) => Ava { name, value, opaque: false },

@@ -213,12 +213,6 @@ pub enum Inconsistent {
     TooMany(#[from] TooMany),
 }
 
-impl From<Inconsistent> for String {
-    fn from(what: Inconsistent) -> String {
-        what.to_string()
-    }
-}
-
 /// A list of `T` that only its own kind of number `I` finds its way in. As a slice it is still what
 /// a list is; whoever has no number of the kind has no place in it either.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
