@@ -520,7 +520,7 @@ fn a_grants_expiry_between_ticks_is_a_run_of_its_own() {
             state.users.iter().find(|user| state.texts.get(user.username) == "cleo").unwrap();
         let role = state.roles.find_by(|role| role.name.as_str().cmp("ops")).unwrap();
         let grant = LocalGrant {
-            by: "root".to_owned(),
+            by: "root".into(),
             at: now,
             reason: "on call".to_owned(),
             until: Some(now + Duration::from_secs(4)),

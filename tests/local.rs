@@ -956,7 +956,7 @@ mod property {
         sync(&runtime, &config, now);
         let mut local: BTreeMap<&str, Known> = BTreeMap::new();
         let mut listed = 0u8;
-        let deed = Deed { by: "tester".to_owned(), reason: "why not".to_owned() };
+        let deed = Deed { by: "tester".into(), reason: "why not".to_owned() };
         for step in steps {
             now += chrono::Duration::seconds(1);
             let wish = |who: usize, wish: &UserWish| {
@@ -997,7 +997,7 @@ mod property {
                 }
                 Step::Grant(who) => {
                     let grant = LocalGrant {
-                        by: "tester".to_owned(),
+                        by: "tester".into(),
                         at: now,
                         reason: "r".to_owned(),
                         until: None,

@@ -2,7 +2,7 @@
 
 use nix::unistd::{Uid, User, getuid};
 
-use crate::model::Deed;
+use crate::model::{Actor, Deed};
 
 /// The real user: the process's real uid with its name in the user database, and under sudo who
 /// called it. The environment counts for the latter alone, and only where root runs this: anybody
@@ -10,6 +10,11 @@ use crate::model::Deed;
 pub(super) fn account() -> String {
     let variable = |name| std::env::var(name).ok();
     words(getuid().as_raw(), name, variable("SUDO_UID"), variable("SUDO_USER"))
+}
+
+/// The same, as who does something.
+pub(super) fn actor() -> Actor {
+    Actor::Account(account())
 }
 
 /// A uid's name in the user database.
@@ -43,7 +48,7 @@ fn words(
 /// Who does it and why, where that was said.
 pub(super) fn deed(reason: Option<&str>) -> Option<Deed> {
     let reason = reason.map(str::trim).filter(|reason| !reason.is_empty())?;
-    Some(Deed { by: account(), reason: reason.to_owned() })
+    Some(Deed { by: actor(), reason: reason.to_owned() })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use chrono::Utc;
 use serde_json::json;
 
-use super::account::{account, deed};
+use super::account::{actor, deed};
 use super::args::{GrantCommand, Output};
 use super::print::{self, Style, Table};
 use super::time::{From, moment};
@@ -31,7 +31,7 @@ pub(super) fn run(at: Context<'_>, command: GrantCommand, output: Output) -> Res
             if reason.trim().is_empty() {
                 return Err(Failure::Usage("`--reason` is empty".to_owned()));
             }
-            let grant = LocalGrant { by: account(), at: now, reason, until };
+            let grant = LocalGrant { by: actor(), at: now, reason, until };
             let (plan, generation) = sync::by_hand(config, store, now, None, |state| {
                 let (user, role) = (find_user(state, &user)?, find_role(state, &role)?);
                 Ok(ByHand::Add { user, role, grant: grant.clone() })
@@ -39,7 +39,7 @@ pub(super) fn run(at: Context<'_>, command: GrantCommand, output: Output) -> Res
             done(output, "added", &user, &role, (&plan, generation))
         }
         GrantCommand::Remove { user, role, imported, reason } => {
-            let (by, deed) = (account(), deed(reason.as_deref()));
+            let (by, deed) = (actor(), deed(reason.as_deref()));
             let (plan, generation) =
                 sync::by_hand(config, store, Utc::now(), deed.as_ref(), |state| {
                     let (user, role) = (find_user(state, &user)?, find_role(state, &role)?);

@@ -7,9 +7,20 @@ use super::changes::Sign;
 use super::print::{self, Style, Table};
 use super::time::{From, moment};
 use super::{Context, Failure, exit};
-use crate::model::{ChangeKind, Deed, rfc3339};
+use crate::model::{CauseKind, ChangeKind, Deed, rfc3339};
 use crate::store::HistoryFilter;
 use crate::sync;
+
+/// Why something changed, with who asked for it.
+fn told(why: String, cause: Option<CauseKind>, deed: Option<&Deed>) -> String {
+    match (deed, cause) {
+        (None, _) => why,
+        (Some(Deed { by, reason }), _) if why.is_empty() => format!("by {by}: {reason}"),
+        // What is removed by hand is told with who did it.
+        (Some(Deed { by: _, reason }), Some(CauseKind::ByHand)) => format!("{why}: {reason}"),
+        (Some(Deed { by, reason }), _) => format!("{why}; by {by}: {reason}"),
+    }
+}
 
 pub(super) fn run(at: Context<'_>, args: &HistoryArgs, output: Output) -> Result<u8, Failure> {
     let since = match &args.since {
@@ -47,16 +58,7 @@ pub(super) fn run(at: Context<'_>, args: &HistoryArgs, output: Output) -> Result
             (Some(old), Some(new)) => format!("{old} → {new}"),
             _ => text(&change.why),
         };
-        // A local grant's sentence says who gave it already.
-        let told = |deed: &&Deed| !why.contains(&deed.by);
-        let why = match row.deed.as_ref().filter(told) {
-            Some(Deed { by, reason }) if why.is_empty() => format!("by {by}: {reason}"),
-            Some(Deed { by, reason }) => format!("{why}; by {by}: {reason}"),
-            None => match &row.deed {
-                Some(Deed { reason, .. }) if !why.contains(reason) => format!("{why}: {reason}"),
-                _ => why,
-            },
-        };
+        let why = told(why, change.cause, row.deed.as_ref());
         table.row([
             &row.generation.to_string(),
             &rfc3339(row.at),
@@ -81,4 +83,28 @@ pub(super) fn run(at: Context<'_>, args: &HistoryArgs, output: Output) -> Result
         }
     }))?;
     Ok(exit::DONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asked_is_told_once() {
+        let deed = Deed { by: "ops".into(), reason: "ticket 1".to_owned() };
+        for (why, cause, deed, expected) in [
+            ("", None, Some(&deed), "by ops: ticket 1"),
+            ("removed by ops", Some(CauseKind::ByHand), Some(&deed), "removed by ops: ticket 1"),
+            // A name in a sentence is not who asked.
+            (
+                "gone from `ops`",
+                Some(CauseKind::NotAtIdp),
+                Some(&deed),
+                "gone from `ops`; by ops: ticket 1",
+            ),
+            ("removed by ops", Some(CauseKind::ByHand), None, "removed by ops"),
+        ] {
+            assert_eq!(told(why.to_owned(), cause, deed), expected);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use chrono::Utc;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use super::account::account;
+use super::account::actor;
 use super::args::{ImportCommand, Output};
 use super::print::{self, Style, count};
 use super::{Context, Failure, changes, exit, reach, runtime};
@@ -46,8 +46,7 @@ pub(super) fn run(at: Context<'_>, command: &ImportCommand, output: Output) -> R
     let url = parse(url)?;
     let variable = |name: &str| std::env::var(name).ok();
     let rows = runtime()?.block_on(osmo_db::read(&url, variable))?;
-    let deed =
-        Deed { by: account(), reason: format!("imported from OSMO's database {}", url.shown) };
+    let deed = Deed { by: actor(), reason: format!("imported from OSMO's database {}", url.shown) };
     let now = Utc::now();
     let import = osmo_db::import(at.config, at.store, &rows, &deed, *dry_run, now)?;
     let found = !import.plan.changes.is_empty();

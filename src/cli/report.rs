@@ -147,7 +147,7 @@ impl Held {
             origins.push("local");
             let until = local.until.map(|until| format!(" (until {})", rfc3339(until)));
             why.push(format!("{}{}", local.reason, until.unwrap_or_default()));
-            by = Some(local.by);
+            by = Some(local.by.to_string());
         }
         let (since, since_before) = match since {
             Began::In(generation) => (Some(rfc3339(generation.at)), None),

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::account::{account, deed};
+use super::account::{account, actor, deed};
 use super::args::{Output, TokenArgs, TokenCommand};
 use super::grant::user_called;
 use super::print::{self, Style, Table};
@@ -329,7 +329,7 @@ fn revoke(
     reason: Option<&str>,
     output: Output,
 ) -> Result<u8, Failure> {
-    let (by, deed) = (account(), deed(reason));
+    let (by, deed) = (actor(), deed(reason));
     let (_, generation) = sync::by_hand(at.config, at.store, Utc::now(), deed.as_ref(), |state| {
         let user = find_user(state, user)?;
         Ok(ByHand::RemoveToken { user, name: name.to_owned(), by: by.clone() })

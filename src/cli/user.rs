@@ -3,7 +3,7 @@
 use chrono::Utc;
 use serde_json::{Value, json};
 
-use super::account::account;
+use super::account::actor;
 use super::args::{Output, UserCommand};
 use super::print::{self, Style, Table};
 use super::{Context, Failure, exit, reach, runtime, token};
@@ -57,7 +57,7 @@ fn change(
     if matches!(wish, UserWish::Add { .. }) {
         first_store(at)?;
     }
-    let deed = Deed { by: account(), reason };
+    let deed = Deed { by: actor(), reason };
     let done = sync::change_user(at.config, at.store, name, wish, &deed, Utc::now())?;
     let what = match wish {
         UserWish::Add { .. } => "added",
@@ -269,7 +269,7 @@ pub(super) fn why(grant: &GrantDetail) -> Vec<String> {
             let until = local.until.map(|until| format!(", until {}", rfc3339(until)));
             vec![format!(
                 "by {} at {}{}: {}",
-                local.by.escape_debug(),
+                local.by.as_str().escape_debug(),
                 rfc3339(local.at),
                 until.unwrap_or_default(),
                 local.reason.escape_debug()

@@ -6,20 +6,22 @@ use secrecy::ExposeSecret as _;
 
 use super::{RunError, SourceState, local};
 use crate::config::{Config, DefaultAdmin, SecretError, SecretRef};
-use crate::directory::local::{NAME, NewAccount, changed, find, free_id, nobody, with, without};
+use crate::directory::local::{
+    NAME, NewAccount, changed, find, free_id, name_in_id, nobody, with, without,
+};
 use crate::directory::{Directory, Enabled};
 use crate::model::token::{self, SECRET_LENGTH};
 use crate::model::username::canonical;
 use crate::model::{
-    Cause, Change, Deed, Diagnostic, DiagnosticCode, Done, Inconsistent, LocalAccount, NewToken,
-    State, Subject, Time, UserId,
+    Actor, Cause, Change, Deed, Diagnostic, DiagnosticCode, Done, Inconsistent, LocalAccount,
+    NewToken, State, Subject, Time, UserId,
 };
 use crate::plan;
 use crate::resolve::Resolved;
 use crate::store::Reader;
 
-/// Who did it, in the store's words: no account of the operating system is called so.
-const BY: &str = "[default_admin]";
+/// Who does it all.
+const BY: Actor = Actor::DefaultAdmin;
 /// What its token is called.
 const TOKEN: &str = "default-admin-token";
 /// How long that is good for: as long as OSMO's.
@@ -158,13 +160,10 @@ impl<'a> Ensure<'a> {
             return Err(AdminError::SecretTaken { token: name, owner }.into());
         }
         let before = reader.map(Reader::default_admins).transpose()?.unwrap_or_default();
-        let name = |account: &LocalAccount| {
-            account.ext.split_once('~').map_or(account.ext.clone(), |(name, _)| name.to_owned())
-        };
         let mut gone = Vec::new();
         for account in before {
             match admin {
-                Some(admin) if name(&account) == admin.username => {
+                Some(admin) if name_in_id(&account.ext) == admin.username => {
                     ensure.admin = Some((admin, account.ext));
                 }
                 _ => gone.push(account),
@@ -239,7 +238,7 @@ impl<'a> Ensure<'a> {
         let account =
             NewAccount { ext: &ext, username: &admin.username, email: "", linkable: false };
         let directory = with(directory, &account).map_err(Inconsistent::from)?;
-        let added = Deed { by: BY.to_owned(), reason: REASON.to_owned() };
+        let added = Deed { by: BY, reason: REASON.to_owned() };
         let account =
             LocalAccount { ext, service: false, admin: true, added, added_at: now, last: None };
         Ok((directory, account))
@@ -257,20 +256,20 @@ impl<'a> Ensure<'a> {
         now: Time,
     ) -> Result<(), Inconsistent> {
         for ext in &self.out {
-            plan::local::take_out(resolved, old, ext, BY, now);
+            plan::local::take_out(resolved, old, ext, &BY, now);
         }
         let person = |resolved: &Resolved, ext: &str| plan::local::person(&resolved.state, ext);
         for ext in &self.left {
             if let Some(user) = person(resolved, ext) {
-                plan::local::ensure_grant(resolved, user, None, BY, (REASON, now))?;
-                remove_token(resolved, old, user, Cause::ByHand { by: BY.to_owned() });
+                plan::local::ensure_grant(resolved, user, None, &BY, (REASON, now))?;
+                remove_token(resolved, old, user, Cause::ByHand { by: BY });
             }
         }
         let Some((admin, ext)) = &self.admin else { return Ok(()) };
         match person(resolved, ext) {
             Some(user) => {
                 let role = Some(admin.role.as_str());
-                plan::local::ensure_grant(resolved, user, role, BY, (REASON, now))?;
+                plan::local::ensure_grant(resolved, user, role, &BY, (REASON, now))?;
                 ensure_token(resolved, old, user, admin, now)?;
             }
             None => {
@@ -322,7 +321,7 @@ fn ensure_token(
         resolved.diagnostics.insert(told);
         return Ok(());
     }
-    let cause = if same { Cause::ByHand { by: BY.to_owned() } } else { Cause::NewSecret };
+    let cause = if same { Cause::ByHand { by: BY } } else { Cause::NewSecret };
     remove_token(resolved, old, user, cause);
     let token = NewToken {
         name: TOKEN.to_owned(),
@@ -330,7 +329,7 @@ fn ensure_token(
         expires_at: now.checked_add_days(LIFETIME).unwrap_or(Time::MAX_UTC),
         roles: vec![admin.role.clone()],
         description: REASON.to_owned(),
-        by: BY.to_owned(),
+        by: BY.to_string(),
         at: now,
     };
     resolved.changes.push(Change::TokenAdded { user, token: Box::new(token) });

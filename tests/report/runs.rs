@@ -165,7 +165,7 @@ impl Company {
         let minutes = self.random.i64(1..40);
         let until = self.random.bool().then(|| self.now + chrono::Duration::minutes(minutes));
         let reason = format!("ticket {minutes}");
-        let grant = LocalGrant { by: "ops".to_owned(), at: self.now, reason, until };
+        let grant = LocalGrant { by: "ops".into(), at: self.now, reason, until };
         let _refused = sync::by_hand(&config, &*open(&config.store), self.now, None, |state| {
             if state.users.is_empty() || state.roles.is_empty() {
                 return Err(ManualError::UnknownUser { name: "nobody".to_owned() });
@@ -174,7 +174,7 @@ impl Company {
             let role = RoleIdx::new(role % state.roles.len() as u32);
             Ok(match add {
                 true => ByHand::Add { user, role, grant: grant.clone() },
-                false => ByHand::Remove { user, role, imported: None, by: "ops".to_owned() },
+                false => ByHand::Remove { user, role, imported: None, by: "ops".into() },
             })
         });
     }
@@ -189,7 +189,7 @@ impl Company {
             2 => UserWish::Remove,
             _ => UserWish::Add { email: String::new(), service: self.random.bool() },
         };
-        let deed = Deed { by: "ops".to_owned(), reason: "because".to_owned() };
+        let deed = Deed { by: "ops".into(), reason: "because".to_owned() };
         let _refused =
             sync::change_user(&config, &*open(&config.store), &name, &wish, &deed, self.now);
     }

@@ -279,7 +279,7 @@ impl World {
         let user = self.user(user).id;
         let role = self.state.roles.find_by(|r| r.name.as_str().cmp(role)).unwrap();
         let grant =
-            LocalGrant { by: "root".to_owned(), at: self.now, reason: "on call".to_owned(), until };
+            LocalGrant { by: "root".into(), at: self.now, reason: "on call".to_owned(), until };
         let plan = plan::by_hand(&self.state, ByHand::Add { user, role, grant }, self.now).unwrap();
         self.state = stored(&self.state, &plan);
     }

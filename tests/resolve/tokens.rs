@@ -55,7 +55,7 @@ impl World {
         let user = self.user(user).id;
         let role = self.state.roles.find_by(|r| r.name.as_str().cmp(role)).unwrap();
         let by = "root".to_owned();
-        self.by_hand(ByHand::Remove { user, role, imported: None, by }).unwrap()
+        self.by_hand(ByHand::Remove { user, role, imported: None, by: by.into() }).unwrap()
     }
 
     /// What the last changes took from tokens: `ci r not-at-idp`.
@@ -110,7 +110,7 @@ fn a_token_has_the_roles_named_or_all_that_are_granted_and_never_one_that_is_not
     assert!(refused(&mut world, "bob", "x", &[]).contains("at least one role"));
     world.token("bob", "one", &["all"]).unwrap();
     let bob = world.user("bob").id;
-    let gone = ByHand::RemoveToken { user: bob, name: "two".to_owned(), by: "root".to_owned() };
+    let gone = ByHand::RemoveToken { user: bob, name: "two".to_owned(), by: "root".into() };
     assert!(world.by_hand(gone).unwrap_err().contains("no token `two`"));
 }
 
@@ -125,7 +125,7 @@ fn one_secret_makes_one_token_and_a_new_one_takes_the_place_of_the_old() {
             expires_at: at + chrono::Duration::days(1),
             roles: Vec::new(),
             description: String::new(),
-            by: "root".to_owned(),
+            by: "root".into(),
             at,
         })
     };
@@ -551,7 +551,7 @@ fn promised(events: Vec<Event>) -> Result<(), TestCaseError> {
                     continue;
                 };
                 let grant = LocalGrant {
-                    by: "root".to_owned(),
+                    by: "root".into(),
                     at: world.now,
                     reason: "test".to_owned(),
                     until: until.map(|until| world.now + chrono::Duration::minutes(until)),
@@ -566,7 +566,7 @@ fn promised(events: Vec<Event>) -> Result<(), TestCaseError> {
                     continue;
                 };
                 let by = "root".to_owned();
-                let wish = ByHand::Remove { user, role, imported: None, by };
+                let wish = ByHand::Remove { user, role, imported: None, by: by.into() };
                 if world.by_hand(wish).is_err() {
                     continue;
                 }
@@ -594,7 +594,7 @@ fn promised(events: Vec<Event>) -> Result<(), TestCaseError> {
                 let Some(user) = known(&world, who) else { continue };
                 let name = ["ci", "laptop", "x"][name].to_owned();
                 let by = "root".to_owned();
-                let wish = ByHand::RemoveToken { user, name: name.clone(), by };
+                let wish = ByHand::RemoveToken { user, name: name.clone(), by: by.into() };
                 let was = promises.remove(&(user, name));
                 prop_assert_eq!(world.by_hand(wish).is_ok(), was.is_some());
                 if was.is_none() {

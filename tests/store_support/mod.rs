@@ -159,8 +159,7 @@ impl World {
     }
 
     pub fn local(&mut self, user: u32, role: &str, why: &str) -> &mut Self {
-        let local =
-            LocalGrant { by: "ops".to_owned(), at: at(0), reason: why.to_owned(), until: None };
+        let local = LocalGrant { by: "ops".into(), at: at(0), reason: why.to_owned(), until: None };
         self.local.insert((user, role.to_owned()), local);
         self
     }
@@ -363,7 +362,7 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
     for ((user, name), story) in &old.local {
         if new.local.get(&(*user, name.clone())) != Some(story) {
             let kind = local(&mut state, story);
-            let cause = Cause::ByHand { by: "ops".to_owned() };
+            let cause = Cause::ByHand { by: "ops".into() };
             changes.push(Change::GrantRemoved {
                 user: UserId::new(*user),
                 role: role(name),
@@ -405,7 +404,7 @@ fn tokens(
     let tokens = std::sync::Arc::make_mut(&mut state.tokens);
     for ((user, name), pass) in &old.tokens {
         if !stays(&(*user, name.clone()), pass) {
-            let (name, cause) = (tokens.add_name(name), Cause::ByHand { by: "ops".to_owned() });
+            let (name, cause) = (tokens.add_name(name), Cause::ByHand { by: "ops".into() });
             changes.push(Change::TokenRemoved { user: UserId::new(*user), name, cause });
         }
     }
@@ -611,7 +610,7 @@ pub fn next_world(old: &World, random: &mut fastrand::Rng, moment: Time) -> Worl
                 4 => {
                     let until = random.bool().then(|| at(i64::from(random.u16(..))));
                     let reason = format!("ticket {}", random.u8(0..9));
-                    let local = LocalGrant { by: "ops".to_owned(), at: moment, reason, until };
+                    let local = LocalGrant { by: "ops".into(), at: moment, reason, until };
                     world.local.insert(key, local);
                 }
                 _ => {}

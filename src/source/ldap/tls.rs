@@ -78,7 +78,10 @@ impl Trust {
     ///
     /// # Errors
     /// They cannot be read, or there are none; certificate and key do not belong together.
-    pub fn new(ca_file: Option<&Path>, client_cert: Option<&ClientCert>) -> Result<Self, TrustError> {
+    pub fn new(
+        ca_file: Option<&Path>,
+        client_cert: Option<&ClientCert>,
+    ) -> Result<Self, TrustError> {
         let roots = Arc::new(roots(ca_file)?);
         let shown = client_cert.map(shown).transpose()?;
         let by_name = ClientConfig::builder_with_provider(provider())

@@ -271,7 +271,7 @@ fn what_is_held_stays_until_it_is_decided(store: &dyn Store) {
 
 fn history_tells_the_newest_first_and_who_asked(store: &dyn Store) {
     with_people(store, 1);
-    let deed = Deed { by: "ops".to_owned(), reason: "ticket 1".to_owned() };
+    let deed = Deed { by: "ops".into(), reason: "ticket 1".to_owned() };
     let mut by_hand = newcomer(1);
     by_hand.records.deed = Some(deed.clone());
     commit(store, &by_hand);
@@ -335,7 +335,7 @@ fn the_past_is_as_it_was(store: &dyn Store) {
 
 fn stories_of_local_accounts_come_with_a_commit(store: &dyn Store) {
     with_people(store, 1);
-    let deed = Deed { by: "ops".to_owned(), reason: "robot".to_owned() };
+    let deed = Deed { by: "ops".into(), reason: "robot".to_owned() };
     let account = LocalAccount {
         ext: "bot".to_owned(),
         service: true,

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::codec::user_at;
 use super::error::{Fault, StoreError};
+use super::load::actor;
 use super::reader::{SqliteReader, time, time_at};
 use crate::directory::local;
 use crate::model::{Deed, Done, LastDeed, LocalAccount, UserId};
@@ -30,11 +31,11 @@ pub(super) fn write(conn: &Connection, accounts: &[LocalAccount]) -> Result<(), 
             ext,
             service,
             admin,
-            added.by,
+            added.by.as_str(),
             added_at.timestamp(),
             added.reason,
             last.map(|last| last.what.as_str()),
-            last.map(|last| &last.deed.by),
+            last.map(|last| last.deed.by.as_str()),
             last.map(|last| last.at.timestamp()),
             last.map(|last| &last.deed.reason),
         ])?;
@@ -50,7 +51,7 @@ fn account(row: &Row<'_>) -> Result<LocalAccount, Fault> {
             let what = what.ok_or_else(|| {
                 Fault::Damaged(format!("a local account has the unknown fate `{word}`"))
             })?;
-            let deed = Deed { by: row.get(7)?, reason: row.get(9)? };
+            let deed = Deed { by: actor(row, 7)?, reason: row.get(9)? };
             time(row, 8)?.map(|at| LastDeed { what, deed, at })
         }
     };
@@ -58,7 +59,7 @@ fn account(row: &Row<'_>) -> Result<LocalAccount, Fault> {
         ext: row.get(0)?,
         service: row.get(1)?,
         admin: row.get(2)?,
-        added: Deed { by: row.get(3)?, reason: row.get(5)? },
+        added: Deed { by: actor(row, 3)?, reason: row.get(5)? },
         added_at: time_at(row, 4)?,
         last,
     })

@@ -108,7 +108,7 @@ fn write_grant(
             let local = local_of(&plan.tables, index)?;
             let until = local.until.map(|until| until.timestamp());
             let at = local.at.timestamp();
-            let (by, reason) = (&local.by, &local.reason);
+            let (by, reason) = (local.by.as_str(), &local.reason);
             statements.add_local.execute(params![
                 user.get(),
                 role,

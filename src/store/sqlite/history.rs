@@ -139,7 +139,7 @@ impl<'c, 'v> Log<'c, 'v> {
         deed: Option<&Deed>,
         taken: Taken,
     ) -> Result<Self, Fault> {
-        let (by, reason) = (deed.map(|deed| &deed.by), deed.map(|deed| &deed.reason));
+        let (by, reason) = (deed.map(|deed| deed.by.as_str()), deed.map(|deed| &deed.reason));
         conn.execute(
             "INSERT INTO generation (num, at, first, silent, by, reason, lost, disabled) \
              VALUES (?1, ?2, (SELECT coalesce(max(num), 0) + 1 FROM history), ?3, ?4, ?5, ?6, ?7)",
@@ -520,7 +520,7 @@ fn view(
         deed: row
             .get::<_, Option<String>>(14)?
             .zip(row.get(15)?)
-            .map(|(by, reason)| Deed { by, reason }),
+            .map(|(by, reason): (String, _)| Deed { by: by.into(), reason }),
     })
 }
 

@@ -8,8 +8,8 @@ use super::codec::{decode, user_at};
 use super::error::Fault;
 use super::reader::{json, time, time_at};
 use crate::model::{
-    Cloud, Grant, GrantKind, IndexVec, Link, LocalGrant, LocalIdx, Mode, Reason, ReasonBook, Role,
-    RoleIdx, RoleSetId, SetIdx, SourceIdx, State, Status, Texts, User, WorkloadIdentity,
+    Actor, Cloud, Grant, GrantKind, IndexVec, Link, LocalGrant, LocalIdx, Mode, Reason, ReasonBook,
+    Role, RoleIdx, RoleSetId, SetIdx, SourceIdx, State, Status, Texts, User, WorkloadIdentity,
 };
 use crate::policy::{Action, Resource};
 
@@ -220,11 +220,16 @@ fn grants(
     Ok((grants, book, locals))
 }
 
+/// Who did something by hand.
+pub(super) fn actor(row: &rusqlite::Row<'_>, column: usize) -> Result<Actor, Fault> {
+    Ok(row.get::<_, String>(column)?.into())
+}
+
 /// The story of a local grant, from the columns `by`, `at`, `reason`, `until` from `first` on.
 pub(super) fn local_grant(row: &rusqlite::Row<'_>, first: usize) -> Result<LocalGrant, Fault> {
     let column = |offset: usize| first.saturating_add(offset);
     Ok(LocalGrant {
-        by: row.get(column(0))?,
+        by: actor(row, column(0))?,
         at: time_at(row, column(1))?,
         reason: row.get(column(2))?,
         until: time(row, column(3))?,

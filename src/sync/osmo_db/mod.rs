@@ -293,7 +293,7 @@ impl<'a> Inputs<'a> {
 
     fn brought(&self, user: UserId, account: &Account, deed: &Deed) -> Brought {
         let grant = |Assigned { role, by, at }: &Assigned| {
-            let (by, at) = (by.clone(), *at);
+            let (by, at) = (by.as_str().into(), *at);
             (role.clone(), LocalGrant { by, at, reason: deed.reason.clone(), until: None })
         };
         let token = |wish: &TokenWish| {

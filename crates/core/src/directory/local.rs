@@ -66,6 +66,12 @@ pub fn free_id(username: &str, taken: impl Fn(&str) -> bool) -> String {
     ext
 }
 
+/// The username that [`free_id`] made `ext` of.
+#[must_use]
+pub fn name_in_id(ext: &str) -> &str {
+    ext.split_once('~').map_or(ext, |(name, _)| name)
+}
+
 /// The account whose canonical name is `name`.
 #[must_use]
 pub fn find<'d>(directory: &'d Directory, name: &str) -> Option<&'d DirUser> {

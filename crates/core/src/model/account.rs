@@ -1,13 +1,13 @@
 //! What is known of people who were added by hand, beside what their source says of them; and who
 //! did something by hand.
 
-use super::Time;
+use super::{Actor, Time};
 
 /// Who did something by hand, and why.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Deed {
-    /// An operating-system account, or `[default_admin]`.
-    pub by: String,
+    /// Who.
+    pub by: Actor,
     /// Why, in their words.
     pub reason: String,
 }

@@ -2,8 +2,8 @@
 
 use super::words::words;
 use super::{
-    GrantKind, NewToken, Role, RoleIdx, SetIdx, SourceIdx, Text, Time, UserId, parse_rfc3339,
-    rfc3339,
+    Actor, GrantKind, NewToken, Role, RoleIdx, SetIdx, SourceIdx, Text, Time, UserId,
+    parse_rfc3339, rfc3339,
 };
 
 /// Why something is taken away.
@@ -31,8 +31,8 @@ pub enum Cause {
     NewSecret,
     /// Somebody removed it by hand: who and why.
     ByHand {
-        /// An operating-system account name.
-        by: String,
+        /// Who.
+        by: Actor,
     },
 }
 
@@ -71,7 +71,7 @@ impl Cause {
     pub fn note(&self) -> Option<String> {
         match self {
             Cause::UserGone { since } => Some(rfc3339(*since)),
-            Cause::ByHand { by } => Some(by.clone()),
+            Cause::ByHand { by } => Some(by.to_string()),
             Cause::NotAtIdp
             | Cause::RoleGone
             | Cause::Replaced
@@ -94,7 +94,7 @@ impl Cause {
             CauseKind::IdpDecides => Cause::IdpDecides,
             CauseKind::NotEveryone => Cause::NotEveryone,
             CauseKind::NewSecret => Cause::NewSecret,
-            CauseKind::ByHand => Cause::ByHand { by: note?.to_owned() },
+            CauseKind::ByHand => Cause::ByHand { by: note?.into() },
         })
     }
 }
@@ -415,7 +415,7 @@ mod tests {
         for kind in CauseKind::ALL {
             let cause = match kind {
                 CauseKind::UserGone => Cause::UserGone { since },
-                CauseKind::ByHand => Cause::ByHand { by: "ann".to_owned() },
+                CauseKind::ByHand => Cause::ByHand { by: "ann".into() },
                 kind => Cause::of(*kind, None).unwrap(),
             };
             assert_eq!(cause.kind(), *kind);

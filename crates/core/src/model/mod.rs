@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a file or a socket; nothing here knows how it is stored.
 
 pub mod account;
+mod actor;
 pub mod caller;
 pub mod change;
 pub mod diagnostic;
@@ -23,6 +24,7 @@ mod words;
 pub mod workload;
 
 pub use account::{Deed, Done, LastDeed, LocalAccount};
+pub use actor::Actor;
 pub use change::{Cause, CauseKind, Change, ChangeKind};
 pub use diagnostic::{Diagnostic, Severity, Subject};
 pub use diagnostic_code::DiagnosticCode;

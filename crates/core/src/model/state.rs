@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::words::words;
 use super::{
-    Inconsistent, IndexVec, LocalIdx, ReasonBook, RoleIdx, SetIdx, SourceIdx, Text, Texts, Time,
-    Tokens, TooMany, UserId, WorkloadIdentity,
+    Actor, Inconsistent, IndexVec, LocalIdx, ReasonBook, RoleIdx, SetIdx, SourceIdx, Text, Texts,
+    Time, Tokens, TooMany, UserId, WorkloadIdentity,
 };
 use crate::policy::{Action, Policy, Resource};
 
@@ -233,8 +233,8 @@ pub struct Grant {
 /// The story of a grant made by hand.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct LocalGrant {
-    /// Who made it: an operating-system account name.
-    pub by: String,
+    /// Who made it.
+    pub by: Actor,
     /// When.
     pub at: Time,
     /// Why, in their words.

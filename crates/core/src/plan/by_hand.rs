@@ -1,8 +1,8 @@
 //! What a person asks for by hand: one grant or one token, made or taken away.
 
 use crate::model::{
-    Cause, Change, Grant, GrantKind, Inconsistent, LocalGrant, Mode, NewToken, Role, RoleIdx,
-    Standing, State, Time, User, UserId, token,
+    Actor, Cause, Change, Grant, GrantKind, Inconsistent, LocalGrant, Mode, NewToken, Role,
+    RoleIdx, Standing, State, Time, User, UserId, token,
 };
 
 use super::change::Plan;
@@ -31,7 +31,7 @@ pub enum ByHand {
         /// The idp grant (`--imported`), or the local one; `None`: the local one, else the other.
         imported: Option<bool>,
         /// Who does it.
-        by: String,
+        by: Actor,
     },
     /// `token create`
     AddToken {
@@ -49,7 +49,7 @@ pub enum ByHand {
         /// Its name.
         name: String,
         /// Who does it, and why if they say so.
-        by: String,
+        by: Actor,
     },
 }
 
@@ -119,7 +119,7 @@ fn remove_grant(
     full: &mut State,
     (user, role): (UserId, RoleIdx),
     imported: Option<bool>,
-    by: String,
+    by: Actor,
 ) -> Result<Vec<Change>, NotPlanned> {
     let def = role_of(old, role)?;
     let at = |idp| grant_at(old, (user, role), idp);

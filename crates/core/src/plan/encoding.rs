@@ -168,7 +168,7 @@ mod tests {
         }
         let text = old.texts.add("was");
         let (by, why) = ("root".to_owned(), "asked".to_owned());
-        let story = LocalGrant { by: by.clone(), at, reason: why.clone(), until: None };
+        let story = LocalGrant { by: by.as_str().into(), at, reason: why.clone(), until: None };
         old.locals.push(story).unwrap();
         let long =
             old.reasons.reason(reason("kc", "mapping[2]", &["group `/A`", "group `/B`"])).unwrap();
@@ -363,7 +363,7 @@ mod tests {
                     user: UserId::new(3),
                     role: RoleIdx::new(0),
                     kind: GrantKind::Idp(one),
-                    cause: Cause::ByHand { by: "root".to_owned() },
+                    cause: Cause::ByHand { by: "root".into() },
                 },
                 "211c51ffaea3",
             ),

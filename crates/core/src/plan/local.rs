@@ -6,8 +6,8 @@
 
 use crate::directory::local::NAME;
 use crate::model::{
-    Cause, Change, Diagnostic, Grant, GrantKind, Inconsistent, LocalGrant, RoleIdx, SourceIdx,
-    State, Status, Time, TooMany, UserId,
+    Actor, Cause, Change, Diagnostic, Grant, GrantKind, Inconsistent, LocalGrant, RoleIdx,
+    SourceIdx, State, Status, Time, TooMany, UserId,
 };
 use crate::resolve::Resolved;
 
@@ -126,7 +126,7 @@ pub fn remove(
     mut resolved: Resolved,
     old: &State,
     ext: &str,
-    by: &str,
+    by: &Actor,
     now: Time,
 ) -> Result<Plan, NotPlanned> {
     let user = person(old, ext).ok_or(NotPlanned::NoLocalAccount)?;
@@ -153,12 +153,12 @@ pub fn remove(
 
 /// Makes of an account that `local` has no more that the person is gone at once, where no other
 /// source lists them; otherwise only that `local` does not know them.
-pub fn take_out(resolved: &mut Resolved, old: &State, ext: &str, by: &str, now: Time) {
+pub fn take_out(resolved: &mut Resolved, old: &State, ext: &str, by: &Actor, now: Time) {
     let Some(user) = person(old, ext) else { return };
     let Resolved { state, changes, .. } = resolved;
     let Ok(at) = state.users.binary_search_by_key(&user, |user| user.id) else { return };
     let Some(row) = state.users.get_mut(at) else { return };
-    let cause = || Cause::ByHand { by: by.to_owned() };
+    let cause = || Cause::ByHand { by: by.clone() };
     if !matches!(row.status, Status::Missing { .. } | Status::Deprovisioned { .. }) {
         // Without the source there is no link of it either.
         let Some(source) = place(state) else { return };
@@ -191,7 +191,7 @@ pub fn ensure_grant(
     resolved: &mut Resolved,
     user: UserId,
     role: Option<&str>,
-    by: &str,
+    by: &Actor,
     (reason, now): (&str, Time),
 ) -> Result<(), TooMany> {
     let Resolved { state, changes, .. } = resolved;
@@ -216,7 +216,7 @@ pub fn ensure_grant(
             held = true;
             return true;
         }
-        if locals.get(local).is_none_or(|local| local.by != by) {
+        if locals.get(local).is_none_or(|local| local.by != *by) {
             return true;
         }
         let new = |change: &Change| {
@@ -227,13 +227,13 @@ pub fn ensure_grant(
             changes.retain(|change| !new(change));
         } else {
             let (role, kind) = (grant.role, grant.kind);
-            let cause = Cause::ByHand { by: by.to_owned() };
+            let cause = Cause::ByHand { by: by.clone() };
             changes.push(Change::GrantRemoved { user, role, kind, cause });
         }
         false
     });
     let Some(role) = wanted.filter(|_| !held) else { return Ok(()) };
-    let story = LocalGrant { by: by.to_owned(), at: now, reason: reason.to_owned(), until: None };
+    let story = LocalGrant { by: by.clone(), at: now, reason: reason.to_owned(), until: None };
     let kind = GrantKind::Local(state.locals.push(story)?);
     state.grants.push(Grant { user, role, kind });
     state.grants.sort_unstable_by_key(|grant| (grant.user, grant.role, grant.kind));
