@@ -247,7 +247,8 @@ fn throughput(folder: &Path) -> bool {
     let realm_file = folder.join("realm.json");
     std::fs::write(&realm_file, realm(USERS)).unwrap();
     let config = configuration(&folder.join("store.db"), &realm_file, ours_at);
-    let options = Options { dry_run: false, sources: None, what: "bench".to_owned() };
+    let options =
+        Options { dry_run: false, sources: None, what: "bench".to_owned(), ..Options::default() };
     let sync = Builder::new_multi_thread().enable_all().build().unwrap();
     sync.block_on(sync::run(
         &config,

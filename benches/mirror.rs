@@ -155,7 +155,7 @@ impl Home {
     fn delta(&mut self, delta: &Delta) -> (Duration, usize, usize) {
         let start = Instant::now();
         let reader = self.writer.reader().unwrap();
-        let (rows, key) = reader.mirror_rows(SOURCE, delta).unwrap().unwrap();
+        let (rows, key) = reader.mirror_rows(SOURCE, &delta.touched()).unwrap().unwrap();
         let patch = rows.apply(delta, &key).unwrap();
         self.commit(&[], &[MirrorPatch { source: SOURCE, patch: &patch }]);
         (start.elapsed(), rows.count(), patch.count())

@@ -91,7 +91,8 @@ fn made(folder: &Path, users: usize, tokens: usize) -> Config {
     }
     std::fs::write(folder.join("idpsyncd.toml"), text).unwrap();
     let config = config::load(&folder.join("idpsyncd.toml"), &idpsyncd::source::kinds()).unwrap();
-    let options = Options { dry_run: false, sources: None, what: "bench".to_owned() };
+    let options =
+        Options { dry_run: false, sources: None, what: "bench".to_owned(), ..Options::default() };
     let silent: OnProgress = Arc::new(|_| {});
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime

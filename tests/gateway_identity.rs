@@ -325,7 +325,8 @@ impl Home {
 }
 
 async fn sync(config: &Config) -> Outcome {
-    let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
+    let options =
+        Options { dry_run: false, sources: None, what: "test".to_owned(), ..Options::default() };
     let silent: OnProgress = Arc::new(|_| {});
     run(config, &*idpsyncd::store::open(&config.store), &options, &silent, Utc::now())
         .await

@@ -70,7 +70,12 @@ impl Home {
     }
 
     fn sync(&self) -> Outcome {
-        let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
+        let options = Options {
+            dry_run: false,
+            sources: None,
+            what: "test".to_owned(),
+            ..Options::default()
+        };
         let silent: OnProgress = Arc::new(|_| {});
         self.runtime
             .block_on(run(

@@ -207,7 +207,7 @@ impl Home {
 
     /// Applies `delta` and says how many rows were loaded and written for it.
     fn patch(&mut self, delta: &Delta) -> Result<(usize, usize), Refusal> {
-        let (rows, key) = self.reader().mirror_rows(SOURCE, delta).unwrap().unwrap();
+        let (rows, key) = self.reader().mirror_rows(SOURCE, &delta.touched()).unwrap().unwrap();
         let patch = rows.apply(delta, &key)?;
         self.commit(&[], &[MirrorPatch { source: SOURCE, patch: &patch }]).unwrap();
         Ok((rows.count(), patch.count()))
@@ -231,7 +231,7 @@ impl Home {
             gone_refs: (0..directory.refs.len() as u32).map(id).collect(),
             ..Delta::default()
         };
-        let (rows, _) = reader.mirror_rows(SOURCE, &all).unwrap().unwrap();
+        let (rows, _) = reader.mirror_rows(SOURCE, &all.touched()).unwrap().unwrap();
         for (place, members) in directory.members.iter().enumerate() {
             let id = id(place as u32);
             assert_eq!(rows.refs[&id].members, digests.members[place]);
@@ -317,7 +317,7 @@ fn a_patch_is_written_to_the_mirror_that_it_was_made_for_and_to_no_other() {
     let mut home = Home::new();
     home.read(&company().directory(), None);
     let delta = Delta { gone_people: vec!["u003".to_owned()], ..Delta::default() };
-    let (rows, key) = home.reader().mirror_rows(SOURCE, &delta).unwrap().unwrap();
+    let (rows, key) = home.reader().mirror_rows(SOURCE, &delta.touched()).unwrap().unwrap();
     let patch = rows.apply(&delta, &key).unwrap();
     let other = Delta { gone_people: vec!["u004".to_owned()], ..Delta::default() };
     home.patch(&other).unwrap();

@@ -123,7 +123,12 @@ async fn connect(
     for (source, list) in findings {
         found.extend(list.into_iter().map(|finding| finding.said_by(source)));
     }
-    let options = Options { dry_run: true, sources: None, what: "idpsyncd check".to_owned() };
+    let options = Options {
+        dry_run: true,
+        sources: None,
+        what: "idpsyncd check".to_owned(),
+        ..Options::default()
+    };
     let (on_progress, end) = progress::on_terminal();
     let run = sync::run_with_views(config, store, &options, &on_progress, Utc::now()).await;
     end();

@@ -31,7 +31,12 @@ pub(super) fn run(at: Context<'_>, args: &SyncArgs, output: Output) -> Result<u8
         (false, true) => None,
         (false, false) => Some(args.source.clone()),
     };
-    let options = Options { dry_run: args.dry_run, sources, what: "idpsyncd sync".to_owned() };
+    let options = Options {
+        dry_run: args.dry_run,
+        sources,
+        what: "idpsyncd sync".to_owned(),
+        ..Options::default()
+    };
     let (on_progress, end) = progress::on_terminal();
     let outcome = runtime()?.block_on(sync::run(config, store, &options, &on_progress, Utc::now()));
     end();

@@ -121,7 +121,12 @@ fn first_store(Context { config, store }: Context<'_>) -> Result<(), Failure> {
         None => true,
     };
     if none && !config.has_idp() {
-        let options = Options { dry_run: false, sources: None, what: "idpsyncd user".to_owned() };
+        let options = Options {
+            dry_run: false,
+            sources: None,
+            what: "idpsyncd user".to_owned(),
+            ..Options::default()
+        };
         let silent: OnProgress = std::sync::Arc::new(|_| {});
         runtime()?.block_on(sync::run(config, store, &options, &silent, Utc::now()))?;
     }

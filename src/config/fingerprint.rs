@@ -100,7 +100,8 @@ fn guard(w: &mut Encoder, guard: &Guard) {
 }
 
 fn source(w: &mut Encoder, source: &SourceConfig) {
-    let SourceConfig { name, grants, link_by, lifecycle, kind } = source;
+    // How soon a change is seen is nothing that a plan depends on.
+    let SourceConfig { name, grants, link_by, lifecycle, watch: _, kind } = source;
     w.text(name);
     w.maybe(grants.as_ref().map(|globs| globs.iter().map(|glob| glob.glob().glob())));
     w.text(match link_by {

@@ -7,9 +7,11 @@ use super::fault::Code;
 use super::kind::{Facts, KindSettings, Kinds, SourceKind, SourceTable};
 use super::reader::{Node, Read, Table, all};
 use super::sections::LINKS;
-use super::types::SourceConfig;
+use super::types::{SourceConfig, WatchMode};
 use super::value::{glob, source_name};
 use crate::resolve::LinkBy;
+
+const WATCH: [(&str, WatchMode); 2] = [("auto", WatchMode::Auto), ("off", WatchMode::Off)];
 
 /// Every `[[source]]`.
 pub(super) struct ReadSources {
@@ -56,6 +58,7 @@ pub(super) fn sources(root: &Table<'_>, link_by: LinkBy, kinds: &Kinds) -> ReadS
             table.optional("grants", |node| all(node.list()?.iter().map(|n| n.parsed(glob))));
         let link_by = table.or("link_by", link_by, |node| node.one_of(&LINKS));
         let lifecycle = table.or("lifecycle", true, Node::boolean);
+        let watch = table.or("watch", WatchMode::Auto, |node| node.one_of(&WATCH));
         let kind = kind(&table, kinds, &mut fact);
         facts.push(fact);
         Ok(SourceConfig {
@@ -63,6 +66,7 @@ pub(super) fn sources(root: &Table<'_>, link_by: LinkBy, kinds: &Kinds) -> ReadS
             grants: grants?,
             link_by: link_by?,
             lifecycle: lifecycle?,
+            watch: watch?,
             kind: kind?,
         })
     }));

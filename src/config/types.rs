@@ -122,6 +122,16 @@ pub struct Sync {
     pub username: UsernameFrom,
 }
 
+/// `watch` of a source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum WatchMode {
+    /// In the best way that the source offers.
+    #[default]
+    Auto,
+    /// By full reads alone.
+    Off,
+}
+
 /// `[[source]]`
 #[derive(Clone, Debug)]
 pub struct SourceConfig {
@@ -133,6 +143,8 @@ pub struct SourceConfig {
     pub link_by: LinkBy,
     /// It says who is there, enabled or gone; `false`: it gives roles only. Default true.
     pub lifecycle: bool,
+    /// Whether `idpsyncd run` follows what changes there between full reads. Default auto.
+    pub watch: WatchMode,
     /// What the keys of its kind say.
     pub kind: Arc<dyn KindSettings>,
 }
@@ -160,6 +172,7 @@ impl SourceConfig {
             grants: None,
             link_by: LinkBy::Username,
             lifecycle: true,
+            watch: WatchMode::Off,
             kind: Arc::new(LocalSettings),
         }
     }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
+use super::follow::Shared;
 use super::schedule::Why;
 use crate::config::Config;
 use crate::model::Time;
@@ -68,8 +69,9 @@ impl Attempt {
         asked: Option<Vec<String>>,
         why: Why,
         now: Time,
-        heartbeat: &Heartbeat,
+        shared: &Shared,
     ) -> Attempt {
+        let heartbeat = &shared.heartbeat;
         heartbeat.fetch_add(1, Ordering::SeqCst);
         let progress: OnProgress = {
             let heartbeat = Arc::clone(heartbeat);
@@ -85,7 +87,13 @@ impl Attempt {
                 heartbeat.fetch_add(1, Ordering::SeqCst);
             })
         };
-        let options = Options { dry_run: false, sources: asked.clone(), what: WHAT.to_owned() };
+        let options = Options {
+            dry_run: false,
+            sources: asked.clone(),
+            what: WHAT.to_owned(),
+            feeds: shared.feeds.clone(),
+            lock: shared.lock.clone(),
+        };
         let handle = tokio::spawn(async move {
             let outcome =
                 sync::run_in_phases(&config, &*store, &options, &progress, &on_phase, now);
@@ -129,15 +137,36 @@ fn classify(result: Result<Result<Ran, RunError>, JoinError>) -> End {
 }
 
 /// Logs every change, and lets go of the plan, here and not in the main loop: it may be large.
-fn shorten(mut outcome: Outcome) -> Ran {
-    let plan = outcome.plan.take();
-    if let Some(plan) = &plan
+fn shorten(outcome: Outcome) -> Ran {
+    if let Some(plan) = &outcome.plan
         && tracing::enabled!(tracing::Level::DEBUG)
     {
         for change in &plan.changes {
             tracing::debug!(generation = outcome.generation, "{}", view(change, plan));
         }
     }
+    without_plan(outcome)
+}
+
+/// So many changes of a feed are told one by one.
+const ONE_BY_ONE: usize = 20;
+
+/// As a run that ends, for what a feed told: few changes are worth a line each.
+pub fn shorten_ingested(outcome: Outcome) -> Ran {
+    match &outcome.plan {
+        Some(plan) if plan.changes.len() <= ONE_BY_ONE => {
+            for change in &plan.changes {
+                tracing::info!(generation = outcome.generation, "{}", view(change, plan));
+            }
+            without_plan(outcome)
+        }
+        _ => shorten(outcome),
+    }
+}
+
+/// Tells what the plan widens, and lets go of it.
+fn without_plan(mut outcome: Outcome) -> Ran {
+    let plan = outcome.plan.take();
     for widened in plan.iter().flat_map(|plan| &plan.widened) {
         for reached in &widened.reached {
             tracing::info!(

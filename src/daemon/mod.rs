@@ -18,6 +18,7 @@
 //! while another process works on it, it is tried again.
 
 mod attempt;
+mod follow;
 mod notify;
 mod open_store;
 mod report;
@@ -42,7 +43,8 @@ use crate::store::{LockError, Store, StoreError, StoreErrorKind};
 use crate::sync::{AdminError, RunError, SourceResult};
 use chrono::Utc;
 
-use attempt::{Attempt, End, Heartbeat, Ran};
+use attempt::{Attempt, End, Ran};
+use follow::{Event, Followers, Shared};
 use schedule::{Scheduler, Why};
 use status::{Running, Status, one_line};
 
@@ -111,6 +113,7 @@ pub async fn run(config_file: &Path, config: Config) -> Result<(), DaemonError> 
     // Before any identity provider is asked: what is in the store is answered from at once.
     daemon.gateway = Gateway::start(&daemon.config, daemon.store.store(), Part::Daemon).await?;
     daemon.open()?;
+    daemon.follow();
     loop {
         daemon.turn();
         let wake = daemon.wake();
@@ -120,6 +123,7 @@ pub async fn run(config_file: &Path, config: Config) -> Result<(), DaemonError> 
                 Wish::Stop => break,
             },
             end = under_way(&mut daemon.attempt) => daemon.ended(end),
+            event = followed(&mut daemon.followers) => daemon.followed(event),
             () = tokio::time::sleep(wake) => {}
         }
     }
@@ -131,6 +135,14 @@ pub async fn run(config_file: &Path, config: Config) -> Result<(), DaemonError> 
 async fn under_way(attempt: &mut Option<Attempt>) -> End {
     match attempt {
         Some(attempt) => attempt.end().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What becomes of following a source next; never, where none is followed.
+async fn followed(followers: &mut Option<Followers>) -> Event {
+    match followers {
+        Some(followers) => followers.next().await,
         None => std::future::pending().await,
     }
 }
@@ -148,8 +160,11 @@ struct Daemon {
     attempt: Option<Attempt>,
     /// Which sources a retry asks; absent: all.
     again: Option<Vec<String>>,
-    /// What all runs together got done.
-    heartbeat: Heartbeat,
+    /// Which sources feeds wait for.
+    wanted: BTreeSet<String>,
+    /// What runs and those who follow sources share.
+    shared: Shared,
+    followers: Option<Followers>,
     watchdog: Watchdog,
     notify: Notify,
     status: Status,
@@ -168,10 +183,12 @@ impl Daemon {
             file: file.to_owned(),
             scheduler: Scheduler::new(&config.schedule, Utc::now()),
             store: OpenStore::of(&config),
+            wanted: BTreeSet::new(),
+            shared: Shared::default(),
+            followers: None,
             config: Arc::new(config),
             attempt: None,
             again: None,
-            heartbeat: Heartbeat::default(),
             watchdog: Watchdog::new(watchdog_limit()),
             notify: Notify::default(),
             status: Status::default(),
@@ -242,7 +259,7 @@ impl Daemon {
         if self.attempt.is_none() && self.scheduler.next().is_some_and(|(at, _)| at <= now) {
             self.begin(now);
         }
-        let count = self.heartbeat.load(Ordering::SeqCst);
+        let count = self.shared.heartbeat.load(Ordering::SeqCst);
         if self.watchdog.feed(Instant::now(), self.attempt.is_some(), count) {
             self.notify.watchdog();
         }
@@ -267,20 +284,71 @@ impl Daemon {
         let asked = self.asked(why);
         tracing::debug!(why = why.as_str(), ?asked, "a run starts");
         let (config, store) = (Arc::clone(&self.config), Arc::clone(self.store.store()));
-        self.attempt = Some(Attempt::start(config, store, asked, why, now, &self.heartbeat));
+        self.attempt = Some(Attempt::start(config, store, asked, why, now, &self.shared));
     }
 
     /// Which sources a run asks; `None`: all.
     fn asked(&mut self, why: Why) -> Option<Vec<String>> {
         // Who could be read is left in peace by a retry, and who refuses is not asked in a hurry:
         // a wrong password tried again and again locks the account.
-        self.again.take().filter(|_| why == Why::Retry)
+        match why {
+            Why::Feed => Some(std::mem::take(&mut self.wanted).into_iter().collect()),
+            Why::Retry => self.again.take(),
+            Why::Start | Why::Reload | Why::Tick | Why::Due => {
+                self.again = None;
+                self.wanted.clear();
+                None
+            }
+        }
+    }
+
+    /// Follows the sources of the configuration that is in force, and no others any more.
+    fn follow(&mut self) {
+        // Those of before end first.
+        self.followers = None;
+        if let Some(gateway) = &self.gateway {
+            gateway.metrics().follows_nobody();
+        }
+        self.told.feeds_anew();
+        self.followers = Some(Followers::start(&self.config, self.store.store(), &self.shared));
+    }
+
+    /// Something became of following a source.
+    fn followed(&mut self, event: Event) {
+        match event {
+            Event::Ingested { source, ran } => {
+                report::ingested(&mut self.told, &source, &ran);
+                if let Some(gateway) = &self.gateway {
+                    gateway.committed();
+                    gateway.metrics().ingested(&ran.outcome, ran.summary.as_ref());
+                }
+                self.looked = None;
+            }
+            Event::Wants { source, why } => {
+                tracing::info!(source, "source `{source}` is read in full: {why}");
+                self.wanted.insert(source);
+                self.scheduler.want();
+            }
+            Event::State { source, state, quiet } => {
+                if self.told.follows(&source, &state) && !quiet {
+                    report::follows(&source, &state);
+                }
+                if let Some(gateway) = &self.gateway {
+                    gateway.metrics().follows(&source, state);
+                }
+            }
+            Event::Failed { source, why } => {
+                if self.told.news(&format!("feed of {source}"), &why) {
+                    tracing::error!(source, "what the feed told could not be committed: {why}");
+                }
+            }
+        }
     }
 
     /// The run under way has ended.
     fn ended(&mut self, end: End) {
         let Some(Attempt { began, why, asked, .. }) = self.attempt.take() else { return };
-        self.heartbeat.fetch_add(1, Ordering::SeqCst);
+        self.shared.heartbeat.fetch_add(1, Ordering::SeqCst);
         self.looked = None;
         let retry = match end {
             End::Ran(ran) => {
@@ -306,6 +374,9 @@ impl Daemon {
             }
         };
         self.scheduler.end(Utc::now(), retry, &mut jitter);
+        if let Some(followers) = &self.followers {
+            followers.ran();
+        }
     }
 
     fn ran(&mut self, ran: &Ran, why: Why, all: bool) {
@@ -368,10 +439,15 @@ impl Daemon {
                 let names: BTreeSet<&str> =
                     config.sources.iter().map(|source| source.name.as_str()).collect();
                 self.status.failing.retain(|name| names.contains(name.as_str()));
+                if !self.store.names(&config) {
+                    self.shared = self.shared.of_another_store();
+                }
                 self.config = Arc::new(config);
                 self.store = store;
                 self.announce();
                 self.again = None;
+                self.wanted.clear();
+                self.follow();
                 // A run under the old configuration is dropped while it reads; one that writes
                 // already goes on to its end, and the new one's run follows.
                 if let Some(attempt) = &self.attempt {
@@ -439,6 +515,7 @@ impl Daemon {
     /// SIGTERM: ends after the running transaction. Further signals change nothing.
     async fn stop(&mut self) {
         self.notify.stopping();
+        self.followers = None;
         if let Some(gateway) = self.gateway.take() {
             let (stopped, ()) = tokio::join!(gateway.stop(), self.stop_run());
             return stopped;

@@ -8,6 +8,7 @@ use super::schedule::Why;
 use crate::config::ConfigError;
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 use crate::plan::{HeldHead, Summary};
+use crate::source::feed::{FollowState, How};
 use crate::sync::{SourceOutcome, SourceResult};
 
 /// What makes a diagnostic the same as one of an earlier run, in whatever words.
@@ -22,6 +23,8 @@ fn key(diagnostic: &Diagnostic) -> Key {
 pub struct LogDedup {
     by_subject: BTreeMap<String, String>,
     diagnostics: BTreeSet<Key>,
+    /// How sources are followed, and why not better.
+    feeds: BTreeMap<String, (How, Option<String>)>,
 }
 
 impl LogDedup {
@@ -32,6 +35,17 @@ impl LogDedup {
         }
         self.by_subject.insert(subject.to_owned(), text.to_owned());
         true
+    }
+
+    /// Whether it is news how `source` is followed.
+    pub fn follows(&mut self, source: &str, state: &FollowState) -> bool {
+        let now = (state.how, state.why.clone());
+        self.feeds.insert(source.to_owned(), now.clone()) != Some(now)
+    }
+
+    /// Whatever was told of how sources are followed is told again.
+    pub fn feeds_anew(&mut self) {
+        self.feeds.clear();
     }
 
     /// There is nothing to say about `subject` any more. Returns whether there was.
@@ -176,6 +190,59 @@ pub fn ran(told: &mut LogDedup, ran: &Ran, why: Why, all: bool) {
     }
     log_diagnostics(told.fresh(&outcome.diagnostics, all));
     self::held(told, outcome.held.as_ref());
+}
+
+/// Logs what came of what a feed told; its changes are told already where they are few.
+pub fn ingested(told: &mut LogDedup, source: &str, ran: &Ran) {
+    let outcome = &ran.outcome;
+    let generation = outcome.generation;
+    told.clear(&format!("feed of {source}"));
+    if generation == outcome.before {
+        tracing::debug!(source, generation, "a feed told something that changes nothing here");
+    } else if let Some(summary) = &ran.summary {
+        let Summary { users_created, users_disabled, users_deprovisioned, .. } = *summary;
+        let Summary { grants_added, grants_removed, pairs_gained, pairs_lost, held, .. } = *summary;
+        tracing::info!(
+            source,
+            generation,
+            users_created,
+            users_disabled,
+            users_deprovisioned,
+            grants_added,
+            grants_removed,
+            pairs_gained,
+            pairs_lost,
+            held,
+            "told by its feed: generation {generation} is committed"
+        );
+    }
+    log_diagnostics(told.fresh(&outcome.diagnostics, false));
+    self::held(told, outcome.held.as_ref());
+}
+
+/// Logs how a source is followed: what stands in the way means that changes
+/// are seen later.
+pub fn follows(source: &str, state: &FollowState) {
+    let mode = state.how.as_str();
+    match (state.how, &state.why) {
+        (How::Full, why) => {
+            let why = why.as_deref().unwrap_or("unknown");
+            tracing::info!(
+                source,
+                mode,
+                why,
+                "source `{source}`: changes are seen by full reads alone: {why}"
+            );
+        }
+        (_, Some(why)) => tracing::warn!(
+            source,
+            mode,
+            why,
+            "source `{source}`: its feed is held up, changes are seen by full reads until it goes \
+             on: {why}"
+        ),
+        (_, None) => tracing::info!(source, mode, "source `{source}` is followed"),
+    }
 }
 
 fn one_source(told: &mut LogDedup, source: &SourceOutcome) {

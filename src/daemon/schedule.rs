@@ -39,6 +39,8 @@ pub enum Why {
     Due,
     /// The last run was not whole.
     Retry,
+    /// A feed cannot go on before its source is read in full.
+    Feed,
 }
 
 impl Why {
@@ -51,6 +53,7 @@ impl Why {
             Why::Tick => "schedule",
             Why::Due => "due",
             Why::Retry => "retry",
+            Why::Feed => "feed",
         }
     }
 }
@@ -64,6 +67,8 @@ pub struct Scheduler {
     schedule: Schedule,
     /// Nothing to wait for.
     at_once: Option<Why>,
+    /// A feed waits for a full read.
+    wanted: bool,
     /// When the run of the next tick starts, jitter included.
     tick: Option<Time>,
     /// What the store says falls due.
@@ -99,6 +104,7 @@ impl Scheduler {
         Scheduler {
             schedule: schedule.clone(),
             at_once: Some(Why::Start),
+            wanted: false,
             tick: None,
             due: None,
             retry: None,
@@ -118,6 +124,11 @@ impl Scheduler {
         self.backoff = backoff();
     }
 
+    /// A feed waits for a full read of its source.
+    pub fn want(&mut self) {
+        self.wanted = true;
+    }
+
     /// What the store says about the next moment at which something falls due by itself.
     pub fn set_due(&mut self, due: Option<Time>) {
         self.due = due;
@@ -128,6 +139,9 @@ impl Scheduler {
     pub fn next(&self) -> Option<(Time, Why)> {
         if let Some(why) = self.at_once {
             return Some((Time::MIN_UTC, why));
+        }
+        if self.wanted {
+            return Some((Time::MIN_UTC, Why::Feed));
         }
         // A moment that the last run was late enough for is not waited for again, whatever came of
         // it: without this, something that stays due would start run after run.
@@ -143,16 +157,21 @@ impl Scheduler {
         let why = self.next().map_or(Why::Tick, |(_, why)| why);
         self.began = Some((now, why));
         self.at_once = None;
-        self.retry = None;
+        // It asks what a feed waits for, or everybody. A retry may ask somebody else.
+        self.wanted &= why == Why::Retry;
+        if why != Why::Feed {
+            self.retry = None;
+        }
         why
     }
 
     /// The run has ended. `again`: another try soon may bring more.
     pub fn end(&mut self, now: Time, again: bool, jitter: Jitter<'_>) {
         let (began, why) = self.began.unwrap_or((now, Why::Tick));
-        // A retry asks some sources only: it does not stand for a tick. Any other run stands for
-        // every tick up to its start; those that went by since then are one run, now.
-        if why != Why::Retry || self.tick.is_none() {
+        // A retry asks some sources only, as a run for a feed does: it does not stand for a tick. Any
+        // other run stands for every tick up to its start; those that went by since then are one
+        // run, now.
+        if !matches!(why, Why::Retry | Why::Feed) || self.tick.is_none() {
             self.tick = self.tick_after(began, jitter).map(|tick| tick.max(now));
         }
         if !again {

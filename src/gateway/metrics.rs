@@ -1,8 +1,9 @@
 //! Metrics for Prometheus (OpenMetrics text). Label sets are bounded: protocols, results, kinds of
 //! change, and the names of configured sources; never a user.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::Utc;
@@ -19,6 +20,7 @@ use super::listen::Counts;
 use super::provision::Observer;
 use crate::model::Time;
 use crate::plan::Summary;
+use crate::source::feed::FollowState;
 use crate::sync::{Outcome, SourceResult};
 
 /// The protocols in which gateways ask.
@@ -51,6 +53,12 @@ struct SourceRead {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct SourceName {
     source: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Following {
+    source: String,
+    mode: &'static str,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -99,6 +107,11 @@ pub struct Metrics {
     lookups_running: Gauge,
     connections: Family<Listener, Gauge>,
     too_slow: Family<Listener, Counter>,
+    following: Family<Following, Gauge>,
+    lags: Family<SourceName, Gauge>,
+    drift: Family<SourceName, Gauge>,
+    /// How sources are followed, by name.
+    feeds: Mutex<BTreeMap<String, FollowState>>,
     /// Ages are set and written in one go.
     writing: Mutex<()>,
 }
@@ -141,6 +154,10 @@ impl Metrics {
             lookups_running: Gauge::default(),
             connections: Family::default(),
             too_slow: Family::default(),
+            following: Family::default(),
+            lags: Family::default(),
+            drift: Family::default(),
+            feeds: Mutex::default(),
             registry: Registry::default(),
             writing: Mutex::new(()),
         };
@@ -189,6 +206,22 @@ impl Metrics {
                 metrics.last_sync.clone(),
             );
             registry.register("source_reads", "Reads, by source and result", metrics.reads.clone());
+            registry.register(
+                "source_following",
+                "1: how a source is followed between full reads (persist, poll or full)",
+                metrics.following.clone(),
+            );
+            registry.register_with_unit(
+                "source_lag",
+                "Since when the mirror of a source that is followed was last known to be current",
+                Unit::Seconds,
+                metrics.lags.clone(),
+            );
+            registry.register(
+                "source_drift",
+                "What the last full read of a source found that no feed had told",
+                metrics.drift.clone(),
+            );
             registry.register(
                 "changes",
                 "Changes committed by runs, by kind",
@@ -260,6 +293,10 @@ impl Metrics {
             self.reads.get_or_create(&SourceRead { source: source.name.clone(), result }).inc();
         }
         self.held(outcome.held.as_ref().map_or(0, |held| held.changes));
+        self.changed(outcome, summary);
+    }
+
+    fn changed(&self, outcome: &Outcome, summary: Option<&Summary>) {
         let Some(summary) = summary.filter(|_| outcome.generation != outcome.before) else {
             return;
         };
@@ -281,6 +318,32 @@ impl Metrics {
         self.syncs.get_or_create(&Ended { result: "failed" }).inc();
     }
 
+    /// What a feed told was committed.
+    pub fn ingested(&self, outcome: &Outcome, summary: Option<&Summary>) {
+        self.held(outcome.held.as_ref().map_or(0, |held| held.changes));
+        self.changed(outcome, summary);
+    }
+
+    /// How a source is followed now.
+    pub fn follows(&self, source: &str, state: FollowState) {
+        self.feeds().insert(source.to_owned(), state);
+    }
+
+    /// No source is followed any more.
+    pub fn follows_nobody(&self) {
+        self.feeds().clear();
+    }
+
+    /// What a full read found that no feed had told.
+    pub fn drifted(&self, source: &str, changes: u64) {
+        let source = SourceName { source: source.to_owned() };
+        self.drift.get_or_create(&source).set(i64::try_from(changes).unwrap_or(i64::MAX));
+    }
+
+    fn feeds(&self) -> MutexGuard<'_, BTreeMap<String, FollowState>> {
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// So many changes are held.
     pub fn held(&self, changes: u64) {
         self.held.set(i64::try_from(changes).unwrap_or(i64::MAX));
@@ -291,7 +354,7 @@ impl Metrics {
     /// # Errors
     /// Those of the encoder.
     pub fn encode(&self, authorizer: &Authorizer) -> Result<String, fmt::Error> {
-        let _one = self.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.ready.set(i64::from(authorizer.not_ready().is_none()));
         let running = authorizer.lookups_running();
         self.lookups_running.set(i64::try_from(running).unwrap_or(i64::MAX));
@@ -306,6 +369,17 @@ impl Metrics {
                     self.ages.get_or_create(&source).set(age(now, *read_at));
                 }
             }
+        }
+        self.following.clear();
+        self.lags.clear();
+        let now = Utc::now();
+        for (source, state) in &*self.feeds() {
+            let source = source.clone();
+            if let Some(lag) = state.lag(now) {
+                let lag = i64::try_from(lag.as_secs()).unwrap_or(i64::MAX);
+                self.lags.get_or_create(&SourceName { source: source.clone() }).set(lag);
+            }
+            self.following.get_or_create(&Following { source, mode: state.how.as_str() }).set(1);
         }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;

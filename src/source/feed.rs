@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -160,6 +161,22 @@ pub struct FollowState {
     pub since: Time,
 }
 
+impl FollowState {
+    /// Since when the mirror was last known to be current. A feed that is told each change as it
+    /// comes, and in whose way nothing stands, is current now. `None`: it is not followed.
+    #[must_use]
+    pub fn lag(&self, now: Time) -> Option<Duration> {
+        match (self.how, &self.why) {
+            (How::Full, _) => None,
+            (How::Persist, None) => Some(Duration::ZERO),
+            (How::Persist | How::Poll, _) => {
+                let at = self.current_at.unwrap_or(self.since);
+                Some((now - at).to_std().unwrap_or_default())
+            }
+        }
+    }
+}
+
 /// In which way a source is followed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum How {
@@ -241,6 +258,9 @@ pub enum NotFollowed {
     /// The configuration says so.
     #[error("`watch = \"off\"`")]
     Off,
+    /// It has not been read yet.
+    #[error("it has not been read yet")]
+    NotRead,
     /// No feed is known for this kind of server.
     #[error("no feed is known for this kind of server")]
     Unknown,

@@ -9,7 +9,7 @@ use super::{
     SeenLink, SeenSet, SeenToken, SeenUser, SetKey, Since, SourceStatus, StoreError, StoredMirror,
     TokenRow, Untold, UserDetail, UserRow,
 };
-use crate::directory::{Delta, DigestKey, Directory, MirrorRows, Sighting};
+use crate::directory::{DigestKey, Directory, MirrorRows, Sighting, Touched};
 use crate::model::token::Digest;
 use crate::model::{LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadIdentity};
 use crate::plan::{Held, HeldHead, Taken};
@@ -53,12 +53,12 @@ pub trait Reader: Send {
     /// The mirror of `source`: what it last said.
     fn mirror(&self, source: &str) -> Result<Option<StoredMirror>, StoreError>;
 
-    /// The rows of the mirror of `source` that `delta` touches, and what its digest hangs on.
+    /// The rows of the mirror of `source` that are `touched`, and what its digest hangs on.
     /// `None`: it has no mirror.
     fn mirror_rows(
         &self,
         source: &str,
-        delta: &Delta,
+        touched: &Touched<'_>,
     ) -> Result<Option<(MirrorRows, DigestKey)>, StoreError>;
 
     /// What the digests of this store's mirrors hang on.

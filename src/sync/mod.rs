@@ -7,12 +7,16 @@
 mod admin;
 mod claims;
 mod concurrent;
+mod feed_log;
+mod ingest;
 mod local;
 mod manual;
 mod manual_error;
 pub mod osmo_db;
 mod phase;
 pub mod provision;
+mod shared_lock;
+mod stored_view;
 #[cfg(test)]
 mod tests;
 mod who;
@@ -22,7 +26,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::config::Config;
+use crate::config::{Config, SourceConfig, WatchMode};
 use crate::directory::local as local_source;
 use crate::directory::{
     Cursor, DigestKey, Directory, DirectoryDigest, Mirror, ScopeReport, Snapshot,
@@ -32,22 +36,27 @@ use crate::model::encoding::Encoder;
 use crate::model::{Diagnostic, DiagnosticCode, Inconsistent, State, Subject, Time, parse_rfc3339};
 use crate::plan::{self, Background, Held, HeldHead, NotPlanned, Plan, Taken};
 use crate::resolve::{Rules, View, in_doubt, resolve};
-use crate::source::{OnProgress, SourceError, open_source};
+use crate::source::feed::Mark;
+use crate::source::{OnProgress, Source, SourceError, open_source};
 use crate::store::{
-    Beside, Commit, CommitError, LockError, Marks, Meta, MirrorUpdate, Reader, SourceStatus,
-    SourceUpdate, Store, StoreError, StoredMirror, Transaction,
+    Beside, Commit, CommitError, LockError, Meta, MirrorUpdate, Reader, SourceStatus, SourceUpdate,
+    Store, StoreError, StoredMirror, Transaction,
 };
 
-use self::concurrent::catch_up;
+use self::concurrent::{Before, ReadStart, catch_up};
 
 pub use admin::{AdminError, check as check_default_admin};
+pub use feed_log::FeedLog;
+pub use ingest::{IngestError, ingest};
 pub use local::{UserWish, change_user};
 pub use manual::{approvable, approve, by_hand, discard, existing_reader, find_held};
 pub use manual_error::ManualError;
 pub use phase::{OnPhase, Phase};
+pub use shared_lock::SharedLock;
+pub use stored_view::StoredView;
 
 /// What to do in a run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Plan, and write nothing.
     pub dry_run: bool,
@@ -55,6 +64,10 @@ pub struct Options {
     pub sources: Option<Vec<String>>,
     /// What the lock says of its holder, such as `idpsyncd sync`.
     pub what: String,
+    /// What feeds tell in this process while sources are read.
+    pub feeds: FeedLog,
+    /// Who has the store's lock in this process.
+    pub lock: SharedLock,
 }
 
 /// How one source fared.
@@ -200,11 +213,16 @@ enum SourceAnswer {
 
 /// Asks all sources at the same time, each in a task of its own: one that is busy parsing does not
 /// keep the others waiting. Dropping the future ends the tasks.
-async fn ask(config: &Config, options: &Options, progress: &OnProgress) -> Vec<SourceAnswer> {
+async fn ask(
+    config: &Config,
+    options: &Options,
+    starts: &[ReadStart],
+    progress: &OnProgress,
+) -> Vec<SourceAnswer> {
     let config = Arc::new(config.clone());
     let mut tasks = JoinSet::new();
     let mut answers: Vec<SourceAnswer> = Vec::new();
-    for (index, source) in config.sources.iter().enumerate() {
+    for (index, (source, start)) in config.sources.iter().zip(starts).enumerate() {
         let asked = options.sources.as_ref().is_none_or(|names| names.contains(&source.name));
         if !asked || source.kind.is_local() {
             answers.push(SourceAnswer::NotAsked);
@@ -215,7 +233,9 @@ async fn ask(config: &Config, options: &Options, progress: &OnProgress) -> Vec<S
             "reading ended in a fault of this program, nothing is known; please report it",
         )));
         let (config, progress) = (Arc::clone(&config), progress.clone());
-        tasks.spawn(async move { (index, ask_one(&config, index, progress).await) });
+        // A dry run's mirror goes nowhere: nobody will follow it.
+        let start = (!options.dry_run).then(|| start.clone());
+        tasks.spawn(async move { (index, ask_one(&config, index, start, progress).await) });
     }
     while let Some(done) = tasks.join_next().await {
         match done {
@@ -230,18 +250,53 @@ async fn ask(config: &Config, options: &Options, progress: &OnProgress) -> Vec<S
     answers
 }
 
-async fn ask_one(config: &Config, index: usize, progress: OnProgress) -> SourceAnswer {
+async fn ask_one(
+    config: &Config,
+    index: usize,
+    start: Option<ReadStart>,
+    progress: OnProgress,
+) -> SourceAnswer {
     let Some(source) = config.sources.get(index) else { return SourceAnswer::NotAsked };
     let settings = config.settings();
     let rules = Rules::new(&settings, source.terms());
     let snapshot = match open_source(source) {
-        Ok(opened) => opened.read(&rules, progress).await,
+        Ok(opened) => read(&*opened, source, &rules, start, progress).await,
         Err(error) => Err(error),
     };
     match snapshot {
         Ok(snapshot) => SourceAnswer::Said(Box::new(snapshot)),
         Err(error) => SourceAnswer::Failed(error),
     }
+}
+
+/// Reads a source in full. The cursor from which its feed goes on after that was taken before: what
+/// changes in mid-read is told again.
+async fn read(
+    opened: &dyn Source,
+    source: &SourceConfig,
+    rules: &Rules<'_>,
+    start: Option<ReadStart>,
+    progress: OnProgress,
+) -> Result<Snapshot, SourceError> {
+    let cursor = match (start, opened.as_feed()) {
+        // It goes on from where it is.
+        (Some(ReadStart { followed: true, cursor }), _) => cursor,
+        (Some(_), Some(feed)) if source.watch == WatchMode::Auto => match feed.mark(rules).await {
+            Ok(Mark::At(cursor)) => Some(cursor),
+            Ok(Mark::Not(why)) => {
+                tracing::debug!(source = %source.name, %why, "cannot be followed");
+                None
+            }
+            Err(error) => {
+                tracing::debug!(source = %source.name, %error, "cannot be followed after this read");
+                None
+            }
+        },
+        _ => None,
+    };
+    let mut snapshot = opened.read(rules, progress).await?;
+    snapshot.cursor = cursor;
+    Ok(snapshot)
 }
 
 /// One source as far as it is known now.
@@ -258,6 +313,9 @@ struct SourceState {
     digest: Option<String>,
     /// The digest of the stored mirror; absent: there is none.
     stored: Option<String>,
+    /// Up to which cursor of its feed what was read is known to be as the mirror is: it was followed
+    /// while it was read.
+    followed_to: Option<Cursor>,
     /// The reading was complete in every scope.
     complete: bool,
     outcome: SourceOutcome,
@@ -349,13 +407,13 @@ async fn run_whole(
     } else {
         // The lock comes first, so that of two runs at once one works and the other says so
         // before it has asked anybody anything.
-        let lock = store.lock(&options.what, now)?;
+        let lock = options.lock.take(&*store, &options.what, now)?;
         store.prepare()?;
         Some(lock)
     };
     // Before any source is asked.
-    let marks = store.reader()?.map(|reader| reader.marks()).transpose()?.unwrap_or_default();
-    let answers = ask(config, options, progress).await;
+    let before = Before::of(config, options, store.reader()?.as_deref())?;
+    let answers = ask(config, options, &before.starts, progress).await;
     on_phase(Phase::Planning);
     // The last point at which a run that nobody wants any more ends without writing: a source that
     // never gives way (a file) would otherwise carry it past its cancellation.
@@ -363,7 +421,7 @@ async fn run_whole(
     // Everything below is computing and disk: it would hold up other tasks of the runtime.
     let answers = (answers, admin);
     tokio::task::block_in_place(|| {
-        plan_and_commit(config, store, answers, (&marks, on_phase), options.dry_run, now)
+        plan_and_commit(config, store, answers, (&before, on_phase), options.dry_run, now)
     })
 }
 
@@ -372,7 +430,7 @@ fn plan_and_commit(
     config: &Config,
     store: &dyn Store,
     (answers, admin): (Vec<SourceAnswer>, Option<admin::Admin>),
-    (marks, on_phase): (&Marks, &OnPhase),
+    (before, on_phase): (&Before, &OnPhase),
     dry_run: bool,
     now: Time,
 ) -> Result<(Outcome, Vec<(String, Directory)>), RunError> {
@@ -384,7 +442,8 @@ fn plan_and_commit(
     let admin = admin.as_ref();
     let round = if dry_run {
         let reader = reader.as_deref();
-        let found = Found::of(config, &mut known, (reader, marks), admin, now)?;
+        catch_up(&mut known, reader, before)?;
+        let found = Found::of(config, &mut known, reader, admin, now)?;
         load_views(&mut known, reader)?;
         let old = reader.map(Reader::state).transpose()?.unwrap_or_default();
         let told = renamed_groups(config, &known);
@@ -395,7 +454,7 @@ fn plan_and_commit(
         drop(reader);
         // A person may grant or remove something meanwhile, or a stranger be provisioned: what was
         // read still holds, the plan is made anew on what they left.
-        store.update(|tx| round(config, (&mut known, marks), admin, tx, on_phase, now))?
+        store.update(|tx| round(config, (&mut known, before), admin, tx, on_phase, now))?
     };
     let Round { plan, pending, told: more, meta, generation } = round;
     told.extend(more);
@@ -416,14 +475,15 @@ struct Round {
 /// Plans from what the store holds now, and commits.
 fn round(
     config: &Config,
-    (known, marks): (&mut Vec<SourceState>, &Marks),
+    (known, before): (&mut Vec<SourceState>, &Before),
     admin: Option<&admin::Admin>,
     tx: &mut dyn Transaction,
     on_phase: &OnPhase,
     now: Time,
 ) -> Result<Round, RunError> {
     let reader = Some(tx.reader());
-    let found = Found::of(config, known, (reader, marks), admin, now)?;
+    catch_up(known, reader, before)?;
+    let found = Found::of(config, known, reader, admin, now)?;
     let configured = configured(config);
     let due = found.meta.next_due.is_some_and(|due| due <= now);
     // A dry run tells everything, warnings that a sync has told before as well; this one does not.
@@ -483,16 +543,15 @@ fn window_start(config: &Config, pending: Option<&HeldHead>, now: Time) -> Time 
 }
 
 impl<'a> Found<'a> {
-    /// Looks, and brings `known` up to what was committed meanwhile.
+    /// Looks. `known` is up to what was committed meanwhile, but for `local`.
     fn of(
         config: &Config,
         known: &mut [SourceState],
-        (reader, marks): (Option<&dyn Reader>, &Marks),
+        reader: Option<&dyn Reader>,
         admin: Option<&'a admin::Admin>,
         now: Time,
     ) -> Result<Self, RunError> {
         let meta = reader.map(Reader::meta).transpose()?.unwrap_or_default();
-        catch_up(known, reader, marks)?;
         local::refresh(config, known, reader)?;
         let ensure = admin::Ensure::of(config, admin, known, reader, now)?;
         let token = token(config, known, admin);
@@ -546,6 +605,7 @@ fn merge_mirrors(
             read: None,
             mirror: None,
             cursor: None,
+            followed_to: None,
             digests: None,
             digest: stored.clone(),
             stored,

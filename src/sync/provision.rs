@@ -234,7 +234,7 @@ pub fn plan_and_commit(
         let mut patches = Vec::new();
         for &(source, outline, ref person) in &ready.people {
             let delta = Delta::of_person(&outline.directory, person);
-            let rows = tx.reader().mirror_rows(source, &delta)?;
+            let rows = tx.reader().mirror_rows(source, &delta.touched())?;
             let patched = rows.map(|(rows, key)| rows.apply(&delta, &key)).transpose();
             match patched {
                 Ok(patch) => patches.extend(patch.map(|patch| (source, patch))),

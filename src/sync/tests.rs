@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::concurrent::Before;
 use super::provision::{Opened, Person, claims_person, lookup_person, plan_and_commit};
 use super::{Options, Outcome, run};
 use crate::config::{self, Config};
@@ -15,9 +16,10 @@ use crate::directory::{Interest, Snapshot};
 use crate::model::caller::{Caller, KnownBy};
 use crate::model::{Time, parse_rfc3339};
 use crate::source::{FullRead, OnProgress, Source, SourceError, open_source};
-use crate::store::{self, Marks, Reader, Store};
+use crate::store::{self, Reader, Store};
 use futures_util::future::BoxFuture;
 
+mod ingest;
 mod naming;
 mod older;
 mod window;
@@ -117,7 +119,8 @@ impl Home {
     }
 
     fn sync_only(&self, sources: Option<Vec<String>>) -> Outcome {
-        let options = Options { dry_run: false, sources, what: "test".to_owned() };
+        let options =
+            Options { dry_run: false, sources, what: "test".to_owned(), ..Options::default() };
         let silent: OnProgress = Arc::new(|_| {});
         wait(run(&self.config, &*self.store, &options, &silent, now())).unwrap()
     }
@@ -744,7 +747,8 @@ fn a_run_that_began_to_read_before_someone_came_does_not_lose_them(over: Over) {
             provisioned(&done);
         }
     });
-    let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
+    let options =
+        Options { dry_run: false, sources: None, what: "test".to_owned(), ..Options::default() };
     let silent: OnProgress = Arc::new(|_| {});
     let ran = super::run_in_phases(&home.config, &*home.store, &options, &silent, &came, now());
     wait(ran).unwrap();
@@ -785,7 +789,8 @@ fn a_commit_that_races_with_a_newcomer_plans_and_writes_anew(over: Over) {
             provisioned(&done);
         }
     });
-    let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
+    let options =
+        Options { dry_run: false, sources: None, what: "test".to_owned(), ..Options::default() };
     let silent: OnProgress = Arc::new(|_| {});
     let ran = super::run_in_phases(&home.config, &*home.store, &options, &silent, &came, now());
     let outcome = wait(ran).unwrap();
@@ -859,9 +864,10 @@ fn keep(home: &Home, snapshot: crate::directory::Snapshot) {
     home.store.prepare().unwrap();
     let answers = (vec![answer, super::SourceAnswer::NotAsked], None);
     let untold: super::OnPhase = Arc::new(|_| {});
-    let marks = Marks::default();
     let store = &*home.store;
-    super::plan_and_commit(&home.config, store, answers, (&marks, &untold), false, now()).unwrap();
+    let reader = store.reader().unwrap();
+    let before = Before::of(&home.config, &Options::default(), reader.as_deref()).unwrap();
+    super::plan_and_commit(&home.config, store, answers, (&before, &untold), false, now()).unwrap();
 }
 
 /// A store whose mirror of `kc` has some groups and roles, and nobody but `old`.

@@ -8,7 +8,8 @@ use idpsyncd::sync::{self, Options, Outcome, RunError};
 /// One sync. A process that another test is just starting holds a copy of whatever this one had open,
 /// the lock of the run before included, until it is what it is to be: that is waited for.
 pub fn sync(runtime: &tokio::runtime::Runtime, config: &Config, now: DateTime<Utc>) -> Outcome {
-    let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
+    let options =
+        Options { dry_run: false, sources: None, what: "test".to_owned(), ..Options::default() };
     let store = idpsyncd::store::open(&config.store);
     let silent: OnProgress = std::sync::Arc::new(|_| {});
     loop {

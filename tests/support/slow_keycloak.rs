@@ -158,7 +158,12 @@ preset = "osmo"
             config::load(&file, &idpsyncd::source::kinds())
                 .unwrap_or_else(|error| panic!("{error}")),
         );
-        let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
+        let options = Options {
+            dry_run: false,
+            sources: None,
+            what: "test".to_owned(),
+            ..Options::default()
+        };
         let silent: OnProgress = Arc::new(|_| {});
         let outcome = run(
             &config,

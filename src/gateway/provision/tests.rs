@@ -131,7 +131,12 @@ impl Home {
         ]});
         std::fs::write(folder.path().join("realm.json"), realm.to_string()).unwrap();
         let config = Arc::new(config::load(&file, &crate::source::kinds()).unwrap());
-        let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
+        let options = Options {
+            dry_run: false,
+            sources: None,
+            what: "test".to_owned(),
+            ..Options::default()
+        };
         let store = store::open(&config.store);
         run(&config, &*store, &options, &(Arc::new(|_| {}) as OnProgress), Utc::now())
             .await

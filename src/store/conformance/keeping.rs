@@ -156,7 +156,7 @@ fn a_patch_of_another_mirror_leaves_nothing_of_its_commit(store: &dyn Store) {
     read(store, 1, &directory, None);
     let reader = store.reader().unwrap().unwrap();
     let delta = Delta::of_person(&directory, &sighting("came", &directory));
-    let (rows, key) = reader.mirror_rows("corp", &delta).unwrap().unwrap();
+    let (rows, key) = reader.mirror_rows("corp", &delta.touched()).unwrap().unwrap();
     let patch = rows.apply(&delta, &key).unwrap();
     let of_this = [MirrorPatch { source: "corp", patch: &patch }];
     read(store, 2, &random_directory(2, 20, 6), None);
@@ -185,7 +185,7 @@ fn who_was_provisioned_is_told_by_marks(store: &dyn Store) {
     let known = directory.text(directory.users[3].ext).to_owned();
     for (id, ext) in [(2, "came"), (3, known.as_str())] {
         let delta = Delta::of_person(&directory, &sighting(ext, &directory));
-        let (rows, key) = reader.mirror_rows("corp", &delta).unwrap().unwrap();
+        let (rows, key) = reader.mirror_rows("corp", &delta.touched()).unwrap().unwrap();
         let patch = rows.apply(&delta, &key).unwrap();
         let (plan, configured) = (newcomer(id), &["corp".to_owned()]);
         let base_version = reader.meta().unwrap().version;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::content::{Content, Source};
 use super::{SHOWN, Shared};
-use crate::directory::{Delta, DigestKey, Directory, MirrorRows, Named, RefId, Sighting, Within};
+use crate::directory::{DigestKey, Directory, MirrorRows, Named, RefId, Sighting, Touched, Within};
 use crate::model::token::Digest;
 use crate::model::{LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadIdentity};
 use crate::plan::{Held, HeldHead, Taken};
@@ -182,10 +182,10 @@ impl Reader for MemoryReader {
     fn mirror_rows(
         &self,
         source: &str,
-        delta: &Delta,
+        touched: &Touched<'_>,
     ) -> Result<Option<(MirrorRows, DigestKey)>, StoreError> {
         self.of_mirror(source, |source, mirror| {
-            let mut rows = mirror.rows(&delta.touched(), Some(&key()));
+            let mut rows = mirror.rows(touched, Some(&key()));
             rows.head.cursor.clone_from(&source.cursor);
             let digest = source.status.digest.as_deref();
             rows.head.digest = digest.and_then(|it| it.parse().ok()).unwrap_or_default();

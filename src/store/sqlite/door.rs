@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use super::reader::SqliteReader;
-use crate::directory::{Delta, DigestKey, Directory, MirrorRows, Sighting};
+use crate::directory::{DigestKey, Directory, MirrorRows, Sighting, Touched};
 use crate::model::token::Digest;
 use crate::model::{LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadIdentity};
 use crate::plan::{Held, HeldHead, Taken};
@@ -47,9 +47,9 @@ impl Reader for SqliteReader {
     fn mirror_rows(
         &self,
         source: &str,
-        delta: &Delta,
+        touched: &Touched<'_>,
     ) -> Result<Option<(MirrorRows, DigestKey)>, StoreError> {
-        SqliteReader::mirror_rows(self, source, delta)
+        SqliteReader::mirror_rows(self, source, touched)
     }
 
     fn digest_key(&self) -> Result<DigestKey, StoreError> {

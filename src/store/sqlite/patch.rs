@@ -13,8 +13,8 @@ use super::mirror::{
     one, proven_of, range, read_user, taken, user_flags,
 };
 use crate::directory::{
-    Cursor, Delta, Digest, DigestKey, Head, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry,
-    RefId, Sum,
+    Cursor, Digest, DigestKey, Head, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry, RefId,
+    Sum, Touched,
 };
 use crate::model::{Text, Texts};
 use crate::store::MirrorPatch;
@@ -22,12 +22,12 @@ use crate::store::MirrorPatch;
 const USER: &str = "SELECT id, ext, username, email, flags, federation, within FROM mirror_user";
 const REF: &str = "SELECT id, kind, key, name, identity, norm, parent, known, up_known, sum, up";
 
-/// The rows of the mirror of `source` that `delta` touches, and the key of the store's digests.
+/// The rows of the mirror of `source` that are `touched`, and the key of the store's digests.
 /// `None`: there is no mirror.
 pub(super) fn load(
     conn: &Connection,
     source: &str,
-    delta: &Delta,
+    touched: &Touched<'_>,
 ) -> Result<Option<(MirrorRows, DigestKey)>, Fault> {
     let head = conn
         .query_row(
@@ -43,7 +43,7 @@ pub(super) fn load(
     let Some((num, digest, cursor, proven)) = head else { return Ok(None) };
     let digest: Digest = digest.parse().map_err(|_| damaged("has no digest of this version"))?;
     let head = Head { digest, cursor, proven };
-    let rows = Loading::new(conn, num)?.load(delta, head)?;
+    let rows = Loading::new(conn, num)?.load(touched, head)?;
     Ok(Some((rows, digest_key(conn)?)))
 }
 
@@ -74,8 +74,7 @@ impl<'c> Loading<'c> {
         Ok(Loading { conn, source, texts, federations, users, refs, ids })
     }
 
-    fn load(mut self, delta: &Delta, head: Head) -> Result<MirrorRows, Fault> {
-        let touched = delta.touched();
+    fn load(mut self, touched: &Touched<'_>, head: Head) -> Result<MirrorRows, Fault> {
         let mut numbers: HashMap<&RefId, u32> = HashMap::new();
         for id in &touched.refs {
             if let Some(number) = find_ref(self.conn, self.source, id)? {

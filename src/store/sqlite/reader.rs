@@ -8,7 +8,7 @@ use super::error::{Fault, StoreError, StoreErrorKind};
 use super::files::Place;
 use super::open::{ReadConnection, open_read, still};
 use super::schema::SCHEMA_VERSION;
-use crate::directory::{Delta, DigestKey, MirrorRows};
+use crate::directory::{DigestKey, MirrorRows, Touched};
 use crate::model::{State, Time};
 use crate::plan::{Held, HeldHead};
 use crate::store::{Marks, Meta, ProvisionContext, ProvisionQuery, SourceStatus, StoredMirror};
@@ -153,7 +153,7 @@ impl SqliteReader {
         self.read_as(|conn| super::mirror::load(conn, source))
     }
 
-    /// The rows of the mirror of `source` that `delta` touches, and what its digest hangs on.
+    /// The rows of the mirror of `source` that are `touched`, and what its digest hangs on.
     /// `None`: it has no mirror.
     ///
     /// # Errors
@@ -161,9 +161,9 @@ impl SqliteReader {
     pub fn mirror_rows(
         &self,
         source: &str,
-        delta: &Delta,
+        touched: &Touched<'_>,
     ) -> Result<Option<(MirrorRows, DigestKey)>, StoreError> {
-        self.read_as(|conn| super::patch::load(conn, source, delta))
+        self.read_as(|conn| super::patch::load(conn, source, touched))
     }
 
     /// What the digests of this store's mirrors hang on.

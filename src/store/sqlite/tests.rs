@@ -483,7 +483,7 @@ fn a_mirror_of_the_second_schema_can_be_patched_and_says_what_it_said() {
     assert_eq!(stored.mirror.directory.members[..], members);
     assert_eq!(stored.mirror.directory.refs[1].parent, Some(RefIdx::new(0)));
     let gone = Delta { gone_people: vec!["id-ann".to_owned()], ..Delta::default() };
-    let (rows, key) = reader.mirror_rows("corp", &gone).unwrap().unwrap();
+    let (rows, key) = reader.mirror_rows("corp", &gone.touched()).unwrap().unwrap();
     assert_eq!(rows.people["id-ann"].within.len(), 2);
     let patch = rows.apply(&gone, &key).unwrap();
     let patch = MirrorPatch { source: "corp", patch: &patch };

@@ -28,7 +28,8 @@ fn realm(left: usize) -> Value {
 /// A run `minutes` after the first one, of which so many left the group; how many pairs are held.
 fn run_at(home: &Home, minutes: i64, left: usize) -> u64 {
     home.write("kc.json", &realm(left));
-    let options = Options { dry_run: false, sources: None, what: "test".to_owned() };
+    let options =
+        Options { dry_run: false, sources: None, what: "test".to_owned(), ..Options::default() };
     let silent: OnProgress = Arc::new(|_| {});
     let at = now() + chrono::Duration::minutes(minutes);
     let outcome = wait(run(&home.config, &*home.store, &options, &silent, at)).unwrap();

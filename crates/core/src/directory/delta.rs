@@ -169,6 +169,26 @@ pub struct Touched<'d> {
     pub everything_to: BTreeSet<&'d RefId>,
 }
 
+impl<'d> Touched<'d> {
+    /// Which rows several deltas touch together.
+    #[must_use]
+    pub fn by_all(deltas: &'d [Delta]) -> Self {
+        deltas.iter().fold(Touched::default(), |all, delta| all.and(delta.touched()))
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(mut self, other: Touched<'d>) -> Self {
+        let Touched { people, everything_of, refs, everybody_in, everything_to } = other;
+        self.people.extend(people);
+        self.everything_of.extend(everything_of);
+        self.refs.extend(refs);
+        self.everybody_in.extend(everybody_in);
+        self.everything_to.extend(everything_to);
+        self
+    }
+}
+
 impl Delta {
     /// Which rows it touches.
     #[must_use]

@@ -57,10 +57,7 @@ impl Mirror {
     /// # Errors
     /// The delta does not fit this mirror, or contradicts itself.
     pub fn apply_delta(self, delta: &Delta) -> Result<Applied, Refusal> {
-        // No digest is asked for here.
-        let patch = self.rows(&delta.touched(), None).apply(delta, &DigestKey::default())?;
-        let undecided = patch.undecided;
-        Ok(Applied { mirror: self.patched(&patch)?, complete: false, undecided })
+        self.apply_deltas(std::slice::from_ref(delta))
     }
 
     /// The mirror with the rows of `patch`, which was made from it.

@@ -28,6 +28,7 @@ mod merge;
 mod mirror;
 mod person;
 mod rows;
+mod several;
 mod snapshot;
 #[cfg(test)]
 mod tests;

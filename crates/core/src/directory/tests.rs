@@ -268,6 +268,94 @@ proptest! {
         }
     }
 
+    /// Several deltas at once come to what they come to one after the other, in memory and row by
+    /// row, and what they patch is what differs.
+    #[test]
+    fn deltas_at_once_are_deltas_one_by_one(first in steps(), then in steps()) {
+        let key = DigestKey::new([3; 32]);
+        let mut model = Model::default();
+        for step in &first {
+            said(step, &mut model);
+        }
+        let start = Mirror::default().apply_snapshot(model.snapshot(true)).mirror;
+        let deltas: Vec<Delta> = then
+            .iter()
+            .filter_map(|step| match said(step, &mut model)? {
+                Said::Delta(delta) => Some(delta),
+                Said::Snapshot(_) => None,
+            })
+            .collect();
+        let mut slow = start.clone();
+        for delta in &deltas {
+            slow = slow.apply_delta(delta).unwrap().mirror;
+        }
+        let mut rows = start.rows(&Touched::by_all(&deltas), Some(&key));
+        rows.head.digest = start.directory.digests(&key).whole;
+        let patch = rows.apply_all(&deltas, &key).unwrap();
+        prop_assert_eq!(patch.after, slow.directory.digests(&key).whole);
+        let (was, is) = (facts(&start.directory), facts(&slow.directory));
+        let pair = |(id, ext): &(RefId, String)| (id.key.clone(), ext.clone());
+        let joined: BTreeSet<(String, String)> = patch.joined.iter().map(pair).collect();
+        let left: BTreeSet<(String, String)> = patch.left.iter().map(pair).collect();
+        prop_assert_eq!(joined, is.2.difference(&was.2).cloned().collect());
+        prop_assert_eq!(left, was.2.difference(&is.2).cloned().collect());
+        let at_once = start.apply_deltas(&deltas).unwrap().mirror;
+        prop_assert_eq!(facts(&at_once.directory), is);
+        prop_assert_eq!(at_once.directory.digest(), slow.directory.digest());
+    }
+
+    /// A read that began before some deltas were told: of what they speak their word counts, of the
+    /// rest the read's, which may be younger.
+    #[test]
+    fn a_read_takes_over_what_was_told_meanwhile(
+        first in steps(), told in steps(), read in steps(),
+    ) {
+        let mut model = Model::default();
+        for step in &first {
+            said(step, &mut model);
+        }
+        let start = Mirror::default().apply_snapshot(model.snapshot(true)).mirror;
+        let mut read_model = model.clone();
+        let deltas: Vec<Delta> = told
+            .iter()
+            .filter_map(|step| match said(step, &mut model)? {
+                Said::Delta(delta) => Some(delta),
+                Said::Snapshot(_) => None,
+            })
+            .collect();
+        for step in &read {
+            said(step, &mut read_model);
+        }
+        let key = DigestKey::default();
+        let told = start.apply_deltas(&deltas).unwrap().mirror;
+        let touched = Touched::by_all(&deltas);
+        let read = Mirror::default().apply_snapshot(read_model.snapshot(true)).mirror;
+        let was = facts(&read.directory);
+        let rows = told.rows(&touched, Some(&key));
+        let both = facts(&read.with_rows_of(&rows, &touched).unwrap().directory);
+        let said = facts(&told.directory);
+        let person = |ext: &String| touched.people.contains(ext.as_str());
+        let reference = |key: &String| touched.refs.contains(&group(key));
+        let pair = |(key, ext): &(String, String)| {
+            touched.everybody_in.contains(&group(key))
+                || touched.everything_of.contains(ext.as_str())
+                || (reference(key) && person(ext))
+        };
+        let of = |a: &BTreeSet<String>, b: &BTreeSet<String>, by: &dyn Fn(&String) -> bool| {
+            let told = a.iter().filter(|it| by(it));
+            told.chain(b.iter().filter(|it| !by(it))).cloned().collect::<BTreeSet<String>>()
+        };
+        prop_assert_eq!(&both.0, &of(&said.0, &was.0, &person));
+        prop_assert_eq!(&both.1, &of(&said.1, &was.1, &reference));
+        let pairs = said.2.iter().filter(|it| pair(it));
+        let pairs: BTreeSet<(String, String)> = pairs
+            .chain(was.2.iter().filter(|it| !pair(it)))
+            .filter(|(key, ext)| both.1.contains(key) && both.0.contains(ext))
+            .cloned()
+            .collect();
+        prop_assert_eq!(both.2, pairs);
+    }
+
     /// A delta takes away only what it says outright.
     #[test]
     fn what_a_delta_does_not_name_stays(first in steps(), last in steps()) {

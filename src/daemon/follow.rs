@@ -1,0 +1,382 @@
+//! Following sources between full reads: a task each, which commits what its feed tells.
+//!
+//! ```text
+//! the mirror's cursor ─► follow ─► deltas, gathered for a moment ─► sync::ingest ─► a generation
+//!          ▲               │ cannot go on from there
+//!          └─ a full read ◄┘
+//! ```
+//!
+//! Nothing here can take anything from anybody that a feed did not say outright, and a feed that does
+//! not know ends in a full read. The schedule's full reads go on whatever feeds do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use chrono::Utc;
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::attempt::{Heartbeat, Ran, WHAT, shorten_ingested};
+use crate::config::{Config, SourceConfig, WatchMode};
+use crate::directory::{Delta, Refusal};
+use crate::resolve::Rules;
+use crate::source::feed::{
+    FeedEvent, FollowState, Following, How, MirrorView, NotFollowed, Start, WhyFull,
+};
+use crate::source::{SourceError, open_source};
+use crate::store::{LockError, Store};
+use crate::sync::{self, FeedLog, IngestError, SharedLock, StoredView};
+
+/// What is told within this time of what was told before is committed with it.
+const GAP: Duration = Duration::from_millis(20);
+
+/// So long, at most, does a change wait for more to come.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// How long another process's lock is waited for before it is tried again.
+const LOCKED: Duration = Duration::from_millis(200);
+
+/// The longest wait between tries to follow a source that does not answer.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// The longest wait before a full read is asked for again that led to another one.
+const LONGEST_READ: Duration = Duration::from_secs(300);
+
+/// Whoever has been followed for so long starts anew with waits for full reads.
+const STEADY: Duration = Duration::from_secs(600);
+
+/// What becomes of following a source.
+#[derive(Debug)]
+pub enum Event {
+    /// What was told is committed.
+    Ingested {
+        /// The source.
+        source: String,
+        /// As a run tells it.
+        ran: Box<Ran>,
+    },
+    /// It must be read in full.
+    Wants {
+        /// The source.
+        source: String,
+        /// Why.
+        why: WhyFull,
+    },
+    /// How it is followed now.
+    State {
+        /// The source.
+        source: String,
+        /// How.
+        state: FollowState,
+        /// Nobody need be told: it never was otherwise, or is so on purpose.
+        quiet: bool,
+    },
+    /// What was told could not be committed: it is tried again.
+    Failed {
+        /// The source.
+        source: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// What following shares with runs.
+#[derive(Clone, Debug, Default)]
+pub struct Shared {
+    /// What feeds tell while sources are read.
+    pub feeds: FeedLog,
+    /// The store's lock within this process.
+    pub lock: SharedLock,
+    /// What all runs together got done.
+    pub heartbeat: Heartbeat,
+}
+
+impl Shared {
+    /// What is shared over another store: nobody has its lock.
+    #[must_use]
+    pub fn of_another_store(&self) -> Self {
+        Shared { heartbeat: Arc::clone(&self.heartbeat), ..Shared::default() }
+    }
+}
+
+/// Every source that is followed.
+#[derive(Debug)]
+pub struct Followers {
+    events: mpsc::UnboundedReceiver<Event>,
+    runs: watch::Sender<u64>,
+    /// Dropping it ends them.
+    _tasks: JoinSet<()>,
+}
+
+impl Followers {
+    /// Follows the sources of `config` that are to be.
+    #[must_use]
+    pub fn start(config: &Arc<Config>, store: &Arc<dyn Store>, shared: &Shared) -> Self {
+        let (sender, events) = mpsc::unbounded_channel();
+        let (runs, _) = watch::channel(0);
+        let turn = Arc::new(Mutex::new(()));
+        let mut tasks = JoinSet::new();
+        for (place, source) in config.sources.iter().enumerate() {
+            if source.kind.is_local() {
+                continue;
+            }
+            let follower = Follower {
+                config: Arc::clone(config),
+                place,
+                name: source.name.clone(),
+                view: Arc::new(StoredView::new(Arc::clone(store), &source.name)),
+                store: Arc::clone(store),
+                shared: shared.clone(),
+                events: sender.clone(),
+                turn: Arc::clone(&turn),
+            };
+            tasks.spawn(follower.run(runs.subscribe()));
+        }
+        Followers { events, runs, _tasks: tasks }
+    }
+
+    /// What becomes of one of them next. May be dropped and called again.
+    pub async fn next(&mut self) -> Event {
+        match self.events.recv().await {
+            Some(event) => event,
+            // All have come to their end: they will not be followed any more.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A run has ended: mirrors may have other cursors.
+    pub fn ran(&self) {
+        self.runs.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+/// Why a source is not followed just now.
+enum Stopped {
+    /// It cannot be; perhaps after the next run.
+    Not(NotFollowed),
+    /// It must be read in full first.
+    Read(WhyFull),
+    /// Soon: why not now.
+    Again(String),
+    /// At once: its mirror is elsewhere.
+    Anew,
+}
+
+struct Follower {
+    config: Arc<Config>,
+    /// Which of its sources.
+    place: usize,
+    name: String,
+    view: Arc<StoredView>,
+    store: Arc<dyn Store>,
+    shared: Shared,
+    events: mpsc::UnboundedSender<Event>,
+    /// One commits at a time.
+    turn: Arc<Mutex<()>>,
+}
+
+fn waits(first: Duration, longest: Duration) -> ExponentialBackoff {
+    let waits = ExponentialBuilder::new().with_factor(2.0).with_min_delay(first);
+    waits.with_max_delay(longest).with_jitter().without_max_times().build()
+}
+
+impl Follower {
+    async fn run(self, mut runs: watch::Receiver<u64>) {
+        let tries = || waits(Duration::from_millis(250), LONGEST);
+        let reads = || waits(Duration::from_secs(1), LONGEST_READ);
+        let (mut wait, mut wait_read) = (tries(), reads());
+        // The first read that is asked for is not waited for.
+        let mut asked_before = false;
+        loop {
+            runs.borrow_and_update();
+            let began = Instant::now();
+            let stopped = self.follow().await;
+            if began.elapsed() >= STEADY {
+                (wait, wait_read, asked_before) = (tries(), reads(), false);
+            }
+            match stopped {
+                Stopped::Not(why) => {
+                    let quiet = matches!(
+                        why,
+                        NotFollowed::Off | NotFollowed::NotRead | NotFollowed::Unknown
+                    );
+                    self.state(why.to_string(), quiet);
+                    if runs.changed().await.is_err() {
+                        return;
+                    }
+                }
+                Stopped::Read(why) => {
+                    self.state(why.to_string(), why == WhyFull::NoCursor);
+                    if asked_before {
+                        let pause = wait_read.next().unwrap_or(LONGEST_READ);
+                        // A run of the schedule may come first.
+                        let _ = tokio::time::timeout(pause, runs.changed()).await;
+                    }
+                    asked_before = true;
+                    self.tell(Event::Wants { source: self.name.clone(), why });
+                    if runs.changed().await.is_err() {
+                        return;
+                    }
+                }
+                Stopped::Again(why) => {
+                    self.state(why, false);
+                    tokio::time::sleep(wait.next().unwrap_or(LONGEST)).await;
+                }
+                Stopped::Anew => {}
+            }
+        }
+    }
+
+    fn source(&self) -> Option<&SourceConfig> {
+        self.config.sources.get(self.place)
+    }
+
+    fn tell(&self, event: Event) {
+        // Whoever does not listen any more has ended.
+        let _ = self.events.send(event);
+    }
+
+    /// It is not followed now.
+    fn state(&self, why: String, quiet: bool) {
+        let how = How::Full;
+        let state = FollowState { how, why: Some(why), current_at: None, since: Utc::now() };
+        self.tell(Event::State { source: self.name.clone(), state, quiet });
+    }
+
+    /// Follows the source from its mirror's cursor for as long as it goes.
+    async fn follow(&self) -> Stopped {
+        let Some(source) = self.source() else { return Stopped::Not(NotFollowed::Unknown) };
+        if source.watch == WatchMode::Off {
+            return Stopped::Not(NotFollowed::Off);
+        }
+        let opened = match open_source(source) {
+            Ok(opened) => opened,
+            Err(error) => return Stopped::Again(error.to_string()),
+        };
+        let Some(feed) = opened.as_feed() else { return Stopped::Not(NotFollowed::Unknown) };
+        self.view.clear();
+        let cursor = match tokio::task::block_in_place(|| self.view.stored()) {
+            Ok(Some(cursor)) => cursor,
+            // The first run is about to make it.
+            Ok(None) => return Stopped::Not(NotFollowed::NotRead),
+            Err(error) => return Stopped::Again(error.to_string()),
+        };
+        self.shared.feeds.follows(&self.name);
+        let _ends = Ends(&self.shared.feeds, &self.name);
+        let settings = self.config.settings();
+        let rules = Rules::new(&settings, source.terms());
+        let view: Arc<dyn MirrorView> = Arc::clone(&self.view) as Arc<dyn MirrorView>;
+        match feed.follow(&rules, cursor, view).await {
+            Ok(Start::Here(following)) => self.listen(following).await,
+            Ok(Start::Read(why)) => Stopped::Read(why),
+            Ok(Start::Not(why)) => Stopped::Not(why),
+            Err(error) if error.transient => Stopped::Again(error.to_string()),
+            // Asked again and again, a wrong password would lock the account.
+            Err(error) => Stopped::Not(NotFollowed::Refused(error.to_string())),
+        }
+    }
+
+    async fn listen(&self, mut following: Box<dyn Following + '_>) -> Stopped {
+        let mut state = following.state();
+        self.pass_on(&mut state);
+        loop {
+            let event = tokio::select! {
+                event = following.next() => event,
+                Ok(()) = state.changed() => {
+                    self.pass_on(&mut state);
+                    continue;
+                }
+            };
+            let mut next = Some(event);
+            if let Some(Ok(FeedEvent::Changed(delta))) = next {
+                self.view.push(delta);
+                next = self.gather(&mut *following).await;
+                if let Err(stopped) = self.commit().await {
+                    return stopped;
+                }
+                self.pass_on(&mut state);
+            }
+            match next {
+                None | Some(Ok(FeedEvent::Changed(_))) => {}
+                Some(Ok(FeedEvent::Read(why))) => return Stopped::Read(why),
+                Some(Ok(FeedEvent::Not(why))) => return Stopped::Not(why),
+                Some(Err(error)) if error.transient => return Stopped::Again(error.to_string()),
+                Some(Err(error)) => {
+                    return Stopped::Not(NotFollowed::Refused(error.to_string()));
+                }
+            }
+        }
+    }
+
+    fn pass_on(&self, state: &mut watch::Receiver<FollowState>) {
+        let state = state.borrow_and_update().clone();
+        self.tell(Event::State { source: self.name.clone(), state, quiet: false });
+    }
+
+    /// Takes what is told right after what was told, for a moment. What is no delta is returned.
+    async fn gather(
+        &self,
+        following: &mut (dyn Following + '_),
+    ) -> Option<Result<FeedEvent, SourceError>> {
+        let most = Instant::now() + GATHER;
+        loop {
+            let until = most.min(Instant::now() + GAP);
+            match tokio::time::timeout_at(until, following.next()).await {
+                Ok(Ok(FeedEvent::Changed(delta))) => self.view.push(delta),
+                Ok(other) => return Some(other),
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Commits what was told.
+    async fn commit(&self) -> Result<(), Stopped> {
+        let deltas = self.view.told();
+        let _turn = self.turn.lock().await;
+        let store = &*self.store;
+        let _lock = loop {
+            match self.shared.lock.take(store, WHAT, Utc::now()) {
+                Ok(lock) => break lock,
+                Err(LockError::Held { .. }) => tokio::time::sleep(LOCKED).await,
+                Err(error) => return Err(Stopped::Again(error.to_string())),
+            }
+        };
+        let done = tokio::task::block_in_place(|| self.ingest(deltas));
+        self.shared.heartbeat.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        match done {
+            Ok(ran) => {
+                self.view.clear();
+                self.tell(Event::Ingested { source: self.name.clone(), ran: Box::new(ran) });
+                Ok(())
+            }
+            // Another process has read the source in full meanwhile: its mirror is elsewhere.
+            Err(IngestError::Refused { why: Refusal::Cursor { .. }, .. }) => Err(Stopped::Anew),
+            Err(IngestError::Refused { why, .. }) => Err(Stopped::Read(WhyFull::Refusal(why))),
+            Err(IngestError::NoMirror { .. }) => Err(Stopped::Read(WhyFull::NoCursor)),
+            Err(IngestError::Run(error)) => {
+                let why = error.to_string();
+                self.tell(Event::Failed { source: self.name.clone(), why: why.clone() });
+                Err(Stopped::Again(why))
+            }
+        }
+    }
+
+    fn ingest(&self, deltas: Vec<Delta>) -> Result<Ran, IngestError> {
+        self.shared.feeds.tells(&self.name, &deltas);
+        let told = BTreeMap::from([(self.name.clone(), deltas)]);
+        let outcome = sync::ingest(&self.config, &*self.store, &told, Utc::now())?;
+        Ok(shorten_ingested(outcome))
+    }
+}
+
+/// Ends that a source counts as followed, however following it ends.
+struct Ends<'a>(&'a FeedLog, &'a str);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.ends(self.1);
+    }
+}

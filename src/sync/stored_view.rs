@@ -1,0 +1,134 @@
+//! A source's mirror as its feed asks about it: what is stored, and what was told since and is about
+//! to be stored.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::directory::{
+    Cursor, Delta, ListChange, MirrorRows, PersonDelta, RefDelta, RefId, Touched,
+};
+use crate::source::feed::{MirrorView, NoAnswer};
+use crate::store::Store;
+
+/// The mirror of one source.
+#[derive(Debug)]
+pub struct StoredView {
+    store: Arc<dyn Store>,
+    source: String,
+    /// Told, and not committed yet.
+    pending: Mutex<Vec<Delta>>,
+}
+
+impl StoredView {
+    /// The mirror of `source` in `store`.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, source: &str) -> Self {
+        StoredView { store, source: source.to_owned(), pending: Mutex::default() }
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Vec<Delta>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This was told: the mirror is as if it were stored.
+    pub fn push(&self, delta: Delta) {
+        self.pending().push(delta);
+    }
+
+    /// What was told and is not stored.
+    #[must_use]
+    pub fn told(&self) -> Vec<Delta> {
+        self.pending().clone()
+    }
+
+    /// What was told is stored now, or will be told again.
+    pub fn clear(&self) {
+        self.pending().clear();
+    }
+
+    /// Whether there is a mirror, and its cursor. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn stored(&self) -> Result<Option<Option<Cursor>>, NoAnswer> {
+        let reader = self.store.reader().map_err(|error| NoAnswer(error.to_string()))?;
+        let Some(reader) = reader else { return Ok(None) };
+        let rows = reader.mirror_rows(&self.source, &Touched::default());
+        let rows = rows.map_err(|error| NoAnswer(error.to_string()))?;
+        Ok(rows.map(|(rows, _)| rows.head.cursor))
+    }
+
+    /// The rows that `asked` touches.
+    fn rows(&self, asked: &Delta) -> Result<MirrorRows, NoAnswer> {
+        let told = self.told();
+        let touched = Touched::by_all(&told).and(asked.touched());
+        let no_answer = |error: &dyn std::error::Error| NoAnswer(error.to_string());
+        let reader = self.store.reader().map_err(|error| no_answer(&error))?;
+        let reader = reader.ok_or_else(|| NoAnswer("there is no store".to_owned()))?;
+        let rows = reader.mirror_rows(&self.source, &touched).map_err(|error| no_answer(&error))?;
+        let (rows, key) = rows.ok_or_else(|| NoAnswer("there is no mirror".to_owned()))?;
+        rows.after(&told, &key).map_err(|error| no_answer(&error))
+    }
+}
+
+/// A delta that touches what is asked about.
+fn about_person(ext: &str, within: bool) -> Delta {
+    let within = if within { ListChange::Whole(Vec::new()) } else { ListChange::Kept };
+    let person = PersonDelta { ext: ext.to_owned(), within, ..PersonDelta::default() };
+    Delta { people: vec![person], ..Delta::default() }
+}
+
+impl MirrorView for StoredView {
+    fn has_person(&self, ext: &str) -> Result<bool, NoAnswer> {
+        Ok(self.rows(&about_person(ext, false))?.people.contains_key(ext))
+    }
+
+    fn has_ref(&self, id: &RefId) -> Result<bool, NoAnswer> {
+        let asked = Delta { refs: vec![RefDelta::new(id.clone())], ..Delta::default() };
+        Ok(self.rows(&asked)?.refs.contains_key(id))
+    }
+
+    fn knows_members(&self, id: &RefId) -> Result<bool, NoAnswer> {
+        let asked = Delta { refs: vec![RefDelta::new(id.clone())], ..Delta::default() };
+        Ok(self.rows(&asked)?.refs.get(id).is_some_and(|entry| entry.known))
+    }
+
+    fn within(&self, ext: &str) -> Result<Vec<RefId>, NoAnswer> {
+        let rows = self.rows(&about_person(ext, true))?;
+        Ok(rows.people.get(ext).into_iter().flat_map(|entry| entry.within.clone()).collect())
+    }
+
+    fn leads_to(&self, id: &RefId) -> Result<Vec<RefId>, NoAnswer> {
+        let asked = Delta { refs: vec![RefDelta::new(id.clone())], ..Delta::default() };
+        let rows = self.rows(&asked)?;
+        Ok(rows.refs.get(id).into_iter().flat_map(|entry| entry.implies.clone()).collect())
+    }
+
+    fn leading_to(&self, id: &RefId) -> Result<Vec<RefId>, NoAnswer> {
+        let asked = Delta { gone_refs: vec![id.clone()], ..Delta::default() };
+        let rows = self.rows(&asked)?;
+        let leads = rows
+            .refs
+            .into_iter()
+            .filter(|(_, entry)| entry.implies.contains(id) || entry.parent.as_ref() == Some(id));
+        Ok(leads.map(|(from, _)| from).collect())
+    }
+
+    fn everything(&self) -> Result<(Vec<String>, Vec<RefId>), NoAnswer> {
+        let no_answer = |error: &dyn std::error::Error| NoAnswer(error.to_string());
+        let told = self.told();
+        let reader = self.store.reader().map_err(|error| no_answer(&error))?;
+        let reader = reader.ok_or_else(|| NoAnswer("there is no store".to_owned()))?;
+        let mirror = reader.mirror(&self.source).map_err(|error| no_answer(&error))?;
+        let mirror = mirror.ok_or_else(|| NoAnswer("there is no mirror".to_owned()))?.mirror;
+        let mirror = mirror.apply_deltas(&told).map_err(|error| no_answer(&error))?.mirror;
+        let directory = &mirror.directory;
+        let people: BTreeSet<String> =
+            directory.users.iter().map(|user| directory.text(user.ext).to_owned()).collect();
+        let refs = directory
+            .refs
+            .iter()
+            .map(|row| RefId { kind: row.kind, key: directory.text(row.key).to_owned() });
+        Ok((people.into_iter().collect(), refs.collect()))
+    }
+}
