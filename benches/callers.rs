@@ -15,6 +15,7 @@
 )]
 
 #[path = "../tests/support/slow_keycloak.rs"]
+#[expect(dead_code, reason = "shared with tests/, which need more of it")]
 mod slow_keycloak;
 
 use std::path::Path;

@@ -17,6 +17,7 @@
 )]
 
 #[path = "../tests/support/door.rs"]
+#[expect(dead_code, reason = "shared with tests/, which need more of it")]
 mod door;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

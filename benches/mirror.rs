@@ -8,6 +8,7 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic, missing_docs)]
 
 #[path = "../tests/support/door.rs"]
+#[expect(dead_code, reason = "shared with tests/, which need more of it")]
 mod door;
 
 use std::path::Path;

@@ -14,6 +14,7 @@
 )]
 
 #[path = "../tests/support/door.rs"]
+#[expect(dead_code, reason = "shared with tests/, which need more of it")]
 mod door;
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,12 +1,12 @@
 //! The benches' generators: a bench that measures the wrong company measures nothing.
 #![cfg(test)]
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
-
-#[path = "support/skip.rs"]
-mod skip;
+use support::skip;
 
 /// What a generator in `bench/` prints; nothing where python3 is missing.
 fn generated(test: &str, script: &str, arguments: &[&str]) -> Option<String> {

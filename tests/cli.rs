@@ -1,20 +1,17 @@
 //! The commands as they are typed: exit statuses, what is written and what is not, text and JSON.
 #![cfg(test)]
 
-#[path = "support/done.rs"]
-mod done;
-#[path = "support/door.rs"]
-mod door;
+mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use done::Done;
-use door::RunLock;
 use idpsyncd::model::parse_rfc3339;
 use serde_json::{Value, json};
+use support::done::Done;
+use support::door::RunLock;
 
 fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_idpsyncd"));

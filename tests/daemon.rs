@@ -2,8 +2,7 @@
 //! what signals do, what ends up in the store.
 #![cfg(test)]
 
-#[path = "support/door.rs"]
-mod door;
+mod support;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -13,12 +12,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use door::{Reader, RunLock};
 use idpsyncd::config;
 use idpsyncd::model::LocalGrant;
 use idpsyncd::plan::ByHand;
 use idpsyncd::sync;
 use rusqlite::{Connection, OpenFlags};
+use support::door::{Reader, RunLock};
 
 /// How long something may take before the test gives up: nothing is measured with it.
 const PATIENCE: Duration = Duration::from_secs(90);

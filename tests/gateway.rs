@@ -3,13 +3,7 @@
 //! wrote from a file, no gateway in between.
 #![cfg(test)]
 
-#[path = "support"]
-mod support {
-    pub mod gateways;
-    pub mod idpsyncd;
-    #[allow(dead_code)]
-    pub mod skip;
-}
+mod support;
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -24,8 +18,9 @@ use envoy_types::pb::envoy::service::auth::v3::{
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{Struct, Value as Protobuf};
 use serde_json::{Value, json};
-use support::gateways::{Got, free_port, send};
+use support::gateways::{Got, send};
 use support::idpsyncd::{Home, Idpsyncd};
+use support::server::free_port;
 use tonic::transport::Channel;
 
 const CREATE: &str = "/api/pool/ml-training/workflow";

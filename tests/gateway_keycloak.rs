@@ -2,10 +2,7 @@
 
 #![cfg(test)]
 
-#[path = "support"]
-mod support {
-    pub mod keycloak;
-}
+mod support;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};

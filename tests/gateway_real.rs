@@ -2,21 +2,13 @@
 //! repository ships, a real Keycloak that issues the tokens, and the real binary.
 #![cfg(test)]
 
-#[path = "support"]
-mod support {
-    pub mod gateways;
-    pub mod idpsyncd;
-    pub mod keycloak;
-    #[allow(dead_code)]
-    pub mod skip;
-}
+mod support;
 
 use serde_json::{Value, json};
-use support::gateways::{
-    Got, Platform, Ports, Server, Wire, caddy, envoy, free_port, nginx, send, shipped,
-};
+use support::gateways::{Got, Platform, Ports, Server, Wire, caddy, envoy, nginx, send, shipped};
 use support::idpsyncd::{Home, Idpsyncd};
 use support::keycloak::{Keycloak, RIGHTS, Realm, wait};
+use support::server::free_port;
 
 const CREATE: &str = "/api/pool/ml-training/workflow";
 

@@ -2,7 +2,9 @@
 
 #![cfg(test)]
 
+#[expect(dead_code, reason = "the tests of the store need more of it")]
 mod store_support;
+mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

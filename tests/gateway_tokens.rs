@@ -2,14 +2,7 @@
 //! over HTTP and over gRPC.
 #![cfg(test)]
 
-#[path = "support"]
-mod support {
-    pub mod asking;
-    pub mod gateways;
-    pub mod idpsyncd;
-    #[allow(dead_code)]
-    pub mod skip;
-}
+mod support;
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -25,8 +18,9 @@ use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{ListValue, Struct, Value as Protobuf};
 use serde_json::{Value, json};
 use support::asking::{Listens, Told};
-use support::gateways::{Got, Platform, Ports, caddy, envoy, free_port, nginx, send};
+use support::gateways::{Got, Platform, Ports, caddy, envoy, nginx, send};
 use support::idpsyncd::{Home, Idpsyncd};
+use support::server::free_port;
 
 const CREATE: &str = "/api/pool/ml-a/workflow";
 

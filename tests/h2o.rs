@@ -1,15 +1,14 @@
 //! H2O through the real program: the example, and `h2o iam check`, `import` and `export`.
 #![cfg(test)]
 
-#[path = "support/done.rs"]
-mod done;
+mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use done::Done;
 use serde_json::{Value, json};
+use support::done::Done;
 
 /// A copy of `config/examples/h2o` in a folder of its own.
 struct Home {

@@ -3,19 +3,11 @@
 
 #![cfg(test)]
 
-#[path = "support/door.rs"]
-mod door;
-#[path = "support"]
-mod support {
-    pub mod kc_slapd;
-    pub mod keycloak;
-    pub mod openldap;
-}
+mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use door::Reader;
 use idpsyncd::config::{self, Config};
 use idpsyncd::gateway::provision::{Limits, Provisioned, Provisioner};
 use idpsyncd::model::caller::{Caller, KnownBy};
@@ -23,6 +15,7 @@ use idpsyncd::resolve::Rules;
 use idpsyncd::source::{Looked, OnProgress, Who, open_source};
 use idpsyncd::sync::{Options, Outcome, run};
 use serde_json::json;
+use support::door::Reader;
 use support::kc_slapd::{Slapd, federate};
 use support::keycloak::{Keycloak, RIGHTS, Realm};
 use support::openldap::{OpenLdap, SUFFIX, group, group_dn, person, person_dn, tree};

@@ -3,14 +3,13 @@
 
 #![cfg(test)]
 
-#[path = "support/slow_keycloak.rs"]
-mod slow_keycloak;
+mod support;
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use idpsyncd::gateway::provision::{Limits, Provisioned};
-use slow_keycloak::{Home, by_name};
+use support::slow_keycloak::{Home, by_name};
 
 fn patient() -> Limits {
     Limits {

@@ -3,13 +3,7 @@
 
 #![cfg(test)]
 
-#[path = "support"]
-mod support {
-    pub mod kc_snapshot;
-}
-
-#[path = "support/skip.rs"]
-mod skip;
+mod support;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -19,6 +13,7 @@ use idpsyncd::directory::{Completeness, Enabled, Snapshot};
 use idpsyncd::source::SourceError;
 use serde_json::{Value, json};
 use support::kc_snapshot::{Everything, Facts, Source_, config, facts, source, try_read};
+use support::skip;
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 

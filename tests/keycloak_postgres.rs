@@ -4,15 +4,10 @@
 //! One Keycloak on one PostgreSQL for the file, and one test at a time on them.
 #![cfg(test)]
 
-#[path = "support"]
-mod support {
-    pub mod keycloak;
-    pub mod meddle;
-    pub mod postgres;
-}
+mod support;
 
 #[path = "scenarios"]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "the stories need more of it")]
 mod parts {
     pub mod home;
 }

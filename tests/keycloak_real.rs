@@ -2,12 +2,7 @@
 
 #![cfg(test)]
 
-#[path = "support"]
-mod support {
-    pub mod kc_slapd;
-    pub mod kc_snapshot;
-    pub mod keycloak;
-}
+mod support;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -267,7 +262,7 @@ fn what_is_wrong_with_the_sign_in_is_said_with_what_to_do_and_no_secret() {
     let mut auth = good.clone();
     auth.url = format!("{}/auth", keycloak.url).parse().unwrap();
     let mut refused = good.clone();
-    refused.url = format!("http://127.0.0.1:{}", support::keycloak::free_port()).parse().unwrap();
+    refused.url = format!("http://127.0.0.1:{}", support::server::free_port()).parse().unwrap();
     let mut plain_port = good.clone();
     plain_port.url = keycloak.url.replace("http:", "https:").parse().unwrap();
     for (config, secret, parts) in [

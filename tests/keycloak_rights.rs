@@ -3,14 +3,10 @@
 //! anything for it.
 #![cfg(test)]
 
-#[path = "support"]
-mod support {
-    pub mod keycloak;
-    pub mod meddle;
-}
+mod support;
 
 #[path = "scenarios"]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "the stories need more of it")]
 mod parts {
     pub mod home;
 }

@@ -1,18 +1,13 @@
 //! The LDAP source against a real 389 Directory Server, and FreeIPA's tree in one.
 #![cfg(test)]
 
-#[path = "support/ds389.rs"]
-mod ds389;
-#[path = "support/ldap.rs"]
-mod ldap;
-#[path = "support/openldap.rs"]
-mod openldap;
+mod support;
 
-use ds389::*;
 use idpsyncd::config::SecretRef;
 use idpsyncd::source::ldap::{LdapConfig, LdapGroups, LdapUsers, MembersFrom};
-use ldap::{
-    assert_complete, check, completeness, disabled, id_of, members, partial, read, sighting,
+use support::ds389::*;
+use support::ldap::{
+    assert_complete, at, check, completeness, disabled, id_of, members, partial, read, sighting,
     sighting_by_id, ups, usernames,
 };
 
@@ -25,7 +20,7 @@ fn reader(server: &Ds389) -> LdapConfig {
     LdapConfig {
         bind_dn: Some(READER.to_owned()),
         bind_password: Some(SecretRef::File(path)),
-        ..ldap::at(&server.url)
+        ..at(&server.url)
     }
 }
 

@@ -1,12 +1,7 @@
 //! The LDAP source against a real Active Directory: Samba's domain controller.
 #![cfg(test)]
 
-#[path = "support/ldap.rs"]
-mod ldap;
-#[path = "support/openldap.rs"]
-mod openldap;
-#[path = "support/samba.rs"]
-mod samba;
+mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,11 +9,12 @@ use idpsyncd::config::SecretRef;
 use idpsyncd::directory::Snapshot;
 use idpsyncd::model::index::Place as _;
 use idpsyncd::source::ldap::{LdapConfig, LdapGroups, LdapUsers};
-use ldap::{
+use support::ldap::{
     assert_complete, completeness, disabled, id_of, members, partial, read, sighting,
     sighting_by_id, text, ups, usernames,
 };
-use samba::{AD, ADMIN, OTHER, PASSWORD, Samba, dn, group, user};
+use support::samba::{AD, ADMIN, OTHER, PASSWORD, Samba, dn, group, user};
+use support::{ldap, samba};
 
 const USERS: &str = "(&(objectCategory=person)(objectClass=user))";
 

@@ -1,12 +1,7 @@
 //! The LDAP source against faults that a real server won't commit on demand.
 #![cfg(test)]
 
-#[path = "support/fake_ldap.rs"]
-mod fake;
-#[path = "support/ldap.rs"]
-mod ldap;
-#[path = "support/openldap.rs"]
-mod openldap;
+mod support;
 
 #[path = "ldap_fake/dialects.rs"]
 mod dialects;
@@ -14,12 +9,12 @@ mod dialects;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fake::*;
 use idpsyncd::directory::Snapshot;
 use idpsyncd::source::ldap::{LdapConfig, LdapSource};
 use idpsyncd::source::{FullRead, SourceError};
-use ldap::*;
-use openldap::{SUFFIX, group_dn, person_dn};
+use support::fake_ldap::*;
+use support::ldap::*;
+use support::openldap::{SUFFIX, group_dn, person_dn};
 
 fn uuid(number: u32) -> String {
     format!("00000000-0000-0000-0000-{number:012}")

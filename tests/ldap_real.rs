@@ -1,12 +1,7 @@
 //! The LDAP source against a real OpenLDAP.
 #![cfg(test)]
 
-#[path = "support/fake_dns.rs"]
-mod fake_dns;
-#[path = "support/ldap.rs"]
-mod ldap;
-#[path = "support/openldap.rs"]
-mod openldap;
+mod support;
 
 #[path = "ldap_real/binds.rs"]
 mod binds;
@@ -14,8 +9,6 @@ mod binds;
 mod groups;
 #[path = "ldap_real/same.rs"]
 mod same;
-#[path = "support/skip.rs"]
-mod skip;
 #[path = "ldap_real/srv.rs"]
 mod srv;
 
@@ -25,8 +18,9 @@ use std::sync::Arc;
 use idpsyncd::directory::{Interest, Kind, Snapshot};
 use idpsyncd::source::FullRead;
 use idpsyncd::source::ldap::{Flavor, LdapConfig, LdapSource};
-use ldap::*;
-use openldap::*;
+use support::ldap::*;
+use support::openldap::*;
+use support::skip;
 
 /// Three people, and groups of all three classes.
 fn company() -> String {

@@ -2,21 +2,13 @@
 //! real binary, and SQL on the store that it leaves.
 #![cfg(test)]
 
-#[path = "support/door.rs"]
-mod door;
-#[path = "support"]
-mod support {
-    pub mod gateways;
-    pub mod idpsyncd;
-    pub mod in_process;
-    #[allow(dead_code)]
-    pub mod skip;
-}
+mod support;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use support::gateways::{free_port, send};
+use support::gateways::send;
 use support::idpsyncd::Home;
+use support::server::free_port;
 
 const SECRET: &str = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA";
 
@@ -879,7 +871,7 @@ mod property {
     use std::collections::BTreeMap;
     use std::path::Path;
 
-    use crate::door::Reader;
+    use crate::support::door::Reader;
     use chrono::{DateTime, Utc};
     use idpsyncd::config::{Config, load};
     use idpsyncd::model::{Deed, GrantKind, LocalGrant, State, Status};

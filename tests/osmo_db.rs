@@ -1,17 +1,7 @@
 //! `import osmo-db` on a real PostgreSQL with OSMO's tables.
 #![cfg(test)]
 
-#[path = "support"]
-#[allow(dead_code)]
-mod support {
-    pub mod asking;
-    pub mod done;
-    pub mod gateways;
-    pub mod idpsyncd;
-    pub mod keycloak;
-    pub mod postgres;
-    pub mod skip;
-}
+mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -22,8 +12,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use support::asking::Listens;
 use support::done::Done;
-use support::gateways::free_port;
 use support::postgres::Postgres;
+use support::server::free_port;
 
 /// OSMO's tables that an import reads, as its service makes them.
 const TABLES: &str = "
@@ -475,7 +465,7 @@ fn what_cannot_be_read_is_an_error_and_changes_nothing() {
     );
     postgres.sql("osmo", "DROP TABLE access_token_roles");
     home.run(&["import", "osmo-db", &url], &[]).exits(1);
-    let gone = format!("postgresql://reader@127.0.0.1:{}/osmo", support::keycloak::free_port());
+    let gone = format!("postgresql://reader@127.0.0.1:{}/osmo", support::server::free_port());
     home.run(&["import", "osmo-db", &gone], &[]).exits(1);
     home.run(&["import", "osmo-db", "osmo.db"], &[]).exits(64);
     assert_eq!(home.generation(), before);

@@ -3,14 +3,12 @@
 //! The past is held against what the gateways' views showed when it was the present.
 #![cfg(test)]
 
+#[expect(dead_code, reason = "the tests of the store need more of it")]
 mod store_support;
+mod support;
 
 #[path = "report/commands.rs"]
 mod commands;
-#[path = "support/done.rs"]
-mod done;
-#[path = "support/in_process.rs"]
-mod in_process;
 #[path = "report/runs.rs"]
 mod runs;
 #[path = "report/worlds.rs"]
@@ -23,6 +21,7 @@ use std::path::Path;
 use idpsyncd::model::{LocalGrant, RoleIdx, UserId};
 use idpsyncd::store::{Access, AccessChange, AccessFilter, Began};
 use store_support::door::Reader;
+use support::in_process;
 
 /// The pairs that the gateways' view shows now: username and role.
 fn view(store: &Path) -> BTreeSet<(String, String)> {

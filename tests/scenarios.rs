@@ -4,14 +4,7 @@
 //! Each story is told once and lived on both kinds of server.
 #![cfg(test)]
 
-#[path = "support"]
-mod support {
-    pub mod kc_slapd;
-    pub mod keycloak;
-    pub mod openldap;
-    #[allow(dead_code)]
-    pub mod skip;
-}
+mod support;
 
 #[path = "scenarios"]
 mod parts {
@@ -314,7 +307,7 @@ fn a_server_that_is_down_is_told_with_its_address(world: impl World) {
     let views = home.views();
     let ops = world.identity("ops");
     let options = Options { after: "0s", floor: 1000, ops: &ops };
-    let nobody = support::keycloak::free_port();
+    let nobody = support::server::free_port();
     home.configure(&world.source_at(nobody), options);
     let trouble = home.sync(4).trouble();
     for part in [&format!("127.0.0.1:{nobody}"), "refused"] {

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod store_support;
+mod support;
 
 use std::collections::BTreeSet;
 

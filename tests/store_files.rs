@@ -2,10 +2,9 @@
 
 #![cfg(test)]
 
+#[expect(dead_code, reason = "the tests of the store need more of it")]
 mod store_support;
-
-#[path = "support/skip.rs"]
-mod skip;
+mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
@@ -17,6 +16,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use idpsyncd::store::{Commit, CommitError, LockError, StoreErrorKind};
 use store_support::door::{Reader, RunLock, Writer};
 use store_support::*;
+use support::skip;
 use tempfile::TempDir;
 
 const CHILD: &str = "IDPSYNCD_TEST_STORE_CHILD";

@@ -2,13 +2,13 @@
 //! running systemd is needed.
 #![cfg(test)]
 
+mod support;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-
-#[path = "support/skip.rs"]
-mod skip;
+use support::skip;
 
 /// Both units.
 const UNITS: [&str; 2] = ["idpsyncd.service", "idpsyncd-serve.service"];

@@ -2,13 +2,13 @@
 //! with the program that was built here. `tests/boot/drive.sh` is what happens inside.
 #![cfg(test)]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-
-#[path = "support/skip.rs"]
-mod skip;
+use support::skip;
 
 /// What is printed where a step was not reached: the container's own words.
 const TAIL: usize = 40;

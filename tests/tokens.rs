@@ -2,8 +2,7 @@
 //! becomes of them, and where the secret is: on standard output, once.
 #![cfg(test)]
 
-#[path = "support/idpsyncd.rs"]
-mod idpsyncd_process;
+mod support;
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -11,9 +10,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use idpsyncd_process::Home;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use support::idpsyncd::Home;
 
 const CONFIG: &str = r#"
 [store]

@@ -2,19 +2,17 @@
 //! `check` warns of.
 #![cfg(test)]
 
-#[path = "support/idpsyncd.rs"]
-mod idpsyncd_process;
-#[path = "support/in_process.rs"]
-mod in_process;
+mod support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use idpsyncd::policy::{Action, Policy, Resource, decide};
-use idpsyncd_process::Home;
 use proptest::prelude::*;
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use support::idpsyncd::Home;
+use support::in_process;
 
 const AWS: &str = "arn:aws:iam::123456789012:role/vision";
 const GCP: &str = "sound@lab.iam.gserviceaccount.com";

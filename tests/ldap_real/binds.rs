@@ -5,8 +5,8 @@ use idpsyncd::source::SourceError;
 use idpsyncd::source::ldap::{ClientCert, LdapConfig};
 
 use super::company;
-use super::ldap::*;
-use super::openldap::*;
+use super::support::ldap::*;
+use super::support::openldap::*;
 
 /// A server that takes `cn=idpsyncd` for its reader and shows nothing to anybody else. `verify` is its
 /// `TLSVerifyClient`.

@@ -2,9 +2,9 @@
 
 use idpsyncd::source::ldap::LdapConfig;
 
-use super::fake_dns::{FakeDns, Srv};
-use super::ldap::*;
-use super::openldap::*;
+use super::support::fake_dns::{FakeDns, Srv};
+use super::support::ldap::*;
+use super::support::openldap::*;
 use super::{UdpSocket, company};
 
 const EVERYWHERE: &str = "_ldap._tcp.example.com";

@@ -1,6 +1,6 @@
 //! The commands as they are typed.
 
-use super::done::Done;
+use super::support::done::Done;
 use std::fs;
 use std::process::Command;
 

@@ -3,13 +3,8 @@
 //! The plan here is made by comparing worlds, by none of the program's own planning: what is
 //! tested is that the store does what a plan says, whoever made it.
 
-#![allow(dead_code)]
-
-#[path = "../support/door.rs"]
-pub mod door;
 use std::collections::{BTreeMap, BTreeSet};
 
-use door::Writer;
 use idpsyncd::directory::{
     DigestKey, Directory, DirectoryDigest, Enabled, NewRef, NewUser, SnapshotBuilder,
 };
@@ -20,6 +15,9 @@ use idpsyncd::model::{
 use idpsyncd::plan::{Plan, RoleSets};
 use idpsyncd::policy::{Action, Effect, Policy, Resource};
 use idpsyncd::store::{Commit, Committed, MirrorUpdate, SourceUpdate, StoredMirror};
+
+pub use super::support::door;
+use door::Writer;
 
 pub fn at(seconds: i64) -> Time {
     Time::from_timestamp(1_700_000_000 + seconds, 0).unwrap()

@@ -1,8 +1,6 @@
 //! Asks idpsyncd as gateways do, over HTTP (Envoy's, below `/authz`) and over gRPC, and says the same
 //! of both answers.
 
-#![allow(dead_code)]
-
 use std::collections::BTreeMap;
 
 use envoy_types::pb::envoy::config::core::v3::Metadata;

@@ -1,7 +1,5 @@
 //! What a command did, and what is asked of it.
 
-#![allow(dead_code)]
-
 use std::process::Command;
 
 use serde_json::Value;

@@ -1,6 +1,4 @@
 //! A store as tests use it: opened at a path, changed by hand-made commits.
-#![allow(dead_code, reason = "each binary uses a part")]
-
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

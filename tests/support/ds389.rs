@@ -1,8 +1,6 @@
 //! A real 389 Directory Server for tests: its own folder, a free loopback port, killed when dropped.
 //!
 //! ```ignore
-//! #[path = "support/ds389.rs"]
-//! mod ds389;
 //! let Some(server) = ds389::Ds389::start(&ds389::tree()) else { return };
 //! ```
 //!
@@ -15,19 +13,11 @@
 //!
 //! Where `ns-slapd` is not installed: with `CI=true` that is a failure, else the test prints
 //! `skipped: …` and `start` returns `None`.
-#![allow(dead_code)]
-
-#[allow(clippy::duplicate_mod)]
-#[path = "skip.rs"]
-mod skip;
-
-use std::collections::BTreeSet;
-use std::io::Write as _;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+
+use super::server::{Process, fed, free_port, run, text};
+use super::skip;
 
 /// What everything is below.
 pub const SUFFIX: &str = "dc=example,dc=org";
@@ -48,7 +38,7 @@ pub struct Ds389 {
     pub port: u16,
     /// Its folder: `etc/dse.ldif`, `db/`, `log/`.
     pub dir: tempfile::TempDir,
-    child: Option<Child>,
+    process: Option<Process>,
 }
 
 impl Ds389 {
@@ -60,7 +50,7 @@ impl Ds389 {
         }
         let dir = tempfile::tempdir().expect("a folder");
         lay(dir.path());
-        let mut server = Ds389 { url: String::new(), port: 0, dir, child: None };
+        let mut server = Ds389 { url: String::new(), port: 0, dir, process: None };
         // A free port can be taken by another test between being found and being used.
         for _ in 0..5 {
             server.port = free_port();
@@ -82,7 +72,8 @@ impl Ds389 {
     /// Starts it again after [`Ds389::stop`] or [`Ds389::kill`], on the same port with the same
     /// data. Whether it answers.
     pub fn start_again(&mut self) -> bool {
-        let child = Command::new("/usr/sbin/ns-slapd")
+        let mut slapd = Command::new("/usr/sbin/ns-slapd");
+        slapd
             .arg("-D")
             .arg(self.dir.path().join("etc"))
             .arg("-i")
@@ -90,47 +81,28 @@ impl Ds389 {
             .args(["-d", "0"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("ns-slapd");
-        self.child = Some(child);
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while Instant::now() < deadline {
-            let ended = self.child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(Some(_))));
-            if ended {
-                self.child = None;
-                return false;
-            }
-            // It listens before it answers.
-            if self.try_search(&["-b", "", "-s", "base", "vendorVersion"]).is_ok() {
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        false
+            .stderr(Stdio::null());
+        // It listens before it answers.
+        let answers = || self.try_search(&["-b", "", "-s", "base", "vendorVersion"]).is_ok();
+        self.process = Process::start(&mut slapd, answers);
+        self.process.is_some()
     }
 
     /// Ends it as a service manager does (SIGTERM), and waits.
     pub fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let pid = child.id().to_string();
-            let ended = Command::new("kill").args(["-TERM", &pid]).status().expect("kill");
-            assert!(ended.success(), "kill -TERM {pid}");
-            child.wait().expect("its end");
+        if let Some(process) = self.process.take() {
+            process.stop();
         }
     }
 
     /// Kills it (SIGKILL) and waits for its end.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.process = None;
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("a running server").id()
+        self.process.as_ref().expect("a running server").id()
     }
 
     /// Applies LDIF change records as the directory manager.
@@ -144,18 +116,13 @@ impl Ds389 {
     }
 
     fn feed(&self, arguments: &[&str], changes: &str) {
-        let mut child = Command::new("ldapmodify")
-            .args(["-x", "-H", &self.url, "-D", ROOT_DN, "-w", ROOT_PASSWORD])
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("ldapmodify");
-        child.stdin.take().expect("stdin").write_all(changes.as_bytes()).expect("changes");
-        let output = child.wait_with_output().expect("ldapmodify");
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "ldapmodify: {told}");
+        fed(
+            Command::new("ldapmodify")
+                .args(["-x", "-H", &self.url, "-D", ROOT_DN, "-w", ROOT_PASSWORD])
+                .args(arguments),
+            changes,
+        )
+        .unwrap_or_else(|told| panic!("ldapmodify: {told}"));
     }
 
     /// `ldapsearch -LLL` below [`SUFFIX`] as the directory manager; what it prints.
@@ -165,24 +132,14 @@ impl Ds389 {
     }
 
     fn try_search(&self, arguments: &[&str]) -> Result<String, String> {
-        let output = Command::new("ldapsearch")
+        let output = run(Command::new("ldapsearch")
             .args(["-LLL", "-x", "-o", "ldif-wrap=no", "-H", &self.url])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .expect("ldapsearch");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            .args(arguments));
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
     fn errors(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log/errors")).unwrap_or_default()
-    }
-}
-
-impl Drop for Ds389 {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 
@@ -328,18 +285,5 @@ fn configure(dir: &Path, port: u16) {
 
 /// The user that runs the tests: the server changes to no other.
 fn user() -> String {
-    let output = Command::new("id").arg("-un").output().expect("id");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-fn free_port() -> u16 {
-    // The kernel hands the same port out again as soon as it is free: each is given once here.
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    loop {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("a port").port();
-        if GIVEN.lock().expect("no test panics in here").insert(port) {
-            return port;
-        }
-    }
+    text(&run(Command::new("id").arg("-un")).stdout).trim().to_owned()
 }

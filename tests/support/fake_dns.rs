@@ -1,6 +1,5 @@
 //! A DNS server in this process, on a port of the loopback: what DNS says is not for tests to have on a
 //! real one.
-#![allow(dead_code)]
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

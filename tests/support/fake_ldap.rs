@@ -2,8 +2,6 @@
 //!
 //! Requests are understood by `ldap3_proto`; answers are put together byte by byte, so that they
 //! can be wrong.
-#![allow(dead_code)]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -2,12 +2,6 @@
 //! ports and folders put in), a platform behind them that echoes what reached it, and a raw HTTP
 //! client that sends a request target exactly as it is given.
 
-#![allow(dead_code)]
-
-#[allow(clippy::duplicate_mod)]
-#[path = "skip.rs"]
-mod skip;
-
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -18,17 +12,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::server::free_port;
+use super::skip;
+
 /// The longest that anything is waited for.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A file below the repository.
 pub fn shipped(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// A port that was free a moment ago, on the loopback.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Waits until `holds` does.

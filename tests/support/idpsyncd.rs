@@ -1,7 +1,5 @@
 //! The real binary at work for tests: a folder with its configuration, its process, its log.
 
-#![allow(dead_code)]
-
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -1,17 +1,13 @@
 //! A small OpenLDAP to federate behind the real Keycloak, and the federation itself.
 
-#![allow(dead_code)]
-
-#[allow(clippy::duplicate_mod)]
-#[path = "skip.rs"]
-mod skip;
-
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::keycloak::{Realm, free_port};
+use super::keycloak::Realm;
+use super::server::free_port;
+use super::skip;
 
 /// A running slapd with `ou=people` and `ou=groups` below `dc=example,dc=org`.
 pub struct Slapd {

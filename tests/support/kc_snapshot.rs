@@ -1,7 +1,5 @@
 //! Readings of the Keycloak source as facts that a test can name.
 
-#![allow(dead_code)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -15,21 +15,16 @@
 //! Where the server cannot be had (no Java, no network), tests are skipped; with `CI=true` that
 //! is a failure.
 
-#![allow(dead_code)]
-
-#[allow(clippy::duplicate_mod)]
-#[path = "skip.rs"]
-mod skip;
-
-use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+use super::server::free_port;
+use super::skip;
 
 /// The rights that a reader needs.
 pub const RIGHTS: [&str; 3] = ["view-users", "view-realm", "view-clients"];
@@ -443,20 +438,6 @@ fn fetched(arguments: &[&str]) -> Result<PathBuf, String> {
     }
     let _ = std::io::stderr().write_all(&run.stderr);
     Ok(PathBuf::from(String::from_utf8_lossy(&run.stdout).trim()))
-}
-
-/// A port that was free a moment ago, on the loopback.
-pub fn free_port() -> u16 {
-    // The kernel hands the same port out again as soon as it is free: each is given once here, so
-    // that tests that run side by side never talk to each other's server.
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    loop {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("a port").port();
-        if GIVEN.lock().expect("no test panics in here").insert(port) {
-            return port;
-        }
-    }
 }
 
 /// Runs `future` on the runtime of this module and waits for it.

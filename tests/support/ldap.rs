@@ -1,6 +1,4 @@
 //! What the tests of the LDAP source share: a configuration, a read, and ways to look at it.
-#![allow(dead_code)]
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +10,7 @@ use idpsyncd::model::username::UsernameFrom;
 use idpsyncd::source::ldap::{Flavor, LdapConfig, LdapGroups, LdapSource, LdapUsers, MembersFrom};
 use idpsyncd::source::{FullRead, Looked, Lookup, OnProgress, Source, SourceError, Who};
 
-use crate::openldap::{OpenLdap, SUFFIX};
+use super::openldap::{OpenLdap, SUFFIX};
 
 /// Rules that name these attribute values and can reach every group.
 pub struct Wants(pub Vec<(String, String)>);

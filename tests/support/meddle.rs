@@ -1,8 +1,6 @@
 //! A proxy before an HTTP server that tells a test of each request before it passes it on, so that
 //! something can happen to the server between two requests of one read.
 
-#![allow(dead_code)]
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};

@@ -1,8 +1,6 @@
 //! A real OpenLDAP for tests: its own folder, a free loopback port, killed when dropped.
 //!
 //! ```ignore
-//! #[path = "support/openldap.rs"]
-//! mod openldap;
 //! let Some(server) = openldap::OpenLdap::start(ldif, "") else { return };
 //! ```
 //!
@@ -11,19 +9,14 @@
 //!
 //! Where `slapd` is not installed: with `CI=true` that is a failure, else the test prints
 //! `skipped: …` and `start` returns `None`.
-#![allow(dead_code)]
-
-#[allow(clippy::duplicate_mod)]
-#[path = "skip.rs"]
-mod skip;
-
-use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+
+use super::server::{
+    Authority, KEY, Process, authority, certificate, fed, free_port, openssl, run, text,
+};
+use super::skip;
 
 /// What everything is below.
 pub const SUFFIX: &str = "dc=example,dc=org";
@@ -47,7 +40,7 @@ pub struct OpenLdap {
     pub port: u16,
     /// Its folder: `slapd.conf`, `db/`, and with TLS `ca.pem` and `other-ca.pem`.
     pub dir: tempfile::TempDir,
-    child: Option<Child>,
+    process: Option<Process>,
     listen: String,
 }
 
@@ -71,7 +64,7 @@ impl OpenLdap {
     }
 
     fn start_as(ldif: &str, conf_extra: &str, tls: Tls) -> Option<OpenLdap> {
-        if !installed("slapd") || !installed("slapadd") {
+        if !skip::has("slapd") || !skip::has("slapadd") {
             skip::skip(&skip::test(), "slapd is not installed (Debian: slapd ldap-utils)");
             return None;
         }
@@ -99,7 +92,7 @@ impl OpenLdap {
             ldapi_url,
             port: 0,
             dir,
-            child: None,
+            process: None,
             listen: String::new(),
         };
         // A free port can be taken by another test between being found and being used.
@@ -128,55 +121,43 @@ impl OpenLdap {
     /// Starts it again after [`OpenLdap::kill`], on the same port with the same data. Whether it
     /// answers.
     pub fn start_again(&mut self) -> bool {
-        let child = Command::new("slapd")
+        let mut slapd = Command::new("slapd");
+        slapd
             .arg("-f")
             .arg(self.dir.path().join("slapd.conf"))
             .args(["-h", &self.listen, "-d", "0"])
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("slapd");
-        self.child = Some(child);
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < deadline {
-            let ended = self.child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(Some(_))));
-            if ended {
-                self.child = None;
-                return false;
-            }
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        false
+            .stderr(Stdio::null());
+        let answers = || TcpStream::connect(("127.0.0.1", self.port)).is_ok();
+        self.process = Process::start(&mut slapd, answers);
+        self.process.is_some()
     }
 
     /// Kills it (SIGKILL) and waits for its end.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.process = None;
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("a running server").id()
+        self.process.as_ref().expect("a running server").id()
     }
 
     /// Applies LDIF change records as the root DN with `ldapmodify`.
     pub fn modify(&self, changes: &str) {
-        let mut child = Command::new("ldapmodify")
-            .args(["-x", "-H", &self.url, "-D", ROOT_DN, "-w", ROOT_PASSWORD])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("ldapmodify");
-        child.stdin.take().expect("stdin").write_all(changes.as_bytes()).expect("changes");
-        let output = child.wait_with_output().expect("ldapmodify");
-        assert!(output.status.success(), "ldapmodify: {}", text(&output.stderr));
+        fed(
+            Command::new("ldapmodify").args([
+                "-x",
+                "-H",
+                &self.url,
+                "-D",
+                ROOT_DN,
+                "-w",
+                ROOT_PASSWORD,
+            ]),
+            changes,
+        )
+        .unwrap_or_else(|told| panic!("ldapmodify: {told}"));
     }
 
     /// `ldapsearch -LLL` as the root DN; what it prints.
@@ -197,32 +178,16 @@ impl OpenLdap {
     /// A client's certificate with the subject `cn=CN`, and its key, by the authority of [`Self::ca_file`]
     /// or, with `other`, by the one of [`Self::other_ca_file`] (with TLS).
     pub fn client_cert(&self, cn: &str, other: bool) -> [PathBuf; 2] {
-        let (dir, ca) = (self.dir.path(), if other { "other" } else { "ca" });
-        let ca_file = if other { "other-ca.pem" } else { "ca.pem" };
-        let name = format!("{cn}-by-{ca}");
-        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-        // Else it is one of version 1, whose key nobody can compare.
-        std::fs::write(dir.join("client"), "extendedKeyUsage=clientAuth\n").expect("a file");
-        openssl(dir, &format!("req {key} -keyout {name}.key -out {name}.csr -subj /CN={cn}"));
-        openssl(
-            dir,
-            &format!(
-                "x509 -req -in {name}.csr -CA {ca_file} -CAkey {ca}.key -CAcreateserial -days 2 \
-                 -extfile client -out {name}.pem"
-            ),
-        );
+        let (dir, by) = (self.dir.path(), if other { OTHER_CA } else { CA });
+        let name = format!("{cn}-by-{}", by[1]);
+        // Without an extension it is one of version 1, whose key nobody can compare.
+        certificate(dir, by, &name, cn, "extendedKeyUsage=clientAuth");
         [dir.join(format!("{name}.pem")), dir.join(format!("{name}.key"))]
     }
 
     /// A CA certificate that did not.
     pub fn other_ca_file(&self) -> PathBuf {
         self.dir.path().join("other-ca.pem")
-    }
-}
-
-impl Drop for OpenLdap {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 
@@ -299,57 +264,18 @@ enum Tls {
     SelfSigned,
 }
 
-fn openssl(dir: &Path, arguments: &str) {
-    let output = run(Command::new("openssl").args(arguments.split(' ')).current_dir(dir));
-    assert!(output.status.success(), "openssl: {}", text(&output.stderr));
-}
+const CA: Authority = ["ca", "ca"];
+const OTHER_CA: Authority = ["other-ca", "other"];
 
 /// A CA, a certificate for `localhost` by it (or the CA's own), and another CA.
 fn make_certificates(dir: &Path, tls: Tls) {
-    let openssl = |arguments: &str| openssl(dir, arguments);
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
-    openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=Test-CA"));
-    openssl(&format!("req -x509 {key} -keyout other.key -out other-ca.pem -subj /CN=Other-CA"));
-    if tls == Tls::SelfSigned {
-        let san = "-addext subjectAltName=DNS:localhost";
-        openssl(&format!(
-            "req -x509 {key} -keyout server.key -out ca.pem -subj /CN=localhost {san}"
-        ));
-        std::fs::copy(dir.join("ca.pem"), dir.join("server.pem")).expect("a copy");
-        return;
+    authority(dir, OTHER_CA, "Other-CA");
+    if tls == Tls::Issued {
+        authority(dir, CA, "Test-CA");
+        let names = "subjectAltName=DNS:localhost,IP:::1";
+        return certificate(dir, CA, "server", "localhost", names);
     }
-    openssl(&format!("req {key} -keyout server.key -out server.csr -subj /CN=localhost"));
-    std::fs::write(dir.join("san"), "subjectAltName=DNS:localhost,IP:::1\n").expect("a file");
-    openssl(
-        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san \
-         -out server.pem",
-    );
-}
-
-fn free_port() -> u16 {
-    // The kernel hands the same port out again as soon as it is free: each is given once here, so
-    // that tests that run side by side never talk to each other's server.
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    loop {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("a port").port();
-        if GIVEN.lock().expect("no test panics in here").insert(port) {
-            return port;
-        }
-    }
-}
-
-fn installed(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    folders.push(PathBuf::from("/usr/sbin"));
-    folders.iter().any(|folder| folder.join(program).is_file())
-}
-
-fn run(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().expect("a program")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    let itself = "-subj /CN=localhost -addext subjectAltName=DNS:localhost";
+    openssl(dir, &format!("req -x509 {KEY} -keyout server.key -out ca.pem {itself}"));
+    std::fs::copy(dir.join("ca.pem"), dir.join("server.pem")).expect("a copy");
 }

@@ -4,18 +4,13 @@
 //! temporary folder, on a free port of the loopback, without passwords, without fsync. It refuses to
 //! run as root, so root runs it as `nobody`.
 
-#![allow(dead_code)]
-
-#[allow(clippy::duplicate_mod)]
-#[path = "skip.rs"]
-mod skip;
-
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::keycloak::free_port;
+use super::server::free_port;
+use super::skip;
 
 /// A running server. Stopped when dropped, and when the test process ends in whatever way.
 pub struct Postgres {

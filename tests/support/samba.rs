@@ -2,8 +2,6 @@
 //! address of the loopback, killed when dropped.
 //!
 //! ```ignore
-//! #[path = "support/samba.rs"]
-//! mod samba;
 //! let Some(dc) = samba::Samba::start(samba::AD, &samba::user("alice", "")) else { return };
 //! ```
 //!
@@ -16,17 +14,12 @@
 //!
 //! Where Samba is not installed, or the tests do not run as root (ports below 1024): with `CI=true`
 //! that is a failure, else the test prints `skipped: …` and `start` returns `None`.
-#![allow(dead_code)]
-
-#[allow(clippy::duplicate_mod)]
-#[path = "skip.rs"]
-mod skip;
-
-use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+
+use super::server::{Process, authority, certificate, fed, run, text};
+use super::skip;
 
 /// The password of [`ADMIN`].
 pub const PASSWORD: &str = "Admin-4711-secret";
@@ -62,7 +55,7 @@ pub struct Samba {
     /// Its folder: `ca.pem`, `etc/smb.conf`, `private/`.
     pub dir: tempfile::TempDir,
     address: Ipv4Addr,
-    child: Option<Child>,
+    process: Option<Process>,
 }
 
 impl Samba {
@@ -108,7 +101,7 @@ impl Samba {
             domain,
             dir,
             address,
-            child: None,
+            process: None,
         };
         server.load(ldif);
         assert!(server.start_again(), "samba does not start: {}", server.log());
@@ -118,48 +111,35 @@ impl Samba {
     /// Starts it again after [`Samba::kill`], at the same address with the same data. Whether it
     /// answers.
     pub fn start_again(&mut self) -> bool {
-        let child = Command::new("/usr/sbin/samba")
+        let mut samba = Command::new("/usr/sbin/samba");
+        samba
             .arg("-s")
             .arg(self.dir.path().join("etc/smb.conf"))
             .args(["-i", "-M", "single"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(std::fs::File::create(self.dir.path().join("log")).expect("a log"))
-            .spawn()
-            .expect("samba");
-        self.child = Some(child);
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while Instant::now() < deadline {
-            let ended = self.child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(Some(_))));
-            if ended {
-                self.child = None;
-                return false;
-            }
-            let anonymous = self
-                .ldap("ldapsearch", &self.ldaps_url, None)
-                .args(["-b", "", "-s", "base", "defaultNamingContext"])
-                .stdin(Stdio::null())
-                .output()
-                .expect("ldapsearch");
-            if anonymous.status.success() {
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        false
+            .stderr(std::fs::File::create(self.dir.path().join("log")).expect("a log"));
+        let anonymous = || {
+            run(self.ldap("ldapsearch", &self.ldaps_url, None).args([
+                "-b",
+                "",
+                "-s",
+                "base",
+                "defaultNamingContext",
+            ]))
+        };
+        self.process = Process::start(&mut samba, || anonymous().status.success());
+        self.process.is_some()
     }
 
     /// Kills it (SIGKILL) and waits for its end.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.process = None;
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("a running server").id()
+        self.process.as_ref().expect("a running server").id()
     }
 
     /// The certificate of the authority that signed the server's.
@@ -179,24 +159,16 @@ impl Samba {
 
     /// Applies LDIF change records as the administrator. `SUFFIX` in them is the domain's.
     pub fn modify(&self, changes: &str) {
-        let (status, told) = self.try_modify(changes);
-        assert!(status, "ldapmodify: {told}");
+        self.try_modify(changes).unwrap_or_else(|told| panic!("ldapmodify: {told}"));
     }
 
-    /// The same; whether it was taken, and what was told.
-    pub fn try_modify(&self, changes: &str) -> (bool, String) {
+    /// The same; what is told where it is refused.
+    pub fn try_modify(&self, changes: &str) -> Result<(), String> {
         let admin = self.upn(ADMIN);
-        let mut child = self
-            .ldap("ldapmodify", &self.ldaps_url, Some((&admin, PASSWORD)))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("ldapmodify");
-        let changes = changes.replace("SUFFIX", self.domain.suffix);
-        child.stdin.take().expect("stdin").write_all(changes.as_bytes()).expect("changes");
-        let output = child.wait_with_output().expect("ldapmodify");
-        (output.status.success(), text(&output.stderr))
+        fed(
+            &mut self.ldap("ldapmodify", &self.ldaps_url, Some((&admin, PASSWORD))),
+            &changes.replace("SUFFIX", self.domain.suffix),
+        )
     }
 
     /// `ldapsearch -LLL` over the domain as the administrator; what it prints.
@@ -241,12 +213,6 @@ impl Samba {
 
     fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
-    }
-}
-
-impl Drop for Samba {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 
@@ -342,27 +308,9 @@ fn free_address() -> Option<Ipv4Addr> {
 
 /// An authority `ca.pem` and a certificate by it for `address`: the three files of `tls …` in smb.conf.
 fn make_certificates(dir: &Path, address: Ipv4Addr) -> (String, String, String) {
-    let openssl = |arguments: &str| {
-        let output = run(Command::new("openssl").args(arguments.split(' ')).current_dir(dir));
-        assert!(output.status.success(), "openssl: {}", text(&output.stderr));
-    };
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
-    openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=Test-CA"));
-    openssl(&format!("req {key} -keyout server.key -out server.csr -subj /CN=dc"));
-    std::fs::write(dir.join("san"), format!("subjectAltName=DNS:localhost,IP:{address}\n"))
-        .expect("a file");
-    openssl(
-        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san \
-         -out server.pem",
-    );
+    authority(dir, ["ca", "ca"], "Test-CA");
+    let names = format!("subjectAltName=DNS:localhost,IP:{address}");
+    certificate(dir, ["ca", "ca"], "server", "dc", &names);
     let path = |name: &str| dir.join(name).display().to_string();
     (path("ca.pem"), path("server.pem"), path("server.key"))
-}
-
-fn run(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().expect("a program")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }

@@ -1,5 +1,4 @@
-//! One rule for tests whose server or tool may be missing. Use it with
-//! `#[path = "support/skip.rs"] mod skip;`.
+//! One rule for tests whose server or tool may be missing.
 //!
 //! On a developer's machine such a test says so and ends; `tests/run` prints the list last. Where
 //! `CI=true` a missing tool is a failure, so that a green run has run everything.
@@ -28,7 +27,6 @@ pub fn skip(test: &str, why: &str) {
 
 /// Whether `program` is there to be run: a path, or a name found on `$PATH` or in `/usr/sbin`.
 #[must_use]
-#[allow(dead_code)]
 pub fn has(program: &str) -> bool {
     if program.contains('/') {
         return std::path::Path::new(program).is_file();
@@ -41,7 +39,6 @@ pub fn has(program: &str) -> bool {
 
 /// The test that runs now, by the name of its thread.
 #[must_use]
-#[allow(dead_code)]
 pub fn test() -> String {
     std::thread::current().name().unwrap_or("a test").to_owned()
 }

@@ -1,8 +1,6 @@
 //! A company behind a fake Keycloak that takes 20 ms an answer, synced once: for counting the calls
 //! of look-ups, for faults that a real server does not commit on demand, and for measuring.
 
-#![allow(dead_code)]
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

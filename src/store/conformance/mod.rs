@@ -16,7 +16,13 @@ mod changing;
 mod keeping;
 mod watching;
 
+#[path = "../../../tests/support"]
+#[expect(dead_code, reason = "shared with tests/, which need more of it")]
+mod support {
+    pub mod door;
+}
 #[path = "../../../tests/store_support/mod.rs"]
+#[expect(dead_code, reason = "shared with tests/, which need more of it")]
 pub(super) mod worlds;
 
 use std::sync::Arc;
