@@ -1,11 +1,116 @@
-//! What a state becomes when some changes are applied. Pure: the store does the same to its rows.
+//! What a state becomes when some changes, or a whole plan, are applied. Pure: the store does the same
+//! to its rows.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::change::Plan;
+use super::copy::{Copy, Known};
 use crate::model::{
-    Change, Grant, GrantKind, Inconsistent, Link, RoleIdx, RoleMap, SourceIdx, State, Status, Text,
-    UserId,
+    Change, Grant, GrantKind, Inconsistent, IndexVec, Link, Role, RoleIdx, RoleMap, SourceIdx,
+    State, Status, Text, UserId,
 };
+
+impl Plan {
+    /// What `old` becomes when the plan is applied to it: what the store does to its rows. `old` is
+    /// what the plan was made from, or an equal state from elsewhere.
+    ///
+    /// # Errors
+    /// `old` is another one: the two do not fit together.
+    pub fn applied(&self, old: &State) -> Result<State, Inconsistent> {
+        let tables = &self.tables;
+        // With what the changes add and make of them: roles that are still to come stand in the
+        // tables too.
+        let mut roles = old.roles.to_vec();
+        for change in &self.changes {
+            if let Change::RoleAdded { role } | Change::RoleChanged { role, .. } = change
+                && let Some(role) = tables.roles.get(*role)
+            {
+                match roles.binary_search_by(|other| other.name.cmp(&role.name)) {
+                    Ok(place) => {
+                        roles.get_mut(place).into_iter().for_each(|it| it.clone_from(role))
+                    }
+                    Err(place) => roles.insert(place, role.clone()),
+                }
+            }
+        }
+        let roles: IndexVec<RoleIdx, Role> = roles.try_into()?;
+        let place = |role: &Role| roles.find_by(|other| other.name.cmp(&role.name));
+        let mut sources = old.sources.clone();
+        let mut source_places = IndexVec::with_capacity(tables.sources.len());
+        for name in &tables.sources {
+            let known = sources.position(|source| source == name);
+            source_places.push(known.map_or_else(|| sources.push(name.clone()), Ok)?)?;
+        }
+        let mut reasons = old.reasons.clone();
+        for (before, now) in &self.renewed {
+            reasons.renew(before, now);
+        }
+        let mut copy = Copy {
+            from: tables,
+            texts: old.texts.clone(),
+            reasons,
+            locals: old.locals.clone(),
+            roles: tables.roles.map(place),
+            sources: source_places,
+            known: Known::default(),
+        };
+        let changes = self.changes.iter().map(|change| copy.change(change));
+        let changes = changes.collect::<Result<Vec<Change>, _>>()?;
+        let users = tables.users.iter().map(|user| copy.user(user)).collect();
+        let Copy { texts, reasons, locals, .. } = copy;
+        let full = State {
+            texts,
+            roles,
+            sources,
+            users,
+            links: Vec::new(),
+            grants: Vec::new(),
+            reasons,
+            locals,
+            tokens: Arc::clone(&old.tokens),
+            catalog: tables.catalog.clone(),
+            workload: tables.workload.clone(),
+            next_user: tables.next_user,
+        };
+        let mut state = apply(old, &full, &changes)?;
+        for (user, set) in tables.users.iter().zip(&self.user_sets) {
+            if let Ok(place) = state.users.binary_search_by_key(&user.id, |user| user.id)
+                && let Some(user) = state.users.get_mut(place)
+            {
+                user.role_set = *set;
+            }
+        }
+        super::tokens::applied(self, &mut state)?;
+        let gone = changes.iter().filter_map(|change| match change {
+            Change::RoleRemoved { role } => Some(*role),
+            _ => None,
+        });
+        without_roles(&mut state, &gone.collect())?;
+        Ok(state)
+    }
+}
+
+/// Takes roles that nobody holds any more out of a state.
+fn without_roles(state: &mut State, gone: &BTreeSet<RoleIdx>) -> Result<(), Inconsistent> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let mut left = IndexVec::default();
+    let mut places: IndexVec<RoleIdx, Option<RoleIdx>> = IndexVec::default();
+    for (role, def) in state.roles.numbered() {
+        let stays = !gone.contains(&role);
+        places.push(stays.then(|| left.push(def.clone())).transpose()?)?;
+    }
+    for grant in &mut state.grants {
+        let place = places.get(grant.role).copied().flatten();
+        grant.role = place.ok_or(Inconsistent::NoSuchRole(grant.role))?;
+    }
+    state.roles = left;
+    Ok(())
+}
 
 /// Applies `changes`, a subset of those that lead from `old` to `full`, to `old`. Texts, reasons,
 /// local grants and role numbers are `full`'s.
@@ -154,4 +259,60 @@ fn grants(old: &State, changes: &[Change], state: &mut State) -> Result<(), Inco
     }
     state.grants.sort_unstable_by_key(|grant| (grant.user, grant.role, grant.kind));
     Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::plan::{RoleSets, TablesRef};
+
+    /// What a state says, all numbers but people's put into words.
+    fn words(state: &State, sets: &RoleSets) -> Vec<String> {
+        let role = |role: RoleIdx| &state.roles.get(role).unwrap().name;
+        let mut words = Vec::new();
+        for (user, set) in state.users.iter().zip(&sets.users) {
+            let (name, email) = (state.texts.get(user.username), state.texts.get(user.email));
+            words.push(format!("{} {name} {email} {:?} {set}", user.id, user.status));
+        }
+        for grant in &state.grants {
+            let why = match grant.kind {
+                GrantKind::Idp(set) => {
+                    let mut all: Vec<_> = state.reasons.of_set(set).unwrap().collect();
+                    all.sort();
+                    format!("{all:?}")
+                }
+                GrantKind::Local(local) => format!("{:?}", state.local(local).unwrap()),
+            };
+            words.push(format!("{} {} {why}", grant.user, role(grant.role)));
+        }
+        for link in &state.links {
+            // To be called as the person is called says nothing, and no change does.
+            let called = TablesRef::from(state).username(link.user);
+            let claim = link.claim.map(|claim| state.texts.get(claim));
+            let claim = claim.filter(|claim| Some(*claim) != called);
+            let ext = state.texts.get(link.ext);
+            let source = state.sources.get(link.source).unwrap();
+            words.push(format!("{source} {ext} {} {claim:?}", link.user));
+        }
+        for (place, token) in state.tokens.list().numbered() {
+            let (name, roles) = (state.tokens.name(token), state.tokens.roles(token).unwrap());
+            let new = sets.tokens.iter().find(|(it, _)| *it == place);
+            let set = new.map_or(token.role_set, |(_, set)| *set);
+            words.push(format!("{} {name} {roles:?} {} {set}", token.user, token.expires_at));
+        }
+        words.sort();
+        words
+    }
+
+    /// That `plan` leads from `old` to what it was made from.
+    pub(in crate::plan) fn assert_stands_alone(
+        plan: &Plan,
+        old: &State,
+        (paper, sets): &(State, RoleSets),
+    ) {
+        let state = plan.applied(old).unwrap();
+        let users = state.users.iter().map(|user| user.role_set).collect();
+        let applied = RoleSets { users, ..RoleSets::default() };
+        assert_eq!(words(&state, &applied), words(paper, sets));
+    }
 }

@@ -300,7 +300,7 @@ pub(super) fn finish(
     let mut plan = Plan::leading_to(state, changes, sets, widened, now)?;
     // Checked on every plan of every unit test: what stands in the plan is all there is to it.
     #[cfg(test)]
-    super::tables::tests::assert_stands_alone(&plan, old, &paper);
+    super::apply::tests::assert_stands_alone(&plan, old, &paper);
     plan.summary = summary;
     Ok(plan)
 }

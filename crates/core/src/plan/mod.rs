@@ -9,6 +9,7 @@
 mod apply;
 mod by_hand;
 mod change;
+mod copy;
 mod decisions;
 mod difference;
 pub mod effective;
