@@ -31,9 +31,25 @@ pub(super) fn merge(old: &Directory, snapshot: Snapshot) -> Merged {
     if snapshot.stands_alone() {
         return Merged { directory: snapshot.directory, complete, undecided: 0 };
     }
-    let new = &snapshot.directory;
-    let mut builder = SnapshotBuilder::new(new.ignore_case);
+    let mut builder = SnapshotBuilder::new(snapshot.directory.ignore_case);
+    let undecided = users(&mut builder, old, &snapshot);
+    let heirs = Heirs::new(old, &snapshot);
+    references(&mut builder, &heirs);
+    relations(&mut builder, &heirs);
+    tell_known(&mut builder, &heirs);
+    let mut directory = builder.finish().directory;
+    directory.proven = Proven {
+        users: snapshot.users.is_complete() || old.proven.users,
+        groups: snapshot.groups.is_complete() || old.proven.groups,
+        roles: snapshot.roles.is_complete() || old.proven.roles,
+    };
+    Merged { directory, complete, undecided }
+}
 
+/// Everybody who was read, and those of the mirror unless that was everybody. How many stay out because
+/// nobody knows yet whether they are enabled.
+fn users(builder: &mut SnapshotBuilder, old: &Directory, snapshot: &Snapshot) -> usize {
+    let new = &snapshot.directory;
     let known: HashMap<&str, Enabled> =
         old.users.iter().map(|user| (old.text(user.ext), user.enabled)).collect();
     let mut undecided = 0;
@@ -57,79 +73,116 @@ pub(super) fn merge(old: &Directory, snapshot: Snapshot) -> Merged {
             builder.user(&user_of(old, user));
         }
     }
+    undecided
+}
 
-    let mut same_norm: HashMap<(Kind, &str), (Kind, &str)> = HashMap::new();
+/// The mirror and what was read, and where what the one has is found in the other.
+struct Heirs<'d> {
+    old: &'d Directory,
+    snapshot: &'d Snapshot,
+    /// What was read, by its key.
+    read: HashMap<(Kind, &'d str), RefIdx>,
+    /// The key of what was read, by its identity.
+    same_norm: HashMap<(Kind, &'d str), (Kind, &'d str)>,
+}
+
+impl<'d> Heirs<'d> {
+    fn new(old: &'d Directory, snapshot: &'d Snapshot) -> Self {
+        let new = &snapshot.directory;
+        let key = |reference: &RefRow| (reference.kind, new.text(reference.key));
+        let norm = |reference: &RefRow| (reference.kind, new.text(reference.norm));
+        Heirs {
+            old,
+            snapshot,
+            read: new.refs.numbered().map(|(index, it)| (key(it), index)).collect(),
+            same_norm: new.refs.iter().map(|it| (norm(it), key(it))).collect(),
+        }
+    }
+
+    /// Whether the mirror's references of this kind stay where none was read.
+    fn keeps(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Group => !self.snapshot.groups.is_complete(),
+            Kind::RealmRole | Kind::ClientRole | Kind::Attribute => {
+                !self.snapshot.roles.is_complete()
+            }
+        }
+    }
+
+    /// What was read under the identity of a reference of the mirror.
+    fn of_its_norm(&self, reference: &RefRow) -> Option<(Kind, &'d str)> {
+        self.same_norm.get(&(reference.kind, self.old.text(reference.norm))).copied()
+    }
+
+    /// Where a reference of the mirror is now: under its own key, else under its identity.
+    fn key(&self, reference: &RefRow) -> (Kind, &'d str) {
+        let key = (reference.kind, self.old.text(reference.key));
+        if self.read.contains_key(&key) {
+            return key;
+        }
+        self.of_its_norm(reference).filter(|_| self.keeps(reference.kind)).unwrap_or(key)
+    }
+
+    /// What was read of a reference of the mirror.
+    fn index(&self, reference: &RefRow) -> Option<RefIdx> {
+        self.read.get(&self.key(reference)).copied()
+    }
+
+    /// Whether the mirror's members of a reference stand: they were read in part, or it was not read.
+    /// Where nobody asked for them, what the mirror has is as old as the last question, so it is
+    /// forgotten, and `known` says so.
+    fn list_stands(&self, reference: &RefRow) -> bool {
+        self.index(reference).is_none_or(|index| {
+            matches!(self.snapshot.members.get(index), Some(Completeness::Partial(_)))
+        })
+    }
+
+    /// Whether it stands where a reference of the mirror led.
+    fn edge_stands(&self, from: &RefRow, to: &RefRow) -> bool {
+        if self.snapshot.nested_by_list {
+            return self.list_stands(to);
+        }
+        self.index(from).is_none_or(|index| {
+            self.snapshot.implies.get(index).is_none_or(|implies| !implies.is_complete())
+        })
+    }
+}
+
+/// Every reference that was read, and those of the mirror unless these were all.
+fn references(builder: &mut SnapshotBuilder, heirs: &Heirs<'_>) {
+    let (old, new) = (heirs.old, &heirs.snapshot.directory);
     for reference in &new.refs {
         builder.reference(&ref_of(new, reference));
-        let key = (reference.kind, new.text(reference.key));
-        same_norm.insert((reference.kind, new.text(reference.norm)), key);
     }
-    let kept = |kind: Kind| match kind {
-        Kind::Group => !snapshot.groups.is_complete(),
-        Kind::RealmRole | Kind::ClientRole | Kind::Attribute => !snapshot.roles.is_complete(),
-    };
-    for reference in old.refs.iter().filter(|reference| kept(reference.kind)) {
+    for reference in old.refs.iter().filter(|reference| heirs.keeps(reference.kind)) {
         // Deleted and made again under the same identity: the new one has taken its place, and
         // two of one name would only be ambiguous.
-        if !same_norm.contains_key(&(reference.kind, old.text(reference.norm))) {
+        if heirs.of_its_norm(reference).is_none() {
             builder.reference(&ref_of(old, reference));
         }
     }
+}
 
-    let read: HashMap<(Kind, &str), RefIdx> = new
-        .refs
-        .numbered()
-        .map(|(index, reference)| ((reference.kind, new.text(reference.key)), index))
-        .collect();
-    // Where a reference of the mirror is now: under its own key, else under its identity.
-    let heir = |reference: &RefRow| -> (Kind, &str) {
-        let key = (reference.kind, old.text(reference.key));
-        if read.contains_key(&key) {
-            return key;
-        }
-        let norm = (reference.kind, old.text(reference.norm));
-        same_norm.get(&norm).copied().filter(|_| kept(reference.kind)).unwrap_or(key)
-    };
+/// Members, and where references lead: what was read, and what of the mirror still stands. A reference
+/// that was not read at all stands as it is; `relate` passes over it unless the builder kept it.
+fn relations(builder: &mut SnapshotBuilder, heirs: &Heirs<'_>) {
+    let (old, new) = (heirs.old, &heirs.snapshot.directory);
     let key = |reference: &RefRow| (reference.kind, new.text(reference.key));
-    relate(&mut builder, new, key, |_| true, |_, _| true);
-    // What of the mirror still stands. A reference that was not read at all stands as it is;
-    // `relate` passes over it unless the builder kept it above.
-    //
-    // Nobody asked for its members: what the mirror had is as old as the last question, so it is
-    // forgotten, and `known` says so.
-    let list_stands = |reference: &RefRow| {
-        read.get(&heir(reference)).is_none_or(|index| {
-            matches!(snapshot.members.get(*index), Some(Completeness::Partial(_)))
-        })
-    };
-    let implies_stands = |reference: &RefRow| {
-        read.get(&heir(reference)).is_none_or(|index| {
-            snapshot.implies.get(*index).is_none_or(|implies| !implies.is_complete())
-        })
-    };
-    let edge_stands = |from: &RefRow, to: &RefRow| {
-        if snapshot.nested_by_list { list_stands(to) } else { implies_stands(from) }
-    };
-    relate(&mut builder, old, heir, list_stands, edge_stands);
-    tell_known(&mut builder, old, &snapshot, heir);
-    let mut directory = builder.finish().directory;
-    directory.proven = Proven {
-        users: snapshot.users.is_complete() || old.proven.users,
-        groups: snapshot.groups.is_complete() || old.proven.groups,
-        roles: snapshot.roles.is_complete() || old.proven.roles,
-    };
-    Merged { directory, complete, undecided }
+    relate(builder, new, key, |_| true, |_, _| true);
+    relate(
+        builder,
+        old,
+        |reference| heirs.key(reference),
+        |reference| heirs.list_stands(reference),
+        |from, to| heirs.edge_stands(from, to),
+    );
 }
 
 /// Says whose members, and of what it is known where it leads: read in full now, or in the mirror
 /// where this read adds to it.
-fn tell_known<'d>(
-    builder: &mut SnapshotBuilder,
-    old: &'d Directory,
-    snapshot: &Snapshot,
-    heir: impl Fn(&RefRow) -> (Kind, &'d str),
-) {
+fn tell_known(builder: &mut SnapshotBuilder, heirs: &Heirs<'_>) {
     let unknown = || Completeness::Partial("never read in full".to_owned());
+    let Heirs { old, snapshot, .. } = heirs;
     let new = &snapshot.directory;
     let lists = || snapshot.members.iter().zip(&snapshot.implies);
     for (reference, (members, implies)) in new.refs.iter().zip(lists()) {
@@ -150,7 +203,7 @@ fn tell_known<'d>(
         .map(|(reference, lists)| ((reference.kind, new.text(reference.key)), lists))
         .collect();
     for reference in &old.refs {
-        let (kind, key) = heir(reference);
+        let (kind, key) = heirs.key(reference);
         let Some(place) = builder.find_ref(kind, key) else { continue };
         let read = read.get(&(kind, key));
         match read.map(|(members, _)| *members) {

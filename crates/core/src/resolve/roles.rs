@@ -80,28 +80,7 @@ pub fn universe(
     keep_missing: bool,
     warnings: &mut BTreeSet<Diagnostic>,
 ) -> Roles {
-    let mut live: BTreeMap<String, Role> = BTreeMap::new();
-    let mut folded_names: BTreeMap<String, String> = BTreeMap::new();
-    let mut external: Vec<(String, String, String)> = Vec::new();
-    for (name, role) in settings.roles {
-        folded_names.insert(folded(name), name.clone());
-        live.insert(
-            name.clone(),
-            Role {
-                name: name.clone(),
-                description: role.description.clone(),
-                everyone: role.everyone,
-                mode: role.mode,
-                template: None,
-                policies: role.policies.clone(),
-            },
-        );
-        if !role.everyone {
-            for given in &role.external_roles {
-                external.push((given.clone(), name.clone(), format!("roles.{name}")));
-            }
-        }
-    }
+    let mut live = Live::declared(settings);
     let mut made = BTreeSet::new();
     for (rules, directory) in sources {
         made.extend(templated_names(rules, directory));
@@ -110,71 +89,107 @@ pub fn universe(
         made.extend(stored.iter().filter(|role| role.template.is_some()).map(|r| r.name.clone()));
     }
     for name in made {
-        if live.contains_key(&name) {
-            continue;
+        if let Err(refusal) = live.make(settings, name) {
+            warnings.insert(refusal);
         }
-        if let Some(other) = folded_names.get(&folded(&name)) {
+    }
+    assemble(settings, live, stored)
+}
+
+/// The roles that the configuration, or a source through a template, has.
+#[derive(Default)]
+struct Live {
+    roles: BTreeMap<String, Role>,
+    /// Their names, by what they are whatever their case.
+    folded_names: BTreeMap<String, String>,
+    external: Vec<GivenBy>,
+}
+
+/// A name of the sources that gives a role.
+struct GivenBy {
+    external: String,
+    role: String,
+    /// What says so.
+    rule: String,
+}
+
+impl Live {
+    fn declared(settings: &Settings<'_>) -> Self {
+        let mut live = Live::default();
+        for (name, role) in settings.roles {
+            if !role.everyone {
+                live.external.extend(role.external_roles.iter().map(|external| GivenBy {
+                    external: external.clone(),
+                    role: name.clone(),
+                    rule: format!("roles.{name}"),
+                }));
+            }
+            live.add(Role {
+                name: name.clone(),
+                description: role.description.clone(),
+                everyone: role.everyone,
+                mode: role.mode,
+                template: None,
+                policies: role.policies.clone(),
+            });
+        }
+        live
+    }
+
+    fn add(&mut self, role: Role) {
+        self.folded_names.insert(folded(&role.name), role.name.clone());
+        self.roles.insert(role.name.clone(), role);
+    }
+
+    /// Makes the role `name` by the first template that fits it, where nobody declares it; an error
+    /// says why it is left out.
+    fn make(&mut self, settings: &Settings<'_>, name: String) -> Result<(), Diagnostic> {
+        if self.roles.contains_key(&name) {
+            return Ok(());
+        }
+        let refusal = |code, name: String, message| {
+            Err(Diagnostic::warning(code, Subject::Role(name), message))
+        };
+        if let Some(other) = self.folded_names.get(&folded(&name)) {
             let message = format!(
                 "role `{name}` of a source differs from role `{other}` in case only: left out"
             );
-            let subject = Subject::Role(name);
-            warnings.insert(Diagnostic::warning(Code::RoleCaseConflict, subject, message));
-            continue;
+            return refusal(Code::RoleCaseConflict, name, message);
         }
-        for (number, template) in settings.templates.iter().enumerate() {
-            match template.instantiate(&name) {
-                None => continue,
-                Some(Err(why)) => {
-                    let message = format!(
-                        "role_template[{}] does not take `{}`: {why}",
-                        number + 1,
-                        name.escape_debug()
-                    );
-                    let subject = Subject::Role(name);
-                    warnings.insert(Diagnostic::warning(Code::TemplateRefuses, subject, message));
-                }
-                Some(Ok((_, policies))) if settings.is_protected(&name) || allow_all(&policies) => {
-                    let message = format!(
-                        "protected role `{name}` is not made by a template: declare it under \
-                         [roles]"
-                    );
-                    let subject = Subject::Role(name);
-                    warnings.insert(Diagnostic::warning(Code::TemplateProtected, subject, message));
-                }
-                Some(Ok((description, policies))) => {
-                    folded_names.insert(folded(&name), name.clone());
-                    external.push((
-                        name.clone(),
-                        name.clone(),
-                        format!("role_template[{}]", number + 1),
-                    ));
-                    live.insert(
-                        name.clone(),
-                        Role {
-                            name: name.clone(),
-                            description,
-                            everyone: false,
-                            mode: template.mode,
-                            template: Some(template.name.clone()),
-                            policies,
-                        },
-                    );
-                }
+        let mut made = (1usize..)
+            .zip(settings.templates)
+            .filter_map(|(number, it)| Some((number, it, it.instantiate(&name)?)));
+        let Some((number, template, made)) = made.next() else { return Ok(()) };
+        let rule = format!("role_template[{number}]");
+        let (description, policies) = match made {
+            Ok(made) => made,
+            Err(why) => {
+                let message = format!("{rule} does not take `{}`: {why}", name.escape_debug());
+                return refusal(Code::TemplateRefuses, name, message);
             }
-            break;
+        };
+        if settings.is_protected(&name) || allow_all(&policies) {
+            let message = format!(
+                "protected role `{name}` is not made by a template: declare it under [roles]"
+            );
+            return refusal(Code::TemplateProtected, name, message);
         }
+        self.external.push(GivenBy { external: name.clone(), role: name.clone(), rule });
+        self.add(Role {
+            name,
+            description,
+            everyone: false,
+            mode: template.mode,
+            template: Some(template.name.clone()),
+            policies,
+        });
+        Ok(())
     }
-    assemble(settings, live, external, stored)
 }
 
-fn assemble(
-    settings: &Settings<'_>,
-    live: BTreeMap<String, Role>,
-    external: Vec<(String, String, String)>,
-    stored: &[Role],
-) -> Roles {
+fn assemble(settings: &Settings<'_>, live: Live, stored: &[Role]) -> Roles {
     let mut all: BTreeMap<String, (Role, bool)> =
-        live.into_iter().map(|(name, role)| (name, (role, true))).collect();
+        live.roles.into_iter().map(|(name, role)| (name, (role, true))).collect();
     for role in stored {
         all.entry(role.name.clone()).or_insert_with(|| (role.clone(), false));
     }
@@ -188,10 +203,10 @@ fn assemble(
         roles.defs.push(role);
         roles.live.push(is_live);
     }
-    for (given, role, rule) in external {
+    for GivenBy { external, role, rule } in live.external {
         let Some(index) = roles.by_name.get(&role).copied() else { continue };
-        roles.external_folded.entry(folded(&given)).or_default().push((index, rule.clone()));
-        roles.external.entry(given).or_default().push((index, rule));
+        roles.external_folded.entry(folded(&external)).or_default().push((index, rule.clone()));
+        roles.external.entry(external).or_default().push((index, rule));
     }
     roles
 }
