@@ -138,6 +138,66 @@ pub(super) fn gateway(
 ) -> Read<Option<GatewayConfig>> {
     let Some(node) = root.get("gateway") else { return Ok(None) };
     let table = node.table()?;
+    let listeners = listeners(&table);
+    let grpc_health = table.or("grpc_health", false, |node| node.boolean());
+    let tokens = credentials::tokens(&table);
+    let identity = identity(&table, &tokens);
+    let (user_header, roles_header) = told_headers(&table);
+    let max_staleness = table.or("max_staleness", Duration::from_secs(86_400), Node::some_duration);
+    let provision = provision(&table);
+    let anonymous_role = table.optional("anonymous_role", |node| {
+        let name = node.text()?;
+        known.check(node, &name).map(|()| name)
+    });
+    let preset = table.optional("preset", |node| node.one_of(&[("osmo", Preset::Osmo)]));
+    let max_connections =
+        table.or("max_connections", 10_000, |node| node.integer(1..=u64::from(u32::MAX)));
+    let way = identity.as_ref().ok().copied();
+    let subject = jwt::subject(&table, way, header_of_its_own, around);
+    let jwt = tables(&table, "jwt", |table, issuers: &mut Vec<String>| {
+        let exchanges = matches!(&tokens, Ok(Some(TokensConfig { signing_key: Some(_) })));
+        jwt::jwt(table, issuers, &jwt::Setting { identity: way, exchanges, known, around })
+    });
+    if let (Ok(jwt), Ok(tokens)) = (&jwt, &tokens) {
+        jwt::check(&table, way, provision.as_ref().ok().copied(), jwt, tokens.is_some());
+    }
+    let routes = routes(&table, preset.as_ref().ok().copied().flatten());
+    let mut taken: Vec<String> =
+        [&user_header, &roles_header].into_iter().flatten().cloned().collect();
+    taken.push(TOKEN_NAME.to_owned());
+    let allowed =
+        tables(&table, "allowed", |table, seen: &mut Vec<String>| allowed(table, &taken, seen));
+    table.finish();
+    let (Listeners { grpc, http, tls }, tokens) = (listeners?, tokens?);
+    Ok(Some(GatewayConfig {
+        grpc,
+        http,
+        tls,
+        grpc_health: grpc_health?,
+        identity: identity?,
+        user_header: user_header?,
+        roles_header: roles_header?,
+        max_staleness: max_staleness?,
+        provision: provision?,
+        anonymous_role: anonymous_role?,
+        preset: preset?,
+        max_connections: usize::try_from(max_connections?).unwrap_or(usize::MAX),
+        subject: subject?,
+        jwt: with_the_exchange(jwt?, tokens.as_ref()),
+        tokens,
+        routes: routes?,
+        allowed: allowed?,
+    }))
+}
+
+struct Listeners {
+    grpc: Option<Listen>,
+    http: Option<Listen>,
+    tls: Option<TlsConfig>,
+}
+
+/// Where to listen, at one place at least; TLS only where there is TCP.
+fn listeners(table: &Table<'_>) -> Read<Listeners> {
     let grpc = table.optional("grpc", listen);
     let http = table.optional("http", listen);
     if !table.has("grpc") && !table.has("http") {
@@ -150,8 +210,10 @@ pub(super) fn gateway(
     {
         node.fault(Code::Conflict, "there is no TCP listener: unix sockets have no TLS");
     }
-    let grpc_health = table.or("grpc_health", false, |node| node.boolean());
-    let tokens = credentials::tokens(&table);
+    Ok(Listeners { grpc: grpc?, http: http?, tls: tls? })
+}
+
+fn identity(table: &Table<'_>, tokens: &Read<Option<TokensConfig>>) -> Read<Identity> {
     let read = |node: &Node<'_>| {
         node.one_of(&[
             ("jwt", Identity::Jwt),
@@ -159,92 +221,59 @@ pub(super) fn gateway(
             ("header", Identity::Header),
         ])
     };
-    let identity = match &tokens {
+    match tokens {
         // Where access tokens alone say who asks, they come as bearer tokens do.
         Ok(Some(_)) | Err(_) => table.or("identity", Identity::Jwt, read),
         Ok(None) => table.required("identity", read),
-    };
-    let header = |node: &Node<'_>| match header(node)? {
-        name if name == TOKEN_NAME => Err(node.fault(
-            Code::Conflict,
-            format!("`{TOKEN_NAME}` tells which access token asks, and nothing else"),
-        )),
-        name => Ok(name),
-    };
-    let user_header = table.or("user_header", "x-osmo-user".to_owned(), header);
-    let roles_header = table.or("roles_header", "x-osmo-roles".to_owned(), |node| {
-        let name = header(node)?;
-        match &user_header {
+    }
+}
+
+fn provision(table: &Table<'_>) -> Read<JustInTime> {
+    table.or("provision", JustInTime::Off, |node| {
+        node.one_of(&[
+            ("lookup", JustInTime::Lookup),
+            ("claims", JustInTime::Claims),
+            ("off", JustInTime::Off),
+        ])
+    })
+}
+
+/// The headers that tell the service behind the gateway the user's name and roles: two different ones.
+/// Each for itself, so that `[[gateway.allowed]]` is compared with the one that is right.
+fn told_headers(table: &Table<'_>) -> (Read<String>, Read<String>) {
+    let user = table.or("user_header", "x-osmo-user".to_owned(), header_of_its_own);
+    let roles = table.or("roles_header", "x-osmo-roles".to_owned(), |node| {
+        let name = header_of_its_own(node)?;
+        match &user {
             Ok(user) if *user == name => {
                 Err(node.fault(Code::Conflict, "is the same header as `user_header`"))
             }
             _ => Ok(name),
         }
     });
-    let max_staleness = table.or("max_staleness", Duration::from_secs(86_400), Node::some_duration);
-    let provision = table.or("provision", JustInTime::Off, |node| {
-        node.one_of(&[
-            ("lookup", JustInTime::Lookup),
-            ("claims", JustInTime::Claims),
-            ("off", JustInTime::Off),
-        ])
-    });
-    let anonymous_role = table.optional("anonymous_role", |node| {
-        let name = node.text()?;
-        known.check(node, &name).map(|()| name)
-    });
-    let preset = table.optional("preset", |node| node.one_of(&[("osmo", Preset::Osmo)]));
-    let max_connections =
-        table.or("max_connections", 10_000, |node| node.integer(1..=u64::from(u32::MAX)));
-    let way = identity.as_ref().ok().copied();
-    let subject = jwt::subject(&table, way, header, around);
-    let jwt = tables(&table, "jwt", |table, issuers: &mut Vec<String>| {
-        let exchanges = matches!(&tokens, Ok(Some(TokensConfig { signing_key: Some(_) })));
-        jwt::jwt(table, issuers, &jwt::Setting { identity: way, exchanges, known, around })
-    });
-    if let (Ok(jwt), Ok(tokens)) = (&jwt, &tokens) {
-        jwt::check(&table, way, provision.as_ref().ok().copied(), jwt, tokens.is_some());
+    (user, roles)
+}
+
+/// The tables of issuers, and OSMO's where this program exchanges tokens and the file does not name it.
+fn with_the_exchange(mut jwt: Vec<JwtConfig>, tokens: Option<&TokensConfig>) -> Vec<JwtConfig> {
+    if let Some(TokensConfig { signing_key: Some(_) }) = tokens
+        && !jwt.iter().any(|jwt| jwt.issuer == jwt::OSMO)
+    {
+        jwt.push(JwtConfig::exchanged());
     }
-    // Own routes and the preset's compete by one rule, so they can tie too.
-    let shapes = RefCell::new(Shapes::of(preset.as_ref().ok().copied().flatten()));
-    let routes = tables(&table, "route", |table, ()| {
+    jwt
+}
+
+/// The routes of the file. They compete with the preset's by one rule, so they can tie too.
+fn routes(table: &Table<'_>, preset: Option<Preset>) -> Read<Vec<RouteSpec>> {
+    let shapes = RefCell::new(Shapes::of(preset));
+    tables(table, "route", |table, ()| {
         let route = route(table)?;
         match (shapes.borrow_mut().add(&route, table.key.clone()), table.get("path")) {
             (Some(tie), Some(path)) => Err(path.fault(Code::Conflict, tie)),
             _ => Ok(route),
         }
-    });
-    let mut taken: Vec<String> =
-        [&user_header, &roles_header].into_iter().flatten().cloned().collect();
-    taken.push(TOKEN_NAME.to_owned());
-    let allowed =
-        tables(&table, "allowed", |table, seen: &mut Vec<String>| allowed(table, &taken, seen));
-    table.finish();
-    let (tokens, mut jwt) = (tokens?, jwt?);
-    if let Some(TokensConfig { signing_key: Some(_) }) = &tokens
-        && !jwt.iter().any(|jwt| jwt.issuer == jwt::OSMO)
-    {
-        jwt.push(JwtConfig::exchanged());
-    }
-    Ok(Some(GatewayConfig {
-        grpc: grpc?,
-        http: http?,
-        tls: tls?,
-        grpc_health: grpc_health?,
-        identity: identity?,
-        user_header: user_header?,
-        roles_header: roles_header?,
-        max_staleness: max_staleness?,
-        provision: provision?,
-        anonymous_role: anonymous_role?,
-        preset: preset?,
-        max_connections: usize::try_from(max_connections?).unwrap_or(usize::MAX),
-        subject: subject?,
-        tokens,
-        jwt,
-        routes: routes?,
-        allowed: allowed?,
-    }))
+    })
 }
 
 /// The tables under `key`, read one after the other with something that they share.
@@ -291,6 +320,17 @@ fn header(node: &Node<'_>) -> Read<String> {
         return Err(node.bad(format!("`{}` is not a header's name", name.escape_debug())));
     }
     Ok(name.to_ascii_lowercase())
+}
+
+/// A header's name that tells something else than which access token asks.
+fn header_of_its_own(node: &Node<'_>) -> Read<String> {
+    match header(node)? {
+        name if name == TOKEN_NAME => Err(node.fault(
+            Code::Conflict,
+            format!("`{TOKEN_NAME}` tells which access token asks, and nothing else"),
+        )),
+        name => Ok(name),
+    }
 }
 
 fn route(table: &Table<'_>) -> Read<RouteSpec> {

@@ -272,84 +272,122 @@ pub(super) fn imply(
     if found.failed.is_some() {
         known.incomplete = true;
     }
-    let mut cases: BTreeMap<String, String> =
-        known.declared.keys().map(|name| (one_case(name), name.clone())).collect();
-    let (mut roles, mut failed) = match roles {
+    let cases = known.declared.keys().map(|name| (one_case(name), name.clone())).collect();
+    let (roles, mut failed) = match roles {
         Ok(roles) => (roles, None),
         Err(reported) => (BTreeMap::new(), Some(reported)),
     };
-    if found.everyone {
-        let mut refuse = |why: String| {
+    let mut implied =
+        Implied { roles, cases, known, templates: templates.unwrap_or_default(), default_mode };
+    if found.everyone
+        && let Err(reported) = implied.give_everyone_full_access(root)
+    {
+        failed = Some(reported);
+    }
+    for named in &found.named {
+        if let Err(reported) = implied.give(named) {
+            failed = Some(reported);
+        }
+    }
+    match failed {
+        Some(reported) => Err(reported),
+        None => Ok(implied.roles),
+    }
+}
+
+/// The roles as they grow by what `[h2o]` names.
+struct Implied<'a> {
+    roles: BTreeMap<String, RoleDefinition>,
+    /// The names there are by what they are whatever their case: two that differ in it alone are refused.
+    cases: BTreeMap<String, String>,
+    known: &'a mut Known,
+    templates: &'a [RoleTemplate],
+    default_mode: Mode,
+}
+
+impl Implied<'_> {
+    /// Full access where it is everyone's: by a role of its own, which may be declared.
+    fn give_everyone_full_access(&mut self, root: &Table<'_>) -> Read<()> {
+        let refuse = |message: String| {
             let key = format!("roles.{EVERYONE}");
-            let fault = RawFault {
-                span: 0..0,
-                key,
-                code: Code::Conflict,
-                message: why,
-                did_you_mean: None,
-            };
-            failed = Some(root.ctx.report(fault));
+            let code = Code::Conflict;
+            Err(root.ctx.report(RawFault { span: 0..0, key, code, message, did_you_mean: None }))
         };
-        match cases.get(&one_case(EVERYONE)).map(String::as_str) {
-            Some(EVERYONE) if known.declared.get(EVERYONE) == Some(&false) => refuse(
-                "full access is everyone's (`h2o.full_access_role`), and so is this role: set \
-                 `everyone = true`"
-                    .to_owned(),
-            ),
+        match self.cases.get(&one_case(EVERYONE)).map(String::as_str) {
+            Some(EVERYONE) if self.known.declared.get(EVERYONE) == Some(&false) => {
+                return refuse(
+                    "full access is everyone's (`h2o.full_access_role`), and so is this role: set \
+                     `everyone = true`"
+                        .to_owned(),
+                );
+            }
             Some(EVERYONE) => {}
-            Some(other) => refuse(format!("differs from role `{other}` in case only")),
+            Some(other) => return refuse(format!("differs from role `{other}` in case only")),
             None => {
                 let role = RoleDefinition {
                     description: "Full access at H2O, which is everyone's".to_owned(),
                     everyone: true,
-                    mode: default_mode,
+                    mode: self.default_mode,
                     external_roles: Vec::new(),
                     policies: Vec::new(),
                 };
-                roles.insert(EVERYONE.to_owned(), role);
-                cases.insert(one_case(EVERYONE), EVERYONE.to_owned());
-                known.declared.insert(EVERYONE.to_owned(), true);
+                self.roles.insert(EVERYONE.to_owned(), role);
+                self.declare(EVERYONE, true);
             }
         }
-        if let Some(role) = roles.get_mut(EVERYONE) {
+        if let Some(role) = self.roles.get_mut(EVERYONE) {
             role.policies.extend(h2o::full_access());
         }
+        Ok(())
     }
-    for Named { node, file, role: name, policies } in &found.named {
-        let refuse = |code, why: String| match file {
-            Some(file) => node.fault(code, format!("`{}`: role {why}", file.display())),
-            None => node.fault(code, why),
-        };
-        match cases.get(&one_case(name)) {
-            Some(other) if other == name => {}
+
+    /// What the named role may at H2O besides; the role itself where it is not declared.
+    fn give(&mut self, named: &Named<'_>) -> Read<()> {
+        let Named { role: name, policies, .. } = named;
+        let made = match self.cases.get(&one_case(name)) {
+            Some(other) if other == name => Ok(()),
             Some(other) => {
-                failed = Some(refuse(
+                return Err(named.refuse(
                     Code::Conflict,
-                    format!(
+                    &format!(
                         "`{}` differs from role `{}` in case only",
                         name.escape_debug(),
                         other.escape_debug()
                     ),
                 ));
-                continue;
             }
-            None => {
-                match implied(name, templates.unwrap_or_default(), default_mode) {
-                    Ok(role) => drop(roles.insert(name.clone(), role)),
-                    Err(why) => failed = Some(refuse(Code::BadValue, why.to_string())),
-                }
-                cases.insert(one_case(name), name.clone());
-                known.declared.insert(name.clone(), false);
-            }
-        }
+            None => self.make(named),
+        };
         // Not there: it is declared, and at fault.
-        if let Some(role) = roles.get_mut(name) {
+        if let Some(role) = self.roles.get_mut(name) {
             role.policies.extend(policies.iter().cloned());
         }
+        made
     }
-    match failed {
-        Some(reported) => Err(reported),
-        None => Ok(roles),
+
+    /// The named role, which nobody declares. A name that is refused counts as declared, so that it is
+    /// one fault wherever else it stands.
+    fn make(&mut self, named: &Named<'_>) -> Read<()> {
+        let made = implied(&named.role, self.templates, self.default_mode)
+            .map_err(|why| named.refuse(Code::BadValue, &why.to_string()))
+            .map(|role| drop(self.roles.insert(named.role.clone(), role)));
+        self.declare(&named.role, false);
+        made
+    }
+
+    fn declare(&mut self, name: &str, everyone: bool) {
+        self.cases.insert(one_case(name), name.to_owned());
+        self.known.declared.insert(name.to_owned(), everyone);
+    }
+}
+
+impl Named<'_> {
+    /// Records a fault where the role is named.
+    fn refuse(&self, code: Code, why: &str) -> Reported {
+        match &self.file {
+            Some(file) => self.node.fault(code, format!("`{}`: role {why}", file.display())),
+            None => self.node.fault(code, why),
+        }
     }
 }
 

@@ -149,54 +149,16 @@ pub(super) fn jwt(
     issuers: &mut Vec<String>,
     setting: &Setting<'_>,
 ) -> Read<JwtConfig> {
-    let Setting { identity, exchanges, known, around } = *setting;
+    let Setting { known, around, .. } = *setting;
     let jwks_url = table.optional("jwks_url", |node| {
         node.parsed(jwks_url)?;
         Ok(node.string()?.to_owned())
     });
-    // OSMO's service is told by its issuer's name too: without the list it names nothing by itself. Its
-    // tokens have no `sub`, so one with the ids of a source is another that has the name.
-    let named = table.get("issuer").and_then(|node| node.as_str().map(str::to_owned));
-    let osmo =
-        table.has("service_roles") || (named.as_deref() == Some(OSMO) && !table.has("source"));
-    // Where the keys come from the issuer itself, it is more than a text to compare.
-    let own = exchanges && named.as_deref() == Some(OSMO);
-    let asked = identity != Some(Identity::Metadata) && !table.has("jwks_url") && !own;
-    let issuer = table.required("issuer", |node| {
-        // As written: `iss` is compared byte for byte, and a URL type would add a slash.
-        let issuer = node.text()?;
-        if asked && osmo && !issuer.contains("://") {
-            table.missing(
-                "jwks_url",
-                "an issuer that is no URL tells nobody where its keys are: OSMO has them at \
-                 `/api/auth/keys`",
-            );
-        } else if asked || issuer.contains("://") {
-            let url = node.parsed(http_url)?;
-            if asked && identity == Some(Identity::Jwt) && url.scheme() == "http" && remote(&url) {
-                return Err(node.bad(
-                    "its keys would come over `http://` from another machine, where anybody on \
-                     the way could put their own and be anyone: use `https://`, or `jwks_url`",
-                ));
-            }
-        }
-        if issuers.contains(&issuer) {
-            return Err(node.fault(Code::Conflict, format!("`{issuer}` is there already")));
-        }
-        issuers.push(issuer.clone());
-        Ok(issuer)
-    });
+    let nature = Nature::of(table, setting);
+    let osmo = nature.osmo;
+    let issuer = table.required("issuer", |node| issuer(table, node, nature, issuers));
     let source = table.optional("source", |node| around.named(node));
-    // OSMO's tokens have no `sub`.
-    let by = table.or("identify_by", if osmo { By::Username } else { By::Sub }, |node| match node
-        .one_of(&[("sub", By::Sub), ("username", By::Username)])?
-    {
-        By::Sub if osmo => {
-            Err(node
-                .fault(Code::Conflict, "OSMO's tokens have no `sub`: `identify_by = \"username\"`"))
-        }
-        by => Ok(by),
-    });
+    let by = identify_by(table, osmo);
     let audiences = match osmo {
         true => table.or("audiences", vec![OSMO.to_owned()], names),
         false => table.required("audiences", names),
@@ -236,6 +198,80 @@ pub(super) fn jwt(
         ca_file: ca_file?,
         service_roles: service_roles?.or_else(|| osmo.then(Vec::new)),
     })
+}
+
+/// What an issuer is, as far as its other keys depend on it.
+#[derive(Clone, Copy)]
+struct Nature {
+    /// OSMO's service, or this program's exchange in its place.
+    osmo: bool,
+    /// It is asked where its keys are.
+    is_asked: bool,
+    /// Its tokens are verified here, by its keys.
+    is_verified: bool,
+}
+
+impl Nature {
+    fn of(table: &Table<'_>, setting: &Setting<'_>) -> Nature {
+        let node = table.get("issuer");
+        let is_osmos = node.is_some_and(|node| node.as_str() == Some(OSMO));
+        // Where tokens are exchanged here, its keys may be this program's own.
+        let own = setting.exchanges && is_osmos;
+        Nature {
+            // It is told by its issuer's name too: without the list it names nothing by itself. Its
+            // tokens have no `sub`, so one with the ids of a source is another that has the name.
+            osmo: table.has("service_roles") || (is_osmos && !table.has("source")),
+            is_asked: setting.identity != Some(Identity::Metadata)
+                && !table.has("jwks_url")
+                && !own,
+            is_verified: setting.identity == Some(Identity::Jwt),
+        }
+    }
+}
+
+/// The issuer as written: `iss` is compared byte for byte, and a URL type would add a slash. Where it
+/// is asked for its keys, it is more than a text to compare.
+fn issuer(
+    table: &Table<'_>,
+    node: &Node<'_>,
+    nature: Nature,
+    issuers: &mut Vec<String>,
+) -> Read<String> {
+    let Nature { osmo, is_asked, is_verified } = nature;
+    let issuer = node.text()?;
+    if is_asked && osmo && !issuer.contains("://") {
+        table.missing(
+            "jwks_url",
+            "an issuer that is no URL tells nobody where its keys are: OSMO has them at \
+             `/api/auth/keys`",
+        );
+    } else if is_asked || issuer.contains("://") {
+        let url = node.parsed(http_url)?;
+        if is_asked && is_verified && url.scheme() == "http" && remote(&url) {
+            return Err(node.bad(
+                "its keys would come over `http://` from another machine, where anybody on the way \
+                 could put their own and be anyone: use `https://`, or `jwks_url`",
+            ));
+        }
+    }
+    if issuers.contains(&issuer) {
+        return Err(node.fault(Code::Conflict, format!("`{issuer}` is there already")));
+    }
+    issuers.push(issuer.clone());
+    Ok(issuer)
+}
+
+/// By what its tokens say who somebody is; OSMO's have no `sub`.
+fn identify_by(table: &Table<'_>, osmo: bool) -> Read<By> {
+    let read =
+        |node: &Node<'_>| match node.one_of(&[("sub", By::Sub), ("username", By::Username)])? {
+            By::Sub if osmo => Err(node.fault(
+                Code::Conflict,
+                "OSMO's tokens have no `sub`: `identify_by = \"username\"`",
+            )),
+            by => Ok(by),
+        };
+    table.or("identify_by", if osmo { By::Username } else { By::Sub }, read)
 }
 
 /// What tells who somebody is: the source's ids wherever there is a source to have them.
