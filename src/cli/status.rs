@@ -1,7 +1,7 @@
 //! `idpsyncd status`: sources, generation, held plan, next run.
 
 use chrono::Utc;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::args::Output;
 use super::print::{self, Style, Table};
@@ -9,19 +9,54 @@ use super::{Context, Failure, exit, time};
 use crate::config::Config;
 use crate::directory::local::NAME as LOCAL;
 use crate::model::{Time, rfc3339};
+use crate::plan::HeldHead;
 use crate::store::{Meta, SourceStatus};
+
+/// What there is to tell.
+struct Status<'a> {
+    store: String,
+    exists: bool,
+    meta: Meta,
+    held: Option<HeldHead>,
+    /// How many access tokens there are, and how many of them are expired.
+    tokens: (u64, u64),
+    /// When the next run begins.
+    next: Option<Time>,
+    sources: Vec<Source<'a>>,
+    now: Time,
+}
+
+/// A source: its name, its kind, and what the store says of it.
+type Source<'a> = (&'a str, &'a str, Option<&'a SourceStatus>);
 
 pub(super) fn run(at: Context<'_>, output: Output) -> Result<u8, Failure> {
     let config = at.config;
     let reader = at.store.reader()?;
     let now = Utc::now();
-    let (meta, stored, held, (tokens, expired)) = match &reader {
+    let (meta, stored, held, tokens) = match &reader {
         Some(reader) => reader
             .snapshot(|r| Ok((r.meta()?, r.sources()?, r.held_head()?, r.count_tokens(now)?)))?,
         None => (Meta::default(), Vec::new(), None, (0, 0)),
     };
-    let next = next_run(config, meta.next_due, now);
-    let sources: Vec<(&str, &str, Option<&SourceStatus>)> = config
+    let status = Status {
+        store: config.store.to_string(),
+        exists: reader.is_some(),
+        next: next_run(config, meta.next_due, now),
+        meta,
+        held,
+        tokens,
+        sources: sources(config, &stored),
+        now,
+    };
+    match output {
+        Output::Json => print::json(&status.json())?,
+        Output::Text => print::lines(&status.lines(Style::detect()))?,
+    }
+    Ok(exit::DONE)
+}
+
+fn sources<'a>(config: &'a Config, stored: &'a [SourceStatus]) -> Vec<Source<'a>> {
+    config
         .sources
         .iter()
         .map(|source| {
@@ -32,17 +67,22 @@ pub(super) fn run(at: Context<'_>, output: Output) -> Result<u8, Failure> {
         .filter(|(_, kind, status)| {
             *kind != LOCAL || !config.has_idp() || status.is_some_and(SourceStatus::holds_anybody)
         })
-        .collect();
-    if output == Output::Json {
-        print::json(&json!({
-            "store": config.store.to_string(),
-            "exists": reader.is_some(),
+        .collect()
+}
+
+impl Status<'_> {
+    fn json(&self) -> Value {
+        let Status { meta, sources, now, .. } = self;
+        let (tokens, expired) = self.tokens;
+        json!({
+            "store": self.store,
+            "exists": self.exists,
             "schema_version": meta.schema_version,
             "generation": meta.generation,
             "applied_at": meta.applied_at.map(rfc3339),
-            "next_run": next.map(rfc3339),
+            "next_run": self.next.map(rfc3339),
             "next_due": meta.next_due.map(rfc3339),
-            "held": held,
+            "held": self.held,
             "tokens": tokens,
             "tokens_expired": expired,
             "sources": sources.iter().map(|(name, kind, status)| json!({
@@ -52,56 +92,64 @@ pub(super) fn run(at: Context<'_>, output: Output) -> Result<u8, Failure> {
                 "read_at": status.and_then(|s| s.read_at).map(rfc3339),
                 "age_seconds": match *kind {
                     LOCAL => Some(0),
-                    _ => status.and_then(|s| s.read_at).map(|at| (now - at).num_seconds()),
+                    _ => status.and_then(|s| s.read_at).map(|at| (*now - at).num_seconds()),
                 },
                 "tried_at": status.and_then(|s| s.tried_at).map(rfc3339),
                 "error": status.and_then(|s| s.error.clone()),
                 "scopes": status.map(|s| s.scopes.clone()).unwrap_or_default(),
             })).collect::<Vec<_>>(),
-        }))?;
-        return Ok(exit::DONE);
+        })
     }
-    let style = Style::detect();
-    let mut out = Vec::new();
-    let mut facts = Table::default();
-    let store = config.store.to_string();
-    facts
-        .row(["Store", &if reader.is_some() { store } else { format!("{store} (not there yet)") }]);
-    let applied = meta.applied_at.map_or_else(
-        || "never".to_owned(),
-        |at| format!("{} ({})", rfc3339(at), time::ago(at, now)),
-    );
-    facts.row(["Generation", &format!("{}, applied {applied}", meta.generation)]);
-    facts.row(["Next run", &next.map_or_else(|| "none".to_owned(), rfc3339)]);
-    let waiting = held.as_ref().map_or_else(
-        || "nothing".to_owned(),
-        |held| {
-            format!(
-                "plan {} since {}: {} changes, {} effective pairs would be lost",
-                held.id, held.since, held.changes, held.lost_pairs
-            )
-        },
-    );
-    facts.row(["Held", &waiting]);
-    if tokens > 0 {
-        let over = if expired > 0 { format!(", {expired} of them expired") } else { String::new() };
-        facts.row(["Tokens", &format!("{tokens}{over}")]);
-    }
-    out.extend(facts.lines(
-        "",
-        |_, column, cell| {
-            if column == 0 { style.bold(cell) } else { cell.to_owned() }
-        },
-    ));
-    out.push(String::new());
-    out.push(style.bold("Sources"));
-    out.extend(source_lines(&sources, now, style));
-    if let Some(held) = &held {
+
+    fn lines(&self, style: Style) -> Vec<String> {
+        let mut out =
+            self.facts().lines(
+                "",
+                |_, column, cell| {
+                    if column == 0 { style.bold(cell) } else { cell.to_owned() }
+                },
+            );
         out.push(String::new());
-        out.push(format!("To see what is held: idpsyncd plan show {}", held.id));
+        out.push(style.bold("Sources"));
+        out.extend(source_lines(&self.sources, self.now, style));
+        if let Some(held) = &self.held {
+            out.push(String::new());
+            out.push(format!("To see what is held: idpsyncd plan show {}", held.id));
+        }
+        out
     }
-    print::lines(&out)?;
-    Ok(exit::DONE)
+
+    fn facts(&self) -> Table {
+        let mut facts = Table::default();
+        let store = &self.store;
+        facts.row([
+            "Store",
+            &if self.exists { store.clone() } else { format!("{store} (not there yet)") },
+        ]);
+        let applied = self.meta.applied_at.map_or_else(
+            || "never".to_owned(),
+            |at| format!("{} ({})", rfc3339(at), time::ago(at, self.now)),
+        );
+        facts.row(["Generation", &format!("{}, applied {applied}", self.meta.generation)]);
+        facts.row(["Next run", &self.next.map_or_else(|| "none".to_owned(), rfc3339)]);
+        let waiting = self.held.as_ref().map_or_else(
+            || "nothing".to_owned(),
+            |held| {
+                format!(
+                    "plan {} since {}: {} changes, {} effective pairs would be lost",
+                    held.id, held.since, held.changes, held.lost_pairs
+                )
+            },
+        );
+        facts.row(["Held", &waiting]);
+        let (tokens, expired) = self.tokens;
+        if tokens > 0 {
+            let over =
+                if expired > 0 { format!(", {expired} of them expired") } else { String::new() };
+            facts.row(["Tokens", &format!("{tokens}{over}")]);
+        }
+        facts
+    }
 }
 
 fn word(status: Option<&SourceStatus>) -> &'static str {
@@ -114,11 +162,7 @@ fn word(status: Option<&SourceStatus>) -> &'static str {
     }
 }
 
-fn source_lines(
-    sources: &[(&str, &str, Option<&SourceStatus>)],
-    now: Time,
-    style: Style,
-) -> Vec<String> {
+fn source_lines(sources: &[Source<'_>], now: Time, style: Style) -> Vec<String> {
     let mut table = Table::default();
     let mut notes = Vec::new();
     for (name, kind, status) in sources {
