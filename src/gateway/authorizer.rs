@@ -3,6 +3,9 @@
 //! One authorizer serves one configuration; a reload makes another. The order matters: a caller whom
 //! nobody can identify learns nothing about routes, and evidence that is too old decides nothing.
 
+mod token;
+mod upstream;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,28 +13,21 @@ use std::time::Duration;
 use chrono::Utc;
 use tokio::time::Instant;
 
-use super::answer::{Answer, Denial, Set};
-use super::exchange::{Exchange, Exchanged};
+use self::upstream::Upstream;
+use super::answer::{Answer, Denial};
+use super::exchange::Exchange;
 use super::identity::Identifier;
 use super::lines::Lines;
 use super::provision::{Provisioned, Provisioner};
-use super::question::{Digest, Headers, Identity, Unidentified};
-use super::replica::{Bearer, Decided, Found, Held, Replica, Wanted};
+use super::question::{Headers, Identity, Unidentified};
+use super::replica::{Decided, Found, Held, Replica, Wanted};
 use super::watcher::{NOTHING_LOADED, ReplicaWatcher, Stale};
-use crate::config::{GatewayConfig, TOKEN_NAME};
-use crate::model::Time;
+use crate::config::GatewayConfig;
 use crate::model::caller::Caller;
-use crate::routes::{ActionIdx, Matched, On, Path, Question, Refused, Routes};
+use crate::routes::{Matched, On, Path, Question, Refused, Routes};
 
 /// How long a request waits for a generation that was committed for its caller to be loaded.
 const LOADED_WITHIN: Duration = Duration::from_secs(2);
-
-/// A header that OSMO believes, whoever sent it. With `preset = "osmo"` what a client sends of it
-/// never reaches the upstream: it is set where the configuration says how, and removed otherwise.
-const ALLOWED_POOLS: &str = "x-osmo-allowed-pools";
-
-/// Another: set from OSMO's own tokens.
-const WORKFLOW_ID: &str = "x-osmo-workflow-id";
 
 /// What somebody is told whose account does not count.
 const DISABLED: &str = "the user is disabled or deprovisioned";
@@ -103,47 +99,6 @@ impl<'a> Who<'a> {
     }
 }
 
-/// What whoever exchanges a token is told that is none.
-const INVALID: &str = "Access Token is invalid";
-
-/// Why an access token is not good. For the log.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-enum NotGood {
-    /// It was never made, or is revoked.
-    #[error("there is no such access token, or no more")]
-    Unknown,
-    /// Its owner holds nothing now.
-    #[error("the owner `{owner}` of access token `{name}` is disabled")]
-    OwnerDisabled {
-        /// Its name.
-        name: String,
-        /// Whose it is.
-        owner: String,
-    },
-    /// It is over.
-    #[error("access token `{name}` of `{owner}` has expired")]
-    Expired {
-        /// Its name.
-        name: String,
-        /// Whose it is.
-        owner: String,
-    },
-}
-
-/// Whose the access token with this digest is, if it is good at `now`; else why not.
-fn good<'s>(replica: &'s Replica, digest: &Digest, now: Time) -> Result<Bearer<'s>, NotGood> {
-    let Some(bearer) = replica.token(digest) else {
-        return Err(NotGood::Unknown);
-    };
-    match now.timestamp() < bearer.until {
-        true => Ok(bearer),
-        false => {
-            let (name, owner) = (bearer.name.to_owned(), bearer.owner.to_owned());
-            Err(NotGood::Expired { name, owner })
-        }
-    }
-}
-
 /// Everything that answering needs, for one configuration.
 pub struct Authorizer {
     config: GatewayConfig,
@@ -151,13 +106,7 @@ pub struct Authorizer {
     identifier: Arc<Identifier>,
     watcher: Arc<ReplicaWatcher>,
     provisioner: Option<Arc<Provisioner>>,
-    user_header: Arc<str>,
-    roles_header: Arc<str>,
-    allowed_headers: Vec<Arc<str>>,
-    removed_headers: Vec<Arc<str>>,
-    token_header: Arc<str>,
-    /// Absent where nobody believes it: no preset, no issuer of OSMO's.
-    workflow_header: Option<Arc<str>>,
+    upstream: Upstream,
     exchange: Option<Arc<Exchange>>,
     /// The last request found nothing to decide by.
     refusing: AtomicBool,
@@ -177,7 +126,7 @@ impl Authorizer {
         })
     }
 
-    /// A authorizer. `watcher` must have been made for [`Authorizer::wanted`] of the same configuration;
+    /// An authorizer. `watcher` must have been made for [`Authorizer::wanted`] of the same configuration;
     /// `provisioner` is absent where nobody is provisioned just in time.
     #[must_use]
     pub fn new(
@@ -186,32 +135,12 @@ impl Authorizer {
         watcher: Arc<ReplicaWatcher>,
         provisioner: Option<Arc<Provisioner>>,
     ) -> Authorizer {
-        let named = |name: &str| Arc::from(name);
-        let set: Vec<&str> = [&config.user_header, &config.roles_header]
-            .into_iter()
-            .chain(config.allowed.iter().map(|allowed| &allowed.header))
-            .map(String::as_str)
-            .collect();
-        let free = |name: &str| !set.contains(&name);
-        let osmo = config.preset.is_some();
-        let named_here = config.jwt.iter().any(|jwt| jwt.service_roles.is_some());
         Authorizer {
             routes: Routes::new(config.route_specs()),
             identifier,
             watcher,
             provisioner,
-            user_header: named(&config.user_header),
-            roles_header: named(&config.roles_header),
-            allowed_headers: config.allowed.iter().map(|allowed| named(&allowed.header)).collect(),
-            removed_headers: Some(ALLOWED_POOLS)
-                .filter(|name| osmo && free(name))
-                .map(named)
-                .into_iter()
-                .collect(),
-            token_header: named(TOKEN_NAME),
-            workflow_header: Some(WORKFLOW_ID)
-                .filter(|name| (osmo || named_here) && free(name))
-                .map(named),
+            upstream: Upstream::new(config),
             exchange: None,
             config: config.clone(),
             refusing: AtomicBool::new(false),
@@ -293,59 +222,6 @@ impl Authorizer {
             Some(answer) => (answer, None),
             None => (self.stranger(&caller, incoming).await, None),
         }
-    }
-
-    /// Answers whoever bears an access token. Nobody is told whether there ever was such a token.
-    fn token(&self, digest: &Digest, incoming: &Incoming<'_>, now: Time) -> Answer {
-        let loaded = self.watcher.loaded();
-        let Some(loaded) = &*loaded else { return Answer::Unavailable(NOTHING_LOADED) };
-        let bearer = match good(&loaded.replica, digest, now) {
-            Ok(bearer) => bearer,
-            Err(why) => {
-                self.lines.unproven.note(&why.to_string());
-                return Answer::Unauthenticated;
-            }
-        };
-        let who = Who { user: Some(bearer.owner), token: Some(bearer.name), workflow: None };
-        match bearer.found {
-            Found::Enabled(set) => self.known(&loaded.replica, set.into(), who, incoming),
-            Found::Disabled(why) => self.deny(who, incoming, DISABLED, why),
-            Found::Unknown => Answer::Unauthenticated,
-        }
-    }
-
-    /// Exchanges an access token for a JWT that names its owner and its roles, as OSMO does.
-    pub async fn exchanged(&self, token: &str) -> Exchanged {
-        let Some(exchange) = &self.exchange else { return Exchanged::Off };
-        if let Some(stale) = self.not_ready() {
-            return Exchanged::Unavailable(stale.told);
-        }
-        let Some(digest) = exchange.digest(token) else {
-            return Exchanged::Refused(format!("Access token has invalid length {}", token.len()));
-        };
-        let now = Utc::now();
-        let claims = {
-            let loaded = self.watcher.loaded();
-            let Some(loaded) = &*loaded else { return Exchanged::Unavailable(NOTHING_LOADED) };
-            match good(&loaded.replica, &digest, now) {
-                Ok(bearer @ Bearer { found: Found::Enabled(set), owner, name, .. }) => {
-                    tracing::debug!(user = owner, token = name, "an access token is exchanged");
-                    let roles = loaded.replica.roles_header(set);
-                    exchange.claims(&digest, &bearer, roles, now)
-                }
-                Ok(Bearer { owner, name, .. }) => {
-                    let (name, owner) = (name.to_owned(), owner.to_owned());
-                    let why = NotGood::OwnerDisabled { name, owner };
-                    self.lines.unexchanged.note(&why.to_string());
-                    return Exchanged::Refused(INVALID.to_owned());
-                }
-                Err(why) => {
-                    self.lines.unexchanged.note(&why.to_string());
-                    return Exchanged::Refused(INVALID.to_owned());
-                }
-            }
-        };
-        exchange.sign(claims).await
     }
 
     /// Answers a caller whom the store knows; `None`: it does not. From one generation, however
@@ -470,7 +346,8 @@ impl Authorizer {
             };
             return self.denied(who, incoming, self.about(&question, why), None);
         }
-        Answer::Allow(self.headers(replica, held, who, matched.question().action))
+        let action = self.routes.actions().get(matched.question().action);
+        Answer::Allow(self.upstream.headers(replica, held, who, action))
     }
 
     /// The route of a request; two where it may be a WebSocket or not and the path has routes for
@@ -487,45 +364,6 @@ impl Authorizer {
                 Ok((self.routes.find(incoming.method, websocket, path)?, None))
             }
         }
-    }
-
-    /// The headers for the upstream. Each that is ever set is either set or removed, so that none
-    /// comes from a client.
-    fn headers(
-        &self,
-        replica: &Replica,
-        held: Held<'_>,
-        who: Who<'_>,
-        action: ActionIdx,
-    ) -> Vec<Set> {
-        let user = who.user;
-        let mut headers = Vec::with_capacity(5usize.saturating_add(self.allowed_headers.len()));
-        headers.push(Set { name: Arc::clone(&self.user_header), value: user.map(str::to_owned) });
-        let roles = replica.roles_header(held);
-        headers.push(Set {
-            name: Arc::clone(&self.roles_header),
-            value: Some(roles.to_owned()).filter(|roles| !roles.is_empty()),
-        });
-        let action = self.routes.actions().get(action);
-        for (place, (name, allowed)) in
-            self.allowed_headers.iter().zip(&self.config.allowed).enumerate()
-        {
-            let wanted = action.is_some_and(|action| allowed.routes.contains(action));
-            let value = wanted.then(|| replica.allowed_header(held, user, place).into_owned());
-            headers.push(Set { name: Arc::clone(name), value });
-        }
-        for name in &self.removed_headers {
-            headers.push(Set { name: Arc::clone(name), value: None });
-        }
-        headers.push(Set {
-            name: Arc::clone(&self.token_header),
-            value: who.token.map(str::to_owned),
-        });
-        if let Some(name) = &self.workflow_header {
-            let value = who.workflow.map(str::to_owned);
-            headers.push(Set { name: Arc::clone(name), value });
-        }
-        headers
     }
 
     /// Somebody is refused for who they are, whatever they ask: `told` so, while the log has `why`,

@@ -88,6 +88,43 @@ fn counters(
     RESULTS.into_iter().map(|result| (result, counter(result))).collect()
 }
 
+/// Shows what is answered, and gives what it is counted on.
+fn register_decisions(registry: &mut Registry, exchanges: &Family<Ended, Counter>) -> Vec<Line> {
+    let decisions = Family::<Asked, Counter>::default();
+    let by_token = Family::<Asked, Counter>::default();
+    // From 1 µs to about 4 s: a decision from memory up to a look-up.
+    let seconds = Family::<Protocol, Histogram>::new_with_constructor(|| {
+        Histogram::new(exponential_buckets(1e-6, 4.0, 12))
+    });
+    let lines = PROTOCOLS
+        .into_iter()
+        .map(|protocol| Line {
+            protocol,
+            results: counters(&decisions, protocol),
+            by_token: counters(&by_token, protocol),
+            seconds: seconds.get_or_create_owned(&Protocol { protocol }),
+        })
+        .collect();
+    registry.register("decisions", "Requests answered, by protocol and result", decisions);
+    registry.register(
+        "token_decisions",
+        "Of the decisions those about a request that bears an access token",
+        by_token,
+    );
+    registry.register(
+        "token_exchanges",
+        "Access tokens exchanged for a JWT or not, by result",
+        exchanges.clone(),
+    );
+    registry.register_with_unit(
+        "decision_duration",
+        "How long answers took",
+        Unit::Seconds,
+        seconds,
+    );
+    lines
+}
+
 /// Everything that is counted.
 pub struct Metrics {
     registry: Registry,
@@ -122,24 +159,10 @@ impl Metrics {
     #[must_use]
     pub fn new(syncs: bool) -> Metrics {
         let mut registry = Registry::with_prefix("idpsyncd");
-        let decisions = Family::<Asked, Counter>::default();
-        let by_token = Family::<Asked, Counter>::default();
-        // From 1 µs to about 4 s: a decision from memory up to a look-up.
-        let seconds = Family::<Protocol, Histogram>::new_with_constructor(|| {
-            Histogram::new(exponential_buckets(1e-6, 4.0, 12))
-        });
-        let lines = PROTOCOLS
-            .into_iter()
-            .map(|protocol| Line {
-                protocol,
-                results: counters(&decisions, protocol),
-                by_token: counters(&by_token, protocol),
-                seconds: seconds.get_or_create_owned(&Protocol { protocol }),
-            })
-            .collect();
+        let exchanges = Family::default();
         let metrics = Metrics {
-            lines,
-            exchanges: Family::default(),
+            lines: register_decisions(&mut registry, &exchanges),
+            exchanges,
             syncs: Family::default(),
             last_sync: Gauge::default(),
             reads: Family::default(),
@@ -161,91 +184,81 @@ impl Metrics {
             registry: Registry::default(),
             writing: Mutex::new(()),
         };
-        registry.register("decisions", "Requests answered, by protocol and result", decisions);
-        registry.register(
-            "token_decisions",
-            "Of the decisions those about a request that bears an access token",
-            by_token,
-        );
-        registry.register(
-            "token_exchanges",
-            "Access tokens exchanged for a JWT or not, by result",
-            metrics.exchanges.clone(),
-        );
-        registry.register_with_unit(
-            "decision_duration",
-            "How long answers took",
-            Unit::Seconds,
-            seconds,
-        );
+        metrics.register_state(&mut registry);
+        if syncs {
+            metrics.register_syncs(&mut registry);
+        }
+        Metrics { registry, ..metrics }
+    }
+
+    /// Shows what is answered from, and to whom.
+    fn register_state(&self, registry: &mut Registry) {
         registry.register_with_unit(
             "source_age",
             "How old the last complete read of a source is",
             Unit::Seconds,
-            metrics.ages.clone(),
+            self.ages.clone(),
         );
-        registry.register("connections", "Open connections", metrics.connections.clone());
+        registry.register("connections", "Open connections", self.connections.clone());
         registry.register(
             "connections_too_slow",
             "Connections that were cut: no whole head of a request came in time",
-            metrics.too_slow.clone(),
+            self.too_slow.clone(),
         );
-        registry.register("generation", "The generation answered from", metrics.generation.clone());
-        registry.register("users", "Users in that generation", metrics.users.clone());
+        registry.register("generation", "The generation answered from", self.generation.clone());
+        registry.register("users", "Users in that generation", self.users.clone());
         registry.register(
             "ready",
             "1: a generation is loaded and fresh; 0: every request is refused",
-            metrics.ready.clone(),
+            self.ready.clone(),
         );
-        if syncs {
-            registry.register("syncs", "Runs, by result", metrics.syncs.clone());
-            registry.register_with_unit(
-                "last_sync_timestamp",
-                "When the last run that came to an end began, since 1970",
-                Unit::Seconds,
-                metrics.last_sync.clone(),
-            );
-            registry.register("source_reads", "Reads, by source and result", metrics.reads.clone());
-            registry.register(
-                "source_following",
-                "1: how a source is followed between full reads (persist, poll or full)",
-                metrics.following.clone(),
-            );
-            registry.register_with_unit(
-                "source_lag",
-                "Since when the mirror of a source that is followed was last known to be current",
-                Unit::Seconds,
-                metrics.lags.clone(),
-            );
-            registry.register(
-                "source_drift",
-                "What the last full read of a source found that no feed had told",
-                metrics.drift.clone(),
-            );
-            registry.register(
-                "changes",
-                "Changes committed by runs, by kind",
-                metrics.changes.clone(),
-            );
-            registry.register("held_changes", "Changes that the guard holds", metrics.held.clone());
-            registry.register(
-                "lookups",
-                "Just-in-time look-ups, by result",
-                metrics.lookups.clone(),
-            );
-            registry.register_with_unit(
-                "lookup_duration",
-                "How long just-in-time look-ups took",
-                Unit::Seconds,
-                metrics.lookup_seconds.clone(),
-            );
-            registry.register(
-                "lookups_running",
-                "Just-in-time look-ups under way",
-                metrics.lookups_running.clone(),
-            );
-        }
-        Metrics { registry, ..metrics }
+    }
+
+    /// Shows how sources are followed between full reads.
+    fn register_feeds(&self, registry: &mut Registry) {
+        registry.register(
+            "source_following",
+            "1: how a source is followed between full reads (persist, poll or full)",
+            self.following.clone(),
+        );
+        registry.register_with_unit(
+            "source_lag",
+            "Since when the mirror of a source that is followed was last known to be current",
+            Unit::Seconds,
+            self.lags.clone(),
+        );
+        registry.register(
+            "source_drift",
+            "What the last full read of a source found that no feed had told",
+            self.drift.clone(),
+        );
+    }
+
+    /// Shows what runs and look-ups did.
+    fn register_syncs(&self, registry: &mut Registry) {
+        registry.register("syncs", "Runs, by result", self.syncs.clone());
+        registry.register_with_unit(
+            "last_sync_timestamp",
+            "When the last run that came to an end began, since 1970",
+            Unit::Seconds,
+            self.last_sync.clone(),
+        );
+        registry.register("source_reads", "Reads, by source and result", self.reads.clone());
+        self.register_feeds(registry);
+        registry.register("changes", "Changes committed by runs, by kind", self.changes.clone());
+        registry.register("held_changes", "Changes that the guard holds", self.held.clone());
+        registry.register("lookups", "Just-in-time look-ups, by result", self.lookups.clone());
+        registry.register_with_unit(
+            "lookup_duration",
+            "How long just-in-time look-ups took",
+            Unit::Seconds,
+            self.lookup_seconds.clone(),
+        );
+        registry.register(
+            "lookups_running",
+            "Just-in-time look-ups under way",
+            self.lookups_running.clone(),
+        );
     }
 
     /// A request in `protocol` was answered: `result` is [`super::answer::Answer::word`].
