@@ -17,6 +17,7 @@ use crate::directory::{Interest, Snapshot, dn, value};
 use crate::model::{Diagnostic, DiagnosticCode, Subject, Time};
 use crate::source::SourceError;
 use crate::source::ldap::dialect::Dialect;
+use crate::source::ldap::entry::Entry;
 use crate::source::ldap::presence::{Presence, presence};
 use crate::source::ldap::roles::Roles;
 use crate::source::ldap::{Assembler, Shape, Verdict};
@@ -59,6 +60,9 @@ fn located(path: &Path, fault: &Fault) -> String {
     }
 }
 
+/// Reads the entries twice and keeps none: a million of them with their members would take several
+/// times the file's size. The first time shows whether the file is whole, and what is known of an entry
+/// only once all were seen.
 fn read_bytes(
     bytes: &[u8],
     config: &LdifConfig,
@@ -69,82 +73,134 @@ fn read_bytes(
     let shape = Shape::new(&config.users, groups, interest.attributes(), Dialect::FILE, now)
         .map_err(|why| whole(why.to_string()))?;
     let choice = Choice::new(config, &shape)?;
-    let mut verdict = Verdict::default();
     let mut assembler = Assembler::new(shape);
+    let survey = survey(bytes, &choice, &assembler)?;
+    survey.is_whole(config)?;
+    let Survey { shared_names, roles, conflicts, people, verdict, .. } = survey;
+    assembler.shared_names(shared_names);
+    assembler.inactivation(roles.inactivation());
+    conflicts.tell(&mut assembler);
+    assemble(bytes, &choice, &mut assembler)?;
+    if assembler.has_no_user() {
+        return Err(whole(format!(
+            "no user: none of its {people} users has a `{}` (`users.username`)",
+            config.users.username
+        )));
+    }
+    Ok((assembler, verdict))
+}
+
+/// What the first reading finds.
+#[derive(Default)]
+struct Survey {
+    entries: u64,
+    /// Of those the ones with an id.
+    with_id: u64,
+    /// The last entry's line, and whether it has an id.
+    last: (usize, bool),
+    people: u64,
+    /// Usernames (folded) that several entries without an id bear.
+    shared_names: HashSet<String>,
+    roles: Roles,
+    conflicts: Conflicts,
+    verdict: Verdict,
+}
+
+fn survey(bytes: &[u8], choice: &Choice, assembler: &Assembler) -> Result<Survey, Fault> {
+    let mut survey = Survey::default();
+    let mut seen = Seen::default();
     let mut shared = SharedNames::default();
-    let mut people = 0_u64;
-    let mut lines_of: HashMap<String, usize> = HashMap::new();
-    let mut with_id = 0_u64;
-    let mut last_with_id = true;
-    let mut last_line = 0;
-    let mut ids: HashMap<String, usize> = HashMap::new();
-    let mut roles = Roles::default();
-    let mut conflicts = Conflicts::default();
     let mut records = Records::new(bytes)?;
-    let mut count = 0_u64;
-    // Entries are read twice and never kept: a million of them with their members would take
-    // several times the file's size. The first time shows whether the file is whole, and which
-    // names are borne twice.
     while let Some(record) = records.next_record()? {
         let Record { line, entry, .. } = &record;
-        let line = *line;
-        count += 1;
-        let norm = dn::normalize(&entry.dn).map_err(|e| Fault { line, why: e.to_string() })?;
+        let norm = normalized(entry, *line)?;
         let id = entry.stable_id();
-        last_with_id = id.is_some();
-        with_id += u64::from(last_with_id);
-        last_line = line;
+        survey.count(*line, id.is_some());
         match presence(entry, &norm) {
-            Presence::There | Presence::Subentry => roles.see(entry, &norm),
+            Presence::There | Presence::Subentry => survey.roles.see(entry, &norm),
             Presence::Gone => {}
-            Presence::Conflict => conflicts.see(&norm),
+            Presence::Conflict => survey.conflicts.see(&norm),
         }
         let Some(chosen) = choice.of(entry, &norm) else { continue };
-        choice.refer(entry, &norm, &mut verdict);
+        choice.refer(entry, &norm, &mut survey.verdict);
         choice.is_whole(&record, &norm, chosen)?;
         if chosen.user {
-            people += 1;
+            survey.people += 1;
             if id.is_none() {
                 shared.see(assembler.username_of(entry));
             }
         }
-        if let Some(first) = lines_of.insert(norm, line) {
+        seen.once(entry, *line, norm, id)?;
+    }
+    survey.shared_names = shared.twice;
+    Ok(survey)
+}
+
+impl Survey {
+    fn count(&mut self, line: usize, has_id: bool) {
+        self.entries += 1;
+        self.with_id += u64::from(has_id);
+        self.last = (line, has_id);
+    }
+
+    /// Refuses a file that is empty, looks cut off, or has nobody in it.
+    fn is_whole(&self, config: &LdifConfig) -> Result<(), Fault> {
+        let Survey { entries, with_id, last: (line, last_has_id), .. } = *self;
+        if entries == 0 {
+            return Err(whole("there is no entry in it: a directory is never empty"));
+        }
+        if entries > 2 && with_id == entries.saturating_sub(1) && !last_has_id {
+            // An export ends each entry with its operational attributes.
+            let why = "the last entry has no id, unlike all others: the file looks cut off";
+            return Err(Fault { line, why: why.to_owned() });
+        }
+        if self.people == 0 {
+            return Err(whole(format!(
+                "no user: none of its {entries} entries is below `{}` and matches `{}` \
+                 (`users.base`, `users.filter`)",
+                config.users.base, config.users.filter
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Where each DN, and each id, of a user or group stands.
+#[derive(Default)]
+struct Seen {
+    dns: HashMap<String, usize>,
+    ids: HashMap<String, usize>,
+}
+
+impl Seen {
+    /// Refuses a DN or an id that stands in the file a second time.
+    fn once(
+        &mut self,
+        entry: &Entry,
+        line: usize,
+        norm: String,
+        id: Option<String>,
+    ) -> Result<(), Fault> {
+        if let Some(first) = self.dns.insert(norm, line) {
             let why = format!("the entry `{}` stands in line {first} already", entry.dn);
             return Err(Fault { line, why });
         }
-        if let Some(id) = id
-            && let Some(first) = ids.insert(id, line)
-        {
+        if let Some(first) = id.and_then(|id| self.ids.insert(id, line)) {
             let why = format!(
                 "the entry `{}` has the id of the one in line {first}: two exports in one file?",
                 entry.dn
             );
             return Err(Fault { line, why });
         }
+        Ok(())
     }
-    let SharedNames { once, twice } = shared;
-    drop((lines_of, ids, once));
-    if count == 0 {
-        return Err(whole("there is no entry in it: a directory is never empty"));
-    }
-    if count > 2 && with_id == count.saturating_sub(1) && !last_with_id {
-        // An export ends each entry with its operational attributes.
-        let why = "the last entry has no id, unlike all others: the file looks cut off";
-        return Err(Fault { line: last_line, why: why.to_owned() });
-    }
-    if people == 0 {
-        return Err(whole(format!(
-            "no user: none of its {count} entries is below `{}` and matches `{}` (`users.base`, \
-             `users.filter`)",
-            config.users.base, config.users.filter
-        )));
-    }
-    assembler.shared_names(twice);
-    assembler.inactivation(roles.inactivation());
-    conflicts.tell(&mut assembler);
+}
+
+/// The second reading: hands users and groups to `assembler`.
+fn assemble(bytes: &[u8], choice: &Choice, assembler: &mut Assembler) -> Result<(), Fault> {
     let mut records = Records::new(bytes)?;
     while let Some(Record { line, entry, .. }) = records.next_record()? {
-        let norm = dn::normalize(&entry.dn).map_err(|e| Fault { line, why: e.to_string() })?;
+        let norm = normalized(&entry, line)?;
         let chosen = choice.of(&entry, &norm).unwrap_or_default();
         if chosen.user {
             assembler.user(&entry);
@@ -153,13 +209,11 @@ fn read_bytes(
             assembler.group(&entry);
         }
     }
-    if assembler.has_no_user() {
-        return Err(whole(format!(
-            "no user: none of its {people} users has a `{}` (`users.username`)",
-            config.users.username
-        )));
-    }
-    Ok((assembler, verdict))
+    Ok(())
+}
+
+fn normalized(entry: &Entry, line: usize) -> Result<String, Fault> {
+    dn::normalize(&entry.dn).map_err(|error| Fault { line, why: error.to_string() })
 }
 
 /// Entries that replication left beside another of their name: nobody, and worth telling.

@@ -10,6 +10,7 @@
 //! Steps 1 to 3 must work, or there is no snapshot: without them nobody knows what a member list
 //! means. A list of step 4 or 5 that cannot be read is one partial scope.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::{BoxFuture, try_join};
@@ -23,11 +24,11 @@ use super::fault::CallError;
 use super::federation::{self, Federation};
 use super::graph;
 use super::groups;
-use super::members::{self, Asker};
+use super::members::{self, Asker, Lists};
 use super::pages;
 use super::rights;
 use super::roles;
-use super::users;
+use super::users::{self, People};
 use crate::directory::{Completeness, Interest, Snapshot, SnapshotBuilder};
 use crate::source::{OnProgress, Progress, SourceError};
 
@@ -134,16 +135,7 @@ pub(super) async fn read(
     let belied = users::belied(client, paging, &list.list).await.map_err(whole)?;
     let people = users::fill(&mut builder, &list.list, &belied);
     progress.tell("users", people.links.len(), Some(people.links.len()));
-    for federation in &mut federations {
-        if let Some(places) = belied.get(&federation.id) {
-            let reason = format!(
-                "{} people of federation `{}` look disabled and are not in the list of the disabled: its directory does not answer Keycloak",
-                places.len(),
-                federation.name
-            );
-            federation.health = federation.health.clone().and(Health::Down(reason));
-        }
-    }
+    doubt_belied(&mut federations, &belied);
 
     let graph = graph::build(&mut builder, &roles, &groups, interest);
     let mut lists = members::wanted(&graph, &roles, &groups);
@@ -153,28 +145,10 @@ pub(super) async fn read(
         attributes::read(asker, &builder, interest.attributes()).await.map_err(whole)?;
     members::doubt_empties(asker, &builder, &roles, &people, &mut lists).await.map_err(whole)?;
 
-    // What was true at the start must be true at the end: what lies in between is then as well,
-    // but for an outage that came and went within the read.
-    for federation in &mut federations {
-        let now = federation::probe(client, federation).await.map_err(whole)?;
-        federation.health = federation.health.clone().and(now);
-        let fed = lists.fed_by(federation, &people);
-        if consistency::emptied(fed, people.of(&federation.id)) {
-            federation.health =
-                federation.health.clone().and(Health::Down(emptied(federation, fed)));
-        }
-    }
+    probe_again(client, &mut federations, &lists, &people).await.map_err(whole)?;
     rights::check(client, &roles.clients).await?;
 
-    let mut users_are = list.completeness;
-    for federation in &federations {
-        if let Health::Down(reason) = &federation.health
-            && users_are.is_complete()
-            && (people.of(&federation.id) > 0 || !federation.imports)
-        {
-            users_are = Completeness::Partial(reason.clone());
-        }
-    }
+    let users_are = users_are(list.completeness, &federations, &people);
     lists.fill(&mut builder, &federations, users_are.is_complete());
     attributes::fill(&mut builder, attributes, &federations);
     builder.users_are(users_are);
@@ -182,6 +156,54 @@ pub(super) async fn read(
     roles.diagnostics.iter().for_each(|told| builder.tell(told.clone()));
     builder.roles_are(partial(roles.doubt));
     Ok(builder.finish())
+}
+
+/// People who look disabled and are not in the list of the disabled: their directory does not answer.
+fn doubt_belied(federations: &mut [Federation], belied: &BTreeMap<String, Vec<usize>>) {
+    for federation in federations {
+        if let Some(places) = belied.get(&federation.id) {
+            let reason = format!(
+                "{} people of federation `{}` look disabled and are not in the list of the disabled: its directory does not answer Keycloak",
+                places.len(),
+                federation.name
+            );
+            federation.health = federation.health.clone().and(Health::Down(reason));
+        }
+    }
+}
+
+/// What was true at the start must be true at the end: what lies in between is then as well, but for
+/// an outage that came and went within the read, which is seen by the lists that it emptied.
+async fn probe_again(
+    client: &Client,
+    federations: &mut [Federation],
+    lists: &Lists,
+    people: &People,
+) -> Result<(), CallError> {
+    for federation in federations {
+        let now = federation::probe(client, federation).await?;
+        federation.health = federation.health.clone().and(now);
+        let fed = lists.fed_by(federation, people);
+        if consistency::emptied(fed, people.of(&federation.id)) {
+            federation.health =
+                federation.health.clone().and(Health::Down(emptied(federation, fed)));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the list holds everybody: not where a directory behind it is down that has people here, or
+/// whose people are never imported.
+fn users_are(list: Completeness, federations: &[Federation], people: &People) -> Completeness {
+    let is_missed = |it: &&Federation| people.of(&it.id) > 0 || !it.imports;
+    let reason = federations.iter().filter(is_missed).find_map(|it| match &it.health {
+        Health::Down(reason) => Some(reason.clone()),
+        _ => None,
+    });
+    match (list, reason) {
+        (Completeness::Complete, Some(reason)) => Completeness::Partial(reason),
+        (list, _) => list,
+    }
 }
 
 fn partial(doubt: Option<String>) -> Completeness {
