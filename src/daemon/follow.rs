@@ -55,6 +55,8 @@ pub enum Event {
     Ingested {
         /// The source.
         source: String,
+        /// What was told.
+        deltas: Vec<Delta>,
         /// As a run tells it.
         ran: Box<Ran>,
     },
@@ -344,12 +346,16 @@ impl Follower {
                 Err(error) => return Err(Stopped::Again(error.to_string())),
             }
         };
-        let done = tokio::task::block_in_place(|| self.ingest(deltas));
+        let done = tokio::task::block_in_place(|| self.ingest(deltas.clone()));
         self.shared.heartbeat.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         match done {
             Ok(ran) => {
                 self.view.clear();
-                self.tell(Event::Ingested { source: self.name.clone(), ran: Box::new(ran) });
+                self.tell(Event::Ingested {
+                    source: self.name.clone(),
+                    deltas,
+                    ran: Box::new(ran),
+                });
                 Ok(())
             }
             // Another process has read the source in full meanwhile: its mirror is elsewhere.

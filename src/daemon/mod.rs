@@ -18,6 +18,7 @@
 //! while another process works on it, it is tried again.
 
 mod attempt;
+mod drift;
 mod follow;
 mod notify;
 mod open_store;
@@ -38,12 +39,14 @@ use std::time::{Duration, Instant};
 use crate::config::{self, Config};
 use crate::gateway::{Gateway, GatewayError, Part};
 use crate::model::Time;
+use crate::source::feed::How;
 use crate::source::kinds;
 use crate::store::{LockError, Store, StoreError, StoreErrorKind};
 use crate::sync::{AdminError, RunError, SourceResult};
 use chrono::Utc;
 
 use attempt::{Attempt, End, Ran};
+use drift::Suspects;
 use follow::{Event, Followers, Shared};
 use schedule::{Scheduler, Why};
 use status::{Running, Status, one_line};
@@ -165,6 +168,8 @@ struct Daemon {
     /// What runs and those who follow sources share.
     shared: Shared,
     followers: Option<Followers>,
+    /// What full reads found that feeds had not told.
+    suspects: Suspects,
     watchdog: Watchdog,
     notify: Notify,
     status: Status,
@@ -186,6 +191,7 @@ impl Daemon {
             wanted: BTreeSet::new(),
             shared: Shared::default(),
             followers: None,
+            suspects: Suspects::default(),
             config: Arc::new(config),
             attempt: None,
             again: None,
@@ -263,7 +269,18 @@ impl Daemon {
         if self.watchdog.feed(Instant::now(), self.attempt.is_some(), count) {
             self.notify.watchdog();
         }
+        self.drift();
         self.tell();
+    }
+
+    /// Tells what has turned out to be drift.
+    fn drift(&mut self) {
+        for drift in self.suspects.settled(Instant::now()) {
+            report::drift(&drift);
+            if let Some(gateway) = &self.gateway {
+                gateway.metrics().drifted(&drift.source, drift.changes);
+            }
+        }
     }
 
     /// How long to sleep if nothing happens.
@@ -316,7 +333,8 @@ impl Daemon {
     /// Something became of following a source.
     fn followed(&mut self, event: Event) {
         match event {
-            Event::Ingested { source, ran } => {
+            Event::Ingested { source, deltas, ran } => {
+                self.suspects.told(&source, &deltas, Instant::now());
                 report::ingested(&mut self.told, &source, &ran);
                 if let Some(gateway) = &self.gateway {
                     gateway.committed();
@@ -330,6 +348,9 @@ impl Daemon {
                 self.scheduler.want();
             }
             Event::State { source, state, quiet } => {
+                if state.how == How::Full {
+                    self.suspects.forget(&source);
+                }
                 if self.told.follows(&source, &state) && !quiet {
                     report::follows(&source, &state);
                 }
@@ -380,6 +401,9 @@ impl Daemon {
     }
 
     fn ran(&mut self, ran: &Ran, why: Why, all: bool) {
+        for (source, rows) in &ran.outcome.untold {
+            self.suspects.found(source, rows.clone(), Instant::now());
+        }
         report::ran(&mut self.told, ran, why, all);
         if let Some(gateway) = &self.gateway {
             gateway.committed();
@@ -572,6 +596,7 @@ mod tests {
             plan: None,
             held: None,
             sources: sources.collect(),
+            untold: Default::default(),
             diagnostics: Vec::new(),
             before: 1,
             generation: 1,

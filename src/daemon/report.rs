@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::attempt::Ran;
+use super::drift::Drift;
 use super::schedule::Why;
 use crate::config::ConfigError;
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
@@ -218,6 +219,26 @@ pub fn ingested(told: &mut LogDedup, source: &str, ran: &Ran) {
     }
     log_diagnostics(told.fresh(&outcome.diagnostics, false));
     self::held(told, outcome.held.as_ref());
+}
+
+/// Logs what a feed did not tell.
+pub fn drift(drift: &Drift) {
+    let Drift { source, changes, first } = drift;
+    if *changes == 0 {
+        tracing::debug!(source, "the last full read found what the feed had told");
+        return;
+    }
+    tracing::warn!(
+        source,
+        changes,
+        "source `{source}`: its feed did not tell what the last full read found: {}{}",
+        first.join("; "),
+        if usize::try_from(*changes).is_ok_and(|changes| changes > first.len()) {
+            "; …"
+        } else {
+            ""
+        }
+    );
 }
 
 /// Logs how a source is followed: what stands in the way means that changes

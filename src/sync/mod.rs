@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 use crate::config::{Config, SourceConfig, WatchMode};
 use crate::directory::local as local_source;
 use crate::directory::{
-    Cursor, DigestKey, Directory, DirectoryDigest, Mirror, ScopeReport, Snapshot,
+    Cursor, Difference, DigestKey, Directory, DirectoryDigest, Mirror, RowId, ScopeReport, Snapshot,
 };
 use crate::model::diagnostic::texts;
 use crate::model::encoding::Encoder;
@@ -112,6 +112,8 @@ pub struct Outcome {
     pub held: Option<HeldHead>,
     /// How the sources fared, in the order of the configuration.
     pub sources: Vec<SourceOutcome>,
+    /// What full reads found of sources that are followed and that their feeds had not told by then.
+    pub untold: BTreeMap<String, BTreeMap<RowId, Difference>>,
     /// What sources and the plan have to tell. Sorted, each once.
     pub diagnostics: Vec<Diagnostic>,
     /// The generation before.
@@ -339,6 +341,16 @@ impl SourceState {
         self.outcome.kind == local_source::NAME
             && matches!(&self.outcome.result, SourceResult::Complete(scopes)
                 if scopes.iter().all(|scope| scope.count == 0))
+    }
+
+    /// What a read of a source that is followed found different; `None`: it is not followed, or was
+    /// not read in full.
+    fn untold(&self) -> Option<BTreeMap<RowId, Difference>> {
+        self.followed_to.as_ref().filter(|_| self.complete)?;
+        let (stored, read) = (self.mirror.as_ref(), self.read.as_ref());
+        let differences =
+            |(stored, read): (&StoredMirror, &Directory)| stored.mirror.directory.differences(read);
+        Some(stored.zip(read).filter(|_| self.is_news()).map(differences).unwrap_or_default())
     }
 
     /// What was read differs from what is stored.
@@ -779,12 +791,14 @@ fn outcome(
     diagnostics.dedup();
     let mut directories = Vec::new();
     let mut sources = Vec::new();
+    let mut untold = BTreeMap::new();
     let alone = known.len() == 1;
     for one in known {
         // Where nobody was added by hand there is nothing to tell of.
         if one.is_idle() && !alone {
             continue;
         }
+        untold.extend(one.untold().map(|rows| (one.outcome.name.clone(), rows)));
         let directory = one.read.or(one.mirror.map(|stored| stored.mirror.directory));
         directories.extend(directory.map(|directory| (one.outcome.name.clone(), directory)));
         sources.push(one.outcome);
@@ -793,6 +807,7 @@ fn outcome(
         plan,
         held,
         sources,
+        untold,
         diagnostics,
         before: meta.generation,
         generation,

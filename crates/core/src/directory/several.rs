@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::digest::DigestKey;
 use super::rows::{MirrorRows, Patch, PersonEntry};
-use super::{Applied, Delta, Mirror, RefId, Refusal, Touched};
+use super::{Applied, Delta, Mirror, RefId, Refusal, RowId, Touched};
 use crate::model::TooMany;
 
 impl MirrorRows {
@@ -98,11 +98,8 @@ impl Patch {
                 patch.refs.insert(id.clone(), is.cloned());
             }
         }
-        let spoken_of = |id: &RefId, ext: &str| {
-            touched.everybody_in.contains(id)
-                || touched.everything_of.contains(ext)
-                || (touched.refs.contains(id) && touched.people.contains(ext))
-        };
+        let spoken_of =
+            |id: &RefId, ext: &str| touched.names(&RowId::Member(id.clone(), ext.to_owned()));
         let pairs = |rows: &MirrorRows| -> BTreeSet<(RefId, String)> {
             let pairs = rows.people.iter().flat_map(|(ext, entry)| {
                 entry.within.iter().map(move |id| (id.clone(), ext.clone()))

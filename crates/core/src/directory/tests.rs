@@ -356,6 +356,42 @@ proptest! {
         prop_assert_eq!(both.2, pairs);
     }
 
+    /// What differs between two directories is what the sets of their facts differ by.
+    #[test]
+    fn differences_are_those_of_the_facts(first in steps(), then in steps()) {
+        let mut model = Model::default();
+        first.iter().for_each(|step| drop(said(step, &mut model)));
+        let (was, old) = (model.snapshot(true).directory, model.clone());
+        then.iter().for_each(|step| drop(said(step, &mut model)));
+        let is = model.snapshot(true).directory;
+        let mut expected = BTreeMap::new();
+        let row = |ext: &String| RowId::Person(ext.clone());
+        for ext in old.people.keys().chain(model.people.keys()) {
+            match (old.people.get(ext), model.people.get(ext)) {
+                (None, _) => expected.insert(row(ext), Difference::Came),
+                (_, None) => expected.insert(row(ext), Difference::Went),
+                (was, is) if was != is => expected.insert(row(ext), Difference::Changed),
+                _ => None,
+            };
+        }
+        let row = |key: &String| RowId::Ref(group(key));
+        for key in old.groups.keys().chain(model.groups.keys()) {
+            match (old.groups.get(key), model.groups.get(key)) {
+                (None, _) => expected.insert(row(key), Difference::Came),
+                (_, None) => expected.insert(row(key), Difference::Went),
+                (was, is) if was != is => expected.insert(row(key), Difference::Changed),
+                _ => None,
+            };
+        }
+        let row = |(key, ext): &(String, String)| RowId::Member(group(key), ext.clone());
+        let members = old.members.difference(&model.members).map(row);
+        expected.extend(members.map(|row| (row, Difference::Went)));
+        let members = model.members.difference(&old.members).map(row);
+        expected.extend(members.map(|row| (row, Difference::Came)));
+        prop_assert_eq!(was.differences(&is), expected);
+        prop_assert!(is.differences(&is).is_empty());
+    }
+
     /// A delta takes away only what it says outright.
     #[test]
     fn what_a_delta_does_not_name_stays(first in steps(), last in steps()) {
