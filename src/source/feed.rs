@@ -235,9 +235,13 @@ pub enum WhyFull {
     /// An entry with others below it has another name, which no server says of those below.
     #[error("`{}` was renamed or moved with what is below it", .0.escape_debug())]
     Moved(String),
-    /// The server said that nobody is left, which is what access rules look like that hide everything.
-    #[error("the server showed nothing at all")]
-    Nothing,
+    /// The server says who is there instead of who is gone: with access rules that hide somebody, that
+    /// looks the same.
+    #[error(
+        "the server no longer knows who was deleted since the cursor: its session log does not reach \
+         back, as after a restart"
+    )]
+    NoSessionLog,
     /// The canary cannot be read: nothing that seems gone can be believed to be.
     #[error("{0}")]
     Canary(String),

@@ -67,7 +67,7 @@ type Lists = HashMap<String, Vec<Within>>;
 pub(super) struct Unfiltered(Mutex<Option<(Instant, Lists)>>);
 
 /// A filter for `value`, in any case even where servers compare `attribute` exactly.
-fn in_any_case(attribute: &str, value: &str) -> String {
+pub(super) fn in_any_case(attribute: &str, value: &str) -> String {
     // caseIgnoreMatch and caseIgnoreIA5Match: the one that does not fit the attribute is undefined,
     // which in an `|` is as good as false.
     const RULES: [&str; 2] = ["2.5.13.2", "1.3.6.1.4.1.1466.109.114.2"];

@@ -24,6 +24,7 @@ mod dns;
 pub mod entry;
 mod explain;
 mod extensible;
+mod feed;
 pub mod filter;
 mod finish;
 mod known;
@@ -59,6 +60,7 @@ pub use shape::Shape;
 
 use self::connect::Connector;
 use self::dialect::Dialect;
+use super::feed::Feed;
 use super::{FullRead, Looked, Lookup, OnProgress, Source, SourceError, Who};
 use crate::directory::{Interest, Snapshot, dn};
 use crate::model::Diagnostic;
@@ -112,6 +114,10 @@ impl Source for LdapSource {
     }
 
     fn as_lookup(&self) -> Option<&dyn Lookup> {
+        Some(self)
+    }
+
+    fn as_feed(&self) -> Option<&dyn Feed> {
         Some(self)
     }
 

@@ -54,7 +54,7 @@ pub(super) async fn recognise(
     }))
 }
 
-fn told_by(root: &Entry) -> Option<Flavor> {
+pub(super) fn told_by(root: &Entry) -> Option<Flavor> {
     let vendor = |name: &str| root.text(name).unwrap_or_default().to_ascii_lowercase();
     if root.is_a("openldaprootdse") {
         Some(Flavor::OpenLdap)

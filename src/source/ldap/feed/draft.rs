@@ -1,0 +1,184 @@
+//! A delta while it is gathered: each person and each group once, whatever is found out of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Stop;
+use crate::directory::{Delta, Enabled, Kind, ListChange, PersonDelta, RefDelta, RefId, Step};
+use crate::source::feed::MirrorView;
+
+/// How a group is called.
+#[derive(Clone, Default)]
+struct Names {
+    bare: String,
+    /// Its DN as spelled.
+    identity: String,
+    /// Its DN in normal form.
+    norm: String,
+}
+
+/// A group as far as it is told.
+#[derive(Default)]
+struct Group {
+    names: Option<Names>,
+    /// All that are directly in it.
+    people: Option<BTreeSet<String>>,
+    /// The groups that it is, or no longer is, directly in.
+    above: BTreeSet<String>,
+    no_longer_above: BTreeSet<String>,
+}
+
+/// What has been found out.
+pub(super) struct Draft<'v> {
+    view: &'v dyn MirrorView,
+    people: BTreeMap<String, PersonDelta>,
+    groups: BTreeMap<String, Group>,
+    gone_people: BTreeSet<String>,
+    gone_groups: BTreeSet<String>,
+}
+
+/// The reference that the group `key` is.
+pub(super) fn group_id(key: &str) -> RefId {
+    RefId { kind: Kind::Group, key: key.to_owned() }
+}
+
+impl<'v> Draft<'v> {
+    /// Nothing yet about the mirror behind `view`.
+    pub fn new(view: &'v dyn MirrorView) -> Self {
+        Draft {
+            view,
+            people: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            gone_people: BTreeSet::new(),
+            gone_groups: BTreeSet::new(),
+        }
+    }
+
+    /// Whether the mirror will have this person.
+    pub fn has_person(&self, ext: &str) -> Result<bool, Stop> {
+        if self.gone_people.contains(ext) {
+            return Ok(false);
+        }
+        if self.view.has_person(ext)? {
+            return Ok(true);
+        }
+        // A newcomer of whom it is not known whether the account is enabled is left out.
+        let told = self.people.get(ext);
+        Ok(told.is_some_and(|person| {
+            person.username.is_some() && person.enabled.is_some_and(|it| it != Enabled::Unknown)
+        }))
+    }
+
+    /// Whether the mirror will have this group.
+    pub fn has_group(&self, key: &str) -> Result<bool, Stop> {
+        if self.gone_groups.contains(key) {
+            return Ok(false);
+        }
+        let told = self.groups.get(key).is_some_and(|group| group.names.is_some());
+        Ok(told || self.view.has_ref(&group_id(key))?)
+    }
+
+    /// A person's facts, told again in full.
+    pub fn person(&mut self, person: PersonDelta) {
+        self.gone_people.remove(&person.ext);
+        self.people.insert(person.ext.clone(), person);
+    }
+
+    /// A group's names: the bare one, and its DN as spelled and in normal form.
+    pub fn group(&mut self, key: &str, bare: String, identity: String, norm: String) {
+        self.gone_groups.remove(key);
+        self.groups.entry(key.to_owned()).or_default().names = Some(Names { bare, identity, norm });
+    }
+
+    /// All that are directly in a group: people, and groups where `inner` says so. Once for each group.
+    pub fn members(
+        &mut self,
+        key: &str,
+        people: BTreeSet<String>,
+        inner: Option<BTreeSet<String>>,
+    ) -> Result<(), Stop> {
+        self.groups.entry(key.to_owned()).or_default().people = Some(people);
+        let Some(inner) = inner else { return Ok(()) };
+        for from in self.view.leading_to(&group_id(key))? {
+            if from.kind == Kind::Group && !inner.contains(&from.key) {
+                let child = self.groups.entry(from.key).or_default();
+                child.no_longer_above.insert(key.to_owned());
+            }
+        }
+        for child in inner {
+            self.groups.entry(child).or_default().above.insert(key.to_owned());
+        }
+        Ok(())
+    }
+
+    /// A person is not there any more.
+    pub fn person_gone(&mut self, ext: &str) -> Result<(), Stop> {
+        self.people.remove(ext);
+        if self.view.has_person(ext)? {
+            self.gone_people.insert(ext.to_owned());
+        }
+        Ok(())
+    }
+
+    /// A group is not there any more.
+    pub fn group_gone(&mut self, key: &str) -> Result<(), Stop> {
+        self.groups.remove(key);
+        if self.view.has_ref(&group_id(key))? {
+            self.gone_groups.insert(key.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether nothing has changed.
+    pub fn is_empty(&self) -> bool {
+        let Draft { view: _, people, groups, gone_people, gone_groups } = self;
+        people.is_empty() && groups.is_empty() && gone_people.is_empty() && gone_groups.is_empty()
+    }
+
+    /// The delta. Whoever it names is known to the mirror or told by it: what is not is left out, since
+    /// its own message is still to come.
+    pub fn delta(&self, step: Step) -> Result<Delta, Stop> {
+        let mut delta = Delta {
+            step: Some(step),
+            people: self.people.values().cloned().collect(),
+            gone_people: self.gone_people.iter().cloned().collect(),
+            gone_refs: self.gone_groups.iter().map(|key| group_id(key)).collect(),
+            ..Delta::default()
+        };
+        for (key, group) in &self.groups {
+            if self.has_group(key)? {
+                delta.refs.push(self.reference(key, group)?);
+            }
+        }
+        Ok(delta)
+    }
+
+    fn reference(&self, key: &str, group: &Group) -> Result<RefDelta, Stop> {
+        let mut told = RefDelta::new(group_id(key));
+        let is_new = !self.view.has_ref(&told.id)?;
+        if let Some(Names { bare, identity, norm }) = group.names.clone() {
+            (told.name, told.identity, told.norm) = (Some(bare), Some(identity), Some(norm));
+        }
+        if let Some(people) = &group.people {
+            let mut whole = Vec::with_capacity(people.len());
+            for ext in people {
+                if self.has_person(ext)? {
+                    whole.push(ext.clone());
+                }
+            }
+            told.members = ListChange::Whole(whole);
+        }
+        let mut above = Vec::new();
+        for up in &group.above {
+            if up != key && self.has_group(up)? {
+                above.push(group_id(up));
+            }
+        }
+        let removed: Vec<RefId> = group.no_longer_above.iter().map(|up| group_id(up)).collect();
+        if is_new {
+            told.implies = ListChange::Whole(above);
+        } else if !above.is_empty() || !removed.is_empty() {
+            told.implies = ListChange::Changed { added: above, removed };
+        }
+        Ok(told)
+    }
+}

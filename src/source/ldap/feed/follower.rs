@@ -1,0 +1,308 @@
+//! Follows one source: opens the search and opens it again, works on what comes, keeps the cursor.
+//!
+//! The cursor moves once everything that was told up to it has been worked on to its end. While
+//! somebody is unsettled it stays, so that after a crash they are told again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::ask;
+use super::cursor::Key;
+use super::inbox::{Batch, MOST};
+use super::memory::Memory;
+use super::server::Provider;
+use super::stream::{Stream, refused};
+use super::work::Work;
+use super::{Origin, Stop, recognise};
+use crate::directory::{Cursor, Delta, Step};
+use crate::source::SourceError;
+use crate::source::feed::{FeedEvent, FollowState, How, MirrorView, NotFollowed, WhyFull};
+use crate::source::ldap::connect::{Connection, shown};
+use crate::source::ldap::explain::Fault;
+use crate::source::ldap::server;
+
+/// Between two tries to connect again: from the first to the second, doubled each time.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// After so many tries another server of the source is taken, if there is one.
+const LOYAL_TRIES: u32 = 5;
+/// How long nothing may come before the server is asked whether it is there.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long a cookie that goes with nothing may wait to be kept.
+const KEEP_COOKIE: Duration = Duration::from_secs(60);
+
+/// Where a mirror stands.
+pub(super) struct Place {
+    /// What cookies belong to.
+    pub key: Key,
+    /// The server.
+    pub url: url::Url,
+    /// The base that is watched.
+    pub base: String,
+    /// The mirror's cursor.
+    pub cursor: Cursor,
+    /// Its cookie.
+    pub cookie: Vec<u8>,
+}
+
+/// Follows one source.
+pub(super) struct Follower {
+    origin: Origin,
+    view: Arc<dyn MirrorView>,
+    memory: Memory,
+    at: Place,
+    /// A newer cookie that the mirror's cursor has not moved to.
+    newer: Option<Vec<u8>>,
+    told: Instant,
+    states: watch::Sender<FollowState>,
+    tries: u32,
+}
+
+impl Follower {
+    pub fn new(
+        origin: Origin,
+        view: Arc<dyn MirrorView>,
+        memory: Memory,
+        at: Place,
+        states: watch::Sender<FollowState>,
+    ) -> Self {
+        let told = Instant::now();
+        Follower { origin, view, memory, at, newer: None, told, states, tries: 0 }
+    }
+
+    /// The source's name.
+    pub fn name(&self) -> &str {
+        &self.origin.name
+    }
+
+    /// Answers until nobody asks or nothing more can be said. Begins at `first`.
+    pub async fn run(
+        mut self,
+        first: (Connection, Provider),
+        mut requests: mpsc::Receiver<()>,
+        answers: mpsc::Sender<Result<FeedEvent, SourceError>>,
+    ) {
+        let mut first = Some(first);
+        let mut stream: Option<Stream> = None;
+        while requests.recv().await.is_some() {
+            let answer = self.next(&mut first, &mut stream).await;
+            let ends = match &answer {
+                Ok(FeedEvent::Changed(_)) => None,
+                Ok(FeedEvent::Read(why)) => Some(why.to_string()),
+                Ok(FeedEvent::Not(why)) => Some(why.to_string()),
+                Err(error) => Some(error.message.clone()),
+            };
+            let goes_on = ends.is_none();
+            if ends.is_some() {
+                self.say(How::Full, ends, false);
+            }
+            if answers.send(answer).await.is_err() || !goes_on {
+                return;
+            }
+        }
+    }
+
+    async fn next(
+        &mut self,
+        first: &mut Option<(Connection, Provider)>,
+        stream: &mut Option<Stream>,
+    ) -> Result<FeedEvent, SourceError> {
+        loop {
+            let done = match stream {
+                Some(open) => self.step(open).await,
+                None => match self.open(first.take()).await {
+                    Ok(opened) => {
+                        *stream = Some(opened);
+                        continue;
+                    }
+                    Err(stop) => Err(stop),
+                },
+            };
+            match done {
+                Ok(delta) => return Ok(FeedEvent::Changed(delta)),
+                Err(Stop::Read(why)) => return Ok(FeedEvent::Read(why)),
+                Err(Stop::Not(why)) => return Ok(FeedEvent::Not(why)),
+                Err(Stop::Fault(fault)) if fault.transient => {
+                    // What was told since the cursor will be told again.
+                    *stream = None;
+                    self.newer = None;
+                    self.wait(&fault).await;
+                }
+                Err(Stop::Fault(fault)) if stream.is_some() => {
+                    return Ok(FeedEvent::Not(NotFollowed::Refused(fault.message)));
+                }
+                Err(Stop::Fault(fault)) => {
+                    let message = format!("source `{}`: {}", self.origin.name, fault.message);
+                    return Err(SourceError { message, transient: false });
+                }
+            }
+        }
+    }
+
+    /// Waits before the next try.
+    async fn wait(&mut self, fault: &Fault) {
+        let wait = FIRST_WAIT.saturating_mul(1 << self.tries.min(6)).min(LONGEST_WAIT);
+        if self.tries == 0 {
+            let (source, why) = (&self.origin.name, &fault.message);
+            tracing::info!(source = %source, %why, "following is interrupted");
+        }
+        self.tries = self.tries.saturating_add(1);
+        self.say(How::Persist, Some(fault.message.clone()), false);
+        tokio::time::sleep(wait).await;
+    }
+
+    /// Opens the search, from the cookie.
+    async fn open(&mut self, first: Option<(Connection, Provider)>) -> Result<Stream, Stop> {
+        let (connection, provider) = match first {
+            Some(given) => given,
+            None => self.connect().await?,
+        };
+        let Place { base, cookie, .. } = &self.at;
+        Ok(Stream::open(&self.origin, connection, provider, base, cookie).await)
+    }
+
+    async fn connect(&mut self) -> Result<(Connection, Provider), Stop> {
+        let fault = |error: SourceError| Stop::Fault(Fault::local(error.message, error.transient));
+        let Origin { name, config, connector, .. } = &self.origin;
+        let connection = match self.tries < LOYAL_TRIES {
+            true => connector.connect_to(&self.at.url).await.map_err(Stop::Fault)?,
+            false => connector.connect().await.map_err(fault)?,
+        };
+        let known = recognise(name, config, &connection).await.map_err(fault)?;
+        let (server, base) = known.map_err(Stop::Not)?;
+        // Another server's cookies are others.
+        if shown(&connection.url) != self.at.key.server {
+            return Err(Stop::Read(WhyFull::Foreign("server")));
+        }
+        if base != self.at.base {
+            return Err(Stop::Read(WhyFull::Foreign("base")));
+        }
+        server.accepts(&self.at.cookie)?;
+        Ok((connection, server.provider))
+    }
+
+    /// The next delta.
+    async fn step(&mut self, stream: &Stream) -> Result<Delta, Stop> {
+        loop {
+            let batch = self.batch(stream).await?;
+            if let Some(canary) = &self.origin.config.canary {
+                let (limits, dialect) = (self.origin.limits(), self.origin.shape.dialect);
+                let found = server::canary(&stream.second, limits, dialect, canary).await;
+                found.map_err(|fault| WhyFull::Canary(fault.to_string()))?;
+            }
+            let view = self.view.clone();
+            let due = self.memory.take_due(Instant::now());
+            let mut work = Work::new(&self.origin, stream, &*view, &mut self.memory);
+            if let Some(batch) = &batch {
+                work.told(batch).await?;
+            }
+            work.settle(due).await?;
+            work.read_groups().await?;
+            let draft = work.draft;
+            if let Some(cookie) = batch.and_then(|batch| batch.cookie) {
+                self.newer = Some(cookie);
+            }
+            let step = self.where_to();
+            let must_be_kept = step.from != step.to && self.told.elapsed() >= KEEP_COOKIE;
+            self.say(How::Persist, None, true);
+            if !draft.is_empty() || must_be_kept {
+                return self.moved(draft.delta(step)?);
+            }
+        }
+    }
+
+    /// To which cursor the mirror can be brought now.
+    fn where_to(&self) -> Step {
+        let newer = self.newer.as_deref().filter(|_| self.memory.unsettled.is_empty());
+        let to = newer.and_then(|cookie| self.at.key.cursor(cookie));
+        let from = self.at.cursor.clone();
+        Step { to: to.unwrap_or_else(|| from.clone()), from }
+    }
+
+    /// Notes that the mirror will be where `delta` leads.
+    fn moved(&mut self, delta: Delta) -> Result<Delta, Stop> {
+        if let Some(step) = delta.step.as_ref().filter(|step| step.from != step.to) {
+            self.at.cookie = self.at.key.cookie(&step.to)?;
+            self.at.cursor = step.to.clone();
+            self.newer = None;
+            self.told = Instant::now();
+        }
+        Ok(delta)
+    }
+
+    /// Waits for something to be worked on: what the server told, or (nothing) that somebody is due or
+    /// that a cookie alone has waited long enough.
+    async fn batch(&mut self, stream: &Stream) -> Result<Option<Batch>, Stop> {
+        loop {
+            let came = stream.shared.changed.notified();
+            if let Some(batch) = self.take(stream)? {
+                return Ok(Some(batch));
+            }
+            let now = Instant::now();
+            let due = self.memory.due();
+            let keep = self.newer.as_ref().filter(|_| due.is_none());
+            let keep = keep.map(|_| self.told.checked_add(KEEP_COOKIE).unwrap_or(now));
+            let until = due.into_iter().chain(keep).min();
+            if until.is_some_and(|until| until <= now) {
+                return Ok(None);
+            }
+            let beat = now.checked_add(HEARTBEAT).unwrap_or(now);
+            let until = until.map_or(beat, |until| until.min(beat));
+            if tokio::time::timeout_at(until, came).await.is_err() && until == beat {
+                self.ask_whether_it_is_there(stream).await?;
+            }
+        }
+    }
+
+    async fn ask_whether_it_is_there(&mut self, stream: &Stream) -> Result<(), Stop> {
+        for connection in [&stream.connection, &stream.second] {
+            let answer = ask::is_alive(&connection.ldap, &self.origin).await;
+            answer.map_err(|fault| Stop::Fault(Fault { transient: true, ..fault }))?;
+        }
+        if !stream.shared.lock().is_refreshing() {
+            self.say(How::Persist, None, true);
+        }
+        Ok(())
+    }
+
+    /// What has come, if that can be worked on.
+    fn take(&mut self, stream: &Stream) -> Result<Option<Batch>, Stop> {
+        let mut inbox = stream.shared.lock();
+        if inbox.overflow {
+            return Err(Stop::Read(WhyFull::TooMuch(MOST)));
+        }
+        if inbox.garbled {
+            let why = "something that the server said of changes was not understood";
+            return Err(Stop::Not(NotFollowed::Refused(why.to_owned())));
+        }
+        if let Some(ended) = inbox.ended.take() {
+            return Err(refused(ended.code.unwrap_or(80), ended.fault));
+        }
+        let Some(batch) = inbox.take() else { return Ok(None) };
+        drop(inbox);
+        self.tries = 0;
+        if batch.refresh || !batch.is_empty() {
+            return Ok(Some(batch));
+        }
+        self.newer = batch.cookie.or(self.newer.take());
+        Ok(None)
+    }
+
+    /// Says how it is followed now.
+    fn say(&self, how: How, why: Option<String>, current: bool) {
+        let now = chrono::Utc::now();
+        self.states.send_modify(|state| {
+            if state.how != how || state.why.is_some() != why.is_some() {
+                state.since = now;
+            }
+            state.how = how;
+            state.why = why;
+            if current {
+                state.current_at = Some(now);
+            }
+        });
+    }
+}

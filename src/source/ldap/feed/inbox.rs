@@ -1,0 +1,225 @@
+//! What a server has said and nobody has worked on yet: ids and names, never content.
+//!
+//! An entry that changes a hundred times is here once. So what waits is bounded by how many entries
+//! there are, whatever the server sends, and never more than [`MOST`].
+
+use std::collections::BTreeSet;
+
+use hashbrown::HashMap;
+
+use super::super::explain::Fault;
+use super::server::Provider;
+use super::wire::{Became, Done, Id, Info, State};
+
+/// So many entries may wait: each is read again, so beyond that a full read costs less.
+pub(super) const MOST: usize = 10_000;
+
+/// What became of an entry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Touch {
+    /// It is new or has changed, and had this name then.
+    Changed(String),
+    /// It is gone.
+    Gone,
+}
+
+/// How a search ended.
+#[derive(Clone, Debug)]
+pub(super) struct Ended {
+    /// The result code; absent: the connection broke.
+    pub code: Option<u32>,
+    /// What that means.
+    pub fault: Option<Fault>,
+}
+
+/// What is to be worked on.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// By id.
+    pub touched: HashMap<Id, Touch>,
+    /// Names of entries that came without saying what became of them.
+    pub unnamed: BTreeSet<String>,
+    /// The server said who is there, and not who is gone (the present phase).
+    pub present: bool,
+    /// From where to go on after this.
+    pub cookie: Option<Vec<u8>>,
+    /// It was told in a refresh.
+    pub refresh: bool,
+}
+
+impl Batch {
+    /// Whether there is nothing to be worked on.
+    pub fn is_empty(&self) -> bool {
+        self.touched.is_empty() && self.unnamed.is_empty() && !self.present
+    }
+}
+
+/// What waits.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    dialect: Provider,
+    batch: Batch,
+    /// What has changed since the cookie is still being told.
+    refreshing: bool,
+    /// More came than may wait.
+    pub overflow: bool,
+    /// Something could not be understood.
+    pub garbled: bool,
+    /// How the search ended.
+    pub ended: Option<Ended>,
+}
+
+impl Inbox {
+    /// At the beginning of a search with a cookie.
+    pub fn new(dialect: Provider) -> Self {
+        Inbox {
+            dialect,
+            batch: Batch { refresh: true, ..Batch::default() },
+            refreshing: true,
+            overflow: false,
+            garbled: false,
+            ended: None,
+        }
+    }
+
+    /// Whether the server is still telling what changed since the cookie.
+    pub fn is_refreshing(&self) -> bool {
+        self.refreshing
+    }
+
+    /// An entry came.
+    pub fn entry(&mut self, dn: String, state: Option<State>) {
+        let Some(State { became, id, cookie }) = state else {
+            self.batch.unnamed.insert(dn);
+            return;
+        };
+        match became {
+            Became::Present => {}
+            Became::Changed => self.touch(id, Touch::Changed(dn)),
+            Became::Gone => self.touch(id, Touch::Gone),
+        }
+        // In a refresh a cookie stands for a part of what is to come.
+        if !self.refreshing && cookie.is_some() {
+            self.batch.cookie = cookie;
+        }
+    }
+
+    fn touch(&mut self, id: Id, touch: Touch) {
+        self.batch.touched.insert(id, touch);
+        if self.batch.touched.len() > MOST {
+            self.overflow = true;
+            self.batch.touched = HashMap::new();
+        }
+    }
+
+    /// A message came in between.
+    pub fn info(&mut self, info: Info) {
+        match info {
+            Info::Cookie(cookie) if !self.refreshing => self.batch.cookie = Some(cookie),
+            Info::Cookie(_) => {}
+            Info::Ids { gone: true, ids } => {
+                ids.into_iter().for_each(|id| self.touch(id, Touch::Gone));
+            }
+            Info::Ids { gone: false, .. } => {}
+            Info::Phase { deletes, cookie, done } => self.phase(deletes, cookie, done),
+        }
+    }
+
+    /// The search ended well.
+    pub fn done(&mut self, done: Done) {
+        if self.refreshing {
+            self.phase(done.deletes, done.cookie, true);
+        } else if done.cookie.is_some() {
+            self.batch.cookie = done.cookie;
+        }
+    }
+
+    /// A phase ended. One that says who is there is OpenLDAP's alone: 389-DS, sent a cookie, says changes
+    /// only, with the same flag.
+    fn phase(&mut self, deletes: bool, cookie: Option<Vec<u8>>, done: bool) {
+        if !self.refreshing {
+            return;
+        }
+        if !deletes && self.dialect == Provider::OpenLdap {
+            self.batch.present = true;
+        }
+        if done {
+            self.refreshing = false;
+            if cookie.is_some() {
+                self.batch.cookie = cookie;
+            }
+        }
+    }
+
+    /// Takes what is to be worked on; nothing while the refresh goes on, since until its end it is
+    /// not known what it means.
+    pub fn take(&mut self) -> Option<Batch> {
+        if self.refreshing {
+            return None;
+        }
+        let next = Batch::default();
+        Some(std::mem::replace(&mut self.batch, next))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> Id {
+        Id::parse(&format!("{n:02x}").repeat(16)).unwrap()
+    }
+
+    fn state(became: Became, n: u8) -> Option<State> {
+        Some(State { became, id: id(n), cookie: Some(b"early".to_vec()) })
+    }
+
+    fn refresh(dialect: Provider, deletes: bool) -> Batch {
+        let mut inbox = Inbox::new(dialect);
+        inbox.entry("cn=a".to_owned(), state(Became::Changed, 1));
+        inbox.entry("cn=b".to_owned(), state(Became::Present, 2));
+        inbox.info(Info::Ids { gone: false, ids: vec![id(3), id(2)] });
+        inbox.info(Info::Ids { gone: true, ids: vec![id(9)] });
+        inbox.info(Info::Cookie(b"part".to_vec()));
+        assert!(inbox.take().is_none(), "a refresh is worked on as a whole");
+        inbox.info(Info::Phase { deletes, cookie: Some(b"end".to_vec()), done: true });
+        inbox.take().unwrap()
+    }
+
+    #[test]
+    fn only_openldap_says_who_is_there() {
+        for (dialect, deletes, present) in [
+            (Provider::OpenLdap, false, true),
+            (Provider::OpenLdap, true, false),
+            (Provider::Ds389, false, false),
+            (Provider::Ds389, true, false),
+        ] {
+            let batch = refresh(dialect, deletes);
+            assert_eq!(batch.present, present, "{dialect:?} {deletes}");
+            assert_eq!(batch.touched.get(&id(9)), Some(&Touch::Gone));
+            assert_eq!(batch.touched.get(&id(1)), Some(&Touch::Changed("cn=a".to_owned())));
+            assert_eq!(batch.touched.len(), 2);
+            assert_eq!(batch.cookie.as_deref(), Some(&b"end"[..]), "no cookie of a part");
+            assert!(batch.refresh);
+        }
+    }
+
+    #[test]
+    fn after_the_refresh_each_entry_is_there_once_with_the_last_cookie() {
+        let mut inbox = Inbox::new(Provider::OpenLdap);
+        inbox.done(Done { cookie: None, deletes: true });
+        assert!(inbox.take().unwrap().is_empty());
+        for n in 0..50u8 {
+            let cookie = Some(vec![n]);
+            let state = State { became: Became::Changed, id: id(1), cookie };
+            inbox.entry(format!("cn={n}"), Some(state));
+        }
+        inbox.entry("cn=dynamic".to_owned(), None);
+        let batch = inbox.take().unwrap();
+        assert_eq!(batch.touched.len(), 1);
+        assert_eq!(batch.touched.get(&id(1)), Some(&Touch::Changed("cn=49".to_owned())));
+        assert_eq!(batch.cookie, Some(vec![49]));
+        assert_eq!(batch.unnamed.len(), 1);
+        assert!(!batch.refresh);
+    }
+}

@@ -1,0 +1,231 @@
+//! What a server says of itself that a feed depends on.
+
+use ldap3::Scope;
+
+use super::super::config::Flavor;
+use super::super::connect::Connection;
+use super::super::dialect::Dialect;
+use super::super::entry::Entry;
+use super::super::explain::Fault;
+use super::super::search::{self, Limits, Search};
+use super::super::server::told_by;
+use super::wire;
+use crate::directory::dn;
+use crate::source::feed::{NotFollowed, WhyFull};
+
+/// Whose ways the server has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Provider {
+    /// `syncprov`: delete and present phases.
+    OpenLdap,
+    /// Content Synchronization over the retro change log: changes only.
+    Ds389,
+}
+
+/// What its root DSE says.
+#[derive(Debug)]
+pub(super) struct Server {
+    /// Whose ways its feed has.
+    pub provider: Provider,
+    /// Its ways otherwise.
+    pub dialect: Dialect,
+    /// The trees that it holds, in normal form; none where it does not say.
+    contexts: Vec<String>,
+    /// The first and the last change of 389-DS's log.
+    log: Option<(u64, u64)>,
+}
+
+impl Server {
+    /// Asks it.
+    ///
+    /// # Errors
+    /// It does not answer, or (in the inner error) has no feed.
+    pub async fn ask(
+        connection: &Connection,
+        limits: Limits,
+        configured: Flavor,
+    ) -> Result<Result<Server, NotFollowed>, Fault> {
+        let attributes = [
+            "objectClass",
+            "vendorName",
+            "vendorVersion",
+            "forestFunctionality",
+            "dsServiceName",
+            "supportedControl",
+            "namingContexts",
+            "firstChangeNumber",
+            "lastChangeNumber",
+        ];
+        let search = Search {
+            what: "the root DSE",
+            base: String::new(),
+            scope: Scope::Base,
+            filter: "(objectClass=*)".to_owned(),
+            attributes: attributes.map(str::to_owned).to_vec(),
+            page_size: 0,
+            as_stored: false,
+            dialect: Dialect::OPENLDAP,
+        };
+        let mut root = Entry::default();
+        let mut ldap = connection.ldap.clone();
+        let end = search::run(&mut ldap, &search, limits, |entry| root = entry, |_| {}).await;
+        match end.fault {
+            Some(fault) => Err(fault),
+            None => Ok(Self::of(&root, configured)),
+        }
+    }
+
+    fn of(root: &Entry, configured: Flavor) -> Result<Server, NotFollowed> {
+        let flavor = match (told_by(root), configured) {
+            (Some(told), Flavor::Auto) => told,
+            (_, configured) => configured,
+        };
+        let provider = match flavor {
+            Flavor::OpenLdap => Provider::OpenLdap,
+            Flavor::Ds389 => Provider::Ds389,
+            Flavor::ActiveDirectory | Flavor::Auto => return Err(NotFollowed::Unknown),
+        };
+        // OpenLDAP lists the control once the module is loaded, whether the overlay is on or not;
+        // 389-DS when its plug-in is on.
+        if !root.texts("supportedcontrol").any(|oid| oid == wire::REQUEST) {
+            return Err(NotFollowed::NotOffered(match provider {
+                Provider::OpenLdap => {
+                    "the server does not offer content synchronization: add `overlay syncprov`, \
+                     with `syncprov-sessionlog` and `syncprov-checkpoint`"
+                }
+                Provider::Ds389 => {
+                    "the server does not offer content synchronization: switch on its plug-ins \
+                     `Retro Changelog Plugin` and `Content Synchronization`"
+                }
+            }));
+        }
+        let number = |name: &str| root.text(name)?.trim().parse::<u64>().ok();
+        Ok(Server {
+            provider,
+            dialect: Dialect::of(flavor),
+            contexts: root
+                .texts("namingcontexts")
+                .filter_map(|dn| dn::normalize(dn).ok())
+                .collect(),
+            log: number("firstchangenumber").zip(number("lastchangenumber")),
+        })
+    }
+
+    /// The lowest entry above both bases (in normal form).
+    ///
+    /// # Errors
+    /// There is none in one tree of this server.
+    pub fn above(&self, users: &str, groups: Option<&str>) -> Result<String, NotFollowed> {
+        let Some(groups) = groups else { return Ok(users.to_owned()) };
+        let mut base = users;
+        while !dn::is_under(groups, base) {
+            let rdn = dn::first_rdn(base).len();
+            base = base.get(rdn.saturating_add(1)..).unwrap_or("");
+            if base.is_empty() {
+                return Err(NotFollowed::Apart);
+            }
+        }
+        let held = |context: &String| dn::is_under(base, context);
+        if self.contexts.is_empty() || self.contexts.iter().any(held) {
+            Ok(base.to_owned())
+        } else {
+            Err(NotFollowed::Apart)
+        }
+    }
+
+    /// Whether the server can be sent `cookie` without losing what was deleted since.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn accepts(&self, cookie: &[u8]) -> Result<(), WhyFull> {
+        let cookie = std::str::from_utf8(cookie).map_err(|_| WhyFull::Unreadable)?;
+        match self.provider {
+            // Without a `csn` everything comes as added, and nobody as gone.
+            Provider::OpenLdap => {
+                let mut parts = cookie.split(',');
+                let csn = parts.find_map(|part| part.strip_prefix("csn="));
+                csn.filter(|csn| csn.contains('#')).map(|_| ()).ok_or(WhyFull::Unreadable)
+            }
+            // Where the log was trimmed it answers success and what is left: a deletion in the gap
+            // would be lost for ever.
+            Provider::Ds389 => {
+                let number = cookie.rsplit_once('#').and_then(|(_, number)| number.parse().ok());
+                let at: u64 = number.ok_or(WhyFull::Unreadable)?;
+                let (first, last) = self.log.ok_or(WhyFull::UnknownLog)?;
+                if first > at.saturating_add(1) {
+                    return Err(WhyFull::Trimmed { first, at });
+                }
+                if last < at { Err(WhyFull::Newer) } else { Ok(()) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(attributes: &[(&str, &str)]) -> Entry {
+        let mut entry = Entry::default();
+        for (name, value) in attributes {
+            entry.add(name, [value.as_bytes().to_vec()]);
+        }
+        entry
+    }
+
+    const OPENLDAP: [(&str, &str); 3] = [
+        ("objectClass", "OpenLDAProotDSE"),
+        ("supportedControl", wire::REQUEST),
+        ("namingContexts", "dc=Example,dc=org"),
+    ];
+
+    fn ds389(first: &str, last: &str) -> Server {
+        let numbers = [("firstChangeNumber", first), ("lastChangeNumber", last)];
+        let all = [("vendorName", "389 Project"), ("supportedControl", wire::REQUEST)];
+        Server::of(&root(&[all, numbers].concat()), Flavor::Auto).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_offered_is_told() {
+        let without = root(&[("objectClass", "OpenLDAProotDSE")]);
+        let why = Server::of(&without, Flavor::Auto).unwrap_err().to_string();
+        assert!(why.contains("overlay syncprov"), "{why}");
+        let ad = root(&[("forestFunctionality", "7")]);
+        assert_eq!(Server::of(&ad, Flavor::Auto).unwrap_err(), NotFollowed::Unknown);
+    }
+
+    #[test]
+    fn what_is_watched_is_above_both_bases_and_in_one_tree() {
+        let server = Server::of(&root(&OPENLDAP), Flavor::Auto).unwrap();
+        let above = |users: &str, groups: Option<&str>| server.above(users, groups);
+        let (people, groups) = ("ou=people,dc=example,dc=org", "ou=groups,dc=example,dc=org");
+        assert_eq!(above(people, None).unwrap(), people);
+        assert_eq!(above(people, Some(people)).unwrap(), people);
+        assert_eq!(above(people, Some(groups)).unwrap(), "dc=example,dc=org");
+        assert_eq!(above(people, Some("dc=example,dc=org")).unwrap(), "dc=example,dc=org");
+        assert_eq!(above(people, Some("dc=other,dc=org")), Err(NotFollowed::Apart));
+        assert_eq!(above(people, Some("dc=other,dc=net")), Err(NotFollowed::Apart));
+    }
+
+    #[test]
+    fn a_cookie_that_would_lose_deletions_is_not_sent() {
+        let openldap = Server::of(&root(&OPENLDAP), Flavor::Auto).unwrap();
+        let csn = "rid=000,csn=20261127040000.000000Z#000000#000#000000";
+        assert_eq!(openldap.accepts(csn.as_bytes()), Ok(()));
+        for bad in ["", "garbage", "rid=000", "rid=000,csn="] {
+            assert_eq!(openldap.accepts(bad.as_bytes()), Err(WhyFull::Unreadable), "{bad}");
+        }
+        let cookie = |n: u64| format!("h:389#cn=r:dc=x:(a=b)#{n}").into_bytes();
+        let server = ds389("10", "20");
+        for (at, expected) in [
+            (8, Err(WhyFull::Trimmed { first: 10, at: 8 })),
+            (9, Ok(())),
+            (20, Ok(())),
+            (21, Err(WhyFull::Newer)),
+        ] {
+            assert_eq!(server.accepts(&cookie(at)), expected, "{at}");
+        }
+        assert_eq!(server.accepts(b"h:389"), Err(WhyFull::Unreadable));
+        assert_eq!(ds389("x", "1").accepts(&cookie(9)), Err(WhyFull::UnknownLog));
+    }
+}

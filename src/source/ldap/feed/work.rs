@@ -1,0 +1,338 @@
+//! From what was told to what changed in the mirror.
+//!
+//! Nothing that came with the feed is believed but the id and the name: 389-DS sends entries without
+//! their operational attributes (so a locked account would look enabled), a group of 50,000 would come
+//! with each of its changes, and what came may be older than what is there now. So each entry is read
+//! again ([`Asker`]), with the filter and the attributes of a full read, and understood as a full read
+//! does. Each group that is concerned is read whole ([`groups`](super::groups)).
+//!
+//! Which groups that are: those that were told, and those of people (and of groups in groups) who are
+//! new or have another name: the ones that list the name now, and the ones that the mirror has. A
+//! server mends the lists of somebody renamed or deleted a moment later and says nothing of it
+//! (OpenLDAP's `refint`), so their groups are read a moment later, and until then what they are in
+//! stays as it is ([`Unsettled`]).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ldap3::ldap_escape;
+
+use super::ask::{Asker, Found, Sort};
+use super::draft::{Draft, group_id};
+use super::inbox::{Batch, Touch};
+use super::index::Slot;
+use super::memory::{Memory, Unsettled};
+use super::server::Provider;
+use super::stream::Stream;
+use super::wire::Id;
+use super::{Origin, Stop};
+use crate::directory::{Kind, ListChange, PersonDelta, RefId, dn};
+use crate::source::feed::{MirrorView, WhyFull};
+use crate::source::ldap::assemble::Assembler;
+use crate::source::ldap::entry::Entry;
+use crate::source::ldap::lookup::in_any_case;
+use crate::source::ldap::presence::presence;
+use crate::source::ldap::shape::Shape;
+
+/// Of so many at once the groups can be asked for one by one; beyond, a full read costs less.
+const MOST_UNSETTLED: usize = 500;
+
+/// An entry that was told.
+pub(super) struct Told {
+    pub id: Id,
+    /// As spelled.
+    pub dn: String,
+    /// In normal form.
+    pub norm: String,
+    /// The id by which the mirror has it as a person.
+    pub ext: String,
+}
+
+/// One step: what came, and who is due, worked on into one delta.
+pub(super) struct Work<'a, 'v> {
+    pub(super) origin: &'a Origin,
+    pub(super) provider: Provider,
+    pub(super) ask: Asker<'a>,
+    pub(super) shape: Shape,
+    /// For what entries mean; takes none in.
+    meaning: Assembler,
+    pub(super) view: &'v dyn MirrorView,
+    pub(super) memory: &'a mut Memory,
+    pub draft: Draft<'v>,
+    /// Groups to be read, and their names.
+    pub(super) groups: BTreeMap<Id, String>,
+    /// User names that somebody has got or lost: whoever lists them is to be read.
+    pub(super) uids: BTreeSet<String>,
+    /// It is not known which user names changed.
+    pub(super) any_uid: bool,
+    /// Entries that were not below the bases before, by name.
+    pub(super) newcomers: Vec<String>,
+    /// Former names of those who are due now.
+    pub(super) before: HashMap<String, (Id, Unsettled)>,
+    /// What was told came in a refresh, whose changes may be older than the names in memory.
+    refresh: bool,
+}
+
+impl<'a, 'v> Work<'a, 'v> {
+    /// Begins one.
+    pub fn new(
+        origin: &'a Origin,
+        stream: &Stream,
+        view: &'v dyn MirrorView,
+        memory: &'a mut Memory,
+    ) -> Self {
+        let shape = Shape { now: chrono::Utc::now(), ..origin.shape.clone() };
+        Work {
+            origin,
+            provider: stream.provider,
+            ask: Asker { origin, ldap: stream.second.ldap.clone() },
+            meaning: Assembler::new(shape.clone()),
+            shape,
+            view,
+            memory,
+            draft: Draft::new(view),
+            groups: BTreeMap::new(),
+            uids: BTreeSet::new(),
+            any_uid: false,
+            newcomers: Vec::new(),
+            before: HashMap::new(),
+            refresh: false,
+        }
+    }
+
+    /// Takes in what the server told, but for the groups.
+    pub async fn told(&mut self, batch: &Batch) -> Result<(), Stop> {
+        self.refresh = batch.refresh;
+        if batch.present {
+            return Err(Stop::Read(WhyFull::NoSessionLog));
+        }
+        let mut changed: BTreeMap<Id, &str> = BTreeMap::new();
+        let mut left = Vec::new();
+        for (id, touch) in &batch.touched {
+            match touch {
+                Touch::Gone => left.extend(self.gone(*id)?),
+                Touch::Changed(dn) => {
+                    changed.insert(*id, dn);
+                }
+            }
+        }
+        if let Some(name) = left.into_iter().find(|name| self.memory.index.has_below(name)) {
+            return Err(Stop::Read(WhyFull::Moved(name)));
+        }
+        // Entries without a word about what became of them, as groups with computed members come.
+        for dn in &batch.unnamed {
+            let id = dn::normalized(dn).ok().and_then(|norm| self.memory.index.at(&norm));
+            id.into_iter().for_each(|id| {
+                changed.entry(id).or_insert(dn);
+            });
+        }
+        let mut told = Vec::with_capacity(changed.len());
+        for (id, dn) in changed {
+            told.extend(self.named(id, dn)?);
+        }
+        if self.memory.unsettled.len() > MOST_UNSETTLED {
+            return Err(Stop::Read(WhyFull::TooMuch(MOST_UNSETTLED)));
+        }
+        for told in &told {
+            self.as_person(told).await?;
+        }
+        self.groups.extend(told.into_iter().map(|told| (told.id, told.dn)));
+        Ok(())
+    }
+
+    /// Finds the groups of those who are due.
+    pub async fn settle(&mut self, due: Vec<(Id, Unsettled)>) -> Result<(), Stop> {
+        for (id, unsettled) in due {
+            let Some(slot) = self.memory.index.get(id).cloned() else { continue };
+            let (ext, key) = (self.ext(id), self.key(id));
+            let is_person = self.draft.has_person(&ext)?;
+            if !(is_person || self.shape.nested && self.draft.has_group(&key)?) {
+                continue;
+            }
+            let name = ldap_escape(&*slot.dn);
+            let mut test = format!("(member={name})(uniqueMember={name})");
+            let had = if is_person {
+                slot.uids.lines().for_each(|uid| test.push_str(&in_any_case("memberUid", uid)));
+                if let Some(gid) = slot.gid {
+                    test.push_str(&format!("(&(objectClass=posixGroup)(gidNumber={gid}))"));
+                }
+                self.view.within(&ext)?
+            } else {
+                self.view.leads_to(&group_id(&key))?
+            };
+            self.groups.extend(self.ask.groups_that(&format!("(|{test})")).await?);
+            let had = had.iter().filter(|it| it.kind == Kind::Group);
+            for group in had.filter_map(|it| Id::parse(&it.key)) {
+                if let Some(slot) = self.memory.index.get(group) {
+                    self.groups.entry(group).or_insert_with(|| slot.dn.to_string());
+                }
+            }
+            if let Some(before) = unsettled.before.clone() {
+                self.before.insert(before, (id, unsettled));
+            }
+        }
+        Ok(())
+    }
+
+    /// The external id by which a full read knows the person `id`.
+    pub(super) fn ext(&self, id: Id) -> String {
+        match self.memory.index.get(id).and_then(|slot| slot.ext.as_deref()) {
+            Some(ext) => ext.to_owned(),
+            None => self.key(id),
+        }
+    }
+
+    /// The external id by which a full read knows the group `id`.
+    pub(super) fn key(&self, id: Id) -> String {
+        id.text(self.provider == Provider::Ds389)
+    }
+
+    /// The server says that an entry is gone. One whom nobody knows is somebody else's. Returns the name
+    /// that it had.
+    fn gone(&mut self, id: Id) -> Result<Option<String>, Stop> {
+        let (ext, key) = (self.ext(id), self.key(id));
+        let is_known = self.memory.index.get(id).is_some();
+        let is_ours = self.draft.has_person(&ext)? || self.draft.has_group(&key)?;
+        if !is_known && !is_ours && self.memory.index.has_other_ids() {
+            return Err(Stop::Read(WhyFull::UnknownId));
+        }
+        self.any_uid |= self.refresh && self.memory.wants.uids;
+        let slot = self.memory.index.remove(id);
+        self.uids.extend(slot.iter().flat_map(|slot| slot.uids.lines()).map(str::to_owned));
+        self.memory.unsettled.remove(&id);
+        self.draft.person_gone(&ext)?;
+        self.draft.group_gone(&key)?;
+        Ok(slot.map(|slot| slot.dn.into_string()))
+    }
+
+    /// Notes the name that an entry was told with.
+    fn named(&mut self, id: Id, dn: &str) -> Result<Option<Told>, Stop> {
+        let Ok(norm) = dn::normalized(dn) else { return Ok(None) };
+        let index = &mut self.memory.index;
+        let before = index.get(id).cloned();
+        let old = before.as_ref().map(|slot| slot.dn.to_string());
+        let has_moved = old.as_deref() != Some(&*norm);
+        // Of what is below an entry that was renamed no server says a word.
+        let has_below = |name: &str| index.has_below(name);
+        if (has_moved && old.as_deref().is_some_and(has_below))
+            || (self.refresh && has_below(&norm))
+        {
+            return Err(Stop::Read(WhyFull::Moved(old.unwrap_or_else(|| norm.into_owned()))));
+        }
+        self.memory.nowhere.remove(&*norm);
+        let told = Told { id, dn: dn.to_owned(), norm: norm.into_owned(), ext: self.ext(id) };
+        if self.may_be(Sort::User, &told.norm) || self.may_be(Sort::Group, &told.norm) {
+            if before.is_none() {
+                self.newcomers.push(told.dn.clone());
+            }
+            let slot = before.unwrap_or_default();
+            self.memory.index.put(id, Slot { dn: told.norm.as_str().into(), ..slot });
+            if has_moved || self.refresh {
+                let old = old.filter(|_| has_moved);
+                self.memory.unsettled.insert(id, Unsettled::new(old));
+            }
+        } else if let Some(slot) = self.memory.index.remove(id) {
+            self.uids.extend(slot.uids.lines().map(str::to_owned));
+            self.memory.unsettled.remove(&id);
+        }
+        Ok(Some(told))
+    }
+
+    /// What an entry that was told is as a person.
+    async fn as_person(&mut self, told: &Told) -> Result<(), Stop> {
+        let had = self.view.has_person(&told.ext)?;
+        if self.may_be(Sort::User, &told.norm) {
+            match self.ask.told(told.id, &told.dn, Sort::User, had).await? {
+                Found::Entry(entry) if self.is_there(&entry, &told.norm) => {
+                    return self.person(told, &entry);
+                }
+                Found::Unclear => return Ok(()),
+                Found::Entry(_) | Found::LeftOut => {}
+            }
+        }
+        if had {
+            self.any_uid |= self.refresh && self.memory.wants.uids;
+            self.draft.person_gone(&told.ext)?;
+        }
+        if let Some(slot) = self.memory.index.get(told.id).filter(|slot| !slot.uids.is_empty()) {
+            self.uids.extend(slot.uids.lines().map(str::to_owned));
+            let slot = Slot { uids: "".into(), ..slot.clone() };
+            self.memory.index.put(told.id, slot);
+        }
+        Ok(())
+    }
+
+    /// A person as it is now.
+    fn person(&mut self, told: &Told, entry: &Entry) -> Result<(), Stop> {
+        // Hidden cannot be told from absent: without an id it is not known who that is.
+        let Some(ext) = self.shape.dialect.person_id(entry) else { return Ok(()) };
+        if ext != told.ext && self.view.has_person(&told.ext)? {
+            let dn = entry.dn.escape_debug();
+            return Err(Stop::Read(WhyFull::Other(format!("`{dn}` has another id"))));
+        }
+        let slot = self.memory.wants.slot(told.id, entry, &told.norm, self.shape.dialect);
+        let (uids, gid) = (slot.uids.clone(), slot.gid);
+        let before = self.memory.index.put(told.id, slot);
+        let is_new = !self.view.has_person(&ext)?;
+        let username = self.meaning.username_of(entry).map(|name| name.into_owned());
+        if is_new && username.is_none() {
+            // Hidden cannot be told from absent: nobody new gets no name.
+            tracing::debug!(source = %self.origin.name, dn = %entry.dn, "no readable user name");
+            return Ok(());
+        }
+        if is_new || before.as_ref().is_none_or(|before| before.gid != gid) {
+            self.memory.unsettled.entry(told.id).or_insert_with(|| Unsettled::new(None));
+        }
+        self.any_uid |= self.refresh && self.memory.wants.uids;
+        let old = before.map(|slot| slot.uids).unwrap_or_default();
+        let (old, new): (BTreeSet<&str>, BTreeSet<&str>) =
+            (old.lines().collect(), uids.lines().collect());
+        self.uids.extend(old.symmetric_difference(&new).map(|uid| (*uid).to_owned()));
+        let within = self.attributes(entry)?;
+        self.draft.person(PersonDelta {
+            ext,
+            username,
+            email: Some(self.meaning.email_of(entry).into_owned()),
+            email_verified: Some(self.shape.email_verified),
+            enabled: Some(self.meaning.account_of(entry).enabled),
+            federation: Some(String::new()),
+            linkable: None,
+            within,
+        });
+        Ok(())
+    }
+
+    /// Which of the attribute values that rules name a person has.
+    fn attributes(&self, entry: &Entry) -> Result<ListChange<RefId>, Stop> {
+        let wanted = &self.shape.wanted;
+        let id = |key: &str| RefId { kind: Kind::Attribute, key: key.to_owned() };
+        for wanted in wanted.iter().filter(|wanted| entry.has(&wanted.attribute)) {
+            if !self.view.knows_members(&id(&wanted.identity))? {
+                // Until now nobody showed it, and hidden could not be told from absent.
+                let why = format!("somebody shows an attribute `{}` now", wanted.attribute);
+                return Err(Stop::Read(WhyFull::Other(why)));
+            }
+        }
+        let values: BTreeMap<&str, bool> =
+            wanted.iter().map(|it| (it.identity.as_str(), it.is_of(entry))).collect();
+        let those = |has: bool| -> Vec<RefId> {
+            values.iter().filter(|(_, it)| **it == has).map(|(key, _)| id(key)).collect()
+        };
+        Ok(match values.is_empty() {
+            true => ListChange::Kept,
+            false => ListChange::Changed { added: those(true), removed: those(false) },
+        })
+    }
+
+    /// Whether an entry is one that an ordinary search returns, and no second view of another.
+    pub(super) fn is_there(&self, entry: &Entry, norm: &str) -> bool {
+        presence(entry, norm).is_there() && !self.shape.dialect.is_set_aside(norm)
+    }
+
+    pub(super) fn may_be(&self, sort: Sort, norm: &str) -> bool {
+        let base = match sort {
+            Sort::User => Some(&self.shape.users_base),
+            Sort::Group => self.shape.groups_base.as_ref(),
+        };
+        base.is_some_and(|base| dn::is_under(norm, base))
+    }
+}
