@@ -5,6 +5,7 @@
 //! | the door: [`Store`], and `update`, the one way to change one | `api` |
 //! | reading: [`Reader`] | `reader` |
 //! | what is written, all of it or nothing | `commit`; for one stranger `provision` |
+//! | what one change needs, without a look at everybody | `slice` |
 //! | what is read | `status`, `people`, `access` (who held what when), `history`, `mirror`, `review`, `seen` (for gateways' memory) |
 //! | SQLite: one file that gateways read | `sqlite` |
 //!
@@ -29,6 +30,7 @@ mod provision;
 mod reader;
 mod review;
 mod seen;
+mod slice;
 mod sqlite;
 mod status;
 
@@ -43,6 +45,7 @@ pub use provision::{Acquaintance, Marks, MirrorOutline, ProvisionContext, Provis
 pub use reader::{EachSeen, EachToken, Reader};
 pub use review::Review;
 pub use seen::{SeenLink, SeenSet, SeenToken, SeenUser, SetKey, Since};
+pub use slice::{Account, AccountNames, Bears, Slice, SliceQuery};
 pub use status::{Meta, ScopeStatus, SourceStatus};
 
 /// The store that `config` names. Touches nothing yet.

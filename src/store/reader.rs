@@ -4,12 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use super::{
-    Access, AccessChange, AccessFilter, AsOf, Contradiction, Decided, Effective, Generation,
-    HistoryFilter, HistoryRow, Marks, Meta, ProvisionContext, ProvisionQuery, ReachedBy, Review,
-    SeenLink, SeenSet, SeenToken, SeenUser, SetKey, Since, SourceStatus, StoreError, StoredMirror,
-    TokenRow, Untold, UserDetail, UserRow,
+    Access, AccessChange, AccessFilter, Account, AccountNames, AsOf, Bears, Contradiction, Decided,
+    Effective, Generation, HistoryFilter, HistoryRow, Marks, Meta, ProvisionContext,
+    ProvisionQuery, ReachedBy, Review, SeenLink, SeenSet, SeenToken, SeenUser, SetKey, Since,
+    Slice, SliceQuery, SourceStatus, StoreError, StoredMirror, TokenRow, Untold, UserDetail,
+    UserRow,
 };
-use crate::directory::{DigestKey, Directory, MirrorRows, Sighting, Touched};
+use crate::directory::{DigestKey, Directory, MirrorRows, RefId, Sighting, Touched};
 use crate::model::token::Digest;
 use crate::model::{LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadIdentity};
 use crate::plan::{Held, HeldHead, Taken};
@@ -88,6 +89,32 @@ pub trait Reader: Send {
 
     /// Those who came into the mirror of `source` by provisioning since `marks` were taken.
     fn added_since(&self, source: &str, marks: &Marks) -> Result<Vec<Sighting>, StoreError>;
+
+    // What one change needs. None of these passes over people.
+
+    /// The user whom account `ext` of `source` is linked to.
+    fn user_of(&self, source: &str, ext: &str) -> Result<Option<UserId>, StoreError>;
+
+    /// What `user` is called, and the accounts that are linked to them. `None`: nobody has that
+    /// number.
+    fn linked(&self, user: UserId) -> Result<Option<(String, Vec<Account>)>, StoreError>;
+
+    /// The users who are called `username` (as the store keeps names), those who are gone too.
+    fn called(&self, username: &str) -> Result<Vec<UserId>, StoreError>;
+
+    /// What account `ext` is called in the mirror of `source`, if it is there.
+    fn account(&self, source: &str, ext: &str) -> Result<Option<AccountNames>, StoreError>;
+
+    /// The external ids of the accounts in the mirror of `source` that are found by `bears`. Sorted.
+    fn bearing(&self, source: &str, bears: Bears<'_>) -> Result<Vec<String>, StoreError>;
+
+    /// The external ids of those who are directly in one of `refs` of the mirror of `source`. Those
+    /// whom it has not are passed over.
+    fn members(&self, source: &str, refs: &BTreeSet<RefId>)
+    -> Result<BTreeSet<String>, StoreError>;
+
+    /// The store as if only those of `query` were in it, and everybody else in numbers.
+    fn slice(&self, query: &SliceQuery<'_>) -> Result<Slice, StoreError>;
 
     // People, for those who ask.
 

@@ -174,7 +174,22 @@ fn sliced(world: &World, before: &Readings, after: &Readings) -> Option<(Plan, u
         holders.insert(name.clone(), count.count() as u64);
     }
     let enabled = others.users.iter().filter(|user| user.status.counts()).count() as u64;
-    let others = Others { pairs: effective.pairs(), enabled, holders };
+    let mut federated = BTreeMap::new();
+    for (name, directory) in before {
+        for row in &directory.users {
+            let link = world.state.links.iter().find(|link| {
+                *world.state.sources.get(link.source).unwrap() == *name
+                    && world.state.texts.get(link.ext) == directory.text(row.ext)
+            });
+            let user = link.and_then(|link| others.users.iter().find(|it| it.id == link.user));
+            let federation = directory.text(row.federation);
+            if !federation.is_empty() && user.is_some_and(|it| it.status == Status::Enabled) {
+                let key = (name.clone(), federation.to_owned());
+                *federated.entry(key).or_default() += 1;
+            }
+        }
+    }
+    let others = Others { pairs: effective.pairs(), enabled, holders, federated };
     let background = Background { pending: world.pending.clone(), recent: world.recent, others };
     Some((
         plan::plan(&world.config.guard, resolved, &old, &background, world.now).unwrap(),
@@ -191,14 +206,16 @@ fn told(plan: &Plan) -> (BTreeSet<String>, BTreeMap<String, String>, Option<plan
 
 /// People of two sources who share names and addresses.
 fn crowd_of(source: &'static str) -> impl Strategy<Value = Vec<Person>> {
-    let one = (0..6usize, 0..4usize, any::<bool>(), prop::collection::vec(0..GROUPS.len(), 0..3));
+    let groups = prop::collection::vec(0..GROUPS.len(), 0..3);
+    let one = (0..6usize, 0..4usize, any::<bool>(), groups, prop::bool::weighted(0.7));
     prop::collection::btree_map(0..6usize, one, 0..6).prop_map(move |all| {
         all.into_iter()
-            .map(|(id, (name, email, enabled, groups))| {
+            .map(|(id, (name, email, enabled, groups, federated))| {
                 let groups: Vec<&str> = groups.into_iter().map(|at| GROUPS[at]).collect();
                 let mut it = person(&format!("{source}-{id}"), &format!("User{name}"), &groups);
                 it.email = format!("e{email}@example.org");
                 it.enabled = enabled;
+                it.federation = if federated { "ad-1".to_owned() } else { String::new() };
                 it
             })
             .collect()

@@ -92,7 +92,7 @@ fn how_reads_went_is_kept_without_a_generation_and_a_version(store: &dyn Store) 
 }
 
 /// Commits what `corp` says with the newcomer `id`.
-fn read(store: &dyn Store, id: u32, directory: &Directory, cursor: Option<&Cursor>) {
+pub(super) fn read(store: &dyn Store, id: u32, directory: &Directory, cursor: Option<&Cursor>) {
     let reader = store.reader().unwrap().unwrap();
     let (old, key) = (reader.mirror("corp").unwrap(), reader.digest_key().unwrap());
     let digest = directory.digests(&key);

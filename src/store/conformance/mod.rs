@@ -6,6 +6,7 @@
 //! | `changing` | transactions, `update`, the lock: who wins, and what is left of whoever does not |
 //! | `watching` | who follows a store |
 //! | `keeping` | what a commit keeps, and what it leaves alone |
+//! | `slicing` | what one change needs of the store |
 //! | `alike` | whatever is asked: every backend tells the same as SQLite |
 //!
 //! What is peculiar to a backend (files, rights, migration) has tests in its own folder and in
@@ -14,6 +15,7 @@
 mod alike;
 mod changing;
 mod keeping;
+pub(super) mod slicing;
 mod watching;
 
 #[path = "../../../tests/support"]
@@ -67,7 +69,7 @@ macro_rules! rules {
 use rules;
 
 /// Commits `plan` alone, on the store as it is.
-fn commit(store: &dyn Store, plan: &Plan) -> Committed {
+pub(super) fn commit(store: &dyn Store, plan: &Plan) -> Committed {
     try_commit(store, plan, None).unwrap()
 }
 

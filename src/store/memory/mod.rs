@@ -9,6 +9,7 @@ mod content;
 mod people;
 mod reader;
 mod seen;
+mod slice;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

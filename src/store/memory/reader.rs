@@ -12,11 +12,11 @@ use crate::model::{LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadI
 use crate::plan::{Held, HeldHead, Taken};
 use crate::policy::{Action, Resource};
 use crate::store::{
-    Access, AccessChange, AccessFilter, Acquaintance, AsOf, Contradiction, Decided, EachSeen,
-    EachToken, Effective, Generation, HistoryFilter, HistoryRow, Marks, Meta, MirrorOutline,
-    ProvisionContext, ProvisionQuery, ReachedBy, Reader, Review, SeenLink, SeenSet, SeenUser,
-    SetKey, Since, SourceStatus, StoreError, StoreErrorKind, StoredMirror, TokenRow, Untold,
-    UserDetail, UserRow,
+    Access, AccessChange, AccessFilter, Account, AccountNames, Acquaintance, AsOf, Bears,
+    Contradiction, Decided, EachSeen, EachToken, Effective, Generation, HistoryFilter, HistoryRow,
+    Marks, Meta, MirrorOutline, ProvisionContext, ProvisionQuery, ReachedBy, Reader, Review,
+    SeenLink, SeenSet, SeenUser, SetKey, Since, Slice, SliceQuery, SourceStatus, StoreError,
+    StoreErrorKind, StoredMirror, TokenRow, Untold, UserDetail, UserRow,
 };
 
 /// Reads the newest state, or always the same one.
@@ -58,6 +58,13 @@ impl MemoryReader {
         let mirror = source.and_then(|source| Some((source, source.mirror.as_ref()?)));
         Ok(mirror.map(|(source, mirror)| of(source, mirror)))
     }
+}
+
+/// What an account is called.
+fn names(directory: &Directory, row: &crate::directory::DirUser) -> AccountNames {
+    let text = |text| directory.text(text).to_owned();
+    let (username, email) = (text(row.username), text(row.email));
+    AccountNames { username, email, email_verified: row.email_verified }
 }
 
 /// A directory without its people.
@@ -253,6 +260,56 @@ impl Reader for MemoryReader {
             })
         })?;
         Ok(added.unwrap_or_default())
+    }
+
+    fn user_of(&self, source: &str, ext: &str) -> Result<Option<UserId>, StoreError> {
+        Ok(self.content()?.user_of(source, ext))
+    }
+
+    fn linked(&self, user: UserId) -> Result<Option<(String, Vec<Account>)>, StoreError> {
+        Ok(self.content()?.linked(user))
+    }
+
+    fn called(&self, username: &str) -> Result<Vec<UserId>, StoreError> {
+        let content = self.content()?;
+        let called = content.state.users.iter().filter(|user| content.name(user) == username);
+        Ok(called.map(|user| user.id).collect())
+    }
+
+    fn account(&self, source: &str, ext: &str) -> Result<Option<AccountNames>, StoreError> {
+        let account = self.of_mirror(source, |_, mirror| {
+            let place = mirror.directory.find_user(ext)?;
+            mirror.directory.users.get(place).map(|row| names(&mirror.directory, row))
+        })?;
+        Ok(account.flatten())
+    }
+
+    fn bearing(&self, source: &str, bears: Bears<'_>) -> Result<Vec<String>, StoreError> {
+        let bearing = self.of_mirror(source, |_, mirror| {
+            let directory = &mirror.directory;
+            let bearing = directory.users.iter().filter(|row| bears.fits(&names(directory, row)));
+            bearing.map(|row| directory.text(row.ext).to_owned()).collect()
+        })?;
+        Ok(bearing.unwrap_or_default())
+    }
+
+    fn members(
+        &self,
+        source: &str,
+        refs: &BTreeSet<RefId>,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let members = self.of_mirror(source, |_, mirror| {
+            let directory = &mirror.directory;
+            let places = refs.iter().filter_map(|id| directory.find_ref(id.kind, &id.key));
+            let members = places.filter_map(|place| directory.members.get(place)).flatten();
+            let rows = members.filter_map(|place| directory.users.get(*place));
+            rows.map(|row| directory.text(row.ext).to_owned()).collect()
+        })?;
+        Ok(members.unwrap_or_default())
+    }
+
+    fn slice(&self, query: &SliceQuery<'_>) -> Result<Slice, StoreError> {
+        self.content()?.slice(query).map_err(|what| contradicts(&what))
     }
 
     fn roles(&self) -> Result<Vec<Role>, StoreError> {

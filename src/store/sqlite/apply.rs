@@ -17,6 +17,7 @@ use super::history::{self, Log};
 use super::past::{Past, redefined};
 use super::sets::Sets;
 use super::tokens::{self, write_tokens};
+use super::totals::Totals;
 use crate::model::{
     Change, Cloud, IndexVec, Reason, ReasonIdx, Role, RoleIdx, RoleSetId, SetIdx, Status, User,
     UserId, WorkloadIdentity,
@@ -403,6 +404,7 @@ fn write_users<'a>(
     )?;
     let mut move_to =
         conn.prepare("UPDATE user SET role_set = ?3 WHERE id = ?1 AND role_set = ?2")?;
+    let mut totals = Totals::new(conn);
     let mut written: Vec<&User> = Vec::new();
     // Who gets another role set, and nothing else so far.
     let mut moved: HashSet<UserId> = HashSet::new();
@@ -412,6 +414,7 @@ fn write_users<'a>(
         let id = user.id;
         if *row == Row::IsNew {
             let num = sets.enter(*set)?;
+            totals.came(user, *set);
             insert.add([
                 id.into(),
                 username.into(),
@@ -426,6 +429,7 @@ fn write_users<'a>(
             continue;
         }
         if *row == Row::Changes {
+            totals.changes(user)?;
             let changed = update.execute(params![id.get(), username, email, code, since, by])?;
             one(changed, || format!("user {id} is not in the store"))?;
             written.push(user);
@@ -434,6 +438,7 @@ fn write_users<'a>(
             let old = sets.leave(user.role_set)?;
             past.held(id, old)?;
             let new = sets.enter(*set)?;
+            totals.moved(user.role_set, *set);
             let changed = move_to.execute(params![id.get(), old, new])?;
             one(changed, || format!("user {id} has another role set in the store"))?;
             if *row == Row::Stays {
@@ -443,6 +448,7 @@ fn write_users<'a>(
     }
     insert.finish()?;
     past.finish()?;
+    totals.finish(plan, names)?;
     distinct_names(conn, tables, &written)?;
     if !moved.is_empty() {
         for change in &plan.changes {

@@ -4,16 +4,17 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use super::reader::SqliteReader;
-use crate::directory::{DigestKey, Directory, MirrorRows, Sighting, Touched};
+use crate::directory::{DigestKey, Directory, MirrorRows, RefId, Sighting, Touched};
 use crate::model::token::Digest;
 use crate::model::{LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadIdentity};
 use crate::plan::{Held, HeldHead, Taken};
 use crate::policy::{Action, Resource};
 use crate::store::{
-    Access, AccessChange, AccessFilter, AsOf, Contradiction, Decided, EachSeen, EachToken,
-    Effective, Generation, HistoryFilter, HistoryRow, Marks, Meta, ProvisionContext,
-    ProvisionQuery, ReachedBy, Reader, Review, SeenLink, SeenSet, SeenUser, SetKey, Since,
-    SourceStatus, StoreError, StoredMirror, TokenRow, Untold, UserDetail, UserRow,
+    Access, AccessChange, AccessFilter, Account, AccountNames, AsOf, Bears, Contradiction, Decided,
+    EachSeen, EachToken, Effective, Generation, HistoryFilter, HistoryRow, Marks, Meta,
+    ProvisionContext, ProvisionQuery, ReachedBy, Reader, Review, SeenLink, SeenSet, SeenUser,
+    SetKey, Since, Slice, SliceQuery, SourceStatus, StoreError, StoredMirror, TokenRow, Untold,
+    UserDetail, UserRow,
 };
 
 impl Reader for SqliteReader {
@@ -81,6 +82,38 @@ impl Reader for SqliteReader {
 
     fn added_since(&self, source: &str, marks: &Marks) -> Result<Vec<Sighting>, StoreError> {
         SqliteReader::added_since(self, source, marks)
+    }
+
+    fn user_of(&self, source: &str, ext: &str) -> Result<Option<UserId>, StoreError> {
+        SqliteReader::user_of(self, source, ext)
+    }
+
+    fn linked(&self, user: UserId) -> Result<Option<(String, Vec<Account>)>, StoreError> {
+        SqliteReader::linked(self, user)
+    }
+
+    fn called(&self, username: &str) -> Result<Vec<UserId>, StoreError> {
+        SqliteReader::called(self, username)
+    }
+
+    fn account(&self, source: &str, ext: &str) -> Result<Option<AccountNames>, StoreError> {
+        SqliteReader::account(self, source, ext)
+    }
+
+    fn bearing(&self, source: &str, bears: Bears<'_>) -> Result<Vec<String>, StoreError> {
+        SqliteReader::bearing(self, source, bears)
+    }
+
+    fn members(
+        &self,
+        source: &str,
+        refs: &BTreeSet<RefId>,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        SqliteReader::members(self, source, refs)
+    }
+
+    fn slice(&self, query: &SliceQuery<'_>) -> Result<Slice, StoreError> {
+        SqliteReader::slice(self, query)
     }
 
     fn roles(&self) -> Result<Vec<Role>, StoreError> {

@@ -15,6 +15,8 @@ pub(super) enum Fault {
     Store(StoreError),
     Damaged(String),
     Inconsistent(String),
+    /// What people are found by is still that of an older program.
+    Names,
     Raced,
 }
 
@@ -59,6 +61,13 @@ impl Fault {
             Fault::Inconsistent(what) => StoreError::new(
                 StoreErrorKind::Damaged,
                 format!("the store `{shown}` contradicts itself: {what}"),
+            ),
+            Fault::Names => StoreError::new(
+                StoreErrorKind::Older,
+                format!(
+                    "the store `{shown}` does not have yet what this idpsyncd finds people by: run \
+                     `idpsyncd sync` once, which adds it"
+                ),
             ),
             Fault::Raced => StoreError::new(
                 StoreErrorKind::Busy,

@@ -9,7 +9,8 @@ use super::error::Fault;
 use super::reader::{json, time, time_at};
 use crate::model::{
     Actor, Cloud, Grant, GrantKind, IndexVec, Link, LocalGrant, LocalIdx, Mode, Reason, ReasonBook,
-    Role, RoleIdx, RoleSetId, SetIdx, SourceIdx, State, Status, Texts, User, WorkloadIdentity,
+    Role, RoleIdx, RoleSetId, SetIdx, SourceIdx, State, Status, Texts, User, UserId,
+    WorkloadIdentity,
 };
 use crate::policy::{Action, Resource};
 
@@ -137,18 +138,29 @@ fn users(
     let mut users = Vec::with_capacity(count);
     while let Some(row) = rows.next()? {
         let set: i64 = row.get(3)?;
-        let role_set = *sets
-            .get(&set)
-            .ok_or_else(|| Fault::Damaged(format!("a user has the unknown role set {set}")))?;
-        users.push(User {
-            id: user_at(row, 0)?,
-            username: texts.add(text(row, 1)?),
-            email: texts.add(text(row, 2)?),
-            status: status(row, 4)?,
-            role_set,
-        });
+        let role_set = *sets.get(&set).ok_or_else(|| unknown_set(set))?;
+        users.push(user(row, texts, role_set)?);
     }
     Ok(users)
+}
+
+pub(super) fn unknown_set(set: i64) -> Fault {
+    Fault::Damaged(format!("a user has the unknown role set {set}"))
+}
+
+/// A user, from the columns `id, username, email, role_set, status, since, disabled_by`.
+pub(super) fn user(
+    row: &rusqlite::Row<'_>,
+    texts: &mut Texts,
+    role_set: RoleSetId,
+) -> Result<User, Fault> {
+    Ok(User {
+        id: user_at(row, 0)?,
+        username: texts.add(text(row, 1)?),
+        email: texts.add(text(row, 2)?),
+        status: status(row, 4)?,
+        role_set,
+    })
 }
 
 /// A text without a copy of its own.
@@ -167,26 +179,31 @@ fn links(
     let mut rows = statement.query([])?;
     let mut links = Vec::with_capacity(count);
     while let Some(row) = rows.next()? {
-        let source = row.get(1)?;
-        let source = *places
-            .get(&source)
-            .ok_or_else(|| Fault::Damaged(format!("a link has the unknown source {source}")))?;
-        let claim = row.get_ref(3)?.as_str_or_null().map_err(rusqlite::Error::from)?;
-        let claim = claim.map(|claim| texts.add(claim));
-        links.push(Link { user: user_at(row, 0)?, source, ext: texts.add(text(row, 2)?), claim });
+        links.push(link(row, texts, places)?);
     }
     Ok(links)
+}
+
+/// A link, from the columns `user, source, ext, claim`.
+pub(super) fn link(
+    row: &rusqlite::Row<'_>,
+    texts: &mut Texts,
+    places: &HashMap<i64, SourceIdx>,
+) -> Result<Link, Fault> {
+    let source = row.get(1)?;
+    let source = *places
+        .get(&source)
+        .ok_or_else(|| Fault::Damaged(format!("a link has the unknown source {source}")))?;
+    let claim = row.get_ref(3)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+    let claim = claim.map(|claim| texts.add(claim));
+    Ok(Link { user: user_at(row, 0)?, source, ext: texts.add(text(row, 2)?), claim })
 }
 
 fn grants(
     conn: &Connection,
     places: &RolePlaces,
 ) -> Result<(Vec<Grant>, ReasonBook, Locals), Fault> {
-    let place = |role: i64| {
-        places.get(&role).copied().ok_or_else(|| {
-            Fault::Damaged(format!("a grant names role {role}, which does not exist"))
-        })
-    };
+    let place = |role| role_place(places, role);
     let idp = count(conn, "SELECT count(*) FROM idp_grant")?;
     let local = count(conn, "SELECT count(*) FROM local_grant")?;
     let mut grants: Vec<Grant> = Vec::with_capacity(idp.saturating_add(local));
@@ -216,13 +233,24 @@ fn grants(
     }
     // The rows come by the store's numbers of roles, the state wants them by name. That is two
     // long runs at most in the usual case, which this sort is made for.
-    grants.sort_by_key(|grant| (grant.user, grant.role, !grant.kind.is_idp()));
+    grants.sort_by_key(order_of_grants);
     Ok((grants, book, locals))
 }
 
 /// Who did something by hand.
 pub(super) fn actor(row: &rusqlite::Row<'_>, column: usize) -> Result<Actor, Fault> {
     Ok(row.get::<_, String>(column)?.into())
+}
+
+/// By what a state's grants are sorted.
+pub(super) fn order_of_grants(grant: &Grant) -> (UserId, RoleIdx, bool) {
+    (grant.user, grant.role, !grant.kind.is_idp())
+}
+
+/// The role of a grant.
+pub(super) fn role_place(places: &RolePlaces, role: i64) -> Result<RoleIdx, Fault> {
+    let place = places.get(&role).copied();
+    place.ok_or_else(|| Fault::Damaged(format!("a grant names role {role}, which does not exist")))
 }
 
 /// The story of a local grant, from the columns `by`, `at`, `reason`, `until` from `first` on.
@@ -234,6 +262,15 @@ pub(super) fn local_grant(row: &rusqlite::Row<'_>, first: usize) -> Result<Local
         reason: row.get(column(2))?,
         until: time(row, column(3))?,
     })
+}
+
+/// The statements of [`StoredReasons::fetch`].
+pub(super) const REASONS_OF_SET: &str = "SELECT reasons FROM reason_set WHERE num = ?1";
+pub(super) const REASON: &str = "SELECT source, rule, path FROM reason WHERE num = ?1";
+
+fn reasons_of_set(row: &rusqlite::Row<'_>, column: usize) -> Result<Vec<u32>, Fault> {
+    let blob = row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from)?;
+    decode(blob).ok_or_else(|| Fault::Damaged("a set of reasons cannot be read".to_owned()))
 }
 
 /// Reasons and sets of them as stored, by number.
@@ -255,12 +292,33 @@ impl StoredReasons {
         let mut statement = conn.prepare("SELECT num, reasons FROM reason_set")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let blob = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
-            let set = decode(blob)
-                .ok_or_else(|| Fault::Damaged("a set of reasons cannot be read".to_owned()))?;
-            stored.sets.insert(row.get(0)?, set);
+            stored.sets.insert(row.get(0)?, reasons_of_set(row, 1)?);
         }
         Ok(stored)
+    }
+
+    /// Reads set `num` with its reasons, unless it is here already.
+    pub(super) fn fetch(&mut self, conn: &Connection, num: i64) -> Result<(), Fault> {
+        if self.sets.contains_key(&num) {
+            return Ok(());
+        }
+        let mut statement = conn.prepare_cached(REASONS_OF_SET)?;
+        let mut rows = statement.query([num])?;
+        // Whoever asks for a set that is not there is told so by `of_set`.
+        let Some(row) = rows.next()? else { return Ok(()) };
+        let set = reasons_of_set(row, 0)?;
+        let mut reason = conn.prepare_cached(REASON)?;
+        for number in set.iter().map(|number| i64::from(*number)) {
+            if self.reasons.contains_key(&number) {
+                continue;
+            }
+            let mut rows = reason.query([number])?;
+            if let Some(row) = rows.next()? {
+                self.reasons.insert(number, super::reasons::reason(row, 0)?);
+            }
+        }
+        self.sets.insert(num, set);
+        Ok(())
     }
 
     /// The reasons of set `num`.
@@ -279,7 +337,7 @@ impl StoredReasons {
     }
 
     /// The place in `book` of set `num`, which is added where it is new there.
-    fn in_book(&mut self, num: i64, book: &mut ReasonBook) -> Result<SetIdx, Fault> {
+    pub(super) fn in_book(&mut self, num: i64, book: &mut ReasonBook) -> Result<SetIdx, Fault> {
         if let Some(set) = self.placed.get(&num) {
             return Ok(*set);
         }

@@ -14,6 +14,7 @@ use super::batch::{Batch, Cell, filling};
 use super::codec::{decode, encode};
 use super::error::Fault;
 use super::load::text;
+use super::names::Forms;
 use super::reader::time;
 use crate::directory::{
     Cursor, Digest, DigestKey, DirUser, DirUserIdx, Directory, DirectoryDigest, Enabled, Kind,
@@ -675,11 +676,14 @@ fn write_users(
     changed: &Changed,
 ) -> Result<(), Fault> {
     let Ends { old, new, .. } = ends;
-    let mut insert =
-        Batch::new(conn, "mirror_user (id, ext, username, email, flags, federation, within)");
+    let mut insert = Batch::new(
+        conn,
+        "mirror_user (id, ext, username, email, flags, federation, within, called, called_email, \
+         address)",
+    );
     let mut update = conn.prepare(
         "UPDATE mirror_user SET ext = ?2, username = ?3, email = ?4, flags = ?5, federation = ?6, \
-         within = ?7 WHERE id = ?1",
+         within = ?7, called = ?8, called_email = ?9, address = ?10 WHERE id = ?1",
     )?;
     let mut delete = conn.prepare("DELETE FROM mirror_user WHERE id = ?1")?;
     for number in &users.gone {
@@ -687,17 +691,22 @@ fn write_users(
     }
     let mut within = Within::new(&new.members, &refs.numbers);
     let mut federations = Federations::default();
-    let mut cells = |at: usize, number: u32, user: &DirUser| -> Result<[Cell<'_>; 7], Fault> {
+    let mut cells = |at: usize, number: u32, user: &DirUser| -> Result<[Cell<'_>; 10], Fault> {
         let federation = federations.num(conn, new.text(user.federation))?;
         let within = within.of(at)?;
+        let (username, email) = (new.text(user.username), new.text(user.email));
+        let Forms { called, called_email, address } = Forms::of(username, email);
         Ok([
             id(source, number).into(),
             new.text(user.ext).into(),
-            new.text(user.username).into(),
-            new.text(user.email).into(),
+            username.into(),
+            email.into(),
             flags(user).into(),
             federation.into(),
             encode(&within).into(),
+            called.into(),
+            called_email.into(),
+            address.into(),
         ])
     };
     let same = |a: &DirUser, b: &DirUser| {

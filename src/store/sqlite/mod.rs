@@ -13,6 +13,7 @@
 //! | one run at a time | `lock` |
 //! | reading | `SqliteReader`: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `tokens`, `history`, `access` (who held what at any generation), `review`, `mirror`, `keys` (issuers'), `workload` (who reaches what in the clouds) |
 //! | reading for one stranger | `provision` |
+//! | reading what one change needs | `slice`; by `names` (what accounts are found by) and `totals` (everybody in numbers) |
 //! | people who were added by hand | `accounts` |
 //! | writing | `SqliteWriter`: `apply` (changes), `grants`, `tokens`, `sets` (role sets, decisions), `past` (what people held before), `mirror` (all of it), `patch` (some of its rows), `keys`; `batch` (many rows a statement) |
 //!
@@ -37,6 +38,7 @@ mod keys;
 mod load;
 mod lock;
 mod mirror;
+mod names;
 mod open;
 mod past;
 mod patch;
@@ -47,12 +49,17 @@ mod reasons;
 mod review;
 mod schema;
 mod sets;
+mod slice;
 mod store;
 mod tokens;
+mod totals;
 mod transaction;
 mod watch;
 mod workload;
 mod writer;
+
+#[cfg(test)]
+mod older_tests;
 
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use super::mirror::{
     Federations, REPLACE_REF, damaged, digest_key, federations, id, kind, kind_code, list, number,
     one, proven_of, range, read_user, taken, user_flags,
 };
+use super::names::Forms;
 use crate::directory::{
     Cursor, Digest, DigestKey, Head, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry, RefId,
     Sum, Touched,
@@ -19,7 +20,8 @@ use crate::directory::{
 use crate::model::{Text, Texts};
 use crate::store::MirrorPatch;
 
-const USER: &str = "SELECT id, ext, username, email, flags, federation, within FROM mirror_user";
+pub(super) const USER: &str =
+    "SELECT id, ext, username, email, flags, federation, within FROM mirror_user";
 const REF: &str = "SELECT id, kind, key, name, identity, norm, parent, known, up_known, sum, up";
 
 /// The rows of the mirror of `source` that are `touched`, and the key of the store's digests.
@@ -210,7 +212,7 @@ fn find_user(conn: &Connection, source: i64, ext: &str) -> Result<Option<u32>, F
 }
 
 /// The number of the reference of this kind and key.
-fn find_ref(conn: &Connection, source: i64, id: &RefId) -> Result<Option<u32>, Fault> {
+pub(super) fn find_ref(conn: &Connection, source: i64, id: &RefId) -> Result<Option<u32>, Fault> {
     let sql = "SELECT id FROM mirror_container \
                WHERE key = ?1 AND kind = ?2 AND id BETWEEN ?3 AND ?4";
     let (from, to) = range(source);
@@ -228,7 +230,7 @@ pub(super) fn called(conn: &Connection, source: i64, number: u32) -> Result<RefI
     Ok(RefId { kind: kind(code)?, key })
 }
 
-fn members(conn: &Connection, source: i64, number: u32) -> Result<Vec<u32>, Fault> {
+pub(super) fn members(conn: &Connection, source: i64, number: u32) -> Result<Vec<u32>, Fault> {
     let mut statement =
         conn.prepare_cached("SELECT members FROM mirror_container WHERE id = ?1")?;
     let mut rows = statement.query([id(source, number)])?;
@@ -396,8 +398,10 @@ impl<'p> Writing<'_, 'p> {
             Some(Some(row)) => {
                 let federation = Federations::default().num(conn, &row.federation)?;
                 let sql = "INSERT OR REPLACE INTO mirror_user \
-                           (id, ext, username, email, flags, federation, within) \
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+                           (id, ext, username, email, flags, federation, within, called, \
+                            called_email, address) \
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+                let Forms { called, called_email, address } = Forms::of(&row.username, &row.email);
                 one(conn.prepare_cached(sql)?.execute(params![
                     id(source, number),
                     ext,
@@ -405,7 +409,10 @@ impl<'p> Writing<'_, 'p> {
                     row.email,
                     user_flags(row.enabled, row.email_verified, row.linkable),
                     federation,
-                    is_in
+                    is_in,
+                    called,
+                    called_email,
+                    address
                 ])?)
             }
         }

@@ -10,6 +10,7 @@ use super::codec::user_at;
 use super::error::Fault;
 use super::load;
 use super::mirror::{Lists, Numbers, federations, id, list, load_refs, range, read_user};
+use super::names::{self, BY_EMAIL, BY_USERNAME};
 use super::patch::called;
 use super::reader;
 use crate::directory::{Digest, DirUser, Directory, RefId, Sighting, Within};
@@ -147,6 +148,7 @@ fn candidates(
     source: &str,
     stranger: &ProvisionQuery<'_>,
 ) -> Result<Vec<Sighting>, Fault> {
+    names::must_be_current(conn)?;
     let (first, last) = range(num);
     let who = stranger.who;
     let exts: Vec<&str> =
@@ -159,11 +161,7 @@ fn candidates(
             "SELECT id, ext, username, email, flags, federation, within FROM mirror_user \
              WHERE {test} AND id BETWEEN ?1 AND ?2"
         ))?;
-        let mut rows = if value.is_empty() {
-            statement.query(params![first, last])?
-        } else {
-            statement.query(params![first, last, value])?
-        };
+        let mut rows = statement.query(params![first, last, value])?;
         while let Some(row) = rows.next()? {
             let (number, user) = read_user(row, &mut texts, &federations)?;
             let (ext, email) = (texts.get(user.ext), texts.get(user.email));
@@ -179,20 +177,16 @@ fn candidates(
     for ext in exts.iter().filter(|ext| !ext.is_empty()) {
         take("ext = ?3", ext)?;
     }
-    // SQLite folds ASCII only; whoever bears anything else is compared above.
-    if who.by == UsernameFrom::Username {
-        take("username = ?3 COLLATE NOCASE", &who.username)?;
-        take("username GLOB '*[^ -~]*'", "")?;
-    }
-    // There is no index of addresses: these pass over all of the mirror.
-    if who.by == UsernameFrom::Email {
-        take("email = ?3 COLLATE NOCASE", &who.username)?;
-    }
+    // SQLite folds ASCII only: whoever is compared otherwise has that form in a column.
+    let (plain, form) = match who.by {
+        UsernameFrom::Username => (BY_USERNAME, "called = ?3"),
+        UsernameFrom::Email => (BY_EMAIL, "called_email = ?3"),
+    };
+    take(plain, &who.username)?;
+    take(form, &who.username)?;
     for email in stranger.emails.iter().filter(|email| !email.is_empty()) {
-        take("email = ?3 COLLATE NOCASE", email)?;
-    }
-    if who.by == UsernameFrom::Email || !stranger.emails.is_empty() {
-        take("email GLOB '*[^ -~]*'", "")?;
+        take(BY_EMAIL, email)?;
+        take("address = ?3", email)?;
     }
     Ok(found.into_values().collect())
 }

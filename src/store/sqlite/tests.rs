@@ -25,16 +25,18 @@ const FIRST: &[M<'static>] = &[V1];
 const V2: M<'static> = M::up(include_str!("schema/v2.sql"));
 const SECOND: &[M<'static>] = &[V1, V2];
 const V3: M<'static> = M::up(include_str!("schema/v3.sql"));
-const V5: M<'static> = M::up(include_str!("schema/v5.sql"));
 const V4: M<'static> = M::up(include_str!("schema/v4.sql"));
+const V5: M<'static> = M::up(include_str!("schema/v5.sql"));
+const V6: M<'static> = M::up(include_str!("schema/v6.sql"));
 const WITH_NEXT: &[M<'static>] =
-    &[V1, V2, V3, V4, V5, M::up("ALTER TABLE meta ADD COLUMN extra INTEGER")];
+    &[V1, V2, V3, V4, V5, V6, M::up("ALTER TABLE meta ADD COLUMN extra INTEGER")];
 const WITH_BROKEN: &[M<'static>] = &[
     V1,
     V2,
     V3,
     V4,
     V5,
+    V6,
     M::up("ALTER TABLE meta ADD COLUMN extra INTEGER; DROP TABLE user; SELECT * FROM no_such"),
 ];
 

@@ -179,15 +179,8 @@ pub(super) fn load(conn: &Connection, sets: &HashMap<i64, RoleSetId>) -> Result<
             advance(&mut next)?;
         }
         let set: i64 = row.get(5)?;
-        let digest = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
-        let token = Token {
-            user: user_at(row, 1)?,
-            name: tokens.add_name(text(row, 2)?),
-            roles: tokens.roles_place(&roles)?,
-            digest: digest.try_into().map_err(|_| damaged("has a digest that is none"))?,
-            expires_at: time_at(row, 4)?,
-            role_set: *sets.get(&set).ok_or_else(|| damaged("has an unknown role set"))?,
-        };
+        let set = *sets.get(&set).ok_or_else(|| damaged("has an unknown role set"))?;
+        let token = token(row, &mut tokens, &roles, set)?;
         tokens.push(token)?;
     }
     if next.is_some() {
@@ -195,6 +188,56 @@ pub(super) fn load(conn: &Connection, sets: &HashMap<i64, RoleSetId>) -> Result<
     }
     tokens.sort();
     Ok(tokens)
+}
+
+/// The statements of [`of_user`].
+pub(super) const OF_USER: &str =
+    "SELECT num, user, name, digest, expires_at, role_set FROM token WHERE user = ?1";
+pub(super) const ROLES: &str = "SELECT r.name, r.live FROM token_role m \
+     LEFT JOIN role r ON r.num = m.role WHERE m.token = ?1 ORDER BY r.name";
+
+/// Puts the tokens of one user into `tokens`. `set_of` gives the ids of role sets by number.
+pub(super) fn of_user(
+    conn: &Connection,
+    user: UserId,
+    tokens: &mut Tokens,
+    set_of: &mut dyn FnMut(i64) -> Result<RoleSetId, Fault>,
+) -> Result<(), Fault> {
+    let mut statement = conn.prepare_cached(OF_USER)?;
+    let mut of_roles = conn.prepare_cached(ROLES)?;
+    let mut rows = statement.query([user.get()])?;
+    while let Some(row) = rows.next()? {
+        let num: i64 = row.get(0)?;
+        let mut roles: Vec<String> = Vec::new();
+        let mut names = of_roles.query([num])?;
+        while let Some(role) = names.next()? {
+            if role.get::<_, Option<bool>>(1)? != Some(true) {
+                return Err(damaged("has a role that does not exist"));
+            }
+            roles.push(role.get(0)?);
+        }
+        let token = token(row, tokens, &roles, set_of(row.get(5)?)?)?;
+        tokens.push(token)?;
+    }
+    Ok(())
+}
+
+/// A token, from the columns `num, user, name, digest, expires_at`.
+fn token(
+    row: &rusqlite::Row<'_>,
+    tokens: &mut Tokens,
+    roles: &[String],
+    role_set: RoleSetId,
+) -> Result<Token, Fault> {
+    let digest = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
+    Ok(Token {
+        user: user_at(row, 1)?,
+        name: tokens.add_name(text(row, 2)?),
+        roles: tokens.roles_place(roles)?,
+        digest: digest.try_into().map_err(|_| damaged("has a digest that is none"))?,
+        expires_at: time_at(row, 4)?,
+        role_set,
+    })
 }
 
 fn damaged(what: &str) -> Fault {

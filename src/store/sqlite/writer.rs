@@ -10,6 +10,7 @@ use super::error::{CommitError, Fault, StoreError};
 use super::files::Place;
 use super::held;
 use super::mirror;
+use super::names;
 use super::open::{checkpoint, open_write};
 #[cfg(test)]
 use super::reader::SqliteReader;
@@ -47,6 +48,11 @@ impl SqliteWriter {
         let older = |fault: Fault| fault.store(&writer.place.shown);
         if steps.len() == STEPS.len() && mirror::older(&writer.conn).map_err(older)?.is_some() {
             writer.aside(mirror::index_older)?;
+        }
+        let current =
+            || names::are_current(&writer.conn).map_err(|it| it.store(&writer.place.shown));
+        if steps.len() == STEPS.len() && !current()? {
+            writer.aside(names::make)?;
         }
         Ok(writer)
     }

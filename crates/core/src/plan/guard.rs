@@ -38,7 +38,7 @@ pub struct Taken {
 }
 
 /// Those whom a plan for some people does not look at: limits are shares of everybody.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Others {
     /// Their effective user-role pairs.
     pub pairs: u64,
@@ -46,6 +46,9 @@ pub struct Others {
     pub enabled: u64,
     /// How many of them effectively hold each protected role, by its name.
     pub holders: BTreeMap<String, u64>,
+    /// For each federation link (source and provider) how many of their accounts are of somebody who
+    /// is enabled.
+    pub federated: BTreeMap<(String, String), u64>,
 }
 
 /// What the guard says of a list of changes.
@@ -393,8 +396,9 @@ fn hold_disables(case: &Case<'_>, verdict: &mut Verdict) {
         ));
     }
     for ((source, federation), indexes) in by_federation {
-        let members =
-            case.federated.get(&(source.clone(), federation.clone())).copied().unwrap_or(0);
+        let key = (source.clone(), federation.clone());
+        let members = case.federated.get(&key).copied().unwrap_or(0)
+            + case.others.federated.get(&key).copied().unwrap_or(0);
         if exceeds(indexes.len() as u64, members, percent, floor) {
             hold(&indexes);
             why.push(format!(
