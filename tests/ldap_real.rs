@@ -5,6 +5,8 @@ mod support;
 
 #[path = "ldap_real/binds.rs"]
 mod binds;
+#[path = "ldap_real/dynamic.rs"]
+mod dynamic;
 #[path = "ldap_real/groups.rs"]
 mod groups;
 #[path = "ldap_real/same.rs"]

@@ -40,14 +40,24 @@ fn a_group_that_the_schema_lets_be_empty_is_empty_where_another_s_members_can_be
 }
 
 #[test]
-fn members_that_are_a_url_are_unknown_by_name_unless_the_server_puts_them_in() {
+fn members_that_a_url_means_are_evaluated_and_what_cannot_be_is_unknown_by_name() {
     let url = format!("memberURL: ldap:///ou=people,{SUFFIX}?");
     let ldif = [
         tree(),
-        person("alice", "title: helpdesk\n"),
+        person("alice", "title: helpdesk\nuserPassword: a\n"),
         person("bob", ""),
-        entry("desk", "groupOfURLs", &format!("{url}?sub?(title=helpdesk)\n")),
+        entry("desk", "groupOfURLs", &format!("{url}?sub?(title=Help\\64esk)\n")),
         entry("nobody", "groupOfURLs", &format!("{url}?sub?(title=nothing)\n")),
+        entry(
+            "one",
+            "groupOfURLs",
+            &format!("memberURL: ldap:///{SUFFIX}??one?(title=helpdesk)\n"),
+        ),
+        entry("two", "groupOfURLs", &format!("{url}?one?(uid=bob)\n{url}?sub?(!(uid=bob))\n")),
+        entry("all", "groupOfURLs", &format!("memberURL: ldap:///{SUFFIX}??sub?(cn=*)\n")),
+        entry("names", "groupOfURLs", &format!("{url}?sub?(name=alice)\n")),
+        entry("far", "groupOfURLs", &format!("{url}?sub?(manager=cn=boss)\n")),
+        entry("uids", "groupOfURLs", "memberURL: ldap:///dc=example,dc=org?uid?sub?(uid=bob)\n"),
         entry(
             "mixed",
             "groupOfNames\nobjectClass: extensibleObject",
@@ -58,14 +68,32 @@ fn members_that_are_a_url_are_unknown_by_name_unless_the_server_puts_them_in() {
     ]
     .concat();
     let Some(server) = OpenLdap::start(&ldif, CLASSES) else { return };
-    let snapshot = read(&any_group(&server)).unwrap();
-    for name in ["desk", "nobody", "mixed"] {
-        let why = partial(completeness(&snapshot, &group_dn(name)));
-        assert!(why.contains("`memberURL`, which is not read"), "{why}");
+    let config = any_group(&server);
+    let snapshot = read(&config).unwrap();
+    for (name, expected) in [
+        ("desk", &["alice"][..]),
+        ("nobody", &[]),
+        ("one", &[]),
+        ("two", &["alice", "bob"]),
+        ("all", &["alice", "bob"]),
+        ("mixed", &["alice", "bob"]),
+    ] {
+        assert_eq!(members(&snapshot, &group_dn(name)), expected, "{name}");
+        assert!(completeness(&snapshot, &group_dn(name)).is_complete(), "{name}");
+        let by_name = |who: &&&str| sighting(&config, &[], who).contains(&id_of(&snapshot, name));
+        let shown = expected.iter().filter(by_name).copied().collect::<Vec<_>>();
+        // Of `bob`, who has no title, it cannot be told whether that is hidden: `nobody` is not his.
+        assert_eq!(shown, expected, "{name}: what a look-up says");
+    }
+    assert_eq!(ups(&snapshot, &group_dn("desk")), [group_dn("all")], "a group is meant as well");
+    for (name, why) in
+        [("names", "`name`"), ("far", "no user shows `manager`"), ("uids", "values of attributes")]
+    {
+        let told = partial(completeness(&snapshot, &group_dn(name)));
+        assert!(told.contains("which is not evaluated here") && told.contains(why), "{told}");
         let told = |warning: &&String| warning.contains(&format!("`{}`", group_dn(name)));
         assert_eq!(snapshot.warnings().iter().filter(told).count(), 1, "{:?}", snapshot.warnings());
     }
-    assert_eq!(members(&snapshot, &group_dn("mixed")), ["bob"]);
     let why = partial(completeness(&snapshot, &format!("ou=a,ou=groups,{SUFFIX}")));
     assert!(why.contains("`organizationalUnit`"), "{why}");
 
@@ -74,11 +102,45 @@ fn members_that_are_a_url_are_unknown_by_name_unless_the_server_puts_them_in() {
     );
     let Some(server) = OpenLdap::start(&ldif, &dynlist) else { return };
     let snapshot = read(&any_group(&server)).unwrap();
-    for (name, expected) in [("desk", &["alice"][..]), ("nobody", &[])] {
+    for (name, expected) in [("desk", &["alice"][..]), ("nobody", &[]), ("names", &["alice"])] {
         assert_eq!(members(&snapshot, &group_dn(name)), expected, "{name}");
         assert!(completeness(&snapshot, &group_dn(name)).is_complete(), "{:?}", snapshot.scopes());
     }
-    partial(completeness(&snapshot, &group_dn("mixed")));
+    assert_eq!(members(&snapshot, &group_dn("mixed")), ["alice", "bob"]);
+}
+
+#[test]
+fn what_is_hidden_makes_nobody_a_member_by_url_and_takes_nobody_out() {
+    let url = format!("memberURL: ldap:///ou=people,{SUFFIX}?");
+    let ldif = [
+        tree(),
+        person("alice", "title: helpdesk\n"),
+        person("bob", ""),
+        entry("desk", "groupOfURLs", &format!("{url}?sub?(title=helpdesk)\n")),
+        entry("others", "groupOfURLs", &format!("{url}?sub?(!(title=helpdesk))\n")),
+    ]
+    .concat();
+    let hidden = |what: &str| {
+        format!(
+            "{CLASSES}access to attrs=userPassword by anonymous auth\naccess to {what} by * none\n\
+             access to * by * read\n"
+        )
+    };
+    let Some(server) = OpenLdap::start(&ldif, &hidden("attrs=title")) else { return };
+    let snapshot = read(&any_group(&server)).unwrap();
+    for name in ["desk", "others"] {
+        let why = partial(completeness(&snapshot, &group_dn(name)));
+        assert!(why.contains("no user shows `title`"), "{why}");
+        assert_eq!(members(&snapshot, &group_dn(name)), [""; 0], "{name}");
+    }
+    assert!(!sighting(&any_group(&server), &[], "alice").contains(&id_of(&snapshot, "others")));
+
+    let no_schema = "#global access to dn.subtree=cn=Subschema by * none\n\
+                     #global access to * by * read\n";
+    let Some(server) = OpenLdap::start(&ldif, &format!("{CLASSES}{no_schema}")) else { return };
+    let snapshot = read(&any_group(&server)).unwrap();
+    let why = partial(completeness(&snapshot, &group_dn("desk")));
+    assert!(why.contains("does not show its schema"), "{why}");
 }
 
 #[test]

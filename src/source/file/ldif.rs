@@ -6,7 +6,7 @@
 //! search returns.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use super::choice::Choice;
@@ -17,6 +17,7 @@ use crate::directory::{Interest, Snapshot, dn, value};
 use crate::model::{Diagnostic, DiagnosticCode, Subject, Time};
 use crate::source::SourceError;
 use crate::source::ldap::dialect::Dialect;
+use crate::source::ldap::dynamic::{self, Dynamic};
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::presence::{Presence, presence};
 use crate::source::ldap::roles::Roles;
@@ -76,8 +77,9 @@ fn read_bytes(
     let mut assembler = Assembler::new(shape);
     let survey = survey(bytes, &choice, &assembler)?;
     survey.is_whole(config)?;
-    let Survey { shared_names, roles, conflicts, people, verdict, .. } = survey;
+    let Survey { shared_names, roles, conflicts, people, urls, verdict, .. } = survey;
     assembler.shared_names(shared_names);
+    assembler.dynamic(Dynamic::of_file(urls));
     assembler.inactivation(roles.inactivation());
     conflicts.tell(&mut assembler);
     assemble(bytes, &choice, &mut assembler)?;
@@ -103,6 +105,8 @@ struct Survey {
     shared_names: HashSet<String>,
     roles: Roles,
     conflicts: Conflicts,
+    /// By which groups name members.
+    urls: BTreeSet<String>,
     verdict: Verdict,
 }
 
@@ -124,6 +128,9 @@ fn survey(bytes: &[u8], choice: &Choice, assembler: &Assembler) -> Result<Survey
         let Some(chosen) = choice.of(entry, &norm) else { continue };
         choice.refer(entry, &norm, &mut survey.verdict);
         choice.is_whole(&record, &norm, chosen)?;
+        if chosen.group {
+            survey.urls.extend(dynamic::urls_of(entry));
+        }
         if chosen.user {
             survey.people += 1;
             if id.is_none() {

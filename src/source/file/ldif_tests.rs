@@ -197,8 +197,8 @@ fn groups_whose_members_are_not_read_are_told_by_name_and_are_never_empty() {
         (
             "desk",
             "groupOfURLs",
-            "memberURL: ldap:///ou=people,dc=x??sub?(title=x)\n",
-            "`memberURL`",
+            "memberURL: ldap:///ou=people,dc=x??sub?(title:1.2.3:=x)\n",
+            "the URL `ldap:///ou=people,dc=x",
         ),
         (
             "boss",
@@ -213,7 +213,7 @@ fn groups_whose_members_are_not_read_are_told_by_name_and_are_never_empty() {
             "mixed",
             "groupOfNames",
             "member: uid=alice,ou=people,dc=x\nmemberURL: ldap:///\n",
-            "`memberURL`",
+            "the URL `ldap:///`",
         ),
     ] {
         let text = [user("alice"), of(name, class, rest), group("other", &[])].concat();
@@ -227,6 +227,31 @@ fn groups_whose_members_are_not_read_are_told_by_name_and_are_never_empty() {
         assert!(snapshot.warnings().iter().any(|w| w.contains(&format!("`cn={name},"))), "{name}");
         assert!(!snapshot.is_complete() && snapshot.groups.is_complete());
     }
+}
+
+#[test]
+fn members_that_a_url_means_are_found_in_a_file() {
+    let dynamic = |cn: &str, url: &str| {
+        format!(
+            "dn: cn={cn},ou=groups,dc=x\nobjectClass: groupOfURLs\ncn: {cn}\nmemberURL: {url}\n\n"
+        )
+    };
+    let text = [
+        // A group may come before whom it means.
+        dynamic("desk", "ldap:///ou=people,dc=x??sub?(title=Help Desk)"),
+        dynamic("none", "ldap:///ou=people,dc=x??one?(room=7)"),
+        dynamic("all", "ldap:///dc=x??sub?(|(title=*)(cn=d*))"),
+        user("alice").replace("\n\n", "\ntitle: helpdesk\ntitle: help  desk\n\n"),
+        user("bob"),
+    ]
+    .concat();
+    let mut config = config();
+    config.groups.as_mut().unwrap().filter = "(objectClass=groupOfURLs)".to_owned();
+    let snapshot = read_as(&text, &config, &[]).unwrap();
+    assert!(snapshot.is_complete() && snapshot.stands_alone(), "{:?}", snapshot.scopes());
+    assert_eq!(members(&snapshot.directory, "desk"), set(&["alice"]));
+    assert_eq!(members(&snapshot.directory, "none"), set(&[]));
+    assert_eq!(members(&snapshot.directory, "all"), set(&["alice"]));
 }
 
 #[test]

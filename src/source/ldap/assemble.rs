@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::account;
 use super::account::{Account, Unreadable};
 use super::config::MembersFrom;
+use super::dynamic::{self, Dynamic};
 use super::entry::Entry;
 use super::lists::{Classes, Judge, Shown};
 use super::names::{Names, Places};
@@ -50,6 +51,10 @@ pub(super) struct Group {
     pub foreign: Vec<String>,
     /// Groups that this one is in by its own word, as numbers of their DNs.
     pub within: Vec<u32>,
+    /// The URLs by which it names members.
+    pub urls: Vec<String>,
+    /// The places of the URLs of groups that mean it.
+    pub meant_by: Vec<usize>,
     /// What it shows of its list.
     pub shown: Shown,
     /// Whose primary group it is.
@@ -84,6 +89,8 @@ pub struct Assembler {
     pub(super) schema: Option<Schema>,
     /// Classes of groups for which the server puts members in the place of a URL.
     pub(super) expanded: HashSet<u32>,
+    /// Who is meant by the URLs of groups.
+    pub(super) dynamic: Dynamic,
     /// Users by the number of their primary group.
     pub(super) of_primary: HashMap<GroupNumber, Vec<DirUserIdx>>,
     /// Users whose primary group cannot be read.
@@ -144,6 +151,7 @@ impl Assembler {
             classes: Classes::default(),
             schema: None,
             expanded: HashSet::new(),
+            dynamic: Dynamic::default(),
             of_primary: HashMap::new(),
             users_without_primary: Odd::default(),
             within: Vec::new(),
@@ -174,6 +182,7 @@ impl Assembler {
         self.seen.fill(false);
         self.unclear = Unclear::default();
         self.of_primary.clear();
+        self.dynamic.forget();
         self.users_without_primary = Odd::default();
         self.within.clear();
         self.users_without_id = Odd::default();
@@ -205,6 +214,11 @@ impl Assembler {
     /// In a file: the roles by which accounts are inactivated.
     pub fn inactivation(&mut self, roles: Inactivation) {
         self.inactivation = roles;
+    }
+
+    /// The URLs by which groups name members, before any entry is taken in.
+    pub fn dynamic(&mut self, dynamic: Dynamic) {
+        self.dynamic = dynamic;
     }
 
     /// Notes something worth telling.
@@ -309,6 +323,7 @@ impl Assembler {
         self.user_at.set(dn, user);
         self.nowhere.remove(&dn);
         self.uids_of(entry, user);
+        self.dynamic.user(entry, &norm, user);
         if self.shape.primary {
             match primary::user(entry, self.shape.dialect.primary) {
                 Primary::Of(number) => self.of_primary.entry(number).or_default().push(user),
@@ -412,6 +427,8 @@ impl Assembler {
             bad: Vec::new(),
             foreign: Vec::new(),
             within: Vec::new(),
+            urls: Vec::new(),
+            meant_by: Vec::new(),
             shown: self.classes.shown(entry),
             primary: match self.shape.primary {
                 true => primary::group(entry, self.shape.dialect.primary),
@@ -419,7 +436,11 @@ impl Assembler {
             },
         };
         match self.shape.from {
-            MembersFrom::Member => self.members_of(entry, &mut group),
+            MembersFrom::Member => {
+                self.members_of(entry, &mut group);
+                group.urls = dynamic::urls_of(entry).collect();
+                group.meant_by = self.dynamic.of_group(entry, &norm);
+            }
             MembersFrom::MemberOf => group.within = self.within_of(entry),
         }
         self.nowhere.remove(&dn);

@@ -95,8 +95,13 @@ impl Filter {
     /// It is not a filter, or it has an extensible match (`:=`) that only a server can evaluate; the
     /// message names the place.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
+        Filter::parse_by(text, Schema::common())
+    }
+
+    /// The same with the object classes of a server.
+    pub(super) fn parse_by(text: &str, classes: &Schema) -> Result<Self, FilterError> {
         let trimmed = text.trim();
-        let mut parser = Parser { text: trimmed, at: 0 };
+        let mut parser = Parser { text: trimmed, at: 0, classes };
         let filter = if trimmed.starts_with('(') { parser.filter(0) } else { parser.item() };
         let filter = filter.and_then(|filter| match parser.rest() {
             "" => Ok(filter),
@@ -142,11 +147,10 @@ pub(super) fn some(entry: &Entry, of: &Description, holds: impl Fn(&[u8]) -> boo
 impl Test {
     /// Whether entries are of `class`: by any of its names, and whether or not the classes above
     /// their own are listed (RFC 4512, section 3.3). Everything is of the class `top`.
-    fn class(class: &[u8]) -> Self {
-        let common = Schema::common();
+    fn class(class: &[u8], classes: &Schema) -> Self {
         match std::str::from_utf8(class) {
-            Ok(class) if common.is_a("top", class) => Test::Present,
-            Ok(class) => Test::Class(common.kinds(class)),
+            Ok(class) if classes.is_a("top", class) => Test::Present,
+            Ok(class) => Test::Class(classes.kinds(class)),
             Err(_) => Test::Equal(class.to_vec()),
         }
     }
@@ -229,6 +233,7 @@ fn order(name: &str, candidate: &[u8], bound: &[u8]) -> Option<std::cmp::Orderin
 struct Parser<'a> {
     text: &'a str,
     at: usize,
+    classes: &'a Schema,
 }
 
 impl<'a> Parser<'a> {
@@ -324,7 +329,7 @@ impl<'a> Parser<'a> {
         }
         let pieces = self.pieces()?;
         let test = match pieces.as_slice() {
-            [one] if of.name == "objectclass" => Test::class(one),
+            [one] if of.name == "objectclass" => Test::class(one, self.classes),
             [one] => Test::Equal(one.clone()),
             [first, last] if first.is_empty() && last.is_empty() => Test::Present,
             [_, middle @ .., _] if middle.iter().any(Vec::is_empty) => {

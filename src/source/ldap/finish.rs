@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::assemble::{Assembler, Group, GroupIdx, LeftOut};
 use super::config::MembersFrom;
-use super::lists::{self, Doubted, Judge};
+use super::lists::{self, Doubt, Doubted, EXPANDED, Judge};
+use super::member_url::NotEvaluated;
 use super::primary::{self, Primary};
 use super::schema::Schema;
 use super::shape::MEMBER_OF;
@@ -148,7 +149,11 @@ impl Assembler {
             verdict.groups.get_or_insert_with(|| canary.clone());
         }
 
-        let groups = std::mem::take(&mut self.groups);
+        let mut groups = std::mem::take(&mut self.groups);
+        for group in groups.iter_mut().filter(|group| !group.urls.is_empty()) {
+            group.shown.evaluated = self.places_of(group).is_ok();
+        }
+        let by_url = self.meant_by_url(&groups);
         let numbers = groups.map(|group| {
             self.builder.reference(&NewRef {
                 kind: Kind::Group,
@@ -170,6 +175,7 @@ impl Assembler {
         let mut warned = 0_usize;
         for ((place, group), number) in groups.numbered().zip(&numbers) {
             let lost = self.resolve(group, *number, &numbers);
+            self.resolve_urls(group, *number, &by_url, &numbers);
             let doubt = doubts.get(&place);
             let partial = match (&verdict.canary, doubt) {
                 (Some(canary), _) => Some(canary.clone()),
@@ -323,6 +329,49 @@ impl Assembler {
         lost
     }
 
+    /// The places of the URLs by which `group` names members.
+    fn places_of<'g>(&self, group: &'g Group) -> Result<Vec<usize>, (&'g str, NotEvaluated)> {
+        let place = |url: &'g String| self.dynamic.place(url).map_err(|why| (url.as_str(), why));
+        group.urls.iter().map(place).collect()
+    }
+
+    /// Whether it is known here whom the URLs of `group` mean. Where the server puts those into its
+    /// list, that counts.
+    fn is_dynamic(&self, group: &Group) -> bool {
+        !group.urls.is_empty() && !self.expanded.contains(&group.shown.classes)
+    }
+
+    /// For the place of each URL the groups that it means.
+    fn meant_by_url(&self, groups: &IndexVec<GroupIdx, Group>) -> HashMap<usize, Vec<GroupIdx>> {
+        let mut meant: HashMap<usize, Vec<GroupIdx>> = HashMap::new();
+        for (place, group) in groups.numbered().filter(|_| self.shape.nested) {
+            group.meant_by.iter().for_each(|url| meant.entry(*url).or_default().push(place));
+        }
+        meant
+    }
+
+    /// Puts into the group whom its URLs mean, as far as that is known.
+    fn resolve_urls(
+        &mut self,
+        group: &Group,
+        number: RefIdx,
+        meant: &HashMap<usize, Vec<GroupIdx>>,
+        numbers: &IndexVec<GroupIdx, RefIdx>,
+    ) {
+        if !self.is_dynamic(group) {
+            return;
+        }
+        for place in group.urls.iter().filter_map(|url| self.dynamic.place(url).ok()) {
+            for user in self.dynamic.users(place) {
+                self.builder.member(number, *user);
+            }
+            let groups = meant.get(&place).into_iter().flatten();
+            for child in groups.filter_map(|group| numbers.get(*group)) {
+                self.builder.leads_to(*child, number);
+            }
+        }
+    }
+
     /// Why not all members of a group that showed a list are known.
     fn unsure(&self, group: &Group, lost: &Lost, verdict: &Verdict) -> Option<String> {
         let name = group.identity.escape_debug();
@@ -335,6 +384,18 @@ impl Assembler {
             return Some(format!(
                 "group `{name}` has members that are not among the users that could be read"
             ));
+        }
+        if self.is_dynamic(group) && !self.shape.file {
+            let not_read = match () {
+                () if verdict.users.is_some() => Some("users"),
+                () if verdict.groups.is_some() && self.shape.nested => Some("groups"),
+                () => None,
+            };
+            if let Some(what) = not_read {
+                return Some(format!(
+                    "group `{name}` may have members by its URL among {what} that were not read"
+                ));
+            }
         }
         let odd = self.users_without_primary.shown();
         let by = self.shape.dialect.primary;
@@ -368,7 +429,18 @@ impl Assembler {
         let judge = Judge::new(shown, &self.classes, schema, &self.expanded, self.shape.file);
         let doubt = |(place, group): (GroupIdx, &Group)| {
             let doubt = judge.doubt(group.shown)?;
-            Some((place, judge.doubted(&group.identity, doubt)))
+            let mut doubted = judge.doubted(&group.identity, doubt);
+            if doubt == Doubt::Unread(EXPANDED)
+                && let Err((url, why)) = self.places_of(group)
+            {
+                doubted.told = format!(
+                    "group `{}` names members by the URL `{}`, which is not evaluated here ({why}): \
+                     who is in it besides those listed is unknown",
+                    group.identity.escape_debug(),
+                    url.escape_debug()
+                );
+            }
+            Some((place, doubted))
         };
         groups.numbered().filter_map(doubt).collect()
     }

@@ -1,8 +1,6 @@
 //! Which attribute types a server knows, so that it is not asked for others with every entry:
 //! OpenLDAP needs as long to pass over twenty that it does not know as for the rest of a user.
 
-use std::collections::HashSet;
-
 use ldap3::Scope;
 
 use super::account;
@@ -11,16 +9,14 @@ use super::dialect::Dialect;
 use super::entry::Entry;
 use super::schema::Schema;
 use super::search::{self, Limits, Search};
+use super::types::Types;
 
-/// The names, in lower case, of the attribute types in the server's subschema (RFC 4512, section
-/// 4.4); `None` where it does not show that.
-pub(super) async fn attribute_types(
-    connection: &Connection,
-    limits: Limits,
-) -> Option<HashSet<String>> {
+/// The attribute types in the server's subschema (RFC 4512, section 4.4); `None` where it does not show
+/// that.
+pub(super) async fn attribute_types(connection: &Connection, limits: Limits) -> Option<Types> {
     let subschema = subschema(connection, limits, "attributeTypes").await?;
-    let names: HashSet<String> = subschema.texts("attributetypes").flat_map(names).collect();
-    (!names.is_empty()).then_some(names)
+    let types = Types::of(subschema.texts("attributetypes"));
+    (!types.is_empty()).then_some(types)
 }
 
 /// The object classes that the server knows; those that servers commonly have where it does not show
@@ -60,18 +56,12 @@ async fn one(
     found.filter(|_| end.fault.is_none())
 }
 
-/// What a description of a type (`( 2.5.4.3 NAME ( 'cn' 'commonName' ) … )`) puts in quotes: its
-/// names, and a text that does no harm.
-fn names(description: &str) -> impl Iterator<Item = String> {
-    description.split('\'').skip(1).step_by(2).map(str::to_ascii_lowercase)
-}
-
 /// `wanted` without the attributes of accounts that are not among the `known` types. What is not
 /// in the schema can be in no entry.
-pub(super) fn asked(wanted: Vec<String>, known: Option<&HashSet<String>>) -> Vec<String> {
+pub(super) fn asked(wanted: Vec<String>, known: Option<&Types>) -> Vec<String> {
     let Some(known) = known else { return wanted };
     let of_account = |name: &str| account::attributes().any(|other| other == name);
-    let is_known = |name: &String| known.contains(&name.to_ascii_lowercase());
+    let is_known = |name: &String| known.has(name);
     wanted.into_iter().filter(|name| is_known(name) || !of_account(name)).collect()
 }
 
@@ -81,15 +71,12 @@ mod tests {
 
     #[test]
     fn only_attributes_of_accounts_that_the_server_does_not_know_are_left_out() {
-        let known: HashSet<String> = [
+        let known = Types::of([
             "( 2.5.4.3 NAME ( 'cn' 'commonName' ) DESC 'a name' SUP name )",
             "( 1.3.6.1.1.1.1.10 NAME 'shadowExpire' EQUALITY integerMatch )",
             "( 1.1.9.3 NAME 'LOGINDISABLED' )",
-        ]
-        .into_iter()
-        .flat_map(names)
-        .collect();
-        assert!(known.contains("commonname") && known.contains("shadowexpire"));
+        ]);
+        assert!(known.has("commonname") && known.has("shadowexpire"));
         let wanted = ["uid", "myMail", "shadowExpire", "loginDisabled", "krbPrincipalExpiration"];
         let wanted: Vec<String> = wanted.into_iter().map(str::to_owned).collect();
         let asked_is = asked(wanted.clone(), Some(&known));

@@ -32,7 +32,11 @@ pub(super) const EXPANDED: &str = "memberURL";
 pub(super) struct Shown {
     /// Attributes of members that it has.
     lists: Lists,
-    /// The first of [`UNREAD`] that it has.
+    /// It has [`EXPANDED`].
+    url: bool,
+    /// Whom that means is known.
+    pub evaluated: bool,
+    /// The first of the others of [`UNREAD`] that it has.
     unread: Option<&'static str>,
     /// It has more members than came.
     ranged: bool,
@@ -48,7 +52,7 @@ impl Shown {
 
     /// Whether it names members by [`EXPANDED`].
     pub fn may_be_expanded(self) -> bool {
-        self.unread == Some(EXPANDED)
+        self.url
     }
 }
 
@@ -60,13 +64,15 @@ impl Classes {
     /// What `entry` shows.
     pub fn shown(&mut self, entry: &Entry) -> Shown {
         let classes: Vec<&str> = entry.texts("objectclass").collect();
-        let has = |name: &&&str| entry.has(&name.to_ascii_lowercase());
+        let has = |name: &&&'static str| entry.has(&name.to_ascii_lowercase());
         Shown {
             lists: MEMBERS
                 .iter()
                 .filter(|name| entry.has(name))
                 .fold(0, |lists, name| lists | schema::list_of(name)),
-            unread: UNREAD.iter().find(has).copied(),
+            url: has(&&EXPANDED),
+            evaluated: false,
+            unread: UNREAD.iter().filter(|name| **name != EXPANDED).find(has).copied(),
             ranged: !entry.ranged.is_empty(),
             classes: self.0.id(&classes.join("\n")),
         }
@@ -196,18 +202,20 @@ impl<'a> Judge<'a> {
 
     /// Why the members of a group that showed this are not all known; `None`: they are.
     pub fn doubt(&self, group: Shown) -> Option<Doubt> {
-        let Shown { lists, unread, ranged, classes } = group;
+        let Shown { lists, url, evaluated, unread, ranged, classes } = group;
         if ranged {
             return Some(Doubt::Ranged);
         }
-        let expands = |name| name == EXPANDED && self.expanded.contains(&classes);
-        if let Some(unread) = unread.filter(|name| !expands(*name)) {
+        if url && !evaluated && !self.expanded.contains(&classes) {
+            return Some(Doubt::Unread(EXPANDED));
+        }
+        if let Some(unread) = unread {
             return Some(Doubt::Unread(unread));
         }
         let allowed = self.allowed(classes);
         if self.file {
             // A file is what it is; but a list of another kind is not an empty one of these.
-            let a_list = lists | allowed.may != 0 || self.showing.contains(&classes);
+            let a_list = url || lists | allowed.may != 0 || self.showing.contains(&classes);
             let silent = self.classes.of(classes).next().is_none();
             return (!a_list && !silent).then_some(Doubt::NoList(classes));
         }
@@ -215,7 +223,7 @@ impl<'a> Judge<'a> {
         if hidden != 0 {
             return Some(Doubt::Hidden(hidden));
         }
-        if lists != 0 || unread.is_some() {
+        if lists != 0 || url {
             return None;
         }
         if self.classes.of(classes).next().is_none() {

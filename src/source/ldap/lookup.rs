@@ -8,6 +8,7 @@
 //! with a unique identifier behind its DN, which matches no DN alone (RFC 4517, section 4.2.31).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use ldap3::{Scope, ldap_escape};
 use tokio::sync::Mutex;
@@ -17,12 +18,13 @@ use super::assemble::{Assembler, without_uid};
 use super::config::MembersFrom;
 use super::connect::{Connection, shown};
 use super::dialect::PrimaryBy;
+use super::dynamic::{self, Dynamic};
 use super::entry::Entry;
 use super::presence::presence;
 use super::primary::{self, GroupNumber, Primary};
 use super::search::{self, Limits, Search, both};
 use super::shape::{Shape, member_of};
-use super::{LdapSource, ranges, server};
+use super::{LdapSource, known, ranges, server};
 use crate::directory::{Kind, Sighting, Within, dn, value};
 use crate::model::Time;
 use crate::model::username::UsernameFrom;
@@ -65,6 +67,17 @@ type Lists = HashMap<String, Vec<Within>>;
 /// Those of a source, and when they were looked through.
 #[derive(Default)]
 pub(super) struct Unfiltered(Mutex<Option<(Instant, Lists)>>);
+
+/// The dynamic groups, and when they were looked through.
+#[derive(Default)]
+pub(super) struct DynamicGroups(Mutex<Option<(Instant, Arc<ByUrl>)>>);
+
+/// Groups that name members by URLs.
+#[derive(Default)]
+struct ByUrl {
+    dynamic: Dynamic,
+    groups: Vec<(Vec<String>, Within)>,
+}
 
 /// A filter for `value`, in any case even where servers compare `attribute` exactly.
 pub(super) fn in_any_case(attribute: &str, value: &str) -> String {
@@ -111,7 +124,8 @@ impl Asker<'_> {
                 in_any_case(attribute, &who.username)
             }
         };
-        let entries = self.users(&test).await?;
+        let by_url = self.dynamic_groups().await?;
+        let entries = self.users(&test, &by_url.dynamic).await?;
         let mut found: Vec<(Entry, String)> = Vec::new();
         for entry in entries {
             let Some(username) = self.assembler.username_of(&entry) else { continue };
@@ -144,6 +158,12 @@ impl Asker<'_> {
             )));
         }
         let mut within = self.groups(&entry).await?;
+        if let Ok(norm) = dn::normalized(&entry.dn) {
+            let meant = by_url.groups.iter().filter(|(urls, _)| {
+                urls.iter().any(|url| by_url.dynamic.is_shown(url, &entry, &norm))
+            });
+            within.extend(meant.map(|(_, group)| group.clone()));
+        }
         for wanted in &self.assembler.shape.wanted {
             if wanted.is_of(&entry) {
                 within.push(Within {
@@ -245,7 +265,8 @@ impl Asker<'_> {
 
     /// Whether one user alone has this `uid`.
     async fn is_alone(&mut self, uid: &str) -> Result<bool, SourceError> {
-        let users = self.users(&format!("(uid={})", ldap_escape(uid))).await?;
+        let test = format!("(uid={})", ldap_escape(uid));
+        let users = self.users(&test, &Dynamic::default()).await?;
         let folded = value::folded(uid);
         let has = |user: &&Entry| user.plainest_texts("uid").any(|u| value::folded(u) == folded);
         Ok(users.iter().filter(has).count() == 1)
@@ -292,9 +313,42 @@ impl Asker<'_> {
         Ok(found.cloned().unwrap_or_default())
     }
 
-    async fn users(&mut self, test: &str) -> Result<Vec<Entry>, SourceError> {
+    /// The groups that name members by URLs. All are looked for, once in [`UNFILTERED_FOR`] at most.
+    async fn dynamic_groups(&mut self) -> Result<Arc<ByUrl>, SourceError> {
+        let source = self.source;
+        let mut known = source.dynamic.0.lock().await;
+        if let Some((at, by_url)) = &*known
+            && at.elapsed() < UNFILTERED_FOR
+        {
+            return Ok(by_url.clone());
+        }
+        let mut by_url = ByUrl::default();
+        if self.assembler.shape.from == MembersFrom::Member
+            && let Some(groups) = &source.config.groups
+        {
+            let attributes = group_attributes(&self.assembler.shape, &["memberURL"]);
+            let filter = both(&groups.filter, "(memberURL=*)");
+            let base = groups.base.clone();
+            let found = self.search("groups", base, Scope::Subtree, filter, attributes).await?;
+            let shape = &self.assembler.shape;
+            let group =
+                |entry: &Entry| Some((dynamic::urls_of(entry).collect(), within_of(entry, shape)?));
+            by_url.groups = found.iter().filter_map(group).collect();
+        }
+        if !by_url.groups.is_empty() {
+            let urls = by_url.groups.iter().flat_map(|(urls, _)| urls.iter().cloned()).collect();
+            let types = known::attribute_types(&self.connection, self.limits).await;
+            let (connection, limits) = (&self.connection, self.limits);
+            by_url.dynamic = Dynamic::of_server(connection, limits, urls, types.as_ref()).await;
+        }
+        let by_url = Arc::new(by_url);
+        *known = Some((Instant::now(), by_url.clone()));
+        Ok(by_url)
+    }
+
+    async fn users(&mut self, test: &str, dynamic: &Dynamic) -> Result<Vec<Entry>, SourceError> {
         let config = &self.source.config;
-        let attributes = self.assembler.shape.user_attributes();
+        let attributes = dynamic.with_attributes(self.assembler.shape.user_attributes());
         let (base, filter) = (config.users.base.clone(), both(&config.users.filter, test));
         self.search("users", base, Scope::Subtree, filter, attributes).await
     }

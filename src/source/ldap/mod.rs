@@ -10,7 +10,8 @@
 //! its name in mid-read is looked for ([`read`]); what is hidden is not absent ([`finish`]); names
 //! compare as the directory compares them ([`dn`](crate::directory::dn), [`value`](crate::directory::value)); ids, not names, say who is who, and of
 //! several values one rule says which counts ([`entry`]); what an ordinary search does not return is
-//! not there ([`presence`]). OpenLDAP, 389-DS with FreeIPA, and Active Directory each have ways of their own
+//! not there ([`presence`]); whom a URL means is said only where the server would find the same
+//! ([`dynamic`]). OpenLDAP, 389-DS with FreeIPA, and Active Directory each have ways of their own
 //! to tell things and to leave them out: those are in [`dialect`].
 
 pub mod account;
@@ -21,6 +22,7 @@ mod config;
 mod connect;
 pub mod dialect;
 mod dns;
+pub mod dynamic;
 pub mod entry;
 mod explain;
 mod extensible;
@@ -30,6 +32,7 @@ mod finish;
 mod known;
 mod lists;
 mod lookup;
+mod member_url;
 mod names;
 pub mod options;
 pub mod presence;
@@ -46,6 +49,7 @@ mod sides;
 mod tally;
 pub mod time;
 mod tls;
+mod types;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -72,6 +76,8 @@ pub struct LdapSource {
     connector: Connector,
     /// For look-ups: members that no filter finds.
     unfiltered: lookup::Unfiltered,
+    /// For look-ups: groups that name members by URLs.
+    dynamic: lookup::DynamicGroups,
 }
 
 impl LdapSource {
@@ -103,8 +109,13 @@ impl LdapSource {
             dn::normalize(canary).map_err(|error| fatal(format!("`canary`: {error}")))?;
         }
         let connector = Connector::new(name, config)?;
-        let (config, unfiltered) = (config.clone(), lookup::Unfiltered::default());
-        Ok(LdapSource { name: name.to_owned(), config, connector, unfiltered })
+        Ok(LdapSource {
+            name: name.to_owned(),
+            config: config.clone(),
+            connector,
+            unfiltered: lookup::Unfiltered::default(),
+            dynamic: lookup::DynamicGroups::default(),
+        })
     }
 }
 

@@ -8,7 +8,9 @@ use ldap3::Scope;
 use tokio::time::Instant;
 
 use super::assemble::Assembler;
+use super::config::MembersFrom;
 use super::connect::{Connection, shown};
+use super::dynamic::Dynamic;
 use super::entry::Entry;
 use super::explain::Fault;
 use super::finish::Verdict;
@@ -69,6 +71,29 @@ pub(super) async fn read(
         .map_err(|why| named(SourceError::fatal(why.to_string())))?;
     shape.compare = sides == Sides::Both;
     let known = known::attribute_types(&connection, limits).await;
+    let mut groups = groups.map(|groups| Search {
+        what: "groups",
+        base: groups.base.clone(),
+        scope: Scope::Subtree,
+        filter: groups.filter.clone(),
+        attributes: shape.group_attributes(),
+        page_size: config.page_size,
+        as_stored: false,
+        dialect,
+    });
+    let dynamic = match &groups {
+        Some(groups) if shape.from == MembersFrom::Member => {
+            Dynamic::of_groups(&connection, limits, groups, known.as_ref()).await
+        }
+        _ => Dynamic::default(),
+    };
+    if let Some(groups) = &mut groups {
+        groups.attributes = dynamic.with_attributes(std::mem::take(&mut groups.attributes));
+    }
+    let user_attributes = known::asked(shape.user_attributes(), known.as_ref());
+    let user_attributes = dynamic.with_attributes(user_attributes);
+    let mut assembler = Assembler::new(shape);
+    assembler.dynamic(dynamic);
     let mut reader = Reader {
         name: source.name.clone(),
         users: Search {
@@ -76,22 +101,13 @@ pub(super) async fn read(
             base: config.users.base.clone(),
             scope: Scope::Subtree,
             filter: config.users.filter.clone(),
-            attributes: known::asked(shape.user_attributes(), known.as_ref()),
+            attributes: user_attributes,
             page_size: config.page_size,
             as_stored: false,
             dialect,
         },
-        groups: groups.map(|groups| Search {
-            what: "groups",
-            base: groups.base.clone(),
-            scope: Scope::Subtree,
-            filter: groups.filter.clone(),
-            attributes: shape.group_attributes(),
-            page_size: config.page_size,
-            as_stored: false,
-            dialect,
-        }),
-        assembler: Arc::new(Mutex::new(Assembler::new(shape))),
+        groups,
+        assembler: Arc::new(Mutex::new(assembler)),
         // Two paged searches on one connection spoil each other. Where the server allows us only
         // one, they run one after the other.
         second: source.connector.connect_to(&connection.url).await.ok(),

@@ -75,6 +75,12 @@ impl Schema {
         &COMMON
     }
 
+    /// Whether there is a class of this name (in any case).
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.class(name).is_some()
+    }
+
     /// Whether there are no classes in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -168,7 +174,7 @@ fn read(description: &str) -> Option<(Vec<String>, Class)> {
 }
 
 /// The words of a description: parentheses and `$` are words, and so is what stands in quotes.
-fn words(description: &str) -> Vec<String> {
+pub(super) fn words(description: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut quoted = false;
