@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use idpsyncd::config::SecretRef;
 use idpsyncd::directory::Snapshot;
 use idpsyncd::model::index::Place as _;
-use idpsyncd::source::ldap::{LdapConfig, LdapGroups, LdapUsers};
+use idpsyncd::source::ldap::{LdapConfig, LdapGroups, LdapSource, LdapUsers};
+use idpsyncd::source::{Gone, Looked, Lookup as _, Who};
 use support::ldap::{
-    assert_complete, completeness, disabled, id_of, members, partial, read, sighting,
-    sighting_by_id, text, ups, usernames,
+    Wants, assert_complete, completeness, disabled, id_of, members, partial, read, runtime,
+    sighting, sighting_by_id, text, ups, usernames,
 };
 use support::samba::{AD, ADMIN, OTHER, PASSWORD, Samba, dn, group, user};
 use support::{ldap, samba};
@@ -331,6 +332,38 @@ fn members_of_another_domain_are_counted_and_named_and_leave_the_read_whole() {
     let about = told.iter().find(|told| told.contains("CN=partners")).expect("a warning");
     assert!(about.contains("2 member(s) are of another directory"), "{about}");
     assert!(about.contains("CN=S-1-5-21-1111-2222-3333-1104"), "{about}");
+}
+
+#[test]
+fn who_was_deleted_is_told_from_who_left_the_base() {
+    let entries = [company(), service()].concat();
+    let Some(dc) = Samba::start(AD, &entries) else { return };
+    let config = whole(&dc);
+    let in_users = LdapConfig {
+        users: LdapUsers { base: format!("CN=Users,{}", dc.domain.suffix), ..config.users.clone() },
+        ..config
+    };
+    let ids = ["alice", "bob", "carol"].map(|name| guid_of(&dc, name));
+    dc.modify(
+        "dn: OU=left,SUFFIX\nchangetype: add\nobjectClass: organizationalUnit\n\n\
+         dn: CN=alice,CN=Users,SUFFIX\nchangetype: modrdn\nnewrdn: CN=alice\ndeleteoldrdn: 1\n\
+         newsuperior: OU=left,SUFFIX\n\n\
+         dn: CN=bob,CN=Users,SUFFIX\nchangetype: delete\n\n",
+    );
+    let asked = |config: &LdapConfig, id: &str| {
+        let source = LdapSource::new("ad", config).unwrap();
+        runtime().block_on(source.lookup(&Wants(vec![]), &Who::Id(id.to_owned()))).unwrap()
+    };
+    let [alice, bob, carol] = &ids;
+    let left = Gone::Left(format!("CN=alice,OU=left,{}", dc.domain.suffix));
+    assert_eq!(asked(&in_users, alice), Looked::Gone(left));
+    assert_eq!(asked(&in_users, bob), Looked::Gone(Gone::Deleted));
+    assert!(matches!(asked(&in_users, carol), Looked::Found(_)));
+    assert_eq!(asked(&in_users, "00000000-0000-0000-0000-000000000001"), Looked::Nobody);
+    assert_eq!(asked(&in_users, "no guid"), Looked::Nobody);
+    // Who may not see the deleted is told that nobody is there, and no more.
+    let ordinary = LdapConfig { bind_dn: Some(dc.dn("reader")), ..in_users };
+    assert_eq!(asked(&ordinary, bob), Looked::Nobody);
 }
 
 #[test]

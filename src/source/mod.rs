@@ -19,7 +19,7 @@ pub(crate) use http::{cause, http_client};
 pub(crate) use kind::Kind;
 use kind::settings;
 pub use kind::{kinds, open_source};
-pub use lookup::{Looked, Who};
+pub use lookup::{Gone, Looked, Who};
 
 use crate::directory::{Interest, Snapshot};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};

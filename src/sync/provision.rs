@@ -179,6 +179,10 @@ async fn ask_one(config: &Config, source: &SourceConfig, opened: &Opened, who: &
         }
         Ok(Looked::Found(sighting)) => Heard::Found(sighting),
         Ok(Looked::Nobody) => Heard::Nobody,
+        Ok(Looked::Gone(gone)) => {
+            tracing::info!(source = %source.name, "whoever asks is not a user there any more: {gone}");
+            Heard::Nobody
+        }
         Ok(Looked::Several) => Heard::Several,
         Err(error) => failed(&error),
     }

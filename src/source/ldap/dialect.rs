@@ -8,6 +8,7 @@
 //! | primary groups | by `gidNumber`, if `groups.primary` | the same | by `objectSid` and `primaryGroupID` |
 //! | groups of another type | | | distribution groups (`groupType`) |
 //! | members of another directory | | `ipaExternalMember` | `CN=ForeignSecurityPrincipals` |
+//! | who was deleted | is gone | is gone | is shown to whom it may concern (`isDeleted`) |
 //! | set aside | | FreeIPA's `cn=compat`, `cn=provisioning` | |
 //!
 //! Which one it is, the root DSE says ([`server`](super::server)), never which attributes happened to
@@ -41,8 +42,21 @@ pub struct Dialect {
     /// Searches say that they mean this domain alone (MS-ADTS, section 3.1.1.3.4.1.4), so that no
     /// references to others come.
     pub domain_scope: bool,
+    /// What becomes of the deleted.
+    pub deleted: Deleted,
     /// What lifts the server's limits.
     pub limits: Limits,
+}
+
+/// What searches say of entries that were deleted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Deleted {
+    /// Nothing, and there is no way to ask.
+    Gone,
+    /// Nothing, unless that is asked for.
+    Kept,
+    /// It is asked for (MS-ADTS, section 3.1.1.3.4.1.14).
+    Shown,
 }
 
 /// How an account names its primary group.
@@ -80,6 +94,7 @@ impl Dialect {
         external_members: None,
         freeipa: false,
         domain_scope: false,
+        deleted: Deleted::Gone,
         limits: Limits {
             time: "let the server's `limits` rule for this identity give more time",
             size: "on OpenLDAP add a `limits` rule for this identity, such as `limits \
@@ -119,6 +134,7 @@ impl Dialect {
         group_types: true,
         foreign_principals: true,
         domain_scope: true,
+        deleted: Deleted::Kept,
         limits: Limits {
             time: "raise `MaxQueryDuration` in the domain's LDAP policies, or narrow the filters",
             size: "set `page_size` no larger than `MaxPageSize` in the domain's LDAP policies \
@@ -146,6 +162,12 @@ impl Dialect {
             Flavor::Ds389 => Dialect::DS389,
             Flavor::ActiveDirectory => Dialect::ACTIVE_DIRECTORY,
         }
+    }
+
+    /// The same of searches that bring what was deleted as well.
+    #[must_use]
+    pub fn with_deleted(self) -> Dialect {
+        Dialect { deleted: Deleted::Shown, ..self }
     }
 
     /// The attributes to ask for, to have a person's id.

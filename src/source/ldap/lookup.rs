@@ -17,10 +17,10 @@ use tokio::time::Instant;
 use super::assemble::{Assembler, without_uid};
 use super::config::MembersFrom;
 use super::connect::{Connection, shown};
-use super::dialect::PrimaryBy;
+use super::dialect::{Deleted, PrimaryBy};
 use super::dynamic::{self, Dynamic};
 use super::entry::Entry;
-use super::presence::presence;
+use super::presence::{Presence, presence};
 use super::primary::{self, GroupNumber, Primary};
 use super::search::{self, Limits, Search, both};
 use super::shape::{Shape, member_of};
@@ -28,7 +28,7 @@ use super::{LdapSource, known, ranges, server};
 use crate::directory::{Kind, Sighting, Within, dn, value};
 use crate::model::Time;
 use crate::model::username::UsernameFrom;
-use crate::source::{Looked, SourceError, Who};
+use crate::source::{Gone, Looked, SourceError, Who};
 
 /// Asks about `who`. `wanted` are the attribute values that rules name, `now` is the moment at
 /// which the account is judged.
@@ -141,7 +141,7 @@ impl Asker<'_> {
         let (entry, username) = match (found.pop(), found.is_empty()) {
             (Some(only), true) => only,
             (Some(_), false) => return Ok(Looked::Several),
-            (None, _) => return self.nobody().await,
+            (None, _) => return self.nobody(who).await,
         };
         let Some(ext) = self.id_of(&entry) else {
             return Err(SourceError::fatal(format!(
@@ -187,14 +187,47 @@ impl Asker<'_> {
     }
 
     /// Nothing came: that is a no unless the server hides from us what we must see.
-    async fn nobody(&self) -> Result<Looked, SourceError> {
+    async fn nobody(&self, who: &Who) -> Result<Looked, SourceError> {
         if let Some(canary) = &self.source.config.canary {
             let found =
                 server::canary(&self.connection, self.limits, self.assembler.shape.dialect, canary)
                     .await;
             found.map_err(|why| SourceError::transient(why.to_string()))?;
         }
-        Ok(Looked::Nobody)
+        Ok(match who {
+            Who::Id(id) => self.gone(id).await.map_or(Looked::Nobody, Looked::Gone),
+            Who::Named(_) => Looked::Nobody,
+        })
+    }
+
+    /// What became of whoever has this id and is not among the users, where the server says it.
+    async fn gone(&self, id: &str) -> Option<Gone> {
+        let dialect = self.assembler.shape.dialect;
+        if dialect.deleted != Deleted::Kept || guid(id).is_none() {
+            return None;
+        }
+        let search = Search {
+            what: "who is gone",
+            base: format!("<GUID={id}>"),
+            scope: Scope::Base,
+            filter: "(objectClass=*)".to_owned(),
+            attributes: vec!["isDeleted".to_owned()],
+            page_size: 0,
+            as_stored: false,
+            dialect: dialect.with_deleted(),
+        };
+        let mut found = None;
+        let mut ldap = self.connection.ldap.clone();
+        let on_entry = |entry| found = Some(entry);
+        // That nobody is there is certain already: without an answer, or without the right to see the
+        // deleted, nothing more is.
+        search::run(&mut ldap, &search, self.limits, on_entry, |_| {}).await;
+        let entry = found?;
+        let norm = dn::normalized(&entry.dn).unwrap_or_default();
+        Some(match presence(&entry, &norm) {
+            Presence::Gone => Gone::Deleted,
+            _ => Gone::Left(entry.dn.clone()),
+        })
     }
 
     /// The groups that list the entry: by its DN, or by its `uid`, which must be its alone; and its

@@ -11,7 +11,7 @@ use ldap3::controls::{Control, PagedResults, RawControl};
 use ldap3::{Ldap, LdapResult, Scope};
 use tokio::time::Instant;
 
-use super::dialect::Dialect;
+use super::dialect::{Deleted, Dialect};
 use super::entry::{Entry, constructed, primitive};
 use super::explain::{self, Fault};
 
@@ -41,11 +41,13 @@ impl Search {
     /// The controls that go with every request, beside that for pages.
     fn controls(&self) -> Vec<RawControl> {
         const MANAGE_DSA_IT: &str = "2.16.840.1.113730.3.4.2";
+        const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
         const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
         let control = |oid: &str, crit| RawControl { ctype: oid.to_owned(), crit, val: None };
         let stored = self.as_stored.then(|| control(MANAGE_DSA_IT, true));
+        let deleted = (self.dialect.deleted == Deleted::Shown).then(|| control(SHOW_DELETED, true));
         let here = self.dialect.domain_scope.then(|| control(DOMAIN_SCOPE, false));
-        stored.into_iter().chain(here).collect()
+        stored.into_iter().chain(deleted).chain(here).collect()
     }
 }
 
