@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idpsyncd::directory::{Completeness, Enabled, Kind};
+use idpsyncd::model::DiagnosticCode;
 use serde_json::json;
 use support::kc_slapd::{Slapd, federate};
 use support::kc_snapshot::{
@@ -334,8 +335,28 @@ fn check_finds_what_would_make_a_read_fail_or_lie() {
         ),
         &realm.right("manage-users"),
     );
-    let findings = kc_snapshot::check(&source(&config, SECRET), Arc::new(Named::default()));
-    assert!(findings.is_empty(), "{findings:?}");
+    let codes = || {
+        let findings = kc_snapshot::check(&source(&config, SECRET), Arc::new(Named::default()));
+        assert!(findings.iter().all(|it| !it.is_error()), "{findings:?}");
+        findings.into_iter().map(|it| it.code).collect::<Vec<_>>()
+    };
+    // What stands in the way of following it, one after the other.
+    assert_eq!(codes(), [DiagnosticCode::EventsOff]);
+    realm.put("", &json!({"adminEventsEnabled": true}));
+    assert_eq!(codes(), [DiagnosticCode::EventsUnseen]);
+    let account = realm.get("/users?exact=false&username=service-account-idpsyncd");
+    let account = format!("users/{}", account[0]["id"].as_str().unwrap());
+    realm.give(&account, &realm.right("view-events"));
+    assert_eq!(codes(), [DiagnosticCode::EventsUnbounded, DiagnosticCode::EventsPartly]);
+    let kept = json!({"adminEventsExpiration": "86400"});
+    realm.put(
+        "",
+        &json!({"eventsEnabled": true, "eventsExpiration": 86400,
+        "enabledEventTypes": ["LOGIN"], "attributes": kept}),
+    );
+    assert_eq!(codes(), [DiagnosticCode::EventsPartly]);
+    realm.put("", &json!({"enabledEventTypes": []}));
+    assert_eq!(codes(), []);
 }
 
 #[test]

@@ -4,12 +4,11 @@
 //! that it cannot parse for none at all, which finds *everyone*. So the answer is a list of
 //! candidates, and their attributes are read in batches and compared exactly.
 
-use super::api::{RawFull, each, json, members};
+use super::api::{RawFull, each, json};
 use super::consistency::Health;
 use super::fault::CallError;
 use super::federation::Federation;
-use super::members::Asker;
-use super::pages::{self, Page, TRIES};
+use super::members::{self, Asker};
 use super::read::Attempt;
 use crate::directory::{Completeness, DirUserIdx, Kind, NewRef, SnapshotBuilder};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
@@ -62,7 +61,7 @@ async fn one(
         let reason = "Keycloak's search cannot express a name with quotes or backslashes, or a value that ends in a backslash";
         return Ok(Attempt::Unknown(reason.to_owned()));
     };
-    let mut ids = match candidates(asker, &q).await? {
+    let mut ids = match members::ids(asker, &["users"], Some(("q", &q))).await? {
         Attempt::Got(ids) => ids,
         Attempt::Unknown(reason) => return Ok(Attempt::Unknown(reason)),
     };
@@ -106,44 +105,9 @@ async fn one(
     Ok(Attempt::Got(()))
 }
 
-/// The ids that a search finds, distinct.
-async fn candidates(asker: Asker<'_>, q: &str) -> Result<Attempt<Vec<String>>, CallError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let pass = pages::read(asker.paging, pages::USUAL, |span| {
-            Box::pin(async move {
-                let mut query = vec![("q", q), ("briefRepresentation", "true")];
-                query.extend(span.query.iter().map(|(key, value)| (*key, value.as_str())));
-                let parse = |body: &[u8]| {
-                    let mut ids = Vec::new();
-                    let Page { rows, first, last, .. } =
-                        members(body, span.repeats, |row| ids.push(row.id.into_owned()))?;
-                    Ok(Page { what: ids, rows, first, last })
-                };
-                asker.budget.get(asker.client, &["users"], &query, parse).await
-            })
-        });
-        match pass.await? {
-            Attempt::Unknown(reason) => return Ok(Attempt::Unknown(reason)),
-            Attempt::Got(pass) if !pass.slipped => {
-                let mut ids = pass.pages.concat();
-                ids.sort();
-                ids.dedup();
-                return Ok(Attempt::Got(ids));
-            }
-            Attempt::Got(_) if tries == TRIES => {
-                let reason = "people came or went whenever the pages were read";
-                return Ok(Attempt::Unknown(reason.to_owned()));
-            }
-            Attempt::Got(_) => {}
-        }
-    }
-}
-
 /// The search for an exact value: both sides quoted, since they may hold spaces and colons. A
 /// quote is escaped by a backslash; a backslash stands for itself, but not before a quote.
-fn query(name: &str, value: &str) -> Option<String> {
+pub(super) fn query(name: &str, value: &str) -> Option<String> {
     let plain_name = !name.is_empty() && !name.contains(['"', '\\', ':']);
     if !plain_name || value.is_empty() || value.ends_with('\\') || value.contains("\\\"") {
         return None;

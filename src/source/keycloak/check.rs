@@ -5,6 +5,7 @@ use super::config::KeycloakConfig;
 use super::consistency::Health;
 use super::fault::{NEEDED, management_client};
 use super::federation::{self, Federation};
+use super::feed;
 use super::groups;
 use super::read::FailureBudget;
 use super::rights;
@@ -117,10 +118,55 @@ async fn look(
         }
         Err(fault) => findings.push(client.source_error(fault).into_diagnostic()),
     }
+    if let Err(fault) = about_events(client, &mut findings).await {
+        findings.push(client.source_error(fault).into_diagnostic());
+    }
     if let Err(fault) = about_names(client, config, interest, &mut findings).await {
         findings.push(client.source_error(fault).into_diagnostic());
     }
     findings
+}
+
+/// What must be switched on for changes to be seen within seconds, instead of by the next full read.
+async fn about_events(
+    client: &Client,
+    findings: &mut Vec<Diagnostic>,
+) -> Result<(), super::fault::CallError> {
+    let settings = feed::settings::read(client).await?;
+    let mut tell = |code, message: String| {
+        findings.push(Diagnostic::warning(code, client_of(client), message));
+    };
+    if !settings.admin_events_enabled {
+        tell(
+            DiagnosticCode::EventsOff,
+            format!("{}; until then changes are seen by full reads alone", feed::OFF),
+        );
+        return Ok(());
+    }
+    if let Some(why) = feed::may_not_see(client).await? {
+        tell(
+            DiagnosticCode::EventsUnseen,
+            format!("{why}; until then changes are seen by full reads alone"),
+        );
+        return Ok(());
+    }
+    if !settings.events_enabled {
+        tell(DiagnosticCode::EventsPartly, "the realm keeps no user events, so what people change of themselves (registering, a new address, deleting the account) is seen by full reads alone: switch them on (Realm settings, Events, User events settings)".to_owned());
+    } else if !settings.types_missing().is_empty() {
+        tell(
+            DiagnosticCode::EventsPartly,
+            format!(
+                "the realm does not keep the user events `{}`, so what they tell is seen by full reads alone: add them (Realm settings, Events, User events settings)",
+                settings.types_missing().join("`, `")
+            ),
+        );
+    }
+    if settings.admin_events_kept().is_none()
+        || settings.events_enabled && settings.user_events_kept().is_none()
+    {
+        tell(DiagnosticCode::EventsUnbounded, "the realm keeps its events for ever, and its database grows with each: set an expiration (Realm settings, Events); a day is more than enough here".to_owned());
+    }
+    Ok(())
 }
 
 /// Clients that are not there, roles that cannot be asked about, what a read will cost.

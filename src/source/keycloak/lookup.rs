@@ -26,9 +26,9 @@ use crate::source::{Looked, SourceError, Who};
 /// A user in full.
 #[derive(Deserialize, Clone, Debug)]
 #[serde(rename_all = "camelCase")]
-struct User {
-    id: String,
-    username: String,
+pub(super) struct User {
+    pub id: String,
+    pub username: String,
     #[serde(default)]
     email: Option<String>,
     #[serde(default)]
@@ -45,8 +45,13 @@ impl User {
         self.email.as_deref().unwrap_or_default()
     }
 
+    /// The values of an attribute; none where the server shows none of that name.
+    pub(super) fn attribute(&self, name: &str) -> Option<&[String]> {
+        self.attributes.as_ref()?.get(name).map(Vec::as_slice)
+    }
+
     /// The federation's id, where there is one.
-    fn federation(&self) -> Option<&str> {
+    pub(super) fn federation(&self) -> Option<&str> {
         self.federation_link.as_deref().or_else(|| provider_of(&self.id))
     }
 }
@@ -98,17 +103,12 @@ async fn ask(
         // URL libraries take these for directions, and nobody has such an id.
         Who::Id(id) if id.is_empty() || id == "." || id == ".." => Ok(Looked::Nobody),
         Who::Id(id) => {
-            let found = try_join3(by_id(client, id), groups(client, id), mappings(client, id));
-            let (user, groups, mappings) = match found.await {
-                Ok((user, groups, mappings)) => (user, groups, mappings),
-                Err(error) if is_gone(&error) => return Ok(Looked::Nobody),
-                Err(error) => return Err(error),
-            };
-            if user.id != *id || left_out(config, &user) {
+            let Some(person) = person(client, id).await? else { return Ok(Looked::Nobody) };
+            if person.user.id != *id || left_out(config, &person.user) {
                 return Ok(Looked::Nobody);
             }
-            let enabled = enabled(client, &user).await?;
-            Ok(found_as(user, enabled, groups, mappings, interest))
+            let enabled = enabled(client, &person.user).await?;
+            Ok(Looked::Found(Box::new(person.seen(enabled, interest.attributes()))))
         }
         Who::Named(who) => {
             let Some(user) = by_name(client, config, who).await? else { return Ok(Looked::Nobody) };
@@ -123,8 +123,25 @@ async fn ask(
                 Err(error) if is_gone(&error) => return Ok(Looked::Nobody),
                 Err(error) => return Err(error),
             };
-            Ok(found_as(user, enabled, groups, mappings, interest))
+            let person = Person { user, groups, mappings };
+            Ok(Looked::Found(Box::new(person.seen(enabled, interest.attributes()))))
         }
+    }
+}
+
+/// Someone, and what they are directly in.
+pub(super) struct Person {
+    pub user: User,
+    groups: Vec<GroupOf>,
+    mappings: Mappings,
+}
+
+/// Asks about the person with this id; none where the server says outright that there is nobody.
+pub(super) async fn person(client: &Client, id: &str) -> Result<Option<Person>, CallError> {
+    match try_join3(by_id(client, id), groups(client, id), mappings(client, id)).await {
+        Ok((user, groups, mappings)) => Ok(Some(Person { user, groups, mappings })),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -193,7 +210,7 @@ async fn mappings(client: &Client, id: &str) -> Result<Mappings, CallError> {
 
 /// Whether the account is enabled, as far as that can be believed: someone of a federation looks
 /// disabled while its directory is away, or enabled from a cache.
-async fn enabled(client: &Client, user: &User) -> Result<Enabled, CallError> {
+pub(super) async fn enabled(client: &Client, user: &User) -> Result<Enabled, CallError> {
     let said = if user.enabled { Enabled::Yes } else { Enabled::No };
     let Some(link) = user.federation() else { return Ok(said) };
     let rows = |body: &[u8]| json::<Vec<Component>>(body);
@@ -216,46 +233,43 @@ async fn enabled(client: &Client, user: &User) -> Result<Enabled, CallError> {
     })
 }
 
-fn found_as(
-    user: User,
-    enabled: Enabled,
-    groups: Vec<GroupOf>,
-    mappings: Mappings,
-    interest: &dyn Interest,
-) -> Looked {
-    let mut within = Vec::new();
-    for group in groups {
-        within.push(Within { kind: Kind::Group, key: group.id, name: Some(group.name) });
-    }
-    let refused = |role: &RoleOf| role.name == "." || role.name == "..";
-    for role in mappings.realm_mappings.into_iter().filter(|role| !refused(role)) {
-        within.push(Within { kind: Kind::RealmRole, key: role.name, name: None });
-    }
-    for of in mappings.client_mappings.into_values() {
-        for role in of.mappings.into_iter().filter(|role| !refused(role)) {
-            let key = client_role_key(&of.client, &role.name);
-            within.push(Within { kind: Kind::ClientRole, key, name: None });
+impl Person {
+    /// As the source shows them: of the attributes those values that are asked for.
+    pub(super) fn seen(self, enabled: Enabled, attributes: &[(String, String)]) -> Sighting {
+        let Person { user, groups, mappings } = self;
+        let mut within = Vec::new();
+        for group in groups {
+            within.push(Within { kind: Kind::Group, key: group.id, name: Some(group.name) });
         }
-    }
-    for (name, value) in interest.attributes() {
-        let values = user.attributes.as_ref().and_then(|all| all.get(name));
-        if values.is_some_and(|values| values.contains(value)) {
-            within.push(Within {
-                kind: Kind::Attribute,
-                key: format!("{name}={value}"),
-                name: None,
-            });
+        let refused = |role: &RoleOf| role.name == "." || role.name == "..";
+        for role in mappings.realm_mappings.into_iter().filter(|role| !refused(role)) {
+            within.push(Within { kind: Kind::RealmRole, key: role.name, name: None });
         }
+        for of in mappings.client_mappings.into_values() {
+            for role in of.mappings.into_iter().filter(|role| !refused(role)) {
+                let key = client_role_key(&of.client, &role.name);
+                within.push(Within { kind: Kind::ClientRole, key, name: None });
+            }
+        }
+        for (name, value) in attributes {
+            if user.attribute(name).is_some_and(|values| values.contains(value)) {
+                within.push(Within {
+                    kind: Kind::Attribute,
+                    key: format!("{name}={value}"),
+                    name: None,
+                });
+            }
+        }
+        let mut sighting = Sighting {
+            enabled,
+            federation: user.federation().unwrap_or_default().to_owned(),
+            email: user.email.unwrap_or_default(),
+            email_verified: user.email_verified.unwrap_or(false),
+            ext: user.id,
+            username: user.username,
+            within,
+        };
+        sighting.sort();
+        sighting
     }
-    let mut sighting = Sighting {
-        enabled,
-        federation: user.federation().unwrap_or_default().to_owned(),
-        email: user.email.unwrap_or_default(),
-        email_verified: user.email_verified.unwrap_or(false),
-        ext: user.id,
-        username: user.username,
-        within,
-    };
-    sighting.sort();
-    Looked::Found(Box::new(sighting))
 }

@@ -11,6 +11,7 @@
 //!      ─► attributes   who has a value that a rule names
 //!      ─► lies         where a 200 is not believed (pure)
 //! lookup ─► one person, by id or name
+//! feed ─► the realm followed by its events
 //! client ─► token, http, fault, api
 //! ```
 //!
@@ -30,6 +31,7 @@ mod config;
 mod consistency;
 mod fault;
 mod federation;
+mod feed;
 mod graph;
 mod groups;
 mod http;
@@ -50,6 +52,7 @@ pub(super) use config::{clients, realm_name};
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 
+use super::feed::Feed;
 use super::{FullRead, Looked, Lookup, OnProgress, Source, SourceError, Who};
 use crate::directory::{Interest, Snapshot};
 use crate::model::Diagnostic;
@@ -113,6 +116,10 @@ impl Source for KeycloakSource {
     }
 
     fn as_lookup(&self) -> Option<&dyn Lookup> {
+        Some(self)
+    }
+
+    fn as_feed(&self) -> Option<&dyn Feed> {
         Some(self)
     }
 

@@ -26,6 +26,8 @@ pub(super) struct RealmClient {
 /// A role of the realm or of a client.
 #[derive(Debug)]
 pub(super) struct Role {
+    /// Its uuid, which a role that is made anew under the same name does not share.
+    pub id: String,
     /// Its bare name.
     pub name: String,
     /// The client, as a place in [`Roles::clients`]; none for the realm's.
@@ -122,6 +124,7 @@ impl Roles {
         self.by_id.insert(row.id.clone(), place);
         self.by_name.insert((client, row.name.clone()), place);
         self.rows.push(Role {
+            id: row.id,
             name: row.name,
             client,
             composite: row.composite,

@@ -42,9 +42,19 @@ pub(super) struct Token {
     pub rights: Option<BTreeSet<String>>,
     /// The service account's user id, where it shows it.
     pub subject: Option<String>,
+    /// When the server issued it by its own clock, in milliseconds, and when that was here.
+    issued: Option<(i64, Instant)>,
 }
 
 impl Token {
+    /// What the server's clock shows now, in milliseconds: as old as the token as to its steps, and up
+    /// to a second behind. No answer of the admin API tells the time.
+    pub(super) fn server_time(&self) -> Option<i64> {
+        let (issued, here) = self.issued?;
+        let since = i64::try_from(here.elapsed().as_millis()).ok()?;
+        issued.checked_add(since)
+    }
+
     /// Those of [`NEEDED`] that the token shows not to be granted.
     pub(super) fn missing_rights(&self) -> Vec<&'static str> {
         match &self.rights {
@@ -152,6 +162,7 @@ impl Tokens {
             rights: claims
                 .as_ref()
                 .and_then(|claims| claims.rights(management_client(&self.realm))),
+            issued: claims.as_ref().and_then(|claims| Some((claims.issued?, asked))),
             subject: claims.and_then(|claims| claims.sub),
             value: SecretString::from(value.clone()),
             number: state.fetched.wrapping_add(1),
@@ -316,6 +327,8 @@ impl<'c> openidconnect::AsyncHttpClient<'c> for Carrier {
 /// and the server that could forge it could as well answer anything else.
 struct Claims {
     sub: Option<String>,
+    /// `iat`, in milliseconds.
+    issued: Option<i64>,
     resource_access: serde_json::Value,
 }
 
@@ -333,7 +346,9 @@ fn claims(token: &str) -> Option<Claims> {
     let claims: serde_json::Value = serde_json::from_slice(&base64url(payload)?).ok()?;
     let text = |name: &str| claims.get(name).and_then(|it| it.as_str()).map(str::to_owned);
     let resource_access = claims.get("resource_access").cloned().unwrap_or_default();
-    Some(Claims { sub: text("sub"), resource_access })
+    let issued = claims.get("iat").and_then(serde_json::Value::as_i64);
+    let issued = issued.and_then(|seconds| seconds.checked_mul(1000));
+    Some(Claims { sub: text("sub"), issued, resource_access })
 }
 
 /// Decodes base64url without padding (RFC 4648, section 5).
@@ -376,7 +391,8 @@ mod tests {
 
     #[test]
     fn a_token_whose_role_claims_are_renamed_or_gone_says_nothing_about_rights() {
-        let shown = |value: serde_json::Value| Claims { sub: None, resource_access: value };
+        let shown =
+            |value: serde_json::Value| Claims { sub: None, issued: None, resource_access: value };
         for value in [
             serde_json::Value::Null,
             serde_json::json!({}),

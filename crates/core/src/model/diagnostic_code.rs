@@ -208,7 +208,15 @@ words! {
         FederationUncertain = "federation-uncertain",
         /// A federation that does not answer.
         FederationDown = "federation-down",
-        /// A federation's mapper whose effect is not seen.
+        /// The realm keeps no events, so its changes cannot be followed.
+    EventsOff = "events-off",
+    /// The service account may not read events.
+    EventsUnseen = "events-unseen",
+    /// Not all events that count are kept.
+    EventsPartly = "events-partly",
+    /// Events are kept for ever.
+    EventsUnbounded = "events-unbounded",
+    /// A federation's mapper whose effect is not seen.
         MapperUnseen = "mapper-unseen",
         /// A role that is in one configured client and not in another.
         RoleInOneClient = "role-in-one-client",

@@ -1,0 +1,163 @@
+//! One person, read again, and how that differs from what the mirror has.
+//!
+//! Read by the code of a look-up. A look-up can only add; what is read here can take away, so what
+//! could be a lie is kept apart:
+//!
+//! - someone is gone only where the server says so outright (404 `User not found`);
+//! - of someone of a federation whose directory does not answer, before or after, nothing is taken away
+//!   and nothing said of their being enabled; what a directory feeds live is left to full reads even
+//!   where it answers;
+//! - an attribute that the server does not show is looked for by a count, as hidden ones are.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::try_join;
+
+use super::structure::Structure;
+use crate::directory::{Enabled, Interest, Kind, ListChange, PersonDelta, RefId, Sighting};
+use crate::source::feed::NoAnswer;
+use crate::source::keycloak::api::json;
+use crate::source::keycloak::attributes;
+use crate::source::keycloak::claims;
+use crate::source::keycloak::client::Client;
+use crate::source::keycloak::consistency::Health;
+use crate::source::keycloak::fault::{CallError, Fault};
+use crate::source::keycloak::federation::{self, Federation};
+use crate::source::keycloak::lookup::{self, User};
+
+/// What became of somebody.
+#[derive(Debug)]
+pub(super) enum Now {
+    /// The server says that there is nobody of that id.
+    Gone,
+    /// This is who they are.
+    Here(Box<Here>),
+}
+
+/// Somebody who is there.
+#[derive(Debug)]
+pub(super) struct Here {
+    /// As they are shown.
+    pub seen: Sighting,
+    /// Of what they are in, what cannot be told: it is neither given nor taken.
+    pub untold: BTreeSet<RefId>,
+    /// Nothing is to be taken from them: their directory does not answer.
+    pub only_adds: bool,
+}
+
+/// Reads the person with this id again.
+pub(super) async fn read(
+    client: &Client,
+    interest: &dyn Interest,
+    federations: &[Federation],
+    id: &str,
+) -> Result<Now, CallError> {
+    let Some(person) = lookup::person(client, id).await? else { return Ok(Now::Gone) };
+    if person.user.id != id {
+        let fault = Fault::Broken("the server shows somebody else under that id".to_owned());
+        return Err(CallError { call: format!("GET users/{id}"), fault });
+    }
+    let attributes = interest.attributes();
+    let (enabled, untold) =
+        try_join(lookup::enabled(client, &person.user), hidden(client, attributes, &person.user))
+            .await?;
+    let only_adds = match person.user.federation() {
+        None => false,
+        // The directory answered after the answer about the person, or nothing is believed.
+        Some(link) => match federations.iter().find(|it| it.id == link) {
+            Some(it) => federation::probe(client, it).await? != Health::Answers,
+            None => true,
+        },
+    };
+    let enabled = if only_adds { Enabled::Unknown } else { enabled };
+    let seen = person.seen(enabled, attributes);
+    Ok(Now::Here(Box::new(Here { seen, untold, only_adds })))
+}
+
+/// The attribute values that somebody has and the server does not show: a realm's user profile hides
+/// what it does not declare.
+async fn hidden(
+    client: &Client,
+    attributes: &[(String, String)],
+    user: &User,
+) -> Result<BTreeSet<RefId>, CallError> {
+    let mut hidden = BTreeSet::new();
+    for (name, value) in attributes {
+        if user.attribute(name).is_some() {
+            continue;
+        }
+        let has = match attributes::query(name, value) {
+            // The search cannot express it.
+            None => true,
+            Some(q) => {
+                let query = [("q", q.as_str()), ("username", &user.username), ("exact", "true")];
+                let count = |body: &[u8]| json::<u64>(body);
+                client.get(&["users", "count"], &query, count).await? > 0
+            }
+        };
+        if has {
+            hidden.insert(RefId { kind: Kind::Attribute, key: format!("{name}={value}") });
+        }
+    }
+    Ok(hidden)
+}
+
+impl Here {
+    /// The account of a client, which is nobody unless the configuration says otherwise or the mirror
+    /// has it.
+    pub(super) fn is_nobody(&self, accounts: bool, known: bool) -> bool {
+        !accounts && !known && claims::is_service_account(&self.seen.username)
+    }
+
+    /// What they are directly in and were not before, and what they are no longer in. `counts`: whether
+    /// the mirror has it, or will, and goes on knowing who is in it.
+    pub(super) fn within(
+        &self,
+        structure: &Structure,
+        before: &[RefId],
+        counts: impl Fn(&RefId) -> Result<bool, NoAnswer>,
+    ) -> Result<(Vec<RefId>, Vec<RefId>), NoAnswer> {
+        let within = self.seen.within.iter();
+        let now: BTreeSet<RefId> =
+            within.map(|it| RefId { kind: it.kind, key: it.key.clone() }).collect();
+        let mut added = Vec::new();
+        for id in now.iter().filter(|id| !before.contains(id)) {
+            if counts(id)? {
+                added.push(id.clone());
+            }
+        }
+        let link = Some(self.seen.federation.as_str()).filter(|link| !link.is_empty());
+        let federation =
+            link.and_then(|link| structure.federations.iter().find(|it| it.id == link));
+        let kept = |id: &RefId| {
+            let live = federation.is_some_and(|it| match structure.rows.get(id) {
+                Some(row) if id.kind == Kind::Group => it.feeds_group(row.identity()),
+                Some(_) => it.feeds_roles(),
+                None => false,
+            });
+            self.only_adds || live || self.untold.contains(id)
+        };
+        let removed = before.iter().filter(|id| !now.contains(*id) && !kept(id)).cloned().collect();
+        Ok((added, removed))
+    }
+
+    /// Whether they are directly in it.
+    pub(super) fn is_in(&self, id: &RefId) -> bool {
+        self.seen.within.iter().any(|it| it.kind == id.kind && it.key == id.key)
+    }
+
+    /// As a change of the mirror.
+    pub(super) fn delta(self, added: Vec<RefId>, removed: Vec<RefId>) -> PersonDelta {
+        let seen = self.seen;
+        PersonDelta {
+            ext: seen.ext,
+            username: Some(seen.username),
+            email: Some(seen.email),
+            email_verified: Some(seen.email_verified),
+            enabled: Some(seen.enabled),
+            federation: Some(seen.federation),
+            linkable: Some(true),
+            within: ListChange::Changed { added, removed },
+        }
+    }
+}
