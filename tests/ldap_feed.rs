@@ -1,12 +1,16 @@
-//! Following a real OpenLDAP: a mirror that is fed is what a full read would say.
+//! Following a real OpenLDAP and a real 389-DS: a mirror that is fed is what a full read would say.
 #![cfg(test)]
 
 mod support;
 
 #[path = "ldap_feed/changes.rs"]
 mod changes;
+#[path = "ldap_feed/ds389.rs"]
+mod ds389;
 #[path = "ldap_feed/kit.rs"]
 mod kit;
+#[path = "ldap_feed/random.rs"]
+mod random;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +18,7 @@ use std::time::Duration;
 use idpsyncd::directory::Cursor;
 use idpsyncd::source::feed::{Feed, FeedEvent, How, Mark, NotFollowed, Start, WhyFull};
 use idpsyncd::source::ldap::LdapConfig;
-use kit::{World, facts, is_in};
+use kit::{World, add, change, delete, facts, is_in, rename};
 use support::ldap;
 use support::openldap::*;
 
@@ -47,22 +51,6 @@ fn world(conf: &str) -> Option<(OpenLdap, World)> {
     let server = OpenLdap::start(&company(), conf)?;
     let world = World::new(ldap::reader(&server));
     Some((server, world))
-}
-
-fn change(dn: &str, lines: &str) -> String {
-    format!("dn: {dn}\nchangetype: modify\n{lines}\n")
-}
-
-fn delete(dn: &str) -> String {
-    format!("dn: {dn}\nchangetype: delete\n\n")
-}
-
-fn rename(dn: &str, rdn: &str) -> String {
-    format!("dn: {dn}\nchangetype: modrdn\nnewrdn: {rdn}\ndeleteoldrdn: 1\n\n")
-}
-
-fn add(entry: &str) -> String {
-    entry.replacen('\n', "\nchangetype: add\n", 1)
 }
 
 #[test]
@@ -580,65 +568,4 @@ fn who_is_in_a_list_and_comes_later_is_found_in_it() {
     world.settle();
     world.assert_no_drift();
     assert_eq!(world.reads, []);
-}
-
-/// Random changes, told while they are made and after restarts and outages of the server and of the
-/// follower. What leads to a full read may; what is told must never be wrong.
-fn no_drift_after_random_changes(seed: u64, conf: &str) {
-    let Some(mut server) = OpenLdap::start(&changes::beginning(), conf) else { return };
-    let mut config = ldap::reader(&server);
-    config.users.filter = "(&(objectClass=inetOrgPerson)(!(employeeType=external)))".to_owned();
-    let mut world = World::new(config);
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut made = 0;
-    for round in 0..20 {
-        let outage = random.u8(0..6) == 0;
-        let restart = random.u8(0..6) == 0;
-        if restart {
-            world.following = None;
-        }
-        let count = random.usize(1..100);
-        made += count;
-        let some: String = (0..count).map(|_| changes::some(&mut random)).collect();
-        let url = server.url.clone();
-        let at_work =
-            std::thread::spawn(move || changes::attempt(&url, ROOT_DN, ROOT_PASSWORD, &some));
-        while !at_work.is_finished() && world.following.is_some() {
-            world.next(Duration::from_millis(5));
-        }
-        at_work.join().unwrap();
-        if outage {
-            server.kill();
-            assert!(server.start_again());
-        }
-        if restart {
-            world.restart();
-        }
-        let mark = |n: u32| {
-            server.modify(&change(&person_dn("mark"), &format!("replace: mail\nmail: {n}\n")))
-        };
-        world.settle_by(mark);
-        let drift = world.drift();
-        assert!(drift.is_empty(), "seed {seed}, round {round}: {drift:#?} {:?}", world.reads);
-    }
-    println!("seed {seed}: {made} changes, {} deltas, full reads {:?}", world.deltas, world.reads);
-    let expected =
-        |why: &WhyFull| matches!(why, WhyFull::NoSessionLog | WhyFull::Newer | WhyFull::Moved(_));
-    assert!(world.reads.iter().all(expected), "{:?}", world.reads);
-    assert!(world.deltas > 3 * world.reads.len(), "{:?}", world.reads);
-}
-
-#[test]
-fn there_is_no_drift_where_the_server_mends_groups() {
-    no_drift_after_random_changes(1, &format!("{SYNCPROV}{REFINT}"));
-}
-
-#[test]
-fn there_is_no_drift_where_nobody_mends_groups() {
-    no_drift_after_random_changes(2, SYNCPROV);
-}
-
-#[test]
-fn there_is_no_drift_without_a_session_log() {
-    no_drift_after_random_changes(3, NO_LOG);
 }

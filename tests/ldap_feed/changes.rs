@@ -3,18 +3,18 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::{SUFFIX, tree};
+use crate::support::openldap::{self, SUFFIX};
 
 const PEOPLE: usize = 14;
 const GROUPS: usize = 6;
 
 /// What everything begins with.
-pub fn beginning() -> String {
+pub fn beginning(tree: String) -> String {
     let mut random = fastrand::Rng::with_seed(0);
     let people: String = (0..PEOPLE / 2).map(|n| person(n, &mut random)).collect();
     let sub = format!("dn: ou=a,ou=people,{SUFFIX}\nobjectClass: organizationalUnit\nou: a\n\n");
-    let mark = crate::person("mark", "");
-    [tree(), sub, people, mark, group(0, "p0"), group(1, "p1"), posix(0, "p2")].concat()
+    let mark = openldap::person("mark", "");
+    [tree, sub, people, mark, group(0, "p0"), group(1, "p1"), posix(0, "p2")].concat()
 }
 
 fn person(n: usize, random: &mut fastrand::Rng) -> String {

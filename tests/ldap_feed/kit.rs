@@ -317,3 +317,23 @@ impl World {
 pub fn is_in(facts: &BTreeSet<String>, group: &str, user: &str) -> bool {
     facts.iter().any(|fact| fact.starts_with(&format!("member {group} {user} ")))
 }
+
+/// A change of an entry's attributes.
+pub fn change(dn: &str, lines: &str) -> String {
+    format!("dn: {dn}\nchangetype: modify\n{lines}\n")
+}
+
+/// The end of an entry.
+pub fn delete(dn: &str) -> String {
+    format!("dn: {dn}\nchangetype: delete\n\n")
+}
+
+/// Another name for an entry.
+pub fn rename(dn: &str, rdn: &str) -> String {
+    format!("dn: {dn}\nchangetype: modrdn\nnewrdn: {rdn}\ndeleteoldrdn: 1\n\n")
+}
+
+/// A new entry.
+pub fn add(entry: &str) -> String {
+    entry.replacen('\n', "\nchangetype: add\n", 1)
+}

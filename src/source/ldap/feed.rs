@@ -221,7 +221,7 @@ impl Origin {
     }
 
     /// What a feed must know besides the mirror.
-    async fn memory(&self, connection: &Connection) -> Result<Memory, Stop> {
+    async fn memory(&self, connection: &Connection, provider: Provider) -> Result<Memory, Stop> {
         let mut ask = Asker { origin: self, ldap: connection.ldap.clone() };
         let uids = ask.some_group_has("memberUid").await?;
         let wants = Wants { uids, gid: self.shape.primary };
@@ -232,6 +232,7 @@ impl Origin {
             classes: Classes::default(),
             schema: known::object_classes(connection, self.limits()).await,
             nowhere: HashSet::new(),
+            mending: memory::mending(provider),
             unsettled: HashMap::new(),
         })
     }
@@ -288,7 +289,7 @@ impl Feed for LdapSource {
                 Ok(cookie) => cookie,
                 Err(why) => return Ok(Start::Read(why)),
             };
-            let memory = match origin.memory(&connection).await {
+            let memory = match origin.memory(&connection, server.provider).await {
                 Ok(memory) => memory,
                 Err(Stop::Read(why)) => return Ok(Start::Read(why)),
                 Err(Stop::Not(why)) => return Ok(Start::Not(why)),
@@ -330,9 +331,6 @@ async fn begin(
         transient: error.transient,
     })?;
     let known = recognise(name, config, &connection).await?;
-    if known.as_ref().is_ok_and(|(server, _)| server.provider == Provider::Ds389) {
-        return Ok(Err(NotFollowed::Unknown));
-    }
     Ok(known.map(|(server, base)| (connection, server, base)))
 }
 

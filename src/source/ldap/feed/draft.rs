@@ -89,14 +89,20 @@ impl<'v> Draft<'v> {
         self.groups.entry(key.to_owned()).or_default().names = Some(Names { bare, identity, norm });
     }
 
-    /// All that are directly in a group: people, and groups where `inner` says so. Once for each group.
+    /// All that are directly in a group: people, and groups where `inner` says so.
     pub fn members(
         &mut self,
         key: &str,
         people: BTreeSet<String>,
         inner: Option<BTreeSet<String>>,
     ) -> Result<(), Stop> {
-        self.groups.entry(key.to_owned()).or_default().people = Some(people);
+        let before = self.groups.entry(key.to_owned()).or_default().people.replace(people);
+        if before.is_some() {
+            for group in self.groups.values_mut() {
+                group.above.remove(key);
+                group.no_longer_above.remove(key);
+            }
+        }
         let Some(inner) = inner else { return Ok(()) };
         for from in self.view.leading_to(&group_id(key))? {
             if from.kind == Kind::Group && !inner.contains(&from.key) {

@@ -57,6 +57,8 @@ pub(super) struct Follower {
     /// A newer cookie that the mirror's cursor has not moved to.
     newer: Option<Vec<u8>>,
     told: Instant,
+    /// Whoever the mirror has was there when following began.
+    is_checked: bool,
     states: watch::Sender<FollowState>,
     tries: u32,
 }
@@ -70,7 +72,17 @@ impl Follower {
         states: watch::Sender<FollowState>,
     ) -> Self {
         let told = Instant::now();
-        Follower { origin, view, memory, at, newer: None, told, states, tries: 0 }
+        Follower {
+            origin,
+            view,
+            memory,
+            at,
+            newer: None,
+            told,
+            is_checked: false,
+            states,
+            tries: 0,
+        }
     }
 
     /// The source's name.
@@ -194,13 +206,15 @@ impl Follower {
                 found.map_err(|fault| WhyFull::Canary(fault.to_string()))?;
             }
             let view = self.view.clone();
-            let due = self.memory.take_due(Instant::now());
             let mut work = Work::new(&self.origin, stream, &*view, &mut self.memory);
             if let Some(batch) = &batch {
                 work.told(batch).await?;
             }
-            work.settle(due).await?;
-            work.read_groups().await?;
+            work.settle().await?;
+            if !self.is_checked && batch.is_some() {
+                work.check_all_are_there()?;
+                self.is_checked = true;
+            }
             let draft = work.draft;
             if let Some(cookie) = batch.and_then(|batch| batch.cookie) {
                 self.newer = Some(cookie);

@@ -10,7 +10,7 @@ use super::Stop;
 use super::ask::{Found, Sort};
 use super::draft::group_id;
 use super::index::Slot;
-use super::memory::{MENDING, Unsettled};
+use super::memory::Unsettled;
 use super::wire::Id;
 use super::work::Work;
 use crate::directory::{Kind, dn, value};
@@ -39,7 +39,7 @@ struct Members {
 
 impl Work<'_, '_> {
     /// Reads the groups that are concerned.
-    pub async fn read_groups(&mut self) -> Result<(), Stop> {
+    pub(super) async fn read_groups(&mut self) -> Result<(), Stop> {
         for uid in std::mem::take(&mut self.uids) {
             self.groups.extend(self.ask.groups_that(&in_any_case("memberUid", &uid)).await?);
         }
@@ -127,9 +127,9 @@ impl Work<'_, '_> {
         if self.memory.index.get(id).is_none_or(|slot| *slot.dn != *norm) {
             let slot = self.memory.index.get(id).cloned().unwrap_or_default();
             self.memory.index.put(id, Slot { dn: norm.into(), ..slot });
-            self.memory.unsettled.insert(id, Unsettled::new(None));
+            self.memory.unsettle(id, None);
         } else if is_new {
-            self.memory.unsettled.entry(id).or_insert_with(|| Unsettled::new(None));
+            self.memory.unsettle_newly(id);
         }
         self.draft.group(&key, name.into_owned(), entry.dn.clone(), norm.to_owned());
         if !self.shows_all(entry).await? {
@@ -190,7 +190,7 @@ impl Work<'_, '_> {
                 // The server may still be about to put the new name there.
                 if unsettled.found < DOUBTS {
                     let found = unsettled.found.saturating_add(1);
-                    let due = tokio::time::Instant::now() + MENDING;
+                    let due = tokio::time::Instant::now() + self.memory.mending;
                     let before = unsettled.before.clone();
                     unmended.insert(*id, Unsettled { due, before, found });
                     self.count_as_known(*id, group, members)?;

@@ -3,6 +3,7 @@
 //! A server tells a deleted entry by its id and a member by its name. What lies between is held here,
 //! for all entries below the bases of users and groups: about 130 bytes each.
 
+use std::collections::HashSet;
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
@@ -99,6 +100,14 @@ impl Index {
     /// Whether some other entry is below `norm`.
     pub fn has_below(&self, norm: &str) -> bool {
         self.below.contains_key(norm)
+    }
+
+    /// The external ids that are not what the protocol tells.
+    pub fn other_ids(&self) -> HashSet<&str> {
+        match self.others {
+            0 => HashSet::new(),
+            _ => self.by_id.values().filter_map(|slot| slot.ext.as_deref()).collect(),
+        }
     }
 
     /// Whether some external id is not what the protocol tells.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::index::{Index, Slot};
+use super::server::Provider;
 use super::wire::Id;
 use crate::directory::value;
 use crate::source::ldap::dialect::{Dialect, PrimaryBy};
@@ -14,8 +15,8 @@ use crate::source::ldap::lists::Classes;
 use crate::source::ldap::primary::{self, GroupNumber, Primary};
 use crate::source::ldap::schema::Schema;
 
-/// How long a server is given to mend the groups of somebody who is new or has another name.
-pub(super) const MENDING: Duration = Duration::from_millis(250);
+/// How long OpenLDAP is given to mend the groups of somebody who is new or has another name.
+const MENDING: Duration = Duration::from_millis(250);
 
 /// What a feed knows besides the mirror.
 pub(super) struct Memory {
@@ -29,8 +30,19 @@ pub(super) struct Memory {
     pub schema: Schema,
     /// Names below the bases that lead to nothing, until an entry is told with one.
     pub nowhere: HashSet<String>,
+    /// How long a server is given to mend the groups of somebody who is new or has another name.
+    pub mending: Duration,
     /// Who is new or has another name, and whose groups may not say so yet.
     pub unsettled: HashMap<Id, Unsettled>,
+}
+
+/// 389-DS tells how it mends groups, so there is nothing to wait for. And nothing may be: who was made and
+/// deleted after the cookie is never mentioned there, so the mirror must not run ahead of its cookie.
+pub(super) fn mending(provider: Provider) -> Duration {
+    match provider {
+        Provider::OpenLdap => MENDING,
+        Provider::Ds389 => Duration::ZERO,
+    }
 }
 
 /// Somebody whose groups may be mended in a moment. Until then what they are in stays as it is.
@@ -44,14 +56,21 @@ pub(super) struct Unsettled {
     pub found: u32,
 }
 
-impl Unsettled {
-    /// From now on. `before` is the name that they had.
-    pub fn new(before: Option<String>) -> Self {
-        Unsettled { due: Instant::now() + MENDING, before, found: 0 }
-    }
-}
-
 impl Memory {
+    /// Somebody is unsettled from now on. `before` is the name that they had.
+    pub fn unsettle(&mut self, id: Id, before: Option<String>) {
+        let before = before.filter(|_| !self.mending.is_zero());
+        let due = Instant::now() + self.mending;
+        self.unsettled.insert(id, Unsettled { due, before, found: 0 });
+    }
+
+    /// The same, unless they are already.
+    pub fn unsettle_newly(&mut self, id: Id) {
+        if !self.unsettled.contains_key(&id) {
+            self.unsettle(id, None);
+        }
+    }
+
     /// When the next groups are to be read.
     pub fn due(&self) -> Option<Instant> {
         self.unsettled.values().map(|it| it.due).min()

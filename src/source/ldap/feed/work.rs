@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ldap3::ldap_escape;
+use tokio::time::Instant;
 
 use super::ask::{Asker, Found, Sort};
 use super::draft::{Draft, group_id};
@@ -139,9 +140,21 @@ impl<'a, 'v> Work<'a, 'v> {
         Ok(())
     }
 
+    /// Reads the groups that are concerned: those that were told, and those of whoever is due.
+    pub async fn settle(&mut self) -> Result<(), Stop> {
+        loop {
+            self.find_groups().await?;
+            self.read_groups().await?;
+            // Groups that turned out to be new, where there is nothing to wait for.
+            if self.memory.due().is_none_or(|due| due > Instant::now()) {
+                return Ok(());
+            }
+        }
+    }
+
     /// Finds the groups of those who are due.
-    pub async fn settle(&mut self, due: Vec<(Id, Unsettled)>) -> Result<(), Stop> {
-        for (id, unsettled) in due {
+    async fn find_groups(&mut self) -> Result<(), Stop> {
+        for (id, unsettled) in self.memory.take_due(Instant::now()) {
             let Some(slot) = self.memory.index.get(id).cloned() else { continue };
             let (ext, key) = (self.ext(id), self.key(id));
             let is_person = self.draft.has_person(&ext)?;
@@ -168,6 +181,31 @@ impl<'a, 'v> Work<'a, 'v> {
             }
             if let Some(before) = unsettled.before.clone() {
                 self.before.insert(before, (id, unsettled));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks whether whoever the mirror has is there, or was told to be gone. The names in memory were read
+    /// after the mirror was, so whoever is missing was deleted since. 389-DS never mentions somebody who was
+    /// made and deleted after the cookie, and a mirror's read is always a little newer than its cookie.
+    pub fn check_all_are_there(&self) -> Result<(), Stop> {
+        const UNTOLD: &str = "somebody was deleted and the server does not say so";
+        let untold = || Err(Stop::Read(WhyFull::Other(UNTOLD.to_owned())));
+        let (people, refs) = self.view.everything()?;
+        let index = &self.memory.index;
+        let others = index.other_ids();
+        let is_there = |ext: &str| {
+            others.contains(ext) || Id::parse(ext).is_some_and(|id| index.get(id).is_some())
+        };
+        for ext in people.iter().filter(|ext| !is_there(ext)) {
+            if self.draft.has_person(ext)? {
+                return untold();
+            }
+        }
+        for id in refs.iter().filter(|id| id.kind == Kind::Group && !is_there(&id.key)) {
+            if self.draft.has_group(&id.key)? {
+                return untold();
             }
         }
         Ok(())
@@ -228,7 +266,7 @@ impl<'a, 'v> Work<'a, 'v> {
             self.memory.index.put(id, Slot { dn: told.norm.as_str().into(), ..slot });
             if has_moved || self.refresh {
                 let old = old.filter(|_| has_moved);
-                self.memory.unsettled.insert(id, Unsettled::new(old));
+                self.memory.unsettle(id, old);
             }
         } else if let Some(slot) = self.memory.index.remove(id) {
             self.uids.extend(slot.uids.lines().map(str::to_owned));
@@ -280,7 +318,7 @@ impl<'a, 'v> Work<'a, 'v> {
             return Ok(());
         }
         if is_new || before.as_ref().is_none_or(|before| before.gid != gid) {
-            self.memory.unsettled.entry(told.id).or_insert_with(|| Unsettled::new(None));
+            self.memory.unsettle_newly(told.id);
         }
         self.any_uid |= self.refresh && self.memory.wants.uids;
         let old = before.map(|slot| slot.uids).unwrap_or_default();

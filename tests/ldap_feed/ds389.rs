@@ -1,0 +1,192 @@
+//! Following a real 389-DS.
+
+use std::collections::BTreeSet;
+
+use idpsyncd::config::SecretRef;
+use idpsyncd::directory::Cursor;
+use idpsyncd::source::feed::{How, Mark, Start, WhyFull};
+use idpsyncd::source::ldap::LdapConfig;
+
+use crate::kit::{World, add, change, delete, facts, is_in, rename};
+use crate::support::ds389::*;
+use crate::support::ldap;
+
+/// A configuration for `server` as its reader.
+pub fn reader(server: &Ds389) -> LdapConfig {
+    let path = server.dir.path().join("reader-secret");
+    std::fs::write(&path, "reader-secret\n").unwrap();
+    LdapConfig {
+        bind_dn: Some(format!("cn=reader,ou=services,{SUFFIX}")),
+        bind_password: Some(SecretRef::File(path)),
+        ..ldap::at(&server.url)
+    }
+}
+
+fn company() -> String {
+    [
+        tree(),
+        person("alice", "departmentNumber: Research\n"),
+        person("bob", ""),
+        person("carol", ""),
+        person("yan", "departmentNumber: research\n"),
+        group("ml", &[person_dn("alice"), person_dn("bob"), group_dn("inner")]),
+        group("inner", &[person_dn("carol")]),
+        group("other", &[person_dn("alice")]),
+    ]
+    .concat()
+}
+
+fn has(facts: &BTreeSet<String>, user: &str) -> bool {
+    facts.iter().any(|fact| fact.starts_with(&format!("user {user} ")))
+}
+
+/// The cursor with another change number.
+fn at(cursor: &Cursor, number: impl FnOnce(u64) -> u64) -> Cursor {
+    let text = cursor.as_str().trim_end_matches("\"}");
+    let (head, now) = text.rsplit_once('#').unwrap();
+    Cursor::new(format!("{head}#{}\"}}", number(now.parse().unwrap())))
+}
+
+#[test]
+fn changes_are_told_and_nobody_is_gone_who_was_not_mentioned() {
+    let Some(mut server) = Ds389::start(&company()) else { return };
+    let mut world = World::new(reader(&server));
+    world.settle();
+    world.assert_no_drift();
+    // Each as it comes.
+    server.modify(&change(
+        &group_dn("ml"),
+        &format!("delete: member\nmember: {}\n", person_dn("bob")),
+    ));
+    world.until("a member removed", |facts| !is_in(facts, &group_dn("ml"), "bob"));
+    server.modify(&change(&person_dn("bob"), "add: nsAccountLock\nnsAccountLock: TRUE\n"));
+    let locked = |facts: &BTreeSet<String>| {
+        facts.iter().any(|fact| fact.starts_with("user bob ") && fact.contains(" No "))
+    };
+    world.until("a locked account", locked);
+    server.modify(&rename(&person_dn("carol"), "uid=caroline"));
+    world.until("somebody renamed", |facts| is_in(facts, &group_dn("inner"), "caroline"));
+    server.modify(&[delete(&person_dn("yan")), add(&person("zoe", ""))].concat());
+    world.until("gone and new", |facts| !has(facts, "yan") && has(facts, "zoe"));
+    // A group that has nobody left, which here it may.
+    server.modify(&change(&group_dn("other"), "delete: member\n"));
+    world.until("emptied", |facts| !is_in(facts, &group_dn("other"), "alice"));
+    world.settle();
+    world.assert_no_drift();
+
+    // What happened while nobody followed, with the first of the six ways: a cookie is answered with
+    // changes alone, and who is not among them is there. A locked account comes without its lock.
+    for kill in [false, true] {
+        world.following = None;
+        server
+            .modify(&change(&person_dn("alice"), "replace: nsAccountLock\nnsAccountLock: TRUE\n"));
+        server.modify(&delete(&person_dn("zoe")));
+        if kill {
+            server.kill()
+        } else {
+            server.stop()
+        }
+        assert!(server.start_again());
+        let before = world.seen.len();
+        world.restart();
+        world.settle();
+        assert!(!has(&world.facts(), "zoe"));
+        assert!(
+            world.seen[before..].iter().all(|it| has(&facts(it), "bob")),
+            "nobody is gone who was not mentioned"
+        );
+        assert!(
+            world.facts().iter().any(|it| it.starts_with("user alice ") && it.contains(" No "))
+        );
+        world.assert_no_drift();
+        server.modify(&add(&person("zoe", "")));
+        server.modify(&change(&person_dn("alice"), "delete: nsAccountLock\n"));
+        world.settle();
+        world.assert_no_drift();
+    }
+    assert_eq!(world.reads, [], "nothing of that needs a full read");
+    let state = world.state();
+    assert_eq!((state.how, state.why), (How::Persist, None));
+}
+
+/// The second way: a change log that was trimmed is answered with success and what is left.
+#[test]
+fn a_log_that_was_trimmed_and_a_cookie_of_something_else_lead_to_a_full_read() {
+    let Some(mut server) = Ds389::start(&company()) else { return };
+    let mut world = World::new(reader(&server));
+    world.settle();
+    world.following = None;
+    let cursor = world.mirror.0.lock().unwrap().cursor.clone().unwrap();
+    server.modify(&delete(&person_dn("bob")));
+    for n in 0..4 {
+        server.modify(&change(&person_dn("alice"), &format!("replace: title\ntitle: {n}\n")));
+    }
+    // As trimming does, all but the last few.
+    let told = server.search(&["-b", "cn=changelog", "(changeNumber=*)", "changeNumber"]);
+    let mut numbers: Vec<u64> =
+        told.lines().filter_map(|line| line.strip_prefix("changeNumber: ")?.parse().ok()).collect();
+    numbers.sort_unstable();
+    numbers.truncate(numbers.len() - 2);
+    let trim: String = numbers
+        .iter()
+        .map(|number| delete(&format!("changenumber={number},cn=changelog")))
+        .collect();
+    server.modify(&trim);
+    // What the root DSE says of the log is counted anew by its own trimming, and at the start.
+    server.stop();
+    assert!(server.start_again());
+    let start = world.follow();
+    assert!(matches!(start, Start::Read(WhyFull::Trimmed { .. })), "{start:?}");
+    world.take(start);
+    assert!(!has(&world.facts(), "bob"));
+    world.settle();
+    world.assert_no_drift();
+
+    // Newer than the server, as after a restored backup.
+    let now = world.mirror.0.lock().unwrap().cursor.clone().unwrap();
+    world.following = None;
+    world.mirror.0.lock().unwrap().cursor = Some(at(&now, |n| n + 50));
+    let start = world.follow();
+    assert!(matches!(start, Start::Read(WhyFull::Newer)), "{start:?}");
+    // The server itself refuses one that is not its own.
+    let foreign = cursor.as_str().replace("\"cookie\":\"", "\"cookie\":\"other:1#");
+    world.mirror.0.lock().unwrap().cursor = Some(at(&Cursor::new(foreign), |_| {
+        now.as_str().trim_end_matches("\"}").rsplit_once('#').unwrap().1.parse().unwrap()
+    }));
+    let start = world.follow();
+    world.take(start);
+    world.settle();
+    assert_eq!(world.reads.last(), Some(&WhyFull::Refused), "{:?}", world.reads);
+    world.assert_no_drift();
+}
+
+/// It says nothing of somebody who was made and deleted after the cookie, as in mid-read.
+#[test]
+fn who_was_made_and_deleted_after_the_cookie_is_not_kept() {
+    let Some(server) = Ds389::start(&company()) else { return };
+    let mut world = World::new(reader(&server));
+    world.following = None;
+    let Mark::At(cursor) = world.mark() else { panic!("no mark") };
+    server.add(&person("zoe", ""));
+    let mut snapshot = world.snapshot();
+    snapshot.cursor = Some(cursor);
+    {
+        let mut mirror = world.mirror.0.lock().unwrap();
+        *mirror = mirror.apply_snapshot(snapshot).mirror;
+    }
+    assert!(has(&world.facts(), "zoe"));
+    server.modify(&delete(&person_dn("zoe")));
+    world.restart();
+    world.settle();
+    assert!(matches!(world.reads.as_slice(), [WhyFull::Other(_)]), "{:?}", world.reads);
+    world.assert_no_drift();
+    // While it follows, the mirror is never ahead of its cookie.
+    server.add(&person("zoe", ""));
+    world.until("made", |facts| has(facts, "zoe"));
+    world.following = None;
+    server.modify(&delete(&person_dn("zoe")));
+    world.restart();
+    world.until("gone", |facts| !has(facts, "zoe"));
+    world.assert_no_drift();
+    assert_eq!(world.reads.len(), 1);
+}
