@@ -9,14 +9,15 @@
 
 use std::collections::BTreeMap;
 
+use super::slice::{Patches, Sliced, plan_for_some};
 use super::{
-    Found, Outcome, RunError, SourceAnswer, admin, configured, load_views, merge_mirrors, outcome,
-    renamed_groups, views,
+    Found, Outcome, RunError, SourceAnswer, SourceState, admin, configured, load_views, local,
+    merge_mirrors, outcome, renamed_groups, token, views,
 };
 use crate::config::Config;
-use crate::directory::{Delta, Patch, Refusal, Touched};
+use crate::directory::{Delta, Refusal, Touched};
 use crate::model::{Inconsistent, Time, TooMany};
-use crate::store::{Commit, CommitError, MirrorPatch, Store, StoreError, Transaction};
+use crate::store::{Commit, CommitError, MirrorPatch, Reader, Store, StoreError, Transaction};
 use crate::sync::AdminError;
 
 /// Why what a feed told was not committed. Nothing was changed.
@@ -83,8 +84,22 @@ pub fn ingest(
     told: &BTreeMap<String, Vec<Delta>>,
     now: Time,
 ) -> Result<Outcome, IngestError> {
+    ingest_by(config, store, told, Way::ForSome, now).map(|(outcome, _)| outcome)
+}
+
+/// As [`ingest`], planning for whom `way` says, and tells for whom it was.
+///
+/// # Errors
+/// As there.
+pub(super) fn ingest_by(
+    config: &Config,
+    store: &dyn Store,
+    told: &BTreeMap<String, Vec<Delta>>,
+    way: Way,
+    now: Time,
+) -> Result<(Outcome, Way), IngestError> {
     let admin = admin::Admin::read(config)?;
-    store.update(|tx| once(config, admin.as_ref(), told, tx, now))
+    store.update(|tx| once(config, admin.as_ref(), told, (tx, way), now))
 }
 
 /// One try.
@@ -92,48 +107,89 @@ fn once(
     config: &Config,
     admin: Option<&admin::Admin>,
     told: &BTreeMap<String, Vec<Delta>>,
-    tx: &mut dyn Transaction,
+    (tx, way): (&mut dyn Transaction, Way),
     now: Time,
-) -> Result<Outcome, IngestError> {
+) -> Result<(Outcome, Way), IngestError> {
     let patches = patches(told, &*tx)?;
     let reader = tx.reader();
     let mut diagnostics = Vec::new();
     let answers = config.sources.iter().map(|_| SourceAnswer::NotAsked).collect();
     let mut known = merge_mirrors(config, answers, Some(reader), &mut diagnostics)?;
-    load_views(&mut known, Some(reader))?;
-    for one in &mut known {
-        let Some(patch) = patches.get(&one.outcome.name) else { continue };
-        let before = one.mirror.as_ref().map(|stored| stored.mirror.clone()).unwrap_or_default();
-        one.read = Some(before.patched(patch)?.directory);
-        one.digest = Some(patch.after.to_string());
-    }
-    let found = Found::of(config, &mut known, Some(reader), admin, now)?;
-    diagnostics.extend(renamed_groups(config, &known));
-    let old = reader.state()?;
-    let plan = found.plan(config, &views(config, &known), &old, now)?;
-    drop(old);
+    local::refresh(config, &mut known, Some(reader))?;
+    let before = token(config, &known, admin);
+    let some = match way {
+        Way::ForSome => plan_for_some(config, reader, &patches, &before, now)?,
+        Way::ForAll => None,
+    };
+    let way = if some.is_some() { Way::ForSome } else { Way::ForAll };
+    let (plan, meta, settled) = match some {
+        Some(Sliced { plan, meta }) => {
+            for one in &mut known {
+                if let Some(patch) = patches.get(&one.outcome.name) {
+                    one.digest = Some(patch.after.to_string());
+                }
+            }
+            let settled = token(config, &known, admin);
+            (plan, meta, settled)
+        }
+        None => {
+            tracing::debug!("what a feed told may concern anybody: everybody is planned for");
+            let found = everybody(config, admin, &patches, (&mut known, reader), now)?;
+            diagnostics.extend(renamed_groups(config, &known));
+            let old = reader.state()?;
+            let plan = found.plan(config, &views(config, &known), &old, now)?;
+            (plan, found.meta, found.token)
+        }
+    };
     let patches: Vec<MirrorPatch<'_>> =
         patches.iter().map(|(source, patch)| MirrorPatch { source, patch }).collect();
     let committed = tx.commit_patches(
         &Commit {
             plan: &plan,
-            base_version: found.meta.version,
+            base_version: meta.version,
             sources: &[],
             configured: &configured(config),
-            settled: Some(found.token.clone()),
+            settled: Some(settled),
         },
         &patches,
     )?;
-    let meta = found.meta;
     let generation = committed.generation.unwrap_or(meta.generation);
-    Ok(outcome(known, Some(plan), None, diagnostics, &meta, generation, now).0)
+    let (outcome, _) = outcome(known, Some(plan), None, diagnostics, &meta, generation, now);
+    Ok((outcome, way))
+}
+
+/// Whom to plan for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Way {
+    /// Those whom it concerns, where that can be told.
+    ForSome,
+    /// Everybody.
+    ForAll,
+}
+
+/// What a plan for everybody is made from, once the mirrors in `known` are loaded and patched.
+fn everybody<'a>(
+    config: &Config,
+    admin: Option<&'a admin::Admin>,
+    patches: &Patches,
+    (known, reader): (&mut [SourceState], &dyn Reader),
+    now: Time,
+) -> Result<Found<'a>, IngestError> {
+    load_views(known, Some(reader))?;
+    for one in known.iter_mut() {
+        let Some(patch) = patches.get(&one.outcome.name) else { continue };
+        let before = one.mirror.as_ref().map(|stored| stored.mirror.clone()).unwrap_or_default();
+        one.read = Some(before.patched(patch)?.directory);
+        one.digest = Some(patch.after.to_string());
+    }
+    Ok(Found::of(config, known, Some(reader), admin, now)?)
 }
 
 /// What the deltas make of the mirrors, by source.
 fn patches(
     told: &BTreeMap<String, Vec<Delta>>,
     tx: &dyn Transaction,
-) -> Result<BTreeMap<String, Patch>, IngestError> {
+) -> Result<Patches, IngestError> {
     let mut patches = BTreeMap::new();
     for (source, deltas) in told {
         let name = source.clone();

@@ -16,6 +16,7 @@ pub mod osmo_db;
 mod phase;
 pub mod provision;
 mod shared_lock;
+mod slice;
 mod stored_view;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use crate::directory::{
     Cursor, Delta, Enabled, Kind, ListChange, NewRef, NewUser, PersonDelta, RefDelta, RefId,
     Refusal, SnapshotBuilder, Step,
 };
+use crate::sync::ingest::{Way, ingest_by};
 use crate::sync::{FeedLog, IngestError, SourceAnswer, SourceResult, ingest};
 
 const TOML: &str = "[guard]\nmax_lost_floor = 2\n[[source]]\nname = \"kc\"\nkind = \"file\"\n\
@@ -234,4 +235,271 @@ fn a_partial_read_beside_a_feed_leaves_its_cursor() {
     });
     assert_eq!(cursor(&home).as_deref(), Some("2"));
     assert_eq!(holders(&home).len(), 29);
+}
+
+const CROWD: &str = r#"
+[guard]
+max_lost_floor = 3
+max_lost_percent = 20
+protected_roles = { top = 1 }
+[sync]
+on_missing = { after = "10m" }
+[[source]]
+name = "kc"
+kind = "file"
+realm_export = "kc.json"
+[roles.everyone]
+everyone = true
+[roles.ml]
+external_roles = ["ML"]
+[roles.top]
+sync_mode = "force"
+external_roles = ["Ops"]
+[roles.kept]
+sync_mode = "import"
+external_roles = ["Eng"]
+[[role_template]]
+name = 'osmo-(?<team>[a-z]+)'
+"#;
+
+fn group_id(at: u8) -> RefId {
+    RefId { kind: Kind::Group, key: format!("g{at}") }
+}
+
+/// One thing that a feed may tell, in numbers of people and groups.
+#[derive(Clone, Debug)]
+enum Tells {
+    Person { at: u8, name: u8, enabled: bool, within: Option<BTreeSet<u8>> },
+    Moved { group: u8, added: BTreeSet<u8>, removed: BTreeSet<u8> },
+    Gone { at: u8 },
+    Renamed { group: u8, name: u8 },
+    Nested { group: u8, parent: Option<u8> },
+    Role { name: u8, members: BTreeSet<u8> },
+}
+
+/// A realm role with everybody who has it.
+fn role_of(name: &str, members: &[String]) -> RefDelta {
+    let id = RefId { kind: Kind::RealmRole, key: name.to_owned() };
+    RefDelta {
+        name: Some(name.to_owned()),
+        identity: Some(name.to_owned()),
+        norm: Some(name.to_owned()),
+        members: ListChange::Whole(members.to_vec()),
+        implies: ListChange::Whole(Vec::new()),
+        ..RefDelta::new(id)
+    }
+}
+
+fn tells() -> impl Strategy<Value = Vec<Vec<Tells>>> {
+    let some = || prop::collection::btree_set(0u8..12, 0..4);
+    let groups = || prop::option::of(prop::collection::btree_set(0u8..5, 0..3));
+    let one = prop_oneof![
+        4 => (0u8..14, 0u8..16, prop::bool::weighted(0.8), groups())
+            .prop_map(|(at, name, enabled, within)| Tells::Person { at, name, enabled, within }),
+        4 => (0u8..5, some(), some())
+            .prop_map(|(group, added, removed)| Tells::Moved { group, added, removed }),
+        2 => (0u8..14).prop_map(|at| Tells::Gone { at }),
+        1 => (0u8..5, 0u8..6).prop_map(|(group, name)| Tells::Renamed { group, name }),
+        1 => (0u8..5, prop::option::of(0u8..5))
+            .prop_map(|(group, parent)| Tells::Nested { group, parent }),
+        1 => (0u8..3, some()).prop_map(|(name, members)| Tells::Role { name, members }),
+    ];
+    prop::collection::vec(prop::collection::vec(one, 1..4), 1..8)
+}
+
+const NAMES: [&str; 6] = ["ML", "Ops", "Eng", "osmo-red", "plain", "Straße"];
+
+/// The delta of one thing, where it can be told of those who are there.
+fn delta_of(tells: &Tells, there: &mut BTreeSet<u8>, at: &mut u32) -> Delta {
+    let ext = |at: u8| format!("id-{at}");
+    let step = step(&at.to_string(), &(*at + 1).to_string());
+    let mut delta = Delta { step, ..Delta::default() };
+    match tells {
+        Tells::Person { at, name, enabled, within } => {
+            there.insert(*at);
+            delta.people.push(PersonDelta {
+                ext: ext(*at),
+                username: Some(format!("Üser{name}")),
+                enabled: Some(if *enabled { Enabled::Yes } else { Enabled::No }),
+                within: match within {
+                    Some(within) => {
+                        ListChange::Whole(within.iter().copied().map(group_id).collect())
+                    }
+                    None => ListChange::Kept,
+                },
+                ..PersonDelta::default()
+            });
+        }
+        Tells::Moved { group, added, removed } => {
+            let list = |of: Vec<&u8>| of.into_iter().map(|at| ext(*at)).collect();
+            let added: Vec<&u8> = added.iter().filter(|at| there.contains(at)).collect();
+            let removed = removed.iter().filter(|at| !added.contains(at)).collect();
+            let members = ListChange::Changed { added: list(added), removed: list(removed) };
+            delta.refs.push(RefDelta { members, ..RefDelta::new(group_id(*group)) });
+        }
+        Tells::Gone { at } => {
+            there.remove(at);
+            delta.gone_people.push(ext(*at));
+        }
+        Tells::Renamed { group, name } => {
+            let name = NAMES[usize::from(*name)].to_owned();
+            delta.refs.push(RefDelta {
+                identity: Some(format!("/{name}")),
+                norm: Some(format!("/{name}")),
+                name: Some(name),
+                ..RefDelta::new(group_id(*group))
+            });
+        }
+        Tells::Role { name, members } => {
+            let members = members.iter().filter(|at| there.contains(at));
+            let members: Vec<String> = members.map(|at| ext(*at)).collect();
+            let name = ["osmo-a", "osmo-b", "ML"][usize::from(*name)];
+            delta.refs.push(role_of(name, &members));
+        }
+        Tells::Nested { group, parent } => {
+            let parent = parent.filter(|parent| parent != group);
+            let parent = Some(parent.map(group_id));
+            delta.refs.push(RefDelta { parent, ..RefDelta::new(group_id(*group)) });
+        }
+    }
+    *at += 1;
+    delta
+}
+
+fn crowd() -> Snapshot {
+    let mut builder = SnapshotBuilder::new(false);
+    let mut groups = Vec::new();
+    for at in 0..5u8 {
+        let (name, kind) = (NAMES[usize::from(at)], Kind::Group);
+        let (key, identity) = (format!("g{at}"), format!("/{name}"));
+        let new = NewRef { kind, key: &key, name, identity: &identity, norm: &identity };
+        groups.push(builder.reference(&new));
+    }
+    for at in 0..10u8 {
+        let user = builder.user(&NewUser {
+            ext: &format!("id-{at}"),
+            username: &format!("Üser{at}"),
+            email: "",
+            email_verified: false,
+            enabled: Enabled::Yes,
+            federation: "",
+        });
+        builder.member(groups[usize::from(at) % 5], user);
+    }
+    let mut snapshot = builder.finish();
+    snapshot.cursor = Some(Cursor::new("0"));
+    snapshot
+}
+
+/// Everything of a store that does not hang on the order of its rows.
+fn dump(home: &Home) -> BTreeMap<&'static str, BTreeSet<String>> {
+    let conn = rusqlite::Connection::open(home.file("store.db")).unwrap();
+    let rows = |sql: &str| -> BTreeSet<String> {
+        let mut statement = conn.prepare(sql).unwrap();
+        let columns = statement.column_count();
+        let mut rows = statement.query([]).unwrap();
+        let mut all = BTreeSet::new();
+        while let Some(row) = rows.next().unwrap() {
+            let row: Vec<rusqlite::types::Value> =
+                (0..columns).map(|at| row.get(at).unwrap()).collect();
+            assert!(all.insert(format!("{row:?}")), "{row:?}");
+        }
+        all
+    };
+    let mut dump = BTreeMap::from([
+        ("users", rows("SELECT username, status, since, disabled_by, email FROM user")),
+        ("sets", rows("SELECT username, role FROM gateway_user_role")),
+        (
+            "holders",
+            rows("SELECT r.name, h.users FROM role_holders h JOIN role r ON r.num = h.role"),
+        ),
+        ("used", rows("SELECT id, users FROM role_set")),
+        ("meta", rows("SELECT generation, settled IS NULL, enabled FROM meta")),
+        ("history", rows("SELECT num, lost, disabled FROM generation")),
+    ]);
+    let grants = home.roles().into_keys().flat_map(|name| {
+        home.grants(&name).into_iter().map(move |grant| format!("{name}: {grant}"))
+    });
+    dump.insert("grants", grants.collect());
+    let held = home.reader().held().unwrap();
+    dump.insert("held", held.iter().map(|held| format!("{held:?}")).collect());
+    dump
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever feeds tell: planned for those whom it concerns, or for everybody, the store is the
+    /// same.
+    #[test]
+    fn planned_for_some_is_planned_for_all(told in tells()) {
+        let (some, all) = (Home::new(CROWD), Home::new(CROWD));
+        let (mut there, mut at) = ((0..10).collect::<BTreeSet<u8>>(), 0);
+        for home in [&some, &all] {
+            keep(home, crowd());
+        }
+        for (minutes, burst) in told.iter().enumerate() {
+            let deltas: Vec<Delta> =
+                burst.iter().map(|it| delta_of(it, &mut there, &mut at)).collect();
+            let told = BTreeMap::from([("kc".to_owned(), deltas)]);
+            let now = now() + chrono::Duration::minutes(i64::try_from(minutes).unwrap());
+            // What time alone brings about, or a name that was free a run later, is a run's to find.
+            let here = at - u32::try_from(burst.len()).unwrap();
+            for home in [&some, &all] {
+                for _ in 0..4 {
+                    let step = step(&here.to_string(), &here.to_string());
+                    let nothing = vec![Delta { step, ..Delta::default() }];
+                    let nothing = BTreeMap::from([("kc".to_owned(), nothing)]);
+                    let way = Way::ForAll;
+                    let done = ingest_by(&home.config, &*home.store, &nothing, way, now).unwrap().0;
+                    if done.generation == done.before {
+                        break;
+                    }
+                }
+            }
+            ingest_by(&some.config, &*some.store, &told, Way::ForSome, now).unwrap();
+            ingest_by(&all.config, &*all.store, &told, Way::ForAll, now).unwrap();
+            prop_assert_eq!(dump(&some), dump(&all), "after {:?}", told);
+        }
+    }
+}
+
+#[test]
+fn one_change_is_planned_for_one_and_what_can_concern_anybody_for_all() {
+    let home = Home::new(CROWD);
+    keep(&home, crowd());
+    let way = |delta: Delta| {
+        let told = BTreeMap::from([("kc".to_owned(), vec![delta])]);
+        ingest_by(&home.config, &*home.store, &told, Way::ForSome, now()).unwrap().1
+    };
+    let in_group = |from: &str, to: &str, group: u8, removed: &str| {
+        let members = ListChange::Changed { added: Vec::new(), removed: vec![removed.to_owned()] };
+        let refs = vec![RefDelta { members, ..RefDelta::new(group_id(group)) }];
+        Delta { step: step(from, to), refs, ..Delta::default() }
+    };
+    assert_eq!(way(in_group("0", "1", 0, "id-0")), Way::ForSome);
+    assert_eq!(way(disabled("1", "2", "id-5")), Way::ForSome);
+    // A group that nobody's rule names any more: its members are concerned, and nobody else.
+    let called = |from: &str, to: &str, name: &str| {
+        let reference = RefDelta {
+            name: Some(name.to_owned()),
+            identity: Some(format!("/{name}")),
+            norm: Some(format!("/{name}")),
+            ..RefDelta::new(group_id(4))
+        };
+        Delta { step: step(from, to), refs: vec![reference], ..Delta::default() }
+    };
+    assert_eq!(way(called("2", "3", "ML")), Way::ForSome);
+    // With a name of a template comes a role.
+    let role = role_of("osmo-blue", &["id-1".to_owned()]);
+    let role = Delta { step: step("3", "4"), refs: vec![role], ..Delta::default() };
+    assert_eq!(way(role), Way::ForAll);
+    assert_eq!(way(in_group("4", "5", 0, "id-1")), Way::ForSome);
+    // What a run has still to see to is seen to first.
+    home.write("kc.json", &serde_json::json!({}));
+    let config = CROWD.replace("max_lost_floor = 3", "max_lost_floor = 4");
+    let other = Home { config: Home::new(&config).config, ..home };
+    let told = BTreeMap::from([("kc".to_owned(), vec![in_group("5", "6", 0, "id-2")])]);
+    let done = ingest_by(&other.config, &*other.store, &told, Way::ForSome, now()).unwrap();
+    assert_eq!(done.1, Way::ForAll);
 }

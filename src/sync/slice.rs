@@ -1,0 +1,239 @@
+//! A plan for those whom a change concerns, as if nobody else were there.
+//!
+//! ```text
+//! patched rows ─► whom they concern (by name, link, group) ─► the store's slice of them ─► resolve ─► plan
+//! ```
+//!
+//! Such a plan says of them what the plan for everybody would say of them, and of nobody else
+//! anything, which is the same: where it would not be, there is none, and everybody is planned for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{RunError, window_start};
+use crate::config::Config;
+use crate::directory::local::{NAME, nobody};
+use crate::directory::{Directory, Mirror, Patch, PersonRow, Proven, RefId};
+use crate::model::username::{UsernameFrom, canonical};
+use crate::model::{Time, TooMany, UserId};
+use crate::plan::{self, Background, Plan};
+use crate::resolve::{
+    Account, AccountNames, By, Everybody, Settings, SourceTerms, Start, View, concerned,
+    given_otherwise, resolve,
+};
+use crate::store::{Bears, Meta, Reader, SliceQuery, StoreError};
+
+/// What was planned for some.
+pub(super) struct Sliced {
+    pub plan: Plan,
+    pub meta: Meta,
+}
+
+/// What is about to become of the mirrors, by source.
+pub(super) type Patches = BTreeMap<String, Patch>;
+
+/// Plans for those whom `patches` concern. `None`: they may concern anybody, or something else is to be
+/// done that a run does for everybody. `before` is what a plan for everybody depends on before them
+/// ([`super::token`]).
+pub(super) fn plan_for_some(
+    config: &Config,
+    reader: &dyn Reader,
+    patches: &Patches,
+    before: &str,
+    now: Time,
+) -> Result<Option<Sliced>, RunError> {
+    let meta = reader.meta()?;
+    // A run has seen to everything else: the configuration, what fell due, who was provisioned.
+    let due = meta.next_due.is_some_and(|due| due <= now);
+    if meta.generation == 0 || due || meta.settled.as_deref() != Some(before) {
+        return Ok(None);
+    }
+    let settings = config.settings();
+    let Some(mut start) = waiting(reader)? else { return Ok(None) };
+    let Some(given) = moved_refs(&settings, reader, patches)? else { return Ok(None) };
+    for (source, patch) in patches {
+        let account = |ext: &String| (source.clone(), ext.clone());
+        start.accounts.extend(patch.people.keys().map(account));
+        start.accounts.extend(patch.joined.iter().map(|(_, ext)| account(ext)));
+        start.accounts.extend(patch.left.iter().map(|(_, ext)| account(ext)));
+    }
+    for (source, refs) in &given {
+        let members = reader.members(source, refs)?;
+        start.accounts.extend(members.into_iter().map(|ext| (source.clone(), ext)));
+    }
+    let mut everybody = Stored { reader, settings: &settings, patches };
+    let found = concerned(&settings, start, &mut everybody)?;
+    // Whom the configuration sees to, a run sees to.
+    let admins: BTreeSet<UserId> = match &config.default_admin {
+        Some(admin) => reader.called(&admin.username)?.into_iter().collect(),
+        None => BTreeSet::new(),
+    };
+    if !admins.is_disjoint(&found.users) {
+        return Ok(None);
+    }
+    let sources: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
+    let query = SliceQuery {
+        users: &found.users,
+        accounts: &found.accounts,
+        sources: &sources,
+        guard: &config.guard,
+    };
+    let mut slice = reader.slice(&query)?;
+    let mut directories: Vec<(&str, Directory)> = Vec::new();
+    for source in sources {
+        let mirror = match (slice.mirrors.remove(source), patches.get(source)) {
+            (Some(mirror), Some(patch)) => mirror.patched(patch).map_err(too_many)?,
+            (Some(mirror), None) => mirror,
+            (None, _) if source == NAME => Mirror { directory: nobody(), cursor: None },
+            // It was never read: what it would say of anybody is unknown.
+            (None, _) => return Ok(None),
+        };
+        if mirror.directory.proven != Proven::ALL {
+            return Ok(None);
+        }
+        directories.push((source, mirror.directory));
+    }
+    let views: Vec<View<'_>> =
+        directories.iter().map(|(source, directory)| View { source, directory }).collect();
+    let resolved = resolve(&settings, &views, &slice.state, now)?;
+    let pending = reader.held_head()?;
+    let recent = reader.taken_since(window_start(config, pending.as_ref(), now))?;
+    let background = Background { pending, recent, others: slice.others };
+    let mut plan = plan::plan(&config.guard, resolved, &slice.state, &background, now)?;
+    // What falls due for others falls due.
+    plan.next_due = plan.next_due.into_iter().chain(slice.meta.next_due).min();
+    Ok(Some(Sliced { plan, meta: slice.meta }))
+}
+
+fn too_many(why: TooMany) -> RunError {
+    RunError::Inconsistent(why.into())
+}
+
+/// Those of whom a held plan speaks. `None`: it speaks of more than people.
+fn waiting(reader: &dyn Reader) -> Result<Option<Start>, RunError> {
+    let mut start = Start::default();
+    if reader.held_head()?.is_none() {
+        return Ok(Some(start));
+    }
+    for change in reader.held()?.into_iter().flat_map(|held| held.changes) {
+        if change.user_id.is_none() && change.user.is_none() {
+            return Ok(None);
+        }
+        start.users.extend(change.user_id);
+        start.names.extend(change.user);
+    }
+    Ok(Some(start))
+}
+
+/// The references that give something else after `patches`, by source. `None`: that can concern
+/// anybody.
+fn moved_refs(
+    settings: &Settings<'_>,
+    reader: &dyn Reader,
+    patches: &Patches,
+) -> Result<Option<BTreeMap<String, BTreeSet<RefId>>>, RunError> {
+    let mut outlines: Vec<(SourceTerms<'_>, Directory, Directory)> = Vec::new();
+    for terms in &settings.sources {
+        let Some(before) = reader.structure(terms.name)? else {
+            if terms.name == NAME {
+                continue;
+            }
+            return Ok(None);
+        };
+        let after = match patches.get(terms.name) {
+            Some(patch) => {
+                // Only what references are, and what they lead to.
+                let refs = Patch { refs: patch.refs.clone(), ..Patch::default() };
+                let mirror = Mirror { directory: before.clone(), cursor: None };
+                mirror.patched(&refs).map_err(too_many)?.directory
+            }
+            None => before.clone(),
+        };
+        // Whoever holds something by what was never read in full keeps it: once that is known, or
+        // gone, it is for everybody to be looked at.
+        if unknown(&before) != unknown(&after) {
+            return Ok(None);
+        }
+        outlines.push((*terms, before, after));
+    }
+    if outlines.iter().all(|(_, before, after)| before.differences(after).is_empty()) {
+        return Ok(Some(BTreeMap::new()));
+    }
+    let before: Vec<(SourceTerms<'_>, &Directory)> =
+        outlines.iter().map(|(terms, before, _)| (*terms, before)).collect();
+    let after: Vec<(SourceTerms<'_>, &Directory)> =
+        outlines.iter().map(|(terms, _, after)| (*terms, after)).collect();
+    Ok(given_otherwise(settings, &before, &after, &reader.roles()?)?)
+}
+
+/// The references of which something was never read in full.
+fn unknown(directory: &Directory) -> BTreeSet<RefId> {
+    let refs = directory.refs.iter().filter(|row| !row.known || !row.implies_known);
+    refs.map(|row| RefId { kind: row.kind, key: directory.text(row.key).to_owned() }).collect()
+}
+
+/// What the store knows, before and after the patches.
+struct Stored<'a> {
+    reader: &'a dyn Reader,
+    settings: &'a Settings<'a>,
+    patches: &'a Patches,
+}
+
+impl Stored<'_> {
+    /// Those whom the patches make what they are.
+    fn patched(&self, source: &str) -> impl Iterator<Item = (&String, &PersonRow)> {
+        let patch = self.patches.get(source).into_iter();
+        patch.flat_map(|patch| &patch.people).filter_map(|(ext, row)| Some((ext, row.as_ref()?)))
+    }
+}
+
+impl Everybody for Stored<'_> {
+    type Error = StoreError;
+
+    fn user_of(&mut self, (source, ext): &Account) -> Result<Option<UserId>, StoreError> {
+        self.reader.user_of(source, ext)
+    }
+
+    fn user(&mut self, user: UserId) -> Result<(String, Vec<Account>), StoreError> {
+        // Of whom a held plan speaks, but who is not there, there is nothing to find.
+        Ok(self.reader.linked(user)?.unwrap_or_default())
+    }
+
+    fn called(&mut self, name: &str) -> Result<Vec<UserId>, StoreError> {
+        self.reader.called(name)
+    }
+
+    fn names(&mut self, (source, ext): &Account) -> Result<Vec<AccountNames>, StoreError> {
+        let was = self.reader.account(source, ext)?.map(|names| AccountNames {
+            username: names.username,
+            email: names.email,
+            email_verified: names.email_verified,
+        });
+        let patch = self.patches.get(source).and_then(|patch| patch.people.get(ext));
+        let is = patch.and_then(Option::as_ref).map(|row| AccountNames {
+            username: row.username.clone(),
+            email: row.email.clone(),
+            email_verified: row.email_verified,
+        });
+        Ok(was.into_iter().chain(is).collect())
+    }
+
+    fn bearing(&mut self, source: &str, by: &By) -> Result<Vec<String>, StoreError> {
+        let email = self.settings.called_by(source) == UsernameFrom::Email;
+        let bears = match by {
+            By::Name(name) if email => Bears::Email(name),
+            By::Name(name) => Bears::Username(name),
+            By::Address(address) => Bears::Address(address),
+        };
+        let mut bearing = self.reader.bearing(source, bears)?;
+        let fits = |row: &PersonRow| match by {
+            By::Name(name) => {
+                let called = if email { &row.email } else { &row.username };
+                canonical(called).is_ok_and(|called| called == *name)
+            }
+            By::Address(address) => row.email_verified && row.email.to_lowercase() == *address,
+        };
+        let now = self.patched(source).filter(|(_, row)| fits(row));
+        bearing.extend(now.map(|(ext, _)| ext.clone()));
+        Ok(bearing)
+    }
+}
