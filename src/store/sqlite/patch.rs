@@ -20,6 +20,9 @@ use crate::directory::{
 use crate::model::{Text, Texts};
 use crate::store::MirrorPatch;
 
+pub(super) const FIND_REF: &str = "SELECT id FROM mirror_container \
+                                   WHERE key = ?1 AND kind = ?2 AND id BETWEEN ?3 AND ?4";
+pub(super) const MEMBERS: &str = "SELECT members FROM mirror_container WHERE id = ?1";
 pub(super) const USER: &str =
     "SELECT id, ext, username, email, flags, federation, within FROM mirror_user";
 const REF: &str = "SELECT id, kind, key, name, identity, norm, parent, known, up_known, sum, up";
@@ -213,11 +216,9 @@ fn find_user(conn: &Connection, source: i64, ext: &str) -> Result<Option<u32>, F
 
 /// The number of the reference of this kind and key.
 pub(super) fn find_ref(conn: &Connection, source: i64, id: &RefId) -> Result<Option<u32>, Fault> {
-    let sql = "SELECT id FROM mirror_container \
-               WHERE key = ?1 AND kind = ?2 AND id BETWEEN ?3 AND ?4";
     let (from, to) = range(source);
     let params = params![id.key, kind_code(id.kind), from, to];
-    first(conn.prepare_cached(sql)?, params, |row| Ok(number(row.get(0)?)))
+    first(conn.prepare_cached(FIND_REF)?, params, |row| Ok(number(row.get(0)?)))
 }
 
 /// What the reference of this number is known by.
@@ -231,8 +232,7 @@ pub(super) fn called(conn: &Connection, source: i64, number: u32) -> Result<RefI
 }
 
 pub(super) fn members(conn: &Connection, source: i64, number: u32) -> Result<Vec<u32>, Fault> {
-    let mut statement =
-        conn.prepare_cached("SELECT members FROM mirror_container WHERE id = ?1")?;
+    let mut statement = conn.prepare_cached(MEMBERS)?;
     let mut rows = statement.query([id(source, number)])?;
     list(rows.next()?.ok_or_else(|| damaged("lacks a row that it should have"))?, 0)
 }

@@ -1,6 +1,6 @@
-//! What one change needs, found by index: no statement here passes over people, whose names are in
-//! [`SQL`] for a test to see to. What is read in whole is no longer for more people: roles, the catalog,
-//! the references of a mirror.
+//! What one change needs, found by index. The statements that are about people are in `SQL`, and a test
+//! sees to it that none passes over them. What is read in whole is no longer for more people: roles, the
+//! catalog, the references of a mirror.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -47,6 +47,7 @@ const LINKS: &str =
 const IDP: &str = "SELECT role, reasons FROM idp_grant WHERE user = ?1";
 const LOCAL: &str = "SELECT role, by, at, reason, until FROM local_grant WHERE user = ?1";
 const SET: &str = "SELECT id FROM role_set WHERE num = ?1";
+const SET_OF: &str = "SELECT role_set FROM user WHERE id = ?1";
 const SET_ROLES: &str = "SELECT role FROM role_set_role WHERE role_set = ?1";
 
 const HEAD: &str = "SELECT num, digest, ignore_case, proven, cursor FROM source \
@@ -71,13 +72,18 @@ pub(super) const SQL: &[&str] = &[
     IDP,
     LOCAL,
     SET,
+    SET_OF,
     SET_ROLES,
+    MIRROR,
+    HEAD,
     HOLDERS,
     FEDERATED,
     load::REASONS_OF_SET,
     load::REASON,
     tokens::OF_USER,
     tokens::ROLES,
+    patch::FIND_REF,
+    patch::MEMBERS,
 ];
 
 /// What accounts are found by, likewise.
@@ -343,7 +349,7 @@ fn others(
     // What those of the slice hold, by the number of the role.
     let mut held: HashMap<i64, u64> = HashMap::new();
     let mut roles = conn.prepare_cached(SET_ROLES)?;
-    let mut set_of = conn.prepare_cached("SELECT role_set FROM user WHERE id = ?1")?;
+    let mut set_of = conn.prepare_cached(SET_OF)?;
     for user in &state.users {
         let set: i64 = set_of.query_row([user.id.get()], |row| row.get(0))?;
         let mut rows = roles.query([set])?;
@@ -476,7 +482,7 @@ mod tests {
             assert!(all.iter().any(|sql| !passes(conn, sql).is_empty()), "{index}");
             conn.execute_batch("ROLLBACK TO s; RELEASE s").unwrap();
         }
-        for index in ["link_ext", "user_username"] {
+        for index in ["link_ext", "user_username", "mirror_container_key"] {
             conn.execute_batch(&format!("SAVEPOINT s; DROP INDEX {index}")).unwrap();
             assert!(all.iter().any(|sql| !passes(conn, sql).is_empty()), "{index}");
             conn.execute_batch("ROLLBACK TO s; RELEASE s").unwrap();
