@@ -22,7 +22,7 @@
 //! The names are read once, when following begins.
 //!
 //! Not told, so left to the periodic full read: an account that expires by the clock, an account locked by
-//! a role that is computed, members that a server computes from a URL, a change of access rules, members
+//! a role that is computed, members by URL, whoever evaluates it, a change of access rules, members
 //! outside the bases, an entry above the bases that is renamed.
 
 mod ask;

@@ -17,6 +17,7 @@
 pub mod account;
 mod address;
 mod assemble;
+mod by_url;
 mod check;
 mod config;
 mod connect;
