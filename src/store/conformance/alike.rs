@@ -12,6 +12,7 @@ use crate::store::{AccessFilter, HistoryFilter, Reader, SetKey, Store};
 type Sets = BTreeMap<SetKey, String>;
 
 /// Everything that a reader tells, in words, question by question.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn told(reader: &dyn Reader, world: &World, generation: u64) -> Vec<String> {
     let mut told = Vec::new();
     let mut tell = |what: &str, words: String| told.push(format!("{what}: {words}"));

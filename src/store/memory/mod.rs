@@ -196,33 +196,27 @@ enum Stands {
     Raced,
 }
 
-/// A change that keeps nobody waiting while it is planned.
-struct Anyones {
-    shared: Arc<Shared>,
-    reader: MemoryReader,
-    /// The store's version when this began.
-    began: i64,
-    stands: Stands,
-}
+/// How a change gets at the content; what it may do to it is the same for all.
+trait Changing {
+    fn reader(&self) -> &dyn Reader;
 
-impl Anyones {
     fn write<T>(
         &mut self,
         work: impl FnOnce(&mut Content) -> Result<T, CommitError>,
-    ) -> Result<T, CommitError> {
-        let done = Writing::begin(&self.shared)?.write(work);
-        match &done {
-            Ok(_) => self.stands = Stands::Committed,
-            Err(CommitError::Raced) => self.stands = Stands::Raced,
-            Err(_) => {}
-        }
-        done
-    }
+    ) -> Result<T, CommitError>;
+
+    fn touch(
+        &mut self,
+        sources: &[SourceUpdate<'_>],
+        configured: &[String],
+    ) -> Result<(), StoreError>;
+
+    fn lost(&self) -> bool;
 }
 
-impl Transaction for Anyones {
+impl<C: Changing> Transaction for C {
     fn reader(&self) -> &dyn Reader {
-        &self.reader
+        Changing::reader(self)
     }
 
     fn commit(&mut self, commit: &Commit<'_>) -> Result<Committed, CommitError> {
@@ -243,6 +237,46 @@ impl Transaction for Anyones {
         make: Box<dyn FnOnce() -> Result<Plan, Inconsistent> + Send + '_>,
     ) -> Result<(Plan, Committed), CommitError> {
         self.write(|content| content.commit_beside(beside, make))
+    }
+
+    fn touch(
+        &mut self,
+        sources: &[SourceUpdate<'_>],
+        configured: &[String],
+    ) -> Result<(), StoreError> {
+        Changing::touch(self, sources, configured)
+    }
+
+    fn lost(&self) -> bool {
+        Changing::lost(self)
+    }
+}
+
+/// A change that keeps nobody waiting while it is planned.
+struct Anyones {
+    shared: Arc<Shared>,
+    reader: MemoryReader,
+    /// The store's version when this began.
+    began: i64,
+    stands: Stands,
+}
+
+impl Changing for Anyones {
+    fn reader(&self) -> &dyn Reader {
+        &self.reader
+    }
+
+    fn write<T>(
+        &mut self,
+        work: impl FnOnce(&mut Content) -> Result<T, CommitError>,
+    ) -> Result<T, CommitError> {
+        let done = Writing::begin(&self.shared)?.write(work);
+        match &done {
+            Ok(_) => self.stands = Stands::Committed,
+            Err(CommitError::Raced) => self.stands = Stands::Raced,
+            Err(_) => {}
+        }
+        done
     }
 
     fn touch(
@@ -270,7 +304,7 @@ struct Mine {
 }
 
 impl Mine {
-    fn write<T, E: From<StoreError>>(
+    fn once<T, E: From<StoreError>>(
         &mut self,
         work: impl FnOnce(&mut Content) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -285,29 +319,16 @@ impl Mine {
     }
 }
 
-impl Transaction for Mine {
+impl Changing for Mine {
     fn reader(&self) -> &dyn Reader {
         &self.reader
     }
 
-    fn commit(&mut self, commit: &Commit<'_>) -> Result<Committed, CommitError> {
-        self.write(|content| content.commit(commit, &[]))
-    }
-
-    fn commit_patches(
+    fn write<T>(
         &mut self,
-        commit: &Commit<'_>,
-        patches: &[MirrorPatch<'_>],
-    ) -> Result<Committed, CommitError> {
-        self.write(|content| content.commit(commit, patches))
-    }
-
-    fn commit_beside(
-        &mut self,
-        beside: &Beside<'_>,
-        make: Box<dyn FnOnce() -> Result<Plan, Inconsistent> + Send + '_>,
-    ) -> Result<(Plan, Committed), CommitError> {
-        self.write(|content| content.commit_beside(beside, make))
+        work: impl FnOnce(&mut Content) -> Result<T, CommitError>,
+    ) -> Result<T, CommitError> {
+        self.once(work)
     }
 
     fn touch(
@@ -315,7 +336,7 @@ impl Transaction for Mine {
         sources: &[SourceUpdate<'_>],
         configured: &[String],
     ) -> Result<(), StoreError> {
-        self.write(|content| content.touch(sources, configured))
+        self.once(|content| content.touch(sources, configured))
     }
 
     fn lost(&self) -> bool {

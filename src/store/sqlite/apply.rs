@@ -366,35 +366,8 @@ fn write_users<'a>(
     generation: i64,
 ) -> Result<bool, Fault> {
     let tables = &plan.tables;
-    let mut rows = vec![Row::Stays; tables.users.len()];
-    for change in &plan.changes {
-        let (user, row) = match change {
-            Change::UserCreated { user } => (*user, Row::IsNew),
-            Change::UserRenamed { user, .. }
-            | Change::EmailChanged { user, .. }
-            | Change::UserDisabled { user, .. }
-            | Change::UserEnabled { user }
-            | Change::UserMissing { user }
-            | Change::UserReturned { user }
-            | Change::UserDeprovisioned { user, .. } => (*user, Row::Changes),
-            _ => continue,
-        };
-        let (place, _) = user_of(tables, user)?;
-        if let Some(slot) = rows.get_mut(place)
-            && *slot != Row::IsNew
-        {
-            *slot = row;
-        }
-    }
-    let mut coming: HashMap<RoleSetId, i64> = HashMap::new();
-    for ((user, set), row) in tables.users.iter().zip(&plan.user_sets).zip(&rows) {
-        if *row == Row::IsNew || user.role_set != *set {
-            let users = coming.entry(*set).or_default();
-            *users = users.saturating_add(1);
-        }
-    }
-    tokens::coming(plan, &mut coming);
-    sets.make(&coming, &mut |role| names.role(role))?;
+    let rows = rows_of(plan)?;
+    sets.make(&coming(plan, &rows), &mut |role| names.role(role))?;
     let mut insert =
         Batch::new(conn, "user (id, username, email, status, since, disabled_by, role_set, made)");
     let mut past = Past::new(conn, generation);
@@ -450,6 +423,49 @@ fn write_users<'a>(
     past.finish()?;
     totals.finish(plan, names)?;
     distinct_names(conn, tables, &written)?;
+    Ok(is_silent(plan, moved))
+}
+
+/// What becomes of each user's row.
+fn rows_of(plan: &Plan) -> Result<Vec<Row>, Fault> {
+    let mut rows = vec![Row::Stays; plan.tables.users.len()];
+    for change in &plan.changes {
+        let (user, row) = match change {
+            Change::UserCreated { user } => (*user, Row::IsNew),
+            Change::UserRenamed { user, .. }
+            | Change::EmailChanged { user, .. }
+            | Change::UserDisabled { user, .. }
+            | Change::UserEnabled { user }
+            | Change::UserMissing { user }
+            | Change::UserReturned { user }
+            | Change::UserDeprovisioned { user, .. } => (*user, Row::Changes),
+            _ => continue,
+        };
+        let (place, _) = user_of(&plan.tables, user)?;
+        if let Some(slot) = rows.get_mut(place)
+            && *slot != Row::IsNew
+        {
+            *slot = row;
+        }
+    }
+    Ok(rows)
+}
+
+/// How many users and tokens come to each role set.
+fn coming(plan: &Plan, rows: &[Row]) -> HashMap<RoleSetId, i64> {
+    let mut coming: HashMap<RoleSetId, i64> = HashMap::new();
+    for ((user, set), row) in plan.tables.users.iter().zip(&plan.user_sets).zip(rows) {
+        if *row == Row::IsNew || user.role_set != *set {
+            let users = coming.entry(*set).or_default();
+            *users = users.saturating_add(1);
+        }
+    }
+    tokens::coming(plan, &mut coming);
+    coming
+}
+
+/// Whether there is somebody in `moved`, who got another role set, of whom no change speaks.
+fn is_silent(plan: &Plan, mut moved: HashSet<UserId>) -> bool {
     if !moved.is_empty() {
         for change in &plan.changes {
             if let Change::GrantAdded { user, .. } | Change::GrantRemoved { user, .. } = change {
@@ -457,7 +473,7 @@ fn write_users<'a>(
             }
         }
     }
-    Ok(!moved.is_empty())
+    !moved.is_empty()
 }
 
 /// No two people that are not deprovisioned may share a username: a gateway could not tell them

@@ -1,0 +1,248 @@
+//! A mirror as it stands in the store.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::{KINDS, Numbers, damaged, number, proven_of, range};
+use crate::directory::{Cursor, DirUser, Directory, Enabled, Kind, Mirror, RefRow};
+use crate::model::index::Place;
+use crate::model::{Text, Texts};
+use crate::store::StoredMirror;
+use crate::store::sqlite::codec::decode;
+use crate::store::sqlite::error::Fault;
+use crate::store::sqlite::load::text;
+use crate::store::sqlite::reader::time;
+
+/// A user, from the columns `id, ext, username, email, flags, federation`.
+pub(in crate::store::sqlite) fn read_user(
+    row: &rusqlite::Row<'_>,
+    texts: &mut Texts,
+    federations: &HashMap<i64, Text>,
+) -> Result<(u32, DirUser), Fault> {
+    let flags: i64 = row.get(4)?;
+    let federation = match row.get::<_, Option<i64>>(5)? {
+        None => Text::EMPTY,
+        Some(num) => *federations.get(&num).ok_or_else(|| damaged("lacks a federation"))?,
+    };
+    let user = DirUser {
+        ext: texts.add(text(row, 1)?),
+        username: texts.add(text(row, 2)?),
+        email: texts.add(text(row, 3)?),
+        email_verified: flags & 4 != 0,
+        enabled: match flags & 3 {
+            0 => Enabled::Yes,
+            1 => Enabled::No,
+            _ => Enabled::Unknown,
+        },
+        federation,
+        linkable: flags & 8 == 0,
+    };
+    Ok((number(row.get(0)?), user))
+}
+
+/// The mirror of `source`.
+pub(in crate::store::sqlite) fn load(
+    conn: &Connection,
+    source: &str,
+) -> Result<Option<StoredMirror>, Fault> {
+    let row = conn
+        .query_row(
+            "SELECT num, digest, ignore_case, read_at, proven, cursor FROM source \
+             WHERE name = ?1 AND digest IS NOT NULL",
+            [source],
+            |row| {
+                let directory = Directory {
+                    ignore_case: row.get(2)?,
+                    proven: proven_of(row.get(4)?),
+                    ..Directory::default()
+                };
+                let cursor = row.get::<_, Option<String>>(5)?.map(Cursor::new);
+                Ok((row.get(0)?, row.get(1)?, time(row, 3)?, Mirror { directory, cursor }))
+            },
+        )
+        .optional()?;
+    let Some((num, digest, read_at, mut mirror)) = row else { return Ok(None) };
+    let mut numbers = Numbers::default();
+    load_users(conn, num, &mut mirror.directory, &mut numbers)?;
+    load_refs(conn, num, &mut mirror.directory, &mut numbers, Lists::All)?;
+    Ok(Some(StoredMirror { mirror, digest, read_at, numbers }))
+}
+
+/// The groups, roles and attribute values of the mirror of `source`, and what they lead to, without
+/// anybody in them.
+pub(in crate::store::sqlite) fn structure(
+    conn: &Connection,
+    source: &str,
+) -> Result<Option<Directory>, Fault> {
+    let row = conn
+        .query_row(
+            "SELECT num, ignore_case FROM source WHERE name = ?1 AND digest IS NOT NULL",
+            [source],
+            |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)),
+        )
+        .optional()?;
+    let Some((num, ignore_case)) = row else { return Ok(None) };
+    let mut directory = Directory { ignore_case, ..Directory::default() };
+    load_refs(conn, num, &mut directory, &mut Numbers::default(), Lists::Implies)?;
+    Ok(Some(directory))
+}
+
+fn load_users(
+    conn: &Connection,
+    source: i64,
+    directory: &mut Directory,
+    numbers: &mut Numbers,
+) -> Result<(), Fault> {
+    let federations = federations(conn, &mut directory.texts)?;
+    let (first, last) = range(source);
+    let mut statement = conn.prepare(
+        "SELECT id, ext, username, email, flags, federation FROM mirror_user \
+         WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+    )?;
+    let mut rows = statement.query([first, last])?;
+    let mut found: Vec<(u32, DirUser)> = Vec::new();
+    let texts = &mut directory.texts;
+    while let Some(row) = rows.next()? {
+        found.push(read_user(row, texts, &federations)?);
+    }
+    // Numbers follow the order of external ids but for those who came later: one long sorted run
+    // and a tail, which this sort is made for.
+    let texts = &directory.texts;
+    found.sort_by(|(_, a), (_, b)| texts.get(a.ext).cmp(texts.get(b.ext)));
+    let users;
+    (numbers.users, users) = found.into_iter().unzip();
+    directory.users = Vec::try_into(users)?;
+    Ok(())
+}
+
+/// Which lists of references are to be loaded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::store::sqlite) enum Lists {
+    /// Their members, and what they lead to.
+    All,
+    /// What they lead to; nobody is in them.
+    Implies,
+}
+
+/// The columns that [`read_ref`] reads.
+const REF_COLUMNS: &str = "id, kind, key, name, identity, norm, parent, known, up_known, up";
+
+/// A reference's row, with numbers of what is in other rows.
+struct FoundRef {
+    number: u32,
+    /// Without its parent.
+    reference: RefRow,
+    parent: Option<u32>,
+    implies: Vec<u32>,
+}
+
+/// A list of numbers, from `column`.
+pub(in crate::store::sqlite) fn list(
+    row: &rusqlite::Row<'_>,
+    column: usize,
+) -> Result<Vec<u32>, Fault> {
+    let blob = row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from)?;
+    decode(blob).ok_or_else(|| damaged("has a list that cannot be read"))
+}
+
+pub(in crate::store::sqlite) fn kind(code: u32) -> Result<Kind, Fault> {
+    KINDS.get(code as usize).copied().ok_or_else(|| damaged("has a thing of unknown kind"))
+}
+
+/// A reference, from [`REF_COLUMNS`].
+fn read_ref(row: &rusqlite::Row<'_>, texts: &mut Texts) -> Result<FoundRef, Fault> {
+    let reference = RefRow {
+        kind: kind(row.get(1)?)?,
+        key: texts.add(text(row, 2)?),
+        name: texts.add(text(row, 3)?),
+        identity: texts.add(text(row, 4)?),
+        norm: texts.add(text(row, 5)?),
+        parent: None,
+        known: row.get(7)?,
+        implies_known: row.get(8)?,
+    };
+    let (parent, implies) = (row.get(6)?, list(row, 9)?);
+    Ok(FoundRef { number: number(row.get(0)?), reference, parent, implies })
+}
+
+/// Loads the refs with the `lists` that are wanted.
+pub(in crate::store::sqlite) fn load_refs(
+    conn: &Connection,
+    source: i64,
+    directory: &mut Directory,
+    numbers: &mut Numbers,
+    lists: Lists,
+) -> Result<(), Fault> {
+    let user_places = places(&numbers.users);
+    let (first, last) = range(source);
+    // A list of members may be long: where nobody asks for it, it is not looked at.
+    let members = if lists == Lists::All { "members" } else { "x''" };
+    let mut statement = conn.prepare(&format!(
+        "SELECT {REF_COLUMNS}, {members} FROM mirror_container \
+         WHERE id BETWEEN ?1 AND ?2 ORDER BY id"
+    ))?;
+    let mut rows = statement.query([first, last])?;
+    let mut found = Vec::new();
+    let texts = &mut directory.texts;
+    while let Some(row) = rows.next()? {
+        let members = to_places(&list(row, 10)?, &user_places)?;
+        found.push((read_ref(row, texts)?, members));
+    }
+    let texts = &directory.texts;
+    found.sort_by(|(a, _), (b, _)| {
+        let key = |found: &FoundRef| (found.reference.kind, texts.get(found.reference.key));
+        key(a).cmp(&key(b))
+    });
+    numbers.refs = found.iter().map(|(found, _)| found.number).collect();
+    let ref_places = places(&numbers.refs);
+    for (mut found, members) in found {
+        found.reference.parent =
+            found.parent.map(|parent| to_place(parent, &ref_places)).transpose()?;
+        directory.refs.push(found.reference)?;
+        directory.members.push(members)?;
+        directory.implies.push(to_places(&found.implies, &ref_places)?)?;
+    }
+    Ok(())
+}
+
+/// For each number its place and one more; none for numbers that nothing has.
+fn places(numbers: &[u32]) -> Vec<Option<NonZeroU32>> {
+    let size = numbers.iter().max().map_or(0, |max| *max as usize + 1);
+    let mut places = vec![None; size];
+    for (next, number) in (1u32..).zip(numbers) {
+        if let Some(slot) = places.get_mut(*number as usize) {
+            *slot = NonZeroU32::new(next);
+        }
+    }
+    places
+}
+
+/// Turns a number into a place.
+fn to_place<I: Place>(number: u32, places: &[Option<NonZeroU32>]) -> Result<I, Fault> {
+    let place = places.get(number as usize).copied().flatten().map(|next| next.get() - 1);
+    let place = place.and_then(|place| I::from_place(place as usize));
+    place.ok_or_else(|| damaged("lists something that it does not have"))
+}
+
+/// Turns numbers into places, sorted.
+fn to_places<I: Place + Ord>(list: &[u32], places: &[Option<NonZeroU32>]) -> Result<Vec<I>, Fault> {
+    let list = list.iter().map(|number| to_place(*number, places));
+    let mut list = list.collect::<Result<Vec<I>, Fault>>()?;
+    list.sort_unstable();
+    Ok(list)
+}
+
+pub(in crate::store::sqlite) fn federations(
+    conn: &Connection,
+    texts: &mut Texts,
+) -> Result<HashMap<i64, Text>, Fault> {
+    let mut statement = conn.prepare("SELECT num, id FROM federation")?;
+    let mut rows = statement.query([])?;
+    let mut federations = HashMap::new();
+    while let Some(row) = rows.next()? {
+        federations.insert(row.get(0)?, texts.add(text(row, 1)?));
+    }
+    Ok(federations)
+}
