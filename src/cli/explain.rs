@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use chrono::Utc;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::args::{ExplainArgs, Output};
@@ -34,134 +35,163 @@ pub(super) fn run(at: Context<'_>, args: &ExplainArgs, output: Output) -> Result
         (None, Some(name)) => name,
         (None, None) => return Err(Failure::Usage("name a user, or `--workload`".to_owned())),
     };
-    let action: Option<Action> = match &args.action {
-        Some(action) => Some(action.parse().map_err(|e| Failure::Usage(format!("{e}")))?),
-        None => None,
-    };
-    let resource: Option<Resource> = match &args.resource {
-        Some(resource) => Some(resource.parse().map_err(|e| Failure::Usage(format!("{e}")))?),
-        None => None,
-    };
+    let asked = asked(args)?;
     let reader = sync::existing_reader(store)?;
     let held = reader.held()?;
     let user = find(&*reader, name).map_err(|failure| waits(failure, held.as_ref(), name))?;
-    let state_roles = roles(&*reader)?;
+    let roles = roles(&*reader)?;
     if let Some(role) = &args.role
-        && !state_roles.iter().any(|known| known.name == *role)
+        && !roles.iter().any(|known| known.name == *role)
     {
         return Err(Failure::Error(format!(
             "the store knows no role `{role}`; it knows {}",
-            state_roles.iter().map(|r| format!("`{}`", r.name)).collect::<Vec<_>>().join(", ")
+            roles.iter().map(|r| format!("`{}`", r.name)).collect::<Vec<_>>().join(", ")
         )));
     }
     let (places, within) = places(&*reader, &user)?;
     let ways = Obstacles {
-        doubts: doubts(config, &*reader, &state_roles, &within)?,
+        doubts: doubts(config, &*reader, &roles, &within)?,
         held: held.as_ref(),
         user: &user.username,
     };
     let suspended = authorize::suspended(&user.status);
-    let wanted = |role: &str| args.role.as_ref().is_none_or(|wanted| wanted == role);
     let mut not = Vec::new();
-    for role in state_roles.iter().filter(|role| wanted(&role.name)) {
+    for role in roles.iter().filter(|role| args.role.as_ref().is_none_or(|it| *it == role.name)) {
         let granted = user.grants.iter().any(|grant| grant.role == role.name);
         if !granted && !user.roles.contains(&role.name) {
             not.push(why_not(config, &*reader, &user, role, suspended.as_deref(), &ways)?);
         }
     }
-    let decision = action.as_ref().map(|action| {
+    let decision = asked.as_ref().map(|(action, resource)| {
         let held: Vec<&Role> =
-            state_roles.iter().filter(|role| user.roles.contains(&role.name)).collect();
-        decision(&held, &state_roles, (action, resource.as_ref()), &user.username)
+            roles.iter().filter(|role| user.roles.contains(&role.name)).collect();
+        decision(&held, &roles, (action, resource.as_ref()), &user.username)
     });
+    let explained = Explained {
+        user: &user,
+        roles: &roles,
+        only: args.role.as_deref(),
+        suspended: suspended.as_deref(),
+        ways,
+        not,
+        places,
+        decision,
+    };
     match output {
         Output::Json => {
-            let mut value = detail(&user);
-            if let Some(map) = value.as_object_mut() {
-                map.insert("suspended".to_owned(), json!(suspended));
-                map.insert("memberships".to_owned(), json!(places));
-                let tokens = token::of_user(&*reader, user.id, Utc::now())?;
-                map.insert("tokens".to_owned(), json!(tokens));
-                map.insert(
-                    "everyone".to_owned(),
-                    json!(everyone(&state_roles, &user).collect::<Vec<_>>()),
-                );
-                map.insert("in_doubt".to_owned(), json!(ways.told()));
-                map.insert("held".to_owned(), ways.held_json());
-                let not: Vec<Value> =
-                    not.iter().map(|not| json!({ "role": not.role, "why": not.lines })).collect();
-                map.insert("not_held".to_owned(), json!(not));
-                if let Some(decision) = &decision {
-                    map.insert("decision".to_owned(), decision.0.clone());
-                }
-            }
-            print::json(&value)?;
+            print::json(&explained.json(token::of_user(&*reader, user.id, Utc::now())?))?;
         }
         Output::Text => {
-            let style = Style::detect();
-            let mut out = header(&user, style);
-            out.push(String::new());
-            out.push(style.bold("Why"));
-            for role in everyone(&state_roles, &user).filter(|role| wanted(role)) {
-                out.push(format!(
-                    "  {} {role}: everyone who is enabled holds it",
-                    style.green("+")
-                ));
-            }
-            for grant in user.grants.iter().filter(|grant| wanted(&grant.role)) {
-                let counts = user.roles.contains(&grant.role);
-                let sign = if counts { style.green("+") } else { style.yellow("~") };
-                out.push(format!(
-                    "  {sign} {} ({}, mode {})",
-                    grant.role,
-                    origin(grant),
-                    grant.mode
-                ));
-                out.extend(why(grant).iter().map(|why| format!("      {why}")));
-                out.extend(
-                    ways.before(&grant.role)
-                        .iter()
-                        .map(|line| format!("      {}", style.yellow(line))),
-                );
-                if !counts {
-                    let why = suspended.as_deref().unwrap_or("its time is over");
-                    out.push(format!("      does not count: {why}"));
-                }
-            }
-            if !not.is_empty() {
-                out.push(String::new());
-                out.push(style.bold("Why not"));
-            }
-            for not in &not {
-                out.push(format!("  {} {}", style.red("-"), not.role));
-                out.extend(not.lines.iter().map(|line| format!("      {}", style.dim(line))));
-            }
             let tokens = token::lines_of_user(&*reader, user.id, Utc::now())?;
-            if !tokens.is_empty() && args.role.is_none() {
-                out.push(String::new());
-                out.push(style.bold("Access tokens"));
-                out.extend(tokens);
-            }
-            let others = ways.of_the_user();
-            if !others.is_empty() {
-                out.push(String::new());
-                out.push(style.bold("Waits for a person"));
-                out.extend(others.into_iter().map(|line| format!("  {line}")));
-            }
-            if !places.is_empty() {
-                out.push(String::new());
-                out.push(style.bold("In the sources"));
-                out.extend(places.iter().map(|place| format!("  {}", print::shown(place))));
-            }
-            if let Some((_, lines)) = decision {
-                out.push(String::new());
-                out.push(style.bold("Decision"));
-                out.extend(lines.into_iter().map(|line| format!("  {line}")));
-            }
-            print::lines(&out)?;
+            print::lines(&explained.lines(tokens, Style::detect()))?;
         }
     }
     Ok(exit::DONE)
+}
+
+/// The request that is to be decided, where one is named.
+fn asked(args: &ExplainArgs) -> Result<Option<(Action, Option<Resource>)>, Failure> {
+    let Some(action) = &args.action else { return Ok(None) };
+    let action = action.parse().map_err(|e| Failure::Usage(format!("{e}")))?;
+    let resource = args.resource.as_ref().map(|it| it.parse()).transpose();
+    Ok(Some((action, resource.map_err(|e| Failure::Usage(format!("{e}")))?)))
+}
+
+/// What there is to say of a user.
+struct Explained<'a> {
+    user: &'a UserDetail,
+    roles: &'a [Role],
+    /// Of this role alone.
+    only: Option<&'a str>,
+    /// Why nothing that the user holds counts.
+    suspended: Option<&'a str>,
+    ways: Obstacles<'a>,
+    not: Vec<WhyNot>,
+    /// What the sources say the user is in.
+    places: Vec<String>,
+    decision: Option<(Value, Vec<String>)>,
+}
+
+impl Explained<'_> {
+    fn wanted(&self, role: &str) -> bool {
+        self.only.is_none_or(|only| only == role)
+    }
+
+    fn json(&self, tokens: impl Serialize) -> Value {
+        let mut value = detail(self.user);
+        if let Some(map) = value.as_object_mut() {
+            let everyone: Vec<&str> = everyone(self.roles, self.user).collect();
+            let not = self.not.iter().map(|not| json!({ "role": not.role, "why": not.lines }));
+            map.insert("suspended".to_owned(), json!(self.suspended));
+            map.insert("memberships".to_owned(), json!(self.places));
+            map.insert("tokens".to_owned(), json!(tokens));
+            map.insert("everyone".to_owned(), json!(everyone));
+            map.insert("in_doubt".to_owned(), json!(self.ways.told()));
+            map.insert("held".to_owned(), self.ways.held_json());
+            map.insert("not_held".to_owned(), not.collect());
+            if let Some((decision, _)) = &self.decision {
+                map.insert("decision".to_owned(), decision.clone());
+            }
+        }
+        value
+    }
+
+    fn lines(&self, tokens: Vec<String>, style: Style) -> Vec<String> {
+        let mut out = header(self.user, style);
+        out.push(String::new());
+        out.push(style.bold("Why"));
+        out.extend(self.why(style));
+        let section = |out: &mut Vec<String>, title: &str, lines: Vec<String>| {
+            if !lines.is_empty() {
+                out.push(String::new());
+                out.push(style.bold(title));
+                out.extend(lines);
+            }
+        };
+        section(&mut out, "Why not", self.why_not(style));
+        let tokens = if self.only.is_none() { tokens } else { Vec::new() };
+        section(&mut out, "Access tokens", tokens);
+        let indented = |line: &String| format!("  {line}");
+        let waits = self.ways.of_the_user().iter().map(indented).collect();
+        section(&mut out, "Waits for a person", waits);
+        let places = self.places.iter().map(|place| format!("  {}", print::shown(place)));
+        section(&mut out, "In the sources", places.collect());
+        if let Some((_, lines)) = &self.decision {
+            section(&mut out, "Decision", lines.iter().map(indented).collect());
+        }
+        out
+    }
+
+    /// Each role that the user holds, and why.
+    fn why(&self, style: Style) -> Vec<String> {
+        let mut out = Vec::new();
+        for role in everyone(self.roles, self.user).filter(|role| self.wanted(role)) {
+            out.push(format!("  {} {role}: everyone who is enabled holds it", style.green("+")));
+        }
+        for grant in self.user.grants.iter().filter(|grant| self.wanted(&grant.role)) {
+            let counts = self.user.roles.contains(&grant.role);
+            let sign = if counts { style.green("+") } else { style.yellow("~") };
+            out.push(format!("  {sign} {} ({}, mode {})", grant.role, origin(grant), grant.mode));
+            out.extend(why(grant).iter().map(|why| format!("      {why}")));
+            let before = self.ways.before(&grant.role);
+            out.extend(before.iter().map(|line| format!("      {}", style.yellow(line))));
+            if !counts {
+                let why = self.suspended.unwrap_or("its time is over");
+                out.push(format!("      does not count: {why}"));
+            }
+        }
+        out
+    }
+
+    /// Each role that the user does not hold, and why not.
+    fn why_not(&self, style: Style) -> Vec<String> {
+        let mut out = Vec::new();
+        for not in &self.not {
+            out.push(format!("  {} {}", style.red("-"), not.role));
+            out.extend(not.lines.iter().map(|line| format!("      {}", style.dim(line))));
+        }
+        out
+    }
 }
 
 fn roles(reader: &dyn Reader) -> Result<Vec<Role>, Failure> {

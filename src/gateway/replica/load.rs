@@ -167,6 +167,62 @@ struct Made {
     set: SetKey,
 }
 
+/// A person with the ids that sources have for them, and what they stand for.
+type Owned = (String, Vec<SeenLink>, Result<Stands, SetKey>);
+
+/// What the store has of those who changed.
+struct Changed<'n> {
+    /// What each name stands for.
+    seen: Vec<(&'n str, Result<Stands, SetKey>)>,
+    owned: Vec<Owned>,
+    made: Vec<Made>,
+}
+
+impl<'n> Changed<'n> {
+    fn read(
+        reader: &dyn Reader,
+        wanted: &Wanted,
+        names: &'n BTreeSet<String>,
+        users: &BTreeSet<UserId>,
+        why: &mut Vec<Arc<str>>,
+    ) -> Result<Self, StoreError> {
+        let mut rows = Vec::with_capacity(names.len());
+        reader.seen_under(names, &mut |_, user| {
+            rows.push(user.map_or(Ok(Stands::Nobody), |user| stands(&user.status, user.set, why)));
+        })?;
+        let seen = names.iter().map(String::as_str).zip(rows).collect();
+        let mut owned: Vec<Owned> = Vec::new();
+        reader.seen_numbers(users, &wanted.sources, &mut |user, links| {
+            if !links.is_empty() {
+                let stands = stands(&user.status, user.set, why);
+                owned.push((user.username.to_owned(), links.to_vec(), stands));
+            }
+        })?;
+        let mut made: Vec<Made> = Vec::new();
+        if wanted.tokens {
+            reader.seen_tokens_of(names, &mut |token| {
+                made.push(Made {
+                    digest: Digest(token.digest),
+                    owner: token.owner.to_owned(),
+                    name: token.name.to_owned(),
+                    until: token.until,
+                    set: token.set,
+                });
+                Ok(())
+            })?;
+        }
+        Ok(Changed { seen, owned, made })
+    }
+
+    /// The role sets that they have.
+    fn sets(&self) -> BTreeSet<SetKey> {
+        let seen = self.seen.iter().map(|(_, stands)| stands);
+        let stands = seen.chain(self.owned.iter().map(|(_, _, stands)| stands));
+        let sets = stands.filter_map(|stands| stands.err());
+        sets.chain(self.made.iter().map(|made| made.set)).collect()
+    }
+}
+
 /// Says that the ids of `links` are `owner`'s.
 fn own(ids: &mut [Ids], links: &[SeenLink], owner: Owner) {
     for link in links {
@@ -305,44 +361,13 @@ impl Replica {
             (Arc::clone(&self.compiled), self.sets.clone())
         };
         let mut why = self.why.clone();
-        let mut seen: Vec<(&str, Result<Stands, SetKey>)> = Vec::with_capacity(names.len());
-        let mut rows = Vec::with_capacity(names.len());
-        reader.seen_under(names, &mut |_, user| {
-            rows.push(
-                user.map_or(Ok(Stands::Nobody), |user| stands(&user.status, user.set, &mut why)),
-            );
-        })?;
-        seen.extend(names.iter().map(String::as_str).zip(rows));
-        let mut owned: Vec<(String, Vec<SeenLink>, Result<Stands, SetKey>)> = Vec::new();
-        reader.seen_numbers(users, &self.wanted.sources, &mut |user, links| {
-            if !links.is_empty() {
-                let stands = stands(&user.status, user.set, &mut why);
-                owned.push((user.username.to_owned(), links.to_vec(), stands));
-            }
-        })?;
-        let mut made: Vec<Made> = Vec::new();
-        if self.wanted.tokens {
-            reader.seen_tokens_of(names, &mut |token| {
-                made.push(Made {
-                    digest: Digest(token.digest),
-                    owner: token.owner.to_owned(),
-                    name: token.name.to_owned(),
-                    until: token.until,
-                    set: token.set,
-                });
-                Ok(())
-            })?;
-            let room = RECENT.max(self.tokens.len() / RECENT_PART);
-            if made.len().saturating_add(self.recent_tokens.len()) > room {
-                return Replica::load(reader, Arc::clone(&self.wanted));
-            }
+        let changed = Changed::read(reader, &self.wanted, names, users, &mut why)?;
+        let room = RECENT.max(self.tokens.len() / RECENT_PART);
+        if changed.made.len().saturating_add(self.recent_tokens.len()) > room {
+            return Replica::load(reader, Arc::clone(&self.wanted));
         }
-        let sets_of = seen.iter().map(|(_, stands)| stands);
-        let sets_of = sets_of.chain(owned.iter().map(|(_, _, stands)| stands));
-        let wanted_sets = sets_of.filter_map(|stands| stands.err());
-        let wanted_sets = wanted_sets.chain(made.iter().map(|made| made.set)).collect();
         let mut places: HashMap<SetKey, SetRef> = HashMap::new();
-        for (num, SeenSet { id, roles }) in reader.seen_sets_of(&wanted_sets)? {
+        for (num, SeenSet { id, roles }) in reader.seen_sets_of(&changed.sets())? {
             let set = sets.place(id, &roles, &compiled).map_err(|e| reader.damaged(e))?;
             places.insert(num, set);
         }
@@ -352,32 +377,9 @@ impl Replica {
                 places.get(&set).map(|set| Stands::Enabled(set.0)).ok_or_else(unknown)
             })
         };
-        let mut recent = self.recent.clone();
-        let mut recent_ids = self.recent_ids.clone();
-        let mut users = self.users;
-        for (name, stands) in seen {
-            let stands = placed(stands)?;
-            let known = |word: Word| word.stands() != Stands::Nobody;
-            let (was, is) = (self.word(name).is_some_and(known), stands != Stands::Nobody);
-            users = users.saturating_add(usize::from(is)).saturating_sub(usize::from(was));
-            recent.put(name, |_| Word::of(stands));
-        }
-        for (source, ext) in unlinked {
-            let place = self.wanted.sources.iter().position(|wanted| wanted == source);
-            if let Some(ids) = place.and_then(|place| recent_ids.get_mut(place)) {
-                let nobody = Owner { name: Text::EMPTY, word: Word::of(Stands::Nobody) };
-                ids.put(ext, |_| nobody);
-            }
-        }
-        // Whoever is gone goes before whoever has the same id now.
-        owned.sort_by_key(|(_, _, stands)| *stands != Ok(DEPROVISIONED));
-        for (name, links, stands) in owned {
-            let word = Word::of(placed(stands)?);
-            // Whoever has the name stands for it, which need not be this one.
-            let shown = self.word(&name).unwrap_or(Word::of(Stands::Nobody));
-            let name = recent.put(&name, |old| old.unwrap_or(shown));
-            own(&mut recent_ids, &links, Owner { name, word });
-        }
+        let Changed { seen, owned, made } = changed;
+        let (mut recent, users) = self.people_with(seen, placed)?;
+        let recent_ids = self.ids_with(unlinked, owned, &mut recent, placed)?;
         let recent_tokens = self
             .tokens_with(names, made, &recent, |set| places.get(&set).map(|set| set.0))
             .map_err(|error| reader.damaged(error))?;
@@ -400,6 +402,53 @@ impl Replica {
         };
         replica.name_anonymous();
         Ok(replica)
+    }
+
+    /// The recent people with what the names of `seen` stand for now, and how many users there are.
+    fn people_with(
+        &self,
+        seen: Vec<(&str, Result<Stands, SetKey>)>,
+        placed: impl Fn(Result<Stands, SetKey>) -> Result<Stands, StoreError>,
+    ) -> Result<(People, usize), StoreError> {
+        let mut recent = self.recent.clone();
+        let mut users = self.users;
+        for (name, stands) in seen {
+            let stands = placed(stands)?;
+            let known = |word: Word| word.stands() != Stands::Nobody;
+            let (was, is) = (self.word(name).is_some_and(known), stands != Stands::Nobody);
+            users = users.saturating_add(usize::from(is)).saturating_sub(usize::from(was));
+            recent.put(name, |_| Word::of(stands));
+        }
+        Ok((recent, users))
+    }
+
+    /// The recent ids without those that are `unlinked`, and with those of the people in `owned`, whose
+    /// names come into `recent`.
+    fn ids_with(
+        &self,
+        unlinked: &BTreeSet<(String, String)>,
+        mut owned: Vec<Owned>,
+        recent: &mut People,
+        placed: impl Fn(Result<Stands, SetKey>) -> Result<Stands, StoreError>,
+    ) -> Result<Vec<Ids>, StoreError> {
+        let mut recent_ids = self.recent_ids.clone();
+        for (source, ext) in unlinked {
+            let place = self.wanted.sources.iter().position(|wanted| wanted == source);
+            if let Some(ids) = place.and_then(|place| recent_ids.get_mut(place)) {
+                let nobody = Owner { name: Text::EMPTY, word: Word::of(Stands::Nobody) };
+                ids.put(ext, |_| nobody);
+            }
+        }
+        // Whoever is gone goes before whoever has the same id now.
+        owned.sort_by_key(|(_, _, stands)| *stands != Ok(DEPROVISIONED));
+        for (name, links, stands) in owned {
+            let word = Word::of(placed(stands)?);
+            // Whoever has the name stands for it, which need not be this one.
+            let shown = self.word(&name).unwrap_or(Word::of(Stands::Nobody));
+            let name = recent.put(&name, |old| old.unwrap_or(shown));
+            own(&mut recent_ids, &links, Owner { name, word });
+        }
+        Ok(recent_ids)
     }
 
     /// The recent tokens with those that the owners called `names` have now, `made`, in place of

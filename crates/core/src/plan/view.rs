@@ -1,8 +1,8 @@
 //! Changes in words.
 
 use crate::model::{
-    Cause, Change, GrantKind, Mode, NewToken, Origin, Reason, RoleIdx, Status, Text, UserId,
-    rfc3339,
+    Cause, Change, ChangeKind, GrantKind, Mode, NewToken, Origin, Reason, Role, RoleIdx, SourceIdx,
+    Status, Text, User, UserId, rfc3339,
 };
 
 use super::change::{ChangeView, ReasonView};
@@ -13,153 +13,186 @@ use super::tables::TablesRef;
 /// Puts `change` into words. `names`: what its numbers mean, of the plan that has it.
 #[must_use]
 pub fn view<'a>(change: &Change, names: impl Into<TablesRef<'a>>) -> ChangeView {
-    let names: TablesRef<'a> = names.into();
-    let mut view = ChangeView {
-        change: change.kind(),
-        user: None,
-        user_id: None,
-        role: None,
-        token: None,
-        origin: None,
-        old: None,
-        new: None,
-        cause: None,
-        why: None,
-        reasons: Vec::new(),
-    };
-    let user = |view: &mut ChangeView, id: UserId| {
-        view.user_id = Some(id);
-        let user = names.user(id);
-        view.user = user.map(|user| names.texts.get(user.username).to_owned());
-        user
-    };
-    let role = |view: &mut ChangeView, role: RoleIdx| {
-        view.role = names.role(role).map(|role| role.name.clone());
-    };
-    let text = |text: Text| Some(names.texts.get(text).to_owned());
+    let mut told = Told::new(change.kind(), names.into());
     match change {
-        Change::RoleAdded { role: index } => {
-            role(&mut view, *index);
-            let def = names.role(*index);
-            view.new = def.map(definition);
-            view.why = def.and_then(|def| {
-                def.template.as_ref().map(|name| format!("made by the template `{name}`"))
-            });
+        Change::RoleAdded { role } => told.role_added(*role),
+        Change::RoleChanged { role, old } => told.role_changed(*role, old),
+        Change::RoleRemoved { role } => {
+            told.role(*role);
+            told.goes(&Cause::RoleGone);
         }
-        Change::RoleChanged { role: index, old } => {
-            role(&mut view, *index);
-            let new = names.role(*index);
-            view.new = new.map(definition);
-            view.why = new.map(|new| RoleDifference::of(old, new).planned());
+        Change::UserCreated { user } => told.user_created(*user),
+        Change::UserRenamed { user, old } => {
+            let name = told.user(*user).map(|user| user.username);
+            told.becomes(Some(*old), name);
         }
-        Change::RoleRemoved { role: index } => {
-            role(&mut view, *index);
-            view.cause = Some(Cause::RoleGone.kind());
-            view.why = Some(because(&Cause::RoleGone));
+        Change::EmailChanged { user, old } => {
+            let email = told.user(*user).map(|user| user.email);
+            told.becomes(Some(*old), email);
         }
-        Change::UserCreated { user: id } => {
-            let user = user(&mut view, *id);
-            if let Some(Status::Disabled { by }) = user.map(|user| &user.status) {
-                view.why = Some(format!("disabled in `{by}`"));
-            }
-            view.new = user.map(|user| user.email).filter(|email| !email.is_empty()).and_then(text);
+        Change::UserDisabled { user, by, .. } => {
+            told.user(*user);
+            told.view.why = Some(disabled_by(by));
         }
-        Change::UserRenamed { user: id, old } => {
-            let name = user(&mut view, *id).map(|user| user.username);
-            view.old = text(*old);
-            view.new = name.and_then(text);
+        Change::UserEnabled { user } | Change::UserReturned { user } => drop(told.user(*user)),
+        Change::UserMissing { user } => {
+            told.user(*user);
+            told.view.why = Some("no source lists the user any more".to_owned());
         }
-        Change::EmailChanged { user: id, old } => {
-            let email = user(&mut view, *id).map(|user| user.email);
-            view.old = text(*old);
-            view.new = email.and_then(text);
+        Change::UserDeprovisioned { user, cause } => {
+            told.user(*user);
+            told.goes(cause);
         }
-        Change::UserDisabled { user: id, by, .. } => {
-            user(&mut view, *id);
-            view.why = Some(disabled_by(by));
+        Change::LinkAdded { user, source, ext } => {
+            told.user(*user);
+            told.becomes(None, Some(*ext));
+            told.view.why = told.source(*source).map(|name| format!("in `{name}`"));
         }
-        Change::UserEnabled { user: id }
-        | Change::UserReturned { user: id }
-        | Change::UserMissing { user: id } => {
-            user(&mut view, *id);
-            if matches!(change, Change::UserMissing { .. }) {
-                view.why = Some("no source lists the user any more".to_owned());
-            }
+        Change::LinkRemoved { user, source, ext } => {
+            told.user(*user);
+            told.becomes(Some(*ext), None);
+            told.view.why = told.source(*source).map(outgrown);
         }
-        Change::UserDeprovisioned { user: id, cause } => {
-            user(&mut view, *id);
-            view.cause = Some(cause.kind());
-            view.why = Some(because(cause));
+        Change::LinkClaims { user, source, ext, claim } => {
+            told.user(*user);
+            told.becomes(None, Some(*ext));
+            let claim = claim.map(|claim| told.names.texts.get(claim));
+            told.view.why = Some(claims(told.source(*source).unwrap_or_default(), claim));
         }
-        Change::LinkAdded { user: id, source, ext } => {
-            user(&mut view, *id);
-            view.new = text(*ext);
-            view.why = names.sources.get(*source).map(|name| format!("in `{name}`"));
+        Change::GrantAdded { user, role, kind } => {
+            told.grant(*user, *role, *kind);
+            told.view.why = Some(reasons(told.names, *kind));
         }
-        Change::LinkRemoved { user: id, source, ext } => {
-            user(&mut view, *id);
-            view.old = text(*ext);
-            view.why = names.sources.get(*source).map(|name| outgrown(name));
+        Change::GrantReasons { user, role, old, new } => {
+            told.grant(*user, *role, GrantKind::Idp(*new));
+            told.view.old = Some(reasons(told.names, GrantKind::Idp(*old)));
+            told.view.new = Some(reasons(told.names, GrantKind::Idp(*new)));
         }
-        Change::LinkClaims { user: id, source, ext, claim } => {
-            user(&mut view, *id);
-            view.new = text(*ext);
-            let source = names.sources.get(*source).map_or("", String::as_str);
-            view.why = Some(claims(source, claim.map(|claim| names.texts.get(claim))));
+        Change::GrantRemoved { user, role, kind, cause } => {
+            told.grant(*user, *role, *kind);
+            told.grant_goes(*kind, cause);
         }
-        Change::GrantAdded { user: id, role: index, kind } => {
-            user(&mut view, *id);
-            role(&mut view, *index);
-            view.origin = Some(kind.origin());
-            view.why = Some(reasons(names, *kind));
-            view.reasons = reason_views(all_reasons(names, *kind));
+        Change::TokenAdded { user, token } => {
+            told.token(*user, &token.name);
+            told.view.why = Some(token_story(token));
         }
-        Change::GrantReasons { user: id, role: index, old, new } => {
-            user(&mut view, *id);
-            role(&mut view, *index);
-            view.origin = Some(Origin::Idp);
-            view.old = Some(reasons(names, GrantKind::Idp(*old)));
-            view.new = Some(reasons(names, GrantKind::Idp(*new)));
-            view.reasons = reason_views(all_reasons(names, GrantKind::Idp(*new)));
+        Change::TokenRemoved { user, name, cause } => {
+            told.token(*user, told.names.token_names.get(*name));
+            told.goes(cause);
         }
-        Change::GrantRemoved { user: id, role: index, kind, cause } => {
-            user(&mut view, *id);
-            role(&mut view, *index);
-            view.origin = Some(kind.origin());
-            view.cause = Some(cause.kind());
-            view.reasons = reason_views(all_reasons(names, *kind));
-            let why = lost(cause, kind.origin());
-            view.why = Some(match (cause, kind) {
-                (Cause::NotAtIdp, GrantKind::Idp(_)) => came(&why, &reasons(names, *kind)),
-                _ => why,
-            });
-        }
-        Change::TokenAdded { user: id, token } => {
-            user(&mut view, *id);
-            view.token = Some(token.name.clone());
-            view.why = Some(token_story(token));
-        }
-        Change::TokenRemoved { user: id, name, cause } => {
-            user(&mut view, *id);
-            view.token = Some(names.token_names.get(*name).to_owned());
-            view.cause = Some(cause.kind());
-            view.why = Some(because(cause));
-        }
-        Change::TokenRoleLost { user: id, name, role: index, cause } => {
-            user(&mut view, *id);
-            role(&mut view, *index);
-            view.token = Some(names.token_names.get(*name).to_owned());
-            view.cause = Some(cause.kind());
-            view.why = Some(because(cause));
+        Change::TokenRoleLost { user, name, role, cause } => {
+            told.token(*user, told.names.token_names.get(*name));
+            told.role(*role);
+            told.goes(cause);
         }
         Change::CatalogChanged => {
-            view.why = Some("the catalog of requests in the configuration changed".to_owned());
+            told.view.why = Some("the catalog of requests in the configuration changed".to_owned());
         }
         Change::WorkloadChanged => {
-            view.why = Some("who pools' pods are in the clouds changed".to_owned());
+            told.view.why = Some("who pools' pods are in the clouds changed".to_owned());
         }
     }
-    view
+    told.view
+}
+
+/// A change as far as it is in words.
+struct Told<'a> {
+    names: TablesRef<'a>,
+    view: ChangeView,
+}
+
+impl<'a> Told<'a> {
+    fn new(change: ChangeKind, names: TablesRef<'a>) -> Self {
+        let view = ChangeView {
+            change,
+            user: None,
+            user_id: None,
+            role: None,
+            token: None,
+            origin: None,
+            old: None,
+            new: None,
+            cause: None,
+            why: None,
+            reasons: Vec::new(),
+        };
+        Told { names, view }
+    }
+
+    /// It is about this person.
+    fn user(&mut self, id: UserId) -> Option<&'a User> {
+        self.view.user_id = Some(id);
+        let user = self.names.user(id);
+        self.view.user = user.map(|user| self.names.texts.get(user.username).to_owned());
+        user
+    }
+
+    /// It is about this role.
+    fn role(&mut self, role: RoleIdx) -> Option<&'a Role> {
+        let role = self.names.role(role);
+        self.view.role = role.map(|role| role.name.clone());
+        role
+    }
+
+    /// It is about this token.
+    fn token(&mut self, owner: UserId, name: &str) {
+        self.user(owner);
+        self.view.token = Some(name.to_owned());
+    }
+
+    /// It is about this grant.
+    fn grant(&mut self, user: UserId, role: RoleIdx, kind: GrantKind) {
+        self.user(user);
+        self.role(role);
+        self.view.origin = Some(kind.origin());
+        self.view.reasons = reason_views(all_reasons(self.names, kind));
+    }
+
+    fn source(&self, source: SourceIdx) -> Option<&'a str> {
+        self.names.sources.get(source).map(String::as_str)
+    }
+
+    /// What was before and what is after.
+    fn becomes(&mut self, old: Option<Text>, new: Option<Text>) {
+        let text = |text: Text| self.names.texts.get(text).to_owned();
+        (self.view.old, self.view.new) = (old.map(text), new.map(text));
+    }
+
+    /// It goes for this cause.
+    fn goes(&mut self, cause: &Cause) {
+        self.view.cause = Some(cause.kind());
+        self.view.why = Some(because(cause));
+    }
+
+    fn role_added(&mut self, role: RoleIdx) {
+        let def = self.role(role);
+        self.view.new = def.map(definition);
+        let template = def.and_then(|def| def.template.as_ref());
+        self.view.why = template.map(|name| format!("made by the template `{name}`"));
+    }
+
+    fn role_changed(&mut self, role: RoleIdx, old: &Role) {
+        let new = self.role(role);
+        self.view.new = new.map(definition);
+        self.view.why = new.map(|new| RoleDifference::of(old, new).planned());
+    }
+
+    fn user_created(&mut self, id: UserId) {
+        let user = self.user(id);
+        if let Some(Status::Disabled { by }) = user.map(|user| &user.status) {
+            self.view.why = Some(format!("disabled in `{by}`"));
+        }
+        self.becomes(None, user.map(|user| user.email).filter(|email| !email.is_empty()));
+    }
+
+    fn grant_goes(&mut self, kind: GrantKind, cause: &Cause) {
+        self.view.cause = Some(cause.kind());
+        let why = lost(cause, kind.origin());
+        self.view.why = Some(match (cause, kind) {
+            (Cause::NotAtIdp, GrantKind::Idp(_)) => came(&why, &reasons(self.names, kind)),
+            _ => why,
+        });
+    }
 }
 
 /// What it means that `source` calls an account `claim`.

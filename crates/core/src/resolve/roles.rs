@@ -88,11 +88,7 @@ pub fn universe(
     if keep_missing {
         made.extend(stored.iter().filter(|role| role.template.is_some()).map(|r| r.name.clone()));
     }
-    for name in made {
-        if let Err(refusal) = live.make(settings, name) {
-            warnings.insert(refusal);
-        }
-    }
+    warnings.extend(made.into_iter().filter_map(|name| live.make(settings, name)));
     assemble(settings, live, stored)
 }
 
@@ -141,14 +137,14 @@ impl Live {
         self.roles.insert(role.name.clone(), role);
     }
 
-    /// Makes the role `name` by the first template that fits it, where nobody declares it; an error
-    /// says why it is left out.
-    fn make(&mut self, settings: &Settings<'_>, name: String) -> Result<(), Diagnostic> {
+    /// Makes the role `name` by the first template that fits it, where nobody declares it. What comes
+    /// back says why it is left out.
+    fn make(&mut self, settings: &Settings<'_>, name: String) -> Option<Diagnostic> {
         if self.roles.contains_key(&name) {
-            return Ok(());
+            return None;
         }
-        let refusal = |code, name: String, message| {
-            Err(Diagnostic::warning(code, Subject::Role(name), message))
+        let refusal = |code, name: String, message: String| {
+            Some(Diagnostic::warning(code, Subject::Role(name), message))
         };
         if let Some(other) = self.folded_names.get(&folded(&name)) {
             let message = format!(
@@ -159,7 +155,7 @@ impl Live {
         let mut made = (1usize..)
             .zip(settings.templates)
             .filter_map(|(number, it)| Some((number, it, it.instantiate(&name)?)));
-        let Some((number, template, made)) = made.next() else { return Ok(()) };
+        let (number, template, made) = made.next()?;
         let rule = format!("role_template[{number}]");
         let (description, policies) = match made {
             Ok(made) => made,
@@ -183,7 +179,7 @@ impl Live {
             template: Some(template.name.clone()),
             policies,
         });
-        Ok(())
+        None
     }
 }
 
