@@ -5,13 +5,11 @@
 //! `cargo bench --bench callers` exits 1 where a limit is passed: 1.5 times the bare verification, a
 //! known token ten times cheaper than that, 300 ms at p99 for a stranger.
 
-#![allow(
-    clippy::print_stdout,
+#![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    missing_docs
+    reason = "a bench that cannot go on ends as a test does"
 )]
 
 #[path = "../tests/support/slow_keycloak.rs"]

@@ -6,13 +6,11 @@
 //! gives them. Exits 1 where a limit is passed: 0.75 of the throughput, 1.5 times the p99, twice
 //! the p99 while loading.
 
-#![allow(
-    clippy::print_stdout,
+#![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    missing_docs
+    reason = "a bench that cannot go on ends as a test does"
 )]
 
 use std::net::SocketAddr;

@@ -7,13 +7,11 @@
 //! It exits 1 where a limit is passed: 1 µs, 20 times as fast, 150 MiB a replica, 300 MiB for the
 //! two that a swap holds (400 MB is the limit of all of `serve`).
 
-#![allow(
-    clippy::print_stdout,
+#![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    missing_docs
+    reason = "a bench that cannot go on ends as a test does"
 )]
 
 #[path = "../tests/support/door.rs"]

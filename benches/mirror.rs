@@ -5,7 +5,11 @@
 //! `cargo bench --bench mirror` exits 1 where a limit is passed: a hundredth of the time of the full
 //! read, twenty rows loaded, twenty written. `BENCH_USERS` changes the size.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic, missing_docs)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a bench that cannot go on ends as a test does"
+)]
 
 #[path = "../tests/support/door.rs"]
 #[expect(dead_code, reason = "shared with tests/, which need more of it")]

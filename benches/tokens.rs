@@ -4,13 +4,10 @@
 //! `cargo bench --bench tokens` exits 1 where a limit is passed: 1.3 times, 60 bytes a token.
 //! `BENCH_USERS` (100,000) and `BENCH_TOKENS` (1,000,000) change the sizes.
 
-#![allow(
-    clippy::print_stdout,
+#![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
-    missing_docs
+    reason = "a bench that cannot go on ends as a test does"
 )]
 
 #[path = "../tests/support/door.rs"]

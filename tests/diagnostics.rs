@@ -1,5 +1,7 @@
 //! Codes of diagnostics: documented, and each of those that runs produce is produced by some input.
 
+#![cfg(test)]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

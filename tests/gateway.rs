@@ -313,6 +313,7 @@ fn envoy_over_grpc() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 fn nginx_traefik_caddy_and_envoy_over_http() {
     let stage = Stage::new(ALLOWED);
     let server = stage.serve();

@@ -97,6 +97,7 @@ fn case(name: &'static str, kc: &[&[User]], says: &'static str) -> Case {
 
 const ROOT: User = ("id-root", "root", "top");
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn cases() -> Vec<Case> {
     let mut many: Vec<User> = (0..60u8)
         .map(|n| {

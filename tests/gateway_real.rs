@@ -184,6 +184,7 @@ fn gates<'p>(
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 fn a_company_behind_envoy_nginx_and_caddy() {
     let Some(keycloak) = Keycloak::shared() else { return };
     let company = Company::new(keycloak, "gates");

@@ -572,6 +572,7 @@ impl Login {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 fn a_token_is_exchanged_for_a_jwt_as_osmo_makes_them() {
     let (stage, key) = exchanging("");
     let ci = stage.token("ann", "ci", &["--role", "osmo-ml"]);
@@ -968,6 +969,7 @@ type Expected = Result<[&'static str; 4], u16>;
 /// Name, claims, what comes of a request, and the status of some.
 type Case = (&'static str, Value, Expected, Vec<(&'static str, u16)>);
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn cases() -> Vec<Case> {
     let (logger, operator) = ("POST /api/logger/workflow/w/osmo_ctrl/x", "GET /api/agent/worker/b");
     let router = "GET /api/router/exec/w/backend/x";

@@ -296,6 +296,7 @@ roles = ["by-attribute"]
 "#;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 fn openldap_someone_new_has_at_once_what_the_next_sync_gives() {
     let posix = format!(
         "dn: cn=posix,ou=groups,{SUFFIX}\nobjectClass: posixGroup\ncn: posix\ngidNumber: 7\n\

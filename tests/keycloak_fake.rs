@@ -77,6 +77,7 @@ fn role(name: &str, composite: bool, client: &str) -> Value {
 }
 
 impl Respond for Answer {
+    #[expect(clippy::too_many_lines, reason = "each request of the server, one after the other")]
     fn respond(&self, request: &Request) -> ResponseTemplate {
         let mut realm = self.0.lock().unwrap();
         let path = request.url.path().to_owned();

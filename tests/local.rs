@@ -935,6 +935,7 @@ mod property {
         Some((row.status == Status::Enabled, granted))
     }
 
+    #[expect(clippy::too_many_lines, reason = "one story, told in its order")]
     fn live(steps: &[Step]) {
         let home =
             Home::new(&config(&format!("{ACME}\n[sync]\non_missing = {{ after = \"0s\" }}\n")));

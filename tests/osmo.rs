@@ -98,6 +98,7 @@ fn role(text: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_is_not_understood_is_refused_with_file_place_and_role() {
     for (text, fault) in [
         // A misspelt effect is neither Allow nor Deny.

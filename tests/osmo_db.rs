@@ -173,6 +173,7 @@ fn write(postgres: &Postgres, file: &str, text: &str) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 fn an_import_brings_what_osmo_alone_knows_and_the_same_again_changes_nothing() {
     let Some((postgres, url)) = osmo() else { return };
     postgres.sql("osmo", PEOPLE);

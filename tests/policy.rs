@@ -637,6 +637,7 @@ impl Dice {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 fn cedar_decides_the_same_and_for_the_same_policies() {
     const SETS: usize = 300;
     const REQUESTS: usize = 30;

@@ -420,7 +420,7 @@ async fn run_whole(
     } else {
         // The lock comes first, so that of two runs at once one works and the other says so
         // before it has asked anybody anything.
-        let lock = options.lock.take(&*store, &options.what, now)?;
+        let lock = options.lock.take(store, &options.what, now)?;
         store.prepare()?;
         Some(lock)
     };

@@ -64,6 +64,7 @@ impl Facts {
         Facts { people: people.to_vec(), ..Facts::default() }
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn snapshot(&self, reversed: bool) -> Snapshot {
         let mut builder = SnapshotBuilder::new(false);
         let mut groups: BTreeSet<String> = self.groups.iter().cloned().collect();

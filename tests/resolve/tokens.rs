@@ -492,6 +492,7 @@ fn kept(world: &World, promises: &mut BTreeMap<(UserId, String), Promise>) {
 }
 
 /// What is promised of tokens, after each of `events`.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn promised(events: Vec<Event>) -> Result<(), TestCaseError> {
     let mut people: Vec<(Person, bool)> = ["alice", "bob", "carol"]
         .iter()

@@ -115,39 +115,9 @@ impl Assembler {
     /// is not known of groups that no rule of `interest` reaches leaves nothing unknown.
     #[must_use]
     pub fn finish(mut self, mut verdict: Verdict, interest: &dyn Interest) -> Snapshot {
-        let (users, groups) = (self.users_doubt(), self.groups_doubt());
         let mut told = std::mem::take(&mut verdict.diagnostics);
         told.extend(self.unclear.diagnostics());
-        if self.shape.file {
-            let users = users.into_iter().chain(self.unnamed()).map(|why| ("users", why));
-            let all = users.chain(groups.map(|why| ("groups", why)));
-            told.extend(all.map(|(scope, why)| {
-                Diagnostic::warning(DiagnosticCode::EntriesUnusable, Subject::scope(scope), why)
-            }));
-        } else {
-            let unnamed = self.unnamed();
-            self.builder.unnamed(unnamed);
-            verdict.users = verdict.users.or(users);
-            verdict.groups = verdict.groups.or(groups);
-        }
-        // A member who is nowhere to be found may be someone whom the searches passed by.
-        let open_users = self.open(|shape, norm| shape.may_be_user(norm));
-        let open_groups = self.open(|shape, norm| shape.may_be_group(norm));
-        if !self.shape.file {
-            const MOVING: &str = "members of groups changed their names while they were read, or \
-                                  could not be looked up";
-            if open_users {
-                verdict.users.get_or_insert_with(|| MOVING.to_owned());
-            }
-            if open_groups {
-                verdict.groups.get_or_insert_with(|| MOVING.to_owned());
-            }
-        }
-        if let Some(canary) = &verdict.canary {
-            verdict.users.get_or_insert_with(|| canary.clone());
-            verdict.groups.get_or_insert_with(|| canary.clone());
-        }
-
+        self.weigh(&mut verdict, &mut told);
         let mut groups = std::mem::take(&mut self.groups);
         for group in groups.iter_mut().filter(|group| !group.urls.is_empty()) {
             group.shown.evaluated = self.places_of(group).is_ok();
@@ -218,6 +188,40 @@ impl Assembler {
             self.builder.tell(told);
         }
         self.builder.finish()
+    }
+
+    /// Brings into `verdict` why these are not all users or groups, by what was read of them.
+    fn weigh(&mut self, verdict: &mut Verdict, told: &mut Vec<Diagnostic>) {
+        let (users, groups) = (self.users_doubt(), self.groups_doubt());
+        if self.shape.file {
+            let users = users.into_iter().chain(self.unnamed()).map(|why| ("users", why));
+            let all = users.chain(groups.map(|why| ("groups", why)));
+            told.extend(all.map(|(scope, why)| {
+                Diagnostic::warning(DiagnosticCode::EntriesUnusable, Subject::scope(scope), why)
+            }));
+        } else {
+            let unnamed = self.unnamed();
+            self.builder.unnamed(unnamed);
+            verdict.users = verdict.users.take().or(users);
+            verdict.groups = verdict.groups.take().or(groups);
+        }
+        // A member who is nowhere to be found may be someone whom the searches passed by.
+        let open_users = self.open(|shape, norm| shape.may_be_user(norm));
+        let open_groups = self.open(|shape, norm| shape.may_be_group(norm));
+        if !self.shape.file {
+            const MOVING: &str = "members of groups changed their names while they were read, or \
+                                  could not be looked up";
+            if open_users {
+                verdict.users.get_or_insert_with(|| MOVING.to_owned());
+            }
+            if open_groups {
+                verdict.groups.get_or_insert_with(|| MOVING.to_owned());
+            }
+        }
+        if let Some(canary) = &verdict.canary {
+            verdict.users.get_or_insert_with(|| canary.clone());
+            verdict.groups.get_or_insert_with(|| canary.clone());
+        }
     }
 
     /// With `groups.from = "memberOf"`: puts everyone into the groups that their own entries name.

@@ -325,6 +325,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn a_live_group_without_members_is_empty_hidden_or_not_of_a_kind_that_is_read() {
         let names = || entry(&["groupOfNames"], &["member"]);
         let posix = || entry(&["posixGroup"], &["memberUid"]);

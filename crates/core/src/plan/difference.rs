@@ -75,7 +75,7 @@ mod tests {
             everyone: false,
             mode: Mode::Merge,
             template: None,
-            policies: Vec::new().into(),
+            policies: Vec::new(),
         };
         let new = Role {
             description: "x".to_owned(),

@@ -151,6 +151,7 @@ fn claims_are_judged_alike_whoever_verified_the_signature() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn every_bad_token_is_refused_for_its_own_reason() {
     let w = world();
     let (rsa, ec) = (&w.rsa, &w.ec);
