@@ -445,6 +445,12 @@ impl Assembler {
         }
         self.nowhere.remove(&dn);
         self.left_out_dns.remove(&dn);
+        self.keep(group, known);
+    }
+
+    /// Puts a group in the place of the one that was read before, or behind the others.
+    fn keep(&mut self, group: Group, known: Option<GroupIdx>) {
+        let (dn, key) = (group.dn, group.key.clone());
         let place = match known {
             Some(place) => {
                 if let Some(slot) = self.groups.get_mut(place) {
@@ -452,18 +458,16 @@ impl Assembler {
                 }
                 place
             }
-            None => {
-                let key = group.key.clone();
-                let place = match self.groups.push(group) {
-                    Ok(place) => place,
-                    Err(full) => {
-                        self.too_many = Some(full);
-                        return;
-                    }
-                };
-                self.by_key.insert(key, place);
-                place
-            }
+            None => match self.groups.push(group) {
+                Ok(place) => {
+                    self.by_key.insert(key, place);
+                    place
+                }
+                Err(full) => {
+                    self.too_many = Some(full);
+                    return;
+                }
+            },
         };
         self.group_at.set(dn, place);
     }

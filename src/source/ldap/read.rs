@@ -71,16 +71,18 @@ pub(super) async fn read(
         .map_err(|why| named(SourceError::fatal(why.to_string())))?;
     shape.compare = sides == Sides::Both;
     let known = known::attribute_types(&connection, limits).await;
-    let mut groups = groups.map(|groups| Search {
-        what: "groups",
-        base: groups.base.clone(),
+    let search = |what, base: &str, filter: &str, attributes| Search {
+        what,
+        base: base.to_owned(),
         scope: Scope::Subtree,
-        filter: groups.filter.clone(),
-        attributes: shape.group_attributes(),
+        filter: filter.to_owned(),
+        attributes,
         page_size: config.page_size,
         as_stored: false,
         dialect,
-    });
+    };
+    let mut groups =
+        groups.map(|it| search("groups", &it.base, &it.filter, shape.group_attributes()));
     let dynamic = match &groups {
         Some(groups) if shape.from == MembersFrom::Member => {
             Dynamic::of_groups(&connection, limits, groups, known.as_ref()).await
@@ -96,16 +98,7 @@ pub(super) async fn read(
     assembler.dynamic(dynamic);
     let mut reader = Reader {
         name: source.name.clone(),
-        users: Search {
-            what: "users",
-            base: config.users.base.clone(),
-            scope: Scope::Subtree,
-            filter: config.users.filter.clone(),
-            attributes: user_attributes,
-            page_size: config.page_size,
-            as_stored: false,
-            dialect,
-        },
+        users: search("users", &config.users.base, &config.users.filter, user_attributes),
         groups,
         assembler: Arc::new(Mutex::new(assembler)),
         // Two paged searches on one connection spoil each other. Where the server allows us only
