@@ -19,6 +19,7 @@ mod config;
 mod document;
 mod encoding;
 mod export;
+mod feed;
 mod graph;
 pub mod ldif;
 mod odd;
@@ -36,6 +37,7 @@ use super::{FullRead, Looked, Lookup, OnProgress, Source, SourceError, Who};
 use crate::config::KindSettings;
 use crate::directory::{Directory, Interest, ScopeReport, Sighting, Snapshot, Within};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
+use crate::source::feed::Feed;
 
 /// A file that is read like a server.
 #[derive(Debug)]
@@ -87,6 +89,10 @@ impl Source for FileSource {
     }
 
     fn as_lookup(&self) -> Option<&dyn Lookup> {
+        Some(self)
+    }
+
+    fn as_feed(&self) -> Option<&dyn Feed> {
         Some(self)
     }
 

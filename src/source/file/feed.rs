@@ -1,0 +1,201 @@
+//! A file, or a folder of them, that is followed: looked at every moment, and read whole once it has changed and then kept still.
+//!
+//! By its metadata, through every link: so it does not matter whether it is written in place, replaced by
+//! another under its name, or swapped with the folder that a link leads to (as Kubernetes does with a
+//! ConfigMap), and it works on a network's file system, which tells nobody of changes. A file that is not
+//! there is waited for: nothing is taken from anybody for it.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{Content, FileSource};
+use crate::config::KindSettings;
+use crate::directory::{Cursor, Interest};
+use crate::model::encoding::Encoder;
+use crate::source::SourceError;
+use crate::source::feed::{
+    Feed, FeedEvent, FollowState, Following, How, Mark, MirrorView, Start, WhyFull,
+};
+
+/// The time between two looks.
+const EVERY: Duration = Duration::from_millis(250);
+/// So long a file must have kept still before it is read: who writes it in pieces is done then.
+const SETTLED: Duration = Duration::from_millis(500);
+
+/// What the mirror was made of.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Written {
+    /// The source's settings and the attributes that rules name, as a digest.
+    settings: String,
+    /// As [`look`] has it.
+    look: String,
+}
+
+impl FileSource {
+    fn path(&self) -> &Path {
+        match &self.content {
+            Content::RealmExport(config) => &config.path,
+            Content::Ldif(config) => &config.path,
+        }
+    }
+
+    fn written(&self, interest: &dyn Interest, look: String) -> Written {
+        let mut encoder = Encoder::new("file feed 1");
+        match &self.content {
+            Content::RealmExport(config) => config.encode(&mut encoder),
+            Content::Ldif(config) => config.encode(&mut encoder),
+        }
+        for (name, value) in interest.attributes() {
+            encoder.list([name, value]);
+        }
+        Written { settings: encoder.hex(), look }
+    }
+
+    fn unread(&self, error: &std::io::Error) -> SourceError {
+        SourceError::transient(format!("`{}` cannot be read: {error}", self.path().display()))
+    }
+}
+
+/// What tells one state of a file, or of a folder's files, from another, as a digest.
+fn look(path: &Path) -> std::io::Result<String> {
+    let it = std::fs::metadata(path)?;
+    let mut encoder = Encoder::new("look 1");
+    state(&mut encoder, &it);
+    if it.is_dir() {
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(path)? {
+            paths.push(entry?.path());
+        }
+        paths.sort();
+        for path in paths {
+            encoder.bytes(path.as_os_str().as_bytes());
+            match std::fs::metadata(&path) {
+                Ok(it) => state(&mut encoder, &it),
+                // A link that leads nowhere is there as well.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => encoder.flag(false),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(encoder.hex())
+}
+
+/// Which file it is, how long, when it was written, and when anything of it was changed.
+fn state(encoder: &mut Encoder, it: &std::fs::Metadata) {
+    for number in [it.dev(), it.ino(), it.size()] {
+        encoder.number(number);
+    }
+    for number in [it.mtime(), it.mtime_nsec(), it.ctime(), it.ctime_nsec()] {
+        encoder.bytes(&number.to_le_bytes());
+    }
+}
+
+impl Feed for FileSource {
+    fn mark<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Result<Mark, SourceError>> {
+        Box::pin(async move {
+            let look = look(self.path()).map_err(|error| self.unread(&error))?;
+            // Text and numbers: nothing that JSON could not hold.
+            let written = self.written(interest, look);
+            let text = serde_json::to_string(&written).unwrap_or_default();
+            Ok(Mark::At(Cursor::new(text)))
+        })
+    }
+
+    fn follow<'a>(
+        &'a self,
+        interest: &'a dyn Interest,
+        cursor: Option<Cursor>,
+        _: Arc<dyn MirrorView>,
+    ) -> BoxFuture<'a, Result<Start<'a>, SourceError>> {
+        Box::pin(async move {
+            let Some(cursor) = cursor else { return Ok(Start::Read(WhyFull::NoCursor)) };
+            let Ok(written) = serde_json::from_str::<Written>(cursor.as_str()) else {
+                return Ok(Start::Read(WhyFull::Unreadable));
+            };
+            if self.written(interest, written.look.clone()).settings != written.settings {
+                return Ok(Start::Read(WhyFull::Foreign("set of the source's settings")));
+            }
+            let now = chrono::Utc::now();
+            let state = FollowState { how: How::Poll, why: None, current_at: None, since: now };
+            Ok(Start::Here(Box::new(Watched {
+                path: self.path(),
+                read: written.look,
+                seen: None,
+                state: watch::Sender::new(state),
+            })))
+        })
+    }
+}
+
+/// A file that is looked at.
+struct Watched<'a> {
+    path: &'a Path,
+    /// As it was when it was read.
+    read: String,
+    /// As it was seen last where that is different, and since when.
+    seen: Option<(String, Instant)>,
+    state: watch::Sender<FollowState>,
+}
+
+impl Watched<'_> {
+    /// Whether it changed and kept still.
+    fn changed(&mut self) -> bool {
+        let began = chrono::Utc::now();
+        let look = match look(self.path) {
+            Ok(look) => look,
+            Err(error) => {
+                self.seen = None;
+                let why = format!("`{}` cannot be read: {error}", self.path.display());
+                self.state.send_if_modified(|state| {
+                    let news = state.why.as_ref() != Some(&why);
+                    state.why = Some(why);
+                    news
+                });
+                return false;
+            }
+        };
+        if look == self.read {
+            self.seen = None;
+            self.state.send_if_modified(|state| {
+                let told = |at| began.signed_duration_since(at).num_seconds() < 1;
+                let news = state.why.is_some() || !state.current_at.is_some_and(told);
+                if news {
+                    state.current_at = Some(began);
+                    state.why = None;
+                }
+                news
+            });
+            return false;
+        }
+        match &self.seen {
+            Some((seen, since)) if *seen == look => since.elapsed() >= SETTLED,
+            _ => {
+                self.seen = Some((look, Instant::now()));
+                false
+            }
+        }
+    }
+}
+
+impl Following for Watched<'_> {
+    fn next(&mut self) -> BoxFuture<'_, Result<FeedEvent, SourceError>> {
+        Box::pin(async move {
+            while !self.changed() {
+                tokio::time::sleep(EVERY).await;
+            }
+            Ok(FeedEvent::Read(WhyFull::Other("the file changed".to_owned())))
+        })
+    }
+
+    fn state(&self) -> watch::Receiver<FollowState> {
+        self.state.subscribe()
+    }
+}
