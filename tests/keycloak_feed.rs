@@ -42,6 +42,9 @@ fn named(names: &[&str]) -> &'static dyn Interest {
     Box::leak(Box::new(Named { names, attributes: Vec::new() }))
 }
 
+/// A change of the realm; it may note the id of somebody whom it made.
+type Step<'r> = Box<dyn FnMut(&mut String) + 'r>;
+
 #[test]
 fn each_kind_of_change_is_told_as_a_full_read_would_have_it() {
     let Some(keycloak) = Keycloak::shared() else { return };
@@ -55,7 +58,7 @@ fn each_kind_of_change_is_told_as_a_full_read_would_have_it() {
     let mut followed = Followed::new(&config, SECRET, everything());
     let (user, group) = (format!("users/{ann}"), format!("groups/{top}"));
     let mut cay = String::new();
-    let steps: Vec<(&str, Box<dyn FnMut(&mut String) + '_>)> = vec![
+    let steps: Vec<(&str, Step<'_>)> = vec![
         ("joining", Box::new(|_| realm.join(&ann, &below))),
         ("leaving", Box::new(|_| realm.leave(&ann, &below))),
         ("a realm role given", Box::new(|_| realm.give(&user, &odd))),

@@ -73,7 +73,7 @@ pub(super) struct Reader<'a> {
 /// What one batch came to.
 pub(super) enum Outcome {
     /// This.
-    Read(Batch),
+    Read(Box<Batch>),
     /// A full read is needed.
     Full(WhyFull),
 }
@@ -137,7 +137,7 @@ impl Reader<'_> {
             // With a right gone, lists and people's roles are short without saying so.
             rights::check(self.client, &now.roles.clients).await.map_err(Trouble::Told)?;
         }
-        Ok(Outcome::Read(Batch { delta, structure, failed }))
+        Ok(Outcome::Read(Box::new(Batch { delta, structure, failed })))
     }
 
     /// The people of what is to be read, by reference.

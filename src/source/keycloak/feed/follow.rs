@@ -27,7 +27,6 @@ use crate::source::feed::{
 };
 use crate::source::keycloak::client::Client;
 use crate::source::keycloak::config::KeycloakConfig;
-use crate::source::keycloak::fault::CallError;
 
 /// The time between two polls.
 const EVERY: Duration = Duration::from_secs(1);
@@ -192,7 +191,7 @@ impl<'a> Follower<'a> {
         // From here on there is no waiting any more: what is pending goes with what is told.
         match reader.batch(wanted).await? {
             Outcome::Full(why) => Ok(Some(FeedEvent::Read(why))),
-            Outcome::Read(batch) => Ok(self.tell(batch, &due, began)),
+            Outcome::Read(batch) => Ok(self.tell(*batch, &due, began)),
         }
     }
 
@@ -284,26 +283,25 @@ impl<'a> Follower<'a> {
         self.failures = self.failures.saturating_add(1);
         let wait = EVERY.saturating_mul(1 << self.failures.min(3)).min(LONGEST);
         self.next_poll = Instant::now() + wait;
-        let ends = |error: CallError| {
-            let error = self.client.source_error(error);
-            if error.transient { Ok(error.message) } else { Err(Err(error)) }
-        };
         let why = match trouble {
-            Trouble::Call(error) => ends(error),
-            Trouble::Told(error) if error.transient => Ok(error.message),
-            Trouble::Told(error) => Err(Ok(FeedEvent::Not(NotFollowed::Refused(error.message)))),
-            Trouble::Mirror(error) => Ok(error.to_string()),
-            Trouble::Doubt(doubt) if self.failures < DOUBTS => Ok(doubt),
-            Trouble::Doubt(doubt) => Err(Ok(FeedEvent::Read(WhyFull::Other(doubt)))),
-        };
-        match why {
-            Ok(why) => {
-                tracing::debug!(%why, "Keycloak's events wait");
-                self.state.send_modify(|state| state.why = Some(why));
-                None
+            Trouble::Call(error) => {
+                let error = self.client.source_error(error);
+                if !error.transient {
+                    return Some(Err(error));
+                }
+                error.message
             }
-            Err(end) => Some(end),
-        }
+            Trouble::Told(error) if error.transient => error.message,
+            Trouble::Told(error) => {
+                return Some(Ok(FeedEvent::Not(NotFollowed::Refused(error.message))));
+            }
+            Trouble::Mirror(error) => error.to_string(),
+            Trouble::Doubt(doubt) if self.failures < DOUBTS => doubt,
+            Trouble::Doubt(doubt) => return Some(Ok(FeedEvent::Read(WhyFull::Other(doubt)))),
+        };
+        tracing::debug!(%why, "Keycloak's events wait");
+        self.state.send_modify(|state| state.why = Some(why));
+        None
     }
 }
 
