@@ -30,7 +30,7 @@ use envoy_types::pb::envoy::service::auth::v3::{
 };
 use envoy_types::pb::google::rpc::Status as RpcStatus;
 use idpsyncd::config::{self, Config};
-use idpsyncd::gateway::{Gateway, Part};
+use idpsyncd::gateway::{Gateway, ProcessKind};
 use idpsyncd::store;
 use idpsyncd::sync::{self, Options};
 use tokio::runtime::{Builder, Runtime};
@@ -231,7 +231,7 @@ fn verdict(met: bool) -> &'static str {
 fn gateway(config: &Config) -> (Runtime, Gateway) {
     let runtime = runtime();
     let gateway = runtime
-        .block_on(Gateway::start(config, &store::open(&config.store), Part::Alone))
+        .block_on(Gateway::start(config, &store::open(&config.store), ProcessKind::Alone))
         .unwrap()
         .unwrap();
     while gateway.not_ready().is_some() {

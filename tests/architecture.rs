@@ -563,3 +563,89 @@ fn the_page_shows_the_table() {
         assert!(page.contains(&row), "docs/architecture.md lacks the row\n{row}");
     }
 }
+
+/// Type names that two things have nevertheless, and why that misleads nobody.
+const SHARED_NAMES: &[(&str, &str)] = &[
+    ("Kind", "`source::Kind` is what a kind of source implements, where no reference is spoken of"),
+    (
+        "Limits",
+        "those of the gateway's provisioning; a directory server's are in its kind's folder",
+    ),
+];
+
+/// Type names in `text`, each with whether it is `pub`.
+fn types(text: &str) -> Vec<(bool, &str)> {
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    text.lines()
+        .filter_map(|line| {
+            let public = line.starts_with("pub ");
+            let line = match line.strip_prefix("pub") {
+                Some(rest) if rest.starts_with('(') => rest.split_once(") ")?.1,
+                Some(rest) => rest.strip_prefix(' ')?,
+                None => line,
+            };
+            let name =
+                ["struct ", "enum ", "trait "].iter().find_map(|it| line.strip_prefix(it))?;
+            let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+            Some((public, name.split(ends).next().unwrap_or_default()))
+        })
+        .collect()
+}
+
+/// Every type name that means two things: two `pub` types of one name, or a private one with the name
+/// of one of `model`'s, which are everybody's words. Inside a kind of source words are the kind's own:
+/// nobody outside can name them.
+fn double_names(sources: &BTreeMap<PathBuf, String>) -> Vec<String> {
+    let kinds = root().join("src/source");
+    let mut places: BTreeMap<&str, Vec<(bool, &Path)>> = BTreeMap::new();
+    for (file, text) in sources {
+        let in_a_kind = file.strip_prefix(&kinds).is_ok_and(|it| it.components().count() > 1);
+        if in_a_kind || is_test(file) {
+            continue;
+        }
+        for (public, name) in types(text) {
+            places.entry(name).or_default().push((public, file));
+        }
+    }
+    places.retain(|name, places| {
+        let public = places.iter().filter(|(public, _)| *public).count();
+        let word = |(public, file): &(bool, &Path)| *public && room(file) == "model";
+        let shared = SHARED_NAMES.iter().any(|(it, _)| it == name);
+        places.len() > 1 && (public > 1 || places.iter().any(word)) && !shared
+    });
+    let shown =
+        |(_, file): &(bool, &Path)| file.strip_prefix(root()).unwrap().display().to_string();
+    let told = |(name, places): (&str, Vec<(bool, &Path)>)| {
+        format!("`{name}`: {}", places.iter().map(shown).collect::<Vec<_>>().join(", "))
+    };
+    places.into_iter().map(told).collect()
+}
+
+#[test]
+fn no_type_name_means_two_things() {
+    let told = double_names(&sources());
+    assert!(told.is_empty(), "{}", told.join("\n"));
+}
+
+#[test]
+fn a_type_name_that_means_two_things_is_seen() {
+    let at = |file: &str, text: &str| (root().join(file), text.to_owned());
+    for (one, other, is_seen) in [
+        (at("src/store/x.rs", "pub struct A {"), at("src/cli/y.rs", "pub enum A<'a> {"), true),
+        (
+            at("src/store/x.rs", "pub struct A {"),
+            at("src/cli/y.rs", "pub(super) struct A(u8);"),
+            false,
+        ),
+        (at("crates/core/src/model/x.rs", "pub enum A {"), at("src/cli/y.rs", "struct A;"), true),
+        (at("crates/core/src/plan/x.rs", "pub enum A {"), at("src/cli/y.rs", "struct Ab;"), false),
+        (
+            at("src/store/x.rs", "pub struct A {"),
+            at("src/source/ldap/y.rs", "pub struct A;"),
+            false,
+        ),
+    ] {
+        let told = double_names(&BTreeMap::from([one.clone(), other.clone()]));
+        assert_eq!(!told.is_empty(), is_seen, "{one:?} {other:?}: {told:?}");
+    }
+}

@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use idpsyncd::config::{Code, Config, ConfigError, Faults, Identity, SecretRef, load, parse};
+use idpsyncd::config::{Code, Config, ConfigError, Faults, IdentityWay, SecretRef, load, parse};
 use idpsyncd::model::{Mode, StoreConfig};
 use idpsyncd::resolve::{LinkBy, MappingRule, Provision};
 use idpsyncd::routes::{Preset, Target};
@@ -359,7 +359,7 @@ fn the_gateway_is_parsed_in_full() {
         "#,
     ));
     let gateway = config.gateway.unwrap();
-    assert_eq!(gateway.identity, Identity::Jwt);
+    assert_eq!(gateway.identity, IdentityWay::Jwt);
     assert_eq!(gateway.preset, Some(Preset::Osmo));
     assert_eq!(gateway.user_header, "x-osmo-user");
     assert_eq!(gateway.max_staleness, Duration::from_secs(86_400));

@@ -380,7 +380,7 @@ impl Gate {
     async fn ask(&self, sub: &str, name: &str) -> Result<String, u16> {
         let claims = claims(sub, name);
         let payloads = json!({"jwt_payload": claims});
-        let by_token = self.config.gateway.as_ref().unwrap().identity == config::Identity::Jwt;
+        let by_token = self.config.gateway.as_ref().unwrap().identity == config::IdentityWay::Jwt;
         let mut header = jsonwebtoken::Header::new(Algorithm::ES256);
         header.kid = Some("k".to_owned());
         let token = jsonwebtoken::encode(&header, &claims, &KEY).unwrap();

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use idpsyncd::config::AllowedConfig;
-use idpsyncd::gateway::question::Digest;
-use idpsyncd::gateway::replica::{Decided, Found, Replica, Wanted};
+use idpsyncd::gateway::question::TokenDigest;
+use idpsyncd::gateway::replica::{Found, Replica, Ruling, Wanted};
 use idpsyncd::model::caller::KnownBy;
 use idpsyncd::model::{Status, Time};
 use idpsyncd::policy::{Effect, Verdict, decide};
@@ -134,11 +134,9 @@ fn agrees_with_the_views(replica: &Replica, path: &Path, world: &World) {
                     On::SomeOf(_) => continue,
                 };
                 let expected = match decide(held(), &action_of, resource.as_ref(), None) {
-                    Verdict::Decided(Effect::Allow, role, policy) => {
-                        Decided::Allow { role, policy }
-                    }
-                    Verdict::Decided(Effect::Deny, role, policy) => Decided::Deny { role, policy },
-                    Verdict::NoPolicy => Decided::NoPolicy,
+                    Verdict::Decided(Effect::Allow, role, policy) => Ruling::Allow { role, policy },
+                    Verdict::Decided(Effect::Deny, role, policy) => Ruling::Deny { role, policy },
+                    Verdict::NoPolicy => Ruling::NoPolicy,
                 };
                 assert_eq!(replica.decide(set, None, &Question { action, on }), expected);
             }
@@ -200,7 +198,7 @@ fn agrees_with_the_links(replica: &Replica, conn: &Connection, world: &World) {
 /// one of the past is nobody's.
 fn agrees_with_the_tokens(replica: &Replica, digests: &BTreeSet<[u8; 32]>, world: &World) {
     for digest in digests {
-        let found = replica.token(&Digest(*digest));
+        let found = replica.token(&TokenDigest(*digest));
         let of = world.tokens.iter().find(|(_, pass)| pass.digest == *digest);
         let Some(((user, name), pass)) = of else {
             assert_eq!(found, None);

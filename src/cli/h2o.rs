@@ -12,7 +12,7 @@ use super::args::{Global, H2oCommand, IamCommand, Output};
 use super::print::{self, Style};
 use super::{Failure, exit, load};
 use crate::config::{Config, H2oConfig, name_fits, role_in_another_case};
-use crate::platform::h2o::{self, Fault, IamPolicy};
+use crate::platform::h2o::{self, IamFault, IamPolicy};
 
 /// How many files of one name may be there already before an import gives up.
 const MOST_NAMES: u32 = 1_000;
@@ -63,7 +63,7 @@ fn check(file: &Path, output: Output) -> Result<u8, Failure> {
 }
 
 /// A line for each fault: the file, the field, what is wrong.
-fn told<'a>(file: &'a Path, faults: &'a [Fault]) -> impl Iterator<Item = String> + 'a {
+fn told<'a>(file: &'a Path, faults: &'a [IamFault]) -> impl Iterator<Item = String> + 'a {
     faults.iter().map(|fault| print::shown(&format!("{}: {fault}", file.display())))
 }
 

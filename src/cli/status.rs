@@ -13,7 +13,7 @@ use crate::plan::HeldHead;
 use crate::store::{Meta, SourceStatus};
 
 /// What there is to tell.
-struct Status<'a> {
+struct StatusView<'a> {
     store: String,
     exists: bool,
     meta: Meta,
@@ -38,7 +38,7 @@ pub(super) fn run(at: Context<'_>, output: Output) -> Result<u8, Failure> {
             .snapshot(|r| Ok((r.meta()?, r.sources()?, r.held_head()?, r.count_tokens(now)?)))?,
         None => (Meta::default(), Vec::new(), None, (0, 0)),
     };
-    let status = Status {
+    let status = StatusView {
         store: config.store.to_string(),
         exists: reader.is_some(),
         next: next_run(config, meta.next_due, now),
@@ -70,9 +70,9 @@ fn sources<'a>(config: &'a Config, stored: &'a [SourceStatus]) -> Vec<Source<'a>
         .collect()
 }
 
-impl Status<'_> {
+impl StatusView<'_> {
     fn json(&self) -> Value {
-        let Status { meta, sources, now, .. } = self;
+        let StatusView { meta, sources, now, .. } = self;
         let (tokens, expired) = self.tokens;
         json!({
             "store": self.store,

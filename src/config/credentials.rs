@@ -9,14 +9,14 @@ pub const TOKEN_NAME: &str = "x-osmo-token-name";
 
 /// `[gateway.tokens]` with `enabled = true`
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TokensConfig {
+pub struct TokenCredentials {
     /// With `exchange = true`: the key that signs what they are exchanged for, `signing_key`; RSA, in
     /// PEM, PKCS#8.
     pub signing_key: Option<SecretRef>,
 }
 
 /// Reads `[gateway.tokens]` of the table `gateway`. `None`: tokens are no credentials.
-pub(super) fn tokens(gateway: &Table<'_>) -> Read<Option<TokensConfig>> {
+pub(super) fn tokens(gateway: &Table<'_>) -> Read<Option<TokenCredentials>> {
     let Some(node) = gateway.get("tokens") else { return Ok(None) };
     let table = node.table()?;
     let enabled = table.required("enabled", Node::boolean);
@@ -49,5 +49,5 @@ pub(super) fn tokens(gateway: &Table<'_>) -> Read<Option<TokensConfig>> {
     }
     table.finish();
     let (enabled, exchange, signing_key) = (enabled?, exchange?, signing_key?);
-    Ok(enabled.then(|| TokensConfig { signing_key: signing_key.filter(|_| exchange) }))
+    Ok(enabled.then(|| TokenCredentials { signing_key: signing_key.filter(|_| exchange) }))
 }

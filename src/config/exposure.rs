@@ -6,7 +6,7 @@ use std::path::Path;
 
 use url::Url;
 
-use super::gateway::{GatewayConfig, Identity, Listen};
+use super::gateway::{GatewayConfig, IdentityWay, Listen};
 use super::types::{Config, SecretRef};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 use crate::policy::Effect;
@@ -36,8 +36,8 @@ pub(crate) fn remote(url: &Url) -> bool {
 /// Listeners that more than the gateway can reach.
 fn listeners(gateway: &GatewayConfig, warnings: &mut Vec<Diagnostic>) {
     let named = match gateway.identity {
-        Identity::Header => ", and be whomever it names",
-        Identity::Jwt | Identity::Metadata => "",
+        IdentityWay::Header => ", and be whomever it names",
+        IdentityWay::Jwt | IdentityWay::Metadata => "",
     };
     for (key, listen) in [("grpc", &gateway.grpc), ("http", &gateway.http)] {
         if let (Some(Listen::Tcp(address)), None) = (listen, &gateway.tls)

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use crate::model::fault::{Code, Fault, near_miss};
+pub use crate::model::fault::{Code, FileFault, near_miss};
 
 /// Every fault of a configuration, its own ones first, sorted by place. Never empty.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
@@ -14,7 +14,7 @@ pub struct Faults {
     /// The file, as it was named.
     pub file: PathBuf,
     /// Sorted by file, line, column, key.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<FileFault>,
 }
 
 impl fmt::Display for Faults {
@@ -35,7 +35,7 @@ impl std::error::Error for Faults {}
 impl Faults {
     /// The file that `fault` is in.
     #[must_use]
-    pub fn file_of<'f>(&'f self, fault: &'f Fault) -> &'f Path {
+    pub fn file_of<'f>(&'f self, fault: &'f FileFault) -> &'f Path {
         fault.file.as_deref().unwrap_or(&self.file)
     }
 }
@@ -45,13 +45,13 @@ impl Faults {
 pub(super) struct RawFault {
     /// Bytes of the file.
     pub span: std::ops::Range<usize>,
-    /// As in [`Fault`].
+    /// As in [`FileFault`].
     pub key: String,
-    /// As in [`Fault`].
+    /// As in [`FileFault`].
     pub code: Code,
-    /// As in [`Fault`].
+    /// As in [`FileFault`].
     pub message: String,
-    /// As in [`Fault`].
+    /// As in [`FileFault`].
     pub did_you_mean: Option<String>,
 }
 
@@ -113,13 +113,13 @@ impl Faults {
         file: &Path,
         lines: &Lines<'_>,
         raw: Vec<RawFault>,
-        elsewhere: Vec<Fault>,
+        elsewhere: Vec<FileFault>,
     ) -> Self {
-        let mut faults: Vec<Fault> = raw
+        let mut faults: Vec<FileFault> = raw
             .into_iter()
             .map(|RawFault { span, key, code, message, did_you_mean }| {
                 let (line, column) = lines.position(span.start);
-                Fault { file: None, line, column, key, code, message, did_you_mean }
+                FileFault { file: None, line, column, key, code, message, did_you_mean }
             })
             .chain(elsewhere)
             .collect();

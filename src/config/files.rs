@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind, Read as _, Result};
 use std::path::{Component, Path, PathBuf};
 
-use super::fault::{Code, Fault, Lines};
+use super::fault::{Code, FileFault, Lines};
 use super::reader::{Node, Read, all};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 
@@ -278,7 +278,7 @@ impl Node<'_> {
                 let before = error.as_bytes().get(..valid).unwrap_or_default();
                 let before = String::from_utf8_lossy(before);
                 let (line, column) = Lines::of(&before).position(before.len());
-                Err(self.ctx.report_in(Fault {
+                Err(self.ctx.report_in(FileFault {
                     file: Some(path),
                     line,
                     column,

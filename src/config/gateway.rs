@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::credentials::{self, TOKEN_NAME, TokensConfig};
+use super::credentials::{self, TOKEN_NAME, TokenCredentials};
 use super::fault::Code;
 use super::jwt::{self, Around, JwtConfig, SubjectHeader};
 use super::reader::{Node, Read, Table, all};
@@ -28,7 +28,7 @@ pub struct GatewayConfig {
     /// `grpc.health.v1.Health` is answered beside ext_authz. Default false.
     pub grpc_health: bool,
     /// How a request says whose it is.
-    pub identity: Identity,
+    pub identity: IdentityWay,
     /// The header for the user's name, lower case. Default `x-osmo-user`.
     pub user_header: String,
     /// The header for the roles, lower case. Default `x-osmo-roles`.
@@ -46,7 +46,7 @@ pub struct GatewayConfig {
     /// With `identity = "header"`: the gateway says who somebody is by id.
     pub subject: Option<SubjectHeader>,
     /// `[gateway.tokens]`; absent: access tokens are no credentials.
-    pub tokens: Option<TokensConfig>,
+    pub tokens: Option<TokenCredentials>,
     /// `[[gateway.jwt]]`; issuers are distinct. With an exchange whose issuer is not among them, that
     /// too ([`JwtConfig::exchanged`]).
     pub jwt: Vec<JwtConfig>,
@@ -97,7 +97,7 @@ pub struct TlsConfig {
 
 /// `identity`
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Identity {
+pub enum IdentityWay {
     /// The bearer token is verified here.
     Jwt,
     /// Envoy verified it and passes the payload on.
@@ -155,7 +155,7 @@ pub(super) fn gateway(
     let way = identity.as_ref().ok().copied();
     let subject = jwt::subject(&table, way, header_of_its_own, around);
     let jwt = tables(&table, "jwt", |table, issuers: &mut Vec<String>| {
-        let exchanges = matches!(&tokens, Ok(Some(TokensConfig { signing_key: Some(_) })));
+        let exchanges = matches!(&tokens, Ok(Some(TokenCredentials { signing_key: Some(_) })));
         jwt::jwt(table, issuers, &jwt::Setting { identity: way, exchanges, known, around })
     });
     if let (Ok(jwt), Ok(tokens)) = (&jwt, &tokens) {
@@ -213,17 +213,17 @@ fn listeners(table: &Table<'_>) -> Read<Listeners> {
     Ok(Listeners { grpc: grpc?, http: http?, tls: tls? })
 }
 
-fn identity(table: &Table<'_>, tokens: &Read<Option<TokensConfig>>) -> Read<Identity> {
+fn identity(table: &Table<'_>, tokens: &Read<Option<TokenCredentials>>) -> Read<IdentityWay> {
     let read = |node: &Node<'_>| {
         node.one_of(&[
-            ("jwt", Identity::Jwt),
-            ("metadata", Identity::Metadata),
-            ("header", Identity::Header),
+            ("jwt", IdentityWay::Jwt),
+            ("metadata", IdentityWay::Metadata),
+            ("header", IdentityWay::Header),
         ])
     };
     match tokens {
         // Where access tokens alone say who asks, they come as bearer tokens do.
-        Ok(Some(_)) | Err(_) => table.or("identity", Identity::Jwt, read),
+        Ok(Some(_)) | Err(_) => table.or("identity", IdentityWay::Jwt, read),
         Ok(None) => table.required("identity", read),
     }
 }
@@ -255,8 +255,8 @@ fn told_headers(table: &Table<'_>) -> (Read<String>, Read<String>) {
 }
 
 /// The tables of issuers, and OSMO's where this program exchanges tokens and the file does not name it.
-fn with_the_exchange(mut jwt: Vec<JwtConfig>, tokens: Option<&TokensConfig>) -> Vec<JwtConfig> {
-    if let Some(TokensConfig { signing_key: Some(_) }) = tokens
+fn with_the_exchange(mut jwt: Vec<JwtConfig>, tokens: Option<&TokenCredentials>) -> Vec<JwtConfig> {
+    if let Some(TokenCredentials { signing_key: Some(_) }) = tokens
         && !jwt.iter().any(|jwt| jwt.issuer == jwt::OSMO)
     {
         jwt.push(JwtConfig::exchanged());

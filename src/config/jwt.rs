@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::exposure::remote;
 use super::fault::{Code, listed, near_miss};
-use super::gateway::{Identity, JustInTime};
+use super::gateway::{IdentityWay, JustInTime};
 use super::reader::{Node, Read, Table, all};
 use super::role::Known;
 use super::types::SourceConfig;
@@ -134,7 +134,7 @@ enum By {
 /// What the rest of `[gateway]` says that matters here.
 pub(super) struct Setting<'a> {
     /// `identity`; absent where it is at fault.
-    pub identity: Option<Identity>,
+    pub identity: Option<IdentityWay>,
     /// Access tokens are exchanged here: the keys of OSMO's issuer may be this program's own.
     pub exchanges: bool,
     /// The roles that there are.
@@ -221,10 +221,10 @@ impl Nature {
             // It is told by its issuer's name too: without the list it names nothing by itself. Its
             // tokens have no `sub`, so one with the ids of a source is another that has the name.
             osmo: table.has("service_roles") || (is_osmos && !table.has("source")),
-            is_asked: setting.identity != Some(Identity::Metadata)
+            is_asked: setting.identity != Some(IdentityWay::Metadata)
                 && !table.has("jwks_url")
                 && !own,
-            is_verified: setting.identity == Some(Identity::Jwt),
+            is_verified: setting.identity == Some(IdentityWay::Jwt),
         }
     }
 }
@@ -313,13 +313,13 @@ fn identify(
 /// Reads `subject_header` and `subject_source`, which name the ids that a gateway vouches for.
 pub(super) fn subject(
     table: &Table<'_>,
-    identity: Option<Identity>,
+    identity: Option<IdentityWay>,
     header: impl Fn(&Node<'_>) -> Read<String>,
     around: &Around<'_>,
 ) -> Read<Option<SubjectHeader>> {
     let name = table.optional("subject_header", header);
     let source = table.optional("subject_source", |node| around.named(node));
-    if identity.is_some_and(|identity| identity != Identity::Header) {
+    if identity.is_some_and(|identity| identity != IdentityWay::Header) {
         if table.has("subject_header") {
             table.refuse("subject_header", "goes with `identity = \"header\"`");
         }
@@ -353,15 +353,15 @@ pub(super) fn subject(
 /// What `identity` and `provision` want of `[[gateway.jwt]]`.
 pub(super) fn check(
     table: &Table<'_>,
-    identity: Option<Identity>,
+    identity: Option<IdentityWay>,
     provision: Option<JustInTime>,
     jwt: &[JwtConfig],
     tokens: bool,
 ) {
     let Some(identity) = identity else { return };
     match identity {
-        Identity::Jwt | Identity::Metadata if jwt.is_empty() && !tokens => {
-            let word = if identity == Identity::Jwt { "jwt" } else { "metadata" };
+        IdentityWay::Jwt | IdentityWay::Metadata if jwt.is_empty() && !tokens => {
+            let word = if identity == IdentityWay::Jwt { "jwt" } else { "metadata" };
             table.missing(
                 "jwt",
                 format!(
@@ -370,18 +370,18 @@ pub(super) fn check(
                 ),
             );
         }
-        Identity::Header if !jwt.is_empty() => {
+        IdentityWay::Header if !jwt.is_empty() => {
             if let Some(node) = table.get("jwt") {
                 node.fault(Code::Conflict, "no token is seen with `identity = \"header\"`");
             }
         }
-        Identity::Jwt | Identity::Metadata | Identity::Header => {}
+        IdentityWay::Jwt | IdentityWay::Metadata | IdentityWay::Header => {}
     }
     if provision != Some(JustInTime::Claims) {
         return;
     }
     let Some(node) = table.get("provision") else { return };
-    if identity == Identity::Header {
+    if identity == IdentityWay::Header {
         node.fault(Code::Conflict, "`claims` needs a token: not with `identity = \"header\"`");
     } else if !jwt.iter().any(|jwt| jwt.service_roles.is_none())
         || jwt.iter().any(|jwt| jwt.roles_claim.is_none())

@@ -39,12 +39,12 @@ use toml::de::DeTable;
 
 /// How a source's names compare, which its kind says.
 pub use crate::resolve::Names;
-pub use credentials::{TOKEN_NAME, TokensConfig};
+pub use credentials::{TOKEN_NAME, TokenCredentials};
 pub use exposure::readable_secrets;
 pub(crate) use exposure::remote;
-pub use fault::{Code, Fault, Faults};
+pub use fault::{Code, Faults, FileFault};
 pub use files::{Files, name_fits};
-pub use gateway::{AllowedConfig, GatewayConfig, Identity, JustInTime, Listen, TlsConfig};
+pub use gateway::{AllowedConfig, GatewayConfig, IdentityWay, JustInTime, Listen, TlsConfig};
 pub use h2o::{H2oConfig, H2oTag, IamFile};
 pub use jwt::{IdentifyBy, JwtConfig, OSMO, SubjectHeader};
 pub use kind::{ClaimedNames, KindSettings, Kinds, LocalSettings};

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::fault::{Code, Fault, RawFault, listed, near_miss};
+use super::fault::{Code, FileFault, RawFault, listed, near_miss};
 use super::files::Files;
 
 /// A fault was recorded.
@@ -31,7 +31,7 @@ pub(super) struct Ctx {
     pub files: Files,
     faults: RefCell<Vec<RawFault>>,
     /// Those of the files that the configuration names.
-    elsewhere: RefCell<Vec<Fault>>,
+    elsewhere: RefCell<Vec<FileFault>>,
     /// Keys that some unknown key was probably meant to be: not reported as missing as well.
     meant: RefCell<BTreeSet<String>>,
 }
@@ -55,14 +55,14 @@ impl Ctx {
     }
 
     /// Records a fault of a file that the configuration names.
-    pub(super) fn report_in(&self, fault: Fault) -> Reported {
+    pub(super) fn report_in(&self, fault: FileFault) -> Reported {
         self.elsewhere.borrow_mut().push(fault);
         Reported(())
     }
 
     /// Everything that was recorded: of the configuration itself, and of the files that it names. A
     /// key that is there but misspelt is one fault, not two.
-    pub(super) fn into_faults(self) -> (Vec<RawFault>, Vec<Fault>) {
+    pub(super) fn into_faults(self) -> (Vec<RawFault>, Vec<FileFault>) {
         let meant = self.meant.into_inner();
         let mut faults = self.faults.into_inner();
         let is_meant = |key: &str| {

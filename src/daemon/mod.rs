@@ -37,7 +37,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::config::{self, Config};
-use crate::gateway::{Gateway, GatewayError, Part};
+use crate::gateway::{Gateway, GatewayError, ProcessKind};
 use crate::model::Time;
 use crate::source::feed::How;
 use crate::source::kinds;
@@ -49,7 +49,7 @@ use attempt::{Attempt, End, Ran};
 use drift::Suspects;
 use follow::{Event, Followers, Shared};
 use schedule::{Scheduler, Why};
-use status::{Running, Status, one_line};
+use status::{DaemonStatus, Running, one_line};
 
 use notify::{Notify, watchdog_limit};
 use open_store::OpenStore;
@@ -114,7 +114,8 @@ pub async fn run(config_file: &Path, config: Config) -> Result<(), DaemonError> 
     let mut daemon = Daemon::new(config_file, config);
     crate::sync::check_default_admin(&daemon.config)?;
     // Before any identity provider is asked: what is in the store is answered from at once.
-    daemon.gateway = Gateway::start(&daemon.config, daemon.store.store(), Part::Daemon).await?;
+    daemon.gateway =
+        Gateway::start(&daemon.config, daemon.store.store(), ProcessKind::Daemon).await?;
     daemon.open()?;
     daemon.follow();
     loop {
@@ -172,7 +173,7 @@ struct Daemon {
     suspects: Suspects,
     watchdog: Watchdog,
     notify: Notify,
-    status: Status,
+    status: DaemonStatus,
     told: LogDedup,
     /// The store has been loaded once.
     ready: bool,
@@ -197,7 +198,7 @@ impl Daemon {
             again: None,
             watchdog: Watchdog::new(watchdog_limit()),
             notify: Notify::default(),
-            status: Status::default(),
+            status: DaemonStatus::default(),
             told: LogDedup::default(),
             ready: false,
             looked: None,
@@ -504,7 +505,7 @@ impl Daemon {
                 Ok(())
             }
             None => {
-                self.gateway = Gateway::start(config, store, Part::Daemon).await?;
+                self.gateway = Gateway::start(config, store, ProcessKind::Daemon).await?;
                 Ok(())
             }
         }

@@ -13,7 +13,7 @@ use super::report::{log_diagnostics, log_faults};
 use super::signals::{Signals, Wish};
 use super::watchdog::Watchdog;
 use crate::config::{self, Config};
-use crate::gateway::{Gateway, Part};
+use crate::gateway::{Gateway, ProcessKind};
 use crate::source::kinds;
 
 /// How often systemd is told how things are.
@@ -28,7 +28,8 @@ pub async fn serve(config_file: &Path, config: Config) -> Result<(), DaemonError
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
     log_diagnostics(&config.diagnostics);
     let mut store = OpenStore::of(&config);
-    let Some(mut gateway) = Gateway::start(&config, store.store(), Part::Alone).await? else {
+    let Some(mut gateway) = Gateway::start(&config, store.store(), ProcessKind::Alone).await?
+    else {
         return Err(DaemonError::NothingToServe(config_file.to_owned()));
     };
     let mut notify = Notify::default();

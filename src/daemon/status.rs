@@ -20,7 +20,7 @@ pub enum Running {
 
 /// How the daemon stands.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Status {
+pub struct DaemonStatus {
     /// The store's generation; absent before it was loaded.
     pub generation: Option<u64>,
     /// When the last run started, and why it came to nothing, if it did.
@@ -37,9 +37,9 @@ pub struct Status {
     pub next: Option<(Time, Why)>,
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for DaemonStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Status { generation, last, failing, held, broken, running, next } = self;
+        let DaemonStatus { generation, last, failing, held, broken, running, next } = self;
         match generation {
             Some(generation) => write!(f, "generation {generation}")?,
             None => f.write_str("the store is not loaded yet")?,
@@ -76,7 +76,7 @@ impl fmt::Display for Status {
     }
 }
 
-impl Status {
+impl DaemonStatus {
     /// The line, fit for the protocol: a line end in a message would start another assignment.
     #[must_use]
     pub fn line(&self) -> String {
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_line_tells_generation_last_run_failures_held_plan_and_next_run() {
-        let status = Status {
+        let status = DaemonStatus {
             generation: Some(12),
             last: Some((at("10:00:00"), None)),
             failing: ["ldap".to_owned(), "keycloak".to_owned()].into(),
@@ -122,11 +122,11 @@ mod tests {
 
     #[test]
     fn a_broken_configuration_a_failed_run_and_a_run_under_way_are_told() {
-        let status = Status {
+        let status = DaemonStatus {
             last: Some((at("10:00:00"), Some("the disk is full".to_owned()))),
             broken: Some("2 faults in `a.toml`".to_owned()),
             running: Some(Running::Writing(at("10:05:00"))),
-            ..Status::default()
+            ..DaemonStatus::default()
         };
         assert_eq!(
             status.line(),
@@ -138,9 +138,9 @@ mod tests {
 
     #[test]
     fn a_message_cannot_start_another_assignment_or_fill_the_screen() {
-        let status = Status {
+        let status = DaemonStatus {
             broken: Some(format!("a\nREADY=1\n{}", "x".repeat(5000))),
-            ..Status::default()
+            ..DaemonStatus::default()
         };
         let line = status.line();
         assert!(!line.contains('\n'));

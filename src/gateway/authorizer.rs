@@ -20,7 +20,7 @@ use super::identity::Identifier;
 use super::lines::Lines;
 use super::provision::{Provisioned, Provisioner};
 use super::question::{Headers, Identity, Unidentified};
-use super::replica::{Decided, Found, Held, Replica, Wanted};
+use super::replica::{Found, HeldRoles, Replica, Ruling, Wanted};
 use super::watcher::{NOTHING_LOADED, ReplicaWatcher, Stale};
 use crate::config::GatewayConfig;
 use crate::model::caller::Caller;
@@ -256,7 +256,7 @@ impl Authorizer {
         let user = if set.is_some() { name } else { caller.shown() };
         let bounded = replica.bounded(set, named);
         let who = Who { user: Some(user), ..Who::of(caller) };
-        Some(self.known(replica, Held::Bounded(&bounded), who, incoming))
+        Some(self.known(replica, HeldRoles::Bounded(&bounded), who, incoming))
     }
 
     /// A request without any identity.
@@ -312,7 +312,7 @@ impl Authorizer {
     fn known(
         &self,
         replica: &Replica,
-        held: Held<'_>,
+        held: HeldRoles<'_>,
         who: Who<'_>,
         incoming: &Incoming<'_>,
     ) -> Answer {
@@ -335,14 +335,14 @@ impl Authorizer {
         for matched in std::iter::once(&matched).chain(&also) {
             let question = matched.question();
             let why = match replica.decide(held, user, &question) {
-                Decided::Allow { role, policy } => {
+                Ruling::Allow { role, policy } => {
                     tracing::debug!(user, role, policy, method = incoming.method, "allowed");
                     continue;
                 }
-                Decided::Deny { role, policy } => {
+                Ruling::Deny { role, policy } => {
                     format!("role `{role}`, policy {} says Deny", policy.saturating_add(1))
                 }
-                Decided::NoPolicy => "no policy of the user's roles allows it".to_owned(),
+                Ruling::NoPolicy => "no policy of the user's roles allows it".to_owned(),
             };
             return self.denied(who, incoming, self.about(&question, why), None);
         }

@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
 use super::identity::digest;
-use super::question::Digest;
+use super::question::TokenDigest;
 use super::replica::Bearer;
 use crate::config::OSMO;
 use crate::model::Time;
@@ -65,7 +65,7 @@ impl Seal {
         UnboundKey::new(&AES_256_GCM, &key.finalize()).ok().map(|key| Seal(LessSafeKey::new(key)))
     }
 
-    fn close(&self, digest: &Digest) -> Option<String> {
+    fn close(&self, digest: &TokenDigest) -> Option<String> {
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).ok()?;
         let mut sealed = digest.0.to_vec();
@@ -76,12 +76,12 @@ impl Seal {
 
     /// The digest of the token that a JWT with this `jti` was made from.
     #[must_use]
-    pub fn open(&self, jti: &str) -> Option<Digest> {
+    pub fn open(&self, jti: &str) -> Option<TokenDigest> {
         let mut bytes = URL_SAFE_NO_PAD.decode(jti.strip_prefix(SEALED)?).ok()?;
         let (nonce, sealed) = bytes.split_at_mut_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let opened = self.0.open_in_place(nonce, Aad::from(OSMO.as_bytes()), sealed).ok()?;
-        Some(Digest((&*opened).try_into().ok()?))
+        Some(TokenDigest((&*opened).try_into().ok()?))
     }
 }
 
@@ -188,7 +188,7 @@ impl Exchange {
 
     /// What the store keeps of `token`; `None`: no token is so long.
     #[must_use]
-    pub fn digest(&self, token: &str) -> Option<Digest> {
+    pub fn digest(&self, token: &str) -> Option<TokenDigest> {
         LENGTHS.contains(&token.len()).then(|| digest(token))
     }
 
@@ -197,7 +197,7 @@ impl Exchange {
     #[must_use]
     pub fn claims(
         &self,
-        digest: &Digest,
+        digest: &TokenDigest,
         bearer: &Bearer<'_>,
         roles: &str,
         now: Time,

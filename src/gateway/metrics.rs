@@ -67,7 +67,7 @@ struct Listener {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct Kind {
+struct ChangeLabel {
     kind: &'static str,
 }
 
@@ -134,7 +134,7 @@ pub struct Metrics {
     last_sync: Gauge,
     reads: Family<SourceRead, Counter>,
     ages: Family<SourceName, Gauge>,
-    changes: Family<Kind, Counter>,
+    changes: Family<ChangeLabel, Counter>,
     held: Gauge,
     generation: Gauge,
     users: Gauge,
@@ -322,7 +322,7 @@ impl Metrics {
             ("grant_added", summary.grants_added),
             ("grant_removed", summary.grants_removed),
         ] {
-            self.changes.get_or_create(&Kind { kind }).inc_by(count);
+            self.changes.get_or_create(&ChangeLabel { kind }).inc_by(count);
         }
     }
 

@@ -103,7 +103,7 @@ pub enum GatewayError {
 
 /// What this process is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Part {
+pub enum ProcessKind {
     /// `idpsyncd run`: syncs as well, and provisions just in time.
     Daemon,
     /// `idpsyncd serve`: only answers, over a store that another process writes.
@@ -112,7 +112,7 @@ pub enum Part {
 
 /// The gateway's side at work.
 pub struct Gateway {
-    part: Part,
+    part: ProcessKind,
     config: GatewayConfig,
     store: Arc<dyn Store>,
     state: Arc<AppState>,
@@ -141,7 +141,7 @@ impl Gateway {
     pub async fn start(
         config: &Config,
         store: &Arc<dyn Store>,
-        part: Part,
+        part: ProcessKind,
     ) -> Result<Option<Gateway>, GatewayError> {
         let Some(gateway) = &config.gateway else { return Ok(None) };
         let tls = Tls::default();
@@ -150,7 +150,7 @@ impl Gateway {
         let (identifier, reading) = identifier(store, gateway, part, exchange.as_deref())?;
         let own_keys = keys(exchange.as_deref());
         let watcher = watcher(store, Authorizer::wanted(gateway))?;
-        let metrics = Arc::new(Metrics::new(part == Part::Daemon));
+        let metrics = Arc::new(Metrics::new(part == ProcessKind::Daemon));
         let provisioner = provisioner(config, store, gateway, part, &metrics);
         let authorizer =
             Authorizer::new(gateway, Arc::clone(&identifier), Arc::clone(&watcher), provisioner);
@@ -443,10 +443,10 @@ pub fn signing_fault(config: &GatewayConfig) -> Option<GatewayError> {
 fn identifier(
     store: &Arc<dyn Store>,
     gateway: &GatewayConfig,
-    part: Part,
+    part: ProcessKind,
     exchange: Option<&Exchange>,
 ) -> Result<(Arc<Identifier>, KeyReading), GatewayError> {
-    let cache = StoreJwksCache::new(Arc::clone(store), part == Part::Daemon);
+    let cache = StoreJwksCache::new(Arc::clone(store), part == ProcessKind::Daemon);
     let identifier = tokio::task::block_in_place(|| {
         let cache = Some(Arc::new(cache) as _);
         match exchange {
@@ -463,19 +463,19 @@ fn provisioner(
     config: &Config,
     store: &Arc<dyn Store>,
     gateway: &GatewayConfig,
-    part: Part,
+    part: ProcessKind,
     metrics: &Arc<Metrics>,
 ) -> Option<Arc<Provisioner>> {
     match (gateway.provision, part) {
         (JustInTime::Off, _) => None,
-        (JustInTime::Lookup | JustInTime::Claims, Part::Alone) => {
+        (JustInTime::Lookup | JustInTime::Claims, ProcessKind::Alone) => {
             tracing::warn!(
                 "`gateway.provision` needs the identity providers' credentials and a store to \
                  write: `idpsyncd serve` has neither, so whom the store does not know is refused"
             );
             None
         }
-        (JustInTime::Lookup | JustInTime::Claims, Part::Daemon) => {
+        (JustInTime::Lookup | JustInTime::Claims, ProcessKind::Daemon) => {
             let observer: Arc<dyn Observer> = Arc::<Metrics>::clone(metrics);
             let (config, store) = (Arc::new(config.clone()), Arc::clone(store));
             Some(Arc::new(Provisioner::new(config, store, Limits::default(), observer)))

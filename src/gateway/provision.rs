@@ -30,7 +30,7 @@ use crate::config::{Config, JustInTime, SourceConfig};
 use crate::model::caller::{Caller, KnownBy};
 use crate::source::{SourceError, open_source};
 use crate::store::Store;
-use crate::sync::provision::{self, Heard, Opened, Person};
+use crate::sync::provision::{self, Heard, Opened, ProvisionOutcome};
 
 /// What came of provisioning someone.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -328,12 +328,13 @@ impl Inner {
                 Provisioned::Unavailable(format!("a fault of this program: {error}").into())
             }
             Ok(Err(error)) => Provisioned::Unavailable(error.to_string().into()),
-            Ok(Ok(Person::Provisioned { generation } | Person::Known { generation })) => {
-                Provisioned::Committed { generation }
-            }
-            Ok(Ok(Person::Nobody)) => Provisioned::Nobody,
-            Ok(Ok(Person::Refused(why))) => Provisioned::Refused(why.into()),
-            Ok(Ok(Person::Unavailable(why))) => Provisioned::Unavailable(why.into()),
+            Ok(Ok(
+                ProvisionOutcome::Provisioned { generation }
+                | ProvisionOutcome::Known { generation },
+            )) => Provisioned::Committed { generation },
+            Ok(Ok(ProvisionOutcome::Nobody)) => Provisioned::Nobody,
+            Ok(Ok(ProvisionOutcome::Refused(why))) => Provisioned::Refused(why.into()),
+            Ok(Ok(ProvisionOutcome::Unavailable(why))) => Provisioned::Unavailable(why.into()),
         }
     }
 

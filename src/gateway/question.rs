@@ -24,9 +24,9 @@ pub trait Headers: Sync {
 
 /// The SHA-256 of an access token's text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Digest(pub [u8; 32]);
+pub struct TokenDigest(pub [u8; 32]);
 
-impl std::fmt::Debug for Digest {
+impl std::fmt::Debug for TokenDigest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Digest(…)")
     }
@@ -41,5 +41,5 @@ pub enum Identity {
     Caller(Arc<Caller>),
     /// Whoever bears the access token with this digest, or a JWT that it was exchanged for: the
     /// generation knows whether there is one.
-    Token(Digest),
+    Token(TokenDigest),
 }

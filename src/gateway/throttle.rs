@@ -13,7 +13,7 @@ type Say = dyn Fn(&str, u64) + Send + Sync;
 /// One kind of line.
 pub struct Throttle {
     say: Box<Say>,
-    state: Mutex<State>,
+    state: Mutex<ThrottleState>,
 }
 
 impl Throttle {
@@ -42,7 +42,7 @@ impl Throttle {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ThrottleState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -59,7 +59,7 @@ enum Then {
 }
 
 #[derive(Default)]
-struct State {
+struct ThrottleState {
     /// When the next line may be written; absent: now.
     next: Option<Instant>,
     /// How many are counted and not yet told.
@@ -68,7 +68,7 @@ struct State {
     last: String,
 }
 
-impl State {
+impl ThrottleState {
     fn note(&mut self, now: Instant, why: &str) -> Then {
         let next = match self.next {
             Some(next) if self.held > 0 || now < next => next,
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn a_flood_is_a_line_a_second_and_every_one_of_it_is_counted() {
         let began = Instant::now();
-        let (mut state, mut due, mut lines) = (State::default(), None, Vec::new());
+        let (mut state, mut due, mut lines) = (ThrottleState::default(), None, Vec::new());
         for n in 0..2500 {
             let now = began + Duration::from_millis(n);
             if due.is_some_and(|due| now >= due) {
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn what_happens_now_and_then_is_told_at_once() {
         let began = Instant::now();
-        let mut state = State::default();
+        let mut state = ThrottleState::default();
         for n in 0..3 {
             assert_eq!(state.note(began + WINDOW * n, "no"), Then::Tell);
         }

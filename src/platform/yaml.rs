@@ -21,7 +21,7 @@ const MOST_LEVELS: usize = 100;
 
 /// Line and column, both from 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Place {
+pub struct Position {
     /// From 1.
     pub line: usize,
     /// From 1, in characters.
@@ -32,7 +32,7 @@ pub struct Place {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Node {
     /// Where it begins; of an alias where what it repeats begins.
-    pub place: Place,
+    pub place: Position,
     /// The value.
     pub value: Value,
 }
@@ -60,7 +60,7 @@ pub struct Key {
     /// The key.
     pub name: String,
     /// Where it stands.
-    pub place: Place,
+    pub place: Position,
 }
 
 impl Node {
@@ -134,7 +134,10 @@ pub fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| YamlError {
-            place: Place { line: error.marker().line().max(1), column: error.marker().col() + 1 },
+            place: Position {
+                line: error.marker().line().max(1),
+                column: error.marker().col() + 1,
+            },
             fault: YamlFault::Syntax(error.info().to_lowercase()),
         })?;
         builder.take(event, &span)?;

@@ -40,7 +40,9 @@ pub use commit::{Commit, Committed, MirrorUpdate, SourceUpdate};
 pub use error::{CommitError, Contradiction, LockError, StoreError, StoreErrorKind};
 pub use history::{HistoryFilter, HistoryRow};
 pub use mirror::{MirrorPatch, StoredMirror};
-pub use people::{Decided, Effective, GrantDetail, ReachedBy, TokenRow, UserDetail, UserRow};
+pub use people::{
+    EffectiveRoles, GrantDetail, ReachedBy, StoredDecision, TokenRow, UserDetail, UserRow,
+};
 pub use provision::{Acquaintance, Marks, MirrorOutline, ProvisionContext, ProvisionQuery};
 pub use reader::{EachSeen, EachToken, Reader};
 pub use review::Review;

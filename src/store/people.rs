@@ -62,7 +62,7 @@ pub struct GrantDetail {
 
 /// A person's effective roles.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Effective {
+pub struct EffectiveRoles {
     /// How the person stands.
     pub status: Status,
     /// The roles with their policies, sorted by name; none for someone who is not enabled.
@@ -71,7 +71,7 @@ pub struct Effective {
 
 /// A stored decision.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Decided {
+pub struct StoredDecision {
     /// Allow or Deny.
     pub effect: Effect,
     /// The role whose policy decided.

@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use super::{
-    Access, AccessChange, AccessFilter, Account, AccountNames, AsOf, Bears, Contradiction, Decided,
-    Effective, Generation, HistoryFilter, HistoryRow, Marks, Meta, ProvisionContext,
+    Access, AccessChange, AccessFilter, Account, AccountNames, AsOf, Bears, Contradiction,
+    EffectiveRoles, Generation, HistoryFilter, HistoryRow, Marks, Meta, ProvisionContext,
     ProvisionQuery, ReachedBy, Review, SeenLink, SeenSet, SeenToken, SeenUser, SetKey, Since,
-    Slice, SliceQuery, SourceStatus, StoreError, StoredMirror, TokenRow, Untold, UserDetail,
-    UserRow,
+    Slice, SliceQuery, SourceStatus, StoreError, StoredDecision, StoredMirror, TokenRow, Untold,
+    UserDetail, UserRow,
 };
 use crate::directory::{DigestKey, Directory, MirrorRows, RefId, Sighting, Touched};
 use crate::model::token::Digest;
@@ -132,7 +132,7 @@ pub trait Reader: Send {
     fn user(&self, username: &str) -> Result<Option<UserDetail>, StoreError>;
 
     /// The effective roles of the person whom gateways call `username`, with their policies.
-    fn roles_of(&self, username: &str) -> Result<Option<Effective>, StoreError>;
+    fn roles_of(&self, username: &str) -> Result<Option<EffectiveRoles>, StoreError>;
 
     /// The decision that gateways find for a request. `None`: there is no row, which means deny.
     fn decision(
@@ -140,7 +140,7 @@ pub trait Reader: Send {
         username: &str,
         action: &Action,
         resource: Option<&Resource>,
-    ) -> Result<Option<Decided>, StoreError>;
+    ) -> Result<Option<StoredDecision>, StoreError>;
 
     /// Calls `each` for everyone whose roles count now, by username, with the role set (as
     /// [`Reader::seen_sets`] has it), until it breaks off.

@@ -64,7 +64,7 @@ pub struct Claimed {
 
 /// What came of provisioning one person.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Person {
+pub enum ProvisionOutcome {
     /// They are provisioned, in this generation.
     Provisioned {
         /// The generation.
@@ -97,7 +97,7 @@ pub async fn lookup_person(
     sources: &[Opened],
     caller: &Caller,
     now: Time,
-) -> Result<Person, RunError> {
+) -> Result<ProvisionOutcome, RunError> {
     let answers = ask(config, sources, caller).await;
     plan_and_commit(config, store, caller, answers, now)
 }
@@ -111,10 +111,10 @@ pub fn claims_person(
     store: &dyn Store,
     caller: &Caller,
     now: Time,
-) -> Result<Person, RunError> {
+) -> Result<ProvisionOutcome, RunError> {
     match claimed(config, caller) {
         Ok(answers) => plan_and_commit(config, store, caller, answers, now),
-        Err(why) => Ok(Person::Refused(why.to_string())),
+        Err(why) => Ok(ProvisionOutcome::Refused(why.to_string())),
     }
 }
 
@@ -223,7 +223,7 @@ pub fn plan_and_commit(
     caller: &Caller,
     answers: Vec<Heard>,
     now: Time,
-) -> Result<Person, RunError> {
+) -> Result<ProvisionOutcome, RunError> {
     let who = match who(config, caller, &answers) {
         Ok(who) => who,
         Err(person) => return Ok(person),
@@ -243,7 +243,7 @@ pub fn plan_and_commit(
             match patched {
                 Ok(patch) => patches.extend(patch.map(|patch| (source, patch))),
                 // What the mirror was a moment ago it is not any more.
-                Err(why) => return Ok(Person::Unavailable(format!("{source}: {why}"))),
+                Err(why) => return Ok(ProvisionOutcome::Unavailable(format!("{source}: {why}"))),
             }
         }
         let patches: Vec<MirrorPatch<'_>> =
@@ -259,11 +259,11 @@ pub fn plan_and_commit(
             &patches,
         )?;
         let generation = committed.generation.unwrap_or(around.meta.generation);
-        Ok(Person::Provisioned { generation })
+        Ok(ProvisionOutcome::Provisioned { generation })
     });
     match done {
         Err(RunError::Store(error)) if error.kind == StoreErrorKind::Absent => {
-            Ok(Person::Unavailable("no sync has run yet".to_owned()))
+            Ok(ProvisionOutcome::Unavailable("no sync has run yet".to_owned()))
         }
         done => done,
     }
@@ -313,7 +313,7 @@ fn decide<'a>(
     answers: &[Heard],
     around: &'a ProvisionContext,
     now: Time,
-) -> Result<Ready<'a>, Person> {
+) -> Result<Ready<'a>, ProvisionOutcome> {
     let who = asked.who;
     acquainted(asked, &around.known, around.meta.generation)?;
     let parts = parts(config, who, answers, around)?;
@@ -321,8 +321,9 @@ fn decide<'a>(
         .iter()
         .map(|part| {
             let people: Vec<Sighting> = part.found.iter().chain(&part.rows).cloned().collect();
-            with_people(part.outline.directory.clone(), &people)
-                .map_err(|why| Person::Unavailable(format!("{}: {why}", part.source.name)))
+            with_people(part.outline.directory.clone(), &people).map_err(|why| {
+                ProvisionOutcome::Unavailable(format!("{}: {why}", part.source.name))
+            })
         })
         .collect::<Result<_, _>>()?;
     // Whatever these small views do not show is unknown, not absent: they prove nothing.
@@ -332,11 +333,11 @@ fn decide<'a>(
         .map(|(part, directory)| View { source: &part.source.name, directory })
         .collect();
     let mut resolved = resolve(&config.settings(), &views, &around.state, now)
-        .map_err(|what| Person::Unavailable(what.to_string()))?;
+        .map_err(|what| ProvisionOutcome::Unavailable(what.to_string()))?;
     for (source, answer) in config.sources.iter().zip(answers) {
         if let Heard::Claimed(claimed) = answer {
             claims::mark(config, &source.name, &claimed.claim, &mut resolved)
-                .map_err(|what| Person::Unavailable(what.to_string()))?;
+                .map_err(|what| ProvisionOutcome::Unavailable(what.to_string()))?;
         }
     }
     let plan = additions(who, around, resolved, now)?;
@@ -353,13 +354,13 @@ fn parts<'a>(
     who: &Named,
     answers: &[Heard],
     around: &'a ProvisionContext,
-) -> Result<Vec<Part<'a>>, Person> {
+) -> Result<Vec<Part<'a>>, ProvisionOutcome> {
     let mut parts = Vec::new();
     let mut failed: Vec<String> = Vec::new();
     for (source, answer) in config.sources.iter().zip(answers) {
         let outline = around.mirrors.get(&source.name);
         if matches!(answer, Heard::Several) {
-            return Err(Person::Refused(format!(
+            return Err(ProvisionOutcome::Refused(format!(
                 "{}: more than one user comes to the username `{}`",
                 source.name,
                 who.username.escape_debug()
@@ -379,7 +380,7 @@ fn parts<'a>(
             Heard::Claimed(claimed) => {
                 let roles = &around.state.roles;
                 let shown = claims::sighting(config, source, who, claimed, outline, roles);
-                Some(shown.map_err(|why| Person::Refused(why.to_string()))?)
+                Some(shown.map_err(|why| ProvisionOutcome::Refused(why.to_string()))?)
             }
             _ => None,
         };
@@ -392,7 +393,7 @@ fn parts<'a>(
             if !(asked && who.is(&row.username, &row.email)) {
                 rows.push(row.clone());
             } else if found.is_some() {
-                return Err(Person::Refused(format!(
+                return Err(ProvisionOutcome::Refused(format!(
                     "{}: another user of the username `{}` was there at the last read",
                     source.name,
                     who.username.escape_debug()
@@ -419,7 +420,11 @@ fn parts<'a>(
         return Ok(parts);
     }
     // Whoever was not heard may know the person.
-    Err(if failed.is_empty() { Person::Nobody } else { Person::Unavailable(failed.join("; ")) })
+    Err(if failed.is_empty() {
+        ProvisionOutcome::Nobody
+    } else {
+        ProvisionOutcome::Unavailable(failed.join("; "))
+    })
 }
 
 /// Lets a group pass that came after the last read: it gives nothing yet, which the next sync makes
@@ -430,7 +435,7 @@ fn new_group_gives_nothing(
     source: &SourceConfig,
     outline: &MirrorOutline,
     within: &Within,
-) -> Result<(), Person> {
+) -> Result<(), ProvisionOutcome> {
     let Some(name) = within.name.as_deref().filter(|_| within.kind == Kind::Group) else {
         return Ok(());
     };
@@ -444,7 +449,7 @@ fn new_group_gives_nothing(
         NewGroup::Denies => "a role that denies hangs on its name",
         NewGroup::InDoubt => "another group bears its name, which is in doubt now",
     };
-    Err(Person::Refused(format!(
+    Err(ProvisionOutcome::Refused(format!(
         "{}: the person is in group `{}`, which came after the last read, and {why}: left to the \
          next sync",
         source.name,
@@ -458,14 +463,14 @@ fn additions(
     around: &ProvisionContext,
     resolved: Resolved,
     now: Time,
-) -> Result<plan::Plan, Person> {
+) -> Result<plan::Plan, ProvisionOutcome> {
     let Resolved { state: full, changes, diagnostics, .. } = resolved;
     let config_first = |change: &Change| match change {
         Change::RoleAdded { .. }
         | Change::RoleChanged { .. }
         | Change::RoleRemoved { .. }
         | Change::CatalogChanged
-        | Change::WorkloadChanged => Some(Person::Refused(format!(
+        | Change::WorkloadChanged => Some(ProvisionOutcome::Refused(format!(
             "roles or the catalog have changed since the last sync ({}): left to the next one",
             plan::view(change, &full)
         ))),
@@ -477,7 +482,7 @@ fn additions(
     let Some(user) = full.users.first() else {
         let about = |it: &&Diagnostic| it.subject.is_person(&who.username);
         let told = texts(diagnostics.iter().filter(about));
-        return Err(Person::Refused(if told.is_empty() {
+        return Err(ProvisionOutcome::Refused(if told.is_empty() {
             "no rule gives the person a role, or no name that they could be called".to_owned()
         } else {
             told.join("; ")
@@ -485,20 +490,27 @@ fn additions(
     };
     let name = full.texts.get(user.username);
     if full.users.len() > 1 || name != who.username {
-        return Err(Person::Refused("others would come along: left to the next sync".to_owned()));
+        return Err(ProvisionOutcome::Refused(
+            "others would come along: left to the next sync".to_owned(),
+        ));
     }
     match user.status.standing() {
         Standing::Enabled => {}
-        Standing::Disabled(by) => return Err(Person::Refused(format!("disabled in `{by}`"))),
+        Standing::Disabled(by) => {
+            return Err(ProvisionOutcome::Refused(format!("disabled in `{by}`")));
+        }
         Standing::Deprovisioned => {
-            return Err(Person::Refused("deprovisioned: left to the next sync".to_owned()));
+            return Err(ProvisionOutcome::Refused(
+                "deprovisioned: left to the next sync".to_owned(),
+            ));
         }
     }
     let mut plan = plan::stranger(&around.state, &full, changes, now).map_err(|why| match why {
-        NotApproved::Gone(what) => {
-            Person::Refused(format!("would need `{}`: left to the next sync", what.join("; ")))
-        }
-        NotApproved::Inconsistent(what) => Person::Unavailable(what.to_string()),
+        NotApproved::Gone(what) => ProvisionOutcome::Refused(format!(
+            "would need `{}`: left to the next sync",
+            what.join("; ")
+        )),
+        NotApproved::Inconsistent(what) => ProvisionOutcome::Unavailable(what.to_string()),
     })?;
     plan.held.clone_from(&around.held);
     plan.next_due = around.meta.next_due;

@@ -14,7 +14,7 @@ use crate::store::{LockError, RunLock, Store};
 pub struct SharedLock(Arc<Mutex<Weak<Mutex<RunLock>>>>);
 
 /// The lock is held until the last of these is dropped.
-pub struct Held(#[expect(dead_code, reason = "dropping it lets go")] Arc<Mutex<RunLock>>);
+pub struct HeldLock(#[expect(dead_code, reason = "dropping it lets go")] Arc<Mutex<RunLock>>);
 
 impl fmt::Debug for SharedLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -22,7 +22,7 @@ impl fmt::Debug for SharedLock {
     }
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for HeldLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Held")
     }
@@ -34,13 +34,13 @@ impl SharedLock {
     ///
     /// # Errors
     /// Another process has it, or it cannot be taken.
-    pub fn take(&self, store: &dyn Store, what: &str, now: Time) -> Result<Held, LockError> {
+    pub fn take(&self, store: &dyn Store, what: &str, now: Time) -> Result<HeldLock, LockError> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = held.upgrade() {
-            return Ok(Held(held));
+            return Ok(HeldLock(held));
         }
         let lock = Arc::new(Mutex::new(store.lock(what, now)?));
         *held = Arc::downgrade(&lock);
-        Ok(Held(lock))
+        Ok(HeldLock(lock))
     }
 }

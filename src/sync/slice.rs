@@ -17,7 +17,7 @@ use crate::model::username::{UsernameFrom, canonical};
 use crate::model::{Time, TooMany, UserId};
 use crate::plan::{self, Background, Plan};
 use crate::resolve::{
-    Account, AccountNames, By, Everybody, Settings, SourceTerms, Start, View, concerned,
+    Account, By, Everybody, NamesAtSource, Seeds, Settings, SourceTerms, View, concerned,
     given_otherwise, resolve,
 };
 use crate::store::{Bears, Meta, Reader, SliceQuery, StoreError};
@@ -109,8 +109,8 @@ fn too_many(why: TooMany) -> RunError {
 }
 
 /// Those of whom a held plan speaks. `None`: it speaks of more than people.
-fn waiting(reader: &dyn Reader) -> Result<Option<Start>, RunError> {
-    let mut start = Start::default();
+fn waiting(reader: &dyn Reader) -> Result<Option<Seeds>, RunError> {
+    let mut start = Seeds::default();
     if reader.held_head()?.is_none() {
         return Ok(Some(start));
     }
@@ -202,14 +202,14 @@ impl Everybody for Stored<'_> {
         self.reader.called(name)
     }
 
-    fn names(&mut self, (source, ext): &Account) -> Result<Vec<AccountNames>, StoreError> {
-        let was = self.reader.account(source, ext)?.map(|names| AccountNames {
+    fn names(&mut self, (source, ext): &Account) -> Result<Vec<NamesAtSource>, StoreError> {
+        let was = self.reader.account(source, ext)?.map(|names| NamesAtSource {
             username: names.username,
             email: names.email,
             email_verified: names.email_verified,
         });
         let patch = self.patches.get(source).and_then(|patch| patch.people.get(ext));
-        let is = patch.and_then(Option::as_ref).map(|row| AccountNames {
+        let is = patch.and_then(Option::as_ref).map(|row| NamesAtSource {
             username: row.username.clone(),
             email: row.email.clone(),
             email_verified: row.email_verified,

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::concurrent::Before;
-use super::provision::{Opened, Person, claims_person, lookup_person, plan_and_commit};
+use super::provision::{Opened, ProvisionOutcome, claims_person, lookup_person, plan_and_commit};
 use super::{Options, Outcome, run};
 use crate::config::{self, Config};
 use crate::directory::{Interest, Snapshot};
@@ -125,7 +125,7 @@ impl Home {
         wait(run(&self.config, &*self.store, &options, &silent, now())).unwrap()
     }
 
-    fn lookup(&self, name: &str) -> Person {
+    fn lookup(&self, name: &str) -> ProvisionOutcome {
         let sources: Vec<Opened> = self.config.sources.iter().map(open_source).collect();
         wait(lookup_person(&self.config, &*self.store, &sources, &caller(name), now())).unwrap()
     }
@@ -338,11 +338,11 @@ proptest! {
         for user in others.iter().step_by(2) {
             let name = format!("u{}", user.name);
             match home.lookup(&name) {
-                Person::Provisioned { .. } => {
+                ProvisionOutcome::Provisioned { .. } => {
                     prop_assert!(user.enabled, "{name}");
                     met.insert(name);
                 }
-                Person::Refused(_) => {}
+                ProvisionOutcome::Refused(_) => {}
                 other => panic!("{name}: {other:?}"),
             }
         }
@@ -380,16 +380,16 @@ fn small() -> Company {
     }
 }
 
-fn provisioned(person: &Person) -> u64 {
+fn provisioned(person: &ProvisionOutcome) -> u64 {
     match person {
-        Person::Provisioned { generation } => *generation,
+        ProvisionOutcome::Provisioned { generation } => *generation,
         other => panic!("{other:?}"),
     }
 }
 
-fn refused(person: Person, part: &str) {
+fn refused(person: ProvisionOutcome, part: &str) {
     match person {
-        Person::Refused(why) => assert!(why.contains(part), "{why}"),
+        ProvisionOutcome::Refused(why) => assert!(why.contains(part), "{why}"),
         other => panic!("{other:?}"),
     }
 }
@@ -408,7 +408,7 @@ fn a_generation_of_its_own_says_why_and_the_next_sync_has_nothing_to_add(over: O
     assert!(has("merged: through group `/Eng/ML`"), "{grants:?}");
     assert!(has("imported: through realm role `bundle` → realm role `deep`"), "{grants:?}");
     assert!(home.reader().meta().unwrap().settled.is_none(), "the next run compares everything");
-    assert_eq!(home.lookup("u1"), Person::Known { generation: 2 });
+    assert_eq!(home.lookup("u1"), ProvisionOutcome::Known { generation: 2 });
     let outcome = home.sync();
     assert!(!outcome.changes(), "{:?}", outcome.plan.unwrap().changes);
     assert_eq!(outcome.generation, 2);
@@ -473,7 +473,7 @@ fn who_is_no_stranger_is_left_to_the_sync(over: Over) {
     refused(home.lookup("u2"), "deprovisioned");
     refused(home.lookup("renamed"), "knows the person as `u3`");
     assert_eq!(home.roles(), before);
-    assert_eq!(home.lookup("nobody"), Person::Nobody);
+    assert_eq!(home.lookup("nobody"), ProvisionOutcome::Nobody);
 }
 
 fn disabled_unmapped_and_colliding_strangers_are_refused(over: Over) {
@@ -563,7 +563,7 @@ fn several_sources_know_one_person_and_disabled_in_any_is_disabled(over: Over) {
     std::fs::write(home.file("b.json"), "gone").unwrap();
     provisioned(&home.lookup("u3"));
     // Nobody of what could be heard knows u4; b might.
-    assert!(matches!(home.lookup("u4"), Person::Unavailable(_)));
+    assert!(matches!(home.lookup("u4"), ProvisionOutcome::Unavailable(_)));
     home.sync();
     let after = home.roles();
     assert_eq!(after["u1"], ["forced", "merged"].map(str::to_owned).into());
@@ -632,7 +632,7 @@ fn where_people_are_called_by_their_address_they_are_looked_up_by_it(over: Over)
     later["users"][0]["email"] = json!("root@example.org");
     later["users"][1]["email"] = json!("Ann@Example.org");
     home.write("a.json", &later);
-    assert_eq!(home.lookup("u1"), Person::Nobody);
+    assert_eq!(home.lookup("u1"), ProvisionOutcome::Nobody);
     provisioned(&home.lookup("ann@example.org"));
     let jit = home.roles();
     assert!(jit["ann@example.org"].contains("forced"));
@@ -676,7 +676,7 @@ fn who_was_in_the_mirror_already_is_there_as_they_are_now(over: Over) {
 
 fn a_look_up_before_the_first_sync_is_unavailable(over: Over) {
     let home = Home::over(over, TWO);
-    assert!(matches!(home.lookup("u1"), Person::Unavailable(_)));
+    assert!(matches!(home.lookup("u1"), ProvisionOutcome::Unavailable(_)));
     assert!(home.store.reader().unwrap().is_none(), "nobody made a store");
 }
 
@@ -923,7 +923,7 @@ fn bearer(name: &str, roles: &[&str]) -> Caller {
     }
 }
 
-fn claim(home: &Home, caller: &Caller) -> Person {
+fn claim(home: &Home, caller: &Caller) -> ProvisionOutcome {
     claims_person(&home.config, &*home.store, caller, now()).unwrap()
 }
 
@@ -983,7 +983,7 @@ fn a_token_that_proves_too_little_gives_nothing(over: Over) {
     refused(claim(&home, &off), "disabled in `kc`");
     // Whoever has the id is that person, and a new id under a name that is taken is nobody.
     let known = Caller { known_by: by_id("old"), ..bearer("ann", &["plain"]) };
-    assert!(matches!(claim(&home, &known), Person::Known { .. }));
+    assert!(matches!(claim(&home, &known), ProvisionOutcome::Known { .. }));
     refused(claim(&home, &bearer("old", &["plain"])), "knows somebody else as `old`");
     refused(claim(&home, &bearer("off", &["plain"])), "knows somebody else as `off`");
     assert_eq!(home.roles(), before);

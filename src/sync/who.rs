@@ -1,6 +1,6 @@
 //! Who a stranger is: what they are to be called, and whether the store knows them already.
 
-use super::provision::{Heard, Person};
+use super::provision::{Heard, ProvisionOutcome};
 use crate::config::Config;
 use crate::directory::{Named, Sighting};
 use crate::model::caller::{Caller, KnownBy};
@@ -35,7 +35,11 @@ pub(super) fn called(config: &Config, person: &Sighting) -> Result<Named, Userna
 
 /// What the person is to be called. `Err` is not an error but the answer, where nobody is: a
 /// source that knows no such id settles it.
-pub(super) fn who(config: &Config, caller: &Caller, answers: &[Heard]) -> Result<Named, Person> {
+pub(super) fn who(
+    config: &Config,
+    caller: &Caller,
+    answers: &[Heard],
+) -> Result<Named, ProvisionOutcome> {
     let source = match &caller.known_by {
         KnownBy::Name(name) => return Ok(named(config, name)),
         KnownBy::Id { source, .. } => source,
@@ -43,19 +47,21 @@ pub(super) fn who(config: &Config, caller: &Caller, answers: &[Heard]) -> Result
     let mut all = config.sources.iter().zip(answers);
     match all.find(|(config, _)| config.name == *source) {
         Some((_, Heard::Found(person))) => called(config, person)
-            .map_err(|why| Person::Refused(format!("{source}: not provisioned: {why}"))),
+            .map_err(|why| ProvisionOutcome::Refused(format!("{source}: not provisioned: {why}"))),
         Some((_, Heard::Claimed(_))) => match &caller.name {
             Some(name) => Ok(named(config, name)),
-            None => Err(Person::Refused("the token names no username for them".to_owned())),
+            None => {
+                Err(ProvisionOutcome::Refused("the token names no username for them".to_owned()))
+            }
         },
-        Some((_, Heard::Nobody)) => Err(Person::Nobody),
+        Some((_, Heard::Nobody)) => Err(ProvisionOutcome::Nobody),
         Some((_, Heard::Several)) => {
-            Err(Person::Refused(format!("{source}: more than one user has the id")))
+            Err(ProvisionOutcome::Refused(format!("{source}: more than one user has the id")))
         }
-        Some((_, Heard::Failed(why))) => Err(Person::Unavailable(why.clone())),
-        Some((_, Heard::NotAsked)) | None => {
-            Err(Person::Refused(format!("nobody asked source `{source}`, whose id it is")))
-        }
+        Some((_, Heard::Failed(why))) => Err(ProvisionOutcome::Unavailable(why.clone())),
+        Some((_, Heard::NotAsked)) | None => Err(ProvisionOutcome::Refused(format!(
+            "nobody asked source `{source}`, whose id it is"
+        ))),
     }
 }
 
@@ -65,7 +71,7 @@ pub(super) fn acquainted(
     asked: &Asked<'_>,
     known: &[Acquaintance],
     generation: u64,
-) -> Result<(), Person> {
+) -> Result<(), ProvisionOutcome> {
     let who = asked.who;
     let same: Box<dyn Fn(&&Acquaintance) -> bool> = match &asked.caller.known_by {
         KnownBy::Name(_) => Box::new(|one| one.username == who.username),
@@ -77,11 +83,11 @@ pub(super) fn acquainted(
     let Some(one) = alive.or_else(|| known.iter().find(&same)) else {
         return match known.first() {
             None => Ok(()),
-            Some(one) if one.username != who.username => Err(Person::Refused(format!(
+            Some(one) if one.username != who.username => Err(ProvisionOutcome::Refused(format!(
                 "the store knows the person as `{}`: left to the next sync",
                 one.username.escape_debug()
             ))),
-            Some(one) => Err(Person::Refused(format!(
+            Some(one) => Err(ProvisionOutcome::Refused(format!(
                 "the store knows somebody else as `{}`, or the person by another id: left to the \
                  next sync",
                 one.username.escape_debug()
@@ -98,12 +104,12 @@ pub(super) fn acquainted(
         _ if refused => {
             "the source calls the account otherwise than the person is called".to_owned()
         }
-        Standing::Enabled => return Err(Person::Known { generation }),
+        Standing::Enabled => return Err(ProvisionOutcome::Known { generation }),
         Standing::Disabled(by) if matches!(one.status, Status::Missing { .. }) => {
             format!("disabled in `{by}`, and gone from there")
         }
         Standing::Disabled(by) => format!("disabled in `{by}`"),
         Standing::Deprovisioned => "deprovisioned: left to the next sync".to_owned(),
     };
-    Err(Person::Refused(why))
+    Err(ProvisionOutcome::Refused(why))
 }

@@ -6,7 +6,7 @@ use idpsyncd::model::UserId;
 use idpsyncd::model::username;
 use idpsyncd::plan::{Background, Others};
 use idpsyncd::resolve::{
-    Account, AccountNames, By, Everybody, SourceTerms, Start, concerned, given_otherwise,
+    Account, By, Everybody, NamesAtSource, Seeds, SourceTerms, concerned, given_otherwise,
 };
 
 use super::*;
@@ -20,14 +20,14 @@ struct All<'a> {
 }
 
 impl All<'_> {
-    fn rows(&self, source: &str) -> impl Iterator<Item = (String, AccountNames)> {
+    fn rows(&self, source: &str) -> impl Iterator<Item = (String, NamesAtSource)> {
         let of = self.readings.iter().filter(move |(name, _)| *name == source);
         of.flat_map(|(_, directory)| {
             directory.users.iter().map(|row| {
                 let text = |text| directory.text(text).to_owned();
                 let (username, email) = (text(row.username), text(row.email));
                 let email_verified = row.email_verified;
-                (text(row.ext), AccountNames { username, email, email_verified })
+                (text(row.ext), NamesAtSource { username, email, email_verified })
             })
         })
         .collect::<Vec<_>>()
@@ -65,7 +65,7 @@ impl Everybody for All<'_> {
         Ok(called.map(|user| user.id).collect())
     }
 
-    fn names(&mut self, (source, ext): &Account) -> Result<Vec<AccountNames>, Infallible> {
+    fn names(&mut self, (source, ext): &Account) -> Result<Vec<NamesAtSource>, Infallible> {
         self.asked += 1;
         Ok(self.rows(source).filter(|(other, _)| other == ext).map(|(_, names)| names).collect())
     }
@@ -74,7 +74,7 @@ impl Everybody for All<'_> {
         self.asked += 1;
         let email = self.world.config.settings().called_by(source)
             == idpsyncd::model::username::UsernameFrom::Email;
-        let bears = |names: &AccountNames| match by {
+        let bears = |names: &NamesAtSource| match by {
             By::Name(name) => {
                 let called = if email { &names.email } else { &names.username };
                 username::canonical(called).is_ok_and(|called| called == *name)
@@ -145,7 +145,7 @@ fn sliced(world: &World, before: &Readings, after: &Readings) -> Option<(Plan, u
     let both = before.iter().chain(after).map(|(name, it)| (name.as_str(), it)).collect();
     let mut all = All { world, readings: both, asked: 0 };
     let waiting = || world.held.iter().flat_map(|held| &held.changes);
-    let start = Start {
+    let start = Seeds {
         accounts: changed,
         users: waiting().filter_map(|change| change.user_id).collect(),
         names: waiting().filter_map(|change| change.user.clone()).collect(),

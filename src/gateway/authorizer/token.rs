@@ -5,7 +5,7 @@ use chrono::Utc;
 use super::{Authorizer, DISABLED, Incoming, Who};
 use crate::gateway::answer::Answer;
 use crate::gateway::exchange::Exchanged;
-use crate::gateway::question::Digest;
+use crate::gateway::question::TokenDigest;
 use crate::gateway::replica::{Bearer, Found, Replica};
 use crate::gateway::watcher::NOTHING_LOADED;
 use crate::model::Time;
@@ -38,7 +38,7 @@ enum NotGood {
 }
 
 /// Whose the access token with this digest is, if it is good at `now`; else why not.
-fn good<'s>(replica: &'s Replica, digest: &Digest, now: Time) -> Result<Bearer<'s>, NotGood> {
+fn good<'s>(replica: &'s Replica, digest: &TokenDigest, now: Time) -> Result<Bearer<'s>, NotGood> {
     let Some(bearer) = replica.token(digest) else {
         return Err(NotGood::Unknown);
     };
@@ -53,7 +53,7 @@ fn good<'s>(replica: &'s Replica, digest: &Digest, now: Time) -> Result<Bearer<'
 
 impl Authorizer {
     /// Answers whoever bears an access token. Nobody is told whether there ever was such a token.
-    pub(super) fn token(&self, digest: &Digest, incoming: &Incoming<'_>, now: Time) -> Answer {
+    pub(super) fn token(&self, digest: &TokenDigest, incoming: &Incoming<'_>, now: Time) -> Answer {
         let loaded = self.watcher.loaded();
         let Some(loaded) = &*loaded else { return Answer::Unavailable(NOTHING_LOADED) };
         let bearer = match good(&loaded.replica, digest, now) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Who;
 use crate::config::{GatewayConfig, TOKEN_NAME};
 use crate::gateway::answer::Set;
-use crate::gateway::replica::{Held, Replica};
+use crate::gateway::replica::{HeldRoles, Replica};
 use crate::policy::Action;
 
 /// A header that OSMO believes, whoever sent it. With `preset = "osmo"` what a client sends of it
@@ -56,7 +56,7 @@ impl Upstream {
     pub(super) fn headers(
         &self,
         replica: &Replica,
-        held: Held<'_>,
+        held: HeldRoles<'_>,
         who: Who<'_>,
         action: Option<&Action>,
     ) -> Vec<Set> {

@@ -14,7 +14,7 @@ use super::fault::{ClaimError, NameError, PartError, TokenError, UnnamedError};
 use super::shown;
 use crate::config::{IdentifyBy, JwtConfig, OSMO};
 use crate::gateway::question::Identity;
-use crate::model::caller::{Caller, KnownBy, Named};
+use crate::model::caller::{Caller, KnownBy, NamedRoles};
 use crate::model::{Time, username::canonical};
 
 /// By how many seconds our clock and an issuer's may differ.
@@ -326,14 +326,14 @@ fn named(
     name: Option<&str>,
     mut roles: Vec<String>,
     service_roles: &[String],
-) -> Result<Named, TokenError> {
+) -> Result<NamedRoles, TokenError> {
     let workflow = header_value(object, "osmo_workflow_id")?;
     let token = header_value(object, "osmo_token_name")?;
     let service = workflow.is_some() || name.is_some_and(|name| name.starts_with(BACKEND));
     if service {
         roles.retain(|role| service_roles.contains(role));
     }
-    Ok(Named { roles, service, token, workflow })
+    Ok(NamedRoles { roles, service, token, workflow })
 }
 
 /// A claim that the upstream is told in a header, in which it must not read as anything else.

@@ -2,7 +2,7 @@
 //! JWT, 43 characters of base64url an access token. What is told for one is never tried as the other.
 
 use super::fault::CredentialError;
-use crate::gateway::question::{Digest, Header, Headers};
+use crate::gateway::question::{Header, Headers, TokenDigest};
 use crate::model::token::{self, SECRET_LENGTH};
 
 /// The longest credential, in bytes.
@@ -88,8 +88,8 @@ pub(super) fn is_jwt(text: &str) -> bool {
 
 /// What the store keeps of an access token in the place of the secret.
 #[must_use]
-pub fn digest(secret: &str) -> Digest {
-    Digest(token::digest(secret))
+pub fn digest(secret: &str) -> TokenDigest {
+    TokenDigest(token::digest(secret))
 }
 
 #[cfg(test)]

@@ -61,13 +61,13 @@ pub(super) struct Issuer {
     client: reqwest::Client,
     keys: ArcSwapOption<KeySet>,
     pace: Pace,
-    state: Mutex<State>,
+    state: Mutex<IssuerState>,
     cache: Option<Arc<dyn JwksCache>>,
     /// Keys were read that are not in the cache yet.
     unkept: tokio::sync::Notify,
 }
 
-struct State {
+struct IssuerState {
     /// Closes when the read under way ends.
     running: Option<watch::Receiver<()>>,
     /// Reads for the sake of unknown keys that are left.
@@ -105,7 +105,7 @@ impl Issuer {
             client,
             keys: ArcSwapOption::new(kept.map(Arc::new)),
             pace,
-            state: Mutex::new(State {
+            state: Mutex::new(IssuerState {
                 running: None,
                 left: pace.burst,
                 since: Instant::now(),
@@ -176,7 +176,7 @@ impl Issuer {
         assert!(self.keep().await, "the cache did not take them");
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, IssuerState> {
         // What is in there is right at every moment, also where a thread ended badly.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -283,7 +283,7 @@ impl Issuer {
     }
 }
 
-impl State {
+impl IssuerState {
     /// Takes one read from the ration.
     fn take(&mut self, pace: &Pace) -> bool {
         let ration = pace.ration.max(Duration::from_millis(1));
@@ -319,12 +319,12 @@ impl Drop for Landing {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Pace, State};
+    use super::{IssuerState, Pace};
 
     #[test]
     fn the_ration_grows_back_to_the_burst_and_no_further() {
         let pace = Pace::default();
-        let rested = |seconds| State {
+        let rested = |seconds| IssuerState {
             running: None,
             left: 0,
             since: Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap(),

@@ -55,7 +55,7 @@ use self::jwt::{Look, Verifier};
 use self::keys::KeySet;
 use self::metadata::Payloads;
 use super::exchange::{Exchange, Seal};
-use crate::config::{GatewayConfig, Identity as Way, JwtConfig, OSMO};
+use crate::config::{GatewayConfig, IdentityWay as Way, JwtConfig, OSMO};
 use crate::gateway::question::{Headers, Identity};
 use crate::model::Time;
 use crate::source::SourceError;

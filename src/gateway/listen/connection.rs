@@ -140,10 +140,10 @@ fn too_late() -> Response<Body> {
 /// Where a connection is between and in its requests.
 struct Activity {
     timeouts: Timeouts,
-    state: Mutex<State>,
+    state: Mutex<ConnectionState>,
 }
 
-struct State {
+struct ConnectionState {
     /// When the present wait began.
     since: Instant,
     waits: Waits,
@@ -164,7 +164,7 @@ enum Waits {
 
 impl Activity {
     fn new(timeouts: Timeouts, began: Instant) -> Activity {
-        let state = State { since: began, waits: Waits::Head, running: 0, http1: false };
+        let state = ConnectionState { since: began, waits: Waits::Head, running: 0, http1: false };
         Activity { timeouts, state: Mutex::new(state) }
     }
 
@@ -206,7 +206,7 @@ impl Activity {
         self.state().waits == Waits::Next
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ConnectionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -33,7 +33,7 @@ struct Postings {
 
 /// What was decided, and by whom.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Decided<'a> {
+pub enum Ruling<'a> {
     /// Permitted.
     Allow {
         /// The role.
@@ -52,11 +52,11 @@ pub enum Decided<'a> {
     NoPolicy,
 }
 
-impl Decided<'_> {
+impl Ruling<'_> {
     /// Whether the request is permitted.
     #[must_use]
     pub fn is_allow(&self) -> bool {
-        matches!(self, Decided::Allow { .. })
+        matches!(self, Ruling::Allow { .. })
     }
 }
 
@@ -167,14 +167,14 @@ impl Rules {
         set: &[u32],
         me: Option<&str>,
         question: &Question<'_>,
-    ) -> Decided<'_> {
+    ) -> Ruling<'_> {
         let Some(class) = self.class(question.action) else {
-            return Decided::NoPolicy;
+            return Ruling::NoPolicy;
         };
         match question.on {
             On::Nothing => self.answer(set, [&class.nothing]),
             On::Resource(resource) => {
-                let Some((scope, id)) = concrete(resource) else { return Decided::NoPolicy };
+                let Some((scope, id)) = concrete(resource) else { return Ruling::NoPolicy };
                 let named = [class.exact.get(resource), class.own((scope, id), me)];
                 let postings = named.into_iter().flatten();
                 self.answer(set, postings.chain([&class.any]).chain(class.prefixes(resource)))
@@ -192,16 +192,16 @@ impl Rules {
         &self,
         set: &[u32],
         postings: impl IntoIterator<Item = &'l Postings, IntoIter: Clone>,
-    ) -> Decided<'_> {
+    ) -> Ruling<'_> {
         let postings = postings.into_iter();
         let role = |role: u32| self.names.get(role as usize).map_or("", |name| &**name);
         let deny = postings.clone().filter_map(|postings| meet(set, &postings.deny)).min();
         if let Some((place, policy)) = deny {
-            return Decided::Deny { role: role(place), policy: policy as usize };
+            return Ruling::Deny { role: role(place), policy: policy as usize };
         }
         match postings.filter_map(|postings| meet(set, &postings.allow)).min() {
-            Some((place, policy)) => Decided::Allow { role: role(place), policy: policy as usize },
-            None => Decided::NoPolicy,
+            Some((place, policy)) => Ruling::Allow { role: role(place), policy: policy as usize },
+            None => Ruling::NoPolicy,
         }
     }
 }

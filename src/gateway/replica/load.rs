@@ -8,9 +8,9 @@ use hashbrown::{HashMap, HashSet};
 use super::decide::Rules;
 use super::ids::{Ids, Owner};
 use super::people::{People, Stands, Word};
-use super::tokens::{Draft, Tokens};
+use super::tokens::{Draft, ReplicaTokens};
 use super::{Compiled, Replica, RoleSet, SetRef, Wanted};
-use crate::gateway::question::Digest;
+use crate::gateway::question::TokenDigest;
 use crate::model::{Role, RoleSetId, Standing, Status, Text, UserId};
 use crate::policy::{Effect, Policy};
 use crate::store::{Contradiction, Reader, SeenLink, SeenSet, SetKey, Since, StoreError};
@@ -160,7 +160,7 @@ fn unknown_owner(owner: &str) -> Contradiction {
 
 /// An access token of somebody who changed.
 struct Made {
-    digest: Digest,
+    digest: TokenDigest,
     owner: String,
     name: String,
     until: i64,
@@ -202,7 +202,7 @@ impl<'n> Changed<'n> {
         if wanted.tokens {
             reader.seen_tokens_of(names, &mut |token| {
                 made.push(Made {
-                    digest: Digest(token.digest),
+                    digest: TokenDigest(token.digest),
                     owner: token.owner.to_owned(),
                     name: token.name.to_owned(),
                     until: token.until,
@@ -301,14 +301,14 @@ impl Replica {
                     let set = set.ok_or_else(|| unknown_set(token.owner, token.set))?;
                     let owner = people.place(token.owner);
                     let owner = owner.ok_or_else(|| unknown_owner(token.owner))?;
-                    tokens.add(Digest(token.digest), owner, *set, token.until, token.name)
+                    tokens.add(TokenDigest(token.digest), owner, *set, token.until, token.name)
                 })?;
             }
             let mut replica = Replica {
                 generation: meta.generation,
                 applied_at: meta.applied_at,
                 tokens: Arc::new(tokens.finish()),
-                recent_tokens: Tokens::default(),
+                recent_tokens: ReplicaTokens::default(),
                 spoken_for: spoken_for(reader)?,
                 wanted,
                 compiled,
@@ -459,7 +459,7 @@ impl Replica {
         made: Vec<Made>,
         recent: &People,
         place: impl Fn(SetKey) -> Option<u32>,
-    ) -> Result<Tokens, Contradiction> {
+    ) -> Result<ReplicaTokens, Contradiction> {
         let mut draft = Draft::with_capacity(self.recent_tokens.len().saturating_add(made.len()));
         for (digest, token) in self.recent_tokens.iter() {
             // The same places of names as in `recent`, which only grows.

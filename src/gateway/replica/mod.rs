@@ -13,16 +13,16 @@ use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashSet;
 
-pub use decide::Decided;
+pub use decide::Ruling;
 
 use self::decide::Rules;
 use self::ids::Ids;
 use self::load::Sets;
 use self::people::{People, Stands, Word};
-use self::tokens::Tokens;
-use crate::gateway::question::Digest;
+use self::tokens::ReplicaTokens;
+use crate::gateway::question::TokenDigest;
 use crate::model::Time;
-use crate::model::caller::{KnownBy, Named};
+use crate::model::caller::{KnownBy, NamedRoles};
 use crate::policy::Action;
 use crate::routes::{ActionIdx, On, Question};
 
@@ -58,16 +58,16 @@ pub enum Found<'a> {
 
 /// The roles that a request is decided with.
 #[derive(Clone, Copy, Debug)]
-pub enum Held<'a> {
+pub enum HeldRoles<'a> {
     /// Those of a set of the generation.
     Set(SetRef),
     /// Those that a token's own word leaves.
     Bounded(&'a Bounded),
 }
 
-impl From<SetRef> for Held<'_> {
+impl From<SetRef> for HeldRoles<'_> {
     fn from(set: SetRef) -> Self {
-        Held::Set(set)
+        HeldRoles::Set(set)
     }
 }
 
@@ -136,9 +136,9 @@ pub struct Replica {
     /// Likewise, with names of `recent`.
     recent_ids: Vec<Ids>,
     /// Owners are names of `people`. Those whose owner is in `recent` do not count.
-    tokens: Arc<Tokens>,
+    tokens: Arc<ReplicaTokens>,
     /// Owners are names of `recent`.
-    recent_tokens: Tokens,
+    recent_tokens: ReplicaTokens,
     /// What service accounts and the default admin are called: few.
     spoken_for: HashSet<Box<str>>,
     users: usize,
@@ -234,7 +234,7 @@ impl Replica {
 
     /// Whose the access token with this digest is; `None`: there is none.
     #[must_use]
-    pub fn token(&self, digest: &Digest) -> Option<Bearer<'_>> {
+    pub fn token(&self, digest: &TokenDigest) -> Option<Bearer<'_>> {
         let (token, owner, name) = match self.recent_tokens.get(digest) {
             Some(token) => (token, self.recent.name(token.owner), self.recent_tokens.name(token)),
             None => {
@@ -259,7 +259,7 @@ impl Replica {
     /// bearer is not in the store): for a service those named, for anybody else those of them that
     /// are in the set, and of the set's those of everyone; and for both of the set's those that deny.
     #[must_use]
-    pub fn bounded(&self, set: Option<SetRef>, named: &Named) -> Bounded {
+    pub fn bounded(&self, set: Option<SetRef>, named: &NamedRoles) -> Bounded {
         let rules = &self.compiled.rules;
         let held = set.and_then(|set| self.sets.get(set)).map_or(&[][..], |set| &set.roles);
         let holds = |role: &u32| held.binary_search(role).is_ok();
@@ -279,10 +279,10 @@ impl Replica {
     }
 
     /// The roles of `held`, places in [`Rules::names`]; `None`: a set of another replica.
-    fn roles<'a>(&'a self, held: Held<'a>) -> Option<&'a [u32]> {
+    fn roles<'a>(&'a self, held: HeldRoles<'a>) -> Option<&'a [u32]> {
         match held {
-            Held::Set(set) => self.sets.get(set).map(|set| &*set.roles),
-            Held::Bounded(bounded) => Some(&bounded.roles),
+            HeldRoles::Set(set) => self.sets.get(set).map(|set| &*set.roles),
+            HeldRoles::Bounded(bounded) => Some(&bounded.roles),
         }
     }
 
@@ -308,27 +308,27 @@ impl Replica {
     }
 
     /// Decides `question` for someone called `me` (`None`: nobody who has a username) with the roles
-    /// of `set`, as [`crate::policy::decide`] does, with the role and the policy that decide. Refused with [`Decided::NoPolicy`]: a resource
+    /// of `set`, as [`crate::policy::decide`] does, with the role and the policy that decide. Refused with [`Ruling::NoPolicy`]: a resource
     /// that is not concrete, an action out of range, a set of another replica out of range.
     ///
     /// Allocates nothing.
     #[must_use]
     pub fn decide<'a>(
         &'a self,
-        held: impl Into<Held<'a>>,
+        held: impl Into<HeldRoles<'a>>,
         me: Option<&str>,
         question: &Question<'_>,
-    ) -> Decided<'a> {
+    ) -> Ruling<'a> {
         self.roles(held.into())
-            .map_or(Decided::NoPolicy, |roles| self.compiled.rules.decide(roles, me, question))
+            .map_or(Ruling::NoPolicy, |roles| self.compiled.rules.decide(roles, me, question))
     }
 
     /// The names of the roles of `held`, sorted, separated by commas (no role's name holds one).
     #[must_use]
-    pub fn roles_header<'a>(&'a self, held: impl Into<Held<'a>>) -> &'a str {
+    pub fn roles_header<'a>(&'a self, held: impl Into<HeldRoles<'a>>) -> &'a str {
         match held.into() {
-            Held::Set(set) => self.sets.get(set).map_or("", |set| &set.header),
-            Held::Bounded(bounded) => &bounded.header,
+            HeldRoles::Set(set) => self.sets.get(set).map_or("", |set| &set.header),
+            HeldRoles::Bounded(bounded) => &bounded.header,
         }
     }
 
@@ -341,7 +341,7 @@ impl Replica {
     #[must_use]
     pub fn allowed_header<'a>(
         &'a self,
-        held: impl Into<Held<'a>>,
+        held: impl Into<HeldRoles<'a>>,
         me: Option<&str>,
         place: usize,
     ) -> Cow<'a, str> {
@@ -351,7 +351,7 @@ impl Replica {
         };
         let hangs = self.compiled.rules.hangs_on_who_asks(self.action(place), &wanted.scope);
         let once = match held {
-            Held::Set(set) if me.is_none() || !hangs => {
+            HeldRoles::Set(set) if me.is_none() || !hangs => {
                 self.sets.get(set).and_then(|set| set.allowed.get(place))
             }
             _ => None,

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::Decided;
+use super::Ruling;
 use super::decide::{Place, Rules, meet};
 use super::people::{People, Stands, Word};
 use crate::policy::{Action, Effect, Policy, Resource, Verdict, decide};
@@ -93,11 +93,11 @@ fn actions() -> Vec<Action> {
     ACTIONS.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-fn as_verdict(decided: Decided<'_>) -> Verdict<'_> {
+fn as_verdict(decided: Ruling<'_>) -> Verdict<'_> {
     match decided {
-        Decided::Allow { role, policy } => Verdict::Decided(Effect::Allow, role, policy),
-        Decided::Deny { role, policy } => Verdict::Decided(Effect::Deny, role, policy),
-        Decided::NoPolicy => Verdict::NoPolicy,
+        Ruling::Allow { role, policy } => Verdict::Decided(Effect::Allow, role, policy),
+        Ruling::Deny { role, policy } => Verdict::Decided(Effect::Deny, role, policy),
+        Ruling::NoPolicy => Verdict::NoPolicy,
     }
 }
 
@@ -253,9 +253,9 @@ fn a_route_that_does_not_tell_the_resource() {
         let rules = Rules::new(&[("r0", policies)], &actions);
         let question = Question { action: ActionIdx::new(0), on: On::SomeOf("pool") };
         match rules.decide(&[0], None, &question) {
-            Decided::Allow { role, policy } => Ok(Some((role.to_owned(), policy))),
-            Decided::Deny { role, policy } => Err((role.to_owned(), policy)),
-            Decided::NoPolicy => Ok(None),
+            Ruling::Allow { role, policy } => Ok(Some((role.to_owned(), policy))),
+            Ruling::Deny { role, policy } => Err((role.to_owned(), policy)),
+            Ruling::NoPolicy => Ok(None),
         }
     };
     for (what, policies, expected) in table {

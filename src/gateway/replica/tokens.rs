@@ -8,13 +8,13 @@ use hashbrown::HashMap;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use crate::gateway::question::Digest;
+use crate::gateway::question::TokenDigest;
 use crate::model::Text;
 use crate::store::Contradiction;
 
 /// An access token.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Token {
+pub(super) struct ReplicaToken {
     /// What its owner is called, in the [`super::people::People`] of the same age.
     pub owner: Text,
     /// The place of its role set.
@@ -27,9 +27,9 @@ pub(super) struct Token {
 
 /// Tokens, never changed once made.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tokens {
+pub(super) struct ReplicaTokens {
     /// Sorted by digest.
-    entries: Box<[(Digest, Token)]>,
+    entries: Box<[(TokenDigest, ReplicaToken)]>,
     /// By the first bits of a digest where those that begin so start; one more than there are.
     starts: Box<[u32]>,
     /// How many bits that are.
@@ -41,7 +41,7 @@ pub(super) struct Tokens {
 /// Tokens that are being gathered.
 #[derive(Default)]
 pub(super) struct Draft {
-    entries: Vec<(Digest, Token)>,
+    entries: Vec<(TokenDigest, ReplicaToken)>,
     names: Vec<u8>,
     /// Where names are that came before: many tokens have one name, such as `ci`.
     seen: HashMap<Box<str>, u32>,
@@ -66,7 +66,7 @@ impl Draft {
     /// Its name is longer than any.
     pub(super) fn add(
         &mut self,
-        digest: Digest,
+        digest: TokenDigest,
         owner: Text,
         set: u32,
         until: i64,
@@ -74,7 +74,7 @@ impl Draft {
     ) -> Result<(), Contradiction> {
         let until = u32::try_from(until.max(0)).unwrap_or(u32::MAX);
         let name = self.name(name)?;
-        self.entries.push((digest, Token { owner, set, until, name }));
+        self.entries.push((digest, ReplicaToken { owner, set, until, name }));
         Ok(())
     }
 
@@ -95,7 +95,7 @@ impl Draft {
     }
 
     /// Sorts them.
-    pub(super) fn finish(self) -> Tokens {
+    pub(super) fn finish(self) -> ReplicaTokens {
         let Draft { mut entries, names, seen } = self;
         drop(seen);
         entries.sort_unstable_by_key(|(digest, _)| digest.0);
@@ -108,18 +108,18 @@ impl Draft {
         }
         let all = u32::try_from(entries.len()).unwrap_or(u32::MAX);
         starts.resize((1usize << bits).saturating_add(1), all);
-        Tokens { entries: entries.into(), starts: starts.into(), bits, names: names.into() }
+        ReplicaTokens { entries: entries.into(), starts: starts.into(), bits, names: names.into() }
     }
 }
 
-impl Tokens {
+impl ReplicaTokens {
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// The token with this digest.
-    pub(super) fn get(&self, digest: &Digest) -> Option<Token> {
+    pub(super) fn get(&self, digest: &TokenDigest) -> Option<ReplicaToken> {
         let bucket = first(digest, self.bits);
         let from = *self.starts.get(bucket)? as usize;
         let to = *self.starts.get(bucket.saturating_add(1))? as usize;
@@ -133,7 +133,7 @@ impl Tokens {
     }
 
     /// What `token` is called.
-    pub(super) fn name(&self, token: Token) -> &str {
+    pub(super) fn name(&self, token: ReplicaToken) -> &str {
         let text = || {
             let (length, rest) = self.names.get(token.name as usize..)?.split_first_chunk()?;
             std::str::from_utf8(rest.get(..usize::from(u16::from_le_bytes(*length)))?).ok()
@@ -141,13 +141,13 @@ impl Tokens {
         text().unwrap_or_default()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Digest, Token)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (TokenDigest, ReplicaToken)> {
         self.entries.iter().copied()
     }
 }
 
 /// The number that the first `bits` bits of a digest are.
-fn first(digest: &Digest, bits: u32) -> usize {
+fn first(digest: &TokenDigest, bits: u32) -> usize {
     let [a, b, c, d, ..] = digest.0;
     let word = u32::from_be_bytes([a, b, c, d]);
     word.checked_shr(u32::BITS.saturating_sub(bits)).unwrap_or(0) as usize
@@ -169,7 +169,7 @@ mod tests {
             let digest = |seed: [u8; 3]| {
                 let mut digest = [seed[1]; 32];
                 (digest[0], digest[16], digest[31]) = (seed[0] & 0xf0, seed[1], seed[2]);
-                Digest(digest)
+                TokenDigest(digest)
             };
             let known: std::collections::BTreeMap<[u8; 32], [u8; 3]> =
                 seeds.iter().map(|seed| (digest(*seed).0, *seed)).collect();
@@ -177,12 +177,12 @@ mod tests {
             for (digest, seed) in &known {
                 let name = format!("t{}", seed[2] % 7);
                 let set = u32::from(seed[0]);
-                draft.add(Digest(*digest), Text::EMPTY, set, i64::from(seed[1]), &name).unwrap();
+                draft.add(TokenDigest(*digest), Text::EMPTY, set, i64::from(seed[1]), &name).unwrap();
             }
             let tokens = draft.finish();
             prop_assert_eq!(tokens.len(), known.len());
             for (digest, seed) in &known {
-                let token = tokens.get(&Digest(*digest)).unwrap();
+                let token = tokens.get(&TokenDigest(*digest)).unwrap();
                 prop_assert_eq!(token.until, u32::from(seed[1]));
                 prop_assert_eq!(tokens.name(token), format!("t{}", seed[2] % 7));
             }
@@ -196,14 +196,14 @@ mod tests {
 
     #[test]
     fn of_no_tokens_none_is_found() {
-        for tokens in [Tokens::default(), Draft::default().finish()] {
-            assert!(tokens.get(&Digest([0; 32])).is_none());
-            assert!(tokens.get(&Digest([255; 32])).is_none());
+        for tokens in [ReplicaTokens::default(), Draft::default().finish()] {
+            assert!(tokens.get(&TokenDigest([0; 32])).is_none());
+            assert!(tokens.get(&TokenDigest([255; 32])).is_none());
         }
     }
 
     #[test]
     fn what_a_token_takes_beside_its_name() {
-        assert_eq!(size_of::<(Digest, Token)>(), 48);
+        assert_eq!(size_of::<(TokenDigest, ReplicaToken)>(), 48);
     }
 }

@@ -36,7 +36,7 @@ pub struct Statement {
 
 /// What is wrong with a text, and where.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
-pub struct Fault {
+pub struct IamFault {
     /// The field, such as `statements[1].effect`; places in lists count from 1, and where the text
     /// is a list of policies, it begins with the policy's. Empty for the text as a whole.
     pub field: String,
@@ -44,9 +44,9 @@ pub struct Fault {
     pub message: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for IamFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fault { field, message } = self;
+        let IamFault { field, message } = self;
         match field.as_str() {
             "" => f.write_str(message),
             field => write!(f, "{field}: {message}"),
@@ -72,8 +72,8 @@ impl IamPolicy {
 ///
 /// # Errors
 /// Every fault of it. Nothing of it counts then.
-pub fn parse(text: &str) -> Result<Vec<IamPolicy>, Vec<Fault>> {
-    let whole = |message| vec![Fault { field: String::new(), message }];
+pub fn parse(text: &str) -> Result<Vec<IamPolicy>, Vec<IamFault>> {
+    let whole = |message| vec![IamFault { field: String::new(), message }];
     let json = Json::parse(text).map_err(|error| whole(error.to_string()))?;
     let mut reader = Reader::default();
     let policies = match &json {
@@ -149,12 +149,12 @@ fn all<T>(items: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
 /// Collects faults. What returns nothing has said why.
 #[derive(Default)]
 struct Reader {
-    faults: Vec<Fault>,
+    faults: Vec<IamFault>,
 }
 
 impl Reader {
     fn fault<T>(&mut self, field: &str, message: String) -> Option<T> {
-        self.faults.push(Fault { field: field.to_owned(), message });
+        self.faults.push(IamFault { field: field.to_owned(), message });
         None
     }
 

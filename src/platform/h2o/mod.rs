@@ -13,5 +13,5 @@ mod iam;
 mod json;
 mod rights;
 
-pub use iam::{Fault, IamPolicy, Statement, parse, write};
+pub use iam::{IamFault, IamPolicy, Statement, parse, write};
 pub use rights::{administrator, full_access, tag_administrator, tag_visitor};

@@ -18,14 +18,14 @@ pub struct Database {
     /// `users.id`
     pub users: Vec<String>,
     /// `user_roles`
-    pub roles: Vec<RoleRow>,
+    pub roles: Vec<OsmoRoleRow>,
     /// `access_token`
-    pub tokens: Vec<TokenRow>,
+    pub tokens: Vec<OsmoTokenRow>,
 }
 
 /// A row of `user_roles`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RoleRow {
+pub struct OsmoRoleRow {
     /// `user_id`
     pub user: String,
     /// `role_name`
@@ -38,7 +38,7 @@ pub struct RoleRow {
 
 /// A row of `access_token`, with its rows of `access_token_roles`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TokenRow {
+pub struct OsmoTokenRow {
     /// `user_name`
     pub user: String,
     /// `token_name`
@@ -64,7 +64,7 @@ pub enum Expiry {
 
 /// One person or service account that is to be, with what they have.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Account {
+pub struct OsmoAccount {
     /// As OSMO has it.
     pub id: String,
     /// As the store has names.
@@ -109,7 +109,7 @@ pub struct TokenWish {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Accounts {
     /// Sorted by name.
-    pub accounts: Vec<Account>,
+    pub accounts: Vec<OsmoAccount>,
     /// What was left out and why, a sentence each, sorted.
     pub left_out: Vec<String>,
 }
@@ -119,7 +119,7 @@ pub struct Accounts {
 pub fn accounts(database: &Database, now: Time) -> Accounts {
     let mut left_out = BTreeSet::new();
     let mut accounts = people(&database.users, &mut left_out);
-    for RoleRow { user, role, by, at } in &database.roles {
+    for OsmoRoleRow { user, role, by, at } in &database.roles {
         if by == BY_SYNC {
             continue;
         }
@@ -144,7 +144,7 @@ pub fn accounts(database: &Database, now: Time) -> Accounts {
             }
         }
     }
-    let mut accounts: Vec<Account> = accounts.into_values().collect();
+    let mut accounts: Vec<OsmoAccount> = accounts.into_values().collect();
     for account in &mut accounts {
         account.grants.sort();
         account.grants.dedup_by(|a, b| a.role == b.role);
@@ -155,7 +155,10 @@ pub fn accounts(database: &Database, now: Time) -> Accounts {
 }
 
 /// The users whose names can be told apart here, by OSMO's ids.
-fn people<'d>(ids: &'d [String], left_out: &mut BTreeSet<String>) -> BTreeMap<&'d str, Account> {
+fn people<'d>(
+    ids: &'d [String],
+    left_out: &mut BTreeSet<String>,
+) -> BTreeMap<&'d str, OsmoAccount> {
     let mut by_name: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for id in ids {
         match username::canonical(id) {
@@ -173,7 +176,7 @@ fn people<'d>(ids: &'d [String], left_out: &mut BTreeSet<String>) -> BTreeMap<&'
         match (ids.next(), ids.next()) {
             (Some(id), None) if only_case(id, &name) => {
                 let (grants, tokens) = (Vec::new(), Vec::new());
-                accounts.insert(id, Account { id: id.to_owned(), name, grants, tokens });
+                accounts.insert(id, OsmoAccount { id: id.to_owned(), name, grants, tokens });
             }
             (Some(id), None) => {
                 left_out.insert(format!(
@@ -224,8 +227,8 @@ enum NotImported {
 }
 
 /// What a row's token would be.
-fn token(row: &TokenRow, now: Time) -> Result<TokenWish, NotImported> {
-    let TokenRow { user: _, name, digest, expires_at, description, roles } = row;
+fn token(row: &OsmoTokenRow, now: Time) -> Result<TokenWish, NotImported> {
+    let OsmoTokenRow { user: _, name, digest, expires_at, description, roles } = row;
     check_name(name)?;
     let digest =
         Digest::try_from(digest.as_slice()).map_err(|_| NotImported::Digest(digest.len()))?;
@@ -255,12 +258,12 @@ mod tests {
         Time::from_timestamp(second, 0).unwrap()
     }
 
-    fn role(user: &str, role: &str, by: &str) -> RoleRow {
-        RoleRow { user: user.into(), role: role.into(), by: by.into(), at: Some(at(50)) }
+    fn role(user: &str, role: &str, by: &str) -> OsmoRoleRow {
+        OsmoRoleRow { user: user.into(), role: role.into(), by: by.into(), at: Some(at(50)) }
     }
 
-    fn token(user: &str, name: &str, ends: i64, roles: &[&str]) -> TokenRow {
-        TokenRow {
+    fn token(user: &str, name: &str, ends: i64, roles: &[&str]) -> OsmoTokenRow {
+        OsmoTokenRow {
             user: user.into(),
             name: name.into(),
             digest: vec![7; 32],
@@ -270,7 +273,7 @@ mod tests {
         }
     }
 
-    fn of(users: &[&str], roles: Vec<RoleRow>, tokens: Vec<TokenRow>) -> Accounts {
+    fn of(users: &[&str], roles: Vec<OsmoRoleRow>, tokens: Vec<OsmoTokenRow>) -> Accounts {
         let users = users.iter().map(|it| (*it).to_owned()).collect();
         accounts(&Database { users, roles, tokens }, at(100))
     }
@@ -352,7 +355,7 @@ mod tests {
     fn rows_come_to_the_same_in_any_order() {
         let roles = vec![role("b", "x", "p"), role("a", "y", "q"), role("a", "x", "q")];
         let tokens = vec![token("a", "u", 200, &["x"]), token("a", "t", 200, &["y"])];
-        let turned = |mut roles: Vec<RoleRow>, mut tokens: Vec<TokenRow>| {
+        let turned = |mut roles: Vec<OsmoRoleRow>, mut tokens: Vec<OsmoTokenRow>| {
             roles.reverse();
             tokens.reverse();
             of(&["b", "a"], roles, tokens)

@@ -27,7 +27,7 @@ pub(super) fn merge(defaults: &Node, given: &Node) -> Node {
 /// The chart's defaults; nothing where they could not be read, which a test rules out.
 pub(super) fn defaults() -> Node {
     let documents = yaml::documents(DEFAULTS).unwrap_or_default();
-    let empty = Node { place: yaml::Place::default(), value: Value::Map(Vec::new()) };
+    let empty = Node { place: yaml::Position::default(), value: Value::Map(Vec::new()) };
     documents.into_iter().next().unwrap_or(empty)
 }
 

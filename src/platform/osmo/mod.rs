@@ -18,8 +18,8 @@ mod template;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::yaml::{self, Node, Place};
-use crate::model::fault::{Code, Fault, near_miss};
+use super::yaml::{self, Node, Position};
+use crate::model::fault::{Code, FileFault, near_miss};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 use crate::resolve::RoleDefinition;
 
@@ -36,7 +36,7 @@ pub struct Osmo {
     /// Pod templates by name, as they are written.
     pub templates: BTreeMap<String, Node>,
     /// What is wrong. Where there is anything, the rest is not to be used.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<FileFault>,
     /// Worth telling.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -66,7 +66,7 @@ pub fn read<'a>(files: impl IntoIterator<Item = (&'a Path, &'a str)>) -> Osmo {
         });
         if documents.is_empty() && reading.faults.is_empty() {
             let message = "is empty: none of OSMO's sections is in it";
-            reading.fault(Place { line: 1, column: 1 }, "", Code::MissingKey, message);
+            reading.fault(Position { line: 1, column: 1 }, "", Code::MissingKey, message);
         }
         for document in &documents {
             let sections = shape::sections(&mut reading, document);
@@ -115,7 +115,7 @@ impl Origins {
         reading: &mut Reading<'_>,
         section: &'static str,
         name: &str,
-        place: Place,
+        place: Position,
     ) -> bool {
         let key = (section, name.to_owned());
         if let Some(first) = self.0.get(&key) {
@@ -131,24 +131,24 @@ impl Origins {
 /// One file that is being read.
 struct Reading<'a> {
     file: &'a Path,
-    faults: Vec<Fault>,
+    faults: Vec<FileFault>,
     diagnostics: Vec<Diagnostic>,
 }
 
 impl Reading<'_> {
-    fn fault(&mut self, place: Place, key: &str, code: Code, message: impl Into<String>) {
+    fn fault(&mut self, place: Position, key: &str, code: Code, message: impl Into<String>) {
         self.fault_near(place, key, code, message, None);
     }
 
     fn fault_near(
         &mut self,
-        place: Place,
+        place: Position,
         key: &str,
         code: Code,
         message: impl Into<String>,
         did_you_mean: Option<String>,
     ) {
-        self.faults.push(Fault {
+        self.faults.push(FileFault {
             file: Some(PathBuf::from(self.file)),
             line: place.line,
             column: place.column,
@@ -159,14 +159,14 @@ impl Reading<'_> {
         });
     }
 
-    fn warn(&mut self, code: DiagnosticCode, place: Place, key: &str, message: &str) {
+    fn warn(&mut self, code: DiagnosticCode, place: Position, key: &str, message: &str) {
         let at = self.at(place);
         let message = format!("{at}: {key}: {message}");
         self.diagnostics.push(Diagnostic::warning(code, Subject::File(at), message));
     }
 
     /// `config.yaml:12`
-    fn at(&self, place: Place) -> String {
+    fn at(&self, place: Position) -> String {
         format!("{}:{}", self.file.display(), place.line)
     }
 
@@ -191,14 +191,14 @@ impl Reading<'_> {
     }
 
     /// The texts of a list; nothing where it is absent or null. `None`: something is wrong.
-    fn texts(&mut self, key: &str, node: Option<&Node>) -> Option<Vec<(String, Place)>> {
+    fn texts(&mut self, key: &str, node: Option<&Node>) -> Option<Vec<(String, Position)>> {
         let Some(node) = node.filter(|node| !node.is_null()) else { return Some(Vec::new()) };
         let Some(items) = node.list() else {
             let message = format!("expected a list, found {}", node.kind());
             self.fault(node.place, key, Code::WrongType, message);
             return None;
         };
-        let texts: Vec<Option<(String, Place)>> = (1usize..)
+        let texts: Vec<Option<(String, Position)>> = (1usize..)
             .zip(items)
             .map(|(number, item)| Some((self.text(&format!("{key}[{number}]"), item)?, item.place)))
             .collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::yaml::{Node, Place};
+use super::super::yaml::{Node, Position};
 use super::Reading;
 use crate::model::fault::{Code, near_miss};
 use crate::policy::Resource;
@@ -13,7 +13,7 @@ pub struct Pool {
     /// The backend that runs it; none where the file does not say.
     pub backend: Option<String>,
     /// The templates that every platform begins with, in order, each with its place.
-    pub common: Vec<(String, Place)>,
+    pub common: Vec<(String, Position)>,
     /// Its platforms by name.
     pub platforms: BTreeMap<String, Platform>,
 }
@@ -22,14 +22,14 @@ pub struct Pool {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Platform {
     /// The templates that come after the pool's, in order, each with its place.
-    pub overrides: Vec<(String, Place)>,
+    pub overrides: Vec<(String, Position)>,
 }
 
 pub(super) fn pool(
     reading: &mut Reading<'_>,
     name: &str,
     key: &str,
-    place: Place,
+    place: Position,
     node: &Node,
 ) -> Option<Pool> {
     if format!("pool/{name}").parse::<Resource>().is_err() {

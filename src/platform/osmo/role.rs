@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::yaml::{Node, Place};
+use super::super::yaml::{Node, Position};
 use super::{Imported, Osmo, Reading};
 use crate::model::fault::{Code, near_miss};
 use crate::model::{DiagnosticCode, Mode, check_role_name};
@@ -16,7 +16,7 @@ const EVERYONE: &str = "osmo-default";
 pub(super) fn take(
     reading: &mut Reading<'_>,
     osmo: &mut Osmo,
-    (name, place, node): (&str, Place, &Node),
+    (name, place, node): (&str, Position, &Node),
 ) {
     let key = format!("roles.{}", name.escape_debug());
     let declared = reading.at(place);

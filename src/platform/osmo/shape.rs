@@ -1,13 +1,13 @@
 //! Which sections a document has, in whichever of the shapes OSMO's configuration comes in.
 
-use super::super::yaml::{Key, Node, Place, Value};
+use super::super::yaml::{Key, Node, Position, Value};
 use super::Reading;
 use super::helm;
 use crate::model::DiagnosticCode;
 use crate::model::fault::{Code, near_miss};
 
 /// A name, where it stands, and what it stands for.
-pub(super) type Entry = (String, Place, Node);
+pub(super) type Entry = (String, Position, Node);
 
 /// What a document has.
 #[derive(Default)]

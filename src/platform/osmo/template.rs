@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::yaml::{Node, Place, Value};
+use super::super::yaml::{Node, Position, Value};
 use super::Reading;
 use super::pool::{Platform, Pool};
 use crate::model::fault::Code;
@@ -19,7 +19,7 @@ pub(super) fn check(reading: &mut Reading<'_>, key: &str, node: &Node) {
 /// The pod template of `platform` in `pool`: the pool's templates in order, then the platform's.
 #[must_use]
 pub fn merged(pool: &Pool, platform: &Platform, templates: &BTreeMap<String, Node>) -> Node {
-    let mut whole = Node { place: Place::default(), value: Value::Map(Vec::new()) };
+    let mut whole = Node { place: Position::default(), value: Value::Map(Vec::new()) };
     for (name, _) in pool.common.iter().chain(&platform.overrides) {
         if let Some(template) = templates.get(name) {
             lay_over(&mut whole, template);
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn the_pools_templates_come_first_in_order_and_then_the_platforms() {
         let named =
-            |names: &[&str]| names.iter().map(|n| ((*n).to_owned(), Place::default())).collect();
+            |names: &[&str]| names.iter().map(|n| ((*n).to_owned(), Position::default())).collect();
         let templates: BTreeMap<String, Node> =
             [("a", "{x: a, y: a}"), ("b", "{x: b}"), ("c", "{x: c}")]
                 .into_iter()

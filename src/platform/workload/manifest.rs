@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::super::yaml::{self, Node, Place};
-use crate::model::fault::{Code, Fault};
+use super::super::yaml::{self, Node, Position};
+use crate::model::fault::{Code, FileFault};
 use crate::model::{Cloud, Diagnostic, DiagnosticCode, Subject};
 
 /// What each cloud's webhook or agent reads.
@@ -30,7 +30,7 @@ pub struct Manifests {
     /// Their service accounts.
     pub accounts: Accounts,
     /// What is wrong.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<FileFault>,
     /// Worth telling.
     pub diagnostics: Vec<Diagnostic>,
     /// Where each was declared.
@@ -51,8 +51,8 @@ pub fn read<'a>(files: impl IntoIterator<Item = (&'a Path, &'a str)>) -> Manifes
 }
 
 impl Manifests {
-    fn fault(&mut self, file: &Path, place: Place, code: Code, message: impl Into<String>) {
-        self.faults.push(Fault {
+    fn fault(&mut self, file: &Path, place: Position, code: Code, message: impl Into<String>) {
+        self.faults.push(FileFault {
             file: Some(file.to_owned()),
             line: place.line,
             column: place.column,

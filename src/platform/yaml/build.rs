@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, ScalarStyle, Span, Tag};
 
-use super::{Key, MOST_LEVELS, MOST_NODES, Node, Place, Value, YamlError, YamlFault};
+use super::{Key, MOST_LEVELS, MOST_NODES, Node, Position, Value, YamlError, YamlFault};
 
 /// A list or map that is still open.
 struct Open {
-    place: Place,
+    place: Position,
     anchor: usize,
     what: Items,
 }
@@ -41,11 +41,11 @@ pub(super) struct Builder {
     empty: bool,
 }
 
-fn at(span: &Span) -> Place {
-    Place { line: span.start.line().max(1), column: span.start.col() + 1 }
+fn at(span: &Span) -> Position {
+    Position { line: span.start.line().max(1), column: span.start.col() + 1 }
 }
 
-fn error<T>(place: Place, fault: YamlFault) -> Result<T, YamlError> {
+fn error<T>(place: Position, fault: YamlFault) -> Result<T, YamlError> {
     Err(YamlError { place, fault })
 }
 
@@ -136,7 +136,7 @@ impl Builder {
         Ok(())
     }
 
-    fn begin(&mut self, place: Place, anchor: usize, what: Items) -> Result<(), YamlError> {
+    fn begin(&mut self, place: Position, anchor: usize, what: Items) -> Result<(), YamlError> {
         if self.wants_key() {
             return error(place, YamlFault::KeyNoScalar);
         }
@@ -201,7 +201,7 @@ enum Tagged {
     AsText,
 }
 
-fn check_tag(place: Place, tag: Option<&Tag>) -> Result<Tagged, YamlError> {
+fn check_tag(place: Position, tag: Option<&Tag>) -> Result<Tagged, YamlError> {
     let Some(tag) = tag else { return Ok(Tagged::No) };
     match tag.core_suffix() {
         Some("str") => Ok(Tagged::AsText),

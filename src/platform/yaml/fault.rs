@@ -1,13 +1,13 @@
 //! What can be wrong with a YAML text.
 
-use super::{MOST_LEVELS, MOST_NODES, Place};
+use super::{MOST_LEVELS, MOST_NODES, Position};
 
 /// Why a text is not what this reads.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{fault}")]
 pub struct YamlError {
     /// Where.
-    pub place: Place,
+    pub place: Position,
     /// What is wrong there.
     pub fault: YamlFault,
 }

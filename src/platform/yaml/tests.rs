@@ -100,7 +100,7 @@ fn documents_are_told_apart_and_empty_ones_are_none() {
     let all = documents("---\na: 1\n---\n# nothing\n---\n- b\n...\n").unwrap();
     assert_eq!(all.len(), 2);
     assert!(all[0].get("a").is_some());
-    assert_eq!(all[1].list().unwrap()[0].place, Place { line: 6, column: 3 });
+    assert_eq!(all[1].list().unwrap()[0].place, Position { line: 6, column: 3 });
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn what_cannot_be_relied_on_is_refused_with_its_place() {
     ] {
         let error = documents(text).unwrap_err();
         assert!(error.to_string().contains(message), "{text}: {error}");
-        assert_eq!(error.place, Place { line, column }, "{text}: {error}");
+        assert_eq!(error.place, Position { line, column }, "{text}: {error}");
     }
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
     assert!(documents(&deep).is_err());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::directory::{Cursor, Digest, Mirror};
+use crate::directory::{Cursor, Mirror, MirrorDigest};
 use crate::model::token::Digest as TokenDigest;
 use crate::model::{Change, Inconsistent, LocalAccount, NewToken, RoleSetId, State, Time, UserId};
 use crate::plan::{Held, Plan, Taken, Whose, view};
@@ -317,7 +317,7 @@ impl Source {
     }
 
     /// Keeps `mirror`. Those of `anew` count as having come now, whether they were there or not.
-    fn says(&mut self, mirror: Mirror, digest: Digest, anew: &BTreeSet<&str>) {
+    fn says(&mut self, mirror: Mirror, digest: MirrorDigest, anew: &BTreeSet<&str>) {
         let directory = &mirror.directory;
         let mut came = BTreeMap::new();
         for user in &directory.users {

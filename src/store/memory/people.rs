@@ -11,7 +11,7 @@ use crate::model::{GrantKind, Inconsistent, LocalAccount, Role, RoleSetId, State
 use crate::plan::Whose;
 use crate::policy::{Action, Effect, Resource};
 use crate::store::{
-    Decided, Effective, GrantDetail, ReachedBy, SetKey, TokenRow, UserDetail, UserRow,
+    EffectiveRoles, GrantDetail, ReachedBy, SetKey, StoredDecision, TokenRow, UserDetail, UserRow,
 };
 
 /// Whether a decision about `resource` is for the person called `name`.
@@ -131,12 +131,12 @@ impl Content {
         }))
     }
 
-    pub(super) fn effective(&self, name: &str) -> Option<Effective> {
+    pub(super) fn effective(&self, name: &str) -> Option<EffectiveRoles> {
         let user = self.find(name)?;
         let names = self.roles_of_set(user.role_set);
         let mine = |role: &&Role| names.contains(&role.name);
         let roles = self.state.roles.iter().filter(mine).cloned().collect();
-        Some(Effective { status: user.status.clone(), roles })
+        Some(EffectiveRoles { status: user.status.clone(), roles })
     }
 
     /// Those whose roles count now, by name, with what is decided for them.
@@ -154,13 +154,13 @@ impl Content {
         name: &str,
         action: &Action,
         resource: Option<&Resource>,
-    ) -> Option<Decided> {
+    ) -> Option<StoredDecision> {
         let user = self.find(name).filter(|user| user.status.counts())?;
         let asked =
             |it: &&Decision| it.listed && it.action == *action && it.resource.as_ref() == resource;
         let mut decisions = self.decisions(user).filter(asked);
         let decided = decisions.find(|it| concerns(it.whose, resource, name))?;
-        Some(Decided { effect: decided.effect, role: decided.role.clone() })
+        Some(StoredDecision { effect: decided.effect, role: decided.role.clone() })
     }
 
     pub(super) fn holders(&self, each: &mut dyn FnMut(&str, SetKey) -> ControlFlow<()>) {

@@ -13,10 +13,10 @@ use crate::plan::{Held, HeldHead, Taken};
 use crate::policy::{Action, Resource};
 use crate::store::{
     Access, AccessChange, AccessFilter, Account, AccountNames, Acquaintance, AsOf, Bears,
-    Contradiction, Decided, EachSeen, EachToken, Effective, Generation, HistoryFilter, HistoryRow,
+    Contradiction, EachSeen, EachToken, EffectiveRoles, Generation, HistoryFilter, HistoryRow,
     Marks, Meta, MirrorOutline, ProvisionContext, ProvisionQuery, ReachedBy, Reader, Review,
     SeenLink, SeenSet, SeenUser, SetKey, Since, Slice, SliceQuery, SourceStatus, StoreError,
-    StoreErrorKind, StoredMirror, TokenRow, Untold, UserDetail, UserRow,
+    StoreErrorKind, StoredDecision, StoredMirror, TokenRow, Untold, UserDetail, UserRow,
 };
 
 /// Reads the newest state, or always the same one.
@@ -329,7 +329,7 @@ impl Reader for MemoryReader {
         self.content()?.user(username).map_err(|what| contradicts(&what))
     }
 
-    fn roles_of(&self, username: &str) -> Result<Option<Effective>, StoreError> {
+    fn roles_of(&self, username: &str) -> Result<Option<EffectiveRoles>, StoreError> {
         Ok(self.content()?.effective(username))
     }
 
@@ -338,7 +338,7 @@ impl Reader for MemoryReader {
         username: &str,
         action: &Action,
         resource: Option<&Resource>,
-    ) -> Result<Option<Decided>, StoreError> {
+    ) -> Result<Option<StoredDecision>, StoreError> {
         Ok(self.content()?.decision(username, action, resource))
     }
 

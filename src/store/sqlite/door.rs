@@ -10,11 +10,11 @@ use crate::model::{LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadI
 use crate::plan::{Held, HeldHead, Taken};
 use crate::policy::{Action, Resource};
 use crate::store::{
-    Access, AccessChange, AccessFilter, Account, AccountNames, AsOf, Bears, Contradiction, Decided,
-    EachSeen, EachToken, Effective, Generation, HistoryFilter, HistoryRow, Marks, Meta,
+    Access, AccessChange, AccessFilter, Account, AccountNames, AsOf, Bears, Contradiction,
+    EachSeen, EachToken, EffectiveRoles, Generation, HistoryFilter, HistoryRow, Marks, Meta,
     ProvisionContext, ProvisionQuery, ReachedBy, Reader, Review, SeenLink, SeenSet, SeenUser,
-    SetKey, Since, Slice, SliceQuery, SourceStatus, StoreError, StoredMirror, TokenRow, Untold,
-    UserDetail, UserRow,
+    SetKey, Since, Slice, SliceQuery, SourceStatus, StoreError, StoredDecision, StoredMirror,
+    TokenRow, Untold, UserDetail, UserRow,
 };
 
 impl Reader for SqliteReader {
@@ -132,7 +132,7 @@ impl Reader for SqliteReader {
         SqliteReader::user(self, username)
     }
 
-    fn roles_of(&self, username: &str) -> Result<Option<Effective>, StoreError> {
+    fn roles_of(&self, username: &str) -> Result<Option<EffectiveRoles>, StoreError> {
         SqliteReader::roles_of(self, username)
     }
 
@@ -141,7 +141,7 @@ impl Reader for SqliteReader {
         username: &str,
         action: &Action,
         resource: Option<&Resource>,
-    ) -> Result<Option<Decided>, StoreError> {
+    ) -> Result<Option<StoredDecision>, StoreError> {
         SqliteReader::decision(self, username, action, resource)
     }
 

@@ -26,7 +26,7 @@ const SIDES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Where a store is, and whose.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct StorePath {
     /// The file: the folder without links, and the name in it.
     pub(super) real: PathBuf,
     /// As the configuration has it, for messages.
@@ -41,13 +41,13 @@ struct Owner {
     gid: Gid,
 }
 
-impl Place {
+impl StorePath {
     /// Where the store at `path` is. The folder must exist: it is never made, since its rights are
     /// what keeps others out.
     ///
     /// # Errors
     /// The folder is missing or cannot be reached, or `path` names no file.
-    pub(super) fn of(path: &Path) -> Result<Place, StoreError> {
+    pub(super) fn of(path: &Path) -> Result<StorePath, StoreError> {
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
@@ -71,15 +71,15 @@ impl Place {
         }
         let real = real.join(name);
         let owner = if may_harm() { foreign(&meta, &real) } else { None };
-        Ok(Place { real, shown: path.to_owned(), owner })
+        Ok(StorePath { real, shown: path.to_owned(), owner })
     }
 
-    /// As [`Place::of`]; `None` where there is no such folder, and so no store.
+    /// As [`StorePath::of`]; `None` where there is no such folder, and so no store.
     ///
     /// # Errors
     /// The folder cannot be reached, or `path` names no file.
-    pub(super) fn existing(path: &Path) -> Result<Option<Place>, StoreError> {
-        match Place::of(path) {
+    pub(super) fn existing(path: &Path) -> Result<Option<StorePath>, StoreError> {
+        match StorePath::of(path) {
             Err(error) if error.kind == StoreErrorKind::NoFolder => Ok(None),
             place => place.map(Some),
         }
@@ -121,7 +121,7 @@ impl Place {
         Ok(self.side_file(suffix)?.map(|meta| meta.len()))
     }
 
-    /// As [`Place::side`], all that the file system says of it.
+    /// As [`StorePath::side`], all that the file system says of it.
     pub(super) fn side_file(&self, suffix: &str) -> Result<Option<fs::Metadata>, StoreError> {
         let path = self.beside(suffix);
         match fs::symlink_metadata(&path) {

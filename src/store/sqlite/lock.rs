@@ -5,7 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::path::Path;
 
 use super::error::io;
-use super::files::Place;
+use super::files::StorePath;
 use crate::model::{Time, rfc3339};
 use crate::store::LockError;
 
@@ -25,7 +25,7 @@ impl FileLock {
     /// # Errors
     /// Somebody else has it, or its file cannot be made.
     pub(super) fn acquire(path: &Path, what: &str, at: Time) -> Result<FileLock, LockError> {
-        let place = Place::of(path)?;
+        let place = StorePath::of(path)?;
         let _acting = place.act()?;
         // Mode 0600: whoever can open the file can take the lock, and a gateway that only reads
         // must not be able to keep the daemon from working.

@@ -17,7 +17,8 @@ use super::error::Fault;
 use super::load::text;
 use super::names::Forms;
 use crate::directory::{
-    Digest, DigestKey, DirUser, Directory, DirectoryDigest, Enabled, Kind, Mirror, Proven, RefRow,
+    DigestKey, DirUser, Directory, DirectoryDigest, Enabled, Kind, Mirror, MirrorDigest, Proven,
+    RefRow,
 };
 use crate::model::index::Place;
 use crate::store::StoredMirror;
@@ -154,7 +155,7 @@ pub(super) fn older(conn: &Connection) -> Result<Option<String>, Fault> {
     let mut statement = conn.prepare("SELECT name, digest FROM source WHERE digest IS NOT NULL")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        if text(row, 1)?.parse::<Digest>().is_err() {
+        if text(row, 1)?.parse::<MirrorDigest>().is_err() {
             return Ok(Some(row.get(0)?));
         }
     }

@@ -16,7 +16,7 @@ use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::M;
 
 use super::error::{StoreError, StoreErrorKind, io, sql};
-use super::files::Place;
+use super::files::StorePath;
 use super::schema::{Identity, identify, migrate};
 
 /// Owner reads and writes, group reads. `-wal` and `-shm` take their mode and owner from the
@@ -40,7 +40,7 @@ pub(super) struct Still {
 /// A read-only connection.
 pub(super) struct ReadConnection {
     pub(super) conn: Connection,
-    pub(super) place: Place,
+    pub(super) place: StorePath,
     /// Present where the file is read without locks; then it must not change meanwhile.
     pub(super) still: Option<Still>,
 }
@@ -51,7 +51,7 @@ const OPEN: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX.union(OpenFlags::SQLITE_
 /// How the file stands now. Only ever `stat`, never `open`: closing any descriptor of the file
 /// would drop the locks that SQLite holds on it in this process (POSIX locks belong to the
 /// process).
-pub(super) fn still(place: &Place) -> Result<Still, StoreError> {
+pub(super) fn still(place: &StorePath) -> Result<Still, StoreError> {
     let meta =
         fs::symlink_metadata(&place.real).map_err(|error| io("look at", &place.shown, &error))?;
     let file = (meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec());
@@ -64,7 +64,7 @@ pub(super) fn open_read(
     path: &Path,
     known: i64,
 ) -> Result<Option<(ReadConnection, i64)>, StoreError> {
-    let Some(place) = Place::existing(path)? else { return Ok(None) };
+    let Some(place) = StorePath::existing(path)? else { return Ok(None) };
     let _acting = place.act()?;
     match place.file()? {
         Some(meta) if meta.len() > 0 => {}
@@ -148,9 +148,9 @@ impl Drop for ReadConnection {
 pub(super) fn open_write(
     path: &Path,
     steps: &'static [M<'static>],
-) -> Result<(Connection, Place), StoreError> {
+) -> Result<(Connection, StorePath), StoreError> {
     let known = i64::try_from(steps.len()).unwrap_or(i64::MAX);
-    let place = Place::of(path)?;
+    let place = StorePath::of(path)?;
     let _acting = place.act()?;
     place.sound()?;
     // What is not ours, or newer, is refused before anything could alter it. Only a log without
@@ -205,7 +205,7 @@ pub(super) fn open_write(
     Ok((conn, place))
 }
 
-fn orphaned_log(place: &Place) -> bool {
+fn orphaned_log(place: &StorePath) -> bool {
     matches!((place.side("-wal"), place.side("-shm")), (Ok(Some(1..)), Ok(None)))
 }
 

@@ -14,8 +14,8 @@ use super::mirror::{
 };
 use super::names::Forms;
 use crate::directory::{
-    Cursor, Digest, DigestKey, Head, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry, RefId,
-    Sum, Touched,
+    Cursor, DigestKey, Head, MirrorDigest, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry,
+    RefId, Sum, Touched,
 };
 use crate::model::{Text, Texts};
 use crate::store::MirrorPatch;
@@ -46,14 +46,15 @@ pub(super) fn load(
         )
         .optional()?;
     let Some((num, digest, cursor, proven)) = head else { return Ok(None) };
-    let digest: Digest = digest.parse().map_err(|_| damaged("has no digest of this version"))?;
+    let digest: MirrorDigest =
+        digest.parse().map_err(|_| damaged("has no digest of this version"))?;
     let head = Head { digest, cursor, proven };
     let rows = Loading::new(conn, num)?.load(touched, head)?;
     Ok(Some((rows, digest_key(conn)?)))
 }
 
 /// A person's row with the numbers of what they are in.
-struct User {
+struct PatchedPerson {
     ext: String,
     row: PersonRow,
     within: Vec<u32>,
@@ -65,7 +66,7 @@ struct Loading<'c> {
     texts: Texts,
     federations: HashMap<i64, Text>,
     /// By number.
-    users: BTreeMap<u32, User>,
+    users: BTreeMap<u32, PatchedPerson>,
     refs: BTreeMap<u32, (RefId, RefEntry)>,
     /// What references are called that were only spoken of.
     ids: HashMap<u32, RefId>,
@@ -124,7 +125,7 @@ impl<'c> Loading<'c> {
             federation: text(user.federation),
             linkable: user.linkable,
         };
-        let user = User { ext: text(user.ext), row: person, within: list(row, 6)? };
+        let user = PatchedPerson { ext: text(user.ext), row: person, within: list(row, 6)? };
         self.users.insert(number, user);
         Ok(())
     }
@@ -189,7 +190,7 @@ impl<'c> Loading<'c> {
 
     fn rows(self, head: Head) -> MirrorRows {
         let Loading { users, refs, .. } = self;
-        let people = users.into_values().map(|User { ext, row, within }| {
+        let people = users.into_values().map(|PatchedPerson { ext, row, within }| {
             let within = within.iter().filter_map(|it| Some(refs.get(it)?.0.clone())).collect();
             (ext, PersonEntry { row, within })
         });

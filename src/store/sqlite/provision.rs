@@ -13,7 +13,7 @@ use super::mirror::{Lists, Numbers, federations, id, list, load_refs, range, rea
 use super::names::{self, BY_EMAIL, BY_USERNAME};
 use super::patch::called;
 use super::reader;
-use crate::directory::{Digest, DirUser, Directory, RefId, Sighting, Within};
+use crate::directory::{DirUser, Directory, MirrorDigest, RefId, Sighting, Within};
 use crate::model::username::UsernameFrom;
 use crate::model::{IndexVec, ReasonBook, State, Texts, UserId};
 use crate::store::{Acquaintance, Marks, MirrorOutline, ProvisionContext, ProvisionQuery};
@@ -106,7 +106,7 @@ fn outline(
         .optional()?;
     let Some((num, digest, ignore_case)) = row else { return Ok(None) };
     // An older program's mirror does not say yet who is in what.
-    if digest.parse::<Digest>().is_err() {
+    if digest.parse::<MirrorDigest>().is_err() {
         return Ok(None);
     }
     let rows = candidates(conn, num, source, stranger)?;

@@ -12,7 +12,7 @@ use super::load::{StoredReasons, local_grant, roles, set_id, status};
 use super::reader::SqliteReader;
 use crate::model::{Role, RoleSetId, Status, UserId};
 use crate::policy::{Action, Effect, Resource};
-use crate::store::{Decided, Effective, GrantDetail, SetKey, UserDetail, UserRow};
+use crate::store::{EffectiveRoles, GrantDetail, SetKey, StoredDecision, UserDetail, UserRow};
 
 /// The row that gateways see under a username: whoever is not deprovisioned, else the latest.
 const BY_NAME: &str = "SELECT u.id, u.email, u.status, u.since, u.disabled_by, s.id, s.num \
@@ -167,14 +167,14 @@ impl SqliteReader {
     ///
     /// # Errors
     /// The store cannot be read, or contradicts itself.
-    pub fn roles_of(&self, username: &str) -> Result<Option<Effective>, StoreError> {
+    pub fn roles_of(&self, username: &str) -> Result<Option<EffectiveRoles>, StoreError> {
         self.read_as(|conn| {
             let Some(found) = find(conn, username)? else { return Ok(None) };
             let names = set_roles(conn, found.set)?;
             let (roles, _) = roles(conn)?;
             let mine = |role: &Role| names.binary_search(&role.name).is_ok();
             let roles = roles.into_iter().filter(mine).collect();
-            Ok(Some(Effective { status: found.status, roles }))
+            Ok(Some(EffectiveRoles { status: found.status, roles }))
         })
     }
 
@@ -187,7 +187,7 @@ impl SqliteReader {
         username: &str,
         action: &Action,
         resource: Option<&Resource>,
-    ) -> Result<Option<Decided>, StoreError> {
+    ) -> Result<Option<StoredDecision>, StoreError> {
         self.read_as(|conn| {
             let resource = resource.map_or("", Resource::as_str);
             let row = conn
@@ -198,7 +198,7 @@ impl SqliteReader {
                     |row| Ok((row.get::<_, String>(0)?, row.get(1)?)),
                 )
                 .optional()?;
-            Ok(row.map(|(effect, role)| Decided {
+            Ok(row.map(|(effect, role)| StoredDecision {
                 effect: if effect == "Allow" { Effect::Allow } else { Effect::Deny },
                 role,
             }))

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, Row};
 
 use super::error::{Fault, StoreError, StoreErrorKind};
-use super::files::Place;
+use super::files::StorePath;
 use super::open::{ReadConnection, open_read, still};
 use super::schema::SCHEMA_VERSION;
 use crate::directory::{DigestKey, MirrorRows, Touched};
@@ -41,12 +41,12 @@ impl SqliteReader {
     }
 
     /// Over `conn`, in whose transaction everything is read, if it has one open.
-    pub(super) fn over(conn: Connection, place: Place) -> SqliteReader {
+    pub(super) fn over(conn: Connection, place: StorePath) -> SqliteReader {
         SqliteReader { read: ReadConnection { conn, place, still: None } }
     }
 
     /// The connection, and where it is.
-    pub(super) fn connection(&self) -> (&Connection, &Place) {
+    pub(super) fn connection(&self) -> (&Connection, &StorePath) {
         (&self.read.conn, &self.read.place)
     }
 

@@ -19,7 +19,7 @@ use super::names::{self, BY_EMAIL, BY_USERNAME};
 use super::patch::{self, find_ref};
 use super::reader::{self, SqliteReader};
 use super::tokens;
-use crate::directory::{Cursor, Digest, DirUserIdx, Directory, Mirror, RefId};
+use crate::directory::{Cursor, DirUserIdx, Directory, Mirror, MirrorDigest, RefId};
 use crate::model::{Grant, GrantKind, RoleSetId, State, Status, Texts, Tokens, UserId};
 use crate::plan::{Guard, Others};
 use crate::store::slice::enough;
@@ -313,7 +313,7 @@ fn mirror(
         })
         .optional()?;
     let Some((num, digest, mut mirror)) = head else { return Ok(None) };
-    if digest.parse::<Digest>().is_err() {
+    if digest.parse::<MirrorDigest>().is_err() {
         return Err(damaged("has no digest of this version"));
     }
     let mut numbers = Numbers::default();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::error::{StoreError, StoreErrorKind};
-use super::files::Place;
+use super::files::StorePath;
 use super::reader::SqliteReader;
 use super::schema::SCHEMA_VERSION;
 use crate::store::{Reader, Seen, Waker, Watch};
@@ -224,7 +224,7 @@ impl Footprint {
     /// # Errors
     /// The file cannot be looked at.
     fn of(path: &Path) -> Result<Option<Footprint>, StoreError> {
-        let Some(place) = Place::existing(path)? else { return Ok(None) };
+        let Some(place) = StorePath::existing(path)? else { return Ok(None) };
         let _acting = place.act()?;
         let Some(meta) = place.file()? else { return Ok(None) };
         let log = place.side_file("-wal")?;

@@ -7,7 +7,7 @@ use rusqlite_migration::M;
 
 use super::apply::{apply, json};
 use super::error::{CommitError, Fault, StoreError};
-use super::files::Place;
+use super::files::StorePath;
 use super::held;
 use super::mirror;
 use super::names;
@@ -23,7 +23,7 @@ use crate::store::{Beside, Commit, Committed, MirrorPatch, SourceUpdate};
 /// A store opened for writing. Take the lock first.
 pub struct SqliteWriter {
     conn: Connection,
-    place: Place,
+    place: StorePath,
 }
 
 impl SqliteWriter {
@@ -163,7 +163,7 @@ impl SqliteWriter {
     }
 
     /// The connection, and where it is.
-    pub(super) fn into_parts(self) -> (Connection, Place) {
+    pub(super) fn into_parts(self) -> (Connection, StorePath) {
         (self.conn, self.place)
     }
 

@@ -26,7 +26,7 @@ use crate::model::diagnostic::texts;
 use crate::model::username::{UsernameFrom, canonical};
 use crate::model::{Deed, Inconsistent, LocalAccount, LocalGrant, NewToken, State, Time, UserId};
 use crate::plan::{self, Brought, Plan, Records};
-use crate::platform::osmo::database::{self, Account, Accounts, Assigned, Database, TokenWish};
+use crate::platform::osmo::database::{self, Accounts, Assigned, Database, OsmoAccount, TokenWish};
 use crate::resolve::{Resolved, View, resolve};
 use crate::store::{Commit, Meta, Reader, Store, StoredMirror};
 
@@ -267,7 +267,11 @@ impl<'a> Inputs<'a> {
     }
 
     /// Whether somebody whom the store does not know may become a local user.
-    fn may_be(&self, account: &Account, listed: &BTreeMap<String, &str>) -> Result<(), LeftOut> {
+    fn may_be(
+        &self,
+        account: &OsmoAccount,
+        listed: &BTreeMap<String, &str>,
+    ) -> Result<(), LeftOut> {
         let id = || account.id.clone();
         if let Some(source) = listed.get(&account.name) {
             return Err(LeftOut::Listed { id: id(), by: (*source).to_owned() });
@@ -291,7 +295,7 @@ impl<'a> Inputs<'a> {
         resolve(&self.config.settings(), &views, &self.old, self.now)
     }
 
-    fn brought(&self, user: UserId, account: &Account, deed: &Deed) -> Brought {
+    fn brought(&self, user: UserId, account: &OsmoAccount, deed: &Deed) -> Brought {
         let grant = |Assigned { role, by, at }: &Assigned| {
             let (by, at) = (by.as_str().into(), *at);
             (role.clone(), LocalGrant { by, at, reason: deed.reason.clone(), until: None })

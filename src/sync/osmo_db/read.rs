@@ -14,7 +14,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::url::{Tls, Url, from_passfile, passfile};
 use crate::model::Time;
-use crate::platform::osmo::database::{Database, Expiry, RoleRow, TokenRow};
+use crate::platform::osmo::database::{Database, Expiry, OsmoRoleRow, OsmoTokenRow};
 
 /// How long it may take until a server answers.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -154,8 +154,8 @@ pub async fn read(
     Ok(database)
 }
 
-fn role(row: &Row) -> Result<RoleRow, tokio_postgres::Error> {
-    Ok(RoleRow {
+fn role(row: &Row) -> Result<OsmoRoleRow, tokio_postgres::Error> {
+    Ok(OsmoRoleRow {
         user: row.try_get(0)?,
         role: row.try_get(1)?,
         by: row.try_get(2)?,
@@ -163,9 +163,9 @@ fn role(row: &Row) -> Result<RoleRow, tokio_postgres::Error> {
     })
 }
 
-fn token(row: &Row) -> Result<TokenRow, tokio_postgres::Error> {
+fn token(row: &Row) -> Result<OsmoTokenRow, tokio_postgres::Error> {
     let ends: Option<f64> = row.try_get(3)?;
-    Ok(TokenRow {
+    Ok(OsmoTokenRow {
         user: row.try_get(0)?,
         name: row.try_get(1)?,
         digest: row.try_get::<_, Option<Vec<u8>>>(2)?.unwrap_or_default(),

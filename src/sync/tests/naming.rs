@@ -159,7 +159,7 @@ fn somebody_looked_up_is_there_where_a_source_says_so_that_may(over: Over) {
     assert_eq!(home.roles()["old"], ["intern"].map(str::to_owned).into());
     home.write("roles.json", &export(A, &[("ann", false, &["/a/team"]), ("zoe", true, &[])]));
     home.write("people.json", &export(A, &[("old", true, &[]), ("ann", true, &[])]));
-    assert_eq!(home.lookup("zoe"), Person::Nobody);
+    assert_eq!(home.lookup("zoe"), ProvisionOutcome::Nobody);
     provisioned(&home.lookup("ann"));
     assert_eq!(home.roles()["ann"], ["team"].map(str::to_owned).into());
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::digest::{Digest, DigestKey, Rows};
+use super::digest::{DigestKey, MirrorDigest, Rows};
 use super::rows::{MirrorRows, Patch, PersonRow, RefEntry, person_digest, ref_digest};
 use super::{Cursor, Delta, Enabled, ListChange, PersonDelta, RefDelta, RefId};
 use crate::model::TooMany;
@@ -413,7 +413,7 @@ impl<'a> Draft<'a> {
             }
             patch.refs.insert(id.clone(), entry);
         }
-        patch.after = Digest(after);
+        patch.after = MirrorDigest(after);
         patch
     }
 }

@@ -10,7 +10,7 @@
 //! A row's digest is SHA-256 over the store's key (32 bytes and 32 zeros: one block), one byte that
 //! says what follows, and the fields in the order of [`Rows`]: texts with their length in bytes
 //! before them (32 bits, little-endian), flags and kinds as one byte each, sums as 32 bytes. It is
-//! read as a number, little-endian. [`Digest`] prints it with the version: another encoding prints
+//! read as a number, little-endian. [`MirrorDigest`] prints it with the version: another encoding prints
 //! another digest, and costs one run that plans anew.
 //!
 //! # Why a sum is safe here
@@ -100,16 +100,16 @@ impl Sum {
 
 /// The digest of a mirror. Prints as `1:` (the encoding's version) and 64 hex digits.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Digest(pub(super) Sum);
+pub struct MirrorDigest(pub(super) Sum);
 
-impl fmt::Display for Digest {
+impl fmt::Display for MirrorDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("1:")?;
         self.0.to_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-impl std::str::FromStr for Digest {
+impl std::str::FromStr for MirrorDigest {
     type Err = OtherEncoding;
 
     fn from_str(text: &str) -> Result<Self, OtherEncoding> {
@@ -122,11 +122,11 @@ impl std::str::FromStr for Digest {
             let digits = std::str::from_utf8(digits).map_err(|_| OtherEncoding)?;
             *byte = u8::from_str_radix(digits, 16).map_err(|_| OtherEncoding)?;
         }
-        Ok(Digest(Sum::from_bytes(bytes)))
+        Ok(MirrorDigest(Sum::from_bytes(bytes)))
     }
 }
 
-/// A text is no [`Digest`], or one that another version of the encoding made.
+/// A text is no [`MirrorDigest`], or one that another version of the encoding made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the digest is of another version's making")]
 pub struct OtherEncoding;
@@ -135,7 +135,7 @@ pub struct OtherEncoding;
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct DirectoryDigest {
     /// Of everything.
-    pub whole: Digest,
+    pub whole: MirrorDigest,
     /// For each reference the sum of the ids of those who are directly in it.
     pub members: IndexVec<RefIdx, Sum>,
 }
@@ -280,7 +280,7 @@ impl Directory {
     /// A digest of everything here, for telling whether two directories say the same. In no store:
     /// it has no key.
     #[must_use]
-    pub fn digest(&self) -> Digest {
+    pub fn digest(&self) -> MirrorDigest {
         self.digests(&DigestKey::default()).whole
     }
 
@@ -320,7 +320,7 @@ impl Directory {
             }));
             in_it
         });
-        DirectoryDigest { whole: Digest(whole), members }
+        DirectoryDigest { whole: MirrorDigest(whole), members }
     }
 }
 
@@ -351,7 +351,7 @@ mod tests {
             sum.take(a);
             prop_assert_eq!(sum, b);
             prop_assert_eq!(Sum::from_bytes(a.to_bytes()), a);
-            let digest = Digest(a);
+            let digest = MirrorDigest(a);
             prop_assert_eq!(digest.to_string().parse(), Ok(digest));
         }
     }
@@ -414,7 +414,7 @@ mod tests {
         for text in
             ["", "unknown since 7", &"0".repeat(64), &format!("2:{}", "0".repeat(64)), "1:0"]
         {
-            assert_eq!(text.parse::<Digest>(), Err(OtherEncoding), "{text}");
+            assert_eq!(text.parse::<MirrorDigest>(), Err(OtherEncoding), "{text}");
         }
     }
 }

@@ -153,7 +153,7 @@ fn person(directory: &Directory, user: &DirUser) -> PersonRow {
 
 /// `directory` with the rows of `patch`.
 fn patched(directory: Directory, patch: &Patch) -> Result<Directory, TooMany> {
-    let mut change = Change::new(directory);
+    let mut change = Patching::new(directory);
     for (ext, row) in &patch.people {
         if let Some(row) = row {
             change.put_person(ext, row)?;
@@ -183,7 +183,7 @@ fn patched(directory: Directory, patch: &Patch) -> Result<Directory, TooMany> {
 }
 
 /// A directory while it is changed: what is new stands behind what was there, which stays sorted.
-struct Change<'p> {
+struct Patching<'p> {
     directory: Directory,
     /// So many were there, sorted.
     users: usize,
@@ -192,11 +192,11 @@ struct Change<'p> {
     new_refs: HashMap<&'p RefId, RefIdx>,
 }
 
-impl<'p> Change<'p> {
+impl<'p> Patching<'p> {
     fn new(directory: Directory) -> Self {
         let (users, refs) = (directory.users.len(), directory.refs.len());
         let (new_users, new_refs) = (HashMap::new(), HashMap::new());
-        Change { directory, users, refs, new_users, new_refs }
+        Patching { directory, users, refs, new_users, new_refs }
     }
 
     fn person(&self, ext: &str) -> Option<DirUserIdx> {

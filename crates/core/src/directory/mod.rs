@@ -40,7 +40,7 @@ pub use builder::{NewRef, NewUser, SnapshotBuilder};
 pub(crate) use canonical::canonical;
 pub use delta::{Cursor, Delta, ListChange, PersonDelta, RefDelta, RefId, Step, Touched};
 pub use difference::{Difference, RowId};
-pub use digest::{Digest, DigestKey, DirectoryDigest, OtherEncoding, Sum};
+pub use digest::{DigestKey, DirectoryDigest, MirrorDigest, OtherEncoding, Sum};
 pub use interest::Interest;
 pub use mirror::{Applied, Mirror};
 pub use person::{Named, Sighting, Within, find_ref, with_people};

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::digest::{Digest, PersonFields, RefFields, Rows, Sum};
+use super::digest::{MirrorDigest, PersonFields, RefFields, Rows, Sum};
 use super::{Cursor, Enabled, Proven, RefId};
 
 /// A person's facts.
@@ -60,7 +60,7 @@ pub struct RefEntry {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Head {
     /// The digest of all its rows.
-    pub digest: Digest,
+    pub digest: MirrorDigest,
     /// How far its feed was followed.
     pub cursor: Option<Cursor>,
     /// Which of its lists have been read in full at least once.
@@ -90,9 +90,9 @@ impl MirrorRows {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Patch {
     /// The digest of the mirror that this changes: of no other.
-    pub before: Digest,
+    pub before: MirrorDigest,
     /// The digest of what it makes of it.
-    pub after: Digest,
+    pub after: MirrorDigest,
     /// How far the feed has been followed then.
     pub cursor: Option<Cursor>,
     /// People whose facts are new (`None`: who are gone), by external id.

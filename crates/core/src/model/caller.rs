@@ -32,12 +32,12 @@ pub struct Caller {
     /// names no such claim or the token has none.
     pub roles: Option<Vec<String>>,
     /// What bounds the roles that count, where the token is OSMO's.
-    pub named: Option<Named>,
+    pub named: Option<NamedRoles>,
 }
 
 /// What a token of OSMO's says beside who it is. It names roles of the platform, and no others count.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Named {
+pub struct NamedRoles {
     /// The roles that count: for a service those that its issuer may name, for anybody else those of
     /// them that the user holds.
     pub roles: Vec<String>,

@@ -30,7 +30,7 @@ pub enum Code {
 
 /// One fault.
 #[derive(Clone, PartialEq, Eq, Debug, PartialOrd, Ord, serde::Serialize)]
-pub struct Fault {
+pub struct FileFault {
     /// The file that it is in, where that is one that the configuration names; absent: it is in the
     /// configuration itself.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,9 +51,9 @@ pub struct Fault {
     pub did_you_mean: Option<String>,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for FileFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fault { file: _, line, column, key, code: _, message, did_you_mean } = self;
+        let FileFault { file: _, line, column, key, code: _, message, did_you_mean } = self;
         write!(f, "{line}:{column}: ")?;
         if !key.is_empty() {
             write!(f, "{key}: ")?;

@@ -53,7 +53,7 @@ pub struct Others {
 
 /// What the guard says of a list of changes.
 #[derive(Debug, Default)]
-pub struct Verdict {
+pub struct GuardVerdict {
     /// For each change whether it waits for a person.
     pub held: Vec<bool>,
     /// Why, a sentence for each limit that was passed.
@@ -94,8 +94,9 @@ type Pair = (UserId, RoleIdx);
 ///
 /// # Errors
 /// The new state has lost a role of the old one.
-pub fn weigh(case: &Case<'_>) -> Result<Verdict, Inconsistent> {
-    let mut verdict = Verdict { held: vec![false; case.changes.len()], ..Verdict::default() };
+pub fn weigh(case: &Case<'_>) -> Result<GuardVerdict, Inconsistent> {
+    let mut verdict =
+        GuardVerdict { held: vec![false; case.changes.len()], ..GuardVerdict::default() };
     // Disables first: what else happens to someone whose disable looks like an outage must not
     // pass as "disabled anyway".
     hold_disables(case, &mut verdict);
@@ -239,7 +240,7 @@ fn protected(
     case: &Case<'_>,
     lost: &BTreeSet<Pair>,
     held: &mut BTreeSet<Pair>,
-    verdict: &mut Verdict,
+    verdict: &mut GuardVerdict,
 ) {
     for (name, minimum) in &case.guard.protected_roles {
         let Some(role) = case.new.roles.find_by(|role| role.name.cmp(name)) else { continue };
@@ -276,7 +277,12 @@ fn protected(
 }
 
 /// Holds the changes that take the pairs in `held` away, and what hangs on those changes.
-fn hold_pairs(case: &Case<'_>, held: &BTreeSet<Pair>, causes: &Causes<'_>, verdict: &mut Verdict) {
+fn hold_pairs(
+    case: &Case<'_>,
+    held: &BTreeSet<Pair>,
+    causes: &Causes<'_>,
+    verdict: &mut GuardVerdict,
+) {
     if held.is_empty() {
         return;
     }
@@ -356,7 +362,7 @@ fn old_user<'a>(case: &Case<'a>, id: UserId) -> Option<&'a crate::model::User> {
 }
 
 /// Holds disables that look like an outage: too many at once, of everyone or of one federation.
-fn hold_disables(case: &Case<'_>, verdict: &mut Verdict) {
+fn hold_disables(case: &Case<'_>, verdict: &mut GuardVerdict) {
     let enabled = |user: UserId| {
         let place = case.old.users.binary_search_by_key(&user, |user| user.id).ok();
         place.and_then(|place| case.old.users.get(place)).is_some_and(|user| user.status.counts())

@@ -13,7 +13,7 @@ use super::apply::apply;
 use super::change::{ChangeView, Held, HeldHead, Plan, Summary};
 use super::effective::Effective;
 use super::encoding;
-use super::guard::{Case, Guard, Others, Taken, Verdict, weigh};
+use super::guard::{Case, Guard, GuardVerdict, Others, Taken, weigh};
 use super::reach::widened;
 use super::tables::RoleSets;
 use super::tokens;
@@ -220,7 +220,7 @@ pub(super) fn portable(
 }
 
 fn hold(
-    verdict: &Verdict,
+    verdict: &GuardVerdict,
     changes: &[Change],
     (old, full): (&State, &State),
     pending: Option<&HeldHead>,

@@ -7,7 +7,7 @@ use crate::model::index::Place as _;
 use crate::model::{Inconsistent, IndexVec, Reason, ReasonBook, ReasonIdx, RoleIdx, TooMany};
 
 use super::doubt::DoubtIdx;
-use super::matching::Matched;
+use super::matching::SourceMatches;
 
 /// What the refs of one source give to those directly in them.
 pub struct RoleClosure {
@@ -38,7 +38,7 @@ impl RoleClosure {
     pub fn new(
         source: &str,
         directory: &Directory,
-        matched: &Matched,
+        matched: &SourceMatches,
         reasons: &mut ReasonBook,
     ) -> Result<Self, Inconsistent> {
         Self::build((source, directory), matched, reasons, false)
@@ -52,7 +52,7 @@ impl RoleClosure {
     pub fn of_all(
         source: &str,
         directory: &Directory,
-        matched: &Matched,
+        matched: &SourceMatches,
         reasons: &mut ReasonBook,
     ) -> Result<Self, Inconsistent> {
         Self::build((source, directory), matched, reasons, true)
@@ -60,7 +60,7 @@ impl RoleClosure {
 
     fn build(
         (source, directory): (&str, &Directory),
-        matched: &Matched,
+        matched: &SourceMatches,
         reasons: &mut ReasonBook,
         all: bool,
     ) -> Result<Self, Inconsistent> {
@@ -146,7 +146,7 @@ impl RoleClosure {
 struct Walk<'a> {
     source: &'a str,
     directory: &'a Directory,
-    matched: &'a Matched,
+    matched: &'a SourceMatches,
     /// From where each was reached last.
     reached: IndexVec<RefIdx, Option<RefIdx>>,
     /// By way of what.

@@ -21,7 +21,7 @@ pub type Account = (String, String);
 
 /// What an account is called, as its source has it or had it before the change.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Names {
+pub struct NamesAtSource {
     /// Username as the source spells it.
     pub username: String,
     /// Email address, or empty.
@@ -66,7 +66,7 @@ pub trait Everybody {
     ///
     /// # Errors
     /// It cannot be looked up.
-    fn names(&mut self, account: &Account) -> Result<Vec<Names>, Self::Error>;
+    fn names(&mut self, account: &Account) -> Result<Vec<NamesAtSource>, Self::Error>;
 
     /// The accounts (external ids) of `source` that are found by `by`, before or after the change.
     ///
@@ -77,7 +77,7 @@ pub trait Everybody {
 
 /// From where to look.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Start {
+pub struct Seeds {
     /// Accounts that changed, or that are directly in what gives something else now.
     pub accounts: BTreeSet<Account>,
     /// Users of whom a held plan speaks, so that it is held in whole or not at all.
@@ -101,7 +101,7 @@ pub struct Concerned {
 /// Something cannot be looked up.
 pub fn concerned<E: Everybody>(
     settings: &Settings<'_>,
-    start: Start,
+    start: Seeds,
     everybody: &mut E,
 ) -> Result<Concerned, E::Error> {
     let mut accounts_left: Vec<Account> = start.accounts.into_iter().collect();

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::model::Reason;
 
 use super::known::KnownRefs;
-use super::matching::Matched;
+use super::matching::SourceMatches;
 use super::people::SourceView;
 
 /// What is known of one source's ways to roles.
@@ -27,7 +27,7 @@ pub(super) struct CurrentMatches<'a> {
 impl<'a> CurrentMatches<'a> {
     /// Adds what the rules make of `source`. What is matched by a name in doubt counts only where the
     /// members of all its bearers are known: who is in any of them keeps the role.
-    pub fn add(&mut self, source: &SourceView<'a>, matched: &Matched) {
+    pub fn add(&mut self, source: &SourceView<'a>, matched: &SourceMatches) {
         let directory = source.directory;
         let ways = self.sources.entry(source.name).or_default();
         let sure = |doubt| source.doubts.list.get(doubt).is_some_and(|it| it.known);

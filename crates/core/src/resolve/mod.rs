@@ -38,7 +38,7 @@ use crate::model::{
 use current::CurrentMatches;
 
 pub use concerned::{
-    Account, By, Concerned, Everybody, Names as AccountNames, Start, concerned, given_otherwise,
+    Account, By, Concerned, Everybody, NamesAtSource, Seeds, concerned, given_otherwise,
 };
 pub use inspect::{InDoubt, NewGroup, in_doubt, may_deny, new_group, renamed_groups};
 pub use rules::{Rules, folded};

@@ -19,5 +19,5 @@ pub use path::Path;
 pub use question::{ActionIdx, On, Question};
 pub use table::{Matched, Origin, Refused, Route, Routes, WEBSOCKET, built_in, configured};
 pub use template::{
-    Preset, RouteSpec, Segment, Target, TemplateError, check_resource, parse_path, parse_scope,
+    Preset, RouteSpec, RouteTemplateError, Segment, Target, check_resource, parse_path, parse_scope,
 };

@@ -48,7 +48,7 @@ pub enum Target {
 
 /// Why a text is no path template, no resource or no scope of a route. Each carries the text.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum TemplateError {
+pub enum RouteTemplateError {
     /// A path begins with a slash.
     #[error("`{}` does not begin with `/`", .0.escape_debug())]
     NoSlash(String),
@@ -107,14 +107,14 @@ pub enum TemplateError {
 ///
 /// # Errors
 /// It is no template: why.
-pub fn parse_path(text: &str) -> Result<Vec<Segment>, TemplateError> {
+pub fn parse_path(text: &str) -> Result<Vec<Segment>, RouteTemplateError> {
     let whole = || text.to_owned();
-    let unreachable = |segment| TemplateError::Unreachable { path: whole(), segment };
+    let unreachable = |segment| RouteTemplateError::Unreachable { path: whole(), segment };
     let Some(rest) = text.strip_prefix('/') else {
-        return Err(TemplateError::NoSlash(whole()));
+        return Err(RouteTemplateError::NoSlash(whole()));
     };
     if text.contains(['?', '#']) || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err(TemplateError::NotAPath(whole()));
+        return Err(RouteTemplateError::NotAPath(whole()));
     }
     if rest.is_empty() {
         return Ok(Vec::new());
@@ -130,21 +130,23 @@ pub fn parse_path(text: &str) -> Result<Vec<Segment>, TemplateError> {
                     let valid = !name.is_empty()
                         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
                     if !valid {
-                        return Err(TemplateError::UnnamedCapture(whole()));
+                        return Err(RouteTemplateError::UnnamedCapture(whole()));
                     }
                     Segment::Capture(name.to_owned())
                 }
                 None if part.contains(['{', '}', '*']) => {
-                    return Err(TemplateError::NotWhole(whole()));
+                    return Err(RouteTemplateError::NotWhole(whole()));
                 }
                 // What no request's segment, decoded once, could equal ([`super::path`]).
-                None if part.contains(['\\', ';']) => return Err(TemplateError::Refused(whole())),
-                None if has_escape(part) => return Err(TemplateError::Encoded(whole())),
+                None if part.contains(['\\', ';']) => {
+                    return Err(RouteTemplateError::Refused(whole()));
+                }
+                None if has_escape(part) => return Err(RouteTemplateError::Encoded(whole())),
                 None => Segment::Literal(part.to_owned()),
             },
         };
         if matches!(segment, Segment::Capture(_)) && segments.contains(&segment) {
-            return Err(TemplateError::CapturedTwice(whole()));
+            return Err(RouteTemplateError::CapturedTwice(whole()));
         }
         segments.push(segment);
     }
@@ -161,17 +163,17 @@ fn has_escape(part: &str) -> bool {
 ///
 /// # Errors
 /// It is no resource, or names what the path does not capture.
-pub fn check_resource(text: &str, path: Option<&[Segment]>) -> Result<(), TemplateError> {
+pub fn check_resource(text: &str, path: Option<&[Segment]>) -> Result<(), RouteTemplateError> {
     let mut filled = String::new();
     let mut rest = text;
     while let Some((literal, tail)) = rest.split_once('{') {
         let Some((name, tail)) = tail.split_once('}') else {
-            return Err(TemplateError::Unclosed(text.to_owned()));
+            return Err(RouteTemplateError::Unclosed(text.to_owned()));
         };
         let captured = |segment: &Segment| matches!(segment, Segment::Capture(n) if n == name);
         if path.is_some_and(|path| !path.iter().any(captured)) {
             let (resource, capture) = (text.to_owned(), name.to_owned());
-            return Err(TemplateError::NotCaptured { resource, capture });
+            return Err(RouteTemplateError::NotCaptured { resource, capture });
         }
         filled.push_str(literal);
         filled.push('x');
@@ -185,10 +187,10 @@ pub fn check_resource(text: &str, path: Option<&[Segment]>) -> Result<(), Templa
 ///
 /// # Errors
 /// It is none.
-pub fn parse_scope(text: &str) -> Result<String, TemplateError> {
+pub fn parse_scope(text: &str) -> Result<String, RouteTemplateError> {
     let refused = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '*');
     if text.is_empty() || text.contains(refused) {
-        return Err(TemplateError::Scope(text.to_owned()));
+        return Err(RouteTemplateError::Scope(text.to_owned()));
     }
     Ok(text.to_owned())
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::Identifier;
 use super::kit::*;
-use crate::config::Identity as Way;
+use crate::config::IdentityWay as Way;
 use crate::gateway::question::{Identity, Unidentified};
 
 const OTHER: &str = "https://auth.example.com/realms/other";

@@ -12,7 +12,7 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 use super::super::issuer::{Issuer, Pace};
 use super::super::{Identifier, JwksCache, StoreJwksCache};
 use super::kit::*;
-use crate::config::{GatewayConfig, Identity as Way};
+use crate::config::{GatewayConfig, IdentityWay as Way};
 use crate::gateway::question::{Identity, Unidentified};
 use crate::store::{self, Meta, Store};
 

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::super::issuer::Pace;
 use super::super::{Identifier, JwksCache};
-use crate::config::{GatewayConfig, IdentifyBy, Identity as Way, JustInTime, JwtConfig};
+use crate::config::{GatewayConfig, IdentifyBy, IdentityWay as Way, JustInTime, JwtConfig};
 use crate::gateway::question::{Header, Headers, Identity, Unidentified};
 use crate::model::Time;
 use crate::model::caller::{Caller, KnownBy};

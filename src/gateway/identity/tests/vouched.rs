@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::Identifier;
 use super::kit::*;
-use crate::config::{Identity as Way, SubjectHeader};
+use crate::config::{IdentityWay as Way, SubjectHeader};
 use crate::gateway::question::{Identity, Unidentified};
 use crate::model::caller::Caller;
 

@@ -5,7 +5,7 @@ use crate::directory::{Directory, Kind, RefIdx};
 use crate::model::RoleIdx;
 use crate::resolve::template::TemplateError;
 
-use super::Matched;
+use super::SourceMatches;
 use crate::resolve::doubt::{DoubtIdx, Doubts};
 use crate::resolve::roles::Roles;
 use crate::resolve::rules::{Ready, Rules, Thing};
@@ -56,7 +56,12 @@ pub(super) struct Candidates<'a> {
 
 impl Candidates<'_> {
     /// Those of the thing at `index`. Which rules matched something is noted in `matched`.
-    pub fn of(&self, index: RefIdx, thing: &Thing<'_>, matched: &mut Matched) -> Vec<Candidate> {
+    pub fn of(
+        &self,
+        index: RefIdx,
+        thing: &Thing<'_>,
+        matched: &mut SourceMatches,
+    ) -> Vec<Candidate> {
         let mut found = Vec::new();
         self.by_bare_name(thing, matched, &mut found);
         for ready in self.rules.mappings.iter().filter(|it| self.rules.hits(it, thing)) {
@@ -67,7 +72,12 @@ impl Candidates<'_> {
     }
 
     /// What a group or a role of the IdP might give by its bare name.
-    fn by_bare_name(&self, thing: &Thing<'_>, matched: &mut Matched, found: &mut Vec<Candidate>) {
+    fn by_bare_name(
+        &self,
+        thing: &Thing<'_>,
+        matched: &mut SourceMatches,
+        found: &mut Vec<Candidate>,
+    ) {
         if thing.name.is_empty() || thing.kind == Kind::Attribute {
             return;
         }

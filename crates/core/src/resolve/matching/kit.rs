@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Matched;
+use super::SourceMatches;
 use super::candidates::{Candidate, Candidates};
 use super::refusals::{Refusal, refusal};
 use crate::directory::{Directory, Kind, NewRef, SnapshotBuilder};
@@ -125,7 +125,7 @@ impl Kit {
             }
             let path = directory.path(index);
             let thing = Thing::of(directory, row, &path);
-            for candidate in candidates.of(index, &thing, &mut Matched::default()) {
+            for candidate in candidates.of(index, &thing, &mut SourceMatches::default()) {
                 each(&candidate, refusal(&candidate, rules, &roles), &thing, &roles);
             }
         }

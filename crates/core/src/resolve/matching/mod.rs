@@ -36,7 +36,7 @@ pub struct Given {
 
 /// What rules make of one source's refs.
 #[derive(Debug, Default)]
-pub struct Matched {
+pub struct SourceMatches {
     /// What each reference of the directory gives.
     pub gives: IndexVec<RefIdx, Vec<Given>>,
     /// What is in doubt in the source, whether or not a rule names it.
@@ -58,9 +58,9 @@ pub fn matches(
     directory: &Directory,
     roles: &Roles,
     warnings: &mut BTreeSet<Diagnostic>,
-) -> Result<Matched, TooMany> {
+) -> Result<SourceMatches, TooMany> {
     let doubts = Doubts::of(directory)?;
-    let mut matched = Matched::default();
+    let mut matched = SourceMatches::default();
     let candidates = Candidates { rules, directory, roles, doubts: &doubts };
     let gives = directory.refs.map_numbered(|index, row| {
         let path = directory.path(index);
@@ -89,13 +89,13 @@ pub fn matches(
     for doubt in told.iter().filter_map(|doubt| doubts.list.get(*doubt)) {
         warnings.insert(doubt.diagnostic(rules.source()));
     }
-    Ok(Matched { gives, doubts, ..matched })
+    Ok(SourceMatches { gives, doubts, ..matched })
 }
 
 /// Rules that matched nothing in any source that was looked at, as warnings.
 pub fn unmatched(
     settings: &Settings<'_>,
-    matched: &[Matched],
+    matched: &[SourceMatches],
     warnings: &mut BTreeSet<Diagnostic>,
 ) {
     for mapping in settings.mappings {
