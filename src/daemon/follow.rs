@@ -22,7 +22,6 @@ use tokio::time::Instant;
 use super::attempt::{Heartbeat, Ran, WHAT, shorten_ingested};
 use crate::config::{Config, SourceConfig, WatchMode};
 use crate::directory::{Delta, Refusal};
-use crate::resolve::Rules;
 use crate::source::feed::{
     FeedEvent, FollowState, Following, How, MirrorView, NotFollowed, Start, WhyFull,
 };
@@ -269,7 +268,7 @@ impl Follower {
         self.shared.feeds.follows(&self.name);
         let _ends = Ends(&self.shared.feeds, &self.name);
         let settings = self.config.settings();
-        let rules = Rules::new(&settings, source.terms());
+        let rules = settings.rules(source.terms());
         let view: Arc<dyn MirrorView> = Arc::clone(&self.view) as Arc<dyn MirrorView>;
         match feed.follow(&rules, cursor, view).await {
             Ok(Start::Here(following)) => self.listen(following).await,

@@ -84,6 +84,12 @@ impl Settings<'_> {
         self.sources.iter().any(|source| !source.by_hand)
     }
 
+    /// The rules that can speak of `source`: what a reader asks for.
+    #[must_use]
+    pub fn rules<'a>(&'a self, source: SourceTerms<'a>) -> super::Rules<'a> {
+        super::Rules::new(self, source)
+    }
+
     /// What the people of the source `name` are called by.
     #[must_use]
     pub fn called_by(&self, name: &str) -> UsernameFrom {
