@@ -67,7 +67,18 @@ impl StoredView {
         let reader = reader.ok_or_else(|| NoAnswer("there is no store".to_owned()))?;
         let rows = reader.mirror_rows(&self.source, &touched).map_err(|error| no_answer(&error))?;
         let (rows, key) = rows.ok_or_else(|| NoAnswer("there is no mirror".to_owned()))?;
-        rows.after(&told, &key).map_err(|error| no_answer(&error))
+        let told = not_stored(&told, rows.head.cursor.as_ref());
+        rows.after(told, &key).map_err(|error| no_answer(&error))
+    }
+}
+
+/// What of `told` the mirror, which is at `cursor`, does not have. A feed may ask while what it told is being
+/// committed: it is stored then, and not yet cleared.
+fn not_stored<'t>(told: &'t [Delta], cursor: Option<&Cursor>) -> &'t [Delta] {
+    let step = |delta: &'t Delta| delta.step.as_ref();
+    match (told.first().and_then(step), told.last().and_then(step)) {
+        (Some(first), Some(last)) if first.from != last.to && cursor == Some(&last.to) => &[],
+        _ => told,
     }
 }
 
@@ -121,7 +132,8 @@ impl MirrorView for StoredView {
         let reader = reader.ok_or_else(|| NoAnswer("there is no store".to_owned()))?;
         let mirror = reader.mirror(&self.source).map_err(|error| no_answer(&error))?;
         let mirror = mirror.ok_or_else(|| NoAnswer("there is no mirror".to_owned()))?.mirror;
-        let mirror = mirror.apply_deltas(&told).map_err(|error| no_answer(&error))?.mirror;
+        let told = not_stored(&told, mirror.cursor.as_ref());
+        let mirror = mirror.apply_deltas(told).map_err(|error| no_answer(&error))?.mirror;
         let directory = &mirror.directory;
         let people: BTreeSet<String> =
             directory.users.iter().map(|user| directory.text(user.ext).to_owned()).collect();
