@@ -46,6 +46,7 @@ fn named(names: &[&str]) -> &'static dyn Interest {
 type Step<'r> = Box<dyn FnMut(&mut String) + 'r>;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table: each kind of change, one after the other")]
 fn each_kind_of_change_is_told_as_a_full_read_would_have_it() {
     let Some(keycloak) = Keycloak::shared() else { return };
     let (realm, config) = realm(keycloak, "kinds");

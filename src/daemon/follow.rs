@@ -209,6 +209,13 @@ impl Follower {
                         return;
                     }
                 }
+                // The read that was asked for was not whole, which the schedule's reads will see to.
+                Stopped::Read(why @ WhyFull::NoCursor) if asked_before => {
+                    self.state(why.to_string(), true);
+                    if runs.changed().await.is_err() {
+                        return;
+                    }
+                }
                 Stopped::Read(why) => {
                     self.state(why.to_string(), why == WhyFull::NoCursor);
                     if asked_before {

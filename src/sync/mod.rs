@@ -30,7 +30,8 @@ use tokio::task::JoinSet;
 use crate::config::{Config, SourceConfig, WatchMode};
 use crate::directory::local as local_source;
 use crate::directory::{
-    Cursor, Difference, DigestKey, Directory, DirectoryDigest, Mirror, RowId, ScopeReport, Snapshot,
+    Cursor, Difference, DigestKey, Directory, DirectoryDigest, Mirror, RefId, RowId, ScopeReport,
+    Snapshot,
 };
 use crate::model::diagnostic::texts;
 use crate::model::encoding::Encoder;
@@ -349,8 +350,16 @@ impl SourceState {
     fn untold(&self) -> Option<BTreeMap<RowId, Difference>> {
         self.followed_to.as_ref().filter(|_| self.complete)?;
         let (stored, read) = (self.mirror.as_ref(), self.read.as_ref());
-        let differences =
-            |(stored, read): (&StoredMirror, &Directory)| stored.mirror.directory.differences(read);
+        let differences = |(stored, read): (&StoredMirror, &Directory)| {
+            let mut rows = stored.mirror.directory.differences(read);
+            // Whose members nobody asks for any more are forgotten by a read, and kept by a feed.
+            let asked_for = |id: &RefId| {
+                let place = read.find_ref(id.kind, &id.key);
+                place.and_then(|place| read.refs.get(place)).is_none_or(|row| row.known)
+            };
+            rows.retain(|row, _| !matches!(row, RowId::Member(id, _) if !asked_for(id)));
+            rows
+        };
         Some(stored.zip(read).filter(|_| self.is_news()).map(differences).unwrap_or_default())
     }
 
