@@ -115,6 +115,14 @@ fn what_changes_at_the_server_counts_at_the_gateway_without_a_run() {
     assert!(
         metrics(port).contains("idpsyncd_source_following{source=\"corp\",mode=\"persist\"} 1")
     );
+    daemon.until("status tells how it is followed", || {
+        let status: serde_json::Value =
+            serde_json::from_str(&home.ok(&["status", "--output", "json"], 0)).unwrap();
+        let source = &status["sources"][0];
+        let followed = source["following"] == "persist" && source["lag_seconds"].is_u64();
+        assert!(source["last_drift"].is_null(), "{source}");
+        followed.then_some(())
+    });
 
     // Members come and go, somebody new comes, somebody is deleted.
     members(&server, "add", &["carol"]);
@@ -152,6 +160,13 @@ fn what_changes_at_the_server_counts_at_the_gateway_without_a_run() {
     daemon.until("another full read", || (reads(port) > before).then_some(()));
     members(&server, "delete", &["alice"]);
     until_answered(&mut daemon, port, "alice", 403);
+    // The read found what the feed had told, which is known once the feed has been silent for a while.
+    daemon.until("there was no drift", || {
+        let text = home.ok(&["status", "--output", "json"], 0);
+        let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let drift = status["sources"][0]["last_drift"].clone();
+        (!drift.is_null()).then(|| assert_eq!(drift["changes"], 0, "{text}"))
+    });
     assert!(!daemon.log().contains("did not tell"), "{}", daemon.log());
     daemon.stop();
 }

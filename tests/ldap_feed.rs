@@ -16,7 +16,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use idpsyncd::directory::Cursor;
-use idpsyncd::source::feed::{Feed, FeedEvent, How, Mark, NotFollowed, Start, WhyFull};
+use idpsyncd::model::FollowMode;
+use idpsyncd::source::feed::{Feed, FeedEvent, Mark, NotFollowed, Start, WhyFull};
 use idpsyncd::source::ldap::LdapConfig;
 use kit::{World, add, change, delete, facts, is_in, rename};
 use support::ldap;
@@ -132,7 +133,7 @@ fn each_kind_of_change_is_told_within_a_second() {
     world.assert_no_drift();
     assert_eq!(world.reads, [], "nothing of that needs a full read");
     let state = world.state();
-    assert_eq!((state.how, state.why), (How::Persist, None));
+    assert_eq!((state.how, state.why), (FollowMode::Persist, None));
     assert!(state.current_at.is_some());
 }
 
@@ -283,7 +284,7 @@ fn an_outage_is_waited_for_and_what_happened_in_it_is_told() {
         server.kill();
         assert!(!world.next(Duration::from_millis(1500)), "nothing comes");
         let state = world.state();
-        assert!(state.why.is_some() && state.how == How::Persist, "{state:?}");
+        assert!(state.why.is_some() && state.how == FollowMode::Persist, "{state:?}");
         assert!(server.start_again());
         server.modify(&change(
             &group_dn("ml"),

@@ -1,5 +1,7 @@
 //! `idpsyncd status`: sources, generation, held plan, next run.
 
+use std::collections::BTreeMap;
+
 use chrono::Utc;
 use serde_json::{Value, json};
 
@@ -8,7 +10,7 @@ use super::print::{self, Style, Table};
 use super::{Context, Failure, exit, time};
 use crate::config::Config;
 use crate::directory::local::NAME as LOCAL;
-use crate::model::{Time, rfc3339};
+use crate::model::{FollowMode, Followed, Time, rfc3339};
 use crate::plan::HeldHead;
 use crate::store::{Meta, SourceStatus};
 
@@ -23,6 +25,8 @@ struct StatusView<'a> {
     /// When the next run begins.
     next: Option<Time>,
     sources: Vec<Source<'a>>,
+    /// How they are followed, by name.
+    followed: BTreeMap<String, Followed>,
     now: Time,
 }
 
@@ -33,10 +37,12 @@ pub(super) fn run(at: Context<'_>, output: Output) -> Result<u8, Failure> {
     let config = at.config;
     let reader = at.store.reader()?;
     let now = Utc::now();
-    let (meta, stored, held, tokens) = match &reader {
-        Some(reader) => reader
-            .snapshot(|r| Ok((r.meta()?, r.sources()?, r.held_head()?, r.count_tokens(now)?)))?,
-        None => (Meta::default(), Vec::new(), None, (0, 0)),
+    let (meta, stored, followed, held, tokens) = match &reader {
+        Some(reader) => reader.snapshot(|r| {
+            let (stored, followed) = (r.sources()?, r.followed()?);
+            Ok((r.meta()?, stored, followed, r.held_head()?, r.count_tokens(now)?))
+        })?,
+        None => (Meta::default(), Vec::new(), BTreeMap::new(), None, (0, 0)),
     };
     let status = StatusView {
         store: config.store.to_string(),
@@ -46,6 +52,7 @@ pub(super) fn run(at: Context<'_>, output: Output) -> Result<u8, Failure> {
         held,
         tokens,
         sources: sources(config, &stored),
+        followed,
         now,
     };
     match output {
@@ -72,7 +79,7 @@ fn sources<'a>(config: &'a Config, stored: &'a [SourceStatus]) -> Vec<Source<'a>
 
 impl StatusView<'_> {
     fn json(&self) -> Value {
-        let StatusView { meta, sources, now, .. } = self;
+        let StatusView { meta, sources, followed, now, .. } = self;
         let (tokens, expired) = self.tokens;
         json!({
             "store": self.store,
@@ -97,6 +104,12 @@ impl StatusView<'_> {
                 "tried_at": status.and_then(|s| s.tried_at).map(rfc3339),
                 "error": status.and_then(|s| s.error.clone()),
                 "scopes": status.map(|s| s.scopes.clone()).unwrap_or_default(),
+                "following": followed.get(*name).map_or(FollowMode::Full, |it| it.mode).as_str(),
+                "lag_seconds": followed.get(*name).and_then(|it| it.lag(*now)).map(|it| it.as_secs()),
+                "last_drift": followed.get(*name).and_then(|it| it.last_drift).map(|drift| json!({
+                    "at": rfc3339(drift.at),
+                    "changes": drift.changes,
+                })),
             })).collect::<Vec<_>>(),
         })
     }
@@ -111,7 +124,7 @@ impl StatusView<'_> {
             );
         out.push(String::new());
         out.push(style.bold("Sources"));
-        out.extend(source_lines(&self.sources, self.now, style));
+        out.extend(source_lines(&self.sources, &self.followed, self.now, style));
         if let Some(held) = &self.held {
             out.push(String::new());
             out.push(format!("To see what is held: idpsyncd plan show {}", held.id));
@@ -162,7 +175,31 @@ fn word(status: Option<&SourceStatus>) -> &'static str {
     }
 }
 
-fn source_lines(sources: &[Source<'_>], now: Time, style: Style) -> Vec<String> {
+/// How a source is followed, in words.
+fn following(followed: &Followed, now: Time) -> String {
+    let Followed { mode, why, current_at, last_drift, .. } = followed;
+    let why = why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    if *mode == FollowMode::Full {
+        return format!("changes are seen by full reads alone{why}");
+    }
+    let mut text = format!("followed ({})", mode.as_str());
+    if let Some(at) = current_at {
+        text += &format!(", current {}", time::ago(*at, now));
+    }
+    if let Some(drift) = last_drift {
+        let at = rfc3339(drift.at);
+        text +=
+            &format!(", the last full read found {} that it had not told ({at})", drift.changes);
+    }
+    text + &why
+}
+
+fn source_lines(
+    sources: &[Source<'_>],
+    followed: &BTreeMap<String, Followed>,
+    now: Time,
+    style: Style,
+) -> Vec<String> {
     let mut table = Table::default();
     let mut notes = Vec::new();
     for (name, kind, status) in sources {
@@ -182,15 +219,17 @@ fn source_lines(sources: &[Source<'_>], now: Time, style: Style) -> Vec<String> 
                 }),
             );
         }
-        notes.push(mine);
+        let how = followed.get(*name).map(|followed| following(followed, now));
+        notes.push((how, mine));
     }
     let lines = table.lines("  ", |_, column, cell| match (column, cell) {
         (2, "failed" | "partial") => style.red(cell),
         _ => cell.to_owned(),
     });
     let mut out = Vec::new();
-    for (line, notes) in lines.into_iter().zip(notes) {
+    for (line, (how, notes)) in lines.into_iter().zip(notes) {
         out.push(line);
+        out.extend(how.map(|how| format!("    {}", print::shown(&how))));
         out.extend(
             notes.iter().map(|note| format!("    {} {}", style.red("!"), print::shown(note))),
         );

@@ -22,8 +22,9 @@ use tokio::time::Instant;
 use super::attempt::{Heartbeat, Ran, WHAT, shorten_ingested};
 use crate::config::{Config, SourceConfig, WatchMode};
 use crate::directory::{Delta, Refusal};
+use crate::model::FollowMode;
 use crate::source::feed::{
-    FeedEvent, FollowState, Following, How, MirrorView, NotFollowed, Start, WhyFull,
+    FeedEvent, FollowState, Following, MirrorView, NotFollowed, Start, WhyFull,
 };
 use crate::source::{SourceError, open_source};
 use crate::store::{LockError, Store};
@@ -249,7 +250,7 @@ impl Follower {
 
     /// It is not followed now.
     fn state(&self, why: String, quiet: bool) {
-        let how = How::Full;
+        let how = FollowMode::Full;
         let state = FollowState { how, why: Some(why), current_at: None, since: Utc::now() };
         self.tell(Event::State { source: self.name.clone(), state, quiet });
     }

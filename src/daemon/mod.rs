@@ -20,6 +20,7 @@
 mod attempt;
 mod drift;
 mod follow;
+mod kept_feeds;
 mod notify;
 mod open_store;
 mod report;
@@ -38,8 +39,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{self, Config};
 use crate::gateway::{Gateway, GatewayError, ProcessKind};
-use crate::model::Time;
-use crate::source::feed::How;
+use crate::model::{FollowMode, Time};
 use crate::source::kinds;
 use crate::store::{LockError, Store, StoreError, StoreErrorKind};
 use crate::sync::{AdminError, RunError, SourceResult};
@@ -48,6 +48,7 @@ use chrono::Utc;
 use attempt::{Attempt, End, Ran};
 use drift::Suspects;
 use follow::{Event, Followers, Shared};
+use kept_feeds::KeptFeeds;
 use schedule::{Scheduler, Why};
 use status::{DaemonStatus, Running, one_line};
 
@@ -171,6 +172,8 @@ struct Daemon {
     followers: Option<Followers>,
     /// What full reads found that feeds had not told.
     suspects: Suspects,
+    /// How sources are followed, for the store.
+    feeds: KeptFeeds,
     watchdog: Watchdog,
     notify: Notify,
     status: DaemonStatus,
@@ -193,6 +196,7 @@ impl Daemon {
             shared: Shared::default(),
             followers: None,
             suspects: Suspects::default(),
+            feeds: KeptFeeds::default(),
             config: Arc::new(config),
             attempt: None,
             again: None,
@@ -281,6 +285,11 @@ impl Daemon {
             if let Some(gateway) = &self.gateway {
                 gateway.metrics().drifted(&drift.source, drift.changes);
             }
+            self.feeds.drifted(&drift.source, drift.changes, Utc::now());
+        }
+        let store = self.store.store();
+        if let Err(error) = tokio::task::block_in_place(|| self.feeds.keep(&**store)) {
+            tracing::debug!(%error, "how sources are followed is not in the store");
         }
     }
 
@@ -328,6 +337,7 @@ impl Daemon {
             gateway.metrics().follows_nobody();
         }
         self.told.feeds_anew();
+        self.feeds.anew();
         self.followers = Some(Followers::start(&self.config, self.store.store(), &self.shared));
     }
 
@@ -349,12 +359,13 @@ impl Daemon {
                 self.scheduler.want();
             }
             Event::State { source, state, quiet } => {
-                if state.how == How::Full {
+                if state.how == FollowMode::Full {
                     self.suspects.forget(&source);
                 }
                 if self.told.follows(&source, &state) && !quiet {
                     report::follows(&source, &state);
                 }
+                self.feeds.follows(&source, state.clone());
                 if let Some(gateway) = &self.gateway {
                     gateway.metrics().follows(&source, state);
                 }

@@ -7,9 +7,9 @@ use super::attempt::Ran;
 use super::drift::Drift;
 use super::schedule::Why;
 use crate::config::ConfigError;
-use crate::model::{Diagnostic, DiagnosticCode, Subject};
+use crate::model::{Diagnostic, DiagnosticCode, FollowMode, Subject};
 use crate::plan::{HeldHead, Summary};
-use crate::source::feed::{FollowState, How};
+use crate::source::feed::FollowState;
 use crate::sync::{SourceOutcome, SourceResult};
 
 /// What makes a diagnostic the same as one of an earlier run, in whatever words.
@@ -25,7 +25,7 @@ pub struct LogDedup {
     by_subject: BTreeMap<String, String>,
     diagnostics: BTreeSet<Key>,
     /// How sources are followed, and why not better.
-    feeds: BTreeMap<String, (How, Option<String>)>,
+    feeds: BTreeMap<String, (FollowMode, Option<String>)>,
 }
 
 impl LogDedup {
@@ -246,7 +246,7 @@ pub fn drift(drift: &Drift) {
 pub fn follows(source: &str, state: &FollowState) {
     let mode = state.how.as_str();
     match (state.how, &state.why) {
-        (How::Full, why) => {
+        (FollowMode::Full, why) => {
             let why = why.as_deref().unwrap_or("unknown");
             tracing::info!(
                 source,

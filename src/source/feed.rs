@@ -11,14 +11,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::SourceError;
 use crate::directory::{Cursor, Delta, Interest, RefId, Refusal};
-use crate::model::Time;
+use crate::model::{FollowMode, Followed, LastDrift, Time};
 
 /// The capability of a source to say what changes.
 pub trait Feed: Send + Sync {
@@ -152,7 +151,7 @@ pub struct NoAnswer(pub String);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FollowState {
     /// In which way.
-    pub how: How,
+    pub how: FollowMode,
     /// Why not in a better way, or what stands in the way just now.
     pub why: Option<String>,
     /// When the mirror was last known to be current.
@@ -162,40 +161,25 @@ pub struct FollowState {
 }
 
 impl FollowState {
-    /// Since when the mirror was last known to be current. A feed that is told each change as it
-    /// comes, and in whose way nothing stands, is current now. `None`: it is not followed.
+    /// When the mirror was last known to be current. A feed that is told each change as it comes, and
+    /// in whose way nothing stands, is current now.
     #[must_use]
-    pub fn lag(&self, now: Time) -> Option<Duration> {
+    pub fn current(&self, now: Time) -> Option<Time> {
         match (self.how, &self.why) {
-            (How::Full, _) => None,
-            (How::Persist, None) => Some(Duration::ZERO),
-            (How::Persist | How::Poll, _) => {
-                let at = self.current_at.unwrap_or(self.since);
-                Some((now - at).to_std().unwrap_or_default())
-            }
+            (FollowMode::Persist, None) => Some(now),
+            _ => self.current_at,
         }
     }
-}
 
-/// In which way a source is followed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum How {
-    /// The server says each change as it comes.
-    Persist,
-    /// The server is asked every moment.
-    Poll,
-    /// By full reads alone.
-    Full,
-}
-
-impl How {
-    /// The word in output.
+    /// The same as others are shown it, at `now`.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            How::Persist => "persist",
-            How::Poll => "poll",
-            How::Full => "full",
+    pub fn shown(&self, last_drift: Option<LastDrift>, now: Time) -> Followed {
+        Followed {
+            mode: self.how,
+            why: self.why.clone(),
+            since: self.since,
+            current_at: self.current(now),
+            last_drift,
         }
     }
 }

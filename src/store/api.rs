@@ -12,7 +12,7 @@ use super::{
     Commit, CommitError, Committed, LockError, MirrorPatch, Reader, Review, SourceUpdate,
     StoreError,
 };
-use crate::model::{Inconsistent, Time};
+use crate::model::{Followed, Inconsistent, Time};
 use crate::plan::Plan;
 
 /// A store: opened for each use, so that the value itself holds nothing open that could go stale,
@@ -60,6 +60,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// The store cannot be written. Nothing was changed.
     fn keep_keys(&self, issuer: &str, keys: &str, at: Time) -> Result<(), StoreError>;
+
+    /// Keeps how `source` is followed; a `last_drift` that is absent leaves the one that is kept. No
+    /// plan depends on that, so this needs no lock.
+    ///
+    /// # Errors
+    /// The store cannot be written. Nothing was changed.
+    fn keep_followed(&self, source: &str, followed: &Followed) -> Result<(), StoreError>;
 
     /// Records `review`. No plan depends on that, so this needs no lock.
     ///

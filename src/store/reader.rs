@@ -1,6 +1,6 @@
 //! Reading a store. Nothing here can write.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use super::{
@@ -12,7 +12,9 @@ use super::{
 };
 use crate::directory::{DigestKey, Directory, MirrorRows, RefId, Sighting, Touched};
 use crate::model::token::Digest;
-use crate::model::{LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadIdentity};
+use crate::model::{
+    Followed, LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadIdentity,
+};
 use crate::plan::{Held, HeldHead, Taken};
 use crate::policy::{Action, Resource};
 
@@ -50,6 +52,9 @@ pub trait Reader: Send {
 
     /// How each source's reads went, by name.
     fn sources(&self) -> Result<Vec<SourceStatus>, StoreError>;
+
+    /// How the sources are followed, by name: those of which a daemon has said it.
+    fn followed(&self) -> Result<BTreeMap<String, Followed>, StoreError>;
 
     /// The mirror of `source`: what it last said.
     fn mirror(&self, source: &str) -> Result<Option<StoredMirror>, StoreError>;

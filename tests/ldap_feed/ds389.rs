@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use idpsyncd::config::SecretRef;
 use idpsyncd::directory::Cursor;
-use idpsyncd::source::feed::{How, Mark, Start, WhyFull};
+use idpsyncd::model::FollowMode;
+use idpsyncd::source::feed::{Mark, Start, WhyFull};
 use idpsyncd::source::ldap::LdapConfig;
 
 use crate::kit::{World, add, change, delete, facts, is_in, rename};
@@ -106,7 +107,7 @@ fn changes_are_told_and_nobody_is_gone_who_was_not_mentioned() {
     }
     assert_eq!(world.reads, [], "nothing of that needs a full read");
     let state = world.state();
-    assert_eq!((state.how, state.why), (How::Persist, None));
+    assert_eq!((state.how, state.why), (FollowMode::Persist, None));
 }
 
 /// The second way: a change log that was trimmed is answered with success and what is left.

@@ -19,10 +19,11 @@ use tokio::time::Instant;
 use super::{Content, FileSource};
 use crate::config::KindSettings;
 use crate::directory::{Cursor, Interest};
+use crate::model::FollowMode;
 use crate::model::encoding::Encoder;
 use crate::source::SourceError;
 use crate::source::feed::{
-    Feed, FeedEvent, FollowState, Following, How, Mark, MirrorView, Start, WhyFull,
+    Feed, FeedEvent, FollowState, Following, Mark, MirrorView, Start, WhyFull,
 };
 
 /// The time between two looks.
@@ -124,7 +125,8 @@ impl Feed for FileSource {
                 return Ok(Start::Read(WhyFull::Foreign("set of the source's settings")));
             }
             let now = chrono::Utc::now();
-            let state = FollowState { how: How::Poll, why: None, current_at: None, since: now };
+            let state =
+                FollowState { how: FollowMode::Poll, why: None, current_at: None, since: now };
             Ok(Start::Here(Box::new(Watched {
                 path: self.path(),
                 read: written.look,

@@ -65,9 +65,10 @@ use super::search::{self, Limits, Search};
 use super::shape::Shape;
 use super::{LdapSource, known};
 use crate::directory::{Cursor, Interest, dn};
+use crate::model::FollowMode;
 use crate::source::SourceError;
 use crate::source::feed::{
-    Feed, FeedEvent, FollowState, Following, How, Mark, MirrorView, NoAnswer, NotFollowed, Start,
+    Feed, FeedEvent, FollowState, Following, Mark, MirrorView, NoAnswer, NotFollowed, Start,
     WhyFull,
 };
 
@@ -305,7 +306,8 @@ impl Feed for LdapSource {
             // After the key was made: a cookie outlives a change of the schema.
             origin.user_attributes = known::asked(attributes, types.as_ref());
             let now = chrono::Utc::now();
-            let state = FollowState { how: How::Persist, why: None, current_at: None, since: now };
+            let state =
+                FollowState { how: FollowMode::Persist, why: None, current_at: None, since: now };
             let (states, state) = watch::channel(state);
             let at = Place { key, url: connection.url.clone(), base, cursor, cookie };
             let follower = Follower::new(origin, mirror, memory, at, states);

@@ -3,7 +3,9 @@
 use super::worlds::{World, at, digests, next_world, plan, random_directory, update};
 use super::{commit, counted, newcomer, rules, try_commit, with_people, world};
 use crate::directory::{Cursor, Delta, Directory, Enabled, Kind, Sighting, Within};
-use crate::model::{CauseKind, ChangeKind, Deed, LocalAccount};
+use std::collections::BTreeMap;
+
+use crate::model::{CauseKind, ChangeKind, Deed, FollowMode, Followed, LastDrift, LocalAccount};
 use crate::plan::{ChangeView, Held, Plan, Taken};
 use crate::store::{
     AsOf, Commit, CommitError, HistoryFilter, MirrorPatch, Review, Since, SourceUpdate, Store, Turn,
@@ -371,6 +373,26 @@ fn keys_and_reviews_are_no_part_of_what_a_plan_is_made_from(store: &dyn Store) {
     store.keep_keys("https://issuer", "{\"keys\":[]}", at(2)).unwrap();
     assert_eq!(reader.keys("https://issuer").unwrap().as_deref(), Some("{\"keys\":[]}"));
     assert_eq!(reader.keys("https://issuer/").unwrap(), None);
+    let mut followed = Followed {
+        mode: FollowMode::Poll,
+        why: Some("a reason".to_owned()),
+        since: at(1),
+        current_at: Some(at(2)),
+        last_drift: Some(LastDrift { at: at(1), changes: 3 }),
+    };
+    store.keep_followed("corp", &followed).unwrap();
+    assert_eq!(reader.followed().unwrap()["corp"], followed);
+    // What the last full read found stays until another one has found something.
+    let later = Followed {
+        mode: FollowMode::Full,
+        why: None,
+        since: at(3),
+        current_at: None,
+        last_drift: None,
+    };
+    store.keep_followed("corp", &later).unwrap();
+    followed = Followed { last_drift: followed.last_drift, ..later };
+    assert_eq!(reader.followed().unwrap(), BTreeMap::from([("corp".to_owned(), followed)]));
     let review = |generation| Review {
         name: "quarter".to_owned(),
         generation,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::directory::{Cursor, Mirror, MirrorDigest};
 use crate::model::token::Digest as TokenDigest;
-use crate::model::{Change, Inconsistent, LocalAccount, NewToken, RoleSetId, State, Time, UserId};
+use crate::model::{
+    Change, Followed, Inconsistent, LocalAccount, NewToken, RoleSetId, State, Time, UserId,
+};
 use crate::plan::{Held, Plan, Taken, Whose, view};
 use crate::policy::{Action, Effect, Resource};
 use crate::store::{
@@ -29,6 +31,7 @@ pub(super) struct Content {
     /// What tokens were made with, which no plan asks for.
     pub made: BTreeMap<TokenDigest, NewToken>,
     pub keys: BTreeMap<String, String>,
+    pub followed: BTreeMap<String, Followed>,
     pub reviews: Vec<Review>,
 }
 

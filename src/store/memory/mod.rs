@@ -18,7 +18,7 @@ use super::{
     Beside, Commit, CommitError, Committed, LockError, MirrorPatch, Reader, Review, RunLock, Seen,
     SourceUpdate, Store, StoreError, StoreErrorKind, Transaction, Turn, Waker, Watch,
 };
-use crate::model::{Inconsistent, Time};
+use crate::model::{Followed, Inconsistent, Time};
 use crate::plan::Plan;
 use content::Content;
 use reader::MemoryReader;
@@ -161,6 +161,16 @@ impl Store for MemoryStore {
     fn keep_keys(&self, issuer: &str, keys: &str, _: Time) -> Result<(), StoreError> {
         self.aside(|content| {
             content.keys.insert(issuer.to_owned(), keys.to_owned());
+            Ok(())
+        })
+    }
+
+    fn keep_followed(&self, source: &str, followed: &Followed) -> Result<(), StoreError> {
+        self.aside(|content| {
+            let before = content.followed.get(source).and_then(|before| before.last_drift);
+            let last_drift = followed.last_drift.or(before);
+            let followed = Followed { last_drift, ..followed.clone() };
+            content.followed.insert(source.to_owned(), followed);
             Ok(())
         })
     }

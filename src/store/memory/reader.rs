@@ -8,7 +8,9 @@ use super::content::{Content, Source};
 use super::{SHOWN, Shared};
 use crate::directory::{DigestKey, Directory, MirrorRows, Named, RefId, Sighting, Touched, Within};
 use crate::model::token::Digest;
-use crate::model::{LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadIdentity};
+use crate::model::{
+    Followed, LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadIdentity,
+};
 use crate::plan::{Held, HeldHead, Taken};
 use crate::policy::{Action, Resource};
 use crate::store::{
@@ -170,6 +172,10 @@ impl Reader for MemoryReader {
 
     fn sources(&self) -> Result<Vec<SourceStatus>, StoreError> {
         Ok(self.content()?.sources.values().map(|source| source.status.clone()).collect())
+    }
+
+    fn followed(&self) -> Result<BTreeMap<String, Followed>, StoreError> {
+        Ok(self.content()?.followed.clone())
     }
 
     fn mirror(&self, source: &str) -> Result<Option<StoredMirror>, StoreError> {

@@ -1,12 +1,14 @@
 //! What the door of a store asks for reading, each in the room that knows its rows.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use super::reader::SqliteReader;
 use crate::directory::{DigestKey, Directory, MirrorRows, RefId, Sighting, Touched};
 use crate::model::token::Digest;
-use crate::model::{LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadIdentity};
+use crate::model::{
+    Followed, LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadIdentity,
+};
 use crate::plan::{Held, HeldHead, Taken};
 use crate::policy::{Action, Resource};
 use crate::store::{
@@ -39,6 +41,10 @@ impl Reader for SqliteReader {
 
     fn sources(&self) -> Result<Vec<SourceStatus>, StoreError> {
         SqliteReader::sources(self)
+    }
+
+    fn followed(&self) -> Result<BTreeMap<String, Followed>, StoreError> {
+        self.read_as(super::followed::load)
     }
 
     fn mirror(&self, source: &str) -> Result<Option<StoredMirror>, StoreError> {

@@ -30,6 +30,7 @@ mod codec;
 mod door;
 mod error;
 mod files;
+mod followed;
 mod gateway;
 mod grants;
 mod held;

@@ -17,6 +17,7 @@ CREATE VIEW gateway_meta AS SELECT 5 AS schema_version;
 ALTER TABLE meta DROP COLUMN enabled;
 ALTER TABLE meta DROP COLUMN names;
 DROP TABLE role_holders;
+DROP TABLE followed;
 DROP INDEX mirror_user_called;
 DROP INDEX mirror_user_called_email;
 DROP INDEX mirror_user_address;

@@ -9,7 +9,7 @@ use super::reader::SqliteReader;
 use super::transaction::{Anyones, Mine};
 use super::watch::SqliteWatch;
 use super::writer::SqliteWriter;
-use crate::model::Time;
+use crate::model::{Followed, Time};
 use crate::store::{LockError, Reader, Review, RunLock, Store, Transaction, Turn, Watch};
 
 /// A store in one SQLite file.
@@ -61,6 +61,10 @@ impl Store for SqliteStore {
 
     fn keep_keys(&self, issuer: &str, keys: &str, at: Time) -> Result<(), StoreError> {
         self.writer()?.keep_keys(issuer, keys, at)
+    }
+
+    fn keep_followed(&self, source: &str, followed: &Followed) -> Result<(), StoreError> {
+        self.writer()?.aside(|conn| super::followed::keep(conn, source, followed))
     }
 
     fn sign(&self, review: &Review) -> Result<(), StoreError> {

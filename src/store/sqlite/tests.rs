@@ -28,8 +28,9 @@ const V3: M<'static> = M::up(include_str!("schema/v3.sql"));
 const V4: M<'static> = M::up(include_str!("schema/v4.sql"));
 const V5: M<'static> = M::up(include_str!("schema/v5.sql"));
 const V6: M<'static> = M::up(include_str!("schema/v6.sql"));
+const V7: M<'static> = M::up(include_str!("schema/v7.sql"));
 const WITH_NEXT: &[M<'static>] =
-    &[V1, V2, V3, V4, V5, V6, M::up("ALTER TABLE meta ADD COLUMN extra INTEGER")];
+    &[V1, V2, V3, V4, V5, V6, V7, M::up("ALTER TABLE meta ADD COLUMN extra INTEGER")];
 const WITH_BROKEN: &[M<'static>] = &[
     V1,
     V2,
@@ -37,6 +38,7 @@ const WITH_BROKEN: &[M<'static>] = &[
     V4,
     V5,
     V6,
+    V7,
     M::up("ALTER TABLE meta ADD COLUMN extra INTEGER; DROP TABLE user; SELECT * FROM no_such"),
 ];
 

@@ -11,6 +11,7 @@ mod diagnostic_code;
 pub mod encoding;
 pub mod external;
 pub mod fault;
+pub mod following;
 pub mod index;
 mod reason_book;
 pub mod role_map;
@@ -29,6 +30,7 @@ pub use change::{Cause, CauseKind, Change, ChangeKind};
 pub use diagnostic::{Diagnostic, Severity, Subject};
 pub use diagnostic_code::DiagnosticCode;
 pub use external::{ExternalRef, Kind, Reason, RefKind};
+pub use following::{FollowMode, Followed, LastDrift};
 pub use index::{
     Inconsistent, IndexVec, LocalIdx, ReasonIdx, RoleIdx, RoleListIdx, SetIdx, SourceIdx, TokenIdx,
     TooMany, UserId,

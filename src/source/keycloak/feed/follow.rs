@@ -20,10 +20,10 @@ use super::stream::{Log, Poll, Stream};
 use super::structure::Structure;
 use super::{OFF, refused, server_time, why};
 use crate::directory::{Cursor, Delta, Interest, Step};
-use crate::model::Time;
+use crate::model::{FollowMode, Time};
 use crate::source::SourceError;
 use crate::source::feed::{
-    FeedEvent, FollowState, Following, How, MirrorView, NoAnswer, NotFollowed, WhyFull,
+    FeedEvent, FollowState, Following, MirrorView, NoAnswer, NotFollowed, WhyFull,
 };
 use crate::source::keycloak::client::Client;
 use crate::source::keycloak::config::KeycloakConfig;
@@ -110,7 +110,7 @@ impl<'a> Follower<'a> {
             pending.structure |= unread && row.matters;
         }
         let now = chrono::Utc::now();
-        let state = FollowState { how: How::Poll, why: None, current_at: None, since: now };
+        let state = FollowState { how: FollowMode::Poll, why: None, current_at: None, since: now };
         Ok(Follower {
             client,
             config,

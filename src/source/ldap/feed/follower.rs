@@ -18,8 +18,9 @@ use super::stream::{Stream, refused};
 use super::work::Work;
 use super::{Origin, Stop, recognise};
 use crate::directory::{Cursor, Delta, Step};
+use crate::model::FollowMode;
 use crate::source::SourceError;
-use crate::source::feed::{FeedEvent, FollowState, How, MirrorView, NotFollowed, WhyFull};
+use crate::source::feed::{FeedEvent, FollowState, MirrorView, NotFollowed, WhyFull};
 use crate::source::ldap::connect::{Connection, shown};
 use crate::source::ldap::explain::Fault;
 use crate::source::ldap::server;
@@ -109,7 +110,7 @@ impl Follower {
             };
             let goes_on = ends.is_none();
             if ends.is_some() {
-                self.say(How::Full, ends, false);
+                self.say(FollowMode::Full, ends, false);
             }
             if answers.send(answer).await.is_err() || !goes_on {
                 return;
@@ -162,7 +163,7 @@ impl Follower {
             tracing::info!(source = %source, %why, "following is interrupted");
         }
         self.tries = self.tries.saturating_add(1);
-        self.say(How::Persist, Some(fault.message.clone()), false);
+        self.say(FollowMode::Persist, Some(fault.message.clone()), false);
         tokio::time::sleep(wait).await;
     }
 
@@ -221,7 +222,7 @@ impl Follower {
             }
             let step = self.where_to();
             let must_be_kept = step.from != step.to && self.told.elapsed() >= KEEP_COOKIE;
-            self.say(How::Persist, None, true);
+            self.say(FollowMode::Persist, None, true);
             if !draft.is_empty() || must_be_kept {
                 return self.moved(draft.delta(step)?);
             }
@@ -277,7 +278,7 @@ impl Follower {
             answer.map_err(|fault| Stop::Fault(Fault { transient: true, ..fault }))?;
         }
         if !stream.shared.lock().is_refreshing() {
-            self.say(How::Persist, None, true);
+            self.say(FollowMode::Persist, None, true);
         }
         Ok(())
     }
@@ -306,7 +307,7 @@ impl Follower {
     }
 
     /// Says how it is followed now.
-    fn say(&self, how: How, why: Option<String>, current: bool) {
+    fn say(&self, how: FollowMode, why: Option<String>, current: bool) {
         let now = chrono::Utc::now();
         self.states.send_modify(|state| {
             if state.how != how || state.why.is_some() != why.is_some() {

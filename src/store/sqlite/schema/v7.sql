@@ -1,0 +1,28 @@
+-- Schema 7.
+
+DROP VIEW gateway_meta;
+CREATE VIEW gateway_meta AS
+SELECT 7 AS schema_version,
+       generation,
+       strftime('%Y-%m-%dT%H:%M:%SZ', applied_at, 'unixepoch') AS applied_at,
+       -- NULL while some configured source has never been read in full: its age is unknown. What
+       -- `local` says is always of now; where nothing else is configured, the last run's time.
+       (SELECT CASE WHEN count(*) = count(read_at)
+                    THEN strftime('%Y-%m-%dT%H:%M:%SZ', min(read_at), 'unixepoch') END
+          FROM source
+         WHERE configured = 1
+           AND (name <> 'local' OR NOT EXISTS (SELECT 1 FROM source
+                                                WHERE configured = 1 AND name <> 'local')))
+           AS oldest_source_read_at
+  FROM meta;
+
+-- How sources are followed between full reads, as the daemon says. No part of any generation.
+CREATE TABLE followed (
+    source        TEXT PRIMARY KEY,
+    mode          TEXT NOT NULL, -- persist, poll or full
+    why           TEXT,
+    since         INTEGER NOT NULL,
+    current_at    INTEGER,
+    drift_at      INTEGER,
+    drift_changes INTEGER
+) WITHOUT ROWID;
