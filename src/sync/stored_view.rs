@@ -2,28 +2,37 @@
 //! to be stored.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::directory::{
-    Cursor, Delta, ListChange, MirrorRows, PersonDelta, RefDelta, RefId, Touched,
+    Cursor, Delta, Enabled, ListChange, MirrorRows, PersonDelta, RefDelta, RefId, Touched,
 };
 use crate::source::feed::{MirrorView, NoAnswer};
-use crate::store::Store;
+use crate::store::{Reader, Store, StoreError};
 
 /// The mirror of one source.
-#[derive(Debug)]
 pub struct StoredView {
     store: Arc<dyn Store>,
     source: String,
     /// Told, and not committed yet.
     pending: Mutex<Vec<Delta>>,
+    /// The store opened for a burst: a group's members are asked about one by one.
+    reader: Mutex<Option<Box<dyn Reader>>>,
+}
+
+impl fmt::Debug for StoredView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredView").field("source", &self.source).finish_non_exhaustive()
+    }
 }
 
 impl StoredView {
     /// The mirror of `source` in `store`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, source: &str) -> Self {
-        StoredView { store, source: source.to_owned(), pending: Mutex::default() }
+        let (pending, reader) = Default::default();
+        StoredView { store, source: source.to_owned(), pending, reader }
     }
 
     fn pending(&self) -> MutexGuard<'_, Vec<Delta>> {
@@ -44,6 +53,27 @@ impl StoredView {
     /// What was told is stored now, or will be told again.
     pub fn clear(&self) {
         self.pending().clear();
+        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Asks the store as it is now.
+    fn ask<T>(
+        &self,
+        question: impl FnOnce(&dyn Reader) -> Result<T, StoreError>,
+    ) -> Result<T, NoAnswer> {
+        let no_answer = |error: StoreError| NoAnswer(error.to_string());
+        let mut open = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = match open.take() {
+            Some(reader) => reader,
+            None => {
+                let reader = self.store.reader().map_err(no_answer)?;
+                reader.ok_or_else(|| NoAnswer("there is no store".to_owned()))?
+            }
+        };
+        // One that has failed is not asked again.
+        let answer = question(&*reader).map_err(no_answer)?;
+        *open = Some(reader);
+        Ok(answer)
     }
 
     /// Whether there is a mirror, and its cursor. Blocks on the disk.
@@ -63,9 +93,7 @@ impl StoredView {
         let told = self.told();
         let touched = Touched::by_all(&told).and(asked.touched());
         let no_answer = |error: &dyn std::error::Error| NoAnswer(error.to_string());
-        let reader = self.store.reader().map_err(|error| no_answer(&error))?;
-        let reader = reader.ok_or_else(|| NoAnswer("there is no store".to_owned()))?;
-        let rows = reader.mirror_rows(&self.source, &touched).map_err(|error| no_answer(&error))?;
+        let rows = self.ask(|reader| reader.mirror_rows(&self.source, &touched))?;
         let (rows, key) = rows.ok_or_else(|| NoAnswer("there is no mirror".to_owned()))?;
         let told = not_stored(&told, rows.head.cursor.as_ref());
         rows.after(told, &key).map_err(|error| no_answer(&error))
@@ -91,6 +119,23 @@ fn about_person(ext: &str, within: bool) -> Delta {
 
 impl MirrorView for StoredView {
     fn has_person(&self, ext: &str) -> Result<bool, NoAnswer> {
+        // What was told last counts; of whom nothing was told there is a row, or none.
+        let said = self.pending().iter().rev().find_map(|delta| {
+            let person = delta.people.iter().find(|person| person.ext == ext);
+            match person {
+                // Whoever is new and not known to be enabled stays out.
+                Some(person) => Some((person.enabled != Some(Enabled::Unknown)).then_some(true)),
+                None => delta.gone_people.iter().any(|gone| gone == ext).then_some(Some(false)),
+            }
+        });
+        match said {
+            Some(Some(there)) => return Ok(there),
+            Some(None) => {}
+            None => {
+                let account = self.ask(|reader| reader.account(&self.source, ext))?;
+                return Ok(account.is_some());
+            }
+        }
         Ok(self.rows(&about_person(ext, false))?.people.contains_key(ext))
     }
 
