@@ -2,13 +2,15 @@
 //! so that a daemon that is gone is seen by a lag that grows.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
 
-use crate::model::{FollowMode, LastDrift, Time};
+use crate::model::{FollowMode, Followed, LastDrift, Time};
 use crate::source::feed::FollowState;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// How often it is said anew that a mirror is current.
 const ANEW: Duration = Duration::from_secs(5);
@@ -23,12 +25,21 @@ struct Feed {
 
 /// How sources are followed.
 #[derive(Debug, Default)]
-pub struct KeptFeeds(BTreeMap<String, Feed>);
+pub struct KeptFeeds {
+    feeds: Arc<Mutex<BTreeMap<String, Feed>>>,
+    /// Somebody is writing it down: a store that is busy must hold up nobody.
+    writing: Arc<AtomicBool>,
+}
+
+fn locked(feeds: &Mutex<BTreeMap<String, Feed>>) -> MutexGuard<'_, BTreeMap<String, Feed>> {
+    feeds.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl KeptFeeds {
     /// `source` is followed so.
-    pub fn follows(&mut self, source: &str, state: FollowState) {
-        match self.0.get_mut(source) {
+    pub fn follows(&self, source: &str, state: FollowState) {
+        let mut feeds = locked(&self.feeds);
+        match feeds.get_mut(source) {
             Some(feed) => {
                 // That it is current still is not worth a write each time.
                 let same = feed.state.how == state.how && feed.state.why == state.why;
@@ -36,37 +47,62 @@ impl KeptFeeds {
                 feed.state = state;
             }
             None => {
-                self.0.insert(source.to_owned(), Feed { state, drift: None, kept: None });
+                feeds.insert(source.to_owned(), Feed { state, drift: None, kept: None });
             }
         }
     }
 
     /// A full read found so much that the feed of `source` had not told.
-    pub fn drifted(&mut self, source: &str, changes: u64, at: Time) {
-        if let Some(feed) = self.0.get_mut(source) {
+    pub fn drifted(&self, source: &str, changes: u64, at: Time) {
+        if let Some(feed) = locked(&self.feeds).get_mut(source) {
             feed.drift = Some(LastDrift { at, changes });
             feed.kept = None;
         }
     }
 
     /// Other sources are followed from now on.
-    pub fn anew(&mut self) {
-        self.0.clear();
+    pub fn anew(&self) {
+        locked(&self.feeds).clear();
     }
 
-    /// Writes what has changed, or was not said for a while. Blocks on the disk.
-    ///
-    /// # Errors
-    /// The store cannot be written now; it is tried again.
-    pub fn keep(&mut self, store: &dyn Store) -> Result<(), StoreError> {
-        for (source, feed) in &mut self.0 {
+    /// What has changed, or was not said for a while.
+    fn due(&self) -> Vec<(String, Followed)> {
+        let now = Utc::now();
+        let feeds = locked(&self.feeds);
+        let due = feeds.iter().filter(|(_, feed)| {
             let lasts = feed.state.how == FollowMode::Full;
-            if feed.kept.is_some_and(|kept| lasts || kept.elapsed() < ANEW) {
-                continue;
-            }
-            store.keep_followed(source, &feed.state.shown(feed.drift, Utc::now()))?;
-            feed.kept = Some(Instant::now());
+            feed.kept.is_none_or(|kept| !lasts && kept.elapsed() >= ANEW)
+        });
+        due.map(|(source, feed)| (source.clone(), feed.state.shown(feed.drift, now))).collect()
+    }
+
+    /// Has what is due written to `store`, which must be there, beside everything else; what could not
+    /// be is tried again.
+    pub fn keep(&self, store: &Arc<dyn Store>) {
+        if self.writing.load(Ordering::SeqCst) {
+            return;
         }
-        Ok(())
+        let due = self.due();
+        if due.is_empty() {
+            return;
+        }
+        self.writing.store(true, Ordering::SeqCst);
+        let (feeds, writing) = (Arc::clone(&self.feeds), Arc::clone(&self.writing));
+        let store = Arc::clone(store);
+        tokio::task::spawn_blocking(move || {
+            for (source, followed) in due {
+                if let Err(error) = store.keep_followed(&source, &followed) {
+                    tracing::debug!(%error, "how sources are followed is not in the store");
+                    continue;
+                }
+                if let Some(feed) = locked(&feeds).get_mut(&source)
+                    && (feed.state.how, &feed.state.why, feed.drift)
+                        == (followed.mode, &followed.why, followed.last_drift)
+                {
+                    feed.kept = Some(Instant::now());
+                }
+            }
+            writing.store(false, Ordering::SeqCst);
+        });
     }
 }

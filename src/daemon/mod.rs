@@ -287,9 +287,9 @@ impl Daemon {
             }
             self.feeds.drifted(&drift.source, drift.changes, Utc::now());
         }
-        let store = self.store.store();
-        if let Err(error) = tokio::task::block_in_place(|| self.feeds.keep(&**store)) {
-            tracing::debug!(%error, "how sources are followed is not in the store");
+        // Before that there may be no store, which nobody but a run makes.
+        if self.ready {
+            self.feeds.keep(self.store.store());
         }
     }
 

@@ -13,18 +13,18 @@ use crate::directory::{Cursor, Delta};
 /// Who is followed in this process, and what was told of them since their last read began. Clones
 /// are one and the same.
 #[derive(Clone, Debug, Default)]
-pub struct FeedLog(Arc<Mutex<BTreeMap<String, Followed>>>);
+pub struct FeedLog(Arc<Mutex<BTreeMap<String, FollowedSource>>>);
 
 /// A source that is followed.
 #[derive(Debug, Default)]
-struct Followed {
+struct FollowedSource {
     /// A read is under way: what is told is kept.
     read: bool,
     deltas: Vec<Delta>,
 }
 
 impl FeedLog {
-    fn sources(&self) -> MutexGuard<'_, BTreeMap<String, Followed>> {
+    fn sources(&self) -> MutexGuard<'_, BTreeMap<String, FollowedSource>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -59,14 +59,14 @@ impl FeedLog {
     pub(super) fn read_begins(&self, source: &str) -> bool {
         let mut sources = self.sources();
         let Some(followed) = sources.get_mut(source) else { return false };
-        *followed = Followed { read: true, deltas: Vec::new() };
+        *followed = FollowedSource { read: true, deltas: Vec::new() };
         true
     }
 
     /// All reads have ended.
     pub(super) fn reads_end(&self) {
         for followed in self.sources().values_mut() {
-            *followed = Followed::default();
+            *followed = FollowedSource::default();
         }
     }
 
