@@ -652,6 +652,24 @@ mod tests {
     }
 
     #[test]
+    fn a_run_for_a_feed_asks_the_sources_that_are_waited_for_and_no_others() {
+        let mut daemon = daemon();
+        let wants = |daemon: &mut Daemon, source: &str| {
+            daemon.followed(Event::Wants {
+                source: source.to_owned(),
+                why: crate::source::feed::WhyFull::NoCursor,
+            });
+        };
+        wants(&mut daemon, "c");
+        wants(&mut daemon, "a");
+        assert_eq!(daemon.asked(Why::Feed).unwrap(), ["a", "c"]);
+        // One that asks everybody is what they wait for.
+        wants(&mut daemon, "b");
+        assert_eq!(daemon.asked(Why::Tick), None);
+        assert!(daemon.wanted.is_empty());
+    }
+
+    #[test]
     fn every_other_run_asks_all_sources() {
         for why in [Why::Start, Why::Reload, Why::Tick, Why::Due] {
             let mut daemon = daemon();

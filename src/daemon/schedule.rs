@@ -389,6 +389,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_feed_waits_for_is_read_at_once_and_stands_for_no_tick() {
+        let schedule = schedule("0 */5 * * * *", 0);
+        let mut scheduler = after_first_run(&schedule, "00:01:00", "00:01:01");
+        scheduler.want();
+        assert_eq!(scheduler.next(), Some((Time::MIN_UTC, Why::Feed)));
+        assert_eq!(scheduler.begin(at("00:02:00")), Why::Feed);
+        scheduler.end(at("00:02:01"), false, &mut none);
+        assert_eq!(scheduler.next(), Some((at("00:05:00"), Why::Tick)));
+        // A retry may ask others: the feed waits on. A run that asks everybody is what it waits for.
+        scheduler.begin(at("00:05:00"));
+        scheduler.end(at("00:05:00"), true, &mut none);
+        assert_eq!(scheduler.begin(at("00:05:05")), Why::Retry);
+        scheduler.want();
+        scheduler.end(at("00:05:06"), false, &mut none);
+        assert_eq!(scheduler.next(), Some((Time::MIN_UTC, Why::Feed)));
+        scheduler.reload(&schedule);
+        assert_eq!(scheduler.begin(at("00:06:00")), Why::Reload);
+        scheduler.end(at("00:06:01"), false, &mut none);
+        assert_eq!(scheduler.next(), Some((at("00:10:00"), Why::Tick)));
+    }
+
+    #[test]
     fn a_reload_runs_at_once_under_the_new_schedule() {
         let mut scheduler = after_first_run(&schedule("0 */5 * * * *", 0), "00:01:00", "00:01:01");
         scheduler.reload(&schedule("0 0 * * * *", 0));
