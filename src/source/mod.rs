@@ -25,7 +25,7 @@ use crate::directory::{Interest, Snapshot};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 
 /// Why a source could not be read at all: nothing is known, so nothing changes.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct SourceError {
     /// What was tried, on what (endpoint redacted), why it failed, what to do next. One line, no

@@ -49,6 +49,8 @@ pub(crate) use config::Keycloak;
 pub use config::KeycloakConfig;
 pub(super) use config::{clients, realm_name};
 
+use std::sync::{Mutex, PoisonError};
+
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 
@@ -62,6 +64,9 @@ pub struct KeycloakSource {
     name: String,
     config: KeycloakConfig,
     client: client::Client,
+    /// Why nobody answered who was asked where the feed stands: the read that follows has its answer
+    /// already, and does not besiege the server once more.
+    unanswered: Mutex<Option<SourceError>>,
 }
 
 impl KeycloakSource {
@@ -88,7 +93,8 @@ impl KeycloakSource {
         secret: SecretString,
     ) -> Result<Self, SourceError> {
         let client = client::Client::new(config, secret)?;
-        Ok(KeycloakSource { name: name.to_owned(), config: config.clone(), client })
+        let (name, config) = (name.to_owned(), config.clone());
+        Ok(KeycloakSource { name, config, client, unanswered: Mutex::default() })
     }
 
     async fn read_in_time(
@@ -134,7 +140,13 @@ impl FullRead for KeycloakSource {
         interest: &'a dyn Interest,
         progress: OnProgress,
     ) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
-        Box::pin(async move { self.read_in_time(interest, &progress).await })
+        Box::pin(async move {
+            let unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match unanswered {
+                Some(error) => Err(error),
+                None => self.read_in_time(interest, &progress).await,
+            }
+        })
     }
 }
 

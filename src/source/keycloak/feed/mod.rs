@@ -21,7 +21,7 @@ pub(super) mod settings;
 mod stream;
 mod structure;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use futures_util::future::BoxFuture;
 
@@ -116,7 +116,20 @@ impl KeycloakSource {
     /// The realm's settings, where its events can be followed.
     async fn settings(&self) -> Result<Result<Settings, NotFollowed>, SourceError> {
         let whole = |error| self.client.source_error(error);
-        let settings = settings::read(&self.client).await.map_err(whole)?;
+        let settings = match settings::read(&self.client).await {
+            Ok(settings) => settings,
+            Err(error) => {
+                let nobody =
+                    matches!(error.fault, Fault::Connect(_) | Fault::Tls(_) | Fault::SignIn { .. });
+                let error = whole(error);
+                if nobody {
+                    let mut unanswered =
+                        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+                    *unanswered = Some(error.clone());
+                }
+                return Err(error);
+            }
+        };
         if !settings.admin_events_enabled {
             return Ok(Err(NotFollowed::NotOffered(OFF)));
         }
