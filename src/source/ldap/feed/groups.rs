@@ -128,7 +128,7 @@ impl Work<'_, '_> {
             let slot = self.memory.index.get(id).cloned().unwrap_or_default();
             self.memory.index.put(id, Slot { dn: norm.into(), ..slot });
             self.memory.unsettle(id, None);
-        } else if is_new {
+        } else if is_new && self.new_groups.insert(id) {
             self.memory.unsettle_newly(id);
         }
         self.draft.group(&key, name.into_owned(), entry.dn.clone(), norm.to_owned());

@@ -67,6 +67,8 @@ pub(super) struct Work<'a, 'v> {
     pub(super) any_uid: bool,
     /// Entries that were not below the bases before, by name.
     pub(super) newcomers: Vec<String>,
+    /// New groups whose own groups are looked for: once each, since they may list one another in a circle.
+    pub(super) new_groups: BTreeSet<Id>,
     /// Former names of those who are due now.
     pub(super) before: HashMap<String, (Id, Unsettled)>,
     /// What was told came in a refresh, whose changes may be older than the names in memory.
@@ -95,6 +97,7 @@ impl<'a, 'v> Work<'a, 'v> {
             uids: BTreeSet::new(),
             any_uid: false,
             newcomers: Vec::new(),
+            new_groups: BTreeSet::new(),
             before: HashMap::new(),
             refresh: false,
         }
