@@ -49,6 +49,24 @@ fn at(cursor: &Cursor, number: impl FnOnce(u64) -> u64) -> Cursor {
 }
 
 #[test]
+fn new_groups_that_list_one_another_in_a_circle_are_told_and_so_is_what_follows() {
+    let Some(server) = Ds389::start(&company()) else { return };
+    let mut world = World::new(reader(&server));
+    world.settle();
+    // Told together; one lists itself as well.
+    let ring = [
+        add(&group("ring-a", &[group_dn("ring-b"), group_dn("ring-a"), person_dn("bob")])),
+        add(&group("ring-b", &[group_dn("ring-a")])),
+    ];
+    server.modify(&ring.concat());
+    world.until("the circle", |facts| is_in(facts, &group_dn("ring-a"), "bob"));
+    server.modify(&change(&person_dn("bob"), "replace: mail\nmail: later@example.org\n"));
+    world.until("what follows", |facts| facts.iter().any(|it| it.contains("later@example.org")));
+    world.settle();
+    world.assert_no_drift();
+}
+
+#[test]
 fn changes_are_told_and_nobody_is_gone_who_was_not_mentioned() {
     let Some(mut server) = Ds389::start(&company()) else { return };
     let mut world = World::new(reader(&server));
