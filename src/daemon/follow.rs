@@ -273,13 +273,15 @@ impl Follower {
             Ok(None) => return Stopped::Not(NotFollowed::NotRead),
             Err(error) => return Stopped::Again(error.to_string()),
         };
-        self.shared.feeds.follows(&self.name);
-        let _ends = Ends(&self.shared.feeds, &self.name);
         let settings = self.config.settings();
         let rules = settings.rules(source.terms());
         let view: Arc<dyn MirrorView> = Arc::clone(&self.view) as Arc<dyn MirrorView>;
         match feed.follow(&rules, cursor, view).await {
-            Ok(Start::Here(following)) => self.listen(following).await,
+            Ok(Start::Here(following)) => {
+                self.shared.feeds.follows(&self.name);
+                let _ends = Ends(&self.shared.feeds, &self.name);
+                self.listen(following).await
+            }
             Ok(Start::Read(why)) => Stopped::Read(why),
             Ok(Start::Not(why)) => Stopped::Not(why),
             Err(error) if error.transient => Stopped::Again(error.to_string()),
@@ -303,7 +305,7 @@ impl Follower {
             if let Some(Ok(FeedEvent::Changed(delta))) = next {
                 self.view.push(delta);
                 next = self.gather(&mut *following).await;
-                if let Err(stopped) = self.commit().await {
+                if let Err(stopped) = self.commit(&state).await {
                     return stopped;
                 }
                 self.pass_on(&mut state);
@@ -342,14 +344,19 @@ impl Follower {
     }
 
     /// Commits what was told.
-    async fn commit(&self) -> Result<(), Stopped> {
+    async fn commit(&self, state: &watch::Receiver<FollowState>) -> Result<(), Stopped> {
         let deltas = self.view.told();
         let _turn = self.turn.lock().await;
         let store = &*self.store;
         let _lock = loop {
             match self.shared.lock.take(store, WHAT, Utc::now()) {
                 Ok(lock) => break lock,
-                Err(LockError::Held { .. }) => tokio::time::sleep(LOCKED).await,
+                Err(held @ LockError::Held { .. }) => {
+                    let state = state.borrow().clone();
+                    let state = FollowState { why: Some(held.to_string()), ..state };
+                    self.tell(Event::State { source: self.name.clone(), state, quiet: false });
+                    tokio::time::sleep(LOCKED).await;
+                }
                 Err(error) => return Err(Stopped::Again(error.to_string())),
             }
         };

@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
-
 use crate::model::{FollowMode, Followed, LastDrift, Time};
 use crate::source::feed::FollowState;
 use crate::store::Store;
@@ -67,13 +65,12 @@ impl KeptFeeds {
 
     /// What has changed, or was not said for a while.
     fn due(&self) -> Vec<(String, Followed)> {
-        let now = Utc::now();
         let feeds = locked(&self.feeds);
         let due = feeds.iter().filter(|(_, feed)| {
             let lasts = feed.state.how == FollowMode::Full;
             feed.kept.is_none_or(|kept| !lasts && kept.elapsed() >= ANEW)
         });
-        due.map(|(source, feed)| (source.clone(), feed.state.shown(feed.drift, now))).collect()
+        due.map(|(source, feed)| (source.clone(), feed.state.shown(feed.drift))).collect()
     }
 
     /// Has what is due written to `store`, which must be there, beside everything else; what could not

@@ -393,12 +393,12 @@ impl Daemon {
             End::Failed(error) => {
                 let locked = matches!(error, RunError::Locked(LockError::Held { .. }));
                 self.failed(began, &error.to_string(), locked);
-                self.again = asked;
+                self.ask_again(why, asked);
                 true
             }
             End::Panicked(text) => {
                 self.failed(began, &format!("a fault in idpsyncd itself: {text}"), false);
-                self.again = asked;
+                self.ask_again(why, asked);
                 true
             }
             End::Dropped => {
@@ -436,7 +436,24 @@ impl Daemon {
             }
             self.status.failing.insert(source.name.clone());
         }
+        // Who was not asked is as before: a retry for somebody else is due still.
+        let before = self.again.take().filter(|_| why == Why::Feed);
+        let asked = |name: &String| {
+            ran.outcome.sources.iter().any(|source| {
+                source.name == *name && !matches!(source.result, SourceResult::NotAsked)
+            })
+        };
+        again.extend(before.into_iter().flatten().filter(|name| !asked(name)));
         self.again = Some(again);
+    }
+
+    /// A run came to nothing: whom it asked is asked again.
+    fn ask_again(&mut self, why: Why, asked: Option<Vec<String>>) {
+        let before = self.again.take().filter(|_| why == Why::Feed);
+        self.again = asked.map(|asked| {
+            let all: BTreeSet<String> = before.into_iter().flatten().chain(asked).collect();
+            all.into_iter().collect()
+        });
     }
 
     fn failed(&mut self, began: Time, why: &str, passing: bool) {
@@ -667,6 +684,20 @@ mod tests {
         wants(&mut daemon, "b");
         assert_eq!(daemon.asked(Why::Tick), None);
         assert!(daemon.wanted.is_empty());
+    }
+
+    #[test]
+    fn a_run_for_a_feed_leaves_those_to_a_retry_whom_it_did_not_ask() {
+        let mut daemon = daemon();
+        daemon.ran(&ran(vec![("a", failed(true)), ("b", failed(true))]), Why::Tick, true);
+        let run = ran(vec![
+            ("a", SourceResult::NotAsked),
+            ("b", SourceResult::Complete(Vec::new())),
+            ("c", failed(true)),
+        ]);
+        daemon.ran(&run, Why::Feed, false);
+        daemon.ask_again(Why::Feed, Some(vec!["d".to_owned()]));
+        assert_eq!(daemon.asked(Why::Retry).unwrap(), ["a", "c", "d"]);
     }
 
     #[test]

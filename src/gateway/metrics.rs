@@ -388,7 +388,7 @@ impl Metrics {
         let now = Utc::now();
         for (source, state) in &*self.feeds() {
             let source = source.clone();
-            if let Some(lag) = state.shown(None, now).lag(now) {
+            if let Some(lag) = state.shown(None).lag(now) {
                 let lag = i64::try_from(lag.as_secs()).unwrap_or(i64::MAX);
                 self.lags.get_or_create(&SourceName { source: source.clone() }).set(lag);
             }

@@ -161,24 +161,14 @@ pub struct FollowState {
 }
 
 impl FollowState {
-    /// When the mirror was last known to be current. A feed that is told each change as it comes, and
-    /// in whose way nothing stands, is current now.
+    /// The same as others are shown it.
     #[must_use]
-    pub fn current(&self, now: Time) -> Option<Time> {
-        match (self.how, &self.why) {
-            (FollowMode::Persist, None) => Some(now),
-            _ => self.current_at,
-        }
-    }
-
-    /// The same as others are shown it, at `now`.
-    #[must_use]
-    pub fn shown(&self, last_drift: Option<LastDrift>, now: Time) -> Followed {
+    pub fn shown(&self, last_drift: Option<LastDrift>) -> Followed {
         Followed {
             mode: self.how,
             why: self.why.clone(),
             since: self.since,
-            current_at: self.current(now),
+            current_at: self.current_at,
             last_drift,
         }
     }

@@ -40,16 +40,19 @@ impl Before {
         reader: Option<&dyn Reader>,
     ) -> Result<Self, RunError> {
         let feeds = options.feeds.clone();
+        if !options.dry_run {
+            feeds.reads_begin();
+        }
         let mut starts = Vec::new();
         for source in &config.sources {
-            let followed = !options.dry_run && feeds.read_begins(&source.name);
             let cursor = match reader {
                 // What is told in between is in the list, and before this cursor.
                 Some(reader) => cursor(reader, &source.name)?,
                 None => None,
             };
             // A mirror without a cursor is followed by nobody, whatever was so a moment ago.
-            starts.push(ReadStart { followed: followed && cursor.is_some(), cursor });
+            let followed = cursor.is_some() && feeds.has(&source.name);
+            starts.push(ReadStart { followed, cursor });
         }
         let marks = reader.map(Reader::marks).transpose()?.unwrap_or_default();
         Ok(Before { dry_run: options.dry_run, marks, starts, feeds })
@@ -58,7 +61,9 @@ impl Before {
 
 impl Drop for Before {
     fn drop(&mut self) {
-        self.feeds.reads_end();
+        if !self.dry_run {
+            self.feeds.reads_end();
+        }
     }
 }
 
@@ -116,19 +121,7 @@ fn follow(
     }
     let name = one.outcome.name.clone();
     let at = cursor(reader, &name)?;
-    let from = one.followed_to.as_ref().or(start.cursor.as_ref());
-    if from == at.as_ref() {
-        if start.followed {
-            one.followed_to.clone_from(&at);
-            one.cursor = at;
-        }
-        return Ok(());
-    }
-    let told = match (from, &at) {
-        (Some(from), Some(at)) if start.followed => before.feeds.between(&name, from, at),
-        _ => None,
-    };
-    let Some(told) = told else {
+    let Some(told) = before.feeds.between(&name, start.cursor.as_ref(), at.as_ref()) else {
         one.read = None;
         one.digests = None;
         one.cursor = None;
@@ -139,17 +132,24 @@ fn follow(
         };
         return Ok(());
     };
-    let touched = Touched::by_all(&told);
-    if let (Some(read), Some((rows, key))) = (one.read.take(), reader.mirror_rows(&name, &touched)?)
-    {
-        tracing::info!(source = %name, rows = rows.count(), "changed while it was read");
-        let read = Mirror { directory: read, cursor: None };
-        let both = read
-            .with_rows_of(&rows, &touched)
-            .map_err(|why| RunError::Newcomers { name: name.clone(), why: why.into() })?;
-        one.says(both.directory, &key);
+    if !told.is_empty() {
+        let touched = Touched::by_all(&told);
+        if let Some((rows, key)) = reader.mirror_rows(&name, &touched)?
+            && let Some(read) = one.read.take()
+        {
+            tracing::info!(source = %name, rows = rows.count(), "changed while it was read");
+            let read = Mirror { directory: read, cursor: None };
+            let both = read
+                .with_rows_of(&rows, &touched)
+                .map_err(|why| RunError::Newcomers { name: name.clone(), why: why.into() })?;
+            one.says(both.directory, &key);
+        }
     }
-    one.followed_to.clone_from(&at);
-    one.cursor = at;
+    // Whoever follows it goes on from where the mirror is, which is never too late: what the read saw
+    // beyond that is told once more.
+    if at.is_some() && (start.followed || !told.is_empty() || before.feeds.has(&name)) {
+        one.followed_to.clone_from(&at);
+        one.cursor = at;
+    }
     Ok(())
 }

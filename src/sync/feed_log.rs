@@ -5,88 +5,85 @@
 //! wait for a read to end. So when the read is laid over the mirror, of all that a feed spoke of
 //! since it began the mirror's word counts, which is the younger one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::directory::{Cursor, Delta};
 
-/// Who is followed in this process, and what was told of them since their last read began. Clones
-/// are one and the same.
+/// Who is followed in this process, and what was told since a run began to read. Clones are one and
+/// the same.
 #[derive(Clone, Debug, Default)]
-pub struct FeedLog(Arc<Mutex<BTreeMap<String, FollowedSource>>>);
+pub struct FeedLog(Arc<Mutex<Content>>);
 
-/// A source that is followed.
 #[derive(Debug, Default)]
-struct FollowedSource {
-    /// A read is under way: what is told is kept.
-    read: bool,
-    deltas: Vec<Delta>,
+struct Content {
+    followed: BTreeSet<String>,
+    /// What was told since the run under way began to read, by source: of those too who came to be
+    /// followed since, or are not any more. Absent: there is none.
+    told: Option<BTreeMap<String, Vec<Delta>>>,
 }
 
 impl FeedLog {
-    fn sources(&self) -> MutexGuard<'_, BTreeMap<String, FollowedSource>> {
+    fn content(&self) -> MutexGuard<'_, Content> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `source` is followed from now on, from the cursor of its mirror.
     pub fn follows(&self, source: &str) {
-        self.sources().entry(source.to_owned()).or_default();
+        self.content().followed.insert(source.to_owned());
     }
 
     /// `source` is not followed any more.
     pub fn ends(&self, source: &str) {
-        self.sources().remove(source);
+        self.content().followed.remove(source);
     }
 
     /// Whether `source` is followed.
     #[must_use]
     pub fn has(&self, source: &str) -> bool {
-        self.sources().contains_key(source)
+        self.content().followed.contains(source)
     }
 
-    /// `deltas` are about to be committed: to be called before, so that nobody finds a cursor in
-    /// the store that this has not heard of.
+    /// `deltas` are about to be committed: to be called before, so that no read misses what is in the
+    /// store already. One that is refused after all does no harm: of more than need be the mirror's
+    /// word counts.
     pub fn tells(&self, source: &str, deltas: &[Delta]) {
-        if let Some(followed) = self.sources().get_mut(source)
-            && followed.read
-        {
-            followed.deltas.extend_from_slice(deltas);
+        if let Some(told) = &mut self.content().told {
+            told.entry(source.to_owned()).or_default().extend_from_slice(deltas);
         }
     }
 
-    /// A full read of `source` begins: what is told from now on is kept. `false`: it is not
-    /// followed.
-    pub(super) fn read_begins(&self, source: &str) -> bool {
-        let mut sources = self.sources();
-        let Some(followed) = sources.get_mut(source) else { return false };
-        *followed = FollowedSource { read: true, deltas: Vec::new() };
-        true
+    /// A run begins to read: what is told from now on is kept. There is one at a time.
+    pub(super) fn reads_begin(&self) {
+        self.content().told = Some(BTreeMap::new());
     }
 
-    /// All reads have ended.
+    /// It has ended.
     pub(super) fn reads_end(&self) {
-        for followed in self.sources().values_mut() {
-            *followed = FollowedSource::default();
-        }
+        self.content().told = None;
     }
 
-    /// What led from the cursor `from` to `to` since the read began. `None`: not all of it was
-    /// heard here.
-    pub(super) fn between(&self, source: &str, from: &Cursor, to: &Cursor) -> Option<Vec<Delta>> {
-        let sources = self.sources();
+    /// What was told of `source` since the run began to read, if that leads from the cursor `from` to
+    /// `to`. `None`: not all of it was heard here. What a feed tells before it can vouch for a newer
+    /// cursor leads to where it began, and counts as well.
+    pub(super) fn between(
+        &self,
+        source: &str,
+        from: Option<&Cursor>,
+        to: Option<&Cursor>,
+    ) -> Option<Vec<Delta>> {
+        let content = self.content();
+        let told = content.told.as_ref().and_then(|told| told.get(source));
+        let told = told.map(Vec::as_slice).unwrap_or_default();
         let mut at = from;
-        let mut way = Vec::new();
-        // What was refused stays in the list, and leads nowhere.
-        for delta in &sources.get(source)?.deltas {
-            if at == to {
-                break;
-            }
-            if let Some(step) = delta.step.as_ref().filter(|step| step.from == *at) {
-                at = &step.to;
-                way.push(delta.clone());
+        let mut leads_there = at == to;
+        for step in told.iter().filter_map(|delta| delta.step.as_ref()) {
+            if Some(&step.from) == at {
+                at = Some(&step.to);
+                leads_there |= at == to;
             }
         }
-        (at == to).then_some(way)
+        leads_there.then(|| told.to_vec())
     }
 }
 
@@ -101,27 +98,35 @@ mod tests {
     }
 
     fn between(log: &FeedLog, from: &str, to: &str) -> Option<usize> {
-        log.between("corp", &Cursor::new(from), &Cursor::new(to)).map(|way| way.len())
+        let (from, to) = (Cursor::new(from), Cursor::new(to));
+        log.between("corp", Some(&from), Some(&to)).map(|way| way.len())
     }
 
     #[test]
     fn the_way_between_two_cursors_is_known_or_not() {
         let log = FeedLog::default();
-        assert!(!log.read_begins("corp"), "nobody follows it");
-        log.follows("corp");
         log.tells("corp", &[delta("a", "b")]);
-        assert!(log.read_begins("corp"));
+        log.reads_begin();
+        assert_eq!(between(&log, "b", "b"), Some(0));
         log.tells("corp", &[delta("b", "c"), delta("c", "d")]);
         log.tells("corp", &[delta("d", "e")]);
         assert_eq!(between(&log, "b", "e"), Some(3));
-        assert_eq!(between(&log, "b", "d"), Some(2));
-        assert_eq!(between(&log, "d", "e"), Some(1));
-        assert_eq!(between(&log, "c", "c"), Some(0));
+        assert_eq!(between(&log, "b", "d"), Some(3), "more than need be does no harm");
         assert_eq!(between(&log, "a", "e"), None, "told before the read began");
         assert_eq!(between(&log, "b", "x"), None, "somebody else's cursor");
+        assert_eq!(log.between("corp", None, None).map(|way| way.len()), Some(3));
         log.reads_end();
         assert_eq!(between(&log, "b", "e"), None);
+    }
+
+    #[test]
+    fn what_is_told_without_a_newer_cursor_counts_and_so_does_what_a_feed_told_before_it_ended() {
+        let log = FeedLog::default();
+        log.reads_begin();
+        log.follows("corp");
+        log.tells("corp", &[delta("a", "a")]);
         log.ends("corp");
-        assert_eq!(between(&log, "b", "b"), None, "not followed");
+        assert!(!log.has("corp"));
+        assert_eq!(between(&log, "a", "a"), Some(1));
     }
 }

@@ -124,11 +124,7 @@ fn once(
     let way = if some.is_some() { Way::ForSome } else { Way::ForAll };
     let (plan, meta, settled) = match some {
         Some(Sliced { plan, meta }) => {
-            for one in &mut known {
-                if let Some(patch) = patches.get(&one.outcome.name) {
-                    one.digest = Some(patch.after.to_string());
-                }
-            }
+            patched(&mut known, &patches);
             let settled = token(config, &known, admin);
             (plan, meta, settled)
         }
@@ -175,14 +171,25 @@ fn everybody<'a>(
     (known, reader): (&mut [SourceState], &dyn Reader),
     now: Time,
 ) -> Result<Found<'a>, IngestError> {
+    patched(known, patches);
+    // It brings `local` up to now, whose mirror is loaded after that.
+    let found = Found::of(config, known, Some(reader), admin, now)?;
     load_views(known, Some(reader))?;
     for one in known.iter_mut() {
         let Some(patch) = patches.get(&one.outcome.name) else { continue };
         let before = one.mirror.as_ref().map(|stored| stored.mirror.clone()).unwrap_or_default();
         one.read = Some(before.patched(patch)?.directory);
-        one.digest = Some(patch.after.to_string());
     }
-    Ok(Found::of(config, known, Some(reader), admin, now)?)
+    Ok(found)
+}
+
+/// Notes what the mirrors' digests are with the patches.
+fn patched(known: &mut [SourceState], patches: &Patches) {
+    for one in known {
+        if let Some(patch) = patches.get(&one.outcome.name) {
+            one.digest = Some(patch.after.to_string());
+        }
+    }
 }
 
 /// What the deltas make of the mirrors, by source.

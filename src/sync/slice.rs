@@ -131,37 +131,43 @@ fn moved_refs(
     reader: &dyn Reader,
     patches: &Patches,
 ) -> Result<Option<BTreeMap<String, BTreeSet<RefId>>>, RunError> {
-    let mut outlines: Vec<(SourceTerms<'_>, Directory, Directory)> = Vec::new();
-    for terms in &settings.sources {
-        let Some(before) = reader.structure(terms.name)? else {
-            if terms.name == NAME {
-                continue;
-            }
-            return Ok(None);
-        };
-        let after = match patches.get(terms.name) {
-            Some(patch) => {
-                // Only what references are, and what they lead to.
-                let refs = Patch { refs: patch.refs.clone(), ..Patch::default() };
-                let mirror = Mirror { directory: before.clone(), cursor: None };
-                mirror.patched(&refs).map_err(too_many)?.directory
-            }
-            None => before.clone(),
-        };
+    let mut moved: BTreeMap<&str, (Directory, Directory)> = BTreeMap::new();
+    for (source, patch) in patches {
+        let Some(before) = reader.structure(source)? else { return Ok(None) };
+        // Only what references are, and what they lead to.
+        let refs = Patch { refs: patch.refs.clone(), ..Patch::default() };
+        let mirror = Mirror { directory: before.clone(), cursor: None };
+        let after = mirror.patched(&refs).map_err(too_many)?.directory;
         // Whoever holds something by what was never read in full keeps it: once that is known, or
         // gone, it is for everybody to be looked at.
         if unknown(&before) != unknown(&after) {
             return Ok(None);
         }
-        outlines.push((*terms, before, after));
+        if !before.differences(&after).is_empty() {
+            moved.insert(source, (before, after));
+        }
     }
-    if outlines.iter().all(|(_, before, after)| before.differences(after).is_empty()) {
+    if moved.is_empty() {
         return Ok(Some(BTreeMap::new()));
     }
-    let before: Vec<(SourceTerms<'_>, &Directory)> =
-        outlines.iter().map(|(terms, before, _)| (*terms, before)).collect();
-    let after: Vec<(SourceTerms<'_>, &Directory)> =
-        outlines.iter().map(|(terms, _, after)| (*terms, after)).collect();
+    let mut others: Vec<(SourceTerms<'_>, Directory)> = Vec::new();
+    for terms in settings.sources.iter().filter(|terms| !moved.contains_key(terms.name)) {
+        match reader.structure(terms.name)? {
+            Some(outline) => others.push((*terms, outline)),
+            None if terms.name == NAME => {}
+            None => return Ok(None),
+        }
+    }
+    let with = |after: bool| -> Vec<(SourceTerms<'_>, &Directory)> {
+        let outline = |terms: &SourceTerms<'_>| {
+            let mine = moved.get(terms.name).map(|(was, is)| if after { is } else { was });
+            let other = || others.iter().find(|(other, _)| other.name == terms.name);
+            mine.or_else(|| other().map(|(_, outline)| outline))
+        };
+        let sources = settings.sources.iter();
+        sources.filter_map(|terms| Some((*terms, outline(terms)?))).collect()
+    };
+    let (before, after) = (with(false), with(true));
     Ok(given_otherwise(settings, &before, &after, &reader.roles()?)?)
 }
 

@@ -197,6 +197,86 @@ fn a_full_read_gives_nobody_back_what_a_feed_took_while_it_read() {
 }
 
 #[test]
+fn what_a_feed_tells_without_a_newer_cursor_counts_as_well() {
+    let home = home(30);
+    let feeds = FeedLog::default();
+    feeds.follows("kc");
+    let outcome = run_beside(&home, &feeds, reading(30, &[], None), || {
+        let deltas = vec![moved("1", "1", &[], &["id-0"])];
+        feeds.tells("kc", &deltas);
+        tell(&home, deltas).unwrap();
+        // It is not followed any more when the read has ended.
+        feeds.ends("kc");
+    });
+    assert!(matches!(outcome.sources[0].result, SourceResult::Complete(_)), "{outcome:?}");
+    assert!(!holders(&home).contains("user0"));
+    assert_eq!(holders(&home).len(), 29);
+    assert_eq!(cursor(&home).as_deref(), Some("1"));
+}
+
+#[test]
+fn who_comes_to_be_followed_while_it_is_read_is_heard_too() {
+    let home = home(30);
+    let feeds = FeedLog::default();
+    // The read has a mark of its own, as nobody follows yet.
+    let mut answer = reading(30, &[], None);
+    answer.cursor = Some(Cursor::new("mark"));
+    let before = Before::of(
+        &home.config,
+        &Options { feeds: feeds.clone(), ..Options::default() },
+        Some(&*home.reader()),
+    )
+    .unwrap();
+    feeds.follows("kc");
+    let deltas = vec![moved("1", "2", &[], &["id-0"])];
+    feeds.tells("kc", &deltas);
+    tell(&home, deltas).unwrap();
+    let answers = (vec![SourceAnswer::Said(Box::new(answer)), SourceAnswer::NotAsked], None);
+    let untold: crate::sync::OnPhase = Arc::new(|_| {});
+    let outcome = crate::sync::plan_and_commit(
+        &home.config,
+        &*home.store,
+        answers,
+        (&before, &untold),
+        false,
+        now(),
+    )
+    .unwrap()
+    .0;
+    assert!(matches!(outcome.sources[0].result, SourceResult::Complete(_)), "{outcome:?}");
+    assert!(!holders(&home).contains("user0"));
+    assert_eq!(cursor(&home).as_deref(), Some("2"), "from where whoever follows goes on");
+}
+
+#[test]
+fn a_role_of_a_template_goes_with_what_gave_it_beside_people_added_by_hand() {
+    let home = Home::new(CROWD);
+    keep(&home, crowd());
+    let add = crate::sync::UserWish::Add { email: String::new(), service: false };
+    let deed = crate::model::Deed {
+        by: crate::model::Actor::Account("tester (uid 7)".to_owned()),
+        reason: "needed".to_owned(),
+    };
+    crate::sync::change_user(&home.config, &*home.store, "bot", &add, &deed, now()).unwrap();
+    let role = |from: &str, to: &str, members: &[String]| {
+        let refs = vec![role_of("osmo-blue", members)];
+        Delta { step: step(from, to), refs, ..Delta::default() }
+    };
+    tell(&home, vec![role("0", "1", &["id-1".to_owned()])]).unwrap();
+    assert!(home.roles()["üser1"].contains("osmo-blue"));
+    let gone = RefId { kind: Kind::RealmRole, key: "osmo-blue".to_owned() };
+    let gone = Delta { step: step("1", "2"), gone_refs: vec![gone], ..Delta::default() };
+    tell(&home, vec![gone]).unwrap();
+    assert!(!home.roles()["üser1"].contains("osmo-blue"));
+    let roles = home.reader().roles().unwrap();
+    assert!(
+        roles.iter().all(|role| role.name != "osmo-blue"),
+        "it was read in full that it is gone"
+    );
+    assert!(home.roles().contains_key("bot"));
+}
+
+#[test]
 fn a_read_beside_another_process_gives_way_to_its_mirror() {
     let home = home(30);
     // Nobody tells this process what the other one commits.
