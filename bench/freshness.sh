@@ -29,37 +29,11 @@ say "making $users users, $groups groups, $memberships memberships"
 python3 bench/gen_ldif.py --users "$users" --groups "$groups" --memberships "$memberships" \
   >"$scratch/company.ldif"
 
-mkdir "$scratch/db"
-cat >"$scratch/slapd.conf" <<CONF
-include /etc/ldap/schema/core.schema
-include /etc/ldap/schema/cosine.schema
-include /etc/ldap/schema/nis.schema
-include /etc/ldap/schema/inetorgperson.schema
-pidfile $scratch/slapd.pid
-modulepath /usr/lib/ldap
-moduleload back_mdb
-moduleload syncprov
-database mdb
-suffix "dc=example,dc=org"
-rootdn "cn=admin,dc=example,dc=org"
-rootpw bench-root
-directory $scratch/db
-maxsize 4294967296
+start_slapd "$port" "$scratch/company.ldif" "$service" "moduleload syncprov" "rootpw bench-root
 index objectClass,entryUUID,uid,member,entryCSN eq
-limits dn.exact="$service" size=unlimited time=unlimited
-access to attrs=userPassword by anonymous auth by * none
-access to * by dn.exact="$service" read by * none
 overlay syncprov
 syncprov-sessionlog 10000
-syncprov-checkpoint 100 1
-CONF
-slapadd -q -f "$scratch/slapd.conf" -l "$scratch/company.ldif"
-rm "$scratch/company.ldif"
-
-slapd -f "$scratch/slapd.conf" -h "ldap://127.0.0.1:$port/" -d 0 2>"$scratch/slapd.log" &
-servers+=($!)
-wait_for 20 "${servers[0]}" ldapsearch -x -H "ldap://127.0.0.1:$port/" -b "" -s base ||
-  die "slapd did not answer: $(tail -n 5 "$scratch/slapd.log")"
+syncprov-checkpoint 100 1"
 
 say "measuring $changes changes"
 python3 bench/freshness_compare.py --port "$port" --gateway "$(free_port)" --scratch "$scratch" \

@@ -31,33 +31,8 @@ say "making $users users, $groups groups, $memberships memberships"
 python3 bench/gen_ldif.py --users "$users" --groups "$groups" --memberships "$memberships" \
   >"$scratch/company.ldif"
 
-mkdir "$scratch/db"
-cat >"$scratch/slapd.conf" <<CONF
-include /etc/ldap/schema/core.schema
-include /etc/ldap/schema/cosine.schema
-include /etc/ldap/schema/nis.schema
-include /etc/ldap/schema/inetorgperson.schema
-pidfile $scratch/slapd.pid
-modulepath /usr/lib/ldap
-moduleload back_mdb
-database mdb
-suffix "dc=example,dc=org"
-rootdn "cn=admin,dc=example,dc=org"
-directory $scratch/db
-maxsize 4294967296
-dbnosync
-index objectClass,entryUUID,uid eq
-limits dn.exact="$service" size=unlimited time=unlimited
-access to attrs=userPassword by anonymous auth by * none
-access to * by dn.exact="$service" read by * none
-CONF
-slapadd -q -f "$scratch/slapd.conf" -l "$scratch/company.ldif"
-rm "$scratch/company.ldif"
-
-slapd -f "$scratch/slapd.conf" -h "ldap://127.0.0.1:$port/" -d 0 2>"$scratch/slapd.log" &
-servers+=($!)
-wait_for 20 "${servers[0]}" ldapsearch -x -H "ldap://127.0.0.1:$port/" -b "" -s base ||
-  die "slapd did not answer: $(tail -n 5 "$scratch/slapd.log")"
+start_slapd "$port" "$scratch/company.ldif" "$service" "" "dbnosync
+index objectClass,entryUUID,uid eq"
 
 say "measuring: best of $rounds"
 python3 bench/ldap_compare.py --port "$port" --scratch "$scratch" --binary "$binary" \

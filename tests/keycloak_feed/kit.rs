@@ -1,12 +1,12 @@
 //! A realm that is followed into a mirror, and what a full read would say of it.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use idpsyncd::directory::{Delta, DirUserIdx, Directory, Interest, Mirror, RefId, Snapshot};
+use idpsyncd::directory::{Delta, Directory, Interest, RefId, Snapshot};
 use idpsyncd::model::index::Place as _;
 use idpsyncd::source::feed::{
-    Feed as _, FeedEvent, FollowState, Following, Mark, MirrorView, NoAnswer, NotFollowed, Start,
+    Feed as _, FeedEvent, FollowState, Following, Mark, NotFollowed, Start,
     WhyFull,
 };
 use idpsyncd::source::keycloak::{KeycloakConfig, KeycloakSource};
@@ -14,63 +14,7 @@ use idpsyncd::source::{FullRead as _, Source as _, SourceError};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-/// The mirror, as the feed asks it.
-#[derive(Clone, Default)]
-pub struct View(pub Arc<Mutex<Mirror>>);
-
-impl View {
-    fn with<T>(&self, ask: impl FnOnce(&Directory) -> T) -> Result<T, NoAnswer> {
-        Ok(ask(&self.0.lock().unwrap().directory))
-    }
-}
-
-fn id_of(directory: &Directory, place: usize) -> RefId {
-    let row = &directory.refs[place];
-    RefId { kind: row.kind, key: directory.text(row.key).to_owned() }
-}
-
-fn place_of(directory: &Directory, id: &RefId) -> Option<usize> {
-    (0..directory.refs.len()).find(|place| id_of(directory, *place) == *id)
-}
-
-impl MirrorView for View {
-    fn has_person(&self, ext: &str) -> Result<bool, NoAnswer> {
-        self.with(|it| it.find_user(ext).is_some())
-    }
-
-    fn has_ref(&self, id: &RefId) -> Result<bool, NoAnswer> {
-        self.with(|it| place_of(it, id).is_some())
-    }
-
-    fn knows_members(&self, id: &RefId) -> Result<bool, NoAnswer> {
-        self.with(|it| place_of(it, id).is_some_and(|place| it.refs[place].known))
-    }
-
-    fn within(&self, ext: &str) -> Result<Vec<RefId>, NoAnswer> {
-        self.with(|it| {
-            let has = |members: &[DirUserIdx]| {
-                members.iter().any(|user| it.text(it.users[user.place()].ext) == ext)
-            };
-            let those = (0..it.refs.len()).filter(|place| has(&it.members[*place]));
-            those.map(|place| id_of(it, place)).collect()
-        })
-    }
-
-    fn leads_to(&self, _: &RefId) -> Result<Vec<RefId>, NoAnswer> {
-        Err(NoAnswer("not asked by this feed".to_owned()))
-    }
-
-    fn leading_to(&self, _: &RefId) -> Result<Vec<RefId>, NoAnswer> {
-        Err(NoAnswer("not asked by this feed".to_owned()))
-    }
-
-    fn everything(&self) -> Result<(Vec<String>, Vec<RefId>), NoAnswer> {
-        self.with(|it| {
-            let people = it.users.iter().map(|user| it.text(user.ext).to_owned()).collect();
-            (people, (0..it.refs.len()).map(|place| id_of(it, place)).collect())
-        })
-    }
-}
+use crate::support::fed_mirror::{FedMirror, id_of};
 
 /// Whose people were asked for. Of what rules can no longer come to a mirror keeps what it had, and a
 /// full read forgets it.
@@ -114,7 +58,7 @@ fn facts(it: &Directory, asked: &BTreeSet<RefId>) -> BTreeSet<String> {
 pub struct Followed {
     pub source: &'static KeycloakSource,
     pub interest: &'static dyn Interest,
-    pub view: View,
+    pub view: FedMirror,
     following: Option<Box<dyn Following>>,
     /// How often everything was read, and why.
     pub reads: Vec<WhyFull>,
@@ -133,7 +77,7 @@ impl Followed {
         let mut followed = Followed {
             source: Box::leak(Box::new(source)),
             interest,
-            view: View::default(),
+            view: FedMirror::default(),
             following: None,
             reads: Vec::new(),
             deltas: Vec::new(),

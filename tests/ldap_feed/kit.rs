@@ -1,88 +1,24 @@
 //! A mirror that is fed, and what a full read would say of it.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use idpsyncd::directory::{DirUserIdx, Directory, Mirror, RefId, Snapshot};
+use idpsyncd::directory::{Directory, Snapshot};
 use idpsyncd::model::index::Place as _;
 use idpsyncd::source::FullRead;
 use idpsyncd::source::feed::{
-    Feed, FeedEvent, FollowState, Following, Mark, MirrorView, NoAnswer, Start, WhyFull,
+    Feed, FeedEvent, FollowState, Following, Mark, Start, WhyFull,
 };
 use idpsyncd::source::ldap::{LdapConfig, LdapSource};
 use tokio::runtime::Runtime;
 
+use crate::support::fed_mirror::FedMirror;
 use crate::support::ldap::{self, Wants};
 
 /// What rules name of users.
 pub fn wants() -> Wants {
     Wants(vec![("departmentNumber".to_owned(), "research".to_owned())])
-}
-
-/// The mirror, as the feed asks it.
-#[derive(Clone, Default)]
-pub struct Shared(pub Arc<Mutex<Mirror>>);
-
-impl Shared {
-    fn with<T>(&self, ask: impl FnOnce(&Directory) -> T) -> Result<T, NoAnswer> {
-        Ok(ask(&self.0.lock().unwrap().directory))
-    }
-}
-
-fn id_of(directory: &Directory, place: usize) -> RefId {
-    let row = &directory.refs[place];
-    RefId { kind: row.kind, key: directory.text(row.key).to_owned() }
-}
-
-fn place_of(directory: &Directory, id: &RefId) -> Option<usize> {
-    (0..directory.refs.len()).find(|place| id_of(directory, *place) == *id)
-}
-
-impl MirrorView for Shared {
-    fn has_person(&self, ext: &str) -> Result<bool, NoAnswer> {
-        self.with(|it| it.users.iter().any(|user| it.text(user.ext) == ext))
-    }
-
-    fn has_ref(&self, id: &RefId) -> Result<bool, NoAnswer> {
-        self.with(|it| place_of(it, id).is_some())
-    }
-
-    fn knows_members(&self, id: &RefId) -> Result<bool, NoAnswer> {
-        self.with(|it| place_of(it, id).is_some_and(|place| it.refs[place].known))
-    }
-
-    fn within(&self, ext: &str) -> Result<Vec<RefId>, NoAnswer> {
-        self.with(|it| {
-            let has = |members: &[DirUserIdx]| {
-                members.iter().any(|user| it.text(it.users[user.place()].ext) == ext)
-            };
-            let those = (0..it.refs.len()).filter(|place| has(&it.members[*place]));
-            those.map(|place| id_of(it, place)).collect()
-        })
-    }
-
-    fn leads_to(&self, id: &RefId) -> Result<Vec<RefId>, NoAnswer> {
-        self.with(|it| {
-            let up = place_of(it, id).into_iter().flat_map(|place| &it.implies[place]);
-            up.map(|place| id_of(it, place.place())).collect()
-        })
-    }
-
-    fn leading_to(&self, id: &RefId) -> Result<Vec<RefId>, NoAnswer> {
-        self.with(|it| {
-            let Some(to) = place_of(it, id) else { return Vec::new() };
-            let leads = |from: &usize| it.implies[*from].iter().any(|up| up.place() == to);
-            (0..it.refs.len()).filter(leads).map(|place| id_of(it, place)).collect()
-        })
-    }
-
-    fn everything(&self) -> Result<(Vec<String>, Vec<RefId>), NoAnswer> {
-        self.with(|it| {
-            let people = it.users.iter().map(|user| it.text(user.ext).to_owned()).collect();
-            (people, (0..it.refs.len()).map(|place| id_of(it, place)).collect())
-        })
-    }
 }
 
 /// Everything that a directory says, a line each.
@@ -118,7 +54,7 @@ pub fn facts(it: &Directory) -> BTreeSet<String> {
 /// A source that is followed into a mirror.
 pub struct World {
     pub config: LdapConfig,
-    pub mirror: Shared,
+    pub mirror: FedMirror,
     pub following: Option<Box<dyn Following>>,
     /// How often everything was read, and why.
     pub reads: Vec<WhyFull>,
@@ -136,7 +72,7 @@ impl World {
     pub fn new(config: LdapConfig) -> World {
         let mut world = World {
             config,
-            mirror: Shared::default(),
+            mirror: FedMirror::default(),
             following: None,
             reads: Vec::new(),
             deltas: 0,

@@ -9,6 +9,7 @@ pub mod door;
 pub mod ds389;
 pub mod fake_dns;
 pub mod fake_ldap;
+pub mod fed_mirror;
 pub mod gateways;
 pub mod idpsyncd;
 pub mod in_process;
