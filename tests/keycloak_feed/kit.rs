@@ -6,8 +6,7 @@ use std::sync::Arc;
 use idpsyncd::directory::{Delta, Directory, Interest, RefId, Snapshot};
 use idpsyncd::model::index::Place as _;
 use idpsyncd::source::feed::{
-    Feed as _, FeedEvent, FollowState, Following, Mark, NotFollowed, Start,
-    WhyFull,
+    Feed as _, FeedEvent, FollowState, Following, Mark, NotFollowed, Start, WhyFull,
 };
 use idpsyncd::source::keycloak::{KeycloakConfig, KeycloakSource};
 use idpsyncd::source::{FullRead as _, Source as _, SourceError};

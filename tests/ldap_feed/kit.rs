@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use idpsyncd::directory::{Directory, Snapshot};
 use idpsyncd::model::index::Place as _;
 use idpsyncd::source::FullRead;
-use idpsyncd::source::feed::{
-    Feed, FeedEvent, FollowState, Following, Mark, Start, WhyFull,
-};
+use idpsyncd::source::feed::{Feed, FeedEvent, FollowState, Following, Mark, Start, WhyFull};
 use idpsyncd::source::ldap::{LdapConfig, LdapSource};
 use tokio::runtime::Runtime;
 
