@@ -140,7 +140,7 @@ fn follow(
             tracing::info!(source = %name, rows = rows.count(), "changed while it was read");
             let read = Mirror { directory: read, cursor: None };
             let both = read
-                .with_rows_of(&rows, &touched)
+                .with_rows_of(&rows, &told)
                 .map_err(|why| RunError::Newcomers { name: name.clone(), why: why.into() })?;
             one.says(both.directory, &key);
         }

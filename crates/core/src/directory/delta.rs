@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Enabled, Kind};
+use super::{Enabled, Kind, RowId};
 
 /// How far a feed has been followed: a text that only the source understands.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -186,6 +186,77 @@ impl<'d> Touched<'d> {
         self.everybody_in.extend(everybody_in);
         self.everything_to.extend(everything_to);
         self
+    }
+}
+
+/// What deltas said: of which rows their word counts. Less than what they touch, which is loaded to
+/// tell what becomes of it: whoever is only in a list was not spoken of but for that.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Told<'d> {
+    /// People whose facts were told, or who were deleted.
+    people: BTreeSet<&'d str>,
+    /// References of which was told what they are or lead to, or that were deleted.
+    refs: BTreeSet<&'d RefId>,
+    /// People of whom everything was told that they are directly in.
+    everything_of: BTreeSet<&'d str>,
+    /// References of which everybody was told who is directly in them.
+    everybody_in: BTreeSet<&'d RefId>,
+    /// Who was told to be, or not to be, directly in what.
+    pairs: BTreeSet<(&'d RefId, &'d str)>,
+}
+
+impl<'d> Told<'d> {
+    /// What several deltas said together.
+    #[must_use]
+    pub fn by_all(deltas: &'d [Delta]) -> Self {
+        let mut told = Told::default();
+        for delta in deltas {
+            for person in &delta.people {
+                told.people.insert(&person.ext);
+                told.pairs.extend(person.within.named().map(|id| (id, person.ext.as_str())));
+                if matches!(person.within, ListChange::Whole(_)) {
+                    told.everything_of.insert(&person.ext);
+                }
+            }
+            for reference in &delta.refs {
+                let RefDelta { id, name, identity, norm, parent, members, implies } = reference;
+                let is_what = [name, identity, norm].into_iter().any(Option::is_some);
+                if is_what || parent.is_some() || !matches!(implies, ListChange::Kept) {
+                    told.refs.insert(id);
+                }
+                told.pairs.extend(members.named().map(|ext| (id, ext.as_str())));
+                if matches!(members, ListChange::Whole(_)) {
+                    told.everybody_in.insert(id);
+                }
+            }
+            told.people.extend(delta.gone_people.iter().map(String::as_str));
+            told.everything_of.extend(delta.gone_people.iter().map(String::as_str));
+            told.refs.extend(&delta.gone_refs);
+            told.everybody_in.extend(&delta.gone_refs);
+        }
+        told
+    }
+
+    /// Whether `row` was told.
+    #[must_use]
+    pub fn names(&self, row: &RowId) -> bool {
+        match row {
+            RowId::Person(ext) => self.people.contains(ext.as_str()),
+            RowId::Ref(id) => self.refs.contains(id),
+            RowId::Member(id, ext) => {
+                self.everybody_in.contains(id)
+                    || self.everything_of.contains(ext.as_str())
+                    || self.pairs.contains(&(id, ext.as_str()))
+            }
+        }
+    }
+
+    pub(super) fn people(&self) -> impl Iterator<Item = &'d str> {
+        self.people.iter().copied()
+    }
+
+    pub(super) fn refs(&self) -> impl Iterator<Item = &'d RefId> {
+        self.refs.iter().copied()
     }
 }
 

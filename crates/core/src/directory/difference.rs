@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{DirUserIdx, Directory, Enabled, RefId, RefIdx, Touched};
+use super::{DirUserIdx, Directory, Enabled, RefId, RefIdx};
 
 /// A row of a mirror.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -50,22 +50,6 @@ impl Difference {
             Difference::Came => "came",
             Difference::Went => "went",
             Difference::Changed => "changed",
-        }
-    }
-}
-
-impl Touched<'_> {
-    /// Whether `row` is spoken of.
-    #[must_use]
-    pub fn names(&self, row: &RowId) -> bool {
-        match row {
-            RowId::Person(ext) => self.people.contains(ext.as_str()),
-            RowId::Ref(id) => self.refs.contains(id),
-            RowId::Member(id, ext) => {
-                self.everybody_in.contains(id)
-                    || self.everything_of.contains(ext.as_str())
-                    || (self.refs.contains(id) && self.people.contains(ext.as_str()))
-            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::digest::DigestKey;
 use super::rows::{MirrorRows, Patch, PersonEntry};
-use super::{Applied, Delta, Mirror, RefId, Refusal, RowId, Touched};
+use super::{Applied, Delta, Mirror, RefId, Refusal, RowId, Told, Touched};
 use crate::model::TooMany;
 
 impl MirrorRows {
@@ -81,25 +81,25 @@ impl MirrorRows {
 }
 
 impl Patch {
-    /// What makes of the rows `before` the rows `after`, as far as both were `touched`: rows that
-    /// only one side had to load say nothing. It has no digest: it is for a mirror in memory.
-    fn between(before: &MirrorRows, after: &MirrorRows, touched: &Touched<'_>) -> Patch {
+    /// What makes of the rows `before` the rows `after`, as far as they were `told`: others that had
+    /// to be loaded say nothing. It has no digest: it is for a mirror in memory.
+    fn between(before: &MirrorRows, after: &MirrorRows, told: &Told<'_>) -> Patch {
         let mut patch = Patch { cursor: after.head.cursor.clone(), ..Patch::default() };
-        for ext in touched.people.iter().copied() {
+        for ext in told.people() {
             let row = |rows: &MirrorRows| rows.people.get(ext).map(|entry| entry.row.clone());
             let is = row(after);
             if row(before) != is {
                 patch.people.insert(ext.to_owned(), is);
             }
         }
-        for id in touched.refs.iter().copied() {
+        for id in told.refs() {
             let is = after.refs.get(id);
             if before.refs.get(id) != is {
                 patch.refs.insert(id.clone(), is.cloned());
             }
         }
         let spoken_of =
-            |id: &RefId, ext: &str| touched.names(&RowId::Member(id.clone(), ext.to_owned()));
+            |id: &RefId, ext: &str| told.names(&RowId::Member(id.clone(), ext.to_owned()));
         let pairs = |rows: &MirrorRows| -> BTreeSet<(RefId, String)> {
             let pairs = rows.people.iter().flat_map(|(ext, entry)| {
                 entry.within.iter().map(move |id| (id.clone(), ext.clone()))
@@ -136,17 +136,15 @@ impl Patch {
 }
 
 impl Mirror {
-    /// This with the rows that are `touched` as `other` has them, and its cursor: for what was read
-    /// while a feed went on telling, whose word is the younger one.
+    /// This with what `deltas` told as `other` has it, and its cursor: for what was read while a feed
+    /// went on telling, whose word is the younger one. `other` is of the rows that they touch
+    /// ([`Touched::by_all`]) after them.
     ///
     /// # Errors
     /// There is no number left for what is new.
-    pub fn with_rows_of(
-        self,
-        other: &MirrorRows,
-        touched: &Touched<'_>,
-    ) -> Result<Mirror, TooMany> {
-        let patch = Patch::between(&self.rows(touched, None), other, touched);
+    pub fn with_rows_of(self, other: &MirrorRows, deltas: &[Delta]) -> Result<Mirror, TooMany> {
+        let rows = self.rows(&Touched::by_all(deltas), None);
+        let patch = Patch::between(&rows, other, &Told::by_all(deltas));
         self.patched(&patch)
     }
 

@@ -328,18 +328,16 @@ proptest! {
         }
         let key = DigestKey::default();
         let told = start.apply_deltas(&deltas).unwrap().mirror;
-        let touched = Touched::by_all(&deltas);
+        let (touched, named) = (Touched::by_all(&deltas), Told::by_all(&deltas));
         let read = Mirror::default().apply_snapshot(read_model.snapshot(true)).mirror;
         let was = facts(&read.directory);
         let rows = told.rows(&touched, Some(&key));
-        let both = facts(&read.with_rows_of(&rows, &touched).unwrap().directory);
+        let both = facts(&read.with_rows_of(&rows, &deltas).unwrap().directory);
         let said = facts(&told.directory);
-        let person = |ext: &String| touched.people.contains(ext.as_str());
-        let reference = |key: &String| touched.refs.contains(&group(key));
+        let person = |ext: &String| named.names(&RowId::Person(ext.clone()));
+        let reference = |key: &String| named.names(&RowId::Ref(group(key)));
         let pair = |(key, ext): &(String, String)| {
-            touched.everybody_in.contains(&group(key))
-                || touched.everything_of.contains(ext.as_str())
-                || (reference(key) && person(ext))
+            named.names(&RowId::Member(group(key), ext.clone()))
         };
         let of = |a: &BTreeSet<String>, b: &BTreeSet<String>, by: &dyn Fn(&String) -> bool| {
             let told = a.iter().filter(|it| by(it));
