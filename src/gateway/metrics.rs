@@ -345,6 +345,7 @@ impl Metrics {
     /// No source is followed any more.
     pub fn follows_nobody(&self) {
         self.feeds().clear();
+        self.drift.clear();
     }
 
     /// What a full read found that no feed had told.

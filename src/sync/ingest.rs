@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use super::slice::{Patches, Sliced, plan_for_some};
 use super::{
     Found, Outcome, RunError, SourceAnswer, SourceState, admin, configured, load_views, local,
-    merge_mirrors, outcome, renamed_groups, token, views,
+    merge_mirrors, outcome, renamed_groups, token, updates, views,
 };
 use crate::config::Config;
 use crate::directory::{Delta, Refusal, Touched};
@@ -123,7 +123,8 @@ fn once(
     };
     let way = if some.is_some() { Way::ForSome } else { Way::ForAll };
     let (plan, meta, settled) = match some {
-        Some(Sliced { plan, meta }) => {
+        Some(Sliced { plan, meta, renamed }) => {
+            diagnostics.extend(renamed);
             patched(&mut known, &patches);
             let settled = token(config, &known, admin);
             (plan, meta, settled)
@@ -139,16 +140,22 @@ fn once(
     };
     let patches: Vec<MirrorPatch<'_>> =
         patches.iter().map(|(source, patch)| MirrorPatch { source, patch }).collect();
+    // What a plan for everybody made of `local` (whom the configuration sees to) is written with it.
+    let sources = match way {
+        Way::ForAll => updates(&known, now),
+        Way::ForSome => Vec::new(),
+    };
     let committed = tx.commit_patches(
         &Commit {
             plan: &plan,
             base_version: meta.version,
-            sources: &[],
+            sources: &sources,
             configured: &configured(config),
             settled: Some(settled),
         },
         &patches,
     )?;
+    drop(sources);
     let generation = committed.generation.unwrap_or(meta.generation);
     let (outcome, _) = outcome(known, Some(plan), None, diagnostics, &meta, generation, now);
     Ok((outcome, way))

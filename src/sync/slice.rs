@@ -14,18 +14,21 @@ use crate::config::Config;
 use crate::directory::local::{NAME, nobody};
 use crate::directory::{Directory, Mirror, Patch, PersonRow, Proven, RefId};
 use crate::model::username::{UsernameFrom, canonical};
-use crate::model::{Time, TooMany, UserId};
+use crate::model::{Diagnostic, Time, TooMany, UserId};
 use crate::plan::{self, Background, Plan};
 use crate::resolve::{
     Account, By, Everybody, NamesAtSource, Seeds, Settings, SourceTerms, View, concerned,
-    given_otherwise, resolve,
+    given_otherwise, renamed_groups, resolve,
 };
 use crate::store::{Bears, Meta, Reader, SliceQuery, StoreError};
 
 /// What was planned for some.
 pub(super) struct Sliced {
     pub plan: Plan,
+    /// The store as it was before anything else was asked of it: what the plan is based on.
     pub meta: Meta,
+    /// Groups that rules name in whole and that are called otherwise now.
+    pub renamed: Vec<Diagnostic>,
 }
 
 /// What is about to become of the mirrors, by source.
@@ -49,7 +52,9 @@ pub(super) fn plan_for_some(
     }
     let settings = config.settings();
     let Some(mut start) = waiting(reader)? else { return Ok(None) };
-    let Some(given) = moved_refs(&settings, reader, patches)? else { return Ok(None) };
+    let Some(Moved { refs: given, renamed }) = moved_refs(&settings, reader, patches)? else {
+        return Ok(None);
+    };
     for (source, patch) in patches {
         let account = |ext: &String| (source.clone(), ext.clone());
         start.accounts.extend(patch.people.keys().map(account));
@@ -87,7 +92,9 @@ pub(super) fn plan_for_some(
             // It was never read: what it would say of anybody is unknown.
             (None, _) => return Ok(None),
         };
-        if mirror.directory.proven != Proven::ALL {
+        // What something unread leads to hangs on who is in it, and most of those are not here.
+        let leads_anywhere = mirror.directory.refs.iter().any(|row| !row.implies_known);
+        if mirror.directory.proven != Proven::ALL || leads_anywhere {
             return Ok(None);
         }
         directories.push((source, mirror.directory));
@@ -95,13 +102,17 @@ pub(super) fn plan_for_some(
     let views: Vec<View<'_>> =
         directories.iter().map(|(source, directory)| View { source, directory }).collect();
     let resolved = resolve(&settings, &views, &slice.state, now)?;
+    // Whoever may hold a role through what nobody has read keeps it, and is not among these.
+    if resolved.unread {
+        return Ok(None);
+    }
     let pending = reader.held_head()?;
     let recent = reader.taken_since(window_start(config, pending.as_ref(), now))?;
     let background = Background { pending, recent, others: slice.others };
     let mut plan = plan::plan(&config.guard, resolved, &slice.state, &background, now)?;
     // What falls due for others falls due.
-    plan.next_due = plan.next_due.into_iter().chain(slice.meta.next_due).min();
-    Ok(Some(Sliced { plan, meta: slice.meta }))
+    plan.next_due = plan.next_due.into_iter().chain(meta.next_due).min();
+    Ok(Some(Sliced { plan, meta, renamed }))
 }
 
 fn too_many(why: TooMany) -> RunError {
@@ -124,13 +135,21 @@ fn waiting(reader: &dyn Reader) -> Result<Option<Seeds>, RunError> {
     Ok(Some(start))
 }
 
-/// The references that give something else after `patches`, by source. `None`: that can concern
-/// anybody.
+/// What patches make of references.
+#[derive(Default)]
+struct Moved {
+    /// Those that give something else, by source.
+    refs: BTreeMap<String, BTreeSet<RefId>>,
+    /// Those that rules name in whole and that are called otherwise.
+    renamed: Vec<Diagnostic>,
+}
+
+/// What `patches` make of references. `None`: that can concern anybody.
 fn moved_refs(
     settings: &Settings<'_>,
     reader: &dyn Reader,
     patches: &Patches,
-) -> Result<Option<BTreeMap<String, BTreeSet<RefId>>>, RunError> {
+) -> Result<Option<Moved>, RunError> {
     let mut moved: BTreeMap<&str, (Directory, Directory)> = BTreeMap::new();
     for (source, patch) in patches {
         let Some(before) = reader.structure(source)? else { return Ok(None) };
@@ -148,7 +167,7 @@ fn moved_refs(
         }
     }
     if moved.is_empty() {
-        return Ok(Some(BTreeMap::new()));
+        return Ok(Some(Moved::default()));
     }
     let mut others: Vec<(SourceTerms<'_>, Directory)> = Vec::new();
     for terms in settings.sources.iter().filter(|terms| !moved.contains_key(terms.name)) {
@@ -168,7 +187,14 @@ fn moved_refs(
         sources.filter_map(|terms| Some((*terms, outline(terms)?))).collect()
     };
     let (before, after) = (with(false), with(true));
-    Ok(given_otherwise(settings, &before, &after, &reader.roles()?)?)
+    let mut renamed = Vec::new();
+    for terms in &settings.sources {
+        if let Some((was, is)) = moved.get(terms.name) {
+            renamed.extend(renamed_groups(settings, *terms, was, is));
+        }
+    }
+    let refs = given_otherwise(settings, &before, &after, &reader.roles()?)?;
+    Ok(refs.map(|refs| Moved { refs, renamed }))
 }
 
 /// The references of which something was never read in full.

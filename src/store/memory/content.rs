@@ -167,6 +167,8 @@ impl Content {
         // Only a run has weighed what a source's absence means.
         if plan.held.is_none() && settled.is_some() {
             self.sources.retain(|_, source| source.status.configured);
+            let sources = &self.sources;
+            self.followed.retain(|source, _| sources.contains_key(source));
         }
         let next = self.meta.generation + 1;
         let applied = self.apply(plan, next)?;

@@ -193,6 +193,8 @@ pub(super) fn drop_source(conn: &Connection, num: i64) -> Result<(), Fault> {
     let (first, last) = range(num);
     conn.execute("DELETE FROM mirror_user WHERE id BETWEEN ?1 AND ?2", [first, last])?;
     conn.execute("DELETE FROM mirror_container WHERE id BETWEEN ?1 AND ?2", [first, last])?;
+    let name = "(SELECT name FROM source WHERE num = ?1)";
+    conn.execute(&format!("DELETE FROM followed WHERE source = {name}"), [num])?;
     conn.execute("DELETE FROM source WHERE num = ?1", [num])?;
     Ok(())
 }

@@ -28,6 +28,14 @@ impl SqliteStore {
     fn writer(&self) -> Result<SqliteWriter, StoreError> {
         SqliteWriter::open(&self.path)
     }
+
+    /// A writer of a store that is there and of this program's version: it makes and alters none.
+    fn writer_of_existing(&self) -> Result<SqliteWriter, StoreError> {
+        match SqliteReader::open(&self.path)? {
+            Some(_) => self.writer(),
+            None => Err(StoreError::absent(&self.shown())),
+        }
+    }
 }
 
 impl Store for SqliteStore {
@@ -60,11 +68,11 @@ impl Store for SqliteStore {
     }
 
     fn keep_keys(&self, issuer: &str, keys: &str, at: Time) -> Result<(), StoreError> {
-        self.writer()?.keep_keys(issuer, keys, at)
+        self.writer_of_existing()?.keep_keys(issuer, keys, at)
     }
 
     fn keep_followed(&self, source: &str, followed: &Followed) -> Result<(), StoreError> {
-        self.writer()?.aside(|conn| super::followed::keep(conn, source, followed))
+        self.writer_of_existing()?.aside(|conn| super::followed::keep(conn, source, followed))
     }
 
     fn sign(&self, review: &Review) -> Result<(), StoreError> {

@@ -260,6 +260,29 @@ fn what_a_source_called_local_left_is_not_taken_for_the_built_in_sources() {
 }
 
 #[test]
+fn what_is_noted_beside_makes_no_store_and_migrates_none() {
+    let (_folder, path) = path();
+    let store = crate::store::open(&crate::model::StoreConfig::sqlite(&path));
+    let followed = crate::model::Followed {
+        mode: crate::model::FollowMode::Poll,
+        why: None,
+        since: Time::from_timestamp(1, 0).unwrap(),
+        current_at: None,
+        last_drift: None,
+    };
+    let refused = |kind| {
+        assert_eq!(store.keep_followed("corp", &followed).unwrap_err().kind, kind);
+        assert_eq!(store.keep_keys("https://issuer", "{}", followed.since).unwrap_err().kind, kind);
+    };
+    refused(StoreErrorKind::Absent);
+    assert!(!path.exists());
+    drop(SqliteWriter::open_at(&path, FIRST).unwrap());
+    let before = std::fs::read(&path).unwrap();
+    refused(StoreErrorKind::Older);
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
 fn a_migration_that_fails_leaves_the_store_as_it_was() {
     let (_folder, path) = path();
     SqliteWriter::open(&path).unwrap().commit(&commit(&plan(3))).unwrap();

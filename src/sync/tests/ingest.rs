@@ -215,6 +215,77 @@ fn what_a_feed_tells_without_a_newer_cursor_counts_as_well() {
 }
 
 #[test]
+fn of_whom_a_feed_only_names_in_a_list_the_read_counts() {
+    let home = home(30);
+    let feeds = FeedLog::default();
+    feeds.follows("kc");
+    // An account that ended by the clock, which no server tells: the read alone knows.
+    let mut answer = reading(30, &[], None);
+    for user in answer.directory.users.iter_mut() {
+        if answer.directory.texts.get(user.ext) == "id-7" {
+            user.enabled = Enabled::No;
+        }
+    }
+    run_beside(&home, &feeds, answer, || {
+        let members = (1..30).map(|at| format!("id-{at}")).collect();
+        let members = ListChange::Whole(members);
+        let refs = vec![RefDelta { members, ..RefDelta::new(ml()) }];
+        let deltas = vec![Delta { step: step("1", "2"), refs, ..Delta::default() }];
+        feeds.tells("kc", &deltas);
+        tell(&home, deltas).unwrap();
+    });
+    let holders = holders(&home);
+    assert!(!holders.contains("user0"), "told to be out: {holders:?}");
+    assert!(!holders.contains("user7"), "read to be disabled: {holders:?}");
+    assert_eq!(holders.len(), 28);
+}
+
+#[test]
+fn whom_the_configuration_sees_to_stays_though_a_feed_comes_before_the_first_run() {
+    let home = home(5);
+    let secret = home.file("secret");
+    std::fs::write(&secret, "A".repeat(43)).unwrap();
+    let section = format!(
+        "[default_admin]\nusername = \"root\"\npassword = {{ file = {secret:?} }}\nrole = \"ml\"\n"
+    );
+    let config = Home::new(&format!("{TOML}{section}")).config;
+    let told = BTreeMap::from([("kc".to_owned(), vec![moved("1", "2", &[], &["id-0"])])]);
+    ingest(&config, &*home.store, &told, now()).unwrap();
+    assert!(holders(&home).contains("root"));
+    let home = Home { config, ..home };
+    let options = Options { sources: Some(Vec::new()), ..Options::default() };
+    let silent: OnProgress = Arc::new(|_| {});
+    for hours in [1, 3] {
+        let later = now() + chrono::Duration::hours(hours);
+        wait(run(&home.config, &*home.store, &options, &silent, later)).unwrap();
+        assert!(holders(&home).contains("root"), "{hours}");
+    }
+}
+
+#[test]
+fn a_group_that_a_rule_names_in_whole_and_that_is_renamed_is_told() {
+    let toml = TOML.replace(
+        "[roles.ml]\nexternal_roles = [\"ML\"]\n",
+        "[roles.ml]\n[[mapping]]\ngroup = \"/ML\"\nroles = [\"ml\"]\n",
+    );
+    let home = Home::new(&toml);
+    keep(&home, reading(5, &[], Some("1")));
+    assert_eq!(holders(&home).len(), 5);
+    let renamed = RefDelta {
+        name: Some("AI".to_owned()),
+        identity: Some("/AI".to_owned()),
+        norm: Some("/AI".to_owned()),
+        ..RefDelta::new(ml())
+    };
+    let delta = Delta { step: step("1", "2"), refs: vec![renamed], ..Delta::default() };
+    let told = BTreeMap::from([("kc".to_owned(), vec![delta])]);
+    let (outcome, way) = ingest_by(&home.config, &*home.store, &told, Way::ForSome, now()).unwrap();
+    assert_eq!(way, Way::ForSome);
+    let codes: Vec<&str> = outcome.diagnostics.iter().map(|it| it.code.as_str()).collect();
+    assert!(codes.contains(&"group-renamed"), "{codes:?}");
+}
+
+#[test]
 fn who_comes_to_be_followed_while_it_is_read_is_heard_too() {
     let home = home(30);
     let feeds = FeedLog::default();
@@ -250,14 +321,8 @@ fn who_comes_to_be_followed_while_it_is_read_is_heard_too() {
 
 #[test]
 fn a_role_of_a_template_goes_with_what_gave_it_beside_people_added_by_hand() {
-    let home = Home::new(CROWD);
-    keep(&home, crowd());
-    let add = crate::sync::UserWish::Add { email: String::new(), service: false };
-    let deed = crate::model::Deed {
-        by: crate::model::Actor::Account("tester (uid 7)".to_owned()),
-        reason: "needed".to_owned(),
-    };
-    crate::sync::change_user(&home.config, &*home.store, "bot", &add, &deed, now()).unwrap();
+    let home = with_both("plain", None);
+    by_hand(&home, "bot");
     let role = |from: &str, to: &str, members: &[String]| {
         let refs = vec![role_of("osmo-blue", members)];
         Delta { step: step(from, to), refs, ..Delta::default() }
@@ -317,6 +382,14 @@ fn a_partial_read_beside_a_feed_leaves_its_cursor() {
     assert_eq!(holders(&home).len(), 29);
 }
 
+/// Adds somebody by hand.
+fn by_hand(home: &Home, name: &str) {
+    let add = crate::sync::UserWish::Add { email: String::new(), service: false };
+    let by = crate::model::Actor::Account("tester (uid 7)".to_owned());
+    let deed = crate::model::Deed { by, reason: "needed".to_owned() };
+    crate::sync::change_user(&home.config, &*home.store, name, &add, &deed, now()).unwrap();
+}
+
 const CROWD: &str = r#"
 [guard]
 max_lost_floor = 3
@@ -328,6 +401,10 @@ on_missing = { after = "10m" }
 name = "kc"
 kind = "file"
 realm_export = "kc.json"
+[[source]]
+name = "other"
+kind = "file"
+realm_export = "other.json"
 [roles.everyone]
 everyone = true
 [roles.ml]
@@ -446,6 +523,7 @@ fn delta_of(tells: &Tells, there: &mut BTreeSet<u8>, at: &mut u32) -> Delta {
     delta
 }
 
+/// Ten people in five groups.
 fn crowd() -> Snapshot {
     let mut builder = SnapshotBuilder::new(false);
     let mut groups = Vec::new();
@@ -469,6 +547,47 @@ fn crowd() -> Snapshot {
     let mut snapshot = builder.finish();
     snapshot.cursor = Some(Cursor::new("0"));
     snapshot
+}
+
+/// Another source, which nobody follows: one of the people has an account there too, in a group called
+/// so. `unread`: nobody has read in full who is in it (`true`), or what it leads to.
+fn beside(group: &str, unread: Option<bool>) -> Snapshot {
+    let mut builder = SnapshotBuilder::new(false);
+    let (kind, identity) = (Kind::Group, format!("/{group}"));
+    let new = NewRef { kind, key: "x", name: group, identity: &identity, norm: &identity };
+    let place = builder.reference(&new);
+    let user = builder.user(&NewUser {
+        ext: "x-3",
+        username: "Üser3",
+        email: "",
+        email_verified: false,
+        enabled: Enabled::Yes,
+        federation: "",
+    });
+    builder.member(place, user);
+    let partial = || crate::directory::Completeness::Partial("cut".to_owned());
+    match unread {
+        Some(true) => builder.members_are(place, partial()),
+        Some(false) => builder.implies_is(place, partial()),
+        None => {}
+    }
+    builder.finish()
+}
+
+/// A store with both sources.
+fn with_both(group: &str, unread: Option<bool>) -> Home {
+    let home = Home::new(CROWD);
+    home.store.prepare().unwrap();
+    let said = |snapshot| SourceAnswer::Said(Box::new(snapshot));
+    let answers = vec![said(crowd()), said(beside(group, unread)), SourceAnswer::NotAsked];
+    let untold: crate::sync::OnPhase = Arc::new(|_| {});
+    let before =
+        Before::of(&home.config, &Options::default(), home.store.reader().unwrap().as_deref());
+    let before = before.unwrap();
+    let (config, store) = (&home.config, &*home.store);
+    crate::sync::plan_and_commit(config, store, (answers, None), (&before, &untold), false, now())
+        .unwrap();
+    home
 }
 
 /// Everything of a store that does not hang on the order of its rows.
@@ -512,11 +631,15 @@ proptest! {
     /// Whatever feeds tell: planned for those whom it concerns, or for everybody, the store is the
     /// same.
     #[test]
-    fn planned_for_some_is_planned_for_all(told in tells()) {
-        let (some, all) = (Home::new(CROWD), Home::new(CROWD));
+    fn planned_for_some_is_planned_for_all(
+        told in tells(),
+        group in 0..NAMES.len(),
+        unread in prop::option::weighted(0.4, any::<bool>()),
+    ) {
+        let (some, all) = (with_both(NAMES[group], unread), with_both(NAMES[group], unread));
         let (mut there, mut at) = ((0..10).collect::<BTreeSet<u8>>(), 0);
         for home in [&some, &all] {
-            keep(home, crowd());
+            by_hand(home, "bot");
         }
         for (minutes, burst) in told.iter().enumerate() {
             let deltas: Vec<Delta> =
@@ -545,9 +668,21 @@ proptest! {
 }
 
 #[test]
+fn what_was_never_read_in_full_is_planned_for_all() {
+    let way = |group: &str, unread: Option<bool>| {
+        let home = with_both(group, unread);
+        let told = BTreeMap::from([("kc".to_owned(), vec![disabled("0", "1", "id-5")])]);
+        ingest_by(&home.config, &*home.store, &told, Way::ForSome, now()).unwrap().1
+    };
+    assert_eq!(way("ML", None), Way::ForSome);
+    assert_eq!(way("ML", Some(true)), Way::ForAll, "who else is in it keeps the role");
+    assert_eq!(way("plain", Some(true)), Way::ForSome, "it gives nothing");
+    assert_eq!(way("plain", Some(false)), Way::ForAll, "it may lead to anything");
+}
+
+#[test]
 fn one_change_is_planned_for_one_and_what_can_concern_anybody_for_all() {
-    let home = Home::new(CROWD);
-    keep(&home, crowd());
+    let home = with_both("plain", None);
     let way = |delta: Delta| {
         let told = BTreeMap::from([("kc".to_owned(), vec![delta])]);
         ingest_by(&home.config, &*home.store, &told, Way::ForSome, now()).unwrap().1

@@ -42,7 +42,8 @@ pub fn plan(
     now: Time,
 ) -> Result<Plan, Inconsistent> {
     let Background { pending, recent, others } = background;
-    let Resolved { state: full, changes, federated, mut diagnostics, next_due } = resolved;
+    let Resolved { state: full, changes, federated, mut diagnostics, next_due, unread: _ } =
+        resolved;
     let before = Effective::of(old, now)?;
     let after = Effective::of(&full, now)?;
     let case = Case {

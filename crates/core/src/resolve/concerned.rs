@@ -165,7 +165,8 @@ type Gives = BTreeMap<RefId, BTreeSet<(String, Reason, Option<InDoubt>)>>;
 
 /// The references of which rules make something else in `after` than in `before`, source by source:
 /// who is directly in them is concerned. Both are what the sources are built of, without people.
-/// `None`: a role comes, goes or changes with them, which can concern anybody.
+/// `None`: a role comes, goes or changes with them, or may be given by
+/// what was never read in full, which can concern anybody.
 ///
 /// # Errors
 /// There are more reasons than can be numbered.
@@ -194,7 +195,8 @@ pub fn given_otherwise(
     Ok(Some(otherwise))
 }
 
-/// What each reference gives to those in it; `None` where the roles are not those that are stored.
+/// What each reference gives to those in it; `None` where the roles are not those that are stored,
+/// or may be given by something that was never read in full.
 fn given(
     settings: &Settings<'_>,
     sources: &[(SourceTerms<'_>, &Directory)],
@@ -214,6 +216,10 @@ fn given(
         let matched = matching::matches(rules, directory, &roles, &mut warnings)?;
         let mut reasons = ReasonBook::default();
         let closure = RoleClosure::of_all(rules.source(), directory, &matched, &mut reasons)?;
+        // Whoever may hold a role through what nobody has read keeps it: that can be anybody.
+        if !closure.unknown.is_empty() {
+            return Ok(None);
+        }
         let mut gives = Gives::new();
         for (place, row) in directory.refs.numbered() {
             let id = RefId { kind: row.kind, key: directory.text(row.key).to_owned() };

@@ -71,6 +71,8 @@ pub struct Resolved {
     pub diagnostics: BTreeSet<Diagnostic>,
     /// The next moment at which something falls due by itself.
     pub next_due: Option<Time>,
+    /// Some role may be given by something that was never read in full.
+    pub unread: bool,
 }
 
 /// Resolves `views` by `settings` against what the store holds in `old`, at `now`.
@@ -158,5 +160,6 @@ pub fn resolve(
     let next_due = resolver.next_due;
     claims::settle(old, &people, &sources, &mut state, &mut changes)?;
     let federated = people.federated;
-    Ok(Resolved { state, changes, federated, diagnostics: warnings, next_due })
+    let unread = !unknown_roles.is_empty();
+    Ok(Resolved { state, changes, federated, diagnostics: warnings, next_due, unread })
 }
