@@ -297,7 +297,11 @@ fn nothing_drifts_over_hundreds_of_random_changes_and_restarts() {
         }
         followed.assert_no_drift(&format!("round {round}"));
     }
-    assert_eq!(followed.reads, [], "no full read was needed");
+    // After a restart it is not known who bore the name of a role that was made meanwhile.
+    let made =
+        |why: &&WhyFull| matches!(why, WhyFull::Other(why) if why.contains("was deleted or made"));
+    assert!(followed.reads.iter().all(|why| made(&why)), "{:?}", followed.reads);
+    assert!(followed.reads.len() <= 2, "{:?}", followed.reads);
 }
 
 #[test]

@@ -46,7 +46,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 const LONGEST_READ: Duration = Duration::from_secs(300);
 
 /// Whoever has been followed for so long starts anew with waits for full reads.
-const STEADY: Duration = Duration::from_secs(600);
+const STEADY: Duration = Duration::from_secs(60);
 
 /// What becomes of following a source.
 #[derive(Debug)]
@@ -190,13 +190,16 @@ impl Follower {
         let tries = || waits(Duration::from_millis(250), LONGEST);
         let reads = || waits(Duration::from_secs(1), LONGEST_READ);
         let (mut wait, mut wait_read) = (tries(), reads());
-        // The first read that is asked for is not waited for.
-        let mut asked_before = false;
+        // The first read that is asked for is not waited for. After another one that did not let it be
+        // followed the schedule's reads will see to it.
+        let (mut asked_before, mut followed_since) = (false, false);
         loop {
             runs.borrow_and_update();
             let began = Instant::now();
-            let stopped = self.follow().await;
-            if began.elapsed() >= STEADY {
+            let mut followed = false;
+            let stopped = self.follow(&mut followed).await;
+            followed_since |= followed;
+            if followed && began.elapsed() >= STEADY {
                 (wait, wait_read, asked_before) = (tries(), reads(), false);
             }
             match stopped {
@@ -210,9 +213,8 @@ impl Follower {
                         return;
                     }
                 }
-                // The read that was asked for was not whole, which the schedule's reads will see to.
-                Stopped::Read(why @ WhyFull::NoCursor) if asked_before => {
-                    self.state(why.to_string(), true);
+                Stopped::Read(why) if asked_before && !followed_since => {
+                    self.state(why.to_string(), why == WhyFull::NoCursor);
                     if runs.changed().await.is_err() {
                         return;
                     }
@@ -224,7 +226,7 @@ impl Follower {
                         // A run of the schedule may come first.
                         let _ = tokio::time::timeout(pause, runs.changed()).await;
                     }
-                    asked_before = true;
+                    (asked_before, followed_since) = (true, false);
                     self.tell(Event::Wants { source: self.name.clone(), why });
                     if runs.changed().await.is_err() {
                         return;
@@ -256,7 +258,9 @@ impl Follower {
     }
 
     /// Follows the source from its mirror's cursor for as long as it goes.
-    async fn follow(&self) -> Stopped {
+    ///
+    /// `followed`: whether it went on from there.
+    async fn follow(&self, followed: &mut bool) -> Stopped {
         let Some(source) = self.source() else { return Stopped::Not(NotFollowed::Unknown) };
         if source.watch == WatchMode::Off {
             return Stopped::Not(NotFollowed::Off);
@@ -280,6 +284,7 @@ impl Follower {
             Ok(Start::Here(following)) => {
                 self.shared.feeds.follows(&self.name);
                 let _ends = Ends(&self.shared.feeds, &self.name);
+                *followed = true;
                 self.listen(following).await
             }
             Ok(Start::Read(why)) => Stopped::Read(why),

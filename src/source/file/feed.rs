@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Content, FileSource};
+use super::{Content, FileSource, off_the_runtime};
 use crate::config::KindSettings;
 use crate::directory::{Cursor, Interest};
 use crate::model::FollowMode;
@@ -29,7 +29,7 @@ use crate::source::feed::{
 /// The time between two looks.
 const EVERY: Duration = Duration::from_millis(250);
 /// So long a file must have kept still before it is read: who writes it in pieces is done then.
-const SETTLED: Duration = Duration::from_millis(500);
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// What the mirror was made of.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -46,6 +46,10 @@ impl FileSource {
             Content::RealmExport(config) => &config.path,
             Content::Ldif(config) => &config.path,
         }
+    }
+
+    fn is_export(&self) -> bool {
+        matches!(self.content, Content::RealmExport(_))
     }
 
     fn written(&self, interest: &dyn Interest, look: String) -> Written {
@@ -65,15 +69,28 @@ impl FileSource {
     }
 }
 
-/// What tells one state of a file, or of a folder's files, from another, as a digest.
-fn look(path: &Path) -> std::io::Result<String> {
+/// What tells one state of a file, or of a folder's files, from another, as a digest. Of a file that is
+/// `read_with_others` those of its folder count, too, whose names begin alike.
+fn look(path: &Path, read_with_others: bool) -> std::io::Result<String> {
     let it = std::fs::metadata(path)?;
-    let mut encoder = Encoder::new("look 1");
+    let mut encoder = Encoder::new("look 2");
     state(&mut encoder, &it);
-    if it.is_dir() {
+    let beside = path.parent().filter(|folder| *folder != Path::new(""));
+    let beside = beside.unwrap_or(Path::new(".")).to_owned();
+    let folder = match it.is_dir() {
+        true => Some((path.to_owned(), None)),
+        false => realm_of(path).filter(|_| read_with_others).map(|realm| (beside, Some(realm))),
+    };
+    if let Some((folder, realm)) = folder {
         let mut paths = Vec::new();
-        for entry in std::fs::read_dir(path)? {
-            paths.push(entry?.path());
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let begins = |realm: &String| {
+                entry.file_name().as_bytes().starts_with(format!("{realm}-users-").as_bytes())
+            };
+            if realm.as_ref().is_none_or(begins) {
+                paths.push(entry.path());
+            }
         }
         paths.sort();
         for path in paths {
@@ -89,6 +106,11 @@ fn look(path: &Path) -> std::io::Result<String> {
     Ok(encoder.hex())
 }
 
+/// The realm that `REALM-realm.json` is of: its people may be in `REALM-users-0.json` and so on.
+fn realm_of(path: &Path) -> Option<String> {
+    Some(path.file_name()?.to_str()?.strip_suffix("-realm.json")?.to_owned())
+}
+
 /// Which file it is, how long, when it was written, and when anything of it was changed.
 fn state(encoder: &mut Encoder, it: &std::fs::Metadata) {
     for number in [it.dev(), it.ino(), it.size()] {
@@ -102,7 +124,8 @@ fn state(encoder: &mut Encoder, it: &std::fs::Metadata) {
 impl Feed for FileSource {
     fn mark<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Result<Mark, SourceError>> {
         Box::pin(async move {
-            let look = look(self.path()).map_err(|error| self.unread(&error))?;
+            let look = off_the_runtime(|| look(self.path(), self.is_export()));
+            let look = look.map_err(|error| self.unread(&error))?;
             // Text and numbers: nothing that JSON could not hold.
             let written = self.written(interest, look);
             let text = serde_json::to_string(&written).unwrap_or_default();
@@ -129,6 +152,7 @@ impl Feed for FileSource {
                 FollowState { how: FollowMode::Poll, why: None, current_at: None, since: now };
             Ok(Start::Here(Box::new(Watched {
                 path: self.path(),
+                is_export: self.is_export(),
                 read: written.look,
                 seen: None,
                 state: watch::Sender::new(state),
@@ -140,6 +164,7 @@ impl Feed for FileSource {
 /// A file that is looked at.
 struct Watched<'a> {
     path: &'a Path,
+    is_export: bool,
     /// As it was when it was read.
     read: String,
     /// As it was seen last where that is different, and since when.
@@ -151,7 +176,7 @@ impl Watched<'_> {
     /// Whether it changed and kept still.
     fn changed(&mut self) -> bool {
         let began = chrono::Utc::now();
-        let look = match look(self.path) {
+        let look = match off_the_runtime(|| look(self.path, self.is_export)) {
             Ok(look) => look,
             Err(error) => {
                 self.seen = None;

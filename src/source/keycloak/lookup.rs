@@ -33,7 +33,7 @@ pub(super) struct User {
     email: Option<String>,
     #[serde(default)]
     email_verified: Option<bool>,
-    enabled: bool,
+    pub enabled: bool,
     #[serde(default)]
     federation_link: Option<String>,
     #[serde(default)]

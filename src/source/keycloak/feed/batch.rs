@@ -109,7 +109,7 @@ impl Reader<'_> {
         };
         let now = structure.as_ref().unwrap_or(wanted.last);
         let difference = match &structure {
-            Some(read) => read.since(wanted.told.then_some(wanted.last), self.mirror)?,
+            Some(read) => read.since(wanted.last, wanted.told, self.mirror)?,
             None => Difference::default(),
         };
         if difference.unread.len() > LISTS {
@@ -165,8 +165,8 @@ impl Reader<'_> {
             }
             let path: Vec<&str> = row.people.iter().map(String::as_str).collect();
             let mut list = ids(asker, &path).await?;
-            // Of something new nothing can be taken, and a group begins empty.
-            if list.is_empty() && self.mirror.has_ref(id)? {
+            // A group that is new begins empty. A role that is new may be one that was renamed.
+            if list.is_empty() && (!group || self.mirror.has_ref(id)?) {
                 list = ids(asker, &path).await?;
                 if list.is_empty() && !self.readable(asker, group, structure).await? {
                     return Ok(Err(WhyFull::Other(format!(

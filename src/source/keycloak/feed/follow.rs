@@ -173,7 +173,7 @@ impl<'a> Follower<'a> {
             return Ok(Some(FeedEvent::Read(WhyFull::TooMuch(PEOPLE))));
         }
         if self.pending.remade && !self.told_structure {
-            let why = "a role was deleted, and may be there again under its old name".to_owned();
+            let why = "a role was deleted or made, and may bear the name of another one".to_owned();
             return Ok(Some(FeedEvent::Read(WhyFull::Other(why))));
         }
         let reader = Reader {
@@ -262,7 +262,8 @@ impl<'a> Follower<'a> {
                 Err(broken) => return Ok(Some(FeedEvent::Read(why(broken)))),
             }
         }
-        Ok(self.pending.add(hints).map(|why| FeedEvent::Read(WhyFull::Other(why))))
+        let first = self.polls == 1;
+        Ok(self.pending.add(hints, first).map(|why| FeedEvent::Read(WhyFull::Other(why))))
     }
 
     /// What the realm's settings lead to by themselves.
@@ -285,8 +286,10 @@ impl<'a> Follower<'a> {
         self.next_poll = Instant::now() + wait;
         let why = match trouble {
             Trouble::Call(error) => {
+                // One odd answer may be a proxy's, or of a server that starts.
+                let lasts = error.fault.ends_the_read() || self.failures >= DOUBTS;
                 let error = self.client.source_error(error);
-                if !error.transient {
+                if !error.transient && lasts {
                     return Some(Err(error));
                 }
                 error.message
@@ -336,15 +339,17 @@ impl Following for Follower<'_> {
 
 impl Pending {
     /// Takes in what events say; why everything must be read, where one says so.
-    fn add(&mut self, hints: Vec<Hint>) -> Option<String> {
+    ///
+    /// `first`: it happened before the groups and roles were read when following began, perhaps.
+    fn add(&mut self, hints: Vec<Hint>, first: bool) -> Option<String> {
         for hint in hints {
             match hint {
                 Hint::Person(id) => {
                     self.people.entry(id).or_default().after = None;
                 }
-                Hint::Structure { remade } => {
+                Hint::Structure { remade, made } => {
                     self.structure = true;
-                    self.remade |= remade;
+                    self.remade |= remade || (made && first);
                 }
                 Hint::Everything(why) => return Some(why),
                 Hint::Nothing => {}

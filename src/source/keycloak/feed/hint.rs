@@ -15,6 +15,9 @@ pub(super) enum Hint {
     Structure {
         /// A role may be gone and made anew under its old name, which nobody holds then.
         remade: bool,
+        /// A role or a client was made: where it is not known who bore its name before, that may have
+        /// been another one, which is called otherwise now.
+        made: bool,
     },
     /// Everything, for this reason.
     Everything(String),
@@ -91,7 +94,7 @@ impl UserEvent {
     /// What it comes to. `accounts`: the service accounts of clients are people.
     pub(super) fn event(self, accounts: bool) -> Event {
         let hint = match (self.kind.strip_prefix("CLIENT_"), &self.user_id) {
-            (Some(what), _) => of_clients(what == "DELETE", accounts),
+            (Some(what), _) => of_clients(what == "DELETE", what == "REGISTER", accounts),
             (None, Some(user)) => of_person(user),
             (None, None) => Hint::Nothing,
         };
@@ -116,13 +119,14 @@ fn admin_hint(operation: &str, kind: &str, path: &str, accounts: bool) -> Hint {
         "USER" | "GROUP_MEMBERSHIP" => person_at(top, id),
         "REALM_ROLE_MAPPING" | "CLIENT_ROLE_MAPPING" => match top {
             "users" => of_person(id),
-            _ => Hint::Structure { remade: false },
+            _ => Hint::Structure { remade: false, made: false },
         },
-        "GROUP" => Hint::Structure { remade: false },
+        "GROUP" => Hint::Structure { remade: false, made: false },
         "REALM_ROLE" | "CLIENT_ROLE" => {
-            Hint::Structure { remade: deleted && !path.ends_with("/composites") }
+            let role = !path.ends_with("/composites");
+            Hint::Structure { remade: deleted && role, made: operation == "CREATE" && role }
         }
-        "CLIENT" => of_clients(deleted, accounts),
+        "CLIENT" => of_clients(deleted, operation == "CREATE", accounts),
         "REALM" => of_realm(top, id, path, accounts),
         "USER_PROFILE" => Hint::Everything("the realm's user profile was changed".to_owned()),
         "COMPONENT" | "USER_FEDERATION_PROVIDER" | "USER_FEDERATION_MAPPER" => {
@@ -139,7 +143,9 @@ fn admin_hint(operation: &str, kind: &str, path: &str, accounts: bool) -> Hint {
         // An extension's, or a newer server's: the path tells, as far as it is one of ours.
         _ => match top {
             "users" => person_at(top, id),
-            "groups" | "roles" | "roles-by-id" | "clients" => Hint::Structure { remade: true },
+            "groups" | "roles" | "roles-by-id" | "clients" => {
+                Hint::Structure { remade: true, made: true }
+            }
             _ => Hint::Nothing,
         },
     }
@@ -189,10 +195,10 @@ fn person_at(top: &str, id: &str) -> Hint {
 }
 
 /// A client comes and goes with its roles, and with its service account.
-fn of_clients(deleted: bool, accounts: bool) -> Hint {
+fn of_clients(deleted: bool, made: bool, accounts: bool) -> Hint {
     match accounts {
         true => Hint::Everything("a client was changed, and its account with it".to_owned()),
-        false => Hint::Structure { remade: deleted },
+        false => Hint::Structure { remade: deleted, made },
     }
 }
 
@@ -200,8 +206,8 @@ fn of_clients(deleted: bool, accounts: bool) -> Hint {
 fn of_realm(top: &str, id: &str, path: &str, accounts: bool) -> Hint {
     match top {
         "users" => person_at(top, id),
-        "groups" | "roles" | "roles-by-id" => Hint::Structure { remade: true },
-        "clients" => of_clients(true, accounts),
+        "groups" | "roles" | "roles-by-id" => Hint::Structure { remade: true, made: true },
+        "clients" => of_clients(true, true, accounts),
         // Who is made later is in them; their own event tells.
         "default-groups" => Hint::Nothing,
         "push-revocation"
@@ -251,23 +257,27 @@ mod tests {
 
     #[test]
     fn what_concerns_groups_and_roles_is_read_of_them_all() {
-        let remade = |remade| Hint::Structure { remade };
-        for (operation, kind, path, again) in [
-            ("CREATE", "GROUP", "groups/8", false),
-            ("UPDATE", "GROUP", "groups/8/children", false),
-            ("DELETE", "GROUP", "groups/8", false),
-            ("CREATE", "REALM_ROLE_MAPPING", "groups/8/role-mappings/realm", false),
-            ("CREATE", "CLIENT_ROLE_MAPPING", "groups/8/role-mappings/clients/9", false),
-            ("CREATE", "REALM_ROLE", "roles/a/b", false),
-            ("UPDATE", "REALM_ROLE", "roles-by-id/5", false),
-            ("DELETE", "REALM_ROLE", "roles/a", true),
-            ("DELETE", "REALM_ROLE", "roles-by-id/5/composites", false),
-            ("DELETE", "CLIENT_ROLE", "clients/9/roles/a", true),
-            ("UPDATE", "CLIENT", "clients/9", false),
-            ("DELETE", "CLIENT", "clients/9", true),
-            ("CREATE", "REALM", "groups/8", true),
+        let (plain, remade, made) = ((false, false), (true, false), (false, true));
+        for (operation, kind, path, (again, new)) in [
+            ("CREATE", "GROUP", "groups/8", plain),
+            ("UPDATE", "GROUP", "groups/8/children", plain),
+            ("DELETE", "GROUP", "groups/8", plain),
+            ("CREATE", "REALM_ROLE_MAPPING", "groups/8/role-mappings/realm", plain),
+            ("CREATE", "CLIENT_ROLE_MAPPING", "groups/8/role-mappings/clients/9", plain),
+            ("CREATE", "REALM_ROLE", "roles/a/b", made),
+            ("CREATE", "REALM_ROLE", "roles-by-id/5/composites", plain),
+            ("UPDATE", "REALM_ROLE", "roles-by-id/5", plain),
+            ("DELETE", "REALM_ROLE", "roles/a", remade),
+            ("DELETE", "REALM_ROLE", "roles-by-id/5/composites", plain),
+            ("DELETE", "CLIENT_ROLE", "clients/9/roles/a", remade),
+            ("CREATE", "CLIENT_ROLE", "clients/9/roles/a", made),
+            ("UPDATE", "CLIENT", "clients/9", plain),
+            ("CREATE", "CLIENT", "clients/9", made),
+            ("DELETE", "CLIENT", "clients/9", remade),
+            ("CREATE", "REALM", "groups/8", (true, true)),
         ] {
-            assert_eq!(hint(operation, kind, path), remade(again), "{operation} {kind} {path}");
+            let expected = Hint::Structure { remade: again, made: new };
+            assert_eq!(hint(operation, kind, path), expected, "{operation} {kind} {path}");
         }
     }
 

@@ -44,7 +44,7 @@ pub(super) const OFF: &str = "the realm keeps no admin events: switch them on (R
 impl Feed for KeycloakSource {
     fn mark<'a>(&'a self, _: &'a dyn Interest) -> BoxFuture<'a, Result<Mark, SourceError>> {
         Box::pin(async move {
-            let settings = match self.settings().await? {
+            let settings = match self.settings().await.map_err(|error| self.unanswered(error))? {
                 Ok(settings) => settings,
                 Err(not) => return Ok(Mark::Not(not)),
             };
@@ -74,10 +74,11 @@ impl Feed for KeycloakSource {
     ) -> BoxFuture<'a, Result<Start<'a>, SourceError>> {
         Box::pin(async move {
             let Some(cursor) = cursor else { return Ok(Start::Read(WhyFull::NoCursor)) };
-            let settings = match self.settings().await? {
-                Ok(settings) => settings,
-                Err(not) => return Ok(Start::Not(not)),
-            };
+            let settings =
+                match self.settings().await.map_err(|error| self.client.source_error(error))? {
+                    Ok(settings) => settings,
+                    Err(not) => return Ok(Start::Not(not)),
+                };
             let key = Key::new(&self.config, &settings);
             let written = match Written::read(&cursor, &key) {
                 Ok(written) => written,
@@ -113,27 +114,26 @@ impl Feed for KeycloakSource {
 }
 
 impl KeycloakSource {
+    /// What came of asking where the feed stands. That nobody answered is the answer of the read that
+    /// follows.
+    fn unanswered(&self, error: CallError) -> SourceError {
+        let nobody =
+            matches!(error.fault, Fault::Connect(_) | Fault::Tls(_) | Fault::SignIn { .. });
+        let error = self.client.source_error(error);
+        if nobody {
+            let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+            *unanswered = Some(error.clone());
+        }
+        error
+    }
+
     /// The realm's settings, where its events can be followed.
-    async fn settings(&self) -> Result<Result<Settings, NotFollowed>, SourceError> {
-        let whole = |error| self.client.source_error(error);
-        let settings = match settings::read(&self.client).await {
-            Ok(settings) => settings,
-            Err(error) => {
-                let nobody =
-                    matches!(error.fault, Fault::Connect(_) | Fault::Tls(_) | Fault::SignIn { .. });
-                let error = whole(error);
-                if nobody {
-                    let mut unanswered =
-                        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
-                    *unanswered = Some(error.clone());
-                }
-                return Err(error);
-            }
-        };
+    async fn settings(&self) -> Result<Result<Settings, NotFollowed>, CallError> {
+        let settings = settings::read(&self.client).await?;
         if !settings.admin_events_enabled {
             return Ok(Err(NotFollowed::NotOffered(OFF)));
         }
-        let federations = federation::read(&self.client).await.map_err(whole)?;
+        let federations = federation::read(&self.client).await?;
         if let Some(it) = federations.iter().find(|it| !it.imports) {
             return Ok(Err(NotFollowed::Refused(format!(
                 "federation `{}` has `Import users` off, so no read of the realm is complete, and there is nothing to go on from",

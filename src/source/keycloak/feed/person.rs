@@ -4,9 +4,10 @@
 //! could be a lie is kept apart:
 //!
 //! - someone is gone only where the server says so outright (404 `User not found`);
-//! - of someone of a federation whose directory does not answer, before or after, nothing is taken away
-//!   and nothing said of their being enabled; what a directory feeds live is left to full reads even
-//!   where it answers;
+//! - someone of a federation whose directory does not answer afterwards is read again later; where nobody
+//!   can tell whether it answers, nothing is taken away and nothing said of their being enabled; what a
+//!   directory feeds live is left to full reads even where it answers;
+//! - someone of a federation who looks disabled is looked at twice;
 //! - an attribute that the server does not show is looked for by a count, as hidden ones are.
 
 use std::collections::BTreeSet;
@@ -41,7 +42,7 @@ pub(super) struct Here {
     pub seen: Sighting,
     /// Of what they are in, what cannot be told: it is neither given nor taken.
     pub untold: BTreeSet<RefId>,
-    /// Nothing is to be taken from them: their directory does not answer.
+    /// Nothing is to be taken from them: nobody can tell whether their directory answers.
     pub only_adds: bool,
 }
 
@@ -65,13 +66,35 @@ pub(super) async fn read(
         None => false,
         // The directory answered after the answer about the person, or nothing is believed.
         Some(link) => match federations.iter().find(|it| it.id == link) {
-            Some(it) => federation::probe(client, it).await? != Health::Answers,
+            Some(it) => match federation::probe(client, it).await? {
+                Health::Answers => false,
+                // No directory that could be asked.
+                Health::Untold => true,
+                // What was taken from the person meanwhile must not be forgotten: once it answers.
+                Health::Down(why) => return Err(away(id, &it.name, &why)),
+            },
             None => true,
         },
     };
-    let enabled = if only_adds { Enabled::Unknown } else { enabled };
+    let enabled = match enabled {
+        _ if only_adds => Enabled::Unknown,
+        // A directory that was away for a moment makes somebody look disabled, and answers the probe.
+        Enabled::No if person.user.federation().is_some() => {
+            match lookup::person(client, id).await? {
+                Some(again) if again.user.enabled => Enabled::Yes,
+                _ => Enabled::No,
+            }
+        }
+        enabled => enabled,
+    };
     let seen = person.seen(enabled, attributes);
     Ok(Now::Here(Box::new(Here { seen, untold, only_adds })))
+}
+
+/// A person whose directory does not answer Keycloak.
+fn away(id: &str, federation: &str, why: &str) -> CallError {
+    let fault = Fault::Broken(format!("the directory of federation `{federation}` is away: {why}"));
+    CallError { call: format!("GET users/{id}"), fault }
 }
 
 /// The attribute values that somebody has and the server does not show: a realm's user profile hides

@@ -74,11 +74,13 @@ pub(super) struct Stream {
     quiet_since: Instant,
     /// Before this moment nothing is known of what was on its way when `place` was written down.
     long_since: Option<Instant>,
+    /// When it was asked last, by the server's clock in milliseconds; absent: not since following began.
+    heard: Option<i64>,
 }
 
 impl Stream {
     pub(super) fn new(log: Log, place: Place) -> Self {
-        Stream { log, place, polls: 0, quiet_since: Instant::now(), long_since: None }
+        Stream { log, place, polls: 0, quiet_since: Instant::now(), long_since: None, heard: None }
     }
 
     pub(super) fn place(&self) -> &Place {
@@ -142,8 +144,11 @@ impl Stream {
         if let Some((id, time)) = &self.place.last
             && !poll.events.contains_key(id)
         {
+            // What came after it and went before it was asked for nobody has heard: so it must have been
+            // there when it was asked for last, less than that ago.
             let expired = kept.is_some_and(|kept| here.saturating_sub(*time) >= kept);
-            if !expired {
+            let heard = |at: i64| kept.is_some_and(|kept| here.saturating_sub(at) < kept);
+            if !expired || !self.heard.is_some_and(heard) {
                 return Err(Broken::Lost);
             }
             self.place.last = None;
@@ -152,6 +157,7 @@ impl Stream {
         if now.saturating_add(millis(LONG)) < self.place.at {
             return Err(Broken::ClockBack);
         }
+        self.heard = Some(here);
         self.place.at = self.place.at.min(now);
         if self.goes_long() {
             self.long_since = Some(Instant::now());
@@ -300,6 +306,16 @@ mod tests {
         assert_eq!(new(&mut stream, &[]), Err(Broken::Lost), "cleared");
         assert_eq!(new(&mut stream, &[("b", 30)]), Err(Broken::Lost), "and it went on");
         let late = Some(NOW + 10 + 900_000);
+        let mut unheard = Stream::new(Log::Admin, other.place().clone());
+        assert_eq!(
+            unheard.take(poll(&[]), late, Some(900_000)),
+            Err(Broken::Lost),
+            "others may have come and expired"
+        );
+        assert_eq!(
+            other.take(poll(&[("a", 10)]), Some(NOW + 600_000), Some(900_000)),
+            Ok(Vec::new())
+        );
         assert_eq!(other.take(poll(&[]), late, Some(900_001)), Err(Broken::Lost));
         assert_eq!(other.take(poll(&[]), late, Some(900_000)), Ok(Vec::new()), "expired");
         assert_eq!(new(&mut other, &[("b", 950_000)]), Ok(1), "and it goes on");

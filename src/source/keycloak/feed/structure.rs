@@ -166,29 +166,31 @@ impl Structure {
         self.rows.get(id).is_some_and(|row| row.matters)
     }
 
-    /// What is different from `told`, the structure that the mirror has. Without one everything is told
-    /// again, and the mirror is asked what it has besides.
+    /// What is different from `last`, the structure that was read before. Unless it was `told` already
+    /// everything is told again, and the mirror is asked what it has besides.
     pub(super) fn since(
         &self,
-        told: Option<&Structure>,
+        last: &Structure,
+        told: bool,
         mirror: &dyn MirrorView,
     ) -> Result<Difference, NoAnswer> {
         let mut difference = Difference::default();
         for (id, row) in &self.rows {
-            let before = told.and_then(|told| told.rows.get(id));
+            let last = last.rows.get(id);
+            let before = last.filter(|_| told);
             if before.is_none_or(|before| !before.same_facts(row)) {
                 difference.refs.push(row.delta(id));
             }
             let known = mirror.knows_members(id)?;
-            let remade = before.is_some_and(|before| before.uuid != row.uuid);
+            let remade = last.is_some_and(|last| last.uuid != row.uuid);
             if (row.matters && !known) || (known && remade) {
                 difference.unread.push(id.clone());
             }
         }
         let gone = |id: &RefId| id.kind != Kind::Attribute && !self.rows.contains_key(id);
         difference.gone = match told {
-            Some(told) => told.rows.keys().filter(|id| gone(id)).cloned().collect(),
-            None => mirror.everything()?.1.into_iter().filter(gone).collect(),
+            true => last.rows.keys().filter(|id| gone(id)).cloned().collect(),
+            false => mirror.everything()?.1.into_iter().filter(gone).collect(),
         };
         Ok(difference)
     }
