@@ -33,7 +33,7 @@ impl SqliteStore {
     fn writer_of_existing(&self) -> Result<SqliteWriter, StoreError> {
         match SqliteReader::open(&self.path)? {
             Some(_) => self.writer(),
-            None => Err(StoreError::absent(&self.shown())),
+            None => Err(StoreError::absent(self.shown())),
         }
     }
 }
