@@ -54,35 +54,3 @@ wait_for() {
     sleep 0.1
   done
 }
-
-# start_slapd PORT LDIF SERVICE [GLOBAL [DATABASE]]: an OpenLDAP in $scratch that holds LDIF, and what SERVICE (a DN)
-# may read in whole; further lines for the configuration before the database, and within it.
-start_slapd() {
-  local port=$1 ldif=$2 service=$3 global=${4:-} database=${5:-}
-  mkdir "$scratch/db"
-  cat >"$scratch/slapd.conf" <<CONF
-include /etc/ldap/schema/core.schema
-include /etc/ldap/schema/cosine.schema
-include /etc/ldap/schema/nis.schema
-include /etc/ldap/schema/inetorgperson.schema
-pidfile $scratch/slapd.pid
-modulepath /usr/lib/ldap
-moduleload back_mdb
-$global
-database mdb
-suffix "dc=example,dc=org"
-rootdn "cn=admin,dc=example,dc=org"
-directory $scratch/db
-maxsize 4294967296
-limits dn.exact="$service" size=unlimited time=unlimited
-access to attrs=userPassword by anonymous auth by * none
-access to * by dn.exact="$service" read by * none
-$database
-CONF
-  slapadd -q -f "$scratch/slapd.conf" -l "$ldif"
-  rm "$ldif"
-  slapd -f "$scratch/slapd.conf" -h "ldap://127.0.0.1:$port/" -d 0 2>"$scratch/slapd.log" &
-  servers+=($!)
-  wait_for 20 "${servers[0]}" ldapsearch -x -H "ldap://127.0.0.1:$port/" -b "" -s base ||
-    die "slapd did not answer: $(tail -n 5 "$scratch/slapd.log")"
-}

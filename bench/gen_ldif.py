@@ -2,11 +2,15 @@
 """Writes the LDIF of a big company: people, groups, memberships. The same numbers give the same
 bytes.
 
-usage: bench/gen_ldif.py [--users N] [--groups N] [--memberships N] [--moved PERCENT] > FILE
+usage: bench/gen_ldif.py [--users N] [--groups N] [--memberships N] [--moved PERCENT] [--huge N]
+                         [--uuids] [--ad] > FILE
 
 As in real directories a few groups hold a great part: one group in 200 holds a fifth of the people,
 19 in 200 a hundredth, the others share what is left of the memberships. With `--moved` the company
 is the same some time later: so many of each group's members have left it, and others have come.
+`--huge` adds a group `huge` that so many people are in, from the first on. `--uuids` gives people the
+`entryUUID` that benches/ext_authz.rs asks for. `--ad` writes it as Active Directory has it, below
+`ou=people` and `ou=groups` of the domain ad.example.org.
 """
 
 import argparse
@@ -14,8 +18,10 @@ import math
 import sys
 
 SUFFIX = "dc=example,dc=org"
+AD_SUFFIX = "DC=ad,DC=example,DC=org"
 SERVICE = f"cn=idpsyncd,ou=services,{SUFFIX}"
 PASSWORD = "bench-password"
+HUGE = "huge"
 
 
 def sizes(users, groups, memberships):
@@ -51,28 +57,92 @@ def uid(number):
     return f"u{number:07d}"
 
 
-def write(out, users, groups, memberships, moved=0.0):
-    out.write(f"dn: {SUFFIX}\nobjectClass: domain\ndc: example\n\n")
-    for unit in ("people", "groups", "services"):
-        out.write(f"dn: ou={unit},{SUFFIX}\nobjectClass: organizationalUnit\nou: {unit}\n\n")
-    out.write(
-        f"dn: {SERVICE}\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\n"
-        f"cn: idpsyncd\nuserPassword: {PASSWORD}\n\n"
-    )
-    for number in range(users):
+class Plain:
+    """Entries as OpenLDAP and 389-DS have them."""
+
+    people = f"ou=people,{SUFFIX}"
+    groups = f"ou=groups,{SUFFIX}"
+
+    def __init__(self, uuids=False):
+        self.uuids = uuids
+
+    def tree(self):
+        parts = [f"dn: {SUFFIX}\nobjectClass: domain\ndc: example\n\n"]
+        parts += [
+            f"dn: ou={unit},{SUFFIX}\nobjectClass: organizationalUnit\nou: {unit}\n\n"
+            for unit in ("people", "groups", "services")
+        ]
+        parts.append(
+            f"dn: {SERVICE}\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\n"
+            f"cn: idpsyncd\nuserPassword: {PASSWORD}\n\n"
+        )
+        return "".join(parts)
+
+    def person_dn(self, number):
+        return f"uid={uid(number)},{self.people}"
+
+    def person(self, number):
         name = uid(number)
-        out.write(
-            f"dn: uid={name},ou=people,{SUFFIX}\nobjectClass: inetOrgPerson\nuid: {name}\n"
-            f"cn: Person {number}\nsn: {number}\nmail: {name}@example.org\n\n"
+        uuid = f"entryUUID: {number:08x}-1111-4222-8333-444455556666\n" if self.uuids else ""
+        return (
+            f"dn: {self.person_dn(number)}\nobjectClass: inetOrgPerson\nuid: {name}\n"
+            f"cn: Person {number}\nsn: {number}\nmail: {name}@example.org\n{uuid}\n"
         )
-    for group, size in enumerate(sizes(users, groups, memberships)):
-        name = f"team-{group:04d}"
-        out.write(f"dn: cn={name},ou=groups,{SUFFIX}\nobjectClass: groupOfNames\ncn: {name}\n")
-        out.writelines(
-            f"member: uid={uid(number)},ou=people,{SUFFIX}\n"
-            for number in members(group, size, users, moved)
+
+    def group_dn(self, name):
+        return f"cn={name},{self.groups}"
+
+    def group(self, name):
+        return f"dn: {self.group_dn(name)}\nobjectClass: groupOfNames\ncn: {name}\n"
+
+
+class ActiveDirectory:
+    """Entries as Active Directory has them. Whoever is enabled there has no password."""
+
+    people = f"OU=people,{AD_SUFFIX}"
+    groups = f"OU=groups,{AD_SUFFIX}"
+
+    def tree(self):
+        return "".join(
+            f"dn: OU={unit},{AD_SUFFIX}\nobjectClass: organizationalUnit\nou: {unit}\n\n"
+            for unit in ("people", "groups")
         )
+
+    def person_dn(self, number):
+        return f"CN={uid(number)},{self.people}"
+
+    def person(self, number):
+        name = uid(number)
+        return (
+            f"dn: {self.person_dn(number)}\nobjectClass: user\nsAMAccountName: {name}\n"
+            f"userAccountControl: 544\nmail: {name}@example.org\n\n"
+        )
+
+    def group_dn(self, name):
+        return f"CN={name},{self.groups}"
+
+    def group(self, name):
+        return f"dn: {self.group_dn(name)}\nobjectClass: group\nsAMAccountName: {name}\n"
+
+
+def group_name(number):
+    return f"team-{number:04d}"
+
+
+def write(out, shape, users, groups, memberships, moved=0.0, huge=0):
+    out.write(shape.tree())
+    for number in range(users):
+        out.write(shape.person(number))
+
+    def group(name, people):
+        out.write(shape.group(name))
+        out.writelines(f"member: {shape.person_dn(number)}\n" for number in people)
         out.write("\n")
+
+    for number, size in enumerate(sizes(users, groups, memberships)):
+        group(group_name(number), members(number, size, users, moved))
+    if huge:
+        group(HUGE, range(huge))
 
 
 def main():
@@ -81,8 +151,12 @@ def main():
     parser.add_argument("--groups", type=int, default=2_000)
     parser.add_argument("--memberships", type=int, default=730_000)
     parser.add_argument("--moved", type=float, default=0.0)
+    parser.add_argument("--huge", type=int, default=0)
+    parser.add_argument("--uuids", action="store_true")
+    parser.add_argument("--ad", action="store_true")
     a = parser.parse_args()
-    write(sys.stdout, a.users, a.groups, a.memberships, a.moved)
+    shape = ActiveDirectory() if a.ad else Plain(a.uuids)
+    write(sys.stdout, shape, a.users, a.groups, a.memberships, a.moved, a.huge)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 """Writes a Keycloak realm of a big company as JSON, for POST /admin/realms. The same numbers give
 the same bytes.
 
-usage: bench/gen_realm.py [--users N] [--groups N] [--memberships N] [--organization] > FILE
+usage: bench/gen_realm.py [--users N] [--groups N] [--memberships N] [--organization] [--events] > FILE
 
 A tenth of the groups are top-level units (`/unit-00`, `/unit-01`, …), each with nine teams below
 it (`/unit-00/team-0`, …). Everyone is in the same number of groups, give or take one. There are
 100 realm roles (`bench-00`, …), each with a few direct holders, every tenth one a composite. With
-`--organization` the realm has another name, and one organization without members.
+`--organization` the realm has another name, and one organization without members. With `--events` it
+keeps its admin events, and the reader may see them.
 """
 
 import argparse
@@ -20,6 +21,7 @@ CLIENT = "idpsyncd"
 SECRET = "bench-secret"
 # With the last the reader can prove that there is no organization, and need not read in pages.
 RIGHTS = ["view-users", "view-realm", "view-clients", "view-organizations"]
+EVENTS = ["view-events"]
 ROLES = 100
 HOLDERS = 20  # of each realm role, directly
 
@@ -32,7 +34,15 @@ def paths(groups):
     ]
 
 
-def realm(users, groups, memberships, name=REALM):
+def enabled(number):
+    return number % 50 != 0
+
+
+def username(number):
+    return f"u{number:06d}"
+
+
+def realm(users, groups, memberships, name=REALM, events=False):
     if groups % 10 or memberships < users or memberships > users * groups:
         sys.exit("these numbers do not go together: groups in tens, at least one membership each")
     every = paths(groups)
@@ -43,7 +53,7 @@ def realm(users, groups, memberships, name=REALM):
     default = f"default-roles-{name}"
     people = []
     for number in range(users):
-        username = f"u{number:06d}"
+        who = username(number)
         step = steps[number % len(steps)]
         count = each + (number < more)
         roles = [default]
@@ -51,12 +61,12 @@ def realm(users, groups, memberships, name=REALM):
             roles.append(f"bench-{number % ROLES:02d}")
         people.append(
             {
-                "username": username,
-                "email": f"{username}@example.org",
+                "username": who,
+                "email": f"{who}@example.org",
                 "emailVerified": True,
                 "firstName": "Person",
                 "lastName": str(number),
-                "enabled": number % 50 != 0,
+                "enabled": enabled(number),
                 "groups": [every[(number * 3 + k * step) % groups] for k in range(count)],
                 "realmRoles": roles,
             }
@@ -66,7 +76,7 @@ def realm(users, groups, memberships, name=REALM):
             "username": f"service-account-{CLIENT}",
             "enabled": True,
             "serviceAccountClientId": CLIENT,
-            "clientRoles": {"realm-management": RIGHTS},
+            "clientRoles": {"realm-management": RIGHTS + EVENTS * events},
         }
     )
     roles = [{"name": f"bench-{number:02d}"} for number in range(ROLES)]
@@ -88,7 +98,9 @@ def realm(users, groups, memberships, name=REALM):
         )
     organization = {"name": "one", "alias": "one", "enabled": True}
     organization["domains"] = [{"name": "one.example.org"}]
+    kept = {"adminEventsEnabled": True} if events else {}
     return {
+        **kept,
         "realm": name,
         "enabled": True,
         "organizationsEnabled": True,
@@ -115,9 +127,10 @@ def main():
     parser.add_argument("--groups", type=int, default=800)
     parser.add_argument("--memberships", type=int, default=60_000)
     parser.add_argument("--organization", action="store_true")
+    parser.add_argument("--events", action="store_true")
     arguments = parser.parse_args()
     name = WITH_ORGANIZATION if arguments.organization else REALM
-    made = realm(arguments.users, arguments.groups, arguments.memberships, name)
+    made = realm(arguments.users, arguments.groups, arguments.memberships, name, arguments.events)
     json.dump(made, sys.stdout)
 
 

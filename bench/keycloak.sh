@@ -15,32 +15,21 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=bench/common.sh
 . bench/common.sh
+# shellcheck source=bench/servers.sh
+. bench/servers.sh
 
 need java openjdk-17-jre-headless
 need python3 python3
 need curl curl
 need_binary
 
-home="${IDPSYNCD_KEYCLOAK_HOME:-}"
-if [ -z "$home" ]; then home="$(tests/tools/keycloak-fetch.sh)"; fi
-
 users="${BENCH_USERS:-20000}"
 groups="${BENCH_GROUPS:-800}"
 memberships="${BENCH_MEMBERSHIPS:-60000}"
 port="$(free_port)"
-management="$(free_port)"
 
 say "starting Keycloak"
-mkdir "$scratch/db"
-cp "$home/template/keycloakdb.mv.db" "$scratch/db/"
-JAVA_OPTS_KC_HEAP="-Xms512m -Xmx2g" "$home/bin/kc.sh" start --optimized \
-  --cache=local --http-enabled=true --hostname-strict=false \
-  --http-host=127.0.0.1 --http-port="$port" --http-management-port="$management" \
-  "--db-url=jdbc:h2:file:$scratch/db/keycloakdb;NON_KEYWORDS=VALUE" \
-  >"$scratch/keycloak.log" 2>&1 &
-servers+=($!)
-wait_for 180 "${servers[0]}" curl -fsS "http://127.0.0.1:$management/health/ready" ||
-  die "Keycloak did not come up: $(tail -n 20 "$scratch/keycloak.log")"
+start_keycloak "$port"
 
 say "making a realm of $users users, $groups groups, $memberships memberships"
 python3 bench/gen_realm.py --users "$users" --groups "$groups" --memberships "$memberships" \

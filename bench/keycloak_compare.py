@@ -2,7 +2,6 @@
 """The measuring half of bench/keycloak.sh: makes the realm, then reads it in several ways."""
 
 import argparse
-import http.client
 import json
 import os
 import queue
@@ -10,10 +9,10 @@ import re
 import sys
 import threading
 import time
-import urllib.parse
 
 import gen_realm
 import lib
+from keycloak_admin import Server, make_realm, token
 
 REPLAY_LIMIT = 1.3
 ORGANIZATION_LIMIT = 1.5
@@ -65,48 +64,6 @@ name = 'bench-(?<number>[0-9]+)'
 actions = ["workflow:*"]
 resources = ["pool/bench-${number}-*"]
 """
-
-
-class Server:
-    """One kept-alive connection with a bearer token."""
-
-    def __init__(self, port, token=None):
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1800)
-        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
-
-    def call(self, method, path, body=None, headers=None):
-        self.connection.request(method, path, body, {**self.headers, **(headers or {})})
-        answer = self.connection.getresponse()
-        content = answer.read()
-        if answer.status >= 300:
-            sys.exit(f"{method} {path.split('?')[0]}: {answer.status} {content[:200]!r}")
-        return content
-
-    def drain(self, path):
-        """Reads a whole answer without looking at it; returns its size."""
-        self.connection.request("GET", path, headers=self.headers)
-        answer = self.connection.getresponse()
-        size = 0
-        while piece := answer.read(1 << 16):
-            size += len(piece)
-        if answer.status != 200:
-            raise RuntimeError(f"GET {path.split('?')[0]}: {answer.status}")
-        return size
-
-
-def token(port, realm, form):
-    body = urllib.parse.urlencode(form)
-    headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    path = f"/realms/{realm}/protocol/openid-connect/token"
-    return json.loads(Server(port).call("POST", path, body, headers))["access_token"]
-
-
-def make_realm(port, file):
-    admin = {"grant_type": "password", "client_id": "admin-cli"}
-    admin |= {"username": "admin", "password": "admin"}
-    server = Server(port, token(port, "master", admin))
-    with open(file, "rb") as body:
-        server.call("POST", "/admin/realms", body.read(), {"Content-Type": "application/json"})
 
 
 def reader_token(port):

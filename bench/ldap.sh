@@ -12,6 +12,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=bench/common.sh
 . bench/common.sh
+# shellcheck source=bench/servers.sh
+. bench/servers.sh
 
 need slapd slapd
 need slapadd slapd

@@ -1,8 +1,10 @@
 """What the comparing halves of the benches share: running, timing, judging."""
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 
@@ -51,6 +53,62 @@ def best(runs):
 def least_cpu(runs):
     """The least processor time of several runs: it says more than the clock on a busy machine."""
     return min(item.cpu for item in runs)
+
+
+def percentile(values, part):
+    """The value that `part` of them (0.99) do not exceed, or the next larger one."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
+
+
+def cpu_seconds(pid):
+    """The processor time of a process so far, of all of its threads, in hundredths."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        # The name, in brackets, may hold anything.
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Proxy:
+    """Passes connections on to a server, and counts the bytes that come from it and the HTTP requests that
+    go to it."""
+
+    PIECE = 1 << 18
+
+    def __init__(self, host, port):
+        self.server = (host, port)
+        self.received = self.requests = 0
+        self.lock = threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            client, _ = self.listener.accept()
+            server = socket.create_connection(self.server)
+            for end in (client, server):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for ends in ((client, server, self._asked), (server, client, self._answered)):
+                threading.Thread(target=self._pass, args=ends, daemon=True).start()
+
+    def _asked(self, piece):
+        # A request's head is sent in one piece.
+        self.requests += piece.count(b" HTTP/1.1\r\n")
+
+    def _answered(self, piece):
+        self.received += len(piece)
+
+    def _pass(self, from_, to, count):
+        try:
+            while piece := from_.recv(self.PIECE):
+                with self.lock:
+                    count(piece)
+                to.sendall(piece)
+            to.shutdown(socket.SHUT_WR)
+        except OSError:
+            # One end is gone: so is the other.
+            for end in (from_, to):
+                end.close()
 
 
 class Verdicts:

@@ -10,16 +10,23 @@ use support::skip;
 
 /// What a generator in `bench/` prints; nothing where python3 is missing.
 fn generated(test: &str, script: &str, arguments: &[&str]) -> Option<String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
+    python(test, &[&[script.to_str().unwrap()], arguments].concat())
+}
+
+/// What `code`, which imports modules of `bench/`, prints; nothing where python3 is missing.
+fn told(test: &str, code: &str) -> Option<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench");
+    let path = format!("import sys; sys.path.insert(0, {:?})\n", folder.to_str().unwrap());
+    python(test, &["-c", &(path + code)])
+}
+
+fn python(test: &str, arguments: &[&str]) -> Option<String> {
     if !skip::has("python3") {
         skip::skip(test, "no python3");
         return None;
     }
-    let output = Command::new("python3")
-        .arg("-B")
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
-        .args(arguments)
-        .output()
-        .unwrap();
+    let output = Command::new("python3").arg("-B").args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Some(String::from_utf8(output.stdout).unwrap())
 }
@@ -106,6 +113,141 @@ fn the_realm_has_the_numbers_that_were_asked_for_and_no_membership_twice() {
     }
     assert_eq!((people, paths.len(), memberships.len()), (500, 80, 1501));
     assert_eq!(generated(name, "bench/gen_realm.py", &arguments).unwrap(), text);
+}
+
+#[test]
+fn a_company_of_active_directory_has_the_same_people_in_the_same_groups() {
+    let name = "a_company_of_active_directory_has_the_same_people_in_the_same_groups";
+    let arguments = ["--users", "100", "--groups", "40", "--memberships", "730", "--huge", "60"];
+    let with_ad = [&arguments[..], &["--ad"]].concat();
+    let Some(plain) = generated(name, "bench/gen_ldif.py", &arguments) else { return };
+    let Some(ad) = generated(name, "bench/gen_ldif.py", &with_ad) else { return };
+    // The first part of a DN says who it is in both.
+    let first = |dn: &str| dn.split(',').next().unwrap().split('=').nth(1).unwrap().to_owned();
+    let rows = |ldif: &str| -> BTreeSet<String> {
+        let entries = ldif.split("\n\n").filter(|entry| !entry.contains("organizational"));
+        let rows = entries.flat_map(|entry| {
+            let dn = entry.lines().next().unwrap_or_default();
+            let members = entry.lines().filter_map(|line| line.strip_prefix("member: "));
+            let members = members.map(|member| format!("{} in {}", first(member), first(dn)));
+            members.chain(entry.contains("\nmail: ").then(|| first(dn))).collect::<Vec<_>>()
+        });
+        rows.collect()
+    };
+    assert_eq!(rows(&plain).len(), 100 + 730 + 60);
+    assert_eq!(rows(&ad), rows(&plain));
+    assert_eq!(rows(&plain).iter().filter(|row| row.ends_with(" in huge")).count(), 60);
+}
+
+#[test]
+fn a_realm_that_is_followed_keeps_its_events_and_lets_the_reader_see_them() {
+    let name = "a_realm_that_is_followed_keeps_its_events_and_lets_the_reader_see_them";
+    let size = ["--users", "50", "--groups", "20", "--memberships", "50"];
+    for (more, kept) in [(&[][..], false), (&["--events"][..], true)] {
+        let arguments = [&size[..], more].concat();
+        let Some(text) = generated(name, "bench/gen_realm.py", &arguments) else { return };
+        let realm: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(realm["adminEventsEnabled"] == true, kept);
+        let reader = realm["users"].as_array().unwrap().last().unwrap();
+        let rights = reader["clientRoles"]["realm-management"].as_array().unwrap();
+        assert_eq!(rights.iter().any(|right| right == "view-events"), kept);
+    }
+}
+
+#[test]
+fn who_is_changed_at_a_server_holds_the_role_in_one_way_and_is_changed_once() {
+    let name = "who_is_changed_at_a_server_holds_the_role_in_one_way_and_is_changed_once";
+    let code = "\
+import argparse, followed, gen_ldif
+class Recorder:
+    def __init__(self): self.calls = []
+    def modify(self, *what): self.calls.append(what)
+    def delete(self, *what): self.calls.append(what)
+parser = argparse.ArgumentParser(); followed.arguments(parser)
+for kind in ('openldap', '389ds', 'ad'):
+    a = parser.parse_args(['--server', kind, '--users', '1000', '--groups', '200', '--memberships',
+                           '20000', '--huge', '500'])
+    server, recorder = followed.server(a, 20), Recorder()
+    server.connect = lambda: recorder
+    kinds = server.prepare(10)
+    users = [change.user for changes in kinds.values() for change in changes]
+    huge = [change.user for change in server.prepare_huge(10)]
+    assert [len(changes) for changes in kinds.values()] == [10, 10, 10], kinds
+    assert len(set(users + huge)) == 40
+    members = set(map(gen_ldif.uid, server.members))
+    assert members.issuperset(users) and members.isdisjoint(huge)
+    assert all(int(user[1:]) >= 500 for user in users) and all(int(user[1:]) < 500 for user in huge)
+    for changes in kinds.values():
+        for change in changes: change.apply()
+    assert [change.user in str(call) for change, call in zip(sum(kinds.values(), []), recorder.calls)] \
+        == [True] * 30
+print('well')
+";
+    let Some(said) = told(name, code) else { return };
+    assert_eq!(said, "well\n");
+}
+
+#[test]
+fn a_change_at_a_directory_is_encoded_as_the_standard_says_and_a_refusal_ends_the_bench() {
+    let name =
+        "a_change_at_a_directory_is_encoded_as_the_standard_says_and_a_refusal_ends_the_bench";
+    let code = "\
+import ldap_client as it, socket, threading
+asked = []
+def serve(listener):
+    client, _ = listener.accept()
+    for answer in ('300c02010161070a010004000400', '300c02010267070a010004000400',
+                   '301002010367 0b0a01320400040473616964'.replace(' ', '')):
+        asked.append(client.recv(1 << 16).hex())
+        client.sendall(bytes.fromhex(answer))
+listener = socket.create_server(('127.0.0.1', 0))
+threading.Thread(target=serve, args=[listener], daemon=True).start()
+connection = it.Connection('127.0.0.1', listener.getsockname()[1], 'cn=a', 'pw')
+connection.modify('cn=g', it.DELETE, 'member', 'cn=' + 200 * 'x')
+try: connection.delete('cn=b')
+except SystemExit as refused: print(refused)
+print(*asked, sep='\\n')
+print(it.number(128).hex(), it.contents(it.text(300 * 'y'))[0] == 300 * b'y')
+";
+    let Some(said) = told(name, code) else { return };
+    let said: Vec<&str> = said.lines().collect();
+    assert_eq!(said[0], "the server refused: 50 said");
+    assert_eq!(said[1], "3012020101600d0201030404636e3d6180027077");
+    let value = format!("0481cb636e3d{}", "78".repeat(200));
+    let change = format!("3181ce{value}");
+    let change = format!("3081d904066d656d626572{change}");
+    let change = format!("3081df0a0101{change}");
+    let changes = format!("0404636e3d673081e2{change}");
+    assert_eq!(said[2], format!("3081f10201026681eb{changes}"));
+    assert_eq!(said[3], "30090201034a04636e3d62");
+    assert_eq!(said[4], "02020080 True");
+}
+
+#[test]
+fn what_goes_through_the_proxy_is_passed_on_and_counted() {
+    let name = "what_goes_through_the_proxy_is_passed_on_and_counted";
+    let code = "\
+import lib, socket, threading
+def serve(listener):
+    while True:
+        client, _ = listener.accept()
+        while piece := client.recv(1 << 16): client.sendall(3 * piece)
+        client.close()
+listener = socket.create_server(('127.0.0.1', 0))
+threading.Thread(target=serve, args=[listener], daemon=True).start()
+proxy = lib.Proxy('127.0.0.1', listener.getsockname()[1])
+for asked in (b'GET / HTTP/1.1\\r\\n\\r\\n', b'no request'):
+    with socket.create_connection(('127.0.0.1', proxy.port)) as client:
+        client.sendall(asked)
+        client.shutdown(socket.SHUT_WR)
+        assert client.makefile('rb').read() == 3 * asked
+print(proxy.received, proxy.requests)
+times = list(range(1, 201))
+print(lib.percentile(times, 0.5), lib.percentile(times, 0.99), lib.percentile([7], 0.99))
+assert lib.cpu_seconds(__import__('os').getpid()) > 0
+";
+    let Some(said) = told(name, code) else { return };
+    assert_eq!(said, "84 1\n101 199 7\n");
 }
 
 #[test]
