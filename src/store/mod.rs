@@ -47,7 +47,9 @@ pub use provision::{Acquaintance, Marks, MirrorOutline, ProvisionContext, Provis
 pub use reader::{EachSeen, EachToken, Reader};
 pub use review::Review;
 pub use seen::{SeenLink, SeenSet, SeenToken, SeenUser, SetKey, Since};
-pub use slice::{Account, AccountNames, Bears, Slice, SliceQuery};
+pub use slice::{Account, AccountNames, Bears, RefsWanted, Slice, SliceQuery};
+#[cfg(test)]
+pub(crate) use sqlite::steps::counted;
 pub use status::{Meta, ScopeStatus, SourceStatus};
 
 /// The store that `config` names. Touches nothing yet.

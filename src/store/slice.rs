@@ -7,14 +7,13 @@
 //! Reader::slice ──► Slice: state, mirrors, others     resolve, plan, and commit as for everybody
 //! ```
 //!
-//! Each costs what it is asked about and what it finds: nothing here passes over people. The whole of
-//! what is not people is read (roles, the catalog, the references of a mirror), since rules are laid
-//! over it.
+//! Each costs what it is asked about and what it finds: nothing here passes over people, nor over the
+//! references of a mirror unless all are asked for. Roles and the catalog are read in whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Meta;
-use crate::directory::Mirror;
+use crate::directory::{Mirror, PartRefs, RefId};
 use crate::model::username::canonical;
 use crate::model::{State, UserId};
 use crate::plan::{Guard, Others};
@@ -58,9 +57,37 @@ pub struct SliceQuery<'a> {
     pub accounts: &'a BTreeSet<Account>,
     /// The configured sources, by name.
     pub sources: &'a [&'a str],
+    /// References of mirrors, by source, that are to be there whoever is in them.
+    pub refs: &'a BTreeMap<String, RefsWanted>,
+    /// Bare names of groups, folded, by which rules give something: of a group called so all that are
+    /// called so are there.
+    pub names: &'a BTreeSet<String>,
     /// The limits that the plan will be weighed by: they say which totals matter, and how far the
     /// people of a federation need be counted.
     pub guard: &'a Guard,
+}
+
+/// Which references of a mirror are to be there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RefsWanted {
+    /// All.
+    All,
+    /// These, whether or not the mirror has them, and those that bear on people of the slice.
+    Near(BTreeSet<RefId>),
+}
+
+impl SliceQuery<'_> {
+    /// Which references of the mirror of `source` are to be there.
+    #[must_use]
+    pub(super) fn refs_of(&self, source: &str) -> PartRefs<'_> {
+        const NONE: &BTreeSet<RefId> = &BTreeSet::new();
+        let near = |refs| PartRefs::Near { refs, names: self.names };
+        match self.refs.get(source) {
+            Some(RefsWanted::All) => PartRefs::All,
+            Some(RefsWanted::Near(refs)) => near(refs),
+            None => near(NONE),
+        }
+    }
 }
 
 /// One committed state, as if only some people were in it.
@@ -72,7 +99,7 @@ pub struct Slice {
     /// users' grants has are in it.
     pub state: State,
     /// Of each configured source that has a mirror what
-    /// [`Directory::of_people`](crate::directory::Directory::of_people) makes of it, and its cursor.
+    /// [`Directory::part`](crate::directory::Directory::part) makes of it, and its cursor.
     /// A source that is not here was never read: what it says of anybody is unknown.
     pub mirrors: BTreeMap<String, Mirror>,
     /// Everybody else in numbers, as they were committed: a grant by hand that has ended since still

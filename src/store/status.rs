@@ -19,6 +19,9 @@ pub struct Meta {
     pub version: i64,
     /// The next moment at which something falls due by itself.
     pub next_due: Option<Time>,
+    /// Everything that may give a role to anybody had been read in full when the last run, or what a
+    /// feed told, was planned ([`crate::plan::Plan::all_read`]).
+    pub all_read: bool,
 }
 
 /// How a source's reads went.

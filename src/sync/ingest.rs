@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use super::slice::{Patches, Sliced, plan_for_some};
+use super::slice::{Patches, Sliced, WhyAll, plan_for_some};
 use super::{
     Found, Outcome, RunError, SourceAnswer, SourceState, admin, configured, load_views, local,
     merge_mirrors, outcome, renamed_groups, token, updates, views,
@@ -119,18 +119,18 @@ fn once(
     let before = token(config, &known, admin);
     let some = match way {
         Way::ForSome => plan_for_some(config, reader, &patches, &before, now)?,
-        Way::ForAll => None,
+        Way::ForAll => Err(WhyAll::Asked),
     };
-    let way = if some.is_some() { Way::ForSome } else { Way::ForAll };
+    let way = if some.is_ok() { Way::ForSome } else { Way::ForAll };
     let (plan, meta, settled) = match some {
-        Some(Sliced { plan, meta, renamed }) => {
+        Ok(Sliced { plan, meta, renamed }) => {
             diagnostics.extend(renamed);
             patched(&mut known, &patches);
             let settled = token(config, &known, admin);
             (plan, meta, settled)
         }
-        None => {
-            tracing::debug!("what a feed told may concern anybody: everybody is planned for");
+        Err(why) => {
+            tracing::debug!(%why, "what a feed told may concern anybody: everybody is planned for");
             let found = everybody(config, admin, &patches, (&mut known, reader), now)?;
             diagnostics.extend(renamed_groups(config, &known));
             let old = reader.state()?;

@@ -12,15 +12,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{RunError, window_start};
 use crate::config::Config;
 use crate::directory::local::{NAME, nobody};
-use crate::directory::{Directory, Mirror, Patch, PersonRow, Proven, RefId};
+use crate::directory::{
+    Directory, Mirror, Patch, PersonRow, Proven, RefEntry, RefId, Sum, Touched,
+};
 use crate::model::username::{UsernameFrom, canonical};
 use crate::model::{Diagnostic, Time, TooMany, UserId};
 use crate::plan::{self, Background, Plan};
 use crate::resolve::{
-    Account, By, Everybody, NamesAtSource, Seeds, Settings, SourceTerms, View, concerned,
-    given_otherwise, renamed_groups, resolve,
+    Account, By, Everybody, NamesAtSource, Seeds, Settings, SourceTerms, View, bare_names,
+    concerned, given_otherwise, renamed_groups, resolve_part,
 };
-use crate::store::{Bears, Meta, Reader, SliceQuery, StoreError};
+use crate::store::{Bears, Meta, Reader, RefsWanted, SliceQuery, StoreError};
 
 /// What was planned for some.
 pub(super) struct Sliced {
@@ -34,26 +36,59 @@ pub(super) struct Sliced {
 /// What is about to become of the mirrors, by source.
 pub(super) type Patches = BTreeMap<String, Patch>;
 
-/// Plans for those whom `patches` concern. `None`: they may concern anybody, or something else is to be
-/// done that a run does for everybody. `before` is what a plan for everybody depends on before them
-/// ([`super::token`]).
+/// Why everybody is planned for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum WhyAll {
+    /// [`super::ingest::Way::ForAll`] was asked for.
+    #[error("it was asked for")]
+    Asked,
+    /// A run has something to see to first: configuration, what fell due, who was provisioned, what was
+    /// done by hand.
+    #[error("a run is still to be made of what else has changed")]
+    Unsettled,
+    /// Something fell due.
+    #[error("something falls due for others as well")]
+    Due,
+    /// What was never read in full may give a role to anybody.
+    #[error("what may give a role was never read in full")]
+    Unread,
+    /// What waits for approval is about more than people.
+    #[error("what is held is about more than people")]
+    Held,
+    /// Roles come or go with groups and roles of sources, or something comes to be read in full.
+    #[error("roles may come or go with it")]
+    Roles,
+    /// It concerns whom the configuration sees to.
+    #[error("it concerns the default admin")]
+    Admin,
+}
+
+/// Plans for those whom `patches` concern, or says why everybody is to be planned for. `before` is what a
+/// plan for everybody depends on before them ([`super::token`]).
 pub(super) fn plan_for_some(
     config: &Config,
     reader: &dyn Reader,
     patches: &Patches,
     before: &str,
     now: Time,
-) -> Result<Option<Sliced>, RunError> {
+) -> Result<Result<Sliced, WhyAll>, RunError> {
     let meta = reader.meta()?;
     // A run has seen to everything else: the configuration, what fell due, who was provisioned.
-    let due = meta.next_due.is_some_and(|due| due <= now);
-    if meta.generation == 0 || due || meta.settled.as_deref() != Some(before) {
-        return Ok(None);
+    if meta.generation == 0 || meta.settled.as_deref() != Some(before) {
+        return Ok(Err(WhyAll::Unsettled));
+    }
+    if meta.next_due.is_some_and(|due| due <= now) {
+        return Ok(Err(WhyAll::Due));
+    }
+    // What is unread may list anybody, or lead anywhere, and most of those are not in a slice.
+    if !meta.all_read {
+        return Ok(Err(WhyAll::Unread));
     }
     let settings = config.settings();
-    let Some(mut start) = waiting(reader)? else { return Ok(None) };
-    let Some(Moved { refs: given, renamed }) = moved_refs(&settings, reader, patches)? else {
-        return Ok(None);
+    let Some(mut start) = waiting(reader)? else { return Ok(Err(WhyAll::Held)) };
+    let moved = moved_refs(&settings, reader, patches)?;
+    let Some(Moved { refs: given, sources: moved, renamed }) = moved else {
+        return Ok(Err(WhyAll::Roles));
     };
     for (source, patch) in patches {
         let account = |ext: &String| (source.clone(), ext.clone());
@@ -73,13 +108,23 @@ pub(super) fn plan_for_some(
         None => BTreeSet::new(),
     };
     if !admins.is_disjoint(&found.users) {
-        return Ok(None);
+        return Ok(Err(WhyAll::Admin));
     }
     let sources: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
+    // What a patch speaks of must be there for it to be laid over the slice.
+    let wanted = |(source, patch): (&String, &Patch)| {
+        let refs = match moved.contains(source) {
+            true => RefsWanted::All,
+            false => RefsWanted::Near(patch.refs.keys().cloned().collect()),
+        };
+        (source.clone(), refs)
+    };
     let query = SliceQuery {
         users: &found.users,
         accounts: &found.accounts,
         sources: &sources,
+        refs: &patches.iter().map(wanted).collect(),
+        names: &bare_names(&settings, &reader.roles()?),
         guard: &config.guard,
     };
     let mut slice = reader.slice(&query)?;
@@ -90,21 +135,19 @@ pub(super) fn plan_for_some(
             (Some(mirror), None) => mirror,
             (None, _) if source == NAME => Mirror { directory: nobody(), cursor: None },
             // It was never read: what it would say of anybody is unknown.
-            (None, _) => return Ok(None),
+            (None, _) => return Ok(Err(WhyAll::Unread)),
         };
-        // What something unread leads to hangs on who is in it, and most of those are not here.
-        let leads_anywhere = mirror.directory.refs.iter().any(|row| !row.implies_known);
-        if mirror.directory.proven != Proven::ALL || leads_anywhere {
-            return Ok(None);
+        if mirror.directory.proven != Proven::ALL {
+            return Ok(Err(WhyAll::Unread));
         }
         directories.push((source, mirror.directory));
     }
     let views: Vec<View<'_>> =
         directories.iter().map(|(source, directory)| View { source, directory }).collect();
-    let resolved = resolve(&settings, &views, &slice.state, now)?;
+    let resolved = resolve_part(&settings, &views, &slice.state, now)?;
     // Whoever may hold a role through what nobody has read keeps it, and is not among these.
     if resolved.unread {
-        return Ok(None);
+        return Ok(Err(WhyAll::Unread));
     }
     let pending = reader.held_head()?;
     let recent = reader.taken_since(window_start(config, pending.as_ref(), now))?;
@@ -112,7 +155,7 @@ pub(super) fn plan_for_some(
     let mut plan = plan::plan(&config.guard, resolved, &slice.state, &background, now)?;
     // What falls due for others falls due.
     plan.next_due = plan.next_due.into_iter().chain(meta.next_due).min();
-    Ok(Some(Sliced { plan, meta, renamed }))
+    Ok(Ok(Sliced { plan, meta, renamed }))
 }
 
 fn too_many(why: TooMany) -> RunError {
@@ -140,8 +183,25 @@ fn waiting(reader: &dyn Reader) -> Result<Option<Seeds>, RunError> {
 struct Moved {
     /// Those that give something else, by source.
     refs: BTreeMap<String, BTreeSet<RefId>>,
+    /// The sources of which some reference is something else, or leads to something else.
+    sources: BTreeSet<String>,
     /// Those that rules name in whole and that are called otherwise.
     renamed: Vec<Diagnostic>,
+}
+
+/// Whether `patch` changes of references no more than who is in them.
+fn moves_people_alone(
+    reader: &dyn Reader,
+    source: &str,
+    patch: &Patch,
+) -> Result<bool, StoreError> {
+    let touched = Touched { refs: patch.refs.keys().collect(), ..Touched::default() };
+    let Some((before, _)) = reader.mirror_rows(source, &touched)? else { return Ok(false) };
+    let apart = |entry: &RefEntry| RefEntry { members: Sum::default(), ..entry.clone() };
+    let same = |(id, entry): (&RefId, &Option<RefEntry>)| {
+        entry.as_ref().map(apart) == before.refs.get(id).map(apart)
+    };
+    Ok(patch.refs.iter().all(same))
 }
 
 /// What `patches` make of references. `None`: that can concern anybody.
@@ -152,6 +212,9 @@ fn moved_refs(
 ) -> Result<Option<Moved>, RunError> {
     let mut moved: BTreeMap<&str, (Directory, Directory)> = BTreeMap::new();
     for (source, patch) in patches {
+        if moves_people_alone(reader, source, patch)? {
+            continue;
+        }
         let Some(before) = reader.structure(source)? else { return Ok(None) };
         // Only what references are, and what they lead to.
         let refs = Patch { refs: patch.refs.clone(), ..Patch::default() };
@@ -194,7 +257,8 @@ fn moved_refs(
         }
     }
     let refs = given_otherwise(settings, &before, &after, &reader.roles()?)?;
-    Ok(refs.map(|refs| Moved { refs, renamed }))
+    let sources = moved.keys().map(|source| (*source).to_owned()).collect();
+    Ok(refs.map(|refs| Moved { refs, sources, renamed }))
 }
 
 /// The references of which something was never read in full.

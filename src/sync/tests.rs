@@ -22,6 +22,7 @@ use futures_util::future::BoxFuture;
 mod ingest;
 mod naming;
 mod older;
+mod random_feeds;
 mod window;
 
 const GROUPS: [&str; 6] = ["Eng", "ML", "Ops", "Eng", "osmo-blue", "osmo-red"];

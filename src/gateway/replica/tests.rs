@@ -1,6 +1,8 @@
 //! Compiled policies decide as the policies themselves do. What comes from a store is tested in
 //! `tests/gateway_replica.rs`.
 
+mod cost;
+
 use proptest::prelude::*;
 
 use super::Ruling;

@@ -6,18 +6,21 @@ use super::keeping::read;
 use super::worlds::{World, at, next_world, plan, random_directory};
 use super::{commit, rules, with_people};
 use crate::directory::{
-    Delta, Directory, Enabled, Kind, NewRef, NewUser, RefId, Sighting, SnapshotBuilder, Within,
+    Delta, Directory, Enabled, Kind, NewRef, NewUser, PartRefs, RefId, Sighting, SnapshotBuilder,
+    Within,
 };
 use crate::model::username::canonical;
 use crate::model::{State, Status, UserId};
 use crate::plan::{Guard, Others};
 use crate::store::{
-    Account, AccountNames, Bears, Commit, MirrorPatch, Reader, Slice, SliceQuery, Store, Turn,
+    Account, AccountNames, Bears, Commit, MirrorPatch, Reader, RefsWanted, Slice, SliceQuery,
+    Store, Turn,
 };
 
 rules! {
     a_slice_has_those_alone_and_everybody_else_in_numbers
     a_slices_mirrors_have_those_alone_and_all_that_they_may_be_in
+    a_slices_mirrors_have_of_references_what_bears_on_those_alone
     accounts_are_found_by_what_they_are_called_as_names_compare
     who_is_who_is_told_from_either_end
     accounts_of_a_federation_are_counted_as_far_as_the_limits_ask
@@ -39,7 +42,18 @@ fn sliced(
     accounts: &BTreeSet<Account>,
     guard: &Guard,
 ) -> Slice {
-    reader.slice(&SliceQuery { users, accounts, sources: &["corp", "never read"], guard }).unwrap()
+    let refs = BTreeMap::from([("corp".to_owned(), RefsWanted::All)]);
+    parted(reader, (users, accounts), (&refs, &BTreeSet::new()), guard)
+}
+
+fn parted(
+    reader: &dyn Reader,
+    (users, accounts): (&BTreeSet<UserId>, &BTreeSet<Account>),
+    (refs, names): (&BTreeMap<String, RefsWanted>, &BTreeSet<String>),
+    guard: &Guard,
+) -> Slice {
+    let sources = &["corp", "never read"];
+    reader.slice(&SliceQuery { users, accounts, sources, refs, names, guard }).unwrap()
 }
 
 /// Everybody but `users`, counted one by one.
@@ -158,6 +172,44 @@ fn a_slices_mirrors_have_those_alone_and_all_that_they_may_be_in(store: &dyn Sto
         asked.insert(RefId { kind: Kind::Group, key: "never heard of".to_owned() });
         assert_eq!(reader.members("corp", &asked).unwrap(), within);
     }
+}
+
+fn a_slices_mirrors_have_of_references_what_bears_on_those_alone(store: &dyn Store) {
+    with_people(store, 1);
+    let mut random = fastrand::Rng::with_seed(7);
+    let (mut some, mut all) = (0, 0);
+    for seed in 1..12 {
+        let directory = random_directory(seed, 20, 24);
+        read(store, u32::try_from(seed).unwrap(), &directory, None);
+        let reader = store.reader().unwrap().unwrap();
+        let key = reader.digest_key().unwrap();
+        for most in [0, 1, 1, 3] {
+            let mut exts: BTreeSet<&str> = BTreeSet::from(["nobody"]);
+            let mut refs = BTreeSet::new();
+            let mut names = BTreeSet::new();
+            for _ in 0..random.usize(0..=most) {
+                let user = random.choice(&directory.users[..]).unwrap();
+                exts.insert(directory.text(user.ext));
+                let row = random.choice(&directory.refs[..]).unwrap();
+                refs.insert(RefId { kind: row.kind, key: directory.text(row.key).to_owned() });
+                names.insert(format!("n{}", random.u32(0..3)));
+            }
+            refs.insert(RefId { kind: Kind::Group, key: "never heard of".to_owned() });
+            let near = PartRefs::Near { refs: &refs, names: &names };
+            let expected = directory.part(&exts, near).unwrap();
+            let accounts: BTreeSet<Account> =
+                exts.iter().map(|ext| ("corp".to_owned(), (*ext).to_owned())).collect();
+            let wanted = BTreeMap::from([("corp".to_owned(), RefsWanted::Near(refs.clone()))]);
+            let (users, guard) = (BTreeSet::new(), guard([]));
+            let slice = parted(&*reader, (&users, &accounts), (&wanted, &names), &guard);
+            let mirror = &slice.mirrors["corp"];
+            assert_eq!(mirror.directory.digests(&key).whole, expected.digests(&key).whole);
+            assert_eq!(memberships(&mirror.directory), memberships(&expected));
+            some += expected.refs.len();
+            all += directory.refs.len();
+        }
+    }
+    assert!(some > 100 && some < all / 2, "{some} of {all}: too little was compared, or left out");
 }
 
 /// Accounts by place: username, address, whether it is verified.

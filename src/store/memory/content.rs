@@ -192,6 +192,9 @@ impl Content {
             self.meta.settled = settled.map(str::to_owned);
         }
         self.meta.next_due = plan.next_due.map(seconds);
+        if settled.is_some() {
+            self.meta.all_read = plan.all_read;
+        }
         Ok(Committed { generation: applied.then_some(next), version: self.meta.version })
     }
 

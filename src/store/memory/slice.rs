@@ -38,7 +38,7 @@ impl Content {
             let Some(mirror) = &source.mirror else { continue };
             let mine = query.accounts.iter().filter(|(of, _)| of == name);
             let people: BTreeSet<&str> = mine.map(|(_, ext)| ext.as_str()).collect();
-            let directory = mirror.directory.of_people(&people)?;
+            let directory = mirror.directory.part(&people, query.refs_of(name))?;
             let mirror = Mirror { directory, cursor: source.cursor.clone() };
             mirrors.insert((*name).to_owned(), mirror);
         }

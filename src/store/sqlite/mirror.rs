@@ -6,6 +6,7 @@
 
 mod load;
 mod matched;
+pub(super) mod part;
 
 use std::collections::HashMap;
 
@@ -15,7 +16,7 @@ use super::batch::{Batch, Cell, filling};
 use super::codec::encode;
 use super::error::Fault;
 use super::load::text;
-use super::names::Forms;
+use super::names::{Forms, bare};
 use crate::directory::{
     DigestKey, DirUser, Directory, DirectoryDigest, Enabled, Kind, Mirror, MirrorDigest, Proven,
     RefRow,
@@ -25,6 +26,7 @@ use crate::store::StoredMirror;
 pub(super) use crate::store::mirror::Numbers;
 pub(super) use load::{Lists, federations, kind, list, load, load_refs, read_user, structure};
 use matched::{Changed, Ends, Matched, Within, sorted_numbers};
+pub(super) use part::load_near;
 
 /// The row of a source that matters to its mirror.
 struct SourceRow {
@@ -286,8 +288,8 @@ fn names<'a>(directory: &'a Directory, reference: &RefRow) -> [&'a str; 3] {
 
 /// Makes a reference's row, or makes it anew.
 pub(super) const REPLACE_REF: &str = "INSERT OR REPLACE INTO mirror_container \
-     (id, kind, key, name, identity, norm, parent, known, up_known, sum, up, members) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+     (id, kind, key, name, identity, norm, parent, known, up_known, sum, up, members, bare) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
 
 /// Writes the refs that differ, by name or by members.
 fn write_refs(
@@ -335,6 +337,7 @@ fn write_refs(
             place(&digest.members, at)?.to_bytes(),
             encode(&implies),
             encode(&sorted_numbers(&new.members, at, &users.numbers)?),
+            bare(reference.kind, new.text(reference.name)),
         ])?;
     }
     Ok(())

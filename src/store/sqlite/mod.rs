@@ -63,6 +63,9 @@ mod writer;
 mod older_tests;
 
 #[cfg(test)]
+pub mod steps;
+
+#[cfg(test)]
 mod tests;
 
 #[cfg(test)]

@@ -1,10 +1,15 @@
 //! What accounts of mirrors are found by. SQLite folds ASCII only, so a row holds the forms of a name
 //! that is compared otherwise; of a name in plain ASCII there is nothing to hold, and most are.
 
+use std::borrow::Cow;
+
 use rusqlite::{Connection, params};
 
 use super::error::Fault;
 use super::load::text;
+use super::mirror::kind;
+use crate::directory::Kind;
+use crate::directory::value::folded;
 use crate::model::username::canonical;
 
 /// Accounts by their username in ASCII's lower case.
@@ -13,7 +18,7 @@ pub(super) const BY_USERNAME: &str = "username = ?3 COLLATE NOCASE";
 pub(super) const BY_EMAIL: &str = "email <> '' AND email = ?3 COLLATE NOCASE";
 
 /// The version of the forms: another one where names come to be compared otherwise.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// The columns `called`, `called_email` and `address`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -39,6 +44,11 @@ impl Forms {
             }),
         }
     }
+}
+
+/// What a reference's row is found by beside its key and identity: a group's bare name, folded.
+pub(super) fn bare(kind: Kind, name: &str) -> Option<Cow<'_, str>> {
+    (kind == Kind::Group).then(|| folded(name))
 }
 
 /// Whether a text is its own canonical form but for ASCII's case, or none at all.
@@ -79,7 +89,25 @@ pub(super) fn make(conn: &Connection) -> Result<(), Fault> {
     for (id, Forms { called, called_email, address }) in found {
         write.execute(params![id, called, called_email, address])?;
     }
+    make_bare(conn)?;
     conn.execute("UPDATE meta SET names = ?1", [VERSION])?;
+    Ok(())
+}
+
+fn make_bare(conn: &Connection) -> Result<(), Fault> {
+    let mut found = Vec::new();
+    let mut statement = conn.prepare("SELECT id, kind, name, bare FROM mirror_container")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let bare = bare(kind(row.get(1)?)?, text(row, 2)?);
+        if bare.as_deref() != row.get_ref(3)?.as_str_or_null().map_err(rusqlite::Error::from)? {
+            found.push((row.get::<_, i64>(0)?, bare.map(Cow::into_owned)));
+        }
+    }
+    let mut write = conn.prepare("UPDATE mirror_container SET bare = ?2 WHERE id = ?1")?;
+    for (id, bare) in found {
+        write.execute(params![id, bare])?;
+    }
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Stores from before schema 6: everybody is counted in the migration, and what people are found by is
+//! Stores from before schemas 6 and 8: everybody is counted in the migration, and what people are found by is
 //! made when the store is first opened for writing.
 
 use rusqlite::Connection;
@@ -10,7 +10,7 @@ use crate::store::conformance::worlds::{World, at, next_world, plan};
 use crate::store::conformance::{commit, slicing};
 use crate::store::{Bears, Store as _, StoreErrorKind};
 
-/// Takes back what schema 6 brought.
+/// Takes back what schemas 6 to 8 brought.
 const BACK: &str = "
 DROP VIEW gateway_meta;
 CREATE VIEW gateway_meta AS SELECT 5 AS schema_version;
@@ -18,6 +18,11 @@ ALTER TABLE meta DROP COLUMN enabled;
 ALTER TABLE meta DROP COLUMN names;
 DROP TABLE role_holders;
 DROP TABLE followed;
+ALTER TABLE meta DROP COLUMN all_read;
+DROP INDEX mirror_container_bare;
+DROP INDEX local_user_spoken;
+DROP INDEX mirror_container_identity;
+ALTER TABLE mirror_container DROP COLUMN bare;
 DROP INDEX mirror_user_called;
 DROP INDEX mirror_user_called_email;
 DROP INDEX mirror_user_address;
@@ -45,7 +50,8 @@ fn what_is_kept(conn: &Connection) -> Vec<String> {
         "SELECT enabled, names FROM meta",
         "SELECT role, users FROM role_holders ORDER BY role",
         "SELECT id, called, called_email, address FROM mirror_user ORDER BY id",
-        "SELECT name, sql FROM sqlite_schema WHERE tbl_name = 'mirror_user' AND type = 'index' \
+        "SELECT id, bare FROM mirror_container ORDER BY id",
+        "SELECT name, sql FROM sqlite_schema WHERE tbl_name LIKE 'mirror_%' AND type = 'index' \
          ORDER BY name",
     ]
     .iter()
@@ -86,7 +92,8 @@ fn an_older_store_comes_to_count_and_to_find_as_if_it_had_always() {
         .connection()
         .execute_batch(
             "UPDATE meta SET names = 0;
-             UPDATE mirror_user SET called = NULL, called_email = 'wrong', address = NULL",
+             UPDATE mirror_user SET called = NULL, called_email = 'wrong', address = NULL;
+             UPDATE mirror_container SET bare = 'wrong'",
         )
         .unwrap();
     let reader = store.reader().unwrap().unwrap();

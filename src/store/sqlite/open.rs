@@ -100,6 +100,8 @@ pub(super) fn open_read(
     .map_err(told)?;
     let read = ReadConnection { conn, place: place.clone(), still: before };
     let setup = || -> rusqlite::Result<()> {
+        #[cfg(test)]
+        super::steps::watch(&read.conn)?;
         read.conn.busy_timeout(BUSY)?;
         read.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         read.conn.pragma_update(None, "query_only", true)?;
@@ -194,6 +196,8 @@ pub(super) fn open_write(
         conn.pragma_update(None, "cache_size", -65_536)?;
         conn.pragma_update(None, "temp_store", "MEMORY")?;
         conn.set_prepared_statement_cache_capacity(64);
+        #[cfg(test)]
+        super::steps::watch(conn)?;
         Ok(mode)
     };
     let mode = setup(&conn).map_err(told)?;

@@ -12,7 +12,7 @@ use super::mirror::{
     Federations, REPLACE_REF, damaged, digest_key, federations, id, kind, kind_code, list, number,
     one, proven_of, range, read_user, taken, user_flags,
 };
-use super::names::Forms;
+use super::names::{Forms, bare};
 use crate::directory::{
     Cursor, DigestKey, Head, MirrorDigest, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry,
     RefId, Sum, Touched,
@@ -455,6 +455,7 @@ impl<'p> Writing<'_, 'p> {
                 entry.members.to_bytes(),
                 encode(&implies),
                 encode(&members),
+                bare(own.kind, &entry.name),
             ])?;
         }
         // Who got a new number is called otherwise in lists that say what they said.

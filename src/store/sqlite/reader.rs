@@ -229,7 +229,7 @@ impl SqliteReader {
 pub(super) fn meta(conn: &Connection) -> Result<Meta, Fault> {
     let schema_version = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     Ok(conn.query_row(
-        "SELECT generation, applied_at, settled, version, next_due FROM meta",
+        "SELECT generation, applied_at, settled, version, next_due, all_read FROM meta",
         [],
         |row| {
             Ok(Meta {
@@ -239,6 +239,7 @@ pub(super) fn meta(conn: &Connection) -> Result<Meta, Fault> {
                 settled: row.get(2)?,
                 version: row.get(3)?,
                 next_due: time(row, 4)?,
+                all_read: row.get(5)?,
             })
         },
     )?)

@@ -1,6 +1,6 @@
 //! What one change needs, found by index. The statements that are about people are in `SQL`, and a test
 //! sees to it that none passes over them. What is read in whole is no longer for more people: roles, the
-//! catalog, the references of a mirror.
+//! catalog, and the references of a mirror where a change is about what references are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,13 +13,13 @@ use super::load::{
     text, unknown_set,
 };
 use super::mirror::{
-    Lists, Numbers, damaged, federations, id, load_refs, proven_of, range, read_user,
+    Lists, Numbers, damaged, federations, id, load_near, load_refs, proven_of, range, read_user,
 };
 use super::names::{self, BY_EMAIL, BY_USERNAME};
 use super::patch::{self, find_ref};
 use super::reader::{self, SqliteReader};
 use super::tokens;
-use crate::directory::{Cursor, DirUserIdx, Directory, Mirror, MirrorDigest, RefId};
+use crate::directory::{Cursor, DirUserIdx, Directory, Mirror, MirrorDigest, PartRefs, RefId};
 use crate::model::{Grant, GrantKind, RoleSetId, State, Status, Texts, Tokens, UserId};
 use crate::plan::{Guard, Others};
 use crate::store::slice::enough;
@@ -82,6 +82,8 @@ pub(super) const SQL: &[&str] = &[
     load::REASON,
     tokens::OF_USER,
     tokens::ROLES,
+    super::mirror::part::IDENTICAL,
+    super::mirror::part::CALLED,
     patch::FIND_REF,
     patch::MEMBERS,
 ];
@@ -221,7 +223,7 @@ fn slice(conn: &Connection, query: &SliceQuery<'_>) -> Result<Slice, Fault> {
     for source in query.sources {
         let mine = query.accounts.iter().filter(|(name, _)| name == source);
         let exts: BTreeSet<&str> = mine.map(|(_, ext)| ext.as_str()).collect();
-        if let Some(mirror) = mirror(conn, source, &exts)? {
+        if let Some(mirror) = mirror(conn, source, &exts, query.refs_of(source))? {
             mirrors.insert((*source).to_owned(), mirror);
         }
     }
@@ -294,11 +296,12 @@ fn set_of(
     Ok(set)
 }
 
-/// The mirror of `source` with those of `people` alone.
+/// The mirror of `source` with those of `people` alone, and `refs`.
 fn mirror(
     conn: &Connection,
     source: &str,
     people: &BTreeSet<&str>,
+    refs: PartRefs<'_>,
 ) -> Result<Option<Mirror>, Fault> {
     let head = conn
         .prepare_cached(HEAD)?
@@ -316,24 +319,38 @@ fn mirror(
     if digest.parse::<MirrorDigest>().is_err() {
         return Err(damaged("has no digest of this version"));
     }
-    let mut numbers = Numbers::default();
-    load_refs(conn, num, &mut mirror.directory, &mut numbers, Lists::Implies)?;
-    let Directory { texts, users, refs, members, .. } = &mut mirror.directory;
-    let places: HashMap<u32, _> =
-        numbers.refs.iter().copied().zip(refs.numbered().map(|(place, _)| place)).collect();
-    let federations = federations(conn, texts)?;
+    let Mirror { directory, .. } = &mut mirror;
+    let federations = federations(conn, &mut directory.texts)?;
     let (first, last) = range(num);
     let mut statement =
         conn.prepare_cached(&format!("{} WHERE id BETWEEN ?1 AND ?2 AND {BY_EXT}", patch::USER))?;
+    let mut within: Vec<(DirUserIdx, Vec<u32>)> = Vec::new();
     // In the order of their external ids, as a directory's people are.
     for ext in people {
         let mut rows = statement.query(params![first, last, ext])?;
         let Some(row) = rows.next()? else { continue };
-        let (_, user) = read_user(row, texts, &federations)?;
-        let place: DirUserIdx = users.push(user)?;
-        for number in super::mirror::list(row, 6)? {
+        let (_, user) = read_user(row, &mut directory.texts, &federations)?;
+        within.push((directory.users.push(user)?, super::mirror::list(row, 6)?));
+    }
+    let mut numbers = Numbers::default();
+    match refs {
+        PartRefs::All => load_refs(conn, num, directory, &mut numbers, Lists::Implies)?,
+        PartRefs::Near { refs, names } => {
+            let mut open: BTreeSet<u32> =
+                within.iter().flat_map(|(_, list)| list).copied().collect();
+            for wanted in refs {
+                open.extend(find_ref(conn, num, wanted)?);
+            }
+            load_near(conn, num, open, names, directory, &mut numbers)?;
+        }
+    }
+    let Directory { refs, members, .. } = directory;
+    let places: HashMap<u32, _> =
+        numbers.refs.iter().copied().zip(refs.numbered().map(|(place, _)| place)).collect();
+    for (person, list) in within {
+        for number in list {
             let list = places.get(&number).and_then(|at| members.get_mut(*at));
-            list.ok_or_else(|| damaged("lists something that it does not have"))?.push(place);
+            list.ok_or_else(|| damaged("lists something that it does not have"))?.push(person);
         }
     }
     Ok(Some(mirror))
@@ -482,7 +499,14 @@ mod tests {
             assert!(all.iter().any(|sql| !passes(conn, sql).is_empty()), "{index}");
             conn.execute_batch("ROLLBACK TO s; RELEASE s").unwrap();
         }
-        for index in ["link_ext", "user_username", "mirror_container_key"] {
+        let others = [
+            "link_ext",
+            "user_username",
+            "mirror_container_key",
+            "mirror_container_bare",
+            "mirror_container_identity",
+        ];
+        for index in others {
             conn.execute_batch(&format!("SAVEPOINT s; DROP INDEX {index}")).unwrap();
             assert!(all.iter().any(|sql| !passes(conn, sql).is_empty()), "{index}");
             conn.execute_batch("ROLLBACK TO s; RELEASE s").unwrap();

@@ -270,6 +270,9 @@ fn write_plan(conn: &Connection, plan: &Plan, settled: Option<&str>) -> Result<C
         "UPDATE meta SET next_due = ?1 WHERE next_due IS NOT ?1",
         [plan.next_due.map(|due| due.timestamp())],
     )?;
+    if settled.is_some() {
+        conn.execute("UPDATE meta SET all_read = ?1 WHERE all_read <> ?1", [plan.all_read])?;
+    }
     Ok(Committed {
         generation: applied.then(|| u64::try_from(next).unwrap_or(0)),
         version: if changed { version.saturating_add(1) } else { version },

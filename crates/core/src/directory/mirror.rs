@@ -288,7 +288,7 @@ impl<'p> Patching<'p> {
 }
 
 /// `directory` without these users and references, whom nothing else speaks of.
-fn without(
+pub(super) fn without(
     mut directory: Directory,
     users: &BTreeSet<DirUserIdx>,
     refs: &BTreeSet<RefIdx>,

@@ -186,6 +186,8 @@ pub struct Plan {
     /// The next moment at which something falls due without any source changing: a local grant's
     /// end, a missing user's last moment.
     pub next_due: Option<Time>,
+    /// Everything was read in full at least once that may give a role to anybody.
+    pub all_read: bool,
     /// Who reaches more in the clouds than before.
     pub widened: Vec<super::Widened>,
     /// How much changes.

@@ -42,8 +42,7 @@ pub fn plan(
     now: Time,
 ) -> Result<Plan, Inconsistent> {
     let Background { pending, recent, others } = background;
-    let Resolved { state: full, changes, federated, mut diagnostics, next_due, unread: _ } =
-        resolved;
+    let Resolved { state: full, changes, federated, mut diagnostics, next_due, unread } = resolved;
     let before = Effective::of(old, now)?;
     let after = Effective::of(&full, now)?;
     let case = Case {
@@ -66,6 +65,7 @@ pub fn plan(
         let mut plan = finish(old, full, changes, (&before, after), now)?;
         plan.diagnostics = diagnostics;
         plan.next_due = next_due;
+        plan.all_read = !unread;
         plan.taken = verdict.taken;
         return Ok(plan);
     }
@@ -84,6 +84,7 @@ pub fn plan(
     plan.held = held;
     plan.diagnostics = diagnostics;
     plan.next_due = next_due;
+    plan.all_read = !unread;
     plan.taken = verdict.taken;
     Ok(plan)
 }

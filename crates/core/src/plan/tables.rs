@@ -161,6 +161,7 @@ impl Plan {
             held: None,
             diagnostics: Vec::new(),
             next_due: None,
+            all_read: false,
             widened,
             summary: super::Summary::default(),
             records: super::Records::default(),

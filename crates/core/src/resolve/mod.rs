@@ -41,7 +41,7 @@ pub use concerned::{
     Account, By, Concerned, Everybody, NamesAtSource, Seeds, concerned, given_otherwise,
 };
 pub use inspect::{InDoubt, NewGroup, in_doubt, may_deny, new_group, renamed_groups};
-pub use rules::{Rules, folded};
+pub use rules::{Rules, bare_names, folded};
 pub use settings::{
     LinkBy, Mapping, MappingRule, Names, PolicyText, Provision, RoleDefinition, RoleTemplate,
     Settings, SourceTerms,
@@ -88,6 +88,38 @@ pub fn resolve(
     old: &State,
     now: Time,
 ) -> Result<Resolved, Inconsistent> {
+    resolve_of(settings, views, old, Extent::Whole, now)
+}
+
+/// As [`resolve`], for some people: `views` are parts of the sources ([`Directory::part`]), and `old` of
+/// the state. Which roles there are is not for these to say: those of `old` stay. Nor is it, which
+/// rules match nothing.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_part(
+    settings: &Settings<'_>,
+    views: &[View<'_>],
+    old: &State,
+    now: Time,
+) -> Result<Resolved, Inconsistent> {
+    resolve_of(settings, views, old, Extent::Part, now)
+}
+
+/// How much of the sources views hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Whole,
+    Part,
+}
+
+fn resolve_of(
+    settings: &Settings<'_>,
+    views: &[View<'_>],
+    old: &State,
+    extent: Extent,
+    now: Time,
+) -> Result<Resolved, Inconsistent> {
     let mut warnings = BTreeSet::new();
     let mut pairs = Vec::new();
     for source in &settings.sources {
@@ -96,7 +128,9 @@ pub fn resolve(
         }
     }
     let gaps = gaps::Gaps::of(settings, views);
-    let roles = roles::universe(settings, &pairs, &old.roles, gaps.refs(), &mut warnings);
+    // Groups and roles of which nothing is seen here may be there.
+    let unseen = gaps.refs() || extent == Extent::Part;
+    let roles = roles::universe(settings, &pairs, &old.roles, unseen, &mut warnings);
     let (mut state, moved) = grants::start(old, &roles)?;
     let mut changes = Vec::new();
     grants::role_changes(old, &roles, &mut state, &mut changes);
@@ -136,7 +170,7 @@ pub fn resolve(
             warnings.insert(Diagnostic::warning(Code::RoleUnread, subject, message));
         }
     }
-    if !gaps.refs() {
+    if !unseen {
         matching::unmatched(settings, &matched, &mut warnings);
     }
     drop(matched);

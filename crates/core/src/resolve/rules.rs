@@ -8,7 +8,7 @@ use super::settings::{Mapping, MappingRule, Names, Settings, SourceTerms};
 use super::template::TemplateError;
 use super::template::expand;
 use crate::directory::{Directory, Interest, Kind, RefIdx, RefRow, dn, value};
-use crate::model::ExternalRef;
+use crate::model::{ExternalRef, Role};
 
 /// A name as directories compare it: case, width, repeated and outer spaces do not count.
 #[must_use]
@@ -231,6 +231,20 @@ impl Interest for Rules<'_> {
     fn attributes(&self) -> &[(String, String)] {
         &self.attributes
     }
+}
+
+/// The bare names, folded, by which rules give something in any source. `stored` are the roles there are:
+/// those that templates made bear the names that give them.
+#[must_use]
+pub fn bare_names(settings: &Settings<'_>, stored: &[Role]) -> BTreeSet<String> {
+    let declared = settings.roles.values().filter(|role| !role.everyone);
+    let declared = declared.flat_map(|role| &role.external_roles);
+    let made = stored.iter().filter(|role| role.template.is_some()).map(|role| &role.name);
+    let mapped = settings.mappings.iter().filter_map(|mapping| match &mapping.rule {
+        MappingRule::GroupName(name) => Some(name),
+        _ => None,
+    });
+    declared.chain(made).chain(mapped).map(|name| folded(name)).collect()
 }
 
 /// Names that templates may make roles of: roles of the source, and what mappings with a pattern

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{KINDS, Numbers, damaged, number, proven_of, range};
-use crate::directory::{Cursor, DirUser, Directory, Enabled, Kind, Mirror, RefRow};
+use crate::directory::{Cursor, DirUser, DirUserIdx, Directory, Enabled, Kind, Mirror, RefRow};
 use crate::model::index::Place;
 use crate::model::{Text, Texts};
 use crate::store::StoredMirror;
@@ -127,15 +127,16 @@ pub(in crate::store::sqlite) enum Lists {
 }
 
 /// The columns that [`read_ref`] reads.
-const REF_COLUMNS: &str = "id, kind, key, name, identity, norm, parent, known, up_known, up";
+pub(super) const REF_COLUMNS: &str =
+    "id, kind, key, name, identity, norm, parent, known, up_known, up";
 
 /// A reference's row, with numbers of what is in other rows.
-struct FoundRef {
-    number: u32,
+pub(super) struct FoundRef {
+    pub(super) number: u32,
     /// Without its parent.
-    reference: RefRow,
-    parent: Option<u32>,
-    implies: Vec<u32>,
+    pub(super) reference: RefRow,
+    pub(super) parent: Option<u32>,
+    pub(super) implies: Vec<u32>,
 }
 
 /// A list of numbers, from `column`.
@@ -152,7 +153,7 @@ pub(in crate::store::sqlite) fn kind(code: u32) -> Result<Kind, Fault> {
 }
 
 /// A reference, from [`REF_COLUMNS`].
-fn read_ref(row: &rusqlite::Row<'_>, texts: &mut Texts) -> Result<FoundRef, Fault> {
+pub(super) fn read_ref(row: &rusqlite::Row<'_>, texts: &mut Texts) -> Result<FoundRef, Fault> {
     let reference = RefRow {
         kind: kind(row.get(1)?)?,
         key: texts.add(text(row, 2)?),
@@ -187,22 +188,32 @@ pub(in crate::store::sqlite) fn load_refs(
     let mut found = Vec::new();
     let texts = &mut directory.texts;
     while let Some(row) = rows.next()? {
-        let members = to_places(&list(row, 10)?, &user_places)?;
+        let members = to_places(&list(row, 10)?, |number| slot(&user_places, number))?;
         found.push((read_ref(row, texts)?, members));
     }
+    put_refs(found, directory, numbers)
+}
+
+/// Puts refs, each with its members, into a directory that has none. What they speak of must be among
+/// them.
+pub(super) fn put_refs(
+    mut found: Vec<(FoundRef, Vec<DirUserIdx>)>,
+    directory: &mut Directory,
+    numbers: &mut Numbers,
+) -> Result<(), Fault> {
     let texts = &directory.texts;
     found.sort_by(|(a, _), (b, _)| {
         let key = |found: &FoundRef| (found.reference.kind, texts.get(found.reference.key));
         key(a).cmp(&key(b))
     });
     numbers.refs = found.iter().map(|(found, _)| found.number).collect();
-    let ref_places = places(&numbers.refs);
+    let ref_places: HashMap<u32, usize> = numbers.refs.iter().copied().zip(0..).collect();
+    let place = |number| ref_places.get(&number).copied();
     for (mut found, members) in found {
-        found.reference.parent =
-            found.parent.map(|parent| to_place(parent, &ref_places)).transpose()?;
+        found.reference.parent = found.parent.map(|parent| to_place(parent, place)).transpose()?;
         directory.refs.push(found.reference)?;
         directory.members.push(members)?;
-        directory.implies.push(to_places(&found.implies, &ref_places)?)?;
+        directory.implies.push(to_places(&found.implies, place)?)?;
     }
     Ok(())
 }
@@ -219,16 +230,24 @@ fn places(numbers: &[u32]) -> Vec<Option<NonZeroU32>> {
     places
 }
 
+/// The place of a number.
+fn slot(places: &[Option<NonZeroU32>], number: u32) -> Option<usize> {
+    let next = places.get(number as usize).copied().flatten()?;
+    usize::try_from(next.get()).ok()?.checked_sub(1)
+}
+
 /// Turns a number into a place.
-fn to_place<I: Place>(number: u32, places: &[Option<NonZeroU32>]) -> Result<I, Fault> {
-    let place = places.get(number as usize).copied().flatten().map(|next| next.get() - 1);
-    let place = place.and_then(|place| I::from_place(place as usize));
+fn to_place<I: Place>(number: u32, place: impl Fn(u32) -> Option<usize>) -> Result<I, Fault> {
+    let place = place(number).and_then(I::from_place);
     place.ok_or_else(|| damaged("lists something that it does not have"))
 }
 
 /// Turns numbers into places, sorted.
-fn to_places<I: Place + Ord>(list: &[u32], places: &[Option<NonZeroU32>]) -> Result<Vec<I>, Fault> {
-    let list = list.iter().map(|number| to_place(*number, places));
+fn to_places<I: Place + Ord>(
+    list: &[u32],
+    place: impl Fn(u32) -> Option<usize> + Copy,
+) -> Result<Vec<I>, Fault> {
+    let list = list.iter().map(|number| to_place(*number, place));
     let mut list = list.collect::<Result<Vec<I>, Fault>>()?;
     list.sort_unstable();
     Ok(list)
