@@ -10,48 +10,13 @@ use idpsyncd::directory::Snapshot;
 use idpsyncd::model::index::Place as _;
 use idpsyncd::source::ldap::{LdapConfig, LdapGroups, LdapSource, LdapUsers};
 use idpsyncd::source::{Gone, Looked, Lookup as _, Who};
+use support::ad::{USERS, service, whole};
 use support::ldap::{
     Wants, assert_complete, completeness, disabled, id_of, members, partial, read, runtime,
     sighting, sighting_by_id, text, ups, usernames,
 };
-use support::samba::{AD, ADMIN, OTHER, PASSWORD, Samba, dn, group, user};
-use support::{ldap, samba};
-
-const USERS: &str = "(&(objectCategory=person)(objectClass=user))";
-
-/// An account that may read, with [`PASSWORD`].
-fn service() -> String {
-    use base64::Engine as _;
-    let quoted: Vec<u8> =
-        format!("\"{PASSWORD}\"").encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let password = base64::engine::general_purpose::STANDARD.encode(quoted);
-    user("reader", &format!("userAccountControl: 512\nunicodePwd:: {password}\n"))
-}
-
-/// A configuration that reads the whole domain of `dc` over LDAPS, as the administrator.
-fn whole(dc: &Samba) -> LdapConfig {
-    let path = dc.dir.path().join("admin-secret");
-    std::fs::write(&path, PASSWORD).unwrap();
-    let suffix = dc.domain.suffix.to_owned();
-    let at = ldap::at(&dc.ldaps_url);
-    LdapConfig {
-        ca_file: Some(dc.ca_file()),
-        bind_dn: Some(dc.dn(ADMIN)),
-        bind_password: Some(SecretRef::File(path)),
-        users: LdapUsers {
-            base: suffix.clone(),
-            filter: USERS.to_owned(),
-            username: "sAMAccountName".to_owned(),
-            ..at.users
-        },
-        groups: at.groups.map(|groups| LdapGroups {
-            base: suffix,
-            filter: "(objectClass=group)".to_owned(),
-            ..groups
-        }),
-        ..at
-    }
-}
+use support::samba;
+use support::samba::{AD, ADMIN, OTHER, Samba, dn, group, user};
 
 fn with_groups(config: &LdapConfig, change: impl Fn(&mut LdapGroups)) -> LdapConfig {
     let mut config = config.clone();

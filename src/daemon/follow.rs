@@ -253,7 +253,7 @@ impl Follower {
     /// It is not followed now.
     fn state(&self, why: String, quiet: bool) {
         let how = FollowMode::Full;
-        let state = FollowState { how, why: Some(why), current_at: None, since: Utc::now() };
+        let state = FollowState { why: Some(why), ..FollowState::new(how, Utc::now()) };
         self.tell(Event::State { source: self.name.clone(), state, quiet });
     }
 

@@ -40,7 +40,7 @@ impl LogDedup {
 
     /// Whether it is news how `source` is followed.
     pub fn follows(&mut self, source: &str, state: &FollowState) -> bool {
-        let now = (state.how, state.why.clone());
+        let now = (state.how, state.why.clone().or_else(|| state.lacks.clone()));
         self.feeds.insert(source.to_owned(), now.clone()) != Some(now)
     }
 
@@ -262,7 +262,12 @@ pub fn follows(source: &str, state: &FollowState) {
             "source `{source}`: its feed is held up, changes are seen by full reads until it goes \
              on: {why}"
         ),
-        (_, None) => tracing::info!(source, mode, "source `{source}` is followed"),
+        (_, None) => {
+            tracing::info!(source, mode, "source `{source}` is followed");
+            if let Some(lacks) = &state.lacks {
+                tracing::warn!(source, mode, lacks, "source `{source}`: {lacks}");
+            }
+        }
     }
 }
 

@@ -154,6 +154,8 @@ pub struct FollowState {
     pub how: FollowMode,
     /// Why not in a better way, or what stands in the way just now.
     pub why: Option<String>,
+    /// What it cannot tell as soon as all else, and what would help: nothing stands in its way.
+    pub lacks: Option<String>,
     /// When the mirror was last known to be current.
     pub current_at: Option<Time>,
     /// Since when it is so.
@@ -161,12 +163,18 @@ pub struct FollowState {
 }
 
 impl FollowState {
+    /// At the beginning: nothing stands in the way.
+    #[must_use]
+    pub fn new(how: FollowMode, since: Time) -> Self {
+        FollowState { how, why: None, lacks: None, current_at: None, since }
+    }
+
     /// The same as others are shown it.
     #[must_use]
     pub fn shown(&self, last_drift: Option<LastDrift>) -> Followed {
         Followed {
             mode: self.how,
-            why: self.why.clone(),
+            why: self.why.clone().or_else(|| self.lacks.clone()),
             since: self.since,
             current_at: self.current_at,
             last_drift,

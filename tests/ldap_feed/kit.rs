@@ -209,7 +209,17 @@ impl World {
 
     /// Applies what comes until `done`, for at most ten seconds.
     pub fn until(&mut self, what: &str, done: impl Fn(&BTreeSet<String>) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        self.until_within(Duration::from_secs(10), what, done);
+    }
+
+    /// The same for so long.
+    pub fn until_within(
+        &mut self,
+        most: Duration,
+        what: &str,
+        done: impl Fn(&BTreeSet<String>) -> bool,
+    ) {
+        let deadline = Instant::now() + most;
         while !done(&self.facts()) {
             assert!(Instant::now() < deadline, "{what}: {:#?} {:?}", self.facts(), self.state());
             self.next(Duration::from_millis(200));

@@ -3,6 +3,7 @@
 
 #![expect(dead_code, reason = "each file of tests needs a part of it")]
 
+pub mod ad;
 pub mod asking;
 pub mod done;
 pub mod door;

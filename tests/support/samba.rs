@@ -152,6 +152,11 @@ impl Samba {
         format!("CN={cn},CN=Users,{}", self.domain.suffix)
     }
 
+    /// An LDIF or a name with the domain in the place of `SUFFIX`.
+    pub fn full(&self, text: &str) -> String {
+        text.replace("SUFFIX", self.domain.suffix)
+    }
+
     /// `NAME@ad.example.org`: who binds by user principal name.
     pub fn upn(&self, name: &str) -> String {
         format!("{name}@{}", self.domain.name)
@@ -171,6 +176,13 @@ impl Samba {
         )
     }
 
+    /// Applies LDIF change records as the administrator; those that are refused are passed over.
+    pub fn attempt(&self, changes: &str) {
+        let admin = self.upn(ADMIN);
+        let mut ldapmodify = self.ldap("ldapmodify", &self.ldaps_url, Some((&admin, PASSWORD)));
+        let _ = fed(ldapmodify.arg("-c"), &changes.replace("SUFFIX", self.domain.suffix));
+    }
+
     /// `ldapsearch -LLL` over the domain as the administrator; what it prints.
     pub fn search(&self, arguments: &[&str]) -> String {
         let admin = self.upn(ADMIN);
@@ -188,6 +200,28 @@ impl Samba {
             .ldap("ldapsearch", &self.ldaps_url, Some((who, password)))
             .args(["-b", "", "-s", "base", "1.1"]));
         if output.status.success() { Ok(()) } else { Err(text(&output.stderr)) }
+    }
+
+    /// Puts an entry (SDDL) into the access rules of the entry `dn`. `WHO` in it is the account of that
+    /// name.
+    pub fn grant(&self, dn: &str, name: &str, entry: &str) {
+        let output = run(Command::new("/usr/bin/python3")
+            .args(["-c", GRANT])
+            .arg(self.dir.path().join("etc/smb.conf"))
+            .arg(self.dir.path().join("private/sam.ldb"))
+            .args([&self.full(dn), name, entry]));
+        assert!(output.status.success(), "granting: {}", text(&output.stderr));
+    }
+
+    /// Lets an account see what was deleted.
+    pub fn show_deleted(&self, name: &str) {
+        self.grant("CN=Deleted Objects,SUFFIX", name, "(A;;LCRP;;;WHO)");
+    }
+
+    /// Lets an account ask what has changed (`Replicating Directory Changes`).
+    pub fn show_changes(&self, name: &str) {
+        let right = "1131f6aa-9c07-11d1-f79f-00c04fc2dcd2";
+        self.grant("SUFFIX", name, &format!("(OA;;CR;{right};;WHO)"));
     }
 
     fn ldap(&self, program: &str, url: &str, as_: Option<(&str, &str)>) -> Command {
@@ -252,6 +286,32 @@ db.transaction_start()
 for _, entry in db.parse_ldif(open(sys.argv[3]).read()):
     db.add(entry)
 db.transaction_commit()
+";
+
+/// Puts an entry before the others of an entry's access rules.
+const GRANT: &str = "
+import sys, ldb
+from samba.auth import system_session
+from samba.param import LoadParm
+from samba.samdb import SamDB
+from samba.ndr import ndr_pack, ndr_unpack
+from samba.dcerpc import security
+lp = LoadParm()
+lp.load(sys.argv[1])
+db = SamDB(url=sys.argv[2], session_info=system_session(lp), lp=lp)
+who = db.search(db.domain_dn(), expression='(sAMAccountName=%s)' % sys.argv[4], attrs=['objectSid'])
+who = ndr_unpack(security.dom_sid, who[0]['objectSid'][0])
+controls = ['show_deleted:1', 'sd_flags:1:4']
+name = 'nTSecurityDescriptor'
+found = db.search(sys.argv[3], scope=ldb.SCOPE_BASE, attrs=[name], controls=controls)[0]
+domain = security.dom_sid(db.get_domain_sid())
+text = ndr_unpack(security.descriptor, found[name][0]).as_sddl(domain)
+at = text.index('(')
+text = text[:at] + sys.argv[5].replace('WHO', str(who)) + text[at:]
+change = ldb.Message(found.dn)
+text = ndr_pack(security.descriptor.from_sddl(text, domain))
+change[name] = ldb.MessageElement(text, ldb.FLAG_MOD_REPLACE, name)
+db.modify(change, controls=controls)
 ";
 
 /// The folder of a provisioned domain, made where it is not there yet.

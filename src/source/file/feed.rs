@@ -148,8 +148,7 @@ impl Feed for FileSource {
                 return Ok(Start::Read(WhyFull::Foreign("set of the source's settings")));
             }
             let now = chrono::Utc::now();
-            let state =
-                FollowState { how: FollowMode::Poll, why: None, current_at: None, since: now };
+            let state = FollowState::new(FollowMode::Poll, now);
             Ok(Start::Here(Box::new(Watched {
                 path: self.path(),
                 is_export: self.is_export(),

@@ -44,6 +44,8 @@ pub struct Dialect {
     pub domain_scope: bool,
     /// What becomes of the deleted.
     pub deleted: Deleted,
+    /// Names of entries come with their ids (MS-ADTS, section 3.1.1.3.4.1.5).
+    pub names_with_ids: bool,
     /// What lifts the server's limits.
     pub limits: Limits,
 }
@@ -95,6 +97,7 @@ impl Dialect {
         freeipa: false,
         domain_scope: false,
         deleted: Deleted::Gone,
+        names_with_ids: false,
         limits: Limits {
             time: "let the server's `limits` rule for this identity give more time",
             size: "on OpenLDAP add a `limits` rule for this identity, such as `limits \
@@ -168,6 +171,12 @@ impl Dialect {
     #[must_use]
     pub fn with_deleted(self) -> Dialect {
         Dialect { deleted: Deleted::Shown, ..self }
+    }
+
+    /// The same of searches whose values that are names have the ids beside them.
+    #[must_use]
+    pub fn with_ids(self) -> Dialect {
+        Dialect { names_with_ids: true, ..self }
     }
 
     /// The attributes to ask for, to have a person's id.

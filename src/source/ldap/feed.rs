@@ -1,4 +1,5 @@
-//! Following OpenLDAP and 389-DS: content synchronization (RFC 4533).
+//! Following a directory: OpenLDAP and 389-DS by content synchronization (RFC 4533), as below; Active
+//! Directory in its own ways ([`ad`]).
 //!
 //! ```text
 //! server ─► stream ─► inbox (ids and names) ─► work (each is read again) ─► draft ─► Delta + cookie
@@ -25,6 +26,7 @@
 //! a role that is computed, members by URL, whoever evaluates it, a change of access rules, members
 //! outside the bases, an entry above the bases that is renamed.
 
+mod ad;
 mod ask;
 mod cursor;
 mod draft;
@@ -32,6 +34,7 @@ mod follower;
 mod groups;
 mod inbox;
 mod index;
+mod meaning;
 mod memory;
 mod server;
 mod stream;
@@ -52,8 +55,9 @@ use self::ask::Asker;
 use self::cursor::Key;
 use self::follower::{Follower, Place};
 use self::index::Index;
+use self::meaning::Lists;
 use self::memory::{Memory, Wants};
-use self::server::{Provider, Server};
+use self::server::{Kind, Provider, Server};
 use self::wire::Id;
 use super::config::{LdapConfig, MembersFrom};
 use super::connect::{Connection, Connector, shown};
@@ -221,6 +225,12 @@ impl Origin {
         Ok(index)
     }
 
+    /// What tells whether groups show all of their members.
+    async fn lists(&self, connection: &Connection) -> Lists {
+        let schema = known::object_classes(connection, self.limits()).await;
+        Lists { classes: Classes::default(), schema }
+    }
+
     /// What a feed must know besides the mirror.
     async fn memory(&self, connection: &Connection, provider: Provider) -> Result<Memory, Stop> {
         let mut ask = Asker { origin: self, ldap: connection.ldap.clone() };
@@ -230,8 +240,7 @@ impl Origin {
         Ok(Memory {
             index,
             wants,
-            classes: Classes::default(),
-            schema: known::object_classes(connection, self.limits()).await,
+            lists: self.lists(connection).await,
             nowhere: HashSet::new(),
             mending: memory::mending(provider),
             unsettled: HashMap::new(),
@@ -248,8 +257,11 @@ impl Feed for LdapSource {
     fn mark<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Result<Mark, SourceError>> {
         async move {
             let (connection, server, base) = match begin(self).await? {
-                Ok(begun) => begun,
-                Err(why) => return Ok(Mark::Not(why)),
+                Begun::Sync(begun) => *begun,
+                Begun::ActiveDirectory(connection) => {
+                    return ad::mark(self, interest, connection).await;
+                }
+                Begun::Not(why) => return Ok(Mark::Not(why)),
             };
             let origin = Origin::new(self, interest, server.dialect)?;
             match stream::cookie(&origin, &connection, &base).await {
@@ -277,8 +289,11 @@ impl Feed for LdapSource {
         async move {
             let Some(cursor) = cursor else { return Ok(Start::Read(WhyFull::NoCursor)) };
             let (connection, server, base) = match begin(self).await? {
-                Ok(begun) => begun,
-                Err(why) => return Ok(Start::Not(why)),
+                Begun::Sync(begun) => *begun,
+                Begun::ActiveDirectory(connection) => {
+                    return ad::follow(self, interest, connection, cursor, mirror).await;
+                }
+                Begun::Not(why) => return Ok(Start::Not(why)),
             };
             let mut origin = Origin::new(self, interest, server.dialect)?;
             let key = origin.key(&connection, &base);
@@ -306,58 +321,69 @@ impl Feed for LdapSource {
             // After the key was made: a cookie outlives a change of the schema.
             origin.user_attributes = known::asked(attributes, types.as_ref());
             let now = chrono::Utc::now();
-            let state =
-                FollowState { how: FollowMode::Persist, why: None, current_at: None, since: now };
-            let (states, state) = watch::channel(state);
+            let (states, state) = watch::channel(FollowState::new(FollowMode::Persist, now));
             let at = Place { key, url: connection.url.clone(), base, cursor, cookie };
             let follower = Follower::new(origin, mirror, memory, at, states);
             let first = (connection, server.provider);
-            Ok(Start::Here(Box::new(Followed::new(follower, first, state))))
+            let run = |asked, told| follower.run(first, asked, told);
+            Ok(Start::Here(Box::new(Followed::new(&self.name, state, run))))
         }
         .boxed()
     }
 }
 
-/// A connection, and what is to be watched there.
-async fn begin(
-    source: &LdapSource,
-) -> Result<Result<(Connection, Server, String), NotFollowed>, SourceError> {
+/// A connection, and how what is there can be followed.
+enum Begun {
+    /// By content synchronization below this base.
+    Sync(Box<(Connection, Server, String)>),
+    /// In the ways of Active Directory.
+    ActiveDirectory(Connection),
+    /// Not at all.
+    Not(NotFollowed),
+}
+
+async fn begin(source: &LdapSource) -> Result<Begun, SourceError> {
     let LdapSource { name, config, connector, .. } = source;
     if config.groups.as_ref().is_some_and(|groups| groups.from == MembersFrom::MemberOf) {
         let why = "with `groups.from = \"memberOf\"` changes are not told: servers that compute \
                    `memberOf` say nothing of it";
-        return Ok(Err(NotFollowed::Refused(why.to_owned())));
+        return Ok(Begun::Not(NotFollowed::Refused(why.to_owned())));
     }
     let connection = connector.connect().await.map_err(|error| SourceError {
         message: format!("source `{name}`: {}", error.message),
         transient: error.transient,
     })?;
-    let known = recognise(name, config, &connection).await?;
-    Ok(known.map(|(server, base)| (connection, server, base)))
+    recognise(name, config, connection).await
 }
 
-/// What kind of server it is, and what is to be watched there.
+/// How what is behind `connection` can be followed.
 async fn recognise(
     name: &str,
     config: &LdapConfig,
-    connection: &Connection,
-) -> Result<Result<(Server, String), NotFollowed>, SourceError> {
+    connection: Connection,
+) -> Result<Begun, SourceError> {
     let fatal = |why: String| SourceError::fatal(format!("source `{name}`: {why}"));
     let limits = from_now(config);
-    let server = Server::ask(connection, limits, config.flavor).await;
-    let server = match server.map_err(|fault| SourceError {
+    let kind = Server::ask(&connection, limits, config.flavor).await;
+    let server = match kind.map_err(|fault| SourceError {
         message: format!("source `{name}`: {}: {}", shown(&connection.url), fault.message),
         transient: fault.transient,
     })? {
-        Ok(server) => server,
-        Err(why) => return Ok(Err(why)),
+        Kind::Sync(server) => server,
+        Kind::ActiveDirectory => return Ok(Begun::ActiveDirectory(connection)),
+        Kind::Not(why) => return Ok(Begun::Not(why)),
     };
     let normal = |base: &str| dn::normalize(base).map_err(|error| fatal(error.to_string()));
     let users = normal(&config.users.base)?;
     let groups = config.groups.as_ref().map(|groups| normal(&groups.base)).transpose()?;
-    let base = server.above(&users, groups.as_deref());
-    Ok(base.map(|base| (server, base)))
+    Ok(match server.above(&users, groups.as_deref()) {
+        Ok(base) => Begun::Sync(Box::new((connection, server, base))),
+        Err(why) => Begun::Not(why),
+    })
 }
+
+/// Where a follower's answers go.
+type Answers = mpsc::Sender<Result<FeedEvent, SourceError>>;
 
 /// A task that follows, asked for one thing at a time. Its panic is an error and not the end, and a
 /// wait that is given up loses nothing.
@@ -371,16 +397,19 @@ struct Followed {
 }
 
 impl Followed {
-    fn new(
-        follower: Follower,
-        first: (Connection, Provider),
+    /// `run` answers until nobody asks or nothing more can be said.
+    fn new<F>(
+        name: &str,
         state: watch::Receiver<FollowState>,
-    ) -> Self {
+        run: impl FnOnce(mpsc::Receiver<()>, Answers) -> F,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let (requests, asked) = mpsc::channel(1);
         let (told, answers) = mpsc::channel(1);
-        let name = follower.name().to_owned();
-        let task = tokio::spawn(follower.run(first, asked, told));
-        Followed { asked: false, requests, answers, state, task, name }
+        let task = tokio::spawn(run(asked, told));
+        Followed { asked: false, requests, answers, state, task, name: name.to_owned() }
     }
 }
 

@@ -442,7 +442,7 @@ fn group_attributes(shape: &Shape, more: &[&str]) -> Vec<String> {
 }
 
 /// A filter for the entry with this stable id, in one of these attributes.
-fn by_id(id: &str, attributes: &[&str]) -> String {
+pub(super) fn by_id(id: &str, attributes: &[&str]) -> String {
     let text = ldap_escape(id);
     let tests: String = attributes
         .iter()
@@ -471,6 +471,6 @@ fn guid(id: &str) -> Option<Vec<u8>> {
 }
 
 /// Bytes as a filter has them (RFC 4515, section 3).
-fn escaped(bytes: impl AsRef<[u8]>) -> String {
+pub(super) fn escaped(bytes: impl AsRef<[u8]>) -> String {
     bytes.as_ref().iter().map(|byte| format!("\\{byte:02x}")).collect()
 }

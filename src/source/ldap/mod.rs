@@ -52,6 +52,8 @@ pub mod time;
 mod tls;
 mod types;
 
+use std::sync::PoisonError;
+
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
@@ -63,7 +65,7 @@ pub(super) use config::{encode_groups, groups, users};
 pub use finish::Verdict;
 pub use shape::Shape;
 
-use self::connect::Connector;
+use self::connect::{Connection, Connector};
 use self::dialect::Dialect;
 use super::feed::Feed;
 use super::{FullRead, Looked, Lookup, OnProgress, Source, SourceError, Who};
@@ -79,6 +81,8 @@ pub struct LdapSource {
     unfiltered: lookup::Unfiltered,
     /// For look-ups: groups that name members by URLs.
     dynamic: lookup::DynamicGroups,
+    /// Where the feed's place was asked for, for the read that follows.
+    marked: std::sync::Mutex<Option<Connection>>,
 }
 
 impl LdapSource {
@@ -116,7 +120,22 @@ impl LdapSource {
             connector,
             unfiltered: lookup::Unfiltered::default(),
             dynamic: lookup::DynamicGroups::default(),
+            marked: std::sync::Mutex::default(),
         })
+    }
+
+    /// The read that follows is to go over this connection: the feed's place is one of its server's.
+    fn marked(&self, connection: Connection) {
+        *self.marked.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+    }
+
+    /// The connection for a read.
+    async fn for_reading(&self) -> Result<Connection, SourceError> {
+        let marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match marked {
+            Some(connection) => Ok(connection),
+            None => self.connector.connect().await,
+        }
     }
 }
 

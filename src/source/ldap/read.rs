@@ -61,7 +61,7 @@ pub(super) async fn read(
     let (groups, wanted) = (config.groups.as_ref(), interest.attributes());
     let limits =
         Limits { operation: config.timeout, deadline: Instant::now() + config.read_timeout };
-    let connection = source.connector.connect().await.map_err(named)?;
+    let connection = source.for_reading().await.map_err(named)?;
     let at = |error: SourceError| SourceError {
         message: format!("source `{}`: {}: {}", source.name, shown(&connection.url), error.message),
         transient: error.transient,

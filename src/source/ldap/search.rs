@@ -43,11 +43,18 @@ impl Search {
         const MANAGE_DSA_IT: &str = "2.16.840.1.113730.3.4.2";
         const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
         const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
+        const EXTENDED_DN: &str = "1.2.840.113556.1.4.529";
+        /// A sequence of the integer 1.
+        const AS_TEXT: [u8; 5] = [0x30, 3, 2, 1, 1];
         let control = |oid: &str, crit| RawControl { ctype: oid.to_owned(), crit, val: None };
         let stored = self.as_stored.then(|| control(MANAGE_DSA_IT, true));
         let deleted = (self.dialect.deleted == Deleted::Shown).then(|| control(SHOW_DELETED, true));
         let here = self.dialect.domain_scope.then(|| control(DOMAIN_SCOPE, false));
-        stored.into_iter().chain(deleted).chain(here).collect()
+        let ids = self
+            .dialect
+            .names_with_ids
+            .then(|| RawControl { val: Some(AS_TEXT.to_vec()), ..control(EXTENDED_DN, true) });
+        stored.into_iter().chain(deleted).chain(here).chain(ids).collect()
     }
 }
 
@@ -191,7 +198,11 @@ async fn page(
             Some(item) if item.is_intermediate() => {}
             Some(item) if item.is_ref() => references.extend(reference(item.0)),
             Some(item) => match Entry::from_wire(item.0) {
-                Ok(entry) => {
+                Ok(mut entry) => {
+                    if search.dialect.names_with_ids {
+                        let plain = named_with_id(&entry.dn).1.to_owned();
+                        entry.dn = plain;
+                    }
                     end.count += 1;
                     on_entry(entry);
                 }
@@ -223,6 +234,24 @@ async fn page(
     let came = end.count.saturating_sub(before);
     next_cookie(&result, first && came != u64::from(size.unsigned_abs()))
         .map_err(|why| Fault::local(format!("{}: {why}", doing()), true))
+}
+
+/// The id and the name in `<GUID=…>;<SID=…>;CN=…`: the id where it is there, and the name without what
+/// stands before it.
+#[must_use]
+pub fn named_with_id(text: &str) -> (Option<&str>, &str) {
+    let (mut id, mut name) = (None, text);
+    while let Some(rest) = name.strip_prefix('<')
+        && let Some((part, rest)) = rest.split_once('>')
+    {
+        if let Some((key, value)) = part.split_once('=')
+            && key.eq_ignore_ascii_case("GUID")
+        {
+            id = Some(value);
+        }
+        name = rest.strip_prefix(';').unwrap_or(rest);
+    }
+    (id, name)
 }
 
 /// Why it is not known whether a page was the last.

@@ -110,7 +110,7 @@ impl<'a> Follower<'a> {
             pending.structure |= unread && row.matters;
         }
         let now = chrono::Utc::now();
-        let state = FollowState { how: FollowMode::Poll, why: None, current_at: None, since: now };
+        let state = FollowState::new(FollowMode::Poll, now);
         Ok(Follower {
             client,
             config,

@@ -32,7 +32,7 @@ pub(super) enum Found {
 }
 
 /// The attributes that hold the id that the protocol tells.
-const IDS: [&str; 2] = ["entryUUID", "nsUniqueId"];
+const IDS: [&str; 3] = ["entryUUID", "nsUniqueId", "objectGUID"];
 
 /// Asks one server.
 pub(super) struct Asker<'a> {
@@ -156,7 +156,7 @@ impl Asker<'_> {
     }
 
     /// The first so many entries; with `types` their attributes without values.
-    async fn at_most(
+    pub async fn at_most(
         &mut self,
         count: i32,
         types: bool,
@@ -174,7 +174,7 @@ impl Asker<'_> {
         }
     }
 
-    fn search_of(&self, sort: Sort) -> Option<Search> {
+    pub fn search_of(&self, sort: Sort) -> Option<Search> {
         let Origin { config, user_attributes, group_attributes, .. } = self.origin;
         let (what, base, filter, attributes) = match (sort, &config.groups) {
             (Sort::User, _) => ("users", &config.users.base, &config.users.filter, user_attributes),

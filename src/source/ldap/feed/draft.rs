@@ -116,6 +116,11 @@ impl<'v> Draft<'v> {
         Ok(())
     }
 
+    /// Groups that a group is directly in, besides others.
+    pub fn within(&mut self, key: &str, above: BTreeSet<String>) {
+        self.groups.entry(key.to_owned()).or_default().above.extend(above);
+    }
+
     /// A person is not there any more.
     pub fn person_gone(&mut self, ext: &str) -> Result<(), Stop> {
         self.people.remove(ext);

@@ -16,7 +16,7 @@ use super::memory::Memory;
 use super::server::Provider;
 use super::stream::{Stream, refused};
 use super::work::Work;
-use super::{Origin, Stop, recognise};
+use super::{Begun, Origin, Stop, recognise};
 use crate::directory::{Cursor, Delta, Step};
 use crate::model::FollowMode;
 use crate::source::SourceError;
@@ -29,11 +29,36 @@ use crate::source::ldap::server;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// After so many tries another server of the source is taken, if there is one.
-const LOYAL_TRIES: u32 = 5;
+pub(super) const LOYAL_TRIES: u32 = 5;
 /// How long nothing may come before the server is asked whether it is there.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long a cookie that goes with nothing may wait to be kept.
-const KEEP_COOKIE: Duration = Duration::from_secs(60);
+pub(super) const KEEP_COOKIE: Duration = Duration::from_secs(60);
+
+/// How long to wait after so many tries to connect.
+pub(super) fn pause(tries: u32) -> Duration {
+    FIRST_WAIT.saturating_mul(1 << tries.min(6)).min(LONGEST_WAIT)
+}
+
+/// Says how a source is followed now.
+pub(super) fn say(
+    states: &watch::Sender<FollowState>,
+    how: FollowMode,
+    why: Option<String>,
+    current: bool,
+) {
+    let now = chrono::Utc::now();
+    states.send_modify(|state| {
+        if state.how != how || state.why.is_some() != why.is_some() {
+            state.since = now;
+        }
+        state.how = how;
+        state.why = why;
+        if current {
+            state.current_at = Some(now);
+        }
+    });
+}
 
 /// Where a mirror stands.
 pub(super) struct Place {
@@ -84,11 +109,6 @@ impl Follower {
             states,
             tries: 0,
         }
-    }
-
-    /// The source's name.
-    pub fn name(&self) -> &str {
-        &self.origin.name
     }
 
     /// Answers until nobody asks or nothing more can be said. Begins at `first`.
@@ -157,7 +177,7 @@ impl Follower {
 
     /// Waits before the next try.
     async fn wait(&mut self, fault: &Fault) {
-        let wait = FIRST_WAIT.saturating_mul(1 << self.tries.min(6)).min(LONGEST_WAIT);
+        let wait = pause(self.tries);
         if self.tries == 0 {
             let (source, why) = (&self.origin.name, &fault.message);
             tracing::info!(source = %source, %why, "following is interrupted");
@@ -184,8 +204,13 @@ impl Follower {
             true => connector.connect_to(&self.at.url).await.map_err(Stop::Fault)?,
             false => connector.connect().await.map_err(fault)?,
         };
-        let known = recognise(name, config, &connection).await.map_err(fault)?;
-        let (server, base) = known.map_err(Stop::Not)?;
+        let (connection, server, base) =
+            match recognise(name, config, connection).await.map_err(fault)? {
+                Begun::Sync(begun) => *begun,
+                // Another kind of server than that of the cookie.
+                Begun::ActiveDirectory(_) => return Err(Stop::Read(WhyFull::Foreign("server"))),
+                Begun::Not(why) => return Err(Stop::Not(why)),
+            };
         // Another server's cookies are others.
         if shown(&connection.url) != self.at.key.server {
             return Err(Stop::Read(WhyFull::Foreign("server")));
@@ -308,16 +333,6 @@ impl Follower {
 
     /// Says how it is followed now.
     fn say(&self, how: FollowMode, why: Option<String>, current: bool) {
-        let now = chrono::Utc::now();
-        self.states.send_modify(|state| {
-            if state.how != how || state.why.is_some() != why.is_some() {
-                state.since = now;
-            }
-            state.how = how;
-            state.why = why;
-            if current {
-                state.current_at = Some(now);
-            }
-        });
+        say(&self.states, how, why, current);
     }
 }

@@ -4,7 +4,7 @@
 //! ([`Index`](super::index::Index)), but to nobody who is unsettled: what those are in stays as the
 //! mirror has it, until their own groups are read.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Stop;
 use super::ask::{Found, Sort};
@@ -18,10 +18,8 @@ use crate::source::feed::WhyFull;
 use crate::source::ldap::assemble::without_uid;
 use crate::source::ldap::dialect::PrimaryBy;
 use crate::source::ldap::entry::Entry;
-use crate::source::ldap::lists::{Doubt, Judge, Shown};
 use crate::source::ldap::lookup::in_any_case;
 use crate::source::ldap::primary::{self, GroupNumber, Primary};
-use crate::source::ldap::schema;
 
 /// Up to so many names that lead to nobody are looked for, in case somebody was renamed just now.
 const SINGLE_MEMBERS: usize = 500;
@@ -132,7 +130,7 @@ impl Work<'_, '_> {
             self.memory.unsettle_newly(id);
         }
         self.draft.group(&key, name.into_owned(), entry.dn.clone(), norm.to_owned());
-        if !self.shows_all(entry).await? {
+        if !self.memory.lists.shows_all(&mut self.ask, entry).await? {
             if is_new {
                 let dn = entry.dn.escape_debug();
                 let why = format!("the members of the new group `{dn}` are not all to be seen");
@@ -268,30 +266,6 @@ impl Work<'_, '_> {
             }
         }
         Ok(())
-    }
-
-    /// Whether what a group's entry shows is all of its members, as a full read judges it.
-    async fn shows_all(&mut self, entry: &Entry) -> Result<bool, Stop> {
-        let shown = self.memory.classes.shown(entry);
-        match self.doubt(shown, &[]) {
-            None => Ok(true),
-            // Some other group that shows members tells that they can be seen.
-            Some(Doubt::Unseen(_)) => {
-                let mut others = Vec::new();
-                for name in schema::MEMBERS {
-                    let found = self.ask.witnesses(name).await?;
-                    others.extend(found.iter().map(|entry| self.memory.classes.shown(entry)));
-                }
-                Ok(self.doubt(shown, &others).is_none())
-            }
-            Some(_) => Ok(false),
-        }
-    }
-
-    fn doubt(&self, shown: Shown, others: &[Shown]) -> Option<Doubt> {
-        let all = others.iter().copied().chain([shown]);
-        let none = HashSet::new();
-        Judge::new(all, &self.memory.classes, &self.memory.schema, &none, false).doubt(shown)
     }
 }
 

@@ -6,14 +6,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::index::{Index, Slot};
+use super::meaning::Lists;
 use super::server::Provider;
 use super::wire::Id;
 use crate::directory::value;
 use crate::source::ldap::dialect::{Dialect, PrimaryBy};
 use crate::source::ldap::entry::Entry;
-use crate::source::ldap::lists::Classes;
 use crate::source::ldap::primary::{self, GroupNumber, Primary};
-use crate::source::ldap::schema::Schema;
 
 /// How long OpenLDAP is given to mend the groups of somebody who is new or has another name.
 const MENDING: Duration = Duration::from_millis(250);
@@ -24,10 +23,8 @@ pub(super) struct Memory {
     pub index: Index,
     /// What of an entry is held besides its name.
     pub wants: Wants,
-    /// What object classes groups have.
-    pub classes: Classes,
-    /// The server's object classes.
-    pub schema: Schema,
+    /// What tells whether a group shows all of its members.
+    pub lists: Lists,
     /// Names below the bases that lead to nothing, until an entry is told with one.
     pub nowhere: HashSet<String>,
     /// How long a server is given to mend the groups of somebody who is new or has another name.

@@ -22,6 +22,17 @@ pub(super) enum Provider {
     Ds389,
 }
 
+/// How a server is followed.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// By content synchronization.
+    Sync(Server),
+    /// In the ways of Active Directory.
+    ActiveDirectory,
+    /// Not at all.
+    Not(NotFollowed),
+}
+
 /// What its root DSE says.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -39,12 +50,12 @@ impl Server {
     /// Asks it.
     ///
     /// # Errors
-    /// It does not answer, or (in the inner error) has no feed.
+    /// It does not answer.
     pub async fn ask(
         connection: &Connection,
         limits: Limits,
         configured: Flavor,
-    ) -> Result<Result<Server, NotFollowed>, Fault> {
+    ) -> Result<Kind, Fault> {
         let attributes = [
             "objectClass",
             "vendorName",
@@ -75,7 +86,7 @@ impl Server {
         }
     }
 
-    fn of(root: &Entry, configured: Flavor) -> Result<Server, NotFollowed> {
+    fn of(root: &Entry, configured: Flavor) -> Kind {
         let flavor = match (told_by(root), configured) {
             (Some(told), Flavor::Auto) => told,
             (_, configured) => configured,
@@ -83,12 +94,13 @@ impl Server {
         let provider = match flavor {
             Flavor::OpenLdap => Provider::OpenLdap,
             Flavor::Ds389 => Provider::Ds389,
-            Flavor::ActiveDirectory | Flavor::Auto => return Err(NotFollowed::Unknown),
+            Flavor::ActiveDirectory => return Kind::ActiveDirectory,
+            Flavor::Auto => return Kind::Not(NotFollowed::Unknown),
         };
         // OpenLDAP lists the control once the module is loaded, whether the overlay is on or not;
         // 389-DS when its plug-in is on.
         if !root.texts("supportedcontrol").any(|oid| oid == wire::REQUEST) {
-            return Err(NotFollowed::NotOffered(match provider {
+            return Kind::Not(NotFollowed::NotOffered(match provider {
                 Provider::OpenLdap => {
                     "the server does not offer content synchronization: add `overlay syncprov`, \
                      with `syncprov-sessionlog` and `syncprov-checkpoint`"
@@ -100,7 +112,7 @@ impl Server {
             }));
         }
         let number = |name: &str| root.text(name)?.trim().parse::<u64>().ok();
-        Ok(Server {
+        Kind::Sync(Server {
             provider,
             dialect: Dialect::of(flavor),
             contexts: root
@@ -179,24 +191,32 @@ mod tests {
         ("namingContexts", "dc=Example,dc=org"),
     ];
 
+    fn synchronizes(attributes: &[(&str, &str)]) -> Server {
+        match Server::of(&root(attributes), Flavor::Auto) {
+            Kind::Sync(server) => server,
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn ds389(first: &str, last: &str) -> Server {
         let numbers = [("firstChangeNumber", first), ("lastChangeNumber", last)];
         let all = [("vendorName", "389 Project"), ("supportedControl", wire::REQUEST)];
-        Server::of(&root(&[all, numbers].concat()), Flavor::Auto).unwrap()
+        synchronizes(&[all, numbers].concat())
     }
 
     #[test]
     fn what_is_not_offered_is_told() {
         let without = root(&[("objectClass", "OpenLDAProotDSE")]);
-        let why = Server::of(&without, Flavor::Auto).unwrap_err().to_string();
-        assert!(why.contains("overlay syncprov"), "{why}");
-        let ad = root(&[("forestFunctionality", "7")]);
-        assert_eq!(Server::of(&ad, Flavor::Auto).unwrap_err(), NotFollowed::Unknown);
+        let Kind::Not(why) = Server::of(&without, Flavor::Auto) else { panic!("followed") };
+        assert!(why.to_string().contains("overlay syncprov"), "{why}");
+        let of = |attributes| Server::of(&root(attributes), Flavor::Auto);
+        assert!(matches!(of(&[("forestFunctionality", "7")]), Kind::ActiveDirectory));
+        assert!(matches!(of(&[("vendorName", "x")]), Kind::Not(NotFollowed::Unknown)));
     }
 
     #[test]
     fn what_is_watched_is_above_both_bases_and_in_one_tree() {
-        let server = Server::of(&root(&OPENLDAP), Flavor::Auto).unwrap();
+        let server = synchronizes(&OPENLDAP);
         let above = |users: &str, groups: Option<&str>| server.above(users, groups);
         let (people, groups) = ("ou=people,dc=example,dc=org", "ou=groups,dc=example,dc=org");
         assert_eq!(above(people, None).unwrap(), people);
@@ -209,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_cookie_that_would_lose_deletions_is_not_sent() {
-        let openldap = Server::of(&root(&OPENLDAP), Flavor::Auto).unwrap();
+        let openldap = synchronizes(&OPENLDAP);
         let csn = "rid=000,csn=20261127040000.000000Z#000000#000#000000";
         assert_eq!(openldap.accepts(csn.as_bytes()), Ok(()));
         for bad in ["", "garbage", "rid=000", "rid=000,csn="] {

@@ -30,8 +30,7 @@ impl Id {
 
     /// That of an entry, by which the server tells it.
     pub fn of(entry: &Entry) -> Option<Id> {
-        let text = entry.text("nsuniqueid").or_else(|| entry.text("entryuuid"))?;
-        Id::parse(text.trim())
+        Id::parse(&entry.stable_id()?)
     }
 
     fn new(bytes: &[u8]) -> Option<Id> {

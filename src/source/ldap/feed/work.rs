@@ -21,12 +21,13 @@ use super::ask::{Asker, Found, Sort};
 use super::draft::{Draft, group_id};
 use super::inbox::{Batch, Touch};
 use super::index::Slot;
+use super::meaning;
 use super::memory::{Memory, Unsettled};
 use super::server::Provider;
 use super::stream::Stream;
 use super::wire::Id;
 use super::{Origin, Stop};
-use crate::directory::{Kind, ListChange, PersonDelta, RefId, dn};
+use crate::directory::{Kind, dn};
 use crate::source::feed::{MirrorView, WhyFull};
 use crate::source::ldap::assemble::Assembler;
 use crate::source::ldap::entry::Entry;
@@ -314,8 +315,7 @@ impl<'a, 'v> Work<'a, 'v> {
         let (uids, gid) = (slot.uids.clone(), slot.gid);
         let before = self.memory.index.put(told.id, slot);
         let is_new = !self.view.has_person(&ext)?;
-        let username = self.meaning.username_of(entry).map(|name| name.into_owned());
-        if is_new && username.is_none() {
+        if is_new && self.meaning.username_of(entry).is_none() {
             // Hidden cannot be told from absent: nobody new gets no name.
             tracing::debug!(source = %self.origin.name, dn = %entry.dn, "no readable user name");
             return Ok(());
@@ -328,40 +328,9 @@ impl<'a, 'v> Work<'a, 'v> {
         let (old, new): (BTreeSet<&str>, BTreeSet<&str>) =
             (old.lines().collect(), uids.lines().collect());
         self.uids.extend(old.symmetric_difference(&new).map(|uid| (*uid).to_owned()));
-        let within = self.attributes(entry)?;
-        self.draft.person(PersonDelta {
-            ext,
-            username,
-            email: Some(self.meaning.email_of(entry).into_owned()),
-            email_verified: Some(self.shape.email_verified),
-            enabled: Some(self.meaning.account_of(entry).enabled),
-            federation: Some(String::new()),
-            linkable: None,
-            within,
-        });
+        let within = meaning::attributes(&self.shape, entry, self.view)?;
+        self.draft.person(meaning::person(&self.meaning, entry, ext, within));
         Ok(())
-    }
-
-    /// Which of the attribute values that rules name a person has.
-    fn attributes(&self, entry: &Entry) -> Result<ListChange<RefId>, Stop> {
-        let wanted = &self.shape.wanted;
-        let id = |key: &str| RefId { kind: Kind::Attribute, key: key.to_owned() };
-        for wanted in wanted.iter().filter(|wanted| entry.has(&wanted.attribute)) {
-            if !self.view.knows_members(&id(&wanted.identity))? {
-                // Until now nobody showed it, and hidden could not be told from absent.
-                let why = format!("somebody shows an attribute `{}` now", wanted.attribute);
-                return Err(Stop::Read(WhyFull::Other(why)));
-            }
-        }
-        let values: BTreeMap<&str, bool> =
-            wanted.iter().map(|it| (it.identity.as_str(), it.is_of(entry))).collect();
-        let those = |has: bool| -> Vec<RefId> {
-            values.iter().filter(|(_, it)| **it == has).map(|(key, _)| id(key)).collect()
-        };
-        Ok(match values.is_empty() {
-            true => ListChange::Kept,
-            false => ListChange::Changed { added: those(true), removed: those(false) },
-        })
     }
 
     /// Whether an entry is one that an ordinary search returns, and no second view of another.

@@ -1,0 +1,84 @@
+//! How far a domain controller's changes have been followed.
+
+use serde::{Deserialize, Serialize};
+
+use super::dc::Dc;
+use crate::source::feed::WhyFull;
+
+/// So old, in seconds, may a cookie be: a tombstone is thrown away after two days at the earliest, and
+/// nobody is told of it any more.
+const OLDEST: i64 = 24 * 60 * 60;
+
+/// How far.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Cookie {
+    /// The database whose numbers these are (`invocationId`).
+    pub database: String,
+    /// All changes up to this number have been told.
+    pub usn: u64,
+    /// When that was so, in seconds since 1970.
+    at: i64,
+}
+
+impl Cookie {
+    /// All changes up to `usn`, a number of `dc`'s, have been told by now.
+    pub fn of(dc: &Dc, usn: u64) -> Self {
+        Cookie { database: dc.database.clone(), usn, at: chrono::Utc::now().timestamp() }
+    }
+
+    /// It as text.
+    pub fn bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// # Errors
+    /// It is none.
+    pub fn parse(bytes: &[u8]) -> Result<Self, WhyFull> {
+        serde_json::from_slice(bytes).map_err(|_| WhyFull::Unreadable)
+    }
+
+    /// Whether `dc` can tell what came after it.
+    ///
+    /// # Errors
+    /// It cannot: it is another, or older.
+    pub fn goes_on_at(&self, dc: &Dc) -> Result<(), WhyFull> {
+        if self.database != dc.database {
+            return Err(WhyFull::Foreign("domain controller, or its database was restored"));
+        }
+        if self.usn > dc.usn { Err(WhyFull::Newer) } else { Ok(()) }
+    }
+
+    /// Whether all who were deleted since can still be told, at `now` (in seconds since 1970).
+    ///
+    /// # Errors
+    /// They may not.
+    pub fn is_young(&self, now: i64) -> Result<(), WhyFull> {
+        if now.saturating_sub(self.at) <= OLDEST {
+            return Ok(());
+        }
+        let why =
+            "the cursor is more than a day old: who was deleted since may not be told any more";
+        Err(WhyFull::Other(why.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dc(database: &str, usn: u64) -> Dc {
+        Dc { domain: String::new(), norm: String::new(), database: database.to_owned(), usn }
+    }
+
+    #[test]
+    fn a_number_counts_in_its_own_database_alone_and_not_for_ever() {
+        let cookie = Cookie::of(&dc("a", 20), 17);
+        assert_eq!(Cookie::parse(&cookie.bytes()), Ok(cookie.clone()));
+        assert_eq!(Cookie::parse(b"17"), Err(WhyFull::Unreadable));
+        assert_eq!(cookie.goes_on_at(&dc("a", 17)), Ok(()));
+        assert_eq!(cookie.goes_on_at(&dc("a", 16)), Err(WhyFull::Newer));
+        assert!(matches!(cookie.goes_on_at(&dc("b", 99)), Err(WhyFull::Foreign(_))));
+        assert_eq!(cookie.is_young(cookie.at + OLDEST), Ok(()));
+        assert!(matches!(cookie.is_young(cookie.at + OLDEST + 1), Err(WhyFull::Other(_))));
+    }
+}

@@ -1,0 +1,244 @@
+//! Follows one domain controller: asks for the number of its last change, and where that has moved for
+//! what has changed.
+//!
+//! The mirror's cursor moves with what is told, and where nothing is, once a minute.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::super::cursor::Key;
+use super::super::follower::{HEARTBEAT, KEEP_COOKIE, LOYAL_TRIES, pause, say};
+use super::super::{Answers, Origin, Stop};
+use super::changes;
+use super::cookie::Cookie;
+use super::dc::{self, Dc};
+use super::look::{self, Looks};
+use super::work::{Known, Work};
+use crate::directory::{Cursor, Delta, Step};
+use crate::model::FollowMode;
+use crate::source::SourceError;
+use crate::source::feed::{FeedEvent, FollowState, MirrorView, NotFollowed, WhyFull};
+use crate::source::ldap::connect::{Connection, shown};
+use crate::source::ldap::explain::Fault;
+use crate::source::ldap::server;
+
+/// How often the server is asked for the number of its last change.
+const POLL: Duration = Duration::from_millis(500);
+/// How often another domain controller behind the same name is met before that is believed to be the one.
+const OTHERS: u32 = 10;
+
+const LACKS: &str = "deletions are not told to this identity: it is looked for them now and then, and \
+                     each leads to a full read; let it read `CN=Deleted Objects` (docs/feeds.md)";
+
+/// Where a mirror stands.
+pub(super) struct Place {
+    /// What cookies belong to.
+    pub key: Key,
+    /// The server.
+    pub url: url::Url,
+    /// The mirror's cursor.
+    pub cursor: Cursor,
+    /// Its cookie.
+    pub cookie: Cookie,
+}
+
+/// A connection to the domain controller.
+type Session = (Connection, Dc);
+
+/// Follows one source.
+pub(super) struct Follower {
+    origin: Origin,
+    view: Arc<dyn MirrorView>,
+    known: Known,
+    at: Place,
+    /// How far is told. The mirror's cursor has moved as far, or nothing came since.
+    newest: Cookie,
+    moved: Instant,
+    looks: Looks,
+    states: watch::Sender<FollowState>,
+    /// When it was said last that the mirror is current.
+    said: Option<Instant>,
+    tries: u32,
+    /// So many other domain controllers were met.
+    others: u32,
+}
+
+impl Follower {
+    pub fn new(
+        origin: Origin,
+        view: Arc<dyn MirrorView>,
+        known: Known,
+        at: Place,
+        states: watch::Sender<FollowState>,
+    ) -> Self {
+        if !known.sees_deleted {
+            states.send_modify(|state| state.lacks = Some(LACKS.to_owned()));
+        }
+        Follower {
+            newest: at.cookie.clone(),
+            origin,
+            view,
+            known,
+            at,
+            moved: Instant::now(),
+            looks: Looks::new(),
+            states,
+            said: None,
+            tries: 0,
+            others: 0,
+        }
+    }
+
+    /// Answers until nobody asks or nothing more can be said. Begins over `first`.
+    pub async fn run(mut self, first: Session, mut requests: mpsc::Receiver<()>, answers: Answers) {
+        let mut session = Some(first);
+        while requests.recv().await.is_some() {
+            let answer = self.next(&mut session).await;
+            let ends = match &answer {
+                Ok(FeedEvent::Changed(_)) => None,
+                Ok(FeedEvent::Read(why)) => Some(why.to_string()),
+                Ok(FeedEvent::Not(why)) => Some(why.to_string()),
+                Err(error) => Some(error.message.clone()),
+            };
+            let goes_on = ends.is_none();
+            if ends.is_some() {
+                say(&self.states, FollowMode::Full, ends, false);
+            }
+            if answers.send(answer).await.is_err() || !goes_on {
+                return;
+            }
+        }
+    }
+
+    async fn next(&mut self, session: &mut Option<Session>) -> Result<FeedEvent, SourceError> {
+        loop {
+            let done = match session {
+                Some(open) => self.step(open).await,
+                None => match self.connect().await {
+                    Ok(open) => {
+                        *session = Some(open);
+                        continue;
+                    }
+                    Err(stop) => Err(stop),
+                },
+            };
+            match done {
+                Ok(delta) => return Ok(FeedEvent::Changed(delta)),
+                Err(Stop::Read(why)) => return Ok(FeedEvent::Read(why)),
+                Err(Stop::Not(why)) => return Ok(FeedEvent::Not(why)),
+                Err(Stop::Fault(fault)) if fault.transient => {
+                    *session = None;
+                    self.wait(&fault).await;
+                }
+                Err(Stop::Fault(fault)) if session.is_some() => {
+                    return Ok(FeedEvent::Not(NotFollowed::Refused(fault.message)));
+                }
+                Err(Stop::Fault(fault)) => {
+                    let message = format!("source `{}`: {}", self.origin.name, fault.message);
+                    return Err(SourceError { message, transient: false });
+                }
+            }
+        }
+    }
+
+    /// Waits before the next try.
+    async fn wait(&mut self, fault: &Fault) {
+        if self.tries == 0 {
+            let (source, why) = (&self.origin.name, &fault.message);
+            tracing::info!(source = %source, %why, "following is interrupted");
+        }
+        let pause = pause(self.tries);
+        self.tries = self.tries.saturating_add(1);
+        self.said = None;
+        say(&self.states, FollowMode::Poll, Some(fault.message.clone()), false);
+        tokio::time::sleep(pause).await;
+    }
+
+    async fn connect(&mut self) -> Result<Session, Stop> {
+        let fault = |error: SourceError| Stop::Fault(Fault::local(error.message, error.transient));
+        let connector = &self.origin.connector;
+        let connection = match self.tries < LOYAL_TRIES {
+            true => connector.connect_to(&self.at.url).await.map_err(Stop::Fault)?,
+            false => connector.connect().await.map_err(fault)?,
+        };
+        if shown(&connection.url) != self.at.key.server {
+            return Err(Stop::Read(WhyFull::Foreign("server")));
+        }
+        let dc = Dc::ask(&connection, self.origin.limits()).await?;
+        if dc.database != self.newest.database && self.others < OTHERS {
+            // Several may answer to one name, each in its turn.
+            self.others = self.others.saturating_add(1);
+            let why = "another domain controller answers under its name";
+            return Err(Stop::Fault(Fault::local(why, true)));
+        }
+        self.newest.goes_on_at(&dc)?;
+        self.others = 0;
+        Ok((connection, dc))
+    }
+
+    /// The next delta.
+    async fn step(&mut self, (connection, dc): &Session) -> Result<Delta, Stop> {
+        loop {
+            let usn = dc::usn(connection, self.origin.limits()).await?;
+            if usn < self.newest.usn {
+                return Err(Stop::Read(WhyFull::Newer));
+            }
+            let touched = match usn > self.newest.usn {
+                true => changes::since(&self.origin, connection, dc, self.newest.usn).await?,
+                false => changes::Touched::new(),
+            };
+            let looks = !self.known.sees_deleted && self.looks.is_due(usn);
+            let view = Arc::clone(&self.view);
+            let mut work = Work::new(&self.origin, connection, &*view, &mut self.known);
+            if !touched.is_empty() {
+                is_readable(&self.origin, connection).await?;
+                work.told(&touched).await?;
+            }
+            if looks {
+                let began = Instant::now();
+                look::all_are_there(&mut work.ask, &*view, &work.draft).await?;
+                self.looks.looked(began, usn);
+            }
+            let draft = work.draft;
+            self.newest = Cookie::of(dc, usn);
+            self.tries = 0;
+            self.is_current();
+            let must_be_kept =
+                self.newest.usn != self.at.cookie.usn && self.moved.elapsed() >= KEEP_COOKIE;
+            if !draft.is_empty() || must_be_kept {
+                self.said = None;
+                return draft.delta(self.moves());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// From where to where the mirror is brought.
+    fn moves(&mut self) -> Step {
+        let from = self.at.cursor.clone();
+        if let Some(to) = self.at.key.cursor(&self.newest.bytes()) {
+            self.at.cursor = to;
+            self.at.cookie = self.newest.clone();
+            self.moved = Instant::now();
+        }
+        Step { from, to: self.at.cursor.clone() }
+    }
+
+    /// Says that the mirror is current, every few seconds.
+    fn is_current(&mut self) {
+        if self.said.is_none_or(|said| said.elapsed() >= HEARTBEAT) {
+            self.said = Some(Instant::now());
+            say(&self.states, FollowMode::Poll, None, true);
+        }
+    }
+}
+
+/// Whether the canary can be read: else nothing that seems gone can be believed to be.
+async fn is_readable(origin: &Origin, connection: &Connection) -> Result<(), WhyFull> {
+    let Some(canary) = &origin.config.canary else { return Ok(()) };
+    let found = server::canary(connection, origin.limits(), origin.shape.dialect, canary).await;
+    found.map_err(|fault| WhyFull::Canary(fault.to_string()))
+}
