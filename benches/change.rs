@@ -99,22 +99,24 @@ fn company(users: u32) -> Snapshot {
         };
         let (key, path) = (group(number).key, format!("/{name}"));
         let (kind, name) = (Kind::Group, &*name);
-        builder.reference(&NewRef { kind, key: &key, name, identity: &path, norm: &path });
+        builder.reference(&NewRef { kind, key: &key, name, identity: &path, norm: &path }).unwrap();
     }
     let all = std::env::var_os("BENCH_ALL").map(|_| {
         let (kind, key) = (Kind::RealmRole, "default-roles-r");
-        builder.reference(&NewRef { kind, key, name: key, identity: key, norm: key })
+        builder.reference(&NewRef { kind, key, name: key, identity: key, norm: key }).unwrap()
     });
     for user in 0..users {
         let (name, email) = (format!("user{user:07}"), format!("user{user:07}@example.org"));
-        let number = builder.user(&NewUser {
-            ext: &ext(user),
-            username: &name,
-            email: &email,
-            email_verified: true,
-            enabled: Enabled::Yes,
-            federation: "",
-        });
+        let number = builder
+            .user(&NewUser {
+                ext: &ext(user),
+                username: &name,
+                email: &email,
+                email_verified: true,
+                enabled: Enabled::Yes,
+                federation: "",
+            })
+            .unwrap();
         for group in groups_of(user, users) {
             builder.member(RefIdx::new(group), number);
         }

@@ -204,13 +204,18 @@ fn plan(users: u32) -> Plan {
     let source = state.source("realm").unwrap();
     let mut of_user = Vec::with_capacity(users as usize);
     for number in 0..users {
-        let username = state.texts.add(&name(number));
+        let username = state.texts.add(&name(number)).unwrap();
         let id = UserId::new(number);
         let role_set = RoleSetId::EMPTY;
         let (status, email) = (Status::Enabled, username);
         state.users.push(User { id, username, email, status, role_set });
         changes.push(Change::UserCreated { user: id });
-        let link = Link { source, ext: state.texts.add(&self::id(number)), user: id, claim: None };
+        let link = Link {
+            source,
+            ext: state.texts.add(&self::id(number)).unwrap(),
+            user: id,
+            claim: None,
+        };
         state.links.push(link);
         changes.push(Change::LinkAdded { user: id, source, ext: link.ext });
         of_user.push(sets[number as usize % SETS].0);
@@ -363,14 +368,14 @@ fn speed(path: &Path, users: u32) -> bool {
     let asked = questions(users);
     let ours = |asked: &Asked| {
         let on = asked.resource.as_deref().map_or(On::Nothing, On::Resource);
-        let action = ActionIdx::at(asked.action);
+        let action = ActionIdx::at(asked.action).unwrap();
         match replica.caller(&asked.by_id).0 {
             Found::Enabled(set) => replica.decide(set, None, &Question { action, on }).is_allow(),
             other => panic!("{} is {other:?}", asked.user),
         }
     };
     let some_of = |asked: &Asked| {
-        let action = ActionIdx::at(asked.action);
+        let action = ActionIdx::at(asked.action).unwrap();
         let by_name = replica.user(&asked.user);
         let Found::Enabled(set) = by_name else { panic!("unknown") };
         replica.decide(set, None, &Question { action, on: On::SomeOf("pool") }).is_allow()
@@ -488,7 +493,7 @@ fn main() {
     // What one person's change costs who follows.
     let before = load(&large);
     let old = plan.tables.users[0].username;
-    plan.tables.users[0].username = plan.tables.texts.add("somebody-else");
+    plan.tables.users[0].username = plan.tables.texts.add("somebody-else").unwrap();
     for (user, set) in plan.tables.users.iter_mut().zip(&plan.user_sets) {
         user.role_set = *set;
     }

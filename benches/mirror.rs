@@ -65,24 +65,28 @@ fn read(users: u32, off: Option<u32>) -> Snapshot {
     builder.cursor(cursor(0));
     for group in 0..groups {
         let (key, name, path) = (key(group), format!("g{group}"), format!("/g{group}"));
-        builder.reference(&NewRef {
-            kind: Kind::Group,
-            key: &key,
-            name: &name,
-            identity: &path,
-            norm: &path,
-        });
+        builder
+            .reference(&NewRef {
+                kind: Kind::Group,
+                key: &key,
+                name: &name,
+                identity: &path,
+                norm: &path,
+            })
+            .unwrap();
     }
     for user in 0..users {
         let (name, email) = (format!("user{user:07}"), format!("user{user:07}@example.org"));
-        let number = builder.user(&NewUser {
-            ext: &ext(user),
-            username: &name,
-            email: &email,
-            email_verified: true,
-            enabled: if off == Some(user) { Enabled::No } else { Enabled::Yes },
-            federation: "",
-        });
+        let number = builder
+            .user(&NewUser {
+                ext: &ext(user),
+                username: &name,
+                email: &email,
+                email_verified: true,
+                enabled: if off == Some(user) { Enabled::No } else { Enabled::Yes },
+                federation: "",
+            })
+            .unwrap();
         for step in 0..7u32 {
             // Neighbours share groups, as they do in companies.
             let group = (number.get() / 100 * 7 + step * 13) % groups;

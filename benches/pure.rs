@@ -56,26 +56,30 @@ fn directory(users: u32) -> Directory {
         };
         let path = format!("/{name}");
         let key = format!("group-{group:08}");
-        builder.reference(&NewRef {
-            kind: Kind::Group,
-            key: &key,
-            name: &name,
-            identity: &path,
-            norm: &path,
-        });
+        builder
+            .reference(&NewRef {
+                kind: Kind::Group,
+                key: &key,
+                name: &name,
+                identity: &path,
+                norm: &path,
+            })
+            .unwrap();
     }
     for user in 0..users {
         let ext = format!("{user:08x}-1111-4222-8333-444455556666");
         let name = format!("user{user:07}");
         let email = format!("user{user:07}@example.org");
-        let number = builder.user(&NewUser {
-            ext: &ext,
-            username: &name,
-            email: &email,
-            email_verified: true,
-            enabled: Enabled::Yes,
-            federation: "",
-        });
+        let number = builder
+            .user(&NewUser {
+                ext: &ext,
+                username: &name,
+                email: &email,
+                email_verified: true,
+                enabled: Enabled::Yes,
+                federation: "",
+            })
+            .unwrap();
         for step in 0..7u32 {
             // Neighbours share groups, as they do in companies.
             let group = (number.get() / 100 * 7 + step * 13) % groups;

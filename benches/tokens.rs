@@ -183,10 +183,13 @@ fn speed(config: &Config, users: usize) -> bool {
     let cache = Arc::new(MemoryJwksCache(json!({ "keys": [jwk] }).to_string()));
     let identifier = Arc::new(Identifier::new(&gateway, Some(cache)).unwrap());
     let watcher = Arc::new(
-        ReplicaWatcher::start(idpsyncd::store::open(&config.store), Authorizer::wanted(&gateway))
-            .unwrap(),
+        ReplicaWatcher::start(
+            idpsyncd::store::open(&config.store),
+            Authorizer::wanted(&gateway).unwrap(),
+        )
+        .unwrap(),
     );
-    let authorizer = Authorizer::new(&gateway, identifier, Arc::clone(&watcher), None);
+    let authorizer = Authorizer::new(&gateway, identifier, Arc::clone(&watcher), None).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(600);

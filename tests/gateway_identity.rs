@@ -353,7 +353,8 @@ impl Gate {
             Arc::new(Identifier::new(&gateway, Some(Arc::new(MemoryJwksCache))).unwrap());
         let store = idpsyncd::store::open(&config.store);
         let watcher = Arc::new(
-            ReplicaWatcher::start(Arc::clone(&store), Authorizer::wanted(&gateway)).unwrap(),
+            ReplicaWatcher::start(Arc::clone(&store), Authorizer::wanted(&gateway).unwrap())
+                .unwrap(),
         );
         let limits = Limits {
             deadline: PATIENCE,
@@ -365,7 +366,8 @@ impl Gate {
             Arc::new(Provisioner::new(Arc::new(config.clone()), store, limits, Arc::new(())))
         });
         let authorizer =
-            Authorizer::new(&gateway, Arc::clone(&identifier), Arc::clone(&watcher), provisioner);
+            Authorizer::new(&gateway, Arc::clone(&identifier), Arc::clone(&watcher), provisioner)
+                .unwrap();
         let label = format!("{label}, {:?}, {:?}", gateway.identity, gateway.provision);
         Gate { label, config, identifier, watcher, authorizer }
     }

@@ -56,18 +56,20 @@ impl Facts {
     fn directory(&self) -> Directory {
         let mut builder = SnapshotBuilder::new(false);
         for (ext, (username, enabled)) in &self.people {
-            builder.user(&NewUser {
-                ext,
-                username,
-                email: "",
-                email_verified: false,
-                enabled: yes(*enabled),
-                federation: "",
-            });
+            builder
+                .user(&NewUser {
+                    ext,
+                    username,
+                    email: "",
+                    email_verified: false,
+                    enabled: yes(*enabled),
+                    federation: "",
+                })
+                .unwrap();
         }
         for key in self.groups.keys() {
             let kind = Kind::Group;
-            builder.reference(&NewRef { kind, key, name: key, identity: key, norm: key });
+            builder.reference(&NewRef { kind, key, name: key, identity: key, norm: key }).unwrap();
         }
         let of = |builder: &SnapshotBuilder, key: &str| builder.find_ref(Kind::Group, key).unwrap();
         for (key, parent) in &self.groups {

@@ -686,7 +686,7 @@ fn a_token_whose_set_changes_alone_makes_a_generation_that_names_nobody() {
     assert_eq!(commit(&mut writer, &again).generation, None);
     // As where a role of its owner's gains a policy that denies.
     let all = set_id(&world.effective(0));
-    let name = again.tables.texts.add("ci");
+    let name = again.tables.texts.add("ci").unwrap();
     let old = set_id(&world.decides(0, &world.tokens[&(0, "ci".to_owned())]));
     again.token_sets = vec![TokenSet { user: UserId::new(0), name, old, new: all }];
     assert_eq!(commit(&mut writer, &again).generation, Some(2));
@@ -807,14 +807,16 @@ fn someone_new_in_a_source_moves_nobody_else() {
     let build = |exts: &[&str]| {
         let mut build = SnapshotBuilder::new(false);
         for ext in exts {
-            build.user(&NewUser {
-                ext,
-                username: ext,
-                email: "",
-                email_verified: false,
-                enabled: Enabled::Yes,
-                federation: "f",
-            });
+            build
+                .user(&NewUser {
+                    ext,
+                    username: ext,
+                    email: "",
+                    email_verified: false,
+                    enabled: Enabled::Yes,
+                    federation: "f",
+                })
+                .unwrap();
         }
         build.finish().directory
     };

@@ -54,14 +54,16 @@ fn world(g: u64) -> World {
 fn directory(g: u64) -> Directory {
     let mut build = SnapshotBuilder::new(false);
     for id in 0..PEOPLE {
-        build.user(&NewUser {
-            ext: &format!("ext-u{id}"),
-            username: &format!("u{id}"),
-            email: &format!("g{g}@example.org"),
-            email_verified: true,
-            enabled: Enabled::Yes,
-            federation: "",
-        });
+        build
+            .user(&NewUser {
+                ext: &format!("ext-u{id}"),
+                username: &format!("u{id}"),
+                email: &format!("g{g}@example.org"),
+                email_verified: true,
+                enabled: Enabled::Yes,
+                federation: "",
+            })
+            .unwrap();
     }
     build.finish().directory
 }

@@ -15,7 +15,7 @@ pub(super) fn run(at: Context<'_>, args: &AuthorizeArgs, output: Output) -> Resu
     let Context { config, store } = at;
     match &args.request {
         Some(request) => {
-            let routes = Routes::new(request::gateway(config)?.route_specs());
+            let routes = Routes::new(request::gateway(config)?.route_specs())?;
             let told = request::told(&routes, request)?;
             match told.asks {
                 Ok((action, on)) => {

@@ -309,13 +309,13 @@ fn places(reader: &dyn Reader, user: &UserDetail) -> Result<(Vec<String>, Within
             .filter(|(_, members)| members.binary_search(&place).is_ok())
             .map(|(reference, _)| reference)
             .collect();
-        let direct = open.iter().filter_map(|reference| directory.external(*reference));
+        let direct = open.iter().map(|reference| directory.external(*reference));
         let mut mine: Vec<String> = direct.map(|it| it.to_string()).collect();
         let mut seen = BTreeSet::new();
         while let Some(reference) = open.pop() {
             if seen.insert(reference) {
-                within.extend(directory.external(reference).map(|it| (source.clone(), it)));
-                open.extend(directory.implies.get(reference).into_iter().flatten());
+                within.insert((source.clone(), directory.external(reference)));
+                open.extend(directory.implies.at(reference));
             }
         }
         mine.sort();

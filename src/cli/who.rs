@@ -39,7 +39,7 @@ pub(super) fn run(at: Context<'_>, args: &WhoArgs, format: Format) -> Result<u8,
         let reader = sync::existing_reader(store)?;
         return by_action(&*reader, &action, &on, format);
     };
-    let routes = Routes::new(request::gateway(config)?.route_specs());
+    let routes = Routes::new(request::gateway(config)?.route_specs())?;
     match request::told(&routes, request)?.asks {
         Ok((action, on)) => {
             let reader = sync::existing_reader(store)?;

@@ -23,6 +23,7 @@ use super::question::{Headers, Identity, Unidentified};
 use super::replica::{Found, HeldRoles, Replica, Ruling, Wanted};
 use super::watcher::{NOTHING_LOADED, ReplicaWatcher, Stale};
 use crate::config::GatewayConfig;
+use crate::model::TooMany;
 use crate::model::caller::Caller;
 use crate::routes::{Matched, On, Path, Question, Refused, Routes};
 
@@ -115,28 +116,32 @@ pub struct Authorizer {
 
 impl Authorizer {
     /// What decisions will be asked for under `config`: what a [`ReplicaWatcher`] is to load.
-    #[must_use]
-    pub fn wanted(config: &GatewayConfig) -> Arc<Wanted> {
-        Arc::new(Wanted {
-            actions: Routes::new(config.route_specs()).actions().to_vec(),
+    ///
+    /// # Errors
+    /// There are more routes than can be numbered.
+    pub fn wanted(config: &GatewayConfig) -> Result<Arc<Wanted>, TooMany> {
+        Ok(Arc::new(Wanted {
+            actions: Routes::new(config.route_specs())?.actions().to_vec(),
             allowed: config.allowed.clone(),
             anonymous_role: config.anonymous_role.clone(),
             sources: config.id_sources(),
             tokens: config.tokens.is_some(),
-        })
+        }))
     }
 
     /// An authorizer. `watcher` must have been made for [`Authorizer::wanted`] of the same configuration;
     /// `provisioner` is absent where nobody is provisioned just in time.
-    #[must_use]
+    ///
+    /// # Errors
+    /// There are more routes than can be numbered.
     pub fn new(
         config: &GatewayConfig,
         identifier: Arc<Identifier>,
         watcher: Arc<ReplicaWatcher>,
         provisioner: Option<Arc<Provisioner>>,
-    ) -> Authorizer {
-        Authorizer {
-            routes: Routes::new(config.route_specs()),
+    ) -> Result<Authorizer, TooMany> {
+        Ok(Authorizer {
+            routes: Routes::new(config.route_specs())?,
             identifier,
             watcher,
             provisioner,
@@ -145,7 +150,7 @@ impl Authorizer {
             config: config.clone(),
             refusing: AtomicBool::new(false),
             lines: Lines::new(),
-        }
+        })
     }
 
     /// The same, which exchanges access tokens as well.

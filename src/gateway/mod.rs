@@ -46,6 +46,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::config::{Config, GatewayConfig, JustInTime, Listen, SecretError, SecretRef};
+use crate::model::TooMany;
 use crate::store::Store;
 use app_state::AppState;
 use authorizer::Authorizer;
@@ -81,6 +82,9 @@ pub enum GatewayError {
     /// TLS cannot be had.
     #[error("`gateway.tls`: {0}")]
     Tls(#[from] TlsError),
+    /// There are more routes than can be numbered.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
     /// There are too many threads.
     #[error("cannot start a thread to follow the store: {0}")]
     Thread(#[source] std::io::Error),
@@ -149,11 +153,11 @@ impl Gateway {
         let exchange = exchanging(gateway)?;
         let (identifier, reading) = identifier(store, gateway, part, exchange.as_deref())?;
         let own_keys = keys(exchange.as_deref());
-        let watcher = watcher(store, Authorizer::wanted(gateway))?;
+        let watcher = watcher(store, Authorizer::wanted(gateway)?)?;
         let metrics = Arc::new(Metrics::new(part == ProcessKind::Daemon));
         let provisioner = provisioner(config, store, gateway, part, &metrics);
         let authorizer =
-            Authorizer::new(gateway, Arc::clone(&identifier), Arc::clone(&watcher), provisioner);
+            Authorizer::new(gateway, Arc::clone(&identifier), Arc::clone(&watcher), provisioner)?;
         let authorizer = authorizer.exchanging(exchange);
         let state = Arc::new(AppState::new(Arc::new(authorizer), Arc::clone(&metrics)));
         let mut this = Gateway {
@@ -260,8 +264,8 @@ impl Gateway {
             (new, old) if new == old => None,
             _ => Some(self.listen_http(gateway).await?),
         };
-        let wanted = Authorizer::wanted(gateway);
-        let watcher = if same_store && Authorizer::wanted(&self.config) == wanted {
+        let wanted = Authorizer::wanted(gateway)?;
+        let watcher = if same_store && Authorizer::wanted(&self.config)? == wanted {
             // What is loaded is right for the new configuration as well.
             Arc::clone(&self.watcher)
         } else {
@@ -293,7 +297,7 @@ impl Gateway {
             Arc::clone(&self.identifier),
             Arc::clone(&watcher),
             provisioner,
-        )
+        )?
         .exchanging(exchange);
         if let Some(coming) = self.coming.take() {
             coming.abort();

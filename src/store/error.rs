@@ -1,6 +1,7 @@
 //! What can go wrong with a store, in words for people.
 
 use super::SetKey;
+use crate::model::TooMany;
 
 /// What kind of fault it was, for programs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,6 +79,9 @@ pub enum Contradiction {
     /// A read came to no end.
     #[error("it was not read")]
     NotRead,
+    /// There is more of something than can be numbered.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
 }
 
 /// Why a commit did not happen. Nothing was changed.

@@ -256,7 +256,7 @@ impl<'a> Ensure<'a> {
         now: Time,
     ) -> Result<(), Inconsistent> {
         for ext in &self.out {
-            plan::local::take_out(resolved, old, ext, &BY, now);
+            plan::local::take_out(resolved, old, ext, &BY, now)?;
         }
         let person = |resolved: &Resolved, ext: &str| plan::local::person(&resolved.state, ext);
         for ext in &self.left {

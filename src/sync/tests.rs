@@ -853,7 +853,7 @@ fn mirrored(over: Over, toml: &str, groups: impl FnOnce(&mut dyn FnMut(&str, &st
     let mut builder = SnapshotBuilder::new(false);
     groups(&mut |key, name, identity| {
         let kind = Kind::Group;
-        builder.reference(&NewRef { kind, key, name, identity, norm: identity });
+        builder.reference(&NewRef { kind, key, name, identity, norm: identity }).unwrap();
     });
     keep(&home, builder.finish());
     home
@@ -877,7 +877,7 @@ fn with_mirror(over: Over, claim: &str) -> Home {
     let home = Home::over(over, &CLAIMS.replace("CLAIM", claim));
     let mut builder = SnapshotBuilder::new(false);
     let mut add = |kind, key: &str, name: &str, identity: &str| {
-        builder.reference(&NewRef { kind, key, name, identity, norm: identity })
+        builder.reference(&NewRef { kind, key, name, identity, norm: identity }).unwrap()
     };
     let plain = add(Kind::RealmRole, "plain", "plain", "plain");
     let viewer = add(Kind::RealmRole, "viewer", "viewer", "viewer");
@@ -890,22 +890,26 @@ fn with_mirror(over: Over, claim: &str) -> Home {
     add(Kind::Group, "g3", "twice", "/a/twice");
     builder.child(eng, ml);
     builder.leads_to(plain, viewer);
-    builder.user(&NewUser {
-        ext: "old",
-        username: "old",
-        email: "",
-        email_verified: false,
-        enabled: Enabled::Yes,
-        federation: "",
-    });
-    builder.user(&NewUser {
-        ext: "off",
-        username: "off",
-        email: "",
-        email_verified: false,
-        enabled: Enabled::No,
-        federation: "",
-    });
+    builder
+        .user(&NewUser {
+            ext: "old",
+            username: "old",
+            email: "",
+            email_verified: false,
+            enabled: Enabled::Yes,
+            federation: "",
+        })
+        .unwrap();
+    builder
+        .user(&NewUser {
+            ext: "off",
+            username: "off",
+            email: "",
+            email_verified: false,
+            enabled: Enabled::No,
+            federation: "",
+        })
+        .unwrap();
     keep(&home, builder.finish());
     home
 }

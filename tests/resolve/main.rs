@@ -12,7 +12,9 @@ use idpsyncd::directory::{
     Applied, Completeness, Directory, Enabled, Kind, Mirror, NewRef, NewUser, Snapshot,
     SnapshotBuilder, local,
 };
-use idpsyncd::model::{Change, GrantKind, LocalGrant, State, Status, Time, parse_rfc3339};
+use idpsyncd::model::{
+    Change, GrantKind, Inconsistent, LocalGrant, State, Status, Texts, Time, parse_rfc3339,
+};
 use idpsyncd::plan::effective::Effective;
 use idpsyncd::plan::{self, ByHand, Plan, view};
 use idpsyncd::resolve::{View, resolve};
@@ -85,22 +87,26 @@ impl Facts {
         };
         for path in turn(groups.iter().cloned().collect()) {
             let name = path.rsplit('/').next().unwrap();
-            builder.reference(&NewRef {
-                kind: Kind::Group,
-                key: &path,
-                name,
-                identity: &path,
-                norm: &path,
-            });
+            builder
+                .reference(&NewRef {
+                    kind: Kind::Group,
+                    key: &path,
+                    name,
+                    identity: &path,
+                    norm: &path,
+                })
+                .unwrap();
         }
         for role in turn(roles.into_iter().collect()) {
-            builder.reference(&NewRef {
-                kind: Kind::RealmRole,
-                key: &role,
-                name: &role,
-                identity: &role,
-                norm: &role,
-            });
+            builder
+                .reference(&NewRef {
+                    kind: Kind::RealmRole,
+                    key: &role,
+                    name: &role,
+                    identity: &role,
+                    norm: &role,
+                })
+                .unwrap();
         }
         for path in &groups {
             if let Some((parent, _)) = path.rsplit_once('/')
@@ -131,14 +137,16 @@ impl Facts {
             people.reverse();
         }
         for person in &people {
-            let user = builder.user(&NewUser {
-                ext: &person.ext,
-                username: &person.name,
-                email: &person.email,
-                email_verified: true,
-                enabled: if person.enabled { Enabled::Yes } else { Enabled::No },
-                federation: &person.federation,
-            });
+            let user = builder
+                .user(&NewUser {
+                    ext: &person.ext,
+                    username: &person.name,
+                    email: &person.email,
+                    email_verified: true,
+                    enabled: if person.enabled { Enabled::Yes } else { Enabled::No },
+                    federation: &person.federation,
+                })
+                .unwrap();
             for group in &person.groups {
                 let group = builder.find_ref(Kind::Group, group).unwrap();
                 builder.member(group, user);
@@ -203,6 +211,22 @@ fn stored(old: &State, plan: &Plan) -> State {
         assert_eq!(plan.changes.iter().filter(taken).count(), left, "a grant of a gone role");
     }
     state
+}
+
+/// A change that names a text, and no text: it must not be read as one of nobody, who would be
+/// somebody else.
+#[test]
+fn a_plan_that_names_what_its_tables_have_not_is_refused_wherever_it_comes_in() {
+    let world = World::with(&roles("merge"), &[person("1", "alice", &["eng"])]);
+    let plan = world.plan();
+    let mut kept = serde_json::to_value(&plan).unwrap();
+    kept["tables"]["texts"] = serde_json::json!({ "bytes": "", "ends": [0] });
+    let error = serde_json::from_value::<Plan>(kept).unwrap_err().to_string();
+    assert!(error.contains("is spoken of, and there is no such text"), "{error}");
+    let mut other = plan;
+    other.tables.texts = Texts::default();
+    let error = other.applied(&world.state).unwrap_err();
+    assert!(matches!(error, Inconsistent::NoSuchText(_)), "{error}");
 }
 
 struct World {
@@ -1052,13 +1076,15 @@ fn a_group_s_list_says_which_groups_are_in_it_where_a_directory_nests_that_way()
         builder.nested_by_list();
         let mut place = BTreeMap::new();
         for name in ["inner", "outer", "other"] {
-            let group = builder.reference(&NewRef {
-                kind: Kind::Group,
-                key: name,
-                name,
-                identity: name,
-                norm: name,
-            });
+            let group = builder
+                .reference(&NewRef {
+                    kind: Kind::Group,
+                    key: name,
+                    name,
+                    identity: name,
+                    norm: name,
+                })
+                .unwrap();
             if partial.contains(&name) {
                 builder.members_are(group, Completeness::Partial("hidden".to_owned()));
             }
@@ -1100,22 +1126,26 @@ fn a_group_made_again_under_its_path_is_not_ambiguous_in_a_partial_read() {
     world.run();
     let mirror = world.facts["kc"].directory();
     let mut builder = SnapshotBuilder::new(false);
-    let group = builder.reference(&NewRef {
-        kind: Kind::Group,
-        key: "another id",
-        name: "one",
-        identity: "/one",
-        norm: "/one",
-    });
+    let group = builder
+        .reference(&NewRef {
+            kind: Kind::Group,
+            key: "another id",
+            name: "one",
+            identity: "/one",
+            norm: "/one",
+        })
+        .unwrap();
     let alice = person("1", "alice", &[]);
-    let user = builder.user(&NewUser {
-        ext: &alice.ext,
-        username: &alice.name,
-        email: &alice.email,
-        email_verified: true,
-        enabled: Enabled::Yes,
-        federation: "",
-    });
+    let user = builder
+        .user(&NewUser {
+            ext: &alice.ext,
+            username: &alice.name,
+            email: &alice.email,
+            email_verified: true,
+            enabled: Enabled::Yes,
+            federation: "",
+        })
+        .unwrap();
     builder.member(group, user);
     builder.groups_are(Completeness::Partial("cut off".to_owned()));
     let plan = over(&world, &mirror, builder.finish());
@@ -1143,14 +1173,16 @@ fn an_address_that_nobody_verified_captures_no_account_of_another_source() {
     text.push_str("[sync]\nusername = \"email\"\n");
     let mut world = World::new(config_of(&["a", "b"], &text));
     let mut builder = SnapshotBuilder::new(false);
-    builder.user(&NewUser {
-        ext: "m",
-        username: "mallory",
-        email: "admin@example.org",
-        email_verified: false,
-        enabled: Enabled::Yes,
-        federation: "",
-    });
+    builder
+        .user(&NewUser {
+            ext: "m",
+            username: "mallory",
+            email: "admin@example.org",
+            email_verified: false,
+            enabled: Enabled::Yes,
+            federation: "",
+        })
+        .unwrap();
     let a = builder.finish().directory;
     let mut admin = person("1", "admin", &["/g"]);
     admin.email = "admin@example.org".to_owned();
@@ -1177,21 +1209,25 @@ fn an_attribute_never_reaches_a_protected_role() {
                   [[mapping]]\nattribute = { name = \"dep\", value = \"IT\" }\nroles = [\"boss\"]\n";
     let world = World::with(config, &[]);
     let mut builder = SnapshotBuilder::new(false);
-    let user = builder.user(&NewUser {
-        ext: "1",
-        username: "alice",
-        email: "",
-        email_verified: false,
-        enabled: Enabled::Yes,
-        federation: "",
-    });
-    let it = builder.reference(&NewRef {
-        kind: Kind::Attribute,
-        key: "dep=IT",
-        name: "IT",
-        identity: "dep=IT",
-        norm: "dep=IT",
-    });
+    let user = builder
+        .user(&NewUser {
+            ext: "1",
+            username: "alice",
+            email: "",
+            email_verified: false,
+            enabled: Enabled::Yes,
+            federation: "",
+        })
+        .unwrap();
+    let it = builder
+        .reference(&NewRef {
+            kind: Kind::Attribute,
+            key: "dep=IT",
+            name: "IT",
+            identity: "dep=IT",
+            norm: "dep=IT",
+        })
+        .unwrap();
     builder.member(it, user);
     let plan = world.plan_on(&[("kc".to_owned(), builder.finish().directory)]);
     assert_eq!(plan.summary.grants_added, 0, "{:?}", words(&plan));

@@ -14,14 +14,16 @@ pub(super) fn built(
 ) -> Directory {
     let mut builder = SnapshotBuilder::new(ldap);
     for name in people {
-        builder.user(&NewUser {
-            ext: &format!("id-{name}"),
-            username: name,
-            email: "",
-            email_verified: false,
-            enabled: Enabled::Yes,
-            federation: "",
-        });
+        builder
+            .user(&NewUser {
+                ext: &format!("id-{name}"),
+                username: name,
+                email: "",
+                email_verified: false,
+                enabled: Enabled::Yes,
+                federation: "",
+            })
+            .unwrap();
     }
     for (key, name, identity, members) in groups {
         let norm = if ldap {
@@ -29,8 +31,9 @@ pub(super) fn built(
         } else {
             (*identity).to_owned()
         };
-        let group =
-            builder.reference(&NewRef { kind: Kind::Group, key, name, identity, norm: &norm });
+        let group = builder
+            .reference(&NewRef { kind: Kind::Group, key, name, identity, norm: &norm })
+            .unwrap();
         for member in *members {
             let user = builder.find_user(&format!("id-{member}")).unwrap();
             builder.member(group, user);
@@ -264,14 +267,16 @@ fn a_client_role_that_fits_two_readings_is_in_doubt_and_a_list_is_not() {
     let directory = |both: bool| {
         let mut builder = SnapshotBuilder::new(false);
         let user = |builder: &mut SnapshotBuilder, name: &str| {
-            builder.user(&NewUser {
-                ext: name,
-                username: name,
-                email: "",
-                email_verified: false,
-                enabled: Enabled::Yes,
-                federation: "",
-            })
+            builder
+                .user(&NewUser {
+                    ext: name,
+                    username: name,
+                    email: "",
+                    email_verified: false,
+                    enabled: Enabled::Yes,
+                    federation: "",
+                })
+                .unwrap()
         };
         let (ann, bob) = (user(&mut builder, "ann"), user(&mut builder, "bob"));
         for (client, role, member) in [("a/b", "c", ann), ("a", "b/c", bob)] {
@@ -279,13 +284,15 @@ fn a_client_role_that_fits_two_readings_is_in_doubt_and_a_list_is_not() {
                 continue;
             }
             let key = idpsyncd::directory::client_role_key(client, role);
-            let role = builder.reference(&NewRef {
-                kind: Kind::ClientRole,
-                key: &key,
-                name: role,
-                identity: &format!("{client}/{role}"),
-                norm: &key,
-            });
+            let role = builder
+                .reference(&NewRef {
+                    kind: Kind::ClientRole,
+                    key: &key,
+                    name: role,
+                    identity: &format!("{client}/{role}"),
+                    norm: &key,
+                })
+                .unwrap();
             builder.member(role, member);
         }
         builder.finish().directory
@@ -563,12 +570,12 @@ proptest! {
         let ann = builder.user(&NewUser {
             ext: "1", username: "ann", email: "", email_verified: false, enabled: Enabled::Yes,
             federation: "",
-        });
+        }).unwrap();
         for (i, name) in names.iter().enumerate() {
             let identity = if ldap { format!("cn={name},ou=g{i}") } else { format!("/{name}") };
             let group = builder.reference(&NewRef {
                 kind: Kind::Group, key: &format!("k{i}"), name, identity: &identity, norm: &identity,
-            });
+            }).unwrap();
             builder.member(group, ann);
         }
         run_on(&mut world, source, builder.finish().directory);

@@ -228,21 +228,25 @@ fn an_address_links_only_where_both_sources_have_verified_it() {
         let mut world = World::new(sources(&[("kc", ""), ("ldap", "")], &text));
         let one = |ext: &str, name: &str, verified: bool, group: &str| {
             let mut builder = SnapshotBuilder::new(false);
-            let user = builder.user(&NewUser {
-                ext,
-                username: name,
-                email: "Ann@example.org",
-                email_verified: verified,
-                enabled: Enabled::Yes,
-                federation: "",
-            });
-            let group = builder.reference(&NewRef {
-                kind: Kind::Group,
-                key: group,
-                name: group.trim_start_matches('/'),
-                identity: group,
-                norm: group,
-            });
+            let user = builder
+                .user(&NewUser {
+                    ext,
+                    username: name,
+                    email: "Ann@example.org",
+                    email_verified: verified,
+                    enabled: Enabled::Yes,
+                    federation: "",
+                })
+                .unwrap();
+            let group = builder
+                .reference(&NewRef {
+                    kind: Kind::Group,
+                    key: group,
+                    name: group.trim_start_matches('/'),
+                    identity: group,
+                    norm: group,
+                })
+                .unwrap();
             builder.member(group, user);
             builder.finish().directory
         };

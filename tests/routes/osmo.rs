@@ -9,7 +9,7 @@ use super::table::found;
 fn preset() -> Routes {
     let config = gateway("preset = \"osmo\"");
     assert_eq!(config.preset, Some(Preset::Osmo));
-    Routes::new(config.route_specs())
+    Routes::new(config.route_specs()).unwrap()
 }
 
 const EVERY: &str = "GET HEAD POST PUT PATCH DELETE OPTIONS BREW GET+ POST+";

@@ -26,7 +26,7 @@ fn routes(lines: &[&str]) -> Routes {
             text += &format!("{key} = {target:?}\n");
         }
     }
-    Routes::new(gateway(&text).route_specs())
+    Routes::new(gateway(&text).route_specs()).unwrap()
 }
 
 /// `METHOD TARGET`, `+` after the method: an upgrade. What is found: `ACTION [RESOURCE]`.
@@ -389,7 +389,7 @@ proptest! {
                 all.push((Origin::Own(all.len() + 1), route));
             }
         }
-        let routes = Routes::new(all.clone());
+        let routes = Routes::new(all.clone()).unwrap();
         for (path, method, websocket) in asked {
             let target = format!("/{}", path.join("/"));
             let found = routes.find(method, websocket, &Path::parse(&target).unwrap());

@@ -261,8 +261,8 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
     for (id, person) in &new.people {
         let user = User {
             id: UserId::new(*id),
-            username: state.texts.add(&person.username),
-            email: state.texts.add(&person.email),
+            username: state.texts.add(&person.username).unwrap(),
+            email: state.texts.add(&person.email).unwrap(),
             status: person.status.clone(),
             role_set: set_id(&old.effective(*id)),
         };
@@ -277,11 +277,11 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
             None => changes.push(Change::UserCreated { user }),
             Some(before) => {
                 if before.username != person.username {
-                    let old = state.texts.add(&before.username);
+                    let old = state.texts.add(&before.username).unwrap();
                     changes.push(Change::UserRenamed { user, old });
                 }
                 if before.email != person.email {
-                    let old = state.texts.add(&before.email);
+                    let old = state.texts.add(&before.email).unwrap();
                     changes.push(Change::EmailChanged { user, old });
                 }
             }
@@ -307,7 +307,7 @@ pub fn plan(old: &World, new: &World, moment: Time) -> Plan {
         for (source, ext) in &person.links {
             let name = source;
             let source = state.sources.position(|known| known == name).unwrap();
-            let link = Link { source, ext: state.texts.add(ext), user, claim: None };
+            let link = Link { source, ext: state.texts.add(ext).unwrap(), user, claim: None };
             state.links.push(link);
             let known =
                 before.is_some_and(|before| before.links.contains(&(name.clone(), ext.clone())));
@@ -403,7 +403,8 @@ fn tokens(
     let tokens = std::sync::Arc::make_mut(&mut state.tokens);
     for ((user, name), pass) in &old.tokens {
         if !stays(&(*user, name.clone()), pass) {
-            let (name, cause) = (tokens.add_name(name), Cause::ByHand { by: "ops".into() });
+            let (name, cause) =
+                (tokens.add_name(name).unwrap(), Cause::ByHand { by: "ops".into() });
             changes.push(Change::TokenRemoved { user: UserId::new(*user), name, cause });
         }
     }
@@ -428,7 +429,7 @@ fn tokens(
                 assert!(before.roles.is_superset(&pass.roles), "a token never gains a role");
                 for lost in before.roles.difference(&pass.roles) {
                     let (role, cause) = (role(lost), Box::new(Cause::NotAtIdp));
-                    let name = tokens.add_name(&name);
+                    let name = tokens.add_name(&name).unwrap();
                     changes.push(Change::TokenRoleLost { user, name, role, cause });
                 }
             }
@@ -443,7 +444,7 @@ fn tokens(
         let names: Vec<String> = pass.roles.iter().cloned().collect();
         let token = Token {
             user,
-            name: tokens.add_name(&name),
+            name: tokens.add_name(&name).unwrap(),
             roles: tokens.roles_place(&names).unwrap(),
             digest: pass.digest,
             expires_at: pass.expires_at,
@@ -495,27 +496,33 @@ pub fn random_directory(seed: u64, users: u32, groups: u32) -> Directory {
         let name = random.u32(0..users * 2);
         let email = if random.bool() { format!("u{name}@example.org") } else { String::new() };
         let federation = ["", "", "f-1", "f-2"][random.usize(0..4)];
-        people.push(build.user(&NewUser {
-            ext: &format!("ext-{name}"),
-            username: &format!("u{}", random.u32(0..9)),
-            email: &email,
-            email_verified: random.bool(),
-            enabled: [Enabled::Yes, Enabled::No, Enabled::Unknown][random.usize(0..3)],
-            federation,
-        }));
+        people.push(
+            build
+                .user(&NewUser {
+                    ext: &format!("ext-{name}"),
+                    username: &format!("u{}", random.u32(0..9)),
+                    email: &email,
+                    email_verified: random.bool(),
+                    enabled: [Enabled::Yes, Enabled::No, Enabled::Unknown][random.usize(0..3)],
+                    federation,
+                })
+                .unwrap(),
+        );
     }
     let mut refs = Vec::new();
     for _ in 0..groups {
         let name = format!("g{}", random.u32(0..groups * 2));
         let kinds = [Kind::Group, Kind::RealmRole, Kind::ClientRole, Kind::Attribute];
-        let reference = build.reference(&NewRef {
-            kind: kinds[random.usize(0..4)],
-            key: &name,
-            name: &format!("n{}", random.u32(0..3)),
-            // Some of them read alike.
-            identity: &format!("/{}", if name.ends_with('3') { "three" } else { &name }),
-            norm: &name,
-        });
+        let reference = build
+            .reference(&NewRef {
+                kind: kinds[random.usize(0..4)],
+                key: &name,
+                name: &format!("n{}", random.u32(0..3)),
+                // Some of them read alike.
+                identity: &format!("/{}", if name.ends_with('3') { "three" } else { &name }),
+                norm: &name,
+            })
+            .unwrap();
         refs.push(reference);
         for person in &people {
             if random.u32(0..3) == 0 {

@@ -13,8 +13,9 @@
 //! with it when it is asked. So the size is that of the policies, however many sets there are.
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
-use crate::model::IndexVec;
+use crate::model::{IndexVec, TooMany};
 use crate::policy::{Action, ActionPattern, Effect, Policy, ResourcePattern, concrete};
 use crate::routes::{ActionIdx, On, Question};
 
@@ -66,7 +67,7 @@ pub(super) struct Rules {
     /// Roles' names, sorted.
     names: Vec<Box<str>>,
     /// For each action its class.
-    class_of: IndexVec<ActionIdx, Option<ClassIdx>>,
+    class_of: IndexVec<ActionIdx, ClassIdx>,
     classes: IndexVec<ClassIdx, Class>,
 }
 
@@ -103,11 +104,14 @@ struct Prefix {
 impl Rules {
     /// Compiles the policies of `roles` (name and policies, sorted by name) for `actions`, whose
     /// places are what questions name.
+    ///
+    /// # Errors
+    /// There are more actions than can be numbered.
     pub(super) fn new<'a>(
         roles: &[(&'a str, &'a [Policy])],
         actions: impl IntoIterator<Item = &'a Action>,
-    ) -> Rules {
-        let mut known: HashMap<Vec<Place>, Option<ClassIdx>> = HashMap::new();
+    ) -> Result<Rules, TooMany> {
+        let mut known: HashMap<Vec<Place>, ClassIdx> = HashMap::new();
         let mut rules = Rules {
             names: roles.iter().map(|(name, _)| Box::from(*name)).collect(),
             ..Rules::default()
@@ -123,15 +127,13 @@ impl Rules {
                 .filter(|(_, policy)| speaks_of(&policy.actions, action))
                 .collect();
             let key: Vec<Place> = speaking.iter().map(|(place, _)| *place).collect();
-            // Of an action without a class no policy speaks, and one without a number is asked
-            // about by nobody: nothing is allowed.
-            let class =
-                *known.entry(key).or_insert_with(|| rules.classes.push(Class::new(&speaking)).ok());
-            if rules.class_of.push(class).is_err() {
-                break;
-            }
+            let class = match known.entry(key) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => *new.insert(rules.classes.push(Class::new(&speaking))?),
+            };
+            rules.class_of.push(class)?;
         }
-        rules
+        Ok(rules)
     }
 
     /// Roles' names, sorted; a role's place is what sets hold.
@@ -145,8 +147,9 @@ impl Rules {
         self.classes.len()
     }
 
+    /// `None`: nobody said that this action would be asked about.
     fn class(&self, action: ActionIdx) -> Option<&Class> {
-        self.class_of.get(action).copied().flatten().and_then(|class| self.classes.get(class))
+        self.class_of.get(action).map(|class| self.classes.at(*class))
     }
 
     /// Whether what is said of `action` on resources of `scope` hangs on who asks.

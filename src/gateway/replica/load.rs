@@ -7,12 +7,13 @@ use hashbrown::{HashMap, HashSet};
 
 use super::decide::Rules;
 use super::ids::{Ids, Owner};
-use super::people::{People, Stands, Word};
+use super::people::{People, Stands, Word, place_in_word};
 use super::tokens::{Draft, ReplicaTokens};
 use super::{Compiled, Replica, RoleSet, SetRef, Wanted};
 use crate::gateway::question::TokenDigest;
-use crate::model::{Role, RoleSetId, Standing, Status, Text, UserId};
+use crate::model::{Role, RoleSetId, Standing, Status, Text, TooMany, UserId};
 use crate::policy::{Effect, Policy};
+use crate::routes::ActionIdx;
 use crate::store::{Contradiction, Reader, SeenLink, SeenSet, SetKey, Since, StoreError};
 
 /// At least so many changed names are kept beside the others before all are read anew.
@@ -62,8 +63,9 @@ impl Sets {
                 compiled.rules.place(name).ok_or_else(unknown)
             })
             .collect::<Result<_, _>>()?;
-        let place = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
-        self.list.push(Arc::new(RoleSet::new(roles, compiled)));
+        let place = place_in_word(self.list.len(), "role sets")?;
+        let header = names.join(",");
+        self.list.push(Arc::new(RoleSet::new(roles, header, compiled)));
         self.by_id.insert(id, place);
         Ok(SetRef(place))
     }
@@ -76,14 +78,17 @@ impl Sets {
         let list = (0u32..)
             .zip(&self.list)
             .map(|(place, set)| {
-                let name = |role: &u32| old.names().get(*role as usize);
-                let roles: Option<Box<[u32]>> =
-                    set.roles.iter().map(|role| new.rules.place(name(role)?)).collect();
-                let roles = roles.unwrap_or_else(|| {
-                    gone.insert(place);
-                    Box::default()
+                let names = set.roles.iter().map(|role| Some(&**old.names().get(*role as usize)?));
+                let names: Option<Vec<&str>> = names.collect();
+                let found = names.and_then(|names| {
+                    let roles = names.iter().map(|name| new.rules.place(name));
+                    Some((roles.collect::<Option<Box<[u32]>>>()?, names.join(",")))
                 });
-                Arc::new(RoleSet::new(roles, new))
+                let (roles, header) = found.unwrap_or_else(|| {
+                    gone.insert(place);
+                    (Box::default(), String::new())
+                });
+                Arc::new(RoleSet::new(roles, header, new))
             })
             .collect();
         by_id.retain(|_, place| !gone.contains(place));
@@ -92,12 +97,10 @@ impl Sets {
 }
 
 impl RoleSet {
-    fn new(roles: Box<[u32]>, compiled: &Compiled) -> RoleSet {
-        let names = compiled.rules.names();
-        let name = |role: &u32| names.get(*role as usize).map_or("", |name| &**name);
-        let header: Vec<&str> = roles.iter().map(name).collect();
+    /// A set of `roles`, whose names `header` tells.
+    fn new(roles: Box<[u32]>, header: String, compiled: &Compiled) -> RoleSet {
         RoleSet {
-            header: header.join(",").into(),
+            header: header.into(),
             allowed: compiled.listed.iter().map(|_| OnceLock::new()).collect(),
             roles,
         }
@@ -117,6 +120,9 @@ impl Compiled {
         let roles: Vec<(&str, &[Policy])> =
             roles.iter().map(|role| (&*role.name, &*role.policies)).collect();
         let asked = wanted.actions.iter().chain(wanted.allowed.iter().map(|list| &list.action));
+        // They come after those of the routes.
+        let allowed = (wanted.actions.len()..).take(wanted.allowed.len()).map(ActionIdx::at);
+        let allowed: Result<Vec<_>, TooMany> = allowed.collect();
         let resources: BTreeSet<Box<str>> = reader
             .catalog()?
             .into_iter()
@@ -129,7 +135,8 @@ impl Compiled {
             resources.iter().filter(|resource| inside(resource)).cloned().collect()
         };
         Ok(Compiled {
-            rules: Rules::new(&roles, asked),
+            rules: Rules::new(&roles, asked).map_err(|full| reader.damaged(full.into()))?,
+            allowed: allowed.map_err(|full| reader.damaged(full.into()))?,
             listed: wanted.allowed.iter().map(|list| of_scope(&list.scope)).collect(),
             denying,
             everyone,
@@ -142,12 +149,12 @@ fn spoken_for(reader: &dyn Reader) -> Result<HashSet<Box<str>>, StoreError> {
 }
 
 /// The place of `text` in `why`, where it is added if it is new: there are as many as sources.
-fn reason(why: &mut Vec<Arc<str>>, text: &str) -> u32 {
+fn reason(why: &mut Vec<Arc<str>>, text: &str) -> Result<u32, TooMany> {
     let place = why.iter().position(|known| **known == *text).unwrap_or_else(|| {
         why.push(text.into());
         why.len().saturating_sub(1)
     });
-    u32::try_from(place).unwrap_or(u32::MAX)
+    place_in_word(place, "reasons why people are disabled")
 }
 
 fn unknown_set(owner: &str, set: SetKey) -> Contradiction {
@@ -186,18 +193,22 @@ impl<'n> Changed<'n> {
         users: &BTreeSet<UserId>,
         why: &mut Vec<Arc<str>>,
     ) -> Result<Self, StoreError> {
+        let full = |full: TooMany| reader.damaged(full.into());
         let mut rows = Vec::with_capacity(names.len());
         reader.seen_under(names, &mut |_, user| {
-            rows.push(user.map_or(Ok(Stands::Nobody), |user| stands(&user.status, user.set, why)));
+            let stands = user.map(|user| stands(&user.status, user.set, why));
+            rows.push(stands.unwrap_or(Ok(Ok(Stands::Nobody))));
         })?;
+        let rows = rows.into_iter().collect::<Result<Vec<_>, _>>().map_err(full)?;
         let seen = names.iter().map(String::as_str).zip(rows).collect();
-        let mut owned: Vec<Owned> = Vec::new();
+        let mut all = Vec::new();
         reader.seen_numbers(users, &wanted.sources, &mut |user, links| {
             if !links.is_empty() {
                 let stands = stands(&user.status, user.set, why);
-                owned.push((user.username.to_owned(), links.to_vec(), stands));
+                all.push(stands.map(|stands| (user.username.to_owned(), links.to_vec(), stands)));
             }
         })?;
+        let owned = all.into_iter().collect::<Result<Vec<Owned>, _>>().map_err(full)?;
         let mut made: Vec<Made> = Vec::new();
         if wanted.tokens {
             reader.seen_tokens_of(names, &mut |token| {
@@ -233,13 +244,17 @@ fn own(ids: &mut [Ids], links: &[SeenLink], owner: Owner) {
     }
 }
 
-/// What someone stands for; `Err` holds the number of the set that counts.
-fn stands(status: &Status, set: SetKey, why: &mut Vec<Arc<str>>) -> Result<Stands, SetKey> {
-    match status.standing() {
+/// What someone stands for, or the number of the set that counts.
+fn stands(
+    status: &Status,
+    set: SetKey,
+    why: &mut Vec<Arc<str>>,
+) -> Result<Result<Stands, SetKey>, TooMany> {
+    Ok(match status.standing() {
         Standing::Enabled => Err(set),
-        Standing::Disabled(by) => Ok(Stands::Disabled(reason(why, &crate::plan::disabled_by(by)))),
+        Standing::Disabled(by) => Ok(Stands::Disabled(reason(why, &crate::plan::disabled_by(by))?)),
         Standing::Deprovisioned => Ok(DEPROVISIONED),
-    }
+    })
 }
 
 impl Replica {
@@ -267,7 +282,7 @@ impl Replica {
             // Those of people who are gone: whoever has such an id now comes first.
             let mut gone: Vec<(SeenLink, Owner)> = Vec::new();
             reader.seen_users(&wanted.sources, &mut |user, links| {
-                let stands = match stands(&user.status, user.set, &mut why) {
+                let stands = match stands(&user.status, user.set, &mut why)? {
                     Ok(stands) => stands,
                     Err(set) => Stands::Enabled(
                         *places.get(&set).ok_or(Contradiction::UserOfUnknownSet(set))?,
@@ -278,7 +293,7 @@ impl Replica {
                     // Somebody else has the name: the deprovisioned one is not shown.
                     Some(old) if stands == DEPROVISIONED && old != word => old,
                     _ => word,
-                });
+                })?;
                 let owner = Owner { name, word };
                 if stands == DEPROVISIONED {
                     gone.extend(links.iter().map(|link| (link.clone(), owner)));
@@ -378,8 +393,8 @@ impl Replica {
             })
         };
         let Changed { seen, owned, made } = changed;
-        let (mut recent, users) = self.people_with(seen, placed)?;
-        let recent_ids = self.ids_with(unlinked, owned, &mut recent, placed)?;
+        let (mut recent, users) = self.people_with(reader, seen, placed)?;
+        let recent_ids = self.ids_with(reader, (unlinked, owned), &mut recent, placed)?;
         let recent_tokens = self
             .tokens_with(names, made, &recent, |set| places.get(&set).map(|set| set.0))
             .map_err(|error| reader.damaged(error))?;
@@ -407,6 +422,7 @@ impl Replica {
     /// The recent people with what the names of `seen` stand for now, and how many users there are.
     fn people_with(
         &self,
+        reader: &dyn Reader,
         seen: Vec<(&str, Result<Stands, SetKey>)>,
         placed: impl Fn(Result<Stands, SetKey>) -> Result<Stands, StoreError>,
     ) -> Result<(People, usize), StoreError> {
@@ -417,7 +433,8 @@ impl Replica {
             let known = |word: Word| word.stands() != Stands::Nobody;
             let (was, is) = (self.word(name).is_some_and(known), stands != Stands::Nobody);
             users = users.saturating_add(usize::from(is)).saturating_sub(usize::from(was));
-            recent.put(name, |_| Word::of(stands));
+            let full = |full: TooMany| reader.damaged(full.into());
+            recent.put(name, |_| Word::of(stands)).map_err(full)?;
         }
         Ok((recent, users))
     }
@@ -426,8 +443,8 @@ impl Replica {
     /// names come into `recent`.
     fn ids_with(
         &self,
-        unlinked: &BTreeSet<(String, String)>,
-        mut owned: Vec<Owned>,
+        reader: &dyn Reader,
+        (unlinked, mut owned): (&BTreeSet<(String, String)>, Vec<Owned>),
         recent: &mut People,
         placed: impl Fn(Result<Stands, SetKey>) -> Result<Stands, StoreError>,
     ) -> Result<Vec<Ids>, StoreError> {
@@ -445,7 +462,8 @@ impl Replica {
             let word = Word::of(placed(stands)?);
             // Whoever has the name stands for it, which need not be this one.
             let shown = self.word(&name).unwrap_or(Word::of(Stands::Nobody));
-            let name = recent.put(&name, |old| old.unwrap_or(shown));
+            let full = |full: TooMany| reader.damaged(full.into());
+            let name = recent.put(&name, |old| old.unwrap_or(shown)).map_err(full)?;
             own(&mut recent_ids, &links, Owner { name, word });
         }
         Ok(recent_ids)

@@ -149,6 +149,8 @@ pub struct Replica {
 struct Compiled {
     /// For the actions of [`Wanted::actions`], and after them those of [`Wanted::allowed`].
     rules: Rules,
+    /// For each of [`Wanted::allowed`] the place of its action among those of `rules`.
+    allowed: Vec<ActionIdx>,
     /// For each of [`Wanted::allowed`] the catalog's resources of its scope, sorted.
     listed: Vec<Vec<Box<str>>>,
     /// The roles that deny, sorted: no token leaves them behind.
@@ -346,10 +348,12 @@ impl Replica {
         place: usize,
     ) -> Cow<'a, str> {
         let held = held.into();
-        let (Some(roles), Some(wanted)) = (self.roles(held), self.wanted.allowed.get(place)) else {
+        let action = self.compiled.allowed.get(place).copied();
+        let wanted = self.wanted.allowed.get(place).zip(action);
+        let (Some(roles), Some((wanted, action))) = (self.roles(held), wanted) else {
             return Cow::default();
         };
-        let hangs = self.compiled.rules.hangs_on_who_asks(self.action(place), &wanted.scope);
+        let hangs = self.compiled.rules.hangs_on_who_asks(action, &wanted.scope);
         let once = match held {
             HeldRoles::Set(set) if me.is_none() || !hangs => {
                 self.sets.get(set).and_then(|set| set.allowed.get(place))
@@ -357,19 +361,15 @@ impl Replica {
             _ => None,
         };
         match once {
-            Some(once) => Cow::Borrowed(once.get_or_init(|| self.list(roles, None, place).into())),
-            None => Cow::Owned(self.list(roles, me, place)),
+            Some(once) => {
+                Cow::Borrowed(once.get_or_init(|| self.list(roles, None, place, action).into()))
+            }
+            None => Cow::Owned(self.list(roles, me, place, action)),
         }
     }
 
-    /// The place of the action of [`Wanted::allowed`] at `place`.
-    fn action(&self, place: usize) -> ActionIdx {
-        ActionIdx::at(self.wanted.actions.len().saturating_add(place))
-    }
-
     /// The list of [`Replica::allowed_header`].
-    fn list(&self, roles: &[u32], me: Option<&str>, place: usize) -> String {
-        let action = self.action(place);
+    fn list(&self, roles: &[u32], me: Option<&str>, place: usize, action: ActionIdx) -> String {
         let mut list = String::new();
         for resource in self.compiled.listed.get(place).into_iter().flatten() {
             let question = Question { action, on: On::Resource(resource) };

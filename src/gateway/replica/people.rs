@@ -3,7 +3,7 @@
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
 
-use crate::model::{Text, Texts};
+use crate::model::{Text, Texts, TooMany};
 
 /// What a username stands for, in four bytes: two of the bits tell what the rest is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,13 +20,20 @@ pub(super) enum Stands {
     Nobody,
 }
 
+/// `place` as a [`Word`] can hold it.
+///
+/// # Errors
+/// It is 2^30 or above, which is more of `what` than memory holds.
+pub(super) fn place_in_word(place: usize, what: &'static str) -> Result<u32, TooMany> {
+    u32::try_from(place).ok().filter(|place| place & KIND == 0).ok_or(TooMany(what))
+}
+
 const KIND: u32 = 0xc000_0000;
 const DISABLED: u32 = 0x4000_0000;
 const NOBODY: u32 = 0x8000_0000;
 
 impl Word {
-    /// Of a meaning whose place is below 2^30; a greater one, which memory cannot hold, would read
-    /// as nobody.
+    /// Of a meaning whose place is one of [`place_in_word`]: a greater one would be nobody.
     pub(super) fn of(stands: Stands) -> Word {
         Word(match stands {
             Stands::Enabled(place) if place & KIND == 0 => place,
@@ -88,15 +95,22 @@ impl People {
 
     /// Says what `name` stands for: what `word` makes of what it stood for so far. Returns the
     /// name's place.
-    pub(super) fn put(&mut self, name: &str, word: impl FnOnce(Option<Word>) -> Word) -> Text {
+    ///
+    /// # Errors
+    /// There is no room left for a new name.
+    pub(super) fn put(
+        &mut self,
+        name: &str,
+        word: impl FnOnce(Option<Word>) -> Word,
+    ) -> Result<Text, TooMany> {
         let People { names, table, hasher } = self;
         let hash = hasher.hash_one(name);
         if let Some((place, old)) = table.find_mut(hash, |(text, _)| names.get(*text) == name) {
             *old = word(Some(*old));
-            return *place;
+            return Ok(*place);
         }
-        let entry = (names.add(name), word(None));
+        let entry = (names.add(name)?, word(None));
         table.insert_unique(hash, entry, |(text, _)| hasher.hash_one(names.get(*text)));
-        entry.0
+        Ok(entry.0)
     }
 }

@@ -88,7 +88,7 @@ fn compiled(roles: &[(String, Vec<Policy>, bool)], actions: &[Action]) -> (Rules
     let all: Vec<(&str, &[Policy])> =
         roles.iter().map(|(name, policies, _)| (name.as_str(), policies.as_slice())).collect();
     let held = (0u32..).zip(roles).filter(|(_, role)| role.2).map(|(place, _)| place).collect();
-    (Rules::new(&all, actions), held)
+    (Rules::new(&all, actions).unwrap(), held)
 }
 
 fn actions() -> Vec<Action> {
@@ -221,7 +221,8 @@ proptest! {
             people.put(&name, |was| {
                 assert_eq!(was.map(Word::stands), old);
                 Word::of(stands)
-            });
+            })
+            .unwrap();
         }
         prop_assert_eq!(people.len(), expected.len());
         for (name, stands) in &expected {
@@ -252,7 +253,7 @@ fn a_route_that_does_not_tell_the_resource() {
     ];
     let actions = ["workflow:Read".parse().unwrap()];
     let ask = |policies: &[Policy]| {
-        let rules = Rules::new(&[("r0", policies)], &actions);
+        let rules = Rules::new(&[("r0", policies)], &actions).unwrap();
         let question = Question { action: ActionIdx::new(0), on: On::SomeOf("pool") };
         match rules.decide(&[0], None, &question) {
             Ruling::Allow { role, policy } => Ok(Some((role.to_owned(), policy))),
@@ -274,7 +275,7 @@ fn a_route_that_does_not_tell_the_resource() {
 #[test]
 fn what_is_out_of_range_or_not_concrete_is_refused() {
     let all = [policy(Effect::Allow, &["*:*"], Some(&["*"]))];
-    let rules = Rules::new(&[("r0", &all)], &actions());
+    let rules = Rules::new(&[("r0", &all)], &actions()).unwrap();
     let ask = |action, on| {
         let question = Question { action: ActionIdx::new(action), on };
         rules.decide(&[0], Some("${self}"), &question).is_allow()
@@ -296,6 +297,6 @@ fn what_is_out_of_range_or_not_concrete_is_refused() {
 #[test]
 fn actions_of_which_the_same_policies_speak_share_what_is_compiled() {
     let policies = [policy(Effect::Allow, &["workflow:*"], Some(&["pool/*"]))];
-    let rules = Rules::new(&[("r0", &policies)], &actions());
+    let rules = Rules::new(&[("r0", &policies)], &actions()).unwrap();
     assert_eq!(rules.classes(), 2, "one of `workflow`, one of the others");
 }

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
 use crate::gateway::question::TokenDigest;
-use crate::model::Text;
+use crate::model::{Text, Texts};
 use crate::store::Contradiction;
 
 /// An access token.
@@ -21,8 +21,8 @@ pub(super) struct ReplicaToken {
     pub set: u32,
     /// When it ends, in seconds since 1970.
     pub until: u32,
-    /// Where its name begins in the names.
-    name: u32,
+    /// What it is called, in [`ReplicaTokens::names`].
+    name: Text,
 }
 
 /// Tokens, never changed once made.
@@ -34,17 +34,16 @@ pub(super) struct ReplicaTokens {
     starts: Box<[u32]>,
     /// How many bits that are.
     bits: u32,
-    /// Each with its length before it, in two bytes.
-    names: Box<[u8]>,
+    names: Texts,
 }
 
 /// Tokens that are being gathered.
 #[derive(Default)]
 pub(super) struct Draft {
     entries: Vec<(TokenDigest, ReplicaToken)>,
-    names: Vec<u8>,
-    /// Where names are that came before: many tokens have one name, such as `ci`.
-    seen: HashMap<Box<str>, u32>,
+    names: Texts,
+    /// Names that came before: many tokens have one, such as `ci`.
+    seen: HashMap<Box<str>, Text>,
 }
 
 /// So many names are looked for among those that came before.
@@ -63,7 +62,7 @@ impl Draft {
     /// as far off as it can tell, which is the year 2106.
     ///
     /// # Errors
-    /// Its name is longer than any.
+    /// There is no room left for its name.
     pub(super) fn add(
         &mut self,
         digest: TokenDigest,
@@ -78,16 +77,11 @@ impl Draft {
         Ok(())
     }
 
-    fn name(&mut self, name: &str) -> Result<u32, Contradiction> {
+    fn name(&mut self, name: &str) -> Result<Text, Contradiction> {
         if let Some(place) = self.seen.get(name) {
             return Ok(*place);
         }
-        let place = u32::try_from(self.names.len());
-        let (Ok(place), Ok(length)) = (place, u16::try_from(name.len())) else {
-            return Err(Contradiction::TokenNames);
-        };
-        self.names.extend_from_slice(&length.to_le_bytes());
-        self.names.extend_from_slice(name.as_bytes());
+        let place = self.names.add(name).map_err(|_| Contradiction::TokenNames)?;
         if self.seen.len() < SEEN {
             self.seen.insert(name.into(), place);
         }
@@ -108,7 +102,7 @@ impl Draft {
         }
         let all = u32::try_from(entries.len()).unwrap_or(u32::MAX);
         starts.resize((1usize << bits).saturating_add(1), all);
-        ReplicaTokens { entries: entries.into(), starts: starts.into(), bits, names: names.into() }
+        ReplicaTokens { entries: entries.into(), starts: starts.into(), bits, names }
     }
 }
 
@@ -134,11 +128,7 @@ impl ReplicaTokens {
 
     /// What `token` is called.
     pub(super) fn name(&self, token: ReplicaToken) -> &str {
-        let text = || {
-            let (length, rest) = self.names.get(token.name as usize..)?.split_first_chunk()?;
-            std::str::from_utf8(rest.get(..usize::from(u16::from_le_bytes(*length)))?).ok()
-        };
-        text().unwrap_or_default()
+        self.names.get(token.name)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (TokenDigest, ReplicaToken)> {

@@ -145,8 +145,9 @@ impl<'a> Graph<'a> {
         }
         let place = if refused(client, name, builder) {
             Place::Nowhere
-        } else if self.counts(client) {
-            let number = reference(builder, client, name, None, true);
+        } else if self.counts(client)
+            && let Some(number) = reference(builder, client, name, None, true)
+        {
             if self.builtin.is(client, name) {
                 builder.implies_is(number, self.inside(client, name));
             } else if let Some(doubt) = &self.doubt {
@@ -209,7 +210,8 @@ impl<'a> Graph<'a> {
         for group in groups {
             above.push(&group.name);
             let path = joined(above, false);
-            let number = new_group(group, above, &path, builder);
+            // Without room left for it there is none for those below it.
+            let Some(number) = new_group(group, above, &path, builder) else { return };
             if let Some(parent) = parent {
                 builder.child(parent, number);
             }
@@ -230,7 +232,12 @@ impl<'a> Graph<'a> {
 }
 
 /// Makes a group's reference.
-fn new_group(group: &Group, names: &[&str], path: &str, builder: &mut SnapshotBuilder) -> RefIdx {
+fn new_group(
+    group: &Group,
+    names: &[&str],
+    path: &str,
+    builder: &mut SnapshotBuilder,
+) -> Option<RefIdx> {
     // Without an id the names from the top are what identifies a group; joined by what no name can
     // hold, as `a/b` and `b` below `a` are two groups.
     let by_names = names.join("\u{0}");
@@ -244,9 +251,9 @@ fn new_group(group: &Group, names: &[&str], path: &str, builder: &mut SnapshotBu
             name: &group.name,
             identity: path,
             norm: path,
-        });
+        })?;
         if builder.counts().1 > before {
-            return number;
+            return Some(number);
         }
         if tries == 0 {
             let message = match &group.id {
@@ -286,7 +293,7 @@ fn reference(
     name: &str,
     id: Option<&str>,
     counts: bool,
-) -> RefIdx {
+) -> Option<RefIdx> {
     let identity = client.map_or_else(|| name.to_owned(), |client| format!("{client}/{name}"));
     let norm = client.map_or_else(|| name.to_owned(), |client| client_role_key(client, name));
     let key = id.unwrap_or(&norm);

@@ -69,7 +69,7 @@ impl<'a> People<'a> {
     ) -> Self {
         let attributes = attributes
             .iter()
-            .map(|(name, value)| {
+            .filter_map(|(name, value)| {
                 let identity = format!("{name}={value}");
                 let reference = builder.reference(&NewRef {
                     kind: Kind::Attribute,
@@ -78,7 +78,7 @@ impl<'a> People<'a> {
                     identity: &identity,
                     norm: &identity,
                 });
-                (name.as_str(), value.as_str(), reference)
+                Some((name.as_str(), value.as_str(), reference?))
             })
             .collect();
         People {
@@ -324,7 +324,7 @@ impl<'a> People<'a> {
             let source = self.source.to_owned();
             (self.progress)(Progress { source, what: "users", done, total: None });
         }
-        Some(number)
+        number
     }
 
     fn doubt(&mut self, path: &str, groups: Vec<RefIdx>, username: &str) {

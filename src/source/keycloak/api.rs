@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 
 use super::pages::Page;
-use crate::model::{Text, Texts};
+use crate::model::{Text, Texts, TooMany};
 
 /// A role, brief.
 #[derive(Deserialize, Clone, Debug)]
@@ -124,6 +124,7 @@ impl UserList {
     pub(super) fn page(body: &[u8]) -> serde_json::Result<Page<Self>> {
         let mut list = UserList { texts: Texts::with_capacity(0, 0), ..UserList::default() };
         let (mut rows, mut first, mut last) = (0, String::new(), String::new());
+        let mut full = None;
         each(body, |user: RawUser<'_>| {
             if rows == 0 {
                 first = user.id.clone().into_owned();
@@ -131,19 +132,26 @@ impl UserList {
             rows += 1;
             last.clear();
             last.push_str(&user.id);
-            list.add(
+            let added = list.add(
                 &user.id,
                 &user.username,
                 user.email.as_deref().unwrap_or_default(),
                 (user.email_verified.unwrap_or(false), user.enabled),
                 user.federation_link.as_deref().or_else(|| provider_of(&user.id)),
             );
+            full = full.or(added.err());
         })?;
+        if let Some(full) = full {
+            return Err(serde::de::Error::custom(full));
+        }
         Ok(Page { what: list, rows, first, last })
     }
 
     /// Takes over the users of `page`, but those who are here.
-    pub(super) fn extend(&mut self, page: &UserList) {
+    ///
+    /// # Errors
+    /// There is no room left for one of them: they are not all here.
+    pub(super) fn extend(&mut self, page: &UserList) -> Result<(), TooMany> {
         for row in &page.rows {
             let federation = Some(page.text(row.federation)).filter(|it| !it.is_empty());
             self.add(
@@ -152,8 +160,9 @@ impl UserList {
                 page.text(row.email),
                 (row.email_verified, row.enabled),
                 federation,
-            );
+            )?;
         }
+        Ok(())
     }
 
     fn add(
@@ -163,26 +172,31 @@ impl UserList {
         email: &str,
         (email_verified, enabled): (bool, bool),
         link: Option<&str>,
-    ) {
+    ) -> Result<(), TooMany> {
         if !self.seen.insert(id.into()) {
-            return;
+            return Ok(());
         }
         let texts = &mut self.texts;
         let federation = match link {
             None => Text::EMPTY,
             Some(link) => match self.links.get(link) {
                 Some(text) => *text,
-                None => *self.links.entry(link.to_owned()).or_insert_with(|| texts.add(link)),
+                None => {
+                    let text = texts.add(link)?;
+                    self.links.insert(link.to_owned(), text);
+                    text
+                }
             },
         };
         self.rows.push(UserRow {
-            id: texts.add(id),
-            username: texts.add(username),
-            email: texts.add(email),
+            id: texts.add(id)?,
+            username: texts.add(username)?,
+            email: texts.add(email)?,
             email_verified,
             enabled,
             federation,
         });
+        Ok(())
     }
 
     /// The text of `text`.

@@ -119,13 +119,15 @@ pub(super) fn query(name: &str, value: &str) -> Option<String> {
 pub(super) fn fill(builder: &mut SnapshotBuilder, all: Vec<Holders>, federations: &[Federation]) {
     for holders in all {
         let identity = format!("{}={}", holders.name, holders.value);
-        let reference = builder.reference(&NewRef {
+        let Some(reference) = builder.reference(&NewRef {
             kind: Kind::Attribute,
             key: &identity,
             name: &holders.value,
             identity: &identity,
             norm: &identity,
-        });
+        }) else {
+            continue;
+        };
         holders.users.iter().for_each(|user| builder.member(reference, *user));
         let mut completeness = holders.completeness;
         // A directory that is down takes the attributes that it supplies along.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::model::TooMany;
 use crate::source::SourceError;
 
 /// Why one call brought no answer that can be believed.
@@ -18,6 +19,8 @@ pub(super) enum Fault {
     Timeout(Duration),
     /// The answer began, and its body is cut off or not what it must be.
     Broken(String),
+    /// More was answered than can be numbered.
+    TooMany(TooMany),
     /// An answer other than 200.
     Status {
         /// The HTTP status.
@@ -52,7 +55,7 @@ impl Fault {
         match self {
             Fault::Connect(_) | Fault::Broken(_) => true,
             Fault::Status { status, .. } => *status == 429 || *status >= 500,
-            Fault::Tls(_) | Fault::Timeout(_) | Fault::SignIn { .. } => false,
+            Fault::Tls(_) | Fault::Timeout(_) | Fault::TooMany(_) | Fault::SignIn { .. } => false,
         }
     }
 
@@ -71,7 +74,7 @@ impl Fault {
         match self {
             Fault::Connect(_) | Fault::Tls(_) | Fault::SignIn { .. } => true,
             Fault::Status { status, .. } => matches!(status, 401 | 403),
-            Fault::Timeout(_) | Fault::Broken(_) => false,
+            Fault::Timeout(_) | Fault::Broken(_) | Fault::TooMany(_) => false,
         }
     }
 
@@ -97,6 +100,7 @@ impl std::fmt::Display for Fault {
                 after.as_secs_f32()
             ),
             Fault::Broken(cause) => write!(f, "the answer is broken: {cause}"),
+            Fault::TooMany(full) => write!(f, "{full}"),
             Fault::Status { status, body, .. } if body.is_empty() => {
                 write!(f, "status {status} without a body")
             }

@@ -6,8 +6,8 @@ use crate::directory::{Completeness, Interest, Kind, NewRef, RefIdx, SnapshotBui
 
 /// The refs of a read, by their place in [`Groups::rows`] and [`Roles::rows`].
 pub(super) struct Graph {
-    /// The reference of each group, and whether its members matter.
-    pub groups: Vec<(RefIdx, bool)>,
+    /// The reference of each group, and whether its members matter. None where there was no room left.
+    pub groups: Vec<Option<(RefIdx, bool)>>,
     /// The reference of each role, and whether its holders matter. None for a role that is no
     /// target and leads to none.
     pub roles: Vec<Option<(RefIdx, bool)>>,
@@ -36,7 +36,7 @@ pub(super) fn build(
             identity: &identity,
             norm: &identity,
         });
-        graph.groups.push((reference, *matters));
+        graph.groups.push(reference.map(|reference| (reference, *matters)));
     }
     for (role, matters) in roles.rows.iter().zip(role_matters) {
         let counts = roles.counts(role);
@@ -52,13 +52,15 @@ pub(super) fn build(
             identity: &identity,
             norm: &key,
         });
-        graph.roles.push(Some((reference, *matters)));
+        graph.roles.push(reference.map(|reference| (reference, *matters)));
     }
 
     let reference = |role: &usize| graph.roles.get(*role).copied().flatten().map(|it| it.0);
-    for (group, (from, _)) in groups.rows.iter().zip(&graph.groups) {
-        if let Some((parent, _)) = group.parent.and_then(|parent| graph.groups.get(parent)) {
-            builder.child(*parent, *from);
+    for (group, from) in groups.rows.iter().zip(&graph.groups) {
+        let Some((from, _)) = from else { continue };
+        let parent = group.parent.and_then(|parent| graph.groups.get(parent));
+        if let Some((parent, _)) = parent.copied().flatten() {
+            builder.child(parent, *from);
         }
         group.roles.iter().filter_map(reference).for_each(|role| builder.leads_to(*from, role));
         if let Some(doubt) = &group.doubt {

@@ -72,8 +72,10 @@ pub(super) fn wanted(graph: &Graph, roles: &Roles, groups: &Groups) -> Lists {
             doubted: false,
         });
     };
-    for (group, (reference, matters)) in groups.rows.iter().zip(&graph.groups) {
-        add(*reference, *matters, true, group.identity(), vec!["groups", &group.id, "members"]);
+    for (group, reference) in groups.rows.iter().zip(&graph.groups) {
+        if let Some((reference, matters)) = reference {
+            add(*reference, *matters, true, group.identity(), vec!["groups", &group.id, "members"]);
+        }
     }
     for (role, reference) in roles.rows.iter().zip(&graph.roles) {
         if let Some((reference, matters)) = reference {

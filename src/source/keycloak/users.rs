@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::api::{UserList, json};
 use super::client::Client;
 use super::consistency;
-use super::fault::CallError;
+use super::fault::{CallError, Fault};
 use super::pages::{self, Paging, TRIES};
 use super::read::{Attempt, ProgressReporter};
 use crate::directory::{Completeness, Enabled, NewUser, SnapshotBuilder};
@@ -93,7 +93,10 @@ async fn list(
         slipped = pass.slipped;
         let mut pages = pass.pages.into_iter();
         whole = pages.next().unwrap_or_default();
-        pages.for_each(|page| whole.extend(&page));
+        pages.try_for_each(|page| whole.extend(&page)).map_err(|full| CallError {
+            call: "GET users".to_owned(),
+            fault: Fault::TooMany(full),
+        })?;
     }
     Ok((whole, slipped))
 }

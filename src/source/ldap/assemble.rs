@@ -311,14 +311,16 @@ impl Assembler {
             return self.users_twice.add(&entry.dn);
         }
         let account = self.account_of(entry);
-        let user = self.builder.user(&NewUser {
+        let Some(user) = self.builder.user(&NewUser {
             ext: &ext,
             username: &username,
             email: &self.email_of(entry),
             email_verified: self.shape.email_verified,
             enabled: account.enabled,
             federation: "",
-        });
+        }) else {
+            return;
+        };
         self.note_unclear(entry, account.unreadable);
         self.user_at.set(dn, user);
         self.nowhere.remove(&dn);

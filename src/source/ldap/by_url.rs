@@ -42,7 +42,7 @@ impl Assembler {
         group: &Group,
         number: RefIdx,
         meant: &HashMap<usize, Vec<GroupIdx>>,
-        numbers: &IndexVec<GroupIdx, RefIdx>,
+        numbers: &IndexVec<GroupIdx, Option<RefIdx>>,
     ) {
         if !self.is_dynamic(group) {
             return;
@@ -52,8 +52,8 @@ impl Assembler {
                 self.builder.member(number, *user);
             }
             let groups = meant.get(&place).into_iter().flatten();
-            for child in groups.filter_map(|group| numbers.get(*group)) {
-                self.builder.leads_to(*child, number);
+            for child in groups.filter_map(|group| *numbers.at(*group)) {
+                self.builder.leads_to(child, number);
             }
         }
     }

@@ -143,8 +143,9 @@ impl Assembler {
         let reached = self.reached(&groups, &doubts, interest);
         let mut warned = 0_usize;
         for ((place, group), number) in groups.numbered().zip(&numbers) {
-            let lost = self.resolve(group, *number, &numbers);
-            self.resolve_urls(group, *number, &by_url, &numbers);
+            let Some(number) = *number else { continue };
+            let lost = self.resolve(group, number, &numbers);
+            self.resolve_urls(group, number, &by_url, &numbers);
             let doubt = doubts.get(&place);
             let partial = match (&verdict.canary, doubt) {
                 (Some(canary), _) => Some(canary.clone()),
@@ -156,7 +157,7 @@ impl Assembler {
             if let Some(why) = partial {
                 let asked = verdict.canary.is_some() || doubt.is_none() || reached.contains(&place);
                 self.builder.members_are(
-                    *number,
+                    number,
                     if asked { Completeness::Partial(why) } else { Completeness::NotAsked },
                 );
             } else if let Some(text) = self.told(group, &lost) {
@@ -172,8 +173,7 @@ impl Assembler {
             told.push(Diagnostic::warning(DiagnosticCode::MembersLost, Subject::None, message));
         }
         told.extend(lists::diagnostics(doubts.iter().map(|(place, doubt)| {
-            let identity = groups.get(*place).map_or("", |group| group.identity.as_str());
-            (doubt, identity, reached.contains(place))
+            (doubt, groups.at(*place).identity.as_str(), reached.contains(place))
         })));
         self.attributes(&verdict, &mut told);
         told.extend(self.left_out(interest));
@@ -228,13 +228,12 @@ impl Assembler {
     fn join_by_word(
         &mut self,
         groups: &IndexVec<GroupIdx, Group>,
-        numbers: &IndexVec<GroupIdx, RefIdx>,
+        numbers: &IndexVec<GroupIdx, Option<RefIdx>>,
     ) {
         if self.shape.from != MembersFrom::MemberOf {
             return;
         }
-        let number_of =
-            |assembler: &Self, dn: u32| numbers.get(assembler.group_at.get(dn)?).copied();
+        let number_of = |assembler: &Self, dn: u32| *numbers.at(assembler.group_at.get(dn)?);
         for (user, group) in std::mem::take(&mut self.within) {
             if let Some(group) = number_of(self, group) {
                 self.builder.member(group, user);
@@ -242,9 +241,10 @@ impl Assembler {
             }
         }
         for (group, number) in groups.iter().zip(numbers).filter(|_| self.shape.nested) {
+            let Some(number) = *number else { continue };
             for dn in &group.within {
                 if let Some(upper) = number_of(self, *dn) {
-                    self.builder.leads_to(*number, upper);
+                    self.builder.leads_to(number, upper);
                 }
             }
         }
@@ -297,7 +297,7 @@ impl Assembler {
         &mut self,
         group: &Group,
         number: RefIdx,
-        numbers: &IndexVec<GroupIdx, RefIdx>,
+        numbers: &IndexVec<GroupIdx, Option<RefIdx>>,
     ) -> Lost {
         let mut lost = Lost::default();
         if let Primary::Of(number_of_it) = &group.primary {
@@ -310,9 +310,9 @@ impl Assembler {
                 self.builder.member(number, user);
             } else if let Some(child) = self.group_at.get(*id) {
                 if self.shape.nested
-                    && let Some(child) = numbers.get(child)
+                    && let Some(child) = *numbers.at(child)
                 {
-                    self.builder.leads_to(*child, number);
+                    self.builder.leads_to(child, number);
                 }
             } else if self.left_out_dns.contains(id) {
                 // A distribution group: no way leads through it.
@@ -484,13 +484,15 @@ impl Assembler {
         let having = std::mem::take(&mut self.having);
         let nobody = self.builder.counts().0 == 0;
         for ((wanted, users), seen) in shape.wanted.iter().zip(having).zip(&self.seen) {
-            let number = self.builder.reference(&NewRef {
+            let Some(number) = self.builder.reference(&NewRef {
                 kind: Kind::Attribute,
                 key: &wanted.identity,
                 name: &wanted.value,
                 identity: &wanted.identity,
                 norm: &wanted.identity,
-            });
+            }) else {
+                continue;
+            };
             for user in users {
                 self.builder.member(number, user);
             }

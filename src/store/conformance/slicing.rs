@@ -230,17 +230,19 @@ const ODD: &[(&str, &str, bool)] = &[
 fn accounts(rows: &[(&str, &str, bool)], federation: &str) -> Directory {
     let mut builder = SnapshotBuilder::new(false);
     let (kind, key) = (Kind::Group, "g");
-    builder.reference(&NewRef { kind, key, name: key, identity: "/g", norm: "/g" });
+    builder.reference(&NewRef { kind, key, name: key, identity: "/g", norm: "/g" }).unwrap();
     for (place, (username, email, email_verified)) in rows.iter().enumerate() {
         let ext = format!("ext-u{place}");
-        builder.user(&NewUser {
-            ext: &ext,
-            username,
-            email,
-            email_verified: *email_verified,
-            enabled: Enabled::Yes,
-            federation,
-        });
+        builder
+            .user(&NewUser {
+                ext: &ext,
+                username,
+                email,
+                email_verified: *email_verified,
+                enabled: Enabled::Yes,
+                federation,
+            })
+            .unwrap();
     }
     builder.finish().directory
 }

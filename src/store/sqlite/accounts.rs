@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::codec::user_at;
 use super::error::{Fault, StoreError};
-use super::load::actor;
+use super::load::{actor, whole};
 use super::reader::{SqliteReader, time, time_at};
 use crate::directory::local;
 use crate::model::{Deed, Done, LastDeed, LocalAccount, UserId};
@@ -152,9 +152,8 @@ impl SqliteReader {
             Ok(conn.query_row(
                 "SELECT count(*) FROM mirror_user WHERE id BETWEEN ?1 AND ?2",
                 [first, last],
-                |row| row.get::<_, i64>(0),
+                |row| whole(row, 0),
             )?)
-            .map(|count| u64::try_from(count).unwrap_or(0))
         })
     }
 }

@@ -212,13 +212,14 @@ fn write_roles(
         let mut insert = conn.prepare(
             "INSERT INTO request (num, action, resource, listed) VALUES (?1, ?2, ?3, ?4)",
         )?;
-        for (num, (action, resource)) in (0usize..).zip(plan.requests().iter()) {
+        for ((num, place), (action, resource)) in (0i64..).zip(0usize..).zip(plan.requests().iter())
+        {
             let resource = resource.as_ref().map(|resource| resource.as_str());
             insert.execute(params![
-                i64::try_from(num).unwrap_or(i64::MAX),
+                num,
                 action.to_string(),
                 resource,
-                num < tables.catalog.len()
+                place < tables.catalog.len()
             ])?;
         }
         write_workload(conn, &tables.workload)?;

@@ -22,9 +22,9 @@ use rusqlite::{Connection, OptionalExtension, Row, Rows, Statement};
 
 use super::codec::user_at;
 use super::error::{Fault, StoreError};
-use super::load::{set_id, status, text};
+use super::load::{set_id, status, text, whole};
 use super::reader::SqliteReader;
-use crate::model::{Time, UserId};
+use crate::model::{Time, TooMany, UserId};
 use crate::policy::{Action, Resource};
 use crate::store::{EachSeen, SeenLink, SeenSet, SeenUser, SetKey, Since};
 
@@ -117,10 +117,10 @@ impl SqliteReader {
             let mut counts = Vec::with_capacity(sources.len());
             for number in numbers(conn, sources)? {
                 let links = match number {
-                    Some(number) => count.query_row([number], |row| row.get::<_, i64>(0))?,
+                    Some(number) => count.query_row([number], |row| whole(row, 0))?,
                     None => 0,
                 };
-                counts.push(usize::try_from(links).unwrap_or(0));
+                counts.push(usize::try_from(links).map_err(|_| TooMany("links"))?);
             }
             Ok(counts)
         })

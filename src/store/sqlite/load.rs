@@ -9,7 +9,7 @@ use super::error::Fault;
 use super::reader::{json, time, time_at};
 use crate::model::{
     Actor, Cloud, Grant, GrantKind, IndexVec, Link, LocalGrant, LocalIdx, Mode, Reason, ReasonBook,
-    Role, RoleIdx, RoleSetId, SetIdx, SourceIdx, State, Status, Texts, User, UserId,
+    Role, RoleIdx, RoleSetId, SetIdx, SourceIdx, State, Status, Texts, TooMany, User, UserId,
     WorkloadIdentity,
 };
 use crate::policy::{Action, Resource};
@@ -46,8 +46,14 @@ pub(super) fn state(conn: &Connection) -> Result<State, Fault> {
 }
 
 pub(super) fn count(conn: &Connection, sql: &str) -> Result<usize, Fault> {
-    let count: i64 = conn.query_row(sql, [], |row| row.get(0))?;
-    Ok(usize::try_from(count).unwrap_or(0))
+    let count = conn.query_row(sql, [], |row| whole(row, 0))?;
+    usize::try_from(count).map_err(|_| TooMany("rows").into())
+}
+
+/// A number that is never below nought, such as a generation or a count.
+pub(super) fn whole(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(index)?;
+    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, number))
 }
 
 /// The live roles by name.
@@ -118,7 +124,11 @@ pub(super) fn status(row: &rusqlite::Row<'_>, first: usize) -> Result<Status, Fa
     let since = first.saturating_add(1);
     match row.get::<_, i64>(first)? {
         0 => Ok(Status::Enabled),
-        1 => Ok(Status::Disabled { by: row.get::<_, Option<String>>(by)?.unwrap_or_default() }),
+        1 => {
+            let by: Option<String> = row.get(by)?;
+            let by = by.ok_or_else(|| Fault::Damaged("a user is disabled by nobody".to_owned()))?;
+            Ok(Status::Disabled { by })
+        }
         2 => Ok(Status::Missing { since: time_at(row, since)?, disabled_by: row.get(by)? }),
         3 => Ok(Status::Deprovisioned { since: time_at(row, since)? }),
         other => Err(Fault::Damaged(format!("a user has the unknown status {other}"))),
@@ -156,8 +166,8 @@ pub(super) fn user(
 ) -> Result<User, Fault> {
     Ok(User {
         id: user_at(row, 0)?,
-        username: texts.add(text(row, 1)?),
-        email: texts.add(text(row, 2)?),
+        username: texts.add(text(row, 1)?)?,
+        email: texts.add(text(row, 2)?)?,
         status: status(row, 4)?,
         role_set,
     })
@@ -195,8 +205,8 @@ pub(super) fn link(
         .get(&source)
         .ok_or_else(|| Fault::Damaged(format!("a link has the unknown source {source}")))?;
     let claim = row.get_ref(3)?.as_str_or_null().map_err(rusqlite::Error::from)?;
-    let claim = claim.map(|claim| texts.add(claim));
-    Ok(Link { user: user_at(row, 0)?, source, ext: texts.add(text(row, 2)?), claim })
+    let claim = claim.map(|claim| texts.add(claim)).transpose()?;
+    Ok(Link { user: user_at(row, 0)?, source, ext: texts.add(text(row, 2)?)?, claim })
 }
 
 fn grants(

@@ -6,6 +6,7 @@ use rusqlite::{Connection, Row};
 
 use super::error::{Fault, StoreError, StoreErrorKind};
 use super::files::StorePath;
+use super::load::whole;
 use super::open::{ReadConnection, open_read, still};
 use super::schema::SCHEMA_VERSION;
 use crate::directory::{DigestKey, MirrorRows, Touched};
@@ -234,7 +235,7 @@ pub(super) fn meta(conn: &Connection) -> Result<Meta, Fault> {
         |row| {
             Ok(Meta {
                 schema_version,
-                generation: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
+                generation: whole(row, 0)?,
                 applied_at: time(row, 1)?,
                 settled: row.get(2)?,
                 version: row.get(3)?,

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::error::{Fault, StoreError};
+use super::load::whole;
 use super::reader::{SqliteReader, time_at};
 use super::writer::SqliteWriter;
 use crate::store::Review;
@@ -54,7 +55,7 @@ fn read(conn: &Connection, name: Option<&str>) -> Result<Vec<Review>, Fault> {
     while let Some(row) = rows.next()? {
         reviews.push(Review {
             name: row.get(0)?,
-            generation: u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0),
+            generation: whole(row, 1)?,
             by: row.get(2)?,
             account: row.get(3)?,
             at: time_at(row, 4)?,

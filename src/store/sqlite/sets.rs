@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::batch::Batch;
 use super::error::Fault;
-use crate::model::{RoleIdx, RoleSetId};
+use crate::model::{RoleIdx, RoleSetId, TooMany};
 use crate::plan::{Decider, Plan, Whose};
 use crate::policy::Effect;
 
@@ -146,7 +146,7 @@ impl<'a> Sets<'a> {
         let mut decisions = Vec::with_capacity(decided.len());
         for one in decided {
             decisions.push(Decided {
-                request: i64::try_from(one.request).unwrap_or(i64::MAX),
+                request: i64::try_from(one.request).map_err(|_| TooMany("requests"))?,
                 whose: whose_code(one.whose),
                 allow: one.effect == Effect::Allow,
                 role: role(one.role)?,

@@ -54,8 +54,8 @@ fn path() -> (TempDir, PathBuf) {
 fn plan(people: u32) -> Plan {
     let mut state = State { next_user: UserId::new(people), ..State::default() };
     for id in 0..people {
-        let username = state.texts.add(&format!("user-{id}"));
-        let email = state.texts.add(&format!("user-{id}@example.org"));
+        let username = state.texts.add(&format!("user-{id}")).unwrap();
+        let email = state.texts.add(&format!("user-{id}@example.org")).unwrap();
         let role_set = RoleSetId(0);
         let id = UserId::new(id);
         state.users.push(User { id, username, email, status: Status::Enabled, role_set });
@@ -213,7 +213,7 @@ fn a_store_of_the_second_schema_has_no_tokens_and_takes_some() {
     let changes = vec![Change::TokenAdded { user: UserId::new(1), token: Box::new(new.clone()) }];
     let mut after = state;
     let tokens = std::sync::Arc::make_mut(&mut after.tokens);
-    let (name, roles) = (tokens.add_name(&new.name), tokens.roles_place(&[]).unwrap());
+    let (name, roles) = (tokens.add_name(&new.name).unwrap(), tokens.roles_place(&[]).unwrap());
     let (digest, expires_at, role_set) = (new.digest, new.expires_at, RoleSetId(1));
     tokens.push(Token { user: UserId::new(1), name, roles, digest, expires_at, role_set }).unwrap();
     let sets = RoleSets {

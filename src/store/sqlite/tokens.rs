@@ -232,7 +232,7 @@ fn token(
     let digest = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
     Ok(Token {
         user: user_at(row, 1)?,
-        name: tokens.add_name(text(row, 2)?),
+        name: tokens.add_name(text(row, 2)?)?,
         roles: tokens.roles_place(roles)?,
         digest: digest.try_into().map_err(|_| damaged("has a digest that is none"))?,
         expires_at: time_at(row, 4)?,

@@ -273,10 +273,9 @@ fn write_plan(conn: &Connection, plan: &Plan, settled: Option<&str>) -> Result<C
     if settled.is_some() {
         conn.execute("UPDATE meta SET all_read = ?1 WHERE all_read <> ?1", [plan.all_read])?;
     }
-    Ok(Committed {
-        generation: applied.then(|| u64::try_from(next).unwrap_or(0)),
-        version: if changed { version.saturating_add(1) } else { version },
-    })
+    let below = |_| Fault::Damaged(format!("it is at generation {next}"));
+    let generation = applied.then(|| u64::try_from(next)).transpose().map_err(below)?;
+    Ok(Committed { generation, version: if changed { version.saturating_add(1) } else { version } })
 }
 
 /// Marks which sources are configured.

@@ -17,17 +17,20 @@ const TOML: &str = "[guard]\nmax_lost_floor = 2\n[[source]]\nname = \"kc\"\nkind
 fn reading(people: usize, left: &[usize], cursor: Option<&str>) -> Snapshot {
     let mut builder = SnapshotBuilder::new(false);
     let kind = Kind::Group;
-    let ml =
-        builder.reference(&NewRef { kind, key: "ml", name: "ML", identity: "/ML", norm: "/ML" });
+    let ml = builder
+        .reference(&NewRef { kind, key: "ml", name: "ML", identity: "/ML", norm: "/ML" })
+        .unwrap();
     for at in 0..people {
-        let user = builder.user(&NewUser {
-            ext: &format!("id-{at}"),
-            username: &format!("user{at}"),
-            email: "",
-            email_verified: false,
-            enabled: Enabled::Yes,
-            federation: "",
-        });
+        let user = builder
+            .user(&NewUser {
+                ext: &format!("id-{at}"),
+                username: &format!("user{at}"),
+                email: "",
+                email_verified: false,
+                enabled: Enabled::Yes,
+                federation: "",
+            })
+            .unwrap();
         if !left.contains(&at) {
             builder.member(ml, user);
         }
@@ -476,17 +479,19 @@ pub(super) fn crowd(folded: bool) -> Snapshot {
         let (key, identity) = (format!("g{at}"), identity(folded, name));
         let norm = crate::directory::dn::normalize(&identity).unwrap_or(identity.clone());
         let new = NewRef { kind, key: &key, name, identity: &identity, norm: &norm };
-        groups.push(builder.reference(&new));
+        groups.push(builder.reference(&new).unwrap());
     }
     for at in 0..10u8 {
-        let user = builder.user(&NewUser {
-            ext: &format!("id-{at}"),
-            username: &format!("Üser{at}"),
-            email: "",
-            email_verified: false,
-            enabled: Enabled::Yes,
-            federation: "",
-        });
+        let user = builder
+            .user(&NewUser {
+                ext: &format!("id-{at}"),
+                username: &format!("Üser{at}"),
+                email: "",
+                email_verified: false,
+                enabled: Enabled::Yes,
+                federation: "",
+            })
+            .unwrap();
         builder.member(groups[usize::from(at) % 5], user);
     }
     let mut snapshot = builder.finish();
@@ -500,15 +505,17 @@ pub(super) fn beside(group: &str, unread: Option<bool>) -> Snapshot {
     let mut builder = SnapshotBuilder::new(false);
     let (kind, identity) = (Kind::Group, format!("/{group}"));
     let new = NewRef { kind, key: "x", name: group, identity: &identity, norm: &identity };
-    let place = builder.reference(&new);
-    let user = builder.user(&NewUser {
-        ext: "x-3",
-        username: "Üser3",
-        email: "",
-        email_verified: false,
-        enabled: Enabled::Yes,
-        federation: "",
-    });
+    let place = builder.reference(&new).unwrap();
+    let user = builder
+        .user(&NewUser {
+            ext: "x-3",
+            username: "Üser3",
+            email: "",
+            email_verified: false,
+            enabled: Enabled::Yes,
+            federation: "",
+        })
+        .unwrap();
     builder.member(place, user);
     let partial = || crate::directory::Completeness::Partial("cut".to_owned());
     match unread {

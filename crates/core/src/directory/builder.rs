@@ -53,8 +53,8 @@ struct TooManyOf {
 ///
 /// Users and refs are named by the numbers that [`SnapshotBuilder::user`] and
 /// [`SnapshotBuilder::reference`] return. Members and `implies` of a reference are complete unless the
-/// reader says otherwise; users, groups and roles too. What has no number left is not there, and its
-/// list is not complete.
+/// reader says otherwise; users, groups and roles too. What there is no number left for is not there,
+/// and its list is not complete.
 pub struct SnapshotBuilder {
     directory: Directory,
     by_ext: HashMap<Box<str>, DirUserIdx>,
@@ -110,31 +110,36 @@ impl SnapshotBuilder {
     }
 
     /// Adds a user and returns its number; for an external id that is there already, that one's
-    /// number, and the first facts stay.
-    pub fn user(&mut self, user: &NewUser<'_>) -> DirUserIdx {
+    /// number, and the first facts stay. `None`: there is no number, or no room, left for it; the list
+    /// of users is not complete then.
+    pub fn user(&mut self, user: &NewUser<'_>) -> Option<DirUserIdx> {
         if let Some(index) = self.by_ext.get(user.ext) {
-            return *index;
+            return Some(*index);
         }
-        let texts = &mut self.directory.texts;
-        let row = DirUser {
-            ext: texts.add(user.ext),
-            username: texts.add(user.username),
-            email: texts.add(user.email),
-            email_verified: user.email_verified,
-            enabled: user.enabled,
-            federation: texts.add(user.federation),
-            linkable: true,
-        };
-        match self.directory.users.push(row) {
+        match self.add_user(user) {
             Ok(index) => {
                 self.by_ext.insert(user.ext.into(), index);
-                index
+                Some(index)
             }
             Err(full) => {
                 self.too_many.users = Some(full);
-                DirUserIdx::NOWHERE
+                None
             }
         }
+    }
+
+    fn add_user(&mut self, user: &NewUser<'_>) -> Result<DirUserIdx, TooMany> {
+        let texts = &mut self.directory.texts;
+        let row = DirUser {
+            ext: texts.add(user.ext)?,
+            username: texts.add(user.username)?,
+            email: texts.add(user.email)?,
+            email_verified: user.email_verified,
+            enabled: user.enabled,
+            federation: texts.add(user.federation)?,
+            linkable: true,
+        };
+        self.directory.users.push(row)
     }
 
     /// The number of the user with this external id.
@@ -143,43 +148,43 @@ impl SnapshotBuilder {
         self.by_ext.get(ext).copied()
     }
 
-    /// The username of the user with this number, as the source spells it; empty for none.
+    /// The username of the user with this number, as the source spells it.
     #[must_use]
     pub fn username(&self, user: DirUserIdx) -> &str {
-        let user = self.directory.users.get(user);
-        user.map_or("", |user| self.directory.text(user.username))
+        self.directory.text(self.directory.users.at(user).username)
     }
 
     /// Adds a reference and returns its number; for a kind and key that are there already, that
-    /// one's number.
-    pub fn reference(&mut self, reference: &NewRef<'_>) -> RefIdx {
+    /// one's number. `None`: there is no number, or no room, left for it; the lists of groups and of
+    /// roles are not complete then.
+    pub fn reference(&mut self, reference: &NewRef<'_>) -> Option<RefIdx> {
         if let Some(index) = self.by_key.get(&(reference.kind, Box::from(reference.key))) {
-            return *index;
+            return Some(*index);
         }
+        match self.add_ref(reference) {
+            Ok(index) => {
+                self.by_key.insert((reference.kind, reference.key.into()), index);
+                Some(index)
+            }
+            Err(full) => {
+                self.too_many.refs = Some(full);
+                None
+            }
+        }
+    }
+
+    fn add_ref(&mut self, reference: &NewRef<'_>) -> Result<RefIdx, TooMany> {
         let texts = &mut self.directory.texts;
         let row = RefRow {
             kind: reference.kind,
-            key: texts.add(reference.key),
-            name: texts.add(reference.name),
-            identity: texts.add(reference.identity),
-            norm: texts.add(reference.norm),
+            key: texts.add(reference.key)?,
+            name: texts.add(reference.name)?,
+            identity: texts.add(reference.identity)?,
+            norm: texts.add(reference.norm)?,
             parent: None,
             known: true,
             implies_known: true,
         };
-        match self.add_ref(row) {
-            Ok(index) => {
-                self.by_key.insert((reference.kind, reference.key.into()), index);
-                index
-            }
-            Err(full) => {
-                self.too_many.refs = Some(full);
-                RefIdx::NOWHERE
-            }
-        }
-    }
-
-    fn add_ref(&mut self, row: RefRow) -> Result<RefIdx, TooMany> {
         let index = self.directory.refs.push(row)?;
         self.directory.members.push(Vec::new())?;
         self.directory.implies.push(Vec::new())?;
@@ -197,39 +202,31 @@ impl SnapshotBuilder {
     /// Says that `child` is right below `parent` in Keycloak's tree, so that `child`'s members are
     /// `parent`'s as well.
     pub fn child(&mut self, parent: RefIdx, child: RefIdx) {
-        if let Some(row) = self.directory.refs.get_mut(child) {
-            row.parent = Some(parent);
-        }
+        self.directory.refs.at_mut(child).parent = Some(parent);
         self.leads_to(child, parent);
     }
 
     /// Whether `reference` has a parent already.
     #[must_use]
     pub fn has_parent(&self, reference: RefIdx) -> bool {
-        self.directory.refs.get(reference).is_some_and(|row| row.parent.is_some())
+        self.directory.refs.at(reference).parent.is_some()
     }
 
     /// Says that who is in `from` is in `to` as well.
     pub fn leads_to(&mut self, from: RefIdx, to: RefIdx) {
-        if let Some(implies) = self.directory.implies.get_mut(from)
-            && from != to
-        {
-            implies.push(to);
+        if from != to {
+            self.directory.implies.at_mut(from).push(to);
         }
     }
 
     /// Says that `user` is directly in `reference`.
     pub fn member(&mut self, reference: RefIdx, user: DirUserIdx) {
-        if let Some(members) = self.directory.members.get_mut(reference) {
-            members.push(user);
-        }
+        self.directory.members.at_mut(reference).push(user);
     }
 
     /// Says how much of a reference's direct members was read.
     pub fn members_are(&mut self, reference: RefIdx, completeness: Completeness) {
-        if let Some(slot) = self.members.get_mut(reference) {
-            *slot = completeness;
-        }
+        *self.members.at_mut(reference) = completeness;
     }
 
     /// Says how much was read of the direct members of every reference of a kind so far.
@@ -244,9 +241,7 @@ impl SnapshotBuilder {
     /// Says how much of what a reference leads to was read. [`Completeness::NotAsked`]: the source
     /// does not say, so what was known stands and is taken for all.
     pub fn implies_is(&mut self, reference: RefIdx, completeness: Completeness) {
-        if let Some(slot) = self.implies.get_mut(reference) {
-            *slot = completeness;
-        }
+        *self.implies.at_mut(reference) = completeness;
     }
 
     /// Says whether all users are here.
@@ -271,9 +266,7 @@ impl SnapshotBuilder {
 
     /// Marks a user's account as [`Enabled::Unknown`], when a later answer belies the first.
     pub fn enabled_is(&mut self, user: DirUserIdx, enabled: Enabled) {
-        if let Some(row) = self.directory.users.get_mut(user) {
-            row.enabled = enabled;
-        }
+        self.directory.users.at_mut(user).enabled = enabled;
     }
 
     /// Tells people something. It comes out sorted, each once.

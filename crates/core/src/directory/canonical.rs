@@ -20,7 +20,7 @@ pub(crate) fn canonical(directory: Directory) -> (Directory, IndexVec<RefIdx, Re
     let ref_place = inverse(&ref_order);
     let mut refs = refs.select(&ref_order);
     for row in refs.iter_mut() {
-        row.parent = row.parent.and_then(|old| ref_place.get(old).copied());
+        row.parent = row.parent.map(|old| *ref_place.at(old));
     }
     let directory = Directory {
         users: users.select(&user_order),
@@ -40,11 +40,7 @@ fn order<I: Place, T>(
     mut compare: impl FnMut(&T, &T) -> Ordering,
 ) -> IndexVec<I, I> {
     let mut order = list.places();
-    order.sort_by(|a, b| match (list.get(*a), list.get(*b)) {
-        (Some(a), Some(b)) => compare(a, b),
-        // Each is a place in the list.
-        _ => Ordering::Equal,
-    });
+    order.sort_by(|a, b| compare(list.at(*a), list.at(*b)));
     order
 }
 
@@ -52,24 +48,19 @@ fn order<I: Place, T>(
 fn inverse<I: Place>(order: &IndexVec<I, I>) -> IndexVec<I, I> {
     let mut place = order.places();
     for (new, old) in order.numbered() {
-        if let Some(slot) = place.get_mut(*old) {
-            *slot = new;
-        }
+        *place.at_mut(*old) = new;
     }
     place
 }
 
-/// The lists in their new order, of places as they are now. What is nowhere is on none.
+/// The lists in their new order, of places as they are now.
 fn moved<I: Place, T: Place + Ord>(
     mut lists: IndexVec<I, Vec<T>>,
     order: &IndexVec<I, I>,
     place: &IndexVec<T, T>,
 ) -> IndexVec<I, Vec<T>> {
     for list in lists.iter_mut() {
-        list.retain_mut(|item| {
-            let now = place.get(*item).copied();
-            now.inspect(|now| *item = *now).is_some()
-        });
+        list.iter_mut().for_each(|item| *item = *place.at(*item));
         list.sort_unstable();
         list.dedup();
         list.shrink_to_fit();

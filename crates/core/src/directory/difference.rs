@@ -76,14 +76,10 @@ impl Directory {
         }
         let mut refs: BTreeMap<RefId, Pair<RefIdx>> = BTreeMap::new();
         for (place, _) in self.refs.numbered() {
-            if let Some(id) = self.ref_id(place) {
-                refs.entry(id).or_default().0 = Some(place);
-            }
+            refs.entry(self.ref_id(place)).or_default().0 = Some(place);
         }
         for (place, _) in later.refs.numbered() {
-            if let Some(id) = later.ref_id(place) {
-                refs.entry(id).or_default().1 = Some(place);
-            }
+            refs.entry(later.ref_id(place)).or_default().1 = Some(place);
         }
         for (id, (was, is)) in refs {
             let (old, new) =
@@ -97,24 +93,22 @@ impl Directory {
         found
     }
 
-    fn ref_id(&self, place: RefIdx) -> Option<RefId> {
-        let row = self.refs.get(place)?;
-        Some(RefId { kind: row.kind, key: self.text(row.key).to_owned() })
+    fn ref_id(&self, place: RefIdx) -> RefId {
+        let row = self.refs.at(place);
+        RefId { kind: row.kind, key: self.text(row.key).to_owned() }
     }
 
     /// What a reference is called, what is above it and what it leads to.
     fn ref_facts(&self, place: RefIdx) -> ([&str; 3], Option<RefId>, BTreeSet<RefId>) {
-        let row = self.refs.get(place);
-        let text = |text| self.text(text);
-        let names = row.map(|row| [text(row.name), text(row.identity), text(row.norm)]);
-        let parent = row.and_then(|row| row.parent).and_then(|place| self.ref_id(place));
-        let implies = self.implies.get(place).into_iter().flatten();
-        (names.unwrap_or_default(), parent, implies.filter_map(|to| self.ref_id(*to)).collect())
+        let row = self.refs.at(place);
+        let names = [row.name, row.identity, row.norm].map(|text| self.text(text));
+        let parent = row.parent.map(|place| self.ref_id(place));
+        (names, parent, self.implies.at(place).iter().map(|to| self.ref_id(*to)).collect())
     }
 
     fn members_of(&self, place: Option<RefIdx>) -> BTreeSet<&str> {
-        let members = place.and_then(|place| self.members.get(place)).into_iter().flatten();
-        members.filter_map(|user| Some(self.text(self.users.get(*user)?.ext))).collect()
+        let members = place.map(|place| self.members.at(place)).into_iter().flatten();
+        members.map(|user| self.text(self.users.at(*user).ext)).collect()
     }
 }
 
@@ -123,7 +117,7 @@ fn facts(
     directory: &Directory,
     place: Option<DirUserIdx>,
 ) -> Option<([&str; 3], bool, Enabled, bool)> {
-    let user = directory.users.get(place?)?;
+    let user = directory.users.at(place?);
     let text = |text| directory.text(text);
     let texts = [text(user.username), text(user.email), text(user.federation)];
     Some((texts, user.email_verified, user.enabled, user.linkable))

@@ -304,8 +304,8 @@ impl Directory {
         });
         let ids = self.refs.map(|it| rows.ref_id(it.kind, self.text(it.key)));
         let members = self.refs.map_numbered(|place, reference| {
-            let in_it = sum(self.members.get(place), &people);
-            let parent = reference.parent.and_then(|parent| self.refs.get(parent));
+            let in_it = sum(self.members.at(place), &people);
+            let parent = reference.parent.map(|parent| self.refs.at(parent));
             whole.add(rows.reference(&RefFields {
                 kind: reference.kind,
                 key: self.text(reference.key),
@@ -316,7 +316,7 @@ impl Directory {
                 known: reference.known,
                 implies_known: reference.implies_known,
                 members: in_it,
-                implies: sum(self.implies.get(place), &ids),
+                implies: sum(self.implies.at(place), &ids),
             }));
             in_it
         });
@@ -325,13 +325,9 @@ impl Directory {
 }
 
 /// The sum of those `ids` that are at `places`.
-fn sum<I: Place>(places: Option<&Vec<I>>, ids: &IndexVec<I, Sum>) -> Sum {
+fn sum<I: Place>(places: &[I], ids: &IndexVec<I, Sum>) -> Sum {
     let mut sum = Sum::default();
-    for place in places.into_iter().flatten() {
-        if let Some(id) = ids.get(*place) {
-            sum.add(*id);
-        }
-    }
+    places.iter().for_each(|place| sum.add(*ids.at(*place)));
     sum
 }
 
@@ -367,24 +363,28 @@ mod tests {
 
     fn small() -> Directory {
         let mut builder = SnapshotBuilder::new(false);
-        let ann = builder.user(&NewUser {
-            ext: "1",
-            username: "ann",
-            email: "ann@example.org",
-            email_verified: true,
-            enabled: Enabled::Yes,
-            federation: "",
-        });
+        let ann = builder
+            .user(&NewUser {
+                ext: "1",
+                username: "ann",
+                email: "ann@example.org",
+                email_verified: true,
+                enabled: Enabled::Yes,
+                federation: "",
+            })
+            .unwrap();
         let refs: Vec<RefIdx> = ["eng", "ml"]
             .iter()
             .map(|name| {
-                builder.reference(&NewRef {
-                    kind: Kind::Group,
-                    key: name,
-                    name,
-                    identity: name,
-                    norm: name,
-                })
+                builder
+                    .reference(&NewRef {
+                        kind: Kind::Group,
+                        key: name,
+                        name,
+                        identity: name,
+                        norm: name,
+                    })
+                    .unwrap()
             })
             .collect();
         builder.member(refs[1], ann);

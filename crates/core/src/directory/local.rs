@@ -5,7 +5,7 @@
 //! a directory like any other, of users without groups. Pure.
 
 use crate::directory::{DirUser, Directory, Enabled, Proven, canonical};
-use crate::model::{TooMany, username};
+use crate::model::{Text, TooMany, username};
 
 /// The source's name. No `[[source]]` can have it.
 pub const NAME: &str = "local";
@@ -87,12 +87,12 @@ pub fn find<'d>(directory: &'d Directory, name: &str) -> Option<&'d DirUser> {
 pub fn with(mut directory: Directory, account: &NewAccount<'_>) -> Result<Directory, TooMany> {
     let texts = &mut directory.texts;
     directory.users.push(DirUser {
-        ext: texts.add(account.ext),
-        username: texts.add(account.username),
-        email: texts.add(account.email),
+        ext: texts.add(account.ext)?,
+        username: texts.add(account.username)?,
+        email: texts.add(account.email)?,
         email_verified: false,
         enabled: Enabled::Yes,
-        federation: texts.add(""),
+        federation: Text::EMPTY,
         linkable: account.linkable,
     })?;
     Ok(canonical(directory).0)

@@ -132,9 +132,8 @@ impl<'d> Heirs<'d> {
     /// Where nobody asked for them, what the mirror has is as old as the last question, so it is
     /// forgotten, and `known` says so.
     fn list_stands(&self, reference: &RefRow) -> bool {
-        self.index(reference).is_none_or(|index| {
-            matches!(self.snapshot.members.get(index), Some(Completeness::Partial(_)))
-        })
+        self.index(reference)
+            .is_none_or(|index| matches!(self.snapshot.members.at(index), Completeness::Partial(_)))
     }
 
     /// Whether it stands where a reference of the mirror led.
@@ -142,9 +141,7 @@ impl<'d> Heirs<'d> {
         if self.snapshot.nested_by_list {
             return self.list_stands(to);
         }
-        self.index(from).is_none_or(|index| {
-            self.snapshot.implies.get(index).is_none_or(|implies| !implies.is_complete())
-        })
+        self.index(from).is_none_or(|index| !self.snapshot.implies.at(index).is_complete())
     }
 }
 
@@ -259,21 +256,18 @@ fn relate<'d>(
         let (kind, key) = key(reference);
         builder.find_ref(kind, key)
     });
-    let place = |index| places.get(index).copied().flatten();
+    let place = |index| *places.at(index);
     for (index, reference) in from.refs.numbered() {
         let Some(target) = place(index) else { continue };
         if members(reference) {
-            for member in from.members.get(index).into_iter().flatten() {
-                if let Some(user) = users.get(*member).copied().flatten() {
+            for member in from.members.at(index) {
+                if let Some(user) = *users.at(*member) {
                     builder.member(target, user);
                 }
             }
         }
-        let stands = |to| {
-            let other = from.refs.get(to)?;
-            place(to).filter(|_| edge(reference, other))
-        };
-        for to in from.implies.get(index).into_iter().flatten() {
+        let stands = |to| place(to).filter(|_| edge(reference, from.refs.at(to)));
+        for to in from.implies.at(index) {
             if let Some(to) = stands(*to) {
                 builder.leads_to(target, to);
             }

@@ -79,14 +79,14 @@ impl Mirror {
             head: Head { cursor: self.cursor.clone(), proven: directory.proven, ..Head::default() },
             ..MirrorRows::default()
         };
-        let id = |place| Some(ref_id(directory, directory.refs.get(place)?));
+        let id = |place| ref_id(directory, directory.refs.at(place));
         let mut people: BTreeMap<DirUserIdx, Vec<RefId>> = BTreeMap::new();
         for ext in &touched.people {
             people.extend(directory.find_user(ext).map(|place| (place, Vec::new())));
         }
         for wanted in &touched.everybody_in {
             let place = directory.find_ref(wanted.kind, &wanted.key);
-            let members = place.and_then(|place| directory.members.get(place));
+            let members = place.map(|place| directory.members.at(place));
             people.extend(members.into_iter().flatten().map(|place| (*place, Vec::new())));
         }
         let everything_of: Vec<DirUserIdx> =
@@ -95,12 +95,9 @@ impl Mirror {
             let own = ref_id(directory, reference);
             let has = |user: &DirUserIdx| members.binary_search(user).is_ok();
             let leads_to_wanted = || {
-                let implies = directory.implies.get(place).into_iter().flatten();
-                implies
-                    .copied()
-                    .chain(reference.parent)
-                    .filter_map(id)
-                    .any(|to| touched.everything_to.contains(&to))
+                let implies = directory.implies.at(place).iter().copied();
+                let mut to = implies.chain(reference.parent).map(id);
+                to.any(|to| touched.everything_to.contains(&to))
             };
             if !touched.refs.contains(&own)
                 && !everything_of.iter().any(has)
@@ -113,21 +110,21 @@ impl Mirror {
                     within.push(own.clone());
                 }
             }
-            let implies = directory.implies.get(place).into_iter().flatten();
+            let implies = directory.implies.at(place).iter();
             let entry = RefEntry {
                 name: directory.text(reference.name).to_owned(),
                 identity: directory.text(reference.identity).to_owned(),
                 norm: directory.text(reference.norm).to_owned(),
-                parent: reference.parent.and_then(id),
+                parent: reference.parent.map(id),
                 known: reference.known,
                 implies_known: reference.implies_known,
-                implies: implies.filter_map(|place| id(*place)).collect(),
+                implies: implies.map(|place| id(*place)).collect(),
                 members: sums.get(place).copied().unwrap_or_default(),
             };
             rows.refs.insert(own, entry);
         }
         for (place, within) in people {
-            let Some(user) = directory.users.get(place) else { continue };
+            let user = directory.users.at(place);
             let entry =
                 PersonEntry { row: person(directory, user), within: within.into_iter().collect() };
             rows.people.insert(directory.text(user.ext).to_owned(), entry);
@@ -218,16 +215,16 @@ impl<'p> Patching<'p> {
         let place = self.person(ext);
         let Directory { users, texts, .. } = &mut self.directory;
         let user = DirUser {
-            ext: texts.add(ext),
-            username: texts.add(&row.username),
-            email: texts.add(&row.email),
+            ext: texts.add(ext)?,
+            username: texts.add(&row.username)?,
+            email: texts.add(&row.email)?,
             email_verified: row.email_verified,
             enabled: row.enabled,
-            federation: texts.add(&row.federation),
+            federation: texts.add(&row.federation)?,
             linkable: row.linkable,
         };
-        match place.and_then(|place| users.get_mut(place)) {
-            Some(slot) => *slot = user,
+        match place {
+            Some(place) => *users.at_mut(place) = user,
             None => {
                 self.new_users.insert(ext, users.push(user)?);
             }
@@ -241,16 +238,16 @@ impl<'p> Patching<'p> {
         let Directory { refs, members, implies, texts, .. } = &mut self.directory;
         let row = RefRow {
             kind: id.kind,
-            key: texts.add(&id.key),
-            name: texts.add(&entry.name),
-            identity: texts.add(&entry.identity),
-            norm: texts.add(&entry.norm),
+            key: texts.add(&id.key)?,
+            name: texts.add(&entry.name)?,
+            identity: texts.add(&entry.identity)?,
+            norm: texts.add(&entry.norm)?,
             parent: None,
             known: entry.known,
             implies_known: entry.implies_known,
         };
-        match place.and_then(|place| refs.get_mut(place)) {
-            Some(slot) => *slot = row,
+        match place {
+            Some(place) => *refs.at_mut(place) = row,
             None => {
                 self.new_refs.insert(id, refs.push(row)?);
                 members.push(Vec::new())?;
@@ -265,12 +262,8 @@ impl<'p> Patching<'p> {
         let Some(place) = self.reference(id) else { return };
         let leads_to = entry.implies.iter().filter_map(|to| self.reference(to)).collect();
         let parent = entry.parent.as_ref().and_then(|parent| self.reference(parent));
-        if let Some(slot) = self.directory.implies.get_mut(place) {
-            *slot = leads_to;
-        }
-        if let Some(row) = self.directory.refs.get_mut(place) {
-            row.parent = parent;
-        }
+        *self.directory.implies.at_mut(place) = leads_to;
+        self.directory.refs.at_mut(place).parent = parent;
     }
 
     fn with_members(
@@ -279,10 +272,8 @@ impl<'p> Patching<'p> {
         ext: &str,
         change: impl Fn(&mut Vec<DirUserIdx>, DirUserIdx),
     ) {
-        if let (Some(place), Some(user)) = (self.reference(id), self.person(ext))
-            && let Some(members) = self.directory.members.get_mut(place)
-        {
-            change(members, user);
+        if let (Some(place), Some(user)) = (self.reference(id), self.person(ext)) {
+            change(self.directory.members.at_mut(place), user);
         }
     }
 }
@@ -302,8 +293,8 @@ pub(super) fn without(
     directory.refs.retain(|place, _| !refs.contains(&place));
     directory.members.retain(|place, _| !refs.contains(&place));
     directory.implies.retain(|place, _| !refs.contains(&place));
-    let user = |old| user_place.get(old).copied().flatten();
-    let reference = |old| ref_place.get(old).copied().flatten();
+    let user = |old| *user_place.at(old);
+    let reference = |old| *ref_place.at(old);
     for list in directory.members.iter_mut() {
         *list = list.iter().filter_map(|old| user(*old)).collect();
     }

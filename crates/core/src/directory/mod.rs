@@ -52,15 +52,15 @@ pub use snapshot::{Completeness, ScopeReport, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use crate::model::Kind;
-use crate::model::index::place_or_nowhere;
+use crate::model::index::place;
 use crate::model::{ExternalRef, IndexVec, RefKind, Text, Texts, TooMany};
 
-place_or_nowhere! {
+place! {
     /// A user's place in [`Directory::users`].
     DirUserIdx(u32) of "users of a source"
 }
 
-place_or_nowhere! {
+place! {
     /// A reference's place in [`Directory::refs`].
     RefIdx(u32) of "groups, roles and attributes of a source"
 }
@@ -193,9 +193,9 @@ impl Directory {
 
     /// The reference as a value of its own.
     #[must_use]
-    pub fn external(&self, reference: RefIdx) -> Option<ExternalRef> {
-        let row = self.refs.get(reference)?;
-        Some(ExternalRef::new(row.kind, self.text(row.key), self.text(row.identity)))
+    pub fn external(&self, reference: RefIdx) -> ExternalRef {
+        let row = self.refs.at(reference);
+        ExternalRef::new(row.kind, self.text(row.key), self.text(row.identity))
     }
 
     /// Whether `it`, by its kind and id, is among the refs.
@@ -239,7 +239,7 @@ impl Directory {
     pub fn path(&self, reference: RefIdx) -> Vec<&str> {
         let mut names = Vec::new();
         let mut next = Some(reference);
-        while let Some(reference) = next.and_then(|index| self.refs.get(index)) {
+        while let Some(reference) = next.map(|index| self.refs.at(index)) {
             names.push(self.text(reference.name));
             // A cycle of parents cannot be built in Keycloak; a broken export must not hang us.
             if names.len() > self.refs.len() {

@@ -149,6 +149,6 @@ fn ids(directory: &Directory, person: &Sighting) -> BTreeSet<RefId> {
 #[must_use]
 pub fn find_ref(directory: &Directory, within: &Within) -> Option<RefIdx> {
     let place = directory.find_ref(within.kind, &within.key)?;
-    let name = directory.text(directory.refs.get(place)?.name);
+    let name = directory.text(directory.refs.at(place).name);
     within.name.as_deref().is_none_or(|now| now == name).then_some(place)
 }

@@ -26,18 +26,20 @@ impl Model {
         let mut builder = SnapshotBuilder::new(false);
         // From the end, so that order is seen not to matter.
         for (ext, (username, enabled)) in self.people.iter().rev() {
-            builder.user(&NewUser {
-                ext,
-                username,
-                email: "",
-                email_verified: false,
-                enabled: if *enabled { Enabled::Yes } else { Enabled::No },
-                federation: "",
-            });
+            builder
+                .user(&NewUser {
+                    ext,
+                    username,
+                    email: "",
+                    email_verified: false,
+                    enabled: if *enabled { Enabled::Yes } else { Enabled::No },
+                    federation: "",
+                })
+                .unwrap();
         }
         for key in self.groups.keys().rev() {
             let kind = Kind::Group;
-            builder.reference(&NewRef { kind, key, name: key, identity: key, norm: key });
+            builder.reference(&NewRef { kind, key, name: key, identity: key, norm: key }).unwrap();
         }
         let place =
             |builder: &SnapshotBuilder, key: &str| builder.find_ref(Kind::Group, key).unwrap();

@@ -4,7 +4,14 @@
 //! `typed-index-collections` and `index_vec` do the same, but make an index of any `usize` by a cast
 //! that wraps or panics. Here a list takes nothing that it has no number for ([`TooMany`]), so a number
 //! that does not fit cannot come about.
+//!
+//! There are two ways to look something up. [`IndexVec::get`] is for a number that may be another
+//! list's, as one from a stored plan may: the caller says what it means that there is nothing.
+//! [`IndexVec::at`] is for one that this very list has given, or one beside it of the same length: a
+//! miss is a mistake in this program then, and must not be passed over, since one row fewer is a
+//! removal. It ends the task, as [`super::Texts::get`] does and for the same reasons.
 
+use super::Text;
 use std::cmp::Ordering;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -112,32 +119,7 @@ macro_rules! list_place {
     };
 }
 
-/// Makes a number that is a place in an [`IndexVec`], or nowhere, a type of its own. To whoever looks
-/// it up nowhere is a place like those of another list: there is nothing.
-macro_rules! place_or_nowhere {
-    ($(#[$doc:meta])* $name:ident($raw:ty) of $of:literal) => {
-        $crate::model::index::number! { $(#[$doc])* $name($raw) }
-
-        impl $name {
-            /// What has no number: no list gives this one to anything.
-            const NOWHERE: $name = $name(<$raw>::MAX);
-        }
-
-        impl $crate::model::index::Place for $name {
-            const OF: &'static str = $of;
-
-            fn from_place(at: usize) -> Option<Self> {
-                <$raw>::try_from(at).ok().map($name).filter(|it| *it != $name::NOWHERE)
-            }
-
-            fn place(self) -> usize {
-                self.0 as usize
-            }
-        }
-    };
-}
-
-pub(crate) use {list_place, number, place_or_nowhere};
+pub(crate) use {list_place, number, place};
 
 place! {
     /// A role's place in [`State::roles`](super::State::roles) (sorted by name).
@@ -205,12 +187,33 @@ pub enum Inconsistent {
     /// Something speaks of a set of reasons that its state has not.
     #[error("set of reasons number {0} is spoken of, and the state has no such set")]
     NoSuchReasons(SetIdx),
+    /// Something is to be done to a person whom the state has not.
+    #[error("user number {0} is spoken of, and the state has no such user")]
+    NoSuchUser(UserId),
+    /// Something speaks of a text that is not among the texts it came with.
+    #[error("text number {0} is spoken of, and there is no such text")]
+    NoSuchText(Text),
+    /// Texts that were written down were not these: where one ends another does not begin.
+    #[error("texts do not hold together: where they end does not fit what they are")]
+    BrokenTexts,
     /// A state does not have a role of the state that it was made from: no grant of it would be left.
     #[error("role `{0}` got lost on the way to the new state")]
     LostRole(String),
     /// There is more of something than this program can number.
     #[error(transparent)]
     TooMany(#[from] TooMany),
+}
+
+/// Ends the task for a mistake in this program, after which nothing may be concluded. A run that ends
+/// so has written nothing, and a request gets no answer.
+///
+/// # Panics
+/// Always, with the words of `what`.
+#[cold]
+#[track_caller]
+#[expect(clippy::panic, reason = "any value in the place of what is missing would be taken for it")]
+pub(super) fn broken(what: &dyn std::fmt::Display) -> ! {
+    panic!("{what}: please report it")
 }
 
 /// A list of `T` that only its own kind of number `I` finds its way in. As a slice it is still what
@@ -258,7 +261,33 @@ impl<I: Place, T> IndexVec<I, T> {
         self.items.get(index.place())
     }
 
+    /// What stands at `index`, a number that this list has given, or one of the same length.
+    ///
+    /// # Panics
+    /// Nothing stands there: a mistake in this program (see the top of this file).
+    #[must_use]
+    #[track_caller]
+    pub fn at(&self, index: I) -> &T {
+        match self.items.get(index.place()) {
+            Some(item) => item,
+            None => nothing_at(index),
+        }
+    }
+
     /// The same, to be changed.
+    ///
+    /// # Panics
+    /// As [`IndexVec::at`].
+    #[must_use]
+    #[track_caller]
+    pub fn at_mut(&mut self, index: I) -> &mut T {
+        match self.items.get_mut(index.place()) {
+            Some(item) => item,
+            None => nothing_at(index),
+        }
+    }
+
+    /// What stands at `index`, to be changed; `None` as for [`IndexVec::get`].
     #[must_use]
     pub fn get_mut(&mut self, index: I) -> Option<&mut T> {
         self.items.get_mut(index.place())
@@ -277,7 +306,7 @@ impl<I: Place, T> IndexVec<I, T> {
     where
         T: Clone,
     {
-        let items = order.items.iter().filter_map(|index| self.get(*index).cloned()).collect();
+        let items = order.items.iter().map(|index| self.at(*index).clone()).collect();
         IndexVec { items, of: PhantomData }
     }
 
@@ -287,14 +316,13 @@ impl<I: Place, T> IndexVec<I, T> {
     where
         T: Default,
     {
-        let taken = order.items.iter().filter_map(|index| self.get_mut(*index).map(std::mem::take));
-        let items = taken.collect();
+        let items = order.items.iter().map(|index| std::mem::take(self.at_mut(*index))).collect();
         IndexVec { items, of: PhantomData }
     }
 
     /// The numbers, in order.
     pub fn indices(&self) -> impl Iterator<Item = I> + use<I, T> {
-        (0..self.items.len()).filter_map(I::from_place)
+        (0..self.items.len()).map(number_of)
     }
 
     /// Each its own number.
@@ -309,8 +337,7 @@ impl<I: Place, T> IndexVec<I, T> {
     pub fn retain(&mut self, mut keep: impl FnMut(I, &T) -> bool) {
         let mut at = 0;
         self.items.retain(|item| {
-            // What stands here has a number: `push` saw to it.
-            let keeps = I::from_place(at).is_some_and(|index| keep(index, item));
+            let keeps = keep(number_of(at), item);
             at += 1;
             keeps
         });
@@ -324,18 +351,34 @@ impl<I: Place, T> IndexVec<I, T> {
 
     /// The items with their numbers, in order.
     pub fn numbered(&self) -> impl Iterator<Item = (I, &T)> {
-        self.items.iter().enumerate().filter_map(|(at, item)| Some((I::from_place(at)?, item)))
+        self.items.iter().enumerate().map(|(at, item)| (number_of(at), item))
     }
 
     /// The number of the first item that `wanted` says yes to.
     pub fn position(&self, wanted: impl FnMut(&T) -> bool) -> Option<I> {
-        self.items.iter().position(wanted).and_then(I::from_place)
+        self.items.iter().position(wanted).map(number_of)
     }
 
     /// The number of an item of a sorted list: `order` says how an item stands to the wanted one.
     pub fn find_by(&self, order: impl FnMut(&T) -> Ordering) -> Option<I> {
-        self.items.binary_search_by(order).ok().and_then(I::from_place)
+        self.items.binary_search_by(order).ok().map(number_of)
     }
+}
+
+/// The number of what stands at `at`. It has one: a list takes nothing without.
+fn number_of<I: Place>(at: usize) -> I {
+    I::from_place(at).unwrap_or_else(|| broken(&TooMany(I::OF)))
+}
+
+/// There is nothing at `index`.
+///
+/// # Panics
+/// Always: see [`IndexVec::at`].
+#[cold]
+#[track_caller]
+pub(crate) fn nothing_at<I: Place>(index: I) -> ! {
+    let (at, of) = (index.place(), I::OF);
+    broken(&format_args!("number {at} of the {of} is spoken of, and there is no such"))
 }
 
 impl<I: Place, T> TryFrom<Vec<T>> for IndexVec<I, T> {
@@ -442,5 +485,13 @@ mod tests {
         assert_eq!(list.find_by(|it| (*it).cmp("c")), Some(RoleIdx::new(1)));
         assert_eq!(list.find_by(|it| (*it).cmp("b")), None);
         assert_eq!(list.get(RoleIdx::new(2)), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "number 2 of the roles is spoken of, and there is no such")]
+    fn a_list_in_another_order_never_lacks_one_that_the_order_names() {
+        let list: IndexVec<RoleIdx, &str> = vec!["a", "c"].try_into().unwrap();
+        let other = vec![RoleIdx::new(1), RoleIdx::new(2)].try_into().unwrap();
+        let _ = list.select(&other);
     }
 }

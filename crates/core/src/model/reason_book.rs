@@ -79,9 +79,8 @@ impl ReasonBook {
         let outdated =
             |other: &Reason| other.reads_as(&reason) && !other.path.iter().all(&is_there);
         let Some(place) = self.find(hash, outdated) else { return self.add(hash, reason) };
-        if let Some(slot) = self.reasons.get_mut(place) {
-            self.renewed.push((place, std::mem::replace(slot, reason)));
-        }
+        let before = std::mem::replace(self.reasons.at_mut(place), reason);
+        self.renewed.push((place, before));
         Ok(place)
     }
 
@@ -94,8 +93,8 @@ impl ReasonBook {
     /// Gives the reason `before` the ids of `now`, which reads the same.
     pub fn renew(&mut self, before: &Reason, now: &Reason) {
         let place = self.find(self.hash(before), |other| other == before);
-        if let Some(slot) = place.and_then(|place| self.reasons.get_mut(place)) {
-            slot.clone_from(now);
+        if let Some(place) = place {
+            self.reasons.at_mut(place).clone_from(now);
         }
     }
 
@@ -106,7 +105,7 @@ impl ReasonBook {
     }
 
     fn find(&self, hash: u64, wanted: impl Fn(&Reason) -> bool) -> Option<ReasonIdx> {
-        let at = |place: &ReasonIdx| self.reasons.get(*place).is_some_and(&wanted);
+        let at = |place: &ReasonIdx| wanted(self.reasons.at(*place));
         self.places.find(hash, at).copied()
     }
 
@@ -115,9 +114,7 @@ impl ReasonBook {
         let ReasonBook { reasons, places, hasher, .. } = self;
         places.insert_unique(hash, place, |place| {
             let mut hasher = hasher.build_hasher();
-            if let Some(reason) = reasons.get(*place) {
-                reason.hash_words(&mut hasher);
-            }
+            reasons.at(*place).hash_words(&mut hasher);
             hasher.finish()
         });
         Ok(place)
@@ -153,7 +150,7 @@ impl ReasonBook {
     pub fn of_set(&self, set: SetIdx) -> Result<impl Iterator<Item = &Reason>, Inconsistent> {
         let members = self.sets.get(set).ok_or(Inconsistent::NoSuchReasons(set))?;
         // What `set` has taken in is in this book for good.
-        Ok(members.iter().filter_map(|index| self.reasons.get(*index)))
+        Ok(members.iter().map(|index| self.reasons.at(*index)))
     }
 
     /// All sets, by number, as numbers of reasons.

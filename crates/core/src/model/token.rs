@@ -171,7 +171,10 @@ impl Tokens {
     }
 
     /// Adds a name for a token: [`Token::name`].
-    pub fn add_name(&mut self, name: &str) -> Text {
+    ///
+    /// # Errors
+    /// There is no room left for it.
+    pub fn add_name(&mut self, name: &str) -> Result<Text, TooMany> {
         self.names.add(name)
     }
 
@@ -231,7 +234,7 @@ mod tests {
         let roles = tokens.roles_place(&["a".to_owned()]).unwrap();
         assert_eq!(tokens.roles_place(&["a".to_owned()]), Ok(roles));
         for (user, name) in [(2, "x"), (1, "b"), (2, "a"), (1, "a"), (7, "c")] {
-            let name = tokens.add_name(name);
+            let name = tokens.add_name(name).unwrap();
             let expires_at = Time::UNIX_EPOCH;
             let role_set = RoleSetId::EMPTY;
             let user = UserId::new(user);

@@ -59,7 +59,8 @@ impl Plan {
         };
         let changes = self.changes.iter().map(|change| copy.change(change));
         let changes = changes.collect::<Result<Vec<Change>, _>>()?;
-        let users = tables.users.iter().map(|user| copy.user(user)).collect();
+        let users = tables.users.iter().map(|user| copy.user(user));
+        let users = users.collect::<Result<_, _>>()?;
         let Copy { texts, reasons, locals, .. } = copy;
         let full = State {
             texts,
@@ -134,7 +135,7 @@ pub fn apply(old: &State, full: &State, changes: &[Change]) -> Result<State, Inc
         next_user: full.next_user,
     };
     roles(old, full, changes, &mut state);
-    users(full, changes, &mut state);
+    users(full, changes, &mut state)?;
     grants(old, changes, &mut state)?;
     // By what they say: the same external id may stand in the arena twice.
     let mut outgrown: HashSet<(UserId, SourceIdx, &str)> = HashSet::new();
@@ -183,25 +184,25 @@ fn roles(old: &State, full: &State, changes: &[Change], state: &mut State) {
     // A role that no change of these speaks of stays as it was; one that is still to be added is
     // nobody's yet.
     for (place, role) in full.roles.numbered().filter(|(place, _)| !settled.contains(place)) {
-        let Some(slot) = state.roles.get_mut(place) else { continue };
+        let slot = state.roles.at_mut(place);
         let before = old.roles.find_by(|before| before.name.cmp(&role.name));
-        match before.and_then(|place| old.roles.get(place)) {
+        match before.map(|place| old.roles.at(place)) {
             Some(before) => slot.clone_from(before),
             None => slot.everyone = false,
         }
     }
 }
 
-fn users(full: &State, changes: &[Change], state: &mut State) {
+fn users(full: &State, changes: &[Change], state: &mut State) -> Result<(), Inconsistent> {
     let wanted = |id: UserId| {
-        let place = full.users.binary_search_by_key(&id, |user| user.id).ok()?;
-        full.users.get(place)
+        let place = full.users.binary_search_by_key(&id, |user| user.id).ok();
+        place.and_then(|place| full.users.get(place)).ok_or(Inconsistent::NoSuchUser(id))
     };
     for change in changes {
         let id = match change {
             Change::UserCreated { user } => {
                 // New ids are higher than all there are, and come in order.
-                state.users.extend(wanted(*user).cloned());
+                state.users.push(wanted(*user)?.clone());
                 continue;
             }
             Change::UserRenamed { user, .. }
@@ -213,9 +214,10 @@ fn users(full: &State, changes: &[Change], state: &mut State) {
             | Change::UserDeprovisioned { user, .. } => *user,
             _ => continue,
         };
-        let Some(full) = wanted(id) else { continue };
-        let Ok(place) = state.users.binary_search_by_key(&id, |user| user.id) else { continue };
-        let Some(user) = state.users.get_mut(place) else { continue };
+        let full = wanted(id)?;
+        let place = state.users.binary_search_by_key(&id, |user| user.id).ok();
+        let user = place.and_then(|place| state.users.get_mut(place));
+        let user = user.ok_or(Inconsistent::NoSuchUser(id))?;
         match change {
             Change::UserRenamed { .. } => user.username = full.username,
             Change::EmailChanged { .. } => user.email = full.email,
@@ -226,6 +228,7 @@ fn users(full: &State, changes: &[Change], state: &mut State) {
             _ => user.status = full.status.clone(),
         }
     }
+    Ok(())
 }
 
 fn grants(old: &State, changes: &[Change], state: &mut State) -> Result<(), Inconsistent> {

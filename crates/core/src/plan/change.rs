@@ -159,6 +159,7 @@ pub struct Summary {
 /// What one run would do: a value that stands by itself. Numbers of roles, sources, reasons and
 /// local grants are places in its own tables, texts are of theirs.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(remote = "Self")]
 pub struct Plan {
     /// The moment for which it was made.
     pub at: Time,
@@ -201,6 +202,21 @@ impl Plan {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         texts(&self.diagnostics)
+    }
+}
+
+impl serde::Serialize for Plan {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Plan::serialize(self, serializer)
+    }
+}
+
+/// A plan that is read back is looked at once, here: whatever it names stands in its tables.
+impl<'de> serde::Deserialize<'de> for Plan {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let plan = Plan::deserialize(deserializer)?;
+        plan.check().map_err(serde::de::Error::custom)?;
+        Ok(plan)
     }
 }
 

@@ -30,10 +30,27 @@ pub(super) struct Copy<'a> {
     pub(super) known: Known,
 }
 
-impl Copy<'_> {
-    pub(super) fn text(&mut self, text: Text) -> Text {
-        let Copy { from, texts, known, .. } = self;
-        *known.texts.entry(text).or_insert_with(|| texts.add(from.texts.get(text)))
+impl<'a> Copy<'a> {
+    /// Into tables that have nothing yet but the same roles and sources, at the same places.
+    pub(super) fn into_nothing(from: &'a Tables) -> Self {
+        Copy {
+            from,
+            texts: Texts::default(),
+            reasons: ReasonBook::default(),
+            locals: IndexVec::default(),
+            roles: from.roles.map_numbered(|place, _| Some(place)),
+            sources: from.sources.map_numbered(|place, _| place),
+            known: Known::default(),
+        }
+    }
+
+    pub(super) fn text(&mut self, text: Text) -> Result<Text, Inconsistent> {
+        if let Some(known) = self.known.texts.get(&text) {
+            return Ok(*known);
+        }
+        let new = self.texts.add(self.from.texts.find(text)?)?;
+        self.known.texts.insert(text, new);
+        Ok(new)
     }
 
     fn set(&mut self, set: SetIdx) -> Result<SetIdx, Inconsistent> {
@@ -74,15 +91,15 @@ impl Copy<'_> {
         self.sources.get(source).copied().ok_or(Inconsistent::NoSuchSource(source))
     }
 
-    pub(super) fn user(&mut self, user: &User) -> User {
+    pub(super) fn user(&mut self, user: &User) -> Result<User, Inconsistent> {
         let User { id, username, email, status, role_set } = user;
-        User {
+        Ok(User {
             id: *id,
-            username: self.text(*username),
-            email: self.text(*email),
+            username: self.text(*username)?,
+            email: self.text(*email)?,
             status: status.clone(),
             role_set: *role_set,
-        }
+        })
     }
 
     pub(super) fn change(&mut self, change: &Change) -> Result<Change, Inconsistent> {
@@ -92,18 +109,18 @@ impl Copy<'_> {
             | Change::RoleChanged { role, old: _ }
             | Change::RoleRemoved { role } => *role = self.role(*role)?,
             Change::UserRenamed { user: _, old } | Change::EmailChanged { user: _, old } => {
-                *old = self.text(*old);
+                *old = self.text(*old)?;
             }
             Change::UserDisabled { user: _, by: _, federation } => {
-                *federation = self.text(*federation);
+                *federation = self.text(*federation)?;
             }
             Change::LinkAdded { user: _, source, ext }
             | Change::LinkRemoved { user: _, source, ext } => {
-                (*source, *ext) = (self.source(*source)?, self.text(*ext));
+                (*source, *ext) = (self.source(*source)?, self.text(*ext)?);
             }
             Change::LinkClaims { user: _, source, ext, claim } => {
-                (*source, *ext) = (self.source(*source)?, self.text(*ext));
-                *claim = claim.map(|claim| self.text(claim));
+                (*source, *ext) = (self.source(*source)?, self.text(*ext)?);
+                *claim = claim.map(|claim| self.text(claim)).transpose()?;
             }
             Change::GrantAdded { user: _, role, kind }
             | Change::GrantRemoved { user: _, role, kind, cause: _ } => {
@@ -112,9 +129,9 @@ impl Copy<'_> {
             Change::GrantReasons { user: _, role, old, new } => {
                 (*role, *old, *new) = (self.role(*role)?, self.set(*old)?, self.set(*new)?);
             }
-            Change::TokenRemoved { user: _, name, cause: _ } => *name = self.text(*name),
+            Change::TokenRemoved { user: _, name, cause: _ } => *name = self.text(*name)?,
             Change::TokenRoleLost { user: _, name, role, cause: _ } => {
-                (*name, *role) = (self.text(*name), self.role(*role)?);
+                (*name, *role) = (self.text(*name)?, self.role(*role)?);
             }
             Change::UserCreated { user: _ }
             | Change::UserEnabled { user: _ }

@@ -99,8 +99,8 @@ impl Decider<'_> {
                 self.effects.insert(*index, effects(&role.policies, &self.requests));
             }
         }
-        let known: Vec<&[Said<Option<Effect>>]> =
-            roles.iter().filter_map(|index| self.effects.get(index).map(Vec::as_slice)).collect();
+        let of = |index: &RoleIdx| self.effects.get(index).map(Vec::as_slice).ok_or(*index);
+        let known = roles.iter().map(of).collect::<Result<Vec<_>, _>>()?;
         let mut decisions = Vec::new();
         for request in 0..self.requests.len() {
             let Said { others, own } = combined(&known, request);

@@ -161,12 +161,12 @@ mod tests {
         old.roles.push(role).unwrap();
         old.sources.push("kc".to_owned()).unwrap();
         for (id, name) in [(UserId::new(3), "bob"), (UserId::new(7), "ann")] {
-            let username = old.texts.add(name);
-            let email = old.texts.add(&format!("{name}@x"));
+            let username = old.texts.add(name).unwrap();
+            let email = old.texts.add(&format!("{name}@x")).unwrap();
             let (status, role_set) = (Status::Enabled, RoleSetId::EMPTY);
             old.users.push(User { id, username, email, status, role_set });
         }
-        let text = old.texts.add("was");
+        let text = old.texts.add("was").unwrap();
         let (by, why) = ("root".to_owned(), "asked".to_owned());
         let story = LocalGrant { by: by.as_str().into(), at, reason: why.clone(), until: None };
         old.locals.push(story).unwrap();
@@ -180,7 +180,7 @@ mod tests {
             old.reasons.set(&[long, short]).unwrap(),
             old.reasons.set(&[long, last, short]).unwrap(),
         );
-        let name = std::sync::Arc::make_mut(&mut old.tokens).add_name("ci");
+        let name = std::sync::Arc::make_mut(&mut old.tokens).add_name("ci").unwrap();
         let token = NewToken {
             name: "ci".to_owned(),
             digest: [1; 32],

@@ -130,7 +130,7 @@ pub fn remove(
     now: Time,
 ) -> Result<Plan, NotPlanned> {
     let user = person(old, ext).ok_or(NotPlanned::NoLocalAccount)?;
-    take_out(&mut resolved, old, ext, by, now);
+    take_out(&mut resolved, old, ext, by, now)?;
     let Resolved { state: full, changes, .. } = resolved;
     let was_local = user_at(old, user)
         .is_some_and(|user| matches!(&user.status, Status::Disabled { by } if by == NAME));
@@ -153,33 +153,45 @@ pub fn remove(
 
 /// Makes of an account that `local` has no more that the person is gone at once, where no other
 /// source lists them; otherwise only that `local` does not know them.
-pub fn take_out(resolved: &mut Resolved, old: &State, ext: &str, by: &Actor, now: Time) {
-    let Some(user) = person(old, ext) else { return };
+///
+/// # Errors
+/// A grant is of a role that `old` has not.
+pub fn take_out(
+    resolved: &mut Resolved,
+    old: &State,
+    ext: &str,
+    by: &Actor,
+    now: Time,
+) -> Result<(), Inconsistent> {
+    let Some(user) = person(old, ext) else { return Ok(()) };
     let Resolved { state, changes, .. } = resolved;
-    let Ok(at) = state.users.binary_search_by_key(&user, |user| user.id) else { return };
-    let Some(row) = state.users.get_mut(at) else { return };
+    let Ok(at) = state.users.binary_search_by_key(&user, |user| user.id) else {
+        return Ok(());
+    };
+    let Some(row) = state.users.get_mut(at) else { return Ok(()) };
     let cause = || Cause::ByHand { by: by.clone() };
     if !matches!(row.status, Status::Missing { .. } | Status::Deprovisioned { .. }) {
         // Without the source there is no link of it either.
-        let Some(source) = place(state) else { return };
+        let Some(source) = place(state) else { return Ok(()) };
         let link = state.links.iter().position(|link| {
             link.user == user && link.source == source && state.texts.get(link.ext) == ext
         });
         if let Some(link) = link.map(|link| state.links.swap_remove(link)) {
             changes.push(Change::LinkRemoved { user, source, ext: link.ext });
         }
-        return;
+        return Ok(());
     }
     row.status = Status::Deprovisioned { since: now };
     changes.retain(|change| change.user() != Some(user));
     changes.push(Change::UserDeprovisioned { user, cause: cause() });
     state.grants.retain(|grant| grant.user != user);
     for grant in old.grants.iter().filter(|grant| grant.user == user) {
-        let name = old.roles.get(grant.role).map_or("", |role| role.name.as_str());
-        if let Some(role) = role_at(state, name) {
+        let held = old.roles.get(grant.role).ok_or(Inconsistent::NoSuchRole(grant.role))?;
+        if let Some(role) = role_at(state, &held.name) {
             changes.push(Change::GrantRemoved { user, role, kind: grant.kind, cause: cause() });
         }
     }
+    Ok(())
 }
 
 /// Sees to it that `user` has a local grant of `role`, whatever its mode says of grants by hand, and

@@ -195,7 +195,7 @@ fn stranded(state: &State, changes: &[Change]) -> Vec<String> {
     let left = |role: &RoleIdx| state.grants.iter().any(|grant| grant.role == *role);
     gone.iter()
         .filter(|role| left(role))
-        .filter_map(|role| state.roles.get(*role))
+        .map(|role| state.roles.at(*role))
         .map(|role| format!("role-removed {}: it has gained holders since", role.name))
         .collect()
 }

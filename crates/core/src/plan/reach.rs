@@ -58,9 +58,10 @@ pub(super) fn widened(
         while old.users.get(at).is_some_and(|other| other.id < user.id) {
             at += 1;
         }
-        let earlier = old.users.get(at).filter(|other| other.id == user.id).map(|_| at);
-        let me = Some(name(new, place)).filter(|me| is.has(me));
-        let before_me = earlier.map(|at| name(old, at)).filter(|me| was.has(me));
+        let there = old.users.get(at).filter(|other| other.id == user.id);
+        let earlier = there.map(|_| at);
+        let me = Some(new.texts.get(user.username)).filter(|me| is.has(me));
+        let before_me = there.map(|user| old.texts.get(user.username)).filter(|me| was.has(me));
         // A name that is a pool's, or was, is as good as a role.
         if same && me == before_me && earlier.is_some_and(|at| before.id(at) == after.id(place)) {
             continue;
@@ -89,11 +90,6 @@ pub(super) fn widened(
         }
     }
     out
-}
-
-/// What the user at `place` is called.
-fn name(state: &State, place: usize) -> &str {
-    state.users.get(place).map_or("", |user| state.texts.get(user.username))
 }
 
 /// What makes a reach another one: not where the pods run, nor why something is unknown.
@@ -130,7 +126,7 @@ impl<'a> Reach<'a> {
     /// What someone reaches who effectively holds `roles`; `me`: is called so, where a pool is too.
     fn by(&self, state: &State, roles: &[RoleIdx], me: Option<&str>) -> BTreeSet<Reached> {
         let held = || {
-            roles.iter().filter_map(|role| state.roles.get(*role)).map(|role| {
+            roles.iter().map(|role| state.roles.at(*role)).map(|role| {
                 let policies: &[Policy] = &role.policies;
                 (role.name.as_str(), policies)
             })

@@ -4,7 +4,7 @@
 use hashbrown::HashSet;
 
 use super::change::Plan;
-use super::copy::{Copy, Known};
+use super::copy::Copy;
 use crate::model::{
     Change, Inconsistent, IndexVec, LocalGrant, LocalIdx, ReasonBook, Role, RoleIdx, RoleSetId,
     SourceIdx, State, Text, Texts, TokenIdx, User, UserId, WorkloadIdentity,
@@ -118,14 +118,14 @@ impl Plan {
         } = after;
         for change in &mut changes {
             if let Change::TokenRemoved { name, .. } | Change::TokenRoleLost { name, .. } = change {
-                *name = texts.add(tokens.text(*name));
+                *name = texts.add(tokens.text(*name))?;
             }
         }
         let token_sets: Vec<TokenSet> = token_sets
             .into_iter()
             .map(|(place, new)| {
                 let token = tokens.list().get(place).ok_or(Inconsistent::NoSuchToken(place))?;
-                let name = texts.add(tokens.name(token));
+                let name = texts.add(tokens.name(token))?;
                 Ok(TokenSet { user: token.user, name, old: token.role_set, new })
             })
             .collect::<Result<_, Inconsistent>>()?;
@@ -142,10 +142,9 @@ impl Plan {
         let mut each = users.iter();
         user_sets.retain(|_| each.next().is_some_and(|user| named.has(user.id)));
         users.retain(|user| named.has(user.id));
-        let now = |place| reasons.reasons().get(place).cloned();
+        let now = |place| reasons.reasons().at(place).clone();
         let renewed = reasons.renewed().iter();
-        let renewed = renewed.filter_map(|(place, before)| Some((before.clone(), now(*place)?)));
-        let renewed = renewed.collect();
+        let renewed = renewed.map(|(place, before)| (before.clone(), now(*place))).collect();
         let few = users.len().saturating_mul(WORTH_COPYING) < all;
         let tables =
             Tables { texts, roles, sources, users, reasons, locals, catalog, workload, next_user };
@@ -181,27 +180,28 @@ impl Plan {
         self.set_roles.retain(|id, _| wanted.contains(id));
     }
 
+    /// That everything that this names stands in its tables, which is so of every plan but for one that
+    /// was read back.
+    ///
+    /// # Errors
+    /// Something does not.
+    pub(super) fn check(&self) -> Result<(), Inconsistent> {
+        let mut copy = Copy::into_nothing(&self.tables);
+        self.changes.iter().try_for_each(|change| copy.change(change).map(drop))?;
+        self.tables.users.iter().try_for_each(|user| copy.user(user).map(drop))?;
+        self.token_sets.iter().try_for_each(|token| copy.text(token.name).map(drop))
+    }
+
     /// Lets go of every text, reason and story that nothing here names.
     fn leave_unnamed(&mut self) -> Result<(), Inconsistent> {
-        let roles = self.tables.roles.numbered().map(|(place, _)| Some(place));
-        let roles = roles.collect::<Vec<_>>().try_into()?;
-        let sources = self.tables.sources.numbered().map(|(place, _)| place);
-        let sources = sources.collect::<Vec<_>>().try_into()?;
         let from = std::mem::take(&mut self.tables);
-        let mut copy = Copy {
-            from: &from,
-            texts: Texts::default(),
-            reasons: ReasonBook::default(),
-            locals: IndexVec::default(),
-            roles,
-            sources,
-            known: Known::default(),
-        };
+        let mut copy = Copy::into_nothing(&from);
         let changes = self.changes.iter().map(|change| copy.change(change));
         self.changes = changes.collect::<Result<_, _>>()?;
-        let users = from.users.iter().map(|user| copy.user(user)).collect();
+        let users = from.users.iter().map(|user| copy.user(user));
+        let users = users.collect::<Result<_, _>>()?;
         for token in &mut self.token_sets {
-            token.name = copy.text(token.name);
+            token.name = copy.text(token.name)?;
         }
         let Copy { texts, reasons, locals, .. } = copy;
         let Tables { roles, sources, catalog, workload, next_user, .. } = from;

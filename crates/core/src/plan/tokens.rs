@@ -73,7 +73,7 @@ fn asked(state: &mut State, changes: &[Change]) -> Result<(), TooMany> {
     }
     for (user, new) in added {
         let NewToken { name, digest, expires_at, roles, description: _, by: _, at: _ } = new;
-        let (name, roles) = (tokens.add_name(name), tokens.roles_place(roles)?);
+        let (name, roles) = (tokens.add_name(name)?, tokens.roles_place(roles)?);
         let (digest, expires_at, role_set) = (*digest, *expires_at, NOT_STORED);
         tokens.push(Token { user, name, roles, digest, expires_at, role_set })?;
     }
@@ -149,8 +149,8 @@ fn fates(state: &State, after: &Effective, now: Time) -> Result<Fates, Inconsist
 /// The grants of a user.
 fn grants_of(state: &State, user: UserId) -> &[Grant] {
     let from = state.grants.partition_point(|grant| grant.user < user);
-    let mine = state.grants.get(from..).unwrap_or_default();
-    mine.get(..mine.partition_point(|grant| grant.user == user)).unwrap_or_default()
+    let (_, mine) = state.grants.split_at(from);
+    mine.split_at(mine.partition_point(|grant| grant.user == user)).0
 }
 
 /// Whether somebody holds a role, whether or not anything counts for them now.
@@ -197,9 +197,8 @@ fn follow(
                 cause: Box::new(causes.of_loss(state, token.user, *role)),
             });
         }
-        let name = |role: &RoleIdx| state.roles.get(*role).map(|role| &role.name);
-        let lost: HashSet<&String> = lost.iter().filter_map(name).collect();
-        let kept_roles = tokens.roles(token)?.iter().filter(|role| !lost.contains(role));
+        let lost: HashSet<&str> = names(state, lost)?.into_iter().collect();
+        let kept_roles = tokens.roles(token)?.iter().filter(|role| !lost.contains(role.as_str()));
         kept.push((*place, kept_roles.cloned().collect(), token.role_set));
     }
     changes.append(&mut more);
@@ -226,9 +225,8 @@ impl Causes {
     fn of(state: &State, changes: &[Change], fates: &Fates) -> Causes {
         let mut causes =
             Causes { owners: HashMap::new(), grants: HashMap::new(), roles: HashMap::new() };
-        let owner = |place| state.tokens.list().get(place).map(|token| token.user);
-        let losers: HashSet<UserId> =
-            fates.lost.iter().filter_map(|(place, _)| owner(*place)).collect();
+        let owner = |place| state.tokens.list().at(place).user;
+        let losers: HashSet<UserId> = fates.lost.iter().map(|(place, _)| owner(*place)).collect();
         for change in changes {
             match change {
                 Change::UserDeprovisioned { user, cause } => {
@@ -278,8 +276,8 @@ pub(super) fn applied(plan: &Plan, state: &mut State) -> Result<(), Inconsistent
                 removed.insert((*user, text(*name)));
             }
             Change::TokenRoleLost { user, name, role, .. } => {
-                let role = plan.tables.roles.get(*role);
-                lost.entry((*user, text(*name))).or_default().extend(role.map(|it| &*it.name));
+                let role = plan.tables.roles.get(*role).ok_or(Inconsistent::NoSuchRole(*role))?;
+                lost.entry((*user, text(*name))).or_default().push(&role.name);
             }
             _ => {}
         }
@@ -301,13 +299,13 @@ pub(super) fn applied(plan: &Plan, state: &mut State) -> Result<(), Inconsistent
         let roles: Vec<String> = before.roles(token)?.iter().filter(stays).cloned().collect();
         let role_set = sets.get(&(user, name)).copied().unwrap_or(token.role_set);
         let (digest, expires_at) = (token.digest, token.expires_at);
-        let (name, roles) = (tokens.add_name(name), tokens.roles_place(&roles)?);
+        let (name, roles) = (tokens.add_name(name)?, tokens.roles_place(&roles)?);
         tokens.push(Token { user, name, roles, digest, expires_at, role_set })?;
     }
     for (user, new) in added {
         let NewToken { name, digest, expires_at, roles, description: _, by: _, at: _ } = new;
         let role_set = sets.get(&(user, name.as_str())).copied().unwrap_or(NOT_STORED);
-        let (name, roles) = (tokens.add_name(name), tokens.roles_place(roles)?);
+        let (name, roles) = (tokens.add_name(name)?, tokens.roles_place(roles)?);
         let (digest, expires_at) = (*digest, *expires_at);
         tokens.push(Token { user, name, roles, digest, expires_at, role_set })?;
     }

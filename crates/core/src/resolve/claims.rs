@@ -29,7 +29,7 @@ pub fn settle(
     let kept = old.links.iter().filter(|link| link.claim.is_some()).map(|link| link.user);
     let mut concerned: HashSet<UserId> = kept.collect();
     let user_of = |person| {
-        let place = people.persons.get(person)?.old?;
+        let place = people.persons.at(person).old?;
         old.users.get(place.place()).map(|user| user.id)
     };
     let claimed = people.links.iter().filter(|link| link.claim.is_some());
@@ -46,12 +46,8 @@ pub fn settle(
         let Some(user) = user_of(link.person).filter(|user| concerned.contains(user)) else {
             continue;
         };
-        let at = link.view;
-        let (Some(source), Some(view)) = (places.get(at).copied(), sources.get(at)) else {
-            continue;
-        };
-        let Some(row) = view.directory.users.get(link.user) else { continue };
-        let ext = view.directory.text(row.ext);
+        let (source, directory) = (*places.at(link.view), sources.at(link.view).directory);
+        let ext = directory.text(directory.users.at(link.user).ext);
         accounts.entry(user).or_default().push(Account { source, ext, claim: link.claim });
     }
     let texts = &state.texts;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::directory::{DirUserIdx, Directory, RefIdx};
-use crate::model::index::Place as _;
+use crate::model::index::{Place as _, nothing_at};
 use crate::model::{Inconsistent, IndexVec, Reason, ReasonBook, ReasonIdx, RoleIdx, TooMany};
 
 use super::doubt::DoubtIdx;
@@ -77,7 +77,7 @@ impl RoleClosure {
             leads_anywhere: false,
         };
         for (start, row) in directory.refs.numbered() {
-            let used = directory.members.get(start).is_some_and(|list| !list.is_empty());
+            let used = !directory.members.at(start).is_empty();
             let mut gives = Gives::default();
             if all || used || !row.known {
                 gives = walk.from(start, reasons)?;
@@ -94,8 +94,8 @@ impl RoleClosure {
             unknown.extend(gives.map(|given| given.role));
         }
         let gives = |at: RefIdx| {
-            of.get(at).is_some_and(|list: &Vec<_>| !list.is_empty())
-                || doubtful.get(at).is_some_and(|list: &Vec<_>| !list.is_empty())
+            let (certain, doubtful): (&Vec<_>, &Vec<_>) = (of.at(at), doubtful.at(at));
+            !certain.is_empty() || !doubtful.is_empty()
         };
         let giving = RefsOfUsers::new(directory, gives)?;
         if doubtful.iter().all(Vec::is_empty) {
@@ -110,7 +110,8 @@ impl RoleClosure {
         &self,
         reference: RefIdx,
     ) -> impl Iterator<Item = (RoleIdx, ReasonIdx, Option<DoubtIdx>)> {
-        let certain = self.of.get(reference).into_iter().flatten();
+        let certain = self.of.at(reference).iter();
+        // There is no list at all where nothing is in doubt.
         let doubtful = self.doubtful.get(reference).into_iter().flatten();
         let certain = certain.map(|(role, reason)| (*role, *reason, None));
         certain.chain(doubtful.map(|(role, reason, doubt)| (*role, *reason, Some(*doubt))))
@@ -119,9 +120,7 @@ impl RoleClosure {
     /// Appends what `user` gets, as (role, reason), in no particular order.
     pub fn of_user(&self, user: DirUserIdx, out: &mut Vec<(RoleIdx, ReasonIdx)>) {
         for reference in self.giving.of(user) {
-            if let Some(closure) = self.of.get(*reference) {
-                out.extend_from_slice(closure);
-            }
+            out.extend_from_slice(self.of.at(*reference));
         }
     }
 
@@ -135,9 +134,7 @@ impl RoleClosure {
             return;
         }
         for reference in self.giving.of(user) {
-            if let Some(closure) = self.doubtful.get(*reference) {
-                out.extend_from_slice(closure);
-            }
+            out.extend_from_slice(self.doubtful.at(*reference));
         }
     }
 }
@@ -166,8 +163,8 @@ impl Walk<'_> {
         let mut next = 0;
         while let Some(at) = self.queue.get(next).copied() {
             next += 1;
-            self.leads_anywhere |= directory.refs.get(at).is_some_and(|row| !row.implies_known);
-            for given in self.matched.gives.get(at).into_iter().flatten() {
+            self.leads_anywhere |= !directory.refs.at(at).implies_known;
+            for given in self.matched.gives.at(at) {
                 let reason = self.reason(&given.rule, start, at);
                 let reason = reasons.current(reason, |step| directory.has(step))?;
                 match given.doubt {
@@ -175,7 +172,7 @@ impl Walk<'_> {
                     Some(doubt) => maybe.push((given.role, reason, doubt)),
                 }
             }
-            for to in directory.implies.get(at).into_iter().flatten() {
+            for to in directory.implies.at(at) {
                 self.reach(start, *to, at);
             }
         }
@@ -188,23 +185,20 @@ impl Walk<'_> {
 
     /// Notes that `to` is reached from `start` by way of `way`, unless it was before.
     fn reach(&mut self, start: RefIdx, to: RefIdx, way: RefIdx) {
-        let Some(reached) = self.reached.get_mut(to) else { return };
-        if reached.replace(start) == Some(start) {
+        if self.reached.at_mut(to).replace(start) == Some(start) {
             return;
         }
-        if let Some(came) = self.came.get_mut(to) {
-            *came = way;
-        }
+        *self.came.at_mut(to) = way;
         self.queue.push(to);
     }
 
     /// Why those in `start` are given what `rule` gives to those in `end`, which is reached.
     fn reason(&self, rule: &str, start: RefIdx, end: RefIdx) -> Reason {
-        let mut path = Vec::from_iter(self.directory.external(end));
+        let mut path = vec![self.directory.external(end)];
         let mut at = end;
         while at != start {
-            at = self.came.get(at).copied().unwrap_or(start);
-            path.extend(self.directory.external(at));
+            at = *self.came.at(at);
+            path.push(self.directory.external(at));
         }
         path.reverse();
         Reason { source: self.source.to_owned(), rule: rule.to_owned(), path }
@@ -252,6 +246,9 @@ impl RefsOfUsers {
     fn of(&self, user: DirUserIdx) -> &[RefIdx] {
         let bound = |at: usize| self.starts.get(at).map(|start| *start as usize);
         let run = bound(user.place()).zip(bound(user.place() + 1));
-        run.and_then(|(from, until)| self.refs.get(from..until)).unwrap_or(&[])
+        match run.and_then(|(from, until)| self.refs.get(from..until)) {
+            Some(refs) => refs,
+            None => nothing_at(user),
+        }
     }
 }

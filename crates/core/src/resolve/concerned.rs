@@ -207,8 +207,8 @@ fn given(
         .map(|(terms, directory)| (Rules::new(settings, *terms), *directory))
         .collect();
     let mut warnings = BTreeSet::<Diagnostic>::new();
-    let roles = roles::universe(settings, &pairs, stored, false, &mut warnings);
-    if roles.defs != stored || !roles.live.iter().all(|live| *live) {
+    let roles = roles::universe(settings, &pairs, stored, false, &mut warnings)?;
+    if *roles.defs != *stored || !roles.live.iter().all(|live| *live) {
         return Ok(None);
     }
     let mut given = BTreeMap::new();
@@ -223,13 +223,12 @@ fn given(
         let mut gives = Gives::new();
         for (place, row) in directory.refs.numbered() {
             let id = RefId { kind: row.kind, key: directory.text(row.key).to_owned() };
-            let doubt = |number| Some(matched.doubts.list.get(number)?.content(directory));
+            let doubt = |number| matched.doubts.list.at(number).content(directory);
             let given: BTreeSet<_> = closure
                 .given(place)
-                .filter_map(|(role, reason, in_doubt)| {
-                    let reason = reasons.reasons().get(reason)?.clone();
-                    let doubt = in_doubt.map(|number| doubt(number).unwrap_or_default());
-                    Some((roles.name(role).to_owned(), reason, doubt))
+                .map(|(role, reason, in_doubt)| {
+                    let reason = reasons.reasons().at(reason).clone();
+                    (roles.name(role).to_owned(), reason, in_doubt.map(doubt))
                 })
                 .collect();
             if !given.is_empty() {

@@ -30,7 +30,7 @@ impl<'a> CurrentMatches<'a> {
     pub fn add(&mut self, source: &SourceView<'a>, matched: &SourceMatches) {
         let directory = source.directory;
         let ways = self.sources.entry(source.name).or_default();
-        let sure = |doubt| source.doubts.list.get(doubt).is_some_and(|it| it.known);
+        let sure = |doubt| source.doubts.list.at(doubt).known;
         for (row, gives) in directory.refs.iter().zip(&matched.gives) {
             if !(row.known && row.implies_known) {
                 ways.unread.insert(directory, row);

@@ -82,7 +82,7 @@ impl Doubt {
 
     /// Which name it is and what bears it: name or identity, and the bearers by key and identity.
     pub fn content(&self, directory: &Directory) -> BTreeSet<(Option<String>, String, String)> {
-        let rows = self.bearers.iter().filter_map(|it| directory.refs.get(*it));
+        let rows = self.bearers.iter().map(|it| directory.refs.at(*it));
         rows.map(|row| {
             let text = |text| directory.text(text).to_owned();
             (self.bare.clone(), text(row.key), text(row.identity))
@@ -185,7 +185,7 @@ impl Doubts {
         bare: Option<String>,
         bearers: Vec<RefIdx>,
     ) -> Result<DoubtIdx, TooMany> {
-        let things = || bearers.iter().filter_map(|it| directory.refs.get(*it));
+        let things = || bearers.iter().map(|it| directory.refs.at(*it));
         let mut identities: Vec<String> =
             things().map(|thing| directory.text(thing.identity).to_owned()).collect();
         identities.sort_unstable();

@@ -21,7 +21,7 @@ use super::settings::Settings;
 pub fn start(old: &State, roles: &Roles) -> Result<(State, RoleMap), Inconsistent> {
     let state = State {
         texts: old.texts.clone(),
-        roles: roles.defs.clone().try_into()?,
+        roles: roles.defs.clone(),
         sources: old.sources.clone(),
         users: Vec::with_capacity(old.users.len()),
         links: old.links.clone(),
@@ -40,16 +40,14 @@ pub fn start(old: &State, roles: &Roles) -> Result<(State, RoleMap), Inconsisten
 /// Says which roles are new, different or gone.
 pub fn role_changes(old: &State, roles: &Roles, state: &mut State, changes: &mut Vec<Change>) {
     let mut removed = Vec::new();
-    let numbers = (0u32..).map(RoleIdx::new);
-    for (role, (def, live)) in numbers.zip(roles.defs.iter().zip(&roles.live)) {
+    for ((role, def), live) in roles.defs.numbered().zip(&roles.live) {
         let before = old.roles.find_by(|other| other.name.cmp(&def.name));
-        match before.and_then(|place| old.roles.get(place)) {
+        match before.map(|place| old.roles.at(place)) {
             None => changes.push(Change::RoleAdded { role }),
             Some(_) if !live => {
-                if let Some(slot) = state.roles.get_mut(role) {
-                    slot.everyone = false;
-                    slot.policies.clear();
-                }
+                let slot = state.roles.at_mut(role);
+                slot.everyone = false;
+                slot.policies.clear();
                 removed.push(Change::RoleRemoved { role });
             }
             Some(before) if before != def => {
@@ -176,7 +174,7 @@ impl<'a> Resolver<'a> {
         if person.email != user.email {
             self.changes.push(Change::EmailChanged { user: user.id, old: user.email });
         }
-        let disabled = person.disabled.and_then(|by| self.disabled_by(by));
+        let disabled = person.disabled.map(|by| self.disabled_by(by));
         let was_enabled = match &user.status {
             Status::Enabled => true,
             Status::Disabled { .. } => {
@@ -201,7 +199,7 @@ impl<'a> Resolver<'a> {
                     _ => None,
                 };
                 if was_enabled || before != Some(&by) {
-                    self.disable(user.id, &by, at);
+                    self.disable(user.id, &by, at)?;
                 }
                 Status::Disabled { by }
             }
@@ -214,27 +212,27 @@ impl<'a> Resolver<'a> {
             status,
             role_set: user.role_set,
         });
-        self.add_links(user.id, links, views);
+        self.add_links(user.id, links, views)?;
         let wanted = self.wanted(links, held)?;
         let seen = self.seen(links);
         self.reconcile(user.id, held, &wanted, &seen)
     }
 
-    fn disabled_by(&self, (view, _): (ViewIdx, DirUserIdx)) -> Option<String> {
-        self.sources.get(view).map(|source| source.name.to_owned())
+    fn disabled_by(&self, (view, _): (ViewIdx, DirUserIdx)) -> String {
+        self.sources.at(view).name.to_owned()
     }
 
-    fn disable(&mut self, user: UserId, by: &str, (view, at): (ViewIdx, DirUserIdx)) {
-        let federation = self
-            .sources
-            .get(view)
-            .and_then(|source| {
-                let row = source.directory.users.get(at)?;
-                Some(source.directory.text(row.federation))
-            })
-            .unwrap_or("");
-        let federation = self.state.texts.add(federation);
+    fn disable(
+        &mut self,
+        user: UserId,
+        by: &str,
+        (view, at): (ViewIdx, DirUserIdx),
+    ) -> Result<(), TooMany> {
+        let directory = self.sources.at(view).directory;
+        let federation = directory.text(directory.users.at(at).federation);
+        let federation = self.state.texts.add(federation)?;
         self.changes.push(Change::UserDisabled { user, by: by.to_owned(), federation });
+        Ok(())
     }
 
     fn newcomer(
@@ -245,7 +243,7 @@ impl<'a> Resolver<'a> {
     ) -> Result<(), Inconsistent> {
         let id = self.state.next_user;
         self.state.next_user = id.next().ok_or(TooMany("users"))?;
-        let status = match person.disabled.and_then(|by| self.disabled_by(by)) {
+        let status = match person.disabled.map(|by| self.disabled_by(by)) {
             Some(by) => Status::Disabled { by },
             None => Status::Enabled,
         };
@@ -257,7 +255,7 @@ impl<'a> Resolver<'a> {
             role_set: RoleSetId::EMPTY,
         });
         self.changes.push(Change::UserCreated { user: id });
-        self.add_links(id, links, views);
+        self.add_links(id, links, views)?;
         let wanted = self.wanted(links, &[])?;
         self.reconcile(id, &[], &wanted, &[])
     }
@@ -267,23 +265,20 @@ impl<'a> Resolver<'a> {
         user: UserId,
         links: &[PersonLink],
         views: &IndexVec<ViewIdx, SourceIdx>,
-    ) {
+    ) -> Result<(), TooMany> {
         for link in links.iter().filter(|link| link.new) {
-            let at = link.view;
-            let (Some(source), Some(view)) = (views.get(at).copied(), self.sources.get(at)) else {
-                continue;
-            };
-            let Some(row) = view.directory.users.get(link.user) else { continue };
-            let ext = self.state.texts.add(view.directory.text(row.ext));
+            let (source, directory) = (*views.at(link.view), self.sources.at(link.view).directory);
+            let ext = directory.text(directory.users.at(link.user).ext);
+            let ext = self.state.texts.add(ext)?;
             self.state.links.push(Link { source, ext, user, claim: None });
             self.changes.push(Change::LinkAdded { user, source, ext });
         }
+        Ok(())
     }
 
     /// The sources that list the person with these links.
     fn seen(&self, links: &[PersonLink]) -> Vec<&'a str> {
-        let views = links.iter().filter_map(|link| self.sources.get(link.view));
-        views.map(|view| view.name).collect()
+        links.iter().map(|link| self.sources.at(link.view).name).collect()
     }
 
     /// What the IdPs say yes to for someone with these links: role and reasons, by role.
@@ -294,10 +289,9 @@ impl<'a> Resolver<'a> {
     ) -> Result<Vec<(RoleIdx, SetIdx)>, Inconsistent> {
         let mut closure = Vec::new();
         for link in links {
-            if let Some(source) = self.sources.get(link.view) {
-                source.closure.of_user(link.user, &mut closure);
-                self.kept_in_doubt(source, link.user, held, &mut closure)?;
-            }
+            let source = self.sources.at(link.view);
+            source.closure.of_user(link.user, &mut closure);
+            self.kept_in_doubt(source, link.user, held, &mut closure)?;
         }
         closure.sort_unstable();
         closure.dedup();
@@ -322,7 +316,7 @@ impl<'a> Resolver<'a> {
         let mut doubtful = Vec::new();
         source.closure.doubtful_of_user(user, &mut doubtful);
         for (role, reason, doubt) in doubtful {
-            let Some(doubt) = source.doubts.list.get(doubt) else { continue };
+            let doubt = source.doubts.list.at(doubt);
             for grant in held.iter().filter(|grant| grant.role == role) {
                 let GrantKind::Idp(set) = grant.kind else { continue };
                 let mut behind = self.old.reasons.of_set(set)?;

@@ -42,7 +42,7 @@ pub fn in_doubt(
         })
         .collect();
     let mut unused = BTreeSet::new();
-    let roles = universe(settings, &pairs, stored, true, &mut unused);
+    let roles = universe(settings, &pairs, stored, true, &mut unused)?;
     let mut found = Vec::new();
     for (rules, directory) in &pairs {
         let matched = matches(rules, directory, &roles, &mut unused)?;
@@ -54,11 +54,7 @@ pub fn in_doubt(
                 found.push(InDoubt {
                     source: rules.source().to_owned(),
                     roles: names,
-                    bearers: doubt
-                        .bearers()
-                        .iter()
-                        .filter_map(|it| directory.external(*it))
-                        .collect(),
+                    bearers: doubt.bearers().iter().map(|it| directory.external(*it)).collect(),
                     told: doubt.diagnostic(rules.source()),
                 });
             }
@@ -83,7 +79,7 @@ pub fn renamed_groups(
             continue;
         }
         let key = old.text(group.key);
-        let now = new.find_ref(Kind::Group, key).and_then(|place| new.refs.get(place));
+        let now = new.find_ref(Kind::Group, key).map(|place| new.refs.at(place));
         let Some(now) = now.filter(|now| new.text(now.norm) != old.text(group.norm)) else {
             continue;
         };
@@ -126,7 +122,7 @@ pub fn may_deny(
 ) -> Result<bool, TooMany> {
     let pairs = [(Rules::new(settings, source), directory)];
     let mut unused = BTreeSet::new();
-    let roles = universe(settings, &pairs, stored, true, &mut unused);
+    let roles = universe(settings, &pairs, stored, true, &mut unused)?;
     let [(rules, _)] = &pairs;
     let matched = matches(rules, directory, &roles, &mut unused)?;
     let mut seen: BTreeSet<RefIdx> = BTreeSet::new();
@@ -135,11 +131,10 @@ pub fn may_deny(
         if !seen.insert(next) {
             continue;
         }
-        let gives = matched.gives.get(next).into_iter().flatten();
-        if gives.into_iter().any(|given| roles.only_denies(given.role)) {
+        if matched.gives.at(next).iter().any(|given| roles.only_denies(given.role)) {
             return Ok(true);
         }
-        open.extend(directory.implies.get(next).into_iter().flatten());
+        open.extend(directory.implies.at(next));
     }
     Ok(false)
 }

@@ -31,7 +31,6 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 
 use crate::directory::Directory;
-use crate::model::index::Place as _;
 use crate::model::{
     Change, Diagnostic, DiagnosticCode as Code, Inconsistent, IndexVec, State, Subject, Time,
 };
@@ -130,7 +129,7 @@ fn resolve_of(
     let gaps = gaps::Gaps::of(settings, views);
     // Groups and roles of which nothing is seen here may be there.
     let unseen = gaps.refs() || extent == Extent::Part;
-    let roles = roles::universe(settings, &pairs, &old.roles, unseen, &mut warnings);
+    let roles = roles::universe(settings, &pairs, &old.roles, unseen, &mut warnings)?;
     let (mut state, moved) = grants::start(old, &roles)?;
     let mut changes = Vec::new();
     grants::role_changes(old, &roles, &mut state, &mut changes);
@@ -160,7 +159,7 @@ fn resolve_of(
         for (source, found) in sources.iter().zip(&matched) {
             current.add(source, found);
         }
-        for role in unknown_roles.iter().filter_map(|role| roles.defs.get(role.place())) {
+        for role in unknown_roles.iter().map(|role| roles.defs.at(*role)) {
             let message = format!(
                 "role `{}`: a group or role that may give it was never read in full; whoever may \
                  hold it through that keeps it meanwhile",

@@ -1,9 +1,7 @@
 //! What a sync does to the grants of one person, role by role: the design's section 6.
 
-use crate::model::index::Place as _;
 use crate::model::{
-    Cause, Change, Grant, GrantKind, Inconsistent, LocalIdx, Mode, Reason, Role, RoleIdx, SetIdx,
-    UserId,
+    Cause, Change, Grant, GrantKind, Inconsistent, LocalIdx, Mode, Reason, RoleIdx, SetIdx, UserId,
 };
 
 use super::grants::{Resolver, take_while};
@@ -109,8 +107,8 @@ impl Resolver<'_> {
 
     /// The role's mode; `None` where the role is gone.
     fn mode(&self, role: RoleIdx) -> Option<Mode> {
-        let live = self.roles.live.get(role.place()).copied().unwrap_or(false);
-        self.roles.defs.get(role.place()).filter(|_| live).map(|role: &Role| role.mode)
+        let live = *self.roles.live.at(role);
+        live.then(|| self.roles.defs.at(role).mode)
     }
 
     fn grant(&mut self, user: UserId, role: RoleIdx, old: Option<SetIdx>, new: SetIdx) {

@@ -175,7 +175,10 @@ pub fn find(
     warnings: &mut BTreeSet<Diagnostic>,
 ) -> Result<People, TooMany> {
     let mut texts = Texts::default();
-    let names = sources.map(|view| canonical_names(settings, view, &mut texts, warnings));
+    let mut names = IndexVec::with_capacity(sources.len());
+    for view in sources {
+        names.push(canonical_names(settings, view, &mut texts, warnings)?)?;
+    }
     let terms = sources.map(|view| terms(settings, view.name));
     let nobody = vec![None; old.users.len()];
     let mut finder = Finder {
@@ -197,23 +200,21 @@ pub fn find(
     let mut unlinked = sources.map(|_| Vec::new());
     for view in finder.views(true) {
         let rest = finder.known(view)?;
-        put(&mut unlinked, view, rest);
+        *unlinked.at_mut(view) = rest;
     }
     let mut alone = sources.map(|_| 0);
     for view in finder.views(false) {
         let (rest, without) = finder.known_to_others(view);
-        put(&mut unlinked, view, rest);
-        put(&mut alone, view, without);
+        *unlinked.at_mut(view) = rest;
+        *alone.at_mut(view) = without;
     }
     let absent = finder.absent(gaps);
     finder.name_known(&absent, &unlinked);
-    let of = |view| unlinked.get(view).map_or(&[][..], Vec::as_slice);
     for view in finder.views(true) {
-        finder.meet(view, of(view), &absent)?;
+        finder.meet(view, unlinked.at(view), &absent)?;
     }
     for view in finder.views(false) {
-        let known_alone = alone.get(view).copied();
-        finder.join(view, of(view), known_alone.unwrap_or_default());
+        finder.join(view, unlinked.at(view), *alone.at(view));
     }
     finder.drop_unmapped();
     finder.finish(state)
@@ -226,12 +227,6 @@ fn terms(settings: &Settings<'_>, name: &str) -> Terms {
         link_by: source.map_or(LinkBy::Username, |source| source.link_by),
         without_ids: source.is_some_and(|source| source.without_ids),
         provision: settings.provision_of(name),
-    }
-}
-
-fn put<T>(list: &mut IndexVec<ViewIdx, T>, view: ViewIdx, value: T) {
-    if let Some(slot) = list.get_mut(view) {
-        *slot = value;
     }
 }
 
@@ -248,13 +243,14 @@ fn canonical_names(
     view: &SourceView<'_>,
     texts: &mut Texts,
     warnings: &mut BTreeSet<Diagnostic>,
-) -> IndexVec<DirUserIdx, Text> {
+) -> Result<IndexVec<DirUserIdx, Text>, TooMany> {
     let directory = view.directory;
     let by = settings.called_by(view.name);
     let mut refused = 0u32;
-    let names =
-        directory.users.map(|user| match username::canonical(raw_name(by, directory, user)) {
-            Ok(name) => texts.add(&name),
+    let mut names = IndexVec::with_capacity(directory.users.len());
+    for user in &directory.users {
+        let name = match username::canonical(raw_name(by, directory, user)) {
+            Ok(name) => texts.add(&name)?,
             Err(why) => {
                 refused += 1;
                 if refused <= MOST_NAMED {
@@ -267,14 +263,16 @@ fn canonical_names(
                 }
                 Text::EMPTY
             }
-        });
+        };
+        names.push(name)?;
+    }
     if refused > MOST_NAMED {
         let more = refused - MOST_NAMED;
         let message = format!("{more} more users are not provisioned for their names");
         let told = Diagnostic::warning(Code::UsernameRefused, Subject::None, message);
         warnings.insert(told.said_by(view.name));
     }
-    names
+    Ok(names)
 }
 
 /// How many refused names a source's warnings list one by one.
@@ -294,8 +292,8 @@ where
     'a: 'n,
 {
     fn name_of(&self, view: ViewIdx, user: DirUserIdx) -> Option<&'n str> {
-        let text = self.names.get(view)?.get(user).copied()?;
-        Some(self.texts.get(text)).filter(|name| !name.is_empty())
+        let name = self.texts.get(*self.names.at(view).at(user));
+        Some(name).filter(|name| !name.is_empty())
     }
 
     /// The views that say who is there; or those that give roles only.
@@ -305,13 +303,7 @@ where
     }
 
     fn terms_of(&self, view: ViewIdx) -> Terms {
-        let unknown = Terms {
-            lifecycle: false,
-            link_by: LinkBy::Email,
-            without_ids: false,
-            provision: Provision::Mapped,
-        };
-        self.terms.get(view).copied().unwrap_or(unknown)
+        *self.terms.at(view)
     }
 
     fn old_user(&self, place: OldIdx) -> Option<&'a User> {
@@ -330,8 +322,8 @@ where
 
     fn add(&mut self, old: Option<OldIdx>, claim: Option<&'n str>) -> Result<DraftIdx, TooMany> {
         let index = self.drafts.push(Draft { old, claim, name: "", out: false })?;
-        if let Some(slot) = old.and_then(|old| self.draft_of.get_mut(old)) {
-            *slot = Some(index);
+        if let Some(old) = old {
+            *self.draft_of.at_mut(old) = Some(index);
         }
         Ok(index)
     }
@@ -344,9 +336,7 @@ where
 
     /// Old users (places) by the external ids under which the state knows them in a view's source.
     fn by_ext(&self, view: ViewIdx) -> HashMap<&'a str, Known> {
-        let Some(name) = self.sources.get(view).map(|view| view.name) else {
-            return HashMap::new();
-        };
+        let name = self.sources.at(view).name;
         let Some(source) = self.old.sources.position(|other| other == name) else {
             return HashMap::new();
         };
@@ -361,7 +351,7 @@ where
 
     /// Finds those of a view whom the state knows by external id. Returns the others.
     fn known(&mut self, view: ViewIdx) -> Result<Vec<DirUserIdx>, TooMany> {
-        let Some(source) = self.sources.get(view) else { return Ok(Vec::new()) };
+        let source = self.sources.at(view);
         let by_ext = self.by_ext(view);
         let mut rest = Vec::new();
         for (index, user) in source.directory.users.numbered() {
@@ -390,15 +380,12 @@ where
         new: bool,
     ) -> Result<(), TooMany> {
         let claim = self.name_of(view, user);
-        let draft = match self.draft_of.get(place).copied().flatten() {
+        let draft = match *self.draft_of.at(place) {
             Some(draft) => draft,
             None => self.add(Some(place), claim)?,
         };
-        if let Some(draft) = self.drafts.get_mut(draft)
-            && draft.claim.is_none()
-        {
-            draft.claim = claim;
-        }
+        let known = self.drafts.at_mut(draft);
+        known.claim = known.claim.or(claim);
         self.link(draft, view, user, new);
         Ok(())
     }
@@ -412,9 +399,7 @@ where
 
     /// Whether the view's user may be somebody whom another source lists too.
     fn linkable(&self, view: ViewIdx, user: DirUserIdx) -> bool {
-        let source = self.sources.get(view);
-        let row = source.and_then(|source| source.directory.users.get(user));
-        row.is_none_or(|row| row.linkable)
+        self.sources.at(view).directory.users.at(user).linkable
     }
 
     fn absent(&self, gaps: &Gaps<'_>) -> Absent<'a> {

@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::rules::{Rules, folded, templated_names};
 use super::settings::Settings;
 use crate::directory::Directory;
-use crate::model::index::Place as _;
-use crate::model::{Diagnostic, DiagnosticCode as Code, Role, RoleIdx, Subject};
+use crate::model::{Diagnostic, DiagnosticCode as Code, IndexVec, Role, RoleIdx, Subject, TooMany};
 use crate::policy::{allow_all, only_deny};
 
 /// Every role that a plan can speak of, sorted by name.
@@ -15,11 +14,11 @@ use crate::policy::{allow_all, only_deny};
 pub struct Roles {
     /// Declared ones, those that a template makes of the sources' roles, and those that only the
     /// store still has.
-    pub defs: Vec<Role>,
+    pub defs: IndexVec<RoleIdx, Role>,
     /// For each whether the configuration (or a source, through a template) still has it.
-    pub live: Vec<bool>,
+    pub live: IndexVec<RoleIdx, bool>,
     /// For each whether it is protected.
-    protected: Vec<bool>,
+    protected: IndexVec<RoleIdx, bool>,
     by_name: BTreeMap<String, RoleIdx>,
     by_folded: BTreeMap<String, RoleIdx>,
     /// Names that give a role: external name to role and rule.
@@ -36,27 +35,27 @@ impl Roles {
         } else {
             self.by_name.get(name).copied()
         };
-        found.filter(|index| self.live.get(index.place()).copied().unwrap_or(false))
+        found.filter(|role| *self.live.at(*role))
     }
 
-    /// The name of the role at `role`; empty where there is none.
+    /// The name of the role at `role`.
     pub(super) fn name(&self, role: RoleIdx) -> &str {
-        self.defs.get(role.place()).map_or("", |role| role.name.as_str())
+        &self.defs.at(role).name
     }
 
     /// Whether only an IdP role, or a group that is named in whole, reaches it.
     pub(super) fn is_protected(&self, role: RoleIdx) -> bool {
-        self.protected.get(role.place()).copied().unwrap_or(true)
+        *self.protected.at(role)
     }
 
     /// Whether it does nothing but deny.
     pub(super) fn only_denies(&self, role: RoleIdx) -> bool {
-        self.defs.get(role.place()).is_some_and(|role| only_deny(&role.policies))
+        only_deny(&self.defs.at(role).policies)
     }
 
     /// Whether every enabled user holds it.
     pub(super) fn is_everyone(&self, role: RoleIdx) -> bool {
-        self.defs.get(role.place()).is_some_and(|role| role.everyone)
+        self.defs.at(role).everyone
     }
 
     pub(super) fn given_by(&self, external: &str, fold: bool) -> &[(RoleIdx, String)] {
@@ -72,14 +71,16 @@ impl Roles {
 /// The roles that exist now: declared ones, those that templates make of what the sources hold,
 /// and what the store still has. `keep_missing`: some source may hold groups or roles that
 /// nobody saw, so a template's role that no source shows is unknown, not gone.
-#[must_use]
+///
+/// # Errors
+/// There are more roles than can be numbered.
 pub fn universe(
     settings: &Settings<'_>,
     sources: &[(Rules<'_>, &Directory)],
     stored: &[Role],
     keep_missing: bool,
     warnings: &mut BTreeSet<Diagnostic>,
-) -> Roles {
+) -> Result<Roles, TooMany> {
     let mut live = Live::declared(settings);
     let mut made = BTreeSet::new();
     for (rules, directory) in sources {
@@ -183,26 +184,26 @@ impl Live {
     }
 }
 
-fn assemble(settings: &Settings<'_>, live: Live, stored: &[Role]) -> Roles {
+fn assemble(settings: &Settings<'_>, live: Live, stored: &[Role]) -> Result<Roles, TooMany> {
     let mut all: BTreeMap<String, (Role, bool)> =
         live.roles.into_iter().map(|(name, role)| (name, (role, true))).collect();
     for role in stored {
         all.entry(role.name.clone()).or_insert_with(|| (role.clone(), false));
     }
     let mut roles = Roles::default();
-    for (index, (name, (role, is_live))) in (0u32..).map(RoleIdx::new).zip(all) {
+    for (name, (role, is_live)) in all {
+        let index = roles.defs.push(role)?;
+        roles.live.push(is_live)?;
+        roles.protected.push(settings.is_protected(&name))?;
         if is_live {
             roles.by_folded.insert(folded(&name), index);
         }
-        roles.protected.push(settings.is_protected(&name));
         roles.by_name.insert(name, index);
-        roles.defs.push(role);
-        roles.live.push(is_live);
     }
     for GivenBy { external, role, rule } in live.external {
         let Some(index) = roles.by_name.get(&role).copied() else { continue };
         roles.external_folded.entry(folded(&external)).or_default().push((index, rule.clone()));
         roles.external.entry(external).or_default().push((index, rule));
     }
-    roles
+    Ok(roles)
 }

@@ -46,7 +46,7 @@ impl Ready<'_> {
         let Some(regex) = &self.regex else {
             return self.mapping.roles.iter().cloned().map(Ok).collect();
         };
-        let Some(group) = directory.refs.get(reference) else { return Vec::new() };
+        let group = directory.refs.at(reference);
         let norm = || Some(directory.text(group.norm)).filter(|_| rules.fold);
         let filled = |role: &String| {
             expand(role, regex, directory.text(group.identity))

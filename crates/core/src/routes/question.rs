@@ -1,27 +1,30 @@
 //! What a request asks, once its route is known.
 
-use crate::model::IndexVec;
-use crate::model::index::{Place as _, place_or_nowhere};
+use crate::model::index::{Place as _, place};
+use crate::model::{IndexVec, TooMany};
 use crate::policy::Action;
 
-place_or_nowhere! {
-    /// A place among the actions that the routes name. Of one that is nowhere no policy speaks, so
-    /// nothing is allowed.
+place! {
+    /// A place among the actions that the routes name.
     ActionIdx(u32) of "actions of routes"
 }
 
 impl ActionIdx {
-    /// The place of `action`, which is added where it is new; nowhere where no number is left.
-    pub(super) fn of(action: &Action, actions: &mut IndexVec<ActionIdx, Action>) -> ActionIdx {
+    /// The place of `action`, which is added where it is new.
+    pub(super) fn of(
+        action: &Action,
+        actions: &mut IndexVec<ActionIdx, Action>,
+    ) -> Result<ActionIdx, TooMany> {
         let known = actions.position(|known| known == action);
-        let place = known.map_or_else(|| actions.push(action.clone()), Ok);
-        place.unwrap_or(ActionIdx::NOWHERE)
+        known.map_or_else(|| actions.push(action.clone()), Ok)
     }
 
-    /// The one at `place`; nowhere past the last there can be.
-    #[must_use]
-    pub fn at(place: usize) -> ActionIdx {
-        ActionIdx::from_place(place).unwrap_or(ActionIdx::NOWHERE)
+    /// The one at `place`.
+    ///
+    /// # Errors
+    /// It is past the last there can be.
+    pub fn at(place: usize) -> Result<ActionIdx, TooMany> {
+        ActionIdx::from_place(place).ok_or(TooMany(ActionIdx::OF))
     }
 }
 

@@ -15,7 +15,7 @@ use super::osmo;
 use super::path::Path;
 use super::question::{ActionIdx, On, Question};
 use super::template::{Preset, RouteSpec, Segment, Target};
-use crate::model::IndexVec;
+use crate::model::{IndexVec, TooMany};
 use crate::policy::{Action, is_literal};
 
 /// What stands in `methods` for a WebSocket upgrade.
@@ -167,14 +167,18 @@ impl std::fmt::Display for Route {
 }
 
 impl Route {
-    fn new(origin: Origin, config: RouteSpec, actions: &mut IndexVec<ActionIdx, Action>) -> Self {
+    fn new(
+        origin: Origin,
+        config: RouteSpec,
+        actions: &mut IndexVec<ActionIdx, Action>,
+    ) -> Result<Self, TooMany> {
         let RouteSpec { methods, path, segments, action, target } = config;
-        let index = ActionIdx::of(&action, actions);
+        let index = ActionIdx::of(&action, actions)?;
         let resource = match &target {
             Target::Resource(text) => parts(text, &segments),
             Target::Nothing | Target::Scope(_) => Vec::new(),
         };
-        Route { origin, methods, path, action, index, target, resource }
+        Ok(Route { origin, methods, path, action, index, target, resource })
     }
 
     /// Whether it lists a method.
@@ -234,20 +238,22 @@ fn parts(text: &str, segments: &[Segment]) -> Vec<Part> {
 
 impl Routes {
     /// The table of these routes ([`configured`]).
-    #[must_use]
-    pub fn new(configured: Vec<(Origin, RouteSpec)>) -> Self {
+    ///
+    /// # Errors
+    /// They name more actions than can be numbered.
+    pub fn new(configured: Vec<(Origin, RouteSpec)>) -> Result<Self, TooMany> {
         let mut routes = Routes {
             routes: Vec::new(),
             actions: IndexVec::default(),
             nodes: vec![Node::default()],
         };
         for (origin, config) in configured {
-            routes.add(origin, config);
+            routes.add(origin, config)?;
         }
-        routes
+        Ok(routes)
     }
 
-    fn add(&mut self, origin: Origin, config: RouteSpec) {
+    fn add(&mut self, origin: Origin, config: RouteSpec) -> Result<(), TooMany> {
         let number = self.routes.len();
         let below = config.segments.last() == Some(&Segment::Any);
         let single = config.segments.len() - usize::from(below);
@@ -258,7 +264,8 @@ impl Routes {
         if let Some(node) = self.nodes.get_mut(at) {
             if below { node.below.push(number) } else { node.here.push(number) }
         }
-        self.routes.push(Route::new(origin, config, &mut self.actions));
+        self.routes.push(Route::new(origin, config, &mut self.actions)?);
+        Ok(())
     }
 
     /// The node below `at` for a segment; made where there is none.

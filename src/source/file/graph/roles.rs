@@ -55,8 +55,10 @@ impl Graph<'_> {
         let matters = matters(&listed);
         let mut places = Vec::with_capacity(listed.len());
         for (role, matters) in listed.iter().zip(&matters) {
-            let place =
-                if *matters { Place::At(listed_ref(role, builder, odd)) } else { Place::Nowhere };
+            let place = match matters.then(|| listed_ref(role, builder, odd)).flatten() {
+                Some(reference) => Place::At(reference),
+                None => Place::Nowhere,
+            };
             self.put(role.client, &role.role.name, place);
             places.push(place);
         }
@@ -191,11 +193,15 @@ fn old_defaults(export: &Export) -> Vec<(Option<&str>, &str)> {
 }
 
 /// Makes the reference of a listed role.
-fn listed_ref(listed: &Listed<'_>, builder: &mut SnapshotBuilder, odd: &mut Oddities) -> RefIdx {
+fn listed_ref(
+    listed: &Listed<'_>,
+    builder: &mut SnapshotBuilder,
+    odd: &mut Oddities,
+) -> Option<RefIdx> {
     let Listed { client, role, counts, .. } = listed;
     let (_, before) = builder.counts();
     let number = reference(builder, *client, &role.name, role.id.as_deref(), *counts);
-    if builder.counts().1 > before {
+    if number.is_none() || builder.counts().1 > before {
         return number;
     }
     let title = title(*client, &role.name);

@@ -95,13 +95,15 @@ pub(super) async fn read(
     let graph = graph::build(&mut builder, &roles, &groups, interest);
     let mut rows = BTreeMap::new();
     let snapshot = builder.finish();
+    let mut lists = [&snapshot.groups, &snapshot.roles].into_iter().chain(&snapshot.implies);
     if let Some(Completeness::Partial(doubt)) =
-        snapshot.implies.iter().find(|it| matches!(it, Completeness::Partial(_)))
+        lists.find(|it| matches!(it, Completeness::Partial(_)))
     {
         return Err(Trouble::Doubt(doubt.clone()));
     }
     let mut others: BTreeMap<RefId, (bool, String, Vec<String>)> = BTreeMap::new();
-    for (group, (_, matters)) in groups.rows.iter().zip(&graph.groups) {
+    for (group, reference) in groups.rows.iter().zip(&graph.groups) {
+        let Some((_, matters)) = reference else { continue };
         let id = RefId { kind: Kind::Group, key: group.id.clone() };
         let people = ["groups", &group.id, "members"].map(str::to_owned).to_vec();
         others.insert(id, (*matters, group.id.clone(), people));

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, Row};
 
 use super::super::error::{Fault, StoreError};
+use super::super::load::whole;
 use super::super::reader::{SqliteReader, time_at};
 use crate::model::Time;
 use crate::store::{AsOf, Generation, Untold};
@@ -27,7 +28,7 @@ impl SqliteReader {
 }
 
 fn generation_of(row: &Row<'_>) -> Result<Generation, Fault> {
-    Ok(Generation { num: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0), at: time_at(row, 1)? })
+    Ok(Generation { num: whole(row, 0)?, at: time_at(row, 1)? })
 }
 
 /// The generation that `sql` selects with `value`.

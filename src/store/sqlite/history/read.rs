@@ -11,7 +11,7 @@ use crate::plan::{
 };
 use crate::store::sqlite::codec::user_at;
 use crate::store::sqlite::error::{Fault, StoreError};
-use crate::store::sqlite::load::StoredReasons;
+use crate::store::sqlite::load::{StoredReasons, whole};
 use crate::store::sqlite::reader::{SqliteReader, time_at};
 use crate::store::{HistoryFilter, HistoryRow};
 
@@ -219,7 +219,7 @@ fn view(
     stored: &StoredReasons,
 ) -> Result<HistoryRow, Fault> {
     let num: i64 = row.get(0)?;
-    let generation: i64 = row.get(1)?;
+    let generation = whole(row, 1)?;
     let change = numbered(ChangeKind::ALL, kind_number, Some(row.get(3)?))?
         .ok_or_else(|| Fault::Damaged("a row of history has no code".to_owned()))?;
     let now: Option<String> = row.get(5)?;
@@ -242,7 +242,7 @@ fn view(
     let why = told.why(change, cause, origin);
     let [old, new, token] = told.shown(change);
     Ok(HistoryRow {
-        generation: u64::try_from(generation).unwrap_or(0),
+        generation,
         at: time_at(row, 2)?,
         change: ChangeView {
             change,

@@ -27,9 +27,9 @@ pub(in crate::store::sqlite) fn read_user(
         Some(num) => *federations.get(&num).ok_or_else(|| damaged("lacks a federation"))?,
     };
     let user = DirUser {
-        ext: texts.add(text(row, 1)?),
-        username: texts.add(text(row, 2)?),
-        email: texts.add(text(row, 3)?),
+        ext: texts.add(text(row, 1)?)?,
+        username: texts.add(text(row, 2)?)?,
+        email: texts.add(text(row, 3)?)?,
         email_verified: flags & 4 != 0,
         enabled: match flags & 3 {
             0 => Enabled::Yes,
@@ -156,10 +156,10 @@ pub(in crate::store::sqlite) fn kind(code: u32) -> Result<Kind, Fault> {
 pub(super) fn read_ref(row: &rusqlite::Row<'_>, texts: &mut Texts) -> Result<FoundRef, Fault> {
     let reference = RefRow {
         kind: kind(row.get(1)?)?,
-        key: texts.add(text(row, 2)?),
-        name: texts.add(text(row, 3)?),
-        identity: texts.add(text(row, 4)?),
-        norm: texts.add(text(row, 5)?),
+        key: texts.add(text(row, 2)?)?,
+        name: texts.add(text(row, 3)?)?,
+        identity: texts.add(text(row, 4)?)?,
+        norm: texts.add(text(row, 5)?)?,
         parent: None,
         known: row.get(7)?,
         implies_known: row.get(8)?,
@@ -261,7 +261,7 @@ pub(in crate::store::sqlite) fn federations(
     let mut rows = statement.query([])?;
     let mut federations = HashMap::new();
     while let Some(row) = rows.next()? {
-        federations.insert(row.get(0)?, texts.add(text(row, 1)?));
+        federations.insert(row.get(0)?, texts.add(text(row, 1)?)?);
     }
     Ok(federations)
 }

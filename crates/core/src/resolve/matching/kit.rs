@@ -52,7 +52,9 @@ impl Kit {
         let mut builder = SnapshotBuilder::new(false);
         for (number, (kind, name, identity)) in things.iter().enumerate() {
             let key = format!("{number}");
-            builder.reference(&NewRef { kind: *kind, key: &key, name, identity, norm: identity });
+            builder
+                .reference(&NewRef { kind: *kind, key: &key, name, identity, norm: identity })
+                .unwrap();
         }
         let deny =
             Policy { effect: Effect::Deny, actions: vec!["*:*".parse().unwrap()], resources: None };
@@ -115,7 +117,7 @@ impl Kit {
         let settings = self.settings();
         let rules = Rules::new(&settings, settings.sources[0]);
         let pairs = [(rules, &self.directory)];
-        let roles = universe(&settings, &pairs, &[], false, &mut BTreeSet::new());
+        let roles = universe(&settings, &pairs, &[], false, &mut BTreeSet::new()).unwrap();
         let [(rules, directory)] = &pairs;
         let doubts = Doubts::of(directory).unwrap();
         let candidates = Candidates { rules, directory, roles: &roles, doubts: &doubts };

@@ -86,7 +86,7 @@ pub fn matches(
         gives
     });
     let told: BTreeSet<DoubtIdx> = matched.doubted.iter().map(|(doubt, _)| *doubt).collect();
-    for doubt in told.iter().filter_map(|doubt| doubts.list.get(*doubt)) {
+    for doubt in told.iter().map(|doubt| doubts.list.at(*doubt)) {
         warnings.insert(doubt.diagnostic(rules.source()));
     }
     Ok(SourceMatches { gives, doubts, ..matched })

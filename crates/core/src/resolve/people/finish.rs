@@ -18,18 +18,12 @@ where
         let mut closure = Vec::new();
         for link in &self.links {
             if self.terms_of(link.view).provision == Provision::All {
-                if let Some(slot) = mapped.get_mut(link.person) {
-                    *slot = true;
-                }
+                *mapped.at_mut(link.person) = true;
                 continue;
             }
             closure.clear();
-            if let Some(source) = self.sources.get(link.view) {
-                source.closure.of_user(link.user, &mut closure);
-            }
-            if let Some(slot) = mapped.get_mut(link.person) {
-                *slot |= !closure.is_empty();
-            }
+            self.sources.at(link.view).closure.of_user(link.user, &mut closure);
+            *mapped.at_mut(link.person) |= !closure.is_empty();
         }
         for (draft, mapped) in self.drafts.iter_mut().zip(mapped) {
             draft.out |= draft.old.is_none() && !mapped;
@@ -58,21 +52,22 @@ where
             .map(|(index, _)| index)
             .collect();
         let drafts = &self.drafts;
-        let key = |index| drafts.get(index).map(|it| (it.old.is_none(), it.old, it.name));
-        order.sort_by(|a, b| key(*a).cmp(&key(*b)));
+        let key = |index: &DraftIdx| {
+            let it = drafts.at(*index);
+            (it.old.is_none(), it.old, it.name)
+        };
+        order.sort_by(|a, b| key(a).cmp(&key(b)));
         let order: IndexVec<PersonIdx, DraftIdx> = order.try_into()?;
         let mut place = self.drafts.map(|_| None);
         for (new, old) in order.numbered() {
-            if let Some(slot) = place.get_mut(*old) {
-                *slot = Some(new);
-            }
+            *place.at_mut(*old) = Some(new);
         }
         let links = std::mem::take(&mut self.links).into_iter();
         // Of the same size as before: done in place.
         let mut links: Vec<PersonLink> = links
             .filter_map(|link| {
                 let PersonLink { person, view, user, new, claim } = link;
-                let person = place.get(person).copied().flatten()?;
+                let person = (*place.at(person))?;
                 Some(PersonLink { person, view, user, new, claim })
             })
             .collect();
@@ -85,7 +80,7 @@ where
         people.persons = IndexVec::with_capacity(order.len());
         let mut at = 0;
         for (person, index) in order.numbered() {
-            let Some(draft) = self.drafts.get(*index) else { continue };
+            let draft = self.drafts.at(*index);
             let old = self.old_of(draft);
             let mut email = "";
             let mut disabled = None;
@@ -93,13 +88,13 @@ where
                 if let Some(claim) = self.claim(draft, &link)
                     && let Some(slot) = links.get_mut(at)
                 {
-                    slot.claim = Some(state.texts.add(claim));
+                    slot.claim = Some(state.texts.add(claim)?);
                 }
                 at += 1;
-                let Some(source) = self.sources.get(link.view) else { continue };
-                let Some(row) = source.directory.users.get(link.user) else { continue };
+                let source = self.sources.at(link.view);
+                let row = source.directory.users.at(link.user);
                 // Whoever gives roles only has no say in the rest.
-                if !terms.get(link.view).is_some_and(|it| it.lifecycle) {
+                if !terms.at(link.view).lifecycle {
                     continue;
                 }
                 if email.is_empty() {
@@ -115,13 +110,13 @@ where
                 }
             }
             let keep = |text: Option<Text>, wanted: &str, texts: &mut Texts| match text {
-                Some(text) if self.old.texts.get(text) == wanted => text,
+                Some(text) if self.old.texts.get(text) == wanted => Ok(text),
                 _ => texts.add(wanted),
             };
             people.persons.push(Person {
                 old: draft.old,
-                name: keep(old.map(|user| user.username), draft.name, &mut state.texts),
-                email: keep(old.map(|user| user.email), email, &mut state.texts),
+                name: keep(old.map(|user| user.username), draft.name, &mut state.texts)?,
+                email: keep(old.map(|user| user.email), email, &mut state.texts)?,
                 disabled,
             })?;
         }

@@ -27,7 +27,7 @@ where
         if users.is_empty() || by_ext.is_empty() || !self.terms_of(view).without_ids {
             return HashMap::new();
         }
-        let Some(source) = self.sources.get(view) else { return HashMap::new() };
+        let source = self.sources.at(view);
         let directory = source.directory;
         let listed = |ext: &str| {
             directory.users.binary_search_by(|user| directory.text(user.ext).cmp(ext)).is_ok()
@@ -44,7 +44,7 @@ where
         }
         let mut found = HashMap::new();
         for index in users {
-            let Some(row) = directory.users.get(*index) else { continue };
+            let row = directory.users.at(*index);
             let Some(name) = self.name_of(view, *index) else { continue };
             let username = directory.text(row.username);
             let folded = value::folded(username);

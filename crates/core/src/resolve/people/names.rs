@@ -35,7 +35,7 @@ where
         loop {
             let mut wanted: HashMap<&str, u32> = HashMap::new();
             for index in movers.iter().filter(|index| !refused.contains(*index)) {
-                if let Some(claim) = self.drafts.get(*index).and_then(|draft| draft.claim) {
+                if let Some(claim) = self.drafts.at(*index).claim {
                     *wanted.entry(claim).or_default() += 1;
                 }
             }
@@ -60,8 +60,7 @@ where
             }
         }
         for index in movers.into_iter().filter(|index| !refused.contains(index)) {
-            let claim = self.drafts.get(index).and_then(|draft| draft.claim);
-            if let Some(claim) = claim {
+            if let Some(claim) = self.drafts.at(index).claim {
                 if let Some((place, _)) = absent.by_name.get(claim) {
                     self.replace(*place, claim);
                 }
@@ -72,7 +71,7 @@ where
 
     /// The draft at `index` with the old user that it is of; nothing of someone new.
     fn draft_of_old(&self, index: DraftIdx) -> Option<(Draft<'n>, &'a User)> {
-        let draft = *self.drafts.get(index)?;
+        let draft = *self.drafts.at(index);
         Some((draft, self.old_of(&draft)?))
     }
 
@@ -85,7 +84,7 @@ where
     ) -> HashSet<DraftIdx> {
         let mut bearers: HashMap<&str, Vec<ViewIdx>> = HashMap::new();
         for index in movers {
-            if let Some(claim) = self.drafts.get(*index).and_then(|draft| draft.claim) {
+            if let Some(claim) = self.drafts.at(*index).claim {
                 bearers.insert(claim, Vec::new());
             }
         }
@@ -109,7 +108,7 @@ where
             at_home.insert((link.person, link.view));
         }
         let elsewhere = |index: &&DraftIdx| {
-            let claim = self.drafts.get(**index).and_then(|draft| draft.claim);
+            let claim = self.drafts.at(**index).claim;
             let views = claim.and_then(|claim| bearers.get(claim));
             views.is_some_and(|views| views.iter().any(|it| !at_home.contains(&(**index, *it))))
         };
@@ -123,9 +122,7 @@ where
         let subject = Subject::Rename { from: old_name.to_owned(), to: claim.to_owned() };
         if old.status.is_deprovisioned() {
             // Someone else has the name by now, so the person cannot come back under it.
-            if let Some(slot) = self.drafts.get_mut(index) {
-                slot.out = true;
-            }
+            self.drafts.at_mut(index).out = true;
             let message = format!(
                 "`{old_name}` is back, but the username `{claim}` belongs to someone else now: not \
                  provisioned"
@@ -142,10 +139,8 @@ where
     }
 
     pub(super) fn call(&mut self, index: DraftIdx, name: &'n str) {
-        if let Some(slot) = self.drafts.get_mut(index) {
-            slot.name = name;
-            self.taken.insert(name, index);
-        }
+        self.drafts.at_mut(index).name = name;
+        self.taken.insert(name, index);
     }
 
     pub(super) fn replace(&mut self, place: OldIdx, name: &str) {

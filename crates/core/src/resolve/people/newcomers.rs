@@ -34,8 +34,8 @@ impl Acquaintances {
         user: DirUserIdx,
         name: &str,
     ) -> Option<DraftIdx> {
-        let source = finder.sources.get(view)?;
-        let row = source.directory.users.get(user)?;
+        let source = finder.sources.at(view);
+        let row = source.directory.users.at(user);
         match self.link_by {
             LinkBy::Username => finder.taken.get(name).copied().filter(|person| {
                 let any_name = finder.settings.username == UsernameFrom::Username;
@@ -59,7 +59,7 @@ impl Acquaintances {
     /// Whether the source of these newcomers knew the person by another id: a new id under an old
     /// name is another person. A verified address says more than a name.
     pub(super) fn was_otherwise(&self, finder: &Finder<'_, '_>, person: DraftIdx) -> bool {
-        let old = finder.drafts.get(person).and_then(|draft| finder.old_of(draft));
+        let old = finder.old_of(finder.drafts.at(person));
         self.link_by == LinkBy::Username && old.is_some_and(|it| self.otherwise.contains(&it.id))
     }
 }
@@ -75,7 +75,7 @@ where
         users: &[DirUserIdx],
         absent: &Absent<'_>,
     ) -> Result<(), TooMany> {
-        let Some(source) = self.sources.get(view) else { return Ok(()) };
+        let source = self.sources.at(view);
         let mut namesakes: HashMap<&str, u32> = HashMap::new();
         for user in users {
             if let Some(name) = self.name_of(view, *user) {
@@ -147,32 +147,29 @@ where
 
     /// Whether a source calls `person` so now, not only the store.
     fn is_called(&self, person: DraftIdx, name: &str) -> bool {
-        self.drafts.get(person).is_some_and(|draft| draft.claim == Some(name))
+        self.drafts.at(person).claim == Some(name)
     }
 
     /// Who has `name` in the store although no source calls that person so any more.
     fn stale_holder(&self, name: &str) -> Option<DraftIdx> {
         let person = *self.taken.get(name)?;
-        self.drafts.get(person)?;
         (!self.is_called(person, name)).then_some(person)
     }
 
     /// Lets a person go whose name another one has now.
     fn leave(&mut self, person: DraftIdx, name: &'n str) {
         self.taken.remove(name);
-        if let Some(draft) = self.drafts.get_mut(person) {
-            draft.out = true;
-            if let Some(old) = draft.old {
-                self.replace(old, name);
-            }
+        let draft = self.drafts.at_mut(person);
+        draft.out = true;
+        if let Some(old) = draft.old {
+            self.replace(old, name);
         }
     }
 
     /// Links of sources that say who is there: person, and the source's row.
     fn vouchers(&self) -> impl Iterator<Item = (ViewIdx, DraftIdx, &'a DirUser)> {
         self.links.iter().filter_map(|link| {
-            let view = self.sources.get(link.view)?;
-            let row = view.directory.users.get(link.user)?;
+            let row = self.sources.at(link.view).directory.users.at(link.user);
             self.terms_of(link.view).lifecycle.then_some((link.view, link.person, row))
         })
     }
@@ -197,16 +194,13 @@ where
         view: ViewIdx,
         names: impl Iterator<Item = &'x str>,
     ) -> HashSet<UserId> {
-        let old_id = |person: &DraftIdx| {
-            let draft = self.drafts.get(*person)?;
-            self.old_of(draft).map(|user| user.id)
-        };
+        let old_id = |person: &DraftIdx| Some(self.old_of(self.drafts.at(*person))?.id);
         let candidates: HashSet<UserId> =
             names.filter_map(|name| self.taken.get(name)).filter_map(old_id).collect();
         if candidates.is_empty() {
             return candidates;
         }
-        let name = self.sources.get(view).map(|view| view.name);
+        let name = Some(self.sources.at(view).name);
         let of = |source| self.old.sources.get(source).map(String::as_str);
         let links = self.old.links.iter().filter(|link| of(link.source) == name);
         links.map(|link| link.user).filter(|user| candidates.contains(user)).collect()
@@ -225,7 +219,7 @@ where
         name: &'n str,
         absent: &Absent<'_>,
     ) -> Result<(), TooMany> {
-        let Some(source) = self.sources.get(view) else { return Ok(()) };
+        let source = self.sources.at(view);
         let mut place = None;
         if let Some((old, maybe_there)) = absent.by_name.get(name).copied() {
             if self.moved_here(view, user, old, absent) {
@@ -253,8 +247,8 @@ where
         old: OldIdx,
         absent: &Absent<'_>,
     ) -> bool {
-        let Some(source) = self.sources.get(view) else { return false };
-        let Some(row) = source.directory.users.get(user) else { return false };
+        let source = self.sources.at(view);
+        let row = source.directory.users.at(user);
         let configured = |name: &&str| self.settings.sources.iter().any(|it| it.name == *name);
         let elsewhere = absent
             .sources
@@ -272,13 +266,10 @@ where
     fn by_email(&self, view: ViewIdx) -> HashMap<String, Option<DraftIdx>> {
         let mut found: HashMap<String, Option<DraftIdx>> = HashMap::new();
         for (other, person, row) in self.vouchers().filter(|(other, _, _)| *other != view) {
-            let Some(source) = self.sources.get(other) else { continue };
+            let source = self.sources.at(other);
             let email = source.directory.text(row.email).to_lowercase();
             let usable = row.email_verified && !email.is_empty();
-            if !usable
-                || self.apart.contains(&person)
-                || self.drafts.get(person).is_none_or(|draft| draft.out)
-            {
+            if !usable || self.apart.contains(&person) || self.drafts.at(person).out {
                 continue;
             }
             found
@@ -295,8 +286,8 @@ where
 
     /// Verified addresses, lower case, that several of `users` have: nobody can tell whose.
     fn shared_emails(&self, view: ViewIdx, users: &[DirUserIdx]) -> HashSet<String> {
-        let Some(source) = self.sources.get(view) else { return HashSet::new() };
-        let rows = users.iter().filter_map(|user| source.directory.users.get(*user));
+        let source = self.sources.at(view);
+        let rows = users.iter().map(|user| source.directory.users.at(*user));
         let mut once: HashSet<String> = HashSet::new();
         rows.filter(|row| row.email_verified)
             .map(|row| source.directory.text(row.email).to_lowercase())

@@ -14,7 +14,7 @@ where
     /// Links those of a view whom the state knows by external id and whom another source lists.
     /// Returns those whom it does not know, and how many it knows that nobody else lists.
     pub(super) fn known_to_others(&mut self, view: ViewIdx) -> (Vec<DirUserIdx>, u64) {
-        let Some(source) = self.sources.get(view) else { return (Vec::new(), 0) };
+        let source = self.sources.at(view);
         let by_ext = self.by_ext(view);
         let (mut rest, mut alone) = (Vec::new(), 0);
         for (index, user) in source.directory.users.numbered() {
@@ -22,7 +22,7 @@ where
                 rest.push(index);
                 continue;
             };
-            match self.draft_of.get(link.place).copied().flatten() {
+            match *self.draft_of.at(link.place) {
                 Some(draft) => self.link(draft, view, index, false),
                 None => alone += 1,
             }
@@ -30,7 +30,7 @@ where
         let with_ids = self.with_ids_now(view, &rest, &by_ext);
         rest.retain(|index| {
             let Some(link) = with_ids.get(index) else { return true };
-            let draft = self.draft_of.get(link.place).copied().flatten();
+            let draft = *self.draft_of.at(link.place);
             if let Some(draft) = draft {
                 self.link(draft, view, *index, true);
                 self.outgrow(*link);
@@ -42,7 +42,7 @@ where
 
     /// Links the others of a view to those whom other sources list, and counts whom none does.
     pub(super) fn join(&mut self, view: ViewIdx, users: &[DirUserIdx], mut alone: u64) {
-        let Some(source) = self.sources.get(view) else { return };
+        let source = self.sources.at(view);
         let acquaintances = self.acquaintances(view, users);
         let mut here: HashSet<DraftIdx> =
             self.links.iter().filter(|link| link.view == view).map(|link| link.person).collect();
