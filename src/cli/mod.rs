@@ -36,6 +36,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::config::{self, Config, ConfigError};
 use crate::daemon;
+use crate::model::TooMany;
 use crate::source::kinds;
 use crate::store::{self, Store, StoreError};
 use crate::sync::osmo_db::ReadError;
@@ -101,6 +102,12 @@ impl From<RunError> for Failure {
     }
 }
 
+impl From<TooMany> for Failure {
+    fn from(error: TooMany) -> Self {
+        Failure::Error(error.to_string())
+    }
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Failure::Error(error.to_string())
@@ -121,7 +128,10 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    match start(cli) {
+    // A mistake in this program ends the command as an error does, and has told what it is on the way:
+    // what is planned is written in one transaction, so nothing was changed.
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| start(cli)));
+    match done.unwrap_or(Err(Failure::Said)) {
         Ok(status) => ExitCode::from(status),
         Err(Failure::Said) => ExitCode::from(exit::ERROR),
         Err(Failure::Error(message)) => {

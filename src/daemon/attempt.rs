@@ -4,6 +4,7 @@
 //! Until the sources have been read the task can be dropped at any moment: nothing is written
 //! before, and the run's lock goes with it. Once it [settles](Attempt::settling) it is left alone.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -126,14 +127,18 @@ fn classify(result: Result<Result<Ran, RunError>, JoinError>) -> End {
         Ok(Ok(ran)) => End::Ran(Box::new(ran)),
         Ok(Err(error)) => End::Failed(error),
         Err(error) => match error.try_into_panic() {
-            Ok(panic) => {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-                End::Panicked(text.unwrap_or("without a message").to_owned())
-            }
+            Ok(panic) => End::Panicked(words_of(&*panic)),
             Err(_) => End::Dropped,
         },
     }
+}
+
+/// What a panic said.
+#[must_use]
+pub fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("without a message").to_owned()
 }
 
 /// Logs every change, and lets go of the plan, here and not in the main loop: it may be large.

@@ -10,16 +10,18 @@
 //! not know ends in a full read. The schedule's full reads go on whatever feeds do.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use chrono::Utc;
+use futures_util::FutureExt as _;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::attempt::{Heartbeat, Ran, WHAT, shorten_ingested};
+use super::attempt::{Heartbeat, Ran, WHAT, shorten_ingested, words_of};
 use crate::config::{Config, SourceConfig, WatchMode};
 use crate::directory::{Delta, Refusal};
 use crate::model::FollowMode;
@@ -197,7 +199,7 @@ impl Follower {
             runs.borrow_and_update();
             let began = Instant::now();
             let mut followed = false;
-            let stopped = self.follow(&mut followed).await;
+            let stopped = self.until_it_stops(&mut followed).await;
             followed_since |= followed;
             if followed && began.elapsed() >= STEADY {
                 (wait, wait_read, asked_before) = (tries(), reads(), false);
@@ -255,6 +257,19 @@ impl Follower {
         let how = FollowMode::Full;
         let state = FollowState { why: Some(why), ..FollowState::new(how, Utc::now()) };
         self.tell(Event::State { source: self.name.clone(), state, quiet });
+    }
+
+    /// [`Follower::follow`]; a panic is why it stopped, and told. What it was about to write it has not
+    /// written.
+    async fn until_it_stops(&self, followed: &mut bool) -> Stopped {
+        match AssertUnwindSafe(self.follow(followed)).catch_unwind().await {
+            Ok(stopped) => stopped,
+            Err(panic) => {
+                let why = format!("a fault in idpsyncd itself: {}", words_of(&*panic));
+                self.tell(Event::Failed { source: self.name.clone(), why: why.clone() });
+                Stopped::Again(why)
+            }
+        }
     }
 
     /// Follows the source from its mirror's cursor for as long as it goes.
