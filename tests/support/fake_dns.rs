@@ -23,17 +23,23 @@ impl FakeDns {
     /// Starts one that knows these servers under names such as `_ldap._tcp.example.com`, and that every
     /// other name below `example.com` is at 127.0.0.1.
     pub fn start(records: &[(&str, &[Srv])]) -> FakeDns {
+        FakeDns::start_zone("example.com", Ipv4Addr::LOCALHOST, records)
+    }
+
+    /// Starts one that knows these servers, and that every other name below `zone` is at `host`.
+    pub fn start_zone(zone: &str, host: Ipv4Addr, records: &[(&str, &[Srv])]) -> FakeDns {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
         let records: HashMap<String, Vec<Srv>> =
             records.iter().map(|(name, list)| (format!("{name}."), list.to_vec())).collect();
         let noted = asked.clone();
+        let zone = (format!(".{zone}."), host);
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok((length, from)) = socket.recv_from(&mut buffer) {
                 let request = Message::from_vec(&buffer[..length]).unwrap();
-                let bytes = answer(&request, &records, &noted).to_vec().unwrap();
+                let bytes = answer(&request, &zone, &records, &noted).to_vec().unwrap();
                 socket.send_to(&bytes, from).unwrap();
             }
         });
@@ -43,6 +49,7 @@ impl FakeDns {
 
 fn answer(
     request: &Message,
+    (zone, host): &(String, Ipv4Addr),
     records: &HashMap<String, Vec<Srv>>,
     asked: &Mutex<Vec<String>>,
 ) -> Message {
@@ -64,10 +71,10 @@ fn answer(
                 say(RData::SRV(SRV::new(*priority, *weight, *port, host)));
             }
         }
-        (RecordType::A, None) if lower.ends_with(".example.com.") => {
-            say(RData::A(A(Ipv4Addr::LOCALHOST)));
+        (RecordType::A, None) if lower.ends_with(zone.as_str()) => {
+            say(RData::A(A(*host)));
         }
-        (RecordType::AAAA, None) if lower.ends_with(".example.com.") => {}
+        (RecordType::AAAA, None) if lower.ends_with(zone.as_str()) => {}
         _ => response.metadata.response_code = ResponseCode::NXDomain,
     }
     response

@@ -30,7 +30,8 @@ impl Home {
         self.folder.path().join(name)
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// A command with this configuration, to be run.
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_idpsyncd"));
         command.args(args).arg("--config").arg(self.path("idpsyncd.toml"));
         command.env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET").stdin(Stdio::null());

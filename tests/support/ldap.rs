@@ -34,6 +34,7 @@ pub fn at(url: &str) -> LdapConfig {
         ca_file: None,
         start_tls: false,
         client_cert: None,
+        kerberos: false,
         bind_dn: None,
         bind_password: None,
         flavor: Flavor::Auto,

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The ports of Active Directory are fixed (389 and 636), so each server has an address of its own,
-//! `127.X.Y.Z`: it listens there and nowhere else. LDAP alone is served: no SMB, no Kerberos, no
-//! DNS. A domain is provisioned once and kept in the cache of tests; each server has a copy.
+//! `127.X.Y.Z`: it listens there and nowhere else. LDAP alone is served, and Kerberos where a test wants
+//! it: no SMB, no DNS. A domain is provisioned once and kept in the cache of tests; each server has a copy.
 //!
 //! The administrator is [`ADMIN`] with [`PASSWORD`]. Certificates are from an authority of the
 //! server's own, `ca.pem`, for its address.
@@ -54,13 +54,26 @@ pub struct Samba {
     pub domain: Domain,
     /// Its folder: `ca.pem`, `etc/smb.conf`, `private/`.
     pub dir: tempfile::TempDir,
-    address: Ipv4Addr,
+    /// `127.X.Y.Z`
+    pub address: Ipv4Addr,
     process: Option<Process>,
 }
 
 impl Samba {
     /// Starts a controller of `domain` that holds `ldif` beside what every domain has.
     pub fn start(domain: Domain, ldif: &str) -> Option<Samba> {
+        Samba::start_serving(domain, "ldap", ldif)
+    }
+
+    /// Starts one that is a Kerberos server too, at port 88 of its address. It is known as
+    /// `dc.ad.example.org`, which its certificate is for too.
+    pub fn start_with_kerberos(domain: Domain, ldif: &str) -> Option<Samba> {
+        // As Active Directory does by default, and Samba does not.
+        let conf = "ldap kdc\n\tldap server require strong auth = allow_sasl_over_tls";
+        Samba::start_serving(domain, conf, ldif)
+    }
+
+    fn start_serving(domain: Domain, services: &str, ldif: &str) -> Option<Samba> {
         if !skip::has("samba") || !skip::has("samba-tool") {
             skip::skip(&skip::test(), "Samba's AD is not installed (Debian: samba-ad-provision)");
             return None;
@@ -74,7 +87,7 @@ impl Samba {
         let copied = run(Command::new("cp").arg("-a").arg(kept.join(".")).arg(dir.path()));
         assert!(copied.status.success(), "cp: {}", text(&copied.stderr));
         std::fs::create_dir_all(dir.path().join("run/ncalrpc")).expect("a folder");
-        let (ca, certificate, key) = make_certificates(dir.path(), address);
+        let (ca, certificate, key) = make_certificates(dir.path(), address, domain);
         let smb_conf = dir.path().join("etc/smb.conf");
         let provisioned = std::fs::read_to_string(&smb_conf).expect("smb.conf");
         let here = dir.path().display().to_string();
@@ -86,7 +99,7 @@ impl Samba {
             }
             if line == "[global]" {
                 conf += &format!(
-                    "\tinterfaces = {address}/8\n\tserver services = ldap\n\
+                    "\tinterfaces = {address}/8\n\tserver services = {services}\n\
                      \tlog file = {here}/log\n\tpid directory = {here}/run\n\
                      \tncalrpc dir = {here}/run/ncalrpc\n\tserver role check:inhibit = yes\n\
                      \ttls enabled = yes\n\ttls cafile = {ca}\n\ttls certfile = {certificate}\n\
@@ -245,6 +258,18 @@ impl Samba {
         assert!(output.status.success(), "loading: {}", text(&output.stderr));
     }
 
+    /// Writes the keys of an account to a keytab of this name in the server's folder.
+    pub fn keytab(&self, account: &str, file: &str) -> PathBuf {
+        let path = self.dir.path().join(file);
+        let output = run(Command::new("samba-tool")
+            .args(["domain", "exportkeytab", "--principal", account])
+            .arg(&path)
+            .arg("-s")
+            .arg(self.dir.path().join("etc/smb.conf")));
+        assert!(output.status.success(), "samba-tool: {}", text(&output.stderr));
+        path
+    }
+
     fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
@@ -366,10 +391,11 @@ fn free_address() -> Option<Ipv4Addr> {
     None
 }
 
-/// An authority `ca.pem` and a certificate by it for `address`: the three files of `tls …` in smb.conf.
-fn make_certificates(dir: &Path, address: Ipv4Addr) -> (String, String, String) {
+/// An authority `ca.pem` and a certificate by it for `address` and the controller's name: the three files
+/// of `tls …` in smb.conf.
+fn make_certificates(dir: &Path, address: Ipv4Addr, domain: Domain) -> (String, String, String) {
     authority(dir, ["ca", "ca"], "Test-CA");
-    let names = format!("subjectAltName=DNS:localhost,IP:{address}");
+    let names = format!("subjectAltName=DNS:localhost,DNS:dc.{},IP:{address}", domain.name);
     certificate(dir, ["ca", "ca"], "server", "dc", &names);
     let path = |name: &str| dir.join(name).display().to_string();
     (path("ca.pem"), path("server.pem"), path("server.key"))

@@ -40,7 +40,7 @@ pub(super) async fn check(
                 let code = DiagnosticCode::SecretInClear;
                 findings.push(Diagnostic::warning(code, Subject::None, message));
             }
-            Identity::Simple(..) | Identity::External(_) => {}
+            Identity::Simple(..) | Identity::External(_) | Identity::Kerberos => {}
         }
     }
     match read::read(source, interest, read::Sides::Both, now, std::sync::Arc::new(|_| {})).await {

@@ -6,8 +6,8 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::LdapSource;
 use super::address::{self, Server};
+use super::{LdapSource, kerberos};
 use crate::config::{
     BadValue, ClaimedNames, Code, KindSettings, Names, Node, Read, SecretRef, SourceKind,
     SourceTable, Table, TableForm, all, dn,
@@ -32,8 +32,10 @@ pub struct LdapConfig {
     /// What this client shows of itself in TLS. Without a `bind_dn` it signs in by that (SASL
     /// EXTERNAL).
     pub client_cert: Option<ClientCert>,
-    /// The identity to bind as; absent: SASL EXTERNAL by the client certificate or, over `ldapi://`, by
-    /// the account of this process; else anonymous.
+    /// Signing in by Kerberos (SASL GSSAPI), as the principal that the environment's key is of.
+    pub kerberos: bool,
+    /// The identity to bind as; absent: Kerberos where that is wanted, else SASL EXTERNAL by the client
+    /// certificate or, over `ldapi://`, by the account of this process; else anonymous.
     pub bind_dn: Option<String>,
     /// Its password.
     pub bind_password: Option<SecretRef>,
@@ -136,6 +138,7 @@ const FORM: TableForm = TableForm {
         "start_tls",
         "cert_file",
         "key_file",
+        "sasl",
         "bind_dn",
         "bind_password",
         "flavor",
@@ -194,6 +197,7 @@ impl KindSettings for LdapConfig {
             ca_file: _,
             start_tls: _,
             client_cert,
+            kerberos,
             bind_dn,
             bind_password: _,
             flavor,
@@ -207,6 +211,8 @@ impl KindSettings for LdapConfig {
         to.text("ldap");
         to.list(urls.iter().map(Server::to_string));
         match (bind_dn, client_cert) {
+            // Who it is says the key, wherever that lies.
+            _ if *kerberos => to.maybe(Some(["", "GSSAPI"])),
             // Who it is says the certificate, wherever that lies.
             (None, Some(_)) => to.maybe(Some(["", "EXTERNAL"])),
             (dn, _) => to.maybe(dn.as_ref().map(|dn| [dn])),
@@ -328,6 +334,7 @@ fn read(table: &Table<'_>) -> Read<LdapConfig> {
         Ok(start_tls)
     });
     let client_cert = client_cert(table, &urls, &start_tls);
+    let kerberos = kerberos(table, &urls, &start_tls);
     let bind_dn = table.optional("bind_dn", |node| node.parsed(dn));
     let bind_password = table.optional("bind_password", Node::secret);
     match (table.has("bind_dn"), table.has("bind_password")) {
@@ -362,6 +369,7 @@ fn read(table: &Table<'_>) -> Read<LdapConfig> {
         ca_file: ca_file?,
         start_tls: start_tls?,
         client_cert: client_cert?,
+        kerberos: kerberos?,
         bind_dn: bind_dn?,
         bind_password: bind_password?,
         flavor: flavor?,
@@ -383,6 +391,39 @@ fn dns_server(text: &str) -> Result<SocketAddr, BadValue> {
             text.escape_debug()
         ))
     })
+}
+
+/// `sasl = "GSSAPI"`, which the key's principal signs in by.
+fn kerberos(table: &Table<'_>, urls: &Read<Vec<Server>>, start_tls: &Read<bool>) -> Read<bool> {
+    table.or("sasl", false, |node| {
+        let kerberos = node.one_of(&[("GSSAPI", true)])?;
+        kerberos_names(urls).map_err(|why| node.fault(Code::Conflict, why))?;
+        if let (Ok(urls), Ok(start_tls)) = (urls, start_tls)
+            && urls.iter().any(|server| server.in_the_clear(*start_tls))
+        {
+            return Err(node.fault(Code::Conflict, kerberos::KerberosError::InClear.to_string()));
+        }
+        if table.has("bind_dn") || table.has("bind_password") {
+            let why = "who signs in by Kerberos has neither `bind_dn` nor `bind_password`: the key says \
+                       who it is";
+            return Err(node.fault(Code::Conflict, why));
+        }
+        Ok(kerberos)
+    })
+}
+
+/// Kerberos knows servers by their names alone.
+fn kerberos_names(urls: &Read<Vec<Server>>) -> Result<(), String> {
+    let nameless = |server: &&Server| match server {
+        Server::At(url) => kerberos::host(url).is_none(),
+        Server::Of(_) => false,
+    };
+    match urls.iter().flatten().find(nameless) {
+        None => Ok(()),
+        Some(server) => Err(format!(
+            "Kerberos knows a server by its name (`ldap/dc1.example.com`), and `{server}` has none"
+        )),
+    }
 }
 
 /// The client certificate, which is shown over TLS alone.

@@ -14,6 +14,7 @@ use super::address::Server;
 use super::config::LdapConfig;
 use super::dns::{Dns, DnsError};
 use super::explain::{self, Fault};
+use super::kerberos;
 use super::refused::Attempt;
 use super::tls::Trust;
 use crate::source::SourceError;
@@ -25,6 +26,8 @@ pub enum Identity {
     Anonymous,
     /// By what the connection says of this client (SASL EXTERNAL).
     External(Proof),
+    /// By a key or a ticket of Kerberos (SASL GSSAPI).
+    Kerberos,
     /// By DN and password.
     Simple(String, Arc<SecretString>),
 }
@@ -49,6 +52,7 @@ impl Identity {
             Identity::External(Proof::Certificate) => {
                 "the client certificate in `cert_file` (SASL EXTERNAL)".to_owned()
             }
+            Identity::Kerberos => "the principal of the Kerberos key (SASL GSSAPI)".to_owned(),
             Identity::Simple(dn, _) => format!("`{dn}`"),
         }
     }
@@ -64,6 +68,7 @@ pub struct Connector {
     start_tls: bool,
     tls: Option<Trust>,
     bind: Option<(String, Arc<SecretString>)>,
+    kerberos: bool,
     /// A certificate is shown where TLS is spoken.
     client_cert: bool,
     timeout: Duration,
@@ -126,6 +131,7 @@ impl Connector {
             start_tls: config.start_tls,
             tls,
             bind,
+            kerberos: config.kerberos,
             client_cert: config.client_cert.is_some(),
             timeout: config.timeout,
         })
@@ -137,7 +143,7 @@ impl Connector {
     /// None does; the message lists what each said.
     pub async fn connect(&self) -> Result<Connection, SourceError> {
         if let Some(left) = self.attempt().and_then(|attempt| attempt.waits(Instant::now())) {
-            return Err(SourceError::fatal(explain::waits(left)));
+            return Err(SourceError::fatal(explain::waits(left, self.kerberos)));
         }
         let mut faults: Vec<String> = Vec::new();
         let mut transient = false;
@@ -156,7 +162,8 @@ impl Connector {
                     Err(fault) => {
                         transient |= fault.transient;
                         faults.push(format!("{}: {}", shown(url), fault.message));
-                        if fault.code == Some(49) && self.bind.is_some() {
+                        let refused = || self.attempt()?.waits(Instant::now());
+                        if fault.code == Some(49) && self.bind.is_some() || refused().is_some() {
                             // The other servers know the same account: a wrong password sent to each
                             // of them, at every run, is what locks it.
                             transient = false;
@@ -264,26 +271,40 @@ impl Connector {
     pub fn identity(&self, socket: bool) -> Identity {
         match &self.bind {
             Some((dn, secret)) => Identity::Simple(dn.clone(), secret.clone()),
+            None if self.kerberos => Identity::Kerberos,
             None if socket => Identity::External(Proof::Account),
             None if self.client_cert => Identity::External(Proof::Certificate),
             None => Identity::Anonymous,
         }
     }
 
-    /// Signing in with a password, as it is remembered where it is refused.
+    /// Signing in with a password or a key, as it is remembered where it is refused.
     fn attempt(&self) -> Option<Attempt> {
-        let (dn, secret) = self.bind.as_ref()?;
         let servers: Vec<String> = self.servers.iter().map(Server::to_string).collect();
         let servers = servers.iter().map(String::as_str);
-        Some(Attempt::new(servers, dn, secret.expose_secret()))
+        match &self.bind {
+            Some((dn, secret)) => Some(Attempt::new(servers, dn, secret.expose_secret())),
+            None => self.kerberos.then(|| Attempt::new(servers, "", "GSSAPI")),
+        }
     }
 
     async fn sign_in(&self, ldap: &mut Ldap, url: &Url) -> Result<(), Fault> {
         let identity = self.identity(url.scheme() == "ldapi");
+        let with_tls = url.scheme() == "ldaps" || self.start_tls;
         ldap.with_timeout(self.timeout);
         let answer = match &identity {
             Identity::Anonymous => return Ok(()),
             Identity::External(_) => ldap.sasl_external_bind().await,
+            Identity::Kerberos => match kerberos::bind(ldap, url, with_tls, self.timeout).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    if error.may_lock() {
+                        let now = Instant::now();
+                        self.attempt().into_iter().for_each(|attempt| attempt.was_refused(now));
+                    }
+                    return Err(Fault::local(error.to_string(), error.is_transient()));
+                }
+            },
             Identity::Simple(dn, secret) => ldap.simple_bind(dn, secret.expose_secret()).await,
         };
         match answer {
@@ -327,7 +348,7 @@ fn of_dns(error: DnsError) -> Fault {
 }
 
 /// Whether `url` names its server by an address, of either kind.
-fn is_address(url: &Url) -> bool {
+pub(super) fn is_address(url: &Url) -> bool {
     let ipv4 = || url.host_str().is_some_and(|host| host.parse::<Ipv4Addr>().is_ok());
     ipv6(url).is_some() || ipv4()
 }

@@ -39,6 +39,15 @@ pub fn bind(result: &LdapResult, identity: &Identity) -> Fault {
     let (words, who) = (said(&result.text), identity.who());
     let external = matches!(identity, Identity::External(_));
     let (why, transient) = match result.rc {
+        8 if matches!(identity, Identity::Kerberos) => (
+            "the server wants Kerberos to sign what TLS protects already: allow SASL over TLS (Samba: \
+             `ldap server require strong auth = allow_sasl_over_tls`), or use `bind_dn`",
+            false,
+        ),
+        7 | 48 | 49 if matches!(identity, Identity::Kerberos) => (
+            "the server does not take this ticket: it must speak Kerberos and know the principal",
+            false,
+        ),
         8 | 13 => (
             "the server wants an encrypted connection first: use `ldaps://` or `start_tls = true`",
             false,
@@ -80,10 +89,18 @@ pub fn may_lock(result: &LdapResult) -> bool {
     result.rc == 49 && !code_in(&result.text).is_some_and(|code| RIGHT.contains(&code))
 }
 
-/// Why a bind is not tried: the same password was refused, `left` before it may be sent again.
+/// Why a bind is not tried: the same password, or the key of Kerberos, was refused, `left` before it may
+/// be sent again.
 #[must_use]
-pub fn waits(left: std::time::Duration) -> String {
+pub fn waits(left: std::time::Duration, kerberos: bool) -> String {
     let minutes = left.as_secs().div_ceil(60);
+    if kerberos {
+        return format!(
+            "signing in is not tried: the Kerberos server refused this key, and more tries can lock the \
+             account. It is sent again in {minutes} min, and at once after a restart: check the keytab \
+             (`KRB5_CLIENT_KTNAME`)"
+        );
+    }
     format!(
         "signing in is not tried: the server refused this very password (result 49), and more tries \
          can lock the account. It is sent again in {minutes} min, another one at once: check \

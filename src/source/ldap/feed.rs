@@ -162,7 +162,7 @@ impl Origin {
 
     /// What a cookie of `connection`'s server belongs to.
     fn key(&self, connection: &Connection, base: &str) -> Key {
-        let LdapConfig { users, groups, bind_dn, client_cert, .. } = &self.config;
+        let LdapConfig { users, groups, bind_dn, kerberos, client_cert, .. } = &self.config;
         let mut filter = vec![users.base.clone(), users.filter.clone()];
         if let Some(groups) = groups {
             filter.extend([groups.base.clone(), groups.filter.clone()]);
@@ -175,6 +175,7 @@ impl Origin {
             filter,
             attributes: lists.into_iter().flatten().cloned().collect(),
             identity: match (bind_dn, client_cert) {
+                _ if *kerberos => "GSSAPI".to_owned(),
                 (Some(dn), _) => dn.clone(),
                 (None, Some(cert)) => cert.cert_file.display().to_string(),
                 (None, None) => String::new(),

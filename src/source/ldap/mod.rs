@@ -30,6 +30,7 @@ mod extensible;
 mod feed;
 pub mod filter;
 mod finish;
+pub mod kerberos;
 mod known;
 mod lists;
 mod lookup;
