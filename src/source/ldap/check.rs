@@ -5,7 +5,7 @@
 
 use super::address::Server;
 use super::connect::Identity;
-use super::{LdapSource, read};
+use super::{LdapSource, feed, read};
 use crate::directory::{Completeness, Interest, RefRow};
 use crate::model::{Diagnostic, DiagnosticCode, Subject, Time};
 
@@ -70,6 +70,11 @@ pub(super) async fn check(
                 Diagnostic { message, ..told }
             }));
         }
+    }
+    if let Some(lacks) = feed::lacks(source, interest).await {
+        let message = format!("source `{}`: {lacks} (docs/feeds.md)", source.name);
+        let code = DiagnosticCode::DeletionsUnseen;
+        findings.push(Diagnostic::warning(code, Subject::None, message));
     }
     findings.sort();
     findings.dedup();

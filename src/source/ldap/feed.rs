@@ -333,6 +333,14 @@ impl Feed for LdapSource {
     }
 }
 
+/// What this identity lacks to be told of all changes; nothing where the full read says all that is wrong.
+pub(super) async fn lacks(source: &LdapSource, interest: &dyn Interest) -> Option<&'static str> {
+    match begin(source).await {
+        Ok(Begun::ActiveDirectory(connection)) => ad::lacks(source, interest, &connection).await,
+        _ => None,
+    }
+}
+
 /// A connection, and how what is there can be followed.
 enum Begun {
     /// By content synchronization below this base.

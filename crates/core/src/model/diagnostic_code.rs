@@ -216,6 +216,8 @@ words! {
     EventsPartly = "events-partly",
     /// Events are kept for ever.
     EventsUnbounded = "events-unbounded",
+    /// Deletions are not told to this identity.
+    DeletionsUnseen = "deletions-unseen",
     /// A federation's mapper whose effect is not seen.
         MapperUnseen = "mapper-unseen",
         /// A role that is in one configured client and not in another.

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! highestCommittedUSN ─► moved? ─► who has changed since ─► ids ─► work (each is read again) ─► Delta
-//!      (twice a second)               (uSNChanged)                                            + cookie
+//!  (woken, or twice a second)       (DirSync, uSNChanged)                                     + cookie
 //! ```
 //!
-//! Every change of an entry raises its `uSNChanged`, deletions too where this identity may see what is
-//! deleted. What is told is which entries those are; each is read again as a full read would ([`work`]).
+//! Whoever may (`Replicating Directory Changes`) asks as a replica does and is told of deletions too
+//! ([`dirsync`]). For others every change of an entry raises its `uSNChanged`, deletions as well where this
+//! identity may see what is deleted ([`changes`]). What is told is which entries those are; each is read again as a full read would ([`work`]).
 //! A number counts in one database of one domain controller, which `invocationId` names: it stands in
 //! the cookie ([`cookie`]).
 //!
@@ -23,8 +24,10 @@ mod again;
 mod changes;
 mod cookie;
 mod dc;
+mod dirsync;
 mod follower;
 mod look;
+mod wake;
 mod work;
 
 use std::sync::Arc;
@@ -40,10 +43,33 @@ use super::{Followed, Origin, Stop, from_now};
 use crate::directory::{Cursor, Interest};
 use crate::model::FollowMode;
 use crate::source::SourceError;
-use crate::source::feed::{FollowState, Mark, MirrorView, NotFollowed, Start};
+use crate::source::feed::{FollowState, Mark, MirrorView, NotFollowed, Start, WhyFull};
 use crate::source::ldap::connect::Connection;
 use crate::source::ldap::dialect::Dialect;
 use crate::source::ldap::{LdapSource, known};
+
+/// What an ordinary account is not told, and what helps.
+const UNTOLD: &str = "deletions are not told to this identity, so all ids are looked through now and then \
+                      and whoever is missing leads to a full read: grant it `Replicating Directory Changes` \
+                      on the domain, or to read `CN=Deleted Objects`";
+
+/// What this identity is told has changed, so deletions may have passed by.
+fn other_rights() -> WhyFull {
+    WhyFull::Other("this identity is not told of deletions as it was before".to_owned())
+}
+
+/// What this identity lacks to be told of all changes, where that can be found out.
+pub(super) async fn lacks(
+    source: &LdapSource,
+    interest: &dyn Interest,
+    connection: &Connection,
+) -> Option<&'static str> {
+    let origin = Origin::new(source, interest, Dialect::ACTIVE_DIRECTORY).ok()?;
+    let dc = Dc::ask(connection, origin.limits()).await.ok()?;
+    let is_told = dirsync::begin(&origin, connection, &dc).await.ok()?.is_some()
+        || changes::sees_deleted(&origin, connection, &dc).await.ok()?;
+    (!is_told).then_some(UNTOLD)
+}
 
 /// Where the feed stands now. A full read that follows goes over the same connection: of two domain
 /// controllers behind one name the other may not know yet what this one has told.
@@ -56,7 +82,9 @@ pub(super) async fn mark(
     let marked = async {
         let dc = Dc::ask(&connection, from_now(&origin.config)).await?;
         dc.holds(&origin.shape)?;
-        Ok((Cookie::of(&dc, dc.usn), dc))
+        // After the number: what has changed in between is in the read that follows.
+        let dirsync = dirsync::begin(&origin, &connection, &dc).await?;
+        Ok((Cookie::of(&dc, dc.usn, dirsync.as_deref()), dc))
     };
     match marked.await {
         Ok((cookie, dc)) => {
@@ -87,23 +115,33 @@ pub(super) async fn follow<'a>(
         let cookie = Cookie::parse(&key.cookie(&cursor)?)?;
         cookie.goes_on_at(&dc)?;
         cookie.is_young(chrono::Utc::now().timestamp())?;
+        let types = known::attribute_types(&connection, origin.limits()).await;
+        let may_ask = dirsync::begin(&origin, &connection, &dc).await?.is_some();
+        if may_ask != cookie.dirsync()?.is_some() {
+            return Err(Stop::Read(other_rights()));
+        }
+        let attributes = may_ask.then(|| dirsync::attributes(&origin, types.as_ref()));
+        if origin.values.iter().any(|value| work::filters_by_groups(value)) {
+            let why =
+                "a rule names `memberOf`, and nobody is told when that changes: name the group";
+            return Err(Stop::Not(NotFollowed::Refused(why.to_owned())));
+        }
         let mut ask = Asker { origin: &origin, ldap: connection.ldap.clone() };
         for unread in work::OTHER_LISTS {
             if ask.some_group_has(unread).await? {
                 return Err(Stop::Not(work::other_list(unread)));
             }
         }
-        let known = Known::ask(&origin, &connection, &dc).await?;
-        Ok((dc, key, cookie, known))
+        let known = Known::ask(&origin, &connection, &dc, attributes).await?;
+        Ok((dc, key, cookie, known, types))
     };
-    let (dc, key, cookie, known) = match begun.await {
+    let (dc, key, cookie, known, types) = match begun.await {
         Ok(begun) => begun,
         Err(Stop::Read(why)) => return Ok(Start::Read(why)),
         Err(Stop::Not(why)) => return Ok(Start::Not(why)),
         Err(Stop::Fault(fault)) if fault.transient => return Err(origin.at(&connection, fault)),
         Err(Stop::Fault(fault)) => return Ok(Start::Not(NotFollowed::Refused(fault.message))),
     };
-    let types = known::attribute_types(&connection, origin.limits()).await;
     let attributes = std::mem::take(&mut origin.user_attributes);
     // After the key was made: a cookie outlives a change of the schema.
     origin.user_attributes = known::asked(attributes, types.as_ref());

@@ -90,8 +90,9 @@ impl Asker<'_> {
             let Some(search) = self.search_of(sort) else { continue };
             let attributes = vec!["1.1".to_owned()];
             let search = Search { base: dn.to_owned(), attributes, ..search };
-            match self.at_most(1, false, search).await {
-                Ok(entries) if entries.is_empty() => {}
+            // One of them may be who has this name.
+            match self.at_most(2, false, search).await {
+                Ok(entries) if entries.iter().all(|entry| entry.dn == dn) => {}
                 Ok(_) => return Ok(true),
                 Err(Stop::Fault(fault)) if fault.code == Some(32) => {}
                 Err(stop) => return Err(stop),

@@ -17,7 +17,7 @@ use crate::source::ldap::presence::{Presence, presence};
 use crate::source::ldap::search::{self, Search};
 
 /// What was told of an entry.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Touch {
     /// Its name.
     pub dn: String,
@@ -25,11 +25,21 @@ pub(super) struct Touch {
     pub is_deleted: bool,
     /// It may be one that others are below.
     pub is_container: bool,
+    /// It has another name than before; nothing where the server does not say.
+    pub has_moved: Option<bool>,
+    /// It may be a group that has, or had, other members than before.
+    pub may_be_group: bool,
 }
 
 impl Touch {
     fn of(entry: Entry) -> Self {
-        Touch { is_deleted: is_deleted(&entry), is_container: is_container(&entry), dn: entry.dn }
+        Touch {
+            is_deleted: is_deleted(&entry),
+            is_container: is_container(&entry),
+            has_moved: None,
+            may_be_group: !entry.is_a("person"),
+            dn: entry.dn,
+        }
     }
 }
 

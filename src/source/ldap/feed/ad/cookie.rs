@@ -1,5 +1,7 @@
 //! How far a domain controller's changes have been followed.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::dc::Dc;
@@ -16,14 +18,31 @@ pub(super) struct Cookie {
     pub database: String,
     /// All changes up to this number have been told.
     pub usn: u64,
+    /// The cookie of DirSync, in base 64, where this identity may ask so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dirsync: Option<String>,
     /// When that was so, in seconds since 1970.
     at: i64,
 }
 
 impl Cookie {
-    /// All changes up to `usn`, a number of `dc`'s, have been told by now.
-    pub fn of(dc: &Dc, usn: u64) -> Self {
-        Cookie { database: dc.database.clone(), usn, at: chrono::Utc::now().timestamp() }
+    /// All changes up to `usn`, a number of `dc`'s, have been told by now, and those up to `dirsync`.
+    pub fn of(dc: &Dc, usn: u64, dirsync: Option<&[u8]>) -> Self {
+        Cookie {
+            database: dc.database.clone(),
+            usn,
+            dirsync: dirsync.map(|cookie| STANDARD.encode(cookie)),
+            at: chrono::Utc::now().timestamp(),
+        }
+    }
+
+    /// The cookie of DirSync; nothing where changes are told by number.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn dirsync(&self) -> Result<Option<Vec<u8>>, WhyFull> {
+        let decoded = self.dirsync.as_deref().map(|text| STANDARD.decode(text));
+        decoded.transpose().map_err(|_| WhyFull::Unreadable)
     }
 
     /// It as text.
@@ -72,7 +91,11 @@ mod tests {
 
     #[test]
     fn a_number_counts_in_its_own_database_alone_and_not_for_ever() {
-        let cookie = Cookie::of(&dc("a", 20), 17);
+        let cookie = Cookie::of(&dc("a", 20), 17, Some(b"more"));
+        assert_eq!(cookie.dirsync(), Ok(Some(b"more".to_vec())));
+        let other = Cookie { dirsync: Some("?".to_owned()), ..cookie.clone() };
+        assert_eq!(other.dirsync(), Err(WhyFull::Unreadable));
+        assert_eq!(Cookie::of(&dc("a", 20), 17, None).dirsync(), Ok(None));
         assert_eq!(Cookie::parse(&cookie.bytes()), Ok(cookie.clone()));
         assert_eq!(Cookie::parse(b"17"), Err(WhyFull::Unreadable));
         assert_eq!(cookie.goes_on_at(&dc("a", 17)), Ok(()));

@@ -9,13 +9,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::super::ask::Asker;
 use super::super::cursor::Key;
 use super::super::follower::{HEARTBEAT, KEEP_COOKIE, LOYAL_TRIES, pause, say};
 use super::super::{Answers, Origin, Stop};
-use super::changes;
+use super::changes::{self, Touched};
 use super::cookie::Cookie;
 use super::dc::{self, Dc};
+use super::dirsync;
 use super::look::{self, Looks};
+use super::wake::Wake;
 use super::work::{Known, Work};
 use crate::directory::{Cursor, Delta, Step};
 use crate::model::FollowMode;
@@ -30,9 +33,6 @@ const POLL: Duration = Duration::from_millis(500);
 /// How often another domain controller behind the same name is met before that is believed to be the one.
 const OTHERS: u32 = 10;
 
-const LACKS: &str = "deletions are not told to this identity: it is looked for them now and then, and \
-                     each leads to a full read; let it read `CN=Deleted Objects` (docs/feeds.md)";
-
 /// Where a mirror stands.
 pub(super) struct Place {
     /// What cookies belong to.
@@ -46,7 +46,12 @@ pub(super) struct Place {
 }
 
 /// A connection to the domain controller.
-type Session = (Connection, Dc);
+struct Session {
+    connection: Connection,
+    dc: Dc,
+    /// Says at once when something changes, where it does.
+    wake: Option<Wake>,
+}
 
 /// Follows one source.
 pub(super) struct Follower {
@@ -64,6 +69,7 @@ pub(super) struct Follower {
     tries: u32,
     /// So many other domain controllers were met.
     others: u32,
+    how: FollowMode,
 }
 
 impl Follower {
@@ -75,7 +81,7 @@ impl Follower {
         states: watch::Sender<FollowState>,
     ) -> Self {
         if !known.sees_deleted {
-            states.send_modify(|state| state.lacks = Some(LACKS.to_owned()));
+            states.send_modify(|state| state.lacks = Some(super::UNTOLD.to_owned()));
         }
         Follower {
             newest: at.cookie.clone(),
@@ -89,12 +95,18 @@ impl Follower {
             said: None,
             tries: 0,
             others: 0,
+            how: FollowMode::Poll,
         }
     }
 
     /// Answers until nobody asks or nothing more can be said. Begins over `first`.
-    pub async fn run(mut self, first: Session, mut requests: mpsc::Receiver<()>, answers: Answers) {
-        let mut session = Some(first);
+    pub async fn run(
+        mut self,
+        (connection, dc): (Connection, Dc),
+        mut requests: mpsc::Receiver<()>,
+        answers: Answers,
+    ) {
+        let mut session = Some(self.session(connection, dc).await);
         while requests.recv().await.is_some() {
             let answer = self.next(&mut session).await;
             let ends = match &answer {
@@ -153,7 +165,7 @@ impl Follower {
         let pause = pause(self.tries);
         self.tries = self.tries.saturating_add(1);
         self.said = None;
-        say(&self.states, FollowMode::Poll, Some(fault.message.clone()), false);
+        say(&self.states, self.how, Some(fault.message.clone()), false);
         tokio::time::sleep(pause).await;
     }
 
@@ -176,19 +188,29 @@ impl Follower {
         }
         self.newest.goes_on_at(&dc)?;
         self.others = 0;
-        Ok((connection, dc))
+        Ok(self.session(connection, dc).await)
+    }
+
+    async fn session(&self, connection: Connection, dc: Dc) -> Session {
+        let wake = Wake::open(&self.origin, &connection, &dc.domain).await;
+        Session { connection, dc, wake }
     }
 
     /// The next delta.
-    async fn step(&mut self, (connection, dc): &Session) -> Result<Delta, Stop> {
+    async fn step(&mut self, session: &Session) -> Result<Delta, Stop> {
+        let Session { connection, dc, wake } = session;
         loop {
+            self.how = match wake {
+                Some(wake) if wake.is_open() => FollowMode::Persist,
+                _ => FollowMode::Poll,
+            };
             let usn = dc::usn(connection, self.origin.limits()).await?;
             if usn < self.newest.usn {
                 return Err(Stop::Read(WhyFull::Newer));
             }
-            let touched = match usn > self.newest.usn {
-                true => changes::since(&self.origin, connection, dc, self.newest.usn).await?,
-                false => changes::Touched::new(),
+            let (touched, newest) = match usn > self.newest.usn {
+                true => self.told(connection, dc, usn).await?,
+                false => (Touched::new(), Cookie::of(dc, usn, self.newest.dirsync()?.as_deref())),
             };
             let looks = !self.known.sees_deleted && self.looks.is_due(usn);
             let view = Arc::clone(&self.view);
@@ -203,17 +225,47 @@ impl Follower {
                 self.looks.looked(began, usn);
             }
             let draft = work.draft;
-            self.newest = Cookie::of(dc, usn);
+            self.newest = newest;
             self.tries = 0;
-            self.is_current();
+            self.is_current(session).await?;
             let must_be_kept =
                 self.newest.usn != self.at.cookie.usn && self.moved.elapsed() >= KEEP_COOKIE;
             if !draft.is_empty() || must_be_kept {
                 self.said = None;
                 return draft.delta(self.moves());
             }
-            tokio::time::sleep(POLL).await;
+            match wake {
+                Some(wake) => drop(tokio::time::timeout(POLL, wake.woken.notified()).await),
+                None => tokio::time::sleep(POLL).await,
+            }
         }
+    }
+
+    /// What has changed by `usn` since it was told, and the cookie for the next time.
+    async fn told(
+        &self,
+        connection: &Connection,
+        dc: &Dc,
+        usn: u64,
+    ) -> Result<(Touched, Cookie), Stop> {
+        let origin = &self.origin;
+        let (mut touched, cookie) = match (self.newest.dirsync()?, &self.known.attributes) {
+            (Some(cookie), Some(attributes)) => {
+                let asked = dirsync::since(origin, connection, dc, attributes, &cookie).await?;
+                (asked.0, Cookie::of(dc, usn, Some(&asked.1)))
+            }
+            _ => {
+                let touched = changes::since(origin, connection, dc, self.newest.usn).await?;
+                (touched, Cookie::of(dc, usn, None))
+            }
+        };
+        if self.known.filters_by_groups && touched.values().any(|touch| touch.may_be_group) {
+            let mut ask = Asker { origin, ldap: connection.ldap.clone() };
+            for id in look::others(&mut ask, &*self.view).await? {
+                touched.entry(id).or_default();
+            }
+        }
+        Ok((touched, cookie))
     }
 
     /// From where to where the mirror is brought.
@@ -227,12 +279,17 @@ impl Follower {
         Step { from, to: self.at.cursor.clone() }
     }
 
-    /// Says that the mirror is current, every few seconds.
-    fn is_current(&mut self) {
+    /// Says that the mirror is current, every few seconds, where deletions are still told as before.
+    async fn is_current(&mut self, Session { connection, dc, .. }: &Session) -> Result<(), Stop> {
         if self.said.is_none_or(|said| said.elapsed() >= HEARTBEAT) {
+            let sees = changes::sees_deleted(&self.origin, connection, dc).await?;
+            if sees != self.known.sees_container {
+                return Err(Stop::Read(super::other_rights()));
+            }
             self.said = Some(Instant::now());
-            say(&self.states, FollowMode::Poll, None, true);
+            say(&self.states, self.how, None, true);
         }
+        Ok(())
     }
 }
 

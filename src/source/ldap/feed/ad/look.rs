@@ -3,6 +3,7 @@
 //! What is missing leads to a full read, never to a removal: who is hidden looks the same, and the full
 //! read has all that tells the one from the other as far as that can be told.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -47,6 +48,15 @@ impl Looks {
         let now = Instant::now();
         *self = Looks { due: now.checked_add(wait).unwrap_or(now), seen: Some(usn) };
     }
+}
+
+/// Whom the filters let in or leave out now and the mirror does not.
+pub(super) async fn others(ask: &mut Asker<'_>, view: &dyn MirrorView) -> Result<Vec<Id>, Stop> {
+    let there = ask.all_ids().await?;
+    let (people, refs) = view.everything()?;
+    let groups = refs.iter().filter(|it| it.kind == Kind::Group).map(|it| &it.key);
+    let known: HashSet<Id> = people.iter().chain(groups).filter_map(|key| Id::parse(key)).collect();
+    Ok(there.symmetric_difference(&known).copied().collect())
 }
 
 /// Looks whether everybody whom the mirror has, or will have by `draft`, is there.

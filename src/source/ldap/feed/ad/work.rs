@@ -46,23 +46,51 @@ pub(super) struct Known {
     by_sid: HashMap<Vec<u8>, Id>,
     /// Names of containers may be newer than what is told.
     is_catching_up: bool,
-    /// The domain.
-    pub domain: String,
-    /// Deleted entries are shown to this identity.
+    /// The domain, in normal form.
+    domain: String,
+    /// Whose change is asked for by DirSync; nothing where changes are told by number.
+    pub attributes: Option<Vec<String>>,
+    /// Deletions are told.
     pub sees_deleted: bool,
+    /// The container of what was deleted is shown.
+    pub sees_container: bool,
+    /// A filter tests what a group says, and nobody says when that changes for a person.
+    pub filters_by_groups: bool,
+}
+
+/// Whether a filter tests `memberOf` in some way.
+pub(super) fn filters_by_groups(filter: &str) -> bool {
+    let filter = filter.to_ascii_lowercase();
+    ["memberof", "1.2.840.113556.1.2.102"].iter().any(|name| filter.contains(name))
 }
 
 impl Known {
-    /// Asks the server.
-    pub async fn ask(origin: &Origin, connection: &Connection, dc: &Dc) -> Result<Known, Stop> {
+    /// Asks the server. `attributes` are those of DirSync, where that tells what has changed.
+    pub async fn ask(
+        origin: &Origin,
+        connection: &Connection,
+        dc: &Dc,
+        attributes: Option<Vec<String>>,
+    ) -> Result<Known, Stop> {
         let mut ask = Asker { origin, ldap: connection.ldap.clone() };
+        let by_number = attributes.is_none();
+        let containers = match by_number {
+            true => ask.containers(&dc.domain).await?,
+            false => Vec::new(),
+        };
+        let groups = origin.config.groups.as_ref().map(|groups| &groups.filter);
+        let sees_container = changes::sees_deleted(origin, connection, dc).await?;
+        let mut filters = groups.into_iter().chain([&origin.config.users.filter]);
         Ok(Known {
             lists: origin.lists(connection).await,
-            containers: ask.containers(&dc.domain).await?.into_iter().collect(),
+            containers: containers.into_iter().collect(),
             by_sid: HashMap::new(),
             is_catching_up: true,
             domain: dc.norm.clone(),
-            sees_deleted: changes::sees_deleted(origin, connection, dc).await?,
+            attributes,
+            sees_deleted: !by_number || sees_container,
+            sees_container,
+            filters_by_groups: filters.any(|filter| filters_by_groups(filter)),
         })
     }
 }
@@ -156,12 +184,18 @@ impl<'a, 'v> Work<'a, 'v> {
                 continue;
             }
             let Ok(norm) = dn::normalize(&touch.dn) else { continue };
-            let before = self.known.containers.insert(*id, norm.clone());
-            let has_moved = match before.as_ref() {
-                // The names that are known were read after some of what is told.
-                Some(_) if self.known.is_catching_up => norm != self.known.domain,
-                Some(before) => *before != norm,
-                None => false,
+            let mut before = None;
+            let has_moved = match touch.has_moved {
+                Some(has_moved) => has_moved,
+                None => {
+                    before = self.known.containers.insert(*id, norm.clone());
+                    match before.as_ref() {
+                        // The names that are known were read after some of what is told.
+                        Some(_) if self.known.is_catching_up => norm != self.known.domain,
+                        Some(before) => *before != norm,
+                        None => false,
+                    }
+                }
             };
             if has_moved && self.ask.has_somebody_below(&touch.dn).await? {
                 return Err(Stop::Read(WhyFull::Moved(before.unwrap_or(norm))));
