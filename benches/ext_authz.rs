@@ -5,6 +5,9 @@
 //! `cargo bench --bench ext_authz -- [--store STORE --next STORE]`; `bench/gateway.sh` makes the stores and
 //! gives them. Exits 1 where a limit is passed: 0.75 of the throughput, 1.5 times the p99, twice
 //! the p99 while loading.
+//!
+//! `… -- --steady ADDRESS --users N --seconds N` measures nothing of its own: it asks a gateway that runs,
+//! a thousand times a second, and prints the p99 in microseconds (`bench/gateway_changes.py` calls it).
 
 #![expect(
     clippy::unwrap_used,
@@ -343,16 +346,25 @@ fn loading(folder: &Path, store: &Path, next: &Path) -> bool {
 fn main() {
     let mut args = std::env::args().skip(1);
     let (mut store, mut next): (Option<PathBuf>, Option<PathBuf>) = (None, None);
+    let (mut at, mut users, mut seconds) = (None::<SocketAddr>, USERS, 5);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--store" => store = args.next().map(PathBuf::from),
             "--next" => next = args.next().map(PathBuf::from),
+            "--steady" => at = args.next().map(|at| at.parse().unwrap()),
+            "--users" => users = args.next().unwrap().parse().unwrap(),
+            "--seconds" => seconds = args.next().unwrap().parse().unwrap(),
             // What `cargo bench` adds by itself.
             "--bench" => {}
             // `cargo test --benches` only wants to know that it builds.
             "--test" => return,
             other => panic!("unknown argument `{other}`"),
         }
+    }
+    if let Some(at) = at {
+        let took = steady(at, users, &AtomicBool::new(true), Duration::from_secs(seconds));
+        println!("{}", took.as_micros());
+        return;
     }
     let folder = tempfile::tempdir().unwrap();
     let mut met = throughput(folder.path());
