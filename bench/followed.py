@@ -140,7 +140,7 @@ class ActiveDirectory(Ldap):
     users = '"(&(objectCategory=person)(objectClass=user))", username = "sAMAccountName"'
     groups = "(objectClass=group)"
     disabled = ("userAccountControl", "514")
-    polled = 1.0
+    polled = 0.5
 
 
 class Keycloak:

@@ -109,6 +109,8 @@ fn what_changes_at_the_server_counts_at_the_gateway_without_a_run() {
     let mut daemon = home.start_at("run", "idpsyncd=info", &[]);
     daemon.until_logged("the gateway answers from generation");
     daemon.until_logged("source `corp` is followed");
+    // A long list keeps a thread busy: not one that answers gateways.
+    assert!(daemon.threads().contains(&"feeds".to_owned()), "{:?}", daemon.threads());
     until_answered(&mut daemon, port, "alice", 200);
     until_answered(&mut daemon, port, "carol", 403);
     let before = reads(port);

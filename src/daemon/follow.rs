@@ -17,6 +17,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use chrono::Utc;
 use futures_util::FutureExt as _;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -31,6 +32,9 @@ use crate::source::feed::{
 use crate::source::{SourceError, open_source};
 use crate::store::{LockError, Store};
 use crate::sync::{self, FeedLog, IngestError, SharedLock, StoredView};
+
+/// What the threads are called that follow sources.
+const THREAD: &str = "feeds";
 
 /// What is told within this time of what was told before is committed with it.
 const GAP: Duration = Duration::from_millis(20);
@@ -113,12 +117,43 @@ pub struct Followers {
     runs: watch::Sender<u64>,
     /// Dropping it ends them.
     _tasks: JoinSet<()>,
+    _threads: Threads,
+}
+
+/// Threads for following alone. A long list keeps one busy from beginning to end, and on the gateway's
+/// whoever asks meanwhile would wait for it.
+#[derive(Debug)]
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn start() -> std::io::Result<(Self, Handle)> {
+        let mut threads = Builder::new_multi_thread();
+        let runtime = threads.worker_threads(1).thread_name(THREAD).enable_all().build()?;
+        let handle = runtime.handle().clone();
+        Ok((Threads(Some(runtime)), handle))
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // What is being committed is not waited for, as where the whole daemon ends.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Followers {
     /// Follows the sources of `config` that are to be.
-    #[must_use]
-    pub fn start(config: &Arc<Config>, store: &Arc<dyn Store>, shared: &Shared) -> Self {
+    ///
+    /// # Errors
+    /// The system has no threads for it.
+    pub fn start(
+        config: &Arc<Config>,
+        store: &Arc<dyn Store>,
+        shared: &Shared,
+    ) -> std::io::Result<Self> {
+        let (threads, handle) = Threads::start()?;
         let (sender, events) = mpsc::unbounded_channel();
         let (runs, _) = watch::channel(0);
         let turn = Arc::new(Mutex::new(()));
@@ -137,9 +172,9 @@ impl Followers {
                 events: sender.clone(),
                 turn: Arc::clone(&turn),
             };
-            tasks.spawn(follower.run(runs.subscribe()));
+            tasks.spawn_on(follower.run(runs.subscribe()), &handle);
         }
-        Followers { events, runs, _tasks: tasks }
+        Ok(Followers { events, runs, _tasks: tasks, _threads: threads })
     }
 
     /// What becomes of one of them next. May be dropped and called again.

@@ -338,7 +338,12 @@ impl Daemon {
         }
         self.told.feeds_anew();
         self.feeds.anew();
-        self.followers = Some(Followers::start(&self.config, self.store.store(), &self.shared));
+        match Followers::start(&self.config, self.store.store(), &self.shared) {
+            Ok(followers) => self.followers = Some(followers),
+            Err(error) => {
+                tracing::error!(%error, "no source is followed: there are no threads for it");
+            }
+        }
     }
 
     /// Something became of following a source.

@@ -9,6 +9,7 @@
 //! A feed is never trusted alone. Whatever it cannot vouch for ends in [`WhyFull`], never in a delta
 //! that might be wrong; and the periodic full read stays.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -122,6 +123,15 @@ pub trait MirrorView: Send + Sync {
     /// # Errors
     /// No answer.
     fn within(&self, ext: &str) -> Result<Vec<RefId>, NoAnswer>;
+
+    /// People who are in the mirror for certain, of those who are directly in this reference: of whom
+    /// nothing need be asked one by one, since there may be very many. May be fewer than there are.
+    ///
+    /// # Errors
+    /// No answer.
+    fn surely_in(&self, _id: &RefId) -> Result<BTreeSet<String>, NoAnswer> {
+        Ok(BTreeSet::new())
+    }
 
     /// What this reference leads to.
     ///

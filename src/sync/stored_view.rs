@@ -154,6 +154,20 @@ impl MirrorView for StoredView {
         Ok(rows.people.get(ext).into_iter().flat_map(|entry| entry.within.clone()).collect())
     }
 
+    fn surely_in(&self, id: &RefId) -> Result<BTreeSet<String>, NoAnswer> {
+        let refs = BTreeSet::from([id.clone()]);
+        // Held meanwhile: what is stored and what was told belong together.
+        let pending = self.pending();
+        let mut people = self.ask(|reader| reader.members(&self.source, &refs))?;
+        for delta in pending.iter() {
+            let told = delta.people.iter().map(|person| &person.ext).chain(&delta.gone_people);
+            for ext in told {
+                people.remove(ext);
+            }
+        }
+        Ok(people)
+    }
+
     fn leads_to(&self, id: &RefId) -> Result<Vec<RefId>, NoAnswer> {
         let asked = Delta { refs: vec![RefDelta::new(id.clone())], ..Delta::default() };
         let rows = self.rows(&asked)?;

@@ -81,6 +81,15 @@ pub struct Idpsyncd {
 }
 
 impl Idpsyncd {
+    /// What its threads are called.
+    pub fn threads(&self) -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        // One that ends meanwhile has no name.
+        let names = tasks
+            .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        names.map(|name| name.trim().to_owned()).collect()
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         let text = std::fs::read(&self.log).unwrap();

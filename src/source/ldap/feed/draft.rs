@@ -34,6 +34,8 @@ pub(super) struct Draft<'v> {
     groups: BTreeMap<String, Group>,
     gone_people: BTreeSet<String>,
     gone_groups: BTreeSet<String>,
+    /// Some of those whom the mirror has.
+    there: BTreeSet<String>,
 }
 
 /// The reference that the group `key` is.
@@ -50,7 +52,14 @@ impl<'v> Draft<'v> {
             groups: BTreeMap::new(),
             gone_people: BTreeSet::new(),
             gone_groups: BTreeSet::new(),
+            there: BTreeSet::new(),
         }
+    }
+
+    /// Those whom the mirror has in a group, which is about to be gone through, are asked about at once.
+    pub fn recall(&mut self, key: &str) -> Result<(), Stop> {
+        self.there.append(&mut self.view.surely_in(&group_id(key))?);
+        Ok(())
     }
 
     /// Whether the mirror will have this person.
@@ -58,7 +67,7 @@ impl<'v> Draft<'v> {
         if self.gone_people.contains(ext) {
             return Ok(false);
         }
-        if self.view.has_person(ext)? {
+        if self.there.contains(ext) || self.view.has_person(ext)? {
             return Ok(true);
         }
         // A newcomer of whom it is not known whether the account is enabled is left out.

@@ -139,6 +139,7 @@ impl Work<'_, '_> {
             tracing::debug!(source = %self.origin.name, dn = %entry.dn, "members are not all known");
             return Ok(());
         }
+        self.draft.recall(&key)?;
         let mut members = Members::default();
         self.listed(&key, entry, &mut members, unmended).await?;
         self.by_user_name(entry, &mut members).await?;
