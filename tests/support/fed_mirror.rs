@@ -1,5 +1,6 @@
 //! A mirror in memory that is fed, as its feed asks about it.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use idpsyncd::directory::{DirUserIdx, Directory, Mirror, RefId};
@@ -46,6 +47,13 @@ impl MirrorView for FedMirror {
             };
             let those = (0..it.refs.len()).filter(|place| has(&it.members[*place]));
             those.map(|place| id_of(it, place)).collect()
+        })
+    }
+
+    fn surely_in(&self, id: &RefId) -> Result<BTreeSet<String>, NoAnswer> {
+        self.with(|it| {
+            let members = place_of(it, id).into_iter().flat_map(|place| &it.members[place]);
+            members.map(|user| it.text(it.users[user.place()].ext).to_owned()).collect()
         })
     }
 

@@ -7,8 +7,9 @@ use crate::directory::{
     Cursor, Delta, Enabled, Kind, ListChange, NewRef, NewUser, PersonDelta, RefDelta, RefId,
     Refusal, SnapshotBuilder, Step,
 };
+use crate::source::feed::MirrorView as _;
 use crate::sync::ingest::{Way, ingest_by};
-use crate::sync::{FeedLog, IngestError, SourceAnswer, SourceResult, ingest};
+use crate::sync::{FeedLog, IngestError, SourceAnswer, SourceResult, StoredView, ingest};
 
 const TOML: &str = "[guard]\nmax_lost_floor = 2\n[[source]]\nname = \"kc\"\nkind = \"file\"\n\
                     realm_export = \"kc.json\"\n[roles.ml]\nexternal_roles = [\"ML\"]\n";
@@ -111,6 +112,27 @@ fn what_a_feed_tells_is_a_generation_with_the_cursor_to_which_it_leads() {
     let outcome = tell(&home, vec![moved("4", "5", &[], &["id-0"])]).unwrap();
     assert_eq!((outcome.before, outcome.generation), (3, 3));
     assert_eq!(cursor(&home).as_deref(), Some("5"));
+}
+
+#[test]
+fn nobody_of_whom_something_was_told_since_is_surely_in_a_group() {
+    let home = home(4);
+    let view = StoredView::new(Arc::clone(&home.store), "kc");
+    let surely = || view.surely_in(&ml()).unwrap().into_iter().collect::<Vec<_>>();
+    assert_eq!(surely(), ["id-0", "id-1", "id-2", "id-3"]);
+    let gone =
+        Delta { step: step("1", "2"), gone_people: vec!["id-1".to_owned()], ..Delta::default() };
+    let told = [gone, disabled("2", "3", "id-2")];
+    told.iter().for_each(|delta| view.push(delta.clone()));
+    assert_eq!(surely(), ["id-0", "id-3"]);
+    tell(&home, told.to_vec()).unwrap();
+    // Committed, and not yet forgotten.
+    assert_eq!(surely(), ["id-0", "id-3"]);
+    view.clear();
+    assert_eq!(surely(), ["id-0", "id-2", "id-3"]);
+    assert!(surely().iter().all(|ext| view.has_person(ext).unwrap()));
+    let other = RefId { kind: Kind::Group, key: "other".to_owned() };
+    assert!(view.surely_in(&other).unwrap().is_empty());
 }
 
 #[test]

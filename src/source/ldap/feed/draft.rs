@@ -150,7 +150,7 @@ impl<'v> Draft<'v> {
 
     /// Whether nothing has changed.
     pub fn is_empty(&self) -> bool {
-        let Draft { view: _, people, groups, gone_people, gone_groups } = self;
+        let Draft { view: _, people, groups, gone_people, gone_groups, there: _ } = self;
         people.is_empty() && groups.is_empty() && gone_people.is_empty() && gone_groups.is_empty()
     }
 
