@@ -5,8 +5,9 @@
 # usage: bench/change_cost.sh [openldap|389ds|ad|keycloak ...]   (default: openldap 389ds keycloak,
 #   those that can be had)
 # Environment: IDPSYNCD_BIN (target/release/idpsyncd), BENCH_USERS, BENCH_GROUPS, BENCH_MEMBERSHIPS
-#   (100000, 2000, 730000; Keycloak 20000, 800, 60000, Active Directory 10000, 200, 73000: a full run
-#   is cheaper then, and the limit the harder), BENCH_HUGE (50000; 0: no such group),
+#   (100000, 2000, 730000; Keycloak 100000, 800, 300000; Active Directory 10000, 200, 73000, since more
+#   takes Samba too long: a full run is cheaper then, and the limit harder), BENCH_HUGE (50000; 0: no
+#   such group),
 #   BENCH_CHANGES (20, of each kind), BENCH_HUGE_CHANGES (10)
 # Exit status 1 when a limit is not met.
 set -euo pipefail
@@ -23,7 +24,7 @@ PATH="$PATH:/usr/sbin:/sbin"
 
 sizes=(100000 2000 730000 50000)
 case $1 in
-keycloak) sizes=(20000 800 60000 0) ;;
+keycloak) sizes=(100000 800 300000 0) ;;
 ad) sizes=(10000 200 73000 0) ;;
 esac
 

@@ -16,7 +16,9 @@ LIMIT = 1
 GROUP = 20
 # How long it is looked at while nothing changes, in seconds.
 PEACE = 20
-# How often the gateway is asked whether a change counts, in seconds: seldom, since that costs as well.
+# So long after its beginning a feed has nothing left to do, in seconds.
+QUIET = 10
+# How often the gateway is asked whether a change counts, in seconds.
 EVERY = 0.05
 # The longest that a denial is waited for, in seconds.
 PATIENCE = 120
@@ -47,6 +49,9 @@ class Cost:
             self.received / number,
             self.requests / number,
         )
+
+    def __mul__(self, number):
+        return self / (1 / number)
 
     def show(self, what):
         lib.figure(f"{what}: CPU", self.cpu * 1000, " ms")
@@ -86,13 +91,26 @@ def until_denied(gateway, change):
         time.sleep(EVERY)
 
 
-def one_of(meter, gateway, changes):
-    """What one of these changes costs."""
-    before = meter.read()
+def a_second_of_peace(meter, gateway, user):
+    """What a second costs in which nothing changes, and the gateway is asked as it is when it does."""
+    before, began = meter.read(), time.monotonic()
+    while time.monotonic() < began + PEACE:
+        gateway.allows(user)
+        time.sleep(EVERY)
+    return (meter.read() - before) / (time.monotonic() - began)
+
+
+def one_of(meter, gateway, changes, peace):
+    """What one of these changes costs, beside what the time costs anyhow."""
+    before, began = meter.read(), time.monotonic()
     for change in changes:
         until_denied(gateway, change)
-    time.sleep(SETTLES)
-    return (meter.read() - before) / len(changes)
+    ended = time.monotonic() + SETTLES
+    while time.monotonic() < ended:
+        gateway.allows(changes[0].user)
+        time.sleep(EVERY)
+    cost = meter.read() - before
+    return (cost - peace * (time.monotonic() - began)) / len(changes)
 
 
 def main():
@@ -117,21 +135,21 @@ def main():
     try:
         gateway = running.start()
         meter.program_pid = running.daemon.pid
-        time.sleep(SETTLES)
-        before = meter.read()
-        time.sleep(PEACE)
-        peace = (meter.read() - before) / (PEACE / 60)
+        # What was changed just before following began is read again.
+        time.sleep(QUIET)
+        someone = next(iter(kinds.values()))[0].user
+        peace = a_second_of_peace(meter, gateway, someone)
         for kind, changes in kinds.items():
-            costs[kind] = one_of(meter, gateway, changes)
+            costs[kind] = one_of(meter, gateway, changes, peace)
         huge = None
         if server.huge:
-            huge = one_of(meter, gateway, server.prepare_huge(a.huge_changes))
+            huge = one_of(meter, gateway, server.prepare_huge(a.huge_changes), peace)
     finally:
         running.stop()
 
     first.show("a first full run")
     full.show("a full run, nothing changed")
-    peace.show("a minute of following, nothing changed")
+    (peace * 60).show("a minute of following, asked 20 times a second")
     verdicts = lib.Verdicts()
     for kind, cost in costs.items():
         cost.show(kind)

@@ -61,11 +61,14 @@ def percentile(values, part):
 
 
 def cpu_seconds(pid):
-    """The processor time of a process so far, of all of its threads, in hundredths."""
+    """The processor time so far of a process and of those that it started and that run still, of all
+    of their threads, in hundredths."""
     with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
         # The name, in brackets, may hold anything.
         fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as file:
+        return own + sum(cpu_seconds(child) for child in file.read().split())
 
 
 class Proxy:

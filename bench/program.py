@@ -6,9 +6,13 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 
 # The longest that anything is waited for, in seconds; a first run of a big company is.
 PATIENCE = 600
+
+# Of the program's metrics: how often a source was read in full.
+READ = 'idpsyncd_source_reads_total{source="bench",result="complete"}'
 
 CONFIG = """\
 [store]
@@ -95,7 +99,8 @@ class Program:
         return [self.binary, "sync", "--config", self.config]
 
     def start(self):
-        """Starts `run`, and waits until the source is followed; the gateway."""
+        """Starts `run`, and waits until its first full run is over and the source is followed; the
+        gateway."""
         with open(self.log, "wb") as log:
             self.daemon = subprocess.Popen(
                 [self.binary, "run", "--config", self.config],
@@ -103,6 +108,7 @@ class Program:
                 stderr=log,
             )
         wait_for("the gateway's port", self._listens, self.log)
+        wait_for("the first full run", self._has_read, self.log)
         wait_for("the feed", self._follows, self.log)
         return Gateway(self.http)
 
@@ -122,6 +128,12 @@ class Program:
             return True
         except OSError:
             return False
+
+    def _has_read(self):
+        self._runs()
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/metrics") as metrics:
+            lines = metrics.read().decode().splitlines()
+        return any(line.startswith(READ) and not line.endswith(" 0") for line in lines)
 
     def _follows(self):
         self._runs()
