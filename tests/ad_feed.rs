@@ -5,6 +5,8 @@ mod support;
 
 #[path = "ad_feed/changes.rs"]
 mod changes;
+#[path = "ad_feed/fake.rs"]
+mod fake;
 #[path = "ldap_feed/kit.rs"]
 mod kit;
 

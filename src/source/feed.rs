@@ -29,6 +29,17 @@ pub trait Feed: Send + Sync {
     /// No answer: the read has no cursor then.
     fn mark<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Result<Mark, SourceError>>;
 
+    /// The full read that follows is made while the source is followed and has told all up to `cursor`: it
+    /// is to know no less. Of several servers behind one name another may lag behind, and would bring back
+    /// whoever is gone.
+    ///
+    /// # Errors
+    /// It would know less, or that cannot be told.
+    fn stays<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<(), SourceError>> {
+        let _ = cursor;
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Goes on from `cursor`, that of `mirror`, to which whoever follows applies each delta
     /// before asking for the next.
     ///

@@ -88,7 +88,12 @@ pub(super) async fn read(
 ) -> Result<Snapshot, SourceError> {
     let cursor = match (start, opened.as_feed()) {
         // It goes on from where it is.
-        (Some(ReadStart { followed: true, cursor }), _) => cursor,
+        (Some(ReadStart { followed: true, cursor }), feed) => {
+            if let (Some(feed), Some(cursor)) = (feed, &cursor) {
+                feed.stays(cursor).await?;
+            }
+            cursor
+        }
         (Some(_), Some(feed)) if source.watch == WatchMode::Auto => match feed.mark(rules).await {
             Ok(Mark::At(cursor)) => Some(cursor),
             Ok(Mark::Not(why)) => {

@@ -281,6 +281,10 @@ impl Feed for LdapSource {
         .boxed()
     }
 
+    fn stays<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<(), SourceError>> {
+        ad::stays(self, cursor).boxed()
+    }
+
     fn follow<'a>(
         &'a self,
         interest: &'a dyn Interest,

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::assemble::Assembler;
 use super::config::MembersFrom;
 use super::connect::{Connection, shown};
+use super::dialect::Dialect;
 use super::dynamic::Dynamic;
 use super::entry::Entry;
 use super::explain::Fault;
@@ -103,7 +104,7 @@ pub(super) async fn read(
         assembler: Arc::new(Mutex::new(assembler)),
         // Two paged searches on one connection spoil each other. Where the server allows us only
         // one, they run one after the other.
-        second: source.connector.connect_to(&connection.url).await.ok(),
+        second: second(source, &connection, dialect, limits).await,
         first: connection.clone(),
         limits,
         progress,
@@ -131,6 +132,19 @@ pub(super) async fn read(
         return Err(at(SourceError { message: reasons.join("; "), transient }));
     }
     Ok(assembler.finish(verdict, interest))
+}
+
+/// Another connection to the same server, if there is one: behind one name may be several, of which one
+/// knows less than the other.
+async fn second(
+    source: &LdapSource,
+    first: &Connection,
+    dialect: Dialect,
+    limits: Limits,
+) -> Option<Connection> {
+    let second = source.connector.connect_to(&first.url).await.ok()?;
+    let is_one = !dialect.domain_scope || server::is_one(first, &second, limits).await;
+    is_one.then_some(second)
 }
 
 /// One read in progress.

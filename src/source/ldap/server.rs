@@ -54,6 +54,29 @@ pub(super) async fn recognise(
     }))
 }
 
+/// Whether both connections lead to one server. Of several domain controllers behind one name each knows
+/// what the others have told it so far; other kinds of servers do not tell, and are taken for one.
+pub(super) async fn is_one(first: &Connection, second: &Connection, limits: Limits) -> bool {
+    let mut services = Vec::new();
+    for connection in [first, second] {
+        let search = Search {
+            what: "the root DSE",
+            base: String::new(),
+            scope: Scope::Base,
+            filter: "(objectClass=*)".to_owned(),
+            attributes: vec!["dsServiceName".to_owned()],
+            page_size: 0,
+            as_stored: false,
+            dialect: Dialect::OPENLDAP,
+        };
+        let mut root = Entry::default();
+        let mut ldap = connection.ldap.clone();
+        search::run(&mut ldap, &search, limits, |entry| root = entry, |_| {}).await;
+        services.push(root.text("dsservicename").map(|text| text.into_owned()));
+    }
+    services.windows(2).all(|pair| pair.first() == pair.last())
+}
+
 pub(super) fn told_by(root: &Entry) -> Option<Flavor> {
     let vendor = |name: &str| root.text(name).unwrap_or_default().to_ascii_lowercase();
     if root.is_a("openldaprootdse") {

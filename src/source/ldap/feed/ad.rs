@@ -39,6 +39,7 @@ use self::dc::Dc;
 use self::follower::{Follower, Place};
 use self::work::Known;
 use super::ask::Asker;
+use super::cursor::cookie_of;
 use super::{Followed, Origin, Stop, from_now};
 use crate::directory::{Cursor, Interest};
 use crate::model::FollowMode;
@@ -97,6 +98,37 @@ pub(super) async fn mark(
         Err(Stop::Read(why)) => Ok(Mark::Not(NotFollowed::Refused(why.to_string()))),
         Err(Stop::Fault(fault)) => Err(origin.at(&connection, fault)),
     }
+}
+
+/// How many connections to one name are tried for a certain domain controller behind it.
+const TRIES: usize = 10;
+
+/// The full read that follows goes to the domain controller that is followed.
+pub(super) async fn stays(source: &LdapSource, cursor: &Cursor) -> Result<(), SourceError> {
+    // Other servers have other cookies.
+    let cookie = cookie_of(cursor).and_then(|cookie| Cookie::parse(&cookie).ok());
+    let Some(cookie) = cookie else { return Ok(()) };
+    let at = |message: String, transient| SourceError {
+        message: format!("source `{}`: {message}", source.name),
+        transient,
+    };
+    for _ in 0..TRIES {
+        let connection = source.connector.connect().await;
+        let connection = connection.map_err(|error| at(error.message, error.transient))?;
+        match Dc::ask(&connection, from_now(&source.config)).await {
+            Ok(dc) if dc.database == cookie.database => {
+                source.marked(connection);
+                return Ok(());
+            }
+            Ok(_) => {}
+            Err(Stop::Fault(fault)) => return Err(at(fault.message, fault.transient)),
+            // It shows less than it did: what it is read for says so.
+            Err(Stop::Read(_) | Stop::Not(_)) => return Ok(()),
+        }
+    }
+    let why = "other domain controllers answer than the one that is followed, and may lag behind it: \
+               name it in `url`";
+    Err(at(why.to_owned(), true))
 }
 
 /// Goes on from `cursor`.

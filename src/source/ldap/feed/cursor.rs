@@ -29,6 +29,12 @@ struct Written {
     cookie: String,
 }
 
+/// The cookie of `cursor`, whatever it is one of; nothing where there is none.
+pub(super) fn cookie_of(cursor: &Cursor) -> Option<Vec<u8>> {
+    let written: Written = serde_json::from_str(cursor.as_str()).ok()?;
+    Some(written.cookie.into_bytes())
+}
+
 impl Key {
     /// The cursor that `cookie` is; nothing where it is no text, as those of OpenLDAP and 389-DS are.
     pub fn cursor(&self, cookie: &[u8]) -> Option<Cursor> {
