@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One person's change among 10,000, 100,000 and 1,000,000 people with seven memberships each, from what a
-# feed tells to a gateway's replica: CPU time, beside planning for everybody. No server is needed.
+# feed tells to a gateway's replica: CPU time, beside a full run that finds one. No server is needed.
 #
 # usage: bench/change.sh [arguments for `cargo bench --bench change --`]
 # Environment: BENCH_USERS (10000,100000,1000000), BENCH_ALL=1 (everybody in one group more)

@@ -317,7 +317,9 @@ fn rules_are_numbered_from_one_and_regexes_match_in_whole() {
     assert_eq!(config.mappings[0].number, 1);
     let MappingRule::GroupPath(path) = &config.mappings[0].rule else { panic!() };
     assert_eq!(path, &["Eng", "a/b"]);
-    let MappingRule::GroupRegex { text, regex } = &config.mappings[1].rule else { panic!() };
+    let MappingRule::GroupRegex { text, regex, folded: _ } = &config.mappings[1].rule else {
+        panic!()
+    };
     assert_eq!(text, "x|/OSMO (?<team>.+)");
     assert!(regex.is_match("/OSMO ml") && !regex.is_match("/Eng/OSMO ml") && !regex.is_match("xx"));
 }

@@ -161,7 +161,7 @@ fn mapping(w: &mut Encoder, mapping: &Mapping) {
         MappingRule::GroupPath(names) => ("path", names.iter().map(String::as_str).collect()),
         MappingRule::GroupId(id) => ("group_id", vec![id]),
         MappingRule::GroupName(name) => ("group_name", vec![name]),
-        MappingRule::GroupRegex { text, regex: _ } => ("group_regex", vec![text]),
+        MappingRule::GroupRegex { text, regex: _, folded: _ } => ("group_regex", vec![text]),
         MappingRule::RealmRole(role) => ("realm_role", vec![role]),
         MappingRule::ClientRole(role) => ("client_role", vec![role]),
         MappingRule::ClientRoleOf { client, role } => ("client_role_of", vec![client, role]),

@@ -7,7 +7,7 @@ use super::kind::Facts;
 use super::reader::{Node, Read, Table, all};
 use super::role::{Known, check_captures};
 use crate::model::{Diagnostic, DiagnosticCode, Subject, check_role_name};
-use crate::resolve::template::anchored;
+use crate::resolve::template::{anchored, ignoring_case};
 use crate::resolve::{Mapping, MappingRule, Names};
 
 const RULES: [&str; 7] =
@@ -170,7 +170,8 @@ fn rule(
         "group_name" => node.text().map(MappingRule::GroupName),
         "group_regex" => {
             let regex = node.parsed(anchored)?;
-            Ok(MappingRule::GroupRegex { text: node.string()?.to_owned(), regex })
+            let folded = node.parsed(|_| ignoring_case(&regex))?;
+            Ok(MappingRule::GroupRegex { text: node.string()?.to_owned(), regex, folded })
         }
         "realm_role" | "client_role" if all_directories => Err(node.fault(
             Code::Conflict,

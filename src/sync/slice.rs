@@ -119,12 +119,14 @@ pub(super) fn plan_for_some(
         };
         (source.clone(), refs)
     };
+    // What roles there are matters to names where templates make some of them.
+    let made = if settings.templates.is_empty() { Vec::new() } else { reader.roles()? };
     let query = SliceQuery {
         users: &found.users,
         accounts: &found.accounts,
         sources: &sources,
         refs: &patches.iter().map(wanted).collect(),
-        names: &bare_names(&settings, &reader.roles()?),
+        names: &bare_names(&settings, &made),
         guard: &config.guard,
     };
     let mut slice = reader.slice(&query)?;

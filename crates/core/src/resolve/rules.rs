@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 use super::settings::{Mapping, MappingRule, Names, Settings, SourceTerms};
 use super::template::TemplateError;
@@ -19,7 +19,7 @@ pub fn folded(name: &str) -> String {
 /// One mapping with its patterns made ready for the source.
 pub(super) struct Ready<'a> {
     pub mapping: &'a Mapping,
-    regex: Option<Regex>,
+    regex: Option<&'a Regex>,
     norm: String,
 }
 
@@ -43,7 +43,7 @@ impl Ready<'_> {
         directory: &Directory,
         reference: RefIdx,
     ) -> Vec<Result<String, TemplateError>> {
-        let Some(regex) = &self.regex else {
+        let Some(regex) = self.regex else {
             return self.mapping.roles.iter().cloned().map(Ok).collect();
         };
         let group = directory.refs.at(reference);
@@ -87,13 +87,9 @@ impl<'a> Rules<'a> {
                 let mut norm = String::new();
                 match &mapping.rule {
                     MappingRule::Group(identity) => norm = norm_of(identity, fold),
-                    MappingRule::GroupRegex { regex: exact, .. } if fold => {
-                        // Directories ignore case in names; a pattern that compiled compiles
-                        // again with that one flag.
-                        regex =
-                            RegexBuilder::new(exact.as_str()).case_insensitive(true).build().ok();
+                    MappingRule::GroupRegex { regex: exact, folded, .. } => {
+                        regex = Some(if fold { folded } else { exact });
                     }
-                    MappingRule::GroupRegex { regex: exact, .. } => regex = Some(exact.clone()),
                     MappingRule::Attribute { name, value } => {
                         attributes.insert((name.clone(), value.clone()));
                     }
@@ -143,7 +139,7 @@ impl<'a> Rules<'a> {
             MappingRule::GroupName(wanted) => thing.kind == Kind::Group && name(wanted),
             MappingRule::GroupRegex { .. } => {
                 thing.kind == Kind::Group
-                    && ready.regex.as_ref().is_some_and(|regex| {
+                    && ready.regex.is_some_and(|regex| {
                         regex.is_match(thing.identity) || regex.is_match(thing.norm)
                     })
             }

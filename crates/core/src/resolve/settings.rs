@@ -206,6 +206,8 @@ pub enum MappingRule {
         text: String,
         /// Anchored.
         regex: Regex,
+        /// The same for sources whose names are folded: case does not matter.
+        folded: Regex,
     },
     /// `realm_role = "…"`
     RealmRole(String),

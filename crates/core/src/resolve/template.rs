@@ -7,7 +7,7 @@
 
 use std::sync::LazyLock;
 
-use regex::{Captures, Regex};
+use regex::{Captures, Regex, RegexBuilder};
 use regex_syntax::hir::{Hir, HirKind};
 
 use super::settings::{PolicyText, RoleTemplate};
@@ -191,6 +191,18 @@ pub fn anchored(text: &str) -> Result<Regex, TemplateError> {
     // Alone first: `a)(?:b` would slip through the anchors' brackets.
     Regex::new(text)
         .and_then(|_| Regex::new(&format!("^(?:{text})$")))
+        .map_err(|error| TemplateError::NoRegex { text: text.to_owned(), why: regex_error(&error) })
+}
+
+/// The same expression where case does not matter: for sources whose names compare so.
+///
+/// # Errors
+/// It is too large.
+pub fn ignoring_case(regex: &Regex) -> Result<Regex, TemplateError> {
+    let text = regex.as_str();
+    RegexBuilder::new(text)
+        .case_insensitive(true)
+        .build()
         .map_err(|error| TemplateError::NoRegex { text: text.to_owned(), why: regex_error(&error) })
 }
 

@@ -15,7 +15,7 @@ use crate::resolve::rules::{Rules, Thing};
 use crate::resolve::settings::{
     LinkBy, Mapping, MappingRule, Names, Provision, RoleDefinition, Settings, SourceTerms,
 };
-use crate::resolve::template::anchored;
+use crate::resolve::template::{anchored, ignoring_case};
 
 /// Roles `ml`, `admin` (protected), `no` (denies), `team-…` (declared: `team-blue`), `beyond` (no grant of
 /// the source's), `all` (everybody's); and what gives them.
@@ -43,7 +43,9 @@ fn mapping(number: usize, rule: MappingRule, roles: &[&str]) -> Mapping {
 }
 
 fn groups_like(text: &str) -> MappingRule {
-    MappingRule::GroupRegex { text: text.to_owned(), regex: anchored(text).unwrap() }
+    let regex = anchored(text).unwrap();
+    let folded = ignoring_case(&regex).unwrap();
+    MappingRule::GroupRegex { text: text.to_owned(), regex, folded }
 }
 
 impl Kit {
