@@ -225,3 +225,48 @@ async fn other_settings_or_attributes_are_a_full_read() {
     let start = feed.follow(&NOBODY, Some(Cursor::new("17")), Arc::new(Unasked)).await.unwrap();
     assert!(matches!(start, Start::Read(WhyFull::Unreadable)), "{start:?}");
 }
+
+#[tokio::test]
+async fn a_file_that_somebody_writes_is_read_once_it_is_closed_however_slowly_that_goes() {
+    use std::io::Write as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("realm.json");
+    std::fs::write(&path, "{}").unwrap();
+    let source = source(&path);
+    let mut following = follow(&source, mark(&source).await).await;
+    still(&mut *following).await;
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(b"{").unwrap();
+    tokio::select! {
+        event = following.next() => panic!("it was read half written: {event:?}"),
+        () = tokio::time::sleep(Duration::from_secs(4)) => {}
+    }
+    file.write_all(b"}").unwrap();
+    drop(file);
+    changes(&mut *following, "the end of it").await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_gone_is_waited_for_and_so_is_what_comes_back_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (place, aside) = (folder.path().join("mnt"), folder.path().join("aside"));
+    std::fs::create_dir(&place).unwrap();
+    let path = mounted(&place);
+    let source = source(&path);
+    let cursor = mark(&source).await;
+    let mut following = follow(&source, cursor).await;
+    std::fs::rename(&place, &aside).unwrap();
+    let mut state = following.state();
+    tokio::select! {
+        event = following.next() => panic!("{event:?}"),
+        state = state.wait_for(|it| it.why.is_some()) => drop(state.unwrap()),
+    }
+    // The same that was read: there is nothing to be read again.
+    std::fs::rename(&aside, &place).unwrap();
+    still(&mut *following).await;
+    assert_eq!(following.state().borrow().why, None);
+    std::fs::remove_dir_all(&place).unwrap();
+    std::fs::create_dir(&place).unwrap();
+    mounted(&place);
+    changes(&mut *following, "another folder").await;
+}

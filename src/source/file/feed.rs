@@ -1,9 +1,11 @@
-//! A file, or a folder of them, that is followed: looked at every moment, and read whole once it has changed and then kept still.
+//! A file, or a folder of them, that is followed: looked at when something happens there, and read whole once it
+//! has changed and then kept still.
 //!
-//! By its metadata, through every link: so it does not matter whether it is written in place, replaced by
-//! another under its name, or swapped with the folder that a link leads to (as Kubernetes does with a
-//! ConfigMap), and it works on a network's file system, which tells nobody of changes. A file that is not
-//! there is waited for: nothing is taken from anybody for it.
+//! What wakes is [`watch`](super::watch); what counts is its metadata, through every link: so it does not
+//! matter whether it is written in place, replaced by another under its name, or swapped with the folder that
+//! a link leads to (as Kubernetes does with a ConfigMap). Now and then it is looked at all the same, since a
+//! network's file system tells nobody of what another machine changes. A file that is not there is waited
+//! for: nothing is taken from anybody for it.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::watch::Watch;
 use super::{Content, FileSource, off_the_runtime};
 use crate::config::KindSettings;
 use crate::directory::{Cursor, Interest};
@@ -26,10 +29,13 @@ use crate::source::feed::{
     Feed, FeedEvent, FollowState, Following, Mark, MirrorView, Start, WhyFull,
 };
 
-/// The time between two looks.
+/// The time between two looks where what happens there is seen as it happens, and where it is not.
+const NOW_AND_THEN: Duration = Duration::from_secs(2);
 const EVERY: Duration = Duration::from_millis(250);
 /// So long a file must have kept still before it is read: who writes it in pieces is done then.
 const SETTLED: Duration = Duration::from_secs(2);
+/// So long where somebody was seen to write to it and has not closed it.
+const SETTLED_OPEN: Duration = Duration::from_secs(30);
 
 /// What the mirror was made of.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -152,6 +158,8 @@ impl Feed for FileSource {
             Ok(Start::Here(Box::new(Watched {
                 path: self.path(),
                 is_export: self.is_export(),
+                watch: Watch::new(),
+                is_armed: false,
                 read: written.look,
                 seen: None,
                 state: watch::Sender::new(state),
@@ -164,6 +172,9 @@ impl Feed for FileSource {
 struct Watched<'a> {
     path: &'a Path,
     is_export: bool,
+    watch: Watch,
+    /// What happens there wakes.
+    is_armed: bool,
     /// As it was when it was read.
     read: String,
     /// As it was seen last where that is different, and since when.
@@ -175,7 +186,12 @@ impl Watched<'_> {
     /// Whether it changed and kept still.
     fn changed(&mut self) -> bool {
         let began = chrono::Utc::now();
-        let look = match off_the_runtime(|| look(self.path, self.is_export)) {
+        let look = match off_the_runtime(|| {
+            // First, so that what happens after the look is not missed.
+            self.is_armed =
+                self.watch.arm(self.path, self.is_export && realm_of(self.path).is_some());
+            look(self.path, self.is_export)
+        }) {
             Ok(look) => look,
             Err(error) => {
                 self.seen = None;
@@ -202,12 +218,25 @@ impl Watched<'_> {
             return false;
         }
         match &self.seen {
-            Some((seen, since)) if *seen == look => since.elapsed() >= SETTLED,
+            Some((seen, since)) if *seen == look => since.elapsed() >= self.settled(),
             _ => {
                 self.seen = Some((look, Instant::now()));
                 false
             }
         }
+    }
+
+    /// How long it must have kept still.
+    fn settled(&self) -> Duration {
+        if self.watch.is_being_written() { SETTLED_OPEN } else { SETTLED }
+    }
+
+    /// When to look again whatever happens.
+    fn wait(&self) -> Duration {
+        let pace = if self.is_armed { NOW_AND_THEN } else { EVERY };
+        let left =
+            self.seen.as_ref().map(|(_, since)| self.settled().saturating_sub(since.elapsed()));
+        left.map_or(pace, |left| pace.min(left))
     }
 }
 
@@ -215,7 +244,7 @@ impl Following for Watched<'_> {
     fn next(&mut self) -> BoxFuture<'_, Result<FeedEvent, SourceError>> {
         Box::pin(async move {
             while !self.changed() {
-                tokio::time::sleep(EVERY).await;
+                self.watch.happens(self.wait()).await;
             }
             Ok(FeedEvent::Read(WhyFull::Other("the file changed".to_owned())))
         })

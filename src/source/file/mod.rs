@@ -26,6 +26,7 @@ mod odd;
 mod people;
 mod realm;
 mod records;
+mod watch;
 
 pub(crate) use config::File;
 pub use config::{LdifConfig, RealmExportConfig};
