@@ -4,6 +4,7 @@
 //! can be wrong.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use ldap3_proto::LdapCodec;
@@ -21,6 +22,10 @@ pub struct Ask {
     pub one: bool,
     /// The attributes that are wanted.
     pub attributes: Vec<String>,
+    /// The filter, as its `Debug` has it.
+    pub filter: String,
+    /// It asks for changes (RFC 4533).
+    pub sync: bool,
     /// The paging cookie sent along; `None` without the control.
     pub cookie: Option<Vec<u8>>,
     /// How many searches over this base came before, on any connection.
@@ -36,6 +41,10 @@ pub enum Say {
     Reference(&'static str),
     /// The end: result code, and the cookie in a paging control.
     Done(u8, Option<&'static str>),
+    /// That with a control: its OID and its value.
+    With(Box<Say>, &'static str, Vec<u8>),
+    /// Nothing for so long; whatever else is asked on this connection waits as well.
+    Wait(Duration),
     /// The end with a paging control of this value.
     BadControl(Vec<u8>),
     /// A message of this operation tag with this content.
@@ -100,9 +109,13 @@ async fn serve(stream: TcpStream, asked: &Asked, script: &Script) {
                     *count += 1;
                     *count - 1
                 };
+                let sync = |it: &LdapControl| matches!(it, LdapControl::SyncRequest { .. });
+                let sync = request.ctrl.iter().any(sync);
+                let filter = format!("{:?}", search.filter);
                 let (base, attributes) = (search.base, search.attrs);
-                script(&Ask { base, one, attributes, cookie, before })
+                script(&Ask { base, one, attributes, filter, sync, cookie, before })
             }
+            LdapOp::AbandonRequest(_) => continue,
             _ => return,
         };
         for say in says {
@@ -113,6 +126,10 @@ async fn serve(stream: TcpStream, asked: &Asked, script: &Script) {
                     return;
                 }
                 Say::Close => return,
+                Say::Wait(time) => {
+                    tokio::time::sleep(time).await;
+                    continue;
+                }
                 Say::Raw(bytes) => bytes,
                 other => message(request.msgid, other),
             };
@@ -123,8 +140,39 @@ async fn serve(stream: TcpStream, asked: &Asked, script: &Script) {
     }
 }
 
+/// An entry that became this (1: new, 2: changed, 3: gone), as a search for changes tells it.
+pub fn became(what: u8, dn: &str, id: [u8; 16]) -> Say {
+    let state = tlv(0x30, &[tlv(0x0a, &[what]), tlv(4, &id)].concat());
+    let entry = Say::Entry(dn.as_bytes().to_vec(), vec![]);
+    Say::With(Box::new(entry), "1.3.6.1.4.1.4203.1.9.1.2", state)
+}
+
+/// The end of a refresh that said who is gone, with the cookie from which to go on.
+pub fn refreshed(cookie: &str) -> Say {
+    let end = tlv(0xa1, &tlv(4, cookie.as_bytes()));
+    let parts = [tlv(0x80, b"1.3.6.1.4.1.4203.1.9.1.4"), tlv(0x81, &end)];
+    Say::Op(0x79, parts.concat())
+}
+
+/// The answer to who asks for a cookie alone.
+pub fn cookie(cookie: &str) -> Say {
+    let value = tlv(0x30, &tlv(4, cookie.as_bytes()));
+    Say::With(Box::new(Say::Done(0, None)), "1.3.6.1.4.1.4203.1.9.1.3", value)
+}
+
 fn message(id: i32, say: Say) -> Vec<u8> {
     let mut parts = tlv(2, &id.to_be_bytes());
+    if let Say::With(say, oid, value) = say {
+        operation(*say, &mut parts);
+        let control = [tlv(4, oid.as_bytes()), tlv(4, &value)].concat();
+        parts.extend(tlv(0xa0, &tlv(0x30, &control)));
+    } else {
+        operation(say, &mut parts);
+    }
+    tlv(0x30, &parts)
+}
+
+fn operation(say: Say, parts: &mut Vec<u8>) {
     let text = |text: &str| tlv(4, text.as_bytes());
     let paging = |value: &[u8]| {
         tlv(0xa0, &tlv(0x30, &[text("1.2.840.113556.1.4.319"), tlv(4, value)].concat()))
@@ -163,9 +211,8 @@ fn message(id: i32, say: Say) -> Vec<u8> {
             parts.extend(paging(&value));
         }
         Say::Op(tag, content) => parts.extend(tlv(tag, &content)),
-        Say::Raw(_) | Say::Stall | Say::Close => {}
+        Say::Raw(_) | Say::Stall | Say::Close | Say::Wait(_) | Say::With(..) => {}
     }
-    tlv(0x30, &parts)
 }
 
 fn result(code: u8) -> Vec<u8> {

@@ -142,9 +142,7 @@ impl Connector {
     /// # Errors
     /// None does; the message lists what each said.
     pub async fn connect(&self) -> Result<Connection, SourceError> {
-        if let Some(left) = self.attempt().and_then(|attempt| attempt.waits(Instant::now())) {
-            return Err(SourceError::fatal(explain::waits(left, self.kerberos)));
-        }
+        self.may_sign_in()?;
         let mut faults: Vec<String> = Vec::new();
         let mut transient = false;
         'servers: for server in &self.servers {
@@ -174,6 +172,56 @@ impl Connector {
             }
         }
         Err(SourceError { message: faults.join("; "), transient })
+    }
+
+    /// Opens a connection to `server` (as [`shown`] has it) where that is one of this source's and answers,
+    /// else to the first that does.
+    ///
+    /// # Errors
+    /// None does, or the password was refused: others know the same account.
+    pub async fn connect_rather_to(&self, server: &str) -> Result<Connection, SourceError> {
+        self.may_sign_in()?;
+        let Some(url) = self.url_of(server).await else { return self.connect().await };
+        match self.connect_to(&url).await {
+            Ok(connection) => Ok(connection),
+            Err(fault) if fault.code == Some(49) && self.bind.is_some() => {
+                Err(SourceError::fatal(format!("{server}: {}", fault.message)))
+            }
+            Err(_) => self.connect().await,
+        }
+    }
+
+    /// Opens a connection to `server` (as [`shown`] has it), or to another only where that is none of this
+    /// source's any more.
+    ///
+    /// # Errors
+    /// It does not answer or does not let us in.
+    pub async fn connect_only_to(&self, server: &str) -> Result<Connection, SourceError> {
+        self.may_sign_in()?;
+        let Some(url) = self.url_of(server).await else { return self.connect().await };
+        self.connect_to(&url).await.map_err(|fault| SourceError {
+            message: format!("{server}: {}", fault.message),
+            transient: fault.transient,
+        })
+    }
+
+    /// The URL of `server`, where it is one of this source's.
+    async fn url_of(&self, server: &str) -> Option<Url> {
+        for one in &self.servers {
+            let urls = self.urls_of(one).await.unwrap_or_default();
+            if let Some(url) = urls.into_iter().find(|url| shown(url) == server) {
+                return Some(url);
+            }
+        }
+        None
+    }
+
+    /// Nobody signs in with a password that was refused a moment ago.
+    fn may_sign_in(&self) -> Result<(), SourceError> {
+        match self.attempt().and_then(|attempt| attempt.waits(Instant::now())) {
+            Some(left) => Err(SourceError::fatal(explain::waits(left, self.kerberos))),
+            None => Ok(()),
+        }
     }
 
     /// The URLs that `server` stands for, in the order in which to try them.

@@ -52,7 +52,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::ask::Asker;
-use self::cursor::Key;
+use self::cursor::{Bookmark, Key};
 use self::follower::{Follower, Place};
 use self::index::Index;
 use self::meaning::Lists;
@@ -245,6 +245,8 @@ impl Origin {
             nowhere: HashSet::new(),
             mending: memory::mending(provider),
             unsettled: HashMap::new(),
+            keeps_names: false,
+            undo: None,
         })
     }
 }
@@ -257,7 +259,7 @@ fn from_now(config: &LdapConfig) -> Limits {
 impl Feed for LdapSource {
     fn mark<'a>(&'a self, interest: &'a dyn Interest) -> BoxFuture<'a, Result<Mark, SourceError>> {
         async move {
-            let (connection, server, base) = match begin(self).await? {
+            let (connection, server, base) = match begin(self, None).await? {
                 Begun::Sync(begun) => *begun,
                 Begun::ActiveDirectory(connection) => {
                     return ad::mark(self, interest, connection).await;
@@ -267,11 +269,11 @@ impl Feed for LdapSource {
             let origin = Origin::new(self, interest, server.dialect)?;
             match stream::cookie(&origin, &connection, &base).await {
                 Ok(cookie) => match origin.key(&connection, &base).cursor(&cookie) {
-                    Some(cursor) => Ok(Mark::At(cursor)),
-                    None => {
-                        let why = "the server's cookie is no text".to_owned();
-                        Ok(Mark::Not(NotFollowed::Refused(why)))
+                    Some(cursor) => {
+                        self.marked(connection);
+                        Ok(Mark::At(cursor))
                     }
+                    None => Ok(Mark::Not(NotFollowed::Refused(cursor::NoText.to_string()))),
                 },
                 Err(Stop::Not(why)) => Ok(Mark::Not(why)),
                 Err(Stop::Read(why)) => Ok(Mark::Not(NotFollowed::Refused(why.to_string()))),
@@ -282,7 +284,19 @@ impl Feed for LdapSource {
     }
 
     fn stays<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<(), SourceError>> {
-        ad::stays(self, cursor).boxed()
+        async move {
+            if ad::stays(self, cursor).await? {
+                return Ok(());
+            }
+            let Some(server) = cursor::server_of(cursor) else { return Ok(()) };
+            let connection = self.connector.connect_only_to(&server).await;
+            self.marked(connection.map_err(|error| SourceError {
+                message: format!("source `{}`: {}", self.name, error.message),
+                transient: error.transient,
+            })?);
+            Ok(())
+        }
+        .boxed()
     }
 
     fn follow<'a>(
@@ -293,7 +307,8 @@ impl Feed for LdapSource {
     ) -> BoxFuture<'a, Result<Start<'a>, SourceError>> {
         async move {
             let Some(cursor) = cursor else { return Ok(Start::Read(WhyFull::NoCursor)) };
-            let (connection, server, base) = match begin(self).await? {
+            let rather = cursor::server_of(&cursor);
+            let (connection, server, base) = match begin(self, rather.as_deref()).await? {
                 Begun::Sync(begun) => *begun,
                 Begun::ActiveDirectory(connection) => {
                     return ad::follow(self, interest, connection, cursor, mirror).await;
@@ -327,7 +342,8 @@ impl Feed for LdapSource {
             origin.user_attributes = known::asked(attributes, types.as_ref());
             let now = chrono::Utc::now();
             let (states, state) = watch::channel(FollowState::new(FollowMode::Persist, now));
-            let at = Place { key, url: connection.url.clone(), base, cursor, cookie };
+            let mark = Bookmark::new(key, cursor, cookie);
+            let at = Place { mark, url: connection.url.clone(), base };
             let follower = Follower::new(origin, mirror, memory, at, states);
             let first = (connection, server.provider);
             let run = |asked, told| follower.run(first, asked, told);
@@ -339,7 +355,7 @@ impl Feed for LdapSource {
 
 /// What this identity lacks to be told of all changes; nothing where the full read says all that is wrong.
 pub(super) async fn lacks(source: &LdapSource, interest: &dyn Interest) -> Option<&'static str> {
-    match begin(source).await {
+    match begin(source, None).await {
         Ok(Begun::ActiveDirectory(connection)) => ad::lacks(source, interest, &connection).await,
         _ => None,
     }
@@ -355,14 +371,20 @@ enum Begun {
     Not(NotFollowed),
 }
 
-async fn begin(source: &LdapSource) -> Result<Begun, SourceError> {
+/// A connection, to the server `rather` where that is one of the source's and answers, and how what is there
+/// can be followed.
+async fn begin(source: &LdapSource, rather: Option<&str>) -> Result<Begun, SourceError> {
     let LdapSource { name, config, connector, .. } = source;
     if config.groups.as_ref().is_some_and(|groups| groups.from == MembersFrom::MemberOf) {
         let why = "with `groups.from = \"memberOf\"` changes are not told: servers that compute \
                    `memberOf` say nothing of it";
         return Ok(Begun::Not(NotFollowed::Refused(why.to_owned())));
     }
-    let connection = connector.connect().await.map_err(|error| SourceError {
+    let connection = match rather {
+        Some(server) => connector.connect_rather_to(server).await,
+        None => connector.connect().await,
+    };
+    let connection = connection.map_err(|error| SourceError {
         message: format!("source `{name}`: {}", error.message),
         transient: error.transient,
     })?;

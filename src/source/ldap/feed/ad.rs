@@ -39,7 +39,7 @@ use self::dc::Dc;
 use self::follower::{Follower, Place};
 use self::work::Known;
 use super::ask::Asker;
-use super::cursor::cookie_of;
+use super::cursor::{cookie_of, server_of};
 use super::{Followed, Origin, Stop, from_now};
 use crate::directory::{Cursor, Interest};
 use crate::model::FollowMode;
@@ -103,27 +103,27 @@ pub(super) async fn mark(
 /// How many connections to one name are tried for a certain domain controller behind it.
 const TRIES: usize = 10;
 
-/// The full read that follows goes to the domain controller that is followed.
-pub(super) async fn stays(source: &LdapSource, cursor: &Cursor) -> Result<(), SourceError> {
+/// The full read that follows goes to the domain controller that is followed, if it is one.
+pub(super) async fn stays(source: &LdapSource, cursor: &Cursor) -> Result<bool, SourceError> {
     // Other servers have other cookies.
     let cookie = cookie_of(cursor).and_then(|cookie| Cookie::parse(&cookie).ok());
-    let Some(cookie) = cookie else { return Ok(()) };
+    let (Some(cookie), Some(server)) = (cookie, server_of(cursor)) else { return Ok(false) };
     let at = |message: String, transient| SourceError {
         message: format!("source `{}`: {message}", source.name),
         transient,
     };
     for _ in 0..TRIES {
-        let connection = source.connector.connect().await;
+        let connection = source.connector.connect_rather_to(&server).await;
         let connection = connection.map_err(|error| at(error.message, error.transient))?;
         match Dc::ask(&connection, from_now(&source.config)).await {
             Ok(dc) if dc.database == cookie.database => {
                 source.marked(connection);
-                return Ok(());
+                return Ok(true);
             }
             Ok(_) => {}
             Err(Stop::Fault(fault)) => return Err(at(fault.message, fault.transient)),
             // It shows less than it did: what it is read for says so.
-            Err(Stop::Read(_) | Stop::Not(_)) => return Ok(()),
+            Err(Stop::Read(_) | Stop::Not(_)) => return Ok(true),
         }
     }
     let why = "other domain controllers answer than the one that is followed, and may lag behind it: \

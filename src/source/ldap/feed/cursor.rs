@@ -3,10 +3,16 @@
 //! OpenLDAP takes a cookie of another base or filter and says that nothing changed. So what the
 //! cookie belongs to is written beside it, and compared before it is sent.
 
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
-use crate::directory::Cursor;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::directory::{Cursor, Step};
 use crate::source::feed::WhyFull;
+
+/// How long a cookie that goes with nothing may wait to be kept.
+pub(super) const KEEP_COOKIE: Duration = Duration::from_secs(60);
 
 /// What a cookie belongs to.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -66,19 +72,124 @@ impl Key {
     }
 }
 
+/// The server that `cursor` is of, as messages show it.
+pub(super) fn server_of(cursor: &Cursor) -> Option<String> {
+    serde_json::from_str(cursor.as_str()).ok().map(|it: Written| it.key.server)
+}
+
+/// A cookie that is no text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the server's cookie is no text")]
+pub(super) struct NoText;
+
+/// How far a mirror has come, and how far its server has told.
+pub(super) struct Bookmark {
+    key: Key,
+    /// The mirror's.
+    cursor: Cursor,
+    cookie: Vec<u8>,
+    /// What the mirror has not moved to.
+    newer: Option<(Vec<u8>, Cursor)>,
+    /// When the mirror moved last.
+    moved: Instant,
+}
+
+impl Bookmark {
+    /// At `cursor`, whose cookie is `cookie`.
+    pub fn new(key: Key, cursor: Cursor, cookie: Vec<u8>) -> Self {
+        Bookmark { key, cursor, cookie, newer: None, moved: Instant::now() }
+    }
+
+    /// What cookies belong to.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The mirror's cookie.
+    pub fn cookie(&self) -> &[u8] {
+        &self.cookie
+    }
+
+    /// Everything that the server told so far comes before `cookie`. Where that is the mirror's own,
+    /// as after a refresh in which nothing had changed, there is nothing to move to.
+    ///
+    /// # Errors
+    /// It is no text.
+    pub fn told(&mut self, cookie: Vec<u8>) -> Result<(), NoText> {
+        let cursor = self.key.cursor(&cookie).ok_or(NoText)?;
+        self.newer = (cookie != self.cookie).then_some((cookie, cursor));
+        Ok(())
+    }
+
+    /// What was told since the mirror's cursor will be told again.
+    pub fn go_back(&mut self) {
+        self.newer = None;
+    }
+
+    /// When the mirror must move although nothing else changes in it.
+    pub fn due(&self) -> Option<Instant> {
+        self.newer.as_ref()?;
+        Some(self.moved.checked_add(KEEP_COOKIE).unwrap_or(self.moved))
+    }
+
+    /// To where the mirror can be brought: nowhere else unless `all_is_settled`.
+    pub fn step(&self, all_is_settled: bool) -> Step {
+        let newer = self.newer.as_ref().filter(|_| all_is_settled);
+        let to = newer.map_or(&self.cursor, |(_, cursor)| cursor).clone();
+        Step { from: self.cursor.clone(), to }
+    }
+
+    /// Notes that the mirror will be where `step` leads.
+    pub fn take(&mut self, step: &Step) {
+        if let Some((cookie, cursor)) = self.newer.take_if(|(_, cursor)| *cursor == step.to) {
+            (self.cookie, self.cursor) = (cookie, cursor);
+            self.moved = Instant::now();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_cookie_is_sent_only_to_what_it_is_of() {
-        let key = Key {
+    fn key() -> Key {
+        Key {
             server: "ldap://a".to_owned(),
             base: "dc=example".to_owned(),
             filter: vec!["(objectClass=person)".to_owned()],
             attributes: vec!["uid".to_owned()],
             identity: "cn=reader".to_owned(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_mirror_moves_once_all_is_settled_and_nowhere_where_nothing_is_newer() {
+        let at = key().cursor(b"1").unwrap();
+        assert_eq!(server_of(&at).as_deref(), Some("ldap://a"));
+        let mut mark = Bookmark::new(key(), at.clone(), b"1".to_vec());
+        let here = Step { from: at.clone(), to: at.clone() };
+        // What 389-DS says after a refresh in which nothing had changed: it is never due, or whoever
+        // waits for that would wait no more.
+        mark.told(b"1".to_vec()).unwrap();
+        assert_eq!((mark.due(), mark.step(true)), (None, here.clone()));
+        mark.told(b"2".to_vec()).unwrap();
+        assert_eq!(mark.step(false), here);
+        mark.take(&here);
+        assert_eq!(mark.cookie(), b"1");
+        assert!(mark.due().is_some());
+        let on = mark.step(true);
+        assert_ne!(on, here);
+        mark.take(&on);
+        assert_eq!((mark.cookie(), mark.due()), (&b"2"[..], None));
+        mark.told(b"3".to_vec()).unwrap();
+        mark.go_back();
+        assert_eq!((mark.due(), mark.step(true).to), (None, on.to));
+        assert_eq!(mark.told(vec![0xff]), Err(NoText));
+    }
+
+    #[test]
+    fn a_cookie_is_sent_only_to_what_it_is_of() {
+        let key = key();
         let cursor = key.cursor(b"rid=000,csn=1").unwrap();
         assert_eq!(key.cookie(&cursor).unwrap(), b"rid=000,csn=1");
         for (other, what) in [

@@ -10,20 +10,20 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::ask;
-use super::cursor::Key;
+use super::cursor::{Bookmark, NoText};
 use super::inbox::{Batch, MOST};
 use super::memory::Memory;
 use super::server::Provider;
 use super::stream::{Stream, refused};
 use super::work::Work;
 use super::{Begun, Origin, Stop, recognise};
-use crate::directory::{Cursor, Delta, Step};
+use crate::directory::Delta;
 use crate::model::FollowMode;
 use crate::source::SourceError;
 use crate::source::feed::{FeedEvent, FollowState, MirrorView, NotFollowed, WhyFull};
 use crate::source::ldap::connect::{Connection, shown};
 use crate::source::ldap::explain::Fault;
-use crate::source::ldap::server;
+use crate::source::ldap::server::{self, CanaryFault};
 
 /// Between two tries to connect again: from the first to the second, doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -32,8 +32,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub(super) const LOYAL_TRIES: u32 = 5;
 /// How long nothing may come before the server is asked whether it is there.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long a cookie that goes with nothing may wait to be kept.
-pub(super) const KEEP_COOKIE: Duration = Duration::from_secs(60);
+const SLOW: &str = "`read_timeout` has passed, and the server has not told to its end what changed since \
+                    the cursor; raise it, or ask why it is slow";
 
 /// How long to wait after so many tries to connect.
 pub(super) fn pause(tries: u32) -> Duration {
@@ -62,16 +62,18 @@ pub(super) fn say(
 
 /// Where a mirror stands.
 pub(super) struct Place {
-    /// What cookies belong to.
-    pub key: Key,
+    /// Its cursor, and what is newer.
+    pub mark: Bookmark,
     /// The server.
     pub url: url::Url,
     /// The base that is watched.
     pub base: String,
-    /// The mirror's cursor.
-    pub cursor: Cursor,
-    /// Its cookie.
-    pub cookie: Vec<u8>,
+}
+
+impl From<NoText> for Stop {
+    fn from(why: NoText) -> Self {
+        Stop::Not(NotFollowed::Refused(why.to_string()))
+    }
 }
 
 /// Follows one source.
@@ -80,9 +82,6 @@ pub(super) struct Follower {
     view: Arc<dyn MirrorView>,
     memory: Memory,
     at: Place,
-    /// A newer cookie that the mirror's cursor has not moved to.
-    newer: Option<Vec<u8>>,
-    told: Instant,
     /// Whoever the mirror has was there when following began.
     is_checked: bool,
     states: watch::Sender<FollowState>,
@@ -97,18 +96,7 @@ impl Follower {
         at: Place,
         states: watch::Sender<FollowState>,
     ) -> Self {
-        let told = Instant::now();
-        Follower {
-            origin,
-            view,
-            memory,
-            at,
-            newer: None,
-            told,
-            is_checked: false,
-            states,
-            tries: 0,
-        }
+        Follower { origin, view, memory, at, is_checked: false, states, tries: 0 }
     }
 
     /// Answers until nobody asks or nothing more can be said. Begins at `first`.
@@ -161,7 +149,8 @@ impl Follower {
                 Err(Stop::Fault(fault)) if fault.transient => {
                     // What was told since the cursor will be told again.
                     *stream = None;
-                    self.newer = None;
+                    self.at.mark.go_back();
+                    self.memory.go_back();
                     self.wait(&fault).await;
                 }
                 Err(Stop::Fault(fault)) if stream.is_some() => {
@@ -193,8 +182,8 @@ impl Follower {
             Some(given) => given,
             None => self.connect().await?,
         };
-        let Place { base, cookie, .. } = &self.at;
-        Ok(Stream::open(&self.origin, connection, provider, base, cookie).await)
+        let Place { base, mark, .. } = &self.at;
+        Ok(Stream::open(&self.origin, connection, provider, base, mark.cookie()).await)
     }
 
     async fn connect(&mut self) -> Result<(Connection, Provider), Stop> {
@@ -202,7 +191,9 @@ impl Follower {
         let Origin { name, config, connector, .. } = &self.origin;
         let connection = match self.tries < LOYAL_TRIES {
             true => connector.connect_to(&self.at.url).await.map_err(Stop::Fault)?,
-            false => connector.connect().await.map_err(fault)?,
+            false => {
+                connector.connect_rather_to(&self.at.mark.key().server).await.map_err(fault)?
+            }
         };
         let (connection, server, base) =
             match recognise(name, config, connection).await.map_err(fault)? {
@@ -212,13 +203,13 @@ impl Follower {
                 Begun::Not(why) => return Err(Stop::Not(why)),
             };
         // Another server's cookies are others.
-        if shown(&connection.url) != self.at.key.server {
+        if shown(&connection.url) != self.at.mark.key().server {
             return Err(Stop::Read(WhyFull::Foreign("server")));
         }
         if base != self.at.base {
             return Err(Stop::Read(WhyFull::Foreign("base")));
         }
-        server.accepts(&self.at.cookie)?;
+        server.accepts(self.at.mark.cookie())?;
         Ok((connection, server.provider))
     }
 
@@ -226,12 +217,9 @@ impl Follower {
     async fn step(&mut self, stream: &Stream) -> Result<Delta, Stop> {
         loop {
             let batch = self.batch(stream).await?;
-            if let Some(canary) = &self.origin.config.canary {
-                let (limits, dialect) = (self.origin.limits(), self.origin.shape.dialect);
-                let found = server::canary(&stream.second, limits, dialect, canary).await;
-                found.map_err(|fault| WhyFull::Canary(fault.to_string()))?;
-            }
+            self.canary(stream).await?;
             let view = self.view.clone();
+            self.memory.begin();
             let mut work = Work::new(&self.origin, stream, &*view, &mut self.memory);
             if let Some(batch) = &batch {
                 work.told(batch).await?;
@@ -242,35 +230,34 @@ impl Follower {
                 self.is_checked = true;
             }
             let draft = work.draft;
+            self.memory.keep();
+            self.tries = 0;
             if let Some(cookie) = batch.and_then(|batch| batch.cookie) {
-                self.newer = Some(cookie);
+                self.at.mark.told(cookie)?;
             }
-            let step = self.where_to();
-            let must_be_kept = step.from != step.to && self.told.elapsed() >= KEEP_COOKIE;
+            let step = self.at.mark.step(self.memory.unsettled.is_empty());
+            let is_due = self.at.mark.due().is_some_and(|due| due <= Instant::now());
+            let must_be_kept = step.from != step.to && is_due;
             self.say(FollowMode::Persist, None, true);
             if !draft.is_empty() || must_be_kept {
-                return self.moved(draft.delta(step)?);
+                self.at.mark.take(&step);
+                return draft.delta(step);
             }
         }
     }
 
-    /// To which cursor the mirror can be brought now.
-    fn where_to(&self) -> Step {
-        let newer = self.newer.as_deref().filter(|_| self.memory.unsettled.is_empty());
-        let to = newer.and_then(|cookie| self.at.key.cursor(cookie));
-        let from = self.at.cursor.clone();
-        Step { to: to.unwrap_or_else(|| from.clone()), from }
-    }
-
-    /// Notes that the mirror will be where `delta` leads.
-    fn moved(&mut self, delta: Delta) -> Result<Delta, Stop> {
-        if let Some(step) = delta.step.as_ref().filter(|step| step.from != step.to) {
-            self.at.cookie = self.at.key.cookie(&step.to)?;
-            self.at.cursor = step.to.clone();
-            self.newer = None;
-            self.told = Instant::now();
+    /// Whether what seems gone can be believed to be.
+    async fn canary(&self, stream: &Stream) -> Result<(), Stop> {
+        let Some(canary) = &self.origin.config.canary else { return Ok(()) };
+        let (limits, dialect) = (self.origin.limits(), self.origin.shape.dialect);
+        match server::canary(&stream.second, limits, dialect, canary).await {
+            Ok(()) => Ok(()),
+            // It may be there: the server does not answer.
+            Err(CanaryFault::Unreadable { fault, .. }) if fault.transient => {
+                Err(Stop::Fault(fault))
+            }
+            Err(why) => Err(Stop::Read(WhyFull::Canary(why.to_string()))),
         }
-        Ok(delta)
     }
 
     /// Waits for something to be worked on: what the server told, or (nothing) that somebody is due or
@@ -282,15 +269,18 @@ impl Follower {
                 return Ok(Some(batch));
             }
             let now = Instant::now();
-            let due = self.memory.due();
-            let keep = self.newer.as_ref().filter(|_| due.is_none());
-            let keep = keep.map(|_| self.told.checked_add(KEEP_COOKIE).unwrap_or(now));
-            let until = due.into_iter().chain(keep).min();
-            if until.is_some_and(|until| until <= now) {
+            let refreshing = stream.shared.lock().is_refreshing();
+            if refreshing && stream.since.elapsed() >= self.origin.config.read_timeout {
+                return Err(Stop::Fault(Fault::local(SLOW, true)));
+            }
+            // Until the refresh has ended nothing can be settled: more may be told of whoever it is.
+            let due = self.memory.due().or_else(|| self.at.mark.due()).filter(|_| !refreshing);
+            if due.is_some_and(|due| due <= now) {
                 return Ok(None);
             }
-            let beat = now.checked_add(HEARTBEAT).unwrap_or(now);
-            let until = until.map_or(beat, |until| until.min(beat));
+            let beat =
+                now.checked_add(HEARTBEAT.min(self.origin.config.read_timeout)).unwrap_or(now);
+            let until = due.map_or(beat, |due| due.min(beat));
             if tokio::time::timeout_at(until, came).await.is_err() && until == beat {
                 self.ask_whether_it_is_there(stream).await?;
             }
@@ -323,11 +313,10 @@ impl Follower {
         }
         let Some(batch) = inbox.take() else { return Ok(None) };
         drop(inbox);
-        self.tries = 0;
         if batch.refresh || !batch.is_empty() {
             return Ok(Some(batch));
         }
-        self.newer = batch.cookie.or(self.newer.take());
+        batch.cookie.map_or(Ok(()), |cookie| self.at.mark.told(cookie))?;
         Ok(None)
     }
 

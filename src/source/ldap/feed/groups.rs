@@ -22,11 +22,9 @@ use crate::source::ldap::lookup::in_any_case;
 use crate::source::ldap::primary::{self, GroupNumber, Primary};
 
 /// Up to so many names that lead to nobody are looked for, in case somebody was renamed just now.
-const SINGLE_MEMBERS: usize = 500;
+const MOST_UNKNOWN: usize = 5_000;
 /// So many user names go into one filter.
 const NAMES_AT_ONCE: usize = 50;
-/// How often a list with a former name is taken for one that is still to be mended.
-const DOUBTS: u32 = 3;
 
 /// Who is directly in a group.
 #[derive(Default)]
@@ -187,26 +185,28 @@ impl Work<'_, '_> {
                 }
             } else if let Some((id, unsettled)) = self.before.get(&norm) {
                 // The server may still be about to put the new name there.
-                if unsettled.found < DOUBTS {
-                    let found = unsettled.found.saturating_add(1);
-                    let due = tokio::time::Instant::now() + self.memory.mending;
-                    let before = unsettled.before.clone();
-                    unmended.insert(*id, Unsettled { due, before, found });
+                if let Some(doubt) = self.memory.doubt(unsettled) {
+                    unmended.insert(*id, doubt);
                     self.count_as_known(*id, group, members)?;
                 }
             } else if self.shape.may_be_ours(&norm) && !self.memory.nowhere.contains(&norm) {
                 unknown.push((norm, text));
             }
         }
-        if unknown.len() > SINGLE_MEMBERS {
-            return Ok(());
+        if unknown.len() > MOST_UNKNOWN {
+            // Somebody among them may have been renamed just now: not to look is no way to tell.
+            let dn = entry.dn.escape_debug();
+            let why = format!(
+                "the group `{dn}` lists more than {MOST_UNKNOWN} names of whom nothing is known"
+            );
+            return Err(Stop::Read(WhyFull::Other(why)));
         }
         for (norm, text) in unknown {
             match self.ask.id_at(text).await? {
                 // Renamed, and not told yet. Whoever is new will be told, too.
                 Some(id) => self.count_as_known(id, group, members)?,
                 None => {
-                    self.memory.nowhere.insert(norm);
+                    self.memory.leads_nowhere(norm);
                 }
             }
         }

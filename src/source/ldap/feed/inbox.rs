@@ -91,6 +91,7 @@ impl Inbox {
     pub fn entry(&mut self, dn: String, state: Option<State>) {
         let Some(State { became, id, cookie }) = state else {
             self.batch.unnamed.insert(dn);
+            self.bound();
             return;
         };
         match became {
@@ -106,9 +107,13 @@ impl Inbox {
 
     fn touch(&mut self, id: Id, touch: Touch) {
         self.batch.touched.insert(id, touch);
-        if self.batch.touched.len() > MOST {
+        self.bound();
+    }
+
+    fn bound(&mut self) {
+        if self.batch.touched.len().saturating_add(self.batch.unnamed.len()) > MOST {
             self.overflow = true;
-            self.batch.touched = HashMap::new();
+            (self.batch.touched, self.batch.unnamed) = (HashMap::new(), BTreeSet::new());
         }
     }
 
@@ -221,5 +226,25 @@ mod tests {
         assert_eq!(batch.cookie, Some(vec![49]));
         assert_eq!(batch.unnamed.len(), 1);
         assert!(!batch.refresh);
+    }
+
+    #[test]
+    fn more_than_may_wait_are_not_held_whatever_is_said_of_them() {
+        type Say = fn(&mut Inbox, usize);
+        let ways: [Say; 2] = [
+            |inbox, n| inbox.entry(format!("cn={n}"), None),
+            |inbox, n| {
+                let id = Id::parse(&format!("{n:032x}")).unwrap();
+                inbox.info(Info::Ids { gone: true, ids: vec![id] });
+            },
+        ];
+        for say in ways {
+            let mut inbox = Inbox::new(Provider::OpenLdap);
+            (0..MOST).for_each(|n| say(&mut inbox, n));
+            assert!(!inbox.overflow);
+            (MOST..3 * MOST).for_each(|n| say(&mut inbox, n));
+            assert!(inbox.overflow);
+            assert!(inbox.batch.touched.len() <= MOST && inbox.batch.unnamed.len() <= MOST);
+        }
     }
 }

@@ -31,7 +31,18 @@ pub(super) struct Memory {
     pub mending: Duration,
     /// Who is new or has another name, and whose groups may not say so yet.
     pub unsettled: HashMap<Id, Unsettled>,
+    /// A list was seen to keep a former name for good: this server mends none.
+    pub keeps_names: bool,
+    /// Who was unsettled before a step that has not come to its end.
+    pub undo: Option<HashMap<Id, Unsettled>>,
 }
+
+/// So many names that lead to nothing are remembered.
+const MOST_NOWHERE: usize = 100_000;
+/// How often a list with a former name is taken for one that is still to be mended, and where it is known
+/// that this server mends none. Each time it is given twice as long: four seconds together, and one.
+const DOUBTS: u32 = 4;
+const FEW_DOUBTS: u32 = 2;
 
 /// 389-DS tells how it mends groups, so there is nothing to wait for. And nothing may be: who was made and
 /// deleted after the cookie is never mentioned there, so the mirror must not run ahead of its cookie.
@@ -47,18 +58,63 @@ pub(super) fn mending(provider: Provider) -> Duration {
 pub(super) struct Unsettled {
     /// When their groups are to be read.
     pub due: Instant,
-    /// The name that they had before, in normal form.
-    pub before: Option<String>,
-    /// How often a group was found that still lists that name.
+    /// The names that they had before, in normal form.
+    pub before: BTreeSet<String>,
+    /// How often a group was found that still lists one of them.
     pub found: u32,
 }
 
 impl Memory {
     /// Somebody is unsettled from now on. `before` is the name that they had.
     pub fn unsettle(&mut self, id: Id, before: Option<String>) {
-        let before = before.filter(|_| !self.mending.is_zero());
+        // Whoever is renamed twice in a moment is mended twice.
+        let known = self.unsettled.remove(&id).map(|it| it.before);
+        let mut names = known.unwrap_or_default();
+        names.extend(before.filter(|_| !self.mending.is_zero()));
         let due = Instant::now() + self.mending;
-        self.unsettled.insert(id, Unsettled { due, before, found: 0 });
+        self.unsettled.insert(id, Unsettled { due, before: names, found: 0 });
+    }
+
+    /// How long somebody is given whose former name was found in a list; nothing where it was there for
+    /// so long that nobody will mend it.
+    pub fn doubt(&mut self, unsettled: &Unsettled) -> Option<Unsettled> {
+        let doubts = if self.keeps_names { FEW_DOUBTS } else { DOUBTS };
+        if unsettled.found >= doubts {
+            self.keeps_names = true;
+            return None;
+        }
+        let wait = self.mending.saturating_mul(1 << unsettled.found);
+        let found = unsettled.found.saturating_add(1);
+        Some(Unsettled { due: Instant::now() + wait, before: unsettled.before.clone(), found })
+    }
+
+    /// A name leads to nothing.
+    pub fn leads_nowhere(&mut self, norm: String) {
+        if self.nowhere.len() >= MOST_NOWHERE {
+            self.nowhere.clear();
+        }
+        self.nowhere.insert(norm);
+    }
+
+    /// A step begins. Until it comes to its end all of it can be undone.
+    pub fn begin(&mut self) {
+        self.index.begin();
+        self.undo = Some(self.unsettled.clone());
+    }
+
+    /// The step came to its end.
+    pub fn keep(&mut self) {
+        self.index.keep();
+        self.undo = None;
+    }
+
+    /// If a step broke off, it is as if it had not begun: what led to it will be told again, and must find
+    /// the names that it found.
+    pub fn go_back(&mut self) {
+        self.index.go_back();
+        if let Some(before) = self.undo.take() {
+            self.unsettled = before;
+        }
     }
 
     /// The same, unless they are already.

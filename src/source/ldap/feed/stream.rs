@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ldap3::{Ldap, LdapResult, Scope};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::inbox::{Ended, Inbox};
 use super::server::Provider;
@@ -38,6 +39,8 @@ pub(super) struct Stream {
     /// The one for everything else.
     pub second: Connection,
     pub provider: Provider,
+    /// When it was begun.
+    pub since: Instant,
 }
 
 impl Stream {
@@ -57,7 +60,8 @@ impl Stream {
         let limits = origin.shape.dialect.limits;
         let ldap = connection.ldap.clone();
         let pump = pump(ldap, base.to_owned(), cookie.to_vec(), shared.clone(), limits);
-        Stream { shared, pump: tokio::spawn(pump), connection, second, provider }
+        let pump = tokio::spawn(pump);
+        Stream { shared, pump, connection, second, provider, since: Instant::now() }
     }
 }
 

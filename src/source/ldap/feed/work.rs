@@ -183,8 +183,8 @@ impl<'a, 'v> Work<'a, 'v> {
                     self.groups.entry(group).or_insert_with(|| slot.dn.to_string());
                 }
             }
-            if let Some(before) = unsettled.before.clone() {
-                self.before.insert(before, (id, unsettled));
+            for name in &unsettled.before {
+                self.before.insert(name.clone(), (id, unsettled.clone()));
             }
         }
         Ok(())
@@ -241,7 +241,11 @@ impl<'a, 'v> Work<'a, 'v> {
         let slot = self.memory.index.remove(id);
         self.uids.extend(slot.iter().flat_map(|slot| slot.uids.lines()).map(str::to_owned));
         self.memory.unsettled.remove(&id);
-        self.draft.person_gone(&ext)?;
+        // Where ids are a directory's own, somebody else may have this one by now: it is they who
+        // are there.
+        if !self.memory.index.has_other_id(&ext) {
+            self.draft.person_gone(&ext)?;
+        }
         self.draft.group_gone(&key)?;
         Ok(slot.map(|slot| slot.dn.into_string()))
     }

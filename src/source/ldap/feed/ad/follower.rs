@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::super::ask::Asker;
-use super::super::cursor::Key;
-use super::super::follower::{HEARTBEAT, KEEP_COOKIE, LOYAL_TRIES, pause, say};
+use super::super::cursor::{KEEP_COOKIE, Key};
+use super::super::follower::{HEARTBEAT, LOYAL_TRIES, pause, say};
 use super::super::{Answers, Origin, Stop};
 use super::changes::{self, Touched};
 use super::cookie::Cookie;
@@ -174,7 +174,7 @@ impl Follower {
         let connector = &self.origin.connector;
         let connection = match self.tries < LOYAL_TRIES {
             true => connector.connect_to(&self.at.url).await.map_err(Stop::Fault)?,
-            false => connector.connect().await.map_err(fault)?,
+            false => connector.connect_rather_to(&self.at.key.server).await.map_err(fault)?,
         };
         if shown(&connection.url) != self.at.key.server {
             return Err(Stop::Read(WhyFull::Foreign("server")));
