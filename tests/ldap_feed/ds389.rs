@@ -209,3 +209,46 @@ fn who_was_made_and_deleted_after_the_cookie_is_not_kept() {
     world.assert_no_drift();
     assert_eq!(world.reads.len(), 1);
 }
+
+/// The whole instance from an archive, its change log with it; or the people and groups alone from an
+/// LDIF, beside a change log that knows nothing of that.
+#[test]
+fn a_restored_backup_leads_to_a_full_read_and_takes_nobody_by_mistake() {
+    for of_all in [true, false] {
+        let Some(mut server) = Ds389::start(&company()) else { return };
+        let mut world = World::new(reader(&server));
+        server.modify(&change(&person_dn("bob"), "replace: title\ntitle: x\n"));
+        world.settle();
+        let backup = server.dir.path().join(if of_all { "bak/1" } else { "ldif/1.ldif" });
+        let backup = backup.to_str().unwrap();
+        let (save, restore): (&[&str], &[&str]) = match of_all {
+            true => (&["-a", backup], &["-a", backup]),
+            false => (&["-n", "userRoot", "-a", backup], &["-n", "userRoot", "-i", backup]),
+        };
+        server.stop();
+        server.offline(if of_all { "db2archive" } else { "db2ldif" }, save);
+        assert!(server.start_again());
+        let drop_alice = format!("delete: member\nmember: {}\n", person_dn("alice"));
+        server.modify(&[delete(&person_dn("bob")), change(&group_dn("ml"), &drop_alice)].concat());
+        server.modify(&add(&person("zoe", "")));
+        world.until("told", |facts| {
+            has(facts, "zoe") && !has(facts, "bob") && !is_in(facts, &group_dn("ml"), "alice")
+        });
+        world.settle();
+        world.assert_no_drift();
+        world.reads.clear();
+
+        server.stop();
+        server.offline(if of_all { "archive2db" } else { "ldif2db" }, restore);
+        let before = world.seen.len();
+        assert!(server.start_again());
+        world.until("restored", |facts| {
+            has(facts, "bob") && is_in(facts, &group_dn("ml"), "alice") && !has(facts, "zoe")
+        });
+        assert_eq!(world.reads, [WhyFull::Newer], "{of_all}");
+        world.settle();
+        world.assert_no_drift();
+        // Nothing but the full read said so: not for a moment was anybody gone or back before it.
+        assert!(world.seen[before..].iter().all(|it| has(&facts(it), "bob")), "{of_all}");
+    }
+}

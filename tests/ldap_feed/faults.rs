@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use idpsyncd::source::FullRead as _;
 use idpsyncd::source::feed::{Feed as _, Start};
-use idpsyncd::source::ldap::{LdapConfig, LdapSource};
+use idpsyncd::source::ldap::{LdapConfig, LdapSource, Server};
 use tokio::runtime::Runtime;
 
 use crate::kit::{World, facts, is_in};
+use crate::support::fake_dns::FakeDns;
 use crate::support::fake_ldap::*;
 use crate::support::ldap;
 use crate::support::openldap::{SUFFIX, group_dn, person_dn};
@@ -398,6 +399,25 @@ fn whoever_has_an_id_now_stays_when_the_entry_that_had_it_goes() {
     world.next(Duration::from_millis(900));
     let all = world.seen.iter().all(|it| facts(it).iter().any(|fact| fact.contains(" ipa-alice ")));
     assert!(all && has(&world.facts(), "alicia"), "{:#?}", world.facts());
+}
+
+/// DNS puts the servers of a domain into another order each time.
+#[test]
+fn of_a_domains_servers_the_one_of_the_cursor_is_followed() {
+    let runtime = ldap::runtime();
+    let [one, two] = [(); 2].map(|()| Directory::new(Kind::OpenLdap).config(&runtime));
+    let port = |config: &LdapConfig| match &config.urls[0] {
+        Server::At(url) => url.port().unwrap(),
+        Server::Of(_) => panic!("a domain"),
+    };
+    let servers = [(0, 1, port(&one), "dc1.example.com"), (0, 1, port(&two), "dc2.example.com")];
+    let dns = FakeDns::start(&[("_ldap._tcp.example.com", &servers)]);
+    let urls = vec!["srv:example.com".parse().unwrap()];
+    let world = World::new(LdapConfig { urls, dns_servers: vec![dns.address], ..one });
+    for _ in 0..12 {
+        let start = world.follow();
+        assert!(matches!(start, Start::Here(_)), "{start:?}");
+    }
 }
 
 /// A cookie of one server, and what was read of another, do not go together.

@@ -100,6 +100,20 @@ impl Ds389 {
         self.process = None;
     }
 
+    /// Runs one of the server's own tools (`db2archive`, `archive2db`, `db2ldif`, `ldif2db`) on its data,
+    /// after [`Ds389::stop`].
+    pub fn offline(&self, tool: &str, arguments: &[&str]) {
+        assert!(self.process.is_none(), "{tool} wants the server stopped");
+        let etc = self.dir.path().join("etc");
+        let output = run(Command::new("/usr/sbin/ns-slapd")
+            .arg(tool)
+            .arg("-D")
+            .arg(&etc)
+            .args(arguments)
+            .stdin(Stdio::null()));
+        assert!(output.status.success(), "{tool}: {}", text(&output.stderr));
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("a running server").id()

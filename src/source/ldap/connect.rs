@@ -182,9 +182,10 @@ impl Connector {
     pub async fn connect_rather_to(&self, server: &str) -> Result<Connection, SourceError> {
         self.may_sign_in()?;
         let Some(url) = self.url_of(server).await else { return self.connect().await };
+        let refused = || self.attempt()?.waits(Instant::now());
         match self.connect_to(&url).await {
             Ok(connection) => Ok(connection),
-            Err(fault) if fault.code == Some(49) && self.bind.is_some() => {
+            Err(fault) if fault.code == Some(49) && self.bind.is_some() || refused().is_some() => {
                 Err(SourceError::fatal(format!("{server}: {}", fault.message)))
             }
             Err(_) => self.connect().await,

@@ -39,6 +39,7 @@ mod memory;
 mod server;
 mod stream;
 mod wire;
+mod witness;
 mod work;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -59,6 +60,7 @@ use self::meaning::Lists;
 use self::memory::{Memory, Wants};
 use self::server::{Kind, Provider, Server};
 use self::wire::Id;
+use self::witness::Witnesses;
 use super::config::{LdapConfig, MembersFrom};
 use super::connect::{Connection, Connector, shown};
 use super::dialect::Dialect;
@@ -246,6 +248,7 @@ impl Origin {
             mending: memory::mending(provider),
             unsettled: HashMap::new(),
             keeps_names: false,
+            seen: Witnesses::default(),
             undo: None,
         })
     }
@@ -325,7 +328,7 @@ impl Feed for LdapSource {
                 Ok(cookie) => cookie,
                 Err(why) => return Ok(Start::Read(why)),
             };
-            let memory = match origin.memory(&connection, server.provider).await {
+            let mut memory = match origin.memory(&connection, server.provider).await {
                 Ok(memory) => memory,
                 Err(Stop::Read(why)) => return Ok(Start::Read(why)),
                 Err(Stop::Not(why)) => return Ok(Start::Not(why)),
@@ -336,10 +339,15 @@ impl Feed for LdapSource {
                     return Ok(Start::Not(NotFollowed::Refused(fault.message)));
                 }
             };
+            memory.seen = cursor::witnesses_of(&cursor);
             let types = known::attribute_types(&connection, origin.limits()).await;
             let attributes = std::mem::take(&mut origin.user_attributes);
             // After the key was made: a cookie outlives a change of the schema.
             origin.user_attributes = known::asked(attributes, types.as_ref());
+            if server.provider == Provider::Ds389 {
+                origin.user_attributes.push(witness::CHANGED.to_owned());
+                origin.group_attributes.push(witness::CHANGED.to_owned());
+            }
             let now = chrono::Utc::now();
             let (states, state) = watch::channel(FollowState::new(FollowMode::Persist, now));
             let mark = Bookmark::new(key, cursor, cookie);

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use ldap3::{Ldap, Scope};
 
 use super::wire::Id;
+use super::witness::CHANGED;
 use super::{EVERYTHING, Origin, Stop};
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::explain::Fault;
@@ -69,6 +70,23 @@ impl Asker<'_> {
         };
         let entries = self.at_a_name(search).await?;
         Ok(entries.and_then(|mut entries| entries.pop()).and_then(|entry| Id::of(&entry)))
+    }
+
+    /// The entry `id` (as 389-DS spells ids) below `base`, with the time of its last change.
+    pub async fn by_id(&mut self, base: &str, id: &str) -> Result<Option<Entry>, Stop> {
+        let mut attributes = IDS.map(str::to_owned).to_vec();
+        attributes.push(CHANGED.to_owned());
+        let search = Search {
+            what: "an entry",
+            base: base.to_owned(),
+            scope: Scope::Subtree,
+            filter: format!("(nsUniqueId={id})"),
+            attributes,
+            page_size: 0,
+            as_stored: false,
+            dialect: self.origin.shape.dialect,
+        };
+        Ok(self.run(search).await?.pop())
     }
 
     /// Whether there is something below this name.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::witness::{Witness, Witnesses};
 use crate::directory::{Cursor, Step};
 use crate::source::feed::WhyFull;
 
@@ -32,6 +33,8 @@ pub(super) struct Key {
 #[derive(Serialize, Deserialize)]
 struct Written {
     key: Key,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    seen: Vec<Witness>,
     cookie: String,
 }
 
@@ -44,8 +47,13 @@ pub(super) fn cookie_of(cursor: &Cursor) -> Option<Vec<u8>> {
 impl Key {
     /// The cursor that `cookie` is; nothing where it is no text, as those of OpenLDAP and 389-DS are.
     pub fn cursor(&self, cookie: &[u8]) -> Option<Cursor> {
+        self.cursor_after(cookie, &Witnesses::default())
+    }
+
+    /// The same, where this was told last.
+    fn cursor_after(&self, cookie: &[u8], seen: &Witnesses) -> Option<Cursor> {
         let cookie = std::str::from_utf8(cookie).ok()?.to_owned();
-        let written = Written { key: self.clone(), cookie };
+        let written = Written { key: self.clone(), seen: seen.all().cloned().collect(), cookie };
         serde_json::to_string(&written).ok().map(Cursor::new)
     }
 
@@ -75,6 +83,12 @@ impl Key {
 /// The server that `cursor` is of, as messages show it.
 pub(super) fn server_of(cursor: &Cursor) -> Option<String> {
     serde_json::from_str(cursor.as_str()).ok().map(|it: Written| it.key.server)
+}
+
+/// What was told last when `cursor` was made.
+pub(super) fn witnesses_of(cursor: &Cursor) -> Witnesses {
+    let written = serde_json::from_str(cursor.as_str()).ok();
+    Witnesses(written.map(|it: Written| it.seen.into()).unwrap_or_default())
 }
 
 /// A cookie that is no text.
@@ -115,8 +129,8 @@ impl Bookmark {
     ///
     /// # Errors
     /// It is no text.
-    pub fn told(&mut self, cookie: Vec<u8>) -> Result<(), NoText> {
-        let cursor = self.key.cursor(&cookie).ok_or(NoText)?;
+    pub fn told(&mut self, cookie: Vec<u8>, seen: &Witnesses) -> Result<(), NoText> {
+        let cursor = self.key.cursor_after(&cookie, seen).ok_or(NoText)?;
         self.newer = (cookie != self.cookie).then_some((cookie, cursor));
         Ok(())
     }
@@ -150,6 +164,7 @@ impl Bookmark {
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::Id;
     use super::*;
 
     fn key() -> Key {
@@ -164,15 +179,16 @@ mod tests {
 
     #[test]
     fn a_mirror_moves_once_all_is_settled_and_nowhere_where_nothing_is_newer() {
+        let none = Witnesses::default();
         let at = key().cursor(b"1").unwrap();
         assert_eq!(server_of(&at).as_deref(), Some("ldap://a"));
         let mut mark = Bookmark::new(key(), at.clone(), b"1".to_vec());
         let here = Step { from: at.clone(), to: at.clone() };
         // What 389-DS says after a refresh in which nothing had changed: it is never due, or whoever
         // waits for that would wait no more.
-        mark.told(b"1".to_vec()).unwrap();
+        mark.told(b"1".to_vec(), &none).unwrap();
         assert_eq!((mark.due(), mark.step(true)), (None, here.clone()));
-        mark.told(b"2".to_vec()).unwrap();
+        mark.told(b"2".to_vec(), &none).unwrap();
         assert_eq!(mark.step(false), here);
         mark.take(&here);
         assert_eq!(mark.cookie(), b"1");
@@ -181,10 +197,10 @@ mod tests {
         assert_ne!(on, here);
         mark.take(&on);
         assert_eq!((mark.cookie(), mark.due()), (&b"2"[..], None));
-        mark.told(b"3".to_vec()).unwrap();
+        mark.told(b"3".to_vec(), &none).unwrap();
         mark.go_back();
         assert_eq!((mark.due(), mark.step(true).to), (None, on.to));
-        assert_eq!(mark.told(vec![0xff]), Err(NoText));
+        assert_eq!(mark.told(vec![0xff], &none), Err(NoText));
     }
 
     #[test]
@@ -192,6 +208,7 @@ mod tests {
         let key = key();
         let cursor = key.cursor(b"rid=000,csn=1").unwrap();
         assert_eq!(key.cookie(&cursor).unwrap(), b"rid=000,csn=1");
+        assert_eq!(witnesses_of(&cursor), Witnesses::default());
         for (other, what) in [
             (Key { server: "ldap://b".to_owned(), ..key.clone() }, "server"),
             (Key { base: "dc=other".to_owned(), ..key.clone() }, "base"),
@@ -203,5 +220,9 @@ mod tests {
         }
         assert_eq!(key.cookie(&Cursor::new("17")), Err(WhyFull::Unreadable));
         assert_eq!(key.cursor(&[0xff]), None);
+        let mut seen = Witnesses::default();
+        seen.gone(Id::parse(&"07".repeat(16)).unwrap());
+        let cursor = key.cursor_after(b"1", &seen).unwrap();
+        assert_eq!((key.cookie(&cursor).unwrap(), witnesses_of(&cursor)), (b"1".to_vec(), seen));
     }
 }

@@ -222,6 +222,7 @@ impl Follower {
             self.memory.begin();
             let mut work = Work::new(&self.origin, stream, &*view, &mut self.memory);
             if let Some(batch) = &batch {
+                work.check_what_was_told_stands(batch, &self.at.base).await?;
                 work.told(batch).await?;
             }
             work.settle().await?;
@@ -233,7 +234,7 @@ impl Follower {
             self.memory.keep();
             self.tries = 0;
             if let Some(cookie) = batch.and_then(|batch| batch.cookie) {
-                self.at.mark.told(cookie)?;
+                self.at.mark.told(cookie, &self.memory.seen)?;
             }
             let step = self.at.mark.step(self.memory.unsettled.is_empty());
             let is_due = self.at.mark.due().is_some_and(|due| due <= Instant::now());
@@ -316,7 +317,7 @@ impl Follower {
         if batch.refresh || !batch.is_empty() {
             return Ok(Some(batch));
         }
-        batch.cookie.map_or(Ok(()), |cookie| self.at.mark.told(cookie))?;
+        batch.cookie.map_or(Ok(()), |cookie| self.at.mark.told(cookie, &self.memory.seen))?;
         Ok(None)
     }
 

@@ -98,6 +98,7 @@ impl Work<'_, '_> {
         if self.may_be(Sort::Group, &norm) {
             match self.ask.told(id, dn, Sort::Group, had).await? {
                 Found::Entry(entry) if self.is_there(&entry, &norm) => {
+                    self.note(id, &entry);
                     return self.group(id, &entry, &norm, held, unmended).await;
                 }
                 Found::Unclear => return Ok(()),

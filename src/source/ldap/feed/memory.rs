@@ -9,6 +9,7 @@ use super::index::{Index, Slot};
 use super::meaning::Lists;
 use super::server::Provider;
 use super::wire::Id;
+use super::witness::Witnesses;
 use crate::directory::value;
 use crate::source::ldap::dialect::{Dialect, PrimaryBy};
 use crate::source::ldap::entry::Entry;
@@ -31,6 +32,8 @@ pub(super) struct Memory {
     pub mending: Duration,
     /// Who is new or has another name, and whose groups may not say so yet.
     pub unsettled: HashMap<Id, Unsettled>,
+    /// What was told last, where it may be that this is undone without a word.
+    pub seen: Witnesses,
     /// A list was seen to keep a former name for good: this server mends none.
     pub keeps_names: bool,
     /// Who was unsettled before a step that has not come to its end.

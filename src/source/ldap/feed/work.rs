@@ -70,6 +70,8 @@ pub(super) struct Work<'a, 'v> {
     pub(super) newcomers: Vec<String>,
     /// New groups whose own groups are looked for: once each, since they may list one another in a circle.
     pub(super) new_groups: BTreeSet<Id>,
+    /// The entries that were told.
+    pub(super) told: BTreeSet<Id>,
     /// Former names of those who are due now.
     pub(super) before: HashMap<String, (Id, Unsettled)>,
     /// What was told came in a refresh, whose changes may be older than the names in memory.
@@ -99,6 +101,7 @@ impl<'a, 'v> Work<'a, 'v> {
             any_uid: false,
             newcomers: Vec::new(),
             new_groups: BTreeSet::new(),
+            told: BTreeSet::new(),
             before: HashMap::new(),
             refresh: false,
         }
@@ -137,11 +140,43 @@ impl<'a, 'v> Work<'a, 'v> {
         if self.memory.unsettled.len() > MOST_UNSETTLED {
             return Err(Stop::Read(WhyFull::TooMuch(MOST_UNSETTLED)));
         }
+        self.told.extend(told.iter().map(|told| told.id));
         for told in &told {
             self.as_person(told).await?;
         }
         self.groups.extend(told.into_iter().map(|told| (told.id, told.dn)));
         Ok(())
+    }
+
+    /// Looks whether what was told last, and is not told anew, is as it was then.
+    pub async fn check_what_was_told_stands(
+        &mut self,
+        batch: &Batch,
+        base: &str,
+    ) -> Result<(), Stop> {
+        if !batch.refresh {
+            return Ok(());
+        }
+        for witness in self.memory.seen.clone().all() {
+            let Some(id) = witness.id().filter(|id| !batch.touched.contains_key(id)) else {
+                continue;
+            };
+            let found = self.ask.by_id(base, &self.key(id)).await?;
+            let there = |entry: &&Entry| {
+                dn::normalized(&entry.dn).is_ok_and(|norm| presence(entry, &norm).is_there())
+            };
+            if !witness.still_stands(found.as_ref().filter(there)) {
+                return Err(Stop::Read(WhyFull::Newer));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes an entry that was told, as it was read then.
+    pub(super) fn note(&mut self, id: Id, entry: &Entry) {
+        if self.provider == Provider::Ds389 && self.told.contains(&id) {
+            self.memory.seen.read(id, entry);
+        }
     }
 
     /// Reads the groups that are concerned: those that were told, and those of whoever is due.
@@ -237,6 +272,9 @@ impl<'a, 'v> Work<'a, 'v> {
         if !is_known && !is_ours && self.memory.index.has_other_ids() {
             return Err(Stop::Read(WhyFull::UnknownId));
         }
+        if self.provider == Provider::Ds389 {
+            self.memory.seen.gone(id);
+        }
         self.any_uid |= self.refresh && self.memory.wants.uids;
         let slot = self.memory.index.remove(id);
         self.uids.extend(slot.iter().flat_map(|slot| slot.uids.lines()).map(str::to_owned));
@@ -289,6 +327,7 @@ impl<'a, 'v> Work<'a, 'v> {
         if self.may_be(Sort::User, &told.norm) {
             match self.ask.told(told.id, &told.dn, Sort::User, had).await? {
                 Found::Entry(entry) if self.is_there(&entry, &told.norm) => {
+                    self.note(told.id, &entry);
                     return self.person(told, &entry);
                 }
                 Found::Unclear => return Ok(()),
