@@ -6,7 +6,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use idpsyncd::config::SecretRef;
-use idpsyncd::directory::Snapshot;
+use idpsyncd::directory::{AccountSid, Kind, Rid, Snapshot};
 use idpsyncd::model::index::Place as _;
 use idpsyncd::source::ldap::{LdapConfig, LdapGroups, LdapSource, LdapUsers};
 use idpsyncd::source::{Gone, Looked, Lookup as _, Who};
@@ -293,10 +293,52 @@ fn members_of_another_domain_are_counted_and_named_and_leave_the_read_whole() {
     let snapshot = read(&whole(&dc)).unwrap();
     assert_complete(&snapshot);
     assert_eq!(members(&snapshot, &dc.dn("partners")), ["alice"]);
+    // Whether another source knows them is not for this one to say: see tests/ldap_domains.rs.
+    let directory = &snapshot.directory;
+    let principals = directory.refs.numbered().filter(|(_, it)| it.kind == Kind::ForeignPrincipal);
+    let led: Vec<(&str, Vec<String>)> = principals
+        .map(|(place, row)| {
+            let groups = directory.implies[place.place()].iter();
+            let groups = groups.map(|at| directory.refs[at.place()].identity);
+            (text(&snapshot, row.key), groups.map(|it| text(&snapshot, it).to_owned()).collect())
+        })
+        .collect();
+    let partners = vec![dc.dn("partners")];
+    assert_eq!(
+        led,
+        [
+            ("S-1-5-21-1111-2222-3333-1104", partners.clone()),
+            ("S-1-5-21-1111-2222-3333-1105", partners)
+        ]
+    );
+    // A domain's own SID, and the numbers that its people and groups have in it.
+    let domain = text(&snapshot, directory.domain.expect("a domain's SID"));
+    let alice = directory.users.iter().find(|it| text(&snapshot, it.username) == "alice").unwrap();
+    let sid = dc.sid("alice");
+    assert_eq!(AccountSid::of_domain(domain, alice.rid), Some(sid.clone()));
+    assert_eq!(AccountSid::of_domain(domain, rid(&snapshot, &dc.dn("team"))), Some(dc.sid("team")));
+    assert_eq!(
+        rid(&snapshot, &format!("CN=Administrators,CN=Builtin,{}", dc.domain.suffix)),
+        Rid::Elsewhere
+    );
+    // A look-up tells the same of one person.
+    let source = LdapSource::new("ad", &whole(&dc)).unwrap();
+    let alice = Who::Id(id_of(&snapshot, "alice"));
+    let looked = runtime().block_on(source.lookup(&Wants(vec![]), &alice)).unwrap();
+    let Looked::Found(seen) = looked else { panic!("{looked:?}") };
+    assert_eq!(AccountSid::of_domain(domain, seen.rid), Some(sid));
+    // Without groups in groups a foreign security principal, which may be a group, counts for nothing.
+    let flat = with_groups(&whole(&dc), |groups| groups.nested = false);
+    let snapshot = read(&flat).unwrap();
+    assert_complete(&snapshot);
     let told: Vec<&str> = snapshot.diagnostics.iter().map(|it| it.message.as_str()).collect();
     let about = told.iter().find(|told| told.contains("CN=partners")).expect("a warning");
     assert!(about.contains("2 member(s) are of another directory"), "{about}");
-    assert!(about.contains("CN=S-1-5-21-1111-2222-3333-1104"), "{about}");
+}
+
+fn rid(snapshot: &Snapshot, group: &str) -> Rid {
+    let mut refs = snapshot.directory.refs.iter();
+    refs.find(|it| text(snapshot, it.identity) == group).expect("the group").rid
 }
 
 #[test]

@@ -2,19 +2,18 @@
 //! from the reasons that were recorded when it was granted, never worked out again. What stands in
 //! the way is told with it: a name in doubt, changes that wait for a person.
 
-use std::collections::BTreeSet;
-
 use chrono::Utc;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::args::{ExplainArgs, Output};
+use super::places::{Within, places};
 use super::print::{self, Style};
 use super::user::{detail, find, header, origin, why};
 use super::{Context, Failure, authorize, exit, reach, token};
 use crate::config::Config;
-use crate::directory::{Directory, RefIdx};
-use crate::model::{ChangeKind, ExternalRef, Inconsistent, Mode, Role, rfc3339};
+use crate::directory::Directory;
+use crate::model::{ChangeKind, Inconsistent, Mode, Role, rfc3339};
 use crate::plan::{ChangeView, Held};
 use crate::policy::{Action, Effect, Policy, Resource, Verdict, decide};
 use crate::resolve::template::could_be;
@@ -48,7 +47,7 @@ pub(super) fn run(at: Context<'_>, args: &ExplainArgs, output: Output) -> Result
             roles.iter().map(|r| format!("`{}`", r.name)).collect::<Vec<_>>().join(", ")
         )));
     }
-    let (places, within) = places(&*reader, &user)?;
+    let (places, within) = places(config, &*reader, &user)?;
     let ways = Obstacles {
         doubts: doubts(config, &*reader, &roles, &within)?,
         held: held.as_ref(),
@@ -284,45 +283,6 @@ fn doubts(
         doubt.bearers.iter().any(|it| within.contains(&(doubt.source.clone(), it.clone())))
     });
     Ok(doubts)
-}
-
-/// What a user is in, directly or not, by source.
-type Within = BTreeSet<(String, ExternalRef)>;
-
-/// What the mirrors say the user is directly in, in words; and all that they are in.
-fn places(reader: &dyn Reader, user: &UserDetail) -> Result<(Vec<String>, Within), Failure> {
-    let mut out = Vec::new();
-    let mut within = Within::new();
-    for (source, ext) in &user.links {
-        let Some(mirror) = reader.mirror(source)? else {
-            out.push(format!("{source}: it was never read"));
-            continue;
-        };
-        let directory: &Directory = &mirror.mirror.directory;
-        let Some(place) = directory.find_user(ext) else {
-            out.push(format!("{source}: does not list the user any more"));
-            continue;
-        };
-        let mut open: Vec<RefIdx> = directory
-            .members
-            .numbered()
-            .filter(|(_, members)| members.binary_search(&place).is_ok())
-            .map(|(reference, _)| reference)
-            .collect();
-        let direct = open.iter().map(|reference| directory.external(*reference));
-        let mut mine: Vec<String> = direct.map(|it| it.to_string()).collect();
-        let mut seen = BTreeSet::new();
-        while let Some(reference) = open.pop() {
-            if seen.insert(reference) {
-                within.insert((source.clone(), directory.external(reference)));
-                open.extend(directory.implies.at(reference));
-            }
-        }
-        mine.sort();
-        let mine = if mine.is_empty() { "nothing".to_owned() } else { mine.join(", ") };
-        out.push(format!("{source}: directly in {mine}"));
-    }
-    Ok((out, within))
 }
 
 /// Why `user` does not hold `role`: the mode, the rules that would give it, what became of it.

@@ -16,6 +16,7 @@ mod history;
 mod import;
 mod log;
 mod man;
+mod places;
 mod print;
 mod progress;
 mod reach;

@@ -74,6 +74,9 @@ pub trait Reader: Send {
     /// nobody is in them.
     fn structure(&self, source: &str) -> Result<Option<Directory>, StoreError>;
 
+    /// Whether some group of some mirror lists members of another domain of Active Directory.
+    fn lists_abroad(&self) -> Result<bool, StoreError>;
+
     /// What is said of the changes that wait for a person, without reading them, however many they
     /// are.
     fn held_head(&self) -> Result<Option<HeldHead>, StoreError>;

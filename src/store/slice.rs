@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Meta;
-use crate::directory::{Mirror, PartRefs, RefId};
+use crate::directory::{AccountSid, Mirror, PartRefs, RefId};
 use crate::model::username::canonical;
 use crate::model::{State, UserId};
 use crate::plan::{Guard, Others};
@@ -30,6 +30,8 @@ pub enum Bears<'a> {
     Email(&'a str),
     /// A verified e-mail address in lower case.
     Address(&'a str),
+    /// The SID: of the domain that the source is.
+    Sid(&'a AccountSid),
 }
 
 impl Bears<'_> {
@@ -44,6 +46,8 @@ impl Bears<'_> {
             Bears::Address(address) => {
                 *email_verified && !email.is_empty() && email.to_lowercase() == **address
             }
+            // No name says it.
+            Bears::Sid(_) => false,
         }
     }
 }

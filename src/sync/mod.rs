@@ -33,7 +33,7 @@ use crate::directory::Directory;
 use crate::model::encoding::Encoder;
 use crate::model::{Diagnostic, Inconsistent, State, Time, parse_rfc3339};
 use crate::plan::{self, Background, Held, HeldHead, Plan, Taken};
-use crate::resolve::{View, in_doubt, resolve};
+use crate::resolve::{View, foreign_members, has_foreign_members, in_doubt, resolve};
 use crate::source::OnProgress;
 use crate::store::{Beside, Commit, Meta, Reader, Store, Transaction};
 
@@ -166,7 +166,8 @@ fn plan_and_commit(
         let found = Found::of(config, &mut known, reader, admin, now)?;
         load_views(&mut known, reader)?;
         let old = reader.map(Reader::state).transpose()?.unwrap_or_default();
-        let told = renamed_groups(config, &known);
+        let mut told = renamed_groups(config, &known);
+        told.extend(foreign_members(&config.settings(), &views(config, &known)));
         let plan = found.plan(config, &views(config, &known), &old, now)?;
         let generation = found.meta.generation;
         Round { plan: Some(plan), pending: None, told, meta: found.meta, generation }
@@ -208,16 +209,22 @@ fn round(
     let due = found.meta.next_due.is_some_and(|due| due <= now);
     // A dry run tells everything, warnings that a sync has told before as well; this one does not.
     if found.meta.settled.as_deref() == Some(found.token.as_str()) && !due {
-        let told = doubts(config, known, reader)?;
+        let mut told = doubts(config, known, reader)?;
+        // Whom nobody knows can only be told where all are there.
+        if known.iter().any(|one| one.directory().is_some_and(has_foreign_members)) {
+            load_views(known, reader)?;
+            told.extend(foreign_members(&config.settings(), &views(config, known)));
+        }
         tx.touch(&updates(known, now), &configured)?;
         let Found { meta, pending, .. } = found;
         let generation = meta.generation;
         return Ok(Round { plan: None, pending, told, meta, generation });
     }
     load_views(known, reader)?;
-    let told = renamed_groups(config, known);
+    let mut told = renamed_groups(config, known);
     let old = tx.reader().state()?;
     let views = views(config, known);
+    told.extend(foreign_members(&config.settings(), &views));
     let sources = updates(known, now);
     on_phase(Phase::Committing);
     let base_version = found.meta.version;

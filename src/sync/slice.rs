@@ -13,7 +13,7 @@ use super::{RunError, window_start};
 use crate::config::Config;
 use crate::directory::local::{NAME, nobody};
 use crate::directory::{
-    Directory, Mirror, Patch, PersonRow, Proven, RefEntry, RefId, Sum, Touched,
+    AccountSid, Directory, Kind, Mirror, Patch, PersonRow, Proven, RefEntry, RefId, Sum, Touched,
 };
 use crate::model::username::{UsernameFrom, canonical};
 use crate::model::{Diagnostic, Time, TooMany, UserId};
@@ -99,6 +99,9 @@ pub(super) fn plan_for_some(
     for (source, refs) in &given {
         let members = reader.members(source, refs)?;
         start.accounts.extend(members.into_iter().map(|ext| (source.clone(), ext)));
+        for sid in refs.iter().filter_map(principal) {
+            start.accounts.extend(bearers(&settings, reader, &sid)?);
+        }
     }
     let mut everybody = Stored { reader, settings: &settings, patches };
     let found = concerned(&settings, start, &mut everybody)?;
@@ -111,21 +114,13 @@ pub(super) fn plan_for_some(
         return Ok(Err(WhyAll::Admin));
     }
     let sources: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
-    // What a patch speaks of must be there for it to be laid over the slice.
-    let wanted = |(source, patch): (&String, &Patch)| {
-        let refs = match moved.contains(source) {
-            true => RefsWanted::All,
-            false => RefsWanted::Near(patch.refs.keys().cloned().collect()),
-        };
-        (source.clone(), refs)
-    };
     // What roles there are matters to names where templates make some of them.
     let made = if settings.templates.is_empty() { Vec::new() } else { reader.roles()? };
     let query = SliceQuery {
         users: &found.users,
         accounts: &found.accounts,
         sources: &sources,
-        refs: &patches.iter().map(wanted).collect(),
+        refs: &refs_wanted(reader, patches, &sources, &moved)?,
         names: &bare_names(&settings, &made),
         guard: &config.guard,
     };
@@ -158,6 +153,50 @@ pub(super) fn plan_for_some(
     // What falls due for others falls due.
     plan.next_due = plan.next_due.into_iter().chain(meta.next_due).min();
     Ok(Ok(Sliced { plan, meta, renamed }))
+}
+
+/// Which references of the sources' mirrors must be there for `patches` to be laid over the slice and
+/// resolved.
+fn refs_wanted(
+    reader: &dyn Reader,
+    patches: &Patches,
+    sources: &[&str],
+    moved: &BTreeSet<String>,
+) -> Result<BTreeMap<String, RefsWanted>, StoreError> {
+    // A way that leads through another domain begins in one source and ends in another.
+    let abroad = reader.lists_abroad()?
+        || patches.values().flat_map(|patch| patch.refs.keys()).any(|id| principal(id).is_some());
+    let wanted = |source: &&str| {
+        let refs = match abroad || moved.contains(*source) {
+            true => RefsWanted::All,
+            false => {
+                let refs = patches.get(*source).into_iter().flat_map(|patch| patch.refs.keys());
+                RefsWanted::Near(refs.cloned().collect())
+            }
+        };
+        ((*source).to_owned(), refs)
+    };
+    Ok(sources.iter().map(wanted).collect())
+}
+
+/// The SID of whom a reference stands for.
+fn principal(id: &RefId) -> Option<AccountSid> {
+    AccountSid::of_text(&id.key).filter(|_| id.kind == Kind::ForeignPrincipal)
+}
+
+/// The accounts that bear a SID, in whatever source is its domain. Who comes or goes with a patch, or
+/// gets a SID by it, is concerned for that.
+fn bearers(
+    settings: &Settings<'_>,
+    reader: &dyn Reader,
+    sid: &AccountSid,
+) -> Result<Vec<Account>, StoreError> {
+    let mut found = Vec::new();
+    for source in &settings.sources {
+        let exts = reader.bearing(source.name, Bears::Sid(sid))?;
+        found.extend(exts.into_iter().map(|ext| (source.name.to_owned(), ext)));
+    }
+    Ok(found)
 }
 
 fn too_many(why: TooMany) -> RunError {

@@ -19,6 +19,7 @@ use crate::source::{FullRead, OnProgress, Source, SourceError, open_source};
 use crate::store::{self, Reader, Store};
 use futures_util::future::BoxFuture;
 
+mod domains;
 mod ingest;
 mod naming;
 mod older;

@@ -19,6 +19,7 @@ use idpsyncd::plan::effective::Effective;
 use idpsyncd::plan::{self, ByHand, Plan, view};
 use idpsyncd::resolve::{View, resolve};
 
+mod domains;
 mod naming;
 mod reasons;
 mod slice;

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use idpsyncd::directory::{
-    DigestKey, Directory, DirectoryDigest, Enabled, NewRef, NewUser, SnapshotBuilder,
+    AccountSid, DigestKey, DirUserIdx, Directory, DirectoryDigest, Enabled, NewRef, NewUser,
+    RefIdx, Rid, SnapshotBuilder,
 };
 use idpsyncd::model::{
     Cause, Change, ExternalRef, Grant, GrantKind, Kind, Link, LocalGrant, Mode, NewToken, Reason,
@@ -537,7 +538,21 @@ pub fn random_directory(seed: u64, users: u32, groups: u32) -> Directory {
             build.child(refs[random.usize(0..refs.len())], *from);
         }
     }
+    of_domain(&mut build, (&people, &refs), seed);
     build.finish().directory
+}
+
+/// Makes it a domain of Active Directory, or not.
+fn of_domain(build: &mut SnapshotBuilder, (people, refs): (&[DirUserIdx], &[RefIdx]), seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    if random.bool() {
+        return;
+    }
+    let sid = AccountSid::of_text(&format!("S-1-5-21-1-2-{seed}-1")).expect("a SID");
+    build.domain(Some(sid.domain()));
+    let mut rid = || Rid::of_code([None, Some(random.u32(0..9))][random.usize(0..2)]);
+    people.iter().for_each(|person| build.user_is(*person, rid()));
+    refs.iter().for_each(|reference| build.ref_is(*reference, rid()));
 }
 
 /// One of many worlds that can follow `old`.

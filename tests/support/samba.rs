@@ -207,6 +207,15 @@ impl Samba {
         text(&output.stdout)
     }
 
+    /// The SID of a person or a group.
+    pub fn sid(&self, name: &str) -> ::idpsyncd::directory::AccountSid {
+        use base64::Engine as _;
+        let told = self.search(&[&format!("(sAMAccountName={name})"), "objectSid"]);
+        let sid = told.lines().find_map(|line| line.strip_prefix("objectSid:: ")).expect("a SID");
+        let sid = base64::engine::general_purpose::STANDARD.decode(sid).expect("base 64");
+        ::idpsyncd::directory::AccountSid::of_bytes(&sid).expect("an account's SID")
+    }
+
     /// Tries to bind as `who`; what the server says where it refuses.
     pub fn bind(&self, who: &str, password: &str) -> Result<(), String> {
         let output = run(self

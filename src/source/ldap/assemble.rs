@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::account;
 use super::account::{Account, Unreadable};
 use super::config::MembersFrom;
+use super::domain::{OwnDomain, Principals};
 use super::dynamic::{self, Dynamic};
 use super::entry::Entry;
 use super::lists::{Classes, Judge, Shown};
@@ -23,7 +24,7 @@ use super::roles::Inactivation;
 use super::schema::{self, Schema};
 use super::shape::{Shape, member_of};
 use super::tally::{Odd, Unclear};
-use crate::directory::{DirUserIdx, NewUser, SnapshotBuilder, dn, value};
+use crate::directory::{DirUserIdx, NewUser, Rid, SnapshotBuilder, dn, value};
 use crate::model::{Diagnostic, IndexVec, TooMany};
 
 idpsyncd_core::list_place! {
@@ -49,6 +50,8 @@ pub(super) struct Group {
     pub bad: Vec<String>,
     /// Members of another directory.
     pub foreign: Vec<String>,
+    /// Which of the SIDs of the domain it has.
+    pub rid: Rid,
     /// Groups that this one is in by its own word, as numbers of their DNs.
     pub within: Vec<u32>,
     /// The URLs by which it names members.
@@ -83,6 +86,10 @@ pub struct Assembler {
     pub(super) nowhere: HashSet<u32>,
     /// While groups are read again: members that lead nowhere so far, as spelled.
     spelled: Option<BTreeMap<u32, String>>,
+    /// The domain that is read.
+    pub(super) domain: OwnDomain,
+    /// The SIDs of members of other domains.
+    pub(super) principals: Principals,
     /// What object classes groups have.
     pub(super) classes: Classes,
     /// The live server's schema, once it was asked for.
@@ -148,6 +155,8 @@ impl Assembler {
             seen: vec![false; wanted],
             nowhere: HashSet::new(),
             spelled: None,
+            domain: OwnDomain::default(),
+            principals: Principals::default(),
             classes: Classes::default(),
             schema: None,
             expanded: HashSet::new(),
@@ -219,6 +228,23 @@ impl Assembler {
     /// The URLs by which groups name members, before any entry is taken in.
     pub fn dynamic(&mut self, dynamic: Dynamic) {
         self.dynamic = dynamic;
+    }
+
+    /// The domain that is read, before any entry is taken in.
+    pub(super) fn domain(&mut self, domain: OwnDomain) {
+        self.domain = domain;
+    }
+
+    /// The DNs (in normal form) of members of other domains.
+    pub(super) fn foreign_dns(&self) -> BTreeSet<String> {
+        let foreign = self.groups.iter().flat_map(|group| &group.foreign);
+        let norms = foreign.filter_map(|text| dn::normalized(text).ok());
+        norms.filter(|norm| self.shape.dialect.is_foreign(norm)).map(Cow::into_owned).collect()
+    }
+
+    /// The SIDs of members of other domains.
+    pub(super) fn principals(&mut self, principals: Principals) {
+        self.principals = principals;
     }
 
     /// Notes something worth telling.
@@ -321,6 +347,7 @@ impl Assembler {
         }) else {
             return;
         };
+        self.builder.user_is(user, self.domain.rid_of(entry));
         self.note_unclear(entry, account.unreadable);
         self.user_at.set(dn, user);
         self.nowhere.remove(&dn);
@@ -428,6 +455,7 @@ impl Assembler {
             uids: Vec::new(),
             bad: Vec::new(),
             foreign: Vec::new(),
+            rid: self.domain.rid_of(entry),
             within: Vec::new(),
             urls: Vec::new(),
             meant_by: Vec::new(),

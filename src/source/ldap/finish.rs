@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::assemble::{Assembler, Group, GroupIdx, LeftOut};
 use super::config::MembersFrom;
+use super::domain::OwnDomain;
 use super::lists::{self, Doubt, Doubted, EXPANDED, Judge};
 use super::primary::{self, Primary};
 use super::schema::Schema;
@@ -135,6 +136,7 @@ impl Assembler {
         if self.shape.from == MembersFrom::Member {
             self.builder.nested_by_list();
         }
+        self.of_domains(&mut groups, &numbers);
         self.join_by_word(&groups, &numbers);
         if self.shape.compare && verdict.users.is_none() && verdict.groups.is_none() {
             told.extend(sides::compare(&self, &groups));
@@ -188,6 +190,43 @@ impl Assembler {
             self.builder.tell(told);
         }
         self.builder.finish()
+    }
+
+    /// Says which SIDs there are, and by which of other domains groups list members. What is left of
+    /// [`Group::foreign`] can be nobody's here.
+    fn of_domains(
+        &mut self,
+        groups: &mut IndexVec<GroupIdx, Group>,
+        numbers: &IndexVec<GroupIdx, Option<RefIdx>>,
+    ) {
+        match &self.domain {
+            OwnDomain::None => {}
+            OwnDomain::Unread => self.builder.domain(None),
+            OwnDomain::Of(domain) => self.builder.domain(Some(domain)),
+        }
+        let Assembler { shape, builder, principals, .. } = self;
+        for (group, number) in groups.iter_mut().zip(numbers) {
+            // Of what there was no room for nothing is told: the groups are not complete then.
+            let Some(number) = *number else { continue };
+            builder.ref_is(number, group.rid);
+            group.foreign.retain(|text| {
+                // A foreign security principal may stand for a group.
+                let norm = dn::normalized(text).ok().filter(|norm| shape.dialect.is_foreign(norm));
+                let Some(norm) = norm.filter(|_| shape.nested) else { return true };
+                let Some(sid) = principals.sid_of(&norm) else { return true };
+                let principal = builder.reference(&NewRef {
+                    kind: Kind::ForeignPrincipal,
+                    key: &sid.to_string(),
+                    name: "",
+                    identity: text,
+                    norm: &norm,
+                });
+                if let Some(principal) = principal {
+                    builder.leads_to(principal, number);
+                }
+                false
+            });
+        }
     }
 
     /// Brings into `verdict` why these are not all users or groups, by what was read of them.

@@ -34,7 +34,8 @@ async fn subschema(connection: &Connection, limits: Limits, attribute: &str) -> 
     one(connection, limits, place, attribute).await
 }
 
-async fn one(
+/// An entry, with one attribute.
+pub(super) async fn one(
     connection: &Connection,
     limits: Limits,
     base: String,

@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use super::assemble::{Assembler, without_uid};
 use super::config::MembersFrom;
 use super::connect::{Connection, shown};
-use super::dialect::{Deleted, PrimaryBy};
+use super::dialect::{Deleted, Dialect, PrimaryBy};
+use super::domain::OwnDomain;
 use super::dynamic::{self, Dynamic};
 use super::entry::Entry;
 use super::presence::{Presence, presence};
@@ -53,7 +54,8 @@ pub(super) async fn lookup(
     let dialect = server::recognise(&connection, limits, config.flavor).await.map_err(at)?;
     let shape = Shape::new(&config.users, config.groups.as_ref(), wanted, dialect, now)
         .map_err(|why| named(SourceError::fatal(why.to_string())))?;
-    let assembler = Assembler::new(shape);
+    let mut assembler = Assembler::new(shape);
+    assembler.domain(own_domain(source, &connection, limits, dialect).await);
     let mut asker = Asker { source, connection: connection.clone(), limits, assembler };
     asker.ask(who).await.map_err(at)
 }
@@ -101,6 +103,24 @@ fn within_of(group: &Entry, shape: &Shape) -> Option<Within> {
     }
     let name = group.text(&shape.name)?.into_owned();
     Some(Within { kind: Kind::Group, key: dialect.group_id(group)?, name: Some(name) })
+}
+
+/// Which domain the server is of, asked until it is told. It never becomes another.
+async fn own_domain(
+    source: &LdapSource,
+    connection: &Connection,
+    limits: Limits,
+    dialect: Dialect,
+) -> OwnDomain {
+    if let Some(known) = source.domain.get() {
+        return known.clone();
+    }
+    let domain = OwnDomain::of(connection, limits, dialect).await;
+    if domain != OwnDomain::Unread {
+        // Who was here meanwhile was told the same.
+        let _ = source.domain.set(domain.clone());
+    }
+    domain
 }
 
 struct Asker<'a> {
@@ -180,6 +200,7 @@ impl Asker<'_> {
             email_verified: self.assembler.shape.email_verified,
             enabled: account.enabled,
             federation: String::new(),
+            rid: self.assembler.domain.rid_of(&entry),
             within,
         };
         sighting.sort();

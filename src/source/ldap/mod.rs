@@ -23,6 +23,7 @@ mod config;
 mod connect;
 pub mod dialect;
 mod dns;
+mod domain;
 pub mod dynamic;
 pub mod entry;
 mod explain;
@@ -84,6 +85,8 @@ pub struct LdapSource {
     dynamic: lookup::DynamicGroups,
     /// Where the feed's place was asked for, for the read that follows.
     marked: std::sync::Mutex<Option<Connection>>,
+    /// For look-ups: which domain it is, once that was read.
+    domain: tokio::sync::OnceCell<domain::OwnDomain>,
 }
 
 impl LdapSource {
@@ -122,6 +125,7 @@ impl LdapSource {
             unfiltered: lookup::Unfiltered::default(),
             dynamic: lookup::DynamicGroups::default(),
             marked: std::sync::Mutex::default(),
+            domain: tokio::sync::OnceCell::new(),
         })
     }
 

@@ -78,7 +78,7 @@ fn gid(entry: &Entry, class: &str) -> Primary {
 
 /// The bytes of the entry's SID (MS-DTYP, section 2.4.2.2): revision, number of parts, authority,
 /// and the parts, four bytes each.
-fn sid(entry: &Entry) -> Option<&[u8]> {
+pub(super) fn sid(entry: &Entry) -> Option<&[u8]> {
     let sid = entry.values("objectsid").first()?;
     let parts = usize::from(*sid.get(1)?);
     (parts > 0 && sid.len() == parts.checked_mul(4)?.checked_add(8)?).then_some(sid)

@@ -11,6 +11,7 @@ use super::assemble::Assembler;
 use super::config::MembersFrom;
 use super::connect::{Connection, shown};
 use super::dialect::Dialect;
+use super::domain::{OwnDomain, Principals};
 use super::dynamic::Dynamic;
 use super::entry::Entry;
 use super::explain::Fault;
@@ -97,6 +98,7 @@ pub(super) async fn read(
     let user_attributes = dynamic.with_attributes(user_attributes);
     let mut assembler = Assembler::new(shape);
     assembler.dynamic(dynamic);
+    assembler.domain(OwnDomain::of(&connection, limits, dialect).await);
     let mut reader = Reader {
         name: source.name.clone(),
         users: search("users", &config.users.base, &config.users.filter, user_attributes),
@@ -117,6 +119,7 @@ pub(super) async fn read(
         verdict.canary = found.err().map(|why| why.to_string());
     }
     reader.understand_groups().await;
+    reader.read_principals().await;
     verdict.diagnostics = std::mem::take(&mut reader.diagnostics);
     let Reader { assembler, transient, .. } = reader;
     let assembler = Arc::into_inner(assembler)
@@ -392,6 +395,14 @@ impl Reader {
         if let Some(fault) = end.fault {
             tracing::debug!(source = %self.name, why = %fault.message, "groups as they are stored");
         }
+    }
+
+    /// Reads which SIDs members of other domains bear, where there are any.
+    async fn read_principals(&mut self) {
+        let dns = lock(&self.assembler).foreign_dns();
+        let how = (self.users.dialect, self.users.page_size);
+        let principals = Principals::read(&self.first, self.limits, how, &dns).await;
+        lock(&self.assembler).principals(principals);
     }
 
     /// Reads the entry `dn` by the filter for users or groups and takes it in. Whether it is there.

@@ -157,6 +157,9 @@ impl Shape {
                 PrimaryBy::Sid => &["objectSid", "primaryGroupID"],
             });
         }
+        if self.dialect.foreign_principals {
+            names.push("objectSid");
+        }
         if self.reads_member_of() {
             names.push(MEMBER_OF);
         }
@@ -182,6 +185,9 @@ impl Shape {
                 PrimaryBy::GidNumber => "gidNumber",
                 PrimaryBy::Sid => "objectSid",
             });
+        }
+        if self.dialect.foreign_principals {
+            names.push("objectSid");
         }
         if self.dialect.group_types {
             names.push("groupType");

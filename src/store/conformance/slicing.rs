@@ -6,8 +6,8 @@ use super::keeping::read;
 use super::worlds::{World, at, next_world, plan, random_directory};
 use super::{commit, rules, with_people};
 use crate::directory::{
-    Delta, Directory, Enabled, Kind, NewRef, NewUser, PartRefs, RefId, Sighting, SnapshotBuilder,
-    Within,
+    AccountSid, Delta, Directory, Enabled, Kind, NewRef, NewUser, PartRefs, RefId, Rid, Sighting,
+    SnapshotBuilder, Within,
 };
 use crate::model::username::canonical;
 use crate::model::{State, Status, UserId};
@@ -22,6 +22,7 @@ rules! {
     a_slices_mirrors_have_those_alone_and_all_that_they_may_be_in
     a_slices_mirrors_have_of_references_what_bears_on_those_alone
     accounts_are_found_by_what_they_are_called_as_names_compare
+    accounts_are_found_by_the_sids_of_their_domain_and_by_no_other
     who_is_who_is_told_from_either_end
     accounts_of_a_federation_are_counted_as_far_as_the_limits_ask
 }
@@ -288,6 +289,37 @@ fn all_are_found(reader: &dyn Reader, directory: &Directory) {
     assert!(reader.bearing("corp", Bears::Address("")).unwrap().is_empty());
 }
 
+fn accounts_are_found_by_the_sids_of_their_domain_and_by_no_other(store: &dyn Store) {
+    with_people(store, 1);
+    let mut builder = SnapshotBuilder::new(true);
+    let sid = |text: &str| AccountSid::of_text(text).unwrap();
+    builder.domain(Some(sid("S-1-5-21-1-2-3-4").domain()));
+    for (ext, rid) in [("ann", Some(1104)), ("bob", Some(1105)), ("eve", None), ("all", Some(0))] {
+        let user = builder
+            .user(&NewUser {
+                ext,
+                username: ext,
+                email: "",
+                email_verified: false,
+                enabled: Enabled::Yes,
+                federation: "",
+            })
+            .unwrap();
+        builder.user_is(user, Rid::of_code(rid));
+    }
+    let directory = builder.finish().directory;
+    read(store, 1, &directory, None);
+    let reader = store.reader().unwrap().unwrap();
+    let found = |text: &str| reader.bearing("corp", Bears::Sid(&sid(text))).unwrap();
+    assert_eq!(found("S-1-5-21-1-2-3-1105"), ["bob"]);
+    assert!(found("S-1-5-21-1-2-3-1106").is_empty());
+    assert!(found("S-1-5-21-1-2-4-1105").is_empty(), "another domain has the same numbers");
+    let known = reader.mirror("corp").unwrap().unwrap().mirror.directory;
+    assert_eq!(known.digest(), directory.digest());
+    let outline = reader.structure("corp").unwrap().unwrap();
+    assert_eq!(outline.domain.map(|it| outline.text(it)), Some("S-1-5-21-1-2-3"));
+}
+
 /// Lets `corp` say the odd names, in a store whose state is `world`.
 pub(in crate::store) fn odd_accounts(store: &dyn Store, world: &World) {
     let reader = store.reader().unwrap().unwrap();
@@ -325,6 +357,7 @@ fn accounts_are_found_by_what_they_are_called_as_names_compare(store: &dyn Store
         email_verified: true,
         enabled: Enabled::Yes,
         federation: String::new(),
+        rid: Rid::Unread,
         within: vec![Within { kind: Kind::Group, key: "g".to_owned(), name: None }],
     };
     let delta = Delta::of_person(&directory, &person);

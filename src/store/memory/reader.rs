@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::content::{Content, Source};
 use super::{SHOWN, Shared};
-use crate::directory::{DigestKey, Directory, MirrorRows, Named, RefId, Sighting, Touched, Within};
+use crate::directory::{
+    DigestKey, DirUser, Directory, Kind, MirrorRows, Named, RefId, Sighting, Touched, Within,
+};
 use crate::model::token::Digest;
 use crate::model::{
     Followed, LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadIdentity,
@@ -63,7 +65,7 @@ impl MemoryReader {
 }
 
 /// What an account is called.
-fn names(directory: &Directory, row: &crate::directory::DirUser) -> AccountNames {
+fn names(directory: &Directory, row: &DirUser) -> AccountNames {
     let text = |text| directory.text(text).to_owned();
     let (username, email) = (text(row.username), text(row.email));
     AccountNames { username, email, email_verified: row.email_verified }
@@ -79,10 +81,7 @@ fn structure(directory: &Directory) -> Directory {
 }
 
 /// Those of a mirror of whom `wanted` says so.
-fn sightings(
-    directory: &Directory,
-    wanted: impl Fn(&crate::directory::DirUser) -> bool,
-) -> Vec<Sighting> {
+fn sightings(directory: &Directory, wanted: impl Fn(&DirUser) -> bool) -> Vec<Sighting> {
     let text = |text| directory.text(text).to_owned();
     let people =
         directory.users.numbered().filter(|(_, user)| wanted(user)).map(|(place, user)| {
@@ -98,6 +97,7 @@ fn sightings(
                 email_verified: user.email_verified,
                 enabled: user.enabled,
                 federation: text(user.federation),
+                rid: user.rid,
                 within: within.collect(),
             };
             person.sort();
@@ -214,6 +214,15 @@ impl Reader for MemoryReader {
         self.of_mirror(source, |_, mirror| structure(&mirror.directory))
     }
 
+    fn lists_abroad(&self) -> Result<bool, StoreError> {
+        let content = self.content()?;
+        let mut mirrors = content.sources.values().filter_map(|source| source.mirror.as_ref());
+        Ok(mirrors.any(|mirror| {
+            let mut refs = mirror.directory.refs.iter();
+            refs.any(|row| row.kind == Kind::ForeignPrincipal)
+        }))
+    }
+
     fn held_head(&self) -> Result<Option<HeldHead>, StoreError> {
         Ok(self.content()?.held.as_ref().map(Held::head))
     }
@@ -293,7 +302,16 @@ impl Reader for MemoryReader {
     fn bearing(&self, source: &str, bears: Bears<'_>) -> Result<Vec<String>, StoreError> {
         let bearing = self.of_mirror(source, |_, mirror| {
             let directory = &mirror.directory;
-            let bearing = directory.users.iter().filter(|row| bears.fits(&names(directory, row)));
+            let fits = |row: &&DirUser| match bears {
+                Bears::Sid(sid) => {
+                    let domain = directory.domain.map(|domain| directory.text(domain));
+                    domain == Some(sid.domain().as_str()) && row.rid == sid.rid()
+                }
+                Bears::Username(_) | Bears::Email(_) | Bears::Address(_) => {
+                    bears.fits(&names(directory, row))
+                }
+            };
+            let bearing = directory.users.iter().filter(fits);
             bearing.map(|row| directory.text(row.ext).to_owned()).collect()
         })?;
         Ok(bearing.unwrap_or_default())

@@ -67,6 +67,10 @@ impl Reader for SqliteReader {
         SqliteReader::structure(self, source)
     }
 
+    fn lists_abroad(&self) -> Result<bool, StoreError> {
+        SqliteReader::lists_abroad(self)
+    }
+
     fn held_head(&self) -> Result<Option<HeldHead>, StoreError> {
         SqliteReader::held_head(self)
     }

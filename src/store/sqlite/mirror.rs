@@ -24,7 +24,9 @@ use crate::directory::{
 use crate::model::index::Place;
 use crate::store::StoredMirror;
 pub(super) use crate::store::mirror::Numbers;
-pub(super) use load::{Lists, federations, kind, list, load, load_refs, read_user, structure};
+pub(super) use load::{
+    Lists, domain_is, federations, kind, list, load, load_refs, read_user, structure,
+};
 use matched::{Changed, Ends, Matched, Within, sorted_numbers};
 pub(super) use part::load_near;
 
@@ -37,7 +39,8 @@ struct SourceRow {
 }
 
 /// By [`kind_code`].
-const KINDS: [Kind; 4] = [Kind::Group, Kind::RealmRole, Kind::ClientRole, Kind::Attribute];
+const KINDS: [Kind; 5] =
+    [Kind::Group, Kind::RealmRole, Kind::ClientRole, Kind::Attribute, Kind::ForeignPrincipal];
 
 pub(super) fn kind_code(kind: Kind) -> i64 {
     match kind {
@@ -45,6 +48,7 @@ pub(super) fn kind_code(kind: Kind) -> i64 {
         Kind::RealmRole => 1,
         Kind::ClientRole => 2,
         Kind::Attribute => 3,
+        Kind::ForeignPrincipal => 4,
     }
 }
 
@@ -139,14 +143,15 @@ pub(super) fn write(
     write_refs(conn, row.num, &ends, (&users, &refs), &lists, digest)?;
     conn.execute(
         "UPDATE source SET digest = ?2, ignore_case = ?3, next_user = ?4, next_container = ?5, \
-         proven = ?6 WHERE num = ?1",
+         proven = ?6, domain = ?7 WHERE num = ?1",
         params![
             row.num,
             whole,
             new.ignore_case,
             row.next_user,
             row.next_ref,
-            proven_code(new.proven)
+            proven_code(new.proven),
+            new.domain.map(|domain| new.text(domain))
         ],
     )?;
     Ok(())
@@ -228,11 +233,11 @@ fn write_users(
     let mut insert = Batch::new(
         conn,
         "mirror_user (id, ext, username, email, flags, federation, within, called, called_email, \
-         address)",
+         address, rid)",
     );
     let mut update = conn.prepare(
         "UPDATE mirror_user SET ext = ?2, username = ?3, email = ?4, flags = ?5, federation = ?6, \
-         within = ?7, called = ?8, called_email = ?9, address = ?10 WHERE id = ?1",
+         within = ?7, called = ?8, called_email = ?9, address = ?10, rid = ?11 WHERE id = ?1",
     )?;
     let mut delete = conn.prepare("DELETE FROM mirror_user WHERE id = ?1")?;
     for number in &users.gone {
@@ -240,7 +245,7 @@ fn write_users(
     }
     let mut within = Within::new(&new.members, &refs.numbers);
     let mut federations = Federations::default();
-    let mut cells = |at: usize, number: u32, user: &DirUser| -> Result<[Cell<'_>; 10], Fault> {
+    let mut cells = |at: usize, number: u32, user: &DirUser| -> Result<[Cell<'_>; 11], Fault> {
         let federation = federations.num(conn, new.text(user.federation))?;
         let within = within.of(at)?;
         let (username, email) = (new.text(user.username), new.text(user.email));
@@ -256,6 +261,7 @@ fn write_users(
             called.into(),
             called_email.into(),
             address.into(),
+            user.rid.code().map(i64::from).into(),
         ])
     };
     let same = |a: &DirUser, b: &DirUser| {
@@ -263,6 +269,7 @@ fn write_users(
             && old.text(a.username) == new.text(b.username)
             && old.text(a.email) == new.text(b.email)
             && old.text(a.federation) == new.text(b.federation)
+            && a.rid == b.rid
     };
     let matched = users.before.iter().zip(&users.numbers);
     for (at, (user, (before, number))) in new.users.iter().zip(matched).enumerate() {
@@ -288,8 +295,8 @@ fn names<'a>(directory: &'a Directory, reference: &RefRow) -> [&'a str; 3] {
 
 /// Makes a reference's row, or makes it anew.
 pub(super) const REPLACE_REF: &str = "INSERT OR REPLACE INTO mirror_container \
-     (id, kind, key, name, identity, norm, parent, known, up_known, sum, up, members, bare) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+     (id, kind, key, name, identity, norm, parent, known, up_known, sum, up, members, bare, rid) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 
 /// Writes the refs that differ, by name or by members.
 fn write_refs(
@@ -317,6 +324,7 @@ fn write_refs(
             if names(old, &before) == names(new, reference)
                 && (before.known, before.implies_known)
                     == (reference.known, reference.implies_known)
+                && before.rid == reference.rid
                 && parent(&before, &old_numbers.refs)? == ref_parent
                 && !changed.members.get(at).copied().unwrap_or(true)
                 && sorted_numbers(&old.implies, before_at, &old_numbers.refs)? == implies
@@ -338,6 +346,7 @@ fn write_refs(
             encode(&implies),
             encode(&sorted_numbers(&new.members, at, &users.numbers)?),
             bare(reference.kind, new.text(reference.name)),
+            reference.rid.code(),
         ])?;
     }
     Ok(())

@@ -10,7 +10,7 @@ use crate::store::conformance::worlds::{World, at, next_world, plan};
 use crate::store::conformance::{commit, slicing};
 use crate::store::{Bears, Store as _, StoreErrorKind};
 
-/// Takes back what schemas 6 to 8 brought.
+/// Takes back what schemas 6 to 9 brought.
 const BACK: &str = "
 DROP VIEW gateway_meta;
 CREATE VIEW gateway_meta AS SELECT 5 AS schema_version;
@@ -28,6 +28,11 @@ DROP INDEX mirror_user_called_email;
 DROP INDEX mirror_user_address;
 DROP INDEX mirror_user_email;
 DROP INDEX mirror_user_federation;
+DROP INDEX mirror_user_rid;
+DROP INDEX mirror_container_foreign;
+ALTER TABLE source DROP COLUMN domain;
+ALTER TABLE mirror_user DROP COLUMN rid;
+ALTER TABLE mirror_container DROP COLUMN rid;
 ALTER TABLE mirror_user DROP COLUMN called;
 ALTER TABLE mirror_user DROP COLUMN called_email;
 ALTER TABLE mirror_user DROP COLUMN address;

@@ -15,7 +15,7 @@ use super::mirror::{
 use super::names::{Forms, bare};
 use crate::directory::{
     Cursor, DigestKey, Head, MirrorDigest, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry,
-    RefId, Sum, Touched,
+    RefId, Rid, Sum, Touched,
 };
 use crate::model::{Text, Texts};
 use crate::store::MirrorPatch;
@@ -24,8 +24,9 @@ pub(super) const FIND_REF: &str = "SELECT id FROM mirror_container \
                                    WHERE key = ?1 AND kind = ?2 AND id BETWEEN ?3 AND ?4";
 pub(super) const MEMBERS: &str = "SELECT members FROM mirror_container WHERE id = ?1";
 pub(super) const USER: &str =
-    "SELECT id, ext, username, email, flags, federation, within FROM mirror_user";
-const REF: &str = "SELECT id, kind, key, name, identity, norm, parent, known, up_known, sum, up";
+    "SELECT id, ext, username, email, flags, federation, rid, within FROM mirror_user";
+const REF: &str =
+    "SELECT id, kind, key, name, identity, norm, parent, known, up_known, sum, up, rid";
 
 /// The rows of the mirror of `source` that are `touched`, and the key of the store's digests.
 /// `None`: there is no mirror.
@@ -124,8 +125,9 @@ impl<'c> Loading<'c> {
             enabled: user.enabled,
             federation: text(user.federation),
             linkable: user.linkable,
+            rid: user.rid,
         };
-        let user = PatchedPerson { ext: text(user.ext), row: person, within: list(row, 6)? };
+        let user = PatchedPerson { ext: text(user.ext), row: person, within: list(row, 7)? };
         self.users.insert(number, user);
         Ok(())
     }
@@ -149,6 +151,7 @@ impl<'c> Loading<'c> {
             implies_known: row.get(8)?,
             implies: BTreeSet::new(),
             members: Sum::from_bytes(row.get(9)?),
+            rid: Rid::of_code(row.get(11)?),
         };
         let own = RefId { kind: kind(row.get(1)?)?, key: row.get(2)? };
         entry.parent = parent.map(|parent| self.called(parent)).transpose()?;
@@ -400,8 +403,8 @@ impl<'p> Writing<'_, 'p> {
                 let federation = Federations::default().num(conn, &row.federation)?;
                 let sql = "INSERT OR REPLACE INTO mirror_user \
                            (id, ext, username, email, flags, federation, within, called, \
-                            called_email, address) \
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+                            called_email, address, rid) \
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
                 let Forms { called, called_email, address } = Forms::of(&row.username, &row.email);
                 one(conn.prepare_cached(sql)?.execute(params![
                     id(source, number),
@@ -413,7 +416,8 @@ impl<'p> Writing<'_, 'p> {
                     is_in,
                     called,
                     called_email,
-                    address
+                    address,
+                    row.rid.code()
                 ])?)
             }
         }
@@ -456,6 +460,7 @@ impl<'p> Writing<'_, 'p> {
                 encode(&implies),
                 encode(&members),
                 bare(own.kind, &entry.name),
+                entry.rid.code(),
             ])?;
         }
         // Who got a new number is called otherwise in lists that say what they said.

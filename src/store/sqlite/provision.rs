@@ -9,7 +9,9 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use super::codec::user_at;
 use super::error::Fault;
 use super::load;
-use super::mirror::{Lists, Numbers, federations, id, list, load_refs, range, read_user};
+use super::mirror::{
+    Lists, Numbers, domain_is, federations, id, list, load_refs, range, read_user,
+};
 use super::names::{self, BY_EMAIL, BY_USERNAME};
 use super::patch::called;
 use super::reader;
@@ -99,23 +101,25 @@ fn outline(
 ) -> Result<Option<MirrorOutline>, Fault> {
     let row = conn
         .query_row(
-            "SELECT num, digest, ignore_case FROM source WHERE name = ?1 AND digest IS NOT NULL",
+            "SELECT num, digest, ignore_case, domain FROM source \
+             WHERE name = ?1 AND digest IS NOT NULL",
             [source],
-            |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)),
+            |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?)),
         )
         .optional()?;
-    let Some((num, digest, ignore_case)) = row else { return Ok(None) };
+    let Some((num, digest, ignore_case, domain)) = row else { return Ok(None) };
     // An older program's mirror does not say yet who is in what.
     if digest.parse::<MirrorDigest>().is_err() {
         return Ok(None);
     }
     let rows = candidates(conn, num, source, stranger)?;
     let mut directory = Directory { ignore_case, ..Directory::default() };
+    domain_is(&mut directory, domain)?;
     load_refs(conn, num, &mut directory, &mut Numbers::default(), Lists::Implies)?;
     Ok(Some(MirrorOutline { directory, rows }))
 }
 
-/// A mirror's row, from the columns `id, ext, username, email, flags, federation, within`.
+/// A mirror's row, from the columns `id, ext, username, email, flags, federation, rid, within`.
 fn sighting(
     conn: &Connection,
     source: i64,
@@ -124,7 +128,7 @@ fn sighting(
     texts: &Texts,
 ) -> Result<Sighting, Fault> {
     let text = |text| texts.get(text).to_owned();
-    let within = list(row, 6)?.into_iter().map(|reference| {
+    let within = list(row, 7)?.into_iter().map(|reference| {
         let RefId { kind, key } = called(conn, source, reference)?;
         Ok(Within { kind, key, name: None })
     });
@@ -135,6 +139,7 @@ fn sighting(
         email_verified: user.email_verified,
         enabled: user.enabled,
         federation: text(user.federation),
+        rid: user.rid,
         within: within.collect::<Result<_, Fault>>()?,
     };
     person.sort();
@@ -158,7 +163,7 @@ fn candidates(
     let mut found: BTreeMap<u32, Sighting> = BTreeMap::new();
     let mut take = |test: &str, value: &str| -> Result<(), Fault> {
         let mut statement = conn.prepare_cached(&format!(
-            "SELECT id, ext, username, email, flags, federation, within FROM mirror_user \
+            "SELECT id, ext, username, email, flags, federation, rid, within FROM mirror_user \
              WHERE {test} AND id BETWEEN ?1 AND ?2"
         ))?;
         let mut rows = statement.query(params![first, last, value])?;
@@ -213,7 +218,7 @@ pub(super) fn added_since(
     let mut texts = Texts::default();
     let federations = federations(conn, &mut texts)?;
     let mut statement = conn.prepare(
-        "SELECT id, ext, username, email, flags, federation, within FROM mirror_user \
+        "SELECT id, ext, username, email, flags, federation, rid, within FROM mirror_user \
          WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
     )?;
     let mut rows = statement.query([id(num, mark), range(num).1])?;

@@ -22,6 +22,7 @@ fn word(kind: RefKind) -> &'static str {
         RefKind::Directory(Kind::RealmRole) => "realm-role",
         RefKind::Directory(Kind::ClientRole) => "client-role",
         RefKind::Directory(Kind::Attribute) => "attribute",
+        RefKind::Directory(Kind::ForeignPrincipal) => "foreign-principal",
         RefKind::TokenClaim => "token-claim",
     }
 }

@@ -13,13 +13,16 @@ use super::load::{
     text, unknown_set,
 };
 use super::mirror::{
-    Lists, Numbers, damaged, federations, id, load_near, load_refs, proven_of, range, read_user,
+    Lists, Numbers, damaged, domain_is, federations, id, load_near, load_refs, proven_of, range,
+    read_user,
 };
 use super::names::{self, BY_EMAIL, BY_USERNAME};
 use super::patch::{self, find_ref};
 use super::reader::{self, SqliteReader};
 use super::tokens;
-use crate::directory::{Cursor, DirUserIdx, Directory, Mirror, MirrorDigest, PartRefs, RefId};
+use crate::directory::{
+    AccountSid, Cursor, DirUserIdx, Directory, Mirror, MirrorDigest, PartRefs, RefId,
+};
 use crate::model::{Grant, GrantKind, RoleSetId, State, Status, Texts, Tokens, UserId};
 use crate::plan::{Guard, Others};
 use crate::store::slice::enough;
@@ -32,12 +35,16 @@ const ACCOUNTS: &str = "SELECT s.name, l.ext FROM link l JOIN link_source s ON s
                         WHERE l.user = ?1";
 const CALLED: &str = "SELECT id FROM user WHERE username = ?1";
 const MIRROR: &str = "SELECT num FROM source WHERE name = ?1 AND digest IS NOT NULL";
+const DOMAIN: &str = "SELECT domain FROM source WHERE num = ?1";
+/// By the index on foreign security principals, which are of this kind.
+const ABROAD: &str = "SELECT EXISTS (SELECT 1 FROM mirror_container WHERE kind = 4 AND key > '')";
 const NAMES: &str = "SELECT ext, username, email, flags FROM mirror_user \
                      WHERE id BETWEEN ?1 AND ?2 AND ";
 const BY_EXT: &str = "ext = ?3";
 const BY_CALLED: &str = "called = ?3";
 const BY_CALLED_EMAIL: &str = "called_email = ?3";
 const BY_ADDRESS: &str = "address = ?3";
+const BY_RID: &str = "rid = ?3";
 const EXT: &str = "SELECT ext FROM mirror_user WHERE id = ?1";
 
 const USER: &str = "SELECT id, username, email, role_set, status, since, disabled_by FROM user \
@@ -50,7 +57,7 @@ const SET: &str = "SELECT id FROM role_set WHERE num = ?1";
 const SET_OF: &str = "SELECT role_set FROM user WHERE id = ?1";
 const SET_ROLES: &str = "SELECT role FROM role_set_role WHERE role_set = ?1";
 
-const HEAD: &str = "SELECT num, digest, ignore_case, proven, cursor FROM source \
+const HEAD: &str = "SELECT num, digest, ignore_case, proven, cursor, domain FROM source \
                     WHERE name = ?1 AND digest IS NOT NULL";
 const HOLDERS: &str =
     "SELECT r.num, h.users FROM role r JOIN role_holders h ON h.role = r.num WHERE r.name = ?1";
@@ -84,6 +91,8 @@ pub(super) const SQL: &[&str] = &[
     tokens::ROLES,
     super::mirror::part::IDENTICAL,
     super::mirror::part::CALLED,
+    ABROAD,
+    DOMAIN,
     patch::FIND_REF,
     patch::MEMBERS,
 ];
@@ -91,7 +100,7 @@ pub(super) const SQL: &[&str] = &[
 /// What accounts are found by, likewise.
 #[cfg(test)]
 pub(super) const TESTS: &[&str] =
-    &[BY_EXT, BY_USERNAME, BY_EMAIL, BY_CALLED, BY_CALLED_EMAIL, BY_ADDRESS];
+    &[BY_EXT, BY_USERNAME, BY_EMAIL, BY_CALLED, BY_CALLED_EMAIL, BY_ADDRESS, BY_RID];
 
 impl SqliteReader {
     pub(super) fn user_of(&self, source: &str, ext: &str) -> Result<Option<UserId>, StoreError> {
@@ -99,6 +108,10 @@ impl SqliteReader {
             let mut statement = conn.prepare_cached(USER_OF)?;
             Ok(statement.query_row([source, ext], |row| user_at(row, 0)).optional()?)
         })
+    }
+
+    pub(super) fn lists_abroad(&self) -> Result<bool, StoreError> {
+        self.read_as(|conn| Ok(conn.prepare_cached(ABROAD)?.query_row([], |row| row.get(0))?))
     }
 
     pub(super) fn linked(
@@ -147,6 +160,7 @@ impl SqliteReader {
             names::must_be_current(conn)?;
             let Some(source) = mirror_of(conn, source)? else { return Ok(Vec::new()) };
             let (plain, form, value) = match bears {
+                Bears::Sid(sid) => return with_sid(conn, source, sid),
                 Bears::Username(name) => (BY_USERNAME, BY_CALLED, name),
                 Bears::Email(name) => (BY_EMAIL, BY_CALLED_EMAIL, name),
                 Bears::Address(address) => (BY_EMAIL, BY_ADDRESS, address),
@@ -192,6 +206,19 @@ impl SqliteReader {
     }
 }
 
+/// The accounts of a mirror that bear this SID, which are none unless it is of the mirror's domain.
+fn with_sid(conn: &Connection, source: i64, sid: &AccountSid) -> Result<Vec<String>, Fault> {
+    let mut statement = conn.prepare_cached(DOMAIN)?;
+    let domain: Option<String> = statement.query_row([source], |row| row.get(0))?;
+    if domain.as_deref() != Some(sid.domain().as_str()) {
+        return Ok(Vec::new());
+    }
+    let found = found(conn, source, BY_RID, sid.rid().code())?;
+    let mut bearing: Vec<String> = found.into_iter().map(|(ext, _)| ext).collect();
+    bearing.sort();
+    Ok(bearing)
+}
+
 /// The number of a source that has a mirror.
 fn mirror_of(conn: &Connection, source: &str) -> Result<Option<i64>, Fault> {
     let mut statement = conn.prepare_cached(MIRROR)?;
@@ -203,7 +230,7 @@ fn found(
     conn: &Connection,
     source: i64,
     test: &str,
-    value: &str,
+    value: impl rusqlite::ToSql,
 ) -> Result<Vec<(String, AccountNames)>, Fault> {
     let (first, last) = range(source);
     let mut statement = conn.prepare_cached(&format!("{NAMES}{test}"))?;
@@ -312,10 +339,12 @@ fn mirror(
                 ..Directory::default()
             };
             let cursor = row.get::<_, Option<String>>(4)?.map(Cursor::new);
-            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, Mirror { directory, cursor }))
+            let mirror = Mirror { directory, cursor };
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, mirror, row.get(5)?))
         })
         .optional()?;
-    let Some((num, digest, mut mirror)) = head else { return Ok(None) };
+    let Some((num, digest, mut mirror, domain)) = head else { return Ok(None) };
+    domain_is(&mut mirror.directory, domain)?;
     if digest.parse::<MirrorDigest>().is_err() {
         return Err(damaged("has no digest of this version"));
     }
@@ -330,7 +359,7 @@ fn mirror(
         let mut rows = statement.query(params![first, last, ext])?;
         let Some(row) = rows.next()? else { continue };
         let (_, user) = read_user(row, &mut directory.texts, &federations)?;
-        within.push((directory.users.push(user)?, super::mirror::list(row, 6)?));
+        within.push((directory.users.push(user)?, super::mirror::list(row, 7)?));
     }
     let mut numbers = Numbers::default();
     match refs {

@@ -30,8 +30,9 @@ const V5: M<'static> = M::up(include_str!("schema/v5.sql"));
 const V6: M<'static> = M::up(include_str!("schema/v6.sql"));
 const V7: M<'static> = M::up(include_str!("schema/v7.sql"));
 const V8: M<'static> = M::up(include_str!("schema/v8.sql"));
+const V9: M<'static> = M::up(include_str!("schema/v9.sql"));
 const WITH_NEXT: &[M<'static>] =
-    &[V1, V2, V3, V4, V5, V6, V7, V8, M::up("ALTER TABLE meta ADD COLUMN extra INTEGER")];
+    &[V1, V2, V3, V4, V5, V6, V7, V8, V9, M::up("ALTER TABLE meta ADD COLUMN extra INTEGER")];
 const WITH_BROKEN: &[M<'static>] = &[
     V1,
     V2,
@@ -41,6 +42,7 @@ const WITH_BROKEN: &[M<'static>] = &[
     V6,
     V7,
     V8,
+    V9,
     M::up("ALTER TABLE meta ADD COLUMN extra INTEGER; DROP TABLE user; SELECT * FROM no_such"),
 ];
 

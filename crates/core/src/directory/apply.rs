@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::digest::{DigestKey, MirrorDigest, Rows};
 use super::rows::{MirrorRows, Patch, PersonRow, RefEntry, person_digest, ref_digest};
-use super::{Cursor, Delta, Enabled, ListChange, PersonDelta, RefDelta, RefId};
+use super::{Cursor, Delta, Enabled, ListChange, PersonDelta, RefDelta, RefId, Rid};
 use crate::model::TooMany;
 
 /// Why a delta was refused: nothing is changed, the source must be read in full.
@@ -204,7 +204,7 @@ impl<'a> Draft<'a> {
     }
 
     fn facts_of_ref(&mut self, delta: &'a RefDelta) -> Result<(), Refusal> {
-        let RefDelta { id, name, identity, norm, parent: _, members, implies } = delta;
+        let RefDelta { id, name, identity, norm, parent: _, members, implies, rid } = delta;
         if let Some(entry) = self.ref_mut(id) {
             let facts =
                 [(&mut entry.name, name), (&mut entry.identity, identity), (&mut entry.norm, norm)];
@@ -213,6 +213,7 @@ impl<'a> Draft<'a> {
                     is.clone_from(said);
                 }
             }
+            entry.rid = rid.or(entry.rid);
             entry.known |= matches!(members, ListChange::Whole(_));
             entry.implies_known |= matches!(implies, ListChange::Whole(_));
             return Ok(());
@@ -229,6 +230,7 @@ impl<'a> Draft<'a> {
             implies_known: matches!(implies, ListChange::Whole(_)),
             implies: BTreeSet::new(),
             members: Default::default(),
+            rid: *rid,
         };
         self.refs.insert(id, Some(entry));
         Ok(())
@@ -269,7 +271,15 @@ impl<'a> Draft<'a> {
 
     fn facts_of_person(&mut self, delta: &'a PersonDelta, of_feed: bool) -> Result<(), Refusal> {
         let PersonDelta {
-            ext, username, email, email_verified, enabled, federation, linkable, ..
+            ext,
+            username,
+            email,
+            email_verified,
+            enabled,
+            federation,
+            linkable,
+            rid,
+            ..
         } = delta;
         let row = match self.rows.people.get(ext) {
             Some(entry) => {
@@ -301,6 +311,7 @@ impl<'a> Draft<'a> {
                     enabled: *enabled,
                     federation: String::new(),
                     linkable: true,
+                    rid: Rid::Unread,
                 }
             }
         };
@@ -309,6 +320,7 @@ impl<'a> Draft<'a> {
             email_verified: email_verified.unwrap_or(row.email_verified),
             federation: federation.clone().unwrap_or(row.federation),
             linkable: linkable.unwrap_or(row.linkable),
+            rid: rid.or(row.rid),
             ..row
         };
         self.people.insert(ext, Some(row));

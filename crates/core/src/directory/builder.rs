@@ -4,8 +4,8 @@ use hashbrown::HashMap;
 
 use super::canonical::canonical;
 use super::{
-    Completeness, Cursor, DirUser, DirUserIdx, Directory, Enabled, Kind, Proven, RefIdx, RefRow,
-    Snapshot,
+    Completeness, Cursor, DirUser, DirUserIdx, Directory, DomainSid, Enabled, Kind, Proven, RefIdx,
+    RefRow, Rid, Snapshot,
 };
 use crate::model::diagnostic::Diagnostic;
 use crate::model::{IndexVec, TooMany};
@@ -69,6 +69,7 @@ pub struct SnapshotBuilder {
     diagnostics: Vec<Diagnostic>,
     from_file: bool,
     nested_by_list: bool,
+    domain_unread: bool,
     cursor: Option<Cursor>,
 }
 
@@ -90,6 +91,7 @@ impl SnapshotBuilder {
             diagnostics: Vec::new(),
             from_file: false,
             nested_by_list: false,
+            domain_unread: false,
             cursor: None,
         }
     }
@@ -102,6 +104,19 @@ impl SnapshotBuilder {
     /// Says that a group's list of members says which groups are in it as well.
     pub fn nested_by_list(&mut self) {
         self.nested_by_list = true;
+    }
+
+    /// Says that the source is a domain of Active Directory, and which. `None`: that could not be read,
+    /// so whichever it was stands.
+    pub fn domain(&mut self, domain: Option<&DomainSid>) {
+        self.is_domain(domain.map(DomainSid::as_str));
+        // Where there is no room left for it, it stands as if it had not been read.
+        self.domain_unread = self.directory.domain.is_none();
+    }
+
+    /// Says which domain the source is, of those that it may have been before.
+    pub(super) fn is_domain(&mut self, domain: Option<&str>) {
+        self.directory.domain = domain.and_then(|it| self.directory.texts.add(it).ok());
     }
 
     /// Says from where the source's feed goes on after this read.
@@ -138,6 +153,7 @@ impl SnapshotBuilder {
             enabled: user.enabled,
             federation: texts.add(user.federation)?,
             linkable: true,
+            rid: Rid::Unread,
         };
         self.directory.users.push(row)
     }
@@ -184,6 +200,7 @@ impl SnapshotBuilder {
             parent: None,
             known: true,
             implies_known: true,
+            rid: Rid::Unread,
         };
         let index = self.directory.refs.push(row)?;
         self.directory.members.push(Vec::new())?;
@@ -269,6 +286,24 @@ impl SnapshotBuilder {
         self.directory.users.at_mut(user).enabled = enabled;
     }
 
+    /// Says which of the SIDs of the source's domain is a user's.
+    pub fn user_is(&mut self, user: DirUserIdx, rid: Rid) {
+        let row = self.directory.users.at_mut(user);
+        row.rid = rid.or(row.rid);
+    }
+
+    /// Says which of the SIDs of the source's domain is a group's.
+    pub fn ref_is(&mut self, reference: RefIdx, rid: Rid) {
+        let row = self.directory.refs.at_mut(reference);
+        row.rid = rid.or(row.rid);
+    }
+
+    /// Likewise, what was known of it: that stands where nothing was read.
+    pub(super) fn ref_known(&mut self, reference: RefIdx, rid: Rid) {
+        let row = self.directory.refs.at_mut(reference);
+        row.rid = row.rid.or(rid);
+    }
+
     /// Tells people something. It comes out sorted, each once.
     pub fn tell(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
@@ -317,6 +352,7 @@ impl SnapshotBuilder {
             diagnostics: self.diagnostics,
             from_file: self.from_file,
             nested_by_list: self.nested_by_list,
+            domain_unread: self.domain_unread,
             cursor: self.cursor,
         }
     }

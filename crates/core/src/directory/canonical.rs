@@ -9,7 +9,7 @@ use crate::model::index::Place;
 /// Sorts a directory into its canonical form. Returns it with the places that its refs had, in their
 /// new order.
 pub(crate) fn canonical(directory: Directory) -> (Directory, IndexVec<RefIdx, RefIdx>) {
-    let Directory { texts, users, refs, members, implies, ignore_case, proven } = directory;
+    let Directory { texts, users, refs, members, implies, ignore_case, domain, proven } = directory;
     let user_order = order(&users, |a, b| texts.get(a.ext).cmp(texts.get(b.ext)));
     let key = |row: &RefRow| (row.kind, row.key);
     let ref_order = order(&refs, |a, b| {
@@ -29,6 +29,7 @@ pub(crate) fn canonical(directory: Directory) -> (Directory, IndexVec<RefIdx, Re
         implies: moved(implies, &ref_order, &ref_place),
         texts,
         ignore_case,
+        domain,
         proven,
     };
     (directory, ref_order)

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Enabled, Kind, RowId};
+use super::{Enabled, Kind, Rid, RowId};
 
 /// How far a feed has been followed: a text that only the source understands.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,6 +97,8 @@ pub struct PersonDelta {
     pub federation: Option<String>,
     /// Whether another source's account of the same name may be the same person.
     pub linkable: Option<bool>,
+    /// Which of the SIDs of the source's domain is the person's. [`Rid::Unread`]: it stays.
+    pub rid: Rid,
     /// What the person is directly in.
     pub within: ListChange<RefId>,
 }
@@ -120,6 +122,8 @@ pub struct RefDelta {
     pub members: ListChange<String>,
     /// What it leads to.
     pub implies: ListChange<RefId>,
+    /// Which of the SIDs of the source's domain is a group's. [`Rid::Unread`]: it stays.
+    pub rid: Rid,
 }
 
 impl RefDelta {
@@ -134,6 +138,7 @@ impl RefDelta {
             parent: None,
             members: ListChange::Kept,
             implies: ListChange::Kept,
+            rid: Rid::Unread,
         }
     }
 }
@@ -219,8 +224,10 @@ impl<'d> Told<'d> {
                 }
             }
             for reference in &delta.refs {
-                let RefDelta { id, name, identity, norm, parent, members, implies } = reference;
-                let is_what = [name, identity, norm].into_iter().any(Option::is_some);
+                let RefDelta { id, name, identity, norm, parent, members, implies, rid } =
+                    reference;
+                let is_what =
+                    [name, identity, norm].into_iter().any(Option::is_some) || *rid != Rid::Unread;
                 if is_what || parent.is_some() || !matches!(implies, ListChange::Kept) {
                     told.refs.insert(id);
                 }

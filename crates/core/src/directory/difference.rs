@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{DirUserIdx, Directory, Enabled, RefId, RefIdx};
+use super::{DirUserIdx, Directory, Enabled, RefId, RefIdx, Rid};
 
 /// A row of a mirror.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -98,12 +98,13 @@ impl Directory {
         RefId { kind: row.kind, key: self.text(row.key).to_owned() }
     }
 
-    /// What a reference is called, what is above it and what it leads to.
-    fn ref_facts(&self, place: RefIdx) -> ([&str; 3], Option<RefId>, BTreeSet<RefId>) {
+    /// What a reference is called, what is above it and what it leads to, and its SID.
+    fn ref_facts(&self, place: RefIdx) -> ([&str; 3], Option<RefId>, BTreeSet<RefId>, Rid) {
         let row = self.refs.at(place);
         let names = [row.name, row.identity, row.norm].map(|text| self.text(text));
         let parent = row.parent.map(|place| self.ref_id(place));
-        (names, parent, self.implies.at(place).iter().map(|to| self.ref_id(*to)).collect())
+        let implies = self.implies.at(place).iter().map(|to| self.ref_id(*to)).collect();
+        (names, parent, implies, row.rid)
     }
 
     fn members_of(&self, place: Option<RefIdx>) -> BTreeSet<&str> {
@@ -116,11 +117,11 @@ impl Directory {
 fn facts(
     directory: &Directory,
     place: Option<DirUserIdx>,
-) -> Option<([&str; 3], bool, Enabled, bool)> {
+) -> Option<([&str; 3], bool, Enabled, bool, Rid)> {
     let user = directory.users.at(place?);
     let text = |text| directory.text(text);
     let texts = [text(user.username), text(user.email), text(user.federation)];
-    Some((texts, user.email_verified, user.enabled, user.linkable))
+    Some((texts, user.email_verified, user.enabled, user.linkable, user.rid))
 }
 
 fn difference<T: PartialEq>(was: Option<T>, is: Option<T>) -> Option<Difference> {

@@ -27,7 +27,7 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Directory, Enabled, Kind, Proven, RefIdx};
+use super::{Directory, Enabled, Kind, Proven, RefIdx, Rid};
 use crate::model::IndexVec;
 use crate::model::index::Place;
 
@@ -150,6 +150,7 @@ pub(super) struct PersonFields<'a> {
     pub email_verified: bool,
     pub enabled: Enabled,
     pub linkable: bool,
+    pub rid: Rid,
 }
 
 /// A reference's row, as far as the digest goes.
@@ -165,6 +166,7 @@ pub(super) struct RefFields<'a> {
     pub implies_known: bool,
     pub members: Sum,
     pub implies: Sum,
+    pub rid: Rid,
 }
 
 /// Digests of rows under one key.
@@ -182,6 +184,9 @@ mod tag {
     pub(super) const REF_ID: u8 = 3;
     pub(super) const REF: u8 = 4;
     pub(super) const HEAD: u8 = 5;
+    pub(super) const PERSON_OF_DOMAIN: u8 = 6;
+    pub(super) const REF_OF_DOMAIN: u8 = 7;
+    pub(super) const DOMAIN: u8 = 8;
 }
 
 impl Rows {
@@ -200,9 +205,9 @@ impl Rows {
     }
 
     pub(super) fn person(&mut self, person: &PersonFields<'_>) -> Sum {
-        let PersonFields { ext, username, email, federation, email_verified, enabled, linkable } =
-            *person;
-        self.begin(tag::PERSON);
+        let PersonFields { ext, username, email, federation, .. } = *person;
+        let PersonFields { email_verified, enabled, linkable, rid, .. } = *person;
+        self.begin(if rid == Rid::Unread { tag::PERSON } else { tag::PERSON_OF_DOMAIN });
         for field in [ext, username, email, federation] {
             self.text(field);
         }
@@ -212,6 +217,7 @@ impl Rows {
             Enabled::Unknown => 2,
         };
         self.row.extend([u8::from(email_verified), enabled, u8::from(linkable)]);
+        self.rid(rid);
         self.end()
     }
 
@@ -224,8 +230,8 @@ impl Rows {
 
     pub(super) fn reference(&mut self, reference: &RefFields<'_>) -> Sum {
         let RefFields { kind, key, name, identity, norm, .. } = *reference;
-        let RefFields { parent, known, implies_known, members, implies, .. } = *reference;
-        self.begin(tag::REF);
+        let RefFields { parent, known, implies_known, members, implies, rid, .. } = *reference;
+        self.begin(if rid == Rid::Unread { tag::REF } else { tag::REF_OF_DOMAIN });
         self.id(kind, key);
         for field in [name, identity, norm] {
             self.text(field);
@@ -237,6 +243,7 @@ impl Rows {
         self.row.extend([known, implies_known].map(u8::from));
         self.row.extend(members.to_bytes());
         self.row.extend(implies.to_bytes());
+        self.rid(rid);
         self.end()
     }
 
@@ -246,6 +253,18 @@ impl Rows {
         self.begin(tag::HEAD);
         self.row.extend([ignore_case, users, groups, roles].map(u8::from));
         self.end()
+    }
+
+    /// Of the SID of the domain that a directory is.
+    pub(super) fn domain(&mut self, domain: &str) -> Sum {
+        self.begin(tag::DOMAIN);
+        self.text(domain);
+        self.end()
+    }
+
+    /// Where it was never read the row is what it was before rows had one.
+    fn rid(&mut self, rid: Rid) {
+        self.row.extend(rid.code().into_iter().flat_map(u32::to_le_bytes));
     }
 
     fn begin(&mut self, tag: u8) {
@@ -259,6 +278,7 @@ impl Rows {
             Kind::RealmRole => 1,
             Kind::ClientRole => 2,
             Kind::Attribute => 3,
+            Kind::ForeignPrincipal => 4,
         });
         self.text(key);
     }
@@ -290,6 +310,9 @@ impl Directory {
     pub fn digests(&self, key: &DigestKey) -> DirectoryDigest {
         let mut rows = Rows::new(key);
         let mut whole = rows.head(self.ignore_case, self.proven);
+        if let Some(domain) = self.domain {
+            whole.add(rows.domain(self.text(domain)));
+        }
         let people = self.users.map(|user| {
             whole.add(rows.person(&PersonFields {
                 ext: self.text(user.ext),
@@ -299,6 +322,7 @@ impl Directory {
                 email_verified: user.email_verified,
                 enabled: user.enabled,
                 linkable: user.linkable,
+                rid: user.rid,
             }));
             rows.person_id(self.text(user.ext))
         });
@@ -317,6 +341,7 @@ impl Directory {
                 implies_known: reference.implies_known,
                 members: in_it,
                 implies: sum(self.implies.at(place), &ids),
+                rid: reference.rid,
             }));
             in_it
         });

@@ -4,7 +4,7 @@
 //! What is here are the facts and how they are changed on paper. To everything after that they are
 //! a directory like any other, of users without groups. Pure.
 
-use crate::directory::{DirUser, Directory, Enabled, Proven, canonical};
+use crate::directory::{DirUser, Directory, Enabled, Proven, Rid, canonical};
 use crate::model::{Text, TooMany, username};
 
 /// The source's name. No `[[source]]` can have it.
@@ -94,6 +94,7 @@ pub fn with(mut directory: Directory, account: &NewAccount<'_>) -> Result<Direct
         enabled: Enabled::Yes,
         federation: Text::EMPTY,
         linkable: account.linkable,
+        rid: Rid::Unread,
     })?;
     Ok(canonical(directory).0)
 }

@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 
 use super::builder::{NewRef, NewUser, SnapshotBuilder};
 use super::snapshot::{Completeness, Snapshot};
-use super::{DirUser, Directory, Enabled, Kind, Proven, RefIdx, RefRow};
+use super::{DirUser, Directory, Enabled, Kind, Proven, RefIdx, RefRow, Rid};
 
 /// A source's content as far as it is known now.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub(super) fn merge(old: &Directory, snapshot: Snapshot) -> Merged {
         return Merged { directory: snapshot.directory, complete, undecided: 0 };
     }
     let mut builder = SnapshotBuilder::new(snapshot.directory.ignore_case);
+    // The first of all texts: there is room for it.
+    builder.is_domain(domain(old, &snapshot));
     let undecided = users(&mut builder, old, &snapshot);
     let heirs = Heirs::new(old, &snapshot);
     references(&mut builder, &heirs);
@@ -46,12 +48,28 @@ pub(super) fn merge(old: &Directory, snapshot: Snapshot) -> Merged {
     Merged { directory, complete, undecided }
 }
 
+/// The SID of the domain that the source is: what was read, else what it was.
+fn domain<'d>(old: &'d Directory, snapshot: &'d Snapshot) -> Option<&'d str> {
+    let new = &snapshot.directory;
+    let read = new.domain.map(|domain| new.text(domain));
+    read.or_else(|| old.domain.map(|domain| old.text(domain)))
+}
+
+/// Whether the numbers of SIDs stand where none was read: those of another domain would be somebody
+/// else's.
+fn rids_stand(old: &Directory, snapshot: &Snapshot) -> bool {
+    let was = old.domain.map(|domain| old.text(domain));
+    was.is_some() && was == domain(old, snapshot)
+}
+
 /// Everybody who was read, and those of the mirror unless that was everybody. How many stay out because
 /// nobody knows yet whether they are enabled.
 fn users(builder: &mut SnapshotBuilder, old: &Directory, snapshot: &Snapshot) -> usize {
     let new = &snapshot.directory;
-    let known: HashMap<&str, Enabled> =
-        old.users.iter().map(|user| (old.text(user.ext), user.enabled)).collect();
+    let stand = rids_stand(old, snapshot);
+    let rid = |user: &DirUser| if stand { user.rid } else { Rid::Unread };
+    let known: HashMap<&str, (Enabled, Rid)> =
+        old.users.iter().map(|user| (old.text(user.ext), (user.enabled, rid(user)))).collect();
     let mut undecided = 0;
     for user in &new.users {
         let mut row = user_of(new, user);
@@ -59,18 +77,26 @@ fn users(builder: &mut SnapshotBuilder, old: &Directory, snapshot: &Snapshot) ->
             // Neither enabled nor disabled: what was last known stands. Somebody never seen
             // before stays out until the source can be believed.
             match known.get(row.ext) {
-                Some(enabled) => row.enabled = *enabled,
+                Some((enabled, _)) => row.enabled = *enabled,
                 None => {
                     undecided += 1;
                     continue;
                 }
             }
         }
-        builder.user(&row);
+        let known = known.get(row.ext).map_or(Rid::Unread, |(_, rid)| *rid);
+        if let Some(place) = builder.user(&row) {
+            builder.user_is(place, user.rid.or(known));
+        }
     }
     if !snapshot.users.is_complete() {
         for user in &old.users {
-            builder.user(&user_of(old, user));
+            let row = user_of(old, user);
+            if builder.find_user(row.ext).is_none()
+                && let Some(place) = builder.user(&row)
+            {
+                builder.user_is(place, rid(user));
+            }
         }
     }
     undecided
@@ -103,6 +129,11 @@ impl<'d> Heirs<'d> {
     fn keeps(&self, kind: Kind) -> bool {
         match kind {
             Kind::Group => !self.snapshot.groups.is_complete(),
+            // Which of them there are say the lists of the groups that they lead to.
+            Kind::ForeignPrincipal => {
+                !self.snapshot.groups.is_complete()
+                    || !self.snapshot.members.iter().all(Completeness::is_complete)
+            }
             Kind::RealmRole | Kind::ClientRole | Kind::Attribute => {
                 !self.snapshot.roles.is_complete()
             }
@@ -149,13 +180,24 @@ impl<'d> Heirs<'d> {
 fn references(builder: &mut SnapshotBuilder, heirs: &Heirs<'_>) {
     let (old, new) = (heirs.old, &heirs.snapshot.directory);
     for reference in &new.refs {
-        builder.reference(&ref_of(new, reference));
+        if let Some(place) = builder.reference(&ref_of(new, reference)) {
+            builder.ref_is(place, reference.rid);
+        }
     }
-    for reference in old.refs.iter().filter(|reference| heirs.keeps(reference.kind)) {
-        // Deleted and made again under the same identity: the new one has taken its place, and
-        // two of one name would only be ambiguous.
-        if heirs.of_its_norm(reference).is_none() {
-            builder.reference(&ref_of(old, reference));
+    let stand = rids_stand(old, heirs.snapshot);
+    let rid = |reference: &RefRow| if stand { reference.rid } else { Rid::Unread };
+    for reference in &old.refs {
+        let place = match builder.find_ref(reference.kind, old.text(reference.key)) {
+            Some(place) => Some(place),
+            // Deleted and made again under the same identity: the new one has taken its place, and
+            // two of one name would only be ambiguous.
+            None if heirs.keeps(reference.kind) && heirs.of_its_norm(reference).is_none() => {
+                builder.reference(&ref_of(old, reference))
+            }
+            None => continue,
+        };
+        if let Some(place) = place {
+            builder.ref_known(place, rid(reference));
         }
     }
 }

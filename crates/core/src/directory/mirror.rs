@@ -120,6 +120,7 @@ impl Mirror {
                 implies_known: reference.implies_known,
                 implies: implies.map(|place| id(*place)).collect(),
                 members: sums.get(place).copied().unwrap_or_default(),
+                rid: reference.rid,
             };
             rows.refs.insert(own, entry);
         }
@@ -145,6 +146,7 @@ fn person(directory: &Directory, user: &DirUser) -> PersonRow {
         enabled: user.enabled,
         federation: directory.text(user.federation).to_owned(),
         linkable: user.linkable,
+        rid: user.rid,
     }
 }
 
@@ -222,6 +224,7 @@ impl<'p> Patching<'p> {
             enabled: row.enabled,
             federation: texts.add(&row.federation)?,
             linkable: row.linkable,
+            rid: row.rid,
         };
         match place {
             Some(place) => *users.at_mut(place) = user,
@@ -245,6 +248,7 @@ impl<'p> Patching<'p> {
             parent: None,
             known: entry.known,
             implies_known: entry.implies_known,
+            rid: entry.rid,
         };
         match place {
             Some(place) => *refs.at_mut(place) = row,

@@ -10,6 +10,10 @@
 //! A directory is canonical: users sorted by external id, refs by kind and key, members and
 //! `implies` sorted and distinct. Two readings of the same facts are equal whatever their order.
 //!
+//! A group of one domain of Active Directory may list people and groups of another: by a *foreign security
+//! principal*, a reference that leads to the group and has no members of its own. Whom it stands for says
+//! its SID: the person or group of whatever source is that domain (`resolve`).
+//!
 //! ```text
 //! Snapshot (a full read) ─┐
 //! Delta (what changed)   ─┴─► Mirror (a source as it is known) ─► resolve
@@ -31,6 +35,7 @@ mod part;
 mod person;
 mod rows;
 mod several;
+mod sid;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -47,6 +52,7 @@ pub use mirror::{Applied, Mirror};
 pub use part::PartRefs;
 pub use person::{Named, Sighting, Within, find_ref, with_people};
 pub use rows::{Head, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry};
+pub use sid::{AccountSid, DomainSid, Rid};
 pub use snapshot::{Completeness, ScopeReport, Snapshot};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,6 +107,8 @@ pub struct DirUser {
     /// Another source's account of the same name may be the same person. `false`: whoever bears
     /// that name elsewhere is somebody else.
     pub linkable: bool,
+    /// Which of the SIDs of the directory's domain is the user's.
+    pub rid: Rid,
 }
 
 /// Something that a rule can name.
@@ -126,6 +134,8 @@ pub struct RefRow {
     /// What it leads to has been read in full at least once. Where not, its members may be in
     /// anything of the source.
     pub implies_known: bool,
+    /// Which of the SIDs of the directory's domain is a group's.
+    pub rid: Rid,
 }
 
 /// Which lists of a source have been read in full at least once. Where one has not, what is not on
@@ -168,6 +178,9 @@ pub struct Directory {
     pub implies: IndexVec<RefIdx, Vec<RefIdx>>,
     /// Names compare ignoring case and repeated spaces (LDAP).
     pub ignore_case: bool,
+    /// The SID of the domain of Active Directory that the source is: for the SIDs of this domain it
+    /// answers, and for no other's. Absent: it is none, or that was never read.
+    pub domain: Option<Text>,
     /// Which of the lists above are all there, or were once and have been kept up since.
     pub proven: Proven,
 }
@@ -230,6 +243,7 @@ impl Directory {
             members: self.members.map(left),
             implies: self.implies.clone(),
             ignore_case: self.ignore_case,
+            domain: self.domain,
             proven: self.proven,
         })
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Delta, Directory, Enabled, Kind, ListChange, Mirror, PersonDelta, RefId, RefIdx, Refusal,
+    Delta, Directory, Enabled, Kind, ListChange, Mirror, PersonDelta, RefId, RefIdx, Refusal, Rid,
 };
 use crate::model::username::{self, UsernameFrom};
 
@@ -44,6 +44,8 @@ pub struct Sighting {
     pub enabled: Enabled,
     /// Keycloak's federation link, or empty.
     pub federation: String,
+    /// Which of the SIDs of the source's domain is the person's.
+    pub rid: Rid,
     /// What the person is directly in. Sorted, distinct.
     pub within: Vec<Within>,
 }
@@ -134,6 +136,7 @@ fn whole(person: &Sighting, within: ListChange<RefId>) -> PersonDelta {
         federation: Some(person.federation.clone()),
         // Whoever the mirror knows otherwise is in the store, and no stranger.
         linkable: Some(true),
+        rid: person.rid,
         within,
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::digest::{MirrorDigest, PersonFields, RefFields, Rows, Sum};
-use super::{Cursor, Enabled, Proven, RefId};
+use super::{Cursor, Enabled, Proven, RefId, Rid};
 
 /// A person's facts.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +24,8 @@ pub struct PersonRow {
     pub federation: String,
     /// Whether another source's account of the same name may be the same person.
     pub linkable: bool,
+    /// Which of the SIDs of the mirror's domain is the person's.
+    pub rid: Rid,
 }
 
 /// A person of [`MirrorRows`].
@@ -54,6 +56,8 @@ pub struct RefEntry {
     pub implies: BTreeSet<RefId>,
     /// The sum of the ids of those who are directly in it.
     pub members: Sum,
+    /// Which of the SIDs of the mirror's domain is a group's.
+    pub rid: Rid,
 }
 
 /// What a mirror is as a whole.
@@ -123,7 +127,7 @@ impl Patch {
 
 /// The digest of a person's row.
 pub(super) fn person_digest(rows: &mut Rows, ext: &str, row: &PersonRow) -> Sum {
-    let PersonRow { username, email, email_verified, enabled, federation, linkable } = row;
+    let PersonRow { username, email, email_verified, enabled, federation, linkable, rid } = row;
     rows.person(&PersonFields {
         ext,
         username,
@@ -132,12 +136,14 @@ pub(super) fn person_digest(rows: &mut Rows, ext: &str, row: &PersonRow) -> Sum 
         email_verified: *email_verified,
         enabled: *enabled,
         linkable: *linkable,
+        rid: *rid,
     })
 }
 
 /// The digest of a reference's row.
 pub(super) fn ref_digest(rows: &mut Rows, id: &RefId, entry: &RefEntry) -> Sum {
-    let RefEntry { name, identity, norm, parent, known, implies_known, implies, members } = entry;
+    let RefEntry { name, identity, norm, parent, .. } = entry;
+    let RefEntry { known, implies_known, implies, members, rid, .. } = entry;
     let mut leads_to = Sum::default();
     for to in implies {
         leads_to.add(rows.ref_id(to.kind, &to.key));
@@ -153,5 +159,6 @@ pub(super) fn ref_digest(rows: &mut Rows, id: &RefId, entry: &RefEntry) -> Sum {
         implies_known: *implies_known,
         members: *members,
         implies: leads_to,
+        rid: *rid,
     })
 }

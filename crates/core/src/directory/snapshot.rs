@@ -1,6 +1,6 @@
 //! What one read brought.
 
-use super::{Cursor, Directory, Enabled, Kind, RefIdx};
+use super::{Cursor, Directory, Enabled, Kind, RefIdx, Rid};
 use crate::model::IndexVec;
 use crate::model::diagnostic::{Diagnostic, texts};
 
@@ -58,6 +58,8 @@ pub struct Snapshot {
     /// It is a group's list that says which groups are in it (LDAP), so that list's completeness
     /// covers them too. Otherwise a group or role says itself what it leads to: `implies` tells.
     pub nested_by_list: bool,
+    /// The source is a domain of Active Directory, and which one could not be read.
+    pub domain_unread: bool,
     /// From where the source's feed goes on after this read.
     pub cursor: Option<Cursor>,
 }
@@ -85,6 +87,9 @@ impl Snapshot {
             && whole(&self.members)
             && whole(&self.implies)
             && self.directory.users.iter().all(|user| user.enabled != Enabled::Unknown)
+            && !self.domain_unread
+            && (self.directory.domain.is_none()
+                || self.directory.users.iter().all(|user| user.rid != Rid::Unread))
     }
 
     /// The scopes, for people.
@@ -97,7 +102,8 @@ impl Snapshot {
             }
         }
         let of_kind = |group: bool| {
-            self.directory.refs.iter().filter(|c| (c.kind == Kind::Group) == group).count()
+            let refs = self.directory.refs.iter().filter(|it| it.kind != Kind::ForeignPrincipal);
+            refs.filter(|it| (it.kind == Kind::Group) == group).count()
         };
         let memberships: usize = self.directory.members.iter().map(Vec::len).sum();
         let partial = self.members.iter().chain(&self.implies).filter_map(reason);

@@ -149,6 +149,7 @@ impl<'a> ReferenceView<'a> {
             RefKind::Directory(Kind::RealmRole) => "realm-role",
             RefKind::Directory(Kind::ClientRole) => "client-role",
             RefKind::Directory(Kind::Attribute) => "attribute",
+            RefKind::Directory(Kind::ForeignPrincipal) => "foreign-principal",
             RefKind::TokenClaim => "token-claim",
         };
         ReferenceView { kind, id: reference.id.as_deref(), name: &reference.identity }

@@ -18,10 +18,13 @@ pub enum Kind {
     ClientRole,
     /// Everyone with one value of one attribute; its identity is `name=value`.
     Attribute,
+    /// Whoever bears one SID in another domain of Active Directory, and is in something of this one. Its
+    /// id is the SID.
+    ForeignPrincipal,
 }
 
 impl Kind {
-    /// For messages: `group`, `realm role`, `client role`, `attribute`.
+    /// For messages: `group`, `realm role`, `client role`, `attribute`, `foreign security principal`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -29,6 +32,7 @@ impl Kind {
             Kind::RealmRole => "realm role",
             Kind::ClientRole => "client role",
             Kind::Attribute => "attribute",
+            Kind::ForeignPrincipal => "foreign security principal",
         }
     }
 }
@@ -44,11 +48,12 @@ pub enum RefKind {
 
 impl RefKind {
     /// Every kind.
-    pub const ALL: [RefKind; 5] = [
+    pub const ALL: [RefKind; 6] = [
         RefKind::Directory(Kind::Group),
         RefKind::Directory(Kind::RealmRole),
         RefKind::Directory(Kind::ClientRole),
         RefKind::Directory(Kind::Attribute),
+        RefKind::Directory(Kind::ForeignPrincipal),
         RefKind::TokenClaim,
     ];
 
@@ -112,6 +117,7 @@ fn label_word(kind: RefKind) -> &'static str {
         RefKind::Directory(Kind::RealmRole) => "realm role",
         RefKind::Directory(Kind::ClientRole) => "client role",
         RefKind::Directory(Kind::Attribute) => "attribute",
+        RefKind::Directory(Kind::ForeignPrincipal) => "foreign security principal",
         RefKind::TokenClaim => "token claim",
     }
 }
@@ -169,6 +175,13 @@ impl Reason {
     #[must_use]
     pub fn target(&self) -> Option<&ExternalRef> {
         self.path.last()
+    }
+
+    /// Whether it leads through another domain: what is before the foreign security principal on the way
+    /// is of other sources than [`Reason::source`].
+    #[must_use]
+    pub fn leads_abroad(&self) -> bool {
+        self.path.iter().any(|step| step.kind == RefKind::Directory(Kind::ForeignPrincipal))
     }
 
     /// Whether people read the same in both, whatever the ids.

@@ -10,9 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::directory::{Directory, RefId};
 use crate::model::username::{self, UsernameFrom};
-use crate::model::{Diagnostic, Inconsistent, Reason, ReasonBook, Role, UserId};
+use crate::model::{Diagnostic, Inconsistent, IndexVec, Reason, ReasonBook, Role, UserId};
 
-use super::closure::RoleClosure;
+use super::closure::{DoubtAt, Part, closures_of_all, named};
+use super::people::ViewIdx;
+use super::principals::{Principals, Shown};
 use super::settings::{LinkBy, Settings, SourceTerms};
 use super::{Rules, matching, roles};
 
@@ -211,19 +213,28 @@ fn given(
     if *roles.defs != *stored || !roles.live.iter().all(|live| *live) {
         return Ok(None);
     }
-    let mut given = BTreeMap::new();
+    let mut matched = IndexVec::<ViewIdx, _>::with_capacity(pairs.len());
     for (rules, directory) in &pairs {
-        let matched = matching::matches(rules, directory, &roles, &mut warnings)?;
-        let mut reasons = ReasonBook::default();
-        let closure = RoleClosure::of_all(rules.source(), directory, &matched, &mut reasons)?;
-        // Whoever may hold a role through what nobody has read keeps it: that can be anybody.
-        if !closure.unknown.is_empty() {
-            return Ok(None);
-        }
+        matched.push(matching::matches(rules, directory, &roles, &mut warnings)?)?;
+    }
+    let directories = named(&pairs)?;
+    let principals = Principals::of(settings, &directories, Shown::Outline);
+    let parts = Part::of(&directories, &matched)?;
+    let mut reasons = ReasonBook::default();
+    let closures = closures_of_all(&parts, &principals, &mut reasons)?;
+    // Whoever may hold a role through what nobody has read keeps it: that can be anybody.
+    if closures.iter().any(|closure| !closure.unknown.is_empty()) {
+        return Ok(None);
+    }
+    let doubt = |(view, number): DoubtAt| {
+        let part = parts.at(view);
+        part.matched.doubts.list.at(number).content(part.directory)
+    };
+    let mut given = BTreeMap::new();
+    for (Part { source, directory, .. }, closure) in parts.iter().zip(&closures) {
         let mut gives = Gives::new();
         for (place, row) in directory.refs.numbered() {
             let id = RefId { kind: row.kind, key: directory.text(row.key).to_owned() };
-            let doubt = |number| matched.doubts.list.at(number).content(directory);
             let given: BTreeSet<_> = closure
                 .given(place)
                 .map(|(role, reason, in_doubt)| {
@@ -235,7 +246,7 @@ fn given(
                 gives.insert(id, given);
             }
         }
-        given.insert(rules.source().to_owned(), gives);
+        given.insert((*source).to_owned(), gives);
     }
     Ok(Some(given))
 }

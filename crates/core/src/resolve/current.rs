@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use crate::directory::RefIdx;
 use crate::model::Reason;
 
 use super::known::KnownRefs;
@@ -26,13 +27,19 @@ pub(super) struct CurrentMatches<'a> {
 
 impl<'a> CurrentMatches<'a> {
     /// Adds what the rules make of `source`. What is matched by a name in doubt counts only where the
-    /// members of all its bearers are known: who is in any of them keeps the role.
-    pub fn add(&mut self, source: &SourceView<'a>, matched: &SourceMatches) {
+    /// members of all its bearers are known: who is in any of them keeps the role. `is_open`: for whom
+    /// something of it stands is not known.
+    pub fn add(
+        &mut self,
+        source: &SourceView<'a>,
+        matched: &SourceMatches,
+        is_open: impl Fn(RefIdx) -> bool,
+    ) {
         let directory = source.directory;
         let ways = self.sources.entry(source.name).or_default();
         let sure = |doubt| source.doubts.list.at(doubt).known;
-        for (row, gives) in directory.refs.iter().zip(&matched.gives) {
-            if !(row.known && row.implies_known) {
+        for ((place, row), gives) in directory.refs.numbered().zip(&matched.gives) {
+            if !(row.known && row.implies_known) || is_open(place) {
                 ways.unread.insert(directory, row);
             }
             if !row.known {
@@ -55,7 +62,9 @@ impl<'a> CurrentMatches<'a> {
     /// Whether `reason` leads through something that nobody has read in full, so that it may hold
     /// still.
     pub fn is_open(&self, reason: &Reason) -> bool {
-        let ways = self.sources.get(reason.source.as_str());
-        ways.is_some_and(|ways| reason.path.iter().any(|step| ways.unread.contains(step)))
+        let abroad = reason.leads_abroad();
+        let ways = self.sources.iter().filter(|(name, _)| abroad || **name == reason.source);
+        let open = |ways: &Ways<'_>| reason.path.iter().any(|step| ways.unread.contains(step));
+        ways.into_iter().any(|(_, ways)| open(ways))
     }
 }

@@ -161,7 +161,9 @@ impl Doubts {
                 }
                 // Without a name nothing reaches it, so it cannot be meant.
                 Kind::ClientRole if !name.is_empty() => {}
-                Kind::ClientRole | Kind::RealmRole | Kind::Attribute => continue,
+                Kind::ClientRole | Kind::RealmRole | Kind::Attribute | Kind::ForeignPrincipal => {
+                    continue;
+                }
             }
             let identity = directory.text(thing.identity).to_owned();
             identities.entry((thing.kind, identity)).or_default().push(index);

@@ -81,10 +81,19 @@ impl<'a> Gaps<'a> {
         if self.silent.contains(&source) || (!self.none() && self.is_gone(source)) {
             return true;
         }
+        if self.may_stand_abroad(reason) {
+            return true;
+        }
         let known = self.seen.get(source);
         let unseen = |step: &ExternalRef| !known.is_some_and(|known| known.contains(step));
         (self.users.contains(&source) && !seen.contains(&source))
             || (self.refs.contains(&source) && path.iter().any(unseen))
+    }
+
+    /// Whether what `reason` says of other sources than its own may still hold: any that is not known in
+    /// full may be the domain through which it leads.
+    pub fn may_stand_abroad(&self, reason: &Reason) -> bool {
+        !self.none() && reason.leads_abroad()
     }
 
     /// Whether some source may give somebody a role without anybody having seen it. `seen`: the

@@ -10,6 +10,7 @@ use crate::model::{
     RoleSetId, SetIdx, SourceIdx, State, Status, Text, Time, TooMany, User, UserId,
 };
 
+use super::closure::RoleClosure;
 use super::current::CurrentMatches;
 use super::gaps::Gaps;
 use super::people::{OldIdx, People, Person, PersonLink, SourceView, ViewIdx};
@@ -291,7 +292,7 @@ impl<'a> Resolver<'a> {
         for link in links {
             let source = self.sources.at(link.view);
             source.closure.of_user(link.user, &mut closure);
-            self.kept_in_doubt(source, link.user, held, &mut closure)?;
+            self.kept_in_doubt(&source.closure, link.user, held, &mut closure)?;
         }
         closure.sort_unstable();
         closure.dedup();
@@ -308,14 +309,15 @@ impl<'a> Resolver<'a> {
     /// that name.
     fn kept_in_doubt(
         &self,
-        source: &SourceView<'_>,
+        closure: &RoleClosure,
         user: DirUserIdx,
         held: &[Grant],
         out: &mut Vec<(RoleIdx, ReasonIdx)>,
     ) -> Result<(), Inconsistent> {
         let mut doubtful = Vec::new();
-        source.closure.doubtful_of_user(user, &mut doubtful);
-        for (role, reason, doubt) in doubtful {
+        closure.doubtful_of_user(user, &mut doubtful);
+        for (role, reason, (view, doubt)) in doubtful {
+            let source = self.sources.at(view);
             let doubt = source.doubts.list.at(doubt);
             for grant in held.iter().filter(|grant| grant.role == role) {
                 let GrantKind::Idp(set) = grant.kind else { continue };

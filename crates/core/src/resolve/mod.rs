@@ -22,6 +22,7 @@ mod known;
 mod matching;
 mod modes;
 mod people;
+mod principals;
 mod roles;
 mod rules;
 mod settings;
@@ -34,12 +35,16 @@ use crate::directory::Directory;
 use crate::model::{
     Change, Diagnostic, DiagnosticCode as Code, Inconsistent, IndexVec, State, Subject, Time,
 };
+use closure::{Part, closures, named};
 use current::CurrentMatches;
+use people::ViewIdx;
+use principals::{Principals, Shown};
 
 pub use concerned::{
     Account, By, Concerned, Everybody, NamesAtSource, Seeds, concerned, given_otherwise,
 };
 pub use inspect::{InDoubt, NewGroup, in_doubt, may_deny, new_group, renamed_groups};
+pub use principals::{foreign_members, has_foreign_members};
 pub use rules::{Rules, bare_names, folded};
 pub use settings::{
     LinkBy, Mapping, MappingRule, Names, PolicyText, Provision, RoleDefinition, RoleTemplate,
@@ -142,22 +147,27 @@ fn resolve_of(
         changes.push(Change::WorkloadChanged);
     }
 
-    let mut matched = Vec::new();
+    let mut matched = IndexVec::<ViewIdx, _>::with_capacity(pairs.len());
+    for (rules, directory) in &pairs {
+        matched.push(matching::matches(rules, directory, &roles, &mut warnings)?)?;
+    }
+    let directories = named(&pairs)?;
+    let principals = Principals::of(settings, &directories, Shown::People);
+    let parts = Part::of(&directories, &matched)?;
+    let mut closures = closures(&parts, &principals, &mut state.reasons)?.into_iter();
+    drop(parts);
     let mut unknown_roles = BTreeSet::new();
     let mut current = CurrentMatches::default();
     let mut sources = IndexVec::with_capacity(pairs.len());
-    for (rules, directory) in &pairs {
-        let mut found = matching::matches(rules, directory, &roles, &mut warnings)?;
-        let closure =
-            closure::RoleClosure::new(rules.source(), directory, &found, &mut state.reasons)?;
+    for ((name, directory), found) in directories.iter().zip(matched.iter_mut()) {
+        let Some(closure) = closures.next() else { break };
         unknown_roles.extend(closure.unknown.iter().copied());
         let doubts = std::mem::take(&mut found.doubts);
-        matched.push(found);
-        sources.push(people::SourceView { name: rules.source(), directory, closure, doubts })?;
+        sources.push(people::SourceView { name, directory, closure, doubts })?;
     }
     if !unknown_roles.is_empty() {
-        for (source, found) in sources.iter().zip(&matched) {
-            current.add(source, found);
+        for ((view, source), found) in sources.numbered().zip(&matched) {
+            current.add(source, found, |place| principals.is_open((view, place)));
         }
         for role in unknown_roles.iter().map(|role| roles.defs.at(*role)) {
             let message = format!(

@@ -156,7 +156,9 @@ impl Resolver<'_> {
         // still stands, and is known not to list the person any more is a no; and not while another
         // way by which the person held the role leads through what nobody has read.
         let reasons: Vec<&Reason> = reasons.collect();
-        let open = reasons.iter().any(|reason| self.current.is_open(reason));
+        let open = reasons
+            .iter()
+            .any(|reason| self.current.is_open(reason) || self.gaps.may_stand_abroad(reason));
         Ok(open || !reasons.iter().any(|reason| self.current.denies(reason)))
     }
 

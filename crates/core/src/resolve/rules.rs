@@ -254,7 +254,7 @@ pub(super) fn templated_names(rules: &Rules<'_>, directory: &Directory) -> BTree
             Kind::RealmRole | Kind::ClientRole if !name.is_empty() && template(name) => {
                 names.insert(name.to_owned());
             }
-            Kind::RealmRole | Kind::ClientRole | Kind::Attribute => {}
+            Kind::RealmRole | Kind::ClientRole | Kind::Attribute | Kind::ForeignPrincipal => {}
             Kind::Group => {
                 for ready in &rules.mappings {
                     if ready.regex.is_none() {

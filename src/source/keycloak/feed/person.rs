@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use futures_util::future::try_join;
 
 use super::structure::Structure;
-use crate::directory::{Enabled, Interest, Kind, ListChange, PersonDelta, RefId, Sighting};
+use crate::directory::{Enabled, Interest, Kind, ListChange, PersonDelta, RefId, Rid, Sighting};
 use crate::source::feed::NoAnswer;
 use crate::source::keycloak::api::json;
 use crate::source::keycloak::attributes;
@@ -180,6 +180,7 @@ impl Here {
             enabled: Some(seen.enabled),
             federation: Some(seen.federation),
             linkable: Some(true),
+            rid: Rid::Unread,
             within: ListChange::Changed { added, removed },
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Stop;
-use crate::directory::{Delta, Enabled, Kind, ListChange, PersonDelta, RefDelta, RefId, Step};
+use crate::directory::{Delta, Enabled, Kind, ListChange, PersonDelta, RefDelta, RefId, Rid, Step};
 use crate::source::feed::MirrorView;
 
 /// How a group is called.
@@ -20,6 +20,7 @@ struct Names {
 #[derive(Default)]
 struct Group {
     names: Option<Names>,
+    rid: Rid,
     /// All that are directly in it.
     people: Option<BTreeSet<String>>,
     /// The groups that it is, or no longer is, directly in.
@@ -96,6 +97,11 @@ impl<'v> Draft<'v> {
     pub fn group(&mut self, key: &str, bare: String, identity: String, norm: String) {
         self.gone_groups.remove(key);
         self.groups.entry(key.to_owned()).or_default().names = Some(Names { bare, identity, norm });
+    }
+
+    /// Which of the SIDs of its domain a group's is.
+    pub fn bears(&mut self, key: &str, rid: Rid) {
+        self.groups.entry(key.to_owned()).or_default().rid = rid;
     }
 
     /// All that are directly in a group: people, and groups where `inner` says so.
@@ -178,6 +184,7 @@ impl<'v> Draft<'v> {
         if let Some(Names { bare, identity, norm }) = group.names.clone() {
             (told.name, told.identity, told.norm) = (Some(bare), Some(identity), Some(norm));
         }
+        told.rid = group.rid;
         if let Some(people) = &group.people {
             let mut whole = Vec::with_capacity(people.len());
             for ext in people {

@@ -27,6 +27,7 @@ pub(super) fn person(
         enabled: Some(meaning.account_of(entry).enabled),
         federation: Some(String::new()),
         linkable: None,
+        rid: meaning.domain.rid_of(entry),
         within,
     }
 }

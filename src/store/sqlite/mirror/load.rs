@@ -6,7 +6,9 @@ use std::num::NonZeroU32;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{KINDS, Numbers, damaged, number, proven_of, range};
-use crate::directory::{Cursor, DirUser, DirUserIdx, Directory, Enabled, Kind, Mirror, RefRow};
+use crate::directory::{
+    Cursor, DirUser, DirUserIdx, Directory, Enabled, Kind, Mirror, RefRow, Rid,
+};
 use crate::model::index::Place;
 use crate::model::{Text, Texts};
 use crate::store::StoredMirror;
@@ -15,7 +17,7 @@ use crate::store::sqlite::error::Fault;
 use crate::store::sqlite::load::text;
 use crate::store::sqlite::reader::time;
 
-/// A user, from the columns `id, ext, username, email, flags, federation`.
+/// A user, from the columns `id, ext, username, email, flags, federation, rid`.
 pub(in crate::store::sqlite) fn read_user(
     row: &rusqlite::Row<'_>,
     texts: &mut Texts,
@@ -38,8 +40,18 @@ pub(in crate::store::sqlite) fn read_user(
         },
         federation,
         linkable: flags & 8 == 0,
+        rid: Rid::of_code(row.get(6)?),
     };
     Ok((number(row.get(0)?), user))
+}
+
+/// Says of which domain a mirror is, as its source's row has it.
+pub(in crate::store::sqlite) fn domain_is(
+    directory: &mut Directory,
+    domain: Option<String>,
+) -> Result<(), Fault> {
+    directory.domain = domain.map(|domain| directory.texts.add(&domain)).transpose()?;
+    Ok(())
 }
 
 /// The mirror of `source`.
@@ -49,7 +61,7 @@ pub(in crate::store::sqlite) fn load(
 ) -> Result<Option<StoredMirror>, Fault> {
     let row = conn
         .query_row(
-            "SELECT num, digest, ignore_case, read_at, proven, cursor FROM source \
+            "SELECT num, digest, ignore_case, read_at, proven, cursor, domain FROM source \
              WHERE name = ?1 AND digest IS NOT NULL",
             [source],
             |row| {
@@ -59,11 +71,13 @@ pub(in crate::store::sqlite) fn load(
                     ..Directory::default()
                 };
                 let cursor = row.get::<_, Option<String>>(5)?.map(Cursor::new);
-                Ok((row.get(0)?, row.get(1)?, time(row, 3)?, Mirror { directory, cursor }))
+                let mirror = Mirror { directory, cursor };
+                Ok((row.get(0)?, row.get(1)?, time(row, 3)?, mirror, row.get(6)?))
             },
         )
         .optional()?;
-    let Some((num, digest, read_at, mut mirror)) = row else { return Ok(None) };
+    let Some((num, digest, read_at, mut mirror, domain)) = row else { return Ok(None) };
+    domain_is(&mut mirror.directory, domain)?;
     let mut numbers = Numbers::default();
     load_users(conn, num, &mut mirror.directory, &mut numbers)?;
     load_refs(conn, num, &mut mirror.directory, &mut numbers, Lists::All)?;
@@ -78,13 +92,14 @@ pub(in crate::store::sqlite) fn structure(
 ) -> Result<Option<Directory>, Fault> {
     let row = conn
         .query_row(
-            "SELECT num, ignore_case FROM source WHERE name = ?1 AND digest IS NOT NULL",
+            "SELECT num, ignore_case, domain FROM source WHERE name = ?1 AND digest IS NOT NULL",
             [source],
-            |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)),
+            |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?)),
         )
         .optional()?;
-    let Some((num, ignore_case)) = row else { return Ok(None) };
+    let Some((num, ignore_case, domain)) = row else { return Ok(None) };
     let mut directory = Directory { ignore_case, ..Directory::default() };
+    domain_is(&mut directory, domain)?;
     load_refs(conn, num, &mut directory, &mut Numbers::default(), Lists::Implies)?;
     Ok(Some(directory))
 }
@@ -98,7 +113,7 @@ fn load_users(
     let federations = federations(conn, &mut directory.texts)?;
     let (first, last) = range(source);
     let mut statement = conn.prepare(
-        "SELECT id, ext, username, email, flags, federation FROM mirror_user \
+        "SELECT id, ext, username, email, flags, federation, rid FROM mirror_user \
          WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
     )?;
     let mut rows = statement.query([first, last])?;
@@ -128,7 +143,7 @@ pub(in crate::store::sqlite) enum Lists {
 
 /// The columns that [`read_ref`] reads.
 pub(super) const REF_COLUMNS: &str =
-    "id, kind, key, name, identity, norm, parent, known, up_known, up";
+    "id, kind, key, name, identity, norm, parent, known, up_known, up, rid";
 
 /// A reference's row, with numbers of what is in other rows.
 pub(super) struct FoundRef {
@@ -163,6 +178,7 @@ pub(super) fn read_ref(row: &rusqlite::Row<'_>, texts: &mut Texts) -> Result<Fou
         parent: None,
         known: row.get(7)?,
         implies_known: row.get(8)?,
+        rid: Rid::of_code(row.get(10)?),
     };
     let (parent, implies) = (row.get(6)?, list(row, 9)?);
     Ok(FoundRef { number: number(row.get(0)?), reference, parent, implies })
@@ -188,7 +204,7 @@ pub(in crate::store::sqlite) fn load_refs(
     let mut found = Vec::new();
     let texts = &mut directory.texts;
     while let Some(row) = rows.next()? {
-        let members = to_places(&list(row, 10)?, |number| slot(&user_places, number))?;
+        let members = to_places(&list(row, 11)?, |number| slot(&user_places, number))?;
         found.push((read_ref(row, texts)?, members));
     }
     put_refs(found, directory, numbers)

@@ -78,6 +78,7 @@ impl Candidates<'_> {
         matched: &mut SourceMatches,
         found: &mut Vec<Candidate>,
     ) {
+        // A foreign security principal has no name.
         if thing.name.is_empty() || thing.kind == Kind::Attribute {
             return;
         }

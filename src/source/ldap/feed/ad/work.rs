@@ -22,6 +22,7 @@ use crate::directory::{ListChange, RefId, dn};
 use crate::source::feed::{MirrorView, NotFollowed, WhyFull};
 use crate::source::ldap::assemble::Assembler;
 use crate::source::ldap::connect::Connection;
+use crate::source::ldap::domain::OwnDomain;
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::primary::{self, GroupNumber, Primary};
 use crate::source::ldap::search::named_with_id;
@@ -48,6 +49,8 @@ pub(super) struct Known {
     is_catching_up: bool,
     /// The domain, in normal form.
     domain: String,
+    /// Its SID.
+    own: OwnDomain,
     /// Whose change is asked for by DirSync; nothing where changes are told by number.
     pub attributes: Option<Vec<String>>,
     /// Deletions are told.
@@ -72,6 +75,8 @@ impl Known {
         dc: &Dc,
         attributes: Option<Vec<String>>,
     ) -> Result<Known, Stop> {
+        let dialect = origin.shape.dialect;
+        let own = OwnDomain::of(connection, origin.limits(), dialect).await;
         let mut ask = Asker { origin, ldap: connection.ldap.clone() };
         let by_number = attributes.is_none();
         let containers = match by_number {
@@ -87,6 +92,7 @@ impl Known {
             by_sid: HashMap::new(),
             is_catching_up: true,
             domain: dc.norm.clone(),
+            own,
             attributes,
             sees_deleted: !by_number || sees_container,
             sees_container,
@@ -115,9 +121,11 @@ impl<'a, 'v> Work<'a, 'v> {
         known: &'a mut Known,
     ) -> Self {
         let shape = Shape { now: chrono::Utc::now(), ..origin.shape.clone() };
+        let mut meaning = Assembler::new(shape.clone());
+        meaning.domain(known.own.clone());
         Work {
             ask: Asker { origin, ldap: connection.ldap.clone() },
-            meaning: Assembler::new(shape.clone()),
+            meaning,
             shape,
             view,
             known,
@@ -274,6 +282,7 @@ impl<'a, 'v> Work<'a, 'v> {
         }
         let is_new = !self.view.has_ref(&group_id(&key))?;
         self.draft.group(&key, name.into_owned(), entry.dn.clone(), norm);
+        self.draft.bears(&key, self.meaning.domain.rid_of(entry));
         Ok(is_new)
     }
 

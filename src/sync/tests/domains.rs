@@ -1,0 +1,348 @@
+//! Two domains of Active Directory whose groups list one another's people: full reads, and what feeds
+//! tell.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::ingest::{dump, step};
+use super::*;
+use crate::directory::{
+    AccountSid, Cursor, Delta, Enabled, Kind, ListChange, NewRef, NewUser, PersonDelta, RefDelta,
+    RefId, Rid, Snapshot, SnapshotBuilder,
+};
+use crate::sync::ingest::{Way, ingest_by};
+
+const TOML: &str = "[guard]\nmax_lost_percent = 100\nmax_lost_floor = 1000\n\
+    [[source]]\nname = \"a\"\nkind = \"ldap\"\nurl = \"ldaps://a.example.com\"\n\
+    users = { base = \"dc=a\" }\ngroups = { base = \"dc=a\" }\n\
+    [[source]]\nname = \"b\"\nkind = \"ldap\"\nurl = \"ldaps://b.example.com\"\n\
+    users = { base = \"dc=b\" }\ngroups = { base = \"dc=b\" }\n\
+    [roles.r]\nexternal_roles = []\n[roles.s]\nexternal_roles = []\n\
+    [[mapping]]\nsource = \"a\"\ngroup = \"cn=g0,dc=a\"\nroles = [\"r\"]\n\
+    [[mapping]]\nsource = \"b\"\ngroup = \"cn=g0,dc=b\"\nroles = [\"s\"]\n";
+
+const NAMES: [&str; 2] = ["a", "b"];
+/// People, and groups, of each domain.
+const EACH: u8 = 3;
+
+/// Who is in a group: of its domain, or of the other by SID.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Member {
+    Person(u8),
+    Group(u8),
+    OtherPerson(u8),
+    OtherGroup(u8),
+}
+
+/// One domain.
+#[derive(Clone, Debug, Default)]
+struct Domain {
+    people: BTreeSet<u8>,
+    members: BTreeSet<(u8, Member)>,
+}
+
+fn sid(domain: usize, rid: u32) -> AccountSid {
+    AccountSid::of_text(&format!("S-1-5-21-1-2-{domain}-{rid}")).unwrap()
+}
+
+fn rid_of_person(place: u8) -> u32 {
+    1000 + u32::from(place)
+}
+
+fn rid_of_group(place: u8) -> u32 {
+    2000 + u32::from(place)
+}
+
+/// The SID by which a member of the other domain is listed.
+fn listed(domain: usize, member: Member) -> Option<AccountSid> {
+    match member {
+        Member::Person(_) | Member::Group(_) => None,
+        Member::OtherPerson(it) => Some(sid(1 - domain, rid_of_person(it))),
+        Member::OtherGroup(it) => Some(sid(1 - domain, rid_of_group(it))),
+    }
+}
+
+fn group_id(domain: usize, place: u8) -> RefId {
+    RefId { kind: Kind::Group, key: format!("{}-g{place}", NAMES[domain]) }
+}
+
+fn ext(domain: usize, place: u8) -> String {
+    format!("{}-p{place}", NAMES[domain])
+}
+
+fn principal_dn(domain: usize, sid: &AccountSid) -> String {
+    format!("cn={sid},cn=foreignsecurityprincipals,dc={}", NAMES[domain])
+}
+
+impl Domain {
+    fn snapshot(&self, domain: usize) -> Snapshot {
+        let mut builder = SnapshotBuilder::new(true);
+        builder.domain(Some(sid(domain, 1).domain()));
+        builder.nested_by_list();
+        for place in &self.people {
+            let name = ext(domain, *place);
+            let user = builder
+                .user(&NewUser {
+                    ext: &name,
+                    username: &name,
+                    email: "",
+                    email_verified: false,
+                    enabled: Enabled::Yes,
+                    federation: "",
+                })
+                .unwrap();
+            builder.user_is(user, Rid::of_code(Some(rid_of_person(*place))));
+        }
+        let mut groups = Vec::new();
+        for place in 0..EACH {
+            let identity = format!("cn=g{place},dc={}", NAMES[domain]);
+            let group = builder
+                .reference(&NewRef {
+                    kind: Kind::Group,
+                    key: &group_id(domain, place).key,
+                    name: &format!("g{place}"),
+                    identity: &identity,
+                    norm: &identity,
+                })
+                .unwrap();
+            builder.ref_is(group, Rid::of_code(Some(rid_of_group(place))));
+            groups.push(group);
+        }
+        for (group, member) in &self.members {
+            let group = groups[usize::from(*group)];
+            match *member {
+                Member::Person(it) => {
+                    let user = builder.find_user(&ext(domain, it));
+                    user.into_iter().for_each(|user| builder.member(group, user));
+                }
+                Member::Group(it) => builder.leads_to(groups[usize::from(it)], group),
+                other @ (Member::OtherPerson(_) | Member::OtherGroup(_)) => {
+                    let sid = listed(domain, other).unwrap();
+                    let dn = principal_dn(domain, &sid);
+                    let principal = builder
+                        .reference(&NewRef {
+                            kind: Kind::ForeignPrincipal,
+                            key: &sid.to_string(),
+                            name: "",
+                            identity: &dn,
+                            norm: &dn,
+                        })
+                        .unwrap();
+                    builder.leads_to(principal, group);
+                }
+            }
+        }
+        let mut snapshot = builder.finish();
+        snapshot.cursor = Some(Cursor::new("0"));
+        snapshot
+    }
+
+    /// The groups that list `member`.
+    fn listing(&self, domain: usize, member: Member) -> Vec<RefId> {
+        let listing = self.members.iter().filter(|(_, it)| *it == member);
+        listing.map(|(group, _)| group_id(domain, *group)).collect()
+    }
+
+    /// Makes a person come or go, or a member; what a feed tells of it.
+    fn change(&mut self, domain: usize, change: Change) -> Delta {
+        let mut delta = Delta::default();
+        match change {
+            Change::Person(place) if self.people.remove(&place) => {
+                self.members.retain(|(_, member)| *member != Member::Person(place));
+                delta.gone_people.push(ext(domain, place));
+            }
+            Change::Person(place) => {
+                self.people.insert(place);
+                let name = ext(domain, place);
+                delta.people.push(PersonDelta {
+                    ext: name.clone(),
+                    username: Some(name),
+                    enabled: Some(Enabled::Yes),
+                    rid: Rid::of_code(Some(rid_of_person(place))),
+                    ..PersonDelta::default()
+                });
+            }
+            Change::Member(_, Member::Person(place)) if !self.people.contains(&place) => {}
+            Change::Member(group, member) => {
+                if !self.members.remove(&(group, member)) {
+                    self.members.insert((group, member));
+                }
+                delta.refs.push(self.told(domain, group, member));
+            }
+        }
+        delta
+    }
+
+    fn told(&self, domain: usize, group: u8, member: Member) -> RefDelta {
+        let implies = ListChange::Whole(self.listing(domain, member));
+        match member {
+            Member::Person(place) => {
+                let (one, none) = (vec![ext(domain, place)], Vec::new());
+                let came = self.members.contains(&(group, member));
+                let (added, removed) = if came { (one, none) } else { (none, one) };
+                let members = ListChange::Changed { added, removed };
+                RefDelta { members, ..RefDelta::new(group_id(domain, group)) }
+            }
+            Member::Group(place) => RefDelta { implies, ..RefDelta::new(group_id(domain, place)) },
+            Member::OtherPerson(_) | Member::OtherGroup(_) => {
+                let sid = listed(domain, member).unwrap();
+                let dn = principal_dn(domain, &sid);
+                let id = RefId { kind: Kind::ForeignPrincipal, key: sid.to_string() };
+                RefDelta {
+                    name: Some(String::new()),
+                    identity: Some(dn.clone()),
+                    norm: Some(dn),
+                    members: ListChange::Whole(Vec::new()),
+                    implies,
+                    ..RefDelta::new(id)
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Person(u8),
+    Member(u8, Member),
+}
+
+fn read(home: &Home, domains: [Option<&Domain>; 2]) -> Outcome {
+    home.store.prepare().unwrap();
+    let answer = |(domain, it): (usize, Option<&Domain>)| match it {
+        Some(it) => super::super::SourceAnswer::Said(Box::new(it.snapshot(domain))),
+        None => super::super::SourceAnswer::NotAsked,
+    };
+    let mut answers: Vec<_> = domains.into_iter().enumerate().map(answer).collect();
+    answers.push(super::super::SourceAnswer::NotAsked);
+    let untold: crate::sync::OnPhase = Arc::new(|_| {});
+    let reader = home.store.reader().unwrap();
+    let before = Before::of(&home.config, &Options::default(), reader.as_deref()).unwrap();
+    let store = &*home.store;
+    let answers = (answers, None);
+    super::super::plan_and_commit(&home.config, store, answers, (&before, &untold), false, now())
+        .unwrap()
+        .0
+}
+
+fn two() -> [Domain; 2] {
+    let members = BTreeSet::from([(0, Member::OtherPerson(0))]);
+    let a = Domain { people: BTreeSet::from([0]), members };
+    let b = Domain { people: BTreeSet::from([0, 1]), members: BTreeSet::new() };
+    [a, b]
+}
+
+fn holders(home: &Home, role: &str) -> Vec<String> {
+    let roles = home.roles().into_iter();
+    roles.filter(|(_, roles)| roles.contains(role)).map(|(name, _)| name).collect()
+}
+
+#[test]
+fn what_stays_foreign_is_told_by_every_run_and_nobody_who_is_found() {
+    let home = Home::new(TOML);
+    let [mut a, b] = two();
+    a.members.insert((0, Member::OtherPerson(2)));
+    let foreign = |outcome: &Outcome| -> Vec<String> {
+        let told = outcome.diagnostics.iter().map(|it| it.message.clone());
+        told.filter(|it| it.contains("of another directory")).collect()
+    };
+    // The other domain was never read: whom these stand for is unknown.
+    assert_eq!(foreign(&read(&home, [Some(&a), None])), Vec::<String>::new());
+    assert!(holders(&home, "r").is_empty());
+    let told = foreign(&read(&home, [None, Some(&b)]));
+    assert_eq!(holders(&home, "r"), ["b-p0"]);
+    let [one] = told.as_slice() else { panic!("{told:?}") };
+    assert!(one.contains("1 member(s)") && one.contains("S-1-5-21-1-2-1-1002"), "{one}");
+    let again = read(&home, [Some(&a), None]);
+    assert!(again.plan.is_none(), "nothing is new");
+    assert_eq!(foreign(&again), told);
+    // A mirror keeps it all: nobody is asked, and nothing changes.
+    assert!(home.sync_only(Some(Vec::new())).plan.is_none());
+    assert_eq!(holders(&home, "r"), ["b-p0"]);
+    let [grant] = home.grants("b-p0").into_iter().collect::<Vec<_>>().try_into().unwrap();
+    let way = "through foreign security principal \
+               `cn=S-1-5-21-1-2-1-1000,cn=foreignsecurityprincipals,dc=a` → group `cn=g0,dc=a`";
+    assert!(grant.contains(way) && grant.ends_with("(a, mapping[1])"), "{grant}");
+}
+
+#[test]
+fn a_change_in_one_domain_concerns_people_of_the_other_and_nobody_else() {
+    let home = Home::new(TOML);
+    let mut domains = two();
+    read(&home, [Some(&domains[0]), Some(&domains[1])]);
+    assert_eq!(holders(&home, "r"), ["b-p0"]);
+    let mut at = [0, 0];
+    let mut tell = |domains: &mut [Domain; 2], domain: usize, change| {
+        let delta = domains[domain].change(domain, change);
+        let step = step(&at[domain].to_string(), &(at[domain] + 1).to_string());
+        at[domain] += 1;
+        let told = BTreeMap::from([(NAMES[domain].to_owned(), vec![Delta { step, ..delta }])]);
+        ingest_by(&home.config, &*home.store, &told, Way::ForSome, now()).unwrap().1
+    };
+    let other = |place| Change::Member(0, Member::OtherPerson(place));
+    assert_eq!(tell(&mut domains, 0, other(1)), Way::ForSome);
+    assert_eq!(holders(&home, "r"), ["b-p0", "b-p1"]);
+    assert_eq!(tell(&mut domains, 0, other(0)), Way::ForSome);
+    assert_eq!(holders(&home, "r"), ["b-p1"]);
+    // A group of the other domain, and then somebody in it.
+    let group = Change::Member(0, Member::OtherGroup(1));
+    assert_eq!(tell(&mut domains, 0, group), Way::ForSome);
+    let within = |place| Change::Member(1, Member::Person(place));
+    assert_eq!(tell(&mut domains, 1, within(0)), Way::ForSome);
+    assert_eq!(holders(&home, "r"), ["b-p0", "b-p1"]);
+    // Somebody comes who was listed before.
+    assert_eq!(tell(&mut domains, 0, other(2)), Way::ForSome);
+    assert_eq!(tell(&mut domains, 1, Change::Person(2)), Way::ForSome);
+    assert_eq!(holders(&home, "r"), ["b-p0", "b-p1", "b-p2"]);
+    let mirror = home.reader().mirror("b").unwrap().unwrap();
+    assert_eq!(mirror.digest, home.digest(&mirror), "the mirror is what its digest says");
+}
+
+fn arbitrary_change() -> impl Strategy<Value = (usize, Change)> {
+    let member = (0..4u8, 0..EACH).prop_map(|(kind, place)| match kind {
+        0 => Member::Person(place),
+        1 => Member::Group(place),
+        2 => Member::OtherPerson(place),
+        _ => Member::OtherGroup(place),
+    });
+    let change = prop_oneof![
+        1 => (0..EACH).prop_map(Change::Person),
+        4 => (0..EACH, member).prop_map(|(group, member)| Change::Member(group, member)),
+    ];
+    (0..2usize, change)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Whatever feeds of two domains tell: planned for those whom it concerns, or for everybody, the store
+    /// is the same, and a full read afterwards finds nothing to add.
+    #[test]
+    fn planned_for_some_across_domains_is_planned_for_all(
+        changes in prop::collection::vec(arbitrary_change(), 1..12),
+    ) {
+        let (some, all) = (Home::new(TOML), Home::new(TOML));
+        let mut domains = two();
+        for home in [&some, &all] {
+            read(home, [Some(&domains[0]), Some(&domains[1])]);
+        }
+        let mut at = [0, 0];
+        for (domain, change) in changes {
+            // A group in itself is in no list of its own.
+            if matches!(change, Change::Member(group, Member::Group(it)) if group == it) {
+                continue;
+            }
+            let delta = domains[domain].change(domain, change);
+            let step = step(&at[domain].to_string(), &(at[domain] + 1).to_string());
+            at[domain] += 1;
+            let told = BTreeMap::from([(NAMES[domain].to_owned(), vec![Delta { step, ..delta }])]);
+            ingest_by(&some.config, &*some.store, &told, Way::ForSome, now()).unwrap();
+            ingest_by(&all.config, &*all.store, &told, Way::ForAll, now()).unwrap();
+            prop_assert_eq!(dump(&some), dump(&all), "after {:?}", told);
+        }
+        let before = some.roles();
+        read(&some, [Some(&domains[0]), Some(&domains[1])]);
+        prop_assert_eq!(some.roles(), before);
+    }
+}
