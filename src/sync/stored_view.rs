@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::directory::{
-    Cursor, Delta, Enabled, ListChange, MirrorRows, PersonDelta, RefDelta, RefId, Touched,
-};
+use crate::directory::{Cursor, Delta, Enabled, MirrorRows, RefId, Touched};
 use crate::source::feed::{MirrorView, NoAnswer};
 use crate::store::{Reader, Store, StoreError};
 
@@ -88,10 +86,10 @@ impl StoredView {
         Ok(rows.map(|(rows, _)| rows.head.cursor))
     }
 
-    /// The rows that `asked` touches.
-    fn rows(&self, asked: &Delta) -> Result<MirrorRows, NoAnswer> {
+    /// The rows that are asked for, and those that what was told touches.
+    fn rows(&self, asked: Touched<'_>) -> Result<MirrorRows, NoAnswer> {
         let told = self.told();
-        let touched = Touched::by_all(&told).and(asked.touched());
+        let touched = Touched::by_all(&told).and(asked);
         let no_answer = |error: &dyn std::error::Error| NoAnswer(error.to_string());
         let rows = self.ask(|reader| reader.mirror_rows(&self.source, &touched))?;
         let (rows, key) = rows.ok_or_else(|| NoAnswer("there is no mirror".to_owned()))?;
@@ -110,11 +108,12 @@ fn not_stored<'t>(told: &'t [Delta], cursor: Option<&Cursor>) -> &'t [Delta] {
     }
 }
 
-/// A delta that touches what is asked about.
-fn about_person(ext: &str, within: bool) -> Delta {
-    let within = if within { ListChange::Whole(Vec::new()) } else { ListChange::Kept };
-    let person = PersonDelta { ext: ext.to_owned(), within, ..PersonDelta::default() };
-    Delta { people: vec![person], ..Delta::default() }
+fn person(ext: &str) -> Touched<'_> {
+    Touched { people: BTreeSet::from([ext]), ..Touched::default() }
+}
+
+fn reference(id: &RefId) -> Touched<'_> {
+    Touched { refs: BTreeSet::from([id]), ..Touched::default() }
 }
 
 impl MirrorView for StoredView {
@@ -136,21 +135,19 @@ impl MirrorView for StoredView {
                 return Ok(account.is_some());
             }
         }
-        Ok(self.rows(&about_person(ext, false))?.people.contains_key(ext))
+        Ok(self.rows(person(ext))?.people.contains_key(ext))
     }
 
     fn has_ref(&self, id: &RefId) -> Result<bool, NoAnswer> {
-        let asked = Delta { refs: vec![RefDelta::new(id.clone())], ..Delta::default() };
-        Ok(self.rows(&asked)?.refs.contains_key(id))
+        Ok(self.rows(reference(id))?.refs.contains_key(id))
     }
 
     fn knows_members(&self, id: &RefId) -> Result<bool, NoAnswer> {
-        let asked = Delta { refs: vec![RefDelta::new(id.clone())], ..Delta::default() };
-        Ok(self.rows(&asked)?.refs.get(id).is_some_and(|entry| entry.known))
+        Ok(self.rows(reference(id))?.refs.get(id).is_some_and(|entry| entry.known))
     }
 
     fn within(&self, ext: &str) -> Result<Vec<RefId>, NoAnswer> {
-        let rows = self.rows(&about_person(ext, true))?;
+        let rows = self.rows(Touched { everything_of: BTreeSet::from([ext]), ..person(ext) })?;
         Ok(rows.people.get(ext).into_iter().flat_map(|entry| entry.within.clone()).collect())
     }
 
@@ -169,14 +166,13 @@ impl MirrorView for StoredView {
     }
 
     fn leads_to(&self, id: &RefId) -> Result<Vec<RefId>, NoAnswer> {
-        let asked = Delta { refs: vec![RefDelta::new(id.clone())], ..Delta::default() };
-        let rows = self.rows(&asked)?;
+        let rows = self.rows(reference(id))?;
         Ok(rows.refs.get(id).into_iter().flat_map(|entry| entry.implies.clone()).collect())
     }
 
     fn leading_to(&self, id: &RefId) -> Result<Vec<RefId>, NoAnswer> {
-        let asked = Delta { gone_refs: vec![id.clone()], ..Delta::default() };
-        let rows = self.rows(&asked)?;
+        // Not of who is in it: there may be very many.
+        let rows = self.rows(Touched { everything_to: BTreeSet::from([id]), ..reference(id) })?;
         let leads = rows
             .refs
             .into_iter()

@@ -136,6 +136,31 @@ fn nobody_of_whom_something_was_told_since_is_surely_in_a_group() {
 }
 
 #[test]
+fn what_leads_to_a_group_is_the_same_before_and_after_it_is_committed() {
+    let home = home(2);
+    let view = StoredView::new(Arc::clone(&home.store), "kc");
+    let child = RefId { kind: Kind::Group, key: "child".to_owned() };
+    let named = |text: &str| Some(text.to_owned());
+    let new = RefDelta {
+        name: named("Child"),
+        identity: named("/ML/Child"),
+        norm: named("/ML/Child"),
+        implies: ListChange::Whole(vec![ml()]),
+        members: ListChange::Whole(vec!["id-0".to_owned()]),
+        ..RefDelta::new(child.clone())
+    };
+    let told = Delta { step: step("1", "2"), refs: vec![new], ..Delta::default() };
+    assert!(view.leading_to(&ml()).unwrap().is_empty());
+    view.push(told.clone());
+    assert_eq!(view.leading_to(&ml()).unwrap(), std::slice::from_ref(&child));
+    tell(&home, vec![told]).unwrap();
+    view.clear();
+    assert_eq!(view.leading_to(&ml()).unwrap(), std::slice::from_ref(&child));
+    assert_eq!(view.leads_to(&child).unwrap(), [ml()]);
+    assert_eq!(view.within("id-0").unwrap().len(), 2);
+}
+
+#[test]
 fn what_does_not_fit_changes_nothing() {
     let home = home(5);
     let refused = |deltas: Vec<Delta>| match tell(&home, deltas) {
