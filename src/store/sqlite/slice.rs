@@ -37,7 +37,7 @@ const CALLED: &str = "SELECT id FROM user WHERE username = ?1";
 const MIRROR: &str = "SELECT num FROM source WHERE name = ?1 AND digest IS NOT NULL";
 const DOMAIN: &str = "SELECT domain FROM source WHERE num = ?1";
 /// By the index on foreign security principals, which are of this kind.
-const ABROAD: &str = "SELECT EXISTS (SELECT 1 FROM mirror_container WHERE kind = 4 AND key > '')";
+const ABROAD: &str = "SELECT 1 FROM mirror_container WHERE kind = 4 AND key > '' LIMIT 1";
 const NAMES: &str = "SELECT ext, username, email, flags FROM mirror_user \
                      WHERE id BETWEEN ?1 AND ?2 AND ";
 const BY_EXT: &str = "ext = ?3";
@@ -111,7 +111,7 @@ impl SqliteReader {
     }
 
     pub(super) fn lists_abroad(&self) -> Result<bool, StoreError> {
-        self.read_as(|conn| Ok(conn.prepare_cached(ABROAD)?.query_row([], |row| row.get(0))?))
+        self.read_as(|conn| Ok(conn.prepare_cached(ABROAD)?.exists([])?))
     }
 
     pub(super) fn linked(
