@@ -28,25 +28,25 @@ struct Unasked;
 
 impl MirrorView for Unasked {
     fn has_person(&self, _: &str) -> Result<bool, NoAnswer> {
-        Err(NoAnswer(String::new()))
+        Err(NoAnswer::NoStore)
     }
     fn has_ref(&self, _: &RefId) -> Result<bool, NoAnswer> {
-        Err(NoAnswer(String::new()))
+        Err(NoAnswer::NoStore)
     }
     fn knows_members(&self, _: &RefId) -> Result<bool, NoAnswer> {
-        Err(NoAnswer(String::new()))
+        Err(NoAnswer::NoStore)
     }
     fn within(&self, _: &str) -> Result<Vec<RefId>, NoAnswer> {
-        Err(NoAnswer(String::new()))
+        Err(NoAnswer::NoStore)
     }
     fn leads_to(&self, _: &RefId) -> Result<Vec<RefId>, NoAnswer> {
-        Err(NoAnswer(String::new()))
+        Err(NoAnswer::NoStore)
     }
     fn leading_to(&self, _: &RefId) -> Result<Vec<RefId>, NoAnswer> {
-        Err(NoAnswer(String::new()))
+        Err(NoAnswer::NoStore)
     }
     fn everything(&self) -> Result<(Vec<String>, Vec<RefId>), NoAnswer> {
-        Err(NoAnswer(String::new()))
+        Err(NoAnswer::NoStore)
     }
 }
 

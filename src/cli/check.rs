@@ -16,7 +16,7 @@ use crate::model::DiagnosticCode;
 use crate::model::diagnostic::{Diagnostic, DiagnosticView, Severity, Subject, texts};
 use crate::resolve::{Rules, folded};
 use crate::routes::coverage;
-use crate::source::{SourceError, kinds, open_source};
+use crate::source::{kinds, open_source};
 use crate::store::Store;
 use crate::sync::{self, AdminError, Options, RunError, SourceResult};
 
@@ -144,8 +144,8 @@ async fn connect(
     found.extend(outcome.diagnostics.iter().cloned());
     for source in &outcome.sources {
         match &source.result {
-            SourceResult::Failed { message, .. } => {
-                let failed = SourceError::fatal(message.as_str()).into_diagnostic();
+            SourceResult::Failed(error) => {
+                let failed = error.clone().into_diagnostic();
                 found.insert(failed.said_by(&source.name));
             }
             SourceResult::Partial(scopes) => {

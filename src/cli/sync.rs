@@ -11,6 +11,7 @@ use crate::directory::ScopeReport;
 use crate::model::diagnostic::{Diagnostic, DiagnosticView};
 use crate::model::rfc3339;
 use crate::plan::{self, Held, Plan, Summary, view};
+use crate::source::SourceError;
 use crate::store::Store;
 use crate::sync::{self, Options, Outcome, SourceOutcome, SourceResult};
 
@@ -63,7 +64,7 @@ fn complaints(sources: &[SourceOutcome]) -> Vec<String> {
     for source in sources {
         let name = &source.name;
         match &source.result {
-            SourceResult::Failed { message, .. } => {
+            SourceResult::Failed(SourceError { message, .. }) => {
                 out.push(format!("source `{name}` failed: {}", print::shown(message)));
             }
             SourceResult::Partial(scopes) => {
@@ -139,7 +140,9 @@ fn source_report(source: &SourceOutcome) -> SourceReport<'_> {
     let (status, error, scopes): (_, _, &[ScopeReport]) = match &source.result {
         SourceResult::Complete(scopes) => ("complete", None, scopes),
         SourceResult::Partial(scopes) => ("partial", None, scopes),
-        SourceResult::Failed { message, .. } => ("failed", Some(message.as_str()), &[]),
+        SourceResult::Failed(SourceError { message, .. }) => {
+            ("failed", Some(message.as_str()), &[])
+        }
         SourceResult::NotAsked => ("not-asked", None, &[]),
     };
     SourceReport {
@@ -261,7 +264,9 @@ fn source_lines(outcome: &Outcome, style: Style) -> Vec<String> {
                 note.push("what was read adds; nothing is taken away for what was not".to_owned());
                 ("partial", scopes(list), note)
             }
-            SourceResult::Failed { message, .. } => ("failed", mirror, vec![message.clone()]),
+            SourceResult::Failed(SourceError { message, .. }) => {
+                ("failed", mirror, vec![message.clone()])
+            }
             SourceResult::NotAsked => ("not asked", mirror, Vec::new()),
         };
         table.row([&source.name, source.kind, status, &detail]);
@@ -388,7 +393,7 @@ mod tests {
         let sources = [
             result("whole", SourceResult::Complete(vec![scope("users", None)])),
             result("asleep", SourceResult::NotAsked),
-            result("gone", SourceResult::Failed { message: "no\rroute".into(), transient: true }),
+            result("gone", SourceResult::Failed(SourceError::transient("no\rroute"))),
             result(
                 "half",
                 SourceResult::Partial(vec![

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::directory::{Delta, Difference, RowId, Told};
+use crate::directory::{Delta, DeltaScope, Difference, RowId};
 
 /// For so long must a feed be silent after a full read.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -46,7 +46,7 @@ impl Suspects {
     pub fn told(&mut self, source: &str, deltas: &[Delta], now: Instant) {
         let Some(suspected) = self.0.get_mut(source) else { return };
         suspected.heard = now;
-        let told = Told::by_all(deltas);
+        let told = DeltaScope::by_all(deltas);
         suspected.rows.retain(|row, _| !told.names(row));
     }
 

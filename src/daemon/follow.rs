@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::attempt::{Heartbeat, Ran, WHAT, shorten_ingested, words_of};
+use super::report::LogKind;
 use crate::config::{Config, SourceConfig, WatchMode};
 use crate::directory::{Delta, Refusal};
 use crate::model::FollowMode;
@@ -88,6 +89,8 @@ pub enum Event {
         source: String,
         /// Why.
         why: String,
+        /// The same for programs.
+        kind: LogKind,
     },
 }
 
@@ -300,8 +303,10 @@ impl Follower {
         match AssertUnwindSafe(self.follow(followed)).catch_unwind().await {
             Ok(stopped) => stopped,
             Err(panic) => {
-                let why = format!("a fault in idpsyncd itself: {}", words_of(&*panic));
-                self.tell(Event::Failed { source: self.name.clone(), why: why.clone() });
+                let text = words_of(&*panic);
+                let why = format!("a fault in idpsyncd itself: {text}");
+                let kind = LogKind::Panicked(text);
+                self.tell(Event::Failed { source: self.name.clone(), why: why.clone(), kind });
                 Stopped::Again(why)
             }
         }
@@ -432,8 +437,8 @@ impl Follower {
             Err(IngestError::Refused { why, .. }) => Err(Stopped::Read(WhyFull::Refusal(why))),
             Err(IngestError::NoMirror { .. }) => Err(Stopped::Read(WhyFull::NoCursor)),
             Err(IngestError::Run(error)) => {
-                let why = error.to_string();
-                self.tell(Event::Failed { source: self.name.clone(), why: why.clone() });
+                let (why, kind) = (error.to_string(), LogKind::Run(error.kind()));
+                self.tell(Event::Failed { source: self.name.clone(), why: why.clone(), kind });
                 Err(Stopped::Again(why))
             }
         }

@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 use crate::config::{self, Config};
 use crate::gateway::{Gateway, GatewayError, ProcessKind};
 use crate::model::{FollowMode, Time};
-use crate::source::kinds;
+use crate::source::{SourceError, kinds};
 use crate::store::{LockError, Store, StoreError, StoreErrorKind};
 use crate::sync::{AdminError, RunError, SourceResult};
 use chrono::Utc;
@@ -54,7 +54,7 @@ use status::{DaemonStatus, Running, one_line};
 
 use notify::{Notify, watchdog_limit};
 use open_store::OpenStore;
-use report::{Faulty, LogDedup, log_diagnostics, log_faults};
+use report::{Faulty, LogDedup, LogKind, LogTopic, log_diagnostics, log_faults};
 use signals::{Signals, Wish};
 use watchdog::Watchdog;
 
@@ -258,9 +258,9 @@ impl Daemon {
         if self.attempt.is_none() && self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             match self.look() {
                 Ok(()) => {
-                    self.told.clear("store");
+                    self.told.clear(&LogTopic::Store);
                 }
-                Err(error) if self.told.news("store", &error.message) => {
+                Err(error) if self.told.news(LogTopic::Store, LogKind::Store(error.kind)) => {
                     tracing::warn!("{error}");
                 }
                 Err(_) => {}
@@ -375,8 +375,8 @@ impl Daemon {
                     gateway.metrics().follows(&source, state);
                 }
             }
-            Event::Failed { source, why } => {
-                if self.told.news(&format!("feed of {source}"), &why) {
+            Event::Failed { source, why, kind } => {
+                if self.told.news(LogTopic::Feed(source.clone()), kind) {
                     tracing::error!(source, "what the feed told could not be committed: {why}");
                 }
             }
@@ -390,19 +390,20 @@ impl Daemon {
         self.looked = None;
         let retry = match end {
             End::Ran(ran) => {
-                self.told.clear("run");
+                self.told.clear(&LogTopic::Run);
                 self.status.last = Some((began, None));
                 self.ran(&ran, why, asked.is_none());
                 ran.outcome.worth_retrying()
             }
             End::Failed(error) => {
                 let locked = matches!(error, RunError::Locked(LockError::Held { .. }));
-                self.failed(began, &error.to_string(), locked);
+                self.failed(began, &error.to_string(), LogKind::Run(error.kind()), locked);
                 self.ask_again(why, asked);
                 true
             }
             End::Panicked(text) => {
-                self.failed(began, &format!("a fault in idpsyncd itself: {text}"), false);
+                let told = format!("a fault in idpsyncd itself: {text}");
+                self.failed(began, &told, LogKind::Panicked(text), false);
                 self.ask_again(why, asked);
                 true
             }
@@ -434,10 +435,11 @@ impl Daemon {
                     self.status.failing.remove(&source.name);
                     continue;
                 }
-                SourceResult::Partial(_) | SourceResult::Failed { transient: true, .. } => {
+                SourceResult::Partial(_)
+                | SourceResult::Failed(SourceError { transient: true, .. }) => {
                     again.push(source.name.clone());
                 }
-                SourceResult::Failed { transient: false, .. } => {}
+                SourceResult::Failed(SourceError { transient: false, .. }) => {}
             }
             self.status.failing.insert(source.name.clone());
         }
@@ -461,12 +463,12 @@ impl Daemon {
         });
     }
 
-    fn failed(&mut self, began: Time, why: &str, passing: bool) {
+    fn failed(&mut self, began: Time, why: &str, kind: LogKind, passing: bool) {
         self.status.last = Some((began, Some(why.to_owned())));
         if let Some(gateway) = &self.gateway {
             gateway.metrics().run_failed();
         }
-        if !self.told.news("run", why) {
+        if !self.told.news(LogTopic::Run, kind) {
             return;
         }
         if passing {
@@ -641,7 +643,11 @@ mod tests {
     }
 
     fn failed(transient: bool) -> SourceResult {
-        SourceResult::Failed { message: "no".to_owned(), transient }
+        SourceResult::Failed(if transient {
+            SourceError::transient("no")
+        } else {
+            SourceError::fatal("no")
+        })
     }
 
     fn failing(daemon: &Daemon) -> Vec<&str> {

@@ -10,7 +10,9 @@ use crate::config::ConfigError;
 use crate::model::{Diagnostic, DiagnosticCode, FollowMode, Subject};
 use crate::plan::{HeldHead, Summary};
 use crate::source::feed::FollowState;
-use crate::sync::{SourceOutcome, SourceResult};
+use crate::source::{SourceError, SourceErrorKind};
+use crate::store::StoreErrorKind;
+use crate::sync::{RunErrorKind, SourceOutcome, SourceResult};
 
 /// What makes a diagnostic the same as one of an earlier run, in whatever words.
 type Key = (DiagnosticCode, Option<String>, Subject);
@@ -19,23 +21,51 @@ fn key(diagnostic: &Diagnostic) -> Key {
     (diagnostic.code, diagnostic.source.clone(), diagnostic.subject.clone())
 }
 
-/// What was said and still holds, by subject.
+/// What something is said of.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum LogTopic {
+    /// The store, as it is looked at between runs.
+    Store,
+    /// Runs that came to nothing.
+    Run,
+    /// Removals that are held.
+    Held,
+    /// How a source's read went.
+    Source(String),
+    /// What a source's feed told and could not be committed.
+    Feed(String),
+}
+
+/// What is said, but for its words: the same again is no news.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogKind {
+    /// The store has this kind of fault.
+    Store(StoreErrorKind),
+    /// A run, or a commit, came to nothing for this.
+    Run(RunErrorKind),
+    /// It ended by a fault of this program, which said so.
+    Panicked(String),
+    /// A source could not be read for this.
+    Failed(SourceErrorKind),
+    /// These scopes of a source could not be read in full.
+    Partial(Vec<&'static str>),
+    /// This plan is held.
+    Held(String),
+}
+
+/// What was said and still holds, by topic.
 #[derive(Debug, Default)]
 pub struct LogDedup {
-    by_subject: BTreeMap<String, String>,
+    by_topic: BTreeMap<LogTopic, LogKind>,
     diagnostics: BTreeSet<Key>,
     /// How sources are followed, and why not better.
     feeds: BTreeMap<String, (FollowMode, Option<String>)>,
 }
 
 impl LogDedup {
-    /// Whether `text` is news about `subject`.
-    pub fn news(&mut self, subject: &str, text: &str) -> bool {
-        if self.by_subject.get(subject).is_some_and(|told| told == text) {
-            return false;
-        }
-        self.by_subject.insert(subject.to_owned(), text.to_owned());
-        true
+    /// Whether `kind` is news about `topic`.
+    pub fn news(&mut self, topic: LogTopic, kind: LogKind) -> bool {
+        self.by_topic.insert(topic, kind.clone()) != Some(kind)
     }
 
     /// Whether it is news how `source` is followed.
@@ -49,9 +79,9 @@ impl LogDedup {
         self.feeds.clear();
     }
 
-    /// There is nothing to say about `subject` any more. Returns whether there was.
-    pub fn clear(&mut self, subject: &str) -> bool {
-        self.by_subject.remove(subject).is_some()
+    /// There is nothing to say about `topic` any more. Returns whether there was.
+    pub fn clear(&mut self, topic: &LogTopic) -> bool {
+        self.by_topic.remove(topic).is_some()
     }
 
     /// Those of `diagnostics` whose like (the same kind about the same thing) was not there before.
@@ -111,20 +141,19 @@ fn sentence(error: &ConfigError) -> String {
     format!("`{}` has {count}{}", faults.file.display(), first.unwrap_or_default())
 }
 
-/// Why a source's read was not whole; `None`: it was, or nobody asked.
-#[must_use]
-pub fn fault(source: &SourceOutcome) -> Option<String> {
+/// Why a source's read was not whole, for people and for programs; `None`: it was, or nobody asked.
+fn fault(source: &SourceOutcome) -> Option<(String, LogKind)> {
     match &source.result {
         SourceResult::Complete(_) | SourceResult::NotAsked => None,
-        SourceResult::Failed { message, .. } => Some(message.clone()),
+        SourceResult::Failed(SourceError { kind, message, .. }) => {
+            Some((message.clone(), LogKind::Failed(*kind)))
+        }
         SourceResult::Partial(scopes) => {
-            let why: Vec<String> = scopes
-                .iter()
-                .filter_map(|scope| {
-                    scope.partial.as_ref().map(|why| format!("{}: {why}", scope.scope))
-                })
-                .collect();
-            Some(format!("not everything could be read: {}", why.join("; ")))
+            let partial = scopes.iter().filter_map(|it| Some((it.scope, it.partial.as_ref()?)));
+            let why: Vec<String> =
+                partial.clone().map(|(scope, why)| format!("{scope}: {why}")).collect();
+            let told = format!("not everything could be read: {}", why.join("; "));
+            Some((told, LogKind::Partial(partial.map(|(scope, _)| scope).collect())))
         }
     }
 }
@@ -135,7 +164,7 @@ fn sources(sources: &[SourceOutcome]) -> String {
         let word = match source.result {
             SourceResult::Complete(_) => "complete",
             SourceResult::Partial(_) => "partial",
-            SourceResult::Failed { .. } => "failed",
+            SourceResult::Failed(_) => "failed",
             SourceResult::NotAsked => "not asked",
         };
         format!("{} {word}", source.name)
@@ -197,7 +226,7 @@ pub fn ran(told: &mut LogDedup, ran: &Ran, why: Why, all: bool) {
 pub fn ingested(told: &mut LogDedup, source: &str, ran: &Ran) {
     let outcome = &ran.outcome;
     let generation = outcome.generation;
-    told.clear(&format!("feed of {source}"));
+    told.clear(&LogTopic::Feed(source.to_owned()));
     if generation == outcome.before {
         tracing::debug!(source, generation, "a feed told something that changes nothing here");
     } else if let Some(summary) = &ran.summary {
@@ -275,15 +304,15 @@ fn one_source(told: &mut LogDedup, source: &SourceOutcome) {
     if matches!(source.result, SourceResult::NotAsked) {
         return;
     }
-    let subject = format!("source {}", source.name);
+    let topic = LogTopic::Source(source.name.clone());
     match fault(source) {
         None => {
-            if told.clear(&subject) {
+            if told.clear(&topic) {
                 tracing::info!(source = source.name, "source `{}` is whole again", source.name);
             }
         }
-        Some(fault) => {
-            if told.news(&subject, &fault) {
+        Some((fault, kind)) => {
+            if told.news(topic, kind) {
                 let since = source.mirror_at.map(crate::model::rfc3339);
                 tracing::warn!(
                     source = source.name,
@@ -298,14 +327,13 @@ fn one_source(told: &mut LogDedup, source: &SourceOutcome) {
 
 /// Logs that something is held, or not any more.
 pub fn held(told: &mut LogDedup, held: Option<&HeldHead>) {
-    const SUBJECT: &str = "held";
     let Some(held) = held else {
-        if told.clear(SUBJECT) {
+        if told.clear(&LogTopic::Held) {
             tracing::info!("no removals are held any more");
         }
         return;
     };
-    if told.news(SUBJECT, &held.id) {
+    if told.news(LogTopic::Held, LogKind::Held(held.id.clone())) {
         let id = &held.id;
         tracing::warn!(
             plan = id,
@@ -326,13 +354,17 @@ mod tests {
     #[test]
     fn what_repeats_is_told_once_until_it_changes_or_goes() {
         let mut told = LogDedup::default();
-        assert!(told.news("source a", "refused"));
-        assert!(!told.news("source a", "refused"));
-        assert!(told.news("source b", "refused"));
-        assert!(told.news("source a", "timed out"));
-        assert!(told.clear("source a"));
-        assert!(!told.clear("source a"));
-        assert!(told.news("source a", "timed out"));
+        let source = |name: &str| LogTopic::Source(name.to_owned());
+        let (late, refused) = (SourceErrorKind::TimedOut, SourceErrorKind::Answered(49));
+        assert!(told.news(source("a"), LogKind::Failed(refused)));
+        assert!(!told.news(source("a"), LogKind::Failed(refused)));
+        assert!(told.news(source("b"), LogKind::Failed(refused)));
+        assert!(told.news(source("a"), LogKind::Failed(late)));
+        assert!(told.news(source("a"), LogKind::Partial(vec!["users"])));
+        assert!(told.news(source("a"), LogKind::Failed(late)));
+        assert!(told.clear(&source("a")));
+        assert!(!told.clear(&source("a")));
+        assert!(told.news(source("a"), LogKind::Failed(late)));
     }
 
     #[test]
@@ -392,9 +424,8 @@ mod tests {
             ]),
             mirror_at: None,
         };
-        assert_eq!(
-            fault(&source).unwrap(),
-            "not everything could be read: groups: size limit; memberships: cut off"
-        );
+        let (told, kind) = fault(&source).unwrap();
+        assert_eq!(told, "not everything could be read: groups: size limit; memberships: cut off");
+        assert_eq!(kind, LogKind::Partial(vec!["groups", "memberships"]));
     }
 }

@@ -300,7 +300,7 @@ impl Metrics {
             let result = match source.result {
                 SourceResult::Complete(_) => "complete",
                 SourceResult::Partial(_) => "partial",
-                SourceResult::Failed { .. } => "failed",
+                SourceResult::Failed(_) => "failed",
                 SourceResult::NotAsked => continue,
             };
             self.reads.get_or_create(&SourceRead { source: source.name.clone(), result }).inc();

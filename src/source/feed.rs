@@ -165,8 +165,20 @@ pub trait MirrorView: Send + Sync {
 
 /// A mirror could not be asked.
 #[derive(Debug, thiserror::Error)]
-#[error("the mirror does not answer: {0}")]
-pub struct NoAnswer(pub String);
+pub enum NoAnswer {
+    /// There is no store.
+    #[error("the mirror does not answer: there is no store")]
+    NoStore,
+    /// The store has no mirror of the source.
+    #[error("the mirror does not answer: there is no mirror")]
+    NoMirror,
+    /// The store cannot be read.
+    #[error("the mirror does not answer: {0}")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What was told and is not stored yet does not fit what is stored.
+    #[error("the mirror does not answer: {0}")]
+    Refused(#[from] Refusal),
+}
 
 /// How a source is followed.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -24,10 +24,33 @@ pub use lookup::{Gone, Looked, Who};
 use crate::directory::{Interest, Snapshot};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 
+/// What kind of fault kept a source from being read: what programs go by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SourceErrorKind {
+    /// Nobody could be reached there.
+    Unreachable,
+    /// No whole answer came in time.
+    TimedOut,
+    /// The server does not take whoever asks for who they say they are.
+    SignIn,
+    /// The server refused with this code of its protocol: an LDAP result code, an HTTP status.
+    Answered(u32),
+    /// What came is cut off, or not what it must be.
+    Broken,
+    /// A file could not be read.
+    File,
+    /// Something else that may pass by itself.
+    Passing,
+    /// Something else that only a person can mend.
+    Lasting,
+}
+
 /// Why a source could not be read at all: nothing is known, so nothing changes.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct SourceError {
+    /// What kind of fault it is.
+    pub kind: SourceErrorKind,
     /// What was tried, on what (endpoint redacted), why it failed, what to do next. One line, no
     /// secret, no response body beyond a short scrubbed excerpt.
     pub message: String,
@@ -40,13 +63,21 @@ impl SourceError {
     /// One that only a person can mend.
     #[must_use]
     pub fn fatal(message: impl Into<String>) -> Self {
-        SourceError { message: message.into(), transient: false }
+        let kind = SourceErrorKind::Lasting;
+        SourceError { kind, message: message.into(), transient: false }
     }
 
     /// One that may pass.
     #[must_use]
     pub fn transient(message: impl Into<String>) -> Self {
-        SourceError { message: message.into(), transient: true }
+        let kind = SourceErrorKind::Passing;
+        SourceError { kind, message: message.into(), transient: true }
+    }
+
+    /// The same, of a kind that is known better.
+    #[must_use]
+    pub fn of_kind(self, kind: SourceErrorKind) -> Self {
+        SourceError { kind, ..self }
     }
 
     /// As a finding of `idpsyncd check`.

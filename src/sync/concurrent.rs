@@ -12,6 +12,7 @@ use super::feed_log::FeedLog;
 use super::{Options, RunError, SourceResult, SourceState};
 use crate::config::Config;
 use crate::directory::{Cursor, Mirror, Touched, with_people};
+use crate::source::SourceError;
 use crate::store::{Marks, Reader};
 
 /// How the store stood before any source was asked.
@@ -126,10 +127,8 @@ fn follow(
         one.digests = None;
         one.cursor = None;
         one.complete = false;
-        one.outcome.result = SourceResult::Failed {
-            message: "its mirror was changed by another process while it was read".to_owned(),
-            transient: true,
-        };
+        let why = "its mirror was changed by another process while it was read";
+        one.outcome.result = SourceResult::Failed(SourceError::transient(why));
         return Ok(());
     };
     if !told.is_empty() {

@@ -47,7 +47,7 @@ pub use ingest::{IngestError, ingest};
 pub use local::{UserWish, change_user};
 pub use manual::{approvable, approve, by_hand, discard, existing_reader, find_held};
 pub use manual_error::ManualError;
-pub use outcome::{Outcome, RunError, SourceOutcome, SourceResult};
+pub use outcome::{Outcome, RunError, RunErrorKind, SourceOutcome, SourceResult};
 pub use phase::{OnPhase, Phase};
 pub use shared_lock::SharedLock;
 pub use stored_view::StoredView;

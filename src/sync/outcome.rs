@@ -7,7 +7,8 @@ use crate::directory::{Difference, RowId, ScopeReport};
 use crate::model::diagnostic::texts;
 use crate::model::{Diagnostic, Inconsistent, Time};
 use crate::plan::{HeldHead, NotPlanned, Plan};
-use crate::store::{CommitError, LockError, StoreError};
+use crate::source::SourceError;
+use crate::store::{CommitError, LockError, StoreError, StoreErrorKind};
 
 /// How one source fared.
 #[derive(Clone, Debug)]
@@ -30,12 +31,7 @@ pub enum SourceResult {
     /// Some scope is not: it may add, never take away.
     Partial(Vec<ScopeReport>),
     /// Nothing could be read: its mirror speaks.
-    Failed {
-        /// Why.
-        message: String,
-        /// It may pass.
-        transient: bool,
-    },
+    Failed(SourceError),
     /// Nobody asked: its mirror speaks.
     NotAsked,
 }
@@ -76,7 +72,7 @@ impl Outcome {
     #[must_use]
     pub fn incomplete(&self) -> bool {
         self.sources.iter().any(|source| {
-            matches!(source.result, SourceResult::Partial(_) | SourceResult::Failed { .. })
+            matches!(source.result, SourceResult::Partial(_) | SourceResult::Failed(_))
         })
     }
 
@@ -86,7 +82,8 @@ impl Outcome {
         self.sources.iter().any(|source| {
             matches!(
                 source.result,
-                SourceResult::Partial(_) | SourceResult::Failed { transient: true, .. }
+                SourceResult::Partial(_)
+                    | SourceResult::Failed(SourceError { transient: true, .. })
             )
         })
     }
@@ -134,6 +131,48 @@ pub enum RunError {
     /// What the store holds contradicts itself.
     #[error("{0}: this is a fault of idpsyncd; nothing was applied")]
     Inconsistent(#[from] Inconsistent),
+}
+
+/// What kind of fault made a run come to nothing, for programs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RunErrorKind {
+    /// Another process is at work, or the lock cannot be had.
+    Locked,
+    /// The store.
+    Store(StoreErrorKind),
+    /// Somebody else wrote meanwhile.
+    Raced,
+    /// The plan, or what the store holds, contradicts itself.
+    Inconsistent,
+    /// It was asked for by hand, and refused.
+    Manual,
+    /// `[default_admin]` cannot be ensured.
+    DefaultAdmin,
+    /// There is no store yet.
+    NoStore,
+    /// Who came while this source was read does not fit into what was read.
+    Newcomers(String),
+}
+
+impl RunError {
+    /// What kind of fault it is.
+    #[must_use]
+    pub fn kind(&self) -> RunErrorKind {
+        match self {
+            RunError::Locked(_) => RunErrorKind::Locked,
+            RunError::Store(error) | RunError::Commit(CommitError::Store(error)) => {
+                RunErrorKind::Store(error.kind)
+            }
+            RunError::Commit(CommitError::Raced) => RunErrorKind::Raced,
+            RunError::Commit(CommitError::Inconsistent(_)) | RunError::Inconsistent(_) => {
+                RunErrorKind::Inconsistent
+            }
+            RunError::Manual(_) => RunErrorKind::Manual,
+            RunError::DefaultAdmin(_) => RunErrorKind::DefaultAdmin,
+            RunError::NoStore { .. } => RunErrorKind::NoStore,
+            RunError::Newcomers { name, .. } => RunErrorKind::Newcomers(name.clone()),
+        }
+    }
 }
 
 impl From<NotPlanned> for RunError {

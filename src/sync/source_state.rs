@@ -11,6 +11,7 @@ use crate::directory::{
 };
 use crate::model::{Diagnostic, DiagnosticCode, Subject, Time};
 use crate::resolve::View;
+use crate::source::SourceError;
 use crate::store::{MirrorUpdate, Reader, SourceStatus, SourceUpdate, StoreError, StoredMirror};
 
 /// One source as far as it is known now.
@@ -115,8 +116,7 @@ pub(super) fn merge_mirrors(
         match answer {
             SourceAnswer::NotAsked => {}
             SourceAnswer::Failed(error) => {
-                one.outcome.result =
-                    SourceResult::Failed { message: error.message, transient: error.transient };
+                one.outcome.result = SourceResult::Failed(error);
             }
             SourceAnswer::Said(snapshot) => {
                 let said = snapshot.diagnostics.iter().cloned();
@@ -189,14 +189,14 @@ pub(super) fn updates(known: &[SourceState], now: Time) -> Vec<SourceUpdate<'_>>
             tried_at: now,
             complete: one.complete,
             error: match &one.outcome.result {
-                SourceResult::Failed { message, .. } => Some(message.clone()),
+                SourceResult::Failed(SourceError { message, .. }) => Some(message.clone()),
                 _ => None,
             },
             scopes: match &one.outcome.result {
                 SourceResult::Complete(scopes) | SourceResult::Partial(scopes) => {
                     scopes.iter().cloned().map(Into::into).collect()
                 }
-                SourceResult::Failed { .. } | SourceResult::NotAsked => Vec::new(),
+                SourceResult::Failed(_) | SourceResult::NotAsked => Vec::new(),
             },
             cursor: one.cursor.as_ref(),
             mirror: match (&one.read, &one.digests) {

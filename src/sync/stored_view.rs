@@ -13,7 +13,7 @@ use crate::store::{Reader, Store, StoreError};
 pub struct StoredView {
     store: Arc<dyn Store>,
     source: String,
-    /// Told, and not committed yet.
+    /// DeltaScope, and not committed yet.
     pending: Mutex<Vec<Delta>>,
     /// The store opened for a burst: a group's members are asked about one by one.
     reader: Mutex<Option<Box<dyn Reader>>>,
@@ -59,13 +59,13 @@ impl StoredView {
         &self,
         question: impl FnOnce(&dyn Reader) -> Result<T, StoreError>,
     ) -> Result<T, NoAnswer> {
-        let no_answer = |error: StoreError| NoAnswer(error.to_string());
+        let no_answer = |error: StoreError| NoAnswer::Store(error.into());
         let mut open = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let reader = match open.take() {
             Some(reader) => reader,
             None => {
                 let reader = self.store.reader().map_err(no_answer)?;
-                reader.ok_or_else(|| NoAnswer("there is no store".to_owned()))?
+                reader.ok_or(NoAnswer::NoStore)?
             }
         };
         // One that has failed is not asked again.
@@ -79,10 +79,10 @@ impl StoredView {
     /// # Errors
     /// The store cannot be read.
     pub fn stored(&self) -> Result<Option<Option<Cursor>>, NoAnswer> {
-        let reader = self.store.reader().map_err(|error| NoAnswer(error.to_string()))?;
+        let reader = self.store.reader().map_err(|error| NoAnswer::Store(error.into()))?;
         let Some(reader) = reader else { return Ok(None) };
         let rows = reader.mirror_rows(&self.source, &Touched::default());
-        let rows = rows.map_err(|error| NoAnswer(error.to_string()))?;
+        let rows = rows.map_err(|error| NoAnswer::Store(error.into()))?;
         Ok(rows.map(|(rows, _)| rows.head.cursor))
     }
 
@@ -90,11 +90,10 @@ impl StoredView {
     fn rows(&self, asked: Touched<'_>) -> Result<MirrorRows, NoAnswer> {
         let told = self.told();
         let touched = Touched::by_all(&told).and(asked);
-        let no_answer = |error: &dyn std::error::Error| NoAnswer(error.to_string());
         let rows = self.ask(|reader| reader.mirror_rows(&self.source, &touched))?;
-        let (rows, key) = rows.ok_or_else(|| NoAnswer("there is no mirror".to_owned()))?;
+        let (rows, key) = rows.ok_or(NoAnswer::NoMirror)?;
         let told = not_stored(&told, rows.head.cursor.as_ref());
-        rows.after(told, &key).map_err(|error| no_answer(&error))
+        Ok(rows.after(told, &key)?)
     }
 }
 
@@ -181,14 +180,14 @@ impl MirrorView for StoredView {
     }
 
     fn everything(&self) -> Result<(Vec<String>, Vec<RefId>), NoAnswer> {
-        let no_answer = |error: &dyn std::error::Error| NoAnswer(error.to_string());
+        let no_answer = |error: StoreError| NoAnswer::Store(error.into());
         let told = self.told();
-        let reader = self.store.reader().map_err(|error| no_answer(&error))?;
-        let reader = reader.ok_or_else(|| NoAnswer("there is no store".to_owned()))?;
-        let mirror = reader.mirror(&self.source).map_err(|error| no_answer(&error))?;
-        let mirror = mirror.ok_or_else(|| NoAnswer("there is no mirror".to_owned()))?.mirror;
+        let reader = self.store.reader().map_err(no_answer)?;
+        let reader = reader.ok_or(NoAnswer::NoStore)?;
+        let mirror = reader.mirror(&self.source).map_err(no_answer)?;
+        let mirror = mirror.ok_or(NoAnswer::NoMirror)?.mirror;
         let told = not_stored(&told, mirror.cursor.as_ref());
-        let mirror = mirror.apply_deltas(told).map_err(|error| no_answer(&error))?.mirror;
+        let mirror = mirror.apply_deltas(told)?.mirror;
         let directory = &mirror.directory;
         let people: BTreeSet<String> =
             directory.users.iter().map(|user| directory.text(user.ext).to_owned()).collect();

@@ -24,10 +24,10 @@ use crate::config::KindSettings;
 use crate::directory::{Cursor, Interest};
 use crate::model::FollowMode;
 use crate::model::encoding::Encoder;
-use crate::source::SourceError;
 use crate::source::feed::{
     Feed, FeedEvent, FollowState, Following, Mark, MirrorView, Start, WhyFull,
 };
+use crate::source::{SourceError, SourceErrorKind};
 
 /// The time between two looks where what happens there is seen as it happens, and where it is not.
 const NOW_AND_THEN: Duration = Duration::from_secs(2);
@@ -72,6 +72,7 @@ impl FileSource {
 
     fn unread(&self, error: &std::io::Error) -> SourceError {
         SourceError::transient(format!("`{}` cannot be read: {error}", self.path().display()))
+            .of_kind(SourceErrorKind::File)
     }
 }
 

@@ -15,13 +15,13 @@ use super::encoding;
 use super::records::{Fault, Record, Records, whole};
 use crate::directory::{Interest, Snapshot, dn, value};
 use crate::model::{Diagnostic, DiagnosticCode, Subject, Time};
-use crate::source::SourceError;
 use crate::source::ldap::dialect::Dialect;
 use crate::source::ldap::dynamic::{self, Dynamic};
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::presence::{Presence, presence};
 use crate::source::ldap::roles::Roles;
 use crate::source::ldap::{Assembler, Shape, Verdict};
+use crate::source::{SourceError, SourceErrorKind};
 
 /// Reads the LDIF that `config` names. Accounts are judged at the present moment.
 ///
@@ -44,6 +44,7 @@ pub fn read_ldif_at(
     let path = config.path.as_path();
     let bytes = std::fs::read(path).map_err(|error| {
         SourceError::fatal(format!("cannot read `{}`: {error}", path.display()))
+            .of_kind(SourceErrorKind::File)
     })?;
     let bytes = encoding::utf8(bytes)
         .map_err(|why| SourceError::fatal(located(path, &whole(why.to_string()))))?;

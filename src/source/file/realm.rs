@@ -19,7 +19,7 @@ use super::odd::Oddities;
 use super::people::People;
 use crate::directory::{Interest, Snapshot, SnapshotBuilder};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
-use crate::source::{OnProgress, SourceError};
+use crate::source::{OnProgress, SourceError, SourceErrorKind};
 
 /// Reads the realm export of the source called `source`. `interest` is what rules can name.
 ///
@@ -294,4 +294,5 @@ fn unreadable(path: &Path, error: &std::io::Error) -> SourceError {
 
 fn failed(path: &Path, fault: &Fault) -> SourceError {
     SourceError::fatal(format!("cannot read the realm export `{}`: {fault}", path.display()))
+        .of_kind(SourceErrorKind::File)
 }

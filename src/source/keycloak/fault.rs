@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::model::TooMany;
-use crate::source::SourceError;
+use crate::source::{SourceError, SourceErrorKind};
 
 /// Why one call brought no answer that can be believed.
 #[derive(Clone, Debug)]
@@ -68,6 +68,17 @@ impl Fault {
         }
     }
 
+    fn kind(&self) -> SourceErrorKind {
+        match self {
+            Fault::Connect(_) | Fault::Tls(_) => SourceErrorKind::Unreachable,
+            Fault::Timeout(_) => SourceErrorKind::TimedOut,
+            Fault::Broken(_) => SourceErrorKind::Broken,
+            Fault::TooMany(_) => SourceErrorKind::Lasting,
+            Fault::Status { status, .. } => SourceErrorKind::Answered(u32::from(*status)),
+            Fault::SignIn { .. } => SourceErrorKind::SignIn,
+        }
+    }
+
     /// Whether there is no point in asking this server anything else now: it is gone, or it no
     /// longer knows us.
     pub(super) fn ends_the_read(&self) -> bool {
@@ -125,7 +136,7 @@ impl CallError {
     pub(super) fn into_source_error(self, endpoint: &str, realm: &str) -> SourceError {
         let hint = self.hint(realm);
         let message = format!("reading Keycloak at {endpoint} failed: {self}{hint}");
-        SourceError { message, transient: self.fault.transient() }
+        SourceError { kind: self.fault.kind(), message, transient: self.fault.transient() }
     }
 
     /// What to do next, where the status tells.

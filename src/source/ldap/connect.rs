@@ -17,7 +17,7 @@ use super::explain::{self, Fault};
 use super::kerberos;
 use super::refused::Attempt;
 use super::tls::Trust;
-use crate::source::SourceError;
+use crate::source::{SourceError, SourceErrorKind};
 
 /// How to sign in.
 #[derive(Clone)]
@@ -171,7 +171,8 @@ impl Connector {
                 }
             }
         }
-        Err(SourceError { message: faults.join("; "), transient })
+        let kind = if transient { SourceErrorKind::Unreachable } else { SourceErrorKind::SignIn };
+        Err(SourceError { kind, message: faults.join("; "), transient })
     }
 
     /// Opens a connection to `server` (as [`shown`] has it) where that is one of this source's and answers,
@@ -202,7 +203,7 @@ impl Connector {
         let Some(url) = self.url_of(server).await else { return self.connect().await };
         self.connect_to(&url).await.map_err(|fault| SourceError {
             message: format!("{server}: {}", fault.message),
-            transient: fault.transient,
+            ..SourceError::from(fault)
         })
     }
 

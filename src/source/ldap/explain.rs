@@ -7,6 +7,7 @@ use ldap3::{LdapError, LdapResult};
 
 use super::connect::Identity;
 use super::dialect::Limits;
+use crate::source::{SourceError, SourceErrorKind};
 
 /// What went wrong, and whether it may pass by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +25,17 @@ impl Fault {
     #[must_use]
     pub fn local(message: impl Into<String>, transient: bool) -> Self {
         Fault { message: message.into(), transient, code: None }
+    }
+}
+
+impl From<Fault> for SourceError {
+    fn from(Fault { message, transient, code }: Fault) -> Self {
+        let kind = match code {
+            Some(code) => SourceErrorKind::Answered(code),
+            None if transient => SourceErrorKind::Passing,
+            None => SourceErrorKind::Lasting,
+        };
+        SourceError { kind, message, transient }
     }
 }
 

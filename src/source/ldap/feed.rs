@@ -158,7 +158,7 @@ impl Origin {
         let server = shown(&connection.url);
         SourceError {
             message: format!("source `{}`: {server}: {}", self.name, fault.message),
-            transient: fault.transient,
+            ..SourceError::from(fault)
         }
     }
 
@@ -295,7 +295,7 @@ impl Feed for LdapSource {
             let connection = self.connector.connect_only_to(&server).await;
             self.marked(connection.map_err(|error| SourceError {
                 message: format!("source `{}`: {}", self.name, error.message),
-                transient: error.transient,
+                ..error
             })?);
             Ok(())
         }
@@ -394,7 +394,7 @@ async fn begin(source: &LdapSource, rather: Option<&str>) -> Result<Begun, Sourc
     };
     let connection = connection.map_err(|error| SourceError {
         message: format!("source `{name}`: {}", error.message),
-        transient: error.transient,
+        ..error
     })?;
     recognise(name, config, connection).await
 }
@@ -410,7 +410,7 @@ async fn recognise(
     let kind = Server::ask(&connection, limits, config.flavor).await;
     let server = match kind.map_err(|fault| SourceError {
         message: format!("source `{name}`: {}: {}", shown(&connection.url), fault.message),
-        transient: fault.transient,
+        ..SourceError::from(fault)
     })? {
         Kind::Sync(server) => server,
         Kind::ActiveDirectory => return Ok(Begun::ActiveDirectory(connection)),

@@ -42,14 +42,14 @@ pub(super) async fn lookup(
     let config = &source.config;
     let named = |error: SourceError| SourceError {
         message: format!("source `{}`: {}", source.name, error.message),
-        transient: error.transient,
+        ..error
     };
     let limits =
         Limits { operation: config.timeout, deadline: Instant::now() + config.read_timeout };
     let connection = source.connector.connect().await.map_err(named)?;
     let at = |error: SourceError| SourceError {
         message: format!("source `{}`: {}: {}", source.name, shown(&connection.url), error.message),
-        transient: error.transient,
+        ..error
     };
     let dialect = server::recognise(&connection, limits, config.flavor).await.map_err(at)?;
     let shape = Shape::new(&config.users, config.groups.as_ref(), wanted, dialect, now)
@@ -358,7 +358,7 @@ impl Asker<'_> {
             let ldap = &mut self.connection.ldap;
             let end = search::run(ldap, &search, self.limits, on_entry, |_| {}).await;
             if let Some(fault) = end.fault {
-                return Err(SourceError { message: fault.message, transient: fault.transient });
+                return Err(SourceError::from(fault));
             }
             *known = Some((Instant::now(), lists));
         }
@@ -449,7 +449,7 @@ impl Asker<'_> {
             None => Ok(entries),
             // A group that went away since.
             Some(fault) if scope == Scope::Base && fault.code == Some(32) => Ok(Vec::new()),
-            Some(fault) => Err(SourceError { message: fault.message, transient: fault.transient }),
+            Some(fault) => Err(SourceError::from(fault)),
         }
     }
 }

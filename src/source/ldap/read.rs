@@ -58,7 +58,7 @@ pub(super) async fn read(
     let config = &source.config;
     let named = |error: SourceError| SourceError {
         message: format!("source `{}`: {}", source.name, error.message),
-        transient: error.transient,
+        ..error
     };
     let (groups, wanted) = (config.groups.as_ref(), interest.attributes());
     let limits =
@@ -66,7 +66,7 @@ pub(super) async fn read(
     let connection = source.for_reading().await.map_err(named)?;
     let at = |error: SourceError| SourceError {
         message: format!("source `{}`: {}: {}", source.name, shown(&connection.url), error.message),
-        transient: error.transient,
+        ..error
     };
     let dialect = server::recognise(&connection, limits, config.flavor).await.map_err(at)?;
     let mut shape = Shape::new(&config.users, groups, wanted, dialect, now)
@@ -132,7 +132,8 @@ pub(super) async fn read(
             verdict.groups.or_else(|| assembler.groups_doubt()).unwrap_or_default(),
         ];
         reasons.dedup();
-        return Err(at(SourceError { message: reasons.join("; "), transient }));
+        let none = if transient { SourceError::transient } else { SourceError::fatal };
+        return Err(at(none(reasons.join("; "))));
     }
     Ok(assembler.finish(verdict, interest))
 }

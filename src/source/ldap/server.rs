@@ -45,7 +45,7 @@ pub(super) async fn recognise(
     if let Some(fault) = end.fault
         && (fault.code.is_none() || fault.transient)
     {
-        return Err(SourceError { message: fault.message, transient: fault.transient });
+        return Err(SourceError::from(fault));
     }
     // A server may hide its root DSE: then the configured flavor stands, else OpenLDAP's ways.
     Ok(Dialect::of(match (told_by(&root), configured) {

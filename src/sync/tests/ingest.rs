@@ -7,6 +7,7 @@ use crate::directory::{
     Cursor, Delta, Enabled, Kind, ListChange, NewRef, NewUser, PersonDelta, RefDelta, RefId,
     Refusal, SnapshotBuilder, Step,
 };
+use crate::source::SourceError;
 use crate::source::feed::MirrorView as _;
 use crate::sync::ingest::{Way, ingest_by};
 use crate::sync::{FeedLog, IngestError, SourceAnswer, SourceResult, StoredView, ingest};
@@ -406,7 +407,10 @@ fn a_read_beside_another_process_gives_way_to_its_mirror() {
             tell(&home, vec![moved(from, to, &[], &[who])]).unwrap();
         });
         let result = &outcome.sources[0].result;
-        assert!(matches!(result, SourceResult::Failed { transient: true, .. }), "{result:?}");
+        assert!(
+            matches!(result, SourceResult::Failed(SourceError { transient: true, .. })),
+            "{result:?}"
+        );
         assert!(outcome.worth_retrying());
         assert_eq!(cursor(&home).as_deref(), Some(to));
     }

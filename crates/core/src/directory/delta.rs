@@ -197,7 +197,7 @@ impl<'d> Touched<'d> {
 /// What deltas said: of which rows their word counts. Less than what they touch, which is loaded to
 /// tell what becomes of it: whoever is only in a list was not spoken of but for that.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Told<'d> {
+pub struct DeltaScope<'d> {
     /// People whose facts were told, or who were deleted.
     people: BTreeSet<&'d str>,
     /// References of which was told what they are or lead to, or that were deleted.
@@ -210,11 +210,11 @@ pub struct Told<'d> {
     pairs: BTreeSet<(&'d RefId, &'d str)>,
 }
 
-impl<'d> Told<'d> {
+impl<'d> DeltaScope<'d> {
     /// What several deltas said together.
     #[must_use]
     pub fn by_all(deltas: &'d [Delta]) -> Self {
-        let mut told = Told::default();
+        let mut told = DeltaScope::default();
         for delta in deltas {
             for person in &delta.people {
                 told.people.insert(&person.ext);

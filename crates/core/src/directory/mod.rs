@@ -44,7 +44,9 @@ pub mod value;
 pub use apply::Refusal;
 pub use builder::{NewRef, NewUser, SnapshotBuilder};
 pub(crate) use canonical::canonical;
-pub use delta::{Cursor, Delta, ListChange, PersonDelta, RefDelta, RefId, Step, Told, Touched};
+pub use delta::{
+    Cursor, Delta, DeltaScope, ListChange, PersonDelta, RefDelta, RefId, Step, Touched,
+};
 pub use difference::{Difference, RowId};
 pub use digest::{DigestKey, DirectoryDigest, MirrorDigest, OtherEncoding, Sum};
 pub use interest::Interest;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::digest::DigestKey;
 use super::rows::{MirrorRows, Patch, PersonEntry};
-use super::{Applied, Delta, Mirror, RefId, Refusal, RowId, Told, Touched};
+use super::{Applied, Delta, DeltaScope, Mirror, RefId, Refusal, RowId, Touched};
 use crate::model::TooMany;
 
 impl MirrorRows {
@@ -83,7 +83,7 @@ impl MirrorRows {
 impl Patch {
     /// What makes of the rows `before` the rows `after`, as far as they were `told`: others that had
     /// to be loaded say nothing. It has no digest: it is for a mirror in memory.
-    fn between(before: &MirrorRows, after: &MirrorRows, told: &Told<'_>) -> Patch {
+    fn between(before: &MirrorRows, after: &MirrorRows, told: &DeltaScope<'_>) -> Patch {
         let mut patch = Patch { cursor: after.head.cursor.clone(), ..Patch::default() };
         for ext in told.people() {
             let row = |rows: &MirrorRows| rows.people.get(ext).map(|entry| entry.row.clone());
@@ -144,7 +144,7 @@ impl Mirror {
     /// There is no number left for what is new.
     pub fn with_rows_of(self, other: &MirrorRows, deltas: &[Delta]) -> Result<Mirror, TooMany> {
         let rows = self.rows(&Touched::by_all(deltas), None);
-        let patch = Patch::between(&rows, other, &Told::by_all(deltas));
+        let patch = Patch::between(&rows, other, &DeltaScope::by_all(deltas));
         self.patched(&patch)
     }
 

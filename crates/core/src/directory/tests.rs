@@ -330,7 +330,7 @@ proptest! {
         }
         let key = DigestKey::default();
         let told = start.apply_deltas(&deltas).unwrap().mirror;
-        let (touched, named) = (Touched::by_all(&deltas), Told::by_all(&deltas));
+        let (touched, named) = (Touched::by_all(&deltas), DeltaScope::by_all(&deltas));
         let read = Mirror::default().apply_snapshot(read_model.snapshot(true)).mirror;
         let was = facts(&read.directory);
         let rows = told.rows(&touched, Some(&key));
@@ -471,15 +471,15 @@ fn a_delta_that_names_what_nobody_knows_is_refused() {
         refs: vec![RefDelta { members, ..RefDelta::new(group("g1")) }],
         ..Delta::default()
     };
-    let stranger = || vec!["u2".to_owned()];
+    let unknown = || vec!["u2".to_owned()];
     for list in [
-        ListChange::Whole(stranger()),
-        ListChange::Changed { added: stranger(), removed: Vec::new() },
+        ListChange::Whole(unknown()),
+        ListChange::Changed { added: unknown(), removed: Vec::new() },
     ] {
         assert_eq!(refused(small(), &members(list)), Refusal::UnknownPerson("u2".to_owned()));
     }
     // Whom nobody knows is in nothing: to say so is no mistake.
-    let removed = ListChange::Changed { added: Vec::new(), removed: stranger() };
+    let removed = ListChange::Changed { added: Vec::new(), removed: unknown() };
     assert_eq!(
         small().apply_delta(&members(removed)).unwrap().mirror.directory.digest(),
         small().directory.digest()

@@ -11,5 +11,6 @@ pub use evaluate::{
     decide_some, effects, only_deny,
 };
 pub use pattern::{
-    Action, ActionPattern, PatternError, Resource, ResourcePattern, concrete, is_literal,
+    Action, ActionPattern, PatternError, PatternFault, Resource, ResourcePattern, concrete,
+    is_literal,
 };

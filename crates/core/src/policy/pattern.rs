@@ -4,8 +4,63 @@ use std::fmt;
 
 /// Why a text is not an action, resource or pattern.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct PatternError(String);
+#[error("`{text}` {fault}")]
+pub struct PatternError {
+    /// The text.
+    pub text: String,
+    /// What is wrong with it.
+    pub fault: PatternFault,
+}
+
+/// What is wrong with a text that is not an action, resource or pattern.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PatternFault {
+    /// One of its parts, which this names, is empty.
+    #[error("has an empty {0}")]
+    Empty(&'static str),
+    /// Something in it is not seen.
+    #[error("holds white space or a control character")]
+    Unseen,
+    /// It has no `:`.
+    #[error("is not an action: expected `type:Name`")]
+    NoAction,
+    /// It has a `:` too many.
+    #[error("is not an action: it has more than one `:`")]
+    Colons,
+    /// It is a pattern, and an action is wanted.
+    #[error("holds a `*`: a concrete action is needed")]
+    ActionPattern,
+    /// A `*` is a part of a type or name.
+    #[error("is not an action pattern: `*` stands for a whole type or name")]
+    PartOfAction,
+    /// It has no `/`.
+    #[error("is not a resource: expected `scope/id`")]
+    NoResource,
+    /// It is a pattern, and a resource is wanted.
+    #[error("holds a `*`: a concrete resource is needed")]
+    ResourcePattern,
+    /// It means whoever asks, and a resource is wanted.
+    #[error("holds `{SELF}`: a concrete resource is needed, that is a name for policies")]
+    OwnResource,
+    /// Its scope is a pattern.
+    #[error("is not a resource pattern: a scope is named in whole")]
+    ScopePattern,
+    /// It has a `${…}` that means nothing, or a part of an id.
+    #[error(
+        "is not a resource pattern: of what stands in `${{…}}` only `{SELF}` is known, the caller's \
+         username, and it stands for a whole id"
+    )]
+    Variable,
+    /// A `*` stands elsewhere than at the end.
+    #[error("is not a resource pattern: only one `*`, at the end")]
+    Stars,
+}
+
+impl PatternFault {
+    fn of(self, text: &str) -> PatternError {
+        PatternError { text: text.to_owned(), fault: self }
+    }
+}
 
 /// A concrete action, `type:Name`.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -43,24 +98,24 @@ pub enum ResourcePattern {
 /// What stands for the caller's username in a pattern.
 const SELF: &str = "${self}";
 
-fn part(text: &str, whole: &str, what: &str) -> Result<(), PatternError> {
+fn part(text: &str, whole: &str, what: &'static str) -> Result<(), PatternError> {
     if text.is_empty() {
-        return Err(PatternError(format!("`{whole}` has an empty {what}")));
+        return Err(PatternFault::Empty(what).of(whole));
     }
     if text.contains(is_unseen) {
-        return Err(PatternError(format!("`{whole}` holds white space or a control character")));
+        return Err(PatternFault::Unseen.of(whole));
     }
     Ok(())
 }
 
 fn split_action(text: &str) -> Result<(&str, &str), PatternError> {
     let Some((kind, name)) = text.split_once(':') else {
-        return Err(PatternError(format!("`{text}` is not an action: expected `type:Name`")));
+        return Err(PatternFault::NoAction.of(text));
     };
     part(kind, text, "type")?;
     part(name, text, "name")?;
     if name.contains(':') {
-        return Err(PatternError(format!("`{text}` is not an action: it has more than one `:`")));
+        return Err(PatternFault::Colons.of(text));
     }
     Ok((kind, name))
 }
@@ -79,7 +134,7 @@ impl std::str::FromStr for Action {
     fn from_str(text: &str) -> Result<Self, PatternError> {
         let (kind, name) = split_action(text)?;
         if text.contains('*') {
-            return Err(PatternError(format!("`{text}` holds a `*`: a concrete action is needed")));
+            return Err(PatternFault::ActionPattern.of(text));
         }
         Ok(Action { kind: kind.to_owned(), name: name.to_owned() })
     }
@@ -92,9 +147,7 @@ impl std::str::FromStr for ActionPattern {
         let (kind, name) = split_action(text)?;
         let side = |side: &str| match side {
             "*" => Ok(None),
-            side if side.contains('*') => Err(PatternError(format!(
-                "`{text}` is not an action pattern: `*` stands for a whole type or name"
-            ))),
+            side if side.contains('*') => Err(PatternFault::PartOfAction.of(text)),
             side => Ok(Some(side.to_owned())),
         };
         Ok(ActionPattern { kind: side(kind)?, name: side(name)? })
@@ -103,7 +156,7 @@ impl std::str::FromStr for ActionPattern {
 
 fn split_resource(text: &str) -> Result<(&str, &str), PatternError> {
     let Some((scope, id)) = text.split_once('/') else {
-        return Err(PatternError(format!("`{text}` is not a resource: expected `scope/id`")));
+        return Err(PatternFault::NoResource.of(text));
     };
     part(scope, text, "scope")?;
     part(id, text, "id")?;
@@ -139,12 +192,9 @@ impl std::str::FromStr for Resource {
             return Ok(Resource(text.to_owned()));
         }
         split_resource(text)?;
-        let held = if text.contains('*') {
-            "a `*`: a concrete resource is needed".to_owned()
-        } else {
-            format!("`{SELF}`: a concrete resource is needed, that is a name for policies")
-        };
-        Err(PatternError(format!("`{text}` holds {held}")))
+        let pattern = text.contains('*');
+        let fault = if pattern { PatternFault::ResourcePattern } else { PatternFault::OwnResource };
+        Err(fault.of(text))
     }
 }
 
@@ -157,27 +207,18 @@ impl std::str::FromStr for ResourcePattern {
         }
         let (scope, id) = split_resource(text)?;
         if scope.contains('*') {
-            return Err(PatternError(format!(
-                "`{text}` is not a resource pattern: a scope is named in whole"
-            )));
+            return Err(PatternFault::ScopePattern.of(text));
         }
         if id == SELF && !scope.contains("${") {
             return Ok(ResourcePattern::Own(scope.to_owned()));
         }
         if text.contains("${") {
-            return Err(PatternError(format!(
-                "`{text}` is not a resource pattern: of what stands in `${{…}}` only `{SELF}` is \
-                 known, the caller's username, and it stands for a whole id"
-            )));
+            return Err(PatternFault::Variable.of(text));
         }
         match id.strip_suffix('*') {
-            Some(prefix) if prefix.contains('*') => Err(PatternError(format!(
-                "`{text}` is not a resource pattern: only one `*`, at the end"
-            ))),
+            Some(prefix) if prefix.contains('*') => Err(PatternFault::Stars.of(text)),
             Some(prefix) => Ok(ResourcePattern::Prefix(format!("{scope}/{prefix}"))),
-            None if id.contains('*') => Err(PatternError(format!(
-                "`{text}` is not a resource pattern: only one `*`, at the end"
-            ))),
+            None if id.contains('*') => Err(PatternFault::Stars.of(text)),
             None => Ok(ResourcePattern::Exact(text.to_owned())),
         }
     }

@@ -291,7 +291,7 @@ impl Reader<'_> {
             delta.people.push(here.delta(added, removed));
         }
         for (id, list) in lists {
-            let known = |ext: &String| {
+            let known = |ext: &String| -> Result<bool, NoAnswer> {
                 let told = || delta.people.iter().any(|person| person.ext == *ext);
                 Ok(!left_out.contains(ext) && (self.mirror.has_person(ext)? || told()))
             };

@@ -108,27 +108,27 @@ pub(super) async fn stays(source: &LdapSource, cursor: &Cursor) -> Result<bool, 
     // Other servers have other cookies.
     let cookie = cookie_of(cursor).and_then(|cookie| Cookie::parse(&cookie).ok());
     let (Some(cookie), Some(server)) = (cookie, server_of(cursor)) else { return Ok(false) };
-    let at = |message: String, transient| SourceError {
-        message: format!("source `{}`: {message}", source.name),
-        transient,
+    let at = |error: SourceError| SourceError {
+        message: format!("source `{}`: {}", source.name, error.message),
+        ..error
     };
     for _ in 0..TRIES {
         let connection = source.connector.connect_rather_to(&server).await;
-        let connection = connection.map_err(|error| at(error.message, error.transient))?;
+        let connection = connection.map_err(at)?;
         match Dc::ask(&connection, from_now(&source.config)).await {
             Ok(dc) if dc.database == cookie.database => {
                 source.marked(connection);
                 return Ok(true);
             }
             Ok(_) => {}
-            Err(Stop::Fault(fault)) => return Err(at(fault.message, fault.transient)),
+            Err(Stop::Fault(fault)) => return Err(at(fault.into())),
             // It shows less than it did: what it is read for says so.
             Err(Stop::Read(_) | Stop::Not(_)) => return Ok(true),
         }
     }
     let why = "other domain controllers answer than the one that is followed, and may lag behind it: \
                name it in `url`";
-    Err(at(why.to_owned(), true))
+    Err(at(SourceError::transient(why)))
 }
 
 /// Goes on from `cursor`.

@@ -150,7 +150,7 @@ impl Follower {
                 }
                 Err(Stop::Fault(fault)) => {
                     let message = format!("source `{}`: {}", self.origin.name, fault.message);
-                    return Err(SourceError { message, transient: false });
+                    return Err(SourceError { message, transient: false, ..fault.into() });
                 }
             }
         }
