@@ -34,7 +34,7 @@ use slow_keycloak::{Home, by_name};
 
 const ISSUER: &str = "https://auth.example.com/realms/osmo";
 const TOKENS: usize = 2_000;
-const STRANGERS: usize = 400;
+const NEWCOMERS: usize = 400;
 
 struct MemoryJwksCache(String);
 
@@ -139,13 +139,13 @@ fn tokens() -> bool {
     ratio <= 1.5 && cheaper >= 10.0
 }
 
-async fn strangers() -> bool {
+async fn newcomers() -> bool {
     let home = Home::new().await;
     let provisioner = home.provisioner(Limits::default());
     let mut met = true;
     for (label, by_id) in [("by the token's sub", true), ("by name", false)] {
         let mut took = Vec::new();
-        for n in 0..STRANGERS {
+        for n in 0..NEWCOMERS {
             let name = format!("s{n}{by_id}");
             let who = if by_id { home.by_id(&name) } else { by_name(&name) };
             let began = Instant::now();
@@ -165,6 +165,6 @@ fn main() {
     let mut met = tokens();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    met &= runtime.block_on(strangers());
+    met &= runtime.block_on(newcomers());
     std::process::exit(i32::from(!met));
 }

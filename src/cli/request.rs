@@ -54,7 +54,7 @@ pub(super) fn gateway(config: &Config) -> Result<&GatewayConfig, Failure> {
 }
 
 /// What a request is about.
-pub(super) struct Told<'r> {
+pub(super) struct RequestMeaning<'r> {
     /// The route that fits it.
     pub(super) matched: Option<Matched<'r>>,
     /// What it asks for; else why it is denied to everyone.
@@ -76,7 +76,7 @@ pub(super) enum Denied {
 }
 
 /// What the gateway makes of `request`, such as `POST /api/pool/x/workflow`.
-pub(super) fn told<'r>(routes: &'r Routes, request: &str) -> Result<Told<'r>, Failure> {
+pub(super) fn told<'r>(routes: &'r Routes, request: &str) -> Result<RequestMeaning<'r>, Failure> {
     let Some((method, target)) = request.split_once(' ') else {
         return Err(Failure::Usage(
             "`--request` wants a method and a path, such as `POST /api/pool/x/workflow`".to_owned(),
@@ -85,7 +85,7 @@ pub(super) fn told<'r>(routes: &'r Routes, request: &str) -> Result<Told<'r>, Fa
     // An upgrade begins as a GET (RFC 6455, section 4.1).
     let websocket = method == WEBSOCKET;
     let method = if websocket { "GET" } else { method };
-    let nowhere = |why: Denied| Told { matched: None, asks: Err(why) };
+    let nowhere = |why: Denied| RequestMeaning { matched: None, asks: Err(why) };
     let path = match Path::parse(target) {
         Ok(path) => path,
         Err(why) => return Ok(nowhere(why.into())),
@@ -100,5 +100,5 @@ pub(super) fn told<'r>(routes: &'r Routes, request: &str) -> Result<Told<'r>, Fa
         (None, Target::Nothing | Target::Resource(_)) => Ok(On::Nothing),
     };
     let asks = on.map(|on| (matched.route.action.clone(), on));
-    Ok(Told { matched: Some(matched), asks })
+    Ok(RequestMeaning { matched: Some(matched), asks })
 }

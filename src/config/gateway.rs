@@ -10,7 +10,7 @@ use super::credentials::{self, TOKEN_NAME, TokenCredentials};
 use super::fault::Code;
 use super::jwt::{self, Around, JwtConfig, SubjectHeader};
 use super::reader::{Node, Read, Table, all};
-use super::role::Known;
+use super::role::RoleNames;
 use crate::policy::Action;
 use crate::routes::{
     Origin, Preset, RouteSpec, Shapes, Target, check_resource, configured, parse_path, parse_scope,
@@ -133,7 +133,7 @@ pub struct AllowedConfig {
 /// Reads `[gateway]`.
 pub(super) fn gateway(
     root: &Table<'_>,
-    known: &Known,
+    known: &RoleNames,
     around: &Around<'_>,
 ) -> Read<Option<GatewayConfig>> {
     let Some(node) = root.get("gateway") else { return Ok(None) };

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use super::fault::{Code, RawFault};
 use super::files::Absent;
 use super::reader::{Node, Read, Reported, Table, all};
-use super::role::{Known, one_case};
+use super::role::{RoleNames, one_case};
 use super::value::BadValue;
 use crate::model::{Diagnostic, DiagnosticCode, Mode, RoleNameError, Subject, check_role_name};
 use crate::platform::h2o::{self, IamPolicy};
@@ -267,7 +267,7 @@ pub(super) fn imply(
     templates: Option<&[RoleTemplate]>,
     default_mode: Mode,
     root: &Table<'_>,
-    known: &mut Known,
+    known: &mut RoleNames,
 ) -> Read<BTreeMap<String, RoleDefinition>> {
     if found.failed.is_some() {
         known.incomplete = true;
@@ -300,7 +300,7 @@ struct Implied<'a> {
     roles: BTreeMap<String, RoleDefinition>,
     /// The names there are by what they are whatever their case: two that differ in it alone are refused.
     cases: BTreeMap<String, String>,
-    known: &'a mut Known,
+    known: &'a mut RoleNames,
     templates: &'a [RoleTemplate],
     default_mode: Mode,
 }

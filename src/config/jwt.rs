@@ -6,7 +6,7 @@ use super::exposure::remote;
 use super::fault::{Code, listed, near_miss};
 use super::gateway::{IdentityWay, JustInTime};
 use super::reader::{Node, Read, Table, all};
-use super::role::Known;
+use super::role::RoleNames;
 use super::types::SourceConfig;
 use super::value::{BadValue, http_url};
 use crate::model::username::UsernameFrom;
@@ -138,7 +138,7 @@ pub(super) struct Setting<'a> {
     /// Access tokens are exchanged here: the keys of OSMO's issuer may be this program's own.
     pub exchanges: bool,
     /// The roles that there are.
-    pub known: &'a Known,
+    pub known: &'a RoleNames,
     /// What the rest of the file says.
     pub around: &'a Around<'a>,
 }

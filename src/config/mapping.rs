@@ -5,7 +5,7 @@ use regex::Regex;
 use super::fault::{Code, listed, near_miss};
 use super::kind::Facts;
 use super::reader::{Node, Read, Table, all};
-use super::role::{Known, check_captures};
+use super::role::{RoleNames, check_captures};
 use crate::model::{Diagnostic, DiagnosticCode, Subject, check_role_name};
 use crate::resolve::template::{anchored, ignoring_case};
 use crate::resolve::{Mapping, MappingRule, Names};
@@ -16,7 +16,7 @@ const RULES: [&str; 7] =
 /// Reads `[[mapping]]`. `known` must hold every role, `facts` every source.
 pub(super) fn mappings(
     root: &Table<'_>,
-    known: &Known,
+    known: &RoleNames,
     facts: &[Facts],
     warnings: &mut Vec<Diagnostic>,
 ) -> Read<Vec<Mapping>> {
@@ -29,7 +29,7 @@ pub(super) fn mappings(
 fn mapping(
     table: &Table<'_>,
     number: usize,
-    known: &Known,
+    known: &RoleNames,
     facts: &[Facts],
     warnings: &mut Vec<Diagnostic>,
 ) -> Read<Mapping> {
@@ -90,7 +90,7 @@ fn mapping(
     Ok(Mapping { number, source: source?, rule: rule?, roles: roles? })
 }
 
-fn role(node: &Node<'_>, captures: bool, regex: Option<&Regex>, known: &Known) -> Read<String> {
+fn role(node: &Node<'_>, captures: bool, regex: Option<&Regex>, known: &RoleNames) -> Read<String> {
     let name = node.string()?.to_owned();
     if captures && name.contains('$') {
         check_captures(node, &name, regex)?;

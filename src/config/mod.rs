@@ -155,7 +155,7 @@ fn config(root: &Table<'_>, file: &Path, kinds: &Kinds) -> Read<Config> {
         .map_or((Mode::Merge, LinkBy::Username), |(sync, link_by)| (sync.default_mode, *link_by));
     let tokens = sections::tokens(root);
     let source::ReadSources { sources, facts } = source::sources(root, link_by, kinds);
-    let mut known = role::Known::default();
+    let mut known = role::RoleNames::default();
     let mut warnings = Vec::new();
     let import = import::import(root, &mut warnings);
     known.incomplete |= import.is_err();

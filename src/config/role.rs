@@ -17,7 +17,7 @@ use crate::resolve::{PolicyText, RoleDefinition, RoleTemplate};
 
 /// The roles that other sections may name, as far as they could be read.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct RoleNames {
     /// Names under `[roles]`, whether or not the rest of them is valid, with `everyone`.
     pub declared: BTreeMap<String, bool>,
     /// What templates match.
@@ -26,7 +26,7 @@ pub(super) struct Known {
     pub incomplete: bool,
 }
 
-impl Known {
+impl RoleNames {
     /// Whether a role of that name is declared or templated. An unreadable part of the file gets
     /// the benefit of the doubt: its own fault is enough.
     pub(super) fn has(&self, name: &str) -> bool {
@@ -70,7 +70,7 @@ pub(super) fn roles(
     root: &Table<'_>,
     default_mode: Mode,
     imported: BTreeMap<String, Imported>,
-    known: &mut Known,
+    known: &mut RoleNames,
     warnings: &mut Vec<Diagnostic>,
 ) -> Read<BTreeMap<String, RoleDefinition>> {
     let table = match root.get("roles") {
@@ -230,7 +230,7 @@ fn declared_policy(table: &Table<'_>) -> Read<Policy> {
 pub(super) fn templates(
     root: &Table<'_>,
     default_mode: Mode,
-    known: &mut Known,
+    known: &mut RoleNames,
 ) -> Read<Vec<RoleTemplate>> {
     let Some(node) = root.get("role_template") else { return Ok(Vec::new()) };
     let tables = node.tables().inspect_err(|_| known.incomplete = true)?;
@@ -350,7 +350,7 @@ pub(super) fn check_captures(node: &Node<'_>, text: &str, regex: Option<&Regex>)
 pub(super) fn check_protected(
     root: &Table<'_>,
     protected: &[(String, Range<usize>, String)],
-    known: &Known,
+    known: &RoleNames,
 ) {
     for (name, span, key) in protected {
         let report = |code, message, did_you_mean| {

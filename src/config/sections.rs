@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::fault::Code;
 use super::reader::{Node, Read, Table, all, child};
-use super::role::Known;
+use super::role::RoleNames;
 use super::types::{DefaultAdmin, Schedule, Sync, TokensConfig};
 use super::value::{cron, default_schedule};
 use crate::directory::local;
@@ -173,7 +173,7 @@ const ADMIN: &str = "osmo-admin";
 /// `[default_admin]`. `roles`: those under `[roles]`, as far as they could be read.
 pub(super) fn default_admin(
     root: &Table<'_>,
-    known: &Known,
+    known: &RoleNames,
     roles: Option<&BTreeMap<String, RoleDefinition>>,
 ) -> Read<Option<DefaultAdmin>> {
     let Some(node) = root.get("default_admin") else { return Ok(None) };

@@ -225,7 +225,7 @@ impl Authorizer {
         };
         match self.caller(&caller, incoming) {
             Some(answer) => (answer, None),
-            None => (self.stranger(&caller, incoming).await, None),
+            None => (self.provision_caller(&caller, incoming).await, None),
         }
     }
 
@@ -280,7 +280,7 @@ impl Authorizer {
     }
 
     /// Someone whom the store does not know.
-    async fn stranger(&self, caller: &Arc<Caller>, incoming: &Incoming<'_>) -> Answer {
+    async fn provision_caller(&self, caller: &Arc<Caller>, incoming: &Incoming<'_>) -> Answer {
         let who = Who::of(caller);
         // What OSMO's own tokens name are roles of the platform, and whoever they name is no source's
         // to vouch for.

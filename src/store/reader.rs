@@ -84,13 +84,11 @@ pub trait Reader: Send {
     /// The changes that wait for a person, all of them in memory.
     fn held(&self) -> Result<Option<Held>, StoreError>;
 
-    // One stranger.
+    // One query.
 
     /// What bears on one stranger: one committed state.
-    fn provision_context(
-        &self,
-        stranger: &ProvisionQuery<'_>,
-    ) -> Result<ProvisionContext, StoreError>;
+    fn provision_context(&self, query: &ProvisionQuery<'_>)
+    -> Result<ProvisionContext, StoreError>;
 
     /// How far the mirrors have grown: to tell later who came meanwhile.
     fn marks(&self) -> Result<Marks, StoreError>;

@@ -186,7 +186,7 @@ impl<'a> Inputs<'a> {
             UserWish::Enable => (Done::Enabled, Enabled::Yes),
             UserWish::Remove => (Done::Removed, Enabled::No),
         };
-        let Some((ext, was)) = row else { return Err(self.stranger(what).into()) };
+        let Some((ext, was)) = row else { return Err(self.not_listed(what).into()) };
         let account = self.reader.local_account(&ext)?;
         let mut account = account.ok_or_else(|| ManualError::NoStory { name: name() })?;
         let admin = self.config.default_admin.as_ref().filter(|it| it.username == self.name);
@@ -253,7 +253,7 @@ impl<'a> Inputs<'a> {
     }
 
     /// Why nothing can be done to somebody whom `local` does not list.
-    fn stranger(&self, what: Done) -> ManualError {
+    fn not_listed(&self, what: Done) -> ManualError {
         let name = self.name.clone();
         match plan::local::called(&self.old, &self.name) {
             Some(user) => ManualError::NotAddedByHand { name, sources: self.known_in(user), what },

@@ -229,7 +229,7 @@ pub fn plan_and_commit(
         Err(person) => return Ok(person),
     };
     let done = store.update(|tx| {
-        let around = tx.reader().provision_context(&stranger(config, &who, &answers))?;
+        let around = tx.reader().provision_context(&provision_query(config, &who, &answers))?;
         let asked = Asked { caller, who: &who };
         let ready = match decide(config, &asked, &answers, &around, now) {
             Ok(ready) => ready,
@@ -269,7 +269,11 @@ pub fn plan_and_commit(
     }
 }
 
-fn stranger<'a>(config: &'a Config, who: &'a Named, answers: &'a [Heard]) -> ProvisionQuery<'a> {
+fn provision_query<'a>(
+    config: &'a Config,
+    who: &'a Named,
+    answers: &'a [Heard],
+) -> ProvisionQuery<'a> {
     let mut exts = Vec::new();
     let mut emails = Vec::new();
     let by_email = config.sources.iter().any(|source| source.link_by == LinkBy::Email);
@@ -505,7 +509,7 @@ fn additions(
             ));
         }
     }
-    let mut plan = plan::stranger(&around.state, &full, changes, now).map_err(|why| match why {
+    let mut plan = plan::newcomer(&around.state, &full, changes, now).map_err(|why| match why {
         NotApproved::Gone(what) => ProvisionOutcome::Refused(format!(
             "would need `{}`: left to the next sync",
             what.join("; ")

@@ -3,7 +3,7 @@
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::{BuildHasher, Hash};
 
-use super::people::Word;
+use super::people::PackedStands;
 use crate::model::Text;
 
 /// An id as it is kept: nearly all are UUIDs, whose text takes more than twice their bytes.
@@ -56,7 +56,7 @@ pub(super) struct Owner {
     /// What the person is called, in the [`super::people::People`] of the same age.
     pub name: Text,
     /// What the person stands for.
-    pub word: Word,
+    pub packed: PackedStands,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -161,7 +161,8 @@ mod tests {
             "\u{12}>Eg\u{e8}",
         ];
         let mut map = Ids::with_capacity(2);
-        let owner = |place| Owner { name: Text::EMPTY, word: Word::of(Stands::Enabled(place)) };
+        let owner =
+            |place| Owner { name: Text::EMPTY, packed: PackedStands::of(Stands::Enabled(place)) };
         for (place, id) in (0..).zip(ids) {
             assert_eq!(map.get(id), None, "{id}");
             map.put(id, |old| {

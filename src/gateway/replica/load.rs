@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::decide::Rules;
 use super::ids::{Ids, Owner};
-use super::people::{People, Stands, Word, place_in_word};
+use super::people::{PackedStands, People, Stands, place_in_stands};
 use super::tokens::{Draft, ReplicaTokens};
 use super::{Compiled, Replica, RoleSet, SetRef, Wanted};
 use crate::gateway::question::TokenDigest;
@@ -63,7 +63,7 @@ impl Sets {
                 compiled.rules.place(name).ok_or_else(unknown)
             })
             .collect::<Result<_, _>>()?;
-        let place = place_in_word(self.list.len(), "role sets")?;
+        let place = place_in_stands(self.list.len(), "role sets")?;
         let header = names.join(",");
         self.list.push(Arc::new(RoleSet::new(roles, header, compiled)));
         self.by_id.insert(id, place);
@@ -154,7 +154,7 @@ fn reason(why: &mut Vec<Arc<str>>, text: &str) -> Result<u32, TooMany> {
         why.push(text.into());
         why.len().saturating_sub(1)
     });
-    place_in_word(place, "reasons why people are disabled")
+    place_in_stands(place, "reasons why people are disabled")
 }
 
 fn unknown_set(owner: &str, set: SetKey) -> Contradiction {
@@ -238,9 +238,9 @@ impl<'n> Changed<'n> {
 fn own(ids: &mut [Ids], links: &[SeenLink], owner: Owner) {
     for link in links {
         let Some(ids) = ids.get_mut(usize::from(link.source)) else { continue };
-        let gone = owner.word == Word::of(DEPROVISIONED);
-        let word = if link.refused && !gone { Word::of(REFUSED) } else { owner.word };
-        ids.put(&link.ext, |_| Owner { word, ..owner });
+        let gone = owner.packed == PackedStands::of(DEPROVISIONED);
+        let packed = if link.refused && !gone { PackedStands::of(REFUSED) } else { owner.packed };
+        ids.put(&link.ext, |_| Owner { packed, ..owner });
     }
 }
 
@@ -288,13 +288,13 @@ impl Replica {
                         *places.get(&set).ok_or(Contradiction::UserOfUnknownSet(set))?,
                     ),
                 };
-                let word = Word::of(stands);
+                let packed = PackedStands::of(stands);
                 let name = people.put(user.username, |old| match old {
                     // Somebody else has the name: the deprovisioned one is not shown.
-                    Some(old) if stands == DEPROVISIONED && old != word => old,
-                    _ => word,
+                    Some(old) if stands == DEPROVISIONED && old != packed => old,
+                    _ => packed,
                 })?;
-                let owner = Owner { name, word };
+                let owner = Owner { name, packed };
                 if stands == DEPROVISIONED {
                     gone.extend(links.iter().map(|link| (link.clone(), owner)));
                 } else {
@@ -430,11 +430,11 @@ impl Replica {
         let mut users = self.users;
         for (name, stands) in seen {
             let stands = placed(stands)?;
-            let known = |word: Word| word.stands() != Stands::Nobody;
-            let (was, is) = (self.word(name).is_some_and(known), stands != Stands::Nobody);
+            let known = |packed: PackedStands| packed.stands() != Stands::Nobody;
+            let (was, is) = (self.packed(name).is_some_and(known), stands != Stands::Nobody);
             users = users.saturating_add(usize::from(is)).saturating_sub(usize::from(was));
             let full = |full: TooMany| reader.damaged(full.into());
-            recent.put(name, |_| Word::of(stands)).map_err(full)?;
+            recent.put(name, |_| PackedStands::of(stands)).map_err(full)?;
         }
         Ok((recent, users))
     }
@@ -452,19 +452,19 @@ impl Replica {
         for (source, ext) in unlinked {
             let place = self.wanted.sources.iter().position(|wanted| wanted == source);
             if let Some(ids) = place.and_then(|place| recent_ids.get_mut(place)) {
-                let nobody = Owner { name: Text::EMPTY, word: Word::of(Stands::Nobody) };
+                let nobody = Owner { name: Text::EMPTY, packed: PackedStands::of(Stands::Nobody) };
                 ids.put(ext, |_| nobody);
             }
         }
         // Whoever is gone goes before whoever has the same id now.
         owned.sort_by_key(|(_, _, stands)| *stands != Ok(DEPROVISIONED));
         for (name, links, stands) in owned {
-            let word = Word::of(placed(stands)?);
+            let packed = PackedStands::of(placed(stands)?);
             // Whoever has the name stands for it, which need not be this one.
-            let shown = self.word(&name).unwrap_or(Word::of(Stands::Nobody));
+            let shown = self.packed(&name).unwrap_or(PackedStands::of(Stands::Nobody));
             let full = |full: TooMany| reader.damaged(full.into());
             let name = recent.put(&name, |old| old.unwrap_or(shown)).map_err(full)?;
-            own(&mut recent_ids, &links, Owner { name, word });
+            own(&mut recent_ids, &links, Owner { name, packed });
         }
         Ok(recent_ids)
     }

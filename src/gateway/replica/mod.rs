@@ -18,7 +18,7 @@ pub use decide::Ruling;
 use self::decide::Rules;
 use self::ids::Ids;
 use self::load::Sets;
-use self::people::{People, Stands, Word};
+use self::people::{PackedStands, People, Stands};
 use self::tokens::ReplicaTokens;
 use crate::gateway::question::TokenDigest;
 use crate::model::Time;
@@ -204,7 +204,7 @@ impl Replica {
     /// view `gateway_user`. Someone missing whom no source had disabled counts as enabled.
     #[must_use]
     pub fn user(&self, username: &str) -> Found<'_> {
-        self.found(self.word(username))
+        self.found(self.packed(username))
     }
 
     /// Who a caller is and what the store calls them: by the id alone where they are known by one.
@@ -219,10 +219,10 @@ impl Replica {
             return (Found::Unknown, "");
         };
         if let Some(owner) = self.recent_ids.get(place).and_then(|ids| ids.get(ext)) {
-            return (self.found(Some(owner.word)), self.recent.name(owner.name));
+            return (self.found(Some(owner.packed)), self.recent.name(owner.name));
         }
         match self.ids.get(place).and_then(|ids| ids.get(ext)) {
-            Some(owner) => (self.found(Some(owner.word)), self.people.name(owner.name)),
+            Some(owner) => (self.found(Some(owner.packed)), self.people.name(owner.name)),
             None => (Found::Unknown, ""),
         }
     }
@@ -288,8 +288,8 @@ impl Replica {
         }
     }
 
-    fn found(&self, word: Option<Word>) -> Found<'_> {
-        match word.map(Word::stands) {
+    fn found(&self, packed: Option<PackedStands>) -> Found<'_> {
+        match packed.map(PackedStands::stands) {
             None | Some(Stands::Nobody) => Found::Unknown,
             Some(Stands::Enabled(set)) => Found::Enabled(SetRef(set)),
             Some(Stands::Disabled(why)) => {
@@ -298,7 +298,7 @@ impl Replica {
         }
     }
 
-    fn word(&self, username: &str) -> Option<Word> {
+    fn packed(&self, username: &str) -> Option<PackedStands> {
         self.recent.get(username).or_else(|| self.people.get(username))
     }
 

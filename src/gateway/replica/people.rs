@@ -7,9 +7,9 @@ use crate::model::{Text, Texts, TooMany};
 
 /// What a username stands for, in four bytes: two of the bits tell what the rest is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Word(u32);
+pub(super) struct PackedStands(u32);
 
-/// A [`Word`] in the open.
+/// A [`PackedStands`] in the open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Stands {
     /// Someone whose role set counts: its place.
@@ -20,11 +20,11 @@ pub(super) enum Stands {
     Nobody,
 }
 
-/// `place` as a [`Word`] can hold it.
+/// `place` as a [`PackedStands`] can hold it.
 ///
 /// # Errors
 /// It is 2^30 or above, which is more of `what` than memory holds.
-pub(super) fn place_in_word(place: usize, what: &'static str) -> Result<u32, TooMany> {
+pub(super) fn place_in_stands(place: usize, what: &'static str) -> Result<u32, TooMany> {
     u32::try_from(place).ok().filter(|place| place & KIND == 0).ok_or(TooMany(what))
 }
 
@@ -32,10 +32,10 @@ const KIND: u32 = 0xc000_0000;
 const DISABLED: u32 = 0x4000_0000;
 const NOBODY: u32 = 0x8000_0000;
 
-impl Word {
-    /// Of a meaning whose place is one of [`place_in_word`]: a greater one would be nobody.
-    pub(super) fn of(stands: Stands) -> Word {
-        Word(match stands {
+impl PackedStands {
+    /// Of a meaning whose place is one of [`place_in_stands`]: a greater one would be nobody.
+    pub(super) fn of(stands: Stands) -> PackedStands {
+        PackedStands(match stands {
             Stands::Enabled(place) if place & KIND == 0 => place,
             Stands::Disabled(place) if place & KIND == 0 => place | DISABLED,
             Stands::Enabled(_) | Stands::Disabled(_) | Stands::Nobody => NOBODY,
@@ -51,11 +51,11 @@ impl Word {
     }
 }
 
-/// A map from usernames to [`Word`]s: the names end to end in one text, and a table of places.
+/// A map from usernames to [`PackedStands`]s: the names end to end in one text, and a table of places.
 #[derive(Clone, Debug, Default)]
 pub(super) struct People {
     names: Texts,
-    table: HashTable<(Text, Word)>,
+    table: HashTable<(Text, PackedStands)>,
     hasher: DefaultHashBuilder,
 }
 
@@ -74,12 +74,12 @@ impl People {
     }
 
     /// What `name` stands for; `None`: it is not in this map.
-    pub(super) fn get(&self, name: &str) -> Option<Word> {
+    pub(super) fn get(&self, name: &str) -> Option<PackedStands> {
         if self.table.is_empty() {
             return None;
         }
         let hash = self.hasher.hash_one(name);
-        self.table.find(hash, |(text, _)| self.names.get(*text) == name).map(|(_, word)| *word)
+        self.table.find(hash, |(text, _)| self.names.get(*text) == name).map(|(_, packed)| *packed)
     }
 
     /// The place of `name`; `None`: it is not in this map.
@@ -101,15 +101,15 @@ impl People {
     pub(super) fn put(
         &mut self,
         name: &str,
-        word: impl FnOnce(Option<Word>) -> Word,
+        packed: impl FnOnce(Option<PackedStands>) -> PackedStands,
     ) -> Result<Text, TooMany> {
         let People { names, table, hasher } = self;
         let hash = hasher.hash_one(name);
         if let Some((place, old)) = table.find_mut(hash, |(text, _)| names.get(*text) == name) {
-            *old = word(Some(*old));
+            *old = packed(Some(*old));
             return Ok(*place);
         }
-        let entry = (names.add(name)?, word(None));
+        let entry = (names.add(name)?, packed(None));
         table.insert_unique(hash, entry, |(text, _)| hasher.hash_one(names.get(*text)));
         Ok(entry.0)
     }

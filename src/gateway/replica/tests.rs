@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::Ruling;
 use super::decide::{Place, Rules, meet};
-use super::people::{People, Stands, Word};
+use super::people::{PackedStands, People, Stands};
 use crate::policy::{Action, Effect, Policy, Resource, Verdict, decide};
 use crate::routes::{ActionIdx, On, Question};
 
@@ -219,14 +219,14 @@ proptest! {
             let stands = if enabled { Stands::Enabled(place) } else { Stands::Disabled(place) };
             let old = expected.insert(name.clone(), stands);
             people.put(&name, |was| {
-                assert_eq!(was.map(Word::stands), old);
-                Word::of(stands)
+                assert_eq!(was.map(PackedStands::stands), old);
+                PackedStands::of(stands)
             })
             .unwrap();
         }
         prop_assert_eq!(people.len(), expected.len());
         for (name, stands) in &expected {
-            prop_assert_eq!(people.get(name).map(Word::stands), Some(*stands));
+            prop_assert_eq!(people.get(name).map(PackedStands::stands), Some(*stands));
         }
         prop_assert_eq!(people.get("someone else"), None);
     }

@@ -59,30 +59,30 @@ pub fn read<'a>(files: impl IntoIterator<Item = (&'a Path, &'a str)>) -> Osmo {
     let mut defaults = BTreeMap::new();
     let mut origins = Origins::default();
     for (path, text) in files {
-        let mut reading = Reading { file: path, faults: Vec::new(), diagnostics: Vec::new() };
+        let mut parse = FileParse { file: path, faults: Vec::new(), diagnostics: Vec::new() };
         let documents = yaml::documents(text).unwrap_or_else(|error| {
-            reading.fault(error.place, "", Code::Syntax, error.fault.to_string());
+            parse.fault(error.place, "", Code::Syntax, error.fault.to_string());
             Vec::new()
         });
-        if documents.is_empty() && reading.faults.is_empty() {
+        if documents.is_empty() && parse.faults.is_empty() {
             let message = "is empty: none of OSMO's sections is in it";
-            reading.fault(Position { line: 1, column: 1 }, "", Code::MissingKey, message);
+            parse.fault(Position { line: 1, column: 1 }, "", Code::MissingKey, message);
         }
         for document in &documents {
-            let sections = shape::sections(&mut reading, document);
+            let sections = shape::sections(&mut parse, document);
             for (name, place, node) in &sections.roles {
-                role::take(&mut reading, &mut osmo, (name, *place, node));
+                role::take(&mut parse, &mut osmo, (name, *place, node));
             }
             for (name, place, node) in sections.pools {
-                if origins.is_new(&mut reading, "pools", &name, place) {
+                if origins.is_new(&mut parse, "pools", &name, place) {
                     let key = format!("pools.{name}");
-                    let pool = pool::pool(&mut reading, &name, &key, place, &node);
+                    let pool = pool::pool(&mut parse, &name, &key, place, &node);
                     pools.extend(pool.map(|pool| (path.to_owned(), name, pool)));
                 }
             }
             for (name, place, node) in sections.templates {
-                if origins.is_new(&mut reading, "pod_templates", &name, place) {
-                    template::check(&mut reading, &format!("pod_templates.{name}"), &node);
+                if origins.is_new(&mut parse, "pod_templates", &name, place) {
+                    template::check(&mut parse, &format!("pod_templates.{name}"), &node);
                     osmo.templates.insert(name, node);
                 }
             }
@@ -91,13 +91,13 @@ pub fn read<'a>(files: impl IntoIterator<Item = (&'a Path, &'a str)>) -> Osmo {
                 osmo.templates.entry(name).or_insert(node);
             }
         }
-        osmo.faults.append(&mut reading.faults);
-        osmo.diagnostics.append(&mut reading.diagnostics);
+        osmo.faults.append(&mut parse.faults);
+        osmo.diagnostics.append(&mut parse.diagnostics);
     }
     for (path, name, pool) in pools {
-        let mut reading = Reading { file: &path, faults: Vec::new(), diagnostics: Vec::new() };
-        pool::check_templates(&mut reading, &format!("pools.{name}"), &pool, &osmo.templates);
-        osmo.faults.append(&mut reading.faults);
+        let mut parse = FileParse { file: &path, faults: Vec::new(), diagnostics: Vec::new() };
+        pool::check_templates(&mut parse, &format!("pools.{name}"), &pool, &osmo.templates);
+        osmo.faults.append(&mut parse.faults);
         osmo.pools.insert(name, pool);
     }
     role::add_defaults(&mut osmo, defaults);
@@ -112,7 +112,7 @@ impl Origins {
     /// Whether `name` is declared for the first time; else a fault says where it was before.
     fn is_new(
         &mut self,
-        reading: &mut Reading<'_>,
+        parse: &mut FileParse<'_>,
         section: &'static str,
         name: &str,
         place: Position,
@@ -120,22 +120,22 @@ impl Origins {
         let key = (section, name.to_owned());
         if let Some(first) = self.0.get(&key) {
             let message = format!("is declared twice: first in `{first}`");
-            reading.fault(place, &format!("{section}.{name}"), Code::Conflict, message);
+            parse.fault(place, &format!("{section}.{name}"), Code::Conflict, message);
             return false;
         }
-        self.0.insert(key, reading.at(place));
+        self.0.insert(key, parse.at(place));
         true
     }
 }
 
 /// One file that is being read.
-struct Reading<'a> {
+struct FileParse<'a> {
     file: &'a Path,
     faults: Vec<FileFault>,
     diagnostics: Vec<Diagnostic>,
 }
 
-impl Reading<'_> {
+impl FileParse<'_> {
     fn fault(&mut self, place: Position, key: &str, code: Code, message: impl Into<String>) {
         self.fault_near(place, key, code, message, None);
     }

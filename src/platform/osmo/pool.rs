@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::yaml::{Node, Position};
-use super::Reading;
+use super::FileParse;
 use crate::model::fault::{Code, near_miss};
 use crate::policy::Resource;
 
@@ -26,7 +26,7 @@ pub struct Platform {
 }
 
 pub(super) fn pool(
-    reading: &mut Reading<'_>,
+    parse: &mut FileParse<'_>,
     name: &str,
     key: &str,
     place: Position,
@@ -34,32 +34,32 @@ pub(super) fn pool(
 ) -> Option<Pool> {
     if format!("pool/{name}").parse::<Resource>().is_err() {
         let message = format!("`{}` cannot be a pool's name", name.escape_debug());
-        reading.fault(place, key, Code::BadValue, message);
+        parse.fault(place, key, Code::BadValue, message);
         return None;
     }
     if node.map().is_none() {
         let message = format!("expected a pool, found {}", node.kind());
-        reading.fault(node.place, key, Code::WrongType, message);
+        parse.fault(node.place, key, Code::WrongType, message);
         return None;
     }
-    reading.misspelt(key, node, &["backend", "common_pod_template", "platforms"]);
+    parse.misspelt(key, node, &["backend", "common_pod_template", "platforms"]);
     let backend = node.get("backend").filter(|it| !it.is_null());
-    let backend = backend.and_then(|it| reading.text(&format!("{key}.backend"), it));
+    let backend = backend.and_then(|it| parse.text(&format!("{key}.backend"), it));
     let common =
-        reading.texts(&format!("{key}.common_pod_template"), node.get("common_pod_template"));
-    let platforms = platforms(reading, &format!("{key}.platforms"), node.get("platforms"));
+        parse.texts(&format!("{key}.common_pod_template"), node.get("common_pod_template"));
+    let platforms = platforms(parse, &format!("{key}.platforms"), node.get("platforms"));
     Some(Pool { backend, common: common?, platforms: platforms? })
 }
 
 fn platforms(
-    reading: &mut Reading<'_>,
+    parse: &mut FileParse<'_>,
     key: &str,
     node: Option<&Node>,
 ) -> Option<BTreeMap<String, Platform>> {
     let Some(node) = node.filter(|node| !node.is_null()) else { return Some(BTreeMap::new()) };
     let Some(entries) = node.map() else {
         let message = format!("expected a map, found {}", node.kind());
-        reading.fault(node.place, key, Code::WrongType, message);
+        parse.fault(node.place, key, Code::WrongType, message);
         return None;
     };
     let each: Vec<Option<(String, Platform)>> = entries
@@ -68,12 +68,12 @@ fn platforms(
             let key = format!("{key}.{}", name.name.escape_debug());
             if node.map().is_none() && !node.is_null() {
                 let message = format!("expected a platform, found {}", node.kind());
-                reading.fault(node.place, &key, Code::WrongType, message);
+                parse.fault(node.place, &key, Code::WrongType, message);
                 return None;
             }
-            reading.misspelt(&key, node, &["override_pod_template"]);
+            parse.misspelt(&key, node, &["override_pod_template"]);
             let names = node.get("override_pod_template");
-            let overrides = reading.texts(&format!("{key}.override_pod_template"), names)?;
+            let overrides = parse.texts(&format!("{key}.override_pod_template"), names)?;
             Some((name.name.clone(), Platform { overrides }))
         })
         .collect();
@@ -83,7 +83,7 @@ fn platforms(
 /// Reports templates that the pool names and that are not among the `known`: what they would make of
 /// its pods is unknown.
 pub(super) fn check_templates(
-    reading: &mut Reading<'_>,
+    parse: &mut FileParse<'_>,
     key: &str,
     pool: &Pool,
     known: &BTreeMap<String, Node>,
@@ -101,7 +101,7 @@ pub(super) fn check_templates(
             let message =
                 format!("there is no pod template `{}` in these files", name.escape_debug());
             let key = format!("{key}[{number}]");
-            reading.fault_near(*place, &key, Code::UnknownName, message, near);
+            parse.fault_near(*place, &key, Code::UnknownName, message, near);
         }
     }
 }

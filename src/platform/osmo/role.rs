@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::yaml::{Node, Position};
-use super::{Imported, Osmo, Reading};
+use super::{FileParse, Imported, Osmo};
 use crate::model::fault::{Code, near_miss};
 use crate::model::{DiagnosticCode, Mode, check_role_name};
 use crate::policy::{ActionPattern, Effect, Policy, ResourcePattern};
@@ -14,20 +14,20 @@ const EVERYONE: &str = "osmo-default";
 
 /// Takes one role of a file.
 pub(super) fn take(
-    reading: &mut Reading<'_>,
+    parse: &mut FileParse<'_>,
     osmo: &mut Osmo,
     (name, place, node): (&str, Position, &Node),
 ) {
     let key = format!("roles.{}", name.escape_debug());
-    let declared = reading.at(place);
+    let declared = parse.at(place);
     if let Some(first) = osmo.roles.get(name).and_then(|role| role.declared.as_ref()) {
         let message = format!("role `{name}` is declared twice: first in `{first}`");
-        return reading.fault(place, &key, Code::Conflict, message);
+        return parse.fault(place, &key, Code::Conflict, message);
     }
     if let Err(error) = check_role_name(name) {
-        return reading.fault(place, &key, Code::BadValue, error.to_string());
+        return parse.fault(place, &key, Code::BadValue, error.to_string());
     }
-    if let Some(role) = role(reading, name, &key, node) {
+    if let Some(role) = role(parse, name, &key, node) {
         osmo.roles.insert(name.to_owned(), Imported { role, declared: Some(declared) });
     }
 }
@@ -45,42 +45,45 @@ pub(super) fn add_defaults(osmo: &mut Osmo, defaults: BTreeMap<String, Node>) {
         if osmo.roles.contains_key(&name) {
             continue;
         }
-        let mut reading =
-            Reading { file: std::path::Path::new(""), faults: Vec::new(), diagnostics: Vec::new() };
-        if let Some(role) = role(&mut reading, &name, &name, &node) {
+        let mut parse = FileParse {
+            file: std::path::Path::new(""),
+            faults: Vec::new(),
+            diagnostics: Vec::new(),
+        };
+        if let Some(role) = role(&mut parse, &name, &name, &node) {
             osmo.roles.insert(name, Imported { role, declared: None });
         }
     }
 }
 
-fn role(reading: &mut Reading<'_>, name: &str, key: &str, node: &Node) -> Option<RoleDefinition> {
+fn role(parse: &mut FileParse<'_>, name: &str, key: &str, node: &Node) -> Option<RoleDefinition> {
     if node.map().is_none() {
         let message = format!("expected a role, found {}", node.kind());
-        reading.fault(node.place, key, Code::WrongType, message);
+        parse.fault(node.place, key, Code::WrongType, message);
         return None;
     }
-    let before = reading.faults.len();
+    let before = parse.faults.len();
     let known = ["name", "description", "policies", "immutable", "sync_mode", "external_roles"];
-    reading.only(key, node, &known);
+    parse.only(key, node, &known);
     if let Some(own) = node.get("name").filter(|own| !own.is_null())
         && own.text() != Some(name)
     {
         let message = format!("is not the name `{name}` under which the role stands");
-        reading.fault(own.place, &format!("{key}.name"), Code::Conflict, message);
+        parse.fault(own.place, &format!("{key}.name"), Code::Conflict, message);
     }
     let description = match node.get("description").filter(|it| !it.is_null()) {
         None => String::new(),
         Some(it) => it.text().map(str::to_owned).unwrap_or_else(|| {
             let message = format!("expected a string, found {}", it.kind());
-            reading.fault(it.place, &format!("{key}.description"), Code::WrongType, message);
+            parse.fault(it.place, &format!("{key}.description"), Code::WrongType, message);
             String::new()
         }),
     };
-    let mode = sync_mode(reading, &format!("{key}.sync_mode"), node.get("sync_mode"));
+    let mode = sync_mode(parse, &format!("{key}.sync_mode"), node.get("sync_mode"));
     let everyone = name == EVERYONE;
-    let external_roles = external_roles(reading, name, key, node, everyone);
-    let policies = policies(reading, &format!("{key}.policies"), node.get("policies"));
-    (reading.faults.len() == before).then_some(RoleDefinition {
+    let external_roles = external_roles(parse, name, key, node, everyone);
+    let policies = policies(parse, &format!("{key}.policies"), node.get("policies"));
+    (parse.faults.len() == before).then_some(RoleDefinition {
         description,
         everyone,
         mode,
@@ -89,7 +92,7 @@ fn role(reading: &mut Reading<'_>, name: &str, key: &str, node: &Node) -> Option
     })
 }
 
-fn sync_mode(reading: &mut Reading<'_>, key: &str, node: Option<&Node>) -> Mode {
+fn sync_mode(parse: &mut FileParse<'_>, key: &str, node: Option<&Node>) -> Mode {
     let Some(node) = node.filter(|node| !node.is_null()) else { return Mode::Import };
     let found = Mode::ALL.into_iter().find(|mode| Some(mode.as_str()) == node.text());
     found.unwrap_or_else(|| {
@@ -97,13 +100,13 @@ fn sync_mode(reading: &mut Reading<'_>, key: &str, node: Option<&Node>) -> Mode 
         let given = node.text().unwrap_or(node.kind());
         let message = format!("`{}` is not one of `{}`", given.escape_debug(), words.join("`, `"));
         let near = near_miss(given, words);
-        reading.fault_near(node.place, key, Code::BadValue, message, near);
+        parse.fault_near(node.place, key, Code::BadValue, message, near);
         Mode::Import
     })
 }
 
 fn external_roles(
-    reading: &mut Reading<'_>,
+    parse: &mut FileParse<'_>,
     name: &str,
     key: &str,
     node: &Node,
@@ -111,12 +114,12 @@ fn external_roles(
 ) -> Vec<String> {
     let key = format!("{key}.external_roles");
     let given = node.get("external_roles").filter(|given| !given.is_null());
-    let Some(names) = reading.texts(&key, given) else { return Vec::new() };
+    let Some(names) = parse.texts(&key, given) else { return Vec::new() };
     match given {
         Some(given) if everyone && !names.is_empty() => {
             let message = "has no effect: everybody holds the role anyway";
             let code = DiagnosticCode::OsmoExternalRolesUnused;
-            reading.warn(code, given.place, &key, message);
+            parse.warn(code, given.place, &key, message);
             Vec::new()
         }
         Some(_) => names.into_iter().map(|(name, _)| name).collect(),
@@ -125,34 +128,34 @@ fn external_roles(
     }
 }
 
-fn policies(reading: &mut Reading<'_>, key: &str, node: Option<&Node>) -> Vec<Policy> {
+fn policies(parse: &mut FileParse<'_>, key: &str, node: Option<&Node>) -> Vec<Policy> {
     let Some(node) = node.filter(|node| !node.is_null()) else { return Vec::new() };
     let Some(items) = node.list() else {
         let message = format!("expected a list, found {}", node.kind());
-        reading.fault(node.place, key, Code::WrongType, message);
+        parse.fault(node.place, key, Code::WrongType, message);
         return Vec::new();
     };
     let each = (1usize..).zip(items);
-    each.filter_map(|(number, item)| policy(reading, &format!("{key}[{number}]"), item)).collect()
+    each.filter_map(|(number, item)| policy(parse, &format!("{key}[{number}]"), item)).collect()
 }
 
 /// One policy; `None` where a fault says why not.
-fn policy(reading: &mut Reading<'_>, key: &str, node: &Node) -> Option<Policy> {
+fn policy(parse: &mut FileParse<'_>, key: &str, node: &Node) -> Option<Policy> {
     if node.map().is_none() {
         let message = format!("expected a policy, found {}", node.kind());
-        reading.fault(node.place, key, Code::WrongType, message);
+        parse.fault(node.place, key, Code::WrongType, message);
         return None;
     }
-    reading.only(key, node, &["effect", "actions", "resources"]);
-    let effect = effect(reading, &format!("{key}.effect"), node.get("effect"));
-    let actions = actions(reading, &format!("{key}.actions"), node);
-    let resources = resources(reading, &format!("{key}.resources"), node.get("resources"));
+    parse.only(key, node, &["effect", "actions", "resources"]);
+    let effect = effect(parse, &format!("{key}.effect"), node.get("effect"));
+    let actions = actions(parse, &format!("{key}.actions"), node);
+    let resources = resources(parse, &format!("{key}.resources"), node.get("resources"));
     let resources = Some(resources?).filter(|resources| !resources.is_empty());
     Some(Policy { effect: effect?, actions: actions?, resources })
 }
 
 /// Exactly `Allow` or `Deny`: a misspelt Deny that nobody heeds would give access.
-fn effect(reading: &mut Reading<'_>, key: &str, node: Option<&Node>) -> Option<Effect> {
+fn effect(parse: &mut FileParse<'_>, key: &str, node: Option<&Node>) -> Option<Effect> {
     let Some(node) = node.filter(|node| !node.is_null()) else { return Some(Effect::Allow) };
     match node.text() {
         Some("Allow") => Some(Effect::Allow),
@@ -162,15 +165,15 @@ fn effect(reading: &mut Reading<'_>, key: &str, node: Option<&Node>) -> Option<E
             let message =
                 format!("`{}` is not one of `Allow`, `Deny`; case counts", given.escape_debug());
             let near = near_miss(given, ["Allow", "Deny"]);
-            reading.fault_near(node.place, key, Code::BadValue, message, near);
+            parse.fault_near(node.place, key, Code::BadValue, message, near);
             None
         }
     }
 }
 
-fn actions(reading: &mut Reading<'_>, key: &str, policy: &Node) -> Option<Vec<ActionPattern>> {
+fn actions(parse: &mut FileParse<'_>, key: &str, policy: &Node) -> Option<Vec<ActionPattern>> {
     let Some(node) = policy.get("actions").filter(|node| !node.is_null()) else {
-        reading.fault(policy.place, key, Code::MissingKey, "a policy without actions");
+        parse.fault(policy.place, key, Code::MissingKey, "a policy without actions");
         return None;
     };
     let Some(items) = node.list().filter(|items| !items.is_empty()) else {
@@ -178,41 +181,41 @@ fn actions(reading: &mut Reading<'_>, key: &str, policy: &Node) -> Option<Vec<Ac
             Some(_) => "is an empty list".to_owned(),
             None => format!("expected a list, found {}", node.kind()),
         };
-        reading.fault(node.place, key, Code::WrongType, message);
+        parse.fault(node.place, key, Code::WrongType, message);
         return None;
     };
     let each: Vec<Option<ActionPattern>> = (1usize..)
         .zip(items)
-        .map(|(number, item)| action(reading, &format!("{key}[{number}]"), item))
+        .map(|(number, item)| action(parse, &format!("{key}[{number}]"), item))
         .collect();
     each.into_iter().collect()
 }
 
 /// `type:Name`, or the same as `{action: …}`.
-fn action(reading: &mut Reading<'_>, key: &str, node: &Node) -> Option<ActionPattern> {
+fn action(parse: &mut FileParse<'_>, key: &str, node: &Node) -> Option<ActionPattern> {
     let is_set = |key: &str| node.get(key).is_some_and(|it| !it.is_null() && it.text() != Some(""));
     let (key, node) = if node.map().is_some() {
         let older = ["base", "path", "method"].into_iter().any(is_set);
         match node.get("action").filter(|_| is_set("action")) {
             Some(action) if !older => {
-                reading.only(key, node, &["action", "base", "path", "method"]);
+                parse.only(key, node, &["action", "base", "path", "method"]);
                 (format!("{key}.action"), action)
             }
             _ if older => {
                 let message = "is of the older form `{base, path, method}`, which names no action: \
                                write the action, such as `workflow:Create`";
-                reading.fault(node.place, key, Code::BadValue, message);
+                parse.fault(node.place, key, Code::BadValue, message);
                 return None;
             }
             _ => {
-                reading.fault(node.place, key, Code::MissingKey, "names no action");
+                parse.fault(node.place, key, Code::MissingKey, "names no action");
                 return None;
             }
         }
     } else {
         (key.to_owned(), node)
     };
-    let text = reading.text(&key, node)?;
+    let text = parse.text(&key, node)?;
     // To OSMO a bare star is every action.
     let spelt = if text == "*" { "*:*" } else { text.as_str() };
     match spelt.parse() {
@@ -223,12 +226,12 @@ fn action(reading: &mut Reading<'_>, key: &str, node: &Node) -> Option<ActionPat
                      `workflow:Create`, and case counts"
                 );
                 let code = DiagnosticCode::OsmoActionUnknown;
-                reading.warn(code, node.place, &key, &message);
+                parse.warn(code, node.place, &key, &message);
             }
             Some(pattern)
         }
         Err(error) => {
-            reading.fault(node.place, &key, Code::BadValue, error.to_string());
+            parse.fault(node.place, &key, Code::BadValue, error.to_string());
             None
         }
     }
@@ -244,11 +247,11 @@ fn is_osmos(text: &str) -> bool {
 
 /// Absent, null and empty are one, the empty list: requests without a resource.
 fn resources(
-    reading: &mut Reading<'_>,
+    parse: &mut FileParse<'_>,
     key: &str,
     node: Option<&Node>,
 ) -> Option<Vec<ResourcePattern>> {
-    let texts = reading.texts(key, node)?;
+    let texts = parse.texts(key, node)?;
     let each: Vec<Option<ResourcePattern>> = (1usize..)
         .zip(texts)
         .map(|(number, (text, place))| match text.parse() {
@@ -261,7 +264,7 @@ fn resources(
                     ""
                 };
                 let key = format!("{key}[{number}]");
-                reading.fault(place, &key, Code::BadValue, format!("{error}{hint}"));
+                parse.fault(place, &key, Code::BadValue, format!("{error}{hint}"));
                 None
             }
         })

@@ -1,7 +1,7 @@
 //! Which sections a document has, in whichever of the shapes OSMO's configuration comes in.
 
 use super::super::yaml::{Key, Node, Position, Value};
-use super::Reading;
+use super::FileParse;
 use super::helm;
 use crate::model::DiagnosticCode;
 use crate::model::fault::{Code, near_miss};
@@ -66,7 +66,7 @@ enum Thing {
 /// Sections of a rendered file that declare something.
 const DECLARING: [&str; 3] = ["roles", "pools", "pod_templates"];
 
-pub(super) fn sections(reading: &mut Reading<'_>, document: &Node) -> Sections {
+pub(super) fn sections(parse: &mut FileParse<'_>, document: &Node) -> Sections {
     let mut sections = Sections::default();
     // The API's requests wrap what its answers say.
     let root = match document.get("configs") {
@@ -74,7 +74,7 @@ pub(super) fn sections(reading: &mut Reading<'_>, document: &Node) -> Sections {
         _ => document,
     };
     match &root.value {
-        Value::List(items) => listed_roles(reading, items, &mut sections),
+        Value::List(items) => listed_roles(parse, items, &mut sections),
         Value::Map(entries) => {
             let umbrella = root.get("configuration").filter(|it| it.map().is_some());
             let chart_values = root.get("services").and_then(|it| it.get("configs"));
@@ -91,19 +91,19 @@ pub(super) fn sections(reading: &mut Reading<'_>, document: &Node) -> Sections {
                     "this file has two of OSMO's shapes, `{first}` and `{second}`: leave one of \
                      them"
                 );
-                reading.fault(place, second, Code::Conflict, message);
+                parse.fault(place, second, Code::Conflict, message);
             }
             if let Some(values) = umbrella {
-                chart(reading, "configuration", values, &mut sections);
+                chart(parse, "configuration", values, &mut sections);
             } else if let Some(values) = chart_values {
-                chart(reading, "services.configs", values, &mut sections);
+                chart(parse, "services.configs", values, &mut sections);
             } else if entries.iter().any(|(key, _)| SECTIONS.contains(&key.name.as_str())) {
-                rendered(reading, root, &mut sections);
+                rendered(parse, root, &mut sections);
             } else {
-                bare(reading, root, entries, &mut sections);
+                bare(parse, root, entries, &mut sections);
             }
         }
-        _ => unrecognised(reading, root),
+        _ => unrecognised(parse, root),
     }
     sections
 }
@@ -114,7 +114,7 @@ fn is_request(document: &Node) -> bool {
     document.map().unwrap_or_default().iter().all(|(key, _)| known.contains(&key.name.as_str()))
 }
 
-fn unrecognised(reading: &mut Reading<'_>, node: &Node) {
+fn unrecognised(parse: &mut FileParse<'_>, node: &Node) {
     let what = if node.get("managed_configs").is_some() {
         "`managed_configs` is a layout of earlier releases: render the chart anew"
     } else if node.get("kind").and_then(Node::text) == Some("ConfigMap") {
@@ -127,25 +127,25 @@ fn unrecognised(reading: &mut Reading<'_>, node: &Node) {
          (`roles`, `pools`, `pod_templates`), chart values (`services.configs` or `configuration`), \
          or an answer of the API"
     };
-    reading.fault(node.place, "", Code::UnknownKey, what);
+    parse.fault(node.place, "", Code::UnknownKey, what);
 }
 
 /// The answers of `GET /api/configs/role`, each role with its name in it.
-fn listed_roles(reading: &mut Reading<'_>, items: &[Node], sections: &mut Sections) {
+fn listed_roles(parse: &mut FileParse<'_>, items: &[Node], sections: &mut Sections) {
     for (number, item) in (1usize..).zip(items) {
         let key = format!("[{number}]");
         let Some(entries) = item.map() else {
             let message = format!("expected a role, found {}", item.kind());
-            reading.fault(item.place, &key, Code::WrongType, message);
+            parse.fault(item.place, &key, Code::WrongType, message);
             continue;
         };
         match entries.iter().find(|(key, _)| key.name == "name") {
             None => {
                 let message = "a role without a `name`";
-                reading.fault(item.place, &key, Code::MissingKey, message);
+                parse.fault(item.place, &key, Code::MissingKey, message);
             }
             Some((_, name)) => {
-                if let Some(text) = reading.text(&format!("{key}.name"), name) {
+                if let Some(text) = parse.text(&format!("{key}.name"), name) {
                     sections.roles.push((text, item.place, item.clone()));
                 }
             }
@@ -153,47 +153,47 @@ fn listed_roles(reading: &mut Reading<'_>, items: &[Node], sections: &mut Sectio
     }
 }
 
-fn rendered(reading: &mut Reading<'_>, root: &Node, sections: &mut Sections) {
-    reading.only("", root, &SECTIONS);
+fn rendered(parse: &mut FileParse<'_>, root: &Node, sections: &mut Sections) {
+    parse.only("", root, &SECTIONS);
     // A key without anything under it names no section.
-    for fault in &mut reading.faults {
+    for fault in &mut parse.faults {
         if let Some(key) = fault.key.strip_prefix('.') {
             fault.key = key.to_owned();
         }
     }
-    fill(reading, root, sections);
+    fill(parse, root, sections);
 }
 
 /// Takes the entries of the sections of `root`.
-fn fill(reading: &mut Reading<'_>, root: &Node, sections: &mut Sections) {
+fn fill(parse: &mut FileParse<'_>, root: &Node, sections: &mut Sections) {
     if let Some(roles) = root.get("roles") {
         match &roles.value {
-            Value::List(items) => listed_roles(reading, items, sections),
-            _ => sections.roles.extend(named(reading, "roles", Some(roles))),
+            Value::List(items) => listed_roles(parse, items, sections),
+            _ => sections.roles.extend(named(parse, "roles", Some(roles))),
         }
     }
-    sections.pools.extend(named(reading, "pools", root.get("pools")));
-    sections.templates.extend(named(reading, "pod_templates", root.get("pod_templates")));
+    sections.pools.extend(named(parse, "pools", root.get("pools")));
+    sections.templates.extend(named(parse, "pod_templates", root.get("pod_templates")));
 }
 
-fn named(reading: &mut Reading<'_>, key: &str, node: Option<&Node>) -> Vec<Entry> {
+fn named(parse: &mut FileParse<'_>, key: &str, node: Option<&Node>) -> Vec<Entry> {
     let Some(node) = node.filter(|node| !node.is_null()) else { return Vec::new() };
     let Some(entries) = node.map() else {
         let message = format!("expected a map, found {}", node.kind());
-        reading.fault(node.place, key, Code::WrongType, message);
+        parse.fault(node.place, key, Code::WrongType, message);
         return Vec::new();
     };
     entries.iter().map(|(key, node)| (key.name.clone(), key.place, node.clone())).collect()
 }
 
 /// Values of one of the charts, over what the chart has itself.
-fn chart(reading: &mut Reading<'_>, key: &str, values: &Node, sections: &mut Sections) {
+fn chart(parse: &mut FileParse<'_>, key: &str, values: &Node, sections: &mut Sections) {
     if values.is_null() {
-        return unrecognised(reading, values);
+        return unrecognised(parse, values);
     }
     let Some(entries) = values.map() else {
         let message = format!("expected a map, found {}", values.kind());
-        return reading.fault(values.place, key, Code::WrongType, message);
+        return parse.fault(values.place, key, Code::WrongType, message);
     };
     for (name, _) in entries {
         if IN_VALUES.contains(&name.name.as_str()) {
@@ -204,10 +204,10 @@ fn chart(reading: &mut Reading<'_>, key: &str, values: &Node, sections: &mut Sec
         match near_miss(&name.name, read) {
             None => {
                 let message = "is not read: it is not known here";
-                reading.warn(DiagnosticCode::OsmoUnread, name.place, &full, message);
+                parse.warn(DiagnosticCode::OsmoUnread, name.place, &full, message);
             }
             near => {
-                reading.fault_near(name.place, &full, Code::UnknownKey, "unknown key", near);
+                parse.fault_near(name.place, &full, Code::UnknownKey, "unknown key", near);
             }
         }
     }
@@ -215,7 +215,7 @@ fn chart(reading: &mut Reading<'_>, key: &str, values: &Node, sections: &mut Sec
         let message =
             "is false: this OSMO takes its roles from its database, not from these values";
         let code = DiagnosticCode::OsmoElsewhere;
-        reading.warn(code, values.place, &format!("{key}.enabled"), message);
+        parse.warn(code, values.place, &format!("{key}.enabled"), message);
     }
     let values = spelt_as_rendered(values);
     let defaults = helm::defaults();
@@ -223,7 +223,7 @@ fn chart(reading: &mut Reading<'_>, key: &str, values: &Node, sections: &mut Sec
     let given =
         |section: &str, name: &str| values.get(section).is_some_and(|it| it.get(name).is_some());
     let mut all = Sections::default();
-    fill(reading, &merged, &mut all);
+    fill(parse, &merged, &mut all);
     // Where no default stands behind it, a null says nothing: so it is for Helm.
     let is_there = |entry: &Entry| !entry.2.is_null();
     for entry in all.roles.into_iter().filter(is_there) {
@@ -249,7 +249,7 @@ fn chart(reading: &mut Reading<'_>, key: &str, values: &Node, sections: &mut Sec
              `config.yaml`, or `helm get values --all`, says what is really there",
             names.join("`, `")
         );
-        reading.warn(DiagnosticCode::OsmoDefaults, values.place, key, &message);
+        parse.warn(DiagnosticCode::OsmoDefaults, values.place, key, &message);
     }
 }
 
@@ -266,20 +266,20 @@ fn spelt_as_rendered(values: &Node) -> Node {
 }
 
 /// A map whose content alone says what it is: names to templates, pools or roles, or one role.
-fn bare(reading: &mut Reading<'_>, root: &Node, entries: &[(Key, Node)], sections: &mut Sections) {
+fn bare(parse: &mut FileParse<'_>, root: &Node, entries: &[(Key, Node)], sections: &mut Sections) {
     if root.get("name").and_then(Node::text).is_some() && root.get("policies").is_some() {
-        return listed_roles(reading, std::slice::from_ref(root), sections);
+        return listed_roles(parse, std::slice::from_ref(root), sections);
     }
     if entries.is_empty() {
         let message = "nothing is in this file";
-        return reading.warn(DiagnosticCode::OsmoUnread, root.place, "osmo", message);
+        return parse.warn(DiagnosticCode::OsmoUnread, root.place, "osmo", message);
     }
     // What is empty says nothing of what it is: the others do.
     let said = entries.iter().filter(|(_, node)| node.map().is_none_or(|it| !it.is_empty()));
     let things: Vec<Option<Thing>> = said.map(|(_, node)| thing(node)).collect();
-    let Some(Some(first)) = things.first().copied() else { return unrecognised(reading, root) };
+    let Some(Some(first)) = things.first().copied() else { return unrecognised(parse, root) };
     if things.iter().any(|thing| *thing != Some(first)) {
-        return unrecognised(reading, root);
+        return unrecognised(parse, root);
     }
     let all = entries.iter().map(|(key, node)| (key.name.clone(), key.place, node.clone()));
     match first {

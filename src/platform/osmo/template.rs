@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 
 use super::super::yaml::{Node, Position, Value};
-use super::Reading;
+use super::FileParse;
 use super::pool::{Platform, Pool};
 use crate::model::fault::Code;
 
 /// Reports a template that is no map.
-pub(super) fn check(reading: &mut Reading<'_>, key: &str, node: &Node) {
+pub(super) fn check(parse: &mut FileParse<'_>, key: &str, node: &Node) {
     if node.map().is_none() {
         let message = format!("expected a pod template, found {}", node.kind());
-        reading.fault(node.place, key, Code::WrongType, message);
+        parse.fault(node.place, key, Code::WrongType, message);
     }
 }
 

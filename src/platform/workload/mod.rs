@@ -36,7 +36,7 @@ const AZURE_LABEL: &str = "azure.workload.identity/use";
 /// What the pods of OSMO's pools are in the clouds, sorted, and what is worth telling of it.
 #[must_use]
 pub fn identities(osmo: &Osmo, workload: &Workload) -> (Vec<WorkloadIdentity>, Vec<Diagnostic>) {
-    let mut told = Told::default();
+    let mut told = Findings::default();
     let mut rows = BTreeSet::new();
     for (name, pool) in &osmo.pools {
         for (platform_name, platform) in &pool.platforms {
@@ -96,7 +96,7 @@ impl<'a> Pods<'a> {
         Pods { backend: pool.backend.as_deref(), account, labelled }
     }
 
-    fn find(&self, workload: &Workload, place: &str, told: &mut Told) -> Vec<Found> {
+    fn find(&self, workload: &Workload, place: &str, told: &mut Findings) -> Vec<Found> {
         let namespace = self.backend.and_then(|backend| workload.backends.get(backend));
         let account = match &self.account {
             RunsAs::Account(account) => account,
@@ -199,7 +199,7 @@ type Account = (String, String);
 
 /// What is worth telling, each once with the pools that it concerns.
 #[derive(Default)]
-struct Told {
+struct Findings {
     at_run_time: BTreeSet<(String, String)>,
     backends: BTreeMap<String, BTreeSet<String>>,
     no_backend: BTreeSet<String>,
@@ -216,7 +216,7 @@ fn listed(places: &BTreeSet<String>) -> String {
     places.join(", ")
 }
 
-impl Told {
+impl Findings {
     fn warnings(&self, osmo: &Osmo, workload: &Workload) -> Vec<Diagnostic> {
         let mut out = Vec::new();
         for (place, text) in &self.at_run_time {

@@ -24,7 +24,7 @@ enum Said {
     /// Not asked: it leads to nothing that a rule can name.
     Nothing,
     /// These, by builder number, and so many who are not among the users.
-    Members { users: Vec<DirUserIdx>, service_accounts: usize, strangers: usize },
+    Members { users: Vec<DirUserIdx>, service_accounts: usize, not_listed: usize },
     /// Nothing that can be believed.
     Unknown(String),
 }
@@ -36,8 +36,8 @@ impl Said {
 
     fn rows(&self) -> Option<usize> {
         match self {
-            Said::Members { users, service_accounts, strangers } => {
-                Some(users.len() + service_accounts + strangers)
+            Said::Members { users, service_accounts, not_listed } => {
+                Some(users.len() + service_accounts + not_listed)
             }
             _ => None,
         }
@@ -159,7 +159,7 @@ pub(super) async fn readable(
 struct Rows {
     users: Vec<DirUserIdx>,
     service_accounts: usize,
-    strangers: usize,
+    not_listed: usize,
 }
 
 async fn ask(asker: Asker<'_>, builder: &SnapshotBuilder, list: &List) -> Result<Said, CallError> {
@@ -196,7 +196,7 @@ async fn page(
             members(body, span.repeats, |row| match builder.find_user(&row.id) {
                 Some(user) => rows.users.push(user),
                 None if row.username.starts_with("service-account-") => rows.service_accounts += 1,
-                None => rows.strangers += 1,
+                None => rows.not_listed += 1,
             })?;
         Ok(Page { what: rows, rows: count, first, last })
     };
@@ -208,14 +208,14 @@ fn joined(pages: Vec<Rows>) -> Said {
     for page in pages {
         all.users.extend(page.users);
         all.service_accounts += page.service_accounts;
-        all.strangers += page.strangers;
+        all.not_listed += page.not_listed;
     }
-    let Rows { mut users, service_accounts, strangers } = all;
+    let Rows { mut users, service_accounts, not_listed } = all;
     // A person may come twice, where a membership is both imported and live.
     users.sort_unstable();
     users.dedup();
     users.shrink_to_fit();
-    Said::Members { users, service_accounts, strangers }
+    Said::Members { users, service_accounts, not_listed }
 }
 
 /// Asks for the lists that matter, then once more for those that came empty: a failing statement
@@ -376,14 +376,14 @@ impl Lists {
                 }
                 Said::Members { .. } => Completeness::Complete,
             };
-            if let Said::Members { users, service_accounts, strangers } = &list.said {
+            if let Said::Members { users, service_accounts, not_listed } = &list.said {
                 users.iter().for_each(|user| builder.member(list.reference, *user));
                 // Someone who is in the list and not among the users: made or made anew while
                 // this read ran, or missed by it. Either way this list and the users do not
                 // belong fan_out, so it takes nothing away. Service accounts are left out on
                 // purpose, as far as the users are known to be all.
                 let unknown =
-                    if users_complete { *strangers } else { strangers + service_accounts };
+                    if users_complete { *not_listed } else { not_listed + service_accounts };
                 if unknown > 0 {
                     strange += unknown;
                     completeness = Completeness::Partial(format!(

@@ -106,13 +106,13 @@ fn sightings(directory: &Directory, wanted: impl Fn(&DirUser) -> bool) -> Vec<Si
     people.collect()
 }
 
-fn outline(name: &str, directory: &Directory, stranger: &ProvisionQuery<'_>) -> MirrorOutline {
-    let who: &Named = stranger.who;
+fn outline(name: &str, directory: &Directory, query: &ProvisionQuery<'_>) -> MirrorOutline {
+    let who: &Named = query.who;
     let rows = sightings(directory, |user| {
         let (ext, email) = (directory.text(user.ext), directory.text(user.email));
         who.is(directory.text(user.username), email)
-            || stranger.exts.contains(&(name, ext))
-            || !email.is_empty() && stranger.emails.contains(&email.to_lowercase())
+            || query.exts.contains(&(name, ext))
+            || !email.is_empty() && query.emails.contains(&email.to_lowercase())
     });
     MirrorOutline { directory: structure(directory), rows }
 }
@@ -233,22 +233,22 @@ impl Reader for MemoryReader {
 
     fn provision_context(
         &self,
-        stranger: &ProvisionQuery<'_>,
+        query: &ProvisionQuery<'_>,
     ) -> Result<ProvisionContext, StoreError> {
         let content = self.content()?;
         let mut mirrors = BTreeMap::new();
-        for name in &stranger.sources {
+        for name in &query.sources {
             let mirror = content.sources.get(*name).and_then(|source| source.mirror.as_ref());
             if let Some(mirror) = mirror {
-                mirrors.insert((*name).to_owned(), outline(name, &mirror.directory, stranger));
+                mirrors.insert((*name).to_owned(), outline(name, &mirror.directory, query));
             }
         }
-        let mut ids = stranger.exts.clone();
+        let mut ids = query.exts.clone();
         for (source, outline) in &mirrors {
             ids.extend(outline.rows.iter().map(|row| (source.as_str(), row.ext.as_str())));
         }
         let all = &content.state;
-        let known = known(all, &stranger.who.username, &ids);
+        let known = known(all, &query.who.username, &ids);
         let state = State {
             roles: all.roles.clone(),
             sources: all.sources.clone(),

@@ -81,9 +81,9 @@ impl Reader for SqliteReader {
 
     fn provision_context(
         &self,
-        stranger: &ProvisionQuery<'_>,
+        query: &ProvisionQuery<'_>,
     ) -> Result<ProvisionContext, StoreError> {
-        SqliteReader::provision_context(self, stranger)
+        SqliteReader::provision_context(self, query)
     }
 
     fn marks(&self) -> Result<Marks, StoreError> {

@@ -23,13 +23,13 @@ use crate::store::{Acquaintance, Marks, MirrorOutline, ProvisionContext, Provisi
 /// Reads a stranger's surroundings.
 pub(super) fn provision_context(
     conn: &Connection,
-    stranger: &ProvisionQuery<'_>,
+    query: &ProvisionQuery<'_>,
 ) -> Result<ProvisionContext, Fault> {
     let meta = reader::meta(conn)?;
     let held = super::held::load(conn)?;
     let mut mirrors = BTreeMap::new();
-    for source in &stranger.sources {
-        if let Some(outline) = outline(conn, source, stranger)? {
+    for source in &query.sources {
+        if let Some(outline) = outline(conn, source, query)? {
             mirrors.insert((*source).to_owned(), outline);
         }
     }
@@ -49,11 +49,11 @@ pub(super) fn provision_context(
         workload: load::workload(conn)?,
         next_user: conn.query_row("SELECT next_user FROM meta", [], |row| user_at(row, 0))?,
     };
-    let mut ids: Vec<(&str, &str)> = stranger.exts.clone();
+    let mut ids: Vec<(&str, &str)> = query.exts.clone();
     for (source, outline) in &mirrors {
         ids.extend(outline.rows.iter().map(|row| (source.as_str(), row.ext.as_str())));
     }
-    let known = known(conn, &stranger.who.username, &ids)?;
+    let known = known(conn, &query.who.username, &ids)?;
     Ok(ProvisionContext { meta, held, known, state, mirrors })
 }
 
@@ -97,7 +97,7 @@ fn known(conn: &Connection, name: &str, ids: &[(&str, &str)]) -> Result<Vec<Acqu
 fn outline(
     conn: &Connection,
     source: &str,
-    stranger: &ProvisionQuery<'_>,
+    query: &ProvisionQuery<'_>,
 ) -> Result<Option<MirrorOutline>, Fault> {
     let row = conn
         .query_row(
@@ -112,7 +112,7 @@ fn outline(
     if digest.parse::<MirrorDigest>().is_err() {
         return Ok(None);
     }
-    let rows = candidates(conn, num, source, stranger)?;
+    let rows = candidates(conn, num, source, query)?;
     let mut directory = Directory { ignore_case, ..Directory::default() };
     domain_is(&mut directory, domain)?;
     load_refs(conn, num, &mut directory, &mut Numbers::default(), Lists::Implies)?;
@@ -146,18 +146,18 @@ fn sighting(
     Ok(person)
 }
 
-/// The rows of a mirror that may be the stranger.
+/// The rows of a mirror that may be the query.
 fn candidates(
     conn: &Connection,
     num: i64,
     source: &str,
-    stranger: &ProvisionQuery<'_>,
+    query: &ProvisionQuery<'_>,
 ) -> Result<Vec<Sighting>, Fault> {
     names::must_be_current(conn)?;
     let (first, last) = range(num);
-    let who = stranger.who;
+    let who = query.who;
     let exts: Vec<&str> =
-        stranger.exts.iter().filter(|(name, _)| *name == source).map(|(_, ext)| *ext).collect();
+        query.exts.iter().filter(|(name, _)| *name == source).map(|(_, ext)| *ext).collect();
     let mut texts = Texts::default();
     let federations = federations(conn, &mut texts)?;
     let mut found: BTreeMap<u32, Sighting> = BTreeMap::new();
@@ -172,7 +172,7 @@ fn candidates(
             let (ext, email) = (texts.get(user.ext), texts.get(user.email));
             if who.is(texts.get(user.username), email)
                 || exts.contains(&ext)
-                || stranger.emails.contains(&email.to_lowercase())
+                || query.emails.contains(&email.to_lowercase())
             {
                 found.insert(number, sighting(conn, num, row, &user, &texts)?);
             }
@@ -189,7 +189,7 @@ fn candidates(
     };
     take(plain, &who.username)?;
     take(form, &who.username)?;
-    for email in stranger.emails.iter().filter(|email| !email.is_empty()) {
+    for email in query.emails.iter().filter(|email| !email.is_empty()) {
         take(BY_EMAIL, email)?;
         take("address = ?3", email)?;
     }

@@ -115,15 +115,15 @@ impl SqliteReader {
         self.read_as(super::held::load)
     }
 
-    /// What bears on one stranger.
+    /// What bears on one query.
     ///
     /// # Errors
     /// The store cannot be read, or contradicts itself.
     pub fn provision_context(
         &self,
-        stranger: &ProvisionQuery<'_>,
+        query: &ProvisionQuery<'_>,
     ) -> Result<ProvisionContext, StoreError> {
-        self.read_as(|conn| super::provision::provision_context(conn, stranger))
+        self.read_as(|conn| super::provision::provision_context(conn, query))
     }
 
     /// For each source the number that the next newcomer to its mirror gets, as they only rise.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use super::change::Plan;
-use super::copy::{Copy, Known};
+use super::copy::{Copied, Copy};
 use crate::model::{
     Change, Grant, GrantKind, Inconsistent, IndexVec, Link, Role, RoleIdx, RoleMap, SourceIdx,
     State, Status, Text, UserId,
@@ -55,7 +55,7 @@ impl Plan {
             locals: old.locals.clone(),
             roles: tables.roles.map(place),
             sources: source_places,
-            known: Known::default(),
+            copied: Copied::default(),
         };
         let changes = self.changes.iter().map(|change| copy.change(change));
         let changes = changes.collect::<Result<Vec<Change>, _>>()?;

@@ -11,7 +11,7 @@ use crate::model::{
 
 /// What has been copied, by its old number.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct Copied {
     texts: HashMap<Text, Text>,
     sets: HashMap<SetIdx, SetIdx>,
     locals: HashMap<LocalIdx, LocalIdx>,
@@ -27,7 +27,7 @@ pub(super) struct Copy<'a> {
     pub(super) roles: IndexVec<RoleIdx, Option<RoleIdx>>,
     /// For each source of `from` its place there.
     pub(super) sources: IndexVec<SourceIdx, SourceIdx>,
-    pub(super) known: Known,
+    pub(super) copied: Copied,
 }
 
 impl<'a> Copy<'a> {
@@ -40,39 +40,39 @@ impl<'a> Copy<'a> {
             locals: IndexVec::default(),
             roles: from.roles.map_numbered(|place, _| Some(place)),
             sources: from.sources.map_numbered(|place, _| place),
-            known: Known::default(),
+            copied: Copied::default(),
         }
     }
 
     pub(super) fn text(&mut self, text: Text) -> Result<Text, Inconsistent> {
-        if let Some(known) = self.known.texts.get(&text) {
-            return Ok(*known);
+        if let Some(copied) = self.copied.texts.get(&text) {
+            return Ok(*copied);
         }
         let new = self.texts.add(self.from.texts.find(text)?)?;
-        self.known.texts.insert(text, new);
+        self.copied.texts.insert(text, new);
         Ok(new)
     }
 
     fn set(&mut self, set: SetIdx) -> Result<SetIdx, Inconsistent> {
-        if let Some(known) = self.known.sets.get(&set) {
-            return Ok(*known);
+        if let Some(copied) = self.copied.sets.get(&set) {
+            return Ok(*copied);
         }
         let mut reasons = Vec::new();
         for reason in self.from.reasons.of_set(set)? {
             reasons.push(self.reasons.reason(reason.clone())?);
         }
         let new = self.reasons.set(&reasons)?;
-        self.known.sets.insert(set, new);
+        self.copied.sets.insert(set, new);
         Ok(new)
     }
 
     fn local(&mut self, local: LocalIdx) -> Result<LocalIdx, Inconsistent> {
-        if let Some(known) = self.known.locals.get(&local) {
-            return Ok(*known);
+        if let Some(copied) = self.copied.locals.get(&local) {
+            return Ok(*copied);
         }
         let story = self.from.locals.get(local).ok_or(Inconsistent::NoSuchLocal(local))?;
         let new = self.locals.push(story.clone())?;
-        self.known.locals.insert(local, new);
+        self.copied.locals.insert(local, new);
         Ok(new)
     }
 

@@ -156,11 +156,11 @@ pub fn approve(
     Ok(plan)
 }
 
-/// Plans one stranger's provisioning: `chosen`, of the changes that lead from `old` to `full`.
+/// Plans one newcomer's provisioning: `chosen`, of the changes that lead from `old` to `full`.
 ///
 /// # Errors
 /// Something is chosen that is not the making of one enabled user, with links and idp grants.
-pub fn stranger(
+pub fn newcomer(
     old: &State,
     full: &State,
     chosen: Vec<Change>,

@@ -33,7 +33,7 @@ pub use difference::RoleDifference;
 pub use gist::{Changes, Gist};
 pub use guard::{Guard, Others, Taken};
 pub use import::{Brought, import, long_lived};
-pub use make::{Background, NotApproved, approve, plan, stranger};
+pub use make::{Background, NotApproved, approve, newcomer, plan};
 pub use not_planned::NotPlanned;
 pub use reach::{Reached, Widened};
 pub use tables::{RoleSets, Tables, TablesRef, TokenSet};

@@ -13,7 +13,7 @@ use super::tables::TablesRef;
 /// Puts `change` into words. `names`: what its numbers mean, of the plan that has it.
 #[must_use]
 pub fn view<'a>(change: &Change, names: impl Into<TablesRef<'a>>) -> ChangeView {
-    let mut told = Told::new(change.kind(), names.into());
+    let mut told = Wording::new(change.kind(), names.into());
     match change {
         Change::RoleAdded { role } => told.role_added(*role),
         Change::RoleChanged { role, old } => told.role_changed(*role, old),
@@ -96,12 +96,12 @@ pub fn view<'a>(change: &Change, names: impl Into<TablesRef<'a>>) -> ChangeView 
 }
 
 /// A change as far as it is in words.
-struct Told<'a> {
+struct Wording<'a> {
     names: TablesRef<'a>,
     view: ChangeView,
 }
 
-impl<'a> Told<'a> {
+impl<'a> Wording<'a> {
     fn new(change: ChangeKind, names: TablesRef<'a>) -> Self {
         let view = ChangeView {
             change,
@@ -116,7 +116,7 @@ impl<'a> Told<'a> {
             why: None,
             reasons: Vec::new(),
         };
-        Told { names, view }
+        Wording { names, view }
     }
 
     /// It is about this person.

@@ -119,7 +119,7 @@ struct Terms {
 
 /// How the state knows somebody in a source.
 #[derive(Clone, Copy)]
-struct Known {
+struct StoredLink {
     /// The old user.
     place: OldIdx,
     /// The source that knows them so.
@@ -335,7 +335,7 @@ where
     }
 
     /// Old users (places) by the external ids under which the state knows them in a view's source.
-    fn by_ext(&self, view: ViewIdx) -> HashMap<&'a str, Known> {
+    fn by_ext(&self, view: ViewIdx) -> HashMap<&'a str, StoredLink> {
         let name = self.sources.at(view).name;
         let Some(source) = self.old.sources.position(|other| other == name) else {
             return HashMap::new();
@@ -343,7 +343,7 @@ where
         let links = self.old.links.iter().filter(|link| link.source == source);
         let known = |link: &Link| {
             let place = self.place_of(link.user)?;
-            let known = Known { place, source: link.source, ext: link.ext };
+            let known = StoredLink { place, source: link.source, ext: link.ext };
             Some((self.old.texts.get(link.ext), known))
         };
         links.filter_map(known).collect()

@@ -18,7 +18,7 @@ struct World {
     rsa: Signer,
     ec: Signer,
     other: Signer,
-    stranger: Signer,
+    forger: Signer,
 }
 
 fn world() -> World {
@@ -27,7 +27,7 @@ fn world() -> World {
     let other = Signer::es256("other");
     let keys = [(ISSUER, vec![rsa.jwk(), ec.jwk()]), (OTHER, vec![other.jwk()])];
     let identifier = offline(vec![jwt(ISSUER), jwt(OTHER)], &keys);
-    World { identifier, rsa, ec, other, stranger: Signer::rsa("rsa", 1) }
+    World { identifier, rsa, ec, other, forger: Signer::rsa("rsa", 1) }
 }
 
 /// A token with something in its header set.
@@ -171,7 +171,7 @@ fn every_bad_token_is_refused_for_its_own_reason() {
         bearer(&signer.token(&claims()))
     };
     let public = rsa.jwk();
-    let own_key = w.stranger.jwk();
+    let own_key = w.forger.jwk();
     let mut table: Vec<(&str, Sent, &str)> = vec![
         // Algorithms.
         ("alg none, no signature", bearer(&format!("{}.", unsigned("none"))), "algorithm `none`"),
@@ -220,7 +220,7 @@ fn every_bad_token_is_refused_for_its_own_reason() {
             "not for ES256",
         ),
         // Keys and signatures.
-        ("another key of that name", bearer(&w.stranger.token(&claims())), "signature is wrong"),
+        ("another key of that name", bearer(&w.forger.token(&claims())), "signature is wrong"),
         (
             "another EC key of that name",
             bearer(&Signer::es256("ec").token(&claims())),
@@ -229,7 +229,7 @@ fn every_bad_token_is_refused_for_its_own_reason() {
         ("an unknown key", bearer(&Signer::es256("new").token(&claims())), "no key called `new`"),
         (
             "no kid, an unknown key",
-            bearer(&w.stranger.sign(r#"{"alg":"RS256"}"#, &claims().to_string())),
+            bearer(&w.forger.sign(r#"{"alg":"RS256"}"#, &claims().to_string())),
             "no known key of its issuer",
         ),
         ("kid a number", headed(ec, "kid", json!(1)), "`kid` is not a string"),
@@ -302,17 +302,17 @@ fn every_bad_token_is_refused_for_its_own_reason() {
         // What a header brings along.
         (
             "jku",
-            headed(&w.stranger, "jku", json!("https://evil.example/keys")),
+            headed(&w.forger, "jku", json!("https://evil.example/keys")),
             "key of its own (`jku`)",
         ),
         (
             "x5u",
-            headed(&w.stranger, "x5u", json!("https://evil.example/chain")),
+            headed(&w.forger, "x5u", json!("https://evil.example/chain")),
             "key of its own (`x5u`)",
         ),
-        ("jwk", headed(&w.stranger, "jwk", own_key), "key of its own (`jwk`)"),
+        ("jwk", headed(&w.forger, "jwk", own_key), "key of its own (`jwk`)"),
         ("jku with a good signature", headed(ec, "jku", json!(ISSUER)), "key of its own (`jku`)"),
-        ("x5c with its own key", headed(&w.stranger, "x5c", json!(["MIIB"])), "signature is wrong"),
+        ("x5c with its own key", headed(&w.forger, "x5c", json!(["MIIB"])), "signature is wrong"),
         ("crit", headed(ec, "crit", json!(["exp"])), "`crit`"),
         ("crit, empty", headed(ec, "crit", json!([])), "`crit`"),
         (
@@ -465,7 +465,7 @@ fn every_bad_token_is_refused_for_its_own_reason() {
 #[test]
 fn a_bad_token_is_refused_as_often_as_it_comes() {
     let w = world();
-    let bad = bearer(&w.stranger.token(&claims()));
+    let bad = bearer(&w.forger.token(&claims()));
     for _ in 0..3 {
         assert!(reason(at_once(&w.identifier, &bad, now())).contains("signature is wrong"));
     }

@@ -66,7 +66,7 @@ struct Retry {
 }
 
 /// What was handed out and is applied once the next is asked for.
-struct Told {
+struct HandedOut {
     cursor: Cursor,
     structure: Option<Structure>,
     at: Time,
@@ -87,7 +87,7 @@ pub(super) struct Follower<'a> {
     structure: Structure,
     /// The mirror was told that structure; otherwise it may have an older one.
     told_structure: bool,
-    told: Option<Told>,
+    told: Option<HandedOut>,
     pending: Pending,
     next_poll: Instant,
     polls: u32,
@@ -214,7 +214,7 @@ impl<'a> Follower<'a> {
             false => self.at.clone(),
         };
         let step = Step { from: self.at.clone(), to: cursor.clone() };
-        self.told = Some(Told { cursor, structure, at: began });
+        self.told = Some(HandedOut { cursor, structure, at: began });
         Some(FeedEvent::Changed(Delta { step: Some(step), ..delta }))
     }
 

@@ -135,7 +135,7 @@ fn numbered<T: Copy>(
 }
 
 /// What a row says besides its numbers, as far as words are made of it.
-struct Told {
+struct RowWords {
     old: Option<String>,
     new: Option<String>,
     note: Option<String>,
@@ -144,7 +144,7 @@ struct Told {
     old_reasons: Option<String>,
 }
 
-impl Told {
+impl RowWords {
     /// Why the change came, as a sentence.
     fn why(
         &self,
@@ -232,7 +232,7 @@ fn view(
     };
     let (ways, old_ways) = (ways(9)?, ways(10)?);
     let words = |ways: &[&Reason]| (!ways.is_empty()).then(|| shortest(ways));
-    let told = Told {
+    let told = RowWords {
         old: row.get(11)?,
         new: row.get(12)?,
         note: row.get(13)?,

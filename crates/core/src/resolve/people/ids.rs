@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 
 use crate::directory::{DirUserIdx, value};
 
-use super::{Finder, Known, OldIdx, ViewIdx};
+use super::{Finder, OldIdx, StoredLink, ViewIdx};
 
 impl<'a, 'n> Finder<'a, 'n>
 where
@@ -22,8 +22,8 @@ where
         &self,
         view: ViewIdx,
         users: &[DirUserIdx],
-        by_ext: &HashMap<&'a str, Known>,
-    ) -> HashMap<DirUserIdx, Known> {
+        by_ext: &HashMap<&'a str, StoredLink>,
+    ) -> HashMap<DirUserIdx, StoredLink> {
         if users.is_empty() || by_ext.is_empty() || !self.terms_of(view).without_ids {
             return HashMap::new();
         }
@@ -73,7 +73,7 @@ where
     }
 
     /// Notes that the old user's link by username goes.
-    pub(super) fn outgrow(&mut self, link: Known) {
+    pub(super) fn outgrow(&mut self, link: StoredLink) {
         self.outgrown.push((link.place, link.source, link.ext));
     }
 }
