@@ -19,16 +19,20 @@
 
 mod attempt;
 mod drift;
+mod ended;
 mod follow;
 mod kept_feeds;
 mod notify;
 mod open_store;
+mod reload;
 mod report;
 mod schedule;
 pub mod serve;
 mod signals;
 mod status;
 mod store_status;
+#[cfg(test)]
+mod tests;
 mod watchdog;
 
 use std::collections::BTreeSet;
@@ -37,24 +41,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::gateway::{Gateway, GatewayError, ProcessKind};
 use crate::model::{FollowMode, Time};
-use crate::source::{SourceError, kinds};
-use crate::store::{LockError, Store, StoreError, StoreErrorKind};
-use crate::sync::{AdminError, RunError, SourceResult};
+use crate::store::{StoreError, StoreErrorKind};
+use crate::sync::AdminError;
 use chrono::Utc;
 
-use attempt::{Attempt, End, Ran};
+use attempt::{Attempt, End};
 use drift::Suspects;
 use follow::{Event, Followers, Shared};
 use kept_feeds::KeptFeeds;
 use schedule::{Scheduler, Why};
-use status::{DaemonStatus, Running, one_line};
+use status::{DaemonStatus, Running};
 
 use notify::{Notify, watchdog_limit};
 use open_store::OpenStore;
-use report::{Faulty, LogDedup, LogKind, LogTopic, log_diagnostics, log_faults};
+use report::{LogDedup, LogKind, LogTopic, log_diagnostics};
 use signals::{Signals, Wish};
 use watchdog::Watchdog;
 
@@ -84,23 +87,6 @@ pub enum DaemonError {
     /// The gateway's side alone is asked for, and there is none.
     #[error("`{}` has no `[gateway]`: there is nothing to serve", .0.display())]
     NothingToServe(PathBuf),
-}
-
-/// Why a configuration was not put in force: the one before it stays.
-#[derive(Debug, thiserror::Error)]
-enum ReloadError {
-    /// The file is not there, or has faults.
-    #[error(transparent)]
-    Config(#[from] Faulty),
-    /// `[default_admin]` has no secret that will do.
-    #[error(transparent)]
-    DefaultAdmin(#[from] AdminError),
-    /// Its store cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Its gateway's side did not start.
-    #[error(transparent)]
-    Gateway(#[from] GatewayError),
 }
 
 /// Runs until SIGTERM or SIGINT. `config` is what `config_file` holds now; SIGHUP reads it again.
@@ -383,180 +369,6 @@ impl Daemon {
         }
     }
 
-    /// The run under way has ended.
-    fn ended(&mut self, end: End) {
-        let Some(Attempt { began, why, asked, .. }) = self.attempt.take() else { return };
-        self.shared.heartbeat.fetch_add(1, Ordering::SeqCst);
-        self.looked = None;
-        let retry = match end {
-            End::Ran(ran) => {
-                self.told.clear(&LogTopic::Run);
-                self.status.last = Some((began, None));
-                self.ran(&ran, why, asked.is_none());
-                ran.outcome.worth_retrying()
-            }
-            End::Failed(error) => {
-                let locked = matches!(error, RunError::Locked(LockError::Held { .. }));
-                self.failed(began, &error.to_string(), LogKind::Run(error.kind()), locked);
-                self.ask_again(why, asked);
-                true
-            }
-            End::Panicked(text) => {
-                let told = format!("a fault in idpsyncd itself: {text}");
-                self.failed(began, &told, LogKind::Panicked(text), false);
-                self.ask_again(why, asked);
-                true
-            }
-            End::Dropped => {
-                tracing::info!("the run was dropped while the sources were read: nothing changed");
-                false
-            }
-        };
-        self.scheduler.end(Utc::now(), retry, &mut jitter);
-        if let Some(followers) = &self.followers {
-            followers.ran();
-        }
-    }
-
-    fn ran(&mut self, ran: &Ran, why: Why, all: bool) {
-        for (source, rows) in &ran.outcome.untold {
-            self.suspects.found(source, rows.clone(), Instant::now());
-        }
-        report::ran(&mut self.told, ran, why, all);
-        if let Some(gateway) = &self.gateway {
-            gateway.committed();
-            gateway.metrics().ran(&ran.outcome, ran.summary.as_ref());
-        }
-        let mut again = Vec::new();
-        for source in &ran.outcome.sources {
-            match &source.result {
-                SourceResult::NotAsked => continue,
-                SourceResult::Complete(_) => {
-                    self.status.failing.remove(&source.name);
-                    continue;
-                }
-                SourceResult::Partial(_)
-                | SourceResult::Failed(SourceError { transient: true, .. }) => {
-                    again.push(source.name.clone());
-                }
-                SourceResult::Failed(SourceError { transient: false, .. }) => {}
-            }
-            self.status.failing.insert(source.name.clone());
-        }
-        // Who was not asked is as before: a retry for somebody else is due still.
-        let before = self.again.take().filter(|_| why == Why::Feed);
-        let asked = |name: &String| {
-            ran.outcome.sources.iter().any(|source| {
-                source.name == *name && !matches!(source.result, SourceResult::NotAsked)
-            })
-        };
-        again.extend(before.into_iter().flatten().filter(|name| !asked(name)));
-        self.again = Some(again);
-    }
-
-    /// A run came to nothing: whom it asked is asked again.
-    fn ask_again(&mut self, why: Why, asked: Option<Vec<String>>) {
-        let before = self.again.take().filter(|_| why == Why::Feed);
-        self.again = asked.map(|asked| {
-            let all: BTreeSet<String> = before.into_iter().flatten().chain(asked).collect();
-            all.into_iter().collect()
-        });
-    }
-
-    fn failed(&mut self, began: Time, why: &str, kind: LogKind, passing: bool) {
-        self.status.last = Some((began, Some(why.to_owned())));
-        if let Some(gateway) = &self.gateway {
-            gateway.metrics().run_failed();
-        }
-        if !self.told.news(LogTopic::Run, kind) {
-            return;
-        }
-        if passing {
-            tracing::warn!("the run came to nothing, it is tried again: {why}");
-        } else {
-            tracing::error!("the run came to nothing, it is tried again: {why}");
-        }
-    }
-
-    /// SIGHUP.
-    async fn reload(&mut self) {
-        // Before the daemon is ready systemd does not expect to hear of a reload.
-        if self.ready {
-            self.notify.reloading();
-        }
-        let loaded = match tokio::task::block_in_place(|| self.load()) {
-            Ok((config, store)) => {
-                let done = self.reload_gateway(&config, store.store()).await;
-                done.map(|()| (config, store)).map_err(ReloadError::from)
-            }
-            Err(why) => Err(why),
-        };
-        match loaded {
-            Ok((config, store)) => {
-                tracing::info!(file = %self.file.display(), "the configuration is in force");
-                self.status.broken = None;
-                self.scheduler.reload(&config.schedule);
-                let names: BTreeSet<&str> =
-                    config.sources.iter().map(|source| source.name.as_str()).collect();
-                self.status.failing.retain(|name| names.contains(name.as_str()));
-                if !self.store.names(&config) {
-                    self.shared = self.shared.of_another_store();
-                }
-                self.config = Arc::new(config);
-                self.store = store;
-                self.announce();
-                self.again = None;
-                self.wanted.clear();
-                self.follow();
-                // A run under the old configuration is dropped while it reads; one that writes
-                // already goes on to its end, and the new one's run follows.
-                if let Some(attempt) = &self.attempt {
-                    attempt.cancel();
-                }
-            }
-            Err(why) => {
-                tracing::error!("the configuration was not loaded, the old one stays: {why}");
-                self.status.broken = Some(one_line(&why.to_string()));
-            }
-        }
-        self.tell();
-        if self.ready {
-            self.notify.ready();
-        }
-    }
-
-    /// Puts the gateway's part of `config` in force; where that fails nothing changes.
-    async fn reload_gateway(
-        &mut self,
-        config: &Config,
-        store: &Arc<dyn Store>,
-    ) -> Result<(), GatewayError> {
-        match &mut self.gateway {
-            Some(gateway) if config.gateway.is_some() => gateway.reload(config, store).await,
-            Some(_) => {
-                if let Some(gateway) = self.gateway.take() {
-                    gateway.stop().await;
-                }
-                Ok(())
-            }
-            None => {
-                self.gateway = Gateway::start(config, store, ProcessKind::Daemon).await?;
-                Ok(())
-            }
-        }
-    }
-
-    /// Loads the file and makes sure that its store can be used; logs each fault.
-    fn load(&self) -> Result<(Config, OpenStore), ReloadError> {
-        let config = config::load(&self.file, &kinds()).map_err(log_faults)?;
-        crate::sync::check_default_admin(&config)?;
-        let store = self.store.again(&config);
-        if !self.store.names(&config) {
-            store_status::prepare(&**store.store(), Utc::now())?;
-        }
-        Ok((config, store))
-    }
-
     /// Logs what is worth telling about the configuration that is now in force.
     fn announce(&self) {
         log_diagnostics(&self.config.diagnostics);
@@ -599,124 +411,6 @@ impl Daemon {
             self.ended(end);
         } else {
             tracing::info!("a source does not give way: its read is left, nothing is written");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sync::{Outcome, SourceOutcome};
-
-    fn daemon() -> Daemon {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("idpsyncd.toml");
-        let sources = ["a", "b", "c", "d"].map(|name| {
-            format!(
-                "[[source]]\nname = \"{name}\"\nkind = \"file\"\nrealm_export = \"{name}.json\"\n"
-            )
-        });
-        let text = format!("[store]\npath = \"store.db\"\n[roles.r]\n{}", sources.concat());
-        std::fs::write(&file, text).unwrap();
-        Daemon::new(&file, config::load(&file, &kinds()).unwrap())
-    }
-
-    fn ran(sources: Vec<(&str, SourceResult)>) -> Ran {
-        let sources = sources.into_iter().map(|(name, result)| SourceOutcome {
-            name: name.to_owned(),
-            kind: "file",
-            result,
-            mirror_at: None,
-        });
-        let outcome = Outcome {
-            plan: None,
-            held: None,
-            sources: sources.collect(),
-            untold: Default::default(),
-            diagnostics: Vec::new(),
-            before: 1,
-            generation: 1,
-            at: Utc::now(),
-            next_due: None,
-        };
-        Ran { outcome, summary: None }
-    }
-
-    fn failed(transient: bool) -> SourceResult {
-        SourceResult::Failed(if transient {
-            SourceError::transient("no")
-        } else {
-            SourceError::fatal("no")
-        })
-    }
-
-    fn failing(daemon: &Daemon) -> Vec<&str> {
-        daemon.status.failing.iter().map(String::as_str).collect()
-    }
-
-    #[test]
-    fn a_retry_asks_only_sources_whose_fault_may_pass() {
-        let mut daemon = daemon();
-        let run = ran(vec![
-            ("a", SourceResult::Complete(Vec::new())),
-            ("b", failed(true)),
-            ("c", failed(false)),
-            ("d", SourceResult::Partial(Vec::new())),
-        ]);
-        daemon.ran(&run, Why::Tick, true);
-        assert_eq!(failing(&daemon), ["b", "c", "d"]);
-        assert_eq!(daemon.asked(Why::Retry).unwrap(), ["b", "d"]);
-
-        // The retry brings one of them back; who was not asked stands as before.
-        let run = ran(vec![
-            ("a", SourceResult::NotAsked),
-            ("b", SourceResult::Complete(Vec::new())),
-            ("c", SourceResult::NotAsked),
-            ("d", failed(true)),
-        ]);
-        daemon.ran(&run, Why::Retry, false);
-        assert_eq!(failing(&daemon), ["c", "d"]);
-        assert_eq!(daemon.asked(Why::Retry).unwrap(), ["d"]);
-    }
-
-    #[test]
-    fn a_run_for_a_feed_asks_the_sources_that_are_waited_for_and_no_others() {
-        let mut daemon = daemon();
-        let wants = |daemon: &mut Daemon, source: &str| {
-            daemon.followed(Event::Wants {
-                source: source.to_owned(),
-                why: crate::source::feed::WhyFull::NoCursor,
-            });
-        };
-        wants(&mut daemon, "c");
-        wants(&mut daemon, "a");
-        assert_eq!(daemon.asked(Why::Feed).unwrap(), ["a", "c"]);
-        // One that asks everybody is what they wait for.
-        wants(&mut daemon, "b");
-        assert_eq!(daemon.asked(Why::Tick), None);
-        assert!(daemon.wanted.is_empty());
-    }
-
-    #[test]
-    fn a_run_for_a_feed_leaves_those_to_a_retry_whom_it_did_not_ask() {
-        let mut daemon = daemon();
-        daemon.ran(&ran(vec![("a", failed(true)), ("b", failed(true))]), Why::Tick, true);
-        let run = ran(vec![
-            ("a", SourceResult::NotAsked),
-            ("b", SourceResult::Complete(Vec::new())),
-            ("c", failed(true)),
-        ]);
-        daemon.ran(&run, Why::Feed, false);
-        daemon.ask_again(Why::Feed, Some(vec!["d".to_owned()]));
-        assert_eq!(daemon.asked(Why::Retry).unwrap(), ["a", "c", "d"]);
-    }
-
-    #[test]
-    fn every_other_run_asks_all_sources() {
-        for why in [Why::Start, Why::Reload, Why::Tick, Why::Due] {
-            let mut daemon = daemon();
-            daemon.ran(&ran(vec![("b", failed(true))]), Why::Tick, true);
-            assert_eq!(daemon.asked(why), None, "{why:?}");
         }
     }
 }

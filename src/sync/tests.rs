@@ -19,10 +19,12 @@ use crate::source::{FullRead, OnProgress, Source, SourceError, open_source};
 use crate::store::{self, Reader, Store};
 use futures_util::future::BoxFuture;
 
+mod claims;
 mod domains;
 mod ingest;
 mod naming;
 mod older;
+mod races;
 mod random_feeds;
 mod window;
 
@@ -78,12 +80,6 @@ over_both! {
     where_people_are_called_by_their_address_they_are_looked_up_by_it
     who_was_in_the_mirror_already_is_there_as_they_are_now
     a_look_up_before_the_first_sync_is_unavailable
-    a_run_that_began_to_read_before_someone_came_does_not_lose_them
-    a_commit_that_races_with_a_newcomer_plans_and_writes_anew
-    a_tokens_roles_go_through_mapping_modes_and_grants_and_say_where_they_came_from
-    a_groups_claim_counts_where_it_can_mean_one_thing_and_never_gives_a_protected_role
-    a_clients_roles_are_that_clients
-    a_token_that_proves_too_little_gives_nothing
 }
 
 impl Home {
@@ -730,123 +726,6 @@ fn sighted(home: &Home, realm: &Value, name: &str) -> super::provision::Heard {
     wait(super::provision::ask(&config, &opened, &caller(name))).remove(0)
 }
 
-fn a_run_that_began_to_read_before_someone_came_does_not_lose_them(over: Over) {
-    let home = Home::over(over, &rules("all"));
-    let company = small();
-    let zero = person(0, &[], &[]);
-    home.write("realm.json", &company.realm(std::slice::from_ref(&zero)));
-    home.sync();
-    let later = company.realm(&[zero.clone(), person(1, &[1], &[1])]);
-    let answer = sighted(&home, &later, "u1");
-    // A role that the run is to see changed, so that it has something to commit of its own.
-    home.write("realm.json", &company.realm(&[zero, person(7, &[], &[5])]));
-    let (config, store) = (home.config.clone(), Arc::clone(&home.store));
-    let came: super::OnPhase = Arc::new(move |phase| {
-        // Every source has been heard, nothing is planned yet.
-        if phase == super::Phase::Planning {
-            let answers = vec![answer.clone()];
-            let done = plan_and_commit(&config, &*store, &caller("u1"), answers, now()).unwrap();
-            provisioned(&done);
-        }
-    });
-    let options =
-        Options { dry_run: false, sources: None, what: "test".to_owned(), ..Options::default() };
-    let silent: OnProgress = Arc::new(|_| {});
-    let ran = super::run_in_phases(&home.config, &*home.store, &options, &silent, &came, now());
-    wait(ran).unwrap();
-    let roles = home.roles();
-    assert!(roles["u1"].contains("forced") && roles["u1"].contains("osmo-green"), "{roles:?}");
-    assert!(roles.contains_key("u7"));
-    let state = home.reader().state().unwrap();
-    assert!(state.users.iter().all(|user| user.status == crate::model::Status::Enabled));
-    let mirror = home.reader().mirror("realm").unwrap().unwrap();
-    assert_eq!(mirror.digest, home.digest(&mirror), "the mirror is what its digest says");
-    assert_eq!(mirror.mirror.directory.users.len(), 3);
-    // The next run decides, and it knows nothing of u1.
-    home.sync();
-    let state = home.reader().state().unwrap();
-    let missing =
-        |user: &crate::model::User| matches!(user.status, crate::model::Status::Missing { .. });
-    assert_eq!(state.users.iter().filter(|user| missing(user)).count(), 1);
-}
-
-fn a_commit_that_races_with_a_newcomer_plans_and_writes_anew(over: Over) {
-    let home = Home::over(over, &rules("all"));
-    let company = small();
-    let zero = person(0, &[], &[]);
-    home.write("realm.json", &company.realm(std::slice::from_ref(&zero)));
-    home.sync();
-    let answer = sighted(&home, &company.realm(&[zero.clone(), person(1, &[1], &[])]), "u1");
-    home.write("realm.json", &company.realm(&[zero, person(7, &[], &[5])]));
-
-    // Somebody comes between what the run has looked at and its commit, the first time. The second
-    // time nobody can: the run has the writer's place then.
-    let (config, store) = (home.config.clone(), Arc::clone(&home.store));
-    let tries = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&tries);
-    let came: super::OnPhase = Arc::new(move |phase| {
-        if phase == super::Phase::Committing && counted.fetch_add(1, Ordering::SeqCst) == 0 {
-            let answers = vec![answer.clone()];
-            let done = plan_and_commit(&config, &*store, &caller("u1"), answers, now()).unwrap();
-            provisioned(&done);
-        }
-    });
-    let options =
-        Options { dry_run: false, sources: None, what: "test".to_owned(), ..Options::default() };
-    let silent: OnProgress = Arc::new(|_| {});
-    let ran = super::run_in_phases(&home.config, &*home.store, &options, &silent, &came, now());
-    let outcome = wait(ran).unwrap();
-    assert_eq!(tries.load(Ordering::SeqCst), 2, "planned anew");
-    assert_eq!((outcome.before, outcome.generation), (2, 3), "over what the newcomer left");
-    let roles = home.roles();
-    assert!(roles["u1"].contains("forced") && roles.contains_key("u7"), "{roles:?}");
-    let state = home.reader().state().unwrap();
-    assert!(state.users.iter().all(|user| user.status == crate::model::Status::Enabled));
-    let mirror = home.reader().mirror("realm").unwrap().unwrap();
-    assert_eq!(mirror.digest, home.digest(&mirror), "the mirror is what its digest says");
-    assert_eq!(mirror.mirror.directory.users.len(), 3);
-}
-
-const CLAIMS: &str = r#"
-[guard]
-protected_roles = { top = 0 }
-[[source]]
-name = "kc"
-kind = "keycloak"
-url = "http://127.0.0.1:1"
-realm = "r"
-client_id = "reader"
-client_secret = { env = "PATH" }
-clients = ["app"]
-grants = ["t*", "f*", "m*", "i*"]
-[roles.everyone]
-everyone = true
-[roles.forced]
-sync_mode = "force"
-external_roles = ["plain", "ML"]
-[roles.merged]
-external_roles = ["viewer"]
-[roles.imported]
-sync_mode = "import"
-external_roles = ["inner"]
-[roles.beyond]
-external_roles = ["plain"]
-[roles.top]
-external_roles = ["admin"]
-[[mapping]]
-group = "/Top"
-roles = ["top"]
-[gateway]
-identity = "jwt"
-provision = "claims"
-http = "127.0.0.1:0"
-preset = "osmo"
-[[gateway.jwt]]
-issuer = "http://127.0.0.1:1/realms/r"
-audiences = ["app"]
-roles_claim = "CLAIM"
-"#;
-
 /// A store whose mirror of `kc` has these groups, and nobody in it.
 fn mirrored(over: Over, toml: &str, groups: impl FnOnce(&mut dyn FnMut(&str, &str, &str))) -> Home {
     use crate::directory::{Kind, NewRef, SnapshotBuilder};
@@ -870,127 +749,4 @@ fn keep(home: &Home, snapshot: crate::directory::Snapshot) {
     let reader = store.reader().unwrap();
     let before = Before::of(&home.config, &Options::default(), reader.as_deref()).unwrap();
     super::plan_and_commit(&home.config, store, answers, (&before, &untold), false, now()).unwrap();
-}
-
-/// A store whose mirror of `kc` has some groups and roles, and nobody but `old`.
-fn with_mirror(over: Over, claim: &str) -> Home {
-    use crate::directory::{Enabled, Kind, NewRef, NewUser, SnapshotBuilder};
-    let home = Home::over(over, &CLAIMS.replace("CLAIM", claim));
-    let mut builder = SnapshotBuilder::new(false);
-    let mut add = |kind, key: &str, name: &str, identity: &str| {
-        builder.reference(&NewRef { kind, key, name, identity, norm: identity }).unwrap()
-    };
-    let plain = add(Kind::RealmRole, "plain", "plain", "plain");
-    let viewer = add(Kind::RealmRole, "viewer", "viewer", "viewer");
-    add(Kind::RealmRole, "admin", "admin", "admin");
-    add(Kind::RealmRole, "inner", "inner", "inner");
-    add(Kind::ClientRole, "app/inner", "inner", "app/inner");
-    let ml = add(Kind::Group, "g1", "ML", "/Eng/ML");
-    let eng = add(Kind::Group, "g0", "Eng", "/Eng");
-    add(Kind::Group, "g2", "Top", "/Top");
-    add(Kind::Group, "g3", "twice", "/a/twice");
-    builder.child(eng, ml);
-    builder.leads_to(plain, viewer);
-    builder
-        .user(&NewUser {
-            ext: "old",
-            username: "old",
-            email: "",
-            email_verified: false,
-            enabled: Enabled::Yes,
-            federation: "",
-        })
-        .unwrap();
-    builder
-        .user(&NewUser {
-            ext: "off",
-            username: "off",
-            email: "",
-            email_verified: false,
-            enabled: Enabled::No,
-            federation: "",
-        })
-        .unwrap();
-    keep(&home, builder.finish());
-    home
-}
-
-fn by_id(ext: &str) -> KnownBy {
-    KnownBy::Id { source: "kc".to_owned(), ext: ext.to_owned() }
-}
-
-fn bearer(name: &str, roles: &[&str]) -> Caller {
-    Caller {
-        known_by: by_id(&format!("sub-{name}")),
-        name: Some(name.into()),
-        issuer: Some("http://127.0.0.1:1/realms/r".to_owned()),
-        roles: Some(roles.iter().map(|role| (*role).to_owned()).collect()),
-        named: None,
-    }
-}
-
-fn claim(home: &Home, caller: &Caller) -> ProvisionOutcome {
-    claims_person(&home.config, &*home.store, caller, now()).unwrap()
-}
-
-fn a_tokens_roles_go_through_mapping_modes_and_grants_and_say_where_they_came_from(over: Over) {
-    let home = with_mirror(over, "realm_access.roles");
-    provisioned(&claim(&home, &bearer("ann", &["plain", "unheard-of", "admin"])));
-    let roles = &home.roles()["ann"];
-    assert_eq!(*roles, ["everyone", "forced", "merged", "top"].map(str::to_owned).into());
-    let grants = home.grants("ann");
-    let through = "merged: through token claim `realm_access.roles` → realm role `plain` → realm role \
-                   `viewer` (kc, roles.merged)";
-    assert!(grants.contains(through), "{grants:?}");
-    let state = home.reader().state().unwrap();
-    assert!(state.links.iter().any(|link| state.texts.get(link.ext) == "sub-ann"));
-    let mirror = home.reader().mirror("kc").unwrap().unwrap();
-    assert_eq!(mirror.mirror.directory.users.len(), 3);
-}
-
-fn a_groups_claim_counts_where_it_can_mean_one_thing_and_never_gives_a_protected_role(over: Over) {
-    let home = with_mirror(over, "groups");
-    let names = ["/Eng/ML", "/Top", "twice", "inner"];
-    provisioned(&claim(&home, &bearer("ann", &names)));
-    assert_eq!(home.roles()["ann"], ["everyone", "forced"].map(str::to_owned).into());
-    provisioned(&claim(&home, &bearer("bob", &["ML", "viewer"])));
-    assert_eq!(home.roles()["bob"], ["everyone", "forced", "merged"].map(str::to_owned).into());
-}
-
-#[test]
-fn an_issuer_that_is_no_source_is_warned_of() {
-    let toml = CLAIMS.replace("CLAIM", "realm_access.roles");
-    let about = |toml: &str| {
-        let warnings = Home::new(toml).config.warnings();
-        warnings.into_iter().filter(|it| it.contains("is no source: `provision")).count()
-    };
-    assert_eq!(about(&toml), 0);
-    let named = toml.replace("/realms/r\"", "/realms/other\"\nidentify_by = \"username\"");
-    assert_eq!(about(&named), 1);
-    assert_eq!(about(&named.replace("\"claims\"", "\"lookup\"")), 0);
-}
-
-fn a_clients_roles_are_that_clients(over: Over) {
-    let home = with_mirror(over, "resource_access.app.roles");
-    provisioned(&claim(&home, &bearer("ann", &["inner", "plain"])));
-    assert_eq!(home.roles()["ann"], ["everyone", "imported"].map(str::to_owned).into());
-}
-
-fn a_token_that_proves_too_little_gives_nothing(over: Over) {
-    let home = with_mirror(over, "realm_access.roles");
-    let before = home.roles();
-    let other = Caller { known_by: KnownBy::Name("ann".into()), ..bearer("ann", &["plain"]) };
-    refused(claim(&home, &other), "is no source");
-    refused(claim(&home, &Caller { name: None, ..bearer("ann", &["plain"]) }), "no username");
-    refused(claim(&home, &Caller { roles: None, ..bearer("ann", &[]) }), "lacks the claim");
-    refused(claim(&home, &bearer("service-account-x", &["plain"])), "account of a client");
-    // Disabled, as the mirror and the store have it.
-    let off = Caller { known_by: by_id("off"), ..bearer("off", &["plain"]) };
-    refused(claim(&home, &off), "disabled in `kc`");
-    // Whoever has the id is that person, and a new id under a name that is taken is nobody.
-    let known = Caller { known_by: by_id("old"), ..bearer("ann", &["plain"]) };
-    assert!(matches!(claim(&home, &known), ProvisionOutcome::Known { .. }));
-    refused(claim(&home, &bearer("old", &["plain"])), "knows somebody else as `old`");
-    refused(claim(&home, &bearer("off", &["plain"])), "knows somebody else as `off`");
-    assert_eq!(home.roles(), before);
 }

@@ -1,5 +1,6 @@
 //! Names in doubt, ids that appear and sources that give roles only, through files and the store.
 
+use super::claims::{CLAIMS, bearer, claim};
 use super::*;
 
 over_both! {
