@@ -286,6 +286,51 @@ fn who_is_deleted_is_missed_soon_by_whom_no_tombstone_is_shown() {
     world.assert_no_drift();
 }
 
+#[test]
+fn members_of_another_domain_come_and_go_by_their_sids() {
+    for by in [By::Numbers, By::DirSync] {
+        members_of_another_domain_come_and_go(by);
+    }
+}
+
+fn members_of_another_domain_come_and_go(by: By) {
+    let Some((dc, mut world)) = world(by) else { return };
+    let sid = |rid: u32| format!("S-1-5-21-1111-2222-3333-{rid}");
+    let list = |how: &str, rid: u32| format!("{how}: member\nmember: <SID={}>\n", sid(rid));
+    const DOMAIN_LOCAL: &str = "groupType: -2147483644\n";
+    for name in ["partners", "others"] {
+        let group = group(name, &["bob"]).replace("\n\n", &format!("\n{DOMAIN_LOCAL}\n"));
+        dc.modify(&add(&group));
+    }
+    let listed = |facts: &BTreeSet<String>, rid: u32, group: &str| {
+        let principal = format!("CN={},CN=ForeignSecurityPrincipals,", sid(rid));
+        let group = format!(" in {}", dc.full(&place(group)));
+        facts.iter().any(|fact| fact.starts_with(&principal) && fact.ends_with(&group))
+    };
+    dc.modify(&change(&place("partners"), &list("add", 1104)));
+    dc.modify(&change(&place("others"), &list("add", 1104)));
+    world.until("one is listed", |facts| listed(facts, 1104, "partners"));
+    settle(&dc, &mut world);
+    world.assert_no_drift();
+    dc.modify(&change(&place("partners"), &list("add", 1105)));
+    dc.modify(&change(&place("partners"), &list("delete", 1104)));
+    world.until("another is", |facts| {
+        listed(facts, 1105, "partners") && !listed(facts, 1104, "partners")
+    });
+    assert!(listed(&world.facts(), 1104, "others"), "it was not told of");
+    settle(&dc, &mut world);
+    world.assert_no_drift();
+    // With the last group that lists it a principal is gone as well.
+    dc.modify(&delete(&place("others")));
+    settle(&dc, &mut world);
+    world.assert_no_drift();
+    dc.modify(&change(&place("partners"), &list("delete", 1105)));
+    world.until("nobody is", |facts| !listed(facts, 1105, "partners"));
+    settle(&dc, &mut world);
+    world.assert_no_drift();
+    assert_eq!(world.reads, [], "nothing of that needs a full read");
+}
+
 /// Everybody's primary group, which lists nobody, and one of somebody's own.
 #[test]
 fn primary_groups_are_those_of_a_full_read() {

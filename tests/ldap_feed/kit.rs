@@ -25,15 +25,16 @@ pub fn facts(it: &Directory) -> BTreeSet<String> {
     for user in &it.users {
         let [ext, name, email] = [user.ext, user.username, user.email].map(|text| it.text(text));
         facts.insert(format!(
-            "user {name} {ext} {email} {:?} {}",
-            user.enabled, user.email_verified
+            "user {name} {ext} {email} {:?} {} {:?}",
+            user.enabled, user.email_verified, user.rid
         ));
     }
     for (place, row) in it.refs.iter().enumerate() {
         let [key, name, identity, norm] =
             [row.key, row.name, row.identity, row.norm].map(|text| it.text(text));
         let known = (row.known, row.implies_known);
-        facts.insert(format!("ref {:?} {key} {name} {identity} {norm} {known:?}", row.kind));
+        let (kind, rid) = (row.kind, row.rid);
+        facts.insert(format!("ref {kind:?} {key} {name} {identity} {norm} {known:?} {rid:?}"));
         for user in &it.members[place] {
             let user = it.users[user.place()];
             facts.insert(format!(

@@ -397,7 +397,12 @@ fn dns_server(text: &str) -> Result<SocketAddr, BadValue> {
 fn kerberos(table: &Table<'_>, urls: &Read<Vec<Server>>, start_tls: &Read<bool>) -> Read<bool> {
     table.or("sasl", false, |node| {
         let kerberos = node.one_of(&[("GSSAPI", true)])?;
-        kerberos_names(urls).map_err(|why| node.fault(Code::Conflict, why))?;
+        if let Some(server) = nameless(urls) {
+            let why = format!(
+                "Kerberos knows a server by its name (`ldap/dc1.example.com`), and `{server}` has none"
+            );
+            return Err(node.fault(Code::Conflict, why));
+        }
         if let (Ok(urls), Ok(start_tls)) = (urls, start_tls)
             && urls.iter().any(|server| server.in_the_clear(*start_tls))
         {
@@ -412,18 +417,13 @@ fn kerberos(table: &Table<'_>, urls: &Read<Vec<Server>>, start_tls: &Read<bool>)
     })
 }
 
-/// Kerberos knows servers by their names alone.
-fn kerberos_names(urls: &Read<Vec<Server>>) -> Result<(), String> {
+/// A server without a name, by which alone Kerberos knows servers.
+fn nameless(urls: &Read<Vec<Server>>) -> Option<&Server> {
     let nameless = |server: &&Server| match server {
         Server::At(url) => kerberos::host(url).is_none(),
         Server::Of(_) => false,
     };
-    match urls.iter().flatten().find(nameless) {
-        None => Ok(()),
-        Some(server) => Err(format!(
-            "Kerberos knows a server by its name (`ldap/dc1.example.com`), and `{server}` has none"
-        )),
-    }
+    urls.iter().flatten().find(nameless)
 }
 
 /// The client certificate, which is shown over TLS alone.

@@ -240,18 +240,31 @@ async fn page(
 /// stands before it.
 #[must_use]
 pub fn named_with_id(text: &str) -> (Option<&str>, &str) {
-    let (mut id, mut name) = (None, text);
+    let (parts, name) = named_with(text);
+    (of_part(&parts, "GUID"), name)
+}
+
+/// The SID in `<GUID=…>;<SID=…>;CN=…`.
+#[must_use]
+pub fn named_with_sid(text: &str) -> Option<&str> {
+    of_part(&named_with(text).0, "SID")
+}
+
+fn of_part<'t>(parts: &[(&str, &'t str)], wanted: &str) -> Option<&'t str> {
+    let mut parts = parts.iter().rev();
+    parts.find(|(key, _)| key.eq_ignore_ascii_case(wanted)).map(|(_, value)| *value)
+}
+
+/// What stands before a name, and the name.
+fn named_with(text: &str) -> (Vec<(&str, &str)>, &str) {
+    let (mut parts, mut name) = (Vec::new(), text);
     while let Some(rest) = name.strip_prefix('<')
         && let Some((part, rest)) = rest.split_once('>')
     {
-        if let Some((key, value)) = part.split_once('=')
-            && key.eq_ignore_ascii_case("GUID")
-        {
-            id = Some(value);
-        }
+        parts.extend(part.split_once('='));
         name = rest.strip_prefix(';').unwrap_or(rest);
     }
-    (id, name)
+    (parts, name)
 }
 
 /// Why it is not known whether a page was the last.

@@ -28,15 +28,40 @@ struct Group {
     no_longer_above: BTreeSet<String>,
 }
 
+/// A member of another domain, by its SID.
+pub(super) struct Foreign {
+    pub sid: String,
+    /// The DN of its foreign security principal, as spelled.
+    pub identity: String,
+    /// The same in normal form.
+    pub norm: String,
+}
+
+/// A foreign security principal as far as it is told.
+#[derive(Default)]
+struct Principal {
+    names: Option<Names>,
+    /// The groups that list it, or no longer do.
+    above: BTreeSet<String>,
+    no_longer_above: BTreeSet<String>,
+}
+
 /// What has been found out.
 pub(super) struct Draft<'v> {
     view: &'v dyn MirrorView,
     people: BTreeMap<String, PersonDelta>,
     groups: BTreeMap<String, Group>,
+    /// By their SIDs.
+    principals: BTreeMap<String, Principal>,
     gone_people: BTreeSet<String>,
     gone_groups: BTreeSet<String>,
     /// Some of those whom the mirror has.
     there: BTreeSet<String>,
+}
+
+/// The foreign security principal of this SID.
+fn principal_id(sid: &str) -> RefId {
+    RefId { kind: Kind::ForeignPrincipal, key: sid.to_owned() }
 }
 
 /// The reference that the group `key` is.
@@ -51,6 +76,7 @@ impl<'v> Draft<'v> {
             view,
             people: BTreeMap::new(),
             groups: BTreeMap::new(),
+            principals: BTreeMap::new(),
             gone_people: BTreeSet::new(),
             gone_groups: BTreeSet::new(),
             there: BTreeSet::new(),
@@ -131,6 +157,33 @@ impl<'v> Draft<'v> {
         Ok(())
     }
 
+    /// All of other domains that are directly in a group.
+    pub fn foreign(&mut self, key: &str, listed: Vec<Foreign>) -> Result<(), Stop> {
+        for principal in self.principals.values_mut() {
+            principal.above.remove(key);
+            principal.no_longer_above.remove(key);
+        }
+        self.no_longer_lists(key)?;
+        for Foreign { sid, identity, norm } in listed {
+            let principal = self.principals.entry(sid).or_default();
+            principal.names = Some(Names { bare: String::new(), identity, norm });
+            principal.no_longer_above.remove(key);
+            principal.above.insert(key.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Nobody of another domain whom the mirror has in a group is in it.
+    fn no_longer_lists(&mut self, key: &str) -> Result<(), Stop> {
+        for from in self.view.leading_to(&group_id(key))? {
+            if from.kind == Kind::ForeignPrincipal {
+                let principal = self.principals.entry(from.key).or_default();
+                principal.no_longer_above.insert(key.to_owned());
+            }
+        }
+        Ok(())
+    }
+
     /// Groups that a group is directly in, besides others.
     pub fn within(&mut self, key: &str, above: BTreeSet<String>) {
         self.groups.entry(key.to_owned()).or_default().above.extend(above);
@@ -150,14 +203,17 @@ impl<'v> Draft<'v> {
         self.groups.remove(key);
         if self.view.has_ref(&group_id(key))? {
             self.gone_groups.insert(key.to_owned());
+            self.no_longer_lists(key)?;
         }
         Ok(())
     }
 
     /// Whether nothing has changed.
     pub fn is_empty(&self) -> bool {
-        let Draft { view: _, people, groups, gone_people, gone_groups, there: _ } = self;
-        people.is_empty() && groups.is_empty() && gone_people.is_empty() && gone_groups.is_empty()
+        let Draft { view: _, people, groups, principals, gone_people, gone_groups, there: _ } =
+            self;
+        let nothing = people.is_empty() && groups.is_empty() && principals.is_empty();
+        nothing && gone_people.is_empty() && gone_groups.is_empty()
     }
 
     /// The delta. Whoever it names is known to the mirror or told by it: what is not is left out, since
@@ -175,7 +231,39 @@ impl<'v> Draft<'v> {
                 delta.refs.push(self.reference(key, group)?);
             }
         }
+        for (sid, principal) in &self.principals {
+            let id = principal_id(sid);
+            match self.principal(&id, principal)? {
+                Some(told) => delta.refs.push(told),
+                // It is there for the groups that list it.
+                None if self.view.has_ref(&id)? => delta.gone_refs.push(id),
+                None => {}
+            }
+        }
         Ok(delta)
+    }
+
+    /// A foreign security principal as it is now; nothing where no group lists it.
+    fn principal(&self, id: &RefId, principal: &Principal) -> Result<Option<RefDelta>, Stop> {
+        let mut above: BTreeSet<RefId> = self.view.leads_to(id)?.into_iter().collect();
+        above.retain(|up| !principal.no_longer_above.contains(&up.key));
+        above.extend(principal.above.iter().map(|up| group_id(up)));
+        let mut there = Vec::with_capacity(above.len());
+        for up in above {
+            if self.has_group(&up.key)? {
+                there.push(up);
+            }
+        }
+        if there.is_empty() {
+            return Ok(None);
+        }
+        let mut told = RefDelta::new(id.clone());
+        if let Some(Names { bare, identity, norm }) = principal.names.clone() {
+            (told.name, told.identity, told.norm) = (Some(bare), Some(identity), Some(norm));
+        }
+        told.members = ListChange::Whole(Vec::new());
+        told.implies = ListChange::Whole(there);
+        Ok(Some(told))
     }
 
     fn reference(&self, key: &str, group: &Group) -> Result<RefDelta, Stop> {

@@ -11,21 +11,21 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::super::ask::{Asker, Sort};
-use super::super::draft::{Draft, group_id};
+use super::super::draft::{Draft, Foreign, group_id};
 use super::super::meaning::{self, Lists};
 use super::super::wire::Id;
 use super::super::{Origin, Stop};
 use super::again::Whereabouts;
 use super::changes::{self, Touch, Touched};
 use super::dc::Dc;
-use crate::directory::{ListChange, RefId, dn};
+use crate::directory::{AccountSid, ListChange, RefId, dn};
 use crate::source::feed::{MirrorView, NotFollowed, WhyFull};
 use crate::source::ldap::assemble::Assembler;
 use crate::source::ldap::connect::Connection;
-use crate::source::ldap::domain::OwnDomain;
+use crate::source::ldap::domain::{OwnDomain, Principals};
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::primary::{self, GroupNumber, Primary};
-use crate::source::ldap::search::named_with_id;
+use crate::source::ldap::search::{named_with_id, named_with_sid};
 use crate::source::ldap::shape::Shape;
 
 /// Lists of members that a group of Active Directory seldom has and that are not followed.
@@ -315,8 +315,11 @@ impl<'a, 'v> Work<'a, 'v> {
             return Ok(());
         }
         let mut all = BTreeSet::new();
+        let mut foreign = Vec::new();
         for value in entry.values("member") {
-            let id = std::str::from_utf8(value).ok().and_then(|text| named_with_id(text).0);
+            let text = std::str::from_utf8(value).ok();
+            foreign.extend(text.and_then(|text| self.foreign(text)));
+            let id = text.and_then(|text| named_with_id(text).0);
             let Some(id) = id.and_then(Id::parse) else {
                 let dn = entry.dn.escape_debug();
                 let why = format!("the group `{dn}` shows a member without its id");
@@ -338,6 +341,17 @@ impl<'a, 'v> Work<'a, 'v> {
                 inner.insert(member);
             }
         }
+        self.draft.foreign(&key, foreign)?;
         self.draft.members(&key, people, self.shape.nested.then_some(inner))
+    }
+
+    /// A member of another domain, as a full read takes it.
+    fn foreign(&self, value: &str) -> Option<Foreign> {
+        let (_, identity) = named_with_id(value);
+        let norm = dn::normalize(identity).ok()?;
+        let counts = self.shape.nested && self.shape.dialect.is_foreign(&norm);
+        let borne = || named_with_sid(value).and_then(AccountSid::of_text);
+        let sid = borne().or_else(|| Principals::default().sid_of(&norm)).filter(|_| counts)?;
+        Some(Foreign { sid: sid.to_string(), identity: identity.to_owned(), norm })
     }
 }
