@@ -16,7 +16,7 @@ use super::rules::Rules;
 
 /// A source, and what rules make of it.
 #[derive(Clone, Copy)]
-pub struct Part<'a> {
+pub struct MatchedView<'a> {
     /// Its name.
     pub source: &'a str,
     /// Its content.
@@ -25,7 +25,7 @@ pub struct Part<'a> {
     pub matched: &'a SourceMatches,
 }
 
-impl<'a> Part<'a> {
+impl<'a> MatchedView<'a> {
     /// The sources with what rules match in them.
     ///
     /// # Errors
@@ -33,9 +33,9 @@ impl<'a> Part<'a> {
     pub fn of(
         directories: &IndexVec<ViewIdx, (&'a str, &'a Directory)>,
         matched: &'a IndexVec<ViewIdx, SourceMatches>,
-    ) -> Result<IndexVec<ViewIdx, Part<'a>>, TooMany> {
+    ) -> Result<IndexVec<ViewIdx, MatchedView<'a>>, TooMany> {
         let parts = directories.iter().zip(matched);
-        let part = |(&(source, directory), matched)| Part { source, directory, matched };
+        let part = |(&(source, directory), matched)| MatchedView { source, directory, matched };
         parts.map(part).collect::<Vec<_>>().try_into()
     }
 }
@@ -82,7 +82,7 @@ struct Gives {
 /// # Errors
 /// There are more reasons, or memberships that give something, than can be numbered.
 pub fn closures(
-    parts: &IndexVec<ViewIdx, Part<'_>>,
+    parts: &IndexVec<ViewIdx, MatchedView<'_>>,
     principals: &Principals,
     reasons: &mut ReasonBook,
 ) -> Result<IndexVec<ViewIdx, RoleClosure>, Inconsistent> {
@@ -95,7 +95,7 @@ pub fn closures(
 /// # Errors
 /// There are more reasons than can be numbered.
 pub fn closures_of_all(
-    parts: &IndexVec<ViewIdx, Part<'_>>,
+    parts: &IndexVec<ViewIdx, MatchedView<'_>>,
     principals: &Principals,
     reasons: &mut ReasonBook,
 ) -> Result<IndexVec<ViewIdx, RoleClosure>, Inconsistent> {
@@ -103,7 +103,7 @@ pub fn closures_of_all(
 }
 
 fn build(
-    parts: &IndexVec<ViewIdx, Part<'_>>,
+    parts: &IndexVec<ViewIdx, MatchedView<'_>>,
     principals: &Principals,
     reasons: &mut ReasonBook,
     shown: Shown,
@@ -184,7 +184,7 @@ impl RoleClosure {
 
 /// The way upwards from one reference after the other.
 struct Walk<'a> {
-    parts: &'a IndexVec<ViewIdx, Part<'a>>,
+    parts: &'a IndexVec<ViewIdx, MatchedView<'a>>,
     principals: &'a Principals,
     /// From where each was reached last.
     reached: IndexVec<ViewIdx, IndexVec<RefIdx, Option<Node>>>,
@@ -243,7 +243,7 @@ impl Walk<'_> {
         while let Some(at) = self.queue.get(next).copied() {
             next += 1;
             let (view, place) = at;
-            let Part { directory, matched, .. } = parts.at(view);
+            let MatchedView { directory, matched, .. } = parts.at(view);
             if !directory.refs.at(place).implies_known {
                 *self.leads_anywhere.at_mut(view) = true;
             }

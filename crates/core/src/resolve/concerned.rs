@@ -12,7 +12,7 @@ use crate::directory::{Directory, RefId};
 use crate::model::username::{self, UsernameFrom};
 use crate::model::{Diagnostic, Inconsistent, IndexVec, Reason, ReasonBook, Role, UserId};
 
-use super::closure::{DoubtAt, Part, closures_of_all, named};
+use super::closure::{DoubtAt, MatchedView, closures_of_all, named};
 use super::people::ViewIdx;
 use super::principals::{Principals, Shown};
 use super::settings::{LinkBy, Settings, SourceTerms};
@@ -219,7 +219,7 @@ fn given(
     }
     let directories = named(&pairs)?;
     let principals = Principals::of(settings, &directories, Shown::Outline);
-    let parts = Part::of(&directories, &matched)?;
+    let parts = MatchedView::of(&directories, &matched)?;
     let mut reasons = ReasonBook::default();
     let closures = closures_of_all(&parts, &principals, &mut reasons)?;
     // Whoever may hold a role through what nobody has read keeps it: that can be anybody.
@@ -231,7 +231,7 @@ fn given(
         part.matched.doubts.list.at(number).content(part.directory)
     };
     let mut given = BTreeMap::new();
-    for (Part { source, directory, .. }, closure) in parts.iter().zip(&closures) {
+    for (MatchedView { source, directory, .. }, closure) in parts.iter().zip(&closures) {
         let mut gives = Gives::new();
         for (place, row) in directory.refs.numbered() {
             let id = RefId { kind: row.kind, key: directory.text(row.key).to_owned() };

@@ -35,7 +35,7 @@ use crate::directory::Directory;
 use crate::model::{
     Change, Diagnostic, DiagnosticCode as Code, Inconsistent, IndexVec, State, Subject, Time,
 };
-use closure::{Part, closures, named};
+use closure::{MatchedView, closures, named};
 use current::CurrentMatches;
 use people::ViewIdx;
 use principals::{Principals, Shown};
@@ -153,7 +153,7 @@ fn resolve_of(
     }
     let directories = named(&pairs)?;
     let principals = Principals::of(settings, &directories, Shown::People);
-    let parts = Part::of(&directories, &matched)?;
+    let parts = MatchedView::of(&directories, &matched)?;
     let mut closures = closures(&parts, &principals, &mut state.reasons)?.into_iter();
     drop(parts);
     let mut unknown_roles = BTreeSet::new();
