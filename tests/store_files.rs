@@ -628,7 +628,7 @@ fn what_is_not_a_store_is_refused_and_left_alone() {
                 conn.pragma_update(None, "user_version", 99).unwrap();
             },
             StoreErrorKind::Newer,
-            "has schema version 99, this idpsyncd knows 7: it was left untouched, use the newer \
+            "has schema version 99, this idpsyncd knows 9: it was left untouched, use the newer \
              idpsyncd that wrote it",
         ),
         (
@@ -701,12 +701,12 @@ impl Drop for Disk {
 
 #[test]
 fn a_full_disk_is_told_and_harms_nothing() {
-    let Some(disk) = Disk::mount("size=2m") else { return };
+    let Some(disk) = Disk::mount("size=4m") else { return };
     let path = disk.folder.path().join("store.db");
     let mut writer = Writer::open(&path).unwrap();
     let small = people(10);
     commit(&mut writer, &plan(&World::default(), &small, at(0)));
-    let big = plan(&small, &people(20_000), at(1));
+    let big = plan(&small, &people(40_000), at(1));
     let before = writer.reader().unwrap().meta().unwrap();
     let commit = Commit {
         plan: &big,

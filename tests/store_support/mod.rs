@@ -548,7 +548,7 @@ fn of_domain(build: &mut SnapshotBuilder, (people, refs): (&[DirUserIdx], &[RefI
     if random.bool() {
         return;
     }
-    let sid = AccountSid::of_text(&format!("S-1-5-21-1-2-{seed}-1")).expect("a SID");
+    let sid = AccountSid::of_text(&format!("S-1-5-21-1-2-{}-1", seed % 1_000_000)).expect("a SID");
     build.domain(Some(sid.domain()));
     let mut rid = || Rid::of_code([None, Some(random.u32(0..9))][random.usize(0..2)]);
     people.iter().for_each(|person| build.user_is(*person, rid()));
