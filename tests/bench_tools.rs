@@ -273,4 +273,6 @@ fn only_what_is_built_for_release_has_its_paths_replaced() {
          --remap-path-prefix=/somewhere/cargo/registry/src=crates \
          --remap-path-prefix=/somewhere/out=out"
     );
+    let small = called(&["-C", "opt-level=s"]);
+    assert!(small.contains("--remap-path-prefix=/somewhere/cargo/registry/src=crates"), "{small}");
 }
