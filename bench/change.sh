@@ -6,4 +6,6 @@
 # Environment: BENCH_USERS (10000,100000,1000000), BENCH_ALL=1 (everybody in one group more)
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# `cargo bench` builds the program too, by a profile of its own: not in the place of `target/release/idpsyncd`.
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target/bench}"
 exec cargo bench --bench change -- "$@"

@@ -15,6 +15,8 @@ cd "$(dirname "$0")/.."
 . bench/common.sh
 # shellcheck source=bench/servers.sh
 . bench/servers.sh
+# `cargo bench` builds the program too, by a profile of its own: not in the place of the one that is measured.
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target/bench}"
 
 need python3 python3
 need curl curl
@@ -33,7 +35,7 @@ under_changes() {
   load="${BENCH_LOAD:-$(cargo bench --bench ext_authz --no-run --message-format=json | python3 -c '
 import json, sys
 made = [json.loads(line) for line in sys.stdin]
-print(*[it["executable"] for it in made if it.get("executable")])')}"
+print(*[it["executable"] for it in made if it.get("executable") and it["target"]["name"] == "ext_authz"])')}"
   python3 bench/gen_ldif.py "${size[@]}" --uuids >"$scratch/company.ldif"
   start_slapd_to_follow "$port" "$scratch/company.ldif" "cn=idpsyncd,ou=services,dc=example,dc=org"
   renice -n 19 -p "$server_pid" >/dev/null

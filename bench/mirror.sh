@@ -5,4 +5,6 @@
 # usage: bench/mirror.sh [arguments for `cargo bench --bench mirror --`]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# `cargo bench` builds the program too, by a profile of its own: not in the place of `target/release/idpsyncd`.
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target/bench}"
 exec cargo bench --bench mirror -- "$@"

@@ -23,8 +23,9 @@ programs_of() {
 }
 
 have() {
-  local program
-  for program in $(programs_of "$1"); do
+  local program programs
+  programs="$(programs_of "$1")" || exit 1
+  for program in $programs; do
     PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || return 1
   done
   # The ports of Active Directory are fixed ones below 1024.
