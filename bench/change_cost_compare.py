@@ -117,8 +117,6 @@ def main():
     parser = argparse.ArgumentParser(description="What one change costs beside a full run.")
     followed.arguments(parser)
     parser.add_argument("--server-pid", type=int, required=True)
-    parser.add_argument("--scratch", required=True)
-    parser.add_argument("--binary", required=True)
     parser.add_argument("--changes", type=int, required=True)
     parser.add_argument("--huge-changes", type=int, required=True)
     a = parser.parse_args()

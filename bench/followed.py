@@ -229,8 +229,8 @@ SERVERS = {"openldap": OpenLdap, "389ds": Ds389, "ad": ActiveDirectory, "keycloa
 
 
 def arguments(parser):
-    """Adds what each server is told by: bench/servers.sh started it, and gen_ldif.py or gen_realm.py filled it
-    with so much."""
+    """Adds what each server is told by (bench/servers.sh started it, and gen_ldif.py or gen_realm.py filled it
+    with so much), and what follows it: the program, in a folder."""
     parser.add_argument("--server", choices=sorted(SERVERS), required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int)
@@ -239,6 +239,8 @@ def arguments(parser):
     parser.add_argument("--groups", type=int, required=True)
     parser.add_argument("--memberships", type=int, required=True)
     parser.add_argument("--huge", type=int, default=0)
+    parser.add_argument("--scratch", required=True)
+    parser.add_argument("--binary", required=True)
 
 
 def server(a, group):

@@ -33,8 +33,6 @@ def until_denied(gateway, change):
 def main():
     parser = argparse.ArgumentParser(description="How soon a change at a server counts.")
     followed.arguments(parser)
-    parser.add_argument("--scratch", required=True)
-    parser.add_argument("--binary", required=True)
     parser.add_argument("--changes", type=int, required=True)
     a = parser.parse_args()
 

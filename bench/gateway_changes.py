@@ -104,8 +104,6 @@ def subject(person):
 def main():
     parser = argparse.ArgumentParser(description="The gateway's p99 under changes.")
     followed.arguments(parser)
-    parser.add_argument("--scratch", required=True)
-    parser.add_argument("--binary", required=True)
     parser.add_argument("--rounds", type=int, required=True)
     parser.add_argument("--load", required=True, help="benches/ext_authz.rs, built")
     a = parser.parse_args()
