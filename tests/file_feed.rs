@@ -88,7 +88,11 @@ async fn still(following: &mut dyn Following) {
 }
 
 async fn changes(following: &mut dyn Following, how: &str) {
-    let event = tokio::time::timeout(Duration::from_secs(60), following.next()).await;
+    changes_within(Duration::from_secs(60), following, how).await;
+}
+
+async fn changes_within(most: Duration, following: &mut dyn Following, how: &str) {
+    let event = tokio::time::timeout(most, following.next()).await;
     let event = event.unwrap_or_else(|_| panic!("{how} was not noticed")).unwrap();
     let idpsyncd::source::feed::FeedEvent::Read(WhyFull::Other(why)) = event else {
         panic!("{how}: {event:?}")
@@ -198,8 +202,8 @@ async fn a_file_that_is_still_being_written_is_waited_for() {
     let source = source(&path);
     let mut following = follow(&source, mark(&source).await).await;
     let writing = async {
-        // Never still for as long as it must be.
-        for n in 0..12 {
+        // For twice as long as it must be still, and never still for long.
+        for n in 0..40 {
             std::fs::write(&path, " ".repeat(n + 3)).unwrap();
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -243,7 +247,8 @@ async fn a_file_that_somebody_writes_is_read_once_it_is_closed_however_slowly_th
     }
     file.write_all(b"}").unwrap();
     drop(file);
-    changes(&mut *following, "the end of it").await;
+    // Of one that nobody was seen to close it would be half a minute.
+    changes_within(Duration::from_secs(20), &mut *following, "the end of it").await;
 }
 
 #[tokio::test]
