@@ -11,6 +11,7 @@ use super::schema::Schema;
 use super::shape::MEMBER_OF;
 use super::sides;
 use crate::directory::{Completeness, Interest, Kind, NewRef, RefIdx, Snapshot, dn};
+use crate::model::diagnostic::some_of;
 use crate::model::{Diagnostic, DiagnosticCode, IndexVec, Subject};
 
 /// How the reads went.
@@ -503,14 +504,7 @@ impl Assembler {
         .filter(|(names, _)| !names.is_empty())
         .map(|(mut names, what)| {
             names.sort();
-            let count = names.len();
-            let named: Vec<String> =
-                names.iter().take(NAMED).map(|n| format!("`{}`", n.escape_debug())).collect();
-            let more = match count.saturating_sub(NAMED) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            format!("{count} member(s) {what}: {}{more}", named.join(", "))
+            format!("{} member(s) {what}: {}", names.len(), some_of(&names, NAMED))
         })
         .collect();
         let name = group.identity.escape_debug();

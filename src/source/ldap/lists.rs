@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::entry::Entry;
 use super::names::Names;
 use super::schema::{self, Allowed, Lists, MEMBERS, Schema};
+use crate::model::diagnostic::some_of;
 use crate::model::{Diagnostic, DiagnosticCode, Kind, Subject};
 
 /// Attributes that name members in ways that are not read.
@@ -146,16 +147,10 @@ pub(super) fn diagnostics<'d>(
     }
     for (kind, mut names) in kinds {
         names.sort_unstable();
-        let named: Vec<String> =
-            names.iter().take(NAMED).map(|name| format!("`{}`", name.escape_debug())).collect();
-        let more = match names.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
         warnings.push(Diagnostic::warning(DiagnosticCode::MembersUnknown, Subject::Name(kind.to_owned()), format!(
             "groups by `groups.filter` of the kind `{kind}`, which has no list of members that is \
-             read, so who is in them is unknown: {}{more}; narrow `groups.filter`",
-            named.join(", ")
+             read, so who is in them is unknown: {}; narrow `groups.filter`",
+            some_of(&names, NAMED)
         )));
     }
     warnings

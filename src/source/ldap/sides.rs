@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::assemble::{Assembler, Group, GroupIdx};
 use super::shape::MEMBER_OF;
 use crate::directory::{DirUserIdx, Kind};
+use crate::model::diagnostic::some_of;
 use crate::model::{Diagnostic, DiagnosticCode, IndexVec, Subject};
 
 /// At most so many groups are named, with so many people each.
@@ -74,15 +75,7 @@ fn everyone(
 }
 
 fn tell(group: &str, silent: &BTreeSet<&str>, claim: &BTreeSet<&str>) -> Diagnostic {
-    let named = |people: &BTreeSet<&str>| {
-        let some: Vec<String> =
-            people.iter().take(NAMED).map(|name| format!("`{}`", name.escape_debug())).collect();
-        let more = match people.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        format!("{}{more}", some.join(", "))
-    };
+    let named = |people: &BTreeSet<&str>| some_of(people, NAMED);
     let mut parts = Vec::new();
     if !silent.is_empty() {
         parts.push(format!("lists {} who show no `{MEMBER_OF}` of it", named(silent)));

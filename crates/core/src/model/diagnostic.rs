@@ -301,6 +301,20 @@ pub fn texts<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>) -> Vec<S
     texts
 }
 
+/// The first `most` of some names, quoted, and how many more there are: `` `a`, `b` and 7 more ``.
+#[must_use]
+pub fn some_of<N: AsRef<str>>(names: impl IntoIterator<Item = N>, most: usize) -> String {
+    let mut names = names.into_iter();
+    let some: Vec<String> = (names.by_ref().take(most))
+        .map(|name| format!("`{}`", name.as_ref().escape_debug()))
+        .collect();
+    let more = match names.count() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more}", some.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,6 +329,13 @@ mod tests {
         ];
         list.sort();
         assert_eq!(texts(&list), ["a", "b"]);
+    }
+
+    #[test]
+    fn some_names_are_told_and_the_others_counted() {
+        let names = ["a", "b\n", "c"];
+        assert_eq!(some_of(names, 2), "`a`, `b\\n` and 1 more");
+        assert_eq!(some_of(names, 3), "`a`, `b\\n`, `c`");
     }
 
     #[test]

@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::directory::{AccountSid, DirUserIdx, Directory, Kind, RefIdx, Rid};
+use crate::model::diagnostic::some_of;
 use crate::model::{Diagnostic, DiagnosticCode, IndexVec, Subject};
 
 use super::View;
@@ -220,17 +221,11 @@ pub fn foreign_members(settings: &Settings<'_>, views: &[View<'_>]) -> Vec<Diagn
         }
         let identity = directory.text(row.identity);
         names.sort_unstable();
-        let named: Vec<String> =
-            names.iter().take(NAMED).map(|name| format!("`{}`", name.escape_debug())).collect();
-        let more = match names.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
         let message = format!(
-            "group `{}`: {} member(s) are of another directory, and no source knows them: {}{more}",
+            "group `{}`: {} member(s) are of another directory, and no source knows them: {}",
             identity.escape_debug(),
             names.len(),
-            named.join(", ")
+            some_of(&names, NAMED)
         );
         let subject = Subject::reference(Kind::Group, identity);
         let one = Diagnostic::warning(DiagnosticCode::MembersLost, subject, message);
