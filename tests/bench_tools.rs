@@ -166,7 +166,7 @@ class Recorder:
 parser = argparse.ArgumentParser(); followed.arguments(parser)
 for kind in ('openldap', '389ds', 'ad'):
     a = parser.parse_args(['--server', kind, '--users', '1000', '--groups', '200', '--memberships',
-                           '20000', '--huge', '500'])
+                           '20000', '--huge', '500', '--scratch', '/nowhere', '--binary', 'none'])
     server, recorder = followed.server(a, 20), Recorder()
     server.connect = lambda: recorder
     kinds = server.prepare(10)
