@@ -17,7 +17,7 @@ use idpsyncd::directory::Cursor;
 use idpsyncd::model::{DiagnosticCode, FollowMode};
 use idpsyncd::source::feed::{Start, WhyFull};
 use idpsyncd::source::ldap::{LdapConfig, LdapGroups, LdapUsers};
-use kit::{World, add, change, delete, is_in, rename};
+use kit::{Shaken, World, add, change, delete, is_in, rename};
 use support::ad::{USERS, service, whole};
 use support::samba::{AD, Samba};
 
@@ -570,50 +570,35 @@ fn without_the_canary_nobody_is_gone() {
     assert_eq!(before, world.facts());
 }
 
-fn no_drift(seed: u64, rounds: u32, dc: &mut Samba, config: LdapConfig) {
-    let mut world = World::new(config);
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut made = 0;
-    for round in 0..rounds {
-        let outage = random.u8(0..6) == 0;
-        let restart = random.u8(0..6) == 0;
-        if restart {
-            world.following = None;
-        }
-        let count = random.usize(1..280);
-        made += count;
-        let some: String = (0..count).map(|_| changes::some(&mut random)).collect();
-        let primary = random.u8(0..3);
-        std::thread::scope(|scope| {
-            let (dc, random) = (&*dc, &mut random);
-            let at_work = scope.spawn(move || {
-                dc.attempt(&some);
-                (0..primary).for_each(|_| changes::primary(dc, random));
-            });
-            while !at_work.is_finished() && world.following.is_some() {
-                world.next(Duration::from_millis(5));
-            }
-        });
-        if outage {
-            dc.kill();
-            assert!(dc.start_again());
-        }
-        if restart {
-            world.restart();
-        }
-        settle(dc, &mut world);
-        let drift = world.drift();
-        assert!(drift.is_empty(), "seed {seed}, round {round}: {drift:#?} {:?}", world.reads);
+impl Shaken for Samba {
+    const MOST: usize = 280;
+
+    fn some(random: &mut fastrand::Rng) -> String {
+        changes::some(random)
     }
-    println!("seed {seed}: {made} changes, {} deltas, full reads {:?}", world.deltas, world.reads);
-    assert_eq!(world.reads, []);
+
+    fn attempt(&self, changes: &str, random: &mut fastrand::Rng) {
+        let primary = random.u8(0..3);
+        Samba::attempt(self, changes);
+        (0..primary).for_each(|_| changes::primary(self, random));
+    }
+
+    fn goes_away_and_comes_back(&mut self) {
+        self.kill();
+        assert!(self.start_again());
+    }
+
+    fn settle(&self, world: &mut World) {
+        settle(self, world);
+    }
 }
 
 fn no_drift_by(seed: u64, by: By) {
     let Some(mut dc) = start(&changes::beginning()) else { return };
     grant(&dc, by);
-    let config = ordinary(&dc);
-    no_drift(seed, 7, &mut dc, config);
+    let mut world = World::new(ordinary(&dc));
+    world.shake(seed, 7, &mut dc);
+    assert_eq!(world.reads, []);
 }
 
 #[test]

@@ -256,6 +256,61 @@ impl World {
         let drift = self.drift();
         assert!(drift.is_empty(), "{drift:#?}\nreads: {:?}", self.reads);
     }
+
+    /// So many rounds of random changes, followed while they are made and after restarts and outages of the
+    /// server and of the follower: a full read after each finds nothing that was not told.
+    pub fn shake<S: Shaken>(&mut self, seed: u64, rounds: u32, server: &mut S) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut made = 0;
+        for round in 0..rounds {
+            let outage = random.u8(0..6) == 0;
+            let restart = random.u8(0..6) == 0;
+            if restart {
+                self.following = None;
+            }
+            let count = random.usize(1..S::MOST);
+            made += count;
+            let some: String = (0..count).map(|_| S::some(&mut random)).collect();
+            std::thread::scope(|scope| {
+                let (server, random) = (&*server, &mut random);
+                let at_work = scope.spawn(move || server.attempt(&some, random));
+                while !at_work.is_finished() && self.following.is_some() {
+                    self.next(Duration::from_millis(5));
+                }
+            });
+            if outage {
+                server.goes_away_and_comes_back();
+            }
+            if restart {
+                self.restart();
+            }
+            server.settle(self);
+            let drift = self.drift();
+            assert!(drift.is_empty(), "seed {seed}, round {round}: {drift:#?} {:?}", self.reads);
+        }
+        println!(
+            "seed {seed}: {made} changes, {} deltas, full reads {:?}",
+            self.deltas, self.reads
+        );
+    }
+}
+
+/// A server that is changed at random, and goes away now and then.
+pub trait Shaken: Sync {
+    /// Fewer changes than this are made before what was told of them is looked at.
+    const MOST: usize;
+
+    /// One change, sometimes two that belong together.
+    fn some(random: &mut fastrand::Rng) -> String;
+
+    /// Makes changes; what fails fails.
+    fn attempt(&self, changes: &str, random: &mut fastrand::Rng);
+
+    /// Is killed and started again.
+    fn goes_away_and_comes_back(&mut self);
+
+    /// Brings the world up to now.
+    fn settle(&self, world: &mut World);
 }
 
 /// Whether these facts say that this user is in this group.
