@@ -278,19 +278,7 @@ with open(f"{here}/etc/smb.conf", "w", encoding="utf-8") as file:
         if line == "[global]":
             file.write(ours)
 PY
-  /usr/bin/python3 - "$dir/etc/smb.conf" "$dir/private/sam.ldb" "$ldif" <<'PY'
-import sys
-from samba.auth import system_session
-from samba.param import LoadParm
-from samba.samdb import SamDB
-lp = LoadParm()
-lp.load(sys.argv[1])
-db = SamDB(url=sys.argv[2], session_info=system_session(lp), lp=lp)
-db.transaction_start()
-for _, entry in db.parse_ldif(open(sys.argv[3]).read()):
-    db.add(entry)
-db.transaction_commit()
-PY
+  /usr/bin/python3 tests/tools/samba-load.py "$dir/etc/smb.conf" "$dir/private/sam.ldb" "$ldif"
   rm "$ldif"
   /usr/sbin/samba -s "$dir/etc/smb.conf" -i -M single </dev/null >"$scratch/samba.log" 2>&1 &
   server_pid=$!

@@ -260,7 +260,7 @@ impl Samba {
         let file = self.dir.path().join("data.ldif");
         std::fs::write(&file, ldif.replace("SUFFIX", self.domain.suffix)).expect("the LDIF");
         let output = run(Command::new("/usr/bin/python3")
-            .args(["-c", LOAD])
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/samba-load.py"))
             .arg(self.dir.path().join("etc/smb.conf"))
             .arg(self.dir.path().join("private/sam.ldb"))
             .arg(&file));
@@ -306,21 +306,6 @@ pub fn group(name: &str, members: &[String], extra: &str) -> String {
 pub fn dn(cn: &str) -> String {
     format!("CN={cn},CN=Users,SUFFIX")
 }
-
-/// Adds an LDIF to `sam.ldb` through Samba's own modules, which fill in ids and links.
-const LOAD: &str = "
-import sys
-from samba.auth import system_session
-from samba.param import LoadParm
-from samba.samdb import SamDB
-lp = LoadParm()
-lp.load(sys.argv[1])
-db = SamDB(url=sys.argv[2], session_info=system_session(lp), lp=lp)
-db.transaction_start()
-for _, entry in db.parse_ldif(open(sys.argv[3]).read()):
-    db.add(entry)
-db.transaction_commit()
-";
 
 /// Puts an entry before the others of an entry's access rules.
 const GRANT: &str = "
