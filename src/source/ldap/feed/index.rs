@@ -1,7 +1,7 @@
 //! Which entry has which name.
 //!
 //! A server tells a deleted entry by its id and a member by its name. What lies between is held here,
-//! for all entries below the bases of users and groups: about 130 bytes each.
+//! for all entries below the bases of users and groups: about 200 bytes each.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;
