@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 /// A port that was free a moment ago, on the loopback.
 pub fn free_port() -> u16 {
-    // The kernel hands the same port out again as soon as it is free: each is given once here, so
-    // that tests that run side by side never talk to each other's server.
+    // None that the kernel hands out by itself (on Linux those from 32768 on): whoever connects, or
+    // listens on any port, may be given one of them before the server is there that it is meant for.
+    // Each is given once here, so that tests that run side by side never talk to each other's server.
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("a port").port();
-        if GIVEN.lock().expect("no test panics in here").insert(port) {
+        let port = fastrand::u16(10_000..32_768);
+        let free = TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if free && GIVEN.lock().expect("no test panics in here").insert(port) {
             return port;
         }
     }
