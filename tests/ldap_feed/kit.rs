@@ -208,19 +208,10 @@ impl World {
         })
     }
 
-    /// Applies what comes until `done`, for at most ten seconds.
+    /// Applies what comes until `done`, for at most a minute: a server that was away is asked after five
+    /// seconds at the latest, and may be slow to answer then.
     pub fn until(&mut self, what: &str, done: impl Fn(&BTreeSet<String>) -> bool) {
-        self.until_within(Duration::from_secs(10), what, done);
-    }
-
-    /// The same for so long.
-    pub fn until_within(
-        &mut self,
-        most: Duration,
-        what: &str,
-        done: impl Fn(&BTreeSet<String>) -> bool,
-    ) {
-        let deadline = Instant::now() + most;
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !done(&self.facts()) {
             assert!(Instant::now() < deadline, "{what}: {:#?} {:?}", self.facts(), self.state());
             self.next(Duration::from_millis(200));
