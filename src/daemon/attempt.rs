@@ -4,7 +4,6 @@
 //! Until the sources have been read the task can be dropped at any moment: nothing is written
 //! before, and the run's lock goes with it. Once it [settles](Attempt::settling) it is left alone.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,6 +14,7 @@ use super::follow::Shared;
 use super::schedule::Why;
 use crate::config::Config;
 use crate::model::Time;
+use crate::model::panicked::words_of;
 use crate::plan::{Summary, view};
 use crate::source::OnProgress;
 use crate::store::Store;
@@ -131,14 +131,6 @@ fn classify(result: Result<Result<Ran, RunError>, JoinError>) -> End {
             Err(_) => End::Dropped,
         },
     }
-}
-
-/// What a panic said.
-#[must_use]
-pub fn words_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("without a message").to_owned()
 }
 
 /// Logs every change, and lets go of the plan, here and not in the main loop: it may be large.

@@ -11,6 +11,7 @@ use super::report::{self, LogKind, LogTopic};
 use super::schedule::Why;
 use super::{Daemon, jitter};
 use crate::model::Time;
+use crate::model::panicked::own_fault;
 use crate::source::SourceError;
 use crate::store::LockError;
 use crate::sync::{RunError, SourceResult};
@@ -35,7 +36,7 @@ impl Daemon {
                 true
             }
             End::Panicked(text) => {
-                let told = format!("a fault in idpsyncd itself: {text}");
+                let told = own_fault(&text);
                 self.failed(began, &told, LogKind::Panicked(text), false);
                 self.ask_again(why, asked);
                 true

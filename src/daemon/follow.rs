@@ -22,11 +22,12 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::attempt::{Heartbeat, Ran, WHAT, shorten_ingested, words_of};
+use super::attempt::{Heartbeat, Ran, WHAT, shorten_ingested};
 use super::report::LogKind;
 use crate::config::{Config, SourceConfig, WatchMode};
 use crate::directory::{Delta, Refusal};
 use crate::model::FollowMode;
+use crate::model::panicked::{own_fault, words_of};
 use crate::source::feed::{
     FeedEvent, FollowState, Following, MirrorView, NotFollowed, Start, WhyFull,
 };
@@ -304,7 +305,7 @@ impl Follower {
             Ok(stopped) => stopped,
             Err(panic) => {
                 let text = words_of(&*panic);
-                let why = format!("a fault in idpsyncd itself: {text}");
+                let why = own_fault(&text);
                 let kind = LogKind::Panicked(text);
                 self.tell(Event::Failed { source: self.name.clone(), why: why.clone(), kind });
                 Stopped::Again(why)

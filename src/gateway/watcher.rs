@@ -5,6 +5,7 @@
 //! disk, and never frees a generation that nobody needs any more. What cannot be read now changes nothing: the generation that was
 //! loaded goes on being served, and its evidence goes on ageing.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,8 +15,9 @@ use tokio::sync::watch;
 
 use super::replica::{Replica, Wanted};
 use crate::directory::local;
+use crate::model::panicked::{own_fault, words_of};
 use crate::model::{Time, rfc3339};
-use crate::store::{Reader, Seen, SourceStatus, Store, StoreError, Waker, Watch};
+use crate::store::{Reader, Seen, SourceStatus, Store, StoreError, StoreErrorKind, Waker, Watch};
 
 /// How often it is tried to free generations that requests still used when they were swapped out.
 const FREE_EVERY: Duration = Duration::from_millis(250);
@@ -244,7 +246,7 @@ struct Thread {
     shared: Arc<Shared>,
     shown: String,
     wanted: Arc<Wanted>,
-    /// The store is another one than the one that was loaded.
+    /// The store is another one than the one that was loaded, or loading broke off: all of it is loaded.
     another: bool,
     /// Generations that were swapped out and that a request may still use. They are freed here.
     retired: Vec<Arc<Loaded>>,
@@ -265,7 +267,7 @@ impl Thread {
             }
             let mut unwell = None;
             let looked = watch.look(&mut |reader, seen| {
-                unwell = self.look(reader, seen)?;
+                unwell = self.look_or_fail(reader, seen)?;
                 Ok(())
             });
             if let Some(text) = looked.err().map(|error| error.message).or(unwell) {
@@ -286,6 +288,25 @@ impl Thread {
             tracing::warn!("{text}");
             self.shared.trouble.store(Some(Arc::new(text)));
         }
+    }
+
+    /// [`Thread::look`], of which a panic is an error: what was loaded goes on being served, and whatever
+    /// was half done counts for nothing.
+    fn look_or_fail(
+        &mut self,
+        reader: &dyn Reader,
+        seen: Seen,
+    ) -> Result<Option<String>, StoreError> {
+        let looked = catch_unwind(AssertUnwindSafe(|| self.look(reader, seen)));
+        looked.unwrap_or_else(|panic| {
+            self.another = true;
+            let message = format!(
+                "a new generation cannot be loaded from the store `{}`: {}",
+                self.shown,
+                own_fault(&words_of(&*panic))
+            );
+            Err(StoreError { kind: StoreErrorKind::Other, message })
+        })
     }
 
     /// Loads what is new and serves it. `Some`: there is no generation to be had yet, and why.

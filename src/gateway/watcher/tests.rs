@@ -1,8 +1,12 @@
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::Evidence;
+use super::{Evidence, ReplicaWatcher};
+use crate::gateway::replica::{Replica, Wanted};
 use crate::model::Time;
+use crate::store::memory::MemoryStore;
 use crate::store::{ScopeStatus, SourceStatus};
+use crate::{config, sync};
 
 fn at(seconds: i64) -> Time {
     Time::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
@@ -98,4 +102,54 @@ fn evidence_is_stale_past_its_time_and_where_there_is_none() {
     for evidence in [Evidence::None, Evidence::Ageless("corp".into())] {
         assert!(evidence.stale(at(0), Duration::MAX).unwrap().since.is_none());
     }
+}
+
+/// A store of one generation.
+fn with_ann() -> MemoryStore {
+    let folder = tempfile::tempdir().unwrap();
+    let realm = r#"{"realm": "r", "groups": [], "roles": {}, "users": [
+        {"id": "1", "username": "ann", "enabled": true}]}"#;
+    std::fs::write(folder.path().join("realm.json"), realm).unwrap();
+    let toml = "[store]\npath = \"store.db\"\n[roles.all]\neveryone = true\n[[source]]\nname = \"kc\"\n\
+                kind = \"file\"\nrealm_export = \"realm.json\"\n";
+    let file = folder.path().join("idpsyncd.toml");
+    std::fs::write(&file, toml).unwrap();
+    let config = config::load(&file, &crate::source::kinds()).unwrap();
+    let store = MemoryStore::default();
+    let silent: crate::source::OnProgress = Arc::new(|_| {});
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let options = sync::Options::default();
+    let outcome = runtime.block_on(sync::run(&config, &store, &options, &silent, at(0))).unwrap();
+    assert_eq!(outcome.generation, 1);
+    store
+}
+
+#[test]
+fn a_fault_of_this_program_while_it_loads_ends_nothing_and_the_next_look_loads_everything() {
+    let store = with_ann();
+    let watcher =
+        ReplicaWatcher::start(Arc::new(store.clone()), Arc::new(Wanted::default())).unwrap();
+    let until = |what: &str, done: &dyn Fn() -> bool| {
+        let began = std::time::Instant::now();
+        while !done() {
+            assert!(began.elapsed() < Duration::from_secs(300), "not in time: {what}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let served = || Arc::clone(&watcher.loaded().as_ref().unwrap().replica);
+    until("it is served", &|| watcher.loaded().is_some());
+    let first: Arc<Replica> = served();
+
+    store.panics_once();
+    watcher.nudge();
+    until("it says what happened", &|| watcher.trouble().is_some());
+    let trouble = watcher.trouble().unwrap();
+    assert!(trouble.ends_with("a fault in idpsyncd itself: no text 7"), "{trouble}");
+    assert!(Arc::ptr_eq(&first, &served()), "what was loaded is served on");
+    assert_eq!(watcher.stale(at(0), Duration::MAX), None);
+
+    watcher.nudge();
+    until("it goes on", &|| watcher.trouble().is_none());
+    until("all of it is loaded", &|| !Arc::ptr_eq(&first, &served()));
+    assert_eq!((served().generation(), served().users()), (1, 1));
 }

@@ -11,6 +11,7 @@ mod reader;
 mod seen;
 mod slice;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ struct Shared {
     /// Who runs.
     holder: Mutex<Option<String>>,
     watching: Mutex<Vec<Waker>>,
+    /// The next look of whoever follows it, or the next write beside plans, panics.
+    panics: AtomicBool,
 }
 
 const SHOWN: &str = "in memory";
@@ -55,6 +58,10 @@ impl Shared {
 
     fn there(&self) -> Result<Arc<Content>, StoreError> {
         self.content().ok_or_else(|| StoreError::absent(SHOWN))
+    }
+
+    fn panics(&self) -> bool {
+        self.panics.swap(false, Ordering::SeqCst)
     }
 
     fn publish(&self, content: Arc<Content>) {
@@ -103,10 +110,17 @@ impl Drop for Writing {
 }
 
 impl MemoryStore {
+    /// Lets the next look of whoever follows it, or the next write beside plans, end as a mistake in this
+    /// program would end it.
+    pub fn panics_once(&self) {
+        self.0.panics.store(true, Ordering::SeqCst);
+    }
+
     fn aside<T>(
         &self,
         work: impl FnOnce(&mut Content) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        assert!(!self.0.panics(), "no text 7");
         Writing::begin(&self.0)?.write(work)
     }
 }
@@ -379,7 +393,11 @@ impl Watch for MemoryWatch {
         let (content, times) = locked(&self.shared.now).clone();
         self.seen = Some(times);
         let content = content.ok_or_else(|| StoreError::absent(SHOWN))?;
-        work(&MemoryReader::of(content), Seen { another: self.another })?;
+        let reader = match self.shared.panics() {
+            true => MemoryReader::Panics,
+            false => MemoryReader::of(content),
+        };
+        work(&reader, Seen { another: self.another })?;
         self.another = false;
         Ok(())
     }

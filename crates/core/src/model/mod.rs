@@ -13,6 +13,7 @@ pub mod external;
 pub mod fault;
 pub mod following;
 pub mod index;
+pub mod panicked;
 mod reason_book;
 pub mod role_map;
 mod role_name;
