@@ -21,6 +21,22 @@ struct Feed {
     kept: Option<Instant>,
 }
 
+/// Somebody is writing; however that ends, the next one may.
+struct Writing(Arc<AtomicBool>);
+
+impl Writing {
+    /// `None`: somebody is.
+    fn begin(writing: &Arc<AtomicBool>) -> Option<Self> {
+        (!writing.swap(true, Ordering::SeqCst)).then(|| Writing(Arc::clone(writing)))
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
 /// How sources are followed.
 #[derive(Debug, Default)]
 pub struct KeptFeeds {
@@ -76,17 +92,14 @@ impl KeptFeeds {
     /// Has what is due written to `store`, which must be there, beside everything else; what could not
     /// be is tried again.
     pub fn keep(&self, store: &Arc<dyn Store>) {
-        if self.writing.load(Ordering::SeqCst) {
-            return;
-        }
+        let Some(writing) = Writing::begin(&self.writing) else { return };
         let due = self.due();
         if due.is_empty() {
             return;
         }
-        self.writing.store(true, Ordering::SeqCst);
-        let (feeds, writing) = (Arc::clone(&self.feeds), Arc::clone(&self.writing));
-        let store = Arc::clone(store);
+        let (feeds, store) = (Arc::clone(&self.feeds), Arc::clone(store));
         tokio::task::spawn_blocking(move || {
+            let _writing = writing;
             for (source, followed) in due {
                 if let Err(error) = store.keep_followed(&source, &followed) {
                     tracing::debug!(%error, "how sources are followed is not in the store");
@@ -99,7 +112,9 @@ impl KeptFeeds {
                     feed.kept = Some(Instant::now());
                 }
             }
-            writing.store(false, Ordering::SeqCst);
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
