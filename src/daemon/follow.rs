@@ -338,8 +338,7 @@ impl Follower {
         let view: Arc<dyn MirrorView> = Arc::clone(&self.view) as Arc<dyn MirrorView>;
         match feed.follow(&rules, cursor, view).await {
             Ok(Start::Here(following)) => {
-                self.shared.feeds.follows(&self.name);
-                let _ends = Ends(&self.shared.feeds, &self.name);
+                let _followed = self.shared.feeds.follows(&self.name);
                 *followed = true;
                 self.listen(following).await
             }
@@ -450,14 +449,5 @@ impl Follower {
         let told = BTreeMap::from([(self.name.clone(), deltas)]);
         let outcome = sync::ingest(&self.config, &*self.store, &told, Utc::now())?;
         Ok(shorten_ingested(outcome))
-    }
-}
-
-/// Ends that a source counts as followed, however following it ends.
-struct Ends<'a>(&'a FeedLog, &'a str);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.ends(self.1);
     }
 }

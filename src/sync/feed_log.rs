@@ -5,7 +5,7 @@
 //! wait for a read to end. So when the read is laid over the mirror, of all that a feed spoke of
 //! since it began the mirror's word counts, which is the younger one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::directory::{Cursor, Delta};
@@ -17,7 +17,10 @@ pub struct FeedLog(Arc<Mutex<Content>>);
 
 #[derive(Debug, Default)]
 struct Content {
-    followed: BTreeSet<String>,
+    /// By whom each source is followed.
+    followed: BTreeMap<String, u64>,
+    /// How often somebody began to follow one.
+    begun: u64,
     /// What was told since the run under way began to read, by source: of those too who came to be
     /// followed since, or are not any more. Absent: there is none.
     told: Option<BTreeMap<String, Vec<Delta>>>,
@@ -28,20 +31,21 @@ impl FeedLog {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `source` is followed from now on, from the cursor of its mirror.
-    pub fn follows(&self, source: &str) {
-        self.content().followed.insert(source.to_owned());
-    }
-
-    /// `source` is not followed any more.
-    pub fn ends(&self, source: &str) {
-        self.content().followed.remove(source);
+    /// `source` is followed from now on, from the cursor of its mirror, until what is returned is dropped
+    /// or somebody else follows it.
+    #[must_use]
+    pub fn follows(&self, source: &str) -> FollowedHere {
+        let mut content = self.content();
+        content.begun = content.begun.wrapping_add(1);
+        let by = content.begun;
+        content.followed.insert(source.to_owned(), by);
+        FollowedHere { log: self.clone(), source: source.to_owned(), by }
     }
 
     /// Whether `source` is followed.
     #[must_use]
     pub fn has(&self, source: &str) -> bool {
-        self.content().followed.contains(source)
+        self.content().followed.contains_key(source)
     }
 
     /// `deltas` are about to be committed: to be called before, so that no read misses what is in the
@@ -87,6 +91,24 @@ impl FeedLog {
     }
 }
 
+/// A source counts as followed. Dropping it ends that, however following ends; but for a source that
+/// another one follows by now, as after a reload, which begins anew while what was before still ends.
+#[derive(Debug)]
+pub struct FollowedHere {
+    log: FeedLog,
+    source: String,
+    by: u64,
+}
+
+impl Drop for FollowedHere {
+    fn drop(&mut self) {
+        let followed = &mut self.log.content().followed;
+        if followed.get(&self.source) == Some(&self.by) {
+            followed.remove(&self.source);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,10 +145,22 @@ mod tests {
     fn what_is_told_without_a_newer_cursor_counts_and_so_does_what_a_feed_told_before_it_ended() {
         let log = FeedLog::default();
         log.reads_begin();
-        log.follows("corp");
+        let followed = log.follows("corp");
         log.tells("corp", &[delta("a", "a")]);
-        log.ends("corp");
+        assert!(log.has("corp"));
+        drop(followed);
         assert!(!log.has("corp"));
         assert_eq!(between(&log, "a", "a"), Some(1));
+    }
+
+    #[test]
+    fn who_ends_late_takes_nothing_from_whoever_follows_by_then() {
+        let log = FeedLog::default();
+        let before = log.follows("corp");
+        let after = log.follows("corp");
+        drop(before);
+        assert!(log.has("corp"));
+        drop(after);
+        assert!(!log.has("corp"));
     }
 }

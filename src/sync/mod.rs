@@ -42,7 +42,7 @@ use self::concurrent::{Before, catch_up};
 use self::source_state::{SourceState, load_views, merge_mirrors, updates, views};
 
 pub use admin::{AdminError, check as check_default_admin};
-pub use feed_log::FeedLog;
+pub use feed_log::{FeedLog, FollowedHere};
 pub use ingest::{IngestError, ingest};
 pub use local::{UserWish, change_user};
 pub use manual::{approvable, approve, by_hand, discard, existing_reader, find_held};

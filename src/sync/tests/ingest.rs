@@ -219,7 +219,7 @@ fn run_beside(
 fn a_full_read_gives_nobody_back_what_a_feed_took_while_it_read() {
     let home = home(30);
     let feeds = FeedLog::default();
-    feeds.follows("kc");
+    let _followed = feeds.follows("kc");
     // The read sees everybody in the group, for it passed there first; and that user5 left, which no
     // feed has told.
     let tells = |deltas: Vec<Delta>| {
@@ -251,13 +251,13 @@ fn a_full_read_gives_nobody_back_what_a_feed_took_while_it_read() {
 fn what_a_feed_tells_without_a_newer_cursor_counts_as_well() {
     let home = home(30);
     let feeds = FeedLog::default();
-    feeds.follows("kc");
+    let followed = feeds.follows("kc");
     let outcome = run_beside(&home, &feeds, reading(30, &[], None), || {
         let deltas = vec![moved("1", "1", &[], &["id-0"])];
         feeds.tells("kc", &deltas);
         tell(&home, deltas).unwrap();
         // It is not followed any more when the read has ended.
-        feeds.ends("kc");
+        drop(followed);
     });
     assert!(matches!(outcome.sources[0].result, SourceResult::Complete(_)), "{outcome:?}");
     assert!(!holders(&home).contains("user0"));
@@ -269,7 +269,7 @@ fn what_a_feed_tells_without_a_newer_cursor_counts_as_well() {
 fn of_whom_a_feed_only_names_in_a_list_the_read_counts() {
     let home = home(30);
     let feeds = FeedLog::default();
-    feeds.follows("kc");
+    let _followed = feeds.follows("kc");
     // An account that ended by the clock, which no server tells: the read alone knows.
     let mut answer = reading(30, &[], None);
     for user in answer.directory.users.iter_mut() {
@@ -349,7 +349,7 @@ fn who_comes_to_be_followed_while_it_is_read_is_heard_too() {
         Some(&*home.reader()),
     )
     .unwrap();
-    feeds.follows("kc");
+    let _followed = feeds.follows("kc");
     let deltas = vec![moved("1", "2", &[], &["id-0"])];
     feeds.tells("kc", &deltas);
     tell(&home, deltas).unwrap();
@@ -398,9 +398,7 @@ fn a_read_beside_another_process_gives_way_to_its_mirror() {
     // Nobody tells this process what the other one commits.
     let feeds = FeedLog::default();
     for followed in [false, true] {
-        if followed {
-            feeds.follows("kc");
-        }
+        let _followed = followed.then(|| feeds.follows("kc"));
         let (from, to) = if followed { ("2", "3") } else { ("1", "2") };
         let who = if followed { "id-1" } else { "id-0" };
         let outcome = run_beside(&home, &feeds, reading(30, &[], None), || {
@@ -423,7 +421,7 @@ fn a_read_beside_another_process_gives_way_to_its_mirror() {
 fn a_partial_read_beside_a_feed_leaves_its_cursor() {
     let home = home(30);
     let feeds = FeedLog::default();
-    feeds.follows("kc");
+    let _followed = feeds.follows("kc");
     let mut answer = SnapshotBuilder::new(false);
     answer.users_are(crate::directory::Completeness::Partial("cut".to_owned()));
     answer.groups_are(crate::directory::Completeness::Partial("cut".to_owned()));
