@@ -218,13 +218,41 @@ fn stored(old: &State, plan: &Plan) -> State {
 /// somebody else.
 #[test]
 fn a_plan_that_names_what_its_tables_have_not_is_refused_wherever_it_comes_in() {
-    let world = World::with(&roles("merge"), &[person("1", "alice", &["eng"])]);
+    let world = World::with(&roles("merge"), &[person("1", "alice", &["g"])]);
     let plan = world.plan();
     let mut kept = serde_json::to_value(&plan).unwrap();
     kept["tables"]["texts"] = serde_json::json!({ "bytes": "", "ends": [0] });
     let error = serde_json::from_value::<Plan>(kept).unwrap_err().to_string();
     assert!(error.contains("is spoken of, and there is no such text"), "{error}");
-    let mut other = plan;
+    let broken = |what: &dyn Fn(&mut serde_json::Value), why: &str| {
+        let mut kept = serde_json::to_value(&plan).unwrap();
+        what(&mut kept);
+        let error = serde_json::from_value::<Plan>(kept).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    };
+    broken(&|it| it["user_sets"] = serde_json::json!([]), "1 users are spoken of, and 0 role sets");
+    broken(&|it| it["set_roles"] = serde_json::json!({}), "and there is no such set");
+    broken(
+        &|it| {
+            for roles in it["set_roles"].as_object_mut().unwrap().values_mut() {
+                *roles = serde_json::json!([77]);
+            }
+        },
+        "role number 77 is spoken of",
+    );
+    broken(&|it| it["tables"]["users"] = serde_json::json!([]), "and the state has no such user");
+    broken(
+        &|it| {
+            for list in ["/tables/users", "/user_sets"] {
+                let list = it.pointer_mut(list).unwrap().as_array_mut().unwrap();
+                list.push(list[0].clone());
+            }
+        },
+        "is not in its place",
+    );
+    let wider = serde_json::json!([{ "reached": [], "users": [77] }]);
+    broken(&|it| it["widened"] = wider.clone(), "user number 77 is spoken of");
+    let mut other = plan.clone();
     other.tables.texts = Texts::default();
     let error = other.applied(&world.state).unwrap_err();
     assert!(matches!(error, Inconsistent::NoSuchText(_)), "{error}");

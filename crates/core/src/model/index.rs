@@ -6,12 +6,12 @@
 //! that does not fit cannot come about.
 //!
 //! There are two ways to look something up. [`IndexVec::get`] is for a number that may be another
-//! list's, as one from a stored plan may: the caller says what it means that there is nothing.
+//! list's, as one from a plan that was read may: the caller says what it means that there is nothing.
 //! [`IndexVec::at`] is for one that this very list has given, or one beside it of the same length: a
 //! miss is a mistake in this program then, and must not be passed over, since one row fewer is a
 //! removal. It ends the task, as [`super::Texts::get`] does and for the same reasons.
 
-use super::Text;
+use super::{RoleSetId, Text};
 use std::cmp::Ordering;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -190,6 +190,25 @@ pub enum Inconsistent {
     /// Something is to be done to a person whom the state has not.
     #[error("user number {0} is spoken of, and the state has no such user")]
     NoSuchUser(UserId),
+    /// People are to get role sets, and there is not one for each.
+    #[error("{users} users are spoken of, and {sets} role sets for them")]
+    UnevenSets {
+        /// How many people.
+        users: usize,
+        /// How many sets.
+        sets: usize,
+    },
+    /// Somebody is to get a role set of which nobody says what is in it.
+    #[error("role set {0} is spoken of, and there is no such set")]
+    NoSuchRoleSet(RoleSetId),
+    /// People stand in another order than that of their numbers, or twice: they could not be found.
+    #[error("user number {0} is not in its place")]
+    Misplaced(UserId),
+    /// A way into the clouds is none.
+    #[error(
+        "action number {0} that leads into the clouds is spoken of, and there is no such action"
+    )]
+    NoSuchWay(usize),
     /// Something speaks of a text that is not among the texts it came with.
     #[error("text number {0} is spoken of, and there is no such text")]
     NoSuchText(Text),

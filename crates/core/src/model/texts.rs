@@ -7,9 +7,9 @@
 //! make somebody nobody, or somebody else. Nothing here does that:
 //!
 //! - [`Texts::add`] refuses what does not fit, and the error goes up like any other.
-//! - Texts that come from outside are looked at once, where they come in: an arena that is read back
-//!   must hold together, and a plan that is read back ([`crate::plan::Plan`]) or brought into another
-//!   arena is refused where it names a text that its own has not ([`Texts::find`]).
+//! - Texts that come from outside are looked at once, where they come in: an arena that is read must
+//!   hold together, and a plan that is read ([`crate::plan::Plan`]) or brought into another arena is
+//!   refused where it names a text that its own has not ([`Texts::find`]).
 //! - After that only a mistake in this program could ask an arena for what it has not. [`Texts::get`]
 //!   ends the task then, and says what was missing. Everything is planned first and written in one
 //!   transaction, so a run that ends so has taken nothing away, and a request gets no answer; whereas
@@ -116,7 +116,7 @@ impl Texts {
         }
     }
 
-    /// The same for a `text` that comes from outside: read back, or of another's tables.
+    /// The same for a `text` that comes from outside: read, or of another's tables.
     ///
     /// # Errors
     /// This arena has no such text.

@@ -211,7 +211,8 @@ impl serde::Serialize for Plan {
     }
 }
 
-/// A plan that is read back is looked at once, here: whatever it names stands in its tables.
+/// Whoever reads a plan that was written down (nobody in this program does: what is held is kept in
+/// words, [`Held`]) gets one that holds together: whatever it names stands in its tables.
 impl<'de> serde::Deserialize<'de> for Plan {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let plan = Plan::deserialize(deserializer)?;

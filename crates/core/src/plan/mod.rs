@@ -1,7 +1,8 @@
 //! The plan: what would change, as a value. Pure; nothing here can write.
 //!
 //! A [`Change`](crate::model::Change) is one step, [`Plan`] is all of them with what the guard said. The same value is
-//! shown, saved while it is held, approved and applied; it carries what its changes name ([`Tables`])
+//! shown and applied, and can be written down and read; what waits for a person is kept in words ([`Held`]) and
+//! planned anew when it is approved. It carries what its changes name ([`Tables`])
 //! and makes the decisions for its role sets ([`Plan::decider`]). [`plan()`] makes it of what was resolved,
 //! [`approve`] of a held one, [`by_hand`] of what a person asks for, [`stranger`] of one newcomer,
 //! [`local`] of what is done by hand to one person, [`import()`] of another platform's database; [`apply`] says what a state becomes.

@@ -5,6 +5,7 @@ use hashbrown::HashSet;
 
 use super::change::Plan;
 use super::copy::Copy;
+use crate::model::workload::VIA;
 use crate::model::{
     Change, Inconsistent, IndexVec, LocalGrant, LocalIdx, ReasonBook, Role, RoleIdx, RoleSetId,
     SourceIdx, State, Text, Texts, TokenIdx, User, UserId, WorkloadIdentity,
@@ -180,16 +181,56 @@ impl Plan {
         self.set_roles.retain(|id, _| wanted.contains(id));
     }
 
-    /// That everything that this names stands in its tables, which is so of every plan but for one that
-    /// was read back.
+    /// That everything that this names stands in its tables, and its lists fit one another, which is so
+    /// of every plan that was made, but not of any text that reads like one.
     ///
     /// # Errors
     /// Something does not.
     pub(super) fn check(&self) -> Result<(), Inconsistent> {
         let mut copy = Copy::into_nothing(&self.tables);
-        self.changes.iter().try_for_each(|change| copy.change(change).map(drop))?;
-        self.tables.users.iter().try_for_each(|user| copy.user(user).map(drop))?;
-        self.token_sets.iter().try_for_each(|token| copy.text(token.name).map(drop))
+        let users = &self.tables.users;
+        for (one, next) in users.iter().zip(users.iter().skip(1)) {
+            if one.id >= next.id {
+                return Err(Inconsistent::Misplaced(next.id));
+            }
+        }
+        users.iter().try_for_each(|user| copy.user(user).map(drop))?;
+        let tables = TablesRef::from(self);
+        let known = |user| match tables.user(user) {
+            Some(_) => Ok(()),
+            None => Err(Inconsistent::NoSuchUser(user)),
+        };
+        for change in &self.changes {
+            copy.change(change)?;
+            change.user().map_or(Ok(()), known)?;
+        }
+        // The last ones would stay as they are, whatever they lose.
+        if users.len() != self.user_sets.len() {
+            return Err(Inconsistent::UnevenSets {
+                users: users.len(),
+                sets: self.user_sets.len(),
+            });
+        }
+        let set = |id: RoleSetId| match self.set_roles.contains_key(&id) {
+            true => Ok(()),
+            false => Err(Inconsistent::NoSuchRoleSet(id)),
+        };
+        self.moved().try_for_each(|(_, new)| set(new))?;
+        for token in &self.token_sets {
+            copy.text(token.name)?;
+            set(token.new)?;
+        }
+        for role in self.set_roles.values().flatten() {
+            tables.role(*role).ok_or(Inconsistent::NoSuchRole(*role))?;
+        }
+        for widened in &self.widened {
+            widened.users.iter().try_for_each(|user| known(*user))?;
+            let mut ways = widened.reached.iter().map(|reached| reached.via);
+            if let Some(way) = ways.find(|way| VIA.get(*way).is_none()) {
+                return Err(Inconsistent::NoSuchWay(way));
+            }
+        }
+        Ok(())
     }
 
     /// Lets go of every text, reason and story that nothing here names.
