@@ -156,21 +156,23 @@ async fn a_file_that_is_changed_in_whatever_way_is_read_again() {
 }
 
 #[tokio::test]
-async fn the_files_of_people_beside_an_export_count_as_it_does() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("acme-realm.json");
-    std::fs::write(&path, "{}").unwrap();
-    std::fs::write(folder.path().join("acme-users-0.json"), "{}").unwrap();
-    let source = source(&path);
-    let mut following = follow(&source, mark(&source).await).await;
-    std::fs::write(folder.path().join("other-users-0.json"), "{}").unwrap();
-    std::fs::write(folder.path().join("notes.txt"), "{}").unwrap();
-    still(&mut *following).await;
-    std::fs::write(folder.path().join("acme-users-1.json"), "{}").unwrap();
-    changes(&mut *following, "more people").await;
-    let mut following = follow(&source, mark(&source).await).await;
-    std::fs::write(folder.path().join("acme-users-0.json"), "[]").unwrap();
-    changes(&mut *following, "other people").await;
+async fn the_files_of_people_beside_an_export_count_as_it_does_whatever_it_is_called() {
+    for name in ["acme-realm.json", "export.json"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, r#"{"realm": "acme"}"#).unwrap();
+        std::fs::write(folder.path().join("acme-users-0.json"), "{}").unwrap();
+        let source = source(&path);
+        let mut following = follow(&source, mark(&source).await).await;
+        std::fs::write(folder.path().join("acme-users.json"), "{}").unwrap();
+        std::fs::write(folder.path().join("notes.txt"), "{}").unwrap();
+        still(&mut *following).await;
+        std::fs::write(folder.path().join("acme-users-1.json"), "{}").unwrap();
+        changes(&mut *following, "more people").await;
+        let mut following = follow(&source, mark(&source).await).await;
+        std::fs::write(folder.path().join("acme-users-0.json"), "[]").unwrap();
+        changes(&mut *following, "other people").await;
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 //! network's file system tells nobody of what another machine changes. A file that is not there is waited
 //! for: nothing is taken from anybody for it.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -19,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::watch::Watch;
-use super::{Content, FileSource, off_the_runtime};
+use super::{Content, FileSource, off_the_runtime, realm};
 use crate::config::KindSettings;
 use crate::directory::{Cursor, Interest};
 use crate::model::FollowMode;
@@ -77,25 +78,22 @@ impl FileSource {
 }
 
 /// What tells one state of a file, or of a folder's files, from another, as a digest. Of a file that is
-/// `read_with_others` those of its folder count, too, whose names begin alike.
+/// `read_with_others` those of its folder count, too, that may hold its people: of which realm it is says
+/// its content alone, so those of every realm.
 fn look(path: &Path, read_with_others: bool) -> std::io::Result<String> {
     let it = std::fs::metadata(path)?;
     let mut encoder = Encoder::new("look 2");
     state(&mut encoder, &it);
     let beside = path.parent().filter(|folder| *folder != Path::new(""));
-    let beside = beside.unwrap_or(Path::new(".")).to_owned();
     let folder = match it.is_dir() {
-        true => Some((path.to_owned(), None)),
-        false => realm_of(path).filter(|_| read_with_others).map(|realm| (beside, Some(realm))),
+        true => Some(path),
+        false => read_with_others.then(|| beside.unwrap_or(Path::new("."))),
     };
-    if let Some((folder, realm)) = folder {
+    if let Some(folder) = folder {
         let mut paths = Vec::new();
         for entry in std::fs::read_dir(folder)? {
             let entry = entry?;
-            let begins = |realm: &String| {
-                entry.file_name().as_bytes().starts_with(format!("{realm}-users-").as_bytes())
-            };
-            if realm.as_ref().is_none_or(begins) {
+            if it.is_dir() || may_hold_people(&entry.file_name()) {
                 paths.push(entry.path());
             }
         }
@@ -113,9 +111,9 @@ fn look(path: &Path, read_with_others: bool) -> std::io::Result<String> {
     Ok(encoder.hex())
 }
 
-/// The realm that `REALM-realm.json` is of: its people may be in `REALM-users-0.json` and so on.
-fn realm_of(path: &Path) -> Option<String> {
-    Some(path.file_name()?.to_str()?.strip_suffix("-realm.json")?.to_owned())
+/// Whether a file of this name may hold people of an export beside it.
+pub(super) fn may_hold_people(name: &OsStr) -> bool {
+    name.to_str().and_then(realm::users_in).is_some()
 }
 
 /// Which file it is, how long, when it was written, and when anything of it was changed.
@@ -189,8 +187,7 @@ impl Watched<'_> {
         let began = chrono::Utc::now();
         let look = match off_the_runtime(|| {
             // First, so that what happens after the look is not missed.
-            self.is_armed =
-                self.watch.arm(self.path, self.is_export && realm_of(self.path).is_some());
+            self.is_armed = self.watch.arm(self.path, self.is_export && !self.path.is_dir());
             look(self.path, self.is_export)
         }) {
             Ok(look) => look,

@@ -225,11 +225,11 @@ fn users_files(path: &Path, realm: &str) -> Result<Vec<PathBuf>, SourceError> {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    let prefix = format!("{realm}-users-");
     let mut files = BTreeMap::new();
     for name in names_in(folder)? {
-        let number = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".json"));
-        if let Some(number) = number.and_then(|number| number.parse::<u64>().ok()) {
+        if let Some((of, number)) = users_in(&name)
+            && of == realm
+        {
             files.insert(number, folder.join(name));
         }
     }
@@ -240,13 +240,19 @@ fn users_files(path: &Path, realm: &str) -> Result<Vec<PathBuf>, SourceError> {
             return Err(failed(
                 path,
                 &Fault::whole(format!(
-                    "`{prefix}{expected}.json` is missing beside it, though `{prefix}{number}.json` \
-                     is there: the export was not copied whole"
+                    "`{realm}-users-{expected}.json` is missing beside it, though \
+                     `{realm}-users-{number}.json` is there: the export was not copied whole"
                 )),
             ));
         }
     }
     Ok(files.into_values().collect())
+}
+
+/// The realm whose users a file of this name holds, and its place among those that do.
+pub(super) fn users_in(name: &str) -> Option<(&str, u64)> {
+    let (realm, number) = name.strip_suffix(".json")?.rsplit_once("-users-")?;
+    Some((realm, number.parse().ok()?))
 }
 
 fn names_in(folder: &Path) -> Result<Vec<String>, SourceError> {

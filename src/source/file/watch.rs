@@ -22,6 +22,8 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 
+use super::feed::may_hold_people;
+
 /// What happens within so long is one wake-up: a file that is written all the time wakes nobody more often.
 const GATHER: Duration = Duration::from_millis(100);
 /// So many links on the way to a file are followed, as many as the kernel does.
@@ -41,17 +43,23 @@ const CONTENT: WatchFlags =
 const ITSELF: WatchFlags = WatchFlags::DELETE_SELF.union(WatchFlags::MOVE_SELF);
 
 /// Which names in a watched place matter.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 enum Names {
     All,
-    These(BTreeSet<OsString>),
+    /// These, and with `people` those of files that may hold people of an export.
+    These {
+        names: BTreeSet<OsString>,
+        people: bool,
+    },
 }
 
 impl Names {
     fn has(&self, name: &OsStr) -> bool {
         match self {
             Names::All => true,
-            Names::These(names) => names.contains(name),
+            Names::These { names, people } => {
+                names.contains(name) || *people && may_hold_people(name)
+            }
         }
     }
 }
@@ -86,7 +94,7 @@ impl Watch {
         Watch { inotify: inotify.ok(), seen: Seen::default() }
     }
 
-    /// Watches what `path` leads to now, and with `beside` what else is in its folder. Whether what
+    /// Watches what `path` leads to now, and with `beside` what may hold people in its folder. Whether what
     /// happens there is seen, but for what this module's page names. To be called before each look: what
     /// happens after the look wakes.
     pub fn arm(&mut self, path: &Path, beside: bool) -> bool {
@@ -199,13 +207,29 @@ struct Way {
 }
 
 impl Way {
+    fn folder(&mut self, folder: &Path) -> &mut (WatchFlags, Names) {
+        let nothing = || {
+            let names = Names::These { names: BTreeSet::new(), people: false };
+            (WatchFlags::empty(), names)
+        };
+        self.places.entry(folder.to_owned()).or_insert_with(nothing)
+    }
+
     fn name(&mut self, folder: &Path, name: &OsStr) {
-        let nothing = || (WatchFlags::empty(), Names::These(BTreeSet::new()));
-        let (flags, names) = self.places.entry(folder.to_owned()).or_insert_with(nothing);
+        let (flags, names) = self.folder(folder);
         *flags |= NAMES;
-        if let Names::These(names) = names {
+        if let Names::These { names, .. } = names {
             names.insert(name.to_owned());
         }
+    }
+
+    fn people(&mut self, folder: &Path) {
+        let (flags, names) = self.folder(folder);
+        *flags |= NAMES | CONTENT;
+        if let Names::These { people, .. } = names {
+            *people = true;
+        }
+        self.last.insert(folder.to_owned());
     }
 
     fn whole(&mut self, place: &Path, flags: WatchFlags) {
@@ -223,7 +247,7 @@ fn way(path: &Path, beside: bool) -> Way {
     let mut here = PathBuf::from("/");
     let mut links = 0;
     let folder = path.parent().filter(|_| beside).and_then(|folder| folder.canonicalize().ok());
-    folder.into_iter().for_each(|folder| way.whole(&folder, NAMES | CONTENT));
+    folder.into_iter().for_each(|folder| way.people(&folder));
     while let Some(name) = left.pop_front() {
         if name == ".." {
             here.pop();
@@ -378,6 +402,13 @@ mod tests {
         assert!(woken(&mut whole) && woken(&mut with) && !woken(&mut alone));
         fs::remove_file(&beside).unwrap();
         assert!(woken(&mut whole) && woken(&mut with) && !woken(&mut alone));
+        // What holds nobody of it may stay open for as long as it likes.
+        let mut log = fs::File::create(folder.path().join("export.log")).unwrap();
+        log.write_all(b"exporting").unwrap();
+        assert!(!woken(&mut with) && !with.is_being_written());
+        let mut people = fs::File::create(&beside).unwrap();
+        people.write_all(b"{").unwrap();
+        assert!(woken(&mut with) && with.is_being_written());
     }
 
     #[tokio::test]
