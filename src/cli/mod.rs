@@ -129,8 +129,8 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    // A mistake in this program ends the command as an error does, and has told what it is on the way:
-    // what is planned is written in one transaction, so nothing was changed.
+    // A mistake in this program ends the command as an error does, and has told what it is on the way.
+    // What is planned is written in one transaction: nothing was changed, or everything.
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| start(cli)));
     match done.unwrap_or(Err(Failure::Said)) {
         Ok(status) => ExitCode::from(status),

@@ -84,7 +84,7 @@ pub enum Event {
         /// Nobody need be told: it never was otherwise, or is so on purpose.
         quiet: bool,
     },
-    /// What was told could not be committed: it is tried again.
+    /// What was told could not be committed, or the feed panicked: it is tried again.
     Failed {
         /// The source.
         source: String,
@@ -298,8 +298,8 @@ impl Follower {
         self.tell(Event::State { source: self.name.clone(), state, quiet });
     }
 
-    /// [`Follower::follow`]; a panic is why it stopped, and told. What it was about to write it has not
-    /// written.
+    /// [`Follower::follow`]; a panic is why it stopped, and told. What it was about to write it has written
+    /// as a whole or not at all: it goes on from the cursor that is in the store.
     async fn until_it_stops(&self, followed: &mut bool) -> Stopped {
         match AssertUnwindSafe(self.follow(followed)).catch_unwind().await {
             Ok(stopped) => stopped,

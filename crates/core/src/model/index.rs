@@ -224,7 +224,7 @@ pub enum Inconsistent {
 }
 
 /// Ends the task for a mistake in this program, after which nothing may be concluded. A run that ends
-/// so has written nothing, and a request gets no answer.
+/// so has written nothing, or everything, and a request gets no answer.
 ///
 /// # Panics
 /// Always, with the words of `what`.
