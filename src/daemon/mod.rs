@@ -362,9 +362,7 @@ impl Daemon {
                 }
             }
             Event::Failed { source, why, kind } => {
-                if self.told.news(LogTopic::Feed(source.clone()), kind) {
-                    tracing::error!(source, "what the feed told could not be committed: {why}");
-                }
+                report::feed_failed(&mut self.told, &source, &why, kind);
             }
         }
     }

@@ -250,6 +250,23 @@ pub fn ingested(told: &mut LogDedup, source: &str, ran: &Ran) {
     self::held(told, outcome.held.as_ref());
 }
 
+/// Logs why what a feed told came to nothing.
+pub fn feed_failed(told: &mut LogDedup, source: &str, why: &str, kind: LogKind) {
+    let is_own = matches!(kind, LogKind::Panicked(_));
+    if !told.news(LogTopic::Feed(source.to_owned()), kind) {
+        return;
+    }
+    if is_own {
+        tracing::error!(
+            source,
+            "source `{source}`: following it broke off, it is tried again, and nothing was changed, or \
+             everything: {why}"
+        );
+    } else {
+        tracing::error!(source, "what the feed told could not be committed: {why}");
+    }
+}
+
 /// Logs what a feed did not tell.
 pub fn drift(drift: &Drift) {
     let Drift { source, changes, first } = drift;

@@ -30,6 +30,7 @@ mod ad;
 mod ask;
 mod cursor;
 mod draft;
+mod followed;
 mod follower;
 mod groups;
 mod inbox;
@@ -48,12 +49,12 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use ldap3::{Ldap, Scope};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::ask::Asker;
 use self::cursor::{Bookmark, Key};
+use self::followed::{Answers, Followed};
 use self::follower::{Follower, Place};
 use self::index::Index;
 use self::meaning::Lists;
@@ -74,8 +75,7 @@ use crate::directory::{Cursor, Interest, dn};
 use crate::model::FollowMode;
 use crate::source::SourceError;
 use crate::source::feed::{
-    Feed, FeedEvent, FollowState, Following, Mark, MirrorView, NoAnswer, NotFollowed, Start,
-    WhyFull,
+    Feed, FollowState, Mark, MirrorView, NoAnswer, NotFollowed, Start, WhyFull,
 };
 
 /// All entries: a filter on what can change would hide who leaves it.
@@ -423,62 +423,4 @@ async fn recognise(
         Ok(base) => Begun::Sync(Box::new((connection, server, base))),
         Err(why) => Begun::Not(why),
     })
-}
-
-/// Where a follower's answers go.
-type Answers = mpsc::Sender<Result<FeedEvent, SourceError>>;
-
-/// A task that follows, asked for one thing at a time. Its panic is an error and not the end, and a
-/// wait that is given up loses nothing.
-struct Followed {
-    asked: bool,
-    requests: mpsc::Sender<()>,
-    answers: mpsc::Receiver<Result<FeedEvent, SourceError>>,
-    state: watch::Receiver<FollowState>,
-    task: JoinHandle<()>,
-    name: String,
-}
-
-impl Followed {
-    /// `run` answers until nobody asks or nothing more can be said.
-    fn new<F>(
-        name: &str,
-        state: watch::Receiver<FollowState>,
-        run: impl FnOnce(mpsc::Receiver<()>, Answers) -> F,
-    ) -> Self
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let (requests, asked) = mpsc::channel(1);
-        let (told, answers) = mpsc::channel(1);
-        let task = tokio::spawn(run(asked, told));
-        Followed { asked: false, requests, answers, state, task, name: name.to_owned() }
-    }
-}
-
-impl Drop for Followed {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Following for Followed {
-    fn next(&mut self) -> BoxFuture<'_, Result<FeedEvent, SourceError>> {
-        async move {
-            if !self.asked {
-                self.asked = self.requests.send(()).await.is_ok();
-            }
-            let answer = self.answers.recv().await;
-            self.asked = false;
-            answer.unwrap_or_else(|| {
-                let what = "following it broke off: something that it said was not understood";
-                Err(SourceError::transient(format!("source `{}`: {what}", self.name)))
-            })
-        }
-        .boxed()
-    }
-
-    fn state(&self) -> watch::Receiver<FollowState> {
-        self.state.clone()
-    }
 }
