@@ -18,8 +18,8 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 
 use idpsyncd::directory::{Interest, Kind, Snapshot};
-use idpsyncd::source::FullRead;
 use idpsyncd::source::ldap::{Flavor, LdapConfig, LdapSource};
+use idpsyncd::source::{FullRead, SourceErrorKind};
 use support::ldap::*;
 use support::openldap::*;
 use support::skip;
@@ -165,7 +165,7 @@ fn tls_works_with_ones_own_ca_and_says_what_is_wrong_without() {
     for (url, start_tls) in [(&server.ldaps_url, false), (&by_name, true)] {
         let error = with(url, server.other_ca_file(), start_tls).unwrap_err();
         assert!(error.message.contains("authority that is not trusted: set `ca_file`"), "{error}");
-        assert!(!error.transient);
+        assert_eq!((error.transient, error.kind), (false, SourceErrorKind::Tls));
         let url = url.replace("localhost", "127.0.0.1");
         let error = with(&url, server.ca_file(), start_tls).unwrap_err();
         assert!(error.message.contains("certificate is for another name"), "{error}");
@@ -265,6 +265,7 @@ fn the_next_server_is_asked_when_the_first_is_dead_and_the_error_names_all() {
         "{error}"
     );
     assert!(error.message.contains("refused"), "{error}");
+    assert_eq!(error.kind, SourceErrorKind::Unreachable);
 }
 
 #[test]
@@ -277,6 +278,7 @@ fn a_wrong_password_is_named_without_being_shown_and_not_tried_elsewhere() {
     assert!(!error.transient, "{error}");
     assert!(error.message.contains("wrong password"), "{error}");
     assert!(!error.message.contains("hunter2"), "{error}");
+    assert_eq!(error.kind, SourceErrorKind::SignIn);
     assert_eq!(error.message.matches("result 49").count(), 1, "{error}");
 
     config.bind_password = Some(secret(&server, ""));

@@ -29,6 +29,8 @@ use crate::model::{Diagnostic, DiagnosticCode, Subject};
 pub enum SourceErrorKind {
     /// Nobody could be reached there.
     Unreachable,
+    /// Whoever is there does not prove to be the server by TLS, or does not speak it.
+    Tls,
     /// No whole answer came in time.
     TimedOut,
     /// The server does not take whoever asks for who they say they are.
@@ -39,6 +41,10 @@ pub enum SourceErrorKind {
     Broken,
     /// A file could not be read.
     File,
+    /// Another process wrote to the source's mirror while it was read.
+    Raced,
+    /// A fault of this program ended the read.
+    Panicked,
     /// Something else that may pass by itself.
     Passing,
     /// Something else that only a person can mend.
@@ -78,6 +84,12 @@ impl SourceError {
     #[must_use]
     pub fn of_kind(self, kind: SourceErrorKind) -> Self {
         SourceError { kind, ..self }
+    }
+
+    /// The same, and `place` where it was: a source, a server.
+    #[must_use]
+    pub fn within(self, place: &str) -> Self {
+        SourceError { message: format!("{place}: {}", self.message), ..self }
     }
 
     /// As a finding of `idpsyncd check`.

@@ -10,7 +10,7 @@ use crate::config::{Config, SourceConfig, WatchMode};
 use crate::directory::Snapshot;
 use crate::resolve::Rules;
 use crate::source::feed::Mark;
-use crate::source::{OnProgress, Source, SourceError, open_source};
+use crate::source::{OnProgress, Source, SourceError, SourceErrorKind, open_source};
 
 /// What one source came to know, before it is laid over the mirror.
 pub(super) enum SourceAnswer {
@@ -37,9 +37,9 @@ pub(super) async fn ask(
             continue;
         }
         // What stands if the task dies without an answer: a reader that panicked knows nothing.
-        answers.push(SourceAnswer::Failed(SourceError::transient(
-            "reading ended in a fault of this program, nothing is known; please report it",
-        )));
+        let why = "reading ended in a fault of this program, nothing is known; please report it";
+        let died = SourceError::transient(why).of_kind(SourceErrorKind::Panicked);
+        answers.push(SourceAnswer::Failed(died));
         let (config, progress) = (Arc::clone(&config), progress.clone());
         // A dry run's mirror goes nowhere: nobody will follow it.
         let start = (!options.dry_run).then(|| start.clone());

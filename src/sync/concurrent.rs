@@ -12,7 +12,7 @@ use super::feed_log::FeedLog;
 use super::{Options, RunError, SourceResult, SourceState};
 use crate::config::Config;
 use crate::directory::{Cursor, Mirror, Touched, with_people};
-use crate::source::SourceError;
+use crate::source::{SourceError, SourceErrorKind};
 use crate::store::{Marks, Reader};
 
 /// How the store stood before any source was asked.
@@ -128,7 +128,8 @@ fn follow(
         one.cursor = None;
         one.complete = false;
         let why = "its mirror was changed by another process while it was read";
-        one.outcome.result = SourceResult::Failed(SourceError::transient(why));
+        let raced = SourceError::transient(why).of_kind(SourceErrorKind::Raced);
+        one.outcome.result = SourceResult::Failed(raced);
         return Ok(());
     };
     if !told.is_empty() {

@@ -136,7 +136,7 @@ pub enum RunError {
 /// What kind of fault made a run come to nothing, for programs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RunErrorKind {
-    /// Another process is at work, or the lock cannot be had.
+    /// Another process is at work.
     Locked,
     /// The store.
     Store(StoreErrorKind),
@@ -159,10 +159,10 @@ impl RunError {
     #[must_use]
     pub fn kind(&self) -> RunErrorKind {
         match self {
-            RunError::Locked(_) => RunErrorKind::Locked,
-            RunError::Store(error) | RunError::Commit(CommitError::Store(error)) => {
-                RunErrorKind::Store(error.kind)
-            }
+            RunError::Locked(LockError::Held { .. }) => RunErrorKind::Locked,
+            RunError::Locked(LockError::Store(error))
+            | RunError::Store(error)
+            | RunError::Commit(CommitError::Store(error)) => RunErrorKind::Store(error.kind),
             RunError::Commit(CommitError::Raced) => RunErrorKind::Raced,
             RunError::Commit(CommitError::Inconsistent(_)) | RunError::Inconsistent(_) => {
                 RunErrorKind::Inconsistent
@@ -180,6 +180,23 @@ impl From<NotPlanned> for RunError {
         match why {
             NotPlanned::Inconsistent(what) => what.into(),
             why => ManualError::NotPlanned(why).into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_whose_lock_cannot_be_used_is_told_from_one_that_another_process_has() {
+        let (store, holder) = ("store.db".to_owned(), "pid 7".to_owned());
+        let held = RunError::Locked(LockError::Held { store, holder });
+        assert_eq!(held.kind(), RunErrorKind::Locked);
+        for kind in [StoreErrorKind::Full, StoreErrorKind::Denied] {
+            let error = StoreError { kind, message: "the lock".to_owned() };
+            let unusable = RunError::Locked(LockError::Store(error));
+            assert_eq!(unusable.kind(), RunErrorKind::Store(kind));
         }
     }
 }

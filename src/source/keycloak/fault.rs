@@ -70,7 +70,8 @@ impl Fault {
 
     fn kind(&self) -> SourceErrorKind {
         match self {
-            Fault::Connect(_) | Fault::Tls(_) => SourceErrorKind::Unreachable,
+            Fault::Connect(_) => SourceErrorKind::Unreachable,
+            Fault::Tls(_) => SourceErrorKind::Tls,
             Fault::Timeout(_) => SourceErrorKind::TimedOut,
             Fault::Broken(_) => SourceErrorKind::Broken,
             Fault::TooMany(_) => SourceErrorKind::Lasting,

@@ -144,12 +144,12 @@ impl Connector {
     pub async fn connect(&self) -> Result<Connection, SourceError> {
         self.may_sign_in()?;
         let mut faults: Vec<String> = Vec::new();
-        let mut transient = false;
+        let (mut transient, mut kind) = (false, SourceErrorKind::Unreachable);
         'servers: for server in &self.servers {
             let urls = match self.urls_of(server).await {
                 Ok(urls) => urls,
                 Err(fault) => {
-                    transient |= fault.transient;
+                    (transient, kind) = (transient | fault.transient, fault.kind);
                     faults.push(format!("{server}: {}", fault.message));
                     continue;
                 }
@@ -158,7 +158,7 @@ impl Connector {
                 match self.connect_to(url).await {
                     Ok(connection) => return Ok(connection),
                     Err(fault) => {
-                        transient |= fault.transient;
+                        (transient, kind) = (transient | fault.transient, fault.kind);
                         faults.push(format!("{}: {}", shown(url), fault.message));
                         let refused = || self.attempt()?.waits(Instant::now());
                         if fault.code == Some(49) && self.bind.is_some() || refused().is_some() {
@@ -171,7 +171,6 @@ impl Connector {
                 }
             }
         }
-        let kind = if transient { SourceErrorKind::Unreachable } else { SourceErrorKind::SignIn };
         Err(SourceError { kind, message: faults.join("; "), transient })
     }
 
@@ -187,7 +186,8 @@ impl Connector {
         match self.connect_to(&url).await {
             Ok(connection) => Ok(connection),
             Err(fault) if fault.code == Some(49) && self.bind.is_some() || refused().is_some() => {
-                Err(SourceError::fatal(format!("{server}: {}", fault.message)))
+                let message = format!("{server}: {}", fault.message);
+                Err(SourceError { message, transient: false, ..fault.into() })
             }
             Err(_) => self.connect().await,
         }
@@ -221,7 +221,10 @@ impl Connector {
     /// Nobody signs in with a password that was refused a moment ago.
     fn may_sign_in(&self) -> Result<(), SourceError> {
         match self.attempt().and_then(|attempt| attempt.waits(Instant::now())) {
-            Some(left) => Err(SourceError::fatal(explain::waits(left, self.kerberos))),
+            Some(left) => {
+                let why = explain::waits(left, self.kerberos);
+                Err(SourceError::fatal(why).of_kind(SourceErrorKind::SignIn))
+            }
             None => Ok(()),
         }
     }
@@ -254,7 +257,7 @@ impl Connector {
 
     fn too_late(&self, doing: &str) -> Fault {
         let limit = self.timeout.as_secs_f64();
-        Fault::local(format!("{doing} took more than {limit} s"), true)
+        Fault::late(format!("{doing} took more than {limit} s"))
     }
 
     /// Opens a connection to the server `url`.
@@ -308,7 +311,9 @@ impl Connector {
                     let stream = stream.into_std().map_err(io)?;
                     let _ = url.to_mut().set_host(Some("address.invalid"));
                     let config = tls.by_address(address);
-                    let config = config.map_err(|why| Fault::local(why.to_string(), false))?;
+                    let config = config.map_err(|why| {
+                        Fault::local(why.to_string(), false).of_kind(SourceErrorKind::Tls)
+                    })?;
                     settings.set_std_stream(StdStream::Tcp(stream)).set_config(config)
                 }
             };
@@ -352,7 +357,8 @@ impl Connector {
                         let now = Instant::now();
                         self.attempt().into_iter().for_each(|attempt| attempt.was_refused(now));
                     }
-                    return Err(Fault::local(error.to_string(), error.is_transient()));
+                    let fault = Fault::local(error.to_string(), error.is_transient());
+                    return Err(fault.of_kind(error.kind()));
                 }
             },
             Identity::Simple(dn, secret) => ldap.simple_bind(dn, secret.expose_secret()).await,
@@ -394,7 +400,7 @@ pub fn shown(url: &Url) -> String {
 }
 
 fn of_dns(error: DnsError) -> Fault {
-    Fault::local(error.to_string(), error.is_transient())
+    Fault::local(error.to_string(), error.is_transient()).of_kind(SourceErrorKind::Unreachable)
 }
 
 /// Whether `url` names its server by an address, of either kind.

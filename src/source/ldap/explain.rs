@@ -18,24 +18,45 @@ pub struct Fault {
     pub transient: bool,
     /// The server's result code, where it answered.
     pub code: Option<u32>,
+    /// What kind of fault it is, for programs.
+    pub kind: SourceErrorKind,
 }
 
 impl Fault {
     /// One that did not come from the server as a result code.
     #[must_use]
     pub fn local(message: impl Into<String>, transient: bool) -> Self {
-        Fault { message: message.into(), transient, code: None }
+        let kind = if transient { SourceErrorKind::Passing } else { SourceErrorKind::Lasting };
+        Fault { message: message.into(), transient, code: None, kind }
+    }
+
+    /// No whole answer came in time.
+    #[must_use]
+    pub fn late(message: impl Into<String>) -> Self {
+        Fault::local(message, true).of_kind(SourceErrorKind::TimedOut)
+    }
+
+    /// The server answered with the result `code`.
+    fn answered(code: u32, message: String, transient: bool) -> Self {
+        Fault { message, transient, code: Some(code), kind: SourceErrorKind::Answered(code) }
+    }
+
+    /// The same, of a kind that is known better.
+    #[must_use]
+    pub fn of_kind(self, kind: SourceErrorKind) -> Self {
+        Fault { kind, ..self }
     }
 }
 
 impl From<Fault> for SourceError {
-    fn from(Fault { message, transient, code }: Fault) -> Self {
-        let kind = match code {
-            Some(code) => SourceErrorKind::Answered(code),
-            None if transient => SourceErrorKind::Passing,
-            None => SourceErrorKind::Lasting,
-        };
+    fn from(Fault { message, transient, code: _, kind }: Fault) -> Self {
         SourceError { kind, message, transient }
+    }
+}
+
+impl From<SourceError> for Fault {
+    fn from(SourceError { kind, message, transient }: SourceError) -> Self {
+        Fault { message, transient, code: None, kind }
     }
 }
 
@@ -86,10 +107,11 @@ pub fn bind(result: &LdapResult, identity: &Identity) -> Fault {
         80 => ("the server failed", true),
         _ => ("the server refused it", false),
     };
-    Fault {
-        message: format!("signing in as {who} failed with result {}: {why}{words}", result.rc),
-        transient,
-        code: Some(result.rc),
+    let message = format!("signing in as {who} failed with result {}: {why}{words}", result.rc);
+    let fault = Fault::answered(result.rc, message, transient);
+    match result.rc {
+        7 | 32 | 34 | 48 | 49 | 50 | 53 => fault.of_kind(SourceErrorKind::SignIn),
+        _ => fault,
     }
 }
 
@@ -159,14 +181,11 @@ pub fn search(result: &LdapResult, what: &str, base: &str, limits: &Limits) -> F
             (why.to_owned(), transient)
         }
     };
-    Fault {
-        message: format!(
-            "the search for {what} below `{base}` ended early with result {}: {why}{words}",
-            result.rc
-        ),
-        transient,
-        code: Some(result.rc),
-    }
+    let message = format!(
+        "the search for {what} below `{base}` ended early with result {}: {why}{words}",
+        result.rc
+    );
+    Fault::answered(result.rc, message, transient)
 }
 
 /// What the result code of a search means, and whether it may pass by itself.
@@ -204,39 +223,39 @@ fn refused(code: u32) -> (&'static str, bool) {
 /// Why an operation brought no answer. `doing` is such as `the search for users below `…``.
 #[must_use]
 pub fn broken(error: &LdapError, doing: &str) -> Fault {
-    let (why, transient) = match error {
+    let lasting = |why: &str| (why.to_owned(), SourceErrorKind::Lasting, false);
+    let (why, kind, transient) = match error {
         LdapError::LdapResult { result } => {
-            return Fault {
-                message: format!("{doing} failed with result {}{}", result.rc, said(&result.text)),
-                transient: matches!(result.rc, 51 | 52 | 80),
-                code: Some(result.rc),
-            };
+            let message = format!("{doing} failed with result {}{}", result.rc, said(&result.text));
+            return Fault::answered(result.rc, message, matches!(result.rc, 51 | 52 | 80));
         }
         LdapError::Io { source } => io(source),
-        LdapError::Timeout { .. } => ("no answer in time".to_owned(), true),
+        LdapError::Timeout { .. } => {
+            ("no answer in time".to_owned(), SourceErrorKind::TimedOut, true)
+        }
         LdapError::EndOfStream
         | LdapError::OpSend { .. }
         | LdapError::ResultRecv { .. }
         | LdapError::IdScrubSend { .. }
         | LdapError::MiscSend { .. } => {
-            ("the connection broke, or the answer could not be understood".to_owned(), true)
+            let why = "the connection broke, or the answer could not be understood";
+            (why.to_owned(), SourceErrorKind::Broken, true)
         }
-        LdapError::FilterParsing => ("the filter is not one".to_owned(), false),
-        LdapError::EmptyUnixPath => (
-            "the URL names no socket: write its path as `ldapi://%2Frun%2Fslapd%2Fldapi`"
-                .to_owned(),
-            false,
-        ),
+        LdapError::FilterParsing => lasting("the filter is not one"),
+        LdapError::EmptyUnixPath => {
+            lasting("the URL names no socket: write its path as `ldapi://%2Frun%2Fslapd%2Fldapi`")
+        }
         LdapError::DNSName { .. } => {
-            ("the host in the URL is not a name that a certificate can be for".to_owned(), false)
+            lasting("the host in the URL is not a name that a certificate can be for")
         }
-        other => (other.to_string(), false),
+        other => lasting(&other.to_string()),
     };
-    Fault::local(format!("{doing}: {why}"), transient)
+    Fault::local(format!("{doing}: {why}"), transient).of_kind(kind)
 }
 
 /// A connection's input or output error. Those of TLS come wrapped in one.
-fn io(error: &std::io::Error) -> (String, bool) {
+fn io(error: &std::io::Error) -> (String, SourceErrorKind, bool) {
+    use std::io::ErrorKind as Io;
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         let text = error.to_string();
         return if text.contains("tls handshake eof") {
@@ -244,10 +263,19 @@ fn io(error: &std::io::Error) -> (String, bool) {
                 "the server hung up during the TLS handshake: is this port for `ldap://` rather \
                  than `ldaps://`?"
                     .to_owned(),
+                SourceErrorKind::Tls,
                 true,
             )
         } else {
-            (text, true)
+            let kind = match error.kind() {
+                Io::TimedOut => SourceErrorKind::TimedOut,
+                Io::ConnectionReset
+                | Io::ConnectionAborted
+                | Io::BrokenPipe
+                | Io::UnexpectedEof => SourceErrorKind::Broken,
+                _ => SourceErrorKind::Unreachable,
+            };
+            (text, kind, true)
         };
     };
     use rustls::CertificateError as Bad;
@@ -280,7 +308,7 @@ fn io(error: &std::io::Error) -> (String, bool) {
         }
         other => format!("TLS failed: {other}"),
     };
-    (why, false)
+    (why, SourceErrorKind::Tls, false)
 }
 
 /// Whether a certificate was refused for being an authority's. The verifier's own type of error is
@@ -387,6 +415,24 @@ mod tests {
             let fault = search(&result(rc, ""), "users", "dc=x", &dialect.limits);
             assert!(fault.message.contains(advice), "{}", fault.message);
         }
+    }
+
+    #[test]
+    fn each_kind_of_fault_is_told_from_the_others_by_programs() {
+        use rustls::{CertificateError, Error};
+        let io = |source| broken(&LdapError::Io { source }, "it failed").kind;
+        let kind = |kind: std::io::ErrorKind| io(kind.into());
+        let untrusted = Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        assert_eq!(io(std::io::Error::other(untrusted)), SourceErrorKind::Tls);
+        assert_eq!(kind(std::io::ErrorKind::ConnectionRefused), SourceErrorKind::Unreachable);
+        assert_eq!(kind(std::io::ErrorKind::ConnectionReset), SourceErrorKind::Broken);
+        assert_eq!(broken(&LdapError::EndOfStream, "it failed").kind, SourceErrorKind::Broken);
+        assert_eq!(bind(&result(49, ""), &reader()).kind, SourceErrorKind::SignIn);
+        assert_eq!(bind(&result(52, ""), &reader()).kind, SourceErrorKind::Answered(52));
+        let limits = &Dialect::OPENLDAP.limits;
+        let search = search(&result(50, ""), "users", "dc=x", limits);
+        assert_eq!(SourceError::from(search).kind, SourceErrorKind::Answered(50));
+        assert_eq!(SourceError::from(Fault::late("late")).kind, SourceErrorKind::TimedOut);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use ldap3::{Ldap, LdapError, LdapResult};
 use url::Url;
 
 use super::connect::is_address;
+use crate::source::SourceErrorKind;
 
 /// Why no ticket could be had for a server.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -58,6 +59,20 @@ impl KerberosError {
     #[must_use]
     pub fn may_lock(&self) -> bool {
         matches!(self, KerberosError::Key(_))
+    }
+
+    /// What kind of fault it is.
+    #[must_use]
+    pub fn kind(&self) -> SourceErrorKind {
+        match self {
+            KerberosError::NotBuilt | KerberosError::InClear | KerberosError::NoName => {
+                SourceErrorKind::Lasting
+            }
+            KerberosError::Key(_) | KerberosError::Ticket(_) => SourceErrorKind::SignIn,
+            KerberosError::Away(_) => SourceErrorKind::Unreachable,
+            KerberosError::Late(_) => SourceErrorKind::TimedOut,
+            KerberosError::Broken => SourceErrorKind::Panicked,
+        }
     }
 
     /// Trying again soon may help.

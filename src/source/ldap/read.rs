@@ -21,7 +21,7 @@ use super::shape::Shape;
 use super::{LdapSource, known, lists, ranges, server};
 use crate::directory::{Interest, Snapshot};
 use crate::model::{Diagnostic, DiagnosticCode, Subject, Time};
-use crate::source::{OnProgress, Progress, SourceError};
+use crate::source::{OnProgress, Progress, SourceError, SourceErrorKind};
 
 /// How often everything is read again when an entry was replaced in mid-read.
 const READS: usize = 3;
@@ -56,18 +56,12 @@ pub(super) async fn read(
     progress: OnProgress,
 ) -> Result<Snapshot, SourceError> {
     let config = &source.config;
-    let named = |error: SourceError| SourceError {
-        message: format!("source `{}`: {}", source.name, error.message),
-        ..error
-    };
+    let named = |error: SourceError| error.within(&format!("source `{}`", source.name));
     let (groups, wanted) = (config.groups.as_ref(), interest.attributes());
     let limits =
         Limits { operation: config.timeout, deadline: Instant::now() + config.read_timeout };
     let connection = source.for_reading().await.map_err(named)?;
-    let at = |error: SourceError| SourceError {
-        message: format!("source `{}`: {}: {}", source.name, shown(&connection.url), error.message),
-        ..error
-    };
+    let at = |error: SourceError| named(error.within(&shown(&connection.url)));
     let dialect = server::recognise(&connection, limits, config.flavor).await.map_err(at)?;
     let mut shape = Shape::new(&config.users, groups, wanted, dialect, now)
         .map_err(|why| named(SourceError::fatal(why.to_string())))?;
@@ -111,7 +105,7 @@ pub(super) async fn read(
         limits,
         progress,
         diagnostics: Vec::new(),
-        transient: false,
+        fault: None,
     };
     let mut verdict = reader.everything().await.map_err(at)?;
     if let Some(canary) = &config.canary {
@@ -121,7 +115,7 @@ pub(super) async fn read(
     reader.understand_groups().await;
     reader.read_principals().await;
     verdict.diagnostics = std::mem::take(&mut reader.diagnostics);
-    let Reader { assembler, transient, .. } = reader;
+    let Reader { assembler, fault, .. } = reader;
     let assembler = Arc::into_inner(assembler)
         .map(|mutex| mutex.into_inner().unwrap_or_else(PoisonError::into_inner))
         .ok_or_else(|| at(SourceError::transient("a read did not end")))?;
@@ -132,8 +126,8 @@ pub(super) async fn read(
             verdict.groups.or_else(|| assembler.groups_doubt()).unwrap_or_default(),
         ];
         reasons.dedup();
-        let none = if transient { SourceError::transient } else { SourceError::fatal };
-        return Err(at(none(reasons.join("; "))));
+        let why = fault.unwrap_or_else(|| Fault::local("", false));
+        return Err(at(SourceError { message: reasons.join("; "), ..why.into() }));
     }
     Ok(assembler.finish(verdict, interest))
 }
@@ -163,8 +157,14 @@ struct Reader {
     limits: Limits,
     progress: OnProgress,
     diagnostics: Vec<Diagnostic>,
-    /// Some fault so far may pass by itself.
-    transient: bool,
+    /// What kept a search from its end so far: one that may pass by itself where there is one.
+    fault: Option<Fault>,
+}
+
+/// A panic leaves the half-assembled facts in an unknown state: nothing is known.
+fn misunderstood(what: &str) -> SourceError {
+    let why = format!("the answers about {what} could not be understood");
+    SourceError::transient(why).of_kind(SourceErrorKind::Panicked)
 }
 
 fn lock(assembler: &Mutex<Assembler>) -> MutexGuard<'_, Assembler> {
@@ -213,10 +213,7 @@ impl Reader {
         };
         let mut ended = Vec::with_capacity(2);
         for (end, what) in [(users, "users"), (groups, "groups")] {
-            // A panic leaves the half-assembled facts in an unknown state: nothing is known.
-            let end = end.map_err(|_| {
-                SourceError::transient(format!("the answers about {what} could not be understood"))
-            })?;
+            let end = end.map_err(|_| misunderstood(what))?;
             if let (Some(size), None) = (end.smaller_pages, &end.fault) {
                 let how = match size {
                     0 => "was read without pages".to_owned(),
@@ -228,7 +225,9 @@ impl Reader {
                     self.users.dialect.limits.pages
                 )));
             }
-            self.transient |= end.fault.as_ref().is_some_and(|fault| fault.transient);
+            if self.fault.as_ref().is_none_or(|fault| !fault.transient) && end.fault.is_some() {
+                self.fault.clone_from(&end.fault);
+            }
             ended.push(end);
         }
         match (ended.pop(), ended.pop()) {
@@ -306,9 +305,8 @@ impl Reader {
     async fn look_for_uids(&mut self, verdict: &mut Verdict) -> Result<(), SourceError> {
         let unknown = lock(&self.assembler).unknown_uids();
         if unknown.len() > SINGLE_MEMBERS {
-            let end = self.spawn(self.first.clone(), true).await.map_err(|_| {
-                SourceError::transient("the answers about users could not be understood")
-            })?;
+            let end = self.spawn(self.first.clone(), true).await;
+            let end = end.map_err(|_| misunderstood("users"))?;
             verdict.users = end.fault.map(|fault| fault.message);
             return Ok(());
         }
@@ -354,9 +352,8 @@ impl Reader {
             }
         }
         lock(&self.assembler).forget_groups();
-        let end = self.spawn(self.first.clone(), false).await.map_err(|_| {
-            SourceError::transient("the answers about groups could not be understood")
-        })?;
+        let end = self.spawn(self.first.clone(), false).await;
+        let end = end.map_err(|_| misunderstood("groups"))?;
         Ok(end.fault.map_or(Ok(()), Err))
     }
 

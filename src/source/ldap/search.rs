@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::dialect::{Deleted, Dialect};
 use super::entry::{Entry, constructed, primitive};
 use super::explain::{self, Fault};
+use crate::source::SourceErrorKind;
 
 /// What to search for.
 #[derive(Clone, Debug)]
@@ -160,10 +161,8 @@ async fn page(
     let Search { what, base, .. } = search;
     let doing = || format!("the search for {what} below `{base}` broke off");
     let late = || {
-        Fault::local(
-            format!("{}: `read_timeout` has passed; raise it, or ask why it is slow", doing()),
-            true,
-        )
+        let why = "`read_timeout` has passed; raise it, or ask why it is slow";
+        Fault::late(format!("{}: {why}", doing()))
     };
     let asked = control.as_ref().map(|control| (control.size, control.cookie.is_empty()));
     limits.next().ok_or_else(late)?;
@@ -189,7 +188,7 @@ async fn page(
             Err(_) => {
                 let limit = limits.operation.as_secs_f64();
                 let why = format!("{}: no answer within {limit} s", doing());
-                return Err(Fault::local(why, true));
+                return Err(Fault::late(why));
             }
             Ok(item) => item.map_err(|error| explain::broken(&error, &doing()))?,
         };
@@ -228,12 +227,14 @@ async fn page(
         ));
     }
     if let Some(why) = bad {
-        return Err(Fault::local(format!("the search for {what} below `{base}`: {why}"), false));
+        let fault = Fault::local(format!("the search for {what} below `{base}`: {why}"), false);
+        return Err(fault.of_kind(SourceErrorKind::Broken));
     }
     let Some((size, first)) = asked else { return Ok(Vec::new()) };
     let came = end.count.saturating_sub(before);
-    next_cookie(&result, first && came != u64::from(size.unsigned_abs()))
-        .map_err(|why| Fault::local(format!("{}: {why}", doing()), true))
+    next_cookie(&result, first && came != u64::from(size.unsigned_abs())).map_err(|why| {
+        Fault::local(format!("{}: {why}", doing()), true).of_kind(SourceErrorKind::Broken)
+    })
 }
 
 /// The id and the name in `<GUID=…>;<SID=…>;CN=…`: the id where it is there, and the name without what

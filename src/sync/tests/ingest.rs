@@ -7,8 +7,8 @@ use crate::directory::{
     Cursor, Delta, Enabled, Kind, ListChange, NewRef, NewUser, PersonDelta, RefDelta, RefId,
     Refusal, SnapshotBuilder, Step,
 };
-use crate::source::SourceError;
 use crate::source::feed::MirrorView as _;
+use crate::source::{SourceError, SourceErrorKind};
 use crate::sync::ingest::{Way, ingest_by};
 use crate::sync::{FeedLog, IngestError, SourceAnswer, SourceResult, StoredView, ingest};
 
@@ -405,10 +405,10 @@ fn a_read_beside_another_process_gives_way_to_its_mirror() {
             tell(&home, vec![moved(from, to, &[], &[who])]).unwrap();
         });
         let result = &outcome.sources[0].result;
-        assert!(
-            matches!(result, SourceResult::Failed(SourceError { transient: true, .. })),
-            "{result:?}"
-        );
+        let SourceResult::Failed(SourceError { kind, transient, .. }) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!((*kind, *transient), (SourceErrorKind::Raced, true));
         assert!(outcome.worth_retrying());
         assert_eq!(cursor(&home).as_deref(), Some(to));
     }

@@ -187,7 +187,7 @@ impl Follower {
     }
 
     async fn connect(&mut self) -> Result<(Connection, Provider), Stop> {
-        let fault = |error: SourceError| Stop::Fault(Fault::local(error.message, error.transient));
+        let fault = |error: SourceError| Stop::Fault(error.into());
         let Origin { name, config, connector, .. } = &self.origin;
         let connection = match self.tries < LOYAL_TRIES {
             true => connector.connect_to(&self.at.url).await.map_err(Stop::Fault)?,

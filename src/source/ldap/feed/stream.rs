@@ -11,6 +11,8 @@ use super::inbox::{Ended, Inbox};
 use super::server::Provider;
 use super::wire;
 use super::{EVERYTHING, Origin, Stop};
+use crate::model::panicked::own_fault;
+use crate::source::SourceErrorKind;
 use crate::source::feed::{NotFollowed, WhyFull};
 use crate::source::ldap::connect::Connection;
 use crate::source::ldap::dialect;
@@ -83,7 +85,11 @@ async fn pump(
     struct Left(Arc<Shared>);
     impl Drop for Left {
         fn drop(&mut self) {
-            let broken = Fault::local("the search for changes broke off", true);
+            let mut broken = Fault::local("the search for changes broke off", true);
+            if std::thread::panicking() {
+                let why = format!("{}: {}", broken.message, own_fault("see the log"));
+                broken = Fault::local(why, true).of_kind(SourceErrorKind::Panicked);
+            }
             let ended = Ended { code: None, fault: Some(broken) };
             self.0.lock().ended.get_or_insert(ended);
             self.0.changed.notify_one();
@@ -148,7 +154,7 @@ pub(super) async fn cookie(
     base: &str,
 ) -> Result<Vec<u8>, Stop> {
     let broken = |error| Stop::Fault(explain::broken(&error, "asking for a cookie broke off"));
-    let late = || Stop::Fault(Fault::local("asking for a cookie took too long", true));
+    let late = || Stop::Fault(Fault::late("asking for a cookie took too long"));
     let mut ldap = connection.ldap.clone();
     let ask = async {
         ldap.with_timeout(origin.config.timeout);

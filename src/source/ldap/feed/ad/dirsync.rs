@@ -173,7 +173,7 @@ async fn ask(
             Ok::<LdapResult, Stop>(stream.finish().await)
         };
         let result = tokio::time::timeout_at(limits.deadline, chunk).await;
-        let late = |_| Stop::Fault(Fault::local(format!("{BROKEN}: it took too long"), true));
+        let late = |_| Stop::Fault(Fault::late(format!("{BROKEN}: it took too long")));
         let result = result.map_err(late)??;
         if result.rc != 0 {
             let limits = &origin.shape.dialect.limits;
