@@ -116,7 +116,8 @@ def main():
     load = [a.load, "--steady", f"127.0.0.1:{grpc}", "--users", str(a.users), "--seconds"]
 
     def p99(seconds):
-        return int(subprocess.run([*load, str(seconds)], check=True, capture_output=True).stdout)
+        done = subprocess.run([*load, str(seconds)], check=True, stdout=subprocess.PIPE)
+        return int(done.stdout)
 
     peace, changing, rates = [], [], []
     changer = Changer(server, a)
