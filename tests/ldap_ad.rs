@@ -6,7 +6,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use idpsyncd::config::SecretRef;
-use idpsyncd::directory::{AccountSid, Kind, Rid, Snapshot};
+use idpsyncd::directory::{Kind, Rid, Snapshot};
 use idpsyncd::model::index::Place as _;
 use idpsyncd::source::ldap::{LdapConfig, LdapGroups, LdapSource, LdapUsers};
 use idpsyncd::source::{Gone, Looked, Lookup as _, Who};
@@ -312,11 +312,10 @@ fn members_of_another_domain_are_counted_and_named_and_leave_the_read_whole() {
         ]
     );
     // A domain's own SID, and the numbers that its people and groups have in it.
-    let domain = text(&snapshot, directory.domain.expect("a domain's SID"));
     let alice = directory.users.iter().find(|it| text(&snapshot, it.username) == "alice").unwrap();
     let sid = dc.sid("alice");
-    assert_eq!(AccountSid::of_domain(domain, alice.rid), Some(sid.clone()));
-    assert_eq!(AccountSid::of_domain(domain, rid(&snapshot, &dc.dn("team"))), Some(dc.sid("team")));
+    assert_eq!(directory.sid_of(alice.rid), Some(sid.clone()));
+    assert_eq!(directory.sid_of(rid(&snapshot, &dc.dn("team"))), Some(dc.sid("team")));
     assert_eq!(
         rid(&snapshot, &format!("CN=Administrators,CN=Builtin,{}", dc.domain.suffix)),
         Rid::Elsewhere
@@ -326,7 +325,7 @@ fn members_of_another_domain_are_counted_and_named_and_leave_the_read_whole() {
     let alice = Who::Id(id_of(&snapshot, "alice"));
     let looked = runtime().block_on(source.lookup(&Wants(vec![]), &alice)).unwrap();
     let Looked::Found(seen) = looked else { panic!("{looked:?}") };
-    assert_eq!(AccountSid::of_domain(domain, seen.rid), Some(sid));
+    assert_eq!(directory.sid_of(seen.rid), Some(sid));
     // Without groups in groups a foreign security principal, which may be a group, counts for nothing.
     let flat = with_groups(&whole(&dc), |groups| groups.nested = false);
     let snapshot = read(&flat).unwrap();

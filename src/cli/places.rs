@@ -56,8 +56,7 @@ struct Places {
 impl Places {
     /// Notes the SID of a row of `directory`.
     fn bears(&mut self, directory: &Directory, rid: Rid) {
-        let domain = directory.domain.map(|domain| directory.text(domain));
-        let sid = domain.and_then(|domain| AccountSid::of_domain(domain, rid));
+        let sid = directory.sid_of(rid);
         self.sids.extend(sid.filter(|sid| self.seen.insert(sid.clone())));
     }
 

@@ -10,7 +10,7 @@ use super::{
     Slice, SliceQuery, SourceStatus, StoreError, StoredDecision, StoredMirror, TokenRow, Untold,
     UserDetail, UserRow,
 };
-use crate::directory::{DigestKey, Directory, MirrorRows, RefId, Sighting, Touched};
+use crate::directory::{DigestKey, Directory, MirrorRows, OwnDomain, RefId, Sighting, Touched};
 use crate::model::token::Digest;
 use crate::model::{
     Followed, LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadIdentity,
@@ -76,6 +76,10 @@ pub trait Reader: Send {
 
     /// Whether some group of some mirror lists members of another domain of Active Directory.
     fn lists_abroad(&self) -> Result<bool, StoreError>;
+
+    /// The domain of Active Directory that the mirror of `source` is of, by its SID. `None`: it has no
+    /// mirror.
+    fn own_domain(&self, source: &str) -> Result<Option<OwnDomain<String>>, StoreError>;
 
     /// What is said of the changes that wait for a person, without reading them, however many they
     /// are.

@@ -1,6 +1,6 @@
 //! Members of another domain of Active Directory: by SID, against the source that is that domain.
 
-use idpsyncd::directory::{AccountSid, DomainSid, Rid};
+use idpsyncd::directory::{AccountSid, DomainSid, OwnDomain, Rid};
 use idpsyncd::model::{ExternalRef, Reason};
 use idpsyncd::resolve::foreign_members;
 
@@ -16,6 +16,8 @@ struct Domain {
     groups: Vec<(Named, Vec<String>)>,
     /// The number that tells this domain's SID from others'; absent: it is none.
     number: Option<u32>,
+    /// Which domain it is could not be read.
+    hidden: bool,
     users: Option<&'static str>,
     unread_groups: Option<&'static str>,
 }
@@ -62,8 +64,10 @@ fn partial() -> Completeness {
 impl Domain {
     fn snapshot(&self, source: &str) -> Snapshot {
         let mut builder = SnapshotBuilder::new(true);
-        if let Some(number) = self.number {
-            builder.domain(Some(&domain_sid(number)));
+        if let Some(number) = self.number.filter(|_| !self.hidden) {
+            builder.domain(OwnDomain::Of(&domain_sid(number)));
+        } else if self.hidden {
+            builder.domain(OwnDomain::Unread);
         }
         for (name, rid) in &self.people {
             let user = builder
@@ -286,6 +290,61 @@ fn while_the_other_domain_is_unread_or_read_in_part_membership_is_unknown_and_no
     assert_eq!(domains.after(&[("b", &without(second(), "ops", "eve"))]), "bob:r=idp");
     assert_eq!(domains.after(&[("b", &gone)]), "");
     assert_eq!(domains.foreign().len(), 1);
+}
+
+/// `domain` without what tells its SIDs.
+fn hiding(mut domain: Domain) -> Domain {
+    domain.hidden = true;
+    domain.people.iter_mut().for_each(|(_, rid)| *rid = None);
+    domain.groups.iter_mut().for_each(|((_, rid), _)| *rid = None);
+    domain
+}
+
+#[test]
+fn a_source_of_which_is_not_known_which_domain_it_is_may_be_any() {
+    let a = first(&[&sid(2, 1105), &sid(2, 1300)]);
+    let both = "bob:r=idp eve:r=idp";
+    let mut domains = Domains::new();
+    assert_eq!(domains.after(&[("a", &a), ("b", &second())]), both);
+    // The source has another name now, and its first read does not show which domain it is.
+    let rules = RULES.replace("source = \"b\"", "source = \"corp\"");
+    domains.world.config = config_of_domains(&["a", "corp"], &rules);
+    domains.mirrors.remove("b");
+    assert_eq!(domains.after(&[("corp", &hiding(second()))]), both);
+    assert_eq!(domains.foreign(), Vec::<String>::new(), "unknown is not foreign");
+    let plan = domains.world.plan_on(&domains.readings());
+    assert!(!plan.all_read, "everybody is to be looked at with the next change");
+    // A read of a part says nothing of it.
+    let none = Domain { number: None, unread_groups: Some("ops"), ..second() };
+    assert_eq!(domains.after(&[("corp", &none)]), both);
+    // Once it is known, what was known by it counts again; and what is not so any more goes.
+    assert_eq!(domains.after(&[("corp", &second())]), both);
+    let plan = domains.world.plan_on(&domains.readings());
+    assert!(plan.all_read);
+    // What was known of it stands where it is not shown again.
+    assert_eq!(domains.after(&[("corp", &hiding(second()))]), both);
+    let gone = without(second(), "ops", "eve");
+    assert_eq!(domains.after(&[("corp", &hiding(gone))]), "bob:r=idp");
+    // That it is none is known by a complete read.
+    let none = Domain { number: None, ..second() };
+    assert_eq!(domains.after(&[("corp", &none)]), "");
+    assert_eq!(domains.foreign().len(), 1);
+}
+
+#[test]
+fn another_source_that_nobody_has_read_may_be_the_same_domain() {
+    let a = first(&[&sid(2, 1105)]);
+    let mut domains = Domains::of(&["a", "b", "c"]);
+    let c = Domain { people: vec![("bob", Some(1105))], number: Some(2), ..Domain::default() };
+    let b = Domain { people: Vec::new(), ..second() };
+    let b = without(b, "ops", "eve");
+    assert_eq!(domains.after(&[("a", &a), ("b", &b), ("c", &c)]), "bob:r=idp");
+    // Read anew, in part.
+    domains.mirrors.remove("c");
+    let known_elsewhere = Domain { people: vec![("ann", Some(1104)), ("bob", None)], ..a.clone() };
+    assert_eq!(domains.after(&[("a", &known_elsewhere)]), "bob:r=idp");
+    let gone = Domain { people: vec![("eve", Some(1106))], ..c };
+    assert_eq!(domains.after(&[("c", &gone)]), "");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use idpsyncd::directory::{
     AccountSid, DigestKey, DirUserIdx, Directory, DirectoryDigest, Enabled, NewRef, NewUser,
-    RefIdx, Rid, SnapshotBuilder,
+    OwnDomain, RefIdx, Rid, SnapshotBuilder,
 };
 use idpsyncd::model::{
     Cause, Change, ExternalRef, Grant, GrantKind, Kind, Link, LocalGrant, Mode, NewToken, Reason,
@@ -549,7 +549,7 @@ fn of_domain(build: &mut SnapshotBuilder, (people, refs): (&[DirUserIdx], &[RefI
         return;
     }
     let sid = AccountSid::of_text(&format!("S-1-5-21-1-2-{}-1", seed % 1_000_000)).expect("a SID");
-    build.domain(Some(sid.domain()));
+    build.domain(OwnDomain::Of(sid.domain()));
     let mut rid = || Rid::of_code([None, Some(random.u32(0..9))][random.usize(0..2)]);
     people.iter().for_each(|person| build.user_is(*person, rid()));
     refs.iter().for_each(|reference| build.ref_is(*reference, rid()));

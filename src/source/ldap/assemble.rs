@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::account;
 use super::account::{Account, Unreadable};
 use super::config::MembersFrom;
-use super::domain::{OwnDomain, Principals};
+use super::domain::{self, Domain, Principals};
 use super::dynamic::{self, Dynamic};
 use super::entry::Entry;
 use super::lists::{Classes, Judge, Shown};
@@ -87,7 +87,7 @@ pub struct Assembler {
     /// While groups are read again: members that lead nowhere so far, as spelled.
     spelled: Option<BTreeMap<u32, String>>,
     /// The domain that is read.
-    pub(super) domain: OwnDomain,
+    pub(super) domain: Domain,
     /// The SIDs of members of other domains.
     pub(super) principals: Principals,
     /// What object classes groups have.
@@ -155,7 +155,7 @@ impl Assembler {
             seen: vec![false; wanted],
             nowhere: HashSet::new(),
             spelled: None,
-            domain: OwnDomain::default(),
+            domain: Domain::default(),
             principals: Principals::default(),
             classes: Classes::default(),
             schema: None,
@@ -231,7 +231,7 @@ impl Assembler {
     }
 
     /// The domain that is read, before any entry is taken in.
-    pub(super) fn domain(&mut self, domain: OwnDomain) {
+    pub(super) fn domain(&mut self, domain: Domain) {
         self.domain = domain;
     }
 
@@ -347,7 +347,7 @@ impl Assembler {
         }) else {
             return;
         };
-        self.builder.user_is(user, self.domain.rid_of(entry));
+        self.builder.user_is(user, domain::rid_of(&self.domain, entry));
         self.note_unclear(entry, account.unreadable);
         self.user_at.set(dn, user);
         self.nowhere.remove(&dn);
@@ -455,7 +455,7 @@ impl Assembler {
             uids: Vec::new(),
             bad: Vec::new(),
             foreign: Vec::new(),
-            rid: self.domain.rid_of(entry),
+            rid: domain::rid_of(&self.domain, entry),
             within: Vec::new(),
             urls: Vec::new(),
             meant_by: Vec::new(),

@@ -15,38 +15,27 @@ use super::entry::Entry;
 use super::known::one;
 use super::primary;
 use super::search::{self, Limits, Search};
-use crate::directory::{AccountSid, DomainSid, Rid, dn};
+use crate::directory::{AccountSid, DomainSid, OwnDomain, Rid, dn};
 
 /// The domain that is read.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) enum OwnDomain {
-    /// It is none of Active Directory.
-    #[default]
-    None,
-    /// It is one, and which is not to be seen.
-    Unread,
-    /// The one with this SID.
-    Of(DomainSid),
+pub(super) type Domain = OwnDomain<DomainSid>;
+
+/// Asks the server which domain it is of, where it is of a kind that has them.
+pub(super) async fn own(connection: &Connection, limits: Limits, dialect: Dialect) -> Domain {
+    if !dialect.foreign_principals {
+        return OwnDomain::None;
+    }
+    sid(connection, limits).await.map_or(OwnDomain::Unread, OwnDomain::Of)
 }
 
-impl OwnDomain {
-    /// Asks the server, where it is of a kind that has domains.
-    pub async fn of(connection: &Connection, limits: Limits, dialect: Dialect) -> Self {
-        if !dialect.foreign_principals {
-            return OwnDomain::None;
-        }
-        sid(connection, limits).await.map_or(OwnDomain::Unread, OwnDomain::Of)
-    }
-
-    /// What an entry shows of its SID.
-    pub fn rid_of(&self, entry: &Entry) -> Rid {
-        let (OwnDomain::Of(domain), Some(sid)) = (self, primary::sid(entry)) else {
-            return Rid::Unread;
-        };
-        match AccountSid::of_bytes(sid) {
-            Some(sid) if sid.domain() == domain => sid.rid(),
-            Some(_) | None => Rid::Elsewhere,
-        }
+/// What an entry of `domain` shows of its SID.
+pub(super) fn rid_of(domain: &Domain, entry: &Entry) -> Rid {
+    let (OwnDomain::Of(domain), Some(sid)) = (domain, primary::sid(entry)) else {
+        return Rid::Unread;
+    };
+    match AccountSid::of_bytes(sid) {
+        Some(sid) if sid.domain() == domain => sid.rid(),
+        Some(_) | None => Rid::Elsewhere,
     }
 }
 
@@ -130,12 +119,12 @@ mod tests {
     fn nobody_bears_a_sid_of_another_domain_than_the_one_that_is_read() {
         let domain = OwnDomain::Of(DomainSid::of_bytes(&sid_of(&[21, 1, 2, 3])).unwrap());
         let own = entry("cn=a,dc=x", &[21, 1, 2, 3, 1105]);
-        assert_eq!(domain.rid_of(&own).code(), Some(1105));
-        assert_eq!(domain.rid_of(&entry("cn=a,dc=x", &[21, 1, 2, 4, 1105])), Rid::Elsewhere);
-        assert_eq!(domain.rid_of(&entry("cn=a,dc=x", &[32, 544])), Rid::Elsewhere);
-        assert_eq!(domain.rid_of(&Entry::new("cn=a,dc=x".to_owned())), Rid::Unread);
-        assert_eq!(OwnDomain::Unread.rid_of(&own), Rid::Unread);
-        assert_eq!(OwnDomain::None.rid_of(&own), Rid::Unread);
+        assert_eq!(rid_of(&domain, &own).code(), Some(1105));
+        assert_eq!(rid_of(&domain, &entry("cn=a,dc=x", &[21, 1, 2, 4, 1105])), Rid::Elsewhere);
+        assert_eq!(rid_of(&domain, &entry("cn=a,dc=x", &[32, 544])), Rid::Elsewhere);
+        assert_eq!(rid_of(&domain, &Entry::new("cn=a,dc=x".to_owned())), Rid::Unread);
+        assert_eq!(rid_of(&OwnDomain::Unread, &own), Rid::Unread);
+        assert_eq!(rid_of(&OwnDomain::None, &own), Rid::Unread);
     }
 
     #[test]

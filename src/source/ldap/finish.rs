@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::assemble::{Assembler, Group, GroupIdx, LeftOut};
 use super::config::MembersFrom;
-use super::domain::OwnDomain;
 use super::lists::{self, Doubt, Doubted, EXPANDED, Judge};
 use super::primary::{self, Primary};
 use super::schema::Schema;
@@ -200,12 +199,8 @@ impl Assembler {
         groups: &mut IndexVec<GroupIdx, Group>,
         numbers: &IndexVec<GroupIdx, Option<RefIdx>>,
     ) {
-        match &self.domain {
-            OwnDomain::None => {}
-            OwnDomain::Unread => self.builder.domain(None),
-            OwnDomain::Of(domain) => self.builder.domain(Some(domain)),
-        }
-        let Assembler { shape, builder, principals, .. } = self;
+        let Assembler { shape, builder, principals, domain, .. } = self;
+        builder.domain(domain.as_ref());
         for (group, number) in groups.iter_mut().zip(numbers) {
             // Of what there was no room for nothing is told: the groups are not complete then.
             let Some(number) = *number else { continue };

@@ -18,7 +18,7 @@ use super::assemble::{Assembler, without_uid};
 use super::config::MembersFrom;
 use super::connect::{Connection, shown};
 use super::dialect::{Deleted, Dialect, PrimaryBy};
-use super::domain::OwnDomain;
+use super::domain::{self, Domain};
 use super::dynamic::{self, Dynamic};
 use super::entry::Entry;
 use super::presence::{Presence, presence};
@@ -26,7 +26,7 @@ use super::primary::{self, GroupNumber, Primary};
 use super::search::{self, Limits, Search, both};
 use super::shape::{Shape, member_of};
 use super::{LdapSource, known, ranges, server};
-use crate::directory::{Kind, Sighting, Within, dn, value};
+use crate::directory::{Kind, OwnDomain, Sighting, Within, dn, value};
 use crate::model::Time;
 use crate::model::username::UsernameFrom;
 use crate::source::{Gone, Looked, SourceError, Who};
@@ -111,11 +111,11 @@ async fn own_domain(
     connection: &Connection,
     limits: Limits,
     dialect: Dialect,
-) -> OwnDomain {
+) -> Domain {
     if let Some(known) = source.domain.get() {
         return known.clone();
     }
-    let domain = OwnDomain::of(connection, limits, dialect).await;
+    let domain = domain::own(connection, limits, dialect).await;
     if domain != OwnDomain::Unread {
         // Who was here meanwhile was told the same.
         let _ = source.domain.set(domain.clone());
@@ -200,7 +200,7 @@ impl Asker<'_> {
             email_verified: self.assembler.shape.email_verified,
             enabled: account.enabled,
             federation: String::new(),
-            rid: self.assembler.domain.rid_of(&entry),
+            rid: domain::rid_of(&self.assembler.domain, &entry),
             within,
         };
         sighting.sort();

@@ -86,7 +86,7 @@ pub struct LdapSource {
     /// Where the feed's place was asked for, for the read that follows.
     marked: std::sync::Mutex<Option<Connection>>,
     /// For look-ups: which domain it is, once that was read.
-    domain: tokio::sync::OnceCell<domain::OwnDomain>,
+    domain: tokio::sync::OnceCell<domain::Domain>,
 }
 
 impl LdapSource {

@@ -11,7 +11,7 @@ use super::assemble::Assembler;
 use super::config::MembersFrom;
 use super::connect::{Connection, shown};
 use super::dialect::Dialect;
-use super::domain::{OwnDomain, Principals};
+use super::domain::{self, Principals};
 use super::dynamic::Dynamic;
 use super::entry::Entry;
 use super::explain::Fault;
@@ -92,7 +92,7 @@ pub(super) async fn read(
     let user_attributes = dynamic.with_attributes(user_attributes);
     let mut assembler = Assembler::new(shape);
     assembler.dynamic(dynamic);
-    assembler.domain(OwnDomain::of(&connection, limits, dialect).await);
+    assembler.domain(domain::own(&connection, limits, dialect).await);
     let mut reader = Reader {
         name: source.name.clone(),
         users: search("users", &config.users.base, &config.users.filter, user_attributes),

@@ -6,8 +6,8 @@ use super::keeping::read;
 use super::worlds::{World, at, next_world, plan, random_directory};
 use super::{commit, rules, with_people};
 use crate::directory::{
-    AccountSid, Delta, Directory, Enabled, Kind, NewRef, NewUser, PartRefs, RefId, Rid, Sighting,
-    SnapshotBuilder, Within,
+    AccountSid, Delta, Directory, Enabled, Kind, NewRef, NewUser, OwnDomain, PartRefs, RefId, Rid,
+    Sighting, SnapshotBuilder, Within,
 };
 use crate::model::username::canonical;
 use crate::model::{State, Status, UserId};
@@ -293,7 +293,7 @@ fn accounts_are_found_by_the_sids_of_their_domain_and_by_no_other(store: &dyn St
     with_people(store, 1);
     let mut builder = SnapshotBuilder::new(true);
     let sid = |text: &str| AccountSid::of_text(text).unwrap();
-    builder.domain(Some(sid("S-1-5-21-1-2-3-4").domain()));
+    builder.domain(OwnDomain::Of(sid("S-1-5-21-1-2-3-4").domain()));
     for (ext, rid) in [("ann", Some(1104)), ("bob", Some(1105)), ("eve", None), ("all", Some(0))] {
         let user = builder
             .user(&NewUser {
@@ -317,7 +317,7 @@ fn accounts_are_found_by_the_sids_of_their_domain_and_by_no_other(store: &dyn St
     let known = reader.mirror("corp").unwrap().unwrap().mirror.directory;
     assert_eq!(known.digest(), directory.digest());
     let outline = reader.structure("corp").unwrap().unwrap();
-    assert_eq!(outline.domain.map(|it| outline.text(it)), Some("S-1-5-21-1-2-3"));
+    assert_eq!(outline.own_domain(), OwnDomain::Of("S-1-5-21-1-2-3"));
 }
 
 /// Lets `corp` say the odd names, in a store whose state is `world`.

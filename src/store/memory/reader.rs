@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::content::{Content, Source};
 use super::{SHOWN, Shared};
 use crate::directory::{
-    DigestKey, DirUser, Directory, Kind, MirrorRows, Named, RefId, Sighting, Touched, Within,
+    DigestKey, DirUser, Directory, Kind, MirrorRows, Named, OwnDomain, RefId, Sighting, Touched,
+    Within,
 };
 use crate::model::token::Digest;
 use crate::model::{
@@ -226,6 +227,10 @@ impl Reader for MemoryReader {
         }))
     }
 
+    fn own_domain(&self, source: &str) -> Result<Option<OwnDomain<String>>, StoreError> {
+        self.of_mirror(source, |_, mirror| mirror.directory.own_domain().map(str::to_owned))
+    }
+
     fn held_head(&self) -> Result<Option<HeldHead>, StoreError> {
         Ok(self.content()?.held.as_ref().map(Held::head))
     }
@@ -307,8 +312,8 @@ impl Reader for MemoryReader {
             let directory = &mirror.directory;
             let fits = |row: &&DirUser| match bears {
                 Bears::Sid(sid) => {
-                    let domain = directory.domain.map(|domain| directory.text(domain));
-                    domain == Some(sid.domain().as_str()) && row.rid == sid.rid()
+                    directory.own_domain() == OwnDomain::Of(sid.domain().as_str())
+                        && row.rid == sid.rid()
                 }
                 Bears::Username(_) | Bears::Email(_) | Bears::Address(_) => {
                     bears.fits(&names(directory, row))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use super::reader::SqliteReader;
-use crate::directory::{DigestKey, Directory, MirrorRows, RefId, Sighting, Touched};
+use crate::directory::{DigestKey, Directory, MirrorRows, OwnDomain, RefId, Sighting, Touched};
 use crate::model::token::Digest;
 use crate::model::{
     Followed, LocalAccount, Role, RoleSetId, State, Time, UserId, WorkloadIdentity,
@@ -69,6 +69,10 @@ impl Reader for SqliteReader {
 
     fn lists_abroad(&self) -> Result<bool, StoreError> {
         SqliteReader::lists_abroad(self)
+    }
+
+    fn own_domain(&self, source: &str) -> Result<Option<OwnDomain<String>>, StoreError> {
+        SqliteReader::own_domain(self, source)
     }
 
     fn held_head(&self) -> Result<Option<HeldHead>, StoreError> {

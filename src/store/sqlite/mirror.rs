@@ -18,15 +18,13 @@ use super::error::Fault;
 use super::load::text;
 use super::names::{Forms, bare};
 use crate::directory::{
-    DigestKey, DirUser, Directory, DirectoryDigest, Enabled, Kind, Mirror, MirrorDigest, Proven,
-    RefRow,
+    DigestKey, DirUser, Directory, DirectoryDigest, Enabled, Kind, Mirror, MirrorDigest, OwnDomain,
+    Proven, RefRow,
 };
 use crate::model::index::Place;
 use crate::store::StoredMirror;
 pub(super) use crate::store::mirror::Numbers;
-pub(super) use load::{
-    Lists, domain_is, federations, kind, list, load, load_refs, read_user, structure,
-};
+pub(super) use load::{Lists, federations, kind, list, load, load_refs, read_user, structure};
 use matched::{Changed, Ends, Matched, Within, sorted_numbers};
 pub(super) use part::load_near;
 
@@ -78,6 +76,34 @@ fn proven_code(proven: Proven) -> i64 {
 
 pub(super) fn proven_of(code: i64) -> Proven {
     Proven { users: code & 1 != 0, groups: code & 2 != 0, roles: code & 4 != 0 }
+}
+
+/// A source's `domain`: empty where that was never read.
+fn domain_code(directory: &Directory) -> Option<&str> {
+    match directory.own_domain() {
+        OwnDomain::None => None,
+        OwnDomain::Unread => Some(""),
+        OwnDomain::Of(domain) => Some(domain),
+    }
+}
+
+/// Says of which domain a mirror is, as its source's row has it.
+pub(super) fn domain_is(directory: &mut Directory, domain: Option<String>) -> Result<(), Fault> {
+    directory.domain = match domain_of(domain) {
+        OwnDomain::None => OwnDomain::None,
+        OwnDomain::Unread => OwnDomain::Unread,
+        OwnDomain::Of(domain) => OwnDomain::Of(directory.texts.add(&domain)?),
+    };
+    Ok(())
+}
+
+/// What [`domain_code`] made.
+pub(super) fn domain_of(code: Option<String>) -> OwnDomain<String> {
+    match code {
+        None => OwnDomain::None,
+        Some(code) if code.is_empty() => OwnDomain::Unread,
+        Some(domain) => OwnDomain::Of(domain),
+    }
 }
 
 /// A row's `flags`.
@@ -151,7 +177,7 @@ pub(super) fn write(
             row.next_user,
             row.next_ref,
             proven_code(new.proven),
-            new.domain.map(|domain| new.text(domain))
+            domain_code(new)
         ],
     )?;
     Ok(())

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 use super::reader::SqliteReader;
 use super::store::SqliteStore;
 use super::writer::SqliteWriter;
+use crate::directory::OwnDomain;
 use crate::store::conformance::worlds::{World, at, next_world, plan};
 use crate::store::conformance::{commit, slicing};
 use crate::store::{Bears, Store as _, StoreErrorKind};
@@ -90,6 +91,12 @@ fn an_older_store_comes_to_count_and_to_find_as_if_it_had_always() {
     assert_eq!(error.kind, StoreErrorKind::Older);
     store.prepare().unwrap();
     assert_eq!(what_is_kept(SqliteWriter::open(&path).unwrap().connection()), before);
+    // Nobody has asked yet which domain a source is; what hangs on its digest says so as well.
+    let reader = store.reader().unwrap().unwrap();
+    assert_eq!(reader.own_domain("corp").unwrap(), Some(OwnDomain::Unread));
+    let stored = reader.mirror("corp").unwrap().unwrap();
+    let digest = stored.mirror.directory.digests(&reader.digest_key().unwrap()).whole;
+    assert_eq!(stored.digest, digest.to_string());
 
     // Cut short between the two: nobody is looked for by what is not there yet.
     let writer = SqliteWriter::open(&path).unwrap();

@@ -13,15 +13,15 @@ use super::load::{
     text, unknown_set,
 };
 use super::mirror::{
-    Lists, Numbers, damaged, domain_is, federations, id, load_near, load_refs, proven_of, range,
-    read_user,
+    Lists, Numbers, damaged, domain_is, domain_of, federations, id, load_near, load_refs,
+    proven_of, range, read_user,
 };
 use super::names::{self, BY_EMAIL, BY_USERNAME};
 use super::patch::{self, find_ref};
 use super::reader::{self, SqliteReader};
 use super::tokens;
 use crate::directory::{
-    AccountSid, Cursor, DirUserIdx, Directory, Mirror, MirrorDigest, PartRefs, RefId,
+    AccountSid, Cursor, DirUserIdx, Directory, Mirror, MirrorDigest, OwnDomain, PartRefs, RefId,
 };
 use crate::model::{Grant, GrantKind, RoleSetId, State, Status, Texts, Tokens, UserId};
 use crate::plan::{Guard, Others};
@@ -112,6 +112,13 @@ impl SqliteReader {
 
     pub(super) fn lists_abroad(&self) -> Result<bool, StoreError> {
         self.read_as(|conn| Ok(conn.prepare_cached(ABROAD)?.exists([])?))
+    }
+
+    pub(super) fn own_domain(&self, source: &str) -> Result<Option<OwnDomain<String>>, StoreError> {
+        self.read_as(|conn| {
+            let Some(source) = mirror_of(conn, source)? else { return Ok(None) };
+            Ok(Some(own_domain(conn, source)?))
+        })
     }
 
     pub(super) fn linked(
@@ -208,15 +215,18 @@ impl SqliteReader {
 
 /// The accounts of a mirror that bear this SID, which are none unless it is of the mirror's domain.
 fn with_sid(conn: &Connection, source: i64, sid: &AccountSid) -> Result<Vec<String>, Fault> {
-    let mut statement = conn.prepare_cached(DOMAIN)?;
-    let domain: Option<String> = statement.query_row([source], |row| row.get(0))?;
-    if domain.as_deref() != Some(sid.domain().as_str()) {
+    if own_domain(conn, source)?.sid().as_deref() != Some(sid.domain().as_str()) {
         return Ok(Vec::new());
     }
     let found = found(conn, source, BY_RID, sid.rid().code())?;
     let mut bearing: Vec<String> = found.into_iter().map(|(ext, _)| ext).collect();
     bearing.sort();
     Ok(bearing)
+}
+
+fn own_domain(conn: &Connection, source: i64) -> Result<OwnDomain<String>, Fault> {
+    let mut statement = conn.prepare_cached(DOMAIN)?;
+    Ok(domain_of(statement.query_row([source], |row| row.get(0))?))
 }
 
 /// The number of a source that has a mirror.

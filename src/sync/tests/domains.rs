@@ -9,8 +9,8 @@ use proptest::test_runner::TestRunner;
 use super::ingest::{dump, step};
 use super::*;
 use crate::directory::{
-    AccountSid, Cursor, Delta, Enabled, Kind, ListChange, NewRef, NewUser, PersonDelta, RefDelta,
-    RefId, Rid, Snapshot, SnapshotBuilder,
+    AccountSid, Cursor, Delta, Enabled, Kind, ListChange, NewRef, NewUser, OwnDomain, PersonDelta,
+    RefDelta, RefId, Rid, Snapshot, SnapshotBuilder,
 };
 use crate::sync::ingest::{Way, ingest_by};
 
@@ -79,7 +79,7 @@ fn principal_dn(domain: usize, sid: &AccountSid) -> String {
 impl Domain {
     fn snapshot(&self, domain: usize) -> Snapshot {
         let mut builder = SnapshotBuilder::new(true);
-        builder.domain(Some(sid(domain, 1).domain()));
+        builder.domain(OwnDomain::Of(sid(domain, 1).domain()));
         builder.nested_by_list();
         for place in &self.people {
             let name = ext(domain, *place);

@@ -4,8 +4,8 @@ use hashbrown::HashMap;
 
 use super::canonical::canonical;
 use super::{
-    Completeness, Cursor, DirUser, DirUserIdx, Directory, DomainSid, Enabled, Kind, Proven, RefIdx,
-    RefRow, Rid, Snapshot,
+    Completeness, Cursor, DirUser, DirUserIdx, Directory, DomainSid, Enabled, Kind, OwnDomain,
+    Proven, RefIdx, RefRow, Rid, Snapshot,
 };
 use crate::model::diagnostic::Diagnostic;
 use crate::model::{IndexVec, TooMany};
@@ -69,7 +69,6 @@ pub struct SnapshotBuilder {
     diagnostics: Vec<Diagnostic>,
     from_file: bool,
     nested_by_list: bool,
-    domain_unread: bool,
     cursor: Option<Cursor>,
 }
 
@@ -91,7 +90,6 @@ impl SnapshotBuilder {
             diagnostics: Vec::new(),
             from_file: false,
             nested_by_list: false,
-            domain_unread: false,
             cursor: None,
         }
     }
@@ -106,17 +104,20 @@ impl SnapshotBuilder {
         self.nested_by_list = true;
     }
 
-    /// Says that the source is a domain of Active Directory, and which. `None`: that could not be read,
-    /// so whichever it was stands.
-    pub fn domain(&mut self, domain: Option<&DomainSid>) {
+    /// Says which domain of Active Directory the source is. [`OwnDomain::Unread`]: whichever it was stands.
+    pub fn domain(&mut self, domain: OwnDomain<&DomainSid>) {
         self.is_domain(domain.map(DomainSid::as_str));
-        // Where there is no room left for it, it stands as if it had not been read.
-        self.domain_unread = self.directory.domain.is_none();
     }
 
-    /// Says which domain the source is, of those that it may have been before.
-    pub(super) fn is_domain(&mut self, domain: Option<&str>) {
-        self.directory.domain = domain.and_then(|it| self.directory.texts.add(it).ok());
+    /// The same by the SID as it is written.
+    pub(super) fn is_domain(&mut self, domain: OwnDomain<&str>) {
+        let texts = &mut self.directory.texts;
+        self.directory.domain = match domain.map(|domain| texts.add(domain)) {
+            OwnDomain::None => OwnDomain::None,
+            OwnDomain::Of(Ok(domain)) => OwnDomain::Of(domain),
+            // Where there is no room left for it, it stands as if it had not been read.
+            OwnDomain::Of(Err(_)) | OwnDomain::Unread => OwnDomain::Unread,
+        };
     }
 
     /// Says from where the source's feed goes on after this read.
@@ -352,7 +353,6 @@ impl SnapshotBuilder {
             diagnostics: self.diagnostics,
             from_file: self.from_file,
             nested_by_list: self.nested_by_list,
-            domain_unread: self.domain_unread,
             cursor: self.cursor,
         }
     }

@@ -27,7 +27,7 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Directory, Enabled, Kind, Proven, RefIdx, Rid};
+use super::{Directory, Enabled, Kind, OwnDomain, Proven, RefIdx, Rid};
 use crate::model::IndexVec;
 use crate::model::index::Place;
 
@@ -255,7 +255,7 @@ impl Rows {
         self.end()
     }
 
-    /// Of the SID of the domain that a directory is.
+    /// Of the SID of the domain that a directory is; empty where that was never read.
     pub(super) fn domain(&mut self, domain: &str) -> Sum {
         self.begin(tag::DOMAIN);
         self.text(domain);
@@ -310,8 +310,10 @@ impl Directory {
     pub fn digests(&self, key: &DigestKey) -> DirectoryDigest {
         let mut rows = Rows::new(key);
         let mut whole = rows.head(self.ignore_case, self.proven);
-        if let Some(domain) = self.domain {
-            whole.add(rows.domain(self.text(domain)));
+        match self.own_domain() {
+            OwnDomain::None => {}
+            OwnDomain::Unread => whole.add(rows.domain("")),
+            OwnDomain::Of(domain) => whole.add(rows.domain(domain)),
         }
         let people = self.users.map(|user| {
             whole.add(rows.person(&PersonFields {
@@ -425,6 +427,25 @@ mod tests {
             small().digests(&DigestKey::new([7; 32])).whole.to_string(),
             "1:f2b98c1479e7fbbf96ac2960fa0939fd95037d194a1850214f9cd275adf4513a"
         );
+    }
+
+    #[test]
+    fn a_domain_another_and_none_and_one_that_was_not_read_are_told_apart() {
+        let of = |domain: OwnDomain<&str>| {
+            let mut directory = small();
+            directory.domain = domain.map(|domain| directory.texts.add(domain).unwrap());
+            directory.digest()
+        };
+        let domains = [
+            OwnDomain::None,
+            OwnDomain::Unread,
+            OwnDomain::Of("S-1-5-21-1-2-3"),
+            OwnDomain::Of("S-1-5-21-1-2-4"),
+        ];
+        let digests: std::collections::BTreeSet<String> =
+            domains.into_iter().map(|domain| of(domain).to_string()).collect();
+        assert_eq!(digests.len(), domains.len());
+        assert_eq!(of(OwnDomain::None), small().digest());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 
 use super::builder::{NewRef, NewUser, SnapshotBuilder};
 use super::snapshot::{Completeness, Snapshot};
-use super::{DirUser, Directory, Enabled, Kind, Proven, RefIdx, RefRow, Rid};
+use super::{DirUser, Directory, Enabled, Kind, OwnDomain, Proven, RefIdx, RefRow, Rid};
 
 /// A source's content as far as it is known now.
 #[derive(Clone, Debug)]
@@ -48,18 +48,22 @@ pub(super) fn merge(old: &Directory, snapshot: Snapshot) -> Merged {
     Merged { directory, complete, undecided }
 }
 
-/// The SID of the domain that the source is: what was read, else what it was.
-fn domain<'d>(old: &'d Directory, snapshot: &'d Snapshot) -> Option<&'d str> {
-    let new = &snapshot.directory;
-    let read = new.domain.map(|domain| new.text(domain));
-    read.or_else(|| old.domain.map(|domain| old.text(domain)))
+/// The domain that the source is: what was read, else what it was. That it is none says only a read that
+/// was complete.
+fn domain<'d>(old: &'d Directory, snapshot: &'d Snapshot) -> OwnDomain<&'d str> {
+    match (snapshot.directory.own_domain(), old.own_domain()) {
+        (OwnDomain::Unread, OwnDomain::None) => OwnDomain::Unread,
+        (OwnDomain::Unread, known) => known,
+        (OwnDomain::None, known) if !snapshot.is_complete() => known,
+        (read, _) => read,
+    }
 }
 
 /// Whether the numbers of SIDs stand where none was read: those of another domain would be somebody
 /// else's.
 fn rids_stand(old: &Directory, snapshot: &Snapshot) -> bool {
-    let was = old.domain.map(|domain| old.text(domain));
-    was.is_some() && was == domain(old, snapshot)
+    let was = old.own_domain();
+    was.sid().is_some() && was == domain(old, snapshot)
 }
 
 /// Everybody who was read, and those of the mirror unless that was everybody. How many stay out because

@@ -54,7 +54,7 @@ pub use mirror::{Applied, Mirror};
 pub use part::PartRefs;
 pub use person::{Named, Sighting, Within, find_ref, with_people};
 pub use rows::{Head, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry};
-pub use sid::{AccountSid, DomainSid, Rid};
+pub use sid::{AccountSid, DomainSid, OwnDomain, Rid};
 pub use snapshot::{Completeness, ScopeReport, Snapshot};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -180,9 +180,9 @@ pub struct Directory {
     pub implies: IndexVec<RefIdx, Vec<RefIdx>>,
     /// Names compare ignoring case and repeated spaces (LDAP).
     pub ignore_case: bool,
-    /// The SID of the domain of Active Directory that the source is: for the SIDs of this domain it
-    /// answers, and for no other's. Absent: it is none, or that was never read.
-    pub domain: Option<Text>,
+    /// The domain of Active Directory that the source is: for the SIDs of this domain it answers, and for
+    /// no other's.
+    pub domain: OwnDomain<Text>,
     /// Which of the lists above are all there, or were once and have been kept up since.
     pub proven: Proven,
 }
@@ -192,6 +192,18 @@ impl Directory {
     #[must_use]
     pub fn text(&self, text: Text) -> &str {
         self.texts.get(text)
+    }
+
+    /// The domain of Active Directory that the source is.
+    #[must_use]
+    pub fn own_domain(&self) -> OwnDomain<&str> {
+        self.domain.map(|domain| self.text(domain))
+    }
+
+    /// The SID of a row of this directory, where it is known.
+    #[must_use]
+    pub fn sid_of(&self, rid: Rid) -> Option<AccountSid> {
+        AccountSid::of_domain(self.own_domain().sid()?, rid)
     }
 
     /// The user with this external id, of a canonical directory.

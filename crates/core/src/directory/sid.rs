@@ -45,6 +45,46 @@ impl Rid {
     }
 }
 
+/// Which domain of Active Directory a source is, by its SID.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OwnDomain<S> {
+    /// It is none.
+    #[default]
+    None,
+    /// It may be any: it is one and which was not read, or nobody ever asked.
+    Unread,
+    /// The one with this SID.
+    Of(S),
+}
+
+impl<S> OwnDomain<S> {
+    /// The SID, where it is known.
+    pub fn sid(self) -> Option<S> {
+        match self {
+            OwnDomain::Of(sid) => Some(sid),
+            OwnDomain::None | OwnDomain::Unread => None,
+        }
+    }
+
+    /// The same, by reference.
+    pub fn as_ref(&self) -> OwnDomain<&S> {
+        match self {
+            OwnDomain::None => OwnDomain::None,
+            OwnDomain::Unread => OwnDomain::Unread,
+            OwnDomain::Of(sid) => OwnDomain::Of(sid),
+        }
+    }
+
+    /// The same by another form of the SID.
+    pub fn map<T>(self, to: impl FnOnce(S) -> T) -> OwnDomain<T> {
+        match self {
+            OwnDomain::None => OwnDomain::None,
+            OwnDomain::Unread => OwnDomain::Unread,
+            OwnDomain::Of(sid) => OwnDomain::Of(to(sid)),
+        }
+    }
+}
+
 /// The SID of a domain: `S-1-5-21-A-B-C`.
 #[derive(Clone, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 pub struct DomainSid(String);

@@ -1,6 +1,6 @@
 //! What one read brought.
 
-use super::{Cursor, Directory, Enabled, Kind, RefIdx, Rid};
+use super::{Cursor, Directory, Enabled, Kind, OwnDomain, RefIdx, Rid};
 use crate::model::IndexVec;
 use crate::model::diagnostic::{Diagnostic, texts};
 
@@ -58,8 +58,6 @@ pub struct Snapshot {
     /// It is a group's list that says which groups are in it (LDAP), so that list's completeness
     /// covers them too. Otherwise a group or role says itself what it leads to: `implies` tells.
     pub nested_by_list: bool,
-    /// The source is a domain of Active Directory, and which one could not be read.
-    pub domain_unread: bool,
     /// From where the source's feed goes on after this read.
     pub cursor: Option<Cursor>,
 }
@@ -87,9 +85,11 @@ impl Snapshot {
             && whole(&self.members)
             && whole(&self.implies)
             && self.directory.users.iter().all(|user| user.enabled != Enabled::Unknown)
-            && !self.domain_unread
-            && (self.directory.domain.is_none()
-                || self.directory.users.iter().all(|user| user.rid != Rid::Unread))
+            && match self.directory.domain {
+                OwnDomain::None => true,
+                OwnDomain::Unread => false,
+                OwnDomain::Of(_) => self.directory.users.iter().all(|user| user.rid != Rid::Unread),
+            }
     }
 
     /// The scopes, for people.

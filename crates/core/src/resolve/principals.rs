@@ -8,11 +8,12 @@
 //! ```
 //!
 //! A source answers for the SIDs of the domain that it is, and for no other's. While it was not read in
-//! full, who bears a SID is unknown, not nobody.
+//! full, who bears a SID is unknown, not nobody; and while a source was not, or which domain it is, it may
+//! be any.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::directory::{AccountSid, DirUserIdx, Directory, Kind, RefIdx, Rid};
+use crate::directory::{AccountSid, DirUserIdx, Directory, Kind, OwnDomain, RefIdx, Rid};
 use crate::model::diagnostic::some_of;
 use crate::model::{Diagnostic, DiagnosticCode, IndexVec, Subject};
 
@@ -81,17 +82,17 @@ impl Principals {
         for (view, (_, directory)) in sources.numbered() {
             bearers(view, directory, &mut wanted);
         }
+        // Some source that nobody ever saw whole may be the domain.
         let all_known = settings.sources.iter().all(|source| {
             let view = sources.iter().find(|(name, _)| *name == source.name);
-            source.by_hand || view.is_some_and(|(_, directory)| directory.proven.users)
+            let seen = |it: &Directory| it.proven.users && it.domain != OwnDomain::Unread;
+            source.by_hand || view.is_some_and(|(_, directory)| seen(directory))
         });
         for (sid, (stand, bearers)) in wanted {
-            let owners = || sources.iter().filter(|(_, it)| is_domain(it, &sid));
+            let mut owners = sources.iter().filter(|(_, it)| is_domain(it, &sid));
             let known = match shown {
                 Shown::Outline => true,
-                // Some source that nobody ever saw whole may be that domain.
-                Shown::People if owners().next().is_none() => all_known,
-                Shown::People => owners().all(|(_, directory)| tells_sids(directory)),
+                Shown::People => all_known && owners.all(|(_, directory)| tells_sids(directory)),
             };
             found.add(&stand, &bearers, known);
         }
@@ -150,8 +151,7 @@ impl Principals {
 }
 
 fn is_domain(directory: &Directory, sid: &AccountSid) -> bool {
-    let domain = directory.domain.map(|domain| directory.text(domain));
-    domain == Some(sid.domain().as_str())
+    directory.own_domain() == OwnDomain::Of(sid.domain().as_str())
 }
 
 /// Whether a domain is known so well that whoever bears none of its SIDs here bears none.

@@ -7,6 +7,7 @@ use super::ask::Asker;
 use crate::directory::{Kind, ListChange, PersonDelta, RefId};
 use crate::source::feed::{MirrorView, WhyFull};
 use crate::source::ldap::assemble::Assembler;
+use crate::source::ldap::domain;
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::lists::{Classes, Doubt, Judge, Shown};
 use crate::source::ldap::schema::{self, Schema};
@@ -27,7 +28,7 @@ pub(super) fn person(
         enabled: Some(meaning.account_of(entry).enabled),
         federation: Some(String::new()),
         linkable: None,
-        rid: meaning.domain.rid_of(entry),
+        rid: domain::rid_of(&meaning.domain, entry),
         within,
     }
 }

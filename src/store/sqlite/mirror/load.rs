@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{KINDS, Numbers, damaged, number, proven_of, range};
+use super::{KINDS, Numbers, damaged, domain_is, number, proven_of, range};
 use crate::directory::{
     Cursor, DirUser, DirUserIdx, Directory, Enabled, Kind, Mirror, RefRow, Rid,
 };
@@ -43,15 +43,6 @@ pub(in crate::store::sqlite) fn read_user(
         rid: Rid::of_code(row.get(6)?),
     };
     Ok((number(row.get(0)?), user))
-}
-
-/// Says of which domain a mirror is, as its source's row has it.
-pub(in crate::store::sqlite) fn domain_is(
-    directory: &mut Directory,
-    domain: Option<String>,
-) -> Result<(), Fault> {
-    directory.domain = domain.map(|domain| directory.texts.add(&domain)).transpose()?;
-    Ok(())
 }
 
 /// The mirror of `source`.

@@ -17,8 +17,11 @@ SELECT 9 AS schema_version,
   FROM meta;
 
 -- A domain of Active Directory has a SID, and each person and group in it that and a number: `rid`.
--- NULL: it was never read; 0: the row has none of this domain.
+-- NULL: it was never read; 0: the row has none of this domain. Of a source NULL means that it is no domain,
+-- and an empty text that it may be any: nobody has asked those that were read before.
 ALTER TABLE source           ADD COLUMN domain TEXT;
+UPDATE source SET domain = '', digest = 'before schema 9'
+ WHERE digest IS NOT NULL AND name <> 'local';
 ALTER TABLE mirror_user      ADD COLUMN rid    INTEGER;
 ALTER TABLE mirror_container ADD COLUMN rid    INTEGER;
 -- By its number somebody is found for whom a group of another domain lists the SID; and whether any

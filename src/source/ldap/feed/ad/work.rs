@@ -22,7 +22,7 @@ use crate::directory::{AccountSid, ListChange, RefId, dn};
 use crate::source::feed::{MirrorView, NotFollowed, WhyFull};
 use crate::source::ldap::assemble::Assembler;
 use crate::source::ldap::connect::Connection;
-use crate::source::ldap::domain::{OwnDomain, Principals};
+use crate::source::ldap::domain::{self, Domain, Principals};
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::primary::{self, GroupNumber, Primary};
 use crate::source::ldap::search::{named_with_id, named_with_sid};
@@ -50,7 +50,7 @@ pub(super) struct Known {
     /// The domain, in normal form.
     domain: String,
     /// Its SID.
-    own: OwnDomain,
+    own: Domain,
     /// Whose change is asked for by DirSync; nothing where changes are told by number.
     pub attributes: Option<Vec<String>>,
     /// Deletions are told.
@@ -76,7 +76,7 @@ impl Known {
         attributes: Option<Vec<String>>,
     ) -> Result<Known, Stop> {
         let dialect = origin.shape.dialect;
-        let own = OwnDomain::of(connection, origin.limits(), dialect).await;
+        let own = domain::own(connection, origin.limits(), dialect).await;
         let mut ask = Asker { origin, ldap: connection.ldap.clone() };
         let by_number = attributes.is_none();
         let containers = match by_number {
@@ -282,7 +282,7 @@ impl<'a, 'v> Work<'a, 'v> {
         }
         let is_new = !self.view.has_ref(&group_id(&key))?;
         self.draft.group(&key, name.into_owned(), entry.dn.clone(), norm);
-        self.draft.bears(&key, self.meaning.domain.rid_of(entry));
+        self.draft.bears(&key, domain::rid_of(&self.meaning.domain, entry));
         Ok(is_new)
     }
 
