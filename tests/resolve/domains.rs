@@ -332,6 +332,24 @@ fn a_source_of_which_is_not_known_which_domain_it_is_may_be_any() {
 }
 
 #[test]
+fn a_group_whose_sid_was_never_read_may_be_the_one_that_is_listed() {
+    let a = first(&[&sid(2, 1300)]);
+    let mut domains = Domains::new();
+    assert_eq!(domains.after(&[("a", &a), ("b", &second())]), "eve:r=idp");
+    // Read anew, and its group shows none.
+    let mut hidden = second();
+    hidden.groups.iter_mut().for_each(|((_, rid), _)| *rid = None);
+    let known = domains.mirrors.remove("b").unwrap();
+    assert_eq!(domains.after(&[("b", &hidden)]), "eve:r=idp");
+    assert_eq!(domains.foreign(), Vec::<String>::new());
+    // What was known of it stands.
+    domains.mirrors.insert("b".to_owned(), known);
+    assert_eq!(domains.after(&[("b", &hidden)]), "eve:r=idp");
+    let without_eve = without(hidden, "ops", "eve");
+    assert_eq!(domains.after(&[("b", &without_eve)]), "");
+}
+
+#[test]
 fn another_source_that_nobody_has_read_may_be_the_same_domain() {
     let a = first(&[&sid(2, 1105)]);
     let mut domains = Domains::of(&["a", "b", "c"]);

@@ -200,6 +200,13 @@ impl Directory {
         self.domain.map(|domain| self.text(domain))
     }
 
+    /// Whether the SID of everybody here was read, and of every group.
+    #[must_use]
+    pub fn tells_sids(&self) -> bool {
+        let unread = |row: &RefRow| row.kind == Kind::Group && row.rid == Rid::Unread;
+        !self.users.iter().any(|user| user.rid == Rid::Unread) && !self.refs.iter().any(unread)
+    }
+
     /// The SID of a row of this directory, where it is known.
     #[must_use]
     pub fn sid_of(&self, rid: Rid) -> Option<AccountSid> {

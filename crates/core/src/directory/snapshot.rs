@@ -1,6 +1,6 @@
 //! What one read brought.
 
-use super::{Cursor, Directory, Enabled, Kind, OwnDomain, RefIdx, Rid};
+use super::{Cursor, Directory, Enabled, Kind, OwnDomain, RefIdx};
 use crate::model::IndexVec;
 use crate::model::diagnostic::{Diagnostic, texts};
 
@@ -88,7 +88,7 @@ impl Snapshot {
             && match self.directory.domain {
                 OwnDomain::None => true,
                 OwnDomain::Unread => false,
-                OwnDomain::Of(_) => self.directory.users.iter().all(|user| user.rid != Rid::Unread),
+                OwnDomain::Of(_) => self.directory.tells_sids(),
             }
     }
 

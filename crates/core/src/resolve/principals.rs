@@ -92,7 +92,7 @@ impl Principals {
             let mut owners = sources.iter().filter(|(_, it)| is_domain(it, &sid));
             let known = match shown {
                 Shown::Outline => true,
-                Shown::People => all_known && owners.all(|(_, directory)| tells_sids(directory)),
+                Shown::People => all_known && owners.all(|(_, directory)| tells_all(directory)),
             };
             found.add(&stand, &bearers, known);
         }
@@ -155,9 +155,8 @@ fn is_domain(directory: &Directory, sid: &AccountSid) -> bool {
 }
 
 /// Whether a domain is known so well that whoever bears none of its SIDs here bears none.
-fn tells_sids(directory: &Directory) -> bool {
-    let unread = |user: &crate::directory::DirUser| user.rid == Rid::Unread;
-    directory.proven.users && directory.proven.groups && !directory.users.iter().any(unread)
+fn tells_all(directory: &Directory) -> bool {
+    directory.proven.users && directory.proven.groups && directory.tells_sids()
 }
 
 /// Notes who of a source bears which of the wanted SIDs.
