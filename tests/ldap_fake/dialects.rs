@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+use idpsyncd::directory::{Completeness, Kind};
+
 use super::*;
 
 const ROOT_OF_AD: &[(&str, &str)] = &[("forestFunctionality", "7")];
@@ -23,7 +25,10 @@ fn bytes(text: &str) -> Vec<Vec<u8>> {
 
 /// `S-1-5-21-1-2-3-RID`
 fn sid(rid: u32) -> Vec<u8> {
-    let parts = [21, 1, 2, 3, rid];
+    sid_of([21, 1, 2, 3, rid])
+}
+
+fn sid_of(parts: [u32; 5]) -> Vec<u8> {
     [&[1, 5, 0, 0, 0, 0, 0, 5][..], &parts.map(u32::to_le_bytes).concat()].concat()
 }
 
@@ -211,6 +216,54 @@ async fn who_the_people_are_does_not_hang_on_a_root_dse_that_could_not_be_read()
         let error = read_config(&impatient(&fake.url)).await.unwrap_err();
         assert!(error.transient, "{code}: {}", error.message);
     }
+}
+
+/// The group of a domain lists somebody of another beside whom two are named alike, and the search for
+/// those ends with this code.
+async fn with_foreigners(code: u8) -> Snapshot {
+    let container = format!("cn=ForeignSecurityPrincipals,{SUFFIX}");
+    let twice = format!("CN=S-1-5-21-9-9-9-1105\\0ACNF:1d9f,{container}");
+    let (place, name) = (container.to_ascii_lowercase(), twice.clone());
+    let fake = Fake::start(
+        9,
+        Arc::new(move |ask| {
+            let base = ask.base.to_ascii_lowercase();
+            if ask.base.is_empty() {
+                root(ROOT_OF_AD)
+            } else if ask.base == people() {
+                (0..10).map(ad_user).chain([end()]).collect()
+            } else if base == place {
+                let sid = vec![sid_of([21, 9, 9, 9, 1105])];
+                let found =
+                    Say::Ranged(name.clone().into_bytes(), vec![("objectSid".to_owned(), sid)]);
+                if code == 0 { vec![found, end()] } else { vec![Say::Done(code, None)] }
+            } else if ask.base.starts_with("ou=groups") || ask.base.starts_with(TEAM) {
+                let Say::Ranged(dn, mut attributes) = team(ask, &[1], 7) else { unreachable!() };
+                for (attribute, values) in &mut attributes {
+                    if attribute.starts_with("member") {
+                        values.push(name.clone().into_bytes());
+                    }
+                }
+                vec![Say::Ranged(dn, attributes), end()]
+            } else {
+                vec![Say::Done(32, None)]
+            }
+        }),
+    )
+    .await;
+    read_config(&impatient(&fake.url)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_of_another_domain_is_listed_is_not_all_known_where_their_sids_could_not_be_read() {
+    let all = with_foreigners(0).await;
+    assert_eq!(*completeness(&all, &team_dn()), Completeness::Complete);
+    let listed = all.directory.refs.iter().filter(|row| row.kind == Kind::ForeignPrincipal);
+    let keys: Vec<&str> = listed.map(|row| all.directory.text(row.key)).collect();
+    assert_eq!(keys, ["S-1-5-21-9-9-9-1105"]);
+    let cut = with_foreigners(51).await;
+    let why = partial(completeness(&cut, &team_dn()));
+    assert!(why.contains("whose SID could not be read"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

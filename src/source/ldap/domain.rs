@@ -50,7 +50,11 @@ async fn sid(connection: &Connection, limits: Limits) -> Option<DomainSid> {
 
 /// The SIDs that foreign security principals bear, by their DN in normal form.
 #[derive(Debug, Default)]
-pub(super) struct Principals(HashMap<String, Option<AccountSid>>);
+pub(super) struct Principals {
+    sids: HashMap<String, Option<AccountSid>>,
+    /// Those that do not show their SID, and what those stand in that were not all read.
+    unread: BTreeSet<String>,
+}
 
 impl Principals {
     /// Reads those that stand where `dns` (in normal form) do. Whatever is not to be seen has the SID that
@@ -79,24 +83,47 @@ impl Principals {
             let end = search::run(&mut ldap, &search, limits, on_entry, |_| {}).await;
             if let Some(fault) = end.fault {
                 tracing::debug!(%parent, why = %fault.message, "foreign security principals");
+                found.unread.insert(parent.to_owned());
             }
         }
         found
     }
 
     fn take(&mut self, entry: &Entry) {
-        if let (Ok(norm), Some(sid)) = (dn::normalized(&entry.dn), primary::sid(entry)) {
-            self.0.insert(norm.into_owned(), AccountSid::of_bytes(sid));
+        let Ok(norm) = dn::normalized(&entry.dn) else { return };
+        match primary::sid(entry) {
+            Some(sid) => drop(self.sids.insert(norm.into_owned(), AccountSid::of_bytes(sid))),
+            None => drop(self.unread.insert(norm.into_owned())),
         }
     }
 
     /// The SID of a domain's person or group that the principal at this DN (in normal form) bears.
     pub fn sid_of(&self, norm: &str) -> Option<AccountSid> {
-        match self.0.get(norm) {
+        match self.sids.get(norm) {
             Some(sid) => sid.clone(),
-            None => AccountSid::of_text(dn::first_rdn(norm).split_once('=')?.1),
+            None => AccountSid::of_text(name_of(norm)?),
         }
     }
+
+    /// Whether the principal at this DN (in normal form) bears a SID that was not to be seen, and is named
+    /// by none (`CN=S-1-5-21-…\\0ACNF:…`): for whom it stands is not known then.
+    pub fn is_unread(&self, norm: &str) -> bool {
+        let parent = norm.split_once(',').map_or("", |(_, parent)| parent);
+        !self.sids.contains_key(norm)
+            && (self.unread.contains(norm) || self.unread.contains(parent))
+            && !name_of(norm).is_some_and(is_sid)
+    }
+}
+
+/// The name of what stands at this DN.
+fn name_of(norm: &str) -> Option<&str> {
+    Some(dn::first_rdn(norm).split_once('=')?.1)
+}
+
+/// Whether this is a SID as it is written, of whomever.
+fn is_sid(name: &str) -> bool {
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    name.strip_prefix("s-1-").is_some_and(|rest| rest.split('-').all(number))
 }
 
 #[cfg(test)]
@@ -140,5 +167,26 @@ mod tests {
         assert_eq!(sid("s-1-5-21-1-2-3-7").as_deref(), Some("S-1-5-21-1-2-3-7"));
         assert_eq!(sid("s-1-5-11"), None);
         assert_eq!(sid("bob"), None);
+    }
+
+    #[test]
+    fn who_is_named_by_no_sid_is_unknown_where_the_sid_that_they_bear_is() {
+        let dn = |name: &str| format!("cn={name},cn=foreignsecurityprincipals,dc=x");
+        let at = |name: &str| dn::normalize(&dn(name)).unwrap();
+        let twice = "s-1-5-21-1-2-3-4\\0acnf:1d9f";
+        let mut found = Principals::default();
+        assert!(!found.is_unread(&at("bob")), "all were read, and he is none of them");
+        found.take(&Entry::new(dn(twice)));
+        assert!(found.is_unread(&at(twice)), "it was there and did not show its SID");
+        assert!(!found.is_unread(&at("bob")));
+        found.take(&entry(&dn("ann"), &[21, 1, 2, 3, 5]));
+        found.unread.insert("cn=foreignsecurityprincipals,dc=x".to_owned());
+        for name in [twice, "bob"] {
+            assert!(found.is_unread(&at(name)), "{name}");
+        }
+        for name in ["ann", "s-1-5-21-1-2-3-4", "s-1-5-11"] {
+            assert!(!found.is_unread(&at(name)), "{name}");
+        }
+        assert!(!found.is_unread("cn=bob,cn=foreignsecurityprincipals,dc=y"));
     }
 }

@@ -370,6 +370,18 @@ impl Assembler {
     /// Why not all members of a group that showed a list are known.
     fn unsure(&self, group: &Group, lost: &Lost, verdict: &Verdict) -> Option<String> {
         let name = group.identity.escape_debug();
+        let unread = |text: &&String| {
+            let norm = dn::normalized(text).ok();
+            let is_unread =
+                |norm: &str| self.shape.dialect.is_foreign(norm) && self.principals.is_unread(norm);
+            self.shape.nested && norm.is_some_and(|norm| is_unread(&norm))
+        };
+        if let Some(member) = group.foreign.iter().find(unread) {
+            return Some(format!(
+                "group `{name}` lists `{}`, whose SID could not be read, so who that is is unknown",
+                member.escape_debug()
+            ));
+        }
         // Not all users are known, so whoever was not found may be one of them: even below no base,
         // since a base with a slip in it is a reason why users are not known. So with groups.
         let may_be_group = |id: &u32| self.shape.may_be_group(self.dns.text(*id));
