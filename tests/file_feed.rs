@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use idpsyncd::directory::{Cursor, Interest, Kind, RefId};
+use idpsyncd::directory::{Cursor, Interest, Kind, OwnDomain, RefId};
 use idpsyncd::source::Source as _;
 use idpsyncd::source::feed::{Following, Mark, MirrorView, NoAnswer, Start, WhyFull};
 use idpsyncd::source::file::{FileSource, RealmExportConfig};
@@ -28,6 +28,9 @@ struct Unasked;
 
 impl MirrorView for Unasked {
     fn has_person(&self, _: &str) -> Result<bool, NoAnswer> {
+        Err(NoAnswer::NoStore)
+    }
+    fn own_domain(&self) -> Result<OwnDomain<String>, NoAnswer> {
         Err(NoAnswer::NoStore)
     }
     fn has_ref(&self, _: &RefId) -> Result<bool, NoAnswer> {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use idpsyncd::directory::{
     Cursor, Delta, DirUserIdx, Directory, Enabled, Kind, ListChange, NewRef, NewUser, PersonDelta,
-    RefDelta, RefId, Refusal, Rid, Sighting, SnapshotBuilder, Step, Within,
+    RefDelta, RefId, Refusal, Sighting, SnapshotBuilder, Step, Within,
 };
 use idpsyncd::store::{Commit, CommitError, MirrorPatch, MirrorUpdate, SourceUpdate};
 use proptest::prelude::*;
@@ -367,7 +367,7 @@ fn who_was_looked_up_counts_as_having_come_now() {
         email_verified: false,
         enabled: Enabled::Yes,
         federation: String::new(),
-        rid: Rid::Unread,
+        sid: None,
         within: within.to_vec(),
     };
     home.patch(&Delta::of_person(&directory, &person)).unwrap();

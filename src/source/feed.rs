@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::SourceError;
-use crate::directory::{Cursor, Delta, Interest, RefId, Refusal};
+use crate::directory::{Cursor, Delta, Interest, OwnDomain, RefId, Refusal};
 use crate::model::{FollowMode, Followed, LastDrift, Time};
 
 /// The capability of a source to say what changes.
@@ -114,6 +114,12 @@ pub trait MirrorView: Send + Sync {
     /// # Errors
     /// No answer.
     fn has_person(&self, ext: &str) -> Result<bool, NoAnswer>;
+
+    /// The domain of Active Directory that the mirror is of, by its SID: numbers of SIDs are relative to that.
+    ///
+    /// # Errors
+    /// No answer.
+    fn own_domain(&self) -> Result<OwnDomain<String>, NoAnswer>;
 
     /// Whether the mirror has this reference.
     ///

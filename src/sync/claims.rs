@@ -6,7 +6,7 @@
 use super::provision::Claimed;
 use crate::config::{ClaimedNames, Config, SourceConfig};
 use crate::directory::{
-    Directory, Enabled, Kind, Named, RefIdx, RefRow, Rid, Sighting, Within, client_role_key,
+    Directory, Enabled, Kind, Named, RefIdx, RefRow, Sighting, Within, client_role_key,
 };
 use crate::model::username::UsernameFrom;
 use crate::model::{Change, ExternalRef, GrantKind, Inconsistent, Reason, RefKind, Role, TooMany};
@@ -97,7 +97,7 @@ pub(super) fn sighting(
         email_verified: false,
         enabled: Enabled::Yes,
         federation: String::new(),
-        rid: Rid::Unread,
+        sid: None,
         within,
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::directory::{Cursor, Delta, Enabled, MirrorRows, RefId, Touched};
+use crate::directory::{Cursor, Delta, Enabled, MirrorRows, OwnDomain, RefId, Touched};
 use crate::source::feed::{MirrorView, NoAnswer};
 use crate::store::{Reader, Store, StoreError};
 
@@ -135,6 +135,11 @@ impl MirrorView for StoredView {
             }
         }
         Ok(self.rows(person(ext))?.people.contains_key(ext))
+    }
+
+    fn own_domain(&self) -> Result<OwnDomain<String>, NoAnswer> {
+        // No delta says anything of it.
+        self.ask(|reader| reader.own_domain(&self.source))?.ok_or(NoAnswer::NoMirror)
     }
 
     fn has_ref(&self, id: &RefId) -> Result<bool, NoAnswer> {

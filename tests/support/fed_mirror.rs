@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use idpsyncd::directory::{DirUserIdx, Directory, Mirror, RefId};
+use idpsyncd::directory::{DirUserIdx, Directory, Mirror, OwnDomain, RefId};
 use idpsyncd::model::index::Place as _;
 use idpsyncd::source::feed::{MirrorView, NoAnswer};
 
@@ -30,6 +30,10 @@ fn place_of(directory: &Directory, id: &RefId) -> Option<usize> {
 impl MirrorView for FedMirror {
     fn has_person(&self, ext: &str) -> Result<bool, NoAnswer> {
         self.with(|it| it.users.iter().any(|user| it.text(user.ext) == ext))
+    }
+
+    fn own_domain(&self) -> Result<OwnDomain<String>, NoAnswer> {
+        self.with(|it| it.own_domain().map(str::to_owned))
     }
 
     fn has_ref(&self, id: &RefId) -> Result<bool, NoAnswer> {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::config;
-use crate::directory::{Enabled, Interest, Kind, Rid, Sighting, Snapshot, Within};
+use crate::directory::{Enabled, Interest, Kind, Sighting, Snapshot, Within};
 use crate::source::{FullRead, Looked, Lookup, OnProgress, Source, Who};
 use crate::store;
 use crate::sync::{Options, run};
@@ -195,7 +195,7 @@ fn found(name: &str, enabled: Enabled) -> Result<Looked, SourceError> {
         email_verified: false,
         enabled,
         federation: String::new(),
-        rid: Rid::Unread,
+        sid: None,
         within: vec![Within { kind: Kind::RealmRole, key: "t".to_owned(), name: None }],
     })))
 }

@@ -151,7 +151,7 @@ fn pick(directory: &Directory, who: &Who) -> Looked {
         email_verified: user.email_verified,
         enabled: user.enabled,
         federation: text(user.federation),
-        rid: user.rid,
+        sid: directory.sid_of(user.rid),
         within: Vec::new(),
     };
     for (reference, members) in directory.refs.iter().zip(&directory.members) {

@@ -19,7 +19,7 @@ use super::config::KeycloakConfig;
 use super::consistency::Health;
 use super::fault::{CallError, Fault};
 use super::federation;
-use crate::directory::{Enabled, Interest, Kind, Named, Rid, Sighting, Within, client_role_key};
+use crate::directory::{Enabled, Interest, Kind, Named, Sighting, Within, client_role_key};
 use crate::model::username::UsernameFrom;
 use crate::source::{Looked, SourceError, Who};
 
@@ -267,7 +267,7 @@ impl Person {
             email_verified: user.email_verified.unwrap_or(false),
             ext: user.id,
             username: user.username,
-            rid: Rid::Unread,
+            sid: None,
             within,
         };
         sighting.sort();

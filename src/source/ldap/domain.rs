@@ -39,6 +39,11 @@ pub(super) fn rid_of(domain: &Domain, entry: &Entry) -> Rid {
     }
 }
 
+/// The SID of a domain's person that an entry shows.
+pub(super) fn account_sid(entry: &Entry) -> Option<AccountSid> {
+    AccountSid::of_bytes(primary::sid(entry)?)
+}
+
 /// The SID of the domain that the server is of.
 async fn sid(connection: &Connection, limits: Limits) -> Option<DomainSid> {
     const CONTEXT: &str = "defaultNamingContext";

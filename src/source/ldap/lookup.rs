@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use super::assemble::{Assembler, without_uid};
 use super::config::MembersFrom;
 use super::connect::{Connection, shown};
-use super::dialect::{Deleted, Dialect, PrimaryBy};
-use super::domain::{self, Domain};
+use super::dialect::{Deleted, PrimaryBy};
+use super::domain::account_sid;
 use super::dynamic::{self, Dynamic};
 use super::entry::Entry;
 use super::presence::{Presence, presence};
@@ -26,7 +26,7 @@ use super::primary::{self, GroupNumber, Primary};
 use super::search::{self, Limits, Search, both};
 use super::shape::{Shape, member_of};
 use super::{LdapSource, known, ranges, server};
-use crate::directory::{Kind, OwnDomain, Sighting, Within, dn, value};
+use crate::directory::{Kind, Sighting, Within, dn, value};
 use crate::model::Time;
 use crate::model::username::UsernameFrom;
 use crate::source::{Gone, Looked, SourceError, Who};
@@ -54,8 +54,7 @@ pub(super) async fn lookup(
     let dialect = server::recognise(&connection, limits, config.flavor).await.map_err(at)?;
     let shape = Shape::new(&config.users, config.groups.as_ref(), wanted, dialect, now)
         .map_err(|why| named(SourceError::fatal(why.to_string())))?;
-    let mut assembler = Assembler::new(shape);
-    assembler.domain(own_domain(source, &connection, limits, dialect).await);
+    let assembler = Assembler::new(shape);
     let mut asker = Asker { source, connection: connection.clone(), limits, assembler };
     asker.ask(who).await.map_err(at)
 }
@@ -103,24 +102,6 @@ fn within_of(group: &Entry, shape: &Shape) -> Option<Within> {
     }
     let name = group.text(&shape.name)?.into_owned();
     Some(Within { kind: Kind::Group, key: dialect.group_id(group)?, name: Some(name) })
-}
-
-/// Which domain the server is of, asked until it is told. It never becomes another.
-async fn own_domain(
-    source: &LdapSource,
-    connection: &Connection,
-    limits: Limits,
-    dialect: Dialect,
-) -> Domain {
-    if let Some(known) = source.domain.get() {
-        return known.clone();
-    }
-    let domain = domain::own(connection, limits, dialect).await;
-    if domain != OwnDomain::Unread {
-        // Who was here meanwhile was told the same.
-        let _ = source.domain.set(domain.clone());
-    }
-    domain
 }
 
 struct Asker<'a> {
@@ -200,7 +181,7 @@ impl Asker<'_> {
             email_verified: self.assembler.shape.email_verified,
             enabled: account.enabled,
             federation: String::new(),
-            rid: domain::rid_of(&self.assembler.domain, &entry),
+            sid: account_sid(&entry),
             within,
         };
         sighting.sort();

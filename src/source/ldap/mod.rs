@@ -85,8 +85,6 @@ pub struct LdapSource {
     dynamic: lookup::DynamicGroups,
     /// Where the feed's place was asked for, for the read that follows.
     marked: std::sync::Mutex<Option<Connection>>,
-    /// For look-ups: which domain it is, once that was read.
-    domain: tokio::sync::OnceCell<domain::Domain>,
 }
 
 impl LdapSource {
@@ -125,7 +123,6 @@ impl LdapSource {
             unfiltered: lookup::Unfiltered::default(),
             dynamic: lookup::DynamicGroups::default(),
             marked: std::sync::Mutex::default(),
-            domain: tokio::sync::OnceCell::new(),
         })
     }
 

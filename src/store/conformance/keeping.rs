@@ -2,7 +2,7 @@
 
 use super::worlds::{World, at, digests, next_world, plan, random_directory, update};
 use super::{commit, counted, newcomer, rules, try_commit, with_people, world};
-use crate::directory::{Cursor, Delta, Directory, Enabled, Kind, Rid, Sighting, Within};
+use crate::directory::{Cursor, Delta, Directory, Enabled, Kind, Sighting, Within};
 use std::collections::BTreeMap;
 
 use crate::model::{CauseKind, ChangeKind, Deed, FollowMode, Followed, LastDrift, LocalAccount};
@@ -148,7 +148,7 @@ fn sighting(ext: &str, directory: &Directory) -> Sighting {
         email_verified: false,
         enabled: Enabled::Yes,
         federation: String::new(),
-        rid: Rid::Unread,
+        sid: None,
         within: within.into_iter().collect(),
     }
 }

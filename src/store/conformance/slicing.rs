@@ -357,7 +357,7 @@ fn accounts_are_found_by_what_they_are_called_as_names_compare(store: &dyn Store
         email_verified: true,
         enabled: Enabled::Yes,
         federation: String::new(),
-        rid: Rid::Unread,
+        sid: None,
         within: vec![Within { kind: Kind::Group, key: "g".to_owned(), name: None }],
     };
     let delta = Delta::of_person(&directory, &person);

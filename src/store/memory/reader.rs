@@ -101,7 +101,7 @@ fn sightings(directory: &Directory, wanted: impl Fn(&DirUser) -> bool) -> Vec<Si
                 email_verified: user.email_verified,
                 enabled: user.enabled,
                 federation: text(user.federation),
-                rid: user.rid,
+                sid: directory.sid_of(user.rid),
                 within: within.collect(),
             };
             person.sort();
@@ -311,10 +311,7 @@ impl Reader for MemoryReader {
         let bearing = self.of_mirror(source, |_, mirror| {
             let directory = &mirror.directory;
             let fits = |row: &&DirUser| match bears {
-                Bears::Sid(sid) => {
-                    directory.own_domain() == OwnDomain::Of(sid.domain().as_str())
-                        && row.rid == sid.rid()
-                }
+                Bears::Sid(sid) => row.rid == sid.rid() && directory.rid_of(Some(sid)) == sid.rid(),
                 Bears::Username(_) | Bears::Email(_) | Bears::Address(_) => {
                     bears.fits(&names(directory, row))
                 }

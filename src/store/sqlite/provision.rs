@@ -15,7 +15,7 @@ use super::mirror::{
 use super::names::{self, BY_EMAIL, BY_USERNAME};
 use super::patch::called;
 use super::reader;
-use crate::directory::{DirUser, Directory, MirrorDigest, RefId, Sighting, Within};
+use crate::directory::{AccountSid, DirUser, Directory, MirrorDigest, RefId, Sighting, Within};
 use crate::model::username::UsernameFrom;
 use crate::model::{IndexVec, ReasonBook, State, Texts, UserId};
 use crate::store::{Acquaintance, Marks, MirrorOutline, ProvisionContext, ProvisionQuery};
@@ -104,7 +104,10 @@ fn outline(
             "SELECT num, digest, ignore_case, domain FROM source \
              WHERE name = ?1 AND digest IS NOT NULL",
             [source],
-            |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?)),
+            |row| {
+                let domain: Option<String> = row.get(3)?;
+                Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, domain))
+            },
         )
         .optional()?;
     let Some((num, digest, ignore_case, domain)) = row else { return Ok(None) };
@@ -112,17 +115,18 @@ fn outline(
     if digest.parse::<MirrorDigest>().is_err() {
         return Ok(None);
     }
-    let rows = candidates(conn, num, source, query)?;
+    let rows = candidates(conn, (num, source), domain.as_deref(), query)?;
     let mut directory = Directory { ignore_case, ..Directory::default() };
     domain_is(&mut directory, domain)?;
     load_refs(conn, num, &mut directory, &mut Numbers::default(), Lists::Implies)?;
     Ok(Some(MirrorOutline { directory, rows }))
 }
 
-/// A mirror's row, from the columns `id, ext, username, email, flags, federation, rid, within`.
+/// A row of the mirror of a domain, from the columns
+/// `id, ext, username, email, flags, federation, rid, within`.
 fn sighting(
     conn: &Connection,
-    source: i64,
+    (source, domain): (i64, Option<&str>),
     row: &rusqlite::Row<'_>,
     user: &DirUser,
     texts: &Texts,
@@ -139,7 +143,7 @@ fn sighting(
         email_verified: user.email_verified,
         enabled: user.enabled,
         federation: text(user.federation),
-        rid: user.rid,
+        sid: domain.and_then(|domain| AccountSid::of_domain(domain, user.rid)),
         within: within.collect::<Result<_, Fault>>()?,
     };
     person.sort();
@@ -149,8 +153,8 @@ fn sighting(
 /// The rows of a mirror that may be the query.
 fn candidates(
     conn: &Connection,
-    num: i64,
-    source: &str,
+    (num, source): (i64, &str),
+    domain: Option<&str>,
     query: &ProvisionQuery<'_>,
 ) -> Result<Vec<Sighting>, Fault> {
     names::must_be_current(conn)?;
@@ -174,7 +178,7 @@ fn candidates(
                 || exts.contains(&ext)
                 || query.emails.contains(&email.to_lowercase())
             {
-                found.insert(number, sighting(conn, num, row, &user, &texts)?);
+                found.insert(number, sighting(conn, (num, domain), row, &user, &texts)?);
             }
         }
         Ok(())
@@ -211,10 +215,12 @@ pub(super) fn added_since(
     Marks(marks): &Marks,
 ) -> Result<Vec<Sighting>, Fault> {
     let Some(mark) = marks.get(source).copied() else { return Ok(Vec::new()) };
-    let num: Option<i64> = conn
-        .query_row("SELECT num FROM source WHERE name = ?1", [source], |row| row.get(0))
+    let row: Option<(i64, Option<String>)> = conn
+        .query_row("SELECT num, domain FROM source WHERE name = ?1", [source], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .optional()?;
-    let Some(num) = num else { return Ok(Vec::new()) };
+    let Some((num, domain)) = row else { return Ok(Vec::new()) };
     let mut texts = Texts::default();
     let federations = federations(conn, &mut texts)?;
     let mut statement = conn.prepare(
@@ -225,7 +231,7 @@ pub(super) fn added_since(
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let (_, user) = read_user(row, &mut texts, &federations)?;
-        found.push(sighting(conn, num, row, &user, &texts)?);
+        found.push(sighting(conn, (num, domain.as_deref()), row, &user, &texts)?);
     }
     Ok(found)
 }

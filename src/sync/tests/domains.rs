@@ -10,9 +10,10 @@ use super::ingest::{dump, step};
 use super::*;
 use crate::directory::{
     AccountSid, Cursor, Delta, Enabled, Kind, ListChange, NewRef, NewUser, OwnDomain, PersonDelta,
-    RefDelta, RefId, Rid, Snapshot, SnapshotBuilder,
+    RefDelta, RefId, Rid, Sighting, Snapshot, SnapshotBuilder, Within,
 };
 use crate::sync::ingest::{Way, ingest_by};
+use crate::sync::provision::Heard;
 
 const TOML: &str = "[guard]\nmax_lost_percent = 100\nmax_lost_floor = 1000\n\
     [[source]]\nname = \"a\"\nkind = \"ldap\"\nurl = \"ldaps://a.example.com\"\n\
@@ -298,6 +299,48 @@ fn a_change_in_one_domain_concerns_people_of_the_other_and_nobody_else() {
     assert_eq!(holders(&home, "r"), ["b-p0", "b-p1", "b-p2"]);
     let mirror = home.reader().mirror("b").unwrap().unwrap();
     assert_eq!(mirror.digest, home.digest(&mirror), "the mirror is what its digest says");
+}
+
+/// What comes of somebody whom the second domain shows with this SID, who is in its first group.
+fn come(home: &Home, name: &str, sid: Option<AccountSid>) -> ProvisionOutcome {
+    let group = group_id(1, 0);
+    let within = vec![Within { kind: group.kind, key: group.key, name: Some("g0".to_owned()) }];
+    let sighting = Sighting {
+        ext: format!("id of {name}"),
+        username: name.to_owned(),
+        email: String::new(),
+        email_verified: false,
+        enabled: Enabled::Yes,
+        federation: String::new(),
+        sid,
+        within,
+    };
+    let mut answers = vec![Heard::NotAsked; home.config.sources.len()];
+    answers[1] = Heard::Found(Box::new(sighting));
+    plan_and_commit(&home.config, &*home.store, &caller(name), answers, now()).unwrap()
+}
+
+#[test]
+fn who_is_looked_up_bears_a_number_of_the_sources_own_domain_or_none() {
+    let home = Home::new(TOML);
+    let [a, b] = two();
+    let a = Domain { members: BTreeSet::new(), ..a };
+    read(&home, [Some(&a), Some(&b)]);
+    let own = sid(1, rid_of_person(2));
+    // The server is of another domain by now, and has the same numbers.
+    let other = AccountSid::of_text("S-1-5-21-1-2-9-1003");
+    let rid = own.rid();
+    for (name, sid, rid) in
+        [("own", Some(own), rid), ("hidden", None, Rid::Unread), ("other", other, Rid::Unread)]
+    {
+        let outcome = come(&home, name, sid);
+        assert!(matches!(outcome, ProvisionOutcome::Provisioned { .. }), "{name}: {outcome:?}");
+        let mirror = home.reader().mirror("b").unwrap().unwrap();
+        assert_eq!(mirror.digest, home.digest(&mirror));
+        let directory = mirror.mirror.directory;
+        let place = directory.find_user(&format!("id of {name}")).unwrap();
+        assert_eq!(directory.users.at(place).rid, rid, "{name}");
+    }
 }
 
 fn arbitrary_change() -> impl Strategy<Value = (usize, Change)> {

@@ -200,6 +200,14 @@ impl Directory {
         self.domain.map(|domain| self.text(domain))
     }
 
+    /// What a row of this directory has that bears `sid`. [`Rid::Unread`] where that is of another domain:
+    /// its number would be somebody else's here.
+    #[must_use]
+    pub fn rid_of(&self, sid: Option<&AccountSid>) -> Rid {
+        let mine = |sid: &&AccountSid| self.own_domain() == OwnDomain::Of(sid.domain().as_str());
+        sid.filter(mine).map_or(Rid::Unread, AccountSid::rid)
+    }
+
     /// Whether the SID of everybody here was read, and of every group.
     #[must_use]
     pub fn tells_sids(&self) -> bool {

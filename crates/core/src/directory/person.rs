@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Delta, Directory, Enabled, Kind, ListChange, Mirror, PersonDelta, RefId, RefIdx, Refusal, Rid,
+    AccountSid, Delta, Directory, Enabled, Kind, ListChange, Mirror, PersonDelta, RefId, RefIdx,
+    Refusal,
 };
 use crate::model::username::{self, UsernameFrom};
 
@@ -44,8 +45,8 @@ pub struct Sighting {
     pub enabled: Enabled,
     /// Keycloak's federation link, or empty.
     pub federation: String,
-    /// Which of the SIDs of the source's domain is the person's.
-    pub rid: Rid,
+    /// The SID that the person bears. Absent: none was to be seen, or none of a domain.
+    pub sid: Option<AccountSid>,
     /// What the person is directly in. Sorted, distinct.
     pub within: Vec<Within>,
 }
@@ -76,7 +77,7 @@ impl Delta {
     #[must_use]
     pub fn of_person(directory: &Directory, person: &Sighting) -> Delta {
         let within = ListChange::Whole(ids(directory, person).into_iter().collect());
-        Delta { people: vec![whole(person, within)], ..Delta::default() }
+        Delta { people: vec![whole(directory, person, within)], ..Delta::default() }
     }
 }
 
@@ -114,7 +115,7 @@ fn adding(directory: &Directory, people: &[Sighting]) -> Delta {
                 enabled: off.then_some(Enabled::No),
                 ..PersonDelta::default()
             },
-            None => whole(person, ListChange::Kept),
+            None => whole(directory, person, ListChange::Kept),
         };
         added.insert(&person.ext, (delta, ids));
     }
@@ -125,8 +126,8 @@ fn adding(directory: &Directory, people: &[Sighting]) -> Delta {
     Delta { people: people.collect(), ..Delta::default() }
 }
 
-/// All that is seen of a person.
-fn whole(person: &Sighting, within: ListChange<RefId>) -> PersonDelta {
+/// All that is seen of a person, for `directory`.
+fn whole(directory: &Directory, person: &Sighting, within: ListChange<RefId>) -> PersonDelta {
     PersonDelta {
         ext: person.ext.clone(),
         username: Some(person.username.clone()),
@@ -136,7 +137,7 @@ fn whole(person: &Sighting, within: ListChange<RefId>) -> PersonDelta {
         federation: Some(person.federation.clone()),
         // Whoever the mirror knows otherwise is in the store, and no stranger.
         linkable: Some(true),
-        rid: person.rid,
+        rid: directory.rid_of(person.sid.as_ref()),
         within,
     }
 }

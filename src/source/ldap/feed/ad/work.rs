@@ -18,7 +18,7 @@ use super::super::{Origin, Stop};
 use super::again::Whereabouts;
 use super::changes::{self, Touch, Touched};
 use super::dc::Dc;
-use crate::directory::{AccountSid, ListChange, RefId, dn};
+use crate::directory::{AccountSid, DomainSid, ListChange, OwnDomain, RefId, dn};
 use crate::source::feed::{MirrorView, NotFollowed, WhyFull};
 use crate::source::ldap::assemble::Assembler;
 use crate::source::ldap::connect::Connection;
@@ -121,8 +121,7 @@ impl<'a, 'v> Work<'a, 'v> {
         known: &'a mut Known,
     ) -> Self {
         let shape = Shape { now: chrono::Utc::now(), ..origin.shape.clone() };
-        let mut meaning = Assembler::new(shape.clone());
-        meaning.domain(known.own.clone());
+        let meaning = Assembler::new(shape.clone());
         Work {
             ask: Asker { origin, ldap: connection.ldap.clone() },
             meaning,
@@ -135,6 +134,10 @@ impl<'a, 'v> Work<'a, 'v> {
 
     /// Takes in what the server told.
     pub async fn told(&mut self, touched: &Touched) -> Result<(), Stop> {
+        // Numbers of another domain than the mirror's would be somebody else's there.
+        let (own, of_mirror) = (&self.known.own, self.view.own_domain()?);
+        let is_same = own.as_ref().map(DomainSid::as_str) == of_mirror.as_ref().map(String::as_str);
+        self.meaning.domain(if is_same { own.clone() } else { OwnDomain::Unread });
         self.containers(touched).await?;
         let ids: Vec<Id> = touched.keys().copied().collect();
         let people = self.ask.among(&ids, Sort::User).await?;
