@@ -81,6 +81,10 @@ pub trait Reader: Send {
     /// mirror.
     fn own_domain(&self, source: &str) -> Result<Option<OwnDomain<String>>, StoreError>;
 
+    /// Whether the SID of everybody in the mirror of `source` was read, and of every group
+    /// ([`Directory::tells_sids`]).
+    fn tells_sids(&self, source: &str) -> Result<bool, StoreError>;
+
     /// What is said of the changes that wait for a person, without reading them, however many they
     /// are.
     fn held_head(&self) -> Result<Option<HeldHead>, StoreError>;

@@ -13,7 +13,8 @@ use super::{RunError, window_start};
 use crate::config::Config;
 use crate::directory::local::{NAME, nobody};
 use crate::directory::{
-    AccountSid, Directory, Kind, Mirror, Patch, PersonRow, Proven, RefEntry, RefId, Sum, Touched,
+    AccountSid, Directory, Kind, Mirror, OwnDomain, Patch, PersonRow, Proven, RefEntry, RefId, Rid,
+    Sum, Touched,
 };
 use crate::model::username::{UsernameFrom, canonical};
 use crate::model::{Diagnostic, Time, TooMany, UserId};
@@ -103,6 +104,10 @@ pub(super) fn plan_for_some(
             start.accounts.extend(bearers(&settings, reader, &sid)?);
         }
     }
+    let abroad = lists_abroad(reader, patches)?;
+    if abroad && !seed_bearers(&settings, reader, patches, &mut start)? {
+        return Ok(Err(WhyAll::Unread));
+    }
     let mut everybody = Stored { reader, settings: &settings, patches };
     let found = concerned(&settings, start, &mut everybody)?;
     // Whom the configuration sees to, a run sees to.
@@ -120,7 +125,7 @@ pub(super) fn plan_for_some(
         users: &found.users,
         accounts: &found.accounts,
         sources: &sources,
-        refs: &refs_wanted(reader, patches, &sources, &moved)?,
+        refs: &refs_wanted(patches, &sources, &moved, abroad),
         names: &bare_names(&settings, &made),
         guard: &config.guard,
     };
@@ -158,14 +163,12 @@ pub(super) fn plan_for_some(
 /// Which references of the sources' mirrors must be there for `patches` to be laid over the slice and
 /// resolved.
 fn refs_wanted(
-    reader: &dyn Reader,
     patches: &Patches,
     sources: &[&str],
     moved: &BTreeSet<String>,
-) -> Result<BTreeMap<String, RefsWanted>, StoreError> {
+    abroad: bool,
+) -> BTreeMap<String, RefsWanted> {
     // A way that leads through another domain begins in one source and ends in another.
-    let abroad = reader.lists_abroad()?
-        || patches.values().flat_map(|patch| patch.refs.keys()).any(|id| principal(id).is_some());
     let wanted = |source: &&str| {
         let refs = match abroad || moved.contains(*source) {
             true => RefsWanted::All,
@@ -176,7 +179,42 @@ fn refs_wanted(
         };
         ((*source).to_owned(), refs)
     };
-    Ok(sources.iter().map(wanted).collect())
+    sources.iter().map(wanted).collect()
+}
+
+/// Whether some group lists members of another domain, before or after.
+fn lists_abroad(reader: &dyn Reader, patches: &Patches) -> Result<bool, StoreError> {
+    let mut refs = patches.values().flat_map(|patch| patch.refs.keys());
+    Ok(refs.any(|id| principal(id).is_some()) || reader.lists_abroad()?)
+}
+
+/// Brings into `start` who bears a SID that some row of `patches` bears: whom it stands for is said by how
+/// many do. Whether it can be said: the SID of everybody is known who may bear one that is listed.
+fn seed_bearers(
+    settings: &Settings<'_>,
+    reader: &dyn Reader,
+    patches: &Patches,
+    start: &mut Seeds,
+) -> Result<bool, StoreError> {
+    for source in &settings.sources {
+        let Some(OwnDomain::Of(domain)) = reader.own_domain(source.name)? else { continue };
+        if !reader.tells_sids(source.name)? {
+            return Ok(false);
+        }
+        let Some(patch) = patches.get(source.name) else { continue };
+        let people = patch.people.values().flatten().map(|row| row.rid);
+        let groups = patch.refs.iter().filter(|(id, _)| id.kind == Kind::Group);
+        let groups = groups.filter_map(|(_, entry)| Some(entry.as_ref()?.rid));
+        for rid in people.chain(groups).collect::<BTreeSet<_>>() {
+            if rid == Rid::Unread {
+                return Ok(false);
+            }
+            if let Some(sid) = AccountSid::of_domain(&domain, rid) {
+                start.accounts.extend(bearers(settings, reader, &sid)?);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// The SID of whom a reference stands for.

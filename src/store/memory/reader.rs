@@ -231,6 +231,11 @@ impl Reader for MemoryReader {
         self.of_mirror(source, |_, mirror| mirror.directory.own_domain().map(str::to_owned))
     }
 
+    fn tells_sids(&self, source: &str) -> Result<bool, StoreError> {
+        let tells = self.of_mirror(source, |_, mirror| mirror.directory.tells_sids())?;
+        Ok(tells.unwrap_or(true))
+    }
+
     fn held_head(&self) -> Result<Option<HeldHead>, StoreError> {
         Ok(self.content()?.held.as_ref().map(Held::head))
     }

@@ -75,6 +75,10 @@ impl Reader for SqliteReader {
         SqliteReader::own_domain(self, source)
     }
 
+    fn tells_sids(&self, source: &str) -> Result<bool, StoreError> {
+        SqliteReader::tells_sids(self, source)
+    }
+
     fn held_head(&self) -> Result<Option<HeldHead>, StoreError> {
         SqliteReader::held_head(self)
     }

@@ -38,6 +38,12 @@ const MIRROR: &str = "SELECT num FROM source WHERE name = ?1 AND digest IS NOT N
 const DOMAIN: &str = "SELECT domain FROM source WHERE num = ?1";
 /// By the index on foreign security principals, which are of this kind.
 const ABROAD: &str = "SELECT 1 FROM mirror_container WHERE kind = 4 AND key > '' LIMIT 1";
+/// By the index on their numbers, where those who have none come first.
+const UNREAD_PERSON: &str =
+    "SELECT 1 FROM mirror_user WHERE rid IS NULL AND id BETWEEN ?1 AND ?2 LIMIT 1";
+/// Over the groups of one mirror.
+const UNREAD_GROUP: &str = "SELECT 1 FROM mirror_container \
+                            WHERE rid IS NULL AND kind = 0 AND id BETWEEN ?1 AND ?2 LIMIT 1";
 const NAMES: &str = "SELECT ext, username, email, flags FROM mirror_user \
                      WHERE id BETWEEN ?1 AND ?2 AND ";
 const BY_EXT: &str = "ext = ?3";
@@ -93,6 +99,7 @@ pub(super) const SQL: &[&str] = &[
     super::mirror::part::CALLED,
     ABROAD,
     DOMAIN,
+    UNREAD_PERSON,
     patch::FIND_REF,
     patch::MEMBERS,
 ];
@@ -118,6 +125,15 @@ impl SqliteReader {
         self.read_as(|conn| {
             let Some(source) = mirror_of(conn, source)? else { return Ok(None) };
             Ok(Some(own_domain(conn, source)?))
+        })
+    }
+
+    pub(super) fn tells_sids(&self, source: &str) -> Result<bool, StoreError> {
+        self.read_as(|conn| {
+            let Some(source) = mirror_of(conn, source)? else { return Ok(true) };
+            let (first, last) = range(source);
+            let somebody = conn.prepare_cached(UNREAD_PERSON)?.exists([first, last])?;
+            Ok(!somebody && !conn.prepare_cached(UNREAD_GROUP)?.exists([first, last])?)
         })
     }
 
@@ -532,7 +548,9 @@ mod tests {
             assert_eq!(passes(conn, sql), [""; 0], "{sql}: {:#?}", steps(conn, sql));
         }
         // The same look sees one that does, which is what is left where an index is not there.
-        for index in ["ext", "name", "called", "called_email", "address", "email", "federation"] {
+        for index in
+            ["ext", "name", "called", "called_email", "address", "email", "federation", "rid"]
+        {
             let sql = format!("SAVEPOINT s; DROP INDEX mirror_user_{index}");
             conn.execute_batch(&sql).unwrap();
             assert!(all.iter().any(|sql| !passes(conn, sql).is_empty()), "{index}");

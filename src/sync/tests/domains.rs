@@ -40,7 +40,8 @@ enum Member {
 /// One domain.
 #[derive(Clone, Debug, Default)]
 struct Domain {
-    people: BTreeSet<u8>,
+    /// Each with the number of the SID, where that is to be seen.
+    people: BTreeMap<u8, Option<u32>>,
     members: BTreeSet<(u8, Member)>,
 }
 
@@ -82,7 +83,7 @@ impl Domain {
         let mut builder = SnapshotBuilder::new(true);
         builder.domain(OwnDomain::Of(sid(domain, 1).domain()));
         builder.nested_by_list();
-        for place in &self.people {
+        for (place, rid) in &self.people {
             let name = ext(domain, *place);
             let user = builder
                 .user(&NewUser {
@@ -94,7 +95,7 @@ impl Domain {
                     federation: "",
                 })
                 .unwrap();
-            builder.user_is(user, Rid::of_code(Some(rid_of_person(*place))));
+            builder.user_is(user, Rid::of_code(*rid));
         }
         let mut groups = Vec::new();
         for place in 0..EACH {
@@ -150,22 +151,27 @@ impl Domain {
     fn change(&mut self, domain: usize, change: Change) -> Delta {
         let mut delta = Delta::default();
         match change {
-            Change::Person(place) if self.people.remove(&place) => {
+            Change::Person(place, _) if self.people.remove(&place).is_some() => {
                 self.members.retain(|(_, member)| *member != Member::Person(place));
                 delta.gone_people.push(ext(domain, place));
             }
-            Change::Person(place) => {
-                self.people.insert(place);
+            Change::Person(place, bears) => {
+                let rid = match bears {
+                    Bears::Own => Some(rid_of_person(place)),
+                    Bears::That(other) => Some(other),
+                    Bears::Hidden => None,
+                };
+                self.people.insert(place, rid);
                 let name = ext(domain, place);
                 delta.people.push(PersonDelta {
                     ext: name.clone(),
                     username: Some(name),
                     enabled: Some(Enabled::Yes),
-                    rid: Rid::of_code(Some(rid_of_person(place))),
+                    rid: Rid::of_code(rid),
                     ..PersonDelta::default()
                 });
             }
-            Change::Member(_, Member::Person(place)) if !self.people.contains(&place) => {}
+            Change::Member(_, Member::Person(place)) if !self.people.contains_key(&place) => {}
             Change::Member(group, member) => {
                 if !self.members.remove(&(group, member)) {
                     self.members.insert((group, member));
@@ -204,9 +210,17 @@ impl Domain {
     }
 }
 
+/// Which SID somebody bears who comes.
+#[derive(Clone, Copy, Debug)]
+enum Bears {
+    Own,
+    That(u32),
+    Hidden,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Change {
-    Person(u8),
+    Person(u8, Bears),
     Member(u8, Member),
 }
 
@@ -230,8 +244,9 @@ fn read(home: &Home, domains: [Option<&Domain>; 2]) -> Outcome {
 
 fn two() -> [Domain; 2] {
     let members = BTreeSet::from([(0, Member::OtherPerson(0))]);
-    let a = Domain { people: BTreeSet::from([0]), members };
-    let b = Domain { people: BTreeSet::from([0, 1]), members: BTreeSet::new() };
+    let people = |some: &[u8]| some.iter().map(|it| (*it, Some(rid_of_person(*it)))).collect();
+    let a = Domain { people: people(&[0]), members };
+    let b = Domain { people: people(&[0, 1]), members: BTreeSet::new() };
     [a, b]
 }
 
@@ -274,14 +289,7 @@ fn a_change_in_one_domain_concerns_people_of_the_other_and_nobody_else() {
     let mut domains = two();
     read(&home, [Some(&domains[0]), Some(&domains[1])]);
     assert_eq!(holders(&home, "r"), ["b-p0"]);
-    let mut at = [0, 0];
-    let mut tell = |domains: &mut [Domain; 2], domain: usize, change| {
-        let delta = domains[domain].change(domain, change);
-        let step = step(&at[domain].to_string(), &(at[domain] + 1).to_string());
-        at[domain] += 1;
-        let told = BTreeMap::from([(NAMES[domain].to_owned(), vec![Delta { step, ..delta }])]);
-        ingest_by(&home.config, &*home.store, &told, Way::ForSome, now()).unwrap().1
-    };
+    let tell = |domains: &mut [Domain; 2], domain, change| tell(&home, domains, domain, change);
     let other = |place| Change::Member(0, Member::OtherPerson(place));
     assert_eq!(tell(&mut domains, 0, other(1)), Way::ForSome);
     assert_eq!(holders(&home, "r"), ["b-p0", "b-p1"]);
@@ -295,10 +303,48 @@ fn a_change_in_one_domain_concerns_people_of_the_other_and_nobody_else() {
     assert_eq!(holders(&home, "r"), ["b-p0", "b-p1"]);
     // Somebody comes who was listed before.
     assert_eq!(tell(&mut domains, 0, other(2)), Way::ForSome);
-    assert_eq!(tell(&mut domains, 1, Change::Person(2)), Way::ForSome);
+    assert_eq!(tell(&mut domains, 1, Change::Person(2, Bears::Own)), Way::ForSome);
     assert_eq!(holders(&home, "r"), ["b-p0", "b-p1", "b-p2"]);
     let mirror = home.reader().mirror("b").unwrap().unwrap();
     assert_eq!(mirror.digest, home.digest(&mirror), "the mirror is what its digest says");
+}
+
+/// Tells one change by the feed of one domain, planned for some.
+fn tell(home: &Home, domains: &mut [Domain; 2], domain: usize, change: Change) -> Way {
+    let cursor = home.reader().mirror(NAMES[domain]).unwrap().unwrap().mirror.cursor.unwrap();
+    let delta = domains[domain].change(domain, change);
+    let step = step(cursor.as_str(), &format!("{}+", cursor.as_str()));
+    let told = BTreeMap::from([(NAMES[domain].to_owned(), vec![Delta { step, ..delta }])]);
+    ingest_by(&home.config, &*home.store, &told, Way::ForSome, now()).unwrap().1
+}
+
+#[test]
+fn who_bears_the_sid_of_another_gains_nothing_by_it() {
+    for taken in [rid_of_person(0), rid_of_group(1)] {
+        let home = Home::new(TOML);
+        let mut domains = two();
+        domains[0].members.insert((0, Member::OtherGroup(1)));
+        domains[1].members.insert((1, Member::Person(1)));
+        read(&home, [Some(&domains[0]), Some(&domains[1])]);
+        assert_eq!(holders(&home, "r"), ["b-p0", "b-p1"]);
+        let twice = Change::Person(2, Bears::That(taken));
+        assert_eq!(tell(&home, &mut domains, 1, twice), Way::ForAll);
+        assert_eq!(holders(&home, "r"), ["b-p0", "b-p1"]);
+        assert!(!home.reader().meta().unwrap().all_read);
+    }
+}
+
+#[test]
+fn while_somebodys_sid_was_never_read_nobody_is_planned_for_alone() {
+    let home = Home::new(TOML);
+    let mut domains = two();
+    read(&home, [Some(&domains[0]), Some(&domains[1])]);
+    let hidden = Change::Person(2, Bears::Hidden);
+    assert_eq!(tell(&home, &mut domains, 1, hidden), Way::ForAll);
+    assert!(home.reader().meta().unwrap().all_read, "who is listed is found");
+    let goes = Change::Person(0, Bears::Own);
+    assert_eq!(tell(&home, &mut domains, 1, goes), Way::ForAll);
+    assert!(!home.reader().meta().unwrap().all_read, "whoever was hidden may be who is listed");
 }
 
 /// What comes of somebody whom the second domain shows with this SID, who is in its first group.
@@ -350,8 +396,14 @@ fn arbitrary_change() -> impl Strategy<Value = (usize, Change)> {
         2 => Member::OtherPerson(place),
         _ => Member::OtherGroup(place),
     });
+    let bears = prop_oneof![
+        4 => Just(Bears::Own),
+        1 => (0..EACH).prop_map(|it| Bears::That(rid_of_person(it))),
+        1 => (0..EACH).prop_map(|it| Bears::That(rid_of_group(it))),
+        1 => Just(Bears::Hidden),
+    ];
     let change = prop_oneof![
-        1 => (0..EACH).prop_map(Change::Person),
+        2 => (0..EACH, bears).prop_map(|(place, bears)| Change::Person(place, bears)),
         4 => (0..EACH, member).prop_map(|(group, member)| Change::Member(group, member)),
     ];
     (0..2usize, change)

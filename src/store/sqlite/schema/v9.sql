@@ -24,7 +24,7 @@ UPDATE source SET domain = '', digest = 'before schema 9'
  WHERE digest IS NOT NULL AND name <> 'local';
 ALTER TABLE mirror_user      ADD COLUMN rid    INTEGER;
 ALTER TABLE mirror_container ADD COLUMN rid    INTEGER;
--- By its number somebody is found for whom a group of another domain lists the SID; and whether any
--- does is asked with every change.
-CREATE INDEX mirror_user_rid ON mirror_user (rid) WHERE rid IS NOT NULL;
+-- By its number somebody is found for whom a group of another domain lists the SID, and by its absence whose
+-- was never read. Whether any group lists some is asked with every change.
+CREATE INDEX mirror_user_rid ON mirror_user (rid);
 CREATE INDEX mirror_container_foreign ON mirror_container (key) WHERE kind = 4;
