@@ -22,7 +22,8 @@ use super::who::{Asked, acquainted, called, named, who};
 use super::{RunError, configured};
 use crate::config::{Config, SourceConfig};
 use crate::directory::{
-    Delta, Directory, Enabled, Kind, Named, Sighting, Within, find_ref, with_people,
+    AccountSid, Delta, Directory, Enabled, Kind, Named, OwnDomain, RefRow, Rid, Sighting, Within,
+    find_ref, with_people,
 };
 use crate::model::caller::{Caller, KnownBy};
 use crate::model::diagnostic::{Diagnostic, texts};
@@ -31,7 +32,8 @@ use crate::plan::{self, NotApproved};
 use crate::resolve::{LinkBy, NewGroup, Resolved, Rules, View, new_group, resolve};
 use crate::source::{Looked, Source, SourceError, Who};
 use crate::store::{
-    Commit, MirrorOutline, MirrorPatch, ProvisionContext, ProvisionQuery, Store, StoreErrorKind,
+    Bears, Commit, MirrorOutline, MirrorPatch, ProvisionContext, ProvisionQuery, Reader, Store,
+    StoreError, StoreErrorKind,
 };
 
 /// What one source says of the person, or a token in its name.
@@ -230,6 +232,9 @@ pub fn plan_and_commit(
     };
     let done = store.update(|tx| {
         let around = tx.reader().provision_context(&provision_query(config, &who, &answers))?;
+        if let Some(why) = same_sid(config, tx.reader(), &answers)? {
+            return Ok(ProvisionOutcome::Refused(why));
+        }
         let asked = Asked { caller, who: &who };
         let ready = match decide(config, &asked, &answers, &around, now) {
             Ok(ready) => ready,
@@ -267,6 +272,26 @@ pub fn plan_and_commit(
         }
         done => done,
     }
+}
+
+/// Why somebody cannot be told from another by their SID, which no domain gives twice.
+fn same_sid(
+    config: &Config,
+    reader: &dyn Reader,
+    answers: &[Heard],
+) -> Result<Option<String>, StoreError> {
+    for (source, answer) in config.sources.iter().zip(answers) {
+        let Heard::Found(person) = answer else { continue };
+        let Some(sid) = &person.sid else { continue };
+        let bearing = reader.bearing(&source.name, Bears::Sid(sid))?;
+        if bearing.iter().any(|ext| *ext != person.ext) {
+            let name = &source.name;
+            return Ok(Some(format!(
+                "{name}: another user of the same SID was there at the last read"
+            )));
+        }
+    }
+    Ok(None)
 }
 
 fn provision_query<'a>(
@@ -379,7 +404,7 @@ fn parts<'a>(
             }
             continue;
         };
-        let found = match answer {
+        let mut found = match answer {
             Heard::Found(person) => Some(person.as_ref().clone()),
             Heard::Claimed(claimed) => {
                 let roles = &around.state.roles;
@@ -404,7 +429,11 @@ fn parts<'a>(
                 )));
             }
         }
-        if let Some(found) = &found {
+        if let Some(found) = &mut found {
+            // What was known of it stands where nothing was to be seen.
+            let row = outline.rows.iter().find(|row| row.ext == found.ext);
+            found.sid = found.sid.take().or_else(|| row?.sid.clone());
+            sid_is_known(around, (&source.name, outline), found)?;
             for within in &found.within {
                 if find_ref(&outline.directory, within).is_none() {
                     new_group_gives_nothing(config, source, outline, within)?;
@@ -429,6 +458,37 @@ fn parts<'a>(
     } else {
         ProvisionOutcome::Unavailable(failed.join("; "))
     })
+}
+
+/// Lets somebody pass whose SID the source's domain has, or by whose SID nobody is listed anywhere: what a list
+/// would keep from them would pass them by. They wait for the next sync, which reads which domain it is.
+fn sid_is_known(
+    around: &ProvisionContext,
+    (source, outline): (&str, &MirrorOutline),
+    found: &Sighting,
+) -> Result<(), ProvisionOutcome> {
+    let mirror = &outline.directory;
+    if mirror.rid_of(found.sid.as_ref()) != Rid::Unread {
+        return Ok(());
+    }
+    // They may be listed, or a group of theirs.
+    let may_be_theirs = |listed: &AccountSid| match (&found.sid, mirror.own_domain()) {
+        (Some(sid), _) if sid.domain() == listed.domain() => true,
+        (_, OwnDomain::Of(domain)) => domain == listed.domain().as_str(),
+        (None, OwnDomain::Unread) => true,
+        (Some(_), OwnDomain::Unread) | (_, OwnDomain::None) => false,
+    };
+    let listing = around.mirrors.iter().find(|(_, outline)| {
+        let Directory { refs, .. } = &outline.directory;
+        let foreign = refs.iter().filter(|row| row.kind == Kind::ForeignPrincipal);
+        let listed = |row: &RefRow| AccountSid::of_text(outline.directory.text(row.key));
+        foreign.filter_map(listed).any(|sid| may_be_theirs(&sid))
+    });
+    let Some((listing, _)) = listing else { return Ok(()) };
+    Err(ProvisionOutcome::Refused(format!(
+        "{source}: which SID of its domain the person bears is not known, and groups of {listing} list \
+         members of that domain: left to the next sync"
+    )))
 }
 
 /// Lets a group pass that came after the last read: it gives nothing yet, which the next sync makes

@@ -389,6 +389,45 @@ fn who_is_looked_up_bears_a_number_of_the_sources_own_domain_or_none() {
     }
 }
 
+fn is_refused(outcome: &ProvisionOutcome, why: &str) -> bool {
+    matches!(outcome, ProvisionOutcome::Refused(told) if told.contains(why))
+}
+
+const UNKNOWN: &str = "groups of a list members of that domain: left to the next sync";
+
+#[test]
+fn who_is_looked_up_waits_where_it_is_not_known_whether_a_group_of_another_domain_lists_them() {
+    let home = Home::new(TOML);
+    let [mut a, b] = two();
+    a.members.insert((0, Member::OtherPerson(2)));
+    read(&home, [Some(&a), Some(&b)]);
+    assert!(is_refused(&come(&home, "hidden", None), UNKNOWN));
+    // The server is of another domain by now, and has the same numbers.
+    let other = AccountSid::of_text("S-1-5-21-1-2-9-1002");
+    assert!(is_refused(&come(&home, "other", other), UNKNOWN));
+    let taken = come(&home, "taken", Some(sid(1, rid_of_person(1))));
+    assert!(is_refused(&taken, "b: another user of the same SID was there at the last read"));
+    assert!(holders(&home, "s").is_empty());
+    let known = come(&home, "known", Some(sid(1, rid_of_person(2))));
+    assert!(matches!(known, ProvisionOutcome::Provisioned { .. }), "{known:?}");
+    assert_eq!((holders(&home, "s"), holders(&home, "r").len()), (vec!["known".to_owned()], 2));
+}
+
+#[test]
+fn who_is_looked_up_waits_where_it_is_not_known_which_domain_a_source_is() {
+    let home = Home::new(TOML);
+    let [a, b] = two();
+    read(&home, [Some(&a), Some(&b)]);
+    rusqlite::Connection::open(home.file("store.db"))
+        .unwrap()
+        .execute_batch("UPDATE source SET domain = '' WHERE name = 'b'")
+        .unwrap();
+    assert!(is_refused(&come(&home, "hidden", None), UNKNOWN));
+    assert!(is_refused(&come(&home, "shown", Some(sid(1, 1007))), UNKNOWN));
+    let other = come(&home, "other", AccountSid::of_text("S-1-5-21-1-2-9-1002"));
+    assert!(matches!(other, ProvisionOutcome::Provisioned { .. }), "{other:?}");
+}
+
 fn arbitrary_change() -> impl Strategy<Value = (usize, Change)> {
     let member = (0..4u8, 0..EACH).prop_map(|(kind, place)| match kind {
         0 => Member::Person(place),
