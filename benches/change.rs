@@ -29,7 +29,7 @@ use idpsyncd::directory::{
 use idpsyncd::gateway::replica::{Replica, Wanted};
 use idpsyncd::model::{Time, parse_rfc3339};
 use idpsyncd::source::OnProgress;
-use idpsyncd::store::{self, Store};
+use idpsyncd::store::{self, Reader, Seen, Store};
 use idpsyncd::sync::{self, Options};
 use nix::time::{ClockId, clock_gettime};
 
@@ -248,7 +248,7 @@ fn measure(users: u32) -> bool {
     let mut replica = Replica::load(&*store.reader().unwrap().unwrap(), wanted.into()).unwrap();
     let loaded = cpu() - before;
     let mut times: [(Vec<Duration>, Vec<Duration>); 4] = Default::default();
-    let mut at = cursor_of(&*store);
+    let (mut at, mut watch) = (cursor_of(&*store), store.watch());
     for n in 0..CHANGES * 4 {
         let to = Cursor::new(n.to_string());
         let told = told(change(n, users), std::mem::replace(&mut at, to.clone()), to);
@@ -256,7 +256,12 @@ fn measure(users: u32) -> bool {
         let outcome = sync::ingest(&config, &*store, &told, now()).unwrap();
         let committed = cpu();
         assert_eq!(outcome.generation, outcome.before + 1, "change {n} changes somebody");
-        replica = replica.caught_up(&*store.reader().unwrap().unwrap()).unwrap().unwrap();
+        // As a gateway that follows the store does.
+        let mut catch_up = |reader: &dyn Reader, _: Seen| {
+            replica = replica.caught_up(reader)?.unwrap();
+            Ok(())
+        };
+        watch.look(&mut catch_up).unwrap();
         let (commits, follows) = times.get_mut((n % 4) as usize).unwrap();
         follows.push(cpu() - committed);
         commits.push(committed - start);

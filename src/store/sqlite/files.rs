@@ -25,7 +25,7 @@ use super::error::{StoreError, StoreErrorKind, io};
 const SIDES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Where a store is, and whose.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct StorePath {
     /// The file: the folder without links, and the name in it.
     pub(super) real: PathBuf,
@@ -35,7 +35,7 @@ pub(super) struct StorePath {
 }
 
 /// Whose folder it is, where this process is root and the folder is not root's.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Owner {
     uid: Uid,
     gid: Gid,

@@ -35,6 +35,7 @@ mod gateway;
 mod grants;
 mod held;
 mod history;
+mod kept;
 mod keys;
 mod load;
 mod lock;

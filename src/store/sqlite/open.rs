@@ -30,6 +30,12 @@ const PAGE_SIZE: i64 = 16_384;
 /// How long to wait for another process's transaction.
 const BUSY: Duration = Duration::from_secs(10);
 
+/// What a writer keeps of the file in memory at most, in SQLite's way of saying KiB.
+pub(super) const CACHE: i64 = -65_536;
+
+/// The same from one change to the next.
+pub(super) const RESTING_CACHE: i64 = -4_096;
+
 /// What an unlocked reader watches, to notice a writer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Still {
@@ -193,7 +199,7 @@ pub(super) fn open_write(
         conn.pragma_update(None, "synchronous", "FULL")?;
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
         conn.pragma_update(None, "foreign_keys", false)?;
-        conn.pragma_update(None, "cache_size", -65_536)?;
+        conn.pragma_update(None, "cache_size", CACHE)?;
         conn.pragma_update(None, "temp_store", "MEMORY")?;
         conn.set_prepared_statement_cache_capacity(64);
         #[cfg(test)]

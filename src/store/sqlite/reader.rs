@@ -51,6 +51,17 @@ impl SqliteReader {
         (&self.read.conn, &self.read.place)
     }
 
+    /// Takes the connection out, for another use of it: what is left here is on no file. `None`: it cannot
+    /// be used again, as one that reads without locks.
+    pub(super) fn leave(&mut self) -> Option<(Connection, StorePath)> {
+        if self.is_at_rest() {
+            return None;
+        }
+        let nothing = Connection::open_in_memory().ok()?;
+        let conn = std::mem::replace(&mut self.read.conn, nothing);
+        Some((conn, self.read.place.clone()))
+    }
+
     /// Whether the file is read without locks, since nobody had it open.
     pub(super) fn is_at_rest(&self) -> bool {
         self.read.still.is_some()

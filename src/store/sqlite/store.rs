@@ -1,9 +1,11 @@
-//! The store at a path. Nothing stays open between two uses: what an administrator's `mv` puts in
-//! its place is what is used next.
+//! The store at a path. What an administrator's `mv` puts in its place is what is used next: a connection
+//! outlives its use only as long as the files are as that use left them ([`super::kept`]).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::error::StoreError;
+use super::kept::Kept;
 use super::lock::FileLock;
 use super::reader::SqliteReader;
 use super::transaction::{Anyones, Mine};
@@ -16,23 +18,59 @@ use crate::store::{LockError, Reader, Review, RunLock, Store, Transaction, Turn,
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     pub(super) path: PathBuf,
+    readers: Arc<Kept<SqliteReader>>,
+    writers: Arc<Kept<SqliteWriter>>,
 }
 
 impl SqliteStore {
     /// The store at `path`. Touches nothing.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        SqliteStore { path }
+        SqliteStore { path, readers: Arc::default(), writers: Arc::default() }
     }
 
-    fn writer(&self) -> Result<SqliteWriter, StoreError> {
-        SqliteWriter::open(&self.path)
+    /// The store opened for reading. `None`: there is no store yet.
+    pub(super) fn opened(&self) -> Result<Option<SqliteReader>, StoreError> {
+        match self.readers.take(&self.path) {
+            Some(kept) => Ok(Some(kept)),
+            None => SqliteReader::open(&self.path),
+        }
+    }
+
+    /// The store opened for writing, and made where there is none.
+    pub(super) fn writer(&self) -> Result<SqliteWriter, StoreError> {
+        match self.writers.take(&self.path) {
+            Some(kept) => Ok(kept),
+            None => SqliteWriter::open(&self.path),
+        }
+    }
+
+    /// Whether the next change is written by a connection that is there.
+    #[cfg(test)]
+    pub(super) fn keeps(&self) -> bool {
+        self.writers.keeps(&self.path)
+    }
+
+    /// Keeps what has read the state before a commit for the next change.
+    pub(super) fn keep_reader(&self, reader: SqliteReader) {
+        self.readers.keep(&self.path, reader);
+    }
+
+    /// Keeps what has committed for the next change.
+    pub(super) fn keep_writer(&self, writer: SqliteWriter) {
+        if writer.rests() {
+            self.writers.keep(&self.path, writer);
+        }
     }
 
     /// A writer of a store that is there and of this program's version: it makes and alters none.
-    fn writer_of_existing(&self) -> Result<SqliteWriter, StoreError> {
+    pub(super) fn writer_of_existing(&self) -> Result<SqliteWriter, StoreError> {
+        if let Some(kept) = self.writers.take(&self.path) {
+            return Ok(kept);
+        }
+        // To open it for writing would make it.
         match SqliteReader::open(&self.path)? {
-            Some(_) => self.writer(),
+            Some(_) => SqliteWriter::open(&self.path),
             None => Err(StoreError::absent(self.shown())),
         }
     }
@@ -64,15 +102,24 @@ impl Store for SqliteStore {
     }
 
     fn discard_held(&self, id: &str) -> Result<bool, StoreError> {
-        self.writer()?.discard_held(id)
+        let mut writer = self.writer()?;
+        let done = writer.discard_held(id)?;
+        self.keep_writer(writer);
+        Ok(done)
     }
 
     fn keep_keys(&self, issuer: &str, keys: &str, at: Time) -> Result<(), StoreError> {
-        self.writer_of_existing()?.keep_keys(issuer, keys, at)
+        let mut writer = self.writer_of_existing()?;
+        writer.keep_keys(issuer, keys, at)?;
+        self.keep_writer(writer);
+        Ok(())
     }
 
     fn keep_followed(&self, source: &str, followed: &Followed) -> Result<(), StoreError> {
-        self.writer_of_existing()?.aside(|conn| super::followed::keep(conn, source, followed))
+        let mut writer = self.writer_of_existing()?;
+        writer.aside(|conn| super::followed::keep(conn, source, followed))?;
+        self.keep_writer(writer);
+        Ok(())
     }
 
     fn sign(&self, review: &Review) -> Result<(), StoreError> {

@@ -31,7 +31,7 @@ enum Stands {
 
 impl<'s> Anyones<'s> {
     pub(super) fn begin(store: &'s SqliteStore) -> Result<Self, StoreError> {
-        let Some(reader) = SqliteReader::open(&store.path)? else {
+        let Some(reader) = store.opened()? else {
             return Err(StoreError::absent(store.path.display()));
         };
         let version = reader.meta()?.version;
@@ -43,13 +43,27 @@ impl<'s> Anyones<'s> {
         &mut self,
         write: impl FnOnce(&mut SqliteWriter) -> Result<T, CommitError>,
     ) -> Result<T, CommitError> {
-        let done = write(&mut SqliteWriter::open(&self.store.path)?);
+        let mut writer = self.store.writer()?;
+        let done = write(&mut writer);
         match &done {
-            Ok(_) => self.stands = Stands::Committed,
+            Ok(_) => {
+                self.stands = Stands::Committed;
+                self.store.keep_writer(writer);
+            }
             Err(CommitError::Raced) => self.stands = Stands::Raced,
             Err(_) => {}
         }
         done
+    }
+}
+
+impl Drop for Anyones<'_> {
+    fn drop(&mut self) {
+        if self.stands == Stands::Committed
+            && let Some((conn, place)) = self.reader.leave()
+        {
+            self.store.keep_reader(SqliteReader::over(conn, place));
+        }
     }
 }
 
@@ -83,7 +97,10 @@ impl Transaction for Anyones<'_> {
         sources: &[SourceUpdate<'_>],
         configured: &[String],
     ) -> Result<(), StoreError> {
-        SqliteWriter::open(&self.store.path)?.touch(sources, configured)
+        let mut writer = self.store.writer()?;
+        writer.touch(sources, configured)?;
+        self.store.keep_writer(writer);
+        Ok(())
     }
 
     fn lost(&self) -> bool {
@@ -100,37 +117,39 @@ impl Transaction for Anyones<'_> {
 }
 
 /// A change that nobody can be faster than: the writer's place is taken before anything is read.
-pub(super) struct Mine {
+pub(super) struct Mine<'s> {
+    store: &'s SqliteStore,
     /// Over the writing connection, inside its transaction.
     reader: SqliteReader,
+    committed: bool,
 }
 
-impl Mine {
-    pub(super) fn begin(store: &SqliteStore) -> Result<Self, StoreError> {
-        // To open it for writing would make it.
-        if SqliteReader::open(&store.path)?.is_none() {
-            return Err(StoreError::absent(store.path.display()));
-        }
-        let (conn, place) = SqliteWriter::open(&store.path)?.into_parts();
+impl<'s> Mine<'s> {
+    pub(super) fn begin(store: &'s SqliteStore) -> Result<Self, StoreError> {
+        let (conn, place) = store.writer_of_existing()?.into_parts();
         let reader = SqliteReader::over(conn, place);
         let (conn, place) = reader.connection();
         let acting = place.act()?;
         let begun = conn.execute_batch("BEGIN IMMEDIATE");
         drop(acting);
         begun.map_err(|error| reader.fault(Fault::Sql(error)))?;
-        Ok(Mine { reader })
+        Ok(Mine { store, reader, committed: false })
     }
 
     /// Writes and commits. Dropping the connection takes back what was not committed.
     fn write<T>(
-        &self,
+        &mut self,
         write: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, CommitError> {
+        let done = self.written(write);
         let (_, place) = self.reader.connection();
-        self.written(write).map_err(|fault| fault.commit(&place.shown))
+        done.map_err(|fault| fault.commit(&place.shown))
     }
 
-    fn written<T>(&self, write: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+    fn written<T>(
+        &mut self,
+        write: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         let (conn, place) = self.reader.connection();
         let _acting = place.act().map_err(Fault::Store)?;
         if conn.is_autocommit() {
@@ -146,11 +165,22 @@ impl Mine {
         };
         conn.execute_batch("COMMIT")?;
         checkpoint(conn);
+        self.committed = true;
         Ok(done)
     }
 }
 
-impl Transaction for Mine {
+impl Drop for Mine<'_> {
+    fn drop(&mut self) {
+        if self.committed
+            && let Some((conn, place)) = self.reader.leave()
+        {
+            self.store.keep_writer(SqliteWriter::over(conn, place));
+        }
+    }
+}
+
+impl Transaction for Mine<'_> {
     fn reader(&self) -> &dyn Reader {
         &self.reader
     }
@@ -180,9 +210,9 @@ impl Transaction for Mine {
         sources: &[SourceUpdate<'_>],
         configured: &[String],
     ) -> Result<(), StoreError> {
+        let done = self.written(|conn| write_touch(conn, sources, configured));
         let (_, place) = self.reader.connection();
-        self.written(|conn| write_touch(conn, sources, configured))
-            .map_err(|fault| fault.store(&place.shown))
+        done.map_err(|fault| fault.store(&place.shown))
     }
 
     fn lost(&self) -> bool {

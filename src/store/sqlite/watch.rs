@@ -1,11 +1,10 @@
 //! Following the store by looking at its files, and at SQLite's counter of commits.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::error::{StoreError, StoreErrorKind};
-use super::files::StorePath;
+use super::kept::Footprint;
 use super::reader::SqliteReader;
 use super::schema::SCHEMA_VERSION;
 use crate::store::{Reader, Seen, Waker, Watch};
@@ -204,73 +203,5 @@ fn is_content(kind: StoreErrorKind) -> bool {
         | StoreErrorKind::Denied
         | StoreErrorKind::Busy
         | StoreErrorKind::Other => false,
-    }
-}
-
-/// What tells a file from another one, and from itself after a change.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Footprint {
-    file: (u64, u64),
-    content: (u64, i64, i64, i64, i64),
-    /// Its size, and when it was written: a log that could not be emptied is begun anew in its old
-    /// size.
-    log: Option<(u64, i64, i64)>,
-    index: bool,
-}
-
-impl Footprint {
-    /// The footprint of the store's file at `path` now. `None`: there is no file.
-    ///
-    /// # Errors
-    /// The file cannot be looked at.
-    fn of(path: &Path) -> Result<Option<Footprint>, StoreError> {
-        let Some(place) = StorePath::existing(path)? else { return Ok(None) };
-        let _acting = place.act()?;
-        let Some(meta) = place.file()? else { return Ok(None) };
-        let log = place.side_file("-wal")?;
-        Ok(Some(Footprint {
-            file: (meta.dev(), meta.ino()),
-            content: (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()),
-            log: log.map(|log| (log.len(), log.mtime(), log.mtime_nsec())),
-            index: place.side("-shm")?.is_some(),
-        }))
-    }
-
-    /// Whether both are of one file, changed or not.
-    fn same_file(&self, other: &Footprint) -> bool {
-        self.file == other.file
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
-
-    use rusqlite::Connection;
-
-    use super::Footprint;
-    use crate::store::sqlite::writer::SqliteWriter;
-
-    /// Else a store whose content could not be read would be left alone for ever, though somebody
-    /// has mended it.
-    #[test]
-    fn a_commit_into_a_log_that_is_begun_anew_leaves_another_footprint() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("store.db");
-        drop(SqliteWriter::open(&path).unwrap());
-        let conn = Connection::open(&path).unwrap();
-        let write = |version: i64| conn.execute("UPDATE meta SET version = ?1", [version]).unwrap();
-        write(1);
-        // All of it is in the file now, and the log has its size: as when a reader kept it.
-        let kept = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
-        assert_eq!(conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], kept).unwrap(), 0);
-        let log = std::fs::File::options().append(true).open(folder.path().join("store.db-wal"));
-        log.unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        let before = Footprint::of(&path).unwrap().unwrap();
-        write(2);
-        let after = Footprint::of(&path).unwrap().unwrap();
-        assert_eq!((before.content, before.index), (after.content, after.index));
-        assert_eq!(before.log.map(|log| log.0), after.log.map(|log| log.0), "in its old size");
-        assert_ne!(before, after);
     }
 }

@@ -11,7 +11,7 @@ use super::files::StorePath;
 use super::held;
 use super::mirror;
 use super::names;
-use super::open::{checkpoint, open_write};
+use super::open::{CACHE, RESTING_CACHE, checkpoint, open_write};
 #[cfg(test)]
 use super::reader::SqliteReader;
 use super::schema::STEPS;
@@ -165,6 +165,19 @@ impl SqliteWriter {
     /// The connection, and where it is.
     pub(super) fn into_parts(self) -> (Connection, StorePath) {
         (self.conn, self.place)
+    }
+
+    /// Over a connection that was taken out of another one.
+    pub(super) fn over(conn: Connection, place: StorePath) -> SqliteWriter {
+        SqliteWriter { conn, place }
+    }
+
+    /// Lets go of the memory that a large change took, until the next change. Whether the connection is
+    /// fit for that: it has no transaction open.
+    pub(super) fn rests(&self) -> bool {
+        self.conn.is_autocommit()
+            && self.conn.pragma_update(None, "cache_size", RESTING_CACHE).is_ok()
+            && self.conn.pragma_update(None, "cache_size", CACHE).is_ok()
     }
 
     /// The connection, for tests that provoke faults.
