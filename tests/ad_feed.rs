@@ -7,6 +7,8 @@ mod support;
 mod changes;
 #[path = "ad_feed/fake.rs"]
 mod fake;
+#[path = "ad_feed/faults.rs"]
+mod faults;
 #[path = "ldap_feed/kit.rs"]
 mod kit;
 

@@ -12,10 +12,10 @@ use crate::kit::{World, wants};
 use crate::support::fake_ldap::{Ask, Fake, Say, Script};
 use crate::support::ldap;
 
-const DOMAIN: &str = "dc=example,dc=org";
+pub const DOMAIN: &str = "dc=example,dc=org";
 
 /// Domain controllers that answer in turn, each with the number that its name ends in.
-fn controllers(names: &'static [&'static str], shows_database: bool) -> Script {
+pub fn controllers(names: &'static [&'static str], shows_database: bool) -> Script {
     Arc::new(move |ask: &Ask| {
         let text = |name: &str, value: &str| (name.to_owned(), vec![value.as_bytes().to_vec()]);
         let entry = match ask.base.as_str() {
@@ -68,7 +68,7 @@ fn a_controller_that_hides_whose_numbers_it_gives_is_not_followed() {
 }
 
 /// Text or bytes.
-fn value(name: &str, value: &[u8]) -> (String, Vec<Vec<u8>>) {
+pub fn value(name: &str, value: &[u8]) -> (String, Vec<Vec<u8>>) {
     (name.to_owned(), vec![value.to_vec()])
 }
 

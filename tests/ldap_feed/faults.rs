@@ -1,6 +1,7 @@
 //! Following a server that commits faults which a real one won't commit on demand.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -216,6 +217,41 @@ fn who_was_told_to_be_gone_is_gone_although_the_search_after_it_timed_out() {
     assert_eq!(directory.asked().len(), 3, "it was told again");
     assert_eq!(world.reads, []);
     assert!(has(&world.facts(), "bob"));
+}
+
+/// The mirror, too, may give no answer, whatever it is asked.
+#[test]
+fn what_was_told_is_not_lost_whatever_the_mirror_did_not_say() {
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (1..20).map(|number| scope.spawn(move || unanswered(number))).collect();
+        let asked = all.into_iter().map(|one| one.join().unwrap());
+        assert!(asked.filter(|it| *it).count() > 9, "some were asked");
+    });
+}
+
+/// Whether the mirror was asked so many questions.
+fn unanswered(number: usize) -> bool {
+    let runtime = ldap::runtime();
+    // Where nobody is waited for, so that the cursor moves at once.
+    let kind = Kind::Ds389;
+    let directory = Directory::new(kind);
+    let mut world = directory.follow(&runtime);
+    world.following = None;
+    let gone = became(3, &person_dn("bob"), id(2));
+    let told = vec![gone, became(2, &group_dn("team"), id(9)), refreshed(&at(kind, 7))];
+    directory.tells([told.clone(), told]);
+    directory.set(|it| {
+        it.people.remove(1);
+        it.groups[0].2 = vec![person_dn("carol")];
+    });
+    world.mirror.1.store(number, Ordering::SeqCst);
+    world.restart();
+    let team = group_dn("team");
+    world.until("told", |facts| {
+        !has(facts, "bob") && !is_in(facts, &team, "alice") && is_in(facts, &team, "carol")
+    });
+    assert_eq!(world.reads, [], "{number}");
+    world.mirror.1.load(Ordering::SeqCst) == 0
 }
 
 #[test]

@@ -1,18 +1,23 @@
 //! A mirror in memory that is fed, as its feed asks about it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use idpsyncd::directory::{DirUserIdx, Directory, Mirror, OwnDomain, RefId};
 use idpsyncd::model::index::Place as _;
 use idpsyncd::source::feed::{MirrorView, NoAnswer};
 
-/// The mirror, as the feed asks it.
+/// The mirror, as the feed asks it. The question of this number from now on gets no answer; 0: each gets one.
 #[derive(Clone, Default)]
-pub struct FedMirror(pub Arc<Mutex<Mirror>>);
+pub struct FedMirror(pub Arc<Mutex<Mirror>>, pub Arc<AtomicUsize>);
 
 impl FedMirror {
     fn with<T>(&self, ask: impl FnOnce(&Directory) -> T) -> Result<T, NoAnswer> {
+        let next = |left: usize| left.checked_sub(1);
+        if self.1.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next) == Ok(1) {
+            return Err(NoAnswer::NoStore);
+        }
         Ok(ask(&self.0.lock().unwrap().directory))
     }
 }

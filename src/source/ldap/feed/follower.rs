@@ -226,23 +226,26 @@ impl Follower {
                 work.told(batch).await?;
             }
             work.settle().await?;
-            if !self.is_checked && batch.is_some() {
+            let checks = !self.is_checked && batch.is_some();
+            if checks {
                 work.check_all_are_there()?;
-                self.is_checked = true;
             }
             let draft = work.draft;
-            self.memory.keep();
-            self.tries = 0;
             if let Some(cookie) = batch.and_then(|batch| batch.cookie) {
                 self.at.mark.told(cookie, &self.memory.seen)?;
             }
             let step = self.at.mark.step(self.memory.unsettled.is_empty());
             let is_due = self.at.mark.due().is_some_and(|due| due <= Instant::now());
-            let must_be_kept = step.from != step.to && is_due;
+            let must_be_told = !draft.is_empty() || (step.from != step.to && is_due);
+            let delta = must_be_told.then(|| draft.delta(step.clone())).transpose()?;
+            // Nothing breaks off from here on: what was told up to there is told by the delta.
+            self.memory.keep();
+            self.is_checked |= checks;
+            self.tries = 0;
             self.say(FollowMode::Persist, None, true);
-            if !draft.is_empty() || must_be_kept {
+            if let Some(delta) = delta {
                 self.at.mark.take(&step);
-                return draft.delta(step);
+                return Ok(delta);
             }
         }
     }

@@ -225,14 +225,18 @@ impl Follower {
                 self.looks.looked(began, usn);
             }
             let draft = work.draft;
-            self.newest = newest;
-            self.tries = 0;
             self.is_current(session).await?;
             let must_be_kept =
-                self.newest.usn != self.at.cookie.usn && self.moved.elapsed() >= KEEP_COOKIE;
-            if !draft.is_empty() || must_be_kept {
+                newest.usn != self.at.cookie.usn && self.moved.elapsed() >= KEEP_COOKIE;
+            let step = (!draft.is_empty() || must_be_kept).then(|| self.step_to(&newest));
+            let delta = step.map(|step| draft.delta(step)).transpose()?;
+            // Nothing breaks off from here on: what was told up to there is told by the delta.
+            self.newest = newest;
+            self.tries = 0;
+            if let Some(delta) = delta {
                 self.said = None;
-                return draft.delta(self.moves());
+                self.moves(&delta);
+                return Ok(delta);
             }
             match wake {
                 Some(wake) => drop(tokio::time::timeout(POLL, wake.woken.notified()).await),
@@ -268,15 +272,20 @@ impl Follower {
         Ok((touched, cookie))
     }
 
-    /// From where to where the mirror is brought.
-    fn moves(&mut self) -> Step {
+    /// From where to where the mirror is brought by what was told up to `newest`.
+    fn step_to(&self, newest: &Cookie) -> Step {
         let from = self.at.cursor.clone();
-        if let Some(to) = self.at.key.cursor(&self.newest.bytes()) {
-            self.at.cursor = to;
+        let to = self.at.key.cursor(&newest.bytes()).unwrap_or_else(|| from.clone());
+        Step { from, to }
+    }
+
+    /// Notes that the mirror will be where this delta leads, up to the newest that was told.
+    fn moves(&mut self, delta: &Delta) {
+        if let Some(step) = delta.step.as_ref().filter(|step| step.to != step.from) {
+            self.at.cursor = step.to.clone();
             self.at.cookie = self.newest.clone();
             self.moved = Instant::now();
         }
-        Step { from, to: self.at.cursor.clone() }
     }
 
     /// Says that the mirror is current, every few seconds, where deletions are still told as before.
