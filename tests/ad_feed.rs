@@ -11,6 +11,8 @@ mod fake;
 mod faults;
 #[path = "ldap_feed/kit.rs"]
 mod kit;
+#[path = "ad_feed/primary.rs"]
+mod primary;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

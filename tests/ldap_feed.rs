@@ -11,6 +11,8 @@ mod ds389;
 mod faults;
 #[path = "ldap_feed/kit.rs"]
 mod kit;
+#[path = "ldap_feed/primary.rs"]
+mod primary;
 #[path = "ldap_feed/random.rs"]
 mod random;
 

@@ -215,3 +215,19 @@ fn who_was_told_to_be_gone_is_gone_whatever_the_mirror_did_not_say() {
         assert!(asked.filter(|it| *it).count() > 3, "some were asked");
     });
 }
+
+#[test]
+fn an_account_that_hides_its_primary_group_stays_in_it() {
+    let directory = Directory::new();
+    let mut world = World::new(directory.config());
+    let stays = |world: &World| ["alice", "bob"].iter().all(|name| world.is_in(GROUP, name));
+    assert!(stays(&world));
+    directory.set(|it| {
+        it.usn = 18;
+        it.hides_primary = 2;
+        it.changes.push((18, GROUP.to_owned(), 9, Some("group")));
+    });
+    assert!(world.next(Duration::from_secs(10)));
+    assert!(stays(&world), "{:#?}", world.facts());
+    assert_eq!(world.reads, []);
+}

@@ -11,8 +11,10 @@ use ldap3::{Ldap, Scope};
 use super::wire::Id;
 use super::witness::CHANGED;
 use super::{EVERYTHING, Origin, Stop};
+use crate::source::ldap::dialect::PrimaryBy;
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::explain::Fault;
+use crate::source::ldap::primary::{self, Primary};
 use crate::source::ldap::search::{self, End, Search, both};
 
 /// As what an entry is looked for.
@@ -58,18 +60,30 @@ impl Asker<'_> {
 
     /// Whose name this is, whether the filters leave it out or not.
     pub async fn id_at(&mut self, dn: &str) -> Result<Option<Id>, Stop> {
+        Ok(self.entry_at(dn, &[]).await?.and_then(|entry| Id::of(&entry)))
+    }
+
+    /// Whose primary group the person `id` is in, whether the filters leave that person out or not; nothing
+    /// where the name leads to nobody, or to somebody else.
+    pub async fn primary_of(&mut self, id: Id, dn: &str) -> Result<Option<Primary>, Stop> {
+        let entry = self.entry_at(dn, &["objectClass", "gidNumber"]).await?;
+        let entry = entry.filter(|entry| Id::of(entry) == Some(id));
+        Ok(entry.map(|entry| primary::user(&entry, PrimaryBy::GidNumber)))
+    }
+
+    /// The entry of this name, with its ids and these attributes.
+    async fn entry_at(&mut self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, Stop> {
         let search = Search {
             what: "an entry",
             base: dn.to_owned(),
             scope: Scope::Base,
             filter: EVERYTHING.to_owned(),
-            attributes: IDS.map(str::to_owned).to_vec(),
+            attributes: IDS.iter().chain(attributes).map(|name| (*name).to_owned()).collect(),
             page_size: 0,
             as_stored: false,
             dialect: self.origin.shape.dialect,
         };
-        let entries = self.at_a_name(search).await?;
-        Ok(entries.and_then(|mut entries| entries.pop()).and_then(|entry| Id::of(&entry)))
+        Ok(self.at_a_name(search).await?.and_then(|mut entries| entries.pop()))
     }
 
     /// The entry `id` (as 389-DS spells ids) below `base`, with the time of its last change.

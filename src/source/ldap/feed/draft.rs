@@ -84,9 +84,25 @@ impl<'v> Draft<'v> {
     }
 
     /// Those whom the mirror has in a group, which is about to be gone through, are asked about at once.
-    pub fn recall(&mut self, key: &str) -> Result<(), Stop> {
-        self.there.append(&mut self.view.surely_in(&group_id(key))?);
-        Ok(())
+    pub fn recall(&mut self, key: &str) -> Result<BTreeSet<String>, Stop> {
+        let known = self.view.surely_in(&group_id(key))?;
+        self.there.extend(known.iter().cloned());
+        Ok(known)
+    }
+
+    /// Those of `known` who are not in the new list `people`, and whom the mirror will still have.
+    pub fn lacking(
+        &self,
+        known: BTreeSet<String>,
+        people: &BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, Stop> {
+        let mut lacking = BTreeSet::new();
+        for ext in known {
+            if !people.contains(&ext) && self.has_person(&ext)? {
+                lacking.insert(ext);
+            }
+        }
+        Ok(lacking)
     }
 
     /// Whether the mirror will have this person.

@@ -129,7 +129,12 @@ impl Work<'_, '_> {
             self.memory.unsettle_newly(id);
         }
         self.draft.group(&key, name.into_owned(), entry.dn.clone(), norm.to_owned());
-        if !self.memory.lists.shows_all(&mut self.ask, entry).await? {
+        let primary = match self.shape.primary {
+            true => primary::group(entry, PrimaryBy::GidNumber),
+            false => Primary::No,
+        };
+        let shows_all = self.memory.lists.shows_all(&mut self.ask, entry).await?;
+        if !shows_all || primary == Primary::Hidden {
             if is_new {
                 let dn = entry.dn.escape_debug();
                 let why = format!("the members of the new group `{dn}` are not all to be seen");
@@ -138,13 +143,18 @@ impl Work<'_, '_> {
             tracing::debug!(source = %self.origin.name, dn = %entry.dn, "members are not all known");
             return Ok(());
         }
-        self.draft.recall(&key)?;
+        let known = self.draft.recall(&key)?;
         let mut members = Members::default();
         self.listed(&key, entry, &mut members, unmended).await?;
         self.by_user_name(entry, &mut members).await?;
-        self.by_number(entry, &mut members).await?;
         for id in held {
             self.count(*id, &mut members)?;
+        }
+        if let Primary::Of(number) = &primary
+            && !self.by_number(number, known, &mut members).await?
+        {
+            tracing::debug!(source = %self.origin.name, dn = %entry.dn, "primary members are not all known");
+            return Ok(());
         }
         members.inner.remove(&key);
         let inner = self.shape.nested.then_some(members.inner);
@@ -252,14 +262,15 @@ impl Work<'_, '_> {
         Ok(())
     }
 
-    /// The people whose primary group it is.
-    async fn by_number(&mut self, entry: &Entry, members: &mut Members) -> Result<(), Stop> {
-        if !self.shape.primary {
-            return Ok(());
-        }
-        let Primary::Of(GroupNumber::Gid(gid)) = primary::group(entry, PrimaryBy::GidNumber) else {
-            return Ok(());
-        };
+    /// The people whose primary group it is, of this number. `known` are those whom the mirror has in it. Whether
+    /// that are all: whoever hides the number is found by no filter.
+    async fn by_number(
+        &mut self,
+        number: &GroupNumber,
+        known: BTreeSet<String>,
+        members: &mut Members,
+    ) -> Result<bool, Stop> {
+        let GroupNumber::Gid(gid) = number else { return Ok(true) };
         for user in self.ask.users_that(&format!("(gidNumber={gid})")).await? {
             if let Some(id) = Id::of(&user)
                 && !self.memory.unsettled.contains_key(&id)
@@ -267,7 +278,25 @@ impl Work<'_, '_> {
                 self.count(id, members)?;
             }
         }
-        Ok(())
+        let lacking = self.draft.lacking(known, &members.people)?;
+        let here = self.memory.index.of(&lacking);
+        for ext in lacking {
+            let slot = here.get(&ext).and_then(|id| Some((*id, self.memory.index.get(*id)?)));
+            let now = match slot {
+                Some((id, slot)) => self.ask.primary_of(id, &slot.dn).await?,
+                None => None,
+            };
+            match now {
+                Some(Primary::Hidden) => return Ok(false),
+                Some(Primary::Of(of)) if of != *number => {}
+                Some(Primary::No) => {}
+                // Changed again meanwhile, which will be told; or hidden altogether, and hidden is not gone.
+                Some(Primary::Of(_)) | None => {
+                    members.people.insert(ext);
+                }
+            }
+        }
+        Ok(true)
     }
 }
 

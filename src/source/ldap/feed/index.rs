@@ -3,7 +3,7 @@
 //! A server tells a deleted entry by its id and a member by its name. What lies between is held here,
 //! for all entries below the bases of users and groups: about 200 bytes each.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
@@ -155,6 +155,23 @@ impl Index {
             0 => HashSet::new(),
             _ => self.by_id.values().filter_map(|slot| slot.ext.as_deref()).collect(),
         }
+    }
+
+    /// Who of these external ids is here.
+    pub fn of(&self, exts: &BTreeSet<String>) -> BTreeMap<String, Id> {
+        let own = |(id, slot): (&Id, &Slot)| {
+            let ext = slot.ext.as_deref().filter(|ext| exts.contains(*ext))?;
+            Some((ext.to_owned(), *id))
+        };
+        let told = |ext: &String| {
+            let id = Id::parse(ext)?;
+            self.get(id).filter(|slot| slot.ext.is_none()).map(|_| (ext.clone(), id))
+        };
+        let mut here: BTreeMap<String, Id> = exts.iter().filter_map(told).collect();
+        if self.has_other_ids() {
+            here.extend(self.by_id.iter().filter_map(own));
+        }
+        here
     }
 
     /// Whether some entry has this external id, which is not what the protocol tells.

@@ -33,6 +33,7 @@ use crate::source::ldap::assemble::Assembler;
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::lookup::in_any_case;
 use crate::source::ldap::presence::presence;
+use crate::source::ldap::primary::{self, Primary};
 use crate::source::ldap::shape::Shape;
 
 /// Of so many at once the groups can be asked for one by one; beyond, a full read costs less.
@@ -353,6 +354,12 @@ impl<'a, 'v> Work<'a, 'v> {
         if ext != told.ext && self.view.has_person(&told.ext)? {
             let dn = entry.dn.escape_debug();
             return Err(Stop::Read(WhyFull::Other(format!("`{dn}` has another id"))));
+        }
+        let primary = primary::user(entry, self.shape.dialect.primary);
+        if self.shape.primary && primary == Primary::Hidden {
+            let dn = entry.dn.escape_debug();
+            let number = primary::of_user(self.shape.dialect.primary);
+            return Err(Stop::Read(WhyFull::Other(format!("`{dn}` shows no readable `{number}`"))));
         }
         let slot = self.memory.wants.slot(told.id, entry, &told.norm, self.shape.dialect);
         let (uids, gid) = (slot.uids.clone(), slot.gid);

@@ -19,6 +19,9 @@ use crate::source::ldap::search::{self, Search, both};
 /// So many ids go into one filter.
 const AT_ONCE: usize = 50;
 
+/// What tells whose primary group somebody is in.
+const PRIMARY: [&str; 4] = ["objectGUID", "objectClass", "objectSid", "primaryGroupID"];
+
 /// Where somebody is whom base or filter leave out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Whereabouts {
@@ -118,10 +121,9 @@ impl Asker<'_> {
         let (Some(search), Some(rid)) = (self.search_of(Sort::User), last_part(sid)) else {
             return Ok(BTreeSet::new());
         };
-        let attributes = ["objectGUID", "objectClass", "objectSid", "primaryGroupID"];
         let search = Search {
             filter: both(&search.filter, &format!("(primaryGroupID={rid})")),
-            attributes: attributes.map(str::to_owned).to_vec(),
+            attributes: PRIMARY.map(str::to_owned).to_vec(),
             page_size: self.origin.config.page_size,
             ..search
         };
@@ -139,6 +141,35 @@ impl Asker<'_> {
         let limits = self.origin.limits();
         let end = search::run(&mut self.ldap, &search, limits, on_entry, |_| {}).await;
         end.fault.map_or(Ok(members), |fault| Err(Stop::Fault(fault)))
+    }
+
+    /// Whose primary group these people are in, whether base and filter leave them out or not; nothing of
+    /// whoever is not to be seen in `domain`.
+    pub(super) async fn primaries(
+        &mut self,
+        domain: &str,
+        ids: &[Id],
+    ) -> Result<BTreeMap<Id, Primary>, Stop> {
+        let mut found = BTreeMap::new();
+        for some in ids.chunks(AT_ONCE) {
+            let tests: String =
+                some.iter().map(|id| by_id(&id.text(false), &["objectGUID"])).collect();
+            let search = Search {
+                what: "primary groups",
+                scope: Scope::Subtree,
+                filter: format!("(|{tests})"),
+                ..of_one(domain.to_owned(), &PRIMARY)
+            };
+            let on_entry = |user: Entry| {
+                found.extend(Id::of(&user).map(|id| (id, primary::user(&user, PrimaryBy::Sid))));
+            };
+            let limits = self.origin.limits();
+            let end = search::run(&mut self.ldap, &search, limits, on_entry, |_| {}).await;
+            if let Some(fault) = end.fault {
+                return Err(Stop::Fault(fault));
+            }
+        }
+        Ok(found)
     }
 
     /// The ids of all users and groups.

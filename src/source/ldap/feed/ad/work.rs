@@ -334,7 +334,7 @@ impl<'a, 'v> Work<'a, 'v> {
             self.known.by_sid.insert(sid.clone(), id);
             all.extend(self.ask.primary_members(sid).await?);
         }
-        self.draft.recall(&key)?;
+        let known = self.draft.recall(&key)?;
         let (mut people, mut inner) = (BTreeSet::new(), BTreeSet::new());
         for member in all.into_iter().filter(|member| *member != id) {
             let member = member.text(false);
@@ -344,8 +344,41 @@ impl<'a, 'v> Work<'a, 'v> {
                 inner.insert(member);
             }
         }
+        if let Primary::Of(number) = &primary
+            && !self.keep_primary(number, known, &mut people).await?
+        {
+            let source = &self.ask.origin.name;
+            tracing::debug!(source = %source, dn = %entry.dn, "primary members are not all known");
+            return Ok(());
+        }
         self.draft.foreign(&key, foreign)?;
         self.draft.members(&key, people, self.shape.nested.then_some(inner))
+    }
+
+    /// Keeps those in the new list `people` of whom it is not to be seen that they left: of `known`, whom the
+    /// mirror has in the primary group of this number. Whether the list is known then: whoever hides the
+    /// number is found by no filter.
+    async fn keep_primary(
+        &mut self,
+        number: &GroupNumber,
+        known: BTreeSet<String>,
+        people: &mut BTreeSet<String>,
+    ) -> Result<bool, Stop> {
+        let lacking = self.draft.lacking(known, people)?;
+        let ids: Vec<Id> = lacking.iter().filter_map(|ext| Id::parse(ext)).collect();
+        let now = self.ask.primaries(&self.known.domain, &ids).await?;
+        for ext in lacking {
+            match Id::parse(&ext).and_then(|id| now.get(&id)) {
+                Some(Primary::Hidden) => return Ok(false),
+                Some(Primary::No) => {}
+                Some(Primary::Of(of)) if of != number => {}
+                // Changed again meanwhile, which will be told; or hidden altogether, and hidden is not gone.
+                Some(Primary::Of(_)) | None => {
+                    people.insert(ext);
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// A member of another domain, as a full read takes it.
