@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use idpsyncd::source::feed::WhyFull;
 use idpsyncd::source::ldap::LdapConfig;
 
 use crate::fake::{DOMAIN, controllers, value};
@@ -214,6 +215,38 @@ fn who_was_told_to_be_gone_is_gone_whatever_the_mirror_did_not_say() {
         let asked = all.into_iter().map(|one| one.join().unwrap());
         assert!(asked.filter(|it| *it).count() > 3, "some were asked");
     });
+}
+
+#[test]
+fn a_container_that_was_moved_is_not_forgotten_where_nobody_said_who_is_below() {
+    let directory = Directory::new();
+    let below = |ou: &str| format!("cn=carol,{ou}");
+    let (before, after) = (format!("ou=t,ou=people,{DOMAIN}"), format!("ou=t,ou=out,{DOMAIN}"));
+    directory.set(|it| {
+        it.people.push((below(&before), 3));
+        it.containers.push((before.clone(), 5));
+    });
+    let mut world = World::new(directory.config());
+    assert!(has(&world.facts(), "carol"));
+    directory.set(|it| {
+        it.usn = 18;
+        it.changes.push((18, place("bob"), 2, Some("user")));
+    });
+    assert!(world.next(Duration::from_secs(10)), "names are as new as what is told");
+    let (mut late, base) = (false, after.clone());
+    directory.set(|it| {
+        it.usn = 19;
+        it.people[2].0 = below(&after);
+        it.containers[0].0 = after.clone();
+        it.changes.push((19, after, 5, Some("organizationalUnit")));
+        it.fault = Box::new(move |ask| {
+            let is_late = !late && ask.base == base;
+            late |= is_late;
+            is_late.then(|| vec![Say::Done(3, None)])
+        });
+    });
+    world.until("gone", |facts| !has(facts, "carol"));
+    assert!(matches!(world.reads.as_slice(), [WhyFull::Moved(_)]), "{:?}", world.reads);
 }
 
 #[test]

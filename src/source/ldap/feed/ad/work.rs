@@ -195,21 +195,20 @@ impl<'a, 'v> Work<'a, 'v> {
                 continue;
             }
             let Ok(norm) = dn::normalize(&touch.dn) else { continue };
-            let mut before = None;
-            let has_moved = match touch.has_moved {
-                Some(has_moved) => has_moved,
-                None => {
-                    before = self.known.containers.insert(*id, norm.clone());
-                    match before.as_ref() {
-                        // The names that are known were read after some of what is told.
-                        Some(_) if self.known.is_catching_up => norm != self.known.domain,
-                        Some(before) => *before != norm,
-                        None => false,
-                    }
-                }
+            let before = self.known.containers.get(id);
+            let has_moved = match (touch.has_moved, before) {
+                (Some(has_moved), _) => has_moved,
+                // The names that are known were read after some of what is told.
+                (None, Some(_)) if self.known.is_catching_up => norm != self.known.domain,
+                (None, Some(before)) => *before != norm,
+                (None, None) => false,
             };
             if has_moved && self.ask.has_somebody_below(&touch.dn).await? {
-                return Err(Stop::Read(WhyFull::Moved(before.unwrap_or(norm))));
+                return Err(Stop::Read(WhyFull::Moved(before.cloned().unwrap_or(norm))));
+            }
+            // Not before it is known: where nobody answered, it is told again and must be found again.
+            if touch.has_moved.is_none() {
+                self.known.containers.insert(*id, norm);
             }
         }
         Ok(())
