@@ -489,3 +489,29 @@ fn a_cursor_the_read_that_goes_with_it_and_what_follows_are_of_one_server() {
     let error = stays().and_then(|()| read().map(drop)).unwrap_err();
     assert!(error.transient, "{error}");
 }
+
+/// Where DNS does not say whose a server is, it may still be one of the source's.
+#[test]
+fn a_read_beside_the_feed_waits_for_dns() {
+    let runtime = ldap::runtime();
+    let [one, two] = [(); 2].map(|()| Directory::new(Kind::OpenLdap).config(&runtime));
+    let Server::At(url) = &one.urls[0] else { panic!("a domain") };
+    let servers = [(0, 1, url.port().unwrap(), "dc1.example.com")];
+    let dns = FakeDns::start(&[("_ldap._tcp.example.com", &servers)]);
+    let urls = vec!["srv:example.com".parse().unwrap()];
+    let world = World::new(LdapConfig { urls, dns_servers: vec![dns.address], ..one });
+    let mut config = world.config.clone();
+    config.urls.extend(two.urls);
+    let cursor = world.mirror.0.lock().unwrap().cursor.clone().unwrap();
+    let stays = |config: &LdapConfig| {
+        let source = LdapSource::new("corp", config).unwrap();
+        runtime.block_on(source.stays(&cursor))
+    };
+    stays(&config).unwrap();
+    config.dns_servers = vec![([127, 0, 0, 1], ldap::dead_port()).into()];
+    let error = stays(&config).unwrap_err();
+    assert!(error.transient && error.message.contains("DNS"), "{error}");
+    // What is none of the source's any more is not waited for.
+    config.urls.remove(0);
+    stays(&config).unwrap();
+}

@@ -181,7 +181,7 @@ impl Connector {
     /// None does, or the password was refused: others know the same account.
     pub async fn connect_rather_to(&self, server: &str) -> Result<Connection, SourceError> {
         self.may_sign_in()?;
-        let Some(url) = self.url_of(server).await else { return self.connect().await };
+        let Ok(Some(url)) = self.url_of(server).await else { return self.connect().await };
         let refused = || self.attempt()?.waits(Instant::now());
         match self.connect_to(&url).await {
             Ok(connection) => Ok(connection),
@@ -197,25 +197,36 @@ impl Connector {
     /// source's any more.
     ///
     /// # Errors
-    /// It does not answer or does not let us in.
+    /// It does not answer or does not let us in, or whether it is one of this source's cannot be told.
     pub async fn connect_only_to(&self, server: &str) -> Result<Connection, SourceError> {
         self.may_sign_in()?;
-        let Some(url) = self.url_of(server).await else { return self.connect().await };
-        self.connect_to(&url).await.map_err(|fault| SourceError {
+        let at = |fault: Fault| SourceError {
             message: format!("{server}: {}", fault.message),
             ..SourceError::from(fault)
-        })
+        };
+        match self.url_of(server).await.map_err(at)? {
+            Some(url) => self.connect_to(&url).await.map_err(at),
+            None => self.connect().await,
+        }
     }
 
     /// The URL of `server`, where it is one of this source's.
-    async fn url_of(&self, server: &str) -> Option<Url> {
+    ///
+    /// # Errors
+    /// It may be one, and DNS does not say.
+    async fn url_of(&self, server: &str) -> Result<Option<Url>, Fault> {
+        let mut untold = None;
         for one in &self.servers {
-            let urls = self.urls_of(one).await.unwrap_or_default();
-            if let Some(url) = urls.into_iter().find(|url| shown(url) == server) {
-                return Some(url);
+            match self.urls_of(one).await {
+                Ok(urls) => {
+                    if let Some(url) = urls.into_iter().find(|url| shown(url) == server) {
+                        return Ok(Some(url));
+                    }
+                }
+                Err(fault) => untold = Some(fault),
             }
         }
-        None
+        untold.map_or(Ok(None), Err)
     }
 
     /// Nobody signs in with a password that was refused a moment ago.
