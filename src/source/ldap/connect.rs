@@ -142,7 +142,6 @@ impl Connector {
     /// # Errors
     /// None does; the message lists what each said.
     pub async fn connect(&self) -> Result<Connection, SourceError> {
-        self.may_sign_in()?;
         let mut faults: Vec<String> = Vec::new();
         let (mut transient, mut kind) = (false, SourceErrorKind::Unreachable);
         'servers: for server in &self.servers {
@@ -160,8 +159,7 @@ impl Connector {
                     Err(fault) => {
                         (transient, kind) = (transient | fault.transient, fault.kind);
                         faults.push(format!("{}: {}", shown(url), fault.message));
-                        let refused = || self.attempt()?.waits(Instant::now());
-                        if fault.code == Some(49) && self.bind.is_some() || refused().is_some() {
+                        if self.is_refused(&fault) {
                             // The other servers know the same account: a wrong password sent to each
                             // of them, at every run, is what locks it.
                             transient = false;
@@ -180,12 +178,10 @@ impl Connector {
     /// # Errors
     /// None does, or the password was refused: others know the same account.
     pub async fn connect_rather_to(&self, server: &str) -> Result<Connection, SourceError> {
-        self.may_sign_in()?;
         let Ok(Some(url)) = self.url_of(server).await else { return self.connect().await };
-        let refused = || self.attempt()?.waits(Instant::now());
         match self.connect_to(&url).await {
             Ok(connection) => Ok(connection),
-            Err(fault) if fault.code == Some(49) && self.bind.is_some() || refused().is_some() => {
+            Err(fault) if self.is_refused(&fault) => {
                 let message = format!("{server}: {}", fault.message);
                 Err(SourceError { message, transient: false, ..fault.into() })
             }
@@ -199,7 +195,6 @@ impl Connector {
     /// # Errors
     /// It does not answer or does not let us in, or whether it is one of this source's cannot be told.
     pub async fn connect_only_to(&self, server: &str) -> Result<Connection, SourceError> {
-        self.may_sign_in()?;
         let at = |fault: Fault| SourceError {
             message: format!("{server}: {}", fault.message),
             ..SourceError::from(fault)
@@ -229,15 +224,14 @@ impl Connector {
         untold.map_or(Ok(None), Err)
     }
 
-    /// Nobody signs in with a password that was refused a moment ago.
-    fn may_sign_in(&self) -> Result<(), SourceError> {
-        match self.attempt().and_then(|attempt| attempt.waits(Instant::now())) {
-            Some(left) => {
-                let why = explain::waits(left, self.kerberos);
-                Err(SourceError::fatal(why).of_kind(SourceErrorKind::SignIn))
-            }
-            None => Ok(()),
-        }
+    /// Whether this fault says that the password or the key is wrong, for all servers.
+    fn is_refused(&self, fault: &Fault) -> bool {
+        fault.code == Some(49) && self.bind.is_some() || self.waits().is_some()
+    }
+
+    /// How long the password or the key is not sent, which was refused a moment ago; nothing where it may be.
+    fn waits(&self) -> Option<Duration> {
+        self.attempt()?.waits(Instant::now())
     }
 
     /// The URLs that `server` stands for, in the order in which to try them.
@@ -274,8 +268,13 @@ impl Connector {
     /// Opens a connection to the server `url`.
     ///
     /// # Errors
-    /// It does not answer in time, TLS fails, or it does not let us in.
+    /// It does not answer in time, TLS fails, it does not let us in, or it refused to a moment ago.
     pub async fn connect_to(&self, url: &Url) -> Result<Connection, Fault> {
+        // Before there is a connection, which would be for nothing.
+        if let Some(left) = self.waits() {
+            let fault = Fault::local(explain::waits(left, self.kerberos), false);
+            return Err(fault.of_kind(SourceErrorKind::SignIn));
+        }
         // The crate's own time limit does not cover a local socket.
         let opened = tokio::time::timeout(self.timeout, self.open(url)).await;
         let (connection, mut ldap) = match opened {
@@ -344,13 +343,16 @@ impl Connector {
         }
     }
 
-    /// Signing in with a password or a key, as it is remembered where it is refused.
+    /// Signing in with a password or a key, as it is remembered where it is refused. A key is refused by the
+    /// Kerberos server, whichever servers it would have been for.
     fn attempt(&self) -> Option<Attempt> {
-        let servers: Vec<String> = self.servers.iter().map(Server::to_string).collect();
-        let servers = servers.iter().map(String::as_str);
         match &self.bind {
-            Some((dn, secret)) => Some(Attempt::new(servers, dn, secret.expose_secret())),
-            None => self.kerberos.then(|| Attempt::new(servers, "", "GSSAPI")),
+            Some((dn, secret)) => {
+                let servers: Vec<String> = self.servers.iter().map(Server::to_string).collect();
+                let servers = servers.iter().map(String::as_str);
+                Some(Attempt::new(servers, dn, secret.expose_secret()))
+            }
+            None => self.kerberos.then(|| Attempt::new(std::iter::empty(), "", "GSSAPI")),
         }
     }
 
@@ -361,17 +363,17 @@ impl Connector {
         let answer = match &identity {
             Identity::Anonymous => return Ok(()),
             Identity::External(_) => ldap.sasl_external_bind().await,
-            Identity::Kerberos => match kerberos::bind(ldap, url, with_tls, self.timeout).await {
-                Ok(answer) => answer,
-                Err(error) => {
-                    if error.may_lock() {
-                        let now = Instant::now();
-                        self.attempt().into_iter().for_each(|attempt| attempt.was_refused(now));
-                    }
+            Identity::Kerberos => {
+                let attempt = self.attempt();
+                let refused = move || {
+                    attempt.into_iter().for_each(|attempt| attempt.was_refused(Instant::now()));
+                };
+                let asked = kerberos::bind(ldap, url, with_tls, self.timeout, refused).await;
+                asked.map_err(|error| {
                     let fault = Fault::local(error.to_string(), error.is_transient());
-                    return Err(fault.of_kind(error.kind()));
-                }
-            },
+                    fault.of_kind(error.kind())
+                })?
+            }
             Identity::Simple(dn, secret) => ldap.simple_bind(dn, secret.expose_secret()).await,
         };
         match answer {
@@ -380,7 +382,7 @@ impl Connector {
                 Ok(())
             }
             Ok(result) => {
-                if explain::may_lock(&result) {
+                if explain::may_lock(&result, &identity) {
                     let now = Instant::now();
                     self.attempt().into_iter().for_each(|attempt| attempt.was_refused(now));
                 }
@@ -427,5 +429,55 @@ fn ipv6(url: &Url) -> Option<Ipv6Addr> {
         Host::Ipv6(address) => Some(address),
         Host::Ipv4(_) => None,
         Host::Domain(text) => text.strip_prefix('[')?.strip_suffix(']')?.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connector(url: &str, bind: Option<(&str, &str)>) -> Connector {
+        Connector {
+            servers: vec![url.parse().unwrap()],
+            dns: Dns::new(&[], None),
+            within_domain: true,
+            start_tls: false,
+            tls: None,
+            bind: bind.map(|(dn, secret)| (dn.to_owned(), Arc::new(SecretString::from(secret)))),
+            kerberos: bind.is_none(),
+            client_cert: false,
+            timeout: Duration::from_secs(5),
+        }
+    }
+
+    #[test]
+    fn a_key_is_refused_for_all_servers_and_a_password_for_its_own() {
+        let urls = ["ldaps://a", "ldaps://b"];
+        let attempts = |bind| urls.map(|url| connector(url, bind).attempt().unwrap());
+        let [one, other] = attempts(None);
+        assert_eq!(one, other);
+        let [one, other] = attempts(Some(("cn=x", "y")));
+        assert_ne!(one, other);
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_is_not_sent_on_whichever_way_a_connection_is_asked_for() {
+        // Nobody listens there.
+        let url = "ldap://127.0.0.1:9";
+        let connector = connector(url, Some(("cn=refused-on-every-way", "y")));
+        let attempt = connector.attempt().unwrap();
+        attempt.was_refused(Instant::now());
+        let fault = connector.connect_to(&url.parse().unwrap()).await.err().unwrap();
+        assert!(fault.message.contains("is not tried") && !fault.transient, "{fault:?}");
+        for told in [
+            connector.connect().await,
+            connector.connect_rather_to(url).await,
+            connector.connect_only_to(url).await,
+        ] {
+            let error = told.err().unwrap();
+            assert!(error.message.contains("is not tried") && !error.transient, "{error}");
+        }
+        attempt.was_let_in();
+        assert!(connector.connect().await.err().unwrap().transient);
     }
 }

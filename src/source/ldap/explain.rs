@@ -115,12 +115,15 @@ pub fn bind(result: &LdapResult, identity: &Identity) -> Fault {
     }
 }
 
-/// Whether a refused bind may have been counted as a wrong password. With some sub-codes Active
-/// Directory says that the password was right.
+/// Whether a refused bind as `identity` may have been counted as a wrong password: a ticket or a certificate that
+/// a server does not take is none. With some sub-codes Active Directory says that the password was right.
 #[must_use]
-pub fn may_lock(result: &LdapResult) -> bool {
+pub fn may_lock(result: &LdapResult, identity: &Identity) -> bool {
     const RIGHT: [&str; 6] = ["530", "531", "532", "533", "701", "773"];
-    result.rc == 49 && !code_in(&result.text).is_some_and(|code| RIGHT.contains(&code))
+    let by_password = matches!(identity, Identity::Simple(..));
+    by_password
+        && result.rc == 49
+        && !code_in(&result.text).is_some_and(|code| RIGHT.contains(&code))
 }
 
 /// Why a bind is not tried: the same password, or the key of Kerberos, was refused, `left` before it may
@@ -373,9 +376,10 @@ mod tests {
             assert!(!fault.transient, "{rc} {text}");
         }
         for (code, counts) in [("52e", true), ("775", true), ("533", false), ("701", false)] {
-            assert_eq!(may_lock(&result(49, &ad(code))), counts, "{code}");
+            assert_eq!(may_lock(&result(49, &ad(code)), &reader()), counts, "{code}");
         }
-        assert!(may_lock(&result(49, "")) && !may_lock(&result(53, "")));
+        assert!(may_lock(&result(49, ""), &reader()) && !may_lock(&result(53, ""), &reader()));
+        assert!(!may_lock(&result(49, &ad("52e")), &Identity::Kerberos));
         assert!(bind(&result(51, ""), &reader()).transient);
         assert!(bind(&result(52, ""), &reader()).transient);
     }

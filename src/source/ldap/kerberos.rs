@@ -90,7 +90,8 @@ pub fn host(url: &Url) -> Option<&str> {
 }
 
 /// Signs in at the server of `url`, on whose connection, `with_tls`, `ldap` is. The inner result is the server's
-/// answer, or a broken connection.
+/// answer, or a broken connection. `refused` is called where the key is refused, however late, since that may be
+/// counted as a wrong password.
 ///
 /// # Errors
 /// There is no ticket for the server, it takes longer than `within`, or the connection is in clear.
@@ -99,6 +100,7 @@ pub async fn bind(
     url: &Url,
     with_tls: bool,
     within: Duration,
+    refused: impl FnOnce() + Send + 'static,
 ) -> Result<Result<LdapResult, LdapError>, KerberosError> {
     if !with_tls {
         return Err(KerberosError::InClear);
@@ -106,9 +108,25 @@ pub async fn bind(
     let host = host(url).ok_or(KerberosError::NoName)?.to_owned();
     // The library blocks while it looks for tickets and asks for them.
     let (ldap, runtime) = (ldap.clone(), tokio::runtime::Handle::current());
-    let asked = tokio::task::spawn_blocking(move || {
+    let ask = move || {
         ticket(&host)?;
         Ok(exchange(&runtime, ldap, &host))
+    };
+    blocking(within, refused, ask).await
+}
+
+/// What `ask` says, which blocks, `within` so long; `refused` is called however late it says that.
+async fn blocking<T: Send + 'static>(
+    within: Duration,
+    refused: impl FnOnce() + Send + 'static,
+    ask: impl FnOnce() -> Result<T, KerberosError> + Send + 'static,
+) -> Result<T, KerberosError> {
+    let asked = tokio::task::spawn_blocking(move || {
+        let answer = ask();
+        if answer.as_ref().is_err_and(KerberosError::may_lock) {
+            refused();
+        }
+        answer
     });
     match tokio::time::timeout(within, asked).await {
         Err(_) => Err(KerberosError::Late(within)),
@@ -202,5 +220,20 @@ mod tests {
                 "{error:?}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_refused_after_the_time_was_up_is_noted() {
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let (note, noted) = tokio::sync::oneshot::channel();
+        let ask = move || -> Result<(), _> {
+            wait.recv().unwrap();
+            Err(KerberosError::Key("words".to_owned()))
+        };
+        let refused = move || note.send(()).unwrap();
+        let told = blocking(Duration::ZERO, refused, ask).await;
+        assert_eq!(told, Err(KerberosError::Late(Duration::ZERO)));
+        go.send(()).unwrap();
+        noted.await.unwrap();
     }
 }
