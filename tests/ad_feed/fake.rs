@@ -64,6 +64,9 @@ fn a_controller_that_hides_whose_numbers_it_gives_is_not_followed() {
         let mark = source.mark(&wants()).await.unwrap();
         let Mark::Not(NotFollowed::Refused(why)) = mark else { panic!("{mark:?}") };
         assert!(why.contains("invocationId"), "{why}");
+        // And a read beside the feed would be of nobody knows which.
+        let error = source.stays(&cursor(b'1')).await.unwrap_err();
+        assert!(error.transient && error.message.contains("which domain controller"), "{error:?}");
     });
 }
 

@@ -122,8 +122,12 @@ pub(super) async fn stays(source: &LdapSource, cursor: &Cursor) -> Result<bool, 
             }
             Ok(_) => {}
             Err(Stop::Fault(fault)) => return Err(at(fault.into())),
-            // It shows less than it did: what it is read for says so.
-            Err(Stop::Read(_) | Stop::Not(_)) => return Ok(true),
+            // It shows less than it did, so nobody knows which one it is.
+            Err(Stop::Read(_) | Stop::Not(_)) => {
+                let why = "the server does not show any more which domain controller it is, so a read could \
+                           be of another one than is followed";
+                return Err(at(SourceError::transient(why)));
+            }
         }
     }
     let why = "other domain controllers answer than the one that is followed, and may lag behind it: \
