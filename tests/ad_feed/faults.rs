@@ -1,6 +1,6 @@
 //! A domain controller that breaks off at the worst moment: what it told then is not lost.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -263,4 +263,24 @@ fn an_account_that_hides_its_primary_group_stays_in_it() {
     assert!(world.next(Duration::from_secs(10)));
     assert!(stays(&world), "{:#?}", world.facts());
     assert_eq!(world.reads, []);
+}
+
+#[test]
+fn a_canary_that_is_not_answered_for_is_asked_for_again() {
+    let directory = Directory::new();
+    let canary = place("alice");
+    let mut world = World::new(LdapConfig { canary: Some(canary.clone()), ..directory.config() });
+    directory.deletes_bob();
+    let (mut busy, once) = (false, Arc::new(AtomicUsize::new(0)));
+    let asked = once.clone();
+    directory.set(|it| {
+        it.fault = Box::new(move |ask| {
+            let is_busy = !busy && ask.one && ask.base == canary;
+            busy |= is_busy;
+            asked.fetch_add(is_busy.into(), Ordering::SeqCst);
+            is_busy.then(|| vec![Say::Done(51, None)])
+        });
+    });
+    world.until("gone", |facts| !has(facts, "bob"));
+    assert_eq!((world.reads, once.load(Ordering::SeqCst)), (vec![], 1));
 }

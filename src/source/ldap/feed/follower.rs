@@ -60,6 +60,17 @@ pub(super) fn say(
     });
 }
 
+/// Whether the canary can be read: else nothing that seems gone can be believed to be.
+pub(super) async fn can_be_believed(origin: &Origin, connection: &Connection) -> Result<(), Stop> {
+    let Some(canary) = &origin.config.canary else { return Ok(()) };
+    match server::canary(connection, origin.limits(), origin.shape.dialect, canary).await {
+        Ok(()) => Ok(()),
+        // It may be there: the server does not answer.
+        Err(CanaryFault::Unreadable { fault, .. }) if fault.transient => Err(Stop::Fault(fault)),
+        Err(why) => Err(Stop::Read(WhyFull::Canary(why.to_string()))),
+    }
+}
+
 /// Where a mirror stands.
 pub(super) struct Place {
     /// Its cursor, and what is newer.
@@ -217,7 +228,7 @@ impl Follower {
     async fn step(&mut self, stream: &Stream) -> Result<Delta, Stop> {
         loop {
             let batch = self.batch(stream).await?;
-            self.canary(stream).await?;
+            can_be_believed(&self.origin, &stream.second).await?;
             let view = self.view.clone();
             self.memory.begin();
             let mut work = Work::new(&self.origin, stream, &*view, &mut self.memory);
@@ -247,20 +258,6 @@ impl Follower {
                 self.at.mark.take(&step);
                 return Ok(delta);
             }
-        }
-    }
-
-    /// Whether what seems gone can be believed to be.
-    async fn canary(&self, stream: &Stream) -> Result<(), Stop> {
-        let Some(canary) = &self.origin.config.canary else { return Ok(()) };
-        let (limits, dialect) = (self.origin.limits(), self.origin.shape.dialect);
-        match server::canary(&stream.second, limits, dialect, canary).await {
-            Ok(()) => Ok(()),
-            // It may be there: the server does not answer.
-            Err(CanaryFault::Unreadable { fault, .. }) if fault.transient => {
-                Err(Stop::Fault(fault))
-            }
-            Err(why) => Err(Stop::Read(WhyFull::Canary(why.to_string()))),
         }
     }
 

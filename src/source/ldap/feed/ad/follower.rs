@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::super::ask::Asker;
 use super::super::cursor::{KEEP_COOKIE, Key};
-use super::super::follower::{HEARTBEAT, LOYAL_TRIES, pause, say};
+use super::super::follower::{HEARTBEAT, LOYAL_TRIES, can_be_believed, pause, say};
 use super::super::{Answers, Origin, Stop};
 use super::changes::{self, Touched};
 use super::cookie::Cookie;
@@ -26,7 +26,6 @@ use crate::source::SourceError;
 use crate::source::feed::{FeedEvent, FollowState, MirrorView, NotFollowed, WhyFull};
 use crate::source::ldap::connect::{Connection, shown};
 use crate::source::ldap::explain::Fault;
-use crate::source::ldap::server;
 
 /// How often the server is asked for the number of its last change.
 const POLL: Duration = Duration::from_millis(500);
@@ -216,7 +215,7 @@ impl Follower {
             let view = Arc::clone(&self.view);
             let mut work = Work::new(&self.origin, connection, &*view, &mut self.known);
             if !touched.is_empty() {
-                is_readable(&self.origin, connection).await?;
+                can_be_believed(&self.origin, connection).await?;
                 work.told(&touched).await?;
             }
             if looks {
@@ -300,11 +299,4 @@ impl Follower {
         }
         Ok(())
     }
-}
-
-/// Whether the canary can be read: else nothing that seems gone can be believed to be.
-async fn is_readable(origin: &Origin, connection: &Connection) -> Result<(), WhyFull> {
-    let Some(canary) = &origin.config.canary else { return Ok(()) };
-    let found = server::canary(connection, origin.limits(), origin.shape.dialect, canary).await;
-    found.map_err(|fault| WhyFull::Canary(fault.to_string()))
 }
