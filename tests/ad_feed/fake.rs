@@ -37,7 +37,8 @@ pub fn controllers(names: &'static [&'static str], shows_database: bool) -> Scri
 /// A cursor of the domain controller whose name ends in `number`.
 fn cursor(number: u8) -> Cursor {
     let database = format!("{number:02x}").repeat(16);
-    let cookie = format!(r#"{{\"database\":\"{database}\",\"usn\":17,\"at\":0}}"#);
+    let cookie =
+        format!(r#"{{\"database\":\"{database}\",\"usn\":17,\"sees_container\":true,\"at\":0}}"#);
     let lists = r#""filter":[],"attributes":[]"#;
     let key = format!(r#"{{"server":"x","base":"x",{lists},"identity":""}}"#);
     Cursor::new(format!(r#"{{"key":{key},"cookie":"{cookie}"}}"#))

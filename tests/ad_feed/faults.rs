@@ -284,3 +284,25 @@ fn a_canary_that_is_not_answered_for_is_asked_for_again() {
     world.until("gone", |facts| !has(facts, "bob"));
     assert_eq!((world.reads, once.load(Ordering::SeqCst)), (vec![], 1));
 }
+
+#[test]
+fn who_was_told_of_deletions_and_is_not_when_following_begins_reads_in_full() {
+    let directory = Directory::new();
+    let mut world = World::new(directory.config());
+    let hides = |hides: bool| {
+        directory.set(|it| {
+            it.fault = Box::new(move |ask| {
+                (hides && ask.base == DELETED).then(|| vec![Say::Done(32, None)])
+            });
+        });
+    };
+    for is_hidden in [true, false] {
+        world.following = None;
+        hides(is_hidden);
+        world.restart();
+        assert!(matches!(world.reads.as_slice(), [WhyFull::Other(_)]), "{:?}", world.reads);
+        world.restart();
+        assert_eq!(world.reads.len(), 1, "{:?}", world.reads);
+        world.reads.clear();
+    }
+}

@@ -85,7 +85,8 @@ pub(super) async fn mark(
         dc.holds(&origin.shape)?;
         // After the number: what has changed in between is in the read that follows.
         let dirsync = dirsync::begin(&origin, &connection, &dc).await?;
-        Ok((Cookie::of(&dc, dc.usn, dirsync.as_deref()), dc))
+        let sees_container = changes::sees_deleted(&origin, &connection, &dc).await?;
+        Ok((Cookie::of(&dc, dc.usn, dirsync.as_deref(), sees_container), dc))
     };
     match marked.await {
         Ok((cookie, dc)) => {
@@ -149,8 +150,7 @@ pub(super) async fn follow<'a>(
         dc.holds(&origin.shape)?;
         let key = origin.key(&connection, &dc.domain);
         let cookie = Cookie::parse(&key.cookie(&cursor)?)?;
-        cookie.goes_on_at(&dc)?;
-        cookie.is_young(chrono::Utc::now().timestamp())?;
+        cookie.goes_on_at(&dc, chrono::Utc::now().timestamp())?;
         let types = known::attribute_types(&connection, origin.limits()).await;
         let may_ask = dirsync::begin(&origin, &connection, &dc).await?.is_some();
         if may_ask != cookie.dirsync()?.is_some() {
@@ -169,6 +169,9 @@ pub(super) async fn follow<'a>(
             }
         }
         let known = Known::ask(&origin, &connection, &dc, attributes).await?;
+        if known.sees_container != cookie.sees_container {
+            return Err(Stop::Read(other_rights()));
+        }
         Ok((dc, key, cookie, known, types))
     };
     let (dc, key, cookie, known, types) = match begun.await {

@@ -21,17 +21,21 @@ pub(super) struct Cookie {
     /// The cookie of DirSync, in base 64, where this identity may ask so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dirsync: Option<String>,
+    /// The container of what was deleted was shown to this identity.
+    pub sees_container: bool,
     /// When that was so, in seconds since 1970.
     at: i64,
 }
 
 impl Cookie {
-    /// All changes up to `usn`, a number of `dc`'s, have been told by now, and those up to `dirsync`.
-    pub fn of(dc: &Dc, usn: u64, dirsync: Option<&[u8]>) -> Self {
+    /// All changes up to `usn`, a number of `dc`'s, have been told by now, and those up to `dirsync`;
+    /// deletions among them as whom `sees_container` says.
+    pub fn of(dc: &Dc, usn: u64, dirsync: Option<&[u8]>, sees_container: bool) -> Self {
         Cookie {
             database: dc.database.clone(),
             usn,
             dirsync: dirsync.map(|cookie| STANDARD.encode(cookie)),
+            sees_container,
             at: chrono::Utc::now().timestamp(),
         }
     }
@@ -56,22 +60,17 @@ impl Cookie {
         serde_json::from_slice(bytes).map_err(|_| WhyFull::Unreadable)
     }
 
-    /// Whether `dc` can tell what came after it.
+    /// Whether `dc` can tell, at `now` (in seconds since 1970), all that came after it, and who was deleted.
     ///
     /// # Errors
-    /// It cannot: it is another, or older.
-    pub fn goes_on_at(&self, dc: &Dc) -> Result<(), WhyFull> {
+    /// It cannot: it is another, or older, or may have forgotten.
+    pub fn goes_on_at(&self, dc: &Dc, now: i64) -> Result<(), WhyFull> {
         if self.database != dc.database {
             return Err(WhyFull::Foreign("domain controller, or its database was restored"));
         }
-        if self.usn > dc.usn { Err(WhyFull::Newer) } else { Ok(()) }
-    }
-
-    /// Whether all who were deleted since can still be told, at `now` (in seconds since 1970).
-    ///
-    /// # Errors
-    /// They may not.
-    pub fn is_young(&self, now: i64) -> Result<(), WhyFull> {
+        if self.usn > dc.usn {
+            return Err(WhyFull::Newer);
+        }
         if now.saturating_sub(self.at) <= OLDEST {
             return Ok(());
         }
@@ -91,17 +90,17 @@ mod tests {
 
     #[test]
     fn a_number_counts_in_its_own_database_alone_and_not_for_ever() {
-        let cookie = Cookie::of(&dc("a", 20), 17, Some(b"more"));
+        let cookie = Cookie::of(&dc("a", 20), 17, Some(b"more"), true);
         assert_eq!(cookie.dirsync(), Ok(Some(b"more".to_vec())));
         let other = Cookie { dirsync: Some("?".to_owned()), ..cookie.clone() };
         assert_eq!(other.dirsync(), Err(WhyFull::Unreadable));
-        assert_eq!(Cookie::of(&dc("a", 20), 17, None).dirsync(), Ok(None));
+        assert_eq!(Cookie::of(&dc("a", 20), 17, None, true).dirsync(), Ok(None));
         assert_eq!(Cookie::parse(&cookie.bytes()), Ok(cookie.clone()));
         assert_eq!(Cookie::parse(b"17"), Err(WhyFull::Unreadable));
-        assert_eq!(cookie.goes_on_at(&dc("a", 17)), Ok(()));
-        assert_eq!(cookie.goes_on_at(&dc("a", 16)), Err(WhyFull::Newer));
-        assert!(matches!(cookie.goes_on_at(&dc("b", 99)), Err(WhyFull::Foreign(_))));
-        assert_eq!(cookie.is_young(cookie.at + OLDEST), Ok(()));
-        assert!(matches!(cookie.is_young(cookie.at + OLDEST + 1), Err(WhyFull::Other(_))));
+        let now = cookie.at + OLDEST;
+        assert_eq!(cookie.goes_on_at(&dc("a", 17), now), Ok(()));
+        assert_eq!(cookie.goes_on_at(&dc("a", 16), now), Err(WhyFull::Newer));
+        assert!(matches!(cookie.goes_on_at(&dc("b", 99), now), Err(WhyFull::Foreign(_))));
+        assert!(matches!(cookie.goes_on_at(&dc("a", 17), now + 1), Err(WhyFull::Other(_))));
     }
 }

@@ -185,7 +185,7 @@ impl Follower {
             let why = "another domain controller answers under its name";
             return Err(Stop::Fault(Fault::local(why, true)));
         }
-        self.newest.goes_on_at(&dc)?;
+        self.newest.goes_on_at(&dc, chrono::Utc::now().timestamp())?;
         self.others = 0;
         Ok(self.session(connection, dc).await)
     }
@@ -209,7 +209,7 @@ impl Follower {
             }
             let (touched, newest) = match usn > self.newest.usn {
                 true => self.told(connection, dc, usn).await?,
-                false => (Touched::new(), Cookie::of(dc, usn, self.newest.dirsync()?.as_deref())),
+                false => (Touched::new(), self.cookie(dc, usn, self.newest.dirsync()?.as_deref())),
             };
             let looks = !self.known.sees_deleted && self.looks.is_due(usn);
             let view = Arc::clone(&self.view);
@@ -244,6 +244,11 @@ impl Follower {
         }
     }
 
+    /// The cookie for what has been told up to here.
+    fn cookie(&self, dc: &Dc, usn: u64, dirsync: Option<&[u8]>) -> Cookie {
+        Cookie::of(dc, usn, dirsync, self.known.sees_container)
+    }
+
     /// What has changed by `usn` since it was told, and the cookie for the next time.
     async fn told(
         &self,
@@ -255,11 +260,11 @@ impl Follower {
         let (mut touched, cookie) = match (self.newest.dirsync()?, &self.known.attributes) {
             (Some(cookie), Some(attributes)) => {
                 let asked = dirsync::since(origin, connection, dc, attributes, &cookie).await?;
-                (asked.0, Cookie::of(dc, usn, Some(&asked.1)))
+                (asked.0, self.cookie(dc, usn, Some(&asked.1)))
             }
             _ => {
                 let touched = changes::since(origin, connection, dc, self.newest.usn).await?;
-                (touched, Cookie::of(dc, usn, None))
+                (touched, self.cookie(dc, usn, None))
             }
         };
         if self.known.filters_by_groups && touched.values().any(|touch| touch.may_be_group) {
