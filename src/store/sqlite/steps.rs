@@ -9,11 +9,9 @@ thread_local! {
     static COUNTED: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// Counts what `conn`, newly opened, does on this thread, where somebody counts.
+/// Counts what `conn`, newly opened, does on a thread while somebody counts there: which may begin when it
+/// has long been open, since a connection is kept from one change to the next.
 pub(super) fn watch(conn: &Connection) -> rusqlite::Result<()> {
-    if COUNTED.get().is_none() {
-        return Ok(());
-    }
     let step = || {
         COUNTED.set(COUNTED.get().map(|steps| steps + 1));
         false
@@ -21,7 +19,7 @@ pub(super) fn watch(conn: &Connection) -> rusqlite::Result<()> {
     conn.progress_handler(1, Some(step))
 }
 
-/// What comes of `work`, and in how many steps of the stores that it opens.
+/// What comes of `work`, and in how many steps of the stores that it uses.
 pub fn counted<T>(work: impl FnOnce() -> T) -> (T, u64) {
     COUNTED.set(Some(0));
     let done = work();
