@@ -30,6 +30,7 @@ mod ad;
 mod ask;
 mod cursor;
 mod draft;
+mod drive;
 mod followed;
 mod follower;
 mod groups;

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::super::ask::Asker;
 use super::super::cursor::{KEEP_COOKIE, Key};
-use super::super::follower::{HEARTBEAT, LOYAL_TRIES, can_be_believed, pause, say};
+use super::super::drive::{self, Course, Follows, HEARTBEAT};
+use super::super::follower::can_be_believed;
 use super::super::{Answers, Origin, Stop};
 use super::changes::{self, Touched};
 use super::cookie::Cookie;
@@ -22,9 +23,8 @@ use super::wake::Wake;
 use super::work::{Known, Work};
 use crate::directory::{Cursor, Delta, Step};
 use crate::model::FollowMode;
-use crate::source::SourceError;
-use crate::source::feed::{FeedEvent, FollowState, MirrorView, NotFollowed, WhyFull};
-use crate::source::ldap::connect::{Connection, shown};
+use crate::source::feed::{FollowState, MirrorView, WhyFull};
+use crate::source::ldap::connect::Connection;
 use crate::source::ldap::explain::Fault;
 
 /// How often the server is asked for the number of its last change.
@@ -45,7 +45,7 @@ pub(super) struct Place {
 }
 
 /// A connection to the domain controller.
-struct Session {
+pub(super) struct Session {
     connection: Connection,
     dc: Dc,
     /// Says at once when something changes, where it does.
@@ -62,122 +62,32 @@ pub(super) struct Follower {
     newest: Cookie,
     moved: Instant,
     looks: Looks,
-    states: watch::Sender<FollowState>,
     /// When it was said last that the mirror is current.
     said: Option<Instant>,
-    tries: u32,
     /// So many other domain controllers were met.
     others: u32,
-    how: FollowMode,
+    /// The connection that it began with, as long as nothing was asked over it.
+    first: Option<(Connection, Dc)>,
+    course: Course,
 }
 
-impl Follower {
-    pub fn new(
-        origin: Origin,
-        view: Arc<dyn MirrorView>,
-        known: Known,
-        at: Place,
-        states: watch::Sender<FollowState>,
-    ) -> Self {
-        if !known.sees_deleted {
-            states.send_modify(|state| state.lacks = Some(super::UNTOLD.to_owned()));
-        }
-        Follower {
-            newest: at.cookie.clone(),
-            origin,
-            view,
-            known,
-            at,
-            moved: Instant::now(),
-            looks: Looks::new(),
-            states,
-            said: None,
-            tries: 0,
-            others: 0,
-            how: FollowMode::Poll,
-        }
+impl Follows for Follower {
+    type Session = Session;
+
+    fn origin(&self) -> &Origin {
+        &self.origin
     }
 
-    /// Answers until nobody asks or nothing more can be said. Begins over `first`.
-    pub async fn run(
-        mut self,
-        (connection, dc): (Connection, Dc),
-        mut requests: mpsc::Receiver<()>,
-        answers: Answers,
-    ) {
-        let mut session = Some(self.session(connection, dc).await);
-        while requests.recv().await.is_some() {
-            let answer = self.next(&mut session).await;
-            let ends = match &answer {
-                Ok(FeedEvent::Changed(_)) => None,
-                Ok(FeedEvent::Read(why)) => Some(why.to_string()),
-                Ok(FeedEvent::Not(why)) => Some(why.to_string()),
-                Err(error) => Some(error.message.clone()),
-            };
-            let goes_on = ends.is_none();
-            if ends.is_some() {
-                say(&self.states, FollowMode::Full, ends, false);
-            }
-            if answers.send(answer).await.is_err() || !goes_on {
-                return;
-            }
-        }
+    fn course(&mut self) -> &mut Course {
+        &mut self.course
     }
 
-    async fn next(&mut self, session: &mut Option<Session>) -> Result<FeedEvent, SourceError> {
-        loop {
-            let done = match session {
-                Some(open) => self.step(open).await,
-                None => match self.connect().await {
-                    Ok(open) => {
-                        *session = Some(open);
-                        continue;
-                    }
-                    Err(stop) => Err(stop),
-                },
-            };
-            match done {
-                Ok(delta) => return Ok(FeedEvent::Changed(delta)),
-                Err(Stop::Read(why)) => return Ok(FeedEvent::Read(why)),
-                Err(Stop::Not(why)) => return Ok(FeedEvent::Not(why)),
-                Err(Stop::Fault(fault)) if fault.transient => {
-                    *session = None;
-                    self.wait(&fault).await;
-                }
-                Err(Stop::Fault(fault)) if session.is_some() => {
-                    return Ok(FeedEvent::Not(NotFollowed::Refused(fault.message)));
-                }
-                Err(Stop::Fault(fault)) => {
-                    let message = format!("source `{}`: {}", self.origin.name, fault.message);
-                    return Err(SourceError { message, transient: false, ..fault.into() });
-                }
-            }
+    async fn open(&mut self) -> Result<Session, Stop> {
+        if let Some((connection, dc)) = self.first.take() {
+            return Ok(self.session(connection, dc).await);
         }
-    }
-
-    /// Waits before the next try.
-    async fn wait(&mut self, fault: &Fault) {
-        if self.tries == 0 {
-            let (source, why) = (&self.origin.name, &fault.message);
-            tracing::info!(source = %source, %why, "following is interrupted");
-        }
-        let pause = pause(self.tries);
-        self.tries = self.tries.saturating_add(1);
-        self.said = None;
-        say(&self.states, self.how, Some(fault.message.clone()), false);
-        tokio::time::sleep(pause).await;
-    }
-
-    async fn connect(&mut self) -> Result<Session, Stop> {
-        let fault = |error: SourceError| Stop::Fault(error.into());
-        let connector = &self.origin.connector;
-        let connection = match self.tries < LOYAL_TRIES {
-            true => connector.connect_to(&self.at.url).await.map_err(Stop::Fault)?,
-            false => connector.connect_rather_to(&self.at.key.server).await.map_err(fault)?,
-        };
-        if shown(&connection.url) != self.at.key.server {
-            return Err(Stop::Read(WhyFull::Foreign("server")));
-        }
+        let Place { key, url, .. } = &self.at;
+        let connection = self.course.connect(&self.origin, url, &key.server).await?;
         let dc = Dc::ask(&connection, self.origin.limits()).await?;
         if dc.database != self.newest.database && self.others < OTHERS {
             // Several may answer to one name, each in its turn.
@@ -190,16 +100,10 @@ impl Follower {
         Ok(self.session(connection, dc).await)
     }
 
-    async fn session(&self, connection: Connection, dc: Dc) -> Session {
-        let wake = Wake::open(&self.origin, &connection, &dc.domain).await;
-        Session { connection, dc, wake }
-    }
-
-    /// The next delta.
     async fn step(&mut self, session: &Session) -> Result<Delta, Stop> {
         let Session { connection, dc, wake } = session;
         loop {
-            self.how = match wake {
+            self.course.how = match wake {
                 Some(wake) if wake.is_open() => FollowMode::Persist,
                 _ => FollowMode::Poll,
             };
@@ -231,7 +135,7 @@ impl Follower {
             let delta = step.map(|step| draft.delta(step)).transpose()?;
             // Nothing breaks off from here on: what was told up to there is told by the delta.
             self.newest = newest;
-            self.tries = 0;
+            self.course.goes_on();
             if let Some(delta) = delta {
                 self.said = None;
                 self.moves(&delta);
@@ -242,6 +146,53 @@ impl Follower {
                 None => tokio::time::sleep(POLL).await,
             }
         }
+    }
+
+    fn broke_off(&mut self) {
+        self.said = None;
+    }
+}
+
+impl Follower {
+    pub fn new(
+        origin: Origin,
+        view: Arc<dyn MirrorView>,
+        known: Known,
+        at: Place,
+        states: watch::Sender<FollowState>,
+    ) -> Self {
+        if !known.sees_deleted {
+            states.send_modify(|state| state.lacks = Some(super::UNTOLD.to_owned()));
+        }
+        Follower {
+            newest: at.cookie.clone(),
+            origin,
+            view,
+            known,
+            at,
+            moved: Instant::now(),
+            looks: Looks::new(),
+            said: None,
+            others: 0,
+            first: None,
+            course: Course::new(states, FollowMode::Poll),
+        }
+    }
+
+    /// Answers until nobody asks or nothing more can be said. Begins over `first`.
+    pub async fn run(
+        mut self,
+        first: (Connection, Dc),
+        requests: mpsc::Receiver<()>,
+        answers: Answers,
+    ) {
+        self.first = Some(first);
+        drive::drive(self, requests, answers).await;
+    }
+
+    async fn session(&self, connection: Connection, dc: Dc) -> Session {
+        let wake = Wake::open(&self.origin, &connection, &dc.domain).await;
+        Session { connection, dc, wake }
     }
 
     /// The cookie for what has been told up to here.
@@ -300,7 +251,7 @@ impl Follower {
                 return Err(Stop::Read(super::other_rights()));
             }
             self.said = Some(Instant::now());
-            say(&self.states, self.how, None, true);
+            self.course.is_current();
         }
         Ok(())
     }
