@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use idpsyncd::source::FullRead as _;
+use idpsyncd::source::feed::WhyFull;
 use idpsyncd::source::feed::{Feed as _, Start};
 use idpsyncd::source::ldap::{LdapConfig, LdapSource, Server};
 use tokio::runtime::Runtime;
@@ -440,6 +441,64 @@ fn whoever_has_an_id_now_stays_when_the_entry_that_had_it_goes() {
     world.next(Duration::from_millis(900));
     let all = world.seen.iter().all(|it| facts(it).iter().any(|fact| fact.contains(" ipa-alice ")));
     assert!(all && has(&world.facts(), "alicia"), "{:#?}", world.facts());
+}
+
+/// Somebody who was told a moment ago is deleted after the server has begun to tell what is new, and before
+/// it is looked whether that is still so.
+#[test]
+fn whoever_is_gone_before_that_is_told_is_no_sign_of_a_restored_backup() {
+    let (mut world, _runtime) =
+        undone(|kind| vec![became(3, &person_dn("bob"), id(2)), refreshed(&at(kind, 7))]);
+    world.until("gone", |facts| !has(facts, "bob"));
+    assert_eq!(world.reads, []);
+}
+
+/// The same, and nothing is ever told of it.
+#[test]
+fn whoever_is_gone_without_a_word_is_a_sign_of_a_restored_backup() {
+    let (mut world, _runtime) = undone(|kind| vec![refreshed(&at(kind, 7))]);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while world.reads.is_empty() {
+        assert!(Instant::now() < deadline, "{:?}", world.state());
+        world.next(Duration::from_millis(200));
+    }
+    assert_eq!(world.reads, [WhyFull::Newer]);
+}
+
+/// Follows a server that tells of bob, breaks off, has nobody of his id any more, and then tells `at_last`.
+fn undone(at_last: impl Fn(Kind) -> Vec<Say>) -> (World, Runtime) {
+    let runtime = ldap::runtime();
+    let kind = Kind::Ds389;
+    let directory = Directory::new(kind);
+    let mut world = directory.follow(&runtime);
+    world.following = None;
+    let time = ("modifyTimestamp", vec!["20261127120000Z".to_owned()]);
+    let Say::Entry(dn, mut bob) = person(kind, "bob", 2, None) else { panic!("no entry") };
+    bob.push(time);
+    let bob = vec![Say::Entry(dn, bob), Say::Done(0, None)];
+    let (told, at_last) = (vec![changed("bob", 2), refreshed(&at(kind, 6))], at_last(kind));
+    let (mut is_read, mut is_looked_for) = (false, false);
+    directory.set(|it| {
+        it.fault = Box::new(move |ask| {
+            if ask.sync && !ask.one {
+                return Some(match (is_read, is_looked_for) {
+                    // Until he was read, which takes a while.
+                    (false, _) => {
+                        let pause = Say::Wait(Duration::from_millis(300));
+                        told.iter().cloned().chain([pause, Say::Close]).collect()
+                    }
+                    (true, false) => vec![refreshed(&at(kind, 6))],
+                    (true, true) => at_last.clone(),
+                });
+            }
+            is_looked_for |= ask.filter.contains("nsUniqueId") && ask.filter.contains("Equality");
+            let meant = ask.one && ask.base == person_dn("bob");
+            is_read |= meant;
+            meant.then(|| bob.clone())
+        });
+    });
+    world.restart();
+    (world, runtime)
 }
 
 /// DNS puts the servers of a domain into another order each time.

@@ -250,6 +250,7 @@ impl Origin {
             unsettled: HashMap::new(),
             keeps_names: false,
             seen: Witnesses::default(),
+            is_undone: false,
             undo: None,
         })
     }

@@ -34,6 +34,8 @@ pub(super) struct Memory {
     pub unsettled: HashMap<Id, Unsettled>,
     /// What was told last, where it may be that this is undone without a word.
     pub seen: Witnesses,
+    /// It was undone when it was looked at last, without a word so far.
+    pub is_undone: bool,
     /// A list was seen to keep a former name for good: this server mends none.
     pub keeps_names: bool,
     /// Who was unsettled before a step that has not come to its end.

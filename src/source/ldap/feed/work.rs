@@ -31,6 +31,7 @@ use crate::directory::{Kind, dn};
 use crate::source::feed::{MirrorView, WhyFull};
 use crate::source::ldap::assemble::Assembler;
 use crate::source::ldap::entry::Entry;
+use crate::source::ldap::explain::Fault;
 use crate::source::ldap::lookup::in_any_case;
 use crate::source::ldap::presence::presence;
 use crate::source::ldap::primary::{self, Primary};
@@ -149,7 +150,9 @@ impl<'a, 'v> Work<'a, 'v> {
         Ok(())
     }
 
-    /// Looks whether what was told last, and is not told anew, is as it was then.
+    /// Looks whether what was told last, and is not told anew, is as it was then. It may have changed again
+    /// since the server began to tell, which it will say next time: so only what is undone twice, without a
+    /// word between, was undone by a backup.
     pub async fn check_what_was_told_stands(
         &mut self,
         batch: &Batch,
@@ -167,9 +170,14 @@ impl<'a, 'v> Work<'a, 'v> {
                 dn::normalized(&entry.dn).is_ok_and(|norm| presence(entry, &norm).is_there())
             };
             if !witness.still_stands(found.as_ref().filter(there)) {
-                return Err(Stop::Read(WhyFull::Newer));
+                if std::mem::replace(&mut self.memory.is_undone, true) {
+                    return Err(Stop::Read(WhyFull::Newer));
+                }
+                let why = "what the server told last is undone there, without a word so far";
+                return Err(Stop::Fault(Fault::local(why, true)));
             }
         }
+        self.memory.is_undone = false;
         Ok(())
     }
 
