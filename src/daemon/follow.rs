@@ -17,6 +17,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use chrono::Utc;
 use futures_util::FutureExt as _;
+use rustix::process::setpriority_process;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
@@ -37,6 +38,11 @@ use crate::sync::{self, FeedLog, IngestError, SharedLock, StoredView};
 
 /// What the threads are called that follow sources.
 const THREAD: &str = "feeds";
+
+/// How much whoever asks the gateway goes before what follows sources, where both want the processor: a
+/// nice value, as of `setpriority(2)`. Not the most there is: a denial must not wait for ever for those who
+/// ask.
+const NICE: i32 = 10;
 
 /// What is told within this time of what was told before is committed with it.
 const GAP: Duration = Duration::from_millis(20);
@@ -132,9 +138,18 @@ struct Threads(Option<Runtime>);
 impl Threads {
     fn start() -> std::io::Result<(Self, Handle)> {
         let mut threads = Builder::new_multi_thread();
-        let runtime = threads.worker_threads(1).thread_name(THREAD).enable_all().build()?;
+        let threads = threads.worker_threads(1).thread_name(THREAD).on_thread_start(give_way);
+        let runtime = threads.enable_all().build()?;
         let handle = runtime.handle().clone();
         Ok((Threads(Some(runtime)), handle))
+    }
+}
+
+/// Has the calling thread give way to others of this process.
+fn give_way() {
+    // Threads have priorities of their own on Linux.
+    if let Err(error) = setpriority_process(None, NICE) {
+        tracing::debug!(%error, "following a source goes before nobody who asks the gateway, nor after");
     }
 }
 
