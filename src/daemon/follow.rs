@@ -149,7 +149,7 @@ impl Threads {
 fn give_way() {
     // Threads have priorities of their own on Linux.
     if let Err(error) = setpriority_process(None, NICE) {
-        tracing::debug!(%error, "following a source goes before nobody who asks the gateway, nor after");
+        tracing::debug!(%error, "a thread that follows sources keeps the priority of the gateway's");
     }
 }
 

@@ -52,9 +52,10 @@ impl SqliteReader {
     }
 
     /// Takes the connection out, for another use of it: what is left here is on no file. `None`: it cannot
-    /// be used again, as one that reads without locks.
+    /// be used again, as one that reads without locks, or one whose transaction did not end, which would
+    /// show an old state for ever.
     pub(super) fn leave(&mut self) -> Option<(Connection, StorePath)> {
-        if self.is_at_rest() {
+        if self.is_at_rest() || !self.read.conn.is_autocommit() {
             return None;
         }
         let nothing = Connection::open_in_memory().ok()?;
