@@ -141,8 +141,17 @@ pub trait MirrorView: Send + Sync {
     /// No answer.
     fn within(&self, ext: &str) -> Result<Vec<RefId>, NoAnswer>;
 
-    /// People who are in the mirror for certain, of those who are directly in this reference: of whom
-    /// nothing need be asked one by one, since there may be very many. May be fewer than there are.
+    /// Those of `exts` who are in the mirror for certain: of whom nothing need be asked one by one, since
+    /// there may be very many. May be fewer than there are.
+    ///
+    /// # Errors
+    /// No answer.
+    fn surely_there(&self, _exts: &BTreeSet<String>) -> Result<BTreeSet<String>, NoAnswer> {
+        Ok(BTreeSet::new())
+    }
+
+    /// People who are in the mirror for certain, of those who are directly in this reference. May be
+    /// fewer than there are.
     ///
     /// # Errors
     /// No answer.

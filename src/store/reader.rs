@@ -119,6 +119,13 @@ pub trait Reader: Send {
     /// What account `ext` is called in the mirror of `source`, if it is there.
     fn account(&self, source: &str, ext: &str) -> Result<Option<AccountNames>, StoreError>;
 
+    /// Those of the accounts `exts` that are in the mirror of `source`, whatever they are called.
+    fn has_accounts(
+        &self,
+        source: &str,
+        exts: &BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, StoreError>;
+
     /// The external ids of the accounts in the mirror of `source` that are found by `bears`. Sorted.
     fn bearing(&self, source: &str, bears: Bears<'_>) -> Result<Vec<String>, StoreError>;
 

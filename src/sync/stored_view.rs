@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::directory::{Cursor, Delta, Enabled, MirrorRows, OwnDomain, RefId, Touched};
+use crate::directory::{
+    Cursor, Delta, Enabled, ListChange, MirrorRows, OwnDomain, RefDelta, RefEntry, RefId, Touched,
+};
 use crate::source::feed::{MirrorView, NoAnswer};
 use crate::store::{Reader, Store, StoreError};
 
@@ -86,9 +88,17 @@ impl StoredView {
         Ok(rows.map(|(rows, _)| rows.head.cursor))
     }
 
-    /// The rows that are asked for, and those that what was told touches.
-    fn rows(&self, asked: Touched<'_>) -> Result<MirrorRows, NoAnswer> {
-        let told = self.told();
+    /// The row of a reference, without what was told since.
+    fn stored_ref(&self, id: &RefId) -> Result<Option<RefEntry>, NoAnswer> {
+        let rows = self.ask(|reader| reader.mirror_rows(&self.source, &reference(id)))?;
+        let (mut rows, _) = rows.ok_or(NoAnswer::NoMirror)?;
+        Ok(rows.refs.remove(id))
+    }
+
+    /// The rows that are asked for: those of references, and of the person `ext`. Whoever else was told
+    /// of is not looked at.
+    fn rows(&self, asked: Touched<'_>, ext: Option<&str>) -> Result<MirrorRows, NoAnswer> {
+        let told: Vec<Delta> = self.pending().iter().map(|delta| delta.about(ext)).collect();
         let touched = Touched::by_all(&told).and(asked);
         let rows = self.ask(|reader| reader.mirror_rows(&self.source, &touched))?;
         let (rows, key) = rows.ok_or(NoAnswer::NoMirror)?;
@@ -105,6 +115,11 @@ fn not_stored<'t>(told: &'t [Delta], cursor: Option<&Cursor>) -> &'t [Delta] {
         (Some(first), Some(last)) if first.from != last.to && cursor == Some(&last.to) => &[],
         _ => told,
     }
+}
+
+/// People of whom it says something themselves.
+fn told_of(delta: &Delta) -> impl Iterator<Item = &String> {
+    delta.people.iter().map(|person| &person.ext).chain(&delta.gone_people)
 }
 
 fn person(ext: &str) -> Touched<'_> {
@@ -134,7 +149,7 @@ impl MirrorView for StoredView {
                 return Ok(account.is_some());
             }
         }
-        Ok(self.rows(person(ext))?.people.contains_key(ext))
+        Ok(self.rows(person(ext), Some(ext))?.people.contains_key(ext))
     }
 
     fn own_domain(&self) -> Result<OwnDomain<String>, NoAnswer> {
@@ -143,16 +158,45 @@ impl MirrorView for StoredView {
     }
 
     fn has_ref(&self, id: &RefId) -> Result<bool, NoAnswer> {
-        Ok(self.rows(reference(id))?.refs.contains_key(id))
+        // What was told last counts; of which nothing was told there is a row, or none.
+        let said = self.pending().iter().rev().find_map(|delta| {
+            let told = delta.refs.iter().any(|reference| reference.id == *id);
+            (told || delta.gone_refs.contains(id)).then_some(told)
+        });
+        match said {
+            Some(there) => Ok(there),
+            None => Ok(self.stored_ref(id)?.is_some()),
+        }
     }
 
     fn knows_members(&self, id: &RefId) -> Result<bool, NoAnswer> {
-        Ok(self.rows(reference(id))?.refs.get(id).is_some_and(|entry| entry.known))
+        let said = self.pending().iter().rev().find_map(|delta| {
+            let whole = |it: &RefDelta| it.id == *id && matches!(it.members, ListChange::Whole(_));
+            let told = delta.refs.iter().any(whole);
+            (told || delta.gone_refs.contains(id)).then_some(told)
+        });
+        match said {
+            Some(known) => Ok(known),
+            None => Ok(self.stored_ref(id)?.is_some_and(|entry| entry.known)),
+        }
     }
 
     fn within(&self, ext: &str) -> Result<Vec<RefId>, NoAnswer> {
-        let rows = self.rows(Touched { everything_of: BTreeSet::from([ext]), ..person(ext) })?;
+        let asked = Touched { everything_of: BTreeSet::from([ext]), ..person(ext) };
+        let rows = self.rows(asked, Some(ext))?;
         Ok(rows.people.get(ext).into_iter().flat_map(|entry| entry.within.clone()).collect())
+    }
+
+    fn surely_there(&self, exts: &BTreeSet<String>) -> Result<BTreeSet<String>, NoAnswer> {
+        // Held meanwhile: what is stored and what was told belong together.
+        let pending = self.pending();
+        let mut people = self.ask(|reader| reader.has_accounts(&self.source, exts))?;
+        for delta in pending.iter() {
+            told_of(delta).for_each(|ext| {
+                people.remove(ext);
+            });
+        }
+        Ok(people)
     }
 
     fn surely_in(&self, id: &RefId) -> Result<BTreeSet<String>, NoAnswer> {
@@ -161,22 +205,22 @@ impl MirrorView for StoredView {
         let pending = self.pending();
         let mut people = self.ask(|reader| reader.members(&self.source, &refs))?;
         for delta in pending.iter() {
-            let told = delta.people.iter().map(|person| &person.ext).chain(&delta.gone_people);
-            for ext in told {
+            told_of(delta).for_each(|ext| {
                 people.remove(ext);
-            }
+            });
         }
         Ok(people)
     }
 
     fn leads_to(&self, id: &RefId) -> Result<Vec<RefId>, NoAnswer> {
-        let rows = self.rows(reference(id))?;
+        let rows = self.rows(reference(id), None)?;
         Ok(rows.refs.get(id).into_iter().flat_map(|entry| entry.implies.clone()).collect())
     }
 
     fn leading_to(&self, id: &RefId) -> Result<Vec<RefId>, NoAnswer> {
         // Not of who is in it: there may be very many.
-        let rows = self.rows(Touched { everything_to: BTreeSet::from([id]), ..reference(id) })?;
+        let asked = Touched { everything_to: BTreeSet::from([id]), ..reference(id) };
+        let rows = self.rows(asked, None)?;
         let leads = rows
             .refs
             .into_iter()

@@ -6,8 +6,8 @@ use super::keeping::read;
 use super::worlds::{World, at, next_world, plan, random_directory};
 use super::{commit, rules, with_people};
 use crate::directory::{
-    AccountSid, Delta, Directory, Enabled, Kind, NewRef, NewUser, OwnDomain, PartRefs, RefId, Rid,
-    Sighting, SnapshotBuilder, Within,
+    AccountSid, Delta, Directory, Enabled, Kind, ListChange, Mirror, NewRef, NewUser, OwnDomain,
+    PartRefs, RefDelta, RefId, Rid, Sighting, SnapshotBuilder, Touched, Within,
 };
 use crate::model::username::canonical;
 use crate::model::{State, Status, UserId};
@@ -24,6 +24,7 @@ rules! {
     accounts_are_found_by_what_they_are_called_as_names_compare
     accounts_are_found_by_the_sids_of_their_domain_and_by_no_other
     who_is_who_is_told_from_either_end
+    of_a_list_that_is_told_whole_those_are_loaded_of_whom_something_may_become
     accounts_of_a_federation_are_counted_as_far_as_the_limits_ask
 }
 
@@ -173,6 +174,55 @@ fn a_slices_mirrors_have_those_alone_and_all_that_they_may_be_in(store: &dyn Sto
         asked.insert(RefId { kind: Kind::Group, key: "never heard of".to_owned() });
         assert_eq!(reader.members("corp", &asked).unwrap(), within);
     }
+}
+
+fn of_a_list_that_is_told_whole_those_are_loaded_of_whom_something_may_become(store: &dyn Store) {
+    with_people(store, 1);
+    let mut random = fastrand::Rng::with_seed(9);
+    let (mut staying, mut moving) = (0, 0);
+    for seed in 1..12 {
+        let directory = random_directory(seed, 30, 8);
+        read(store, u32::try_from(seed).unwrap(), &directory, None);
+        let reader = store.reader().unwrap().unwrap();
+        let key = reader.digest_key().unwrap();
+        let exts: Vec<String> =
+            directory.users.iter().map(|it| directory.text(it.ext).to_owned()).collect();
+        let mut there: BTreeSet<String> = exts.iter().cloned().collect();
+        let asked = there.iter().cloned().chain(["nobody".to_owned()]).collect();
+        assert_eq!(reader.has_accounts("corp", &asked).unwrap(), there);
+        assert!(reader.has_accounts("never read", &asked).unwrap().is_empty());
+        there.retain(|_| random.u8(0..9) == 0);
+        let mut told = Vec::new();
+        for _ in 0..2 {
+            let mut delta = Delta::default();
+            delta.gone_people.extend(there.iter().filter(|_| random.u8(0..30) == 0).cloned());
+            for (row, members) in directory.refs.iter().zip(&directory.members) {
+                let id = RefId { kind: row.kind, key: directory.text(row.key).to_owned() };
+                if random.u8(0..20) == 0 {
+                    delta.gone_refs.push(id);
+                    continue;
+                }
+                let ext = |place| directory.text(directory.users.get(place).unwrap().ext);
+                let mut list: Vec<String> =
+                    members.iter().map(|place| ext(*place).to_owned()).collect();
+                list.retain(|_| random.u8(0..12) > 0);
+                list.extend(exts.iter().filter(|_| random.u8(0..40) == 0).cloned());
+                list.extend((random.u8(0..3) == 0).then(|| "nobody".to_owned()));
+                let members = ListChange::Whole(list);
+                delta.refs.push(RefDelta { members, ..RefDelta::new(id) });
+            }
+            told.push(delta);
+        }
+        let touched = Touched::by_all(&told);
+        let (mut rows, _) = reader.mirror_rows("corp", &touched).unwrap().unwrap();
+        let mirror = Mirror { directory, cursor: None };
+        let expected = mirror.rows(&touched, Some(&key));
+        rows.head = expected.head.clone();
+        assert_eq!(rows, expected);
+        staying += rows.staying.values().map(BTreeSet::len).sum::<usize>();
+        moving += rows.people.len();
+    }
+    assert!(staying > 50 && moving > 50, "{staying} and {moving}: next to nothing was compared");
 }
 
 fn a_slices_mirrors_have_of_references_what_bears_on_those_alone(store: &dyn Store) {

@@ -328,6 +328,18 @@ impl Reader for MemoryReader {
         Ok(bearing.unwrap_or_default())
     }
 
+    fn has_accounts(
+        &self,
+        source: &str,
+        exts: &BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let there = self.of_mirror(source, |_, mirror| {
+            let directory = &mirror.directory;
+            exts.iter().filter(|ext| directory.find_user(ext).is_some()).cloned().collect()
+        })?;
+        Ok(there.unwrap_or_default())
+    }
+
     fn members(
         &self,
         source: &str,

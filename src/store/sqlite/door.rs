@@ -118,6 +118,14 @@ impl Reader for SqliteReader {
         SqliteReader::account(self, source, ext)
     }
 
+    fn has_accounts(
+        &self,
+        source: &str,
+        exts: &BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        SqliteReader::has_accounts(self, source, exts)
+    }
+
     fn bearing(&self, source: &str, bears: Bears<'_>) -> Result<Vec<String>, StoreError> {
         SqliteReader::bearing(self, source, bears)
     }

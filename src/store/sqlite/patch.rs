@@ -2,7 +2,9 @@
 //! are written. Neither looks at any other row, but where a reference was deleted: what led to it
 //! is found by looking at what each reference leads to (at no list of members).
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
@@ -14,14 +16,17 @@ use super::mirror::{
 };
 use super::names::{Forms, bare};
 use crate::directory::{
-    Cursor, DigestKey, Head, MirrorDigest, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry,
-    RefId, Rid, Sum, Touched,
+    Cursor, DigestKey, Head, Listed, MirrorDigest, MirrorRows, Patch, PersonEntry, PersonRow,
+    RefEntry, RefId, Rid, Staying, Sum, Touched, without_row,
 };
 use crate::model::{Text, Texts};
 use crate::store::MirrorPatch;
 
 pub(super) const FIND_REF: &str = "SELECT id FROM mirror_container \
                                    WHERE key = ?1 AND kind = ?2 AND id BETWEEN ?3 AND ?4";
+/// Two people of one external id are in two sources: the index finds few rows.
+pub(super) const FIND_USER: &str =
+    "SELECT id FROM mirror_user WHERE ext = ?1 AND id BETWEEN ?2 AND ?3";
 pub(super) const MEMBERS: &str = "SELECT members FROM mirror_container WHERE id = ?1";
 pub(super) const USER: &str =
     "SELECT id, ext, username, email, flags, federation, rid, within FROM mirror_user";
@@ -103,10 +108,37 @@ impl<'c> Loading<'c> {
                 self.user(member)?;
             }
         }
+        let staying = self.lists(touched, &numbers)?;
         let gone: Vec<u32> =
             touched.everything_to.iter().filter_map(|id| numbers.get(id).copied()).collect();
         self.leading_to(&gone)?;
-        Ok(self.rows(head))
+        Ok(self.rows(head, staying))
+    }
+
+    /// Loads those who are in some of the lists that are told whole and of the mirror's own, and tells who
+    /// is in all: a list may be very long, and its people on as many pages.
+    fn lists(
+        &mut self,
+        touched: &Touched<'_>,
+        numbers: &HashMap<&RefId, u32>,
+    ) -> Result<Staying, Fault> {
+        let (conn, source) = (self.conn, self.source);
+        // One may be in many.
+        let mut found: HashMap<&str, Option<u32>> = HashMap::new();
+        let mut staying = Vec::new();
+        for (id, told) in &touched.lists {
+            let before = match numbers.get(id) {
+                Some(number) => members(conn, source, *number)?,
+                None => Vec::new(),
+            };
+            let listed = Listed::of(&before, told, |ext| match found.entry(ext) {
+                Entry::Occupied(known) => Ok::<_, Fault>(*known.get()),
+                Entry::Vacant(new) => Ok(*new.insert(find_user(conn, source, ext)?)),
+            })?;
+            listed.moving.into_iter().try_for_each(|number| self.user(number))?;
+            staying.push((*id, listed.staying));
+        }
+        Ok(without_row(staying, |number| self.users.contains_key(number)))
     }
 
     fn user(&mut self, number: u32) -> Result<(), Fault> {
@@ -191,14 +223,15 @@ impl<'c> Loading<'c> {
         found.into_iter().try_for_each(|number| self.reference(number))
     }
 
-    fn rows(self, head: Head) -> MirrorRows {
+    fn rows(self, head: Head, staying: Staying) -> MirrorRows {
         let Loading { users, refs, .. } = self;
         let people = users.into_values().map(|PatchedPerson { ext, row, within }| {
             let within = within.iter().filter_map(|it| Some(refs.get(it)?.0.clone())).collect();
             (ext, PersonEntry { row, within })
         });
         let people = people.collect();
-        MirrorRows { head, people, refs: refs.into_values().collect() }
+        let refs = refs.into_values().collect();
+        MirrorRows { head, people, refs, staying: Arc::new(staying) }
     }
 }
 
@@ -210,12 +243,10 @@ fn first<T>(
     Ok(statement.query_row(params, read).optional()?)
 }
 
-/// The number of the user with this external id.
-fn find_user(conn: &Connection, source: i64, ext: &str) -> Result<Option<u32>, Fault> {
-    // Two people of one external id are in two sources: the index finds few rows.
-    let sql = "SELECT id FROM mirror_user WHERE ext = ?1 AND id BETWEEN ?2 AND ?3";
+/// The number of the user with this external id, by the index alone: no row is read.
+pub(super) fn find_user(conn: &Connection, source: i64, ext: &str) -> Result<Option<u32>, Fault> {
     let (from, to) = range(source);
-    first(conn.prepare_cached(sql)?, params![ext, from, to], |row| Ok(number(row.get(0)?)))
+    first(conn.prepare_cached(FIND_USER)?, params![ext, from, to], |row| Ok(number(row.get(0)?)))
 }
 
 /// The number of the reference of this kind and key.

@@ -174,6 +174,23 @@ impl SqliteReader {
         })
     }
 
+    pub(super) fn has_accounts(
+        &self,
+        source: &str,
+        exts: &BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        self.read_as(|conn| {
+            let Some(source) = mirror_of(conn, source)? else { return Ok(BTreeSet::new()) };
+            let mut there = BTreeSet::new();
+            for ext in exts {
+                if patch::find_user(conn, source, ext)?.is_some() {
+                    there.insert(ext.clone());
+                }
+            }
+            Ok(there)
+        })
+    }
+
     pub(super) fn bearing(
         &self,
         source: &str,

@@ -137,6 +137,45 @@ fn nobody_of_whom_something_was_told_since_is_surely_in_a_group() {
 }
 
 #[test]
+fn what_was_told_of_a_group_counts_before_it_is_committed() {
+    let home = home(3);
+    let view = StoredView::new(Arc::clone(&home.store), "kc");
+    let new = RefId { kind: Kind::Group, key: "new".to_owned() };
+    let named = |text: &str| Some(text.to_owned());
+    let came = |members| RefDelta {
+        name: named("New"),
+        identity: named("/New"),
+        norm: named("/New"),
+        members,
+        ..RefDelta::new(new.clone())
+    };
+    let told = |from, to, refs| Delta { step: step(from, to), refs, ..Delta::default() };
+    let answers = || (view.has_ref(&new).unwrap(), view.knows_members(&new).unwrap());
+    assert_eq!(answers(), (false, false));
+    let everybody = ListChange::Whole(vec!["id-0".to_owned(), "id-1".to_owned()]);
+    let steps = [
+        (told("1", "2", vec![came(ListChange::Kept)]), (true, false)),
+        (told("2", "3", vec![came(everybody)]), (true, true)),
+        (told("3", "4", vec![came(ListChange::Kept)]), (true, true)),
+        (
+            Delta { step: step("4", "5"), gone_refs: vec![new.clone()], ..Delta::default() },
+            (false, false),
+        ),
+        (told("5", "6", vec![came(ListChange::Kept)]), (true, false)),
+    ];
+    for (delta, expected) in &steps {
+        view.push(delta.clone());
+        assert_eq!(answers(), *expected, "{delta:?}");
+        let anybody = ["id-0", "nobody"].map(str::to_owned).into();
+        assert_eq!(view.surely_there(&anybody).unwrap(), ["id-0".to_owned()].into());
+    }
+    tell(&home, steps.map(|(delta, _)| delta).to_vec()).unwrap();
+    assert_eq!(answers(), (true, false), "committed, and not yet forgotten");
+    view.clear();
+    assert_eq!(answers(), (true, false));
+}
+
+#[test]
 fn what_leads_to_a_group_is_the_same_before_and_after_it_is_committed() {
     let home = home(2);
     let view = StoredView::new(Arc::clone(&home.store), "kc");

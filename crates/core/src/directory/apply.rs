@@ -149,7 +149,7 @@ impl<'a> Draft<'a> {
         self.rows.people.get(ext).is_some_and(|person| person.within.contains(id))
     }
 
-    /// Everybody whom the mirror has directly in `id`.
+    /// Everybody whom the mirror has directly in `id`, but for those who [stay](MirrorRows::staying).
     fn all_in(&self, id: &RefId) -> Vec<&'a str> {
         let people = self.rows.people.iter();
         let those = people.filter(|(_, person)| person.within.contains(id));
@@ -170,10 +170,13 @@ impl<'a> Draft<'a> {
         if self.left_out.contains(ext) {
             return Ok(());
         }
-        if !self.has_person(ext) {
-            return Err(Refusal::UnknownPerson(ext.to_owned()));
+        if self.has_person(ext) {
+            return self.say(id, ext, true);
         }
-        self.say(id, ext, true)
+        if self.rows.stays(id, ext) {
+            return Ok(());
+        }
+        Err(Refusal::UnknownPerson(ext.to_owned()))
     }
 
     /// What was deleted: with it go who was in it, what led to it, and that it was right above

@@ -4,7 +4,7 @@
 //! only what it says outright, which is an id that was deleted ([`Delta::gone_people`],
 //! [`Delta::gone_refs`]), somebody who is no longer in a list, or a list that is given whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Enabled, Kind, Rid, RowId};
 
@@ -170,6 +170,9 @@ pub struct Touched<'d> {
     pub refs: BTreeSet<&'d RefId>,
     /// Of these references everybody who is directly in them.
     pub everybody_in: BTreeSet<&'d RefId>,
+    /// Of these references the lists of those directly in them that are told whole: whoever is in
+    /// one of them or in the mirror's, but not in all.
+    pub lists: BTreeMap<&'d RefId, Vec<&'d [String]>>,
     /// Of these references all that lead to them or are right below them.
     pub everything_to: BTreeSet<&'d RefId>,
 }
@@ -184,11 +187,14 @@ impl<'d> Touched<'d> {
     /// Both together.
     #[must_use]
     pub fn and(mut self, other: Touched<'d>) -> Self {
-        let Touched { people, everything_of, refs, everybody_in, everything_to } = other;
+        let Touched { people, everything_of, refs, everybody_in, lists, everything_to } = other;
         self.people.extend(people);
         self.everything_of.extend(everything_of);
         self.refs.extend(refs);
         self.everybody_in.extend(everybody_in);
+        for (id, told) in lists {
+            self.lists.entry(id).or_default().extend(told);
+        }
         self.everything_to.extend(everything_to);
         self
     }
@@ -268,6 +274,37 @@ impl<'d> DeltaScope<'d> {
 }
 
 impl Delta {
+    /// What it says of references, and of the person `ext` where one is given: of nobody else, in
+    /// whatever list. So what becomes of one row can be asked without those of a long list.
+    #[must_use]
+    pub fn about(&self, ext: Option<&str>) -> Delta {
+        let is_meant = |other: &str| ext == Some(other);
+        let only = |list: &[String]| -> Vec<String> {
+            list.iter().find(|it| is_meant(it)).into_iter().cloned().collect()
+        };
+        let members = |members: &ListChange<String>| match members {
+            ListChange::Kept => ListChange::Kept,
+            ListChange::Whole(list) => {
+                let added = only(list);
+                let nobody = added.is_empty();
+                let removed = ext.filter(|_| nobody).map(str::to_owned).into_iter().collect();
+                ListChange::Changed { added, removed }
+            }
+            ListChange::Changed { added, removed } => {
+                ListChange::Changed { added: only(added), removed: only(removed) }
+            }
+        };
+        let reference =
+            |told: &RefDelta| RefDelta { members: members(&told.members), ..told.clone() };
+        Delta {
+            step: self.step.clone(),
+            people: self.people.iter().filter(|it| is_meant(&it.ext)).cloned().collect(),
+            refs: self.refs.iter().map(reference).collect(),
+            gone_people: only(&self.gone_people),
+            gone_refs: self.gone_refs.clone(),
+        }
+    }
+
     /// Which rows it touches.
     #[must_use]
     pub fn touched(&self) -> Touched<'_> {
@@ -287,9 +324,11 @@ impl Delta {
             touched.refs.insert(&reference.id);
             touched.refs.extend(reference.parent.iter().flatten());
             touched.refs.extend(reference.implies.named());
-            touched.people.extend(reference.members.named().map(String::as_str));
-            if matches!(reference.members, ListChange::Whole(_)) {
-                touched.everybody_in.insert(&reference.id);
+            match &reference.members {
+                ListChange::Whole(list) => {
+                    touched.lists.entry(&reference.id).or_default().push(list);
+                }
+                some => touched.people.extend(some.named().map(String::as_str)),
             }
         }
         for id in &self.gone_refs {

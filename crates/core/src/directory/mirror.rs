@@ -6,12 +6,14 @@
 //! nothing after this can take something away because a read was partial.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
 use super::digest::DigestKey;
 use super::merge::{Merged, merge};
-use super::rows::{Head, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry};
+use super::rows::{Head, Listed, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry, without_row};
 use super::{
     Cursor, Delta, DirUser, DirUserIdx, Directory, RefId, RefIdx, RefRow, Refusal, Snapshot,
     Touched, canonical,
@@ -89,6 +91,17 @@ impl Mirror {
             let members = place.map(|place| directory.members.at(place));
             people.extend(members.into_iter().flatten().map(|place| (*place, Vec::new())));
         }
+        let mut staying: Vec<(&RefId, BTreeMap<DirUserIdx, &str>)> = Vec::new();
+        for (id, told) in &touched.lists {
+            let place = directory.find_ref(id.kind, &id.key);
+            let before = place.map(|place| directory.members.at(place).as_slice());
+            let listed = Listed::of(before.unwrap_or_default(), told, |ext| {
+                Ok::<_, Infallible>(directory.find_user(ext))
+            });
+            let Ok(Listed { staying: those, moving }) = listed;
+            people.extend(moving.into_iter().map(|place| (place, Vec::new())));
+            staying.push((*id, those));
+        }
         let everything_of: Vec<DirUserIdx> =
             touched.everything_of.iter().filter_map(|ext| directory.find_user(ext)).collect();
         for ((place, reference), members) in directory.refs.numbered().zip(&directory.members) {
@@ -124,6 +137,7 @@ impl Mirror {
             };
             rows.refs.insert(own, entry);
         }
+        rows.staying = Arc::new(without_row(staying, |place| people.contains_key(place)));
         for (place, within) in people {
             let user = directory.users.at(place);
             let entry =

@@ -53,7 +53,9 @@ pub use interest::Interest;
 pub use mirror::{Applied, Mirror};
 pub use part::PartRefs;
 pub use person::{Named, Sighting, Within, find_ref, with_people};
-pub use rows::{Head, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry};
+pub use rows::{
+    Head, Listed, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry, Staying, without_row,
+};
 pub use sid::{AccountSid, DomainSid, OwnDomain, Rid};
 pub use snapshot::{Completeness, ScopeReport, Snapshot};
 

@@ -5,6 +5,7 @@
 //! person's rows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::digest::{MirrorDigest, PersonFields, RefFields, Rows, Sum};
 use super::{Cursor, Enabled, Proven, RefId, Rid};
@@ -80,14 +81,83 @@ pub struct MirrorRows {
     pub people: BTreeMap<String, PersonEntry>,
     /// By kind and key.
     pub refs: BTreeMap<RefId, RefEntry>,
+    /// Who is directly in a reference now, and in each of the lists that are told whole of it: of
+    /// these nothing becomes, so their rows are not here, unless something else is said of them.
+    pub staying: Arc<Staying>,
 }
 
+/// External ids of people, by reference.
+pub type Staying = BTreeMap<RefId, BTreeSet<String>>;
+
 impl MirrorRows {
+    /// Whether nothing becomes of `ext` in `id`, of whom there need be no row.
+    pub(super) fn stays(&self, id: &RefId, ext: &str) -> bool {
+        self.staying.get(id).is_some_and(|those| those.contains(ext))
+    }
+
     /// How many rows these are.
     #[must_use]
     pub fn count(&self) -> usize {
         self.people.len().saturating_add(self.refs.len())
     }
+}
+
+/// Who is in a list of a mirror, or in one of those that are told whole of it: by the mirror's numbers
+/// of people, which are compared without a look at anybody's row.
+#[derive(Debug)]
+pub struct Listed<'d, N> {
+    /// In all of them, with the external id.
+    pub staying: BTreeMap<N, &'d str>,
+    /// In some.
+    pub moving: BTreeSet<N>,
+}
+
+impl<'d, N: Ord + Copy> Listed<'d, N> {
+    /// Compares the list `before` of the mirror with those that are told. `find` gives the number of
+    /// somebody by external id, if the mirror has them.
+    ///
+    /// # Errors
+    /// Those of `find`.
+    pub fn of<E>(
+        before: &[N],
+        told: &[&'d [String]],
+        mut find: impl FnMut(&'d str) -> Result<Option<N>, E>,
+    ) -> Result<Self, E> {
+        // Of each person in how many lists.
+        let mut listed: BTreeMap<N, (&str, usize)> = BTreeMap::new();
+        for list in told {
+            let list: BTreeSet<&str> = list.iter().map(String::as_str).collect();
+            for ext in list {
+                if let Some(number) = find(ext)? {
+                    let (_, times) = listed.entry(number).or_insert((ext, 0));
+                    *times = times.saturating_add(1);
+                }
+            }
+        }
+        let mut moving: BTreeSet<N> = before.iter().copied().collect();
+        let mut staying = BTreeMap::new();
+        for (number, (ext, times)) in listed {
+            if times == told.len() && moving.remove(&number) {
+                staying.insert(number, ext);
+            } else {
+                moving.insert(number);
+            }
+        }
+        Ok(Listed { staying, moving })
+    }
+}
+
+/// Those who stay in a list, but for whoever is `here` for another reason: of them it is told by their
+/// row.
+pub fn without_row<N>(
+    staying: Vec<(&RefId, BTreeMap<N, &str>)>,
+    here: impl Fn(&N) -> bool,
+) -> Staying {
+    let exts = |those: BTreeMap<N, &str>| -> BTreeSet<String> {
+        let those = those.into_iter().filter(|(number, _)| !here(number));
+        those.map(|(_, ext)| ext.to_owned()).collect()
+    };
+    staying.into_iter().map(|(id, those)| (id.clone(), exts(those))).collect()
 }
 
 /// What a delta makes of a mirror: the rows that are different.

@@ -104,7 +104,10 @@ impl Patch {
             let pairs = rows.people.iter().flat_map(|(ext, entry)| {
                 entry.within.iter().map(move |id| (id.clone(), ext.clone()))
             });
-            pairs.filter(|(id, ext)| spoken_of(id, ext)).collect()
+            let staying = rows.staying.iter();
+            let staying = staying
+                .flat_map(|(id, those)| those.iter().map(move |ext| (id.clone(), ext.clone())));
+            pairs.chain(staying).filter(|(id, ext)| spoken_of(id, ext)).collect()
         };
         let (was, is) = (pairs(before), pairs(after));
         patch.joined = is.difference(&was).cloned().collect();

@@ -306,6 +306,92 @@ proptest! {
         prop_assert_eq!(at_once.directory.digest(), slow.directory.digest());
     }
 
+    /// Lists that are told whole, some of one group one after the other, of people of whom nothing else
+    /// is said: whoever is missing in one of them, and named again later, comes and goes.
+    #[test]
+    fn lists_told_whole_are_the_last_of_each_group(
+        before in prop::collection::vec(prop::collection::btree_set(0u8..6, 0..6), 3),
+        told in prop::collection::vec((0usize..3, prop::collection::btree_set(0u8..6, 0..6)), 1..5),
+    ) {
+        let key = DigestKey::new([3; 32]);
+        let people = (0..6).map(|it| (ext(it), (format!("n{it}"), true))).collect();
+        let mut model = Model { people, ..Model::default() };
+        let own = |number: usize| super::tests::key(u8::try_from(number).unwrap());
+        for (number, those) in before.iter().enumerate() {
+            model.groups.insert(own(number), None);
+            model.members.extend(those.iter().map(|it| (own(number), ext(*it))));
+        }
+        let start = Mirror::default().apply_snapshot(model.snapshot(true)).mirror;
+        let deltas: Vec<Delta> = told
+            .iter()
+            .map(|(number, those)| {
+                model.members.retain(|(key, _)| *key != own(*number));
+                model.members.extend(those.iter().map(|it| (own(*number), ext(*it))));
+                let members = ListChange::Whole(those.iter().map(|it| ext(*it)).collect());
+                let told = RefDelta { members, ..RefDelta::new(group(&own(*number))) };
+                Delta { refs: vec![told], ..Delta::default() }
+            })
+            .collect();
+        let mut rows = start.rows(&Touched::by_all(&deltas), Some(&key));
+        rows.head.digest = start.directory.digests(&key).whole;
+        let patch = rows.apply_all(&deltas, &key).unwrap();
+        let fresh = model.snapshot(true).directory;
+        prop_assert_eq!(patch.after, fresh.digests(&key).whole);
+        let after = start.apply_deltas(&deltas).unwrap().mirror;
+        prop_assert_eq!(facts(&after.directory), facts(&fresh));
+    }
+
+    /// What becomes of one person, and of references, is told by a part of what was told.
+    #[test]
+    fn of_one_person_a_part_of_the_deltas_tells_as_much_as_all(
+        first in steps(), then in steps(), who in 0u8..6,
+    ) {
+        let key = DigestKey::default();
+        let mut model = Model::default();
+        for step in &first {
+            said(step, &mut model);
+        }
+        let start = Mirror::default().apply_snapshot(model.snapshot(true)).mirror;
+        let deltas: Vec<Delta> = then
+            .iter()
+            .filter_map(|step| match said(step, &mut model)? {
+                Said::Delta(delta) => Some(delta),
+                Said::Snapshot(_) => None,
+            })
+            .collect();
+        let who = ext(who);
+        let keys: Vec<RefId> = (0..6).map(|number| group(&super::tests::key(number))).collect();
+        let after = |deltas: &[Delta], who: Option<&String>| {
+            let all = who.into_iter().map(String::as_str).collect::<BTreeSet<_>>();
+            let asked = Touched {
+                people: all.clone(),
+                everything_of: all,
+                refs: keys.iter().collect(),
+                everything_to: keys.iter().collect(),
+                ..Touched::default()
+            };
+            let rows = start.rows(&Touched::by_all(deltas).and(asked), Some(&key));
+            rows.after(deltas, &key).unwrap()
+        };
+        let whole = after(&deltas, Some(&who));
+        let about = |who: Option<&String>| -> Vec<Delta> {
+            deltas.iter().map(|delta| delta.about(who.map(String::as_str))).collect()
+        };
+        let part = after(&about(Some(&who)), Some(&who));
+        let leads = |rows: &MirrorRows| -> Vec<(RefId, BTreeSet<RefId>, Option<RefId>)> {
+            let rows = rows.refs.iter().filter(|(id, _)| keys.contains(id));
+            rows.map(|(id, it)| (id.clone(), it.implies.clone(), it.parent.clone())).collect()
+        };
+        let entry = |rows: &MirrorRows| {
+            let mut entry = rows.people.get(&who).cloned();
+            entry.iter_mut().for_each(|entry| entry.within.retain(|id| keys.contains(id)));
+            entry
+        };
+        prop_assert_eq!(leads(&part), leads(&whole));
+        prop_assert_eq!(entry(&part), entry(&whole));
+        prop_assert_eq!(leads(&after(&about(None), None)), leads(&whole));
+    }
+
     /// A read that began before some deltas were told: of what they speak their word counts, of the
     /// rest the read's, which may be younger.
     #[test]

@@ -83,11 +83,15 @@ impl<'v> Draft<'v> {
         }
     }
 
-    /// Those whom the mirror has in a group, which is about to be gone through, are asked about at once.
-    pub fn recall(&mut self, key: &str) -> Result<BTreeSet<String>, Stop> {
-        let known = self.view.surely_in(&group_id(key))?;
-        self.there.extend(known.iter().cloned());
-        Ok(known)
+    /// Those whom a group lists, which is about to be gone through, are asked about at once.
+    pub fn recall(&mut self, listed: &BTreeSet<String>) -> Result<(), Stop> {
+        self.there.extend(self.view.surely_there(listed)?);
+        Ok(())
+    }
+
+    /// Those whom the mirror has in a group.
+    pub fn known(&self, key: &str) -> Result<BTreeSet<String>, Stop> {
+        Ok(self.view.surely_in(&group_id(key))?)
     }
 
     /// Those of `known` who are not in the new list `people`, and whom the mirror will still have.

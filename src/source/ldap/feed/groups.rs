@@ -143,15 +143,17 @@ impl Work<'_, '_> {
             tracing::debug!(source = %self.origin.name, dn = %entry.dn, "members are not all known");
             return Ok(());
         }
-        let known = self.draft.recall(&key)?;
+        let names = names(entry);
+        let listed = names.keys().filter_map(|norm| self.memory.index.at(norm));
+        self.draft.recall(&listed.map(|id| self.ext(id)).collect())?;
         let mut members = Members::default();
-        self.listed(&key, entry, &mut members, unmended).await?;
+        self.listed(&key, (entry, names), &mut members, unmended).await?;
         self.by_user_name(entry, &mut members).await?;
         for id in held {
             self.count(*id, &mut members)?;
         }
         if let Primary::Of(number) = &primary
-            && !self.by_number(number, known, &mut members).await?
+            && !self.by_number(number, self.draft.known(&key)?, &mut members).await?
         {
             tracing::debug!(source = %self.origin.name, dn = %entry.dn, "primary members are not all known");
             return Ok(());
@@ -183,12 +185,12 @@ impl Work<'_, '_> {
     async fn listed(
         &mut self,
         group: &str,
-        entry: &Entry,
+        (entry, names): (&Entry, BTreeMap<String, &str>),
         members: &mut Members,
         unmended: &mut BTreeMap<Id, Unsettled>,
     ) -> Result<(), Stop> {
         let mut unknown = Vec::new();
-        for (norm, text) in names(entry) {
+        for (norm, text) in names {
             let now = self.memory.index.at(&norm);
             if let Some(id) = now {
                 if !self.memory.unsettled.contains_key(&id) {

@@ -333,7 +333,7 @@ impl<'a, 'v> Work<'a, 'v> {
             self.known.by_sid.insert(sid.clone(), id);
             all.extend(self.ask.primary_members(sid).await?);
         }
-        let known = self.draft.recall(&key)?;
+        self.draft.recall(&all.iter().map(|member| member.text(false)).collect())?;
         let (mut people, mut inner) = (BTreeSet::new(), BTreeSet::new());
         for member in all.into_iter().filter(|member| *member != id) {
             let member = member.text(false);
@@ -344,7 +344,7 @@ impl<'a, 'v> Work<'a, 'v> {
             }
         }
         if let Primary::Of(number) = &primary
-            && !self.keep_primary(number, known, &mut people).await?
+            && !self.keep_primary(number, self.draft.known(&key)?, &mut people).await?
         {
             let source = &self.ask.origin.name;
             tracing::debug!(source = %source, dn = %entry.dn, "primary members are not all known");
