@@ -200,6 +200,7 @@ fn speed(config: &Config, users: usize) -> bool {
                 let incoming = Incoming {
                     method: "POST",
                     target: "/api/pool/ml-a/workflow",
+                    host: Header::Absent,
                     upgrade: Upgrade::None,
                     headers: bearer,
                     payloads: None,

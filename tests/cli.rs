@@ -851,6 +851,43 @@ fn authorize_knows_the_presets_routes() {
 }
 
 #[test]
+fn authorize_and_who_take_a_requests_host() {
+    let home = Home::synced();
+    home.configure(&format!(
+        "{CONFIG}{GATEWAY}\n[[gateway.route]]\nhosts = [\"ml.example.org\", \"*.lab.example.org\"]\n\
+         path = \"/run/{{pool}}\"\naction = \"workflow:Create\"\nresource = \"pool/{{pool}}\"\n"
+    ));
+    let url = "POST https://ML.example.org.:8443/run/ml-a?x=/y";
+    let told = home.json(&["authorize", "ben", "--request", url]);
+    assert_eq!((&told["effect"], &told["resource"]), (&json!("Allow"), &json!("pool/ml-a")));
+    assert_eq!(told["route"]["hosts"], json!(["ml.example.org", "*.lab.example.org"]));
+    let host =
+        |host: &'static str| ["authorize", "ben", "--request", "GET /run/ml-a", "--host", host];
+    home.run(&host("x.lab.example.org")).exits(0).says("route:    any method ml.example.org|*.lab");
+    home.run(&host("lab.example.org")).exits(5).says("no route names this path");
+    home.run(&host("ml.example.org@x")).exits(5).says("a user before it");
+    let nowhere = "POST http://other.example.org/api/pool/ml-a/workflow";
+    home.run(&["authorize", "ben", "--request", nowhere]).exits(0).says("gateway.route[1]");
+    home.run(&["authorize", "ben", "--request", "GET http://ml.example.org"])
+        .exits(5)
+        .says("no route names this path");
+    home.run(&["authorize", "ben", "--request", "GET /run/ml-a"])
+        .exits(5)
+        .says("nothing tells the host of this request");
+    home.run(&["authorize", "ben", "--request", url, "--host", "ml.example.org"])
+        .exits(64)
+        .complains("leave `--host` out");
+    home.run(&["authorize", "ben", "pool:List", "--host", "ml.example.org"]).exits(64);
+    for args in [
+        &["who", "--request", url][..],
+        &["who", "--request", "GET /run/ml-a", "--host", "x.lab.example.org"],
+    ] {
+        home.run(args).exits(0).says("ben");
+    }
+    home.run(&["who", "--request", "GET /run/ml-a"]).exits(0).says("Nobody may: routes name hosts");
+}
+
+#[test]
 fn authorize_of_a_request_without_a_gateway_is_an_error_that_says_so() {
     let home = Home::synced();
     home.run(&["authorize", "ben", "--request", "GET /api/pool"])

@@ -18,7 +18,7 @@ use envoy_types::pb::envoy::service::auth::v3::{
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{Struct, Value as Protobuf};
 use serde_json::{Value, json};
-use support::gateways::{Got, send};
+use support::gateways::{Got, HOST_ROUTES, HostLine, host_lines, send, send_raw};
 use support::idpsyncd::{Home, Idpsyncd};
 use support::server::free_port;
 use tonic::transport::Channel;
@@ -883,4 +883,134 @@ fn an_open_request_ends_before_the_server_does() {
     server.stop();
     let got = asked.join().unwrap();
     assert!(matches!(got.status, 401 | 503), "answered, not cut: {got:?}");
+}
+
+/// What is said of a refusal: the action of the route that was taken, else that no route was.
+fn taken(got: &Got, line: &HostLine, by: &str) -> String {
+    match got.status {
+        403 => got.json()["action"].as_str().unwrap_or("refused").to_owned(),
+        // Not even a request to the server.
+        400 => "refused".to_owned(),
+        status => panic!("{by}: {}: {status}", line.shown),
+    }
+}
+
+#[test]
+fn every_hostile_host_is_refused_by_every_protocol_and_the_others_are_told_apart() {
+    let stage = Stage::new(HOST_ROUTES);
+    let server = stage.serve();
+    let lines = host_lines();
+    assert!(lines.len() >= 150, "{}", lines.len());
+    let mut seen = [0; 4];
+    for line in &lines {
+        let told = |own: &'static str, more: Vec<(&'static str, &'static [u8])>, target: &[u8]| {
+            let mut headers: Vec<(&str, &[u8])> = vec![("x-osmo-user", b"bob")];
+            headers.extend(more);
+            headers.extend(line.hosts.iter().map(|host| (own, host.as_slice())));
+            if own != "host" {
+                headers.push(("host", b"127.0.0.1"));
+            }
+            let header = line.header.as_ref();
+            headers.extend(header.map(|(name, value)| (name.as_str(), value.as_slice())));
+            send_raw(stage.http, "GET", target, &headers)
+        };
+        // Its own host beside it would be a second one.
+        let also = |name: &str| {
+            line.header.as_ref().is_some_and(|(own, _)| own.eq_ignore_ascii_case(name))
+        };
+        let pair = |uri: &'static str, method: &'static str| {
+            let target: &'static [u8] = Vec::leak(line.target.clone());
+            vec![(uri, target), (method, &b"GET"[..])]
+        };
+        let mut agree = |at: usize, by: &str, got: String| {
+            assert_eq!(got, line.expected, "{by}: {}", line.shown);
+            seen[at] += 1;
+        };
+        if !also("x-original-host") {
+            let pair = pair("x-original-uri", "x-original-method");
+            let got = told("x-original-host", pair, b"/authz");
+            agree(0, "nginx", taken(&got, line, "nginx"));
+        }
+        if !also("x-forwarded-host") {
+            let pair = pair("x-forwarded-uri", "x-forwarded-method");
+            let got = told("x-forwarded-host", pair, b"/authz");
+            agree(1, "Traefik", taken(&got, line, "Traefik"));
+        }
+        let target = [b"/authz", line.target.as_slice()].concat();
+        let got = told("host", Vec::new(), &target);
+        match got.status {
+            // What does not begin with `/` leads elsewhere.
+            404 => assert_eq!(line.expected, "refused", "{}", line.shown),
+            _ => agree(2, "Envoy over HTTP", taken(&got, line, "Envoy over HTTP")),
+        }
+        if let Some(request) = as_envoy_tells(line) {
+            let (status, _, body) = denied(&stage.check(request));
+            assert_eq!(status, 403, "{}", line.shown);
+            agree(3, "Envoy", body["action"].as_str().unwrap_or("refused").to_owned());
+        }
+    }
+    assert!(seen.iter().all(|seen| *seen >= 150), "{seen:?}");
+    let log = server.log();
+    assert!(
+        log.contains("host=\"a.lab.example.test\"") || log.contains("host=a.lab.example.test"),
+        "{log}"
+    );
+    server.stop();
+}
+
+/// A request as Envoy tells of it; `None` where its protocol cannot: it is text, and one host.
+fn as_envoy_tells(line: &HostLine) -> Option<HttpRequest> {
+    let hosts: Option<Vec<String>> =
+        line.hosts.iter().map(|host| String::from_utf8(host.clone()).ok()).collect();
+    let hosts = hosts?;
+    let header = |name: &str, value: &str| HeaderValue {
+        key: name.to_owned(),
+        raw_value: value.as_bytes().to_vec(),
+        ..HeaderValue::default()
+    };
+    let mut headers = vec![header("x-osmo-user", "bob")];
+    headers.extend(hosts.iter().map(|host| header(":authority", host)));
+    if let Some((name, value)) = &line.header {
+        headers.push(header(&name.to_ascii_lowercase(), std::str::from_utf8(value).ok()?));
+    }
+    Some(HttpRequest {
+        host: hosts.first().cloned().unwrap_or_default(),
+        header_map: Some(HeaderMap { headers }),
+        ..envoy("GET", std::str::from_utf8(&line.target).ok()?, &[])
+    })
+}
+
+#[test]
+fn a_request_without_a_host_is_refused_only_where_routes_name_hosts() {
+    let stage = Stage::new("");
+    let server = stage.serve();
+    for more in [&[][..], &[("X-Original-Host", "user@host")], &[("X-Forwarded-Host", "a, b")]] {
+        assert_eq!(stage.nginx("ann", "POST", CREATE, more).status, 200, "{more:?}");
+    }
+    ok(&stage.check(envoy("POST", CREATE, &[("x-osmo-user", "ann")])));
+    server.stop();
+
+    let stage = Stage::new(HOST_ROUTES);
+    let server = stage.serve();
+    let host = ("X-Original-Host", "osmo.example.test:443");
+    assert_eq!(stage.nginx("ann", "POST", CREATE, &[host]).status, 200);
+    for (more, why) in [
+        (&[][..], "routes name hosts, and nothing tells the host of this request"),
+        // What a client sends tells nothing.
+        (
+            &[("X-Forwarded-Host", "osmo.example.test")],
+            "routes name hosts, and nothing tells the host of this request",
+        ),
+        (
+            &[host, ("X-Forwarded-Host", "open.example.test")],
+            "two headers tell of different hosts: let the gateway remove what a client sends",
+        ),
+        // The preset's routes are for hosts that no route names.
+        (&[("X-Original-Host", "open.example.test")], "no route names this path"),
+    ] {
+        let got = stage.nginx("ann", "POST", CREATE, more);
+        assert_eq!(got.status, 403, "{more:?}");
+        assert_eq!(got.json()["why"], why, "{more:?}");
+    }
+    server.stop();
 }

@@ -390,6 +390,7 @@ impl Gate {
         let incoming = Incoming {
             method: "GET",
             target: "/page",
+            host: Header::Absent,
             upgrade: Upgrade::None,
             headers: &headers,
             payloads: Some(&payloads).filter(|_| !by_token),

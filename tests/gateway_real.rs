@@ -5,7 +5,10 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::gateways::{Got, Platform, Ports, Server, Wire, caddy, envoy, nginx, send, shipped};
+use support::gateways::{
+    Got, HOST_ROUTES, Platform, Ports, Reached, Server, Wire, caddy, envoy, host_lines, nginx,
+    send, send_raw, shipped,
+};
 use support::idpsyncd::{Home, Idpsyncd};
 use support::keycloak::{Keycloak, RIGHTS, Realm, wait};
 use support::server::free_port;
@@ -424,7 +427,7 @@ fn lim(grpc: u16, http: u16) -> Home {
         [roles.lister]
         external_roles = ["Listers"]
         [[roles.lister.policies]]
-        actions = ["pool:List", "profile:Read", "term:Open"]
+        actions = ["pool:List", "profile:Read", "term:Open", "open:Read"]
         [gateway]
         grpc = "127.0.0.1:{grpc}"
         http = "127.0.0.1:{http}"
@@ -475,6 +478,58 @@ fn no_path_is_decided_as_one_thing_and_served_as_another() {
             assert!(got.status != 500, "{name}: {shown}: {got:?}");
         }
         assert!(passed >= 3, "{name}: the proper ones pass: {passed}");
+    }
+    server.stop();
+}
+
+/// The hosts that the most careless of platforms would take a request for: by each header that tells
+/// one, decoded, of a list each, without user, port and dots at the end, in lower case.
+fn careless_hosts(reached: &Reached) -> Vec<String> {
+    let told = ["host", "x-forwarded-host", "x-original-host", "forwarded"];
+    let told = told.iter().filter_map(|name| reached.headers.get(*name));
+    let mut hosts = Vec::new();
+    for host in told.flat_map(|value| value.split(',')) {
+        let host = percent_encoding::percent_decode_str(host).decode_utf8_lossy();
+        let host = host.split("host=").last().unwrap();
+        let host = host.trim().rsplit(['@', '/', '\\']).next().unwrap().to_lowercase();
+        hosts.push(host.split(':').next().unwrap().trim_end_matches('.').to_owned());
+    }
+    hosts
+}
+
+#[test]
+fn no_host_is_decided_as_one_site_and_served_as_another() {
+    let (grpc, http) = (free_port(), free_port());
+    let home = lim(grpc, http);
+    let text = std::fs::read_to_string(home.path("idpsyncd.toml")).unwrap();
+    home.configure(&format!("{text}{HOST_ROUTES}"));
+    let platform = Platform::start();
+    let Some((_servers, gates)) = gates(grpc, http, &platform, &lim_behind_caddy()) else { return };
+    let mut server = home.start("serve");
+    ready(&mut server, http);
+    let lines = host_lines();
+    for Gate { name, port, .. } in gates {
+        let mut passed = 0;
+        for line in &lines {
+            let mut headers: Vec<(&str, &[u8])> = vec![("x-osmo-user", b"lim")];
+            headers.extend(line.hosts.iter().map(|host| ("Host", host.as_slice())));
+            let more = line.header.as_ref();
+            headers.extend(more.map(|(name, value)| (name.as_str(), value.as_slice())));
+            let got = send_raw(port, "GET", &line.target, &headers);
+            // What he may is read the open site, and that is what the platform must take it for.
+            for reached in platform.take() {
+                passed += 1;
+                assert_eq!(got.status, 200, "{name}: {}: {got:?}", line.shown);
+                let hosts = careless_hosts(&reached);
+                let open = hosts.iter().all(|host| host == "open.example.test");
+                assert!(open && !hosts.is_empty(), "{name}: {}: {reached:?}", line.shown);
+                assert_eq!(carelessly(&reached.target), ["x"], "{name}: {}", line.shown);
+            }
+            assert!(got.status != 500, "{name}: {}: {got:?}", line.shown);
+            let proper = line.expected == "open:Read" && line.header.is_none();
+            assert!(!proper || got.status == 200, "{name}: {}: {got:?}", line.shown);
+        }
+        assert!(passed >= 6, "{name}: the proper ones pass: {passed}");
     }
     server.stop();
 }

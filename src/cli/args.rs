@@ -85,7 +85,8 @@ Examples:
   idpsyncd authorize alice pool:List
   idpsyncd authorize alice workflow:Create pool/ml-training
   idpsyncd authorize alice --request \"POST /api/pool/ml-training/workflow\"
-  idpsyncd authorize alice --request \"WEBSOCKET /api/workflow/my-run/exec\"")]
+  idpsyncd authorize alice --request \"WEBSOCKET /api/workflow/my-run/exec\"
+  idpsyncd authorize alice --request \"GET https://osmo.example.com/api/pool\"")]
     Authorize(AuthorizeArgs),
     /// List everyone who may do something, or who holds a role, from the store
     #[command(after_help = "\
@@ -224,10 +225,13 @@ pub struct AuthorizeArgs {
     pub action: Option<String>,
     /// The resource, such as pool/ml-training
     pub resource: Option<String>,
-    /// In place of them a request as the gateway gets it: the route tells action and resource.
-    /// WEBSOCKET for a WebSocket upgrade
-    #[arg(long, value_name = "METHOD PATH", conflicts_with_all = ["action", "resource"])]
+    /// In place of them a request as the gateway gets it, its path alone or as a URL: the route tells
+    /// action and resource. WEBSOCKET for a WebSocket upgrade
+    #[arg(long, value_name = "METHOD PATH|URL", conflicts_with_all = ["action", "resource"])]
     pub request: Option<String>,
+    /// The host of a request whose path stands alone, where routes name hosts
+    #[arg(long, requires = "request", conflicts_with_all = ["action", "resource"])]
+    pub host: Option<String>,
 }
 
 /// `idpsyncd plan`

@@ -16,7 +16,7 @@ pub(super) fn run(at: Context<'_>, args: &AuthorizeArgs, output: Output) -> Resu
     match &args.request {
         Some(request) => {
             let routes = Routes::new(request::gateway(config)?.route_specs())?;
-            let told = request::told(&routes, request)?;
+            let told = request::told(&routes, request, args.host.as_deref())?;
             match told.asks {
                 Ok((action, on)) => {
                     let answer = decided(store, &args.user, &action, &on)?;
@@ -152,17 +152,23 @@ impl Decided {
     }
 }
 
-/// A route for programs. `scope` is there where the path does not tell the resource.
+/// A route for programs. `scope` is told where the path does not tell the resource; `hosts` is there where
+/// the route names some.
 fn route(matched: &Matched<'_>) -> serde_json::Value {
     let route = matched.route;
     let scope = match &route.target {
         Target::Scope(scope) => Some(scope),
         Target::Nothing | Target::Resource(_) => None,
     };
-    json!({
+    let mut value = json!({
         "methods": route.methods,
         "path": route.path,
         "scope": scope,
         "from": route.origin.to_string(),
-    })
+    });
+    if let (false, Some(value)) = (route.hosts.is_empty(), value.as_object_mut()) {
+        let hosts: Vec<String> = route.hosts.iter().map(ToString::to_string).collect();
+        value.insert("hosts".to_owned(), json!(hosts));
+    }
+    value
 }

@@ -5,7 +5,7 @@ use super::Failure;
 use crate::config::{Config, GatewayConfig};
 use crate::policy::{Action, PatternError, Resource};
 use crate::routes::path::BadPath;
-use crate::routes::{Matched, Path, Refused, Routes, Target, WEBSOCKET};
+use crate::routes::{BadHost, Host, Matched, Path, Refused, Routes, Target, WEBSOCKET};
 
 /// What an action is on.
 pub(super) enum On {
@@ -67,6 +67,9 @@ pub(super) enum Denied {
     /// The path is none.
     #[error(transparent)]
     Path(#[from] BadPath),
+    /// The host is none.
+    #[error(transparent)]
+    Host(#[from] BadHost),
     /// It takes no route.
     #[error(transparent)]
     NoRoute(#[from] Refused),
@@ -75,12 +78,26 @@ pub(super) enum Denied {
     Resource(#[source] PatternError),
 }
 
-/// What the gateway makes of `request`, such as `POST /api/pool/x/workflow`.
-pub(super) fn told<'r>(routes: &'r Routes, request: &str) -> Result<RequestMeaning<'r>, Failure> {
+/// What the gateway makes of `request`, such as `POST /api/pool/x/workflow`, or with its host
+/// `POST https://osmo.example.com/api/pool/x/workflow`. `host`: where `request` has none.
+pub(super) fn told<'r>(
+    routes: &'r Routes,
+    request: &str,
+    host: Option<&str>,
+) -> Result<RequestMeaning<'r>, Failure> {
     let Some((method, target)) = request.split_once(' ') else {
         return Err(Failure::Usage(
             "`--request` wants a method and a path, such as `POST /api/pool/x/workflow`".to_owned(),
         ));
+    };
+    let (host, target) = match (split(target), host) {
+        (Some(_), Some(_)) => {
+            return Err(Failure::Usage(
+                "`--request` has a URL, which names the host: leave `--host` out".to_owned(),
+            ));
+        }
+        (Some((host, target)), None) => (Some(host), target),
+        (None, host) => (host, target),
     };
     // An upgrade begins as a GET (RFC 6455, section 4.1).
     let websocket = method == WEBSOCKET;
@@ -90,7 +107,12 @@ pub(super) fn told<'r>(routes: &'r Routes, request: &str) -> Result<RequestMeani
         Ok(path) => path,
         Err(why) => return Ok(nowhere(why.into())),
     };
-    let matched = match routes.find(method, websocket, &path) {
+    let host = match host.map(Host::parse).transpose() {
+        Ok(host) => host,
+        Err(why) => return Ok(nowhere(why.into())),
+    };
+    let site = routes.site(host.as_ref());
+    let matched = match site.and_then(|site| routes.find(site, method, websocket, &path)) {
         Ok(matched) => matched,
         Err(why) => return Ok(nowhere(why.into())),
     };
@@ -101,4 +123,12 @@ pub(super) fn told<'r>(routes: &'r Routes, request: &str) -> Result<RequestMeani
     };
     let asks = on.map(|on| (matched.route.action.clone(), on));
     Ok(RequestMeaning { matched: Some(matched), asks })
+}
+
+/// The host of a URL, and what follows it; `None` where it is no URL.
+fn split(target: &str) -> Option<(&str, &str)> {
+    let rest = target.strip_prefix("https://").or_else(|| target.strip_prefix("http://"))?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (host, path) = rest.split_at_checked(end)?;
+    Some((host, if path.is_empty() { "/" } else { path }))
 }

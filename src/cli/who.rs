@@ -40,7 +40,7 @@ pub(super) fn run(at: Context<'_>, args: &WhoArgs, format: Format) -> Result<u8,
         return by_action(&*reader, &action, &on, format);
     };
     let routes = Routes::new(request::gateway(config)?.route_specs())?;
-    match request::told(&routes, request)?.asks {
+    match request::told(&routes, request, args.host.as_deref())?.asks {
         Ok((action, on)) => {
             let reader = sync::existing_reader(store)?;
             by_action(&*reader, &action, &on, format)

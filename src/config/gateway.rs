@@ -13,7 +13,8 @@ use super::reader::{Node, Read, Table, all};
 use super::role::RoleNames;
 use crate::policy::Action;
 use crate::routes::{
-    Origin, Preset, RouteSpec, Shapes, Target, check_resource, configured, parse_path, parse_scope,
+    HostPattern, Origin, Preset, RouteSpec, Shapes, Target, check_resource, configured, parse_path,
+    parse_scope,
 };
 
 /// `[gateway]`
@@ -346,6 +347,7 @@ fn route(table: &Table<'_>) -> Read<RouteSpec> {
             Ok(method)
         }))
     });
+    let hosts = hosts(table);
     let path = table.required("path", |node| {
         let segments = node.parsed(parse_path)?;
         Ok((node.string()?.to_owned(), segments))
@@ -373,7 +375,29 @@ fn route(table: &Table<'_>) -> Read<RouteSpec> {
     };
     table.finish();
     let (path, segments) = path?;
-    Ok(RouteSpec { methods: methods?, path, segments, action: action?, target: target? })
+    Ok(RouteSpec {
+        methods: methods?,
+        hosts: hosts?,
+        path,
+        segments,
+        action: action?,
+        target: target?,
+    })
+}
+
+/// The hosts of a route, each once.
+fn hosts(table: &Table<'_>) -> Read<Vec<HostPattern>> {
+    table.or("hosts", Vec::new(), |node| {
+        let seen = RefCell::new(Vec::new());
+        all(node.some_list()?.iter().map(|node| {
+            let host = node.parsed(str::parse::<HostPattern>)?;
+            if seen.borrow().contains(&host) {
+                return Err(node.fault(Code::Conflict, format!("`{host}` is there already")));
+            }
+            seen.borrow_mut().push(host.clone());
+            Ok(host)
+        }))
+    })
 }
 
 fn allowed(table: &Table<'_>, taken: &[String], seen: &mut Vec<String>) -> Read<AllowedConfig> {

@@ -16,10 +16,11 @@ use tokio::time::Instant;
 use self::upstream::Upstream;
 use super::answer::{Answer, Denial};
 use super::exchange::Exchange;
+use super::host::{self, HostError};
 use super::identity::Identifier;
 use super::lines::Lines;
 use super::provision::{Provisioned, Provisioner};
-use super::question::{Headers, Identity, Unidentified};
+use super::question::{Header, Headers, Identity, Unidentified};
 use super::replica::{Found, HeldRoles, Replica, Ruling, Wanted};
 use super::watcher::{NOTHING_LOADED, ReplicaWatcher, Stale};
 use crate::config::GatewayConfig;
@@ -60,6 +61,8 @@ pub struct Incoming<'a> {
     pub method: &'a str,
     /// The original request's target: path and query, as they were sent.
     pub target: &'a str,
+    /// The host that it is for, as the protocol's own place for it tells: with its port, as it was sent.
+    pub host: Header<'a>,
     /// What upgrade it asks for.
     pub upgrade: Upgrade,
     /// Its headers.
@@ -98,6 +101,15 @@ impl<'a> Who<'a> {
             workflow: named.and_then(|named| named.workflow.as_deref()),
         }
     }
+}
+
+/// Why a request takes no route.
+#[derive(Debug, thiserror::Error)]
+enum Unrouted {
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Refused(#[from] Refused),
 }
 
 /// Everything that answering needs, for one configuration.
@@ -361,14 +373,20 @@ impl Authorizer {
         &self,
         incoming: &Incoming<'_>,
         path: &Path<'_>,
-    ) -> Result<(Matched<'_>, Option<Matched<'_>>), Refused> {
-        match incoming.upgrade {
-            Upgrade::Hidden => self.routes.find_either(incoming.method, path),
+    ) -> Result<(Matched<'_>, Option<Matched<'_>>), Unrouted> {
+        // Where no route names a host it decides nothing: nothing is asked of it.
+        let host = match self.routes.name_hosts() {
+            true => host::told(incoming.host, incoming.headers)?,
+            false => None,
+        };
+        let site = self.routes.site(host.as_ref())?;
+        Ok(match incoming.upgrade {
+            Upgrade::Hidden => self.routes.find_either(site, incoming.method, path)?,
             upgrade => {
                 let websocket = upgrade == Upgrade::WebSocket;
-                Ok((self.routes.find(incoming.method, websocket, path)?, None))
+                (self.routes.find(site, incoming.method, websocket, path)?, None)
             }
-        }
+        })
     }
 
     /// Somebody is refused for who they are, whatever they ask: `told` so, while the log has `why`,
@@ -408,10 +426,15 @@ impl Authorizer {
             None => self.lines.anonymous.note(why),
             Some(user) => {
                 let path = incoming.target.split('?').next().unwrap_or_default();
+                let host = match incoming.host {
+                    Header::One(host) if self.routes.name_hosts() => Some(host.escape_debug()),
+                    _ => None,
+                };
                 tracing::info!(
                     user,
                     token = who.token,
                     method = %incoming.method.escape_debug(),
+                    host = host.map(tracing::field::display),
                     path = %path.escape_debug(),
                     action = denial.action,
                     resource = denial.resource,

@@ -60,6 +60,7 @@ impl Authorization for ExtAuthz {
         let incoming = Incoming {
             method: &http.method,
             target: &http.path,
+            host: headers.host(),
             upgrade: super::http::upgrade(&http.method, &headers, Tells::Upgrade),
             headers: &headers,
             payloads: payloads.as_ref(),
@@ -74,6 +75,20 @@ impl Authorization for ExtAuthz {
 /// joined by commas; with `encode_raw_headers` a list instead.
 struct EnvoyHeaders<'a> {
     http: &'a HttpRequest,
+}
+
+impl EnvoyHeaders<'_> {
+    /// The host as Envoy tells it. Its headers may have it again: then it is the same.
+    fn host(&self) -> Header<'_> {
+        let host = self.http.host.as_str();
+        let differs = |name| {
+            !matches!(self.header(name), Header::Absent) && self.header(name) != Header::One(host)
+        };
+        if [":authority", "host"].into_iter().any(differs) {
+            return Header::Bad;
+        }
+        if host.is_empty() { Header::Absent } else { Header::One(host) }
+    }
 }
 
 impl Headers for EnvoyHeaders<'_> {

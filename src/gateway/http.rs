@@ -5,9 +5,9 @@
 //!
 //! | gateway | how it tells of the original request |
 //! |---|---|
-//! | nginx `auth_request` | `X-Original-URI`, `X-Original-Method` |
-//! | Traefik ForwardAuth, Caddy `forward_auth` | `X-Forwarded-Uri`, `X-Forwarded-Method` |
-//! | Envoy ext_authz over HTTP with `path_prefix: /authz` | the request's own method and path |
+//! | nginx `auth_request` | `X-Original-URI`, `X-Original-Method`, `X-Original-Host` |
+//! | Traefik ForwardAuth, Caddy `forward_auth` | `X-Forwarded-Uri`, `X-Forwarded-Method`, `X-Forwarded-Host` |
+//! | Envoy ext_authz over HTTP with `path_prefix: /authz` | the request's own method, path and `Host` |
 //!
 //! A client can send the headers of the gateway that is not there. So a request with both kinds is
 //! decided only where both say the same, and one with half a kind is refused.
@@ -23,6 +23,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, 
 use super::answer::{Answer, CHALLENGE, Denial, Set};
 use super::app_state::AppState;
 use super::authorizer::{Credential, Incoming, Upgrade};
+use super::host;
 use super::http_exchange::{self, EXCHANGE, KEYS};
 use super::question::{Header, Headers};
 
@@ -154,6 +155,7 @@ async fn authz(state: &AppState, request: &Parts) -> Response<Body> {
             let incoming = Incoming {
                 method: original.method,
                 target: original.uri,
+                host: headers.header(original.host),
                 upgrade: upgrade(original.method, headers, original.tells),
                 headers,
                 payloads: None,
@@ -183,6 +185,7 @@ async fn envoy(state: &AppState, request: &Parts) -> Response<Body> {
     let incoming = Incoming {
         method: request.method.as_str(),
         target: target.strip_prefix(AUTHZ).unwrap_or_default(),
+        host: own_host(request),
         upgrade: upgrade(request.method.as_str(), headers, Tells::Upgrade),
         headers,
         payloads: None,
@@ -192,11 +195,24 @@ async fn envoy(state: &AppState, request: &Parts) -> Response<Body> {
     response(answer, false)
 }
 
+/// The host of a request that is the original one, by HTTP/1.1 or HTTP/2.
+fn own_host(request: &Parts) -> Header<'_> {
+    let authority = request.uri.authority().map(|authority| authority.as_str());
+    match (authority, request.headers.header("host")) {
+        (None, host) => host,
+        (Some(authority), Header::Absent) => Header::One(authority),
+        (Some(authority), Header::One(host)) if host == authority => Header::One(host),
+        (Some(_), Header::One(_) | Header::Bad) => Header::Bad,
+    }
+}
+
 /// The original request, as a gateway's headers tell of it.
 struct Original<'a> {
     protocol: &'static str,
     method: &'a str,
     uri: &'a str,
+    /// The header that tells its host.
+    host: &'static str,
     tells: Tells,
 }
 
@@ -238,10 +254,12 @@ fn original(headers: &HeaderMap) -> Result<Original<'_>, NoOriginal> {
         // By the one kind it is no WebSocket, by the other it may be.
         (Some((_, method)), Some(_)) if hidden(method) => Err(NoOriginal::HiddenUpgrade),
         (Some((uri, method)), _) => {
-            Ok(Original { protocol: "auth_request", method, uri, tells: Tells::Upgrade })
+            let host = host::ORIGINAL;
+            Ok(Original { protocol: "auth_request", method, uri, host, tells: Tells::Upgrade })
         }
         (None, Some((uri, method))) => {
-            Ok(Original { protocol: "forward_auth", method, uri, tells: Tells::Key })
+            let host = host::FORWARDED;
+            Ok(Original { protocol: "forward_auth", method, uri, host, tells: Tells::Key })
         }
         (None, None) => Err(NoOriginal::None),
     }

@@ -20,6 +20,7 @@ pub mod app_state;
 pub mod authorizer;
 pub mod exchange;
 pub mod grpc;
+mod host;
 pub mod http;
 mod http_exchange;
 pub mod identity;

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod coverage;
+mod hosts;
 mod osmo;
 mod table;
 

@@ -254,7 +254,7 @@ fn nobody_but_who_may_do_everything_manages_users_or_makes_configuration() {
     ] {
         let (method, target) = request.split_once(' ').unwrap();
         let path = Path::parse(target).unwrap();
-        let matched = routes.find(method, false, &path).unwrap();
+        let matched = routes.find(routes.site(None).unwrap(), method, false, &path).unwrap();
         let mut may: Vec<&str> = Vec::new();
         for (role, actions, resources) in ROLES {
             let policy = idpsyncd::policy::Policy {
@@ -304,7 +304,14 @@ fn every_route_is_reached_by_some_line() {
             for method in method.split(' ') {
                 let parsed = Path::parse(path).unwrap();
                 let upgrade = method.ends_with('+');
-                let matched = routes.find(method.trim_end_matches('+'), upgrade, &parsed).unwrap();
+                let matched = routes
+                    .find(
+                        routes.site(None).unwrap(),
+                        method.trim_end_matches('+'),
+                        upgrade,
+                        &parsed,
+                    )
+                    .unwrap();
                 missed.retain(|route| *route != matched.route.to_string());
             }
         }

@@ -3,15 +3,15 @@
 use proptest::prelude::*;
 
 use idpsyncd::routes::{
-    ActionIdx, Matched, On, Origin, Path, Refused, RouteSpec, Routes, Segment, Shapes, Target,
-    WEBSOCKET,
+    ActionIdx, Host, HostPattern, Matched, On, Origin, Path, Refused, RouteSpec, Routes, Segment,
+    Shapes, Target, WEBSOCKET,
 };
 
 use super::gateway;
 
 /// Routes `METHODS PATH ACTION [TARGET]`, methods joined by `|` or `any`, a target with a slash a
-/// resource, without one a scope.
-fn routes(lines: &[&str]) -> Routes {
+/// resource, without one a scope. Before the path may stand hosts, joined by `|`.
+pub fn routes(lines: &[&str]) -> Routes {
     let mut text = String::new();
     for line in lines {
         let parts: Vec<&str> = line.split(' ').collect();
@@ -20,7 +20,11 @@ fn routes(lines: &[&str]) -> Routes {
             let methods: Vec<&str> = parts[0].split('|').collect();
             text += &format!("methods = {methods:?}\n");
         }
-        text += &format!("path = {:?}\naction = {:?}\n", parts[1], parts[2]);
+        let (hosts, path) = parts[1].split_at(parts[1].find('/').unwrap());
+        if !hosts.is_empty() {
+            text += &format!("hosts = {:?}\n", hosts.split('|').collect::<Vec<_>>());
+        }
+        text += &format!("path = {path:?}\naction = {:?}\n", parts[2]);
         if let Some(target) = parts.get(3) {
             let key = if target.contains('/') { "resource" } else { "scope" };
             text += &format!("{key} = {target:?}\n");
@@ -29,12 +33,17 @@ fn routes(lines: &[&str]) -> Routes {
     Routes::new(gateway(&text).route_specs()).unwrap()
 }
 
-/// `METHOD TARGET`, `+` after the method: an upgrade. What is found: `ACTION [RESOURCE]`.
+/// `METHOD TARGET`, `+` after the method: an upgrade; before the target's slash may stand its host.
+/// What is found: `ACTION [RESOURCE]`.
 pub fn found(routes: &Routes, request: &str) -> Result<String, Refused> {
     let (method, target) = request.split_once(' ').unwrap();
     let websocket = method.ends_with('+');
+    let (host, target) = target.split_at(target.find('/').unwrap());
+    let host = Some(host).filter(|host| !host.is_empty());
+    let host = host.map(|host| Host::parse(host).unwrap_or_else(|why| panic!("{host}: {why}")));
     let path = Path::parse(target).unwrap_or_else(|why| panic!("{target}: {why}"));
-    let matched = routes.find(method.trim_end_matches('+'), websocket, &path)?;
+    let site = routes.site(host.as_ref())?;
+    let matched = routes.find(site, method.trim_end_matches('+'), websocket, &path)?;
     let question = matched.question();
     let action = routes.actions().get(question.action).unwrap();
     assert_eq!(*action, matched.route.action);
@@ -173,7 +182,8 @@ fn what_may_be_an_upgrade_is_to_be_allowed_as_both_where_the_path_has_both() {
         "GET /v/x v:Get",
     ]);
     let either = |method: &str, target: &str| {
-        let (first, also) = routes.find_either(method, &Path::parse(target).unwrap())?;
+        let site = routes.site(None)?;
+        let (first, also) = routes.find_either(site, method, &Path::parse(target).unwrap())?;
         let action = |matched: &Matched<'_>| matched.route.action.to_string();
         Ok::<_, Refused>((action(&first), also.as_ref().map(action)))
     };
@@ -221,7 +231,8 @@ fn methods_compare_exactly_and_head_is_not_get() {
     finds(&routes, "get /c", "t:Read");
     // Nobody becomes an upgrade by a method of that name.
     refuses(&routes, "WEBSOCKET /d", "no route takes this method on this path; it takes WEBSOCKET");
-    let nothing = routes.find("", false, &Path::parse("/c").unwrap());
+    let site = routes.site(None).unwrap();
+    let nothing = routes.find(site, "", false, &Path::parse("/c").unwrap());
     assert!(matches!(nothing, Err(Refused::WrongMethod { .. })));
 }
 
@@ -325,9 +336,27 @@ fn ranks(route: &RouteSpec, path: &[&str]) -> Option<Vec<u8>> {
         .collect()
 }
 
+/// The routes that a host leaves: those of the longest pattern that fits, else those without hosts.
+fn of_host<'a>(all: &'a [(Origin, RouteSpec)], host: &str) -> Vec<&'a (Origin, RouteSpec)> {
+    let fits = |pattern: &&HostPattern| match pattern {
+        HostPattern::Exactly(name) => host == name,
+        HostPattern::Below(name) => host.ends_with(&format!(".{name}")),
+    };
+    let long = |pattern: &&HostPattern| match pattern {
+        HostPattern::Exactly(_) => usize::MAX,
+        HostPattern::Below(name) => name.len(),
+    };
+    let named = all.iter().flat_map(|(_, route)| &route.hosts).filter(fits).max_by_key(long);
+    let of = |route: &RouteSpec| match named {
+        Some(pattern) => route.hosts.contains(pattern),
+        None => route.hosts.is_empty(),
+    };
+    all.iter().filter(|(_, route)| of(route)).collect()
+}
+
 /// The most specific path first, then the method among its routes.
 fn naive(
-    all: &[(Origin, RouteSpec)],
+    all: &[&(Origin, RouteSpec)],
     method: &str,
     websocket: bool,
     path: &[&str],
@@ -361,25 +390,34 @@ fn method_lists() -> impl Strategy<Value = Vec<String>> {
     names.prop_map(|names| names.into_iter().map(str::to_owned).collect())
 }
 
+const HOSTS: [&str; 6] = ["a.test", "*.test", "b.a.test", "*.a.test", "*.b.a.test", "c.test"];
+
+fn host_lists() -> impl Strategy<Value = Vec<HostPattern>> {
+    let some = prop::sample::subsequence(HOSTS.to_vec(), 0..3);
+    some.prop_map(|hosts| hosts.into_iter().map(|host| host.parse().unwrap()).collect())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn the_tree_finds_what_looking_at_every_route_finds(
-        made in prop::collection::vec((template(), method_lists()), 1..12),
+        made in prop::collection::vec((template(), method_lists(), host_lists()), 1..16),
         asked in prop::collection::vec(
             (prop::collection::vec(prop::sample::select(vec!["a", "b", "c", "d"]), 0..6),
              prop::sample::select(vec!["GET", "POST", "PUT"]),
-             any::<bool>()),
+             any::<bool>(),
+             prop::sample::select(vec!["a.test", "b.a.test", "x.b.a.test", "d.test", "test", "y.x.a.test"])),
             20,
         ),
     ) {
         // Routes that tie are refused when the configuration is read.
         let mut all: Vec<(Origin, RouteSpec)> = Vec::new();
         let mut shapes = Shapes::default();
-        for (segments, methods) in made {
+        for (segments, methods, hosts) in made {
             let route = RouteSpec {
                 methods,
+                hosts,
                 path: format!("{segments:?}"),
                 segments,
                 action: "t:A".parse().unwrap(),
@@ -390,14 +428,19 @@ proptest! {
             }
         }
         let routes = Routes::new(all.clone()).unwrap();
-        for (path, method, websocket) in asked {
+        for (path, method, websocket, host) in asked {
             let target = format!("/{}", path.join("/"));
-            let found = routes.find(method, websocket, &Path::parse(&target).unwrap());
-            let expected = naive(&all, method, websocket, &path);
-            prop_assert_eq!(found.as_ref().ok().map(|m| m.route.origin), expected, "{} {}", method, target);
-            let some = all.iter().any(|(_, route)| ranks(route, &path).is_some());
+            let site = routes.site(Some(&Host::parse(host).unwrap()));
+            let found = site.and_then(|site| {
+                routes.find(site, method, websocket, &Path::parse(&target).unwrap())
+            });
+            let left = of_host(&all, host);
+            let expected = naive(&left, method, websocket, &path);
+            prop_assert_eq!(found.as_ref().ok().map(|m| m.route.origin), expected, "{} {}{}", method, host, target);
+            let some = left.iter().any(|(_, route)| ranks(route, &path).is_some());
             match found {
                 Err(Refused::NoRoute) => prop_assert!(!some),
+                Err(Refused::NoHost) => prop_assert!(left.is_empty()),
                 Err(Refused::WrongMethod { .. }) => prop_assert!(some),
                 other => prop_assert!(other.is_ok()),
             }

@@ -323,13 +323,24 @@ impl Got {
 
 /// Sends one request over a connection of its own, its target byte for byte as given.
 pub fn send(port: u16, method: &str, target: &[u8], headers: &[(&str, &str)]) -> Got {
+    let host = ("host", &b"platform.test"[..]);
+    let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
+    let headers: Vec<_> = std::iter::once(host).chain(headers).collect();
+    send_raw(port, method, target, &headers)
+}
+
+/// The same with no header but those given, `Host` among them, byte for byte as well.
+pub fn send_raw(port: u16, method: &str, target: &[u8], headers: &[(&str, &[u8])]) -> Got {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut request = format!("{method} ").into_bytes();
     request.extend_from_slice(target);
-    request.extend_from_slice(b" HTTP/1.1\r\nhost: platform.test\r\nconnection: close\r\n");
+    request.extend_from_slice(b" HTTP/1.1\r\nconnection: close\r\n");
     for (name, value) in headers {
-        request.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        request.extend_from_slice(name.as_bytes());
+        request.extend_from_slice(b": ");
+        request.extend_from_slice(value);
+        request.extend_from_slice(b"\r\n");
     }
     request.extend_from_slice(b"content-length: 0\r\n\r\n");
     let nothing = Got { status: 0, headers: BTreeMap::new(), body: String::new() };
@@ -378,6 +389,86 @@ fn unchunked(mut body: &str) -> String {
     }
     whole
 }
+
+/// A line of `tests/gateway_hosts.txt`.
+pub struct HostLine {
+    /// What stands in the place of the host: nothing, one, or several.
+    pub hosts: Vec<Vec<u8>>,
+    /// Another header.
+    pub header: Option<(String, Vec<u8>)>,
+    /// The request's target.
+    pub target: Vec<u8>,
+    /// What must come of it.
+    pub expected: String,
+    /// The line itself.
+    pub shown: String,
+}
+
+/// The lines of `tests/gateway_hosts.txt`.
+pub fn host_lines() -> Vec<HostLine> {
+    let text = std::fs::read_to_string(shipped("tests/gateway_hosts.txt")).unwrap();
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = lines.map(|line| {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [hosts, more, expected] = fields[..] else { panic!("{line:?}") };
+        let hosts = match hosts {
+            "-" => Vec::new(),
+            hosts => hosts.split(" && ").map(unescaped).collect(),
+        };
+        let header = more.split_once(": ");
+        let target = if more == "-" || header.is_some() { "/x" } else { more };
+        HostLine {
+            hosts,
+            header: header.map(|(name, value)| (name.to_owned(), unescaped(value))),
+            target: target.as_bytes().to_vec(),
+            expected: expected.to_owned(),
+            shown: line.to_owned(),
+        }
+    });
+    lines.collect()
+}
+
+/// `\xNN` undone.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut parts = text.split("\\x");
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
+        bytes.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    bytes
+}
+
+/// The routes that `tests/gateway_hosts.txt` is about.
+pub const HOST_ROUTES: &str = r#"
+        [[gateway.route]]
+        hosts = ["open.example.test"]
+        path = "/x"
+        action = "open:Read"
+        [[gateway.route]]
+        hosts = ["*.lab.example.test"]
+        path = "/x"
+        action = "lab:Read"
+        [[gateway.route]]
+        hosts = ["deep.lab.example.test"]
+        path = "/x"
+        action = "deep:Read"
+        [[gateway.route]]
+        hosts = ["*.deep.lab.example.test"]
+        path = "/x"
+        action = "below:Read"
+        [[gateway.route]]
+        hosts = ["127.0.0.1", "[::1]"]
+        path = "/x"
+        action = "address:Read"
+        [[gateway.route]]
+        hosts = ["xn--bcher-kva.example.test"]
+        path = "/x"
+        action = "word:Read"
+        [[gateway.route]]
+        path = "/x"
+        action = "rest:Read"
+"#;
 
 /// A way to a server that can be cut and mended: what goes through `port` ends at `to`.
 pub struct Wire {

@@ -10,10 +10,13 @@ pub struct WhoArgs {
     pub action: Option<String>,
     /// The resource, such as pool/ml-training
     pub resource: Option<String>,
-    /// In place of them a request as the gateway gets it: the route tells action and resource.
-    /// WEBSOCKET for a WebSocket upgrade
-    #[arg(long, value_name = "METHOD PATH", conflicts_with_all = ["action", "resource"])]
+    /// In place of them a request as the gateway gets it, its path alone or as a URL: the route tells
+    /// action and resource. WEBSOCKET for a WebSocket upgrade
+    #[arg(long, value_name = "METHOD PATH|URL", conflicts_with_all = ["action", "resource"])]
     pub request: Option<String>,
+    /// The host of a request whose path stands alone, where routes name hosts
+    #[arg(long, requires = "request", conflicts_with_all = ["action", "resource", "role"])]
+    pub host: Option<String>,
     /// In place of them a role: everyone who effectively holds it
     #[arg(long, conflicts_with_all = ["action", "resource", "request"])]
     pub role: Option<String>,

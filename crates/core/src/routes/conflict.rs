@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
+use super::host::HostPattern;
 use super::table::built_in;
 use super::template::{Preset, RouteSpec, Segment, Target};
 use crate::policy::Action;
 
 /// The routes seen so far, by the shape of their paths. Routes of one shape tie where they list the
 /// same method, or where both take any; one that lists a method goes before one that takes any, and
-/// routes of different shapes never tie. Nor does an own route that says the same as the preset's:
+/// routes of different shapes never tie, nor do routes that share no host: of two hosts that both fit the
+/// more specific one decides. Nor does an own route that says the same as the preset's:
 /// which of the two is taken is all the same.
 #[derive(Default)]
 pub struct Shapes(HashMap<Vec<Option<String>>, Vec<Seen>>);
@@ -16,6 +18,8 @@ pub struct Shapes(HashMap<Vec<Option<String>>, Vec<Seen>>);
 struct Seen {
     /// Empty: any.
     methods: Vec<String>,
+    /// Empty: those that no route names.
+    hosts: Vec<HostPattern>,
     path: String,
     /// In words.
     whose: String,
@@ -57,13 +61,14 @@ impl Shapes {
         let differs = |other: &&Seen| other.built_in.as_ref() != Some(&meaning);
         let tie = seen.iter().filter(differs).find_map(|other| {
             let shared = shared(&route.methods, &other.methods)?;
+            let host = shared_host(&route.hosts, &other.hosts)?;
             Some(format!(
-                "is ambiguous: {shared} on `{}` is taken by {} already",
+                "is ambiguous: {shared} on `{host}{}` is taken by {} already",
                 other.path, other.whose
             ))
         });
-        let (methods, path) = (route.methods.clone(), route.path.clone());
-        seen.push(Seen { methods, path, whose, built_in });
+        let RouteSpec { methods, hosts, path, .. } = route.clone();
+        seen.push(Seen { methods, hosts, path, whose, built_in });
         tie
     }
 }
@@ -80,6 +85,15 @@ fn meaning(route: &RouteSpec) -> (Action, Target) {
         }
     }
     (route.action.clone(), target)
+}
+
+/// The host for which two routes both are, in words: nothing where both are for any that no route
+/// names.
+fn shared_host(one: &[HostPattern], other: &[HostPattern]) -> Option<String> {
+    if one.is_empty() && other.is_empty() {
+        return Some(String::new());
+    }
+    one.iter().find(|host| other.contains(host)).map(ToString::to_string)
 }
 
 /// What two routes both take with equal rank, in words.

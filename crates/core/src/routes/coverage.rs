@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::host::joined;
 use super::{Origin, RouteSpec, Target};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 use crate::policy::{Action, ActionPattern, Effect, Policy, ResourcePattern};
@@ -65,9 +66,9 @@ fn nobody_may(routes: &[(Origin, RouteSpec)], allows: &[Allow]) -> Vec<Diagnosti
         };
         match origin {
             Origin::Own(_) => warnings.push(Diagnostic::warning(DiagnosticCode::RouteNobodyMay, Subject::Route(origin.to_string()), format!(
-                "{origin} (`{}`) asks for `{}`{on}, which no role allows: every such request is \
+                "{origin} (`{}{}`) asks for `{}`{on}, which no role allows: every such request is \
                  denied",
-                route.path, route.action
+                joined(&route.hosts), route.path, route.action
             ))),
             Origin::Preset(_) => {
                 let actions = built_in.entry(origin.to_string()).or_default();

@@ -198,6 +198,7 @@ pub fn routes() -> Vec<RouteSpec> {
         for path in *paths {
             routes.push(RouteSpec {
                 methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+                hosts: Vec::new(),
                 path: (*path).to_owned(),
                 segments: path.split('/').skip(1).map(segment).collect(),
                 action: Action::spelt(kind, name),

@@ -8,9 +8,14 @@
 //! no broader path is asked, so no request is decided as something else than what its path is for.
 //! The configuration's own routes and those of the preset compete by the same rule; two that tie are
 //! refused when it is read ([`super::Shapes`]).
+//!
+//! There is one such tree for each host that routes name, and one for all other hosts, of the routes
+//! that name none. The most specific host decides alone, as the path does: exactly this one, else the
+//! nearest `*.` above it.
 
 use std::borrow::Cow;
 
+use super::host::{ByHost, Host, HostPattern, joined};
 use super::osmo;
 use super::path::Path;
 use super::question::{ActionIdx, On, Question};
@@ -63,6 +68,8 @@ pub struct Route {
     pub origin: Origin,
     /// As in the configuration: upper case; empty: any.
     pub methods: Vec<String>,
+    /// The hosts that it is for; empty: those that no route names.
+    pub hosts: Vec<HostPattern>,
     /// The template as written.
     pub path: String,
     /// What a request there does.
@@ -89,9 +96,18 @@ pub struct Routes {
     /// The preset's first.
     routes: Vec<Route>,
     actions: IndexVec<ActionIdx, Action>,
-    /// The first is the root.
+    /// The first is [`ROOT`].
     nodes: Vec<Node>,
+    /// The roots of the hosts that routes name.
+    sites: ByHost<Site>,
 }
+
+/// The routes that a request's host leaves: the root of a tree.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Site(usize);
+
+/// That of every host that no route names.
+const ROOT: Site = Site(0);
 
 /// What follows the same segments. Numbers are places among the nodes and the routes.
 #[derive(Clone, Default, Debug)]
@@ -120,6 +136,15 @@ pub struct Matched<'r> {
 /// is quoted.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refused {
+    /// Which site is asked cannot be told.
+    #[error("routes name hosts, and nothing tells the host of this request")]
+    HostNotTold,
+    /// A name in another script, of which there are several forms, that no route spells out.
+    #[error("the host has an `xn--` label, and no route names exactly this host")]
+    International,
+    /// No route names the host, and every route names some.
+    #[error("no route names this host")]
+    NoHost,
     /// No route has such a path.
     #[error("no route names this path")]
     NoRoute,
@@ -162,7 +187,7 @@ impl std::fmt::Display for Route {
             [] => f.write_str("any method")?,
             methods => f.write_str(&methods.join("|"))?,
         }
-        write!(f, " {} ({})", self.path, self.origin)
+        write!(f, " {}{} ({})", joined(&self.hosts), self.path, self.origin)
     }
 }
 
@@ -172,13 +197,13 @@ impl Route {
         config: RouteSpec,
         actions: &mut IndexVec<ActionIdx, Action>,
     ) -> Result<Self, TooMany> {
-        let RouteSpec { methods, path, segments, action, target } = config;
+        let RouteSpec { methods, hosts, path, segments, action, target } = config;
         let index = ActionIdx::of(&action, actions)?;
         let resource = match &target {
             Target::Resource(text) => parts(text, &segments),
             Target::Nothing | Target::Scope(_) => Vec::new(),
         };
-        Ok(Route { origin, methods, path, action, index, target, resource })
+        Ok(Route { origin, methods, hosts, path, action, index, target, resource })
     }
 
     /// Whether it lists a method.
@@ -246,6 +271,7 @@ impl Routes {
             routes: Vec::new(),
             actions: IndexVec::default(),
             nodes: vec![Node::default()],
+            sites: ByHost::new(),
         };
         for (origin, config) in configured {
             routes.add(origin, config)?;
@@ -257,15 +283,31 @@ impl Routes {
         let number = self.routes.len();
         let below = config.segments.last() == Some(&Segment::Any);
         let single = config.segments.len() - usize::from(below);
-        let mut at = 0;
-        for segment in config.segments.iter().take(single) {
-            at = self.child(at, segment);
-        }
-        if let Some(node) = self.nodes.get_mut(at) {
-            if below { node.below.push(number) } else { node.here.push(number) }
+        for Site(mut at) in self.roots(&config.hosts) {
+            for segment in config.segments.iter().take(single) {
+                at = self.child(at, segment);
+            }
+            if let Some(node) = self.nodes.get_mut(at) {
+                if below { node.below.push(number) } else { node.here.push(number) }
+            }
         }
         self.routes.push(Route::new(origin, config, &mut self.actions)?);
         Ok(())
+    }
+
+    /// The roots of a route with these hosts; made where there are none.
+    fn roots(&mut self, hosts: &[HostPattern]) -> Vec<Site> {
+        if hosts.is_empty() {
+            return vec![ROOT];
+        }
+        let Routes { sites, nodes, .. } = self;
+        let root = |host| {
+            sites.entry(host, || {
+                nodes.push(Node::default());
+                Site(nodes.len().saturating_sub(1))
+            })
+        };
+        hosts.iter().map(root).collect()
     }
 
     /// The node below `at` for a segment; made where there is none.
@@ -302,8 +344,39 @@ impl Routes {
         &self.routes
     }
 
+    /// Whether some route names a host: else no host decides anything.
+    #[must_use]
+    pub fn name_hosts(&self) -> bool {
+        !self.sites.is_empty()
+    }
+
+    /// The routes that a request's host leaves: those of the most specific one that routes name,
+    /// where one fits, else those of routes without hosts. `host` is absent where nothing tells it.
+    ///
+    /// # Errors
+    /// Routes name hosts, and which of them this is cannot be told, or it is none of them and every
+    /// route names some: the request is denied.
+    pub fn site(&self, host: Option<&Host<'_>>) -> Result<Site, Refused> {
+        if !self.name_hosts() {
+            return Ok(ROOT);
+        }
+        let host = host.ok_or(Refused::HostNotTold)?;
+        if let Some(site) = self.sites.exactly(host) {
+            return Ok(site);
+        }
+        if host.is_international() {
+            return Err(Refused::International);
+        }
+        match self.sites.below(host) {
+            Some(site) => Ok(site),
+            None if self.nodes.first().is_none_or(Node::is_empty) => Err(Refused::NoHost),
+            None => Ok(ROOT),
+        }
+    }
+
     /// The route of a request: one of the most specific path that fits.
     ///
+    /// - `site` is what its host leaves ([`Routes::site`]).
     /// - `method` is compared exactly (RFC 9110, section 9.1): case counts, and `HEAD` is not `GET`
     ///   but where a route lists it.
     /// - `websocket` says that the request is a WebSocket upgrade: it counts as the method
@@ -316,11 +389,12 @@ impl Routes {
     /// the request is denied.
     pub fn find<'r>(
         &'r self,
+        site: Site,
         method: &str,
         websocket: bool,
         path: &Path<'_>,
     ) -> Result<Matched<'r>, Refused> {
-        let routes = self.of_path(path)?;
+        let routes = self.of_path(site, path)?;
         let upgrade = || websocket.then(|| self.upgrade(routes)).flatten();
         let Some(route) = upgrade().or_else(|| self.own(routes, method)) else {
             return Err(self.wrong_method(routes));
@@ -336,10 +410,11 @@ impl Routes {
     /// As [`Routes::find`].
     pub fn find_either<'r>(
         &'r self,
+        site: Site,
         method: &str,
         path: &Path<'_>,
     ) -> Result<(Matched<'r>, Option<Matched<'r>>), Refused> {
-        let routes = self.of_path(path)?;
+        let routes = self.of_path(site, path)?;
         let matched = |route: &'r Route| Ok(Matched { route, resource: route.resource(path)? });
         match (self.own(routes, method), self.upgrade(routes)) {
             (Some(own), upgrade) => Ok((matched(own)?, upgrade.map(matched).transpose()?)),
@@ -349,7 +424,7 @@ impl Routes {
     }
 
     /// The routes of the most specific path that fits.
-    fn of_path(&self, path: &Path<'_>) -> Result<&[usize], Refused> {
+    fn of_path(&self, Site(root): Site, path: &Path<'_>) -> Result<&[usize], Refused> {
         // No literal holds a `;` or is empty: only a capture or `*` could take such a segment.
         if path.has_parameters() {
             return Err(Refused::Parameters);
@@ -357,7 +432,7 @@ impl Routes {
         if path.ends_in_slash() {
             return Err(Refused::EndsInSlash);
         }
-        self.walk(0, Some(path.text()).filter(|text| !text.is_empty())).ok_or(Refused::NoRoute)
+        self.walk(root, Some(path.text()).filter(|text| !text.is_empty())).ok_or(Refused::NoRoute)
     }
 
     /// The routes of the most specific path from the node `at` on, for the segments that are left.
@@ -416,6 +491,12 @@ fn cut(rest: &str) -> (&str, Option<&str>) {
 }
 
 impl Node {
+    /// Whether no route goes on or ends here.
+    fn is_empty(&self) -> bool {
+        let Node { literals, any, here, below } = self;
+        literals.is_empty() && any.is_none() && here.is_empty() && below.is_empty()
+    }
+
     /// The child for exactly this segment.
     fn literal(&self, segment: &str) -> Option<usize> {
         let place = self.literals.binary_search_by(|(own, _)| (**own).cmp(segment)).ok()?;

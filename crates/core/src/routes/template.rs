@@ -1,5 +1,6 @@
 //! A route as it is declared: its path template, what a request there does, and on what.
 
+use super::host::HostPattern;
 use crate::policy::{Action, PatternError, Resource};
 
 /// Routes that are built in: `preset`.
@@ -14,6 +15,8 @@ pub enum Preset {
 pub struct RouteSpec {
     /// Upper case; empty: any.
     pub methods: Vec<String>,
+    /// The hosts that it is for, distinct; empty: those that no route names.
+    pub hosts: Vec<HostPattern>,
     /// The template as written.
     pub path: String,
     /// Its segments.
