@@ -95,7 +95,7 @@ fn a_new_store_is_empty_and_reads_as_the_state_before_the_first_sync() {
     let (_folder, writer) = store();
     let reader = writer.reader().unwrap();
     let meta = reader.meta().unwrap();
-    assert_eq!(meta, Meta { schema_version: 9, ..Meta::default() });
+    assert_eq!(meta, Meta { schema_version: 10, ..Meta::default() });
     assert_eq!(World::of(&reader.state().unwrap()), World::default());
     assert_eq!(reader.state().unwrap().next_user, UserId::new(0));
     assert!(reader.held().unwrap().is_none());

@@ -12,7 +12,7 @@ use super::{
     Commit, CommitError, Committed, LockError, MirrorPatch, Reader, Review, SourceUpdate,
     StoreError,
 };
-use crate::model::{Followed, Inconsistent, Time};
+use crate::model::{Followed, Inconsistent, SessionEnd, Time};
 use crate::plan::Plan;
 
 /// A store: opened for each use, so that the value itself holds nothing open that could go stale,
@@ -67,6 +67,15 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// The store cannot be written. Nothing was changed.
     fn keep_followed(&self, source: &str, followed: &Followed) -> Result<(), StoreError>;
+
+    /// Puts `ended` on the list of ended sessions, where it says more than what is there, and takes off
+    /// what has a `last_iat` before `forget`. Whoever follows the store is woken. Places on the list are
+    /// seen in their order: who has read up to one finds everything else behind it. No plan depends on
+    /// that, so this needs no lock.
+    ///
+    /// # Errors
+    /// The store cannot be written, or there is none. Nothing was changed.
+    fn end_sessions(&self, ended: &[SessionEnd], forget: i64) -> Result<(), StoreError>;
 
     /// Records `review`. No plan depends on that, so this needs no lock.
     ///
@@ -184,7 +193,7 @@ pub trait Watch: Send {
     /// What ends a [`Watch::wait`] from another thread.
     fn waker(&self) -> Waker;
 
-    /// Waits until a generation was committed, or a source was read, since the last
+    /// Waits until a generation was committed, a source was read, or a session has ended, since the last
     /// [`Watch::look`]; until somebody wakes it; or, where the last look failed, until it is worth
     /// trying again. `false`: none of that was so for `most`. It may say `true` without a cause.
     /// Before the first look it does not wait.

@@ -6,7 +6,7 @@
 //! | reading: [`Reader`] | `reader` |
 //! | what is written, all of it or nothing | `commit`; for one stranger `provision` |
 //! | what one change needs, without a look at everybody | `slice` |
-//! | what is read | `status`, `people`, `access` (who held what when), `history`, `mirror`, `review`, `seen` (for gateways' memory) |
+//! | what is read | `status`, `people`, `access` (who held what when), `history`, `mirror`, `review`, `seen` and `ended` (for gateways' memory) |
 //! | SQLite: one file that gateways read | `sqlite` |
 //!
 //! The values that cross the door are here, and know nothing of how they are kept.
@@ -20,6 +20,7 @@ mod api;
 mod commit;
 #[cfg(test)]
 mod conformance;
+mod ended;
 mod error;
 mod history;
 #[cfg(test)]
@@ -37,6 +38,7 @@ mod status;
 pub use access::{Access, AccessChange, AccessFilter, AsOf, Began, Generation, Untold, Ways};
 pub use api::{Beside, RunLock, Seen, Store, Transaction, Turn, Waker, Watch};
 pub use commit::{Commit, Committed, MirrorUpdate, SourceUpdate};
+pub use ended::EndedSince;
 pub use error::{CommitError, Contradiction, LockError, StoreError, StoreErrorKind};
 pub use history::{HistoryFilter, HistoryRow};
 pub use mirror::{MirrorPatch, StoredMirror};

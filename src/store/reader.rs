@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 
 use super::{
     Access, AccessChange, AccessFilter, Account, AccountNames, AsOf, Bears, Contradiction,
-    EffectiveRoles, Generation, HistoryFilter, HistoryRow, Marks, Meta, ProvisionContext,
-    ProvisionQuery, ReachedBy, Review, SeenLink, SeenSet, SeenToken, SeenUser, SetKey, Since,
-    Slice, SliceQuery, SourceStatus, StoreError, StoredDecision, StoredMirror, TokenRow, Untold,
-    UserDetail, UserRow,
+    EffectiveRoles, EndedSince, Generation, HistoryFilter, HistoryRow, Marks, Meta,
+    ProvisionContext, ProvisionQuery, ReachedBy, Review, SeenLink, SeenSet, SeenToken, SeenUser,
+    SetKey, Since, Slice, SliceQuery, SourceStatus, StoreError, StoredDecision, StoredMirror,
+    TokenRow, Untold, UserDetail, UserRow,
 };
 use crate::directory::{DigestKey, Directory, MirrorRows, OwnDomain, RefId, Sighting, Touched};
 use crate::model::token::Digest;
@@ -254,6 +254,12 @@ pub trait Reader: Send {
 
     /// The keys kept for `issuer` (compared exactly): a JWK set. `None`: there are none.
     fn keys(&self, issuer: &str) -> Result<Option<String>, StoreError>;
+
+    /// What came onto the list of ended sessions behind `place`; 0: all that is on it.
+    fn ended_since(&self, place: u64) -> Result<EndedSince, StoreError>;
+
+    /// How long the list of ended sessions is.
+    fn count_ended(&self) -> Result<u64, StoreError>;
 
     /// What was committed since `generation`, which was committed at `applied_at`. More than `most`
     /// people are not worth telling. Where that cannot be told for certain, [`Since::Unknown`].

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `changing` | transactions, `update`, the lock: who wins, and what is left of whoever does not |
 //! | `watching` | who follows a store |
+//! | `ending` | the list of ended sessions |
 //! | `keeping` | what a commit keeps, and what it leaves alone |
 //! | `slicing` | what one change needs of the store |
 //! | `alike` | whatever is asked: every backend tells the same as SQLite |
@@ -14,6 +15,7 @@
 
 mod alike;
 mod changing;
+mod ending;
 mod keeping;
 pub(super) mod slicing;
 mod watching;

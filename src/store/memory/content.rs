@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::ended::EndedList;
 use crate::directory::{Cursor, Mirror, MirrorDigest};
 use crate::model::token::Digest as TokenDigest;
 use crate::model::{
@@ -32,6 +33,7 @@ pub(super) struct Content {
     pub made: BTreeMap<TokenDigest, NewToken>,
     pub keys: BTreeMap<String, String>,
     pub followed: BTreeMap<String, Followed>,
+    pub ended: EndedList,
     pub reviews: Vec<Review>,
 }
 

@@ -6,6 +6,7 @@
 
 mod access;
 mod content;
+mod ended;
 mod people;
 mod reader;
 mod seen;
@@ -19,7 +20,7 @@ use super::{
     Beside, Commit, CommitError, Committed, LockError, MirrorPatch, Reader, Review, RunLock, Seen,
     SourceUpdate, Store, StoreError, StoreErrorKind, Transaction, Turn, Waker, Watch,
 };
-use crate::model::{Followed, Inconsistent, Time};
+use crate::model::{Followed, Inconsistent, SessionEnd, Time};
 use crate::plan::Plan;
 use content::Content;
 use reader::MemoryReader;
@@ -185,6 +186,13 @@ impl Store for MemoryStore {
             let last_drift = followed.last_drift.or(before);
             let followed = Followed { last_drift, ..followed.clone() };
             content.followed.insert(source.to_owned(), followed);
+            Ok(())
+        })
+    }
+
+    fn end_sessions(&self, ended: &[SessionEnd], forget: i64) -> Result<(), StoreError> {
+        self.aside(|content| {
+            content.ended.keep(ended, forget);
             Ok(())
         })
     }

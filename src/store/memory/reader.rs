@@ -18,10 +18,11 @@ use crate::plan::{Held, HeldHead, Taken};
 use crate::policy::{Action, Resource};
 use crate::store::{
     Access, AccessChange, AccessFilter, Account, AccountNames, Acquaintance, AsOf, Bears,
-    Contradiction, EachSeen, EachToken, EffectiveRoles, Generation, HistoryFilter, HistoryRow,
-    Marks, Meta, MirrorOutline, ProvisionContext, ProvisionQuery, ReachedBy, Reader, Review,
-    SeenLink, SeenSet, SeenUser, SetKey, Since, Slice, SliceQuery, SourceStatus, StoreError,
-    StoreErrorKind, StoredDecision, StoredMirror, TokenRow, Untold, UserDetail, UserRow,
+    Contradiction, EachSeen, EachToken, EffectiveRoles, EndedSince, Generation, HistoryFilter,
+    HistoryRow, Marks, Meta, MirrorOutline, ProvisionContext, ProvisionQuery, ReachedBy, Reader,
+    Review, SeenLink, SeenSet, SeenUser, SetKey, Since, Slice, SliceQuery, SourceStatus,
+    StoreError, StoreErrorKind, StoredDecision, StoredMirror, TokenRow, Untold, UserDetail,
+    UserRow,
 };
 
 /// Reads the newest state, or always the same one.
@@ -522,6 +523,14 @@ impl Reader for MemoryReader {
     }
 
     /// It is small: whoever follows it reads all of it.
+    fn ended_since(&self, place: u64) -> Result<EndedSince, StoreError> {
+        Ok(self.content()?.ended.since(place))
+    }
+
+    fn count_ended(&self) -> Result<u64, StoreError> {
+        Ok(self.content()?.ended.len())
+    }
+
     fn since(
         &self,
         generation: u64,

@@ -13,8 +13,8 @@ use crate::plan::{Held, HeldHead, Taken};
 use crate::policy::{Action, Resource};
 use crate::store::{
     Access, AccessChange, AccessFilter, Account, AccountNames, AsOf, Bears, Contradiction,
-    EachSeen, EachToken, EffectiveRoles, Generation, HistoryFilter, HistoryRow, Marks, Meta,
-    ProvisionContext, ProvisionQuery, ReachedBy, Reader, Review, SeenLink, SeenSet, SeenUser,
+    EachSeen, EachToken, EffectiveRoles, EndedSince, Generation, HistoryFilter, HistoryRow, Marks,
+    Meta, ProvisionContext, ProvisionQuery, ReachedBy, Reader, Review, SeenLink, SeenSet, SeenUser,
     SetKey, Since, Slice, SliceQuery, SourceStatus, StoreError, StoredDecision, StoredMirror,
     TokenRow, Untold, UserDetail, UserRow,
 };
@@ -270,6 +270,14 @@ impl Reader for SqliteReader {
 
     fn keys(&self, issuer: &str) -> Result<Option<String>, StoreError> {
         SqliteReader::keys(self, issuer)
+    }
+
+    fn ended_since(&self, place: u64) -> Result<EndedSince, StoreError> {
+        self.read_as(|conn| super::ended::since(conn, place))
+    }
+
+    fn count_ended(&self) -> Result<u64, StoreError> {
+        self.read_as(super::ended::count)
     }
 
     fn since(

@@ -11,7 +11,7 @@
 //! | opening, `-wal` and `-shm` | `open` |
 //! | whose the files are, links among them | `files` |
 //! | one run at a time | `lock` |
-//! | reading | `SqliteReader`: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `tokens`, `history`, `access` (who held what at any generation), `review`, `mirror`, `keys` (issuers'), `workload` (who reaches what in the clouds) |
+//! | reading | `SqliteReader`: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `tokens`, `history`, `access` (who held what at any generation), `review`, `mirror`, `keys` (issuers'), `ended` (sessions), `workload` (who reaches what in the clouds) |
 //! | reading for one stranger | `provision` |
 //! | reading what one change needs | `slice`; by `names` (what accounts are found by) and `totals` (everybody in numbers) |
 //! | people who were added by hand | `accounts` |
@@ -28,6 +28,7 @@ mod batch;
 mod bearers;
 mod codec;
 mod door;
+mod ended;
 mod error;
 mod files;
 mod followed;

@@ -11,7 +11,7 @@ use crate::store::conformance::worlds::{World, at, next_world, plan};
 use crate::store::conformance::{commit, slicing};
 use crate::store::{Bears, Store as _, StoreErrorKind};
 
-/// Takes back what schemas 6 to 9 brought.
+/// Takes back what schemas 6 to 10 brought.
 const BACK: &str = "
 DROP VIEW gateway_meta;
 CREATE VIEW gateway_meta AS SELECT 5 AS schema_version;
@@ -19,6 +19,7 @@ ALTER TABLE meta DROP COLUMN enabled;
 ALTER TABLE meta DROP COLUMN names;
 DROP TABLE role_holders;
 DROP TABLE followed;
+DROP TABLE ended_session;
 ALTER TABLE meta DROP COLUMN all_read;
 DROP INDEX mirror_container_bare;
 DROP INDEX local_user_spoken;

@@ -14,7 +14,7 @@ use super::error::{Fault, StoreError, StoreErrorKind};
 pub(super) const APPLICATION_ID: i64 = 1_768_190_067;
 
 /// The schema that this program writes.
-pub const SCHEMA_VERSION: i64 = 9;
+pub const SCHEMA_VERSION: i64 = 10;
 
 /// From nothing to [`SCHEMA_VERSION`], one step a version. Steps are never edited once released.
 pub(super) const STEPS: &[M<'static>] = &[
@@ -27,6 +27,7 @@ pub(super) const STEPS: &[M<'static>] = &[
     M::up(include_str!("schema/v7.sql")),
     M::up(include_str!("schema/v8.sql")),
     M::up(include_str!("schema/v9.sql")),
+    M::up(include_str!("schema/v10.sql")),
 ];
 
 /// What a file turned out to be.

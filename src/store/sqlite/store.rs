@@ -11,7 +11,7 @@ use super::reader::SqliteReader;
 use super::transaction::{Anyones, Mine};
 use super::watch::SqliteWatch;
 use super::writer::SqliteWriter;
-use crate::model::{Followed, Time};
+use crate::model::{Followed, SessionEnd, Time};
 use crate::store::{LockError, Reader, Review, RunLock, Store, Transaction, Turn, Watch};
 
 /// A store in one SQLite file.
@@ -118,6 +118,13 @@ impl Store for SqliteStore {
     fn keep_followed(&self, source: &str, followed: &Followed) -> Result<(), StoreError> {
         let mut writer = self.writer_of_existing()?;
         writer.aside(|conn| super::followed::keep(conn, source, followed))?;
+        self.keep_writer(writer);
+        Ok(())
+    }
+
+    fn end_sessions(&self, ended: &[SessionEnd], forget: i64) -> Result<(), StoreError> {
+        let mut writer = self.writer_of_existing()?;
+        writer.aside(|conn| super::ended::keep(conn, ended, forget))?;
         self.keep_writer(writer);
         Ok(())
     }

@@ -17,6 +17,7 @@ pub mod panicked;
 mod reason_book;
 pub mod role_map;
 mod role_name;
+pub mod session;
 pub mod state;
 pub mod store_config;
 pub mod texts;
@@ -39,6 +40,7 @@ pub use index::{
 pub use reason_book::ReasonBook;
 pub use role_map::RoleMap;
 pub use role_name::{RoleNameError, check_role_name};
+pub use session::{SessionEnd, SessionRealm, SessionScope};
 pub use state::{
     Grant, GrantKind, Link, LocalGrant, Mode, Origin, Role, RoleSetId, Standing, State, Status,
     User,
