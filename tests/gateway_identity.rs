@@ -401,7 +401,7 @@ impl Gate {
                 Ok(user.value.clone().unwrap())
             }
             Answer::Denied(_) => Err(403),
-            Answer::Unauthenticated => Err(401),
+            Answer::Unauthenticated | Answer::SessionEnded => Err(401),
             Answer::Unavailable(_) => Err(503),
         }
     }

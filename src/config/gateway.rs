@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::credentials::{self, TOKEN_NAME, TokenCredentials};
 use super::fault::Code;
 use super::jwt::{self, Around, JwtConfig, SubjectHeader};
+use super::logout::{self, LogoutConfig};
 use super::reader::{Node, Read, Table, all};
 use super::role::RoleNames;
 use crate::policy::Action;
@@ -48,6 +49,8 @@ pub struct GatewayConfig {
     pub subject: Option<SubjectHeader>,
     /// `[gateway.tokens]`; absent: access tokens are no credentials.
     pub tokens: Option<TokenCredentials>,
+    /// `[gateway.logout]`; absent: a token counts until its `exp`.
+    pub logout: Option<LogoutConfig>,
     /// `[[gateway.jwt]]`; issuers are distinct. With an exchange whose issuer is not among them, that
     /// too ([`JwtConfig::exchanged`]).
     pub jwt: Vec<JwtConfig>,
@@ -162,6 +165,7 @@ pub(super) fn gateway(
     if let (Ok(jwt), Ok(tokens)) = (&jwt, &tokens) {
         jwt::check(&table, way, provision.as_ref().ok().copied(), jwt, tokens.is_some());
     }
+    let logout = logout::logout(&table, way, jwt.as_deref().ok());
     let routes = routes(&table, preset.as_ref().ok().copied().flatten());
     let mut taken: Vec<String> =
         [&user_header, &roles_header].into_iter().flatten().cloned().collect();
@@ -186,6 +190,7 @@ pub(super) fn gateway(
         subject: subject?,
         jwt: with_the_exchange(jwt?, tokens.as_ref()),
         tokens,
+        logout: logout?,
         routes: routes?,
         allowed: allowed?,
     }))

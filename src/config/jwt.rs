@@ -9,6 +9,7 @@ use super::reader::{Node, Read, Table, all};
 use super::role::RoleNames;
 use super::types::SourceConfig;
 use super::value::{BadValue, http_url};
+use crate::model::SessionRealm;
 use crate::model::username::UsernameFrom;
 
 /// `[[gateway.jwt]]`
@@ -71,6 +72,21 @@ impl JwtConfig {
             ca_file: None,
             service_roles: Some(Vec::new()),
         }
+    }
+
+    /// Whose the sessions are that its tokens are issued in.
+    #[must_use]
+    pub fn session_realm(&self) -> SessionRealm {
+        match &self.identify {
+            IdentifyBy::Source(name) => SessionRealm::Source(name.clone()),
+            IdentifyBy::Username => SessionRealm::Issuer(self.issuer.clone()),
+        }
+    }
+
+    /// Whether its tokens are issued in sessions that can end: OSMO's are not.
+    #[must_use]
+    pub fn has_sessions(&self) -> bool {
+        self.issuer != OSMO
     }
 
     /// The source whose ids `sub` is.

@@ -11,6 +11,8 @@ pub enum Answer {
     Allow(Vec<Set>),
     /// Nobody is known to ask: 401. A stranger is told nothing else.
     Unauthenticated,
+    /// The session that whoever asks was signed in by has ended: 401, which says so.
+    SessionEnded,
     /// Refused: 403.
     Denied(Box<Denial>),
     /// Nobody can be decided about now: 503, with a reason that gives nothing away: no source, no
@@ -42,24 +44,39 @@ pub struct Denial {
 /// The challenge that goes with a 401 (RFC 6750, section 3).
 pub const CHALLENGE: &str = "Bearer";
 
+/// The same where a token's session has ended (section 3.1).
+pub const CHALLENGE_ENDED: &str =
+    "Bearer error=\"invalid_token\", error_description=\"the session has ended\"";
+
 impl Answer {
     /// The HTTP status for a gateway that takes any: 200, 401, 403 or 503.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
             Answer::Allow(_) => 200,
-            Answer::Unauthenticated => 401,
+            Answer::Unauthenticated | Answer::SessionEnded => 401,
             Answer::Denied(_) => 403,
             Answer::Unavailable(_) => 503,
         }
     }
 
-    /// The word for metrics: `allow`, `unauthenticated`, `deny` or `unavailable`.
+    /// The challenge that goes with it, where one does.
+    #[must_use]
+    pub fn challenge(&self) -> Option<&'static str> {
+        match self {
+            Answer::Unauthenticated => Some(CHALLENGE),
+            Answer::SessionEnded => Some(CHALLENGE_ENDED),
+            Answer::Allow(_) | Answer::Denied(_) | Answer::Unavailable(_) => None,
+        }
+    }
+
+    /// The word for metrics: `allow`, `unauthenticated`, `session_ended`, `deny` or `unavailable`.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
             Answer::Allow(_) => "allow",
             Answer::Unauthenticated => "unauthenticated",
+            Answer::SessionEnded => "session_ended",
             Answer::Denied(_) => "deny",
             Answer::Unavailable(_) => "unavailable",
         }
@@ -71,6 +88,9 @@ impl Answer {
         match self {
             Answer::Allow(_) => String::new(),
             Answer::Unauthenticated => json!({ "error": "unauthenticated" }).to_string(),
+            Answer::SessionEnded => {
+                json!({ "error": "unauthenticated", "why": "the session has ended" }).to_string()
+            }
             Answer::Denied(denial) => json!({
                 "error": "denied",
                 "action": denial.action,

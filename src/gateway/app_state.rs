@@ -13,6 +13,7 @@ pub struct AppState {
     authorizer: ArcSwap<Authorizer>,
     metrics: Arc<Metrics>,
     unclear: Arc<Throttle>,
+    no_log_out: Arc<Throttle>,
 }
 
 impl AppState {
@@ -22,7 +23,10 @@ impl AppState {
         let unclear = Throttle::new(|why, count| {
             tracing::warn!(count, "a request to /authz is refused: {why}");
         });
-        AppState { authorizer: ArcSwap::new(authorizer), metrics, unclear }
+        let no_log_out = Throttle::new(|why, count| {
+            tracing::warn!(count, "a log-out at /backchannel-logout is refused: {why}");
+        });
+        AppState { authorizer: ArcSwap::new(authorizer), metrics, unclear, no_log_out }
     }
 
     /// The authorizer in force. Keep it for one request.
@@ -39,6 +43,11 @@ impl AppState {
     /// Logs that nothing can be made of what a gateway tells of a request: a client can be the cause.
     pub fn unclear(&self, why: &str) {
         self.unclear.note(why);
+    }
+
+    /// Logs that nobody is logged out by what was sent: anybody can send that.
+    pub fn no_log_out(&self, why: &str) {
+        self.no_log_out.note(why);
     }
 
     /// The metrics.

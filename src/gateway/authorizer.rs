@@ -17,15 +17,16 @@ use self::upstream::Upstream;
 use super::answer::{Answer, Denial};
 use super::exchange::Exchange;
 use super::host::{self, HostError};
-use super::identity::Identifier;
+use super::identity::{Identifier, LoggedOut, LogoutError};
 use super::lines::Lines;
+use super::logout::SessionLedger;
 use super::provision::{Provisioned, Provisioner};
 use super::question::{Header, Headers, Identity, Unidentified};
 use super::replica::{Found, HeldRoles, Replica, Ruling, Wanted};
 use super::watcher::{NOTHING_LOADED, ReplicaWatcher, Stale};
 use crate::config::GatewayConfig;
-use crate::model::TooMany;
 use crate::model::caller::Caller;
+use crate::model::{Time, TooMany};
 use crate::routes::{Matched, On, Path, Question, Refused, Routes};
 
 /// How long a request waits for a generation that was committed for its caller to be loaded.
@@ -121,6 +122,7 @@ pub struct Authorizer {
     provisioner: Option<Arc<Provisioner>>,
     upstream: Upstream,
     exchange: Option<Arc<Exchange>>,
+    ledger: Option<Arc<SessionLedger>>,
     /// The last request found nothing to decide by.
     refusing: AtomicBool,
     lines: Lines,
@@ -159,6 +161,7 @@ impl Authorizer {
             provisioner,
             upstream: Upstream::new(config),
             exchange: None,
+            ledger: None,
             config: config.clone(),
             refusing: AtomicBool::new(false),
             lines: Lines::new(),
@@ -169,6 +172,32 @@ impl Authorizer {
     #[must_use]
     pub fn exchanging(self, exchange: Option<Arc<Exchange>>) -> Authorizer {
         Authorizer { exchange, ..self }
+    }
+
+    /// The same, which ends sessions too, where this process may write the store.
+    #[must_use]
+    pub fn ending(self, ledger: Option<Arc<SessionLedger>>) -> Authorizer {
+        Authorizer { ledger, ..self }
+    }
+
+    /// Whether sessions end before their tokens do.
+    #[must_use]
+    pub fn ends_sessions(&self) -> bool {
+        self.config.logout.is_some()
+    }
+
+    /// Where sessions end, where this process may write that.
+    #[must_use]
+    pub fn ledger(&self) -> Option<&Arc<SessionLedger>> {
+        self.ledger.as_ref()
+    }
+
+    /// What a logout token says.
+    ///
+    /// # Errors
+    /// It proves no log-out.
+    pub async fn logged_out(&self, token: &str, now: Time) -> Result<LoggedOut, LogoutError> {
+        self.identifier.logged_out(token, now).await
     }
 
     /// What access tokens are exchanged by, where they are.
@@ -224,6 +253,10 @@ impl Authorizer {
             Ok(Identity::Caller(caller)) => caller,
             Ok(Identity::Token(digest)) => {
                 return (self.token(&digest, incoming, now), Some(Credential::Token));
+            }
+            Err(Unidentified::Refused(why)) if why.session_ended() => {
+                self.lines.ended.note(&why.to_string());
+                return (Answer::SessionEnded, None);
             }
             Err(Unidentified::Refused(why)) => {
                 self.lines.unproven.note(&why.to_string());

@@ -19,7 +19,7 @@ use envoy_types::pb::google::protobuf::{Struct, Value};
 use envoy_types::pb::google::rpc::Status as RpcStatus;
 use tonic::{Code, Request, Response, Status};
 
-use super::answer::{Answer, CHALLENGE};
+use super::answer::Answer;
 use super::app_state::AppState;
 use super::authorizer::Incoming;
 use super::http::Tells;
@@ -147,7 +147,7 @@ fn json(value: Value, depth: usize) -> serde_json::Value {
 fn response(answer: Answer) -> CheckResponse {
     let code = match &answer {
         Answer::Allow(_) => Code::Ok,
-        Answer::Unauthenticated => Code::Unauthenticated,
+        Answer::Unauthenticated | Answer::SessionEnded => Code::Unauthenticated,
         Answer::Denied(_) => Code::PermissionDenied,
         Answer::Unavailable(_) => Code::Unavailable,
     };
@@ -169,8 +169,8 @@ fn response(answer: Answer) -> CheckResponse {
         }
         refused => {
             let mut headers = vec![overwritten("content-type", "application/json".to_owned())];
-            if refused == Answer::Unauthenticated {
-                headers.push(overwritten("www-authenticate", CHALLENGE.to_owned()));
+            if let Some(challenge) = refused.challenge() {
+                headers.push(overwritten("www-authenticate", challenge.to_owned()));
             }
             HttpResponse::DeniedResponse(DeniedHttpResponse {
                 status: Some(HttpStatus { code: i32::from(http) }),

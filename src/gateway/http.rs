@@ -20,11 +20,12 @@ use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
-use super::answer::{Answer, CHALLENGE, Denial, Set};
+use super::answer::{Answer, Denial, Set};
 use super::app_state::AppState;
 use super::authorizer::{Credential, Incoming, Upgrade};
 use super::host;
 use super::http_exchange::{self, EXCHANGE, KEYS};
+use super::http_logout::{self, LOGOUT};
 use super::question::{Header, Headers};
 
 /// Where gateways ask.
@@ -83,7 +84,7 @@ pub(super) fn upgrade(method: &str, headers: &dyn Headers, tells: Tells) -> Upgr
     }
 }
 
-/// Answers one request of the HTTP listener. But for an exchange its body is not read.
+/// Answers one request of the HTTP listener. But for an exchange and a log-out its body is not read.
 pub async fn respond(state: Arc<AppState>, request: Request<Body>) -> Response<Body> {
     let (request, body) = request.into_parts();
     let path = request.uri.path();
@@ -100,6 +101,7 @@ pub async fn respond(state: Arc<AppState>, request: Request<Body>) -> Response<B
         "/metrics" => watched(&request, || metrics(&state)),
         KEYS => http_exchange::keys(&state, &request).unwrap_or_else(not_found),
         EXCHANGE => http_exchange::exchange(&state, &request, body).await.unwrap_or_else(not_found),
+        LOGOUT => http_logout::log_out(&state, &request, body).await.unwrap_or_else(not_found),
         _ => not_found(),
     }
 }
@@ -285,6 +287,9 @@ fn response(answer: Answer, nginx: bool) -> Response<Body> {
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(challenge) = answer.challenge() {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
     match answer {
         Answer::Allow(sets) => {
             for set in sets {
@@ -300,11 +305,10 @@ fn response(answer: Answer, nginx: bool) -> Response<Body> {
                 }
             }
         }
-        Answer::Unauthenticated => {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
-        }
-        Answer::Denied(_) | Answer::Unavailable(_) => {
+        Answer::Unauthenticated
+        | Answer::SessionEnded
+        | Answer::Denied(_)
+        | Answer::Unavailable(_) => {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
     }

@@ -7,6 +7,7 @@ use super::throttle::Throttle;
 /// Log lines that strangers can cause.
 pub(super) struct Lines {
     pub unproven: Arc<Throttle>,
+    pub ended: Arc<Throttle>,
     pub unjudged: Arc<Throttle>,
     pub anonymous: Arc<Throttle>,
     pub unexchanged: Arc<Throttle>,
@@ -23,6 +24,10 @@ impl Lines {
                     count,
                     "{count} more requests are refused, their identity is not proven; the last: {why}"
                 ),
+            }),
+            ended: Throttle::new(|why, count| match count {
+                1 => tracing::info!(count, "a request is refused: {why}"),
+                _ => tracing::info!(count, "{count} more requests are refused; the last: {why}"),
             }),
             unjudged: Throttle::new(|why, count| match count {
                 1 => tracing::warn!(

@@ -26,7 +26,7 @@ use crate::sync::{Outcome, SourceResult};
 /// The protocols in which gateways ask.
 const PROTOCOLS: [&str; 4] = ["grpc", "http", "auth_request", "forward_auth"];
 /// What answers come to: the words of [`super::answer::Answer::word`].
-const RESULTS: [&str; 4] = ["allow", "deny", "unauthenticated", "unavailable"];
+const RESULTS: [&str; 5] = ["allow", "deny", "unauthenticated", "session_ended", "unavailable"];
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Asked {
@@ -130,6 +130,8 @@ pub struct Metrics {
     registry: Registry,
     lines: Vec<Line>,
     exchanges: Family<Ended, Counter>,
+    log_outs: Family<Ended, Counter>,
+    ended_sessions: Gauge,
     syncs: Family<Ended, Counter>,
     last_sync: Gauge,
     reads: Family<SourceRead, Counter>,
@@ -163,6 +165,8 @@ impl Metrics {
         let metrics = Metrics {
             lines: register_decisions(&mut registry, &exchanges),
             exchanges,
+            log_outs: Family::default(),
+            ended_sessions: Gauge::default(),
             syncs: Family::default(),
             last_sync: Gauge::default(),
             reads: Family::default(),
@@ -204,6 +208,16 @@ impl Metrics {
             "connections_too_slow",
             "Connections that were cut: no whole head of a request came in time",
             self.too_slow.clone(),
+        );
+        registry.register(
+            "backchannel_logouts",
+            "Log-outs that identity providers told of, by result",
+            self.log_outs.clone(),
+        );
+        registry.register(
+            "ended_sessions",
+            "How long the list of sessions is that ended before their tokens",
+            self.ended_sessions.clone(),
         );
         registry.register("generation", "The generation answered from", self.generation.clone());
         registry.register("users", "Users in that generation", self.users.clone());
@@ -279,6 +293,11 @@ impl Metrics {
     /// An access token was exchanged, or not: `made`, `refused` or `unavailable`.
     pub fn exchanged(&self, result: &'static str) {
         self.exchanges.get_or_create(&Ended { result }).inc();
+    }
+
+    /// Somebody told of a log-out: it is `ended`, `refused` or `failed`.
+    pub fn logged_out(&self, result: &'static str) {
+        self.log_outs.get_or_create(&Ended { result }).inc();
     }
 
     /// What the connections of a listener are counted on: `grpc` or `http`.
@@ -372,6 +391,8 @@ impl Metrics {
         self.ready.set(i64::from(authorizer.not_ready().is_none()));
         let running = authorizer.lookups_running();
         self.lookups_running.set(i64::try_from(running).unwrap_or(i64::MAX));
+        let ended = authorizer.watcher().ended().len();
+        self.ended_sessions.set(i64::try_from(ended).unwrap_or(i64::MAX));
         self.ages.clear();
         if let Some(loaded) = &*authorizer.watcher().loaded() {
             self.generation.set(i64::try_from(loaded.replica.generation()).unwrap_or(i64::MAX));

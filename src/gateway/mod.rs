@@ -18,14 +18,17 @@
 pub mod answer;
 pub mod app_state;
 pub mod authorizer;
+pub mod ended;
 pub mod exchange;
 pub mod grpc;
 mod host;
 pub mod http;
 mod http_exchange;
+mod http_logout;
 pub mod identity;
 mod lines;
 pub mod listen;
+pub mod logout;
 pub mod metrics;
 pub mod provision;
 pub mod question;
@@ -51,10 +54,12 @@ use crate::model::TooMany;
 use crate::store::Store;
 use app_state::AppState;
 use authorizer::Authorizer;
+use ended::EndedSessions;
 use exchange::{Exchange, SigningKeyError};
 use grpc::ExtAuthz;
 use identity::{Identifier, IdentityError, KeyReading, StoreJwksCache};
 use listen::{Bounds, Listening, Tls};
+use logout::SessionLedger;
 use metrics::Metrics;
 use provision::{Limits, Observer, Provisioner};
 use replica::Wanted;
@@ -128,6 +133,10 @@ pub struct Gateway {
     own_keys: Option<String>,
     reading: KeyReading,
     watcher: Arc<ReplicaWatcher>,
+    /// The sessions that have ended, through every reload.
+    ended: Arc<EndedSessions>,
+    /// Where this process ends sessions.
+    ledger: Option<Arc<SessionLedger>>,
     tls: Tls,
     /// How many connections each listener may have.
     most: usize,
@@ -152,14 +161,18 @@ impl Gateway {
         let tls = Tls::default();
         tls.store(acceptor(gateway)?);
         let exchange = exchanging(gateway)?;
-        let (identifier, reading) = identifier(store, gateway, part, exchange.as_deref())?;
+        let ended = EndedSessions::new();
+        let (identifier, reading) =
+            identifier(store, gateway, part, (exchange.as_deref(), &ended))?;
         let own_keys = keys(exchange.as_deref());
-        let watcher = watcher(store, Authorizer::wanted(gateway)?)?;
+        remember(&ended, gateway);
+        let watcher = watcher(store, Authorizer::wanted(gateway)?, &ended)?;
+        let ledger = ledger(store, gateway, part, &ended);
         let metrics = Arc::new(Metrics::new(part == ProcessKind::Daemon));
         let provisioner = provisioner(config, store, gateway, part, &metrics);
         let authorizer =
             Authorizer::new(gateway, Arc::clone(&identifier), Arc::clone(&watcher), provisioner)?;
-        let authorizer = authorizer.exchanging(exchange);
+        let authorizer = authorizer.exchanging(exchange).ending(ledger.clone());
         let state = Arc::new(AppState::new(Arc::new(authorizer), Arc::clone(&metrics)));
         let mut this = Gateway {
             part,
@@ -171,6 +184,8 @@ impl Gateway {
             own_keys,
             reading,
             watcher,
+            ended,
+            ledger,
             tls,
             most: affordable(gateway),
             grpc: None,
@@ -216,6 +231,12 @@ impl Gateway {
         &self.metrics
     }
 
+    /// Where sessions end, where this process ends any.
+    #[must_use]
+    pub fn ledger(&self) -> Option<&Arc<SessionLedger>> {
+        self.ledger.as_ref()
+    }
+
     /// Something was committed: look at the store at once.
     pub fn committed(&self) {
         self.watcher.nudge();
@@ -249,11 +270,13 @@ impl Gateway {
             && self.config.user_header == gateway.user_header
             && self.config.subject == gateway.subject
             && self.config.jwt == gateway.jwt
+            && self.config.logout == gateway.logout
             && same_store;
         let identity = if same_identity {
             None
         } else {
-            Some(identifier(store, gateway, self.part, exchange.as_deref())?)
+            let beside = (exchange.as_deref(), &self.ended);
+            Some(identifier(store, gateway, self.part, beside)?)
         };
         self.most = affordable(gateway);
         // Everything that can fail comes before the first change.
@@ -270,7 +293,7 @@ impl Gateway {
             // What is loaded is right for the new configuration as well.
             Arc::clone(&self.watcher)
         } else {
-            watcher(store, wanted)?
+            watcher(store, wanted, &self.ended)?
         };
         for listening in [&self.grpc, &self.http].into_iter().flatten() {
             listening.limit(self.most);
@@ -292,6 +315,10 @@ impl Gateway {
             self.own_keys = keys(exchange.as_deref());
             old_reading = Some(std::mem::replace(&mut self.reading, reading));
         }
+        remember(&self.ended, gateway);
+        if !same_store || self.ledger.is_some() != gateway.logout.is_some() {
+            self.ledger = ledger(store, gateway, self.part, &self.ended);
+        }
         let provisioner = provisioner(config, store, gateway, self.part, &self.metrics);
         let authorizer = Authorizer::new(
             gateway,
@@ -299,7 +326,8 @@ impl Gateway {
             Arc::clone(&watcher),
             provisioner,
         )?
-        .exchanging(exchange);
+        .exchanging(exchange)
+        .ending(self.ledger.clone());
         if let Some(coming) = self.coming.take() {
             coming.abort();
         }
@@ -420,8 +448,29 @@ fn acceptor(
 fn watcher(
     store: &Arc<dyn Store>,
     wanted: Arc<Wanted>,
+    ended: &Arc<EndedSessions>,
 ) -> Result<Arc<ReplicaWatcher>, GatewayError> {
-    ReplicaWatcher::start(Arc::clone(store), wanted).map(Arc::new).map_err(GatewayError::Thread)
+    ReplicaWatcher::start_with(Arc::clone(store), wanted, Arc::clone(ended))
+        .map(Arc::new)
+        .map_err(GatewayError::Thread)
+}
+
+/// For how long it is remembered which sessions have ended.
+fn remember(ended: &EndedSessions, config: &GatewayConfig) {
+    if let Some(logout) = config.logout {
+        ended.tokens_live(logout.max_token_lifetime);
+    }
+}
+
+/// Where sessions end: where they do at all, and this process may write the store.
+fn ledger(
+    store: &Arc<dyn Store>,
+    config: &GatewayConfig,
+    part: ProcessKind,
+    ended: &Arc<EndedSessions>,
+) -> Option<Arc<SessionLedger>> {
+    let writes = part == ProcessKind::Daemon && config.logout.is_some();
+    writes.then(|| SessionLedger::new(Arc::clone(ended), Arc::clone(store)))
 }
 
 /// What access tokens are exchanged by, where the configuration says so.
@@ -449,15 +498,12 @@ fn identifier(
     store: &Arc<dyn Store>,
     gateway: &GatewayConfig,
     part: ProcessKind,
-    exchange: Option<&Exchange>,
+    (exchange, ended): (Option<&Exchange>, &Arc<EndedSessions>),
 ) -> Result<(Arc<Identifier>, KeyReading), GatewayError> {
     let cache = StoreJwksCache::new(Arc::clone(store), part == ProcessKind::Daemon);
     let identifier = tokio::task::block_in_place(|| {
         let cache = Some(Arc::new(cache) as _);
-        match exchange {
-            Some(exchange) => Identifier::with_own(gateway, cache, exchange),
-            None => Identifier::new(gateway, cache),
-        }
+        Identifier::beside_others(gateway, cache, exchange, ended)
     })?;
     let identifier = Arc::new(identifier);
     let reading = identifier.start();

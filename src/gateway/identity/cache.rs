@@ -10,6 +10,7 @@ use quick_cache::Weighter;
 
 use super::claims::Span;
 use super::keys::Key;
+use crate::gateway::ended::TokenSession;
 use crate::gateway::question::Identity;
 use crate::model::Time;
 
@@ -26,6 +27,8 @@ pub(super) struct Verified {
     pub identity: Identity,
     /// When its claims hold.
     pub span: Span,
+    /// The session that it was issued in, which may end before.
+    pub session: Option<TokenSession>,
     /// What its signature was verified with.
     pub key: Arc<Key>,
 }
@@ -49,11 +52,11 @@ impl Cache {
         Cache { tokens: quick_cache::sync::Cache::with_weighter(TOKENS, BYTES, Bytes) }
     }
 
-    /// Whom `token` names, if it was verified before and still counts.
-    pub(super) fn get(&self, token: &str, now: Time) -> Option<Identity> {
+    /// What `token` is, if it was verified before and still counts: unless its session has ended since.
+    pub(super) fn get(&self, token: &str, now: Time) -> Option<Arc<Verified>> {
         let verified = self.tokens.get(token)?;
         if verified.key.is_alive() && verified.span.holds(now) {
-            return Some(verified.identity.clone());
+            return Some(verified);
         }
         self.tokens.remove(token);
         None

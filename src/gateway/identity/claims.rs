@@ -18,11 +18,12 @@ use crate::model::caller::{Caller, KnownBy, NamedRoles};
 use crate::model::{Time, username::canonical};
 
 /// By how many seconds our clock and an issuer's may differ.
-const LEEWAY: i64 = 30;
+pub(super) const LEEWAY: i64 = 30;
 
 /// What the `typ` of a token's header may be, in lower case (RFC 7519, section 5.1, and RFC 9068,
 /// section 2.1).
-const HEADER_TYPES: [&str; 4] = ["jwt", "application/jwt", "at+jwt", "application/at+jwt"];
+pub(super) const HEADER_TYPES: [&str; 4] =
+    ["jwt", "application/jwt", "at+jwt", "application/at+jwt"];
 
 /// What `typ` may be in the payload, where Keycloak says what a token is
 /// (`org.keycloak.util.TokenUtil`).
@@ -42,6 +43,16 @@ impl Span {
     /// Whether the claims hold now.
     pub(super) fn holds(self, now: Time) -> bool {
         (self.from..self.until).contains(&now.timestamp())
+    }
+
+    /// The same, which ends at `until` at the latest.
+    pub(super) fn at_most(self, until: i64) -> Span {
+        Span { until: self.until.min(until.saturating_add(LEEWAY)), ..self }
+    }
+
+    /// When the claims hold no more.
+    pub(super) fn until(self) -> i64 {
+        self.until
     }
 
     /// The same, which ends when the claims say.
@@ -146,7 +157,7 @@ pub(super) fn text<'o>(object: &'o Object, name: &str) -> Result<Option<&'o str>
 }
 
 /// The claim `name`, a NumericDate (seconds since 1970, perhaps a fraction) where it is there.
-fn date(object: &Object, name: &str) -> Result<Option<i64>, ClaimError> {
+pub(super) fn date(object: &Object, name: &str) -> Result<Option<i64>, ClaimError> {
     // Up to here a double has every whole number.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let Some(value) = object.get(name) else { return Ok(None) };
@@ -164,7 +175,7 @@ fn date(object: &Object, name: &str) -> Result<Option<i64>, ClaimError> {
 ///
 /// # Errors
 /// A time is missing or is none, or the claims do not hold now.
-fn span(object: &Object, now: Time) -> Result<Span, TokenError> {
+pub(super) fn span(object: &Object, now: Time) -> Result<Span, TokenError> {
     date(object, "iat")?;
     let from = date(object, "nbf")?.map_or(i64::MIN, |nbf| nbf.saturating_sub(LEEWAY));
     let until = match date(object, "exp")? {
@@ -209,6 +220,21 @@ pub(super) fn judge(
 /// Refuses a token whose header says that it is something else than a JWT for a bearer, or that
 /// it brings along what it is to be verified with.
 pub(super) fn header(header: &Object) -> Result<(), TokenError> {
+    if let Some(kind) = text(header, "typ")?
+        && !is_one_of(kind, &HEADER_TYPES)
+    {
+        return Err(TokenError::HeaderType(kind.to_owned()));
+    }
+    plain(header)
+}
+
+/// Whether a token's type is one of these, which are in lower case.
+pub(super) fn is_one_of(kind: &str, types: &[&str]) -> bool {
+    types.iter().any(|known| known.eq_ignore_ascii_case(kind))
+}
+
+/// Refuses a token whose header brings along what it is to be verified with, whatever its type.
+pub(super) fn plain(header: &Object) -> Result<(), TokenError> {
     // RFC 7515, section 4.1.11: an extension that is not understood must be refused, and none
     // is understood here.
     if header.contains_key("crit") {
@@ -219,29 +245,13 @@ pub(super) fn header(header: &Object) -> Result<(), TokenError> {
     if let Some(name) = ["jwk", "jku", "x5u"].into_iter().find(|it| header.contains_key(*it)) {
         return Err(TokenError::BringsKey(name));
     }
-    if let Some(kind) = text(header, "typ")?
-        && !HEADER_TYPES.iter().any(|known| known.eq_ignore_ascii_case(kind))
-    {
-        return Err(TokenError::HeaderType(kind.to_owned()));
-    }
     Ok(())
 }
 
 /// Refuses claims that are meant for somebody else: none of `audiences` is in `aud` (a string or a
 /// list) or is `azp`, or `azp` is none of `authorized_parties`.
 fn audience(object: &Object, config: &JwtConfig) -> Result<(), TokenError> {
-    let mut named = Vec::new();
-    match object.get("aud") {
-        None => {}
-        Some(Value::String(name)) => named.push(name.as_str()),
-        Some(Value::Array(names)) => {
-            for name in names {
-                let strings = || ClaimError::NotStrings("aud".to_owned());
-                named.push(name.as_str().ok_or_else(strings)?);
-            }
-        }
-        Some(_) => return Err(ClaimError::NotAList("aud".to_owned()).into()),
-    }
+    let mut named = audiences(object)?;
     let party = text(object, "azp")?;
     named.extend(party);
     if !named.iter().any(|name| config.audiences.iter().any(|ours| ours == name)) {
@@ -255,6 +265,19 @@ fn audience(object: &Object, config: &JwtConfig) -> Result<(), TokenError> {
         Some(party) if parties.iter().any(|ours| ours == party) => Ok(()),
         Some(party) => Err(TokenError::OtherParty(party.to_owned())),
         None => Err(TokenError::NoParty),
+    }
+}
+
+/// Whom `aud` names.
+pub(super) fn audiences(object: &Object) -> Result<Vec<&str>, ClaimError> {
+    match object.get("aud") {
+        None => Ok(Vec::new()),
+        Some(Value::String(name)) => Ok(vec![name.as_str()]),
+        Some(Value::Array(names)) => {
+            let strings = || ClaimError::NotStrings("aud".to_owned());
+            names.iter().map(|name| name.as_str().ok_or_else(strings)).collect()
+        }
+        Some(_) => Err(ClaimError::NotAList("aud".to_owned())),
     }
 }
 

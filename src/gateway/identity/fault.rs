@@ -55,6 +55,17 @@ pub enum NoProof {
     Unverified,
 }
 
+impl NoProof {
+    /// Whether the session that a token was issued in has ended: whoever bears it may be told.
+    #[must_use]
+    pub fn session_ended(&self) -> bool {
+        matches!(
+            self,
+            NoProof::Token(TokenError::SessionEnded) | NoProof::Payload(TokenError::SessionEnded)
+        )
+    }
+}
+
 /// An issuer's keys could not be had yet.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the keys of issuer `{issuer}` have not been had yet: {}", not_yet(.why.as_ref()))]
@@ -193,6 +204,9 @@ pub enum TokenError {
     /// The header says that it is something else.
     #[error("it is no access token: its type `typ` is `{}`", shown(.0))]
     HeaderType(String),
+    /// The header does not say that it is a logout token.
+    #[error("it is no logout token: its type `typ` is `{}`", shown(.0))]
+    OtherThanLogout(String),
     /// The payload says that it is something else.
     #[error("it is no access token: its claim `typ` is `{}`", shown(.0))]
     PayloadType(String),
@@ -223,6 +237,21 @@ pub enum TokenError {
     /// `exp` has passed, within the leeway that what is made here has not.
     #[error("it expired a moment ago")]
     ExpiredNow,
+    /// Older than what is remembered of sessions that have ended.
+    #[error(
+        "it was issued {seconds} s ago, and whether its session has ended since is remembered for \
+         `gateway.logout.max_token_lifetime`"
+    )]
+    TooOld {
+        /// Since when.
+        seconds: u64,
+    },
+    /// Nobody can tell whether its session has ended since.
+    #[error("it has no `iat`, so nobody can tell whether its session has ended since")]
+    NoIssuedAt,
+    /// Its session has ended.
+    #[error("its session has ended")]
+    SessionEnded,
     /// `nbf` is still to come.
     #[error("it is not valid for another {seconds} s (`nbf`)")]
     NotYet {

@@ -16,6 +16,8 @@ use super::claims::{self, Object, Span};
 use super::fault::{NoKeys, NoProof, TokenError};
 use super::issuer::Issuer;
 use super::keys::{CANNOT, Key, KeySet, TRIES, algorithm};
+use super::session::Sessions;
+use crate::gateway::ended::TokenSession;
 use crate::gateway::question::{Identity, Unidentified};
 use crate::model::Time;
 
@@ -23,6 +25,8 @@ use crate::model::Time;
 pub(super) struct Verifier {
     issuers: Vec<Arc<Issuer>>,
     seal: Option<Arc<Seal>>,
+    /// Sessions end before their tokens do.
+    sessions: Option<Sessions>,
     cache: Cache,
 }
 
@@ -47,10 +51,11 @@ struct Claimed<'a> {
     issuer: &'a Arc<Issuer>,
     identity: Identity,
     span: Span,
+    session: Option<TokenSession>,
 }
 
 /// How a token says that it is signed.
-struct Parsed {
+pub(super) struct Parsed {
     algorithm: Algorithm,
     kid: Option<String>,
     /// Where the signature begins, and how long that is which it signs.
@@ -59,7 +64,7 @@ struct Parsed {
 }
 
 /// Why a token was not verified.
-enum Unproven {
+pub(super) enum Unproven {
     /// It is bad, whatever keys there are.
     Bad(TokenError),
     /// Its key may be one that is not known yet.
@@ -67,19 +72,21 @@ enum Unproven {
 }
 
 impl Verifier {
-    /// `seal` opens what was exchanged here.
-    pub(super) fn new(issuers: Vec<Arc<Issuer>>, seal: Option<Arc<Seal>>) -> Self {
-        Verifier { issuers, seal, cache: Cache::new() }
-    }
-
-    pub(super) fn issuers(&self) -> &[Arc<Issuer>] {
-        &self.issuers
+    /// `seal` opens what was exchanged here; `sessions` is what tokens are held against, where anything
+    /// is.
+    pub(super) fn new(
+        issuers: Vec<Arc<Issuer>>,
+        seal: Option<Arc<Seal>>,
+        sessions: Option<Sessions>,
+    ) -> Self {
+        Verifier { issuers, seal, sessions, cache: Cache::new() }
     }
 
     /// Who bears `token`, as far as it can be told from memory.
     pub(super) fn look<'a>(&'a self, token: &'a str, now: Time) -> Look<'a> {
-        if let Some(identity) = self.cache.get(token, now) {
-            return Look::Done(Ok(identity));
+        if let Some(verified) = self.cache.get(token, now) {
+            let lasts = self.lasts(verified.session.as_ref());
+            return Look::Done(lasts.map(|()| verified.identity.clone()).map_err(refused));
         }
         let claimed = match self.claimed(token, now) {
             Ok(claimed) => claimed,
@@ -92,6 +99,15 @@ impl Verifier {
         }
     }
 
+    /// Whether the session that a token was issued in lasts. Asked with each request, however well known
+    /// the token is.
+    fn lasts(&self, session: Option<&TokenSession>) -> Result<(), TokenError> {
+        match (&self.sessions, session) {
+            (Some(sessions), Some(session)) => sessions.lasts(session),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes a token apart and judges what it claims. This comes before its signature, so that
     /// nobody waits, and no issuer is asked, for a token that no key could save.
     fn claimed(&self, token: &str, now: Time) -> Result<Claimed<'_>, TokenError> {
@@ -100,13 +116,17 @@ impl Verifier {
         let issuer = self.issuers.iter().find(|issuer| issuer.config.issuer == named);
         let issuer = issuer.ok_or_else(|| TokenError::UnknownIssuer(named.to_owned()))?;
         let seal = self.seal.as_deref();
-        let (identity, span) = claims::judge(&claims, &issuer.config, seal, now)?;
-        Ok(Claimed { parsed, issuer, identity, span })
+        let (identity, mut span) = claims::judge(&claims, &issuer.config, seal, now)?;
+        let session = match &self.sessions {
+            Some(sessions) => sessions.of(&claims, &issuer.config, &mut span, now)?,
+            None => None,
+        };
+        Ok(Claimed { parsed, issuer, identity, span, session })
     }
 
     /// Makes of what a token claims what is proven, by a key of the issuer that it claims.
     fn verify(&self, token: &str, claimed: &Claimed<'_>) -> Result<Identity, Unproven> {
-        let Claimed { parsed, issuer, identity, span } = claimed;
+        let Claimed { parsed, issuer, identity, span, session } = claimed;
         let own = issuer.own.as_ref().filter(|own| issuer.is_own() || parsed.names_one_of(own));
         // What is made here stands for a token: a name alone is nobody's.
         if own.is_some() && !matches!(identity, Identity::Token(_)) {
@@ -115,8 +135,12 @@ impl Verifier {
         let keys = own.cloned().or_else(|| issuer.keys());
         let keys = keys.ok_or(Unproven::Unknown(TokenError::NoKey))?;
         let key = Arc::clone(parsed.signed_by(token, &keys)?);
-        self.cache.put(token, Verified { identity: identity.clone(), span: *span, key });
-        Ok(identity.clone())
+        let (identity, session) = (identity.clone(), session.clone());
+        let verified = Verified { identity: identity.clone(), span: *span, session, key };
+        self.cache.put(token, verified);
+        // Only to whom the token is shown to be the issuer's it is told what became of the session.
+        self.lasts(claimed.session.as_ref()).map_err(Unproven::Bad)?;
+        Ok(identity)
     }
 
     /// How many tokens are remembered.
@@ -148,8 +172,16 @@ fn refused(why: TokenError) -> Unidentified {
 }
 
 impl Parsed {
-    /// Takes a token apart; also gives its claims.
+    /// Takes a bearer's token apart; also gives its claims.
     fn new(token: &str) -> Result<(Parsed, Object), TokenError> {
+        Parsed::with(token, claims::header)
+    }
+
+    /// Takes a token apart whose header must do for `judge`; also gives its claims.
+    pub(super) fn with(
+        token: &str,
+        judge: impl Fn(&Object) -> Result<(), TokenError>,
+    ) -> Result<(Parsed, Object), TokenError> {
         let mut parts = token.split('.');
         let (header, payload, signature) =
             match (parts.next(), parts.next(), parts.next(), parts.count()) {
@@ -166,7 +198,7 @@ impl Parsed {
                 TokenError::NotAsymmetric(named.to_owned())
             }
         })?;
-        claims::header(&header)?;
+        judge(&header)?;
         let kid = claims::text(&header, "kid")?.map(str::to_owned);
         let claims = claims::part(payload, "payload")?;
         if signature.is_empty() {
@@ -182,7 +214,11 @@ impl Parsed {
     }
 
     /// The key that signed it.
-    fn signed_by<'k>(&self, token: &str, keys: &'k KeySet) -> Result<&'k Arc<Key>, Unproven> {
+    pub(super) fn signed_by<'k>(
+        &self,
+        token: &str,
+        keys: &'k KeySet,
+    ) -> Result<&'k Arc<Key>, Unproven> {
         let (Some(message), Some(signature)) =
             (token.get(..self.signed), token.get(self.signature..))
         else {

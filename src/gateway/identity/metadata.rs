@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::super::exchange::Seal;
 use super::claims::{self, Object};
 use super::fault::{NoProof, TokenError};
+use super::session::Sessions;
 use crate::config::JwtConfig;
 use crate::gateway::question::{Identity, Unidentified};
 use crate::model::Time;
@@ -22,12 +23,19 @@ use crate::model::Time;
 pub(super) struct Payloads {
     issuers: Vec<JwtConfig>,
     seal: Option<Arc<Seal>>,
+    /// Sessions end before their tokens do.
+    sessions: Option<Sessions>,
 }
 
 impl Payloads {
-    /// `issuers` are those that count; `seal` opens what was exchanged here.
-    pub(super) fn new(issuers: &[JwtConfig], seal: Option<Arc<Seal>>) -> Self {
-        Payloads { issuers: issuers.to_vec(), seal }
+    /// `issuers` are those that count; `seal` opens what was exchanged here; `sessions` is what tokens
+    /// are held against, where anything is.
+    pub(super) fn new(
+        issuers: &[JwtConfig],
+        seal: Option<Arc<Seal>>,
+        sessions: Option<Sessions>,
+    ) -> Self {
+        Payloads { issuers: issuers.to_vec(), seal, sessions }
     }
 
     /// Who asks, by the one payload with claims.
@@ -65,7 +73,12 @@ impl Payloads {
                 for header in objects().filter(|it| is_header(it)) {
                     claims::header(header)?;
                 }
-                let (identity, _) = claims::judge(one, config, self.seal.as_deref(), now)?;
+                let (identity, mut span) = claims::judge(one, config, self.seal.as_deref(), now)?;
+                if let Some(sessions) = &self.sessions
+                    && let Some(session) = sessions.of(one, config, &mut span, now)?
+                {
+                    sessions.lasts(&session)?;
+                }
                 // Where nobody else signs for the issuer, what it signs stands for a token.
                 let own = self.seal.is_some() && **config == JwtConfig::exchanged();
                 match identity {

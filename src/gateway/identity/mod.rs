@@ -14,6 +14,9 @@
 //! they do beside each: `credential` tells them by their shape. A request with one and an identity of
 //! the other way as well is refused: it would be two people's.
 //!
+//! Where sessions end before their tokens do (`session`), a token is held against those that have ended
+//! whenever it comes. `logout` reads what an issuer says of one.
+//!
 //! A request waits for an issuer only where its token names a key that is not known, and not
 //! longer than a second. Keys are known, or the token is refused; nothing here is ever let
 //! through for want of an answer.
@@ -28,7 +31,9 @@ mod issuer;
 mod jwks_cache;
 mod jwt;
 mod keys;
+mod logout;
 mod metadata;
+mod session;
 
 #[cfg(test)]
 mod tests;
@@ -47,6 +52,7 @@ pub use fault::{
 pub use fetch::{FetchError, KeysError, NotDiscovered};
 pub use jwks_cache::StoreJwksCache;
 pub use keys::{JwksError, KeyError, LeftOut};
+pub use logout::{LoggedOut, LogoutError};
 
 use self::credential::{Places, is_jwt, is_token};
 use self::header::Vouched;
@@ -54,6 +60,8 @@ use self::issuer::{Issuer, Pace};
 use self::jwt::{Look, Verifier};
 use self::keys::KeySet;
 use self::metadata::Payloads;
+use self::session::Sessions;
+use super::ended::EndedSessions;
 use super::exchange::{Exchange, Seal};
 use crate::config::{GatewayConfig, IdentityWay as Way, JwtConfig, OSMO};
 use crate::gateway::question::{Headers, Identity};
@@ -124,6 +132,9 @@ pub struct Identifier {
     /// Access tokens count.
     tokens: bool,
     places: Places,
+    /// Those whose keys are read: those that tokens are verified with, and with `metadata` those that
+    /// logout tokens are.
+    issuers: Vec<Arc<Issuer>>,
 }
 
 enum Is {
@@ -143,7 +154,7 @@ impl KeyReading {
     /// Ends it. What was read and could not be kept so far gets one more try.
     pub async fn end(mut self, identifier: &Identifier) {
         self.tasks.shutdown().await;
-        for issuer in identifier.issuers() {
+        for issuer in &identifier.issuers {
             issuer.keep().await;
         }
     }
@@ -159,19 +170,21 @@ impl Identifier {
         config: &GatewayConfig,
         keys: Option<Arc<dyn JwksCache>>,
     ) -> Result<Identifier, IdentityError> {
-        Identifier::made(config, keys, None, Pace::default())
+        Identifier::made(config, keys, (None, &EndedSessions::new()), Pace::default())
     }
 
-    /// As [`Identifier::new`], with what access tokens are exchanged by here.
+    /// As [`Identifier::new`], with what access tokens are exchanged by here, where they are, and the
+    /// sessions that have `ended`.
     ///
     /// # Errors
     /// Those of [`Identifier::new`].
-    pub fn with_own(
+    pub fn beside_others(
         config: &GatewayConfig,
         keys: Option<Arc<dyn JwksCache>>,
-        own: &Exchange,
+        own: Option<&Exchange>,
+        ended: &Arc<EndedSessions>,
     ) -> Result<Identifier, IdentityError> {
-        Identifier::made(config, keys, Some(own), Pace::default())
+        Identifier::made(config, keys, (own, ended), Pace::default())
     }
 
     #[cfg(test)]
@@ -180,39 +193,40 @@ impl Identifier {
         keys: Option<Arc<dyn JwksCache>>,
         pace: Pace,
     ) -> Result<Identifier, IdentityError> {
-        Identifier::made(config, keys, None, pace)
+        Identifier::made(config, keys, (None, &EndedSessions::new()), pace)
     }
 
     fn made(
         config: &GatewayConfig,
         keys: Option<Arc<dyn JwksCache>>,
-        own: Option<&Exchange>,
+        (own, ended): (Option<&Exchange>, &Arc<EndedSessions>),
         pace: Pace,
     ) -> Result<Identifier, IdentityError> {
+        let sessions =
+            config.logout.map(|logout| Sessions::new(Arc::clone(ended), logout.max_token_lifetime));
         let seal: Option<Arc<Seal>> = own.map(Exchange::seal);
         let own = own.map(|own| KeySet::read(own.jwks().as_bytes(), None).map(Arc::new));
         let own = own.transpose().map_err(IdentityError::OwnKeys)?;
+        let mut issuers = Vec::new();
+        for jwt in config.jwt.iter().filter(|jwt| reads_keys(config, jwt)) {
+            let own = own.clone().filter(|_| jwt.issuer == OSMO);
+            issuers.push(Issuer::new(jwt, own, keys.clone(), pace)?);
+        }
         let way = match config.identity {
-            Way::Jwt => {
-                let issuers = config.jwt.iter().map(|jwt| {
-                    let own = own.clone().filter(|_| jwt.issuer == OSMO);
-                    Issuer::new(jwt, own, keys.clone(), pace)
-                });
-                Is::Jwt(Verifier::new(issuers.collect::<Result<_, _>>()?, seal))
-            }
-            Way::Metadata => Is::Metadata(Payloads::new(&config.jwt, seal)),
+            Way::Jwt => Is::Jwt(Verifier::new(issuers.clone(), seal, sessions)),
+            Way::Metadata => Is::Metadata(Payloads::new(&config.jwt, seal, sessions)),
             Way::Header => {
                 let issuer = own.map(|own| {
                     let jwt = JwtConfig::exchanged();
                     Issuer::new(&jwt, Some(own), None, pace)
                 });
                 let issuer = issuer.transpose()?;
-                let own = issuer.map(|issuer| Verifier::new(vec![issuer], seal));
+                let own = issuer.map(|issuer| Verifier::new(vec![issuer], seal, None));
                 Is::Header(Vouched::new(config), own)
             }
         };
         let places = Places { osmo_auth: config.preset.is_some() };
-        Ok(Identifier { way, tokens: config.tokens.is_some(), places })
+        Ok(Identifier { way, tokens: config.tokens.is_some(), places, issuers })
     }
 
     /// Starts reading the issuers' keys (OpenID Connect Discovery 1.0, then `jwks_uri`) on the
@@ -221,7 +235,7 @@ impl Identifier {
     /// token is verified here nothing is read.
     pub fn start(self: &Arc<Self>) -> KeyReading {
         let mut tasks = JoinSet::new();
-        for issuer in self.issuers().iter().filter(|issuer| !issuer.is_own()) {
+        for issuer in self.issuers.iter().filter(|issuer| !issuer.is_own()) {
             tasks.spawn(Arc::clone(issuer).refresh_forever());
             tasks.spawn(Arc::clone(issuer).keep_forever());
         }
@@ -306,23 +320,38 @@ impl Identifier {
         }
     }
 
+    /// What the logout token `token` of an issuer says. Waits, as for any token, only where its key is
+    /// not known yet.
+    ///
+    /// # Errors
+    /// It proves no log-out. The text is for the log.
+    pub async fn logged_out(&self, token: &str, now: Time) -> Result<LoggedOut, LogoutError> {
+        logout::logged_out(&self.issuers, token, now).await
+    }
+
+    #[cfg(test)]
     fn issuers(&self) -> &[Arc<Issuer>] {
-        match &self.way {
-            Is::Jwt(verifier) => verifier.issuers(),
-            Is::Metadata(_) | Is::Header(..) => &[],
-        }
+        &self.issuers
+    }
+}
+
+/// Whether anything that `jwt` issues is verified here: every token, or logout tokens alone where a gateway
+/// verifies the others.
+fn reads_keys(config: &GatewayConfig, jwt: &JwtConfig) -> bool {
+    match config.identity {
+        Way::Jwt => true,
+        Way::Metadata => config.logout.is_some() && jwt.has_sessions(),
+        Way::Header => false,
     }
 }
 
 /// What `idpsyncd check` finds wrong with the keys of the issuers that tokens are verified with:
 /// each is asked once, all at the same time.
 pub async fn faults(config: &GatewayConfig) -> Vec<IssuerFault> {
-    if config.identity != Way::Jwt {
-        return Vec::new();
-    }
     // What is exchanged here needs no keys from anywhere.
     let own = |jwt: &&JwtConfig| jwt.issuer == OSMO && jwt.jwks_url.is_none();
-    let each = config.jwt.iter().filter(|jwt| !own(jwt)).map(|jwt| async {
+    let read = config.jwt.iter().filter(|jwt| reads_keys(config, jwt) && !own(jwt));
+    let each = read.map(|jwt| async {
         match Issuer::new(jwt, None, None, Pace::default()) {
             Ok(issuer) => issuer.faults().await,
             Err(why) => vec![IssuerFault::Identity(why)],

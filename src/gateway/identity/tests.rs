@@ -5,4 +5,5 @@ pub(super) mod kit;
 mod bad_tokens;
 mod good_tokens;
 mod issuers;
+mod sessions;
 mod vouched;

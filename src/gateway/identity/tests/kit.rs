@@ -241,6 +241,7 @@ pub fn config(identity: Way, jwt: Vec<JwtConfig>) -> GatewayConfig {
         max_connections: 10,
         subject: None,
         tokens: None,
+        logout: None,
         jwt,
         routes: Vec::new(),
         allowed: Vec::new(),

@@ -1,0 +1,189 @@
+//! Log-outs as they come in: what has ended is refused here at once, and elsewhere as soon as the store
+//! has it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::Utc;
+
+use super::ended::EndedSessions;
+use super::identity::LoggedOut;
+use crate::model::{SessionEnd, Time};
+use crate::store::{Store, StoreError};
+
+/// How long whoever tells of a log-out waits for the store to have it. Keycloak waits for 5 s.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// How soon it is tried again at first to write what could not be written; each further time after twice
+/// that.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest time until that.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// So many log-outs are known at most, so that none comes twice.
+const KNOWN: usize = 10_000;
+
+/// What becomes of a log-out that was told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// It is in the store.
+    Kept,
+    /// It was told before.
+    Again,
+    /// It counts here, and is not in the store yet: that is tried on.
+    NotYet,
+}
+
+/// Where sessions end: the list in memory, and the store that carries it to everybody else.
+pub struct SessionLedger {
+    list: Arc<EndedSessions>,
+    store: Arc<dyn Store>,
+    /// The log-outs that were told, by issuer and `jti`, and until when they can come again.
+    told: Mutex<HashMap<(String, String), i64>>,
+    patience: Duration,
+}
+
+impl SessionLedger {
+    /// Writes to `store`, which this process may write.
+    #[must_use]
+    pub fn new(list: Arc<EndedSessions>, store: Arc<dyn Store>) -> Arc<SessionLedger> {
+        Arc::new(SessionLedger { list, store, told: Mutex::default(), patience: PATIENCE })
+    }
+
+    /// Ends what an issuer says has ended, once.
+    pub async fn hear(self: &Arc<Self>, out: LoggedOut) -> Heard {
+        let now = Utc::now();
+        let LoggedOut { end, issuer, jti, until } = out;
+        if !self.is_new((issuer, jti), until, now) {
+            return Heard::Again;
+        }
+        // Here it counts before anything is waited for.
+        self.list.add(std::slice::from_ref(&end), now);
+        let this = Arc::clone(self);
+        // A task of its own: it goes on when whoever told of it has gone.
+        let keep = tokio::spawn(async move { this.keep(vec![end]).await });
+        match tokio::time::timeout(self.patience, keep).await {
+            Ok(Ok(())) => Heard::Kept,
+            Ok(Err(_)) | Err(_) => Heard::NotYet,
+        }
+    }
+
+    /// Ends `ended`: in memory at once, and in the store as soon as it can be written.
+    pub async fn end(self: &Arc<Self>, ended: Vec<SessionEnd>) {
+        if ended.is_empty() {
+            return;
+        }
+        self.list.add(&ended, Utc::now());
+        self.keep(ended).await;
+    }
+
+    /// Writes it to the store, however often that must be tried.
+    async fn keep(self: &Arc<Self>, ended: Vec<SessionEnd>) {
+        let ended = Arc::new(ended);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let (this, what) = (Arc::clone(self), Arc::clone(&ended));
+            let written = tokio::task::spawn_blocking(move || this.write(&what)).await;
+            match written {
+                Ok(Ok(())) => return,
+                Ok(Err(why)) if pause == FIRST_PAUSE => {
+                    tracing::warn!(
+                        "a session has ended, and other gateways do not know it yet: {why}"
+                    );
+                }
+                Ok(Err(why)) => tracing::debug!("a session's end is still not kept: {why}"),
+                Err(why) => tracing::error!("keeping a session's end: {why}"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn write(&self, ended: &[SessionEnd]) -> Result<(), StoreError> {
+        self.store.end_sessions(ended, self.list.forgets(Utc::now()))
+    }
+
+    /// Whether nobody told of that log-out yet; notes that somebody did.
+    fn is_new(&self, log_out: (String, String), until: i64, now: Time) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.contains_key(&log_out) {
+            return false;
+        }
+        if told.len() >= KNOWN {
+            told.retain(|_, until| *until > now.timestamp());
+        }
+        if told.len() >= KNOWN {
+            // To hear of one again is no harm: what has ended has ended.
+            told.clear();
+        }
+        told.insert(log_out, until);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{SessionRealm, SessionScope};
+    use crate::store::memory::MemoryStore;
+
+    fn out(jti: &str, until: i64) -> LoggedOut {
+        let realm = SessionRealm::Source("corp".to_owned());
+        let scope = SessionScope::Session(jti.to_owned());
+        let end = SessionEnd { realm, scope, last_iat: Utc::now().timestamp() };
+        LoggedOut { end, issuer: "https://issuer".to_owned(), jti: jti.to_owned(), until }
+    }
+
+    fn ledger() -> (Arc<SessionLedger>, MemoryStore) {
+        let store = MemoryStore::default();
+        (SessionLedger::new(EndedSessions::new(), Arc::new(store.clone())), store)
+    }
+
+    fn kept(store: &MemoryStore) -> u64 {
+        store.reader().unwrap().map_or(0, |reader| reader.count_ended().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_log_out_counts_once() {
+        let (ledger, store) = ledger();
+        store.prepare().unwrap();
+        let until = Utc::now().timestamp() + 100;
+        assert_eq!(ledger.hear(out("a", until)).await, Heard::Kept);
+        assert_eq!(ledger.hear(out("a", until)).await, Heard::Again);
+        assert_eq!(ledger.hear(out("b", until)).await, Heard::Kept);
+        let other = LoggedOut { issuer: "https://other".to_owned(), ..out("a", until) };
+        assert_eq!(ledger.hear(other).await, Heard::Kept, "another issuer's");
+        assert_eq!((ledger.list.len(), kept(&store)), (2, 2));
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_of_log_outs_is_bounded() {
+        let (ledger, _) = ledger();
+        let now = Utc::now();
+        let id = |number: usize| (String::new(), number.to_string());
+        for number in 0..3 * KNOWN {
+            let until = now.timestamp() + if number % 2 == 0 { 100 } else { -1 };
+            assert!(ledger.is_new(id(number), until, now));
+            assert!(!ledger.is_new(id(number), until, now));
+        }
+        assert!(ledger.told.lock().unwrap().len() <= KNOWN);
+    }
+
+    #[tokio::test]
+    async fn where_the_store_cannot_be_written_it_counts_here_and_is_kept_later() {
+        // There is no store before the first run has made it.
+        let store = MemoryStore::default();
+        let ledger = Arc::new(SessionLedger {
+            list: EndedSessions::new(),
+            store: Arc::new(store.clone()),
+            told: Mutex::default(),
+            patience: Duration::from_millis(1),
+        });
+        let heard = ledger.hear(out("a", Utc::now().timestamp() + 100)).await;
+        assert_eq!(heard, Heard::NotYet);
+        assert_eq!(ledger.list.len(), 1, "it counts here");
+        store.prepare().unwrap();
+        while kept(&store) == 0 {
+            tokio::time::sleep(FIRST_PAUSE).await;
+        }
+    }
+}
