@@ -884,6 +884,7 @@ fn every_key_is_in_the_reference() {
         "[[workload.association]]",
         "[gateway]",
         "[gateway.tls]",
+        "[gateway.logout]",
         "[[gateway.jwt]]",
         "[[gateway.route]]",
         "[[gateway.allowed]]",

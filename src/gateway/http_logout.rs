@@ -9,7 +9,7 @@ use chrono::Utc;
 use serde_json::json;
 
 use super::app_state::AppState;
-use super::logout::Heard;
+use super::logout::LogOutHeard;
 
 /// Where log-outs are told.
 pub(super) const LOGOUT: &str = "/backchannel-logout";
@@ -79,9 +79,9 @@ async fn told(state: &AppState, token: &str) -> Result<(), NotDone> {
     let proven = authorizer.logged_out(token, Utc::now()).await;
     let out = proven.map_err(|why| NotDone::refused(NO_PROOF, why.to_string()))?;
     match ledger.hear(out).await {
-        Heard::Kept => Ok(()),
-        Heard::Again => Err(NotDone::refused(NO_PROOF, "it came before (`jti`)")),
-        Heard::NotYet => Err(NotDone::failed(NOT_YET)),
+        LogOutHeard::Kept => Ok(()),
+        LogOutHeard::Again => Err(NotDone::refused(NO_PROOF, "it came before (`jti`)")),
+        LogOutHeard::NotYet => Err(NotDone::failed(NOT_YET)),
     }
 }
 

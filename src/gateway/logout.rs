@@ -24,7 +24,7 @@ const KNOWN: usize = 10_000;
 
 /// What becomes of a log-out that was told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Heard {
+pub enum LogOutHeard {
     /// It is in the store.
     Kept,
     /// It was told before.
@@ -50,11 +50,11 @@ impl SessionLedger {
     }
 
     /// Ends what an issuer says has ended, once.
-    pub async fn hear(self: &Arc<Self>, out: LoggedOut) -> Heard {
+    pub async fn hear(self: &Arc<Self>, out: LoggedOut) -> LogOutHeard {
         let now = Utc::now();
         let LoggedOut { end, issuer, jti, until } = out;
         if !self.is_new((issuer, jti), until, now) {
-            return Heard::Again;
+            return LogOutHeard::Again;
         }
         // Here it counts before anything is waited for.
         self.list.add(std::slice::from_ref(&end), now);
@@ -62,8 +62,8 @@ impl SessionLedger {
         // A task of its own: it goes on when whoever told of it has gone.
         let keep = tokio::spawn(async move { this.keep(vec![end]).await });
         match tokio::time::timeout(self.patience, keep).await {
-            Ok(Ok(())) => Heard::Kept,
-            Ok(Err(_)) | Err(_) => Heard::NotYet,
+            Ok(Ok(())) => LogOutHeard::Kept,
+            Ok(Err(_)) | Err(_) => LogOutHeard::NotYet,
         }
     }
 
@@ -121,69 +121,4 @@ impl SessionLedger {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{SessionRealm, SessionScope};
-    use crate::store::memory::MemoryStore;
-
-    fn out(jti: &str, until: i64) -> LoggedOut {
-        let realm = SessionRealm::Source("corp".to_owned());
-        let scope = SessionScope::Session(jti.to_owned());
-        let end = SessionEnd { realm, scope, last_iat: Utc::now().timestamp() };
-        LoggedOut { end, issuer: "https://issuer".to_owned(), jti: jti.to_owned(), until }
-    }
-
-    fn ledger() -> (Arc<SessionLedger>, MemoryStore) {
-        let store = MemoryStore::default();
-        (SessionLedger::new(EndedSessions::new(), Arc::new(store.clone())), store)
-    }
-
-    fn kept(store: &MemoryStore) -> u64 {
-        store.reader().unwrap().map_or(0, |reader| reader.count_ended().unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_log_out_counts_once() {
-        let (ledger, store) = ledger();
-        store.prepare().unwrap();
-        let until = Utc::now().timestamp() + 100;
-        assert_eq!(ledger.hear(out("a", until)).await, Heard::Kept);
-        assert_eq!(ledger.hear(out("a", until)).await, Heard::Again);
-        assert_eq!(ledger.hear(out("b", until)).await, Heard::Kept);
-        let other = LoggedOut { issuer: "https://other".to_owned(), ..out("a", until) };
-        assert_eq!(ledger.hear(other).await, Heard::Kept, "another issuer's");
-        assert_eq!((ledger.list.len(), kept(&store)), (2, 2));
-    }
-
-    #[tokio::test]
-    async fn what_is_remembered_of_log_outs_is_bounded() {
-        let (ledger, _) = ledger();
-        let now = Utc::now();
-        let id = |number: usize| (String::new(), number.to_string());
-        for number in 0..3 * KNOWN {
-            let until = now.timestamp() + if number % 2 == 0 { 100 } else { -1 };
-            assert!(ledger.is_new(id(number), until, now));
-            assert!(!ledger.is_new(id(number), until, now));
-        }
-        assert!(ledger.told.lock().unwrap().len() <= KNOWN);
-    }
-
-    #[tokio::test]
-    async fn where_the_store_cannot_be_written_it_counts_here_and_is_kept_later() {
-        // There is no store before the first run has made it.
-        let store = MemoryStore::default();
-        let ledger = Arc::new(SessionLedger {
-            list: EndedSessions::new(),
-            store: Arc::new(store.clone()),
-            told: Mutex::default(),
-            patience: Duration::from_millis(1),
-        });
-        let heard = ledger.hear(out("a", Utc::now().timestamp() + 100)).await;
-        assert_eq!(heard, Heard::NotYet);
-        assert_eq!(ledger.list.len(), 1, "it counts here");
-        store.prepare().unwrap();
-        while kept(&store) == 0 {
-            tokio::time::sleep(FIRST_PAUSE).await;
-        }
-    }
-}
+mod tests;
