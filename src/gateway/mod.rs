@@ -263,15 +263,8 @@ impl Gateway {
         let acceptor = acceptor(gateway)?;
         let exchange = exchanging(gateway)?;
         let same_store = Arc::ptr_eq(&self.store, store);
-        let same_identity = self.config.identity == gateway.identity
-            && self.config.preset == gateway.preset
-            && self.config.tokens.is_some() == gateway.tokens.is_some()
-            && keys(exchange.as_deref()) == self.own_keys
-            && self.config.user_header == gateway.user_header
-            && self.config.subject == gateway.subject
-            && self.config.jwt == gateway.jwt
-            && self.config.logout == gateway.logout
-            && same_store;
+        let same_identity =
+            same_store && self.tells_people_alike(gateway, keys(exchange.as_deref()).as_deref());
         let identity = if same_identity {
             None
         } else {
@@ -344,6 +337,18 @@ impl Gateway {
         self.config = gateway.clone();
         self.store = Arc::clone(store);
         Ok(())
+    }
+
+    /// Whether who asks is told in the same way by `gateway`, with these keys of the exchange.
+    fn tells_people_alike(&self, gateway: &GatewayConfig, own_keys: Option<&str>) -> bool {
+        self.config.identity == gateway.identity
+            && self.config.preset == gateway.preset
+            && self.config.tokens.is_some() == gateway.tokens.is_some()
+            && own_keys == self.own_keys.as_deref()
+            && self.config.user_header == gateway.user_header
+            && self.config.subject == gateway.subject
+            && self.config.jwt == gateway.jwt
+            && self.config.logout == gateway.logout
     }
 
     /// Accepts nothing more and lets open requests end.

@@ -208,6 +208,7 @@ fn a_log_out_ends_the_session_or_where_none_is_named_everything_of_the_person() 
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_is_no_log_out_of_a_configured_issuer_ends_nothing() {
     let (key, other) = (Signer::es256("ec"), Signer::es256("ec"));
     let keys = [(ISSUER, vec![key.jwk()]), (OSMO, vec![key.jwk()])];
