@@ -6,14 +6,18 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::StoreError;
 use super::files::StorePath;
 
-/// A connection that nobody uses just now, if there is one.
+/// So many that nobody uses are kept: of a daemon, what plans, what a source's feed asks, what tells the
+/// status.
+const MOST: usize = 3;
+
+/// Connections that nobody uses just now.
 pub(super) struct Kept<C> {
-    idle: Mutex<Option<Idle<C>>>,
+    idle: Mutex<Vec<Idle<C>>>,
 }
 
 struct Idle<C> {
@@ -24,7 +28,7 @@ struct Idle<C> {
 
 impl<C> Default for Kept<C> {
     fn default() -> Self {
-        Kept { idle: Mutex::new(None) }
+        Kept { idle: Mutex::new(Vec::new()) }
     }
 }
 
@@ -35,34 +39,47 @@ impl<C> std::fmt::Debug for Kept<C> {
 }
 
 impl<C> Kept<C> {
-    /// The connection that was kept, where the store at `path` is still what it left. Opening it anew
-    /// says what is wrong with one that cannot be looked at.
-    pub(super) fn take(&self, path: &Path) -> Option<C> {
-        let Idle { connection, place, left } = self.replace(None)?;
-        match now(path) {
-            Ok(Some(now)) if now == (place, left) => Some(connection),
-            _ => None,
+    /// A connection that was kept, where the store at `path` is still what its last use left. Opening it
+    /// anew says what is wrong with one that cannot be looked at.
+    pub(super) fn take(&self, path: &Path) -> Option<(C, Footprint)> {
+        let mut idle = std::mem::take(&mut *self.idle());
+        if idle.is_empty() {
+            return None;
         }
+        let now = now(path);
+        // Others may have been left before the last commit: they are of no use any more.
+        idle.retain(
+            |it| matches!(&now, Ok(Some((place, left))) if (place, left) == (&it.place, &it.left)),
+        );
+        let taken = idle.pop();
+        self.idle().extend(idle);
+        taken.map(|taken| (taken.connection, taken.left))
     }
 
-    /// Keeps `connection`, which committed last and has no transaction open, for the next use.
+    /// Keeps `connection`, which has no transaction open and of which the store's files are what it knows,
+    /// for the next use.
     pub(super) fn keep(&self, path: &Path, connection: C) {
         if let Ok(Some((place, left))) = now(path) {
-            drop(self.replace(Some(Idle { connection, place, left })));
+            let mut idle = self.idle();
+            let oldest = (idle.len() >= MOST).then(|| idle.remove(0));
+            idle.push(Idle { connection, place, left });
+            // Closed when nobody waits for this any more.
+            drop(idle);
+            drop(oldest);
         }
     }
 
     /// Whether one is kept that could be used.
     #[cfg(test)]
     pub(super) fn keeps(&self, path: &Path) -> bool {
-        let connection = self.take(path);
-        let keeps = connection.is_some();
-        connection.into_iter().for_each(|connection| self.keep(path, connection));
+        let taken = self.take(path);
+        let keeps = taken.is_some();
+        taken.into_iter().for_each(|(connection, _)| self.keep(path, connection));
         keeps
     }
 
-    fn replace(&self, with: Option<Idle<C>>) -> Option<Idle<C>> {
-        std::mem::replace(&mut self.idle.lock().unwrap_or_else(PoisonError::into_inner), with)
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle<C>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -105,6 +122,12 @@ impl Footprint {
         }))
     }
 
+    /// Whether both are of the same files, changed or not: what opened one of them has the other open.
+    pub(super) fn same_files(&self, other: &Footprint) -> bool {
+        let files = |it: &Footprint| (it.file, it.log.map(|(log, ..)| log), it.index);
+        files(self) == files(other)
+    }
+
     /// Whether both are of one file, changed or not.
     pub(super) fn same_file(&self, other: &Footprint) -> bool {
         self.file == other.file
@@ -117,12 +140,12 @@ mod tests {
 
     use rusqlite::Connection;
 
-    use super::Footprint;
+    use super::{Footprint, MOST};
     use crate::model::Time;
-    use crate::store::Store;
     use crate::store::sqlite::SqliteStore;
     use crate::store::sqlite::reader::SqliteReader;
     use crate::store::sqlite::writer::SqliteWriter;
+    use crate::store::{Reader, Store};
 
     const ISSUER: &str = "https://issuer.example.org";
 
@@ -179,6 +202,57 @@ mod tests {
         keep(&store, "6");
         assert_eq!(found(&path).as_deref(), Some("6"));
         assert_eq!(found(&away).as_deref(), Some("4"));
+    }
+
+    #[test]
+    fn who_reads_by_a_connection_that_was_kept_finds_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let beside = |suffix: &str| folder.path().join(format!("store.db{suffix}"));
+        let another = |what: &str| {
+            let at = folder.path().join(format!("{what}.db"));
+            keep(&store_at(&at), what);
+            at
+        };
+        let store = store_at(&path);
+        keep(&store, "1");
+        let opened = || store.reader().unwrap().unwrap();
+        let keys = |reader: &dyn Reader| reader.keys(ISSUER).unwrap();
+        // Reads by one connection while `meanwhile` happens, and then by whatever was kept.
+        let then = |meanwhile: &dyn Fn()| {
+            let reader = opened();
+            keys(&*reader).unwrap();
+            meanwhile();
+            drop(reader);
+            let kept = store.readers.keeps(&path);
+            let read = keys(&*opened()).unwrap();
+            assert_eq!(found(&path).as_deref(), Some(&*read));
+            (kept, read)
+        };
+        assert_eq!(then(&|| ()), (true, "1".to_owned()));
+        assert_eq!(
+            then(&|| keep(&store, "2")),
+            (true, "2".to_owned()),
+            "a commit is no other file"
+        );
+        keep(&store, "3");
+        assert!(!store.readers.keeps(&path), "what was left before a commit is opened anew");
+
+        let (copied, moved) = (another("copied"), another("moved"));
+        let copy = || std::fs::write(&path, std::fs::read(&copied).unwrap()).unwrap();
+        assert_eq!(then(&copy).1, "copied");
+        assert_eq!(then(&|| std::fs::rename(&moved, &path).unwrap()), (false, "moved".to_owned()));
+        keep(&store, "4");
+        let delete =
+            || ["-wal", "-shm"].iter().for_each(|it| std::fs::remove_file(beside(it)).unwrap());
+        assert_eq!(then(&delete), (false, "4".to_owned()));
+
+        // However many read at once, few are kept.
+        keep(&store, "5");
+        let many: Vec<_> = (0..2 * MOST).map(|_| opened()).collect();
+        assert!(many.iter().all(|reader| keys(&**reader).as_deref() == Some("5")));
+        drop(many);
+        assert_eq!(store.readers.idle().len(), MOST);
     }
 
     fn store_at(path: &std::path::Path) -> SqliteStore {

@@ -43,6 +43,10 @@ pub(super) struct Still {
     wal: u64,
 }
 
+/// So many statements are kept prepared by a connection: all that one change needs, since to prepare one
+/// costs more than to find a row.
+const STATEMENTS: usize = 128;
+
 /// A read-only connection.
 pub(super) struct ReadConnection {
     pub(super) conn: Connection,
@@ -111,6 +115,7 @@ pub(super) fn open_read(
         read.conn.busy_timeout(BUSY)?;
         read.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         read.conn.pragma_update(None, "query_only", true)?;
+        read.conn.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(())
     };
     setup().map_err(told)?;
@@ -201,7 +206,7 @@ pub(super) fn open_write(
         conn.pragma_update(None, "foreign_keys", false)?;
         conn.pragma_update(None, "cache_size", CACHE)?;
         conn.pragma_update(None, "temp_store", "MEMORY")?;
-        conn.set_prepared_statement_cache_capacity(64);
+        conn.set_prepared_statement_cache_capacity(STATEMENTS);
         #[cfg(test)]
         super::steps::watch(conn)?;
         Ok(mode)

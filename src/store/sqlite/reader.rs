@@ -6,9 +6,11 @@ use rusqlite::{Connection, Row};
 
 use super::error::{Fault, StoreError, StoreErrorKind};
 use super::files::StorePath;
+use super::kept::Footprint;
 use super::load::whole;
 use super::open::{ReadConnection, open_read, still};
 use super::schema::SCHEMA_VERSION;
+use super::store::SqliteStore;
 use crate::directory::{DigestKey, MirrorRows, Touched};
 use crate::model::{State, Time};
 use crate::plan::{Held, HeldHead};
@@ -18,6 +20,17 @@ use crate::store::{Marks, Meta, ProvisionContext, ProvisionQuery, SourceStatus, 
 /// several read the same one.
 pub struct SqliteReader {
     read: ReadConnection,
+    /// Where the connection is kept for the next use, and how the files stood before it was opened.
+    home: Option<(SqliteStore, Footprint)>,
+}
+
+impl Drop for SqliteReader {
+    fn drop(&mut self) {
+        let Some((home, opened)) = self.home.take() else { return };
+        if let Some((conn, place)) = self.leave() {
+            home.keep_reader(SqliteReader::over(conn, place), &opened);
+        }
+    }
 }
 
 impl SqliteReader {
@@ -38,12 +51,24 @@ impl SqliteReader {
                 ),
             ));
         }
-        Ok(Some(SqliteReader { read }))
+        Ok(Some(SqliteReader { read, home: None }))
     }
 
     /// Over `conn`, in whose transaction everything is read, if it has one open.
     pub(super) fn over(conn: Connection, place: StorePath) -> SqliteReader {
-        SqliteReader { read: ReadConnection { conn, place, still: None } }
+        SqliteReader { read: ReadConnection { conn, place, still: None }, home: None }
+    }
+
+    /// The same, which `home` keeps for its next use. The files stood as `opened` before it was opened.
+    pub(super) fn of(mut self, home: &SqliteStore, opened: Footprint) -> SqliteReader {
+        self.home = Some((home.clone(), opened));
+        self
+    }
+
+    /// Lets go of every page that was read, as if it had just been opened: only what was prepared stays.
+    /// Whether it did.
+    pub(super) fn forgets(&self) -> bool {
+        self.read.conn.execute_batch("PRAGMA shrink_memory").is_ok()
     }
 
     /// The connection, and where it is.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::StoreError;
-use super::kept::Kept;
+use super::kept::{Footprint, Kept};
 use super::lock::FileLock;
 use super::reader::SqliteReader;
 use super::transaction::{Anyones, Mine};
@@ -18,7 +18,7 @@ use crate::store::{LockError, Reader, Review, RunLock, Store, Transaction, Turn,
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     pub(super) path: PathBuf,
-    readers: Arc<Kept<SqliteReader>>,
+    pub(super) readers: Arc<Kept<SqliteReader>>,
     writers: Arc<Kept<SqliteWriter>>,
 }
 
@@ -31,16 +31,22 @@ impl SqliteStore {
 
     /// The store opened for reading. `None`: there is no store yet.
     pub(super) fn opened(&self) -> Result<Option<SqliteReader>, StoreError> {
-        match self.readers.take(&self.path) {
-            Some(kept) => Ok(Some(kept)),
-            None => SqliteReader::open(&self.path),
+        if let Some((kept, left)) = self.readers.take(&self.path) {
+            return Ok(Some(kept.of(self, left)));
         }
+        // Looked at before: files that are put in their place meanwhile are others than these.
+        let before = Footprint::of(&self.path);
+        let reader = SqliteReader::open(&self.path)?;
+        Ok(reader.map(|reader| match before {
+            Ok(Some(before)) => reader.of(self, before),
+            _ => reader,
+        }))
     }
 
     /// The store opened for writing, and made where there is none.
     pub(super) fn writer(&self) -> Result<SqliteWriter, StoreError> {
         match self.writers.take(&self.path) {
-            Some(kept) => Ok(kept),
+            Some((kept, _)) => Ok(kept),
             None => SqliteWriter::open(&self.path),
         }
     }
@@ -51,9 +57,12 @@ impl SqliteStore {
         self.writers.keeps(&self.path)
     }
 
-    /// Keeps what has read the state before a commit for the next change.
-    pub(super) fn keep_reader(&self, reader: SqliteReader) {
-        self.readers.keep(&self.path, reader);
+    /// Keeps what reads for the next use.
+    pub(super) fn keep_reader(&self, reader: SqliteReader, opened: &Footprint) {
+        let same = |now: &Footprint| now.same_files(opened);
+        if matches!(Footprint::of(&self.path), Ok(Some(now)) if same(&now)) && reader.forgets() {
+            self.readers.keep(&self.path, reader);
+        }
     }
 
     /// Keeps what has committed for the next change.
@@ -65,7 +74,7 @@ impl SqliteStore {
 
     /// A writer of a store that is there and of this program's version: it makes and alters none.
     pub(super) fn writer_of_existing(&self) -> Result<SqliteWriter, StoreError> {
-        if let Some(kept) = self.writers.take(&self.path) {
+        if let Some((kept, _)) = self.writers.take(&self.path) {
             return Ok(kept);
         }
         // To open it for writing would make it.
@@ -86,7 +95,7 @@ impl Store for SqliteStore {
     }
 
     fn reader(&self) -> Result<Option<Box<dyn Reader>>, StoreError> {
-        let reader = SqliteReader::open(&self.path)?;
+        let reader = self.opened()?;
         Ok(reader.map(|reader| Box::new(reader) as Box<dyn Reader>))
     }
 

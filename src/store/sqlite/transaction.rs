@@ -57,16 +57,6 @@ impl<'s> Anyones<'s> {
     }
 }
 
-impl Drop for Anyones<'_> {
-    fn drop(&mut self) {
-        if self.stands == Stands::Committed
-            && let Some((conn, place)) = self.reader.leave()
-        {
-            self.store.keep_reader(SqliteReader::over(conn, place));
-        }
-    }
-}
-
 impl Transaction for Anyones<'_> {
     fn reader(&self) -> &dyn Reader {
         &self.reader
