@@ -28,6 +28,7 @@ mod reload;
 mod report;
 mod schedule;
 pub mod serve;
+mod sessions;
 mod signals;
 mod status;
 mod store_status;
@@ -53,6 +54,7 @@ use drift::Suspects;
 use follow::{Event, Followers, Shared};
 use kept_feeds::KeptFeeds;
 use schedule::{Scheduler, Why};
+use sessions::SessionFollowers;
 use status::{DaemonStatus, Running};
 
 use notify::{Notify, watchdog_limit};
@@ -156,6 +158,8 @@ struct Daemon {
     /// What runs and those who follow sources share.
     shared: Shared,
     followers: Option<Followers>,
+    /// Who follows which sessions end.
+    sessions: Option<SessionFollowers>,
     /// What full reads found that feeds had not told.
     suspects: Suspects,
     /// How sources are followed, for the store.
@@ -181,6 +185,7 @@ impl Daemon {
             wanted: BTreeSet::new(),
             shared: Shared::default(),
             followers: None,
+            sessions: None,
             suspects: Suspects::default(),
             feeds: KeptFeeds::default(),
             config: Arc::new(config),
@@ -322,6 +327,8 @@ impl Daemon {
         if let Some(gateway) = &self.gateway {
             gateway.metrics().follows_nobody();
         }
+        let ledger = self.gateway.as_ref().and_then(Gateway::ledger);
+        self.sessions = Some(SessionFollowers::start(&self.config, ledger));
         self.told.feeds_anew();
         self.feeds.anew();
         match Followers::start(&self.config, self.store.store(), &self.shared) {
@@ -386,6 +393,7 @@ impl Daemon {
     async fn stop(&mut self) {
         self.notify.stopping();
         self.followers = None;
+        self.sessions = None;
         if let Some(gateway) = self.gateway.take() {
             let (stopped, ()) = tokio::join!(gateway.stop(), self.stop_run());
             return stopped;

@@ -1,8 +1,8 @@
 //! Log-outs as they come in: what has ended is refused here at once, and elsewhere as soon as the store
 //! has it.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::Utc;
@@ -39,6 +39,8 @@ pub struct SessionLedger {
     store: Arc<dyn Store>,
     /// The log-outs that were told, by issuer and `jti`, and until when they can come again.
     told: Mutex<HashMap<(String, String), i64>>,
+    /// Of which sources it is known which sessions end.
+    followed: Mutex<BTreeMap<String, bool>>,
     patience: Duration,
 }
 
@@ -46,7 +48,13 @@ impl SessionLedger {
     /// Writes to `store`, which this process may write.
     #[must_use]
     pub fn new(list: Arc<EndedSessions>, store: Arc<dyn Store>) -> Arc<SessionLedger> {
-        Arc::new(SessionLedger { list, store, told: Mutex::default(), patience: PATIENCE })
+        Arc::new(SessionLedger {
+            list,
+            store,
+            told: Mutex::default(),
+            followed: Mutex::default(),
+            patience: PATIENCE,
+        })
     }
 
     /// Ends what an issuer says has ended, once.
@@ -67,13 +75,35 @@ impl SessionLedger {
         }
     }
 
-    /// Ends `ended`: in memory at once, and in the store as soon as it can be written.
-    pub async fn end(self: &Arc<Self>, ended: Vec<SessionEnd>) {
+    /// Ends `ended`: in memory at once, and in the store as soon as it can be written, which is not waited
+    /// for. To be called within a runtime.
+    pub fn end(self: &Arc<Self>, ended: Vec<SessionEnd>) {
         if ended.is_empty() {
             return;
         }
         self.list.add(&ended, Utc::now());
-        self.keep(ended).await;
+        let this = Arc::clone(self);
+        tokio::spawn(async move { this.keep(ended).await });
+    }
+
+    /// Whether it is known which sessions end at `source`.
+    pub fn follows(&self, source: &str, follows: bool) {
+        self.of_sources().insert(source.to_owned(), follows);
+    }
+
+    /// No source's sessions are followed any more.
+    pub fn follows_nobody(&self) {
+        self.of_sources().clear();
+    }
+
+    /// Of each source whose sessions are followed whether it is known which of them end.
+    #[must_use]
+    pub fn followed(&self) -> BTreeMap<String, bool> {
+        self.of_sources().clone()
+    }
+
+    fn of_sources(&self) -> MutexGuard<'_, BTreeMap<String, bool>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes it to the store, however often that must be tried.

@@ -132,6 +132,7 @@ pub struct Metrics {
     exchanges: Family<Ended, Counter>,
     log_outs: Family<Ended, Counter>,
     ended_sessions: Gauge,
+    sessions_followed: Family<SourceName, Gauge>,
     syncs: Family<Ended, Counter>,
     last_sync: Gauge,
     reads: Family<SourceRead, Counter>,
@@ -167,6 +168,7 @@ impl Metrics {
             exchanges,
             log_outs: Family::default(),
             ended_sessions: Gauge::default(),
+            sessions_followed: Family::default(),
             syncs: Family::default(),
             last_sync: Gauge::default(),
             reads: Family::default(),
@@ -230,6 +232,11 @@ impl Metrics {
 
     /// Shows how sources are followed between full reads.
     fn register_feeds(&self, registry: &mut Registry) {
+        registry.register(
+            "source_sessions_followed",
+            "1: it is known of every session at a source when it ends; 0: not of all, or of none",
+            self.sessions_followed.clone(),
+        );
         registry.register(
             "source_following",
             "1: how a source is followed between full reads (persist, poll or full)",
@@ -393,6 +400,12 @@ impl Metrics {
         self.lookups_running.set(i64::try_from(running).unwrap_or(i64::MAX));
         let ended = authorizer.watcher().ended().len();
         self.ended_sessions.set(i64::try_from(ended).unwrap_or(i64::MAX));
+        self.sessions_followed.clear();
+        let followed = authorizer.ledger().map(|ledger| ledger.followed());
+        for (source, follows) in followed.into_iter().flatten() {
+            let source = SourceName { source };
+            self.sessions_followed.get_or_create(&source).set(i64::from(follows));
+        }
         self.ages.clear();
         if let Some(loaded) = &*authorizer.watcher().loaded() {
             self.generation.set(i64::try_from(loaded.replica.generation()).unwrap_or(i64::MAX));

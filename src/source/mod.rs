@@ -12,6 +12,7 @@ pub mod keycloak;
 mod kind;
 pub mod ldap;
 mod lookup;
+pub mod sessions;
 
 use futures_util::future::BoxFuture;
 
@@ -129,6 +130,11 @@ pub trait Source: FullRead {
 
     /// The same as one whose changes can be followed; nothing where they cannot be.
     fn as_feed(&self) -> Option<&dyn feed::Feed> {
+        None
+    }
+
+    /// The same as one whose sessions can be followed; nothing where it has none, or says nothing of them.
+    fn as_sessions(&self) -> Option<&dyn sessions::Sessions> {
         None
     }
 

@@ -476,7 +476,8 @@ fn http(
     })
 }
 
-fn post_form(url: &str, form: &[(&str, &str)]) -> (u16, String) {
+/// Posts a form; status and body.
+pub fn post_form(url: &str, form: &[(&str, &str)]) -> (u16, String) {
     let request = client().post(url).form(form);
     wait(async move {
         let answer = request.send().await.unwrap();

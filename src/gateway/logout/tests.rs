@@ -52,6 +52,7 @@ async fn where_the_store_cannot_be_written_it_counts_here_and_is_kept_later() {
         list: EndedSessions::new(),
         store: Arc::new(store.clone()),
         told: Mutex::default(),
+        followed: Mutex::default(),
         patience: Duration::from_millis(1),
     });
     let heard = ledger.hear(out("a", Utc::now().timestamp() + 100)).await;

@@ -104,6 +104,30 @@ impl Client {
         answer.map_err(|fault| call.failed(fault))
     }
 
+    /// Asks for what anybody may know of the realm, once, and reads the answer with `parse`.
+    pub(super) async fn public<R>(
+        &self,
+        parse: impl Fn(&[u8]) -> serde_json::Result<R>,
+    ) -> Result<R, CallError> {
+        let shown = format!("/realms/{}", encode(&self.realm));
+        let failed = |fault| CallError { call: format!("GET {shown}"), fault };
+        let request = self.http.client().get(format!("{}{shown}", self.base)).build();
+        let request = request.map_err(|_| {
+            failed(Fault::Connect(format!("`url` `{}` cannot be asked", self.base)))
+        })?;
+        let answer = self.http.send(request).await.map_err(failed)?;
+        if answer.status != 200 {
+            return Err(failed(self.status(&answer)));
+        }
+        parse(&answer.body).map_err(|error| {
+            failed(Fault::Broken(format!(
+                "status 200, but not the JSON that was asked for (byte {} of {})",
+                error.column(),
+                answer.body.len()
+            )))
+        })
+    }
+
     fn shown(&self, path: &[&str]) -> String {
         let mut shown = format!("/admin/realms/{}", encode(&self.realm));
         for segment in path {

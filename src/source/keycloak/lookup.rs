@@ -146,7 +146,7 @@ pub(super) async fn person(client: &Client, id: &str) -> Result<Option<Person>, 
 }
 
 /// Only this says that a user is gone: a lost realm and a malformed path are 404s as well.
-fn is_gone(error: &CallError) -> bool {
+pub(super) fn is_gone(error: &CallError) -> bool {
     matches!(&error.fault, Fault::Status { status: 404, body, .. } if body == "User not found")
 }
 

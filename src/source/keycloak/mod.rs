@@ -12,6 +12,7 @@
 //!      ─► lies         where a 200 is not believed (pure)
 //! lookup ─► one person, by id or name
 //! feed ─► the realm followed by its events
+//! sessions ─► which of its sessions end
 //! client ─► token, http, fault, api
 //! ```
 //!
@@ -41,6 +42,7 @@ mod pages;
 mod read;
 mod rights;
 mod roles;
+mod sessions;
 mod token;
 mod users;
 
@@ -55,6 +57,7 @@ use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 
 use super::feed::Feed;
+use super::sessions::Sessions;
 use super::{FullRead, Looked, Lookup, OnProgress, Source, SourceError, Who};
 use crate::directory::{Interest, Snapshot};
 use crate::model::Diagnostic;
@@ -126,6 +129,10 @@ impl Source for KeycloakSource {
     }
 
     fn as_feed(&self) -> Option<&dyn Feed> {
+        Some(self)
+    }
+
+    fn as_sessions(&self) -> Option<&dyn Sessions> {
         Some(self)
     }
 
