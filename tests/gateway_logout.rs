@@ -197,6 +197,9 @@ fn a_session_that_has_ended_is_over_at_every_gateway_and_after_a_restart() {
         found.unwrap_or_else(|| panic!("{line} in\n{metrics}")).trim().parse().unwrap()
     };
     assert_eq!(count("idpsyncd_ended_sessions "), 2);
+    let status = home.ok(&["status", "--output", "json"], 0);
+    assert_eq!(serde_json::from_str::<Value>(&status).unwrap()["ended_sessions"], 2);
+    assert!(home.ok(&["status"], 0).contains("2 ended before their tokens"));
     assert_eq!(count("idpsyncd_backchannel_logouts_total{result=\"ended\"} "), 1);
     assert_eq!(count("idpsyncd_decisions_total{protocol=\"http\",result=\"session_ended\"} "), 2);
 }

@@ -22,6 +22,8 @@ struct StatusView<'a> {
     held: Option<HeldHead>,
     /// How many access tokens there are, and how many of them are expired.
     tokens: (u64, u64),
+    /// How many sessions are known to have ended before their tokens.
+    ended: u64,
     /// When the next run begins.
     next: Option<Time>,
     sources: Vec<Source<'a>>,
@@ -37,12 +39,13 @@ pub(super) fn run(at: Context<'_>, output: Output) -> Result<u8, Failure> {
     let config = at.config;
     let reader = at.store.reader()?;
     let now = Utc::now();
-    let (meta, stored, followed, held, tokens) = match &reader {
+    let (meta, stored, followed, held, (tokens, ended)) = match &reader {
         Some(reader) => reader.snapshot(|r| {
             let (stored, followed) = (r.sources()?, r.followed()?);
-            Ok((r.meta()?, stored, followed, r.held_head()?, r.count_tokens(now)?))
+            let counts = (r.count_tokens(now)?, r.count_ended()?);
+            Ok((r.meta()?, stored, followed, r.held_head()?, counts))
         })?,
-        None => (Meta::default(), Vec::new(), BTreeMap::new(), None, (0, 0)),
+        None => (Meta::default(), Vec::new(), BTreeMap::new(), None, ((0, 0), 0)),
     };
     let status = StatusView {
         store: config.store.to_string(),
@@ -51,6 +54,7 @@ pub(super) fn run(at: Context<'_>, output: Output) -> Result<u8, Failure> {
         meta,
         held,
         tokens,
+        ended,
         sources: sources(config, &stored),
         followed,
         now,
@@ -92,6 +96,7 @@ impl StatusView<'_> {
             "held": self.held,
             "tokens": tokens,
             "tokens_expired": expired,
+            "ended_sessions": self.ended,
             "sources": sources.iter().map(|(name, kind, status)| json!({
                 "name": name,
                 "kind": kind,
@@ -160,6 +165,9 @@ impl StatusView<'_> {
             let over =
                 if expired > 0 { format!(", {expired} of them expired") } else { String::new() };
             facts.row(["Tokens", &format!("{tokens}{over}")]);
+        }
+        if self.ended > 0 {
+            facts.row(["Sessions", &format!("{} ended before their tokens", self.ended)]);
         }
         facts
     }

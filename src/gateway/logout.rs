@@ -61,7 +61,8 @@ impl SessionLedger {
     pub async fn hear(self: &Arc<Self>, out: LoggedOut) -> LogOutHeard {
         let now = Utc::now();
         let LoggedOut { end, issuer, jti, until } = out;
-        if !self.is_new((issuer, jti), until, now) {
+        let log_out = (issuer, jti);
+        if !self.is_new(log_out.clone(), until, now) {
             return LogOutHeard::Again;
         }
         // Here it counts before anything is waited for.
@@ -71,7 +72,11 @@ impl SessionLedger {
         let keep = tokio::spawn(async move { this.keep(vec![end]).await });
         match tokio::time::timeout(self.patience, keep).await {
             Ok(Ok(())) => LogOutHeard::Kept,
-            Ok(Err(_)) | Err(_) => LogOutHeard::NotYet,
+            Ok(Err(_)) | Err(_) => {
+                // Whoever was told that it is not done may tell once more.
+                self.told().remove(&log_out);
+                LogOutHeard::NotYet
+            }
         }
     }
 
@@ -132,9 +137,13 @@ impl SessionLedger {
         self.store.end_sessions(ended, self.list.forgets(Utc::now()))
     }
 
+    fn told(&self) -> MutexGuard<'_, HashMap<(String, String), i64>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether nobody told of that log-out yet; notes that somebody did.
     fn is_new(&self, log_out: (String, String), until: i64, now: Time) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told();
         if told.contains_key(&log_out) {
             return false;
         }

@@ -58,6 +58,8 @@ async fn where_the_store_cannot_be_written_it_counts_here_and_is_kept_later() {
     let heard = ledger.hear(out("a", Utc::now().timestamp() + 100)).await;
     assert_eq!(heard, LogOutHeard::NotYet);
     assert_eq!(ledger.list.len(), 1, "it counts here");
+    let heard = ledger.hear(out("a", Utc::now().timestamp() + 100)).await;
+    assert_eq!(heard, LogOutHeard::NotYet, "whoever was told so may tell again");
     store.prepare().unwrap();
     while kept(&store) == 0 {
         tokio::time::sleep(FIRST_PAUSE).await;

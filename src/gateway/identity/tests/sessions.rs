@@ -119,8 +119,9 @@ fn a_token_that_is_older_than_what_is_remembered_is_refused() {
 
 #[test]
 fn what_envoy_verified_is_held_against_the_list_too() {
-    let ended = EndedSessions::new();
-    let identifier = holding(Way::Metadata, vec![jwt(ISSUER)], &[], &ended);
+    let (key, ended) = (Signer::es256("ec"), EndedSessions::new());
+    let keys = [(ISSUER, vec![key.jwk()])];
+    let identifier = holding(Way::Metadata, vec![jwt(ISSUER)], &keys, &ended);
     let ask = |claims: Value| {
         let payloads = json!({"osmo": claims});
         identifier.identify(&Sent(Vec::new()), Some(&payloads), now()).now_or_never().unwrap()
@@ -131,6 +132,12 @@ fn what_envoy_verified_is_held_against_the_list_too() {
     assert!(why.session_ended(), "{why}");
     caller(ask(in_session("s2")));
     assert!(reason(ask(without("iat"))).contains("has no `iat`"));
+    // Envoy sees no logout token: they are verified here.
+    let out = key.sign(&header(&key, "logout+jwt").to_string(), &logout().to_string());
+    assert_eq!(told(&identifier, &out).unwrap().jti, "j1");
+    let forged =
+        Signer::es256("ec").sign(&header(&key, "logout+jwt").to_string(), &logout().to_string());
+    assert!(told(&identifier, &forged).unwrap_err().to_string().contains("signature is wrong"));
 }
 
 /// What Keycloak sends (26.7).

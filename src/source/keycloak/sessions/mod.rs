@@ -115,6 +115,10 @@ impl SessionsFollowing for Follower<'_> {
     fn next(&mut self) -> BoxFuture<'_, Result<SessionsTold, SourceError>> {
         Box::pin(async move {
             let polled = self.poll().await;
+            if polled.is_err() {
+                // After an outage it is asked for what came late before it, too.
+                self.polls = self.polls.next_multiple_of(EACH);
+            }
             // What was found before something went wrong is told all the same.
             if let Err(error) = polled
                 && self.ended.is_empty()
