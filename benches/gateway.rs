@@ -243,6 +243,7 @@ fn wanted() -> Arc<Wanted> {
         anonymous_role: Some("osmo-default".to_owned()),
         sources: vec!["realm".to_owned()],
         tokens: false,
+        subjects: Vec::new(),
     })
 }
 

@@ -9,7 +9,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use idpsyncd::config::{Code, Config, ConfigError, Faults, IdentityWay, SecretRef, load, parse};
+use idpsyncd::config::{
+    CallerProof, Capability, Code, Config, ConfigError, Faults, IdentityWay, QuestionPart,
+    SecretRef, SubjectId, SubjectType, load, parse,
+};
 use idpsyncd::model::{Mode, StoreConfig};
 use idpsyncd::resolve::{LinkBy, MappingRule, Provision};
 use idpsyncd::routes::{Preset, Target};
@@ -369,6 +372,66 @@ fn the_gateway_is_parsed_in_full() {
     assert_eq!(gateway.routes[1].target, Target::Scope("pool".to_owned()));
     assert_eq!(gateway.jwt[0].username_claim, "preferred_username");
     assert_eq!(gateway.jwt[0].ca_file.as_deref(), Some(Path::new("/etc/idpsyncd/corp.pem")));
+}
+
+#[test]
+fn authzen_is_parsed_in_full_and_has_the_documented_defaults() {
+    let least = "[gateway]\nhttp = \"127.0.0.1:9180\"\n[gateway.authzen]\nenabled = ";
+    let authzen = |text: &str| good(&with(text)).gateway.unwrap().authzen;
+    let told = good(&with(&format!("{least}true"))).warnings();
+    assert!(told.is_empty(), "{told:?}");
+    let given = authzen(&format!("{least}true")).unwrap();
+    let user = SubjectType { name: "user".to_owned(), id: SubjectId::Username };
+    assert_eq!((given.base_url, given.subjects), (None, vec![user]));
+    assert_eq!((given.max_evaluations, given.page_size, given.reasons), (1000, 1000, true));
+    assert_eq!(given.action.text("record", "read"), "record:read");
+    assert_eq!(given.resource.text("record", "a/b"), "record/a/b");
+    assert!(given.callers.is_empty() && given.rules.is_empty());
+    let header = format!("{least}false").replace("[gateway]", "[gateway]\nidentity = \"header\"");
+    assert_eq!(authzen(&header), None);
+
+    let all = r#"
+        base_url = "http://pdp.example.com:8080/tenants/one"
+        action = "app:{resource.type}/{action.name}"
+        page_size = 10
+        reasons = false
+        [[gateway.authzen.subject]]
+        type = "identity"
+        id = "external_id"
+        source = "acme"
+        [[gateway.authzen.subject]]
+        type = "mail"
+        id = "email"
+        [[gateway.authzen.caller]]
+        name = "kong"
+        token = { env = "KONG" }
+        may = ["search"]
+        [[gateway.authzen.rule]]
+        when = { "action.properties.soft" = true, "context.a.b" = 1.5 }
+        resource = ""
+    "#;
+    let config = good(&with(&format!("{least}true\n{all}")));
+    let warnings = config.warnings();
+    assert!(
+        matches!(&warnings[..], [one, other]
+            if one.contains("base_url `http://pdp.example.com:8080/tenants/one` is no `https://`")
+            && other.contains("subject `mail` is known by its email address")),
+        "{warnings:?}"
+    );
+    let gateway = config.gateway.unwrap();
+    assert_eq!(gateway.id_sources(), ["acme"]);
+    let given = gateway.authzen.unwrap();
+    assert_eq!(given.base_url.unwrap().path, "/tenants/one");
+    assert_eq!(given.action.text("record", "read"), "app:record/read");
+    let kong = &given.callers[0];
+    assert_eq!(kong.proof, CallerProof::Token(SecretRef::Env("KONG".to_owned())));
+    assert_eq!(kong.may, [Capability::Search]);
+    let rule = &given.rules[0];
+    assert_eq!((rule.action.clone(), rule.resource.clone()), (None, Some(None)));
+    let when: Vec<(QuestionPart, String)> =
+        rule.when.iter().map(|when| (when.part, when.path.join("."))).collect();
+    let expected = [(QuestionPart::Action, "soft"), (QuestionPart::Context, "a.b")];
+    assert_eq!(when, expected.map(|(part, path)| (part, path.to_owned())));
 }
 
 #[test]

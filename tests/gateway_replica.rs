@@ -49,6 +49,7 @@ fn wanted() -> Arc<Wanted> {
         anonymous_role: Some("a".to_owned()),
         sources: vec!["corp".to_owned()],
         tokens: true,
+        subjects: Vec::new(),
     })
 }
 

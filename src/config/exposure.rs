@@ -6,6 +6,7 @@ use std::path::Path;
 
 use url::Url;
 
+use super::authzen::CallerProof;
 use super::gateway::{GatewayConfig, IdentityWay, Listen};
 use super::types::{Config, SecretRef};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
@@ -117,6 +118,12 @@ pub fn readable_secrets(config: &Config) -> Vec<Diagnostic> {
     let tokens = config.gateway.as_ref().and_then(|gateway| gateway.tokens.as_ref());
     if let Some(SecretRef::File(path)) = tokens.and_then(|tokens| tokens.signing_key.as_ref()) {
         look("gateway.tokens.signing_key".to_owned(), path, None);
+    }
+    let authzen = config.gateway.as_ref().and_then(|gateway| gateway.authzen.as_ref());
+    for caller in authzen.into_iter().flat_map(|authzen| &authzen.callers) {
+        if let CallerProof::Token(SecretRef::File(path)) = &caller.proof {
+            look(format!("gateway.authzen.caller `{}`: `token`", caller.name), path, None);
+        }
     }
     if let Some(tls) = config.gateway.as_ref().and_then(|gateway| gateway.tls.as_ref()) {
         look("gateway.tls.key_file".to_owned(), &tls.key_file, None);

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::authzen::{self, AuthzenConfig};
 use super::credentials::{self, TOKEN_NAME, TokenCredentials};
 use super::fault::Code;
 use super::jwt::{self, Around, JwtConfig, SubjectHeader};
@@ -58,6 +59,8 @@ pub struct GatewayConfig {
     pub routes: Vec<RouteSpec>,
     /// `[[gateway.allowed]]`, in the order of the file; headers are distinct.
     pub allowed: Vec<AllowedConfig>,
+    /// `[gateway.authzen]`; absent: nobody asks so.
+    pub authzen: Option<AuthzenConfig>,
 }
 
 impl GatewayConfig {
@@ -66,7 +69,9 @@ impl GatewayConfig {
     pub fn id_sources(&self) -> Vec<String> {
         let tokens = self.jwt.iter().filter_map(JwtConfig::source);
         let header = self.subject.iter().map(|subject| subject.source.as_str());
-        let mut sources: Vec<String> = tokens.chain(header).map(str::to_owned).collect();
+        let subjects = self.authzen.iter().flat_map(AuthzenConfig::id_sources);
+        let sources = tokens.chain(header).chain(subjects);
+        let mut sources: Vec<String> = sources.map(str::to_owned).collect();
         sources.sort();
         sources.dedup();
         sources
@@ -145,7 +150,11 @@ pub(super) fn gateway(
     let listeners = listeners(&table);
     let grpc_health = table.or("grpc_health", false, |node| node.boolean());
     let tokens = credentials::tokens(&table);
-    let identity = identity(&table, &tokens);
+    let authzen = authzen::authzen(&table, &listeners.beside(around));
+    // Whoever is asked by AuthZEN alone need not say how others would tell who asks.
+    let without = matches!(&authzen, Ok(Some(_)) | Err(_)) && !table.has("identity");
+    let spared = without || matches!(&tokens, Ok(Some(_)) | Err(_));
+    let identity = identity(&table, spared);
     let (user_header, roles_header) = told_headers(&table);
     let max_staleness = table.or("max_staleness", Duration::from_secs(86_400), Node::some_duration);
     let provision = provision(&table);
@@ -163,7 +172,8 @@ pub(super) fn gateway(
         jwt::jwt(table, issuers, &jwt::Setting { identity: way, exchanges, known, around })
     });
     if let (Ok(jwt), Ok(tokens)) = (&jwt, &tokens) {
-        jwt::check(&table, way, provision.as_ref().ok().copied(), jwt, tokens.is_some());
+        let spared = without || tokens.is_some();
+        jwt::check(&table, way, provision.as_ref().ok().copied(), jwt, spared);
     }
     let logout = logout::logout(&table, way, jwt.as_deref().ok());
     let routes = routes(&table, preset.as_ref().ok().copied().flatten());
@@ -173,7 +183,7 @@ pub(super) fn gateway(
     let allowed =
         tables(&table, "allowed", |table, seen: &mut Vec<String>| allowed(table, &taken, seen));
     table.finish();
-    let (Listeners { grpc, http, tls }, tokens) = (listeners?, tokens?);
+    let (Listeners { grpc, http, tls }, tokens) = (listeners.whole()?, tokens?);
     Ok(Some(GatewayConfig {
         grpc,
         http,
@@ -193,6 +203,7 @@ pub(super) fn gateway(
         logout: logout?,
         routes: routes?,
         allowed: allowed?,
+        authzen: authzen?,
     }))
 }
 
@@ -202,8 +213,27 @@ struct Listeners {
     tls: Option<TlsConfig>,
 }
 
+/// Each for itself, so that what hangs on one is compared with the one that is right.
+struct ReadListeners {
+    grpc: Read<Option<Listen>>,
+    http: Read<Option<Listen>>,
+    tls: Read<Option<TlsConfig>>,
+}
+
+impl ReadListeners {
+    fn whole(self) -> Read<Listeners> {
+        Ok(Listeners { grpc: self.grpc?, http: self.http?, tls: self.tls? })
+    }
+
+    fn beside<'a>(&'a self, around: &'a Around<'a>) -> authzen::Beside<'a> {
+        let http = self.http.as_ref().ok().and_then(Option::as_ref);
+        let tls = self.tls.as_ref().ok().and_then(Option::as_ref);
+        authzen::Beside { http, tls, tls_fails: self.tls.is_err(), around }
+    }
+}
+
 /// Where to listen, at one place at least; TLS only where there is TCP.
-fn listeners(table: &Table<'_>) -> Read<Listeners> {
+fn listeners(table: &Table<'_>) -> ReadListeners {
     let grpc = table.optional("grpc", listen);
     let http = table.optional("http", listen);
     if !table.has("grpc") && !table.has("http") {
@@ -216,10 +246,12 @@ fn listeners(table: &Table<'_>) -> Read<Listeners> {
     {
         node.fault(Code::Conflict, "there is no TCP listener: unix sockets have no TLS");
     }
-    Ok(Listeners { grpc: grpc?, http: http?, tls: tls? })
+    ReadListeners { grpc, http, tls }
 }
 
-fn identity(table: &Table<'_>, tokens: &Read<Option<TokenCredentials>>) -> Read<IdentityWay> {
+/// How a request says whose it is. `spared`: it need not be said, since requests come with access tokens,
+/// or not at all.
+fn identity(table: &Table<'_>, spared: bool) -> Read<IdentityWay> {
     let read = |node: &Node<'_>| {
         node.one_of(&[
             ("jwt", IdentityWay::Jwt),
@@ -227,10 +259,10 @@ fn identity(table: &Table<'_>, tokens: &Read<Option<TokenCredentials>>) -> Read<
             ("header", IdentityWay::Header),
         ])
     };
-    match tokens {
+    match spared {
         // Where access tokens alone say who asks, they come as bearer tokens do.
-        Ok(Some(_)) | Err(_) => table.or("identity", IdentityWay::Jwt, read),
-        Ok(None) => table.required("identity", read),
+        true => table.or("identity", IdentityWay::Jwt, read),
+        false => table.required("identity", read),
     }
 }
 

@@ -120,7 +120,7 @@ pub(super) struct Around<'a> {
 
 impl Around<'_> {
     /// The source that `node` names.
-    fn named(&self, node: &Node<'_>) -> Read<String> {
+    pub(super) fn named(&self, node: &Node<'_>) -> Read<String> {
         let name = node.text()?;
         let Some(sources) = self.sources else { return Ok(name) };
         let names = || sources.iter().map(|source| source.name.as_str());
@@ -407,7 +407,7 @@ pub(super) fn check(
 }
 
 /// `http(s)://…`, perhaps with a query, which some issuers tell their tenants by.
-fn jwks_url(text: &str) -> Result<url::Url, BadValue> {
+pub(super) fn jwks_url(text: &str) -> Result<url::Url, BadValue> {
     http_url(text.split_once('?').map_or(text, |(before, _)| before))?;
     url::Url::parse(text).map_err(|_| BadValue::new("is not a URL"))
 }

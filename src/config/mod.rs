@@ -11,6 +11,7 @@
 //!                                       └─ fault: places, near misses, one report ──► Faults
 //! ```
 
+mod authzen;
 mod credentials;
 mod exposure;
 mod fault;
@@ -40,6 +41,10 @@ use toml::de::DeTable;
 
 /// How a source's names compare, which its kind says.
 pub use crate::resolve::Names;
+pub use authzen::{
+    AuthzenConfig, AuthzenPattern, AuthzenRule, BaseUrl, CallerConfig, CallerJwt, CallerProof,
+    Capability, Condition, Ending, QuestionPart, SubjectId, SubjectType,
+};
 pub use credentials::{TOKEN_NAME, TokenCredentials};
 pub use exposure::readable_secrets;
 pub(crate) use exposure::remote;

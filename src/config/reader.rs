@@ -192,6 +192,24 @@ impl<'a> Node<'a> {
         self.value.as_bool().ok_or_else(|| self.wrong_type("`true` or `false`"))
     }
 
+    /// A string, a boolean or a number, as JSON has it.
+    pub(crate) fn scalar(&self) -> Read<serde_json::Value> {
+        let number = match self.value {
+            DeValue::String(text) => return Ok(text.as_ref().into()),
+            DeValue::Boolean(value) => return Ok((*value).into()),
+            DeValue::Integer(number) => {
+                i64::from_str_radix(number.as_str(), number.radix()).ok().map(Into::into)
+            }
+            DeValue::Float(number) => {
+                number.as_str().parse().ok().and_then(serde_json::Number::from_f64)
+            }
+            _ => return Err(self.wrong_type("a string, `true` or `false`, or a number")),
+        };
+        number
+            .map(serde_json::Value::Number)
+            .ok_or_else(|| self.bad("is not a number that JSON has"))
+    }
+
     /// A whole number in a range.
     pub(crate) fn integer(&self, range: std::ops::RangeInclusive<u64>) -> Read<u64> {
         let DeValue::Integer(number) = self.value else {

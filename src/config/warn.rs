@@ -1,5 +1,6 @@
 //! What is worth telling of a valid configuration.
 
+mod authzen;
 mod naming;
 mod tokens;
 
@@ -22,9 +23,11 @@ pub(super) fn warnings(config: &Config) -> Vec<Diagnostic> {
     naming::warnings(config, &mut warnings);
     open_administrators(config, &mut warnings);
     tokens::warnings(config, &mut warnings);
+    authzen::warnings(config, &mut warnings);
     if let Some(gateway) = &config.gateway
         && gateway.routes.is_empty()
         && gateway.preset.is_none()
+        && gateway.authzen.is_none()
     {
         warnings.push(Diagnostic::warning(
             DiagnosticCode::NoRoutes,

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use self::upstream::Upstream;
 use super::answer::{Answer, Denial};
+use super::authzen::Authzen;
 use super::exchange::Exchange;
 use super::host::{self, HostError};
 use super::identity::{Identifier, LoggedOut, LogoutError};
@@ -24,7 +25,7 @@ use super::provision::{Provisioned, Provisioner};
 use super::question::{Header, Headers, Identity, Unidentified};
 use super::replica::{Found, HeldRoles, Replica, Ruling, Wanted};
 use super::watcher::{NOTHING_LOADED, ReplicaWatcher, Stale};
-use crate::config::GatewayConfig;
+use crate::config::{AuthzenConfig, GatewayConfig};
 use crate::model::caller::Caller;
 use crate::model::{Time, TooMany};
 use crate::routes::{Matched, On, Path, Question, Refused, Routes};
@@ -123,6 +124,7 @@ pub struct Authorizer {
     upstream: Upstream,
     exchange: Option<Arc<Exchange>>,
     ledger: Option<Arc<SessionLedger>>,
+    authzen: Option<Arc<Authzen>>,
     /// The last request found nothing to decide by.
     refusing: AtomicBool,
     lines: Lines,
@@ -140,6 +142,7 @@ impl Authorizer {
             anonymous_role: config.anonymous_role.clone(),
             sources: config.id_sources(),
             tokens: config.tokens.is_some(),
+            subjects: config.authzen.as_ref().map(AuthzenConfig::subject_ids).unwrap_or_default(),
         }))
     }
 
@@ -162,6 +165,7 @@ impl Authorizer {
             upstream: Upstream::new(config),
             exchange: None,
             ledger: None,
+            authzen: None,
             config: config.clone(),
             refusing: AtomicBool::new(false),
             lines: Lines::new(),
@@ -206,6 +210,18 @@ impl Authorizer {
         self.exchange.as_ref()
     }
 
+    /// The same, which answers AuthZEN as well.
+    #[must_use]
+    pub fn answering(self, authzen: Option<Arc<Authzen>>) -> Authorizer {
+        Authorizer { authzen, ..self }
+    }
+
+    /// What answers AuthZEN, where anything does.
+    #[must_use]
+    pub fn authzen(&self) -> Option<&Arc<Authzen>> {
+        self.authzen.as_ref()
+    }
+
     /// What follows the store for this authorizer.
     #[must_use]
     pub fn watcher(&self) -> &Arc<ReplicaWatcher> {
@@ -235,16 +251,24 @@ impl Authorizer {
         (answer, credential.unwrap_or(Credential::Other))
     }
 
-    async fn decided(&self, incoming: &Incoming<'_>) -> (Answer, Option<Credential>) {
+    /// What whoever asks now is told, if there is nothing to decide by. Logs when that begins and ends.
+    pub(super) fn nothing_to_decide_by(&self) -> Option<&'static str> {
         if let Some(Stale { told, words, .. }) = self.not_ready() {
             // Once, however many ask meanwhile.
             if !self.refusing.swap(true, Ordering::Relaxed) {
                 tracing::warn!("every request is refused: {words}");
             }
-            return (Answer::Unavailable(told), None);
+            return Some(told);
         }
         if self.refusing.load(Ordering::Relaxed) && self.refusing.swap(false, Ordering::Relaxed) {
             tracing::info!("requests are decided again");
+        }
+        None
+    }
+
+    async fn decided(&self, incoming: &Incoming<'_>) -> (Answer, Option<Credential>) {
+        if let Some(told) = self.nothing_to_decide_by() {
+            return (Answer::Unavailable(told), None);
         }
         let now = Utc::now();
         let identity = self.identifier.identify(incoming.headers, incoming.payloads, now).await;

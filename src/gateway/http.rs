@@ -1,4 +1,4 @@
-//! The HTTP listener: `/authz` for gateways, `/healthz`, `/readyz` and `/metrics` for whoever
+//! The HTTP listener: `/authz` for gateways, AuthZEN ([`super::authzen`]), `/healthz`, `/readyz` and `/metrics` for whoever
 //! watches.
 //!
 //! Who asks at `/authz` is told by how they ask, never by what a client could add:
@@ -23,6 +23,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, 
 use super::answer::{Answer, Denial, Set};
 use super::app_state::AppState;
 use super::authorizer::{Credential, Incoming, Upgrade};
+use super::authzen;
 use super::host;
 use super::http_exchange::{self, EXCHANGE, KEYS};
 use super::http_logout::{self, LOGOUT};
@@ -84,7 +85,7 @@ pub(super) fn upgrade(method: &str, headers: &dyn Headers, tells: Tells) -> Upgr
     }
 }
 
-/// Answers one request of the HTTP listener. But for an exchange and a log-out its body is not read.
+/// Answers one request of the HTTP listener. But for an exchange, a log-out, and AuthZEN, its body is not read.
 pub async fn respond(state: Arc<AppState>, request: Request<Body>) -> Response<Body> {
     let (request, body) = request.into_parts();
     let path = request.uri.path();
@@ -102,7 +103,7 @@ pub async fn respond(state: Arc<AppState>, request: Request<Body>) -> Response<B
         KEYS => http_exchange::keys(&state, &request).unwrap_or_else(not_found),
         EXCHANGE => http_exchange::exchange(&state, &request, body).await.unwrap_or_else(not_found),
         LOGOUT => http_logout::log_out(&state, &request, body).await.unwrap_or_else(not_found),
-        _ => not_found(),
+        _ => authzen::respond(&state, &request, body).await.unwrap_or_else(not_found),
     }
 }
 

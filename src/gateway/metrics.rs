@@ -24,7 +24,7 @@ use crate::source::feed::FollowState;
 use crate::sync::{Outcome, SourceResult};
 
 /// The protocols in which gateways ask.
-const PROTOCOLS: [&str; 4] = ["grpc", "http", "auth_request", "forward_auth"];
+const PROTOCOLS: [&str; 5] = ["grpc", "http", "auth_request", "forward_auth", "authzen"];
 /// What answers come to: the words of [`super::answer::Answer::word`].
 const RESULTS: [&str; 5] = ["allow", "deny", "unauthenticated", "session_ended", "unavailable"];
 
@@ -294,6 +294,18 @@ impl Metrics {
         one(&line.results);
         if by == Credential::Token {
             one(&line.by_token);
+        }
+    }
+
+    /// A request in `protocol` was answered that may ask several things: `results` are words of
+    /// [`super::answer::Answer::word`], each with how often.
+    pub fn answered(&self, protocol: &str, results: &[(&str, u64)], took: Duration) {
+        let Some(line) = self.lines.iter().find(|line| line.protocol == protocol) else { return };
+        line.seconds.observe(took.as_secs_f64());
+        for (result, count) in results.iter().filter(|(_, count)| *count > 0) {
+            if let Some((_, counter)) = line.results.iter().find(|(word, _)| word == result) {
+                counter.inc_by(*count);
+            }
         }
     }
 

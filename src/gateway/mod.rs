@@ -6,6 +6,7 @@
 //! nginx      ├─► grpc, http ─► authorizer┤ replica ─ the committed generation, memory ├─► answer
 //! Traefik    │                     │ provision ─ someone nobody has seen yet     │
 //! Caddy      ┘                     └─────────────────────────────────────────────┘
+//! AuthZEN ───► authzen ─ about somebody else than who asks, from the same generation
 //!                                    follow ─ swaps in each new generation whole
 //! ```
 //!
@@ -18,6 +19,7 @@
 pub mod answer;
 pub mod app_state;
 pub mod authorizer;
+pub mod authzen;
 pub mod ended;
 pub mod exchange;
 pub mod grpc;
@@ -54,6 +56,7 @@ use crate::model::TooMany;
 use crate::store::Store;
 use app_state::AppState;
 use authorizer::Authorizer;
+use authzen::{Authzen, AuthzenError};
 use ended::EndedSessions;
 use exchange::{Exchange, SigningKeyError};
 use grpc::ExtAuthz;
@@ -109,6 +112,9 @@ pub enum GatewayError {
     /// Nobody could be told.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// AuthZEN cannot be answered.
+    #[error("`gateway.authzen`: {0}")]
+    Authzen(#[from] AuthzenError),
 }
 
 /// What this process is.
@@ -132,6 +138,7 @@ pub struct Gateway {
     /// one as long as a reload is under way.
     own_keys: Option<String>,
     reading: KeyReading,
+    authzen: Option<Arc<Authzen>>,
     watcher: Arc<ReplicaWatcher>,
     /// The sessions that have ended, through every reload.
     ended: Arc<EndedSessions>,
@@ -172,7 +179,9 @@ impl Gateway {
         let provisioner = provisioner(config, store, gateway, part, &metrics);
         let authorizer =
             Authorizer::new(gateway, Arc::clone(&identifier), Arc::clone(&watcher), provisioner)?;
-        let authorizer = authorizer.exchanging(exchange).ending(ledger.clone());
+        let authzen = authzen(store, gateway, part, None)?;
+        let authorizer =
+            authorizer.exchanging(exchange).ending(ledger.clone()).answering(authzen.clone());
         let state = Arc::new(AppState::new(Arc::new(authorizer), Arc::clone(&metrics)));
         let mut this = Gateway {
             part,
@@ -183,6 +192,7 @@ impl Gateway {
             identifier,
             own_keys,
             reading,
+            authzen,
             watcher,
             ended,
             ledger,
@@ -271,6 +281,8 @@ impl Gateway {
             let beside = (exchange.as_deref(), &self.ended);
             Some(identifier(store, gateway, self.part, beside)?)
         };
+        let before = self.authzen.as_deref().filter(|_| same_store);
+        let authzen = authzen(store, gateway, self.part, before)?;
         self.most = affordable(gateway);
         // Everything that can fail comes before the first change.
         let grpc = match (&gateway.grpc, &self.config.grpc) {
@@ -291,9 +303,7 @@ impl Gateway {
         for listening in [&self.grpc, &self.http].into_iter().flatten() {
             listening.limit(self.most);
         }
-        if gateway.grpc_health != self.config.grpc_health && gateway.grpc == self.config.grpc {
-            tracing::warn!("`gateway.grpc_health` takes effect with the next start");
-        }
+        self.tell_of_health(gateway);
         self.tls.store(acceptor);
         let old = [
             grpc.and_then(|new| std::mem::replace(&mut self.grpc, new)),
@@ -320,7 +330,9 @@ impl Gateway {
             provisioner,
         )?
         .exchanging(exchange)
-        .ending(self.ledger.clone());
+        .ending(self.ledger.clone())
+        .answering(authzen.clone());
+        self.authzen = authzen;
         if let Some(coming) = self.coming.take() {
             coming.abort();
         }
@@ -349,6 +361,13 @@ impl Gateway {
             && self.config.subject == gateway.subject
             && self.config.jwt == gateway.jwt
             && self.config.logout == gateway.logout
+    }
+
+    /// What a reload cannot change.
+    fn tell_of_health(&self, new: &GatewayConfig) {
+        if new.grpc_health != self.config.grpc_health && new.grpc == self.config.grpc {
+            tracing::warn!("`gateway.grpc_health` takes effect with the next start");
+        }
     }
 
     /// Accepts nothing more and lets open requests end.
@@ -513,6 +532,20 @@ fn identifier(
     let identifier = Arc::new(identifier);
     let reading = identifier.start();
     Ok((identifier, reading))
+}
+
+/// What answers AuthZEN, where the configuration says so. `before`: what did so far.
+fn authzen(
+    store: &Arc<dyn Store>,
+    gateway: &GatewayConfig,
+    part: ProcessKind,
+    before: Option<&Authzen>,
+) -> Result<Option<Arc<Authzen>>, GatewayError> {
+    let Some(config) = &gateway.authzen else { return Ok(None) };
+    let cache = StoreJwksCache::new(Arc::clone(store), part == ProcessKind::Daemon);
+    let made =
+        tokio::task::block_in_place(|| Authzen::new(config, Some(Arc::new(cache) as _), before))?;
+    Ok(Some(Arc::new(made)))
 }
 
 fn provisioner(

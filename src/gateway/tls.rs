@@ -9,6 +9,7 @@ use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
+use webpki::EndEntityCert;
 
 use crate::config::TlsConfig;
 
@@ -72,6 +73,74 @@ pub enum TlsError {
         #[source]
         why: rustls_pki_types::pem::Error,
     },
+}
+
+/// What the certificate calls a client that showed one. Goes with each of its requests.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerNames(Arc<[String]>);
+
+impl PeerNames {
+    /// Those of `certificate`, which was verified: the DNS names and URIs among its alternative names;
+    /// where it has none of them, its common name.
+    #[must_use]
+    pub fn of(certificate: &CertificateDer<'_>) -> PeerNames {
+        let Ok(certificate) = EndEntityCert::try_from(certificate) else {
+            return PeerNames(Arc::new([]));
+        };
+        let alternative = certificate.valid_dns_names().chain(certificate.valid_uri_names());
+        let mut names: Vec<String> = alternative.map(str::to_owned).collect();
+        if names.is_empty() {
+            names.extend(common_name(certificate.subject()));
+        }
+        PeerNames(names.into())
+    }
+
+    /// The names.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.0
+    }
+}
+
+/// The last common name (2.5.4.3) of a subject in DER, without its outer tag (RFC 5280, section 4.1.2.4).
+fn common_name(mut subject: &[u8]) -> Option<String> {
+    const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+    const UTF8_STRING: u8 = 12;
+    const PRINTABLE_STRING: u8 = 19;
+    const IA5_STRING: u8 = 22;
+    let mut found = None;
+    while !subject.is_empty() {
+        // SET OF { SEQUENCE { OBJECT IDENTIFIER, text } }
+        let (_, mut set, rest) = element(subject)?;
+        subject = rest;
+        while !set.is_empty() {
+            let (_, pair, others) = element(set)?;
+            set = others;
+            let (_, kind, text) = element(pair)?;
+            let (tag, text, _) = element(text)?;
+            if kind == COMMON_NAME && matches!(tag, UTF8_STRING | PRINTABLE_STRING | IA5_STRING) {
+                found = std::str::from_utf8(text).ok().map(str::to_owned);
+            }
+        }
+    }
+    found
+}
+
+/// An element of DER: its tag, its content, and what follows.
+fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (tag, rest) = bytes.split_first()?;
+    let (first, rest) = rest.split_first()?;
+    let (length, rest) = match *first {
+        short @ 0..=0x7f => (usize::from(short), rest),
+        0x81 => rest.split_first().map(|(length, rest)| (usize::from(*length), rest))?,
+        0x82 => {
+            let (length, rest) = rest.split_first_chunk()?;
+            (usize::from(u16::from_be_bytes(*length)), rest)
+        }
+        _ => return None,
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((*tag, content, rest))
 }
 
 /// Reads the files of `config`.

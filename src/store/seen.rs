@@ -21,6 +21,8 @@ impl fmt::Display for SetKey {
 pub struct SeenUser<'a> {
     /// The username.
     pub username: &'a str,
+    /// The email address; empty where there is none.
+    pub email: &'a str,
     /// How the person stands.
     pub status: Status,
     /// Its role set.

@@ -323,14 +323,35 @@ impl Got {
 
 /// Sends one request over a connection of its own, its target byte for byte as given.
 pub fn send(port: u16, method: &str, target: &[u8], headers: &[(&str, &str)]) -> Got {
+    send_body(port, method, target, headers, b"")
+}
+
+/// The same with a body.
+pub fn send_body(
+    port: u16,
+    method: &str,
+    target: &[u8],
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Got {
     let host = ("host", &b"platform.test"[..]);
     let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
     let headers: Vec<_> = std::iter::once(host).chain(headers).collect();
-    send_raw(port, method, target, &headers)
+    send_whole(port, method, target, &headers, body)
 }
 
-/// The same with no header but those given, `Host` among them, byte for byte as well.
+/// The same with no body, and no header but those given, `Host` among them, byte for byte as well.
 pub fn send_raw(port: u16, method: &str, target: &[u8], headers: &[(&str, &[u8])]) -> Got {
+    send_whole(port, method, target, headers, b"")
+}
+
+fn send_whole(
+    port: u16,
+    method: &str,
+    target: &[u8],
+    headers: &[(&str, &[u8])],
+    body: &[u8],
+) -> Got {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut request = format!("{method} ").into_bytes();
@@ -342,7 +363,8 @@ pub fn send_raw(port: u16, method: &str, target: &[u8], headers: &[(&str, &[u8])
         request.extend_from_slice(value);
         request.extend_from_slice(b"\r\n");
     }
-    request.extend_from_slice(b"content-length: 0\r\n\r\n");
+    request.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+    request.extend_from_slice(body);
     let nothing = Got { status: 0, headers: BTreeMap::new(), body: String::new() };
     if stream.write_all(&request).is_err() {
         return nothing;

@@ -81,7 +81,7 @@ pub(super) fn part(encoded: &str, part: &'static str) -> Result<Object, TokenErr
 }
 
 /// Any JSON value in which no name is there twice.
-struct Strict(Value);
+pub(in crate::gateway) struct Strict(pub(in crate::gateway) Value);
 
 impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -391,7 +391,7 @@ fn name(object: &Object, config: &JwtConfig) -> Result<Result<Arc<str>, UnnamedE
 
 /// A name in the store's form. Only case may differ: a name that merely looks like another's, in
 /// wide letters or with a combining accent, is somebody else's word for it.
-pub(super) fn username(name: &str) -> Result<Arc<str>, NameError> {
+pub(in crate::gateway) fn username(name: &str) -> Result<Arc<str>, NameError> {
     if name.is_empty() {
         return Err(NameError::Empty);
     }

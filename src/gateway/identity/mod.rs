@@ -23,6 +23,7 @@
 
 mod cache;
 mod claims;
+mod clients;
 mod credential;
 mod fault;
 mod fetch;
@@ -44,6 +45,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+pub(super) use claims::{Strict, username};
+pub use clients::Clients;
 pub use credential::digest;
 pub use fault::{
     ClaimError, CredentialError, NameError, NoKeys, NoProof, PartError, TokenError, Unidentified,
@@ -361,7 +364,7 @@ pub async fn faults(config: &GatewayConfig) -> Vec<IssuerFault> {
 }
 
 /// What a stranger sent, for the log: short, and without characters that could forge a line.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     const LONGEST: usize = 80;
     let mut shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
     if text.chars().nth(LONGEST).is_some() {

@@ -28,6 +28,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::gateway::tls::PeerNames;
+
 /// A gateway sends all headers of its client on: more of them than nginx and Envoy let through.
 const MOST_HEADERS: usize = 512;
 /// Requests at once on one HTTP/2 connection: a gateway has few connections and many requests.
@@ -65,10 +67,10 @@ pub(super) enum End {
     TooSlow,
 }
 
-/// Serves one connection that was accepted at `began`, until it ends or `stopped` says so and what
+/// Serves one connection, with what its client's certificate calls it, that was accepted at `began`, until it ends or `stopped` says so and what
 /// it has open is answered.
 pub(super) async fn serve<S>(
-    stream: S,
+    (stream, peer): (S, Option<PeerNames>),
     router: Router,
     timeouts: Timeouts,
     began: Instant,
@@ -80,7 +82,10 @@ where
     let activity = Arc::new(Activity::new(timeouts, began));
     let inner = TowerToHyperService::new(router);
     let heard = Arc::clone(&activity);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = &peer {
+            request.extensions_mut().insert(peer.clone());
+        }
         let busy = heard.asked(request.version());
         let answer = inner.call(request);
         async move {

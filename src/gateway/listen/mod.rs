@@ -32,6 +32,7 @@ pub(super) use self::connection::Timeouts;
 pub(super) use self::slots::affordable;
 use self::slots::{Slot, Slots};
 use super::throttle::Throttle;
+use super::tls::PeerNames;
 use crate::config::Listen;
 
 /// How long open requests may take once the listener ends.
@@ -279,7 +280,7 @@ impl Host {
                     tracing::debug!("cannot set TCP_NODELAY: {error}");
                 }
                 match tls.load_full() {
-                    None => tokio::spawn(self.clone().serve(stream, began, slot)),
+                    None => tokio::spawn(self.clone().serve(stream, None, began, slot)),
                     Some(acceptor) => {
                         tokio::spawn(self.clone().serve_tls(acceptor, stream, began, slot))
                     }
@@ -288,7 +289,7 @@ impl Host {
             Bound::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let (began, slot) = (Instant::now(), self.slots.take());
-                tokio::spawn(self.clone().serve(stream, began, slot));
+                tokio::spawn(self.clone().serve(stream, None, began, slot));
             }
         }
         Ok(())
@@ -308,7 +309,11 @@ impl Host {
             _ = self.stopped.wait_for(|stopped| *stopped) => return,
         };
         match shaken {
-            Ok(Ok(stream)) => self.serve(stream, began, slot).await,
+            Ok(Ok(stream)) => {
+                let shown = stream.get_ref().1.peer_certificates();
+                let peer = shown.and_then(<[_]>::first).map(PeerNames::of);
+                self.serve(stream, peer, began, slot).await;
+            }
             Ok(Err(error)) => self.lines.handshake.note(&error.to_string()),
             Err(_) => {
                 self.too_slow.inc();
@@ -318,12 +323,14 @@ impl Host {
     }
 
     /// Serves a connection, which keeps its place until it ends.
-    async fn serve<S>(self, stream: S, began: Instant, _slot: Slot)
+    /// `peer`: what its client's certificate calls it.
+    async fn serve<S>(self, stream: S, peer: Option<PeerNames>, began: Instant, _slot: Slot)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Host { router, timeouts, too_slow, stopped, .. } = self;
-        if connection::serve(stream, router, timeouts, began, stopped).await == End::TooSlow {
+        if connection::serve((stream, peer), router, timeouts, began, stopped).await == End::TooSlow
+        {
             too_slow.inc();
             tracing::debug!("a connection is cut: no whole head of a request came in time");
         }

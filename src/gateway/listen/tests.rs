@@ -41,7 +41,7 @@ fn served_from(
     let (near, far) = tokio::io::duplex(1 << 16);
     let (stop, stopped) = watch::channel(false);
     let router = router(&Arc::default());
-    let task = tokio::spawn(connection::serve(far, router, timeouts, began, stopped));
+    let task = tokio::spawn(connection::serve((far, None), router, timeouts, began, stopped));
     (near, task, stop)
 }
 
@@ -116,7 +116,7 @@ async fn no_patience_ends_what_is_being_answered() {
     let (mut near, far) = tokio::io::duplex(1 << 16);
     let (_stop, stopped) = watch::channel(false);
     let short = timeouts(LONG, NONE);
-    let served = connection::serve(far, router(&go), short, Instant::now(), stopped);
+    let served = connection::serve((far, None), router(&go), short, Instant::now(), stopped);
     let task = tokio::spawn(served);
     near.write_all(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     // The timer has come and gone many times by then, were it running.

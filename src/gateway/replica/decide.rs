@@ -9,12 +9,17 @@
 //!            name)      own    "user"      by hash: `${self}`    ┘
 //! ```
 //!
+//! Who may ask about any action (AuthZEN) is answered from the patterns of actions themselves (`open`).
+//!
 //! A list holds the roles whose policies speak of it, whoever holds them; a set of roles is met
 //! with it when it is asked. So the size is that of the policies, however many sets there are.
+
+mod open;
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
+use self::open::OpenClasses;
 use crate::model::{IndexVec, TooMany};
 use crate::policy::{Action, ActionPattern, Effect, Policy, ResourcePattern, concrete};
 use crate::routes::{ActionIdx, On, Question};
@@ -69,6 +74,8 @@ pub(super) struct Rules {
     /// For each action its class.
     class_of: IndexVec<ActionIdx, ClassIdx>,
     classes: IndexVec<ClassIdx, Class>,
+    /// For actions that nobody named beforehand; absent: nobody asks about such.
+    open: Option<OpenClasses>,
 }
 
 idpsyncd_core::list_place! {
@@ -134,6 +141,14 @@ impl Rules {
             rules.class_of.push(class)?;
         }
         Ok(rules)
+    }
+
+    /// The same for any action besides, of the same `roles`.
+    ///
+    /// # Errors
+    /// There are more patterns of actions than can be numbered.
+    pub(super) fn opened(self, roles: &[(&str, &[Policy])]) -> Result<Rules, TooMany> {
+        Ok(Rules { open: Some(OpenClasses::new(roles)?), ..self })
     }
 
     /// Roles' names, sorted; a role's place is what sets hold.

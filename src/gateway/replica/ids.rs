@@ -1,5 +1,8 @@
 //! A source's ids and whose each is, small.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::{BuildHasher, Hash};
 
@@ -40,6 +43,20 @@ fn uuid(text: &[u8]) -> Option<[u8; 16]> {
         at = at.saturating_add(2);
     }
     Some(bytes)
+}
+
+/// The text of a UUID that [`uuid`] read.
+fn written(bytes: &[u8; 16]) -> String {
+    let mut text = String::with_capacity(36);
+    for (place, byte) in bytes.iter().enumerate() {
+        if matches!(place, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for half in [byte >> 4, byte & 0x0f] {
+            text.extend(char::from_digit(u32::from(half), 16));
+        }
+    }
+    text
 }
 
 fn digit(byte: u8) -> Option<u8> {
@@ -85,6 +102,28 @@ impl Ids {
             bytes: Vec::with_capacity(count.saturating_mul(17)),
             table: HashTable::with_capacity(count),
             hasher: DefaultHashBuilder::default(),
+        }
+    }
+
+    /// Where every id is, and whose it is, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, Owner)> {
+        self.table.iter().map(|entry| (entry.at, entry.owner))
+    }
+
+    /// The id that is at a place of [`Ids::iter`].
+    pub(super) fn text(&self, at: u32) -> Option<Cow<'_, str>> {
+        match read(&self.bytes, at)? {
+            Id::Uuid(bytes) => Some(Cow::Owned(written(&bytes))),
+            Id::Text(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
+        }
+    }
+
+    /// The order of the ids at two places: that of their texts.
+    pub(super) fn compare(&self, one: u32, other: u32) -> Ordering {
+        match (read(&self.bytes, one), read(&self.bytes, other)) {
+            // Of two UUIDs the digits decide, and those are in the order of the bytes.
+            (Some(Id::Uuid(one)), Some(Id::Uuid(other))) => one.cmp(&other),
+            _ => self.text(one).cmp(&self.text(other)),
         }
     }
 
@@ -173,6 +212,14 @@ mod tests {
         for (place, id) in (0..).zip(ids) {
             assert_eq!(map.get(id), Some(owner(place)), "{id}");
         }
+        let mut texts: Vec<String> =
+            map.iter().map(|(at, _)| map.text(at).unwrap().into_owned()).collect();
+        texts.sort_unstable();
+        let mut places: Vec<u32> = map.iter().map(|(at, _)| at).collect();
+        places.sort_unstable_by(|a, b| map.compare(*a, *b));
+        let sorted = places.iter().map(|at| map.text(*at).unwrap().into_owned());
+        assert_eq!(sorted.collect::<Vec<_>>(), texts);
+        assert!(texts.iter().all(|id| ids.contains(&id.as_str())), "{texts:?}");
         map.put(ids[7], |old| {
             assert_eq!(old, Some(owner(7)));
             owner(70)

@@ -6,10 +6,12 @@ use std::sync::{Arc, OnceLock};
 use hashbrown::{HashMap, HashSet};
 
 use super::decide::Rules;
+use super::emails::Emails;
 use super::ids::{Ids, Owner};
 use super::people::{PackedStands, People, Stands, place_in_stands};
+use super::roll::Roll;
 use super::tokens::{Draft, ReplicaTokens};
-use super::{Compiled, Replica, RoleSet, SetRef, Wanted};
+use super::{Compiled, Listed, Replica, RoleSet, SetRef, Wanted};
 use crate::gateway::question::TokenDigest;
 use crate::model::{Role, RoleSetId, Standing, Status, Text, TooMany, UserId};
 use crate::policy::{Effect, Policy};
@@ -43,6 +45,10 @@ pub(super) struct Sets {
 impl Sets {
     pub(super) fn get(&self, set: SetRef) -> Option<&RoleSet> {
         self.list.get(set.0 as usize).map(|set| &**set)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &RoleSet> {
+        self.list.iter().map(|set| &**set)
     }
 
     /// The place of the set `id` of the roles `names` (sorted), which is added where it is new.
@@ -123,10 +129,10 @@ impl Compiled {
         // They come after those of the routes.
         let allowed = (wanted.actions.len()..).take(wanted.allowed.len()).map(ActionIdx::at);
         let allowed: Result<Vec<_>, TooMany> = allowed.collect();
-        let resources: BTreeSet<Box<str>> = reader
-            .catalog()?
-            .into_iter()
-            .filter_map(|(_, resource)| resource)
+        let catalog = reader.catalog()?;
+        let resources: BTreeSet<Box<str>> = catalog
+            .iter()
+            .filter_map(|(_, resource)| resource.as_ref())
             .map(|resource| resource.as_str().into())
             .collect();
         let of_scope = |scope: &str| {
@@ -134,8 +140,18 @@ impl Compiled {
                 |resource: &str| resource.split_once('/').is_some_and(|(of, _)| of == scope);
             resources.iter().filter(|resource| inside(resource)).cloned().collect()
         };
+        let mut rules = Rules::new(&roles, asked);
+        let mut listed = Listed::default();
+        if !wanted.subjects.is_empty() {
+            rules = rules.and_then(|rules| rules.opened(&roles));
+            let actions: BTreeSet<String> =
+                catalog.iter().map(|(action, _)| action.to_string()).collect();
+            listed.actions = actions.into_iter().map(String::into_boxed_str).collect();
+            listed.resources = resources.iter().cloned().collect();
+        }
         Ok(Compiled {
-            rules: Rules::new(&roles, asked).map_err(|full| reader.damaged(full.into()))?,
+            rules: rules.map_err(|full| reader.damaged(full.into()))?,
+            catalog: listed,
             allowed: allowed.map_err(|full| reader.damaged(full.into()))?,
             listed: wanted.allowed.iter().map(|list| of_scope(&list.scope)).collect(),
             denying,
@@ -183,6 +199,8 @@ struct Changed<'n> {
     seen: Vec<(&'n str, Result<Stands, SetKey>)>,
     owned: Vec<Owned>,
     made: Vec<Made>,
+    /// What address is under each name now, of people who are not gone.
+    addresses: Vec<(&'n str, String)>,
 }
 
 impl<'n> Changed<'n> {
@@ -195,7 +213,10 @@ impl<'n> Changed<'n> {
     ) -> Result<Self, StoreError> {
         let full = |full: TooMany| reader.damaged(full.into());
         let mut rows = Vec::with_capacity(names.len());
+        let mut emails = Vec::with_capacity(names.len());
         reader.seen_under(names, &mut |_, user| {
+            let there = user.as_ref().filter(|user| !user.status.is_deprovisioned());
+            emails.push(there.map_or_else(String::new, |user| user.email.to_owned()));
             let stands = user.map(|user| stands(&user.status, user.set, why));
             rows.push(stands.unwrap_or(Ok(Ok(Stands::Nobody))));
         })?;
@@ -222,7 +243,10 @@ impl<'n> Changed<'n> {
                 Ok(())
             })?;
         }
-        Ok(Changed { seen, owned, made })
+        let has_emails = wanted.has_emails();
+        let addresses = names.iter().map(String::as_str).zip(emails);
+        let addresses = addresses.filter(|_| has_emails).collect();
+        Ok(Changed { seen, owned, made, addresses })
     }
 
     /// The role sets that they have.
@@ -241,6 +265,15 @@ fn own(ids: &mut [Ids], links: &[SeenLink], owner: Owner) {
         let gone = owner.packed == PackedStands::of(DEPROVISIONED);
         let packed = if link.refused && !gone { PackedStands::of(REFUSED) } else { owner.packed };
         ids.put(&link.ext, |_| Owner { packed, ..owner });
+    }
+}
+
+/// Says that those ids of `gone` are their owners' that are nobody's.
+fn own_what_is_left(ids: &mut [Ids], gone: Vec<(SeenLink, Owner)>) {
+    for (link, owner) in gone {
+        if ids.get(usize::from(link.source)).is_some_and(|ids| ids.get(&link.ext).is_none()) {
+            own(ids, &[link], owner);
+        }
     }
 }
 
@@ -279,6 +312,7 @@ impl Replica {
             for links in reader.count_links(&wanted.sources)? {
                 ids.push(Ids::with_capacity(links));
             }
+            let (mut emails, has_emails) = (Emails::default(), wanted.has_emails());
             // Those of people who are gone: whoever has such an id now comes first.
             let mut gone: Vec<(SeenLink, Owner)> = Vec::new();
             reader.seen_users(&wanted.sources, &mut |user, links| {
@@ -294,6 +328,10 @@ impl Replica {
                     Some(old) if stands == DEPROVISIONED && old != packed => old,
                     _ => packed,
                 })?;
+                // An address of somebody who is gone would be that of whoever has the name now.
+                if has_emails && stands != DEPROVISIONED {
+                    emails.add(user.email, name)?;
+                }
                 let owner = Owner { name, packed };
                 if stands == DEPROVISIONED {
                     gone.extend(links.iter().map(|link| (link.clone(), owner)));
@@ -302,12 +340,7 @@ impl Replica {
                 }
                 Ok(())
             })?;
-            for (link, owner) in gone {
-                if ids.get(usize::from(link.source)).is_some_and(|ids| ids.get(&link.ext).is_none())
-                {
-                    own(&mut ids, &[link], owner);
-                }
-            }
+            own_what_is_left(&mut ids, gone);
             let mut tokens = Draft::default();
             if wanted.tokens {
                 tokens = Draft::with_capacity(reader.count_seen_tokens()?);
@@ -319,7 +352,12 @@ impl Replica {
                     tokens.add(TokenDigest(token.digest), owner, *set, token.until, token.name)
                 })?;
             }
+            emails.sort();
+            let rolls = Roll::all(&wanted, &people, &ids, &emails);
             let mut replica = Replica {
+                rolls: rolls.into(),
+                emails: Arc::new(emails),
+                recent_emails: Emails::default(),
                 generation: meta.generation,
                 applied_at: meta.applied_at,
                 tokens: Arc::new(tokens.finish()),
@@ -392,13 +430,18 @@ impl Replica {
                 places.get(&set).map(|set| Stands::Enabled(set.0)).ok_or_else(unknown)
             })
         };
-        let Changed { seen, owned, made } = changed;
+        let Changed { seen, owned, made, addresses } = changed;
         let (mut recent, users) = self.people_with(reader, seen, placed)?;
         let recent_ids = self.ids_with(reader, (unlinked, owned), &mut recent, placed)?;
         let recent_tokens = self
             .tokens_with(names, made, &recent, |set| places.get(&set).map(|set| set.0))
             .map_err(|error| reader.damaged(error))?;
+        let recent_emails = self.emails_with(names, &addresses, &recent);
+        let recent_emails = recent_emails.map_err(|full| reader.damaged(full.into()))?;
         let mut replica = Replica {
+            rolls: Arc::clone(&self.rolls),
+            emails: Arc::clone(&self.emails),
+            recent_emails,
             generation: meta.generation,
             applied_at: meta.applied_at,
             tokens: Arc::clone(&self.tokens),
@@ -467,6 +510,25 @@ impl Replica {
             own(&mut recent_ids, &links, Owner { name, packed });
         }
         Ok(recent_ids)
+    }
+
+    /// The recent addresses with what `addresses` says of the people called `names`. `recent` holds
+    /// all of their names.
+    fn emails_with(
+        &self,
+        names: &BTreeSet<String>,
+        addresses: &[(&str, String)],
+        recent: &People,
+    ) -> Result<Emails, TooMany> {
+        let again = |owner: Text| names.contains(self.recent.name(owner));
+        let mut emails = self.recent_emails.without(again)?;
+        for (name, email) in addresses {
+            if let Some(owner) = recent.place(name) {
+                emails.add(email, owner)?;
+            }
+        }
+        emails.sort();
+        Ok(emails)
     }
 
     /// The recent tokens with those that the owners called `names` have now, `made`, in place of

@@ -1,9 +1,11 @@
 //! The committed generation in memory: who is who, and what each role set may.
 
 mod decide;
+mod emails;
 mod ids;
 mod load;
 mod people;
+mod roll;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -14,12 +16,16 @@ use std::sync::{Arc, OnceLock};
 use hashbrown::HashSet;
 
 pub use decide::Ruling;
+pub use roll::{KnownPerson, OpenQuestion, Span, sort_key};
 
 use self::decide::Rules;
+use self::emails::Emails;
 use self::ids::Ids;
 use self::load::Sets;
 use self::people::{PackedStands, People, Stands};
+use self::roll::Roll;
 use self::tokens::ReplicaTokens;
+use crate::config::SubjectId;
 use crate::gateway::question::TokenDigest;
 use crate::model::Time;
 use crate::model::caller::{KnownBy, NamedRoles};
@@ -39,6 +45,9 @@ pub struct Wanted {
     pub sources: Vec<String>,
     /// Access tokens are credentials.
     pub tokens: bool,
+    /// By what subjects of AuthZEN are known, distinct; empty: nobody asks so. Else any action may be
+    /// asked about, and what the catalog has.
+    pub subjects: Vec<SubjectId>,
 }
 
 /// A role set of one [`Replica`]. It means nothing to another one.
@@ -112,6 +121,8 @@ pub struct Bearer<'a> {
 /// | `ids`: table of (id, name, word) | 13 a place: 15 to 30 a user and source |
 /// | `tokens`: sorted by digest, with a start for every few | 48 and 1 a token, and the name + 2, once for those of one name |
 /// | `recent` | as `people` and `ids`; at most a sixteenth of its users (or 4,096) |
+/// | `rolls`, with AuthZEN: order and places in it | 8 a user and kind of id |
+/// | `emails`, where subjects are known by them | the address + 12 a user |
 /// | a role set: its roles, the roles header | 4 + the name for each role, and about 150 |
 /// | an allowed header, made when first asked for | its text, a set |
 /// | `rules`: all roles' policies, turned round | 8 a policy, pattern and class of actions |
@@ -139,6 +150,13 @@ pub struct Replica {
     tokens: Arc<ReplicaTokens>,
     /// Owners are names of `recent`.
     recent_tokens: ReplicaTokens,
+    /// Those of people who are not gone, with names of `people`; only where [`Wanted::subjects`] have some.
+    /// Those whose owner is in `recent` do not count.
+    emails: Arc<Emails>,
+    /// Likewise, with names of `recent`.
+    recent_emails: Emails,
+    /// For each of [`Wanted::subjects`], of `people`.
+    rolls: Arc<[Roll]>,
     /// What service accounts and the default admin are called: few.
     spoken_for: HashSet<Box<str>>,
     users: usize,
@@ -157,6 +175,15 @@ struct Compiled {
     denying: Vec<u32>,
     /// Those of everyone, sorted: no person's token does.
     everyone: Vec<u32>,
+    /// What AuthZEN's searches find; empty without [`Wanted::subjects`].
+    catalog: Listed,
+}
+
+/// What the catalog has, each once, sorted.
+#[derive(Debug, Default)]
+struct Listed {
+    actions: Vec<Box<str>>,
+    resources: Vec<Box<str>>,
 }
 
 /// A role set.
@@ -211,10 +238,14 @@ impl Replica {
     /// The name is empty where they are unknown.
     #[must_use]
     pub fn caller<'a>(&'a self, known_by: &'a KnownBy) -> (Found<'a>, &'a str) {
-        let (source, ext) = match known_by {
-            KnownBy::Name(name) => return (self.user(name), name),
-            KnownBy::Id { source, ext } => (source, ext),
-        };
+        match known_by {
+            KnownBy::Name(name) => (self.user(name), name),
+            KnownBy::Id { source, ext } => self.by_id(source, ext),
+        }
+    }
+
+    /// Who the one is whom `source` knows by the id `ext`, and what the store calls them.
+    fn by_id(&self, source: &str, ext: &str) -> (Found<'_>, &str) {
         let Some(place) = self.wanted.sources.iter().position(|wanted| wanted == source) else {
             return (Found::Unknown, "");
         };

@@ -73,6 +73,11 @@ impl People {
         self.table.len()
     }
 
+    /// Every name's place, and what it stands for, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Text, PackedStands)> {
+        self.table.iter().copied()
+    }
+
     /// What `name` stands for; `None`: it is not in this map.
     pub(super) fn get(&self, name: &str) -> Option<PackedStands> {
         if self.table.is_empty() {

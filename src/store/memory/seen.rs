@@ -17,7 +17,8 @@ impl Content {
 
     fn seen(&self, user: &User) -> SeenUser<'_> {
         let (username, set) = (self.state.texts.get(user.username), self.set_key(user.role_set));
-        SeenUser { username, status: user.status.clone(), set }
+        let email = self.state.texts.get(user.email);
+        SeenUser { username, email, status: user.status.clone(), set }
     }
 
     fn links(&self, user: &User, sources: &[String]) -> Vec<SeenLink> {

@@ -29,7 +29,7 @@ use crate::policy::{Action, Resource};
 use crate::store::{EachSeen, SeenLink, SeenSet, SeenUser, SetKey, Since};
 
 /// What [`seen`] reads of `user`, and its number.
-const COLUMNS: &str = "username, status, since, disabled_by, role_set, id";
+const COLUMNS: &str = "username, status, since, disabled_by, role_set, id, email";
 
 /// The links of people in order, those of some sources.
 struct Links<'a> {
@@ -83,7 +83,8 @@ fn numbers(conn: &Connection, sources: &[String]) -> Result<Vec<Option<i64>>, Fa
 }
 
 fn seen<'a>(row: &'a Row<'_>) -> Result<SeenUser<'a>, Fault> {
-    Ok(SeenUser { username: text(row, 0)?, status: status(row, 1)?, set: SetKey(row.get(4)?) })
+    let (username, email) = (text(row, 0)?, text(row, 6)?);
+    Ok(SeenUser { username, email, status: status(row, 1)?, set: SetKey(row.get(4)?) })
 }
 
 /// Puts roles (a set's number, a live role's name) into their sets.

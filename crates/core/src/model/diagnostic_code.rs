@@ -24,6 +24,10 @@ words! {
         NamesDecide = "names-decide",
         /// An issuer's keys come unencrypted from another machine.
         KeysInClear = "keys-in-clear",
+        /// AuthZEN's callers are told of no TLS.
+        AuthzenInClear = "authzen-in-clear",
+        /// Email addresses, not ids, say whom AuthZEN's callers ask about.
+        AddressesDecide = "addresses-decide",
         /// Just-in-time provisioning by claims gives an issuer's bearers nothing.
         ClaimsWithoutSource = "claims-without-source",
         /// An issuer's keys could not be had.

@@ -237,6 +237,18 @@ impl ActionPattern {
         self.kind.is_none() && self.name.is_none()
     }
 
+    /// The type that it names; `None`: any.
+    #[must_use]
+    pub fn kind(&self) -> Option<&str> {
+        self.kind.as_deref()
+    }
+
+    /// The name that it names; `None`: any.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// Whether `action` is one of those meant.
     #[must_use]
     pub fn matches(&self, action: &Action) -> bool {

@@ -245,6 +245,7 @@ pub fn config(identity: Way, jwt: Vec<JwtConfig>) -> GatewayConfig {
         jwt,
         routes: Vec::new(),
         allowed: Vec::new(),
+        authzen: None,
     }
 }
 

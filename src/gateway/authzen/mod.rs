@@ -1,0 +1,141 @@
+//! OpenID AuthZEN Authorization API 1.0: the decision point that anything can ask which speaks it.
+//!
+//! ```text
+//! http ─► callers ─ who asks (token, JWT, certificate)      401, 403: the body is not looked at
+//!     ├─► request ─ what, strictly                          400
+//!     │     └─ mapping ─ which action on what that means
+//!     ├─► decide ── may they, from one generation           200
+//!     ├─► search ── who may, on what, what                  200
+//!     │     └─ page ─ a part of it, and where it goes on
+//!     └─► metadata
+//! ```
+//!
+//! What is asked is about somebody else than who asks: so there is nobody to provision here, and no role
+//! for whoever has no identity. What is said of a subject beside its id is the word of the caller:
+//! it chooses the action, and never gives a role.
+
+mod callers;
+mod decide;
+mod http;
+mod mapping;
+mod metadata;
+mod page;
+mod request;
+mod search;
+
+use std::sync::Arc;
+
+use self::callers::Callers;
+use self::mapping::Mapping;
+use super::identity::{Clients, IdentityError, JwksCache};
+use super::throttle::Throttle;
+use crate::config::{AuthzenConfig, CallerJwt, CallerProof, SecretError};
+
+pub(super) use self::http::respond;
+
+/// Why nobody can ask by AuthZEN as it is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthzenError {
+    /// A caller's token cannot be read.
+    #[error("the token of caller `{caller}`: {why}")]
+    Token {
+        /// The caller.
+        caller: String,
+        /// Why.
+        #[source]
+        why: SecretError,
+    },
+    /// A caller's token is none that a header can hold.
+    #[error(
+        "the token of caller `{0}` cannot stand in a header: it has characters that are not visible \
+         ASCII"
+    )]
+    NoToken(String),
+    /// Nobody could tell who asks.
+    #[error("the callers `{one}` and `{other}` have the same token")]
+    SameToken {
+        /// One of them.
+        one: String,
+        /// The other.
+        other: String,
+    },
+    /// The issuer of a caller's tokens cannot be asked.
+    #[error(transparent)]
+    Issuer(#[from] IdentityError),
+}
+
+/// Everything that answering needs, for one configuration.
+pub struct Authzen {
+    config: AuthzenConfig,
+    callers: Callers,
+    mapping: Mapping,
+    paths: http::Paths,
+    /// `None`: there is none.
+    metadata: Option<String>,
+    lines: Lines,
+}
+
+/// Log lines that whoever can connect can cause.
+struct Lines {
+    unproven: Arc<Throttle>,
+    unclear: Arc<Throttle>,
+}
+
+impl Authzen {
+    /// What `config` says. Reads the callers' tokens, and what `keys` has kept of their issuers' keys,
+    /// so it may block for a moment; reads these keys from then on, on the current runtime. `before`:
+    /// what was in force so far, whose issuers stay where they are the same.
+    ///
+    /// # Errors
+    /// A caller's token cannot be read, two are the same, an issuer cannot be asked.
+    pub fn new(
+        config: &AuthzenConfig,
+        keys: Option<Arc<dyn JwksCache>>,
+        before: Option<&Authzen>,
+    ) -> Result<Authzen, AuthzenError> {
+        let same = before.filter(|before| jwts(&before.config) == jwts(config));
+        let clients = match same {
+            Some(before) => before.callers.clients(),
+            None => Arc::new(Clients::new(&jwts(config), keys)?),
+        };
+        Ok(Authzen {
+            callers: Callers::new(config, clients)?,
+            mapping: Mapping::new(config),
+            paths: http::Paths::new(config),
+            metadata: metadata::metadata(config),
+            config: config.clone(),
+            lines: Lines::new(),
+        })
+    }
+}
+
+/// What the callers' JWTs must say, each with the caller's name.
+fn jwts(config: &AuthzenConfig) -> Vec<(String, CallerJwt)> {
+    let jwt = |proof: &CallerProof| match proof {
+        CallerProof::Jwt(jwt) => Some(jwt.clone()),
+        CallerProof::Token(_) | CallerProof::ClientCertificate(_) => None,
+    };
+    let callers = config.callers.iter();
+    callers.filter_map(|caller| Some((caller.name.clone(), jwt(&caller.proof)?))).collect()
+}
+
+impl Lines {
+    fn new() -> Lines {
+        Lines {
+            unproven: Throttle::new(|why, count| {
+                tracing::info!(
+                    count,
+                    "an AuthZEN request is refused, its caller is not proven: {why}"
+                );
+            }),
+            unclear: Throttle::new(|why, count| {
+                tracing::warn!(count, "an AuthZEN request is refused: {why}");
+            }),
+        }
+    }
+}
+
+/// What a caller sent, for an answer or the log: short, and without characters that could forge a line.
+fn shown(text: &str) -> String {
+    super::identity::shown(text)
+}

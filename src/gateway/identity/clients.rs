@@ -1,0 +1,86 @@
+//! Programs that ask in their own name: a token that an issuer made for one of them (RFC 6749,
+//! section 4.4), held to the same checks as a user's.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::issuer::{Issuer, Pace};
+use super::jwt::{Look, Verifier};
+use super::{IdentityError, JwksCache, Unidentified};
+use crate::config::{CallerJwt, IdentifyBy, JwtConfig};
+use crate::model::Time;
+
+/// Tells programs by their tokens. Reads their issuers' keys for as long as it lives.
+pub struct Clients {
+    /// Each with its name, and what its own tokens alone pass.
+    list: Vec<(String, Verifier)>,
+    _reading: JoinSet<()>,
+}
+
+impl Clients {
+    /// Those of `named`, each a name and what its tokens must say, with the keys that `keys` has kept.
+    /// Reads `ca_file`s and the cache, so it may block for a moment; asks the issuers on the current
+    /// runtime from then on.
+    ///
+    /// # Errors
+    /// A `ca_file` cannot be used, or TLS cannot be set up.
+    pub fn new(
+        named: &[(String, CallerJwt)],
+        keys: Option<Arc<dyn JwksCache>>,
+    ) -> Result<Clients, IdentityError> {
+        let mut reading = JoinSet::new();
+        let mut list = Vec::with_capacity(named.len());
+        for (name, jwt) in named {
+            let issuer = Issuer::new(&terms(jwt), None, keys.clone(), Pace::default())?;
+            reading.spawn(Arc::clone(&issuer).refresh_forever());
+            reading.spawn(Arc::clone(&issuer).keep_forever());
+            // A program has no session that could be logged out.
+            list.push((name.clone(), Verifier::new(vec![issuer], None, None)));
+        }
+        Ok(Clients { list, _reading: reading })
+    }
+
+    /// The name of the one that bears `token` at `now`. It waits, for a second at most, only where the
+    /// token's key is not known yet.
+    ///
+    /// # Errors
+    /// `None`: no program is known by tokens. Else what is wrong with it: it is nobody's, or the keys
+    /// of its issuer could not be had yet.
+    pub async fn identify(&self, token: &str, now: Time) -> Result<&str, Option<Unidentified>> {
+        let mut why = None;
+        for (name, verifier) in &self.list {
+            let looked = match verifier.look(token, now) {
+                Look::Done(done) => done,
+                Look::Wait(pending) => pending.identify().await,
+            };
+            match looked {
+                Ok(_) => return Ok(name),
+                // What cannot be judged now says more than what is another's.
+                Err(other) => {
+                    if !matches!(why, Some(Unidentified::Unavailable(_))) {
+                        why = Some(other);
+                    }
+                }
+            }
+        }
+        Err(why)
+    }
+}
+
+/// What a program's tokens must say, in the words of those of users.
+fn terms(jwt: &CallerJwt) -> JwtConfig {
+    JwtConfig {
+        issuer: jwt.issuer.clone(),
+        // Who is meant is told by `azp`; `sub` must be there and names nobody here.
+        identify: IdentifyBy::Source(String::new()),
+        audiences: vec![jwt.audience.clone()],
+        authorized_parties: Some(vec![jwt.client.clone()]),
+        username_claim: "preferred_username".to_owned(),
+        names_are_addresses: false,
+        roles_claim: None,
+        jwks_url: jwt.jwks_url.clone(),
+        ca_file: jwt.ca_file.clone(),
+        service_roles: None,
+    }
+}
