@@ -201,6 +201,7 @@ fn speed(config: &Config, users: usize) -> bool {
                     method: "POST",
                     target: "/api/pool/ml-a/workflow",
                     host: Header::Absent,
+                    tls: false,
                     upgrade: Upgrade::None,
                     headers: bearer,
                     payloads: None,

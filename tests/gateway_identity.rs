@@ -391,6 +391,7 @@ impl Gate {
             method: "GET",
             target: "/page",
             host: Header::Absent,
+            tls: false,
             upgrade: Upgrade::None,
             headers: &headers,
             payloads: Some(&payloads).filter(|_| !by_token),
@@ -401,7 +402,7 @@ impl Gate {
                 Ok(user.value.clone().unwrap())
             }
             Answer::Denied(_) => Err(403),
-            Answer::Unauthenticated | Answer::SessionEnded => Err(401),
+            Answer::Unauthenticated | Answer::SessionEnded | Answer::NotPossessed(_) => Err(401),
             Answer::Unavailable(_) => Err(503),
         }
     }

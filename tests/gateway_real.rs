@@ -6,8 +6,8 @@ mod support;
 
 use serde_json::{Value, json};
 use support::gateways::{
-    Got, HOST_ROUTES, Platform, Ports, Reached, Server, Wire, caddy, envoy, host_lines, nginx,
-    send, send_raw, shipped,
+    DpopClient, Got, HOST_ROUTES, Platform, Ports, Reached, Server, Wire, caddy, envoy, host_lines,
+    nginx, send, send_raw, shipped,
 };
 use support::idpsyncd::{Home, Idpsyncd};
 use support::keycloak::{Keycloak, RIGHTS, Realm, wait};
@@ -366,6 +366,119 @@ fn a_token_that_envoy_verified() {
     person(&company.realm, "ann");
     let thief = company.token("ann");
     gate.refused(&gate.as_user("POST", CREATE, &thief), 403);
+    daemon.stop();
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
+fn a_token_that_is_bound_to_a_key_counts_with_a_proof_by_that_key() {
+    let Some(keycloak) = Keycloak::shared() else { return };
+    let Some(mut client) = DpopClient::start() else { return };
+    let company = Company::new(keycloak, "bound");
+    let (grpc, http) = (free_port(), free_port());
+    let home = company.home(grpc, http);
+    let platform = Platform::start();
+    let Some((_servers, gates)) = gates(grpc, http, &platform, &[]) else { return };
+    let mut daemon = run(&home);
+    ready(&mut daemon, http);
+    let plain = company.token("ann");
+    daemon.until("the keys are read", || {
+        let got = gates[0].as_user("GET", "/api/profile/settings", &plain);
+        platform.take();
+        (got.status == 200).then_some(())
+    });
+    let sign_in =
+        format!("{}/realms/{}/protocol/openid-connect/token", company.url(), company.realm.name);
+    let form = json!({"grant_type": "password", "client_id": "osmo-device", "scope": "openid",
+        "username": "ann", "password": "pass"});
+    for (key, alg) in [("ec", "ES256"), ("rsa", "PS256"), ("ed", "Ed25519")] {
+        let told = client.run(&json!({"op": "ask", "key": key, "alg": alg, "url": sign_in,
+            "method": "POST", "form": form}));
+        let token: Value = serde_json::from_str(told["body"].as_str().unwrap()).unwrap();
+        // Keycloak tells which algorithms it takes for a key: not all of them.
+        if alg != "ES256" && told["status"] != 200 {
+            continue;
+        }
+        assert_eq!(token["token_type"], "DPoP", "{told}");
+        let token = token["access_token"].as_str().unwrap().to_owned();
+        for gate in &gates {
+            let url = format!("http://127.0.0.1:{}/api/profile/settings?x=1", gate.port);
+            let ask = json!({"op": "ask", "key": key, "url": url, "token": token});
+            for _ in 0..2 {
+                let told = client.run(&ask);
+                assert_eq!(told["status"], 200, "{}: {key}: {told}\n{}", gate.name, daemon.log());
+                let reached = platform.take();
+                assert_eq!(reached[0].headers["x-osmo-user"], "ann", "{}: {told}", gate.name);
+            }
+            // With another's key.
+            let told =
+                client.run(&json!({"op": "ask", "key": "thief", "url": url, "token": token}));
+            assert_eq!(told["status"], 401, "{}: {told}", gate.name);
+            let challenge = told["challenge"].as_str().unwrap();
+            assert!(challenge.starts_with("DPoP error=\"invalid_dpop_proof\""), "{challenge}");
+            assert!(challenge.contains("algs=\"ES256 "), "{challenge}");
+            assert_eq!(platform.take().len(), 0, "{}", gate.name);
+
+            let mut proof = |htm: &str, htu: &str| {
+                let told = client.run(&json!({"op": "proof", "key": key, "htm": htm, "htu": htu,
+                    "token": token}));
+                told.as_str().unwrap().to_owned()
+            };
+            let scheme = format!("DPoP {token}");
+            let ask = |scheme: &str, proofs: &[&str]| {
+                let mut headers = vec![("authorization", scheme)];
+                headers.extend(proofs.iter().map(|proof| ("DPoP", *proof)));
+                gate.ask("GET", "/api/profile/settings", &headers)
+            };
+            let here = "http://platform.test/api/profile/settings";
+            let good = proof("GET", here);
+            gate.passes(&ask(&scheme, &[&good]));
+            // Once.
+            let got = ask(&scheme, &[&good]);
+            gate.refused(&got, 401);
+            assert!(got.headers["www-authenticate"].contains("invalid_dpop_proof"), "{got:?}");
+            for (htm, htu) in [
+                ("POST", here),
+                ("GET", "http://platform.test/api/pool"),
+                ("GET", "http://other.test/api/profile/settings"),
+                ("GET", "http://platform.test:8080/api/profile/settings"),
+            ] {
+                gate.refused(&ask(&scheme, &[&proof(htm, htu)]), 401);
+            }
+            gate.refused(&ask(&scheme, &[]), 401);
+            let two = [&*proof("GET", here), &*proof("GET", here)];
+            let got = ask(&scheme, &two);
+            assert!(matches!(got.status, 400 | 401), "{}: {got:?}", gate.name);
+            // As a bearer's token it is none, nor is a bearer's token bound.
+            let got = ask(&format!("Bearer {token}"), &[&proof("GET", here)]);
+            gate.refused(&got, 401);
+            let challenge = &got.headers["www-authenticate"];
+            assert!(challenge.starts_with("DPoP error=\"invalid_token\""), "{challenge}");
+            gate.refused(&ask(&format!("DPoP {plain}"), &[&proof("GET", here)]), 401);
+            gate.passes(&ask(&format!("Bearer {plain}"), &[]));
+            assert_eq!(platform.take().len(), 0, "{}", gate.name);
+        }
+    }
+    // A reload forgets no proof.
+    let gate = &gates[0];
+    let here = "http://platform.test/api/profile/settings";
+    let told = client.run(&json!({"op": "ask", "key": "ec", "url": sign_in, "method": "POST",
+        "form": form}));
+    let token: Value = serde_json::from_str(told["body"].as_str().unwrap()).unwrap();
+    let token = token["access_token"].as_str().unwrap();
+    let proof = client.run(&json!({"op": "proof", "key": "ec", "htm": "GET", "htu": here,
+        "token": token}));
+    let proof = proof.as_str().unwrap();
+    let ask = |scheme: &str| {
+        let headers = [("authorization", format!("{scheme} {token}")), ("dpop", proof.to_owned())];
+        gate.ask("GET", "/api/profile/settings", &headers.each_ref().map(|(n, v)| (*n, v.as_str())))
+    };
+    gate.passes(&ask("DPoP"));
+    let text = std::fs::read_to_string(home.path("idpsyncd.toml")).unwrap();
+    home.configure(&format!("{text}\n[gateway.dpop]\nmax_age = \"9m\"\n"));
+    daemon.signal("HUP");
+    daemon.until_logged("requests are answered by the new configuration");
+    gate.refused(&ask("DPoP"), 401);
     daemon.stop();
 }
 

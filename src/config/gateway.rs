@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::authzen::{self, AuthzenConfig};
 use super::credentials::{self, TOKEN_NAME, TokenCredentials};
+use super::dpop::{self, DpopConfig};
 use super::fault::Code;
 use super::jwt::{self, Around, JwtConfig, SubjectHeader};
 use super::logout::{self, LogoutConfig};
@@ -52,6 +53,8 @@ pub struct GatewayConfig {
     pub tokens: Option<TokenCredentials>,
     /// `[gateway.logout]`; absent: a token counts until its `exp`.
     pub logout: Option<LogoutConfig>,
+    /// `[gateway.dpop]`: what a proof of possession must be beside a token that is bound to a key.
+    pub dpop: DpopConfig,
     /// `[[gateway.jwt]]`; issuers are distinct. With an exchange whose issuer is not among them, that
     /// too ([`JwtConfig::exchanged`]).
     pub jwt: Vec<JwtConfig>,
@@ -176,6 +179,7 @@ pub(super) fn gateway(
         jwt::check(&table, way, provision.as_ref().ok().copied(), jwt, spared);
     }
     let logout = logout::logout(&table, way, jwt.as_deref().ok());
+    let dpop = dpop::dpop(&table, way);
     let routes = routes(&table, preset.as_ref().ok().copied().flatten());
     let mut taken: Vec<String> =
         [&user_header, &roles_header].into_iter().flatten().cloned().collect();
@@ -198,6 +202,7 @@ pub(super) fn gateway(
         preset: preset?,
         max_connections: usize::try_from(max_connections?).unwrap_or(usize::MAX),
         subject: subject?,
+        dpop: dpop?,
         jwt: with_the_exchange(jwt?, tokens.as_ref()),
         tokens,
         logout: logout?,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::dpop::goes_with_jwt;
 use super::exposure::remote;
 use super::fault::{Code, listed, near_miss};
 use super::gateway::{IdentityWay, JustInTime};
@@ -37,6 +38,9 @@ pub struct JwtConfig {
     /// of the platform. These it may name for pods and backends, whoever holds them; for everybody
     /// else what is named counts where the user holds it.
     pub service_roles: Option<Vec<String>>,
+    /// Only tokens that are bound to a key count, each with a proof (RFC 9449). Default: those as well that
+    /// are not.
+    pub dpop_required: bool,
 }
 
 /// The issuer of OSMO's own tokens.
@@ -71,6 +75,7 @@ impl JwtConfig {
             jwks_url: None,
             ca_file: None,
             service_roles: Some(Vec::new()),
+            dpop_required: false,
         }
     }
 
@@ -191,6 +196,11 @@ pub(super) fn jwt(
         }))
     });
     let ca_file = table.optional("ca_file", Node::path);
+    let dpop_required = table.or("dpop_required", false, |node| {
+        let required = node.boolean()?;
+        goes_with_jwt(node, setting.identity.filter(|_| required))?;
+        Ok(required)
+    });
     let identify = (|| {
         let (issuer, source, by) = (issuer.as_ref(), source.as_ref(), by.as_ref());
         let (Ok(issuer), Ok(source), Ok(by)) = (issuer, source, by) else { return Ok(None) };
@@ -213,6 +223,7 @@ pub(super) fn jwt(
         jwks_url: jwks_url?,
         ca_file: ca_file?,
         service_roles: service_roles?.or_else(|| osmo.then(Vec::new)),
+        dpop_required: dpop_required?,
     })
 }
 

@@ -13,6 +13,7 @@
 
 mod authzen;
 mod credentials;
+mod dpop;
 mod exposure;
 mod fault;
 mod files;
@@ -46,6 +47,7 @@ pub use authzen::{
     Capability, Condition, Ending, QuestionPart, SubjectId, SubjectType,
 };
 pub use credentials::{TOKEN_NAME, TokenCredentials};
+pub use dpop::DpopConfig;
 pub use exposure::readable_secrets;
 pub(crate) use exposure::remote;
 pub use fault::{Code, Faults, FileFault};

@@ -13,6 +13,9 @@ pub enum Answer {
     Unauthenticated,
     /// The session that whoever asks was signed in by has ended: 401, which says so.
     SessionEnded,
+    /// Whoever asks has not shown that a token is theirs that is bound to a key: 401, which says what is
+    /// wrong.
+    NotPossessed(PossessionFault),
     /// Refused: 403.
     Denied(Box<Denial>),
     /// Nobody can be decided about now: 503, with a reason that gives nothing away: no source, no
@@ -41,8 +44,23 @@ pub struct Denial {
     pub why: String,
 }
 
+/// What is wrong where a token and the proof of a key are wanted (RFC 9449, section 7.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PossessionFault {
+    /// The token, or how it comes.
+    Token,
+    /// The proof.
+    Proof,
+}
+
 /// The challenge that goes with a 401 (RFC 6750, section 3).
 pub const CHALLENGE: &str = "Bearer";
+
+/// The same where a proof is wanted. The algorithms are those that tokens may be signed with here.
+const CHALLENGE_TOKEN: &str = "DPoP error=\"invalid_token\", \
+     algs=\"ES256 ES384 EdDSA Ed25519 PS256 PS384 PS512 RS256 RS384 RS512\"";
+const CHALLENGE_PROOF: &str = "DPoP error=\"invalid_dpop_proof\", \
+     algs=\"ES256 ES384 EdDSA Ed25519 PS256 PS384 PS512 RS256 RS384 RS512\"";
 
 /// The same where a token's session has ended (section 3.1).
 pub const CHALLENGE_ENDED: &str =
@@ -54,7 +72,7 @@ impl Answer {
     pub fn status(&self) -> u16 {
         match self {
             Answer::Allow(_) => 200,
-            Answer::Unauthenticated | Answer::SessionEnded => 401,
+            Answer::Unauthenticated | Answer::SessionEnded | Answer::NotPossessed(_) => 401,
             Answer::Denied(_) => 403,
             Answer::Unavailable(_) => 503,
         }
@@ -66,6 +84,8 @@ impl Answer {
         match self {
             Answer::Unauthenticated => Some(CHALLENGE),
             Answer::SessionEnded => Some(CHALLENGE_ENDED),
+            Answer::NotPossessed(PossessionFault::Token) => Some(CHALLENGE_TOKEN),
+            Answer::NotPossessed(PossessionFault::Proof) => Some(CHALLENGE_PROOF),
             Answer::Allow(_) | Answer::Denied(_) | Answer::Unavailable(_) => None,
         }
     }
@@ -75,7 +95,7 @@ impl Answer {
     pub fn word(&self) -> &'static str {
         match self {
             Answer::Allow(_) => "allow",
-            Answer::Unauthenticated => "unauthenticated",
+            Answer::Unauthenticated | Answer::NotPossessed(_) => "unauthenticated",
             Answer::SessionEnded => "session_ended",
             Answer::Denied(_) => "deny",
             Answer::Unavailable(_) => "unavailable",
@@ -87,7 +107,9 @@ impl Answer {
     pub fn body(&self) -> String {
         match self {
             Answer::Allow(_) => String::new(),
-            Answer::Unauthenticated => json!({ "error": "unauthenticated" }).to_string(),
+            Answer::Unauthenticated | Answer::NotPossessed(_) => {
+                json!({ "error": "unauthenticated" }).to_string()
+            }
             Answer::SessionEnded => {
                 json!({ "error": "unauthenticated", "why": "the session has ended" }).to_string()
             }

@@ -22,7 +22,7 @@ use super::identity::{Identifier, LoggedOut, LogoutError};
 use super::lines::Lines;
 use super::logout::SessionLedger;
 use super::provision::{Provisioned, Provisioner};
-use super::question::{Header, Headers, Identity, Unidentified};
+use super::question::{Header, Headers, Identity, RequestLine, Unidentified};
 use super::replica::{Found, HeldRoles, Replica, Ruling, Wanted};
 use super::watcher::{NOTHING_LOADED, ReplicaWatcher, Stale};
 use crate::config::{AuthzenConfig, GatewayConfig};
@@ -65,6 +65,8 @@ pub struct Incoming<'a> {
     pub target: &'a str,
     /// The host that it is for, as the protocol's own place for it tells: with its port, as it was sent.
     pub host: Header<'a>,
+    /// The gateway says that it was asked over TLS.
+    pub tls: bool,
     /// What upgrade it asks for.
     pub upgrade: Upgrade,
     /// Its headers.
@@ -271,7 +273,9 @@ impl Authorizer {
             return (Answer::Unavailable(told), None);
         }
         let now = Utc::now();
-        let identity = self.identifier.identify(incoming.headers, incoming.payloads, now).await;
+        let Incoming { method, target, host, tls, headers, payloads, .. } = *incoming;
+        let request = Some(RequestLine { method, target, host, tls });
+        let identity = self.identifier.identify_request(headers, request, payloads, now).await;
         let caller = match identity {
             Ok(Identity::Nobody) => return (self.nobody(incoming), None),
             Ok(Identity::Caller(caller)) => caller,
@@ -284,7 +288,8 @@ impl Authorizer {
             }
             Err(Unidentified::Refused(why)) => {
                 self.lines.unproven.note(&why.to_string());
-                return (Answer::Unauthenticated, None);
+                let answer = why.possession().map_or(Answer::Unauthenticated, Answer::NotPossessed);
+                return (answer, None);
             }
             Err(Unidentified::Unavailable(why)) => {
                 self.lines.unjudged.note(&why.to_string());

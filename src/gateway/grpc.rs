@@ -61,6 +61,7 @@ impl Authorization for ExtAuthz {
             method: &http.method,
             target: &http.path,
             host: headers.host(),
+            tls: http.scheme.eq_ignore_ascii_case("https"),
             upgrade: super::http::upgrade(&http.method, &headers, Tells::Upgrade),
             headers: &headers,
             payloads: payloads.as_ref(),
@@ -147,7 +148,9 @@ fn json(value: Value, depth: usize) -> serde_json::Value {
 fn response(answer: Answer) -> CheckResponse {
     let code = match &answer {
         Answer::Allow(_) => Code::Ok,
-        Answer::Unauthenticated | Answer::SessionEnded => Code::Unauthenticated,
+        Answer::Unauthenticated | Answer::SessionEnded | Answer::NotPossessed(_) => {
+            Code::Unauthenticated
+        }
         Answer::Denied(_) => Code::PermissionDenied,
         Answer::Unavailable(_) => Code::Unavailable,
     };

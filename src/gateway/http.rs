@@ -159,6 +159,7 @@ async fn authz(state: &AppState, request: &Parts) -> Response<Body> {
                 method: original.method,
                 target: original.uri,
                 host: headers.header(original.host),
+                tls: over_tls(headers),
                 upgrade: upgrade(original.method, headers, original.tells),
                 headers,
                 payloads: None,
@@ -189,6 +190,7 @@ async fn envoy(state: &AppState, request: &Parts) -> Response<Body> {
         method: request.method.as_str(),
         target: target.strip_prefix(AUTHZ).unwrap_or_default(),
         host: own_host(request),
+        tls: over_tls(headers),
         upgrade: upgrade(request.method.as_str(), headers, Tells::Upgrade),
         headers,
         payloads: None,
@@ -196,6 +198,11 @@ async fn envoy(state: &AppState, request: &Parts) -> Response<Body> {
     let (answer, by) = state.authorizer().decide(&incoming).await;
     state.metrics().decided("http", by, answer.word(), began.elapsed());
     response(answer, false)
+}
+
+/// Whether a gateway says that it was asked over TLS. Nothing but stricter does it make an answer.
+fn over_tls(headers: &HeaderMap) -> bool {
+    matches!(headers.header("x-forwarded-proto"), Header::One(it) if it.eq_ignore_ascii_case("https"))
 }
 
 /// The host of a request that is the original one, by HTTP/1.1 or HTTP/2.
@@ -308,6 +315,7 @@ fn response(answer: Answer, nginx: bool) -> Response<Body> {
         }
         Answer::Unauthenticated
         | Answer::SessionEnded
+        | Answer::NotPossessed(_)
         | Answer::Denied(_)
         | Answer::Unavailable(_) => {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -60,7 +60,7 @@ use authzen::{Authzen, AuthzenError};
 use ended::EndedSessions;
 use exchange::{Exchange, SigningKeyError};
 use grpc::ExtAuthz;
-use identity::{Identifier, IdentityError, KeyReading, StoreJwksCache};
+use identity::{Identifier, IdentityError, KeyReading, ProofMemory, StoreJwksCache};
 use listen::{Bounds, Listening, Tls};
 use logout::SessionLedger;
 use metrics::Metrics;
@@ -139,6 +139,8 @@ pub struct Gateway {
     own_keys: Option<String>,
     reading: KeyReading,
     authzen: Option<Arc<Authzen>>,
+    /// Which proofs of possession were here, whichever configuration was in force.
+    proofs: Arc<ProofMemory>,
     watcher: Arc<ReplicaWatcher>,
     /// The sessions that have ended, through every reload.
     ended: Arc<EndedSessions>,
@@ -168,9 +170,9 @@ impl Gateway {
         let tls = Tls::default();
         tls.store(acceptor(gateway)?);
         let exchange = exchanging(gateway)?;
-        let ended = EndedSessions::new();
-        let (identifier, reading) =
-            identifier(store, gateway, part, (exchange.as_deref(), &ended))?;
+        let (ended, proofs) = (EndedSessions::new(), Arc::default());
+        let beside = Beside { exchange: exchange.as_deref(), ended: &ended, proofs: &proofs };
+        let (identifier, reading) = identifier(store, gateway, part, &beside)?;
         let own_keys = keys(exchange.as_deref());
         remember(&ended, gateway);
         let watcher = watcher(store, Authorizer::wanted(gateway)?, &ended)?;
@@ -193,6 +195,7 @@ impl Gateway {
             own_keys,
             reading,
             authzen,
+            proofs,
             watcher,
             ended,
             ledger,
@@ -278,8 +281,9 @@ impl Gateway {
         let identity = if same_identity {
             None
         } else {
-            let beside = (exchange.as_deref(), &self.ended);
-            Some(identifier(store, gateway, self.part, beside)?)
+            let Gateway { ended, proofs, .. } = self;
+            let beside = Beside { exchange: exchange.as_deref(), ended, proofs };
+            Some(identifier(store, gateway, self.part, &beside)?)
         };
         let before = self.authzen.as_deref().filter(|_| same_store);
         let authzen = authzen(store, gateway, self.part, before)?;
@@ -361,6 +365,7 @@ impl Gateway {
             && self.config.subject == gateway.subject
             && self.config.jwt == gateway.jwt
             && self.config.logout == gateway.logout
+            && self.config.dpop == gateway.dpop
     }
 
     /// What a reload cannot change.
@@ -518,18 +523,26 @@ pub fn signing_fault(config: &GatewayConfig) -> Option<GatewayError> {
     exchanging(config).err()
 }
 
+/// What telling who asks goes by beside the configuration.
+struct Beside<'a> {
+    exchange: Option<&'a Exchange>,
+    ended: &'a Arc<EndedSessions>,
+    proofs: &'a Arc<ProofMemory>,
+}
+
 fn identifier(
     store: &Arc<dyn Store>,
     gateway: &GatewayConfig,
     part: ProcessKind,
-    (exchange, ended): (Option<&Exchange>, &Arc<EndedSessions>),
+    beside: &Beside<'_>,
 ) -> Result<(Arc<Identifier>, KeyReading), GatewayError> {
+    let Beside { exchange, ended, proofs } = *beside;
     let cache = StoreJwksCache::new(Arc::clone(store), part == ProcessKind::Daemon);
     let identifier = tokio::task::block_in_place(|| {
         let cache = Some(Arc::new(cache) as _);
         Identifier::beside_others(gateway, cache, exchange, ended)
     })?;
-    let identifier = Arc::new(identifier);
+    let identifier = Arc::new(identifier.remembering(Arc::clone(proofs)));
     let reading = identifier.start();
     Ok((identifier, reading))
 }

@@ -22,6 +22,19 @@ pub trait Headers: Sync {
     fn header(&self, name: &str) -> Header<'_>;
 }
 
+/// What of a request a proof of possession names (RFC 9449, section 4.2), as its gateway tells.
+#[derive(Clone, Copy)]
+pub struct RequestLine<'a> {
+    /// As it was sent.
+    pub method: &'a str,
+    /// Path and query, as they were sent.
+    pub target: &'a str,
+    /// With its port, as it was sent.
+    pub host: Header<'a>,
+    /// The gateway says that it was asked over TLS.
+    pub tls: bool,
+}
+
 /// The SHA-256 of an access token's text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenDigest(pub [u8; 32]);

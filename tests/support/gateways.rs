@@ -3,10 +3,10 @@
 //! client that sends a request target exactly as it is given.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -203,6 +203,46 @@ pub fn nginx(ports: Ports) -> Option<(Server, u16)> {
     let mut server = Server::start(command.map(str::to_owned).to_vec(), log, folder);
     server.await_port(public);
     Some((server, public))
+}
+
+/// A client that binds its tokens to keys of its own: npm's `dpop`, driven by
+/// `tests/tools/dpop-client.mjs`.
+pub struct DpopClient {
+    child: Child,
+    to: Option<ChildStdin>,
+    from: BufReader<ChildStdout>,
+}
+
+impl DpopClient {
+    /// Starts one; `None` where it cannot be had (and says so).
+    pub fn start() -> Option<DpopClient> {
+        let module = fetched("DPoP client", "tests/tools/dpop-fetch.sh")?;
+        let mut child = Command::new("node")
+            .arg(shipped("tests/tools/dpop-client.mjs"))
+            .arg(module)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (to, from) = (child.stdin.take(), child.stdout.take().unwrap());
+        Some(DpopClient { child, to, from: BufReader::new(from) })
+    }
+
+    /// What it answers to a command.
+    pub fn run(&mut self, command: &Value) -> Value {
+        writeln!(self.to.as_mut().unwrap(), "{command}").unwrap();
+        let mut line = String::new();
+        self.from.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {command}: {line:?}"))
+    }
+}
+
+impl Drop for DpopClient {
+    /// It ends with its standard input.
+    fn drop(&mut self) {
+        drop(self.to.take());
+        let _ = self.child.wait();
+    }
 }
 
 /// What reached the platform.

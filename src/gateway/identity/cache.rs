@@ -29,6 +29,8 @@ pub(super) struct Verified {
     pub span: Span,
     /// The session that it was issued in, which may end before.
     pub session: Option<TokenSession>,
+    /// The thumbprint of the key that it is bound to.
+    pub bound: Option<Arc<str>>,
     /// What its signature was verified with.
     pub key: Arc<Key>,
 }
@@ -53,6 +55,7 @@ impl Cache {
     }
 
     /// What `token` is, if it was verified before and still counts: unless its session has ended since.
+    /// Whether whoever sends it may use it, where it is bound to a key, is yet to be seen.
     pub(super) fn get(&self, token: &str, now: Time) -> Option<Arc<Verified>> {
         let verified = self.tokens.get(token)?;
         if verified.key.is_alive() && verified.span.holds(now) {

@@ -26,8 +26,11 @@ pub(super) const HEADER_TYPES: [&str; 4] =
     ["jwt", "application/jwt", "at+jwt", "application/at+jwt"];
 
 /// What `typ` may be in the payload, where Keycloak says what a token is
-/// (`org.keycloak.util.TokenUtil`).
-const PAYLOAD_TYPES: [&str; 1] = ["bearer"];
+/// (`org.keycloak.util.TokenUtil`); the second of one that is bound to a key.
+const PAYLOAD_TYPES: [&str; 2] = ["bearer", "dpop"];
+
+/// What a token can be bound by, beside a thumbprint (`jkt`): IANA's registry of JWT confirmation methods.
+const CONFIRMATIONS: [&str; 6] = ["jwk", "jwe", "kid", "jku", "x5t#S256", "osc"];
 
 /// A JSON object.
 pub(super) type Object = Map<String, Value>;
@@ -201,6 +204,23 @@ pub(super) fn judge(
     seal: Option<&Seal>,
     now: Time,
 ) -> Result<(Identity, Span), TokenError> {
+    if claims.contains_key("cnf") {
+        return Err(TokenError::Bound);
+    }
+    judge_bound(claims, config, seal, now)
+}
+
+/// The same, whatever key it is bound to: who shows that they have the key of its [`binding`] is yet to be
+/// seen.
+///
+/// # Errors
+/// Those of [`judge`].
+pub(super) fn judge_bound(
+    claims: &Object,
+    config: &JwtConfig,
+    seal: Option<&Seal>,
+    now: Time,
+) -> Result<(Identity, Span), TokenError> {
     kind(claims)?;
     audience(claims, config)?;
     let span = span(claims, now)?;
@@ -281,11 +301,28 @@ pub(super) fn audiences(object: &Object) -> Result<Vec<&str>, ClaimError> {
     }
 }
 
-/// Refuses tokens that say of themselves that they are no bearer's access token: ID, refresh and
-/// log-out tokens, and tokens bound to a key that is not shown here (RFC 7800).
+/// The thumbprint of the key that a token is bound to (RFC 9449, section 6.1); `None`: to none.
+///
+/// # Errors
+/// It is bound to something else, or as well (RFC 7800): nobody here can tell who has that.
+pub(super) fn binding(object: &Object) -> Result<Option<Arc<str>>, TokenError> {
+    let Some(confirmation) = object.get("cnf") else { return Ok(None) };
+    let thumbprint = confirmation.get("jkt").and_then(Value::as_str).unwrap_or_default();
+    // What is not known says nothing (RFC 7800, section 3.1), such as Keycloak's `kc-jkt-type`.
+    let otherwise = CONFIRMATIONS.into_iter().any(|name| confirmation.get(name).is_some());
+    match thumbprint {
+        "" => Err(TokenError::BoundOtherwise),
+        _ if otherwise => Err(TokenError::BoundOtherwise),
+        thumbprint => Ok(Some(thumbprint.into())),
+    }
+}
+
+/// Refuses tokens that say of themselves that they are no access token: ID, refresh and log-out tokens.
 fn kind(object: &Object) -> Result<(), TokenError> {
+    let [_, bound] = PAYLOAD_TYPES;
     if let Some(kind) = text(object, "typ")?
-        && !PAYLOAD_TYPES.iter().any(|known| known.eq_ignore_ascii_case(kind))
+        && (!PAYLOAD_TYPES.iter().any(|known| known.eq_ignore_ascii_case(kind))
+            || (bound.eq_ignore_ascii_case(kind) && !object.contains_key("cnf")))
     {
         return Err(TokenError::PayloadType(kind.to_owned()));
     }
@@ -294,9 +331,6 @@ fn kind(object: &Object) -> Result<(), TokenError> {
     let others = ["at_hash", "c_hash", "events"];
     if let Some(name) = others.into_iter().find(|it| object.contains_key(*it)) {
         return Err(TokenError::OtherKind(name));
-    }
-    if object.contains_key("cnf") {
-        return Err(TokenError::Bound);
     }
     Ok(())
 }

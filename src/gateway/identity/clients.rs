@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::issuer::{Issuer, Pace};
-use super::jwt::{Look, Verifier};
+use super::jwt::{Look, Presented, Verifier};
 use super::{IdentityError, JwksCache, Unidentified};
 use crate::config::{CallerJwt, IdentifyBy, JwtConfig};
 use crate::model::Time;
@@ -50,7 +50,7 @@ impl Clients {
     pub async fn identify(&self, token: &str, now: Time) -> Result<&str, Option<Unidentified>> {
         let mut why = None;
         for (name, verifier) in &self.list {
-            let looked = match verifier.look(token, now) {
+            let looked = match verifier.look(token, Presented::Bearer, now) {
                 Look::Done(done) => done,
                 Look::Wait(pending) => pending.identify().await,
             };
@@ -82,5 +82,6 @@ fn terms(jwt: &CallerJwt) -> JwtConfig {
         jwks_url: jwt.jwks_url.clone(),
         ca_file: jwt.ca_file.clone(),
         service_roles: None,
+        dpop_required: false,
     }
 }

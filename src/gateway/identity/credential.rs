@@ -18,19 +18,43 @@ pub(super) struct Places {
     pub osmo_auth: bool,
 }
 
+/// By which scheme a credential comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Scheme {
+    /// Whoever has it may use it (RFC 6750).
+    Bearer,
+    /// Whoever has its key may use it (RFC 9449, section 7.1).
+    Dpop,
+}
+
 impl Places {
     /// The one credential of a request (RFC 6750, section 2.1); `None`: it bears none.
     ///
     /// # Errors
     /// There are several, or what is there is no bearer's.
     pub(super) fn bearer(self, headers: &dyn Headers) -> Result<Option<&str>, CredentialError> {
+        match self.presented(headers)? {
+            None => Ok(None),
+            Some((Scheme::Bearer, token)) => Ok(Some(token)),
+            Some((Scheme::Dpop, _)) => Err(CredentialError::Scheme),
+        }
+    }
+
+    /// The same, with the scheme by which it comes.
+    ///
+    /// # Errors
+    /// Those of [`Places::bearer`], where the scheme is neither of both.
+    pub(super) fn presented(
+        self,
+        headers: &dyn Headers,
+    ) -> Result<Option<(Scheme, &str)>, CredentialError> {
         match headers.header("authorization") {
             Header::Absent if self.osmo_auth => match headers.header(OSMO_AUTH) {
                 Header::Absent | Header::One("") => Ok(None),
                 Header::One(value) => {
                     let (scheme, token) = value.split_once(' ').unwrap_or(("", value));
                     match scheme.is_empty() || scheme.eq_ignore_ascii_case("bearer") {
-                        true => one(token).map(Some),
+                        true => one(token).map(|token| Some((Scheme::Bearer, token))),
                         false => Err(CredentialError::OsmoAuth),
                     }
                 }
@@ -50,15 +74,17 @@ impl Places {
 }
 
 /// The token of an `authorization` header.
-fn of_scheme(value: &str) -> Result<&str, CredentialError> {
+fn of_scheme(value: &str) -> Result<(Scheme, &str), CredentialError> {
     if value.is_empty() {
         return Err(CredentialError::Empty);
     }
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(CredentialError::Scheme);
-    }
-    one(token)
+    let scheme = match scheme {
+        _ if scheme.eq_ignore_ascii_case("bearer") => Scheme::Bearer,
+        _ if scheme.eq_ignore_ascii_case("dpop") => Scheme::Dpop,
+        _ => return Err(CredentialError::Scheme),
+    };
+    one(token).map(|token| (scheme, token))
 }
 
 fn one(token: &str) -> Result<&str, CredentialError> {

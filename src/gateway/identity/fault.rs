@@ -3,8 +3,10 @@
 
 use jsonwebtoken::Algorithm;
 
+use super::dpop::ProofError;
 use super::fetch::KeysError;
 use super::shown;
+use crate::gateway::answer::PossessionFault;
 
 /// Why nobody knows who asks. For the log only.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +26,12 @@ pub enum NoProof {
     /// The bearer token is bad.
     #[error("the bearer token is refused: {0}")]
     Token(#[source] TokenError),
+    /// The token that comes with a proof is bad.
+    #[error("the DPoP token is refused: {0}")]
+    BoundToken(#[source] TokenError),
+    /// The proof that comes with a token is bad.
+    #[error("the DPoP proof is refused: {0}")]
+    Possession(#[source] ProofError),
     /// What Envoy verified will not do.
     #[error("the verified payload that Envoy passed on: {0}")]
     Payload(#[source] TokenError),
@@ -61,8 +69,24 @@ impl NoProof {
     pub fn session_ended(&self) -> bool {
         matches!(
             self,
-            NoProof::Token(TokenError::SessionEnded) | NoProof::Payload(TokenError::SessionEnded)
+            NoProof::Token(TokenError::SessionEnded)
+                | NoProof::BoundToken(TokenError::SessionEnded)
+                | NoProof::Payload(TokenError::SessionEnded)
         )
+    }
+
+    /// What is wrong where a proof of possession is wanted: as it is told (RFC 9449, section 7.1). `None`:
+    /// nothing is said of such a thing.
+    #[must_use]
+    pub fn possession(&self) -> Option<PossessionFault> {
+        match self {
+            NoProof::Possession(_) => Some(PossessionFault::Proof),
+            NoProof::BoundToken(_)
+            | NoProof::Token(TokenError::Bound | TokenError::MustBeBound) => {
+                Some(PossessionFault::Token)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -96,7 +120,7 @@ pub enum CredentialError {
     #[error("the `authorization` header is empty")]
     Empty,
     /// Such as `Basic`.
-    #[error("the `authorization` header has another scheme than `Bearer`")]
+    #[error("the `authorization` header has another scheme than `Bearer` or `DPoP`")]
     Scheme,
     /// The scheme comes alone.
     #[error("the `authorization` header has no token")]
@@ -216,6 +240,15 @@ pub enum TokenError {
     /// It wants a proof of possession.
     #[error("it is bound to a key (`cnf`), and a bearer token proves none")]
     Bound,
+    /// It is bound in a way that nothing here can check.
+    #[error("it is bound (`cnf`) by something else than a key's thumbprint alone (`jkt`)")]
+    BoundOtherwise,
+    /// It comes as a token that is bound, and is none.
+    #[error("it is bound to no key (`cnf.jkt`), and comes as one that is")]
+    Unbound,
+    /// It is not, and must be.
+    #[error("it is bound to no key, and its issuer's must be (`dpop_required`)")]
+    MustBeBound,
     /// A claim of a wrong type.
     #[error(transparent)]
     Claim(#[from] ClaimError),

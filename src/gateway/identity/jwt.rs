@@ -13,6 +13,7 @@ use jsonwebtoken::crypto::verify;
 use super::super::exchange::Seal;
 use super::cache::{Cache, Verified};
 use super::claims::{self, Object, Span};
+use super::dpop::Possession;
 use super::fault::{NoKeys, NoProof, TokenError};
 use super::issuer::Issuer;
 use super::keys::{CANNOT, Key, KeySet, TRIES, algorithm};
@@ -30,19 +31,29 @@ pub(super) struct Verifier {
     cache: Cache,
 }
 
+/// How a token comes.
+pub(super) enum Presented<'a> {
+    /// Whoever has it may use it.
+    Bearer,
+    /// With a proof that whoever sends it has the key that it is bound to.
+    Proven(Possession<'a>),
+}
+
 /// What a first look at a request tells.
 pub(super) enum Look<'a> {
     /// Who asks, or that nobody knows.
     Done(Result<Identity, Unidentified>),
     /// The issuer's keys must be read first.
-    Wait(Pending<'a>),
+    Wait(Box<Pending<'a>>),
 }
 
 /// A token whose key is not known yet.
 pub(super) struct Pending<'a> {
     verifier: &'a Verifier,
     token: &'a str,
+    by: Presented<'a>,
     claimed: Claimed<'a>,
+    now: Time,
 }
 
 /// What a token claims, judged but not proven.
@@ -52,6 +63,7 @@ struct Claimed<'a> {
     identity: Identity,
     span: Span,
     session: Option<TokenSession>,
+    bound: Option<Arc<str>>,
 }
 
 /// How a token says that it is signed.
@@ -83,19 +95,25 @@ impl Verifier {
     }
 
     /// Who bears `token`, as far as it can be told from memory.
-    pub(super) fn look<'a>(&'a self, token: &'a str, now: Time) -> Look<'a> {
+    pub(super) fn look<'a>(&'a self, token: &'a str, by: Presented<'a>, now: Time) -> Look<'a> {
         if let Some(verified) = self.cache.get(token, now) {
-            let lasts = self.lasts(verified.session.as_ref());
-            return Look::Done(lasts.map(|()| verified.identity.clone()).map_err(refused));
+            let lasts = self.lasts(verified.session.as_ref()).map_err(|why| by.refused(why));
+            let shown = lasts.and_then(|()| by.shows(verified.bound.as_deref(), token, now));
+            return Look::Done(shown.map(|()| verified.identity.clone()));
         }
-        let claimed = match self.claimed(token, now) {
+        let claimed = match self.claimed(token, &by, now) {
             Ok(claimed) => claimed,
-            Err(why) => return Look::Done(Err(refused(why))),
+            Err(why) => return Look::Done(Err(by.refused(why))),
         };
         match self.verify(token, &claimed) {
-            Ok(identity) => Look::Done(Ok(identity)),
-            Err(Unproven::Bad(why)) => Look::Done(Err(refused(why))),
-            Err(Unproven::Unknown(_)) => Look::Wait(Pending { verifier: self, token, claimed }),
+            Ok(identity) => {
+                let shown = by.shows(claimed.bound.as_deref(), token, now);
+                Look::Done(shown.map(|()| identity))
+            }
+            Err(Unproven::Bad(why)) => Look::Done(Err(by.refused(why))),
+            Err(Unproven::Unknown(_)) => {
+                Look::Wait(Box::new(Pending { verifier: self, token, by, claimed, now }))
+            }
         }
     }
 
@@ -110,23 +128,30 @@ impl Verifier {
 
     /// Takes a token apart and judges what it claims. This comes before its signature, so that
     /// nobody waits, and no issuer is asked, for a token that no key could save.
-    fn claimed(&self, token: &str, now: Time) -> Result<Claimed<'_>, TokenError> {
+    fn claimed(
+        &self,
+        token: &str,
+        by: &Presented<'_>,
+        now: Time,
+    ) -> Result<Claimed<'_>, TokenError> {
         let (parsed, claims) = Parsed::new(token)?;
         let named = claims::text(&claims, "iss")?.ok_or(TokenError::NoIssuer)?;
         let issuer = self.issuers.iter().find(|issuer| issuer.config.issuer == named);
         let issuer = issuer.ok_or_else(|| TokenError::UnknownIssuer(named.to_owned()))?;
+        let bound = claims::binding(&claims)?;
+        by.fits(bound.as_deref(), issuer.config.dpop_required)?;
         let seal = self.seal.as_deref();
-        let (identity, mut span) = claims::judge(&claims, &issuer.config, seal, now)?;
+        let (identity, mut span) = claims::judge_bound(&claims, &issuer.config, seal, now)?;
         let session = match &self.sessions {
             Some(sessions) => sessions.of(&claims, &issuer.config, &mut span, now)?,
             None => None,
         };
-        Ok(Claimed { parsed, issuer, identity, span, session })
+        Ok(Claimed { parsed, issuer, identity, span, session, bound })
     }
 
     /// Makes of what a token claims what is proven, by a key of the issuer that it claims.
     fn verify(&self, token: &str, claimed: &Claimed<'_>) -> Result<Identity, Unproven> {
-        let Claimed { parsed, issuer, identity, span, session } = claimed;
+        let Claimed { parsed, issuer, identity, span, session, bound } = claimed;
         let own = issuer.own.as_ref().filter(|own| issuer.is_own() || parsed.names_one_of(own));
         // What is made here stands for a token: a name alone is nobody's.
         if own.is_some() && !matches!(identity, Identity::Token(_)) {
@@ -135,8 +160,8 @@ impl Verifier {
         let keys = own.cloned().or_else(|| issuer.keys());
         let keys = keys.ok_or(Unproven::Unknown(TokenError::NoKey))?;
         let key = Arc::clone(parsed.signed_by(token, &keys)?);
-        let (identity, session) = (identity.clone(), session.clone());
-        let verified = Verified { identity: identity.clone(), span: *span, session, key };
+        let (identity, session, bound) = (identity.clone(), session.clone(), bound.clone());
+        let verified = Verified { identity: identity.clone(), span: *span, session, bound, key };
         self.cache.put(token, verified);
         // Only to whom the token is shown to be the issuer's it is told what became of the session.
         self.lasts(claimed.session.as_ref()).map_err(Unproven::Bad)?;
@@ -153,22 +178,48 @@ impl Verifier {
 impl Pending<'_> {
     /// Who asks, once the issuer's keys have been read, or could not be.
     pub(super) async fn identify(self) -> Result<Identity, Unidentified> {
-        let Pending { verifier, token, claimed } = self;
+        let Pending { verifier, token, by, claimed, now } = self;
         let issuer = claimed.issuer;
         issuer.reread().await;
         match verifier.verify(token, &claimed) {
-            Ok(identity) => Ok(identity),
+            Ok(identity) => by.shows(claimed.bound.as_deref(), token, now).map(|()| identity),
             Err(Unproven::Unknown(_)) if issuer.keys().is_none() => {
                 let (issuer, why) = (issuer.config.issuer.clone(), issuer.fault());
                 Err(Unidentified::Unavailable(NoKeys { issuer, why }))
             }
-            Err(Unproven::Unknown(why) | Unproven::Bad(why)) => Err(refused(why)),
+            Err(Unproven::Unknown(why) | Unproven::Bad(why)) => Err(by.refused(why)),
         }
     }
 }
 
-fn refused(why: TokenError) -> Unidentified {
-    Unidentified::Refused(NoProof::Token(why))
+impl Presented<'_> {
+    /// Whether a token that is bound to the key with this thumbprint, or to none, may come so at all.
+    fn fits(&self, bound: Option<&str>, required: bool) -> Result<(), TokenError> {
+        match (self, bound) {
+            (Presented::Bearer, None) if required => Err(TokenError::MustBeBound),
+            (Presented::Bearer, Some(_)) => Err(TokenError::Bound),
+            (Presented::Proven(_), None) => Err(TokenError::Unbound),
+            (Presented::Bearer, None) | (Presented::Proven(_), Some(_)) => Ok(()),
+        }
+    }
+
+    /// Whether whoever sends a verified token may use it. Takes the proof: it counts once.
+    fn shows(&self, bound: Option<&str>, token: &str, now: Time) -> Result<(), Unidentified> {
+        self.fits(bound, false).map_err(|why| self.refused(why))?;
+        match (self, bound) {
+            (Presented::Proven(possession), Some(thumbprint)) => possession
+                .check(thumbprint, token, now)
+                .map_err(|why| Unidentified::Refused(NoProof::Possession(why))),
+            _ => Ok(()),
+        }
+    }
+
+    fn refused(&self, why: TokenError) -> Unidentified {
+        Unidentified::Refused(match self {
+            Presented::Bearer => NoProof::Token(why),
+            Presented::Proven(_) => NoProof::BoundToken(why),
+        })
+    }
 }
 
 impl Parsed {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jsonwebtoken::jwk::{
     AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, JwkSet, KeyOperations, PublicKeyUse,
+    ThumbprintHash,
 };
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde_json::Value;
@@ -152,7 +153,13 @@ impl Key {
         self.alive.load(Ordering::Acquire)
     }
 
-    fn new(value: &Value) -> Result<Key, KeyError> {
+    /// Its thumbprint (RFC 7638).
+    pub(super) fn thumbprint(&self) -> Option<String> {
+        self.jwk.thumbprint(ThumbprintHash::SHA256).ok()
+    }
+
+    /// The key of a JWK, if it can verify anything here.
+    pub(super) fn new(value: &Value) -> Result<Key, KeyError> {
         let jwk: Jwk = serde_json::from_value(value.clone()).map_err(|_| KeyError::NotAJwk)?;
         let CommonParameters { public_key_use, key_operations, key_algorithm, key_id, .. } =
             jwk.common;

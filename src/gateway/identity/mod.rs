@@ -5,6 +5,7 @@
 //!             │ ───► claims      strict JSON, what the claims must say
 //! Identifier ─┤ ───► issuer ───► keys      fetch: discovery, JWKS; which key may verify what
 //!             │        └───────► cache     where keys outlive a restart
+//!             │ ───► dpop        the proof that goes with a token that is bound to a key
 //!            metadata ─► claims  what Envoy's `jwt_authn` verified
 //!            header              a name that the gateway vouches for
 //! ```
@@ -25,6 +26,7 @@ mod cache;
 mod claims;
 mod clients;
 mod credential;
+mod dpop;
 mod fault;
 mod fetch;
 mod header;
@@ -48,6 +50,7 @@ use tokio::task::JoinSet;
 pub(super) use claims::{Strict, username};
 pub use clients::Clients;
 pub use credential::digest;
+pub use dpop::{ProofError, ProofMemory};
 pub use fault::{
     ClaimError, CredentialError, NameError, NoKeys, NoProof, PartError, TokenError, Unidentified,
     UnnamedError,
@@ -57,17 +60,18 @@ pub use jwks_cache::StoreJwksCache;
 pub use keys::{JwksError, KeyError, LeftOut};
 pub use logout::{LoggedOut, LogoutError};
 
-use self::credential::{Places, is_jwt, is_token};
+use self::credential::{Places, Scheme, is_jwt, is_token};
+use self::dpop::{Possession, Proofs};
 use self::header::Vouched;
 use self::issuer::{Issuer, Pace};
-use self::jwt::{Look, Verifier};
+use self::jwt::{Look, Presented, Verifier};
 use self::keys::KeySet;
 use self::metadata::Payloads;
 use self::session::Sessions;
 use super::ended::EndedSessions;
 use super::exchange::{Exchange, Seal};
-use crate::config::{GatewayConfig, IdentityWay as Way, JwtConfig, OSMO};
-use crate::gateway::question::{Headers, Identity};
+use crate::config::{DpopConfig, GatewayConfig, IdentityWay as Way, JwtConfig, OSMO};
+use crate::gateway::question::{Headers, Identity, RequestLine};
 use crate::model::Time;
 use crate::source::SourceError;
 
@@ -138,6 +142,8 @@ pub struct Identifier {
     /// Those whose keys are read: those that tokens are verified with, and with `metadata` those that
     /// logout tokens are.
     issuers: Vec<Arc<Issuer>>,
+    dpop: DpopConfig,
+    proofs: Arc<ProofMemory>,
 }
 
 enum Is {
@@ -229,7 +235,14 @@ impl Identifier {
             }
         };
         let places = Places { osmo_auth: config.preset.is_some() };
-        Ok(Identifier { way, tokens: config.tokens.is_some(), places, issuers })
+        let (tokens, dpop) = (config.tokens.is_some(), config.dpop.clone());
+        Ok(Identifier { way, tokens, places, issuers, dpop, proofs: Arc::default() })
+    }
+
+    /// The same, which holds proofs against what others before it have seen as well.
+    #[must_use]
+    pub fn remembering(self, proofs: Arc<ProofMemory>) -> Identifier {
+        Identifier { proofs, ..self }
     }
 
     /// Starts reading the issuers' keys (OpenID Connect Discovery 1.0, then `jwks_uri`) on the
@@ -245,7 +258,21 @@ impl Identifier {
         KeyReading { tasks }
     }
 
-    /// Tells who asks. `payloads` is the filter metadata of `envoy.filters.http.jwt_authn`
+    /// Tells who asks, where nothing but the headers is known of the request: so no proof of possession
+    /// fits it. As [`Identifier::identify_request`].
+    ///
+    /// # Errors
+    /// Those of [`Identifier::identify_request`].
+    pub fn identify<'a>(
+        &'a self,
+        headers: &'a dyn Headers,
+        payloads: Option<&Value>,
+        now: Time,
+    ) -> impl Future<Output = Result<Identity, Unidentified>> + Send + use<'a> {
+        self.identify_request(headers, None, payloads, now)
+    }
+
+    /// Tells who asks. `request` is what a proof of possession must name; `payloads` is the filter metadata of `envoy.filters.http.jwt_authn`
     /// (`{"<payload key>": {claims…}, …}`) where the request came with some, `now` the wall clock.
     ///
     /// Whatever can be told from memory is told before this returns; the future then is ready at
@@ -254,26 +281,32 @@ impl Identifier {
     /// # Errors
     /// What the request bears proves nothing, or its issuer's keys could not be had yet. The texts
     /// are for the log: they hold neither a token nor a signature.
-    pub fn identify<'a>(
+    pub fn identify_request<'a>(
         &'a self,
         headers: &'a dyn Headers,
+        request: Option<RequestLine<'a>>,
         payloads: Option<&Value>,
         now: Time,
     ) -> impl Future<Output = Result<Identity, Unidentified>> + Send + use<'a> {
         let look = match &self.way {
-            Is::Jwt(verifier) => match self.places.bearer(headers) {
+            Is::Jwt(verifier) => match self.places.presented(headers) {
                 Ok(None) => Look::Done(Ok(Identity::Nobody)),
-                Ok(Some(token)) if self.tokens && is_token(token) => {
+                Ok(Some((Scheme::Bearer, token))) if self.tokens && is_token(token) => {
                     Look::Done(Ok(Identity::Token(digest(token))))
                 }
-                Ok(Some(token)) => verifier.look(token, now),
+                Ok(Some((Scheme::Bearer, token))) => verifier.look(token, Presented::Bearer, now),
+                Ok(Some((Scheme::Dpop, token))) => {
+                    let proofs = Proofs { memory: &self.proofs, config: &self.dpop };
+                    let possession = Possession { proofs, headers, request };
+                    verifier.look(token, Presented::Proven(possession), now)
+                }
                 Err(why) => Look::Done(Err(Unidentified::Refused(why.into()))),
             },
             Is::Metadata(known) => {
                 Look::Done(self.beside(headers, || known.identify(payloads, now), |_| None))
             }
             Is::Header(vouched, own) => {
-                let exchanged = |jwt: &str| match own.as_ref()?.look(jwt, now) {
+                let exchanged = |jwt: &str| match own.as_ref()?.look(jwt, Presented::Bearer, now) {
                     Look::Done(Ok(identity)) => Some(identity),
                     Look::Done(Err(_)) | Look::Wait(_) => None,
                 };

@@ -3,6 +3,7 @@
 pub(super) mod kit;
 
 mod bad_tokens;
+mod dpop;
 mod good_tokens;
 mod issuers;
 mod sessions;

@@ -414,7 +414,7 @@ fn every_bad_token_is_refused_for_its_own_reason() {
         ("spaces for a token", authorization("Bearer   "), "has no token"),
         ("no scheme", authorization(good.clone()), "another scheme"),
         ("Basic", authorization("Basic YW5uOnNlY3JldA=="), "another scheme"),
-        ("DPoP", authorization(format!("DPoP {good}")), "another scheme"),
+        ("DPoP", authorization(format!("DPoP {good}")), "bound to no key"),
         ("Bearer with a colon", authorization(format!("Bearer: {good}")), "another scheme"),
         ("a tab", authorization(format!("Bearer\t{good}")), "another scheme"),
         ("a space before", authorization(format!(" Bearer {good}")), "another scheme"),

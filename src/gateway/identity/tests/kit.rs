@@ -17,7 +17,9 @@ use serde_json::{Value, json};
 
 use super::super::issuer::Pace;
 use super::super::{Identifier, JwksCache};
-use crate::config::{GatewayConfig, IdentifyBy, IdentityWay as Way, JustInTime, JwtConfig};
+use crate::config::{
+    DpopConfig, GatewayConfig, IdentifyBy, IdentityWay as Way, JustInTime, JwtConfig,
+};
 use crate::gateway::question::{Header, Headers, Identity, Unidentified};
 use crate::model::Time;
 use crate::model::caller::{Caller, KnownBy};
@@ -222,6 +224,7 @@ pub fn jwt(issuer: &str) -> JwtConfig {
         roles_claim: Some("realm_access.roles".to_owned()),
         ca_file: None,
         service_roles: None,
+        dpop_required: false,
     }
 }
 
@@ -242,6 +245,7 @@ pub fn config(identity: Way, jwt: Vec<JwtConfig>) -> GatewayConfig {
         subject: None,
         tokens: None,
         logout: None,
+        dpop: DpopConfig::default(),
         jwt,
         routes: Vec::new(),
         allowed: Vec::new(),
