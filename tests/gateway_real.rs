@@ -1,4 +1,4 @@
-//! Real gateways in front of a platform: Envoy, nginx and Caddy with the very files that the
+//! Real gateways in front of a platform: Envoy, nginx, Caddy and HAProxy with the very files that the
 //! repository ships, a real Keycloak that issues the tokens, and the real binary.
 #![cfg(test)]
 
@@ -6,8 +6,8 @@ mod support;
 
 use serde_json::{Value, json};
 use support::gateways::{
-    DpopClient, Got, HOST_ROUTES, Platform, Ports, Reached, Server, Wire, caddy, envoy, host_lines,
-    nginx, send, send_raw, shipped,
+    DpopClient, Got, HOST_ROUTES, Platform, Ports, Reached, Server, Wire, caddy, envoy, haproxy,
+    host_lines, nginx, send, send_raw, shipped,
 };
 use support::idpsyncd::{Home, Idpsyncd};
 use support::keycloak::{Keycloak, RIGHTS, Realm, wait};
@@ -166,35 +166,36 @@ impl Gate<'_> {
     }
 }
 
-/// Envoy, nginx and Caddy in front of one platform; `None` where one of them is not to be had. In
-/// Caddy's file `more` is replaced.
+/// What in the shipped files is replaced by what.
+type Replaced = [(&'static str, String)];
+
+/// Envoy, nginx, Caddy and HAProxy in front of one platform; `None` where one of them is not to be had. In
+/// Caddy's file, and in HAProxy's, more is replaced.
 fn gates<'p>(
     grpc: u16,
     http: u16,
     platform: &'p Platform,
-    more: &[(&str, String)],
-) -> Option<([Server; 3], [Gate<'p>; 3])> {
+    (in_caddys, in_haproxys): (&Replaced, &Replaced),
+) -> Option<([Server; 4], [Gate<'p>; 4])> {
     let ports = |idpsyncd| Ports { idpsyncd, platform: platform.port };
     let (envoy, first) = envoy("config/envoy.yaml", ports(grpc), &[])?;
     let (nginx, second) = nginx(ports(http))?;
-    let (caddy, third) = caddy(ports(http), more)?;
-    let gates = [("Envoy", first), ("nginx", second), ("Caddy", third)].map(|(name, port)| Gate {
-        name,
-        port,
-        platform,
-    });
-    Some(([envoy, nginx, caddy], gates))
+    let (caddy, third) = caddy(ports(http), in_caddys)?;
+    let (haproxy, fourth) = haproxy(ports(http), in_haproxys)?;
+    let gates = [("Envoy", first), ("nginx", second), ("Caddy", third), ("HAProxy", fourth)];
+    let gates = gates.map(|(name, port)| Gate { name, port, platform });
+    Some(([envoy, nginx, caddy, haproxy], gates))
 }
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "one story, told in its order")]
-fn a_company_behind_envoy_nginx_and_caddy() {
+fn a_company_behind_envoy_nginx_caddy_and_haproxy() {
     let Some(keycloak) = Keycloak::shared() else { return };
     let company = Company::new(keycloak, "gates");
     let (grpc, http) = (free_port(), free_port());
     let home = company.home(grpc, http);
     let platform = Platform::start();
-    let Some((_servers, gates)) = gates(grpc, http, &platform, &[]) else { return };
+    let Some((_servers, gates)) = gates(grpc, http, &platform, (&[], &[])) else { return };
 
     // Nobody at home: fail closed.
     for gate in &gates {
@@ -378,7 +379,7 @@ fn a_token_that_is_bound_to_a_key_counts_with_a_proof_by_that_key() {
     let (grpc, http) = (free_port(), free_port());
     let home = company.home(grpc, http);
     let platform = Platform::start();
-    let Some((_servers, gates)) = gates(grpc, http, &platform, &[]) else { return };
+    let Some((_servers, gates)) = gates(grpc, http, &platform, (&[], &[])) else { return };
     let mut daemon = run(&home);
     ready(&mut daemon, http);
     let plain = company.token("ann");
@@ -560,9 +561,17 @@ fn lim(grpc: u16, http: u16) -> Home {
     home
 }
 
-/// What makes Caddy name the user: its file removes the header, as it must where tokens tell.
-fn lim_behind_caddy() -> [(&'static str, String); 1] {
-    [("uri /authz", "uri /authz\nheader_up x-osmo-user lim".to_owned())]
+/// The gates, each of which names Lim as the user, or passes on that a client does: the files of some
+/// remove the header, as they must where tokens tell.
+fn lim_at_the_gates(
+    grpc: u16,
+    http: u16,
+    platform: &Platform,
+) -> Option<([Server; 4], [Gate<'_>; 4])> {
+    let in_caddys = [("uri /authz", "uri /authz\nheader_up x-osmo-user lim".to_owned())];
+    let asks = "    http-request lua.idpsyncd\n";
+    let names = format!("    http-request set-header x-osmo-user lim\n{asks}");
+    gates(grpc, http, platform, (&in_caddys, &[(asks, names)]))
 }
 
 #[test]
@@ -570,7 +579,7 @@ fn no_path_is_decided_as_one_thing_and_served_as_another() {
     let (grpc, http) = (free_port(), free_port());
     let home = lim(grpc, http);
     let platform = Platform::start();
-    let Some((_servers, gates)) = gates(grpc, http, &platform, &lim_behind_caddy()) else { return };
+    let Some((_servers, gates)) = lim_at_the_gates(grpc, http, &platform) else { return };
     let mut server = home.start("serve");
     ready(&mut server, http);
     let lines = hostile();
@@ -617,7 +626,7 @@ fn no_host_is_decided_as_one_site_and_served_as_another() {
     let text = std::fs::read_to_string(home.path("idpsyncd.toml")).unwrap();
     home.configure(&format!("{text}{HOST_ROUTES}"));
     let platform = Platform::start();
-    let Some((_servers, gates)) = gates(grpc, http, &platform, &lim_behind_caddy()) else { return };
+    let Some((_servers, gates)) = lim_at_the_gates(grpc, http, &platform) else { return };
     let mut server = home.start("serve");
     ready(&mut server, http);
     let lines = host_lines();
@@ -653,7 +662,7 @@ fn no_header_of_a_client_makes_another_of_it() {
     let (grpc, http) = (free_port(), free_port());
     let home = lim(grpc, http);
     let platform = Platform::start();
-    let Some((_servers, gates)) = gates(grpc, http, &platform, &lim_behind_caddy()) else { return };
+    let Some((_servers, gates)) = lim_at_the_gates(grpc, http, &platform) else { return };
     let mut server = home.start("serve");
     ready(&mut server, http);
     for gate in &gates {
@@ -667,7 +676,11 @@ fn no_header_of_a_client_makes_another_of_it() {
             assert_eq!(headers["x-osmo-roles"], "lister", "{name}");
             // Named as headers of the connection, which a gateway drops. To Envoy and nginx the
             // client itself names the user here.
-            let named = if name == "Caddy" { "x-osmo-user, X-Osmo-Roles" } else { "X-Osmo-Roles" };
+            let named = if matches!(name, "Caddy" | "HAProxy") {
+                "x-osmo-user, X-Osmo-Roles"
+            } else {
+                "X-Osmo-Roles"
+            };
             let headers = gate.passes(&ask(target, &[("connection", named)]));
             assert_eq!(headers["x-osmo-user"], "lim", "{name}");
             assert_eq!(headers["x-osmo-roles"], "lister", "{name}");
@@ -722,7 +735,14 @@ fn every_file_that_is_shipped_for_a_gateway_names_every_header() {
         "x-osmo-workflow-id",
     ];
     // Over gRPC Envoy is told which to remove.
-    for file in ["config/nginx.conf", "config/Caddyfile", "config/traefik.yaml"] {
+    for file in [
+        "config/nginx.conf",
+        "config/Caddyfile",
+        "config/haproxy.lua",
+        "config/traefik.yaml",
+        "config/kong.yaml",
+        "config/apisix.yaml",
+    ] {
         let text = std::fs::read_to_string(shipped(file)).unwrap().to_ascii_lowercase();
         for header in headers {
             assert!(text.contains(header), "{file}: {header}");

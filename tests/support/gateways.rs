@@ -170,6 +170,34 @@ pub fn caddy(ports: Ports, more: &[(&str, String)]) -> Option<(Server, u16)> {
     Some((server, public))
 }
 
+/// HAProxy with the shipped configuration; the server and its port. `None` where there is no HAProxy
+/// (and says so).
+pub fn haproxy(ports: Ports, more: &[(&str, String)]) -> Option<(Server, u16)> {
+    if !skip::has("haproxy") {
+        skip::skip(&skip::test(), "no HAProxy");
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let public = free_port();
+    let mut pairs = vec![
+        ("bind :8080", format!("bind 127.0.0.1:{public}")),
+        ("127.0.0.1:9180", format!("127.0.0.1:{}", ports.idpsyncd)),
+        ("127.0.0.1:8000", format!("127.0.0.1:{}", ports.platform)),
+    ];
+    pairs.extend(more.iter().cloned());
+    let text = replaced(&std::fs::read_to_string(shipped("config/haproxy.cfg")).unwrap(), &pairs);
+    let config = folder.path().join("haproxy.cfg");
+    std::fs::write(&config, text).unwrap();
+    std::fs::copy(shipped("config/haproxy.lua"), folder.path().join("haproxy.lua")).unwrap();
+    let sbin = "/usr/sbin/haproxy";
+    let program = if Path::new(sbin).exists() { sbin } else { "haproxy" };
+    let command = [program, "-db", "-f", config.to_str().unwrap()];
+    let log = folder.path().join("log");
+    let mut server = Server::start(command.map(str::to_owned).to_vec(), log, folder);
+    server.await_port(public);
+    Some((server, public))
+}
+
 /// nginx with the shipped configuration; the server and its port. `None` where there is no nginx
 /// (and says so).
 pub fn nginx(ports: Ports) -> Option<(Server, u16)> {
