@@ -37,8 +37,8 @@ import json, sys
 made = [json.loads(line) for line in sys.stdin]
 print(*[it["executable"] for it in made if it.get("executable") and it["target"]["name"] == "ext_authz"])')}"
   python3 bench/gen_ldif.py "${size[@]}" --uuids >"$scratch/company.ldif"
-  start_slapd_to_follow "$port" "$scratch/company.ldif" "cn=idpsyncd,ou=services,dc=example,dc=org"
-  renice -n 19 -p "$server_pid" >/dev/null
+  start_slapd_to_follow "$port" "$scratch/company.ldif" "cn=idpsyncd,ou=services,dc=example,dc=org" dbnosync
+  chrt --all-tasks --idle --pid 0 "$server_pid"
   python3 bench/gateway_changes.py --server openldap --port "$port" "${size[@]}" --scratch "$scratch" \
     --binary "$binary" --rounds "$rounds" --load "$load"
 }

@@ -77,12 +77,13 @@ CONF
     die "slapd did not answer: $(tail -n 5 "$scratch/slapd.log")"
 }
 
-# start_slapd_to_follow PORT LDIF SERVICE: as start_slapd, with what docs/feeds.md asks for, password policies, and
-# a root DN whose password is `bench-root`.
+# start_slapd_to_follow PORT LDIF SERVICE [DATABASE]: as start_slapd, with what docs/feeds.md asks for, password
+# policies, and a root DN whose password is `bench-root`.
 start_slapd_to_follow() {
   start_slapd "$1" "$2" "$3" "moduleload syncprov
 moduleload ppolicy" "rootpw bench-root
 index objectClass,entryUUID,uid,member,entryCSN eq
+${4:-}
 overlay syncprov
 syncprov-sessionlog 10000
 syncprov-checkpoint 100 1

@@ -1,12 +1,13 @@
 //! A source's mirror as its feed asks about it: what is stored, and what was told since and is about
 //! to be stored.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::directory::{
-    Cursor, Delta, Enabled, ListChange, MirrorRows, OwnDomain, RefDelta, RefEntry, RefId, Touched,
+    Cursor, Delta, Directory, Enabled, ListChange, MirrorDigest, MirrorRows, OwnDomain, RefDelta,
+    RefEntry, RefId, RefRow, Touched,
 };
 use crate::source::feed::{MirrorView, NoAnswer};
 use crate::store::{Reader, Store, StoreError};
@@ -19,6 +20,30 @@ pub struct StoredView {
     pending: Mutex<Vec<Delta>>,
     /// The store opened for a burst: a group's members are asked about one by one.
     reader: Mutex<Option<Box<dyn Reader>>>,
+    /// What leads to what, since each group is asked what leads to it, which only a look at all can tell.
+    leading: Mutex<Option<Leading>>,
+}
+
+/// What leads to each reference, or is right below it, in the mirror of one digest.
+struct Leading {
+    mirror: MirrorDigest,
+    to: HashMap<RefId, Vec<RefId>>,
+}
+
+impl Leading {
+    /// Of a directory in which nobody need be.
+    fn of(mirror: MirrorDigest, directory: &Directory) -> Leading {
+        let id = |row: &RefRow| RefId { kind: row.kind, key: directory.text(row.key).to_owned() };
+        let mut to: HashMap<RefId, Vec<RefId>> = HashMap::new();
+        for (row, implies) in directory.refs.iter().zip(&directory.implies) {
+            for place in implies.iter().copied().chain(row.parent) {
+                if let Some(above) = directory.refs.get(place) {
+                    to.entry(id(above)).or_default().push(id(row));
+                }
+            }
+        }
+        Leading { mirror, to }
+    }
 }
 
 impl fmt::Debug for StoredView {
@@ -31,8 +56,8 @@ impl StoredView {
     /// The mirror of `source` in `store`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, source: &str) -> Self {
-        let (pending, reader) = Default::default();
-        StoredView { store, source: source.to_owned(), pending, reader }
+        let (pending, reader, leading) = Default::default();
+        StoredView { store, source: source.to_owned(), pending, reader, leading }
     }
 
     fn pending(&self) -> MutexGuard<'_, Vec<Delta>> {
@@ -53,6 +78,7 @@ impl StoredView {
     /// What was told is stored now, or will be told again.
     pub fn clear(&self) {
         self.pending().clear();
+        *self.leading() = None;
         *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -62,6 +88,8 @@ impl StoredView {
         question: impl FnOnce(&dyn Reader) -> Result<T, StoreError>,
     ) -> Result<T, NoAnswer> {
         let no_answer = |error: StoreError| NoAnswer::Store(error.into());
+        // Whoever asks the gateway waits for one question at most, where both are on one processor.
+        std::thread::yield_now();
         let mut open = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let reader = match open.take() {
             Some(reader) => reader,
@@ -86,6 +114,44 @@ impl StoredView {
         let rows = reader.mirror_rows(&self.source, &Touched::default());
         let rows = rows.map_err(|error| NoAnswer::Store(error.into()))?;
         Ok(rows.map(|(rows, _)| rows.head.cursor))
+    }
+
+    /// The digest of the mirror, without what was told since.
+    fn stored_digest(&self) -> Result<MirrorDigest, NoAnswer> {
+        let rows = self.ask(|reader| reader.mirror_rows(&self.source, &Touched::default()))?;
+        Ok(rows.ok_or(NoAnswer::NoMirror)?.0.head.digest)
+    }
+
+    /// What leads to a reference, or is right below it, without what was told since; and in the mirror of
+    /// which digest.
+    fn stored_leading_to(&self, id: &RefId) -> Result<(MirrorDigest, Vec<RefId>), NoAnswer> {
+        let mut leading = self.leading();
+        let is = self.stored_digest()?;
+        let known = match leading.take().filter(|known| known.mirror == is) {
+            Some(known) => known,
+            None => self.read_leading()?,
+        };
+        let answer = (known.mirror, known.to.get(id).cloned().unwrap_or_default());
+        *leading = Some(known);
+        Ok(answer)
+    }
+
+    fn read_leading(&self) -> Result<Leading, NoAnswer> {
+        let mut read = None;
+        self.ask(|reader| {
+            reader.at_once(&mut |reader| {
+                let rows = reader.mirror_rows(&self.source, &Touched::default())?;
+                let digest = rows.map(|(rows, _)| rows.head.digest);
+                read = digest.zip(reader.structure(&self.source)?);
+                Ok(())
+            })
+        })?;
+        let (mirror, directory) = read.ok_or(NoAnswer::NoMirror)?;
+        Ok(Leading::of(mirror, &directory))
+    }
+
+    fn leading(&self) -> MutexGuard<'_, Option<Leading>> {
+        self.leading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The row of a reference, without what was told since.
@@ -219,13 +285,18 @@ impl MirrorView for StoredView {
 
     fn leading_to(&self, id: &RefId) -> Result<Vec<RefId>, NoAnswer> {
         // Not of who is in it: there may be very many.
-        let asked = Touched { everything_to: BTreeSet::from([id]), ..reference(id) };
-        let rows = self.rows(asked, None)?;
-        let leads = rows
-            .refs
-            .into_iter()
-            .filter(|(_, entry)| entry.implies.contains(id) || entry.parent.as_ref() == Some(id));
-        Ok(leads.map(|(from, _)| from).collect())
+        loop {
+            let (mirror, stored) = self.stored_leading_to(id)?;
+            let asked = Touched { refs: stored.iter().chain([id]).collect(), ..Touched::default() };
+            let rows = self.rows(asked, None)?.refs.into_iter();
+            let leads =
+                |entry: &RefEntry| entry.implies.contains(id) || entry.parent.as_ref() == Some(id);
+            let leading = rows.filter(|(_, entry)| leads(entry)).map(|(from, _)| from).collect();
+            // Else somebody has written to the mirror in between.
+            if self.stored_digest()? == mirror {
+                return Ok(leading);
+            }
+        }
     }
 
     fn everything(&self) -> Result<(Vec<String>, Vec<RefId>), NoAnswer> {

@@ -123,8 +123,8 @@ pub(super) fn user_flags(enabled: Enabled, email_verified: bool, linkable: bool)
 
 /// What the store's digests hang on.
 pub(super) fn digest_key(conn: &Connection) -> Result<DigestKey, Fault> {
-    let key = conn.query_row("SELECT digest_key FROM meta", [], |row| row.get(0))?;
-    Ok(DigestKey::new(key))
+    let mut statement = conn.prepare_cached("SELECT digest_key FROM meta")?;
+    Ok(DigestKey::new(statement.query_row([], |row| row.get(0))?))
 }
 
 /// Makes the stored mirror of `source` say what `new` says. The source must have its row already.

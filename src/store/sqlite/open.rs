@@ -43,6 +43,10 @@ pub(super) struct Still {
     wal: u64,
 }
 
+/// What somebody who reads keeps of the file in memory at most, in KiB (negative, as SQLite has it): an index
+/// over hundreds of thousands of people, that the members of a group are looked up in.
+const READ_CACHE: i64 = -16_384;
+
 /// So many statements are kept prepared by a connection: all that one change needs, since to prepare one
 /// costs more than to find a row.
 const STATEMENTS: usize = 128;
@@ -116,6 +120,7 @@ pub(super) fn open_read(
         read.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         read.conn.pragma_update(None, "query_only", true)?;
         read.conn.set_prepared_statement_cache_capacity(STATEMENTS);
+        read.conn.pragma_update(None, "cache_size", READ_CACHE)?;
         Ok(())
     };
     setup().map_err(told)?;

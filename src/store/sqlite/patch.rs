@@ -22,6 +22,8 @@ use crate::directory::{
 use crate::model::{Text, Texts};
 use crate::store::MirrorPatch;
 
+const MIRROR: &str =
+    "SELECT num, digest, cursor, proven FROM source WHERE name = ?1 AND digest IS NOT NULL";
 pub(super) const FIND_REF: &str = "SELECT id FROM mirror_container \
                                    WHERE key = ?1 AND kind = ?2 AND id BETWEEN ?3 AND ?4";
 /// Two people of one external id are in two sources: the index finds few rows.
@@ -40,17 +42,10 @@ pub(super) fn load(
     source: &str,
     touched: &Touched<'_>,
 ) -> Result<Option<(MirrorRows, DigestKey)>, Fault> {
-    let head = conn
-        .query_row(
-            "SELECT num, digest, cursor, proven FROM source \
-             WHERE name = ?1 AND digest IS NOT NULL",
-            [source],
-            |row| {
-                let cursor = row.get::<_, Option<String>>(2)?.map(Cursor::new);
-                Ok((row.get(0)?, row.get::<_, String>(1)?, cursor, proven_of(row.get(3)?)))
-            },
-        )
-        .optional()?;
+    let head = first(conn.prepare_cached(MIRROR)?, [source], |row| {
+        let cursor = row.get::<_, Option<String>>(2)?.map(Cursor::new);
+        Ok((row.get(0)?, row.get::<_, String>(1)?, cursor, proven_of(row.get(3)?)))
+    })?;
     let Some((num, digest, cursor, proven)) = head else { return Ok(None) };
     let digest: MirrorDigest =
         digest.parse().map_err(|_| damaged("has no digest of this version"))?;

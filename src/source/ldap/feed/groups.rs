@@ -26,6 +26,16 @@ const MOST_UNKNOWN: usize = 5_000;
 /// So many user names go into one filter.
 const NAMES_AT_ONCE: usize = 50;
 
+/// A name that a group lists.
+struct Named<'e> {
+    /// In normal form.
+    norm: String,
+    /// As spelled.
+    text: &'e str,
+    /// Who has it now.
+    now: Option<Id>,
+}
+
 /// Who is directly in a group.
 #[derive(Default)]
 struct Members {
@@ -143,11 +153,14 @@ impl Work<'_, '_> {
             tracing::debug!(source = %self.origin.name, dn = %entry.dn, "members are not all known");
             return Ok(());
         }
-        let names = names(entry);
-        let listed = names.keys().filter_map(|norm| self.memory.index.at(norm));
+        let named: Vec<Named<'_>> = names(entry)
+            .into_iter()
+            .map(|(norm, text)| Named { now: self.memory.index.at(&norm), norm, text })
+            .collect();
+        let listed = named.iter().filter_map(|it| it.now);
         self.draft.recall(&listed.map(|id| self.ext(id)).collect())?;
         let mut members = Members::default();
-        self.listed(&key, (entry, names), &mut members, unmended).await?;
+        self.listed(&key, (entry, named), &mut members, unmended).await?;
         self.by_user_name(entry, &mut members).await?;
         for id in held {
             self.count(*id, &mut members)?;
@@ -185,13 +198,12 @@ impl Work<'_, '_> {
     async fn listed(
         &mut self,
         group: &str,
-        (entry, names): (&Entry, BTreeMap<String, &str>),
+        (entry, named): (&Entry, Vec<Named<'_>>),
         members: &mut Members,
         unmended: &mut BTreeMap<Id, Unsettled>,
     ) -> Result<(), Stop> {
         let mut unknown = Vec::new();
-        for (norm, text) in names {
-            let now = self.memory.index.at(&norm);
+        for Named { norm, text, now } in named {
             if let Some(id) = now {
                 if !self.memory.unsettled.contains_key(&id) {
                     self.count(id, members)?;

@@ -48,7 +48,10 @@ impl Id {
             if hyphen {
                 text.push('-');
             }
-            text.push_str(&format!("{byte:02x}"));
+            // Of each member of each group that is told.
+            text.extend(
+                [byte >> 4, byte & 15].map(|half| char::from_digit(half.into(), 16).unwrap_or('0')),
+            );
         }
         text
     }
