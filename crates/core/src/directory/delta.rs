@@ -294,8 +294,17 @@ impl Delta {
                 ListChange::Changed { added: only(added), removed: only(removed) }
             }
         };
-        let reference =
-            |told: &RefDelta| RefDelta { members: members(&told.members), ..told.clone() };
+        // Field by field: a list that may be very long is not copied first.
+        let reference = |told: &RefDelta| RefDelta {
+            id: told.id.clone(),
+            name: told.name.clone(),
+            identity: told.identity.clone(),
+            norm: told.norm.clone(),
+            parent: told.parent.clone(),
+            members: members(&told.members),
+            implies: told.implies.clone(),
+            rid: told.rid,
+        };
         Delta {
             step: self.step.clone(),
             people: self.people.iter().filter(|it| is_meant(&it.ext)).cloned().collect(),
