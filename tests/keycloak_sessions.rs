@@ -7,7 +7,7 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -49,6 +49,13 @@ fn sign_in(realm: &Realm<'_>, client: &'static str, name: &str) -> Signed {
     let claim = |name: &str| claims[name].as_str().unwrap().to_owned();
     let (person, sid) = (claim("sub"), claim("sid"));
     Signed { person, name: name.to_owned(), access, refresh: text("refresh_token"), sid, client }
+}
+
+/// A realm, made while no other test makes one: several at once take a busy server longer than a call may.
+fn made<'k>(keycloak: &'k Keycloak, name: &str) -> Realm<'k> {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    keycloak.realm(name)
 }
 
 /// A public client; log-outs are told to `url` where there is one.
@@ -232,7 +239,7 @@ fn ways<'r>(realm: &'r Realm<'_>) -> Vec<Way<'r>> {
 #[test]
 fn each_way_in_which_a_session_can_end_is_a_401() {
     let Some(keycloak) = Keycloak::shared() else { return };
-    let realm = keycloak.realm("sessions");
+    let realm = made(keycloak, "sessions");
     realm.put("", &json!({"adminEventsEnabled": true, "eventsEnabled": true}));
     realm.reader("idpsyncd", SECRET, &[&RIGHTS[..], &["view-events"]].concat());
     let at = listens();
@@ -281,7 +288,7 @@ fn each_way_in_which_a_session_can_end_is_a_401() {
 #[test]
 fn what_changes_of_somebody_else_or_of_other_things_ends_no_session() {
     let Some(keycloak) = Keycloak::shared() else { return };
-    let realm = keycloak.realm("sessions-last");
+    let realm = made(keycloak, "sessions-last");
     realm.put("", &json!({"adminEventsEnabled": true, "eventsEnabled": true}));
     realm.reader("idpsyncd", SECRET, &[&RIGHTS[..], &["view-events"]].concat());
     client(&realm, "app", None, true);
@@ -308,7 +315,7 @@ fn what_changes_of_somebody_else_or_of_other_things_ends_no_session() {
 #[test]
 fn what_ended_while_nobody_followed_is_told_by_the_events_of_then() {
     let Some(keycloak) = Keycloak::shared() else { return };
-    let realm = keycloak.realm("sessions-later");
+    let realm = made(keycloak, "sessions-later");
     realm.put("", &json!({"adminEventsEnabled": true, "eventsEnabled": true}));
     realm.reader("idpsyncd", SECRET, &[&RIGHTS[..], &["view-events"]].concat());
     client(&realm, "app", None, true);
@@ -334,7 +341,7 @@ fn what_ended_while_nobody_followed_is_told_by_the_events_of_then() {
 #[test]
 fn without_events_the_not_before_alone_is_seen_and_that_is_said() {
     let Some(keycloak) = Keycloak::shared() else { return };
-    let realm = keycloak.realm("sessions-unseen");
+    let realm = made(keycloak, "sessions-unseen");
     let account = realm.reader("idpsyncd", SECRET, &RIGHTS);
     client(&realm, "app", None, true);
     realm.person("ann", PASSWORD);
@@ -430,7 +437,7 @@ fn between(
 #[test]
 fn a_refresh_while_a_log_out_is_under_way_does_not_get_through() {
     let Some(keycloak) = Keycloak::shared() else { return };
-    let realm = keycloak.realm("sessions-race");
+    let realm = made(keycloak, "sessions-race");
     realm.reader("idpsyncd", SECRET, &RIGHTS);
     let at = listens();
     let (signed, to_come) = mpsc::channel();
