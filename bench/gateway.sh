@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The gateway's side: ext_authz over gRPC beside the barest tonic server; p99 while a generation of
-# a million users loads; one evaluation beside cedar-policy; tokens and strangers; access tokens beside JWTs; the memory of
+# a million users loads; AuthZEN beside ext_authz, and its searches; one evaluation beside cedar-policy; tokens and strangers; access tokens beside JWTs; the memory of
 # `idpsyncd serve` with a million users, while a second generation is loaded too; p99 while an OpenLDAP of
 # 100,000 people that is followed changes 100 times a second, beside p99 in peace.
 #
@@ -109,6 +109,9 @@ rm "$scratch/realm.json"
 
 say "ext_authz over gRPC"
 cargo bench --bench ext_authz -- --store "$scratch/one.db" --next "$scratch/two.db" || failed=1
+
+say "AuthZEN"
+cargo bench --bench authzen || failed=1
 
 say "one evaluation"
 cargo bench --bench gateway || failed=1

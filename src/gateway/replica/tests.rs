@@ -2,6 +2,7 @@
 //! `tests/gateway_replica.rs`.
 
 mod cost;
+mod roll;
 
 use proptest::prelude::*;
 
@@ -88,7 +89,7 @@ fn compiled(roles: &[(String, Vec<Policy>, bool)], actions: &[Action]) -> (Rules
     let all: Vec<(&str, &[Policy])> =
         roles.iter().map(|(name, policies, _)| (name.as_str(), policies.as_slice())).collect();
     let held = (0u32..).zip(roles).filter(|(_, role)| role.2).map(|(place, _)| place).collect();
-    (Rules::new(&all, actions).unwrap(), held)
+    (Rules::new(&all, actions).unwrap().opened(&all).unwrap(), held)
 }
 
 fn actions() -> Vec<Action> {
@@ -163,11 +164,16 @@ proptest! {
         for (place, action) in (0u32..).map(ActionIdx::new).zip(&actions) {
             for me in NAMES {
                 let ask = |on| as_verdict(rules.decide(&set, me, &Question { action: place, on }));
+                let text = action.to_string();
+                // The same where nobody had named the action beforehand.
+                let open = |on| as_verdict(rules.decide_open(&set, me, &text, on));
+                prop_assert_eq!(open(None), decide(held(&roles), action, None, me));
                 prop_assert_eq!(ask(On::Nothing), decide(held(&roles), action, None, me));
                 for text in &resources {
                     let resource: Resource = text.parse().unwrap();
                     let expected = decide(held(&roles), action, Some(&resource), me);
                     prop_assert_eq!(ask(On::Resource(text)), expected, "{:?} {} {}", me, action, text);
+                    prop_assert_eq!(open(Some(text)), expected, "{:?} {} {}", me, action, text);
                 }
             }
         }
