@@ -470,7 +470,8 @@ fn no_number_in_the_core_falls_back_to_the_largest() {
 }
 
 /// What only a backend may know. In `config` a path of the store is made into a `StoreConfig`.
-const BACKEND: &[&str] = &["rusqlite", "store::sqlite", "store::memory", "-wal", "-shm", "PRAGMA"];
+const BACKEND: &[&str] =
+    &["rusqlite", "store::sqlite", "store::postgres", "store::memory", "-wal", "-shm", "PRAGMA"];
 
 #[test]
 fn how_the_store_is_kept_is_known_in_its_room_alone() {
@@ -494,7 +495,7 @@ fn how_the_store_is_kept_is_known_in_its_room_alone() {
 
 /// Where the store is opened: at the top, once for whatever the process does. Everybody else is handed
 /// it, so that a test can hand them another, and a backend may keep connections.
-const OPENS_THE_STORE: &[&str] = &["src/cli/mod.rs", "src/daemon/open_store.rs"];
+const OPENS_THE_STORE: &[&str] = &["src/daemon/open_store.rs"];
 
 /// The files, but for those where it may be and for tests, that open the store.
 fn opens_the_store(sources: &BTreeMap<PathBuf, String>) -> Vec<String> {
@@ -507,13 +508,12 @@ fn opens_the_store(sources: &BTreeMap<PathBuf, String>) -> Vec<String> {
         }
         let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
         let bare: String = code(text).map(|(_, line)| line + "\n").collect();
+        let opening = |name| name == "open" || name == "open_with";
         let opens = bare.match_indices("store::").any(|(at, it)| {
             let rest = &bare[at + it.len()..];
             match rest.strip_prefix('{') {
-                Some(list) => {
-                    list.split('}').next().unwrap().split(ends).any(|name| name == "open")
-                }
-                None => rest.split(ends).next() == Some("open"),
+                Some(list) => list.split('}').next().unwrap().split(ends).any(opening),
+                None => rest.split(ends).next().is_some_and(opening),
             }
         });
         if opens {
@@ -529,7 +529,7 @@ fn the_store_is_opened_at_the_top_alone() {
     assert!(told.is_empty(), "open the store, which they are to be handed: {}", told.join(", "));
     for file in OPENS_THE_STORE {
         let text = fs::read_to_string(root().join(file)).unwrap();
-        assert_eq!(text.matches("store::open(").count(), 1, "{file}");
+        assert_eq!(text.matches("store::open_with(").count(), 1, "{file}");
     }
 }
 
@@ -537,6 +537,7 @@ fn the_store_is_opened_at_the_top_alone() {
 fn a_store_that_is_opened_elsewhere_is_seen() {
     for (file, line, is_seen) in [
         ("src/sync/x.rs", "    let store = store::open(&config.store);", true),
+        ("src/cli/mod.rs", "    let store = store::open_with(&config.store, None);", true),
         ("src/gateway/x.rs", "use crate::store::{Reader, open};", true),
         ("src/gateway/x.rs", "use crate::store::{\n    self, Reader,\n    open as of,\n};", true),
         ("src/cli/status.rs", "    let store = crate::store::open(&config.store);", true),

@@ -12,12 +12,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use idpsyncd::directory::{Directory, Enabled, NewUser, SnapshotBuilder};
-use idpsyncd::model::{Status, UserId};
+use idpsyncd::model::{PostgresConfig, Status, StoreConfig, StoreTls, UserId};
 use idpsyncd::plan::{ChangeView, Held};
 use idpsyncd::policy::Effect;
 use idpsyncd::store::{Commit, HistoryFilter};
 use store_support::door::{Reader, Writer};
 use store_support::*;
+use support::postgres::Postgres;
 
 const CHILD: &str = "IDPSYNCD_TEST_CRASH_STORE";
 const PEOPLE: u32 = 300;
@@ -26,6 +27,8 @@ const TOKENS: u32 = 40;
 /// So many kills that hit a commit, of at most so many tries.
 const KILLS: u32 = 50;
 const TRIES: u32 = 400;
+/// The same in a database.
+const KILLS_OF_SESSIONS: u32 = 20;
 
 /// Everything in generation `g` says `g`, so that a mix of two generations shows.
 fn world(g: u64) -> World {
@@ -116,10 +119,24 @@ fn commit_next(writer: &mut Writer) -> u64 {
     g
 }
 
+/// The store of this name: a file, or the database of a URL.
+fn at_of(name: &str) -> StoreConfig {
+    if !name.starts_with("postgresql://") {
+        return StoreConfig::sqlite(name);
+    }
+    StoreConfig::Postgres(PostgresConfig {
+        url: name.to_owned(),
+        shown: name.to_owned(),
+        tls: StoreTls::Never,
+        ca_file: None,
+        schema: "idpsyncd".to_owned(),
+    })
+}
+
 #[test]
 fn child_commits_generation_after_generation() {
     let Ok(path) = std::env::var(CHILD) else { return };
-    let mut writer = Writer::open(Path::new(&path)).unwrap();
+    let mut writer = Writer::open(&at_of(&path)).unwrap();
     let mut out = std::io::stdout();
     loop {
         let g = commit_next(&mut writer);
@@ -164,7 +181,19 @@ fn whole(path: &Path) -> u64 {
                USING (role_set)";
     assert_eq!(texts(sql).len(), 1);
 
-    let reader = Reader::open(path).unwrap().unwrap();
+    assert_eq!(told(&StoreConfig::sqlite(path)), g);
+    g
+}
+
+/// What is read through the door says one and the same generation, which is returned.
+fn told(store: &StoreConfig) -> u64 {
+    let reader = Reader::open(store).unwrap().unwrap();
+    let meta = reader.meta().unwrap();
+    let g = meta.generation;
+    if g == 0 {
+        assert_eq!(reader.count_users().unwrap(), 0);
+        return 0;
+    }
     assert_eq!(World::of(&reader.state().unwrap()), world(g));
     assert_eq!(reader.held().unwrap(), Some(held(g)));
     assert_eq!(
@@ -242,4 +271,58 @@ fn a_kill_at_any_point_leaves_one_generation_whole_and_the_next_run_completes() 
         kill += 1;
     }
     eprintln!("{inside} of {kill} kills hit a commit, longest log {longest}");
+}
+
+#[test]
+fn a_kill_at_any_point_leaves_one_generation_whole_in_a_database_too() {
+    if std::env::var(CHILD).is_ok() {
+        return;
+    }
+    let Some(postgres) = Postgres::start() else { return };
+    postgres.database("idpsyncd", "idpsyncd");
+    let url = format!("postgresql://idpsyncd@127.0.0.1:{}/idpsyncd", postgres.port);
+    let at = at_of(&url);
+    let seed = fastrand::u64(..);
+    eprintln!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (mut inside, mut last) = (0, 0);
+    let mut kill = 0;
+    while inside < KILLS_OF_SESSIONS {
+        assert!(kill < TRIES, "only {inside} of {kill} kills hit a commit");
+        let mut child = start(Path::new(&url));
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let commits = if kill < 3 { 0 } else { random.u32(1..3) };
+        let mut seen = 0;
+        while seen < commits {
+            let line = lines.next().expect("the child commits").unwrap();
+            seen += u32::from(line.starts_with("committed"));
+        }
+        // At any moment: what is hit is looked at afterwards.
+        std::thread::sleep(Duration::from_micros(random.u64(0..60_000)));
+        let busy = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'idpsyncd' AND \
+                    backend_xid IS NOT NULL";
+        let hit = postgres.sql("postgres", busy) != "0";
+        child.kill().unwrap();
+        child.wait().unwrap();
+        inside += u32::from(hit);
+        // The server notices by itself, and takes back what was open.
+        let there = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'idpsyncd'";
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while postgres.sql("postgres", there) != "0" {
+            assert!(Instant::now() < deadline, "the server still has a session");
+        }
+        if Reader::open(&at).unwrap().is_some() {
+            let g = told(&at);
+            assert!(g >= last, "a generation that was committed is gone");
+            let views = "SELECT string_agg(DISTINCT email, ',') FROM idpsyncd.gateway_user";
+            let wanted = if g == 0 { String::new() } else { format!("g{g}@example.org") };
+            assert_eq!(postgres.sql("idpsyncd", views), wanted);
+        }
+        let mut writer = Writer::open(&at).unwrap();
+        last = commit_next(&mut writer);
+        drop(writer);
+        assert_eq!(told(&at), last);
+        kill += 1;
+    }
+    eprintln!("{inside} of {kill} kills hit a commit");
 }

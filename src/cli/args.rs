@@ -148,6 +148,15 @@ Examples:
   idpsyncd token revoke svc-ci nightly --reason \"left in a build log\""
     )]
     Token(TokenCommand),
+    /// Make the store, or let a gateway's database role read it
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  idpsyncd store init                      makes the store, or brings an older one up to date
+  idpsyncd store grant gateway             PostgreSQL: what the role `gateway` needs to serve, nothing else"
+    )]
+    Store(StoreCommand),
     /// The policies of H2O's App Store
     #[command(name = "h2o", subcommand)]
     H2o(H2oCommand),
@@ -257,6 +266,18 @@ pub enum PlanCommand {
     Discard {
         /// Its id
         id: String,
+    },
+}
+
+/// `idpsyncd store`
+#[derive(Subcommand, Debug)]
+pub enum StoreCommand {
+    /// Make the store where there is none, and bring an older one up to this version
+    Init,
+    /// Let a role of the store's database read the views and what `serve` needs, and nothing else
+    Grant {
+        /// The role
+        role: String,
     },
 }
 

@@ -24,6 +24,7 @@ mod report;
 mod request;
 mod sheet;
 mod status;
+mod store;
 mod sync;
 mod time;
 mod token;
@@ -39,7 +40,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::daemon;
 use crate::model::TooMany;
 use crate::source::kinds;
-use crate::store::{self, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::sync::osmo_db::ReadError;
 use crate::sync::{ManualError, RunError};
 use args::{Cli, Command, Format, Global, GlobalArgs, Output, ReportCommand};
@@ -191,6 +192,7 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         Command::Report(command) => report::run(&global, &command),
         Command::Status => over_store(&global, |at| status::run(at, output)),
         Command::Plan(command) => over_store(&global, |at| held::run(at, &command, output)),
+        Command::Store(command) => over_store(&global, |at| store::run(at, &command, output)),
         Command::History(args) => over_store(&global, |at| history::run(at, &args, output)),
         Command::User(command) => over_store(&global, |at| user::run(at, command, output)),
         Command::Grant(command) => over_store(&global, |at| grant::run(at, command, output)),
@@ -247,7 +249,7 @@ fn over_store(
 
 /// The store that `config` names. Whatever a command does with it, it opens it once, here.
 fn open(config: &Config) -> Arc<dyn Store> {
-    store::open(&config.store)
+    daemon::open_store(config)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -112,6 +112,9 @@ pub fn readable_secrets(config: &Config) -> Vec<Diagnostic> {
             look(format!("source `{}`: `key_file`", source.name), path, Some(&source.name));
         }
     }
+    if let Some(SecretRef::File(path)) = &config.store_password {
+        look("store.password".to_owned(), path, None);
+    }
     if let Some(SecretRef::File(path)) = config.default_admin.as_ref().map(|it| &it.password) {
         look("default_admin.password".to_owned(), path, None);
     }

@@ -18,6 +18,7 @@ pub(super) fn fingerprint(config: &Config) -> String {
     let Config {
         file: _,
         store: _,
+        store_password: _,
         schedule: _,
         sync: this_sync,
         guard: this_guard,

@@ -13,6 +13,7 @@
 
 mod authzen;
 mod credentials;
+mod database_url;
 mod dpop;
 mod exposure;
 mod fault;
@@ -30,6 +31,7 @@ mod role;
 mod secret;
 mod sections;
 mod source;
+mod store;
 mod syntax;
 mod types;
 mod value;
@@ -47,6 +49,7 @@ pub use authzen::{
     Capability, Condition, Ending, QuestionPart, SubjectId, SubjectType,
 };
 pub use credentials::{TOKEN_NAME, TokenCredentials};
+pub use database_url::{Tls, Url, UrlError, from_passfile, passfile};
 pub use dpop::DpopConfig;
 pub use exposure::readable_secrets;
 pub(crate) use exposure::remote;
@@ -155,7 +158,7 @@ pub fn parse_with(text: &str, file: &Path, kinds: &Kinds, files: Files) -> Resul
 
 /// The whole file. Every section is read before the first `?`, so that every fault is found.
 fn config(root: &Table<'_>, file: &Path, kinds: &Kinds) -> Read<Config> {
-    let store = sections::store(root);
+    let store = store::store(root);
     let schedule = sections::schedule(root);
     let sync = sections::sync(root);
     let sections::ReadGuard { guard, protected } = sections::guard(root);
@@ -186,9 +189,11 @@ fn config(root: &Table<'_>, file: &Path, kinds: &Kinds) -> Read<Config> {
     let gateway = gateway::gateway(root, &known, &around);
     let default_admin = sections::default_admin(root, &known, roles.as_ref().ok());
     root.finish();
+    let (store, store_password) = store?;
     let mut config = Config {
         file: file.to_owned(),
-        store: store?,
+        store,
+        store_password,
         schedule: schedule?,
         sync: sync?.0,
         guard: guard?,

@@ -1,4 +1,4 @@
-//! `[store]`, `[schedule]`, `[sync]`, `[guard]`, `[tokens]`, `[default_admin]`.
+//! `[schedule]`, `[sync]`, `[guard]`, `[tokens]`, `[default_admin]`.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use super::value::{cron, default_schedule};
 use crate::directory::local;
 use crate::model::check_role_name;
 use crate::model::username::UsernameFrom;
-use crate::model::{Mode, StoreConfig, username};
+use crate::model::{Mode, username};
 use crate::plan::Guard;
 use crate::resolve::{LinkBy, Provision, RoleDefinition};
 
@@ -27,17 +27,6 @@ pub(super) const MODES: [(&str, Mode); 4] = [
 /// The words of `link_by`.
 pub(super) const LINKS: [(&str, LinkBy); 2] =
     [("username", LinkBy::Username), ("email", LinkBy::Email)];
-
-/// `[store]`
-pub(super) fn store(root: &Table<'_>) -> Read<StoreConfig> {
-    let Some(node) = root.get("store") else {
-        return Err(root.missing("store.path", "required key is missing"));
-    };
-    let table = node.table()?;
-    let path = table.required("path", Node::path);
-    table.finish();
-    path.map(StoreConfig::sqlite)
-}
 
 /// `[schedule]`
 pub(super) fn schedule(root: &Table<'_>) -> Read<Schedule> {

@@ -21,6 +21,8 @@ pub struct Config {
     pub file: PathBuf,
     /// `[store]`
     pub store: StoreConfig,
+    /// `store.password`: with what one signs in at the store's database.
+    pub store_password: Option<SecretRef>,
     /// `[schedule]`
     pub schedule: Schedule,
     /// `[sync]`

@@ -2,14 +2,22 @@
 
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{Config, SecretRef};
 use crate::model::StoreConfig;
-use crate::store::{self, Store};
+use crate::store::{self, Password, Store};
+
+/// The store that `config` names. Its password is read each time that somebody signs in.
+#[must_use]
+pub fn open_store(config: &Config) -> Arc<dyn Store> {
+    let secret = config.store_password.clone();
+    let password = secret.map(|secret| Password::new(move || Ok(secret.read()?)));
+    store::open_with(&config.store, password)
+}
 
 /// An opened store, and where it is.
 #[derive(Clone, Debug)]
 pub struct OpenStore {
-    at: StoreConfig,
+    at: (StoreConfig, Option<SecretRef>),
     store: Arc<dyn Store>,
 }
 
@@ -17,7 +25,7 @@ impl OpenStore {
     /// The one that `config` names.
     #[must_use]
     pub fn of(config: &Config) -> Self {
-        OpenStore { at: config.store.clone(), store: store::open(&config.store) }
+        OpenStore { at: at(config), store: open_store(config) }
     }
 
     /// The one that `config` names now: this one, where it is the same.
@@ -29,7 +37,7 @@ impl OpenStore {
     /// Whether `config` names this one.
     #[must_use]
     pub fn names(&self, config: &Config) -> bool {
-        self.at == config.store
+        self.at == at(config)
     }
 
     /// The store.
@@ -37,4 +45,9 @@ impl OpenStore {
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
+}
+
+/// What tells one store from another.
+fn at(config: &Config) -> (StoreConfig, Option<SecretRef>) {
+    (config.store.clone(), config.store_password.clone())
 }

@@ -83,6 +83,14 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The store cannot be written. Nothing was changed.
     fn sign(&self, review: &Review) -> Result<(), StoreError>;
 
+    /// Lets a role of the store's database read what a gateway needs and nothing else, whatever it was let
+    /// before; with `tokens` the digests of access tokens too.
+    ///
+    /// # Errors
+    /// There is no such role, it owns the store, the rights cannot be given, or the store is in no database
+    /// that has roles. Nothing was changed.
+    fn let_read(&self, role: &str, tokens: bool) -> Result<(), StoreError>;
+
     /// Follows the store, one that is not there yet too.
     fn watch(&self) -> Box<dyn Watch>;
 }

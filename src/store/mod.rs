@@ -7,11 +7,16 @@
 //! | what is written, all of it or nothing | `commit`; for one stranger `provision` |
 //! | what one change needs, without a look at everybody | `slice` |
 //! | what is read | `status`, `people`, `access` (who held what when), `history`, `mirror`, `review`, `seen` and `ended` (for gateways' memory) |
+//! | what both backends keep in tables | `sql` |
 //! | SQLite: one file that gateways read | `sqlite` |
+//! | PostgreSQL: one database for gateways on many machines | `postgres` |
 //!
 //! The values that cross the door are here, and know nothing of how they are kept.
 
+use std::fmt;
 use std::sync::Arc;
+
+use secrecy::SecretString;
 
 use crate::model::StoreConfig;
 
@@ -27,11 +32,13 @@ mod history;
 pub(crate) mod memory;
 mod mirror;
 mod people;
+mod postgres;
 mod provision;
 mod reader;
 mod review;
 mod seen;
 mod slice;
+mod sql;
 mod sqlite;
 mod status;
 
@@ -54,10 +61,46 @@ pub use slice::{Account, AccountNames, Bears, RefsWanted, Slice, SliceQuery};
 pub(crate) use sqlite::steps::counted;
 pub use status::{Meta, ScopeStatus, SourceStatus};
 
-/// The store that `config` names. Touches nothing yet.
+/// How a store's password is had: each time that somebody signs in, since it may be another one by then.
+#[derive(Clone)]
+pub struct Password(Arc<dyn Fn() -> Result<SecretString, PasswordError> + Send + Sync>);
+
+/// Why a password cannot be had: where it was looked for, never what was there.
+pub type PasswordError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Password {
+    /// As `read` has it.
+    #[must_use]
+    pub fn new(
+        read: impl Fn() -> Result<SecretString, PasswordError> + Send + Sync + 'static,
+    ) -> Self {
+        Password(Arc::new(read))
+    }
+
+    fn read(&self) -> Result<SecretString, PasswordError> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password")
+    }
+}
+
+/// The store that `config` names, for whoever needs no password there. Touches nothing yet.
 #[must_use]
 pub fn open(config: &StoreConfig) -> Arc<dyn Store> {
+    open_with(config, None)
+}
+
+/// The store that `config` names. Touches nothing yet.
+#[must_use]
+pub fn open_with(config: &StoreConfig, password: Option<Password>) -> Arc<dyn Store> {
     match config {
         StoreConfig::Sqlite { path } => Arc::new(sqlite::SqliteStore::new(path.clone())),
+        StoreConfig::Postgres(config) => {
+            Arc::new(postgres::PostgresStore::new(config.clone(), password))
+        }
     }
 }

@@ -204,6 +204,10 @@ impl Store for MemoryStore {
         })
     }
 
+    fn let_read(&self, _role: &str, _tokens: bool) -> Result<(), StoreError> {
+        Err(StoreError::new(StoreErrorKind::Other, "memory knows no roles"))
+    }
+
     fn watch(&self) -> Box<dyn Watch> {
         let waker = Waker::default();
         locked(&self.0.watching).push(waker.clone());

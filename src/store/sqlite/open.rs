@@ -104,7 +104,7 @@ pub(super) fn open_read(
         }
     };
     let before = if immutable { Some(still(&place)?) } else { None };
-    let told = |error: rusqlite::Error| place.whose(sql(&error, path));
+    let told = |error: rusqlite::Error| place.whose(sql(&error, &path.display()));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OPEN;
     let conn = if immutable {
         Connection::open_with_flags(uri(&place.real), flags | OpenFlags::SQLITE_OPEN_URI)
@@ -182,7 +182,7 @@ pub(super) fn open_write(
     }
     place.make(FILE_MODE)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OPEN;
-    let told = |error: rusqlite::Error| place.whose(sql(&error, path));
+    let told = |error: rusqlite::Error| place.whose(sql(&error, &path.display()));
     let mut conn = Connection::open_with_flags(&place.real, flags).map_err(told)?;
     let denied = |why: &str| {
         place.whose(StoreError::new(

@@ -50,7 +50,7 @@ pub(super) fn identify(conn: &Connection, path: &Path, known: i64) -> Result<Ide
         ))
     };
     let shown = path.display();
-    match facts().map_err(|fault| fault.store(path))? {
+    match facts().map_err(|fault| fault.store(&path.display()))? {
         (0, 0, 0) => Ok(Identity::Fresh),
         (APPLICATION_ID, version, _) if version > known => Err(StoreError::new(
             StoreErrorKind::Newer,
@@ -78,7 +78,7 @@ pub(super) fn migrate(
 ) -> Result<(), StoreError> {
     use rusqlite_migration::Error;
     Migrations::from_slice(steps).to_latest(conn).map_err(|error| match error {
-        Error::RusqliteError { err, .. } => Fault::Sql(err).store(path),
+        Error::RusqliteError { err, .. } => Fault::from(err).store(&path.display()),
         other => StoreError::new(
             StoreErrorKind::Other,
             format!("cannot migrate the store `{}`: {other}; it is as it was", path.display()),

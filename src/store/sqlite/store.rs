@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::error::StoreError;
+use super::error::{StoreError, StoreErrorKind};
 use super::kept::{Footprint, Kept};
 use super::lock::FileLock;
 use super::reader::SqliteReader;
@@ -126,20 +126,31 @@ impl Store for SqliteStore {
 
     fn keep_followed(&self, source: &str, followed: &Followed) -> Result<(), StoreError> {
         let mut writer = self.writer_of_existing()?;
-        writer.aside(|conn| super::followed::keep(conn, source, followed))?;
+        writer.aside(|conn| crate::store::sql::keep_followed(conn, source, followed))?;
         self.keep_writer(writer);
         Ok(())
     }
 
     fn end_sessions(&self, ended: &[SessionEnd], forget: i64) -> Result<(), StoreError> {
         let mut writer = self.writer_of_existing()?;
-        writer.aside(|conn| super::ended::keep(conn, ended, forget))?;
+        writer.aside(|conn| crate::store::sql::end_sessions(conn, ended, forget))?;
         self.keep_writer(writer);
         Ok(())
     }
 
     fn sign(&self, review: &Review) -> Result<(), StoreError> {
         self.writer()?.sign(review)
+    }
+
+    fn let_read(&self, _role: &str, _tokens: bool) -> Result<(), StoreError> {
+        Err(StoreError::new(
+            StoreErrorKind::Other,
+            format!(
+                "the store `{}` is a file, which knows no roles: whoever may read the file reads all of it, so \
+                 give its folder's group to the gateways (docs/store.md, \"Rights\")",
+                self.shown()
+            ),
+        ))
     }
 
     fn watch(&self) -> Box<dyn Watch> {

@@ -15,6 +15,7 @@ use crate::model::{
     Change, NewToken, RoleIdx, RoleSetId, State, Status, Time, Token, TokenIdx, User, UserId,
 };
 use crate::plan::{ChangeView, Held, Plan, RoleSets};
+use crate::store::Reader;
 use crate::store::{
     Access, AccessFilter, AsOf, Began, Commit, CommitError, Meta, MirrorPatch, StoreErrorKind,
     Untold,
@@ -520,7 +521,7 @@ fn a_mirror_of_the_second_schema_can_be_patched_and_says_what_it_said() {
     assert_eq!(rows.people["id-ann"].within.len(), 2);
     let patch = rows.apply(&gone, &key).unwrap();
     let patch = MirrorPatch { source: "corp", patch: &patch };
-    writer.aside(|conn| super::patch::write(conn, &patch)).unwrap();
+    writer.aside(|conn| crate::store::sql::patch_write(conn, &patch)).unwrap();
     let stored = reader.mirror("corp").unwrap().unwrap();
     let digest = stored.mirror.directory.digests(&key).whole;
     assert_eq!(stored.digest, digest.to_string());

@@ -1,15 +1,17 @@
 //! Changing the store: with whatever others write meanwhile, or with the writer's place taken.
 
-use rusqlite::Connection;
-
-use super::error::{CommitError, Fault, StoreError, StoreErrorKind};
+use super::error::{Fault, StoreError, StoreErrorKind};
 use super::open::checkpoint;
 use super::reader::SqliteReader;
 use super::store::SqliteStore;
-use super::writer::{SqliteWriter, write_beside, write_commit, write_patches, write_touch};
+use super::writer::SqliteWriter;
 use crate::model::Inconsistent;
 use crate::plan::Plan;
-use crate::store::{Beside, Commit, Committed, MirrorPatch, Reader, SourceUpdate, Transaction};
+use crate::store::sql::db::Conn;
+use crate::store::sql::{Reads, write_beside, write_commit, write_patches, write_touch};
+use crate::store::{
+    Beside, Commit, CommitError, Committed, MirrorPatch, Reader, SourceUpdate, Transaction,
+};
 
 /// A change that keeps nobody waiting while it is planned. It is written on the version that it was
 /// planned from, or not at all.
@@ -122,31 +124,28 @@ impl<'s> Mine<'s> {
         let acting = place.act()?;
         let begun = conn.execute_batch("BEGIN IMMEDIATE");
         drop(acting);
-        begun.map_err(|error| reader.fault(Fault::Sql(error)))?;
+        begun.map_err(|error| reader.fault(error.into()))?;
         Ok(Mine { store, reader, committed: false })
     }
 
     /// Writes and commits. Dropping the connection takes back what was not committed.
     fn write<T>(
         &mut self,
-        write: impl FnOnce(&Connection) -> Result<T, Fault>,
+        write: impl FnOnce(Conn<'_>) -> Result<T, Fault>,
     ) -> Result<T, CommitError> {
         let done = self.written(write);
         let (_, place) = self.reader.connection();
-        done.map_err(|fault| fault.commit(&place.shown))
+        done.map_err(|fault| fault.commit(&place.shown.display()))
     }
 
-    fn written<T>(
-        &mut self,
-        write: impl FnOnce(&Connection) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
+    fn written<T>(&mut self, write: impl FnOnce(Conn<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         let (conn, place) = self.reader.connection();
         let _acting = place.act().map_err(Fault::Store)?;
         if conn.is_autocommit() {
             // It is over already: what was planned from is not held still any more.
             return Err(Fault::Raced);
         }
-        let done = match write(conn) {
+        let done = match write(Conn::Sqlite(conn)) {
             Ok(done) => done,
             Err(fault) => {
                 conn.execute_batch("ROLLBACK")?;
@@ -202,7 +201,7 @@ impl Transaction for Mine<'_> {
     ) -> Result<(), StoreError> {
         let done = self.written(|conn| write_touch(conn, sources, configured));
         let (_, place) = self.reader.connection();
-        done.map_err(|fault| fault.store(&place.shown))
+        done.map_err(|fault| fault.store(&place.shown.display()))
     }
 
     fn lost(&self) -> bool {

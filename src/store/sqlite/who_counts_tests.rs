@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 
 use super::writer::SqliteWriter;
 use crate::model::{Standing, Status, Time};
+use crate::store::Reader;
 
 /// A status of each kind, by a name. Whoever adds one is told to add it here.
 fn statuses() -> BTreeMap<&'static str, Status> {
@@ -45,7 +46,7 @@ fn store(path: &std::path::Path) -> SqliteWriter {
     )
     .unwrap();
     for (id, (name, status)) in (0..).zip(statuses()) {
-        let (code, since, by) = super::apply::status(&status);
+        let (code, since, by) = crate::store::sql::status_of(&status);
         conn.execute(
             "INSERT INTO user (id, username, email, status, since, disabled_by, role_set) \
              VALUES (?1, ?2, '', ?3, ?4, ?5, 1)",

@@ -9,12 +9,11 @@
 //! one was never read in full, nothing is imported.
 
 mod read;
-mod url;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use crate::config::{Tls, Url, UrlError};
 pub use read::{ReadError, read};
-pub use url::{Tls, Url, UrlError};
 
 use super::local::update as local_update;
 use super::manual::existing_reader;

@@ -12,7 +12,7 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config, IsolationLevel, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::url::{Tls, Url, from_passfile, passfile};
+use crate::config::{Tls, Url, from_passfile, passfile};
 use crate::model::Time;
 use crate::platform::osmo::database::{Database, Expiry, OsmoRoleRow, OsmoTokenRow};
 

@@ -45,7 +45,7 @@ pub use state::{
     Grant, GrantKind, Link, LocalGrant, Mode, Origin, Role, RoleSetId, Standing, State, Status,
     User,
 };
-pub use store_config::StoreConfig;
+pub use store_config::{PostgresConfig, StoreConfig, StoreTls};
 pub use texts::{Text, Texts};
 pub use token::{NewToken, Token, Tokens};
 pub use username::UsernameError;

@@ -1,0 +1,46 @@
+//! `idpsyncd store`: the store itself.
+
+use chrono::Utc;
+use serde_json::json;
+
+use super::args::{Output, StoreCommand};
+use super::print;
+use super::{Context, Failure, exit};
+use crate::sync::RunError;
+
+pub(super) fn run(at: Context<'_>, command: &StoreCommand, output: Output) -> Result<u8, Failure> {
+    match command {
+        StoreCommand::Init => init(at, output),
+        StoreCommand::Grant { role } => grant(at, role, output),
+    }
+}
+
+fn init(at: Context<'_>, output: Output) -> Result<u8, Failure> {
+    let Context { store, .. } = at;
+    let _lock = store.lock("idpsyncd store init", Utc::now()).map_err(RunError::from)?;
+    store.prepare()?;
+    let version = store.reader()?.map(|reader| reader.meta()).transpose()?;
+    let version = version.map_or(0, |meta| meta.schema_version);
+    match output {
+        Output::Json => print::json(&json!({ "store": store.shown(), "schema_version": version }))?,
+        Output::Text => print::lines(&[format!(
+            "The store `{}` is there, of schema version {version}.",
+            store.shown()
+        )])?,
+    }
+    Ok(exit::DONE)
+}
+
+fn grant(at: Context<'_>, role: &str, output: Output) -> Result<u8, Failure> {
+    let Context { config, store } = at;
+    let tokens = config.gateway.as_ref().is_some_and(|gateway| gateway.tokens.is_some());
+    store.let_read(role, tokens)?;
+    match output {
+        Output::Json => print::json(&json!({ "role": role, "token_digests": tokens }))?,
+        Output::Text => print::lines(&[format!(
+            "The role `{role}` may read the views, and what `idpsyncd serve` needs{}.",
+            if tokens { ", digests of access tokens included" } else { "" }
+        )])?,
+    }
+    Ok(exit::DONE)
+}

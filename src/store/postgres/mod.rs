@@ -1,0 +1,32 @@
+//! The store in a schema of a PostgreSQL database, for gateways on many machines.
+//!
+//! | what | where |
+//! |---|---|
+//! | the tables and the gateway's views | `schema/v10.sql`, explained in `docs/store.md` |
+//! | connecting: hosts, TLS, who signs in; sessions that are kept | `connect`, `pool` |
+//! | asking and being answered | `session`; what it says otherwise than SQLite: `dialect` |
+//! | one run at a time | `lock` |
+//! | reading and writing | `reader`, `transaction`: the transactions in which `crate::store::sql` reads and writes |
+//! | following it | `watch` |
+//! | what a gateway's role may read | `rights` |
+//!
+//! Nothing outside this folder knows that the client is async: it has a runtime of its own.
+
+mod connect;
+mod dialect;
+mod error;
+mod lock;
+mod pool;
+mod reader;
+mod rights;
+mod schema;
+pub(in crate::store) mod session;
+mod store;
+mod text;
+mod transaction;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use store::PostgresStore;

@@ -1,0 +1,480 @@
+//! One session with PostgreSQL, used by one thread at a time.
+//!
+//! The client is async: what it sends and receives goes on by a thread of this folder's own, and whoever asks
+//! waits for the answer, at most for [`PATIENCE`]. Rows are read as they come. Where something else is
+//! asked meanwhile, those that are still on their way are taken into memory first: a session answers
+//! one question after the other.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Display;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use futures_util::{SinkExt, Stream};
+use tokio::runtime::Runtime;
+use tokio_postgres::types::private::BytesMut;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type};
+use tokio_postgres::{Client, RowStream};
+
+use super::dialect::translated;
+use super::error::cause;
+use super::pool::Pool;
+use super::text;
+use crate::store::sql::Cell as Column;
+use crate::store::sql::db::{Datum, DbResult, Param, Params};
+
+/// How long an answer may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long what works on a whole table may take: an index, a migration.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// Up to so many rows go as a statement each, all sent before the first answer; more by `COPY`.
+const FEW: usize = 32;
+
+/// What went wrong with a session.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::store) enum SessionError {
+    /// The server says so, or the connection broke.
+    #[error("{}", cause(.0))]
+    Database(#[from] tokio_postgres::Error),
+    /// It has not answered.
+    #[error("it has not answered for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// There is no connection, and why.
+    #[error("{0}")]
+    Connect(String),
+    /// What is received is no such value.
+    #[error("column {0} has a type that is not read here")]
+    Column(usize),
+    /// The thread that sends and receives cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Where sessions send and receive.
+pub(super) fn runtime() -> Result<&'static Runtime, SessionError> {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime);
+    }
+    let made = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("postgres")
+        .enable_all()
+        .build()?;
+    Ok(RUNTIME.get_or_init(|| made))
+}
+
+/// Wakes a thread that waits for a future.
+struct Parked {
+    thread: Thread,
+    woken: AtomicBool,
+}
+
+impl Wake for Parked {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+/// What `future` comes to, at most after `most`. In whatever thread: it makes nobody of a runtime wait
+/// but the caller.
+pub(super) fn wait_for<T>(future: impl Future<Output = T>, most: Duration) -> Option<T> {
+    let parked = Arc::new(Parked { thread: std::thread::current(), woken: AtomicBool::new(false) });
+    let waker = Waker::from(Arc::clone(&parked));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    let end = Instant::now().checked_add(most);
+    loop {
+        if let Poll::Ready(done) = future.as_mut().poll(&mut context) {
+            return Some(done);
+        }
+        while !parked.woken.swap(false, Ordering::Acquire) {
+            let left = end.map_or(most, |end| end.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return None;
+            }
+            std::thread::park_timeout(left);
+        }
+    }
+}
+
+/// Rows on their way.
+#[derive(Default)]
+struct Feed {
+    stream: Option<Pin<Box<RowStream>>>,
+    came: VecDeque<tokio_postgres::Row>,
+}
+
+impl Feed {
+    fn receive(&mut self) -> Result<Option<tokio_postgres::Row>, SessionError> {
+        let Some(stream) = &mut self.stream else { return Ok(None) };
+        let next = std::future::poll_fn(|context| stream.as_mut().poll_next(context));
+        match wait_for(next, LONG) {
+            None => Err(SessionError::Silent(LONG)),
+            Some(Some(row)) => Ok(Some(row?)),
+            Some(None) => {
+                self.stream = None;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// A session.
+pub(in crate::store) struct Session {
+    client: Arc<Client>,
+    statements: RefCell<Statements>,
+    feed: RefCell<Weak<Mutex<Feed>>>,
+    in_transaction: Cell<bool>,
+    /// It did not answer once: nobody knows what it would answer next.
+    silent: Cell<bool>,
+    /// Where it goes when nobody uses it any more.
+    pool: Option<Arc<Pool>>,
+}
+
+/// What was prepared, by its words in `sql`.
+pub(super) type Statements = HashMap<String, tokio_postgres::Statement>;
+
+impl Session {
+    pub(super) fn over(
+        client: Arc<Client>,
+        statements: Statements,
+        pool: Option<Arc<Pool>>,
+    ) -> Self {
+        Session {
+            client,
+            statements: RefCell::new(statements),
+            pool,
+            feed: RefCell::default(),
+            in_transaction: Cell::new(false),
+            silent: Cell::new(false),
+        }
+    }
+
+    /// Whether a transaction is open.
+    pub(super) fn is_in_transaction(&self) -> bool {
+        self.in_transaction.get()
+    }
+
+    /// Whether the connection is known to be gone.
+    pub(super) fn is_gone(&self) -> bool {
+        self.client.is_closed() || self.silent.get()
+    }
+
+    fn wait<T>(
+        &self,
+        future: impl Future<Output = Result<T, tokio_postgres::Error>>,
+        most: Duration,
+    ) -> Result<T, SessionError> {
+        self.take_in()?;
+        if self.silent.get() {
+            return Err(SessionError::Silent(most));
+        }
+        match wait_for(future, most) {
+            Some(done) => Ok(done?),
+            None => {
+                self.silent.set(true);
+                Err(SessionError::Silent(most))
+            }
+        }
+    }
+
+    /// Takes the rows that are on their way into memory.
+    fn take_in(&self) -> Result<(), SessionError> {
+        let Some(feed) = self.feed.borrow().upgrade() else { return Ok(()) };
+        let mut feed = feed.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(row) = feed.receive()? {
+            feed.came.push_back(row);
+        }
+        Ok(())
+    }
+
+    /// Runs statements that have no parameters, in PostgreSQL's own words.
+    pub(in crate::store) fn batch(&self, sql: &str) -> Result<(), SessionError> {
+        self.wait(self.client.batch_execute(sql), LONG)
+    }
+
+    /// Begins a transaction: `how`, as after `BEGIN`.
+    pub(super) fn begin(&self, how: &str) -> Result<(), SessionError> {
+        self.wait(self.client.batch_execute(&format!("BEGIN {how}")), PATIENCE)?;
+        self.in_transaction.set(true);
+        Ok(())
+    }
+
+    /// Commits. An error says nothing of whether it is committed.
+    pub(super) fn commit(&self) -> Result<(), SessionError> {
+        let done = self.wait(self.client.batch_execute("COMMIT"), PATIENCE);
+        self.in_transaction.set(false);
+        done
+    }
+
+    /// Takes back what was not committed. Where that cannot be told, the connection's end does it.
+    pub(super) fn rollback(&self) {
+        if self.in_transaction.replace(false)
+            && self.wait(self.client.batch_execute("ROLLBACK"), PATIENCE).is_err()
+        {
+            self.silent.set(true);
+        }
+    }
+
+    /// A statement of the room `sql`. What was prepared once stays so.
+    pub(in crate::store) fn prepare(&self, sql: &str) -> Result<PgStatement<'_>, SessionError> {
+        let known = self.statements.borrow().get(sql).cloned();
+        let statement = match known {
+            Some(statement) => statement,
+            None => {
+                let own = translated(sql);
+                let statement = self.wait(self.client.prepare(&own), PATIENCE)?;
+                self.statements.borrow_mut().insert(sql.to_owned(), statement.clone());
+                statement
+            }
+        };
+        Ok(PgStatement { session: self, statement })
+    }
+
+    /// Inserts rows into a table, given as `table (column, …)`.
+    pub(in crate::store) fn copy<'v, const N: usize>(
+        &self,
+        into: &str,
+        rows: impl ExactSizeIterator<Item = [Column<'v>; N]>,
+    ) -> DbResult<()> {
+        if rows.len() <= FEW {
+            let places: Vec<String> = (1..=N).map(|place| format!("?{place}")).collect();
+            let sql = format!("INSERT INTO {into} VALUES ({})", places.join(", "));
+            let PgStatement { statement, .. } = self.prepare(&sql)?;
+            let rows: Vec<[Column<'v>; N]> = rows.collect();
+            let each = rows.iter().map(|row| {
+                let bound: Vec<Bound<'_>> = row.iter().map(|cell| Bound(cell.datum())).collect();
+                let (client, statement) = (&self.client, &statement);
+                async move { client.execute_raw(statement, bound.iter()).await }
+            });
+            self.wait(try_join_all(each), PATIENCE)?;
+            return Ok(());
+        }
+        let mut lines = Vec::new();
+        for row in rows {
+            for (place, cell) in row.iter().enumerate() {
+                if place > 0 {
+                    lines.push(b'\t');
+                }
+                put(&mut lines, cell.datum());
+            }
+            lines.push(b'\n');
+        }
+        let PgStatement { statement, .. } = self.prepare(&format!("COPY {into} FROM STDIN"))?;
+        let copied = async {
+            let mut sink = pin!(self.client.copy_in(&statement).await?);
+            sink.send(std::io::Cursor::new(lines)).await?;
+            sink.as_mut().finish().await
+        };
+        self.wait(copied, LONG)?;
+        Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // A query whose rows nobody read to the end has none on their way any more: they are passed over.
+        if let Some(pool) = self.pool.take()
+            && !self.is_gone()
+            && !self.in_transaction.get()
+        {
+            pool.keep(Arc::clone(&self.client), self.statements.take());
+        }
+    }
+}
+
+/// Writes a value as `COPY`'s text has it.
+fn put(line: &mut Vec<u8>, datum: Datum<'_>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    match datum {
+        Datum::Null => line.extend_from_slice(b"\\N"),
+        Datum::Int(number) => line.extend_from_slice(number.to_string().as_bytes()),
+        Datum::Text(bytes) => {
+            for byte in text::marked(bytes).iter() {
+                match byte {
+                    b'\\' => line.extend_from_slice(b"\\\\"),
+                    b'\n' => line.extend_from_slice(b"\\n"),
+                    b'\r' => line.extend_from_slice(b"\\r"),
+                    b'\t' => line.extend_from_slice(b"\\t"),
+                    byte => line.push(*byte),
+                }
+            }
+        }
+        Datum::Bytes(bytes) => {
+            line.extend_from_slice(b"\\\\x");
+            for byte in bytes {
+                for half in [byte >> 4, byte & 15] {
+                    line.extend(HEX.get(usize::from(half)));
+                }
+            }
+        }
+    }
+}
+
+/// A statement of a session.
+pub(in crate::store) struct PgStatement<'s> {
+    session: &'s Session,
+    statement: tokio_postgres::Statement,
+}
+
+/// The parameters, in order.
+fn bound(params: &impl Params) -> DbResult<Vec<Bound<'_>>> {
+    let mut all = Vec::new();
+    params.each(&mut |datum| {
+        all.push(Bound(datum));
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+impl PgStatement<'_> {
+    /// The types of its parameters.
+    #[cfg(test)]
+    pub(super) fn types(&self) -> Vec<Type> {
+        self.statement.params().to_vec()
+    }
+
+    /// How many rows it changed.
+    pub(in crate::store) fn execute(&self, params: &impl Params) -> DbResult<usize> {
+        let bound = bound(params)?;
+        let changing = self.session.client.execute_raw(&self.statement, bound.iter());
+        let changed = self.session.wait(changing, LONG)?;
+        Ok(usize::try_from(changed).unwrap_or(usize::MAX))
+    }
+
+    pub(in crate::store) fn query(&self, params: &impl Params) -> DbResult<PgRows> {
+        let bound = bound(params)?;
+        let asking = self.session.client.query_raw(&self.statement, bound.iter());
+        let stream = self.session.wait(asking, LONG)?;
+        let feed = Feed { stream: Some(Box::pin(stream)), came: VecDeque::new() };
+        let feed = Arc::new(Mutex::new(feed));
+        self.session.feed.replace(Arc::downgrade(&feed));
+        Ok(PgRows(feed))
+    }
+}
+
+/// The rows that a query finds.
+pub(in crate::store) struct PgRows(Arc<Mutex<Feed>>);
+
+impl PgRows {
+    pub(in crate::store) fn next(&mut self) -> DbResult<Option<PgRow>> {
+        let mut feed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(match feed.came.pop_front() {
+            Some(row) => Some(PgRow::of(row)),
+            None => feed.receive()?.map(PgRow::of),
+        })
+    }
+}
+
+/// A row.
+pub(in crate::store) struct PgRow {
+    row: tokio_postgres::Row,
+    /// Texts that stand in it in another form, by column: few rows have one.
+    plain: OnceCell<Vec<OnceCell<Vec<u8>>>>,
+}
+
+impl PgRow {
+    fn of(row: tokio_postgres::Row) -> Self {
+        PgRow { row, plain: OnceCell::new() }
+    }
+
+    /// The value in a column.
+    pub(in crate::store) fn datum(&self, column: usize) -> Result<Datum<'_>, SessionError> {
+        let received: Received<'_> = self.row.try_get(column)?;
+        match received.0.ok_or(SessionError::Column(column))? {
+            Datum::Text(text) if text::is_marked(text) => {
+                let all = || (0..self.row.len()).map(|_| OnceCell::new()).collect();
+                let cell = self.plain.get_or_init(all).get(column);
+                let cell = cell.ok_or(SessionError::Column(column))?;
+                Ok(Datum::Text(cell.get_or_init(|| text::plain(text))))
+            }
+            datum => Ok(datum),
+        }
+    }
+}
+
+/// A parameter on its way.
+#[derive(Debug)]
+struct Bound<'a>(Datum<'a>);
+
+type Unfit = Box<dyn std::error::Error + Sync + Send>;
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Unfit> {
+        match (self.0, kind) {
+            (Datum::Null, _) => return Ok(IsNull::Yes),
+            (Datum::Int(number), &Type::INT8) => out.extend_from_slice(&number.to_be_bytes()),
+            (Datum::Int(number), &Type::INT4) => {
+                out.extend_from_slice(&i32::try_from(number)?.to_be_bytes());
+            }
+            (Datum::Int(number), &Type::BOOL) => out.extend_from_slice(&[u8::from(number != 0)]),
+            (Datum::Text(text), &Type::TEXT | &Type::JSON | &Type::NAME | &Type::VARCHAR) => {
+                out.extend_from_slice(&text::marked(text));
+            }
+            (Datum::Bytes(bytes), &Type::BYTEA) => out.extend_from_slice(bytes),
+            (_, kind) => return Err(format!("a parameter is no {kind}").into()),
+        }
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_kind: &Type) -> bool {
+        true
+    }
+
+    tokio_postgres::types::to_sql_checked!();
+}
+
+/// A value as it was received; `None`: of a type that is not read here.
+struct Received<'r>(Option<Datum<'r>>);
+
+impl<'r> FromSql<'r> for Received<'r> {
+    fn from_sql(kind: &Type, raw: &'r [u8]) -> Result<Self, Unfit> {
+        Ok(Received(Some(match *kind {
+            Type::INT8 => Datum::Int(i64::from_be_bytes(raw.try_into()?)),
+            Type::INT4 => Datum::Int(i64::from(i32::from_be_bytes(raw.try_into()?))),
+            Type::BOOL => Datum::Int(i64::from(raw.first().is_some_and(|byte| *byte != 0))),
+            Type::TEXT | Type::VARCHAR | Type::NAME => Datum::Text(raw),
+            Type::BYTEA => Datum::Bytes(raw),
+            _ => return Ok(Received(None)),
+        })))
+    }
+
+    fn from_sql_null(_kind: &Type) -> Result<Self, Unfit> {
+        Ok(Received(Some(Datum::Null)))
+    }
+
+    fn accepts(_kind: &Type) -> bool {
+        true
+    }
+}
+
+impl SessionError {
+    /// Whether the connection is gone, or no answer came: nobody knows what became of what was asked.
+    pub(super) fn is_cut(&self) -> bool {
+        match self {
+            // 57P01 to 57P03: the server goes down, or ended the session.
+            SessionError::Database(error) => match error.code() {
+                Some(code) => code.code().starts_with("57P") || code.code().starts_with("08"),
+                None => true,
+            },
+            SessionError::Silent(_) | SessionError::Connect(_) | SessionError::Thread(_) => true,
+            SessionError::Column(_) => false,
+        }
+    }
+}
+
+/// So that a place can be named in a message.
+pub(super) fn named(shown: &dyn Display) -> String {
+    format!("the store `{shown}`")
+}
