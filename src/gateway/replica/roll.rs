@@ -266,20 +266,23 @@ impl Replica {
         let mut besides = besides.into_iter().peekable();
         let mut listed = self.listed(kind, roll, &allowed, span.after).peekable();
         let mut found: Vec<String> = Vec::new();
+        // An address may have been somebody else's, spelled otherwise: what is newer comes first.
+        let mut last: Option<Cow<'_, str>> = None;
         while found.len() < span.most {
             let next = match (listed.peek(), besides.peek()) {
-                (Some(one), Some(other)) if other <= one => besides.next(),
+                (Some((one, _)), Some((other, _))) if other <= one => besides.next(),
                 (Some(_), _) => listed.next(),
                 (None, _) => besides.next(),
             };
-            let Some((_, id)) = next else { break };
-            if found.last().is_some_and(|last| *last == *id) {
+            let Some((key, id)) = next else { break };
+            if last.as_ref() == Some(&key) {
                 continue;
             }
             if let KnownPerson::Enabled { set, name } = self.person(kind, &id)
                 && allowed.has(set, name)
             {
                 found.push(id.into_owned());
+                last = Some(key);
             }
         }
         found
