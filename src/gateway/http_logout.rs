@@ -1,12 +1,15 @@
 //! What identity providers send to `/backchannel-logout` (OpenID Connect Back-Channel Logout 1.0,
 //! sections 2.5 to 2.8), answered by the HTTP listener.
 
+use std::time::Duration;
+
 use axum::body::{Body, to_bytes};
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Response, StatusCode};
 use chrono::Utc;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::app_state::AppState;
 use super::logout::LogOutHeard;
@@ -15,7 +18,10 @@ use super::logout::LogOutHeard;
 pub(super) const LOGOUT: &str = "/backchannel-logout";
 
 /// The largest body: one token.
-const LARGEST: usize = 64 * 1024;
+const LARGEST: usize = 16 * 1024;
+/// Bodies of strangers that are held at once, and for how long each: whoever sends one has proven nothing yet.
+static BODIES: Semaphore = Semaphore::const_new(256);
+const BODY_WITHIN: Duration = Duration::from_secs(5);
 
 const NO_TOKEN: &str = "expected a form with one `logout_token`";
 const NO_PROOF: &str = "the logout token proves no log-out";
@@ -92,7 +98,9 @@ async fn token(request: &Parts, body: Body) -> Option<String> {
     if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         return None;
     }
-    let body = to_bytes(body, LARGEST).await.ok()?;
+    let held = BODIES.acquire().await.ok()?;
+    let body = tokio::time::timeout(BODY_WITHIN, to_bytes(body, LARGEST)).await.ok()?.ok()?;
+    drop(held);
     let mut found = url::form_urlencoded::parse(&body)
         .filter(|(name, _)| name == "logout_token")
         .map(|(_, value)| value.into_owned());

@@ -170,7 +170,12 @@ fn find<'v>(object: &'v Object, path: &[String]) -> Option<&'v Value> {
 fn is_equal(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => {
-            one == other || (one.is_f64() != other.is_f64() && one.as_f64() == other.as_f64())
+            // Beyond that a double is several whole numbers.
+            let exact = |it: f64| it.abs() < 9_007_199_254_740_992.0;
+            one == other
+                || (one.is_f64() != other.is_f64()
+                    && one.as_f64() == other.as_f64()
+                    && one.as_f64().is_some_and(exact))
         }
         (one, other) => one == other,
     }

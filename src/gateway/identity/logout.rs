@@ -22,7 +22,7 @@ const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 /// It is sent before the server commits, and as long as that waits for others who are told (Keycloak: 5 s
 /// each) a refresh still gives tokens of the session. So long after it was told they are refused too.
 /// Nobody else's tokens have that `sid`.
-const SESSION_SETTLES: i64 = 60;
+const SESSION_SETTLES: i64 = 300;
 /// The same where everything of a person ends: in that time a new session of theirs is refused too.
 const SUBJECT_SETTLES: i64 = 5;
 

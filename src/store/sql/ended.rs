@@ -56,11 +56,17 @@ pub(in crate::store) fn keep(
 /// What is on the list behind `place`.
 pub(super) fn since(conn: Conn<'_>, place: u64) -> Result<EndedSince, Fault> {
     let mut since = EndedSince { ended: Vec::new(), place };
+    // A store that was put back to an earlier state gives places anew: then all of it is read, which ends
+    // nothing twice.
+    let last: i64 = conn
+        .prepare_cached("SELECT coalesce(max(num), 0) FROM ended_session")?
+        .query_row([], |row| row.get(0))?;
+    let from = if u64::try_from(last).unwrap_or_default() < place { 0 } else { place };
     let mut statement = conn.prepare_cached(
         "SELECT num, realm, issuer, kind, id, last_iat FROM ended_session \
          WHERE num > ?1 ORDER BY num",
     )?;
-    let mut rows = statement.query([i64::try_from(place).unwrap_or(i64::MAX)])?;
+    let mut rows = statement.query([i64::try_from(from).unwrap_or(i64::MAX)])?;
     while let Some(row) = rows.next()? {
         let (realm, id) = (row.get(1)?, row.get(4)?);
         let realm = match row.get(2)? {

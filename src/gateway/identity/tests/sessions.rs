@@ -187,7 +187,7 @@ fn a_log_out_ends_the_session_or_where_none_is_named_everything_of_the_person() 
         |claims: &Value| key.sign(&header(&key, "logout+jwt").to_string(), &claims.to_string());
     let out = told(&identifier, &sign(&logout())).unwrap();
     let session = SessionEnd {
-        last_iat: NOW + 60,
+        last_iat: NOW + 300,
         ..session_of("kc", SessionScope::Session("s1".to_owned()))
     };
     let expected = LoggedOut {

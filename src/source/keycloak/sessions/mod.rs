@@ -34,12 +34,14 @@ const EACH: u32 = 10;
 /// Rows a page.
 const PAGE: usize = 200;
 /// The longest that one person may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The longest that all may take together in one poll: nothing else is heard meanwhile.
+const ALTOGETHER: Duration = Duration::from_millis(500);
 /// So many people are asked about at most in one poll, and the others in the next.
 const PEOPLE: usize = 100;
 
 /// A refresh may still give tokens of a session until its end is committed: by then at the latest.
-const SESSION_SETTLES: i64 = 60;
+const SESSION_SETTLES: i64 = 300;
 /// The same of a person, in milliseconds after the event: what they sign in to then counts again.
 const SUBJECT_SETTLES: i64 = 500;
 
@@ -153,7 +155,10 @@ impl Follower<'_> {
             }
         }
         let first = self.heard.is_none();
-        self.heard = Some(now);
+        // What nobody could read is asked for once somebody can.
+        if !self.events.is_some_and(|events| events.forbidden) {
+            self.heard = Some(now);
+        }
         self.polls = self.polls.wrapping_add(1);
         for event in new {
             self.take(event, (first, now));
@@ -214,9 +219,16 @@ impl Follower<'_> {
     async fn ask_about_people(&mut self) -> Result<(), CallError> {
         let due = |perhaps: &Perhaps| perhaps.after <= self.polls;
         let due = self.perhaps.iter().filter(|(_, perhaps)| due(perhaps));
-        let due: Vec<(String, Perhaps)> =
-            due.take(PEOPLE).map(|(id, perhaps)| (id.clone(), *perhaps)).collect();
+        let mut due: Vec<(String, Perhaps)> =
+            due.map(|(id, perhaps)| (id.clone(), *perhaps)).collect();
+        // Nobody is kept waiting by others for ever, and what else ends by none of them.
+        due.sort_by_key(|(_, perhaps)| perhaps.time);
+        due.truncate(PEOPLE);
+        let began = tokio::time::Instant::now();
         for (person, Perhaps { time, .. }) in due {
+            if began.elapsed() >= ALTOGETHER {
+                break;
+            }
             let asked = may_sign_in(self.client, &person);
             match tokio::time::timeout(PATIENCE, asked).await {
                 Ok(Ok(true)) => drop(self.perhaps.remove(&person)),
