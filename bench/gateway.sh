@@ -25,8 +25,8 @@ need_binary
 need_server openldap
 PATH="$PATH:/usr/sbin:/sbin"
 
-# The gateway's p99 while what it follows changes. The directory would have a machine of its own: here it gets what
-# the program leaves.
+# The gateway's p99 while what it follows changes. The directory would have a machine of its own: here all its threads
+# get what the program leaves, and its commits do not wait for the disk that both share.
 under_changes() {
   local load size=(--users "${BENCH_CHANGED_USERS:-100000}" --groups "${BENCH_CHANGED_GROUPS:-2000}"
     --memberships "${BENCH_CHANGED_MEMBERSHIPS:-730000}")
