@@ -182,6 +182,8 @@ const FORBIDDEN: &[&str] = &[
     "SELECT cursor FROM source",
     "SELECT made FROM \"user\"",
     "SELECT * FROM local_grant",
+    "SELECT old FROM history",
+    "SELECT num FROM history",
     "SELECT reason FROM local_user",
     "SELECT * FROM review",
     "UPDATE meta SET generation = 9",

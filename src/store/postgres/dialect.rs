@@ -10,6 +10,11 @@ const WORDS: &[(&str, &str)] = &[
     (" CROSS JOIN ", " JOIN "),
     (" AS BLOB)", " AS bytea)"),
     ("x''", "CAST('' AS bytea)"),
+    // All that a gateway's role may see of it.
+    (
+        "SELECT user, kind, old, note FROM history WHERE",
+        "SELECT user, kind, old, note FROM history_told WHERE",
+    ),
     ("SELECT value FROM json_each(", "SELECT CAST(json_array_elements_text(CAST("),
 ];
 

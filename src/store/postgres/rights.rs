@@ -27,7 +27,7 @@ const COLUMNS: &[(&str, &str)] = &[
         "schema_version, generation, applied_at, settled, version, next_due, all_read, store_id, commits",
     ),
     ("generation", "num, at, first, silent"),
-    ("history", "num, \"user\", kind, old, note"),
+    ("history_told", "num, \"user\", kind, old, note"),
     ("\"user\"", "id, username, email, status, since, disabled_by, role_set"),
     ("link", "\"user\", source, ext, claim"),
     ("link_source", "num, name"),

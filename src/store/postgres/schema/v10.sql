@@ -349,6 +349,15 @@ CREATE TABLE local_user (
 );
 CREATE INDEX local_user_spoken ON local_user (ext) WHERE service = 1 OR admin = 1;
 
+-- What followers are told of the history: former names, and links that went; not who granted what, and why.
+CREATE VIEW history_told AS
+SELECT num,
+       "user",
+       kind,
+       CASE WHEN kind IN (4, 16) THEN old END AS old,
+       CASE WHEN kind = 16 THEN note END AS note
+FROM history;
+
 -- The views. Their names and columns are stable within a schema version, and those of SQLite.
 
 CREATE VIEW gateway_meta AS
