@@ -424,7 +424,9 @@ impl Follower {
         let _turn = self.turn.lock().await;
         let store = &*self.store;
         let _lock = loop {
-            match self.shared.lock.take(store, WHAT, Utc::now()) {
+            // It may be a database that is asked.
+            let take = || self.shared.lock.take(store, WHAT, Utc::now());
+            match tokio::task::block_in_place(take) {
                 Ok(lock) => break lock,
                 Err(held @ LockError::Held { .. }) => {
                     let state = state.borrow().clone();

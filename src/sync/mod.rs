@@ -49,7 +49,7 @@ pub use manual::{approvable, approve, by_hand, discard, existing_reader, find_he
 pub use manual_error::ManualError;
 pub use outcome::{Outcome, RunError, RunErrorKind, SourceOutcome, SourceResult};
 pub use phase::{OnPhase, Phase};
-pub use shared_lock::SharedLock;
+pub use shared_lock::{HeldLock, SharedLock};
 pub use stored_view::StoredView;
 
 /// What to do in a run.
@@ -122,17 +122,7 @@ async fn run_whole(
 ) -> Result<(Outcome, Vec<(String, Directory)>), RunError> {
     // A secret that will not do is an error before anybody was asked anything.
     let admin = admin::Admin::read(config)?;
-    let _lock = if options.dry_run {
-        None
-    } else {
-        // The lock comes first, so that of two runs at once one works and the other says so
-        // before it has asked anybody anything.
-        let lock = options.lock.take(store, &options.what, now)?;
-        store.prepare()?;
-        Some(lock)
-    };
-    // Before any source is asked.
-    let before = Before::of(config, options, store.reader()?.as_deref())?;
+    let (lock, before) = tokio::task::block_in_place(|| prepare(config, store, options, now))?;
     let answers = ask(config, options, &before.starts, progress).await;
     on_phase(Phase::Planning);
     // The last point at which a run that nobody wants any more ends without writing: a source that
@@ -141,8 +131,31 @@ async fn run_whole(
     // Everything below is computing and disk: it would hold up other tasks of the runtime.
     let answers = (answers, admin);
     tokio::task::block_in_place(|| {
-        plan_and_commit(config, store, answers, (&before, on_phase), options.dry_run, now)
+        let done =
+            plan_and_commit(config, store, answers, (&before, on_phase), options.dry_run, now);
+        drop(lock);
+        done
     })
+}
+
+/// Everything before any source is asked.
+fn prepare(
+    config: &Config,
+    store: &dyn Store,
+    options: &Options,
+    now: Time,
+) -> Result<(Option<HeldLock>, Before), RunError> {
+    let lock = if options.dry_run {
+        None
+    } else {
+        // The lock comes first, so that of two runs at once one works and the other says so
+        // before it has asked anybody anything.
+        let lock = options.lock.take(store, &options.what, now)?;
+        store.prepare()?;
+        Some(lock)
+    };
+    let before = Before::of(config, options, store.reader()?.as_deref())?;
+    Ok((lock, before))
 }
 
 /// Everything after the sources have spoken.
