@@ -9,8 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{
-    Commit, CommitError, Committed, LockError, MirrorPatch, Reader, Review, SourceUpdate,
-    StoreError,
+    Commit, CommitError, Committed, Lead, LeadError, Leader, LockError, MirrorPatch, Reader,
+    Review, SourceUpdate, StoreError,
 };
 use crate::model::{Followed, Inconsistent, SessionEnd, Time};
 use crate::plan::Plan;
@@ -40,6 +40,18 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// Somebody else has it, or it cannot be taken.
     fn lock(&self, what: &str, at: Time) -> Result<RunLock, LockError>;
+
+    /// Takes the lead of all daemons on this store, without waiting. `me` is what the others are told.
+    ///
+    /// # Errors
+    /// Another one leads, or the lead cannot be taken.
+    fn lead(&self, me: &Leader) -> Result<Arc<dyn Lead>, LeadError>;
+
+    /// Which daemon leads. `None`: none, or this account may not see which.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    fn leader(&self) -> Result<Option<Leader>, StoreError>;
 
     /// Begins to change the store. Callers use [`update`](#method.update).
     ///

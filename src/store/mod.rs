@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the door: [`Store`], and `update`, the one way to change one | `api` |
 //! | reading: [`Reader`] | `reader` |
+//! | which daemon leads | `leading` |
 //! | what is written, all of it or nothing | `commit`; for one stranger `provision` |
 //! | what one change needs, without a look at everybody | `slice` |
 //! | what is read | `status`, `people`, `access` (who held what when), `history`, `mirror`, `review`, `seen` and `ended` (for gateways' memory) |
@@ -28,6 +29,7 @@ mod conformance;
 mod ended;
 mod error;
 mod history;
+mod leading;
 #[cfg(test)]
 pub(crate) mod memory;
 mod mirror;
@@ -48,6 +50,7 @@ pub use commit::{Commit, Committed, MirrorUpdate, SourceUpdate};
 pub use ended::EndedSince;
 pub use error::{CommitError, Contradiction, LockError, StoreError, StoreErrorKind};
 pub use history::{HistoryFilter, HistoryRow};
+pub use leading::{BEAT, Lead, LeadError, Leader, NoLeader};
 pub use mirror::{MirrorPatch, StoredMirror};
 pub use people::{
     EffectiveRoles, GrantDetail, ReachedBy, StoredDecision, TokenRow, UserDetail, UserRow,

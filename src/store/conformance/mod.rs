@@ -4,6 +4,7 @@
 //! | rules | about |
 //! |---|---|
 //! | `changing` | transactions, `update`, the lock: who wins, and what is left of whoever does not |
+//! | `leading` | which daemon leads |
 //! | `watching` | who follows a store |
 //! | `ending` | the list of ended sessions |
 //! | `keeping` | what a commit keeps, and what it leaves alone |
@@ -17,6 +18,7 @@ mod alike;
 mod changing;
 mod ending;
 mod keeping;
+mod leading;
 pub(super) mod slicing;
 mod watching;
 

@@ -17,8 +17,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
-    Beside, Commit, CommitError, Committed, LockError, MirrorPatch, Reader, Review, RunLock, Seen,
-    SourceUpdate, Store, StoreError, StoreErrorKind, Transaction, Turn, Waker, Watch,
+    Beside, Commit, CommitError, Committed, Lead, LeadError, Leader, LockError, MirrorPatch,
+    Reader, Review, RunLock, Seen, SourceUpdate, Store, StoreError, StoreErrorKind, Transaction,
+    Turn, Waker, Watch,
 };
 use crate::model::{Followed, Inconsistent, SessionEnd, Time};
 use crate::plan::Plan;
@@ -41,6 +42,8 @@ struct Shared {
     written: Condvar,
     /// Who runs.
     holder: Mutex<Option<String>>,
+    /// Who leads.
+    leader: Mutex<Option<Leader>>,
     watching: Mutex<Vec<Waker>>,
     /// The next look of whoever follows it, or the next write beside plans, panics.
     panics: AtomicBool,
@@ -153,6 +156,19 @@ impl Store for MemoryStore {
         Ok(RunLock::new(Held(Arc::clone(&self.0))))
     }
 
+    fn lead(&self, me: &Leader) -> Result<Arc<dyn Lead>, LeadError> {
+        let mut leader = locked(&self.0.leader);
+        if leader.is_some() {
+            return Err(LeadError::Led { by: leader.clone() });
+        }
+        *leader = Some(me.clone());
+        Ok(Arc::new(Leading { store: self.clone(), resigned: AtomicBool::new(false) }))
+    }
+
+    fn leader(&self) -> Result<Option<Leader>, StoreError> {
+        Ok(locked(&self.0.leader).clone())
+    }
+
     fn begin(&self, turn: Turn) -> Result<Box<dyn Transaction + '_>, StoreError> {
         Ok(match turn {
             Turn::Anyones => {
@@ -221,6 +237,39 @@ struct Held(Arc<Shared>);
 impl Drop for Held {
     fn drop(&mut self) {
         *locked(&self.0.holder) = None;
+    }
+}
+
+/// The lead.
+#[derive(Debug)]
+struct Leading {
+    store: MemoryStore,
+    resigned: AtomicBool,
+}
+
+impl Lead for Leading {
+    fn beat(&self) -> Result<(), StoreError> {
+        if self.resigned.load(Ordering::SeqCst) {
+            return Err(StoreError::new(StoreErrorKind::Busy, "it has resigned"));
+        }
+        Ok(())
+    }
+
+    fn lock(&self, what: &str, at: Time) -> Result<RunLock, LockError> {
+        self.beat()?;
+        self.store.lock(what, at)
+    }
+
+    fn resign(&self) {
+        if !self.resigned.swap(true, Ordering::SeqCst) {
+            *locked(&self.store.0.leader) = None;
+        }
+    }
+}
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        self.resign();
     }
 }
 

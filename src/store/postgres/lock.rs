@@ -1,60 +1,142 @@
-//! One run at a time, on all hosts: a session's advisory lock, and a number that whoever takes it raises.
+//! Who writes and who leads, on all hosts: advisory locks of sessions, and a number that whoever takes the
+//! lock of a run raises.
 //!
-//! The server lets go of the lock when the session ends, however it ends. Whoever has lost it so without
-//! noticing writes nothing more: the term in `meta` is another one once somebody else has taken the lock,
-//! and each transaction that writes looks at it.
+//! The server lets go of a lock when its session ends, however it ends. Whoever has lost the lock of a run
+//! without noticing writes nothing more: the term in `meta` is another one once somebody else has taken it,
+//! and each transaction that writes looks at it while it has the row. What such a transaction holds open is
+//! ended by whoever takes the lock next: by [`WRITES`] it is known.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::connect::DatabaseAddress;
 use super::schema::{self, Found, STEPS};
-use super::session::Session;
+use super::session::{PATIENCE, Session};
 use super::store::PostgresStore;
 use crate::model::{Time, rfc3339};
 use crate::store::error::LockError;
 use crate::store::sql::Fault;
 use crate::store::sql::db::{Conn, OptionalExtension, params};
 
-/// The first half of the lock's key, `idps`; the other is the schema's name.
-const KEY: i64 = 1_768_190_067;
+/// The first half of the key of the lock of a run, `idps`; the other is the schema's name.
+pub(super) const RUN: i64 = 1_768_190_067;
 
-/// The lock of this process.
+/// That of the lock of whoever leads. (The number between is a migration's.)
+pub(super) const LEAD: i64 = RUN + 2;
+
+/// That of what transactions share which write under the lock of a run.
+const WRITES: i64 = RUN + 3;
+
+/// A session that more than one thread asks, in turn.
+pub(super) type SharedSession = Arc<Mutex<Session>>;
+
+pub(super) fn turn(session: &Mutex<Session>) -> MutexGuard<'_, Session> {
+    session.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The lock of a run that this process has, or had.
 pub(super) struct Led {
     /// Whose session has it.
-    session: Session,
+    session: SharedSession,
+    /// What its statements end with.
+    note: String,
     /// Under which number it writes; `None`: there was no store yet.
-    term: Option<i64>,
+    term: Mutex<Option<i64>>,
 }
 
 impl std::fmt::Debug for Led {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Led({:?})", self.term)
+        write!(f, "Led({:?})", self.term())
     }
 }
 
 impl Led {
-    /// Whether what is at `term` may be written by whoever has this lock, or had it.
-    pub(super) fn still(&self, term: i64) -> bool {
-        !self.session.is_gone() && self.term == Some(term)
+    fn term(&self) -> Option<i64> {
+        *self.term.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a term, unless one was begun: in a store that is there.
+    /// Whether what is at `term` may be written by whoever has this lock, or had it. Right for as long as
+    /// nobody can raise the term: whoever asks has the row of `meta`. Whether the session is there still
+    /// says less: it may be gone without anybody having led since, and may be gone without this process
+    /// having noticed.
+    pub(super) fn still(&self, term: i64) -> bool {
+        self.term() == Some(term)
+    }
+
+    /// Begins a term, unless one was begun: in a store that is there. `session` may wait for whoever writes;
+    /// nothing else waits with it.
     pub(super) fn begin_term(
-        &mut self,
+        &self,
         session: &Session,
         place: &DatabaseAddress,
     ) -> Result<(), Fault> {
         let there = schema::identify(session, place, schema::last(STEPS))?;
-        if self.term.is_none() && there == Found::Ours(schema::last(STEPS)) {
-            let sql = "UPDATE meta SET term = term + 1 RETURNING term";
-            self.term = Some(Conn::Postgres(session).query_row(sql, [], |row| row.get(0))?);
+        if self.term().is_some() || there != Found::Ours(schema::last(STEPS)) {
+            return Ok(());
         }
+        end_lost_writes(session, &place.config.schema)?;
+        let sql = "UPDATE meta SET term = term + 1 RETURNING term";
+        let begun: i64 = Conn::Postgres(session).query_row(sql, [], |row| row.get(0))?;
+        let mut term = self.term.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of two threads that began one the later has the greater.
+        *term = (*term).max(Some(begun));
         Ok(())
     }
 }
 
-/// The lock, until it is dropped.
-pub(super) struct PgLock(Arc<Mutex<Option<Led>>>);
+/// Marks the transaction of `session` as one that writes under the lock of a run.
+pub(super) fn mark_write(session: &Session, schema: &str) -> Result<(), Fault> {
+    let sql = "SELECT pg_advisory_xact_lock_shared(CAST(?1 AS int), hashtext(?2)) IS NULL";
+    Conn::Postgres(session).query_row(sql, params![WRITES, schema], |row| row.get::<_, bool>(0))?;
+    Ok(())
+}
+
+/// Ends what those hold open who had the lock before: a process that is frozen would keep the writer's place
+/// until it wakes. Nobody else has such a transaction while this process has the lock and no term yet.
+fn end_lost_writes(session: &Session, schema: &str) -> Result<(), Fault> {
+    let most = i64::try_from(PATIENCE.as_millis()).unwrap_or(i64::MAX);
+    let sql = format!(
+        "SELECT count(pg_terminate_backend(h.pid, ?3)) FROM (SELECT DISTINCT a.pid {HOLDERS}) h"
+    );
+    let params = params![WRITES, schema, most];
+    let ended = Conn::Postgres(session).query_row(&sql, params, |row| row.get::<_, i64>(0));
+    match ended {
+        Ok(0) => {}
+        Ok(ended) => tracing::warn!(
+            ended,
+            "another idpsyncd has lost the store's lock in the middle of writing: the server has taken it back"
+        ),
+        // The server ends it in a while (`idle_in_transaction_session_timeout`).
+        Err(error) => tracing::warn!(
+            %error,
+            "what another idpsyncd left half written cannot be ended: it may keep this one waiting"
+        ),
+    }
+    Ok(())
+}
+
+/// Who holds the lock ?1 of the schema ?2.
+pub(super) const HOLDERS: &str = "FROM pg_catalog.pg_locks l \
+     JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid AND a.datid = l.database \
+     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 \
+       AND a.datname = current_database() AND CAST(l.classid AS bigint) = ?1 \
+       AND CAST(CAST(l.objid AS bigint) AS text) = \
+           CAST((CAST(hashtext(?2) AS bigint) & 4294967295) AS text)";
+
+/// Has the server leave the session in peace however long nothing is asked. `most`: or end it after so long,
+/// in PostgreSQL's words. Whether the server can do that.
+pub(super) fn may_idle(session: &Session, most: &str) -> Result<bool, Fault> {
+    let sql = "SELECT set_config(name, ?1, false) IS NOT NULL FROM pg_catalog.pg_settings \
+               WHERE name = 'idle_session_timeout'";
+    let known = Conn::Postgres(session).query_row(sql, [most], |row| row.get::<_, bool>(0));
+    Ok(known.optional()?.is_some())
+}
+
+/// The lock of a run, until it is dropped.
+pub(super) struct PgLock {
+    led: Arc<Led>,
+    slot: Arc<Mutex<Option<Arc<Led>>>>,
+    schema: String,
+}
 
 impl PgLock {
     /// Takes the lock without waiting. `what` is the command, and `at` the time now: what the next one is
@@ -65,63 +147,87 @@ impl PgLock {
         at: Time,
     ) -> Result<PgLock, LockError> {
         let told = |fault: Fault| LockError::Store(store.told(fault));
-        let held = |holder: String| LockError::Held { store: shown(store), holder };
-        // Whoever asks twice is one session, which would have it twice.
-        if let Some(led) = &*store.led()
-            && !led.session.is_gone()
-        {
-            return Err(held(holder(&led.session, store).map_err(told)?));
-        }
         let session = store.place.connect(None, None).map_err(|error| told(error.into()))?;
+        may_idle(&session, "0").map_err(told)?;
+        PgLock::in_session(store, &Arc::new(Mutex::new(session)), "", (what, at))
+    }
+
+    /// Takes it in a session that there is, whose statements end with `note`.
+    pub(super) fn in_session(
+        store: &PostgresStore,
+        session: &SharedSession,
+        note: &str,
+        (what, at): (&str, Time),
+    ) -> Result<PgLock, LockError> {
+        let told = |fault: Fault| LockError::Store(store.told(fault));
+        let shown = || store.place.config.to_string();
+        // Whoever asks twice in one session would have it twice.
+        if let Some(led) = store.led()
+            && !turn(&led.session).is_gone()
+        {
+            let holder = holder(store).map_err(told)?;
+            return Err(LockError::Held { store: shown(), holder });
+        }
         let who = format!("process {}, `{what}`, since {}", std::process::id(), rfc3339(at));
-        let conn = Conn::Postgres(&session);
-        let got: bool = conn
-            .query_row(
-                "SELECT set_config('application_name', ?3, false) IS NOT NULL \
-                    AND pg_try_advisory_lock(CAST(?1 AS int), hashtext(?2))",
-                params![KEY, store.place.config.schema, who],
-                |row| row.get(0),
-            )
+        let schema = store.place.config.schema.clone();
+        let sql = format!(
+            "SELECT set_config('application_name', ?3, false) IS NOT NULL \
+                AND pg_try_advisory_lock(CAST(?1 AS int), hashtext(?2)){note}"
+        );
+        let got: bool = Conn::Postgres(&turn(session))
+            .query_row(&sql, params![RUN, schema, who], |row| row.get(0))
             .map_err(|error| told(error.into()))?;
         if !got {
-            return Err(held(holder(&session, store).map_err(told)?));
+            let holder = holder(store).map_err(told)?;
+            return Err(LockError::Held { store: shown(), holder });
         }
-        let mut led = Led { session, term: None };
+        let (session, note) = (Arc::clone(session), note.to_owned());
+        let led = Arc::new(Led { session, note, term: Mutex::new(None) });
+        // From here on it is let go of, whatever happens.
+        let lock = PgLock { led, slot: Arc::clone(&store.led), schema };
         let other = store.session().map_err(|error| told(error.into()))?;
-        led.begin_term(&other, &store.place).map_err(told)?;
-        *store.led() = Some(led);
-        Ok(PgLock(Arc::clone(&store.led)))
+        lock.led.begin_term(&other, &store.place).map_err(told)?;
+        *store.led.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&lock.led));
+        Ok(lock)
     }
 }
 
-fn shown(store: &PostgresStore) -> String {
-    store.place.config.to_string()
-}
-
-/// Who has the lock, in words.
-fn holder(session: &Session, store: &PostgresStore) -> Result<String, Fault> {
-    let found: Option<Option<String>> = Conn::Postgres(session)
+/// Who has the lock of a run, in words.
+fn holder(store: &PostgresStore) -> Result<String, Fault> {
+    let session = store.session()?;
+    let found = Conn::Postgres(&session)
         .query_row(
-            "SELECT a.application_name FROM pg_catalog.pg_locks l \
-             JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
-             WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 \
-               AND CAST(l.classid AS bigint) = ?1 \
-               AND CAST(CAST(l.objid AS bigint) AS text) = \
-                   CAST((CAST(hashtext(?2) AS bigint) & 4294967295) AS text) LIMIT 1",
-            params![KEY, store.place.config.schema],
-            |row| row.get(0),
+            &format!("SELECT a.application_name, host(a.client_addr) {HOLDERS} LIMIT 1"),
+            params![RUN, store.place.config.schema],
+            |row| Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<String>>(1)?)),
         )
         .optional()?;
-    let holder = found.flatten().filter(|name| !name.is_empty());
-    Ok(holder.unwrap_or_else(|| "a process that has just started".to_owned()))
+    let (name, from) = found.unwrap_or_default();
+    let name = name.filter(|name| !name.is_empty());
+    let name = name.unwrap_or_else(|| "a process that has just started".to_owned());
+    Ok(match from {
+        Some(from) => format!("{name}, from {from}"),
+        None => name,
+    })
 }
 
 impl Drop for PgLock {
     fn drop(&mut self) {
-        let led = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Led { session, .. }) = led {
-            // So that the next one need not wait until the server has noticed that the session has ended.
-            drop(session.batch("SELECT pg_advisory_unlock_all()"));
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        // It may be a later one's by now.
+        if slot.as_ref().is_some_and(|led| Arc::ptr_eq(led, &self.led)) {
+            *slot = None;
+        }
+        drop(slot);
+        // So that the next one need not wait until the server has noticed that the session has ended.
+        let sql =
+            format!("SELECT pg_advisory_unlock(CAST(?1 AS int), hashtext(?2)){}", self.led.note);
+        let session = turn(&self.led.session);
+        let params = params![RUN, self.schema];
+        let unlocked =
+            Conn::Postgres(&session).query_row(&sql, params, |row| row.get::<_, bool>(0));
+        if let Err(error) = unlocked {
+            tracing::debug!(%error, "the store's lock ends with its session");
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | connecting: hosts, TLS, who signs in; sessions that are kept | `connect`, `pool` |
 //! | asking and being answered | `session`; what it says otherwise than SQLite: `dialect` |
 //! | one run at a time | `lock` |
+//! | which daemon leads | `lead` |
 //! | reading and writing | `reader`, `transaction`: the transactions in which `crate::store::sql` reads and writes |
 //! | following it | `watch` |
 //! | what a gateway's role may read | `rights` |
@@ -15,6 +16,7 @@
 mod connect;
 mod dialect;
 mod error;
+mod lead;
 mod lock;
 mod pool;
 mod reader;

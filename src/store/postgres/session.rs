@@ -204,6 +204,11 @@ impl Session {
         self.wait(self.client.batch_execute(sql), LONG)
     }
 
+    /// As [`Session::batch`], where an answer that takes longer than `most` is none.
+    pub(super) fn batch_within(&self, sql: &str, most: Duration) -> Result<(), SessionError> {
+        self.wait(self.client.batch_execute(sql), most)
+    }
+
     /// Begins a transaction: `how`, as after `BEGIN`.
     pub(super) fn begin(&self, how: &str) -> Result<(), SessionError> {
         self.wait(self.client.batch_execute(&format!("BEGIN {how}")), PATIENCE)?;

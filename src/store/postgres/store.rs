@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::connect::DatabaseAddress;
+use super::lead::PgLead;
 use super::lock::{Led, PgLock};
 use super::pool::Pool;
 use super::reader::{PgReader, opened};
@@ -14,7 +15,10 @@ use crate::model::{Followed, PostgresConfig, SessionEnd, Time};
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::sql::db::Conn;
 use crate::store::sql::{self, Fault};
-use crate::store::{LockError, Password, Reader, Review, RunLock, Store, Transaction, Turn, Watch};
+use crate::store::{
+    Lead, LeadError, Leader, LockError, Password, Reader, Review, RunLock, Store, Transaction,
+    Turn, Watch,
+};
 
 /// A store in a schema of a PostgreSQL database.
 #[derive(Clone, Debug)]
@@ -22,7 +26,7 @@ pub struct PostgresStore {
     pub(super) place: Arc<DatabaseAddress>,
     pub(super) pool: Arc<Pool>,
     /// The lock, while this process has it: by it is known what may still be written.
-    pub(super) led: Arc<Mutex<Option<Led>>>,
+    pub(super) led: Arc<Mutex<Option<Arc<Led>>>>,
 }
 
 impl PostgresStore {
@@ -65,16 +69,18 @@ impl PostgresStore {
         }
     }
 
-    /// Writes something that is no part of a generation, in a store that is there.
+    /// Writes something that is no part of a generation, in a store that is there. No plan depends on it, so
+    /// anybody may at any time, whoever has the lock of a run.
     fn aside<T>(&self, work: impl FnOnce(Conn<'_>) -> Result<T, Fault>) -> Result<T, StoreError> {
         let reader = self.opened()?.ok_or_else(|| StoreError::absent(self.shown()))?;
-        let writing = Writing::begin(self, reader.session()).map_err(|fault| self.told(fault))?;
+        let writing = Writing::begin(self, reader.session(), None);
+        let writing = writing.map_err(|fault| self.told(fault))?;
         writing.finish(work).map_err(|fault| self.told(fault))
     }
 
-    /// The lock as it is held by this process.
-    pub(super) fn led(&self) -> std::sync::MutexGuard<'_, Option<Led>> {
-        self.led.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The lock of a run as it is held by this process.
+    pub(super) fn led(&self) -> Option<Arc<Led>> {
+        self.led.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -86,7 +92,7 @@ impl Store for PostgresStore {
     fn prepare(&self) -> Result<(), StoreError> {
         let session = self.session().map_err(|error| self.told(error))?;
         schema::migrate(&session, &self.place, STEPS).map_err(|fault| self.told(fault))?;
-        if let Some(led) = &mut *self.led() {
+        if let Some(led) = self.led() {
             led.begin_term(&session, &self.place).map_err(|fault| self.told(fault))?;
         }
         Ok(())
@@ -98,6 +104,14 @@ impl Store for PostgresStore {
 
     fn lock(&self, what: &str, at: Time) -> Result<RunLock, LockError> {
         PgLock::acquire(self, what, at).map(RunLock::new)
+    }
+
+    fn lead(&self, me: &Leader) -> Result<Arc<dyn Lead>, LeadError> {
+        Ok(Arc::new(PgLead::take(self, me)?))
+    }
+
+    fn leader(&self) -> Result<Option<Leader>, StoreError> {
+        super::lead::leader(self)
     }
 
     fn begin(&self, turn: Turn) -> Result<Box<dyn Transaction + '_>, StoreError> {

@@ -4,6 +4,9 @@
 //! whether the lock under which it works is still its own. By the token that it puts there a transaction
 //! whose commit was not answered is found again.
 
+use std::sync::Arc;
+
+use super::lock::{Led, mark_write};
 use super::reader::PgReader;
 use super::session::{Session, SessionError};
 use super::store::PostgresStore;
@@ -26,13 +29,19 @@ pub(super) struct Writing<'s> {
     session: &'s Session,
     token: String,
     generation: i64,
+    /// The lock of a run under which it writes.
+    led: Option<Arc<Led>>,
 }
 
 impl<'s> Writing<'s> {
-    /// Begins one in `session`, and waits for whoever writes.
-    pub(super) fn begin(store: &'s PostgresStore, session: &'s Session) -> Result<Self, Fault> {
+    /// Begins one in `session`, and waits for whoever writes. `led`: the lock of a run under which it writes.
+    pub(super) fn begin(
+        store: &'s PostgresStore,
+        session: &'s Session,
+        led: Option<Arc<Led>>,
+    ) -> Result<Self, Fault> {
         session.begin("ISOLATION LEVEL READ COMMITTED")?;
-        match Self::take(store, session) {
+        match Self::take(store, session, led) {
             Ok(writing) => Ok(writing),
             Err(fault) => {
                 session.rollback();
@@ -41,22 +50,22 @@ impl<'s> Writing<'s> {
         }
     }
 
-    fn take(store: &'s PostgresStore, session: &'s Session) -> Result<Self, Fault> {
+    fn take(
+        store: &'s PostgresStore,
+        session: &'s Session,
+        led: Option<Arc<Led>>,
+    ) -> Result<Self, Fault> {
+        if led.is_some() {
+            mark_write(session, &store.place.config.schema)?;
+        }
         let (token, term, generation): (String, i64, i64) =
             Conn::Postgres(session)
                 .query_row(TAKE, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        if let Some(led) = &*store.led()
-            && !led.still(term)
-        {
-            return Err(Fault::Store(StoreError::new(
-                StoreErrorKind::Busy,
-                format!(
-                    "another idpsyncd has led the store `{}` since: nothing was written",
-                    store.shown()
-                ),
-            )));
+        // Nobody can raise it any more before this has ended.
+        if led.as_ref().is_some_and(|led| !led.still(term)) {
+            return Err(another_has_led(store));
         }
-        Ok(Writing { store, session, token, generation })
+        Ok(Writing { store, session, token, generation, led })
     }
 
     /// Does `work` and commits, or takes everything back.
@@ -81,7 +90,7 @@ impl<'s> Writing<'s> {
             Ok(done) => done,
             Err(fault) => {
                 self.session.rollback();
-                return Err(fault);
+                return Err(self.lost().unwrap_or(fault));
             }
         };
         match self.session.commit() {
@@ -107,9 +116,18 @@ impl<'s> Writing<'s> {
         };
         match self.came_through() {
             Ok(true) => Ok(done),
-            Ok(false) => Err(error.into()),
+            Ok(false) => Err(self.lost().unwrap_or_else(|| error.into())),
             Err(why) => Err(unknown(&why.store(&self.store.place.config))),
         }
+    }
+
+    /// Why the server has taken it back, where whoever has led since saw to that.
+    fn lost(&self) -> Option<Fault> {
+        let led = self.led.as_ref().filter(|_| self.session.is_gone())?;
+        let session = self.store.session().ok()?;
+        let term =
+            Conn::Postgres(&session).query_row("SELECT term FROM meta", [], |row| row.get(0));
+        (!led.still(term.ok()?)).then(|| another_has_led(self.store))
     }
 
     /// Whether the token is there. Whoever asks waits until the transaction has ended at the server.
@@ -137,6 +155,14 @@ impl<'s> Writing<'s> {
         session.rollback();
         Ok(found?)
     }
+}
+
+fn another_has_led(store: &PostgresStore) -> Fault {
+    let shown = store.shown();
+    Fault::Store(StoreError::new(
+        StoreErrorKind::Busy,
+        format!("another idpsyncd has led the store `{shown}` since: nothing was written"),
+    ))
 }
 
 /// The channel on which commits to a schema are told.
@@ -188,7 +214,7 @@ impl<'s> Anyones<'s> {
     /// In a session of its own: the reader may have been cut meanwhile.
     fn written<T>(&self, write: impl FnOnce(Conn<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         let session = self.store.session()?;
-        Writing::begin(self.store, &session)?.finish(write)
+        Writing::begin(self.store, &session, self.store.led())?.finish(write)
     }
 }
 
@@ -241,7 +267,7 @@ pub(super) struct Mine<'s> {
     /// Inside the transaction.
     reader: PgReader,
     /// What [`Writing`] knows of it; `None`: it is over.
-    token: Option<(String, i64)>,
+    token: Option<(String, i64, Option<Arc<Led>>)>,
 }
 
 impl<'s> Mine<'s> {
@@ -249,19 +275,19 @@ impl<'s> Mine<'s> {
         let Some(reader) = store.opened()? else {
             return Err(StoreError::absent(store.shown()));
         };
-        let begun = Writing::begin(store, reader.session());
-        let Writing { token, generation, .. } = begun.map_err(|fault| reader.fault(fault))?;
-        Ok(Mine { store, reader, token: Some((token, generation)) })
+        let begun = Writing::begin(store, reader.session(), store.led());
+        let Writing { token, generation, led, .. } = begun.map_err(|fault| reader.fault(fault))?;
+        Ok(Mine { store, reader, token: Some((token, generation, led)) })
     }
 
     fn written<T>(&mut self, write: impl FnOnce(Conn<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         let session = self.reader.session();
-        let (token, generation) = match self.token.take() {
+        let (token, generation, led) = match self.token.take() {
             Some(taken) if session.is_in_transaction() => taken,
             // It is over already: what was planned from is not held still any more.
             _ => return Err(Fault::Raced),
         };
-        Writing { store: self.store, session, token, generation }.finish(write)
+        Writing { store: self.store, session, token, generation, led }.finish(write)
     }
 
     fn write<T>(

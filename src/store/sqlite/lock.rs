@@ -2,12 +2,13 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::error::io;
+use super::error::{StoreError, StoreErrorKind, io};
 use super::files::StorePath;
 use crate::model::{Time, rfc3339};
-use crate::store::LockError;
+use crate::store::{Leader, LockError};
 
 /// Held while a process plans and writes. The kernel lets go of it when the process ends, however
 /// it ends, so a stale lock cannot exist.
@@ -25,12 +26,66 @@ impl FileLock {
     /// # Errors
     /// Somebody else has it, or its file cannot be made.
     pub(super) fn acquire(path: &Path, what: &str, at: Time) -> Result<FileLock, LockError> {
+        let text = format!("{WHO} {}, `{what}`, since {}\n", std::process::id(), rfc3339(at));
+        FileLock::beside(path, ".lock", &text)
+    }
+
+    /// Takes the lock of whoever leads, without waiting.
+    ///
+    /// # Errors
+    /// As [`FileLock::acquire`].
+    pub(super) fn lead(path: &Path, me: &Leader) -> Result<FileLock, LockError> {
+        FileLock::beside(path, LEADER, &format!("{me}\n"))
+    }
+
+    /// Who has the lock of whoever leads; `None`: nobody, or this account may not see it.
+    ///
+    /// # Errors
+    /// Its file cannot be looked at.
+    pub(super) fn leader(path: &Path) -> Result<Option<Leader>, StoreError> {
+        let place = StorePath::of(path)?;
+        let _acting = place.act()?;
+        if place.side(LEADER)?.is_none() {
+            return Ok(None);
+        }
+        let mut file = match place.open_side(LEADER, "open the lock", 0o600) {
+            Ok(file) => file,
+            Err(error) if error.kind == StoreErrorKind::Denied => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let name = place.beside(LEADER);
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => {
+                let text = told(&mut file).map_err(|error| io("read", &name, &error))?;
+                Ok(text.and_then(|text| text.parse().ok()))
+            }
+            Err(TryLockError::Error(error)) => Err(io("lock", &name, &error)),
+        }
+    }
+
+    /// Whether the file of whoever leads is still the one that is locked. Where that cannot be seen nobody
+    /// else can have taken it either.
+    pub(super) fn leads(&self, path: &Path) -> bool {
+        let there = StorePath::of(path).and_then(|place| place.side_file(LEADER));
+        match (there, self.file.metadata()) {
+            (Ok(Some(there)), Ok(own)) => (there.dev(), there.ino()) == (own.dev(), own.ino()),
+            (Ok(None), _) => false,
+            (Err(_), _) | (_, Err(_)) => true,
+        }
+    }
+
+    /// Takes the lock in the file beside the store that `suffix` names. `text` is what the next one is told.
+    ///
+    /// # Errors
+    /// As [`FileLock::acquire`].
+    fn beside(path: &Path, suffix: &str, text: &str) -> Result<FileLock, LockError> {
         let place = StorePath::of(path)?;
         let _acting = place.act()?;
         // Mode 0600: whoever can open the file can take the lock, and a gateway that only reads
         // must not be able to keep the daemon from working.
-        let mut file = place.open_side(".lock", "open the lock", 0o600)?;
-        let name = place.beside(".lock");
+        let mut file = place.open_side(suffix, "open the lock", 0o600)?;
+        let name = place.beside(suffix);
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -45,7 +100,6 @@ impl FileLock {
                 return Err(LockError::Store(io("lock", &name, &error)));
             }
         }
-        let text = format!("{WHO} {}, `{what}`, since {}\n", std::process::id(), rfc3339(at));
         let write = |file: &mut File| -> std::io::Result<bool> {
             // A file of this name that is no lock's loses nothing by being locked.
             if told(file)?.is_none() {
@@ -64,6 +118,9 @@ impl FileLock {
         Ok(FileLock { file, signed })
     }
 }
+
+/// What the name of the file ends with by which it is known who leads.
+const LEADER: &str = ".leader";
 
 /// What the text of a lock begins with.
 const WHO: &str = "process";

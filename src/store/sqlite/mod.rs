@@ -5,7 +5,7 @@
 //! | the tables and the gateway's views | `schema/v1.sql` and on, explained in `docs/store.md` |
 //! | opening, `-wal` and `-shm` | `open` |
 //! | whose the files are, links among them | `files` |
-//! | one run at a time | `lock` |
+//! | one run at a time; which daemon leads | `lock`, `lead` |
 //! | reading and writing | `SqliteReader`, `SqliteWriter`: the transactions in which `crate::store::sql` reads and writes |
 //! | connections that are kept | `kept` |
 //!
@@ -14,6 +14,7 @@
 pub(in crate::store) mod error;
 mod files;
 mod kept;
+mod lead;
 mod lock;
 mod open;
 mod reader;

@@ -6,13 +6,16 @@ use std::sync::Arc;
 
 use super::error::{StoreError, StoreErrorKind};
 use super::kept::{Footprint, Kept};
+use super::lead::FileLead;
 use super::lock::FileLock;
 use super::reader::SqliteReader;
 use super::transaction::{Anyones, Mine};
 use super::watch::SqliteWatch;
 use super::writer::SqliteWriter;
 use crate::model::{Followed, SessionEnd, Time};
-use crate::store::{LockError, Reader, Review, RunLock, Store, Transaction, Turn, Watch};
+use crate::store::{
+    Lead, LeadError, Leader, LockError, Reader, Review, RunLock, Store, Transaction, Turn, Watch,
+};
 
 /// A store in one SQLite file.
 #[derive(Clone, Debug)]
@@ -101,6 +104,14 @@ impl Store for SqliteStore {
 
     fn lock(&self, what: &str, at: Time) -> Result<RunLock, LockError> {
         FileLock::acquire(&self.path, what, at).map(RunLock::new)
+    }
+
+    fn lead(&self, me: &Leader) -> Result<Arc<dyn Lead>, LeadError> {
+        Ok(Arc::new(FileLead::take(self.path.clone(), me)?))
+    }
+
+    fn leader(&self) -> Result<Option<Leader>, StoreError> {
+        FileLock::leader(&self.path)
     }
 
     fn begin(&self, turn: Turn) -> Result<Box<dyn Transaction + '_>, StoreError> {
