@@ -185,7 +185,7 @@ fn conventions(
     one_client_only(source, directory, clients.unwrap_or(&[]), found);
     for (reference, members) in directory.refs.iter().zip(&directory.members) {
         let name = directory.text(reference.name);
-        if reference.kind == Kind::Attribute || name.is_empty() || members.is_empty() {
+        if !reference.kind.has_bare_name() || name.is_empty() || members.is_empty() {
             continue;
         }
         for template in &config.templates {

@@ -367,6 +367,9 @@ fn could_give(config: &Config, mapping: &Mapping, role: &str) -> bool {
         MappingRule::Group(_)
         | MappingRule::GroupPath(_)
         | MappingRule::GroupId(_)
+        | MappingRule::Organization(_)
+        | MappingRule::OrganizationGroup(_)
+        | MappingRule::OrganizationGroupPath { .. }
         | MappingRule::RealmRole(_)
         | MappingRule::ClientRole(_)
         | MappingRule::ClientRoleOf { .. } => false,

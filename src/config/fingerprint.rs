@@ -163,6 +163,12 @@ fn mapping(w: &mut Encoder, mapping: &Mapping) {
         MappingRule::GroupId(id) => ("group_id", vec![id]),
         MappingRule::GroupName(name) => ("group_name", vec![name]),
         MappingRule::GroupRegex { text, regex: _, folded: _ } => ("group_regex", vec![text]),
+        MappingRule::Organization(alias) => ("organization", vec![alias]),
+        MappingRule::OrganizationGroup(group) => ("organization_group", vec![group]),
+        MappingRule::OrganizationGroupPath { alias, names } => {
+            let names = names.iter().map(String::as_str);
+            ("organization_path", std::iter::once(alias.as_str()).chain(names).collect())
+        }
         MappingRule::RealmRole(role) => ("realm_role", vec![role]),
         MappingRule::ClientRole(role) => ("client_role", vec![role]),
         MappingRule::ClientRoleOf { client, role } => ("client_role_of", vec![client, role]),

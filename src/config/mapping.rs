@@ -1,5 +1,7 @@
 //! `[[mapping]]`: one thing at the IdP, and the roles it gives.
 
+mod organization;
+
 use regex::Regex;
 
 use super::fault::{Code, listed, near_miss};
@@ -10,8 +12,17 @@ use crate::model::{Diagnostic, DiagnosticCode, Subject, check_role_name};
 use crate::resolve::template::{anchored, ignoring_case};
 use crate::resolve::{Mapping, MappingRule, Names};
 
-const RULES: [&str; 7] =
-    ["group", "group_id", "group_regex", "group_name", "realm_role", "client_role", "attribute"];
+const RULES: [&str; 9] = [
+    "group",
+    "group_id",
+    "group_regex",
+    "group_name",
+    "realm_role",
+    "client_role",
+    "organization",
+    "organization_group",
+    "attribute",
+];
 
 /// Reads `[[mapping]]`. `known` must hold every role, `facts` every source.
 pub(super) fn mappings(
@@ -156,11 +167,7 @@ fn rule(
             }
             match group.trim_end_matches('/') {
                 short if path && !short.is_empty() && short.len() < group.len() => {
-                    warnings.push(Diagnostic::warning(DiagnosticCode::TrailingSlash, Subject::Setting(node.key.clone()), format!(
-                        "{}: `{group}` is read as `{short}`: a group whose own name ends in a slash \
-                         is named by the names from the top, `group = [\"…\", \"…\"]`",
-                        node.key
-                    )));
+                    warnings.push(trailing_slash(node, (&group, short), "group = [\"…\", \"…\"]"));
                     Ok(MappingRule::Group(short.to_owned()))
                 }
                 _ => Ok(MappingRule::Group(group)),
@@ -177,10 +184,27 @@ fn rule(
             Code::Conflict,
             "a directory has no Keycloak roles: use `group` or `group_name`",
         )),
+        "organization" | "organization_group" if all_directories => Err(node.fault(
+            Code::Conflict,
+            "a directory has no organizations: they are Keycloak's; use `group` or `group_name`",
+        )),
+        "organization" => organization::members(node),
+        "organization_group" => organization::group(node, warnings),
         "realm_role" => node.text().map(MappingRule::RealmRole),
         "client_role" => client_role(node, reached, warnings),
         _ => attribute(node),
     }
+}
+
+/// What is told where a path ends in a slash that is not read.
+fn trailing_slash(node: &Node<'_>, (path, read): (&str, &str), list: &str) -> Diagnostic {
+    let message = format!(
+        "{}: `{path}` is read as `{read}`: a group whose own name ends in a slash is named by the \
+         names from the top, `{list}`",
+        node.key
+    );
+    let subject = Subject::Setting(node.key.clone());
+    Diagnostic::warning(DiagnosticCode::TrailingSlash, subject, message)
 }
 
 /// A stable id: Keycloak's, `entryUUID`, `objectGUID`, `nsUniqueId`.

@@ -158,7 +158,7 @@ fn bearers(directory: &Directory, name: &str) -> Vec<RefIdx> {
         if by_path {
             reference.kind == Kind::Group && directory.text(reference.identity) == name
         } else {
-            reference.kind != Kind::Attribute && directory.text(reference.name) == name
+            reference.kind.has_bare_name() && directory.text(reference.name) == name
         }
     };
     let all = directory.refs.numbered();

@@ -139,7 +139,9 @@ pub(super) fn plan_for_some(
             // It was never read: what it would say of anybody is unknown.
             (None, _) => return Ok(Err(WhyAll::Unread)),
         };
-        if mirror.directory.proven != Proven::ALL {
+        // Organizations count where a rule names one: `resolve_part` sees to that.
+        let Proven { users, groups, roles, organizations: _ } = mirror.directory.proven;
+        if !(users && groups && roles) {
             return Ok(Err(WhyAll::Unread));
         }
         directories.push((source, mirror.directory));

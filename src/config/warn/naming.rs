@@ -49,6 +49,9 @@ fn may_give(config: &Config, source: &SourceConfig, name: &str, role: &RoleDefin
             MappingRule::Group(group) => directory != group.starts_with('/'),
             MappingRule::GroupId(_) => true,
             MappingRule::GroupPath(_)
+            | MappingRule::Organization(_)
+            | MappingRule::OrganizationGroup(_)
+            | MappingRule::OrganizationGroupPath { .. }
             | MappingRule::RealmRole(_)
             | MappingRule::ClientRole(_)
             | MappingRule::ClientRoleOf { .. } => !directory,

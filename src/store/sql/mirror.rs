@@ -37,8 +37,15 @@ struct SourceRow {
 }
 
 /// By [`kind_code`].
-const KINDS: [Kind; 5] =
-    [Kind::Group, Kind::RealmRole, Kind::ClientRole, Kind::Attribute, Kind::ForeignPrincipal];
+const KINDS: [Kind; 7] = [
+    Kind::Group,
+    Kind::RealmRole,
+    Kind::ClientRole,
+    Kind::Attribute,
+    Kind::ForeignPrincipal,
+    Kind::Organization,
+    Kind::OrganizationGroup,
+];
 
 pub(super) fn kind_code(kind: Kind) -> i64 {
     match kind {
@@ -47,6 +54,8 @@ pub(super) fn kind_code(kind: Kind) -> i64 {
         Kind::ClientRole => 2,
         Kind::Attribute => 3,
         Kind::ForeignPrincipal => 4,
+        Kind::Organization => 5,
+        Kind::OrganizationGroup => 6,
     }
 }
 
@@ -70,12 +79,19 @@ pub(super) fn number(id: i64) -> u32 {
 
 /// A source's `proven`.
 fn proven_code(proven: Proven) -> i64 {
-    let Proven { users, groups, roles } = proven;
-    i64::from(users) | i64::from(groups) << 1 | i64::from(roles) << 2
+    let Proven { users, groups, roles, organizations } = proven;
+    let lists = [users, groups, roles, organizations];
+    (0..).zip(lists).fold(0, |code, (bit, proven)| code | i64::from(proven) << bit)
 }
 
 pub(super) fn proven_of(code: i64) -> Proven {
-    Proven { users: code & 1 != 0, groups: code & 2 != 0, roles: code & 4 != 0 }
+    Proven {
+        users: code & 1 != 0,
+        groups: code & 2 != 0,
+        roles: code & 4 != 0,
+        // In what was written before organizations were read it is not set.
+        organizations: code & 8 != 0,
+    }
 }
 
 /// A source's `domain`: empty where that was never read.

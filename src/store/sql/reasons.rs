@@ -23,6 +23,8 @@ fn word(kind: RefKind) -> &'static str {
         RefKind::Directory(Kind::ClientRole) => "client-role",
         RefKind::Directory(Kind::Attribute) => "attribute",
         RefKind::Directory(Kind::ForeignPrincipal) => "foreign-principal",
+        RefKind::Directory(Kind::Organization) => "organization",
+        RefKind::Directory(Kind::OrganizationGroup) => "organization-group",
         RefKind::TokenClaim => "token-claim",
     }
 }
@@ -147,6 +149,8 @@ mod tests {
             ExternalRef::new(Kind::RealmRole, "r", "r"),
             ExternalRef::new(Kind::ClientRole, "c%2F/r", "c//r"),
             ExternalRef::new(Kind::Attribute, "a=b", "a=b"),
+            ExternalRef::new(Kind::Organization, "o-1", "acme"),
+            ExternalRef::new(Kind::OrganizationGroup, "g-1", "acme:/eng/ml"),
         ]);
         let pinned = concat!(
             r#"[{"kind":"token-claim","id":"roles","identity":"roles"},"#,

@@ -53,7 +53,8 @@ struct TooManyOf {
 ///
 /// Users and refs are named by the numbers that [`SnapshotBuilder::user`] and
 /// [`SnapshotBuilder::reference`] return. Members and `implies` of a reference are complete unless the
-/// reader says otherwise; users, groups and roles too. What there is no number left for is not there,
+/// reader says otherwise; users, groups and roles too. Organizations count as not asked for unless
+/// the reader says otherwise. What there is no number left for is not there,
 /// and its list is not complete.
 pub struct SnapshotBuilder {
     directory: Directory,
@@ -64,6 +65,7 @@ pub struct SnapshotBuilder {
     unnamed: Option<String>,
     groups: Completeness,
     roles: Completeness,
+    organizations: Completeness,
     members: IndexVec<RefIdx, Completeness>,
     implies: IndexVec<RefIdx, Completeness>,
     diagnostics: Vec<Diagnostic>,
@@ -85,6 +87,7 @@ impl SnapshotBuilder {
             unnamed: None,
             groups: Completeness::Complete,
             roles: Completeness::Complete,
+            organizations: Completeness::NotAsked,
             members: IndexVec::default(),
             implies: IndexVec::default(),
             diagnostics: Vec::new(),
@@ -282,6 +285,11 @@ impl SnapshotBuilder {
         self.roles = completeness;
     }
 
+    /// Says whether all organizations are here.
+    pub fn organizations_are(&mut self, completeness: Completeness) {
+        self.organizations = completeness;
+    }
+
     /// Marks a user's account as [`Enabled::Unknown`], when a later answer belies the first.
     pub fn enabled_is(&mut self, user: DirUserIdx, enabled: Enabled) {
         self.directory.users.at_mut(user).enabled = enabled;
@@ -328,6 +336,9 @@ impl SnapshotBuilder {
         if let Some(full) = refs {
             self.groups = Completeness::Partial(full.to_string());
             self.roles = Completeness::Partial(full.to_string());
+            if self.organizations.is_complete() {
+                self.organizations = Completeness::Partial(full.to_string());
+            }
         }
         self.diagnostics.sort();
         self.diagnostics.dedup();
@@ -340,6 +351,7 @@ impl SnapshotBuilder {
             users: self.users.is_complete(),
             groups: self.groups.is_complete(),
             roles: self.roles.is_complete(),
+            organizations: self.organizations.is_complete(),
         };
         let (directory, order) = canonical(self.directory);
         Snapshot {
@@ -348,6 +360,7 @@ impl SnapshotBuilder {
             unnamed: self.unnamed,
             groups: self.groups,
             roles: self.roles,
+            organizations: self.organizations,
             members: self.members.select(&order),
             implies: self.implies.select(&order),
             diagnostics: self.diagnostics,

@@ -187,6 +187,7 @@ mod tag {
     pub(super) const PERSON_OF_DOMAIN: u8 = 6;
     pub(super) const REF_OF_DOMAIN: u8 = 7;
     pub(super) const DOMAIN: u8 = 8;
+    pub(super) const HEAD_WITH_ORGANIZATIONS: u8 = 9;
 }
 
 impl Rows {
@@ -249,8 +250,9 @@ impl Rows {
 
     /// Of what is said of a directory as a whole.
     pub(super) fn head(&mut self, ignore_case: bool, proven: Proven) -> Sum {
-        let Proven { users, groups, roles } = proven;
-        self.begin(tag::HEAD);
+        let Proven { users, groups, roles, organizations } = proven;
+        // Where none were read the row is what it was before they could be.
+        self.begin(if organizations { tag::HEAD_WITH_ORGANIZATIONS } else { tag::HEAD });
         self.row.extend([ignore_case, users, groups, roles].map(u8::from));
         self.end()
     }
@@ -279,6 +281,8 @@ impl Rows {
             Kind::ClientRole => 2,
             Kind::Attribute => 3,
             Kind::ForeignPrincipal => 4,
+            Kind::Organization => 5,
+            Kind::OrganizationGroup => 6,
         });
         self.text(key);
     }

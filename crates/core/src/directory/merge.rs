@@ -44,6 +44,12 @@ pub(super) fn merge(old: &Directory, snapshot: Snapshot) -> Merged {
         users: snapshot.users.is_complete() || old.proven.users,
         groups: snapshot.groups.is_complete() || old.proven.groups,
         roles: snapshot.roles.is_complete() || old.proven.roles,
+        organizations: match &snapshot.organizations {
+            Completeness::Complete => true,
+            Completeness::Partial(_) => old.proven.organizations,
+            // What the mirror had of them is as old as the last question, so it is forgotten.
+            Completeness::NotAsked => false,
+        },
     };
     Merged { directory, complete, undecided }
 }
@@ -129,9 +135,9 @@ impl<'d> Heirs<'d> {
         }
     }
 
-    /// Whether the mirror's references of this kind stay where none was read.
-    fn keeps(&self, kind: Kind) -> bool {
-        match kind {
+    /// Whether a reference of the mirror stays where none of it was read.
+    fn keeps(&self, reference: &RefRow) -> bool {
+        match reference.kind {
             Kind::Group => !self.snapshot.groups.is_complete(),
             // Which of them there are say the lists of the groups that they lead to.
             Kind::ForeignPrincipal => {
@@ -141,7 +147,21 @@ impl<'d> Heirs<'d> {
             Kind::RealmRole | Kind::ClientRole | Kind::Attribute => {
                 !self.snapshot.roles.is_complete()
             }
+            Kind::Organization => self.organizations_are_partial(),
+            Kind::OrganizationGroup => {
+                let top = self.old.top_of(reference);
+                let top = self.read.get(&(top.kind, self.old.text(top.key)));
+                match top.map(|top| self.snapshot.members.at(*top)) {
+                    Some(groups) => matches!(groups, Completeness::Partial(_)),
+                    // The organization is gone, or nobody asked for its groups.
+                    None => self.organizations_are_partial(),
+                }
+            }
         }
+    }
+
+    fn organizations_are_partial(&self) -> bool {
+        matches!(self.snapshot.organizations, Completeness::Partial(_))
     }
 
     /// What was read under the identity of a reference of the mirror.
@@ -155,7 +175,7 @@ impl<'d> Heirs<'d> {
         if self.read.contains_key(&key) {
             return key;
         }
-        self.of_its_norm(reference).filter(|_| self.keeps(reference.kind)).unwrap_or(key)
+        self.of_its_norm(reference).filter(|_| self.keeps(reference)).unwrap_or(key)
     }
 
     /// What was read of a reference of the mirror.
@@ -195,7 +215,7 @@ fn references(builder: &mut SnapshotBuilder, heirs: &Heirs<'_>) {
             Some(place) => Some(place),
             // Deleted and made again under the same identity: the new one has taken its place, and
             // two of one name would only be ambiguous.
-            None if heirs.keeps(reference.kind) && heirs.of_its_norm(reference).is_none() => {
+            None if heirs.keeps(reference) && heirs.of_its_norm(reference).is_none() => {
                 builder.reference(&ref_of(old, reference))
             }
             None => continue,

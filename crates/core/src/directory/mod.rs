@@ -31,6 +31,7 @@ mod interest;
 pub mod local;
 mod merge;
 mod mirror;
+mod organization;
 mod part;
 mod person;
 mod rows;
@@ -51,6 +52,7 @@ pub use difference::{Difference, RowId};
 pub use digest::{DigestKey, DirectoryDigest, MirrorDigest, OtherEncoding, Sum};
 pub use interest::Interest;
 pub use mirror::{Applied, Mirror};
+pub use organization::{OrganizationInterest, organization_group, split_organization_group};
 pub use part::PartRefs;
 pub use person::{Named, Sighting, Within, find_ref, with_people};
 pub use rows::{
@@ -123,14 +125,15 @@ pub struct RefRow {
     /// Stable external id; for roles, attributes and things without an id, its identity. Distinct
     /// among the refs of its kind.
     pub key: Text,
-    /// Bare name: the group's own name, the role's name, the attribute's value.
+    /// Bare name: the group's own name, the role's name, the organization's alias, the attribute's value.
     pub name: Text,
     /// The whole identity for people: DN as the server spells it, Keycloak path, realm role name,
-    /// `client/role`, `name=value`.
+    /// `client/role`, organization's alias, `alias:/path` of its group, `name=value`.
     pub identity: Text,
     /// What identities are compared by: for LDAP the normalised DN; elsewhere the identity.
     pub norm: Text,
-    /// Keycloak: the group right above, as a place in [`Directory::refs`].
+    /// Keycloak: the group right above, as a place in [`Directory::refs`]. Of a group of an organization
+    /// that has none above it: the organization's top ([`SnapshotBuilder::organization_top`]).
     pub parent: Option<RefIdx>,
     /// Its direct members have been read in full at least once since somebody asked for them.
     /// Where not, who is not among them is unknown, not absent.
@@ -152,14 +155,18 @@ pub struct Proven {
     pub groups: bool,
     /// The roles.
     pub roles: bool,
+    /// The organizations of a Keycloak realm, though not their groups: whether those of one are all here says
+    /// its top ([`Directory::knows_groups_of`]). Where it is not set nobody asked, or nobody knows: as in what
+    /// was read by a program that did not read them.
+    pub organizations: bool,
 }
 
 impl Proven {
     /// Everything.
-    pub const ALL: Proven = Proven { users: true, groups: true, roles: true };
+    pub const ALL: Proven = Proven { users: true, groups: true, roles: true, organizations: true };
 
-    /// Whether both groups and roles have been: whatever a rule can name, but for attributes,
-    /// which are there because rules name them.
+    /// Whether both groups and roles have been: whatever a rule can name, but for organizations, which are
+    /// read where a rule names one, and attributes, which are there because rules name them.
     #[must_use]
     pub fn refs(self) -> bool {
         self.groups && self.roles
@@ -279,19 +286,20 @@ impl Directory {
         })
     }
 
-    /// A group's names from the top, by following `parent`. Its own name alone for other things.
+    /// A group's names from the top, by following `parent`; of a group of an organization without the
+    /// organization. Its own name alone for other things.
     #[must_use]
     pub fn path(&self, reference: RefIdx) -> Vec<&str> {
         let mut names = Vec::new();
         let mut next = Some(reference);
-        while let Some(reference) = next.map(|index| self.refs.at(index)) {
-            names.push(self.text(reference.name));
+        for _ in 0..=self.refs.len() {
             // A cycle of parents cannot be built in Keycloak; a broken export must not hang us.
-            if names.len() > self.refs.len() {
-                break;
-            }
-            next = reference.parent;
+            let Some(row) = next.map(|index| self.refs.at(index)) else { break };
+            names.push(self.text(row.name));
+            next = row.parent;
         }
+        // What is above an organization's groups has no name.
+        names.pop_if(|name| name.is_empty());
         names.reverse();
         names
     }

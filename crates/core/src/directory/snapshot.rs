@@ -23,7 +23,7 @@ impl Completeness {
     }
 }
 
-/// One scope of a snapshot, for people: `users`, `groups`, `roles`, `memberships`.
+/// One scope of a snapshot, for people: `users`, `groups`, `roles`, `organizations`, `memberships`.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct ScopeReport {
     /// The scope's name.
@@ -47,6 +47,9 @@ pub struct Snapshot {
     pub groups: Completeness,
     /// Whether these are all roles of the realm and the configured clients.
     pub roles: Completeness,
+    /// Whether these are all organizations. Where nobody asked there are none here, and the mirror forgets
+    /// those that it had.
+    pub organizations: Completeness,
     /// For each reference, whether its direct members are all there.
     pub members: IndexVec<RefIdx, Completeness>,
     /// For each reference, whether its `implies` is all there.
@@ -82,6 +85,7 @@ impl Snapshot {
         self.users.is_complete()
             && self.groups.is_complete()
             && self.roles.is_complete()
+            && !matches!(self.organizations, Completeness::Partial(_))
             && whole(&self.members)
             && whole(&self.implies)
             && self.directory.users.iter().all(|user| user.enabled != Enabled::Unknown)
@@ -101,10 +105,10 @@ impl Snapshot {
                 Completeness::Complete | Completeness::NotAsked => None,
             }
         }
-        let of_kind = |group: bool| {
-            let refs = self.directory.refs.iter().filter(|it| it.kind != Kind::ForeignPrincipal);
-            refs.filter(|it| (it.kind == Kind::Group) == group).count()
+        let count = |is: fn(Kind) -> bool| {
+            self.directory.refs.iter().filter(|row| is(row.kind)).count() as u64
         };
+        let organizations = count(|kind| kind == Kind::Organization);
         let memberships: usize = self.directory.members.iter().map(Vec::len).sum();
         let partial = self.members.iter().chain(&self.implies).filter_map(reason);
         let first = partial.clone().next();
@@ -113,7 +117,7 @@ impl Snapshot {
             0 => first,
             n => format!("{first} (and {n} more)"),
         });
-        vec![
+        let mut scopes = vec![
             ScopeReport {
                 scope: "users",
                 count: self.directory.users.len() as u64,
@@ -121,19 +125,27 @@ impl Snapshot {
             },
             ScopeReport {
                 scope: "groups",
-                count: of_kind(true) as u64,
+                count: count(|kind| kind == Kind::Group),
                 partial: reason(&self.groups),
             },
             ScopeReport {
                 scope: "roles",
-                count: of_kind(false) as u64,
+                count: count(|kind| {
+                    matches!(kind, Kind::RealmRole | Kind::ClientRole | Kind::Attribute)
+                }),
                 partial: reason(&self.roles),
             },
-            ScopeReport {
-                scope: "memberships",
-                count: memberships as u64,
-                partial: memberships_partial,
-            },
-        ]
+        ];
+        // Most realms have none, and most rules name none.
+        let partial = reason(&self.organizations);
+        if organizations > 0 || partial.is_some() {
+            scopes.push(ScopeReport { scope: "organizations", count: organizations, partial });
+        }
+        scopes.push(ScopeReport {
+            scope: "memberships",
+            count: memberships as u64,
+            partial: memberships_partial,
+        });
+        scopes
     }
 }

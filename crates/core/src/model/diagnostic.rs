@@ -150,6 +150,8 @@ impl<'a> ReferenceView<'a> {
             RefKind::Directory(Kind::ClientRole) => "client-role",
             RefKind::Directory(Kind::Attribute) => "attribute",
             RefKind::Directory(Kind::ForeignPrincipal) => "foreign-principal",
+            RefKind::Directory(Kind::Organization) => "organization",
+            RefKind::Directory(Kind::OrganizationGroup) => "organization-group",
             RefKind::TokenClaim => "token-claim",
         };
         ReferenceView { kind, id: reference.id.as_deref(), name: &reference.identity }

@@ -21,10 +21,17 @@ pub enum Kind {
     /// Whoever bears one SID in another domain of Active Directory, and is in something of this one. Its
     /// id is the SID.
     ForeignPrincipal,
+    /// An organization of a Keycloak realm, by its id; its identity is its alias. Who is directly in it are
+    /// its members.
+    Organization,
+    /// A group of an organization; its identity is `alias:/path`, and as `/` in names is not escaped there,
+    /// two may have the same. No realm group of the same path is meant by it.
+    OrganizationGroup,
 }
 
 impl Kind {
-    /// For messages: `group`, `realm role`, `client role`, `attribute`, `foreign security principal`.
+    /// For messages: `group`, `realm role`, `client role`, `attribute`, `foreign security principal`,
+    /// `organization`, `organization group`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -33,6 +40,21 @@ impl Kind {
             Kind::ClientRole => "client role",
             Kind::Attribute => "attribute",
             Kind::ForeignPrincipal => "foreign security principal",
+            Kind::Organization => "organization",
+            Kind::OrganizationGroup => "organization group",
+        }
+    }
+
+    /// Whether rules reach things of this kind by their bare names. Organizations and their groups they do
+    /// not: whoever administers an organization may give its groups any name.
+    #[must_use]
+    pub fn has_bare_name(self) -> bool {
+        match self {
+            Kind::Group | Kind::RealmRole | Kind::ClientRole => true,
+            Kind::Attribute
+            | Kind::ForeignPrincipal
+            | Kind::Organization
+            | Kind::OrganizationGroup => false,
         }
     }
 }
@@ -48,12 +70,14 @@ pub enum RefKind {
 
 impl RefKind {
     /// Every kind.
-    pub const ALL: [RefKind; 6] = [
+    pub const ALL: [RefKind; 8] = [
         RefKind::Directory(Kind::Group),
         RefKind::Directory(Kind::RealmRole),
         RefKind::Directory(Kind::ClientRole),
         RefKind::Directory(Kind::Attribute),
         RefKind::Directory(Kind::ForeignPrincipal),
+        RefKind::Directory(Kind::Organization),
+        RefKind::Directory(Kind::OrganizationGroup),
         RefKind::TokenClaim,
     ];
 
@@ -118,6 +142,8 @@ fn label_word(kind: RefKind) -> &'static str {
         RefKind::Directory(Kind::ClientRole) => "client role",
         RefKind::Directory(Kind::Attribute) => "attribute",
         RefKind::Directory(Kind::ForeignPrincipal) => "foreign security principal",
+        RefKind::Directory(Kind::Organization) => "organization",
+        RefKind::Directory(Kind::OrganizationGroup) => "organization group",
         RefKind::TokenClaim => "token claim",
     }
 }
@@ -133,7 +159,7 @@ impl fmt::Display for ExternalRef {
 /// By what people read, so that lists come in the order of their words.
 impl Ord for ExternalRef {
     fn cmp(&self, other: &Self) -> Ordering {
-        // No kind's words begin with another's.
+        // Where one kind's words begin with another's it is the same: a blank comes before a backtick.
         let kinds = self.kind.as_str().cmp(other.kind.as_str());
         let identities = || quoted(self.identity.as_bytes(), other.identity.as_bytes());
         kinds.then_with(identities).then_with(|| self.id.cmp(&other.id))
@@ -221,6 +247,9 @@ mod tests {
             ExternalRef::new(Kind::RealmRole, "a", "a"),
             ExternalRef::new(Kind::ClientRole, "c/a", "c/a"),
             ExternalRef::new(Kind::Attribute, "a=b", "a=b"),
+            ExternalRef::new(Kind::OrganizationGroup, "3", "a:/b"),
+            ExternalRef::new(Kind::Organization, "4", "z"),
+            ExternalRef::new(Kind::Organization, "5", ""),
             ExternalRef { id: None, ..group("", "/a") },
         ];
         let mut words: Vec<String> = things.iter().map(ToString::to_string).collect();

@@ -1,5 +1,5 @@
 //! Names in doubt: a bare name that two groups of one source bear, a path or `client/role` that two
-//! things fit.
+//! things fit, an alias that two organizations of a file have.
 //!
 //! Whoever may make a group can bring a name into doubt, so doubt must neither give nor take: it
 //! gives nobody anything new, and who holds a role through the name and is in one of its bearers
@@ -116,10 +116,15 @@ impl Doubt {
                 format!("group name `{bare}` is ambiguous ({})", shown.join(", "))
             }
             (None, first) => format!(
-                "{} `{}` is ambiguous ({} fit it, since a name may hold a slash)",
+                "{} `{}` is ambiguous ({} fit it{})",
                 if self.kind == Kind::Group { "the path" } else { self.kind.as_str() },
                 first.map_or("", String::as_str),
-                self.identities.len()
+                self.identities.len(),
+                if self.kind == Kind::Organization {
+                    ""
+                } else {
+                    ", since a name may hold a slash"
+                }
             ),
         }
     }
@@ -129,6 +134,10 @@ impl Doubt {
             (Some(_), _) => "map the group by its whole identity (`group`, `group_id`)",
             (None, Kind::Group) => {
                 "name the group with `group = [\"…\", \"…\"]`, or by its `group_id`"
+            }
+            (None, Kind::Organization) => "an alias is one organization's alone in Keycloak",
+            (None, Kind::OrganizationGroup) => {
+                "name the group with `organization_group = [\"alias\", \"…\", \"…\"]`"
             }
             (None, _) => "write it as a list, `client_role = [\"client\", \"role\"]`",
         }
@@ -145,7 +154,7 @@ pub struct Doubts {
 }
 
 impl Doubts {
-    /// Looks for what several groups, or several roles of clients, of `directory` are called.
+    /// Looks for what several groups, roles of clients or organizations of `directory` are called.
     ///
     /// # Errors
     /// There are more of them than can be numbered.
@@ -160,10 +169,14 @@ impl Doubts {
                     names.entry(bare).or_default().push(index);
                 }
                 // Without a name nothing reaches it, so it cannot be meant.
-                Kind::ClientRole if !name.is_empty() => {}
-                Kind::ClientRole | Kind::RealmRole | Kind::Attribute | Kind::ForeignPrincipal => {
-                    continue;
-                }
+                Kind::ClientRole | Kind::Organization | Kind::OrganizationGroup
+                    if !name.is_empty() => {}
+                Kind::ClientRole
+                | Kind::RealmRole
+                | Kind::Attribute
+                | Kind::ForeignPrincipal
+                | Kind::Organization
+                | Kind::OrganizationGroup => continue,
             }
             let identity = directory.text(thing.identity).to_owned();
             identities.entry((thing.kind, identity)).or_default().push(index);
@@ -201,7 +214,7 @@ impl Doubts {
         self.by_name.get(bare).copied()
     }
 
-    /// The doubt about a path or a `client/role`.
+    /// The doubt about a path, a `client/role` or an alias.
     pub fn about_identity(&self, kind: Kind, identity: &str) -> Option<DoubtIdx> {
         if self.by_identity.is_empty() {
             return None;

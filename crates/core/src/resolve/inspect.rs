@@ -75,11 +75,11 @@ pub fn renamed_groups(
     let rules = Rules::new(settings, source);
     let mut told = Vec::new();
     for (index, group) in old.refs.numbered() {
-        if group.kind != Kind::Group {
+        if !matches!(group.kind, Kind::Group | Kind::OrganizationGroup) {
             continue;
         }
         let key = old.text(group.key);
-        let now = new.find_ref(Kind::Group, key).map(|place| new.refs.at(place));
+        let now = new.find_ref(group.kind, key).map(|place| new.refs.at(place));
         let Some(now) = now.filter(|now| new.text(now.norm) != old.text(group.norm)) else {
             continue;
         };
@@ -91,16 +91,20 @@ pub fn renamed_groups(
                 MappingRule::Group(_) | MappingRule::GroupPath(_) => {
                     format!("name it so, or by `group_id = \"{key}\"`, which survives renames")
                 }
+                MappingRule::OrganizationGroup(_) | MappingRule::OrganizationGroupPath { .. } => {
+                    "name it so".to_owned()
+                }
                 _ => continue,
             };
             let message = format!(
-                "group `{}`, which mapping[{}] names in whole, is called `{}` now: {advice}",
+                "{} `{}`, which mapping[{}] names in whole, is called `{}` now: {advice}",
+                group.kind.as_str(),
                 thing.identity.escape_debug(),
                 ready.mapping.number,
                 new.text(now.identity).escape_debug()
             );
-            let group = ExternalRef::new(Kind::Group, key, new.text(now.identity));
-            let subject = Subject::Reference(group);
+            let subject =
+                Subject::Reference(ExternalRef::new(group.kind, key, new.text(now.identity)));
             let one = Diagnostic::warning(DiagnosticCode::GroupRenamed, subject, message);
             told.push(one.said_by(source.name));
         }

@@ -131,7 +131,7 @@ fn resolve_of(
             pairs.push((Rules::new(settings, *source), view.directory));
         }
     }
-    let gaps = gaps::Gaps::of(settings, views);
+    let gaps = gaps::Gaps::of(settings, views, extent);
     // Groups and roles of which nothing is seen here may be there.
     let unseen = gaps.refs() || extent == Extent::Part;
     let roles = roles::universe(settings, &pairs, &old.roles, unseen, &mut warnings)?;
@@ -179,7 +179,8 @@ fn resolve_of(
             warnings.insert(Diagnostic::warning(Code::RoleUnread, subject, message));
         }
     }
-    if !unseen {
+    // Nor is what a rule names missing where nobody knows whether it is there.
+    if !unseen && !gaps.organizations() {
         matching::unmatched(settings, &matched, &mut warnings);
     }
     drop(matched);
@@ -203,6 +204,6 @@ fn resolve_of(
     let next_due = resolver.next_due;
     claims::settle(old, &people, &sources, &mut state, &mut changes)?;
     let federated = people.federated;
-    let unread = !unknown_roles.is_empty();
+    let unread = !unknown_roles.is_empty() || gaps.organizations();
     Ok(Resolved { state, changes, federated, diagnostics: warnings, next_due, unread })
 }

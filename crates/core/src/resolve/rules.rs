@@ -1,13 +1,15 @@
 //! The configuration's rules, as seen by one source: what they can name, what they give.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 
 use super::settings::{Mapping, MappingRule, Names, Settings, SourceTerms};
 use super::template::TemplateError;
 use super::template::expand;
-use crate::directory::{Directory, Interest, Kind, RefIdx, RefRow, dn, value};
+use crate::directory::{
+    Directory, Interest, Kind, OrganizationInterest, RefIdx, RefRow, dn, organization_group, value,
+};
 use crate::model::{ExternalRef, Role};
 
 /// A name as directories compare it: case, width, repeated and outer spaces do not count.
@@ -65,6 +67,35 @@ pub struct Rules<'a> {
     pub(super) mappings: Vec<Ready<'a>>,
     names: BTreeSet<String>,
     attributes: Vec<(String, String)>,
+    organizations: Vec<OrganizationInterest>,
+}
+
+/// Whether a mapping can speak of a source.
+fn speaks_of(mapping: &Mapping, source: &SourceTerms<'_>) -> bool {
+    mapping.source.as_ref().is_none_or(|name| *name == source.name)
+}
+
+/// The organizations of `source` of which rules name something, by alias. A directory has none.
+pub(super) fn organizations(
+    settings: &Settings<'_>,
+    source: &SourceTerms<'_>,
+) -> Vec<OrganizationInterest> {
+    if source.names == Names::Folded {
+        return Vec::new();
+    }
+    let mut named: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
+    for mapping in settings.mappings.iter().filter(|mapping| speaks_of(mapping, source)) {
+        if let Some((alias, a_group)) = mapping.rule.organization() {
+            let (members, groups) = named.entry(alias).or_default();
+            *(if a_group { groups } else { members }) = true;
+        }
+    }
+    let interest = |(alias, (members, groups)): (&str, (bool, bool))| OrganizationInterest {
+        alias: alias.to_owned(),
+        members,
+        groups,
+    };
+    named.into_iter().map(interest).collect()
 }
 
 impl<'a> Rules<'a> {
@@ -81,7 +112,7 @@ impl<'a> Rules<'a> {
         let mappings = settings
             .mappings
             .iter()
-            .filter(|mapping| mapping.source.as_ref().is_none_or(|name| *name == source.name))
+            .filter(|mapping| speaks_of(mapping, &source))
             .map(|mapping| {
                 let mut regex = None;
                 let mut norm = String::new();
@@ -96,6 +127,9 @@ impl<'a> Rules<'a> {
                     MappingRule::GroupPath(_)
                     | MappingRule::GroupId(_)
                     | MappingRule::GroupName(_)
+                    | MappingRule::Organization(_)
+                    | MappingRule::OrganizationGroup(_)
+                    | MappingRule::OrganizationGroupPath { .. }
                     | MappingRule::RealmRole(_)
                     | MappingRule::ClientRole(_)
                     | MappingRule::ClientRoleOf { .. } => {}
@@ -104,7 +138,8 @@ impl<'a> Rules<'a> {
             })
             .collect();
         let attributes = attributes.into_iter().collect();
-        Rules { settings, source, fold, mappings, names, attributes }
+        let organizations = organizations(settings, &source);
+        Rules { settings, source, fold, mappings, names, attributes, organizations }
     }
 
     /// The source's name.
@@ -142,6 +177,18 @@ impl<'a> Rules<'a> {
                     && ready.regex.is_some_and(|regex| {
                         regex.is_match(thing.identity) || regex.is_match(thing.norm)
                     })
+            }
+            MappingRule::Organization(alias) => {
+                thing.kind == Kind::Organization && !self.fold && alias == thing.identity
+            }
+            MappingRule::OrganizationGroup(group) => {
+                thing.kind == Kind::OrganizationGroup && !self.fold && group == thing.identity
+            }
+            MappingRule::OrganizationGroupPath { alias, names } => {
+                thing.kind == Kind::OrganizationGroup
+                    && !self.fold
+                    && names.iter().map(String::as_str).eq(thing.path.iter().copied())
+                    && organization_group(alias, thing.path) == thing.identity
             }
             MappingRule::RealmRole(wanted) => thing.kind == Kind::RealmRole && wanted == thing.name,
             MappingRule::ClientRole(wanted) => {
@@ -220,12 +267,16 @@ impl Interest for Rules<'_> {
         let named = || self.names.contains(&self.bare(name));
         let templated =
             || self.settings.templates.iter().any(|template| template.regex.is_match(name));
-        (kind != Kind::Attribute && !name.is_empty() && (named() || templated()))
+        (kind.has_bare_name() && !name.is_empty() && (named() || templated()))
             || self.mappings.iter().any(|ready| self.hits(ready, &thing))
     }
 
     fn attributes(&self) -> &[(String, String)] {
         &self.attributes
+    }
+
+    fn organizations(&self) -> &[OrganizationInterest] {
+        &self.organizations
     }
 }
 
@@ -254,7 +305,12 @@ pub(super) fn templated_names(rules: &Rules<'_>, directory: &Directory) -> BTree
             Kind::RealmRole | Kind::ClientRole if !name.is_empty() && template(name) => {
                 names.insert(name.to_owned());
             }
-            Kind::RealmRole | Kind::ClientRole | Kind::Attribute | Kind::ForeignPrincipal => {}
+            Kind::RealmRole
+            | Kind::ClientRole
+            | Kind::Attribute
+            | Kind::ForeignPrincipal
+            | Kind::Organization
+            | Kind::OrganizationGroup => {}
             Kind::Group => {
                 for ready in &rules.mappings {
                     if ready.regex.is_none() {

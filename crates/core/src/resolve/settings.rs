@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
+use crate::directory::split_organization_group;
 use crate::model::username::UsernameFrom;
 use crate::model::{Mode, WorkloadIdentity};
 use crate::policy::{self, Action, Effect, Policy, Resource};
@@ -209,6 +210,17 @@ pub enum MappingRule {
         /// The same for sources whose names are folded: case does not matter.
         folded: Regex,
     },
+    /// `organization = "acme"`: the members of an organization of Keycloak, by its alias.
+    Organization(String),
+    /// `organization_group = "acme:/Eng/ML"`: a whole identity.
+    OrganizationGroup(String),
+    /// `organization_group = ["acme", "Eng", "a/b"]`: told apart where a name holds a slash.
+    OrganizationGroupPath {
+        /// The organization's alias.
+        alias: String,
+        /// The group's names from the top.
+        names: Vec<String>,
+    },
     /// `realm_role = "…"`
     RealmRole(String),
     /// `client_role = "client/role"`
@@ -229,6 +241,29 @@ pub enum MappingRule {
     },
 }
 
+impl MappingRule {
+    /// The alias of the organization that it speaks of, and whether of one of its groups.
+    #[must_use]
+    pub fn organization(&self) -> Option<(&str, bool)> {
+        match self {
+            MappingRule::Organization(alias) => Some((alias, false)),
+            MappingRule::OrganizationGroup(group) => {
+                split_organization_group(group).map(|(alias, _)| (alias, true))
+            }
+            MappingRule::OrganizationGroupPath { alias, .. } => Some((alias, true)),
+            MappingRule::Group(_)
+            | MappingRule::GroupPath(_)
+            | MappingRule::GroupId(_)
+            | MappingRule::GroupName(_)
+            | MappingRule::GroupRegex { .. }
+            | MappingRule::RealmRole(_)
+            | MappingRule::ClientRole(_)
+            | MappingRule::ClientRoleOf { .. }
+            | MappingRule::Attribute { .. } => None,
+        }
+    }
+}
+
 /// In words, such as "group `/Eng/ML`".
 impl fmt::Display for MappingRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -238,6 +273,11 @@ impl fmt::Display for MappingRule {
             MappingRule::GroupId(id) => write!(f, "the group with the id `{id}`"),
             MappingRule::GroupName(name) => write!(f, "a group called `{name}`"),
             MappingRule::GroupRegex { text, .. } => write!(f, "groups like `{text}`"),
+            MappingRule::Organization(alias) => write!(f, "organization `{alias}`"),
+            MappingRule::OrganizationGroup(group) => write!(f, "organization group `{group}`"),
+            MappingRule::OrganizationGroupPath { alias, names } => {
+                write!(f, "organization group `{alias}` → `{}`", names.join("` → `"))
+            }
             MappingRule::RealmRole(role) => write!(f, "realm role `{role}`"),
             MappingRule::ClientRole(role) => write!(f, "client role `{role}`"),
             MappingRule::ClientRoleOf { client, role } => {

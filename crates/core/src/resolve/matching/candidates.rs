@@ -78,8 +78,7 @@ impl Candidates<'_> {
         matched: &mut SourceMatches,
         found: &mut Vec<Candidate>,
     ) {
-        // A foreign security principal has no name.
-        if thing.name.is_empty() || thing.kind == Kind::Attribute {
+        if thing.name.is_empty() || !thing.kind.has_bare_name() {
             return;
         }
         let is_group = thing.kind == Kind::Group;
@@ -117,7 +116,11 @@ impl Candidates<'_> {
         match &ready.mapping.rule {
             MappingRule::GroupName(_) => By::Name,
             _ if ready.is_loose() => By::Pattern,
-            MappingRule::Group(_) if !self.rules.fold && slashed() => By::SlashedPath,
+            MappingRule::Group(_) | MappingRule::OrganizationGroup(_)
+                if !self.rules.fold && slashed() =>
+            {
+                By::SlashedPath
+            }
             _ => By::Itself,
         }
     }
@@ -125,11 +128,16 @@ impl Candidates<'_> {
     fn doubt_about(&self, rule: &MappingRule, thing: &Thing<'_>) -> Option<DoubtIdx> {
         match rule {
             MappingRule::GroupName(_) => self.doubts.about_name(&self.rules.bare(thing.name)),
-            MappingRule::Group(_) | MappingRule::GroupRegex { .. } | MappingRule::ClientRole(_) => {
+            MappingRule::Group(_)
+            | MappingRule::GroupRegex { .. }
+            | MappingRule::ClientRole(_)
+            | MappingRule::Organization(_)
+            | MappingRule::OrganizationGroup(_) => {
                 self.doubts.about_identity(thing.kind, thing.identity)
             }
             MappingRule::GroupPath(_)
             | MappingRule::GroupId(_)
+            | MappingRule::OrganizationGroupPath { .. }
             | MappingRule::RealmRole(_)
             | MappingRule::ClientRoleOf { .. }
             | MappingRule::Attribute { .. } => None,
@@ -194,6 +202,21 @@ mod tests {
         assert_eq!(of(&kit, "/a/ml"), doubted);
         assert_eq!(of(&kit, "/b/ml"), doubted);
         assert_eq!(of(&kit, "ml"), ["roles.ml by Itself: ml", "roles.no by Itself: no"]);
+    }
+
+    #[test]
+    fn an_organization_and_its_groups_are_reached_by_no_bare_name_and_no_pattern() {
+        let kit = Kit::new(&[
+            (Kind::Organization, "ml", "ml"),
+            (Kind::Organization, "ops", "ops"),
+            (Kind::OrganizationGroup, "ml", "acme:/ml"),
+            (Kind::OrganizationGroup, "ops", "/top/ops"),
+            (Kind::OrganizationGroup, "any", "/any"),
+            (Kind::OrganizationGroup, "boss", "title=boss"),
+        ]);
+        for thing in ["ml", "ops", "acme:/ml", "/top/ops", "/any", "title=boss"] {
+            assert_eq!(of(&kit, thing), Vec::<String>::new(), "{thing}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::candidates::{By, NoRole};
 use super::refusals::Refusal;
+use crate::directory::Kind;
 use crate::model::{Diagnostic, DiagnosticCode as Code, Subject};
 use crate::resolve::rules::Thing;
 
@@ -39,7 +40,7 @@ pub(super) fn explain(
             format!(
                 "{source}: {rule} would give the protected role `{role}` through {kind} `{}`, which {}",
                 identity.escape_debug(),
-                remedy(*by)
+                remedy(thing.kind, *by)
             ),
         ),
         Refusal::OutsideGrants { role } => (
@@ -54,9 +55,13 @@ pub(super) fn explain(
     Diagnostic::warning(code, subject, message).of(source)
 }
 
-fn remedy(by: By) -> &'static str {
+fn remedy(kind: Kind, by: By) -> &'static str {
     match by {
         By::Name => "no bare name reaches: map the group by its whole identity",
+        By::SlashedPath if kind == Kind::OrganizationGroup => {
+            "no path reaches in which a group's name holds a slash: name the group with \
+             `organization_group = [\"alias\", \"…\", \"…\"]`"
+        }
         By::SlashedPath => {
             "no path reaches in which a group's name holds a slash: name the group with \
              `group = [\"…\", \"…\"]`, or by its `group_id`"
@@ -71,7 +76,6 @@ fn remedy(by: By) -> &'static str {
 mod tests {
     use super::super::kit::Kit;
     use super::*;
-    use crate::directory::Kind;
 
     fn of(kind: Kind, name: &str, identity: &str) -> Vec<String> {
         let mut told = Vec::new();
