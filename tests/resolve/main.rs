@@ -21,6 +21,7 @@ use idpsyncd::resolve::{View, resolve};
 
 mod domains;
 mod naming;
+mod organizations;
 mod reasons;
 mod slice;
 mod tokens;

@@ -17,8 +17,18 @@ struct Model {
     members: BTreeSet<(String, String)>,
 }
 
+/// Some of what the model calls groups are of other kinds, each by its key: what a list is that was read in
+/// full is said of each kind in its own way.
+fn kind(key: &str) -> Kind {
+    match key.bytes().last().unwrap_or_default() % 3 {
+        0 => Kind::Group,
+        1 => Kind::Organization,
+        _ => Kind::OrganizationGroup,
+    }
+}
+
 fn group(key: &str) -> RefId {
-    RefId { kind: Kind::Group, key: key.to_owned() }
+    RefId { kind: kind(key), key: key.to_owned() }
 }
 
 impl Model {
@@ -38,11 +48,11 @@ impl Model {
                 .unwrap();
         }
         for key in self.groups.keys().rev() {
-            let kind = Kind::Group;
+            let kind = kind(key);
             builder.reference(&NewRef { kind, key, name: key, identity: key, norm: key }).unwrap();
         }
         let place =
-            |builder: &SnapshotBuilder, key: &str| builder.find_ref(Kind::Group, key).unwrap();
+            |builder: &SnapshotBuilder, key: &str| builder.find_ref(kind(key), key).unwrap();
         for (key, parent) in &self.groups {
             if let Some(parent) = parent {
                 let (child, parent) = (place(&builder, key), place(&builder, parent));
@@ -53,10 +63,12 @@ impl Model {
             let user = builder.find_user(ext).unwrap();
             builder.member(place(&builder, key), user);
         }
+        builder.organizations_are(Completeness::Complete);
         if !complete {
             let partial = || Completeness::Partial("cut".to_owned());
             builder.users_are(partial());
             builder.groups_are(partial());
+            builder.organizations_are(partial());
             for key in self.groups.keys() {
                 let place = place(&builder, key);
                 builder.members_are(place, partial());
@@ -239,6 +251,138 @@ fn facts(
         members.extend(list.iter().map(|it| (groups[place].clone(), people[it.place()].clone())));
     }
     (people.into_iter().collect(), groups.into_iter().collect(), members)
+}
+
+/// A mirror with an organization, its groups and ann in all of them.
+fn with_organization() -> Mirror {
+    let mut builder = SnapshotBuilder::new(false);
+    let ann = user(&mut builder, "ann");
+    builder.organizations_are(Completeness::Complete);
+    let acme = builder.organization("o1", "acme").unwrap();
+    builder.organization("o2", "other").unwrap();
+    let top = builder.organization_top("o1", "acme").unwrap();
+    let eng = builder.organization_group("g1", "acme", &["eng"], top).unwrap();
+    let ml = builder.organization_group("g2", "acme", &["eng", "ml"], eng).unwrap();
+    [acme, eng, ml].iter().for_each(|place| builder.member(*place, ann));
+    Mirror::default().apply_snapshot(builder.finish()).mirror
+}
+
+fn user(builder: &mut SnapshotBuilder, name: &str) -> DirUserIdx {
+    let (email, federation, email_verified, enabled) = ("", "", false, Enabled::Yes);
+    let ext = &format!("u-{name}");
+    let user = NewUser { ext, username: name, email, email_verified, enabled, federation };
+    builder.user(&user).unwrap()
+}
+
+/// What a mirror says of organizations: whether all are known, and of each thing who is in it, `?` where that
+/// is not known.
+fn organizations(directory: &Directory) -> String {
+    let mut told = if directory.proven.organizations { "all:" } else { "some:" }.to_owned();
+    for ((row, members), place) in
+        directory.refs.iter().zip(&directory.members).zip(directory.refs.places())
+    {
+        let known = if row.known { "" } else { "?" };
+        let path = directory.path(place).join("/");
+        let is = directory.text(row.identity);
+        assert!(is == path || is.ends_with(&format!(":/{path}")), "{is} is at {path}");
+        told += &format!(" {is}{known}={}", members.len());
+    }
+    told
+}
+
+/// A read without organizations but for what `says` adds.
+fn read(says: impl Fn(&mut SnapshotBuilder)) -> Snapshot {
+    let mut builder = SnapshotBuilder::new(false);
+    user(&mut builder, "ann");
+    says(&mut builder);
+    builder.finish()
+}
+
+#[test]
+fn only_what_was_asked_for_and_read_in_full_says_that_something_of_organizations_is_gone() {
+    let partial = || Completeness::Partial("cut".to_owned());
+    let before = with_organization();
+    let whole = "all: acme=1 other=0 acme:/eng=1 acme:/eng/ml=1 acme:/=0";
+    assert_eq!(organizations(&before.directory), whole);
+    type Says<'a> = &'a dyn Fn(&mut SnapshotBuilder);
+    let cases: [(&str, Says<'_>, &str); 8] = [
+        ("nobody asked", &|_| {}, "some:"),
+        ("none could be listed", &|it| it.organizations_are(partial()), whole),
+        ("there are none", &|it| it.organizations_are(Completeness::Complete), "all:"),
+        (
+            "it is listed, and nobody asked for more",
+            &|it| {
+                it.organizations_are(Completeness::Complete);
+                let acme = it.organization("o1", "acme").unwrap();
+                it.members_are(acme, Completeness::NotAsked);
+            },
+            "all: acme?=0",
+        ),
+        (
+            "its members could not be read, nor its groups",
+            &|it| {
+                it.organizations_are(Completeness::Complete);
+                let acme = it.organization("o1", "acme").unwrap();
+                let top = it.organization_top("o1", "acme").unwrap();
+                [acme, top].iter().for_each(|place| it.members_are(*place, partial()));
+            },
+            "all: acme=1 acme:/eng=1 acme:/eng/ml=1 acme:/=0",
+        ),
+        (
+            "a group was seen of those that could not all be read",
+            &|it| {
+                it.organizations_are(Completeness::Complete);
+                it.organization("o1", "acme").unwrap();
+                let top = it.organization_top("o1", "acme").unwrap();
+                it.members_are(top, partial());
+                it.organization_group("g1", "acme", &["eng"], top).unwrap();
+            },
+            "all: acme=0 acme:/eng=0 acme:/eng/ml=1 acme:/=0",
+        ),
+        (
+            "it is disabled, or everybody left, and its groups are gone",
+            &|it| {
+                it.organizations_are(Completeness::Complete);
+                it.organization("o1", "acme").unwrap();
+                it.organization_top("o1", "acme").unwrap();
+            },
+            "all: acme=0 acme:/=0",
+        ),
+        (
+            "of some that could be listed it was read in full",
+            &|it| {
+                it.organizations_are(partial());
+                it.organization("o1", "acme").unwrap();
+                it.organization_top("o1", "acme").unwrap();
+            },
+            "all: acme=0 other=0 acme:/=0",
+        ),
+    ];
+    for (what, says, after) in cases {
+        let mirror = before.apply_snapshot(read(says)).mirror;
+        assert_eq!(organizations(&mirror.directory), after, "{what}");
+    }
+    // What was forgotten is not there again for a read that brings nothing.
+    let forgotten = before.apply_snapshot(read(|_| {})).mirror;
+    let after = forgotten.apply_snapshot(read(|it| it.organizations_are(partial()))).mirror;
+    assert_eq!(organizations(&after.directory), "some:");
+}
+
+#[test]
+fn groups_seen_for_the_first_time_in_part_are_not_all() {
+    let snapshot = read(|it| {
+        it.organizations_are(Completeness::Complete);
+        it.organization("o1", "acme").unwrap();
+        let top = it.organization_top("o1", "acme").unwrap();
+        it.members_are(top, Completeness::Partial("cut".to_owned()));
+        it.organization_group("g1", "acme", &["eng"], top).unwrap();
+    });
+    assert!(!snapshot.is_complete() && !snapshot.stands_alone());
+    let mirror = Mirror::default().apply_snapshot(snapshot).mirror;
+    assert_eq!(organizations(&mirror.directory), "all: acme=0 acme:/eng=0 acme:/?=0");
+    assert!(!mirror.directory.knows_groups_of("o1"));
+    assert!(with_organization().directory.knows_groups_of("o1"));
+    assert!(!with_organization().directory.knows_groups_of("o2"), "nobody asked for its groups");
 }
 
 proptest! {

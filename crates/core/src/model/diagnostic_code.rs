@@ -172,6 +172,12 @@ words! {
         RoleDuplicate = "role-duplicate",
         /// Groups that cannot be told apart.
         GroupDuplicate = "group-duplicate",
+        /// Organizations that cannot be told apart.
+        OrganizationDuplicate = "organization-duplicate",
+        /// A realm with organizations, which are switched off.
+        OrganizationsOff = "organizations-off",
+        /// Roles of groups of organizations, which reach nobody.
+        OrganizationRolesUnused = "organization-roles-unused",
         /// A role called `.` or `..`.
         RoleNameRefused = "role-name-refused",
         /// A group's path that fits no group, or several.
