@@ -33,7 +33,7 @@ use crate::source::feed::{
     FeedEvent, FollowState, Following, MirrorView, NotFollowed, Start, WhyFull,
 };
 use crate::source::{SourceError, open_source};
-use crate::store::{LockError, Store};
+use crate::store::{Lead, LockError, Store};
 use crate::sync::{self, FeedLog, IngestError, SharedLock, StoredView};
 
 /// What the threads are called that follow sources.
@@ -113,10 +113,14 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// What is shared over another store: nobody has its lock.
+    /// What is shared for as long as `lead` lasts.
     #[must_use]
-    pub fn of_another_store(&self) -> Self {
-        Shared { heartbeat: Arc::clone(&self.heartbeat), ..Shared::default() }
+    pub fn of_lead(&self, lead: &Arc<dyn Lead>) -> Self {
+        Shared {
+            feeds: FeedLog::default(),
+            lock: SharedLock::of(Arc::clone(lead)),
+            heartbeat: Arc::clone(&self.heartbeat),
+        }
     }
 }
 

@@ -10,6 +10,9 @@
 //! ```
 //!
 //! One loop owns everything and sleeps until something happens; at most one run is under way.
+//! Of several daemons on one store one alone does all this, the [leader](leading); the others serve their
+//! gateways and wait for their turn.
+//!
 //! What a run does is decided by [`crate::sync`], when there is one by [`schedule`], whether
 //! systemd hears of life by [`watchdog`]. Nothing here can take anything from anybody.
 //!
@@ -22,6 +25,7 @@ mod drift;
 mod ended;
 mod follow;
 mod kept_feeds;
+mod leading;
 mod notify;
 mod open_store;
 mod reload;
@@ -45,7 +49,7 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::gateway::{Gateway, GatewayError, ProcessKind};
 use crate::model::{FollowMode, Time};
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::{Lead, StoreError, StoreErrorKind};
 use crate::sync::AdminError;
 use chrono::Utc;
 
@@ -53,6 +57,7 @@ use attempt::{Attempt, End};
 use drift::Suspects;
 use follow::{Event, Followers, Shared};
 use kept_feeds::KeptFeeds;
+use leading::{Election, elected};
 use schedule::{Scheduler, Why};
 use sessions::SessionFollowers;
 use status::{DaemonStatus, Running};
@@ -107,7 +112,7 @@ pub async fn run(config_file: &Path, config: Config) -> Result<(), DaemonError> 
     daemon.gateway =
         Gateway::start(&daemon.config, daemon.store.store(), ProcessKind::Daemon).await?;
     daemon.open()?;
-    daemon.follow();
+    daemon.elect();
     loop {
         daemon.turn();
         let wake = daemon.wake();
@@ -118,6 +123,7 @@ pub async fn run(config_file: &Path, config: Config) -> Result<(), DaemonError> 
             },
             end = under_way(&mut daemon.attempt) => daemon.ended(end),
             event = followed(&mut daemon.followers) => daemon.followed(event),
+            word = elected(&mut daemon.election) => daemon.elected(word),
             () = tokio::time::sleep(wake) => {}
         }
     }
@@ -158,6 +164,10 @@ struct Daemon {
     wanted: BTreeSet<String>,
     /// What runs and those who follow sources share.
     shared: Shared,
+    /// Trying to lead the daemons on this store.
+    election: Option<Election>,
+    /// The lead, while this one has it.
+    lead: Option<Arc<dyn Lead>>,
     followers: Option<Followers>,
     /// Who follows which sessions end.
     sessions: Option<SessionFollowers>,
@@ -185,6 +195,8 @@ impl Daemon {
             store: OpenStore::of(&config),
             wanted: BTreeSet::new(),
             shared: Shared::default(),
+            election: None,
+            lead: None,
             followers: None,
             sessions: None,
             suspects: Suspects::default(),
@@ -259,7 +271,8 @@ impl Daemon {
             }
         }
         let now = Utc::now();
-        if self.attempt.is_none() && self.scheduler.next().is_some_and(|(at, _)| at <= now) {
+        let due = self.scheduler.next().is_some_and(|(at, _)| at <= now);
+        if self.leads() && self.attempt.is_none() && due {
             self.begin(now);
         }
         let count = self.shared.heartbeat.load(Ordering::SeqCst);
@@ -288,7 +301,8 @@ impl Daemon {
     /// How long to sleep if nothing happens.
     fn wake(&self) -> Duration {
         let mut wake = self.watchdog.look_every().unwrap_or(LOOK).min(LOOK);
-        if self.attempt.is_none()
+        if self.leads()
+            && self.attempt.is_none()
             && let Some((at, _)) = self.scheduler.next()
         {
             // Short sleeps also find out soon that the clock was set or the machine slept.
@@ -396,10 +410,17 @@ impl Daemon {
         self.followers = None;
         self.sessions = None;
         if let Some(gateway) = self.gateway.take() {
-            let (stopped, ()) = tokio::join!(gateway.stop(), self.stop_run());
+            // Another one need not wait until the last request is answered.
+            let (stopped, ()) = tokio::join!(gateway.stop(), self.stop_leading());
             return stopped;
         }
+        self.stop_leading().await;
+    }
+
+    /// Ends what only whoever leads does, and lets another one lead.
+    async fn stop_leading(&mut self) {
         self.stop_run().await;
+        self.resign();
     }
 
     /// Lets the run under way finish what it writes, and drops what it reads.

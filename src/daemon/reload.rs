@@ -55,15 +55,24 @@ impl Daemon {
                 let names: BTreeSet<&str> =
                     config.sources.iter().map(|source| source.name.as_str()).collect();
                 self.status.failing.retain(|name| names.contains(name.as_str()));
-                if !self.store.names(&config) {
-                    self.shared = self.shared.of_another_store();
-                }
+                let another = !self.store.names(&config);
                 self.config = Arc::new(config);
                 self.store = store;
                 self.announce();
+                if another {
+                    self.resign();
+                    self.step_down();
+                    self.scheduler.reload(&self.config.schedule);
+                    self.elect();
+                }
                 self.again = None;
                 self.wanted.clear();
-                self.follow();
+                if let Some(gateway) = &self.gateway {
+                    gateway.metrics().leads(self.leads());
+                }
+                if self.leads() {
+                    self.follow();
+                }
                 // A run under the old configuration is dropped while it reads; one that writes
                 // already goes on to its end, and the new one's run follows.
                 if let Some(attempt) = &self.attempt {

@@ -26,6 +26,8 @@ fn key(diagnostic: &Diagnostic) -> Key {
 pub enum LogTopic {
     /// The store, as it is looked at between runs.
     Store,
+    /// Which daemon leads.
+    Lead,
     /// Runs that came to nothing.
     Run,
     /// Removals that are held.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::leading::WhoLeads;
 use super::schedule::Why;
 use crate::model::{Time, rfc3339};
 
@@ -23,6 +24,8 @@ pub enum Running {
 pub struct DaemonStatus {
     /// The store's generation; absent before it was loaded.
     pub generation: Option<u64>,
+    /// Which daemon leads.
+    pub leads: WhoLeads,
     /// When the last run started, and why it came to nothing, if it did.
     pub last: Option<(Time, Option<String>)>,
     /// Sources whose last read was not whole.
@@ -39,7 +42,7 @@ pub struct DaemonStatus {
 
 impl fmt::Display for DaemonStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let DaemonStatus { generation, last, failing, held, broken, running, next } = self;
+        let DaemonStatus { generation, leads, last, failing, held, broken, running, next } = self;
         match generation {
             Some(generation) => write!(f, "generation {generation}")?,
             None => f.write_str("the store is not loaded yet")?,
@@ -57,6 +60,10 @@ impl fmt::Display for DaemonStatus {
             write!(f, "; held plan {id}")?;
         }
         match (running, next) {
+            (None, _) if let WhoLeads::Another(by) = leads => match by {
+                Some(by) => write!(f, "; follows: {by} leads")?,
+                None => f.write_str("; follows: another daemon leads")?,
+            },
             (Some(Running::Reading(since)), _) => {
                 write!(f, "; reading, run of {}", rfc3339(*since))?;
             }
@@ -106,6 +113,7 @@ mod tests {
     fn the_line_tells_generation_last_run_failures_held_plan_and_next_run() {
         let status = DaemonStatus {
             generation: Some(12),
+            leads: WhoLeads::Here,
             last: Some((at("10:00:00"), None)),
             failing: ["ldap".to_owned(), "keycloak".to_owned()].into(),
             held: Some("3fa9c1d2e4b5".to_owned()),
@@ -134,6 +142,28 @@ mod tests {
              planning and writing, run of 2026-03-01T10:05:00Z; the old configuration is in force: 2 faults in \
              `a.toml`"
         );
+    }
+
+    #[test]
+    fn whoever_follows_tells_who_leads_and_of_no_run_of_its_own() {
+        let leader = crate::store::Leader::new("db1", 12, at("10:00:00"));
+        for (leads, told) in [
+            (
+                WhoLeads::Another(Some(leader)),
+                "generation 3; follows: process 12 on db1 since 2026-03-01T10:00:00Z leads",
+            ),
+            (WhoLeads::Another(None), "generation 3; follows: another daemon leads"),
+            (WhoLeads::Unknown, "generation 3; next run now"),
+            (WhoLeads::Here, "generation 3; next run now"),
+        ] {
+            let status = DaemonStatus {
+                generation: Some(3),
+                leads,
+                next: Some((at("10:05:17"), Why::Start)),
+                ..DaemonStatus::default()
+            };
+            assert_eq!(status.line(), told);
+        }
     }
 
     #[test]

@@ -142,6 +142,7 @@ pub struct Metrics {
     generation: Gauge,
     users: Gauge,
     ready: Gauge,
+    leader: Gauge,
     lookups: Family<Ended, Counter>,
     lookup_seconds: Histogram,
     lookups_running: Gauge,
@@ -178,6 +179,7 @@ impl Metrics {
             generation: Gauge::default(),
             users: Gauge::default(),
             ready: Gauge::default(),
+            leader: Gauge::default(),
             lookups: Family::default(),
             lookup_seconds: Histogram::new(exponential_buckets(1e-3, 2.0, 13)),
             lookups_running: Gauge::default(),
@@ -227,6 +229,11 @@ impl Metrics {
             "ready",
             "1: a generation is loaded and fresh; 0: every request is refused",
             self.ready.clone(),
+        );
+        registry.register(
+            "leader",
+            "1: this daemon leads those on its store, and reads the sources; 0: it does not",
+            self.leader.clone(),
         );
     }
 
@@ -378,6 +385,11 @@ impl Metrics {
     /// How a source is followed now.
     pub fn follows(&self, source: &str, state: FollowState) {
         self.feeds().insert(source.to_owned(), state);
+    }
+
+    /// Whether this process leads.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
     }
 
     /// No source is followed any more.

@@ -81,6 +81,11 @@ pub struct Idpsyncd {
 }
 
 impl Idpsyncd {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What its threads are called.
     pub fn threads(&self) -> Vec<String> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();

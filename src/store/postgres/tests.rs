@@ -1,5 +1,7 @@
 //! What cannot be tested from outside: other schemas, lost connections, plans of statements.
 
+mod leading;
+
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -16,10 +18,7 @@ use crate::store::conformance::worlds::{World, at, plan};
 use crate::store::conformance::{commit, postgres_config, server};
 use crate::store::sql::db::Conn;
 use crate::store::sqlite::SCHEMA_VERSION;
-use crate::store::{
-    BEAT, Commit, CommitError, Lead, LeadError, Leader, LockError, Reader, Store, StoreErrorKind,
-    Turn, Watch,
-};
+use crate::store::{Commit, CommitError, LockError, Reader, Store, StoreErrorKind, Turn, Watch};
 
 fn store() -> Option<PostgresStore> {
     Some(PostgresStore::new(postgres_config()?, None))
@@ -182,69 +181,6 @@ fn a_run_whose_session_was_cut_goes_on_where_nobody_else_has_led() {
     commit(&store, &plan(&World::default(), &people(1), at(0)));
     assert_eq!(store.reader().unwrap().unwrap().count_users().unwrap(), 1);
     drop(lock);
-}
-
-/// Takes the lead as process `pid`, as soon as nobody has it.
-fn leads(store: &PostgresStore, pid: u32) -> Arc<dyn Lead> {
-    loop {
-        match store.lead(&Leader::new("here", pid, at(i64::from(pid)))) {
-            Ok(lead) => return lead,
-            Err(LeadError::Led { .. }) => std::thread::sleep(BEAT / 10),
-            Err(LeadError::Store(error)) => panic!("{error}"),
-        }
-    }
-}
-
-#[test]
-fn whoever_shows_no_life_loses_the_lead_and_is_told() {
-    let Some(store) = store() else { return };
-    store.prepare().unwrap();
-    let first = leads(&store, 1);
-    let other = another(&store);
-    assert_eq!(other.leader().unwrap().map(|leader| leader.pid), Some(1));
-    // Nobody does anything to it: the server finds out by itself.
-    let second = leads(&other, 2);
-    assert_eq!(store.leader().unwrap().map(|leader| leader.pid), Some(2));
-    assert_eq!(first.beat().unwrap_err().kind, StoreErrorKind::Busy);
-    match first.lock("a late run", at(1)).unwrap_err() {
-        LockError::Store(error) => assert!(error.message.contains("leads the store"), "{error}"),
-        held => panic!("{held}"),
-    }
-    first.resign();
-    second.beat().unwrap();
-    assert_eq!(store.leader().unwrap().map(|leader| leader.pid), Some(2));
-}
-
-#[test]
-fn what_a_frozen_leader_holds_open_keeps_the_next_one_from_nothing() {
-    let Some(store) = store() else { return };
-    store.prepare().unwrap();
-    commit(&store, &plan(&World::default(), &people(1), at(0)));
-    let first = leads(&store, 1);
-    let run = first.lock("a frozen run", at(0)).unwrap();
-    // It has the writer's place when it freezes: no beat, no statement, no end of the transaction.
-    let mut frozen = store.begin(Turn::Mine).unwrap();
-    let base_version = frozen.reader().meta().unwrap().version;
-
-    let other = another(&store);
-    let second = leads(&other, 2);
-    let its_run = second.lock("the next run", at(1)).unwrap();
-    commit(&other, &plan(&people(1), &people(2), at(1)));
-    drop(its_run);
-
-    let more = plan(&people(1), &people(3), at(2));
-    let commit = Commit { plan: &more, base_version, sources: &[], configured: &[], settled: None };
-    match frozen.commit(&commit).unwrap_err() {
-        CommitError::Store(error) => {
-            assert!(error.message.contains("another idpsyncd has led the store"), "{error}");
-        }
-        other => panic!("{other}"),
-    }
-    drop((frozen, run));
-    assert!(first.beat().is_err());
-    let reader = store.reader().unwrap().unwrap();
-    assert_eq!((reader.count_users().unwrap(), reader.meta().unwrap().generation), (2, 2));
-    drop(second.lock("the next run", at(3)).unwrap());
 }
 
 /// Passes everything on, until it is told to lose the answer to a commit.
