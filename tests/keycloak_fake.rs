@@ -5,12 +5,16 @@
 
 mod support;
 
+#[path = "keycloak_fake/organizations.rs"]
+mod organizations;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use idpsyncd::directory::{Completeness, Enabled, Snapshot};
 use idpsyncd::source::SourceError;
+use organizations::Org;
 use serde_json::{Value, json};
 use support::kc_snapshot::{Everything, Facts, Source_, config, facts, source, try_read};
 use support::skip;
@@ -47,8 +51,8 @@ struct Realm {
     unauthorized: usize,
     /// What the token says instead of `sub` and the rights.
     claims: Option<Value>,
-    /// How many organizations there are; none: the feature is off.
-    organizations: Option<u64>,
+    /// The organizations; none: the feature is off.
+    organizations: Option<Vec<Org>>,
     /// Who leaves (the list at this path, or the realm for `users`) once its first page is read.
     leaves: Option<(&'static str, &'static str)>,
 }
@@ -152,11 +156,10 @@ impl Respond for Answer {
             group
         };
         let answer = match parts.as_slice() {
-            ["organizations", "count"] => match realm.organizations {
-                Some(count) => json(json!(count)),
-                None => ResponseTemplate::new(404).set_body_string(
-                    r#"{"errorMessage":"Organizations not enabled for this realm."}"#,
-                ),
+            ["organizations", rest @ ..] => match organizations::answer(&realm, rest, &query) {
+                Ok(list) if list.is_array() => page(list),
+                Ok(other) => json(other),
+                Err(refusal) => refusal,
             },
             ["clients", "uuid-own", "service-account-user"] => json(json!({"id": "reader"})),
             ["components"] if query.contains("parent=") => json(json!(realm.mappers)),
@@ -274,7 +277,7 @@ impl Fake {
                 "query-users",
                 "view-organizations",
             ],
-            organizations: Some(0),
+            organizations: Some(Vec::new()),
             life: 300,
             ..Realm::default()
         }));
@@ -411,7 +414,10 @@ fn people_are_read_in_pages_unless_organizations_are_proved_absent() {
     let rights = ["view-users", "view-realm", "view-clients"];
     let more = [rights.as_slice(), &["view-organizations"]].concat();
     // One organization; the feature off, which hides those that there are; no right to see any.
-    for (organizations, rights) in [(Some(1), &more), (None, &more), (Some(0), &rights.to_vec())] {
+    let one = || vec![Org::of("one", &[])];
+    for (organizations, rights) in
+        [(Some(one()), &more), (None, &more), (Some(Vec::new()), &rights.to_vec())]
+    {
         let fake = Fake::new();
         fake.grow();
         fake.set(|realm| {
@@ -441,7 +447,7 @@ fn someone_who_goes_while_pages_are_read_hides_nobody_else() {
         let fake = Fake::new();
         fake.grow();
         fake.set(|realm| {
-            realm.organizations = Some(1);
+            realm.organizations = Some(vec![Org::of("one", &[])]);
             realm.leaves = Some((list, who));
         });
         let snapshot = fake.try_read().unwrap();

@@ -45,9 +45,9 @@ pub(super) fn users(
 }
 
 /// The federations that are down, told by people who are shown disabled and yet not among
-/// `disabled`, the ids of those whom the database holds to be disabled: federation id to the
-/// places in `list` of the people concerned. Someone without a federation may have been enabled
-/// between the two answers; that is nobody's outage.
+/// `disabled`, the ids of those whom the database holds to be disabled, or whom a disabled organization
+/// manages: federation id to the places in `list` of the people concerned. Someone without a federation
+/// is managed by a disabled organization, or was enabled between the two answers; neither is an outage.
 pub(super) fn belied(list: &UserList, disabled: &BTreeSet<String>) -> BTreeMap<String, Vec<usize>> {
     let mut belied: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (place, row) in list.rows.iter().enumerate() {

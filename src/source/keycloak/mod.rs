@@ -6,6 +6,7 @@
 //!      ─► groups       the tree, each group's roles
 //!      ─► users        who exists, who is enabled; counted before and after
 //!         pages        lists of people, as large as the server bears
+//!      ─► organizations   which there are, whom a disabled one locks out
 //!      ─► graph        what leads to something that a rule can name
 //!      ─► members      who is in it: one call a group or role that matters
 //!      ─► attributes   who has a value that a rule names
@@ -38,6 +39,7 @@ mod groups;
 mod http;
 mod lookup;
 mod members;
+mod organizations;
 mod pages;
 mod read;
 mod rights;

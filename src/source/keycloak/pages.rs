@@ -18,6 +18,7 @@ use super::api::json;
 use super::client::Client;
 use super::fault::{CallError, Fault};
 use super::federation::Federation;
+use super::organizations;
 use super::read::Attempt;
 
 /// Rows of the first page of all people.
@@ -41,8 +42,16 @@ pub(super) enum Paging {
     },
 }
 
-/// The rights that make `organizations/count` a true answer: with less it says 0, or 403.
-const SEE_ORGANIZATIONS: [&str; 3] = ["view-organizations", "manage-organizations", "manage-realm"];
+impl Paging {
+    /// In pages, whatever is cheapest for other lists. Without knowing whether people vanish in reading, a short page
+    /// is not the last.
+    pub(super) fn in_pages(self) -> Paging {
+        match self {
+            Paging::Whole => Paging::Pages { short_is_last: false },
+            pages @ Paging::Pages { .. } => pages,
+        }
+    }
+}
 
 /// How to read lists of people here. `rights` are those of the service account.
 ///
@@ -59,7 +68,8 @@ pub(super) async fn paging(
         return Ok(Paging::Whole);
     }
     let pages = Paging::Pages { short_is_last: federations.is_empty() };
-    if !rights.iter().any(|right| SEE_ORGANIZATIONS.contains(&right.as_str())) {
+    // With less than these the count is 0, or 403.
+    if !organizations::seen_with(rights) {
         return Ok(pages);
     }
     let count = client.get(&["organizations", "count"], &[], |body| json::<u64>(body)).await;

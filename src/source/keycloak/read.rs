@@ -25,6 +25,7 @@ use super::federation::{self, Federation};
 use super::graph;
 use super::groups;
 use super::members::{self, Asker, Lists};
+use super::organizations;
 use super::pages;
 use super::rights;
 use super::roles;
@@ -56,7 +57,12 @@ impl FailureBudget {
         query: &[(&str, &str)],
         parse: impl Fn(&[u8]) -> serde_json::Result<R> + Send + Sync,
     ) -> Result<Attempt<R>, CallError> {
-        match client.get(path, query, parse).await {
+        self.judge(client.get(path, query, parse).await)
+    }
+
+    /// What an answer comes to; the error is one that ends the read.
+    pub(super) fn judge<R>(&self, answer: Result<R, CallError>) -> Result<Attempt<R>, CallError> {
+        match answer {
             Ok(answer) => {
                 self.0.store(0, Ordering::Relaxed);
                 Ok(Attempt::Got(answer))
@@ -132,14 +138,15 @@ pub(super) async fn read(
     let people = users::read(client, paging, config.service_accounts, &import_off, progress);
     let ((roles, groups), list) = try_join(structure, people).await.map_err(whole)?;
     let mut builder = SnapshotBuilder::new(false);
-    let belied = users::belied(client, paging, &list.list).await.map_err(whole)?;
+    let asker = Asker { client, budget: &budget, paging };
+    let sees = organizations::seen_with(&rights);
+    let belied = users::belied(asker, sees, &list.list).await.map_err(whole)?;
     let people = users::fill(&mut builder, &list.list, &belied);
     progress.tell("users", people.links.len(), Some(people.links.len()));
-    doubt_belied(&mut federations, &belied);
+    doubt_belied(&mut federations, &belied, sees);
 
     let graph = graph::build(&mut builder, &roles, &groups, interest);
     let mut lists = members::wanted(&graph, &roles, &groups);
-    let asker = Asker { client, budget: &budget, paging };
     members::read(asker, &builder, &roles, &people, &mut lists, progress).await.map_err(whole)?;
     let attributes =
         attributes::read(asker, &builder, interest.attributes()).await.map_err(whole)?;
@@ -158,12 +165,19 @@ pub(super) async fn read(
     Ok(builder.finish())
 }
 
-/// People who look disabled and are not in the list of the disabled: their directory does not answer.
-fn doubt_belied(federations: &mut [Federation], belied: &BTreeMap<String, Vec<usize>>) {
+/// People who look disabled and are not in the list of the disabled: their directory does not answer. `sees`: none of
+/// them is managed by a disabled organization.
+fn doubt_belied(federations: &mut [Federation], belied: &BTreeMap<String, Vec<usize>>, sees: bool) {
+    let or = match sees {
+        true => "",
+        false => {
+            " (or a disabled organization manages them, which is seen with the right `view-organizations`)"
+        }
+    };
     for federation in federations {
         if let Some(places) = belied.get(&federation.id) {
             let reason = format!(
-                "{} people of federation `{}` look disabled and are not in the list of the disabled: its directory does not answer Keycloak",
+                "{} people of federation `{}` look disabled and are not in the list of the disabled: its directory does not answer Keycloak{or}",
                 places.len(),
                 federation.name
             );

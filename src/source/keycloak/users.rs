@@ -7,6 +7,8 @@ use super::api::{UserList, json};
 use super::client::Client;
 use super::consistency;
 use super::fault::{CallError, Fault};
+use super::members::Asker;
+use super::organizations;
 use super::pages::{self, Paging, TRIES};
 use super::read::{Attempt, ProgressReporter};
 use crate::directory::{Completeness, Enabled, NewUser, SnapshotBuilder};
@@ -102,12 +104,14 @@ async fn list(
 }
 
 /// The federations that are down, told by their people: see [`consistency::belied`]. Asks only where
-/// someone of a federation is shown disabled.
+/// someone of a federation is shown disabled. `sees_organizations`: of those whom a disabled one manages it can be told
+/// that they are locked out, whatever their directory does.
 pub(super) async fn belied(
-    client: &Client,
-    paging: Paging,
+    asker: Asker<'_>,
+    sees_organizations: bool,
     all: &UserList,
 ) -> Result<BTreeMap<String, Vec<usize>>, CallError> {
+    let Asker { client, paging, .. } = asker;
     // Nobody is disabled by the database as far as we know: who would then be belied?
     if consistency::belied(all, &BTreeSet::new()).is_empty() {
         return Ok(BTreeMap::new());
@@ -117,8 +121,14 @@ pub(super) async fn belied(
         tries += 1;
         let (disabled, slipped) = list(client, paging, &[("enabled", "false")], &|_| {}).await?;
         if !slipped || tries == TRIES {
-            let ids = disabled.rows.iter().map(|row| disabled.text(row.id).to_owned()).collect();
+            let ids = disabled.rows.iter().map(|row| disabled.text(row.id).to_owned());
+            let mut ids: BTreeSet<String> = ids.collect();
             // Someone who slipped through is taken for belied: that takes nothing away.
+            let belied = consistency::belied(all, &ids);
+            if belied.is_empty() || !sees_organizations {
+                return Ok(belied);
+            }
+            ids.extend(organizations::locked_out(asker).await?);
             return Ok(consistency::belied(all, &ids));
         }
     }
