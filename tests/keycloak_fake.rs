@@ -156,10 +156,10 @@ impl Respond for Answer {
             group
         };
         let answer = match parts.as_slice() {
-            ["organizations", rest @ ..] => match organizations::answer(&realm, rest, &query) {
+            ["organizations", rest @ ..] => match organizations::answer(&mut realm, rest, &query) {
                 Ok(list) if list.is_array() => page(list),
                 Ok(other) => json(other),
-                Err(refusal) => refusal,
+                Err(body) => ResponseTemplate::new(404).set_body_string(body),
             },
             ["clients", "uuid-own", "service-account-user"] => json(json!({"id": "reader"})),
             ["components"] if query.contains("parent=") => json(json!(realm.mappers)),

@@ -9,6 +9,8 @@ mod support;
 mod faults;
 #[path = "keycloak_feed/kit.rs"]
 mod kit;
+#[path = "keycloak_feed/organizations.rs"]
+mod organizations;
 
 use faults::Faulty;
 use idpsyncd::directory::{Interest, ListChange};

@@ -92,8 +92,8 @@ pub struct User {
     pub enabled: Enabled,
 }
 
-/// Kind, identity, usernames, completeness, places of what it leads to.
-type Row = (Kind, String, Vec<String>, Completeness, Vec<RefIdx>);
+/// Kind, identity, usernames, completeness, places of what it leads to, key.
+type Row = (Kind, String, Vec<String>, Completeness, Vec<RefIdx>, String);
 
 /// What a reading says, by name.
 #[derive(Debug)]
@@ -127,6 +127,7 @@ pub fn facts(snapshot: &Snapshot) -> Facts {
             members.map(|user| text(directory.users[user.place()].username)).collect(),
             snapshot.members[n].clone(),
             directory.implies[n].clone(),
+            text(reference.key),
         )
     });
     Facts {
@@ -150,6 +151,28 @@ impl Facts {
     pub fn members_are(&self, identity: &str) -> Completeness {
         let found = self.refs.iter().find(|it| it.1 == identity);
         found.unwrap_or_else(|| panic!("no {identity}")).3.clone()
+    }
+
+    /// Whether there is a reference of this identity.
+    pub fn has(&self, identity: &str) -> bool {
+        self.refs.iter().any(|it| it.1 == identity)
+    }
+
+    /// Kind and key of what a user is directly in.
+    pub fn keys_of(&self, username: &str) -> BTreeSet<(Kind, String)> {
+        let of = self.refs.iter().filter(|it| it.2.iter().any(|name| name == username));
+        of.map(|it| (it.0, it.5.clone())).collect()
+    }
+
+    /// Identities of what a user is directly in, of these kinds.
+    pub fn direct_of(&self, username: &str, kinds: &[Kind]) -> BTreeSet<String> {
+        let of = self.refs.iter().filter(|it| it.2.iter().any(|name| name == username));
+        of.filter(|it| kinds.contains(&it.0)).map(|it| it.1.clone()).collect()
+    }
+
+    /// Identities of what a user is in, by whatever way.
+    pub fn all_within(&self, username: &str) -> BTreeSet<String> {
+        self.all_of(username).into_iter().map(|n| self.refs[n].1.clone()).collect()
     }
 
     /// Everything that a user is in, by whatever way.

@@ -14,6 +14,7 @@ pub mod fed_mirror;
 pub mod gateways;
 pub mod idpsyncd;
 pub mod in_process;
+pub mod kc_organizations;
 pub mod kc_slapd;
 pub mod kc_snapshot;
 pub mod keycloak;

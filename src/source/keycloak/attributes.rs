@@ -5,10 +5,10 @@
 //! candidates, and their attributes are read in batches and compared exactly.
 
 use super::api::{RawFull, each, json};
+use super::asker::{self, Asker};
 use super::consistency::Health;
 use super::fault::CallError;
 use super::federation::Federation;
-use super::members::{self, Asker};
 use super::read::Attempt;
 use crate::directory::{Completeness, DirUserIdx, Kind, NewRef, SnapshotBuilder};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
@@ -61,7 +61,7 @@ async fn one(
         let reason = "Keycloak's search cannot express a name with quotes or backslashes, or a value that ends in a backslash";
         return Ok(Attempt::Unknown(reason.to_owned()));
     };
-    let mut ids = match members::ids(asker, &["users"], Some(("q", &q))).await? {
+    let mut ids = match asker::ids(asker, &["users"], Some(("q", &q))).await? {
         Attempt::Got(ids) => ids,
         Attempt::Unknown(reason) => return Ok(Attempt::Unknown(reason)),
     };

@@ -7,10 +7,11 @@ use super::fault::{NEEDED, management_client};
 use super::federation::{self, Federation};
 use super::feed;
 use super::groups;
+use super::organizations;
 use super::read::FailureBudget;
 use super::rights;
 use super::roles;
-use super::token::lacking;
+use super::token::{Token, lacking};
 use crate::directory::Interest;
 use crate::model::{Diagnostic, DiagnosticCode, Kind, Severity, Subject};
 use crate::source::SourceError;
@@ -62,39 +63,8 @@ async fn look(
         let message = lacking(client.client_id(), client.realm(), &missing);
         return vec![Diagnostic::error(DiagnosticCode::RightsMissing, client_of(client), message)];
     }
-    match &token.rights {
-        None => {
-            findings.push(Diagnostic::warning(DiagnosticCode::RightsHidden, client_of(client), format!(
-            "the token of client `{}` shows no roles of client `{}` (a lightweight token, or a client scope without its role mappers): rights are looked up instead",
-                client.client_id(),
-                management_client(client.realm()),
-            )));
-            let looked = match roles::clients(client, &config.clients).await {
-                Ok(clients) => rights::check(client, &clients).await.map(|_| ()),
-                Err(fault) => Err(client.source_error(fault)),
-            };
-            if let Err(missing) = looked {
-                let (code, subject) = (DiagnosticCode::RightsMissing, client_of(client));
-                findings.push(Diagnostic::error(code, subject, missing.message));
-                return findings;
-            }
-        }
-        Some(rights) => {
-            let more: Vec<&str> = rights
-                .iter()
-                .map(String::as_str)
-                .filter(|right| right.starts_with("manage-") || *right == "realm-admin")
-                .collect();
-            if !more.is_empty() {
-                findings.push(Diagnostic::warning(DiagnosticCode::RightsTooWide, client_of(client), format!(
-                    "the service account of client `{}` may do more than reading needs (`{}`): `{}` of client `{}` are enough",
-                    client.client_id(),
-                    more.join("`, `"),
-                    NEEDED.join("`, `"),
-                    management_client(client.realm()),
-                )));
-            }
-        }
+    if !about_rights(client, config, interest, &token, &mut findings).await {
+        return findings;
     }
     let one = [("briefRepresentation", "true"), ("max", "1")];
     for (path, query) in [
@@ -125,6 +95,60 @@ async fn look(
         findings.push(client.source_error(fault).into_diagnostic());
     }
     findings
+}
+
+/// What the account may do beyond what every read needs; whether it is worth while to go on.
+async fn about_rights(
+    client: &Client,
+    config: &KeycloakConfig,
+    interest: &dyn Interest,
+    token: &Token,
+    findings: &mut Vec<Diagnostic>,
+) -> bool {
+    let mut granted: Vec<String> = token.rights.iter().flatten().cloned().collect();
+    match &token.rights {
+        None => {
+            findings.push(Diagnostic::warning(DiagnosticCode::RightsHidden, client_of(client), format!(
+            "the token of client `{}` shows no roles of client `{}` (a lightweight token, or a client scope without its role mappers): rights are looked up instead",
+                client.client_id(),
+                management_client(client.realm()),
+            )));
+            let looked = match roles::clients(client, &config.clients).await {
+                Ok(clients) => rights::check(client, &clients).await,
+                Err(fault) => Err(client.source_error(fault)),
+            };
+            match looked {
+                Ok(rights) => granted = rights,
+                Err(missing) => {
+                    let (code, subject) = (DiagnosticCode::RightsMissing, client_of(client));
+                    findings.push(Diagnostic::error(code, subject, missing.message));
+                    return false;
+                }
+            }
+        }
+        Some(rights) => {
+            let more: Vec<&str> = rights
+                .iter()
+                .map(String::as_str)
+                .filter(|right| right.starts_with("manage-") || *right == "realm-admin")
+                .collect();
+            if !more.is_empty() {
+                findings.push(Diagnostic::warning(DiagnosticCode::RightsTooWide, client_of(client), format!(
+                    "the service account of client `{}` may do more than reading needs (`{}`): `{}` of client `{}` are enough",
+                    client.client_id(),
+                    more.join("`, `"),
+                    NEEDED.join("`, `"),
+                    management_client(client.realm()),
+                )));
+            }
+        }
+    }
+    if !interest.organizations().is_empty() && !organizations::seen_with(&granted) {
+        let (code, subject) = (DiagnosticCode::RightsMissing, client_of(client));
+        findings.push(Diagnostic::error(code, subject, organizations::unseen(client)));
+        return false;
+    }
+    true
 }
 
 /// What must be switched on for changes to be seen within seconds, instead of by the next full read.

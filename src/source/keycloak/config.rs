@@ -159,8 +159,8 @@ impl KindSettings for KeycloakConfig {
 
     fn for_lookups(&self, at_once: usize, within: Duration) -> Arc<dyn KindSettings> {
         Arc::new(KeycloakConfig {
-            // Each look-up makes up to three calls at the same time.
-            concurrency: self.concurrency.max(at_once.saturating_mul(3)),
+            // Each look-up makes up to four calls at the same time.
+            concurrency: self.concurrency.max(at_once.saturating_mul(4)),
             timeout: self.timeout.min(within),
             ..self.clone()
         })

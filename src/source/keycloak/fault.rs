@@ -90,6 +90,11 @@ impl Fault {
         }
     }
 
+    /// Whether the account may not see what was asked for.
+    pub(super) fn is_forbidden(&self) -> bool {
+        matches!(self, Fault::Status { status: 403, .. })
+    }
+
     /// How long the server asked us to wait.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -1,14 +1,15 @@
 //! One person, asked for by id or by name.
 //!
 //! By id everything is asked at the same time; by name the id comes first. What is asked is what
-//! the person is *directly* in: the groups, the role mappings, the attributes that rules name.
+//! the person is *directly* in: the groups, the role mappings, the attributes that rules name, and, where
+//! rules name any, the organizations and their groups.
 //!
 //! The lies of the full read (`lies`) are watched for here too. An empty list of users is what a
 //! failing statement gives, so "nobody" is believed only from a count, which fails instead, or
 //! from the one 404 that says so. Someone of a federation is believed while its directory answers
 //! Keycloak.
 
-use futures_util::future::{try_join, try_join3};
+use futures_util::future::{join, try_join, try_join3};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ use super::config::KeycloakConfig;
 use super::consistency::Health;
 use super::fault::{CallError, Fault};
 use super::federation;
+use super::organizations::{self, Memberships};
 use crate::directory::{Enabled, Interest, Kind, Named, Sighting, Within, client_role_key};
 use crate::model::username::UsernameFrom;
 use crate::source::{Looked, SourceError, Who};
@@ -103,10 +105,13 @@ async fn ask(
         // URL libraries take these for directions, and nobody has such an id.
         Who::Id(id) if id.is_empty() || id == "." || id == ".." => Ok(Looked::Nobody),
         Who::Id(id) => {
-            let Some(person) = person(client, id).await? else { return Ok(Looked::Nobody) };
+            let Some(person) = person(client, interest, id).await? else {
+                return Ok(Looked::Nobody);
+            };
             if person.user.id != *id || left_out(config, &person.user) {
                 return Ok(Looked::Nobody);
             }
+            person.sees_organizations(client, interest)?;
             let enabled = enabled(client, &person.user).await?;
             Ok(Looked::Found(Box::new(person.seen(enabled, interest.attributes()))))
         }
@@ -118,12 +123,15 @@ async fn ask(
                 mappings(client, &user.id),
                 enabled(client, &user),
             );
-            let (groups, mappings, enabled) = match rest.await {
+            let of_organizations = organizations::of_person(client, interest, &user.id);
+            let (rest, organizations) = join(rest, of_organizations).await;
+            let (groups, mappings, enabled) = match rest {
                 Ok(rest) => rest,
                 Err(error) if is_gone(&error) => return Ok(Looked::Nobody),
                 Err(error) => return Err(error),
             };
-            let person = Person { user, groups, mappings };
+            let person = Person { user, groups, mappings, organizations: organizations? };
+            person.sees_organizations(client, interest)?;
             Ok(Looked::Found(Box::new(person.seen(enabled, interest.attributes()))))
         }
     }
@@ -134,14 +142,24 @@ pub(super) struct Person {
     pub user: User,
     groups: Vec<GroupOf>,
     mappings: Mappings,
+    /// None: not asked, or the account may not see them.
+    pub organizations: Option<Memberships>,
 }
 
 /// Asks about the person with this id; none where the server says outright that there is nobody.
-pub(super) async fn person(client: &Client, id: &str) -> Result<Option<Person>, CallError> {
-    match try_join3(by_id(client, id), groups(client, id), mappings(client, id)).await {
-        Ok((user, groups, mappings)) => Ok(Some(Person { user, groups, mappings })),
-        Err(error) if is_gone(&error) => Ok(None),
-        Err(error) => Err(error),
+pub(super) async fn person(
+    client: &Client,
+    interest: &dyn Interest,
+    id: &str,
+) -> Result<Option<Person>, CallError> {
+    let rest = try_join3(by_id(client, id), groups(client, id), mappings(client, id));
+    // Of somebody who is gone only the rest says so outright.
+    match join(rest, organizations::of_person(client, interest, id)).await {
+        (Ok((user, groups, mappings)), organizations) => {
+            Ok(Some(Person { user, groups, mappings, organizations: organizations? }))
+        }
+        (Err(error), _) if is_gone(&error) => Ok(None),
+        (Err(error), _) => Err(error),
     }
 }
 
@@ -234,10 +252,27 @@ pub(super) async fn enabled(client: &Client, user: &User) -> Result<Enabled, Cal
 }
 
 impl Person {
+    /// Makes sure that what rules name of organizations could be asked: whoever is in one may hold a role that
+    /// denies.
+    fn sees_organizations(
+        &self,
+        client: &Client,
+        interest: &dyn Interest,
+    ) -> Result<(), CallError> {
+        if self.organizations.is_some() || interest.organizations().is_empty() {
+            return Ok(());
+        }
+        let message = organizations::unseen(client);
+        Err(CallError {
+            call: "GET organizations/members".to_owned(),
+            fault: Fault::SignIn { message, transient: false },
+        })
+    }
+
     /// As the source shows them: of the attributes those values that are asked for.
     pub(super) fn seen(self, enabled: Enabled, attributes: &[(String, String)]) -> Sighting {
-        let Person { user, groups, mappings } = self;
-        let mut within = Vec::new();
+        let Person { user, groups, mappings, organizations } = self;
+        let mut within = organizations.map_or(Vec::new(), |it| it.within());
         for group in groups {
             within.push(Within { kind: Kind::Group, key: group.id, name: Some(group.name) });
         }

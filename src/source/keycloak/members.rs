@@ -1,16 +1,17 @@
-//! Who is in which group, and who holds which role: one call a list (or a page of a long one), for
+//! Who is in which group or organization, and who holds which role: one call a list (or a page of a long one), for
 //! the lists that matter.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::api::{GroupCount, RawMember, each, json, members};
+use super::asker::Asker;
 use super::client::Client;
 use super::consistency::{Empty, Fed, Health};
 use super::fault::CallError;
 use super::federation::Federation;
 use super::graph::Graph;
 use super::groups::Groups;
-use super::pages::{self, Page, Paging, Span, TRIES};
+use super::pages::{self, Page, Span, TRIES};
 use super::read::{Attempt, FailureBudget, ProgressReporter, fan_out};
 use super::roles::Roles;
 use super::users::People;
@@ -18,9 +19,44 @@ use crate::directory::{Completeness, DirUserIdx, RefIdx, SnapshotBuilder};
 use crate::model::index::Place as _;
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 
+/// What a list is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ListOf {
+    Group,
+    Role,
+    Organization,
+    OrganizationGroup,
+}
+
+/// A table of the server's database that no count goes with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Table {
+    /// Who is in which group.
+    Members,
+    /// Who holds which role.
+    Holders,
+}
+
+impl ListOf {
+    /// Where it comes from; none for a list that is proved by counting.
+    pub(super) fn table(self) -> Option<Table> {
+        match self {
+            ListOf::Group | ListOf::OrganizationGroup => Some(Table::Members),
+            ListOf::Role => Some(Table::Holders),
+            ListOf::Organization => None,
+        }
+    }
+
+    fn is_of_organizations(self) -> bool {
+        matches!(self, ListOf::Organization | ListOf::OrganizationGroup)
+    }
+}
+
 /// What one list said.
 #[derive(Debug)]
 enum Said {
+    /// Not asked: nobody counts as being in it.
+    Nobody,
     /// Not asked: it leads to nothing that a rule can name.
     Nothing,
     /// These, by builder number, and so many who are not among the users.
@@ -49,107 +85,89 @@ impl Said {
 struct List {
     reference: RefIdx,
     path: Vec<String>,
-    group: bool,
+    of: ListOf,
     identity: String,
     said: Said,
     /// Came empty, and nothing showed that the database could be read at that time.
     doubted: bool,
 }
 
+impl List {
+    /// Whether it came empty and nothing counted that.
+    fn is_bare(&self) -> bool {
+        self.of.table().is_some() && self.said.is_empty()
+    }
+}
+
 /// All lists of a read.
 pub(super) struct Lists(Vec<List>);
 
+/// A list that may be asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub reference: RefIdx,
+    /// Where its people are listed.
+    pub path: Vec<String>,
+    pub of: ListOf,
+    /// For people.
+    pub identity: String,
+    /// It leads to something that a rule can name.
+    pub matters: bool,
+    /// Nobody counts as being in it, whoever is listed.
+    pub nobody: bool,
+}
+
 /// The lists of all refs; those that do not matter are not going to be asked.
-pub(super) fn wanted(graph: &Graph, roles: &Roles, groups: &Groups) -> Lists {
+pub(super) fn wanted(
+    graph: &Graph,
+    roles: &Roles,
+    groups: &Groups,
+    of_organizations: &[Wanted],
+) -> Lists {
     let mut lists = Vec::new();
-    let mut add = |reference, matters: bool, group, identity, path: Vec<&str>| {
-        lists.push(List {
-            reference,
-            path: path.into_iter().map(str::to_owned).collect(),
-            group,
-            identity,
-            said: if matters { Said::Unknown(String::new()) } else { Said::Nothing },
-            doubted: false,
-        });
+    let mut add = |reference, matters: bool, of, identity, path: Vec<&str>| {
+        let path = path.into_iter().map(str::to_owned).collect();
+        lists.push(Wanted { reference, path, of, identity, matters, nobody: false });
     };
     for (group, reference) in groups.rows.iter().zip(&graph.groups) {
         if let Some((reference, matters)) = reference {
-            add(*reference, *matters, true, group.identity(), vec!["groups", &group.id, "members"]);
+            let path = vec!["groups", &group.id, "members"];
+            add(*reference, *matters, ListOf::Group, group.identity(), path);
         }
     }
     for (role, reference) in roles.rows.iter().zip(&graph.roles) {
         if let Some((reference, matters)) = reference {
-            add(*reference, *matters, false, roles.identity(role), roles.path(role, "users"));
+            let path = roles.path(role, "users");
+            add(*reference, *matters, ListOf::Role, roles.identity(role), path);
         }
     }
-    Lists(lists)
+    let lists = lists.into_iter().chain(of_organizations.iter().cloned());
+    Lists(lists.map(List::new).collect())
 }
 
-/// Whom to ask, and how.
-#[derive(Clone, Copy)]
-pub(super) struct Asker<'a> {
-    pub client: &'a Client,
-    pub budget: &'a FailureBudget,
-    pub paging: Paging,
-}
-
-/// The ids of a list of people, distinct. Empty: as it came, which is no proof.
-pub(super) async fn ids(
-    asker: Asker<'_>,
-    path: &[&str],
-    filter: Option<(&str, &str)>,
-) -> Result<Attempt<Vec<String>>, CallError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let pass = pages::read(asker.paging, pages::USUAL, |span| {
-            Box::pin(async move {
-                let mut query: Vec<(&str, &str)> = filter.into_iter().collect();
-                query.push(("briefRepresentation", "true"));
-                query.extend(span.query.iter().map(|(key, value)| (*key, value.as_str())));
-                let parse = |body: &[u8]| {
-                    let mut ids = Vec::new();
-                    let Page { rows, first, last, .. } =
-                        members(body, span.repeats, |row| ids.push(row.id.into_owned()))?;
-                    Ok(Page { what: ids, rows, first, last })
-                };
-                asker.budget.get(asker.client, path, &query, parse).await
-            })
-        });
-        match pass.await? {
-            Attempt::Unknown(reason) => return Ok(Attempt::Unknown(reason)),
-            Attempt::Got(pass) if !pass.slipped => {
-                let mut ids = pass.pages.concat();
-                ids.sort();
-                ids.dedup();
-                return Ok(Attempt::Got(ids));
-            }
-            Attempt::Got(_) if tries == TRIES => {
-                let reason = "people came or went whenever the pages were read";
-                return Ok(Attempt::Unknown(reason.to_owned()));
-            }
-            Attempt::Got(_) => {}
-        }
+impl List {
+    fn new(wanted: Wanted) -> Self {
+        let Wanted { reference, path, of, identity, matters, nobody } = wanted;
+        let said = match (matters, nobody) {
+            (false, _) => Said::Nothing,
+            (true, true) => Said::Nobody,
+            (true, false) => Said::Unknown(String::new()),
+        };
+        List { reference, path, of, identity, said, doubted: false }
     }
 }
 
-/// The id of the first of a list of people.
-pub(super) fn first_id(body: &[u8]) -> serde_json::Result<Option<String>> {
-    let page = members(body, false, |_| {})?;
-    Ok(Some(page.first).filter(|id| !id.is_empty()))
-}
-
-/// Whether the table of members (`group`) or of role holders can be read now, so that an empty list of
-/// that kind may be believed. `anybody` is somebody's id.
+/// Whether the table can be read now, so that an empty list of that kind may be believed. `anybody` is
+/// somebody's id.
 pub(super) async fn readable(
     asker: Asker<'_>,
-    group: bool,
+    table: Table,
     roles: &Roles,
     anybody: &str,
 ) -> Result<bool, CallError> {
-    let rows = match group {
-        true => somebodys_groups(asker.client, asker.budget, anybody).await?,
-        false => default_role(asker.client, asker.budget, roles).await?,
+    let rows = match table {
+        Table::Members => somebodys_groups(asker.client, asker.budget, anybody).await?,
+        Table::Holders => default_role(asker.client, asker.budget, roles).await?,
     };
     Ok(Empty::after(rows) == Empty::Believed)
 }
@@ -163,22 +181,54 @@ struct Rows {
 }
 
 async fn ask(asker: Asker<'_>, builder: &SnapshotBuilder, list: &List) -> Result<Said, CallError> {
+    // Where there is an organization no list is cheapest in one answer, and these are the dearest.
+    let paging = match list.of.is_of_organizations() {
+        true => asker.paging.in_pages(),
+        false => asker.paging,
+    };
     let mut tries = 0;
     loop {
         tries += 1;
-        let pass = pages::read(asker.paging, pages::USUAL, |span| {
-            Box::pin(page(asker, builder, list, span))
-        });
-        match pass.await? {
+        let before = counted(asker, list).await?;
+        let pass =
+            pages::read(paging, pages::USUAL, |span| Box::pin(page(asker, builder, list, span)));
+        let pass = match pass.await? {
             Attempt::Unknown(reason) => return Ok(Said::Unknown(reason)),
-            Attempt::Got(pass) if !pass.slipped => return Ok(joined(pass.pages)),
-            Attempt::Got(_) if tries == TRIES => {
-                let reason = "people came or went whenever its pages were read";
-                return Ok(Said::Unknown(reason.to_owned()));
+            Attempt::Got(pass) => pass,
+        };
+        let after = counted(asker, list).await?;
+        let (before, after) = match (before, after) {
+            (Attempt::Got(before), Attempt::Got(after)) => (before, after),
+            (Attempt::Unknown(why), _) | (_, Attempt::Unknown(why)) => {
+                return Ok(Said::Unknown(why));
             }
-            Attempt::Got(_) => {}
+        };
+        let slipped = pass.slipped;
+        let said = joined(pass.pages);
+        let proved = before == after && before.is_none_or(|count| Some(count) == said.rows());
+        if !slipped && proved {
+            return Ok(said);
+        }
+        if tries == TRIES {
+            return Ok(Said::Unknown(match (before, said.rows(), after) {
+                (Some(before), Some(rows), Some(after)) if !proved => {
+                    format!("{before} were counted, {rows} listed, then {after} counted")
+                }
+                _ => "people came or went whenever its pages were read".to_owned(),
+            }));
         }
     }
+}
+
+/// How many people are in it, where the server counts them.
+async fn counted(asker: Asker<'_>, list: &List) -> Result<Attempt<Option<usize>>, CallError> {
+    if list.of != ListOf::Organization {
+        return Ok(Attempt::Got(None));
+    }
+    let path = list.path.iter().map(String::as_str).chain(["count"]);
+    let path: Vec<&str> = path.collect();
+    let count = |body: &[u8]| json::<usize>(body).map(Some);
+    asker.budget.get(asker.client, &path, &[], count).await
 }
 
 async fn page(
@@ -248,7 +298,7 @@ async fn round(
     let open: Vec<usize> = (0..lists.0.len())
         .filter(|place| match lists.0.get(*place).map(|list| &list.said) {
             Some(Said::Unknown(_)) => !empties_only,
-            Some(said) => empties_only && said.is_empty(),
+            Some(_) => empties_only && lists.0.get(*place).is_some_and(List::is_bare),
             None => false,
         })
         .collect();
@@ -270,8 +320,8 @@ async fn round(
     .await?;
     for (place, said) in answers {
         if let Some(list) = lists.0.get_mut(place) {
-            list.doubted &= said.is_empty();
             list.said = said;
+            list.doubted &= list.is_bare();
         }
     }
     Ok(())
@@ -289,8 +339,8 @@ pub(super) async fn doubt_empties(
     // Without users there is nobody to be in a list. Their own absence was proved by counting.
     let Some(anybody) = &people.anybody else { return Ok(()) };
     let Asker { client, budget, .. } = asker;
-    for group in [true, false] {
-        let of_kind = || lists.0.iter().filter(|list| list.group == group);
+    for table in [Table::Members, Table::Holders] {
+        let of_kind = || lists.0.iter().filter(|list| list.of.table() == Some(table));
         if !of_kind().any(|list| list.said.is_empty() && !list.doubted) {
             continue;
         }
@@ -299,11 +349,14 @@ pub(super) async fn doubt_empties(
             .min_by_key(|list| (list.said.rows(), list.reference));
         let witness = match shortest {
             Some(list) => ask(asker, builder, list).await?.rows(),
-            None if group => somebodys_groups(client, budget, anybody).await?,
-            None => default_role(client, budget, roles).await?,
+            None => match table {
+                Table::Members => somebodys_groups(client, budget, anybody).await?,
+                Table::Holders => default_role(client, budget, roles).await?,
+            },
         };
         let empty = Empty::after(witness);
-        for list in lists.0.iter_mut().filter(|it| it.group == group && it.said.is_empty()) {
+        let bare = |it: &&mut List| it.of.table() == Some(table) && it.is_bare();
+        for list in lists.0.iter_mut().filter(bare) {
             list.doubted |= empty == Empty::Doubted;
         }
     }
@@ -351,13 +404,23 @@ impl Lists {
     /// The groups that a federation feeds, as far as they were read.
     pub(super) fn fed_by(&self, federation: &Federation, people: &People) -> Fed {
         let mut fed = Fed::default();
-        for list in self.0.iter().filter(|it| it.group && federation.feeds_group(&it.identity)) {
+        let fed_by = |it: &&List| it.of == ListOf::Group && federation.feeds_group(&it.identity);
+        for list in self.0.iter().filter(fed_by) {
             let Said::Members { users, .. } = &list.said else { continue };
             fed.asked += 1;
             let link = |user: &DirUserIdx| people.links.get(user.place()).map(|link| &**link);
             fed.peopled += usize::from(users.iter().any(|it| link(it) == Some(&federation.id)));
         }
         fed
+    }
+
+    /// Nothing is known of who is in organizations and their groups, for this reason.
+    pub(super) fn lost(&mut self, why: &str) {
+        for list in self.0.iter_mut().filter(|list| list.of.is_of_organizations()) {
+            if !matches!(list.said, Said::Nothing) {
+                list.said = Said::Unknown(why.to_owned());
+            }
+        }
     }
 
     /// Puts the lists into the snapshot.
@@ -370,6 +433,7 @@ impl Lists {
         let mut strange = 0;
         for list in self.0 {
             let mut completeness = match &list.said {
+                Said::Nobody => Completeness::Complete,
                 Said::Nothing => Completeness::NotAsked,
                 Said::Unknown(reason) => {
                     Completeness::Partial(format!("members of `{}`: {reason}", list.identity))
@@ -395,10 +459,18 @@ impl Lists {
                     completeness = Empty::Doubted.completeness(&list.identity);
                 }
                 for federation in federations {
-                    let fed = match list.group {
-                        true => federation.feeds_group(&list.identity),
-                        false => federation.feeds_roles(),
+                    let fed = match list.of {
+                        ListOf::Group => federation.feeds_group(&list.identity),
+                        ListOf::Role => federation.feeds_roles(),
+                        // Those are in Keycloak's database alone.
+                        ListOf::Organization | ListOf::OrganizationGroup => false,
                     };
+                    if list.of.is_of_organizations() && !federation.imports {
+                        completeness = Completeness::Partial(format!(
+                            "federation `{}` has `Import users` off: its people are in no list of an organization",
+                            federation.name
+                        ));
+                    }
                     if let (true, Health::Down(reason)) = (fed, &federation.health) {
                         completeness = Completeness::Partial(reason.clone());
                     }

@@ -6,7 +6,7 @@
 //!      ─► groups       the tree, each group's roles
 //!      ─► users        who exists, who is enabled; counted before and after
 //!         pages        lists of people, as large as the server bears
-//!      ─► organizations   which there are, whom a disabled one locks out
+//!      ─► organizations   which there are, their groups, whom a disabled one locks out
 //!      ─► graph        what leads to something that a rule can name
 //!      ─► members      who is in it: one call a group or role that matters
 //!      ─► attributes   who has a value that a rule names
@@ -25,6 +25,7 @@
 //! read at all.
 
 mod api;
+mod asker;
 mod attributes;
 mod check;
 mod claims;

@@ -1,7 +1,7 @@
 //! One whole read: what is asked, in which order, and what the answers come to together.
 //!
 //! 1. rights, federations and whether their directories answer
-//! 2. roles and what they contain, groups and their roles: the graph
+//! 2. roles and what they contain, groups and their roles: the graph; organizations and their groups
 //! 3. users, counted before and after
 //! 4. members and holders, only of what leads to something that a rule can name
 //! 5. attributes that rules name
@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::future::{BoxFuture, try_join};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::asker::Asker;
 use super::attributes;
 use super::client::Client;
 use super::config::KeycloakConfig;
@@ -24,7 +25,7 @@ use super::fault::CallError;
 use super::federation::{self, Federation};
 use super::graph;
 use super::groups;
-use super::members::{self, Asker, Lists};
+use super::members::{self, Lists};
 use super::organizations;
 use super::pages;
 use super::rights;
@@ -37,6 +38,7 @@ use crate::source::{OnProgress, Progress, SourceError};
 const PATIENCE: usize = 5;
 
 /// What one scope's question brought.
+#[derive(Debug)]
 pub(super) enum Attempt<T> {
     /// An answer.
     Got(T),
@@ -57,12 +59,20 @@ impl FailureBudget {
         query: &[(&str, &str)],
         parse: impl Fn(&[u8]) -> serde_json::Result<R> + Send + Sync,
     ) -> Result<Attempt<R>, CallError> {
-        self.judge(client.get(path, query, parse).await)
+        self.judge(path, client.get(path, query, parse).await)
     }
 
-    /// What an answer comes to; the error is one that ends the read.
-    pub(super) fn judge<R>(&self, answer: Result<R, CallError>) -> Result<Attempt<R>, CallError> {
+    /// What an answer about `path` comes to; the error is one that ends the read.
+    pub(super) fn judge<R>(
+        &self,
+        path: &[&str],
+        answer: Result<R, CallError>,
+    ) -> Result<Attempt<R>, CallError> {
         match answer {
+            // Whoever may not see organizations may see everything else.
+            Err(error) if path.first() == Some(&"organizations") && error.fault.is_forbidden() => {
+                Ok(Attempt::Unknown(error.to_string()))
+            }
             Ok(answer) => {
                 self.0.store(0, Ordering::Relaxed);
                 Ok(Attempt::Got(answer))
@@ -125,6 +135,8 @@ pub(super) async fn read(
         None => rights::check(client, &clients).await?,
     };
     let paging = pages::paging(client, &rights, &federations).await.map_err(whole)?;
+    let asker = Asker { client, budget: &budget, paging };
+    let sees = organizations::seen_with(&rights);
     progress.tell("users", 0, None);
     let import_off: Vec<String> =
         federations.iter().filter(|it| !it.imports).map(|it| it.name.clone()).collect();
@@ -133,27 +145,33 @@ pub(super) async fn read(
     let structure = async {
         let roles = roles::read(client, &budget, clients, &config.clients).await?;
         let groups = groups::read(client, &roles).await?;
-        Ok((roles, groups))
+        let organizations = organizations::read(asker, interest, sees).await?;
+        Ok((roles, groups, organizations))
     };
     let people = users::read(client, paging, config.service_accounts, &import_off, progress);
-    let ((roles, groups), list) = try_join(structure, people).await.map_err(whole)?;
+    let ((roles, groups, organizations), list) =
+        try_join(structure, people).await.map_err(whole)?;
     let mut builder = SnapshotBuilder::new(false);
-    let asker = Asker { client, budget: &budget, paging };
-    let sees = organizations::seen_with(&rights);
     let belied = users::belied(asker, sees, &list.list).await.map_err(whole)?;
     let people = users::fill(&mut builder, &list.list, &belied);
     progress.tell("users", people.links.len(), Some(people.links.len()));
     doubt_belied(&mut federations, &belied, sees);
 
     let graph = graph::build(&mut builder, &roles, &groups, interest);
-    let mut lists = members::wanted(&graph, &roles, &groups);
+    let of_organizations = organizations.build(&mut builder, interest);
+    let mut lists = members::wanted(&graph, &roles, &groups, &of_organizations.lists);
     members::read(asker, &builder, &roles, &people, &mut lists, progress).await.map_err(whole)?;
     let attributes =
         attributes::read(asker, &builder, interest.attributes()).await.map_err(whole)?;
     members::doubt_empties(asker, &builder, &roles, &people, &mut lists).await.map_err(whole)?;
 
     probe_again(client, &mut federations, &lists, &people).await.map_err(whole)?;
-    rights::check(client, &roles.clients).await?;
+    let rights = rights::check(client, &roles.clients).await?;
+    if organizations.are.is_complete() && !organizations::seen_with(&rights) {
+        let why = organizations::unseen(client);
+        of_organizations.lost(&mut builder, &why);
+        lists.lost(&why);
+    }
 
     let users_are = users_are(list.completeness, &federations, &people);
     lists.fill(&mut builder, &federations, users_are.is_complete());

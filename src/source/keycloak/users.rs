@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::api::{UserList, json};
+use super::asker::Asker;
 use super::client::Client;
 use super::consistency;
 use super::fault::{CallError, Fault};
-use super::members::Asker;
 use super::organizations;
 use super::pages::{self, Paging, TRIES};
 use super::read::{Attempt, ProgressReporter};

@@ -11,10 +11,12 @@ use super::structure::{self, Difference, Structure};
 use crate::directory::{Delta, Interest, Kind, ListChange, RefDelta, RefId};
 use crate::source::SourceError;
 use crate::source::feed::{MirrorView, NoAnswer, WhyFull};
+use crate::source::keycloak::asker::{self, Asker};
 use crate::source::keycloak::client::Client;
 use crate::source::keycloak::config::KeycloakConfig;
 use crate::source::keycloak::fault::{CallError, Fault};
-use crate::source::keycloak::members::{self, Asker};
+use crate::source::keycloak::members::{self, ListOf, Table};
+use crate::source::keycloak::organizations;
 use crate::source::keycloak::read::{Attempt, FailureBudget};
 use crate::source::keycloak::rights;
 
@@ -98,6 +100,10 @@ pub(super) struct Wanted<'a> {
     pub told: bool,
     /// These people.
     pub people: BTreeSet<String>,
+    /// Those of these usernames, who joined an organization.
+    pub joined: BTreeSet<String>,
+    /// These organizations, by id: whom they manage, and who is in them and their groups.
+    pub organizations: BTreeSet<String>,
 }
 
 impl Reader<'_> {
@@ -108,10 +114,19 @@ impl Reader<'_> {
             false => None,
         };
         let now = structure.as_ref().unwrap_or(wanted.last);
-        let difference = match &structure {
+        let mut difference = match &structure {
             Some(read) => read.since(wanted.last, wanted.told, self.mirror)?,
             None => Difference::default(),
         };
+        if now.organizations != wanted.last.organizations {
+            return Ok(Outcome::Full(WhyFull::Other(
+                "the right to see organizations was given or taken".to_owned(),
+            )));
+        }
+        for organization in &wanted.organizations {
+            let of_it = now.rows.iter().filter(|(_, row)| row.matters && row.is_of(organization));
+            difference.unread.extend(of_it.map(|(id, _)| id.clone()));
+        }
         if difference.unread.len() > LISTS {
             return Ok(Outcome::Full(WhyFull::Other(format!(
                 "rules can now come to {} groups and roles whose people nobody asked for before",
@@ -123,6 +138,10 @@ impl Reader<'_> {
             Err(why) => return Ok(Outcome::Full(why)),
         };
         let mut people = wanted.people;
+        match self.of_organizations(now, &wanted.joined, &wanted.organizations).await? {
+            Ok(more) => people.extend(more),
+            Err(why) => return Ok(Outcome::Full(why)),
+        }
         for ext in lists.values().flatten() {
             if !self.mirror.has_person(ext)? {
                 people.insert(ext.clone());
@@ -135,7 +154,10 @@ impl Reader<'_> {
         let delta = self.delta(now, difference, lists, read)?;
         if takes(&delta) {
             // With a right gone, lists and people's roles are short without saying so.
-            rights::check(self.client, &now.roles.clients).await.map_err(Trouble::Told)?;
+            let rights = rights::check(self.client, &now.roles.clients).await;
+            if now.organizations && !organizations::seen_with(rights.map_err(Trouble::Told)?) {
+                return Ok(Outcome::Full(WhyFull::Other(organizations::unseen(self.client))));
+            }
         }
         Ok(Outcome::Read(Box::new(Batch { delta, structure, failed })))
     }
@@ -148,13 +170,27 @@ impl Reader<'_> {
     ) -> Result<Result<BTreeMap<RefId, Vec<String>>, WhyFull>, Trouble> {
         let budget = FailureBudget::default();
         let asker = Asker { client: self.client, budget: &budget, paging: structure.paging };
+        let in_pages = Asker { paging: structure.paging.in_pages(), ..asker };
         let mut lists = BTreeMap::new();
         for id in &difference.unread {
             let Some(row) = structure.rows.get(id) else { continue };
-            let group = id.kind == Kind::Group;
-            let live = structure.federations.iter().find(|it| match group {
-                true => it.feeds_group(row.identity()),
-                false => it.feeds_roles(),
+            if row.nobody {
+                lists.insert(id.clone(), Vec::new());
+                continue;
+            }
+            let (of, asker) = match id.kind {
+                Kind::Group => (ListOf::Group, asker),
+                Kind::Organization => (ListOf::Organization, in_pages),
+                Kind::OrganizationGroup => (ListOf::OrganizationGroup, in_pages),
+                Kind::RealmRole | Kind::ClientRole | Kind::Attribute | Kind::ForeignPrincipal => {
+                    (ListOf::Role, asker)
+                }
+            };
+            let live = structure.federations.iter().find(|it| match of {
+                ListOf::Group => it.feeds_group(row.identity()),
+                ListOf::Role => it.feeds_roles(),
+                // Those are in Keycloak's database alone.
+                ListOf::Organization | ListOf::OrganizationGroup => false,
             });
             if let Some(live) = live {
                 return Ok(Err(WhyFull::Other(format!(
@@ -164,11 +200,16 @@ impl Reader<'_> {
                 ))));
             }
             let path: Vec<&str> = row.people.iter().map(String::as_str).collect();
+            let Some(table) = of.table() else {
+                let list = believed(organizations::members_of(asker, &path).await?)?;
+                lists.insert(id.clone(), list);
+                continue;
+            };
             let mut list = ids(asker, &path).await?;
             // A group that is new begins empty. A role that is new may be one that was renamed.
-            if list.is_empty() && (!group || self.mirror.has_ref(id)?) {
+            if list.is_empty() && (of == ListOf::Role || self.mirror.has_ref(id)?) {
                 list = ids(asker, &path).await?;
-                if list.is_empty() && !self.readable(asker, group, structure).await? {
+                if list.is_empty() && !self.readable(asker, table, structure).await? {
                     return Ok(Err(WhyFull::Other(format!(
                         "the list of the people of `{}` came empty, and nothing shows that the server's database can be read",
                         row.identity()
@@ -180,17 +221,58 @@ impl Reader<'_> {
         Ok(Ok(lists))
     }
 
+    /// The ids of those who joined an organization, by username, and of those whom changed ones manage: they are
+    /// enabled or disabled with it.
+    async fn of_organizations(
+        &self,
+        structure: &Structure,
+        joined: &BTreeSet<String>,
+        changed: &BTreeSet<String>,
+    ) -> Result<Result<BTreeSet<String>, WhyFull>, Trouble> {
+        let budget = FailureBudget::default();
+        let asker = Asker { client: self.client, budget: &budget, paging: structure.paging };
+        let mut people = BTreeSet::new();
+        for name in joined {
+            let query = [("username", name.as_str()), ("exact", "true")];
+            let query = [query[0], query[1], ("briefRepresentation", "true"), ("max", "1")];
+            match self.client.get(&["users"], &query, asker::first_id).await? {
+                Some(id) => people.insert(id),
+                None => {
+                    let why = "nobody bears the name of somebody who joined an organization";
+                    return Ok(Err(WhyFull::Other(why.to_owned())));
+                }
+            };
+        }
+        for organization in changed {
+            let why = match organizations::managed(asker, organization).await? {
+                Attempt::Got(ids) if !ids.is_empty() => {
+                    people.extend(ids);
+                    continue;
+                }
+                Attempt::Got(_) if self.readable(asker, Table::Members, structure).await? => {
+                    continue;
+                }
+                Attempt::Got(_) => "the list came empty, and nothing shows that it is".to_owned(),
+                Attempt::Unknown(why) => why,
+            };
+            return Ok(Err(WhyFull::Other(format!(
+                "an organization was changed, and nothing tells whom it manages: {why}"
+            ))));
+        }
+        Ok(Ok(people))
+    }
+
     async fn readable(
         &self,
         asker: Asker<'_>,
-        group: bool,
+        table: Table,
         structure: &Structure,
     ) -> Result<bool, Trouble> {
         let one = [("briefRepresentation", "true"), ("max", "1")];
-        let Some(anybody) = self.client.get(&["users"], &one, members::first_id).await? else {
+        let Some(anybody) = self.client.get(&["users"], &one, asker::first_id).await? else {
             return Ok(false);
         };
-        Ok(members::readable(asker, group, &structure.roles, &anybody).await?)
+        Ok(members::readable(asker, table, &structure.roles, &anybody).await?)
     }
 
     /// Who these people are now, and who could not be read.
@@ -201,8 +283,14 @@ impl Reader<'_> {
     ) -> Result<(BTreeMap<String, Now>, BTreeMap<String, String>), Trouble> {
         let mut read = BTreeMap::new();
         let mut failed = BTreeMap::new();
-        let ids: Vec<String> = people.iter().cloned().collect();
-        let calls = ids.into_iter().map(|id| self.person(structure, id));
+        let mut ids = Vec::new();
+        for id in people {
+            let known = self.mirror.has_person(id)?;
+            ids.push((id.clone(), if known { self.mirror.within(id)? } else { Vec::new() }));
+        }
+        let budget = FailureBudget::default();
+        let asker = Asker { client: self.client, budget: &budget, paging: structure.paging };
+        let calls = ids.into_iter().map(|(id, before)| self.person(asker, structure, id, before));
         let mut answers = stream::iter(calls).buffer_unordered(AT_ONCE);
         while let Some((id, answer)) = answers.next().await {
             match answer {
@@ -228,11 +316,20 @@ impl Reader<'_> {
 
     fn person<'a>(
         &'a self,
+        asker: Asker<'a>,
         structure: &'a Structure,
         id: String,
+        before: Vec<RefId>,
     ) -> BoxFuture<'a, (String, Result<Now, CallError>)> {
         Box::pin(async move {
-            let ask = person::read(self.client, self.interest, &structure.federations, &id);
+            let ask = async {
+                let federations = &structure.federations;
+                let mut now = person::read(self.client, self.interest, federations, &id).await?;
+                if let Now::Here(here) = &mut now {
+                    person::confirm_leaving(asker, structure, here, &before).await?;
+                }
+                Ok(now)
+            };
             let answer = tokio::time::timeout(PATIENCE, ask).await;
             let answer = answer.unwrap_or_else(|_| {
                 let fault = Fault::Timeout(PATIENCE);
@@ -311,8 +408,12 @@ impl Reader<'_> {
 }
 
 async fn ids(asker: Asker<'_>, path: &[&str]) -> Result<Vec<String>, Trouble> {
-    match members::ids(asker, path, None).await? {
-        Attempt::Got(ids) => Ok(ids),
+    believed(asker::ids(asker, path, None).await?)
+}
+
+fn believed<T>(answer: Attempt<T>) -> Result<T, Trouble> {
+    match answer {
+        Attempt::Got(answer) => Ok(answer),
         Attempt::Unknown(reason) => Err(Trouble::Doubt(reason)),
     }
 }

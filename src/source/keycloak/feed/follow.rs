@@ -55,6 +55,10 @@ struct Pending {
     structure: bool,
     /// A role may have been made anew.
     remade: bool,
+    /// Who joined an organization, by username.
+    joined: BTreeSet<String>,
+    /// Organizations that were changed, by id.
+    organizations: BTreeSet<String>,
 }
 
 /// When somebody is to be read.
@@ -149,7 +153,7 @@ impl<'a> Follower<'a> {
 
     fn current(&self, at: Time) {
         let why = self.pending.stuck();
-        let current = self.pending.people.is_empty();
+        let current = self.pending.people.is_empty() && self.pending.is_of_people_alone();
         self.state.send_modify(|state| {
             if current {
                 state.current_at = Some(at);
@@ -165,7 +169,7 @@ impl<'a> Follower<'a> {
             return Ok(Some(event));
         }
         let due = self.pending.due();
-        if due.is_empty() && !self.pending.structure {
+        if due.is_empty() && self.pending.is_of_people_alone() {
             self.current(began);
             return Ok(None);
         }
@@ -187,6 +191,8 @@ impl<'a> Follower<'a> {
             last: &self.structure,
             told: self.told_structure,
             people: due.clone(),
+            joined: self.pending.joined.clone(),
+            organizations: self.pending.organizations.clone(),
         };
         // From here on there is no waiting any more: what is pending goes with what is told.
         match reader.batch(wanted).await? {
@@ -201,6 +207,8 @@ impl<'a> Follower<'a> {
             self.pending.structure = false;
             self.pending.remade = false;
         }
+        self.pending.joined.clear();
+        self.pending.organizations.clear();
         self.pending.done(due, failed);
         let nothing = Delta { step: None, ..delta.clone() } == Delta::default();
         if nothing {
@@ -263,7 +271,8 @@ impl<'a> Follower<'a> {
             }
         }
         let first = self.polls == 1;
-        Ok(self.pending.add(hints, first).map(|why| FeedEvent::Read(WhyFull::Other(why))))
+        let asks = !self.interest.organizations().is_empty();
+        Ok(self.pending.add(hints, first, asks).map(|why| FeedEvent::Read(WhyFull::Other(why))))
     }
 
     /// What the realm's settings lead to by themselves.
@@ -340,8 +349,9 @@ impl Following for Follower<'_> {
 impl Pending {
     /// Takes in what events say; why everything must be read, where one says so.
     ///
-    /// `first`: it happened before the groups and roles were read when following began, perhaps.
-    fn add(&mut self, hints: Vec<Hint>, first: bool) -> Option<String> {
+    /// `first`: it happened before the groups and roles were read when following began, perhaps. `asks`: rules
+    /// name organizations.
+    fn add(&mut self, hints: Vec<Hint>, first: bool, asks: bool) -> Option<String> {
         for hint in hints {
             match hint {
                 Hint::Person(id) => {
@@ -351,11 +361,29 @@ impl Pending {
                     self.structure = true;
                     self.remade |= remade || (made && first);
                 }
+                Hint::Joined(Some(name)) if asks => {
+                    self.joined.insert(name);
+                }
+                Hint::Joined(None) if asks => {
+                    return Some(
+                        "somebody joined an organization, and no event says who".to_owned(),
+                    );
+                }
+                Hint::Organization(id) => {
+                    self.organizations.insert(id);
+                    self.structure |= asks;
+                }
+                Hint::Organizations => self.structure |= asks,
                 Hint::Everything(why) => return Some(why),
-                Hint::Nothing => {}
+                Hint::Joined(_) | Hint::Nothing => {}
             }
         }
         None
+    }
+
+    /// Whether nothing is to be read but some people.
+    fn is_of_people_alone(&self) -> bool {
+        !self.structure && self.joined.is_empty() && self.organizations.is_empty()
     }
 
     /// Who is to be read now.

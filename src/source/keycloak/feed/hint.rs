@@ -1,8 +1,8 @@
 //! What an event says must be read again. Pure.
 //!
 //! An event is a hint and nothing more: what it says of the change itself is not looked at, so it makes
-//! no difference whether the realm keeps details with its events. `docs/configuration.md` has this as a
-//! table.
+//! no difference whether the realm keeps details with its events. Who joined an organization is told by name
+//! alone, in what is always kept. `docs/configuration.md` has this as a table.
 
 use serde::Deserialize;
 
@@ -19,6 +19,12 @@ pub(super) enum Hint {
         /// been another one, which is called otherwise now.
         made: bool,
     },
+    /// Somebody who joined an organization: this person, by username where it is told.
+    Joined(Option<String>),
+    /// One organization, by id: whom it manages, who is in it and in its groups.
+    Organization(String),
+    /// Which organizations there are, and their groups.
+    Organizations,
     /// Everything, for this reason.
     Everything(String),
     /// Nothing: it changes neither people nor groups nor roles.
@@ -36,7 +42,7 @@ pub(super) struct Event {
     pub hint: Hint,
 }
 
-/// An admin event. Its details are skipped unread.
+/// An admin event. Of its details a username counts, all else is skipped unread.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AdminEvent {
@@ -49,6 +55,14 @@ pub(super) struct AdminEvent {
     resource_type: Option<String>,
     #[serde(default)]
     resource_path: Option<String>,
+    #[serde(default)]
+    details: Option<Details>,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    #[serde(default)]
+    username: Option<String>,
 }
 
 impl AdminEvent {
@@ -56,7 +70,13 @@ impl AdminEvent {
     pub(super) fn event(self, accounts: bool) -> Event {
         let kind = self.resource_type.unwrap_or_default();
         let path = self.resource_path.unwrap_or_default();
-        let hint = admin_hint(&self.operation_type, &kind, &path, accounts);
+        let hint = match admin_hint(&self.operation_type, &kind, &path, accounts) {
+            Hint::Joined(_) => {
+                let name = self.details.and_then(|details| details.username);
+                Hint::Joined(name.filter(|name| !name.is_empty()))
+            }
+            hint => hint,
+        };
         let id = self.id.unwrap_or_else(|| format!("{}/{kind}/{path}", self.operation_type));
         Event { id: short(&id), time: self.time, hint }
     }
@@ -132,13 +152,7 @@ fn admin_hint(operation: &str, kind: &str, path: &str, accounts: bool) -> Hint {
         "COMPONENT" | "USER_FEDERATION_PROVIDER" | "USER_FEDERATION_MAPPER" => {
             Hint::Everything("a component of the realm was changed, as federations are".to_owned())
         }
-        // With an organization go the people whom it manages.
-        "ORGANIZATION" if deleted => Hint::Everything("an organization was deleted".to_owned()),
-        "ORGANIZATION_MEMBERSHIP" => match path.split_once("/members/") {
-            Some((_, member)) => of_person(member.split('/').next().unwrap_or_default()),
-            None if deleted => Hint::Everything("somebody left an organization".to_owned()),
-            None => Hint::Nothing,
-        },
+        _ if top == "organizations" => of_organizations(operation, kind, id, path),
         _ if NOTHING.contains(&kind) => Hint::Nothing,
         // An extension's, or a newer server's: the path tells, as far as it is one of ours.
         _ => match top {
@@ -152,7 +166,7 @@ fn admin_hint(operation: &str, kind: &str, path: &str, accounts: bool) -> Hint {
 }
 
 /// Kinds of things that are neither people nor groups nor roles, and that neither hold any.
-const NOTHING: [&str; 22] = [
+const NOTHING: [&str; 21] = [
     "REALM_SCOPE_MAPPING",
     "CLIENT_SCOPE",
     "CLIENT_SCOPE_MAPPING",
@@ -174,8 +188,28 @@ const NOTHING: [&str; 22] = [
     "AUTHORIZATION_RESOURCE",
     "AUTHORIZATION_SCOPE",
     "AUTHORIZATION_POLICY",
-    "ORGANIZATION",
 ];
+
+fn of_organizations(operation: &str, kind: &str, id: &str, path: &str) -> Hint {
+    let member = path.split_once("/members/").map(|(_, member)| member);
+    let member = member.and_then(|member| member.split('/').next());
+    match (kind, operation, member) {
+        // With an organization go the people whom it manages.
+        ("ORGANIZATION", "DELETE", _) => Hint::Everything("an organization was deleted".to_owned()),
+        // Whom a disabled one manages is disabled, and of that there is no event.
+        ("ORGANIZATION", "UPDATE", _) if !id.is_empty() => Hint::Organization(id.to_owned()),
+        ("ORGANIZATION_MEMBERSHIP" | "ORGANIZATION_GROUP_MEMBERSHIP", _, Some(member)) => {
+            of_person(member)
+        }
+        ("ORGANIZATION_MEMBERSHIP", "CREATE", None) => Hint::Joined(None),
+        ("ORGANIZATION_MEMBERSHIP" | "ORGANIZATION_GROUP_MEMBERSHIP", _, None) => {
+            Hint::Everything("somebody joined or left an organization".to_owned())
+        }
+        // Nobody gets the roles of such a group.
+        ("ORGANIZATION_GROUP_ROLE_MAPPING", ..) => Hint::Nothing,
+        _ => Hint::Organizations,
+    }
+}
 
 fn of_person(id: &str) -> Hint {
     match id {
@@ -249,6 +283,8 @@ mod tests {
             ("DELETE", "CLIENT_ROLE_MAPPING", "users/7/role-mappings/clients/9"),
             ("CREATE", "REALM", "users/7"),
             ("DELETE", "ORGANIZATION_MEMBERSHIP", "organizations/3/members/7"),
+            ("CREATE", "ORGANIZATION_GROUP_MEMBERSHIP", "organizations/3/groups/4/members/7"),
+            ("DELETE", "ORGANIZATION_GROUP_MEMBERSHIP", "organizations/3/groups/4/members/7"),
             ("CREATE", "MY_EXTENSION", "users/7"),
         ] {
             assert_eq!(hint(operation, kind, path), Hint::Person("7".to_owned()), "{kind} {path}");
@@ -293,6 +329,7 @@ mod tests {
             ("UPDATE", "USER_PROFILE", "users/profile"),
             ("UPDATE", "USER", "users/profile"),
             ("DELETE", "ORGANIZATION", "organizations/3"),
+            ("DELETE", "ORGANIZATION_MEMBERSHIP", "organizations/3/members"),
             ("CREATE", "USER", "users"),
             ("CREATE", "USER", "users/.."),
         ] {
@@ -310,10 +347,48 @@ mod tests {
             ("REALM", "default-groups/8"),
             ("REALM", "logout-all"),
             ("USER", "users-management-permissions"),
-            ("ORGANIZATION", "organizations/3"),
+            ("ORGANIZATION_GROUP_ROLE_MAPPING", "organizations/3/groups/4/role-mappings/realm"),
             ("MY_EXTENSION", "things/1"),
         ] {
             assert_eq!(hint("CREATE", kind, path), Hint::Nothing, "{kind} {path}");
+        }
+    }
+
+    #[test]
+    fn what_concerns_organizations_is_read_of_one_or_of_them_all() {
+        for (operation, kind, path, expected) in [
+            ("CREATE", "ORGANIZATION", "organizations/3", Hint::Organizations),
+            ("UPDATE", "ORGANIZATION", "organizations/3", Hint::Organization("3".to_owned())),
+            ("CREATE", "ORGANIZATION_GROUP", "organizations/3/groups", Hint::Organizations),
+            ("UPDATE", "ORGANIZATION_GROUP", "organizations/3/groups/4", Hint::Organizations),
+            ("DELETE", "ORGANIZATION_GROUP", "organizations/3/groups/4", Hint::Organizations),
+            (
+                "CREATE",
+                "ORGANIZATION_GROUP",
+                "organizations/3/groups/4/children",
+                Hint::Organizations,
+            ),
+            ("UPDATE", "ORGANIZATION_ELSE", "organizations/3/else", Hint::Organizations),
+            ("CREATE", "ORGANIZATION_MEMBERSHIP", "organizations/3/members", Hint::Joined(None)),
+        ] {
+            assert_eq!(hint(operation, kind, path), expected, "{operation} {kind} {path}");
+        }
+    }
+
+    #[test]
+    fn who_joined_an_organization_is_told_by_name() {
+        let event = |details: &str| {
+            let row = format!(
+                r#"{{"id":"1","time":5,"operationType":"CREATE","resourceType":"ORGANIZATION_MEMBERSHIP","resourcePath":"organizations/3/members"{details}}}"#
+            );
+            serde_json::from_str::<AdminEvent>(&row).unwrap().event(false).hint
+        };
+        let ann = r#","details":{"username":"ann","email":"ann@example.org"}"#;
+        assert_eq!(event(ann), Hint::Joined(Some("ann".to_owned())));
+        for untold in
+            ["", r#","details":null"#, r#","details":{}"#, r#","details":{"username":""}"#]
+        {
+            assert_eq!(event(untold), Hint::Joined(None), "{untold}");
         }
     }
 

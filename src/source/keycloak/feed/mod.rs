@@ -105,6 +105,17 @@ impl Feed for KeycloakSource {
                     return Ok(Start::Read(WhyFull::Other(why)));
                 }
             }
+            // Whether all organizations are there is told by full reads alone.
+            let organizations = structure.rows.iter().filter(|(id, row)| {
+                id.kind == Kind::Organization
+                    || id.kind == Kind::OrganizationGroup && row.people.is_empty()
+            });
+            for (id, _) in organizations {
+                if !mirror.has_ref(id).map_err(no_answer)? {
+                    let why = "nobody asked yet about an organization that rules name".to_owned();
+                    return Ok(Start::Read(WhyFull::Other(why)));
+                }
+            }
             let begin = Begin { at: cursor, key, written, settings, structure };
             let source = (&self.client, &self.config);
             let follower = Follower::new(source, interest, mirror, begin).map_err(no_answer)?;

@@ -3,6 +3,7 @@
 //! Read by the code of a look-up. A look-up can only add; what is read here can take away, so what
 //! could be a lie is kept apart:
 //!
+//! - someone who is in fewer organizations than before is asked for in each of the others;
 //! - someone is gone only where the server says so outright (404 `User not found`);
 //! - someone of a federation whose directory does not answer afterwards is read again later; where nobody
 //!   can tell whether it answers, nothing is taken away and nothing said of their being enabled; what a
@@ -18,6 +19,7 @@ use super::structure::Structure;
 use crate::directory::{Enabled, Interest, Kind, ListChange, PersonDelta, RefId, Rid, Sighting};
 use crate::source::feed::NoAnswer;
 use crate::source::keycloak::api::json;
+use crate::source::keycloak::asker::Asker;
 use crate::source::keycloak::attributes;
 use crate::source::keycloak::claims;
 use crate::source::keycloak::client::Client;
@@ -25,6 +27,7 @@ use crate::source::keycloak::consistency::Health;
 use crate::source::keycloak::fault::{CallError, Fault};
 use crate::source::keycloak::federation::{self, Federation};
 use crate::source::keycloak::lookup::{self, User};
+use crate::source::keycloak::members::{self, Table};
 
 /// What became of somebody.
 #[derive(Debug)]
@@ -44,6 +47,9 @@ pub(super) struct Here {
     pub untold: BTreeSet<RefId>,
     /// Nothing is to be taken from them: nobody can tell whether their directory answers.
     pub only_adds: bool,
+    /// The ids of their organizations, the disabled ones too. None: the account may not see them, or no rule
+    /// names one.
+    pub member_of: Option<BTreeSet<String>>,
 }
 
 /// Reads the person with this id again.
@@ -53,7 +59,7 @@ pub(super) async fn read(
     federations: &[Federation],
     id: &str,
 ) -> Result<Now, CallError> {
-    let Some(person) = lookup::person(client, id).await? else { return Ok(Now::Gone) };
+    let Some(person) = lookup::person(client, interest, id).await? else { return Ok(Now::Gone) };
     if person.user.id != id {
         let fault = Fault::Broken("the server shows somebody else under that id".to_owned());
         return Err(CallError { call: format!("GET users/{id}"), fault });
@@ -80,15 +86,19 @@ pub(super) async fn read(
         _ if only_adds => Enabled::Unknown,
         // A directory that was away for a moment makes somebody look disabled, and answers the probe.
         Enabled::No if person.user.federation().is_some() => {
-            match lookup::person(client, id).await? {
+            match lookup::person(client, interest, id).await? {
                 Some(again) if again.user.enabled => Enabled::Yes,
                 _ => Enabled::No,
             }
         }
         enabled => enabled,
     };
+    let member_of = person
+        .organizations
+        .as_ref()
+        .map(|it| it.organizations.iter().map(|organization| organization.id.clone()).collect());
     let seen = person.seen(enabled, attributes);
-    Ok(Now::Here(Box::new(Here { seen, untold, only_adds })))
+    Ok(Now::Here(Box::new(Here { seen, untold, only_adds, member_of })))
 }
 
 /// A person whose directory does not answer Keycloak.
@@ -125,6 +135,44 @@ async fn hidden(
     Ok(hidden)
 }
 
+/// Makes sure that somebody is in fewer organizations, or in fewer groups of them, than `before`: a failing
+/// statement gives `200 []` for both.
+pub(super) async fn confirm_leaving(
+    asker: Asker<'_>,
+    structure: &Structure,
+    here: &mut Here,
+    before: &[RefId],
+) -> Result<(), CallError> {
+    let Some(member_of) = &here.member_of else { return Ok(()) };
+    let id = here.seen.ext.as_str();
+    let lost = |it: &&RefId| it.kind == Kind::Organization && !member_of.contains(&it.key);
+    for organization in before.iter().filter(lost) {
+        let path = ["organizations", organization.key.as_str(), "members", id];
+        match asker.client.once(&path).await {
+            Err(error) if matches!(error.fault, Fault::Status { status: 404, .. }) => {}
+            Err(error) if error.fault.is_forbidden() => {
+                here.member_of = None;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+            Ok(()) => {
+                return Err(broken(id, "one answer shows an organization that another hides"));
+            }
+        }
+    }
+    let is_group = |it: &&RefId| it.kind == Kind::OrganizationGroup && !here.is_in(it);
+    if before.iter().any(|it| is_group(&it))
+        && !members::readable(asker, Table::Members, &structure.roles, id).await?
+    {
+        return Err(broken(id, "nothing shows that the server's database can be read"));
+    }
+    Ok(())
+}
+
+fn broken(id: &str, why: &str) -> CallError {
+    CallError { call: format!("GET users/{id}"), fault: Fault::Broken(why.to_owned()) }
+}
+
 impl Here {
     /// The account of a client, which is nobody unless the configuration says otherwise or the mirror
     /// has it.
@@ -153,12 +201,16 @@ impl Here {
         let federation =
             link.and_then(|link| structure.federations.iter().find(|it| it.id == link));
         let kept = |id: &RefId| {
+            let of_organizations = matches!(id.kind, Kind::Organization | Kind::OrganizationGroup);
             let live = federation.is_some_and(|it| match structure.rows.get(id) {
+                // Those are in Keycloak's database alone.
+                _ if of_organizations => false,
                 Some(row) if id.kind == Kind::Group => it.feeds_group(row.identity()),
                 Some(_) => it.feeds_roles(),
                 None => false,
             });
-            self.only_adds || live || self.untold.contains(id)
+            let unseen = of_organizations && self.member_of.is_none();
+            self.only_adds || live || unseen || self.untold.contains(id)
         };
         let removed = before.iter().filter(|id| !now.contains(*id) && !kept(id)).cloned().collect();
         Ok((added, removed))

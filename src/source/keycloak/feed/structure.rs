@@ -1,4 +1,4 @@
-//! The groups and roles of the realm, as a full read has them, and how they differ from what the mirror
+//! The groups and roles of the realm, and its organizations where rules name some, as a full read has them, and how they differ from what the mirror
 //! was told.
 //!
 //! Read as a whole, by the code of the full read: what leads to what depends on all of it, and it is
@@ -11,12 +11,14 @@ use crate::directory::{
 };
 use crate::source::SourceError;
 use crate::source::feed::{MirrorView, NoAnswer};
+use crate::source::keycloak::asker::Asker;
 use crate::source::keycloak::client::Client;
 use crate::source::keycloak::config::KeycloakConfig;
 use crate::source::keycloak::fault::CallError;
 use crate::source::keycloak::federation::{self, Federation};
 use crate::source::keycloak::graph;
 use crate::source::keycloak::groups;
+use crate::source::keycloak::organizations;
 use crate::source::keycloak::pages::{self, Paging};
 use crate::source::keycloak::read::FailureBudget;
 use crate::source::keycloak::rights;
@@ -37,6 +39,16 @@ pub(super) struct Row {
     uuid: String,
     /// Where its people are listed.
     pub people: Vec<String>,
+    /// Nobody counts as being in it, whoever is listed.
+    pub nobody: bool,
+}
+
+/// What is known of a row besides the mirror's facts.
+struct About {
+    matters: bool,
+    uuid: String,
+    people: Vec<String>,
+    nobody: bool,
 }
 
 /// All of them.
@@ -46,6 +58,8 @@ pub(super) struct Structure {
     pub roles: Roles,
     pub federations: Vec<Federation>,
     pub paging: Paging,
+    /// The organizations are among them: rules name some, and the account may see them.
+    pub organizations: bool,
 }
 
 /// What is different.
@@ -88,11 +102,18 @@ pub(super) async fn read(
     let budget = FailureBudget::default();
     let roles = roles::read(client, &budget, clients, &config.clients).await?;
     let groups = groups::read(client, &roles).await?;
+    let asker = Asker { client, budget: &budget, paging };
+    let sees = organizations::seen_with(&rights);
+    let organizations = organizations::read(asker, interest, sees).await?;
+    if let Some(doubt) = organizations.doubt().filter(|_| sees) {
+        return Err(Trouble::Doubt(doubt.to_owned()));
+    }
     if let Some(doubt) = groups.doubt.as_ref().or(roles.doubt.as_ref()) {
         return Err(Trouble::Doubt(doubt.clone()));
     }
     let mut builder = SnapshotBuilder::new(false);
     let graph = graph::build(&mut builder, &roles, &groups, interest);
+    let of_organizations = organizations.build(&mut builder, interest);
     let mut rows = BTreeMap::new();
     let snapshot = builder.finish();
     let mut lists = [&snapshot.groups, &snapshot.roles].into_iter().chain(&snapshot.implies);
@@ -101,19 +122,32 @@ pub(super) async fn read(
     {
         return Err(Trouble::Doubt(doubt.clone()));
     }
-    let mut others: BTreeMap<RefId, (bool, String, Vec<String>)> = BTreeMap::new();
+    let mut others: BTreeMap<RefId, About> = BTreeMap::new();
     for (group, reference) in groups.rows.iter().zip(&graph.groups) {
         let Some((_, matters)) = reference else { continue };
         let id = RefId { kind: Kind::Group, key: group.id.clone() };
         let people = ["groups", &group.id, "members"].map(str::to_owned).to_vec();
-        others.insert(id, (*matters, group.id.clone(), people));
+        let uuid = group.id.clone();
+        others.insert(id, About { matters: *matters, uuid, people, nobody: false });
     }
     for (role, reference) in roles.rows.iter().zip(&graph.roles) {
         let Some((_, matters)) = reference else { continue };
         let kind = if role.client.is_some() { Kind::ClientRole } else { Kind::RealmRole };
         let id = RefId { kind, key: roles.key(role) };
         let people = roles.path(role, "users").into_iter().map(str::to_owned).collect();
-        others.insert(id, (*matters, role.id.clone(), people));
+        let uuid = role.id.clone();
+        others.insert(id, About { matters: *matters, uuid, people, nobody: false });
+    }
+    for list in of_organizations.lists {
+        let Some(id) = organizations::id_of(&list) else { continue };
+        let (matters, uuid, nobody) = (list.matters, id.key.clone(), list.nobody);
+        others.insert(id, About { matters, uuid, people: list.path, nobody });
+    }
+    // That all groups of an organization are here is what is known of its top.
+    for key in organizations.tops() {
+        let id = RefId { kind: Kind::OrganizationGroup, key: key.to_owned() };
+        let uuid = key.to_owned();
+        others.insert(id, About { matters: true, uuid, people: Vec::new(), nobody: true });
     }
     let directory = &snapshot.directory;
     let id_of = |reference: &RefIdx| {
@@ -122,7 +156,7 @@ pub(super) async fn read(
     };
     for (reference, row) in directory.refs.numbered() {
         let Some(id) = id_of(&reference) else { continue };
-        let Some((matters, uuid, people)) = others.remove(&id) else { continue };
+        let Some(About { matters, uuid, people, nobody }) = others.remove(&id) else { continue };
         let implies = directory.implies.get(reference).into_iter().flatten();
         let row = Row {
             name: directory.text(row.name).to_owned(),
@@ -133,16 +167,24 @@ pub(super) async fn read(
             matters,
             uuid,
             people,
+            nobody,
         };
         rows.insert(id, row);
     }
-    Ok(Structure { rows, roles, federations, paging })
+    let organizations = organizations.are.is_complete();
+    Ok(Structure { rows, roles, federations, paging, organizations })
 }
 
 impl Row {
     /// The whole identity, for people.
     pub(super) fn identity(&self) -> &str {
         &self.identity
+    }
+
+    /// Whether it is this organization, or a group of it.
+    pub(super) fn is_of(&self, organization: &str) -> bool {
+        let path = self.people.iter().map(String::as_str);
+        path.take(2).eq(["organizations", organization])
     }
 
     fn same_facts(&self, other: &Row) -> bool {
@@ -189,7 +231,12 @@ impl Structure {
                 difference.unread.push(id.clone());
             }
         }
-        let gone = |id: &RefId| id.kind != Kind::Attribute && !self.rows.contains_key(id);
+        let told_here = |kind: Kind| match kind {
+            Kind::Attribute => false,
+            Kind::Organization | Kind::OrganizationGroup => self.organizations,
+            Kind::Group | Kind::RealmRole | Kind::ClientRole | Kind::ForeignPrincipal => true,
+        };
+        let gone = |id: &RefId| told_here(id.kind) && !self.rows.contains_key(id);
         difference.gone = match told {
             true => last.rows.keys().filter(|id| gone(id)).cloned().collect(),
             false => mirror.everything()?.1.into_iter().filter(gone).collect(),

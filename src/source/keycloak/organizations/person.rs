@@ -1,0 +1,79 @@
+//! The organizations of one person.
+
+use futures_util::future::try_join_all;
+use serde::Deserialize;
+
+use super::super::api::json;
+use super::super::client::Client;
+use super::super::fault::CallError;
+use super::{Organization, are_off, seen_with, wanted_of};
+use crate::directory::{Interest, Kind, Within};
+
+/// What somebody is in.
+#[derive(Debug)]
+pub(in crate::source::keycloak) struct Memberships {
+    /// The organizations, the disabled ones too.
+    pub organizations: Vec<Organization>,
+    /// Id and name of the groups that they are directly in, of enabled organizations of which rules name a group.
+    groups: Vec<GroupOf>,
+}
+
+/// A group that somebody is in.
+#[derive(Deserialize, Debug)]
+struct GroupOf {
+    id: String,
+    name: String,
+}
+
+impl Memberships {
+    /// As somebody is shown. In a disabled organization nobody is.
+    pub(in crate::source::keycloak) fn within(&self) -> Vec<Within> {
+        let enabled = self.organizations.iter().filter(|it| it.enabled);
+        let organizations = enabled.map(|it| (Kind::Organization, &it.id, &it.alias));
+        let groups = self.groups.iter().map(|it| (Kind::OrganizationGroup, &it.id, &it.name));
+        let within = organizations.chain(groups).map(|(kind, key, name)| Within {
+            kind,
+            key: key.clone(),
+            name: Some(name.clone()),
+        });
+        within.collect()
+    }
+}
+
+/// What the person with this id is in, as far as rules ask; none where no rule names an organization, or the account
+/// may not see them.
+///
+/// # Errors
+/// That nobody has this id is one.
+pub(in crate::source::keycloak) async fn of_person(
+    client: &Client,
+    interest: &dyn Interest,
+    id: &str,
+) -> Result<Option<Memberships>, CallError> {
+    let asked = interest.organizations();
+    if asked.is_empty() {
+        return Ok(None);
+    }
+    if client.token().await?.rights.as_ref().is_some_and(|rights| !seen_with(rights)) {
+        return Ok(None);
+    }
+    let query = [("briefRepresentation", "true")];
+    let path = ["organizations", "members", id, "organizations"];
+    let list = client.get(&path, &query, |body| json::<Vec<Organization>>(body)).await;
+    let organizations = match list {
+        Ok(list) => list,
+        Err(error) if are_off(&error.fault) => Vec::new(),
+        Err(error) if error.fault.is_forbidden() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let named = |it: &&Organization| {
+        it.enabled && wanted_of(asked, &it.alias).is_some_and(|asked| asked.groups)
+    };
+    let groups = organizations.iter().filter(named).map(|it| {
+        let path = ["organizations", it.id.as_str(), "members", id, "groups"];
+        let query = [("briefRepresentation", "true"), ("first", "0"), ("max", "-1")];
+        client.get(&path, &query, |body| json::<Vec<GroupOf>>(body))
+    });
+    let groups = try_join_all(groups).await?.into_iter().flatten().collect();
+    Ok(Some(Memberships { organizations, groups }))
+}
