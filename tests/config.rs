@@ -435,6 +435,40 @@ fn authzen_is_parsed_in_full_and_has_the_documented_defaults() {
 }
 
 #[test]
+fn a_proof_for_whichever_host_a_client_asks_is_told_of() {
+    let gateway = |more: &str, required: bool| {
+        good(&with(&format!(
+            "[gateway]\nhttp = \"127.0.0.1:9180\"\nidentity = \"jwt\"\n{more}\n[[gateway.jwt]]\n\
+             issuer = \"https://auth.example.com\"\nsource = \"acme\"\naudiences = [\"a\"]\n\
+             dpop_required = {required}\n"
+        )))
+    };
+    let told = |more: &str, required: bool| {
+        gateway(more, required)
+            .warnings()
+            .iter()
+            .any(|warning| warning.contains("may be for any host"))
+    };
+    let route =
+        |hosts: &str| format!("[[gateway.route]]\npath = \"/x\"\naction = \"a:B\"\n{hosts}");
+    let (named, any) = (route("hosts = [\"*.example.com\"]"), route(""));
+    let hosts = "[gateway.dpop]\nhosts = [\"a.example.com\"]";
+    for (more, warned) in [
+        ("preset = \"osmo\"", true),
+        (&*any, true),
+        (&*format!("{named}\n{any}"), true),
+        (&*named, false),
+        (&*format!("{any}\n{hosts}"), false),
+        (&*format!("preset = \"osmo\"\n{hosts}"), false),
+    ] {
+        assert_eq!(told(more, true), warned, "{more}");
+        assert!(!told(more, false), "{more}");
+    }
+    let hosts = gateway(&format!("{any}\n{hosts}"), true).gateway.unwrap().dpop.hosts;
+    assert_eq!(hosts.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a.example.com"]);
+}
+
+#[test]
 fn what_is_not_wrong_but_without_effect_is_told() {
     let config = good(
         r#"

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::gateway::IdentityWay;
+use super::gateway::{IdentityWay, hosts};
 use super::reader::{Node, Read, Table};
+use crate::routes::HostPattern;
 
 /// The longest that a proof may be good: each one is remembered for that long.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -13,11 +14,13 @@ const LONGEST: Duration = Duration::from_secs(600);
 pub struct DpopConfig {
     /// A proof that was made longer ago is refused. Default one minute.
     pub max_age: Duration,
+    /// The hosts that a proof may be for. Empty: the request's, whichever that is.
+    pub hosts: Vec<HostPattern>,
 }
 
 impl Default for DpopConfig {
     fn default() -> Self {
-        DpopConfig { max_age: Duration::from_secs(60) }
+        DpopConfig { max_age: Duration::from_secs(60), hosts: Vec::new() }
     }
 }
 
@@ -35,9 +38,10 @@ pub(super) fn dpop(gateway: &Table<'_>, identity: Option<IdentityWay>) -> Read<D
         }
         Ok(max_age)
     });
+    let hosts = hosts(&table);
     table.finish();
     goes_with_jwt(&node, identity)?;
-    Ok(DpopConfig { max_age: max_age? })
+    Ok(DpopConfig { max_age: max_age?, hosts: hosts? })
 }
 
 /// A proof names its token, so it is for whoever sees that.

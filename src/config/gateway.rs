@@ -427,8 +427,8 @@ fn route(table: &Table<'_>) -> Read<RouteSpec> {
     })
 }
 
-/// The hosts of a route, each once.
-fn hosts(table: &Table<'_>) -> Read<Vec<HostPattern>> {
+/// The hosts of a route or of proofs, each once.
+pub(super) fn hosts(table: &Table<'_>) -> Read<Vec<HostPattern>> {
     table.or("hosts", Vec::new(), |node| {
         let seen = RefCell::new(Vec::new());
         all(node.some_list()?.iter().map(|node| {

@@ -1,6 +1,7 @@
 //! What is worth telling of a valid configuration.
 
 mod authzen;
+mod dpop;
 mod naming;
 mod tokens;
 
@@ -24,6 +25,7 @@ pub(super) fn warnings(config: &Config) -> Vec<Diagnostic> {
     open_administrators(config, &mut warnings);
     tokens::warnings(config, &mut warnings);
     authzen::warnings(config, &mut warnings);
+    dpop::warnings(config, &mut warnings);
     if let Some(gateway) = &config.gateway
         && gateway.routes.is_empty()
         && gateway.preset.is_none()

@@ -7,9 +7,6 @@
 //! see it, the path. Each proof counts once: that it was there is remembered for as long as it could
 //! come again.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto::verify;
@@ -20,11 +17,12 @@ use super::super::host::{self, HostError};
 use super::claims::{self, LEEWAY, Object};
 use super::fault::{ClaimError, TokenError};
 use super::keys::{CANNOT, Key, KeyError, algorithm};
+use super::proofs::{NotTaken, ProofMemory, Taken};
 use super::shown;
 use crate::config::DpopConfig;
 use crate::gateway::question::{Header, Headers, RequestLine};
 use crate::model::Time;
-use crate::routes::{Host, Path};
+use crate::routes::{Host, HostPattern, Path};
 
 /// The header with the proof.
 const HEADER: &str = "dpop";
@@ -36,9 +34,6 @@ const LONGEST: usize = 8 * 1024;
 const LONGEST_ID: usize = 256;
 /// Members of a JWK that are private (RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1).
 const PRIVATE: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "r"];
-/// The most proofs that are remembered; those after them are refused until the first are too old to come
-/// again. An entry takes 16 bytes, and as much again in its table.
-const MOST: usize = 1_000_000;
 
 /// Why a proof proves nothing, said of it.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -94,6 +89,9 @@ pub enum ProofError {
     /// Only the headers are known.
     #[error("nothing is known of the request that it is for")]
     NoRequest,
+    /// It is for another site, whichever host the request was sent to.
+    #[error("its `htu` names a host that `gateway.dpop.hosts` does not")]
+    ForeignHost,
     /// It was made long ago.
     #[error("it was made {seconds} s ago (`iat`)")]
     TooOld {
@@ -112,61 +110,14 @@ pub enum ProofError {
     /// The token is somebody else's.
     #[error("the token is bound to another key (`cnf.jkt`) than the one that signed it")]
     OtherKey,
-    /// It was here before.
-    #[error("it was used before (`jti`)")]
-    Replayed,
     /// It may have been here before.
-    #[error(
-        "{MOST} proofs are remembered, and no more can be: it is to be tried again in a minute"
-    )]
-    Full,
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
 }
 
 impl From<ClaimError> for ProofError {
     fn from(why: ClaimError) -> Self {
         ProofError::Form(why.into())
-    }
-}
-
-/// What a proof is remembered by: a digest of its key and its `jti`.
-type ProofId = [u8; 16];
-
-/// Which proofs were here, for as long as they could come again. Outlives a reload.
-#[derive(Default)]
-pub struct ProofMemory(Mutex<Remembered>);
-
-/// Proofs of two spans of time, each as long as a proof can come again: whoever is in neither was not here
-/// for that long.
-#[derive(Default)]
-struct Remembered {
-    current: HashSet<ProofId>,
-    previous: HashSet<ProofId>,
-    /// When the current span began, in seconds since 1970.
-    since: i64,
-}
-
-impl ProofMemory {
-    /// Remembers a proof that is good for `span` seconds from `now` on, at most.
-    fn take(&self, id: ProofId, now: i64, span: i64, most: usize) -> Result<(), ProofError> {
-        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Remembered { current, previous, since } = &mut *remembered;
-        let passed = now.saturating_sub(*since);
-        if passed >= span {
-            *previous = std::mem::take(current);
-            if passed >= span.saturating_mul(2) {
-                previous.clear();
-            }
-            *since = now;
-        }
-        if current.contains(&id) || previous.contains(&id) {
-            return Err(ProofError::Replayed);
-        }
-        // To forget one would let it come again.
-        if current.len().saturating_add(previous.len()) >= most {
-            return Err(ProofError::Full);
-        }
-        current.insert(id);
-        Ok(())
     }
 }
 
@@ -205,8 +156,8 @@ impl Possession<'_> {
         if claim(&proof.claims, "htm")? != request.method {
             return Err(ProofError::OtherMethod);
         }
-        is_of(claim(&proof.claims, "htu")?, request, self.headers)?;
-        let span = self.timely(&proof.claims, now)?;
+        is_of(claim(&proof.claims, "htu")?, request, self.headers, &self.proofs.config.hosts)?;
+        let (iat, span) = self.timely(&proof.claims, now)?;
         if claim(&proof.claims, "ath")? != URL_SAFE_NO_PAD.encode(Sha256::digest(token)) {
             return Err(ProofError::OtherToken);
         }
@@ -214,20 +165,13 @@ impl Possession<'_> {
             return Err(ProofError::OtherKey);
         }
         proof.is_signed()?;
-        let mut digest = Sha256::new();
-        // No thumbprint holds that.
-        digest.update(jkt);
-        digest.update([0]);
-        digest.update(id);
-        let mut remembered_by = ProofId::default();
-        for (to, from) in remembered_by.iter_mut().zip(digest.finalize()) {
-            *to = from;
-        }
-        self.proofs.memory.take(remembered_by, now.timestamp(), span, MOST)
+        let now = now.timestamp();
+        self.proofs.memory.take(&Taken { jkt, jti: id, iat, now, span })?;
+        Ok(())
     }
 
-    /// Whether a proof is of now; for how many seconds it could come again, at most.
-    fn timely(&self, claims: &Object, now: Time) -> Result<i64, ProofError> {
+    /// Whether a proof is of now: when it was made, and for how many seconds it could come again, at most.
+    fn timely(&self, claims: &Object, now: Time) -> Result<(i64, i64), ProofError> {
         let iat = claims::date(claims, "iat")?.ok_or(ProofError::Lacks("iat"))?;
         let now = now.timestamp();
         let age = i64::try_from(self.proofs.config.max_age.as_secs()).unwrap_or(i64::MAX);
@@ -238,7 +182,7 @@ impl Possession<'_> {
         if iat > now.saturating_add(LEEWAY) {
             return Err(ProofError::TooNew { seconds: iat.abs_diff(now) });
         }
-        Ok(age.saturating_add(LEEWAY).saturating_add(1))
+        Ok((iat, age.saturating_add(LEEWAY).saturating_add(1)))
     }
 }
 
@@ -249,8 +193,14 @@ fn claim<'o>(claims: &'o Object, name: &'static str) -> Result<&'o str, ProofErr
 }
 
 /// Whether `htu` names the request: without query and fragment, of which both are free (section 4.3, 9).
-/// Both are read as routes read them, so that each has one reading.
-fn is_of(htu: &str, request: &RequestLine<'_>, headers: &dyn Headers) -> Result<(), ProofError> {
+/// Both are read as routes read them, so that each has one reading. `hosts`: those that it may name, whatever
+/// the request does; empty: any.
+fn is_of(
+    htu: &str,
+    request: &RequestLine<'_>,
+    headers: &dyn Headers,
+    hosts: &[HostPattern],
+) -> Result<(), ProofError> {
     let (scheme, rest) = htu.split_once("://").ok_or(ProofError::Target)?;
     let tls = scheme.eq_ignore_ascii_case("https");
     if !tls && !scheme.eq_ignore_ascii_case("http") {
@@ -263,6 +213,10 @@ fn is_of(htu: &str, request: &RequestLine<'_>, headers: &dyn Headers) -> Result<
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end).ok_or(ProofError::Target)?;
     let named = Host::parse(authority).map_err(|_| ProofError::Target)?;
+    // A client says which host it asks, so whoever was given a proof for a site of their own may name that.
+    if !hosts.is_empty() && !hosts.iter().any(|host| host.names(&named)) {
+        return Err(ProofError::ForeignHost);
+    }
     let told = host::told(request.host, headers)?.ok_or(ProofError::HostNotTold)?;
     if named.name() != told.name() {
         return Err(ProofError::OtherTarget("host"));
@@ -331,41 +285,4 @@ fn public_key(jwk: &Value) -> Result<Key, ProofError> {
         return Err(ProofError::PrivateKey(private));
     }
     Ok(Key::new(jwk)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(number: usize) -> ProofId {
-        (number as u128).to_le_bytes()
-    }
-
-    #[test]
-    fn a_proof_is_remembered_for_as_long_as_it_could_come_again_and_not_for_ever() {
-        let memory = ProofMemory::default();
-        for begin in [1_000, 1_089, 1_180] {
-            assert_eq!(memory.take(id(begin), begin as i64, 90, 10), Ok(()));
-            for later in [0, 1, 45, 89] {
-                let again = memory.take(id(begin), begin as i64 + later, 90, 10);
-                assert_eq!(again, Err(ProofError::Replayed), "{begin} {later}");
-            }
-        }
-        // So long after it its `iat` refuses it.
-        assert_eq!(memory.take(id(1_000), 5_000, 90, 10), Ok(()));
-        let remembered = memory.0.lock().unwrap();
-        assert_eq!(remembered.current.len() + remembered.previous.len(), 1);
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded_and_nothing_is_forgotten_for_it() {
-        let memory = ProofMemory::default();
-        for number in 0..10 {
-            assert_eq!(memory.take(id(number), 1_000, 90, 10), Ok(()));
-        }
-        assert_eq!(memory.take(id(10), 1_000, 90, 10), Err(ProofError::Full));
-        assert_eq!(memory.take(id(3), 1_050, 90, 10), Err(ProofError::Replayed));
-        assert_eq!(memory.take(id(10), 1_100, 90, 10), Err(ProofError::Full));
-        assert_eq!(memory.take(id(10), 1_200, 90, 10), Ok(()));
-    }
 }

@@ -36,6 +36,7 @@ mod jwt;
 mod keys;
 mod logout;
 mod metadata;
+mod proofs;
 mod session;
 
 #[cfg(test)]
@@ -50,7 +51,7 @@ use tokio::task::JoinSet;
 pub(super) use claims::{Strict, username};
 pub use clients::Clients;
 pub use credential::digest;
-pub use dpop::{ProofError, ProofMemory};
+pub use dpop::ProofError;
 pub use fault::{
     ClaimError, CredentialError, NameError, NoKeys, NoProof, PartError, TokenError, Unidentified,
     UnnamedError,
@@ -59,6 +60,7 @@ pub use fetch::{FetchError, KeysError, NotDiscovered};
 pub use jwks_cache::StoreJwksCache;
 pub use keys::{JwksError, KeyError, LeftOut};
 pub use logout::{LoggedOut, LogoutError};
+pub use proofs::{NotTaken, ProofMemory};
 
 use self::credential::{Places, Scheme, is_jwt, is_token};
 use self::dpop::{Possession, Proofs};

@@ -28,6 +28,8 @@ words! {
         AuthzenInClear = "authzen-in-clear",
         /// Email addresses, not ids, say whom AuthZEN's callers ask about.
         AddressesDecide = "addresses-decide",
+        /// A proof of possession may be for any host.
+        ProofsForAnyHost = "proofs-for-any-host",
         /// Just-in-time provisioning by claims gives an issuer's bearers nothing.
         ClaimsWithoutSource = "claims-without-source",
         /// An issuer's keys could not be had.

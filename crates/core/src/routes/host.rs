@@ -246,6 +246,22 @@ pub enum HostPatternError {
     },
 }
 
+impl HostPattern {
+    /// Whether it names this host. One with a label in another script's ASCII form is named exactly or not
+    /// at all, as by routes ([`Host::is_international`]).
+    #[must_use]
+    pub fn names(&self, host: &Host<'_>) -> bool {
+        match self {
+            HostPattern::Exactly(name) => name == host.name(),
+            HostPattern::Below(name) => {
+                let rest = host.name().strip_suffix(name.as_str());
+                let below = rest.and_then(|rest| rest.strip_suffix('.'));
+                below.is_some_and(|label| !label.is_empty()) && !host.is_international()
+            }
+        }
+    }
+}
+
 impl std::str::FromStr for HostPattern {
     type Err = HostPatternError;
 

@@ -423,6 +423,50 @@ fn the_url_of_a_proof_is_that_of_the_request_as_the_gateway_knows_it() {
 }
 
 #[test]
+fn a_proof_is_for_the_hosts_that_are_named_whatever_host_a_client_asks() {
+    let mut stage = Stage::new(Signer::es256("own"));
+    let mut config = config(Way::Jwt, vec![jwt(ISSUER)]);
+    config.dpop.hosts = ["osmo.example.com", "*.lab.example.com", "xn--bcher-kva.example"]
+        .map(|host| host.parse().unwrap())
+        .to_vec();
+    stage.identifier = offline_with(&config, &[(ISSUER, vec![stage.issuer.jwk()])]);
+    let asks = |named: &str, asked: &'static str| {
+        let token = stage.token();
+        let mut claims = proof(&token);
+        claims["htu"] = json!(format!("https://{named}/api/pool"));
+        let request = RequestLine { host: Header::One(asked), ..REQUEST };
+        stage.ask(&token, &signed(&stage.own, &claims), request)
+    };
+    for (named, asked) in [
+        ("osmo.example.com", "osmo.example.com"),
+        ("OSMO.example.com.", "osmo.example.com"),
+        ("osmo.example.com:8443", "osmo.example.com:8443"),
+        ("a.lab.example.com", "a.lab.example.com"),
+        ("b.a.lab.example.com", "b.a.lab.example.com"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+    ] {
+        caller(asks(named, asked));
+    }
+    for foreign in [
+        "shop.test",
+        "example.com",
+        "lab.example.com",
+        "a.osmo.example.com",
+        "xosmo.example.com",
+        "xlab.example.com",
+        "xn--bcher-kva.lab.example.com",
+        "a.xn--bcher-kva.example",
+        "127.0.0.1",
+    ] {
+        let got = reason(asks(foreign, foreign));
+        assert!(got.contains("`gateway.dpop.hosts`"), "{foreign}: {got}");
+    }
+    // It is for one that is named, and for this request's as well.
+    assert!(reason(asks("a.lab.example.com", "osmo.example.com")).contains("another host"));
+    assert!(reason(asks("shop.test", "osmo.example.com")).contains("`gateway.dpop.hosts`"));
+}
+
+#[test]
 fn a_proof_counts_once_for_as_long_as_it_could_come_again() {
     let mut stage = Stage::new(Signer::es256("own"));
     let token = stage.token();

@@ -263,7 +263,12 @@ pub const NEVER: Pace = Pace {
 
 /// Knows these keys and asks no issuer.
 pub fn offline(jwt: Vec<JwtConfig>, keys: &[(&str, Vec<Value>)]) -> Identifier {
-    Identifier::with_pace(&config(Way::Jwt, jwt), Some(MemoryJwksCache::of(keys)), NEVER).unwrap()
+    offline_with(&config(Way::Jwt, jwt), keys)
+}
+
+/// The same by a whole configuration.
+pub fn offline_with(config: &GatewayConfig, keys: &[(&str, Vec<Value>)]) -> Identifier {
+    Identifier::with_pace(config, Some(MemoryJwksCache::of(keys)), NEVER).unwrap()
 }
 
 /// What is answered without waiting for anything.
