@@ -24,6 +24,7 @@ use super::logout::SessionLedger;
 use super::provision::{Provisioned, Provisioner};
 use super::question::{Header, Headers, Identity, RequestLine, Unidentified};
 use super::replica::{Found, HeldRoles, Replica, Ruling, Wanted};
+use super::session_watcher::SessionWatcher;
 use super::watcher::{NOTHING_LOADED, ReplicaWatcher, Stale};
 use crate::config::{AuthzenConfig, GatewayConfig};
 use crate::model::caller::Caller;
@@ -125,6 +126,7 @@ pub struct Authorizer {
     provisioner: Option<Arc<Provisioner>>,
     upstream: Upstream,
     exchange: Option<Arc<Exchange>>,
+    sessions: Option<Arc<SessionWatcher>>,
     ledger: Option<Arc<SessionLedger>>,
     authzen: Option<Arc<Authzen>>,
     /// The last request found nothing to decide by.
@@ -166,6 +168,7 @@ impl Authorizer {
             provisioner,
             upstream: Upstream::new(config),
             exchange: None,
+            sessions: None,
             ledger: None,
             authzen: None,
             config: config.clone(),
@@ -180,6 +183,12 @@ impl Authorizer {
         Authorizer { exchange, ..self }
     }
 
+    /// The same, which judges no token before `sessions` knows what has ended.
+    #[must_use]
+    pub fn holding_against(self, sessions: Option<Arc<SessionWatcher>>) -> Authorizer {
+        Authorizer { sessions, ..self }
+    }
+
     /// The same, which ends sessions too, where this process may write the store.
     #[must_use]
     pub fn ending(self, ledger: Option<Arc<SessionLedger>>) -> Authorizer {
@@ -190,6 +199,12 @@ impl Authorizer {
     #[must_use]
     pub fn ends_sessions(&self) -> bool {
         self.config.logout.is_some()
+    }
+
+    /// What follows which sessions have ended, where any end.
+    #[must_use]
+    pub fn sessions(&self) -> Option<&Arc<SessionWatcher>> {
+        self.sessions.as_ref()
     }
 
     /// Where sessions end, where this process may write that.
@@ -236,10 +251,12 @@ impl Authorizer {
         self.provisioner.as_ref().map_or(0, |provisioner| provisioner.in_flight())
     }
 
-    /// Why nothing can be decided now; `None`: a generation is loaded and fresh.
+    /// Why nothing can be decided now; `None`: a generation is loaded and fresh, and it is known which sessions
+    /// have ended.
     #[must_use]
     pub fn not_ready(&self) -> Option<Stale> {
-        self.watcher.stale(Utc::now(), self.config.max_staleness)
+        let stale = self.watcher.stale(Utc::now(), self.config.max_staleness);
+        stale.or_else(|| self.sessions.as_ref().and_then(|sessions| sessions.stale()))
     }
 
     /// Answers one request.

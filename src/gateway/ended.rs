@@ -70,6 +70,13 @@ impl EndedSessions {
         self.lifetime.store(seconds, Ordering::Relaxed);
     }
 
+    /// Sets for how long after it was issued a token counts, unless that is longer already: two configurations
+    /// are in force one after the other, and both go by this list.
+    pub fn tokens_live_at_least(&self, lifetime: Duration) {
+        let seconds = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
+        self.lifetime.fetch_max(seconds, Ordering::Relaxed);
+    }
+
     /// The `last_iat` before which nothing need be known at `now`: no token of then counts any more.
     #[must_use]
     pub fn forgets(&self, now: Time) -> i64 {

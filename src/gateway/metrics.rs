@@ -422,7 +422,7 @@ impl Metrics {
         self.ready.set(i64::from(authorizer.not_ready().is_none()));
         let running = authorizer.lookups_running();
         self.lookups_running.set(i64::try_from(running).unwrap_or(i64::MAX));
-        let ended = authorizer.watcher().ended().len();
+        let ended = authorizer.sessions().map_or(0, |sessions| sessions.len());
         self.ended_sessions.set(i64::try_from(ended).unwrap_or(i64::MAX));
         self.sessions_followed.clear();
         let followed = authorizer.ledger().map(|ledger| ledger.followed());

@@ -7,7 +7,8 @@
 //! Traefik    │                     │ provision ─ someone nobody has seen yet     │
 //! Caddy      ┘                     └─────────────────────────────────────────────┘
 //! AuthZEN ───► authzen ─ about somebody else than who asks, from the same generation
-//!                                    follow ─ swaps in each new generation whole
+//!                              watcher ─ swaps in each new generation whole
+//!                      session_watcher ─ which sessions have ended
 //! ```
 //!
 //! A request is answered from memory. What it may wait for is a just-in-time look-up of someone
@@ -34,7 +35,9 @@ pub mod logout;
 pub mod metrics;
 pub mod provision;
 pub mod question;
+mod reload;
 pub mod replica;
+pub mod session_watcher;
 pub mod throttle;
 pub mod tls;
 pub mod watcher;
@@ -42,14 +45,12 @@ pub mod watcher;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use crate::config::{Config, GatewayConfig, JustInTime, Listen, SecretError, SecretRef};
 use crate::model::TooMany;
@@ -66,11 +67,9 @@ use logout::SessionLedger;
 use metrics::Metrics;
 use provision::{Limits, Observer, Provisioner};
 use replica::Wanted;
+use session_watcher::SessionWatcher;
 use tls::TlsError;
 use watcher::ReplicaWatcher;
-
-/// How long a reload waits at a time for the new configuration's view of the store.
-const LOADED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Why the gateway's side did not start, or was not reloaded.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +143,8 @@ pub struct Gateway {
     watcher: Arc<ReplicaWatcher>,
     /// The sessions that have ended, through every reload.
     ended: Arc<EndedSessions>,
+    /// What follows them, where any end.
+    sessions: Option<Arc<SessionWatcher>>,
     /// Where this process ends sessions.
     ledger: Option<Arc<SessionLedger>>,
     tls: Tls,
@@ -174,8 +175,11 @@ impl Gateway {
         let beside = Beside { exchange: exchange.as_deref(), ended: &ended, proofs: &proofs };
         let (identifier, reading) = identifier(store, gateway, part, &beside)?;
         let own_keys = keys(exchange.as_deref());
-        remember(&ended, gateway);
-        let watcher = watcher(store, Authorizer::wanted(gateway)?, &ended)?;
+        if let Some(logout) = gateway.logout {
+            ended.tokens_live(logout.max_token_lifetime);
+        }
+        let watcher = watcher(store, Authorizer::wanted(gateway)?)?;
+        let sessions = sessions(store, gateway, &ended)?;
         let ledger = ledger(store, gateway, part, &ended);
         let metrics = Arc::new(Metrics::new(part == ProcessKind::Daemon));
         let provisioner = provisioner(config, store, gateway, part, &metrics);
@@ -184,6 +188,7 @@ impl Gateway {
         let authzen = authzen(store, gateway, part, None)?;
         let authorizer =
             authorizer.exchanging(exchange).ending(ledger.clone()).answering(authzen.clone());
+        let authorizer = authorizer.holding_against(sessions.clone());
         let state = Arc::new(AppState::new(Arc::new(authorizer), Arc::clone(&metrics)));
         let mut this = Gateway {
             part,
@@ -198,6 +203,7 @@ impl Gateway {
             proofs,
             watcher,
             ended,
+            sessions,
             ledger,
             tls,
             most: affordable(gateway),
@@ -259,120 +265,6 @@ impl Gateway {
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
         self.state.authorizer().not_ready().map(|stale| stale.words)
-    }
-
-    /// Puts `config` in force, over its `store`: the same value as before where it is the same store.
-    /// Listeners whose address stays go on; requests are answered by the
-    /// old configuration until the new one's view of the store is loaded.
-    ///
-    /// # Errors
-    /// An address cannot be had, a TLS file cannot be used: the old configuration stays in force.
-    pub async fn reload(
-        &mut self,
-        config: &Config,
-        store: &Arc<dyn Store>,
-    ) -> Result<(), GatewayError> {
-        let Some(gateway) = &config.gateway else { return Ok(()) };
-        let acceptor = acceptor(gateway)?;
-        let exchange = exchanging(gateway)?;
-        let same_store = Arc::ptr_eq(&self.store, store);
-        let same_identity =
-            same_store && self.tells_people_alike(gateway, keys(exchange.as_deref()).as_deref());
-        let identity = if same_identity {
-            None
-        } else {
-            let Gateway { ended, proofs, .. } = self;
-            let beside = Beside { exchange: exchange.as_deref(), ended, proofs };
-            Some(identifier(store, gateway, self.part, &beside)?)
-        };
-        let before = self.authzen.as_deref().filter(|_| same_store);
-        let authzen = authzen(store, gateway, self.part, before)?;
-        self.most = affordable(gateway);
-        // Everything that can fail comes before the first change.
-        let grpc = match (&gateway.grpc, &self.config.grpc) {
-            (new, old) if new == old => None,
-            _ => Some(self.listen_grpc(gateway).await?),
-        };
-        let http = match (&gateway.http, &self.config.http) {
-            (new, old) if new == old => None,
-            _ => Some(self.listen_http(gateway).await?),
-        };
-        let wanted = Authorizer::wanted(gateway)?;
-        let watcher = if same_store && Authorizer::wanted(&self.config)? == wanted {
-            // What is loaded is right for the new configuration as well.
-            Arc::clone(&self.watcher)
-        } else {
-            watcher(store, wanted, &self.ended)?
-        };
-        for listening in [&self.grpc, &self.http].into_iter().flatten() {
-            listening.limit(self.most);
-        }
-        self.tell_of_health(gateway);
-        self.tls.store(acceptor);
-        let old = [
-            grpc.and_then(|new| std::mem::replace(&mut self.grpc, new)),
-            http.and_then(|new| std::mem::replace(&mut self.http, new)),
-        ];
-        for listening in old.into_iter().flatten() {
-            tokio::spawn(listening.stop());
-        }
-        let mut old_reading = None;
-        if let Some((identifier, reading)) = identity {
-            self.identifier = identifier;
-            self.own_keys = keys(exchange.as_deref());
-            old_reading = Some(std::mem::replace(&mut self.reading, reading));
-        }
-        remember(&self.ended, gateway);
-        if !same_store || self.ledger.is_some() != gateway.logout.is_some() {
-            self.ledger = ledger(store, gateway, self.part, &self.ended);
-        }
-        let provisioner = provisioner(config, store, gateway, self.part, &self.metrics);
-        let authorizer = Authorizer::new(
-            gateway,
-            Arc::clone(&self.identifier),
-            Arc::clone(&watcher),
-            provisioner,
-        )?
-        .exchanging(exchange)
-        .ending(self.ledger.clone())
-        .answering(authzen.clone());
-        self.authzen = authzen;
-        if let Some(coming) = self.coming.take() {
-            coming.abort();
-        }
-        let state = Arc::clone(&self.state);
-        let coming = Arc::clone(&watcher);
-        self.coming = Some(tokio::spawn(async move {
-            while !coming.at_least(1, Instant::now() + LOADED_WITHIN).await {}
-            state.put(Arc::new(authorizer));
-            // Until now the old authorizer answered: its keys had to be kept up to date.
-            drop(old_reading);
-            tracing::info!("requests are answered by the new configuration");
-        }));
-        self.watcher = watcher;
-        self.config = gateway.clone();
-        self.store = Arc::clone(store);
-        Ok(())
-    }
-
-    /// Whether who asks is told in the same way by `gateway`, with these keys of the exchange.
-    fn tells_people_alike(&self, gateway: &GatewayConfig, own_keys: Option<&str>) -> bool {
-        self.config.identity == gateway.identity
-            && self.config.preset == gateway.preset
-            && self.config.tokens.is_some() == gateway.tokens.is_some()
-            && own_keys == self.own_keys.as_deref()
-            && self.config.user_header == gateway.user_header
-            && self.config.subject == gateway.subject
-            && self.config.jwt == gateway.jwt
-            && self.config.logout == gateway.logout
-            && self.config.dpop == gateway.dpop
-    }
-
-    /// What a reload cannot change.
-    fn tell_of_health(&self, new: &GatewayConfig) {
-        if new.grpc_health != self.config.grpc_health && new.grpc == self.config.grpc {
-            tracing::warn!("`gateway.grpc_health` takes effect with the next start");
-        }
     }
 
     /// Accepts nothing more and lets open requests end.
@@ -477,18 +369,19 @@ fn acceptor(
 fn watcher(
     store: &Arc<dyn Store>,
     wanted: Arc<Wanted>,
-    ended: &Arc<EndedSessions>,
 ) -> Result<Arc<ReplicaWatcher>, GatewayError> {
-    ReplicaWatcher::start_with(Arc::clone(store), wanted, Arc::clone(ended))
-        .map(Arc::new)
-        .map_err(GatewayError::Thread)
+    ReplicaWatcher::start(Arc::clone(store), wanted).map(Arc::new).map_err(GatewayError::Thread)
 }
 
-/// For how long it is remembered which sessions have ended.
-fn remember(ended: &EndedSessions, config: &GatewayConfig) {
-    if let Some(logout) = config.logout {
-        ended.tokens_live(logout.max_token_lifetime);
-    }
+/// What follows which sessions have ended, from the beginning of the store's list on; `None`: none ends.
+fn sessions(
+    store: &Arc<dyn Store>,
+    config: &GatewayConfig,
+    ended: &Arc<EndedSessions>,
+) -> Result<Option<Arc<SessionWatcher>>, GatewayError> {
+    let Some(_) = config.logout else { return Ok(None) };
+    let watcher = SessionWatcher::start(store, ended).map_err(GatewayError::Thread)?;
+    Ok(Some(Arc::new(watcher)))
 }
 
 /// Where sessions end: where they do at all, and this process may write the store.

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwapOption, Guard};
 use tokio::sync::watch;
 
-use super::ended::EndedSessions;
 use super::replica::{Replica, Wanted};
 use crate::directory::local;
 use crate::model::panicked::{own_fault, words_of};
@@ -146,11 +145,9 @@ struct Shared {
     ended: AtomicBool,
 }
 
-/// The store's generation in memory, always the newest that could be read, and with it which sessions
-/// have ended. Its thread ends when this is dropped, as soon as it has finished what it reads.
+/// The store's generation in memory, always the newest that could be read. Its thread ends when this is dropped, as soon as it has finished what it reads.
 pub struct ReplicaWatcher {
     shared: Arc<Shared>,
-    ended: Arc<EndedSessions>,
     waker: Waker,
 }
 
@@ -161,19 +158,6 @@ impl ReplicaWatcher {
     /// # Errors
     /// The system gives no thread.
     pub fn start(store: Arc<dyn Store>, wanted: Arc<Wanted>) -> std::io::Result<ReplicaWatcher> {
-        ReplicaWatcher::start_with(store, wanted, EndedSessions::new())
-    }
-
-    /// As [`ReplicaWatcher::start`]; the sessions that have ended are put on the list `ended`, before any
-    /// generation of the store is served.
-    ///
-    /// # Errors
-    /// The system gives no thread.
-    pub fn start_with(
-        store: Arc<dyn Store>,
-        wanted: Arc<Wanted>,
-        ended: Arc<EndedSessions>,
-    ) -> std::io::Result<ReplicaWatcher> {
         let shared = Arc::new(Shared {
             loaded: ArcSwapOption::empty(),
             trouble: ArcSwapOption::from_pointee("the store was not looked at yet".to_owned()),
@@ -186,8 +170,6 @@ impl ReplicaWatcher {
             shown: store.shown(),
             wanted,
             another: false,
-            ended: Arc::clone(&ended),
-            ended_place: 0,
             retired: Vec::new(),
         };
         let watch = store.watch();
@@ -195,13 +177,7 @@ impl ReplicaWatcher {
         std::thread::Builder::new()
             .name("watch-store".to_owned())
             .spawn(move || thread.run(watch))?;
-        Ok(ReplicaWatcher { shared, ended, waker })
-    }
-
-    /// The sessions that have ended.
-    #[must_use]
-    pub fn ended(&self) -> &Arc<EndedSessions> {
-        &self.ended
+        Ok(ReplicaWatcher { shared, waker })
     }
 
     /// What is served now; `None`: nothing yet. Take it once a request, so that all of it is
@@ -271,9 +247,6 @@ struct Thread {
     wanted: Arc<Wanted>,
     /// The store is another one than the one that was loaded, or loading broke off: all of it is loaded.
     another: bool,
-    /// The sessions that have ended, and how far the store's list of them was read.
-    ended: Arc<EndedSessions>,
-    ended_place: u64,
     /// Generations that were swapped out and that a request may still use. They are freed here.
     retired: Vec<Arc<Loaded>>,
 }
@@ -338,7 +311,6 @@ impl Thread {
     /// Loads what is new and serves it. `Some`: there is no generation to be had yet, and why.
     fn look(&mut self, reader: &dyn Reader, seen: Seen) -> Result<Option<String>, StoreError> {
         self.another |= seen.another;
-        self.look_at_sessions(reader)?;
         let old = self.shared.loaded.load_full();
         let began = Instant::now();
         let meta = reader.meta()?;
@@ -367,16 +339,6 @@ impl Thread {
             .collect();
         self.publish(Loaded { replica, evidence, reads }, began);
         Ok(None)
-    }
-
-    /// Takes in which sessions have ended. Of another store everything is news; what the one before told
-    /// stays, and does no harm.
-    fn look_at_sessions(&mut self, reader: &dyn Reader) -> Result<(), StoreError> {
-        let place = if self.another { 0 } else { self.ended_place };
-        let since = reader.ended_since(place)?;
-        self.ended.add(&since.ended, chrono::Utc::now());
-        self.ended_place = since.place;
-        Ok(())
     }
 
     fn publish(&mut self, new: Loaded, began: Instant) {

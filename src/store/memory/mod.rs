@@ -12,7 +12,7 @@ mod reader;
 mod seen;
 mod slice;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +47,48 @@ struct Shared {
     watching: Mutex<Vec<Waker>>,
     /// The next look of whoever follows it, or the next write beside plans, panics.
     panics: AtomicBool,
+    /// Where whoever follows it waits, as long as a test wants: before the roles of a generation, and before
+    /// the list of ended sessions.
+    roles: Gate,
+    ended: Gate,
+}
+
+/// Lets through whoever comes, but while it is held.
+#[derive(Debug, Default)]
+pub struct Gate {
+    held: Mutex<bool>,
+    opened: Condvar,
+    waiting: AtomicUsize,
+}
+
+impl Gate {
+    /// Lets nobody through until what is returned is dropped.
+    pub fn hold(&self) -> HeldGate<'_> {
+        *locked(&self.held) = true;
+        HeldGate(self)
+    }
+
+    /// How many stand before it.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    fn pass(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let held = locked(&self.held);
+        drop(self.opened.wait_while(held, |held| *held).unwrap_or_else(PoisonError::into_inner));
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A gate that lets nobody through.
+pub struct HeldGate<'g>(&'g Gate);
+
+impl Drop for HeldGate<'_> {
+    fn drop(&mut self) {
+        *locked(&self.0.held) = false;
+        self.0.opened.notify_all();
+    }
 }
 
 const SHOWN: &str = "in memory";
@@ -118,6 +160,16 @@ impl MemoryStore {
     /// program would end it.
     pub fn panics_once(&self) {
         self.0.panics.store(true, Ordering::SeqCst);
+    }
+
+    /// Where whoever follows it waits before the roles of a generation.
+    pub fn roles_gate(&self) -> &Gate {
+        &self.0.roles
+    }
+
+    /// Where whoever follows it waits before the list of ended sessions.
+    pub fn ended_gate(&self) -> &Gate {
+        &self.0.ended
     }
 
     fn aside<T>(
@@ -456,7 +508,7 @@ impl Watch for MemoryWatch {
         let content = content.ok_or_else(|| StoreError::absent(SHOWN))?;
         let reader = match self.shared.panics() {
             true => MemoryReader::Panics,
-            false => MemoryReader::of(content),
+            false => MemoryReader::Followed(content, Arc::clone(&self.shared)),
         };
         work(&reader, Seen { another: self.another })?;
         self.another = false;

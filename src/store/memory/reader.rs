@@ -30,6 +30,8 @@ use crate::store::{
 pub(super) enum MemoryReader {
     Newest(Arc<Shared>),
     Of(Arc<Content>),
+    /// The same for whoever follows the store, and may have to wait.
+    Followed(Arc<Content>, Arc<Shared>),
     /// Not at all.
     Panics,
 }
@@ -51,7 +53,9 @@ impl MemoryReader {
     fn content(&self) -> Result<Arc<Content>, StoreError> {
         match self {
             MemoryReader::Newest(shared) => shared.there(),
-            MemoryReader::Of(content) => Ok(Arc::clone(content)),
+            MemoryReader::Of(content) | MemoryReader::Followed(content, _) => {
+                Ok(Arc::clone(content))
+            }
             MemoryReader::Panics => panic!("no text 7"),
         }
     }
@@ -160,7 +164,10 @@ impl Reader for MemoryReader {
         &self,
         work: &mut dyn FnMut(&dyn Reader) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        work(&MemoryReader::of(self.content()?))
+        match self {
+            MemoryReader::Followed(..) => work(self),
+            _ => work(&MemoryReader::of(self.content()?)),
+        }
     }
 
     fn damaged(&self, what: Contradiction) -> StoreError {
@@ -360,6 +367,9 @@ impl Reader for MemoryReader {
     }
 
     fn roles(&self) -> Result<Vec<Role>, StoreError> {
+        if let MemoryReader::Followed(_, shared) = self {
+            shared.roles.pass();
+        }
         Ok(self.content()?.state.roles.to_vec())
     }
 
@@ -524,6 +534,9 @@ impl Reader for MemoryReader {
 
     /// It is small: whoever follows it reads all of it.
     fn ended_since(&self, place: u64) -> Result<EndedSince, StoreError> {
+        if let MemoryReader::Followed(_, shared) = self {
+            shared.ended.pass();
+        }
         Ok(self.content()?.ended.since(place))
     }
 
