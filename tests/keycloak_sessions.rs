@@ -102,7 +102,7 @@ fn config(realm: &Realm<'_>, url: &str, at: Listens, watch: &str) -> String {
         [gateway.logout]
         [[gateway.jwt]]
         issuer = "{issuer}"
-        audiences = ["app", "bare", "race", "person"]
+        audiences = ["app", "bare", "race", "person", "off", "cut"]
         [[gateway.route]]
         path = "/page"
         action = "page:Read"
@@ -170,6 +170,14 @@ impl Stage {
     }
 }
 
+/// Changes a client, as the admin console does: all of it is sent back.
+fn change_client(realm: &Realm<'_>, id: &str, change: impl Fn(&mut Value)) {
+    let path = format!("/clients/{}", realm.client_uuid(id));
+    let mut client = realm.get(&path);
+    change(&mut client);
+    realm.put(&path, &client);
+}
+
 /// A way to end a session.
 type Way<'r> = (&'static str, &'static str, Box<dyn Fn(&Signed) + 'r>);
 
@@ -224,6 +232,19 @@ fn ways<'r>(realm: &'r Realm<'_>) -> Vec<Way<'r>> {
                 assert_eq!(post_form(&revoke, &form).0, 200);
             }),
         ),
+        (
+            "disabling the client",
+            "off",
+            Box::new(|one| change_client(realm, one.client, |it| it["enabled"] = json!(false))),
+        ),
+        (
+            "a not-before of the client",
+            "cut",
+            Box::new(|one| {
+                let now = chrono::Utc::now().timestamp();
+                change_client(realm, one.client, |it| it["notBefore"] = json!(now));
+            }),
+        ),
         ("logging everybody out", "app", Box::new(|_| drop(realm.post("/logout-all", &json!({}))))),
         (
             "a not-before",
@@ -245,7 +266,9 @@ fn each_way_in_which_a_session_can_end_is_a_401() {
     let at = listens();
     let told = format!("http://127.0.0.1:{}/backchannel-logout", at.http);
     client(&realm, "app", Some(&told), true);
-    client(&realm, "bare", None, true);
+    for other in ["bare", "off", "cut"] {
+        client(&realm, other, None, true);
+    }
     let ways = ways(&realm);
     for number in 0..ways.len() {
         realm.person(&format!("person{number}"), PASSWORD);
@@ -269,7 +292,7 @@ fn each_way_in_which_a_session_can_end_is_a_401() {
                 assert_eq!(asked(at, &other.access), Says::Passes, "{name}: another one's goes on");
             }
         }
-        if !["disabling", "deleting"].contains(name) {
+        if !["disabling", "deleting", "disabling the client"].contains(name) {
             // A new session counts: at once by its own id, else from the next second on.
             let started = Instant::now();
             stage.run.until("a new session", || {
@@ -283,6 +306,73 @@ fn each_way_in_which_a_session_can_end_is_a_401() {
     assert!(metrics.contains("idpsyncd_source_sessions_followed{source=\"corp\"} 1"), "{metrics}");
     let log = stage.run.log();
     assert!(!log.contains("cannot be told"), "{log}");
+}
+
+#[test]
+fn tokens_that_live_longer_than_they_count_are_told_of() {
+    let Some(keycloak) = Keycloak::shared() else { return };
+    let realm = made(keycloak, "sessions-lives");
+    realm.reader("idpsyncd", SECRET, &RIGHTS);
+    for id in ["app", "bare", "person"] {
+        client(&realm, id, None, true);
+    }
+    let home = Home::new(&config(&realm, &keycloak.url, listens(), "auto"));
+    let told = || -> Vec<String> {
+        let mut check = home.command(&["check", "--output", "json"]);
+        let out = check.env("KEYCLOAK_SECRET", SECRET).output().unwrap();
+        let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+        let those = report["diagnostics"].as_array().unwrap().iter();
+        let those = those.filter(|it| it["code"] == "tokens-outlive");
+        let mut texts: Vec<String> = those
+            .map(|it| {
+                assert_eq!(it["source"], "corp", "{it}");
+                it["message"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        texts.sort();
+        texts
+    };
+    let none: [String; 0] = [];
+    assert_eq!(told(), none, "five minutes are fine");
+    realm.put(
+        "",
+        &json!({"accessTokenLifespan": 3601,
+        "accessTokenLifespanForImplicitFlow": 5400}),
+    );
+    change_client(&realm, "bare", |it| {
+        it["attributes"]["access.token.lifespan"] = json!("10800");
+        it["implicitFlowEnabled"] = json!(true);
+        it["redirectUris"] = json!(["https://app.example.com/*"]);
+    });
+    change_client(&realm, "person", |it| {
+        it["attributes"]["access.token.lifespan"] = json!("-1");
+    });
+    let texts = told();
+    let [implicit, bare, person, of_realm] = &texts[..] else { panic!("{texts:?}") };
+    for (text, begin) in [
+        (bare, "access tokens of client `bare` live 10800 s (its `access.token.lifespan`)"),
+        (implicit, "access tokens of client `bare` by the implicit flow live 5400 s"),
+        (person, "access tokens of client `person` live as long as their session"),
+        (of_realm, "the realm's access tokens live 3601 s (`accessTokenLifespan`)"),
+    ] {
+        let text = text.strip_prefix("corp: ").unwrap();
+        assert!(text.starts_with(begin), "{text}");
+        assert!(text.contains("count for 3600 s here"), "{text}");
+    }
+    // A run says so as well.
+    let mut sync = home.command(&["sync"]);
+    let out = sync.env("KEYCLOAK_SECRET", SECRET).output().unwrap();
+    let said = [out.stdout, out.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    assert!(said.contains("access tokens of client `bare` live 10800 s"), "{said}");
+    realm.put(
+        "",
+        &json!({"accessTokenLifespan": 3600,
+        "accessTokenLifespanForImplicitFlow": 900}),
+    );
+    for id in ["bare", "person"] {
+        change_client(&realm, id, |it| it["attributes"]["access.token.lifespan"] = json!("3600"));
+    }
+    assert_eq!(told(), none);
 }
 
 #[test]

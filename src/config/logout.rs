@@ -1,11 +1,13 @@
 //! `[gateway.logout]`: sessions that end before their tokens do.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::fault::Code;
-use super::gateway::IdentityWay;
+use super::gateway::{GatewayConfig, IdentityWay};
 use super::jwt::JwtConfig;
 use super::reader::{Node, Read, Table};
+use crate::model::SessionRealm;
 
 /// For how long after it was issued a token counts, where the file does not say.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -16,6 +18,21 @@ pub struct LogoutConfig {
     /// For so long after it was issued a token counts at most, and for so long it is known which
     /// sessions have ended. Default 1 h.
     pub max_token_lifetime: Duration,
+}
+
+impl GatewayConfig {
+    /// The clients that are named as those whose tokens count here, of people whose sessions are of `realm`;
+    /// in order, each once. `None`: no token of theirs counts.
+    #[must_use]
+    pub fn parties_of(&self, realm: &SessionRealm) -> Option<Vec<String>> {
+        let those: Vec<&JwtConfig> =
+            self.jwt.iter().filter(|jwt| jwt.session_realm() == *realm).collect();
+        let parties = those.iter().flat_map(|jwt| {
+            jwt.audiences.iter().chain(jwt.authorized_parties.iter().flatten()).cloned()
+        });
+        let parties: BTreeSet<String> = parties.collect();
+        (!those.is_empty()).then(|| parties.into_iter().collect())
+    }
 }
 
 /// Reads `[gateway.logout]` of the table `gateway`, whose other keys say how people are told, by tokens

@@ -47,8 +47,8 @@ impl SessionFollowers {
         ledger.follows_nobody();
         for (place, source) in config.sources.iter().enumerate() {
             let realm = SessionRealm::Source(source.name.clone());
-            let counts = gateway.jwt.iter().any(|jwt| jwt.session_realm() == realm);
-            if !counts || source.watch == WatchMode::Off || source.kind.is_local() {
+            let Some(clients) = gateway.parties_of(&realm) else { continue };
+            if source.watch == WatchMode::Off || source.kind.is_local() {
                 continue;
             }
             let follower = SessionFollower {
@@ -57,6 +57,7 @@ impl SessionFollowers {
                 realm,
                 name: source.name.clone(),
                 ledger: Arc::clone(ledger),
+                clients,
                 back: logout.max_token_lifetime.saturating_add(BEYOND),
             };
             tasks.spawn(follower.run());
@@ -72,6 +73,8 @@ struct SessionFollower {
     realm: SessionRealm,
     name: String,
     ledger: Arc<SessionLedger>,
+    /// The clients whose tokens count.
+    clients: Vec<String>,
     back: Duration,
 }
 
@@ -99,7 +102,7 @@ impl SessionFollower {
             Ok(opened) => opened,
             Err(error) => return Some(error),
         };
-        let mut following = opened.as_sessions()?.sessions(self.back);
+        let mut following = opened.as_sessions()?.sessions(self.back, self.clients.clone());
         let mut pause = EVERY;
         loop {
             let began = Instant::now();

@@ -27,6 +27,8 @@ pub struct TokenSession {
     pub sid: Option<Box<str>>,
     /// Its `sub`, where it has one.
     pub sub: Option<Box<str>>,
+    /// Its `azp`, the client that it was issued to, where it has one.
+    pub azp: Option<Box<str>>,
     /// When it was issued, in seconds since 1970.
     pub iat: i64,
 }
@@ -54,6 +56,7 @@ type Realms = HashMap<SessionRealm, Ended>;
 struct Ended {
     sessions: HashMap<Box<str>, i64>,
     subjects: HashMap<Box<str>, i64>,
+    clients: HashMap<Box<str>, i64>,
     everybody: Option<i64>,
 }
 
@@ -140,6 +143,7 @@ fn add(realms: &mut Realms, end: &SessionEnd) {
     match &end.scope {
         SessionScope::Session(sid) => later(&mut ended.sessions, sid.as_str().into(), end.last_iat),
         SessionScope::Subject(sub) => later(&mut ended.subjects, sub.as_str().into(), end.last_iat),
+        SessionScope::Client(id) => later(&mut ended.clients, id.as_str().into(), end.last_iat),
         SessionScope::Everybody => ended.everybody = ended.everybody.max(Some(end.last_iat)),
     }
 }
@@ -155,14 +159,19 @@ impl Ended {
         let end = |ends: &HashMap<Box<str>, i64>, id: &Option<Box<str>>| {
             ends.get(id.as_deref()?).copied()
         };
-        let ends =
-            [end(&self.sessions, &token.sid), end(&self.subjects, &token.sub), self.everybody];
+        let ends = [
+            end(&self.sessions, &token.sid),
+            end(&self.subjects, &token.sub),
+            end(&self.clients, &token.azp),
+            self.everybody,
+        ];
         ends.into_iter().flatten().any(|last_iat| token.iat <= last_iat)
     }
 
     fn join(&mut self, other: Ended) {
         other.sessions.into_iter().for_each(|(id, iat)| later(&mut self.sessions, id, iat));
         other.subjects.into_iter().for_each(|(id, iat)| later(&mut self.subjects, id, iat));
+        other.clients.into_iter().for_each(|(id, iat)| later(&mut self.clients, id, iat));
         self.everybody = self.everybody.max(other.everybody);
     }
 
@@ -170,12 +179,14 @@ impl Ended {
     fn forget(&mut self, before: i64) -> bool {
         self.sessions.retain(|_, last_iat| *last_iat >= before);
         self.subjects.retain(|_, last_iat| *last_iat >= before);
+        self.clients.retain(|_, last_iat| *last_iat >= before);
         self.everybody = self.everybody.filter(|last_iat| *last_iat >= before);
         self.len() > 0
     }
 
     fn len(&self) -> usize {
-        self.sessions.len() + self.subjects.len() + usize::from(self.everybody.is_some())
+        let named = [&self.sessions, &self.subjects, &self.clients].map(HashMap::len);
+        named.iter().sum::<usize>() + usize::from(self.everybody.is_some())
     }
 }
 
@@ -204,11 +215,13 @@ mod tests {
     fn token(sid: &str, sub: &str, iat: i64) -> TokenSession {
         let text = |text: &str| (!text.is_empty()).then(|| text.into());
         let (sid, sub) = (text(sid), text(sub));
-        TokenSession { realm: Arc::new(realm()), sid, sub, iat: NOW + iat }
+        let azp = Some("app".into());
+        TokenSession { realm: Arc::new(realm()), sid, sub, azp, iat: NOW + iat }
     }
 
     #[test]
     fn a_token_is_over_with_its_session_its_person_or_everybody_if_it_was_issued_by_then() {
+        let client = |id: &str| end(SessionScope::Client(id.to_owned()), 10);
         let subject = || end(SessionScope::Subject("ann".to_owned()), 10);
         for (ended, token, over) in [
             (session("s1", 10), token("s1", "ann", 10), true),
@@ -220,6 +233,9 @@ mod tests {
             (subject(), token("", "ann", 9), true),
             (subject(), token("ann", "bob", 9), false),
             (subject(), token("s1", "ann", 11), false),
+            (client("app"), token("s1", "ann", 10), true),
+            (client("app"), token("s1", "ann", 11), false),
+            (client("other"), token("app", "app", 10), false),
             (end(SessionScope::Everybody, 10), token("", "", 10), true),
             (end(SessionScope::Everybody, 10), token("s1", "ann", 11), false),
         ] {

@@ -6,6 +6,7 @@ use tokio::task::JoinSet;
 
 use super::Options;
 use super::concurrent::ReadStart;
+use super::token_lives;
 use crate::config::{Config, SourceConfig, WatchMode};
 use crate::directory::Snapshot;
 use crate::resolve::Rules;
@@ -68,7 +69,13 @@ pub(super) async fn ask_one(
     let settings = config.settings();
     let rules = Rules::new(&settings, source.terms());
     let snapshot = match open_source(source) {
-        Ok(opened) => read(&*opened, source, &rules, start, progress).await,
+        Ok(opened) => match read(&*opened, source, &rules, start, progress).await {
+            Ok(mut snapshot) => {
+                snapshot.diagnostics.extend(token_lives::outlive(config, source, &*opened).await);
+                Ok(snapshot)
+            }
+            failed => failed,
+        },
         Err(error) => Err(error),
     };
     match snapshot {

@@ -23,6 +23,7 @@ mod source_state;
 mod stored_view;
 #[cfg(test)]
 mod tests;
+mod token_lives;
 mod who;
 
 use std::collections::BTreeMap;

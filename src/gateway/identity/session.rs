@@ -48,7 +48,8 @@ impl Sessions {
             Ok(claims::text(claims, name)?.map(Into::into))
         };
         let realm = Arc::new(config.session_realm());
-        Ok(Some(TokenSession { realm, sid: text("sid")?, sub: text("sub")?, iat }))
+        let (sid, sub, azp) = (text("sid")?, text("sub")?, text("azp")?);
+        Ok(Some(TokenSession { realm, sid, sub, azp, iat }))
     }
 
     /// Whether it lasts.

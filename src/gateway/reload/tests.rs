@@ -105,6 +105,7 @@ fn over(gateway: &Gateway, sid: &str, ago: i64) -> bool {
         realm: Arc::new(SessionRealm::Source("kc".to_owned())),
         sid: Some(sid.into()),
         sub: None,
+        azp: None,
         iat: Utc::now().timestamp() - ago,
     })
 }

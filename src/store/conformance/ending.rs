@@ -81,6 +81,7 @@ fn an_id_means_something_in_its_realm_and_of_its_kind_alone(store: &dyn Store) {
         end(corp(), SessionScope::Session(id())),
         end(corp(), SessionScope::Subject(id())),
         end(corp(), SessionScope::Everybody),
+        end(corp(), SessionScope::Client(id())),
         end(SessionRealm::Source("other".to_owned()), SessionScope::Session(id())),
         end(SessionRealm::Issuer("corp".to_owned()), SessionScope::Session(id())),
         end(SessionRealm::Issuer("corp".to_owned()), SessionScope::Everybody),

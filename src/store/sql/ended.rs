@@ -17,6 +17,7 @@ fn kind(scope: &SessionScope) -> i64 {
         SessionScope::Session(_) => 0,
         SessionScope::Subject(_) => 1,
         SessionScope::Everybody => 2,
+        SessionScope::Client(_) => 3,
     }
 }
 
@@ -77,6 +78,7 @@ pub(super) fn since(conn: Conn<'_>, place: u64) -> Result<EndedSince, Fault> {
             0 => SessionScope::Session(id),
             1 => SessionScope::Subject(id),
             2 => SessionScope::Everybody,
+            3 => SessionScope::Client(id),
             other => {
                 return Err(Fault::Damaged(format!("a session has ended as {other}: unknown")));
             }

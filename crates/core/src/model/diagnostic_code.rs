@@ -30,6 +30,8 @@ words! {
         AddressesDecide = "addresses-decide",
         /// A proof of possession may be for any host.
         ProofsForAnyHost = "proofs-for-any-host",
+        /// Tokens live longer at their issuer than they count here.
+        TokensOutlive = "tokens-outlive",
         /// Just-in-time provisioning by claims gives an issuer's bearers nothing.
         ClaimsWithoutSource = "claims-without-source",
         /// An issuer's keys could not be had.

@@ -22,6 +22,8 @@ pub enum SessionScope {
     Subject(String),
     /// Every session of the realm.
     Everybody,
+    /// Every session at the client with this id, the `azp` of its tokens.
+    Client(String),
 }
 
 /// Sessions that have ended.
@@ -41,7 +43,7 @@ impl SessionEnd {
     #[must_use]
     pub fn id(&self) -> &str {
         match &self.scope {
-            SessionScope::Session(id) | SessionScope::Subject(id) => id,
+            SessionScope::Session(id) | SessionScope::Subject(id) | SessionScope::Client(id) => id,
             SessionScope::Everybody => "",
         }
     }

@@ -1,10 +1,11 @@
 //! Which sessions of a realm end before their tokens do: what its not-before says, which anybody may ask,
-//! and its events.
+//! its events and its clients.
 //!
 //! An event is there once its change is; each poll asks again for some time back, and what was seen there is
 //! known by its id. Nothing is kept over a restart: whoever begins is told what ended as long ago as a token
 //! lives, and to be told once more is no harm.
 
+mod clients;
 mod event;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 
+use self::clients::Clients;
 use self::event::{AdminRow, Meaning, OPERATIONS, SessionEvent, TYPES, UserRow};
 use super::KeycloakSource;
 use super::api::{each, json};
@@ -23,7 +25,7 @@ use super::feed::settings::{self, Settings};
 use super::lookup::is_gone;
 use crate::model::SessionScope;
 use crate::source::SourceError;
-use crate::source::sessions::{Sessions, SessionsFollowing, SessionsTold};
+use crate::source::sessions::{Sessions, SessionsFollowing, SessionsTold, TokenLife};
 
 /// How late an event may turn up: longer than any transaction of the server's takes.
 const LONG: i64 = 60_000;
@@ -31,6 +33,8 @@ const LONG: i64 = 60_000;
 const SHORT: i64 = 5_000;
 /// Each so many polls go back for [`LONG`], and look at the realm's settings.
 const EACH: u32 = 10;
+/// Each so many polls look at the clients.
+const EACH_CLIENTS: u32 = 2;
 /// Rows a page.
 const PAGE: usize = 200;
 /// The longest that one person may take.
@@ -46,7 +50,22 @@ const SESSION_SETTLES: i64 = 300;
 const SUBJECT_SETTLES: i64 = 500;
 
 impl Sessions for KeycloakSource {
-    fn sessions(&self, back: Duration) -> Box<dyn SessionsFollowing + '_> {
+    fn token_lives<'a>(
+        &'a self,
+        clients: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<TokenLife>, SourceError>> {
+        Box::pin(async move {
+            let whole = |error| self.client.source_error(error);
+            let realm = clients::realm(&self.client).await.map_err(whole)?;
+            let mut rows = Vec::new();
+            for id in clients {
+                rows.extend(clients::row(&self.client, id).await.map_err(whole)?);
+            }
+            Ok(clients::lives(realm, &rows))
+        })
+    }
+
+    fn sessions(&self, back: Duration, clients: Vec<String>) -> Box<dyn SessionsFollowing + '_> {
         Box::new(Follower {
             client: &self.client,
             back: i64::try_from(back.as_millis()).unwrap_or(i64::MAX),
@@ -56,6 +75,8 @@ impl Sessions for KeycloakSource {
             events: None,
             not_before: 0,
             perhaps: BTreeMap::new(),
+            asked: clients,
+            clients: Clients::default(),
             ended: Vec::new(),
         })
     }
@@ -77,6 +98,9 @@ struct Follower<'a> {
     not_before: i64,
     /// People who may have been disabled or deleted.
     perhaps: BTreeMap<String, Perhaps>,
+    /// The ids of the clients that are looked at, and what is known of them.
+    asked: Vec<String>,
+    clients: Clients,
     /// What has ended and was not told yet.
     ended: Vec<(SessionScope, i64)>,
 }
@@ -164,7 +188,11 @@ impl Follower<'_> {
             self.take(event, (first, now));
         }
         self.seen.retain(|_, time| *time >= now.saturating_sub(2 * LONG));
-        self.ask_about_people().await
+        self.ask_about_people().await?;
+        if self.polls.is_multiple_of(EACH_CLIENTS) || first {
+            self.look_at_clients(now).await?;
+        }
+        Ok(())
     }
 
     /// The server's time in milliseconds; ours where no token tells it.
@@ -190,6 +218,16 @@ impl Follower<'_> {
             self.ended.push((SessionScope::Everybody, realm.not_before));
         }
         self.not_before = realm.not_before;
+        Ok(())
+    }
+
+    /// A client's not-before, and one that is disabled: no event of theirs says enough.
+    async fn look_at_clients(&mut self, now: i64) -> Result<(), CallError> {
+        for id in &self.asked {
+            if let Some(row) = clients::row(self.client, id).await? {
+                self.ended.extend(self.clients.take(&row, (now, self.back)));
+            }
+        }
         Ok(())
     }
 
