@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -326,6 +327,30 @@ fn a_server_is_verified_and_a_password_is_read_where_it_is_kept() {
     let kept = folder.path().join("password");
     let with = store(&format!("{trusted}password = {{ file = \"{}\" }}\n", kept.display()));
     with.ok(&["sync"], 0);
+
+    // Whoever copies a store has password and certificates where libpq has them.
+    let file = home("path = \"store.db\"", "");
+    file.ok(&["sync"], 0);
+    let at = url(&postgres, "idpsyncd") + "?sslmode=verify-full";
+    let trusting = format!("{at}&sslrootcert={}", ca_file.display());
+    let copies = |to: &str, schema: &str, env: (&str, &str), status: i32| {
+        let mut command = file.command(&["store", "copy", "--to", to, "--schema", schema]);
+        let command = command.env_remove("PGPASSWORD").env("PGPASSFILE", "/nowhere");
+        let done = Done::of(command.env(env.0, env.1)).exits(status);
+        assert!(!format!("{}{}", done.out, done.err).contains("s3cret"));
+        done.err
+    };
+    assert!(copies(&at, "a", ("PGPASSWORD", "s3cret"), 1).contains("certificate"));
+    assert!(copies(&trusting, "a", ("PGPASSWORD", "wrong"), 1).contains("sign in"));
+    copies(&trusting, "a", ("PGPASSWORD", "s3cret"), 0);
+    let passfile = folder.path().join("pgpass");
+    std::fs::write(&passfile, "127.0.0.1:*:idpsyncd:idpsyncd:s3cret\n").unwrap();
+    let passfile = passfile.to_str().unwrap();
+    assert!(copies(&trusting, "b", ("PGPASSFILE", passfile), 1).contains("pgpass"));
+    std::fs::set_permissions(passfile, std::fs::Permissions::from_mode(0o600)).unwrap();
+    copies(&trusting, "b", ("PGPASSFILE", passfile), 0);
+    copies(&trusting.replace("idpsyncd@", "idpsyncd:s3cret@"), "c", ("PGPASSFILE", "/none"), 0);
+
     std::fs::write(&kept, "wrong\n").unwrap();
     fails(&with, "password");
     std::fs::write(&kept, "s3cret\n").unwrap();

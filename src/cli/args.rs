@@ -6,11 +6,13 @@ mod by_hand;
 mod global;
 mod platform;
 mod report;
+mod store;
 
 pub use by_hand::{GrantCommand, TokenArgs, TokenCommand, UserCommand};
 pub use global::{Format, Global, GlobalArgs, Output};
 pub use platform::{H2oCommand, IamCommand, ImportCommand};
 pub use report::{AccessArgs, ReportCommand, SignArgs, WhoArgs};
+pub use store::{StoreCommand, StoreCopyArgs};
 
 /// Keeps a gateway's idea of who may do what in step with Keycloak and LDAP.
 #[derive(Parser, Debug)]
@@ -148,13 +150,15 @@ Examples:
   idpsyncd token revoke svc-ci nightly --reason \"left in a build log\""
     )]
     Token(TokenCommand),
-    /// Make the store, or let a gateway's database role read it
+    /// Make the store, let a gateway's database role read it, or copy all of it elsewhere
     #[command(
         subcommand,
         after_help = "\
 Examples:
   idpsyncd store init                      makes the store, or brings an older one up to date
-  idpsyncd store grant gateway             PostgreSQL: what the role `gateway` needs to serve, nothing else"
+  idpsyncd store grant gateway             PostgreSQL: what the role `gateway` needs to serve, nothing else
+  idpsyncd store copy --to postgresql://idpsyncd@db.example.com/idpsyncd
+                                           all of it into an empty database, while nothing runs"
     )]
     Store(StoreCommand),
     /// The policies of H2O's App Store
@@ -266,18 +270,6 @@ pub enum PlanCommand {
     Discard {
         /// Its id
         id: String,
-    },
-}
-
-/// `idpsyncd store`
-#[derive(Subcommand, Debug)]
-pub enum StoreCommand {
-    /// Make the store where there is none, and bring an older one up to this version
-    Init,
-    /// Let a role of the store's database read the views and what `serve` needs, and nothing else
-    Grant {
-        /// The role
-        role: String,
     },
 }
 

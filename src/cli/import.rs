@@ -19,12 +19,17 @@ use crate::sync::osmo_db::{self, Import, Url};
 /// Before anything else: takes a password that stands on the command line out of sight.
 pub(super) fn hide_password(command: &ImportCommand) -> Result<(), Failure> {
     let ImportCommand::OsmoDb { url, .. } = command;
+    hide_password_of(url)
+}
+
+/// The same of a database's URL among the arguments.
+pub(super) fn hide_password_of(url: &str) -> Result<(), Failure> {
     let parsed = parse(url)?;
     let Some(password) = &parsed.password else { return Ok(()) };
     // Everybody may read the list of processes. So this begins anew without the password in it.
     let mut arguments = std::env::args_os();
     let own = arguments.next().unwrap_or_default();
-    let shown = |it: OsString| if it == *url.as_str() { parsed.bare.clone().into() } else { it };
+    let shown = |it: OsString| if it == *url { parsed.bare.clone().into() } else { it };
     let error = Command::new("/proc/self/exe")
         .arg0(own)
         .args(arguments.map(shown))
@@ -36,7 +41,7 @@ pub(super) fn hide_password(command: &ImportCommand) -> Result<(), Failure> {
     )))
 }
 
-fn parse(url: &str) -> Result<Url, Failure> {
+pub(super) fn parse(url: &str) -> Result<Url, Failure> {
     // Never quoted: it may hold a password.
     Url::parse(url).map_err(|why| Failure::Usage(format!("the URL {why}")))
 }

@@ -25,6 +25,7 @@ mod request;
 mod sheet;
 mod status;
 mod store;
+mod store_copy;
 mod sync;
 mod time;
 mod token;
@@ -40,7 +41,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::daemon;
 use crate::model::TooMany;
 use crate::source::kinds;
-use crate::store::{Store, StoreError};
+use crate::store::{CopyError, Store, StoreError};
 use crate::sync::osmo_db::ReadError;
 use crate::sync::{ManualError, RunError};
 use args::{Cli, Command, Format, Global, GlobalArgs, Output, ReportCommand};
@@ -106,6 +107,12 @@ impl From<RunError> for Failure {
 
 impl From<TooMany> for Failure {
     fn from(error: TooMany) -> Self {
+        Failure::Error(error.to_string())
+    }
+}
+
+impl From<CopyError> for Failure {
+    fn from(error: CopyError) -> Self {
         Failure::Error(error.to_string())
     }
 }
@@ -192,7 +199,10 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         Command::Report(command) => report::run(&global, &command),
         Command::Status => over_store(&global, |at| status::run(at, output)),
         Command::Plan(command) => over_store(&global, |at| held::run(at, &command, output)),
-        Command::Store(command) => over_store(&global, |at| store::run(at, &command, output)),
+        Command::Store(command) => {
+            store_copy::hide_password(&command)?;
+            over_store(&global, |at| store::run(at, &command, output))
+        }
         Command::History(args) => over_store(&global, |at| history::run(at, &args, output)),
         Command::User(command) => over_store(&global, |at| user::run(at, command, output)),
         Command::Grant(command) => over_store(&global, |at| grant::run(at, command, output)),

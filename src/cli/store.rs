@@ -4,14 +4,15 @@ use chrono::Utc;
 use serde_json::json;
 
 use super::args::{Output, StoreCommand};
-use super::print;
 use super::{Context, Failure, exit};
+use super::{print, store_copy};
 use crate::sync::RunError;
 
 pub(super) fn run(at: Context<'_>, command: &StoreCommand, output: Output) -> Result<u8, Failure> {
     match command {
         StoreCommand::Init => init(at, output),
         StoreCommand::Grant { role } => grant(at, role, output),
+        StoreCommand::Copy(args) => store_copy::run(at, args, output),
     }
 }
 

@@ -64,6 +64,7 @@ pub use logout::LogoutConfig;
 pub(crate) use reader::{Node, Read, Table, all};
 pub use role::role_in_another_case;
 pub use secret::SecretError;
+pub use store::{StoreUrlError, store_at};
 pub use types::*;
 pub use value::redacted;
 pub(crate) use value::{BadValue, dn, http_url, url};

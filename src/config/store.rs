@@ -42,46 +42,104 @@ pub(super) fn store(root: &Table<'_>) -> Read<(StoreConfig, Option<SecretRef>)> 
     Ok((StoreConfig::Postgres(config), password?))
 }
 
-/// The name of a schema. PostgreSQL cuts names of more than 63 bytes, and keeps those of `pg_` to itself.
 fn schema(node: &Node<'_>) -> Read<String> {
     let name = node.text()?;
+    unfit_schema(&name).map_or(Ok(name), |why| Err(node.bad(why.to_string())))
+}
+
+/// What keeps `name` from being a schema's. PostgreSQL cuts names of more than 63 bytes, and keeps those of
+/// `pg_` to itself.
+fn unfit_schema(name: &str) -> Option<StoreUrlError> {
+    if name.is_empty() {
+        return Some(StoreUrlError::EmptySchema);
+    }
     if name.len() > 63 {
-        return Err(node.bad("is longer than 63 bytes, which PostgreSQL would cut"));
+        return Some(StoreUrlError::LongSchema);
     }
-    if name.starts_with("pg_") || name == "information_schema" {
-        return Err(node.bad("is a name that PostgreSQL keeps to itself"));
+    let own = name.starts_with("pg_") || name == "information_schema";
+    own.then_some(StoreUrlError::ReservedSchema)
+}
+
+/// Why a URL, or a schema's name, cannot be a store's: said of it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StoreUrlError {
+    /// TLS that whoever is on the way can turn off.
+    #[error(
+        "has an `sslmode` that whoever is on the way can turn off: use `verify-full`, or `disable`"
+    )]
+    Offered,
+    /// No server.
+    #[error("names no host")]
+    NoHost,
+    /// Something that the client does not know.
+    #[error("is not understood: {0}")]
+    Unknown(String),
+    /// No name at all.
+    #[error("is empty")]
+    EmptySchema,
+    /// A name that would be cut.
+    #[error("is longer than 63 bytes, which PostgreSQL would cut")]
+    LongSchema,
+    /// A name of PostgreSQL's own.
+    #[error("is a name that PostgreSQL keeps to itself")]
+    ReservedSchema,
+}
+
+impl StoreUrlError {
+    /// Whether it is the schema's name that cannot be.
+    #[must_use]
+    pub fn is_of_schema(&self) -> bool {
+        match self {
+            StoreUrlError::EmptySchema
+            | StoreUrlError::LongSchema
+            | StoreUrlError::ReservedSchema => true,
+            StoreUrlError::Offered | StoreUrlError::NoHost | StoreUrlError::Unknown(_) => false,
+        }
     }
-    Ok(name)
+}
+
+/// The store in `schema` of the database that `url` names, which `[store]` does not: its certificates are those
+/// of `sslrootcert`. The password of the URL is left out.
+///
+/// # Errors
+/// It cannot be a store's.
+pub fn store_at(url: &Url, schema: &str) -> Result<StoreConfig, StoreUrlError> {
+    if let Some(why) = unfit_schema(schema) {
+        return Err(why);
+    }
+    Ok(StoreConfig::Postgres(PostgresConfig { schema: schema.to_owned(), ..database(url)? }))
 }
 
 /// The database. Nothing of a URL that may hold a password is quoted.
 fn url(node: &Node<'_>) -> Read<PostgresConfig> {
-    let Url { shown, client, password, tls, root_cert, .. } = node.parsed(Url::parse)?;
-    if password.is_some() {
+    let url = node.parsed(Url::parse)?;
+    if url.password.is_some() {
         return Err(node.bad(
             "holds a password, which does not stand in the file itself: give it by `password = { file \
              = \"…\" }`, `{ env = \"…\" }` or `{ credential = \"…\" }`",
         ));
     }
-    let tls = match tls {
+    database(&url).map_err(|why| node.bad(why.to_string()))
+}
+
+/// The database, but for its schema.
+fn database(url: &Url) -> Result<PostgresConfig, StoreUrlError> {
+    let tls = match url.tls {
         Tls::Never => StoreTls::Never,
         Tls::Always => StoreTls::Always,
-        Tls::Offered => {
-            return Err(node.bad(
-                "has an `sslmode` that whoever is on the way can turn off: use `verify-full`, or `disable`",
-            ));
-        }
+        Tls::Offered => return Err(StoreUrlError::Offered),
     };
-    let mut url = client;
+    let (shown, ca_file) = (url.shown.clone(), url.root_cert.clone());
+    let mut url = url.client.clone();
     if !url.contains("target_session_attrs=") {
         // Of several hosts the one that can be written is meant.
         url.push(if url.contains('?') { '&' } else { '?' });
         url.push_str("target_session_attrs=read-write");
     }
     match url.parse::<tokio_postgres::Config>() {
-        Ok(known) if known.get_hosts().is_empty() => Err(node.bad("names no host")),
-        Ok(_) => Ok(PostgresConfig { url, shown, tls, ca_file: root_cert, schema: String::new() }),
-        Err(error) => Err(node.bad(format!("is not understood: {}", causes(&error)))),
+        Ok(known) if known.get_hosts().is_empty() => Err(StoreUrlError::NoHost),
+        Ok(_) => Ok(PostgresConfig { url, shown, tls, ca_file, schema: String::new() }),
+        Err(error) => Err(StoreUrlError::Unknown(causes(&error))),
     }
 }
 

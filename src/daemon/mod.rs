@@ -64,7 +64,7 @@ use status::{DaemonStatus, Running};
 
 use notify::{Notify, watchdog_limit};
 use open_store::OpenStore;
-pub use open_store::open_store;
+pub use open_store::{open_store, store_password};
 use report::{LogDedup, LogKind, LogTopic, log_diagnostics};
 use signals::{Signals, Wish};
 use watchdog::Watchdog;

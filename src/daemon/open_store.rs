@@ -9,9 +9,14 @@ use crate::store::{self, Password, Store};
 /// The store that `config` names. Its password is read each time that somebody signs in.
 #[must_use]
 pub fn open_store(config: &Config) -> Arc<dyn Store> {
+    store::open_with(&config.store, store_password(config))
+}
+
+/// The password of the store that `config` names: read each time that somebody signs in.
+#[must_use]
+pub fn store_password(config: &Config) -> Option<Password> {
     let secret = config.store_password.clone();
-    let password = secret.map(|secret| Password::new(move || Ok(secret.read()?)));
-    store::open_with(&config.store, password)
+    secret.map(|secret| Password::new(move || Ok(secret.read()?)))
 }
 
 /// An opened store, and where it is.

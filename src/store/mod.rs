@@ -9,6 +9,7 @@
 //! | what one change needs, without a look at everybody | `slice` |
 //! | what is read | `status`, `people`, `access` (who held what when), `history`, `mirror`, `review`, `seen` and `ended` (for gateways' memory) |
 //! | what both backends keep in tables | `sql` |
+//! | a whole store into another one | `copy` |
 //! | SQLite: one file that gateways read | `sqlite` |
 //! | PostgreSQL: one database for gateways on many machines | `postgres` |
 //!
@@ -26,6 +27,7 @@ mod api;
 mod commit;
 #[cfg(test)]
 mod conformance;
+mod copy;
 mod ended;
 mod error;
 mod history;
@@ -47,6 +49,7 @@ mod status;
 pub use access::{Access, AccessChange, AccessFilter, AsOf, Began, Generation, Untold, Ways};
 pub use api::{Beside, RunLock, Seen, Store, Transaction, Turn, Waker, Watch};
 pub use commit::{Commit, Committed, MirrorUpdate, SourceUpdate};
+pub use copy::{Copied, CopiedRelation, CopyEnd, CopyError, CopyProgress, copy, copy_dry};
 pub use ended::EndedSince;
 pub use error::{CommitError, Contradiction, LockError, StoreError, StoreErrorKind};
 pub use history::{HistoryFilter, HistoryRow};

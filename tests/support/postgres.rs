@@ -92,11 +92,16 @@ impl Postgres {
 
     /// Holds tables locked against everybody, readers too, until the lock is dropped.
     pub fn lock(&self, database: &str, tables: &str) -> Locked {
+        self.lock_for(database, tables, "ACCESS EXCLUSIVE")
+    }
+
+    /// Holds tables locked in a mode, such as `SHARE`: against whoever writes.
+    pub fn lock_for(&self, database: &str, tables: &str, mode: &str) -> Locked {
         let mut child =
             self.psql(database).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        let locking = format!("BEGIN;\nLOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE;\n");
+        let locking = format!("BEGIN;\nLOCK TABLE {tables} IN {mode} MODE;\n");
         input.write_all(locking.as_bytes()).unwrap();
         let mut locked = Locked { child, input: Some(input), output };
         locked.say("locked");

@@ -8,12 +8,14 @@
 //! | one run at a time | `lock` |
 //! | which daemon leads | `lead` |
 //! | reading and writing | `reader`, `transaction`: the transactions in which `crate::store::sql` reads and writes |
+//! | a whole store into or out of it (`crate::store::copy`) | `store`; rows by `copying` |
 //! | following it | `watch` |
 //! | what a gateway's role may read | `rights` |
 //!
 //! Nothing outside this folder knows that the client is async: it has a runtime of its own.
 
 mod connect;
+mod copying;
 mod dialect;
 mod error;
 mod lead;
@@ -31,4 +33,5 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::store) use copying::PgCopy;
 pub use store::PostgresStore;

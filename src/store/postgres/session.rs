@@ -21,7 +21,7 @@ use futures_util::{SinkExt, Stream};
 use tokio::runtime::Runtime;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type};
-use tokio_postgres::{Client, RowStream};
+use tokio_postgres::{Client, CopyInSink, RowStream};
 
 use super::dialect::translated;
 use super::error::cause;
@@ -34,7 +34,7 @@ use crate::store::sql::db::{Datum, DbResult, Param, Params};
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long what works on a whole table may take: an index, a migration.
-const LONG: Duration = Duration::from_secs(3600);
+pub(super) const LONG: Duration = Duration::from_secs(3600);
 
 /// Up to so many rows go as a statement each, all sent before the first answer; more by `COPY`.
 const FEW: usize = 32;
@@ -171,7 +171,7 @@ impl Session {
         self.client.is_closed() || self.silent.get()
     }
 
-    fn wait<T>(
+    pub(super) fn wait<T>(
         &self,
         future: impl Future<Output = Result<T, tokio_postgres::Error>>,
         most: Duration,
@@ -276,7 +276,7 @@ impl Session {
             }
             lines.push(b'\n');
         }
-        let PgStatement { statement, .. } = self.prepare(&format!("COPY {into} FROM STDIN"))?;
+        let PgStatement { statement, .. } = self.prepare(&copying(into))?;
         let copied = async {
             let mut sink = pin!(self.client.copy_in(&statement).await?);
             sink.send(std::io::Cursor::new(lines)).await?;
@@ -284,6 +284,12 @@ impl Session {
         };
         self.wait(copied, LONG)?;
         Ok(())
+    }
+
+    /// Begins to copy rows into a table, given as `table (column, …)`.
+    pub(super) fn copy_in(&self, into: &str) -> Result<CopyInSink<Chunk>, SessionError> {
+        let PgStatement { statement, .. } = self.prepare(&copying(into))?;
+        self.wait(self.client.copy_in(&statement), PATIENCE)
     }
 }
 
@@ -299,8 +305,15 @@ impl Drop for Session {
     }
 }
 
+/// What is sent at once of rows that are copied.
+pub(super) type Chunk = std::io::Cursor<Vec<u8>>;
+
+fn copying(into: &str) -> String {
+    format!("COPY {into} FROM STDIN")
+}
+
 /// Writes a value as `COPY`'s text has it.
-fn put(line: &mut Vec<u8>, datum: Datum<'_>) {
+pub(super) fn put(line: &mut Vec<u8>, datum: Datum<'_>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     match datum {
         Datum::Null => line.extend_from_slice(b"\\N"),

@@ -71,7 +71,10 @@ impl PostgresStore {
 
     /// Writes something that is no part of a generation, in a store that is there. No plan depends on it, so
     /// anybody may at any time, whoever has the lock of a run.
-    fn aside<T>(&self, work: impl FnOnce(Conn<'_>) -> Result<T, Fault>) -> Result<T, StoreError> {
+    pub(super) fn aside<T>(
+        &self,
+        work: impl FnOnce(Conn<'_>) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
         let reader = self.opened()?.ok_or_else(|| StoreError::absent(self.shown()))?;
         let writing = Writing::begin(self, reader.session(), None);
         let writing = writing.map_err(|fault| self.told(fault))?;

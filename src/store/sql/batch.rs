@@ -179,7 +179,7 @@ const WORTH_WHILE: usize = 10_000;
 /// Runs `work`, which is about to add `coming` rows to `table` in the present transaction. Where
 /// they are at least as many as there are, the table's indexes are away meanwhile: to sort all
 /// keys once is cheaper than to find the place of each, and readers see none of it.
-pub(super) fn filling<T>(
+pub(in crate::store) fn filling<T>(
     conn: Conn<'_>,
     table: &str,
     coming: usize,
@@ -205,8 +205,8 @@ pub(super) fn filling<T>(
     for (_, sql) in &indexes {
         conn.execute(sql, [])?;
     }
-    if let Conn::Postgres(session) = conn {
-        session.batch(&format!("ANALYZE {table}"))?;
+    if let Conn::Postgres(_) = conn {
+        conn.execute(&format!("ANALYZE {table}"), [])?;
     }
     Ok(done)
 }

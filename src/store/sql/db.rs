@@ -235,8 +235,8 @@ impl<'c> Conn<'c> {
                 "SELECT CAST(i.indexname AS text), i.indexdef FROM pg_catalog.pg_indexes i \
                  WHERE i.schemaname = current_schema() AND i.tablename = ?1 \
                    AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_constraint c \
-                                    WHERE c.conname = i.indexname AND c.connamespace = \
-                                          CAST(current_schema() AS regnamespace))"
+                                     JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace \
+                                    WHERE c.conname = i.indexname AND n.nspname = i.schemaname)"
             }
         };
         let mut statement = self.prepare(sql)?;

@@ -51,7 +51,7 @@ mod totals;
 mod workload;
 mod writer;
 
-pub(in crate::store) use batch::Cell;
+pub(in crate::store) use batch::{Cell, filling};
 pub(in crate::store) use ended::keep as end_sessions;
 pub(in crate::store) use error::Fault;
 pub(in crate::store) use followed::keep as keep_followed;

@@ -11,6 +11,7 @@
 //!
 //! Nothing outside this folder knows that there are files.
 
+mod copying;
 pub(in crate::store) mod error;
 mod files;
 mod kept;

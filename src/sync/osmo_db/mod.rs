@@ -13,7 +13,7 @@ mod read;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use crate::config::{Tls, Url, UrlError};
-pub use read::{ReadError, read};
+pub use read::{ConnectError, ReadError, libpq_password, read};
 
 use super::local::update as local_update;
 use super::manual::existing_reader;

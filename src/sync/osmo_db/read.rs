@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config, IsolationLevel, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -217,18 +217,29 @@ fn password(
     url: &Url,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<(), ConnectError> {
-    if let Some(password) = &url.password {
+    if let Some(password) = url_password(url, config, variable)? {
         config.password(password.expose_secret());
-        return Ok(());
+    }
+    Ok(())
+}
+
+/// The password that goes with `url`, whose client's form is `config`: its own, else `$PGPASSWORD`, else that of
+/// the file of passwords.
+fn url_password(
+    url: &Url,
+    config: &Config,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Option<SecretString>, ConnectError> {
+    if let Some(password) = &url.password {
+        return Ok(Some(password.clone()));
     }
     if let Some(password) = variable("PGPASSWORD").filter(|it| !it.is_empty()) {
-        config.password(password);
-        return Ok(());
+        return Ok(Some(password.into()));
     }
-    let Some(file) = passfile(&variable) else { return Ok(()) };
+    let Some(file) = passfile(&variable) else { return Ok(None) };
     let text = match std::fs::read_to_string(&file) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(why) => return Err(ConnectError::File { tried: "read", file, why }),
     };
     let host = match config.get_hosts().first() {
@@ -239,11 +250,25 @@ fn password(
     let port = config.get_ports().first().unwrap_or(&5432).to_string();
     let user = config.get_user().unwrap_or_default().to_owned();
     let database = config.get_dbname().unwrap_or(&user).to_owned();
-    if let Some(password) = from_passfile(&text, [&host, &port, &database, &user]) {
+    let found = from_passfile(&text, [&host, &port, &database, &user]);
+    if found.is_some() {
         open_to_others(&file)?;
-        config.password(password.expose_secret());
     }
-    Ok(())
+    Ok(found)
+}
+
+/// As libpq has the password of a database that stands on the command line: in `url`, else `$PGPASSWORD`, else in
+/// the file of passwords. `None`: nowhere.
+///
+/// # Errors
+/// The file cannot be read, or others can read it.
+pub fn libpq_password(
+    url: &Url,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Option<SecretString>, ConnectError> {
+    // One that is not understood is told of when it is used.
+    let config = url.client.parse().unwrap_or_default();
+    url_password(url, &config, variable)
 }
 
 /// Refuses a file of passwords that others can read, as libpq does.
