@@ -1,7 +1,7 @@
 //! What can go wrong with a store, in words for people.
 
 use super::SetKey;
-use crate::model::TooMany;
+use crate::model::{Inconsistent, RoleSetId, TooMany, UserId};
 
 /// What kind of fault it was, for programs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,6 +84,110 @@ pub enum Contradiction {
     TooMany(#[from] TooMany),
 }
 
+/// How a plan does not fit the store's content, or the content itself: a fault of this program.
+#[derive(Debug, thiserror::Error)]
+pub enum Mismatch {
+    /// The plan speaks of what its own tables have not.
+    #[error(transparent)]
+    Plan(#[from] Inconsistent),
+    /// The plan says for some people what they decide with, and not for all.
+    #[error("it has not one role set for each user")]
+    UnevenSets,
+    /// A role is named that the plan's tables have not.
+    #[error("its tables have no role `{0}`")]
+    UnplannedRole(String),
+    /// A role is to be changed or given that is not there.
+    #[error("role `{0}` is not in the store")]
+    NoSuchRole(String),
+    /// A role is to be made that is there.
+    #[error("role `{0}` is in the store already")]
+    RoleThere(String),
+    /// A role is to be removed that is not there.
+    #[error("a removed role (number {0}) is not in the store")]
+    NoSuchRemovedRole(i64),
+    /// A role is to be removed and would be left with holders.
+    #[error("a role is removed that somebody or a token still has")]
+    RoleStillHeld,
+    /// More people lose a role than had it.
+    #[error("a role lost holders it never had")]
+    RoleHolders,
+    /// Somebody or a token is to lose a role set that is not there.
+    #[error("role set {0} is not in the store")]
+    NoSuchSet(RoleSetId),
+    /// Somebody is to have a role set that the plan does not bring.
+    #[error("role set {0} is not among the plan's sets")]
+    UnplannedSet(RoleSetId),
+    /// More people lose a role set than had it.
+    #[error("a role set lost users it never had")]
+    SetUsers,
+    /// More role sets lose a list of decisions than had it.
+    #[error("a list of decisions lost sets it never had")]
+    ListSets,
+    /// Links' sources are numbered otherwise than the plan has them.
+    #[error("source `{0}` has another place in the store")]
+    MisplacedSource(String),
+    /// A source was read that is not configured.
+    #[error("source `{0}` is not among the configured")]
+    UnconfiguredSource(String),
+    /// Somebody is to be changed who is not there.
+    #[error("user {0} is not in the store")]
+    NoSuchUser(UserId),
+    /// Somebody is to be made who is there.
+    #[error("user {0} is in the store already")]
+    UserThere(UserId),
+    /// Somebody decides with another role set than the plan was made for.
+    #[error("user {0} has another role set in the store")]
+    OtherSet(UserId),
+    /// A link is to go that is not there.
+    #[error("user {0} is not known by that external id")]
+    NoSuchLink(UserId),
+    /// Two people would have one name: a gateway could not tell them apart.
+    #[error("two people would be called `{0}`")]
+    SameName(String),
+    /// A token is to go or to be changed that is not there.
+    #[error("user {user} has no token `{name}`")]
+    NoSuchToken {
+        /// Whose.
+        user: UserId,
+        /// What it is called.
+        name: String,
+    },
+    /// A token is to lose a role that it does not have.
+    #[error("token `{name}` of user {user} has not the role that it loses")]
+    NoSuchTokenRole {
+        /// Whose.
+        user: UserId,
+        /// What it is called.
+        name: String,
+    },
+    /// A token decides with another role set than the plan was made for.
+    #[error("token `{0}` has another role set in the store")]
+    OtherTokenSet(String),
+    /// A grant is to go that is not there, or to come that is there.
+    #[error("user {user} has no such grant of role number {role} in the store")]
+    NoSuchGrant {
+        /// Whose.
+        user: UserId,
+        /// The role's number in the store.
+        role: i64,
+    },
+    /// A reason is to be renewed that is not there.
+    #[error("reason {0} is not in the store")]
+    NoSuchReason(u32),
+    /// A token comes without what it decides with.
+    #[error("it makes a token that decides with no role set")]
+    TokenWithoutSet,
+    /// Something cannot be written down.
+    #[error("it cannot be written down: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl From<TooMany> for Mismatch {
+    fn from(what: TooMany) -> Self {
+        Mismatch::Plan(what.into())
+    }
+}
+
 /// Why a commit did not happen. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
@@ -92,7 +196,7 @@ pub enum CommitError {
     Raced,
     /// The plan does not fit the store's content: a fault of this program, refused before harm.
     #[error("the plan does not fit the store: {0}; nothing was applied")]
-    Inconsistent(String),
+    Inconsistent(#[from] Mismatch),
     /// The store could not be written.
     #[error(transparent)]
     Store(#[from] StoreError),

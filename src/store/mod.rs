@@ -51,7 +51,7 @@ pub use api::{Beside, RunLock, Seen, Store, Transaction, Turn, Waker, Watch};
 pub use commit::{Commit, Committed, MirrorUpdate, SourceUpdate};
 pub use copy::{Copied, CopiedRelation, CopyEnd, CopyError, CopyProgress, copy, copy_dry};
 pub use ended::EndedSince;
-pub use error::{CommitError, Contradiction, LockError, StoreError, StoreErrorKind};
+pub use error::{CommitError, Contradiction, LockError, Mismatch, StoreError, StoreErrorKind};
 pub use history::{HistoryFilter, HistoryRow};
 pub use leading::{BEAT, Lead, LeadError, Leader, NoLeader};
 pub use mirror::{MirrorPatch, StoredMirror};

@@ -4,7 +4,9 @@ use std::sync::mpsc;
 
 use super::worlds::{at, digests, plan, random_directory, update};
 use super::{commit, counted, newcomer, rules, try_commit, with_people, world};
-use crate::store::{Commit, CommitError, LockError, Store, StoreError, StoreErrorKind, Turn};
+use crate::store::{
+    Commit, CommitError, LockError, Mismatch, Store, StoreError, StoreErrorKind, Turn,
+};
 
 rules! {
     there_is_no_store_before_it_is_prepared
@@ -121,7 +123,7 @@ fn what_an_update_found_before_another_committed_counts_for_nothing(store: &dyn 
             if calls == 1 {
                 commit(store, &newcomer(u32::try_from(people).unwrap()));
                 if found_an_error {
-                    return Err(CommitError::Inconsistent("of the past".to_owned()));
+                    return Err(Mismatch::UnevenSets.into());
                 }
             }
             Ok(found)
@@ -193,7 +195,7 @@ fn an_update_that_fails_leaves_nothing(store: &dyn Store) {
     let done: Result<(), CommitError> = store.update(|tx| {
         calls += 1;
         tx.reader().state()?;
-        Err(CommitError::Inconsistent("changed its mind".to_owned()))
+        Err(Mismatch::UnevenSets.into())
     });
     assert!(matches!(done, Err(CommitError::Inconsistent(_))));
     assert_eq!(calls, 1);

@@ -12,8 +12,8 @@ use crate::model::{
 use crate::plan::{Held, Plan, Taken, Whose, view};
 use crate::policy::{Action, Effect, Resource};
 use crate::store::{
-    Beside, Commit, CommitError, Committed, Generation, HistoryRow, Meta, MirrorPatch, Review,
-    SourceStatus, SourceUpdate, StoreError,
+    Beside, Commit, CommitError, Committed, Generation, HistoryRow, Meta, MirrorPatch, Mismatch,
+    Review, SourceStatus, SourceUpdate, StoreError,
 };
 
 /// Everything, as one commit left it.
@@ -82,10 +82,6 @@ pub(super) fn seconds(time: Time) -> Time {
     Time::from_timestamp(time.timestamp(), 0).unwrap_or(time)
 }
 
-fn inconsistent(what: impl ToString) -> CommitError {
-    CommitError::Inconsistent(what.to_string())
-}
-
 impl Content {
     pub(super) fn commit(
         &mut self,
@@ -105,7 +101,7 @@ impl Content {
         make: impl FnOnce() -> Result<Plan, Inconsistent>,
     ) -> Result<(Plan, Committed), CommitError> {
         self.sources(beside.base_version, beside.sources, beside.configured)?;
-        let plan = make().map_err(inconsistent)?;
+        let plan = make().map_err(Mismatch::from)?;
         let committed = self.plan(&plan, Some(beside.settled))?;
         Ok((plan, committed))
     }
@@ -153,9 +149,10 @@ impl Content {
         }
         self.configure(configured);
         for update in sources {
-            let source = self.sources.get_mut(update.source).ok_or_else(|| {
-                inconsistent(format!("source `{}` is not among the configured", update.source))
-            })?;
+            let source = self
+                .sources
+                .get_mut(update.source)
+                .ok_or_else(|| Mismatch::UnconfiguredSource(update.source.to_owned()))?;
             source.read(update);
             if let Some(new) = &update.mirror {
                 let mirror = Mirror { directory: new.directory.clone(), cursor: None };
@@ -203,10 +200,10 @@ impl Content {
     /// Whether there was anything to apply.
     fn apply(&mut self, plan: &Plan, generation: u64) -> Result<bool, CommitError> {
         if plan.tables.users.len() != plan.user_sets.len() {
-            return Err(inconsistent("it has not one role set for each user"));
+            return Err(Mismatch::UnevenSets.into());
         }
         let nothing = plan.changes.is_empty() && plan.moved().next().is_none();
-        let state = plan.applied(&self.state).map_err(inconsistent)?;
+        let state = plan.applied(&self.state).map_err(Mismatch::from)?;
         check(&state)?;
         self.state = Arc::new(state);
         if nothing && plan.token_sets.is_empty() {
@@ -235,11 +232,14 @@ impl Content {
         let (requests, mut decider) = (plan.requests(), plan.decider());
         let name = |role| match plan.tables.roles.get(role) {
             Some(role) => Ok(role.name.clone()),
-            None => Err(inconsistent(format!("it speaks of role {role}, which it has not"))),
+            None => Err(Mismatch::Plan(Inconsistent::NoSuchRole(role))),
         };
         for (id, roles) in &plan.set_roles {
             let mut set = RoleSet::default();
-            for decided in decider.decide(roles).map_err(inconsistent)? {
+            for decided in decider
+                .decide(roles)
+                .map_err(|role| Mismatch::Plan(Inconsistent::NoSuchRole(role)))?
+            {
                 let Some((action, resource)) = requests.get(decided.request) else { continue };
                 set.decisions.push(Decision {
                     action: action.clone(),
@@ -265,7 +265,7 @@ impl Content {
         let before = patch.before.to_string();
         let mirror = source.mirror.clone().filter(|_| source.status.digest == Some(before));
         let mirror = Mirror::clone(&*mirror.ok_or(CommitError::Raced)?);
-        let mirror = mirror.patched(patch).map_err(inconsistent)?;
+        let mirror = mirror.patched(patch).map_err(Mismatch::from)?;
         source.cursor.clone_from(&patch.cursor);
         let anew = match patch.looked_up {
             true => patch.people.keys().map(String::as_str).collect(),
@@ -283,13 +283,13 @@ fn check(state: &State) -> Result<(), CommitError> {
         if let [a, b] = pair
             && a.id >= b.id
         {
-            return Err(inconsistent(format!("user {} is in the store already", b.id)));
+            return Err(Mismatch::UserThere(b.id).into());
         }
     }
     for user in state.users.iter().filter(|user| !user.status.is_deprovisioned()) {
         let name = state.texts.get(user.username);
         if !names.insert(name) {
-            return Err(inconsistent(format!("two people are called `{name}`")));
+            return Err(Mismatch::SameName(name.to_owned()).into());
         }
     }
     Ok(())

@@ -14,7 +14,7 @@ use super::watch::PgWatch;
 use crate::model::{Followed, PostgresConfig, SessionEnd, Time};
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::sql::db::Conn;
-use crate::store::sql::{self, Fault};
+use crate::store::sql::{self, Fault, SqlTransaction};
 use crate::store::{
     Lead, LeadError, Leader, LockError, Password, Reader, Review, RunLock, Store, Transaction,
     Turn, Watch,
@@ -119,8 +119,8 @@ impl Store for PostgresStore {
 
     fn begin(&self, turn: Turn) -> Result<Box<dyn Transaction + '_>, StoreError> {
         Ok(match turn {
-            Turn::Anyones => Box::new(Anyones::begin(self)?),
-            Turn::Mine => Box::new(Mine::begin(self)?),
+            Turn::Anyones => Box::new(SqlTransaction::over(Anyones::begin(self)?)),
+            Turn::Mine => Box::new(SqlTransaction::over(Mine::begin(self)?)),
         })
     }
 

@@ -10,14 +10,10 @@ use super::lock::{Led, mark_write};
 use super::reader::PgReader;
 use super::session::{Session, SessionError};
 use super::store::PostgresStore;
-use crate::model::Inconsistent;
-use crate::plan::Plan;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::sql::db::{Conn, OptionalExtension, params};
-use crate::store::sql::{Fault, Reads, write_beside, write_commit, write_patches, write_touch};
-use crate::store::{
-    Beside, Commit, CommitError, Committed, MirrorPatch, Reader, SourceUpdate, Store, Transaction,
-};
+use crate::store::sql::{Changing, Fault, Reads};
+use crate::store::{Reader, Store};
 
 /// Takes the writer's place: its token, the term of whoever leads, the generation.
 const TAKE: &str = "UPDATE meta SET commits = commits + 1, token = CAST(gen_random_uuid() AS text) \
@@ -178,15 +174,6 @@ pub(super) struct Anyones<'s> {
     reader: PgReader,
     /// The store's version when this began.
     version: i64,
-    stands: Stands,
-}
-
-/// How far a change has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stands {
-    Open,
-    Committed,
-    Raced,
 }
 
 impl<'s> Anyones<'s> {
@@ -195,69 +182,27 @@ impl<'s> Anyones<'s> {
             return Err(StoreError::absent(store.shown()));
         };
         let version = reader.meta()?.version;
-        Ok(Anyones { store, reader, version, stands: Stands::Open })
-    }
-
-    fn write<T>(
-        &mut self,
-        write: impl FnOnce(Conn<'_>) -> Result<T, Fault>,
-    ) -> Result<T, CommitError> {
-        let done = self.written(write).map_err(|fault| fault.commit(&self.store.place.config));
-        match &done {
-            Ok(_) => self.stands = Stands::Committed,
-            Err(CommitError::Raced) => self.stands = Stands::Raced,
-            Err(_) => {}
-        }
-        done
-    }
-
-    /// In a session of its own: the reader may have been cut meanwhile.
-    fn written<T>(&self, write: impl FnOnce(Conn<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
-        let session = self.store.session()?;
-        Writing::begin(self.store, &session, self.store.led())?.finish(write)
+        Ok(Anyones { store, reader, version })
     }
 }
 
-impl Transaction for Anyones<'_> {
+impl Changing for Anyones<'_> {
     fn reader(&self) -> &dyn Reader {
         &self.reader
     }
 
-    fn commit(&mut self, commit: &Commit<'_>) -> Result<Committed, CommitError> {
-        self.write(|conn| write_commit(conn, commit))
+    /// In a session of its own: the reader may have been cut meanwhile.
+    fn write<T>(&mut self, work: impl FnOnce(Conn<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        let session = self.store.session()?;
+        Writing::begin(self.store, &session, self.store.led())?.finish(work)
     }
 
-    fn commit_patches(
-        &mut self,
-        commit: &Commit<'_>,
-        patches: &[MirrorPatch<'_>],
-    ) -> Result<Committed, CommitError> {
-        self.write(|conn| write_patches(conn, commit, patches))
+    fn shown(&self) -> String {
+        self.store.shown()
     }
 
-    fn commit_beside(
-        &mut self,
-        beside: &Beside<'_>,
-        make: Box<dyn FnOnce() -> Result<Plan, Inconsistent> + Send + '_>,
-    ) -> Result<(Plan, Committed), CommitError> {
-        self.write(|conn| write_beside(conn, beside, make))
-    }
-
-    fn touch(
-        &mut self,
-        sources: &[SourceUpdate<'_>],
-        configured: &[String],
-    ) -> Result<(), StoreError> {
-        let done = self.written(|conn| write_touch(conn, sources, configured));
-        done.map_err(|fault| self.store.told(fault))
-    }
-
-    fn lost(&self) -> bool {
-        match self.stands {
-            Stands::Committed => false,
-            Stands::Raced => true,
-            Stands::Open => self.reader.meta().is_ok_and(|meta| meta.version != self.version),
-        }
+    fn has_moved(&self) -> bool {
+        self.reader.meta().is_ok_and(|meta| meta.version != self.version)
     }
 }
 
@@ -279,61 +224,29 @@ impl<'s> Mine<'s> {
         let Writing { token, generation, led, .. } = begun.map_err(|fault| reader.fault(fault))?;
         Ok(Mine { store, reader, token: Some((token, generation, led)) })
     }
+}
 
-    fn written<T>(&mut self, write: impl FnOnce(Conn<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+impl Changing for Mine<'_> {
+    fn reader(&self) -> &dyn Reader {
+        &self.reader
+    }
+
+    fn write<T>(&mut self, work: impl FnOnce(Conn<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         let session = self.reader.session();
         let (token, generation, led) = match self.token.take() {
             Some(taken) if session.is_in_transaction() => taken,
             // It is over already: what was planned from is not held still any more.
             _ => return Err(Fault::Raced),
         };
-        Writing { store: self.store, session, token, generation, led }.finish(write)
+        Writing { store: self.store, session, token, generation, led }.finish(work)
     }
 
-    fn write<T>(
-        &mut self,
-        write: impl FnOnce(Conn<'_>) -> Result<T, Fault>,
-    ) -> Result<T, CommitError> {
-        let done = self.written(write);
-        done.map_err(|fault| fault.commit(&self.store.place.config))
-    }
-}
-
-impl Transaction for Mine<'_> {
-    fn reader(&self) -> &dyn Reader {
-        &self.reader
+    fn shown(&self) -> String {
+        self.store.shown()
     }
 
-    fn commit(&mut self, commit: &Commit<'_>) -> Result<Committed, CommitError> {
-        self.write(|conn| write_commit(conn, commit))
-    }
-
-    fn commit_patches(
-        &mut self,
-        commit: &Commit<'_>,
-        patches: &[MirrorPatch<'_>],
-    ) -> Result<Committed, CommitError> {
-        self.write(|conn| write_patches(conn, commit, patches))
-    }
-
-    fn commit_beside(
-        &mut self,
-        beside: &Beside<'_>,
-        make: Box<dyn FnOnce() -> Result<Plan, Inconsistent> + Send + '_>,
-    ) -> Result<(Plan, Committed), CommitError> {
-        self.write(|conn| write_beside(conn, beside, make))
-    }
-
-    fn touch(
-        &mut self,
-        sources: &[SourceUpdate<'_>],
-        configured: &[String],
-    ) -> Result<(), StoreError> {
-        let done = self.written(|conn| write_touch(conn, sources, configured));
-        done.map_err(|fault| self.store.told(fault))
-    }
-
-    fn lost(&self) -> bool {
+    /// Nobody else can.
+    fn has_moved(&self) -> bool {
         false
     }
 }

@@ -11,7 +11,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::batch::{Batch, filling};
 use super::codec::encode;
-use super::error::Fault;
+use super::error::{Fault, Mismatch};
 use super::grants::write_grants;
 use super::history::{self, Log};
 use super::past::{Past, redefined};
@@ -19,8 +19,8 @@ use super::sets::Sets;
 use super::tokens::{self, write_tokens};
 use super::totals::Totals;
 use crate::model::{
-    Change, Cloud, IndexVec, Reason, ReasonIdx, Role, RoleIdx, RoleSetId, SetIdx, Status, User,
-    UserId, WorkloadIdentity,
+    Change, Cloud, Inconsistent, IndexVec, Reason, ReasonIdx, Role, RoleIdx, RoleSetId, SetIdx,
+    Status, User, UserId, WorkloadIdentity,
 };
 use crate::plan::{Plan, Tables};
 
@@ -32,7 +32,7 @@ const CHECK_ALL: usize = 5_000;
 pub(super) fn apply(conn: Conn<'_>, plan: &Plan, generation: i64) -> Result<bool, Fault> {
     let tables = &plan.tables;
     if tables.users.len() != plan.user_sets.len() {
-        return Err(inconsistent("it has not one role set for each user"));
+        return Err(Mismatch::UnevenSets.into());
     }
     for (before, now) in &plan.renewed {
         super::reasons::renew(conn, before, now)?;
@@ -61,12 +61,9 @@ pub(super) fn apply(conn: Conn<'_>, plan: &Plan, generation: i64) -> Result<bool
     Ok(true)
 }
 
-pub(super) fn inconsistent(what: impl Into<String>) -> Fault {
-    Fault::Inconsistent(what.into())
-}
-
-pub(super) fn one(changed: usize, what: impl FnOnce() -> String) -> Result<(), Fault> {
-    if changed == 1 { Ok(()) } else { Err(inconsistent(what())) }
+/// Whether one row was changed, no more and no less.
+pub(super) fn one(changed: usize, what: impl FnOnce() -> Mismatch) -> Result<(), Fault> {
+    if changed == 1 { Ok(()) } else { Err(what().into()) }
 }
 
 /// The user `id` of a plan, and its place.
@@ -76,14 +73,12 @@ pub(super) fn user_of(tables: &Tables, id: UserId) -> Result<(usize, &User), Fau
         .binary_search_by_key(&id, |user| user.id)
         .ok()
         .and_then(|place| tables.users.get(place).map(|user| (place, user)))
-        .ok_or_else(|| inconsistent(format!("it speaks of user {id}, whom its tables have not")))
+        .ok_or_else(|| Mismatch::Plan(Inconsistent::NoSuchUser(id)).into())
 }
 
 /// The role `index` of a plan.
 pub(super) fn role_of(tables: &Tables, index: RoleIdx) -> Result<&Role, Fault> {
-    tables.roles.get(index).ok_or_else(|| {
-        inconsistent(format!("it speaks of role {index}, which its tables have not"))
-    })
+    tables.roles.get(index).ok_or_else(|| Mismatch::Plan(Inconsistent::NoSuchRole(index)).into())
 }
 
 /// The store's numbers for the roles and reasons of a plan's tables, each looked up once.
@@ -112,7 +107,7 @@ impl<'a> Names<'a> {
             .conn
             .query_row("SELECT num FROM role WHERE name = ?1", [name], |row| row.get::<_, i64>(0))
             .optional()?
-            .ok_or_else(|| inconsistent(format!("role `{name}` is not in the store")))?;
+            .ok_or_else(|| Mismatch::NoSuchRole(name.clone()))?;
         self.roles.insert(index, num);
         Ok(num)
     }
@@ -120,7 +115,7 @@ impl<'a> Names<'a> {
     /// The number of the role called `name`, one of the plan's tables.
     pub(super) fn role_called(&mut self, name: &str) -> Result<i64, Fault> {
         let index = self.tables.roles.find_by(|role| role.name.as_str().cmp(name));
-        self.role(index.ok_or_else(|| inconsistent(format!("its tables have no role `{name}`")))?)
+        self.role(index.ok_or_else(|| Mismatch::UnplannedRole(name.to_owned()))?)
     }
 
     /// The number of a set of reasons, which is added where it is new.
@@ -129,9 +124,8 @@ impl<'a> Names<'a> {
             return Ok(num.get());
         }
         let book = &self.tables.reasons;
-        let members = book.sets().get(set).ok_or_else(|| {
-            inconsistent(format!("it speaks of set of reasons {set}, which its tables have not"))
-        })?;
+        let members =
+            book.sets().get(set).ok_or(Mismatch::Plan(Inconsistent::NoSuchReasons(set)))?;
         let mut nums =
             members.iter().map(|reason| self.reason(*reason)).collect::<Result<Vec<_>, _>>()?;
         nums.sort_unstable();
@@ -158,9 +152,8 @@ impl<'a> Names<'a> {
     }
 
     fn reason_at(&self, index: ReasonIdx) -> Result<&'a Reason, Fault> {
-        self.tables.reasons.reasons().get(index).ok_or_else(|| {
-            inconsistent(format!("it speaks of reason {index}, which its tables have not"))
-        })
+        let found = self.tables.reasons.reasons().get(index);
+        found.ok_or_else(|| Mismatch::Plan(Inconsistent::NoSuchReason(index)).into())
     }
 
     fn reason(&mut self, index: ReasonIdx) -> Result<u32, Fault> {
@@ -175,7 +168,7 @@ impl<'a> Names<'a> {
 
 /// As JSON text.
 pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, Fault> {
-    serde_json::to_string(value).map_err(|error| inconsistent(error.to_string()))
+    serde_json::to_string(value).map_err(|error| Mismatch::Json(error).into())
 }
 
 /// Writes added and changed roles and the catalog.
@@ -197,7 +190,7 @@ fn write_roles(
                      ON CONFLICT (name) DO UPDATE SET live = 1 WHERE role.live = 0",
                     [&definition.name],
                 )?;
-                one(changed, || format!("role `{}` is in the store already", definition.name))?;
+                one(changed, || Mismatch::RoleThere(definition.name.clone()))?;
                 define(conn, names.role(*role)?, definition, generation)?;
             }
             Change::RoleChanged { role, old: _ } => {
@@ -271,7 +264,7 @@ fn define(conn: Conn<'_>, num: i64, role: &Role, generation: i64) -> Result<(), 
             json(&role.policies)?
         ],
     )?;
-    one(changed, || format!("role `{}` is not in the store", role.name))?;
+    one(changed, || Mismatch::NoSuchRole(role.name.clone()))?;
     conn.execute("DELETE FROM role_policy WHERE role = ?1", [num])?;
     let mut insert = conn.prepare_cached(
         "INSERT INTO role_policy (role, n, position, effect, action, resource) \
@@ -306,7 +299,7 @@ fn remove_roles(conn: Conn<'_>, plan: &Plan, names: &mut Names<'_>) -> Result<()
             "UPDATE role SET live = 0, policies = '[]' WHERE num = ?1 AND live = 1",
             [num],
         )?;
-        one(changed, || format!("a removed role (number {num}) is not in the store"))?;
+        one(changed, || Mismatch::NoSuchRemovedRole(num))?;
         conn.execute("DELETE FROM role_policy WHERE role = ?1", [num])?;
         any = true;
     }
@@ -321,7 +314,7 @@ fn remove_roles(conn: Conn<'_>, plan: &Plan, names: &mut Names<'_>) -> Result<()
         |row| row.get(0),
     )?;
     if dangling {
-        return Err(inconsistent("a role is removed that somebody or a token still has"));
+        return Err(Mismatch::RoleStillHeld.into());
     }
     Ok(())
 }
@@ -334,7 +327,7 @@ fn write_link_sources(conn: Conn<'_>, tables: &Tables) -> Result<(), Fault> {
         insert.execute(params![num, name])?;
         let stored: Option<String> = check.query_row([num], |row| row.get(0)).optional()?;
         if stored.as_ref() != Some(name) {
-            return Err(inconsistent(format!("source `{name}` has another place in the store")));
+            return Err(Mismatch::MisplacedSource(name.clone()).into());
         }
     }
     Ok(())
@@ -408,7 +401,7 @@ fn write_users<'a>(
         if *row == Row::Changes {
             totals.changes(user)?;
             let changed = update.execute(params![id.get(), username, email, code, since, by])?;
-            one(changed, || format!("user {id} is not in the store"))?;
+            one(changed, || Mismatch::NoSuchUser(id))?;
             written.push(user);
         }
         if user.role_set != *set {
@@ -417,7 +410,7 @@ fn write_users<'a>(
             let new = sets.enter(*set)?;
             totals.moved(user.role_set, *set);
             let changed = move_to.execute(params![id.get(), old, new])?;
-            one(changed, || format!("user {id} has another role set in the store"))?;
+            one(changed, || Mismatch::OtherSet(id))?;
             if *row == Row::Stays {
                 moved.insert(id);
             }
@@ -483,7 +476,7 @@ fn is_silent(plan: &Plan, mut moved: HashSet<UserId>) -> bool {
 /// No two people that are not deprovisioned may share a username: a gateway could not tell them
 /// apart. Checked at the end, since names may be swapped on the way.
 fn distinct_names(conn: Conn<'_>, tables: &Tables, written: &[&User]) -> Result<(), Fault> {
-    let shared = |name: &str| inconsistent(format!("two people would be called `{name}`"));
+    let shared = |name: &str| Fault::from(Mismatch::SameName(name.to_owned()));
     if written.len() > CHECK_ALL {
         let twice: Option<String> = conn
             .query_row(
@@ -514,7 +507,7 @@ fn write_links(conn: Conn<'_>, plan: &Plan) -> Result<(), Fault> {
         if let Change::LinkRemoved { user, source, ext } = change {
             let changed =
                 remove.execute(params![user.get(), source.get(), plan.tables.texts.get(*ext)])?;
-            one(changed, || format!("user {user} is not known by that external id"))?;
+            one(changed, || Mismatch::NoSuchLink(*user))?;
         }
     }
     let added = |change: &&Change| matches!(change, Change::LinkAdded { .. });
@@ -524,7 +517,7 @@ fn write_links(conn: Conn<'_>, plan: &Plan) -> Result<(), Fault> {
         for change in &plan.changes {
             if let Change::LinkAdded { user, source, ext } = change {
                 if plan.tables.sources.get(*source).is_none() {
-                    return Err(inconsistent(format!("it links user {user} to an unknown source")));
+                    return Err(Mismatch::Plan(Inconsistent::NoSuchSource(*source)).into());
                 }
                 let ext = plan.tables.texts.get(*ext);
                 rows.add([(*user).into(), i64::from(source.get()).into(), ext.into()])?;
@@ -539,7 +532,7 @@ fn write_links(conn: Conn<'_>, plan: &Plan) -> Result<(), Fault> {
         if let Change::LinkClaims { user, source, ext, claim } = change {
             let changed =
                 claims.execute(params![user.get(), source.get(), text(*ext), claim.map(text)])?;
-            one(changed, || format!("user {user} is not known by that external id"))?;
+            one(changed, || Mismatch::NoSuchLink(*user))?;
         }
     }
     Ok(())

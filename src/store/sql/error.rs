@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use super::db::DbError;
 use crate::model::{Inconsistent, TooMany};
-pub(super) use crate::store::error::{CommitError, StoreError, StoreErrorKind};
+pub(super) use crate::store::error::{CommitError, Mismatch, StoreError, StoreErrorKind};
 use crate::store::postgres::session::SessionError;
 use crate::store::{Contradiction, sqlite};
 
@@ -14,7 +14,7 @@ pub(in crate::store) enum Fault {
     Sql(DbError),
     Store(StoreError),
     Damaged(String),
-    Inconsistent(String),
+    Mismatch(Mismatch),
     /// What people are found by is still that of an older program.
     Names,
     Raced,
@@ -41,6 +41,12 @@ impl From<SessionError> for Fault {
 impl From<Contradiction> for Fault {
     fn from(what: Contradiction) -> Self {
         Fault::Damaged(what.to_string())
+    }
+}
+
+impl From<Mismatch> for Fault {
+    fn from(what: Mismatch) -> Self {
+        Fault::Mismatch(what)
     }
 }
 
@@ -74,7 +80,7 @@ impl Fault {
                     "the store `{shown}` is damaged: {what}; restore it from a backup, or move it away and sync anew"
                 ),
             ),
-            Fault::Inconsistent(what) => StoreError::new(
+            Fault::Mismatch(what) => StoreError::new(
                 StoreErrorKind::Damaged,
                 format!("the store `{shown}` contradicts itself: {what}"),
             ),
@@ -95,7 +101,7 @@ impl Fault {
     /// As what a commit reports.
     pub(in crate::store) fn commit(self, shown: &dyn Display) -> CommitError {
         match self {
-            Fault::Inconsistent(what) => CommitError::Inconsistent(what),
+            Fault::Mismatch(what) => CommitError::Inconsistent(what),
             Fault::Raced => CommitError::Raced,
             fault => CommitError::Store(fault.store(shown)),
         }

@@ -4,18 +4,16 @@ use std::cmp::Reverse;
 
 use crate::store::sql::db::{Conn, Statement, params};
 
-use super::apply::{Names, inconsistent, one, user_of};
+use super::apply::{Names, one, user_of};
 use super::batch::Batch;
-use super::error::Fault;
+use super::error::{Fault, Mismatch};
 use super::past::KEEP_LOCAL;
-use crate::model::{Change, Grant, GrantKind, LocalGrant, LocalIdx};
+use crate::model::{Change, Grant, GrantKind, Inconsistent, LocalGrant, LocalIdx};
 use crate::plan::{Plan, Tables};
 
 /// The local grant's story at `index` of a plan.
 pub(super) fn local_of(tables: &Tables, index: LocalIdx) -> Result<&LocalGrant, Fault> {
-    tables.locals.get(index).ok_or_else(|| {
-        inconsistent(format!("it speaks of local grant {index}, which its tables have not"))
-    })
+    tables.locals.get(index).ok_or_else(|| Mismatch::Plan(Inconsistent::NoSuchLocal(index)).into())
 }
 
 /// The grant that a change speaks of.
@@ -120,5 +118,5 @@ fn write_grant(
             ])?
         }
     };
-    one(changed, || format!("user {user} has no such grant of role number {role} in the store"))
+    one(changed, || Mismatch::NoSuchGrant { user, role })
 }

@@ -4,8 +4,9 @@ use crate::store::sql::db::{Conn, OptionalExtension, params};
 
 use super::apply::json;
 use super::batch::Batch;
-use super::error::Fault;
+use super::error::{Fault, Mismatch};
 use super::reader;
+use crate::model::TooMany;
 use crate::plan::{ChangeView, Held, HeldHead};
 
 /// The id of the held plan.
@@ -60,7 +61,7 @@ pub(super) fn write(conn: Conn<'_>, held: Option<&Held>) -> Result<bool, Fault> 
     conn.execute("DELETE FROM held_change", [])?;
     let Some(Held { id, since, why, lost_pairs, changes }) = held else { return Ok(true) };
     let number = |count: u64| {
-        i64::try_from(count).map_err(|_| Fault::Inconsistent(format!("{count} held changes")))
+        i64::try_from(count).map_err(|_| Fault::from(Mismatch::from(TooMany("held changes"))))
     };
     conn.execute(
         "INSERT INTO held (id, plan, since, why, lost_pairs, changes) VALUES (1, ?1, ?2, ?3, ?4, ?5)",

@@ -12,7 +12,7 @@
 //! | reading for one stranger | `provision` |
 //! | reading what one change needs | `slice`; by `names` (what accounts are found by) and `totals` (everybody in numbers) |
 //! | people who were added by hand | `accounts` |
-//! | writing | `writer`: `apply` (changes), `grants`, `tokens`, `sets` (role sets, decisions), `past` (what people held before), `mirror` (all of it), `patch` (some of its rows), `keys`; `batch` (many rows a statement) |
+//! | writing | `transaction` (what every backend's is), `writer`: `apply` (changes), `grants`, `tokens`, `sets` (role sets, decisions), `past` (what people held before), `mirror` (all of it), `patch` (some of its rows), `keys`; `batch` (many rows a statement) |
 //!
 //! A commit costs what it changes: rows that stay are not written. Nothing here decides what should
 //! change: it does what the plan says, and refuses a plan that does not fit. Tables, files, sessions and
@@ -48,6 +48,7 @@ mod sets;
 mod slice;
 mod tokens;
 mod totals;
+mod transaction;
 mod workload;
 mod writer;
 
@@ -60,10 +61,10 @@ pub(in crate::store) use mirror::{index_older, older};
 pub(in crate::store) use names::{are_current, make as make_names};
 pub(in crate::store) use reader::Reads;
 pub(in crate::store) use review::sign;
-pub(in crate::store) use writer::{
-    discard_held, write_beside, write_commit, write_patches, write_touch,
-};
+pub(in crate::store) use transaction::{Changing, SqlTransaction};
+pub(in crate::store) use writer::discard_held;
 #[cfg(test)]
 pub(in crate::store) use {
     apply::status as status_of, patch::write as patch_write, slice::of_one_change,
+    writer::write_commit,
 };

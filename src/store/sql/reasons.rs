@@ -9,11 +9,11 @@ use std::borrow::Cow;
 use crate::store::sql::db::{Conn, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::apply::{inconsistent, json, one};
-use super::error::Fault;
+use super::apply::{json, one};
+use super::error::{Fault, Mismatch};
 use super::load::text;
 use super::reader;
-use crate::model::{ExternalRef, Kind, Reason, RefKind};
+use crate::model::{ExternalRef, Kind, Reason, RefKind, TooMany};
 
 /// The word for a kind in a step.
 fn word(kind: RefKind) -> &'static str {
@@ -99,7 +99,7 @@ pub(super) fn number(conn: Conn<'_>, reason: &Reason) -> Result<u32, Fault> {
             "INSERT INTO reason (source, rule, path) VALUES (?1, ?2, ?3) RETURNING num",
         )?
         .query_row(params![reason.source, reason.rule, path], |row| row.get(0))?;
-    u32::try_from(num).map_err(|_| inconsistent(format!("there are {num} reasons, too many")))
+    u32::try_from(num).map_err(|_| Mismatch::from(TooMany("reasons")).into())
 }
 
 /// Gives `before` the ids of `reason`, which reads the same. Where both are stored, both stay.
@@ -121,7 +121,7 @@ fn find(conn: Conn<'_>, reason: &Reason, path: &str) -> Result<Option<u32>, Faul
 
 fn put_path(conn: Conn<'_>, num: u32, path: &str) -> Result<(), Fault> {
     let mut statement = conn.prepare_cached("UPDATE reason SET path = ?2 WHERE num = ?1")?;
-    one(statement.execute(params![num, path])?, || format!("reason {num} is not in the store"))
+    one(statement.execute(params![num, path])?, || Mismatch::NoSuchReason(num))
 }
 
 #[cfg(test)]

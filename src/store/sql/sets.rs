@@ -12,8 +12,8 @@ use hashbrown::HashMap;
 use sha2::{Digest, Sha256};
 
 use super::batch::Batch;
-use super::error::Fault;
-use crate::model::{RoleIdx, RoleSetId, TooMany};
+use super::error::{Fault, Mismatch};
+use crate::model::{Inconsistent, RoleIdx, RoleSetId, TooMany};
 use crate::plan::{Decider, Plan, Whose};
 use crate::policy::Effect;
 
@@ -38,7 +38,7 @@ pub(super) struct Sets<'a> {
 }
 
 fn unknown(id: RoleSetId) -> Fault {
-    Fault::Inconsistent(format!("role set {id} is not among the plan's sets"))
+    Mismatch::UnplannedSet(id).into()
 }
 
 impl<'a> Sets<'a> {
@@ -118,7 +118,7 @@ impl<'a> Sets<'a> {
 
     /// A user or token loses set `id`: its number.
     pub(super) fn leave(&mut self, id: RoleSetId) -> Result<i64, Fault> {
-        let gone = || Fault::Inconsistent(format!("role set {id} is not in the store"));
+        let gone = || Fault::from(Mismatch::NoSuchSet(id));
         let num = self.stored(id)?.ok_or_else(gone)?;
         if self.made.contains(&num) {
             return Err(gone());
@@ -140,9 +140,10 @@ impl<'a> Sets<'a> {
         roles: &[RoleIdx],
         role: &mut dyn FnMut(RoleIdx) -> Result<i64, Fault>,
     ) -> Result<i64, Fault> {
-        let decided = self.decider.decide(roles).map_err(|index| {
-            Fault::Inconsistent(format!("it speaks of role {index}, which its tables have not"))
-        })?;
+        let decided = self
+            .decider
+            .decide(roles)
+            .map_err(|role| Mismatch::Plan(Inconsistent::NoSuchRole(role)))?;
         let mut decisions = Vec::with_capacity(decided.len());
         for one in decided {
             decisions.push(Decided {
@@ -168,7 +169,7 @@ impl<'a> Sets<'a> {
             let (users, list): (i64, i64) =
                 count.query_row([*num, *gained], |row| Ok((row.get(0)?, row.get(1)?)))?;
             if users < 0 {
-                return Err(Fault::Inconsistent("a role set lost users it never had".to_owned()));
+                return Err(Mismatch::SetUsers.into());
             }
             if users == 0 {
                 self.lists.leave(list);
@@ -316,9 +317,7 @@ impl<'a> Lists<'a> {
         for (num, gained) in self.gained.iter().filter(|(_, gained)| **gained != 0) {
             let sets: i64 = count.query_row([*num, *gained], |row| row.get(0))?;
             if sets < 0 {
-                return Err(Fault::Inconsistent(
-                    "a list of decisions lost sets it never had".to_owned(),
-                ));
+                return Err(Mismatch::ListSets.into());
             }
             if sets == 0 {
                 self.conn.execute("DELETE FROM decision WHERE list = ?1", [num])?;

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use crate::store::sql::db::{Conn, OptionalExtension, Row, params};
 use hashbrown::HashMap as Map;
 
-use super::apply::{Names, inconsistent, one, user_of};
+use super::apply::{Names, one, user_of};
 use super::codec::user_at;
-use super::error::{Fault, StoreError};
+use super::error::{Fault, Mismatch, StoreError};
 use super::load::{count, status, text};
 use super::reader::{Reads, time_at};
 use super::sets::Sets;
@@ -36,7 +36,7 @@ pub(super) fn write_tokens<'a>(
     let mut find = conn.prepare("SELECT num, role_set FROM token WHERE user = ?1 AND name = ?2")?;
     let mut found = |user: UserId, name: &str| -> Result<(i64, i64), Fault> {
         let row = find.query_row(params![user.get(), name], |row| Ok((row.get(0)?, row.get(1)?)));
-        row.optional()?.ok_or_else(|| inconsistent(format!("user {user} has no token `{name}`")))
+        row.optional()?.ok_or_else(|| Mismatch::NoSuchToken { user, name: name.to_owned() }.into())
     };
     for change in &plan.changes {
         let Change::TokenRemoved { user, name, .. } = change else { continue };
@@ -53,7 +53,7 @@ pub(super) fn write_tokens<'a>(
         let gone = conn
             .prepare_cached("DELETE FROM token_role WHERE token = ?1 AND role = ?2")?
             .execute([num, names.role(*role)?])?;
-        one(gone, || format!("token `{name}` of user {user} has not the role that it loses"))?;
+        one(gone, || Mismatch::NoSuchTokenRole { user: *user, name: name.to_owned() })?;
     }
     let mut change =
         conn.prepare("UPDATE token SET role_set = ?3 WHERE num = ?1 AND role_set = ?2")?;
@@ -65,7 +65,7 @@ pub(super) fn write_tokens<'a>(
         let (num, _) = found(token.user, name)?;
         let (old, new) = (sets.leave(token.old)?, sets.enter(token.new)?);
         let changed = change.execute([num, old, new])?;
-        one(changed, || format!("token `{name}` has another role set in the store"))?;
+        one(changed, || Mismatch::OtherTokenSet(name.to_owned()))?;
     }
     Ok(unseen(plan))
 }
@@ -111,7 +111,7 @@ fn add<'a>(
         made += 1;
     }
     if made != new.len() {
-        return Err(inconsistent("it makes a token that decides with no role set"));
+        return Err(Mismatch::TokenWithoutSet.into());
     }
     Ok(new)
 }

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use crate::store::sql::db::{Conn, OptionalExtension, params};
 use hashbrown::HashMap;
 
-use super::apply::{Names, inconsistent};
+use super::apply::Names;
 use super::codec::COUNTS;
-use super::error::Fault;
+use super::error::{Fault, Mismatch};
 use crate::model::{RoleSetId, User};
 use crate::plan::Plan;
 
@@ -85,7 +85,7 @@ impl<'c> Totals<'c> {
         for (role, users) in roles.into_iter().filter(|(_, users)| *users != 0) {
             let users: i64 = write.query_row(params![role, users], |row| row.get(0))?;
             if users < 0 {
-                return Err(inconsistent("a role lost holders it never had"));
+                return Err(Mismatch::RoleHolders.into());
             }
             if users == 0 {
                 nobody.execute([role])?;

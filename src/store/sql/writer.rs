@@ -1,7 +1,7 @@
 //! Writing: what a commit is, inside of a transaction that only one can have at a time.
 
 use super::apply::{apply, json};
-use super::error::Fault;
+use super::error::{Fault, Mismatch};
 use super::{held, mirror};
 use crate::directory::Cursor;
 use crate::model::Inconsistent;
@@ -43,7 +43,7 @@ pub(in crate::store) fn write_beside(
         (plan, written)
     });
     written?;
-    let plan = plan.map_err(|what| Fault::Inconsistent(what.to_string()))?;
+    let plan = plan.map_err(Mismatch::from)?;
     let committed = write_plan(conn, &plan, Some(settled))?;
     Ok((plan, committed))
 }
@@ -169,7 +169,7 @@ fn write_source(conn: Conn<'_>, source: &SourceUpdate<'_>) -> Result<(), Fault> 
         params![name, kind, tried_at, read_at, error, scopes, spoke_at, cursor],
     )?;
     if changed != 1 {
-        return Err(Fault::Inconsistent(format!("source `{name}` is not among the configured")));
+        return Err(Mismatch::UnconfiguredSource((*name).to_owned()).into());
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use super::transaction::{Anyones, Mine};
 use super::watch::SqliteWatch;
 use super::writer::SqliteWriter;
 use crate::model::{Followed, SessionEnd, Time};
+use crate::store::sql::SqlTransaction;
 use crate::store::{
     Lead, LeadError, Leader, LockError, Reader, Review, RunLock, Store, Transaction, Turn, Watch,
 };
@@ -116,8 +117,8 @@ impl Store for SqliteStore {
 
     fn begin(&self, turn: Turn) -> Result<Box<dyn Transaction + '_>, StoreError> {
         Ok(match turn {
-            Turn::Anyones => Box::new(Anyones::begin(self)?),
-            Turn::Mine => Box::new(Mine::begin(self)?),
+            Turn::Anyones => Box::new(SqlTransaction::over(Anyones::begin(self)?)),
+            Turn::Mine => Box::new(SqlTransaction::over(Mine::begin(self)?)),
         })
     }
 

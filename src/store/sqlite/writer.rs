@@ -11,11 +11,12 @@ use super::open::{CACHE, RESTING_CACHE, checkpoint, open_write};
 #[cfg(test)]
 use super::reader::SqliteReader;
 use super::schema::STEPS;
-use crate::model::{Inconsistent, Time};
-use crate::plan::Plan;
+use crate::model::Time;
+use crate::store::Review;
+use crate::store::sql;
 use crate::store::sql::db::Conn;
-use crate::store::sql::{self, write_beside, write_commit, write_patches, write_touch};
-use crate::store::{Beside, Commit, CommitError, Committed, MirrorPatch, Review, SourceUpdate};
+#[cfg(test)]
+use crate::store::{Commit, CommitError, Committed};
 
 /// A store opened for writing. Take the lock first.
 pub struct SqliteWriter {
@@ -69,55 +70,15 @@ impl SqliteWriter {
         SqliteReader::open(&self.place.shown)?.ok_or_else(gone)
     }
 
-    /// Writes everything of one run in one transaction, safe on disk when this returns.
+    /// Writes everything of one run, for tests of the file.
     ///
     /// # Errors
     /// Another process wrote since the plan was made, the plan does not fit the store, or the
     /// store cannot be written. Nothing was changed.
+    #[cfg(test)]
     pub fn commit(&mut self, commit: &Commit<'_>) -> Result<Committed, CommitError> {
-        self.write(|conn| write_commit(conn, commit))
+        self.write(|conn| sql::write_commit(conn, commit))
             .map_err(|fault| fault.commit(&self.place.shown.display()))
-    }
-
-    /// As [`SqliteWriter::commit`] for a plan that is still to be made: `make` makes it while the mirrors
-    /// are written, which need none. That is for a first run, which writes the most: in a later one
-    /// it would keep those waiting who want to write meanwhile.
-    ///
-    /// # Errors
-    /// As [`SqliteWriter::commit`].
-    pub fn commit_beside(
-        &mut self,
-        beside: &Beside<'_>,
-        make: impl FnOnce() -> Result<Plan, Inconsistent> + Send,
-    ) -> Result<(Plan, Committed), CommitError> {
-        self.write(|conn| write_beside(conn, beside, make))
-            .map_err(|fault| fault.commit(&self.place.shown.display()))
-    }
-
-    /// As [`SqliteWriter::commit`], and patches mirrors in the same transaction.
-    ///
-    /// # Errors
-    /// As [`SqliteWriter::commit`]; a mirror is another one than its patch was made for.
-    pub fn commit_patches(
-        &mut self,
-        commit: &Commit<'_>,
-        patches: &[MirrorPatch<'_>],
-    ) -> Result<Committed, CommitError> {
-        self.write(|conn| write_patches(conn, commit, patches))
-            .map_err(|fault| fault.commit(&self.place.shown.display()))
-    }
-
-    /// Writes how reads went that brought nothing new: one row a source.
-    ///
-    /// # Errors
-    /// The store cannot be written. Nothing was changed.
-    pub fn touch(
-        &mut self,
-        sources: &[SourceUpdate<'_>],
-        configured: &[String],
-    ) -> Result<(), StoreError> {
-        self.write(|conn| write_touch(conn, sources, configured))
-            .map_err(|fault| fault.store(&self.place.shown.display()))
     }
 
     /// Forgets the held plan `id`. `false`: another one is held, or none.
@@ -156,7 +117,11 @@ impl SqliteWriter {
         self.write(work).map_err(|fault| fault.store(&self.place.shown.display()))
     }
 
-    fn write<T>(&mut self, work: impl FnOnce(Conn<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+    /// Does `work` in a transaction and commits it: safe on disk when this returns.
+    pub(super) fn write<T>(
+        &mut self,
+        work: impl FnOnce(Conn<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         let _acting = self.place.act().map_err(Fault::Store)?;
         // IMMEDIATE: another writer is met here, not in the middle.
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
