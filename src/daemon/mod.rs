@@ -218,7 +218,12 @@ impl Daemon {
     fn open(&mut self) -> Result<(), DaemonError> {
         self.announce();
         let busy = tokio::task::block_in_place(|| {
-            store_status::prepare(&**self.store.store(), Utc::now())
+            let store = &**self.store.store();
+            match store.leader()? {
+                // It has made sure of it, and need not wait for this one to do so too.
+                Some(leader) => Ok(Some(format!("another daemon leads: {leader}"))),
+                None => store_status::prepare(store, Utc::now()),
+            }
         })?;
         let Some(busy) = busy else { return Ok(self.look()?) };
         // The first run says it too, and tries again.

@@ -1,14 +1,14 @@
 //! Who leads: a session of its own that has a lock for as long as it lives.
 //!
 //! The server ends that session when nothing was asked in it for [`LEASE`], by its own clock: a process that
-//! is frozen, and one that nobody reaches any more, lose the lead so. Every statement in it ends with a remark
+//! is frozen, and one that nobody reaches any more, lose the lead so. Every statement in it begins with a remark
 //! that says who leads; that is what the others read.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use super::lock::{HOLDERS, LEAD, PgLock, SharedSession, may_idle, turn};
+use super::lock::{HOLDERS, LEAD, Led, PgLock, SharedSession, may_idle, turn};
 use super::store::PostgresStore;
 use crate::model::Time;
 use crate::store::error::{StoreError, StoreErrorKind};
@@ -22,7 +22,7 @@ const LEASE: Duration = Duration::from_secs(6);
 
 /// What the remark begins and ends with.
 const BEFORE: &str = "/* idpsyncd leads: ";
-const AFTER: &str = " */";
+const AFTER: &str = " */ ";
 
 /// The lead.
 pub(super) struct PgLead {
@@ -32,6 +32,8 @@ pub(super) struct PgLead {
     /// When it was last certain to lead.
     certain: Mutex<Instant>,
     resigned: AtomicBool,
+    /// The last lock of a run that was had by it.
+    run: Mutex<Option<Arc<Led>>>,
 }
 
 impl std::fmt::Debug for PgLead {
@@ -55,7 +57,7 @@ fn led(store: &PostgresStore) -> Result<Option<Option<Leader>>, Fault> {
 
 /// Who leads, by what its session said last.
 fn read(said: &str) -> Option<Leader> {
-    said.rsplit_once(BEFORE)?.1.split_once(AFTER)?.0.parse().ok()
+    said.split_once(BEFORE)?.1.split_once(AFTER)?.0.parse().ok()
 }
 
 /// Who leads.
@@ -78,8 +80,8 @@ impl PgLead {
                        `idle_session_timeout`";
             return Err(StoreError::new(StoreErrorKind::Other, why).into());
         }
-        let note = format!(" {BEFORE}{me}{AFTER}");
-        let sql = format!("SELECT pg_try_advisory_lock(CAST(?1 AS int), hashtext(?2)){note}");
+        let note = format!("{BEFORE}{me}{AFTER}");
+        let sql = format!("{note}SELECT pg_try_advisory_lock(CAST(?1 AS int), hashtext(?2))");
         let got: bool = Conn::Postgres(&session)
             .query_row(&sql, params![LEAD, store.place.config.schema], |row| row.get(0))
             .map_err(|error| told(error.into()))?;
@@ -92,7 +94,31 @@ impl PgLead {
             note,
             certain: Mutex::new(Instant::now()),
             resigned: AtomicBool::new(false),
+            run: Mutex::new(None),
         })
+    }
+
+    fn run(&self) -> MutexGuard<'_, Option<Arc<Led>>> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows life. An error is how it leads no more.
+    fn shows_life(&self) -> Result<(), String> {
+        let asked = Instant::now();
+        let mut certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = match self.session.try_lock() {
+            Ok(session) => session,
+            Err(TryLockError::Poisoned(session)) => session.into_inner(),
+            // Somebody takes the lock of a run in it just now: that shows life as well.
+            Err(TryLockError::WouldBlock) if certain.elapsed() < LEASE => return Ok(()),
+            Err(TryLockError::WouldBlock) => {
+                return Err(format!("the server has not answered for {} s", LEASE.as_secs()));
+            }
+        };
+        let done = session.batch_within(&format!("{}SELECT 1", self.note), LEASE);
+        done.map_err(|error| format!("its session has ended: {error}"))?;
+        *certain = asked;
+        Ok(())
     }
 
     /// `how` it leads no more.
@@ -110,21 +136,13 @@ impl Lead for PgLead {
         if self.resigned.load(Ordering::SeqCst) {
             return Err(self.over("it has resigned"));
         }
-        let asked = Instant::now();
-        let mut certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
-        let session = match self.session.try_lock() {
-            Ok(session) => session,
-            Err(TryLockError::Poisoned(session)) => session.into_inner(),
-            // Somebody takes the lock of a run in it just now: that shows life as well.
-            Err(TryLockError::WouldBlock) if certain.elapsed() < LEASE => return Ok(()),
-            Err(TryLockError::WouldBlock) => {
-                return Err(self.over(format!("no answer for {} s", LEASE.as_secs())));
+        self.shows_life().map_err(|how| {
+            // What is under way must not be written by somebody who knows that it leads no more.
+            if let Some(led) = &*self.run() {
+                led.revoke();
             }
-        };
-        let done = session.batch_within(&format!("SELECT 1{}", self.note), LEASE);
-        done.map_err(|error| self.over(format!("its session has ended: {error}")))?;
-        *certain = asked;
-        Ok(())
+            self.over(how)
+        })
     }
 
     fn lock(&self, what: &str, at: Time) -> Result<RunLock, LockError> {
@@ -134,7 +152,11 @@ impl Lead for PgLead {
         if turn(&self.session).is_gone() {
             return Err(self.over("its session has ended").into());
         }
-        PgLock::in_session(&self.store, &self.session, &self.note, (what, at)).map(RunLock::new)
+        let before = self.run().as_ref().and_then(|led| led.term());
+        let beside = (self.note.as_str(), before);
+        let lock = PgLock::in_session(&self.store, &self.session, beside, (what, at))?;
+        *self.run() = Some(Arc::clone(lock.led()));
+        Ok(RunLock::new(lock))
     }
 
     fn resign(&self) {
@@ -142,7 +164,7 @@ impl Lead for PgLead {
             return;
         }
         let schema = self.store.place.config.schema.replace('\'', "''");
-        let sql = format!("SELECT pg_advisory_unlock({LEAD}, hashtext('{schema}')){}", self.note);
+        let sql = format!("{}SELECT pg_advisory_unlock({LEAD}, hashtext('{schema}'))", self.note);
         // Where it is not answered, the session's end lets go of it.
         if let Err(error) = turn(&self.session).batch_within(&sql, LEASE) {
             tracing::debug!(%error, "the lead ends with its session");
@@ -159,11 +181,11 @@ mod tests {
         let since = crate::model::parse_rfc3339("2026-03-01T10:00:00Z").unwrap();
         let leader = Leader::new("db1", 7, since);
         for (said, who) in [
-            (format!("SELECT 1 {BEFORE}{leader}{AFTER}"), Some(leader.clone())),
-            (format!("SELECT f('*/') {BEFORE}{leader}{AFTER}"), Some(leader)),
+            (format!("{BEFORE}{leader}{AFTER}SELECT 1"), Some(leader.clone())),
+            (format!("{BEFORE}{leader}{AFTER}SELECT f('/*', '*/ ')"), Some(leader)),
             ("SELECT 1".to_owned(), None),
             ("<insufficient privilege>".to_owned(), None),
-            (format!("SELECT 1 {BEFORE}nobody{AFTER}"), None),
+            (format!("{BEFORE}nobody{AFTER}SELECT 1"), None),
             (String::new(), None),
         ] {
             assert_eq!(read(&said), who, "{said}");

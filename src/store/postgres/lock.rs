@@ -3,17 +3,19 @@
 //!
 //! The server lets go of a lock when its session ends, however it ends. Whoever has lost the lock of a run
 //! without noticing writes nothing more: the term in `meta` is another one once somebody else has taken it,
-//! and each transaction that writes looks at it while it has the row. What such a transaction holds open is
-//! ended by whoever takes the lock next: by [`WRITES`] it is known.
+//! and each transaction that writes looks at it while it has the row. What a process that is frozen holds open
+//! is ended by whoever takes the lock next: by [`WRITES`] it is known.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::connect::DatabaseAddress;
 use super::schema::{self, Found, STEPS};
 use super::session::{PATIENCE, Session};
 use super::store::PostgresStore;
 use crate::model::{Time, rfc3339};
-use crate::store::error::LockError;
+use crate::store::error::{LockError, StoreErrorKind};
 use crate::store::sql::Fault;
 use crate::store::sql::db::{Conn, OptionalExtension, params};
 
@@ -26,6 +28,12 @@ pub(super) const LEAD: i64 = RUN + 2;
 /// That of what transactions share which write under the lock of a run.
 const WRITES: i64 = RUN + 3;
 
+/// A transaction in which nothing was asked for so long is a frozen process's.
+const FROZEN: Duration = Duration::from_secs(2);
+
+/// How long whoever has the lock waits for the row of `meta` to begin its term.
+const ROW: Duration = Duration::from_secs(15);
+
 /// A session that more than one thread asks, in turn.
 pub(super) type SharedSession = Arc<Mutex<Session>>;
 
@@ -37,10 +45,14 @@ pub(super) fn turn(session: &Mutex<Session>) -> MutexGuard<'_, Session> {
 pub(super) struct Led {
     /// Whose session has it.
     session: SharedSession,
-    /// What its statements end with.
+    /// What its statements begin with.
     note: String,
     /// Under which number it writes; `None`: there was no store yet.
     term: Mutex<Option<i64>>,
+    /// The last term of the same session: nobody else has had the lock while it is still the store's.
+    before: Option<i64>,
+    /// Whoever has it leads no more, and knows.
+    revoked: AtomicBool,
 }
 
 impl std::fmt::Debug for Led {
@@ -50,7 +62,7 @@ impl std::fmt::Debug for Led {
 }
 
 impl Led {
-    fn term(&self) -> Option<i64> {
+    pub(super) fn term(&self) -> Option<i64> {
         *self.term.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -59,7 +71,12 @@ impl Led {
     /// says less: it may be gone without anybody having led since, and may be gone without this process
     /// having noticed.
     pub(super) fn still(&self, term: i64) -> bool {
-        self.term() == Some(term)
+        self.term() == Some(term) && !self.revoked.load(Ordering::SeqCst)
+    }
+
+    /// Nothing more is written under it.
+    pub(super) fn revoke(&self) {
+        self.revoked.store(true, Ordering::SeqCst);
     }
 
     /// Begins a term, unless one was begun: in a store that is there. `session` may wait for whoever writes;
@@ -73,13 +90,36 @@ impl Led {
         if self.term().is_some() || there != Found::Ours(schema::last(STEPS)) {
             return Ok(());
         }
-        end_lost_writes(session, &place.config.schema)?;
-        let sql = "UPDATE meta SET term = term + 1 RETURNING term";
-        let begun: i64 = Conn::Postgres(session).query_row(sql, [], |row| row.get(0))?;
+        let sql = "SELECT term FROM meta";
+        let now: i64 = Conn::Postgres(session).query_row(sql, [], |row| row.get(0))?;
+        let begun = if self.before == Some(now) { now } else { raise(session, place)? };
         let mut term = self.term.lock().unwrap_or_else(PoisonError::into_inner);
         // Of two threads that began one the later has the greater.
         *term = (*term).max(Some(begun));
         Ok(())
+    }
+}
+
+/// Raises the term. Whoever writes is waited for, unless it is frozen.
+fn raise(session: &Session, place: &DatabaseAddress) -> Result<i64, Fault> {
+    let end = Instant::now() + ROW;
+    loop {
+        end_frozen_writes(session, &place.config.schema);
+        session.begin("ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '1s'")?;
+        let sql = "UPDATE meta SET term = term + 1 RETURNING term";
+        match Conn::Postgres(session).query_row(sql, [], |row| row.get(0)) {
+            Ok(term) => {
+                session.commit()?;
+                return Ok(term);
+            }
+            Err(error) => {
+                session.rollback();
+                let error = Fault::from(error).store(&place.config);
+                if error.kind != StoreErrorKind::Busy || Instant::now() >= end {
+                    return Err(Fault::Store(error));
+                }
+            }
+        }
     }
 }
 
@@ -90,28 +130,30 @@ pub(super) fn mark_write(session: &Session, schema: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Ends what those hold open who had the lock before: a process that is frozen would keep the writer's place
-/// until it wakes. Nobody else has such a transaction while this process has the lock and no term yet.
-fn end_lost_writes(session: &Session, schema: &str) -> Result<(), Fault> {
-    let most = i64::try_from(PATIENCE.as_millis()).unwrap_or(i64::MAX);
+/// Ends what those hold open who had the lock before and are frozen: they would keep the writer's place until
+/// they wake. What they write under a lock that is another's now would be refused anyway.
+fn end_frozen_writes(session: &Session, schema: &str) {
+    let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     let sql = format!(
-        "SELECT count(pg_terminate_backend(h.pid, ?3)) FROM (SELECT DISTINCT a.pid {HOLDERS}) h"
+        "SELECT count(pg_terminate_backend(h.pid, ?3)) FROM (SELECT DISTINCT a.pid {HOLDERS} \
+           AND a.state LIKE 'idle in transaction%' \
+           AND a.state_change < clock_timestamp() - CAST(?4 AS bigint) * interval '1 millisecond') h"
     );
-    let params = params![WRITES, schema, most];
+    let (most, frozen) = (millis(PATIENCE), millis(FROZEN));
+    let params = params![WRITES, schema, most, frozen];
     let ended = Conn::Postgres(session).query_row(&sql, params, |row| row.get::<_, i64>(0));
     match ended {
         Ok(0) => {}
         Ok(ended) => tracing::warn!(
             ended,
-            "another idpsyncd has lost the store's lock in the middle of writing: the server has taken it back"
+            "another idpsyncd is frozen in the middle of writing: the server has taken back what it wrote"
         ),
         // The server ends it in a while (`idle_in_transaction_session_timeout`).
         Err(error) => tracing::warn!(
             %error,
-            "what another idpsyncd left half written cannot be ended: it may keep this one waiting"
+            "whether another idpsyncd is frozen in the middle of writing cannot be seen: it may keep this one waiting"
         ),
     }
-    Ok(())
 }
 
 /// Who holds the lock ?1 of the schema ?2.
@@ -139,6 +181,11 @@ pub(super) struct PgLock {
 }
 
 impl PgLock {
+    /// By which it is written.
+    pub(super) fn led(&self) -> &Arc<Led> {
+        &self.led
+    }
+
     /// Takes the lock without waiting. `what` is the command, and `at` the time now: what the next one is
     /// told.
     pub(super) fn acquire(
@@ -149,30 +196,34 @@ impl PgLock {
         let told = |fault: Fault| LockError::Store(store.told(fault));
         let session = store.place.connect(None, None).map_err(|error| told(error.into()))?;
         may_idle(&session, "0").map_err(told)?;
-        PgLock::in_session(store, &Arc::new(Mutex::new(session)), "", (what, at))
+        PgLock::in_session(store, &Arc::new(Mutex::new(session)), ("", None), (what, at))
     }
 
-    /// Takes it in a session that there is, whose statements end with `note`.
+    /// Takes it in a session that there is, whose statements begin with `note` and which had it last in the term
+    /// `before`.
     pub(super) fn in_session(
         store: &PostgresStore,
         session: &SharedSession,
-        note: &str,
+        (note, before): (&str, Option<i64>),
         (what, at): (&str, Time),
     ) -> Result<PgLock, LockError> {
         let told = |fault: Fault| LockError::Store(store.told(fault));
         let shown = || store.place.config.to_string();
-        // Whoever asks twice in one session would have it twice.
-        if let Some(led) = store.led()
-            && !turn(&led.session).is_gone()
-        {
-            let holder = holder(store).map_err(told)?;
+        // Whoever asks twice in one session would have it twice. And what this process is about to write under a
+        // lock that it has lost must not be taken for what is written under this one.
+        if let Some(led) = store.led() {
+            let lost = turn(&led.session).is_gone();
+            let holder = match lost {
+                true => "this process, whose run has lost the lock and is ending".to_owned(),
+                false => holder(store).map_err(told)?,
+            };
             return Err(LockError::Held { store: shown(), holder });
         }
         let who = format!("process {}, `{what}`, since {}", std::process::id(), rfc3339(at));
         let schema = store.place.config.schema.clone();
         let sql = format!(
-            "SELECT set_config('application_name', ?3, false) IS NOT NULL \
-                AND pg_try_advisory_lock(CAST(?1 AS int), hashtext(?2)){note}"
+            "{note}SELECT set_config('application_name', ?3, false) IS NOT NULL \
+                AND pg_try_advisory_lock(CAST(?1 AS int), hashtext(?2))"
         );
         let got: bool = Conn::Postgres(&turn(session))
             .query_row(&sql, params![RUN, schema, who], |row| row.get(0))
@@ -182,7 +233,8 @@ impl PgLock {
             return Err(LockError::Held { store: shown(), holder });
         }
         let (session, note) = (Arc::clone(session), note.to_owned());
-        let led = Arc::new(Led { session, note, term: Mutex::new(None) });
+        let (term, revoked) = (Mutex::new(None), AtomicBool::new(false));
+        let led = Arc::new(Led { session, note, term, before, revoked });
         // From here on it is let go of, whatever happens.
         let lock = PgLock { led, slot: Arc::clone(&store.led), schema };
         let other = store.session().map_err(|error| told(error.into()))?;
@@ -221,7 +273,7 @@ impl Drop for PgLock {
         drop(slot);
         // So that the next one need not wait until the server has noticed that the session has ended.
         let sql =
-            format!("SELECT pg_advisory_unlock(CAST(?1 AS int), hashtext(?2)){}", self.led.note);
+            format!("{}SELECT pg_advisory_unlock(CAST(?1 AS int), hashtext(?2))", self.led.note);
         let session = turn(&self.led.session);
         let params = params![RUN, self.schema];
         let unlocked =

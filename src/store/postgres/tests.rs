@@ -163,9 +163,13 @@ fn whoever_lost_the_lock_writes_nothing_more() {
     store.keep_keys("issuer", "{}", at(3)).unwrap();
     drop(late);
 
-    // Who takes it anew leads anew, and is not let down by what is left of the one before.
-    let again = store.lock("the first run", at(4)).unwrap();
+    // Who takes it anew leads anew, once the one before is over.
+    match store.lock("the first run", at(4)).unwrap_err() {
+        LockError::Held { holder, .. } => assert!(holder.contains("is ending"), "{holder}"),
+        LockError::Store(error) => panic!("{error}"),
+    }
     drop(lock);
+    let again = store.lock("the first run", at(4)).unwrap();
     assert!(matches!(other.lock("the second run", at(5)), Err(LockError::Held { .. })));
     commit_late(&mut *store.begin(Turn::Anyones).unwrap()).unwrap();
     drop(again);

@@ -157,7 +157,9 @@ fn another_has_led(store: &PostgresStore) -> Fault {
     let shown = store.shown();
     Fault::Store(StoreError::new(
         StoreErrorKind::Busy,
-        format!("another idpsyncd has led the store `{shown}` since: nothing was written"),
+        format!(
+            "another idpsyncd has led the store `{shown}` since, or this one leads no more: nothing was written"
+        ),
     ))
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{another, people, store};
+use super::{another, cut, people, store, texts};
 use crate::store::conformance::commit;
 use crate::store::conformance::worlds::{World, at, plan};
 use crate::store::postgres::store::PostgresStore;
@@ -39,6 +39,83 @@ fn whoever_shows_no_life_loses_the_lead_and_is_told() {
     first.resign();
     second.beat().unwrap();
     assert_eq!(store.leader().unwrap().map(|leader| leader.pid), Some(2));
+}
+
+#[test]
+fn whoever_knows_that_it_leads_no_more_writes_nothing_though_nobody_has_led_since() {
+    let Some(store) = store() else { return };
+    store.prepare().unwrap();
+    let lead = leads(&store, 1);
+    let run = lead.lock("a run of it", at(0)).unwrap();
+    commit(&store, &plan(&World::default(), &people(1), at(0)));
+    cut(&store, "%a run of it%");
+    assert_eq!(lead.beat().unwrap_err().kind, StoreErrorKind::Busy);
+    let more = plan(&people(1), &people(2), at(1));
+    let mut late = store.begin(Turn::Anyones).unwrap();
+    let base_version = late.reader().meta().unwrap().version;
+    let late = late.commit(&Commit {
+        plan: &more,
+        base_version,
+        sources: &[],
+        configured: &[],
+        settled: None,
+    });
+    assert!(late.unwrap_err().to_string().contains("leads no more"));
+    // It may lead again at once, but no run of it is taken for one of before.
+    let again = leads(&store, 1);
+    assert!(matches!(again.lock("another run", at(2)), Err(LockError::Held { .. })));
+    drop(run);
+    drop(again.lock("another run", at(3)).unwrap());
+    assert_eq!(store.reader().unwrap().unwrap().count_users().unwrap(), 1);
+}
+
+#[test]
+fn a_leader_begins_a_term_anew_only_where_somebody_else_has_run_meanwhile() {
+    let Some(store) = store() else { return };
+    store.prepare().unwrap();
+    let lead = leads(&store, 1);
+    let term = || texts(&store, "SELECT CAST(term AS text) FROM meta").remove(0);
+    let run = |what: &str| drop(lead.lock(what, at(0)).unwrap());
+    run("the first run");
+    let first = term();
+    run("the next run");
+    assert_eq!(term(), first);
+    drop(another(&store).lock("a run by hand", at(1)).unwrap());
+    let by_hand = term();
+    assert_ne!(by_hand, first);
+    run("the third run");
+    assert_ne!(term(), by_hand);
+}
+
+#[test]
+fn what_a_newcomer_writes_beside_a_run_is_waited_for_and_not_ended() {
+    let Some(store) = store() else { return };
+    store.prepare().unwrap();
+    let lead = leads(&store, 1);
+    let run = lead.lock("a run", at(0)).unwrap();
+    // Begun beside a run of this process, so it bears the run's mark, and longer than that.
+    let mut newcomer = store.begin(Turn::Mine).unwrap();
+    let base_version = newcomer.reader().meta().unwrap().version;
+    drop(run);
+    let other = another(&store);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| drop(other.lock("a run by hand", at(1)).unwrap()));
+        let waits = "SELECT CAST(count(*) AS text) FROM pg_stat_activity \
+                     WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE meta SET term%'";
+        while texts(&store, waits) == ["0"] {
+            std::thread::yield_now();
+        }
+        let more = plan(&World::default(), &people(1), at(1));
+        let commit = newcomer.commit(&Commit {
+            plan: &more,
+            base_version,
+            sources: &[],
+            configured: &[],
+            settled: None,
+        });
+        assert_eq!(commit.unwrap().generation, Some(1));
+        waiting.join().unwrap();
+    });
 }
 
 #[test]
