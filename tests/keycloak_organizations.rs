@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use idpsyncd::directory::{Completeness, Enabled, Interest, Kind, OrganizationInterest, Sighting};
-use idpsyncd::model::DiagnosticCode;
+use idpsyncd::model::{Diagnostic, DiagnosticCode};
 use idpsyncd::source::{Looked, Lookup as _, Who};
 use serde_json::json;
 use support::kc_organizations::Organized;
@@ -83,8 +83,22 @@ fn members_and_groups_are_read_as_tokens_and_look_ups_say_them() {
     realm.join(&ids["eve"], &of_realm);
     realm.set_organization(&off, false);
 
+    // Nobody gets it, whatever the server shows.
+    let role = realm.realm_role("of-a-group");
+    let path = format!("/organizations/{acme}/groups/{ml}/role-mappings/realm");
+    realm.call("POST", &path, Some(&json!([role])));
+
     let aliases = ["acme", "ACME", "other", "empty", "off", "absent"];
-    let facts = read(&source, &aliases);
+    let snapshot = try_read(&source, Arc::new(Organized::new(&aliases))).unwrap();
+    let unused: Vec<_> = snapshot
+        .diagnostics
+        .iter()
+        .filter(|it| it.code == DiagnosticCode::OrganizationRolesUnused)
+        .collect();
+    assert!(unused.len() == 1 && unused[0].message.contains("`acme:/eng/ml`"), "{unused:?}");
+    let facts = facts(&snapshot);
+    assert!(!facts.roles_of("bob").contains("of-a-group"));
+    assert_eq!(facts.direct(Kind::RealmRole, "of-a-group"), [""; 0]);
     assert!(facts.reading_complete, "{:?}", facts.scopes);
     let organizations = [
         ("acme", &["ann", "bob", "cay"][..]),
@@ -258,9 +272,14 @@ fn whom_an_organization_manages_goes_with_it_and_is_disabled_with_it() {
 
     // Organizations off in the realm: there are none, and that is known.
     realm.organizations(false);
-    let none = read(&source, &["acme"]);
+    let snapshot = try_read(&source, Arc::new(Organized::new(&["acme"]))).unwrap();
+    let told = |it: &Diagnostic| it.code == DiagnosticCode::OrganizationsOff;
+    assert!(snapshot.diagnostics.iter().any(told), "{:?}", snapshot.diagnostics);
+    let none = facts(&snapshot);
     assert!(none.reading_complete, "{:?}", none.scopes);
     assert!(!none.has("acme"));
+    let findings = kc_snapshot::check(&source, Arc::new(Organized::new(&["acme"])));
+    assert!(findings.iter().any(told), "{findings:?}");
     assert_eq!(none.users["max"].enabled, Enabled::No);
     realm.organizations(true);
     assert_eq!(read(&source, &["acme"]).digest, before.digest, "as before");
@@ -291,7 +310,7 @@ fn without_the_right_organizations_are_unknown_and_the_right_is_named() {
         );
         assert!(snapshot.users.is_complete() && snapshot.groups.is_complete());
         let findings = kc_snapshot::check(&source, Arc::new(Organized::new(&["acme"])));
-        let named = |it: &idpsyncd::model::Diagnostic| {
+        let named = |it: &Diagnostic| {
             it.is_error()
                 && it.code == DiagnosticCode::RightsMissing
                 && it.message.contains("`view-organizations`")

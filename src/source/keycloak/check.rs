@@ -1,5 +1,6 @@
 //! What would make a read fail or lie, told before it does.
 
+use super::asker::Asker;
 use super::client::Client;
 use super::config::KeycloakConfig;
 use super::consistency::Health;
@@ -8,6 +9,7 @@ use super::federation::{self, Federation};
 use super::feed;
 use super::groups;
 use super::organizations;
+use super::pages::Paging;
 use super::read::FailureBudget;
 use super::rights;
 use super::roles;
@@ -211,6 +213,15 @@ async fn about_names(
         let (code, subject) = (DiagnosticCode::SourcePartial, Subject::scope("groups"));
         findings.push(Diagnostic::error(code, subject, message));
     }
+    // Those who may not see them have heard so.
+    let asker = Asker { client, budget: &budget, paging: Paging::Whole };
+    let organizations = organizations::read(asker, interest, true).await?;
+    if let Some(doubt) = organizations.doubt() {
+        let message = format!("the organizations of the realm cannot be read in full: {doubt}");
+        let (code, subject) = (DiagnosticCode::SourcePartial, Subject::scope("organizations"));
+        findings.push(Diagnostic::error(code, subject, message));
+    }
+    findings.extend(organizations.told(interest, &config.clients));
     let mut builder = crate::directory::SnapshotBuilder::new(false);
     let graph = super::graph::build(&mut builder, &roles, &groups, interest);
     let default = format!("default-roles-{}", client.realm().to_lowercase());

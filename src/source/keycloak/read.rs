@@ -179,6 +179,7 @@ pub(super) async fn read(
     builder.users_are(users_are);
     builder.groups_are(partial(groups.doubt));
     roles.diagnostics.iter().for_each(|told| builder.tell(told.clone()));
+    organizations.told(interest, &config.clients).into_iter().for_each(|told| builder.tell(told));
     builder.roles_are(partial(roles.doubt));
     Ok(builder.finish())
 }

@@ -1,6 +1,6 @@
 //! The groups of an organization.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Deserialize;
 
@@ -24,9 +24,13 @@ pub(in crate::source::keycloak) struct OrganizationGroup {
     /// The group above, as a place among the groups of the organization; none: it is a top one. Always an
     /// earlier place.
     pub parent: Option<usize>,
+    /// Roles of the realm that are mapped to it, and reach nobody.
+    pub realm_roles: Vec<String>,
+    /// Those of clients, by client id.
+    pub client_roles: BTreeMap<String, Vec<String>>,
 }
 
-/// A group, brief.
+/// A group in full.
 #[derive(Deserialize, Clone, Debug)]
 #[serde(rename_all = "camelCase")]
 struct GroupRow {
@@ -34,6 +38,10 @@ struct GroupRow {
     name: String,
     parent_id: Option<String>,
     sub_group_count: Option<usize>,
+    #[serde(default)]
+    realm_roles: Vec<String>,
+    #[serde(default)]
+    client_roles: BTreeMap<String, Vec<String>>,
 }
 
 /// All groups of an organization, again where they changed meanwhile.
@@ -64,7 +72,7 @@ async fn once(
     of: &Organization,
 ) -> Result<Attempt<Result<Vec<OrganizationGroup>, String>>, CallError> {
     let Asker { client, budget, .. } = asker;
-    let query = [("search", "*"), ("briefRepresentation", "true"), ("subGroupsCount", "true")];
+    let query = [("search", "*"), ("briefRepresentation", "false"), ("subGroupsCount", "true")];
     let path = ["organizations", of.id.as_str(), "groups"];
     let list = || budget.get(client, &path, &query, |body| json::<Vec<GroupRow>>(body));
     let rows = match list().await? {
@@ -149,7 +157,13 @@ fn arranged(rows: &[GroupRow], top: &GroupRow) -> Result<Vec<OrganizationGroup>,
             let mut path = above.map_or(Vec::new(), |above| above.path.clone());
             path.push(child.name.clone());
             open.push((child, Some(groups.len())));
-            groups.push(OrganizationGroup { id: child.id.clone(), path, parent: place });
+            groups.push(OrganizationGroup {
+                id: child.id.clone(),
+                path,
+                parent: place,
+                realm_roles: child.realm_roles.clone(),
+                client_roles: child.client_roles.clone(),
+            });
         }
     }
     match groups.len() == rows.len() {
@@ -168,6 +182,8 @@ mod tests {
             name: name.to_owned(),
             parent_id: Some(above.to_owned()),
             sub_group_count: Some(below),
+            realm_roles: Vec::new(),
+            client_roles: BTreeMap::new(),
         }
     }
 

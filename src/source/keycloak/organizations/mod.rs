@@ -26,8 +26,9 @@ use super::pages::TRIES;
 use super::read::{Attempt, fan_out};
 use crate::directory::{
     Completeness, Interest, Kind, OrganizationInterest, RefId, RefIdx, SnapshotBuilder,
-    organization_group,
+    client_role_key, organization_group,
 };
+use crate::model::{Diagnostic, DiagnosticCode, Subject};
 use groups::OrganizationGroup;
 
 /// The rights that show organizations: each is enough.
@@ -64,6 +65,8 @@ pub(super) struct Organizations {
     pub rows: Vec<(Organization, Option<Attempt<Vec<OrganizationGroup>>>)>,
     /// Whether these are all.
     pub are: Completeness,
+    /// They are switched off in the realm, so that there is none.
+    off: bool,
 }
 
 /// Whether the realm says that it has none, since they are switched off.
@@ -72,11 +75,12 @@ fn are_off(fault: &Fault) -> bool {
     matches!(fault, Fault::Status { status: 404, body, .. } if off(body))
 }
 
-/// Asks for all, counted before and after. Those who ask must be allowed to see them.
+/// Asks for all, counted before and after; none where they are switched off. Those who ask must be allowed to see
+/// them.
 ///
 /// # Errors
 /// One that ends the read.
-async fn list(asker: Asker<'_>) -> Result<Attempt<Vec<Organization>>, CallError> {
+async fn list(asker: Asker<'_>) -> Result<Attempt<Option<Vec<Organization>>>, CallError> {
     let Asker { client, budget, .. } = asker;
     let path = ["organizations", "count"];
     let count = |body: &[u8]| json::<usize>(body);
@@ -85,7 +89,7 @@ async fn list(asker: Asker<'_>) -> Result<Attempt<Vec<Organization>>, CallError>
     loop {
         tries += 1;
         let before = match client.get(&path, &[], count).await {
-            Err(error) if are_off(&error.fault) => return Ok(Attempt::Got(Vec::new())),
+            Err(error) if are_off(&error.fault) => return Ok(Attempt::Got(None)),
             before => budget.judge(&path, before)?,
         };
         let query = [("briefRepresentation", "true"), ("max", "-1")];
@@ -101,7 +105,7 @@ async fn list(asker: Asker<'_>) -> Result<Attempt<Vec<Organization>>, CallError>
         };
         let distinct: BTreeSet<&str> = list.iter().map(|row| row.id.as_str()).collect();
         if distinct.len() == list.len() && list.len() == before && before == after {
-            return Ok(Attempt::Got(list));
+            return Ok(Attempt::Got(Some(list)));
         }
         if tries == TRIES {
             return Ok(Attempt::Unknown(format!(
@@ -121,7 +125,7 @@ pub(super) async fn read(
     interest: &dyn Interest,
     sees: bool,
 ) -> Result<Organizations, CallError> {
-    let none = |are| Organizations { rows: Vec::new(), are };
+    let none = |are| Organizations { rows: Vec::new(), are, off: false };
     let asked = interest.organizations();
     if asked.is_empty() {
         return Ok(none(Completeness::NotAsked));
@@ -130,7 +134,10 @@ pub(super) async fn read(
         return Ok(none(Completeness::Partial(unseen(asker.client))));
     }
     let list = match list(asker).await? {
-        Attempt::Got(list) => list,
+        Attempt::Got(Some(list)) => list,
+        Attempt::Got(None) => {
+            return Ok(Organizations { off: true, ..none(Completeness::Complete) });
+        }
         Attempt::Unknown(why) => return Ok(none(Completeness::Partial(why))),
     };
     let of = |alias: &str| wanted_of(asked, alias).is_some_and(|it| it.groups);
@@ -149,7 +156,7 @@ pub(super) async fn read(
     let mut groups: BTreeMap<usize, Attempt<Vec<OrganizationGroup>>> =
         groups.await?.into_iter().collect();
     let rows = list.into_iter().enumerate().map(|(place, it)| (it, groups.remove(&place)));
-    Ok(Organizations { rows: rows.collect(), are: Completeness::Complete })
+    Ok(Organizations { rows: rows.collect(), ..none(Completeness::Complete) })
 }
 
 fn wanted_of<'i>(
@@ -254,7 +261,7 @@ impl References {
 /// One that ends the read.
 pub(super) async fn locked_out(asker: Asker<'_>) -> Result<BTreeSet<String>, CallError> {
     let mut people = BTreeSet::new();
-    let Attempt::Got(all) = list(asker).await? else { return Ok(people) };
+    let Attempt::Got(Some(all)) = list(asker).await? else { return Ok(people) };
     for organization in all.iter().filter(|it| !it.enabled) {
         if let Attempt::Got(ids) = managed(asker, &organization.id).await? {
             people.extend(ids);
@@ -341,4 +348,53 @@ impl Organizations {
         let asked = self.rows.iter().filter(|(_, groups)| groups.is_some());
         asked.map(|(it, _)| it.id.as_str())
     }
+}
+
+impl Organizations {
+    /// What people should hear of them. `counted` are the clients whose roles count.
+    pub(super) fn told(&self, interest: &dyn Interest, counted: &[String]) -> Option<Diagnostic> {
+        if self.off {
+            let message = "organizations are off in the realm (`organizationsEnabled`), and rules name some: there is none";
+            let subject = Subject::scope("organizations");
+            return Some(Diagnostic::warning(
+                DiagnosticCode::OrganizationsOff,
+                subject,
+                message.to_owned(),
+            ));
+        }
+        let mut with_roles: Vec<String> = Vec::new();
+        for (of, groups) in &self.rows {
+            let Some(Attempt::Got(groups)) = groups else { continue };
+            for group in groups.iter().filter(|group| has_role(group, interest, counted)) {
+                let names: Vec<&str> = group.path.iter().map(String::as_str).collect();
+                with_roles.push(organization_group(&of.alias, &names));
+            }
+        }
+        with_roles.sort();
+        let first = with_roles.first()?;
+        let more = match with_roles.len() {
+            1 => String::new(),
+            count => format!(" (and {} more)", count - 1),
+        };
+        let message = format!(
+            "roles are mapped to the organization group `{first}`{more}: Keycloak gives them to nobody, so \
+             they do not count; map the group itself with `organization_group`"
+        );
+        let subject = Subject::reference(Kind::OrganizationGroup, first);
+        Some(Diagnostic::warning(DiagnosticCode::OrganizationRolesUnused, subject, message))
+    }
+}
+
+/// Whether a role that a rule can name is mapped to a group.
+fn has_role(group: &OrganizationGroup, interest: &dyn Interest, counted: &[String]) -> bool {
+    let realm =
+        |role: &String| interest.reaches(Kind::RealmRole, role, role, role, role, &[role.as_str()]);
+    let client = |(client, roles): (&String, &Vec<String>)| {
+        counted.contains(client)
+            && roles.iter().any(|role| {
+                let (key, identity) = (client_role_key(client, role), format!("{client}/{role}"));
+                interest.reaches(Kind::ClientRole, &key, role, &identity, &key, &[role.as_str()])
+            })
+    };
+    group.realm_roles.iter().any(realm) || group.client_roles.iter().any(client)
 }
