@@ -155,7 +155,8 @@ impl Reader<'_> {
         if takes(&delta) {
             // With a right gone, lists and people's roles are short without saying so.
             let rights = rights::check(self.client, &now.roles.clients).await;
-            if now.organizations && !organizations::seen_with(rights.map_err(Trouble::Told)?) {
+            let rights = rights.map_err(Trouble::Told)?;
+            if now.organizations && !organizations::seen_with(rights) {
                 return Ok(Outcome::Full(WhyFull::Other(organizations::unseen(self.client))));
             }
         }
