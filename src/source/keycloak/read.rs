@@ -136,7 +136,11 @@ pub(super) async fn read(
     };
     let paging = pages::paging(client, &rights, &federations).await.map_err(whole)?;
     let asker = Asker { client, budget: &budget, paging };
-    let sees = organizations::seen_with(&rights);
+    let mut sees = organizations::seen_with(&rights);
+    if !sees && !interest.organizations().is_empty() {
+        // The token may be older than the right.
+        sees = organizations::seen_with(rights::check(client, &clients).await?);
+    }
     progress.tell("users", 0, None);
     let import_off: Vec<String> =
         federations.iter().filter(|it| !it.imports).map(|it| it.name.clone()).collect();
