@@ -22,6 +22,19 @@ use support::openldap::{OpenLdap, SUFFIX, group, group_dn, person, person_dn, tr
 
 const SECRET: &str = "s3cr3t-of-the-reader";
 
+/// Who looks people up, without a token yet.
+fn again(config: &Arc<Config>) -> Provisioner {
+    // A busy machine must not turn a test of facts into one of speed.
+    let limits = Limits {
+        deadline: std::time::Duration::from_secs(120),
+        lookup: std::time::Duration::from_secs(60),
+        memory: std::time::Duration::ZERO,
+        ..Limits::default()
+    };
+    let store = idpsyncd::store::open(&config.store);
+    Provisioner::new(Arc::clone(config), store, limits, Arc::new(()))
+}
+
 struct Home {
     folder: tempfile::TempDir,
     config: Arc<Config>,
@@ -41,19 +54,7 @@ impl Home {
             config::load(&file, &idpsyncd::source::kinds())
                 .unwrap_or_else(|error| panic!("{error}")),
         );
-        // A busy machine must not turn a test of facts into one of speed.
-        let limits = Limits {
-            deadline: std::time::Duration::from_secs(120),
-            lookup: std::time::Duration::from_secs(60),
-            memory: std::time::Duration::ZERO,
-            ..Limits::default()
-        };
-        let provisioner = Provisioner::new(
-            Arc::clone(&config),
-            idpsyncd::store::open(&config.store),
-            limits,
-            Arc::new(()),
-        );
+        let provisioner = again(&config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -238,6 +239,73 @@ fn keycloak_someone_new_has_at_once_what_the_next_sync_gives() {
     let mut after = home.grants();
     after.retain(|grant| !grant.starts_with("off "));
     assert_eq!(after, jit);
+}
+
+#[test]
+fn keycloak_someone_new_in_organizations_has_at_once_what_the_next_sync_gives() {
+    let Some(keycloak) = Keycloak::shared() else { return };
+    let realm = keycloak.realm("jit-orgs");
+    realm.organizations(true);
+    let account = realm.reader("idpsyncd", SECRET, &RIGHTS);
+    let (acme, off) = (realm.organization("acme"), realm.organization("off"));
+    let eng = realm.organization_group(&acme, "eng", None);
+    let ml = realm.organization_group(&acme, "ml", Some(&eng));
+    let url = &keycloak.url;
+    let home = Home::new(
+        &format!(
+            r#"
+[[source]]
+name = "kc"
+kind = "keycloak"
+url = "{url}"
+realm = "jit-orgs"
+client_id = "idpsyncd"
+client_secret = {{ file = "secret" }}
+[roles.by-organization]
+external_roles = []
+[roles.by-group]
+external_roles = []
+[roles.by-off]
+external_roles = []
+[[mapping]]
+organization = "acme"
+roles = ["by-organization"]
+[[mapping]]
+organization_group = "acme:/eng"
+roles = ["by-group"]
+[[mapping]]
+organization = "off"
+roles = ["by-off"]
+"#
+        ),
+        SECRET,
+    );
+    // A role that denies may hang on an organization: whoever may not see them is not let in.
+    assert!(home.sync().incomplete());
+    let nia = realm.user("nia", json!({}));
+    let answer = home.by_name("nia");
+    let Provisioned::Unavailable(why) = answer else { panic!("{answer:?}") };
+    assert!(why.contains("`view-organizations`"), "{why}");
+    realm.give(&format!("users/{account}"), &realm.right("view-organizations"));
+    let home = Home { provisioner: again(&home.config), ..home };
+    let first = home.sync();
+    assert!(!first.incomplete(), "{:?}", first.sources);
+
+    let (ann, bob) = (realm.user("ann", json!({})), realm.user("bob", json!({})));
+    for person in [&ann, &bob] {
+        realm.join_organization(person, &acme);
+        realm.join_organization(person, &off);
+    }
+    realm.join_organization(&nia, &off);
+    realm.join_organization_group(&ann, &acme, &ml);
+    realm.set_organization(&off, false);
+    committed(&home.by_name("ann"));
+    committed(&home.by_name("bob"));
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let roles = home.roles();
+    assert_eq!(roles["ann"], set(&["by-group", "by-organization"]));
+    assert_eq!(roles["bob"], set(&["by-organization"]));
+    home.sync_agrees();
 }
 
 #[test]

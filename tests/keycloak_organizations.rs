@@ -4,12 +4,19 @@
 
 mod support;
 
+#[path = "scenarios"]
+#[expect(dead_code, reason = "the stories need more of it")]
+mod parts {
+    pub mod home;
+}
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use idpsyncd::directory::{Completeness, Enabled, Interest, Kind, OrganizationInterest, Sighting};
 use idpsyncd::model::{Diagnostic, DiagnosticCode};
 use idpsyncd::source::{Looked, Lookup as _, Who};
+use parts::home::{Home, Options};
 use serde_json::json;
 use support::kc_organizations::Organized;
 use support::kc_snapshot::{self, Everything, Facts, Source_, config, facts, source, try_read};
@@ -349,4 +356,64 @@ fn a_right_that_is_lost_after_the_token_was_given_makes_organizations_unknown() 
         assert!(matches!(snapshot.organizations, Completeness::Partial(_)), "{right:?}");
         assert!(snapshot.users.is_complete() && snapshot.groups.is_complete(), "{right:?}");
     }
+}
+
+#[test]
+fn the_program_gives_and_takes_by_organizations_and_holds_what_goes_with_a_deleted_one() {
+    let Some(keycloak) = Keycloak::shared() else { return };
+    let realm = keycloak.realm("orgsprogram");
+    realm.organizations(true);
+    let account = format!("users/{}", realm.reader("idpsyncd", SECRET, &SEES));
+    let (acme, other) = (realm.organization("acme"), realm.organization("other"));
+    let eng = realm.organization_group(&acme, "eng", None);
+    let ops = realm.group("ops", None);
+    let ids: BTreeMap<&str, String> =
+        ["ann", "bob", "cay"].map(|name| (name, realm.user(name, json!({})))).into();
+    for name in ["ann", "bob"] {
+        realm.join_organization(&ids[name], &acme);
+    }
+    realm.join_organization_group(&ids["ann"], &acme, &eng);
+    realm.join_organization(&ids["cay"], &other);
+    realm.join(&ids["cay"], &ops);
+    realm.managed(keycloak, &acme, "max");
+    realm.managed(keycloak, &acme, "moe");
+    let source = format!(
+        r#"
+        kind = "keycloak"
+        url = "{}"
+        realm = "orgsprogram"
+        client_id = "idpsyncd"
+        client_secret = {{ file = "secret" }}
+        [[mapping]]
+        organization = "acme"
+        roles = ["ml"]
+        [[mapping]]
+        organization_group = "acme:/eng"
+        roles = ["oncall"]
+        "#,
+        keycloak.url
+    );
+    let home = Home::new(&source, SECRET, Options { after: "0s", floor: 1, ops: "/ops" });
+    home.sync(0);
+    let cay = ("cay", "ops opsmate");
+    let all = [("ann", "ml oncall"), ("bob", "ml"), cay, ("max", "ml"), ("moe", "ml")];
+    home.assert_roles(&all);
+
+    // Without the right nobody gains, and nobody loses.
+    realm.take(&account, &realm.right("view-organizations"));
+    realm.leave_organization(&ids["bob"], &acme);
+    realm.join_organization(&ids["cay"], &acme);
+    let blind = home.sync(4);
+    assert!(blind.trouble().contains("`view-organizations`"), "{}", blind.trouble());
+    home.assert_roles(&all);
+    realm.give(&account, &realm.right("view-organizations"));
+    home.sync(0);
+    let cay = ("cay", "ml ops opsmate");
+    let left = [("ann", "ml oncall"), ("bob", ""), cay, ("max", "ml"), ("moe", "ml")];
+    home.assert_roles(&left);
+
+    // With it go two people whom it managed, and the roles of two more.
+    realm.delete(&format!("/organizations/{acme}"));
+    home.sync(3);
+    home.assert_roles(&left);
 }
