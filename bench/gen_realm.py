@@ -7,8 +7,9 @@ usage: bench/gen_realm.py [--users N] [--groups N] [--memberships N] [--organiza
 A tenth of the groups are top-level units (`/unit-00`, `/unit-01`, …), each with nine teams below
 it (`/unit-00/team-0`, …). Everyone is in the same number of groups, give or take one. There are
 100 realm roles (`bench-00`, …), each with a few direct holders, every tenth one a composite. With
-`--organization` the realm has another name, and one organization without members. With `--events` it
-keeps its admin events, and the reader may see them.
+`--organization` the realm has another name, and one organization: every third person is a member
+of it, and in one of its 40 groups (`/unit-0`, `/unit-0/team-0`, …). With `--events` it keeps its
+admin events, and the reader may see them.
 """
 
 import argparse
@@ -24,6 +25,38 @@ RIGHTS = ["view-users", "view-realm", "view-clients", "view-organizations"]
 EVENTS = ["view-events"]
 ROLES = 100
 HOLDERS = 20  # of each realm role, directly
+ORGANIZATION_UNITS = 8
+ORGANIZATION_TEAMS = 4  # below each unit
+
+
+def organization(people):
+    """One organization. Group ids are kept as they are written here."""
+    units = []
+    for number in range(ORGANIZATION_UNITS):
+        path = f"/unit-{number}"
+        teams = [
+            {"id": f"bench-{number}-{team}", "name": f"team-{team}", "path": f"{path}/team-{team}"}
+            for team in range(ORGANIZATION_TEAMS)
+        ]
+        unit = {"id": f"bench-{number}", "name": path[1:], "path": path, "subGroups": teams}
+        units.append(unit)
+    groups = [group["id"] for unit in units for group in [unit, *unit["subGroups"]]]
+    members = [
+        {
+            "username": username(number),
+            "membershipType": "UNMANAGED",
+            "groups": [groups[number // 3 % len(groups)]],
+        }
+        for number in range(0, people, 3)
+    ]
+    return {
+        "name": "one",
+        "alias": "one",
+        "enabled": True,
+        "domains": [{"name": "one.example.org"}],
+        "members": members,
+        "groups": units,
+    }
 
 
 def paths(groups):
@@ -96,15 +129,13 @@ def realm(users, groups, memberships, name=REALM, events=False):
                 "subGroups": teams,
             }
         )
-    organization = {"name": "one", "alias": "one", "enabled": True}
-    organization["domains"] = [{"name": "one.example.org"}]
     kept = {"adminEventsEnabled": True} if events else {}
     return {
         **kept,
         "realm": name,
         "enabled": True,
         "organizationsEnabled": True,
-        "organizations": [organization] if name == WITH_ORGANIZATION else [],
+        "organizations": [organization(users)] if name == WITH_ORGANIZATION else [],
         "roles": {"realm": roles},
         "groups": units,
         "clients": [

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # How long reading a big Keycloak realm takes, beside replaying the same URLs with the same
 # concurrency and throwing the bodies away, and beside asking user by user; all in one run. Then the
-# same in a smaller realm that has one organization, where an answer costs the square of its rows.
+# same in a smaller realm that has one organization, where an answer costs the square of its rows: a third of
+# the people are members of it, and its members and groups are read too, beside the same lists in small pages.
 #
 # usage: bench/keycloak.sh
 # Environment: IDPSYNCD_BIN (target/release/idpsyncd), BENCH_ROUNDS (3, the best counts),

@@ -66,6 +66,25 @@ resources = ["pool/bench-${number}-*"]
 """
 
 
+# The organization's members, and the people of all of its groups.
+ORGANIZATION = """
+[[mapping]]
+source = "bench-keycloak"
+organization = "one"
+roles = ["bench"]
+""" + "".join(
+    f"""
+[[mapping]]
+source = "bench-keycloak"
+organization_group = "one:/unit-{unit}"
+roles = ["bench"]
+"""
+    for unit in range(gen_realm.ORGANIZATION_UNITS)
+)
+# Rows of a page that cost least in a realm with an organization.
+PAGE = 100
+
+
 def reader_token(port):
     form = {"grant_type": "client_credentials", "client_id": gen_realm.CLIENT}
     return token(port, REALM, form | {"client_secret": gen_realm.SECRET})
@@ -169,30 +188,61 @@ def dry_run(binary, config, debug=False):
     return lib.run([binary, "sync", "--dry-run", "--config", config], env, config + ".log")
 
 
+def in_small_pages(port, paths):
+    """The same calls with every paged list in pages of PAGE rows, each row once: what is cheapest
+    where the server looks up each listed person's organizations."""
+    server = Server(port, reader_token(port))
+    plain, lists = [], {}
+    for path in paths:
+        if re.search(r"[?&]first=\d+", path) and re.search(r"[?&]max=\d+", path) and (
+            "/members?" in path or "/users?" in path
+        ):
+            lists[re.sub(r"(first|max)=\d+&?", "", path).rstrip("&?")] = True
+        else:
+            plain.append(path)
+    for bare in lists:
+        first, joint = 0, "&" if "?" in bare else "?"
+        while True:
+            page = f"{bare}{joint}first={first}&max={PAGE}"
+            plain.append(page)
+            if len(json.loads(server.call("GET", page))) < PAGE:
+                break
+            first += PAGE
+    return plain
+
+
 def with_organization(a):
     """A realm with one organization: what a page costs grows faster than its rows."""
     global REALM, BASE
     REALM = gen_realm.WITH_ORGANIZATION
     BASE = f"/admin/realms/{REALM}"
     make_realm(a.port, a.realm_file)
-    config = configured(a.scratch, a.port, "organization", "/unit-.*", TEMPLATE)
+    config = configured(a.scratch, a.port, "organization", "/unit-.*", TEMPLATE + ORGANIZATION)
     if a.reference_only:
         paths = plain_paths(a.port)
     else:
         first = dry_run(a.binary, config, debug=True)
         lib.figure("one organization, sync --dry-run, nothing read before", first.seconds, " s")
         paths = logged_paths(first.stderr)
-    runs = [(replay(a.port, paths)[0], a.reference_only or dry_run(a.binary, config))]
-    for _ in range(1, a.rounds):
-        runs.append((replay(a.port, paths)[0], a.reference_only or dry_run(a.binary, config)))
-    best = lib.best([replayed for replayed, _ in runs])
-    lib.figure(f"one organization, replaying {len(paths)} URLs", best, " s")
+        if not any(f"{BASE}/organizations/" in path for path in paths):
+            sys.exit("the read asked for no organization's members")
+    small = in_small_pages(a.port, paths)
+    own, cheapest, reads = [], [], []
+    for _ in range(a.rounds):
+        own.append(replay(a.port, paths)[0])
+        cheapest.append(replay(a.port, small)[0])
+        if not a.reference_only:
+            reads.append(dry_run(a.binary, config))
+    lib.figure(f"one organization, replaying {len(paths)} URLs", lib.best(own), " s")
+    pages = f"one organization, the same lists in pages of {PAGE}: {len(small)} URLs"
+    lib.figure(pages, lib.best(cheapest), " s")
     if a.reference_only:
         return 0
-    read = lib.best([read for _, read in runs])
+    best = min(lib.best(own), lib.best(cheapest))
+    read = lib.best(reads)
     lib.figure("one organization, sync --dry-run", read, " s")
     judge = lib.Verdicts()
-    judge.at_most("one organization: read / replay", read / best, ORGANIZATION_LIMIT)
+    judge.at_most("one organization: read / cheaper replay", read / best, ORGANIZATION_LIMIT)
     return judge.exit_status()
 
 
