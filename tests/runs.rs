@@ -244,6 +244,7 @@ runs!(
     join_and_leave,
     many_changes,
     mode_changed,
+    organizations,
     rename,
     role_removed,
     same_name_new_person,

@@ -500,24 +500,17 @@ fn new_group_gives_nothing(
     outline: &MirrorOutline,
     within: &Within,
 ) -> Result<(), ProvisionOutcome> {
-    let Some(name) = within.name.as_deref().filter(|_| within.kind == Kind::Group) else {
-        return Ok(());
-    };
-    let why = match new_group(
-        &config.settings(),
-        source.terms(),
-        &outline.directory,
-        (&within.key, name),
-    ) {
+    let settings = config.settings();
+    let why = match new_group(&settings, source.terms(), &outline.directory, within) {
         NewGroup::Nothing => return Ok(()),
         NewGroup::Denies => "a role that denies hangs on its name",
         NewGroup::InDoubt => "another group bears its name, which is in doubt now",
     };
     Err(ProvisionOutcome::Refused(format!(
-        "{}: the person is in group `{}`, which came after the last read, and {why}: left to the \
-         next sync",
+        "{}: the person is in {} `{}`, which came after the last read, and {why}: left to the next sync",
         source.name,
-        name.escape_debug()
+        within.kind.as_str(),
+        within.name.as_deref().unwrap_or_default().escape_debug()
     )))
 }
 

@@ -24,6 +24,7 @@ mod domains;
 mod ingest;
 mod naming;
 mod older;
+mod organizations;
 mod races;
 mod random_feeds;
 mod window;

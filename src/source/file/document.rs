@@ -47,10 +47,11 @@ const USER: &[&str] = &[
     "attributes",
 ];
 
-/// The keys of a realm that are looked at, but `users` and `federatedUsers`.
+/// The keys of a realm that are looked at, but `users`, `federatedUsers` and `organizations`.
 const REALM: &[&str] = &[
     "realm",
     "enabled",
+    "organizationsEnabled",
     "groups",
     "roles",
     "clients",
@@ -59,6 +60,12 @@ const REALM: &[&str] = &[
     "defaultRole",
     "defaultRoles",
 ];
+
+/// The keys of an organization that are looked at, but its `members`.
+const ORGANIZATION: &[&str] = &["id", "name", "alias", "enabled", "groups"];
+
+/// The keys of a member of an organization that are looked at.
+const MEMBER: &[&str] = &["username", "membershipType", "groups"];
 
 /// `text` without `//` and `/* */` comments, which people write into exports that they keep by hand.
 /// What is JSON already stays as it is.
@@ -173,7 +180,7 @@ fn items(text: &str) -> Vec<&str> {
 
 /// The name of the realm in `text`; none where it names none.
 fn name(text: &str) -> Result<Option<String>, Fault> {
-    let realm = read(text, &["realm"], None)?;
+    let realm = read(text, &["realm"], Handed::default())?;
     let name = realm.object.get("realm").and_then(super::odd::text);
     Ok(name.filter(|name| !name.is_empty()))
 }
@@ -184,16 +191,19 @@ pub(super) struct Realm {
     pub(super) object: Map<String, Value>,
     /// For each time that `users` comes what it is: an empty value of its kind.
     pub(super) users: Vec<Value>,
+    /// For each time that `organizations` comes what it is: in a list each as its keys that are looked at,
+    /// its `members` as an empty value of their kind.
+    pub(super) organizations: Vec<Value>,
     /// How many `federatedUsers` there are.
     pub(super) federated: usize,
 }
 
-/// Reads a realm but for its users.
+/// Reads a realm but for its users and the members of its organizations.
 ///
 /// # Errors
 /// The text is no JSON object.
 pub(super) fn realm(text: &str) -> Result<Realm, Fault> {
-    read(text, REALM, None)
+    read(text, REALM, Handed::default())
 }
 
 /// Hands the users over in their order, each with its number: an object of the keys that are looked
@@ -207,22 +217,37 @@ pub(super) fn each_user(text: &str, take: &mut dyn FnMut(usize, &Value)) -> Resu
         take(count, user);
         count += 1;
     };
-    read(text, &[], Some(&mut next)).map(|_| ())
+    read(text, &[], Handed { users: Some(&mut next), ..Handed::default() }).map(|_| ())
 }
 
-fn read(
-    text: &str,
-    keys: &'static [&'static str],
-    users: Option<&mut dyn FnMut(&Value)>,
-) -> Result<Realm, Fault> {
+/// Hands the members of organizations over in their order, each with the number of the organization and
+/// its own: an object of the keys that are looked at, or an empty value of what stands in its place.
+///
+/// # Errors
+/// The text is no JSON object.
+pub(super) fn each_member(text: &str, take: &mut EachMember<'_>) -> Result<(), Fault> {
+    read(text, &[], Handed { members: Some(take), ..Handed::default() }).map(|_| ())
+}
+
+/// Takes a member of an organization.
+pub(super) type EachMember<'a> = dyn FnMut(usize, usize, &Value) + 'a;
+
+/// To whom what is long is handed over, one by one.
+#[derive(Default)]
+struct Handed<'a> {
+    users: Option<&'a mut dyn FnMut(&Value)>,
+    members: Option<&'a mut EachMember<'a>>,
+}
+
+fn read(text: &str, keys: &'static [&'static str], handed: Handed<'_>) -> Result<Realm, Fault> {
     let mut json = serde_json::Deserializer::from_str(text);
-    let read = json.deserialize_map(Top { keys, users });
+    let read = json.deserialize_map(Top { keys, handed });
     read.and_then(|realm| json.end().map(|()| realm)).map_err(|error| fault(text, &error))
 }
 
 struct Top<'a> {
     keys: &'static [&'static str],
-    users: Option<&'a mut dyn FnMut(&Value)>,
+    handed: Handed<'a>,
 }
 
 impl<'de> Visitor<'de> for Top<'_> {
@@ -233,17 +258,32 @@ impl<'de> Visitor<'de> for Top<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Realm, A::Error> {
-        let mut realm = Realm { object: Map::new(), users: Vec::new(), federated: 0 };
+        let mut realm = Realm {
+            object: Map::new(),
+            users: Vec::new(),
+            organizations: Vec::new(),
+            federated: 0,
+        };
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "users" => {
-                    let each = self.users.as_mut();
-                    let each = each.map(|each| &mut **each as &mut dyn FnMut(&Value));
-                    realm.users.push(map.next_value_seed(Sketch { keys: &[], each })?);
+                    let items = match &mut self.handed.users {
+                        Some(each) => Items::Each(USER, &mut **each),
+                        None => Items::Skipped,
+                    };
+                    realm.users.push(map.next_value_seed(Sketch::list(items))?);
                 }
                 "federatedUsers" => {
                     let mut count = |_: &Value| realm.federated += 1;
-                    map.next_value_seed(Sketch { keys: &[], each: Some(&mut count) })?;
+                    map.next_value_seed(Sketch::list(Items::Each(&[], &mut count)))?;
+                }
+                "organizations" => {
+                    let mut nobody = |_: usize, _: usize, _: &Value| {};
+                    let items = match &mut self.handed.members {
+                        Some(each) => Items::Organizations(&mut **each),
+                        None => Items::Organizations(&mut nobody),
+                    };
+                    realm.organizations.push(map.next_value_seed(Sketch::list(items))?);
                 }
                 known if self.keys.contains(&known) => {
                     let value = map.next_value()?;
@@ -256,11 +296,33 @@ impl<'de> Visitor<'de> for Top<'_> {
     }
 }
 
-/// Reads a value for what kind it is: of an object these keys alone; the items of a list are handed
-/// over one by one, each as its keys of [`USER`].
+/// Reads a value for what kind it is: of an object these keys alone, and of a list what its items are
+/// taken for.
 struct Sketch<'a> {
     keys: &'static [&'static str],
-    each: Option<&'a mut dyn FnMut(&Value)>,
+    /// Who is in the list under `members` of an object is handed over.
+    members: Option<&'a mut dyn FnMut(&Value)>,
+    items: Items<'a>,
+}
+
+/// What the items of a list are taken for.
+enum Items<'a> {
+    /// Nothing: the list is empty.
+    Skipped,
+    /// They are handed over one by one, each as these keys, and the list is empty.
+    Each(&'static [&'static str], &'a mut dyn FnMut(&Value)),
+    /// They are organizations, whose members are handed over one by one.
+    Organizations(&'a mut EachMember<'a>),
+}
+
+impl<'a> Sketch<'a> {
+    fn list(items: Items<'a>) -> Self {
+        Sketch { keys: &[], members: None, items }
+    }
+
+    fn object(keys: &'static [&'static str]) -> Self {
+        Sketch { keys, members: None, items: Items::Skipped }
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Sketch<'_> {
@@ -303,21 +365,38 @@ impl<'de> Visitor<'de> for Sketch<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
-        match self.each {
-            Some(each) => {
-                while let Some(item) = list.next_element_seed(Sketch { keys: USER, each: None })? {
+        let mut items = Vec::new();
+        match self.items {
+            Items::Skipped => while list.next_element::<IgnoredAny>()?.is_some() {},
+            Items::Each(keys, each) => {
+                while let Some(item) = list.next_element_seed(Sketch::object(keys))? {
                     each(&item);
                 }
             }
-            None => while list.next_element::<IgnoredAny>()?.is_some() {},
+            Items::Organizations(each) => loop {
+                let (at, mut count) = (items.len(), 0);
+                let mut member = |member: &Value| {
+                    each(at, count, member);
+                    count += 1;
+                };
+                let members: Option<&mut dyn FnMut(&Value)> = Some(&mut member);
+                let organization = Sketch { members, ..Sketch::object(ORGANIZATION) };
+                let Some(item) = list.next_element_seed(organization)? else { break };
+                items.push(item);
+            },
         }
-        Ok(Value::Array(Vec::new()))
+        Ok(Value::Array(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(key) = map.next_key::<String>()? {
-            if self.keys.contains(&key.as_str()) {
+            if key == "members"
+                && let Some(each) = &mut self.members
+            {
+                let members = Sketch::list(Items::Each(MEMBER, &mut **each));
+                object.insert(key, map.next_value_seed(members)?);
+            } else if self.keys.contains(&key.as_str()) {
                 object.insert(key, map.next_value()?);
             } else {
                 map.next_value::<IgnoredAny>()?;

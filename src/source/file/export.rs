@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::document::{self, Fault};
 use super::odd::{At, ByClient, Names, Oddities, kind};
+use super::organizations::Organizations;
 
 /// A realm without its users.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) struct Export {
     pub(super) clients: Vec<Client>,
     /// The file has `users` of its own.
     pub(super) has_users: bool,
+    /// Its organizations.
+    pub(super) organizations: Organizations,
     /// How many people of federations without import there are: the export knows their ids alone.
     pub(super) federated: usize,
     /// The name of the role that new users are given. Keycloak 13 and later write it.
@@ -87,7 +90,7 @@ pub(super) struct Composites {
 /// # Errors
 /// The text is no JSON object.
 pub(super) fn parse(text: &str, odd: &mut Oddities) -> Result<Export, Fault> {
-    let document::Realm { object, users, federated } = document::realm(text)?;
+    let document::Realm { object, users, organizations, federated } = document::realm(text)?;
     let users: Vec<&Value> = users.iter().filter(|users| !users.is_null()).collect();
     let doubt = match users.as_slice() {
         [] | [Value::Array(_)] => None,
@@ -106,6 +109,7 @@ pub(super) fn parse(text: &str, odd: &mut Oddities) -> Result<Export, Fault> {
         roles: roles(&object, odd),
         clients: clients(&object, odd),
         has_users: !users.is_empty(),
+        organizations: Organizations::of(&organizations, object.get("organizationsEnabled"), odd),
         federated,
         default_role: match object.get("defaultRole") {
             Some(Value::Object(role)) => odd.text(role, "name", top("defaultRole")).ok().flatten(),
@@ -116,7 +120,7 @@ pub(super) fn parse(text: &str, odd: &mut Oddities) -> Result<Export, Fault> {
 }
 
 /// Null says no more than nothing.
-fn said(value: Option<&Value>) -> Option<&Value> {
+pub(super) fn said(value: Option<&Value>) -> Option<&Value> {
     value.filter(|value| !value.is_null())
 }
 

@@ -23,6 +23,7 @@ mod feed;
 mod graph;
 pub mod ldif;
 mod odd;
+mod organizations;
 mod people;
 mod realm;
 mod records;

@@ -35,6 +35,8 @@ pub(super) struct People<'a> {
     progress: &'a OnProgress,
     persons: u64,
     service_accounts: u64,
+    /// Service accounts that are not taken, by name.
+    left_out: BTreeSet<String>,
     in_anything: bool,
     doubtful: BTreeMap<(String, Vec<RefIdx>), Tally>,
     in_groups: Option<Tally>,
@@ -92,6 +94,7 @@ impl<'a> People<'a> {
             progress,
             persons: 0,
             service_accounts: 0,
+            left_out: BTreeSet::new(),
             in_anything: false,
             doubtful: BTreeMap::new(),
             in_groups: None,
@@ -114,6 +117,11 @@ impl<'a> People<'a> {
     /// How many service accounts there are, taken or not.
     pub(super) fn service_accounts(&self) -> u64 {
         self.service_accounts
+    }
+
+    /// Whether somebody of this name is there and left out, since service accounts do not count.
+    pub(super) fn leaves_out(&self, username: &str) -> bool {
+        self.left_out.contains(username)
     }
 
     /// Whether some user lists a group or a role.
@@ -207,6 +215,7 @@ impl<'a> People<'a> {
         if service_account {
             self.service_accounts += 1;
             if !self.take_service_accounts {
+                self.left_out.insert(username);
                 return;
             }
         } else {

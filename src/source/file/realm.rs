@@ -16,6 +16,7 @@ use super::document::{self, Fault};
 use super::export::{self, Export};
 use super::graph::Graph;
 use super::odd::Oddities;
+use super::organizations;
 use super::people::People;
 use crate::directory::{Interest, Snapshot, SnapshotBuilder};
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
@@ -67,7 +68,6 @@ fn read_file(
     if export.has_users {
         people.read(text).map_err(failed)?;
     }
-    drop(file);
 
     let beside = users_files(path, realm)?;
     if people.persons() > 0 {
@@ -96,6 +96,8 @@ fn read_file(
         doubts.groups.get_or_insert_with(|| why.to_owned());
         doubts.roles.get_or_insert_with(|| why.to_owned());
     }
+    organizations::read(text, &export.organizations, &config.clients, interest, &mut people)
+        .map_err(failed)?;
     let mut builder = people.finish();
     for told in diagnostics(&export, config) {
         builder.tell(told);

@@ -168,6 +168,11 @@ impl SnapshotBuilder {
         self.by_ext.get(ext).copied()
     }
 
+    /// The numbers of all users so far.
+    pub fn users(&self) -> impl Iterator<Item = DirUserIdx> {
+        self.directory.users.numbered().map(|(number, _)| number)
+    }
+
     /// The username of the user with this number, as the source spells it.
     #[must_use]
     pub fn username(&self, user: DirUserIdx) -> &str {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::directory::{Directory, Kind, RefIdx};
+use crate::directory::{Directory, Kind, RefIdx, Within};
 use crate::model::{Diagnostic, DiagnosticCode, ExternalRef, Role, Subject, TooMany};
 use crate::policy::only_deny;
 
@@ -143,8 +143,8 @@ pub fn may_deny(
     Ok(false)
 }
 
-/// What a group that a mirror does not have yet means for somebody who is in it, told from its bare
-/// name: more than that it gives nothing yet.
+/// What a group, an organization or a group of one that a mirror does not have yet means for somebody who is in
+/// it, told from its bare name: more than that it gives nothing yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NewGroup {
     /// Nothing more.
@@ -155,15 +155,55 @@ pub enum NewGroup {
     InDoubt,
 }
 
-/// Looks at the bare name `name` of a group with the id `key`, which `directory` does not have.
+/// Looks at what somebody is in and `directory` does not have. Things of other kinds mean nothing more, nor
+/// does what the source tells no name of.
 #[must_use]
 pub fn new_group(
     settings: &Settings<'_>,
     source: SourceTerms<'_>,
     directory: &Directory,
-    (key, name): (&str, &str),
+    within: &Within,
 ) -> NewGroup {
     let rules = Rules::new(settings, source);
+    match (within.kind, &within.name) {
+        (Kind::Group, Some(name)) => new_realm_group(&rules, directory, (&within.key, name)),
+        (Kind::Organization | Kind::OrganizationGroup, Some(name)) => {
+            if organization_denies(&rules, within.kind, name) {
+                NewGroup::Denies
+            } else {
+                NewGroup::Nothing
+            }
+        }
+        _ => NewGroup::Nothing,
+    }
+}
+
+/// Whether a role that only denies hangs on an organization of this alias, or on a group of some organization
+/// whose own name may be this.
+fn organization_denies(rules: &Rules<'_>, kind: Kind, name: &str) -> bool {
+    let may_name = |rule: &MappingRule| match rule {
+        MappingRule::Organization(alias) => kind == Kind::Organization && alias == name,
+        MappingRule::OrganizationGroup(group) => {
+            kind == Kind::OrganizationGroup && group.ends_with(&format!("/{name}"))
+        }
+        MappingRule::OrganizationGroupPath { names, .. } => {
+            kind == Kind::OrganizationGroup && names.last().is_some_and(|last| last == name)
+        }
+        _ => false,
+    };
+    let denies = |role: &String| {
+        rules.settings.roles.get(role).is_some_and(|role| only_deny(&role.policies))
+    };
+    let mappings = rules.mappings.iter().map(|ready| ready.mapping);
+    mappings.filter(|it| may_name(&it.rule)).any(|it| it.roles.iter().any(denies))
+}
+
+fn new_realm_group(
+    rules: &Rules<'_>,
+    directory: &Directory,
+    (key, name): (&str, &str),
+) -> NewGroup {
+    let settings = rules.settings;
     let bare = rules.bare(name);
     let mut named = false;
     let mut denies = false;
@@ -171,7 +211,7 @@ pub fn new_group(
         let mut maps = settings.mappings.iter().filter(|mapping| mapping.roles.contains(role));
         let by_name = declared.external_roles.iter().any(|it| rules.bare(it) == bare)
             || maps.any(|mapping| {
-                mapping.source.as_ref().is_none_or(|it| *it == source.name)
+                mapping.source.as_ref().is_none_or(|it| *it == rules.source())
                     && matches!(&mapping.rule, MappingRule::GroupName(it) if rules.bare(it) == bare)
             });
         named |= by_name;
