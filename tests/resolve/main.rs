@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use idpsyncd::config::{self, Config};
 use idpsyncd::directory::{
-    Applied, Completeness, Directory, Enabled, Kind, Mirror, NewRef, NewUser, Snapshot,
+    Applied, Completeness, Directory, Enabled, Kind, Mirror, NewRef, NewUser, RefIdx, Snapshot,
     SnapshotBuilder, local,
 };
 use idpsyncd::model::{
@@ -17,7 +17,7 @@ use idpsyncd::model::{
 };
 use idpsyncd::plan::effective::Effective;
 use idpsyncd::plan::{self, ByHand, Plan, view};
-use idpsyncd::resolve::{View, resolve};
+use idpsyncd::resolve::{MappingRule, View, resolve};
 
 mod domains;
 mod naming;
@@ -52,7 +52,8 @@ fn person(ext: &str, name: &str, groups: &[&str]) -> Person {
     }
 }
 
-/// What a Keycloak-like source holds. Groups are paths such as `/Eng/ML`.
+/// What a Keycloak-like source holds. Groups are paths such as `/Eng/ML`; `acme:` is an organization, and
+/// `acme:/Eng` a group of it.
 #[derive(Clone, Debug, Default)]
 struct Facts {
     people: Vec<Person>,
@@ -61,6 +62,21 @@ struct Facts {
     roles: Vec<(String, Vec<String>)>,
     /// Roles of groups.
     group_roles: Vec<(String, String)>,
+}
+
+/// What a group's path is of.
+fn kind(path: &str) -> Kind {
+    match path.split_once(':') {
+        None => Kind::Group,
+        Some((_, "")) => Kind::Organization,
+        Some(_) => Kind::OrganizationGroup,
+    }
+}
+
+/// Where what has this path, or what is above all groups of an organization, is.
+fn place(builder: &SnapshotBuilder, path: &str, above: bool) -> RefIdx {
+    let kind = if above && path.ends_with(':') { Kind::OrganizationGroup } else { kind(path) };
+    builder.find_ref(kind, path).unwrap()
 }
 
 impl Facts {
@@ -87,17 +103,16 @@ impl Facts {
         let turn = |list: Vec<String>| -> Vec<String> {
             if reversed { list.into_iter().rev().collect() } else { list }
         };
+        builder.organizations_are(Completeness::Complete);
         for path in turn(groups.iter().cloned().collect()) {
+            if let Some(alias) = path.strip_suffix(':') {
+                builder.organization(&path, alias).unwrap();
+                builder.organization_top(&path, alias).unwrap();
+                continue;
+            }
             let name = path.rsplit('/').next().unwrap();
-            builder
-                .reference(&NewRef {
-                    kind: Kind::Group,
-                    key: &path,
-                    name,
-                    identity: &path,
-                    norm: &path,
-                })
-                .unwrap();
+            let (kind, key) = (kind(&path), &path);
+            builder.reference(&NewRef { kind, key, name, identity: &path, norm: &path }).unwrap();
         }
         for role in turn(roles.into_iter().collect()) {
             builder
@@ -114,8 +129,7 @@ impl Facts {
             if let Some((parent, _)) = path.rsplit_once('/')
                 && !parent.is_empty()
             {
-                let child = builder.find_ref(Kind::Group, path).unwrap();
-                let parent = builder.find_ref(Kind::Group, parent).unwrap();
+                let (child, parent) = (place(&builder, path, false), place(&builder, parent, true));
                 builder.child(parent, child);
             }
         }
@@ -150,7 +164,7 @@ impl Facts {
                 })
                 .unwrap();
             for group in &person.groups {
-                let group = builder.find_ref(Kind::Group, group).unwrap();
+                let group = place(&builder, group, false);
                 builder.member(group, user);
             }
             for role in &person.roles {
@@ -1570,7 +1584,16 @@ fn the_first_sync_into_an_empty_store_never_holds() {
 
 // ---------------------------------------------------------------- properties
 
-const GROUPS: [&str; 5] = ["/a", "/a/x", "/b", "/c", "/d"];
+const GROUPS: [&str; 8] = ["/a", "/a/x", "/b", "/c", "/d", "acme:", "acme:/a", "acme:/a/x"];
+
+/// The rule that names a group, or an organization.
+fn naming(group: &str) -> String {
+    match kind(group) {
+        Kind::Organization => format!("organization = \"{}\"", group.trim_end_matches(':')),
+        Kind::OrganizationGroup => format!("organization_group = \"{group}\""),
+        _ => format!("group = \"{group}\""),
+    }
+}
 const MODES: [&str; 4] = ["force", "import", "merge", "ignore"];
 
 fn arbitrary_people() -> impl Strategy<Value = Vec<Person>> {
@@ -1597,8 +1620,8 @@ fn arbitrary_config() -> impl Strategy<Value = String> {
         let mut text = String::from("[guard]\nmax_lost_floor = 100000\n[sync]\non_missing = { after = \"10m\" }\n");
         for (i, (mode, group)) in list.iter().enumerate() {
             text.push_str(&format!(
-                "[roles.r{i}]\nsync_mode = \"{}\"\nexternal_roles = []\n[[mapping]]\ngroup = \"{}\"\nroles = [\"r{i}\"]\n",
-                MODES[*mode], GROUPS[*group]
+                "[roles.r{i}]\nsync_mode = \"{}\"\nexternal_roles = []\n[[mapping]]\n{}\nroles = [\"r{i}\"]\n",
+                MODES[*mode], naming(GROUPS[*group])
             ));
         }
         text
@@ -1609,9 +1632,16 @@ fn arbitrary_config() -> impl Strategy<Value = String> {
 fn oracle(config: &Config, facts: &Facts) -> BTreeSet<(String, String)> {
     let mut out = BTreeSet::new();
     for mapping in &config.mappings {
-        let idpsyncd::resolve::MappingRule::Group(wanted) = &mapping.rule else { panic!() };
+        let (wanted, below) = match &mapping.rule {
+            MappingRule::Group(path) | MappingRule::OrganizationGroup(path) => {
+                (path.clone(), format!("{path}/"))
+            }
+            // Who is in a group of an organization only is not in the organization, whatever that would be.
+            MappingRule::Organization(alias) => (format!("{alias}:"), "none".to_owned()),
+            other => panic!("{other}"),
+        };
         for person in facts.people.iter().filter(|p| p.enabled) {
-            if person.groups.iter().any(|g| g == wanted || g.starts_with(&format!("{wanted}/"))) {
+            if person.groups.iter().any(|g| *g == wanted || g.starts_with(&below)) {
                 out.extend(mapping.roles.iter().map(|role| (person.name.clone(), role.clone())));
             }
         }
@@ -1625,6 +1655,7 @@ fn all_partial(facts: &Facts) -> Snapshot {
     snapshot.users = partial();
     snapshot.groups = partial();
     snapshot.roles = partial();
+    snapshot.organizations = partial();
     snapshot.members.iter_mut().for_each(|m| *m = partial());
     snapshot.implies.iter_mut().for_each(|m| *m = partial());
     snapshot
@@ -1690,8 +1721,8 @@ proptest! {
         first in arbitrary_people(), second in arbitrary_people(), group in 0..GROUPS.len(),
     ) {
         let config = format!(
-            "[guard]\nmax_lost_floor = 100000\n[roles.r]\nexternal_roles = []\n[[mapping]]\ngroup = \"{}\"\nroles = [\"r\"]\n",
-            GROUPS[group]
+            "[guard]\nmax_lost_floor = 100000\n[roles.r]\nexternal_roles = []\n[[mapping]]\n{}\nroles = [\"r\"]\n",
+            naming(GROUPS[group])
         );
         let mut world = World::with(&config, &first);
         world.run();
@@ -1701,7 +1732,7 @@ proptest! {
         let mut snapshot = facts.snapshot(false);
         snapshot.users = Completeness::Partial("cut off".to_owned());
         for (index, reference) in snapshot.directory.refs.iter().enumerate() {
-            if snapshot.directory.text(reference.identity).starts_with(GROUPS[group]) {
+            if snapshot.directory.text(reference.key).starts_with(GROUPS[group]) {
                 snapshot.members[index] = Completeness::Partial("cut off".to_owned());
             }
         }
@@ -1728,8 +1759,8 @@ proptest! {
         first in arbitrary_people(), second in arbitrary_people(), group in 0..GROUPS.len(),
     ) {
         let text = |mode: &str| format!(
-            "[guard]\nmax_lost_floor = 100000\n[sync]\non_missing = {{ after = \"0s\" }}\n[roles.r]\nsync_mode = \"{mode}\"\nexternal_roles = []\n[[mapping]]\ngroup = \"{}\"\nroles = [\"r\"]\n",
-            GROUPS[group]
+            "[guard]\nmax_lost_floor = 100000\n[sync]\non_missing = {{ after = \"0s\" }}\n[roles.r]\nsync_mode = \"{mode}\"\nexternal_roles = []\n[[mapping]]\n{}\nroles = [\"r\"]\n",
+            naming(GROUPS[group])
         );
         let mut world = World::with(&text("merge"), &first);
         world.run();

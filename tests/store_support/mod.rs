@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use idpsyncd::directory::{
-    AccountSid, DigestKey, DirUserIdx, Directory, DirectoryDigest, Enabled, NewRef, NewUser,
-    OwnDomain, RefIdx, Rid, SnapshotBuilder,
+    AccountSid, Completeness, DigestKey, DirUserIdx, Directory, DirectoryDigest, Enabled, NewRef,
+    NewUser, OwnDomain, RefIdx, Rid, SnapshotBuilder,
 };
 use idpsyncd::model::{
     Cause, Change, ExternalRef, Grant, GrantKind, Kind, Link, LocalGrant, Mode, NewToken, Reason,
@@ -513,10 +513,17 @@ pub fn random_directory(seed: u64, users: u32, groups: u32) -> Directory {
     let mut refs = Vec::new();
     for _ in 0..groups {
         let name = format!("g{}", random.u32(0..groups * 2));
-        let kinds = [Kind::Group, Kind::RealmRole, Kind::ClientRole, Kind::Attribute];
+        let kinds = [
+            Kind::Group,
+            Kind::RealmRole,
+            Kind::ClientRole,
+            Kind::Attribute,
+            Kind::Organization,
+            Kind::OrganizationGroup,
+        ];
         let reference = build
             .reference(&NewRef {
-                kind: kinds[random.usize(0..4)],
+                kind: kinds[random.usize(0..kinds.len())],
                 key: &name,
                 name: &format!("n{}", random.u32(0..3)),
                 // Some of them read alike.
@@ -537,6 +544,9 @@ pub fn random_directory(seed: u64, users: u32, groups: u32) -> Directory {
         } else if random.bool() {
             build.child(refs[random.usize(0..refs.len())], *from);
         }
+    }
+    if random.bool() {
+        build.organizations_are(Completeness::Complete);
     }
     of_domain(&mut build, (&people, &refs), seed);
     build.finish().directory
