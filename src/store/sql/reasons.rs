@@ -157,7 +157,9 @@ mod tests {
             r#"{"kind":"group","id":"7","identity":"/a \"b\"/ü"},"#,
             r#"{"kind":"realm-role","id":"r","identity":"r"},"#,
             r#"{"kind":"client-role","id":"c%2F/r","identity":"c//r"},"#,
-            r#"{"kind":"attribute","id":"a=b","identity":"a=b"}]"#
+            r#"{"kind":"attribute","id":"a=b","identity":"a=b"},"#,
+            r#"{"kind":"organization","id":"o-1","identity":"acme"},"#,
+            r#"{"kind":"organization-group","id":"g-1","identity":"acme:/eng/ml"}]"#
         );
         assert_eq!(stored(&reason), pinned);
         assert_eq!(read(pinned).unwrap(), reason.path);
