@@ -370,6 +370,7 @@ fn could_give(config: &Config, mapping: &Mapping, role: &str) -> bool {
         | MappingRule::Organization(_)
         | MappingRule::OrganizationGroup(_)
         | MappingRule::OrganizationGroupPath { .. }
+        | MappingRule::OrganizationGroupId { .. }
         | MappingRule::RealmRole(_)
         | MappingRule::ClientRole(_)
         | MappingRule::ClientRoleOf { .. } => false,

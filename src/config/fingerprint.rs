@@ -169,6 +169,9 @@ fn mapping(w: &mut Encoder, mapping: &Mapping) {
             let names = names.iter().map(String::as_str);
             ("organization_path", std::iter::once(alias.as_str()).chain(names).collect())
         }
+        MappingRule::OrganizationGroupId { alias, id } => {
+            ("organization_group_id", vec![alias, id])
+        }
         MappingRule::RealmRole(role) => ("realm_role", vec![role]),
         MappingRule::ClientRole(role) => ("client_role", vec![role]),
         MappingRule::ClientRoleOf { client, role } => ("client_role_of", vec![client, role]),

@@ -173,7 +173,7 @@ fn rule(
                 _ => Ok(MappingRule::Group(group)),
             }
         }
-        "group_id" => group_id(node),
+        "group_id" => stable_id(node).map(MappingRule::GroupId),
         "group_name" => node.text().map(MappingRule::GroupName),
         "group_regex" => {
             let regex = node.parsed(anchored)?;
@@ -208,7 +208,7 @@ fn trailing_slash(node: &Node<'_>, (path, read): (&str, &str), list: &str) -> Di
 }
 
 /// A stable id: Keycloak's, `entryUUID`, `objectGUID`, `nsUniqueId`.
-fn group_id(node: &Node<'_>) -> Read<MappingRule> {
+fn stable_id(node: &Node<'_>) -> Read<String> {
     let id = node.text()?;
     if id.starts_with('/') || id.contains('=') || id.chars().any(char::is_whitespace) {
         return Err(node.bad(format!(
@@ -216,7 +216,7 @@ fn group_id(node: &Node<'_>) -> Read<MappingRule> {
             id.escape_debug()
         )));
     }
-    Ok(MappingRule::GroupId(id))
+    Ok(id)
 }
 
 /// `["client", "role"]`

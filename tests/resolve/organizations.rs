@@ -122,6 +122,12 @@ fn a_rule_reaches_the_organization_or_the_group_that_it_names_and_nothing_that_i
         (r#"organization_group = ["acme", "eng", "ml"]"#, "bob:r"),
         (r#"organization_group = ["ACME", "eng"]"#, "cy:r"),
         (r#"organization_group = ["acme", "eng/ml"]"#, ""),
+        (r#"organization_group = { organization = "acme", id = "g1" }"#, "bob:r"),
+        (r#"organization_group = { organization = "acme", id = "G4" }"#, "ann:r"),
+        (r#"organization_group = { organization = "ACME", id = "h1" }"#, "cy:r"),
+        (r#"organization_group = { organization = "ACME", id = "g1" }"#, ""),
+        // What is above all groups is no group, whatever it is known by.
+        (r#"organization_group = { organization = "acme", id = "o1" }"#, ""),
         // Realm groups are reached by their own rules, which reach nothing of an organization.
         (r#"group = "/eng""#, "dee:r"),
         (r#"group = ["eng"]"#, "dee:r"),
@@ -177,6 +183,7 @@ fn a_protected_role_is_reached_by_what_is_named_in_whole() {
         (r#"organization = "acme""#, "ann:r bob:r"),
         (r#"organization_group = "acme:/eng""#, "bob:r"),
         (r#"organization_group = ["acme", "a/b"]"#, "ann:r"),
+        (r#"organization_group = { organization = "acme", id = "g4" }"#, "ann:r"),
         // Whoever may name a group could make one that reads like another.
         (r#"organization_group = "acme:/a/b""#, ""),
     ] {
@@ -185,7 +192,7 @@ fn a_protected_role_is_reached_by_what_is_named_in_whole() {
         assert_eq!(world.effective(), holders, "{rule}");
         let told = plan.warnings().into_iter().find(|it| it.contains("organization group"));
         let remedy = "no path reaches in which a group's name holds a slash: name the group with \
-                      `organization_group = [\"alias\", \"…\", \"…\"]`";
+                      `organization_group = [\"alias\", \"…\", \"…\"]`, or by its id";
         assert_eq!(
             told.map(|it| it.contains(remedy)),
             holders.is_empty().then_some(true),
@@ -222,7 +229,7 @@ fn a_path_that_fits_two_groups_of_an_organization_gives_nobody_anything_new_and_
     let told = "kc: organization group `acme:/x/y` is ambiguous (2 fit it, since a name may hold a slash): \
                 nobody gains anything through it, who holds a role through it keeps it, and what a role \
                 only denies is denied to the members of all; name the group with `organization_group = \
-                [\"alias\", \"…\", \"…\"]`";
+                [\"alias\", \"…\", \"…\"]`, or by its id";
     assert!(plan.warnings().iter().any(|it| it == told), "{:?}", plan.warnings());
     // What only denies is denied to the members of both.
     let deny =
@@ -417,19 +424,26 @@ fn a_group_of_an_organization_that_is_named_in_whole_is_told_when_it_is_called_o
         let groups: &[(&str, &[&str], &[&str])] = &[("g0", &["eng"], &[]), ("g1", names, &["ann"])];
         keycloak(&[Org { id: "o1", alias: "acme", members: &["ann"], groups }], &[])
     };
-    for (rule, told) in [
-        ("organization_group = \"acme:/ml\"", true),
-        ("organization_group = [\"acme\", \"ml\"]", true),
-        ("organization_group = \"acme:/eng\"", false),
-        ("organization = \"acme\"", false),
+    let by_name =
+        "name it so, or by `{ organization = \"acme\", id = \"g1\" }`, which survives renames";
+    for (rule, advice) in [
+        ("organization_group = \"acme:/ml\"", Some(by_name)),
+        ("organization_group = [\"acme\", \"ml\"]", Some(by_name)),
+        (
+            "organization_group = { organization = \"acme\", id = \"g1\" }",
+            Some("the rule goes on by its id"),
+        ),
+        ("organization_group = \"acme:/eng\"", None),
+        ("organization = \"acme\"", None),
     ] {
         let config = config_of(&["kc"], &mapping(rule));
         let settings = config.settings();
         let renamed =
             renamed_groups(&settings, settings.sources[0], &with(&["ml"]), &with(&["eng", "ml"]));
-        let expected = "kc: organization group `acme:/ml`, which mapping[1] names in whole, is called \
-                        `acme:/eng/ml` now: name it so";
-        let expected: &[&str] = if told { &[expected] } else { &[] };
+        let told = "kc: organization group `acme:/ml`, which mapping[1] names in whole, is called \
+                    `acme:/eng/ml` now";
+        let expected: Vec<String> =
+            advice.into_iter().map(|advice| format!("{told}: {advice}")).collect();
         assert_eq!(texts(&renamed), expected, "{rule}");
     }
 }
@@ -440,6 +454,7 @@ fn what_rules_name_of_organizations_is_asked_for_and_no_more() {
         [[mapping]]\norganization = \"b\"\nroles = [\"r\"]\n\
         [[mapping]]\norganization_group = \"a:/x\"\nroles = [\"r\"]\n\
         [[mapping]]\norganization_group = [\"b\", \"y\"]\nroles = [\"r\"]\n\
+        [[mapping]]\norganization_group = { organization = \"d\", id = \"id\" }\nroles = [\"r\"]\n\
         [[mapping]]\nsource = \"other\"\norganization = \"c\"\nroles = [\"r\"]\n\
         [[mapping]]\ngroup = \"/x\"\nroles = [\"r\"]\n";
     let config = config_of(&["kc", "other"], rest);
@@ -454,8 +469,9 @@ fn what_rules_name_of_organizations_is_asked_for_and_no_more() {
             .map(|(alias, members, groups)| ((*alias).to_owned(), *members, *groups))
             .collect()
     };
-    assert_eq!(asked(0), all(&[("a", false, true), ("b", true, true)]));
-    assert_eq!(asked(1), all(&[("a", false, true), ("b", true, true), ("c", true, false)]));
+    let both = [("a", false, true), ("b", true, true), ("d", false, true)];
+    assert_eq!(asked(0), all(&both));
+    assert_eq!(asked(1), all(&[both[0], both[1], ("c", true, false), both[2]]));
     let rules = settings.rules(settings.sources[0]);
     let reaches = |kind, name: &str, identity: &str, path: &[&str]| {
         rules.reaches(kind, "id", name, identity, identity, path)
@@ -467,6 +483,8 @@ fn what_rules_name_of_organizations_is_asked_for_and_no_more() {
     assert!(reaches(Kind::OrganizationGroup, "y", "b:/y", &["y"]));
     assert!(!reaches(Kind::OrganizationGroup, "acme", "b:/acme", &["acme"]));
     assert!(!reaches(Kind::OrganizationGroup, "", "a:/", &[]));
+    assert!(reaches(Kind::OrganizationGroup, "z", "d:/z", &["z"]));
+    assert!(!reaches(Kind::OrganizationGroup, "", "d:/", &[]));
     // A directory has none.
     let ldif = super::naming::ldif("[[mapping]]\ngroup_name = \"x\"\nroles = [\"r\"]\n[roles.r]\n");
     let settings = ldif.config.settings();

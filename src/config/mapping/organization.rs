@@ -1,6 +1,6 @@
 //! `organization` and `organization_group` of a mapping.
 
-use super::super::reader::{Node, Read, all};
+use super::super::reader::{Node, Read, Table, all};
 use super::trailing_slash;
 use crate::directory::split_organization_group;
 use crate::model::Diagnostic;
@@ -19,7 +19,7 @@ pub(super) fn members(node: &Node<'_>) -> Read<MappingRule> {
     Ok(MappingRule::Organization(alias))
 }
 
-/// `organization_group = "acme:/Eng/ML"`, or `["acme", "Eng", "a/b"]`
+/// `organization_group = "acme:/Eng/ML"`, `["acme", "Eng", "a/b"]`, or `{ organization = "acme", id = "…" }`
 pub(super) fn group(node: &Node<'_>, warnings: &mut Vec<Diagnostic>) -> Read<MappingRule> {
     if node.is_list() {
         let mut names = all(node.some_list()?.iter().map(Node::text))?;
@@ -33,8 +33,11 @@ pub(super) fn group(node: &Node<'_>, warnings: &mut Vec<Diagnostic>) -> Read<Map
         check_alias(node, &alias)?;
         return Ok(MappingRule::OrganizationGroupPath { alias, names });
     }
+    if let Some(table) = node.as_table() {
+        return by_id(&table);
+    }
     if node.as_str().is_none() {
-        return Err(node.wrong_type("the like of `acme:/Eng/ML`, or a list of names"));
+        return Err(node.wrong_type("the like of `acme:/Eng/ML`, a list of names, or a table"));
     }
     let text = node.text()?;
     let group = text.trim_end_matches('/');
@@ -51,6 +54,18 @@ pub(super) fn group(node: &Node<'_>, warnings: &mut Vec<Diagnostic>) -> Read<Map
         warnings.push(trailing_slash(node, (&text, group), list));
     }
     Ok(MappingRule::OrganizationGroup(group.to_owned()))
+}
+
+/// `{ organization = "acme", id = "…" }`
+fn by_id(table: &Table<'_>) -> Read<MappingRule> {
+    let alias = table.required("organization", |node| {
+        let alias = node.text()?;
+        check_alias(node, &alias)?;
+        Ok(alias)
+    });
+    let id = table.required("id", super::stable_id);
+    table.finish();
+    Ok(MappingRule::OrganizationGroupId { alias: alias?, id: id? })
 }
 
 /// Keycloak takes no alias with white space or a slash in it.

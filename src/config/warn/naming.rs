@@ -52,6 +52,7 @@ fn may_give(config: &Config, source: &SourceConfig, name: &str, role: &RoleDefin
             | MappingRule::Organization(_)
             | MappingRule::OrganizationGroup(_)
             | MappingRule::OrganizationGroupPath { .. }
+            | MappingRule::OrganizationGroupId { .. }
             | MappingRule::RealmRole(_)
             | MappingRule::ClientRole(_)
             | MappingRule::ClientRoleOf { .. } => !directory,

@@ -163,7 +163,7 @@ fn a_group_of_an_organization_that_moves_is_told_by_its_new_name_in_the_run_that
     let moved = organization("acme", "MANAGED", &[("g-eng", "crew")], &[("ann", &["g-eng"])]);
     home.write("realm.json", &realm(&["ann", "eve"], &[moved]));
     let told = "realm: organization group `acme:/eng`, which mapping[2] names in whole, is called `acme:/crew` \
-                now: name it so";
+                now: name it so, or by `{ organization = \"acme\", id = \"g-eng\" }`, which survives renames";
     let warnings = home.sync().warnings();
     assert!(warnings.iter().any(|it| it == told), "{warnings:?}");
 }

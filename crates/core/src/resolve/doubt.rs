@@ -137,7 +137,7 @@ impl Doubt {
             }
             (None, Kind::Organization) => "an alias is one organization's alone in Keycloak",
             (None, Kind::OrganizationGroup) => {
-                "name the group with `organization_group = [\"alias\", \"…\", \"…\"]`"
+                "name the group with `organization_group = [\"alias\", \"…\", \"…\"]`, or by its id"
             }
             (None, _) => "write it as a list, `client_role = [\"client\", \"role\"]`",
         }

@@ -87,12 +87,19 @@ pub fn renamed_groups(
         let thing = Thing::of(old, group, &path);
         for ready in rules.mappings.iter().filter(|ready| rules.hits(ready, &thing)) {
             let advice = match &ready.mapping.rule {
-                MappingRule::GroupId(_) => "the rule goes on by its id".to_owned(),
+                MappingRule::GroupId(_) | MappingRule::OrganizationGroupId { .. } => {
+                    "the rule goes on by its id".to_owned()
+                }
                 MappingRule::Group(_) | MappingRule::GroupPath(_) => {
                     format!("name it so, or by `group_id = \"{key}\"`, which survives renames")
                 }
                 MappingRule::OrganizationGroup(_) | MappingRule::OrganizationGroupPath { .. } => {
-                    "name it so".to_owned()
+                    let organization = ready.mapping.rule.organization();
+                    let (alias, _) = organization.unwrap_or_default();
+                    format!(
+                        "name it so, or by `{{ organization = \"{alias}\", id = \"{key}\" }}`, which \
+                         survives renames"
+                    )
                 }
                 _ => continue,
             };
@@ -168,7 +175,7 @@ pub fn new_group(
     match (within.kind, &within.name) {
         (Kind::Group, Some(name)) => new_realm_group(&rules, directory, (&within.key, name)),
         (Kind::Organization | Kind::OrganizationGroup, Some(name)) => {
-            if organization_denies(&rules, within.kind, name) {
+            if organization_denies(&rules, within, name) {
                 NewGroup::Denies
             } else {
                 NewGroup::Nothing
@@ -180,7 +187,8 @@ pub fn new_group(
 
 /// Whether a role that only denies hangs on an organization of this alias, or on a group of some organization
 /// whose own name may be this.
-fn organization_denies(rules: &Rules<'_>, kind: Kind, name: &str) -> bool {
+fn organization_denies(rules: &Rules<'_>, within: &Within, name: &str) -> bool {
+    let kind = within.kind;
     let may_name = |rule: &MappingRule| match rule {
         MappingRule::Organization(alias) => kind == Kind::Organization && alias == name,
         MappingRule::OrganizationGroup(group) => {
@@ -188,6 +196,9 @@ fn organization_denies(rules: &Rules<'_>, kind: Kind, name: &str) -> bool {
         }
         MappingRule::OrganizationGroupPath { names, .. } => {
             kind == Kind::OrganizationGroup && names.last().is_some_and(|last| last == name)
+        }
+        MappingRule::OrganizationGroupId { id, .. } => {
+            kind == Kind::OrganizationGroup && id.eq_ignore_ascii_case(&within.key)
         }
         _ => false,
     };

@@ -8,7 +8,8 @@ use super::settings::{Mapping, MappingRule, Names, Settings, SourceTerms};
 use super::template::TemplateError;
 use super::template::expand;
 use crate::directory::{
-    Directory, Interest, Kind, OrganizationInterest, RefIdx, RefRow, dn, organization_group, value,
+    Directory, Interest, Kind, OrganizationInterest, RefIdx, RefRow, dn, organization_group,
+    split_organization_group, value,
 };
 use crate::model::{ExternalRef, Role};
 
@@ -130,6 +131,7 @@ impl<'a> Rules<'a> {
                     | MappingRule::Organization(_)
                     | MappingRule::OrganizationGroup(_)
                     | MappingRule::OrganizationGroupPath { .. }
+                    | MappingRule::OrganizationGroupId { .. }
                     | MappingRule::RealmRole(_)
                     | MappingRule::ClientRole(_)
                     | MappingRule::ClientRoleOf { .. } => {}
@@ -189,6 +191,14 @@ impl<'a> Rules<'a> {
                     && !self.fold
                     && names.iter().map(String::as_str).eq(thing.path.iter().copied())
                     && organization_group(alias, thing.path) == thing.identity
+            }
+            // What is above all groups bears the organization's id, and no name.
+            MappingRule::OrganizationGroupId { alias, id } => {
+                thing.kind == Kind::OrganizationGroup
+                    && !self.fold
+                    && !thing.name.is_empty()
+                    && id.eq_ignore_ascii_case(thing.key)
+                    && split_organization_group(thing.identity).is_some_and(|(it, _)| it == alias)
             }
             MappingRule::RealmRole(wanted) => thing.kind == Kind::RealmRole && wanted == thing.name,
             MappingRule::ClientRole(wanted) => {

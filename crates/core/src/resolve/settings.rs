@@ -221,6 +221,13 @@ pub enum MappingRule {
         /// The group's names from the top.
         names: Vec<String>,
     },
+    /// `organization_group = { organization = "acme", id = "…" }`: a stable id, which survives renames.
+    OrganizationGroupId {
+        /// The organization's alias.
+        alias: String,
+        /// The group's id.
+        id: String,
+    },
     /// `realm_role = "…"`
     RealmRole(String),
     /// `client_role = "client/role"`
@@ -250,7 +257,8 @@ impl MappingRule {
             MappingRule::OrganizationGroup(group) => {
                 split_organization_group(group).map(|(alias, _)| (alias, true))
             }
-            MappingRule::OrganizationGroupPath { alias, .. } => Some((alias, true)),
+            MappingRule::OrganizationGroupPath { alias, .. }
+            | MappingRule::OrganizationGroupId { alias, .. } => Some((alias, true)),
             MappingRule::Group(_)
             | MappingRule::GroupPath(_)
             | MappingRule::GroupId(_)
@@ -277,6 +285,9 @@ impl fmt::Display for MappingRule {
             MappingRule::OrganizationGroup(group) => write!(f, "organization group `{group}`"),
             MappingRule::OrganizationGroupPath { alias, names } => {
                 write!(f, "organization group `{alias}` → `{}`", names.join("` → `"))
+            }
+            MappingRule::OrganizationGroupId { alias, id } => {
+                write!(f, "the group of organization `{alias}` with the id `{id}`")
             }
             MappingRule::RealmRole(role) => write!(f, "realm role `{role}`"),
             MappingRule::ClientRole(role) => write!(f, "client role `{role}`"),

@@ -138,6 +138,7 @@ impl Candidates<'_> {
             MappingRule::GroupPath(_)
             | MappingRule::GroupId(_)
             | MappingRule::OrganizationGroupPath { .. }
+            | MappingRule::OrganizationGroupId { .. }
             | MappingRule::RealmRole(_)
             | MappingRule::ClientRoleOf { .. }
             | MappingRule::Attribute { .. } => None,

@@ -60,7 +60,7 @@ fn remedy(kind: Kind, by: By) -> &'static str {
         By::Name => "no bare name reaches: map the group by its whole identity",
         By::SlashedPath if kind == Kind::OrganizationGroup => {
             "no path reaches in which a group's name holds a slash: name the group with \
-             `organization_group = [\"alias\", \"…\", \"…\"]`"
+             `organization_group = [\"alias\", \"…\", \"…\"]`, or by its id"
         }
         By::SlashedPath => {
             "no path reaches in which a group's name holds a slash: name the group with \
