@@ -103,7 +103,7 @@ fn what_a_newcomer_writes_beside_a_run_is_waited_for_and_not_ended() {
         let waits = "SELECT CAST(count(*) AS text) FROM pg_stat_activity \
                      WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE meta SET term%'";
         while texts(&store, waits) == ["0"] {
-            std::thread::yield_now();
+            assert!(!waiting.is_finished(), "it has not waited");
         }
         let more = plan(&World::default(), &people(1), at(1));
         let commit = newcomer.commit(&Commit {
