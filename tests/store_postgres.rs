@@ -269,6 +269,66 @@ fn a_gateways_role_reads_what_serve_needs_and_nothing_else() {
     assert!(done.err.contains("knows no roles"), "{}", done.err);
 }
 
+#[test]
+fn a_role_that_can_do_more_by_other_ways_is_granted_nothing() {
+    let Some(postgres) = server() else { return };
+    let writer = home(&in_database(&postgres), "");
+    writer.ok(&["store", "init"], 0);
+    postgres.sql(
+        "idpsyncd",
+        "CREATE ROLE gateway LOGIN; CREATE ROLE auditor; CREATE ROLE sleeper NOINHERIT LOGIN; \
+         GRANT auditor TO sleeper",
+    );
+    let in_schema =
+        |sql: &str| postgres.sql("idpsyncd", &format!("SET search_path = idpsyncd; {sql}"));
+    for (role, give, told, take) in [
+        (
+            "gateway",
+            "GRANT SELECT ON mirror_user TO PUBLIC",
+            "`SELECT` on `mirror_user.",
+            "REVOKE SELECT ON mirror_user FROM PUBLIC",
+        ),
+        (
+            "gateway",
+            "GRANT SELECT (digest) ON token TO PUBLIC",
+            "`SELECT` on `token.digest`, as everybody may (PUBLIC)",
+            "REVOKE SELECT (digest) ON token FROM PUBLIC",
+        ),
+        (
+            "sleeper",
+            "GRANT DELETE ON history TO auditor",
+            "`DELETE` on `history`, as a member of `auditor`",
+            "REVOKE DELETE ON history FROM auditor",
+        ),
+        (
+            "sleeper",
+            "GRANT CREATE ON SCHEMA idpsyncd TO auditor",
+            "`CREATE` on `idpsyncd`, as a member of `auditor`",
+            "REVOKE CREATE ON SCHEMA idpsyncd FROM auditor",
+        ),
+        (
+            "gateway",
+            "GRANT pg_read_all_data TO gateway",
+            "as a member of `pg_read_all_data`",
+            "REVOKE pg_read_all_data FROM gateway",
+        ),
+        ("gateway", "GRANT idpsyncd TO gateway", "owns the store", "REVOKE idpsyncd FROM gateway"),
+    ] {
+        in_schema(give);
+        let done = Done::of(&mut writer.command(&["store", "grant", role])).exits(1);
+        assert!(done.err.contains(told), "{give}: {}", done.err);
+        let views = "SELECT count(*) FROM pg_class c, aclexplode(c.relacl) a WHERE a.grantee = \
+                     (SELECT oid FROM pg_roles WHERE rolname = 'ROLE')";
+        assert_eq!(in_schema(&views.replace("ROLE", role)), "0", "{give}: nothing was granted");
+        in_schema(take);
+        writer.ok(&["store", "grant", role], 0);
+        in_schema(&format!("REVOKE ALL ON ALL TABLES IN SCHEMA idpsyncd FROM {role}"));
+    }
+    // What a gateway may read, it may read by another role as well.
+    writer.ok(&["store", "grant", "auditor"], 0);
+    writer.ok(&["store", "grant", "sleeper"], 0);
+}
+
 /// Lets the server write a file of its own, with an owner's rights alone.
 fn write(postgres: &Postgres, file: &str, text: &str) {
     let text = text.replace('\'', "''");
