@@ -26,3 +26,4 @@ pub mod samba;
 pub mod server;
 pub mod skip;
 pub mod slow_keycloak;
+pub mod wire_proxy;

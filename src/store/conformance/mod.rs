@@ -29,6 +29,7 @@ pub(super) mod support {
     pub mod postgres;
     pub mod server;
     pub mod skip;
+    pub mod wire_proxy;
 }
 #[path = "../../../tests/store_support/mod.rs"]
 #[expect(dead_code, reason = "shared with tests/, which need more of it")]

@@ -9,27 +9,45 @@ use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use secrecy::ExposeSecret;
+use tokio::task::AbortHandle;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{AsyncMessage, Client};
+use tokio_postgres::{AsyncMessage, Config, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::hosts::{each_of, first};
 use super::pool::Pool;
-use super::session::{PATIENCE, Session, SessionError, Statements, runtime};
+use super::session::{Session, SessionError, Statements, runtime};
+use super::wire::{Backend, Wire};
 use crate::model::{PostgresConfig, StoreTls};
 use crate::store::{Password, Waker};
 
-/// How long it may take until a host answers; then the next one is tried.
-const CONNECT: Duration = Duration::from_secs(5);
-
 /// A dead way to the server is noticed after about so long.
-const SILENT_WAY: Duration = Duration::from_secs(15);
+const SILENT_WAY: Duration = Duration::from_secs(10);
 
+/// What each session begins with, but for its schema.
+///
 /// A statement of ours that waits for somebody else's lock gives up after so long; a session in whose
 /// transaction nothing happens for so long is ended by the server, and what it had open taken back. Plans are
 /// made for the values at hand: of any range of a mirror's rows the server would think that it is small.
+///
+/// The server notices within 10 s that nobody is here any more, even in the middle of a statement: only then
+/// does it let go of the lock. Sessions that rest by their nature, the lock's above all, are not ended for
+/// it. Settings that an older server does not have are left out, as is the one that only Linux can keep.
 const SETTINGS: &str = "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '300s'; \
      SET jit = off; SET plan_cache_mode = force_custom_plan; SET TimeZone = 'UTC'; SET client_min_messages = warning; \
-     SET standard_conforming_strings = on; SET bytea_output = 'hex'";
+     SET standard_conforming_strings = on; SET bytea_output = 'hex'; \
+     SELECT set_config(n, v, false) FROM (VALUES ('tcp_keepalives_idle', '3'), ('tcp_keepalives_interval', '2'), \
+         ('tcp_keepalives_count', '2'), ('tcp_user_timeout', '7000'), ('client_connection_check_interval', '5000'), \
+         ('idle_session_timeout', '0')) s(n, v) \
+       WHERE pg_catalog.current_setting(n, true) IS NOT NULL \
+         AND (n <> 'client_connection_check_interval' OR pg_catalog.version() LIKE '%linux%')";
+
+/// Who answers.
+const BACKEND: &str = "SELECT pg_catalog.pg_backend_pid(), CAST(pg_catalog.pg_postmaster_start_time() AS text), \
+     (SELECT CAST(backend_start AS text) FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid())";
+
+/// The oldest server that has what is used here.
+const OLDEST: u32 = 13;
 
 /// Where the database is, and who signs in there.
 #[derive(Clone)]
@@ -54,18 +72,23 @@ fn failed(why: impl fmt::Display) -> SessionError {
 }
 
 impl DatabaseAddress {
-    /// A new session whose names are those of the store's schema, and which goes into `pool` in the end. Where `heard` is given, it is woken by
-    /// every notification, and by the connection's end.
+    /// A new session whose names are those of the store's schema, and which goes into `pool` in the end. Where
+    /// `heard` is given, it is woken by every notification, and by the connection's end.
     ///
     /// # Errors
     /// No host answers, or none as it is wanted; the password cannot be had or is not taken; the server is
-    /// too old.
+    /// too old, or the database's texts are not UTF-8.
     pub(super) fn connect(
         &self,
         pool: Option<Arc<Pool>>,
         heard: Option<Waker>,
     ) -> Result<Session, SessionError> {
-        let mut config: tokio_postgres::Config = self.config.url.parse().map_err(failed)?;
+        Ok(Session::over(Arc::new(self.wire(heard)?), Statements::new(), pool))
+    }
+
+    /// A new connection, as [`DatabaseAddress::connect`] has it.
+    pub(super) fn wire(&self, heard: Option<Waker>) -> Result<Wire, SessionError> {
+        let mut config: Config = self.config.url.parse().map_err(failed)?;
         config.ssl_mode(match self.config.tls {
             StoreTls::Never => SslMode::Disable,
             StoreTls::Always => SslMode::Require,
@@ -73,33 +96,24 @@ impl DatabaseAddress {
         if config.get_application_name().is_none() {
             config.application_name("idpsyncd");
         }
-        config.connect_timeout(CONNECT);
         config.keepalives_idle(Duration::from_secs(5));
-        config.keepalives_interval(Duration::from_secs(5));
+        config.keepalives_interval(Duration::from_secs(2));
         config.keepalives_retries(2);
         config.tcp_user_timeout(SILENT_WAY);
         if let Some(password) = &self.password {
             config.password(password.read().map_err(failed)?.expose_secret());
         }
         let tls = MakeRustlsConnect::new(self.tls()?);
+        let begin =
+            format!("{SETTINGS}; SET search_path = {}; {BACKEND}", identifier(&self.config.schema));
         let (tell, told) = std::sync::mpsc::channel();
+        let place = self.clone();
         runtime()?.spawn(async move {
-            match config.connect(tls).await {
-                Err(error) => drop(tell.send(Err(error))),
-                Ok((client, connection)) => {
-                    // Whoever asked may have gone.
-                    if tell.send(Ok(client)).is_ok() {
-                        carry(connection, heard).await;
-                    }
-                }
-            }
+            let open = |config| opened(config, tls.clone(), &begin, heard.clone(), &place);
+            // Whoever asked waits: each host has its time.
+            drop(tell.send(first(each_of(&config), open).await));
         });
-        let most = PATIENCE.saturating_mul(2);
-        let client: Client = told.recv_timeout(most).map_err(|_| SessionError::Silent(most))??;
-        let session = Session::over(Arc::new(client), Statements::new(), pool);
-        let path = identifier(&self.config.schema);
-        session.batch(&format!("{SETTINGS}; SET search_path = {path}"))?;
-        Ok(session)
+        told.recv().map_err(|_| failed("the connection broke off while it was made"))?
     }
 
     fn tls(&self) -> Result<rustls::ClientConfig, SessionError> {
@@ -132,6 +146,64 @@ impl DatabaseAddress {
 
 fn unread(file: &Path, why: &dyn fmt::Display) -> SessionError {
     failed(format!("cannot read `store.ca_file` `{}`: {why}", file.display()))
+}
+
+/// A connection to one host, ready to be asked. Whatever was begun ends where this is not waited for.
+async fn opened(
+    config: Config,
+    tls: MakeRustlsConnect,
+    begin: &str,
+    heard: Option<Waker>,
+    place: &DatabaseAddress,
+) -> Result<Wire, SessionError> {
+    let (client, connection) = config.connect(tls).await?;
+    fits(connection.parameter("server_version"), connection.parameter("server_encoding"))?;
+    let carrier = Carrier(Some(tokio::spawn(carry(connection, heard)).abort_handle()));
+    let mut backend = Backend::default();
+    for message in client.simple_query(begin).await? {
+        if let SimpleQueryMessage::Row(row) = message
+            && row.len() == 3
+        {
+            let cell = |at| row.get(at).unwrap_or_default().to_owned();
+            backend = Backend { pid: cell(0), server: cell(1), since: cell(2) };
+        }
+    }
+    Ok(Wire::new(client, backend, place.clone(), carrier.kept()))
+}
+
+/// Whether a server of this version and a database of this encoding can hold a store.
+fn fits(version: Option<&str>, encoding: Option<&str>) -> Result<(), SessionError> {
+    let (version, encoding) = (version.unwrap_or_default(), encoding.unwrap_or_default());
+    let major = version.split(|c: char| !c.is_ascii_digit()).next();
+    if major.and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major < OLDEST) {
+        return Err(SessionError::Unfit(format!(
+            "its server is PostgreSQL {version}, and the oldest that will do is {OLDEST}"
+        )));
+    }
+    if encoding != "UTF8" {
+        return Err(SessionError::Unfit(format!(
+            "the database keeps its texts as {encoding}, and what directories say is UTF-8: make one by \
+             `CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`"
+        )));
+    }
+    Ok(())
+}
+
+/// What sends and receives: until somebody keeps it, it ends with this.
+struct Carrier(Option<AbortHandle>);
+
+impl Carrier {
+    fn kept(mut self) -> Option<AbortHandle> {
+        self.0.take()
+    }
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        if let Some(carrier) = &self.0 {
+            carrier.abort();
+        }
+    }
 }
 
 /// Sends and receives until the connection ends.

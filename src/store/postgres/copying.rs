@@ -6,7 +6,7 @@ use std::pin::Pin;
 use futures_util::SinkExt;
 use tokio_postgres::CopyInSink;
 
-use super::session::{Chunk, LONG, Session, SessionError, put};
+use super::session::{Chunk, Session, SessionError, put};
 use super::store::PostgresStore;
 use super::transaction::Writing;
 use crate::store::Store as _;
@@ -100,7 +100,7 @@ impl<'s> PgCopy<'s> {
 
     fn send(&mut self) -> Result<(), SessionError> {
         let lines = std::mem::replace(&mut self.lines, Vec::with_capacity(PIECE));
-        self.session.wait(self.sink.send(std::io::Cursor::new(lines)), LONG)
+        self.session.wait(self.sink.send(std::io::Cursor::new(lines)))
     }
 
     /// All rows are in the table when this returns.
@@ -108,7 +108,7 @@ impl<'s> PgCopy<'s> {
         if !self.lines.is_empty() {
             self.send()?;
         }
-        self.session.wait(self.sink.as_mut().finish(), LONG)?;
+        self.session.wait(self.sink.as_mut().finish())?;
         Ok(())
     }
 }

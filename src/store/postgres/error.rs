@@ -65,6 +65,10 @@ impl SessionError {
                 StoreErrorKind::Damaged,
                 format!("{at} is damaged: {self}; restore it from a backup"),
             ),
+            _ if matches!(self, SessionError::Unanswered(_)) => (
+                StoreErrorKind::Other,
+                format!("{at}: {self}; it is there in whole or not at all: run it again"),
+            ),
             _ if self.is_cut() => (
                 StoreErrorKind::Other,
                 format!(

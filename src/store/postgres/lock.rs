@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use super::connect::DatabaseAddress;
 use super::schema::{self, Found, STEPS};
-use super::session::{PATIENCE, Session};
+use super::session::Session;
 use super::store::PostgresStore;
+use super::wire::PATIENCE;
 use crate::model::{Time, rfc3339};
 use crate::store::error::{LockError, StoreErrorKind};
 use crate::store::sql::Fault;
@@ -45,6 +46,8 @@ pub(super) fn turn(session: &Mutex<Session>) -> MutexGuard<'_, Session> {
 pub(super) struct Led {
     /// Whose session has it.
     session: SharedSession,
+    /// Since when the server runs that gave it.
+    server: String,
     /// What its statements begin with.
     note: String,
     /// Under which number it writes; `None`: there was no store yet.
@@ -69,9 +72,10 @@ impl Led {
     /// Whether what is at `term` may be written by whoever has this lock, or had it. Right for as long as
     /// nobody can raise the term: whoever asks has the row of `meta`. Whether the session is there still
     /// says less: it may be gone without anybody having led since, and may be gone without this process
-    /// having noticed.
-    pub(super) fn still(&self, term: i64) -> bool {
-        self.term() == Some(term) && !self.revoked.load(Ordering::SeqCst)
+    /// having noticed. `server`: which one tells the term. Another one, a standby that leads since, may have
+    /// lost the number and give it once more.
+    pub(super) fn still(&self, term: i64, server: &str) -> bool {
+        self.term() == Some(term) && self.server == server && !self.revoked.load(Ordering::SeqCst)
     }
 
     /// Nothing more is written under it.
@@ -232,9 +236,10 @@ impl PgLock {
             let holder = holder(store).map_err(told)?;
             return Err(LockError::Held { store: shown(), holder });
         }
+        let server = turn(session).server().to_owned();
         let (session, note) = (Arc::clone(session), note.to_owned());
         let (term, revoked) = (Mutex::new(None), AtomicBool::new(false));
-        let led = Arc::new(Led { session, note, term, before, revoked });
+        let led = Arc::new(Led { session, server, note, term, before, revoked });
         // From here on it is let go of, whatever happens.
         let lock = PgLock { led, slot: Arc::clone(&store.led), schema };
         let other = store.session().map_err(|error| told(error.into()))?;

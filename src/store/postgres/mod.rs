@@ -3,8 +3,8 @@
 //! | what | where |
 //! |---|---|
 //! | the tables and the gateway's views | `schema/v10.sql`, explained in `docs/store.md` |
-//! | connecting: hosts, TLS, who signs in; sessions that are kept | `connect`, `pool` |
-//! | asking and being answered | `session`; what it says otherwise than SQLite: `dialect` |
+//! | connecting: TLS, who signs in, one host after the other; sessions that are kept | `connect`, `hosts`, `pool` |
+//! | asking and being answered, and for how long | `session`, `wire`; what it says otherwise than SQLite: `dialect` |
 //! | one run at a time | `lock` |
 //! | which daemon leads | `lead` |
 //! | reading and writing | `reader`, `transaction`: the transactions in which `crate::store::sql` reads and writes |
@@ -18,6 +18,7 @@ mod connect;
 mod copying;
 mod dialect;
 mod error;
+mod hosts;
 mod lead;
 mod lock;
 mod pool;
@@ -29,6 +30,7 @@ mod store;
 mod text;
 mod transaction;
 mod watch;
+mod wire;
 
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio_postgres::Client;
-
 use super::connect::DatabaseAddress;
 use super::session::{Session, SessionError, Statements};
+use super::wire::{BRIEF, Wire};
 
 /// So many are kept at most.
 const MOST: usize = 4;
@@ -20,7 +19,7 @@ pub(super) struct Pool(Mutex<Vec<Resting>>);
 
 struct Resting {
     since: Instant,
-    client: Arc<Client>,
+    wire: Arc<Wire>,
     statements: Statements,
 }
 
@@ -33,10 +32,10 @@ impl std::fmt::Debug for Pool {
 impl Pool {
     /// A session: one that was kept, if it still answers, or a new one.
     pub(super) fn take(pool: &Arc<Pool>, place: &DatabaseAddress) -> Result<Session, SessionError> {
-        while let Some(Resting { client, statements, .. }) = pool.kept() {
-            let session = Session::over(client, statements, Some(Arc::clone(pool)));
+        while let Some(Resting { wire, statements, .. }) = pool.kept() {
+            let session = Session::over(wire, statements, Some(Arc::clone(pool)));
             // The server may have gone since: then this one is not asked anything that matters.
-            if session.batch("").is_ok() {
+            if session.batch_within("", BRIEF).is_ok() {
                 return Ok(session);
             }
         }
@@ -45,15 +44,15 @@ impl Pool {
 
     fn kept(&self) -> Option<Resting> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|it| it.since.elapsed() < IDLE && !it.client.is_closed());
+        kept.retain(|it| it.since.elapsed() < IDLE && !it.wire.is_gone());
         kept.pop()
     }
 
     /// Keeps what nobody uses any more, in no transaction.
-    pub(super) fn keep(&self, client: Arc<Client>, statements: Statements) {
+    pub(super) fn keep(&self, wire: Arc<Wire>, statements: Statements) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < MOST {
-            kept.push(Resting { since: Instant::now(), client, statements });
+            kept.push(Resting { since: Instant::now(), wire, statements });
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One session with PostgreSQL, used by one thread at a time.
 //!
 //! The client is async: what it sends and receives goes on by a thread of this folder's own, and whoever asks
-//! waits for the answer, at most for [`PATIENCE`]. Rows are read as they come. Where something else is
+//! waits for the answer (`wire` has for how long). Rows are read as they come. Where something else is
 //! asked meanwhile, those that are still on their way are taken into memory first: a session answers
 //! one question after the other.
 
@@ -10,31 +10,23 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt::Display;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use futures_util::{SinkExt, Stream};
 use tokio::runtime::Runtime;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type};
-use tokio_postgres::{Client, CopyInSink, RowStream};
+use tokio_postgres::{CopyInSink, RowStream, SimpleQueryMessage};
 
 use super::dialect::translated;
 use super::error::cause;
 use super::pool::Pool;
 use super::text;
+use super::wire::{BRIEF, Wire};
 use crate::store::sql::Cell as Column;
 use crate::store::sql::db::{Datum, DbResult, Param, Params};
-
-/// How long an answer may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long what works on a whole table may take: an index, a migration.
-pub(super) const LONG: Duration = Duration::from_secs(3600);
 
 /// Up to so many rows go as a statement each, all sent before the first answer; more by `COPY`.
 const FEW: usize = 32;
@@ -48,6 +40,15 @@ pub(in crate::store) enum SessionError {
     /// It has not answered.
     #[error("it has not answered for {} s", .0.as_secs())]
     Silent(Duration),
+    /// It did not answer something before, and is not asked any more.
+    #[error("it has not answered before")]
+    GivenUp,
+    /// The server or the database cannot hold a store.
+    #[error("{0}")]
+    Unfit(String),
+    /// A commit was not answered: it is there in whole or not at all.
+    #[error("the commit was not answered: {0}")]
+    Unanswered(Box<SessionError>),
     /// There is no connection, and why.
     #[error("{0}")]
     Connect(String),
@@ -73,44 +74,9 @@ pub(super) fn runtime() -> Result<&'static Runtime, SessionError> {
     Ok(RUNTIME.get_or_init(|| made))
 }
 
-/// Wakes a thread that waits for a future.
-struct Parked {
-    thread: Thread,
-    woken: AtomicBool,
-}
-
-impl Wake for Parked {
-    fn wake(self: Arc<Self>) {
-        self.woken.store(true, Ordering::Release);
-        self.thread.unpark();
-    }
-}
-
-/// What `future` comes to, at most after `most`. In whatever thread: it makes nobody of a runtime wait
-/// but the caller.
-pub(super) fn wait_for<T>(future: impl Future<Output = T>, most: Duration) -> Option<T> {
-    let parked = Arc::new(Parked { thread: std::thread::current(), woken: AtomicBool::new(false) });
-    let waker = Waker::from(Arc::clone(&parked));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    let end = Instant::now().checked_add(most);
-    loop {
-        if let Poll::Ready(done) = future.as_mut().poll(&mut context) {
-            return Some(done);
-        }
-        while !parked.woken.swap(false, Ordering::Acquire) {
-            let left = end.map_or(most, |end| end.saturating_duration_since(Instant::now()));
-            if left.is_zero() {
-                return None;
-            }
-            std::thread::park_timeout(left);
-        }
-    }
-}
-
 /// Rows on their way.
-#[derive(Default)]
 struct Feed {
+    wire: Arc<Wire>,
     stream: Option<Pin<Box<RowStream>>>,
     came: VecDeque<tokio_postgres::Row>,
 }
@@ -119,25 +85,22 @@ impl Feed {
     fn receive(&mut self) -> Result<Option<tokio_postgres::Row>, SessionError> {
         let Some(stream) = &mut self.stream else { return Ok(None) };
         let next = std::future::poll_fn(|context| stream.as_mut().poll_next(context));
-        match wait_for(next, LONG) {
-            None => Err(SessionError::Silent(LONG)),
-            Some(Some(row)) => Ok(Some(row?)),
-            Some(None) => {
-                self.stream = None;
-                Ok(None)
-            }
+        let next = async { next.await.transpose() };
+        let row = self.wire.wait(next);
+        if !matches!(row, Ok(Some(_))) {
+            self.stream = None;
         }
+        row
     }
 }
 
 /// A session.
 pub(in crate::store) struct Session {
-    client: Arc<Client>,
+    wire: Arc<Wire>,
     statements: RefCell<Statements>,
     feed: RefCell<Weak<Mutex<Feed>>>,
+    /// One may be open: from before it is begun until the server has said that it is over.
     in_transaction: Cell<bool>,
-    /// It did not answer once: nobody knows what it would answer next.
-    silent: Cell<bool>,
     /// Where it goes when nobody uses it any more.
     pool: Option<Arc<Pool>>,
 }
@@ -146,18 +109,13 @@ pub(in crate::store) struct Session {
 pub(super) type Statements = HashMap<String, tokio_postgres::Statement>;
 
 impl Session {
-    pub(super) fn over(
-        client: Arc<Client>,
-        statements: Statements,
-        pool: Option<Arc<Pool>>,
-    ) -> Self {
+    pub(super) fn over(wire: Arc<Wire>, statements: Statements, pool: Option<Arc<Pool>>) -> Self {
         Session {
-            client,
+            wire,
             statements: RefCell::new(statements),
             pool,
             feed: RefCell::default(),
             in_transaction: Cell::new(false),
-            silent: Cell::new(false),
         }
     }
 
@@ -168,25 +126,20 @@ impl Session {
 
     /// Whether the connection is known to be gone.
     pub(super) fn is_gone(&self) -> bool {
-        self.client.is_closed() || self.silent.get()
+        self.wire.is_gone()
+    }
+
+    /// Since when the server that answers runs: by that one is told from another.
+    pub(super) fn server(&self) -> &str {
+        &self.wire.backend.server
     }
 
     pub(super) fn wait<T>(
         &self,
         future: impl Future<Output = Result<T, tokio_postgres::Error>>,
-        most: Duration,
     ) -> Result<T, SessionError> {
         self.take_in()?;
-        if self.silent.get() {
-            return Err(SessionError::Silent(most));
-        }
-        match wait_for(future, most) {
-            Some(done) => Ok(done?),
-            None => {
-                self.silent.set(true);
-                Err(SessionError::Silent(most))
-            }
-        }
+        self.wire.wait(future)
     }
 
     /// Takes the rows that are on their way into memory.
@@ -201,35 +154,66 @@ impl Session {
 
     /// Runs statements that have no parameters, in PostgreSQL's own words.
     pub(in crate::store) fn batch(&self, sql: &str) -> Result<(), SessionError> {
-        self.wait(self.client.batch_execute(sql), LONG)
+        self.wait(self.wire.client.batch_execute(sql))
+    }
+
+    /// The text in the first cell of what `sql` finds, within what may be taken by what takes no work.
+    pub(super) fn brief(&self, sql: &str) -> Result<Option<String>, SessionError> {
+        self.take_in()?;
+        let found = self.wire.within(self.wire.client.simple_query(sql), BRIEF)?;
+        Ok(found.into_iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        }))
     }
 
     /// As [`Session::batch`], where an answer that takes longer than `most` is none.
     pub(super) fn batch_within(&self, sql: &str, most: Duration) -> Result<(), SessionError> {
-        self.wait(self.client.batch_execute(sql), most)
+        self.take_in()?;
+        self.wire.within(self.wire.client.batch_execute(sql), most)
     }
 
     /// Begins a transaction: `how`, as after `BEGIN`.
     pub(super) fn begin(&self, how: &str) -> Result<(), SessionError> {
-        self.wait(self.client.batch_execute(&format!("BEGIN {how}")), PATIENCE)?;
-        self.in_transaction.set(true);
-        Ok(())
+        self.bound(&format!("BEGIN {how}"), true)
     }
 
-    /// Commits. An error says nothing of whether it is committed.
+    /// Commits.
+    ///
+    /// # Errors
+    /// The server says that it is not committed; or nobody knows ([`SessionError::Unanswered`]).
     pub(super) fn commit(&self) -> Result<(), SessionError> {
-        let done = self.wait(self.client.batch_execute("COMMIT"), PATIENCE);
-        self.in_transaction.set(false);
-        done
+        self.bound("COMMIT", false).map_err(|error| {
+            if error.is_cut() { SessionError::Unanswered(Box::new(error)) } else { error }
+        })
     }
 
     /// Takes back what was not committed. Where that cannot be told, the connection's end does it.
     pub(super) fn rollback(&self) {
-        if self.in_transaction.replace(false)
-            && self.wait(self.client.batch_execute("ROLLBACK"), PATIENCE).is_err()
-        {
-            self.silent.set(true);
+        if self.in_transaction.get() {
+            let done = self
+                .take_in()
+                .and_then(|()| self.wire.within(self.wire.client.batch_execute("ROLLBACK"), BRIEF));
+            self.ended(done.is_ok());
         }
+    }
+
+    /// A transaction's beginning or end. Whatever goes wrong there, the session is not used again: nobody
+    /// finds himself in a transaction of which he knows nothing, or outside of his own.
+    fn bound(&self, sql: &str, within: bool) -> Result<(), SessionError> {
+        self.in_transaction.set(true);
+        let done = self.wait(self.wire.client.batch_execute(sql));
+        if !within || done.is_err() {
+            self.ended(done.is_ok());
+        }
+        done
+    }
+
+    fn ended(&self, well: bool) {
+        if !well {
+            self.wire.give_up();
+        }
+        self.in_transaction.set(false);
     }
 
     /// A statement of the room `sql`. What was prepared once stays so.
@@ -239,7 +223,7 @@ impl Session {
             Some(statement) => statement,
             None => {
                 let own = translated(sql);
-                let statement = self.wait(self.client.prepare(&own), PATIENCE)?;
+                let statement = self.wait(self.wire.client.prepare(&own))?;
                 self.statements.borrow_mut().insert(sql.to_owned(), statement.clone());
                 statement
             }
@@ -260,10 +244,10 @@ impl Session {
             let rows: Vec<[Column<'v>; N]> = rows.collect();
             let each = rows.iter().map(|row| {
                 let bound: Vec<Bound<'_>> = row.iter().map(|cell| Bound(cell.datum())).collect();
-                let (client, statement) = (&self.client, &statement);
+                let (client, statement) = (&self.wire.client, &statement);
                 async move { client.execute_raw(statement, bound.iter()).await }
             });
-            self.wait(try_join_all(each), PATIENCE)?;
+            self.wait(try_join_all(each))?;
             return Ok(());
         }
         let mut lines = Vec::new();
@@ -278,18 +262,18 @@ impl Session {
         }
         let PgStatement { statement, .. } = self.prepare(&copying(into))?;
         let copied = async {
-            let mut sink = pin!(self.client.copy_in(&statement).await?);
+            let mut sink = pin!(self.wire.client.copy_in(&statement).await?);
             sink.send(std::io::Cursor::new(lines)).await?;
             sink.as_mut().finish().await
         };
-        self.wait(copied, LONG)?;
+        self.wait(copied)?;
         Ok(())
     }
 
     /// Begins to copy rows into a table, given as `table (column, …)`.
     pub(super) fn copy_in(&self, into: &str) -> Result<CopyInSink<Chunk>, SessionError> {
         let PgStatement { statement, .. } = self.prepare(&copying(into))?;
-        self.wait(self.client.copy_in(&statement), PATIENCE)
+        self.wait(self.wire.client.copy_in(&statement))
     }
 }
 
@@ -300,7 +284,7 @@ impl Drop for Session {
             && !self.is_gone()
             && !self.in_transaction.get()
         {
-            pool.keep(Arc::clone(&self.client), self.statements.take());
+            pool.keep(Arc::clone(&self.wire), self.statements.take());
         }
     }
 }
@@ -366,16 +350,17 @@ impl PgStatement<'_> {
     /// How many rows it changed.
     pub(in crate::store) fn execute(&self, params: &impl Params) -> DbResult<usize> {
         let bound = bound(params)?;
-        let changing = self.session.client.execute_raw(&self.statement, bound.iter());
-        let changed = self.session.wait(changing, LONG)?;
+        let changing = self.session.wire.client.execute_raw(&self.statement, bound.iter());
+        let changed = self.session.wait(changing)?;
         Ok(usize::try_from(changed).unwrap_or(usize::MAX))
     }
 
     pub(in crate::store) fn query(&self, params: &impl Params) -> DbResult<PgRows> {
         let bound = bound(params)?;
-        let asking = self.session.client.query_raw(&self.statement, bound.iter());
-        let stream = self.session.wait(asking, LONG)?;
-        let feed = Feed { stream: Some(Box::pin(stream)), came: VecDeque::new() };
+        let asking = self.session.wire.client.query_raw(&self.statement, bound.iter());
+        let stream = self.session.wait(asking)?;
+        let wire = Arc::clone(&self.session.wire);
+        let feed = Feed { wire, stream: Some(Box::pin(stream)), came: VecDeque::new() };
         let feed = Arc::new(Mutex::new(feed));
         self.session.feed.replace(Arc::downgrade(&feed));
         Ok(PgRows(feed))
@@ -486,8 +471,12 @@ impl SessionError {
                 Some(code) => code.code().starts_with("57P") || code.code().starts_with("08"),
                 None => true,
             },
-            SessionError::Silent(_) | SessionError::Connect(_) | SessionError::Thread(_) => true,
-            SessionError::Column(_) => false,
+            SessionError::Silent(_)
+            | SessionError::GivenUp
+            | SessionError::Unanswered(_)
+            | SessionError::Connect(_)
+            | SessionError::Thread(_) => true,
+            SessionError::Column(_) | SessionError::Unfit(_) => false,
         }
     }
 }

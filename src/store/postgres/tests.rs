@@ -1,11 +1,7 @@
-//! What cannot be tested from outside: other schemas, lost connections, plans of statements.
+//! What cannot be tested from outside: other schemas, lost connections (`away`), who leads (`leading`), plans of statements.
 
+mod away;
 mod leading;
-
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_postgres::types::Type;
 
@@ -13,12 +9,11 @@ use super::connect::identifier;
 use super::schema::{self, Found, STEPS, Step};
 use super::session::{Session, SessionError};
 use super::store::PostgresStore;
-use crate::model::PostgresConfig;
 use crate::store::conformance::worlds::{World, at, plan};
 use crate::store::conformance::{commit, postgres_config, server};
 use crate::store::sql::db::Conn;
 use crate::store::sqlite::SCHEMA_VERSION;
-use crate::store::{Commit, CommitError, LockError, Reader, Store, StoreErrorKind, Turn, Watch};
+use crate::store::{Commit, CommitError, LockError, Reader, Store, StoreErrorKind, Turn};
 
 fn store() -> Option<PostgresStore> {
     Some(PostgresStore::new(postgres_config()?, None))
@@ -185,138 +180,6 @@ fn a_run_whose_session_was_cut_goes_on_where_nobody_else_has_led() {
     commit(&store, &plan(&World::default(), &people(1), at(0)));
     assert_eq!(store.reader().unwrap().unwrap().count_users().unwrap(), 1);
     drop(lock);
-}
-
-/// Passes everything on, until it is told to lose the answer to a commit.
-struct Proxy {
-    port: u16,
-    loses: Arc<AtomicBool>,
-    lost: Arc<AtomicBool>,
-}
-
-impl Proxy {
-    /// `passes`: the commit reaches the server, and only its answer is lost.
-    fn before(port: u16, passes: bool) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let proxy = Proxy {
-            port: listener.local_addr().unwrap().port(),
-            loses: Arc::default(),
-            lost: Arc::default(),
-        };
-        let (loses, lost) = (Arc::clone(&proxy.loses), Arc::clone(&proxy.lost));
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let server = TcpStream::connect(("127.0.0.1", port)).unwrap();
-                let (back, to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
-                std::thread::spawn(move || {
-                    let _ = std::io::copy(&mut &back, &mut &to_client);
-                    let _ = to_client.shutdown(Shutdown::Both);
-                });
-                let (loses, lost) = (Arc::clone(&loses), Arc::clone(&lost));
-                std::thread::spawn(move || {
-                    let mut bytes = [0; 65_536];
-                    while let Ok(count @ 1..) = (&client).read(&mut bytes) {
-                        let commits = bytes[..count].windows(7).any(|at| at == b"COMMIT\0");
-                        if commits && loses.swap(false, Ordering::SeqCst) {
-                            let _ = client.shutdown(Shutdown::Both);
-                            if passes {
-                                (&server).write_all(&bytes[..count]).unwrap();
-                            }
-                            lost.store(true, Ordering::SeqCst);
-                            // The server sees its client gone only after the commit.
-                            let _ = server.shutdown(Shutdown::Write);
-                            return;
-                        }
-                        if (&server).write_all(&bytes[..count]).is_err() {
-                            return;
-                        }
-                    }
-                    let _ = server.shutdown(Shutdown::Both);
-                });
-            }
-        });
-        proxy
-    }
-}
-
-fn by(config: &PostgresConfig, port: u16) -> PostgresStore {
-    let own = server().unwrap().port.to_string();
-    let url = config.url.replace(&format!(":{own}/"), &format!(":{port}/"));
-    assert_ne!(url, config.url);
-    PostgresStore::new(PostgresConfig { url, ..config.clone() }, None)
-}
-
-#[test]
-fn a_commit_that_is_not_answered_is_looked_up() {
-    let Some(config) = postgres_config() else { return };
-    let direct = PostgresStore::new(config.clone(), None);
-    direct.prepare().unwrap();
-    for (passes, count) in [(true, 1), (false, 1)] {
-        let proxy = Proxy::before(server().unwrap().port, passes);
-        let store = by(&config, proxy.port);
-        let mut tx = store.begin(Turn::Anyones).unwrap();
-        let base_version = tx.reader().meta().unwrap().version;
-        let (old, new) = if passes { (0, 1) } else { (1, 2) };
-        let plan = plan(&people(old), &people(new), at(i64::from(new)));
-        proxy.loses.store(true, Ordering::SeqCst);
-        let done = tx.commit(&Commit {
-            plan: &plan,
-            base_version,
-            sources: &[],
-            configured: &[],
-            settled: None,
-        });
-        assert!(proxy.lost.load(Ordering::SeqCst));
-        match done {
-            Ok(done) => assert!(passes && done.generation == Some(1)),
-            Err(error) => assert!(!passes && error.to_string().contains("nothing was changed")),
-        }
-        assert_eq!(direct.reader().unwrap().unwrap().count_users().unwrap(), count);
-    }
-}
-
-#[test]
-fn whoever_follows_goes_on_after_its_connections_were_cut() {
-    let Some(config) = postgres_config() else { return };
-    let direct = PostgresStore::new(config.clone(), None);
-    direct.prepare().unwrap();
-    let url = format!("{}?application_name=follower", config.url);
-    let mut watch = PostgresStore::new(PostgresConfig { url, ..config }, None).watch();
-    let seen = |watch: &mut dyn Watch| {
-        let mut seen = None;
-        let done = watch.look(&mut |reader, it| {
-            seen = Some((reader.meta()?.generation, it.another));
-            Ok(())
-        });
-        done.map(|()| seen.unwrap())
-    };
-    assert_eq!(seen(&mut *watch).unwrap(), (0, true));
-    cut(&direct, "follower");
-    commit(&direct, &plan(&World::default(), &people(1), at(0)));
-    let found = loop {
-        assert!(watch.wait(std::time::Duration::MAX));
-        match seen(&mut *watch) {
-            Ok((0, _)) | Err(_) => {}
-            Ok(found) => break found,
-        }
-    };
-    assert_eq!(found, (1, false), "it is the store that it was");
-}
-
-#[test]
-fn of_several_hosts_one_that_answers_is_used() {
-    let Some(config) = postgres_config() else { return };
-    let port = server().unwrap().port;
-    let own = format!("127.0.0.1:{port}/");
-    let with = |attributes: &str| {
-        let url = config.url.replace(&own, &format!("127.0.0.1:1,127.0.0.1:{port}/"));
-        PostgresConfig { url: format!("{url}?target_session_attrs={attributes}"), ..config.clone() }
-    };
-    PostgresStore::new(with("read-write"), None).prepare().unwrap();
-    let store = PostgresStore::new(with("read-only"), None);
-    let error = store.reader().err().unwrap();
-    assert_eq!(error.kind, StoreErrorKind::Other);
-    assert!(error.message.starts_with("cannot reach the store"), "{error}");
 }
 
 /// How PostgreSQL runs a statement of this room with values of the kind that it is asked for.
