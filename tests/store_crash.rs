@@ -130,6 +130,7 @@ fn at_of(name: &str) -> StoreConfig {
         tls: StoreTls::Never,
         ca_file: None,
         schema: "idpsyncd".to_owned(),
+        read: None,
     })
 }
 

@@ -179,7 +179,7 @@ const FORBIDDEN: &[&str] = &[
     "SELECT digest FROM token",
     "SELECT description FROM token",
     "SELECT digest_key FROM meta",
-    "SELECT token FROM meta",
+    "SELECT term FROM meta",
     "SELECT cursor FROM source",
     "SELECT made FROM \"user\"",
     "SELECT * FROM local_grant",
@@ -430,6 +430,15 @@ fn what_is_wrong_with_the_keys_is_told_without_a_password() {
         ("postgres = \"postgresql://a@db/x\"\npath = \"store.db\"", "give `path` or `postgres`"),
         ("path = \"store.db\"\nschema = \"x\"", "goes with `postgres`"),
         ("path = \"store.db\"\npassword = { env = \"X\" }", "goes with `postgres`"),
+        ("path = \"store.db\"\nread_url = \"postgresql://a@db/x\"", "goes with `postgres`"),
+        (
+            "postgres = \"postgresql://a@db/x\"\nread_url = \"postgresql://a:s3cret@db/x\"",
+            "does not stand in the file itself",
+        ),
+        (
+            "postgres = \"postgresql://a@db/x\"\nread_url = \"postgresql://a@db/x?sslmode=prefer\"",
+            "verify-full",
+        ),
         ("postgres = \"postgresql://a@db/x\"\nschema = \"pg_x\"", "keeps to itself"),
         ("postgres = \"postgresql://a@db/x\"\npassword = \"s3cret\"", "does not stand in the file"),
     ] {

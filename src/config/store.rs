@@ -7,7 +7,7 @@ use super::types::SecretRef;
 use crate::model::{PostgresConfig, StoreConfig, StoreTls};
 
 /// What goes with `postgres` alone.
-const OF_POSTGRES: [&str; 3] = ["password", "ca_file", "schema"];
+const OF_POSTGRES: [&str; 4] = ["password", "ca_file", "schema", "read_url"];
 
 /// `[store]`, and with what one signs in there.
 pub(super) fn store(root: &Table<'_>) -> Read<(StoreConfig, Option<SecretRef>)> {
@@ -32,13 +32,21 @@ pub(super) fn store(root: &Table<'_>) -> Read<(StoreConfig, Option<SecretRef>)> 
     let password = table.optional("password", Node::secret);
     let ca_file = table.optional("ca_file", Node::path);
     let schema = table.or("schema", "idpsyncd".to_owned(), schema);
-    let url = table.required("postgres", |node| url(node));
+    let config = table.required("postgres", |node| url(node, "read-write"));
+    let read = table.optional("read_url", |node| url(node, "any"));
     table.finish();
-    let (config, ca_file) = (url?, ca_file?);
-    if let (Some(_), Some(_), Some(node)) = (&config.ca_file, &ca_file, table.get("ca_file")) {
+    let (config, read, ca_file, schema) = (config?, read?, ca_file?, schema?);
+    let own = config.ca_file.is_some() || read.as_ref().is_some_and(|read| read.ca_file.is_some());
+    if let (true, Some(_), Some(node)) = (own, &ca_file, table.get("ca_file")) {
         return Err(node.fault(Code::Conflict, "the URL has `sslrootcert`: give one of them"));
     }
-    let config = PostgresConfig { ca_file: ca_file.or(config.ca_file), schema: schema?, ..config };
+    let whole = |config: PostgresConfig| PostgresConfig {
+        ca_file: ca_file.clone().or(config.ca_file),
+        schema: schema.clone(),
+        ..config
+    };
+    let read = read.map(|read| Box::new(whole(read)));
+    let config = PostgresConfig { read, ..whole(config) };
     Ok((StoreConfig::Postgres(config), password?))
 }
 
@@ -107,11 +115,15 @@ pub fn store_at(url: &Url, schema: &str) -> Result<StoreConfig, StoreUrlError> {
     if let Some(why) = unfit_schema(schema) {
         return Err(why);
     }
-    Ok(StoreConfig::Postgres(PostgresConfig { schema: schema.to_owned(), ..database(url)? }))
+    Ok(StoreConfig::Postgres(PostgresConfig {
+        schema: schema.to_owned(),
+        ..database(url, "read-write")?
+    }))
 }
 
-/// The database. Nothing of a URL that may hold a password is quoted.
-fn url(node: &Node<'_>) -> Read<PostgresConfig> {
+/// The database; of several hosts the first that is `wanted`, unless the URL says otherwise. Nothing of a URL
+/// that may hold a password is quoted.
+fn url(node: &Node<'_>, wanted: &str) -> Read<PostgresConfig> {
     let url = node.parsed(Url::parse)?;
     if url.password.is_some() {
         return Err(node.bad(
@@ -119,11 +131,11 @@ fn url(node: &Node<'_>) -> Read<PostgresConfig> {
              = \"…\" }`, `{ env = \"…\" }` or `{ credential = \"…\" }`",
         ));
     }
-    database(&url).map_err(|why| node.bad(why.to_string()))
+    database(&url, wanted).map_err(|why| node.bad(why.to_string()))
 }
 
 /// The database, but for its schema.
-fn database(url: &Url) -> Result<PostgresConfig, StoreUrlError> {
+fn database(url: &Url, wanted: &str) -> Result<PostgresConfig, StoreUrlError> {
     let tls = match url.tls {
         Tls::Never => StoreTls::Never,
         Tls::Always => StoreTls::Always,
@@ -132,13 +144,13 @@ fn database(url: &Url) -> Result<PostgresConfig, StoreUrlError> {
     let (shown, ca_file) = (url.shown.clone(), url.root_cert.clone());
     let mut url = url.client.clone();
     if !url.contains("target_session_attrs=") {
-        // Of several hosts the one that can be written is meant.
         url.push(if url.contains('?') { '&' } else { '?' });
-        url.push_str("target_session_attrs=read-write");
+        url.push_str("target_session_attrs=");
+        url.push_str(wanted);
     }
     match url.parse::<tokio_postgres::Config>() {
         Ok(known) if known.get_hosts().is_empty() => Err(StoreUrlError::NoHost),
-        Ok(_) => Ok(PostgresConfig { url, shown, tls, ca_file, schema: String::new() }),
+        Ok(_) => Ok(PostgresConfig { url, shown, tls, ca_file, schema: String::new(), read: None }),
         Err(error) => Err(StoreUrlError::Unknown(causes(&error))),
     }
 }

@@ -27,6 +27,7 @@ use super::authzen;
 use super::host;
 use super::http_exchange::{self, EXCHANGE, KEYS};
 use super::http_logout::{self, LOGOUT};
+use super::metrics::read_from;
 use super::question::{Header, Headers};
 
 /// Where gateways ask.
@@ -93,18 +94,27 @@ pub async fn respond(state: Arc<AppState>, request: Request<Body>) -> Response<B
         AUTHZ => authz(&state, &request).await,
         _ if path.starts_with("/authz/") => envoy(&state, &request).await,
         "/healthz" => watched(&request, || text(StatusCode::OK, "ok\n".to_owned())),
-        "/readyz" => watched(&request, || match state.authorizer().not_ready() {
-            None => text(StatusCode::OK, "ready\n".to_owned()),
-            Some(why) => {
-                text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", why.told))
-            }
-        }),
+        "/readyz" => watched(&request, || ready(&state)),
         "/metrics" => watched(&request, || metrics(&state)),
         KEYS => http_exchange::keys(&state, &request).unwrap_or_else(not_found),
         EXCHANGE => http_exchange::exchange(&state, &request, body).await.unwrap_or_else(not_found),
         LOGOUT => http_logout::log_out(&state, &request, body).await.unwrap_or_else(not_found),
         _ => authzen::respond(&state, &request, body).await.unwrap_or_else(not_found),
     }
+}
+
+/// Whether there is something to decide by; and how far that is behind the store, where it can be.
+fn ready(state: &AppState) -> Response<Body> {
+    let authorizer = state.authorizer();
+    let (status, mut body) = match authorizer.not_ready() {
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", why.told)),
+    };
+    if let Some((lag, by_standby)) = authorizer.watcher().lag() {
+        let (lag, from) = (lag.as_secs_f64(), read_from(by_standby));
+        body.push_str(&format!("store_lag_seconds {lag:.1} ({from})\n"));
+    }
+    text(status, body)
 }
 
 fn not_found() -> Response<Body> {

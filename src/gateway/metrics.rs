@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,16 @@ struct Ended {
 struct SourceRead {
     source: String,
     result: &'static str,
+}
+
+/// Where the store was read, in one word.
+pub(super) fn read_from(by_standby: bool) -> &'static str {
+    if by_standby { "standby" } else { "primary" }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ReadFrom {
+    from: &'static str,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -150,6 +161,7 @@ pub struct Metrics {
     too_slow: Family<Listener, Counter>,
     following: Family<Following, Gauge>,
     lags: Family<SourceName, Gauge>,
+    store_lag: Family<ReadFrom, Gauge<f64, AtomicU64>>,
     drift: Family<SourceName, Gauge>,
     /// How sources are followed, by name.
     feeds: Mutex<BTreeMap<String, FollowState>>,
@@ -187,6 +199,7 @@ impl Metrics {
             too_slow: Family::default(),
             following: Family::default(),
             lags: Family::default(),
+            store_lag: Family::default(),
             drift: Family::default(),
             feeds: Mutex::default(),
             registry: Registry::default(),
@@ -237,8 +250,14 @@ impl Metrics {
         );
     }
 
-    /// Shows how sources are followed between full reads.
+    /// Shows how sources are followed between full reads, and the store.
     fn register_feeds(&self, registry: &mut Registry) {
+        registry.register_with_unit(
+            "store_lag",
+            "For how long it has not been known that everything in the store is answered from, by where that is read",
+            Unit::Seconds,
+            self.store_lag.clone(),
+        );
         registry.register(
             "source_sessions_followed",
             "1: it is known of every session at a source when it ends; 0: not of all, or of none",
@@ -441,6 +460,11 @@ impl Metrics {
                     self.ages.get_or_create(&source).set(age(now, *read_at));
                 }
             }
+        }
+        self.store_lag.clear();
+        if let Some((lag, by_standby)) = authorizer.watcher().lag() {
+            let from = read_from(by_standby);
+            self.store_lag.get_or_create(&ReadFrom { from }).set(lag.as_secs_f64());
         }
         self.following.clear();
         self.lags.clear();

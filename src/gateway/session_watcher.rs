@@ -178,10 +178,10 @@ impl Thread {
         })
     }
 
-    /// Takes in what is new. Of another store everything is; what the one before told stays, and does no
-    /// harm.
+    /// Takes in what is new. Of another store everything is, and so it is by another server, which may count
+    /// otherwise; what the one before told stays, and does no harm.
     fn look(&mut self, reader: &dyn Reader, seen: Seen) -> Result<(), StoreError> {
-        let place = if seen.another { 0 } else { self.place };
+        let place = if seen.another || seen.elsewhere { 0 } else { self.place };
         let since = reader.ended_since(place)?;
         self.list.add(&since.ended, Utc::now());
         self.place = since.place;

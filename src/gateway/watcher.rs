@@ -17,7 +17,9 @@ use super::replica::{Replica, Wanted};
 use crate::directory::local;
 use crate::model::panicked::{own_fault, words_of};
 use crate::model::{Time, rfc3339};
-use crate::store::{Reader, Seen, SourceStatus, Store, StoreError, StoreErrorKind, Waker, Watch};
+use crate::store::{
+    Reader, Seen, SourceStatus, Store, StoreError, StoreErrorKind, StoreLag, Waker, Watch,
+};
 
 /// How often it is tried to free generations that requests still used when they were swapped out.
 const FREE_EVERY: Duration = Duration::from_millis(250);
@@ -141,6 +143,7 @@ struct Shared {
     /// Why the last look brought nothing; absent: it went well.
     trouble: ArcSwapOption<String>,
     generation: watch::Sender<u64>,
+    lag: StoreLag,
     stop: AtomicBool,
     ended: AtomicBool,
 }
@@ -158,7 +161,9 @@ impl ReplicaWatcher {
     /// # Errors
     /// The system gives no thread.
     pub fn start(store: Arc<dyn Store>, wanted: Arc<Wanted>) -> std::io::Result<ReplicaWatcher> {
+        let watch = store.watch();
         let shared = Arc::new(Shared {
+            lag: watch.lag(),
             loaded: ArcSwapOption::empty(),
             trouble: ArcSwapOption::from_pointee("the store was not looked at yet".to_owned()),
             generation: watch::Sender::new(0),
@@ -172,7 +177,6 @@ impl ReplicaWatcher {
             another: false,
             retired: Vec::new(),
         };
-        let watch = store.watch();
         let waker = watch.waker();
         std::thread::Builder::new()
             .name("watch-store".to_owned())
@@ -191,6 +195,12 @@ impl ReplicaWatcher {
     #[must_use]
     pub fn trouble(&self) -> Option<Arc<String>> {
         self.shared.trouble.load_full()
+    }
+
+    /// How far what is served is behind the store, as [`StoreLag::told`] has it.
+    #[must_use]
+    pub fn lag(&self) -> Option<(Duration, bool)> {
+        self.shared.lag.told()
     }
 
     /// Lets the store be looked at now.

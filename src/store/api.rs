@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
     Commit, CommitError, Committed, Lead, LeadError, Leader, LockError, MirrorPatch, Reader,
@@ -230,13 +230,73 @@ pub trait Watch: Send {
         &mut self,
         work: &mut dyn FnMut(&dyn Reader, Seen) -> Result<(), StoreError>,
     ) -> Result<(), StoreError>;
+
+    /// How far what is shown is behind the store, kept up to date while this is waited in.
+    fn lag(&self) -> StoreLag {
+        StoreLag::default()
+    }
 }
 
 /// What a watch tells with what it shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Seen {
-    /// It is another store than the one that was shown before, or the first.
+    /// It is another store than the one that was shown before, or the first; or one whose history is another:
+    /// the generation that was shown is none of its own.
     pub another: bool,
+    /// It is shown by another server than before, or by one that was started anew: what is no part of a
+    /// generation may be otherwise than it was.
+    pub elsewhere: bool,
+}
+
+/// How far what a watch has shown is behind its store.
+#[derive(Clone, Debug, Default)]
+pub struct StoreLag(Arc<Mutex<Option<KnownLag>>>);
+
+/// What is known of it.
+#[derive(Clone, Copy, Debug)]
+struct KnownLag {
+    /// When it was last known to be all that there was.
+    current: Instant,
+    /// It is not any more, or nobody can tell.
+    behind: bool,
+    by_standby: bool,
+}
+
+impl StoreLag {
+    fn known(&self) -> std::sync::MutexGuard<'_, Option<KnownLag>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is shown is read anew; `by_standby`: from one. `all`: it is known to be all that was committed.
+    pub(super) fn read(&self, by_standby: bool, all: bool) {
+        let mut known = self.known();
+        let now = Instant::now();
+        let current = if all { now } else { known.map_or(now, |known| known.current) };
+        *known = Some(KnownLag { current, behind: !all, by_standby });
+    }
+
+    /// What is shown is all that there is, as it was when it was read.
+    pub(super) fn still_none(&self) {
+        if let Some(known) = &mut *self.known() {
+            *known = KnownLag { current: Instant::now(), behind: false, ..*known };
+        }
+    }
+
+    /// There is something that is not shown yet, or the store cannot be asked.
+    pub(super) fn some(&self) {
+        if let Some(known) = &mut *self.known() {
+            known.behind = true;
+        }
+    }
+
+    /// For how long it has not been known that everything is shown (zero: it is), and whether what is shown
+    /// came from a standby. `None`: nothing was shown yet, or the store is one that is never behind.
+    #[must_use]
+    pub fn told(&self) -> Option<(Duration, bool)> {
+        let known = (*self.known())?;
+        let behind = if known.behind { known.current.elapsed() } else { Duration::ZERO };
+        Some((behind, known.by_standby))
+    }
 }
 
 /// Wakes whoever waits for a store.

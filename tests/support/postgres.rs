@@ -18,7 +18,7 @@ pub struct Postgres {
     pub port: u16,
     programs: PathBuf,
     folder: tempfile::TempDir,
-    child: Child,
+    child: Option<Child>,
 }
 
 impl Postgres {
@@ -43,13 +43,76 @@ impl Postgres {
             .output()
             .unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let port = free_port();
+        let mut postgres = Postgres { port: free_port(), programs, folder, child: None };
+        postgres.start_again();
+        Some(postgres)
+    }
+
+    /// A standby of this one, which follows it.
+    pub fn standby(&self) -> Postgres {
+        let folder = tempfile::tempdir().unwrap();
+        if let Some((uid, gid)) = other_account() {
+            std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid)).unwrap();
+        }
+        let copied = as_other(&self.programs.join("pg_basebackup"))
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres"])
+            .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-D"])
+            .arg(folder.path().join("data"))
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        let programs = self.programs.clone();
+        let mut standby = Postgres { port: free_port(), programs, folder, child: None };
+        standby.start_again();
+        standby
+    }
+
+    /// Waits until this standby has everything that `primary` has now.
+    pub fn await_replayed(&self, primary: &Postgres) {
+        let there = primary.sql("postgres", "SELECT pg_current_wal_lsn()");
+        self.await_true(&format!("SELECT pg_last_wal_replay_lsn() >= '{there}'"));
+    }
+
+    /// Waits until `sql` finds `true`.
+    pub fn await_true(&self, sql: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.sql("postgres", sql) != "t" {
+            assert!(Instant::now() < deadline, "never true: {sql}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Cuts this standby off from its primary: nothing that is committed from now on reaches it.
+    pub fn detach(&self) {
+        self.sql("postgres", "ALTER SYSTEM SET primary_conninfo = ''");
+        self.sql("postgres", "SELECT pg_reload_conf()");
+        self.await_true("SELECT count(*) = 0 FROM pg_stat_wal_receiver");
+    }
+
+    /// Makes this standby a primary.
+    pub fn promote(&self) {
+        self.sql("postgres", "SELECT pg_promote()");
+    }
+
+    /// Stops it at once, in the middle of whatever it does. Nothing that was committed is lost.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.stdin.take());
+            let _ = child.wait();
+        }
+    }
+
+    /// Starts it again, with what it had.
+    pub fn start_again(&mut self) {
+        let path = self.folder.path();
         let log = std::fs::File::create(path.join("log")).unwrap();
         // As for Keycloak: no server outlives its tests. An immediate stop is enough for data that
         // nobody keeps.
         let watch = r#""$@" </dev/null & server=$!; read line; kill -QUIT $server; wait $server"#;
-        let mut server = as_other(&programs.join("postgres"));
-        server.arg("-D").arg(&data).args(["-p", &port.to_string()]).arg("-k").arg(&path);
+        let mut server = as_other(&self.programs.join("postgres"));
+        server.arg("-D").arg(path.join("data")).args(["-p", &self.port.to_string()]);
+        server.arg("-k").arg(path);
         for setting in ["listen_addresses=127.0.0.1", "fsync=off", "full_page_writes=off"] {
             server.args(["-c", setting]);
         }
@@ -57,22 +120,30 @@ impl Postgres {
             .args(["-c", watch, "sh"])
             .arg(server.get_program())
             .args(server.get_args())
-            .current_dir(&path)
+            .current_dir(path)
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut postgres = Postgres { port, programs, folder, child };
+        let child = self.child.insert(child);
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !postgres.ready() {
+        let ready = || {
+            let mut asking = psql(&self.programs, self.port, "postgres");
+            asking.args(["-c", "SELECT 1"]).output().unwrap().status.success()
+        };
+        while !ready() {
             let log = || std::fs::read_to_string(path.join("log")).unwrap_or_default();
             assert!(Instant::now() < deadline, "PostgreSQL does not come up:\n{}", log());
-            let ended = postgres.child.try_wait().unwrap();
+            let ended = child.try_wait().unwrap();
             assert!(ended.is_none(), "PostgreSQL ended:\n{}", log());
             std::thread::sleep(Duration::from_millis(50));
         }
-        Some(postgres)
+    }
+
+    /// Where its data is.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// Makes an empty database for `user`, who owns it and is no superuser. Returns its JDBC URL.
@@ -109,23 +180,22 @@ impl Postgres {
     }
 
     fn psql(&self, database: &str) -> Command {
-        let mut psql = Command::new(self.programs.join("psql"));
-        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"])
-            .args(["-p", &self.port.to_string(), "-U", "postgres", "-d", database])
-            .stdin(Stdio::null())
-            .env_clear();
-        psql
+        psql(&self.programs, self.port, database)
     }
+}
 
-    fn ready(&self) -> bool {
-        self.psql("postgres").args(["-c", "SELECT 1"]).output().unwrap().status.success()
-    }
+fn psql(programs: &Path, port: u16, database: &str) -> Command {
+    let mut psql = Command::new(programs.join("psql"));
+    psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"])
+        .args(["-p", &port.to_string(), "-U", "postgres", "-d", database])
+        .stdin(Stdio::null())
+        .env_clear();
+    psql
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
+        self.stop();
     }
 }
 

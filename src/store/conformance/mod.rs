@@ -78,7 +78,8 @@ pub(super) fn postgres_config() -> Option<PostgresConfig> {
     let server = server()?;
     let url = format!("postgresql://idpsyncd@127.0.0.1:{}/idpsyncd", server.port);
     let schema = format!("store {}", COUNT.fetch_add(1, Ordering::Relaxed));
-    Some(PostgresConfig { shown: url.clone(), url, tls: StoreTls::Never, ca_file: None, schema })
+    let shown = url.clone();
+    Some(PostgresConfig { shown, url, tls: StoreTls::Never, ca_file: None, schema, read: None })
 }
 
 pub(super) fn postgres() -> Option<Empty> {

@@ -22,7 +22,7 @@ const NOT_AT_ALL: Duration = Duration::ZERO;
 
 fn look(watch: &mut dyn Watch) -> Result<(u64, bool), StoreError> {
     let mut seen = None;
-    watch.look(&mut |reader, Seen { another }| {
+    watch.look(&mut |reader, Seen { another, .. }| {
         seen = Some((reader.meta()?.generation, another));
         Ok(())
     })?;

@@ -510,7 +510,7 @@ impl Watch for MemoryWatch {
             true => MemoryReader::Panics,
             false => MemoryReader::Followed(content, Arc::clone(&self.shared)),
         };
-        work(&reader, Seen { another: self.another })?;
+        work(&reader, Seen { another: self.another, elsewhere: false })?;
         self.another = false;
         Ok(())
     }

@@ -35,6 +35,9 @@ const FROZEN: Duration = Duration::from_secs(2);
 /// How long whoever has the lock waits for the row of `meta` to begin its term.
 const ROW: Duration = Duration::from_secs(15);
 
+/// How long the server is told for that a lock is let go of: it finds out by itself.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// A session that more than one thread asks, in turn.
 pub(super) type SharedSession = Arc<Mutex<Session>>;
 
@@ -277,12 +280,10 @@ impl Drop for PgLock {
         }
         drop(slot);
         // So that the next one need not wait until the server has noticed that the session has ended.
-        let sql =
-            format!("{}SELECT pg_advisory_unlock(CAST(?1 AS int), hashtext(?2))", self.led.note);
-        let session = turn(&self.led.session);
-        let params = params![RUN, self.schema];
-        let unlocked =
-            Conn::Postgres(&session).query_row(&sql, params, |row| row.get::<_, bool>(0));
+        let schema = self.schema.replace('\'', "''");
+        let note = &self.led.note;
+        let sql = format!("{note}SELECT pg_advisory_unlock({RUN}, hashtext('{schema}'))");
+        let unlocked = turn(&self.led.session).batch_within(&sql, FAREWELL);
         if let Err(error) = unlocked {
             tracing::debug!(%error, "the store's lock ends with its session");
         }

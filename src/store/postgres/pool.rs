@@ -38,8 +38,14 @@ impl Pool {
             if session.batch_within("", BRIEF).is_ok() {
                 return Ok(session);
             }
+            // What happened to this one most likely has to the others: none of them is waited for as well.
+            pool.forget();
         }
         place.connect(Some(Arc::clone(pool)), None)
+    }
+
+    fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn kept(&self) -> Option<Resting> {

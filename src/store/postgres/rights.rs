@@ -24,9 +24,9 @@ const VIEWS: &[&str] = &[
 const COLUMNS: &[(&str, &str)] = &[
     (
         "meta",
-        "schema_version, generation, applied_at, settled, version, next_due, all_read, store_id, commits",
+        "schema_version, generation, applied_at, settled, version, next_due, all_read, store_id, commits, token",
     ),
-    ("generation", "num, at, first, silent"),
+    ("generation", "num, at, first, silent, token"),
     ("history_told", "num, \"user\", kind, old, note"),
     ("\"user\"", "id, username, email, status, since, disabled_by, role_set"),
     ("link", "\"user\", source, ext, claim"),

@@ -40,6 +40,12 @@ impl PostgresStore {
         }
     }
 
+    /// The standby from which it is read rather.
+    pub(super) fn standby(&self) -> Option<PostgresStore> {
+        let config = self.place.config.read.as_ref()?;
+        Some(PostgresStore::new((**config).clone(), self.place.password.clone()))
+    }
+
     /// `fault` of this store.
     pub(super) fn told(&self, fault: impl Into<Fault>) -> StoreError {
         fault.into().store(&self.place.config)

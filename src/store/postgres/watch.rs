@@ -1,6 +1,20 @@
 //! Following the store: the server tells of a commit (`LISTEN`), and now and then it is asked, in case a
 //! word was lost.
+//!
+//! ```text
+//! primary ── a commit is told ──► what is there now: its mark
+//!    │                               │
+//!    │            standby, once it has that too ──► shown     (within CATCH_UP)
+//!    └──────────── else ──────────────────────────► shown
+//! ```
+//!
+//! With `store.read_url` the standby is read, and the primary says how far: nobody is shown less than it has,
+//! nor less than was shown before. Only while the primary cannot be asked the standby says it by itself. And
+//! whatever is shown must go on from what was shown: a generation carries a token, so one of another history,
+//! as a standby may have that was promoted without the last commits, is known as such.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use super::connect::identifier;
@@ -8,10 +22,11 @@ use super::reader::PgReader;
 use super::session::{Session, SessionError};
 use super::store::PostgresStore;
 use super::transaction::channel;
+use super::wire::PATIENCE;
 use crate::store::error::{StoreError, StoreErrorKind};
-use crate::store::sql::db::Conn;
+use crate::store::sql::db::{Conn, OptionalExtension};
 use crate::store::sql::{Fault, Reads};
-use crate::store::{Reader, Seen, Store, Waker, Watch};
+use crate::store::{Reader, Seen, Store, StoreLag, Waker, Watch};
 
 /// How often the store is asked.
 const POLL: Duration = Duration::from_secs(2);
@@ -20,21 +35,97 @@ const POLL: Duration = Duration::from_secs(2);
 const BACKOFF: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(4);
 
-/// What tells whether there is something new: which store, and how often it was written.
-type Mark = (String, i64);
+/// How long a standby may be behind: then the primary is read.
+const CATCH_UP: Duration = Duration::from_millis(500);
+
+/// How often a standby is asked whether it has something now.
+const ASK: Duration = Duration::from_millis(20);
+
+/// What tells whether there is something new: which store, how often it was written, and its generation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Mark {
+    store: String,
+    commits: i64,
+    generation: i64,
+    /// The generation's own, and the last commit's; empty where there is none.
+    token: String,
+    last: String,
+}
+
+const MARK: &str = "SELECT m.commits || ' ' || m.generation || ' ' || coalesce(g.token, '') || ' ' || \
+                           coalesce(m.token, '') || ' ' || m.store_id \
+                    FROM meta m LEFT JOIN generation g ON g.num = m.generation";
+
+/// A primary and a standby, by since when they run, of which it was seen that they have one history: none of
+/// them goes back while it runs.
+type Pair = (String, String);
+
+impl Mark {
+    /// As [`MARK`] finds it.
+    fn read(told: &str) -> Option<Mark> {
+        let mut parts = told.splitn(5, ' ');
+        let (commits, generation) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let mut next = || parts.next().map(str::to_owned);
+        Some(Mark { commits, generation, token: next()?, last: next()?, store: next()? })
+    }
+
+    fn of(conn: Conn<'_>) -> Result<Mark, Fault> {
+        let told: String = conn.query_row(MARK, [], |row| row.get(0))?;
+        Mark::read(&told).ok_or_else(|| Fault::Damaged("its row of `meta` is none".to_owned()))
+    }
+
+    /// The same, asked now and then: it takes no work, so a server that does not answer soon hangs.
+    fn briefly(session: &Session) -> Result<Option<Mark>, SessionError> {
+        Ok(session.brief(MARK)?.and_then(|told| Mark::read(&told)))
+    }
+
+    /// Whether the store that `conn` reads has this generation in its history.
+    fn is_past_of(&self, conn: Conn<'_>) -> Result<bool, Fault> {
+        if self.generation == 0 {
+            return Ok(true);
+        }
+        let sql = "SELECT coalesce(token, '') FROM generation WHERE num = ?1";
+        let there = conn.query_row(sql, [self.generation], |row| row.get::<_, String>(0));
+        Ok(there.optional()?.as_ref() == Some(&self.token))
+    }
+
+    /// Whether what `conn` reads has all of this, where both are known to have one history (`paired`), or
+    /// where it can be seen: at the same commit.
+    fn is_had_by(&self, conn: Conn<'_>, paired: bool) -> Result<bool, Fault> {
+        let there = Mark::of(conn)?;
+        if paired && there.store == self.store && there.commits >= self.commits {
+            return self.is_past_of(conn);
+        }
+        Ok(there == *self)
+    }
+}
 
 /// Follows a store.
 pub(super) struct PgWatch {
     store: PostgresStore,
+    standby: Option<Standby>,
     waker: Waker,
     /// The session that hears of commits.
     listening: Option<Session>,
     /// How the last look went; `None`: there was none yet.
     last: Option<Last>,
-    /// The store that was seen last.
-    seen: Option<String>,
+    seen: Option<Shown>,
+    lag: StoreLag,
     pace: Duration,
 }
+
+/// Where the store is read rather.
+struct Standby {
+    store: PostgresStore,
+    /// Somebody still waits for it to have something.
+    asked: Arc<AtomicBool>,
+    /// Since when the primary runs that was asked last.
+    primary: String,
+    paired: Option<Pair>,
+}
+
+/// What was shown, and since when the server runs that showed it.
+type Shown = (Mark, String);
 
 enum Last {
     Well(Mark),
@@ -42,28 +133,22 @@ enum Last {
     Unwell(Instant),
 }
 
-fn mark(conn: Conn<'_>) -> Result<Mark, Fault> {
-    let sql = "SELECT store_id, commits FROM meta";
-    Ok(conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
-}
-
-/// The same, asked now and then: it takes no work, so a server that does not answer soon hangs.
-fn marked(session: &Session) -> Result<Option<Mark>, SessionError> {
-    let told = session.brief("SELECT commits || ' ' || store_id FROM meta")?;
-    Ok(told.and_then(|told| {
-        let (commits, store) = told.split_once(' ')?;
-        Some((store.to_owned(), commits.parse().ok()?))
-    }))
-}
-
 impl PgWatch {
     pub(super) fn new(store: PostgresStore) -> Self {
+        let standby = store.standby();
         PgWatch {
+            standby: standby.map(|store| Standby {
+                store,
+                asked: Arc::default(),
+                primary: String::new(),
+                paired: None,
+            }),
             store,
             waker: Waker::default(),
             listening: None,
             last: None,
             seen: None,
+            lag: StoreLag::default(),
             pace: BACKOFF,
         }
     }
@@ -74,17 +159,22 @@ impl PgWatch {
             (None, _) => true,
             (Some(Last::Unwell(until)), _) => Instant::now() >= *until,
             (Some(Last::Well(was)), Some(session)) => {
-                !matches!(marked(session), Ok(Some(now)) if now == *was)
+                let same = matches!(Mark::briefly(session), Ok(Some(now)) if now == *was);
+                if same {
+                    self.lag.still_none();
+                } else {
+                    self.lag.some();
+                }
+                !same
             }
             (Some(Last::Well(_)), None) => true,
         }
     }
 
-    fn attempt(
-        &mut self,
-        work: &mut dyn FnMut(&dyn Reader, Seen) -> Result<(), StoreError>,
-    ) -> Result<Mark, StoreError> {
+    /// What the primary has.
+    fn primary(&mut self) -> Result<Option<Mark>, StoreError> {
         if self.listening.as_ref().is_none_or(Session::is_gone) {
+            self.listening = None;
             // Heard from before the look on: what is committed during it is told.
             let waker = self.waker.clone();
             let begun = self.store.place.connect(None, Some(waker)).and_then(|session| {
@@ -94,39 +184,150 @@ impl PgWatch {
             });
             self.listening = Some(begun.map_err(|error| self.store.told(error))?);
         }
+        match (&mut self.standby, &self.listening) {
+            // Without a standby nobody asks how far the primary is: it is read.
+            (Some(standby), Some(session)) => match Mark::briefly(session) {
+                Ok(mark) => {
+                    session.server().clone_into(&mut standby.primary);
+                    Ok(mark)
+                }
+                // There is no store yet, or none that this program reads: its reader says which.
+                Err(error) if !error.is_cut() => Ok(None),
+                Err(error) => Err(self.store.told(error)),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        work: &mut dyn FnMut(&dyn Reader, Seen) -> Result<(), StoreError>,
+    ) -> Result<Shown, StoreError> {
+        let primary = self.primary();
+        let wanted = match &primary {
+            Ok(mark) => mark.clone(),
+            // It has gone, or is not to be reached: what was shown is the least that the standby must have.
+            Err(_) => self.seen.as_ref().map(|(mark, _)| mark.clone()),
+        };
+        if let Some(reader) = self.standby_with(wanted, primary.is_err()) {
+            match self.shown(&reader, work) {
+                Ok(shown) => {
+                    self.lag.read(true, primary.is_ok());
+                    return Ok(shown);
+                }
+                Err(error) => tracing::debug!(%error, "the standby was not read"),
+            }
+        }
+        primary?;
         let absent = || {
             let text = format!("there is no store `{}` yet: run a sync", self.store.shown());
             StoreError::new(StoreErrorKind::Absent, text)
         };
         let reader = self.store.opened()?.ok_or_else(absent)?;
-        self.shown(&reader, work)
+        let shown = self.shown(&reader, work)?;
+        self.lag.read(false, true);
+        Ok(shown)
+    }
+
+    /// The standby, once it has what is `wanted`; `None`: it has not in time, or there is none. One that hangs
+    /// keeps nobody waiting: while it does, it is not asked again. `alone`: the primary is away.
+    fn standby_with(&mut self, wanted: Option<Mark>, alone: bool) -> Option<PgReader> {
+        let standby = self.standby.as_mut()?;
+        // While the primary is away whatever there is is more than nothing.
+        if (wanted.is_none() && !alone) || standby.asked.swap(true, Ordering::SeqCst) {
+            return None;
+        }
+        let (tell, told) = mpsc::channel();
+        let (store, asked) = (standby.store.clone(), Arc::clone(&standby.asked));
+        let (primary, paired) = (standby.primary.clone(), standby.paired.clone());
+        let until = Instant::now() + CATCH_UP;
+        let asking = std::thread::Builder::new().name("ask-standby".to_owned()).spawn(move || {
+            let found = caught_up(&store, wanted.as_ref(), (&primary, paired.as_ref()), until);
+            asked.store(false, Ordering::SeqCst);
+            // Whoever asked may have turned to the primary.
+            drop(tell.send(found));
+        });
+        if let Err(error) = asking {
+            standby.asked.store(false, Ordering::SeqCst);
+            tracing::debug!(%error, "the standby is not asked");
+            return None;
+        }
+        // There is nobody else to ask.
+        let most = if alone { PATIENCE } else { CATCH_UP };
+        match told.recv_timeout(most).ok()? {
+            Ok(reader) => {
+                let reader = reader?;
+                if !alone {
+                    standby.paired =
+                        Some((standby.primary.clone(), reader.session().server().to_owned()));
+                }
+                Some(reader)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the standby is not read");
+                None
+            }
+        }
     }
 
     fn shown(
         &self,
         reader: &PgReader,
         work: &mut dyn FnMut(&dyn Reader, Seen) -> Result<(), StoreError>,
-    ) -> Result<Mark, StoreError> {
+    ) -> Result<Shown, StoreError> {
         let mut found = None;
         let mut failed = None;
         reader.on_one_state(&mut |conn| {
-            let mark = mark(conn)?;
-            let another = self.seen.as_ref() != Some(&mark.0);
-            match work(reader, Seen { another }) {
-                Ok(()) => found = Some(mark),
+            let mark = Mark::of(conn)?;
+            let seen = match &self.seen {
+                None => Seen { another: true, elsewhere: true },
+                Some((before, server)) => Seen {
+                    another: before.store != mark.store || !before.is_past_of(conn)?,
+                    elsewhere: server != reader.session().server(),
+                },
+            };
+            match work(reader, seen) {
+                Ok(()) => found = Some((mark, reader.session().server().to_owned())),
                 Err(error) => failed = Some(error),
             }
             Ok(())
         })?;
         match (found, failed) {
-            (Some(mark), None) => Ok(mark),
+            (Some(shown), None) => Ok(shown),
             (_, Some(error)) => Err(error),
             (None, None) => Err(reader.fault(Fault::Raced)),
         }
     }
 }
 
+/// A reader of `standby` once it has all of `wanted`; `None`: it has not until then.
+fn caught_up(
+    standby: &PostgresStore,
+    wanted: Option<&Mark>,
+    (primary, paired): (&str, Option<&Pair>),
+    until: Instant,
+) -> Result<Option<PgReader>, StoreError> {
+    let Some(reader) = standby.opened()? else { return Ok(None) };
+    let Some(wanted) = wanted else { return Ok(Some(reader)) };
+    let server = reader.session().server();
+    let paired = paired.is_some_and(|pair| pair.0 == primary && pair.1 == server);
+    loop {
+        let had = wanted.is_had_by(Conn::Postgres(reader.session()), paired);
+        if had.map_err(|fault| reader.fault(fault))? {
+            return Ok(Some(reader));
+        }
+        if Instant::now() >= until {
+            return Ok(None);
+        }
+        std::thread::sleep(ASK);
+    }
+}
+
 impl Watch for PgWatch {
+    fn lag(&self) -> StoreLag {
+        self.lag.clone()
+    }
+
     fn waker(&self) -> Waker {
         self.waker.clone()
     }
@@ -156,13 +357,14 @@ impl Watch for PgWatch {
         work: &mut dyn FnMut(&dyn Reader, Seen) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         match self.attempt(work) {
-            Ok(mark) => {
-                self.seen = Some(mark.0.clone());
-                self.last = Some(Last::Well(mark));
+            Ok(shown) => {
+                self.last = Some(Last::Well(shown.0.clone()));
+                self.seen = Some(shown);
                 self.pace = BACKOFF;
                 Ok(())
             }
             Err(error) => {
+                self.lag.some();
                 if error.kind == StoreErrorKind::Absent {
                     self.pace = BACKOFF;
                 }

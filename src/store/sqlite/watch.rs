@@ -111,7 +111,7 @@ impl SqliteWatch {
                 }
             },
         };
-        let seen = Seen { another: self.another };
+        let seen = Seen { another: self.another, elsewhere: false };
         let version = reader.snapshot(|reader| {
             if reader.meta()?.schema_version != SCHEMA_VERSION {
                 // Opening it anew says what that means.

@@ -30,6 +30,8 @@ pub struct PostgresConfig {
     pub ca_file: Option<PathBuf>,
     /// The schema that the tables and views are in.
     pub schema: String,
+    /// Standbys from which what is followed is read, where they are not behind.
+    pub read: Option<Box<PostgresConfig>>,
 }
 
 /// How TLS is used with a database.

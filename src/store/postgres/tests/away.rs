@@ -10,7 +10,7 @@ use crate::store::conformance::{commit, postgres_config, server};
 use crate::store::postgres::session::SessionError;
 use crate::store::postgres::store::PostgresStore;
 use crate::store::postgres::transaction::channel;
-use crate::store::{Commit, CommitError, Committed, Store, StoreErrorKind, Turn, Watch};
+use crate::store::{Commit, CommitError, Committed, Seen, Store, StoreErrorKind, Turn, Watch};
 
 /// The store, by a server that listens at another port.
 fn by(config: &PostgresConfig, port: u16) -> PostgresStore {
@@ -268,4 +268,32 @@ fn of_several_hosts_one_that_answers_is_used() {
     let error = store.reader().err().unwrap();
     assert_eq!(error.kind, StoreErrorKind::Other);
     assert!(error.message.starts_with("cannot reach the store"), "{error}");
+}
+
+#[test]
+fn a_generation_of_another_history_is_not_taken_for_the_one_that_was_seen() {
+    let Some(config) = postgres_config() else { return };
+    let store = PostgresStore::new(config, None);
+    store.prepare().unwrap();
+    commit(&store, &plan(&World::default(), &people(1), at(0)));
+    let mut watch = store.watch();
+    let mut look = || {
+        let mut seen = None;
+        let done = watch.look(&mut |_, it| {
+            seen = Some(it);
+            Ok(())
+        });
+        done.unwrap();
+        seen.unwrap()
+    };
+    assert_eq!(look(), Seen { another: true, elsewhere: true });
+    commit(&store, &plan(&people(1), &people(2), at(1)));
+    assert_eq!(look(), Seen { another: false, elsewhere: false });
+    // The same number at the same moment, of another history; and what comes after it.
+    store.session().unwrap().batch("UPDATE generation SET token = 'other' WHERE num = 2").unwrap();
+    assert_eq!(look(), Seen { another: true, elsewhere: false });
+    commit(&store, &plan(&people(2), &people(3), at(2)));
+    store.session().unwrap().batch("UPDATE generation SET token = 'third' WHERE num = 2").unwrap();
+    assert_eq!(look(), Seen { another: true, elsewhere: false });
+    assert_eq!(look(), Seen { another: false, elsewhere: false });
 }

@@ -1,0 +1,387 @@
+//! The database is away: stopped, killed, failed over, hung, full. The store is whole afterwards, what became of
+//! it is known, and gateways answer from memory meanwhile.
+
+#![cfg(test)]
+
+mod support;
+
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
+use serde_json::json;
+use support::done::Done;
+use support::gateways::send;
+use support::idpsyncd::{Home, Idpsyncd};
+use support::postgres::Postgres;
+use support::server::free_port;
+use support::wire_proxy::{Trap, WireProxy};
+
+const CONFIG: &str = r#"
+[[source]]
+name = "idp"
+kind = "file"
+realm_export = "realm.json"
+grants = ["ml"]
+[guard]
+max_lost_floor = 100
+[[roles.ml.policies]]
+actions = ["workflow:Read"]
+resources = ["pool/ml-a"]
+[gateway]
+http = "127.0.0.1:PORT"
+identity = "header"
+user_header = "x-user"
+max_staleness = "STALENESS"
+[[gateway.route]]
+methods = ["GET"]
+path = "/a"
+action = "workflow:Read"
+resource = "pool/ml-a"
+"#;
+
+/// A folder, and where its gateway listens.
+struct Place {
+    home: Home,
+    port: u16,
+}
+
+impl Place {
+    fn new(store: &str, staleness: &str) -> Place {
+        let port = free_port();
+        let config = CONFIG.replace("PORT", &port.to_string()).replace("STALENESS", staleness);
+        let place = Place { home: Home::new(&format!("[store]\n{store}\n{config}")), port };
+        place.may(&["ann", "bob"]);
+        place
+    }
+
+    /// From the next sync on these may, of those that there are.
+    fn may(&self, who: &[&str]) {
+        let users = ["ann", "bob", "cem"].map(|name| {
+            let roles: &[&str] = if who.contains(&name) { &["ml"] } else { &[] };
+            json!({"id": format!("id-{name}"), "username": name, "enabled": true, "realmRoles": roles})
+        });
+        let realm = json!({"realm": "x", "enabled": true, "roles": {"realm": [{"name": "ml"}]}, "users": users});
+        std::fs::write(self.home.path("realm.json"), realm.to_string()).unwrap();
+    }
+
+    fn sync(&self, who: &[&str]) {
+        self.may(who);
+        self.home.ok(&["sync"], 0);
+    }
+
+    fn serve(&self) -> Idpsyncd {
+        let mut serving = self.home.start("serve");
+        drop(
+            serving.until("it listens", || {
+                std::net::TcpStream::connect(("127.0.0.1", self.port)).ok()
+            }),
+        );
+        serving
+    }
+
+    /// What the gateway answers somebody.
+    fn status(&self, user: &str) -> u16 {
+        send(self.port, "GET", b"/authz/a", &[("x-user", user)]).status
+    }
+
+    fn ready(&self) -> String {
+        send(self.port, "GET", b"/readyz", &[]).body
+    }
+
+    fn until(&self, serving: &mut Idpsyncd, user: &str, status: u16) {
+        let what = format!("{user} is answered {status}");
+        serving.until(&what, || (self.status(user) == status).then_some(()));
+    }
+}
+
+fn url(ports: &[u16]) -> String {
+    let hosts: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    format!("postgresql://idpsyncd@{}/idpsyncd", hosts.join(","))
+}
+
+fn at(ports: &[u16]) -> String {
+    format!("postgres = \"{}\"", url(ports))
+}
+
+fn server() -> Option<Postgres> {
+    let postgres = Postgres::start()?;
+    postgres.database("idpsyncd", "idpsyncd");
+    Some(postgres)
+}
+
+fn generation(postgres: &Postgres) -> String {
+    postgres.sql("idpsyncd", "SELECT generation FROM idpsyncd.meta")
+}
+
+#[test]
+fn a_gateway_answers_from_memory_until_the_evidence_is_too_old_and_goes_on_by_itself() {
+    let Some(mut postgres) = server() else { return };
+    let (patient, strict) =
+        (Place::new(&at(&[postgres.port]), "24h"), Place::new(&at(&[postgres.port]), "20s"));
+    patient.sync(&["ann"]);
+    let (mut one, mut other) = (patient.serve(), strict.serve());
+    patient.until(&mut one, "ann", 200);
+    strict.until(&mut other, "ann", 200);
+    postgres.stop();
+    strict.until(&mut other, "ann", 503);
+    assert_eq!((patient.status("ann"), patient.status("bob")), (200, 403));
+    assert!(strict.ready().starts_with("not ready: the evidence is too old"), "{}", strict.ready());
+    one.until_logged("cannot reach the store");
+
+    // One that starts without the database waits for it.
+    let late = Place::new(&at(&[postgres.port]), "24h");
+    let mut third = late.serve();
+    assert_eq!(late.status("ann"), 503);
+    let done = Done::of(&mut late.home.command(&["sync"])).exits(1);
+    assert!(done.err.contains("cannot reach the store"), "{}", done.err);
+
+    postgres.start_again();
+    late.until(&mut third, "ann", 200);
+    patient.sync(&["bob"]);
+    for (place, serving) in [(&patient, &mut one), (&strict, &mut other), (&late, &mut third)] {
+        place.until(serving, "bob", 200);
+        place.until(serving, "ann", 403);
+    }
+}
+
+#[test]
+fn a_run_whose_database_is_killed_in_the_middle_of_it_has_changed_nothing() {
+    let Some(mut postgres) = server() else { return };
+    let proxy = WireProxy::before(postgres.port);
+    let (direct, place) =
+        (Place::new(&at(&[postgres.port]), "24h"), Place::new(&at(&[proxy.port]), "24h"));
+    direct.sync(&["ann"]);
+    place.may(&["bob"]);
+    // Everything is written, and nothing committed.
+    proxy.set(b"UPDATE generation SET token", Trap::Lost);
+    let mut running = place.home.start("sync");
+    proxy.await_sprung();
+    proxy.cut();
+    postgres.stop();
+    assert_eq!(running.ended().code(), Some(1), "{}", running.log());
+    assert!(running.log().contains("nothing was changed"), "{}", running.log());
+    postgres.start_again();
+    proxy.open();
+    assert_eq!(generation(&postgres), "1");
+    place.sync(&["bob"]);
+    assert_eq!(generation(&postgres), "2");
+}
+
+#[test]
+fn a_run_whose_commit_is_never_answered_says_that_nobody_knows_and_the_next_finds_out() {
+    let Some(postgres) = server() else { return };
+    let proxy = WireProxy::before(postgres.port);
+    let place = Place::new(&at(&[proxy.port]), "24h");
+    place.sync(&["ann"]);
+    place.may(&["bob"]);
+    proxy.set(b"COMMIT\0", Trap::Hangs);
+    let done = Done::of(&mut place.home.command(&["sync"])).exits(1);
+    assert!(done.err.contains("cannot be looked up"), "{}", done.err);
+    proxy.open();
+    // It had come through.
+    assert_eq!(generation(&postgres), "2");
+    place.sync(&["bob"]);
+    assert_eq!(generation(&postgres), "2");
+}
+
+#[test]
+fn a_gateway_whose_connections_hang_or_are_cut_goes_on_by_itself() {
+    let Some(postgres) = server() else { return };
+    let proxy = WireProxy::before(postgres.port);
+    let (direct, place) =
+        (Place::new(&at(&[postgres.port]), "24h"), Place::new(&at(&[proxy.port]), "24h"));
+    direct.sync(&["ann"]);
+    let mut serving = place.serve();
+    place.until(&mut serving, "ann", 200);
+    proxy.hang();
+    serving.until_logged("it has not answered for");
+    assert_eq!(place.status("ann"), 200);
+    direct.sync(&["bob"]);
+    proxy.open();
+    place.until(&mut serving, "bob", 200);
+    proxy.cut();
+    direct.sync(&["cem"]);
+    assert_eq!(place.status("bob"), 200);
+    proxy.open();
+    place.until(&mut serving, "cem", 200);
+    assert_eq!(place.status("bob"), 403);
+}
+
+#[test]
+fn after_a_failover_that_lost_a_generation_gateways_follow_the_history_that_there_is() {
+    let Some(mut primary) = server() else { return };
+    let writer = Place::new(&at(&[primary.port]), "24h");
+    writer.sync(&["ann"]);
+    let standby = primary.standby();
+    let both = at(&[primary.port, standby.port]);
+    let (awake, asleep, writer) =
+        (Place::new(&both, "24h"), Place::new(&both, "24h"), Place::new(&both, "24h"));
+    let (mut one, mut other) = (awake.serve(), asleep.serve());
+    standby.await_replayed(&primary);
+    standby.detach();
+    writer.sync(&["bob"]);
+    awake.until(&mut one, "bob", 200);
+    asleep.until(&mut other, "bob", 200);
+    assert_eq!((generation(&primary), generation(&standby)), ("2".to_owned(), "1".to_owned()));
+
+    // One sees the store go back, the other finds another generation under the number that it has.
+    other.signal("STOP");
+    primary.stop();
+    standby.promote();
+    awake.until(&mut one, "ann", 200);
+    assert_eq!(awake.status("bob"), 403);
+    writer.sync(&["ann", "cem"]);
+    assert_eq!(generation(&standby), "2");
+    other.signal("CONT");
+    for (place, serving) in [(&awake, &mut one), (&asleep, &mut other)] {
+        place.until(serving, "cem", 200);
+        assert_eq!((place.status("ann"), place.status("bob")), (200, 403));
+    }
+    writer.sync(&["bob"]);
+    awake.until(&mut one, "bob", 200);
+}
+
+#[test]
+fn a_gateway_reads_from_a_standby_that_is_not_behind() {
+    let Some(mut primary) = server() else { return };
+    let writer = Place::new(&at(&[primary.port]), "24h");
+    writer.sync(&["ann"]);
+    let mut standby = primary.standby();
+    let store = format!("{}\nread_url = \"{}\"", at(&[primary.port]), url(&[standby.port]));
+    let place = Place::new(&store, "24h");
+    let mut serving = place.serve();
+    place.until(&mut serving, "ann", 200);
+    let from = |serving: &mut Idpsyncd, from: &str| {
+        serving.until(from, || place.ready().contains(from).then_some(()));
+    };
+    writer.sync(&["bob"]);
+    place.until(&mut serving, "bob", 200);
+    assert_eq!(place.status("ann"), 403);
+    from(&mut serving, "(standby)");
+
+    // Behind: the primary is read, and nobody is let in who was in before.
+    standby.sql("postgres", "SELECT pg_wal_replay_pause()");
+    writer.sync(&["cem"]);
+    place.until(&mut serving, "cem", 200);
+    assert_eq!(place.status("bob"), 403);
+    from(&mut serving, "(primary)");
+    primary.stop();
+    serving.until_logged("cannot reach the store");
+    assert_eq!((place.status("bob"), place.status("cem")), (403, 200), "{}", place.ready());
+
+    // Not behind any more, and all that there is.
+    primary.start_again();
+    standby.sql("postgres", "SELECT pg_wal_replay_resume()");
+    writer.sync(&["ann"]);
+    place.until(&mut serving, "ann", 200);
+    from(&mut serving, "(standby)");
+    standby.await_replayed(&primary);
+    primary.stop();
+    let alone = Place::new(&store, "24h");
+    let mut starts = alone.serve();
+    alone.until(&mut starts, "ann", 200);
+    assert!(alone.ready().contains("(standby)"), "{}", alone.ready());
+    standby.stop();
+    assert_eq!(place.status("ann"), 200);
+}
+
+/// A small file system of its own, until it is dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None`: this account may mount nothing.
+    fn new() -> Option<SmallDisk> {
+        let disk = SmallDisk(tempfile::tempdir().unwrap());
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=24m,mode=0777", "small"])
+            .arg(disk.0.path())
+            .output();
+        mounted.is_ok_and(|done| done.status.success()).then_some(disk)
+    }
+
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.path().join("fill")).unwrap();
+        while file.write_all(&[1; 65_536]).is_ok() {}
+        while file.write_all(&[1; 64]).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.0.path().join("fill")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: the server may have files open there still.
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).output();
+    }
+}
+
+/// Lets the store's tables have no room, and gives it back: on a small disk where one can be mounted, else by a
+/// server that says so.
+enum NoRoom<'p> {
+    Disk(SmallDisk),
+    Said(&'p Postgres),
+}
+
+impl<'p> NoRoom<'p> {
+    /// Before the store is made.
+    fn soon(postgres: &'p Postgres) -> NoRoom<'p> {
+        let Some(disk) = SmallDisk::new() else { return NoRoom::Said(postgres) };
+        let folder = disk.0.path().join("tables");
+        let owner = std::fs::metadata(postgres.data()).unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::chown(&folder, Some(owner.uid()), Some(owner.gid())).unwrap();
+        let location = format!("CREATE TABLESPACE small LOCATION '{}'", folder.display());
+        postgres.sql("postgres", &location);
+        postgres.sql("postgres", "GRANT CREATE ON TABLESPACE small TO idpsyncd");
+        postgres.sql("postgres", "ALTER ROLE idpsyncd SET default_tablespace = small");
+        NoRoom::Disk(disk)
+    }
+
+    fn now(&self) {
+        match self {
+            NoRoom::Disk(disk) => disk.fill(),
+            NoRoom::Said(postgres) => drop(postgres.sql(
+                "idpsyncd",
+                "CREATE FUNCTION public.no_room() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$; \
+                 CREATE TRIGGER no_room BEFORE INSERT ON idpsyncd.\"user\" EXECUTE FUNCTION public.no_room()",
+            )),
+        }
+    }
+
+    fn no_more(&self) {
+        match self {
+            NoRoom::Disk(disk) => disk.make_room(),
+            NoRoom::Said(postgres) => {
+                drop(postgres.sql("idpsyncd", "DROP TRIGGER no_room ON idpsyncd.\"user\""));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_for_which_the_databases_disk_has_no_room_says_so_and_has_changed_nothing() {
+    let Some(postgres) = server() else { return };
+    let room = NoRoom::soon(&postgres);
+    let place = Place::new(&at(&[postgres.port]), "24h");
+    place.sync(&["ann"]);
+    room.now();
+    let users: Vec<_> = (0..3000)
+        .map(|n| {
+            json!({"id": format!("id-{n}"), "username": format!("u{n}"), "enabled": true, "realmRoles": ["ml"]})
+        })
+        .collect();
+    let realm = json!({"realm": "x", "enabled": true, "roles": {"realm": [{"name": "ml"}]}, "users": users});
+    std::fs::write(place.home.path("realm.json"), realm.to_string()).unwrap();
+    let done = Done::of(&mut place.home.command(&["sync"])).exits(1);
+    let told = done.err.contains("disk is full") && done.err.contains("nothing was changed");
+    assert!(told, "{}", done.err);
+    assert_eq!(generation(&postgres), "1");
+    place.home.ok(&["authorize", "ann", "workflow:Read", "pool/ml-a"], 0);
+    room.no_more();
+    place.sync(&["bob"]);
+    assert_eq!(generation(&postgres), "2");
+}
