@@ -435,6 +435,23 @@ fn authzen_is_parsed_in_full_and_has_the_documented_defaults() {
 }
 
 #[test]
+fn no_decision_point_is_below_a_path_that_the_gateway_answers_itself() {
+    let at = |path: &str| {
+        read(&with(&format!(
+            "[gateway]\nhttp = \"127.0.0.1:9180\"\n[gateway.authzen]\nenabled = true\n\
+             base_url = \"https://pdp.example.com{path}\"\n"
+        )))
+    };
+    for path in ["/authz", "/authz/x", "/healthz", "/readyz", "/metrics/x", "/backchannel-logout"] {
+        let faults = at(path).unwrap_err().to_string();
+        assert!(faults.contains("is answered by the gateway itself"), "{path}: {faults}");
+    }
+    for path in ["", "/authzen", "/tenants/authz", "/Authz"] {
+        assert!(at(path).is_ok(), "{path}");
+    }
+}
+
+#[test]
 fn a_proof_for_whichever_host_a_client_asks_is_told_of() {
     let gateway = |more: &str, required: bool| {
         good(&with(&format!(

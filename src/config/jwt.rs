@@ -140,7 +140,7 @@ impl Around<'_> {
     }
 
     /// The source that issues tokens as `issuer`.
-    fn issuing(&self, issuer: &str) -> Option<&str> {
+    pub(super) fn issuing(&self, issuer: &str) -> Option<&str> {
         let issues = |source: &&SourceConfig| source.kind.issues(issuer);
         self.sources?.iter().find(issues).map(|source| source.name.as_str())
     }

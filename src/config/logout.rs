@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::authzen::{CallerJwt, CallerProof};
 use super::fault::Code;
 use super::gateway::{GatewayConfig, IdentityWay};
 use super::jwt::JwtConfig;
@@ -21,8 +22,8 @@ pub struct LogoutConfig {
 }
 
 impl GatewayConfig {
-    /// The clients that are named as those whose tokens count here, of people whose sessions are of `realm`;
-    /// in order, each once. `None`: no token of theirs counts.
+    /// The clients that are named as those whose tokens count here, AuthZEN's callers among
+    /// them, where the sessions are those of `realm`; in order, each once. `None`: no token of theirs counts.
     #[must_use]
     pub fn parties_of(&self, realm: &SessionRealm) -> Option<Vec<String>> {
         let those: Vec<&JwtConfig> =
@@ -30,8 +31,25 @@ impl GatewayConfig {
         let parties = those.iter().flat_map(|jwt| {
             jwt.audiences.iter().chain(jwt.authorized_parties.iter().flatten()).cloned()
         });
-        let parties: BTreeSet<String> = parties.collect();
-        (!those.is_empty()).then(|| parties.into_iter().collect())
+        let callers = self.authzen.iter().flat_map(|authzen| &authzen.callers);
+        let programs = callers.filter_map(|caller| match &caller.proof {
+            CallerProof::Jwt(jwt) if self.caller_realm(jwt) == *realm => Some(jwt.client.clone()),
+            _ => None,
+        });
+        let programs: Vec<String> = programs.collect();
+        let nobody = those.is_empty() && programs.is_empty();
+        let parties: BTreeSet<String> = parties.chain(programs).collect();
+        (!nobody).then(|| parties.into_iter().collect())
+    }
+
+    /// Whose the sessions are that a caller's tokens are issued in.
+    #[must_use]
+    pub fn caller_realm(&self, jwt: &CallerJwt) -> SessionRealm {
+        let known = self.jwt.iter().find(|known| known.issuer == jwt.issuer);
+        known.map(JwtConfig::session_realm).unwrap_or_else(|| match &jwt.source {
+            Some(source) => SessionRealm::Source(source.clone()),
+            None => SessionRealm::Issuer(jwt.issuer.clone()),
+        })
     }
 }
 

@@ -185,7 +185,7 @@ impl Gateway {
         let provisioner = provisioner(config, store, gateway, part, &metrics);
         let authorizer =
             Authorizer::new(gateway, Arc::clone(&identifier), Arc::clone(&watcher), provisioner)?;
-        let authzen = authzen(store, gateway, part, None)?;
+        let authzen = authzen(store, gateway, part, &ended, None)?;
         let authorizer =
             authorizer.exchanging(exchange).ending(ledger.clone()).answering(authzen.clone());
         let authorizer = authorizer.holding_against(sessions.clone());
@@ -445,12 +445,14 @@ fn authzen(
     store: &Arc<dyn Store>,
     gateway: &GatewayConfig,
     part: ProcessKind,
+    ended: &Arc<EndedSessions>,
     before: Option<&Authzen>,
 ) -> Result<Option<Arc<Authzen>>, GatewayError> {
     let Some(config) = &gateway.authzen else { return Ok(None) };
     let cache = StoreJwksCache::new(Arc::clone(store), part == ProcessKind::Daemon);
-    let made =
-        tokio::task::block_in_place(|| Authzen::new(config, Some(Arc::new(cache) as _), before))?;
+    let made = tokio::task::block_in_place(|| {
+        Authzen::new((gateway, config), Some(Arc::new(cache) as _), ended, before)
+    })?;
     Ok(Some(Arc::new(made)))
 }
 

@@ -44,7 +44,7 @@ impl Gateway {
             Some(identifier(store, gateway, self.part, &beside)?)
         };
         let before = self.authzen.as_deref().filter(|_| same_store);
-        let authzen = authzen(store, gateway, self.part, before)?;
+        let authzen = authzen(store, gateway, self.part, &self.ended, before)?;
         self.most = affordable(gateway);
         // Everything that can fail comes before the first change.
         let grpc = match (&gateway.grpc, &self.config.grpc) {

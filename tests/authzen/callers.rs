@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use chrono::Utc;
+use idpsyncd::model::{SessionEnd, SessionRealm, SessionScope, StoreConfig};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
@@ -82,6 +83,14 @@ fn ask(pdp: &Pdp, path: &str, headers: &[(&str, &str)]) -> Got {
 
 fn bearing(token: &str) -> [(&'static str, String); 1] {
     [("authorization", format!("Bearer {token}"))]
+}
+
+/// The status that a question by this token gets at a port.
+fn bear_at(port: u16, token: &str) -> u16 {
+    let [(name, value)] = bearing(token);
+    let headers = [("content-type", "application/json"), (name, &*value)];
+    let body = asks("alice", "read", "record/record-1").to_string();
+    send_body(port, "POST", at(EVALUATION).as_bytes(), &headers, body.as_bytes()).status
 }
 
 fn bear(pdp: &Pdp, path: &str, token: &str) -> Got {
@@ -304,6 +313,44 @@ fn a_caller_is_known_by_a_jwt_of_its_issuer_for_this_place_and_that_client() {
     let mut parts: Vec<String> = signed(&good).split('.').map(str::to_owned).collect();
     parts[2] = signed(&other).split('.').nth(2).unwrap().to_owned();
     assert_eq!(bear(&pdp, EVALUATION, &parts.join(".")).status, 401, "another's signature");
+}
+
+#[test]
+fn a_callers_jwt_is_over_with_what_has_ended_at_its_issuer() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(issuer());
+    let uri = server.uri();
+    let base = BASE.replace("[gateway]\n", "[gateway]\nidentity = \"jwt\"\n");
+    let config = format!(
+        "{base}\n[[gateway.authzen.caller]]\nname = \"traefik\"\n\
+         jwt = {{ issuer = \"{uri}\", audience = \"pdp\", client = \"traefik\" }}\n\
+         [gateway.logout]\n[[gateway.jwt]]\nissuer = \"{uri}\"\nsource = \"acme\"\n\
+         audiences = [\"app\"]\n"
+    );
+    let mut pdp = Pdp::of(&config, &[("realm.json", REALM)]);
+    let now = Utc::now().timestamp();
+    let token = |iat: i64| {
+        signed(&json!({"iss": uri, "sub": "service-account-traefik", "aud": ["pdp", "account"],
+            "azp": "traefik", "typ": "Bearer", "iat": iat, "exp": now + 600}))
+    };
+    let status = |pdp: &Pdp, iat: i64| bear(pdp, EVALUATION, &token(iat)).status;
+    assert_eq!(status(&pdp, now - 60), 200);
+    assert_eq!(status(&pdp, now - 7_200), 401, "older than what is remembered");
+    let store = idpsyncd::store::open(&StoreConfig::sqlite(pdp.home.path("store.db")));
+    for (scope, last_iat) in [
+        (SessionScope::Client("traefik".to_owned()), now - 50),
+        (SessionScope::Everybody, now - 30),
+    ] {
+        assert_eq!(status(&pdp, last_iat), 200, "{scope:?}");
+        let realm = SessionRealm::Source("acme".to_owned());
+        let end = SessionEnd { realm, scope: scope.clone(), last_iat };
+        store.end_sessions(&[end], 0).unwrap();
+        let port = pdp.port;
+        let what = format!("{scope:?}");
+        let old = token(last_iat);
+        pdp.server.until(&what, || (bear_at(port, &old) == 401).then_some(()));
+        assert_eq!(status(&pdp, last_iat + 1), 200, "{scope:?}");
+    }
 }
 
 #[test]

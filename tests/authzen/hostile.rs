@@ -207,3 +207,74 @@ fn a_body_that_nobody_reads_is_never_the_next_request() {
     assert!(got.starts_with("HTTP/1.1 413"), "{got}");
     assert_eq!(got.matches("HTTP/1.1 ").count(), 1, "{got}");
 }
+
+/// A request with a body of the largest size, of which the end does not come.
+fn unfinished(port: u16) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let head = format!(
+        "POST {EVALUATION} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         content-length: {LARGEST}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    stream
+}
+
+const LARGEST: usize = 4 * 1024 * 1024;
+
+#[test]
+fn what_many_callers_send_at_once_takes_bounded_memory() {
+    /// In MiB: what the program takes by itself, all bodies together, and what a few threads parse.
+    const MOST: u64 = 320;
+    let pdp = Pdp::shipped();
+    // What a parser makes a hundred bytes of for each two of these.
+    for (unit, begin, end) in [("[1],", "{\"x\":[", "0]}"), ("{\"a\":{}},", "{\"x\":[", "0]}")] {
+        let many = (LARGEST - begin.len() - end.len()) / unit.len();
+        let body = format!("{begin}{}{end}", unit.repeat(many));
+        std::thread::scope(|scope| {
+            for _ in 0..24 {
+                scope.spawn(|| {
+                    let got = pdp.raw(EVALUATIONS, body.as_bytes(), &[]);
+                    // On a busy machine there may be no room in time.
+                    let refused = matches!(got.status, 408 | 503);
+                    let counted = got.body.contains("more than 250000 values and names");
+                    assert!(refused || got.status == 400 && counted, "{got:?}");
+                });
+            }
+        });
+    }
+    let peak = pdp.server.peak_memory();
+    assert!(peak < MOST, "{peak} MiB");
+    // Many that are never whole: as much of each as is taken.
+    let mut streams: Vec<TcpStream> = (0..100).map(|_| unfinished(pdp.port)).collect();
+    let (part, mut sent, mut idle) = (vec![b' '; 64 * 1024], vec![0; streams.len()], 0);
+    while idle < 200 {
+        idle += 1;
+        for (stream, sent) in streams.iter_mut().zip(&mut sent) {
+            let most = part.len().min(LARGEST - 1 - *sent);
+            if let Ok(count) = stream.write(&part[..most])
+                && count > 0
+            {
+                *sent += count;
+                idle = 0;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let peak = pdp.server.peak_memory();
+    assert!(peak < MOST, "{peak} MiB");
+    // Whoever asks one thing is answered beside all that.
+    assert!(pdp.decide(&asks("alice", "read", "record/record-1")));
+}
+
+#[test]
+fn as_many_questions_as_may_be_asked_at_once_are_not_too_much() {
+    let pdp = Pdp::shipped();
+    let claims: Value = (0..40).map(|n| (format!("claim {n}"), json!([n, "text"]))).collect();
+    let mut one = asks("alice", "read", "record/record-1");
+    one["context"] = claims;
+    let batch = json!({"evaluations": vec![one; 1_000]});
+    let answer = pdp.ok(EVALUATIONS, &batch);
+    let decisions = answer["evaluations"].as_array().unwrap();
+    assert!(decisions.len() == 1_000 && decisions.iter().all(|it| it["decision"] == true));
+}

@@ -28,6 +28,16 @@ impl Pdp {
 
     /// The same by `run` or `serve`.
     pub fn with(what: &str, config: &str, files: &[(&str, &str)]) -> Pdp {
+        let mut pdp = Pdp::listening(what, config, files);
+        let port = pdp.port;
+        pdp.server.until("it is ready", || {
+            (send(port, "GET", b"/readyz", &[]).status == 200).then_some(())
+        });
+        pdp
+    }
+
+    /// The same, which may have nothing to decide by.
+    pub fn listening(what: &str, config: &str, files: &[(&str, &str)]) -> Pdp {
         let port = free_port();
         let home = Home::new(&config.replace("{http}", &port.to_string()));
         for (name, content) in files {
@@ -35,9 +45,8 @@ impl Pdp {
         }
         home.ok(&["sync"], 0);
         let mut server = home.start(what);
-        server.until("it is ready", || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
-            (send(port, "GET", b"/readyz", &[]).status == 200).then_some(())
+        server.until("it listens", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok().map(drop)
         });
         Pdp { home, port, server }
     }

@@ -95,6 +95,13 @@ impl Idpsyncd {
         names.map(|name| name.trim().to_owned()).collect()
     }
 
+    /// The most memory that it has had so far, in MiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         let text = std::fs::read(&self.log).unwrap();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::super::exposure::remote;
 use super::super::fault::Code;
-use super::super::jwt::jwks_url;
+use super::super::jwt::{Around, jwks_url};
 use super::super::reader::{Node, Read, Table, all};
 use super::super::types::SecretRef;
 use super::super::value::http_url;
@@ -45,6 +45,8 @@ pub struct CallerJwt {
     pub jwks_url: Option<String>,
     /// A CA certificate file (PEM) to trust besides the system's, for reading the keys.
     pub ca_file: Option<PathBuf>,
+    /// The source that issues them, where one does.
+    pub source: Option<String>,
 }
 
 /// What a caller may ask.
@@ -57,18 +59,26 @@ pub enum Capability {
 }
 
 /// Reads the callers. `certified`: clients show certificates.
-pub(super) fn callers(table: &Table<'_>, certified: bool) -> Read<Vec<CallerConfig>> {
+pub(super) fn callers(
+    table: &Table<'_>,
+    certified: bool,
+    around: &Around<'_>,
+) -> Read<Vec<CallerConfig>> {
     let mut seen: Vec<CallerConfig> = Vec::new();
     table.or("caller", Vec::new(), |node| {
         all(node.tables()?.iter().map(|table| {
-            let caller = caller(table, &seen, certified)?;
+            let caller = caller(table, &seen, (certified, around))?;
             seen.push(caller.clone());
             Ok(caller)
         }))
     })
 }
 
-fn caller(table: &Table<'_>, seen: &[CallerConfig], certified: bool) -> Read<CallerConfig> {
+fn caller(
+    table: &Table<'_>,
+    seen: &[CallerConfig],
+    (certified, around): (bool, &Around<'_>),
+) -> Read<CallerConfig> {
     let name = table.required("name", |node| {
         let name = node.text()?;
         if seen.iter().any(|caller| caller.name == name) {
@@ -78,7 +88,7 @@ fn caller(table: &Table<'_>, seen: &[CallerConfig], certified: bool) -> Read<Cal
         Ok(name)
     });
     let token = table.optional("token", |node| node.secret().map(CallerProof::Token));
-    let jwt = table.optional("jwt", |node| jwt(&node.table()?).map(CallerProof::Jwt));
+    let jwt = table.optional("jwt", |node| jwt(&node.table()?, around).map(CallerProof::Jwt));
     let certificate = table.optional("client_certificate", |node| {
         if !certified {
             let why = "needs `[gateway.tls]` with `client_ca_file`: else no client shows one";
@@ -124,7 +134,7 @@ fn same(one: &CallerProof, other: &CallerProof) -> bool {
     }
 }
 
-fn jwt(table: &Table<'_>) -> Read<CallerJwt> {
+fn jwt(table: &Table<'_>, around: &Around<'_>) -> Read<CallerJwt> {
     let issuer = table.required("issuer", |node| {
         let issuer = node.text()?;
         if !table.has("jwks_url") {
@@ -142,8 +152,10 @@ fn jwt(table: &Table<'_>) -> Read<CallerJwt> {
     });
     let ca_file = table.optional("ca_file", Node::path);
     table.finish();
+    let issuer = issuer?;
     Ok(CallerJwt {
-        issuer: issuer?,
+        source: around.issuing(&issuer).map(str::to_owned),
+        issuer,
         audience: audience?,
         client: client?,
         jwks_url: jwks_url?,

@@ -122,7 +122,7 @@ pub(super) fn authzen(gateway: &Table<'_>, beside: &Beside<'_>) -> Read<Option<A
     let page_size = table.or("page_size", 1_000, |node| node.integer(1..=100_000));
     let reasons = table.or("reasons", true, Node::boolean);
     let subjects = subjects(&table, beside.around);
-    let callers = caller::callers(&table, beside.certified());
+    let callers = caller::callers(&table, beside.certified(), beside.around);
     let rules = table.or("rule", Vec::new(), |node| all(node.tables()?.iter().map(rule::rule)));
     if matches!(enabled, Ok(true)) {
         reachable(gateway, &table, beside, callers.as_deref().ok());
@@ -173,6 +173,9 @@ fn reachable(
     }
 }
 
+/// What else `gateway.http` answers, by the first segment of its path.
+const OTHERS: [&str; 5] = ["authz", "healthz", "readyz", "metrics", "backchannel-logout"];
+
 /// `https://host[:port][/path]` in the form in which it is compared.
 fn base_url(node: &Node<'_>) -> Read<BaseUrl> {
     let url: Url = node.parsed(http_url)?;
@@ -191,6 +194,13 @@ fn base_url(node: &Node<'_>) -> Read<BaseUrl> {
         )));
     }
     let path = url.path().trim_end_matches('/').to_owned();
+    let first = path.split('/').nth(1).unwrap_or_default();
+    if OTHERS.contains(&first) {
+        return Err(node.bad(format!(
+            "`/{first}` is answered by the gateway itself, so nobody would reach what is below it: take \
+             another path"
+        )));
+    }
     Ok(BaseUrl { text: text.to_owned(), path })
 }
 

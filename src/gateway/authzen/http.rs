@@ -4,17 +4,16 @@
 //! so that it can never become the next request on it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use axum::body::{Body, to_bytes};
-use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, WWW_AUTHENTICATE,
-};
+use axum::body::Body;
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use chrono::Utc;
 use serde::Serialize;
 
+use super::body::discard;
 use super::callers::{Asking, NotProven};
 use super::decide::Decision;
 use super::request::{self, BadRequest, Batch, Evaluations, Object, Searched, Semantic};
@@ -35,13 +34,6 @@ pub(super) const ACTIONS: &str = "/access/v1/search/action";
 const WELL_KNOWN: &str = "/.well-known/authzen-configuration";
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// The largest body, in bytes: a thousand questions with all that gateways say of a request fit.
-const LARGEST: usize = 4 * 1024 * 1024;
-
-/// So much of a body that nobody looks at is taken, in bytes, and for so long.
-const DISCARDED: usize = 64 * 1024;
-const LINGER: Duration = Duration::from_millis(200);
 
 /// What is counted for these requests.
 const PROTOCOL: &str = "authzen";
@@ -87,15 +79,15 @@ impl Paths {
 }
 
 /// Why a request is refused, in words for whoever asks.
-struct Refusal {
-    status: StatusCode,
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
     why: String,
     /// Its body was not read.
     unread: bool,
 }
 
 impl Refusal {
-    fn unread(status: StatusCode, why: impl Into<String>) -> Refusal {
+    pub(super) fn unread(status: StatusCode, why: impl Into<String>) -> Refusal {
         Refusal { status, why: why.into(), unread: true }
     }
 
@@ -209,8 +201,8 @@ impl Authzen {
             discard(&request.headers, body).await;
             return Err(Refusal::unread(StatusCode::FORBIDDEN, why));
         }
-        let body = read(&request.headers, body).await?;
-        let object = request::object(&body)?;
+        let body = self.room.read(&request.headers, body).await?;
+        let object = request::object(&body.bytes, self.config.max_evaluations)?;
         // Old evidence is no denial.
         if let Some(told) = authorizer.nothing_to_decide_by() {
             return Err(Refusal::of(StatusCode::SERVICE_UNAVAILABLE, told));
@@ -308,42 +300,6 @@ fn unproven(why: &NotProven) -> (&'static str, Refusal) {
             ("unauthenticated", Refusal::unread(StatusCode::UNAUTHORIZED, told))
         }
     }
-}
-
-/// Takes what has come of a body that nobody looks at: closing the connection with it in the way would
-/// reset it, and the answer might never arrive. Whoever says that they wait with it gets the answer first.
-async fn discard(headers: &HeaderMap, body: Body) {
-    if !headers.contains_key(EXPECT) {
-        // An error, or an end of patience, changes nothing: the connection ends.
-        let _ = tokio::time::timeout(LINGER, to_bytes(body, DISCARDED)).await;
-    }
-}
-
-/// The body, where it is said to be JSON and not too large.
-async fn read(headers: &HeaderMap, body: Body) -> Result<axum::body::Bytes, Refusal> {
-    if !is_json(headers) {
-        discard(headers, body).await;
-        let why = "the `Content-Type` is not `application/json`";
-        return Err(Refusal::unread(StatusCode::BAD_REQUEST, why));
-    }
-    let too_large = || {
-        let why = format!("the body has more than {LARGEST} bytes, or did not come in whole");
-        Refusal::unread(StatusCode::PAYLOAD_TOO_LARGE, why)
-    };
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    if length.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length > LARGEST) {
-        return Err(too_large());
-    }
-    to_bytes(body, LARGEST).await.map_err(|_| too_large())
-}
-
-/// Whether there is one `Content-Type`, and it is JSON's, whatever its parameters.
-fn is_json(headers: &HeaderMap) -> bool {
-    let mut types = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(one), None) = (types.next(), types.next()) else { return false };
-    let Ok(one) = one.to_str() else { return false };
-    let essence = one.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json")
 }
 
 fn json(status: StatusCode, body: String) -> Response<Body> {

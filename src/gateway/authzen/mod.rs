@@ -14,6 +14,7 @@
 //! for whoever has no identity. What is said of a subject beside its id is the word of the caller:
 //! it chooses the action, and never gives a role.
 
+mod body;
 mod callers;
 mod decide;
 mod http;
@@ -25,11 +26,13 @@ mod search;
 
 use std::sync::Arc;
 
+use self::body::Room;
 use self::callers::Callers;
 use self::mapping::Mapping;
-use super::identity::{Clients, IdentityError, JwksCache};
+use super::ended::EndedSessions;
+use super::identity::{Client, ClientSessions, Clients, IdentityError, JwksCache};
 use super::throttle::Throttle;
-use crate::config::{AuthzenConfig, CallerJwt, CallerProof, SecretError};
+use crate::config::{AuthzenConfig, CallerProof, GatewayConfig, SecretError};
 
 pub(super) use self::http::respond;
 
@@ -72,6 +75,7 @@ pub struct Authzen {
     paths: http::Paths,
     /// `None`: there is none.
     metadata: Option<String>,
+    room: Room,
     lines: Lines,
 }
 
@@ -82,21 +86,28 @@ struct Lines {
 }
 
 impl Authzen {
-    /// What `config` says. Reads the callers' tokens, and what `keys` has kept of their issuers' keys,
+    /// What `config`, that of `gateway`, says; callers' tokens are held against the sessions that have
+    /// `ended`, where any end. Reads the callers' tokens, and what `keys` has kept of their issuers' keys,
     /// so it may block for a moment; reads these keys from then on, on the current runtime. `before`:
     /// what was in force so far, whose issuers stay where they are the same.
     ///
     /// # Errors
     /// A caller's token cannot be read, two are the same, an issuer cannot be asked.
     pub fn new(
-        config: &AuthzenConfig,
+        (gateway, config): (&GatewayConfig, &AuthzenConfig),
         keys: Option<Arc<dyn JwksCache>>,
+        ended: &Arc<EndedSessions>,
         before: Option<&Authzen>,
     ) -> Result<Authzen, AuthzenError> {
-        let same = before.filter(|before| jwts(&before.config) == jwts(config));
-        let clients = match same {
-            Some(before) => before.callers.clients(),
-            None => Arc::new(Clients::new(&jwts(config), keys)?),
+        let named = programs(gateway, config);
+        let lifetime = gateway.logout.map(|logout| logout.max_token_lifetime);
+        let clients = match before.map(|before| before.callers.clients()) {
+            Some(before) if before.are(&named, lifetime) => before,
+            _ => {
+                let ended = Arc::clone(ended);
+                let sessions = lifetime.map(|lifetime| ClientSessions { ended, lifetime });
+                Arc::new(Clients::new(named, keys, sessions)?)
+            }
         };
         Ok(Authzen {
             callers: Callers::new(config, clients)?,
@@ -104,19 +115,23 @@ impl Authzen {
             paths: http::Paths::new(config),
             metadata: metadata::metadata(config),
             config: config.clone(),
+            room: before.map_or_else(Room::new, |before| before.room.clone()),
             lines: Lines::new(),
         })
     }
 }
 
-/// What the callers' JWTs must say, each with the caller's name.
-fn jwts(config: &AuthzenConfig) -> Vec<(String, CallerJwt)> {
-    let jwt = |proof: &CallerProof| match proof {
-        CallerProof::Jwt(jwt) => Some(jwt.clone()),
+/// The callers that show JWTs.
+fn programs(gateway: &GatewayConfig, config: &AuthzenConfig) -> Vec<Client> {
+    let program = |name: &String, proof: &CallerProof| match proof {
+        CallerProof::Jwt(jwt) => Some(Client {
+            name: name.clone(),
+            realm: Arc::new(gateway.caller_realm(jwt)),
+            jwt: jwt.clone(),
+        }),
         CallerProof::Token(_) | CallerProof::ClientCertificate(_) => None,
     };
-    let callers = config.callers.iter();
-    callers.filter_map(|caller| Some((caller.name.clone(), jwt(&caller.proof)?))).collect()
+    config.callers.iter().filter_map(|caller| program(&caller.name, &caller.proof)).collect()
 }
 
 impl Lines {

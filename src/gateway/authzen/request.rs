@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value};
 
+use super::body::holds_more;
 use crate::gateway::identity::Strict;
 
 /// A JSON object.
@@ -18,6 +19,12 @@ pub(super) enum BadRequest {
     /// A text that I-JSON refuses.
     #[error("the body holds a text with a noncharacter (RFC 7493, section 2.1)")]
     Noncharacter,
+    /// There is more in it than any question says.
+    #[error("the body holds more than {most} values and names")]
+    TooMuch {
+        /// So many may be.
+        most: usize,
+    },
     /// A list, a text or the like.
     #[error("the body is not a JSON object")]
     NotAnObject,
@@ -122,8 +129,17 @@ pub(super) struct PageRequest<'v> {
     pub limit: Option<u64>,
 }
 
-/// The object in a body.
-pub(super) fn object(body: &[u8]) -> Result<Object, BadRequest> {
+/// So many values and names of members a body may hold: they take some 100 bytes each, whatever the text.
+const MOST: usize = 250_000;
+/// And so many for each question that may be asked at once.
+const MOST_EACH: usize = 16;
+
+/// The object in a body of `questions` at most.
+pub(super) fn object(body: &[u8], questions: usize) -> Result<Object, BadRequest> {
+    let most = MOST.max(questions.saturating_mul(MOST_EACH));
+    if holds_more(body, most) {
+        return Err(BadRequest::TooMuch { most });
+    }
     let Strict(value) = serde_json::from_slice(body).map_err(|error| {
         // What is there twice is quoted short by whoever found it.
         BadRequest::Json(error.to_string())

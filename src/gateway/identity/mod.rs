@@ -49,7 +49,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 pub(super) use claims::{Strict, username};
-pub use clients::Clients;
+pub use clients::{Client, ClientSessions, Clients};
 pub use credential::digest;
 pub use dpop::ProofError;
 pub use fault::{

@@ -7,7 +7,7 @@ use super::claims::{self, Object, Span};
 use super::fault::TokenError;
 use crate::config::JwtConfig;
 use crate::gateway::ended::{EndedSessions, TokenSession};
-use crate::model::Time;
+use crate::model::{SessionRealm, Time};
 
 /// What tokens are held against where sessions end before them (`[gateway.logout]`).
 #[derive(Clone)]
@@ -15,12 +15,23 @@ pub(super) struct Sessions {
     ended: Arc<EndedSessions>,
     /// For how long after it was issued a token counts, in seconds.
     lifetime: i64,
+    /// Whose the sessions are, where the issuer's configuration does not tell.
+    realm: Option<Arc<SessionRealm>>,
 }
 
 impl Sessions {
     pub(super) fn new(ended: Arc<EndedSessions>, lifetime: Duration) -> Sessions {
         let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
-        Sessions { ended, lifetime }
+        Sessions { ended, lifetime, realm: None }
+    }
+
+    /// The same, of tokens whose sessions are those of `realm`.
+    pub(super) fn of_realm(
+        ended: Arc<EndedSessions>,
+        lifetime: Duration,
+        realm: Arc<SessionRealm>,
+    ) -> Sessions {
+        Sessions { realm: Some(realm), ..Sessions::new(ended, lifetime) }
     }
 
     /// The session that the token of `claims` was issued in; `None`: there is no such thing with its
@@ -47,7 +58,7 @@ impl Sessions {
         let text = |name| -> Result<Option<Box<str>>, TokenError> {
             Ok(claims::text(claims, name)?.map(Into::into))
         };
-        let realm = Arc::new(config.session_realm());
+        let realm = self.realm.clone().unwrap_or_else(|| Arc::new(config.session_realm()));
         let (sid, sub, azp) = (text("sid")?, text("sub")?, text("azp")?);
         Ok(Some(TokenSession { realm, sid, sub, azp, iat }))
     }
