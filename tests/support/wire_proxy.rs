@@ -32,6 +32,8 @@ struct State {
     sockets: Vec<TcpStream>,
     /// What to do once something is sent that holds the bytes.
     trap: Option<(Vec<u8>, Trap)>,
+    /// What must be sent before that counts.
+    first: Option<Vec<u8>>,
     /// It was sent.
     sprung: bool,
 }
@@ -100,7 +102,14 @@ impl WireProxy {
     pub fn set(&self, bytes: &[u8], trap: Trap) {
         let mut state = self.inner.state.lock().unwrap();
         state.trap = Some((bytes.to_vec(), trap));
+        state.first = None;
         state.sprung = false;
+    }
+
+    /// The same, of what is sent after something that holds `first`.
+    pub fn set_after(&self, first: &[u8], bytes: &[u8], trap: Trap) {
+        self.set(bytes, trap);
+        self.inner.state.lock().unwrap().first = Some(first.to_vec());
     }
 
     /// Waits until what was set has happened.
@@ -226,10 +235,16 @@ impl Inner {
     }
 
     fn trapped(&self, bytes: &[u8]) -> Option<Trap> {
+        let holds = |wanted: &[u8]| bytes.windows(wanted.len()).any(|at| at == wanted);
         let mut state = self.state.lock().unwrap();
+        if let Some(first) = &state.first {
+            if holds(first) {
+                state.first = None;
+            }
+            return None;
+        }
         let (wanted, trap) = state.trap.as_ref()?;
-        let here = bytes.windows(wanted.len()).any(|at| at == wanted);
-        let trap = here.then_some(*trap)?;
+        let trap = holds(wanted).then_some(*trap)?;
         state.trap = None;
         Some(trap)
     }
