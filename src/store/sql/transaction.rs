@@ -1,7 +1,7 @@
 //! Changing a store of SQL: what is the same whoever holds the writer's place, and since when.
 
 use super::db::Conn;
-use super::error::{CommitError, Fault, StoreError};
+use super::error::{CommitError, Fault, StoreError, StoreErrorKind};
 use super::writer::{write_beside, write_commit, write_patches, write_touch};
 use crate::model::Inconsistent;
 use crate::plan::Plan;
@@ -28,6 +28,8 @@ enum Stands {
     Open,
     Committed,
     Raced,
+    /// The store could not be written, or nobody knows whether it was.
+    Broken,
 }
 
 /// A change of a store of SQL.
@@ -48,12 +50,16 @@ impl<C: Changing> SqlTransaction<C> {
         work: impl FnOnce(Conn<'_>) -> Result<T, Fault>,
     ) -> Result<T, CommitError> {
         let done = self.changing.write(work);
+        let done = done.map_err(|fault| fault.commit(&self.changing.shown()));
         match &done {
             Ok(_) => self.stands = Stands::Committed,
-            Err(Fault::Raced) => self.stands = Stands::Raced,
+            Err(CommitError::Raced) => self.stands = Stands::Raced,
+            Err(CommitError::Store(error)) if error.kind == StoreErrorKind::Other => {
+                self.stands = Stands::Broken;
+            }
             Err(_) => {}
         }
-        done.map_err(|fault| fault.commit(&self.changing.shown()))
+        done
     }
 }
 
@@ -93,9 +99,59 @@ impl<C: Changing> Transaction for SqlTransaction<C> {
 
     fn lost(&self) -> bool {
         match self.stands {
-            Stands::Committed => false,
+            // What may have come through is not done once more, and who does not answer is not asked again.
+            Stands::Committed | Stands::Broken => false,
             Stands::Raced => true,
             Stands::Open => self.changing.has_moved(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::store::sqlite::SqliteStore;
+
+    /// Whose store another one writes meanwhile, and which fails so.
+    struct Failing(Box<dyn Reader>, fn() -> Fault);
+
+    impl Changing for Failing {
+        fn reader(&self) -> &dyn Reader {
+            &*self.0
+        }
+
+        fn write<T>(
+            &mut self,
+            _work: impl FnOnce(Conn<'_>) -> Result<T, Fault>,
+        ) -> Result<T, Fault> {
+            Err((self.1)())
+        }
+
+        fn shown(&self) -> String {
+            "x".to_owned()
+        }
+
+        fn has_moved(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_change_of_which_nobody_knows_whether_it_came_through_is_not_made_once_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::new(folder.path().join("store.db"));
+        store.prepare().unwrap();
+        let cases: [(fn() -> Fault, bool); 3] = [
+            (|| Fault::Store(StoreError::new(StoreErrorKind::Other, "unknown")), false),
+            (|| Fault::Store(StoreError::new(StoreErrorKind::Busy, "locked")), true),
+            (|| Fault::Raced, true),
+        ];
+        for (fault, again) in cases {
+            let reader = store.reader().unwrap().unwrap();
+            let mut transaction = SqlTransaction::over(Failing(reader, fault));
+            assert!(transaction.committed(|_| Ok(())).is_err());
+            assert_eq!(transaction.lost(), again, "{:?}", fault());
         }
     }
 }
