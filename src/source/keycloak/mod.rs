@@ -22,7 +22,8 @@
 //!
 //! The service account needs the roles `view-users`, `view-realm` and `view-clients` of client
 //! `realm-management`. With less, Keycloak's lists are short without saying so, so nothing is
-//! read at all.
+//! read at all. Where rules name organizations it needs `view-organizations` besides: without it those are unknown, and
+//! all else is read.
 
 mod api;
 mod asker;
