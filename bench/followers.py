@@ -77,7 +77,7 @@ class Database:
         time.sleep(SETTLED)
         sql = "SELECT xact_commit + xact_rollback, active_time FROM pg_stat_database WHERE datname = 'idpsyncd'"
         transactions, active = self.ask(sql).split("|")
-        return int(transactions), float(active), lib.cpu_seconds(self.pid), time.monotonic()
+        return int(transactions), float(active), lib.tree_cpu_seconds(self.pid), time.monotonic()
 
     def connections(self):
         return int(self.ask("SELECT count(*) FROM pg_stat_activity WHERE usename = 'idpsyncd'"))

@@ -71,6 +71,23 @@ def cpu_seconds(pid):
         return own + sum(cpu_seconds(child) for child in file.read().split())
 
 
+def tree_cpu_seconds(pid):
+    """As cpu_seconds, and of those that it started and that have ended: of a server that has a process for
+    each connection, all that it has worked so far."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        fields = file.read().rpartition(")")[2].split()
+    own = sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as file:
+        children = file.read().split()
+    for child in children:
+        try:
+            own += tree_cpu_seconds(child)
+        except (FileNotFoundError, ProcessLookupError):
+            # It has ended in between: the next look finds it among its parent's.
+            pass
+    return own
+
+
 class Proxy:
     """Passes connections on to a server, and counts the bytes that come from it and the HTTP requests that
     go to it."""

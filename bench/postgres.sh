@@ -4,7 +4,7 @@
 # person's change at a time, as a feed tells it, and what the database works for it.
 #
 # usage: bench/postgres.sh [first] [change]   (default: both)
-# Environment: IDPSYNCD_BIN (target/release/idpsyncd), BENCH_ROUNDS (1 here; the best counts),
+# Environment: IDPSYNCD_BIN (target/release/idpsyncd), BENCH_ROUNDS (1 here; the best of each counts, and of ratios the middle one),
 #   BENCH_USERS, BENCH_GROUPS, BENCH_MEMBERSHIPS (1000000, 2000, 7000000), BENCH_RULES=few|all
 # Needs about 8 GB in the temporary folder; `change` builds a bench of `cargo bench`. Exit status 1 when a
 # limit is not met.
@@ -32,7 +32,7 @@ measure_first() {
   python3 bench/gen_ldif.py "${company[@]}" >"$scratch/company.ldif"
   say "measuring: best of $rounds"
   python3 bench/postgres_compare.py "${company[@]}" --scratch "$scratch" --binary "$binary" \
-    --rounds "$rounds" --rules "${BENCH_RULES:-few}" --port "$postgres_port"
+    --rounds "$rounds" --rules "${BENCH_RULES:-few}" --port "$postgres_port" --server "${servers[0]}"
   rm "$scratch/company.ldif"
 }
 

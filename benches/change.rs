@@ -7,6 +7,8 @@
 //! from the mirror alone. It exits 1 where a limit is passed: a hundredth of the run at 100,000 people,
 //! 50 ms at 1,000,000. `BENCH_USERS` changes the sizes (`10000,100000`). `BENCH_ALL=1` puts everybody in
 //! one role more, as a realm's default roles do: a person who goes is taken from that list of everybody.
+//! `BENCH_POSTGRES` is the URL of a PostgreSQL that keeps the store in place of a file (`bench/postgres.sh` starts one):
+//! for how long that works for a change is told too, and may be 20 ms.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,6 +21,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +39,9 @@ use nix::time::{ClockId, clock_gettime};
 const SOURCE: &str = "kc";
 /// Changes of each kind.
 const CHANGES: u32 = 25;
+
+/// How long a database may work for one change.
+const DATABASE_MS: f64 = 20.0;
 
 /// What CPU time one change may take, from a delta to the replica.
 #[derive(Clone, Copy)]
@@ -73,9 +79,28 @@ impl fmt::Display for Limit {
 }
 
 /// Two hundred roles behind a tenth of the groups; the other groups mean nothing here.
-fn configuration(folder: &Path) -> Config {
-    let mut text = String::from(
-        "[store]\npath = \"store.db\"\n[sync]\non_missing = { after = \"0s\" }\n\
+/// The PostgreSQL that keeps the store, where it is no file: `BENCH_POSTGRES`.
+fn database() -> Option<String> {
+    std::env::var("BENCH_POSTGRES").ok()
+}
+
+/// For how long that database has worked on statements so far, in milliseconds. It tells of what a session did
+/// after ten seconds at most.
+fn worked(url: &str) -> f64 {
+    std::thread::sleep(Duration::from_secs(12));
+    let sql = "SELECT active_time FROM pg_stat_database WHERE datname = current_database()";
+    let output = Command::new("psql").args(["-X", "-A", "-t", "-c", sql, url]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+}
+
+fn configuration(folder: &Path, users: u32) -> Config {
+    let store = match database() {
+        None => "path = \"store.db\"".to_owned(),
+        Some(url) => format!("postgres = \"{url}\"\nschema = \"change_{users}\""),
+    };
+    let mut text = format!("[store]\n{store}\n");
+    text.push_str(
+        "[sync]\non_missing = { after = \"0s\" }\n\
          [guard]\nmax_lost_percent = 100\nmax_disabled_percent = 100\n\
          [[source]]\nname = \"kc\"\nkind = \"file\"\nrealm_export = \"realm.json\"\n\
          [roles.everyone]\neveryone = true\n\
@@ -224,10 +249,23 @@ fn median(times: &mut [Duration]) -> Duration {
     times.get(times.len() / 2).copied().unwrap()
 }
 
+/// Whether the database, which had worked so long before all changes, was quick enough with each.
+fn database_is_quick(users: u32, before: f64) -> bool {
+    let after = database().map_or(before, |url| worked(&url));
+    let each = (after - before) / f64::from(CHANGES * 4);
+    let met = each <= DATABASE_MS;
+    println!(
+        "{}: one change among {users} people, and a follower's reading of it: {each:.2} ms of the \
+         database's time, within {DATABASE_MS} ms",
+        if met { "PASS" } else { "FAIL" }
+    );
+    met
+}
+
 /// Measures a company; whether its limit is met, where it has one.
 fn measure(users: u32) -> bool {
     let folder = tempfile::tempdir().unwrap();
-    let config = configuration(folder.path());
+    let config = configuration(folder.path(), users);
     let file = folder.path().join("realm.json");
     let store: Arc<dyn Store> = store::open(&config.store);
     export(users, None, &file);
@@ -249,6 +287,7 @@ fn measure(users: u32) -> bool {
     let loaded = cpu() - before;
     let mut times: [(Vec<Duration>, Vec<Duration>); 4] = Default::default();
     let (mut at, mut watch) = (cursor_of(&*store), store.watch());
+    let worked_before = database().map(|url| worked(&url));
     for n in 0..CHANGES * 4 {
         let to = Cursor::new(n.to_string());
         let told = told(change(n, users), std::mem::replace(&mut at, to.clone()), to);
@@ -293,6 +332,7 @@ fn measure(users: u32) -> bool {
             whole.as_secs_f64() / (committed + followed).as_secs_f64()
         );
     }
+    passed &= worked_before.is_none_or(|before| database_is_quick(users, before));
     if let Some(limit) = limit {
         println!(
             "{}: one change among {users} people {limit}",

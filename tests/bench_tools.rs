@@ -251,6 +251,40 @@ assert lib.cpu_seconds(__import__('os').getpid()) > 0
 }
 
 #[test]
+fn a_server_has_worked_what_its_ended_connections_have() {
+    let name = "a_server_has_worked_what_its_ended_connections_have";
+    let code = r#"
+import lib, subprocess, sys
+WORK = "import time\nwhile time.process_time() < 0.3: pass"
+SERVER = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]]); print('done', flush=True); input()"
+server = subprocess.Popen([sys.executable, "-c", SERVER, WORK], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+server.stdout.readline()
+print(lib.tree_cpu_seconds(server.pid) - lib.cpu_seconds(server.pid) >= 0.3)
+server.communicate(b"\n")
+"#;
+    let Some(said) = told(name, code) else { return };
+    assert_eq!(said, "True\n");
+}
+
+#[test]
+fn all_followers_are_asked_until_each_has_said_so() {
+    let name = "all_followers_are_asked_until_each_has_said_so";
+    let code = r#"
+import followers
+class Follower:
+    def __init__(self, after): self.after, self.asked = after, 0
+    def allows(self, user):
+        self.asked += 1
+        return self.asked <= self.after
+every = [Follower(after) for after in (0, 3, 1)]
+when = followers.until(every, "ann", False)
+print([it.asked for it in every], len(when), when == sorted(when))
+"#;
+    let Some(said) = told(name, code) else { return };
+    assert_eq!(said, "[1, 4, 2] 3 True\n");
+}
+
+#[test]
 fn only_what_is_built_for_release_has_its_paths_replaced() {
     let called = |args: &[&str]| {
         let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(".cargo/rustc"))
