@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::document::{self, Fault};
-use super::odd::{At, Names, kind};
+use super::odd::{At, Misfit, Names, kind};
 use super::people::People;
 use crate::directory::{
     Completeness, DirUserIdx, Enabled, Interest, Kind, RefIdx, SnapshotBuilder, client_role_key,
@@ -43,7 +43,8 @@ pub(super) fn read(
 ) -> Result<(), Fault> {
     let Organizations { enabled, list, doubt } = organizations;
     let completeness = match (enabled, doubt) {
-        (Err(doubt), _) | (Ok(true), Some(doubt)) => Completeness::Partial(doubt.clone()),
+        (Err(misfit), _) => Completeness::Partial(misfit.to_string()),
+        (Ok(true), Some(doubt)) => Completeness::Partial(doubt.clone()),
         (Ok(_), _) => Completeness::Complete,
     };
     people.builder.organizations_are(completeness);
@@ -117,7 +118,7 @@ impl ByName {
 /// One organization, and what of it is in the snapshot.
 struct Place {
     /// Whether who is in it counts. An `Err` says why that is not known.
-    counts: Result<bool, String>,
+    counts: Result<bool, Misfit>,
     row: Option<RefIdx>,
     groups: Vec<RefIdx>,
     /// Its groups by id; `None`: several have it.
@@ -130,7 +131,7 @@ struct Place {
 
 impl Place {
     /// One that is not in the snapshot.
-    fn nowhere(counts: Result<bool, String>) -> Self {
+    fn nowhere(counts: Result<bool, Misfit>) -> Self {
         Place {
             counts,
             row: None,
@@ -271,7 +272,7 @@ impl Place {
             Ok(true) => (self.doubt, self.doubt_in_groups),
             // Nobody is in it, whoever is listed.
             Ok(false) => (None, None),
-            Err(doubt) => (Some(doubt.clone()), Some(doubt)),
+            Err(misfit) => (Some(misfit.to_string()), Some(misfit.to_string())),
         };
         if let Some((row, doubt)) = self.row.zip(doubt) {
             builder.members_are(row, Completeness::Partial(doubt));

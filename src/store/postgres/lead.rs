@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::lock::{HOLDERS, LEAD, Led, PgLock, SharedSession, may_idle, turn};
+use super::session::SessionError;
 use super::store::PostgresStore;
 use crate::model::Time;
 use crate::store::error::{StoreError, StoreErrorKind};
@@ -23,6 +24,15 @@ const LEASE: Duration = Duration::from_secs(6);
 /// What the remark begins and ends with.
 const BEFORE: &str = "/* idpsyncd leads: ";
 const AFTER: &str = " */ ";
+
+/// How whoever leads does so no more.
+#[derive(Debug, thiserror::Error)]
+enum NoLife {
+    #[error("the server has not answered for {} s", LEASE.as_secs())]
+    Silent,
+    #[error("its session has ended: {0}")]
+    Ended(SessionError),
+}
 
 /// The lead.
 pub(super) struct PgLead {
@@ -102,8 +112,8 @@ impl PgLead {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows life. An error is how it leads no more.
-    fn shows_life(&self) -> Result<(), String> {
+    /// Shows life.
+    fn shows_life(&self) -> Result<(), NoLife> {
         let asked = Instant::now();
         let mut certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
         let session = match self.session.try_lock() {
@@ -112,11 +122,11 @@ impl PgLead {
             // Somebody takes the lock of a run in it just now: that shows life as well.
             Err(TryLockError::WouldBlock) if certain.elapsed() < LEASE => return Ok(()),
             Err(TryLockError::WouldBlock) => {
-                return Err(format!("the server has not answered for {} s", LEASE.as_secs()));
+                return Err(NoLife::Silent);
             }
         };
         let done = session.batch_within(&format!("{}SELECT 1", self.note), LEASE);
-        done.map_err(|error| format!("its session has ended: {error}"))?;
+        done.map_err(NoLife::Ended)?;
         *certain = asked;
         Ok(())
     }

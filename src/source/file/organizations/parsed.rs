@@ -3,14 +3,14 @@
 use serde_json::Value;
 
 use super::super::export::said;
-use super::super::odd::{At, ByClient, Names, Oddities, kind};
+use super::super::odd::{At, ByClient, Misfit, Names, Oddities, kind};
 use super::LIST;
 
 /// What an export says of organizations, but for their members.
 #[derive(Debug)]
 pub(in crate::source::file) struct Organizations {
     /// Whether they count in the realm. An `Err` says why that is not known.
-    pub(super) enabled: Result<bool, String>,
+    pub(super) enabled: Result<bool, Misfit>,
     /// By their place in the list; absent: one that cannot be used.
     pub(super) list: Vec<Option<Organization>>,
     /// Why these may not be all.
@@ -23,7 +23,7 @@ pub(super) struct Organization {
     pub(super) id: Option<String>,
     pub(super) alias: String,
     /// As of the realm.
-    pub(super) enabled: Result<bool, String>,
+    pub(super) enabled: Result<bool, Misfit>,
     pub(super) groups: Vec<Group>,
     /// Why these may not be all groups.
     pub(super) groups_doubt: Option<String>,
@@ -49,10 +49,8 @@ impl Organizations {
         enabled: Option<&Value>,
         odd: &mut Oddities,
     ) -> Self {
-        let enabled = match odd.flag_at(enabled, At::top("organizationsEnabled")) {
-            Ok(enabled) => Ok(enabled.unwrap_or(true)),
-            Err(misfit) => Err(misfit.to_string()),
-        };
+        let enabled = odd.flag_at(enabled, At::top("organizationsEnabled"));
+        let enabled = enabled.map(|it| it.unwrap_or(true));
         let mut all = Organizations { enabled, list: Vec::new(), doubt: None };
         let at = At::top(LIST);
         let lists: Vec<&Value> = lists.iter().filter(|list| !list.is_null()).collect();
@@ -108,10 +106,7 @@ fn organization(
     let Ok(id) = id else {
         return left_out(odd, "has no readable `id`: left out".to_owned());
     };
-    let enabled = match odd.flag(object, "enabled", at) {
-        Ok(enabled) => Ok(enabled.unwrap_or(true)),
-        Err(misfit) => Err(misfit.to_string()),
-    };
+    let enabled = odd.flag(object, "enabled", at).map(|it| it.unwrap_or(true));
     let mut groups_doubt = None;
     let groups = said(object.get("groups"))
         .map_or_else(Vec::new, |list| groups(list, at.key("groups"), odd, &mut groups_doubt));

@@ -44,6 +44,23 @@ struct GroupRow {
     client_roles: BTreeMap<String, Vec<String>>,
 }
 
+/// Why groups as they are listed cannot be all.
+#[derive(PartialEq, Eq, Debug, thiserror::Error)]
+enum Gap {
+    #[error(
+        "the list came empty, and nothing shows that the server's database could be read; see the server's log"
+    )]
+    Empty,
+    #[error("`{0}` came twice")]
+    Twice(String),
+    #[error("{0} are on top, as listed, and not as counted")]
+    Top(usize),
+    #[error("{listed} are below `{group}`, as listed, and not as counted")]
+    Below { listed: usize, group: String },
+    #[error("the group above one of them is in no list")]
+    Above,
+}
+
 /// All groups of an organization, again where they changed meanwhile.
 ///
 /// # Errors
@@ -57,11 +74,11 @@ pub(in crate::source::keycloak) async fn read(
         tries += 1;
         let why = match once(asker, of).await? {
             Attempt::Got(Ok(groups)) => return Ok(Attempt::Got(groups)),
-            Attempt::Got(Err(why)) => why,
-            Attempt::Unknown(why) => format!("groups of organization `{}`: {why}", of.alias),
+            Attempt::Got(Err(gap)) => gap.to_string(),
+            Attempt::Unknown(why) => why,
         };
         if tries == TRIES {
-            return Ok(Attempt::Unknown(why));
+            return Ok(Attempt::Unknown(format!("groups of organization `{}`: {why}", of.alias)));
         }
     }
 }
@@ -70,7 +87,7 @@ pub(in crate::source::keycloak) async fn read(
 async fn once(
     asker: Asker<'_>,
     of: &Organization,
-) -> Result<Attempt<Result<Vec<OrganizationGroup>, String>>, CallError> {
+) -> Result<Attempt<Result<Vec<OrganizationGroup>, Gap>>, CallError> {
     let Asker { client, budget, .. } = asker;
     let query = [("search", "*"), ("briefRepresentation", "false"), ("subGroupsCount", "true")];
     let path = ["organizations", of.id.as_str(), "groups"];
@@ -89,20 +106,14 @@ async fn once(
         };
         return Ok(Attempt::Got(match readable && rows.is_empty() && again.is_empty() {
             true => Ok(Vec::new()),
-            false => Err(format!(
-                "groups of organization `{}`: the list came empty, and nothing shows that the server's database could be read; see the server's log",
-                of.alias
-            )),
+            false => Err(Gap::Empty),
         }));
     };
     let top = [path[0], path[1], path[2], root];
     let counted = [("subGroupsCount", "true")];
     let top = budget.get(client, &top, &counted, |body| json::<GroupRow>(body)).await?;
     Ok(match top {
-        Attempt::Got(top) => {
-            let all = arranged(&rows, &top);
-            Attempt::Got(all.map_err(|why| format!("groups of organization `{}`: {why}", of.alias)))
-        }
+        Attempt::Got(top) => Attempt::Got(arranged(&rows, &top)),
         Attempt::Unknown(why) => Attempt::Unknown(why),
     })
 }
@@ -127,12 +138,12 @@ fn root_of(rows: &[GroupRow]) -> Option<&str> {
 }
 
 /// The groups from the top down, or why they are not all. `top` is the hidden group above them.
-fn arranged(rows: &[GroupRow], top: &GroupRow) -> Result<Vec<OrganizationGroup>, String> {
+fn arranged(rows: &[GroupRow], top: &GroupRow) -> Result<Vec<OrganizationGroup>, Gap> {
     let mut below: HashMap<&str, Vec<&GroupRow>> = HashMap::new();
     let mut ids = BTreeSet::new();
     for row in rows {
         if !ids.insert(row.id.as_str()) {
-            return Err(format!("`{}` came twice", row.name));
+            return Err(Gap::Twice(row.name.clone()));
         }
         below.entry(row.parent_id.as_deref().unwrap_or_default()).or_default().push(row);
     }
@@ -142,14 +153,8 @@ fn arranged(rows: &[GroupRow], top: &GroupRow) -> Result<Vec<OrganizationGroup>,
         let children = below.remove(row.id.as_str()).unwrap_or_default();
         if row.sub_group_count != Some(children.len()) {
             return Err(match place {
-                None => format!("{} are on top, as listed, and not as counted", children.len()),
-                Some(_) => {
-                    format!(
-                        "{} are below `{}`, as listed, and not as counted",
-                        children.len(),
-                        row.name
-                    )
-                }
+                None => Gap::Top(children.len()),
+                Some(_) => Gap::Below { listed: children.len(), group: row.name.clone() },
             });
         }
         for child in children {
@@ -168,7 +173,7 @@ fn arranged(rows: &[GroupRow], top: &GroupRow) -> Result<Vec<OrganizationGroup>,
     }
     match groups.len() == rows.len() {
         true => Ok(groups),
-        false => Err("the group above one of them is in no list".to_owned()),
+        false => Err(Gap::Above),
     }
 }
 
