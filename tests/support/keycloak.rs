@@ -157,6 +157,27 @@ impl Keycloak {
         *self.token.lock().unwrap() = None;
     }
 
+    /// What `kc.sh export` writes of a realm of the stopped server.
+    pub fn export(&self, realm: &str) -> std::path::PathBuf {
+        assert!(self.child.is_none(), "it runs");
+        let Database::H2 = self.database else { panic!("not of a file") };
+        let file = self.folder.path().join(format!("{realm}.json"));
+        let done = Command::new(self.home.join("bin/kc.sh"))
+            .args(["export", "--optimized", "--users", "same_file", "--realm", realm, "--file"])
+            .arg(&file)
+            .arg(format!(
+                "--db-url=jdbc:h2:file:{}/keycloakdb;NON_KEYWORDS=VALUE",
+                self.folder.path().display()
+            ))
+            .env("JAVA_OPTS_APPEND", "-XX:TieredStopAtLevel=1")
+            .env("JAVA_OPTS_KC_HEAP", "-Xms64m -Xmx512m")
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(done.status.success(), "{}\n{}", text(&done.stdout), text(&done.stderr));
+        file
+    }
+
     /// Makes a realm, in place of one of that name.
     pub fn realm(&self, name: &str) -> Realm<'_> {
         let (status, _, _) = self.admin("DELETE", &format!("/{name}"), None);
