@@ -100,8 +100,22 @@ impl Inbox {
             Became::Gone => self.touch(id, Touch::Gone),
         }
         // In a refresh a cookie stands for a part of what is to come.
-        if !self.refreshing && cookie.is_some() {
-            self.batch.cookie = cookie;
+        if !self.refreshing {
+            self.stands(cookie);
+        }
+    }
+
+    /// What stands for the state now. OpenLDAP gives what its overlays change (refint, when somebody is deleted who is
+    /// in a group) a cookie that names no state: `rid=000`, without a `csn`. What was told before stands then,
+    /// from which this would be told once more.
+    fn stands(&mut self, cookie: Option<Vec<u8>>) {
+        let names_one = |cookie: &Vec<u8>| {
+            self.dialect != Provider::OpenLdap
+                || !cookie.starts_with(b"rid=")
+                || cookie.split(|byte| *byte == b',').any(|part| part.starts_with(b"csn="))
+        };
+        if let Some(cookie) = cookie.filter(names_one) {
+            self.batch.cookie = Some(cookie);
         }
     }
 
@@ -120,7 +134,7 @@ impl Inbox {
     /// A message came in between.
     pub fn info(&mut self, info: Info) {
         match info {
-            Info::Cookie(cookie) if !self.refreshing => self.batch.cookie = Some(cookie),
+            Info::Cookie(cookie) if !self.refreshing => self.stands(Some(cookie)),
             Info::Cookie(_) => {}
             Info::Ids { gone: true, ids } => {
                 ids.into_iter().for_each(|id| self.touch(id, Touch::Gone));
@@ -134,8 +148,8 @@ impl Inbox {
     pub fn done(&mut self, done: Done) {
         if self.refreshing {
             self.phase(done.deletes, done.cookie, true);
-        } else if done.cookie.is_some() {
-            self.batch.cookie = done.cookie;
+        } else {
+            self.stands(done.cookie);
         }
     }
 
@@ -150,9 +164,7 @@ impl Inbox {
         }
         if done {
             self.refreshing = false;
-            if cookie.is_some() {
-                self.batch.cookie = cookie;
-            }
+            self.stands(cookie);
         }
     }
 
@@ -226,6 +238,28 @@ mod tests {
         assert_eq!(batch.cookie, Some(vec![49]));
         assert_eq!(batch.unnamed.len(), 1);
         assert!(!batch.refresh);
+    }
+
+    #[test]
+    fn a_cookie_that_names_no_state_leaves_what_was_told_before() {
+        let with = "rid=000,csn=20261127040000.000000Z#000000#000#000000";
+        for (dialect, second, stands) in [
+            (Provider::OpenLdap, "rid=000", with),
+            (Provider::OpenLdap, "rid=001,sid=002", with),
+            (Provider::OpenLdap, "rid=000,csn=2", "rid=000,csn=2"),
+            (Provider::Ds389, "rid=000", "rid=000"),
+        ] {
+            let mut inbox = Inbox::new(dialect);
+            inbox.done(Done { cookie: None, deletes: true });
+            for cookie in [with, second] {
+                let cookie = Some(cookie.as_bytes().to_vec());
+                let state = State { became: Became::Changed, id: id(1), cookie };
+                inbox.entry("cn=a".to_owned(), Some(state));
+            }
+            let batch = inbox.take().unwrap();
+            assert_eq!(batch.touched.len(), 1);
+            assert_eq!(batch.cookie.as_deref(), Some(stands.as_bytes()), "{dialect:?} {second}");
+        }
     }
 
     #[test]
