@@ -12,6 +12,11 @@ use crate::store::{Reader, Seen, Waker, Watch};
 /// How often the store is looked at.
 const POLL: Duration = Duration::from_millis(250);
 
+/// How often a store at rest that somebody begins to write is opened anew before it is told, and how much longer
+/// each time it is waited for the writer to make its log.
+const REOPEN: u32 = 5;
+const REOPEN_PAUSE: Duration = Duration::from_millis(5);
+
 /// How long it is left alone at most after a fault that may go by itself.
 const BACKOFF_MAX: Duration = Duration::from_secs(4);
 
@@ -153,14 +158,23 @@ impl Watch for SqliteWatch {
         work: &mut dyn FnMut(&dyn Reader, Seen) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let was_open = self.reader.is_some();
-        let done = match self.attempt(work) {
-            // A store that was at rest when it was opened, and is written now, is opened anew.
-            Err(Nothing::Fault(error)) if was_open && error.kind == StoreErrorKind::Busy => {
-                self.reader = None;
-                self.attempt(work)
+        let mut done = self.attempt(work);
+        for number in 0..REOPEN {
+            let at_rest = self.reader.as_ref().is_some_and(|(reader, _)| reader.is_at_rest());
+            match &done {
+                // A store that was at rest when it was opened, and is written now, is opened anew; again, where
+                // the writer had not made its log yet.
+                Err(Nothing::Fault(error))
+                    if error.kind == StoreErrorKind::Busy
+                        && (at_rest || (was_open && number == 0)) =>
+                {
+                    std::thread::sleep(REOPEN_PAUSE.saturating_mul(number));
+                    self.reader = None;
+                    done = self.attempt(work);
+                }
+                _ => break,
             }
-            done => done,
-        };
+        }
         let done = match done {
             Ok(version) => {
                 self.last = Some(Last::Well(version));
