@@ -3,6 +3,7 @@
 use idpsyncd::source::feed::WhyFull;
 use serde_json::json;
 
+use crate::faults::Faulty;
 use crate::kit::Followed;
 use crate::support::kc_organizations::Organized;
 use crate::support::keycloak::{Keycloak, Realm};
@@ -176,4 +177,39 @@ fn a_right_to_see_organizations_that_is_lost_takes_nothing_away() {
     realm.put(&format!("/users/{ann}"), &json!({"email": "ann@example.com"}));
     followed.assert_no_drift("the right came back");
     assert!(!followed.has(&held));
+}
+
+#[test]
+fn only_a_404_that_says_so_takes_somebody_out_of_an_organization() {
+    let Some(keycloak) = Keycloak::shared() else { return };
+    let (realm, mut config) = with_organizations(keycloak, "orgleft", true);
+    let acme = realm.organization("acme");
+    let ann = realm.user("ann", json!({}));
+    let faulty = Faulty::before(&keycloak.url);
+    config.url = faulty.url().parse().unwrap();
+    realm.join_organization(&ann, &acme);
+    let mut followed = Followed::new(&config, SECRET, organized(&["acme"]));
+    let held = ["has ann", &acme];
+    for (status, body) in [
+        (404, "<html>no such page</html>"),
+        (404, r#"{"error":"Realm not found."}"#),
+        (404, r#"{"error":"Unable to find matching target resource method"}"#),
+        (404, ""),
+        (502, "<html>bad gateway</html>"),
+        // It shows her there, where the list of what she is in does not.
+        (200, "{}"),
+    ] {
+        assert!(followed.has(&held), "{status} {body}");
+        faulty.fail(&format!("/organizations/{acme}/members/{ann}"), status, body);
+        realm.leave_organization(&ann, &acme);
+        let why = followed.stuck();
+        assert!(why.contains(&ann), "{status} {body}: {why}");
+        assert!(followed.has(&held), "{status} {body}");
+        faulty.mend();
+        followed.assert_no_drift(body);
+        assert!(!followed.has(&held), "{status} {body}");
+        realm.join_organization(&ann, &acme);
+        followed.assert_no_drift("she joins again");
+    }
+    assert_eq!(followed.reads, []);
 }

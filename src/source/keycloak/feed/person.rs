@@ -3,7 +3,8 @@
 //! Read by the code of a look-up. A look-up can only add; what is read here can take away, so what
 //! could be a lie is kept apart:
 //!
-//! - someone who is in fewer organizations than before is asked for in each of the others;
+//! - someone who is in fewer organizations than before is asked for in each of the others, and has left one
+//!   only where the server says so outright;
 //! - someone is gone only where the server says so outright (404 `User not found`);
 //! - someone of a federation whose directory does not answer afterwards is read again later; where nobody
 //!   can tell whether it answers, nothing is taken away and nothing said of their being enabled; what a
@@ -28,6 +29,7 @@ use crate::source::keycloak::fault::{CallError, Fault};
 use crate::source::keycloak::federation::{self, Federation};
 use crate::source::keycloak::lookup::{self, User};
 use crate::source::keycloak::members::{self, Table};
+use crate::source::keycloak::organizations;
 
 /// What became of somebody.
 #[derive(Debug)]
@@ -149,7 +151,7 @@ pub(super) async fn confirm_leaving(
     for organization in before.iter().filter(lost) {
         let path = ["organizations", organization.key.as_str(), "members", id];
         match asker.client.once(&path).await {
-            Err(error) if matches!(error.fault, Fault::Status { status: 404, .. }) => {}
+            Err(error) if organizations::is_no_member(&error) => {}
             Err(error) if error.fault.is_forbidden() => {
                 here.member_of = None;
                 return Ok(());

@@ -11,7 +11,7 @@
 mod groups;
 mod person;
 
-pub(super) use person::{Memberships, of_person};
+pub(super) use person::{Memberships, is_no_member, of_person};
 
 use std::collections::{BTreeMap, BTreeSet};
 

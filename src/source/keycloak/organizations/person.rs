@@ -81,6 +81,15 @@ pub(in crate::source::keycloak) async fn of_person(
     Ok(Some(Memberships { organizations, groups }))
 }
 
+/// Whether an answer about one member of one organization says outright that they are in none such: they are not
+/// a member, or there is no such organization, or none at all. Only the server's own words are believed, as Keycloak
+/// 26.7 has them: a proxy's 404, a lost realm's and another route's say nothing of anybody.
+pub(in crate::source::keycloak) fn is_no_member(error: &CallError) -> bool {
+    let Fault::Status { status: 404, body, .. } = &error.fault else { return false };
+    let no_member = body == "HTTP 404 Not Found";
+    no_member || body == "Organization not found." || are_off(&error.fault)
+}
+
 /// Whether the account sees organizations now, whatever a token says.
 async fn sees(client: &Client) -> Result<bool, CallError> {
     let count = client.get(&["organizations", "count"], &[], |body| json::<usize>(body)).await;
@@ -98,4 +107,33 @@ async fn sees(client: &Client) -> Result<bool, CallError> {
         fault: Fault::SignIn { message: error.message, transient: error.transient },
     })?;
     Ok(seen_with(rights))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::keycloak::fault::scrub;
+
+    #[test]
+    fn only_the_servers_own_words_say_that_somebody_is_no_member() {
+        for (status, body, says) in [
+            (404, r#"{"error":"HTTP 404 Not Found"}"#, true),
+            (404, r#"{"errorMessage":"Organization not found."}"#, true),
+            (404, r#"{"errorMessage":"Organizations not enabled for this realm."}"#, true),
+            (404, r#"{"error":"Realm not found."}"#, false),
+            (404, r#"{"error":"Unable to find matching target resource method"}"#, false),
+            (404, "<html>HTTP 404 Not Found</html>", false),
+            (404, r#"{"error":"not_found","error_description":"HTTP 404 Not Found"}"#, false),
+            (404, "", false),
+            (403, r#"{"error":"HTTP 404 Not Found"}"#, false),
+            (500, r#"{"errorMessage":"Organization not found."}"#, false),
+        ] {
+            let body = scrub(body.as_bytes(), &[]);
+            let fault = Fault::Status { status, body: body.clone(), retry_after: None };
+            let error = CallError { call: "GET x".to_owned(), fault };
+            assert_eq!(is_no_member(&error), says, "{status} {body}");
+        }
+        let fault = Fault::Broken("HTTP 404 Not Found".to_owned());
+        assert!(!is_no_member(&CallError { call: "GET x".to_owned(), fault }));
+    }
 }
