@@ -109,11 +109,7 @@ impl Inbox {
     /// in a group) a cookie that names no state: `rid=000`, without a `csn`. What was told before stands then,
     /// from which this would be told once more.
     fn stands(&mut self, cookie: Option<Vec<u8>>) {
-        let names_one = |cookie: &Vec<u8>| {
-            self.dialect != Provider::OpenLdap
-                || !cookie.starts_with(b"rid=")
-                || cookie.split(|byte| *byte == b',').any(|part| part.starts_with(b"csn="))
-        };
+        let names_one = |cookie: &Vec<u8>| self.dialect.state_of(cookie).is_some();
         if let Some(cookie) = cookie.filter(names_one) {
             self.batch.cookie = Some(cookie);
         }
@@ -187,19 +183,27 @@ mod tests {
         Id::parse(&format!("{n:02x}").repeat(16)).unwrap()
     }
 
-    fn state(became: Became, n: u8) -> Option<State> {
-        Some(State { became, id: id(n), cookie: Some(b"early".to_vec()) })
+    fn cookie(dialect: Provider, n: usize) -> Vec<u8> {
+        match dialect {
+            Provider::OpenLdap => format!("rid=000,csn=20261127040000.{n:06}Z#000000#000#000000"),
+            Provider::Ds389 => format!("h:389#cn=r:dc=x:(a=b)#{n}"),
+        }
+        .into_bytes()
+    }
+
+    fn state(dialect: Provider, became: Became, n: u8) -> Option<State> {
+        Some(State { became, id: id(n), cookie: Some(cookie(dialect, 1)) })
     }
 
     fn refresh(dialect: Provider, deletes: bool) -> Batch {
         let mut inbox = Inbox::new(dialect);
-        inbox.entry("cn=a".to_owned(), state(Became::Changed, 1));
-        inbox.entry("cn=b".to_owned(), state(Became::Present, 2));
+        inbox.entry("cn=a".to_owned(), state(dialect, Became::Changed, 1));
+        inbox.entry("cn=b".to_owned(), state(dialect, Became::Present, 2));
         inbox.info(Info::Ids { gone: false, ids: vec![id(3), id(2)] });
         inbox.info(Info::Ids { gone: true, ids: vec![id(9)] });
-        inbox.info(Info::Cookie(b"part".to_vec()));
+        inbox.info(Info::Cookie(cookie(dialect, 2)));
         assert!(inbox.take().is_none(), "a refresh is worked on as a whole");
-        inbox.info(Info::Phase { deletes, cookie: Some(b"end".to_vec()), done: true });
+        inbox.info(Info::Phase { deletes, cookie: Some(cookie(dialect, 3)), done: true });
         inbox.take().unwrap()
     }
 
@@ -216,7 +220,7 @@ mod tests {
             assert_eq!(batch.touched.get(&id(9)), Some(&Touch::Gone));
             assert_eq!(batch.touched.get(&id(1)), Some(&Touch::Changed("cn=a".to_owned())));
             assert_eq!(batch.touched.len(), 2);
-            assert_eq!(batch.cookie.as_deref(), Some(&b"end"[..]), "no cookie of a part");
+            assert_eq!(batch.cookie, Some(cookie(dialect, 3)), "no cookie of a part");
             assert!(batch.refresh);
         }
     }
@@ -227,7 +231,7 @@ mod tests {
         inbox.done(Done { cookie: None, deletes: true });
         assert!(inbox.take().unwrap().is_empty());
         for n in 0..50u8 {
-            let cookie = Some(vec![n]);
+            let cookie = Some(cookie(Provider::OpenLdap, n.into()));
             let state = State { became: Became::Changed, id: id(1), cookie };
             inbox.entry(format!("cn={n}"), Some(state));
         }
@@ -235,30 +239,29 @@ mod tests {
         let batch = inbox.take().unwrap();
         assert_eq!(batch.touched.len(), 1);
         assert_eq!(batch.touched.get(&id(1)), Some(&Touch::Changed("cn=49".to_owned())));
-        assert_eq!(batch.cookie, Some(vec![49]));
+        assert_eq!(batch.cookie, Some(cookie(Provider::OpenLdap, 49)));
         assert_eq!(batch.unnamed.len(), 1);
         assert!(!batch.refresh);
     }
 
     #[test]
     fn a_cookie_that_names_no_state_leaves_what_was_told_before() {
-        let with = "rid=000,csn=20261127040000.000000Z#000000#000#000000";
-        for (dialect, second, stands) in [
-            (Provider::OpenLdap, "rid=000", with),
-            (Provider::OpenLdap, "rid=001,sid=002", with),
-            (Provider::OpenLdap, "rid=000,csn=2", "rid=000,csn=2"),
-            (Provider::Ds389, "rid=000", "rid=000"),
+        for (dialect, second) in [
+            (Provider::OpenLdap, "rid=000"),
+            (Provider::OpenLdap, "rid=001,sid=002"),
+            (Provider::OpenLdap, "rid=000,csn=20261127"),
+            (Provider::Ds389, "h:389#cn=r:dc=x:(a=b)#"),
         ] {
+            let with = cookie(dialect, 1);
             let mut inbox = Inbox::new(dialect);
             inbox.done(Done { cookie: None, deletes: true });
-            for cookie in [with, second] {
-                let cookie = Some(cookie.as_bytes().to_vec());
-                let state = State { became: Became::Changed, id: id(1), cookie };
+            for cookie in [with.clone(), second.into()] {
+                let state = State { became: Became::Changed, id: id(1), cookie: Some(cookie) };
                 inbox.entry("cn=a".to_owned(), Some(state));
             }
             let batch = inbox.take().unwrap();
             assert_eq!(batch.touched.len(), 1);
-            assert_eq!(batch.cookie.as_deref(), Some(stands.as_bytes()), "{dialect:?} {second}");
+            assert_eq!(batch.cookie, Some(with), "{dialect:?} {second}");
         }
     }
 

@@ -22,6 +22,47 @@ pub(super) enum Provider {
     Ds389,
 }
 
+/// The state that a cookie names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum CookieState {
+    /// OpenLDAP's change sequence numbers, which it compares itself.
+    Csn,
+    /// The number of the last change, of 389-DS's log.
+    Change(u64),
+}
+
+impl Provider {
+    /// The state that a cookie names; none: the server cannot go on from it. OpenLDAP's have
+    /// `rid=000[,sid=001],csn=CSN[;CSN …]` (slapd's `ldapsync.c`); one without a whole `csn` it would take for none,
+    /// and say everything as added and nobody as gone. 389-DS's end with `#` and the number of a change.
+    pub fn state_of(self, cookie: &[u8]) -> Option<CookieState> {
+        let cookie = std::str::from_utf8(cookie).ok()?;
+        match self {
+            Provider::OpenLdap => {
+                let csns = cookie.split(',').find_map(|part| part.strip_prefix("csn="))?;
+                csns.split(';').all(is_csn).then_some(CookieState::Csn)
+            }
+            Provider::Ds389 => {
+                let (_, number) = cookie.rsplit_once('#')?;
+                number.parse().ok().map(CookieState::Change)
+            }
+        }
+    }
+}
+
+/// Whether it is a whole CSN: `20261127040000.000000Z#000000#000#000000`.
+fn is_csn(text: &str) -> bool {
+    let hex =
+        |part: &str, size| part.len() == size && part.bytes().all(|it| it.is_ascii_hexdigit());
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|it| it.is_ascii_digit());
+    let parts: Vec<&str> = text.split('#').collect();
+    let [time, count, sid, change] = parts.as_slice() else { return false };
+    let Some(time) = time.strip_suffix('Z') else { return false };
+    let (seconds, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let is_time = seconds.len() == 14 && digits(seconds) && digits(fraction);
+    is_time && hex(count, 6) && hex(sid, 3) && hex(change, 6)
+}
+
 /// How a server is followed.
 #[derive(Debug)]
 pub(super) enum Kind {
@@ -150,19 +191,11 @@ impl Server {
     /// # Errors
     /// It cannot.
     pub fn accepts(&self, cookie: &[u8]) -> Result<(), WhyFull> {
-        let cookie = std::str::from_utf8(cookie).map_err(|_| WhyFull::Unreadable)?;
-        match self.provider {
-            // Without a `csn` everything comes as added, and nobody as gone.
-            Provider::OpenLdap => {
-                let mut parts = cookie.split(',');
-                let csn = parts.find_map(|part| part.strip_prefix("csn="));
-                csn.filter(|csn| csn.contains('#')).map(|_| ()).ok_or(WhyFull::Unreadable)
-            }
+        match self.provider.state_of(cookie).ok_or(WhyFull::Unreadable)? {
+            CookieState::Csn => Ok(()),
             // Where the log was trimmed it answers success and what is left: a deletion in the gap
             // would be lost for ever.
-            Provider::Ds389 => {
-                let number = cookie.rsplit_once('#').and_then(|(_, number)| number.parse().ok());
-                let at: u64 = number.ok_or(WhyFull::Unreadable)?;
+            CookieState::Change(at) => {
                 let (first, last) = self.log.ok_or(WhyFull::UnknownLog)?;
                 if first > at.saturating_add(1) {
                     return Err(WhyFull::Trimmed { first, at });
@@ -232,9 +265,7 @@ mod tests {
         let openldap = synchronizes(&OPENLDAP);
         let csn = "rid=000,csn=20261127040000.000000Z#000000#000#000000";
         assert_eq!(openldap.accepts(csn.as_bytes()), Ok(()));
-        for bad in ["", "garbage", "rid=000", "rid=000,csn="] {
-            assert_eq!(openldap.accepts(bad.as_bytes()), Err(WhyFull::Unreadable), "{bad}");
-        }
+        assert_eq!(openldap.accepts(b"rid=000"), Err(WhyFull::Unreadable));
         let cookie = |n: u64| format!("h:389#cn=r:dc=x:(a=b)#{n}").into_bytes();
         let server = ds389("10", "20");
         for (at, expected) in [
@@ -247,5 +278,54 @@ mod tests {
         }
         assert_eq!(server.accepts(b"h:389"), Err(WhyFull::Unreadable));
         assert_eq!(ds389("x", "1").accepts(&cookie(9)), Err(WhyFull::UnknownLog));
+    }
+
+    #[test]
+    fn a_cookie_names_a_state_or_none() {
+        let csn = "20261127040000.000000Z#000000#000#000000";
+        let other = "20261128120000.123456Z#00000a#0fF#000000";
+        for (cookie, names) in [
+            (format!("rid=000,csn={csn}"), true),
+            // Several servers that write, each with its own.
+            (format!("rid=001,csn={csn};{other}"), true),
+            (format!("rid=001,sid=00a,csn={csn};{other}"), true),
+            (format!("rid=000,csn={csn},delcsn={other}"), true),
+            (format!("csn={other}"), true),
+            ("rid=000,csn=20261127040000Z#000000#000#000000".to_owned(), true),
+            // What refint changes.
+            ("rid=000".to_owned(), false),
+            ("rid=001,sid=002".to_owned(), false),
+            (format!("rid=000,delcsn={csn}"), false),
+            ("rid=000,csn=".to_owned(), false),
+            ("rid=000,csn=2".to_owned(), false),
+            ("rid=000,csn=#".to_owned(), false),
+            (format!("rid=000,csn={csn};"), false),
+            (format!("rid=000,csn={csn};{}", &csn[..30]), false),
+            (format!("rid=000,CSN={csn}"), false),
+            (csn.to_owned(), false),
+            (String::new(), false),
+            ("garbage".to_owned(), false),
+        ] {
+            let state = Provider::OpenLdap.state_of(cookie.as_bytes());
+            assert_eq!(state, names.then_some(CookieState::Csn), "{cookie}");
+        }
+        for end in 0..csn.len() {
+            let cut = format!("rid=000,csn={}", &csn[..end]);
+            assert_eq!(Provider::OpenLdap.state_of(cut.as_bytes()), None, "{cut}");
+        }
+        for (cookie, number) in [
+            ("h:389#cn=r:dc=x:(a=b)#17", Some(17)),
+            ("h:389#cn=r:dc=x:(a=#)#0", Some(0)),
+            ("h:389#cn=r:dc=x:(a=b)#", None),
+            ("h:389#cn=r:dc=x:(a=b)#-1", None),
+            ("h:389", None),
+            ("17", None),
+            ("", None),
+        ] {
+            let state = Provider::Ds389.state_of(cookie.as_bytes());
+            assert_eq!(state, number.map(CookieState::Change), "{cookie}");
+        }
+        assert_eq!(Provider::OpenLdap.state_of(b"csn=\xff"), None);
+        assert_eq!(Provider::Ds389.state_of(b"\xff#1"), None);
     }
 }
