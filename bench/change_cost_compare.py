@@ -117,8 +117,8 @@ def main():
     parser = argparse.ArgumentParser(description="What one change costs beside a full run.")
     followed.arguments(parser)
     parser.add_argument("--server-pid", type=int, required=True)
-    parser.add_argument("--changes", type=int, required=True)
-    parser.add_argument("--huge-changes", type=int, required=True)
+    parser.add_argument("--changes", type=followed.positive, required=True)
+    parser.add_argument("--huge-changes", type=followed.positive, required=True)
     a = parser.parse_args()
 
     server = followed.server(a, GROUP)

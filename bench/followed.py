@@ -3,6 +3,10 @@ that somebody is denied.
 
 Each person who is changed has the role `bench` in one way alone, so that one change takes it."""
 
+import argparse
+import itertools
+import sys
+
 import gen_ldif
 import gen_realm
 import ldap_client
@@ -17,6 +21,25 @@ class Change:
     def __init__(self, user, apply):
         self.user = user
         self.apply = apply
+
+
+def positive(text):
+    """A number of changes, from an argument."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least one change is wanted")
+    return number
+
+
+def so_many(people, count, what):
+    """The next `count` of these people; ends this program where there are fewer."""
+    found = list(itertools.islice(people, count))
+    if len(found) < count:
+        sys.exit(
+            f"too many changes for a company of this size: {count} people are wanted who are {what}, "
+            f"{len(found)} are left"
+        )
+    return found
 
 
 class Ldap:
@@ -94,14 +117,15 @@ roles = ["bench-${{team}}"]
     def prepare(self, count):
         """So many changes of each kind, each of somebody else."""
         connection = self.connect()
-        people = iter(person for person in self.members if person >= self.huge)
+        people = (person for person in self.members if person >= self.huge)
+        where = f"in the group `{self.group}`" + " and not in the huge one" * bool(self.huge)
         kinds = {
             "member removed": lambda who: self.removal(connection, self.group, who),
             "account disabled": lambda who: self.disabling(connection, who),
             "user deleted": lambda who: self.deletion(connection, who),
         }
         return {
-            kind: [Change(gen_ldif.uid(who), make(who)) for _, who in zip(range(count), people)]
+            kind: [Change(gen_ldif.uid(who), make(who)) for who in so_many(people, count, where)]
             for kind, make in kinds.items()
         }
 
@@ -109,10 +133,10 @@ roles = ["bench-${{team}}"]
         """So many removals from the huge group, of people who are not in the other one."""
         connection = self.connect()
         others = set(self.members)
-        people = [person for person in range(self.huge) if person not in others]
+        people = (person for person in range(self.huge) if person not in others)
         return [
             Change(gen_ldif.uid(who), self.removal(connection, gen_ldif.HUGE, who))
-            for who in people[:count]
+            for who in so_many(people, count, f"in the huge group and not in `{self.group}`")
         ]
 
 
@@ -205,8 +229,7 @@ roles = ["others"]
         ids = {user["username"]: user["id"] for user in listed}
         people = (gen_realm.username(n) for n in range(self.people) if gen_realm.enabled(n))
 
-        def change(kind):
-            username = next(people)
+        def change(kind, username):
             path = f"/users/{ids[username]}"
             roles, member = f"{path}/role-mappings/realm", f"{path}/groups/{team['id']}"
             if kind == "group left":
@@ -222,7 +245,10 @@ roles = ["others"]
             return Change(username, lambda: call(*request))
 
         kinds = ["role unassigned", "group left", "user disabled", "user deleted"]
-        return {kind: [change(kind) for _ in range(count)] for kind in kinds}
+        return {
+            kind: [change(kind, who) for who in so_many(people, count, "enabled")]
+            for kind in kinds
+        }
 
 
 SERVERS = {"openldap": OpenLdap, "389ds": Ds389, "ad": ActiveDirectory, "keycloak": Keycloak}

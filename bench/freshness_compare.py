@@ -33,7 +33,7 @@ def until_denied(gateway, change):
 def main():
     parser = argparse.ArgumentParser(description="How soon a change at a server counts.")
     followed.arguments(parser)
-    parser.add_argument("--changes", type=int, required=True)
+    parser.add_argument("--changes", type=followed.positive, required=True)
     a = parser.parse_args()
 
     server = followed.server(a, GROUP)

@@ -130,6 +130,8 @@ def group_name(number):
 
 
 def write(out, shape, users, groups, memberships, moved=0.0, huge=0):
+    if huge > users:
+        sys.exit(f"these numbers do not go together: {huge} of {users} people in one group")
     out.write(shape.tree())
     for number in range(users):
         out.write(shape.person(number))

@@ -188,6 +188,40 @@ print('well')
 }
 
 #[test]
+fn a_company_that_is_too_small_for_its_changes_is_said_to_be() {
+    let name = "a_company_that_is_too_small_for_its_changes_is_said_to_be";
+    let code = "\
+import argparse, followed, gen_ldif, io
+def said(what):
+    try: what()
+    except SystemExit as error: return str(error)
+    raise AssertionError('nothing was said')
+def refused(text):
+    try: followed.positive(text)
+    except argparse.ArgumentTypeError as error: return str(error)
+parser = argparse.ArgumentParser(); followed.arguments(parser)
+def server(huge):
+    a = parser.parse_args(['--server', 'openldap', '--users', '1000', '--groups', '200', '--memberships',
+                           '20000', '--huge', huge, '--scratch', '/nowhere', '--binary', 'none'])
+    it = followed.server(a, 20)
+    it.connect = lambda: None
+    return it
+print(said(lambda: server('500').prepare(40)))
+print(said(lambda: server('100').prepare_huge(100)))
+print(said(lambda: gen_ldif.write(io.StringIO(), gen_ldif.Plain(), 10, 1, 2, huge=11)))
+print(refused('0'), followed.positive('1'))
+";
+    let Some(said) = told(name, code) else { return };
+    let expected = [
+        "too many changes for a company of this size: 40 people are wanted who are in the group `team-0020` and not in the huge one, 11 are left",
+        "too many changes for a company of this size: 100 people are wanted who are in the huge group and not in `team-0020`, 90 are left",
+        "these numbers do not go together: 11 of 10 people in one group",
+        "at least one change is wanted 1",
+    ];
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn a_change_at_a_directory_is_encoded_as_the_standard_says_and_a_refusal_ends_the_bench() {
     let name =
         "a_change_at_a_directory_is_encoded_as_the_standard_says_and_a_refusal_ends_the_bench";
