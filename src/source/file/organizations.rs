@@ -18,10 +18,10 @@ use super::document::{self, Fault};
 use super::odd::{At, Misfit, Names, kind};
 use super::people::People;
 use crate::directory::{
-    Completeness, DirUserIdx, Enabled, Interest, Kind, RefIdx, SnapshotBuilder, client_role_key,
-    organization_group,
+    Completeness, DirUserIdx, Enabled, Interest, Kind, RefIdx, SnapshotBuilder, organization_group,
 };
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
+use crate::source::keycloak::{names_a_role, roles_unused};
 use parsed::{Group, Organization};
 
 pub(super) use parsed::Organizations;
@@ -73,7 +73,7 @@ pub(super) fn read(
     }
     let told = match enabled {
         Ok(false) => Some(off(list.len())),
-        Ok(true) | Err(_) => roles_unused(list.iter().flatten(), counted, interest),
+        Ok(true) | Err(_) => groups_with_roles(list.iter().flatten(), counted, interest),
     };
     told.into_iter().for_each(|told| people.builder.tell(told));
     Ok(())
@@ -307,19 +307,14 @@ fn group_key(group: &Group, alias: &str, names: &[&str], builder: &mut SnapshotB
 }
 
 /// Tells of groups with roles that a rule can name: such a role reaches nobody through them.
-fn roles_unused<'a>(
+fn groups_with_roles<'a>(
     organizations: impl Iterator<Item = &'a Organization>,
     counted: &[String],
     interest: &dyn Interest,
 ) -> Option<Diagnostic> {
-    let realm =
-        |role: &String| interest.reaches(Kind::RealmRole, role, role, role, role, &[role.as_str()]);
-    let client = |(client, roles): &(String, Vec<String>)| {
-        counted.contains(client)
-            && roles.iter().any(|role| {
-                let (key, identity) = (client_role_key(client, role), format!("{client}/{role}"));
-                interest.reaches(Kind::ClientRole, &key, role, &identity, &key, &[role.as_str()])
-            })
+    let has_role = |group: &Group| {
+        let clients = group.client_roles.list.iter().map(|(client, roles)| (client, roles));
+        names_a_role(group.realm_roles.list.iter(), clients, interest, counted)
     };
     let mut with_roles: Vec<String> = Vec::new();
     let mut open: Vec<(&str, Vec<&str>, &Group)> = Vec::new();
@@ -328,21 +323,10 @@ fn roles_unused<'a>(
     }
     while let Some((alias, mut names, group)) = open.pop() {
         names.push(group.name.as_str());
-        if group.realm_roles.list.iter().any(realm) || group.client_roles.list.iter().any(client) {
+        if has_role(group) {
             with_roles.push(organization_group(alias, &names));
         }
         open.extend(group.sub_groups.iter().map(|below| (alias, names.clone(), below)));
     }
-    with_roles.sort();
-    let first = with_roles.first()?;
-    let more = match with_roles.len() {
-        1 => String::new(),
-        count => format!(" (and {} more)", count - 1),
-    };
-    let message = format!(
-        "roles are mapped to the organization group `{first}`{more}: Keycloak gives them to nobody, so \
-         they do not count; map the group itself with `organization_group`"
-    );
-    let subject = Subject::reference(Kind::OrganizationGroup, first);
-    Some(Diagnostic::warning(DiagnosticCode::OrganizationRolesUnused, subject, message))
+    roles_unused(with_roles)
 }

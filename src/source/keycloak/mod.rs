@@ -54,6 +54,7 @@ pub(super) use claims::claimed;
 pub(crate) use config::Keycloak;
 pub use config::KeycloakConfig;
 pub(super) use config::{clients, realm_name};
+pub(super) use organizations::{names_a_role, roles_unused};
 
 use std::sync::{Mutex, PoisonError};
 

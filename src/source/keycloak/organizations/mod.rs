@@ -10,6 +10,7 @@
 
 mod groups;
 mod person;
+mod unused;
 
 pub(super) use person::{Memberships, is_no_member, of_person};
 
@@ -26,10 +27,11 @@ use super::pages::TRIES;
 use super::read::{Attempt, fan_out};
 use crate::directory::{
     Completeness, Interest, Kind, OrganizationInterest, RefId, RefIdx, SnapshotBuilder,
-    client_role_key, organization_group,
+    organization_group,
 };
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 use groups::OrganizationGroup;
+pub(in crate::source) use unused::{names_a_role, roles_unused};
 
 /// The rights that show organizations: each is enough.
 const SEE: [&str; 3] = ["view-organizations", "manage-organizations", "manage-realm"];
@@ -370,31 +372,11 @@ impl Organizations {
                 with_roles.push(organization_group(&of.alias, &names));
             }
         }
-        with_roles.sort();
-        let first = with_roles.first()?;
-        let more = match with_roles.len() {
-            1 => String::new(),
-            count => format!(" (and {} more)", count - 1),
-        };
-        let message = format!(
-            "roles are mapped to the organization group `{first}`{more}: Keycloak gives them to nobody, so \
-             they do not count; map the group itself with `organization_group`"
-        );
-        let subject = Subject::reference(Kind::OrganizationGroup, first);
-        Some(Diagnostic::warning(DiagnosticCode::OrganizationRolesUnused, subject, message))
+        roles_unused(with_roles)
     }
 }
 
 /// Whether a role that a rule can name is mapped to a group.
 fn has_role(group: &OrganizationGroup, interest: &dyn Interest, counted: &[String]) -> bool {
-    let realm =
-        |role: &String| interest.reaches(Kind::RealmRole, role, role, role, role, &[role.as_str()]);
-    let client = |(client, roles): (&String, &Vec<String>)| {
-        counted.contains(client)
-            && roles.iter().any(|role| {
-                let (key, identity) = (client_role_key(client, role), format!("{client}/{role}"));
-                interest.reaches(Kind::ClientRole, &key, role, &identity, &key, &[role.as_str()])
-            })
-    };
-    group.realm_roles.iter().any(realm) || group.client_roles.iter().any(client)
+    names_a_role(group.realm_roles.iter(), group.client_roles.iter(), interest, counted)
 }
