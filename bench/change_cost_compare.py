@@ -16,8 +16,6 @@ LIMIT = 1
 GROUP = 20
 # How long it is looked at while nothing changes, in seconds.
 PEACE = 20
-# So long after its beginning a feed has nothing left to do, in seconds.
-QUIET = 10
 # How often the gateway is asked whether a change counts, in seconds.
 EVERY = 0.05
 # The longest that a denial is waited for, in seconds.
@@ -134,7 +132,7 @@ def main():
         gateway = running.start()
         meter.program_pid = running.daemon.pid
         # What was changed just before following began is read again.
-        time.sleep(QUIET)
+        time.sleep(server.quiet)
         someone = next(iter(kinds.values()))[0].user
         peace = a_second_of_peace(meter, gateway, someone)
         for kind, changes in kinds.items():

@@ -53,6 +53,8 @@ class Ldap:
     groups = "(objectClass=groupOfNames)"
     # The longest time between a change and the server's being asked, in seconds, where it is polled.
     polled = 0.0
+    # So long after its beginning a feed has nothing left to do, in seconds.
+    quiet = 10
 
     def __init__(self, a, group):
         self.host, self.port = a.host, a.port or self.port
@@ -173,6 +175,8 @@ class Keycloak:
 
     p99_limit = 2000
     polled = 1.0
+    # Events of a minute ago may still come late, and are asked for as long.
+    quiet = 90
     ROLE, TEAM = "fresh", "fresh-team"
 
     def __init__(self, a, _group):
