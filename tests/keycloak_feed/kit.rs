@@ -169,20 +169,23 @@ impl Followed {
         }
     }
 
-    /// Goes on until the feed says why something stands in its way, and says it.
+    /// Goes on until the feed says why something stands in its way, and says it; fails once it has come to
+    /// everything that the server had acknowledged before this.
     pub fn stuck(&mut self) -> String {
+        let asked = chrono::Utc::now();
         loop {
             let following = self.following.as_mut().unwrap();
-            let mut state = following.state();
+            let (mut state, mut is_current) = (following.state(), following.state());
             let next = async {
                 tokio::select! {
                     biased;
                     event = following.next() => Err(event),
                     Ok(state) = state.wait_for(|state| state.why.is_some()) => Ok(state.why.clone()),
+                    () = current(&mut is_current, asked) => Ok(None),
                 }
             };
             match self.runtime.block_on(next) {
-                Ok(why) => return why.unwrap(),
+                Ok(why) => return why.expect("nothing stands in its way"),
                 Err(event) => self.apply(event.unwrap()),
             }
         }
