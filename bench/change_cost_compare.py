@@ -89,12 +89,17 @@ def until_denied(gateway, change):
         time.sleep(EVERY)
 
 
+def ask_for(seconds, gateway, user):
+    ended = time.monotonic() + seconds
+    while time.monotonic() < ended:
+        gateway.allows(user)
+        time.sleep(EVERY)
+
+
 def a_second_of_peace(meter, gateway, user):
     """What a second costs in which nothing changes, and the gateway is asked as it is when it does."""
     before, began = meter.read(), time.monotonic()
-    while time.monotonic() < began + PEACE:
-        gateway.allows(user)
-        time.sleep(EVERY)
+    ask_for(PEACE, gateway, user)
     return (meter.read() - before) / (time.monotonic() - began)
 
 
@@ -103,10 +108,7 @@ def one_of(meter, gateway, changes, peace):
     before, began = meter.read(), time.monotonic()
     for change in changes:
         until_denied(gateway, change)
-    ended = time.monotonic() + SETTLES
-    while time.monotonic() < ended:
-        gateway.allows(changes[0].user)
-        time.sleep(EVERY)
+    ask_for(SETTLES, gateway, changes[0].user)
     cost = meter.read() - before
     return (cost - peace * (time.monotonic() - began)) / len(changes)
 
@@ -131,9 +133,9 @@ def main():
     try:
         gateway = running.start()
         meter.program_pid = running.daemon.pid
-        # What was changed just before following began is read again.
-        time.sleep(server.quiet)
         someone = next(iter(kinds.values()))[0].user
+        # What was changed just before following began is read again.
+        ask_for(server.quiet, gateway, someone)
         peace = a_second_of_peace(meter, gateway, someone)
         for kind, changes in kinds.items():
             costs[kind] = one_of(meter, gateway, changes, peace)
