@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::directory::local::NAME as LOCAL;
 use crate::model::{FollowMode, Followed, Time, rfc3339};
 use crate::plan::HeldHead;
-use crate::store::{Leader, Meta, SourceStatus};
+use crate::store::{Meta, SourceStatus, StoreLeader};
 
 /// What there is to tell.
 struct StatusView<'a> {
@@ -21,7 +21,7 @@ struct StatusView<'a> {
     meta: Meta,
     held: Option<HeldHead>,
     /// Which daemon leads.
-    leader: Option<Leader>,
+    leader: StoreLeader,
     /// How many access tokens there are, and how many of them are expired.
     tokens: (u64, u64),
     /// How many sessions are known to have ended before their tokens.
@@ -44,7 +44,7 @@ pub(super) fn run(at: Context<'_>, output: Output) -> Result<u8, Failure> {
     // What else is known is worth telling without it.
     let leader = at.store.leader().unwrap_or_else(|error| {
         print::aside(&format!("which daemon leads cannot be told: {error}"));
-        None
+        StoreLeader::Unseen
     });
     let (meta, stored, followed, held, (tokens, ended)) = match &reader {
         Some(reader) => reader.snapshot(|r| {
@@ -102,11 +102,14 @@ impl StatusView<'_> {
             "next_run": self.next.map(rfc3339),
             "next_due": meta.next_due.map(rfc3339),
             "held": self.held,
-            "leader": self.leader.as_ref().map(|leader| json!({
-                "host": leader.host,
-                "pid": leader.pid,
-                "since": rfc3339(leader.since),
-            })),
+            "leader": match &self.leader {
+                StoreLeader::Seen(leader) => json!({
+                    "host": leader.host,
+                    "pid": leader.pid,
+                    "since": rfc3339(leader.since),
+                }),
+                StoreLeader::Nobody | StoreLeader::Unseen => Value::Null,
+            },
             "tokens": tokens,
             "tokens_expired": expired,
             "ended_sessions": self.ended,
@@ -162,7 +165,11 @@ impl StatusView<'_> {
             |at| format!("{} ({})", rfc3339(at), time::ago(at, self.now)),
         );
         facts.row(["Generation", &format!("{}, applied {applied}", self.meta.generation)]);
-        let leader = self.leader.as_ref().map_or_else(|| "none".to_owned(), Leader::to_string);
+        let leader = match &self.leader {
+            StoreLeader::Nobody => "none".to_owned(),
+            StoreLeader::Unseen => "not to be seen from here".to_owned(),
+            StoreLeader::Seen(leader) => leader.to_string(),
+        };
         facts.row(["Leader", &leader]);
         facts.row(["Next run", &self.next.map_or_else(|| "none".to_owned(), rfc3339)]);
         let waiting = self.held.as_ref().map_or_else(

@@ -49,7 +49,7 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::gateway::{Gateway, GatewayError, ProcessKind};
 use crate::model::{FollowMode, Time};
-use crate::store::{Lead, StoreError, StoreErrorKind};
+use crate::store::{Lead, StoreError, StoreErrorKind, StoreLeader};
 use crate::sync::AdminError;
 use chrono::Utc;
 
@@ -221,8 +221,10 @@ impl Daemon {
             let store = &**self.store.store();
             match store.leader()? {
                 // It has made sure of it, and need not wait for this one to do so too.
-                Some(leader) => Ok(Some(format!("another daemon leads: {leader}"))),
-                None => store_status::prepare(store, Utc::now()),
+                StoreLeader::Seen(leader) => Ok(Some(format!("another daemon leads: {leader}"))),
+                StoreLeader::Nobody | StoreLeader::Unseen => {
+                    store_status::prepare(store, Utc::now())
+                }
             }
         })?;
         let Some(busy) = busy else { return Ok(self.look()?) };

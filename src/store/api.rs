@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Commit, CommitError, Committed, Lead, LeadError, Leader, LockError, MirrorPatch, Reader,
-    Review, SourceUpdate, StoreError,
+    Review, SourceUpdate, StoreError, StoreLeader,
 };
 use crate::model::{Followed, Inconsistent, SessionEnd, Time};
 use crate::plan::Plan;
@@ -47,11 +47,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Another one leads, or the lead cannot be taken.
     fn lead(&self, me: &Leader) -> Result<Arc<dyn Lead>, LeadError>;
 
-    /// Which daemon leads. `None`: none, or this account may not see which.
+    /// Which daemon leads.
     ///
     /// # Errors
     /// It cannot be told.
-    fn leader(&self) -> Result<Option<Leader>, StoreError>;
+    fn leader(&self) -> Result<StoreLeader, StoreError>;
 
     /// Begins to change the store. Callers use [`update`](#method.update).
     ///

@@ -62,6 +62,24 @@ impl FromStr for Leader {
     }
 }
 
+/// Who leads, as whoever asks sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoreLeader {
+    /// Nobody does.
+    Nobody,
+    /// Who does, this account may not see, nor perhaps whether anybody does.
+    Unseen,
+    /// This one.
+    Seen(Leader),
+}
+
+impl StoreLeader {
+    /// Of somebody who leads: who, where that can be read.
+    pub(super) fn by(read: Option<Leader>) -> Self {
+        read.map_or(StoreLeader::Unseen, StoreLeader::Seen)
+    }
+}
+
 /// Why a daemon does not lead.
 #[derive(Debug, thiserror::Error)]
 pub enum LeadError {

@@ -53,7 +53,7 @@ pub use copy::{Copied, CopiedRelation, CopyEnd, CopyError, CopyProgress, copy, c
 pub use ended::EndedSince;
 pub use error::{CommitError, Contradiction, LockError, Mismatch, StoreError, StoreErrorKind};
 pub use history::{HistoryFilter, HistoryRow};
-pub use leading::{BEAT, Lead, LeadError, Leader, NoLeader};
+pub use leading::{BEAT, Lead, LeadError, Leader, NoLeader, StoreLeader};
 pub use mirror::{MirrorPatch, StoredMirror};
 pub use people::{
     EffectiveRoles, GrantDetail, ReachedBy, StoredDecision, TokenRow, UserDetail, UserRow,

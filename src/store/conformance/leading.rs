@@ -2,7 +2,7 @@
 
 use super::worlds::at;
 use super::{commit, counted, newcomer, rules, with_people};
-use crate::store::{BEAT, LeadError, Leader, LockError, Store, StoreErrorKind};
+use crate::store::{BEAT, LeadError, Leader, LockError, Store, StoreErrorKind, StoreLeader};
 
 rules! {
     one_leads_until_it_resigns_or_ends
@@ -26,21 +26,21 @@ fn one_leads_until_it_resigns_or_ends(store: &dyn Store) {
     let first = store.lead(&one(1)).unwrap();
     assert_eq!(led_by(store, 2), Some(one(1)));
     store.prepare().unwrap();
-    assert_eq!(store.leader().unwrap(), Some(one(1)));
+    assert_eq!(store.leader().unwrap(), StoreLeader::Seen(one(1)));
     std::thread::sleep(BEAT);
     first.beat().unwrap();
-    assert_eq!(store.leader().unwrap(), Some(one(1)));
+    assert_eq!(store.leader().unwrap(), StoreLeader::Seen(one(1)));
     first.resign();
-    assert_eq!(store.leader().unwrap(), None);
+    assert_eq!(store.leader().unwrap(), StoreLeader::Nobody);
 
     let second = store.lead(&one(2)).unwrap();
     assert_eq!(led_by(store, 3), Some(one(2)));
     // Whoever resigns twice lets go of nothing that is somebody else's.
     first.resign();
     drop(first);
-    assert_eq!(store.leader().unwrap(), Some(one(2)));
+    assert_eq!(store.leader().unwrap(), StoreLeader::Seen(one(2)));
     drop(second);
-    while store.leader().unwrap().is_some() {
+    while store.leader().unwrap() != StoreLeader::Nobody {
         std::thread::yield_now();
     }
     store.lead(&one(3)).unwrap().beat().unwrap();
@@ -57,7 +57,7 @@ fn whoever_leads_keeps_nobody_from_writing(store: &dyn Store) {
     let run = lead.lock("idpsyncd run", at(3)).unwrap();
     let refused = store.lock("idpsyncd sync", at(3)).unwrap_err();
     assert!(matches!(&refused, LockError::Held { holder, .. } if holder.contains("idpsyncd run")));
-    assert_eq!(store.leader().unwrap(), Some(one(1)), "whatever it does");
+    assert_eq!(store.leader().unwrap(), StoreLeader::Seen(one(1)), "whatever it does");
     commit(store, &newcomer(2));
     drop(run);
     let by_hand = store.lock("idpsyncd sync", at(4)).unwrap();
@@ -66,7 +66,7 @@ fn whoever_leads_keeps_nobody_from_writing(store: &dyn Store) {
     lead.beat().unwrap();
     drop(by_hand);
     drop(lead.lock("idpsyncd run", at(5)).unwrap());
-    assert_eq!(store.leader().unwrap(), Some(one(1)), "whatever it did");
+    assert_eq!(store.leader().unwrap(), StoreLeader::Seen(one(1)), "whatever it did");
     assert_eq!(counted(store), (3, 3));
 }
 

@@ -20,7 +20,7 @@ use super::postgres::PostgresStore;
 use super::sql::Fault;
 use super::sql::db::Conn;
 use super::sqlite::SqliteStore;
-use super::{Leader, Password, Store};
+use super::{Leader, Password, Store, StoreLeader};
 use crate::model::{StoreConfig, Time};
 use rows::Sender;
 
@@ -83,12 +83,15 @@ pub enum CopyError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// A daemon follows sources for one of them, and would go on doing so.
-    #[error("an idpsyncd leads on the store `{store}`: {by}; stop it first")]
+    #[error(
+        "an idpsyncd leads on the store `{store}`: {}; stop it first",
+        .by.as_ref().map_or_else(|| "which, this account may not see".to_owned(), Leader::to_string)
+    )]
     Led {
         /// The store.
         store: String,
-        /// Which.
-        by: Leader,
+        /// Which, where that can be seen.
+        by: Option<Leader>,
     },
     /// One of them cannot be used, or came out different.
     #[error(transparent)]
@@ -155,8 +158,9 @@ fn refuse_itself(from: &Backend, to: &Backend) -> Result<(), CopyError> {
 
 fn refuse_leader(end: &Backend) -> Result<(), CopyError> {
     match end.store().leader()? {
-        Some(by) => Err(CopyError::Led { store: end.shown(), by }),
-        None => Ok(()),
+        StoreLeader::Nobody => Ok(()),
+        StoreLeader::Unseen => Err(CopyError::Led { store: end.shown(), by: None }),
+        StoreLeader::Seen(by) => Err(CopyError::Led { store: end.shown(), by: Some(by) }),
     }
 }
 

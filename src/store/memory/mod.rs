@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use super::{
     Beside, Commit, CommitError, Committed, Lead, LeadError, Leader, LockError, MirrorPatch,
-    Reader, Review, RunLock, Seen, SourceUpdate, Store, StoreError, StoreErrorKind, Transaction,
-    Turn, Waker, Watch,
+    Reader, Review, RunLock, Seen, SourceUpdate, Store, StoreError, StoreErrorKind, StoreLeader,
+    Transaction, Turn, Waker, Watch,
 };
 use crate::model::{Followed, Inconsistent, SessionEnd, Time};
 use crate::plan::Plan;
@@ -217,8 +217,8 @@ impl Store for MemoryStore {
         Ok(Arc::new(Leading { store: self.clone(), resigned: AtomicBool::new(false) }))
     }
 
-    fn leader(&self) -> Result<Option<Leader>, StoreError> {
-        Ok(locked(&self.0.leader).clone())
+    fn leader(&self) -> Result<StoreLeader, StoreError> {
+        Ok(locked(&self.0.leader).clone().map_or(StoreLeader::Nobody, StoreLeader::Seen))
     }
 
     fn begin(&self, turn: Turn) -> Result<Box<dyn Transaction + '_>, StoreError> {

@@ -27,24 +27,28 @@ const SILENT_WAY: Duration = Duration::from_secs(10);
 /// What each session begins with, but for its schema.
 ///
 /// A statement of ours that waits for somebody else's lock gives up after so long; a session in whose
-/// transaction nothing happens for so long is ended by the server, and what it had open taken back. Plans are
+/// transaction nothing happens for so long is ended by the server, and what it had open taken back. However
+/// long a statement or a transaction may take by the role's or the database's own settings: the first commit of
+/// a large company takes minutes. Plans are
 /// made for the values at hand: of any range of a mirror's rows the server would think that it is small.
 ///
 /// The server notices within 10 s that nobody is here any more, even in the middle of a statement: only then
 /// does it let go of the lock. Sessions that rest by their nature, the lock's above all, are not ended for
 /// it. Settings that an older server does not have are left out, as is the one that only Linux can keep.
 const SETTINGS: &str = "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '300s'; \
-     SET jit = off; SET plan_cache_mode = force_custom_plan; SET TimeZone = 'UTC'; SET client_min_messages = warning; \
+     SET statement_timeout = 0; SET jit = off; SET plan_cache_mode = force_custom_plan; SET TimeZone = 'UTC'; SET client_min_messages = warning; \
      SET standard_conforming_strings = on; SET bytea_output = 'hex'; \
      SELECT set_config(n, v, false) FROM (VALUES ('tcp_keepalives_idle', '3'), ('tcp_keepalives_interval', '2'), \
          ('tcp_keepalives_count', '2'), ('tcp_user_timeout', '7000'), ('client_connection_check_interval', '5000'), \
-         ('idle_session_timeout', '0')) s(n, v) \
+         ('idle_session_timeout', '0'), ('transaction_timeout', '0')) s(n, v) \
        WHERE pg_catalog.current_setting(n, true) IS NOT NULL \
          AND (n <> 'client_connection_check_interval' OR pg_catalog.version() LIKE '%linux%')";
 
-/// Who answers.
-const BACKEND: &str = "SELECT pg_catalog.pg_backend_pid(), CAST(pg_catalog.pg_postmaster_start_time() AS text), \
-     (SELECT CAST(backend_start AS text) FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid())";
+/// Who answers. As whoever signed in: a role that the session was given by `ALTER ROLE … SET role` may not see
+/// that of itself.
+const BACKEND: &str = "SET ROLE NONE; SELECT pg_catalog.pg_backend_pid(), CAST(pg_catalog.pg_postmaster_start_time() AS text), \
+     (SELECT CAST(backend_start AS text) FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()); \
+     RESET ROLE";
 
 /// The oldest server that has what is used here.
 const OLDEST: u32 = 13;
@@ -67,8 +71,9 @@ pub(super) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn failed(why: impl fmt::Display) -> SessionError {
-    SessionError::Connect(why.to_string())
+/// What is needed here to ask any host cannot be had.
+fn unusable(why: impl fmt::Display) -> SessionError {
+    SessionError::Unfit(why.to_string())
 }
 
 impl DatabaseAddress {
@@ -88,7 +93,7 @@ impl DatabaseAddress {
 
     /// A new connection, as [`DatabaseAddress::connect`] has it.
     pub(super) fn wire(&self, heard: Option<Waker>) -> Result<Wire, SessionError> {
-        let mut config: Config = self.config.url.parse().map_err(failed)?;
+        let mut config: Config = self.config.url.parse().map_err(unusable)?;
         config.ssl_mode(match self.config.tls {
             StoreTls::Never => SslMode::Disable,
             StoreTls::Always => SslMode::Require,
@@ -101,7 +106,7 @@ impl DatabaseAddress {
         config.keepalives_retries(2);
         config.tcp_user_timeout(SILENT_WAY);
         if let Some(password) = &self.password {
-            config.password(password.read().map_err(failed)?.expose_secret());
+            config.password(password.read().map_err(unusable)?.expose_secret());
         }
         let tls = MakeRustlsConnect::new(self.tls()?);
         let begin =
@@ -113,7 +118,9 @@ impl DatabaseAddress {
             // Whoever asked waits: each host has its time.
             drop(tell.send(first(each_of(&config), open).await));
         });
-        told.recv().map_err(|_| failed("the connection broke off while it was made"))?
+        told.recv().map_err(|_| {
+            SessionError::Connect("the connection broke off while it was made".to_owned())
+        })?
     }
 
     fn tls(&self) -> Result<rustls::ClientConfig, SessionError> {
@@ -138,14 +145,14 @@ impl DatabaseAddress {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         Ok(rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(failed)?
+            .map_err(unusable)?
             .with_root_certificates(roots)
             .with_no_client_auth())
     }
 }
 
 fn unread(file: &Path, why: &dyn fmt::Display) -> SessionError {
-    failed(format!("cannot read `store.ca_file` `{}`: {why}", file.display()))
+    unusable(format!("cannot read `store.ca_file` `{}`: {why}", file.display()))
 }
 
 /// A connection to one host, ready to be asked. Whatever was begun ends where this is not waited for.
@@ -156,7 +163,7 @@ async fn opened(
     heard: Option<Waker>,
     place: &DatabaseAddress,
 ) -> Result<Wire, SessionError> {
-    let (client, connection) = config.connect(tls).await?;
+    let (client, connection) = config.connect(tls).await.map_err(refused)?;
     fits(connection.parameter("server_version"), connection.parameter("server_encoding"))?;
     let carrier = Carrier(Some(tokio::spawn(carry(connection, heard)).abort_handle()));
     let mut backend = Backend::default();
@@ -169,6 +176,18 @@ async fn opened(
         }
     }
     Ok(Wire::new(client, backend, place.clone(), carrier.kept()))
+}
+
+/// Why there is no connection: one to a server that takes no writes, where only such a one will do, is made and
+/// given up.
+fn refused(error: tokio_postgres::Error) -> SessionError {
+    let source =
+        std::error::Error::source(&error).and_then(|why| why.downcast_ref::<std::io::Error>());
+    // The system's own refusals (of a socket's path) have a number.
+    let read_only = source.is_some_and(|why| {
+        why.kind() == std::io::ErrorKind::PermissionDenied && why.raw_os_error().is_none()
+    });
+    if read_only { SessionError::ReadOnly } else { error.into() }
 }
 
 /// Whether a server of this version and a database of this encoding can hold a store.

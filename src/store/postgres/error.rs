@@ -19,6 +19,9 @@ pub(super) fn cause(error: &tokio_postgres::Error) -> String {
     text
 }
 
+/// What to do where none of the hosts takes writes.
+const NAME_PRIMARY: &str = "name the primary too, or take that setting back";
+
 impl SessionError {
     /// The fault of the store `shown`. Whatever was under way was taken back, or will be when the server
     /// notices that nobody is there.
@@ -46,9 +49,18 @@ impl SessionError {
             ),
             "25006" => (
                 StoreErrorKind::Denied,
+                format!("cannot write {at}: {}; {NAME_PRIMARY}", SessionError::ReadOnly),
+            ),
+            _ if matches!(self, SessionError::ReadOnly) => (
+                StoreErrorKind::Denied,
+                format!("cannot use {at}: {self}; nothing was changed, {NAME_PRIMARY}"),
+            ),
+            // 53400: a limit of the configuration's.
+            "53300" | "53400" => (
+                StoreErrorKind::Other,
                 format!(
-                    "cannot write {at}: this server is a standby; name the primary too, with \
-                     `target_session_attrs=read-write`"
+                    "cannot use {at}: {self}; nothing was changed, look at `max_connections` and the role's and \
+                     the database's `CONNECTION LIMIT`"
                 ),
             ),
             "28P01" | "28000" => (

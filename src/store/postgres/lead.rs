@@ -13,7 +13,7 @@ use super::session::SessionError;
 use super::store::PostgresStore;
 use crate::model::Time;
 use crate::store::error::{StoreError, StoreErrorKind};
-use crate::store::leading::{Lead, LeadError, Leader};
+use crate::store::leading::{Lead, LeadError, Leader, StoreLeader};
 use crate::store::sql::Fault;
 use crate::store::sql::db::{Conn, OptionalExtension, params};
 use crate::store::{LockError, RunLock};
@@ -71,8 +71,9 @@ fn read(said: &str) -> Option<Leader> {
 }
 
 /// Who leads.
-pub(super) fn leader(store: &PostgresStore) -> Result<Option<Leader>, StoreError> {
-    led(store).map(Option::flatten).map_err(|fault| store.told(fault))
+pub(super) fn leader(store: &PostgresStore) -> Result<StoreLeader, StoreError> {
+    let found = led(store).map_err(|fault| store.told(fault))?;
+    Ok(found.map_or(StoreLeader::Nobody, StoreLeader::by))
 }
 
 impl PgLead {
@@ -96,7 +97,8 @@ impl PgLead {
             .query_row(&sql, params![LEAD, store.place.config.schema], |row| row.get(0))
             .map_err(|error| told(error.into()))?;
         if !got {
-            return Err(LeadError::Led { by: leader(store)? });
+            let by = led(store).map_err(|fault| store.told(fault))?.flatten();
+            return Err(LeadError::Led { by });
         }
         Ok(PgLead {
             store: store.clone(),

@@ -37,22 +37,31 @@ pub(super) fn identify(
 ) -> Result<Found, Fault> {
     let conn = Conn::Postgres(session);
     let schema = place.config.schema.as_str();
-    let ours: Option<bool> = conn
+    let found: Option<(bool, bool, bool)> = conn
         .query_row(
-            "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute a \
+            "SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE'), \
+                    EXISTS (SELECT 1 FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid), \
+                    EXISTS (SELECT 1 FROM pg_catalog.pg_attribute a \
                              JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
                             WHERE c.relnamespace = n.oid AND c.relname = 'meta' \
                               AND a.attname = 'schema_version') \
-             FROM pg_catalog.pg_namespace n \
-             WHERE n.nspname = ?1 AND EXISTS (SELECT 1 FROM pg_catalog.pg_class c \
-                                              WHERE c.relnamespace = n.oid)",
+             FROM pg_catalog.pg_namespace n WHERE n.nspname = ?1",
             [schema],
-            |row| row.get(0),
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )
         .optional()?;
-    match ours {
-        None => Ok(Found::Nothing),
-        Some(false) => Err(Fault::Store(StoreError::new(
+    match found {
+        Some((false, ..)) => Err(Fault::Store(StoreError::new(
+            StoreErrorKind::Denied,
+            format!(
+                "this role may not use the schema `{schema}` of `{}`, which belongs to another one: \
+                 `idpsyncd store grant` gives a gateway's role its rights, and whoever writes signs in as \
+                 the owner",
+                place.config
+            ),
+        ))),
+        None | Some((_, false, _)) => Ok(Found::Nothing),
+        Some((_, _, false)) => Err(Fault::Store(StoreError::new(
             StoreErrorKind::NotOurs,
             format!(
                 "the schema `{schema}` of `{}` is not a store of idpsyncd: it was left alone, set \
@@ -60,7 +69,7 @@ pub(super) fn identify(
                 place.config
             ),
         ))),
-        Some(true) => {
+        Some((_, _, true)) => {
             let version = conn.schema_version()?;
             if version > known {
                 return Err(Fault::Store(StoreError::new(

@@ -43,7 +43,13 @@ pub(in crate::store) enum SessionError {
     /// It did not answer something before, and is not asked any more.
     #[error("it has not answered before")]
     GivenUp,
-    /// The server or the database cannot hold a store.
+    /// A server that takes no writes, where only one that does will do.
+    #[error(
+        "it takes no writes: it is a standby, or `default_transaction_read_only` is on there for the role or \
+         the database"
+    )]
+    ReadOnly,
+    /// The server or the database cannot hold a store, or what is needed to ask it cannot be had.
     #[error("{0}")]
     Unfit(String),
     /// A commit was not answered: it is there in whole or not at all.
@@ -474,6 +480,7 @@ impl SessionError {
             SessionError::Silent(_)
             | SessionError::GivenUp
             | SessionError::Unanswered(_)
+            | SessionError::ReadOnly
             | SessionError::Connect(_)
             | SessionError::Thread(_) => true,
             SessionError::Column(_) | SessionError::Unfit(_) => false,

@@ -16,8 +16,8 @@ use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::sql::db::Conn;
 use crate::store::sql::{self, Fault, SqlTransaction};
 use crate::store::{
-    Lead, LeadError, Leader, LockError, Password, Reader, Review, RunLock, Store, Transaction,
-    Turn, Watch,
+    Lead, LeadError, Leader, LockError, Password, Reader, Review, RunLock, Store, StoreLeader,
+    Transaction, Turn, Watch,
 };
 
 /// A store in a schema of a PostgreSQL database.
@@ -119,7 +119,7 @@ impl Store for PostgresStore {
         Ok(Arc::new(PgLead::take(self, me)?))
     }
 
-    fn leader(&self) -> Result<Option<Leader>, StoreError> {
+    fn leader(&self) -> Result<StoreLeader, StoreError> {
         super::lead::leader(self)
     }
 

@@ -115,7 +115,8 @@ impl Wire {
     }
 
     /// Whether the server works at what was asked here, as it says by another connection. Where it waits
-    /// for us to send or to take what it sends, the way is what hangs.
+    /// for us to send or to take what it sends, the way is what hangs. Asked as whoever signed in here as well
+    /// ([`super::connect`]); `disabled`: the server keeps no book of what sessions do, but of what they wait for.
     fn is_at_work(&self) -> bool {
         let Ok(aside) = self.place.wire(None) else { return false };
         let Backend { pid, since, server } = &self.backend;
@@ -124,8 +125,9 @@ impl Wire {
         }
         // Both were told by the server, and hold no quote.
         let sql = format!(
-            "SELECT 1 FROM pg_catalog.pg_stat_activity WHERE pid = {pid} AND CAST(backend_start AS text) = '{since}' \
-             AND state IN ('active', 'fastpath function call') \
+            "SET ROLE NONE; \
+             SELECT 1 FROM pg_catalog.pg_stat_activity WHERE pid = {pid} AND CAST(backend_start AS text) = '{since}' \
+             AND state IN ('active', 'fastpath function call', 'disabled') \
              AND wait_event IS DISTINCT FROM 'ClientRead' AND wait_event IS DISTINCT FROM 'ClientWrite'"
         );
         let found = aside.within(aside.client.simple_query(&sql), BRIEF);

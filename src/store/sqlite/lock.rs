@@ -8,7 +8,7 @@ use std::path::Path;
 use super::error::{StoreError, StoreErrorKind, io};
 use super::files::StorePath;
 use crate::model::{Time, rfc3339};
-use crate::store::{Leader, LockError};
+use crate::store::{Leader, LockError, StoreLeader};
 
 /// Held while a process plans and writes. The kernel lets go of it when the process ends, however
 /// it ends, so a stale lock cannot exist.
@@ -38,27 +38,27 @@ impl FileLock {
         FileLock::beside(path, LEADER, &format!("{me}\n"))
     }
 
-    /// Who has the lock of whoever leads; `None`: nobody, or this account may not see it.
+    /// Who has the lock of whoever leads.
     ///
     /// # Errors
     /// Its file cannot be looked at.
-    pub(super) fn leader(path: &Path) -> Result<Option<Leader>, StoreError> {
+    pub(super) fn leader(path: &Path) -> Result<StoreLeader, StoreError> {
         let place = StorePath::of(path)?;
         let _acting = place.act()?;
         if place.side(LEADER)?.is_none() {
-            return Ok(None);
+            return Ok(StoreLeader::Nobody);
         }
         let mut file = match place.open_side(LEADER, "open the lock", 0o600) {
             Ok(file) => file,
-            Err(error) if error.kind == StoreErrorKind::Denied => return Ok(None),
+            Err(error) if error.kind == StoreErrorKind::Denied => return Ok(StoreLeader::Unseen),
             Err(error) => return Err(error),
         };
         let name = place.beside(LEADER);
         match file.try_lock_shared() {
-            Ok(()) => Ok(None),
+            Ok(()) => Ok(StoreLeader::Nobody),
             Err(TryLockError::WouldBlock) => {
                 let text = told(&mut file).map_err(|error| io("read", &name, &error))?;
-                Ok(text.and_then(|text| text.parse().ok()))
+                Ok(StoreLeader::by(text.and_then(|text| text.parse().ok())))
             }
             Err(TryLockError::Error(error)) => Err(io("lock", &name, &error)),
         }

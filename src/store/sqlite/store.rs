@@ -15,7 +15,8 @@ use super::writer::SqliteWriter;
 use crate::model::{Followed, SessionEnd, Time};
 use crate::store::sql::SqlTransaction;
 use crate::store::{
-    Lead, LeadError, Leader, LockError, Reader, Review, RunLock, Store, Transaction, Turn, Watch,
+    Lead, LeadError, Leader, LockError, Reader, Review, RunLock, Store, StoreLeader, Transaction,
+    Turn, Watch,
 };
 
 /// A store in one SQLite file.
@@ -111,7 +112,7 @@ impl Store for SqliteStore {
         Ok(Arc::new(FileLead::take(self.path.clone(), me)?))
     }
 
-    fn leader(&self) -> Result<Option<Leader>, StoreError> {
+    fn leader(&self) -> Result<StoreLeader, StoreError> {
         FileLock::leader(&self.path)
     }
 

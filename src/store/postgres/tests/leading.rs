@@ -7,13 +7,18 @@ use crate::store::conformance::commit;
 use crate::store::conformance::worlds::{World, at, plan};
 use crate::store::postgres::store::PostgresStore;
 use crate::store::{
-    BEAT, Commit, CommitError, Lead, LeadError, Leader, LockError, Store, StoreErrorKind, Turn,
+    BEAT, Commit, CommitError, Lead, LeadError, Leader, LockError, Store, StoreErrorKind,
+    StoreLeader, Turn,
 };
+
+fn daemon(pid: u32) -> Leader {
+    Leader::new("here", pid, at(i64::from(pid)))
+}
 
 /// Takes the lead as process `pid`, as soon as nobody has it.
 fn leads(store: &PostgresStore, pid: u32) -> Arc<dyn Lead> {
     loop {
-        match store.lead(&Leader::new("here", pid, at(i64::from(pid)))) {
+        match store.lead(&daemon(pid)) {
             Ok(lead) => return lead,
             Err(LeadError::Led { .. }) => std::thread::sleep(BEAT / 10),
             Err(LeadError::Store(error)) => panic!("{error}"),
@@ -27,10 +32,10 @@ fn whoever_shows_no_life_loses_the_lead_and_is_told() {
     store.prepare().unwrap();
     let first = leads(&store, 1);
     let other = another(&store);
-    assert_eq!(other.leader().unwrap().map(|leader| leader.pid), Some(1));
+    assert_eq!(other.leader().unwrap(), StoreLeader::Seen(daemon(1)));
     // Nobody does anything to it: the server finds out by itself.
     let second = leads(&other, 2);
-    assert_eq!(store.leader().unwrap().map(|leader| leader.pid), Some(2));
+    assert_eq!(store.leader().unwrap(), StoreLeader::Seen(daemon(2)));
     assert_eq!(first.beat().unwrap_err().kind, StoreErrorKind::Busy);
     match first.lock("a late run", at(1)).unwrap_err() {
         LockError::Store(error) => assert!(error.message.contains("leads the store"), "{error}"),
@@ -38,7 +43,7 @@ fn whoever_shows_no_life_loses_the_lead_and_is_told() {
     }
     first.resign();
     second.beat().unwrap();
-    assert_eq!(store.leader().unwrap().map(|leader| leader.pid), Some(2));
+    assert_eq!(store.leader().unwrap(), StoreLeader::Seen(daemon(2)));
 }
 
 #[test]
