@@ -10,16 +10,18 @@ use std::path::Path;
 
 use chrono::DateTime;
 use idpsyncd::model::{
-    FollowMode, Followed, SessionEnd, SessionRealm, SessionScope, StoreConfig, Time,
+    FollowMode, Followed, PostgresConfig, SessionEnd, SessionRealm, SessionScope, StoreConfig,
+    StoreTls, Time,
 };
 use idpsyncd::store::{self, Leader, Review, Store};
 use rusqlite::types::Value as Cell;
 use serde_json::{Value, json};
+use support::company::{store_server as server, store_url as url};
 use support::done::Done;
 use support::gateways::send;
 use support::idpsyncd::Home;
-use support::postgres::Postgres;
 use support::server::free_port;
+use support::wire_proxy::{Trap, WireProxy};
 
 const ROLES: &str = r#"
 [guard]
@@ -83,16 +85,6 @@ fn home(store: &str) -> (Home, u16) {
 
 fn path(home: &Home) -> String {
     home.path("store.db").display().to_string()
-}
-
-fn server() -> Option<Postgres> {
-    let postgres = Postgres::start()?;
-    postgres.database("idpsyncd", "idpsyncd");
-    Some(postgres)
-}
-
-fn url(postgres: &Postgres) -> String {
-    format!("postgresql://idpsyncd@127.0.0.1:{}/idpsyncd", postgres.port)
 }
 
 fn time(seconds: i64) -> Time {
@@ -186,13 +178,13 @@ const TOLD: &[&[&str]] = &[
 fn a_store_goes_into_a_database_and_back_with_everything_in_it() {
     let Some(postgres) = server() else { return };
     let (file, token) = company();
-    let (other, port) = home(&format!("postgres = \"{}\"", url(&postgres)));
+    let (other, port) = home(&format!("postgres = \"{}\"", url(&[postgres.port])));
     let (back, _) = home("path = \"store.db\"");
     std::fs::copy(file.path("realm.json"), other.path("realm.json")).unwrap();
     std::fs::copy(file.path("realm.json"), back.path("realm.json")).unwrap();
 
     let before = dump(&file.path("store.db"));
-    let there = copied(&file, &url(&postgres));
+    let there = copied(&file, &url(&[postgres.port]));
     let rows = |all: &Value| -> BTreeMap<String, u64> {
         let each = all.as_array().unwrap().iter();
         each.map(|it| (it["name"].as_str().unwrap().to_owned(), it["rows"].as_u64().unwrap()))
@@ -256,7 +248,7 @@ fn a_store_goes_into_a_database_and_back_with_everything_in_it() {
 fn a_dry_run_says_what_would_be_copied_and_makes_nothing() {
     let Some(postgres) = server() else { return };
     let (file, _) = company();
-    let to = url(&postgres);
+    let to = url(&[postgres.port]);
     let other = tempfile::tempdir().unwrap();
     let path = other.path().join("store.db").display().to_string();
     for to in [&to, &path] {
@@ -274,9 +266,9 @@ fn a_dry_run_says_what_would_be_copied_and_makes_nothing() {
 fn what_holds_something_or_is_worked_on_or_is_no_store_is_not_copied_to() {
     let Some(postgres) = server() else { return };
     let (file, _) = company();
-    let (full, _) = home(&format!("postgres = \"{}\"\nschema = \"full\"", url(&postgres)));
+    let (full, _) = home(&format!("postgres = \"{}\"\nschema = \"full\"", url(&[postgres.port])));
     full.ok(&["sync"], 0);
-    let (keys, _) = home(&format!("postgres = \"{}\"\nschema = \"keys\"", url(&postgres)));
+    let (keys, _) = home(&format!("postgres = \"{}\"\nschema = \"keys\"", url(&[postgres.port])));
     keys.ok(&["store", "init"], 0);
     postgres.sql("idpsyncd", "INSERT INTO keys.jwks VALUES ('i', '{}', 0)");
     postgres.sql(
@@ -284,7 +276,7 @@ fn what_holds_something_or_is_worked_on_or_is_no_store_is_not_copied_to() {
         "CREATE SCHEMA other AUTHORIZATION idpsyncd; CREATE TABLE other.meta (a int)",
     );
     std::fs::write(file.path("text"), "no store").unwrap();
-    let (path, to) = (path(&file), url(&postgres));
+    let (path, to) = (path(&file), url(&[postgres.port]));
     let older = home("path = \"store.db\"").0;
     older.ok(&["store", "init"], 0);
     rusqlite::Connection::open(older.path("store.db"))
@@ -328,8 +320,13 @@ fn what_holds_something_or_is_worked_on_or_is_no_store_is_not_copied_to() {
     }
     let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'idpsyncd'";
     assert_eq!(postgres.sql("idpsyncd", schemas), "0", "nothing was made on the way");
+}
 
-    // Who works on either of the two is named.
+#[test]
+fn whoever_works_on_one_of_the_two_or_leads_there_is_named_and_nothing_is_copied() {
+    let Some(postgres) = server() else { return };
+    let (file, _) = company();
+    let to = url(&[postgres.port]);
     let own = store::open(&StoreConfig::sqlite(file.path("store.db")));
     let lock = own.lock("the night's run", time(0)).unwrap();
     let copy = ["store", "copy", "--to", &to];
@@ -348,19 +345,53 @@ fn what_holds_something_or_is_worked_on_or_is_no_store_is_not_copied_to() {
     assert!(done.err.contains("process 4711 on zone-a since 1970"), "{}", done.err);
     lead.resign();
     drop(lead);
-    // A store that holds nothing yet is as good as none.
+    // At the other end too.
     let (empty, _) = home(&format!("postgres = \"{to}\""));
     empty.ok(&["store", "init"], 0);
+    let there = store::open(&StoreConfig::Postgres(PostgresConfig {
+        url: to.clone(),
+        shown: to.clone(),
+        tls: StoreTls::Never,
+        ca_file: None,
+        schema: "idpsyncd".to_owned(),
+        read: None,
+    }));
+    let lead = there.lead(&Leader::new("zone-b", 4_712, time(0))).unwrap();
+    let done = Done::of(&mut file.command(&copy)).exits(1);
+    assert!(done.err.contains("process 4712 on zone-b since 1970"), "{}", done.err);
+    lead.resign();
+    drop(lead);
+    // A store that holds nothing yet is as good as none.
     file.ok(&copy, 0);
     let done = Done::of(&mut file.command(&copy)).exits(1);
     assert!(done.err.contains("holds generation"), "{}", done.err);
 }
 
 #[test]
+fn a_store_that_is_filled_after_it_was_found_empty_is_not_copied_over() {
+    let Some(postgres) = server() else { return };
+    let (file, _) = company();
+    let (other, _) = home(&format!("postgres = \"{}\"", url(&[postgres.port])));
+    other.ok(&["store", "init"], 0);
+    let proxy = WireProxy::before(postgres.port);
+    // It has seen that there is no generation, and goes on to the tables.
+    proxy.set(b"SELECT 1 FROM role LIMIT 1", Trap::Hangs);
+    let to = url(&[proxy.port]);
+    let mut copy = file.command(&["store", "copy", "--to", &to]);
+    let copying = std::thread::spawn(move || Done::of(&mut copy));
+    proxy.await_sprung();
+    other.ok(&["sync"], 0);
+    proxy.open();
+    let done = copying.join().unwrap().exits(1);
+    assert!(done.err.contains("holds generation 1: nothing was copied over it"), "{}", done.err);
+    assert_eq!(postgres.sql("idpsyncd", "SELECT count(*) FROM idpsyncd.token"), "0");
+}
+
+#[test]
 fn a_copy_that_is_killed_in_the_middle_leaves_nothing_behind() {
     let Some(postgres) = server() else { return };
     let (file, _) = company();
-    let (other, _) = home(&format!("postgres = \"{}\"", url(&postgres)));
+    let (other, _) = home(&format!("postgres = \"{}\"", url(&[postgres.port])));
     let (back, _) = home("path = \"store.db\"");
     let waits = |sql: &str| {
         let asked = format!(
@@ -380,11 +411,11 @@ fn a_copy_that_is_killed_in_the_middle_leaves_nothing_behind() {
     // Into the database: all but the last tables are written.
     other.ok(&["store", "init"], 0);
     let lock = postgres.lock_for("idpsyncd", "idpsyncd.local_user", "SHARE");
-    killed(&file, &url(&postgres), "COPY local_user%");
+    killed(&file, &url(&[postgres.port]), "COPY local_user%");
     drop(lock);
     let counts = "SELECT (SELECT count(*) FROM idpsyncd.\"user\") + generation FROM idpsyncd.meta";
     assert_eq!(postgres.sql("idpsyncd", counts), "0");
-    file.ok(&["store", "copy", "--to", &url(&postgres)], 0);
+    file.ok(&["store", "copy", "--to", &url(&[postgres.port])], 0);
 
     // Out of it, into a file.
     let lock = postgres.lock("idpsyncd", "idpsyncd.local_user");

@@ -7,7 +7,8 @@ mod support;
 use std::path::Path;
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use support::company::{realm_export, store_at, store_server};
 use support::done::Done;
 use support::gateways::send;
 use support::idpsyncd::{Home, Idpsyncd};
@@ -19,12 +20,7 @@ const EVERY_SECOND: &str = "* * * * * *";
 
 /// Who there is, and everybody has the role.
 fn realm(names: &[&str]) -> String {
-    let users = names.iter().map(|name| {
-        json!({"id": format!("id-{name}"), "username": name, "enabled": true, "realmRoles": ["ml"]})
-    });
-    let users: Vec<Value> = users.collect();
-    json!({"realm": "x", "enabled": true, "roles": {"realm": [{"name": "ml"}]}, "users": users})
-        .to_string()
+    realm_export(names.iter().map(|name| (*name, true)))
 }
 
 /// A company whose daemons are on machines of their own.
@@ -41,8 +37,7 @@ struct Machine {
 
 impl Company {
     fn new(names: &[&str]) -> Option<Company> {
-        let postgres = Postgres::start()?;
-        postgres.database("idpsyncd", "idpsyncd");
+        let postgres = store_server()?;
         let company = Company { postgres, folder: tempfile::tempdir().unwrap() };
         company.has(names);
         Some(company)
@@ -56,8 +51,7 @@ impl Company {
     }
 
     fn machine(&self, cron: &str) -> Machine {
-        let at = format!("postgresql://idpsyncd@127.0.0.1:{}/idpsyncd", self.postgres.port);
-        Machine::new(&format!("postgres = \"{at}\""), self.folder.path(), cron)
+        Machine::new(&store_at(&[self.postgres.port]), self.folder.path(), cron)
     }
 
     fn sql(&self, sql: &str) -> String {
@@ -255,6 +249,71 @@ fn a_leader_that_is_told_to_end_hands_over_and_one_that_is_cut_off_follows() {
     other.until_answered(&mut second, "bob", 200);
     assert_eq!(one.leader()["pid"], first.pid());
     assert_eq!(company.generations(), (2, 2));
+}
+
+#[test]
+fn a_leader_whose_commit_takes_longer_than_its_lease_leads_still() {
+    let Some(company) = Company::new(&["ann"]) else { return };
+    let (one, other) = (company.machine(EVERY_SECOND), company.machine(EVERY_SECOND));
+    let mut leader = one.leading();
+    let mut follower = other.following();
+    let before = other.leader();
+    let slow = company.postgres.slow("idpsyncd", "idpsyncd.generation");
+    company.has(&["ann", "bob"]);
+    // The lease is 6 s, and after 10 s it is asked aside whether the server works at it.
+    let at_work = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'idpsyncd' AND state = 'active' \
+                   AND query_start < clock_timestamp() - interval '13 s'";
+    let answers = || {
+        assert_eq!(other.leader(), before);
+        (company.sql(at_work) != "0").then_some(())
+    };
+    follower.until("the commit takes long", answers);
+    assert_eq!(company.generations(), (1, 1));
+    drop(slow);
+    other.until_answered(&mut follower, "bob", 200);
+    one.until_answered(&mut leader, "bob", 200);
+    assert_eq!(company.generations(), (2, 2));
+    assert_eq!(other.leader(), before);
+    assert!(!follower.log().contains("this daemon leads"), "{}", follower.log());
+    assert!(!leader.log().contains("no more"), "{}", leader.log());
+    assert!(!leader.log().contains("came to nothing"), "{}", leader.log());
+}
+
+#[test]
+fn of_two_stores_in_one_database_each_has_a_leader_of_its_own() {
+    let Some(company) = Company::new(&["ann"]) else { return };
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::write(elsewhere.path().join("realm.json"), realm(&["bob"])).unwrap();
+    let store = format!("{}\nschema = \"other\"", store_at(&[company.postgres.port]));
+    let (one, other) =
+        (company.machine(EVERY_SECOND), Machine::new(&store, elsewhere.path(), EVERY_SECOND));
+    let (mut first, mut second) = (one.leading(), other.leading());
+    one.until_answered(&mut first, "ann", 200);
+    other.until_answered(&mut second, "bob", 200);
+    assert_eq!((one.status("bob"), other.status("ann")), (403, 403));
+    assert_eq!(
+        (&one.leader()["pid"], &other.leader()["pid"]),
+        (&first.pid().into(), &second.pid().into())
+    );
+}
+
+#[test]
+fn daemons_whose_every_session_is_ended_again_and_again_go_on() {
+    let Some(company) = Company::new(&["ann"]) else { return };
+    let (one, other) = (company.machine(EVERY_SECOND), company.machine(EVERY_SECOND));
+    let (mut first, mut second) = (one.leading(), other.following());
+    let sql =
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'idpsyncd'";
+    for name in ["bob", "cem", "dan"] {
+        assert_ne!(company.postgres.sql("postgres", sql), "0");
+        assert_eq!((one.status("ann"), other.status("ann")), (200, 200), "from memory");
+        company.has(&["ann", name]);
+        // Whoever tries to read meanwhile is cut off too.
+        company.postgres.sql("postgres", sql);
+        one.until_answered(&mut first, name, 200);
+        other.until_answered(&mut second, name, 200);
+    }
+    assert_eq!(company.generations().1, 4);
 }
 
 #[test]

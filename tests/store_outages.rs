@@ -8,8 +8,9 @@ mod support;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
+use std::time::Instant;
 
-use serde_json::json;
+use support::company::{realm_export, store_at as at, store_server as server, store_url as url};
 use support::done::Done;
 use support::gateways::send;
 use support::idpsyncd::{Home, Idpsyncd};
@@ -57,12 +58,8 @@ impl Place {
 
     /// From the next sync on these may, of those that there are.
     fn may(&self, who: &[&str]) {
-        let users = ["ann", "bob", "cem"].map(|name| {
-            let roles: &[&str] = if who.contains(&name) { &["ml"] } else { &[] };
-            json!({"id": format!("id-{name}"), "username": name, "enabled": true, "realmRoles": roles})
-        });
-        let realm = json!({"realm": "x", "enabled": true, "roles": {"realm": [{"name": "ml"}]}, "users": users});
-        std::fs::write(self.home.path("realm.json"), realm.to_string()).unwrap();
+        let realm = realm_export(["ann", "bob", "cem"].map(|name| (name, who.contains(&name))));
+        std::fs::write(self.home.path("realm.json"), realm).unwrap();
     }
 
     fn sync(&self, who: &[&str]) {
@@ -93,21 +90,6 @@ impl Place {
         let what = format!("{user} is answered {status}");
         serving.until(&what, || (self.status(user) == status).then_some(()));
     }
-}
-
-fn url(ports: &[u16]) -> String {
-    let hosts: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-    format!("postgresql://idpsyncd@{}/idpsyncd", hosts.join(","))
-}
-
-fn at(ports: &[u16]) -> String {
-    format!("postgres = \"{}\"", url(ports))
-}
-
-fn server() -> Option<Postgres> {
-    let postgres = Postgres::start()?;
-    postgres.database("idpsyncd", "idpsyncd");
-    Some(postgres)
 }
 
 fn generation(postgres: &Postgres) -> String {
@@ -182,6 +164,67 @@ fn a_run_whose_commit_is_never_answered_says_that_nobody_knows_and_the_next_find
     proxy.open();
     // It had come through.
     assert_eq!(generation(&postgres), "2");
+    place.sync(&["bob"]);
+    assert_eq!(generation(&postgres), "2");
+}
+
+#[test]
+fn a_commit_whose_answer_is_lost_is_done_and_one_that_is_lost_itself_is_not() {
+    let Some(postgres) = server() else { return };
+    let proxy = WireProxy::before(postgres.port);
+    let place = Place::new(&at(&[proxy.port]), "24h");
+    place.sync(&["ann"]);
+    for (trap, who, status, words, stands) in [
+        (Trap::Unanswered, "bob", 0, "Generation 2 is committed", "2"),
+        (Trap::Lost, "cem", 1, "nothing was changed", "2"),
+        (Trap::Unanswered, "cem", 0, "Generation 3 is committed", "3"),
+    ] {
+        place.may(&[who]);
+        proxy.set_after(b"UPDATE generation SET token", b"COMMIT\0", trap);
+        let done = Done::of(&mut place.home.command(&["sync"])).exits(status);
+        assert!(proxy.has_sprung(), "{trap:?}");
+        assert!(format!("{}{}", done.out, done.err).contains(words), "{trap:?}: {}", done.err);
+        assert_eq!(generation(&postgres), stands, "{trap:?}");
+    }
+    place.home.ok(&["authorize", "cem", "workflow:Read", "pool/ml-a"], 0);
+    place.home.ok(&["authorize", "bob", "workflow:Read", "pool/ml-a"], 5);
+}
+
+#[test]
+fn a_run_whose_database_hangs_gives_up_by_itself_wherever_it_stands() {
+    let Some(postgres) = server() else { return };
+    let proxy = WireProxy::before(postgres.port);
+    let (direct, place) =
+        (Place::new(&at(&[postgres.port]), "24h"), Place::new(&at(&[proxy.port]), "24h"));
+    direct.sync(&["ann"]);
+    // From the first word to the last before the commit: it ends while nobody answers still.
+    for at in [
+        &b"user\0idpsyncd"[..],
+        b"pg_try_advisory_lock",
+        b"UPDATE meta SET commits",
+        b"UPDATE generation SET token",
+    ] {
+        let what = String::from_utf8_lossy(at);
+        place.may(&["bob"]);
+        proxy.set(at, Trap::Hangs);
+        let began = Instant::now();
+        let mut running = place.home.start("sync");
+        proxy.await_sprung();
+        assert_eq!(running.ended().code(), Some(1), "{what}: {}", running.log());
+        eprintln!("{what}: given up after {} ms", began.elapsed().as_millis());
+        let told = running.log();
+        assert!(told.contains("cannot reach the store"), "{what}: {told}");
+        assert!(told.contains("has not answered for"), "{what}: {told}");
+        assert!(told.contains("nothing was changed"), "{what}: {told}");
+        proxy.cut();
+        assert_eq!(generation(&postgres), "1", "{what}");
+        proxy.open();
+    }
+    // Nobody is there at all.
+    proxy.cut();
+    let done = Done::of(&mut place.home.command(&["sync"])).exits(1);
+    assert!(done.err.contains("cannot reach the store"), "{}", done.err);
+    proxy.open();
     place.sync(&["bob"]);
     assert_eq!(generation(&postgres), "2");
 }
@@ -370,13 +413,9 @@ fn a_run_for_which_the_databases_disk_has_no_room_says_so_and_has_changed_nothin
     let place = Place::new(&at(&[postgres.port]), "24h");
     place.sync(&["ann"]);
     room.now();
-    let users: Vec<_> = (0..3000)
-        .map(|n| {
-            json!({"id": format!("id-{n}"), "username": format!("u{n}"), "enabled": true, "realmRoles": ["ml"]})
-        })
-        .collect();
-    let realm = json!({"realm": "x", "enabled": true, "roles": {"realm": [{"name": "ml"}]}, "users": users});
-    std::fs::write(place.home.path("realm.json"), realm.to_string()).unwrap();
+    let names: Vec<String> = (0..3000).map(|n| format!("u{n}")).collect();
+    let realm = realm_export(names.iter().map(|name| (name.as_str(), true)));
+    std::fs::write(place.home.path("realm.json"), realm).unwrap();
     let done = Done::of(&mut place.home.command(&["sync"])).exits(1);
     let told = done.err.contains("disk is full") && done.err.contains("nothing was changed");
     assert!(told, "{}", done.err);

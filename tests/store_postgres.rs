@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
+use support::company::{store_at, store_server as server, store_url_as};
 use support::done::Done;
 use support::gateways::send;
 use support::idpsyncd::Home;
@@ -66,19 +67,12 @@ fn home(store: &str, more: &str) -> Home {
     home
 }
 
-fn url(postgres: &Postgres, user: &str) -> String {
-    format!("postgresql://{user}@127.0.0.1:{}/idpsyncd", postgres.port)
-}
-
-/// A server with a database of the role `idpsyncd`.
-fn server() -> Option<Postgres> {
-    let postgres = Postgres::start()?;
-    postgres.database("idpsyncd", "idpsyncd");
-    Some(postgres)
+fn url(postgres: &Postgres, role: &str) -> String {
+    store_url_as(role, &[postgres.port])
 }
 
 fn in_database(postgres: &Postgres) -> String {
-    format!("postgres = \"{}\"", url(postgres, "idpsyncd"))
+    store_at(&[postgres.port])
 }
 
 /// What `sql` finds as `role`, or why it may not.

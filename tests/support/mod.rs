@@ -5,6 +5,7 @@
 
 pub mod ad;
 pub mod asking;
+pub mod company;
 pub mod done;
 pub mod door;
 pub mod ds389;

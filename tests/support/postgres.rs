@@ -179,6 +179,23 @@ impl Postgres {
         locked
     }
 
+    /// Makes each row that is put into `table` take until what this returns is dropped, while the server works
+    /// at it.
+    pub fn slow(&self, database: &str, table: &str) -> Slow<'_> {
+        self.sql(
+            database,
+            &format!(
+                "CREATE TABLE IF NOT EXISTS public.go (a int); TRUNCATE public.go; \
+                 GRANT SELECT ON public.go TO PUBLIC; \
+                 CREATE OR REPLACE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                   WHILE NOT EXISTS (SELECT 1 FROM public.go) LOOP PERFORM pg_sleep(0.05); END LOOP; \
+                   RETURN NEW; END $$; \
+                 CREATE TRIGGER slow BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION public.slow()"
+            ),
+        );
+        Slow { postgres: self, database: database.to_owned(), table: table.to_owned() }
+    }
+
     fn psql(&self, database: &str) -> Command {
         psql(&self.programs, self.port, database)
     }
@@ -222,6 +239,21 @@ impl Drop for Locked {
         // The end of its input ends psql, and its transaction with it.
         drop(self.input.take());
         let _ = self.child.wait();
+    }
+}
+
+/// A table into which nothing is put until this is dropped.
+pub struct Slow<'p> {
+    postgres: &'p Postgres,
+    database: String,
+    table: String,
+}
+
+impl Drop for Slow<'_> {
+    fn drop(&mut self) {
+        let Slow { postgres, database, table } = self;
+        postgres.sql(database, "INSERT INTO public.go VALUES (1)");
+        postgres.sql(database, &format!("DROP TRIGGER slow ON {table}"));
     }
 }
 
