@@ -7,7 +7,7 @@ use super::pool::Pool;
 use super::session::Session;
 use crate::store::StoreError;
 use crate::store::sql::db::Conn;
-use crate::store::sql::{Fault, Reads};
+use crate::store::sql::{Fault, KnownLists, Reads};
 
 /// How a reader sees one committed state, and can write nothing.
 pub(super) const SNAPSHOT: &str = "ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -16,11 +16,16 @@ pub(super) const SNAPSHOT: &str = "ISOLATION LEVEL REPEATABLE READ READ ONLY";
 pub(super) struct PgReader {
     place: Arc<DatabaseAddress>,
     session: Session,
+    lists: Arc<KnownLists>,
 }
 
 impl PgReader {
-    pub(super) fn over(place: &Arc<DatabaseAddress>, session: Session) -> Self {
-        PgReader { place: Arc::clone(place), session }
+    pub(super) fn over(
+        place: &Arc<DatabaseAddress>,
+        lists: &Arc<KnownLists>,
+        session: Session,
+    ) -> Self {
+        PgReader { place: Arc::clone(place), session, lists: Arc::clone(lists) }
     }
 
     pub(super) fn session(&self) -> &Session {
@@ -49,6 +54,10 @@ impl Reads for PgReader {
     fn fault(&self, fault: Fault) -> StoreError {
         fault.store(&self.place.config)
     }
+
+    fn known_lists(&self) -> Option<&KnownLists> {
+        Some(&self.lists)
+    }
 }
 
 impl Drop for PgReader {
@@ -61,7 +70,8 @@ impl Drop for PgReader {
 pub(super) fn opened(
     place: &Arc<DatabaseAddress>,
     pool: &Arc<Pool>,
+    lists: &Arc<KnownLists>,
 ) -> Result<PgReader, StoreError> {
     let session = Pool::take(pool, place).map_err(|error| error.store(&place.config))?;
-    Ok(PgReader::over(place, session))
+    Ok(PgReader::over(place, lists, session))
 }

@@ -14,7 +14,7 @@ use super::watch::PgWatch;
 use crate::model::{Followed, PostgresConfig, SessionEnd, Time};
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::sql::db::Conn;
-use crate::store::sql::{self, Fault, SqlTransaction};
+use crate::store::sql::{self, Fault, KnownLists, SqlTransaction};
 use crate::store::{
     Lead, LeadError, Leader, LockError, Password, Reader, Review, RunLock, Store, StoreLeader,
     Transaction, Turn, Watch,
@@ -25,6 +25,7 @@ use crate::store::{
 pub struct PostgresStore {
     pub(super) place: Arc<DatabaseAddress>,
     pub(super) pool: Arc<Pool>,
+    lists: Arc<KnownLists>,
     /// The lock, while this process has it: by it is known what may still be written.
     pub(super) led: Arc<Mutex<Option<Arc<Led>>>>,
 }
@@ -36,6 +37,7 @@ impl PostgresStore {
         PostgresStore {
             place: Arc::new(DatabaseAddress { config, password }),
             pool: Arc::default(),
+            lists: Arc::default(),
             led: Arc::default(),
         }
     }
@@ -58,7 +60,7 @@ impl PostgresStore {
 
     /// The store for reading. `None`: there is none yet.
     pub(super) fn opened(&self) -> Result<Option<PgReader>, StoreError> {
-        let reader = opened(&self.place, &self.pool)?;
+        let reader = opened(&self.place, &self.pool, &self.lists)?;
         let known = schema::last(STEPS);
         let found = schema::identify(reader.session(), &self.place, known);
         match found.map_err(|fault| self.told(fault))? {

@@ -10,7 +10,7 @@
 //! | what a statement is run by | `db`: a connection to SQLite, or a session with PostgreSQL |
 //! | reading | `reader`: `load` (the state), `query` (people), `gateway` (what a gateway keeps in memory), `tokens`, `history`, `access` (who held what at any generation), `review`, `mirror`, `keys` (issuers'), `ended` (sessions), `workload` (who reaches what in the clouds) |
 //! | reading for one stranger | `provision` |
-//! | reading what one change needs | `slice`; by `names` (what accounts are found by) and `totals` (everybody in numbers) |
+//! | reading what one change needs | `slice`, `lists` (who is in a group that changes again and again); by `names` (what accounts are found by) and `totals` (everybody in numbers) |
 //! | people who were added by hand | `accounts` |
 //! | writing | `transaction` (what every backend's is), `writer`: `apply` (changes), `grants`, `tokens`, `sets` (role sets, decisions), `past` (what people held before), `mirror` (all of it), `patch` (some of its rows), `keys`; `batch` (many rows a statement) |
 //!
@@ -34,6 +34,7 @@ mod grants;
 mod held;
 mod history;
 mod keys;
+mod lists;
 mod load;
 mod mirror;
 mod names;
@@ -57,6 +58,7 @@ pub(in crate::store) use ended::keep as end_sessions;
 pub(in crate::store) use error::Fault;
 pub(in crate::store) use followed::keep as keep_followed;
 pub(in crate::store) use keys::keep as keep_keys;
+pub(in crate::store) use lists::KnownLists;
 pub(in crate::store) use mirror::{index_older, older};
 pub(in crate::store) use names::{are_current, make as make_names};
 pub(in crate::store) use reader::Reads;

@@ -2,14 +2,14 @@
 //! are written. Neither looks at any other row, but where a reference was deleted: what led to it
 //! is found by looking at what each reference leads to (at no list of members).
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::store::sql::db::{Conn, DbResult, OptionalExtension, Params, Row, Statement, params};
 
 use super::codec::encode;
 use super::error::Fault;
+use super::lists::{KnownLists, ListPlace};
 use super::mirror::{
     Federations, REPLACE_REF, damaged, digest_key, federations, id, kind, kind_code, list, number,
     one, proven_of, range, read_user, taken, user_flags,
@@ -29,6 +29,8 @@ pub(super) const FIND_REF: &str = "SELECT id FROM mirror_container \
 /// Two people of one external id are in two sources: the index finds few rows.
 pub(super) const FIND_USER: &str =
     "SELECT id FROM mirror_user WHERE ext = ?1 AND id BETWEEN ?2 AND ?3";
+pub(super) const EXT: &str = "SELECT ext FROM mirror_user WHERE id = ?1";
+pub(super) const SUM: &str = "SELECT sum FROM mirror_container WHERE id = ?1";
 pub(super) const MEMBERS: &str = "SELECT members FROM mirror_container WHERE id = ?1";
 pub(super) const USER: &str =
     "SELECT id, ext, username, email, flags, federation, rid, within FROM mirror_user";
@@ -41,6 +43,7 @@ pub(super) fn load(
     conn: Conn<'_>,
     source: &str,
     touched: &Touched<'_>,
+    known: Option<&KnownLists>,
 ) -> Result<Option<(MirrorRows, DigestKey)>, Fault> {
     let head = first(conn.prepare_cached(MIRROR)?, [source], |row| {
         let cursor = row.get::<_, Option<String>>(2)?.map(Cursor::new);
@@ -50,8 +53,9 @@ pub(super) fn load(
     let digest: MirrorDigest =
         digest.parse().map_err(|_| damaged("has no digest of this version"))?;
     let head = Head { digest, cursor, proven };
-    let rows = Loading::new(conn, num)?.load(touched, head)?;
-    Ok(Some((rows, digest_key(conn)?)))
+    let key = digest_key(conn)?;
+    let rows = Loading::new(conn, num)?.load(touched, head, (known, &key))?;
+    Ok(Some((rows, key)))
 }
 
 /// A person's row with the numbers of what they are in.
@@ -81,7 +85,12 @@ impl<'c> Loading<'c> {
         Ok(Loading { conn, source, texts, federations, users, refs, ids })
     }
 
-    fn load(mut self, touched: &Touched<'_>, head: Head) -> Result<MirrorRows, Fault> {
+    fn load(
+        mut self,
+        touched: &Touched<'_>,
+        head: Head,
+        known: (Option<&KnownLists>, &DigestKey),
+    ) -> Result<MirrorRows, Fault> {
         let mut numbers: HashMap<&RefId, u32> = HashMap::new();
         for id in &touched.refs {
             if let Some(number) = find_ref(self.conn, self.source, id)? {
@@ -103,7 +112,7 @@ impl<'c> Loading<'c> {
                 self.user(member)?;
             }
         }
-        let staying = self.lists(touched, &numbers)?;
+        let staying = self.lists(touched, &numbers, known)?;
         let gone: Vec<u32> =
             touched.everything_to.iter().filter_map(|id| numbers.get(id).copied()).collect();
         self.leading_to(&gone)?;
@@ -116,24 +125,32 @@ impl<'c> Loading<'c> {
         &mut self,
         touched: &Touched<'_>,
         numbers: &HashMap<&RefId, u32>,
+        (known, key): (Option<&KnownLists>, &DigestKey),
     ) -> Result<Staying, Fault> {
-        let (conn, source) = (self.conn, self.source);
-        // One may be in many.
-        let mut found: HashMap<&str, Option<u32>> = HashMap::new();
         let mut staying = Vec::new();
         for (id, told) in &touched.lists {
-            let before = match numbers.get(id) {
-                Some(number) => members(conn, source, *number)?,
-                None => Vec::new(),
+            let before = match numbers.get(id).and_then(|it| Some((it, self.refs.get(it)?))) {
+                Some((number, (_, entry))) => {
+                    let (place, sum) = ((self.source, *number), entry.members);
+                    Some((place, sum, people_in(self.conn, known, place, sum)?))
+                }
+                None => None,
             };
-            let listed = Listed::of(&before, told, |ext| match found.entry(ext) {
-                Entry::Occupied(known) => Ok::<_, Fault>(*known.get()),
-                Entry::Vacant(new) => Ok(*new.insert(find_user(conn, source, ext)?)),
-            })?;
-            listed.moving.into_iter().try_for_each(|number| self.user(number))?;
-            staying.push((*id, listed.staying));
+            let people = before.iter().flat_map(|(.., people)| people);
+            let Listed { staying: those, moving } =
+                Listed::of(people.map(String::as_str).collect(), told);
+            for ext in moving {
+                if let Some(number) = find_user(self.conn, self.source, ext)? {
+                    self.user(number)?;
+                }
+            }
+            staying.push((*id, those));
+            if let (Some(known), Some((place, sum, people))) = (known, before) {
+                known.keep(place, sum, people, told.last().map(|told| (*told, key)));
+            }
         }
-        Ok(without_row(staying, |number| self.users.contains_key(number)))
+        let here: HashSet<&str> = self.users.values().map(|user| user.ext.as_str()).collect();
+        Ok(without_row(staying, |ext| here.contains(ext)))
     }
 
     fn user(&mut self, number: u32) -> Result<(), Fault> {
@@ -266,6 +283,34 @@ pub(super) fn members(conn: Conn<'_>, source: i64, number: u32) -> Result<Vec<u3
     let mut statement = conn.prepare_cached(MEMBERS)?;
     let mut rows = statement.query([id(source, number)])?;
     list(rows.next()?.ok_or_else(|| damaged("lacks a row that it should have"))?, 0)
+}
+
+/// The sum of the ids of those who are directly in a reference.
+pub(super) fn sum(conn: Conn<'_>, source: i64, number: u32) -> Result<Sum, Fault> {
+    let mut statement = conn.prepare_cached(SUM)?;
+    let sum = statement.query_row([id(source, number)], |row| row.get(0)).optional()?;
+    Ok(Sum::from_bytes(sum.ok_or_else(|| damaged("lacks a row that it should have"))?))
+}
+
+/// Who is directly in the list at `place`, whose people have this sum.
+pub(super) fn people_in(
+    conn: Conn<'_>,
+    known: Option<&KnownLists>,
+    place: ListPlace,
+    sum: Sum,
+) -> Result<BTreeSet<String>, Fault> {
+    if let Some(people) = known.and_then(|known| known.take(place, sum)) {
+        return Ok(people);
+    }
+    let (source, number) = place;
+    let numbers = members(conn, source, number)?;
+    let mut statement = conn.prepare_cached(EXT)?;
+    let mut people = BTreeSet::new();
+    for number in numbers {
+        let ext = statement.query_row([id(source, number)], |row| row.get(0)).optional()?;
+        people.insert(ext.ok_or_else(|| damaged("lists somebody whom it does not have"))?);
+    }
+    Ok(people)
 }
 
 fn within(conn: Conn<'_>, source: i64, number: u32) -> Result<Vec<u32>, Fault> {

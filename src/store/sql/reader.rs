@@ -6,6 +6,7 @@ use crate::plan::{Held, HeldHead};
 use crate::store::{Marks, Meta, ProvisionContext, ProvisionQuery, SourceStatus, StoredMirror};
 
 use super::error::{Fault, StoreError};
+use super::lists::KnownLists;
 use super::load::whole;
 use crate::store::sql::db::{Conn, DbResult, Row};
 
@@ -20,6 +21,9 @@ pub(in crate::store) trait Reads: Send {
 
     /// `fault` of this store.
     fn fault(&self, fault: Fault) -> StoreError;
+
+    /// Lists that were looked at lately, if there is somebody who remembers.
+    fn known_lists(&self) -> Option<&KnownLists>;
 }
 
 impl dyn Reads + '_ {
@@ -128,7 +132,7 @@ impl dyn Reads + '_ {
         source: &str,
         touched: &Touched<'_>,
     ) -> Result<Option<(MirrorRows, DigestKey)>, StoreError> {
-        self.read_as(|conn| super::patch::load(conn, source, touched))
+        self.read_as(|conn| super::patch::load(conn, source, touched, self.known_lists()))
     }
 
     /// What the digests of this store's mirrors hang on.

@@ -13,8 +13,8 @@ use super::load::{
     text, unknown_set,
 };
 use super::mirror::{
-    Lists, Numbers, damaged, domain_is, domain_of, federations, id, load_near, load_refs,
-    proven_of, range, read_user,
+    Lists, Numbers, damaged, domain_is, domain_of, federations, load_near, load_refs, proven_of,
+    range, read_user,
 };
 use super::names::{self, BY_EMAIL, BY_USERNAME};
 use super::patch::{self, find_ref};
@@ -51,7 +51,6 @@ const BY_CALLED: &str = "called = ?3";
 const BY_CALLED_EMAIL: &str = "called_email = ?3";
 const BY_ADDRESS: &str = "address = ?3";
 const BY_RID: &str = "rid = ?3";
-const EXT: &str = "SELECT ext FROM mirror_user WHERE id = ?1";
 
 const USER: &str = "SELECT id, username, email, role_set, status, since, disabled_by FROM user \
                     WHERE id = ?1";
@@ -79,7 +78,8 @@ pub(super) const SQL: &[&str] = &[
     USERNAME,
     ACCOUNTS,
     CALLED,
-    EXT,
+    patch::EXT,
+    patch::SUM,
     USER,
     LINKS,
     IDP,
@@ -233,18 +233,16 @@ impl dyn Reads + '_ {
     ) -> Result<BTreeSet<String>, StoreError> {
         self.read_as(|conn| {
             let Some(source) = mirror_of(conn, source)? else { return Ok(BTreeSet::new()) };
-            let mut numbers = BTreeSet::new();
-            for wanted in refs {
-                if let Some(number) = find_ref(conn, source, wanted)? {
-                    numbers.extend(patch::members(conn, source, number)?);
-                }
-            }
-            let mut statement = conn.prepare_cached(EXT)?;
+            let known = self.known_lists();
             let mut members = BTreeSet::new();
-            for number in numbers {
-                let ext = statement.query_row([id(source, number)], |row| row.get(0)).optional()?;
-                let ext = ext.ok_or_else(|| damaged("lists somebody whom it does not have"))?;
-                members.insert(ext);
+            for wanted in refs {
+                let Some(number) = find_ref(conn, source, wanted)? else { continue };
+                let (place, sum) = ((source, number), patch::sum(conn, source, number)?);
+                let people = patch::people_in(conn, known, place, sum)?;
+                members.extend(people.iter().cloned());
+                if let Some(known) = known {
+                    known.keep(place, sum, people, None);
+                }
             }
             Ok(members)
         })

@@ -10,8 +10,8 @@ use super::kept::Footprint;
 use super::open::{ReadConnection, open_read, still};
 use super::schema::SCHEMA_VERSION;
 use super::store::SqliteStore;
-use crate::store::sql::Reads;
 use crate::store::sql::db::Conn;
+use crate::store::sql::{KnownLists, Reads};
 
 /// A store opened for reading. Each method reads one committed state; [`SqliteReader::snapshot`] makes
 /// several read the same one.
@@ -144,5 +144,9 @@ impl Reads for SqliteReader {
 
     fn fault(&self, fault: Fault) -> StoreError {
         fault.store(&self.read.place.shown.display())
+    }
+
+    fn known_lists(&self) -> Option<&KnownLists> {
+        self.home.as_ref().map(|(home, _)| &*home.lists)
     }
 }

@@ -13,7 +13,7 @@ use super::transaction::{Anyones, Mine};
 use super::watch::SqliteWatch;
 use super::writer::SqliteWriter;
 use crate::model::{Followed, SessionEnd, Time};
-use crate::store::sql::SqlTransaction;
+use crate::store::sql::{KnownLists, SqlTransaction};
 use crate::store::{
     Lead, LeadError, Leader, LockError, Reader, Review, RunLock, Store, StoreLeader, Transaction,
     Turn, Watch,
@@ -25,13 +25,15 @@ pub struct SqliteStore {
     pub(super) path: PathBuf,
     pub(super) readers: Arc<Kept<SqliteReader>>,
     writers: Arc<Kept<SqliteWriter>>,
+    pub(super) lists: Arc<KnownLists>,
 }
 
 impl SqliteStore {
     /// The store at `path`. Touches nothing.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        SqliteStore { path, readers: Arc::default(), writers: Arc::default() }
+        let (readers, writers, lists) = Default::default();
+        SqliteStore { path, readers, writers, lists }
     }
 
     /// The store opened for reading. `None`: there is no store yet.

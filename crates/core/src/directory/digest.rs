@@ -42,6 +42,16 @@ impl DigestKey {
     pub fn new(bytes: [u8; 32]) -> Self {
         DigestKey(bytes)
     }
+
+    /// The sum of the ids of those in a list, which was `sum`, after these have come (by external id) and
+    /// those gone.
+    #[must_use]
+    pub fn moved(&self, mut sum: Sum, joined: &[String], left: &[String]) -> Sum {
+        let mut rows = Rows::new(self);
+        joined.iter().for_each(|ext| sum.add(rows.person_id(ext)));
+        left.iter().for_each(|ext| sum.take(rows.person_id(ext)));
+        sum
+    }
 }
 
 impl fmt::Debug for DigestKey {

@@ -6,7 +6,6 @@
 //! nothing after this can take something away because a read was partial.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -91,15 +90,15 @@ impl Mirror {
             let members = place.map(|place| directory.members.at(place));
             people.extend(members.into_iter().flatten().map(|place| (*place, Vec::new())));
         }
-        let mut staying: Vec<(&RefId, BTreeMap<DirUserIdx, &str>)> = Vec::new();
+        let mut staying: Vec<(&RefId, BTreeSet<&str>)> = Vec::new();
         for (id, told) in &touched.lists {
             let place = directory.find_ref(id.kind, &id.key);
             let before = place.map(|place| directory.members.at(place).as_slice());
-            let listed = Listed::of(before.unwrap_or_default(), told, |ext| {
-                Ok::<_, Infallible>(directory.find_user(ext))
-            });
-            let Ok(Listed { staying: those, moving }) = listed;
-            people.extend(moving.into_iter().map(|place| (place, Vec::new())));
+            let ext = |place: &DirUserIdx| directory.text(directory.users.at(*place).ext);
+            let before = before.unwrap_or_default().iter().map(ext).collect();
+            let Listed { staying: those, moving } = Listed::of(before, told);
+            let moving = moving.into_iter().filter_map(|ext| directory.find_user(ext));
+            people.extend(moving.map(|place| (place, Vec::new())));
             staying.push((*id, those));
         }
         let everything_of: Vec<DirUserIdx> =
@@ -137,7 +136,8 @@ impl Mirror {
             };
             rows.refs.insert(own, entry);
         }
-        rows.staying = Arc::new(without_row(staying, |place| people.contains_key(place)));
+        let here = |ext: &str| directory.find_user(ext).is_some_and(|it| people.contains_key(&it));
+        rows.staying = Arc::new(without_row(staying, here));
         for (place, within) in people {
             let user = directory.users.at(place);
             let entry =

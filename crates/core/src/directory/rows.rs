@@ -102,60 +102,37 @@ impl MirrorRows {
     }
 }
 
-/// Who is in a list of a mirror, or in one of those that are told whole of it: by the mirror's numbers
-/// of people, which are compared without a look at anybody's row.
+/// Who is in a list of a mirror, or in one of those that are told whole of it, by external id: compared
+/// without a look at anybody's row.
 #[derive(Debug)]
-pub struct Listed<'d, N> {
-    /// In all of them, with the external id.
-    pub staying: BTreeMap<N, &'d str>,
+pub struct Listed<'m, 't> {
+    /// In all of them.
+    pub staying: BTreeSet<&'t str>,
     /// In some.
-    pub moving: BTreeSet<N>,
+    pub moving: BTreeSet<&'m str>,
 }
 
-impl<'d, N: Ord + Copy> Listed<'d, N> {
-    /// Compares the list `before` of the mirror with those that are told. `find` gives the number of
-    /// somebody by external id, if the mirror has them.
-    ///
-    /// # Errors
-    /// Those of `find`.
-    pub fn of<E>(
-        before: &[N],
-        told: &[&'d [String]],
-        mut find: impl FnMut(&'d str) -> Result<Option<N>, E>,
-    ) -> Result<Self, E> {
-        // Of each person in how many lists.
-        let mut listed: BTreeMap<N, (&str, usize)> = BTreeMap::new();
-        for list in told {
-            let list: BTreeSet<&str> = list.iter().map(String::as_str).collect();
-            for ext in list {
-                if let Some(number) = find(ext)? {
-                    let (_, times) = listed.entry(number).or_insert((ext, 0));
-                    *times = times.saturating_add(1);
-                }
-            }
-        }
-        let mut moving: BTreeSet<N> = before.iter().copied().collect();
-        let mut staying = BTreeMap::new();
-        for (number, (ext, times)) in listed {
-            if times == told.len() && moving.remove(&number) {
-                staying.insert(number, ext);
-            } else {
-                moving.insert(number);
-            }
-        }
-        Ok(Listed { staying, moving })
+impl<'m, 't: 'm> Listed<'m, 't> {
+    /// Compares the list `before` of the mirror with those that are told, one at least.
+    #[must_use]
+    pub fn of(before: BTreeSet<&'m str>, told: &[&'t [String]]) -> Self {
+        let set = |list: &&'t [String]| list.iter().map(String::as_str).collect();
+        let told: Vec<BTreeSet<&'t str>> = told.iter().map(set).collect();
+        let everywhere =
+            |ext: &&str| before.contains(ext) && told.iter().all(|list| list.contains(ext));
+        let staying: BTreeSet<&'t str> =
+            told.first().into_iter().flatten().copied().filter(everywhere).collect();
+        let named: BTreeSet<&'m str> = told.into_iter().flatten().chain(before).collect();
+        let moving = named.difference(&staying).copied().collect();
+        Listed { staying, moving }
     }
 }
 
 /// Those who stay in a list, but for whoever is `here` for another reason: of them it is told by their
 /// row.
-pub fn without_row<N>(
-    staying: Vec<(&RefId, BTreeMap<N, &str>)>,
-    here: impl Fn(&N) -> bool,
-) -> Staying {
-    let exts = |those: BTreeMap<N, &str>| -> BTreeSet<String> {
-        let those = those.into_iter().filter(|(number, _)| !here(number));
-        those.map(|(_, ext)| ext.to_owned()).collect()
+pub fn without_row(staying: Vec<(&RefId, BTreeSet<&str>)>, here: impl Fn(&str) -> bool) -> Staying {
+    let exts = |those: BTreeSet<&str>| -> BTreeSet<String> {
+        those.into_iter().filter(|ext| !here(ext)).map(str::to_owned).collect()
     };
     staying.into_iter().map(|(id, those)| (id.clone(), exts(those))).collect()
 }

@@ -83,9 +83,14 @@ impl<'v> Draft<'v> {
         }
     }
 
-    /// Those whom a group lists, which is about to be gone through, are asked about at once.
-    pub fn recall(&mut self, listed: &BTreeSet<String>) -> Result<(), Stop> {
-        self.there.extend(self.view.surely_there(listed)?);
+    /// Those whom the group `key` lists, which is about to be gone through, are asked about at once: of
+    /// most the mirror knows by its own list of the group that they are there.
+    pub fn recall(&mut self, key: &str, listed: &BTreeSet<String>) -> Result<(), Stop> {
+        self.there.extend(self.known(key)?);
+        let others: BTreeSet<String> = listed.difference(&self.there).cloned().collect();
+        if !others.is_empty() {
+            self.there.extend(self.view.surely_there(&others)?);
+        }
         Ok(())
     }
 

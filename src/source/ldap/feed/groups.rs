@@ -158,7 +158,7 @@ impl Work<'_, '_> {
             .map(|(norm, text)| Named { now: self.memory.index.at(&norm), norm, text })
             .collect();
         let listed = named.iter().filter_map(|it| it.now);
-        self.draft.recall(&listed.map(|id| self.ext(id)).collect())?;
+        self.draft.recall(&key, &listed.map(|id| self.ext(id)).collect())?;
         let mut members = Members::default();
         self.listed(&key, (entry, named), &mut members, unmended).await?;
         self.by_user_name(entry, &mut members).await?;

@@ -333,7 +333,7 @@ impl<'a, 'v> Work<'a, 'v> {
             self.known.by_sid.insert(sid.clone(), id);
             all.extend(self.ask.primary_members(sid).await?);
         }
-        self.draft.recall(&all.iter().map(|member| member.text(false)).collect())?;
+        self.draft.recall(&key, &all.iter().map(|member| member.text(false)).collect())?;
         let (mut people, mut inner) = (BTreeSet::new(), BTreeSet::new());
         for member in all.into_iter().filter(|member| *member != id) {
             let member = member.text(false);
