@@ -538,6 +538,45 @@ fn an_export_cut_between_two_lines_is_told_by_its_missing_id() {
 }
 
 #[test]
+fn ids_for_people_and_none_for_the_only_group_at_the_end_are_no_cut() {
+    let entry = |uid: &str, id: u32| {
+        let id = format!("entryUUID: 00000000-0000-0000-0000-{id:012}\n\n");
+        user(uid).trim_end().to_owned() + "\n" + &id
+    };
+    let people = [entry("a", 1), entry("b", 2)].concat();
+    let team = group("team", &["uid=a,ou=people,dc=x"]);
+    let snapshot = read(&(people.clone() + &team)).unwrap();
+    assert_eq!(members(&snapshot.directory, "team"), set(&["a"]));
+    // Another of its kind has one, in whatever order and case its classes stand; or it shows none.
+    let with_id = "entryUUID: 00000000-0000-0000-0000-000000000009\nobjectClass: TOP\n";
+    let class = "objectClass: groupOfNames\n";
+    let other =
+        group("other", &[]).replace(class, &format!("{with_id}objectClass: groupofnames\n"));
+    let top = team.replace(class, "objectClass: groupOfNames\nobjectClass: top\n");
+    for last in [top, team.replace(class, "")] {
+        let error = read(&[people.clone(), other.clone(), last].concat()).map(|_| ()).unwrap_err();
+        assert!(error.contains("the last entry has no id"), "{error}");
+    }
+}
+
+#[test]
+fn members_that_came_as_ranges_are_all_of_them_where_no_range_is_missing() {
+    let people: String = ["a", "b", "c"].map(user).concat();
+    let first = "member;range=0-1: uid=a,ou=people,dc=x\nmember;range=0-1: uid=b,ou=people,dc=x\n";
+    let rest = "member;range=2-*: uid=c,ou=people,dc=x\n";
+    for (ranges, seen, is_whole) in [
+        (format!("{first}{rest}"), set(&["a", "b", "c"]), true),
+        (first.to_owned(), set(&[]), false),
+        (rest.to_owned(), set(&[]), false),
+    ] {
+        let team = group("team", &[]).trim_end().to_owned() + "\n" + &ranges;
+        let snapshot = read(&(people.clone() + &team)).unwrap();
+        assert_eq!(members(&snapshot.directory, "team"), seen, "{ranges}");
+        assert_eq!(snapshot.is_complete(), is_whole, "{ranges}: {:?}", snapshot.scopes());
+    }
+}
+
+#[test]
 fn a_bad_filter_or_base_is_an_error() {
     let mut bad = config();
     bad.users.filter = "(objectClass=".to_owned();

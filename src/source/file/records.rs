@@ -141,7 +141,7 @@ impl<'a> Records<'a> {
                 }
             }
         }
-        let Some(record) = current else { return Ok(None) };
+        let Some(mut record) = current else { return Ok(None) };
         if let Some(line) = controls {
             let why = "`control` belongs to a change record, and no `changetype: add` follows";
             return Err(Fault { line, why: why.to_owned() });
@@ -151,6 +151,7 @@ impl<'a> Records<'a> {
             let why = format!("the entry `{dn}` has no attributes");
             return Err(Fault { line: record.line, why });
         }
+        record.entry.join_ranges();
         Ok(Some(record))
     }
 }
@@ -215,7 +216,8 @@ fn attribute(line: &[u8]) -> Result<(&str, Value), LineFault> {
     let (name, rest) = line.split_at(colon);
     let name = std::str::from_utf8(name).ok().filter(|name| {
         let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-        first && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-;_=".contains(&b))
+        // `*` as in Active Directory's `member;range=1500-*`.
+        first && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-;_=*".contains(&b))
     });
     let Some(name) = name else {
         return Err(LineFault::NoName(shown()));

@@ -4,6 +4,7 @@
 //! reference and on a DN that is not UTF-8, and copies every value.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use ldap3::asn1::{PL, StructureTag};
 
@@ -91,6 +92,28 @@ impl Entry {
                 known.values.extend(values);
                 let came = known.values.len().saturating_sub(before);
                 known.options.extend(std::iter::repeat_n(options, came));
+            }
+        }
+    }
+
+    /// Puts values that came as ranges in their places where no range is missing: the first begins
+    /// at 0, each where the one before ends, and the last says that it is the last.
+    pub fn join_ranges(&mut self) {
+        if self.ranged.is_empty() {
+            return;
+        }
+        let mut lists: BTreeMap<String, BTreeMap<u32, Ranged>> = BTreeMap::new();
+        for part in &self.ranged {
+            let list = lists.entry(part.name.clone()).or_default();
+            match list.get_mut(&part.range.first) {
+                Some(known) => known.values.extend_from_slice(&part.values),
+                None => drop(list.insert(part.range.first, part.clone())),
+            }
+        }
+        for (name, list) in lists {
+            if let Some(all) = joined(&list) {
+                self.ranged.retain(|part| part.name != name);
+                self.add(&name, all);
             }
         }
     }
@@ -305,6 +328,23 @@ pub enum NoEntry {
     Name(Vec<u8>),
 }
 
+/// The values of ranges by their first place, where they are all of them.
+fn joined(list: &BTreeMap<u32, Ranged>) -> Option<Vec<Vec<u8>>> {
+    let (mut next, mut all) = (Some(0), Vec::new());
+    for (first, part) in list {
+        let wanted = match part.range.last {
+            None => part.values.len() as u64,
+            Some(last) => u64::from(last.checked_sub(*first)?).checked_add(1)?,
+        };
+        if next != Some(*first) || wanted != part.values.len() as u64 {
+            return None;
+        }
+        all.extend_from_slice(&part.values);
+        next = part.range.last.and_then(|last| last.checked_add(1));
+    }
+    next.is_none().then_some(all)
+}
+
 #[cfg(test)]
 mod tests {
     use ldap3::asn1::TagClass;
@@ -357,6 +397,37 @@ mod tests {
             entry.add(name, [value.as_bytes().to_vec()]);
         }
         entry
+    }
+
+    #[test]
+    fn ranges_are_joined_where_none_is_missing() {
+        for (ranges, joined) in [
+            (&[("0-*", "abc")][..], Some("abc")),
+            (&[("0-1", "ab"), ("2-*", "c")], Some("abc")),
+            (&[("2-*", "c"), ("0-1", "ab")], Some("abc")),
+            (&[("0-1", "ab"), ("2-3", "cd"), ("4-*", "")], Some("abcd")),
+            (&[("0-1", "ab")], None),
+            (&[("1-*", "ab")], None),
+            (&[("0-1", "ab"), ("3-*", "c")], None),
+            (&[("0-1", "a"), ("2-*", "c")], None),
+            (&[("0-1", "ab"), ("x-*", "c")], None),
+        ] {
+            let mut entry = entry("cn=a", &[]);
+            for (range, values) in ranges {
+                // An LDIF has one value a line.
+                let values: Vec<Vec<u8>> = values.bytes().map(|byte| vec![byte]).collect();
+                if values.is_empty() {
+                    entry.add(&format!("member;range={range}"), []);
+                }
+                for value in values {
+                    entry.add(&format!("member;range={range}"), [value]);
+                }
+            }
+            entry.join_ranges();
+            let texts = entry.texts("member").collect::<String>();
+            assert_eq!(texts, joined.unwrap_or_default(), "{ranges:?}");
+            assert_eq!(entry.ranged.is_empty(), joined.is_some(), "{ranges:?}");
+        }
     }
 
     #[test]
