@@ -257,7 +257,7 @@ fn odd() -> Vec<(Value, &'static str, &'static str)> {
         ),
         (
             members(json!([member("ann", &[]), member("bob", &["g1", "g9"])])),
-            "acme=ann,bob acme:/eng?=bob acme:/eng/ml?= acme:/=",
+            "acme=ann,bob acme:/eng?=bob acme:/eng/ml?= acme:/?=",
             "organizations[0].members[1].groups of `bob` lists a group that is not one of the \
              organization's: not counted in it",
         ),
@@ -265,6 +265,19 @@ fn odd() -> Vec<(Value, &'static str, &'static str)> {
             members(json!([member("ann", &[]), {"username": "bob", "groups": [["g1"], "g2"]}])),
             "acme=ann,bob acme:/eng?= acme:/eng/ml?=bob acme:/=",
             "organizations[0].members[1].groups[0] is a list, not a name",
+        ),
+        // Somebody is in a group of it, so that it has none is not said.
+        (
+            groups(json!([])),
+            "acme=ann,bob acme:/?=",
+            "organizations[0].members[0].groups of `ann` lists a group that is not one of the \
+             organization's: not counted in it",
+        ),
+        (
+            groups(json!(null)),
+            "acme=ann,bob acme:/?=",
+            "organizations[0].members[0].groups of `ann` lists a group that is not one of the \
+             organization's: not counted in it",
         ),
         (
             groups(json!({})),

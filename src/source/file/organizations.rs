@@ -120,6 +120,8 @@ struct Place {
     /// Whether who is in it counts. An `Err` says why that is not known.
     counts: Result<bool, Misfit>,
     row: Option<RefIdx>,
+    /// What stands for the list of its groups.
+    top: Option<RefIdx>,
     groups: Vec<RefIdx>,
     /// Its groups by id; `None`: several have it.
     by_id: HashMap<String, Option<RefIdx>>,
@@ -127,6 +129,8 @@ struct Place {
     doubt: Option<String>,
     /// Why not all may be listed who are in its groups.
     doubt_in_groups: Option<String>,
+    /// Why not all of its groups are listed: somebody is in one that is not.
+    unlisted: Option<String>,
 }
 
 impl Place {
@@ -135,10 +139,12 @@ impl Place {
         Place {
             counts,
             row: None,
+            top: None,
             groups: Vec::new(),
             by_id: HashMap::new(),
             doubt: None,
             doubt_in_groups: None,
+            unlisted: None,
         }
     }
 
@@ -169,6 +175,7 @@ impl Place {
         // Without room left for one there is none for the others.
         place.row = builder.organization(&key, alias);
         let Some(top) = builder.organization_top(&key, alias) else { return place };
+        place.top = Some(top);
         if let Some(doubt) = groups_doubt {
             builder.members_are(top, Completeness::Partial(doubt.clone()));
         }
@@ -255,7 +262,8 @@ impl Place {
             }
             let what = "lists a group that is not one of the organization's: not counted in it";
             let told = people.odd.note_of(username, at.key("groups"), what);
-            self.doubt_in_groups.get_or_insert(told);
+            self.doubt_in_groups.get_or_insert_with(|| told.clone());
+            self.unlisted.get_or_insert(told);
         }
     }
 
@@ -276,6 +284,9 @@ impl Place {
         };
         if let Some((row, doubt)) = self.row.zip(doubt) {
             builder.members_are(row, Completeness::Partial(doubt));
+        }
+        if let Some((top, doubt)) = self.top.zip(self.unlisted) {
+            builder.members_are(top, Completeness::Partial(doubt));
         }
         for (group, doubt) in self.groups.into_iter().zip(std::iter::repeat(doubt_in_groups)) {
             if let Some(doubt) = doubt {
