@@ -288,6 +288,12 @@ fn it_is_ready_once_the_store_is_loaded_and_runs_at_once() {
     assert_eq!(home.roles(), set(&["ada ml", "ben ml"]));
     daemon.stop();
     assert_eq!(home.runs(), ["start"]);
+    // Few changes have a line each, which names user and role.
+    for name in ["ada", "ben"] {
+        let change = format!("grant-added {name} ml");
+        let told = |line: &&str| line.contains("INFO") && line.contains(&change);
+        assert_eq!(home.log().lines().filter(told).count(), 1, "{name}: {}", home.log());
+    }
 }
 
 #[test]

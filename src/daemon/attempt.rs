@@ -133,32 +133,25 @@ fn classify(result: Result<Result<Ran, RunError>, JoinError>) -> End {
     }
 }
 
-/// Logs every change, and lets go of the plan, here and not in the main loop: it may be large.
-fn shorten(outcome: Outcome) -> Ran {
-    if let Some(plan) = &outcome.plan
-        && tracing::enabled!(tracing::Level::DEBUG)
-    {
-        for change in &plan.changes {
-            tracing::debug!(generation = outcome.generation, "{}", view(change, plan));
+/// So many changes are told one by one.
+const ONE_BY_ONE: usize = 20;
+
+/// Logs the changes, and lets go of the plan, here and not in the main loop: it may be large. Few
+/// changes are worth a line each; of many the summary is told, and each at level debug.
+pub fn shorten(outcome: Outcome) -> Ran {
+    if let Some(plan) = &outcome.plan {
+        let few = plan.changes.len() <= ONE_BY_ONE;
+        if few || tracing::enabled!(tracing::Level::DEBUG) {
+            for change in &plan.changes {
+                let generation = outcome.generation;
+                match few {
+                    true => tracing::info!(generation, "{}", view(change, plan)),
+                    false => tracing::debug!(generation, "{}", view(change, plan)),
+                }
+            }
         }
     }
     without_plan(outcome)
-}
-
-/// So many changes of a feed are told one by one.
-const ONE_BY_ONE: usize = 20;
-
-/// As a run that ends, for what a feed told: few changes are worth a line each.
-pub fn shorten_ingested(outcome: Outcome) -> Ran {
-    match &outcome.plan {
-        Some(plan) if plan.changes.len() <= ONE_BY_ONE => {
-            for change in &plan.changes {
-                tracing::info!(generation = outcome.generation, "{}", view(change, plan));
-            }
-            without_plan(outcome)
-        }
-        _ => shorten(outcome),
-    }
 }
 
 /// Tells what the plan widens, and lets go of it.

@@ -23,7 +23,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::attempt::{Heartbeat, Ran, WHAT, shorten_ingested};
+use super::attempt::{Heartbeat, Ran, WHAT, shorten};
 use super::report::LogKind;
 use crate::config::{Config, SourceConfig, WatchMode};
 use crate::directory::{Delta, Refusal};
@@ -469,6 +469,6 @@ impl Follower {
         self.shared.feeds.tells(&self.name, &deltas);
         let told = BTreeMap::from([(self.name.clone(), deltas)]);
         let outcome = sync::ingest(&self.config, &*self.store, &told, Utc::now())?;
-        Ok(shorten_ingested(outcome))
+        Ok(shorten(outcome))
     }
 }
