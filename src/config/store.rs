@@ -26,7 +26,7 @@ pub(super) fn store(root: &Table<'_>) -> Read<(StoreConfig, Option<SecretRef>)> 
             }
         }
         let path = table.required("path", Node::path);
-        table.finish();
+        table.finish_but(&OF_POSTGRES);
         return Ok((StoreConfig::sqlite(path?), None));
     }
     let password = table.optional("password", Node::secret);
@@ -34,7 +34,7 @@ pub(super) fn store(root: &Table<'_>) -> Read<(StoreConfig, Option<SecretRef>)> 
     let schema = table.or("schema", "idpsyncd".to_owned(), schema);
     let config = table.required("postgres", |node| url(node, "read-write"));
     let read = table.optional("read_url", |node| url(node, "any"));
-    table.finish();
+    table.finish_but(&["path"]);
     let (config, read, ca_file, schema) = (config?, read?, ca_file?, schema?);
     let own = config.ca_file.is_some() || read.as_ref().is_some_and(|read| read.ca_file.is_some());
     if let (true, Some(_), Some(node)) = (own, &ca_file, table.get("ca_file")) {
