@@ -14,11 +14,10 @@ use arc_swap::{ArcSwapOption, Guard};
 use tokio::sync::watch;
 
 use super::replica::{Replica, Wanted};
-use crate::directory::local;
 use crate::model::panicked::{own_fault, words_of};
 use crate::model::{Time, rfc3339};
 use crate::store::{
-    Reader, Seen, SourceStatus, Store, StoreError, StoreErrorKind, StoreLag, Waker, Watch,
+    Reader, Seen, SourceAge, Store, StoreError, StoreErrorKind, StoreLag, Waker, Watch,
 };
 
 /// How often it is tried to free generations that requests still used when they were swapped out.
@@ -59,14 +58,12 @@ impl Evidence {
     /// last such read. One that never was gives what its mirror holds, which is as old as the last
     /// read that brought anything; without a mirror it gives nothing, and does not count.
     #[must_use]
-    pub fn of(sources: &[SourceStatus]) -> Evidence {
+    pub fn of(sources: &[SourceAge]) -> Evidence {
         let mut oldest: Option<(Time, &str)> = None;
-        let (local, others): (Vec<&SourceStatus>, Vec<&SourceStatus>) = sources
-            .iter()
-            .filter(|source| source.configured)
-            .partition(|source| source.name == local::NAME);
+        let (local, others): (Vec<&SourceAge>, Vec<&SourceAge>) =
+            sources.iter().partition(|source| source.by_hand.is_some());
         for source in &others {
-            let at = match (source.read_at, source.digest.is_some()) {
+            let at = match (source.read_at, source.has_mirror) {
                 (Some(at), _) => at,
                 (None, true) => match source.spoke_at {
                     Some(at) => at,
@@ -79,8 +76,8 @@ impl Evidence {
             }
         }
         // What people said by hand counts of itself, before any other source was read too.
-        let by_hand = |local: &&SourceStatus| {
-            local.digest.is_some() && (others.is_empty() || local.holds_anybody())
+        let by_hand = |local: &&SourceAge| {
+            local.has_mirror && (others.is_empty() || local.by_hand == Some(true))
         };
         match oldest {
             Some((at, name)) => Evidence::Oldest { at, source: name.into() },
@@ -323,28 +320,27 @@ impl Thread {
         self.another |= seen.another;
         let old = self.shared.loaded.load_full();
         let began = Instant::now();
-        let meta = reader.meta()?;
-        if meta.generation == 0 {
-            let shown = &self.shown;
-            return Ok(Some(format!(
-                "nothing was committed to the store `{shown}` yet: run a sync"
-            )));
-        }
         let replica = match &old {
             Some(old) if !self.another => match old.replica.caught_up(reader)? {
                 Some(new) => Arc::new(new),
                 None => Arc::clone(&old.replica),
             },
+            _ if reader.meta()?.generation == 0 => {
+                let shown = &self.shown;
+                return Ok(Some(format!(
+                    "nothing was committed to the store `{shown}` yet: run a sync"
+                )));
+            }
             _ => Arc::new(Replica::load(reader, Arc::clone(&self.wanted))?),
         };
-        let sources = reader.sources()?;
+        let sources = reader.source_ages()?;
         self.another = false;
         // First, so that whoever waited for a generation finds nothing in its way.
         self.well();
         let evidence = Evidence::of(&sources);
         let reads = sources
             .into_iter()
-            .filter(|source| source.configured && source.name != local::NAME)
+            .filter(|source| source.by_hand.is_none())
             .map(|source| (source.name, source.read_at))
             .collect();
         self.publish(Loaded { replica, evidence, reads }, began);

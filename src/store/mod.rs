@@ -61,11 +61,11 @@ pub use people::{
 pub use provision::{Acquaintance, Marks, MirrorOutline, ProvisionContext, ProvisionQuery};
 pub use reader::{EachSeen, EachToken, Reader};
 pub use review::Review;
-pub use seen::{SeenLink, SeenSet, SeenToken, SeenUser, SetKey, Since};
+pub use seen::{Changes, SeenLink, SeenSet, SeenToken, SeenUser, SetKey, Since};
 pub use slice::{Account, AccountNames, Bears, RefsWanted, Slice, SliceQuery};
 #[cfg(test)]
 pub(crate) use sqlite::steps::counted;
-pub use status::{Meta, ScopeStatus, SourceStatus};
+pub use status::{Meta, ScopeStatus, SourceAge, SourceStatus};
 
 /// How a store's password is had: each time that somebody signs in, since it may be another one by then.
 #[derive(Clone)]

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
+use sha2::{Digest as _, Sha256};
+
 use super::{
     Access, AccessChange, AccessFilter, Account, AccountNames, AsOf, Bears, Contradiction,
     EffectiveRoles, EndedSince, Generation, HistoryFilter, HistoryRow, Marks, Meta,
     ProvisionContext, ProvisionQuery, ReachedBy, Review, SeenLink, SeenSet, SeenToken, SeenUser,
-    SetKey, Since, Slice, SliceQuery, SourceStatus, StoreError, StoredDecision, StoredMirror,
-    TokenRow, Untold, UserDetail, UserRow,
+    SetKey, Since, Slice, SliceQuery, SourceAge, SourceStatus, StoreError, StoredDecision,
+    StoredMirror, TokenRow, Untold, UserDetail, UserRow,
 };
 use crate::directory::{DigestKey, Directory, MirrorRows, OwnDomain, RefId, Sighting, Touched};
 use crate::model::token::Digest;
@@ -52,6 +54,9 @@ pub trait Reader: Send {
 
     /// How each source's reads went, by name.
     fn sources(&self) -> Result<Vec<SourceStatus>, StoreError>;
+
+    /// How old what each configured source said is, by name: of [`Reader::sources`] what gateways go by.
+    fn source_ages(&self) -> Result<Vec<SourceAge>, StoreError>;
 
     /// How the sources are followed, by name: those of which a daemon has said it.
     fn followed(&self) -> Result<BTreeMap<String, Followed>, StoreError>;
@@ -183,6 +188,10 @@ pub trait Reader: Send {
     /// `[default_admin]` sees to. Not those who are gone, whose names are free.
     fn spoken_for(&self) -> Result<Vec<String>, StoreError>;
 
+    /// A digest of [`Reader::spoken_for`]: another one means that others are on it. It tells without reading
+    /// them, however many they are; two backends need not have the same for the same.
+    fn spoken_for_digest(&self) -> Result<[u8; 32], StoreError>;
+
     /// Calls `each` for the tokens of `user`, or of everyone, by username and name.
     fn tokens(
         &self,
@@ -303,6 +312,12 @@ pub trait Reader: Send {
     /// All role sets, by what [`SeenUser::set`] calls them.
     fn seen_sets(&self) -> Result<HashMap<SetKey, SeenSet>, StoreError>;
 
+    /// The ids of the role sets that [`SeenUser::set`] calls so: whoever knows one knows its roles.
+    fn seen_set_ids(
+        &self,
+        keys: &BTreeSet<SetKey>,
+    ) -> Result<HashMap<SetKey, RoleSetId>, StoreError>;
+
     /// The role sets that [`SeenUser::set`] calls so.
     fn seen_sets_of(&self, keys: &BTreeSet<SetKey>)
     -> Result<HashMap<SetKey, SeenSet>, StoreError>;
@@ -319,6 +334,15 @@ pub trait Reader: Send {
         names: &BTreeSet<String>,
         each: EachToken<'_>,
     ) -> Result<(), StoreError>;
+}
+
+/// The digest of names, which come in order.
+pub(super) fn digest_of_names(names: impl IntoIterator<Item = String>) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for name in names {
+        digest.update(format!("{}:{name}", name.len()));
+    }
+    digest.finalize().into()
 }
 
 impl dyn Reader + '_ {

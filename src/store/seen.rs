@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::model::{RoleSetId, Status, UserId};
+use crate::model::{RoleSetId, Status, Time, UserId};
 
 /// What one committed state calls a role set: a short stand-in for its id. It may stand for another
 /// set in another state, and says nothing by itself.
@@ -54,19 +54,27 @@ pub struct SeenSet {
 pub enum Since {
     /// Nothing.
     Nothing,
-    /// What these usernames stand for may differ, and nothing else.
-    Changed {
-        /// The usernames, those that nobody has any more too.
-        names: BTreeSet<String>,
-        /// Whose ids may differ, or stand for something else: the store's numbers.
-        users: BTreeSet<UserId>,
-        /// Ids that were taken from somebody: source, id. They may be somebody's again.
-        unlinked: BTreeSet<(String, String)>,
-        /// Roles, policies or the catalog may differ.
-        rules: bool,
-    },
+    /// What is named may differ, and nothing else.
+    Changed(Changes),
     /// More than is worth telling, or nobody can tell: read everything.
     Unknown,
+}
+
+/// What may differ in a later generation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Changes {
+    /// The later generation.
+    pub generation: u64,
+    /// When it was committed.
+    pub applied_at: Option<Time>,
+    /// The usernames that may stand for something else, those that nobody has any more too.
+    pub names: BTreeSet<String>,
+    /// Whose ids may differ, or stand for something else: the store's numbers.
+    pub users: BTreeSet<UserId>,
+    /// Ids that were taken from somebody: source, id. They may be somebody's again.
+    pub unlinked: BTreeSet<(String, String)>,
+    /// Roles, policies or the catalog may differ.
+    pub rules: bool,
 }
 
 /// An access token whose owner is not gone.

@@ -1,5 +1,6 @@
 //! How the store and its sources stand.
 
+use crate::directory::local;
 use crate::model::Time;
 
 /// The store in a few numbers. All zero and absent for a store into which nothing was committed,
@@ -48,11 +49,38 @@ pub struct SourceStatus {
 }
 
 impl SourceStatus {
+    /// Of which time it is; `None`: it is not in the configuration, and counts for nothing.
+    #[must_use]
+    pub fn age(&self) -> Option<SourceAge> {
+        self.configured.then(|| SourceAge {
+            name: self.name.clone(),
+            read_at: self.read_at,
+            spoke_at: self.spoke_at,
+            has_mirror: self.digest.is_some(),
+            by_hand: (self.name == local::NAME).then(|| self.holds_anybody()),
+        })
+    }
+
     /// Whether the last read brought anything.
     #[must_use]
     pub fn holds_anybody(&self) -> bool {
-        self.scopes.iter().any(|scope| scope.count > 0)
+        self.scopes.iter().any(ScopeStatus::holds_anything)
     }
+}
+
+/// Of which time what a configured source said is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceAge {
+    /// Its name.
+    pub name: String,
+    /// The last complete read.
+    pub read_at: Option<Time>,
+    /// The last try that brought something, all of it or a part.
+    pub spoke_at: Option<Time>,
+    /// It has a mirror.
+    pub has_mirror: bool,
+    /// Whether there is anybody in it, where it is what people say by hand; `None`: it is another source.
+    pub by_hand: Option<bool>,
 }
 
 /// One scope of a read: `users`, `groups`, `roles`, `memberships`.
@@ -65,6 +93,14 @@ pub struct ScopeStatus {
     /// Why it is not all; absent where it is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub partial: Option<String>,
+}
+
+impl ScopeStatus {
+    /// Whether anything was read.
+    #[must_use]
+    pub fn holds_anything(&self) -> bool {
+        self.count > 0
+    }
 }
 
 impl From<crate::directory::ScopeReport> for ScopeStatus {

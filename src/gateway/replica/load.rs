@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use super::decide::Rules;
 use super::emails::Emails;
@@ -11,12 +11,12 @@ use super::ids::{Ids, Owner};
 use super::people::{PackedStands, People, Stands, place_in_stands};
 use super::roll::Roll;
 use super::tokens::{Draft, ReplicaTokens};
-use super::{Compiled, Listed, Replica, RoleSet, SetRef, Wanted};
+use super::{Compiled, Listed, Replica, RoleSet, SetRef, SpokenFor, Wanted};
 use crate::gateway::question::TokenDigest;
 use crate::model::{Role, RoleSetId, Standing, Status, Text, TooMany, UserId};
 use crate::policy::{Effect, Policy};
 use crate::routes::ActionIdx;
-use crate::store::{Contradiction, Reader, SeenLink, SeenSet, SetKey, Since, StoreError};
+use crate::store::{Changes, Contradiction, Reader, SeenLink, SeenSet, SetKey, Since, StoreError};
 
 /// At least so many changed names are kept beside the others before all are read anew.
 const RECENT: usize = 4_096;
@@ -160,8 +160,16 @@ impl Compiled {
     }
 }
 
-fn spoken_for(reader: &dyn Reader) -> Result<HashSet<Box<str>>, StoreError> {
-    Ok(reader.spoken_for()?.into_iter().map(String::into_boxed_str).collect())
+impl SpokenFor {
+    /// Those of now. `known` are those of before.
+    fn load(reader: &dyn Reader, known: Option<&Arc<SpokenFor>>) -> Result<Arc<Self>, StoreError> {
+        let digest = reader.spoken_for_digest()?;
+        if let Some(known) = known.filter(|known| known.digest == digest) {
+            return Ok(Arc::clone(known));
+        }
+        let names = reader.spoken_for()?.into_iter().map(String::into_boxed_str).collect();
+        Ok(Arc::new(SpokenFor { names, digest }))
+    }
 }
 
 /// The place of `text` in `why`, where it is added if it is new: there are as many as sources.
@@ -362,7 +370,7 @@ impl Replica {
                 applied_at: meta.applied_at,
                 tokens: Arc::new(tokens.finish()),
                 recent_tokens: ReplicaTokens::default(),
-                spoken_for: spoken_for(reader)?,
+                spoken_for: SpokenFor::load(reader, None)?,
                 wanted,
                 compiled,
                 sets,
@@ -390,23 +398,15 @@ impl Replica {
         reader.snapshot(|reader| match reader.since(self.generation, self.applied_at, room)? {
             Since::Nothing => Ok(None),
             Since::Unknown => Replica::load(reader, Arc::clone(&self.wanted)).map(Some),
-            Since::Changed { names, users, unlinked, rules } => {
-                self.with(reader, &names, (&users, &unlinked), rules).map(Some)
-            }
+            Since::Changed(changes) => self.with(reader, &changes).map(Some),
         })
     }
 
-    /// The same with what `names`, the ids of `users` and those that they had stand for now, and where `rules` says so
-    /// with the roles, policies and catalog of now.
-    fn with(
-        &self,
-        reader: &dyn Reader,
-        names: &BTreeSet<String>,
-        (users, unlinked): (&BTreeSet<UserId>, &BTreeSet<(String, String)>),
-        rules: bool,
-    ) -> Result<Replica, StoreError> {
-        let meta = reader.meta()?;
-        let (compiled, mut sets) = if rules {
+    /// The same with what the names, the ids of the users and those that they had stand for now that `changes`
+    /// tells of, and where it says so with the roles, policies and catalog of now.
+    fn with(&self, reader: &dyn Reader, changes: &Changes) -> Result<Replica, StoreError> {
+        let Changes { generation, applied_at, names, users, unlinked, rules } = changes;
+        let (compiled, mut sets) = if *rules {
             let compiled = Compiled::load(reader, &self.wanted)?;
             let sets = self.sets.under(&self.compiled.rules, &compiled);
             (Arc::new(compiled), sets)
@@ -420,9 +420,18 @@ impl Replica {
             return Replica::load(reader, Arc::clone(&self.wanted));
         }
         let mut places: HashMap<SetKey, SetRef> = HashMap::new();
-        for (num, SeenSet { id, roles }) in reader.seen_sets_of(&changed.sets())? {
-            let set = sets.place(id, &roles, &compiled).map_err(|e| reader.damaged(e))?;
-            places.insert(num, set);
+        let mut unknown = BTreeSet::new();
+        for (num, id) in reader.seen_set_ids(&changed.sets())? {
+            match sets.by_id.get(&id) {
+                Some(set) => drop(places.insert(num, SetRef(*set))),
+                None => drop(unknown.insert(num)),
+            }
+        }
+        if !unknown.is_empty() {
+            for (num, SeenSet { id, roles }) in reader.seen_sets_of(&unknown)? {
+                let set = sets.place(id, &roles, &compiled).map_err(|e| reader.damaged(e))?;
+                places.insert(num, set);
+            }
         }
         let placed = |stands: Result<Stands, SetKey>| {
             stands.or_else(|set| {
@@ -442,11 +451,11 @@ impl Replica {
             rolls: Arc::clone(&self.rolls),
             emails: Arc::clone(&self.emails),
             recent_emails,
-            generation: meta.generation,
-            applied_at: meta.applied_at,
+            generation: *generation,
+            applied_at: *applied_at,
             tokens: Arc::clone(&self.tokens),
             recent_tokens,
-            spoken_for: spoken_for(reader)?,
+            spoken_for: SpokenFor::load(reader, Some(&self.spoken_for))?,
             wanted: Arc::clone(&self.wanted),
             compiled,
             sets,

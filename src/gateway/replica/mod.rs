@@ -158,8 +158,16 @@ pub struct Replica {
     /// For each of [`Wanted::subjects`], of `people`.
     rolls: Arc<[Roll]>,
     /// What service accounts and the default admin are called: few.
-    spoken_for: HashSet<Box<str>>,
+    spoken_for: Arc<SpokenFor>,
     users: usize,
+}
+
+/// For whom only tokens speak.
+#[derive(Debug)]
+struct SpokenFor {
+    names: HashSet<Box<str>>,
+    /// The store's ([`crate::store::Reader::spoken_for_digest`]).
+    digest: [u8; 32],
 }
 
 /// What comes from roles, catalog and [`Wanted`] alone.
@@ -262,7 +270,7 @@ impl Replica {
     /// tokens speaks.
     #[must_use]
     pub fn speaks_by_tokens_alone(&self, username: &str) -> bool {
-        self.spoken_for.contains(username)
+        self.spoken_for.names.contains(username)
     }
 
     /// Whose the access token with this digest is; `None`: there is none.

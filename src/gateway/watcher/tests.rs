@@ -5,7 +5,7 @@ use super::{Evidence, ReplicaWatcher};
 use crate::gateway::replica::{Replica, Wanted};
 use crate::model::Time;
 use crate::store::memory::MemoryStore;
-use crate::store::{ScopeStatus, SourceStatus};
+use crate::store::{ScopeStatus, SourceAge, SourceStatus};
 use crate::{config, sync};
 
 fn at(seconds: i64) -> Time {
@@ -86,6 +86,7 @@ fn the_oldest_source_whose_word_counts_is_the_age_of_the_evidence() {
         ),
     ];
     for (what, sources, expected) in table {
+        let sources: Vec<SourceAge> = sources.iter().filter_map(SourceStatus::age).collect();
         assert_eq!(Evidence::of(&sources), expected, "{what}");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::super::reader::digest_of_names;
 use super::content::{Content, Source};
 use super::{SHOWN, Shared};
 use crate::directory::{
@@ -20,7 +21,7 @@ use crate::store::{
     Access, AccessChange, AccessFilter, Account, AccountNames, Acquaintance, AsOf, Bears,
     Contradiction, EachSeen, EachToken, EffectiveRoles, EndedSince, Generation, HistoryFilter,
     HistoryRow, Marks, Meta, MirrorOutline, ProvisionContext, ProvisionQuery, ReachedBy, Reader,
-    Review, SeenLink, SeenSet, SeenUser, SetKey, Since, Slice, SliceQuery, SourceStatus,
+    Review, SeenLink, SeenSet, SeenUser, SetKey, Since, Slice, SliceQuery, SourceAge, SourceStatus,
     StoreError, StoreErrorKind, StoredDecision, StoredMirror, TokenRow, Untold, UserDetail,
     UserRow,
 };
@@ -184,6 +185,10 @@ impl Reader for MemoryReader {
 
     fn sources(&self) -> Result<Vec<SourceStatus>, StoreError> {
         Ok(self.content()?.sources.values().map(|source| source.status.clone()).collect())
+    }
+
+    fn source_ages(&self) -> Result<Vec<SourceAge>, StoreError> {
+        Ok(self.content()?.sources.values().filter_map(|source| source.status.age()).collect())
     }
 
     fn followed(&self) -> Result<BTreeMap<String, Followed>, StoreError> {
@@ -420,6 +425,12 @@ impl Reader for MemoryReader {
         Ok(self.content()?.accounts.values().filter(|it| it.admin).cloned().collect())
     }
 
+    fn spoken_for_digest(&self) -> Result<[u8; 32], StoreError> {
+        let mut names = self.content()?.spoken_for();
+        names.sort_unstable();
+        Ok(digest_of_names(names))
+    }
+
     fn spoken_for(&self) -> Result<Vec<String>, StoreError> {
         Ok(self.content()?.spoken_for())
     }
@@ -592,6 +603,13 @@ impl Reader for MemoryReader {
 
     fn seen_sets(&self) -> Result<HashMap<SetKey, SeenSet>, StoreError> {
         Ok(self.content()?.seen_sets())
+    }
+
+    fn seen_set_ids(
+        &self,
+        keys: &BTreeSet<SetKey>,
+    ) -> Result<HashMap<SetKey, RoleSetId>, StoreError> {
+        Ok(self.seen_sets_of(keys)?.into_iter().map(|(key, set)| (key, set.id)).collect())
     }
 
     fn seen_sets_of(

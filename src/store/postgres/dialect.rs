@@ -11,10 +11,7 @@ const WORDS: &[(&str, &str)] = &[
     (" AS BLOB)", " AS bytea)"),
     ("x''", "CAST('' AS bytea)"),
     // All that a gateway's role may see of it.
-    (
-        "SELECT user, kind, old, note FROM history WHERE",
-        "SELECT user, kind, old, note FROM history_told WHERE",
-    ),
+    ("FROM history h WHERE h.num >=", "FROM history_told h WHERE h.num >="),
     ("SELECT value FROM json_each(", "SELECT CAST(json_array_elements_text(CAST("),
 ];
 

@@ -184,6 +184,16 @@ impl Session {
         self.bound(&format!("BEGIN {how}"), true)
     }
 
+    /// The same, and the text in the first cell of what `sql` finds in it, which takes no work: in one go.
+    pub(super) fn begin_with(&self, how: &str, sql: &str) -> Result<Option<String>, SessionError> {
+        self.in_transaction.set(true);
+        let found = self.brief(&format!("BEGIN {how}; {sql}"));
+        if found.is_err() {
+            self.rollback();
+        }
+        found
+    }
+
     /// Commits.
     ///
     /// # Errors

@@ -61,10 +61,15 @@ impl PostgresStore {
     /// The store for reading. `None`: there is none yet.
     pub(super) fn opened(&self) -> Result<Option<PgReader>, StoreError> {
         let reader = opened(&self.place, &self.pool, &self.lists)?;
+        Ok(self.is_there(reader.session())?.then_some(reader))
+    }
+
+    /// Whether the store is there, as it is read by this program. `session` is one with its server.
+    pub(super) fn is_there(&self, session: &Session) -> Result<bool, StoreError> {
         let known = schema::last(STEPS);
-        let found = schema::identify(reader.session(), &self.place, known);
+        let found = schema::identify(session, &self.place, known);
         match found.map_err(|fault| self.told(fault))? {
-            Found::Nothing => Ok(None),
+            Found::Nothing => Ok(false),
             Found::Ours(version) if version < known => Err(StoreError::new(
                 StoreErrorKind::Older,
                 format!(
@@ -73,7 +78,7 @@ impl PostgresStore {
                     self.place.config
                 ),
             )),
-            Found::Ours(_) => Ok(Some(reader)),
+            Found::Ours(_) => Ok(true),
         }
     }
 

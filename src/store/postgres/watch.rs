@@ -18,7 +18,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use super::connect::identifier;
-use super::reader::PgReader;
+use super::reader::{PgReader, SNAPSHOT};
 use super::session::{Session, SessionError};
 use super::store::PostgresStore;
 use super::transaction::channel;
@@ -45,6 +45,8 @@ const ASK: Duration = Duration::from_millis(20);
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Mark {
     store: String,
+    /// The schema's version.
+    version: i64,
     commits: i64,
     generation: i64,
     /// The generation's own, and the last commit's; empty where there is none.
@@ -52,8 +54,8 @@ struct Mark {
     last: String,
 }
 
-const MARK: &str = "SELECT m.commits || ' ' || m.generation || ' ' || coalesce(g.token, '') || ' ' || \
-                           coalesce(m.token, '') || ' ' || m.store_id \
+const MARK: &str = "SELECT m.schema_version || ' ' || m.commits || ' ' || m.generation || ' ' || \
+                           coalesce(g.token, '') || ' ' || coalesce(m.token, '') || ' ' || m.store_id \
                     FROM meta m LEFT JOIN generation g ON g.num = m.generation";
 
 /// A primary and a standby, by since when they run, of which it was seen that they have one history: none of
@@ -63,20 +65,38 @@ type Pair = (String, String);
 impl Mark {
     /// As [`MARK`] finds it.
     fn read(told: &str) -> Option<Mark> {
-        let mut parts = told.splitn(5, ' ');
+        let mut parts = told.splitn(6, ' ');
+        let version = parts.next()?.parse().ok()?;
         let (commits, generation) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
         let mut next = || parts.next().map(str::to_owned);
-        Some(Mark { commits, generation, token: next()?, last: next()?, store: next()? })
+        Some(Mark { version, commits, generation, token: next()?, last: next()?, store: next()? })
     }
 
     fn of(conn: Conn<'_>) -> Result<Mark, Fault> {
         let told: String = conn.query_row(MARK, [], |row| row.get(0))?;
-        Mark::read(&told).ok_or_else(|| Fault::Damaged("its row of `meta` is none".to_owned()))
+        Mark::read(&told).ok_or_else(Mark::none)
+    }
+
+    fn none() -> Fault {
+        Fault::Damaged("its row of `meta` is none".to_owned())
     }
 
     /// The same, asked now and then: it takes no work, so a server that does not answer soon hangs.
     fn briefly(session: &Session) -> Result<Option<Mark>, SessionError> {
         Ok(session.brief(MARK)?.and_then(|told| Mark::read(&told)))
+    }
+
+    /// As [`Mark::is_past_of`], as a part of a question: `+` or `-`.
+    fn in_past(&self) -> String {
+        // The token was made by the server, and is quoted all the same.
+        let (generation, token) = (self.generation, self.token.replace('\'', "''"));
+        match generation {
+            0 => "'+'".to_owned(),
+            _ => format!(
+                "(SELECT CASE WHEN count(*) > 0 THEN '+' ELSE '-' END FROM generation p \
+                   WHERE p.num = {generation} AND coalesce(p.token, '') = '{token}')"
+            ),
+        }
     }
 
     /// Whether the store that `conn` reads has this generation in its history.
@@ -105,8 +125,9 @@ pub(super) struct PgWatch {
     store: PostgresStore,
     standby: Option<Standby>,
     waker: Waker,
-    /// The session that hears of commits.
-    listening: Option<Session>,
+    /// The session that hears of commits, and reads what they brought: nothing is heard in the middle of that,
+    /// and all of it afterwards.
+    listening: Option<Listening>,
     /// How the last look went; `None`: there was none yet.
     last: Option<Last>,
     seen: Option<Shown>,
@@ -122,6 +143,12 @@ struct Standby {
     /// Since when the primary runs that was asked last.
     primary: String,
     paired: Option<Pair>,
+}
+
+struct Listening {
+    reader: PgReader,
+    /// It was seen that the store is there, of this schema's version.
+    found: Option<i64>,
 }
 
 /// What was shown, and since when the server runs that showed it.
@@ -158,8 +185,9 @@ impl PgWatch {
         match (&self.last, &self.listening) {
             (None, _) => true,
             (Some(Last::Unwell(until)), _) => Instant::now() >= *until,
-            (Some(Last::Well(was)), Some(session)) => {
-                let same = matches!(Mark::briefly(session), Ok(Some(now)) if now == *was);
+            (Some(Last::Well(was)), Some(listening)) => {
+                let now = Mark::briefly(listening.reader.session());
+                let same = matches!(now, Ok(Some(now)) if now == *was);
                 if same {
                     self.lag.still_none();
                 } else {
@@ -173,7 +201,8 @@ impl PgWatch {
 
     /// What the primary has.
     fn primary(&mut self) -> Result<Option<Mark>, StoreError> {
-        if self.listening.as_ref().is_none_or(Session::is_gone) {
+        let is_gone = |listening: &Listening| listening.reader.session().is_gone();
+        if self.listening.as_ref().is_none_or(is_gone) {
             self.listening = None;
             // Heard from before the look on: what is committed during it is told.
             let waker = self.waker.clone();
@@ -182,13 +211,15 @@ impl PgWatch {
                 session.batch(&format!("LISTEN {}", identifier(&channel)))?;
                 Ok(session)
             });
-            self.listening = Some(begun.map_err(|error| self.store.told(error))?);
+            let session = begun.map_err(|error| self.store.told(error))?;
+            let reader = PgReader::over(&self.store.place, session);
+            self.listening = Some(Listening { reader, found: None });
         }
         match (&mut self.standby, &self.listening) {
             // Without a standby nobody asks how far the primary is: it is read.
-            (Some(standby), Some(session)) => match Mark::briefly(session) {
+            (Some(standby), Some(listening)) => match Mark::briefly(listening.reader.session()) {
                 Ok(mark) => {
-                    session.server().clone_into(&mut standby.primary);
+                    listening.reader.session().server().clone_into(&mut standby.primary);
                     Ok(mark)
                 }
                 // There is no store yet, or none that this program reads: its reader says which.
@@ -210,7 +241,7 @@ impl PgWatch {
             Err(_) => self.seen.as_ref().map(|(mark, _)| mark.clone()),
         };
         if let Some(reader) = self.standby_with(wanted, primary.is_err()) {
-            match self.shown(&reader, work) {
+            match self.shown(&reader, None, work) {
                 Ok(shown) => {
                     self.lag.read(true, primary.is_ok());
                     return Ok(shown);
@@ -223,8 +254,17 @@ impl PgWatch {
             let text = format!("there is no store `{}` yet: run a sync", self.store.shown());
             StoreError::new(StoreErrorKind::Absent, text)
         };
-        let reader = self.store.opened()?.ok_or_else(absent)?;
-        let shown = self.shown(&reader, work)?;
+        let Some(Listening { reader, found }) = &self.listening else { return Err(absent()) };
+        let shown = match *found {
+            Some(version) => self.shown(reader, Some(version), work),
+            None if self.store.is_there(reader.session())? => self.shown(reader, None, work),
+            None => return Err(absent()),
+        };
+        let found = shown.as_ref().ok().map(|(mark, _)| mark.version);
+        if let Some(listening) = &mut self.listening {
+            listening.found = found;
+        }
+        let shown = shown?;
         self.lag.read(false, true);
         Ok(shown)
     }
@@ -270,33 +310,50 @@ impl PgWatch {
         }
     }
 
+    /// `version`: of which it was seen before that the schema has it.
     fn shown(
         &self,
         reader: &PgReader,
+        version: Option<i64>,
         work: &mut dyn FnMut(&dyn Reader, Seen) -> Result<(), StoreError>,
     ) -> Result<Shown, StoreError> {
-        let mut found = None;
-        let mut failed = None;
-        reader.on_one_state(&mut |conn| {
-            let mark = Mark::of(conn)?;
-            let seen = match &self.seen {
-                None => Seen { another: true, elsewhere: true },
-                Some((before, server)) => Seen {
-                    another: before.store != mark.store || !before.is_past_of(conn)?,
-                    elsewhere: server != reader.session().server(),
-                },
-            };
-            match work(reader, seen) {
-                Ok(()) => found = Some((mark, reader.session().server().to_owned())),
-                Err(error) => failed = Some(error),
-            }
-            Ok(())
-        })?;
-        match (found, failed) {
-            (Some(shown), None) => Ok(shown),
-            (_, Some(error)) => Err(error),
-            (None, None) => Err(reader.fault(Fault::Raced)),
+        let session = reader.session();
+        // With whether what was seen is in its past, in one question.
+        let past = match &self.seen {
+            Some((before, _)) => before.in_past(),
+            None => "'+'".to_owned(),
+        };
+        let told = session
+            .begin_with(SNAPSHOT, &MARK.replace("SELECT ", &format!("SELECT {past} || ' ' || ")))
+            .map_err(|error| reader.fault(error.into()));
+        let shown = told.and_then(|told| self.in_snapshot(reader, version, told.as_deref(), work));
+        session.rollback();
+        shown
+    }
+
+    fn in_snapshot(
+        &self,
+        reader: &PgReader,
+        version: Option<i64>,
+        told: Option<&str>,
+        work: &mut dyn FnMut(&dyn Reader, Seen) -> Result<(), StoreError>,
+    ) -> Result<Shown, StoreError> {
+        let told = told.and_then(|told| told.split_once(' '));
+        let told = told.and_then(|(past, mark)| Some((past == "+", Mark::read(mark)?)));
+        let Some((past, mark)) = told else { return Err(reader.fault(Mark::none())) };
+        if version.is_some_and(|version| version != mark.version) {
+            // Somebody has migrated it: whether it can be read still is found out anew.
+            return Err(reader.fault(Fault::Raced));
         }
+        let server = reader.session().server();
+        let seen = match &self.seen {
+            None => Seen { another: true, elsewhere: true },
+            Some((before, shown_by)) => {
+                Seen { another: before.store != mark.store || !past, elsewhere: shown_by != server }
+            }
+        };
+        work(reader, seen)?;
+        Ok((mark, server.to_owned()))
     }
 }
 

@@ -10,6 +10,7 @@ use super::load::{actor, whole};
 use super::reader::{Reads, time, time_at};
 use crate::directory::local;
 use crate::model::{Deed, Done, LastDeed, LocalAccount, UserId};
+use crate::store::reader::digest_of_names;
 
 const COLUMNS: &str =
     "a.ext, a.service, a.admin, a.by, a.at, a.reason, a.last, a.last_by, a.last_at, a.last_reason";
@@ -133,6 +134,26 @@ impl dyn Reads + '_ {
             let mut statement = conn.prepare(SPOKEN_FOR)?;
             let names = statement.query_map([local::NAME], |row| row.get(0))?;
             Ok(names.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// A digest of [`Reads::spoken_for`]. A server makes it where the names are.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn spoken_for_digest(&self) -> Result<[u8; 32], StoreError> {
+        self.read_as(|conn| {
+            if let Conn::Sqlite(_) = conn {
+                let mut statement = conn.prepare(&format!("{SPOKEN_FOR} ORDER BY u.username"))?;
+                let names = statement.query_map([local::NAME], |row| row.get(0))?;
+                return Ok(digest_of_names(names.collect::<Result<Vec<String>, _>>()?));
+            }
+            let sql = format!(
+                "SELECT sha256(convert_to(coalesce(string_agg( \
+                    octet_length(n.username) || ':' || n.username, '' ORDER BY n.username), ''), 'UTF8')) \
+                 FROM ({SPOKEN_FOR}) n"
+            );
+            Ok(conn.query_row(&sql, [local::NAME], |row| row.get(0))?)
         })
     }
 

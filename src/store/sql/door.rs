@@ -16,8 +16,8 @@ use crate::store::{
     Access, AccessChange, AccessFilter, Account, AccountNames, AsOf, Bears, Contradiction,
     EachSeen, EachToken, EffectiveRoles, EndedSince, Generation, HistoryFilter, HistoryRow, Marks,
     Meta, ProvisionContext, ProvisionQuery, ReachedBy, Reader, Review, SeenLink, SeenSet, SeenUser,
-    SetKey, Since, Slice, SliceQuery, SourceStatus, StoreError, StoredDecision, StoredMirror,
-    TokenRow, Untold, UserDetail, UserRow,
+    SetKey, Since, Slice, SliceQuery, SourceAge, SourceStatus, StoreError, StoredDecision,
+    StoredMirror, TokenRow, Untold, UserDetail, UserRow,
 };
 
 fn sql<R: Reads>(reader: &R) -> &dyn Reads {
@@ -47,6 +47,10 @@ impl<R: Reads> Reader for R {
 
     fn sources(&self) -> Result<Vec<SourceStatus>, StoreError> {
         sql(self).sources()
+    }
+
+    fn source_ages(&self) -> Result<Vec<SourceAge>, StoreError> {
+        sql(self).source_ages()
     }
 
     fn followed(&self) -> Result<BTreeMap<String, Followed>, StoreError> {
@@ -196,6 +200,10 @@ impl<R: Reads> Reader for R {
         sql(self).default_admins()
     }
 
+    fn spoken_for_digest(&self) -> Result<[u8; 32], StoreError> {
+        sql(self).spoken_for_digest()
+    }
+
     fn spoken_for(&self) -> Result<Vec<String>, StoreError> {
         sql(self).spoken_for()
     }
@@ -330,6 +338,13 @@ impl<R: Reads> Reader for R {
 
     fn seen_sets(&self) -> Result<HashMap<SetKey, SeenSet>, StoreError> {
         sql(self).seen_sets()
+    }
+
+    fn seen_set_ids(
+        &self,
+        keys: &BTreeSet<SetKey>,
+    ) -> Result<HashMap<SetKey, RoleSetId>, StoreError> {
+        sql(self).seen_set_ids(keys)
     }
 
     fn seen_sets_of(

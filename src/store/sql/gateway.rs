@@ -18,15 +18,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::store::sql::db::{Conn, OptionalExtension, Row, Rows, Statement};
+use crate::store::sql::db::{Conn, OptionalExtension, Row, Rows};
 
 use super::codec::user_at;
 use super::error::{Fault, StoreError};
 use super::load::{set_id, status, text, whole};
 use super::reader::Reads;
-use crate::model::{Time, TooMany, UserId};
+use crate::model::{RoleSetId, Time, TooMany, UserId};
 use crate::policy::{Action, Resource};
-use crate::store::{EachSeen, SeenLink, SeenSet, SeenUser, SetKey, Since};
+use crate::store::{Changes, EachSeen, SeenLink, SeenSet, SeenUser, SetKey, Since};
 
 /// What [`seen`] reads of `user`, and its number.
 const COLUMNS: &str = "username, status, since, disabled_by, role_set, id, email";
@@ -217,7 +217,27 @@ impl dyn Reads + '_ {
         })
     }
 
-    /// The role sets of these numbers, those that [`SeenUser::set`] holds.
+    /// The ids of the role sets of these numbers, those that [`SeenUser::set`] holds.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts itself.
+    pub fn seen_set_ids(
+        &self,
+        keys: &BTreeSet<SetKey>,
+    ) -> Result<HashMap<SetKey, RoleSetId>, StoreError> {
+        self.read_as(|conn| {
+            let mut id = conn.prepare("SELECT id FROM role_set WHERE num = ?1")?;
+            let mut ids = HashMap::with_capacity(keys.len());
+            for key in keys {
+                let id: Option<String> = id.query_row([key.0], |row| row.get(0)).optional()?;
+                let unknown = || Fault::Damaged(format!("a user has the unknown role set {key}"));
+                ids.insert(*key, set_id(&id.ok_or_else(unknown)?)?);
+            }
+            Ok(ids)
+        })
+    }
+
+    /// The role sets of these numbers, with their roles.
     ///
     /// # Errors
     /// The store cannot be read, or contradicts itself.
@@ -225,19 +245,16 @@ impl dyn Reads + '_ {
         &self,
         keys: &BTreeSet<SetKey>,
     ) -> Result<HashMap<SetKey, SeenSet>, StoreError> {
+        let ids = self.seen_set_ids(keys)?;
         self.read_as(|conn| {
-            let mut id = conn.prepare("SELECT id FROM role_set WHERE num = ?1")?;
             let mut roles = conn.prepare(
                 "SELECT m.role_set, r.name FROM role_set_role m \
                  LEFT JOIN role r ON r.num = m.role AND r.live = 1 \
                  WHERE m.role_set = ?1 ORDER BY r.name",
             )?;
             let mut sets = HashMap::with_capacity(keys.len());
-            for key in keys {
-                let id: Option<String> = id.query_row([key.0], |row| row.get(0)).optional()?;
-                let unknown = || Fault::Damaged(format!("a user has the unknown role set {key}"));
-                let id = set_id(&id.ok_or_else(unknown)?)?;
-                sets.insert(*key, SeenSet { id, roles: Vec::new() });
+            for (key, id) in ids {
+                sets.insert(key, SeenSet { id, roles: Vec::new() });
                 fill(&mut roles.query([key.0])?, &mut sets)?;
             }
             Ok(sets)
@@ -289,6 +306,12 @@ impl dyn Reads + '_ {
     }
 }
 
+/// What happened, with what those whom it names are called now. Each is looked for by its number, however
+/// many there are: what a server thinks of so young a part of its tables is not to be relied on.
+const TOLD: &str = "SELECT h.user, h.kind, h.old, h.note, \
+                           (SELECT u.username FROM user u WHERE u.id = h.user) \
+                    FROM history h WHERE h.num >= ?1 ORDER BY h.num";
+
 fn since(
     conn: Conn<'_>,
     generation: u64,
@@ -297,40 +320,40 @@ fn since(
 ) -> Result<Since, Fault> {
     let known = i64::try_from(generation).unwrap_or(i64::MAX);
     let at = applied_at.map(|at| at.timestamp());
-    let now: (i64, Option<i64>) =
-        conn.query_row("SELECT generation, applied_at FROM meta", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
-    if now == (known, at) {
+    // All in one question, as each takes the way to a server and back. The moment of the generation as this
+    // store knows it: another one means that its history is another.
+    type Row = (i64, Option<i64>, Option<i64>, i64, Option<bool>, Option<i64>);
+    let (now, applied_at, here, count, silent, first): Row = conn.query_row(
+        "SELECT m.generation, m.applied_at, k.at, count(g.num), max(g.silent), min(g.first) \
+         FROM meta m LEFT JOIN generation k ON k.num = ?1 LEFT JOIN generation g ON g.num > ?1 \
+         GROUP BY m.generation, m.applied_at, k.at",
+        [known],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)),
+    )?;
+    if (now, applied_at) == (known, at) {
         return Ok(Since::Nothing);
     }
-    // The generation as this store knows it: another moment means that its history is another.
-    let here: Option<i64> = conn
-        .query_row("SELECT at FROM generation WHERE num = ?1", [known], |row| row.get(0))
-        .optional()?;
-    if now.0 <= known || here.is_none() || here != at {
+    if now <= known || here.is_none() || here != at {
         return Ok(Since::Unknown);
     }
-    let (count, silent, first): (i64, bool, i64) = conn.query_row(
-        "SELECT count(*), max(silent), min(first) FROM generation WHERE num > ?1",
-        [known],
-        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-    )?;
-    if silent || count != now.0.saturating_sub(known) {
+    let (Some(false), Some(first)) = (silent, first) else { return Ok(Since::Unknown) };
+    if count != now.saturating_sub(known) {
         return Ok(Since::Unknown);
     }
     let mut names = BTreeSet::new();
     let mut users: BTreeSet<UserId> = BTreeSet::new();
     let mut unlinked = BTreeSet::new();
     let mut rules = false;
-    let mut statement =
-        conn.prepare("SELECT user, kind, old, note FROM history WHERE num >= ?1 ORDER BY num")?;
+    let mut statement = conn.prepare(TOLD)?;
     let mut rows = statement.query([first])?;
     while let Some(row) = rows.next()? {
         let Some(user) = row.get::<_, Option<u32>>(0)?.map(UserId::new) else {
             rules = true;
             continue;
         };
+        let name: Option<String> = row.get(4)?;
+        let gone = || Fault::Damaged(format!("history speaks of user {user}, who does not exist"));
+        names.insert(name.ok_or_else(gone)?);
         users.insert(user);
         match row.get(1)? {
             super::history::RENAMED => {
@@ -345,11 +368,7 @@ fn since(
             return Ok(Since::Unknown);
         }
     }
-    let mut name: Statement<'_> = conn.prepare("SELECT username FROM user WHERE id = ?1")?;
-    for user in &users {
-        let name: Option<String> = name.query_row([user.get()], |row| row.get(0)).optional()?;
-        let gone = || Fault::Damaged(format!("history speaks of user {user}, who does not exist"));
-        names.insert(name.ok_or_else(gone)?);
-    }
-    Ok(Since::Changed { names, users, unlinked, rules })
+    let generation = u64::try_from(now).unwrap_or_default();
+    let applied_at = applied_at.and_then(|at| Time::from_timestamp(at, 0));
+    Ok(Since::Changed(Changes { generation, applied_at, names, users, unlinked, rules }))
 }

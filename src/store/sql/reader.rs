@@ -1,9 +1,12 @@
 //! Reading: what any connection that shows one committed state can be asked.
 
-use crate::directory::{DigestKey, MirrorRows, Touched};
+use crate::directory::{DigestKey, MirrorRows, Touched, local};
 use crate::model::{State, Time};
 use crate::plan::{Held, HeldHead};
-use crate::store::{Marks, Meta, ProvisionContext, ProvisionQuery, SourceStatus, StoredMirror};
+use crate::store::{
+    Marks, Meta, ProvisionContext, ProvisionQuery, ScopeStatus, SourceAge, SourceStatus,
+    StoredMirror,
+};
 
 use super::error::{Fault, StoreError};
 use super::lists::KnownLists;
@@ -64,6 +67,14 @@ impl dyn Reads + '_ {
     /// The store cannot be read.
     pub fn sources(&self) -> Result<Vec<SourceStatus>, StoreError> {
         self.read_as(sources)
+    }
+
+    /// Of which time what each configured source said is, by name.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn source_ages(&self) -> Result<Vec<SourceAge>, StoreError> {
+        self.read_as(source_ages)
     }
 
     /// What is said of the changes that wait for a person, without reading them: one row, however
@@ -203,13 +214,37 @@ fn sources(conn: Conn<'_>) -> Result<Vec<SourceStatus>, Fault> {
             spoke_at: time(row, 8)?,
             error: row.get(5)?,
             digest: row.get(6)?,
-            scopes: scopes
-                .map(|scopes| json(&scopes, "source's scopes"))
-                .transpose()?
-                .unwrap_or_default(),
+            scopes: scopes_of(scopes.as_deref())?,
         });
     }
     Ok(sources)
+}
+
+/// Gateways ask for this at each change, so no more is read than they go by.
+fn source_ages(conn: Conn<'_>) -> Result<Vec<SourceAge>, Fault> {
+    let mut statement = conn.prepare(
+        "SELECT name, read_at, spoke_at, digest IS NOT NULL, name = ?1, \
+                CASE WHEN name = ?1 THEN scopes END \
+         FROM source WHERE configured = 1 ORDER BY name",
+    )?;
+    let mut rows = statement.query([local::NAME])?;
+    let mut ages = Vec::new();
+    while let Some(row) = rows.next()? {
+        let scopes: Option<String> = row.get(5)?;
+        let holds = scopes_of(scopes.as_deref())?.iter().any(ScopeStatus::holds_anything);
+        ages.push(SourceAge {
+            name: row.get(0)?,
+            read_at: time(row, 1)?,
+            spoke_at: time(row, 2)?,
+            has_mirror: row.get(3)?,
+            by_hand: row.get::<_, bool>(4)?.then_some(holds),
+        });
+    }
+    Ok(ages)
+}
+
+fn scopes_of(scopes: Option<&str>) -> Result<Vec<ScopeStatus>, Fault> {
+    Ok(scopes.map(|scopes| json(scopes, "source's scopes")).transpose()?.unwrap_or_default())
 }
 
 /// The time in column `index`.
