@@ -8,8 +8,8 @@ import sys
 import time
 
 import lib
-from ldap_compare import GROUP_FILTER, GROUPS, PEOPLE, PERSON_FILTER
-from program import Gateway, free_port, wait_for
+from ldap_compare import GROUP_FILTER, GROUPS, PEOPLE, PERSON_FILTER, RULES
+from program import COMPANY, Gateway, free_port, wait_for
 
 # From a commit until the slowest of all followers denies, in seconds.
 DENIED = 1.0
@@ -19,6 +19,9 @@ BYTES = 2048
 # How long followers are watched at rest, in seconds; the database tells of its work after ten seconds at most.
 REST = 30
 SETTLED = 12
+
+# How long everybody is left alone between two rounds of questions, in seconds: by so much a figure may be too high.
+ROUND = 0.02
 
 CONFIG = """\
 [store]
@@ -30,25 +33,9 @@ identity = "header"
 preset = "osmo"
 http = "127.0.0.1:{http}"
 
-[[source]]
-name = "bench"
-kind = "file"
-ldif = "{ldif}"
-users = {{ base = "{people}", filter = "{person_filter}", username = "uid", email = "mail" }}
-groups = {{ base = "{groups}", filter = "{group_filter}", name = "cn" }}
-
-[[role_template]]
-name = 'bench-(?<team>[0-9]+)'
-sync_mode = "force"
-[[role_template.policies]]
-actions = ["workflow:*", "pool:List"]
-resources = ["pool/bench-${{team}}-*"]
-
-[[mapping]]
-source = "bench"
-group_regex = 'cn=team-(?<team>[0-9]{{2}}).*,{groups}'
-roles = ["bench-${{team}}"]
-
+"""
+CONFIG += COMPANY
+CONFIG += """\
 [roles.by-hand]
 external_roles = []
 [[roles.by-hand.policies]]
@@ -63,9 +50,7 @@ class Database:
         self.port, self.pid = port, pid
 
     def ask(self, sql):
-        command = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"]
-        command += ["-p", str(self.port), "-U", "postgres", "-d", "idpsyncd", "-c", sql]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        return lib.psql(self.port, sql)
 
     def committed_at(self, schema):
         """When the newest generation was committed, in seconds since 1970."""
@@ -98,6 +83,7 @@ def configured(a, name, port, schema):
                 groups=GROUPS,
                 person_filter=PERSON_FILTER,
                 group_filter=GROUP_FILTER,
+                rules=RULES["all"],
             )
         )
     return path, http
@@ -128,10 +114,6 @@ class Follower:
     def allows(self, user):
         return self.gateway.allows(user)
 
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
-
 
 def until(followers, user, allowed):
     """Asks all until each of them has said so; when each did, by the clock."""
@@ -147,13 +129,15 @@ def until(followers, user, allowed):
             else:
                 still.append(follower)
         waiting = still
+        # The followers and the database have the machine between two rounds.
+        time.sleep(ROUND)
     return when
 
 
-def many(a, database):
-    """All followers deny soon after a commit; what they ask for meanwhile."""
-    config, _ = configured(a, "writer", a.port, "many")
-    log = os.path.join(a.scratch, "writer.log")
+def writes(a, name, schema):
+    """A program that writes a store of its own in `schema`: it has read the company, and someone is there."""
+    config, _ = configured(a, name, a.port, schema)
+    log = os.path.join(a.scratch, f"{name}.log")
 
     def program(*words):
         return lib.run([a.binary, *words, "--config", config], None, log)
@@ -161,6 +145,12 @@ def many(a, database):
     program("sync")
     program("user", "add", "someone", "--reason", "bench")
     program("grant", "add", "someone", "by-hand", "--reason", "bench")
+    return program
+
+
+def many(a, database):
+    """All followers deny soon after a commit; what they ask for meanwhile."""
+    program = writes(a, "writer", "many")
     followers = [Follower(a, f"follower-{n}", a.port, "many") for n in range(a.followers)]
     slowest, every = [], []
     try:
@@ -192,10 +182,7 @@ def many(a, database):
             # The writer's own part is in it: 1 of so many followers.
             lib.figure(f"one change, each follower: {what}", (value - idle * clock * a.followers) / changes, unit)
     finally:
-        for follower in followers:
-            follower.process.terminate()
-        for follower in followers:
-            follower.stop()
+        lib.end_all(follower.process for follower in followers)
     lib.figure("from the commit to a follower's deny, p50", lib.percentile(every, 0.5) * 1e3, " ms")
     lib.figure("the same, p99", lib.percentile(every, 0.99) * 1e3, " ms")
     judge = lib.Verdicts()
@@ -216,15 +203,7 @@ def tell(database, what, before, followers):
 
 def one(a, database):
     """What a change brings to one follower of a big company."""
-    config, _ = configured(a, "writer", a.port, "big")
-    log = os.path.join(a.scratch, "writer.log")
-
-    def program(*words):
-        return lib.run([a.binary, *words, "--config", config], None, log)
-
-    program("sync")
-    program("user", "add", "someone", "--reason", "bench")
-    program("grant", "add", "someone", "by-hand", "--reason", "bench")
+    program = writes(a, "writer", "big")
     proxy = lib.Proxy("127.0.0.1", a.port)
     follower = Follower(a, "counted", proxy.port, "big")
     try:
@@ -245,8 +224,9 @@ def one(a, database):
             time.sleep(1)
             brought.append(proxy.received - before - idle * (time.monotonic() - began))
     finally:
-        follower.stop()
+        lib.end_all([follower.process])
     lib.figure("bytes to a follower at rest, a second", idle, "")
+    lib.figure("bytes that the first change brings to a follower", brought[0], "")
     lib.figure("bytes that one change brings to a follower, median", lib.percentile(brought, 0.5), "")
     people = int(database.ask("SELECT count(*) FROM big.gateway_user"))
     judge = lib.Verdicts()

@@ -45,6 +45,22 @@ def run(command, env=None, stderr_to=None):
     return Run(seconds, usage.ru_maxrss / 1024, text, usage.ru_utime + usage.ru_stime)
 
 
+def psql(port, sql):
+    """What the server at this port of the loopback finds in the database `idpsyncd`."""
+    command = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"]
+    command += ["-p", str(port), "-U", "postgres", "-d", "idpsyncd", "-c", sql]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def end_all(processes):
+    """Ends processes, all at once, and waits for them."""
+    processes = list(processes)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.wait()
+
+
 def best(runs):
     """The fastest of several runs: what else goes on on a machine only ever adds."""
     return min(item.seconds for item in runs)

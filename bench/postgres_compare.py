@@ -3,7 +3,6 @@
 
 import argparse
 import os
-import subprocess
 import sys
 
 import lib
@@ -31,12 +30,6 @@ def configured(a, name, store):
     with open(path, "w", encoding="utf-8") as file:
         file.write(text.replace('path = "store.db"', store))
     return path
-
-
-def psql(a, sql):
-    command = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"]
-    command += ["-p", str(a.port), "-U", "postgres", "-d", "idpsyncd", "-c", sql]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def main():
@@ -67,8 +60,8 @@ def main():
         for path in (file, file + "-wal", file + "-shm", file + ".copy", file + ".copy-wal", file + ".copy-shm"):
             if os.path.exists(path):
                 os.remove(path)
-        psql(a, "DROP SCHEMA IF EXISTS idpsyncd CASCADE; DROP SCHEMA IF EXISTS copied CASCADE")
-        psql(a, "CHECKPOINT")
+        lib.psql(a.port, "DROP SCHEMA IF EXISTS idpsyncd CASCADE; DROP SCHEMA IF EXISTS copied CASCADE")
+        lib.psql(a.port, "CHECKPOINT")
         for step in steps:
             for name, config in configs.items():
                 before = lib.tree_cpu_seconds(a.server)
@@ -80,14 +73,14 @@ def main():
         copies["store copy into PostgreSQL"].append(lib.run(copy + into, None, log))
         back = [configs["PostgreSQL"], "--to", file + ".copy"]
         copies["store copy into SQLite"].append(lib.run(copy + back, None, log))
-    found = int(psql(a, "SELECT count(*) FROM idpsyncd.gateway_user"))
+    found = int(lib.psql(a.port, "SELECT count(*) FROM idpsyncd.gateway_user"))
     if found != a.users:
         sys.exit(f"the database has {found} users, not {a.users}: this measured nothing")
 
     size = "SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
     size += " WHERE n.nspname = 'idpsyncd' AND c.relkind = 'r'"
     lib.figure("size of the store: SQLite", os.path.getsize(file) / 2**20, " MiB")
-    lib.figure("size of the store: PostgreSQL", int(psql(a, size)) / 2**20, " MiB")
+    lib.figure("size of the store: PostgreSQL", int(lib.psql(a.port, size)) / 2**20, " MiB")
     for (name, step), done in runs.items():
         lib.figure(f"{step}: {name}", lib.best(done), " s")
         lib.figure(f"{step}: {name}: CPU of the program", lib.least_cpu(done), " s")

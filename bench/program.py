@@ -36,6 +36,30 @@ http = "127.0.0.1:{http}"
 {source}"""
 
 
+# A source that is a company of gen_ldif.py, and what its groups give.
+COMPANY = """\
+[[source]]
+name = "bench-file"
+kind = "file"
+ldif = "{ldif}"
+users = {{ base = "{people}", filter = "{person_filter}", username = "uid", email = "mail" }}
+groups = {{ base = "{groups}", filter = "{group_filter}", name = "cn" }}
+
+[[role_template]]
+name = 'bench-(?<team>[0-9]+)'
+sync_mode = "force"
+[[role_template.policies]]
+actions = ["workflow:*", "pool:List"]
+resources = ["pool/bench-${{team}}-*"]
+
+[[mapping]]
+source = "bench-file"
+group_regex = 'cn=team-(?<team>[0-9]{{2}}){rules},{groups}'
+roles = ["bench-${{team}}"]
+
+"""
+
+
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]

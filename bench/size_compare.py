@@ -11,6 +11,7 @@ import sys
 import gen_ldif
 import lib
 from ldap_compare import GROUP_FILTER, GROUPS, PEOPLE, PERSON_FILTER, RULES, count
+from program import COMPANY
 
 # What the design promises; the times are told as ratios and not judged.
 MEMORY_LIMIT = 1024
@@ -19,25 +20,9 @@ CONFIG = """\
 [store]
 path = "{store}"
 
-[[source]]
-name = "bench-file"
-kind = "file"
-ldif = "{ldif}"
-users = {{ base = "{people}", filter = "{person_filter}", username = "uid", email = "mail" }}
-groups = {{ base = "{groups}", filter = "{group_filter}", name = "cn" }}
-
-[[role_template]]
-name = 'bench-(?<team>[0-9]+)'
-sync_mode = "force"
-[[role_template.policies]]
-actions = ["workflow:*", "pool:List"]
-resources = ["pool/bench-${{team}}-*"]
-
-[[mapping]]
-source = "bench-file"
-group_regex = 'cn=team-(?<team>[0-9]{{2}}){rules},{groups}'
-roles = ["bench-${{team}}"]
-
+"""
+CONFIG += COMPANY
+CONFIG += """\
 [[catalog]]
 actions = ["workflow:Create", "workflow:Read", "workflow:Cancel"]
 resources = ["pool/bench-00-a", "pool/bench-07-a", "pool/bench-13-a", "pool/bench-19-a"]
