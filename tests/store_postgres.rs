@@ -16,6 +16,7 @@ use support::gateways::send;
 use support::idpsyncd::Home;
 use support::postgres::Postgres;
 use support::server::{authority, certificate, free_port};
+use support::wire_proxy::WireProxy;
 
 const ROLES: &str = r#"
 [[source]]
@@ -261,6 +262,46 @@ fn a_gateways_role_reads_what_serve_needs_and_nothing_else() {
     let file = home("path = \"store.db\"", "");
     let done = Done::of(&mut file.command(&["store", "grant", "x"])).exits(1);
     assert!(done.err.contains("knows no roles"), "{}", done.err);
+}
+
+/// What a person's change may bring a gateway, in bytes.
+const CHANGE: usize = 2048;
+
+#[test]
+fn one_persons_change_brings_a_gateway_less_than_two_kilobytes_whatever_else_the_store_has() {
+    let Some(postgres) = server() else { return };
+    let port = free_port();
+    let gateway = GATEWAY.replace("PORT", &port.to_string());
+    let writer = home(&in_database(&postgres), &gateway);
+    writer.ok(&["sync"], 0);
+    // Nobody has to be told again who the service accounts are.
+    let long = "x".repeat(100);
+    for number in 0..20 {
+        writer.ok(
+            &["user", "add", &format!("svc-{number}-{long}"), "--service", "--reason", "builds"],
+            0,
+        );
+    }
+    writer.ok(&["user", "add", "someone", "--reason", "guest"], 0);
+    writer.ok(&["grant", "add", "someone", "ml", "--reason", "guest"], 0);
+    let proxy = WireProxy::before(postgres.port);
+    let through =
+        url(&postgres, "idpsyncd").replace(&postgres.port.to_string(), &proxy.port.to_string());
+    let reader = home(&format!("postgres = \"{through}\""), &gateway);
+    let mut serving = reader.start("serve");
+    let status = |user: &str| send(port, "GET", b"/authz/a", &[("x-user", user)]).status;
+    let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).ok();
+    drop(serving.until("it listens", listens));
+    serving.until("a gateway answers", || (status("someone") == 200).then_some(()));
+    // The channel's name comes with each word of a commit.
+    proxy.count_from(b"idpsyncd_idpsyncd\0");
+    for (how, answer) in [("disable", 403), ("enable", 200), ("disable", 403)] {
+        writer.ok(&["user", how, "someone", "--reason", "leaves"], 0);
+        serving.until(how, || (status("someone") == answer).then_some(()));
+        let brought = proxy.counted();
+        eprintln!("{how}: {brought} bytes");
+        assert!((100..CHANGE).contains(&brought), "{how}: {brought}");
+    }
 }
 
 #[test]

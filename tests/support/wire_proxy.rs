@@ -36,6 +36,9 @@ struct State {
     first: Option<Vec<u8>>,
     /// It was sent.
     sprung: bool,
+    /// What is answered is counted from when something comes that holds this.
+    mark: Vec<u8>,
+    counted: usize,
 }
 
 /// How it behaves.
@@ -112,6 +115,17 @@ impl WireProxy {
         self.inner.state.lock().unwrap().first = Some(first.to_vec());
     }
 
+    /// From now on it counts how much is answered since something came last that holds `mark`, that included.
+    pub fn count_from(&self, mark: &[u8]) {
+        let mut state = self.inner.state.lock().unwrap();
+        (state.mark, state.counted) = (mark.to_vec(), 0);
+    }
+
+    /// How many bytes that is.
+    pub fn counted(&self) -> usize {
+        self.inner.state.lock().unwrap().counted
+    }
+
     /// Waits until what was set has happened.
     pub fn await_sprung(&self) {
         let state = self.inner.state.lock().unwrap();
@@ -179,11 +193,21 @@ impl Inner {
     fn answers(&self, mut from: TcpStream, mut to: TcpStream) {
         let mut bytes = [0; 65_536];
         while let Ok(count @ 1..) = from.read(&mut bytes) {
+            self.count(&bytes[..count]);
             if !self.may_pass() || to.write_all(&bytes[..count]).is_err() {
                 break;
             }
         }
         let _ = to.shutdown(Shutdown::Both);
+    }
+
+    fn count(&self, bytes: &[u8]) {
+        let mut state = self.state.lock().unwrap();
+        let mark = &state.mark;
+        if !mark.is_empty() {
+            let begins = bytes.windows(mark.len()).any(|at| at == mark);
+            state.counted = if begins { 0 } else { state.counted } + bytes.len();
+        }
     }
 
     fn questions(&self, from: &TcpStream, to: &TcpStream) {
