@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use std::time::Instant;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use support::asking::Listens;
 use support::gateways::{Got, send};
 use support::idpsyncd::{Home, Idpsyncd};
+use support::postgres::Postgres;
 use support::server::free_port;
 
 const ISSUER: &str = "https://auth.example.com/realms/acme";
@@ -59,10 +61,14 @@ fn logout_token(jti: &str, more: &Value) -> String {
 }
 
 fn config(run: Listens, logout: &str) -> String {
+    config_on("path = \"store.db\"", run, logout)
+}
+
+fn config_on(store: &str, run: Listens, logout: &str) -> String {
     format!(
         r#"
         [store]
-        path = "store.db"
+        {store}
         [schedule]
         cron = "0 0 0 1 1 *"
         [[source]]
@@ -96,18 +102,29 @@ fn listens() -> Listens {
     Listens { grpc: free_port(), http: free_port() }
 }
 
-/// A filled store, in which the issuer's keys are.
-fn home(at: Listens, logout: &str) -> Home {
-    let home = Home::new(&config(at, logout));
+/// A folder with the realm in which Ann is.
+fn folder(config: &str) -> Home {
+    let home = Home::new(config);
     let realm = json!({"realm": "acme", "groups": [], "roles": {"realm": [], "client": {}},
         "users": [{"id": "id-ann", "username": "ann", "enabled": true, "groups": []}]});
     std::fs::write(home.path("realm.json"), realm.to_string()).unwrap();
-    home.ok(&["sync"], 0);
+    home
+}
+
+/// The issuer's keys as a store keeps them.
+fn keys() -> String {
     let mut key =
         serde_json::to_value(Jwk::from_encoding_key(&KEY, Algorithm::ES256).unwrap()).unwrap();
     key["kid"] = json!("k");
+    json!({"keys": [key]}).to_string()
+}
+
+/// A filled store, in which the issuer's keys are.
+fn home(at: Listens, logout: &str) -> Home {
+    let home = folder(&config(at, logout));
+    home.ok(&["sync"], 0);
     let store = idpsyncd::store::open(&StoreConfig::sqlite(home.path("store.db")));
-    store.keep_keys(ISSUER, &json!({"keys": [key]}).to_string(), Utc::now()).unwrap();
+    store.keep_keys(ISSUER, &keys(), Utc::now()).unwrap();
     home
 }
 
@@ -202,6 +219,54 @@ fn a_session_that_has_ended_is_over_at_every_gateway_and_after_a_restart() {
     assert!(home.ok(&["status"], 0).contains("2 ended before their tokens"));
     assert_eq!(count("idpsyncd_backchannel_logouts_total{result=\"ended\"} "), 1);
     assert_eq!(count("idpsyncd_decisions_total{protocol=\"http\",result=\"session_ended\"} "), 2);
+}
+
+#[test]
+fn a_log_out_that_comes_to_a_daemon_that_does_not_lead_counts_at_every_gateway() {
+    let Some(postgres) = Postgres::start() else { return };
+    postgres.database("idpsyncd", "idpsyncd");
+    let store =
+        format!("postgres = \"postgresql://idpsyncd@127.0.0.1:{}/idpsyncd\"", postgres.port);
+    folder(&config_on(&store, listens(), "")).ok(&["sync"], 0);
+    let keys = keys().replace('\'', "''");
+    let kept = format!(
+        "INSERT INTO idpsyncd.jwks (issuer, keys, read_at) VALUES ('{ISSUER}', '{keys}', 0)"
+    );
+    postgres.sql("idpsyncd", &kept);
+    let machine = |what: &str| {
+        let at = listens();
+        let home = folder(&config_on(&store, at, "[gateway.logout]"));
+        let mut daemon = home.start(what);
+        at.ready(&mut daemon);
+        (home, daemon, at)
+    };
+    let (_leads, mut leader, first) = machine("run");
+    leader.until_logged("this daemon leads");
+    let (_follows, mut follower, second) = machine("run");
+    follower.until_logged("another daemon leads, this one follows");
+    let (_serves, mut serve, third) = machine("serve");
+    let (mine, other) = (token("s1", 5), token("s2", 5));
+    for at in [first, second, third] {
+        assert_eq!((page(at, &mine).status, page(at, &other).status), (200, 200));
+    }
+    let out = logout_token("j1", &json!({"sid": "s1", "sub": "id-ann"}));
+    assert_eq!(log_out(second, &out), 200);
+    let began = Instant::now();
+    assert_ended(&page(second, &mine));
+    for (daemon, at) in [(&mut leader, first), (&mut serve, third)] {
+        daemon.until("it knows", || (page(at, &mine).status == 401).then_some(()));
+        eprintln!("it counts at another gateway after {} ms", began.elapsed().as_millis());
+        assert_ended(&page(at, &mine));
+    }
+    for at in [first, second, third] {
+        assert_eq!(page(at, &other).status, 200, "another session goes on");
+    }
+    // It is the store's: whoever starts later knows, and whoever leads later.
+    leader.stop();
+    follower.until_logged("this daemon leads");
+    assert_ended(&page(second, &mine));
+    let (_late, _latest, late) = machine("serve");
+    assert_ended(&page(late, &mine));
 }
 
 #[test]
