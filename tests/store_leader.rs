@@ -12,6 +12,7 @@ use support::company::{realm_export, store_at, store_server};
 use support::done::Done;
 use support::gateways::send;
 use support::idpsyncd::{Home, Idpsyncd};
+use support::pgbouncer::PgBouncer;
 use support::postgres::Postgres;
 use support::server::free_port;
 
@@ -215,7 +216,8 @@ fn what_the_leader_holds_is_approved_elsewhere_and_a_run_by_hand_finds_its_turn(
     let mut by_hand = |args: &[&str], status: i32| {
         leader.until(&args.join(" "), || {
             let done = Done::of(&mut other.home.command(args));
-            let locked = done.status == 1 && done.err.contains("idpsyncd run");
+            let locked =
+                done.status == 1 && done.err.contains("another idpsyncd works on the store");
             (!locked).then(|| done.exits(status))
         });
     };
@@ -377,6 +379,48 @@ fn a_stranger_who_comes_to_a_follower_is_looked_up_there() {
     company.has(&["ann", "dora", "eve"]);
     assert_eq!(serve.status("eve"), 403);
     assert_eq!(company.generations(), (2, 2));
+}
+
+#[test]
+fn a_pool_that_keeps_sessions_apart_will_do_and_one_that_does_not_is_refused() {
+    let Some(company) = Company::new(&["ann"]) else { return };
+    for mode in ["session", "transaction"] {
+        let Some(pool) = PgBouncer::before(company.postgres.port, mode) else { return };
+        let through = |cron| {
+            let at = format!("postgresql://idpsyncd@127.0.0.1:{}/idpsyncd", pool.port);
+            Machine::new(&format!("postgres = \"{at}\""), company.folder.path(), cron)
+        };
+        let (one, other, gateway) =
+            (through(EVERY_SECOND), through(EVERY_SECOND), through(EVERY_SECOND));
+        if mode == "session" {
+            let mut leader = one.leading();
+            let mut follower = other.following();
+            let mut serve = gateway.home.start("serve");
+            gateway.until_answered(&mut serve, "bob", 403);
+            // What is committed is told through it, and whoever leads is known.
+            company.has(&["ann", "bob"]);
+            for (machine, daemon) in
+                [(&one, &mut leader), (&other, &mut follower), (&gateway, &mut serve)]
+            {
+                machine.until_answered(daemon, "bob", 200);
+            }
+            leader.stop();
+            follower.until_logged("this daemon leads");
+            continue;
+        }
+        let before = company.generations();
+        company.has(&["ann", "bob", "cem"]);
+        let told = "a pool that lends one session to several clients";
+        let run = one.home.run(&["sync"]);
+        let error = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert!(run.status.code() == Some(1) && error.contains(told), "{error}");
+        for what in ["run", "serve"] {
+            let mut daemon = other.home.start(what);
+            daemon.until_logged(told);
+            assert!(!daemon.log().contains("this daemon leads"));
+        }
+        assert_eq!(company.generations(), before, "nothing was written");
+    }
 }
 
 #[test]

@@ -330,6 +330,66 @@ fn a_gateway_reads_from_a_standby_that_is_not_behind() {
     assert_eq!(place.status("ann"), 200);
 }
 
+#[test]
+fn a_standby_that_hangs_in_the_middle_of_a_read_keeps_nobody_from_what_the_primary_has() {
+    let Some(primary) = server() else { return };
+    let writer = Place::new(&at(&[primary.port]), "24h");
+    writer.sync(&["ann"]);
+    let standby = primary.standby();
+    let proxy = WireProxy::before(standby.port);
+    let store = format!("{}\nread_url = \"{}\"", at(&[primary.port]), url(&[proxy.port]));
+    let place = Place::new(&store, "24h");
+    let mut serving = place.serve();
+    place.until(&mut serving, "ann", 200);
+    serving.until("(standby)", || place.ready().contains("(standby)").then_some(()));
+    // It answers that it has the generation, and then no more: what brought people is asked of the primary.
+    proxy.set(b"history_told", Trap::Hangs);
+    writer.sync(&["bob"]);
+    proxy.await_sprung();
+    let began = Instant::now();
+    place.until(&mut serving, "bob", 200);
+    eprintln!("the primary is read after {} ms", began.elapsed().as_millis());
+    assert_eq!(place.status("ann"), 403);
+    serving.until("(primary)", || place.ready().contains("(primary)").then_some(()));
+    // The next change does not wait for it either; and it is read again once it answers.
+    writer.sync(&["ann"]);
+    place.until(&mut serving, "ann", 200);
+    proxy.open();
+    serving.until("(standby)", || {
+        writer.sync(&["bob"]);
+        place.ready().contains("(standby)").then_some(())
+    });
+    place.until(&mut serving, "bob", 200);
+}
+
+#[test]
+fn check_says_what_is_amiss_with_the_standby_that_is_to_be_read() {
+    let (Some(primary), Some(other)) = (server(), server()) else { return };
+    let writer = Place::new(&at(&[primary.port]), "24h");
+    writer.sync(&["ann"]);
+    Place::new(&at(&[other.port]), "24h").sync(&["ann"]);
+    let standby = primary.standby();
+    let checked = |read: u16| {
+        let store = format!("{}\nread_url = \"{}\"", at(&[primary.port]), url(&[read]));
+        let told = Place::new(&store, "24h").home.ok(&["check", "--output", "json"], 0);
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let found = told["diagnostics"].as_array().unwrap().iter();
+        let found = found.filter(|it| it["code"] == "standby-unread");
+        found.map(|it| it["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(checked(standby.port), Vec::<String>::new());
+    standby.sql("postgres", "SELECT pg_wal_replay_pause()");
+    writer.sync(&["bob"]);
+    for (read, why) in [
+        (standby.port, "it has not had within 500 ms what the primary had"),
+        (other.port, "it is no standby of that server"),
+        (1, "cannot reach the store"),
+    ] {
+        let told = checked(read);
+        assert!(matches!(&told[..], [one] if one.contains(why)), "{why}: {told:?}");
+    }
+}
+
 /// A small file system of its own, until it is dropped.
 struct SmallDisk(tempfile::TempDir);
 

@@ -110,6 +110,12 @@ async fn connect(
             Diagnostic::warning(DiagnosticCode::IssuerUnreachable, subject, message)
         }));
     }
+    // Where the store itself cannot be read the run below says so.
+    if let Ok(Some(fault)) = tokio::task::block_in_place(|| store.standby_fault()) {
+        let subject = Subject::Setting("store.read_url".to_owned());
+        let message = format!("store.read_url: {fault}; gateways read the primary meanwhile");
+        found.insert(Diagnostic::warning(DiagnosticCode::StandbyUnread, subject, message));
+    }
     let asked = config.sources.iter().filter(|source| !source.kind.is_local());
     let findings = join_all(asked.map(|source| async {
         let settings = config.settings();

@@ -103,8 +103,32 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// that has roles. Nothing was changed.
     fn let_read(&self, role: &str, tokens: bool) -> Result<(), StoreError>;
 
+    /// What is amiss with the standby from which gateways would rather read it. `None`: nothing, or there is no
+    /// such standby. A store that is not there yet has nothing to compare.
+    ///
+    /// # Errors
+    /// The store itself cannot be read.
+    fn standby_fault(&self) -> Result<Option<StandbyFault>, StoreError>;
+
     /// Follows the store, one that is not there yet too.
     fn watch(&self) -> Box<dyn Watch>;
+}
+
+/// Why gateways are not read a store from its standby: said of it.
+#[derive(Debug, thiserror::Error)]
+pub enum StandbyFault {
+    /// It cannot be read, and why.
+    #[error("{0}")]
+    Unread(StoreError),
+    /// The store has not come to it.
+    #[error("it has no such store: it follows another server, or has not got so far yet")]
+    NotThere,
+    /// Its store is another one.
+    #[error("it has another store than `store.postgres`: it is no standby of that server")]
+    AnotherStore,
+    /// It did not have in time what the primary had.
+    #[error("it has not had within {} ms what the primary had: look at its replication", .0.as_millis())]
+    Behind(Duration),
 }
 
 /// Whether others may write while a transaction is under way.

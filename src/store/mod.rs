@@ -47,7 +47,9 @@ mod sqlite;
 mod status;
 
 pub use access::{Access, AccessChange, AccessFilter, AsOf, Began, Generation, Untold, Ways};
-pub use api::{Beside, RunLock, Seen, Store, StoreLag, Transaction, Turn, Waker, Watch};
+pub use api::{
+    Beside, RunLock, Seen, StandbyFault, Store, StoreLag, Transaction, Turn, Waker, Watch,
+};
 pub use commit::{Commit, Committed, MirrorUpdate, SourceUpdate};
 pub use copy::{Copied, CopiedRelation, CopyEnd, CopyError, CopyProgress, copy, copy_dry};
 pub use ended::EndedSince;

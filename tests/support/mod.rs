@@ -22,6 +22,7 @@ pub mod keycloak;
 pub mod ldap;
 pub mod meddle;
 pub mod openldap;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod samba;
 pub mod server;

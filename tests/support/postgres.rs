@@ -267,7 +267,7 @@ fn programs() -> Option<PathBuf> {
 }
 
 /// For root: who runs the server instead, as uid and gid.
-fn other_account() -> Option<(u32, u32)> {
+pub(super) fn other_account() -> Option<(u32, u32)> {
     let id = |arguments: &[&str]| {
         let run = Command::new("id").args(arguments).output().unwrap();
         String::from_utf8(run.stdout).unwrap().trim().parse::<u32>().unwrap()
@@ -276,7 +276,7 @@ fn other_account() -> Option<(u32, u32)> {
 }
 
 /// `program`, to be run by an account that is not root.
-fn as_other(program: &Path) -> Command {
+pub(super) fn as_other(program: &Path) -> Command {
     let Some((uid, gid)) = other_account() else { return Command::new(program) };
     let mut command = Command::new("setpriv");
     command

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use super::{
     Beside, Commit, CommitError, Committed, Lead, LeadError, Leader, LockError, MirrorPatch,
-    Reader, Review, RunLock, Seen, SourceUpdate, Store, StoreError, StoreErrorKind, StoreLeader,
-    Transaction, Turn, Waker, Watch,
+    Reader, Review, RunLock, Seen, SourceUpdate, StandbyFault, Store, StoreError, StoreErrorKind,
+    StoreLeader, Transaction, Turn, Waker, Watch,
 };
 use crate::model::{Followed, Inconsistent, SessionEnd, Time};
 use crate::plan::Plan;
@@ -274,6 +274,10 @@ impl Store for MemoryStore {
 
     fn let_read(&self, _role: &str, _tokens: bool) -> Result<(), StoreError> {
         Err(StoreError::new(StoreErrorKind::Other, "memory knows no roles"))
+    }
+
+    fn standby_fault(&self) -> Result<Option<StandbyFault>, StoreError> {
+        Ok(None)
     }
 
     fn watch(&self) -> Box<dyn Watch> {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use rustls::RootCertStore;
@@ -53,11 +54,20 @@ const BACKEND: &str = "SET ROLE NONE; SELECT pg_catalog.pg_backend_pid(), CAST(p
 /// The oldest server that has what is used here.
 const OLDEST: u32 = 13;
 
+/// What a session is marked with that is ours alone.
+const MARKED: &str = "idpsyncd.session";
+
+/// What finds the mark of the session in which it is asked.
+pub(super) const WHOSE: &str =
+    "SELECT coalesce(pg_catalog.current_setting('idpsyncd.session', true), '')";
+
 /// Where the database is, and who signs in there.
 #[derive(Clone)]
 pub(super) struct DatabaseAddress {
     pub(super) config: PostgresConfig,
     pub(super) password: Option<Password>,
+    /// How long an answer may take until somebody looks whether the server still works at it.
+    pub(super) patience: Duration,
 }
 
 impl fmt::Debug for DatabaseAddress {
@@ -93,6 +103,16 @@ impl DatabaseAddress {
 
     /// A new connection, as [`DatabaseAddress::connect`] has it.
     pub(super) fn wire(&self, heard: Option<Waker>) -> Result<Wire, SessionError> {
+        // Each host has its own time.
+        self.wire_within(heard, Duration::MAX)
+    }
+
+    /// The same, if it is there within `most`.
+    pub(super) fn wire_within(
+        &self,
+        heard: Option<Waker>,
+        most: Duration,
+    ) -> Result<Wire, SessionError> {
         let mut config: Config = self.config.url.parse().map_err(unusable)?;
         config.ssl_mode(match self.config.tls {
             StoreTls::Never => SslMode::Disable,
@@ -111,15 +131,20 @@ impl DatabaseAddress {
         let tls = MakeRustlsConnect::new(self.tls()?);
         let begin =
             format!("{SETTINGS}; SET search_path = {}; {BACKEND}", identifier(&self.config.schema));
+        let mark = format!("{:016x}", fastrand::u64(..));
+        let begin = format!("SET {MARKED} = '{mark}'; {begin}");
         let (tell, told) = std::sync::mpsc::channel();
         let place = self.clone();
         runtime()?.spawn(async move {
-            let open = |config| opened(config, tls.clone(), &begin, heard.clone(), &place);
+            let open = |config| opened(config, tls.clone(), (&begin, &mark), heard.clone(), &place);
             // Whoever asked waits: each host has its time.
             drop(tell.send(first(each_of(&config), open).await));
         });
-        told.recv().map_err(|_| {
-            SessionError::Connect("the connection broke off while it was made".to_owned())
+        told.recv_timeout(most).map_err(|why| match why {
+            RecvTimeoutError::Timeout => SessionError::Silent(most),
+            RecvTimeoutError::Disconnected => {
+                SessionError::Connect("the connection broke off while it was made".to_owned())
+            }
         })?
     }
 
@@ -159,7 +184,7 @@ fn unread(file: &Path, why: &dyn fmt::Display) -> SessionError {
 async fn opened(
     config: Config,
     tls: MakeRustlsConnect,
-    begin: &str,
+    (begin, mark): (&str, &str),
     heard: Option<Waker>,
     place: &DatabaseAddress,
 ) -> Result<Wire, SessionError> {
@@ -172,7 +197,8 @@ async fn opened(
             && row.len() == 3
         {
             let cell = |at| row.get(at).unwrap_or_default().to_owned();
-            backend = Backend { pid: cell(0), server: cell(1), since: cell(2) };
+            backend =
+                Backend { pid: cell(0), server: cell(1), since: cell(2), mark: mark.to_owned() };
         }
     }
     Ok(Wire::new(client, backend, place.clone(), carrier.kept()))

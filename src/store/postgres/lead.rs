@@ -85,6 +85,7 @@ impl PgLead {
         }
         let told = |fault: Fault| LeadError::Store(store.told(fault));
         let session = store.place.connect(None, None).map_err(|error| told(error.into()))?;
+        session.kept_apart(&store.place).map_err(|error| told(error.into()))?;
         let most = LEASE.as_millis().to_string();
         if !may_idle(&session, &most).map_err(told)? {
             let why = "several daemons on one store need PostgreSQL 14 or later: this server does not know \

@@ -202,6 +202,7 @@ impl PgLock {
     ) -> Result<PgLock, LockError> {
         let told = |fault: Fault| LockError::Store(store.told(fault));
         let session = store.place.connect(None, None).map_err(|error| told(error.into()))?;
+        session.kept_apart(&store.place).map_err(|error| told(error.into()))?;
         may_idle(&session, "0").map_err(told)?;
         PgLock::in_session(store, &Arc::new(Mutex::new(session)), ("", None), (what, at))
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::connect::DatabaseAddress;
 use super::session::{Session, SessionError, Statements};
-use super::wire::{BRIEF, Wire};
+use super::wire::Wire;
 
 /// So many are kept at most.
 const MOST: usize = 4;
@@ -35,8 +35,10 @@ impl Pool {
         while let Some(Resting { wire, statements, .. }) = pool.kept() {
             let session = Session::over(wire, statements, Some(Arc::clone(pool)));
             // The server may have gone since: then this one is not asked anything that matters.
-            if session.batch_within("", BRIEF).is_ok() {
-                return Ok(session);
+            match session.still_ours() {
+                Ok(()) => return Ok(session),
+                Err(error @ SessionError::Shared) => return Err(error),
+                Err(_) => {}
             }
             // What happened to this one most likely has to the others: none of them is waited for as well.
             pool.forget();

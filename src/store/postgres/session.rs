@@ -20,6 +20,7 @@ use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type};
 use tokio_postgres::{CopyInSink, RowStream, SimpleQueryMessage};
 
+use super::connect::{DatabaseAddress, WHOSE};
 use super::dialect::translated;
 use super::error::cause;
 use super::pool::Pool;
@@ -49,6 +50,12 @@ pub(in crate::store) enum SessionError {
          the database"
     )]
     ReadOnly,
+    /// What is said to one session comes to another one.
+    #[error(
+        "between here and the server is a pool that lends one session to several clients: have it keep sessions \
+         apart (PgBouncer: `pool_mode = session`)"
+    )]
+    Shared,
     /// The server or the database cannot hold a store, or what is needed to ask it cannot be had.
     #[error("{0}")]
     Unfit(String),
@@ -165,12 +172,12 @@ impl Session {
 
     /// The text in the first cell of what `sql` finds, within what may be taken by what takes no work.
     pub(super) fn brief(&self, sql: &str) -> Result<Option<String>, SessionError> {
+        Ok(texts(&self.briefly(sql)?).next().flatten())
+    }
+
+    fn briefly(&self, sql: &str) -> Result<Vec<SimpleQueryMessage>, SessionError> {
         self.take_in()?;
-        let found = self.wire.within(self.wire.client.simple_query(sql), BRIEF)?;
-        Ok(found.into_iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-            _ => None,
-        }))
+        self.wire.within(self.wire.client.simple_query(sql), BRIEF)
     }
 
     /// As [`Session::batch`], where an answer that takes longer than `most` is none.
@@ -181,17 +188,49 @@ impl Session {
 
     /// Begins a transaction: `how`, as after `BEGIN`.
     pub(super) fn begin(&self, how: &str) -> Result<(), SessionError> {
-        self.bound(&format!("BEGIN {how}"), true)
+        self.in_transaction.set(true);
+        let begun = self.wait(self.wire.client.simple_query(&format!("BEGIN {how}; {WHOSE}")));
+        let begun = begun.and_then(|told| self.is_ours(&told));
+        if begun.is_err() {
+            self.ended(false);
+        }
+        begun
     }
 
     /// The same, and the text in the first cell of what `sql` finds in it, which takes no work: in one go.
     pub(super) fn begin_with(&self, how: &str, sql: &str) -> Result<Option<String>, SessionError> {
         self.in_transaction.set(true);
-        let found = self.brief(&format!("BEGIN {how}; {sql}"));
+        let found = self.briefly(&format!("BEGIN {how}; {WHOSE}; {sql}"));
+        let found = found.and_then(|told| {
+            self.is_ours(&told)?;
+            Ok(texts(&told).nth(1).flatten())
+        });
         if found.is_err() {
             self.rollback();
         }
         found
+    }
+
+    /// Whether what is asked here is answered in the session that was begun. A pool that keeps no sessions apart
+    /// would have it otherwise: nothing that was prepared or set could be relied on, and no lock.
+    pub(super) fn still_ours(&self) -> Result<(), SessionError> {
+        self.is_ours(&self.briefly(WHOSE)?)
+    }
+
+    fn is_ours(&self, told: &[SimpleQueryMessage]) -> Result<(), SessionError> {
+        let whose = texts(told).next().flatten();
+        if whose.as_ref() == Some(&self.wire.backend.mark) {
+            return Ok(());
+        }
+        self.wire.give_up();
+        Err(SessionError::Shared)
+    }
+
+    /// Whether sessions are kept apart, as far as that can be seen by beginning another one.
+    pub(super) fn kept_apart(&self, place: &DatabaseAddress) -> Result<(), SessionError> {
+        // Where there is no room for another one there is nobody to be taken for.
+        drop(place.wire(None));
+        self.still_ours()
     }
 
     /// Commits.
@@ -199,7 +238,7 @@ impl Session {
     /// # Errors
     /// The server says that it is not committed; or nobody knows ([`SessionError::Unanswered`]).
     pub(super) fn commit(&self) -> Result<(), SessionError> {
-        self.bound("COMMIT", false).map_err(|error| {
+        self.bound("COMMIT").map_err(|error| {
             if error.is_cut() { SessionError::Unanswered(Box::new(error)) } else { error }
         })
     }
@@ -214,14 +253,12 @@ impl Session {
         }
     }
 
-    /// A transaction's beginning or end. Whatever goes wrong there, the session is not used again: nobody
+    /// A transaction's end. Whatever goes wrong there, as at its beginning, the session is not used again: nobody
     /// finds himself in a transaction of which he knows nothing, or outside of his own.
-    fn bound(&self, sql: &str, within: bool) -> Result<(), SessionError> {
+    fn bound(&self, sql: &str) -> Result<(), SessionError> {
         self.in_transaction.set(true);
         let done = self.wait(self.wire.client.batch_execute(sql));
-        if !within || done.is_err() {
-            self.ended(done.is_ok());
-        }
+        self.ended(done.is_ok());
         done
     }
 
@@ -303,6 +340,14 @@ impl Drop for Session {
             pool.keep(Arc::clone(&self.wire), self.statements.take());
         }
     }
+}
+
+/// The first cell of each row.
+fn texts(told: &[SimpleQueryMessage]) -> impl Iterator<Item = Option<String>> {
+    told.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row.get(0).map(str::to_owned)),
+        _ => None,
+    })
 }
 
 /// What is sent at once of rows that are copied.
@@ -493,7 +538,7 @@ impl SessionError {
             | SessionError::ReadOnly
             | SessionError::Connect(_)
             | SessionError::Thread(_) => true,
-            SessionError::Column(_) | SessionError::Unfit(_) => false,
+            SessionError::Column(_) | SessionError::Unfit(_) | SessionError::Shared => false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The store in a database.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::connect::DatabaseAddress;
 use super::lead::PgLead;
@@ -11,13 +12,14 @@ use super::schema::{self, Found, STEPS};
 use super::session::{Session, SessionError};
 use super::transaction::{Anyones, Mine, Writing};
 use super::watch::PgWatch;
+use super::wire::{IMPATIENCE, PATIENCE};
 use crate::model::{Followed, PostgresConfig, SessionEnd, Time};
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::sql::db::Conn;
 use crate::store::sql::{self, Fault, KnownLists, SqlTransaction};
 use crate::store::{
-    Lead, LeadError, Leader, LockError, Password, Reader, Review, RunLock, Store, StoreLeader,
-    Transaction, Turn, Watch,
+    Lead, LeadError, Leader, LockError, Password, Reader, Review, RunLock, StandbyFault, Store,
+    StoreLeader, Transaction, Turn, Watch,
 };
 
 /// A store in a schema of a PostgreSQL database.
@@ -34,8 +36,16 @@ impl PostgresStore {
     /// The store that `config` names. Touches nothing.
     #[must_use]
     pub fn new(config: PostgresConfig, password: Option<Password>) -> Self {
+        Self::with_patience(config, password, PATIENCE)
+    }
+
+    fn with_patience(
+        config: PostgresConfig,
+        password: Option<Password>,
+        patience: Duration,
+    ) -> Self {
         PostgresStore {
-            place: Arc::new(DatabaseAddress { config, password }),
+            place: Arc::new(DatabaseAddress { config, password, patience }),
             pool: Arc::default(),
             lists: Arc::default(),
             led: Arc::default(),
@@ -45,7 +55,8 @@ impl PostgresStore {
     /// The standby from which it is read rather.
     pub(super) fn standby(&self) -> Option<PostgresStore> {
         let config = self.place.config.read.as_ref()?;
-        Some(PostgresStore::new((**config).clone(), self.place.password.clone()))
+        let password = self.place.password.clone();
+        Some(PostgresStore::with_patience((**config).clone(), password, IMPATIENCE))
     }
 
     /// `fault` of this store.
@@ -159,6 +170,10 @@ impl Store for PostgresStore {
 
     fn let_read(&self, role: &str, tokens: bool) -> Result<(), StoreError> {
         super::rights::grant(self, role, tokens)
+    }
+
+    fn standby_fault(&self) -> Result<Option<StandbyFault>, StoreError> {
+        super::watch::standby_fault(self)
     }
 
     fn watch(&self) -> Box<dyn Watch> {

@@ -26,7 +26,7 @@ use super::wire::PATIENCE;
 use crate::store::error::{StoreError, StoreErrorKind};
 use crate::store::sql::db::{Conn, OptionalExtension};
 use crate::store::sql::{Fault, Reads};
-use crate::store::{Reader, Seen, Store, StoreLag, Waker, Watch};
+use crate::store::{Reader, Seen, StandbyFault, Store, StoreLag, Waker, Watch};
 
 /// How often the store is asked.
 const POLL: Duration = Duration::from_secs(2);
@@ -128,6 +128,8 @@ pub(super) struct PgWatch {
     /// The session that hears of commits, and reads what they brought: nothing is heard in the middle of that,
     /// and all of it afterwards.
     listening: Option<Listening>,
+    /// It was seen that sessions are kept apart.
+    apart: bool,
     /// How the last look went; `None`: there was none yet.
     last: Option<Last>,
     seen: Option<Shown>,
@@ -173,6 +175,7 @@ impl PgWatch {
             store,
             waker: Waker::default(),
             listening: None,
+            apart: false,
             last: None,
             seen: None,
             lag: StoreLag::default(),
@@ -205,13 +208,17 @@ impl PgWatch {
         if self.listening.as_ref().is_none_or(is_gone) {
             self.listening = None;
             // Heard from before the look on: what is committed during it is told.
-            let waker = self.waker.clone();
+            let (waker, apart) = (self.waker.clone(), self.apart);
             let begun = self.store.place.connect(None, Some(waker)).and_then(|session| {
+                if !apart {
+                    session.kept_apart(&self.store.place)?;
+                }
                 let channel = channel(&self.store.place.config.schema);
                 session.batch(&format!("LISTEN {}", identifier(&channel)))?;
                 Ok(session)
             });
             let session = begun.map_err(|error| self.store.told(error))?;
+            self.apart = true;
             let reader = PgReader::over(&self.store.place, session);
             self.listening = Some(Listening { reader, found: None });
         }
@@ -355,6 +362,32 @@ impl PgWatch {
         work(reader, seen)?;
         Ok((mark, server.to_owned()))
     }
+}
+
+/// What is amiss with the standby of `store`.
+pub(super) fn standby_fault(store: &PostgresStore) -> Result<Option<StandbyFault>, StoreError> {
+    let (Some(standby), Some(reader)) = (store.standby(), store.opened()?) else { return Ok(None) };
+    let wanted = Mark::of(Conn::Postgres(reader.session())).map_err(|fault| reader.fault(fault))?;
+    let found = match standby.opened() {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(Some(StandbyFault::NotThere)),
+        Err(error) => return Ok(Some(StandbyFault::Unread(error))),
+    };
+    let there = Mark::of(Conn::Postgres(found.session()));
+    let there = there.map_err(|fault| found.fault(fault)).map(|there| there.store == wanted.store);
+    match there {
+        Ok(true) => {}
+        Ok(false) => return Ok(Some(StandbyFault::AnotherStore)),
+        Err(error) => return Ok(Some(StandbyFault::Unread(error))),
+    }
+    // Who writes meanwhile makes it no less behind than it was.
+    let pair = (reader.session().server().to_owned(), found.session().server().to_owned());
+    let until = Instant::now() + CATCH_UP;
+    Ok(match caught_up(&standby, Some(&wanted), (&pair.0, Some(&pair)), until) {
+        Ok(Some(_)) => None,
+        Ok(None) => Some(StandbyFault::Behind(CATCH_UP)),
+        Err(error) => Some(StandbyFault::Unread(error)),
+    })
 }
 
 /// A reader of `standby` once it has all of `wanted`; `None`: it has not until then.

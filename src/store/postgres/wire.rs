@@ -1,6 +1,6 @@
 //! A connection, and how long an answer on it is waited for.
 //!
-//! Whoever asks waits for [`PATIENCE`]. What has not come by then is asked about aside, by a connection of
+//! Whoever asks waits for [`PATIENCE`], of a standby for [`IMPATIENCE`]. What has not come by then is asked about aside, by a connection of
 //! its own: a statement at which the server still works is waited for, as an index over a whole table may
 //! take long; where it does not, or nobody answers there either, the connection is given up. So it is with
 //! a server that hangs, and with a proxy that passes nothing on any more.
@@ -22,6 +22,9 @@ use super::session::SessionError;
 /// How long an answer may take until somebody looks whether the server still works at it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The same for a server beside which there is another that can be asked.
+pub(super) const IMPATIENCE: Duration = Duration::from_millis(1500);
+
 /// How long an answer may take that takes no work, or that nobody needs.
 pub(super) const BRIEF: Duration = Duration::from_secs(5);
 
@@ -36,6 +39,8 @@ pub(super) struct Backend {
     pub(super) since: String,
     /// Since when the server runs: no two have run since the same microsecond.
     pub(super) server: String,
+    /// What the session was marked with when it began.
+    pub(super) mark: String,
 }
 
 /// A connection.
@@ -81,7 +86,7 @@ impl Wire {
         let began = Instant::now();
         loop {
             self.usable()?;
-            match wait_for(future.as_mut(), PATIENCE) {
+            match wait_for(future.as_mut(), self.place.patience) {
                 Some(done) => return Ok(done?),
                 None if began.elapsed() < LONG && self.is_at_work() => {}
                 None => return Err(self.silent(began.elapsed())),
@@ -118,8 +123,9 @@ impl Wire {
     /// for us to send or to take what it sends, the way is what hangs. Asked as whoever signed in here as well
     /// ([`super::connect`]); `disabled`: the server keeps no book of what sessions do, but of what they wait for.
     fn is_at_work(&self) -> bool {
-        let Ok(aside) = self.place.wire(None) else { return false };
-        let Backend { pid, since, server } = &self.backend;
+        let most = self.place.patience;
+        let Ok(aside) = self.place.wire_within(None, most) else { return false };
+        let Backend { pid, since, server, .. } = &self.backend;
         if aside.backend.server != *server {
             return false;
         }
@@ -130,7 +136,7 @@ impl Wire {
              AND state IN ('active', 'fastpath function call', 'disabled') \
              AND wait_event IS DISTINCT FROM 'ClientRead' AND wait_event IS DISTINCT FROM 'ClientWrite'"
         );
-        let found = aside.within(aside.client.simple_query(&sql), BRIEF);
+        let found = aside.within(aside.client.simple_query(&sql), BRIEF.min(most));
         found.is_ok_and(|rows| rows.iter().any(|row| matches!(row, SimpleQueryMessage::Row(_))))
     }
 }

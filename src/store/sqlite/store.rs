@@ -15,8 +15,8 @@ use super::writer::SqliteWriter;
 use crate::model::{Followed, SessionEnd, Time};
 use crate::store::sql::{KnownLists, SqlTransaction};
 use crate::store::{
-    Lead, LeadError, Leader, LockError, Reader, Review, RunLock, Store, StoreLeader, Transaction,
-    Turn, Watch,
+    Lead, LeadError, Leader, LockError, Reader, Review, RunLock, StandbyFault, Store, StoreLeader,
+    Transaction, Turn, Watch,
 };
 
 /// A store in one SQLite file.
@@ -166,6 +166,10 @@ impl Store for SqliteStore {
                 self.shown()
             ),
         ))
+    }
+
+    fn standby_fault(&self) -> Result<Option<StandbyFault>, StoreError> {
+        Ok(None)
     }
 
     fn watch(&self) -> Box<dyn Watch> {
