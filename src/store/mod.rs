@@ -63,7 +63,7 @@ pub use people::{
 pub use provision::{Acquaintance, Marks, MirrorOutline, ProvisionContext, ProvisionQuery};
 pub use reader::{EachSeen, EachToken, Reader};
 pub use review::Review;
-pub use seen::{Changes, SeenLink, SeenSet, SeenToken, SeenUser, SetKey, Since};
+pub use seen::{SeenChanges, SeenLink, SeenSet, SeenToken, SeenUser, SetKey, Since};
 pub use slice::{Account, AccountNames, Bears, RefsWanted, Slice, SliceQuery};
 #[cfg(test)]
 pub(crate) use sqlite::steps::counted;

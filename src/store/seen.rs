@@ -55,14 +55,14 @@ pub enum Since {
     /// Nothing.
     Nothing,
     /// What is named may differ, and nothing else.
-    Changed(Changes),
+    Changed(SeenChanges),
     /// More than is worth telling, or nobody can tell: read everything.
     Unknown,
 }
 
 /// What may differ in a later generation.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Changes {
+pub struct SeenChanges {
     /// The later generation.
     pub generation: u64,
     /// When it was committed.

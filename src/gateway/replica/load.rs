@@ -16,7 +16,9 @@ use crate::gateway::question::TokenDigest;
 use crate::model::{Role, RoleSetId, Standing, Status, Text, TooMany, UserId};
 use crate::policy::{Effect, Policy};
 use crate::routes::ActionIdx;
-use crate::store::{Changes, Contradiction, Reader, SeenLink, SeenSet, SetKey, Since, StoreError};
+use crate::store::{
+    Contradiction, Reader, SeenChanges, SeenLink, SeenSet, SetKey, Since, StoreError,
+};
 
 /// At least so many changed names are kept beside the others before all are read anew.
 const RECENT: usize = 4_096;
@@ -404,8 +406,8 @@ impl Replica {
 
     /// The same with what the names, the ids of the users and those that they had stand for now that `changes`
     /// tells of, and where it says so with the roles, policies and catalog of now.
-    fn with(&self, reader: &dyn Reader, changes: &Changes) -> Result<Replica, StoreError> {
-        let Changes { generation, applied_at, names, users, unlinked, rules } = changes;
+    fn with(&self, reader: &dyn Reader, changes: &SeenChanges) -> Result<Replica, StoreError> {
+        let SeenChanges { generation, applied_at, names, users, unlinked, rules } = changes;
         let (compiled, mut sets) = if *rules {
             let compiled = Compiled::load(reader, &self.wanted)?;
             let sets = self.sets.under(&self.compiled.rules, &compiled);

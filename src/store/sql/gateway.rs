@@ -26,7 +26,7 @@ use super::load::{set_id, status, text, whole};
 use super::reader::Reads;
 use crate::model::{RoleSetId, Time, TooMany, UserId};
 use crate::policy::{Action, Resource};
-use crate::store::{Changes, EachSeen, SeenLink, SeenSet, SeenUser, SetKey, Since};
+use crate::store::{EachSeen, SeenChanges, SeenLink, SeenSet, SeenUser, SetKey, Since};
 
 /// What [`seen`] reads of `user`, and its number.
 const COLUMNS: &str = "username, status, since, disabled_by, role_set, id, email";
@@ -370,5 +370,5 @@ fn since(
     }
     let generation = u64::try_from(now).unwrap_or_default();
     let applied_at = applied_at.and_then(|at| Time::from_timestamp(at, 0));
-    Ok(Since::Changed(Changes { generation, applied_at, names, users, unlinked, rules }))
+    Ok(Since::Changed(SeenChanges { generation, applied_at, names, users, unlinked, rules }))
 }
