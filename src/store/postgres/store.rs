@@ -27,7 +27,7 @@ use crate::store::{
 pub struct PostgresStore {
     pub(super) place: Arc<DatabaseAddress>,
     pub(super) pool: Arc<Pool>,
-    lists: Arc<KnownLists>,
+    pub(super) lists: Arc<KnownLists>,
     /// The lock, while this process has it: by it is known what may still be written.
     pub(super) led: Arc<Mutex<Option<Arc<Led>>>>,
 }

@@ -219,7 +219,7 @@ impl PgWatch {
             });
             let session = begun.map_err(|error| self.store.told(error))?;
             self.apart = true;
-            let reader = PgReader::over(&self.store.place, session);
+            let reader = PgReader::over(&self.store.place, &self.store.lists, session);
             self.listening = Some(Listening { reader, found: None });
         }
         match (&mut self.standby, &self.listening) {
