@@ -263,7 +263,10 @@ impl Place {
             let what = "lists a group that is not one of the organization's: not counted in it";
             let told = people.odd.note_of(username, at.key("groups"), what);
             self.doubt_in_groups.get_or_insert_with(|| told.clone());
-            self.unlisted.get_or_insert(told);
+            // An id that two of its groups have is listed.
+            if !self.by_id.contains_key(id) {
+                self.unlisted.get_or_insert(told);
+            }
         }
     }
 
