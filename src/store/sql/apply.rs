@@ -133,7 +133,7 @@ impl<'a> Names<'a> {
         let content = encode(&nums);
         let added = self
             .conn
-            .prepare_cached(
+            .prepare(
                 "INSERT INTO reason_set (reasons) VALUES (?1) ON CONFLICT DO NOTHING RETURNING num",
             )?
             .query_row([&content], |row| row.get::<_, i64>(0))
@@ -142,7 +142,7 @@ impl<'a> Names<'a> {
             Some(num) => num,
             None => self
                 .conn
-                .prepare_cached("SELECT num FROM reason_set WHERE reasons = ?1")?
+                .prepare("SELECT num FROM reason_set WHERE reasons = ?1")?
                 .query_row([&content], |row| row.get::<_, i64>(0))?,
         };
         if let Some(slot) = self.sets.get_mut(set) {
@@ -266,7 +266,7 @@ fn define(conn: Conn<'_>, num: i64, role: &Role, generation: i64) -> Result<(), 
     )?;
     one(changed, || Mismatch::NoSuchRole(role.name.clone()))?;
     conn.execute("DELETE FROM role_policy WHERE role = ?1", [num])?;
-    let mut insert = conn.prepare_cached(
+    let mut insert = conn.prepare(
         "INSERT INTO role_policy (role, n, position, effect, action, resource) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;

@@ -144,7 +144,7 @@ impl<'c, 'v, const N: usize> Batch<'c, 'v, N> {
             session.copy(self.into, self.rows.drain(..))?;
             return Ok(());
         }
-        let mut statement = self.conn.prepare_cached(&insert(self.into, N, 1))?;
+        let mut statement = self.conn.prepare(&insert(self.into, N, 1))?;
         for row in self.rows.drain(..) {
             statement.execute(params_from_iter(&row))?;
         }

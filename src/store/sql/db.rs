@@ -199,17 +199,10 @@ impl rusqlite::ToSql for Datum<'_> {
 }
 
 impl<'c> Conn<'c> {
+    /// A statement, which is kept for the next time: to prepare one costs more than to find a row.
     pub(in crate::store) fn prepare(self, sql: &str) -> DbResult<Statement<'c>> {
         Ok(match self {
-            Conn::Sqlite(conn) => Statement::Sqlite(conn.prepare(sql)?),
-            Conn::Postgres(session) => Statement::Postgres(session.prepare(sql)?),
-        })
-    }
-
-    /// As [`Conn::prepare`], and keeps it for the next time.
-    pub(in crate::store) fn prepare_cached(self, sql: &str) -> DbResult<Statement<'c>> {
-        Ok(match self {
-            Conn::Sqlite(conn) => Statement::Cached(conn.prepare_cached(sql)?),
+            Conn::Sqlite(conn) => Statement::Sqlite(conn.prepare_cached(sql)?),
             Conn::Postgres(session) => Statement::Postgres(session.prepare(sql)?),
         })
     }
@@ -260,8 +253,7 @@ impl<'c> Conn<'c> {
 
 /// A statement that can be run again and again.
 pub(in crate::store) enum Statement<'c> {
-    Sqlite(rusqlite::Statement<'c>),
-    Cached(rusqlite::CachedStatement<'c>),
+    Sqlite(rusqlite::CachedStatement<'c>),
     Postgres(PgStatement<'c>),
 }
 
@@ -278,8 +270,7 @@ impl Statement<'_> {
     /// How many rows it changed.
     pub(in crate::store) fn execute(&mut self, params: impl Params) -> DbResult<usize> {
         let sqlite = match self {
-            Statement::Sqlite(statement) => statement,
-            Statement::Cached(statement) => &mut **statement,
+            Statement::Sqlite(statement) => &mut **statement,
             Statement::Postgres(statement) => return statement.execute(&params),
         };
         bind(sqlite, &params)?;
@@ -288,8 +279,7 @@ impl Statement<'_> {
 
     pub(in crate::store) fn query(&mut self, params: impl Params) -> DbResult<Rows<'_>> {
         let sqlite = match self {
-            Statement::Sqlite(statement) => statement,
-            Statement::Cached(statement) => &mut **statement,
+            Statement::Sqlite(statement) => &mut **statement,
             Statement::Postgres(statement) => {
                 return Ok(Rows::Postgres(statement.query(&params)?, None));
             }

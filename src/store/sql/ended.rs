@@ -60,10 +60,10 @@ pub(super) fn since(conn: Conn<'_>, place: u64) -> Result<EndedSince, Fault> {
     // A store that was put back to an earlier state gives places anew: then all of it is read, which ends
     // nothing twice.
     let last: i64 = conn
-        .prepare_cached("SELECT coalesce(max(num), 0) FROM ended_session")?
+        .prepare("SELECT coalesce(max(num), 0) FROM ended_session")?
         .query_row([], |row| row.get(0))?;
     let from = if u64::try_from(last).unwrap_or_default() < place { 0 } else { place };
-    let mut statement = conn.prepare_cached(
+    let mut statement = conn.prepare(
         "SELECT num, realm, issuer, kind, id, last_iat FROM ended_session \
          WHERE num > ?1 ORDER BY num",
     )?;

@@ -305,12 +305,12 @@ impl StoredReasons {
         if self.sets.contains_key(&num) {
             return Ok(());
         }
-        let mut statement = conn.prepare_cached(REASONS_OF_SET)?;
+        let mut statement = conn.prepare(REASONS_OF_SET)?;
         let mut rows = statement.query([num])?;
         // Whoever asks for a set that is not there is told so by `of_set`.
         let Some(row) = rows.next()? else { return Ok(()) };
         let set = reasons_of_set(row, 0)?;
-        let mut reason = conn.prepare_cached(REASON)?;
+        let mut reason = conn.prepare(REASON)?;
         for number in set.iter().map(|number| i64::from(*number)) {
             if self.reasons.contains_key(&number) {
                 continue;

@@ -139,7 +139,7 @@ pub(super) fn user_flags(enabled: Enabled, email_verified: bool, linkable: bool)
 
 /// What the store's digests hang on.
 pub(super) fn digest_key(conn: Conn<'_>) -> Result<DigestKey, Fault> {
-    let mut statement = conn.prepare_cached("SELECT digest_key FROM meta")?;
+    let mut statement = conn.prepare("SELECT digest_key FROM meta")?;
     Ok(DigestKey::new(statement.query_row([], |row| row.get(0))?))
 }
 

@@ -47,16 +47,16 @@ impl<'a> Past<'a> {
     fn keep(&self, set: i64) -> Result<i64, Fault> {
         let mut statement = self
             .conn
-            .prepare_cached("SELECT role FROM role_set_role WHERE role_set = ?1 ORDER BY role")?;
+            .prepare("SELECT role FROM role_set_role WHERE role_set = ?1 ORDER BY role")?;
         let roles: Vec<u32> =
             statement.query_map([set], |row| row.get(0))?.collect::<Result<_, _>>()?;
         let content = encode(&roles);
         self.conn
-            .prepare_cached("INSERT INTO past_set (roles) VALUES (?1) ON CONFLICT DO NOTHING")?
+            .prepare("INSERT INTO past_set (roles) VALUES (?1) ON CONFLICT DO NOTHING")?
             .execute([&content])?;
         let num = self
             .conn
-            .prepare_cached("SELECT num FROM past_set WHERE roles = ?1")?
+            .prepare("SELECT num FROM past_set WHERE roles = ?1")?
             .query_row([&content], |row| row.get(0))?;
         Ok(num)
     }

@@ -24,8 +24,9 @@ use crate::store::MirrorPatch;
 
 const MIRROR: &str =
     "SELECT num, digest, cursor, proven FROM source WHERE name = ?1 AND digest IS NOT NULL";
+/// The plus: SQLite would plan anew for each kind, since one of them has an index of its own.
 pub(super) const FIND_REF: &str = "SELECT id FROM mirror_container \
-                                   WHERE key = ?1 AND kind = ?2 AND id BETWEEN ?3 AND ?4";
+                                   WHERE key = ?1 AND +kind = ?2 AND id BETWEEN ?3 AND ?4";
 /// Two people of one external id are in two sources: the index finds few rows.
 pub(super) const FIND_USER: &str =
     "SELECT id FROM mirror_user WHERE ext = ?1 AND id BETWEEN ?2 AND ?3";
@@ -45,7 +46,7 @@ pub(super) fn load(
     touched: &Touched<'_>,
     known: Option<&KnownLists>,
 ) -> Result<Option<(MirrorRows, DigestKey)>, Fault> {
-    let head = first(conn.prepare_cached(MIRROR)?, [source], |row| {
+    let head = first(conn.prepare(MIRROR)?, [source], |row| {
         let cursor = row.get::<_, Option<String>>(2)?.map(Cursor::new);
         Ok((row.get(0)?, row.get::<_, String>(1)?, cursor, proven_of(row.get(3)?)))
     })?;
@@ -157,7 +158,7 @@ impl<'c> Loading<'c> {
         if self.users.contains_key(&number) {
             return Ok(());
         }
-        let mut statement = self.conn.prepare_cached(&format!("{USER} WHERE id = ?1"))?;
+        let mut statement = self.conn.prepare(&format!("{USER} WHERE id = ?1"))?;
         let mut rows = statement.query([id(self.source, number)])?;
         let row = rows.next()?.ok_or_else(|| damaged("lists somebody whom it does not have"))?;
         let (_, user) = read_user(row, &mut self.texts, &self.federations)?;
@@ -181,7 +182,7 @@ impl<'c> Loading<'c> {
             return Ok(());
         }
         let sql = format!("{REF} FROM mirror_container WHERE id = ?1");
-        let mut statement = self.conn.prepare_cached(&sql)?;
+        let mut statement = self.conn.prepare(&sql)?;
         let mut rows = statement.query([id(self.source, number)])?;
         let row = rows.next()?.ok_or_else(|| damaged("lists something that it does not have"))?;
         let parent: Option<u32> = row.get(6)?;
@@ -258,7 +259,7 @@ fn first<T>(
 /// The number of the user with this external id, by the index alone: no row is read.
 pub(super) fn find_user(conn: Conn<'_>, source: i64, ext: &str) -> Result<Option<u32>, Fault> {
     let (from, to) = range(source);
-    first(conn.prepare_cached(FIND_USER)?, params![ext, from, to], |row| Ok(number(row.get(0)?)))
+    first(conn.prepare(FIND_USER)?, params![ext, from, to], |row| Ok(number(row.get(0)?)))
 }
 
 /// The number of the reference of this kind and key.
@@ -266,28 +267,27 @@ pub(super) fn find_ref(conn: Conn<'_>, source: i64, id: &RefId) -> Result<Option
     let (from, to) = range(source);
     let kind = kind_code(id.kind);
     let params = params![id.key, kind, from, to];
-    first(conn.prepare_cached(FIND_REF)?, params, |row| Ok(number(row.get(0)?)))
+    first(conn.prepare(FIND_REF)?, params, |row| Ok(number(row.get(0)?)))
 }
 
 /// What the reference of this number is known by.
 pub(super) fn called(conn: Conn<'_>, source: i64, number: u32) -> Result<RefId, Fault> {
     let sql = "SELECT kind, key FROM mirror_container WHERE id = ?1";
-    let found = first(conn.prepare_cached(sql)?, [id(source, number)], |row| {
-        Ok((row.get(0)?, row.get(1)?))
-    })?;
+    let found =
+        first(conn.prepare(sql)?, [id(source, number)], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let (code, key) = found.ok_or_else(|| damaged("lists something that it does not have"))?;
     Ok(RefId { kind: kind(code)?, key })
 }
 
 pub(super) fn members(conn: Conn<'_>, source: i64, number: u32) -> Result<Vec<u32>, Fault> {
-    let mut statement = conn.prepare_cached(MEMBERS)?;
+    let mut statement = conn.prepare(MEMBERS)?;
     let mut rows = statement.query([id(source, number)])?;
     list(rows.next()?.ok_or_else(|| damaged("lacks a row that it should have"))?, 0)
 }
 
 /// The sum of the ids of those who are directly in a reference.
 pub(super) fn sum(conn: Conn<'_>, source: i64, number: u32) -> Result<Sum, Fault> {
-    let mut statement = conn.prepare_cached(SUM)?;
+    let mut statement = conn.prepare(SUM)?;
     let sum = statement.query_row([id(source, number)], |row| row.get(0)).optional()?;
     Ok(Sum::from_bytes(sum.ok_or_else(|| damaged("lacks a row that it should have"))?))
 }
@@ -304,7 +304,7 @@ pub(super) fn people_in(
     }
     let (source, number) = place;
     let numbers = members(conn, source, number)?;
-    let mut statement = conn.prepare_cached(EXT)?;
+    let mut statement = conn.prepare(EXT)?;
     let mut people = BTreeSet::new();
     for number in numbers {
         let ext = statement.query_row([id(source, number)], |row| row.get(0)).optional()?;
@@ -314,7 +314,7 @@ pub(super) fn people_in(
 }
 
 fn within(conn: Conn<'_>, source: i64, number: u32) -> Result<Vec<u32>, Fault> {
-    let mut statement = conn.prepare_cached("SELECT within FROM mirror_user WHERE id = ?1")?;
+    let mut statement = conn.prepare("SELECT within FROM mirror_user WHERE id = ?1")?;
     let mut rows = statement.query([id(source, number)])?;
     list(rows.next()?.ok_or_else(|| damaged("lacks a row that it should have"))?, 0)
 }
@@ -469,7 +469,7 @@ impl<'p> Writing<'_, 'p> {
             Some(None) => Ok(()),
             None => {
                 let sql = "UPDATE mirror_user SET within = ?2 WHERE id = ?1";
-                one(conn.prepare_cached(sql)?.execute(params![id(source, number), is_in])?)
+                one(conn.prepare(sql)?.execute(params![id(source, number), is_in])?)
             }
             Some(Some(row)) => {
                 let federation = Federations::default().num(conn, &row.federation)?;
@@ -478,7 +478,7 @@ impl<'p> Writing<'_, 'p> {
                             called_email, address, rid) \
                            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
                 let Forms { called, called_email, address } = Forms::of(&row.username, &row.email);
-                one(conn.prepare_cached(sql)?.execute(params![
+                one(conn.prepare(sql)?.execute(params![
                     id(source, number),
                     ext,
                     row.username,
@@ -509,7 +509,7 @@ impl<'p> Writing<'_, 'p> {
             };
             let sql = "SELECT members FROM mirror_container WHERE id = ?1";
             let before = conn
-                .prepare_cached(sql)?
+                .prepare(sql)?
                 .query_row([id(source, number)], |row| Ok(list(row, 0)))
                 .optional()?
                 .transpose()?;
@@ -518,7 +518,7 @@ impl<'p> Writing<'_, 'p> {
             let mut implies: Vec<u32> = implies.collect::<Result<_, _>>()?;
             implies.sort_unstable();
             let parent = entry.parent.as_ref().map(|parent| self.id_of(parent)).transpose()?;
-            conn.prepare_cached(REPLACE_REF)?.execute(params![
+            conn.prepare(REPLACE_REF)?.execute(params![
                 id(source, number),
                 kind_code(own.kind),
                 own.key,
@@ -539,7 +539,7 @@ impl<'p> Writing<'_, 'p> {
         for (number, moved) in moves {
             let members = encode(&moved.of(members(conn, source, number)?));
             let sql = "UPDATE mirror_container SET members = ?2 WHERE id = ?1";
-            one(conn.prepare_cached(sql)?.execute(params![id(source, number), members])?)?;
+            one(conn.prepare(sql)?.execute(params![id(source, number), members])?)?;
         }
         Ok(())
     }

@@ -69,7 +69,7 @@ fn known(conn: Conn<'_>, name: &str, ids: &[(&str, &str)]) -> Result<Vec<Acquain
         Ok::<(), Fault>(())
     };
     let mut statement =
-        conn.prepare_cached(&format!("SELECT {COLUMNS} FROM user u WHERE u.username = ?1"))?;
+        conn.prepare(&format!("SELECT {COLUMNS} FROM user u WHERE u.username = ?1"))?;
     let mut rows = statement.query([name])?;
     while let Some(row) = rows.next()? {
         take(row, None)?;
@@ -167,7 +167,7 @@ fn candidates(
     let federations = federations(conn, &mut texts)?;
     let mut found: BTreeMap<u32, Sighting> = BTreeMap::new();
     let mut take = |test: &str, value: &str| -> Result<(), Fault> {
-        let mut statement = conn.prepare_cached(&format!(
+        let mut statement = conn.prepare(&format!(
             "SELECT id, ext, username, email, flags, federation, rid, within FROM mirror_user \
              WHERE {test} AND id BETWEEN ?1 AND ?2"
         ))?;

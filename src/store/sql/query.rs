@@ -42,7 +42,7 @@ fn find(conn: Conn<'_>, username: &str) -> Result<Option<Found>, Fault> {
 }
 
 fn set_roles(conn: Conn<'_>, set: i64) -> Result<Vec<String>, Fault> {
-    let mut statement = conn.prepare_cached(
+    let mut statement = conn.prepare(
         "SELECT r.name FROM role_set_role m JOIN role r ON r.num = m.role \
          WHERE m.role_set = ?1 ORDER BY r.name",
     )?;

@@ -95,9 +95,7 @@ pub(super) fn number(conn: Conn<'_>, reason: &Reason) -> Result<u32, Fault> {
         return Ok(num);
     }
     let num: i64 = conn
-        .prepare_cached(
-            "INSERT INTO reason (source, rule, path) VALUES (?1, ?2, ?3) RETURNING num",
-        )?
+        .prepare("INSERT INTO reason (source, rule, path) VALUES (?1, ?2, ?3) RETURNING num")?
         .query_row(params![reason.source, reason.rule, path], |row| row.get(0))?;
     u32::try_from(num).map_err(|_| Mismatch::from(TooMany("reasons")).into())
 }
@@ -114,13 +112,13 @@ pub(super) fn renew(conn: Conn<'_>, before: &Reason, reason: &Reason) -> Result<
 
 fn find(conn: Conn<'_>, reason: &Reason, path: &str) -> Result<Option<u32>, Fault> {
     let sql = "SELECT num FROM reason WHERE source = ?1 AND rule = ?2 AND path = ?3";
-    let mut statement = conn.prepare_cached(sql)?;
+    let mut statement = conn.prepare(sql)?;
     let key = params![reason.source, reason.rule, path];
     Ok(statement.query_row(key, |row| row.get(0)).optional()?)
 }
 
 fn put_path(conn: Conn<'_>, num: u32, path: &str) -> Result<(), Fault> {
-    let mut statement = conn.prepare_cached("UPDATE reason SET path = ?2 WHERE num = ?1")?;
+    let mut statement = conn.prepare("UPDATE reason SET path = ?2 WHERE num = ?1")?;
     one(statement.execute(params![num, path])?, || Mismatch::NoSuchReason(num))
 }
 

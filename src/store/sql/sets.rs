@@ -70,7 +70,7 @@ impl<'a> Sets<'a> {
         }
         let num = self
             .conn
-            .prepare_cached("SELECT num FROM role_set WHERE id = ?1")?
+            .prepare("SELECT num FROM role_set WHERE id = ?1")?
             .query_row([id.to_string()], |row| row.get::<_, i64>(0))
             .optional()?;
         if let Some(num) = num {
@@ -269,7 +269,7 @@ impl<'a> Lists<'a> {
             None => {
                 let stored: Option<i64> = self
                     .conn
-                    .prepare_cached("SELECT num FROM decision_list WHERE digest = ?1")?
+                    .prepare("SELECT num FROM decision_list WHERE digest = ?1")?
                     .query_row([digest.as_slice()], |row| row.get(0))
                     .optional()?;
                 let num = match stored {

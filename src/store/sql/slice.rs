@@ -121,13 +121,13 @@ pub(in crate::store) fn of_one_change() -> Vec<String> {
 impl dyn Reads + '_ {
     pub(super) fn user_of(&self, source: &str, ext: &str) -> Result<Option<UserId>, StoreError> {
         self.read_as(|conn| {
-            let mut statement = conn.prepare_cached(USER_OF)?;
+            let mut statement = conn.prepare(USER_OF)?;
             Ok(statement.query_row([source, ext], |row| user_at(row, 0)).optional()?)
         })
     }
 
     pub(super) fn lists_abroad(&self) -> Result<bool, StoreError> {
-        self.read_as(|conn| Ok(conn.prepare_cached(ABROAD)?.exists([])?))
+        self.read_as(|conn| Ok(conn.prepare(ABROAD)?.exists([])?))
     }
 
     pub(super) fn own_domain(&self, source: &str) -> Result<Option<OwnDomain<String>>, StoreError> {
@@ -141,8 +141,8 @@ impl dyn Reads + '_ {
         self.read_as(|conn| {
             let Some(source) = mirror_of(conn, source)? else { return Ok(true) };
             let (first, last) = range(source);
-            let somebody = conn.prepare_cached(UNREAD_PERSON)?.exists([first, last])?;
-            Ok(!somebody && !conn.prepare_cached(UNREAD_GROUP)?.exists([first, last])?)
+            let somebody = conn.prepare(UNREAD_PERSON)?.exists([first, last])?;
+            Ok(!somebody && !conn.prepare(UNREAD_GROUP)?.exists([first, last])?)
         })
     }
 
@@ -151,10 +151,10 @@ impl dyn Reads + '_ {
         user: UserId,
     ) -> Result<Option<(String, Vec<Account>)>, StoreError> {
         self.read_as(|conn| {
-            let mut statement = conn.prepare_cached(USERNAME)?;
+            let mut statement = conn.prepare(USERNAME)?;
             let name = statement.query_row([user.get()], |row| row.get(0)).optional()?;
             let Some(name) = name else { return Ok(None) };
-            let mut statement = conn.prepare_cached(ACCOUNTS)?;
+            let mut statement = conn.prepare(ACCOUNTS)?;
             let rows = statement.query_map([user.get()], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let mut accounts: Vec<Account> = rows.collect::<Result<_, _>>()?;
             accounts.sort();
@@ -164,7 +164,7 @@ impl dyn Reads + '_ {
 
     pub(super) fn called(&self, username: &str) -> Result<Vec<UserId>, StoreError> {
         self.read_as(|conn| {
-            let mut statement = conn.prepare_cached(CALLED)?;
+            let mut statement = conn.prepare(CALLED)?;
             let rows = statement.query_map([username], |row| user_at(row, 0))?;
             let mut users: Vec<UserId> = rows.collect::<Result<_, _>>()?;
             users.sort_unstable();
@@ -265,13 +265,13 @@ fn with_sid(conn: Conn<'_>, source: i64, sid: &AccountSid) -> Result<Vec<String>
 }
 
 fn own_domain(conn: Conn<'_>, source: i64) -> Result<OwnDomain<String>, Fault> {
-    let mut statement = conn.prepare_cached(DOMAIN)?;
+    let mut statement = conn.prepare(DOMAIN)?;
     Ok(domain_of(statement.query_row([source], |row| row.get(0))?))
 }
 
 /// The number of a source that has a mirror.
 fn mirror_of(conn: Conn<'_>, source: &str) -> Result<Option<i64>, Fault> {
-    let mut statement = conn.prepare_cached(MIRROR)?;
+    let mut statement = conn.prepare(MIRROR)?;
     Ok(statement.query_row([source], |row| row.get(0)).optional()?)
 }
 
@@ -283,7 +283,7 @@ fn found(
     value: impl Param,
 ) -> Result<Vec<(String, AccountNames)>, Fault> {
     let (first, last) = range(source);
-    let mut statement = conn.prepare_cached(&format!("{NAMES}{test}"))?;
+    let mut statement = conn.prepare(&format!("{NAMES}{test}"))?;
     let rows = statement.query_map(params![first, last, value], |row| {
         let (username, email) = (row.get(1)?, row.get(2)?);
         let names =
@@ -322,10 +322,10 @@ fn state(conn: Conn<'_>, users: &BTreeSet<UserId>) -> Result<State, Fault> {
     };
     let mut sets: HashMap<i64, RoleSetId> = HashMap::new();
     let (mut reasons, mut tokens) = (StoredReasons::default(), Tokens::default());
-    let mut one = conn.prepare_cached(USER)?;
-    let mut links = conn.prepare_cached(LINKS)?;
-    let mut idp = conn.prepare_cached(IDP)?;
-    let mut local = conn.prepare_cached(LOCAL)?;
+    let mut one = conn.prepare(USER)?;
+    let mut links = conn.prepare(LINKS)?;
+    let mut idp = conn.prepare(IDP)?;
+    let mut local = conn.prepare(LOCAL)?;
     for id in users {
         let mut rows = one.query([id.get()])?;
         let Some(row) = rows.next()? else { continue };
@@ -365,7 +365,7 @@ fn set_of(
     if let Some(set) = sets.get(&num) {
         return Ok(*set);
     }
-    let mut statement = conn.prepare_cached(SET)?;
+    let mut statement = conn.prepare(SET)?;
     let mut rows = statement.query([num])?;
     let row = rows.next()?.ok_or_else(|| unknown_set(num))?;
     let set = set_id(text(row, 0)?)?;
@@ -381,7 +381,7 @@ fn mirror(
     refs: PartRefs<'_>,
 ) -> Result<Option<Mirror>, Fault> {
     let head = conn
-        .prepare_cached(HEAD)?
+        .prepare(HEAD)?
         .query_row([source], |row| {
             let directory = Directory {
                 ignore_case: row.get(2)?,
@@ -402,7 +402,7 @@ fn mirror(
     let federations = federations(conn, &mut directory.texts)?;
     let (first, last) = range(num);
     let mut statement =
-        conn.prepare_cached(&format!("{} WHERE id BETWEEN ?1 AND ?2 AND {BY_EXT}", patch::USER))?;
+        conn.prepare(&format!("{} WHERE id BETWEEN ?1 AND ?2 AND {BY_EXT}", patch::USER))?;
     let mut within: Vec<(DirUserIdx, Vec<u32>)> = Vec::new();
     // In the order of their external ids, as a directory's people are.
     for ext in people {
@@ -444,8 +444,8 @@ fn others(
 ) -> Result<Others, Fault> {
     // What those of the slice hold, by the number of the role.
     let mut held: HashMap<i64, u64> = HashMap::new();
-    let mut roles = conn.prepare_cached(SET_ROLES)?;
-    let mut set_of = conn.prepare_cached(SET_OF)?;
+    let mut roles = conn.prepare(SET_ROLES)?;
+    let mut set_of = conn.prepare(SET_OF)?;
     for user in &state.users {
         let set: i64 = set_of.query_row([user.id.get()], |row| row.get(0))?;
         let mut rows = roles.query([set])?;
@@ -462,7 +462,7 @@ fn others(
     let enabled: i64 = conn.query_row("SELECT enabled FROM meta", [], |row| row.get(0))?;
     let counting = state.users.iter().filter(|user| user.status.counts()).count() as u64;
     let mut holders = BTreeMap::new();
-    let mut of_role = conn.prepare_cached(HOLDERS)?;
+    let mut of_role = conn.prepare(HOLDERS)?;
     for name in query.guard.protected_roles.keys() {
         let all = of_role.query_row([name], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)));
         if let Some((num, users)) = all.optional()? {
@@ -495,7 +495,7 @@ fn federated(
     let mut counted = BTreeMap::new();
     let mut texts = Texts::default();
     let all = federations(conn, &mut texts)?;
-    let mut statement = conn.prepare_cached(FEDERATED)?;
+    let mut statement = conn.prepare(FEDERATED)?;
     let enabled: BTreeSet<UserId> = state
         .users
         .iter()

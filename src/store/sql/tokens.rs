@@ -41,8 +41,8 @@ pub(super) fn write_tokens<'a>(
     for change in &plan.changes {
         let Change::TokenRemoved { user, name, .. } = change else { continue };
         let (num, set) = found(*user, plan.tables.texts.get(*name))?;
-        conn.prepare_cached("DELETE FROM token_role WHERE token = ?1")?.execute([num])?;
-        conn.prepare_cached("DELETE FROM token WHERE num = ?1")?.execute([num])?;
+        conn.prepare("DELETE FROM token_role WHERE token = ?1")?.execute([num])?;
+        conn.prepare("DELETE FROM token WHERE num = ?1")?.execute([num])?;
         sets.left(set);
     }
     let new = add(conn, plan, sets, names)?;
@@ -51,7 +51,7 @@ pub(super) fn write_tokens<'a>(
         let name = plan.tables.texts.get(*name);
         let (num, _) = found(*user, name)?;
         let gone = conn
-            .prepare_cached("DELETE FROM token_role WHERE token = ?1 AND role = ?2")?
+            .prepare("DELETE FROM token_role WHERE token = ?1 AND role = ?2")?
             .execute([num, names.role(*role)?])?;
         one(gone, || Mismatch::NoSuchTokenRole { user: *user, name: name.to_owned() })?;
     }
@@ -195,8 +195,8 @@ pub(super) fn of_user(
     tokens: &mut Tokens,
     set_of: &mut dyn FnMut(i64) -> Result<RoleSetId, Fault>,
 ) -> Result<(), Fault> {
-    let mut statement = conn.prepare_cached(OF_USER)?;
-    let mut of_roles = conn.prepare_cached(ROLES)?;
+    let mut statement = conn.prepare(OF_USER)?;
+    let mut of_roles = conn.prepare(ROLES)?;
     let mut rows = statement.query([user.get()])?;
     while let Some(row) = rows.next()? {
         let num: i64 = row.get(0)?;

@@ -35,7 +35,7 @@ impl<'c> Totals<'c> {
     /// `user` is about to be written: the row is still what it was.
     pub(super) fn changes(&mut self, user: &User) -> Result<(), Fault> {
         let sql = format!("SELECT {COUNTS} FROM user u WHERE u.id = ?1");
-        let mut statement = self.conn.prepare_cached(&sql)?;
+        let mut statement = self.conn.prepare(&sql)?;
         // Whoever is not there is told where the row is written.
         let was: Option<bool> =
             statement.query_row([user.id.get()], |row| row.get(0)).optional()?;

@@ -49,7 +49,7 @@ const READ_CACHE: i64 = -16_384;
 
 /// So many statements are kept prepared by a connection: all that one change needs, since to prepare one
 /// costs more than to find a row.
-const STATEMENTS: usize = 128;
+const STATEMENTS: usize = 256;
 
 /// A read-only connection.
 pub(super) struct ReadConnection {

@@ -37,7 +37,7 @@ pub(super) fn one_generation(
     sql: &str,
     value: i64,
 ) -> Result<Option<Generation>, Fault> {
-    let mut statement = conn.prepare_cached(sql)?;
+    let mut statement = conn.prepare(sql)?;
     let mut rows = statement.query([value])?;
     rows.next()?.map(generation_of).transpose()
 }

@@ -12,10 +12,10 @@ use crate::store::sql::names::{bare, must_be_current};
 
 /// What has this identity, of any kind: the ids of rows.
 pub(in crate::store::sql) const IDENTICAL: &str = "SELECT id FROM mirror_container \
-     WHERE identity = ?3 AND kind = ?4 AND id BETWEEN ?1 AND ?2";
+     WHERE identity = ?3 AND +kind = ?4 AND id BETWEEN ?1 AND ?2";
 /// The groups of this bare name.
 pub(in crate::store::sql) const CALLED: &str = "SELECT id FROM mirror_container \
-     WHERE bare = ?3 AND kind = ?4 AND id BETWEEN ?1 AND ?2";
+     WHERE bare = ?3 AND +kind = ?4 AND id BETWEEN ?1 AND ?2";
 
 /// Loads the refs of the numbers `open` with everything that goes with them
 /// ([`PartRefs::Near`](crate::directory::PartRefs::Near)), without members, into a directory that has none.
@@ -29,9 +29,8 @@ pub(in crate::store::sql) fn load_near(
 ) -> Result<(), Fault> {
     must_be_current(conn)?;
     let mut row =
-        conn.prepare_cached(&format!("SELECT {REF_COLUMNS} FROM mirror_container WHERE id = ?1"))?;
-    let (mut identical, mut called) =
-        (conn.prepare_cached(IDENTICAL)?, conn.prepare_cached(CALLED)?);
+        conn.prepare(&format!("SELECT {REF_COLUMNS} FROM mirror_container WHERE id = ?1"))?;
+    let (mut identical, mut called) = (conn.prepare(IDENTICAL)?, conn.prepare(CALLED)?);
     let (first, last) = range(source);
     let mut found: BTreeMap<u32, FoundRef> = BTreeMap::new();
     let mut asked: BTreeSet<String> = BTreeSet::new();
